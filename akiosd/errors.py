@@ -1,0 +1,58 @@
+"""The exception family of AKIOS: every error says what failed, where, and what a person can do next."""
+
+from __future__ import annotations
+
+
+class AkiosError(Exception):
+    """A failure a person can act on.
+
+    ``what`` is one sentence naming the failure, ``where`` the step, path or layer it happened in,
+    ``next`` the action that helps.  Expected outcomes (a denial, a budget stop, an OOM kill) are
+    values, never exceptions.
+    """
+
+    def __init__(self, what: str, where: str = "", next: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.next = next
+
+    def __str__(self) -> str:
+        text = self.what
+        if self.where:
+            text += f" (at {self.where})"
+        if self.next:
+            text += f"; next: {self.next}"
+        return text
+
+
+class PolicyError(AkiosError):
+    """The policy text or a merge of policies is not acceptable."""
+
+
+class ProtocolError(AkiosError):
+    """The peer broke the wire protocol; the connection is closed."""
+
+
+class Refused(AkiosError):
+    """The request was understood and is not permitted to this peer."""
+
+
+class KernelError(AkiosError):
+    """A kernel mechanism failed; carries the errno when there was one."""
+
+    def __init__(self, what: str, where: str = "", next: str = "", errno: int = 0) -> None:
+        super().__init__(what, where, next)
+        self.errno = errno
+
+
+class LayerUnavailable(AkiosError):
+    """The policy asks for a layer that this host cannot enforce."""
+
+
+class LedgerError(AkiosError):
+    """The ledger cannot be written, or what is on disk is not what was written."""
+
+
+class CageFailed(AkiosError):
+    """A cage could not be started; ``where`` names the step of the plan."""

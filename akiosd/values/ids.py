@@ -1,0 +1,34 @@
+"""Names of things: cage ids, log ids, and the ledger's event id."""
+
+from __future__ import annotations
+
+import re
+from typing import NewType
+
+import msgspec
+
+CageId = NewType("CageId", str)
+LogId = NewType("LogId", str)
+
+HOST_LOG = LogId("host")
+
+# Cage ids become directory and cgroup names, so the alphabet is closed: no dot, no slash, never empty.
+_CAGE_ID = re.compile(r"^c-[0-9a-z]{12}$")
+
+
+def make_cage_id(random_bytes: bytes) -> CageId:
+    """Eight random bytes → ``c-`` and twelve characters of base 32 (60 bits)."""
+    alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
+    number = int.from_bytes(random_bytes[:8], "big")
+    return CageId("c-" + "".join(alphabet[(number >> (5 * i)) & 31] for i in range(12)))
+
+
+def is_cage_id(text: str) -> bool:
+    return _CAGE_ID.match(text) is not None
+
+
+class EventId(msgspec.Struct, frozen=True, array_like=True):
+    """Where a record stands: the log's origin and the leaf index in it."""
+
+    log: LogId
+    index: int
