@@ -1,0 +1,136 @@
+"""The policy: what one cage may see, reach, use and spend.
+
+These are the merged, checked values.  The YAML text is read by ``akiosctl`` and ``akiosd``'s
+configuration, checked by :mod:`akiosd.policy.schema`, merged by :mod:`akiosd.policy.merge`.
+Sizes are bytes, times nanoseconds, money micro-USD; 0 means "no limit" where a limit may be absent.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from akiosd.values.units import GIB, MIB
+
+WorkspaceMode = Literal["cow", "rw", "ro", "rw-direct"]
+TraceLevel = Literal["none", "security", "files", "all"]
+IdentityMode = Literal["agent", "caller", "root"]
+RedactMode = Literal["pseudonym", "mask", "block", "off"]
+
+PROTECTED_NAMES: tuple[str, ...] = (
+    ".git/hooks",
+    ".git/config",
+    ".git/info",
+    ".gitmodules",
+    ".bashrc",
+    ".bash_profile",
+    ".bash_login",
+    ".bash_logout",
+    ".profile",
+    ".zshrc",
+    ".zshenv",
+    ".zprofile",
+    ".zlogin",
+    ".kshrc",
+    ".envrc",
+    ".mcp.json",
+    ".claude",
+    ".codex",
+    ".cursor",
+    ".gemini",
+    ".vscode",
+    ".idea",
+    "akios.yaml",
+)
+
+
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the policy's sections: immutable, unknown keys refused."""
+
+
+class Filesystem(Value, frozen=True):
+    workspace: WorkspaceMode = "cow"
+    read: tuple[str, ...] = ()
+    """Absolute host paths shown read-only at the same place; opened by the client."""
+    write: tuple[str, ...] = ()
+    """Absolute host paths shown through their own overlay, discarded at the end."""
+    hide: tuple[str, ...] = ()
+    """Absolute paths inside covered by an empty, unreadable directory or file."""
+    protect: tuple[str, ...] = PROTECTED_NAMES
+    """Names, relative to any directory of the workspace, that a commit refuses to touch."""
+
+
+class Network(Value, frozen=True):
+    llm: bool = True
+    allowed_domains: tuple[str, ...] = ()
+    passthrough: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+
+
+class Limits(Value, frozen=True):
+    memory: int = 2 * GIB
+    pids: int = 1024
+    cpu_percent: int = 0
+    """Share of one CPU; 100 is one whole CPU, 0 is no limit."""
+    disk: int = 2 * GIB
+    """One budget for the overlay's upper layer, the home and ``/tmp``."""
+    shm: int = 64 * MIB
+    wall_clock_ns: int = 0
+    cpu_time_ns: int = 0
+    output: int = 0
+    """Bytes of stdout and stderr together; 0 is no limit (a detached cage is always bounded)."""
+    open_files: int = 4096
+    file_size: int = 0
+    events_per_second: int = 20_000
+    audit_bytes: int = GIB
+
+
+class Budget(Value, frozen=True):
+    usd_micro: int = 0
+    tokens: int = 0
+    calls: int = 0
+    requests_per_minute: int = 0
+
+
+class Redact(Value, frozen=True):
+    models: RedactMode = "pseudonym"
+    sites: RedactMode = "mask"
+    disable: tuple[str, ...] = ()
+    allow_values: tuple[str, ...] = ()
+
+
+class Syscalls(Value, frozen=True):
+    trace: TraceLevel = "security"
+    allow: tuple[str, ...] = ()
+    """System calls added to the allow-list; only names marked ``optional`` in the table."""
+    deny: tuple[str, ...] = ()
+    """System calls removed from the allow-list: answered EPERM and recorded."""
+
+
+class Identity(Value, frozen=True):
+    mode: IdentityMode = "agent"
+
+
+class Environment(Value, frozen=True):
+    """Environment variables that pass from the caller into the cage."""
+
+    keep: tuple[str, ...] = ("TERM", "COLORTERM", "LANG", "LANGUAGE", "LC_*", "TZ", "NO_COLOR", "FORCE_COLOR", "CI")
+    set: dict[str, str] = {}
+
+
+class Policy(Value, frozen=True):
+    version: Literal[1] = 1
+    filesystem: Filesystem = Filesystem()
+    network: Network = Network()
+    limits: Limits = Limits()
+    budget: Budget = Budget()
+    redact: Redact = Redact()
+    syscalls: Syscalls = Syscalls()
+    identity: Identity = Identity()
+    environment: Environment = Environment()
+    allow_widening: bool = False
+    """Only in the system policy: lets user and project policies widen it."""
+
+
+DEFAULT_POLICY = Policy()

@@ -1,0 +1,52 @@
+"""What is enforced, layer by layer, as read back from the kernel."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Status = Literal["enforced", "degraded", "unavailable"]
+
+# The layers of DESIGN §5 in the order in which a posture prints them.
+LAYERS: tuple[str, ...] = (
+    "identity",
+    "view",
+    "workspace",
+    "namespaces",
+    "network",
+    "memory",
+    "pids",
+    "cpu",
+    "disk",
+    "capabilities",
+    "landlock",
+    "seccomp",
+    "stdio",
+    "ledger",
+)
+
+
+class LayerState(msgspec.Struct, frozen=True):
+    """One layer: ``detail`` says what was read back, or why it is less than asked for."""
+
+    layer: str
+    status: Status
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.status} ({self.detail})"
+
+
+class Posture(msgspec.Struct, frozen=True):
+    layers: tuple[LayerState, ...] = ()
+
+    def worst(self) -> Status:
+        states = {layer.status for layer in self.layers}
+        for status in ("unavailable", "degraded"):
+            if status in states:
+                return status  # type: ignore[return-value]
+        return "enforced"
+
+    def get(self, layer: str) -> LayerState | None:
+        return next((state for state in self.layers if state.layer == layer), None)

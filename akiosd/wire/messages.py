@@ -1,0 +1,267 @@
+"""The messages of ``control.sock`` and ``events.sock``: tagged unions, one table for both sides.
+
+Every request carries an ``id`` chosen by the client; every reply repeats it, so requests may run
+concurrently on one connection.  File descriptors ride on the first byte of the frame and only where
+``FDS`` below says so; a message elsewhere with an fd is a protocol error.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from akiosd.values.policy import Policy
+from akiosd.values.posture import LayerState
+from akiosd.values.usage import Usage
+
+PROTOCOL = 1
+MAX_FRAME = 1 << 20
+MAX_FDS = 64
+
+BindKind = Literal["toolchain", "read", "write"]
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="m", omit_defaults=True, forbid_unknown_fields=True):
+    id: int = 0
+
+
+# ---- both ways ------------------------------------------------------------------------------------
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    """First frame of each side; the daemon answers with its own."""
+
+    protocol: int = PROTOCOL
+    software: str = ""
+
+
+# ---- client to daemon -----------------------------------------------------------------------------
+
+
+class Bind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tree the client opened (``O_PATH``) to be shown at ``path`` inside; ``fd`` indexes the frame's fds."""
+
+    path: bytes
+    fd: int
+    kind: BindKind = "toolchain"
+    why: str = ""
+
+
+class Tty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rows: int = 24
+    columns: int = 80
+
+
+class Run(Message, frozen=True, tag="run"):
+    """Start a cage.  fds: the workspace first, then one for each bind, in order.
+
+    ``argv`` and ``env`` are bytes without NUL.  ``command`` is the path inside of the program to
+    execute; ``cwd`` the absolute path inside to start in; ``workspace`` the absolute path, outside
+    and inside, of fd 0.
+    """
+
+    policy: Policy = Policy()
+    argv: tuple[bytes, ...] = ()
+    command: bytes = b""
+    env: dict[bytes, bytes] = {}
+    cwd: bytes = b"/"
+    workspace: bytes = b""
+    home: bytes = b""
+    user_name: str = ""
+    binds: tuple[Bind, ...] = ()
+    tty: Tty | None = None
+    detach: bool = False
+    allow_degraded: bool = False
+
+
+class Signal(Message, frozen=True, tag="signal"):
+    """Forward a signal to the agent's process group (only those a terminal could send, and TERM, USR1, USR2)."""
+
+    cage: str = ""
+    signo: int = 15
+
+
+class Stop(Message, frozen=True, tag="stop"):
+    """End a cage: SIGTERM, then ``cgroup.kill`` after ``grace_ns``; 0 kills at once."""
+
+    cage: str = ""
+    grace_ns: int = 0
+
+
+class List(Message, frozen=True, tag="list"):
+    """The caller's cages (root and akios-admin: everybody's)."""
+
+    everyone: bool = False
+
+
+class Attach(Message, frozen=True, tag="attach"):
+    """Take over the terminal or the output of a detached cage; answered by :class:`Started`."""
+
+    cage: str = ""
+
+
+class Detach(Message, frozen=True, tag="detach"):
+    """Leave a cage running without its client; its output goes to the bounded file again."""
+
+    cage: str = ""
+
+
+class View(Message, frozen=True, tag="view"):
+    """Ask for the read-only merged view of an ended cage's workspace; answered by :class:`ViewReply`."""
+
+    cage: str = ""
+
+
+class Discard(Message, frozen=True, tag="discard"):
+    """Destroy an ended cage's changes.  ``committed`` tells the ledger they were committed first."""
+
+    cage: str = ""
+    committed: bool = False
+    paths: int = 0
+
+
+class Doctor(Message, frozen=True, tag="doctor"):
+    """Ask for the posture of the host and the daemon's state."""
+
+
+class LedgerInfo(Message, frozen=True, tag="ledger"):
+    """Where the log of a cage (``""``: the host log) is, after publishing everything durable.
+
+    fds of the reply: an ``O_PATH`` directory of the log, read by the client as itself.
+    """
+
+    cage: str = ""
+
+
+class ReadLog(Message, frozen=True, tag="read_log"):
+    """Entries ``start``..``stop`` (exclusive) of a log, at most 512 KiB an answer."""
+
+    cage: str = ""
+    start: int = 0
+    stop: int = 0
+
+
+class Subscribe(Message, frozen=True, tag="subscribe"):
+    """events.sock only.  Empty tuples mean everything one may see; cursors: log → next wanted index."""
+
+    kinds: tuple[str, ...] = ()
+    cages: tuple[str, ...] = ()
+    cursors: dict[str, int] = {}
+
+
+# ---- daemon to client -----------------------------------------------------------------------------
+
+
+class Error(Message, frozen=True, tag="error"):
+    """The request failed.  ``code`` is the exit code akiosctl should use (125, 126, 127)."""
+
+    what: str = ""
+    where: str = ""
+    next: str = ""
+    code: int = 125
+
+
+class Ok(Message, frozen=True, tag="ok"):
+    pass
+
+
+class Started(Message, frozen=True, tag="started"):
+    """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends)."""
+
+    cage: str = ""
+    tty: bool = False
+    posture: tuple[LayerState, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Ended(Message, frozen=True, tag="ended"):
+    """The end of a cage.  ``reason`` is one line for people, ``kind`` its machine name (DESIGN §4)."""
+
+    cage: str = ""
+    exit_code: int = 0
+    kind: str = "exited"
+    reason: str = ""
+    usage: Usage = Usage()
+    changes: bool = False
+
+
+class CageInfo(msgspec.Struct, frozen=True):
+    cage: str
+    uid: int
+    user: str
+    state: str
+    argv: tuple[bytes, ...]
+    workspace: bytes
+    started_ns: int
+    ended_ns: int = 0
+    exit_code: int = 0
+    reason: str = ""
+    changes: bool = False
+    pid: int = 0
+    tty: bool = False
+    detached: bool = False
+
+
+class Cages(Message, frozen=True, tag="cages"):
+    cages: tuple[CageInfo, ...] = ()
+
+
+class ViewReply(Message, frozen=True, tag="view_reply"):
+    """fds: the merged view's root (directory of a detached read-only mount), then the workspace as it was opened."""
+
+    cage: str = ""
+    workspace: bytes = b""
+    protect: tuple[str, ...] = ()
+    started_ns: int = 0
+
+
+class DoctorReply(Message, frozen=True, tag="doctor_reply"):
+    software: str = ""
+    kernel: str = ""
+    posture: tuple[LayerState, ...] = ()
+    cages: int = 0
+    uptime_ns: int = 0
+    state_dir: str = ""
+
+
+class LedgerReply(Message, frozen=True, tag="ledger_reply"):
+    log: str = ""
+    origin: str = ""
+    size: int = 0
+    root: bytes = b""
+    path: str = ""
+    vkey: str = ""
+
+
+class LogEntries(Message, frozen=True, tag="log_entries"):
+    log: str = ""
+    start: int = 0
+    entries: tuple[bytes, ...] = ()
+
+
+class Records(Message, frozen=True, tag="records"):
+    """events.sock: durable entries ``start``.. of one log, in order."""
+
+    log: str = ""
+    start: int = 0
+    entries: tuple[bytes, ...] = ()
+
+
+class Gap(Message, frozen=True, tag="gap"):
+    """events.sock: entries ``start``..``stop`` (exclusive) were not sent; read them with :class:`ReadLog`."""
+
+    log: str = ""
+    start: int = 0
+    stop: int = 0
+
+
+Request = (
+    Hello | Run | Signal | Stop | List | Attach | Detach | View | Discard | Doctor | LedgerInfo | ReadLog | Subscribe
+)
+Reply = (
+    Hello | Error | Ok | Started | Ended | Cages | ViewReply | DoctorReply | LedgerReply | LogEntries | Records | Gap
+)
+
+# How many file descriptors may come with a message of this type (at most); absent means none.
+FDS: dict[type[Message], int] = {Run: MAX_FDS, Started: 3, ViewReply: 2, LedgerReply: 1}
