@@ -1,10 +1,11 @@
 """Builds the two native parts of AKIOS: the cffi extension `akiosd.kernel._shim` and the executable `akios-launcher`.
 
-setuptools calls `BuildExt` (named in pyproject.toml) at every install. The same build can be put anywhere without pip:
+setuptools calls `BuildExt` (named in pyproject.toml) at every install. The same build also runs without pip:
 
+    python native/build_shim.py          # into the source tree, after an edit
     python native/build_shim.py DIR      # -> DIR/akiosd/kernel/{_shim.*.so,akios-launcher}
 
-`AKIOS_SANITIZE=1` in the environment builds both with the address and undefined-behaviour sanitizers; `CC` names the compiler.
+`AKIOS_SANITIZE=1` builds both with the address and undefined-behaviour sanitizers; `CC` names the compiler.
 """
 
 import os
@@ -27,7 +28,7 @@ LAUNCHER_SOURCES = ("launcher*.c", "init*.c", "common*.c")
 SHIM_LIBRARIES = ["seccomp", "crypto", "pthread"]
 LAUNCHER_LIBRARIES: list[str] = []
 
-WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wformat=2", "-Wshadow", "-Wconversion"]
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wformat=2", "-Wshadow", "-Wconversion", "-Wno-sign-conversion"]
 COMMON = ["-std=gnu11", "-g", "-fno-strict-aliasing", "-fstack-protector-strong", "-D_GNU_SOURCE"]
 LINK = ["-Wl,-z,relro,-z,now,-z,noexecstack"]
 
@@ -82,6 +83,13 @@ class BuildExt(build_ext):
         # A changed header or flag must never leave an old object behind, and everything compiles in seconds.
         self.force = True
 
+    def run(self) -> None:
+        super().run()
+        launcher = Path(self.build_lib) / LAUNCHER
+        self.link_launcher(launcher)
+        if self.inplace or self.editable_mode:
+            install_file(launcher, NATIVE.parent / LAUNCHER)
+
     def build_extension(self, ext: Extension) -> None:
         work = Path(self.build_temp)
         work.mkdir(parents=True, exist_ok=True)
@@ -95,21 +103,17 @@ class BuildExt(build_ext):
         # Our C goes in as finished objects: only so can it be held to warnings that cffi's generated C does not meet.
         ext.extra_objects = [str(self.compile_object(source, work)) for source in find_sources(SHIM_SOURCES)]
         super().build_extension(ext)
-        self.link_launcher()
 
     def compile_object(self, source: Path, work: Path) -> Path:
         target = work / f"{source.stem}.o"
         run_compiler(["-fPIC", "-fvisibility=hidden", "-c", str(source), "-o", str(target)])
         return target
 
-    def link_launcher(self) -> None:
-        target = Path(self.build_lib) / LAUNCHER
+    def link_launcher(self, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         sources = [str(path) for path in find_sources(LAUNCHER_SOURCES)]
         libraries = [f"-l{name}" for name in LAUNCHER_LIBRARIES]
         run_compiler(["-fPIE", "-pie", *sources, *LINK, *libraries, "-o", str(target)])
-        if self.inplace or self.editable_mode:
-            install_file(target, NATIVE.parent / LAUNCHER)
 
 
 def install_file(source: Path, target: Path) -> None:
@@ -119,16 +123,18 @@ def install_file(source: Path, target: Path) -> None:
     partial.replace(target)
 
 
-def main(target: str) -> None:
+def main(target: Path | None) -> None:
     distribution = Distribution({"name": "akios-native", "ext_modules": [Extension(MODULE, [])]})
     command = BuildExt(distribution)
-    command.build_lib = target
-    command.build_temp = str(Path(target, "objects"))
+    command.inplace = target is None
+    command.build_lib = str(target or NATIVE.parent / "build" / "native")
+    command.build_temp = str(Path(command.build_lib, "objects"))
+    os.chdir(NATIVE.parent)
     command.ensure_finalized()
     command.run()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) > 2:
         sys.exit(__doc__)
-    main(sys.argv[1])
+    main(Path(sys.argv[1]).resolve() if len(sys.argv) == 2 else None)
