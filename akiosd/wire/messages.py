@@ -14,10 +14,9 @@ import msgspec
 from akiosd.values.policy import Policy
 from akiosd.values.posture import LayerState
 from akiosd.values.usage import Usage
+from akiosd.wire.frame import MAX_FDS
 
 PROTOCOL = 1
-MAX_FRAME = 1 << 20
-MAX_FDS = 64
 
 BindKind = Literal["toolchain", "read", "write"]
 
