@@ -1,0 +1,209 @@
+"""Policy → seccomp filter and pump table.  Pure: names and numbers in, names and numbers out.
+
+The filter does three things: it lets the harmless through without a stop, answers ``clone3`` and unwanted
+optional calls with ENOSYS, and sends everything else to the listener.  There the pump looks the number up
+and decides *by numbers again*; a number without an entry is ENOSYS.  Without a listener the kernel itself
+answers ENOSYS (seccomp(2), SECCOMP_RET_USER_NOTIF), so a filter whose supervisor is gone denies.
+
+ERRNO outranks USER_NOTIF in the kernel: a call that is to be denied *and seen* must reach the pump.
+
+The pump table is the blob that ``akios_pump_start`` takes (``native/include/akios.h``)::
+
+    struct akios_pump_entry[1024];   // 20 bytes each, by number
+    struct akios_pump_rule[];        // 32 bytes each, those of one number side by side, in order
+
+    entry: u16 kind (index into KINDS), rule_first, rule_count; u8 known (0: ENOSYS, recorded), path_arg,
+           path2_arg, dirfd_arg, dirfd2_arg, sockaddr_arg, sockaddr_len_arg, argv_arg (255: none), pad[2];
+           i32 default_errno (0: continue).  A dirfd without a path is the file the call works on.
+    rule:  u32 nr, arg; u64 mask, value; i32 err; u32 flags (bit 0: err 0, continue, ends the search).
+           The first row with args[arg] & mask == value decides.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
+
+import msgspec
+
+from akiosd.values import syscalls as table
+from akiosd.values.policy import Policy, TraceLevel
+from akiosd.values.syscalls import Checked, Facts, Form, Test
+
+RuleAction = Literal["allow", "errno"]
+
+LEVELS: tuple[TraceLevel, ...] = ("none", "security", "files", "all")
+
+PUMP_NUMBERS = table.MAX_NUMBER + 1
+RULE_CONTINUE = 1
+NO_ARG = 255
+_ENTRY = struct.Struct("<HHHBBBBBBBBxxi")
+_RULE = struct.Struct("<IIQQiI")
+_NO_FACTS = Facts("other", "all")
+
+
+class SeccompRule(msgspec.Struct, frozen=True):
+    """A call answered in the kernel: all ``tests`` hold (none: always) → allowed, or ``errno``."""
+
+    name: str
+    action: RuleAction
+    errno: int = 0
+    tests: tuple[Test, ...] = ()
+
+
+class PumpEntry(msgspec.Struct, frozen=True):
+    """What the pump does with a call: what to read, and the verdict by the numbers in ``checked``."""
+
+    name: str
+    kind: str
+    facts: Facts
+    checked: Checked
+
+
+class FilterSpec(msgspec.Struct, frozen=True):
+    """One compiled policy.  What no rule answers goes to the listener; ``default_errno`` is the pump's default."""
+
+    rules: tuple[SeccompRule, ...]
+    pump_table: tuple[PumpEntry, ...]
+    default_errno: int = table.ENOSYS
+    listener: bool = True
+
+
+def evaluate(checked: Checked, args: tuple[int, ...]) -> int:
+    for form in checked.forms:
+        if matches(form.tests, args):
+            return form.errno
+    return checked.otherwise
+
+
+def matches(tests: Iterable[Test], args: tuple[int, ...]) -> bool:
+    return all(args[test.arg] & test.mask == test.value for test in tests)
+
+
+def compile_filter(policy: Policy, *, listener: bool = True) -> FilterSpec:
+    """``listener=False`` gives the same fence without records: what would be denied and seen is then ENOSYS."""
+    trace = policy.syscalls.trace if listener else "none"
+    denied = frozenset((*table.DENIED, *policy.syscalls.deny))
+    optional = frozenset(table.OPTIONAL) - frozenset(policy.syscalls.allow)
+    rules: list[SeccompRule] = []
+    entries: list[PumpEntry] = []
+    for name in sorted(table.known_names()):
+        if name in denied:
+            entries.append(_entry(name, Checked((), table.EPERM)))
+        elif name in optional or name in table.ABSENT:
+            rules.append(SeccompRule(name, "errno", table.ENOSYS))
+        else:
+            checked = table.CHECKED.get(name, Checked((), 0))
+            allowed = _let_through(name, checked, trace)
+            rules.extend(SeccompRule(name, "allow", 0, tests) for tests in allowed)
+            if () not in allowed:
+                stopped = _records(name, trace)
+                entries.append(_entry(name, checked if stopped else _still_open(checked)))
+    return FilterSpec(tuple(rules), tuple(entries), listener=listener)
+
+
+def _entry(name: str, checked: Checked) -> PumpEntry:
+    facts = table.FACTS.get(name) or table.DENIED_FACTS.get(name) or _NO_FACTS
+    denial = not checked.forms and checked.otherwise != 0
+    return PumpEntry(name, "privilege" if denial and facts is _NO_FACTS else facts.kind, facts, checked)
+
+
+def _still_open(checked: Checked) -> Checked:
+    """What is left to decide when the filter lets every allowed form through: which errno."""
+    return Checked(tuple(form for form in checked.forms if form.errno), checked.otherwise)
+
+
+def _records(name: str, trace: TraceLevel) -> bool:
+    facts = table.FACTS.get(name)
+    return facts is not None and LEVELS.index(trace) >= LEVELS.index(facts.level)
+
+
+def _let_through(name: str, checked: Checked, trace: TraceLevel) -> list[tuple[Test, ...]]:
+    """The forms of an allowed call that pass without a stop at this level; ``()`` is every form."""
+    if _records(name, trace):
+        facts = table.FACTS[name]
+        return [(facts.quiet,)] if facts.quiet is not None and trace == facts.level else []
+    return list(allowed_cubes(checked))
+
+
+# ---- decision lists as sets of masked comparisons --------------------------------------------------
+#
+# libseccomp takes rules without an order and at most one comparison of each argument.  So "the first
+# matching form" becomes disjoint sets of registers, each fixed by one (mask, value) an argument: a cube.
+
+Cube = dict[int, tuple[int, int]]
+
+
+def allowed_cubes(checked: Checked) -> Iterator[tuple[Test, ...]]:
+    """Disjoint conjunctions, one test an argument at most, that together hold exactly when the call is allowed."""
+    earlier: list[Cube] = []
+    for form in (*checked.forms, Form((), checked.otherwise)):
+        cube = _cube(form.tests)
+        if form.errno == 0:
+            pieces = [cube]
+            for other in earlier:
+                pieces = [part for piece in pieces for part in _subtract(piece, other)]
+            for piece in pieces:
+                yield tuple(Test(arg, mask, value) for arg, (mask, value) in sorted(piece.items()))
+        earlier.append(cube)
+
+
+def _cube(tests: Iterable[Test]) -> Cube:
+    cube: Cube = {}
+    for test in tests:
+        mask, value = cube.get(test.arg, (0, 0))
+        if value & test.mask != test.value & mask:
+            raise ValueError("a form contradicts itself")
+        cube[test.arg] = (mask | test.mask, value | test.value)
+    return cube
+
+
+def _subtract(cube: Cube, other: Cube) -> Iterator[Cube]:
+    """``cube`` without ``other``: disjoint cubes, each differing from ``other`` first at another bit."""
+    for arg, (mask, value) in other.items():
+        own_mask, own_value = cube.get(arg, (0, 0))
+        if (own_value ^ value) & own_mask & mask:
+            yield cube
+            return
+    rest = dict(cube)
+    for arg, (mask, value) in sorted(other.items()):
+        for bit in reversed(range(64)):
+            own_mask, own_value = rest.get(arg, (0, 0))
+            flag = 1 << bit
+            if mask & flag and not own_mask & flag:
+                yield {**rest, arg: (own_mask | flag, own_value | (~value & flag))}
+                rest[arg] = (own_mask | flag, own_value | (value & flag))
+
+
+# ---- the blob --------------------------------------------------------------------------------------
+
+
+def encode_pump_table(spec: FilterSpec, resolve: Callable[[str], int]) -> bytes:
+    """``resolve``: name → number on this machine, negative when it has no such call (the entry is left out)."""
+    entries = [_ENTRY.pack(0, 0, 0, 0, *(NO_ARG,) * 7, spec.default_errno)] * PUMP_NUMBERS
+    rules: list[bytes] = []
+    for entry in spec.pump_table:
+        nr = resolve(entry.name)
+        if 0 <= nr < PUMP_NUMBERS:
+            rows = [_row(nr, form) for form in entry.checked.forms]
+            entries[nr] = _encode_entry(entry, len(rules), len(rows))
+            rules.extend(rows)
+    return b"".join((*entries, *rules))
+
+
+def _encode_entry(entry: PumpEntry, first: int, count: int) -> bytes:
+    facts = entry.facts
+    positions = (
+        *(facts.path, facts.path2, facts.dirfd, facts.dirfd2),
+        *(facts.sockaddr, facts.sockaddr_len, facts.argv),
+    )
+    arguments = (NO_ARG if position < 0 else position for position in positions)
+    return _ENTRY.pack(table.KINDS.index(entry.kind), first, count, 1, *arguments, entry.checked.otherwise)
+
+
+def _row(nr: int, form: Form) -> bytes:
+    if len(form.tests) != 1:
+        raise ValueError("a form that the pump decides has exactly one test")
+    test = form.tests[0]
+    return _RULE.pack(nr, test.arg, test.mask, test.value, form.errno, RULE_CONTINUE if form.errno == 0 else 0)
