@@ -12,7 +12,8 @@
 /* cffi: begin */
 
 /* One numeric comparison on a notification: (args[arg] & mask) == value -> err.
- * flags bit 0: err 0 means "continue" and ends the search. */
+ * flags bit 0 (AKIOS_PUMP_RULE_CONTINUE): err 0 means "continue" and ends the search.
+ * flags bit 1 (AKIOS_PUMP_RULE_AND): holds only together with the next rule, whose err counts. */
 struct akios_pump_rule {
     uint32_t nr;
     uint32_t arg;
@@ -40,8 +41,137 @@ struct akios_pump_entry {
     int32_t default_errno; /* answer when no rule matched: 0 continues */
 };
 
-/* cffi: end */
+/* The table given to akios_pump_start: struct akios_pump_entry[1024], then any number of
+ * struct akios_pump_rule.  err and default_errno are positive errno values, 0 continues the call. */
+enum { AKIOS_PUMP_NRS = 1024, AKIOS_PUMP_NO_ARG = 255, AKIOS_PUMP_RULE_CONTINUE = 1, AKIOS_PUMP_RULE_AND = 2 };
 
-#define AKIOS_PUMP_NRS 1024
+enum { AKIOS_PATH_MAX = 4096, AKIOS_ARGV_MAX = 4096, AKIOS_ARGV_COUNT = 64, AKIOS_SOCKADDR_MAX = 128 };
+
+/* akios_record.flags.  HAS: the content is there.  FAULT: the pointer could not be read.
+ * CUT: there was more than the limit.  GONE: the target died or was interrupted before its call was
+ * answered (where that is seen before the answer, nothing read from its memory is kept; seen at the
+ * answer, the flag is set only if the consumer has not drained the record yet).
+ * FOREIGN: not this machine's architecture.  UNKNOWN: not in the table.  Both were answered ENOSYS. */
+enum {
+    AKIOS_HAS_PATH = 1 << 0,
+    AKIOS_HAS_PATH2 = 1 << 1,
+    AKIOS_HAS_ARGV = 1 << 2,
+    AKIOS_HAS_SOCKADDR = 1 << 3,
+    AKIOS_FAULT_PATH = 1 << 4,
+    AKIOS_FAULT_PATH2 = 1 << 5,
+    AKIOS_FAULT_ARGV = 1 << 6,
+    AKIOS_FAULT_SOCKADDR = 1 << 7,
+    AKIOS_CUT_PATH = 1 << 8,
+    AKIOS_CUT_PATH2 = 1 << 9,
+    AKIOS_CUT_ARGV = 1 << 10,
+    AKIOS_CUT_SOCKADDR = 1 << 11,
+    AKIOS_GONE = 1 << 12,
+    AKIOS_UNKNOWN = 1 << 13,
+    AKIOS_FOREIGN = 1 << 14
+};
+
+/* One notified system call.  Behind the header stand path, path2, argv (each argument ends in NUL)
+ * and sockaddr without gaps, then zeros up to size, which is a multiple of 8. */
+struct akios_record {
+    uint32_t size;
+    uint32_t flags;
+    uint64_t time_ns;      /* CLOCK_REALTIME when it was received; of the first one if count > 1 */
+    uint32_t pid;          /* thread id in akiosd's pid namespace */
+    uint32_t nr;
+    int32_t err;           /* what was answered: 0 continued, else the errno */
+    uint32_t count;        /* identical consecutive records folded into this one */
+    uint16_t kind;
+    uint16_t path_len;
+    uint16_t path2_len;
+    uint16_t argv_len;
+    uint16_t sockaddr_len;
+    uint8_t content_args;  /* bit n: args[n] is an address whose content stands in the record */
+    uint8_t pad[5];
+    uint64_t args[6];
+};
+
+struct akios_ring;
+struct akios_pump;
+
+/* Written by the pump, read at any time. */
+struct akios_pump_counters {
+    uint64_t records;
+    uint64_t denials;
+    uint64_t bytes;        /* of records, before folding */
+    uint64_t gone;         /* records whose target was gone when the call was to be answered */
+    uint64_t waits_full;   /* times the pump waited for room in the ring */
+    uint64_t waits_rate;   /* times the pump waited for events_per_second */
+    int32_t ended;         /* 1: the pump ended and closed the listener, nothing will follow */
+    int32_t error;         /* why: 0 every task of the filter is dead, ECANCELED stopped, else an errno */
+};
+
+struct akios_pump_config {
+    uint32_t events_per_second;  /* 0: no limit */
+    uint32_t burst;              /* events that may come at once after a pause; 0: those of one second */
+    uint32_t sync_wake_up;       /* 1: SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP where the kernel has it */
+    uint32_t reserved;
+};
+
+enum { AKIOS_RING_MIN = 1 << 16, AKIOS_RING_MAX = 1 << 28 };
+enum { AKIOS_AWAKE = 0, AKIOS_ASLEEP = 1, AKIOS_LINGERING = 2 };
+
+/* A ring of `size` bytes (a power of two between AKIOS_RING_MIN and AKIOS_RING_MAX). */
+int akios_ring_open(uint32_t size, struct akios_ring **ring);
+/* Gives up the consumer's share.  The memory and the descriptors go when the pump has ended, too. */
+void akios_ring_close(struct akios_ring *ring);
+/* The eventfd that becomes readable when a sleeping consumer is to wake; stays the ring's own. */
+int akios_ring_wake_fd(const struct akios_ring *ring);
+/* Announces that the consumer is about to wait on the wake fd: ASLEEP for the next record, LINGERING
+ * until the ring is half full.  1: wait now; 0: do not wait, there is something to drain. */
+int akios_ring_sleep(struct akios_ring *ring, uint32_t state);
+/* The consumer is awake again; empties the wake fd. */
+void akios_ring_wake(struct akios_ring *ring);
+/* Moves at most max_records records (after folding) into buffer and returns their bytes, 0 when the
+ * ring is empty.  Identical consecutive records become one with a count: same pid, nr, kind, err,
+ * flags, contents, and same args but for addresses whose content is in the record. */
+int64_t akios_ring_drain(struct akios_ring *ring, uint8_t *buffer, size_t capacity, uint32_t max_records);
+void akios_ring_counters(const struct akios_ring *ring, struct akios_pump_counters *counters);
+
+/* Starts the thread that serves listener_fd, which is the pump's from success on: it is closed when
+ * the pump ends.  The table is copied.  A ring has one pump in its life. */
+int akios_pump_start(int listener_fd, struct akios_ring *ring, const uint8_t *table, size_t table_len,
+                     const struct akios_pump_config *config, struct akios_pump **pump);
+/* Asks the pump to end and returns at once; the ring says when it has. */
+void akios_pump_stop(struct akios_pump *pump);
+/* Stops, and gives up the caller's share.  Never waits: a thread held up by the target's memory
+ * (a page on a dead network file system) frees what is left when it returns. */
+void akios_pump_close(struct akios_pump *pump);
+
+/* SHA-256 of prefix || entry for n entries that stand one after the other in data; out: 32 n bytes. */
+int akios_sha256_leaves(const uint8_t *data, const uint32_t *lens, size_t n, uint8_t prefix, uint8_t *out);
+/* SHA-256 of 0x01 || pair for n pairs of 64 bytes (RFC 6962); out: 32 n bytes. */
+int akios_sha256_nodes(const uint8_t *pairs, size_t n, uint8_t *out);
+
+struct akios_socket_spec {
+    int32_t domain;
+    int32_t type;
+    int32_t protocol;
+    int32_t backlog;            /* < 0: do not listen */
+    uint32_t reuse_address;     /* SO_REUSEADDR before bind */
+    uint32_t address_len;       /* 0: do not bind */
+    uint8_t address[128];       /* a struct sockaddr_* of the domain */
+};
+
+/* Makes n sockets (close-on-exec, non-blocking) in the network namespace of netns_fd, from a thread
+ * of its own, so that no other thread ever changes its namespace.  All or none: on failure fds holds
+ * nothing, *failed the index of the socket (n: entering the namespace). */
+int akios_netns_sockets(int netns_fd, const struct akios_socket_spec *specs, size_t n, int *fds, size_t *failed);
+
+/* ---- mounts, pidfds, namespaces (shim_mounts.c) ---- */
+int akios_open_tree(int dirfd, const char *path, unsigned flags);
+int akios_move_mount(int from_fd, int to_dirfd, const char *to_path);
+int akios_mount_setattr(int fd, unsigned flags, uint64_t set, uint64_t clear, int userns_fd);
+int akios_fs_mount(const char *type, const char *options, size_t options_len, uint64_t attrs);
+int akios_pidfd_getfd(int pidfd, int fd);
+int akios_unshare(int flags);
+int akios_setns(int fd, int type);
+int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data);
+
+/* cffi: end */
 
 #endif

@@ -1,0 +1,42 @@
+"""Many SHA-256 digests in one native call, as the ledger's trees need them (RFC 6962 §2.1).
+
+The interpreter's lock is free meanwhile, so a worker thread can hash while the loop runs.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Sequence
+
+from akiosd.errors import KernelError
+from akiosd.kernel._shim import ffi, lib
+
+DIGEST_SIZE = 32
+LEAF_PREFIX = 0x00
+
+assert array("I").itemsize == 4
+
+
+def leaf_hashes(entries: Sequence[bytes]) -> bytes:
+    """``SHA-256(0x00 || entry)`` of each entry, 32 bytes each, one after the other."""
+    lens = array("I", map(len, entries))
+    out = bytearray(DIGEST_SIZE * len(entries))
+    lens_c, out_c = ffi.from_buffer("uint32_t[]", lens), ffi.from_buffer(out)
+    _check(lib.akios_sha256_leaves(b"".join(entries), lens_c, len(entries), LEAF_PREFIX, out_c))
+    return bytes(out)
+
+
+def node_hashes(pairs: bytes) -> bytes:
+    """``SHA-256(0x01 || left || right)`` of each 64 bytes of ``pairs``; ValueError if they do not come out even."""
+    count, rest = divmod(len(pairs), 2 * DIGEST_SIZE)
+    if rest:
+        raise ValueError(f"{len(pairs)} bytes are not pairs of digests")
+    out = bytearray(DIGEST_SIZE * count)
+    _check(lib.akios_sha256_nodes(ffi.from_buffer(pairs), count, ffi.from_buffer(out)))
+    return bytes(out)
+
+
+def _check(result: int) -> None:
+    if result < 0:
+        raise KernelError(f"hashing failed: {os.strerror(-result)}", where="hashing", errno=-result)

@@ -1,0 +1,237 @@
+"""The pump seen from Python: one native thread serves a cage's seccomp listener, one Trio task drains its ring.
+
+A record shows the *attempt* and the answer given to it, never the result of the call; paths are the bytes the target
+pointed at when it was stopped (seccomp_unotify(2) explains why nothing may be decided on them).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import trio
+
+from akiosd.errors import KernelError
+from akiosd.kernel._shim import ffi, lib
+from akiosd.values.units import KIB
+
+RING_SIZE = 256 * KIB
+MAX_BATCH = 256
+LINGER_NS = 2_000_000
+
+HAS_PATH: int = lib.AKIOS_HAS_PATH
+HAS_PATH2: int = lib.AKIOS_HAS_PATH2
+HAS_ARGV: int = lib.AKIOS_HAS_ARGV
+HAS_SOCKADDR: int = lib.AKIOS_HAS_SOCKADDR
+FAULT_PATH: int = lib.AKIOS_FAULT_PATH
+FAULT_PATH2: int = lib.AKIOS_FAULT_PATH2
+FAULT_ARGV: int = lib.AKIOS_FAULT_ARGV
+FAULT_SOCKADDR: int = lib.AKIOS_FAULT_SOCKADDR
+CUT_PATH: int = lib.AKIOS_CUT_PATH
+CUT_PATH2: int = lib.AKIOS_CUT_PATH2
+CUT_ARGV: int = lib.AKIOS_CUT_ARGV
+CUT_SOCKADDR: int = lib.AKIOS_CUT_SOCKADDR
+GONE: int = lib.AKIOS_GONE
+UNKNOWN: int = lib.AKIOS_UNKNOWN
+FOREIGN: int = lib.AKIOS_FOREIGN
+
+# struct akios_record
+_HEADER = struct.Struct("=IIQIIiIHHHHHB5x6Q")
+_BUFFER_SIZE = 64 * KIB
+
+assert _HEADER.size == ffi.sizeof("struct akios_record")
+
+
+class SyscallEvent(NamedTuple):
+    """One notified system call; the shape of ``struct akios_record`` (native/include/akios.h).
+
+    ``time_ns`` is CLOCK_REALTIME, of the first call where ``count`` identical ones in a row are folded; ``pid`` is the
+    thread in this process's pid namespace; ``kind`` is the number the policy table gave it; ``err`` is 0 for a call
+    that continued, else the errno it was answered with.  ``path`` and the others are None where the call has no such
+    argument or it could not be read (``flags`` tells which).
+    """
+
+    time_ns: int
+    pid: int
+    nr: int
+    kind: int
+    err: int
+    flags: int
+    args: tuple[int, int, int, int, int, int]
+    path: bytes | None
+    path2: bytes | None
+    argv: tuple[bytes, ...] | None
+    sockaddr: bytes | None
+    count: int
+
+
+class PumpCounters(NamedTuple):
+    """What a pump did so far; ``bytes`` and ``records`` count before folding.
+
+    ``error`` says why it ended: 0 every task of the filter is dead, ECANCELED stopped, else an errno.
+    """
+
+    records: int
+    denials: int
+    bytes: int
+    gone: int
+    waits_full: int
+    waits_rate: int
+    ended: bool
+    error: int
+
+
+def parse_records(data: memoryview) -> list[SyscallEvent]:
+    """Whole records, one after the other, as ``akios_ring_drain`` writes them."""
+    events: list[SyscallEvent] = []
+    append, unpack, new = events.append, _HEADER.unpack_from, tuple.__new__
+    at, end = 0, len(data)
+    while at < end:
+        size, flags, time_ns, pid, nr, err, count, kind, len1, len2, len3, len4, _, *args = unpack(data, at)
+        first = at + 96
+        second = first + len1
+        path = bytes(data[first:second]) if flags & 1 else None
+        path2 = argv = sockaddr = None
+        if flags & 14:
+            third = second + len2
+            fourth = third + len3
+            if flags & 2:
+                path2 = bytes(data[second:third])
+            if flags & 4:
+                argv = tuple(bytes(data[third : fourth - 1]).split(b"\0")) if len3 else ()
+            if flags & 8:
+                sockaddr = bytes(data[fourth : fourth + len4])
+        fields = (time_ns, pid, nr, kind, err, flags, tuple(args), path, path2, argv, sockaddr, count)
+        append(new(SyscallEvent, fields))
+        at += size
+    return events
+
+
+assert (HAS_PATH, HAS_PATH2, HAS_ARGV, HAS_SOCKADDR, _HEADER.size) == (1, 2, 4, 8, 96), "parse_records spells these out"
+
+
+class Pump:
+    """A running pump thread and its ring.
+
+    Takes ``listener_fd`` (closed when the pump ends; on failure it stays the caller's).  ``table_bytes`` is what
+    ``akiosd.policy.compile.seccomp.encode_pump_table`` makes.  ``events_per_second`` 0 means no limit, ``burst`` how
+    many may come at once after a pause (0: one second's worth).  ``ring_size``: bytes, a power of two from 64 KiB.
+    Raises KernelError.
+
+    One task at a time reads ``batches()``.  While nobody reads, the ring fills and the cage's notified calls wait.
+    """
+
+    def __init__(
+        self,
+        listener_fd: int,
+        table_bytes: bytes,
+        events_per_second: int = 0,
+        ring_size: int = RING_SIZE,
+        *,
+        burst: int = 0,
+        linger_ns: int = LINGER_NS,
+        sync_wake_up: bool = True,
+    ) -> None:
+        self._ring: Any = None
+        self._pump: Any = None
+        self._linger_s = linger_ns / 1e9
+        self._lingers = False
+        self._buffer = ffi.new("uint64_t[]", _BUFFER_SIZE // 8)
+        self._bytes = ffi.cast("uint8_t *", self._buffer)
+        self._view = memoryview(ffi.buffer(self._buffer))
+        ring = ffi.new("struct akios_ring **")
+        _check(lib.akios_ring_open(ring_size, ring), "the ring cannot be made")
+        config = ffi.new("struct akios_pump_config *", (events_per_second, burst, sync_wake_up, 0))
+        pump = ffi.new("struct akios_pump **")
+        result = lib.akios_pump_start(listener_fd, ring[0], table_bytes, len(table_bytes), config, pump)
+        if result < 0:
+            lib.akios_ring_close(ring[0])
+        _check(result, "the pump cannot be started")
+        self._ring, self._pump = ring[0], pump[0]
+        self._wake_fd: int = lib.akios_ring_wake_fd(self._ring)
+
+    async def batches(self) -> AsyncIterator[list[SyscallEvent]]:
+        """Lists of at most 256 events, in order; ends when the pump has ended and everything was given out."""
+        while (batch := await self.next_batch()) is not None:
+            yield batch
+
+    async def next_batch(self) -> list[SyscallEvent] | None:
+        """The next events (at least one), or None after the last.  Nothing is lost when it is cancelled."""
+        await trio.lowlevel.checkpoint()
+        while True:
+            # Read before the drain: what the pump wrote before it ended is then in this drain.
+            ended = self.counters().ended
+            if self._lingers and not ended:
+                await self._linger()
+            if batch := self._drain():
+                # Left-over records are taken at once, else the next ones get time to gather.
+                self._lingers = len(batch) < MAX_BATCH
+                return batch
+            if ended:
+                return None
+            self._lingers = False
+            if lib.akios_ring_sleep(self._ring, lib.AKIOS_ASLEEP):
+                await self._wait_bell()
+
+    async def _linger(self) -> None:
+        """Lets a busy cage's records gather: waking for each costs both sides more than the call itself."""
+        self._lingers = False
+        if self._linger_s and lib.akios_ring_sleep(self._ring, lib.AKIOS_LINGERING):
+            with trio.move_on_after(self._linger_s):
+                await self._wait_bell()
+
+    async def _wait_bell(self) -> None:
+        try:
+            await trio.lowlevel.wait_readable(self._wake_fd)
+        finally:
+            if self._ring is not None:
+                lib.akios_ring_wake(self._ring)
+
+    def _drain(self) -> list[SyscallEvent]:
+        size = _check(lib.akios_ring_drain(self._ring, self._bytes, _BUFFER_SIZE, MAX_BATCH), "the ring is unreadable")
+        return parse_records(self._view[:size])
+
+    def counters(self) -> PumpCounters:
+        """Raises KernelError after ``close``."""
+        if self._ring is None:
+            raise KernelError("the pump is closed")
+        raw = ffi.new("struct akios_pump_counters *")
+        lib.akios_ring_counters(self._ring, raw)
+        numbers = (raw.records, raw.denials, raw.bytes, raw.gone, raw.waits_full, raw.waits_rate)
+        return PumpCounters(*numbers, bool(raw.ended), raw.error)
+
+    def stop(self) -> None:
+        """Asks the thread to end and returns at once: it closes the listener, so notified calls get ENOSYS.
+
+        ``batches`` still gives out what is in the ring.
+        """
+        if self._pump is not None:
+            lib.akios_pump_stop(self._pump)
+
+    def close(self) -> None:
+        """Stops and frees; what was not drained is gone.  Never waits for the thread.
+
+        No task may be in ``batches`` any more.
+        """
+        pump, self._pump = self._pump, None
+        ring, self._ring = self._ring, None
+        if ring is not None:
+            lib.akios_pump_close(pump)
+            lib.akios_ring_close(ring)
+
+    def __enter__(self) -> Pump:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        raise KernelError(f"{what}: {os.strerror(-result)}", where="pump", errno=-result)
+    return result

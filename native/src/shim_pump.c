@@ -1,0 +1,264 @@
+/* The pump: one thread that serves one seccomp listener (seccomp_unotify(2)).
+ *
+ * A record is in the ring before its call proceeds, so whoever kills the machine afterwards finds the
+ * attempt in memory that the target cannot reach.  Waiting (for room in the ring, for the event rate)
+ * is done *before* a notification is received: a cage with a received and unanswered one cannot be
+ * frozen, and a target that dies meanwhile has done nothing yet.
+ *
+ * Decisions look at numbers only.  What a pointer shows may change between the look and the call, so
+ * akios_pump_start refuses a table with a rule on a pointer. */
+#include <errno.h>
+#include <linux/audit.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pump.h"
+#include "remote.h"
+#include "ring.h"
+
+#if defined(__x86_64__)
+#define NATIVE_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define NATIVE_ARCH AUDIT_ARCH_AARCH64
+#else
+#error "name the AUDIT_ARCH of this machine"
+#endif
+
+#define NS_PER_S 1000000000ull
+
+enum outcome { GO_ON, READY, STOPPED, ALL_DEAD, FAILED };
+
+static uint64_t read_clock(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* Waits for a kick, the death of every target and, with POLLIN, a notification. */
+static enum outcome wait_event(struct akios_pump *pump, short events, const struct timespec *timeout)
+{
+    struct pollfd fds[2] = {
+        {.fd = pump->listener, .events = events},
+        {.fd = pump->ring->kick_fd, .events = POLLIN},
+    };
+    int ready = ppoll(fds, 2, timeout, NULL);
+    if (ready < 0 && errno != EINTR)
+        return FAILED;
+    if (ready > 0 && fds[1].revents != 0) {
+        uint64_t kicks;
+        ssize_t got = read(pump->ring->kick_fd, &kicks, sizeof kicks);
+        (void)got;
+    }
+    if (atomic_load_explicit(&pump->ring->stop, memory_order_relaxed) != 0)
+        return STOPPED;
+    if (ready <= 0 || fds[0].revents == 0)
+        return GO_ON;
+    return (fds[0].revents & POLLIN) != 0 ? READY : ALL_DEAD;
+}
+
+static enum outcome wait_room(struct akios_pump *pump)
+{
+    enum outcome outcome = GO_ON;
+    if (akios_ring_has_room(pump->ring))
+        return outcome;
+    akios_count(&pump->ring->waits_full, 1);
+    do {
+        outcome = wait_event(pump, 0, NULL);
+    } while (outcome == GO_ON && !akios_ring_has_room(pump->ring));
+    return outcome;
+}
+
+/* The token bucket, kept as the one number next_ns. */
+static enum outcome wait_rate(struct akios_pump *pump)
+{
+    if (pump->interval_ns == 0)
+        return GO_ON;
+    uint64_t now = read_clock(CLOCK_MONOTONIC);
+    bool counted = false;
+    while (pump->next_ns > now + pump->burst_ns) {
+        if (!counted)
+            akios_count(&pump->ring->waits_rate, 1);
+        counted = true;
+        uint64_t wait = pump->next_ns - pump->burst_ns - now;
+        struct timespec timeout = {.tv_sec = (time_t)(wait / NS_PER_S), .tv_nsec = (long)(wait % NS_PER_S)};
+        enum outcome outcome = wait_event(pump, 0, &timeout);
+        if (outcome != GO_ON)
+            return outcome;
+        now = read_clock(CLOCK_MONOTONIC);
+    }
+    if (pump->next_ns < now)
+        pump->next_ns = now;
+    return GO_ON;
+}
+
+static int32_t decide(const struct akios_pump *pump, const struct akios_pump_entry *entry, const uint64_t *args)
+{
+    bool holds = true;
+    for (unsigned n = 0; n < entry->rule_count; n++) {
+        const struct akios_pump_rule *rule = &pump->rules[entry->rule_first + n];
+        holds = holds && (args[rule->arg] & rule->mask) == rule->value;
+        if ((rule->flags & AKIOS_PUMP_RULE_AND) != 0)
+            continue;
+        if (holds && (rule->err != 0 || (rule->flags & AKIOS_PUMP_RULE_CONTINUE) != 0))
+            return rule->err;
+        holds = true;
+    }
+    return entry->default_errno;
+}
+
+/* Notes one content in the record; flags as those of path, shifted to its place. */
+static uint8_t *add_content(struct akios_record *record, uint8_t *end, struct akios_content content, uint16_t *len,
+                            unsigned place, uint8_t arg)
+{
+    if (content.fault)
+        record->flags |= (uint32_t)AKIOS_FAULT_PATH << place;
+    if (content.cut)
+        record->flags |= (uint32_t)AKIOS_CUT_PATH << place;
+    if (!content.fault || content.len > 0)
+        record->flags |= (uint32_t)AKIOS_HAS_PATH << place;
+    if (!content.fault)
+        record->content_args = (uint8_t)(record->content_args | 1u << arg);
+    *len = content.len;
+    return end + content.len;
+}
+
+static uint8_t *read_contents(struct akios_record *record, const struct akios_pump_entry *entry)
+{
+    pid_t pid = (pid_t)record->pid;
+    const uint64_t *args = record->args;
+    uint8_t *end = (uint8_t *)(record + 1);
+    if (entry->path_arg != AKIOS_PUMP_NO_ARG)
+        end = add_content(record, end, akios_read_string(pid, args[entry->path_arg], end, AKIOS_PATH_MAX),
+                          &record->path_len, 0, entry->path_arg);
+    if (entry->path2_arg != AKIOS_PUMP_NO_ARG)
+        end = add_content(record, end, akios_read_string(pid, args[entry->path2_arg], end, AKIOS_PATH_MAX),
+                          &record->path2_len, 1, entry->path2_arg);
+    if (entry->argv_arg != AKIOS_PUMP_NO_ARG)
+        end = add_content(record, end, akios_read_argv(pid, args[entry->argv_arg], end), &record->argv_len, 2,
+                          entry->argv_arg);
+    if (entry->sockaddr_arg != AKIOS_PUMP_NO_ARG) {
+        uint64_t claimed =
+            entry->sockaddr_len_arg == AKIOS_PUMP_NO_ARG ? AKIOS_SOCKADDR_MAX : args[entry->sockaddr_len_arg];
+        end = add_content(record, end, akios_read_sockaddr(pid, args[entry->sockaddr_arg], claimed, end),
+                          &record->sockaddr_len, 3, entry->sockaddr_arg);
+    }
+    return end;
+}
+
+/* After the reads: if the target died meanwhile, its pid may be another's and so may what was read. */
+static bool is_still_waiting(struct akios_pump *pump)
+{
+    return ioctl(pump->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &pump->notif->id) == 0;
+}
+
+static uint32_t build_record(struct akios_pump *pump, struct akios_record *record)
+{
+    const struct seccomp_notif *notif = pump->notif;
+    memset(record, 0, sizeof *record);
+    record->time_ns = read_clock(CLOCK_REALTIME);
+    record->pid = notif->pid;
+    record->nr = (uint32_t)notif->data.nr;
+    record->count = 1;
+    memcpy(record->args, notif->data.args, sizeof record->args);
+
+    uint8_t *end = (uint8_t *)(record + 1);
+    const struct akios_pump_entry *entry = record->nr < AKIOS_PUMP_NRS ? &pump->entries[record->nr] : NULL;
+    record->err = ENOSYS;
+    if (notif->data.arch != NATIVE_ARCH) {
+        record->flags |= AKIOS_FOREIGN;
+    } else if (entry == NULL || entry->known == 0) {
+        record->flags |= AKIOS_UNKNOWN;
+    } else {
+        record->kind = entry->kind;
+        record->err = decide(pump, entry, record->args);
+        end = read_contents(record, entry);
+        if (end != (uint8_t *)(record + 1) && !is_still_waiting(pump)) {
+            end = (uint8_t *)(record + 1);
+            record->flags = AKIOS_GONE;
+            record->path_len = record->path2_len = record->argv_len = record->sockaddr_len = 0;
+            record->content_args = 0;
+        }
+    }
+    size_t padding = -(uintptr_t)end & 7;
+    memset(end, 0, padding);
+    record->size = (uint32_t)(end + padding - (uint8_t *)record);
+    return record->size;
+}
+
+static bool answer(struct akios_pump *pump, int32_t err)
+{
+    memset(pump->resp, 0, pump->resp_size);
+    pump->resp->id = pump->notif->id;
+    pump->resp->error = -err;
+    pump->resp->flags = err == 0 ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0;
+    int sent;
+    do {
+        sent = ioctl(pump->listener, SECCOMP_IOCTL_NOTIF_SEND, pump->resp);
+    } while (sent < 0 && errno == EINTR);
+    return sent == 0;
+}
+
+static enum outcome serve_one(struct akios_pump *pump)
+{
+    struct akios_ring *ring = pump->ring;
+    memset(pump->notif, 0, pump->notif_size);
+    if (ioctl(pump->listener, SECCOMP_IOCTL_NOTIF_RECV, pump->notif) < 0)
+        return errno == ENOENT || errno == EINTR ? GO_ON : FAILED;
+    pump->next_ns += pump->interval_ns;
+
+    struct akios_record *record = akios_ring_slot(ring);
+    uint32_t size = build_record(pump, record);
+    int32_t err = record->err;
+    bool gone = (record->flags & AKIOS_GONE) != 0;
+    akios_count(&ring->records, 1);
+    akios_count(&ring->bytes, size);
+    akios_count(&ring->denials, err != 0);
+    akios_ring_publish(ring, size);
+
+    if (!answer(pump, err)) {
+        if (errno != ENOENT)
+            return FAILED;
+        /* Nobody but this thread writes here until the ring comes round. */
+        __atomic_fetch_or(&record->flags, AKIOS_GONE, __ATOMIC_RELAXED);
+        gone = true;
+    }
+    akios_count(&ring->gone, gone);
+    return GO_ON;
+}
+
+void akios_pump_release(struct akios_pump *pump)
+{
+    if (atomic_fetch_sub(&pump->owners, 1) != 1)
+        return;
+    free(pump->notif);
+    free(pump->resp);
+    free(pump);
+}
+
+void *akios_pump_run(void *argument)
+{
+    struct akios_pump *pump = argument;
+    struct akios_ring *ring = pump->ring;
+    enum outcome outcome;
+    int error = 0;
+    do {
+        if ((outcome = wait_room(pump)) == GO_ON && (outcome = wait_rate(pump)) == GO_ON &&
+            (outcome = wait_event(pump, POLLIN, NULL)) == READY)
+            outcome = serve_one(pump);
+    } while (outcome == GO_ON);
+    if (outcome == FAILED)
+        error = errno;
+    else if (outcome == STOPPED)
+        error = ECANCELED;
+    /* From here every notified call of the cage fails with ENOSYS. */
+    close(pump->listener);
+    akios_pump_release(pump);
+    akios_ring_end(ring, error);
+    akios_ring_close(ring);
+    return NULL;
+}

@@ -1,0 +1,173 @@
+/* Starting and stopping a pump: what it is given is checked here, once, so that its loop need not. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "pump.h"
+#include "ring.h"
+#include "uapi.h"
+
+#ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#endif
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#endif
+
+/* The thread's deepest frame holds the argv pointers (520 bytes); the rest is the C library's. */
+#define STACK_BYTES (64 * 1024)
+#define NS_PER_S 1000000000ull
+#define ERRNO_MAX 4095
+
+static bool is_arg_or_none(uint8_t arg)
+{
+    return arg < 6 || arg == AKIOS_PUMP_NO_ARG;
+}
+
+static bool is_errno_or_zero(int32_t err)
+{
+    return err >= 0 && err <= ERRNO_MAX;
+}
+
+static bool is_valid_rule(const struct akios_pump_rule *rule, const struct akios_pump_entry *entry, uint32_t nr)
+{
+    /* A rule on a pointer would decide on an address, which says nothing, or on what stands there,
+     * which the target may change: both are mistakes of the policy compiler. */
+    bool on_pointer = rule->arg == entry->path_arg || rule->arg == entry->path2_arg || rule->arg == entry->argv_arg ||
+                      rule->arg == entry->sockaddr_arg;
+    uint32_t flags = AKIOS_PUMP_RULE_CONTINUE | AKIOS_PUMP_RULE_AND;
+    return rule->nr == nr && rule->arg < 6 && !on_pointer && is_errno_or_zero(rule->err) && (rule->flags & ~flags) == 0;
+}
+
+static bool is_valid_entry(const struct akios_pump *pump, uint32_t nr, size_t rule_total)
+{
+    const struct akios_pump_entry *entry = &pump->entries[nr];
+    if (!is_arg_or_none(entry->path_arg) || !is_arg_or_none(entry->path2_arg) || !is_arg_or_none(entry->argv_arg) ||
+        !is_arg_or_none(entry->sockaddr_arg) || !is_arg_or_none(entry->sockaddr_len_arg) ||
+        !is_errno_or_zero(entry->default_errno) || (size_t)entry->rule_first + entry->rule_count > rule_total)
+        return false;
+    const struct akios_pump_rule *rules = &pump->rules[entry->rule_first];
+    for (unsigned n = 0; n < entry->rule_count; n++)
+        if (!is_valid_rule(&rules[n], entry, nr))
+            return false;
+    return entry->rule_count == 0 || (rules[entry->rule_count - 1].flags & AKIOS_PUMP_RULE_AND) == 0;
+}
+
+static int copy_table(const uint8_t *table, size_t table_len, struct akios_pump **out)
+{
+    size_t entries_len = sizeof ((struct akios_pump *)NULL)->entries;
+    if (table_len < entries_len || (table_len - entries_len) % sizeof(struct akios_pump_rule) != 0)
+        return -EINVAL;
+    size_t rules_len = table_len - entries_len;
+    struct akios_pump *pump = calloc(1, sizeof *pump + rules_len);
+    if (pump == NULL)
+        return -ENOMEM;
+    memcpy(pump->entries, table, entries_len);
+    if (rules_len > 0)
+        memcpy(pump->rules, table + entries_len, rules_len);
+    for (uint32_t nr = 0; nr < AKIOS_PUMP_NRS; nr++)
+        if (pump->entries[nr].known != 0 && !is_valid_entry(pump, nr, rules_len / sizeof(struct akios_pump_rule))) {
+            free(pump);
+            return -EINVAL;
+        }
+    *out = pump;
+    return 0;
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* A newer kernel's structures may be longer than those of our headers, and it writes its own length. */
+static int make_buffers(struct akios_pump *pump)
+{
+    struct seccomp_notif_sizes sizes;
+    if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) < 0)
+        return -errno;
+    pump->notif_size = larger(sizes.seccomp_notif, sizeof *pump->notif);
+    pump->resp_size = larger(sizes.seccomp_notif_resp, sizeof *pump->resp);
+    pump->notif = calloc(1, pump->notif_size);
+    pump->resp = calloc(1, pump->resp_size);
+    return pump->notif == NULL || pump->resp == NULL ? -ENOMEM : 0;
+}
+
+static void set_rate(struct akios_pump *pump, const struct akios_pump_config *config)
+{
+    if (config->events_per_second == 0)
+        return;
+    pump->interval_ns = larger(NS_PER_S / config->events_per_second, 1);
+    uint64_t burst = config->burst != 0 ? config->burst : config->events_per_second;
+    pump->burst_ns = (burst - 1) * pump->interval_ns;
+}
+
+static int start_thread(struct akios_pump *pump)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+    int err = pthread_attr_init(&attributes);
+    if (err != 0)
+        return -err;
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    /* The thread inherits the mask: no signal ever runs a handler, least of all Python's, in it. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    err = pthread_create(&thread, &attributes, akios_pump_run, pump);
+    if (err == 0)
+        pthread_setname_np(thread, "akios-pump");
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return -err;
+}
+
+int akios_pump_start(int listener_fd, struct akios_ring *ring, const uint8_t *table, size_t table_len,
+                     const struct akios_pump_config *config, struct akios_pump **out)
+{
+    struct akios_pump *pump;
+    int err = copy_table(table, table_len, &pump);
+    if (err != 0)
+        return err;
+    pump->owners = 1;
+    if ((err = make_buffers(pump)) != 0) {
+        akios_pump_release(pump);
+        return err;
+    }
+    pump->listener = listener_fd;
+    pump->ring = ring;
+    set_rate(pump, config);
+    if (config->sync_wake_up != 0)
+        /* Kernels before 6.6 lack it; it changes speed only. */
+        (void)ioctl(listener_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+    akios_ring_share(ring);      /* the thread's */
+    atomic_store(&pump->owners, 2); /* the thread and the caller */
+    if ((err = start_thread(pump)) != 0) {
+        akios_ring_close(ring);
+        atomic_store(&pump->owners, 1);
+        akios_pump_release(pump);
+        return err;
+    }
+    *out = pump;
+    return 0;
+}
+
+void akios_pump_stop(struct akios_pump *pump)
+{
+    atomic_store(&pump->ring->stop, 1);
+    akios_ring_kick(pump->ring);
+}
+
+void akios_pump_close(struct akios_pump *pump)
+{
+    if (pump == NULL)
+        return;
+    akios_pump_stop(pump);
+    akios_pump_release(pump);
+}

@@ -1,0 +1,103 @@
+/* Bounded reads of a target's memory: see remote.h. */
+#include <string.h>
+#include <sys/uio.h>
+
+#include "akios.h"
+#include "remote.h"
+
+/* The smallest page of any machine we run on; finer cuts than the real pages do no harm. */
+#define PAGE 4096ul
+/* Nearly every path is shorter, and copying a whole page costs more than the call that asks for it. */
+#define FIRST_READ 256ul
+
+_Static_assert(AKIOS_PATH_MAX <= 4096 && AKIOS_ARGV_MAX <= 4096, "read_memory cuts at most 4096 bytes");
+
+/* Reads up to len (<= 4096) bytes, fewer where a page is missing.  process_vm_readv(2) stops at whole
+ * elements, so the remote side is one element for each page. */
+static size_t read_memory(pid_t pid, uint64_t address, uint8_t *out, size_t len)
+{
+    struct iovec local = {.iov_base = out, .iov_len = len};
+    struct iovec remote[2];
+    size_t to_edge = PAGE - (address & (PAGE - 1));
+    size_t first = len < to_edge ? len : to_edge;
+    remote[0].iov_base = (void *)(uintptr_t)address;
+    remote[0].iov_len = first;
+    remote[1].iov_base = (void *)(uintptr_t)(address + first);
+    remote[1].iov_len = len - first;
+    ssize_t got = process_vm_readv(pid, &local, 1, remote, len > first ? 2 : 1, 0);
+    return got < 0 ? 0 : (size_t)got;
+}
+
+struct akios_content akios_read_string(pid_t pid, uint64_t address, uint8_t *out, size_t limit)
+{
+    struct akios_content content = {0};
+    size_t done = 0;
+    size_t step = FIRST_READ;
+    while (done < limit) {
+        size_t want = limit - done < step ? limit - done : step;
+        size_t got = read_memory(pid, address + done, out + done, want);
+        if (got == 0) {
+            /* The kernel will refuse it, too: a piece of a string means nothing. */
+            content.fault = true;
+            return content;
+        }
+        const uint8_t *nul = memchr(out + done, 0, got);
+        if (nul != NULL) {
+            content.len = (uint16_t)(nul - out);
+            return content;
+        }
+        done += got;
+        step = limit;
+    }
+    content.len = (uint16_t)limit;
+    content.cut = true;
+    return content;
+}
+
+struct akios_content akios_read_argv(pid_t pid, uint64_t address, uint8_t *out)
+{
+    struct akios_content content = {0};
+    uint64_t pointers[AKIOS_ARGV_COUNT + 1];
+    size_t got = address == 0 ? 0 : read_memory(pid, address, (uint8_t *)pointers, sizeof pointers);
+    size_t count = got / sizeof pointers[0];
+    size_t filled = 0;
+    for (size_t n = 0;; n++) {
+        if (n == count) {
+            content.fault = address != 0 && n <= AKIOS_ARGV_COUNT;
+            break;
+        }
+        if (pointers[n] == 0)
+            break;
+        if (n == AKIOS_ARGV_COUNT || filled + 1 >= AKIOS_ARGV_MAX) {
+            content.cut = true;
+            break;
+        }
+        struct akios_content one = akios_read_string(pid, pointers[n], out + filled, AKIOS_ARGV_MAX - filled - 1);
+        if (one.fault) {
+            content.fault = true;
+            break;
+        }
+        filled += one.len;
+        out[filled++] = 0;
+        content.cut = one.cut;
+        if (one.cut)
+            break;
+    }
+    content.len = (uint16_t)filled;
+    return content;
+}
+
+struct akios_content akios_read_sockaddr(pid_t pid, uint64_t address, uint64_t claimed, uint8_t *out)
+{
+    struct akios_content content = {0};
+    /* The kernel takes the length as an int: the upper half of the register is not looked at. */
+    uint32_t len = (uint32_t)claimed;
+    if (address == 0 || len == 0)
+        return content;
+    content.cut = len > AKIOS_SOCKADDR_MAX;
+    size_t want = content.cut ? AKIOS_SOCKADDR_MAX : len;
+    size_t got = read_memory(pid, address, out, want);
+    content.fault = got < want;
+    content.len = (uint16_t)got;
+    return content;
+}
