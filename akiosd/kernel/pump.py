@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import msgspec
 import trio
 
 from akiosd.errors import KernelError
@@ -45,7 +46,7 @@ _BUFFER_SIZE = 64 * KIB
 assert _HEADER.size == ffi.sizeof("struct akios_record")
 
 
-class SyscallEvent(NamedTuple):
+class SyscallEvent(msgspec.Struct, frozen=True, gc=False):
     """One notified system call; the shape of ``struct akios_record`` (native/include/akios.h).
 
     ``time_ns`` is CLOCK_REALTIME, of the first call where ``count`` identical ones in a row are folded; ``pid`` is the
@@ -87,7 +88,7 @@ class PumpCounters(NamedTuple):
 def parse_records(data: memoryview) -> list[SyscallEvent]:
     """Whole records, one after the other, as ``akios_ring_drain`` writes them."""
     events: list[SyscallEvent] = []
-    append, unpack, new = events.append, _HEADER.unpack_from, tuple.__new__
+    append, unpack = events.append, _HEADER.unpack_from
     at, end = 0, len(data)
     while at < end:
         size, flags, time_ns, pid, nr, err, count, kind, len1, len2, len3, len4, _, *args = unpack(data, at)
@@ -104,8 +105,8 @@ def parse_records(data: memoryview) -> list[SyscallEvent]:
                 argv = tuple(bytes(data[third : fourth - 1]).split(b"\0")) if len3 else ()
             if flags & 8:
                 sockaddr = bytes(data[fourth : fourth + len4])
-        fields = (time_ns, pid, nr, kind, err, flags, tuple(args), path, path2, argv, sockaddr, count)
-        append(new(SyscallEvent, fields))
+        numbers = (args[0], args[1], args[2], args[3], args[4], args[5])
+        append(SyscallEvent(time_ns, pid, nr, kind, err, flags, numbers, path, path2, argv, sockaddr, count))
         at += size
     return events
 

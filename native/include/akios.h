@@ -12,8 +12,7 @@
 /* cffi: begin */
 
 /* One numeric comparison on a notification: (args[arg] & mask) == value -> err.
- * flags bit 0 (AKIOS_PUMP_RULE_CONTINUE): err 0 means "continue" and ends the search.
- * flags bit 1 (AKIOS_PUMP_RULE_AND): holds only together with the next rule, whose err counts. */
+ * flags bit 0 (AKIOS_PUMP_RULE_CONTINUE): err 0 means "continue" and ends the search. The first rule that holds decides. */
 struct akios_pump_rule {
     uint32_t nr;
     uint32_t arg;
@@ -43,7 +42,7 @@ struct akios_pump_entry {
 
 /* The table given to akios_pump_start: struct akios_pump_entry[1024], then any number of
  * struct akios_pump_rule.  err and default_errno are positive errno values, 0 continues the call. */
-enum { AKIOS_PUMP_NRS = 1024, AKIOS_PUMP_NO_ARG = 255, AKIOS_PUMP_RULE_CONTINUE = 1, AKIOS_PUMP_RULE_AND = 2 };
+enum { AKIOS_PUMP_NRS = 1024, AKIOS_PUMP_NO_ARG = 255, AKIOS_PUMP_RULE_CONTINUE = 1 };
 
 enum { AKIOS_PATH_MAX = 4096, AKIOS_ARGV_MAX = 4096, AKIOS_ARGV_COUNT = 64, AKIOS_SOCKADDR_MAX = 128 };
 

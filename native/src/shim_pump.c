@@ -98,15 +98,10 @@ static enum outcome wait_rate(struct akios_pump *pump)
 
 static int32_t decide(const struct akios_pump *pump, const struct akios_pump_entry *entry, const uint64_t *args)
 {
-    bool holds = true;
     for (unsigned n = 0; n < entry->rule_count; n++) {
         const struct akios_pump_rule *rule = &pump->rules[entry->rule_first + n];
-        holds = holds && (args[rule->arg] & rule->mask) == rule->value;
-        if ((rule->flags & AKIOS_PUMP_RULE_AND) != 0)
-            continue;
-        if (holds && (rule->err != 0 || (rule->flags & AKIOS_PUMP_RULE_CONTINUE) != 0))
+        if ((args[rule->arg] & rule->mask) == rule->value)
             return rule->err;
-        holds = true;
     }
     return entry->default_errno;
 }

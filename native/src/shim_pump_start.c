@@ -41,8 +41,10 @@ static bool is_valid_rule(const struct akios_pump_rule *rule, const struct akios
      * which the target may change: both are mistakes of the policy compiler. */
     bool on_pointer = rule->arg == entry->path_arg || rule->arg == entry->path2_arg || rule->arg == entry->argv_arg ||
                       rule->arg == entry->sockaddr_arg;
-    uint32_t flags = AKIOS_PUMP_RULE_CONTINUE | AKIOS_PUMP_RULE_AND;
-    return rule->nr == nr && rule->arg < 6 && !on_pointer && is_errno_or_zero(rule->err) && (rule->flags & ~flags) == 0;
+    /* An err of 0 without the flag, or the flag with an err, is a rule that was not meant. */
+    bool continues = rule->flags == AKIOS_PUMP_RULE_CONTINUE;
+    return rule->nr == nr && rule->arg < 6 && !on_pointer && is_errno_or_zero(rule->err) &&
+           continues == (rule->err == 0) && rule->flags <= AKIOS_PUMP_RULE_CONTINUE;
 }
 
 static bool is_valid_entry(const struct akios_pump *pump, uint32_t nr, size_t rule_total)
@@ -56,7 +58,7 @@ static bool is_valid_entry(const struct akios_pump *pump, uint32_t nr, size_t ru
     for (unsigned n = 0; n < entry->rule_count; n++)
         if (!is_valid_rule(&rules[n], entry, nr))
             return false;
-    return entry->rule_count == 0 || (rules[entry->rule_count - 1].flags & AKIOS_PUMP_RULE_AND) == 0;
+    return true;
 }
 
 static int copy_table(const uint8_t *table, size_t table_len, struct akios_pump **out)
