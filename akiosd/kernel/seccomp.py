@@ -1,7 +1,7 @@
 """FilterSpec → BPF, by libseccomp; system call names ↔ numbers of this machine.
 
 libseccomp is reached through cffi's ABI mode: its interface is stable (soname 2), and compiling a filter
-happens once per policy, so there is nothing to win by a call from C.  Programs are cached.
+happens once per policy, so there is nothing to win by a call from C.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import functools
 import os
 from typing import Any
 
+import msgspec
 from cffi import FFI
 
 from akiosd.errors import KernelError
-from akiosd.policy.compile.seccomp import FilterSpec, SeccompRule, encode_pump_table
+from akiosd.policy.compile.seccomp import FilterSpec, SeccompRule, compile_filter, encode_pump_table
+from akiosd.values.policy import Policy, Syscalls
 from akiosd.values.syscalls import NEW_NUMBERS, X86_64_NUMBERS
 
 _ACT_KILL_PROCESS = 0x80000000
@@ -86,7 +88,21 @@ def name_of(number: int) -> str:
     return newer.get(number, f"#{number}")
 
 
+class Compiled(msgspec.Struct, frozen=True):
+    """What one cage needs: the filter for seccomp(2), the table for the pump, and their source."""
+
+    bpf: bytes
+    pump_table: bytes
+    spec: FilterSpec
+
+
 @functools.lru_cache(maxsize=64)
+def compiled(syscalls: Syscalls, listener: bool = True) -> Compiled:
+    """The filter of a policy's ``syscalls`` section; made once, then from the cache."""
+    spec = compile_filter(Policy(syscalls=syscalls), listener=listener)
+    return Compiled(compile_bpf(spec), compile_pump_table(spec), spec)
+
+
 def compile_bpf(spec: FilterSpec) -> bytes:
     """The program as an array of ``struct sock_filter`` (8 bytes each), for seccomp(2) SECCOMP_SET_MODE_FILTER.
 
@@ -107,7 +123,6 @@ def compile_bpf(spec: FilterSpec) -> bytes:
         library.seccomp_release(context)
 
 
-@functools.lru_cache(maxsize=64)
 def compile_pump_table(spec: FilterSpec) -> bytes:
     """The pump's table for this machine; its layout is in :mod:`akiosd.policy.compile.seccomp`."""
     return encode_pump_table(spec, resolve)

@@ -1,0 +1,157 @@
+"""Policy files: found and read as the user, parsed with line numbers, cached as msgpack.
+
+The cache spares a run the import of the YAML parser; its key is the file's identity and the version of
+AKIOS, and an entry that is not what was written there is ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from akiosd import __version__
+from akiosd.errors import PolicyError
+from akiosd.policy.merge import Layer, LayerName
+from akiosd.policy.schema import PartialPolicy, load
+
+SYSTEM_POLICY = Path("/etc/akios/policy.yaml")
+PROJECT_POLICY = "akios.yaml"
+PROFILES = ("default", "strict", "permissive-dev")
+MAX_BYTES = 1 << 20
+_CACHE_FORMAT = 1
+
+
+class _Cached(msgspec.Struct, frozen=True):
+    """What a cache file holds; ``path`` because the positions in ``policy`` name it."""
+
+    path: str
+    policy: PartialPolicy
+
+
+def user_policy_path() -> Path:
+    return _directory("XDG_CONFIG_HOME", ".config") / "policy.yaml"
+
+
+def find_layers(workspace: Path, explicit: Path | None = None, *, system: Path = SYSTEM_POLICY) -> list[Layer]:
+    """The system, user and project policies that exist, in the order of merging.
+
+    ``explicit`` (``--policy``, a file or the name of a profile) stands in the project's place.
+    """
+    candidates: list[tuple[LayerName, Path]] = [("system", system), ("user", user_policy_path())]
+    layers = [Layer(name, read_policy(path)) for name, path in candidates if _exists(path)]
+    project = workspace / PROJECT_POLICY
+    if explicit is not None:
+        layers.append(Layer("project", read_named(str(explicit))))
+    elif _exists(project):
+        layers.append(Layer("project", read_policy(project)))
+    return layers
+
+
+def read_named(name: str) -> PartialPolicy:
+    """A profile by its name, else a file by its path."""
+    if name in PROFILES:
+        return parse((resources.files("akiosd.policy") / "profiles" / f"{name}.yaml").read_bytes(), f"profile {name}")
+    return read_policy(Path(name))
+
+
+def read_policy(path: Path) -> PartialPolicy:
+    """A policy file, from the cache if the very same file was parsed before.  Raises :class:`PolicyError`."""
+    try:
+        with open(path, "rb", opener=_open_regular) as file:
+            status = os.fstat(file.fileno())
+            cache = _cache_path(path, status)
+            cached = _read_cache(cache, str(path))
+            if cached is not None:
+                return cached
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise PolicyError(
+            f"cannot read the policy: {error.strerror}", str(path), "check the path and its mode"
+        ) from None
+    policy = parse(data, str(path))
+    _write_cache(cache, _Cached(str(path), policy))
+    return policy
+
+
+def parse(data: bytes, name: str) -> PartialPolicy:
+    """YAML text → partial policy; ``name`` stands in error messages before the line."""
+    if len(data) > MAX_BYTES:
+        raise PolicyError(f"the policy is larger than {MAX_BYTES} bytes", name, "policies are short; check the path")
+    from akiosctl.policy_yaml import load_positions
+
+    content, positions = load_positions(data, name)
+    return load(content, positions, name=name)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    # O_NONBLOCK: opening a FIFO of that name must not wait for a writer.
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise PolicyError("the policy is not a regular file", path, "check the path")
+    return fd
+
+
+def _exists(path: Path) -> bool:
+    """A policy that is there and cannot be read is an error later, never an absent policy."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise PolicyError(f"cannot look for the policy: {error.strerror}", str(path), "check the mode of its directory")
+    return True
+
+
+def _directory(variable: str, below_home: str) -> Path:
+    base = os.environ.get(variable, "")
+    return (Path(base) if base.startswith("/") else Path.home() / below_home) / "akios"
+
+
+def _cache_path(path: Path, status: os.stat_result) -> Path:
+    identity = (_CACHE_FORMAT, __version__, str(path), status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+    return _directory("XDG_CACHE_HOME", ".cache") / "policy" / hashlib.sha256(repr(identity).encode()).hexdigest()
+
+
+def _read_cache(cache: Path, path: str) -> PartialPolicy | None:
+    try:
+        with open(cache, "rb") as file:
+            # Only what this user wrote: another's file in a shared directory is not our memory.
+            if os.fstat(file.fileno()).st_uid != os.geteuid():
+                return None
+            entry = msgspec.msgpack.decode(file.read(MAX_BYTES), type=_Cached)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.policy.values.items()}
+    return PartialPolicy(values, entry.policy.where) if entry.path == path else None
+
+
+def _write_cache(cache: Path, entry: _Cached) -> None:
+    temporary = cache.with_name(f".{cache.name}.{os.getpid()}")
+    try:
+        cache.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(msgspec.msgpack.encode(entry))
+        os.replace(temporary, cache)
+    except OSError:
+        # A home that cannot be written costs time, not correctness.
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError:
+        pass
+
+
+def decode_flags(values: dict[str, Any]) -> PartialPolicy:
+    """Command line flags as a layer: ``{"limits": {"memory": "1G"}}``, errors name ``flags``."""
+    return load(values, {}, name="the command line")

@@ -1,0 +1,52 @@
+"""Names of the network as policies write them: one canonical form, one rule of coverage.
+
+``example.com``, ``*.example.com`` (one or more labels in front, never the name itself), either with
+``:port``.  Canonical: IDNA to ASCII, lower case, no trailing dot, letters-digits-hyphens labels of at most
+63 bytes, 253 in all (RFC 1123); never an IP literal, which no rule of names can hold.
+"""
+
+from __future__ import annotations
+
+import re
+
+from akiosd.errors import PolicyError
+
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+_NEXT = "write example.com, *.example.com or host:port"
+
+
+def canonical_domain(text: str) -> str:
+    """Any spelling of an ``allowed_domains`` entry → its one spelling.  Raises :class:`PolicyError`."""
+    name, colon, port = text.strip().partition(":")
+    if colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise PolicyError(f"{text!r} is not a domain: {port!r} is not a port", next=_NEXT)
+    wildcard = name.startswith("*.")
+    host = _canonical_host(name[2:] if wildcard else name, text)
+    if wildcard and "." not in host:
+        raise PolicyError(f"{text!r} would cover a whole top-level domain", next=_NEXT)
+    return ("*." if wildcard else "") + host + (f":{int(port)}" if colon else "")
+
+
+def _canonical_host(name: str, text: str) -> str:
+    host = name.removesuffix(".")
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            raise PolicyError(f"{text!r} is not a domain", next=_NEXT) from None
+    host = host.lower()
+    labels = host.split(".")
+    if len(host) > 253 or not all(_LABEL.match(label) for label in labels):
+        raise PolicyError(f"{text!r} is not a domain", next=_NEXT)
+    if labels[-1].isdigit() or labels[-1].startswith("0x"):
+        raise PolicyError(f"{text!r} is an address, not a name", next="name the host; addresses cannot be allowed")
+    return host
+
+
+def covers(pattern: str, entry: str) -> bool:
+    """Does the canonical ``pattern`` allow everything that the canonical ``entry`` allows?"""
+    if pattern == entry:
+        return True
+    pattern_host, _, pattern_port = pattern.partition(":")
+    host, _, port = entry.partition(":")
+    return port == pattern_port and pattern_host.startswith("*.") and host.endswith(pattern_host[1:])
