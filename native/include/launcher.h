@@ -1,0 +1,45 @@
+/* Shared by the files of akios-launcher.  Everything after clone3 uses system calls only: no
+ * allocation, no stdio, no locale. */
+#ifndef AKIOS_LAUNCHER_H
+#define AKIOS_LAUNCHER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "plan.h"
+
+/* One cage being made: the mapped plan and the descriptors that came with it. */
+struct akios_child {
+    char *plan; /* private mapping, writable, plan_size bytes, last byte NUL */
+    size_t plan_size;
+    const int *fds;
+    unsigned nfds;
+    int root_fd;     /* O_PATH of the new root, -1 before the step "root" */
+    int ruleset_fd;  /* Landlock ruleset under construction, -1 */
+    int listener_fd; /* seccomp listener, -1 */
+    int landlock_proof; /* 1: a read that succeeded before was refused after */
+};
+
+/* Runs every step; 0, or -errno with the number of the failing step in *step. */
+int akios_run_steps(struct akios_child *child, uint32_t *step);
+
+/* Pid 1 of the cage; never returns. */
+_Noreturn void akios_init(struct akios_child *child);
+
+/* The string or array at an offset, or NULL when it does not lie inside the plan. */
+void *akios_at(const struct akios_child *child, uint32_t offset, uint64_t length);
+
+int akios_send_status(uint32_t kind, int32_t err, uint32_t step, uint32_t value);
+int akios_send_fd(int fd, uint32_t kind);
+
+int akios_fs_mount(const char *type, char *options, uint32_t options_len, uint64_t attrs);
+int akios_move_mount(int from_fd, int to_fd, const char *to_path);
+int akios_open_tree(int dirfd, const char *path, unsigned flags);
+int akios_mount_setattr(int fd, const char *path, unsigned flags, uint64_t set, uint64_t clear);
+/* Opens below the new root without following any link. */
+int akios_open_beneath(int root_fd, const char *path, uint64_t flags);
+
+int akios_landlock_create(uint64_t handled_fs, uint64_t scoped, uint64_t size);
+int akios_landlock_restrict(int ruleset_fd);
+
+#endif

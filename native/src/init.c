@@ -1,0 +1,177 @@
+/* Pid 1 of a cage: starts the agent when akiosd says go, reaps, forwards signals, and is the only
+ * source of the exit status.  It is out of the agent's reach: non-dumpable, and the agent adds a
+ * Landlock signal scope before it executes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "launcher.h"
+#include "uapi.h"
+
+enum start_step { START_CHDIR, START_EXEC, START_SESSION, START_LANDLOCK };
+
+struct start {
+    const char *command, *cwd;
+    char **argv, **env;
+    int tty, scope_fd;
+    volatile int err;
+    volatile enum start_step step;
+};
+
+static char **resolve_vector(struct akios_child *child, uint32_t at) {
+    /* Turns offsets into pointers in place: the mapping is private and the arrays are ended by 0. */
+    for (uint32_t i = 0;; i++) {
+        uint64_t *slot = akios_at(child, at + 8 * i, sizeof *slot);
+        if (slot == NULL)
+            return NULL;
+        if (*slot == 0)
+            return akios_at(child, at, 8);
+        char *text = *slot > UINT32_MAX ? NULL : akios_at(child, (uint32_t)*slot, 1);
+        if (text == NULL)
+            return NULL;
+        *slot = (uint64_t)(uintptr_t)text;
+    }
+}
+
+static _Noreturn void start_failed(struct start *start, enum start_step step, int err) {
+    start->step = step;
+    start->err = err;
+    _exit(127);
+}
+
+static _Noreturn void run_agent(struct start *start) {
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    if (setsid() < 0 || (start->tty && ioctl(0, TIOCSCTTY, 0) < 0))
+        start_failed(start, START_SESSION, errno);
+    if (start->scope_fd >= 0 && akios_landlock_restrict(start->scope_fd) < 0)
+        start_failed(start, START_LANDLOCK, EPERM);
+    if (chdir(start->cwd) < 0)
+        start_failed(start, START_CHDIR, errno);
+    execve(start->command, start->argv, start->env);
+    start_failed(start, START_EXEC, errno);
+}
+
+static pid_t start_agent(struct start *start) {
+    pid_t pid = vfork();
+    if (pid == 0)
+        run_agent(start);
+    return pid;
+}
+
+static _Noreturn void report_exit(int status) {
+    struct rusage usage;
+    memset(&usage, 0, sizeof usage);
+    getrusage(RUSAGE_CHILDREN, &usage);
+    struct akios_exit message = {
+        .head = {.kind = AKIOS_STATUS_EXITED, .value = (uint32_t)status},
+        .user_ns = (uint64_t)usage.ru_utime.tv_sec * 1000000000u + (uint64_t)usage.ru_utime.tv_usec * 1000u,
+        .system_ns = (uint64_t)usage.ru_stime.tv_sec * 1000000000u + (uint64_t)usage.ru_stime.tv_usec * 1000u,
+        .max_rss = (uint64_t)usage.ru_maxrss * 1024u,
+    };
+    ssize_t sent = write(AKIOS_FD_STATUS, &message, sizeof message);
+    (void)sent; /* nobody left to tell: leaving ends the cage either way */
+    _exit(0);
+}
+
+static void reap(pid_t agent) {
+    for (;;) {
+        int status = 0;
+        pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
+        if (pid == agent)
+            report_exit(status);
+        if (pid <= 0)
+            return;
+    }
+}
+
+static void take_command(pid_t agent) {
+    struct akios_status message;
+    ssize_t got = read(AKIOS_FD_STATUS, &message, sizeof message);
+    if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN))
+        _exit(0); /* akiosd is gone: the cage ends with it */
+    if (got == (ssize_t)sizeof message && message.kind == AKIOS_STATUS_SIGNAL && message.value < 65) {
+        /* the whole group, as a terminal would; the agent alone where it left its group */
+        if (kill(-agent, (int)message.value) < 0)
+            kill(agent, (int)message.value);
+    }
+}
+
+static _Noreturn void watch(pid_t agent, int signals) {
+    struct pollfd fds[2] = {{.fd = signals, .events = POLLIN}, {.fd = AKIOS_FD_STATUS, .events = POLLIN}};
+    for (;;) {
+        reap(agent);
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            _exit(0);
+        if (fds[0].revents & POLLIN) {
+            struct signalfd_siginfo info;
+            ssize_t got = read(signals, &info, sizeof info);
+            (void)got; /* only a wake-up: which child it was, waitpid says */
+        }
+        if (fds[1].revents)
+            take_command(agent);
+    }
+}
+
+static void wait_go(void) {
+    struct akios_status message;
+    ssize_t got;
+    do
+        got = read(AKIOS_FD_STATUS, &message, sizeof message);
+    while (got < 0 && errno == EINTR);
+    if (got != (ssize_t)sizeof message || message.kind != AKIOS_STATUS_GO)
+        _exit(0);
+}
+
+_Noreturn void akios_init(struct akios_child *child) {
+    const struct akios_plan *head = (const struct akios_plan *)(const void *)child->plan;
+    struct start start = {
+        .command = akios_at(child, head->command_at, 1),
+        .cwd = akios_at(child, head->cwd_at, 1),
+        .argv = resolve_vector(child, head->argv_at),
+        .env = resolve_vector(child, head->env_at),
+        .tty = (int)head->tty,
+        .scope_fd = -1,
+    };
+    if (start.command == NULL || start.cwd == NULL || start.argv == NULL || start.env == NULL) {
+        akios_send_status(AKIOS_STATUS_FAILED, EPROTO, head->op_count, 0);
+        _exit(125);
+    }
+    prctl(PR_SET_NAME, "akios-init");
+    sigset_t chld;
+    sigemptyset(&chld);
+    sigaddset(&chld, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &chld, NULL);
+    int signals = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (head->nested_scope)
+        start.scope_fd = akios_landlock_create(0, head->nested_scope, sizeof(struct akios_landlock_ruleset_attr));
+    if (signals < 0 || (head->nested_scope && start.scope_fd < 0)) {
+        akios_send_status(AKIOS_STATUS_FAILED, errno, head->op_count, 0);
+        _exit(125);
+    }
+    akios_send_status(AKIOS_STATUS_READY, child->landlock_proof ? 0 : EPERM, head->op_count, (uint32_t)child->listener_fd);
+    wait_go();
+    /* akiosd holds the listener now; a copy left here would keep calls waiting after its death. */
+    if (child->listener_fd >= 0)
+        close(child->listener_fd);
+    close(AKIOS_FD_CANARY);
+    pid_t agent = start_agent(&start);
+    if (agent < 0 || start.err != 0) {
+        akios_send_status(AKIOS_STATUS_EXEC_FAILED, agent < 0 ? errno : start.err, (uint32_t)start.step, 0);
+        _exit(127);
+    }
+    if (start.scope_fd >= 0)
+        close(start.scope_fd);
+    akios_send_status(AKIOS_STATUS_EXECED, 0, 0, (uint32_t)agent);
+    watch(agent, signals);
+}

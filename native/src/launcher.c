@@ -1,0 +1,211 @@
+/* akios-launcher: takes plans and descriptors on one socket, clones a child for each, answers with
+ * its pidfd.  Small on purpose: a clone costs what the parent's memory costs.
+ *
+ * Start: fd 3 is a SOCK_SEQPACKET socket.  It leaves at end of file. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "launcher.h"
+#include "uapi.h"
+
+#define CONTROL_FD 3
+
+static int drop_sys_resource(void) {
+    /* An overlay writes with its mounter's credentials, and this capability ignores disk quota. */
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -errno;
+    const uint32_t bit = 1u << CAP_SYS_RESOURCE;
+    data[0].effective &= ~bit;
+    data[0].permitted &= ~bit;
+    data[0].inheritable &= ~bit;
+    if (syscall(SYS_capset, &header, data) < 0)
+        return -errno;
+    return 0;
+}
+
+static int make_staging_root(void) {
+    /* The launcher lives in an empty root of its own: a cage's mount namespace is a copy of this one,
+     * so no mount of the host is ever in it, and the copy is cheap. */
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return -errno;
+    if (mount("akios", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=64k") < 0)
+        return -errno;
+    if (chdir("/tmp") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+        return -errno;
+    umask(0);
+    static const char *const directories[] = {"/root", "/slot", "/lower", "/l0", "/l1", "/l2", "/l3",
+                                              "/l4",   "/l5",   "/l6",    "/l7", "/proof"};
+    for (unsigned i = 0; i < sizeof directories / sizeof directories[0]; i++)
+        if (mkdir(directories[i], 0755) < 0)
+            return -errno;
+    int fd = open("/proof/canary", O_CREAT | O_WRONLY | O_CLOEXEC, 0444);
+    if (fd < 0)
+        return -errno;
+    close(fd);
+    return 0;
+}
+
+struct received {
+    struct akios_request request;
+    int fds[AKIOS_PLAN_MAX_FDS + 3];
+    unsigned nfds;
+};
+
+static int receive(struct received *in) {
+    struct iovec iov = {.iov_base = &in->request, .iov_len = sizeof in->request};
+    union {
+        char bytes[CMSG_SPACE(sizeof in->fds)];
+        struct cmsghdr align;
+    } control;
+    struct msghdr header = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    ssize_t got;
+    do
+        got = recvmsg(CONTROL_FD, &header, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    if (got <= 0)
+        return got < 0 ? -errno : 0;
+    in->nfds = 0;
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&header); cmsg != NULL; cmsg = CMSG_NXTHDR(&header, cmsg)) {
+        if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+            continue;
+        unsigned count = (unsigned)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        if (count > sizeof in->fds / sizeof in->fds[0])
+            return -EPROTO;
+        memcpy(in->fds, CMSG_DATA(cmsg), count * sizeof(int));
+        in->nfds = count;
+    }
+    if ((header.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) || got != (ssize_t)sizeof in->request ||
+        in->request.magic != AKIOS_PLAN_MAGIC || in->request.nfds != in->nfds)
+        return -EPROTO;
+    return 1;
+}
+
+static long clone_child(uint64_t flags, int *pidfd, int cgroup_fd) {
+    struct akios_clone_args args = {.flags = flags | CLONE_PIDFD | CLONE_PARENT, .pidfd = (uintptr_t)pidfd};
+    if (cgroup_fd >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)cgroup_fd;
+    }
+    /* exit_signal stays 0: CLONE_PARENT makes akiosd the parent, which waits on the pidfd. */
+    long pid = syscall(__NR_clone3, &args, sizeof args);
+    return pid < 0 ? -errno : pid;
+}
+
+static _Noreturn void become_cage(struct akios_child *child, int status_fd) {
+    uint32_t step = 0;
+    if (dup2(status_fd, AKIOS_FD_STATUS) < 0)
+        _exit(125);
+    int err = akios_run_steps(child, &step);
+    if (err < 0) {
+        akios_send_status(AKIOS_STATUS_FAILED, -err, step, 0);
+        _exit(125);
+    }
+    akios_init(child);
+}
+
+static _Noreturn void become_holder(void) {
+    /* Holds a user namespace until akiosd has written its maps and opened it. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    syscall(__NR_close_range, 0, ~0U, 0);
+    for (;;)
+        pause();
+}
+
+static long run_request(const struct received *in, int *pidfd) {
+    /* fds: plan, status, v2 cgroup (or the status again for "none"), then those of the plan */
+    if (in->nfds < 3 || in->request.plan_size < sizeof(struct akios_plan))
+        return -EPROTO;
+    char *plan = mmap(NULL, in->request.plan_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE, in->fds[0], 0);
+    if (plan == MAP_FAILED)
+        return -errno;
+    struct akios_child child = {.plan = plan, .plan_size = in->request.plan_size, .fds = in->fds + 3,
+                                .nfds = in->nfds - 3, .root_fd = -1, .ruleset_fd = -1, .listener_fd = -1};
+    const struct akios_plan *head = (const struct akios_plan *)plan;
+    long pid = -EPROTO;
+    if (head->magic == AKIOS_PLAN_MAGIC && head->size == child.plan_size && plan[child.plan_size - 1] == '\0')
+        pid = clone_child(in->request.clone_flags, pidfd, in->fds[2] == in->fds[1] ? -1 : in->fds[2]);
+    if (pid == 0)
+        become_cage(&child, in->fds[1]);
+    munmap(plan, in->request.plan_size);
+    return pid;
+}
+
+static int answer(long pid, int pidfd) {
+    struct akios_reply reply = {.pid = pid < 0 ? -1 : (int32_t)pid, .err = pid < 0 ? (int32_t)-pid : 0};
+    struct iovec iov = {.iov_base = &reply, .iov_len = sizeof reply};
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    memset(&control, 0, sizeof control);
+    struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (pid > 0) {
+        header.msg_control = control.bytes;
+        header.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&header);
+        cmsg->cmsg_level = SOL_SOCKET;
+        cmsg->cmsg_type = SCM_RIGHTS;
+        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(cmsg), &pidfd, sizeof pidfd);
+    }
+    int sent = sendmsg(CONTROL_FD, &header, MSG_NOSIGNAL) < 0 ? -errno : 0;
+    if (pid > 0)
+        close(pidfd);
+    return sent;
+}
+
+static int serve_one(void) {
+    static struct received in;
+    int got = receive(&in);
+    if (got <= 0)
+        return got;
+    int pidfd = -1;
+    long pid = -EPROTO;
+    if (in.request.kind == AKIOS_REQUEST_RUN) {
+        pid = run_request(&in, &pidfd);
+    } else if (in.request.kind == AKIOS_REQUEST_USERNS) {
+        pid = clone_child(CLONE_NEWUSER, &pidfd, -1);
+        if (pid == 0)
+            become_holder();
+    }
+    for (unsigned i = 0; i < in.nfds; i++)
+        close(in.fds[i]);
+    int sent = answer(pid, pidfd);
+    return sent < 0 ? sent : 1;
+}
+
+int main(void) {
+    prctl(PR_SET_NAME, "akios-launcher");
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    for (int signo = 1; signo < 32; signo++)
+        signal(signo, SIG_DFL);
+    fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
+    /* Keeps AKIOS_FD_CANARY from being given to a received descriptor. */
+    if (dup2(0, AKIOS_FD_CANARY) < 0)
+        return 125;
+    int err = make_staging_root();
+    if (err == 0)
+        err = drop_sys_resource();
+    if (answer(err, -1) < 0 || err < 0)
+        return 125;
+    while ((err = serve_one()) > 0)
+        ;
+    return err == 0 ? 0 : 125;
+}
