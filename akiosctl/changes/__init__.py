@@ -1,0 +1,31 @@
+"""Compare a cage's view with the workspace, and commit the difference with the caller's own credentials."""
+
+from akiosctl.changes.apply import Committer, Failure, Report, commit
+from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType
+from akiosctl.changes.plan import Operation, Plan, Verb, find_conflicts, make_plan
+from akiosctl.changes.protect import DEFAULT_PROTECTED, Refusal, Rules, find_refusals
+from akiosctl.changes.walk import MAX_CHANGES, MAX_PATH, compare
+
+__all__ = [
+    "DEFAULT_PROTECTED",
+    "MAX_CHANGES",
+    "MAX_PATH",
+    "Change",
+    "ChangeKind",
+    "Committer",
+    "Diff",
+    "Entry",
+    "EntryType",
+    "Failure",
+    "Operation",
+    "Plan",
+    "Refusal",
+    "Report",
+    "Rules",
+    "Verb",
+    "commit",
+    "compare",
+    "find_conflicts",
+    "find_refusals",
+    "make_plan",
+]

@@ -1,0 +1,181 @@
+"""From a comparison to the operations of a commit: refusals, conflicts, order.  Pure.
+
+A conflict is a workspace entry that the user changed after the cage started and that the commit would replace or
+remove.  It is read from ctime, which no program can set back: nothing has to be recorded when the cage starts.
+A directory's ctime moves with every entry made in it, so on its own it is no conflict; a directory with a new ctime and
+an old mtime was renamed or chmod-ed, and everything below may be another tree than the agent saw.  Not seen: a file the
+user *deleted* while the agent changed it comes back, and a directory that was both moved here and filled since.
+
+The order keeps data: everything new is in place before anything old is removed.  Only where a name changes its type
+must the old go first.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, ancestors, parent_of
+from akiosctl.changes.protect import Refusal, Rules, find_refusals, protecting_pattern
+from akiosctl.changes.walk import CLOCK_GRAIN_NS
+
+
+class Verb(StrEnum):
+    MAKE_DIRECTORY = "make directory"
+    WRITE_FILE = "write file"
+    MAKE_SYMLINK = "make symlink"
+    HARD_LINK = "hard link"
+    REMOVE = "remove"
+    REMOVE_DIRECTORY = "remove directory"
+    SET_MODE = "set mode"
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One step.  ``old`` is what must stand at ``path`` (``None``: nothing), ``new`` what the view has there.
+
+    ``anchor`` is the path in the workspace that a hard link is made from, ``anchor_entry`` what must stand there when
+    the plan itself does not write it.
+    """
+
+    verb: Verb
+    path: bytes
+    old: Entry | None = None
+    new: Entry | None = None
+    anchor: bytes = b""
+    anchor_entry: Entry | None = None
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a commit will do.  ``blocked``: something is refused or in conflict, and nothing will be done."""
+
+    operations: tuple[Operation, ...]
+    refusals: tuple[Refusal, ...]
+    conflicts: tuple[Refusal, ...]
+    skipped: tuple[Refusal, ...] = ()
+    blocked: bool = False
+
+
+def find_conflicts(diff: Diff) -> list[Refusal]:
+    """The changes whose workspace entry is newer than the cage's start."""
+    if diff.since_ns is None:
+        return []
+    limit = diff.since_ns - CLOCK_GRAIN_NS
+    found = []
+    for change in diff.changes:
+        if change.old is None:
+            continue
+        if change.old.type is not EntryType.DIRECTORY and change.old.ctime_ns >= limit:
+            found.append(Refusal(change.path, "changed in the workspace since the cage started"))
+        elif diff.moved and any(path in diff.moved for path in (change.path, *ancestors(change.path))):
+            found.append(Refusal(change.path, "its directory was moved in the workspace since the cage started"))
+    return found
+
+
+def make_plan(diff: Diff, rules: Rules, *, skip_refused: bool = False, force: bool = False) -> Plan:
+    """The operations that make the workspace equal the view.
+
+    Refusals and conflicts block the whole plan, unless ``skip_refused`` leaves out those paths (and what hangs on
+    them).  ``force`` takes the view's side in conflicts; refusals it does not lift.
+    """
+    refusals = tuple(find_refusals(diff, rules))
+    conflicts = tuple(find_conflicts(diff))
+    held_back = (*refusals, *(() if force else conflicts))
+    if held_back and not skip_refused:
+        return Plan((), refusals, conflicts, blocked=True)
+    skipped = _spread(diff, {refusal.path: refusal.reason for refusal in reversed(held_back)})
+    changes = [change for change in diff.changes if change.path not in skipped]
+    left_out = tuple(Refusal(path, reason) for path, reason in sorted(skipped.items()))
+    return Plan(tuple(_order(changes, diff, rules)), refusals, conflicts, left_out)
+
+
+def _spread(diff: Diff, skipped: dict[bytes, str]) -> dict[bytes, str]:
+    """Add what cannot be done without a skipped path: its removed ancestors, then all below an unmade directory."""
+    by_path = {change.path: change for change in diff.changes}
+    result = dict(skipped)
+    for path in skipped:
+        if by_path[path].old is None:
+            continue
+        for ancestor in ancestors(path):
+            if ancestor in result:
+                break
+            above = by_path.get(ancestor)
+            if above and above.kind in (ChangeKind.DELETED, ChangeKind.TYPE):
+                result[ancestor] = "something in it is not committed"
+    unmade = {path for path in result if by_path[path].kind in (ChangeKind.ADDED, ChangeKind.TYPE)}
+    for change in diff.changes:
+        if change.old is None and parent_of(change.path) in unmade:
+            unmade.add(change.path)
+            result.setdefault(change.path, "its directory is not committed")
+    return result
+
+
+def _order(changes: list[Change], diff: Diff, rules: Rules) -> list[Operation]:
+    late_paths: set[bytes] = set()
+    linked = _hard_links(changes, diff, rules)
+    first: list[Operation] = []
+    early: list[Operation] = []
+    removals: list[Operation] = []
+    late: list[Operation] = []
+    links: list[Operation] = []
+    modes: list[Operation] = []
+    for change in changes:
+        old, new = change.old, change.new
+        if change.kind is ChangeKind.TYPE or parent_of(change.path) in late_paths:
+            late_paths.add(change.path)
+        if change.kind in (ChangeKind.DELETED, ChangeKind.TYPE):
+            removals.append(_removal(change))
+            old = None
+        if new is None:
+            continue
+        if new.type is EntryType.DIRECTORY and change.kind is ChangeKind.MODE:
+            opens = old is not None and new.mode & ~old.mode & 0o300
+            (first if opens else modes).append(Operation(Verb.SET_MODE, change.path, old, new))
+            continue
+        if new.type is EntryType.DIRECTORY and new.mode & 0o700 != 0o700:
+            modes.append(Operation(Verb.SET_MODE, change.path, None, new))
+        operation = linked.get(change.path) or _creation(change.kind, change.path, old, new)
+        (links if change.path in linked else late if change.path in late_paths else early).append(operation)
+    # Paths are sorted, so a parent comes before what is in it, and after it in reverse.
+    return [*first, *early, *reversed(removals), *late, *links, *reversed(modes)]
+
+
+def _removal(change: Change) -> Operation:
+    assert change.old is not None
+    is_directory = change.old.type is EntryType.DIRECTORY
+    return Operation(Verb.REMOVE_DIRECTORY if is_directory else Verb.REMOVE, change.path, change.old)
+
+
+def _creation(kind: ChangeKind, path: bytes, old: Entry | None, new: Entry) -> Operation:
+    if new.type is EntryType.DIRECTORY:
+        return Operation(Verb.MAKE_DIRECTORY, path, old, new)
+    if new.type is EntryType.SYMLINK:
+        return Operation(Verb.MAKE_SYMLINK, path, old, new)
+    # chmod on an inode with several names would reach the others, in the workspace or out of it.
+    if kind is ChangeKind.MODE and old is not None and old.nlink == 1:
+        return Operation(Verb.SET_MODE, path, old, new)
+    return Operation(Verb.WRITE_FILE, path, old, new)
+
+
+def _hard_links(changes: list[Change], diff: Diff, rules: Rules) -> dict[bytes, Operation]:
+    """For each file with several names in the view: one name is written, the others are linked to it."""
+    if not diff.links:
+        return {}
+    written = {change.path: change for change in changes if change.new and change.new.type is EntryType.FILE}
+    links: dict[bytes, Operation] = {}
+    for paths in diff.links.values():
+        names = [path for path in paths if path in written]
+        # A protected file is never an anchor: a second name for it would be a way round its protection.
+        standing = [
+            path
+            for path in paths
+            if path in diff.unchanged_links and protecting_pattern(path, rules.protected) is None
+        ]
+        anchors = standing or names
+        for path in names:
+            if path != anchors[0]:
+                change = written[path]
+                old = None if change.kind is ChangeKind.TYPE else change.old
+                standing_entry = diff.unchanged_links.get(anchors[0])
+                links[path] = Operation(Verb.HARD_LINK, path, old, change.new, anchors[0], standing_entry)
+    return links

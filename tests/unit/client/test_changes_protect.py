@@ -1,0 +1,119 @@
+"""Protected names, escaping links and special bits, from values alone."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from akiosctl.changes import DEFAULT_PROTECTED, Change, ChangeKind, Diff, Entry, EntryType, Rules, find_refusals
+from akiosctl.changes.protect import escapes, fold, protecting_pattern
+
+
+def entry(kind: EntryType = EntryType.FILE, mode: int = 0o644, target: bytes = b"") -> Entry:
+    return Entry(kind, mode, 0, 0, 0, 1, 1, 1, 0, 0, target)
+
+
+def added(path: bytes, new: Entry) -> Change:
+    return Change(ChangeKind.ADDED, path, None, new)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b".git/hooks", b".git/hooks/pre-commit", b"sub/repo/.git/hooks/x", b".git/config", b".bashrc", b"home/.zshrc",
+        b".envrc", b"a/b/.envrc", b".mcp.json", b".claude/settings.json", b".claude", b".vscode/tasks.json",
+        b"akios.yaml", b".GIT/Hooks/x", b".Git/CONFIG", b".g\xe2\x80\x8cit/config", b".ENVRC", b"git~1/hooks/x",
+        b".git./config", b".git /config", b"\xef\xbc\x8egit/config", b".git/modules/lib/hooks/x", b"\xff/.envrc",
+    ],
+)  # fmt: skip
+def test_protected(path: bytes) -> None:
+    assert protecting_pattern(path, DEFAULT_PROTECTED) is not None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b".git", b".git/HEAD", b".git/objects/ab/cdef", b".git/index", b"hooks/pre-commit", b"config", b"src/.github/x",
+        b"my.bashrc", b".envrc.example", b".vscode/extensions.txt", b".gitignore", b"x/.git/hooksy", b"...", b" ",
+        b"tasks.json",
+    ],
+)  # fmt: skip
+def test_not_protected(path: bytes) -> None:
+    assert protecting_pattern(path, DEFAULT_PROTECTED) is None
+
+
+def test_patterns_of_the_policy() -> None:
+    patterns = ("/Makefile", "*.pem", "deploy/*/secret?")
+    assert protecting_pattern(b"Makefile", patterns) == "/Makefile"
+    assert protecting_pattern(b"sub/Makefile", patterns) is None
+    assert protecting_pattern(b"a/b/c/d/e/Makefile", patterns) is None
+    assert protecting_pattern(b"a/b/key.pem/below", patterns) == "*.pem"
+    assert protecting_pattern(b"x/deploy/eu/secret1", patterns) == "deploy/*/secret?"
+    assert protecting_pattern(b"deploy/eu/west/secret1", patterns) is None
+    assert protecting_pattern(b"anything", ()) is None
+
+
+@given(st.lists(st.sampled_from([b"a", b".git", b"hooks", b"config", b".GIT", b"x"]), min_size=1, max_size=8))
+def test_shared_memory_gives_the_same_answers(parts: list[bytes]) -> None:
+    known: dict[bytes, str | None] = {}
+    for end in range(len(parts), 0, -1):
+        path = b"/".join(parts[:end])
+        folded = [fold(part) for part in parts[:end]]
+        expected = any(folded[i] == ".git" and folded[i + 1] in ("hooks", "config") for i in range(end - 1))
+        assert bool(protecting_pattern(path, DEFAULT_PROTECTED, known)) == expected
+        assert bool(protecting_pattern(path, DEFAULT_PROTECTED)) == expected
+
+
+def test_git_itself_may_not_change_what_it_is() -> None:
+    directory, file = entry(EntryType.DIRECTORY, 0o755), entry()
+    link = entry(EntryType.SYMLINK, 0o777, b"elsewhere")
+    for change in (
+        added(b"sub/.git", file),
+        added(b".git", link),
+        Change(ChangeKind.DELETED, b".git", directory, None),
+        Change(ChangeKind.TYPE, b".Git", directory, file),
+    ):
+        assert [r.path for r in find_refusals(Diff((change,)), Rules())] == [change.path]
+    assert find_refusals(Diff((added(b"sub/.git", directory),)), Rules()) == []
+
+
+def test_a_bare_repository_under_any_name() -> None:
+    paths = [b"data", b"data/HEAD", b"data/config", b"data/hooks/post-update", b"data/objects/x", b"other/config"]
+    diff = Diff(tuple(added(path, entry()) for path in paths), frozenset({b"data"}))
+    assert [r.path for r in find_refusals(diff, Rules())] == [b"data/config", b"data/hooks/post-update"]
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "expected"),
+    [
+        (b"l", b"f", False), (b"l", b"./a/b", False), (b"d/l", b"../f", False), (b"d/e/l", b"../../f", False),
+        (b"l", b"..", True), (b"d/l", b"../..", True), (b"l", b"a/..", True), (b"d/l", b"./../a/./../..", True),
+        (b"l", b"/etc/passwd", True), (b"l", b"/", True), (b"l", b"/usr/bin/env", False), (b"l", b"/usrx", True),
+        (b"l", b"/usr/../etc", True), (b"l", b"/work/p/x", False), (b"l", b"/work/p", False),
+        (b"l", b"/work/p/../q", True), (b"l", b"/work/pq", True), (b"l", b"/proc/self/cwd", True), (b"l", b"", False),
+    ],
+)  # fmt: skip
+def test_escapes(path: bytes, target: bytes, expected: bool) -> None:
+    assert escapes(path, target, Rules(root=b"/work/p")) is expected
+
+
+@given(st.lists(st.sampled_from(["a", "b", "..", ".", ""]), max_size=8), st.integers(0, 3))
+def test_a_link_that_does_not_escape_never_leaves_lexically(parts: list[str], depth: int) -> None:
+    path = "/".join(["d"] * depth + ["link"])
+    target = "/".join(parts)
+    if not target.startswith("/") and not escapes(path.encode(), target.encode(), Rules()):
+        resolved = os.path.normpath(os.path.join("/root", os.path.dirname(path), target))
+        assert resolved == "/root" or resolved.startswith("/root/")
+
+
+def test_setgid_is_handed_down_by_directories_only() -> None:
+    shared = entry(EntryType.DIRECTORY, 0o2775)
+    diff = Diff((added(b"d", shared), added(b"d/e", shared), added(b"d/f", entry(mode=0o2755))))
+    assert [r.path for r in find_refusals(diff, Rules())] == [b"d/f"]
+    plain = entry(EntryType.DIRECTORY, 0o755)
+    assert find_refusals(Diff((added(b"d", plain), added(b"d/e", shared))), Rules()) != []
+    assert find_refusals(Diff((Change(ChangeKind.MODE, b"d", plain, shared),)), Rules()) != []
+    assert find_refusals(Diff((Change(ChangeKind.MODE, b"d", shared, plain),)), Rules()) == []
