@@ -1,0 +1,107 @@
+"""The edge of a growing log: its partial tiles and the entries of its partial bundle, and how entries extend it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from akiosd.ledger import tiles
+from akiosd.ledger.bundle import encode_bundle
+from akiosd.ledger.merkle import EMPTY_ROOT, HASH_BYTES, LeafHasher, hash_leaves, root_of, split
+from akiosd.ledger.tiles import ENTRIES, HEIGHT, WIDTH, Tile
+
+TILE_BYTES = WIDTH * HASH_BYTES
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A tree of ``size`` leaves, as much of it as growing needs.
+
+    ``levels[i]`` is the content of the partial tile at level i (may be empty), ``tail`` the entries of the
+    partial bundle.  A few KiB whatever the size.
+    """
+
+    size: int = 0
+    levels: tuple[bytes, ...] = ()
+    tail: tuple[bytes, ...] = ()
+
+    def root(self) -> bytes:
+        """The root at ``size``: each level's partial tile, the remainder below it appended, hashed as one list."""
+        below: list[bytes] = []
+        for hashes in self.levels:
+            row = split(hashes) + below
+            below = [root_of(row)] if row else []
+        return below[0] if below else EMPTY_ROOT
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What extending gives: the new edge, and the files (path, bytes) that the new size has and the old lacks."""
+
+    edge: Edge
+    files: tuple[tuple[str, bytes], ...]
+
+
+def extend(edge: Edge, entries: Sequence[bytes], hasher: LeafHasher | None = None) -> Growth:
+    """Append ``entries``.  Costs time linear in their number, and one hash of each partial tile."""
+    if not entries:
+        return Growth(edge, ())
+    files: list[tuple[str, bytes]] = []
+    tail = _bundles(edge, entries, files)
+    levels, row, level = [], hash_leaves(entries, hasher), 0
+    while row or level < len(edge.levels):
+        old = edge.levels[level] if level < len(edge.levels) else b""
+        partial, row = _level(level, edge.size, old, row, files)
+        levels.append(partial)
+        level += 1
+    return Growth(Edge(edge.size + len(entries), tuple(levels), tuple(tail)), tuple(files))
+
+
+def _level(level: int, size: int, old: bytes, row: bytes, files: list[tuple[str, bytes]]) -> tuple[bytes, bytes]:
+    """Put ``row`` behind a level's partial tile; returns its new partial tile and the row for the level above."""
+    if not row:
+        return old, b""
+    content, index, above = old + row, size >> (HEIGHT * (level + 1)), []
+    whole = len(content) // TILE_BYTES * TILE_BYTES
+    for start in range(0, whole, TILE_BYTES):
+        full = content[start : start + TILE_BYTES]
+        files.append((tiles.tile_path(level, index), full))
+        above.append(root_of(split(full)))
+        index += 1
+    partial = content[whole:]
+    if partial:
+        files.append((tiles.tile_path(level, index, len(partial) // HASH_BYTES), partial))
+    return partial, b"".join(above)
+
+
+def _bundles(edge: Edge, entries: Sequence[bytes], files: list[tuple[str, bytes]]) -> Sequence[bytes]:
+    pending, index = [*edge.tail, *entries], edge.size // WIDTH
+    whole = len(pending) // WIDTH * WIDTH
+    for start in range(0, whole, WIDTH):
+        files.append((tiles.tile_path(ENTRIES, index), encode_bundle(pending[start : start + WIDTH])))
+        index += 1
+    tail = pending[whole:]
+    if tail:
+        files.append((tiles.tile_path(ENTRIES, index, len(tail)), encode_bundle(tail)))
+    return tail
+
+
+def outgrown(old_size: int, new_size: int) -> list[str]:
+    """The ``.p`` directories whose full tile exists at ``new_size`` but not at ``old_size``: they may be dropped."""
+    gone = []
+    for level, tile_level in ((0, ENTRIES), *((i, i) for i in range(len(tiles.widths(new_size))))):
+        shift = HEIGHT * (level + 1)
+        # Only the tile that was partial at old_size can have partial files: later ones were written whole.
+        if new_size >> shift > old_size >> shift and (old_size >> (HEIGHT * level)) % WIDTH:
+            gone.append(Tile(tile_level, old_size >> shift).path + ".p")
+    return gone
+
+
+def subtree_reader(edge: Edge) -> dict[tuple[int, int], bytes]:
+    """The perfect subtrees the edge holds itself, by (binary level, index): for proofs near the end of a log."""
+    known = {}
+    for level, hashes in enumerate(edge.levels):
+        first = (edge.size >> (HEIGHT * (level + 1))) * WIDTH
+        for offset, value in enumerate(split(hashes)):
+            known[(HEIGHT * level, first + offset)] = value
+    return known

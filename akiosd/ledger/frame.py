@@ -1,0 +1,147 @@
+"""Frames of the write-ahead log: one frame is one group commit, whole or absent.
+
+``magic[16] | seq u64 | base u64 | body length u32 | crc32 u32 | body``, little-endian, padded with zeros to a multiple
+of 4 KiB, so that writing the next frame never rewrites a sector of this one.  ``base`` is the oldest frame still needed
+when this one was written; the crc covers everything but the magic.  The magic is random per state directory and known
+to root only: bytes that an agent managed to get into a record can never look like a frame.  A body is a sequence of
+marks, each for one log.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct
+
+from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import decode_bundle, encode_bundle
+from akiosd.values.ids import LogId
+
+MAGIC_BYTES = 16
+ALIGN = 4096
+_head = Struct("<QQII")
+_covered = Struct("<QQI")
+HEADER_BYTES = MAGIC_BYTES + _head.size
+_mark = Struct("<BBQII")  # kind, length of the log id, first index or size, count, length of the payload
+
+_ENTRIES, _HEAD, _FORGET = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Entries:
+    """``entries`` stand in ``log`` from index ``first`` on."""
+
+    log: LogId
+    first: int
+    entries: list[bytes]
+
+
+@dataclass(frozen=True)
+class Head:
+    """``log`` is about to be published at ``size`` with ``root``; durable before that checkpoint is signed."""
+
+    log: LogId
+    size: int
+    root: bytes
+
+
+@dataclass(frozen=True)
+class Forget:
+    """``log`` is being destroyed: whatever older frames hold of it is no longer to be recovered."""
+
+    log: LogId
+
+
+Mark = Entries | Head | Forget
+
+
+def encode_mark(mark: Mark) -> bytes:
+    name = mark.log.encode()
+    match mark:
+        case Entries(first=first, entries=entries):
+            payload = encode_bundle(entries)
+            return _mark.pack(_ENTRIES, len(name), first, len(entries), len(payload)) + name + payload
+        case Head(size=size, root=root):
+            return _mark.pack(_HEAD, len(name), size, 0, len(root)) + name + root
+        case Forget():
+            return _mark.pack(_FORGET, len(name), 0, 0, 0) + name
+
+
+def decode_body(body: bytes) -> Iterator[Mark]:
+    offset = 0
+    while offset < len(body):
+        try:
+            kind, name_length, number, count, length = _mark.unpack_from(body, offset)
+        except Exception:
+            raise LedgerError("a WAL frame with a good checksum does not parse") from None
+        start = offset + _mark.size + name_length
+        log = LogId(body[offset + _mark.size : start].decode())
+        payload, offset = body[start : start + length], start + length
+        if kind == _ENTRIES:
+            yield Entries(log, number, decode_bundle(payload, count))
+        elif kind == _HEAD:
+            yield Head(log, number, payload)
+        elif kind == _FORGET:
+            yield Forget(log)
+        else:
+            raise LedgerError(f"a WAL mark of unknown kind {kind}", next="start the version that wrote this state")
+
+
+def frame_bytes(body_bytes: int) -> int:
+    """The space a frame with a body of that length takes."""
+    return -(-(HEADER_BYTES + body_bytes) // ALIGN) * ALIGN
+
+
+def encode_frame(magic: bytes, seq: int, base: int, body: bytes) -> bytes:
+    crc = zlib.crc32(body, zlib.crc32(_covered.pack(seq, base, len(body))))
+    frame = magic + _head.pack(seq, base, len(body), crc) + body
+    return frame.ljust(frame_bytes(len(body)), b"\0")
+
+
+@dataclass(frozen=True)
+class Frame:
+    seq: int
+    base: int
+    body: bytes
+
+
+def read_frame(magic: bytes, data: bytes, offset: int) -> Frame | None:
+    """The frame at ``offset``, or None where there is no whole one."""
+    if data[offset : offset + MAGIC_BYTES] != magic or offset + HEADER_BYTES > len(data):
+        return None
+    seq, base, length, crc = _head.unpack_from(data, offset + MAGIC_BYTES)
+    start = offset + HEADER_BYTES
+    body = data[start : start + length]
+    if len(body) != length or zlib.crc32(body, zlib.crc32(_covered.pack(seq, base, length))) != crc:
+        return None
+    return Frame(seq, base, body)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What a scan of one segment found.
+
+    ``frames`` are the good ones from its start, in unbroken sequence; ``end`` is the offset where they stop.
+    ``stray`` is the highest sequence number of any good frame behind that point, or -1.  ``torn_bytes`` counts what
+    follows ``end``, up to the last byte that is not zero.
+    """
+
+    frames: tuple[Frame, ...]
+    end: int
+    stray: int
+    torn_bytes: int
+
+
+def scan_segment(magic: bytes, data: bytes) -> Segment:
+    frames: list[Frame] = []
+    end = 0
+    while frame := read_frame(magic, data, end):
+        if frames and frame.seq != frames[-1].seq + 1:
+            break
+        frames.append(frame)
+        end += frame_bytes(len(frame.body))
+    torn = len(data[end:].rstrip(b"\0"))
+    behind = (read_frame(magic, data, offset) for offset in range(end, end + torn, ALIGN))
+    stray = max((frame.seq for frame in behind if frame), default=-1)
+    return Segment(tuple(frames), end, stray, torn)

@@ -1,0 +1,190 @@
+"""RFC 6962 Merkle trees: hashing, the edge of a growing tree, inclusion and consistency proofs.
+
+Hashes are 32 bytes of SHA-256; a leaf is prefixed with 0x00, a node with 0x01 (RFC 6962 section 2.1).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+
+from akiosd.errors import LedgerError
+
+HASH_BYTES = 32
+EMPTY_ROOT = sha256(b"").digest()
+
+# ``sha256_leaves(concatenated, lengths)``: the entries end to end and their lengths as uint32, giving 32 bytes of
+# leaf hash for each.  The native shim offers one; the pure twin below gives the same bytes.
+LeafHasher = Callable[[bytes, "array[int]"], bytes]
+# A perfect subtree's hash by (level, index): it covers leaves [index << level, (index + 1) << level).
+NodeReader = Callable[[int, int], bytes]
+
+
+class ProofError(LedgerError):
+    """A proof does not prove what it was said to prove."""
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    return sha256(b"\x00" + entry).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right).digest()
+
+
+def hash_leaves(entries: Sequence[bytes], hasher: LeafHasher | None = None) -> bytes:
+    """The leaf hashes of ``entries``, end to end: 32 bytes each, which is also a level 0 tile's content."""
+    if hasher is not None and entries:
+        return hasher(b"".join(entries), array("I", map(len, entries)))
+    return b"".join([sha256(b"\x00" + entry).digest() for entry in entries])
+
+
+def sha256_leaves(concatenated: bytes, lengths: array[int]) -> bytes:
+    """The pure-Python twin of the native batch hash."""
+    hashes, start = [], 0
+    for length in lengths:
+        hashes.append(sha256(b"\x00" + concatenated[start : start + length]).digest())
+        start += length
+    if start != len(concatenated):
+        raise ValueError("lengths do not add up to the bytes given")
+    return b"".join(hashes)
+
+
+def split(hashes: bytes) -> list[bytes]:
+    """A tile's content as single hashes."""
+    return [hashes[i : i + HASH_BYTES] for i in range(0, len(hashes), HASH_BYTES)]
+
+
+def root_of(hashes: Sequence[bytes]) -> bytes:
+    """The Merkle tree hash over already hashed leaves; linear, pairing each level from the left.
+
+    An odd last node moves up unchanged, which is RFC 6962's split at the largest power of two.
+    """
+    if not hashes:
+        return EMPTY_ROOT
+    level = list(hashes)
+    while len(level) > 1:
+        odd = level[-1:] if len(level) & 1 else []
+        pairs = iter(level)
+        level = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=False)] + odd
+    return level[0]
+
+
+def range_hash(start: int, end: int, node: NodeReader) -> bytes:
+    """The Merkle tree hash over leaves [start, end) of a larger tree; ``start`` is a multiple of the range's span."""
+    width = end - start
+    if width < 1:
+        raise ValueError("an empty range has no hash in a tree")
+    if width & (width - 1) == 0:
+        level = width.bit_length() - 1
+        return node(level, start >> level)
+    middle = start + _split_point(width)
+    return node_hash(range_hash(start, middle, node), range_hash(middle, end, node))
+
+
+def tree_root(size: int, node: NodeReader) -> bytes:
+    return range_hash(0, size, node) if size else EMPTY_ROOT
+
+
+def _split_point(width: int) -> int:
+    """The largest power of two smaller than ``width`` (RFC 6962's k)."""
+    return 1 << ((width - 1).bit_length() - 1)
+
+
+def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
+    """The audit path of leaf ``index`` in the tree of ``size`` leaves, leaf's sibling first (section 2.1.1)."""
+    if not 0 <= index < size:
+        raise ProofError(f"entry {index} is not in a tree of {size}", next="ask for an index below the size")
+    start, end, path = 0, size, []
+    while end - start > 1:
+        middle = start + _split_point(end - start)
+        if index < middle:
+            path.append((middle, end))
+            end = middle
+        else:
+            path.append((start, middle))
+            start = middle
+    return [range_hash(first, last, node) for first, last in reversed(path)]
+
+
+def consistency_proof(old_size: int, size: int, node: NodeReader) -> list[bytes]:
+    """The proof that the tree of ``old_size`` is a prefix of the tree of ``size`` (section 2.1.2)."""
+    if not 0 < old_size <= size:
+        raise ProofError(f"no consistency proof exists from size {old_size} to {size}", next="use sizes 0 < old <= new")
+    start, end, path, whole = 0, size, [], True
+    while end != old_size:
+        middle = start + _split_point(end - start)
+        if old_size <= middle:
+            path.append((middle, end))
+            end = middle
+        else:
+            path.append((start, middle))
+            start, whole = middle, False
+    if not whole:
+        path.append((start, end))
+    return [range_hash(first, last, node) for first, last in reversed(path)]
+
+
+def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
+    """Raise ``ProofError`` unless ``proof`` shows that ``leaf`` (a hash) stands at ``index`` (RFC 9162, 2.1.3.2)."""
+    _check_hashes(leaf, root, *proof)
+    if not 0 <= index < size:
+        raise ProofError(f"entry {index} is not in a tree of {size}")
+    position, last, result = index, size - 1, leaf
+    for sibling in proof:
+        if last == 0:
+            raise ProofError("the inclusion proof is too long")
+        if position & 1 or position == last:
+            result = node_hash(sibling, result)
+            while not position & 1 and position:
+                position, last = position >> 1, last >> 1
+        else:
+            result = node_hash(result, sibling)
+        position, last = position >> 1, last >> 1
+    if last != 0:
+        raise ProofError("the inclusion proof is too short")
+    if result != root:
+        raise ProofError("the inclusion proof leads to another root")
+
+
+def verify_consistency(old_size: int, size: int, old_root: bytes, root: bytes, proof: Sequence[bytes]) -> None:
+    """Raise ``ProofError`` unless ``proof`` shows the old tree to be a prefix of the new (RFC 9162, 2.1.4.2)."""
+    _check_hashes(old_root, root, *proof)
+    if not 0 < old_size <= size:
+        raise ProofError(f"no consistency proof exists from size {old_size} to {size}")
+    if old_size == size:
+        if proof:
+            raise ProofError("the consistency proof of equal sizes is not empty")
+        if old_root != root:
+            raise ProofError("two roots at one size: a fork")
+        return
+    path = list(proof) if old_size & (old_size - 1) else [old_root, *proof]
+    if not path:
+        raise ProofError("the consistency proof is empty")
+    old_position, position = old_size - 1, size - 1
+    while old_position & 1:
+        old_position, position = old_position >> 1, position >> 1
+    old_result = result = path[0]
+    for sibling in path[1:]:
+        if position == 0:
+            raise ProofError("the consistency proof is too long")
+        if old_position & 1 or old_position == position:
+            old_result = node_hash(sibling, old_result)
+            result = node_hash(sibling, result)
+            while not old_position & 1 and old_position:
+                old_position, position = old_position >> 1, position >> 1
+        else:
+            result = node_hash(result, sibling)
+        old_position, position = old_position >> 1, position >> 1
+    if position != 0:
+        raise ProofError("the consistency proof is too short")
+    if old_result != old_root:
+        raise ProofError("the consistency proof leads to another old root")
+    if result != root:
+        raise ProofError("the consistency proof leads to another root")
+
+
+def _check_hashes(*hashes: bytes) -> None:
+    if any(len(value) != HASH_BYTES for value in hashes):
+        raise ProofError("a hash is not 32 bytes")

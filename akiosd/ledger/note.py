@@ -1,0 +1,200 @@
+"""Signed notes and checkpoints (c2sp.org/signed-note, c2sp.org/tlog-checkpoint), Ed25519 only."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import unicodedata
+from dataclasses import dataclass
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from akiosd.errors import LedgerError
+
+ED25519 = 0x01
+MAX_NOTE_BYTES = 64 * 1024  # room for well over 16 signatures, post-quantum ones of others included
+MAX_SIGNATURES = 100
+_MARK = "\u2014 "
+
+
+class NoteError(LedgerError):
+    """A note or key is not well formed, or no trusted key signed it."""
+
+
+def decode_base64(text: str) -> bytes:
+    """Standard base 64 in its one canonical form (RFC 4648 section 4); raises ``NoteError``."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise NoteError("not base64") from None
+    if base64.b64encode(data).decode() != text:
+        raise NoteError("base64 that is not canonical")
+    return data
+
+
+def encode_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def is_key_name(name: str) -> bool:
+    return bool(name) and not any(c == "+" or c.isspace() or unicodedata.category(c) == "Cc" for c in name)
+
+
+def key_id(name: str, public_key: bytes, algorithm: int = ED25519) -> bytes:
+    return sha256(name.encode() + b"\n" + bytes([algorithm]) + public_key).digest()[:4]
+
+
+@dataclass(frozen=True)
+class Vkey:
+    """A verifier key: ``<name>+<hex key id>+<base64(algorithm || public key)>``."""
+
+    name: str
+    public_key: bytes
+
+    @property
+    def id(self) -> bytes:
+        return key_id(self.name, self.public_key)
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.id.hex()}+{encode_base64(bytes([ED25519]) + self.public_key)}"
+
+    @classmethod
+    def parse(cls, text: str) -> Vkey:
+        name, plus, rest = text.strip("\n").partition("+")
+        hex_id, plus2, encoded = rest.partition("+")
+        if not plus or not plus2 or not is_key_name(name):
+            raise NoteError("not a verifier key", where=repr(text[:80]), next="use the log's .vkey file")
+        material = decode_base64(encoded)
+        if len(material) != 33 or material[0] != ED25519:
+            raise NoteError("not an Ed25519 verifier key", where=name)
+        vkey = cls(name, material[1:])
+        if vkey.id.hex() != hex_id:
+            raise NoteError("the verifier key's id is not the id of its key", where=name)
+        return vkey
+
+    def verifies(self, text: bytes, signature: bytes) -> bool:
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, text)
+        except InvalidSignature:
+            return False
+        return True
+
+
+class Signer:
+    """Signs notes under one name.  ``seed`` is the Ed25519 private key (RFC 8032), 32 bytes."""
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        if not is_key_name(name):
+            raise NoteError("not a key name", where=repr(name))
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.vkey = Vkey(name, self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+
+    def sign(self, text: str) -> bytes:
+        """The signed note over ``text`` (which ends in a newline)."""
+        check_text(text)
+        signature = encode_base64(self.vkey.id + self._key.sign(text.encode()))
+        return f"{text}\n{_MARK}{self.vkey.name} {signature}\n".encode()
+
+
+def check_text(text: str) -> None:
+    if not text.endswith("\n") or any(c < " " and c != "\n" for c in text):
+        raise NoteError("a note's text ends in a newline and has no other control characters")
+
+
+@dataclass(frozen=True)
+class Signature:
+    name: str
+    id: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class Note:
+    """A parsed note; nothing in ``text`` is to be believed before ``open_note``."""
+
+    text: str
+    signatures: tuple[Signature, ...]
+
+
+def parse_note(data: bytes) -> Note:
+    """Split a note into text and signatures, strictly; raises ``NoteError``."""
+    if len(data) > MAX_NOTE_BYTES:
+        raise NoteError("the note is too large")
+    try:
+        whole = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise NoteError("the note is not UTF-8") from None
+    check_text(whole)
+    text, blank, tail = whole.rpartition("\n\n")
+    if not blank or not tail:
+        raise NoteError("the note has no signatures")
+    lines = tail[:-1].split("\n")
+    if len(lines) > MAX_SIGNATURES:
+        raise NoteError("the note has too many signatures")
+    return Note(text + "\n", tuple(_parse_signature(line) for line in lines))
+
+
+def _parse_signature(line: str) -> Signature:
+    name, space, encoded = line.removeprefix(_MARK).partition(" ")
+    if not line.startswith(_MARK) or not space or not is_key_name(name):
+        raise NoteError("a signature line is malformed")
+    data = decode_base64(encoded)
+    if len(data) < 5:
+        raise NoteError("a signature is too short")
+    return Signature(name, data[:4], data[4:])
+
+
+def open_note(data: bytes, *trusted: Vkey) -> str:
+    """The text of a note that at least one trusted key signed, and none signed wrongly; raises ``NoteError``."""
+    note = parse_note(data)
+    text = note.text.encode()
+    known = {(vkey.name, vkey.id): vkey for vkey in trusted}
+    verified = set()
+    for line in note.signatures:
+        vkey = known.get((line.name, line.id))
+        if vkey is None:
+            continue
+        if not vkey.verifies(text, line.signature):
+            raise NoteError("a signature of a trusted key does not verify", where=line.name)
+        verified.add(vkey)
+    if not verified:
+        raise NoteError("no trusted key signed this note", next="check the public key you verify with")
+    return note.text
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A tree head: the log's origin, its size and its root (32 bytes).  Ours has no extension lines."""
+
+    origin: str
+    size: int
+    root: bytes
+    extensions: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        lines = [self.origin, str(self.size), encode_base64(self.root), *self.extensions]
+        return "".join(line + "\n" for line in lines)
+
+    @classmethod
+    def parse(cls, text: str) -> Checkpoint:
+        lines = text.split("\n")
+        if len(lines) < 4 or lines.pop() != "" or not all(lines):
+            raise NoteError("not a checkpoint: fewer than three lines, or an empty one")
+        origin, size, root, *extensions = lines
+        if not (size.isascii() and size.isdigit()) or (size != "0" and size.startswith("0")) or len(size) > 19:
+            raise NoteError("not a checkpoint: the size is not a plain decimal number", where=origin)
+        decoded = decode_base64(root)
+        if len(decoded) != 32:
+            raise NoteError("not a checkpoint: the root is not 32 bytes", where=origin)
+        return cls(origin, int(size), decoded, tuple(extensions))
+
+
+def open_checkpoint(data: bytes, vkey: Vkey) -> Checkpoint:
+    """A checkpoint signed by ``vkey`` whose origin is the key's name; raises ``NoteError``."""
+    checkpoint = Checkpoint.parse(open_note(data, vkey))
+    if checkpoint.origin != vkey.name:
+        raise NoteError("the checkpoint is of another log", where=checkpoint.origin, next=f"expected {vkey.name}")
+    return checkpoint

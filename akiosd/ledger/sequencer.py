@@ -1,0 +1,255 @@
+"""The order in which records become durable and public, as a state machine without I/O.
+
+    append → take_commit → (shell: WAL frame, fdatasync) → committed → announced
+    take_publication → (tiles and bundles durable) → take_heads → (head marks durable) → checkpoints → published
+
+The shell (``akiosd/daemon/append_ledger.py``) performs what is taken, in that order, and says when it is done.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import MAX_ENTRY_BYTES
+from akiosd.ledger.edge import Edge, Growth, extend, outgrown
+from akiosd.ledger.frame import Entries, Forget, Head, Mark, encode_mark
+from akiosd.ledger.merkle import LeafHasher
+from akiosd.values.ids import LogId
+
+SHARE_BYTES = 128 << 10  # of one log in one turn of a commit, so that a flood in one log never delays another's
+
+
+@dataclass
+class Log:
+    """One log's way from memory to disk: ``published.size`` ≤ ``durable`` ≤ ``size``."""
+
+    id: LogId
+    published: Edge = field(default_factory=Edge)
+    size: int = 0
+    durable: int = 0
+    queue: deque[bytes] = field(default_factory=deque)  # not yet in a WAL frame
+    waiting: deque[bytes] = field(default_factory=deque)  # durable, not yet in a bundle
+    waiting_bytes: int = 0
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One WAL frame to be: ``body`` and the marks in it."""
+
+    body: bytes
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One log's next tree: write ``growth.files``, then its head mark, then its checkpoint, then drop ``outgrown``."""
+
+    log: LogId
+    old_size: int
+    growth: Growth
+    root: bytes
+
+    @property
+    def size(self) -> int:
+        return self.growth.edge.size
+
+    @property
+    def outgrown(self) -> list[str]:
+        return outgrown(self.old_size, self.size)
+
+
+class Sequencer:
+    """Every open log of the host.  Not thread-safe: one owner, who carries work elsewhere as values."""
+
+    def __init__(self, max_commit_bytes: int = 2 << 20) -> None:
+        self.logs: dict[LogId, Log] = {}
+        self.queued_bytes = 0
+        self.waiting_bytes = 0
+        self._max_commit_bytes = max_commit_bytes
+        self._busy: dict[LogId, None] = {}  # logs with a queue, in turn
+        self._marks: list[Mark] = []  # heads and forgets for the next frame
+        self._in_flight: Commit | None = None
+
+    def open_log(self, log: LogId, edge: Edge | None = None) -> Log:
+        if log in self.logs:
+            raise LedgerError("the log is already open", where=log)
+        edge = edge or Edge()
+        state = self.logs[log] = Log(log, edge, edge.size, edge.size)
+        return state
+
+    def append(self, log: LogId, entries: Sequence[bytes]) -> int:
+        """Queue entries; returns the index of the first.  They count only once ``committed`` names them."""
+        state = self._open(log)
+        if state.closed:
+            raise LedgerError("the log is closed", where=log)
+        if entries and max(map(len, entries)) > MAX_ENTRY_BYTES:
+            raise LedgerError(f"an entry is at most {MAX_ENTRY_BYTES} bytes", where=log)
+        first = state.size
+        if entries:
+            state.queue.extend(entries)
+            state.size += len(entries)
+            self.queued_bytes += sum(map(len, entries)) + 2 * len(entries)
+            self._busy[log] = None
+        return first
+
+    def mark(self, *marks: Mark) -> None:
+        """Put head or forget marks into the next frame."""
+        self._marks.extend(marks)
+
+    def is_pending(self, marks: Sequence[Mark]) -> bool:
+        """Whether any of these marks is not durable yet."""
+        known = [*self._marks, *(self._in_flight.marks if self._in_flight else ())]
+        return any(mark is other for mark in marks for other in known)
+
+    def has_commit(self) -> bool:
+        return bool(self._busy or self._marks)
+
+    def take_commit(self) -> Commit | None:
+        """The next frame, or None: nothing to write, or one is in flight.  Logs take turns of ``SHARE_BYTES``."""
+        if self._in_flight is not None or not self.has_commit():
+            return None
+        taken: dict[LogId, list[bytes]] = {}
+        room = self._max_commit_bytes
+        while self._busy and room > 0:
+            log = next(iter(self._busy))
+            room -= self._take_share(self.logs[log], taken.setdefault(log, []), min(room, SHARE_BYTES))
+        marks: list[Mark] = []
+        for log, entries in taken.items():
+            state = self.logs[log]
+            marks.append(Entries(log, state.size - len(state.queue) - len(entries), entries))
+        marks += self._marks
+        self._marks = []
+        self._in_flight = Commit(b"".join(map(encode_mark, marks)), tuple(marks))
+        return self._in_flight
+
+    def _take_share(self, state: Log, taken: list[bytes], room: int) -> int:
+        used = 0
+        queue = state.queue
+        while queue and used < room:
+            entry = queue.popleft()
+            taken.append(entry)
+            used += len(entry) + 2
+        del self._busy[state.id]
+        if queue:
+            self._busy[state.id] = None
+        return used
+
+    def committed(self) -> list[Entries]:
+        """The frame in flight is durable: returns what may now be announced."""
+        commit, self._in_flight = self._in_flight, None
+        if commit is None:
+            raise LedgerError("no commit is in flight")
+        announced = [mark for mark in commit.marks if isinstance(mark, Entries)]
+        for mark in announced:
+            self.queued_bytes -= self._durable(mark)
+        for forgotten in commit.marks:
+            if isinstance(forgotten, Forget):
+                self._drop(forgotten.log)
+        return announced
+
+    def replay(self, entries: Entries) -> None:
+        """A durable mark found at start: what the tree already has is skipped, a gap is refused."""
+        state = self._open(entries.log)
+        if entries.first > state.durable:
+            raise LedgerError(
+                f"entries {state.durable} to {entries.first - 1} are missing from the WAL",
+                where=entries.log,
+                next="restore the state directory from a backup; nothing was changed",
+            )
+        fresh = entries.entries[state.durable - entries.first :]
+        if fresh:
+            state.size += len(fresh)
+            self._durable(Entries(entries.log, state.durable, fresh))
+
+    def _durable(self, mark: Entries) -> int:
+        state = self.logs[mark.log]
+        size = sum(map(len, mark.entries)) + 2 * len(mark.entries)
+        state.durable += len(mark.entries)
+        state.waiting.extend(mark.entries)
+        state.waiting_bytes += size
+        self.waiting_bytes += size
+        return size
+
+    def unpublished(self) -> list[LogId]:
+        return [log.id for log in self.logs.values() if log.durable > log.published.size]
+
+    def work(self, log: LogId) -> tuple[Edge, list[bytes]]:
+        """What ``prepare`` needs, copied, so that it may run in another thread."""
+        state = self._open(log)
+        return state.published, list(state.waiting)
+
+    def published(self, publication: Publication) -> None:
+        """That tree's checkpoint is durable; its entries leave memory."""
+        state = self.logs.get(publication.log)
+        if state is None:  # destroyed meanwhile
+            return
+        for _ in range(publication.size - publication.old_size):
+            size = len(state.waiting.popleft()) + 2
+            state.waiting_bytes -= size
+            self.waiting_bytes -= size
+        state.published = publication.growth.edge
+        if state.closed and state.published.size == state.size:
+            self._drop(publication.log)
+
+    def close_log(self, log: LogId) -> None:
+        """No more entries; the log leaves memory once it is published whole."""
+        state = self._open(log)
+        state.closed = True
+        if state.published.size == state.size:
+            self._drop(log)
+
+    def forget(self, log: LogId) -> None:
+        """The log is destroyed: nothing of it is written any more."""
+        self._drop(log)
+
+    def published_size(self, log: LogId) -> int | None:
+        """None: the log is not open, so everything of it is published (or it is destroyed)."""
+        state = self.logs.get(log)
+        return None if state is None else state.published.size
+
+    def entries(self, log: LogId, start: int, end: int) -> tuple[int, list[bytes]]:
+        """The durable, unpublished entries in [start, end) and the index of the first."""
+        state = self._open(log)
+        base = state.published.size
+        first, last = max(start, base), min(end, state.durable)
+        return first, list(islice(state.waiting, first - base, last - base)) if first < last else []
+
+    def _open(self, log: LogId) -> Log:
+        try:
+            return self.logs[log]
+        except KeyError:
+            raise LedgerError("the log is not open", where=log) from None
+
+    def _drop(self, log: LogId) -> None:
+        state = self.logs.pop(log, None)
+        if state is not None:
+            self.waiting_bytes -= state.waiting_bytes
+            self.queued_bytes -= sum(len(entry) + 2 for entry in state.queue)
+            self._busy.pop(log, None)
+
+
+def prepare(log: LogId, edge: Edge, entries: Sequence[bytes], hasher: LeafHasher | None = None) -> Publication:
+    """A log's next tree: pure, and most of the ledger's work, so made for a worker thread."""
+    growth = extend(edge, entries, hasher)
+    return Publication(log, edge.size, growth, growth.edge.root())
+
+
+def check_heads(edge: Edge, entries: Sequence[bytes], heads: Iterable[Head], log: LogId) -> None:
+    """At start: every head mark the WAL holds at or past the checkpoint must be the root of what is replayed.
+
+    Raises ``LedgerError`` when what was once about to be signed can no longer be derived.
+    """
+    start = edge.size
+    for head in sorted(heads, key=lambda head: head.size):
+        if head.size < start:
+            continue
+        if head.size > start + len(entries):
+            raise LedgerError(f"a head of size {head.size} was recorded, but entries before it are lost", where=log)
+        edge = extend(edge, entries[edge.size - start : head.size - start]).edge
+        if edge.root() != head.root:
+            raise LedgerError(f"the tree at size {head.size} is not the one recorded before signing", where=log)

@@ -1,0 +1,201 @@
+"""A directory whose files are written durably: the few operations the store is built from.
+
+Nothing here retries.  A failed fsync leaves the kernel free to forget the data (fsync(2), "Errors"): the caller stops
+and recovers by the start-up path.  Paths are relative to the directory, which belongs to root; a symlink in the last
+place is refused.  Everything blocks; the daemon calls it from worker threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from akiosd.errors import LedgerError
+
+# Above this many files one syncfs(2) is cheaper than an fsync for each.
+_MANY = 64
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class RegionFile(Protocol):
+    """A file of fixed size that is overwritten in place."""
+
+    def write_at(self, offset: int, data: bytes) -> None: ...
+    def data_sync(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """What the store asks of a disk.  ``Directory`` is the real one; tests put a strict model in its place."""
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """The whole file, or None where there is none.  Raises ``LedgerError`` if it is larger than ``limit``."""
+
+    def size(self, path: str) -> int | None:
+        """The file's length in bytes, or None where there is none."""
+
+    def names(self, path: str) -> list[str]:
+        """Names in a directory, sorted; empty where there is none."""
+
+    def make_dirs(self, path: str, mode: int) -> list[str]:
+        """Make a directory and its parents; returns the directories whose listing changed (to be synced)."""
+
+    def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Create or overwrite a file; not durable before ``sync``."""
+
+    def sync(self, files: Iterable[str], dirs: Iterable[str]) -> None:
+        """Make the files' content and the directories' listings durable; ``LedgerError`` if not, and that is final."""
+
+    def replace(self, source: str, target: str) -> None: ...
+    def remove(self, path: str) -> None: ...
+    def remove_dir(self, path: str) -> None: ...
+    def open_region(self, path: str) -> RegionFile: ...
+
+
+class Directory:
+    """The real disk below ``root`` (see ``Disk``).  Owns one fd, for syncfs; ``close`` it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _open(self, path: str, flags: int, mode: int = 0) -> int:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self._fd)
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        try:
+            # O_NONBLOCK: a FIFO in a file's place must not hang the reader.
+            fd = self._open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise LedgerError("a symbolic link where a file should be", where=path) from None
+            raise
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise LedgerError("not a regular file", where=path)
+            data = _read_all(file.fileno(), min(status.st_size, limit) + 1)
+        if len(data) > limit:
+            raise LedgerError(f"the file is larger than {limit} bytes", where=path)
+        return data
+
+    def size(self, path: str) -> int | None:
+        try:
+            return os.stat(path, dir_fd=self._fd, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return None
+
+    def names(self, path: str) -> list[str]:
+        try:
+            fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return []
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
+
+    def make_dirs(self, path: str, mode: int) -> list[str]:
+        changed: list[str] = []
+        parts = path.split("/")
+        for depth in range(1, len(parts) + 1):
+            here = "/".join(parts[:depth])
+            try:
+                os.mkdir(here, mode, dir_fd=self._fd)
+            except FileExistsError:
+                continue
+            changed.append("/".join(parts[: depth - 1]) or ".")
+        return changed
+
+    def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        fd = self._open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        try:
+            _write_all(fd, data)
+        finally:
+            os.close(fd)
+
+    def sync(self, files: Iterable[str], dirs: Iterable[str]) -> None:
+        paths = [*dict.fromkeys(files), *dict.fromkeys(dirs)]
+        try:
+            self._sync(paths)
+        except OSError as error:
+            raise LedgerError(f"fsync failed: {error.strerror}", where=str(error.filename or self.root)) from error
+
+    def _sync(self, paths: list[str]) -> None:
+        if len(paths) > _MANY:
+            if _libc.syncfs(self._fd) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+            return
+        for path in paths:
+            fd = self._open(path, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def replace(self, source: str, target: str) -> None:
+        os.replace(source, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
+    def remove(self, path: str) -> None:
+        os.unlink(path, dir_fd=self._fd)
+
+    def remove_dir(self, path: str) -> None:
+        os.rmdir(path, dir_fd=self._fd)
+
+    def open_region(self, path: str) -> RegionFile:
+        return _Region(self._open(path, os.O_WRONLY))
+
+
+class _Region:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(self._fd, view, offset)
+            view, offset = view[done:], offset + done
+
+    def data_sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def write_durably(disk: Disk, path: str, data: bytes, mode: int = 0o644) -> None:
+    """Put ``data`` in the place of ``path`` as one step: whole or not at all, and durable on return."""
+    temporary = path + ".tmp"
+    disk.write(temporary, data, mode)
+    disk.sync([temporary], [])
+    disk.replace(temporary, path)
+    disk.sync([], [parent(path)])
+
+
+def parent(path: str) -> str:
+    return path.rpartition("/")[0] or "."
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _read_all(fd: int, limit: int) -> bytes:
+    chunks = []
+    while limit > 0 and (chunk := os.read(fd, min(limit, 1 << 20))):
+        chunks.append(chunk)
+        limit -= len(chunk)
+    return b"".join(chunks)

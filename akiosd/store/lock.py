@@ -1,0 +1,32 @@
+"""One daemon for each state directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from akiosd.errors import LedgerError
+
+
+class StateLock:
+    """An exclusive flock(2) on ``<state>/lock``, held until ``release`` or the end of the process."""
+
+    def __init__(self, state_dir: Path) -> None:
+        path = state_dir / "lock"
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._fd, 32).decode("ascii", "replace").strip()
+            os.close(self._fd)
+            raise LedgerError(
+                f"another akiosd (pid {holder or 'unknown'}) uses this state directory",
+                where=str(path),
+                next="stop it, or start with another --state-dir",
+            ) from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        os.close(self._fd)

@@ -1,0 +1,207 @@
+"""One log's directory: tiles, bundles and the checkpoint, written in the order that a crash cannot hurt.
+
+    write_tiles → disk.sync(files, dirs) → head marks durable in the WAL → write_checkpoint → sync → reveal → sync
+
+The caller does the syncs, so that many logs share one (``publish_all``).  Tiles are written in place: their names are
+not reachable from the old checkpoint, and what they hold follows from the WAL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from akiosd.errors import LedgerError
+from akiosd.ledger import tiles
+from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
+from akiosd.ledger.edge import TILE_BYTES, Edge
+from akiosd.ledger.frame import Head
+from akiosd.ledger.merkle import HASH_BYTES, hash_leaves
+from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, open_checkpoint
+from akiosd.ledger.sequencer import Publication
+from akiosd.ledger.tiles import ENTRIES, HEIGHT, WIDTH, Tile
+from akiosd.store.durable import Disk, parent
+from akiosd.store.keys import LedgerKey
+from akiosd.values.ids import HOST_LOG, LogId
+
+
+def directory(log: LogId) -> str:
+    """Where a log lives below the state directory; its public key is beside it as ``<this>.vkey``."""
+    return "ledger/host" if log == HOST_LOG else f"cages/{log}/audit"
+
+
+@dataclass
+class Touched:
+    """What must be synced before the next step."""
+
+    files: list[str]
+    dirs: list[str]
+
+
+def write_tiles(disk: Disk, key: LedgerKey, publication: Publication) -> Touched:
+    """Write the tiles and bundles of a publication; durable only after the caller's sync."""
+    base = directory(publication.log)
+    touched = Touched([], [])
+    if publication.old_size == 0:
+        if disk.read(f"{base}/checkpoint", MAX_NOTE_BYTES) is not None:
+            raise LedgerError("a log of that name exists already", where=base)
+        touched.dirs += disk.make_dirs(parent(base), 0o700)
+        _write(disk, touched, f"{base}.vkey", f"{key.vkey(publication.log)}\n".encode())
+    made: set[str] = set()
+    for path, data in publication.growth.files:
+        folder = parent(f"{base}/{path}")
+        if folder not in made:
+            touched.dirs += disk.make_dirs(folder, 0o755)
+            made.add(folder)
+        _write(disk, touched, f"{base}/{path}", data)
+    return touched
+
+
+def _write(disk: Disk, touched: Touched, path: str, data: bytes) -> None:
+    disk.write(path, data)
+    touched.files.append(path)
+    touched.dirs.append(parent(path))
+
+
+def write_checkpoint(disk: Disk, key: LedgerKey, publication: Publication) -> str:
+    """Sign and write ``checkpoint.tmp``; returns its path, which the caller syncs before ``reveal``."""
+    signer = key.signer(publication.log)
+    note = signer.sign(Checkpoint(signer.vkey.name, publication.size, publication.root).text())
+    path = f"{directory(publication.log)}/checkpoint.tmp"
+    disk.write(path, note)
+    return path
+
+
+def reveal(disk: Disk, publication: Publication) -> str:
+    """Put the new checkpoint in place; returns the directory to sync."""
+    base = directory(publication.log)
+    disk.replace(f"{base}/checkpoint.tmp", f"{base}/checkpoint")
+    return base
+
+
+def publish_all(
+    disk: Disk,
+    key: LedgerKey,
+    publications: Sequence[Publication],
+    commit_heads: Callable[[list[Head]], None],
+) -> None:
+    """Publish the trees of several logs, each step of all of them under one sync.
+
+    ``commit_heads`` returns once the head marks are durable in the WAL.  Raises ``OSError``: ENOSPC from a write may
+    be tried again (after ``discard_unpublished``), anything from a sync is final.
+    """
+    touched = [write_tiles(disk, key, publication) for publication in publications]
+    disk.sync([path for t in touched for path in t.files], [path for t in touched for path in t.dirs])
+    commit_heads([Head(p.log, p.size, p.root) for p in publications])
+    disk.sync([write_checkpoint(disk, key, publication) for publication in publications], [])
+    disk.sync([], [reveal(disk, publication) for publication in publications])
+
+
+def drop_outgrown(disk: Disk, publication: Publication) -> None:
+    """Remove partial tiles whose full tile is published.  Not synced: a leftover is dropped at the next start."""
+    base = directory(publication.log)
+    for folder in publication.outgrown:
+        remove_tree(disk, f"{base}/{folder}")
+
+
+def remove_tree(disk: Disk, folder: str) -> None:
+    """Remove a ``.p`` directory: files only, one level."""
+    for name in disk.names(folder):
+        disk.remove(f"{folder}/{name}")
+    try:
+        disk.remove_dir(folder)
+    except FileNotFoundError:
+        pass
+
+
+def load_edge(disk: Disk, key: LedgerKey, log: LogId) -> Edge:
+    """The edge at the log's checkpoint (size 0 where there is none), checked against signature and root.
+
+    Raises ``LedgerError`` when what is on disk is not what was signed: nothing is ever repaired by signing again.
+    """
+    base = directory(log)
+    note = disk.read(f"{base}/checkpoint", MAX_NOTE_BYTES)
+    if note is None:
+        return Edge()
+    checkpoint = open_checkpoint(note, key.vkey(log))
+    levels = [b""] * len(tiles.widths(checkpoint.size))
+    for tile in tiles.edge_of(checkpoint.size):
+        levels[tile.level] = _read_tile(disk, base, tile, TILE_BYTES)
+        if len(levels[tile.level]) != tile.width * HASH_BYTES:
+            raise LedgerError("a tile has the wrong length", where=f"{base}/{tile.path}")
+    edge = Edge(checkpoint.size, tuple(levels), _read_tail(disk, base, checkpoint.size, levels))
+    if edge.root() != checkpoint.root:
+        raise LedgerError(
+            "the tiles do not lead to the signed root",
+            where=base,
+            next="run akiosctl ledger verify, and restore the log from a backup",
+        )
+    return edge
+
+
+def _read_tail(disk: Disk, base: str, size: int, levels: list[bytes]) -> tuple[bytes, ...]:
+    full, width = divmod(size, WIDTH)
+    if not width:
+        return ()
+    tile = Tile(ENTRIES, full, width)
+    tail = tuple(decode_bundle(_read_tile(disk, base, tile, MAX_BUNDLE_BYTES), width))
+    if hash_leaves(tail) != levels[0]:
+        raise LedgerError("an entry bundle does not hash to its tile", where=f"{base}/{tile.path}")
+    return tail
+
+
+def _read_tile(disk: Disk, base: str, tile: Tile, limit: int) -> bytes:
+    data = disk.read(f"{base}/{tile.path}", limit)
+    if data is None:
+        raise LedgerError("a tile of the signed tree is missing", where=f"{base}/{tile.path}")
+    return data
+
+
+def read_entries(disk: Disk, log: LogId, start: int, end: int, size: int) -> list[bytes]:
+    """Published entries [start, end) of a log of ``size``; bundle by bundle, no hashing."""
+    base, entries = directory(log), []
+    end = min(end, size)
+    for index in range(start // WIDTH, -(-end // WIDTH)):
+        first = index * WIDTH
+        tile = Tile(ENTRIES, index, min(WIDTH, size - first))
+        data = disk.read(f"{base}/{tile.path}", MAX_BUNDLE_BYTES)
+        if data is None:
+            tile = Tile(ENTRIES, index)
+            data = disk.read(f"{base}/{tile.path}", MAX_BUNDLE_BYTES)
+        if data is None:
+            raise LedgerError("an entry bundle is missing", where=f"{base}/{tile.path}")
+        bundle = decode_bundle(data, tile.width)
+        entries += bundle[max(start - first, 0) : end - first]
+    return entries
+
+
+def discard_unpublished(disk: Disk, log: LogId, size: int) -> None:
+    """Remove what a half-done publication left beyond ``size``: partial tiles, the unsigned-off checkpoint.
+
+    Full tiles beyond it stay: the next publication writes the same bytes again.
+    """
+    base = directory(log)
+    names = disk.names(base)
+    for name in names:
+        if name.endswith(".tmp"):
+            disk.remove(f"{base}/{name}")
+    if "tile" in names:
+        for kind in disk.names(f"{base}/tile"):
+            level = ENTRIES if kind == "entries" else int(kind)
+            _discard_level(disk, f"{base}/tile/{kind}", max(level, 0), size, 0)
+
+
+def _discard_level(disk: Disk, folder: str, level: int, size: int, prefix: int) -> None:
+    edge, width = divmod(size >> (HEIGHT * level), WIDTH)
+    for name in disk.names(folder):
+        number = prefix * 1000 + int(name.removeprefix("x").partition(".")[0])
+        if name.startswith("x"):
+            _discard_level(disk, f"{folder}/{name}", level, size, number)
+        elif name.endswith(".p") and number > edge:
+            remove_tree(disk, f"{folder}/{name}")
+        elif name.endswith(".p") and number == edge:
+            for partial in disk.names(f"{folder}/{name}"):
+                if int(partial) > width:
+                    disk.remove(f"{folder}/{name}/{partial}")
+        elif name.endswith(".p") and number == edge - 1:
+            remove_tree(disk, f"{folder}/{name}")

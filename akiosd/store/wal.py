@@ -1,0 +1,238 @@
+"""The host's write-ahead log: a ring of preallocated segment files.
+
+Segments are written from front to back, one frame (``akiosd/ledger/frame.py``) for each group commit.  Once everything
+in a segment is published it is overwritten with zeros and used again.  At most one frame is ever unacknowledged, so a
+bad frame with a good one behind it is damage, never a torn write; and every frame names the oldest one still needed,
+so a segment that was being overwritten when the machine stopped is not mistaken for damage.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from akiosd.errors import LedgerError
+from akiosd.ledger.frame import MAGIC_BYTES, Frame, encode_frame, scan_segment
+from akiosd.store.durable import Disk, RegionFile, write_durably
+
+DIRECTORY = "ledger/wal"
+SEGMENT_BYTES = 8 << 20
+_MAGIC_PATH = f"{DIRECTORY}/magic"
+_LARGEST_SEGMENT = 1 << 30
+_RESTORE = "restore the state directory from a backup; nothing was changed"
+
+
+@dataclass(frozen=True)
+class Torn:
+    """The frame that was being written when the daemon or the machine stopped; it was never acknowledged."""
+
+    segment: str
+    offset: int
+    dropped_bytes: int
+
+
+@dataclass
+class _Used:
+    name: str
+    first_seq: int
+    last_seq: int
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A segment's scan, without the bodies (they are read again, one segment at a time)."""
+
+    name: str
+    seqs: range
+    base: int
+    end: int
+    stray: int
+    torn_bytes: int
+
+
+class Wal:
+    """``open``, read ``frames``, ``start``, then ``write``.
+
+    ``write`` belongs to one thread; ``release`` and ``make_spare`` may run beside it in another.
+    """
+
+    def __init__(self, disk: Disk, magic: bytes, segment_bytes: int) -> None:
+        self._disk = disk
+        self._magic = magic
+        self.segment_bytes = segment_bytes
+        self._lock = threading.Lock()  # over the two rings and the next name
+        self._used: deque[_Used] = deque()  # oldest first; the last is being written
+        self._free: deque[str] = deque()  # all zeros
+        self._file: RegionFile | None = None
+        self._offset = 0
+        self._next_name = 0
+        self.seq = 0  # of the next frame
+        self.base = 0  # the oldest frame still needed, to be said in the next frame
+        self._said_base = 0  # as said in the last durable frame
+        self.torn: Torn | None = None
+
+    @classmethod
+    def open(cls, disk: Disk, random: Callable[[int], bytes], segment_bytes: int = SEGMENT_BYTES) -> Wal:
+        """The WAL as it was left; read ``frames``, then ``start``.  Raises ``LedgerError`` on damage in the middle.
+
+        ``wal.torn`` says what was dropped.  The disk is not changed beyond making the directory.
+        """
+        disk.sync([], disk.make_dirs(DIRECTORY, 0o700))
+        names = [name for name in disk.names(DIRECTORY) if name.endswith(".seg")]
+        magic = disk.read(_MAGIC_PATH, MAGIC_BYTES)
+        if magic is None and not names:
+            magic = random(MAGIC_BYTES)
+            write_durably(disk, _MAGIC_PATH, magic, 0o600)
+        if magic is None or len(magic) != MAGIC_BYTES:
+            raise LedgerError("the WAL's magic file is missing or damaged", where=_MAGIC_PATH, next=_RESTORE)
+        wal = cls(disk, magic, segment_bytes)
+        wal._take_over([wal._look(name) for name in names])
+        return wal
+
+    def _read(self, name: str) -> bytes:
+        return self._disk.read(f"{DIRECTORY}/{name}", _LARGEST_SEGMENT) or b""
+
+    def _look(self, name: str) -> _Found:
+        if not name[:-4].isdigit():
+            raise LedgerError("not a WAL segment", where=f"{DIRECTORY}/{name}", next="remove it")
+        self._next_name = max(self._next_name, int(name[:-4]) + 1)
+        scan = scan_segment(self._magic, self._read(name))
+        seqs = range(scan.frames[0].seq, scan.frames[-1].seq + 1) if scan.frames else range(0)
+        base = scan.frames[-1].base if scan.frames else 0
+        return _Found(name, seqs, base, scan.end, scan.stray, scan.torn_bytes)
+
+    def _take_over(self, found: list[_Found]) -> None:
+        """Put the segments in order and see that no needed frame is missing."""
+        newest = max((item for item in found if item.seqs), key=lambda item: item.seqs[-1], default=None)
+        last = newest.seqs[-1] if newest else -1
+        self.base = self._said_base = newest.base if newest else 0
+        self.seq = last + 1
+        needed = sorted((i for i in found if i.seqs and i.seqs[-1] >= self.base), key=lambda item: item.seqs[0])
+        expected = needed[0].seqs[0] if needed and needed[0].seqs[0] <= self.base else self.base
+        for item in needed:
+            if item.seqs[0] != expected:
+                self._refuse(expected, item.name)
+            expected = item.seqs[-1] + 1
+        for item in found:
+            if item.stray > last:
+                self._refuse(last + 1, item.name)
+        self._used.extend(_Used(item.name, item.seqs[0], item.seqs[-1]) for item in needed)
+        self._offset = newest.end if newest else 0
+        for item in found:
+            torn = item.torn_bytes and item.stray < 0 and (item is newest or not item.seqs)
+            if torn and self.torn is None:
+                self.torn = Torn(item.name, item.end, item.torn_bytes)
+
+    def _refuse(self, seq: int, name: str) -> None:
+        raise LedgerError(f"frame {seq} of the WAL is missing or damaged", where=f"{DIRECTORY}/{name}", next=_RESTORE)
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames still needed, and some before them, oldest first; only before ``start``."""
+        for used in self._used:
+            yield from scan_segment(self._magic, self._read(used.name)).frames
+
+    def start(self) -> None:
+        """After recovery has read the frames: clear the torn tail and every segment that is not needed."""
+        used = {item.name for item in self._used}
+        for name in self._disk.names(DIRECTORY):
+            if name.endswith(".tmp"):
+                self._disk.remove(f"{DIRECTORY}/{name}")
+            elif name.endswith(".seg") and name not in used:
+                self._reuse(name)
+        if self._used:
+            data = self._read(self._used[-1].name)
+            self._overwrite(self._used[-1].name, self._offset, len(data[self._offset :].rstrip(b"\0")))
+            # A segment of another size than configured is read, never extended.
+            if len(data) != self.segment_bytes:
+                self._offset = self.segment_bytes
+
+    def _reuse(self, name: str) -> None:
+        data = self._read(name)
+        if len(data) == self.segment_bytes:
+            self._overwrite(name, 0, len(data.rstrip(b"\0")))
+            self._free.append(name)
+        else:
+            self._disk.remove(f"{DIRECTORY}/{name}")
+
+    def _overwrite(self, name: str, offset: int, length: int) -> None:
+        if length <= 0:
+            return
+        file = self._disk.open_region(f"{DIRECTORY}/{name}")
+        try:
+            file.write_at(offset, bytes(length))
+            file.data_sync()
+        finally:
+            file.close()
+
+    @property
+    def bytes_in_use(self) -> int:
+        return len(self._used) * self.segment_bytes
+
+    def write(self, body: bytes) -> int:
+        """Write one frame and make it durable; returns its sequence number.
+
+        Raises ``OSError`` when a new segment was needed and could not be had (ENOSPC): nothing was written, the same
+        frame may be tried again later.  ``LedgerError`` is final: the frame's state is unknown.
+        """
+        base = self.base
+        frame = encode_frame(self._magic, self.seq, base, body)
+        if len(frame) > self.segment_bytes:
+            raise LedgerError(f"a WAL frame of {len(frame)} bytes does not fit a segment")
+        if not self._used or self._offset + len(frame) > self.segment_bytes:
+            self._next_segment()
+        name = self._used[-1].name
+        try:
+            if self._file is None:
+                self._file = self._disk.open_region(f"{DIRECTORY}/{name}")
+            self._file.write_at(self._offset, frame)
+            self._file.data_sync()
+        except OSError as error:
+            raise LedgerError(f"writing the WAL failed: {error.strerror}", where=f"{DIRECTORY}/{name}") from error
+        self._offset += len(frame)
+        self._used[-1].last_seq = self.seq
+        self._said_base = base
+        self.seq += 1
+        return self.seq - 1
+
+    def _next_segment(self) -> None:
+        self.make_spare()
+        with self._lock:
+            self._used.append(_Used(self._free.popleft(), self.seq, self.seq - 1))
+        self.close()
+        self._offset = 0
+
+    def make_spare(self) -> None:
+        """Have a free segment ready: zeros written, file and directory synced.  Raises ``OSError`` (ENOSPC)."""
+        with self._lock:
+            if self._free:
+                return
+            name = f"{self._next_name:08d}.seg"
+            path = f"{DIRECTORY}/{name}"
+            self._disk.write(f"{path}.tmp", bytes(self.segment_bytes), 0o600)
+            self._disk.sync([f"{path}.tmp"], [])
+            self._disk.replace(f"{path}.tmp", path)
+            self._disk.sync([], [DIRECTORY])
+            self._next_name += 1
+            self._free.append(name)
+
+    def release(self, keep_free: int = 2) -> None:
+        """Overwrite the segments that the last durable frame no longer needs; more than a few are deleted."""
+        while len(self._used) > 1 and self._used[0].last_seq < self._said_base:
+            name = self._used[0].name
+            self._overwrite(name, 0, self.segment_bytes)
+            with self._lock:
+                self._used.popleft()
+                self._free.append(name)
+        with self._lock:
+            surplus = [self._free.popleft() for _ in range(len(self._free) - keep_free)]
+            for name in surplus:
+                self._disk.remove(f"{DIRECTORY}/{name}")
+            if surplus:
+                self._disk.sync([], [DIRECTORY])
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

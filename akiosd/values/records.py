@@ -1,0 +1,270 @@
+"""Records: what happened, as frozen values, and their entry bytes in a log.
+
+An entry is a msgpack map with ``kind``, ``v`` (schema version), ``ts`` (wall clock, ns) and the fields of its kind.
+Text of unknown origin (paths, argv, comm) is bytes; only ``escape`` turns it into something a terminal may see.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+SCHEMA_VERSION = 1
+MAX_ENTRY_BYTES = 65_535  # a bundle's length prefix is a uint16 (c2sp.org/tlog-tiles)
+
+
+def _version() -> int:
+    return SCHEMA_VERSION
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):
+    """The fields every record has.  ``truncated`` is set by ``encode_entry`` when fields were cut to fit."""
+
+    ts: int
+    # A factory, not a default: omit_defaults must never drop the schema version.
+    v: int = msgspec.field(default_factory=_version)
+    truncated: bool = False
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """One posture layer: ``status`` is ``enforced``, ``degraded`` or ``unavailable``; ``detail`` says why."""
+
+    layer: str
+    status: str
+    detail: str = ""
+
+
+class LogOpen(Record, frozen=True, kw_only=True, tag="log_open"):
+    """The first record of every log: 32 random bytes, so that a root alone gives nothing away."""
+
+    salt: bytes
+
+
+class Birth(Record, frozen=True, kw_only=True, tag="birth"):
+    """A cage is about to start its agent.  ``uid`` is the caller's host uid."""
+
+    cage: str
+    uid: int
+    argv: tuple[bytes, ...]
+    policy_sha256: bytes
+    posture: tuple[Layer, ...] = ()
+    cwd: bytes = b""
+    degraded: bool = False
+
+
+class Started(Record, frozen=True, kw_only=True, tag="started"):
+    """The agent's program runs; ``pid`` is the host's number."""
+
+    pid: int
+
+
+class Syscall(Record, frozen=True, kw_only=True, tag="syscall"):
+    """A traced system call: ``attempt`` (its result is not known) or ``denied`` with ``errno``.
+
+    ``count`` identical records in a row are one record; ``ts`` is the first's.
+    """
+
+    name: str
+    nr: int
+    pid: int
+    verdict: Literal["attempt", "denied"]
+    comm: bytes = b""
+    args: tuple[int, ...] = ()
+    path: bytes | None = None
+    path2: bytes | None = None
+    errno: int = 0
+    count: int = 1
+
+
+class Lost(Record, frozen=True, kw_only=True, tag="lost"):
+    """``count`` records were not kept, which only a policy can allow."""
+
+    count: int
+    why: str = ""
+
+
+class Limit(Record, frozen=True, kw_only=True, tag="limit"):
+    """A limit was reached; ``limit`` and ``peak`` are in the unit of ``which`` (bytes, processes, ns, micro-USD)."""
+
+    which: str
+    limit: int
+    peak: int = 0
+    detail: str = ""
+
+
+class Rusage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the agent and its reaped children used (getrusage(2)): times in ns, ``max_rss`` in bytes."""
+
+    user_ns: int = 0
+    system_ns: int = 0
+    max_rss: int = 0
+    minor_faults: int = 0
+    major_faults: int = 0
+
+
+class End(Record, frozen=True, kw_only=True, tag="end"):
+    """The cage is empty.  ``exit_code`` is what the caller got, ``signal`` 0 unless one killed the agent."""
+
+    exit_code: int
+    signal: int = 0
+    reason: str = ""
+    rusage: Rusage = Rusage()
+
+
+class DaemonStart(Record, frozen=True, kw_only=True, tag="daemon_start"):
+    version: str
+    pid: int = 0
+    posture: tuple[Layer, ...] = ()
+
+
+class DaemonStop(Record, frozen=True, kw_only=True, tag="daemon_stop"):
+    reason: str = ""
+
+
+class KeyEpoch(Record, frozen=True, kw_only=True, tag="key_epoch"):
+    """From here on logs are signed by ``public_key`` (Ed25519, 32 bytes).
+
+    From epoch 2 on ``certified_by`` is the old key's signature over the new public key.
+    """
+
+    epoch: int
+    public_key: bytes
+    certified_by: bytes = b""
+
+
+class Recovered(Record, frozen=True, kw_only=True, tag="recovered"):
+    """What start-up found after an unclean end: ``dropped_bytes`` of a torn, never acknowledged last WAL frame.
+
+    ``finished`` names the logs whose publication was completed.
+    """
+
+    dropped_bytes: int = 0
+    segment: str = ""
+    offset: int = 0
+    finished: tuple[str, ...] = ()
+
+
+class Roots(Record, frozen=True, kw_only=True, tag="roots"):
+    """The logs that changed since the last such record: (cage, size, root)."""
+
+    roots: tuple[tuple[str, int, bytes], ...]
+
+
+class CageBirth(Record, frozen=True, kw_only=True, tag="cage_birth"):
+    cage: str
+    uid: int = 0
+    origin: str = ""
+
+
+class CageEnd(Record, frozen=True, kw_only=True, tag="cage_end"):
+    cage: str
+    exit_code: int = 0
+    reason: str = ""
+
+
+class CageDestroyed(Record, frozen=True, kw_only=True, tag="cage_destroyed"):
+    """The tombstone: written before the first byte is wiped.  ``size`` and ``root`` are the log's last."""
+
+    cage: str
+    size: int
+    root: bytes
+    method: str = ""
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """An entry this version has no type for; ``fields`` is the whole map, unknown fields included."""
+
+    kind: str
+    ts: int
+    fields: dict[str, Any]
+
+
+KnownRecord = (
+    LogOpen
+    | Birth
+    | Started
+    | Syscall
+    | Lost
+    | Limit
+    | End
+    | DaemonStart
+    | DaemonStop
+    | KeyEpoch
+    | Recovered
+    | Roots
+    | CageBirth
+    | CageEnd
+    | CageDestroyed
+)
+AnyRecord = KnownRecord | Unknown
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder: msgspec.msgpack.Decoder[KnownRecord] = msgspec.msgpack.Decoder(KnownRecord)
+_plain = msgspec.msgpack.Decoder()
+
+
+def encode_entry(record: Record) -> bytes:
+    """The record's entry bytes, at most ``MAX_ENTRY_BYTES``; fields that do not fit are cut and flagged."""
+    entry = _encode(record)
+    return entry if len(entry) <= MAX_ENTRY_BYTES else _encode_cut(record)
+
+
+def decode_entry(entry: bytes) -> AnyRecord:
+    """An entry's record; unknown kinds, and known kinds of another shape, come back as ``Unknown``.
+
+    Raises ``msgspec.DecodeError`` when the bytes are not a msgpack map at all.
+    """
+    try:
+        return _decoder.decode(entry)
+    except msgspec.ValidationError:
+        fields = _plain.decode(entry)
+    if not isinstance(fields, dict):
+        raise msgspec.DecodeError("an entry is a msgpack map")
+    kind, ts = fields.get("kind"), fields.get("ts")
+    return Unknown(
+        kind=kind if isinstance(kind, str) else "",
+        ts=ts if isinstance(ts, int) else 0,
+        fields={key if isinstance(key, str) else repr(key): value for key, value in fields.items()},
+    )
+
+
+def _encode_cut(record: Record) -> bytes:
+    fields: dict[str, Any] = msgspec.msgpack.decode(_encode(record))
+    fields["truncated"] = True
+    limit = MAX_ENTRY_BYTES // 2
+    while True:
+        entry = _encode(_cut(fields, limit))
+        if len(entry) <= MAX_ENTRY_BYTES:
+            return entry
+        limit //= 2
+
+
+def _cut(value: Any, limit: int) -> Any:
+    if isinstance(value, bytes | str):
+        return value[:limit]
+    if isinstance(value, list):
+        return [_cut(item, limit) for item in value[:limit]]
+    if isinstance(value, dict):
+        return {key: _cut(item, limit) for key, item in value.items()}
+    return value
+
+
+def escape(text: bytes | str) -> str:
+    """Bytes of unknown origin as one printable line: UTF-8 where printable, ``\\xNN`` elsewhere, ``\\`` doubled.
+
+    Control characters, escape sequences, line separators and bidirectional overrides never reach the terminal.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(_escape_character(character) for character in text)
+
+
+def _escape_character(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
