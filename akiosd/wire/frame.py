@@ -45,8 +45,8 @@ class FrameReader:
     """Bytes and descriptors in, whole frames out.
 
     Every descriptor given to :meth:`receive` is at any time in exactly one place: in a :class:`Frame` that
-    was returned, or here.  :meth:`take_unclaimed` hands back those that will never reach a frame; after a
-    :class:`ProtocolError` or at the end of the connection that is all of them, and the caller closes them.
+    was returned, or here.  After a :class:`ProtocolError`, and at the end of the connection, :meth:`close`
+    hands back all that are here, and the caller closes them.
     """
 
     def __init__(self) -> None:
@@ -108,8 +108,9 @@ class FrameReader:
         if pending:
             raise ProtocolError(f"the connection ended inside a frame ({pending} bytes of it had arrived)")
 
-    def take_unclaimed(self) -> list[int]:
-        """The descriptors nobody will get; the caller owns them now and closes them."""
+    def close(self) -> list[int]:
+        """End reading for good.  Returns the descriptors that reached no frame: the caller's now, to be closed."""
+        self._break()
         fds, self._unclaimed = self._unclaimed, []
         return fds
 

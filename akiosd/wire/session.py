@@ -8,7 +8,7 @@ state          what may come            then
 ``greeting``   Hello of our protocol    ``open``
 ``greeting``   Hello of another         ProtocolError naming both versions
 ``open``       a message of the table   delivered with its descriptors
-any            anything else            ProtocolError; ``take_unclaimed`` has every descriptor
+any            anything else            ProtocolError; ``close`` returns every descriptor
 =============  =======================  =====================================================
 
 A request is open from its arrival until its last reply; ``Started``, ``Records`` and ``Gap`` are never
@@ -67,7 +67,7 @@ class Session:
     def receive(self, data: bytes, fds: Iterable[int] = (), *, truncated: bool = False) -> list[Received]:
         """What one ``recvmsg(2)`` returned, with MSG_CTRUNC as ``truncated``; returns the messages now whole.
 
-        Raises :class:`ProtocolError` and nothing else.  The descriptors are then all in :meth:`take_unclaimed`.
+        Raises :class:`ProtocolError` and nothing else; :meth:`close` then returns the descriptors.
         """
         frames = self._frames.receive(data, fds, truncated=truncated)
         received: list[Received] = []
@@ -90,10 +90,10 @@ class Session:
             raise ValueError(f"{type(message).__name__} does not carry {len(fds)} file descriptors")
         return encode_frame(_encode(message))
 
-    def take_unclaimed(self) -> list[int]:
-        """Descriptors that reached no message; the caller owns them now and closes them."""
+    def close(self) -> list[int]:
+        """End the session.  Returns the descriptors that reached no message: the caller's now, to be closed."""
         fds, self._unclaimed = self._unclaimed, []
-        return fds + self._frames.take_unclaimed()
+        return fds + self._frames.close()
 
     def _take(self, frame: Frame) -> Message:
         message = self._decode(frame.payload)

@@ -48,7 +48,7 @@ def test_descriptors_belong_to_the_last_frame_that_starts_in_the_read() -> None:
     assert [(frame.payload, frame.fds) for frame in frames] == [(b"one", [])]
     frames = reader.receive(second[1:])
     assert [(frame.payload, frame.fds) for frame in frames] == [(b"two", [7, 8])]
-    assert reader.take_unclaimed() == []
+    assert reader.close() == []
 
 
 def test_descriptors_inside_a_frame_are_refused_and_handed_back() -> None:
@@ -56,8 +56,8 @@ def test_descriptors_inside_a_frame_are_refused_and_handed_back() -> None:
     reader.receive(encode_frame(b"abc")[:5], [3])
     with pytest.raises(ProtocolError):
         reader.receive(b"b", [4, 5])
-    assert sorted(reader.take_unclaimed()) == [3, 4, 5]
-    assert reader.take_unclaimed() == []
+    assert sorted(reader.close()) == [3, 4, 5]
+    assert reader.close() == []
 
 
 def test_truncated_control_data_breaks_the_connection_for_good() -> None:
@@ -66,7 +66,7 @@ def test_truncated_control_data_breaks_the_connection_for_good() -> None:
         reader.receive(encode_frame(b"a"), [9], truncated=True)
     with pytest.raises(ProtocolError):
         reader.receive(encode_frame(b"a"), [10])
-    assert reader.take_unclaimed() == [9, 10]
+    assert reader.close() == [9, 10]
 
 
 def test_end_inside_a_frame_is_an_error_and_between_frames_is_not() -> None:
@@ -76,7 +76,7 @@ def test_end_inside_a_frame_is_an_error_and_between_frames_is_not() -> None:
     cut.receive(encode_frame(b"abc")[: HEADER_SIZE + 1], [4])
     with pytest.raises(ProtocolError, match="inside a frame"):
         cut.receive_eof()
-    assert cut.take_unclaimed() == [4]
+    assert cut.close() == [4]
 
 
 reads = st.lists(st.tuples(st.binary(max_size=40), st.integers(0, MAX_FDS + 2), st.booleans()), max_size=12)
@@ -100,7 +100,7 @@ def test_arbitrary_reads_raise_only_protocol_errors_and_lose_no_descriptor(
         reader.receive_eof()
     except ProtocolError:
         pass
-    assert sorted(got + reader.take_unclaimed()) == given_fds
+    assert sorted(got + reader.close()) == given_fds
 
 
 def test_the_kernel_ends_a_read_with_the_buffer_that_carried_descriptors() -> None:

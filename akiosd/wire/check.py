@@ -1,0 +1,87 @@
+"""What a well-typed request must still satisfy before anything acts on it: no NUL, absolute paths, real names."""
+
+from __future__ import annotations
+
+from akiosd.errors import Refused
+from akiosd.values.ids import is_cage_id
+from akiosd.wire.messages import (
+    Attach,
+    Detach,
+    Discard,
+    LedgerInfo,
+    Message,
+    ReadLog,
+    Run,
+    Signal,
+    Stop,
+    Subscribe,
+    View,
+)
+
+MAX_PATH = 4096  # PATH_MAX, limits.h
+MAX_DIMENSION = 10_000
+# Those a terminal or a service manager sends; KILL and STOP go through Stop and the freezer.
+SIGNALS = {"HUP": 1, "INT": 2, "QUIT": 3, "USR1": 10, "USR2": 12, "TERM": 15, "CONT": 18, "TSTP": 20, "WINCH": 28}
+
+
+def check_request(message: Message, fd_count: int) -> None:
+    """Raise :class:`Refused` when ``message``, which came with ``fd_count`` descriptors, makes no sense."""
+    if isinstance(message, Run):
+        _check_run(message, fd_count)
+    elif isinstance(message, LedgerInfo | ReadLog) and not message.cage:
+        pass  # the host log
+    elif isinstance(message, Signal | Stop | Attach | Detach | View | Discard | LedgerInfo | ReadLog):
+        _check_cage(message.cage)
+    elif isinstance(message, Subscribe):
+        for name in (*message.cages, *message.cursors):
+            if name != "host":
+                _check_cage(name)
+    if isinstance(message, Signal) and message.signo not in SIGNALS.values():
+        raise Refused(f"signal {message.signo} is not forwarded", "signal", "use one of " + ", ".join(SIGNALS))
+    if isinstance(message, Stop) and message.grace_ns < 0:
+        raise Refused("a grace period is not negative", "stop")
+    if isinstance(message, ReadLog) and not 0 <= message.start <= message.stop:
+        raise Refused("a range of entries runs from a lower index to a higher one", "read_log")
+    if isinstance(message, Subscribe) and any(index < 0 for index in message.cursors.values()):
+        raise Refused("a cursor is an index, 0 or more", "subscribe")
+
+
+def _check_cage(name: str) -> None:
+    if not is_cage_id(name):
+        raise Refused(f"{name[:40]!r} is not a cage", next="list cages with: akiosctl ps --all")
+
+
+def _check_run(run: Run, fd_count: int) -> None:
+    if not run.argv or not run.argv[0]:
+        raise Refused("no command was given", "run", "write the command after --: akiosctl run -- python agent.py")
+    for text in (*run.argv, *run.env, *run.env.values()):
+        if b"\0" in text:
+            raise Refused("an argument or environment variable holds a NUL byte", "run")
+    for name in run.env:
+        if not name or b"=" in name:
+            raise Refused("an environment variable has an empty name, or one with '='", "run")
+    for what, path in (("command", run.command), ("cwd", run.cwd), ("workspace", run.workspace), ("home", run.home)):
+        if path or what in ("command", "cwd"):
+            check_path(what, path)
+    for bind in run.binds:
+        check_path("bind", bind.path)
+    if len(run.user_name) > 64 or not run.user_name.isprintable() or ":" in run.user_name:
+        raise Refused("the user name is not one a passwd file could hold", "run")
+    expected = {0, *(bind.fd for bind in run.binds)}
+    if expected != set(range(fd_count)) or len(run.binds) + 1 != fd_count:
+        raise Refused(
+            f"{fd_count} file descriptors came with a workspace and {len(run.binds)} binds",
+            "run",
+            "send the workspace first, then one descriptor for each bind",
+        )
+    if run.tty is not None and not (0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION):
+        raise Refused("a terminal of that size does not exist", "run")
+
+
+def check_path(what: str, path: bytes) -> None:
+    """An absolute path inside, normal: no NUL, no ``.`` or ``..``, no empty part, at most PATH_MAX."""
+    parts = path.split(b"/")
+    if parts[0] != b"" or b"\0" in path or len(path) >= MAX_PATH:
+        raise Refused(f"the {what} is not an absolute path", "run")
+    if path != b"/" and any(part in (b"", b".", b"..") for part in parts[1:]):
+        raise Refused(f"the {what} is not a normal path ('.', '..' or '//' in it)", "run")
