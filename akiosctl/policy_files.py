@@ -38,7 +38,7 @@ def user_policy_path() -> Path:
     return _directory("XDG_CONFIG_HOME", ".config") / "policy.yaml"
 
 
-def find_layers(workspace: Path, explicit: Path | None = None, *, system: Path = SYSTEM_POLICY) -> list[Layer]:
+def find_layers(workspace: Path, explicit: str | None = None, *, system: Path = SYSTEM_POLICY) -> list[Layer]:
     """The system, user and project policies that exist, in the order of merging.
 
     ``explicit`` (``--policy``, a file or the name of a profile) stands in the project's place.
@@ -47,7 +47,7 @@ def find_layers(workspace: Path, explicit: Path | None = None, *, system: Path =
     layers = [Layer(name, read_policy(path)) for name, path in candidates if _exists(path)]
     project = workspace / PROJECT_POLICY
     if explicit is not None:
-        layers.append(Layer("project", read_named(str(explicit))))
+        layers.append(Layer("project", read_named(explicit)))
     elif _exists(project):
         layers.append(Layer("project", read_policy(project)))
     return layers

@@ -1,0 +1,92 @@
+"""``akiosctl policy explain|check``: what holds here, where it came from, and whether a file is right."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from akiosctl import policy_files
+from akiosd.errors import PolicyError
+from akiosd.policy.explain import explain, explain_text
+from akiosd.policy.merge import Layer, Merged, merge_explained, narrower
+from akiosd.values.policy import DEFAULT_POLICY
+
+_POLICY_OPTION = click.option(
+    "--policy",
+    "explicit",
+    metavar="FILE",
+    help="A policy file, or default, strict or permissive-dev, for the project's.",
+)
+_JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def group() -> None:
+    """Show and check policies."""
+
+
+@group.command("explain")
+@_POLICY_OPTION
+@_JSON_OPTION
+def explain_command(explicit: str | None, as_json: bool) -> None:
+    """Print the policy that a run here would get, each value with the layer, file and line that gave it."""
+    try:
+        merged = _merge_here(explicit)
+    except PolicyError as error:
+        _fail(error, as_json)
+    if as_json:
+        click.echo(json.dumps(explain(merged), indent=2))
+    else:
+        for line in explain_text(merged):
+            click.echo(line)
+
+
+@group.command("check")
+@click.argument("files", nargs=-1, metavar="[FILE]…")
+@_JSON_OPTION
+def check_command(files: tuple[str, ...], as_json: bool) -> None:
+    """Check policy files: keys, values, and what each would widen; without FILE, the layers of a run here.
+
+    Exit status 1 when a file is not acceptable.
+    """
+    try:
+        if files:
+            report = [_check_file(name) for name in files]
+        else:
+            _merge_here(None)
+            report = [{"file": "the policy of a run here", "ok": True, "widens": []}]
+    except PolicyError as error:
+        _fail(error, as_json)
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+        return
+    for entry in report:
+        click.echo(f"{entry['file']}: OK")
+        for widening in entry["widens"]:
+            click.echo(f"  needs the system policy's leave: {widening}")
+
+
+def _check_file(name: str) -> dict[str, Any]:
+    """Alone, as if it were the system's; what it widens against the built-in policy is told, not refused."""
+    merged = merge_explained([Layer("system", policy_files.read_named(name))])
+    return {"file": name, "ok": True, "widens": [str(widening) for widening in narrower(DEFAULT_POLICY, merged.policy)]}
+
+
+def _merge_here(explicit: str | None) -> Merged:
+    return merge_explained(policy_files.find_layers(Path.cwd(), explicit))
+
+
+def _fail(error: PolicyError, as_json: bool) -> NoReturn:
+    if as_json:
+        click.echo(json.dumps({"ok": False, "what": error.what, "where": error.where, "next": error.next}, indent=2))
+    else:
+        click.echo(f"akiosctl: {error.what}", err=True)
+        if error.where:
+            click.echo(f"  where: {error.where}", err=True)
+        if error.next:
+            click.echo(f"  next:  {error.next}", err=True)
+    sys.exit(1)

@@ -1,0 +1,130 @@
+"""Limits → rlimits and cgroup files.  Pure; kernel/cgroup.py writes and reads them back.
+
+Sources: getrlimit(2), the kernel's cgroup-v2.rst and cgroup-v1/{memory,pids}.rst.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from akiosd.values.policy import Limits
+from akiosd.values.units import MIB, NS_PER_S
+
+RLIM_INFINITY = (1 << 64) - 1
+CPU_PERIOD_US = 100_000
+MAX_OPEN_FILES = 1 << 20
+_MEMLOCK = 64 * MIB
+_STACK = 8 * MIB
+_MSGQUEUE = 819_200
+_SIGPENDING = 65_536
+
+# Numbers of the generic architecture (x86-64, aarch64, riscv64).
+RLIMIT_NUMBERS = {
+    "cpu": 0,
+    "fsize": 1,
+    "data": 2,
+    "stack": 3,
+    "core": 4,
+    "rss": 5,
+    "nproc": 6,
+    "nofile": 7,
+    "memlock": 8,
+    "as": 9,
+    "locks": 10,
+    "sigpending": 11,
+    "msgqueue": 12,
+    "nice": 13,
+    "rtprio": 14,
+    "rttime": 15,
+}
+
+Controller = Literal["memory", "pids", "cpu"]
+
+
+class Rlimit(msgspec.Struct, frozen=True):
+    name: str
+    soft: int
+    hard: int
+
+    @property
+    def resource(self) -> int:
+        return RLIMIT_NUMBERS[self.name]
+
+
+class CgroupValue(msgspec.Struct, frozen=True):
+    """One file of a leaf.  ``optional``: a kernel without the file (swap accounting off) still enforces the rest."""
+
+    controller: Controller
+    file: str
+    value: str
+    optional: bool = False
+
+    def is_read_back(self, text: str) -> bool:
+        """Is ``text``, read from the file, this limit?  The kernel rounds bytes down to whole pages (≤ 64 KiB)."""
+        got, want = text.strip(), self.value
+        if self.controller == "memory" and got.isdigit() and want.isdigit():
+            return int(want) - 65_536 < int(got) <= int(want)
+        return got.split() == want.split()
+
+
+def compile_rlimits(limits: Limits) -> tuple[Rlimit, ...]:
+    """Every rlimit is set, so that none is inherited from akiosd.  Second fence: per process, not per cage."""
+    files = limits.open_files or MAX_OPEN_FILES
+    seconds = -(-limits.cpu_time_ns // NS_PER_S)
+    return (
+        _both("cpu", seconds + 1 if seconds else RLIM_INFINITY),
+        _both("fsize", limits.file_size or RLIM_INFINITY),
+        _both("data", RLIM_INFINITY),
+        Rlimit("stack", _STACK, RLIM_INFINITY),
+        _both("core", 0),
+        _both("rss", RLIM_INFINITY),
+        # Where the pids controller is missing this one holds: the cage's uid is its own.
+        _both("nproc", limits.pids or RLIM_INFINITY),
+        _both("nofile", min(files, MAX_OPEN_FILES)),
+        _both("memlock", _MEMLOCK),
+        _both("as", RLIM_INFINITY),
+        _both("locks", RLIM_INFINITY),
+        _both("sigpending", _SIGPENDING),
+        _both("msgqueue", _MSGQUEUE),
+        _both("nice", 0),
+        _both("rtprio", 0),
+        _both("rttime", 0),
+    )
+
+
+def _both(name: str, value: int) -> Rlimit:
+    return Rlimit(name, value, value)
+
+
+def compile_cgroup_v2(limits: Limits) -> tuple[CgroupValue, ...]:
+    """In the order of writing.  Swap is 0 and the whole cage dies together in any case."""
+    quota = str(limits.cpu_percent * CPU_PERIOD_US // 100) if limits.cpu_percent else "max"
+    return (
+        CgroupValue("memory", "memory.max", _or_max(limits.memory)),
+        CgroupValue("memory", "memory.swap.max", "0", optional=True),
+        CgroupValue("memory", "memory.oom.group", "1"),
+        CgroupValue("pids", "pids.max", _or_max(limits.pids)),
+        CgroupValue("cpu", "cpu.max", f"{quota} {CPU_PERIOD_US}"),
+    )
+
+
+def compile_cgroup_v1(limits: Limits) -> tuple[CgroupValue, ...]:
+    """In the order of writing: memory+swap may never be below memory."""
+    values = [CgroupValue("pids", "pids.max", _or_max(limits.pids))]
+    if limits.memory:
+        values += [
+            CgroupValue("memory", "memory.limit_in_bytes", str(limits.memory)),
+            CgroupValue("memory", "memory.memsw.limit_in_bytes", str(limits.memory), optional=True),
+        ]
+    if limits.cpu_percent:
+        values += [
+            CgroupValue("cpu", "cpu.cfs_period_us", str(CPU_PERIOD_US)),
+            CgroupValue("cpu", "cpu.cfs_quota_us", str(limits.cpu_percent * CPU_PERIOD_US // 100)),
+        ]
+    return tuple(values)
+
+
+def _or_max(value: int) -> str:
+    return str(value) if value else "max"

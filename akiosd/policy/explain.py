@@ -1,0 +1,81 @@
+"""A policy for people and for programs: every value, and which layer said so, with file and line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from akiosd.policy.merge import Merged, flatten
+from akiosd.values.units import format_duration, format_size
+
+_SIZES = frozenset(
+    ("limits.memory", "limits.disk", "limits.shm", "limits.output", "limits.file_size", "limits.audit_bytes")
+)
+
+
+def explain(merged: Merged) -> dict[str, dict[str, Any]]:
+    """Field → ``{"value", "layer", "file", "line"}``; ``layer`` is ``built-in`` where nobody said anything."""
+    result: dict[str, dict[str, Any]] = {}
+    for key, value in flatten(merged.policy).items():
+        layer, (file, line) = merged.origin.get(key, ("built-in", ("", 0)))
+        result[key] = {
+            "value": list(value) if isinstance(value, tuple) else value,
+            "layer": layer,
+            "file": file,
+            "line": line,
+        }
+    return result
+
+
+def explain_text(merged: Merged) -> list[str]:
+    """One line a field, as in ``limits.memory      512 MiB    user: policy.yaml, line 3``."""
+    rows = [
+        (key, format_value(key, entry["value"]), _origin(entry["layer"], entry["file"], entry["line"]))
+        for key, entry in explain(merged).items()
+    ]
+    key_width = max(len(key) for key, _, _ in rows)
+    value_width = min(max(len(value) for _, value, _ in rows), 32)
+    return [f"{key:<{key_width}}  {value:<{value_width}}  {origin}" for key, value, origin in rows]
+
+
+def format_value(key: str, value: Any) -> str:
+    """A field's value in its unit; text of the policy's author is escaped."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_printable(text)}" for name, text in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(_printable(str(item)) for item in value) or "none"
+    if isinstance(value, int) and key.startswith(("limits.", "budget.")):
+        return _number(key, value)
+    return _printable(str(value))
+
+
+def _number(key: str, value: int) -> str:
+    if value == 0:
+        return "no limit"
+    if key in _SIZES:
+        return format_size(value)
+    if key.endswith("_ns"):
+        return format_duration(value)
+    if key == "limits.cpu_percent":
+        return f"{value}% of one CPU"
+    if key == "budget.usd_micro":
+        return format_usd(value)
+    return f"{value:,}"
+
+
+def format_usd(micro: int) -> str:
+    """Micro-USD → ``$1.00``; more digits only where they say something."""
+    dollars, rest = divmod(micro, 1_000_000)
+    digits = f"{rest:06d}".rstrip("0")
+    return f"${dollars:,}.{digits:0<2}"
+
+
+def _origin(layer: str, file: str, line: int) -> str:
+    if not line:
+        return layer if file in ("", layer) else f"{layer}: {_printable(file)}"
+    return f"{layer}: {_printable(file)}, line {line}"
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
