@@ -24,6 +24,10 @@ class NoteError(LedgerError):
     """A note or key is not well formed, or no trusted key signed it."""
 
 
+class UntrustedNote(NoteError):
+    """A well-formed note that none of the trusted keys signed."""
+
+
 def decode_base64(text: str) -> bytes:
     """Standard base 64 in its one canonical form (RFC 4648 section 4); raises ``NoteError``."""
     try:
@@ -161,7 +165,7 @@ def open_note(data: bytes, *trusted: Vkey) -> str:
             raise NoteError("a signature of a trusted key does not verify", where=line.name)
         verified.add(vkey)
     if not verified:
-        raise NoteError("no trusted key signed this note", next="check the public key you verify with")
+        raise UntrustedNote("no trusted key signed this note", next="check the public key you verify with")
     return note.text
 
 

@@ -1,0 +1,270 @@
+"""Verify a log from its files and its public key alone: one pass, in memory that does not grow with the log.
+
+Strict where a lenient reader would let a change pass: every file in the log's directory must be one the tree has, with
+exactly the bytes the entries lead to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Protocol
+
+import msgspec
+
+from akiosd.errors import LedgerError
+from akiosd.ledger import tiles
+from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
+from akiosd.ledger.edge import TILE_BYTES, Edge
+from akiosd.ledger.merkle import HASH_BYTES, LeafHasher, hash_leaves, root_of, split
+from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNote, Vkey, open_checkpoint
+from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
+from akiosd.values.records import Recovered, decode_entry
+
+
+class Verdict(Enum):
+    """What was found, with the exit code of ``akiosctl ledger verify``."""
+
+    OK = ("OK", 0)
+    OK_RECOVERED = ("OK-RECOVERED", 0)
+    DESTROYED = ("DESTROYED", 0)
+    TAMPERED = ("TAMPERED", 1)
+    ROLLBACK = ("ROLLBACK", 2)
+    FORK = ("FORK", 2)
+    INCOMPLETE = ("INCOMPLETE", 3)
+    UNTRUSTED = ("UNTRUSTED", 4)
+
+    @property
+    def exit_code(self) -> int:
+        return self.value[1]
+
+    def __str__(self) -> str:
+        return self.value[0]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result.  ``anchored_to`` says what, apart from the log itself, vouches for it: ``nothing`` means that whoever
+    holds the signing key could have rewritten everything.  ``first_bad`` is a path or ``entry N``."""
+
+    verdict: Verdict
+    origin: str = ""
+    size: int = 0
+    root: bytes = b""
+    anchored_to: str = "nothing"
+    first_bad: str = ""
+    detail: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        return self.verdict.exit_code
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A tree head known from elsewhere; ``name`` says from where (``pin``, ``host log``, a witness's name)."""
+
+    name: str
+    size: int
+    root: bytes
+
+
+class LogReader(Protocol):
+    """The files of one log, by path below its directory."""
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """The whole file; None if there is none; ``LedgerError`` if it is no regular file or larger than ``limit``."""
+
+    def files(self) -> Iterator[str]:
+        """Every file there is; ``LedgerError`` at anything that is neither file nor directory."""
+
+
+class Bad(Exception):
+    """Verification ends here."""
+
+    def __init__(self, verdict: Verdict, first_bad: str, detail: str) -> None:
+        super().__init__(detail)
+        self.verdict, self.first_bad, self.detail = verdict, first_bad, detail
+
+
+def verify_log(
+    reader: LogReader, vkey: Vkey, anchors: tuple[Anchor, ...] = (), hasher: LeafHasher | None = None
+) -> Report:
+    """The report on one log.  Raises ``OSError`` only when reading itself fails."""
+    report = Report(Verdict.OK, vkey.name)
+    try:
+        checkpoint = _read_checkpoint(reader, vkey)
+        report = replace(report, size=checkpoint.size, root=checkpoint.root)
+        for anchor in anchors:
+            if anchor.size > checkpoint.size:
+                raise Bad(Verdict.ROLLBACK, "checkpoint", f"the log was {anchor.size} entries long ({anchor.name})")
+        walk = _Walk(reader, checkpoint.size, {anchor.size for anchor in anchors}, hasher)
+        notes = _check_names(reader, checkpoint.size)
+        walk.run()
+        _check_roots(walk, checkpoint, anchors)
+    except Bad as bad:
+        return replace(report, verdict=bad.verdict, first_bad=bad.first_bad, detail=bad.detail)
+    except LedgerError as error:
+        return replace(report, verdict=Verdict.TAMPERED, first_bad=error.where, detail=error.what)
+    return replace(
+        report,
+        verdict=Verdict.OK_RECOVERED if walk.recoveries else Verdict.OK,
+        anchored_to=", ".join(anchor.name for anchor in anchors) or "nothing",
+        detail=f"{walk.recoveries} recoveries recorded" if walk.recoveries else "",
+        notes=tuple(notes),
+    )
+
+
+def _read_checkpoint(reader: LogReader, vkey: Vkey) -> Checkpoint:
+    note = reader.read("checkpoint", MAX_NOTE_BYTES)
+    if note is None:
+        raise Bad(Verdict.INCOMPLETE, "checkpoint", "there is no checkpoint")
+    try:
+        return open_checkpoint(note, vkey)
+    except UntrustedNote as error:
+        raise Bad(Verdict.UNTRUSTED, "checkpoint", error.what) from None
+    except NoteError as error:
+        raise Bad(Verdict.TAMPERED, "checkpoint", error.what) from None
+
+
+def _check_roots(walk: _Walk, checkpoint: Checkpoint, anchors: tuple[Anchor, ...]) -> None:
+    if walk.edge().root() != checkpoint.root:
+        raise Bad(Verdict.TAMPERED, "checkpoint", "the entries do not lead to the signed root")
+    for anchor in anchors:
+        if walk.roots[anchor.size] != anchor.root:
+            detail = f"at size {anchor.size} the log had another root ({anchor.name}): two histories"
+            raise Bad(Verdict.FORK, f"before entry {anchor.size}", detail)
+
+
+def _check_names(reader: LogReader, size: int) -> list[str]:
+    """Every file must have its place in the tree; old partial tiles must be what the full ones begin with."""
+    beyond = 0
+    levels = tiles.widths(size)
+    for path in reader.files():
+        if path in ("checkpoint", "checkpoint.tmp"):
+            continue
+        tile = tiles.parse_path(path)
+        full, width = levels[max(tile.level, 0)] if max(tile.level, 0) < len(levels) else (0, 0)
+        if tile.index > full or (tile.index == full and tile.width > width):
+            beyond += 1
+        elif tile.width < WIDTH and (tile.index < full or tile.width < width):
+            _check_old_partial(reader, tile, Tile(tile.level, tile.index, width if tile.index == full else WIDTH))
+    return [f"{beyond} files lie beyond the checkpoint: a publication under way, or an older checkpoint"] * bool(beyond)
+
+
+def _check_old_partial(reader: LogReader, old: Tile, new: Tile) -> None:
+    limit = MAX_BUNDLE_BYTES if old.level == ENTRIES else TILE_BYTES
+    data, whole = reader.read(old.path, limit), reader.read(new.path, limit)
+    if data is None or whole is None:
+        return  # the pass over the tree names what is missing
+    if not whole.startswith(data) or (old.level != ENTRIES and len(data) != old.width * HASH_BYTES):
+        raise Bad(Verdict.TAMPERED, old.path, "a partial tile is not what the later one begins with")
+    if old.level == ENTRIES:
+        _decode(data, old)
+
+
+def _decode(data: bytes, tile: Tile) -> list[bytes]:
+    try:
+        return decode_bundle(data, tile.width)
+    except LedgerError as error:
+        raise Bad(Verdict.TAMPERED, tile.path, error.what) from None
+
+
+@dataclass
+class _Walk:
+    """The pass over all bundles: hashes each, compares with the tiles, level by level."""
+
+    reader: LogReader
+    size: int
+    wanted: set[int]
+    hasher: LeafHasher | None
+    roots: dict[int, bytes] = field(default_factory=dict)
+    recoveries: int = 0
+    _levels: list[bytearray] = field(default_factory=list)
+    _done: int = 0
+
+    def run(self) -> None:
+        self._snapshot(b"", 0)
+        full, partial = divmod(self.size, WIDTH)
+        for index in range(full):
+            self._bundle(Tile(ENTRIES, index))
+        if partial:
+            self._bundle(Tile(ENTRIES, full, partial))
+        for level, (index, width) in enumerate(tiles.widths(self.size)):
+            if width:
+                self._compare(Tile(level, index, width), bytes(self._levels[level]))
+
+    def edge(self) -> Edge:
+        return Edge(self.size, tuple(bytes(level) for level in self._levels))
+
+    def _snapshot(self, leaves: bytes, width: int) -> None:
+        """Note the roots asked for among the sizes that end within the leaves at hand."""
+        for size in self.wanted:
+            if self._done <= size <= self._done + width:
+                below = leaves[: (size - self._done) * HASH_BYTES]
+                levels = [below, *(bytes(level) for level in self._levels[1:])]
+                self.roots[size] = Edge(size, tuple(levels)).root()
+
+    def _bundle(self, tile: Tile) -> None:
+        data = self._read(tile, MAX_BUNDLE_BYTES)
+        entries = _decode(data, tile)
+        leaves = hash_leaves(entries, self.hasher)
+        if b"recovered" in data:
+            self.recoveries += sum(map(_is_recovered, entries))
+        self._snapshot(leaves, tile.width)
+        self._done += tile.width
+        self._push(0, leaves)
+
+    def _push(self, level: int, hashes: bytes) -> None:
+        while len(self._levels) <= level:
+            self._levels.append(bytearray())
+        row = self._levels[level]
+        row += hashes
+        if len(row) == TILE_BYTES:
+            index = (self._done >> (tiles.HEIGHT * (level + 1))) - 1
+            content = bytes(row)
+            self._compare(Tile(level, index), content)
+            row.clear()
+            self._push(level + 1, root_of(split(content)))
+
+    def _compare(self, tile: Tile, content: bytes) -> None:
+        data = self._read(tile, TILE_BYTES)
+        if data == content:
+            return
+        if len(data) != len(content):
+            raise Bad(Verdict.TAMPERED, tile.path, f"the tile is {len(data)} bytes long, not {len(content)}")
+        place = next(i for i in range(tile.width) if data[32 * i : 32 * i + 32] != content[32 * i : 32 * i + 32])
+        if tile.level:
+            raise Bad(Verdict.TAMPERED, tile.path, "the tile does not follow from the tiles below it")
+        index = tile.index * WIDTH + place
+        raise Bad(Verdict.TAMPERED, f"entry {index}", f"entry {index} does not hash to what {tile.path} says")
+
+    def _read(self, tile: Tile, limit: int) -> bytes:
+        data = self.reader.read(tile.path, limit)
+        if data is None:
+            raise Bad(Verdict.INCOMPLETE, tile.path, "a file of the signed tree is missing")
+        return data
+
+
+def _is_recovered(entry: bytes) -> bool:
+    try:
+        return isinstance(decode_entry(entry), Recovered)
+    except msgspec.DecodeError:
+        return False
+
+
+def describe(report: Report) -> Mapping[str, object]:
+    """The report as plain values, for ``--json``."""
+    return {
+        "verdict": str(report.verdict),
+        "exit_code": report.exit_code,
+        "origin": report.origin,
+        "size": report.size,
+        "root": report.root.hex(),
+        "anchored_to": report.anchored_to,
+        "first_bad": report.first_bad,
+        "detail": report.detail,
+        "notes": list(report.notes),
+    }

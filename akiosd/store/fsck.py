@@ -1,0 +1,211 @@
+"""``fsck``: verify a log on disk without a daemon, and without trusting the directory it lies in.
+
+Symbolic links, FIFOs, devices, giant files and foreign names are findings, never followed or waited for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
+from akiosd.ledger.merkle import LeafHasher
+from akiosd.ledger.note import NoteError, UntrustedNote, Vkey, open_checkpoint
+from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
+from akiosd.ledger.verify import Anchor, Report, Verdict, verify_log
+from akiosd.values.records import CageDestroyed, Roots, decode_entry
+
+_MAX_VKEY_BYTES = 4096
+
+
+class LogFiles:
+    """A ``LogReader`` over a directory.  Owns the fd it opens; ``close`` it, or use it in ``with``."""
+
+    def __init__(self, path: Path | int) -> None:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.dup(path) if isinstance(path, int) else os.open(path, flags)
+        self._folder = ("", self._fd)  # the directory last read from stays open
+
+    def __enter__(self) -> LogFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._leave()
+        os.close(self._fd)
+
+    def _leave(self) -> None:
+        if self._folder[1] != self._fd:
+            os.close(self._folder[1])
+        self._folder = ("", self._fd)
+
+    def _enter(self, folder: str) -> int:
+        if self._folder[0] == folder:
+            return self._folder[1]
+        self._leave()
+        fd = self._fd
+        for part in folder.split("/"):
+            try:
+                below = _open_at(part, os.O_RDONLY | os.O_DIRECTORY, fd, folder)
+            finally:
+                if fd != self._fd:
+                    os.close(fd)
+            fd = below
+        self._folder = (folder, fd)
+        return fd
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        folder, _, name = path.rpartition("/")
+        try:
+            fd = _open_at(name, os.O_RDONLY | os.O_NONBLOCK, self._enter(folder) if folder else self._fd, path)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise LedgerError("not a regular file", where=path)
+            if status.st_size > limit:
+                raise LedgerError(f"the file is {status.st_size} bytes long; at most {limit} can be right", where=path)
+            return _read_exactly(file.fileno(), status.st_size, path)
+
+    def files(self) -> Iterator[str]:
+        yield from self._files("")
+
+    def _files(self, folder: str) -> Iterator[str]:
+        fd = _open_at(folder, os.O_RDONLY | os.O_DIRECTORY, self._fd, folder) if folder else os.dup(self._fd)
+        try:
+            with os.scandir(fd) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            for entry in entries:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._files(path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield path
+                else:
+                    raise LedgerError("neither a file nor a directory", where=path)
+        finally:
+            os.close(fd)
+
+
+def _open_at(name: str, flags: int, folder: int, path: str) -> int:
+    try:
+        return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            raise LedgerError("not what the tree has in this place", where=path) from None
+        raise
+
+
+def _read_exactly(fd: int, size: int, path: str) -> bytes:
+    # One byte more than it says: a file that grows while it is read is a finding too.
+    data, want = bytearray(), size + 1
+    while len(data) < want and (chunk := os.read(fd, want - len(data))):
+        data += chunk
+    if len(data) != size:
+        raise LedgerError("the file changed while it was read", where=path)
+    return bytes(data)
+
+
+def fsck(
+    path: Path | int,
+    vkey: Vkey | str | None = None,
+    pin: bytes | None = None,
+    host: Path | None = None,
+    *,
+    cage: str = "",
+    hasher: LeafHasher | None = None,
+) -> Report:
+    """Verify the log in a directory (a path, or an open directory fd, which stays the caller's).
+
+    ``vkey`` is the public key or its text; without it the file ``<path>.vkey`` beside the log is taken, and the report
+    says so.  ``pin`` is a checkpoint remembered earlier, ``host`` the host log's directory, which lists the roots of
+    all cages; both anchor the log.  ``cage`` names it in the host log (by default the directory above).
+    """
+    beside = vkey is None
+    if not isinstance(path, int) and not cage:
+        cage = path.absolute().parent.name
+    try:
+        anchors, destroyed = _host_anchors(host, cage, hasher) if host is not None else ((), None)
+        if destroyed is not None:
+            return _destroyed_report(destroyed)
+        key = _find_vkey(path) if vkey is None else Vkey.parse(vkey) if isinstance(vkey, str) else vkey
+        if pin is not None:
+            pinned = open_checkpoint(pin, key)
+            anchors = (*anchors, Anchor("pin", pinned.size, pinned.root))
+        with LogFiles(path) as reader:
+            report = verify_log(reader, key, anchors, hasher)
+    except FileNotFoundError as error:
+        return Report(Verdict.INCOMPLETE, first_bad=str(error.filename or path), detail="there is no such log")
+    except PermissionError as error:
+        return Report(
+            Verdict.INCOMPLETE, first_bad=str(error.filename or path), detail="it may not be read by this user"
+        )
+    except NoteError as error:
+        return Report(Verdict.UNTRUSTED, first_bad=error.where, detail=error.what)
+    except LedgerError as error:
+        return Report(Verdict.TAMPERED, first_bad=error.where, detail=error.what)
+    if beside:
+        return replace(report, notes=(*report.notes, "the public key was taken from beside the log"))
+    return report
+
+
+def _find_vkey(path: Path | int) -> Vkey:
+    if isinstance(path, int):
+        raise UntrustedNote("no public key was given")
+    beside = path.absolute()
+    with LogFiles(beside.parent) as folder:
+        data = folder.read(f"{beside.name}.vkey", _MAX_VKEY_BYTES)
+    if data is None:
+        raise UntrustedNote("there is no public key beside the log", where=f"{path}.vkey", next="give one with --vkey")
+    text = data.decode("utf-8", "replace")
+    vkey = Vkey.parse(text)
+    if text != f"{vkey}\n":
+        raise NoteError("the public key's file holds more than a key", where=f"{path}.vkey")
+    return vkey
+
+
+def _host_anchors(host: Path, cage: str, hasher: LeafHasher | None) -> tuple[tuple[Anchor, ...], CageDestroyed | None]:
+    """What the host log, verified first, says of a cage's log: its last listed root, or its destruction."""
+    report = fsck(host, hasher=hasher)
+    if report.exit_code != 0:
+        raise LedgerError(f"the host log is {report.verdict}: {report.detail}", where=report.first_bad)
+    last: Anchor | None = None
+    with LogFiles(host) as reader:
+        for entry in entries_of(reader, report.size):
+            if cage.encode() not in entry:
+                continue
+            record = decode_entry(entry)
+            if isinstance(record, CageDestroyed) and record.cage == cage:
+                return (), record
+            if isinstance(record, Roots):
+                last = next((Anchor("host log", s, root) for name, s, root in record.roots if name == cage), last)
+    return ((last,) if last else ()), None
+
+
+def _destroyed_report(record: CageDestroyed) -> Report:
+    return Report(
+        Verdict.DESTROYED,
+        origin=record.cage,
+        size=record.size,
+        root=record.root,
+        anchored_to="host log",
+        detail=f"destroyed on purpose, as the host log's record of {record.ts} ns says",
+    )
+
+
+def entries_of(reader: LogFiles, size: int) -> Iterator[bytes]:
+    """All entries of a log of ``size``, bundle by bundle; not verified here."""
+    for index in range(-(-size // WIDTH)):
+        tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
+        data = reader.read(tile.path, MAX_BUNDLE_BYTES)
+        if data is None:
+            raise LedgerError("an entry bundle is missing", where=tile.path)
+        yield from decode_bundle(data, tile.width)
