@@ -172,7 +172,8 @@ static uint32_t build_record(struct akios_pump *pump, struct akios_record *recor
         record->kind = entry->kind;
         record->err = decide(pump, entry, record->args);
         end = read_contents(record, entry);
-        if (end != (uint8_t *)(record + 1) && !is_still_waiting(pump)) {
+        /* Every attempt to read sets a flag, also one that found an empty string or nothing. */
+        if (record->flags != 0 && !is_still_waiting(pump)) {
             end = (uint8_t *)(record + 1);
             record->flags = AKIOS_GONE;
             record->path_len = record->path2_len = record->argv_len = record->sockaddr_len = 0;

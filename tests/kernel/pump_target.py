@@ -8,8 +8,10 @@ SCM_RIGHTS is never notified itself. Each action prints what its calls returned,
 
 from __future__ import annotations
 
+import array  # noqa: F401  (send_fds imports it, which must not happen under the filter)
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import platform
@@ -59,7 +61,8 @@ def hand_over(connection: socket.socket, *, flags: int = FLAG_NEW_LISTENER | FLA
     listener = install_filter(flags)
     socket.send_fds(connection, [b"L"], [listener])
     os.close(listener)
-    connection.recv(1)
+    if not connection.recv(1):
+        os._exit(0)
 
 
 def call(name: str, *args: object) -> str:
@@ -99,8 +102,8 @@ def action_strings(place: str) -> None:
 
 
 def execve(argv: list[bytes | None], pointers: int | None = None) -> str:
-    array = (ctypes.c_char_p * len(argv))(*argv)
-    where = ctypes.addressof(array) if pointers is None else pointers
+    vector = (ctypes.c_char_p * len(argv))(*argv)
+    where = ctypes.addressof(vector) if pointers is None else pointers
     return call("execve", b"/no/such/program", where, 0)
 
 
@@ -164,6 +167,7 @@ def action_threads(threads: str, times: str) -> None:
 def action_interrupted(times: str) -> None:
     """Calls under a timer that interrupts them; without WAIT_KILLABLE_RECV a notification may be taken back."""
     signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.siginterrupt(signal.SIGALRM, False)
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
     for n in range(int(times)):
         call("fchmodat", AT_FDCWD, b"/interrupted/%d" % n, 0o600)
@@ -171,15 +175,26 @@ def action_interrupted(times: str) -> None:
     print("done")
 
 
+def action_held(path: str) -> None:
+    """One call whose path lies in a page that whoever gets the userfaultfd(2) descriptor holds back."""
+    view = mmap.mmap(-1, mmap.PAGESIZE)
+    held = LIBC.syscall(resolve("userfaultfd"), os.O_CLOEXEC | os.O_NONBLOCK)
+    fcntl.ioctl(held, 0xC018AA3F, struct.pack("=QQQ", 0xAA, 0, 0))
+    register = struct.pack("=QQQQ", address_of(view), mmap.PAGESIZE, 1, 0)
+    fcntl.ioctl(held, 0xC020AA00, register)
+    socket.send_fds(CONNECTION, [b"U"], [held])
+    os.close(held)
+    print(call("fchmodat", AT_FDCWD, address_of(view), 0o600), path)
+
+
 def action_many(count: str) -> None:
     """Not under a filter itself: forks `count` children, each under its own, which make one call and exit."""
-    connection = socket.socket(fileno=int(sys.argv[1]))
     children = []
     for n in range(int(count)):
         pid = os.fork()
         if pid == 0:
             listener = install_filter()
-            socket.send_fds(connection, [b"L"], [listener])
+            socket.send_fds(CONNECTION, [b"L"], [listener])
             os.close(listener)
             call("fchmodat", AT_FDCWD, b"/child/%d" % n, 0o600)
             os._exit(0)
@@ -192,10 +207,11 @@ def main() -> None:
     action = globals()[f"action_{sys.argv[2]}"]
     if sys.argv[2] != "many":
         flags = FLAG_NEW_LISTENER | (0 if sys.argv[2] == "interrupted" else FLAG_WAIT_KILLABLE_RECV)
-        hand_over(socket.socket(fileno=int(sys.argv[1])), flags=flags)
+        hand_over(CONNECTION, flags=flags)
     action(*sys.argv[3:])
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
+    CONNECTION = socket.socket(fileno=int(sys.argv[1]))
     main()

@@ -1,0 +1,204 @@
+"""What a record says: contents read from the target, the numbers decided on, the answer the target saw."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from akiosd.errors import KernelError
+from akiosd.kernel import pump as module
+from akiosd.kernel.pump import Pump, SyscallEvent, parse_records
+from akiosd.policy.compile.seccomp import LEVELS, compile_filter, encode_pump_table
+from akiosd.values.policy import Policy
+from tests.kernel.pump_harness import (
+    CHMOD,
+    CONNECT,
+    EXEC,
+    OPEN,
+    RENAME,
+    SYSINFO,
+    encode_entry,
+    encode_rule,
+    encode_table,
+    needs_root,
+    run_target,
+)
+from tests.kernel.pump_target import resolve
+
+LOOPBACK = struct.pack("=H2s4s8x", socket.AF_INET, (9).to_bytes(2, "big"), socket.inet_aton("127.0.0.1"))
+
+
+@needs_root
+async def test_paths_are_what_the_target_pointed_at(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.touch(0o644)
+    events, output = await run_target("strings", place)
+    assert output == ["ok", "ENOENT", *["EFAULT"] * 3, "ENOENT", *["ENAMETOOLONG"] * 3, "ENOENT", "ENOENT"]
+    assert place.stat().st_mode & 0o777 == 0o600
+    has, fault = module.HAS_PATH, module.FAULT_PATH
+    chmods = [(event.path, event.flags) for event in events if event.kind == CHMOD]
+    assert chmods == [
+        (os.fsencode(place), has),
+        (b"/edge", has),
+        (None, fault),
+        (None, fault),
+        (None, fault),
+        (b"", has),
+        (b"/" + b"x" * 300, has),
+        (b"/" + b"y" * 4094, has),
+        (b"/" + b"z" * 4095, has | module.CUT_PATH),
+        (b"/over-edge", has),
+    ]
+    [rename] = [event for event in events if event.kind == RENAME]
+    assert (rename.path, rename.path2, rename.flags) == (b"/from\n\xff", b"/to", has | module.HAS_PATH2)
+    assert all(event.err == 0 and event.count == 1 and event.args[0] & 0xFFFFFFFF == 0xFFFFFF9C for event in events)
+    assert len({event.pid for event in events}) == 1
+    assert [event.time_ns for event in events] == sorted(event.time_ns for event in events)
+
+
+@needs_root
+async def test_argv_is_bounded_in_number_and_bytes() -> None:
+    events, output = await run_target("argv", kind=EXEC)
+    assert output == ["ENOENT"] * 9
+    assert all(event.path == b"/no/such/program" for event in events)
+    assert [event.count for event in events if event.argv == ()] == [2], "an empty argv and none are the same"
+    fault, cut, has = module.FAULT_ARGV, module.CUT_ARGV, module.HAS_PATH | module.HAS_ARGV
+    assert [(event.argv, event.flags) for event in events] == [
+        ((b"one", b"", b"three \xff"), has),
+        ((), has),
+        (None, module.HAS_PATH | fault),
+        (tuple(b"%d" % n for n in range(64)), has | cut),
+        ((b"a" * 3000, b"b" * 1094), has | cut),
+        ((b"only",), has),
+        ((b"only",), has | fault),
+        ((b"only",), has | fault),
+    ]
+
+
+@needs_root
+async def test_socket_addresses() -> None:
+    events, output = await run_target("sockaddr", kind=CONNECT)
+    assert output == ["EBADF"] * 6
+    has, fault, cut = module.HAS_SOCKADDR, module.FAULT_SOCKADDR, module.CUT_SOCKADDR
+    assert [(event.sockaddr, event.flags) for event in events] == [
+        (LOOPBACK, has),
+        (b"", has),
+        (LOOPBACK, has | fault),
+        (None, fault),
+        (b"x" * 128, has | cut),
+        (LOOPBACK, has),
+    ]
+
+
+@needs_root
+async def test_verdicts_are_the_rules_first_match_then_the_default() -> None:
+    nr = resolve("openat")
+    # Write-only is denied before append is looked at, reading and writing goes on, append alone would be EROFS.
+    rules = encode_rule(nr, 2, os.O_ACCMODE, os.O_WRONLY, errno.EACCES)
+    rules += encode_rule(nr, 2, os.O_ACCMODE, os.O_RDWR, 0)
+    rules += encode_rule(nr, 2, os.O_APPEND, os.O_APPEND, errno.EROFS)
+    changes = {
+        "openat": encode_entry(OPEN, rules=(0, 3), err=errno.EPERM, path_arg=1),
+        "sysinfo": encode_entry(SYSINFO, err=errno.EPERM),
+    }
+    events, output = await run_target("numbers", table=encode_table(changes, rules))
+    assert output == ["EPERM", "ENOSYS", "EPERM", "EACCES", "ok"]
+    opens = [event.err for event in events if event.path == b"/dev/null"]
+    assert opens == [errno.EPERM, errno.EACCES, 0]
+    [sysinfo] = [event for event in events if event.kind == SYSINFO]
+    [times] = [event for event in events if event.nr == resolve("times")]
+    assert (sysinfo.err, sysinfo.flags) == (errno.EPERM, 0)
+    assert (times.err, times.flags, times.kind) == (errno.ENOSYS, module.UNKNOWN, 0)
+
+
+@needs_root
+async def test_denials_are_counted_and_folded_by_content() -> None:
+    """The path stands at the same bytes but at new addresses; the count is right whatever was folded."""
+    changes = {"fchmodat": encode_entry(CHMOD, err=errno.EACCES, path_arg=1)}
+    events, output = await run_target("repeat", "/etc/shadow", 3000, table=encode_table(changes), kind=CHMOD)
+    assert output == ["EACCES 3000"]
+    assert sum(event.count for event in events) == 3000
+    assert len(events) < 3000
+    assert {(event.path, event.err) for event in events} == {(b"/etc/shadow", errno.EACCES)}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_compiled_tables_are_accepted(level: str) -> None:
+    spec = compile_filter(Policy(syscalls=type(Policy().syscalls)(trace=level)))  # type: ignore[arg-type]
+    idle = os.eventfd(0)
+    with Pump(idle, encode_pump_table(spec, resolve)) as pump:
+        assert not pump.counters().ended
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"",
+        encode_table()[:-1],
+        encode_table(rules=b"\0" * 31),
+        encode_table({"openat": encode_entry(OPEN, path_arg=6)}),
+        encode_table({"openat": encode_entry(OPEN, err=-1)}),
+        encode_table({"openat": encode_entry(OPEN, err=4096)}),
+        encode_table({"openat": encode_entry(OPEN, rules=(0, 1))}),
+        encode_table({"openat": encode_entry(OPEN, rules=(0, 1))}, encode_rule(0, 2, 1, 1, 13)),
+        encode_table({"openat": encode_entry(OPEN, rules=(0, 1))}, encode_rule(resolve("openat"), 6, 1, 1, 13)),
+        encode_table(
+            {"openat": encode_entry(OPEN, rules=(0, 1), path_arg=1)}, encode_rule(resolve("openat"), 1, 1, 1, 13)
+        ),
+    ],
+    ids=["empty", "short", "half", "arg", "err-low", "err-high", "no-rule", "other-nr", "rule-arg", "rule-on-pointer"],
+)
+def test_a_wrong_table_is_refused_and_the_listener_stays_the_callers(table: bytes) -> None:
+    fd = os.eventfd(0)
+    with pytest.raises(KernelError) as caught:
+        Pump(fd, table)
+    assert caught.value.errno == errno.EINVAL
+    os.close(fd)
+
+
+@pytest.mark.parametrize("size", [0, 4096, 65537, 3 << 16, 1 << 29])
+def test_a_ring_size_out_of_range_is_refused(size: int) -> None:
+    fd = os.eventfd(0)
+    with pytest.raises(KernelError):
+        Pump(fd, encode_table(), ring_size=size)
+    os.close(fd)
+
+
+CONTENTS = st.binary(max_size=300)
+WORDS = st.lists(st.binary(max_size=20).map(lambda word: word.replace(b"\0", b"")), max_size=5)
+NUMBERS = st.integers(0, 2**64 - 1)
+
+
+@st.composite
+def events_and_bytes(draw: st.DrawFn) -> tuple[SyscallEvent, bytes]:
+    present = draw(st.integers(0, 15))
+    path, path2, sockaddr = (draw(CONTENTS) if present & bit else None for bit in (1, 2, 8))
+    argv = tuple(draw(WORDS)) if present & 4 else None
+    parts = (path or b"", path2 or b"", b"".join(word + b"\0" for word in argv or ()), sockaddr or b"")
+    args = draw(st.tuples(*[NUMBERS] * 6))
+    time_ns, pid, nr, kind = (
+        draw(NUMBERS),
+        draw(st.integers(0, 2**31)),
+        draw(st.integers(0, 1023)),
+        draw(st.integers(0, 9)),
+    )
+    err, count = draw(st.integers(0, 4095)), draw(st.integers(1, 2**32 - 1))
+    flags = present | draw(st.sampled_from([0, module.GONE, module.UNKNOWN]))
+    body = b"".join(parts)
+    body += bytes(-len(body) % 8)
+    head = struct.pack(
+        "=IIQIIiIHHHHHB5x6Q", 96 + len(body), flags, time_ns, pid, nr, err, count, kind, *map(len, parts), 0, *args
+    )
+    return SyscallEvent(time_ns, pid, nr, kind, err, flags, args, path, path2, argv, sockaddr, count), head + body
+
+
+@given(st.lists(events_and_bytes(), max_size=6))
+def test_records_are_parsed_back(pairs: list[tuple[SyscallEvent, bytes]]) -> None:
+    assert parse_records(memoryview(b"".join(raw for _, raw in pairs))) == [event for event, _ in pairs]
