@@ -1,0 +1,51 @@
+"""Batch hashing gives the bytes of hashlib, and the known answers of RFC 6962."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from akiosd.kernel.hashing import leaf_hashes, node_hashes
+
+DIGESTS = st.binary(min_size=32, max_size=32)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=40))
+@example([])
+@example([b""])
+@example([bytes(65_535), b"", b"x"])
+@example([bytes(n) for n in range(130)])
+def test_leaves_are_those_of_hashlib(entries: list[bytes]) -> None:
+    assert leaf_hashes(entries) == b"".join(hashlib.sha256(b"\0" + entry).digest() for entry in entries)
+
+
+@given(st.lists(st.tuples(DIGESTS, DIGESTS), max_size=40))
+def test_nodes_are_those_of_hashlib(pairs: list[tuple[bytes, bytes]]) -> None:
+    joined = [left + right for left, right in pairs]
+    assert node_hashes(b"".join(joined)) == b"".join(hashlib.sha256(b"\1" + pair).digest() for pair in joined)
+
+
+def test_known_answers() -> None:
+    empty = "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
+    assert leaf_hashes([b""]).hex() == empty
+    # The tree over b"" and b"\x00", as in the test vectors of RFC 6962 implementations.
+    root = "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"
+    assert node_hashes(leaf_hashes([b"", b"\0"])).hex() == root
+
+
+@pytest.mark.parametrize("size", [1, 32, 63, 65])
+def test_half_a_pair_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="pairs"):
+        node_hashes(bytes(size))
+
+
+def test_the_same_bytes_from_many_threads_at_once() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    entries = [bytes([n % 256]) * (n % 97) for n in range(2000)]
+    expected = b"".join(hashlib.sha256(b"\0" + entry).digest() for entry in entries)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(result == expected for result in pool.map(leaf_hashes, [entries] * 16))
