@@ -51,7 +51,7 @@ KINDS: tuple[str, ...] = (
 """What a record is about; its index here is the ``kind`` of a pump entry.  Append only: numbers are in ledgers."""
 
 
-class Test(msgspec.Struct, frozen=True):
+class Compare(msgspec.Struct, frozen=True):
     """One comparison of a raw argument register: ``args[arg] & mask == value``."""
 
     arg: int
@@ -62,7 +62,7 @@ class Test(msgspec.Struct, frozen=True):
 class Form(msgspec.Struct, frozen=True):
     """All ``tests`` hold → ``errno`` (0: the call is allowed)."""
 
-    tests: tuple[Test, ...]
+    tests: tuple[Compare, ...]
     errno: int
 
 
@@ -93,7 +93,7 @@ class Facts(msgspec.Struct, frozen=True):
     sockaddr_len: int = -1
     argv: int = -1
     flags: int = -1
-    quiet: Test | None = None
+    quiet: Compare | None = None
 
 
 # The kernel reads an int argument from the low half of its register; the high half may hold anything,
@@ -201,19 +201,20 @@ O_ACCMODE, O_CREAT, O_TRUNC = 0o3, 0o100, 0o1000
 OPEN_QUIET_MASK = O_ACCMODE | O_CREAT | O_TRUNC
 
 
-def _low(arg: int, value: int) -> Test:
-    return Test(arg, LOW32, value)
+def _low(arg: int, value: int) -> Compare:
+    return Compare(arg, LOW32, value)
 
 
 def _inet(type_: int, protocol: int) -> tuple[Form, ...]:
     return tuple(
-        Form((_low(0, family), Test(1, SOCK_TYPE_MASK, type_), _low(2, protocol)), 0) for family in (AF_INET, AF_INET6)
+        Form((_low(0, family), Compare(1, SOCK_TYPE_MASK, type_), _low(2, protocol)), 0)
+        for family in (AF_INET, AF_INET6)
     )
 
 
 CHECKED: dict[str, Checked] = {
     "clone": Checked(
-        tuple(Form((Test(0, 1 << bit, 1 << bit),), EPERM) for bit in range(32) if CLONE_NEW_MASK >> bit & 1),
+        tuple(Form((Compare(0, 1 << bit, 1 << bit),), EPERM) for bit in range(32) if CLONE_NEW_MASK >> bit & 1),
         0,
     ),
     # Loadable socket protocols (SCTP, SMC, DCCP…) are reached by number under AF_INET, so protocols are listed too.
@@ -227,7 +228,7 @@ CHECKED: dict[str, Checked] = {
             *_inet(SOCK_STREAM, IPPROTO_MPTCP),
             Form((_low(0, AF_NETLINK), _low(2, NETLINK_ROUTE)), 0),
             Form((_low(0, AF_NETLINK),), EPROTONOSUPPORT),
-            Form((Test(1, SOCK_TYPE_MASK, SOCK_RAW),), EPERM),
+            Form((Compare(1, SOCK_TYPE_MASK, SOCK_RAW),), EPERM),
             Form((_low(0, AF_INET),), EPROTONOSUPPORT),
             Form((_low(0, AF_INET6),), EPROTONOSUPPORT),
         ),
@@ -242,19 +243,19 @@ CHECKED: dict[str, Checked] = {
     "prctl": Checked(tuple(Form((_low(0, option),), EPERM) for option in (PR_SET_MM, PR_SCHED_CORE)), 0),
     # The kernel takes persona as an unsigned int; all ones only asks.
     "personality": Checked((Form((_low(0, 0),), 0), Form((_low(0, LOW32),), 0)), EPERM),
-    "mknod": Checked(tuple(Form((Test(1, S_IFMT, type_),), EPERM) for type_ in (S_IFCHR, S_IFBLK)), 0),
-    "mknodat": Checked(tuple(Form((Test(2, S_IFMT, type_),), EPERM) for type_ in (S_IFCHR, S_IFBLK)), 0),
+    "mknod": Checked(tuple(Form((Compare(1, S_IFMT, type_),), EPERM) for type_ in (S_IFCHR, S_IFBLK)), 0),
+    "mknodat": Checked(tuple(Form((Compare(2, S_IFMT, type_),), EPERM) for type_ in (S_IFCHR, S_IFBLK)), 0),
     # A second listener in the tree is EBUSY; denied here so that it is seen.  Only SECCOMP_SET_MODE_FILTER takes flags.
     "seccomp": Checked(
-        (Form((Test(1, SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_NEW_LISTENER),), EPERM),), 0
+        (Form((Compare(1, SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_NEW_LISTENER),), EPERM),), 0
     ),
 }
 
 # ---- what is recorded, and where its arguments are -------------------------------------------------
 
 
-def _opens(flags: int) -> Test:
-    return Test(flags, OPEN_QUIET_MASK, 0)
+def _opens(flags: int) -> Compare:
+    return Compare(flags, OPEN_QUIET_MASK, 0)
 
 
 FACTS: dict[str, Facts] = {

@@ -29,7 +29,7 @@ import msgspec
 
 from akiosd.values import syscalls as table
 from akiosd.values.policy import Policy, TraceLevel
-from akiosd.values.syscalls import Checked, Facts, Form, Test
+from akiosd.values.syscalls import Checked, Facts, Form, Compare
 
 RuleAction = Literal["allow", "errno"]
 
@@ -49,7 +49,7 @@ class SeccompRule(msgspec.Struct, frozen=True):
     name: str
     action: RuleAction
     errno: int = 0
-    tests: tuple[Test, ...] = ()
+    tests: tuple[Compare, ...] = ()
 
 
 class PumpEntry(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ def evaluate(checked: Checked, args: tuple[int, ...]) -> int:
     return checked.otherwise
 
 
-def matches(tests: Iterable[Test], args: tuple[int, ...]) -> bool:
+def matches(tests: Iterable[Compare], args: tuple[int, ...]) -> bool:
     return all(args[test.arg] & test.mask == test.value for test in tests)
 
 
@@ -119,7 +119,7 @@ def _records(name: str, trace: TraceLevel) -> bool:
     return facts is not None and LEVELS.index(trace) >= LEVELS.index(facts.level)
 
 
-def _let_through(name: str, checked: Checked, trace: TraceLevel) -> list[tuple[Test, ...]]:
+def _let_through(name: str, checked: Checked, trace: TraceLevel) -> list[tuple[Compare, ...]]:
     """The forms of an allowed call that pass without a stop at this level; ``()`` is every form."""
     if _records(name, trace):
         facts = table.FACTS[name]
@@ -135,7 +135,7 @@ def _let_through(name: str, checked: Checked, trace: TraceLevel) -> list[tuple[T
 Cube = dict[int, tuple[int, int]]
 
 
-def allowed_cubes(checked: Checked) -> Iterator[tuple[Test, ...]]:
+def allowed_cubes(checked: Checked) -> Iterator[tuple[Compare, ...]]:
     """Disjoint conjunctions, one test an argument at most, that together hold exactly when the call is allowed."""
     earlier: list[Cube] = []
     for form in (*checked.forms, Form((), checked.otherwise)):
@@ -145,11 +145,11 @@ def allowed_cubes(checked: Checked) -> Iterator[tuple[Test, ...]]:
             for other in earlier:
                 pieces = [part for piece in pieces for part in _subtract(piece, other)]
             for piece in pieces:
-                yield tuple(Test(arg, mask, value) for arg, (mask, value) in sorted(piece.items()))
+                yield tuple(Compare(arg, mask, value) for arg, (mask, value) in sorted(piece.items()))
         earlier.append(cube)
 
 
-def _cube(tests: Iterable[Test]) -> Cube:
+def _cube(tests: Iterable[Compare]) -> Cube:
     cube: Cube = {}
     for test in tests:
         mask, value = cube.get(test.arg, (0, 0))
