@@ -28,7 +28,8 @@ from akiosd.daemon.serve_clients import (
 from akiosd.errors import AkiosError, Refused
 from akiosd.wire.frame import encode_frame
 from akiosd.wire.messages import Bind, Doctor, Ended, Error, Hello, List, Message, Ok, Run, Started, Stop, View
-from akiosd.wire.session import ClientSession, EventsRequest, Received
+from akiosd.wire.session import EventsRequest
+from tests.unit.wire.caller import connect
 
 CAGE = "c-0123456789ab"
 LIMITS = ConnectionLimits(requests=8, fds=40)
@@ -66,37 +67,6 @@ class Echo:
                 return
 
 
-class Caller:
-    """One connection of a test's client."""
-
-    def __init__(self, sock: trio.socket.SocketType) -> None:
-        self.sock, self.session = sock, ClientSession()
-        self.waiting: list[Received] = []
-
-    async def send(self, message: Message, fds: list[int] | None = None) -> None:
-        await send_with_fds(self.sock, self.session.send(message, fds or []), fds or [])
-
-    async def receive(self) -> Received:
-        while not self.waiting:
-            data, fds, truncated = await receive_with_fds(self.sock)
-            if not data:
-                raise EOFError
-            self.waiting += self.session.receive(data, fds, truncated=truncated)
-        return self.waiting.pop(0)
-
-    def close(self) -> None:
-        self.sock.close()
-        close_all([fd for received in self.waiting for fd in received.fds] + self.session.close())
-
-    async def answer(self) -> Message:
-        received = await self.receive()
-        close_all(received.fds)
-        return received.message
-
-
-Connect = Callable[[], "trio.socket.SocketType"]
-
-
 @asynccontextmanager
 async def serving(handler: object, gate: Gate | None = None, limits: ConnectionLimits = LIMITS) -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory() as directory:
@@ -117,16 +87,6 @@ def null() -> Iterator[int]:
     fd = os.open(os.devnull, os.O_RDONLY)
     yield fd
     os.close(fd)
-
-
-async def connect(path: str, *, hello: bool = True) -> Caller:
-    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    await sock.connect(path)
-    caller = Caller(sock)
-    if hello:
-        await caller.send(Hello(software="test"))
-        assert isinstance(await caller.answer(), Hello)
-    return caller
 
 
 def open_fds() -> set[tuple[str, str]]:

@@ -1,0 +1,228 @@
+"""``akiosd.yaml`` and the system policy: read once at start, checked, frozen.
+
+Both are instructions to a process that holds every privilege, so both must belong to root and be writable by
+nobody else.  A key nobody knows is refused with its line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from akiosd.errors import AkiosError, PolicyError
+from akiosd.policy.merge import Layer, merge
+from akiosd.policy.schema import load
+from akiosd.values.policy import Policy
+
+DEFAULT_CONFIG = Path("/etc/akios/akiosd.yaml")
+MAX_BYTES = 1 << 20
+# Above this some programs read an id as negative.
+_HIGHEST_UID = 2**31 - 1
+
+KeyPath = tuple[str, ...]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the sections of ``akiosd.yaml``."""
+
+
+class Groups(Section, frozen=True):
+    """Names of the groups that give a role.  One that does not exist gives it to nobody."""
+
+    user: str = "akios"
+    admin: str = "akios-admin"
+    monitor: str = "akios-monitor"
+
+
+class Quotas(Section, frozen=True):
+    """How many cages may run at once; root is bound only by ``cages_total``."""
+
+    cages_per_user: int = 100
+    cages_total: int = 400
+    kept_per_user: int = 200
+    """Ended cages whose changes wait for a commit or a discard."""
+
+
+class Pools(Section, frozen=True):
+    """What is prepared ahead of a run."""
+
+    netns: int = 8
+    userns: int = 8
+    disk_image_bytes: int = 16 << 30
+    """Size of the sparse image that holds cages' disks where the file system has no project quota."""
+
+
+class Uids(Section, frozen=True):
+    """Host ids of cages: ``display_count`` ids in which nothing runs from ``base`` on, then one for each cage."""
+
+    base: int = 1_900_000_000
+    display_count: int = 65_536
+    cage_count: int = 1_000_000
+
+    @property
+    def first_cage(self) -> int:
+        return self.base + self.display_count
+
+    def is_caged(self, uid: int) -> bool:
+        return self.base <= uid < self.first_cage + self.cage_count
+
+
+class Config(Section, frozen=True):
+    state_dir: str = "/var/lib/akios"
+    runtime_dir: str = "/run/akios"
+    system_policy: str = "/etc/akios/policy.yaml"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    groups: Groups = Groups()
+    quotas: Quotas = Quotas()
+    pools: Pools = Pools()
+    uids: Uids = Uids()
+
+
+def load_config(path: Path | None = None, **overrides: str | None) -> Config:
+    """The configuration of ``path``; None reads the default file, which need not exist.
+
+    ``overrides`` are fields given on the command line (``state_dir``, ``runtime_dir``, ``log_level``); None
+    leaves the file's value.  Raises :class:`AkiosError` with file and line.
+    """
+    data = read_trusted(path if path is not None else DEFAULT_CONFIG, optional=path is None)
+    config = parse_config(data, str(path or DEFAULT_CONFIG)) if data is not None else Config()
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return _checked(msgspec.structs.replace(config, **given), "the command line")
+
+
+def parse_config(data: bytes, name: str) -> Config:
+    """YAML text → configuration.  ``name`` stands in errors before the line."""
+    values, lines = parse_yaml(data, name)
+    if values is None:
+        return Config()
+    _refuse_unknown(values, Config, (), lines, name)
+    try:
+        return _checked(msgspec.convert(values, Config), name)
+    except msgspec.ValidationError as error:
+        what, _, place = str(error).partition(" - at `$")
+        keys = tuple(key for key in place.rstrip("`").split(".") if key)
+        raise AkiosError(what, _where(name, lines, keys), f"correct {'.'.join(keys) or 'the file'}") from None
+
+
+def load_system_policy(path: Path, *, optional: bool = True) -> Policy:
+    """The built-in policy narrowed or widened by the administrator's file; without a file the built-in one."""
+    data = read_trusted(path, optional=optional)
+    if data is None:
+        return merge([])
+    values, lines = parse_yaml(data, str(path))
+    positions = {keys: (str(path), line) for keys, line in lines.items()}
+    return merge([Layer("system", load(values, positions, name=str(path)))])
+
+
+def read_trusted(path: Path, *, optional: bool = False) -> bytes | None:
+    """The bytes of a file only root may write; None when it is absent and ``optional``.
+
+    Its owner and mode are those of the opened file, so nothing can be put in its place between.
+    """
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+            status = os.fstat(file.fileno())
+            _refuse_untrusted(path, status)
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        if optional:
+            return None
+        raise AkiosError("there is no such file", str(path), "check the path") from None
+    except OSError as error:
+        raise AkiosError(f"cannot be read: {error.strerror}", str(path), "check the path and its mode") from None
+    if len(data) > MAX_BYTES:
+        raise AkiosError(f"is larger than {MAX_BYTES} bytes", str(path), "check the path")
+    return data
+
+
+def _refuse_untrusted(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise AkiosError("is not a regular file", str(path), "check the path")
+    if status.st_uid not in (0, os.geteuid()):
+        raise AkiosError(f"belongs to uid {status.st_uid}, not to root", str(path), f"chown root {path}")
+    if status.st_mode & 0o022:
+        raise AkiosError("can be written by others than its owner", str(path), f"chmod go-w {path}")
+
+
+def parse_yaml(data: bytes, name: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
+    """Plain data and the line of every key and item.  Aliases and duplicate keys are refused."""
+    try:
+        loader = yaml.SafeLoader(data.decode())
+        node = loader.get_single_node()
+        lines: dict[tuple[str | int, ...], int] = {}
+        if node is None:
+            return None, lines
+        _note_lines(node, (), name, lines, set())
+        return loader.construct_document(node), lines
+    except UnicodeDecodeError:
+        raise PolicyError("is not UTF-8 text", name, "save it as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}, line {mark.line + 1}" if mark else name
+        raise PolicyError(f"not valid YAML: {error.problem}", where, "check the indentation and quotes there") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PolicyError(f"not valid YAML: {error}", name, "check the file") from None
+
+
+def _note_lines(
+    node: yaml.Node, path: tuple[str | int, ...], name: str, lines: dict[tuple[str | int, ...], int], seen: set[int]
+) -> None:
+    # An alias is the same node met twice; nested ones grow without end.
+    if id(node) in seen or len(path) > 16:
+        raise PolicyError("aliases and deep nesting have no place here", f"{name}, line {node.start_mark.line + 1}")
+    seen.add(id(node))
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            line = key.start_mark.line + 1
+            if inner in lines:
+                raise PolicyError(f"the key {key.value!r} stands twice", f"{name}, line {line}", "keep one of the two")
+            lines[inner] = line
+            _note_lines(value, inner, name, lines, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _note_lines(item, (*path, index), name, lines, seen)
+
+
+def _refuse_unknown(
+    values: Any, shape: type[msgspec.Struct], path: KeyPath, lines: dict[tuple[str | int, ...], int], name: str
+) -> None:
+    where = _where(name, lines, path)
+    if not isinstance(values, dict):
+        raise AkiosError("is not a table of keys", where, "write `key: value` lines")
+    fields = {field.name: field.type for field in msgspec.structs.fields(shape)}
+    for key, value in values.items():
+        inner = (*path, str(key))
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, 1)
+            hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(fields)
+            raise AkiosError(f"unknown key {'.'.join(inner)}", _where(name, lines, inner), hint)
+        if isinstance(fields[key], type) and issubclass(fields[key], msgspec.Struct):
+            _refuse_unknown(value, fields[key], inner, lines, name)
+
+
+def _where(name: str, lines: dict[tuple[str | int, ...], int], path: KeyPath) -> str:
+    return f"{name}, line {lines[path]}" if path in lines else name
+
+
+def _checked(config: Config, name: str) -> Config:
+    """What types cannot say.  Raises :class:`AkiosError`."""
+    for key in ("state_dir", "runtime_dir", "system_policy"):
+        if not getattr(config, key).startswith("/"):
+            raise AkiosError(f"{key} is not an absolute path", name, "write a path that starts with /")
+    counts = [*msgspec.structs.astuple(config.quotas), *msgspec.structs.astuple(config.pools)]
+    if any(count < 0 for count in counts):
+        raise AkiosError("a quota or pool size is negative", name, "write 0 or more")
+    uids = config.uids
+    if uids.base < 65_536 or uids.display_count < 65_536 or uids.cage_count < 1:
+        raise AkiosError("the uid range overlaps ordinary users, or is too small", name, "see uids in the manual")
+    if uids.first_cage + uids.cage_count > _HIGHEST_UID:
+        raise AkiosError("the uid range ends above 2147483647", name, "lower uids.base or uids.cage_count")
+    return config
