@@ -96,10 +96,8 @@ static int receive(struct received *in) {
 
 static long clone_child(uint64_t flags, int *pidfd, int cgroup_fd) {
     struct akios_clone_args args = {.flags = flags | CLONE_PIDFD | CLONE_PARENT, .pidfd = (uintptr_t)pidfd};
-    if (cgroup_fd >= 0) {
-        args.flags |= CLONE_INTO_CGROUP;
+    if (flags & CLONE_INTO_CGROUP)
         args.cgroup = (uint64_t)cgroup_fd;
-    }
     /* exit_signal stays 0: CLONE_PARENT makes akiosd the parent, which waits on the pidfd. */
     long pid = syscall(__NR_clone3, &args, sizeof args);
     return pid < 0 ? -errno : pid;
@@ -126,7 +124,7 @@ static _Noreturn void become_holder(void) {
 }
 
 static long run_request(const struct received *in, int *pidfd) {
-    /* fds: plan, status, v2 cgroup (or the status again for "none"), then those of the plan */
+    /* fds: plan, status, v2 cgroup (looked at with CLONE_INTO_CGROUP only), then those of the plan */
     if (in->nfds < 3 || in->request.plan_size < sizeof(struct akios_plan))
         return -EPROTO;
     char *plan = mmap(NULL, in->request.plan_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE, in->fds[0], 0);
@@ -137,7 +135,7 @@ static long run_request(const struct received *in, int *pidfd) {
     const struct akios_plan *head = (const struct akios_plan *)plan;
     long pid = -EPROTO;
     if (head->magic == AKIOS_PLAN_MAGIC && head->size == child.plan_size && plan[child.plan_size - 1] == '\0')
-        pid = clone_child(in->request.clone_flags, pidfd, in->fds[2] == in->fds[1] ? -1 : in->fds[2]);
+        pid = clone_child(in->request.clone_flags, pidfd, in->fds[2]);
     if (pid == 0)
         become_cage(&child, in->fds[1]);
     munmap(plan, in->request.plan_size);

@@ -1,0 +1,300 @@
+"""Control groups: v2, and the hybrid layout in which controllers still sit on v1 hierarchies (cgroups(7)).
+
+In both, the v2 leaf kills and freezes; limits are set where the controller is.  Everything written is
+read back, and a directory counts as a cgroup only if the kernel's mount table says so: a tmpfs accepts
+any file.  Only groups below our own base are ever made or removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import msgspec
+import trio
+
+from akiosd.errors import KernelError
+from akiosd.kernel.fds import Fd
+
+CONTROLLERS = ("memory", "pids", "cpu")
+
+
+class CgroupLimits(msgspec.Struct, frozen=True):
+    """Values to write: file → text, for v2 and for each v1 controller, in order."""
+
+    v2: dict[str, dict[str, str]]
+    v1: dict[str, dict[str, str]]
+
+
+class MemoryEvents(msgspec.Struct, frozen=True):
+    peak: int = 0
+    limit: int = 0
+    oom_kills: int = 0
+    pids_peak: int = 0
+    pids_limit: int = 0
+    pids_denied: int = 0
+
+
+def read(path: Path) -> str:
+    """The text of a kernel file without its newline; ``""`` when it is not there."""
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            return ""
+        raise
+
+
+def read_field(path: Path, field: str) -> int:
+    for line in read(path).splitlines():
+        name, _, value = line.partition(" ")
+        if name == field:
+            return int(value)
+    return 0
+
+
+def write(path: Path, value: str) -> None:
+    """One write(2); KernelError names the file and what the kernel said."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise KernelError(
+            f"cannot write {value!r}: {os.strerror(error.errno or 0)}", str(path), errno=error.errno or 0
+        ) from error
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Where the hierarchies are: the v2 mount, and v1 mounts by controller."""
+
+    v2: str
+    v1: dict[str, str]
+
+    @property
+    def hybrid(self) -> bool:
+        return any(name in self.v1 for name in CONTROLLERS)
+
+
+def find_layout(mountinfo: str) -> Layout:
+    """``/proc/self/mountinfo`` → layout (proc(5)); KernelError without a v2 hierarchy."""
+    v2, v1 = "", dict[str, str]()
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, tail = left.split(), right.split()
+        if len(fields) < 5 or len(tail) < 3:
+            continue
+        if tail[0] == "cgroup2" and not v2:
+            v2 = fields[4]
+        elif tail[0] == "cgroup":
+            for name in tail[2].split(","):
+                if name in CONTROLLERS:
+                    v1.setdefault(name, fields[4])
+    if not v2:
+        raise KernelError("no cgroup v2 hierarchy is mounted", "/proc/self/mountinfo", "mount cgroup2 (systemd does)")
+    return Layout(v2, v1)
+
+
+class CgroupHost:
+    """Our base group in every hierarchy that is used.  ``name`` is unique to this daemon's state directory."""
+
+    def __init__(self, layout: Layout, name: str) -> None:
+        self.layout = layout
+        self.name = name
+        self.v2 = _delegated_base(layout) / name
+        self.v1 = {controller: Path(mount) / name for controller, mount in layout.v1.items()}
+        self.controllers: frozenset[str] = frozenset()
+
+    def set_up(self) -> None:
+        """Make the base groups and hand the controllers down to them."""
+        self.v2.mkdir(exist_ok=True)
+        for path in self.v1.values():
+            path.mkdir(exist_ok=True)
+        wanted = [c for c in CONTROLLERS if c not in self.v1 and c in read(self.v2.parent / "cgroup.controllers").split()]
+        for group in (self.v2.parent, self.v2):
+            missing = [c for c in wanted if c not in read(group / "cgroup.subtree_control").split()]
+            if missing:
+                write(group / "cgroup.subtree_control", " ".join(f"+{c}" for c in missing))
+        enabled = read(self.v2 / "cgroup.subtree_control").split()
+        self.controllers = frozenset(enabled) | frozenset(self.v1)
+
+    def leaves(self) -> list[str]:
+        """Names of the groups below the base: what a daemon before us may have left."""
+        return sorted({entry.name for base in (self.v2, *self.v1.values()) if base.is_dir() for entry in base.iterdir() if entry.is_dir()})  # fmt: skip
+
+    def leaf(self, name: str) -> CageCgroup:
+        return CageCgroup(self, name)
+
+    async def tear_down(self) -> None:
+        """Remove the base groups; KernelError when one is still in use."""
+        for path in (self.v2, *self.v1.values()):
+            await _remove(path)
+
+
+def _delegated_base(layout: Layout) -> Path:
+    """The v2 group below which we may make groups: the unit's own when systemd delegated it, else the root.
+
+    A unit with ``Delegate=yes`` carries the xattr ``trusted.delegate`` (systemd.resource-control(5)).  With
+    ``DelegateSubgroup=`` the daemon is in a child of it; without, it moves itself there, because a v2
+    group with processes cannot hand controllers to its children.
+    """
+    root = Path(layout.v2)
+    own = next((line[3:] for line in read(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::")), "/")
+    here = root / own.lstrip("/")
+    for group in (here, here.parent):
+        if group != root and _is_delegated(group):
+            if group == here:
+                supervisor = group / "supervisor"
+                supervisor.mkdir(exist_ok=True)
+                write(supervisor / "cgroup.procs", "0")
+            return group
+    return root
+
+
+def _is_delegated(group: Path) -> bool:
+    try:
+        return os.getxattr(group, "trusted.delegate") == b"1"
+    except OSError:
+        return False
+
+
+async def _remove(path: Path) -> None:
+    """rmdir; the kernel says EBUSY for a moment after the last process died."""
+    for pause in (0.0, 0.001, 0.004, 0.02, 0.1, 0.5, 1.0, 2.0):
+        await trio.sleep(pause)
+        try:
+            path.rmdir()
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise KernelError(f"cannot remove a cgroup: {error.strerror}", str(path), errno=error.errno or 0) from error
+    raise KernelError("a cgroup stays busy", str(path), "see cgroup.procs in it for what is left", errno.EBUSY)
+
+
+class CageCgroup:
+    """The leaves of one cage: v2 always, v1 for controllers that are bound there."""
+
+    def __init__(self, host: CgroupHost, name: str) -> None:
+        self._host = host
+        self.v2 = host.v2 / name
+        self.v1 = {controller: base / name for controller, base in host.v1.items()}
+        self._oom: Fd | None = None
+
+    def create(self, limits: CgroupLimits) -> dict[str, str]:
+        """Make the leaves, set the limits, read each back.  Returns layer → what the kernel now says.
+
+        KernelError when a controller is missing or a value did not take.
+        """
+        found: dict[str, str] = {}
+        self.v2.mkdir()
+        for controller, files in limits.v2.items():
+            if controller not in self.v1:
+                found[controller] = self._apply(self.v2, controller, files)
+        for controller, path in self.v1.items():
+            path.mkdir()
+            if files := limits.v1.get(controller, {}):
+                found[controller] = self._apply(path, controller, files)
+        return found
+
+    def _apply(self, path: Path, controller: str, files: dict[str, str]) -> str:
+        if controller not in self._host.controllers:
+            raise KernelError(f"this host has no cgroup controller {controller!r}", str(path), errno=errno.ENODEV)
+        said = []
+        for name, value in files.items():
+            target = path / name
+            if not target.exists() and name in ("memory.swap.max", "memory.memsw.limit_in_bytes", "memory.oom.group"):
+                said.append(f"{name} absent (no swap accounting)")
+                continue
+            write(target, value)
+            got = read(target)
+            if not _same(value, got):
+                raise KernelError(f"{name} reads {got!r} after {value!r} was written", str(path), errno=errno.EINVAL)
+            said.append(f"{name}={got}")
+        return " ".join(said)
+
+    def open_v2(self) -> Fd:
+        """The leaf's directory, for CLONE_INTO_CGROUP."""
+        return Fd(os.open(self.v2, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def open_v1_tasks(self) -> dict[str, Fd]:
+        """Each v1 leaf's ``tasks``, for the child that moves itself (the cheap way)."""
+        return {
+            controller: Fd(os.open(path / "tasks", os.O_WRONLY | os.O_CLOEXEC)) for controller, path in self.v1.items()
+        }
+
+    def open_oom_event(self) -> Fd | None:
+        """v1 only: an eventfd that rings when the memory leaf runs out; None where v2's oom.group kills the whole.
+
+        Owned by this object until :meth:`close`.
+        """
+        path = self.v1.get("memory")
+        if path is None:
+            return None
+        event = Fd(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+        with Fd(os.open(path / "memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)) as control:
+            write(path / "cgroup.event_control", f"{event.fileno()} {control.fileno()}")
+        self._oom = event
+        return event
+
+    def kill(self) -> None:
+        """SIGKILL for everything in the leaf, atomic against fork (cgroup.kill, Linux 5.14)."""
+        try:
+            write(self.v2 / "cgroup.kill", "1")
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def freeze(self, frozen: bool) -> None:
+        write(self.v2 / "cgroup.freeze", "1" if frozen else "0")
+
+    def populated(self) -> bool:
+        return read_field(self.v2 / "cgroup.events", "populated") == 1
+
+    def events(self) -> MemoryEvents:
+        memory = self.v1.get("memory")
+        pids = self.v1.get("pids", self.v2)
+        if memory is not None:
+            peak, limit = read(memory / "memory.max_usage_in_bytes"), read(memory / "memory.limit_in_bytes")
+            kills = read_field(memory / "memory.oom_control", "oom_kill")
+        else:
+            peak, limit = read(self.v2 / "memory.peak"), read(self.v2 / "memory.max")
+            kills = read_field(self.v2 / "memory.events", "oom_kill")
+        return MemoryEvents(
+            peak=_number(peak), limit=_number(limit), oom_kills=kills,
+            pids_peak=_number(read(pids / "pids.peak")), pids_limit=_number(read(pids / "pids.max")),
+            pids_denied=read_field(pids / "pids.events", "max"),
+        )  # fmt: skip
+
+    def cpu_ns(self) -> int:
+        """CPU time of the whole leaf in ns; 0 where nothing counts it."""
+        return read_field(self.v2 / "cpu.stat", "usage_usec") * 1000
+
+    def close(self) -> None:
+        if self._oom is not None:
+            self._oom.close()
+            self._oom = None
+
+    async def destroy(self) -> None:
+        """Kill what is left and remove the leaves; safe to call again."""
+        self.close()
+        self.kill()
+        for path in (self.v2, *self.v1.values()):
+            await _remove(path)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+def _same(written: str, got: str) -> bool:
+    if written == got:
+        return True
+    # v1 says "unlimited" as a huge multiple of the page size, and both round sizes down to pages.
+    if written.isdigit() and got.isdigit():
+        return abs(int(written) - int(got)) < 4096
+    return written == "-1" and got.isdigit() and int(got) > 1 << 60

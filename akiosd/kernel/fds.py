@@ -1,0 +1,61 @@
+"""File descriptors as values with an owner: closed exactly once, also when a task is cancelled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from types import TracebackType
+
+
+class Fd:
+    """Owns one descriptor.  ``close`` may be called again; ``take`` hands the number to the caller."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __enter__(self) -> Fd:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Fd({self._number})"
+
+    def fileno(self) -> int:
+        if self._number < 0:
+            raise ValueError("the descriptor is closed")
+        return self._number
+
+    @property
+    def closed(self) -> bool:
+        return self._number < 0
+
+    def take(self) -> int:
+        number, self._number = self.fileno(), -1
+        return number
+
+    def dup(self) -> Fd:
+        return Fd(os.dup(self.fileno()))
+
+    def close(self) -> None:
+        if self._number >= 0:
+            number, self._number = self._number, -1
+            os.close(number)
+
+
+def close_all(fds: Iterable[int | Fd | None]) -> None:
+    """Close every descriptor; numbers are closed once each, None is skipped."""
+    for fd in fds:
+        if isinstance(fd, Fd):
+            fd.close()
+        elif fd is not None and fd >= 0:
+            os.close(fd)
+
+
+def open_pipe() -> tuple[Fd, Fd]:
+    """(read end, write end), close-on-exec."""
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    return Fd(read_end), Fd(write_end)
