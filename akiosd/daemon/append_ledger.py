@@ -479,6 +479,8 @@ class Ledger:
     def _discard(self, sizes: dict[LogId, int]) -> None:
         for log, size in sizes.items():
             discard_unpublished(self._disk, log, size)
+        if sizes:
+            self._disk.sync_everything()
 
     def _tidy(self, publications: list[Publication]) -> None:
         """Drop what is outgrown, give WAL segments back, keep a spare segment and the reserve."""

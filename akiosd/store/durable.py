@@ -51,6 +51,9 @@ class Disk(Protocol):
     def sync(self, files: Iterable[str], dirs: Iterable[str]) -> None:
         """Make the files' content and the directories' listings durable; ``LedgerError`` if not, and that is final."""
 
+    def sync_everything(self) -> None:
+        """Make all of it durable, whoever wrote it: a killed daemon's unsynced writes are still readable."""
+
     def replace(self, source: str, target: str) -> None: ...
     def remove(self, path: str) -> None: ...
     def remove_dir(self, path: str) -> None: ...
@@ -131,11 +134,20 @@ class Directory:
         except OSError as error:
             raise LedgerError(f"fsync failed: {error.strerror}", where=str(error.filename or self.root)) from error
 
+    def sync_everything(self) -> None:
+        try:
+            self._syncfs()
+        except OSError as error:
+            raise LedgerError(f"syncfs failed: {error.strerror}", where=str(self.root)) from error
+
+    def _syncfs(self) -> None:
+        if _libc.syncfs(self._fd) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
     def _sync(self, paths: list[str]) -> None:
         if len(paths) > _MANY:
-            if _libc.syncfs(self._fd) != 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number))
+            self._syncfs()
             return
         for path in paths:
             fd = self._open(path, os.O_RDONLY)

@@ -176,9 +176,10 @@ def read_entries(disk: Disk, log: LogId, start: int, end: int, size: int) -> lis
 
 
 def discard_unpublished(disk: Disk, log: LogId, size: int) -> None:
-    """Remove what a half-done publication left beyond ``size``: partial tiles, the unsigned-off checkpoint.
+    """Remove what a half-done publication left beyond ``size``: partial tiles, the checkpoint not yet in place.
 
-    Full tiles beyond it stay: the next publication writes the same bytes again.
+    Full tiles beyond it stay: the next publication writes the same bytes again.  Directories it made may not be
+    synced: the caller calls ``disk.sync_everything`` before it publishes again.
     """
     base = directory(log)
     names = disk.names(base)

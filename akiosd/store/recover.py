@@ -59,6 +59,8 @@ class _Seen:
 
 def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int = SEGMENT_BYTES) -> Opened:
     """Recover and open.  Raises ``LedgerError`` when the state is damaged: fail closed, change nothing."""
+    # What a killed daemon left in the page cache must be on disk before it is believed.
+    disk.sync_everything()
     key = _open_key(disk, random)
     wal = Wal.open(disk, random, segment_bytes)
     seen = _survey(wal)
