@@ -29,7 +29,7 @@ import msgspec
 
 from akiosd.values import syscalls as table
 from akiosd.values.policy import Policy, TraceLevel
-from akiosd.values.syscalls import Checked, Facts, Form, Compare
+from akiosd.values.syscalls import Checked, Compare, Facts, Form
 
 RuleAction = Literal["allow", "errno"]
 

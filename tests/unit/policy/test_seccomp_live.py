@@ -1,0 +1,337 @@
+"""The filter in the kernel, with a listener answered from the very table that the pump gets.
+
+Each test forks a child that confines itself; no privilege is needed.  Controls run in a child without the filter.
+"""
+
+import ctypes
+import errno
+import faulthandler
+import fcntl
+import mmap
+import os
+import queue
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+
+import msgspec
+import pytest
+
+from akiosd.kernel.seccomp import Compiled, compiled, resolve
+from akiosd.values import syscalls as table
+from akiosd.values.policy import Syscalls
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux" or resolve("arch_prctl") != 158, reason="needs Linux on x86-64"),
+]
+
+SECCOMP_SET_MODE_FILTER, NEW_LISTENER = 1, 8
+NOTIF_RECV, NOTIF_SEND, CONTINUE = 0xC0502100, 0xC0182101, 1
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def raw(name_or_number, *args):
+    """A system call with full 64-bit registers → 0, or the errno."""
+    number = name_or_number if isinstance(name_or_number, int) else resolve(name_or_number)
+    ctypes.set_errno(0)
+    result = libc.syscall(ctypes.c_long(number), *(ctypes.c_ulong(arg) for arg in args))
+    return ctypes.get_errno() if result == -1 else 0
+
+
+def load(bpf, flags):
+    class Program(ctypes.Structure):
+        _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+    program = Program(len(bpf) // 8, bpf)
+    assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    return libc.syscall(ctypes.c_long(317), ctypes.c_uint(SECCOMP_SET_MODE_FILTER), flags, ctypes.byref(program))
+
+
+class Supervisor:
+    """Answers notifications as the pump does and remembers them."""
+
+    def __init__(self, listener, pump_table):
+        self.listener, self.table = listener, pump_table
+        self.seen = []
+
+    def verdict(self, nr, args):
+        _kind, first, count, known, *_, default = struct.unpack_from("<HHHBBBBBBBBxxi", self.table, nr * 20)
+        for row in range(first, first + count if known else first):
+            _, arg, mask, value, err, _ = struct.unpack_from("<IIQQiI", self.table, 1024 * 20 + row * 32)
+            if args[arg] & mask == value:
+                return err
+        return default
+
+    def answer_one(self):
+        buffer = bytearray(80)
+        try:
+            fcntl.ioctl(self.listener, NOTIF_RECV, buffer)
+        except OSError as error:
+            assert error.errno in (errno.ENOENT, errno.EINTR)
+            return
+        ident, _pid, _flags, nr, _arch, _ip, *args = struct.unpack("<QIIiIQ6Q", buffer)
+        err = self.verdict(nr, args)
+        self.seen.append((nr, tuple(args), err))
+        reply = struct.pack("<QqiI", ident, 0, -err, 0 if err else CONTINUE)
+        try:
+            fcntl.ioctl(self.listener, NOTIF_SEND, reply)
+        except OSError as error:
+            assert error.errno == errno.ENOENT
+
+
+def confine(built, channel):
+    """Loads the filter and hands the listener over: from a thread that the filter does not hold.
+
+    ``sendmsg`` of the confined thread could itself be notified, before anybody has the listener.
+    """
+    loaded = queue.SimpleQueue()
+    sender = threading.Thread(target=lambda: socket.send_fds(channel, [b"x"], [loaded.get()]))
+    sender.start()
+    listener = load(built.bpf, NEW_LISTENER)
+    loaded.put(listener)
+    sender.join()
+    os.close(listener)
+
+
+def die_quietly_with_the_parent():
+    """No orphan when the test is killed, no core and no traceback when a call crashes the child."""
+    faulthandler.disable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    assert libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0
+
+
+def run_caged(body, built: Compiled):
+    """Forks; the child confines itself and runs ``body`` → (its result, wait status, notifications)."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ours.close()
+            die_quietly_with_the_parent()
+            confine(built, theirs)
+            os.write(theirs.fileno(), msgspec.msgpack.encode(body()))
+        finally:
+            os._exit(0)
+    theirs.close()
+    pidfd = os.pidfd_open(pid)
+    try:
+        _, (listener,), _, _ = socket.recv_fds(ours, 1, 1)
+        supervisor = Supervisor(listener, built.pump_table)
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        poll.register(pidfd, select.POLLIN)
+        while True:
+            ready = dict(poll.poll())
+            if ready.get(listener, 0) & select.POLLIN:
+                supervisor.answer_one()
+            elif ready.get(pidfd, 0):
+                break
+        os.close(listener)
+        data = b"".join(iter(lambda: ours.recv(65536), b""))
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return msgspec.msgpack.decode(data) if data else None, status, supervisor.seen
+    finally:
+        ours.close()
+        os.close(pidfd)
+
+
+def run_free(body):
+    """The control: the same body in a child without a filter."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            die_quietly_with_the_parent()
+            os.write(write, msgspec.msgpack.encode(body()))
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        data = pipe.read()
+    return msgspec.msgpack.decode(data) if data else None, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.fixture(params=["none", "security", "all"])
+def built(request):
+    return compiled(Syscalls(trace=request.param))
+
+
+def test_ordinary_work_goes_on(built, tmp_path):
+    def body():
+        path = tmp_path / "file"
+        path.write_text("text")
+        path.chmod(0o600)
+        path.rename(tmp_path / "other")
+        pid = os.fork()
+        if pid == 0:
+            os.execv("/bin/true", ["true"])
+        status = os.waitpid(pid, 0)[1]
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", 0))
+            server.listen()
+            with socket.create_connection(server.getsockname()):
+                pass
+        os.mkfifo(tmp_path / "fifo")
+        return [status, (tmp_path / "other").read_text()]
+
+    result, status, _ = run_caged(body, built)
+    assert (result, status) == ([0, "text"], 0)
+
+
+DENIALS = {
+    "TIOCSTI": (("ioctl", 0, 0x5412, 0), errno.EPERM),
+    "TIOCSTI with high bits": (("ioctl", 0, 0xDEADBEEF00005412, 0), errno.EPERM),
+    "TIOCLINUX with high bits": (("ioctl", 0, 0x10000541C, 0), errno.EPERM),
+    "TIOCSETD": (("ioctl", 0, 0x5423, 0), errno.EPERM),
+    "clone with a namespace": (("clone", 0x10000000 | 17, 0, 0, 0, 0), errno.EPERM),
+    "clone with a namespace and high bits": (("clone", 0x110000011, 0, 0, 0, 0), errno.EPERM),
+    "clone3": (("clone3", 0, 0), errno.ENOSYS),
+    "unshare": (("unshare", 0x10000000), errno.EPERM),
+    "setns": (("setns", 0, 0), errno.EPERM),
+    "packet socket": (("socket", 17, 3, 0), errno.EPERM),
+    "vsock": (("socket", 40, 1, 0), errno.EAFNOSUPPORT),
+    "vsock with high bits": (("socket", 1 << 32 | 40, 1, 0), errno.EAFNOSUPPORT),
+    "alg socket": (("socket", 38, 5, 0), errno.EAFNOSUPPORT),
+    "raw socket": (("socket", 2, 3, 1), errno.EPERM),
+    "sctp": (("socket", 2, 1, 132), errno.EPROTONOSUPPORT),
+    "netfilter netlink": (("socket", 16, 3, 12), errno.EPROTONOSUPPORT),
+    "audit netlink datagram": (("socket", 16, 2, 9), errno.EPROTONOSUPPORT),
+    "ptrace": (("ptrace", 0, 0, 0, 0), errno.EPERM),
+    "process_vm_writev": (("process_vm_writev", 1, 0, 0, 0, 0, 0), errno.EPERM),
+    "pidfd_getfd": (("pidfd_getfd", 0, 0, 0), errno.EPERM),
+    "io_uring": (("io_uring_setup", 8, 0), errno.EPERM),
+    "bpf": (("bpf", 0, 0, 0), errno.EPERM),
+    "keyctl": (("keyctl", 0, 0, 0, 0, 0), errno.EPERM),
+    "userfaultfd": (("userfaultfd", 1), errno.EPERM),
+    "old mount": (("mount", 0, 0, 0, 0, 0), errno.EPERM),
+    "new mount": (("fsopen", 0, 0), errno.EPERM),
+    "open_tree_attr": (("open_tree_attr", 0, 0, 0, 0, 0), errno.EPERM),
+    "open_by_handle_at": (("open_by_handle_at", 0, 0, 0), errno.EPERM),
+    "memfd_secret": (("memfd_secret", 0), errno.EPERM),
+    "personality": (("personality", 0x0400000), errno.EPERM),
+    "block device": (("mknodat", 0, 0, 0o060600, 0), errno.EPERM),
+    "character device": (("mknod", 0, 0o020600, 0), errno.EPERM),
+    "core scheduling": (("prctl", 62, 1, 0, 0, 0), errno.EPERM),
+    "second listener": (("seccomp", 1, 8, 0), errno.EPERM),
+    "a number nobody knows": ((1000,), errno.ENOSYS),
+}
+# What the kernel itself says without the filter; only where that is sure on every host.
+CONTROLS = {
+    "TIOCSTI": {errno.ENOTTY, errno.EBADF, errno.EFAULT, errno.EIO},
+    "TIOCSTI with high bits": {errno.ENOTTY, errno.EBADF, errno.EFAULT, errno.EIO},
+    "clone3": {errno.EINVAL},
+    "personality": {0},
+    "second listener": {errno.EFAULT},
+    "sctp": {0, errno.ESOCKTNOSUPPORT, errno.EPROTONOSUPPORT},
+    "io_uring": {errno.EFAULT, errno.EPERM},
+}
+
+
+def test_dangerous_calls_are_denied_and_seen(built):
+    result, status, seen = run_caged(lambda: {name: raw(*call) for name, (call, _) in DENIALS.items()}, built)
+    assert status == 0
+    assert result == {name: want for name, (_, want) in DENIALS.items()}
+    noticed = {(nr, args[: len(call) - 1]) for nr, args, _ in seen for call in [(0, *args)]}
+    for name, (call, _) in DENIALS.items():
+        nr = call[0] if isinstance(call[0], int) else resolve(call[0])
+        if name != "clone3":
+            assert any(number == nr and args[: len(call) - 1] == call[1:] for number, args in noticed), name
+
+
+def test_the_same_calls_outside_are_answered_by_the_kernel():
+    result, status = run_free(lambda: {name: raw(*DENIALS[name][0]) for name in CONTROLS})
+    assert status == 0
+    for name, possible in CONTROLS.items():
+        assert result[name] in possible, name
+
+
+def test_allowed_forms_are_not_denied(built):
+    calls = {
+        "asking for the personality": ("personality", 0xFFFFFFFF),
+        "personality 0": ("personality", 0),
+        "unix": ("socket", 1, 1, 0),
+        "tcp": ("socket", 2, 1, 6),
+        "tcp, close-on-exec and non-blocking, with garbage above": ("socket", 7 << 32 | 2, 1 | 0o2004000, 0),
+        "udp6": ("socket", 10, 2, 0),
+        "route netlink": ("socket", 16, 3, 0),
+        "prctl": ("prctl", 3, 0, 0, 0, 0),
+    }
+    free, _ = run_free(lambda: {name: raw(*call) for name, call in calls.items()})
+    caged, _, _ = run_caged(lambda: {name: raw(*call) for name, call in calls.items()}, built)
+    assert caged == free
+
+
+def test_an_open_for_reading_is_recorded_only_from_files_on(tmp_path):
+    (tmp_path / "file").touch()
+    path = ctypes.create_string_buffer(os.fsencode(tmp_path / "file"))
+    address = ctypes.addressof(path)
+
+    def body():
+        at = ctypes.c_ulong(-100 & (1 << 64) - 1).value
+        return [raw("openat", at, address, os.O_RDONLY | os.O_CLOEXEC), raw("openat", at, address, os.O_WRONLY)]
+
+    def flags_seen(trace):
+        _, _, seen = run_caged(body, compiled(Syscalls(trace=trace)))
+        return [args[2] for nr, args, _ in seen if nr == resolve("openat") and args[1] == address]
+
+    assert flags_seen("none") == []
+    assert flags_seen("security") == [os.O_WRONLY]
+    assert flags_seen("files") == [os.O_RDONLY | os.O_CLOEXEC, os.O_WRONLY]
+
+
+def machine_code(code):
+    """Calls machine code in this process."""
+    page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    page.write(code)
+    return ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
+
+
+# mov eax, 20 (getpid on i386); int 0x80; ret
+INT80_GETPID = b"\xb8\x14\x00\x00\x00\xcd\x80\xc3"
+
+
+def test_int_0x80_kills(built):
+    outside, status = run_free(lambda: machine_code(INT80_GETPID))
+    if status != 0:
+        pytest.skip("this kernel has no 32-bit system calls (CONFIG_IA32_EMULATION)")
+    assert outside > 0
+    result, status, _ = run_caged(lambda: machine_code(INT80_GETPID), built)
+    assert (result, status) == (None, -signal.SIGSYS)
+
+
+def test_x32_numbers_kill(built):
+    result, status, _ = run_caged(lambda: raw(0x40000000 | 39), built)
+    assert (result, status) == (None, -signal.SIGSYS)
+
+
+def try_number(nr):
+    """One call with zeros in a process of its own; calls that would wait for ever are ended by an alarm."""
+    pid = os.fork()
+    if pid == 0:
+        die_quietly_with_the_parent()
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        err = raw(nr, 0, 0, 0, 0, 0, 0)
+        os._exit(err)
+    return os.waitpid(pid, 0)[1]
+
+
+def test_every_number_with_zeros_is_survived_and_the_unlisted_are_enosys():
+    known = {resolve(name) for name in table.known_names()}
+    listed = [resolve(name) for name in (*table.ALLOWED, *table.CHECKED)]
+
+    def body():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        return [try_number(nr) for nr in range(1024)]
+
+    statuses, status, _ = run_caged(body, compiled(Syscalls()))
+    assert status == 0
+    for nr, outcome in enumerate(statuses):
+        if nr not in known:
+            assert outcome == table.ENOSYS << 8, nr
+        elif nr not in listed and nr not in {resolve(name) for name in (*table.OPTIONAL, *table.ABSENT)}:
+            assert outcome == table.EPERM << 8, nr
