@@ -17,7 +17,7 @@ import trio
 
 from akiosd.errors import LedgerError
 from akiosd.ledger.frame import Entries, Forget, Head, Mark
-from akiosd.ledger.merkle import LeafHasher
+from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey, open_checkpoint
 from akiosd.ledger.sequencer import Commit, Publication, prepare
 from akiosd.store.durable import Directory, Disk
@@ -63,7 +63,7 @@ class Ledger:
         opened: Opened,
         now_ns: Callable[[], int],
         random: Callable[[int], bytes],
-        hasher: LeafHasher | None = None,
+        hasher: Hasher = PYTHON,
         close_disk: Callable[[], None] = lambda: None,
     ) -> None:
         self.on_full: Callable[[], None] | None = None
@@ -97,7 +97,7 @@ class Ledger:
         now_ns: Callable[[], int],
         random: Callable[[int], bytes],
         *,
-        hasher: LeafHasher | None = None,
+        hasher: Hasher = PYTHON,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> Ledger:
         """Lock the state directory and recover.  Blocking.  Raises ``LedgerError``, changing nothing, if it is damaged.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from akiosd.ledger import tiles
 from akiosd.ledger.bundle import encode_bundle
-from akiosd.ledger.merkle import EMPTY_ROOT, HASH_BYTES, LeafHasher, hash_leaves, root_of, split
+from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, halve, root_of
 from akiosd.ledger.tiles import ENTRIES, HEIGHT, WIDTH, Tile
 
 TILE_BYTES = WIDTH * HASH_BYTES
@@ -27,11 +27,11 @@ class Edge:
 
     def root(self) -> bytes:
         """The root at ``size``: each level's partial tile, the remainder below it appended, hashed as one list."""
-        below: list[bytes] = []
+        below = b""
         for hashes in self.levels:
-            row = split(hashes) + below
-            below = [root_of(row)] if row else []
-        return below[0] if below else EMPTY_ROOT
+            row = hashes + below
+            below = root_of(row) if row else b""
+        return below or root_of(b"")
 
 
 @dataclass(frozen=True)
@@ -42,36 +42,33 @@ class Growth:
     files: tuple[tuple[str, bytes], ...]
 
 
-def extend(edge: Edge, entries: Sequence[bytes], hasher: LeafHasher | None = None) -> Growth:
+def extend(edge: Edge, entries: Sequence[bytes], hasher: Hasher = PYTHON) -> Growth:
     """Append ``entries``.  Costs time linear in their number, and one hash of each partial tile."""
     if not entries:
         return Growth(edge, ())
     files: list[tuple[str, bytes]] = []
     tail = _bundles(edge, entries, files)
-    levels, row, level = [], hash_leaves(entries, hasher), 0
+    levels, row, level = [], hasher.leaves(entries), 0
     while row or level < len(edge.levels):
         old = edge.levels[level] if level < len(edge.levels) else b""
-        partial, row = _level(level, edge.size, old, row, files)
+        partial, row = _level(level, edge.size, old + row, files, hasher) if row else (old, b"")
         levels.append(partial)
         level += 1
     return Growth(Edge(edge.size + len(entries), tuple(levels), tuple(tail)), tuple(files))
 
 
-def _level(level: int, size: int, old: bytes, row: bytes, files: list[tuple[str, bytes]]) -> tuple[bytes, bytes]:
-    """Put ``row`` behind a level's partial tile; returns its new partial tile and the row for the level above."""
-    if not row:
-        return old, b""
-    content, index, above = old + row, size >> (HEIGHT * (level + 1)), []
-    whole = len(content) // TILE_BYTES * TILE_BYTES
+def _level(
+    level: int, size: int, content: bytes, files: list[tuple[str, bytes]], hasher: Hasher
+) -> tuple[bytes, bytes]:
+    """Cut a level's hashes, from its partial tile on, into tiles; returns the new partial and the row above."""
+    index, whole = size >> (HEIGHT * (level + 1)), len(content) // TILE_BYTES * TILE_BYTES
     for start in range(0, whole, TILE_BYTES):
-        full = content[start : start + TILE_BYTES]
-        files.append((tiles.tile_path(level, index), full))
-        above.append(root_of(split(full)))
+        files.append((tiles.tile_path(level, index), content[start : start + TILE_BYTES]))
         index += 1
     partial = content[whole:]
     if partial:
         files.append((tiles.tile_path(level, index, len(partial) // HASH_BYTES), partial))
-    return partial, b"".join(above)
+    return partial, halve(content[:whole], HEIGHT, hasher)
 
 
 def _bundles(edge: Edge, entries: Sequence[bytes], files: list[tuple[str, bytes]]) -> Sequence[bytes]:
@@ -95,13 +92,3 @@ def outgrown(old_size: int, new_size: int) -> list[str]:
         if new_size >> shift > old_size >> shift and (old_size >> (HEIGHT * level)) % WIDTH:
             gone.append(Tile(tile_level, old_size >> shift).path + ".p")
     return gone
-
-
-def subtree_reader(edge: Edge) -> dict[tuple[int, int], bytes]:
-    """The perfect subtrees the edge holds itself, by (binary level, index): for proofs near the end of a log."""
-    known = {}
-    for level, hashes in enumerate(edge.levels):
-        first = (edge.size >> (HEIGHT * (level + 1))) * WIDTH
-        for offset, value in enumerate(split(hashes)):
-            known[(HEIGHT * level, first + offset)] = value
-    return known

@@ -5,8 +5,8 @@ Hashes are 32 bytes of SHA-256; a leaf is prefixed with 0x00, a node with 0x01 (
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 
 from akiosd.errors import LedgerError
@@ -14,11 +14,30 @@ from akiosd.errors import LedgerError
 HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
 
-# ``sha256_leaves(concatenated, lengths)``: the entries end to end and their lengths as uint32, giving 32 bytes of
-# leaf hash for each.  The native shim offers one; the pure twin below gives the same bytes.
-LeafHasher = Callable[[bytes, "array[int]"], bytes]
 # A perfect subtree's hash by (level, index): it covers leaves [index << level, (index + 1) << level).
 NodeReader = Callable[[int, int], bytes]
+
+
+def python_leaves(entries: Sequence[bytes]) -> bytes:
+    return b"".join([sha256(b"\x00" + entry).digest() for entry in entries])
+
+
+def python_nodes(pairs: bytes) -> bytes:
+    return b"".join([sha256(b"\x01" + pairs[i : i + 64]).digest() for i in range(0, len(pairs), 64)])
+
+
+@dataclass(frozen=True)
+class Hasher:
+    """Batch hashing: ``leaves`` gives 32 bytes for each entry, ``nodes`` 32 for each pair of hashes (64 bytes).
+
+    The native one is ``akiosd.kernel.hashing``; ``PYTHON`` gives the same bytes without it.
+    """
+
+    leaves: Callable[[Sequence[bytes]], bytes]
+    nodes: Callable[[bytes], bytes]
+
+
+PYTHON = Hasher(python_leaves, python_nodes)
 
 
 class ProofError(LedgerError):
@@ -33,42 +52,29 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-def hash_leaves(entries: Sequence[bytes], hasher: LeafHasher | None = None) -> bytes:
-    """The leaf hashes of ``entries``, end to end: 32 bytes each, which is also a level 0 tile's content."""
-    if hasher is not None and entries:
-        return hasher(b"".join(entries), array("I", map(len, entries)))
-    return b"".join([sha256(b"\x00" + entry).digest() for entry in entries])
-
-
-def sha256_leaves(concatenated: bytes, lengths: array[int]) -> bytes:
-    """The pure-Python twin of the native batch hash."""
-    hashes, start = [], 0
-    for length in lengths:
-        hashes.append(sha256(b"\x00" + concatenated[start : start + length]).digest())
-        start += length
-    if start != len(concatenated):
-        raise ValueError("lengths do not add up to the bytes given")
-    return b"".join(hashes)
-
-
 def split(hashes: bytes) -> list[bytes]:
     """A tile's content as single hashes."""
     return [hashes[i : i + HASH_BYTES] for i in range(0, len(hashes), HASH_BYTES)]
 
 
-def root_of(hashes: Sequence[bytes]) -> bytes:
+def root_of(hashes: bytes, hasher: Hasher = PYTHON) -> bytes:
     """The Merkle tree hash over already hashed leaves; linear, pairing each level from the left.
 
     An odd last node moves up unchanged, which is RFC 6962's split at the largest power of two.
     """
     if not hashes:
         return EMPTY_ROOT
-    level = list(hashes)
-    while len(level) > 1:
-        odd = level[-1:] if len(level) & 1 else []
-        pairs = iter(level)
-        level = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=False)] + odd
-    return level[0]
+    while len(hashes) > HASH_BYTES:
+        even = len(hashes) // (2 * HASH_BYTES) * 2 * HASH_BYTES
+        hashes = hasher.nodes(hashes[:even]) + hashes[even:]
+    return hashes
+
+
+def halve(hashes: bytes, times: int, hasher: Hasher = PYTHON) -> bytes:
+    """The roots of consecutive perfect subtrees of ``2**times`` leaves each, all of them at once."""
+    for _ in range(times):
+        hashes = hasher.nodes(hashes)
+    return hashes
 
 
 def range_hash(start: int, end: int, node: NodeReader) -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import unicodedata
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
@@ -18,6 +19,8 @@ ED25519 = 0x01
 MAX_NOTE_BYTES = 64 * 1024  # room for well over 16 signatures, post-quantum ones of others included
 MAX_SIGNATURES = 100
 _MARK = "\u2014 "
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+_NOT_IN_NAMES = re.compile(r"[+\s\x00-\x1f\x7f-\x9f]")
 
 
 class NoteError(LedgerError):
@@ -44,7 +47,7 @@ def encode_base64(data: bytes) -> str:
 
 
 def is_key_name(name: str) -> bool:
-    return bool(name) and not any(c == "+" or c.isspace() or unicodedata.category(c) == "Cc" for c in name)
+    return bool(name) and not _NOT_IN_NAMES.search(name)
 
 
 def key_id(name: str, public_key: bytes, algorithm: int = ED25519) -> bytes:
@@ -87,14 +90,21 @@ class Vkey:
         return True
 
 
+@lru_cache(maxsize=2)
+def _key_pair(seed: bytes) -> tuple[Ed25519PrivateKey, bytes]:
+    # One key signs thousands of logs: deriving it costs more than a signature.
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    return key, key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
 class Signer:
     """Signs notes under one name.  ``seed`` is the Ed25519 private key (RFC 8032), 32 bytes."""
 
     def __init__(self, name: str, seed: bytes) -> None:
         if not is_key_name(name):
             raise NoteError("not a key name", where=repr(name))
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self.vkey = Vkey(name, self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+        self._key, public_key = _key_pair(seed)
+        self.vkey = Vkey(name, public_key)
 
     def sign(self, text: str) -> bytes:
         """The signed note over ``text`` (which ends in a newline)."""
@@ -104,7 +114,7 @@ class Signer:
 
 
 def check_text(text: str) -> None:
-    if not text.endswith("\n") or any(c < " " and c != "\n" for c in text):
+    if not text.endswith("\n") or _CONTROL.search(text):
         raise NoteError("a note's text ends in a newline and has no other control characters")
 
 

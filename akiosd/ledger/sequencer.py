@@ -17,7 +17,7 @@ from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import MAX_ENTRY_BYTES
 from akiosd.ledger.edge import Edge, Growth, extend, outgrown
 from akiosd.ledger.frame import Entries, Forget, Head, Mark, encode_mark
-from akiosd.ledger.merkle import LeafHasher
+from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.values.ids import LogId
 
 SHARE_BYTES = 128 << 10  # of one log in one turn of a commit, so that a flood in one log never delays another's
@@ -233,7 +233,7 @@ class Sequencer:
             self._busy.pop(log, None)
 
 
-def prepare(log: LogId, edge: Edge, entries: Sequence[bytes], hasher: LeafHasher | None = None) -> Publication:
+def prepare(log: LogId, edge: Edge, entries: Sequence[bytes], hasher: Hasher = PYTHON) -> Publication:
     """A log's next tree: pure, and most of the ledger's work, so made for a worker thread."""
     growth = extend(edge, entries, hasher)
     return Publication(log, edge.size, growth, growth.edge.root())

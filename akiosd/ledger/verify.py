@@ -17,10 +17,12 @@ from akiosd.errors import LedgerError
 from akiosd.ledger import tiles
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
 from akiosd.ledger.edge import TILE_BYTES, Edge
-from akiosd.ledger.merkle import HASH_BYTES, LeafHasher, hash_leaves, root_of, split
+from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, halve
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNote, Vkey, open_checkpoint
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 from akiosd.values.records import Recovered, decode_entry
+
+_BATCH = 32  # bundles hashed together: memory stays flat, the native hasher is kept busy
 
 
 class Verdict(Enum):
@@ -89,9 +91,7 @@ class Bad(Exception):
         self.verdict, self.first_bad, self.detail = verdict, first_bad, detail
 
 
-def verify_log(
-    reader: LogReader, vkey: Vkey, anchors: tuple[Anchor, ...] = (), hasher: LeafHasher | None = None
-) -> Report:
+def verify_log(reader: LogReader, vkey: Vkey, anchors: tuple[Anchor, ...] = (), hasher: Hasher = PYTHON) -> Report:
     """The report on one log.  Raises ``OSError`` only when reading itself fails."""
     report = Report(Verdict.OK, vkey.name)
     try:
@@ -174,60 +174,62 @@ def _decode(data: bytes, tile: Tile) -> list[bytes]:
 
 @dataclass
 class _Walk:
-    """The pass over all bundles: hashes each, compares with the tiles, level by level."""
+    """The pass over all bundles: hashes them, compares with the tiles, level by level."""
 
     reader: LogReader
     size: int
     wanted: set[int]
-    hasher: LeafHasher | None
+    hasher: Hasher
     roots: dict[int, bytes] = field(default_factory=dict)
     recoveries: int = 0
-    _levels: list[bytearray] = field(default_factory=list)
+    _levels: list[bytes] = field(default_factory=list)
     _done: int = 0
 
     def run(self) -> None:
         self._snapshot(b"", 0)
         full, partial = divmod(self.size, WIDTH)
-        for index in range(full):
-            self._bundle(Tile(ENTRIES, index))
+        for index in range(0, full, _BATCH):
+            self._bundles([Tile(ENTRIES, i) for i in range(index, min(index + _BATCH, full))])
         if partial:
-            self._bundle(Tile(ENTRIES, full, partial))
+            self._bundles([Tile(ENTRIES, full, partial)])
         for level, (index, width) in enumerate(tiles.widths(self.size)):
             if width:
-                self._compare(Tile(level, index, width), bytes(self._levels[level]))
+                self._compare(Tile(level, index, width), self._levels[level])
 
     def edge(self) -> Edge:
-        return Edge(self.size, tuple(bytes(level) for level in self._levels))
+        return Edge(self.size, tuple(self._levels))
 
-    def _snapshot(self, leaves: bytes, width: int) -> None:
+    def _snapshot(self, leaves: bytes, count: int) -> None:
         """Note the roots asked for among the sizes that end within the leaves at hand."""
-        for size in self.wanted:
-            if self._done <= size <= self._done + width:
-                below = leaves[: (size - self._done) * HASH_BYTES]
-                levels = [below, *(bytes(level) for level in self._levels[1:])]
-                self.roots[size] = Edge(size, tuple(levels)).root()
+        for size in self.wanted - self.roots.keys():
+            if self._done <= size <= self._done + count:
+                self.roots[size] = _grown(self._levels, leaves[: (size - self._done) * HASH_BYTES]).root()
 
-    def _bundle(self, tile: Tile) -> None:
-        data = self._read(tile, MAX_BUNDLE_BYTES)
-        entries = _decode(data, tile)
-        leaves = hash_leaves(entries, self.hasher)
-        if b"recovered" in data:
-            self.recoveries += sum(map(_is_recovered, entries))
-        self._snapshot(leaves, tile.width)
-        self._done += tile.width
-        self._push(0, leaves)
+    def _bundles(self, batch: list[Tile]) -> None:
+        entries: list[bytes] = []
+        for tile in batch:
+            data = self._read(tile, MAX_BUNDLE_BYTES)
+            bundle = _decode(data, tile)
+            if b"recovered" in data:
+                self.recoveries += sum(map(_is_recovered, bundle))
+            entries += bundle
+        leaves = self.hasher.leaves(entries)
+        self._snapshot(leaves, len(entries))
+        first, self._done = self._done, self._done + len(entries)
+        self._push(0, first, leaves)
 
-    def _push(self, level: int, hashes: bytes) -> None:
+    def _push(self, level: int, first: int, hashes: bytes) -> None:
+        """Put hashes behind a level's unfinished tile; ``first`` is the first of them, counted in that level."""
+        if not hashes:
+            return
         while len(self._levels) <= level:
-            self._levels.append(bytearray())
-        row = self._levels[level]
-        row += hashes
-        if len(row) == TILE_BYTES:
-            index = (self._done >> (tiles.HEIGHT * (level + 1))) - 1
-            content = bytes(row)
-            self._compare(Tile(level, index), content)
-            row.clear()
-            self._push(level + 1, root_of(split(content)))
+            self._levels.append(b"")
+        content = self._levels[level] + hashes
+        index, whole = first // WIDTH, len(content) // TILE_BYTES * TILE_BYTES
+        for start in range(0, whole, TILE_BYTES):
+            self._compare(Tile(level, index + start // TILE_BYTES), content[start : start + TILE_BYTES])
+        self._levels[level] = content[whole:]
+        self._push(level + 1, index, halve(content[:whole], tiles.HEIGHT, self.hasher))
 
     def _compare(self, tile: Tile, content: bytes) -> None:
         data = self._read(tile, TILE_BYTES)
@@ -246,6 +248,17 @@ class _Walk:
         if data is None:
             raise Bad(Verdict.INCOMPLETE, tile.path, "a file of the signed tree is missing")
         return data
+
+
+def _grown(levels: list[bytes], leaves: bytes) -> Edge:
+    """The edge ``levels`` with more leaves behind it."""
+    grown, row = [], leaves
+    for old in [*levels, b"", b""]:
+        content = old + row
+        whole = len(content) // TILE_BYTES * TILE_BYTES
+        grown.append(content[whole:])
+        row = halve(content[:whole], tiles.HEIGHT)
+    return Edge(0, tuple(grown))
 
 
 def _is_recovered(entry: bytes) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
-from akiosd.ledger.merkle import LeafHasher
+from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import NoteError, UntrustedNote, Vkey, open_checkpoint
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 from akiosd.ledger.verify import Anchor, Report, Verdict, verify_log
@@ -121,7 +121,7 @@ def fsck(
     host: Path | None = None,
     *,
     cage: str = "",
-    hasher: LeafHasher | None = None,
+    hasher: Hasher = PYTHON,
 ) -> Report:
     """Verify the log in a directory (a path, or an open directory fd, which stays the caller's).
 
@@ -172,7 +172,7 @@ def _find_vkey(path: Path | int) -> Vkey:
     return vkey
 
 
-def _host_anchors(host: Path, cage: str, hasher: LeafHasher | None) -> tuple[tuple[Anchor, ...], CageDestroyed | None]:
+def _host_anchors(host: Path, cage: str, hasher: Hasher) -> tuple[tuple[Anchor, ...], CageDestroyed | None]:
     """What the host log, verified first, says of a cage's log: its last listed root, or its destruction."""
     report = fsck(host, hasher=hasher)
     if report.exit_code != 0:

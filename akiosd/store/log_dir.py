@@ -16,7 +16,7 @@ from akiosd.ledger import tiles
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
 from akiosd.ledger.edge import TILE_BYTES, Edge
 from akiosd.ledger.frame import Head
-from akiosd.ledger.merkle import HASH_BYTES, hash_leaves
+from akiosd.ledger.merkle import HASH_BYTES, python_leaves
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, open_checkpoint
 from akiosd.ledger.sequencer import Publication
 from akiosd.ledger.tiles import ENTRIES, HEIGHT, WIDTH, Tile
@@ -145,7 +145,7 @@ def _read_tail(disk: Disk, base: str, size: int, levels: list[bytes]) -> tuple[b
         return ()
     tile = Tile(ENTRIES, full, width)
     tail = tuple(decode_bundle(_read_tile(disk, base, tile, MAX_BUNDLE_BYTES), width))
-    if hash_leaves(tail) != levels[0]:
+    if python_leaves(tail) != levels[0]:
         raise LedgerError("an entry bundle does not hash to its tile", where=f"{base}/{tile.path}")
     return tail
 
