@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any, get_args
 
 import msgspec
@@ -26,6 +25,7 @@ Positions = Mapping[Path, Position]
 Reader = Callable[[object], Any]
 
 MAX_VALUE = (1 << 63) - 1
+_MONEY = re.compile(r"\s*\$?\s*([0-9]{1,12})(?:\.([0-9]{0,6}))?\s*\Z")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -63,7 +63,11 @@ def _bounded(parse: Callable[[Any], int]) -> Reader:
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise PolicyError(f"{value!r} is not a number", next="write a number, with its unit if it has one")
-        result = parse(value)
+        try:
+            result = parse(value)
+        except (OverflowError, ValueError):
+            # More digits than a float or an int conversion takes.
+            result = -1
         if not 0 <= result <= MAX_VALUE:
             raise PolicyError(f"{value!r} is out of range", next="write a smaller number, 0 for no limit")
         return result
@@ -79,13 +83,11 @@ def _percent(value: int | float | str) -> int:
 
 
 def _money(value: int | float | str) -> int:
-    try:
-        amount = Decimal(str(value).strip().removeprefix("$").strip()) * 1_000_000
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0 or amount != int(amount):
+    match = _MONEY.match(str(value))
+    if match is None:
         raise PolicyError(f"{value!r} is not an amount of money", next="write dollars, as in $0.50")
-    return int(amount)
+    dollars, micro = match.groups()
+    return int(dollars) * 1_000_000 + int((micro or "").ljust(6, "0"))
 
 
 def _one_of(choices: tuple[str, ...]) -> Reader:

@@ -1,0 +1,140 @@
+"""Policy files as the user reads them: layers, the cache, and what is refused."""
+
+import json
+import os
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from akiosctl import policy_files
+from akiosctl.policy_files import find_layers, read_policy
+from akiosctl.verbs.policy import group
+from akiosd.errors import PolicyError
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home of its own, with the system policy in it."""
+    for name in ("config/akios", "cache", "project"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path
+
+
+def cached(home):
+    return list((home / "cache").rglob("*/policy/*"))
+
+
+def test_layers_come_in_the_order_of_merging(home):
+    system = home / "system.yaml"
+    for path in (system, home / "config/akios/policy.yaml", home / "project/akios.yaml"):
+        path.write_text("limits: {pids: 10}\n")
+    names = [layer.name for layer in find_layers(home / "project", system=system)]
+    assert names == ["system", "user", "project"]
+    assert [layer.name for layer in find_layers(home / "project", "strict", system=home / "absent")] == [
+        "user",
+        "project",
+    ]
+
+
+def test_the_second_read_does_not_parse(home, monkeypatch):
+    path = home / "p.yaml"
+    path.write_text("limits:\n  pids: 10\n  memory: 1G\nfilesystem: {hide: [/a, /b]}\n")
+    first = read_policy(path)
+    assert len(cached(home)) == 1
+
+    def no_parser(*_):
+        raise AssertionError("parsed again")
+
+    monkeypatch.setattr(policy_files, "parse", no_parser)
+    assert read_policy(path) == first
+
+
+def test_a_changed_file_is_read_again(home):
+    path = home / "p.yaml"
+    path.write_text("limits: {pids: 10}\n")
+    read_policy(path)
+    path.write_text("limits: {pids: 111}\n")
+    assert read_policy(path).values == {"limits.pids": 111}
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 10, b"\x80", None])
+def test_a_broken_cache_is_ignored(home, content):
+    path = home / "p.yaml"
+    path.write_text("limits: {pids: 10}\n")
+    first = read_policy(path)
+    (entry,) = cached(home)
+    foreign = msgspec.msgpack.encode({"path": "/elsewhere", "policy": {"values": {"limits.pids": 9}, "where": {}}})
+    entry.write_bytes(foreign if content is None else content)
+    assert read_policy(path) == first
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(home, monkeypatch):
+    (home / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "file"))
+    path = home / "p.yaml"
+    path.write_text("limits: {pids: 10}\n")
+    assert read_policy(path).values == {"limits.pids": 10}
+
+
+def test_what_is_not_a_regular_file_is_refused_without_waiting(home):
+    os.mkfifo(home / "fifo")
+    with pytest.raises(PolicyError, match="not a regular file"):
+        read_policy(home / "fifo")
+    with pytest.raises(PolicyError):
+        read_policy(home)
+
+
+def test_a_dangling_policy_is_an_error_not_an_absent_policy(home):
+    (home / "project/akios.yaml").symlink_to(home / "absent")
+    with pytest.raises(PolicyError, match="cannot read"):
+        find_layers(home / "project", system=home / "absent")
+
+
+def test_a_huge_file_is_refused(home):
+    path = home / "p.yaml"
+    path.write_bytes(b"#" * ((1 << 20) + 1))
+    with pytest.raises(PolicyError, match="larger"):
+        read_policy(path)
+
+
+@pytest.fixture
+def no_system(home, monkeypatch):
+    monkeypatch.setattr(policy_files.find_layers, "__kwdefaults__", {"system": home / "absent"})
+
+
+def test_explain_names_layer_file_and_line(home, no_system):
+    (home / "project/akios.yaml").write_text("limits:\n  memory: 512M\nbudget: {usd: $1.5}\n")
+    result = CliRunner().invoke(group, ["explain"])
+    assert result.exit_code == 0
+    (line,) = [line for line in result.output.splitlines() if line.startswith("limits.memory ")]
+    assert "512 MiB" in line and line.endswith("akios.yaml, line 2")
+    assert "$1.50" in result.output
+    entries = json.loads(CliRunner().invoke(group, ["explain", "--json"]).output)
+    assert entries["limits.memory"]["value"] == 512 << 20
+    assert entries["limits.memory"]["layer"] == "project"
+    assert entries["limits.pids"] == {"value": 1024, "layer": "built-in", "file": "", "line": 0}
+
+
+def test_check_accepts_and_refuses(home, no_system):
+    good, bad = home / "good.yaml", home / "bad.yaml"
+    good.write_text("limits: {memory: 64G}\n")
+    bad.write_text("limits:\n  memry: 1G\n")
+    result = CliRunner().invoke(group, ["check", str(good)])
+    assert result.exit_code == 0 and "OK" in result.output and "limits.memory" in result.output
+    result = CliRunner().invoke(group, ["check", str(bad), "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.output)["next"] == "did you mean memory?"
+    assert CliRunner().invoke(group, ["check"]).exit_code == 0
+    (home / "project/akios.yaml").write_text("limits: {memory: 64G}\n")
+    result = CliRunner().invoke(group, ["check"])
+    assert result.exit_code == 1 and "widens limits.memory" in result.output
+
+
+def test_control_characters_of_a_policy_never_reach_the_terminal(home, no_system):
+    (home / "project/akios.yaml").write_text('redact: {allow_values: []}\nenvironment: {set: {A: "\\e[2J\\n"}}\n')
+    output = CliRunner().invoke(group, ["explain"]).output
+    assert "\x1b" not in output and r"A=\x1b[2J\n" in output
