@@ -445,7 +445,7 @@ def test_a_directory_filled_by_the_user_is_not_removed(trees: Trees) -> None:
 
 # Hostile sizes.
 
-DEPTH = 10_000
+DEPTH = 2_500
 
 
 def test_a_very_deep_tree_is_refused_and_the_rest_committed(trees: Trees) -> None:
