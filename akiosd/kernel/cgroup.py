@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -16,15 +17,9 @@ import trio
 
 from akiosd.errors import KernelError
 from akiosd.kernel.fds import Fd
+from akiosd.policy.compile.limits import CgroupValue
 
 CONTROLLERS = ("memory", "pids", "cpu")
-
-
-class CgroupLimits(msgspec.Struct, frozen=True):
-    """Values to write: file → text, for v2 and for each v1 controller, in order."""
-
-    v2: dict[str, dict[str, str]]
-    v1: dict[str, dict[str, str]]
 
 
 class MemoryEvents(msgspec.Struct, frozen=True):
@@ -185,37 +180,35 @@ class CageCgroup:
         self.v1 = {controller: base / name for controller, base in host.v1.items()}
         self._oom: Fd | None = None
 
-    def create(self, limits: CgroupLimits) -> dict[str, str]:
-        """Make the leaves, set the limits, read each back.  Returns layer → what the kernel now says.
+    def create(self, v2: Iterable[CgroupValue], v1: Iterable[CgroupValue]) -> dict[str, str]:
+        """Make the leaves, set the limits, read each back.  Returns controller → what the kernel now says.
 
         KernelError when a controller is missing or a value did not take.
         """
         found: dict[str, str] = {}
-        self.v2.mkdir()
-        for controller, files in limits.v2.items():
-            if controller not in self.v1:
-                found[controller] = self._apply(self.v2, controller, files)
-        for controller, path in self.v1.items():
+        for path in (self.v2, *self.v1.values()):
             path.mkdir()
-            if files := limits.v1.get(controller, {}):
-                found[controller] = self._apply(path, controller, files)
+        values = [(self.v2, value) for value in v2 if value.controller not in self.v1]
+        values += [(self.v1[value.controller], value) for value in v1 if value.controller in self.v1]
+        for path, value in values:
+            said = self._apply(path, value)
+            found[value.controller] = f"{found[value.controller]}, {said}" if value.controller in found else said
         return found
 
-    def _apply(self, path: Path, controller: str, files: dict[str, str]) -> str:
-        if controller not in self._host.controllers:
-            raise KernelError(f"this host has no cgroup controller {controller!r}", str(path), errno=errno.ENODEV)
-        said = []
-        for name, value in files.items():
-            target = path / name
-            if not target.exists() and name in ("memory.swap.max", "memory.memsw.limit_in_bytes", "memory.oom.group"):
-                said.append(f"{name} absent (no swap accounting)")
-                continue
-            write(target, value)
-            got = read(target)
-            if not _same(value, got):
-                raise KernelError(f"{name} reads {got!r} after {value!r} was written", str(path), errno=errno.EINVAL)
-            said.append(f"{name}={got}")
-        return " ".join(said)
+    def _apply(self, path: Path, value: CgroupValue) -> str:
+        if value.controller not in self._host.controllers:
+            raise KernelError(f"this host has no cgroup controller {value.controller!r}", str(path), errno=errno.ENODEV)
+        target = path / value.file
+        try:
+            write(target, value.value)
+        except KernelError as error:
+            if value.optional and error.errno in (errno.ENOENT, errno.EACCES):
+                return f"{value.file} absent (no swap accounting)"
+            raise
+        got = read(target)
+        if not value.is_read_back(got):
+            raise KernelError(f"{value.file} reads {got!r} after {value.value!r} was written", str(path), errno=errno.EINVAL)
+        return f"{value.file}={got}"
 
     def open_v2(self) -> Fd:
         """The leaf's directory, for CLONE_INTO_CGROUP."""
@@ -289,12 +282,3 @@ class CageCgroup:
 
 def _number(text: str) -> int:
     return int(text) if text.isdigit() else 0
-
-
-def _same(written: str, got: str) -> bool:
-    if written == got:
-        return True
-    # v1 says "unlimited" as a huge multiple of the page size, and both round sizes down to pages.
-    if written.isdigit() and got.isdigit():
-        return abs(int(written) - int(got)) < 4096
-    return written == "-1" and got.isdigit() and int(got) > 1 << 60

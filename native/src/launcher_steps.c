@@ -64,23 +64,28 @@ static int mount_new(const struct step *s) {
 }
 
 static int bind_inside(const struct step *s) {
-    /* a: source, absolute in the staging root or below the new root; c: target below the new root */
+    /* a: source, absolute in the staging root or below the new root; c: target below the new root.
+     * With EXIST_OK a source or target that this kernel does not have is no failure. */
+    int optional = (s->op->flags & AKIOS_F_EXIST_OK) != 0;
     int source = s->op->flags & AKIOS_F_STAGE ? open(s->a, O_PATH | O_CLOEXEC | O_NOFOLLOW)
                                               : akios_open_beneath(s->child->root_fd, s->a, O_PATH);
     if (source < 0)
-        return s->op->flags & AKIOS_F_STAGE ? -errno : (source == -ENOENT && (s->op->flags & AKIOS_F_EXIST_OK) ? 0 : source);
-    int tree = akios_open_tree(source, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
-    close(source);
-    if (tree < 0)
-        return tree;
-    int err = s->op->u0 ? akios_mount_setattr(tree, "", AT_EMPTY_PATH, s->op->u0, 0) : 0;
-    if (err == 0) {
-        int target = akios_open_beneath(s->child->root_fd, s->c, O_PATH);
-        err = target < 0 ? target : akios_move_mount(tree, target, "");
-        if (target >= 0)
-            close(target);
+        return s->op->flags & AKIOS_F_STAGE ? -errno : (source == -ENOENT && optional ? 0 : source);
+    int target = akios_open_beneath(s->child->root_fd, s->c, O_PATH);
+    if (target < 0) {
+        close(source);
+        return target == -ENOENT && optional ? 0 : target;
     }
-    close(tree);
+    int tree = akios_open_tree(source, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
+    int err = tree < 0 ? tree : 0;
+    if (err == 0 && s->op->u0)
+        err = akios_mount_setattr(tree, "", AT_EMPTY_PATH, s->op->u0, 0);
+    if (err == 0)
+        err = akios_move_mount(tree, target, "");
+    if (tree >= 0)
+        close(tree);
+    close(source);
+    close(target);
     return err;
 }
 

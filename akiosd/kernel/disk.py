@@ -1,0 +1,258 @@
+"""The disk of a cage: one budget for the overlay's upper layer, the home and ``/tmp``.
+
+Where the kernel has project quota, all cages share one pool file system and each directory in it has its
+own project id; elsewhere each cage has a sparse image of its own.  Mounts of images are detached: nothing
+stands in the host's mount table, and a crash of the daemon leaves nothing mounted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import struct
+import subprocess
+from pathlib import Path
+from typing import Protocol
+
+from akiosd.errors import KernelError
+from akiosd.kernel import _shim, loop, mounts
+from akiosd.kernel.fds import Fd
+from akiosd.kernel.mounts import check
+
+_DIRECTORIES = ("upper", "work", "home", "tmp")
+_DATA = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
+
+# include/uapi/linux/fs.h, include/uapi/linux/quota.h
+_FS_IOC_FSGETXATTR = 0x801C581F
+_FS_IOC_FSSETXATTR = 0x401C5820
+_FS_XFLAG_PROJINHERIT = 0x200
+_FSXATTR = struct.Struct("<IIIII8x")
+_PRJQUOTA = 2
+_Q_GETQUOTA, _Q_SETQUOTA = 0x800007, 0x800008
+_DQBLK = struct.Struct("<QQQQQQQQI4x")
+_QIF_BLIMITS, _QIF_ILIMITS = 1, 4
+
+
+class Slot:
+    """One cage's disk: a mounted tree holding ``upper work home tmp``, owned by whoever took it."""
+
+    def __init__(self, mount: Fd, size: int, directory: Path, image: Path | None, root: str = ".") -> None:
+        self.mount = mount
+        self.size = size
+        self.directory = directory
+        self.image = image
+        self._root = root
+
+    def prepare(self, agent: int, display: int, upper_owner: tuple[int, int], upper_mode: int, extra_overlays: int) -> None:
+        """Give the directories their owners: host ids; the workspace's root shows the upper's."""
+        top = self.mount.fileno()
+        extra = [f"w{n}/{part}" for n in range(extra_overlays) for part in ("upper", "work")]
+        for name in (*_DIRECTORIES, *(f"w{n}" for n in range(extra_overlays)), *extra):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=top)
+        owners = {"upper": (*upper_owner, upper_mode), "home": (agent, agent, 0o700), "tmp": (display, display, 0o1777)}
+        for name, (uid, gid, mode) in owners.items():
+            os.chown(name, uid, gid, dir_fd=top, follow_symlinks=False)
+            os.chmod(name, mode, dir_fd=top)
+        for number in range(extra_overlays):
+            os.chown(f"w{number}/upper", agent, agent, dir_fd=top, follow_symlinks=False)
+            os.chmod(f"w{number}/upper", 0o755, dir_fd=top)
+
+    def used(self) -> int:
+        """Bytes in use now, as the kernel counts them."""
+        return 0 if self.mount.closed else _used(self.mount.fileno(), self.image is None)
+
+    def is_empty(self) -> bool:
+        """Nothing was written to the workspace's upper layer."""
+        fd = os.open("upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.mount.fileno())
+        try:
+            with os.scandir(fd) as entries:
+                return next(entries, None) is None
+        finally:
+            os.close(fd)
+
+    def release(self) -> None:
+        """Unmount; the data stays until :meth:`destroy`."""
+        self.mount.close()
+
+    def destroy(self) -> None:
+        """Unmount and remove the data."""
+        self.release()
+        if self.image is not None:
+            self.image.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Disks(Protocol):
+    kind: str
+
+    def create(self, directory: Path, size: int) -> Slot: ...
+
+    def reopen(self, directory: Path, size: int) -> Slot: ...
+
+    def close(self) -> None: ...
+
+
+def open_disks(state_dir: Path, pool_size: int) -> Disks:
+    """The best way this host has; raises KernelError when it has none."""
+    base = state_dir / "disk"
+    base.mkdir(mode=0o700, exist_ok=True)
+    try:
+        return QuotaPool(base, pool_size)
+    except (OSError, KernelError):
+        return Images(base)
+
+
+def _mkfs(image: Path, size: int, *options: str) -> None:
+    program = shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if program is None:
+        raise KernelError("mkfs.ext4 is not installed", "disk", "install e2fsprogs")
+    fd = os.open(image, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.ftruncate(fd, size)
+    os.close(fd)
+    done = subprocess.run(
+        [program, "-q", "-F", "-m", "0", "-O", "^resize_inode", *options, str(image)],
+        capture_output=True, text=True, env={"PATH": "/usr/sbin:/sbin"},
+    )  # fmt: skip
+    if done.returncode != 0:
+        image.unlink(missing_ok=True)
+        raise KernelError(f"mkfs.ext4 failed: {done.stderr.strip()}", str(image))
+
+
+class Images:
+    """A sparse ext4 image for each cage, copied from a template of the same size."""
+
+    kind = "an image of its own"
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        for leftover in base.glob("*.new"):
+            leftover.unlink()
+
+    def _template(self, size: int) -> Path:
+        path = self._base / f"template-{size}.img"
+        if not path.exists():
+            fresh = path.with_suffix(".new")
+            fresh.unlink(missing_ok=True)
+            # No journal: the disk lives as long as one run, and its loss is the run's loss.
+            _mkfs(fresh, size, "-O", "^has_journal,^metadata_csum", "-E", "lazy_itable_init=1,root_owner=0:0")
+            fresh.rename(path)
+        return path
+
+    def create(self, directory: Path, size: int) -> Slot:
+        size = max(size, 8 << 20)
+        image = directory / "disk.img"
+        _copy_sparse(self._template(size), image)
+        return self._mount(directory, image, size)
+
+    def reopen(self, directory: Path, size: int) -> Slot:
+        """Mount what an ended cage left.  FileNotFoundError when it left nothing."""
+        return self._mount(directory, directory / "disk.img", size)
+
+    def _mount(self, directory: Path, image: Path, size: int) -> Slot:
+        with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
+            device, path = loop.attach(backing.fileno())
+        with device:
+            mount = mounts.fs_mount("ext4", {"source": path}, _DATA | mounts.MOUNT_ATTR_NOATIME)
+        return Slot(mount, size, directory, image)
+
+    def close(self) -> None:
+        return None
+
+
+def _copy_sparse(source: Path, target: Path) -> None:
+    """Copy the data of a sparse file and keep its holes; the target is new and 0600."""
+    with Fd(os.open(source, os.O_RDONLY | os.O_CLOEXEC)) as from_fd:
+        size = os.fstat(from_fd.fileno()).st_size
+        with Fd(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)) as to_fd:
+            os.ftruncate(to_fd.fileno(), size)
+            at = 0
+            while at < size:
+                try:
+                    at = os.lseek(from_fd.fileno(), at, os.SEEK_DATA)
+                except OSError as error:
+                    if error.errno == errno.ENXIO:
+                        return  # only holes from here on
+                    raise
+                end = os.lseek(from_fd.fileno(), at, os.SEEK_HOLE)
+                while at < end:
+                    at += os.copy_file_range(from_fd.fileno(), to_fd.fileno(), end - at, at, at)
+
+
+class QuotaPool:
+    """One image mounted once with project quota; a directory and a project id for each cage."""
+
+    kind = "project quota"
+
+    def __init__(self, base: Path, size: int) -> None:
+        self._mount_point = base / "pool"
+        self._mount_point.mkdir(mode=0o700, exist_ok=True)
+        if not os.path.ismount(self._mount_point):
+            self._mount_pool(base / "pool.img", size)
+        self._root = Fd(os.open(self._mount_point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        self._next = 1
+        try:
+            self._set_quota(1, 1 << 20)
+        except OSError:
+            self.close()
+            raise
+
+    def _mount_pool(self, image: Path, size: int) -> None:
+        if not image.exists():
+            _mkfs(image, size, "-O", "quota,project,^has_journal", "-E", "quotatype=prjquota,lazy_itable_init=1")
+        with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
+            bound = loop.find(backing.fileno())
+            device, path = (Fd(os.open(bound, os.O_RDWR | os.O_CLOEXEC)), bound) if bound else loop.attach(backing.fileno())
+        with device, mounts.fs_mount("ext4", {"source": path, "prjquota": ""}, _DATA | mounts.MOUNT_ATTR_NOATIME) as mount:
+            mounts.move_mount(mount.fileno(), -100, os.fsencode(self._mount_point))
+
+    def _set_quota(self, project: int, size: int) -> None:
+        # Limits count in blocks of 1 KiB; one inode for every 8 KiB, at least a thousand.
+        blocks, inodes = size >> 10, max(1000, size >> 13)
+        data = _DQBLK.pack(blocks, blocks, 0, inodes, inodes, 0, 0, 0, _QIF_BLIMITS | _QIF_ILIMITS)
+        self._quotactl(_Q_SETQUOTA, project, bytearray(data))
+
+    def _quotactl(self, command: int, project: int, data: bytearray) -> None:
+        number = ((command << 8) | _PRJQUOTA) & 0xFFFFFFFF
+        buffer = _shim.ffi.from_buffer(data)
+        check(_shim.lib.akios_quotactl_fd(self._root.fileno(), number, project, buffer), "quotactl_fd")
+
+    def create(self, directory: Path, size: int) -> Slot:
+        where = self._mount_point / directory.name
+        where.mkdir(mode=0o700)
+        # The inode number is unique while the directory exists, and small enough for a project id.
+        project = where.stat().st_ino & 0x7FFFFFFF
+        fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flags = _FSXATTR.unpack(fcntl.ioctl(fd, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size)))[0]
+            fcntl.ioctl(fd, _FS_IOC_FSSETXATTR, _FSXATTR.pack(flags | _FS_XFLAG_PROJINHERIT, 0, 0, project, 0))
+        finally:
+            os.close(fd)
+        self._set_quota(project, size)
+        return self._slot(where, size)
+
+    def reopen(self, directory: Path, size: int) -> Slot:
+        return self._slot(self._mount_point / directory.name, size)
+
+    def _slot(self, where: Path, size: int) -> Slot:
+        tree = mounts.open_tree(self._root.fileno(), os.fsencode(where.name))
+        return Slot(tree, size, where, None)
+
+    def close(self) -> None:
+        self._root.close()
+        subprocess.run(["umount", str(self._mount_point)], capture_output=True)
+
+
+def _used(fd: int, quota: bool) -> int:
+    # With project quota, statfs of the directory counts the project (ext4_statfs_project).
+    numbers = os.fstatvfs(fd)
+    return (numbers.f_blocks - numbers.f_bfree) * numbers.f_frsize
+
+
+def is_directory(fd: int) -> bool:
+    return stat.S_ISDIR(os.fstat(fd).st_mode)

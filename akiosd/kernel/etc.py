@@ -1,0 +1,92 @@
+"""The ``/etc`` that cages see: a chosen, world-readable part of the host's, and files made for the agent.
+
+One directory for each user name and home, made again when one of the host's files changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+from pathlib import Path
+
+CHOSEN = (
+    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "timezone", "terminfo", "ssl",
+    "ca-certificates", "pki", "mime.types", "protocols", "services", "rpc", "networks", "os-release", "lsb-release",
+    "debian_version", "profile", "profile.d", "bash.bashrc", "inputrc", "locale.alias", "locale.conf", "default/locale",
+    "gai.conf", "host.conf", "fonts", "magic", "magic.mime", "python3", "python3.11", "python3.12", "python3.13",
+    "perl", "java-17-openjdk", "java-21-openjdk", "ImageMagick-6", "mailcap", "shells", "skel", "bash_completion.d",
+    "nanorc", "vim", "xattr.conf", "login.defs", "X11/rgb.txt", "dpkg/origins",
+)  # fmt: skip
+"""Relative to /etc.  Files that not everybody may read are left out wherever they stand."""
+
+
+def signature() -> str:
+    """Changes when a chosen file of the host does; cheap enough for every start."""
+    digest = hashlib.sha256()
+    for name in CHOSEN:
+        with contextlib.suppress(OSError):
+            found = os.stat(f"/etc/{name}", follow_symlinks=False)
+            digest.update(f"{name} {found.st_ino} {found.st_mtime_ns} {found.st_size}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _copy(source: str, target: str) -> None:
+    found = os.lstat(source)
+    if stat.S_ISLNK(found.st_mode):
+        os.symlink(os.readlink(source), target)
+    elif stat.S_ISDIR(found.st_mode) and found.st_mode & 0o005 == 0o005:
+        os.mkdir(target, 0o755)
+        for name in os.listdir(source):
+            _copy(f"{source}/{name}", f"{target}/{name}")
+    elif stat.S_ISREG(found.st_mode) and found.st_mode & 0o004:
+        shutil.copyfile(source, target)
+        os.chmod(target, found.st_mode & 0o755)
+
+
+def _accounts(user: str, home: str, uid: int, gid: int) -> dict[str, str]:
+    passwd = [f"{user}:x:{uid}:{gid}:{user}:{home}:/bin/bash"]
+    group = [f"{user}:x:{gid}:"]
+    for name, number in (("root", 0), ("daemon", 1), ("nobody", 65534)):
+        if name != user and number != uid:
+            passwd.append(f"{name}:x:{number}:{number}:{name}:/nonexistent:/usr/sbin/nologin")
+    for name, number in (("root", 0), ("tty", 5), ("nogroup", 65534)):
+        if name != user and number != gid:
+            group.append(f"{name}:x:{number}:")
+    return {
+        "passwd": "\n".join(passwd) + "\n",
+        "group": "\n".join(group) + "\n",
+        "nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n"
+        "protocols: files\nservices: files\n",
+        "resolv.conf": "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n",
+        "hostname": "cage\n",
+        "hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost\n",
+        "machine-id": "00000000000000000000000000000000\n",
+        "subuid": "",
+        "subgid": "",
+    }
+
+
+def make(base: Path, user: str, home: str, uid: int, gid: int) -> Path:
+    """The directory for this user name, made if needed; owned by root, readable by everybody."""
+    key = hashlib.sha256(f"{signature()}\0{user}\0{home}\0{uid}\0{gid}".encode()).hexdigest()[:24]
+    target = base / key
+    if target.is_dir():
+        return target
+    base.mkdir(mode=0o755, parents=True, exist_ok=True)
+    fresh = base / f"{key}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o755)
+    for name in CHOSEN:
+        if os.path.lexists(f"/etc/{name}"):
+            (fresh / name).parent.mkdir(exist_ok=True)
+            _copy(f"/etc/{name}", str(fresh / name))
+    for name, text in _accounts(user, home, uid, gid).items():
+        (fresh / name).write_text(text)
+        (fresh / name).chmod(0o644)
+    (fresh / "mtab").symlink_to("/proc/self/mounts")
+    fresh.chmod(0o755)
+    fresh.rename(target)
+    return target

@@ -1,0 +1,377 @@
+"""What a cage is → the plan that makes it: the view, then the confinement, in the one order that works.
+
+The order is that of DESIGN §4 and each part of it was tried: id maps and detached trees are made by akiosd,
+the user namespace is entered last, and only then are the bounding set and the securebits dropped, because
+entering refills them.  Descriptors are named; the daemon sends them under these names.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from akiosd.errors import PolicyError
+from akiosd.policy.compile.identity import Identity
+from akiosd.policy.compile.landlock import LandlockSpec
+from akiosd.policy.compile.limits import Rlimit
+from akiosd.values.plan import F_EXIST_OK, F_STAGE, FD_FIRST_FREE, Plan, Step
+from akiosd.values.policy import WorkspaceMode
+
+# include/uapi/linux/mount.h
+RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
+SYSTEM_ATTRS = RDONLY | NOSUID | NODEV
+DATA_ATTRS = NOSUID | NODEV
+
+# include/uapi/linux/sched.h
+_NEWCGROUP, _NEWUSER, _NEWNET = 0x02000000, 0x10000000, 0x40000000
+# include/uapi/linux/securebits.h: noroot, no setuid fixup, no ambient raise, and the lock of all four
+_SECUREBITS = 0xEF
+
+_S_IFCHR, _S_IFREG = 0o020000, 0o100000
+_DEVICES = ((b"null", 1, 3), (b"zero", 1, 5), (b"full", 1, 7), (b"random", 1, 8), (b"urandom", 1, 9), (b"tty", 5, 0))
+_DEV_LINKS = (
+    (b"ptmx", b"pts/ptmx"),
+    (b"fd", b"/proc/self/fd"),
+    (b"stdin", b"/proc/self/fd/0"),
+    (b"stdout", b"/proc/self/fd/1"),
+    (b"stderr", b"/proc/self/fd/2"),
+)
+_PROC_READ_ONLY = (b"sys", b"irq", b"bus", b"fs", b"sysvipc", b"tty")
+_PROC_MASKED_FILES = (
+    b"kcore", b"keys", b"key-users", b"kmsg", b"kallsyms", b"sysrq-trigger", b"timer_list", b"sched_debug",
+    b"latency_stats", b"vmallocinfo", b"pagetypeinfo", b"slabinfo", b"modules", b"config.gz", b"iomem", b"ioports",
+)  # fmt: skip
+_PROC_MASKED_DIRS = (b"acpi", b"scsi", b"asound", b"driver", b"pressure", b"dynamic_debug")
+
+OVERLAY_OPTIONS = {"redirect_dir": "on", "metacopy": "off", "index": "off", "xino": "auto"}
+
+
+class BindSpec(msgspec.Struct, frozen=True):
+    """A tree shown at ``path`` from descriptor ``fd``; ``mode`` ro, or cow: an overlay that is thrown away."""
+
+    path: bytes
+    fd: str
+    directory: bool = True
+    mode: str = "ro"
+
+
+class CageSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that decides the plan of one cage; bytes are absolute paths inside."""
+
+    name: str
+    identity: Identity
+    workspace: bytes
+    workspace_mode: WorkspaceMode
+    home: bytes
+    command: bytes
+    argv: tuple[bytes, ...]
+    env: tuple[bytes, ...]
+    cwd: bytes
+    system_links: tuple[tuple[bytes, bytes], ...]
+    """Links of the root directory that merge it with /usr: (name, target)."""
+    system_dirs: tuple[bytes, ...]
+    """Directories of the root shown as they are (usr; bin, lib… where the host is not merged)."""
+    binds: tuple[BindSpec, ...] = ()
+    hide: tuple[bytes, ...] = ()
+    tty: tuple[int, int] | None = None
+    v1_controllers: tuple[str, ...] = ()
+    shm: int = 64 << 20
+    rlimits: tuple[Rlimit, ...] = ()
+    landlock: LandlockSpec | None = None
+    filter: bytes = b""
+    filter_flags: int = 0
+
+
+def compile_plan(spec: CageSpec) -> Plan:
+    """CageSpec → Plan.  PolicyError when two of its paths cannot stand together."""
+    return Plan(
+        steps=(
+            *_places(spec),
+            *_root(spec),
+            *_devices(spec),
+            *_proc(spec),
+            *_trees(spec),
+            *_hidden(spec),
+            *_entry(spec),
+            *_confinement(spec),
+        ),
+        command=spec.command,
+        argv=spec.argv,
+        env=spec.env,
+        cwd=spec.cwd,
+        tty=spec.tty is not None,
+        nested_scope=spec.landlock.nested_scope if spec.landlock is not None else 0,
+    )
+
+
+def _places(spec: CageSpec) -> list[Step]:
+    steps = [Step(op="cgroup_v1", what=f"enter the {name} leaf", fd=f"tasks:{name}") for name in spec.v1_controllers]
+    return [
+        *steps,
+        Step(op="unshare", what="a cgroup namespace whose root is the leaf", u0=_NEWCGROUP),
+        Step(op="setns", what="enter the cage's network namespace", fd="netns", u0=_NEWNET),
+        Step(op="hostname", what=f"host name {spec.name}", a=spec.name.encode()),
+        Step(op="setsid", what="a session of its own"),
+    ]
+
+
+def _root(spec: CageSpec) -> list[Step]:
+    owner = spec.identity.display
+    steps = [
+        _tmpfs("new root", b"/root", "0755", 1 << 20, DATA_ATTRS, owner, stage=True),
+        Step(op="root", what="build in the new root", a=b"/root"),
+        Step(op="canary", what="keep a file that Landlock must refuse", a=b"/proof"),
+        Step(op="attach", what="the cage's disk", fd="slot", a=b"/slot", flags=F_STAGE, u0=DATA_ATTRS),
+    ]
+    for name in spec.system_dirs:
+        steps += [
+            *_mkdirs(b"/" + name, owner),
+            _attach(f"/{name.decode()} read-only", f"system:{name.decode()}", b"/" + name),
+        ]
+    for name, target in spec.system_links:
+        steps.append(_symlink(b"", name, target, owner))
+    steps += [*_mkdirs(b"/etc", owner), _attach("a chosen /etc, read-only", "etc", b"/etc")]
+    for path in (b"/proc", b"/dev", b"/run", b"/tmp", b"/var", b"/opt", b"/srv", b"/mnt", b"/sys"):
+        steps += _mkdirs(path, owner)
+    return [*steps, _symlink(b"var", b"run", b"/run", owner), _symlink(b"var", b"tmp", b"/tmp", owner)]
+
+
+def _devices(spec: CageSpec) -> list[Step]:
+    owner, agent = spec.identity.display, spec.identity.host_id
+    steps = [_tmpfs("a minimal /dev", b"/dev", "0755", 64 << 10, NOSUID | NOEXEC, owner)]
+    for name, major, minor in _DEVICES:
+        steps.append(
+            Step(
+                op="mknod",
+                what=f"/dev/{name.decode()}",
+                a=b"dev",
+                b=name,
+                u0=_S_IFCHR | 0o666,
+                u1=major << 8 | minor,
+                uid=owner,
+                gid=owner,
+            )  # fmt: skip
+        )
+    steps += [_symlink(b"dev", name, target, owner) for name, target in _DEV_LINKS]
+    steps += [*_mkdirs(b"/dev/pts", owner), *_mkdirs(b"/dev/shm", owner)]
+    options = {"newinstance": "", "ptmxmode": "0666", "mode": "0600", "uid": str(agent), "gid": str(agent)}
+    steps += [
+        _fsmount("terminals of its own", "devpts", options, b"/dev/pts", NOSUID | NOEXEC),
+        _tmpfs("/dev/shm", b"/dev/shm", "1777", spec.shm, DATA_ATTRS, owner),
+    ]
+    return steps
+
+
+def _proc(spec: CageSpec) -> list[Step]:
+    steps = [
+        _fsmount("processes of this cage only", "proc", {"hidepid": "ptraceable"}, b"/proc", NOSUID | NODEV | NOEXEC)
+    ]
+    steps += [
+        _bind(f"/proc/{name.decode()} read-only", b"proc/" + name, b"proc/" + name, SYSTEM_ATTRS | NOEXEC)
+        for name in _PROC_READ_ONLY
+    ]
+    steps += [
+        _bind(f"/proc/{name.decode()} masked", b"dev/null", b"proc/" + name, RDONLY | NOSUID | NOEXEC)
+        for name in _PROC_MASKED_FILES
+    ]
+    steps += [
+        _bind(f"/proc/{name.decode()} masked", b"run", b"proc/" + name, SYSTEM_ATTRS | NOEXEC)
+        for name in _PROC_MASKED_DIRS
+    ]
+    return steps
+
+
+def _trees(spec: CageSpec) -> list[Step]:
+    """Home, /tmp, workspace and binds, parents before what stands in them."""
+    trees: list[tuple[bytes, list[Step]]] = [
+        (b"/tmp", [_slot("/tmp on the cage's disk", b"/slot/tmp", b"/tmp")]),
+        (spec.home, [_slot("a private home", b"/slot/home", spec.home)]),
+        (spec.workspace, _workspace(spec)),
+    ]
+    overlays = 0
+    for bind in spec.binds:
+        if bind.path in (spec.workspace, spec.home):
+            raise PolicyError(
+                f"{bind.path.decode(errors='replace')} is bound twice", "binds", "leave it out of the policy"
+            )
+        if bind.mode == "ro":
+            trees.append((bind.path, [_attach(_show(bind.path) + " read-only", bind.fd, bind.path)]))
+        else:
+            trees.append((bind.path, _overlay(bind.path, bind.fd, overlays)))
+            overlays += 1
+    if overlays > 8:
+        raise PolicyError("more than 8 write binds", "filesystem.write", "bind a common parent instead")
+    files = {bind.path for bind in spec.binds if not bind.directory}
+    steps: list[Step] = []
+    for path, mounts in sorted(trees, key=lambda tree: (tree[0].count(b"/"), tree[0])):
+        steps += _mkfile(path, spec.identity.display) if path in files else _mkdirs(path, spec.identity.display)
+        steps += mounts
+    return steps
+
+
+def _workspace(spec: CageSpec) -> list[Step]:
+    mode = spec.workspace_mode
+    if mode in ("ro", "rw-direct"):
+        attrs = DATA_ATTRS | (RDONLY if mode == "ro" else 0)
+        where = spec.workspace.lstrip(b"/")
+        what = f"the workspace {_show(spec.workspace)}, {mode}"
+        return [Step(op="attach", what=what, fd="workspace", a=where, u0=attrs)]
+    return [
+        Step(op="attach", what="the workspace as it is", fd="workspace", a=b"/lower", flags=F_STAGE, u0=SYSTEM_ATTRS),
+        _overlay_mount(
+            f"the workspace {_show(spec.workspace)}, {mode}", "/lower", "/slot/upper", "/slot/work", spec.workspace
+        ),
+    ]
+
+
+def _overlay(path: bytes, fd: str, number: int) -> list[Step]:
+    stage = f"/l{number}"
+    return [
+        Step(op="attach", what=f"{_show(path)} as it is", fd=fd, a=stage.encode(), flags=F_STAGE, u0=SYSTEM_ATTRS),
+        _overlay_mount(
+            f"{_show(path)}, changes thrown away", stage, f"/slot/w{number}/upper", f"/slot/w{number}/work", path
+        ),
+    ]
+
+
+def _overlay_mount(what: str, lower: str, upper: str, work: str, path: bytes) -> Step:
+    options = {"lowerdir": lower, "upperdir": upper, "workdir": work, **OVERLAY_OPTIONS, "volatile": ""}
+    return _fsmount(what, "overlay", options, path, DATA_ATTRS)
+
+
+def _hidden(spec: CageSpec) -> list[Step]:
+    steps = []
+    for path in spec.hide:
+        source = b"run" if path.endswith(b"/") else b"dev/null"
+        steps.append(_bind(f"{_show(path)} hidden", source, path.strip(b"/"), SYSTEM_ATTRS | NOEXEC))
+    return steps
+
+
+def _entry(spec: CageSpec) -> list[Step]:
+    steps = []
+    if spec.tty is not None:
+        rows, columns = spec.tty
+        steps.append(Step(op="pty", what="a terminal of the cage's own", a=b"dev/pts/ptmx", u0=rows, u1=columns))
+    else:
+        steps += [
+            Step(op="stdio", what=name, fd=name, u0=number) for number, name in enumerate(("stdin", "stdout", "stderr"))
+        ]
+    return [
+        *steps,
+        Step(op="setattr", what="the root read-only", u0=RDONLY),
+        Step(op="pivot", what="the new root is all there is"),
+        Step(op="umask", what="umask 022", u0=0o022),
+    ]
+
+
+def _confinement(spec: CageSpec) -> list[Step]:
+    steps = [
+        Step(op="rlimit", what=f"{limit.name} ≤ {limit.hard}", u0=limit.resource, u1=limit.soft, u2=limit.hard)
+        for limit in spec.rlimits
+    ]
+    steps += [
+        Step(op="keyring", what="an empty session keyring"),
+        Step(op="setns", what="enter the cage's user namespace", fd="userns", u0=_NEWUSER),
+        Step(op="close_range", what="no descriptor but stdio and the status socket", u0=FD_FIRST_FREE),
+        Step(op="bounding", what="empty the capability bounding set"),
+        Step(op="securebits", what="lock the securebits", u0=_SECUREBITS),
+        Step(
+            op="ids", what=f"become {spec.identity.inside}:{spec.identity.inside_gid} inside, {spec.identity.host_id} outside",
+            uid=spec.identity.inside, gid=spec.identity.inside_gid,
+        ),
+        Step(op="capset", what="no capability"),
+        Step(op="lockdown", what="no_new_privs, non-dumpable, dies with akiosd"),
+    ]  # fmt: skip
+    if spec.landlock is not None:
+        steps += _landlock(spec.landlock)
+    if spec.filter:
+        steps.append(
+            Step(
+                op="seccomp",
+                what=f"{len(spec.filter) // 8} instructions, with listener",
+                a=spec.filter,
+                u0=spec.filter_flags,
+            )
+        )
+    return steps
+
+
+def _landlock(spec: LandlockSpec) -> list[Step]:
+    steps = [
+        Step(op="landlock", what=f"ruleset for ABI {spec.abi}", u0=spec.handled_fs, u1=spec.scoped, u2=spec.attr_size)
+    ]
+    for rule in spec.rules:
+        flags = F_EXIST_OK if rule.optional else 0
+        steps.append(
+            Step(
+                op="landlock_rule",
+                what=f"{_show(rule.path)}: {rule.access:#x}",
+                a=rule.path,
+                u0=rule.access,
+                flags=flags,
+            )
+        )
+    return [*steps, Step(op="landlock_enforce", what="enforce it and prove one refusal")]
+
+
+# ---- single steps ---------------------------------------------------------------------------------
+
+
+def _show(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")
+
+
+def _mkdirs(path: bytes, owner: int) -> list[Step]:
+    steps, parent = [], b""
+    for name in path.strip(b"/").split(b"/"):
+        steps.append(
+            Step(op="mkdir", what=f"/{_show(parent + b'/' if parent else b'')}{_show(name)}", a=parent, b=name, u0=0o755,
+                 uid=owner, gid=owner, flags=F_EXIST_OK)
+        )  # fmt: skip
+        parent = parent + b"/" + name if parent else name
+    return steps
+
+
+def _mkfile(path: bytes, owner: int) -> list[Step]:
+    parent, _, name = path.strip(b"/").rpartition(b"/")
+    steps = _mkdirs(parent, owner) if parent else []
+    return [
+        *steps,
+        Step(
+            op="mkfile",
+            what=f"/{_show(path)}",
+            a=parent,
+            b=name,
+            u0=_S_IFREG | 0o644,
+            uid=owner,
+            gid=owner,
+            flags=F_EXIST_OK,
+        ),
+    ]
+
+
+def _symlink(parent: bytes, name: bytes, target: bytes, owner: int) -> Step:
+    what = f"/{_show(parent + b'/' if parent else b'')}{_show(name)} → {_show(target)}"
+    return Step(op="symlink", what=what, a=parent, b=name, c=target, uid=owner, gid=owner)
+
+
+def _attach(what: str, fd: str, path: bytes) -> Step:
+    return Step(op="attach", what=what, fd=fd, a=path.lstrip(b"/"), u0=SYSTEM_ATTRS)
+
+
+def _bind(what: str, source: bytes, target: bytes, attrs: int) -> Step:
+    return Step(op="bind", what=what, a=source, c=target, u0=attrs, flags=F_EXIST_OK)
+
+
+def _slot(what: str, source: bytes, target: bytes) -> Step:
+    return Step(op="bind", what=what, a=source, c=target.lstrip(b"/"), u0=DATA_ATTRS, flags=F_STAGE)
+
+
+def _fsmount(what: str, kind: str, options: dict[str, str], path: bytes, attrs: int, *, stage: bool = False) -> Step:
+    encoded = b"".join(key.encode() + b"\0" + value.encode() + b"\0" for key, value in options.items())
+    where = path if stage else path.lstrip(b"/")
+    return Step(op="fsmount", what=what, a=kind.encode(), b=encoded, c=where, u0=attrs, flags=F_STAGE if stage else 0)
+
+
+def _tmpfs(what: str, path: bytes, mode: str, size: int, attrs: int, owner: int, *, stage: bool = False) -> Step:
+    options = {"mode": mode, "size": str(size), "uid": str(owner), "gid": str(owner)}
+    return _fsmount(what, "tmpfs", options, path, attrs, stage=stage)
