@@ -218,7 +218,9 @@ def decode_entry(entry: bytes) -> AnyRecord:
     try:
         return _decoder.decode(entry)
     except msgspec.ValidationError:
-        fields = _plain.decode(entry)
+        fields = _decode_plain(entry)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
     if not isinstance(fields, dict):
         raise msgspec.DecodeError("an entry is a msgpack map")
     kind, ts = fields.get("kind"), fields.get("ts")
@@ -227,6 +229,13 @@ def decode_entry(entry: bytes) -> AnyRecord:
         ts=ts if isinstance(ts, int) else 0,
         fields={key if isinstance(key, str) else repr(key): value for key, value in fields.items()},
     )
+
+
+def _decode_plain(entry: bytes) -> Any:
+    try:
+        return _plain.decode(entry)
+    except (UnicodeDecodeError, TypeError, RecursionError) as error:  # bad text, unhashable keys, absurd nesting
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def _encode_cut(record: Record) -> bytes:
