@@ -48,7 +48,16 @@ FILE_RIGHTS = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 
 SYSTEM_READ = (b"/usr", b"/bin", b"/sbin", b"/lib", b"/lib32", b"/lib64", b"/libx32", b"/etc", b"/run", b"/var")
 SCRATCH = (b"/tmp", b"/var/tmp", b"/dev/shm")
-DEVICES = (b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom", b"/dev/tty", b"/dev/console")
+DEVICES = (
+    b"/dev/null",
+    b"/dev/zero",
+    b"/dev/full",
+    b"/dev/random",
+    b"/dev/urandom",
+    b"/dev/tty",
+    b"/dev/ptmx",
+    b"/dev/console",
+)
 
 
 class LandlockView(msgspec.Struct, frozen=True):
