@@ -1,14 +1,18 @@
-"""Perform a plan in the workspace with the caller's own credentials.
+"""Perform a plan in the workspace with the caller's own credentials: all of it, or nothing.
+
+The view stands on the workspace: a directory the agent renamed is an overlay redirect to the old place, so writing into
+the workspace changes what the view shows.  Therefore every file is first copied out of the view into a staging
+directory in the workspace's root; a full disk or a busy cage is found there, with nothing changed.  Then each name is
+put in its place by renameat2(2): RENAME_NOREPLACE where nothing stood, RENAME_EXCHANGE where something did.  What
+stood there moves into the staging directory and is compared with what the plan expected *then*; if the user was
+quicker, it is exchanged back.  What is removed moves there too.  So any failure can be rolled back, newest first;
+the old files go when all is in place and synced.  If even that fails, the staging directory is kept and named.
 
 Every operation opens its directory anew with RESOLVE_STRICT and works on one name in it, so a directory that was
-swapped for a link since the plan was made is an error, never a way out.  A file is written under a temporary name
-beside its place and put there by renameat2(2): RENAME_NOREPLACE where nothing stood, RENAME_EXCHANGE where
-something did.  After an exchange the old entry lies under the temporary name and is compared with what the plan
-expected *then*; if the user was quicker, it is exchanged back.  The first failure ends the commit: what is done
-stays, and as removals come after creations, nothing is lost.  A second comparison continues from there.
+swapped for a link since the plan was made is an error, never a way out.
 
 Kept: content, holes, mode (0777), mtime, links, and the owner of a replaced file as far as the caller may set it.
-Not kept: xattrs, ACLs.  Replaced content is on the disk before the old goes; the rest is synced once at the end.
+Not kept: xattrs, ACLs.  After a commit the cage's upper layer no longer describes anything: it must be discarded.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import msgspec
@@ -43,11 +47,15 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a commit did.  ``failure`` is ``None`` when it did everything; ``left`` then is empty."""
+    """What a commit did.
+
+    Without a ``failure`` everything is ``done``.  With one, ``done`` holds what could not be rolled back (nothing, as
+    a rule) and ``kept`` names the directory in the workspace that holds the old and unplaced files, if it is needed.
+    """
 
     done: tuple[Operation, ...]
-    failure: Failure | None
-    left: tuple[Operation, ...]
+    failure: Failure | None = None
+    kept: bytes = b""
     notes: tuple[str, ...] = ()
 
 
@@ -55,8 +63,7 @@ class _Stop(Exception):
     """The workspace or the view is not what the plan was made from."""
 
 
-class _Kept(_Stop):
-    """What the user just wrote could not be put back in its place and stays under the temporary name."""
+_CHANGED = "it changed in the workspace since it was compared"
 
 
 def commit(
@@ -69,33 +76,64 @@ def commit(
             where="commit",
             next="see them with akiosctl diff; --skip-refused leaves them out, --force overrides conflicts",
         )
+    if not plan.operations:
+        return Report(())
     committer = Committer(workspace_fd, view_fd)
     done: list[Operation] = []
-    failure = None
-    for operation in plan.operations:
-        failure = committer.perform(operation)
+    try:
+        failure = committer.stage(plan.operations)
+        for operation in plan.operations if failure is None else ():
+            failure = committer.perform(operation)
+            if failure is not None:
+                break
+            done.append(operation)
+            if progress is not None:
+                progress(operation)
         if failure is not None:
-            break
-        done.append(operation)
-        if progress is not None:
-            progress(operation)
-    left = plan.operations[len(done) + 1 :] if failure else ()
-    if done:
-        committer.sync()
-    return Report(tuple(done), failure, left, tuple(committer.notes))
+            done = done[: committer.roll_back()]
+    except BaseException:
+        committer.roll_back()
+        raise
+    finally:
+        kept = committer.finish()
+    return Report(tuple(done), failure, kept, tuple(committer.notes))
 
 
 class Committer:
-    """Performs operations one at a time; holds no fd between them."""
+    """Performs operations one at a time: ``stage`` all, ``perform`` each, then ``finish`` (after ``roll_back``)."""
 
     def __init__(self, workspace_fd: int, view_fd: int) -> None:
         self.workspace_fd = workspace_fd
         self.view_fd = view_fd
         self.notes: list[str] = []
+        self._staging = TEMPORARY_PREFIX + secrets.token_hex(8).encode()
+        self._staging_fd = -1
+        self._staged: dict[bytes, bytes] = {}
         self._written: dict[bytes, Entry] = {}
+        self._undo: list[tuple[int, Callable[[], None]]] = []
+        self._local: list[tuple[bytes, bytes]] = []
+        self._performed = 0
+        self._counter = 0
+        self._keep = False
+
+    def stage(self, operations: Sequence[Operation]) -> Failure | None:
+        """Copy every file that will be written out of the view; nothing in the workspace has changed yet."""
+        current = operations[0]
+        try:
+            os.mkdir(self._staging, 0o700, dir_fd=self.workspace_fd)
+            self._staging_fd = open_directory(self.workspace_fd, self._staging, readable=False)
+            for current in operations:
+                if current.verb is Verb.WRITE_FILE:
+                    self._staged[current.path] = self._stage_file(current)
+        except _Stop as stop:
+            return Failure(current, str(stop))
+        except OSError as error:
+            return Failure(current, _explain(error), error.errno or 0)
+        self._sync()
+        return None
 
     def perform(self, operation: Operation) -> Failure | None:
-        """Do one operation, or say why not; a failed one leaves its path as it was and no temporary file."""
+        """Do one operation, or say why not; a failed one leaves its path as it was."""
         try:
             with self._directory(parent_of(operation.path)) as directory:
                 self._dispatch(operation, directory, name_of(operation.path))
@@ -103,10 +141,52 @@ class Committer:
             return Failure(operation, str(stop))
         except OSError as error:
             return Failure(operation, _explain(error), error.errno or 0)
+        self._performed += 1
         return None
 
-    def sync(self) -> None:
-        """Make what was committed durable.  A failure is noted: the data is in place, its durability is not known."""
+    def roll_back(self) -> int:
+        """Undo what was performed, newest first; returns how many operations remain done (0, as a rule)."""
+        while self._undo:
+            index, undo = self._undo[-1]
+            try:
+                undo()
+            except OSError as error:
+                self._keep = True
+                self.notes.append(f"the commit could not be rolled back completely: {_explain(error)}")
+                return index + 1
+            self._undo.pop()
+        return 0
+
+    def finish(self) -> bytes:
+        """Sync, then remove the staging directory; returns its name when it has to be kept."""
+        if self._staging_fd < 0:
+            return b""
+        if self._performed:
+            self._sync()
+        try:
+            if self._keep:
+                return self._staging
+            self._clean()
+        except OSError as error:
+            self.notes.append(f"{self._staging.decode()} in the workspace could not be removed: {error.strerror}")
+        finally:
+            os.close(self._staging_fd)
+            self._staging_fd = -1
+        return b""
+
+    def _clean(self) -> None:
+        for parent, name in self._local:
+            with self._directory(parent) as directory, suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory)
+        fd = open_directory(self.workspace_fd, self._staging, readable=True)
+        try:
+            for listed in os.listdir(fd):
+                os.unlink(listed, dir_fd=fd)
+        finally:
+            os.close(fd)
+        os.rmdir(self._staging, dir_fd=self.workspace_fd)
+
+    def _sync(self) -> None:
         try:
             fd = open_directory(self.workspace_fd, b"", readable=True)
             try:
@@ -124,49 +204,25 @@ class Committer:
         finally:
             os.close(fd)
 
-    def _dispatch(self, operation: Operation, directory: int, name: bytes) -> None:
-        match operation.verb:
-            case Verb.MAKE_DIRECTORY:
-                self._make_directory(operation, directory, name)
-            case Verb.WRITE_FILE:
-                self._write_file(operation, directory, name)
-            case Verb.MAKE_SYMLINK:
-                self._make_symlink(operation, directory, name)
-            case Verb.HARD_LINK:
-                self._hard_link(operation, directory, name)
-            case Verb.REMOVE:
-                self._remove(operation, directory, name)
-            case Verb.REMOVE_DIRECTORY:
-                os.rmdir(name, dir_fd=directory)
-            case Verb.SET_MODE:
-                self._set_mode(operation, directory, name)
+    def _new_name(self) -> bytes:
+        self._counter += 1
+        return b"%d" % self._counter
 
-    def _make_directory(self, operation: Operation, directory: int, name: bytes) -> None:
-        assert operation.new is not None
-        os.mkdir(name, 0o700, dir_fd=directory)
-        fd = openat2(directory, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            inherited = stat.S_IMODE(os.fstat(fd).st_mode) & 0o2000
-            _chmod(fd, operation.new.mode & 0o777 | 0o700 | inherited)
-        finally:
-            os.close(fd)
+    def _on_undo(self, undo: Callable[[], None]) -> None:
+        self._undo.append((self._performed, undo))
 
-    def _write_file(self, operation: Operation, directory: int, name: bytes) -> None:
-        assert operation.new is not None
+    def _stage_file(self, operation: Operation) -> bytes:
+        name = self._new_name()
         source = open_file(self.view_fd, operation.path)
         try:
-            with _temporary(directory) as temporary:
-                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-                target = os.open(temporary, flags, 0o600, dir_fd=directory)
-                try:
-                    self._fill(operation, source, target)
-                finally:
-                    os.close(target)
-                written = read_entry(directory, temporary)
-                _place(directory, temporary, name, operation.old)
-                self._written[operation.path] = written
+            target = _create(self._staging_fd, name)
+            try:
+                self._fill(operation, source, target)
+            finally:
+                os.close(target)
         finally:
             os.close(source)
+        return name
 
     def _fill(self, operation: Operation, source: int, target: int) -> None:
         new, old = operation.new, operation.old
@@ -180,8 +236,6 @@ class Committer:
             self._keep_owner(operation.path, target, old)
         os.fchmod(target, new.mode & 0o777)
         os.utime(target, ns=(new.mtime_ns, new.mtime_ns))
-        if old is not None:
-            os.fsync(target)
 
     def _keep_owner(self, path: bytes, target: int, old: Entry) -> None:
         status = os.fstat(target)
@@ -192,53 +246,129 @@ class Committer:
         except PermissionError:
             self.notes.append(f"{os.fsdecode(path)!r} belonged to {old.uid}:{old.gid} and now to you")
 
+    def _dispatch(self, operation: Operation, directory: int, name: bytes) -> None:
+        match operation.verb:
+            case Verb.MAKE_DIRECTORY:
+                self._make_directory(operation, directory, name)
+            case Verb.WRITE_FILE:
+                self._write_file(operation, directory, name)
+            case Verb.MAKE_SYMLINK:
+                self._make_symlink(operation, directory, name)
+            case Verb.HARD_LINK:
+                self._hard_link(operation, directory, name)
+            case Verb.REMOVE:
+                self._remove(operation, directory, name)
+            case Verb.REMOVE_DIRECTORY:
+                self._remove_directory(operation, directory, name)
+            case Verb.SET_MODE:
+                self._set_mode(operation, directory, name)
+
+    def _make_directory(self, operation: Operation, directory: int, name: bytes) -> None:
+        assert operation.new is not None
+        os.mkdir(name, 0o700, dir_fd=directory)
+        self._on_undo(lambda: self._in_parent(operation, lambda parent: os.rmdir(name, dir_fd=parent)))
+        fd = openat2(directory, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            inherited = stat.S_IMODE(os.fstat(fd).st_mode) & 0o2000
+            _chmod(fd, operation.new.mode & 0o777 | 0o700 | inherited)
+        finally:
+            os.close(fd)
+
+    def _in_parent(self, operation: Operation, action: Callable[[int], None]) -> None:
+        with self._directory(parent_of(operation.path)) as directory:
+            action(directory)
+
+    def _write_file(self, operation: Operation, directory: int, name: bytes) -> None:
+        staged = self._staged[operation.path]
+        status = os.fstat(directory)
+        if operation.old is None and status.st_mode & stat.S_ISGID:
+            with suppress(PermissionError):
+                os.chown(staged, -1, status.st_gid, dir_fd=self._staging_fd, follow_symlinks=False)
+        written = read_entry(self._staging_fd, staged)
+        self._place(operation, directory, name, staged)
+        self._written[operation.path] = written
+
     def _make_symlink(self, operation: Operation, directory: int, name: bytes) -> None:
-        new = operation.new
-        assert new is not None
-        with _temporary(directory) as temporary:
-            os.symlink(new.target, temporary, dir_fd=directory)
-            os.utime(temporary, ns=(new.mtime_ns, new.mtime_ns), dir_fd=directory, follow_symlinks=False)
-            _place(directory, temporary, name, operation.old)
+        assert operation.new is not None
+        staged = self._new_name()
+        _symlink(self._staging_fd, staged, operation.new)
+        self._place(operation, directory, name, staged)
 
     def _hard_link(self, operation: Operation, directory: int, name: bytes) -> None:
-        expected = operation.anchor_entry or self._written.get(operation.anchor)
-        if expected is None:
-            self._write_file(operation, directory, name)
-            return
-        with self._directory(parent_of(operation.anchor)) as anchor_directory, _temporary(directory) as temporary:
+        expected = operation.anchor_entry or self._written[operation.anchor]
+        staged = self._new_name()
+        with self._directory(parent_of(operation.anchor)) as anchor_directory:
+            anchor = name_of(operation.anchor)
             try:
                 os.link(
-                    name_of(operation.anchor),
-                    temporary,
-                    src_dir_fd=anchor_directory,
-                    dst_dir_fd=directory,
-                    follow_symlinks=False,
+                    anchor, staged, src_dir_fd=anchor_directory, dst_dir_fd=self._staging_fd, follow_symlinks=False
                 )
+                self._check_anchor(read_entry(self._staging_fd, staged), expected)
             except OSError as error:
                 if error.errno not in _NO_HARD_LINK:
                     raise
                 self.notes.append(f"{os.fsdecode(operation.path)!r} was copied, not linked: {error.strerror}")
-                self._write_file(operation, directory, name)
-                return
-            if not read_entry(directory, temporary).same_object(expected):
-                raise _Stop("the file it is a link to changed in the workspace")
-            _place(directory, temporary, name, operation.old)
+                self._check_anchor(read_entry(anchor_directory, anchor), expected)
+                _clone(anchor_directory, anchor, self._staging_fd, staged)
+        self._place(operation, directory, name, staged)
+
+    def _check_anchor(self, found: Entry, expected: Entry) -> None:
+        # A placed file keeps its inode on the same file system; a copy of it (another one) at least its stamp.
+        if (found.size, found.mtime_ns) != (expected.size, expected.mtime_ns) or found.type is not EntryType.FILE:
+            raise _Stop("the file it is a link to changed in the workspace")
 
     def _remove(self, operation: Operation, directory: int, name: bytes) -> None:
         old = operation.old
         assert old is not None
         if not read_entry(directory, name).same_object(old):
-            raise _Stop("it changed in the workspace since it was compared")
-        with _temporary(directory) as temporary:
+            raise _Stop(_CHANGED)
+        parked = self._new_name()
+        place, local = self._staging_fd, False
+        try:
+            _move(directory, name, place, parked)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            place, local, parked = directory, True, self._park_beside(operation)
+            _move(directory, name, place, parked)
+
+        def undo(parent: int) -> None:
+            _move(parent if local else self._staging_fd, parked, parent, name)
+
+        if not read_entry(place, parked).same_object(old):
+            self._put_back(lambda: undo(directory))
+        self._on_undo(lambda: self._in_parent(operation, undo))
+
+    def _put_back(self, undo: Callable[[], None]) -> None:
+        """Return to the user what was taken by mistake; if that fails it is kept in the staging directory."""
+        try:
+            undo()
+        except OSError:
+            self._keep = True
+            raise _Stop(f"{_CHANGED}; the newest version is in {self._staging.decode()}") from None
+        raise _Stop(_CHANGED)
+
+    def _park_beside(self, operation: Operation) -> bytes:
+        name = self._staging + b"-" + self._new_name()
+        self._local.append((parent_of(operation.path), name))
+        return name
+
+    def _remove_directory(self, operation: Operation, directory: int, name: bytes) -> None:
+        old = operation.old
+        assert old is not None
+        os.rmdir(name, dir_fd=directory)
+
+        def undo(parent: int) -> None:
+            os.mkdir(name, 0o700, dir_fd=parent)
+            fd = openat2(parent, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                renameat2(directory, name, directory, temporary, RENAME_NOREPLACE)
-            except OSError as error:
-                if error.errno not in _NO_RENAME_FLAGS:
-                    raise
-                os.unlink(name, dir_fd=directory)
-                return
-            if not read_entry(directory, temporary).same_object(old):
-                _put_back(directory, temporary, name, RENAME_NOREPLACE)
+                with suppress(PermissionError):
+                    os.chown(f"/proc/self/fd/{fd}", old.uid, old.gid)
+                _chmod(fd, old.mode)
+            finally:
+                os.close(fd)
+
+        self._on_undo(lambda: self._in_parent(operation, undo))
 
     def _set_mode(self, operation: Operation, directory: int, name: bytes) -> None:
         assert operation.new is not None
@@ -246,68 +376,108 @@ class Committer:
         try:
             status = entry_from_stat(os.fstat(fd))
             if status.type is not operation.new.type:
-                raise _Stop("it changed in the workspace since it was compared")
+                raise _Stop(_CHANGED)
             is_file = status.type is EntryType.FILE
             if is_file and operation.old is not None and not (status.same_object(operation.old) and status.nlink == 1):
-                raise _Stop("it changed in the workspace since it was compared")
+                raise _Stop(_CHANGED)
             inherited = 0 if is_file else status.mode & 0o7000
             _chmod(fd, operation.new.mode & 0o777 | inherited & (operation.new.mode | 0o2000))
-            if is_file:
-                self._written[operation.path] = entry_from_stat(os.fstat(fd))
+            self._written[operation.path] = entry_from_stat(os.fstat(fd))
         finally:
             os.close(fd)
 
+        def undo(parent: int) -> None:
+            again = openat2(parent, name, os.O_PATH | os.O_NOFOLLOW)
+            try:
+                _chmod(again, status.mode)
+            finally:
+                os.close(again)
 
-@contextmanager
-def _temporary(directory: int) -> Iterator[bytes]:
-    """A fresh name in ``directory``; whatever stands under it afterwards is removed."""
-    name = TEMPORARY_PREFIX + secrets.token_hex(8).encode()
-    keep = False
+        self._on_undo(lambda: self._in_parent(operation, undo))
+
+    def _place(self, operation: Operation, directory: int, name: bytes, staged: bytes) -> None:
+        """Put ``staged`` where exactly ``operation.old`` (or nothing) stands; what stood there takes its place."""
+        old, place, local = operation.old, self._staging_fd, False
+        if old is not None and not read_entry(directory, name).same_object(old):
+            raise _Stop(_CHANGED)
+        change = _move if old is None else _exchange
+        try:
+            change(place, staged, directory, name)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # Another subvolume or project quota: rename(2) cannot, so the file is copied beside its place first.
+            beside = self._park_beside(operation)
+            _clone(self._staging_fd, staged, directory, beside)
+            place, local, staged = directory, True, beside
+            change(place, staged, directory, name)
+
+        def undo(parent: int) -> None:
+            source = parent if local else self._staging_fd
+            if old is None:
+                _move(parent, name, source, staged)
+            else:
+                _exchange(source, staged, parent, name)
+
+        if old is not None and not read_entry(place, staged).same_object(old):
+            self._put_back(lambda: undo(directory))
+        self._on_undo(lambda: self._in_parent(operation, undo))
+
+
+def _create(directory: int, name: bytes) -> int:
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(name, flags, 0o600, dir_fd=directory)
+
+
+def _symlink(directory: int, name: bytes, entry: Entry) -> None:
+    os.symlink(entry.target, name, dir_fd=directory)
+    os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=directory, follow_symlinks=False)
+
+
+def _clone(from_dir: int, name: bytes, to_dir: int, new_name: bytes) -> None:
+    """A copy of a file or symlink of the workspace with owner (best effort), mode and mtime."""
+    entry = read_entry(from_dir, name)
+    if entry.type is EntryType.SYMLINK:
+        _symlink(to_dir, new_name, entry)
+        return
+    source = open_file(from_dir, name)
     try:
-        yield name
-    except _Kept:
-        keep = True
-        raise
+        target = _create(to_dir, new_name)
+        try:
+            copy_content(source, target, entry.size)
+            with suppress(PermissionError):
+                os.fchown(target, entry.uid, entry.gid)
+            os.fchmod(target, entry.mode & 0o777)
+            os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
+        finally:
+            os.close(target)
     finally:
-        if not keep:
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=directory)
+        os.close(source)
 
 
-def _place(directory: int, temporary: bytes, name: bytes, old: Entry | None) -> None:
-    """Move ``temporary`` to ``name`` where exactly ``old`` (or nothing) stands."""
-    if old is None:
-        _place_new(directory, temporary, name)
-        return
-    if not read_entry(directory, name).same_object(old):
-        raise _Stop("it changed in the workspace since it was compared")
+def _move(from_dir: int, name: bytes, to_dir: int, new_name: bytes) -> None:
+    """rename(2) that replaces nothing."""
     try:
-        renameat2(directory, temporary, directory, name, RENAME_EXCHANGE)
+        renameat2(from_dir, name, to_dir, new_name, RENAME_NOREPLACE)
     except OSError as error:
         if error.errno not in _NO_RENAME_FLAGS:
             raise
-        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-        return
-    if not read_entry(directory, temporary).same_object(old):
-        _put_back(directory, temporary, name, RENAME_EXCHANGE)
+        # link(2) never replaces either.
+        os.link(name, new_name, src_dir_fd=from_dir, dst_dir_fd=to_dir, follow_symlinks=False)
+        os.unlink(name, dir_fd=from_dir)
 
 
-def _put_back(directory: int, temporary: bytes, name: bytes, flags: int) -> None:
+def _exchange(staging: int, staged: bytes, directory: int, name: bytes) -> None:
+    """The two names change places; without RENAME_EXCHANGE in two steps, of which the second is atomic."""
     try:
-        renameat2(directory, temporary, directory, name, flags)
-    except OSError as error:
-        raise _Kept(f"it changed in the workspace meanwhile; that version is now {temporary.decode()}") from error
-    raise _Stop("it changed in the workspace since it was compared")
-
-
-def _place_new(directory: int, temporary: bytes, name: bytes) -> None:
-    try:
-        renameat2(directory, temporary, directory, name, RENAME_NOREPLACE)
+        renameat2(staging, staged, directory, name, RENAME_EXCHANGE)
     except OSError as error:
         if error.errno not in _NO_RENAME_FLAGS:
             raise
-        # link(2) never replaces either; the temporary name goes when its block ends.
-        os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+        aside = staged + b".old"
+        os.link(name, aside, src_dir_fd=directory, dst_dir_fd=staging, follow_symlinks=False)
+        os.rename(staged, name, src_dir_fd=staging, dst_dir_fd=directory)
+        os.rename(aside, staged, src_dir_fd=staging, dst_dir_fd=staging)
 
 
 def _chmod(path_fd: int, mode: int) -> None:

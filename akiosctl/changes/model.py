@@ -113,7 +113,7 @@ class Diff(msgspec.Struct, frozen=True):
 
     ``changes`` is sorted by path.  ``git_dirs`` are the directories of the view that git would take for a
     repository although they may have any name.  ``moved`` are workspace directories that were moved or had their
-    mode changed since ``since_ns`` (when the cage, or its last commit, started).  ``links`` maps (dev, ino) in the
+    mode changed since ``started_ns`` (when the cage started).  ``links`` maps (dev, ino) in the
     view to every examined path of a file with several names, changed or not; ``unchanged_links`` gives the
     workspace's entry of those that did not change.
     """
@@ -123,7 +123,7 @@ class Diff(msgspec.Struct, frozen=True):
     moved: frozenset[bytes] = frozenset()
     links: dict[tuple[int, int], tuple[bytes, ...]] = {}
     unchanged_links: dict[bytes, Entry] = {}
-    since_ns: int | None = None
+    started_ns: int | None = None
 
 
 def entry_from_stat(status: os.stat_result, target: bytes = b"") -> Entry:

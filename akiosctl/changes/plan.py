@@ -58,9 +58,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 def find_conflicts(diff: Diff) -> list[Refusal]:
     """The changes whose workspace entry is newer than the cage's start."""
-    if diff.since_ns is None:
+    if diff.started_ns is None:
         return []
-    limit = diff.since_ns - CLOCK_GRAIN_NS
+    limit = diff.started_ns - CLOCK_GRAIN_NS
     found = []
     for change in diff.changes:
         if change.old is None:

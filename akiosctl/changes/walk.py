@@ -55,28 +55,21 @@ def compare(
     view_fd: int,
     *,
     started_ns: int | None = None,
-    since_ns: int | None = None,
     max_changes: int = MAX_CHANGES,
 ) -> Diff:
     """Everything that differs between the workspace and the view.
 
     Both fds are directories (O_PATH is enough) and stay the caller's.  ``started_ns`` is the wall clock (ns) when the
-    cage started, ``None`` if unknown; ``since_ns``, after which a change in the workspace is a conflict, is the same
-    unless this cage has been committed before: then it is when that comparison began.
-    AkiosError: a root cannot be read, or there are more than ``max_changes``.
+    overlay was made, ``None`` if unknown.  AkiosError: a root cannot be read, or there are more than ``max_changes``.
     """
-    since_ns = started_ns if since_ns is None else since_ns
-    return _Comparison(workspace_fd, view_fd, started_ns, since_ns, max_changes).run()
+    return _Comparison(workspace_fd, view_fd, started_ns, max_changes).run()
 
 
 class _Comparison:
-    def __init__(
-        self, workspace_fd: int, view_fd: int, started_ns: int | None, since_ns: int | None, max_changes: int
-    ) -> None:
+    def __init__(self, workspace_fd: int, view_fd: int, started_ns: int | None, max_changes: int) -> None:
         self.workspace_fd = workspace_fd
         self.view_fd = view_fd
         self.started_ns = started_ns
-        self.since_ns = since_ns
         self.max_changes = max_changes
         self.changes: dict[bytes, Change] = {}
         self.git_dirs: set[bytes] = set()
@@ -102,7 +95,7 @@ class _Comparison:
             frozenset(self.moved),
             {key: tuple(sorted(paths)) for key, paths in self.links.items() if len(paths) > 1},
             self.unchanged_links,
-            self.since_ns,
+            self.started_ns,
         )
 
     def add(self, kind: ChangeKind, path: bytes, old: Entry | None, new: Entry | None, problem: str = "") -> None:
@@ -129,7 +122,7 @@ class _Comparison:
 
     def note_moved(self, path: bytes, old: Entry) -> None:
         """A ctime after the start with an older mtime: the directory was renamed or chmod-ed, not filled."""
-        if self.since_ns is not None and old.mtime_ns < self.since_ns - CLOCK_GRAIN_NS <= old.ctime_ns:
+        if self.started_ns is not None and old.mtime_ns < self.started_ns - CLOCK_GRAIN_NS <= old.ctime_ns:
             self.moved.add(path)
 
     def directory(self, path: bytes, side: _Side) -> None:

@@ -136,7 +136,8 @@ def test_each_kind_of_change_is_seen_and_committed(trees: Trees) -> None:
         b"to-file/inner/deep.txt": ChangeKind.DELETED,
     }
     report = trees.commit()
-    assert report.failure is None and report.left == ()
+    assert report.failure is None and report.kept == b""
+    assert_no_temporaries(trees.workspace)
     assert snapshot(trees.workspace) == snapshot(trees.view)
     assert trees.diff().changes == ()
 
@@ -321,8 +322,12 @@ def test_a_directory_moved_into_place_is_a_conflict_below_it(trees: Trees) -> No
 
 
 def perform(trees: Trees, plan: Plan) -> list[str]:
+    """Every operation on its own, as if those before it had not failed."""
     committer = Committer(trees.workspace_fd, trees.view_fd)
-    return [failure.reason for operation in plan.operations if (failure := committer.perform(operation))]
+    assert committer.stage(plan.operations) is None
+    reasons = [failure.reason for operation in plan.operations if (failure := committer.perform(operation))]
+    assert committer.finish() == b""
+    return reasons
 
 
 @pytest.mark.parametrize("swap", ["absolute", "relative"])
@@ -419,7 +424,7 @@ def test_a_failure_stops_before_anything_is_removed(trees: Trees, monkeypatch: p
     report = commit(trees.workspace_fd, trees.view_fd, plan)
     assert report.failure is not None and report.failure.errno == errno.ENOSPC
     assert "no space" in report.failure.reason
-    assert report.done == () and [operation.path for operation in report.left] == [b"c-new", b"a-old"]
+    assert report.done == () and report.kept == b""
     assert [path.name for path in trees.workspace.iterdir()] == ["a-old"]
 
 
