@@ -405,8 +405,12 @@ class Ledger:
             if self._stopping:
                 await self._progress.wait()
                 continue
-            with trio.move_on_at(wake):
+            # With cages frozen nothing may ever be due again: look for room now and then.
+            retry = trio.current_time() + _RETRY_S if self.full else float("inf")
+            with trio.move_on_at(min(wake, retry)):
                 await self._nudge.wait()
+            if self.full:
+                await self._in_thread_unless_full(self._keep_room)
 
     async def _cycle(self, due: list[LogId]) -> None:
         try:
@@ -504,6 +508,7 @@ class Ledger:
             return
         if self.full:
             self.full = False
+            self._advance()
             if self.on_room is not None:
                 self.on_room()
 

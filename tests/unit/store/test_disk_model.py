@@ -180,7 +180,7 @@ def history(
         disk.crash_at = rng.choice((rng.randrange(40), rng.randrange(400), rng.randrange(400)))
         try:
             driver = Driver.start(disk, promises, publish)
-            live(driver, rng, steps=rng.randint(1, 12))
+            live(driver, rng, steps=rng.randint(1, 8))
         except Crash:
             pass
         disk = disk.after_power_loss(rng) if rng.random() < 0.7 else disk.after_kill()

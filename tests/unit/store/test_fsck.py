@@ -1,0 +1,234 @@
+"""The tamper table: what is done to a finished log, and the verdict and exit code it must get."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from akiosd.ledger.edge import Edge
+from akiosd.ledger.note import Checkpoint, Signer
+from akiosd.ledger.sequencer import prepare
+from akiosd.ledger.verify import Verdict
+from akiosd.store.durable import Directory
+from akiosd.store.fsck import fsck
+from akiosd.store.keys import LedgerKey
+from akiosd.store.log_dir import directory, publish_all
+from akiosd.values.ids import HOST_LOG, LogId
+from akiosd.values.records import Started, encode_entry
+
+KEY = LedgerKey("akios/test", bytes(range(32)))
+CAGE = LogId("c-000000000001")
+
+
+def write_log(state: Path, log: LogId, *sizes: int, word: str = "") -> Path:
+    """A log published at each of the sizes in turn; returns its directory."""
+    disk = Directory(state)
+    edge = Edge()
+    for size in sizes:
+        entries = [encode_entry(Started(ts=i, pid=i)) + word.encode() * 0 for i in range(edge.size, size)]
+        if word:
+            entries = [encode_entry(Started(ts=i, pid=i + len(word))) for i in range(edge.size, size)]
+        publication = prepare(log, edge, entries)
+        publish_all(disk, KEY, [publication], lambda heads: None)
+        edge = publication.growth.edge
+    disk.close()
+    return state / directory(log)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_log(tmp_path_factory.mktemp("state"), CAGE, 100, 600).parent
+
+
+@pytest.fixture
+def log(pristine: Path, tmp_path: Path) -> Path:
+    target = tmp_path / "cages" / CAGE
+    shutil.copytree(pristine, target)
+    return target / "audit"
+
+
+def flip(path: Path, position: int = 40) -> None:
+    data = bytearray(path.read_bytes())
+    data[position % len(data)] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def swap(a: Path, b: Path) -> None:
+    one, two = a.read_bytes(), b.read_bytes()
+    a.write_bytes(two)
+    b.write_bytes(one)
+
+
+def extend_by(path: Path, data: bytes) -> None:
+    path.write_bytes(path.read_bytes() + data)
+
+
+def into_link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def into_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def into_giant(path: Path) -> None:
+    os.truncate(path, 1 << 40)
+
+
+def resign(log: Path, key: bytes = bytes(32), name: str = f"akios/test/{CAGE}", size: str = "600") -> None:
+    text = (log / "checkpoint").read_text().split("\n")
+    (log / "checkpoint").write_bytes(Signer(name, key).sign(f"{name}\n{size}\n{text[2]}\n"))
+
+
+TABLE: dict[str, tuple[Callable[[Path], object], Verdict, str]] = {
+    "nothing": (lambda log: None, Verdict.OK, ""),
+    "flip in a bundle": (lambda log: flip(log / "tile/entries/001"), Verdict.TAMPERED, "entry "),
+    "flip in a level 0 tile": (lambda log: flip(log / "tile/0/001", 64), Verdict.TAMPERED, "entry 258"),
+    "flip in a level 1 tile": (lambda log: flip(log / "tile/1/000.p/2"), Verdict.TAMPERED, "tile/1/000.p/2"),
+    "flip in an old partial tile": (lambda log: flip(log / "tile/0/000.p/100"), Verdict.TAMPERED, "tile/0/000.p/100"),
+    "flip in an old partial bundle": (
+        lambda log: flip(log / "tile/entries/000.p/100"),
+        Verdict.TAMPERED,
+        "tile/entries/000.p/100",
+    ),
+    "truncated bundle": (lambda log: os.truncate(log / "tile/entries/000", 999), Verdict.TAMPERED, "tile/entries/000"),
+    "truncated tile": (lambda log: os.truncate(log / "tile/0/000", 8160), Verdict.TAMPERED, "tile/0/000"),
+    "empty checkpoint": (lambda log: os.truncate(log / "checkpoint", 0), Verdict.TAMPERED, "checkpoint"),
+    "byte behind a bundle": (
+        lambda log: extend_by(log / "tile/entries/002.p/88", b"\0"),
+        Verdict.TAMPERED,
+        "tile/entries/002.p/88",
+    ),
+    "entry behind a bundle": (
+        lambda log: extend_by(log / "tile/entries/002.p/88", b"\0\1x"),
+        Verdict.TAMPERED,
+        "tile/entries/002.p/88",
+    ),
+    "byte behind a tile": (lambda log: extend_by(log / "tile/0/000", b"\0"), Verdict.TAMPERED, "tile/0/000"),
+    "swapped bundles": (
+        lambda log: swap(log / "tile/entries/000", log / "tile/entries/001"),
+        Verdict.TAMPERED,
+        "tile/entries/000",
+    ),
+    "swapped tiles": (lambda log: swap(log / "tile/0/000", log / "tile/0/001"), Verdict.TAMPERED, "tile/0/000"),
+    "duplicated bundle": (
+        lambda log: shutil.copy(log / "tile/entries/000", log / "tile/entries/001"),
+        Verdict.TAMPERED,
+        "entry 256",
+    ),
+    "deleted bundle": (lambda log: (log / "tile/entries/001").unlink(), Verdict.INCOMPLETE, "tile/entries/001"),
+    "deleted tile": (lambda log: (log / "tile/0/001").unlink(), Verdict.INCOMPLETE, "tile/0/001"),
+    "deleted checkpoint": (lambda log: (log / "checkpoint").unlink(), Verdict.INCOMPLETE, "checkpoint"),
+    "foreign file": (lambda log: (log / "tile/0/notes").write_text("x"), Verdict.TAMPERED, "tile/0/notes"),
+    "link in a tile's place": (lambda log: into_link(log / "tile/0/000"), Verdict.TAMPERED, "tile/0/000"),
+    "FIFO in a bundle's place": (lambda log: into_fifo(log / "tile/entries/000"), Verdict.TAMPERED, "tile/entries/000"),
+    "FIFO in the checkpoint's place": (lambda log: into_fifo(log / "checkpoint"), Verdict.TAMPERED, "checkpoint"),
+    "giant tile": (lambda log: into_giant(log / "tile/0/001"), Verdict.TAMPERED, "tile/0/001"),
+    "leading zero in the size": (
+        lambda log: resign(log, KEY.seed, size="0600"),
+        Verdict.TAMPERED,
+        "checkpoint",
+    ),
+    "smaller size, signed": (lambda log: resign(log, KEY.seed, size="599"), Verdict.INCOMPLETE, "tile/"),
+    "larger size, signed": (lambda log: resign(log, KEY.seed, size="601"), Verdict.INCOMPLETE, "tile/"),
+    "another key": (resign, Verdict.UNTRUSTED, "checkpoint"),
+    "another origin": (
+        lambda log: resign(log, KEY.seed, "akios/test/c-00000000000z"),
+        Verdict.UNTRUSTED,
+        "checkpoint",
+    ),
+    "no public key": (lambda log: log.with_name("audit.vkey").unlink(), Verdict.UNTRUSTED, ""),
+    "flip in the public key": (lambda log: flip(log.with_name("audit.vkey")), Verdict.UNTRUSTED, ""),
+    "byte behind the public key": (
+        lambda log: extend_by(log.with_name("audit.vkey"), b"\n"),
+        Verdict.UNTRUSTED,
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", TABLE)
+def test_tamper_table(log: Path, change: str) -> None:
+    apply, verdict, first_bad = TABLE[change]
+    apply(log)
+    report = fsck(log)
+    assert report.verdict is verdict, report
+    assert report.first_bad.startswith(first_bad), report
+    assert report.exit_code == {"TAMPERED": 1, "INCOMPLETE": 3, "UNTRUSTED": 4}.get(str(verdict), 0)
+
+
+def test_every_file_is_watched(log: Path) -> None:
+    files = [log.with_name("audit.vkey"), *(path for path in log.rglob("*") if path.is_file())]
+    for path in files:
+        original = path.read_bytes()
+        for position in sorted({*range(0, len(original), max(1, len(original) // 12)), len(original) - 1}):
+            flip(path, position)
+            assert fsck(log).exit_code != 0, (path, position)
+        path.write_bytes(original)
+    assert fsck(log).verdict is Verdict.OK
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_single_byte_change_is_noticed(log: Path, data: st.DataObject) -> None:
+    files = sorted(path for path in log.rglob("*") if path.is_file())
+    path = data.draw(st.sampled_from(files))
+    original = path.read_bytes()
+    changed = bytearray(original)
+    changed[data.draw(st.integers(0, len(original) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(bytes(changed))
+    try:
+        assert fsck(log).exit_code != 0
+    finally:
+        path.write_bytes(original)
+
+
+def test_rollback_and_fork_are_told_apart_by_a_pin(tmp_path: Path) -> None:
+    short = write_log(tmp_path / "short", CAGE, 100)
+    long = write_log(tmp_path / "long", CAGE, 100, 600)
+    other = write_log(tmp_path / "other", CAGE, 300, 700, word="other")
+    pin = (long / "checkpoint").read_bytes()
+    early = (short / "checkpoint").read_bytes()
+    assert fsck(long, pin=pin).anchored_to == "pin"
+    assert fsck(long, pin=early).verdict is Verdict.OK
+    assert fsck(long).anchored_to == "nothing"
+    back = fsck(short, pin=pin)
+    assert (back.verdict, back.exit_code) == (Verdict.ROLLBACK, 2)
+    fork = fsck(other, pin=pin)
+    assert (fork.verdict, fork.exit_code) == (Verdict.FORK, 2)
+    assert fsck(other, pin=early).verdict is Verdict.FORK
+    forged = Signer(KEY.origin(CAGE), bytes(32)).sign(Checkpoint(KEY.origin(CAGE), 1, bytes(32)).text())
+    assert fsck(long, pin=forged).verdict is Verdict.UNTRUSTED
+
+
+@pytest.fixture(autouse=True)
+def state_dirs(tmp_path: Path) -> None:
+    for name in ("short", "long", "other"):
+        (tmp_path / name).mkdir()
+
+
+def test_an_empty_and_an_absent_log(tmp_path: Path) -> None:
+    assert fsck(tmp_path / "nowhere", KEY.vkey(HOST_LOG)).verdict is Verdict.INCOMPLETE
+    assert fsck(tmp_path, KEY.vkey(HOST_LOG)).verdict is Verdict.INCOMPLETE
+
+
+def test_a_directory_fd_will_do(log: Path) -> None:
+    fd = os.open(log, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        assert fsck(fd, str(KEY.vkey(CAGE))).verdict is Verdict.OK
+        assert fsck(fd).verdict is Verdict.UNTRUSTED
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 512, 65_536 + 256 + 1])
+def test_sizes_at_the_edges_of_tiles(tmp_path: Path, size: int) -> None:
+    assert fsck(write_log(tmp_path, HOST_LOG, size)).verdict is Verdict.OK
