@@ -9,7 +9,7 @@ packages=(
   systemd systemd-sysv dbus kmod linux-image-cloud-amd64 busybox-static
   python3 python3-venv python3-dev gcc libc6-dev
   libseccomp2 libseccomp-dev libcap2-bin libcap-dev libssl3t64 libssl-dev
-  bubblewrap ca-certificates e2fsprogs git iproute2 libpam-systemd nftables procps strace sudo tmux util-linux
+  bubblewrap ca-certificates e2fsprogs git iproute2 libpam-systemd nftables procps quota strace sudo tmux util-linux
 )
 quiet=(--quiet --mode=root --aptopt='Apt::Install-Recommends "false"')
 without=(--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*')

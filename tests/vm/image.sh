@@ -54,7 +54,8 @@ configure() {
   echo 5a105a105a105a105a105a105a105a10 >"$root/etc/machine-id"
   rm -rf "$systemd"/timers.target.wants
   for unit in systemd-udevd.service systemd-udevd-{control,kernel}.socket systemd-udev-{trigger,settle}.service systemd-firstboot.service \
-    systemd-pstore.service systemd-tmpfiles-clean.timer systemd-timesyncd.service systemd-resolved.service systemd-networkd.service; do
+    systemd-pstore.service systemd-tmpfiles-clean.timer systemd-timesyncd.service systemd-resolved.service systemd-networkd.service \
+    tmp.mount dev-hugepages.mount modprobe@{configfs,fuse}.service; do
     ln -sf /dev/null "$systemd/$unit"
   done
   mkdir -p "$root/etc/systemd/journald.conf.d" "$root/srv/akios"

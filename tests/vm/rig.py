@@ -166,16 +166,17 @@ class Guest:
         raise RigError(f"QEMU ended during {name}\n" + self.errors.read_text(), self.work, "read its words above")
 
     def wait_line(self, prefix: str, limit_s: float) -> str:
-        """The rest of the first line on the serial port beginning with `prefix`; prints new log lines meanwhile."""
+        """What follows `prefix` on its line of the serial port; prints new log lines while it waits."""
         deadline = time.monotonic() + limit_s
         received = b""
         with (self.work / "log").open("rb") as log:
             while True:
                 sys.stdout.write(log.read().decode(errors="replace"))
                 sys.stdout.flush()
-                for line in received.decode(errors="replace").splitlines(keepends=True):
-                    if line.startswith(prefix) and line.endswith("\n"):
-                        return line.removeprefix(prefix).strip()
+                # Anywhere in a line: the console's own escape sequences and kernel messages come without a line end.
+                _, found, rest = received.decode(errors="replace").partition(prefix)
+                if found and "\n" in rest:
+                    return rest.partition("\n")[0].strip()
                 if time.monotonic() > deadline:
                     what = f"no {prefix} in {limit_s:.0f} s\n" + received.decode(errors="replace")[-2000:]
                     raise RigError(what, "the guest", "find what hangs, or raise AKIOS_VM_LIMIT")
@@ -322,8 +323,8 @@ def run(command: list[str], out: Path | None = None, limit_s: float = 900) -> in
             guest.stop()
         if out:
             out.mkdir(parents=True, exist_ok=True)
-            with tarfile.open(work / "out") as tar:
-                tar.extractall(out, filter="data")
+            # A tar of the guest's root is as little trusted as the guest: tar(1) strips `..`, leading `/` and owners.
+            subprocess.run(["tar", "-C", out, "--no-same-owner", "-xf", work / "out"], check=True)
     return code
 
 
@@ -332,11 +333,13 @@ def main() -> int:
     parser.add_argument("verb", choices=["build", "create", "run"])
     parser.add_argument("--out", type=Path, help="where the files that CMD leaves in $VM_OUT go")
     parser.add_argument("--limit", type=float, default=float(os.environ.get("AKIOS_VM_LIMIT", "900")), help="seconds")
-    parser.add_argument("command", nargs="*")
-    options = parser.parse_args()
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options, command = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
+    if (options.verb == "run") != bool(command):
+        parser.error("run needs `-- CMD`, the other verbs take none")
     try:
         if options.verb == "run":
-            return run(options.command, options.out, options.limit)
+            return run(command, options.out, options.limit)
         print(build() if options.verb == "build" else create())
     except RigError as error:
         print(error, file=sys.stderr)
