@@ -155,7 +155,10 @@ class Pump:
         self._wake_fd: int = lib.akios_ring_wake_fd(self._ring)
 
     async def batches(self) -> AsyncIterator[list[SyscallEvent]]:
-        """Lists of at most 256 events, in order; ends when the pump has ended and everything was given out."""
+        """Lists of at most 256 events, in order; ends when the pump has ended and everything was given out.
+
+        The pump ends by itself when the last task under the filter is dead, before Linux 6.11 when it is reaped.
+        """
         while (batch := await self.next_batch()) is not None:
             yield batch
 

@@ -8,7 +8,8 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,10 +17,22 @@ import pytest
 import trio
 
 from akiosd.kernel.pump import Pump, SyscallEvent
-from tests.kernel.pump_target import resolve
+from tests.kernel.pump_target import LIBC, resolve
 
 TARGET = Path(__file__).with_name("pump_target.py")
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="reading another process's memory needs root")
+
+
+def needs_root(test: Callable[..., object]) -> Callable[..., object]:
+    skip = pytest.mark.skipif(os.geteuid() != 0, reason="reading another process's memory needs root")
+    return pytest.mark.root(skip(test))
+
+
+def has_userfaultfd() -> bool:
+    fd = LIBC.syscall(resolve("userfaultfd"), os.O_CLOEXEC)
+    if fd >= 0:
+        os.close(fd)
+    return bool(fd >= 0)
+
 
 CHMOD, EXEC, RENAME, CONNECT, OPEN, SYSINFO = 1, 2, 3, 4, 5, 6
 RULE_CONTINUE = 1
@@ -66,6 +79,9 @@ class Target:
         theirs.close()
         self.pid = self.process.pid
         self.listener = self.take_fd()
+        # Before Linux 6.11 a filter lives until its last task is reaped, and the pump with it.
+        self.reaper = threading.Thread(target=self.process.wait)
+        self.reaper.start()
 
     def take_fd(self) -> int:
         _, fds, _, _ = socket.recv_fds(self.connection, 1, 1)
@@ -77,7 +93,7 @@ class Target:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.reaper.join()
 
     async def wait_output(self) -> list[str]:
         output, _ = await trio.to_thread.run_sync(self.process.communicate)
@@ -114,8 +130,7 @@ async def run_target(
         return await collect(pump, kind), await target.wait_output()
 
 
-async def wait_until(condition: object) -> None:
+async def wait_until(condition: Callable[[], object]) -> None:
     """For the counters, which nothing announces."""
-    assert callable(condition)
     while not condition():
         await trio.sleep(0.001)

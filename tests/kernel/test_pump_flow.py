@@ -13,9 +13,19 @@ import trio
 from akiosd.errors import KernelError
 from akiosd.kernel import pump as module
 from akiosd.kernel.pump import Pump
-from tests.kernel.pump_harness import CHMOD, collect, encode_table, needs_root, open_target, run_target, wait_until
+from tests.kernel.pump_harness import (
+    CHMOD,
+    collect,
+    encode_table,
+    has_userfaultfd,
+    needs_root,
+    open_target,
+    run_target,
+    wait_until,
+)
 
 SMALL = 1 << 16
+needs_userfaultfd = pytest.mark.skipif(not has_userfaultfd(), reason="userfaultfd(2) is not there")
 
 
 def count_pump_threads() -> int:
@@ -152,6 +162,7 @@ async def test_an_interrupted_call_is_recorded_again_and_never_missed() -> None:
     assert set(answered) == {b"/interrupted/%d" % n for n in range(2000)}
 
 
+@needs_userfaultfd
 @needs_root
 async def test_contents_of_a_target_that_died_meanwhile_are_not_kept() -> None:
     """The path lies in a page that userfaultfd(2) holds back, so the pump is surely reading when the target dies."""
@@ -166,6 +177,7 @@ async def test_contents_of_a_target_that_died_meanwhile_are_not_kept() -> None:
         assert pump.counters().gone == 1
 
 
+@needs_userfaultfd
 @needs_root
 async def test_close_does_not_wait_for_a_thread_that_the_target_holds_up() -> None:
     fds, threads = set(os.listdir("/proc/self/fd")), count_pump_threads()
