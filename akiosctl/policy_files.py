@@ -1,20 +1,19 @@
 """Policy files: found and read as the user, parsed with line numbers, cached as msgpack.
 
-The cache spares a run the import of the YAML parser; its key is the file's identity and the version of
-AKIOS, and an entry that is not what was written there is ignored.
+The cache spares a run the import of the YAML parser; its key is the file's identity (device, inode,
+time of change, size), and an entry of another version or path is ignored.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+import akiosd.policy
 from akiosd import __version__
 from akiosd.errors import PolicyError
 from akiosd.policy.merge import Layer, LayerName
@@ -24,12 +23,13 @@ SYSTEM_POLICY = Path("/etc/akios/policy.yaml")
 PROJECT_POLICY = "akios.yaml"
 PROFILES = ("default", "strict", "permissive-dev")
 MAX_BYTES = 1 << 20
-_CACHE_FORMAT = 1
+_CACHE_VERSION = f"{__version__}/1"
 
 
 class _Cached(msgspec.Struct, frozen=True):
     """What a cache file holds; ``path`` because the positions in ``policy`` name it."""
 
+    version: str
     path: str
     policy: PartialPolicy
 
@@ -56,7 +56,8 @@ def find_layers(workspace: Path, explicit: str | None = None, *, system: Path = 
 def read_named(name: str) -> PartialPolicy:
     """A profile by its name, else a file by its path."""
     if name in PROFILES:
-        return parse((resources.files("akiosd.policy") / "profiles" / f"{name}.yaml").read_bytes(), f"profile {name}")
+        profile = Path(akiosd.policy.__path__[0], "profiles", f"{name}.yaml")
+        return parse(profile.read_bytes(), f"profile {name}")
     return read_policy(Path(name))
 
 
@@ -65,7 +66,7 @@ def read_policy(path: Path) -> PartialPolicy:
     try:
         with open(path, "rb", opener=_open_regular) as file:
             status = os.fstat(file.fileno())
-            cache = _cache_path(path, status)
+            cache = _cache_path(status)
             cached = _read_cache(cache, str(path))
             if cached is not None:
                 return cached
@@ -75,7 +76,7 @@ def read_policy(path: Path) -> PartialPolicy:
             f"cannot read the policy: {error.strerror}", str(path), "check the path and its mode"
         ) from None
     policy = parse(data, str(path))
-    _write_cache(cache, _Cached(str(path), policy))
+    _write_cache(cache, _Cached(_CACHE_VERSION, str(path), policy))
     return policy
 
 
@@ -114,22 +115,24 @@ def _directory(variable: str, below_home: str) -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / below_home) / "akios"
 
 
-def _cache_path(path: Path, status: os.stat_result) -> Path:
-    identity = (_CACHE_FORMAT, __version__, str(path), status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
-    return _directory("XDG_CACHE_HOME", ".cache") / "policy" / hashlib.sha256(repr(identity).encode()).hexdigest()
+def _cache_path(status: os.stat_result) -> Path:
+    identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+    return _directory("XDG_CACHE_HOME", ".cache") / "policy" / "-".join(f"{number:x}" for number in identity)
 
 
 def _read_cache(cache: Path, path: str) -> PartialPolicy | None:
     try:
         with open(cache, "rb") as file:
-            # Only what this user wrote: another's file in a shared directory is not our memory.
-            if os.fstat(file.fileno()).st_uid != os.geteuid():
+            # Only what this user wrote, and nobody else can write, is our own memory.
+            status = os.fstat(file.fileno())
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
                 return None
             entry = msgspec.msgpack.decode(file.read(MAX_BYTES), type=_Cached)
     except (OSError, msgspec.MsgspecError):
         return None
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.policy.values.items()}
-    return PartialPolicy(values, entry.policy.where) if entry.path == path else None
+    is_ours = (entry.version, entry.path) == (_CACHE_VERSION, path)
+    return PartialPolicy(values, entry.policy.where) if is_ours else None
 
 
 def _write_cache(cache: Path, entry: _Cached) -> None:

@@ -6,7 +6,6 @@ is read.  Every refusal names file and line, and for a key nobody knows the near
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
@@ -16,7 +15,6 @@ import msgspec
 from akiosd.errors import PolicyError
 from akiosd.values import policy as values
 from akiosd.values.domains import canonical_domain
-from akiosd.values.syscalls import ESSENTIAL, OPTIONAL, known_names
 from akiosd.values.units import parse_duration_ns, parse_size
 
 Path = tuple[str | int, ...]
@@ -130,7 +128,12 @@ def _port(value: object) -> int:
     return value
 
 
+# A run whose policies are all cached reads none of these: the client's start pays for every import.
+
+
 def _optional_call(value: object) -> str:
+    from akiosd.values.syscalls import OPTIONAL, known_names
+
     name = _text(value)
     if name not in OPTIONAL:
         known = f"{name} cannot be allowed" if name in known_names() else f"{name!r} is not an optional system call"
@@ -139,6 +142,8 @@ def _optional_call(value: object) -> str:
 
 
 def _deniable_call(value: object) -> str:
+    from akiosd.values.syscalls import ESSENTIAL, known_names
+
     name = _text(value)
     if name not in known_names():
         raise PolicyError(f"{name!r} is not a known system call", next=_nearest(name, tuple(known_names())))
@@ -331,5 +336,7 @@ def _dotted(path: Path) -> str:
 
 
 def _nearest(word: str, valid: tuple[str, ...]) -> str:
+    import difflib
+
     best = max(sorted(valid), key=lambda name: difflib.SequenceMatcher(None, word.lower(), name).ratio())
     return f"did you mean {best}?"

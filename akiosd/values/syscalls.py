@@ -69,11 +69,14 @@ class Form(msgspec.Struct, frozen=True):
 class Checked(msgspec.Struct, frozen=True):
     """A call decided by its numbers: the first matching form, else ``otherwise`` (0: allowed).
 
-    A form with an errno has one test, so that the pump's rows are single comparisons.
+    A form with an errno has one test, so that the pump's rows are single comparisons.  ``usual``: the numbers
+    among which the filter itself lets the allowed through, none meaning all; an unusual allowed call takes the
+    way through the pump, and the filter stays short.
     """
 
     forms: tuple[Form, ...]
     otherwise: int
+    usual: tuple[Compare, ...] = ()
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -194,6 +197,7 @@ NETLINK_ROUTE = 0
 
 TIOCSTI, TIOCLINUX, TIOCCONS, TIOCSETD = 0x5412, 0x541C, 0x541D, 0x5423
 PR_SET_MM, PR_SCHED_CORE = 35, 62
+PR_SET_VMA, PR_SET_PTRACER = 0x53564D41, 0x59616D61
 S_IFMT, S_IFCHR, S_IFBLK = 0o170000, 0o020000, 0o060000
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
 
@@ -237,10 +241,17 @@ CHECKED: dict[str, Checked] = {
     # TIOCSTI types into the terminal, TIOCLINUX pastes into a console, TIOCCONS takes the console's output,
     # TIOCSETD loads line disciplines, a part of the kernel that no agent needs.
     "ioctl": Checked(
-        tuple(Form((_low(1, command),), EPERM) for command in (TIOCSTI, TIOCLINUX, TIOCCONS, TIOCSETD)), 0
+        tuple(Form((_low(1, command),), EPERM) for command in (TIOCSTI, TIOCLINUX, TIOCCONS, TIOCSETD)),
+        0,
+        # Plain 16-bit commands, and those whose top bits say that data is read or written (ioctl(2)).
+        usual=(Compare(1, 0xFFFF0000, 0), Compare(1, 1 << 31, 1 << 31), Compare(1, 3 << 30, 1 << 30)),
     ),
     # PR_SCHED_CORE could keep sibling hardware threads from other cages.
-    "prctl": Checked(tuple(Form((_low(0, option),), EPERM) for option in (PR_SET_MM, PR_SCHED_CORE)), 0),
+    "prctl": Checked(
+        tuple(Form((_low(0, option),), EPERM) for option in (PR_SET_MM, PR_SCHED_CORE)),
+        0,
+        usual=(Compare(0, LOW32 & ~0x7F, 0), _low(0, PR_SET_VMA), _low(0, PR_SET_PTRACER)),
+    ),
     # The kernel takes persona as an unsigned int; all ones only asks.
     "personality": Checked((Form((_low(0, 0),), 0), Form((_low(0, LOW32),), 0)), EPERM),
     "mknod": Checked(tuple(Form((Compare(1, S_IFMT, type_),), EPERM) for type_ in (S_IFCHR, S_IFBLK)), 0),

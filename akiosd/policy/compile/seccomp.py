@@ -99,7 +99,7 @@ def compile_filter(policy: Policy, *, listener: bool = True) -> FilterSpec:
             rules.extend(SeccompRule(name, "allow", 0, tests) for tests in allowed)
             if () not in allowed:
                 stopped = _records(name, trace)
-                entries.append(_entry(name, checked if stopped else _still_open(checked)))
+                entries.append(_entry(name, checked if stopped or checked.usual else _still_open(checked)))
     return FilterSpec(tuple(rules), tuple(entries), listener=listener)
 
 
@@ -136,12 +136,14 @@ Cube = dict[int, tuple[int, int]]
 
 
 def allowed_cubes(checked: Checked) -> Iterator[tuple[Compare, ...]]:
-    """Disjoint conjunctions, one test an argument at most, that together hold exactly when the call is allowed."""
+    """Disjoint conjunctions, one test an argument at most, that together hold exactly when the call is allowed
+    (and usual, where the table says what is)."""
     earlier: list[Cube] = []
+    usual = [_cube((test,)) for test in checked.usual] or [Cube()]
     for form in (*checked.forms, Form((), checked.otherwise)):
         cube = _cube(form.tests)
         if form.errno == 0:
-            pieces = [cube]
+            pieces = [met for among in usual if (met := _meet(cube, among)) is not None]
             for other in earlier:
                 pieces = [part for piece in pieces for part in _subtract(piece, other)]
             for piece in pieces:
@@ -152,11 +154,22 @@ def allowed_cubes(checked: Checked) -> Iterator[tuple[Compare, ...]]:
 def _cube(tests: Iterable[Compare]) -> Cube:
     cube: Cube = {}
     for test in tests:
-        mask, value = cube.get(test.arg, (0, 0))
-        if value & test.mask != test.value & mask:
+        met = _meet(cube, {test.arg: (test.mask, test.value)})
+        if met is None:
             raise ValueError("a form contradicts itself")
-        cube[test.arg] = (mask | test.mask, value | test.value)
+        cube = met
     return cube
+
+
+def _meet(cube: Cube, other: Cube) -> Cube | None:
+    """What lies in both; None when nothing does."""
+    both = dict(cube)
+    for arg, (mask, value) in other.items():
+        own_mask, own_value = both.get(arg, (0, 0))
+        if (own_value ^ value) & own_mask & mask:
+            return None
+        both[arg] = (own_mask | mask, own_value | value)
+    return both
 
 
 def _subtract(cube: Cube, other: Cube) -> Iterator[Cube]:

@@ -64,7 +64,10 @@ def expected(name: str, args: tuple[int, ...], trace: str) -> int:
         quiet = facts.quiet is not None and trace == facts.level and matches([facts.quiet], args)
         return ALLOW if quiet else NOTIFY
     checked = table.CHECKED.get(name)
-    return ALLOW if checked is None or evaluate(checked, args) == 0 else NOTIFY
+    if checked is None:
+        return ALLOW
+    usual = not checked.usual or any(matches([test], args) for test in checked.usual)
+    return ALLOW if usual and evaluate(checked, args) == 0 else NOTIFY
 
 
 interesting = st.sampled_from(

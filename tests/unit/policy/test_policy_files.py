@@ -61,13 +61,27 @@ def test_a_changed_file_is_read_again(home):
     assert read_policy(path).values == {"limits.pids": 111}
 
 
+def test_two_files_with_the_same_identity_are_told_apart_by_their_path(home):
+    path, link = home / "p.yaml", home / "q.yaml"
+    path.write_text("limits: {pids: 10}\n")
+    link.hardlink_to(path)
+    assert read_policy(path).where["limits.pids"][0] == str(path)
+    assert read_policy(link).where["limits.pids"][0] == str(link)
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff" * 10, b"\x80", None])
 def test_a_broken_cache_is_ignored(home, content):
     path = home / "p.yaml"
     path.write_text("limits: {pids: 10}\n")
     first = read_policy(path)
     (entry,) = cached(home)
-    foreign = msgspec.msgpack.encode({"path": "/elsewhere", "policy": {"values": {"limits.pids": 9}, "where": {}}})
+    foreign = msgspec.msgpack.encode(
+        {
+            "version": policy_files._CACHE_VERSION,
+            "path": "/elsewhere",
+            "policy": {"values": {"limits.pids": 9}, "where": {}},
+        }
+    )
     entry.write_bytes(foreign if content is None else content)
     assert read_policy(path) == first
 
