@@ -176,7 +176,7 @@ class Committer:
 
     def _clean(self) -> None:
         for parent, name in self._local:
-            with self._directory(parent) as directory, suppress(FileNotFoundError):
+            with suppress(FileNotFoundError), self._directory(parent) as directory:
                 os.unlink(name, dir_fd=directory)
         fd = open_directory(self.workspace_fd, self._staging, readable=True)
         try:
@@ -323,20 +323,41 @@ class Committer:
         if not read_entry(directory, name).same_object(old):
             raise _Stop(_CHANGED)
         parked = self._new_name()
-        place, local = self._staging_fd, False
         try:
-            _move(directory, name, place, parked)
+            _move(directory, name, self._staging_fd, parked)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            place, local, parked = directory, True, self._park_beside(operation)
-            _move(directory, name, place, parked)
+            self._remove_by_copy(operation, directory, name, parked)
+            return
 
         def undo(parent: int) -> None:
-            _move(parent if local else self._staging_fd, parked, parent, name)
+            _move(self._staging_fd, parked, parent, name)
 
-        if not read_entry(place, parked).same_object(old):
+        if not read_entry(self._staging_fd, parked).same_object(old):
             self._put_back(lambda: undo(directory))
+        self._on_undo(lambda: self._in_parent(operation, undo))
+
+    def _remove_by_copy(self, operation: Operation, directory: int, name: bytes, parked: bytes) -> None:
+        """On another subvolume only a copy of the old can wait in the staging directory."""
+        assert operation.old is not None
+        beside = self._park_beside(operation)
+        _move(directory, name, directory, beside)
+        if not read_entry(directory, beside).same_object(operation.old):
+            self._put_back(lambda: _move(directory, beside, directory, name))
+
+        def undo(parent: int) -> None:
+            _clone(self._staging_fd, parked, parent, beside)
+            _move(parent, beside, parent, name)
+
+        # A FIFO or socket is gone for good: there is nothing in it to keep.
+        try:
+            if operation.old.type in (EntryType.FILE, EntryType.SYMLINK):
+                _clone(directory, beside, self._staging_fd, parked)
+        except OSError:
+            _move(directory, beside, directory, name)
+            raise
+        os.unlink(beside, dir_fd=directory)
         self._on_undo(lambda: self._in_parent(operation, undo))
 
     def _put_back(self, undo: Callable[[], None]) -> None:
@@ -418,6 +439,8 @@ class Committer:
                 _move(parent, name, source, staged)
             else:
                 _exchange(source, staged, parent, name)
+            if local:
+                os.unlink(staged, dir_fd=parent)
 
         if old is not None and not read_entry(place, staged).same_object(old):
             self._put_back(lambda: undo(directory))

@@ -125,6 +125,8 @@ def _order(changes: list[Change], diff: Diff, rules: Rules) -> list[Operation]:
             late_paths.add(change.path)
         if change.kind in (ChangeKind.DELETED, ChangeKind.TYPE):
             removals.append(_removal(change))
+            if old is not None and old.type is EntryType.DIRECTORY and old.mode & 0o300 != 0o300:
+                first.append(_opening(change.path, old))
             old = None
         if new is None:
             continue
@@ -138,6 +140,11 @@ def _order(changes: list[Change], diff: Diff, rules: Rules) -> list[Operation]:
         (links if change.path in linked else late if change.path in late_paths else early).append(operation)
     # Paths are sorted, so a parent comes before what is in it, and after it in reverse.
     return [*first, *early, *reversed(removals), *late, *links, *reversed(modes)]
+
+
+def _opening(path: bytes, old: Entry) -> Operation:
+    """Nothing can be taken out of a directory that its owner may not write."""
+    return Operation(Verb.SET_MODE, path, old, msgspec.structs.replace(old, mode=old.mode | 0o700))
 
 
 def _removal(change: Change) -> Operation:

@@ -22,7 +22,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts an
 @needs_root
 @pytest.mark.parametrize("upper", ["same", "tmpfs"])
 @pytest.mark.parametrize(
-    "scenario", ["everything", "restored_mtime", "swapped", "opaque", "untouched", "submount", "random"]
+    "scenario", ["everything", "restored_mtime", "swapped", "moved_over", "opaque", "untouched", "submount", "random"]
 )
 def test_overlay(scenario: str, upper: str) -> None:
     with tempfile.TemporaryDirectory() as base:
@@ -156,6 +156,19 @@ def swapped(overlay: Overlay) -> None:
     check(overlay, set(names))
 
 
+def moved_over(overlay: Overlay) -> None:
+    """An old directory takes the name of an old file, a file that of a directory: each needs the other's place."""
+    for name in ("d/f", "d/sub/g", "file", "e/h"):
+        (overlay.workspace / name).parent.mkdir(parents=True, exist_ok=True)
+        (overlay.workspace / name).write_text(name)
+    overlay.start()
+    (overlay.inside / "file").rename(overlay.inside / "t")
+    (overlay.inside / "d").rename(overlay.inside / "file")
+    (overlay.inside / "t").rename(overlay.inside / "d")
+    (overlay.inside / "e").rename(overlay.inside / "file/e")
+    check(overlay)
+
+
 def opaque(overlay: Overlay) -> None:
     (overlay.workspace / "d").mkdir()
     for name in ("a", "b"):
@@ -250,7 +263,8 @@ def main() -> None:
     walk._PROOF_MARGIN_NS = 20_000_000
     scenario, upper, base = sys.argv[1:]
     scenarios = {
-        function.__name__: function for function in (everything, restored_mtime, swapped, opaque, untouched, submount)
+        function.__name__: function
+        for function in (everything, restored_mtime, swapped, moved_over, opaque, untouched, submount)
     }
     scenarios["random"] = random_work
     scenarios[scenario](Overlay(Path(base), upper))
