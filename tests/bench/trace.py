@@ -42,7 +42,7 @@ def run(*command: object) -> float:
 async def run_pump(program: Path, calls: int, filter_file: Path, table: bytes, sync_wake_up: bool) -> float:
     """The target under the shipped filter, the pump with the shipped table, a Trio task as the reader."""
     ours, theirs = socket.socketpair()
-    command = [program, "target", str(theirs.fileno()), str(calls), str(filter_file)]
+    command = [str(program), "target", str(theirs.fileno()), str(calls), str(filter_file)]
     process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True)
     theirs.close()
     with ours, process:

@@ -24,7 +24,8 @@ TARGET = Path(__file__).with_name("pump_target.py")
 
 def needs_root(test: Callable[..., object]) -> Callable[..., object]:
     skip = pytest.mark.skipif(os.geteuid() != 0, reason="reading another process's memory needs root")
-    return pytest.mark.root(skip(test))
+    marked: Callable[..., object] = pytest.mark.root(skip(test))
+    return marked
 
 
 def has_userfaultfd() -> bool:

@@ -68,10 +68,12 @@ async def test_argv_is_bounded_in_number_and_bytes() -> None:
     events, output = await run_target("argv", kind=EXEC)
     assert output == ["ENOENT"] * 9
     assert all(event.path == b"/no/such/program" for event in events)
-    assert [event.count for event in events if event.argv == ()] == [2], "an empty argv and none are the same"
+    # An empty argv and none are the same to the kernel and here: they fold if they come in one drain.
+    events = [event for event in events for _ in range(event.count)]
     fault, cut, has = module.FAULT_ARGV, module.CUT_ARGV, module.HAS_PATH | module.HAS_ARGV
     assert [(event.argv, event.flags) for event in events] == [
         ((b"one", b"", b"three \xff"), has),
+        ((), has),
         ((), has),
         (None, module.HAS_PATH | fault),
         (tuple(b"%d" % n for n in range(64)), has | cut),
