@@ -28,12 +28,12 @@ import msgspec
 
 from akiosctl.changes.content import copy_content
 from akiosctl.changes.model import Entry, EntryType, entry_from_stat, name_of, parent_of, read_entry
-from akiosctl.changes.openat2 import RENAME_EXCHANGE, RENAME_NOREPLACE, open_directory, openat2, renameat2, syncfs
+from akiosctl.changes.openat2 import open_directory, openat2, syncfs
 from akiosctl.changes.plan import Operation, Plan, Verb
+from akiosctl.changes.primitives import chmod, clone, create, exchange, explain, make_symlink, move
 from akiosctl.changes.walk import open_file
 from akiosd.errors import AkiosError
 
-_NO_RENAME_FLAGS = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _NO_HARD_LINK = (errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP)
 TEMPORARY_PREFIX = b".akios-commit-"
 
@@ -128,7 +128,7 @@ class Committer:
         except _Stop as stop:
             return Failure(current, str(stop))
         except OSError as error:
-            return Failure(current, _explain(error), error.errno or 0)
+            return Failure(current, explain(error), error.errno or 0)
         self._sync()
         return None
 
@@ -140,7 +140,7 @@ class Committer:
         except _Stop as stop:
             return Failure(operation, str(stop))
         except OSError as error:
-            return Failure(operation, _explain(error), error.errno or 0)
+            return Failure(operation, explain(error), error.errno or 0)
         self._performed += 1
         return None
 
@@ -152,7 +152,7 @@ class Committer:
                 undo()
             except OSError as error:
                 self._keep = True
-                self.notes.append(f"the commit could not be rolled back completely: {_explain(error)}")
+                self.notes.append(f"the commit could not be rolled back completely: {explain(error)}")
                 return index + 1
             self._undo.pop()
         return 0
@@ -176,7 +176,7 @@ class Committer:
 
     def _clean(self) -> None:
         for parent, name in self._local:
-            with suppress(FileNotFoundError), self._directory(parent) as directory:
+            with suppress(FileNotFoundError, NotADirectoryError), self._directory(parent) as directory:
                 os.unlink(name, dir_fd=directory)
         fd = open_directory(self.workspace_fd, self._staging, readable=True)
         try:
@@ -215,7 +215,7 @@ class Committer:
         name = self._new_name()
         source = open_file(self.view_fd, operation.path)
         try:
-            target = _create(self._staging_fd, name)
+            target = create(self._staging_fd, name)
             try:
                 self._fill(operation, source, target)
             finally:
@@ -270,7 +270,7 @@ class Committer:
         fd = openat2(directory, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             inherited = stat.S_IMODE(os.fstat(fd).st_mode) & 0o2000
-            _chmod(fd, operation.new.mode & 0o777 | 0o700 | inherited)
+            chmod(fd, operation.new.mode & 0o777 | 0o700 | inherited)
         finally:
             os.close(fd)
 
@@ -291,7 +291,7 @@ class Committer:
     def _make_symlink(self, operation: Operation, directory: int, name: bytes) -> None:
         assert operation.new is not None
         staged = self._new_name()
-        _symlink(self._staging_fd, staged, operation.new)
+        make_symlink(self._staging_fd, staged, operation.new)
         self._place(operation, directory, name, staged)
 
     def _hard_link(self, operation: Operation, directory: int, name: bytes) -> None:
@@ -309,7 +309,7 @@ class Committer:
                     raise
                 self.notes.append(f"{os.fsdecode(operation.path)!r} was copied, not linked: {error.strerror}")
                 self._check_anchor(read_entry(anchor_directory, anchor), expected)
-                _clone(anchor_directory, anchor, self._staging_fd, staged)
+                clone(anchor_directory, anchor, self._staging_fd, staged)
         self._place(operation, directory, name, staged)
 
     def _check_anchor(self, found: Entry, expected: Entry) -> None:
@@ -324,7 +324,7 @@ class Committer:
             raise _Stop(_CHANGED)
         parked = self._new_name()
         try:
-            _move(directory, name, self._staging_fd, parked)
+            move(directory, name, self._staging_fd, parked)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
@@ -332,7 +332,7 @@ class Committer:
             return
 
         def undo(parent: int) -> None:
-            _move(self._staging_fd, parked, parent, name)
+            move(self._staging_fd, parked, parent, name)
 
         if not read_entry(self._staging_fd, parked).same_object(old):
             self._put_back(lambda: undo(directory))
@@ -342,20 +342,20 @@ class Committer:
         """On another subvolume only a copy of the old can wait in the staging directory."""
         assert operation.old is not None
         beside = self._park_beside(operation)
-        _move(directory, name, directory, beside)
+        move(directory, name, directory, beside)
         if not read_entry(directory, beside).same_object(operation.old):
-            self._put_back(lambda: _move(directory, beside, directory, name))
+            self._put_back(lambda: move(directory, beside, directory, name))
 
         def undo(parent: int) -> None:
-            _clone(self._staging_fd, parked, parent, beside)
-            _move(parent, beside, parent, name)
+            clone(self._staging_fd, parked, parent, beside)
+            move(parent, beside, parent, name)
 
         # A FIFO or socket is gone for good: there is nothing in it to keep.
         try:
             if operation.old.type in (EntryType.FILE, EntryType.SYMLINK):
-                _clone(directory, beside, self._staging_fd, parked)
+                clone(directory, beside, self._staging_fd, parked)
         except OSError:
-            _move(directory, beside, directory, name)
+            move(directory, beside, directory, name)
             raise
         os.unlink(beside, dir_fd=directory)
         self._on_undo(lambda: self._in_parent(operation, undo))
@@ -385,7 +385,7 @@ class Committer:
             try:
                 with suppress(PermissionError):
                     os.chown(f"/proc/self/fd/{fd}", old.uid, old.gid)
-                _chmod(fd, old.mode)
+                chmod(fd, old.mode)
             finally:
                 os.close(fd)
 
@@ -402,7 +402,7 @@ class Committer:
             if is_file and operation.old is not None and not (status.same_object(operation.old) and status.nlink == 1):
                 raise _Stop(_CHANGED)
             inherited = 0 if is_file else status.mode & 0o7000
-            _chmod(fd, operation.new.mode & 0o777 | inherited & (operation.new.mode | 0o2000))
+            chmod(fd, operation.new.mode & 0o777 | inherited & (operation.new.mode | 0o2000))
             self._written[operation.path] = entry_from_stat(os.fstat(fd))
         finally:
             os.close(fd)
@@ -410,7 +410,7 @@ class Committer:
         def undo(parent: int) -> None:
             again = openat2(parent, name, os.O_PATH | os.O_NOFOLLOW)
             try:
-                _chmod(again, status.mode)
+                chmod(again, status.mode)
             finally:
                 os.close(again)
 
@@ -421,7 +421,7 @@ class Committer:
         old, place, local = operation.old, self._staging_fd, False
         if old is not None and not read_entry(directory, name).same_object(old):
             raise _Stop(_CHANGED)
-        change = _move if old is None else _exchange
+        change = move if old is None else exchange
         try:
             change(place, staged, directory, name)
         except OSError as error:
@@ -429,98 +429,19 @@ class Committer:
                 raise
             # Another subvolume or project quota: rename(2) cannot, so the file is copied beside its place first.
             beside = self._park_beside(operation)
-            _clone(self._staging_fd, staged, directory, beside)
+            clone(self._staging_fd, staged, directory, beside)
             place, local, staged = directory, True, beside
             change(place, staged, directory, name)
 
         def undo(parent: int) -> None:
             source = parent if local else self._staging_fd
             if old is None:
-                _move(parent, name, source, staged)
+                move(parent, name, source, staged)
             else:
-                _exchange(source, staged, parent, name)
+                exchange(source, staged, parent, name)
             if local:
                 os.unlink(staged, dir_fd=parent)
 
         if old is not None and not read_entry(place, staged).same_object(old):
             self._put_back(lambda: undo(directory))
         self._on_undo(lambda: self._in_parent(operation, undo))
-
-
-def _create(directory: int, name: bytes) -> int:
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(name, flags, 0o600, dir_fd=directory)
-
-
-def _symlink(directory: int, name: bytes, entry: Entry) -> None:
-    os.symlink(entry.target, name, dir_fd=directory)
-    os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=directory, follow_symlinks=False)
-
-
-def _clone(from_dir: int, name: bytes, to_dir: int, new_name: bytes) -> None:
-    """A copy of a file or symlink of the workspace with owner (best effort), mode and mtime."""
-    entry = read_entry(from_dir, name)
-    if entry.type is EntryType.SYMLINK:
-        _symlink(to_dir, new_name, entry)
-        return
-    source = open_file(from_dir, name)
-    try:
-        target = _create(to_dir, new_name)
-        try:
-            copy_content(source, target, entry.size)
-            with suppress(PermissionError):
-                os.fchown(target, entry.uid, entry.gid)
-            os.fchmod(target, entry.mode & 0o777)
-            os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
-
-
-def _move(from_dir: int, name: bytes, to_dir: int, new_name: bytes) -> None:
-    """rename(2) that replaces nothing."""
-    try:
-        renameat2(from_dir, name, to_dir, new_name, RENAME_NOREPLACE)
-    except OSError as error:
-        if error.errno not in _NO_RENAME_FLAGS:
-            raise
-        # link(2) never replaces either.
-        os.link(name, new_name, src_dir_fd=from_dir, dst_dir_fd=to_dir, follow_symlinks=False)
-        os.unlink(name, dir_fd=from_dir)
-
-
-def _exchange(staging: int, staged: bytes, directory: int, name: bytes) -> None:
-    """The two names change places; without RENAME_EXCHANGE in two steps, of which the second is atomic."""
-    try:
-        renameat2(staging, staged, directory, name, RENAME_EXCHANGE)
-    except OSError as error:
-        if error.errno not in _NO_RENAME_FLAGS:
-            raise
-        aside = staged + b".old"
-        os.link(name, aside, src_dir_fd=directory, dst_dir_fd=staging, follow_symlinks=False)
-        os.rename(staged, name, src_dir_fd=staging, dst_dir_fd=directory)
-        os.rename(aside, staged, src_dir_fd=staging, dst_dir_fd=staging)
-
-
-def _chmod(path_fd: int, mode: int) -> None:
-    """chmod of an O_PATH fd, which fchmod(2) does not take; the magic link leads to this very inode."""
-    os.chmod(f"/proc/self/fd/{path_fd}", mode)
-
-
-def _explain(error: OSError) -> str:
-    match error.errno:
-        case errno.ENOSPC:
-            return "no space is left on the workspace's file system"
-        case errno.EDQUOT:
-            return "your disk quota is used up"
-        case errno.EEXIST | errno.ENOTEMPTY:
-            return "something new stands there in the workspace"
-        case errno.ELOOP | errno.ENOTDIR | errno.ENOENT | errno.ESTALE:
-            return "it changed in the workspace or the cage since it was compared"
-        case errno.EXDEV:
-            return "another file system is mounted there"
-        case errno.EACCES | errno.EPERM:
-            return "your permissions do not allow it"
-        case _:
-            return error.strerror or str(error)

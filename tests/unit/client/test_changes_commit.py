@@ -388,7 +388,7 @@ def test_what_the_user_writes_between_check_and_rename_is_put_back(
         calls.append(arguments)
         renameat2(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("akiosctl.changes.apply.renameat2", racing)
+    monkeypatch.setattr("akiosctl.changes.primitives.renameat2", racing)
     assert len(perform(trees, plan)) == 1
     assert len(calls) == 2
     assert (trees.workspace / "f").read_text() == "user's newest"
@@ -408,7 +408,7 @@ def test_without_rename_flags_the_commit_still_works(
         (trees.view / "gone").unlink()
     (trees.view / "f").write_text("new")
     (trees.view / "l").symlink_to("f")
-    monkeypatch.setattr("akiosctl.changes.apply.renameat2", unsupported)
+    monkeypatch.setattr("akiosctl.changes.primitives.renameat2", unsupported)
     assert trees.commit().failure is None
     assert snapshot(trees.workspace) == snapshot(trees.view)
 
@@ -468,7 +468,7 @@ def test_any_failing_step_leaves_the_workspace_as_it_was(
     trees: Trees, monkeypatch: pytest.MonkeyPatch, rename: Callable[..., None]
 ) -> None:
     busy_trees(trees)
-    monkeypatch.setattr("akiosctl.changes.apply.renameat2", rename)
+    monkeypatch.setattr("akiosctl.changes.primitives.renameat2", rename)
     before = snapshot(trees.workspace)
     assert {operation.verb for operation in trees.plan().operations} == set(Verb)
     perform_one = Committer.perform
@@ -521,7 +521,7 @@ def test_what_cannot_be_rolled_back_is_kept_and_named(trees: Trees, monkeypatch:
 
 def test_across_subvolumes_files_are_copied_into_place(trees: Trees, monkeypatch: pytest.MonkeyPatch) -> None:
     busy_trees(trees)
-    monkeypatch.setattr("akiosctl.changes.apply.renameat2", subvolume)
+    monkeypatch.setattr("akiosctl.changes.primitives.renameat2", subvolume)
     report = trees.commit()
     assert report.failure is None and report.kept == b""
     assert snapshot(trees.workspace) == snapshot(trees.view)
