@@ -137,9 +137,9 @@ ALLOWED: tuple[str, ...] = _names(
     "getpid gettid getppid getpgid setpgid getpgrp getsid setsid arch_prctl uretprobe uprobe "
     # identity, limits, the system
     "getuid geteuid getgid getegid getresuid getresgid getgroups setuid setgid setreuid setregid setresuid setresgid "
-    "setfsuid setfsgid setgroups capget capset getrlimit setrlimit prlimit64 getrusage sysinfo uname getrandom "
+    "setfsuid setfsgid setgroups capget capset getrlimit setrlimit getrusage sysinfo uname getrandom "
     # sockets and System V IPC, both in namespaces of the cage
-    "socketpair connect bind listen accept accept4 getsockname getpeername setsockopt getsockopt sendto sendmsg "
+    "connect bind listen accept accept4 getsockname getpeername setsockopt getsockopt sendto sendmsg "
     "sendmmsg recvfrom recvmsg recvmmsg shutdown shmget shmat shmctl shmdt semget semop semctl semtimedop msgget "
     "msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr "
     # agents sandbox their own tools
@@ -238,6 +238,10 @@ CHECKED: dict[str, Checked] = {
         ),
         EAFNOSUPPORT,
     ),
+    # Other families have pairs, too (TIPC), and load their modules for them.
+    "socketpair": Checked((Form((_low(0, AF_UNIX),), 0),), EAFNOSUPPORT),
+    # The kernel lets any process of the same uid lower the limits of the cage's init, and init would die of them.
+    "prlimit64": Checked((Form((_low(0, 1),), EPERM),), 0, usual=(_low(0, 0),)),
     # TIOCSTI types into the terminal, TIOCLINUX pastes into a console, TIOCCONS takes the console's output,
     # TIOCSETD loads line disciplines, a part of the kernel that no agent needs.
     "ioctl": Checked(
@@ -337,7 +341,6 @@ FACTS: dict[str, Facts] = {
     "getxattrat": Facts("xattr", "all", dirfd=0, path=1, path2=3),
     "ftruncate": Facts("truncate", "all", dirfd=0),
     "memfd_create": Facts("open", "all", path=0, flags=1),
-    "socketpair": Facts("socket", "all", flags=1),
     "listen": Facts("socket", "all"),
     "accept": Facts("socket", "all"),
     "accept4": Facts("socket", "all"),
@@ -375,6 +378,8 @@ FACTS: dict[str, Facts] = {
 # Recorded only when denied.  ``socket`` among them: making one reaches nothing, connect and bind are recorded.
 DENIED_FACTS: dict[str, Facts] = {
     "socket": Facts("socket", "security", flags=1),
+    "socketpair": Facts("socket", "security", flags=1),
+    "prlimit64": Facts("process", "security"),
     "mount": Facts("privilege", "security", path=0, path2=1, flags=3),
     "umount2": Facts("privilege", "security", path=0, flags=1),
     "pivot_root": Facts("privilege", "security", path=0, path2=1),
