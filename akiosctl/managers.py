@@ -6,7 +6,6 @@ files are read instead, and the shim directory in PATH is replaced by the direct
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -204,6 +203,9 @@ def _tool_versions_bins(installs: str, host: Host) -> list[str]:
 
 
 def _volta_bins(root: str) -> list[str]:
+    # Imported here: few need it, and every run waits for this file.
+    import json
+
     try:
         platform = json.loads(_read(f"{root}/tools/user/platform.json") or "{}")
         node = platform.get("node", {}).get("runtime", "")
