@@ -1,0 +1,43 @@
+"""Cages by the names people give them: whole, a unique beginning, or ``last``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from akiosd.errors import AkiosError
+
+if TYPE_CHECKING:
+    from akiosctl.client import Client
+    from akiosd.wire.messages import CageInfo
+
+
+def list_cages(client: Client, everyone: bool = False) -> list[CageInfo]:
+    """The caller's cages, or everybody's, oldest first."""
+    from akiosd.wire.messages import Cages, List
+
+    reply, _ = client.call(List(everyone=everyone), Cages)
+    return sorted(reply.cages, key=lambda cage: cage.started_ns)
+
+
+def find_cage(client: Client, name: str) -> CageInfo:
+    """The cage called ``name``.  Raises :class:`AkiosError` when none or several are."""
+    cages = list_cages(client)
+    if name == "last":
+        if not cages:
+            raise AkiosError("you have no cages", "last", "start one: akiosctl run -- COMMAND")
+        return cages[-1]
+    found = match_cages(cages, name)
+    if not found:
+        found = match_cages(list_cages(client, everyone=True), name)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise AkiosError(f"there is no cage {name!r}", "cage", "list them: akiosctl ps --all")
+    several = ", ".join(cage.cage for cage in found[:5])
+    raise AkiosError(f"{name!r} could be {len(found)} cages: {several}", "cage", "give more of the name")
+
+
+def match_cages(cages: list[CageInfo], name: str) -> list[CageInfo]:
+    """Those called exactly so, else those whose id begins so, with or without ``c-``."""
+    exact = [cage for cage in cages if cage.cage == name]
+    return exact or [cage for cage in cages if name and cage.cage.startswith((name, f"c-{name}"))]

@@ -1,0 +1,73 @@
+"""``akiosctl``: the global options and the way to a verb.  ``run`` is reached without importing anything heavy."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from akiosd.errors import AkiosError
+
+
+def main() -> None:
+    """The console script.  Leaves with ``os._exit``: a thread may still wait for input that never comes."""
+    code = 125
+    try:
+        code = run_command(sys.argv[1:])
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                if stream is not None:  # it is None when the descriptor was closed at the start
+                    stream.flush()
+            except OSError:
+                pass
+        os._exit(code)
+
+
+def run_command(arguments: list[str]) -> int:
+    """Parse, run, report errors; returns the exit status."""
+    as_json = False
+    try:
+        socket, as_json, rest = parse_global(arguments)
+        if rest[:1] == ["run"]:
+            from akiosctl.verbs.run import run
+
+            as_json = as_json or "--json" in rest[: rest.index("--") if "--" in rest else None]
+            return run(rest[1:], socket, as_json)
+        from akiosctl.commands import run_verb
+
+        return run_verb(rest, socket, as_json)
+    except AkiosError as error:
+        from akiosctl.render import print_error
+
+        print_error(error, as_json=as_json)
+        return int(getattr(error, "exit_code", None) or getattr(error, "code", None) or 125)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 141
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print("akiosctl: this is a bug in akiosctl; please report it with the lines above", file=sys.stderr)
+        return 125
+
+
+def parse_global(arguments: list[str]) -> tuple[str | None, bool, list[str]]:
+    """(``--socket``, ``--json``, what follows): options before the verb, and nothing after it."""
+    socket, as_json = None, False
+    words = list(arguments)
+    while words and words[0].startswith("--"):
+        word = words[0]
+        if word == "--json":
+            as_json = True
+        elif word.startswith("--socket="):
+            socket = word.partition("=")[2]
+        elif word == "--socket":
+            if len(words) < 2:
+                raise AkiosError("--socket needs a value", "command line", "write --socket PATH")
+            socket = words.pop(1)
+        else:
+            break
+        words.pop(0)
+    return socket, as_json, words

@@ -1,0 +1,239 @@
+"""The blocking client of the control socket: one connection, plain or typed messages, descriptors.
+
+``PlainClient`` speaks the protocol in plain dicts and imports nothing heavy: it is the run path's.  ``Client``
+speaks it in the types of ``akiosd.wire.messages``.  Descriptors that come with a reply are the caller's.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from akiosctl.plain_msgpack import pack, unpack
+from akiosd import __version__
+from akiosd.errors import AkiosError, ProtocolError
+from akiosd.wire.frame import MAX_FDS, Frame, FrameReader, encode_frame
+
+if TYPE_CHECKING:
+    from akiosd.wire.messages import Message
+    from akiosd.wire.session import Received
+
+    Answer = TypeVar("Answer", bound=Message)
+
+DEFAULT_SOCKET = "/run/akios/control.sock"
+PROTOCOL = 1
+_READ = 1 << 16
+
+
+class DaemonError(AkiosError):
+    """The daemon's Error reply.  ``code`` is what akiosctl exits with."""
+
+    def __init__(self, what: str, where: str = "", next: str = "", code: int = 125) -> None:
+        super().__init__(what, where, next)
+        self.code = code
+
+
+def socket_path(option: str | None) -> str:
+    """``--socket``, else ``AKIOS_SOCKET``, else the service's."""
+    return option or os.environ.get("AKIOS_SOCKET") or DEFAULT_SOCKET
+
+
+class _Connection:
+    """A connected unix stream socket that sends and receives descriptors."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            self._socket.close()
+            raise _explain_connect(path, error) from None
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, data: bytes, fds: Sequence[int]) -> None:
+        """All of ``data``, the descriptors with its first byte.
+
+        A daemon that turned us away has closed: what it said is then in the socket, so this is no error yet.
+        """
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._socket.sendmsg([view], ancillary, socket.MSG_NOSIGNAL) :]
+                ancillary = []
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                raise AkiosError(f"cannot send to akiosd: {error.strerror}", self.path) from None
+
+    def receive(self) -> tuple[bytes, list[int], bool]:
+        """One ``recvmsg(2)``: bytes (none at the end), descriptors, whether some were dropped."""
+        try:
+            data, ancillary, flags, _ = self._socket.recvmsg(
+                _READ, socket.CMSG_SPACE(4 * (MAX_FDS + 1)), socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionError:
+            return b"", [], False
+        fds = array.array("i")
+        for level, kind, raw in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(raw[: len(raw) - len(raw) % fds.itemsize])
+        return data, list(fds), bool(flags & socket.MSG_CTRUNC)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def gone(self) -> AkiosError:
+        return AkiosError(
+            "akiosd closed the connection", self.path, "see its log: journalctl -u akiosd, or its standard error"
+        )
+
+
+def _explain_connect(path: str, error: OSError) -> AkiosError:
+    if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
+        return AkiosError(
+            "akiosd is not running",
+            path,
+            "start it: sudo systemctl enable --now akiosd; or, as root without a service: akiosctl run --standalone",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return AkiosError(
+            "you may not connect to akiosd", path, "join its group and log in again: sudo usermod -aG akios $USER"
+        )
+    return AkiosError(f"cannot connect to akiosd: {error.strerror}", path, "check --socket and AKIOS_SOCKET")
+
+
+class PlainClient:
+    """The protocol in plain dicts: ``m`` is a message's name, ``id`` its request."""
+
+    def __init__(self, path: str) -> None:
+        self._connection = _Connection(path)
+        self._frames = FrameReader()
+        self._ready: list[Frame] = []
+        self._last_id = 0
+        self._send({"m": "hello", "protocol": PROTOCOL, "software": f"akiosctl {__version__}"}, ())
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def request(self, name: str, fields: dict[str, object], fds: Sequence[int] = ()) -> int:
+        """Send a request; returns its id.  ``fds`` stay the caller's."""
+        self._last_id += 1
+        self._send({"m": name, "id": self._last_id, **fields}, fds)
+        return self._last_id
+
+    def _send(self, message: dict[str, object], fds: Sequence[int]) -> None:
+        self._connection.send(encode_frame(pack(message)), fds)
+
+    def receive(self) -> tuple[dict[str, Any], list[int]]:
+        """The next message but the hello, and its descriptors.  Waits; raises :class:`AkiosError` at the end."""
+        while True:
+            while not self._ready:
+                self.feed()
+            frame = self._ready.pop(0)
+            message = unpack(frame.payload)
+            if isinstance(message, dict) and message.get("m") == "hello" and not frame.fds:
+                if message.get("protocol", PROTOCOL) != PROTOCOL:
+                    raise ProtocolError("akiosd speaks another protocol", self._connection.path, _SAME_VERSION)
+                continue
+            if not isinstance(message, dict) or not isinstance(message.get("m"), str):
+                close_fds(frame.fds)
+                raise ProtocolError("akiosd sent what is no message", self._connection.path, _SAME_VERSION)
+            return message, frame.fds
+
+    def feed(self) -> bool:
+        """Read once; True when :meth:`receive` has something to return without waiting."""
+        data, fds, truncated = self._connection.receive()
+        if not data:
+            close_fds(fds)
+            raise self._connection.gone()
+        self._ready += self._frames.receive(data, fds, truncated=truncated)
+        return bool(self._ready)
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._ready)
+
+    def close(self) -> None:
+        close_fds(self._frames.close())
+        for frame in self._ready:
+            close_fds(frame.fds)
+        self._ready.clear()
+        self._connection.close()
+
+
+_SAME_VERSION = "install the same version of akiosd and akiosctl, and restart akiosd"
+
+
+class Client:
+    """The protocol in its types; one request at a time."""
+
+    def __init__(self, path: str) -> None:
+        from akiosd.wire.messages import Hello
+        from akiosd.wire.session import ClientSession
+
+        self._connection = _Connection(path)
+        self._session = ClientSession()
+        self._ready: list[Received] = []
+        self._connection.send(self._session.send(Hello(software=f"akiosctl {__version__}")), ())
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Send a request; its id is filled in.  ``fds`` stay the caller's."""
+        import msgspec
+
+        message = msgspec.structs.replace(message, id=self._session.next_id())
+        self._connection.send(self._session.send(message, fds), fds)
+
+    def receive(self) -> Received:
+        """The next message and its descriptors.  Raises :class:`DaemonError` for an Error reply."""
+        from akiosd.wire.messages import Error, Hello
+
+        while True:
+            while not self._ready:
+                data, fds, truncated = self._connection.receive()
+                if not data:
+                    close_fds(fds)
+                    raise self._connection.gone()
+                self._ready += self._session.receive(data, fds, truncated=truncated)
+            received = self._ready.pop(0)
+            if isinstance(received.message, Error):
+                error = received.message
+                raise DaemonError(error.what, error.where, error.next, error.code)
+            if not isinstance(received.message, Hello):
+                return received
+
+    def call(self, message: Message, answer: type[Answer], fds: Sequence[int] = ()) -> tuple[Answer, list[int]]:
+        """Send a request and wait for its one reply, which must be an ``answer``."""
+        self.send(message, fds)
+        received = self.receive()
+        if not isinstance(received.message, answer):
+            close_fds(received.fds)
+            raise ProtocolError(
+                f"akiosd answered {type(message).__name__} with {type(received.message).__name__}", next=_SAME_VERSION
+            )
+        return received.message, received.fds
+
+    def close(self) -> None:
+        close_fds(self._session.close())
+        for received in self._ready:
+            close_fds(received.fds)
+        self._ready.clear()
+        self._connection.close()
+
+
+def close_fds(fds: list[int]) -> None:
+    """Close and forget every descriptor in the list."""
+    while fds:
+        os.close(fds.pop())

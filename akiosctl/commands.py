@@ -1,0 +1,103 @@
+"""Every verb but ``run``: a click group that imports a verb's module when it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from akiosctl.client import Client, socket_path
+from akiosctl.render import escape
+from akiosd import __version__
+from akiosd.errors import AkiosError
+
+# verb → (module, what it does); the order is that of the help text.
+VERBS: dict[str, tuple[str, str]] = {
+    "run": ("", "Run a command in a cage."),
+    "ps": ("akiosctl.verbs.ps", "List cages."),
+    "attach": ("akiosctl.verbs.attach", "Connect to a cage left running."),
+    "stop": ("akiosctl.verbs.stop", "End cages."),
+    "diff": ("akiosctl.verbs.diff", "Show what a cage changed in its workspace."),
+    "commit": ("akiosctl.verbs.commit", "Write a cage's changes to its workspace."),
+    "discard": ("akiosctl.verbs.discard", "Destroy a cage's changes."),
+    "events": ("akiosctl.verbs.events", "Print what happened and happens in cages."),
+    "ledger": ("akiosctl.verbs.ledger", "Verify and show logs."),
+    "policy": ("akiosctl.verbs.policy", "Show and check policies."),
+    "doctor": ("akiosctl.verbs.doctor", "Say what this host can enforce."),
+}
+
+
+class Globals:
+    """The global options; ``json`` may also be given to the verb."""
+
+    def __init__(self, socket: str | None, as_json: bool) -> None:
+        self.path = socket_path(socket)
+        self.as_json = as_json
+
+    def connect(self) -> Client:
+        return Client(self.path)
+
+
+class Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS or not VERBS[cmd_name][0]:
+            return None
+        module = importlib.import_module(VERBS[cmd_name][0])
+        command = getattr(module, "command", None) or getattr(module, "group", None)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS:
+            near = difflib.get_close_matches(args[0], VERBS, 1)
+            hint = f"did you mean {near[0]}?" if near else "see akiosctl --help"
+            raise AkiosError(f"there is no command {args[0]!r}", "command line", hint)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="akiosctl")
+@click.option("--socket", metavar="PATH", help="akiosd's control socket (AKIOS_SOCKET; /run/akios/control.sock).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def akiosctl(ctx: click.Context, socket: str | None, as_json: bool) -> None:
+    """Run agents in security cages, and see what they did."""
+    ctx.obj = Globals(socket, as_json)
+
+
+def run_verb(arguments: list[str], socket: str | None, as_json: bool) -> int:
+    """Run a click verb; returns the exit status.  Raises :class:`AkiosError`."""
+    words = [*(["--socket", socket] if socket else []), *(["--json"] if as_json else []), *(arguments or ["--help"])]
+    try:
+        result: Any = akiosctl.main(args=words, prog_name="akiosctl", standalone_mode=False)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "akiosctl"
+        raise AkiosError(error.format_message(), command, f"see {command} --help") from None
+    except click.Abort:
+        return 130
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    return result if isinstance(result, int) else 0
+
+
+def wants_json(ctx: click.Context, as_json: bool) -> bool:
+    """``--json`` before or after the verb."""
+    return as_json or bool(ctx.obj.as_json)
+
+
+def print_line(text: str) -> None:
+    """One line of output; what is unprintable in it is escaped."""
+    sys.stdout.write(escape(text) + "\n")

@@ -1,0 +1,154 @@
+"""One run as the caller sees it: stdio, signals and the terminal, until the cage ends or is left behind."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from typing import Any
+
+from akiosctl.client import DaemonError, PlainClient, close_fds
+from akiosctl.stdio import Copiers
+from akiosctl.terminal import RawTerminal, read_size, write_size
+from akiosd.errors import AkiosError
+
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_TERMINAL_ONLY = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
+_TWICE_SECONDS = 2.0
+# Unanswered signals beyond these are dropped: the kernel, too, keeps one of a kind.
+_MAX_UNANSWERED = 8
+
+
+class Relay:
+    """Owns the descriptors of ``Started`` from :meth:`run` on; restores signals and the terminal at its end."""
+
+    def __init__(self, client: PlainClient, request: int, cage: str, *, tty: bool, detach_keys: bytes = b"") -> None:
+        self._client = client
+        self._request = request
+        self._cage = cage
+        self._tty = tty
+        self._keys = detach_keys
+        self._copiers = Copiers()
+        self._terminal = RawTerminal(0)
+        self._master = -1
+        self._ended: dict[str, Any] | None = None
+        self._outputs_ended = False
+        self._detach_request = 0
+        self._unanswered: set[int] = set()
+        self._interrupted_at = float("-inf")
+        self._detach_read, self._detach_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def run(self, fds: list[int]) -> dict[str, Any] | None:
+        """Until the end: the ``ended`` message, or None when the cage was left running."""
+        if len(fds) != (1 if self._tty else 3):
+            close_fds(fds)
+            raise AkiosError("akiosd sent the wrong number of descriptors", "started")
+        previous = {}
+        watched = (*_FORWARDED, *(_TERMINAL_ONLY if self._tty else ()))
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        try:
+            for number in watched:
+                # An ignored signal (nohup) stays ignored.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    previous[number] = signal.signal(number, lambda number, frame: None)
+            self._start(fds)
+            return self._loop()
+        finally:
+            if self._tty:
+                self._terminal.leave()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(-1)
+
+    def _start(self, fds: list[int]) -> None:
+        if not self._tty:
+            self._copiers.start_pipes(*fds)
+            fds.clear()
+            return
+        self._master = fds.pop()
+        self._resize()
+        if os.isatty(0):
+            self._terminal.enter()
+        self._copiers.start_terminal(self._master, self._keys, lambda: self._wake_detach())
+
+    def _wake_detach(self) -> None:
+        os.write(self._detach_write, b"d")
+
+    def _loop(self) -> dict[str, Any] | None:
+        poll = select.poll()
+        for fd in (self._client.fileno(), self._wake_read, self._detach_read, self._copiers.ended):
+            poll.register(fd, select.POLLIN)
+        while True:
+            while self._client.ready:
+                if self._take_message():
+                    return None
+            if self._ended is not None and self._outputs_ended:
+                self._check_copies()
+                return self._ended
+            ready = {fd for fd, _ in poll.poll()}
+            if self._wake_read in ready:
+                for number in os.read(self._wake_read, 64):
+                    self._take_signal(number)
+            if self._detach_read in ready:
+                os.read(self._detach_read, 8)
+                self._detach_request = self._client.request("detach", {"cage": self._cage})
+            if self._copiers.ended in ready:
+                poll.unregister(self._copiers.ended)
+                self._outputs_ended = True
+            if self._client.fileno() in ready:
+                if self._ended is None:
+                    self._client.feed()
+                else:
+                    poll.unregister(self._client.fileno())
+
+    def _take_message(self) -> bool:
+        """Handle one message; True when the cage was left running."""
+        message, fds = self._client.receive()
+        close_fds(fds)
+        answered = message.get("id", 0)
+        self._unanswered.discard(answered)
+        if message["m"] == "error" and answered in (0, self._request):
+            raise DaemonError(
+                message.get("what", ""), message.get("where", ""), message.get("next", ""), message.get("code", 125)
+            )
+        if message["m"] == "ended" and answered == self._request:
+            self._ended = message
+            if self._tty:
+                self._copiers.finish_terminal()
+        return bool(self._detach_request) and answered == self._detach_request and message["m"] == "ok"
+
+    def _check_copies(self) -> None:
+        failure = self._copiers.failure
+        if failure is not None:
+            print(f"akiosctl: output was lost: {failure.strerror}", file=sys.stderr)
+
+    def _take_signal(self, number: int) -> None:
+        if number == signal.SIGWINCH:
+            self._resize()
+        elif number == signal.SIGTSTP:
+            self._terminal.leave()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif number == signal.SIGCONT:
+            if os.isatty(0):
+                self._terminal.enter()
+            self._resize()
+        elif self._ended is None:
+            self._forward(number)
+
+    def _forward(self, number: int) -> None:
+        now = time.monotonic()
+        name = "signal"
+        fields: dict[str, object] = {"cage": self._cage, "signo": int(number)}
+        if number == signal.SIGINT:
+            if now - self._interrupted_at < _TWICE_SECONDS:
+                name, fields = "stop", {"cage": self._cage, "grace_ns": 0}
+            self._interrupted_at = now
+        if len(self._unanswered) < _MAX_UNANSWERED:
+            self._unanswered.add(self._client.request(name, fields))
+
+    def _resize(self) -> None:
+        rows, columns = read_size(1 if os.isatty(1) else 0)
+        write_size(self._master, rows, columns)

@@ -1,0 +1,71 @@
+"""What akiosctl prints: errors as what, where, next; colour only on a terminal; unknown text always escaped."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from akiosd.errors import AkiosError
+
+_COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+
+
+def escape(text: str | bytes) -> str:
+    """Text of unknown origin as one printable line: control characters and broken UTF-8 as ``\\xNN``."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable()
+        else "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+        for character in text
+    )
+
+
+def quote_command(argv: Iterable[bytes]) -> str:
+    """A command line for people: escaped, words that need it in quotes."""
+    words = [escape(word) for word in argv]
+    return " ".join(word if word and not set(word) & set(" \"'$`\\*?;&|<>()") else f"'{word}'" for word in words)
+
+
+def coloured(fd: int) -> bool:
+    """Whether output to ``fd`` may have colour: a terminal, no NO_COLOR (no-color.org), no dumb terminal."""
+    return os.isatty(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, colour: str, fd: int = 1) -> str:
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if coloured(fd) else text
+
+
+def print_error(error: AkiosError, *, as_json: bool = False) -> None:
+    """``akiosctl: what`` and two indented lines, or one JSON object, on stderr."""
+    if as_json:
+        import json
+
+        print(json.dumps({"error": {"what": error.what, "where": error.where, "next": error.next}}), file=sys.stderr)
+        return
+    print(f"{paint('akiosctl:', 'red', 2)} {escape(error.what)}", file=sys.stderr)
+    if error.where:
+        print(f"  where: {escape(error.where)}", file=sys.stderr)
+    if error.next:
+        print(f"  next:  {escape(error.next)}", file=sys.stderr)
+
+
+def note(text: str) -> None:
+    """One ``akios:`` line on stderr; ``text`` is escaped."""
+    print(f"{paint('akios:', 'dim', 2)} {escape(text)}", file=sys.stderr)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """Lines with aligned columns; the last column is not padded.  Cells are escaped here."""
+    cells = [[escape(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for number, row in enumerate(cells):
+        line = "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]])
+        yield paint(line, "bold") if number == 0 else line

@@ -1,0 +1,134 @@
+"""The policy of a run, quickly: the merged result is remembered as msgpack, keyed by the files it came from.
+
+A run whose policy files and options are those of an earlier run imports neither the YAML parser nor the policy
+language.  What is remembered lies in the user's own cache directory and counts only if this user wrote it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from zlib import crc32
+
+from akiosctl.plain_msgpack import Packed, pack, unpack
+from akiosd import __version__
+from akiosd.errors import AkiosError, ProtocolError
+
+SYSTEM_POLICY = "/etc/akios/policy.yaml"
+PROJECT_POLICY = "akios.yaml"
+_MAX_CACHE = 1 << 20
+_FORMAT = 2
+
+
+class RunPolicy:
+    """The merged policy as ``Run`` carries it, and the parts of it that the client acts on."""
+
+    def __init__(self, parts: dict[str, Any]) -> None:
+        self.packed = Packed(parts["policy"])
+        self.workspace_mode: str = parts["workspace_mode"]
+        self.keep: list[str] = parts["keep"]
+        self.set: dict[str, str] = parts["set"]
+        self.read: list[str] = parts["read"]
+        self.write: list[str] = parts["write"]
+
+
+def resolve_policy(workspace: str, explicit: str | None, flags: dict[str, dict[str, object]]) -> RunPolicy:
+    """Built-in ← system ← user ← project (or ``explicit``) ← ``flags``.  Raises :class:`AkiosError`."""
+    key = ascii((_FORMAT, __version__, [_identity(path) for path in _files(workspace, explicit)], explicit, flags))
+    cache = f"{_user_directory('XDG_CACHE_HOME', '.cache')}/run/{crc32(key.encode()):08x}"
+    parts = _read_cache(cache, key)
+    if parts is None:
+        parts = _merge(workspace, explicit, flags)
+        _write_cache(cache, pack([key, parts]))
+    return RunPolicy(parts)
+
+
+def _files(workspace: str, explicit: str | None) -> list[str]:
+    user = f"{_user_directory('XDG_CONFIG_HOME', '.config')}/policy.yaml"
+    return [SYSTEM_POLICY, user, explicit if explicit is not None else f"{workspace}/{PROJECT_POLICY}"]
+
+
+def _user_directory(variable: str, below_home: str) -> str:
+    base = os.environ.get(variable, "")
+    return (base if base.startswith("/") else os.path.expanduser(f"~/{below_home}")) + "/akios"
+
+
+def _identity(path: str) -> tuple[str | int, ...]:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return (path, error.errno or 0)
+    return (os.path.abspath(path), status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+
+
+def _merge(workspace: str, explicit: str | None, flags: dict[str, dict[str, object]]) -> dict[str, Any]:
+    from pathlib import Path
+
+    import msgspec
+
+    from akiosctl.policy_files import decode_flags, find_layers
+    from akiosd.policy.merge import Layer, merge
+
+    layers = find_layers(Path(workspace), explicit)
+    if flags:
+        layers.append(Layer("flags", decode_flags(flags)))
+    policy = merge(layers)
+    return {
+        "policy": msgspec.msgpack.encode(policy),
+        "workspace_mode": policy.filesystem.workspace,
+        "keep": list(policy.environment.keep),
+        "set": dict(policy.environment.set),
+        "read": list(policy.filesystem.read),
+        "write": list(policy.filesystem.write),
+    }
+
+
+def _read_cache(cache: str, key: str) -> dict[str, Any] | None:
+    try:
+        with open(cache, "rb") as file:
+            # Only what this user wrote, and nobody else can write, is our own memory.
+            status = os.fstat(file.fileno())
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+                return None
+            entry = unpack(file.read(_MAX_CACHE))
+    except (OSError, ProtocolError):
+        return None
+    if not isinstance(entry, list) or len(entry) != 2 or entry[0] != key or not isinstance(entry[1], dict):
+        return None
+    return entry[1]
+
+
+def _write_cache(cache: str, data: bytes) -> None:
+    temporary = f"{cache}.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(cache), mode=0o700, exist_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(data)
+        os.replace(temporary, cache)
+    except OSError:
+        # A home that cannot be written costs time, not correctness.
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
+
+
+def choose_environment(policy: RunPolicy, given: list[str], kept: list[str]) -> dict[bytes, bytes]:
+    """What the agent gets of the caller's environment: the policy's list, its own values, then the options'."""
+    chosen: dict[bytes, bytes] = {}
+    for name, value in os.environb.items():
+        text = os.fsdecode(name)
+        if any(text == pattern or (pattern[-1:] == "*" and text.startswith(pattern[:-1])) for pattern in policy.keep):
+            chosen[name] = value
+    for text, setting in policy.set.items():
+        chosen[os.fsencode(text)] = os.fsencode(setting)
+    for text in kept:
+        if os.fsencode(text) in os.environb:
+            chosen[os.fsencode(text)] = os.environb[os.fsencode(text)]
+    for text in given:
+        name_text, equals, setting = text.partition("=")
+        if not equals or not name_text:
+            raise AkiosError(f"{text!r} is not NAME=VALUE", "--env", "to pass a variable of yours: --keep-env NAME")
+        chosen[os.fsencode(name_text)] = os.fsencode(setting)
+    return chosen

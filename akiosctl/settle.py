@@ -1,0 +1,78 @@
+"""What becomes of a cage's changes: compared through the cage's read-only view, written as the user, or destroyed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from akiosctl.changes import Diff, Plan, Report, Rules, commit, compare, make_plan
+from akiosctl.client import Client, close_fds
+from akiosctl.render import note
+from akiosd.errors import AkiosError
+from akiosd.wire.messages import Discard, Ok, View, ViewReply
+
+
+class CageView:
+    """An ended cage's merged view and its workspace, both open for the caller alone; see :func:`open_view`."""
+
+    def __init__(self, reply: ViewReply, view_fd: int, workspace_fd: int) -> None:
+        self.reply = reply
+        self.view_fd = view_fd
+        self.workspace_fd = workspace_fd
+
+    def compare(self) -> Diff:
+        """What differs, conflicts counted from the cage's start."""
+        return compare(self.workspace_fd, self.view_fd, started_ns=self.reply.started_ns or None)
+
+    def plan(self, diff: Diff, *, skip_refused: bool = False, force: bool = False) -> Plan:
+        return make_plan(
+            diff,
+            Rules(protected=self.reply.protect, root=self.reply.workspace),
+            skip_refused=skip_refused,
+            force=force,
+        )
+
+    def commit(self, plan: Plan) -> Report:
+        return commit(self.workspace_fd, self.view_fd, plan)
+
+
+@contextmanager
+def open_view(client: Client, cage: str) -> Iterator[CageView]:
+    """The view of an ended cage; its descriptors are closed at the end."""
+    reply, fds = client.call(View(cage=cage), ViewReply)
+    try:
+        if len(fds) != 2:
+            raise AkiosError("akiosd sent no view", cage, "the cage may still be running, or without changes")
+        yield CageView(reply, *fds)
+    finally:
+        close_fds(fds)
+
+
+def commit_cage(client: Client, cage: str, *, skip_refused: bool = False, force: bool = False) -> tuple[Plan, Report]:
+    """Commit everything, then tell akiosd to forget the changes.  Raises :class:`AkiosError` when nothing was done."""
+    with open_view(client, cage) as view:
+        plan = view.plan(view.compare(), skip_refused=skip_refused, force=force)
+        report = view.commit(plan)
+    if report.failure is None and not plan.skipped:
+        discard_cage(client, cage, committed=True, paths=len(report.done))
+    return plan, report
+
+
+def discard_cage(client: Client, cage: str, *, committed: bool = False, paths: int = 0) -> None:
+    client.call(Discard(cage=cage, committed=committed, paths=paths), Ok)
+
+
+def settle_changes(path: str, cage: str, how: str) -> bool:
+    """At the end of a run: ``commit`` or ``discard``.  False when something was left, after saying what."""
+    with Client(path) as client:
+        if how == "discard":
+            discard_cage(client, cage)
+            return True
+        try:
+            _, report = commit_cage(client, cage)
+        except AkiosError as error:
+            note(f"not committed: {error.what}; akiosctl diff {cage}")
+            return False
+    if report.failure is not None:
+        note(f"the commit stopped after {len(report.done)} changes: {report.failure.reason}; akiosctl diff {cage}")
+    return report.failure is None

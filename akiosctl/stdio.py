@@ -1,0 +1,233 @@
+"""Copies between the caller's descriptors and a cage's pipes or terminal, at the speed of a plain pipe copy.
+
+One thread for each direction, so that none waits for another; the main thread watches the control socket,
+signals and the threads' ends.  The caller's descriptors are never switched to non-blocking mode: others share
+them.  Pipes are spliced.  Splicing holds the pipe's lock while it waits for the other side, so it is used only
+where the other side is a pipe or a plain file; a blocked terminal would else stop the agent in the kernel.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import fcntl
+import os
+import select
+import stat
+from collections.abc import Callable
+
+from akiosctl.terminal import DetachKeys
+
+_CHUNK = 1 << 16
+_SPLICE = 1 << 20
+_PIPE_SIZE = 1 << 20
+_NULL_DEVICE = os.makedev(1, 3)
+_END_OF_INPUT = b"\x04"
+_NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
+# What a reader that left, or a terminal that is gone, looks like.
+_ENDS = (errno.EPIPE, errno.ECONNRESET, errno.EIO, errno.EBADF, errno.ENXIO)
+
+
+class CopyEnds:
+    """Why a copy ended: the source was at its end, or the target does not take any more."""
+
+    SOURCE = "source"
+    TARGET = "target"
+
+
+def copy(source: int, target: int) -> str:
+    """Copy until one side ends; blocks.  Closes nothing.  Raises OSError for what is no end (ENOSPC, for example)."""
+    if _may_splice(source) and _may_splice(target) and (_is_pipe(source) or _is_pipe(target)):
+        try:
+            return _copy_by_splice(source, target)
+        except OSError as error:
+            if error.errno not in _NO_SPLICE:
+                raise
+    return _copy_by_write(source, target)
+
+
+def _copy_by_splice(source: int, target: int) -> str:
+    while True:
+        try:
+            if not os.splice(source, target, _SPLICE):
+                return CopyEnds.SOURCE
+        except BlockingIOError:
+            wait_ready(source, target)
+        except OSError as error:
+            if error.errno in _ENDS:
+                return CopyEnds.TARGET if error.errno != errno.EIO else CopyEnds.SOURCE
+            raise
+
+
+def _copy_by_write(source: int, target: int) -> str:
+    while True:
+        try:
+            data = os.read(source, _CHUNK)
+        except BlockingIOError:
+            wait_ready(source, None)
+            continue
+        except OSError as error:
+            if error.errno in _ENDS:
+                return CopyEnds.SOURCE
+            raise
+        if not data:
+            return CopyEnds.SOURCE
+        if not write_all(target, data):
+            return CopyEnds.TARGET
+
+
+def write_all(target: int, data: bytes) -> bool:
+    """Write everything; False when nobody reads any more."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(target, view) :]
+        except BlockingIOError:
+            wait_ready(None, target)
+        except OSError as error:
+            if error.errno in _ENDS:
+                return False
+            raise
+    return True
+
+
+def wait_ready(source: int | None, target: int | None) -> None:
+    """Wait until ``source`` can be read and ``target`` written: for descriptors somebody made non-blocking."""
+    for fd, event in ((source, select.POLLIN), (target, select.POLLOUT)):
+        if fd is not None:
+            poll = select.poll()
+            poll.register(fd, event)
+            poll.poll()
+
+
+def _is_pipe(fd: int) -> bool:
+    return stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+def _may_splice(fd: int) -> bool:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return False
+    return (
+        stat.S_ISFIFO(status.st_mode)
+        or stat.S_ISREG(status.st_mode)
+        or (stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL_DEVICE)
+    )
+
+
+def open_missing_stdio() -> None:
+    """Give 0, 1 and 2 something to be, so that nothing opened later takes their place (``<&-`` in a shell)."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != fd:
+                os.dup2(opened, fd)
+                os.close(opened)
+
+
+class Copiers:
+    """The copying threads of one run.  ``ended`` is an eventfd readable once every output has ended."""
+
+    def __init__(self) -> None:
+        self.ended = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.failure: OSError | None = None
+        self._lock = _thread.allocate_lock()
+        self._outputs = 0
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def start_pipes(self, stdin: int, stdout: int, stderr: int) -> None:
+        """Take the cage's pipes (closed here at their ends) and copy 0, 1 and 2."""
+        for fd in (stdin, stdout, stderr):
+            try:
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+            except OSError:
+                pass  # the user's share of pipe memory is used up: slower, not wrong
+        self._outputs = 2
+        self._start(lambda: self._input(stdin))
+        self._start(lambda: self._output(stdout, 1))
+        self._start(lambda: self._output(stderr, 2))
+
+    def start_terminal(self, master: int, keys: bytes, detach: Callable[[], None]) -> None:
+        """Copy between 0, 1 and a terminal's master, which stays the caller's.  ``detach`` is called in a thread."""
+        self._outputs = 1
+        self._start(lambda: self._typed(master, DetachKeys(keys), detach))
+        self._start(lambda: self._shown(master))
+
+    def finish_terminal(self) -> None:
+        """The agent has ended: show what is left in the terminal's buffer, then end."""
+        os.eventfd_write(self._stop, 1)
+
+    def _start(self, job: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                job()
+            except OSError as error:
+                self.failure = error
+
+        _thread.start_new_thread(guarded, ())
+
+    def _input(self, pipe: int) -> None:
+        try:
+            copy(0, pipe)
+        except OSError:
+            pass  # stdin that cannot be read (a directory, say) is an empty one
+        finally:
+            os.close(pipe)
+
+    def _output(self, pipe: int, target: int) -> None:
+        try:
+            copy(pipe, target)
+        finally:
+            # When our reader left, the agent's next write must get SIGPIPE as it would without us.
+            os.close(pipe)
+            self._note_end()
+
+    def _typed(self, master: int, keys: DetachKeys, detach: Callable[[], None]) -> None:
+        while True:
+            try:
+                data = os.read(0, _CHUNK)
+            except BlockingIOError:
+                wait_ready(0, None)
+                continue
+            except OSError:
+                return
+            if not data:
+                # A terminal has no half-close; its end of input is typed.
+                write_all(master, _END_OF_INPUT)
+                return
+            passed, detached = keys.feed(data)
+            if not write_all(master, passed):
+                return
+            if detached:
+                detach()
+                return
+
+    def _shown(self, master: int) -> None:
+        poll = select.poll()
+        poll.register(master, select.POLLIN)
+        poll.register(self._stop, select.POLLIN)
+        try:
+            while True:
+                ready = dict(poll.poll())
+                if master not in ready:
+                    return
+                if not self._show_once(master):
+                    return
+        finally:
+            self._note_end()
+
+    def _show_once(self, master: int) -> bool:
+        try:
+            data = os.read(master, _CHUNK)
+        except OSError:
+            return False  # EIO: every process inside has closed the terminal
+        return bool(data) and write_all(1, data)
+
+    def _note_end(self) -> None:
+        with self._lock:
+            self._outputs -= 1
+            if self._outputs == 0:
+                os.eventfd_write(self.ended, 1)

@@ -1,0 +1,39 @@
+"""``akiosctl attach``: take over a cage that was left running."""
+
+from __future__ import annotations
+
+import click
+
+from akiosctl.cages import find_cage
+from akiosctl.client import PlainClient
+from akiosctl.commands import wants_json
+from akiosctl.relay import Relay
+from akiosctl.render import note
+from akiosctl.stdio import open_missing_stdio
+from akiosctl.terminal import DEFAULT_DETACH_KEYS, parse_detach_keys
+from akiosctl.verbs.run import finish, take_started
+
+
+@click.command("attach")
+@click.argument("cage")
+@click.option("--detach-keys", default=DEFAULT_DETACH_KEYS, show_default=True, help="Keys that leave it running.")
+@click.option("--json", "as_json", is_flag=True, help="The report as one JSON line on stderr.")
+@click.pass_context
+def command(ctx: click.Context, cage: str, detach_keys: str, as_json: bool) -> int:
+    """Connect to the terminal, or the output, of CAGE; the exit status is the agent's."""
+    open_missing_stdio()
+    keys = parse_detach_keys(detach_keys)
+    with ctx.obj.connect() as client:
+        name = find_cage(client, cage).cage
+    plain = PlainClient(ctx.obj.path)
+    try:
+        number = plain.request("attach", {"cage": name})
+        started, fds = take_started(plain, number)
+        ended = Relay(plain, number, name, tty=bool(started.get("tty")), detach_keys=keys).run(fds)
+    finally:
+        plain.close()
+    if ended is None:
+        note(f"left running; akiosctl attach {name}")
+        return 0
+    hint = f"akiosctl diff {name} · commit · discard"
+    return finish(ended, name, ctx.obj.path, wants_json(ctx, as_json), settle="keep", hint=hint)

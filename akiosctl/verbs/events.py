@@ -1,0 +1,84 @@
+"""``akiosctl events``: records as they become durable, and those before if asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import click
+
+from akiosctl.cages import find_cage
+from akiosctl.client import Client, socket_path
+from akiosctl.commands import wants_json
+from akiosctl.records_text import record_json, record_line
+from akiosctl.render import escape
+from akiosd.errors import AkiosError
+from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
+
+
+@click.command("events")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what happens from now.")
+@click.option("--cage", "names", multiple=True, help="Only this cage's; may be repeated.")
+@click.option("--kind", "kinds", multiple=True, help="Only records of this kind; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def command(ctx: click.Context, follow: bool, names: tuple[str, ...], kinds: tuple[str, ...], as_json: bool) -> None:
+    """Print the records of cages.  Without --cage and --follow: of the cage started last."""
+    printer = Printer(wants_json(ctx, as_json), frozenset(kinds))
+    with ctx.obj.connect() as client:
+        cages = tuple(find_cage(client, name).cage for name in (names or (() if follow else ("last",))))
+        if not follow:
+            for cage in cages:
+                print_log(client, cage, printer)
+            return
+    with Client(events_path(ctx.obj.path)) as client:
+        client.send(Subscribe(kinds=kinds, cages=cages, cursors=dict.fromkeys(cages, 0)))
+        while True:
+            message = client.receive().message
+            if isinstance(message, Records):
+                printer.entries(message.log, message.start, message.entries)
+            elif isinstance(message, Gap):
+                printer.gap(message)
+            else:
+                raise AkiosError(f"akiosd sent {type(message).__name__} instead of records", "events socket")
+
+
+class Printer:
+    """Lines for people or JSON objects, one for each record of the wanted kinds."""
+
+    def __init__(self, as_json: bool, kinds: frozenset[str] = frozenset()) -> None:
+        self._json = as_json
+        self._kinds = kinds
+
+    def entries(self, log: str, start: int, entries: tuple[bytes, ...]) -> None:
+        for index, entry in enumerate(entries, start):
+            fields = record_json(log, index, entry)
+            if self._kinds and fields["kind"] not in self._kinds:
+                continue
+            sys.stdout.write((json.dumps(fields) if self._json else record_line(log, index, entry)) + "\n")
+        sys.stdout.flush()
+
+    def gap(self, gap: Gap) -> None:
+        if self._json:
+            print(json.dumps({"log": gap.log, "gap": [gap.start, gap.stop]}), flush=True)
+        else:
+            text = (
+                f"(records {gap.start} to {gap.stop - 1} of {escape(gap.log)} were not sent: this reader was too slow)"
+            )
+            print(text, flush=True)
+
+
+def print_log(client: Client, cage: str, printer: Printer, start: int = 0, stop: int = 1 << 62) -> None:
+    """Print entries of a log (``""``: the host's) up to its present end."""
+    while start < stop:
+        reply, _ = client.call(ReadLog(cage=cage, start=start, stop=stop), LogEntries)
+        if not reply.entries:
+            return
+        printer.entries(reply.log or cage or "host", reply.start, reply.entries)
+        start = reply.start + len(reply.entries)
+
+
+def events_path(control: str) -> str:
+    """The events socket beside the control socket."""
+    return os.path.join(os.path.dirname(socket_path(control)), "events.sock")

@@ -1,0 +1,199 @@
+"""``akiosctl run``: find, open and send what the run needs, relay its stdio, say how it ended.
+
+This is the path that must start fast: nothing here imports click, yaml, msgspec or trio at the top.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from akiosctl.client import DaemonError, PlainClient, close_fds, socket_path
+from akiosctl.locate import locate_toolchain, locate_workspace
+from akiosctl.relay import Relay
+from akiosctl.render import note
+from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
+from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
+from akiosctl.stdio import open_missing_stdio
+from akiosctl.terminal import DEFAULT_DETACH_KEYS, parse_detach_keys, read_size
+from akiosd.errors import AkiosError
+
+_MAX_BINDS = 63
+
+
+def run(arguments: list[str], socket: str | None, as_json: bool) -> int:
+    """The verb; returns the exit status.  Raises :class:`AkiosError`, with ``exit_code`` or ``code`` if not 125."""
+    options = parse_run(arguments)
+    if options.has("help"):
+        print(help_text())
+        return 0
+    if not options.command:
+        raise AkiosError("no command was given", "akiosctl run", "write it after --: akiosctl run -- python agent.py")
+    open_missing_stdio()
+    path = options.value("socket") or socket
+    if options.has("standalone"):
+        from akiosctl.standalone import run_standalone
+
+        return run_standalone(options, as_json or options.has("json"))
+    return run_with(options, socket_path(path), as_json or options.has("json"))
+
+
+def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = True) -> int:
+    """Run by the daemon at ``path``; without ``keeps`` that daemon forgets changes once the run is over."""
+    client = PlainClient(path)
+    fds: list[int] = []
+    try:
+        tty = wants_tty(options)
+        request, policy, notes = prepare(options, tty, fds)
+        number = client.request("run", request, fds)
+        close_fds(fds)
+        started, received = take_started(client, number)
+        cage = str(started.get("cage", ""))
+        if options.has("verbose"):
+            for line in (f"cage {cage}", *notes, *started.get("notes", ())):
+                note(str(line))
+        if options.has("detach"):
+            close_fds(received)
+            print(cage)
+            return 0
+        keys = parse_detach_keys(options.value("detach_keys") or DEFAULT_DETACH_KEYS)
+        ended = Relay(client, number, cage, tty=bool(started.get("tty")), detach_keys=keys).run(received)
+    finally:
+        close_fds(fds)
+        client.close()
+    if ended is None:
+        note(f"left running; akiosctl attach {cage}")
+        return 0
+    settle = settlement(options, policy)
+    hint = f"akiosctl diff {cage} · commit · discard" if keeps else "they are gone; --commit keeps them"
+    return finish(ended, cage, path, as_json, settle=settle, hint="" if options.has("quiet") else hint)
+
+
+def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list[int]]:
+    """The reply to Run or Attach.  Raises :class:`DaemonError` when that is an error."""
+    message, fds = client.receive()
+    if message["m"] == "error":
+        raise DaemonError(
+            message.get("what", ""), message.get("where", ""), message.get("next", ""), message.get("code", 125)
+        )
+    if message["m"] != "started" or message.get("id", 0) != number:
+        close_fds(fds)
+        raise AkiosError("akiosd answered out of turn", message["m"], "install the same version of both")
+    return message, fds
+
+
+def wants_tty(options: RunOptions) -> bool:
+    """``--tty``, ``--no-tty``, else whether both ends are terminals."""
+    if options.has("tty") or options.has("no_tty"):
+        return options.has("tty")
+    return not options.has("detach") and os.isatty(0) and os.isatty(1)
+
+
+def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, object], RunPolicy, list[str]]:
+    """The fields of ``Run``; what is opened for it is put into ``fds``, which stay the caller's."""
+    home = os.path.expanduser("~")
+    cwd = os.getcwd()
+    workspace = locate_workspace(cwd, options.value("workspace"), home)
+    fds.append(workspace.fd)
+    policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options))
+    inside = os.path.normpath(os.path.join(workspace.path, workspace.cwd))
+    tools = locate_toolchain(options.command[0], os.environ, workspace.path, home, inside)
+    binds: list[dict[str, object]] = []
+    for bind in tools.binds:
+        fds.append(bind.fd)
+        binds.append(_bind(bind.inside, len(fds) - 1, "toolchain", bind.why))
+    for kind, paths in (("read", policy.read), ("write", policy.write)):
+        for path in paths:
+            fds.append(open_bind(path))
+            binds.append(_bind(path, len(fds) - 1, kind, "policy"))
+    if len(binds) > _MAX_BINDS:
+        raise AkiosError(f"{len(binds)} trees would be shown inside, at most {_MAX_BINDS} can be", "binds")
+    environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
+    request: dict[str, object] = {
+        "policy": policy.packed,
+        "argv": [os.fsencode(word) for word in options.command],
+        "command": os.fsencode(tools.command),
+        "env": {os.fsencode(name): os.fsencode(value) for name, value in tools.env.items()} | environment,
+        "cwd": os.fsencode(inside),
+        "workspace": os.fsencode(workspace.path),
+        "home": os.fsencode(home) if home.startswith("/") else b"",
+        "user_name": user_name(),
+        "binds": binds,
+        "detach": options.has("detach"),
+        "allow_degraded": options.has("allow_degraded"),
+    }
+    if tty:
+        rows, columns = read_size(1 if os.isatty(1) else 0)
+        request["tty"] = {"rows": rows, "columns": columns}
+    return request, policy, [*(f"shown inside: {bind.inside} ({bind.why})" for bind in tools.binds), *tools.notes]
+
+
+def _bind(path: str, fd: int, kind: str, why: str) -> dict[str, object]:
+    return {"path": os.fsencode(path), "fd": fd, "kind": kind, "why": why}
+
+
+def open_bind(path: str) -> int:
+    """Open a tree that the policy names, as the user; O_PATH alone would not ask for permission to read."""
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        raise AkiosError(
+            f"{path} cannot be opened: {error.strerror}", "filesystem of the policy", "correct or remove it there"
+        ) from None
+    if not os.access(f"/proc/self/fd/{fd}", os.R_OK):
+        os.close(fd)
+        raise AkiosError(f"{path} cannot be read by you", "filesystem of the policy", "remove it from the policy")
+    return fd
+
+
+def user_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid{os.getuid()}"
+
+
+def settlement(options: RunOptions, policy: RunPolicy) -> str:
+    """What to do with changes at the end: ``commit``, ``discard``, or ``keep``."""
+    if options.has("commit") or (policy.workspace_mode == "rw" and not options.has("discard")):
+        return "commit"
+    return "discard" if options.has("discard") else "keep"
+
+
+def finish(ended: dict[str, Any], cage: str, path: str, as_json: bool, *, settle: str, hint: str) -> int:
+    """Say how it ended, settle its changes; returns the exit status.  Without ``hint`` it says nothing."""
+    code = int(ended.get("exit_code", 0))
+    kind, reason = str(ended.get("kind", "exited")), str(ended.get("reason", ""))
+    changes = bool(ended.get("changes", False))
+    failed = False
+    if changes and settle != "keep":
+        from akiosctl.settle import settle_changes
+
+        failed = not settle_changes(path, cage, settle)
+        changes = failed
+    if as_json:
+        print_report(ended, cage, changes)
+    elif hint:
+        if kind != "exited" and reason:
+            note(reason)
+        if changes:
+            note(f"files changed; {hint}")
+    return 125 if failed and code == 0 else code
+
+
+def print_report(ended: dict[str, Any], cage: str, changes: bool) -> None:
+    """The report of ``--json``: one line on stderr, so that stdout stays the agent's."""
+    import json
+
+    report = {
+        "cage": cage,
+        "exit_code": ended.get("exit_code", 0),
+        "kind": ended.get("kind", "exited"),
+        "reason": ended.get("reason", ""),
+        "changes": changes,
+        "usage": ended.get("usage", {}),
+    }
+    print(json.dumps(report), file=sys.stderr)

@@ -1,0 +1,137 @@
+"""A daemon for tests of the client: the real socket, session and dispatch; cages are plain child processes.
+
+Run as ``python fake_daemon.py SOCKET``; prints a line when it listens.  ``env`` of a run may hold
+``FAKE_ENDED``: ``kind|reason|changes`` of its Ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import sys
+import termios
+from typing import Any
+
+import trio
+
+from akiosd.daemon.peers import Gate, Peer
+from akiosd.daemon.serve_clients import ClientConnection, close_all, open_unix_listener, serve_clients
+from akiosd.errors import AkiosError, Refused
+from akiosd.wire.messages import (
+    Attach,
+    CageInfo,
+    Cages,
+    Detach,
+    Doctor,
+    Ended,
+    Error,
+    List,
+    Message,
+    Ok,
+    Run,
+    Signal,
+    Started,
+    Stop,
+    View,
+)
+
+
+class Cage:
+    def __init__(self, info: CageInfo, process: trio.Process, keep: list[int]) -> None:
+        self.info, self.process, self.keep = info, process, keep
+
+
+class FakeDaemon:
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.cages: dict[str, Cage] = {}
+        self.nursery = nursery
+
+    async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
+        match request:
+            case Run():
+                await self.run(peer, request, client)
+            case Signal():
+                os.killpg(self.cages[request.cage].process.pid, request.signo)
+                await client.reply(Ok())
+            case Stop():
+                os.killpg(self.cages[request.cage].process.pid, signal.SIGKILL)
+                await client.reply(Ok())
+            case Detach():
+                await client.reply(Ok())
+            case Attach():
+                cage = self.cages[request.cage]
+                await client.reply(Started(cage=request.cage, tty=cage.info.tty), cage.keep)
+                await self.wait(cage, client)
+            case List():
+                await client.reply(Cages(cages=tuple(cage.info for cage in self.cages.values())))
+            case Doctor():
+                raise AkiosError("line\none \x1b[31mred", "there", "do")
+            case View():
+                raise Refused("the cage has no changes", request.cage)
+            case _:
+                raise Refused("not here", type(request).__name__)
+
+    async def run(self, peer: Peer, request: Run, client: ClientConnection) -> None:
+        if request.argv[0] == b"refused":
+            await client.reply(Error(what="no such program inside", where="exec", code=127))
+            return
+        name = f"c-{len(self.cages):012d}"
+        kwargs: dict[str, Any] = {"cwd": os.fsdecode(request.cwd), "env": dict(request.env), "start_new_session": True}
+        if request.tty is not None:
+            master, slave = pty.openpty()
+            kwargs["preexec_fn"] = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            inner, outer = [slave, slave, slave], [master]
+        else:
+            pairs = [os.pipe() for _ in range(3)]
+            inner = [pairs[0][0], pairs[1][1], pairs[2][1]]
+            outer = [pairs[0][1], pairs[1][0], pairs[2][0]]
+        argv = [os.fsdecode(request.command), *map(os.fsdecode, request.argv[1:])]
+        kwargs |= {"stdin": inner[0], "stdout": inner[1], "stderr": inner[2]}
+        process = await trio.lowlevel.open_process(argv, **kwargs)
+        close_all(list(set(inner)))
+        info = CageInfo(
+            name,
+            peer.uid,
+            "me",
+            "running",
+            request.argv,
+            request.workspace,
+            len(self.cages),
+            tty=bool(request.tty),
+            pid=process.pid,
+        )
+        cage = Cage(info, process, outer)
+        self.cages[name] = cage
+        await client.reply(Started(cage=name, tty=request.tty is not None, notes=("a note",)), outer)
+        if request.tty is None:
+            close_all(outer)
+        if request.detach:
+            await client.reply(Ended(cage=name))
+            return
+        await self.wait(cage, client, request.env.get(b"FAKE_ENDED", b"exited||").decode())
+
+    async def wait(self, cage: Cage, client: ClientConnection, ended: str = "exited||") -> None:
+        kind, reason, changes = ended.split("|")
+        code = await cage.process.wait()
+        close_all(cage.keep)
+        code = code if code >= 0 else 128 - code
+        name = cage.info.cage
+        await client.reply(Ended(cage=name, exit_code=code, kind=kind, reason=reason, changes=bool(changes)))
+
+
+async def main(path: str) -> None:
+    async with trio.open_nursery() as nursery:
+        listener = await open_unix_listener(path)
+        await nursery.start(
+            lambda task_status: serve_clients(listener, FakeDaemon(nursery), Gate(), task_status=task_status)
+        )
+        print("listening", flush=True)
+        # The test's end of this pipe closes when the test is gone, however it went.
+        await trio.lowlevel.wait_readable(0)
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1])
