@@ -342,13 +342,14 @@ def try_number(nr):
 def test_every_number_with_zeros_is_survived_and_the_unlisted_are_enosys():
     listed = {resolve(name) for name in (*table.ALLOWED, *table.CHECKED)}
     denied = {resolve(name) for name in table.DENIED}
+    # Allowed in a cage, which has its own; here their zeros would name objects of the host (0 is IPC_RMID).
+    beyond_the_child = {resolve(name) for name in ("sync", "msgget", "msgctl", "semctl", "shmctl")}
 
     def body():
         # Zero is also a descriptor: fchmod(0, 0) would take /dev/null from the whole host.
         os.dup2(os.pipe()[0], 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        # sync flushes every file system of the host, which proves nothing and takes its time.
-        for nr in listed - {-1, resolve("sync")}:
+        for nr in listed - {-1} - beyond_the_child:
             try_number(nr)
         return {nr: raw(nr, 0, 0, 0, 0, 0, 0) for nr in range(1024) if nr not in listed}
 
