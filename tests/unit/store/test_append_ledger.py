@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from akiosd.daemon import append_ledger
+from akiosd.daemon import commit_ledger, publish_ledger
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.errors import LedgerError
 from akiosd.ledger.verify import Verdict, verify_log
@@ -41,8 +41,9 @@ SEGMENT = 64 << 10
 
 @pytest.fixture(autouse=True)
 def small_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append_ledger, "RESERVE_BYTES", 16 << 10)
-    monkeypatch.setattr(append_ledger, "_RETRY_S", 0.01)
+    monkeypatch.setattr(commit_ledger, "RESERVE_BYTES", 16 << 10)
+    monkeypatch.setattr(commit_ledger, "RETRY_S", 0.01)
+    monkeypatch.setattr(publish_ledger, "RETRY_S", 0.01)
 
 
 def open_here(state: Path) -> Ledger:

@@ -1,0 +1,188 @@
+"""The commit side of the ledger: one WAL frame after another, and what to do when the disk has no room.
+
+A commit starts as soon as there is something to write and none is in flight.  A failed fsync is final.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import trio
+
+from akiosd.errors import LedgerError
+from akiosd.ledger.frame import Entries, Head, Mark
+from akiosd.ledger.sequencer import Commit, Sequencer
+from akiosd.store.durable import Disk
+from akiosd.store.recover import Opened
+from akiosd.store.wal import Wal
+from akiosd.values.ids import LogId
+
+T = TypeVar("T")
+Subscriber = Callable[[LogId, int, list[bytes]], None]
+
+RESERVE_BYTES = 8 << 20
+RESERVE = "ledger/reserve"
+RETRY_S = 1.0
+
+
+class Committer:
+    """Owns the WAL.  ``progress`` is set, and replaced, after each commit, each publication, and when room returns."""
+
+    def __init__(self, disk: Disk, opened: Opened) -> None:
+        self.on_full: Callable[[], None] = lambda: None
+        self.on_room: Callable[[], None] = lambda: None
+        self.on_unpublished: Callable[[], None] = lambda: None  # a log has something to publish that had nothing
+        self.full = False
+        self.stopping = False
+        self.stopped = trio.Event()
+        self.failure: LedgerError | None = None
+        self.progress = trio.Event()
+        self.subscribers: list[Subscriber] = []
+        self.sequencer: Sequencer = opened.sequencer
+        self._disk, self._wal = disk, opened.wal
+        self._frame_ends = deque(opened.frame_ends)
+        self._registered_seq = opened.wal.seq - 1
+        self._data = trio.Event()  # there is something to commit
+        self._limiter = trio.CapacityLimiter(4)
+
+    def append(self, log: LogId, entries: Sequence[bytes]) -> int:
+        self.check()
+        first = self.sequencer.append(log, entries)
+        self._data.set()
+        return first
+
+    def check(self) -> None:
+        """Raise ``LedgerError`` if the ledger has failed or is closed."""
+        if self.failure is not None:
+            raise LedgerError("the ledger has failed", where=self.failure.what, next="restart akiosd")
+        if self.stopped.is_set():
+            raise LedgerError("the ledger is closed")
+
+    def fail(self, error: LedgerError) -> None:
+        if self.failure is None:
+            self.failure = error
+        self.progress.set()
+
+    def advance(self) -> None:
+        event, self.progress = self.progress, trio.Event()
+        event.set()
+
+    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        return await trio.to_thread.run_sync(partial(function, *args), limiter=self._limiter)
+
+    async def run(self) -> None:
+        await self.in_thread_unless_full(self.keep_room)
+        while True:
+            await self._data.wait()
+            commit = self.sequencer.take_commit()
+            if commit is None:
+                self._data = trio.Event()
+                continue
+            seq = await self._write_frame(commit)
+            self._register(seq, commit)
+
+    async def _write_frame(self, commit: Commit) -> int:
+        wal: Wal = self._wal
+        while True:
+            try:
+                return await self.in_thread(wal.write, commit.body)
+            except OSError as error:
+                self.no_room(error)
+            if not await self.in_thread(self.drop_reserve):
+                if self.stopping:
+                    raise LedgerError("no room for the last records", next="make room on the state file system")
+                await trio.sleep(RETRY_S)
+
+    def _register(self, seq: int, commit: Commit) -> None:
+        announced = self.sequencer.committed()
+        self._registered_seq = seq
+        self._frame_ends.append((seq, {mark.log: mark.first + len(mark.entries) for mark in announced}))
+        self.advance()
+        for mark in announced:
+            for callback in self.subscribers:
+                callback(mark.log, mark.first, mark.entries)
+        if any(self._is_first_unpublished(mark) for mark in announced):
+            self.on_unpublished()
+
+    def _is_first_unpublished(self, mark: Entries) -> bool:
+        return self.sequencer.published_size(mark.log) == mark.first
+
+    async def wait_durable(self, log: LogId, index: int) -> None:
+        while True:
+            self.check()
+            state = self.sequencer.logs.get(log)
+            if state is None or state.durable > index:
+                return
+            if index >= state.size:
+                raise LedgerError(f"entry {index} was never appended", where=log)
+            await self.progress.wait()
+
+    async def commit_marks(self, marks: Sequence[Mark]) -> None:
+        """Put marks into the next frame and return once it is durable."""
+        self.sequencer.mark(*marks)
+        self._data.set()
+        while self.sequencer.is_pending(marks):
+            self.check()
+            await self.progress.wait()
+        self.check()
+
+    def commit_heads(self, heads: list[Head]) -> None:
+        """The same, called from a worker thread."""
+        trio.from_thread.run(self.commit_marks, heads)
+
+    def release_frames(self) -> None:
+        """After a publication: say, from the next frame on, which frames are still needed."""
+        while self._frame_ends and self._is_published(self._frame_ends[0][1]):
+            self._frame_ends.popleft()
+        self._wal.base = self._frame_ends[0][0] if self._frame_ends else self._registered_seq + 1
+
+    def _is_published(self, ends: dict[LogId, int]) -> bool:
+        for log, end in ends.items():
+            published = self.sequencer.published_size(log)
+            if published is not None and published < end:
+                return False
+        return True
+
+    # Room
+
+    def keep_room(self) -> None:
+        """Blocking: give WAL segments back, keep a spare one and the reserve."""
+        self._wal.release()
+        self._wal.make_spare()
+        if self._disk.size(RESERVE) != RESERVE_BYTES:
+            self._disk.write(RESERVE, bytes(RESERVE_BYTES), 0o600)
+            self._disk.sync([RESERVE], [])
+
+    def drop_reserve(self) -> bool:
+        """Blocking: make a little room; False if that was done before."""
+        if self._disk.size(RESERVE) is None:
+            return False
+        try:
+            self._disk.remove(RESERVE)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def in_thread_unless_full(self, function: Callable[..., None], *args: object) -> None:
+        """Do work that needs room but nothing waits for; what it says about room becomes the state."""
+        try:
+            await self.in_thread(function, *args)
+        except OSError as error:
+            self.no_room(error)
+            return
+        if self.full:
+            self.full = False
+            self.advance()
+            self.on_room()
+
+    def no_room(self, error: OSError) -> None:
+        """A full disk is a state, not a failure; any other error is final and raised again."""
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise error
+        if not self.full:
+            self.full = True
+            self.on_full()

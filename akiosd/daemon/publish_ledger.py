@@ -1,0 +1,164 @@
+"""The publishing side of the ledger: when which log's tree is written, all that are due under the same syncs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import trio
+
+from akiosd.daemon.commit_ledger import RETRY_S, Committer
+from akiosd.errors import LedgerError
+from akiosd.ledger.merkle import Hasher
+from akiosd.ledger.sequencer import Publication, prepare
+from akiosd.store.durable import Disk
+from akiosd.store.keys import LedgerKey
+from akiosd.store.log_dir import discard_unpublished, drop_outgrown, publish_all
+from akiosd.values.ids import HOST_LOG, LogId
+from akiosd.values.records import Roots, encode_entry
+
+WAITING_BYTES = 64 << 20  # durable, not yet published; beyond it publication does not wait for its time
+_ROOTS_IN_A_RECORD = 800
+
+
+class Publisher:
+    """The host log and logs that ended are due after ``every_s``, running cages after ``running_every_s``."""
+
+    every_s = 1.0
+    running_every_s = 10.0
+
+    def __init__(
+        self, committer: Committer, disk: Disk, key: LedgerKey, hasher: Hasher, now_ns: Callable[[], int]
+    ) -> None:
+        self._committer, self._sequencer = committer, committer.sequencer
+        self._disk, self._key, self._hasher, self._now_ns = disk, key, hasher, now_ns
+        self._nudge = trio.Event()  # look again at what is due
+        self._demanded: set[LogId] = set()
+        self._published_at: dict[LogId, float] = {}
+        self._last_cycle = -1e9
+        self._dirty: set[LogId] = set()  # a publication failed half-way and left files
+        committer.on_unpublished = self.nudge
+
+    def nudge(self) -> None:
+        self._nudge.set()
+
+    def demand(self, logs: Iterable[LogId]) -> None:
+        self._demanded.update(logs)
+        self._nudge.set()
+
+    def opened(self, log: LogId) -> None:
+        self._published_at[log] = trio.current_time()
+
+    def closed(self, log: LogId) -> None:
+        self._published_at.pop(log, None)
+        self._nudge.set()
+
+    async def publish(self, log: LogId) -> None:
+        target = self._sequencer.logs[log].size if log in self._sequencer.logs else 0
+        if target:
+            await self._committer.wait_durable(log, target - 1)
+        while True:
+            self._committer.check()
+            published = self._sequencer.published_size(log)
+            if published is None or published >= target:
+                return
+            self.demand([log])
+            await self._committer.progress.wait()
+
+    def _due(self, now: float) -> tuple[list[LogId], float]:
+        """The logs to publish now, and when to look again if there are none."""
+        unpublished = self._sequencer.unpublished()
+        if self._committer.stopping or self._sequencer.waiting_bytes > WAITING_BYTES:
+            return unpublished, float("inf")
+        soon = self._last_cycle + self.every_s
+        due, wake = [], float("inf")
+        for log in unpublished:
+            at = soon
+            if log in self._demanded:
+                at = now
+            elif log != HOST_LOG and not self._sequencer.logs[log].closed:
+                at = max(soon, self._published_at.get(log, now) + self.running_every_s)
+            if at <= now:
+                due.append(log)
+            wake = min(wake, at)
+        return due, wake
+
+    async def run(self, scope: trio.CancelScope) -> None:
+        """Publish what is due; when stopping, everything, and then cancel ``scope``."""
+        committer = self._committer
+        while True:
+            due, wake = self._due(trio.current_time())
+            if due:
+                await self._cycle(due)
+                continue
+            if committer.stopping:
+                if not self._sequencer.has_commit() and not self._sequencer.queued_bytes:
+                    scope.cancel()
+                    return
+                await committer.progress.wait()
+                continue
+            self._nudge = trio.Event()
+            # With cages frozen nothing may ever be due again: look for room now and then.
+            retry = trio.current_time() + RETRY_S if committer.full else float("inf")
+            with trio.move_on_at(min(wake, retry)):
+                await self._nudge.wait()
+            if committer.full:
+                await committer.in_thread_unless_full(committer.keep_room)
+
+    async def _cycle(self, due: list[LogId]) -> None:
+        committer = self._committer
+        try:
+            publications = await self._prepare([log for log in due if log != HOST_LOG])
+            await self._list_roots(publications)
+            publications += await self._prepare([HOST_LOG])
+            await committer.in_thread(self._write, publications, self._half_done())
+        except OSError as error:
+            committer.no_room(error)
+            if not await committer.in_thread(committer.drop_reserve):
+                if committer.stopping:
+                    raise LedgerError("no room to publish", next="make room; the next start publishes") from error
+                await trio.sleep(RETRY_S)
+            return
+        self._finish(publications)
+        await committer.in_thread_unless_full(self._tidy, publications)
+
+    async def _prepare(self, logs: list[LogId]) -> list[Publication]:
+        work = [(log, *self._sequencer.work(log)) for log in logs if log in self._sequencer.logs]
+        return await self._committer.in_thread(lambda: [prepare(*item, self._hasher) for item in work if item[2]])
+
+    async def _list_roots(self, publications: list[Publication]) -> None:
+        """The host log names the roots before they are published."""
+        roots = [(publication.log, publication.size, publication.root) for publication in publications]
+        for start in range(0, len(roots), _ROOTS_IN_A_RECORD):
+            record = Roots(ts=self._now_ns(), roots=tuple(roots[start : start + _ROOTS_IN_A_RECORD]))
+            index = self._committer.append(HOST_LOG, [encode_entry(record)])
+            await self._committer.wait_durable(HOST_LOG, index)
+
+    def _half_done(self) -> dict[LogId, int]:
+        sizes = {log: self._sequencer.published_size(log) for log in self._dirty}
+        return {log: size for log, size in sizes.items() if size is not None}
+
+    def _write(self, publications: list[Publication], half_done: dict[LogId, int]) -> None:
+        """Blocking; in a worker thread."""
+        for log, size in half_done.items():
+            discard_unpublished(self._disk, log, size)
+        if half_done:
+            self._disk.sync_everything()
+        self._dirty.update(publication.log for publication in publications)
+        publish_all(self._disk, self._key, publications, self._committer.commit_heads)
+
+    def _finish(self, publications: list[Publication]) -> None:
+        now = trio.current_time()
+        self._last_cycle = now
+        self._dirty.clear()
+        for publication in publications:
+            self._sequencer.published(publication)
+            self._demanded.discard(publication.log)
+            if publication.log in self._published_at:
+                self._published_at[publication.log] = now
+        self._committer.release_frames()
+        self._committer.advance()
+
+    def _tidy(self, publications: list[Publication]) -> None:
+        for publication in publications:
+            drop_outgrown(self._disk, publication)
+        self._committer.keep_room()

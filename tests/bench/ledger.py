@@ -1,0 +1,185 @@
+"""What the ledger costs: throughput, latency of a record that must be durable, short cages, verification.
+
+    python -m tests.bench.ledger [ENTRIES]
+
+Every figure is from the same run, on the file system of the temporary directory; ratios with their marks at the end.
+pymerkle, where it is installed, is measured beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import trio
+
+from akiosd.daemon.append_ledger import Ledger
+from akiosd.kernel.hashing import leaf_hashes, node_hashes
+from akiosd.ledger.merkle import Hasher, root_of
+from akiosd.store.fsck import fsck
+from akiosd.store.log_dir import directory
+from akiosd.values.ids import CageId, LogId, make_cage_id
+from akiosd.values.records import End, Syscall, encode_entry
+
+NATIVE = Hasher(leaf_hashes, node_hashes)
+SLICE = 256  # records the pump's reader takes in one turn
+
+
+def make_entries(count: int) -> list[bytes]:
+    return [
+        encode_entry(Syscall(ts=i, name="openat", nr=257, pid=7, verdict="attempt", comm=b"python3", path=b"/a/%d" % i))
+        for i in range(count)
+    ]
+
+
+def rate(count: int, start: float) -> float:
+    return count / (time.perf_counter() - start)
+
+
+def hashing_alone(entries: list[bytes]) -> float:
+    start = time.perf_counter()
+    root_of(NATIVE.leaves(entries), NATIVE)
+    return rate(len(entries), start)
+
+
+def pymerkle(entries: list[bytes]) -> float | None:
+    try:
+        from pymerkle import SqliteTree  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        tree = SqliteTree(f"{folder}/tree.db")
+        start = time.perf_counter()
+        tree.append_entries(entries, chunksize=1000)
+        tree.get_state()
+        return rate(len(entries), start)
+
+
+def new_cage() -> CageId:
+    return make_cage_id(os.urandom(8))
+
+
+async def append_all(ledger: Ledger, log: LogId, entries: list[bytes]) -> None:
+    for first in range(0, len(entries), SLICE):
+        await ledger.wait_room()
+        ledger.append_many(log, entries[first : first + SLICE])
+        await trio.lowlevel.checkpoint()
+
+
+async def to_the_checkpoint(ledger: Ledger, entries: list[bytes]) -> tuple[float, float, LogId]:
+    log = ledger.open_log(new_cage())
+    start = time.perf_counter()
+    await append_all(ledger, log, entries)
+    await ledger.wait_durable(log, len(entries))
+    durable = rate(len(entries), start)
+    await ledger.publish(log)
+    published = rate(len(entries), start)
+    ledger.close_log(log)
+    return durable, published, log
+
+
+async def gate_latencies(ledger: Ledger, count: int = 300, pause: float = 0.003) -> tuple[float, float]:
+    """p50 and p99, in milliseconds, of append and wait until durable."""
+    log = ledger.open_log(new_cage())
+    record, taken = encode_entry(End(ts=1, exit_code=0)), []
+    for _ in range(count):
+        await trio.sleep(pause)
+        start = time.perf_counter()
+        await ledger.commit(log, record)
+        taken.append(time.perf_counter() - start)
+    ledger.close_log(log)
+    taken.sort()
+    return taken[count // 2] * 1000, taken[count * 99 // 100] * 1000
+
+
+async def under_flood(ledger: Ledger, entries: list[bytes], per_second: int = 300_000) -> tuple[float, float]:
+    flood = ledger.open_log(new_cage())
+
+    async def pour() -> None:
+        begin, sent = trio.current_time(), 0
+        while True:
+            due = int((trio.current_time() - begin) * per_second)
+            while sent < due:
+                await ledger.wait_room()
+                first = sent % (len(entries) - SLICE)
+                ledger.append_many(flood, entries[first : first + SLICE])
+                sent += SLICE
+                await trio.lowlevel.checkpoint()
+            await trio.sleep(0.002)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pour)
+        result = await gate_latencies(ledger)
+        nursery.cancel_scope.cancel()
+    ledger.close_log(flood)
+    return result
+
+
+async def short_cages(ledger: Ledger, count: int = 300) -> float:
+    """Cages a second: each opens its log, waits for its birth and its end, ten records between."""
+    start = time.perf_counter()
+    gate = trio.CapacityLimiter(100)
+
+    async def one() -> None:
+        async with gate:
+            log = ledger.open_log(new_cage())
+            await ledger.commit(log, b"\x81\xa1a\x01")
+            ledger.append_many(log, [b"\x81\xa1a\x02"] * 10)
+            await ledger.commit(log, encode_entry(End(ts=1, exit_code=0)))
+            ledger.close_log(log)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(one)
+    return rate(count, start)
+
+
+async def with_ledger(state: Path, work: Callable[[Ledger], Awaitable[None]]) -> None:
+    ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ledger.run)
+        await trio.sleep(0.3)  # the first segments and the reserve are made
+        await work(ledger)
+        await ledger.aclose()
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 300_000
+    entries = make_entries(count)
+    numbers: dict[str, float] = {}
+
+    async def work(ledger: Ledger) -> None:
+        numbers["durable"], numbers["published"], log = await to_the_checkpoint(ledger, entries)
+        logs.append(log)
+        idle = await gate_latencies(ledger)
+        flood = await under_flood(ledger, entries)
+        print(f"gating record, idle             p50 {idle[0]:6.2f} ms   p99 {idle[1]:6.2f} ms")
+        print(f"gating record, 300 k/s beside   p50 {flood[0]:6.2f} ms   p99 {flood[1]:6.2f} ms")
+        print(f"short cages                     {await short_cages(ledger):10,.0f} /s")
+
+    logs: list[LogId] = []
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder)
+        numbers["hash"] = hashing_alone(entries)
+        other = pymerkle(entries[:50_000])
+        trio.run(with_ledger, state, work)
+        start = time.perf_counter()
+        report = fsck(state / directory(logs[0]), hasher=NATIVE)
+        numbers["verify"] = rate(report.size, start)
+        print(f"verify                          {numbers['verify']:10,.0f} /s   {report.verdict}")
+    print(f"hashing alone                   {numbers['hash']:10,.0f} /s")
+    print(f"ring to durable                 {numbers['durable']:10,.0f} /s")
+    print(f"ring to checkpoint              {numbers['published']:10,.0f} /s")
+    print(f"pymerkle, bulk SQLite           {other:10,.0f} /s" if other else "pymerkle is not installed")
+    print(f"ring to checkpoint / hashing alone   {numbers['published'] / numbers['hash']:.2f}   (to reach 0.3)")
+    print(f"verify / hashing alone               {numbers['verify'] / numbers['hash']:.2f}   (to reach 0.3)")
+    if other:
+        print(f"ring to checkpoint / pymerkle        {numbers['published'] / other:.2f}   (to reach 2)")
+
+
+if __name__ == "__main__":
+    main()
