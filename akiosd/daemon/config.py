@@ -16,14 +16,15 @@ import msgspec
 import yaml
 
 from akiosd.errors import AkiosError, PolicyError
+from akiosd.policy.compile.identity import DISPLAY_COUNT
 from akiosd.policy.merge import Layer, merge
 from akiosd.policy.schema import load
 from akiosd.values.policy import Policy
 
 DEFAULT_CONFIG = Path("/etc/akios/akiosd.yaml")
 MAX_BYTES = 1 << 20
-# Above this some programs read an id as negative.
-_HIGHEST_UID = 2**31 - 1
+# (uid_t) -1 means "no id" (setresuid(2)).
+_NO_UID = 2**32 - 1
 
 KeyPath = tuple[str, ...]
 
@@ -59,18 +60,15 @@ class Pools(Section, frozen=True):
 
 
 class Uids(Section, frozen=True):
-    """Host ids of cages: ``display_count`` ids in which nothing runs from ``base`` on, then one for each cage."""
+    """Host ids of cages: one for each from ``first_cage`` on, and a range in which nothing runs, that shows
+    everybody else's ids with their numbers kept (``display_base`` + id)."""
 
-    base: int = 1_900_000_000
-    display_count: int = 65_536
+    first_cage: int = 1_900_000_000
     cage_count: int = 1_000_000
-
-    @property
-    def first_cage(self) -> int:
-        return self.base + self.display_count
+    display_base: int = 1 << 31
 
     def is_caged(self, uid: int) -> bool:
-        return self.base <= uid < self.first_cage + self.cage_count
+        return self.first_cage <= uid < self.first_cage + self.cage_count or uid >= self.display_base
 
 
 class Config(Section, frozen=True):
@@ -221,8 +219,10 @@ def _checked(config: Config, name: str) -> Config:
     if any(count < 0 for count in counts):
         raise AkiosError("a quota or pool size is negative", name, "write 0 or more")
     uids = config.uids
-    if uids.base < 65_536 or uids.display_count < 65_536 or uids.cage_count < 1:
-        raise AkiosError("the uid range overlaps ordinary users, or is too small", name, "see uids in the manual")
-    if uids.first_cage + uids.cage_count > _HIGHEST_UID:
-        raise AkiosError("the uid range ends above 2147483647", name, "lower uids.base or uids.cage_count")
+    if uids.first_cage < 65_536 or uids.cage_count < 1:
+        raise AkiosError("the uid range overlaps ordinary users, or is empty", name, "see uids in the manual")
+    if uids.first_cage + uids.cage_count > uids.display_base:
+        raise AkiosError("the ranges of cages and of display overlap", name, "lower uids.first_cage or uids.cage_count")
+    if uids.display_base + DISPLAY_COUNT >= _NO_UID:
+        raise AkiosError("the display range ends above the last uid", name, "lower uids.display_base")
     return config

@@ -123,9 +123,19 @@ class CgroupHost:
     def leaf(self, name: str) -> CageCgroup:
         return CageCgroup(self, name)
 
+    def open_helpers(self) -> Fd:
+        """The group of helpers that live for a moment."""
+        return Fd(os.open(self.helpers(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def helpers(self) -> Path:
+        """A leaf of its own: a v2 group that hands controllers down cannot hold a process."""
+        path = self.v2 / "helpers"
+        path.mkdir(exist_ok=True)
+        return path
+
     async def tear_down(self) -> None:
         """Remove the base groups; KernelError when one is still in use."""
-        for path in (self.v2, *self.v1.values()):
+        for path in (self.v2 / "helpers", self.v2, *self.v1.values()):
             await _remove(path)
 
 

@@ -35,6 +35,7 @@ _PRJQUOTA = 2
 _Q_GETQUOTA, _Q_SETQUOTA = 0x800007, 0x800008
 _DQBLK = struct.Struct("<QQQQQQQQI4x")
 _QIF_BLIMITS, _QIF_ILIMITS = 1, 4
+_FULL_MARGIN = 1 << 20
 
 
 class Slot:
@@ -62,9 +63,15 @@ class Slot:
             os.chown(f"w{number}/upper", agent, agent, dir_fd=top, follow_symlinks=False)
             os.chmod(f"w{number}/upper", 0o755, dir_fd=top)
 
-    def used(self) -> int:
-        """Bytes in use now, as the kernel counts them."""
-        return 0 if self.mount.closed else _used(self.mount.fileno(), self.image is None)
+    def space(self) -> tuple[int, int]:
+        """(used, limit) in bytes, as the kernel counts them; (0, 0) once it is unmounted."""
+        if self.mount.closed:
+            return 0, 0
+        # With project quota, statfs of the directory counts the project (ext4_statfs_project).
+        numbers = os.fstatvfs(self.mount.fileno())
+        limit, free = numbers.f_blocks * numbers.f_frsize, numbers.f_bfree * numbers.f_frsize
+        # The last few blocks are never given out: that is full, and says so.
+        return (limit if free < _FULL_MARGIN else limit - free), limit
 
     def is_empty(self) -> bool:
         """Nothing was written to the workspace's upper layer."""
@@ -246,12 +253,6 @@ class QuotaPool:
     def close(self) -> None:
         self._root.close()
         subprocess.run(["umount", str(self._mount_point)], capture_output=True)
-
-
-def _used(fd: int, quota: bool) -> int:
-    # With project quota, statfs of the directory counts the project (ext4_statfs_project).
-    numbers = os.fstatvfs(fd)
-    return (numbers.f_blocks - numbers.f_bfree) * numbers.f_frsize
 
 
 def is_directory(fd: int) -> bool:

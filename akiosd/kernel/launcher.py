@@ -102,7 +102,7 @@ class Launcher:
             if self._socket is None:
                 await self._restart()
             assert self._socket is not None
-            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
             with trio.CancelScope(shield=True):
                 try:
                     await self._socket.sendmsg([request], ancillary)

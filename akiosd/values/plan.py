@@ -49,6 +49,7 @@ OPS: dict[str, int] = {
     "canary": 29,
     "root": 31,
     "umask": 32,
+    "export": 33,
 }
 
 # Messages on the status socket (SOCK_SEQPACKET), launcher's child to akiosd and back.
@@ -61,6 +62,7 @@ STATUS: dict[str, int] = {
     "exec_failed": 6,  # errno, step (0 chdir, 1 exec, 2 session, 3 landlock)
     "exited": 7,  # wait status, rusage
     "signal": 8,  # akiosd → init: signal number
+    "mount": 9,  # carries a detached mount
 }
 
 # Flags of a step.

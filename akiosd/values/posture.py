@@ -43,10 +43,9 @@ class Posture(msgspec.Struct, frozen=True):
 
     def worst(self) -> Status:
         states = {layer.status for layer in self.layers}
-        for status in ("unavailable", "degraded"):
-            if status in states:
-                return status  # type: ignore[return-value]
-        return "enforced"
+        if "unavailable" in states:
+            return "unavailable"
+        return "degraded" if "degraded" in states else "enforced"
 
     def get(self, layer: str) -> LayerState | None:
         return next((state for state in self.layers if state.layer == layer), None)

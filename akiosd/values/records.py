@@ -73,6 +73,9 @@ class Syscall(Record, frozen=True, kw_only=True, tag="syscall"):
     args: tuple[int, ...] = ()
     path: bytes | None = None
     path2: bytes | None = None
+    argv: tuple[bytes, ...] = ()
+    address: bytes | None = None
+    """A struct sockaddr as the agent gave it."""
     errno: int = 0
     count: int = 1
 

@@ -170,6 +170,7 @@ int akios_pidfd_getfd(int pidfd, int fd);
 int akios_unshare(int flags);
 int akios_setns(int fd, int type);
 int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data);
+int akios_landlock_abi(void);
 
 /* cffi: end */
 

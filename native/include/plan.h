@@ -46,6 +46,7 @@ enum akios_op_kind {
     AKIOS_OP_CANARY = 29,
     AKIOS_OP_ROOT = 31,
     AKIOS_OP_UMASK = 32,
+    AKIOS_OP_EXPORT = 33,
 };
 
 enum akios_status_kind {
@@ -57,6 +58,7 @@ enum akios_status_kind {
     AKIOS_STATUS_EXEC_FAILED = 6,
     AKIOS_STATUS_EXITED = 7,
     AKIOS_STATUS_SIGNAL = 8,
+    AKIOS_STATUS_MOUNT = 9,
 };
 
 /* Offsets count from the start of the plan; argv and env are arrays of offsets ended by 0. */

@@ -112,6 +112,8 @@ static _Noreturn void become_cage(struct akios_child *child, int status_fd) {
         akios_send_status(AKIOS_STATUS_FAILED, -err, step, 0);
         _exit(125);
     }
+    if (*(const char *)akios_at(child, ((const struct akios_plan *)(const void *)child->plan)->command_at, 1) == '\0')
+        _exit(0); /* a plan without a command only makes and sends a mount */
     akios_init(child);
 }
 

@@ -63,6 +63,15 @@ static int mount_new(const struct step *s) {
     return err;
 }
 
+static int export_mount(const struct step *s) {
+    int mount_fd = akios_fs_mount(s->a, s->b, s->op->b_len, s->op->u0);
+    if (mount_fd < 0)
+        return mount_fd;
+    int err = akios_send_fd(mount_fd, AKIOS_STATUS_MOUNT);
+    close(mount_fd);
+    return err < 0 ? err : 0;
+}
+
 static int bind_inside(const struct step *s) {
     /* a: source, absolute in the staging root or below the new root; c: target below the new root.
      * With EXIST_OK a source or target that this kernel does not have is no failure. */
@@ -245,6 +254,7 @@ static int run_step(const struct step *s) {
     case AKIOS_OP_SYMLINK:
     case AKIOS_OP_MKNOD: return make_entry(s);
     case AKIOS_OP_FSMOUNT: return mount_new(s);
+    case AKIOS_OP_EXPORT: return export_mount(s);
     case AKIOS_OP_BIND: return bind_inside(s);
     case AKIOS_OP_SETATTR:
         return akios_mount_setattr(s->child->root_fd, "", AT_EMPTY_PATH | (op->flags & AKIOS_F_RECURSIVE ? AT_RECURSIVE : 0),

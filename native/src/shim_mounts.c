@@ -70,3 +70,8 @@ int akios_setns(int fd, int type) { return result(setns(fd, type)); }
 int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data) {
     return result(syscall(__NR_quotactl_fd, fd, command, id, data));
 }
+
+int akios_landlock_abi(void) {
+    /* LANDLOCK_CREATE_RULESET_VERSION: the ABI of this kernel, or why there is none */
+    return result(syscall(__NR_landlock_create_ruleset, NULL, (size_t)0, 1U));
+}

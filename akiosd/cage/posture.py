@@ -1,0 +1,172 @@
+"""What the kernel says about a cage that is about to start, compared with what was asked for.  Pure: texts in.
+
+Nothing is reported as enforced that was not read back here, or proved by one refused action.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from akiosd.policy.compile.identity import Lines
+from akiosd.values.posture import LayerState, Status
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """Read by akiosd from ``/proc/<init>`` and from the cgroup files, not told by the cage."""
+
+    status: str
+    mountinfo: str
+    uid_map: str
+    namespaces: dict[str, str]
+    own_namespaces: dict[str, str]
+    landlock_proved: bool
+    landlock: str
+    """Description of the ruleset; empty when the kernel's ABI is below the floor."""
+    cgroup: dict[str, str]
+    cgroup_missing: dict[str, str]
+    disk: str
+    pump_running: bool
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    host_id: int
+    uid_lines: Lines
+    workspace: str
+    workspace_mode: str
+    tty: bool
+    idmapped: bool = True
+
+
+def check(evidence: Evidence, wanted: Wanted) -> tuple[LayerState, ...]:
+    """Evidence → one state for each layer, in the order of ``posture.LAYERS``."""
+    fields = dict(line.split(":\t", 1) for line in evidence.status.splitlines() if ":\t" in line)
+    mounts = _mounts(evidence.mountinfo)
+    return (
+        _identity(fields, evidence, wanted),
+        _view(mounts),
+        _workspace(mounts, wanted),
+        _namespaces(evidence),
+        _network(evidence),
+        *(_cgroup(name, evidence) for name in ("memory", "pids", "cpu")),
+        _say("disk", bool(evidence.disk), evidence.disk, "no budget is set"),
+        _capabilities(fields),
+        _landlock(evidence),
+        _seccomp(fields, evidence),
+        LayerState("stdio", "enforced", "a terminal of its own" if wanted.tty else "own pipes, no caller descriptor"),
+    )
+
+
+def _say(layer: str, good: bool, detail: str, problem: str, bad: Status = "unavailable") -> LayerState:
+    return LayerState(layer, "enforced", detail) if good else LayerState(layer, bad, problem)
+
+
+def _identity(fields: dict[str, str], evidence: Evidence, wanted: Wanted) -> LayerState:
+    uids = set(fields.get("Uid", "").split())
+    lines = tuple(tuple(int(number) for number in line.split()) for line in evidence.uid_map.splitlines())
+    if uids != {str(wanted.host_id)} or wanted.host_id == 0:
+        return LayerState("identity", "unavailable", f"uids read back as {sorted(uids)}, wanted {wanted.host_id}")
+    if lines != wanted.uid_lines:
+        return LayerState("identity", "unavailable", "the uid map reads back differently")
+    if not wanted.idmapped:
+        return LayerState("identity", "degraded", "the workspace's file system has no id maps; runs under the caller's uid")
+    return LayerState("identity", "enforced", f"own uid {wanted.host_id}, no group, binds idmapped")
+
+
+class _Mount(msgspec.Struct, frozen=True):
+    point: str
+    options: tuple[str, ...]
+    kind: str
+    super_options: tuple[str, ...]
+
+
+def _mounts(mountinfo: str) -> list[_Mount]:
+    found = []
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, tail = left.split(" "), right.split(" ")
+        if len(fields) > 5 and len(tail) > 2:
+            found.append(_Mount(_unescape(fields[4]), tuple(fields[5].split(",")), tail[0], tuple(tail[2].split(","))))
+    return found
+
+
+def _unescape(text: str) -> str:
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, character)
+    return text
+
+
+def _view(mounts: list[_Mount]) -> LayerState:
+    by_point = {mount.point: mount for mount in mounts}
+    root = by_point.get("/")
+    if root is None or root.kind != "tmpfs" or "ro" not in root.options:
+        return LayerState("view", "unavailable", "the root is not the cage's own read-only root")
+    loose = [m.point for m in mounts if "nosuid" not in m.options or ("nodev" not in m.options and not _may_hold_devices(m))]
+    if loose:
+        return LayerState("view", "unavailable", f"not nosuid,nodev: {', '.join(loose[:3])}")
+    writable = [m.point for m in mounts if m.point in ("/usr", "/etc", "/proc/sys") and "ro" not in m.options]
+    if writable or "/proc/sys" not in by_point:
+        return LayerState("view", "unavailable", f"writable: {', '.join(writable) or '/proc/sys'}")
+    if "/sys" in by_point or "hidepid=ptraceable" not in by_point["/proc"].super_options:
+        return LayerState("view", "unavailable", "/sys is mounted, or /proc shows other processes")
+    return LayerState("view", "enforced", f"{len(mounts)} mounts, all nosuid and nodev, system read-only, no /sys")
+
+
+def _may_hold_devices(mount: _Mount) -> bool:
+    return mount.point == "/dev" or mount.point.startswith(("/dev/", "/proc/"))
+
+
+def _workspace(mounts: list[_Mount], wanted: Wanted) -> LayerState:
+    mount = next((m for m in reversed(mounts) if m.point == wanted.workspace), None)
+    if mount is None:
+        return LayerState("workspace", "unavailable", "it is not mounted")
+    mode = wanted.workspace_mode
+    if mode in ("cow", "rw"):
+        options = set(mount.super_options)
+        # The kernel prints options that differ from its build's defaults.
+        if mount.kind != "overlay" or "userxattr" in options or "metacopy=on" in options or "index=on" in options:
+            return LayerState("workspace", "unavailable", f"options read back as {','.join(sorted(options))}")
+        return LayerState("workspace", "enforced", f"{mode}: overlay, changes wait for a commit")
+    if mode == "ro":
+        return _say("workspace", "ro" in mount.options, "ro: read-only bind", "the bind is writable")
+    return LayerState("workspace", "degraded", "rw-direct: changes reach the files at once, names are not protected")
+
+
+def _namespaces(evidence: Evidence) -> LayerState:
+    shared = [name for name, own in evidence.own_namespaces.items() if evidence.namespaces.get(name) in (own, None)]
+    names = " ".join(sorted(evidence.own_namespaces))
+    return _say("namespaces", not shared, f"own {names}", f"shared with the host: {', '.join(shared)}")
+
+
+def _network(evidence: Evidence) -> LayerState:
+    own = evidence.namespaces.get("net") not in (None, evidence.own_namespaces.get("net"))
+    return _say("network", own, "loopback only, no route out", "the host's network is reachable")
+
+
+def _cgroup(controller: str, evidence: Evidence) -> LayerState:
+    if controller in evidence.cgroup:
+        return LayerState(controller, "enforced", evidence.cgroup[controller])
+    if controller in evidence.cgroup_missing:
+        return LayerState(controller, "unavailable", evidence.cgroup_missing[controller])
+    return LayerState(controller, "enforced", "no limit asked for")
+
+
+def _capabilities(fields: dict[str, str]) -> LayerState:
+    sets = {name: fields.get(name, "?") for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+    loud = [f"{name} {value}" for name, value in sets.items() if value.strip("0")]
+    if loud or fields.get("NoNewPrivs") != "1":
+        return LayerState("capabilities", "unavailable", ", ".join(loud) or "no_new_privs is not set")
+    return LayerState("capabilities", "enforced", "none, bounding set empty, no_new_privs")
+
+
+def _landlock(evidence: Evidence) -> LayerState:
+    if not evidence.landlock:
+        return LayerState("landlock", "unavailable", "this kernel's Landlock ABI is below 2")
+    return _say("landlock", evidence.landlock_proved, evidence.landlock, "a file it should refuse could be read")
+
+
+def _seccomp(fields: dict[str, str], evidence: Evidence) -> LayerState:
+    loaded = fields.get("Seccomp") == "2" and int(fields.get("Seccomp_filters", "0") or 0) >= 1
+    return _say(
+        "seccomp", loaded and evidence.pump_running,
+        f"{fields.get('Seccomp_filters', '?')} filter, default deny, listener served", "no filter, or nobody listens",
+    )  # fmt: skip

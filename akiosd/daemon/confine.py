@@ -1,0 +1,217 @@
+"""A request → everything a cage is made of: descriptors opened and mapped, policy compiled, the plan."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from akiosd.errors import CageFailed, LayerUnavailable, Refused
+from akiosd.kernel import etc, mounts, probe
+from akiosd.kernel.disk import is_directory
+from akiosd.kernel.fds import Fd, close_all, open_pipe
+from akiosd.kernel.seccomp import Compiled, compiled
+from akiosd.policy.compile.identity import Identity, Lines, caller_map, lookup
+from akiosd.policy.compile.landlock import LandlockSpec, LandlockView, compile_landlock
+from akiosd.policy.compile.limits import CgroupValue, compile_cgroup_v1, compile_cgroup_v2, compile_rlimits
+from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_plan
+from akiosd.values.plan import Plan
+
+if TYPE_CHECKING:
+    from akiosd.daemon.run_cage import Cage
+
+# include/uapi/linux/seccomp.h: NEW_LISTENER, WAIT_KILLABLE_RECV
+_FILTER_FLAGS = (1 << 3) | (1 << 5)
+_PIPE_BYTES = 1 << 20
+_F_SETPIPE_SZ = 1031
+_ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
+_READ_ONLY = _ATTRS | mounts.MOUNT_ATTR_RDONLY
+
+
+class Confinement:
+    """``fds`` are named as the plan names them and owned here."""
+
+    def __init__(self, cage: Cage, identity: Identity, spec: CageSpec, fds: dict[str, Fd], idmapped: bool) -> None:
+        policy = cage.policy
+        self.identity = identity
+        self.fds = fds
+        self.idmapped = idmapped
+        self.landlock: LandlockSpec | None = spec.landlock
+        self.filter: Compiled = compiled(policy.syscalls)
+        self.cgroup_v2: Sequence[CgroupValue] = compile_cgroup_v2(policy.limits)
+        self.cgroup_v1: Sequence[CgroupValue] = compile_cgroup_v1(policy.limits)
+        self._spec = spec
+
+    def plan(self, v1_controllers: tuple[str, ...]) -> Plan:
+        return compile_plan(
+            msgspec.structs.replace(
+                self._spec, v1_controllers=v1_controllers, filter=self.filter.bpf, filter_flags=_FILTER_FLAGS
+            )
+        )
+
+    def close_sent(self) -> None:
+        """The child has its copies."""
+        close_all(self.fds.values())
+
+    def close(self) -> None:
+        close_all(self.fds.values())
+
+
+def build_confinement(cage: Cage, user_name: str) -> Confinement:
+    """Open and map everything the plan names.  Raises AkiosError or OSError; nothing stays open then."""
+    fds: dict[str, Fd] = {}
+    try:
+        return _build(cage, user_name, fds)
+    except BaseException:
+        close_all(fds.values())
+        raise
+
+
+def _build(cage: Cage, user_name: str, fds: dict[str, Fd]) -> Confinement:
+    run, host, prepared = cage.request, cage.host, cage.prepared
+    caller = cage.caller
+    identity = Identity(
+        prepared.host_id, host.config.uids.display_base, caller.uid, caller.gid, caller.inside, caller.inside_gid
+    )
+    _system_trees(cage, user_name, fds)
+    idmapped = _workspace(cage, fds)
+    binds = tuple(_bind(cage, number, fds) for number in range(len(run.binds)))
+    overlays = sum(bind.mode == "cow" for bind in binds)
+    _slot(cage, identity, overlays, fds)
+    assert prepared.userns is not None
+    fds["userns"], fds["netns"] = prepared.userns.dup(), prepared.network.dup()
+    if run.tty is None:
+        cage.stdio = _pipes(identity.host_id, fds, run.detach)
+    home = _home(run.home)
+    view = LandlockView(
+        workspace=run.workspace, home=home,
+        read=tuple((b.path, b.directory) for b in binds if b.mode == "ro"),
+        write=tuple((b.path, b.directory) for b in binds if b.mode != "ro"),
+    )  # fmt: skip
+    landlock = compile_landlock(cage.policy, view, host.facts.landlock_abi)
+    if landlock is None and not run.allow_degraded:
+        what = f"Landlock is {probe.describe_landlock(host.facts.landlock_abi)}"
+        raise LayerUnavailable(what, "landlock", "boot with lsm=landlock,…; or --allow-degraded")
+    spec = CageSpec(
+        name=cage.id, identity=identity, workspace=run.workspace, workspace_mode=cage.policy.filesystem.workspace,
+        home=home, command=run.command, argv=run.argv, env=_environment(run.env, user_name, home), cwd=run.cwd,
+        system_links=host.facts.system_links, system_dirs=host.facts.system_dirs, binds=binds,
+        hide=tuple(os.fsencode(path) for path in cage.policy.filesystem.hide),
+        tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
+        shm=cage.policy.limits.shm, rlimits=compile_rlimits(cage.policy.limits), landlock=landlock,
+    )  # fmt: skip
+    return Confinement(cage, identity, spec, fds, idmapped)
+
+
+def _environment(env: dict[bytes, bytes], user_name: str, home: bytes) -> tuple[bytes, ...]:
+    fixed = {b"HOME": home, b"USER": user_name.encode(), b"LOGNAME": user_name.encode(), b"SHELL": b"/bin/bash"}
+    merged = {b"PATH": b"/usr/local/bin:/usr/bin:/bin", **env, **fixed, b"AKIOS": b"1"}
+    return tuple(key + b"=" + value for key, value in merged.items())
+
+
+def _home(asked: bytes) -> bytes:
+    good = asked.startswith(b"/") and asked.strip(b"/") and not any(c in asked for c in (b":", b"\n", b"\0", b"/../", b"//"))
+    return asked.rstrip(b"/") if good else b"/home/agent"
+
+
+def _system_trees(cage: Cage, user_name: str, fds: dict[str, Fd]) -> None:
+    host = cage.host
+    assert host.system_userns is not None
+    for name in host.facts.system_dirs:
+        with Fd(os.open(b"/" + name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
+            fds["system:" + name.decode()] = _map_system(tree.fileno(), host.system_userns.fileno())
+    home = os.fsdecode(_home(cage.request.home))
+    path = etc.make(host.state_dir / "etc", user_name, home, cage.caller.inside, cage.caller.inside_gid)
+    with Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
+        fds["etc"] = _map_system(tree.fileno(), host.system_userns.fileno())
+
+
+def _map_system(tree: int, userns: int) -> Fd:
+    try:
+        return mounts.clone_idmapped(tree, userns, _READ_ONLY)
+    except OSError:
+        # A root file system without id maps: owners look like nobody, nothing more is given away.
+        return mounts.clone_idmapped(tree, -1, _READ_ONLY)
+
+
+def _clone_for_caller(cage: Cage, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
+    """A detached, idmapped clone of a tree that the client opened; (tree, whether it is mapped)."""
+    assert cage.prepared.bind_userns is not None
+    kind = probe.file_system_of(fd)
+    if kind in probe.REFUSED_FILE_SYSTEMS:
+        raise Refused(f"{what} is on {kind}, which shows the host itself", what, "choose a directory of your own")
+    try:
+        return mounts.clone_idmapped(fd, cage.prepared.bind_userns.fileno(), attrs), True
+    except OSError as error:
+        if error.errno == 22:
+            try:
+                tree = mounts.clone_idmapped(fd, -1, attrs)
+            except OSError:
+                raise CageFailed(
+                    f"{what} is not in akiosd's mount namespace", what, "run akiosctl outside of containers"
+                ) from error
+            return tree, False
+        raise CageFailed(f"{what} cannot be mounted: {error.strerror}", what) from error
+
+
+def _workspace(cage: Cage, fds: dict[str, Fd]) -> bool:
+    fd = cage.workspace_fd.fileno()
+    if not is_directory(fd):
+        raise Refused("the workspace is not a directory", "workspace")
+    mode = cage.policy.filesystem.workspace
+    attrs = _ATTRS if mode == "rw-direct" else _READ_ONLY
+    tree, mapped = _clone_for_caller(cage, fd, "the workspace", attrs)
+    fds["workspace"] = tree
+    if not mapped:
+        raise LayerUnavailable(
+            "the workspace's file system has no id maps", "identity", "copy the project to ext4, xfs, btrfs or tmpfs"
+        )
+    return mapped
+
+
+def _bind(cage: Cage, number: int, fds: dict[str, Fd]) -> BindSpec:
+    bind = cage.request.binds[number]
+    name, what = f"bind:{number}", os.fsdecode(bind.path)
+    fd = cage.bind_fds[number].fileno()
+    if bind.kind == "write" and what not in cage.policy.filesystem.write:
+        raise Refused(f"{what} is not in the policy's filesystem.write", what)
+    tree, mapped = _clone_for_caller(cage, fd, what, _READ_ONLY)
+    fds[name] = tree
+    if not mapped:
+        raise LayerUnavailable(f"the file system of {what} has no id maps", "identity", "leave it out of the policy")
+    directory = is_directory(fd)
+    return BindSpec(bind.path, name, directory, "cow" if bind.kind == "write" and directory else "ro")
+
+
+def _slot(cage: Cage, identity: Identity, overlays: int, fds: dict[str, Fd]) -> None:
+    found = os.fstat(cage.workspace_fd.fileno())
+    uids = caller_map(identity.caller_uid, identity.inside, identity.host_id, identity.display)
+    gids = caller_map(identity.caller_gid, identity.inside_gid, identity.host_id, identity.display)
+    owner = (_mapped(uids, found.st_uid, identity), _mapped(gids, found.st_gid, identity))
+    slot = cage.prepared.slot
+    slot.prepare(identity.host_id, identity.display, owner, found.st_mode & 0o777, overlays)
+    fds["slot"] = slot.mount.dup()
+
+
+def _mapped(lines: Lines, number: int, identity: Identity) -> int:
+    found = lookup(lines, number)
+    return found if found is not None else identity.display + 65534
+
+
+def _pipes(owner: int, fds: dict[str, Fd], detach: bool) -> list[Fd]:
+    """stdin, stdout, stderr of the cage's own, owned by its uid so that /dev/stderr opens; returns our ends."""
+    ours = []
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        read_end, write_end = open_pipe()
+        theirs, mine = (read_end, write_end) if number == 0 else (write_end, read_end)
+        fds[name] = theirs
+        ours.append(mine)
+        os.fchown(theirs.fileno(), owner, owner)
+        try:
+            fcntl.fcntl(mine.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES if number < 2 else _PIPE_BYTES >> 4)
+        except OSError:
+            pass  # the user's share of pipe memory is used up: the default size works too
+    return ours

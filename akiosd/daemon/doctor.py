@@ -1,0 +1,47 @@
+"""The posture of this host: what a cage could be given, layer by layer, tried or read back."""
+
+from __future__ import annotations
+
+import os
+
+from akiosd.daemon.host import Host
+from akiosd.kernel import probe
+from akiosd.policy.compile.landlock import FLOOR_ABI
+from akiosd.values.posture import LayerState, Status
+
+
+def _state(layer: str, good: bool, detail: str, bad: Status = "unavailable") -> LayerState:
+    return LayerState(layer, "enforced" if good else bad, detail)
+
+
+def read_posture(host: Host) -> tuple[LayerState, ...]:
+    """One state for each layer that depends on the host; a run reads back its own."""
+    layout, controllers = host.cgroups.layout, host.cgroups.controllers
+    abi = host.facts.landlock_abi
+    cgroups = [
+        _state(
+            name,
+            name in controllers,
+            f"v1 leaf under {layout.v1[name]}" if name in layout.v1 else "v2 leaf" if name in controllers else "no controller",
+        )
+        for name in ("memory", "pids", "cpu")
+    ]
+    disks = host.disks
+    return (
+        _state("identity", True, f"uids from {host.config.uids.first_cage}, id-mapped binds"),
+        _state("namespaces", True, "mount pid ipc uts net user cgroup"),
+        *cgroups,
+        _state("disk", disks is not None, disks.kind if disks is not None else "none"),
+        _state("landlock", abi >= FLOOR_ABI, probe.describe_landlock(abi)),
+        _state("seccomp", _can_notify(), "user notification, killable while received"),
+        _state("ledger", not host.ledger.full, "writable" if not host.ledger.full else "the disk is full"),
+    )
+
+
+def _can_notify() -> bool:
+    # Every kernel from the floor on has the flag; the actions are what a build may lack.
+    try:
+        with open("/proc/sys/kernel/seccomp/actions_avail") as file:
+            return "user_notif" in file.read().split()
+    except OSError:
+        return os.path.exists("/proc/sys/kernel/seccomp")

@@ -1,0 +1,96 @@
+"""What all cages share: the launcher, the base cgroup, disks, id ranges, facts, and the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from akiosd.daemon.append_ledger import Ledger
+from akiosd.daemon.config import Config
+from akiosd.errors import AkiosError, KernelError
+from akiosd.kernel import disk, probe, userns
+from akiosd.kernel.cgroup import CgroupHost, find_layout
+from akiosd.kernel.fds import Fd
+from akiosd.kernel.launcher import Launcher
+from akiosd.kernel.userns import IdMap
+from akiosd.policy.compile.identity import system_map
+from akiosd.values.policy import Policy
+
+
+class Host:
+    """Opened once; ``close`` leaves nothing of ours in the kernel."""
+
+    def __init__(self, config: Config, policy: Policy, ledger: Ledger) -> None:
+        self.config = config
+        self.policy = policy
+        self.ledger = ledger
+        self.state_dir = Path(config.state_dir)
+        self.cages_dir = self.state_dir / "cages"
+        self.facts = probe.read_host()
+        self.own_namespaces = probe.read_namespaces("self")
+        self.launcher = Launcher()
+        self.cgroups = CgroupHost(
+            find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir)
+        )
+        self.disks: disk.Disks | None = None
+        self.system_userns: Fd | None = None
+        self._uids = _UidCounter(self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count)
+
+    async def open(self) -> None:
+        """Raises AkiosError when the host lacks what every cage needs."""
+        if probe.kernel_version() < probe.KERNEL_FLOOR:
+            raise KernelError(f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel")
+        self.cages_dir.mkdir(mode=0o711, exist_ok=True)
+        await self.launcher.start()
+        self.cgroups.set_up()
+        for name in self.cgroups.leaves():
+            # Left by a daemon that was killed; its cages died with it, their leaves did not.
+            await self.cgroups.leaf(name).destroy()
+        self.disks = disk.open_disks(self.state_dir, self.config.pools.disk_image_bytes)
+        lines = system_map(self.config.uids.display_base)
+        self.system_userns = await userns.create(self.launcher, IdMap(lines, lines))
+
+    async def close(self) -> None:
+        if self.system_userns is not None:
+            self.system_userns.close()
+        await self.launcher.close()
+        if self.disks is not None:
+            self.disks.close()
+        await self.cgroups.tear_down()
+
+    def next_uid(self) -> int:
+        return self._uids.take()
+
+
+def cgroup_name(state_dir: str) -> str:
+    """``akios`` for the service, a name of its own for every private daemon."""
+    if state_dir == "/var/lib/akios":
+        return "akios"
+    return "akios-" + hashlib.sha256(os.path.realpath(state_dir).encode()).hexdigest()[:12]
+
+
+class _UidCounter:
+    """Host ids in order, remembered in blocks so that a restart does not hand one out again soon."""
+
+    _BLOCK = 1000
+
+    def __init__(self, path: Path, first: int, count: int) -> None:
+        self._path, self._first, self._count = path, first, count
+        try:
+            self._next = int(path.read_text())
+        except FileNotFoundError:
+            self._next = 0
+        except ValueError as error:
+            raise AkiosError("the id counter is not a number", str(path), "remove the file") from error
+        self._reserved = self._next
+
+    def take(self) -> int:
+        if self._next >= self._reserved:
+            self._reserved = self._next + self._BLOCK
+            fresh = self._path.with_suffix(".new")
+            fresh.write_text(str(self._reserved))
+            fresh.rename(self._path)
+        number = self._first + self._next % self._count
+        self._next += 1
+        return number

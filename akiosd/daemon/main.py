@@ -1,0 +1,160 @@
+"""akiosd: starts, serves until SIGTERM, stops without leaving anything behind."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import resource
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import prctl
+import trio
+
+from akiosd import __version__
+from akiosd.daemon import keep, systemd
+from akiosd.daemon.append_ledger import Ledger
+from akiosd.daemon.config import Config, load_config, load_system_policy
+from akiosd.daemon.host import Host
+from akiosd.daemon.log import configure_log, get_log
+from akiosd.daemon.peers import Gate
+from akiosd.daemon.pool import Pool
+from akiosd.daemon.serve_clients import open_unix_listener, serve_clients
+from akiosd.daemon.serve_events import serve_events
+from akiosd.daemon.supervisor import Supervisor
+from akiosd.errors import AkiosError
+from akiosd.ledger.merkle import Hasher
+from akiosd.kernel import hashing
+from akiosd.values import records
+from akiosd.values.ids import HOST_LOG
+from akiosd.values.policy import Policy
+
+_log = get_log("main")
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="akiosd", description="The AKIOS daemon: cages for AI agents.")
+    parser.add_argument("--config", type=Path, help="akiosd.yaml (default: /etc/akios/akiosd.yaml, if it exists)")
+    parser.add_argument("--state-dir", help="where cages, ledger and keys live (default: /var/lib/akios)")
+    parser.add_argument("--runtime-dir", help="where the sockets are made (default: /run/akios)")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--ready-fd", type=int, default=-1, help="write one byte here when ready")
+    parser.add_argument("--version", action="version", version=f"akiosd {__version__}")
+    return parser.parse_args(argv)
+
+
+def harden() -> None:
+    """No core dump, no ptrace by others of what holds every cage's listener; many descriptors."""
+    prctl.set_dumpable(False)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    os.umask(0o077)
+
+
+def _make_directories(config: Config) -> None:
+    for path, mode in ((config.state_dir, 0o711), (config.runtime_dir, 0o755)):
+        os.makedirs(path, mode=mode, exist_ok=True)
+        os.chmod(path, mode)
+
+
+async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
+    """The whole daemon; returns after a graceful stop.  Raises AkiosError when it cannot start or go on."""
+    _make_directories(config)
+    ledger = Ledger.open(Path(config.state_dir), time.time_ns, os.urandom, hasher=_hasher())
+    host = Host(config, policy, ledger)
+    runtime = Path(config.runtime_dir)
+    async with trio.open_nursery() as ledger_nursery:
+        await ledger_nursery.start(ledger.run)
+        try:
+            await host.open()
+            keep.sweep(host.cages_dir)
+            ledger.append(HOST_LOG, records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()))
+            await _serve_until_told(host, runtime, ready_fd)
+        finally:
+            with trio.CancelScope(shield=True):
+                with contextlib.suppress(AkiosError):
+                    ledger.append(HOST_LOG, records.DaemonStop(ts=time.time_ns(), reason="stopped"))
+                await host.close()
+                await ledger.aclose()
+
+
+async def _serve_until_told(host: Host, runtime: Path, ready_fd: int) -> None:
+    config = host.config
+    gate = Gate(config.groups.user, config.groups.admin, config.groups.monitor, config.uids.is_caged)
+    control = await open_unix_listener(str(runtime / "control.sock"))
+    events = await open_unix_listener(str(runtime / "events.sock"))
+    try:
+        async with trio.open_nursery() as nursery:
+            pool = Pool(host, config.pools.userns)
+            await nursery.start(pool.refill)
+            supervisor = Supervisor(host, pool, nursery)
+            host.ledger.on_full = partial(supervisor.freeze_all, True)
+            host.ledger.on_room = partial(supervisor.freeze_all, False)
+            async with trio.open_nursery() as servers:
+                await servers.start(serve_clients, control, supervisor, gate)
+                await servers.start(serve_events, events, gate, host.ledger, supervisor.owner_of)
+                _say_ready(ready_fd)
+                _log.info("ready", control=str(runtime / "control.sock"), state=config.state_dir)
+                await _wait_for_stop(gate)
+                systemd.notify("STOPPING=1")
+                await supervisor.stop_all()
+                servers.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
+    finally:
+        for listener, name in ((control, "control.sock"), (events, "events.sock")):
+            listener.socket.close()
+            with contextlib.suppress(FileNotFoundError):
+                (runtime / name).unlink()
+
+
+def _say_ready(ready_fd: int) -> None:
+    systemd.notify("READY=1")
+    if ready_fd >= 0:
+        os.write(ready_fd, b"\n")
+        os.close(ready_fd)
+
+
+async def _wait_for_stop(gate: Gate) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for signo in signals:
+            if signo != signal.SIGHUP:
+                _log.info("stopping", signal=signal.Signals(signo).name)
+                return
+            gate.reload()
+
+
+def _hasher() -> Hasher:
+    return Hasher(hashing.leaf_hashes, hashing.node_hashes)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The console script.  Exit 0 after a graceful stop, 1 when it could not start or had to give up."""
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    try:
+        config = load_config(
+            arguments.config, state_dir=arguments.state_dir, runtime_dir=arguments.runtime_dir,
+            log_level=arguments.log_level,
+        )  # fmt: skip
+        configure_log(config.log_level)
+        if os.geteuid() != 0:
+            raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
+        harden()
+        policy = load_system_policy(Path(config.system_policy))
+        trio.run(partial(serve, config, policy, arguments.ready_fd), strict_exception_groups=False)
+    except AkiosError as error:
+        print(f"akiosd: {error.what}", file=sys.stderr)
+        if error.where:
+            print(f"  where: {error.where}", file=sys.stderr)
+        if error.next:
+            print(f"  next: {error.next}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""Cages half-made in advance: an id, a directory, a uid with its user namespace, a network, a disk.
+
+A run takes one and the pool makes another behind its back, so that the request does not wait for what
+depends on nothing in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+import trio
+
+from akiosd.daemon.host import Host
+from akiosd.kernel import netns, userns
+from akiosd.kernel.disk import Slot
+from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.userns import IdMap
+from akiosd.policy.compile.identity import AGENT_ID, Lines, cage_map, caller_map
+from akiosd.values.ids import CageId, make_cage_id
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Whose files the cage shows, and the numbers the agent has inside."""
+
+    uid: int
+    gid: int
+    inside: int = AGENT_ID
+    inside_gid: int = AGENT_ID
+
+
+class Prepared:
+    """One half-made cage; whoever takes it owns its descriptors, its directory and its disk."""
+
+    def __init__(self, cage: CageId, directory: Path, host_id: int, network: Fd, slot: Slot) -> None:
+        self.cage = cage
+        self.directory = directory
+        self.host_id = host_id
+        self.network = network
+        self.slot = slot
+        self.caller: Caller | None = None
+        self.uid_lines: Lines = ()
+        self.userns: Fd | None = None
+        self.bind_userns: Fd | None = None
+
+    async def fit(self, host: Host, caller: Caller) -> None:
+        """Make the two user namespaces for this caller, unless they are there."""
+        if self.caller == caller:
+            return
+        close_all((self.userns, self.bind_userns))
+        display = host.config.uids.display_base
+        self.uid_lines = cage_map(caller.inside, self.host_id, display)
+        inside = IdMap(self.uid_lines, cage_map(caller.inside_gid, self.host_id, display))
+        binds = IdMap(
+            caller_map(caller.uid, caller.inside, self.host_id, display),
+            caller_map(caller.gid, caller.inside_gid, self.host_id, display),
+        )
+        self.userns = await userns.create(host.launcher, inside)
+        self.bind_userns = self.userns.dup() if binds == inside else await userns.create(host.launcher, binds)
+        self.caller = caller
+
+    def close(self) -> None:
+        close_all((self.network, self.userns, self.bind_userns))
+
+    def destroy(self) -> None:
+        """Never used: remove it all."""
+        self.close()
+        self.slot.destroy()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Pool:
+    def __init__(self, host: Host, size: int) -> None:
+        self._host = host
+        self._size = size
+        self._ready: list[Prepared] = []
+        self._networks: list[Fd] = []
+        self._wanted = trio.Event()
+        self._caller: Caller | None = None
+        self._disk_size = host.policy.limits.disk
+
+    async def take(self, caller: Caller, disk_size: int) -> Prepared:
+        """A half-made cage for this caller; the returned one is the taker's."""
+        self._caller = caller
+        self._disk_size = disk_size
+        found = self._ready.pop(0) if self._ready else None
+        self._wanted.set()
+        if found is None:
+            found = await self._make()
+        try:
+            if found.slot.size != disk_size:
+                found.slot.destroy()
+                found.slot = await self._create_slot(found.directory, disk_size)
+            await found.fit(self._host, caller)
+        except BaseException:
+            found.destroy()
+            raise
+        return found
+
+    async def refill(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the pool full until cancelled; then destroy what was not taken."""
+        try:
+            await self._fill()
+            task_status.started()
+            while True:
+                await self._wanted.wait()
+                # Not while the run that took one is starting: it needs the processor more.
+                await trio.sleep(0.02)
+                await self._fill()
+        finally:
+            for prepared in self._ready:
+                prepared.destroy()
+            close_all(self._networks)
+
+    async def _fill(self) -> None:
+        self._wanted = trio.Event()
+        while len(self._ready) < self._size:
+            made = await self._make()
+            try:
+                if self._caller is not None:
+                    await made.fit(self._host, self._caller)
+            except BaseException:
+                made.destroy()
+                raise
+            self._ready.append(made)
+
+    async def _make(self) -> Prepared:
+        if not self._networks:
+            self._networks += await netns.create(max(1, self._size // 2))
+        network = self._networks.pop()
+        cage = make_cage_id(os.urandom(8))
+        directory = self._host.cages_dir / cage
+        directory.mkdir(mode=0o711)
+        try:
+            slot = await self._create_slot(directory, self._disk_size)
+        except BaseException:
+            network.close()
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        return Prepared(cage, directory, self._host.next_uid(), network, slot)
+
+    async def _create_slot(self, directory: Path, size: int) -> Slot:
+        disks = self._host.disks
+        assert disks is not None
+        return await trio.to_thread.run_sync(disks.create, directory, size)

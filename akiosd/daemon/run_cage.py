@@ -1,0 +1,418 @@
+"""One cage, from request to end: carries events between the kernel and :mod:`akiosd.cage.machine`."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import trio
+
+from akiosd.cage import machine, posture
+from akiosd.cage.machine import Event, Life
+from akiosd.cage.reasons import End, EndFacts, explain_end
+from akiosd.daemon.confine import Confinement, build_confinement
+from akiosd.daemon.host import Host
+from akiosd.daemon.log import get_log
+from akiosd.daemon.peers import Peer
+from akiosd.daemon.pool import Caller, Prepared
+from akiosd.daemon.record_calls import CallRecorder
+from akiosd.daemon.status_channel import StatusChannel
+from akiosd.errors import AkiosError, CageFailed, KernelError, LayerUnavailable
+from akiosd.kernel import pidfd, probe
+from akiosd.kernel.cgroup import CageCgroup
+from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.launcher import CAGE_FLAGS
+from akiosd.policy.compile.landlock import describe as describe_landlock
+from akiosd.values import records
+from akiosd.values.ids import HOST_LOG, LogId
+from akiosd.values.plan import StatusMessage, encode
+from akiosd.values.posture import LayerState
+from akiosd.values.usage import Usage
+from akiosd.wire.messages import Ended, Run, Started
+
+_log = get_log("cage")
+
+StartedCallback = Callable[[Started, list[int]], Awaitable[None]]
+
+_EXEC_STEPS = ("change to the working directory", "execute", "make a session", "add the Landlock scope")
+_USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
+
+
+class Cage:
+    """One run.  ``ended`` is set when :attr:`result` stands; what the kernel held is released behind it."""
+
+    def __init__(self, host: Host, prepared: Prepared, peer: Peer, request: Run, fds: list[int]) -> None:
+        self.host = host
+        self.prepared = prepared
+        self.id = prepared.cage
+        self.peer = peer
+        self.request = request
+        self.policy = request.policy
+        self.workspace_fd = Fd(fds[0])
+        self.bind_fds = [Fd(fd) for fd in fds[1:]]
+        self.life = Life()
+        self.detached = request.detach
+        self.started_ns = time.time_ns()
+        self.ended_ns = 0
+        self.pid = 0
+        self.ended = trio.Event()
+        self.result: Ended | None = None
+        self.changes = False
+        self.posture: tuple[LayerState, ...] = ()
+        self.stdio: list[Fd] = []
+        self.master: Fd | None = None
+        self.log = LogId(self.id)
+        self._confinement: Confinement | None = None
+        self._cgroup: CageCgroup = host.cgroups.leaf(self.id)
+        self._pidfd: Fd | None = None
+        self._status: StatusChannel | None = None
+        self._calls: CallRecorder | None = None
+        self._scope = trio.CancelScope()
+        self._send, self._receive = trio.open_memory_channel[Event](math.inf)
+        self._start_clock = trio.current_time()
+        self._rusage = (0, 0, 0)
+
+    # ---- what others may do to it ------------------------------------------------------------------
+
+    def post(self, event: Event) -> None:
+        """Tell the cage what happened; from the Trio thread, never blocks."""
+        self._send.send_nowait(event)
+
+    def end(self, cause: str, detail: str = "") -> None:
+        self.post(Event("stop", cause, detail=detail))
+
+    async def signal(self, signo: int) -> None:
+        """Forward a signal to the agent's process group; ignored unless the agent runs."""
+        if self._status is not None and self.life.state == "running":
+            await self._status.send("signal", signo)
+
+    def freeze(self, frozen: bool) -> None:
+        if self.life.state == "running":
+            self._cgroup.freeze(frozen)
+
+    # ---- its life ----------------------------------------------------------------------------------
+
+    async def run(self, on_started: StartedCallback) -> None:
+        """The whole life.  ``on_started`` gets the reply and the descriptors for the client (ours to close)."""
+        self.host.ledger.open_log(self.id)
+        self._on_started = on_started
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._live)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._clean_up()
+
+    async def _live(self) -> None:
+        try:
+            await self._begin()
+        except (AkiosError, OSError) as error:
+            self.post(Event("step_failed", "failed_start", detail=_words(error)))
+        try:
+            while self.life.state != "ended":
+                event = await self._receive.receive()
+                self.life, commands = machine.advance(self.life, event)
+                for command in commands:
+                    await self._perform(command)
+        except trio.Cancelled:
+            self._cgroup.kill()
+            raise
+        self._nursery.cancel_scope.cancel()
+
+    async def _perform(self, command: machine.Command) -> None:
+        try:
+            if command == "take_listener":
+                await self._confirm()
+            elif command == "start_agent":
+                assert self._status is not None
+                await self._status.send("go")
+            elif command == "record_start":
+                self.host.ledger.append(self.log, records.Started(ts=time.time_ns(), pid=self.pid))
+            elif command == "kill":
+                self._cgroup.kill()
+            elif command == "collect":
+                with trio.CancelScope(shield=True):
+                    await self._collect()
+        except (AkiosError, OSError) as error:
+            if command == "collect":
+                raise
+            self.post(Event("stop", "failed_start", detail=_words(error)))
+
+    async def _begin(self) -> None:
+        """Build the confinement, clone, and listen to what the child says."""
+        run, host = self.request, self.host
+        values = build_confinement(self, _user_name(run.user_name, self.caller))
+        self._confinement = values
+        self._cgroup_found = self._make_cgroup()
+        ours, theirs = StatusChannel.pair()
+        self._status = ours
+        with theirs, self._cgroup.open_v2() as leaf:
+            tasks = self._cgroup.open_v1_tasks()
+            try:
+                fds = {**values.fds, **{f"tasks:{name}": fd for name, fd in tasks.items()}}
+                plan = values.plan(tuple(tasks))
+                numbers = [fds[name].fileno() for name in plan.fd_names()]
+                pid, process = await host.launcher.clone_cage(
+                    encode(plan), theirs.fileno(), leaf.fileno(), numbers, CAGE_FLAGS
+                )
+            finally:
+                close_all(tasks.values())
+        self.pid, self._pidfd = pid, process
+        values.close_sent()
+        self._plan = plan
+        self._nursery.start_soon(self._listen)
+        event = self._cgroup.open_oom_event() if self.policy.limits.memory else None
+        if event is not None:
+            self._nursery.start_soon(self._watch_oom, event)
+
+    @property
+    def caller(self) -> Caller:
+        assert self.prepared.caller is not None
+        return self.prepared.caller
+
+    def _make_cgroup(self) -> dict[str, str]:
+        assert self._confinement is not None
+        self._cgroup_missing: dict[str, str] = {}
+        v2, v1 = list(self._confinement.cgroup_v2), list(self._confinement.cgroup_v1)
+        for controller in ("memory", "pids", "cpu"):
+            if controller not in self.host.cgroups.controllers:
+                wanted = any(v.controller == controller and not v.value.startswith("max") for v in v2)
+                v2 = [v for v in v2 if v.controller != controller]
+                v1 = [v for v in v1 if v.controller != controller]
+                if wanted:
+                    self._cgroup_missing[controller] = "this host has no such cgroup controller"
+        return self._cgroup.create(v2, v1)
+
+    async def _listen(self) -> None:
+        """Status messages → events, until the cage's end of the socket is closed."""
+        assert self._status is not None
+        while True:
+            message, fd = await self._status.receive()
+            if message is None:
+                self.post(Event("init_died"))
+                return
+            if message.kind == "pty" and fd is not None:
+                self.master = fd
+            elif fd is not None:
+                fd.close()
+            event = self._translate(message)
+            if event is not None:
+                self.post(event)
+
+    def _translate(self, message: StatusMessage) -> Event | None:
+        if message.kind == "failed":
+            steps = self._plan.steps
+            step = steps[message.step].describe() if message.step < len(steps) else "init"
+            return Event("step_failed", "failed_start", detail=f"{os.strerror(message.err)} at step {message.step}, {step}")
+        if message.kind == "ready":
+            self._listener_number = message.value
+            self._landlock_proved = message.err == 0
+            return Event("ready")
+        if message.kind == "execed":
+            return Event("execed")
+        if message.kind == "exec_failed":
+            return self._exec_failed(message)
+        if message.kind == "exited":
+            self._rusage = message.rusage
+            return Event("exited", status=message.value)
+        return None
+
+    def _exec_failed(self, message: StatusMessage) -> Event:
+        name = records.escape(self.request.argv[0])
+        step = _EXEC_STEPS[message.step] if message.step < len(_EXEC_STEPS) else "start"
+        if message.step == 1 and message.err == 2:
+            return Event("exec_failed", "not_found", detail=name)
+        if message.step == 1:
+            return Event("exec_failed", "cannot_execute", detail=f"{name}: {os.strerror(message.err)}")
+        return Event("exec_failed", "failed_start", detail=f"{os.strerror(message.err)}: cannot {step}")
+
+    async def _confirm(self) -> None:
+        """Init stands behind every fence: take the listener, read everything back, record the birth, say go."""
+        assert self._pidfd is not None and self._confinement is not None
+        listener = pidfd.get_fd(self._pidfd.fileno(), self._listener_number)
+        self._calls = CallRecorder(self.host.ledger, self.log, self._confinement.filter, self.policy.limits)
+        self._calls.start(listener)
+        self._nursery.start_soon(self._record_calls)
+        self.posture = self._read_posture()
+        bad = [layer for layer in self.posture if layer.status != "enforced"]
+        if bad and not self.request.allow_degraded:
+            raise LayerUnavailable(
+                f"a layer is not enforced: {bad[0]}", "posture", "see akiosctl doctor; --allow-degraded runs without it"
+            )
+        await self.host.ledger.commit(self.log, self._birth(bool(bad)))
+        self.host.ledger.append(
+            HOST_LOG, records.CageBirth(ts=time.time_ns(), cage=self.id, uid=self.peer.uid, origin=self.host.ledger.origin(self.log))
+        )
+        if self.request.tty is not None and self.master is None:
+            raise CageFailed("the cage gave no terminal", "pty")
+        numbers = [self.master.fileno()] if self.master is not None else [fd.fileno() for fd in self.stdio]
+        reply = Started(cage=self.id, tty=self.master is not None, posture=self.posture)
+        await self._on_started(reply, numbers)
+        if not self.detached and self.master is None:
+            # Ours would keep the agent from ever seeing end of file or a broken pipe.
+            close_all(self.stdio)
+            self.stdio = []
+        self._watch_clocks()
+        self.post(Event("go"))
+
+    def _birth(self, degraded: bool) -> records.Birth:
+        return records.Birth(
+            ts=time.time_ns(), cage=self.id, uid=self.peer.uid, argv=self.request.argv, cwd=self.request.cwd,
+            policy_sha256=hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest(),
+            posture=tuple(records.Layer(s.layer, s.status, s.detail) for s in self.posture), degraded=degraded,
+        )  # fmt: skip
+
+    def _read_posture(self) -> tuple[LayerState, ...]:
+        assert self._confinement is not None and self._calls is not None
+        values = self._confinement
+        status, mountinfo, uid_map = probe.read_process(self.pid)
+        disks = self.host.disks
+        evidence = posture.Evidence(
+            status=status, mountinfo=mountinfo, uid_map=uid_map,
+            namespaces=probe.read_namespaces(self.pid), own_namespaces=self.host.own_namespaces,
+            landlock_proved=self._landlock_proved,
+            landlock=describe_landlock(values.landlock) if values.landlock is not None else "",
+            cgroup=self._cgroup_found, cgroup_missing=self._cgroup_missing,
+            disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
+            pump_running=self._calls.running,
+        )  # fmt: skip
+        wanted = posture.Wanted(
+            host_id=values.identity.host_id, uid_lines=self.prepared.uid_lines,
+            workspace=os.fsdecode(self.request.workspace), workspace_mode=self.policy.filesystem.workspace,
+            tty=self.request.tty is not None, idmapped=values.idmapped,
+        )  # fmt: skip
+        return (*posture.check(evidence, wanted), LayerState("ledger", "enforced", "birth durable before the agent"))
+
+    # ---- what can end it ---------------------------------------------------------------------------
+
+    async def _watch_oom(self, event: Fd) -> None:
+        await trio.lowlevel.wait_readable(event.fileno())
+        if self._cgroup.events().oom_kills:
+            self.post(Event("limit", "memory"))
+
+    def _watch_clocks(self) -> None:
+        if self.policy.limits.wall_clock_ns:
+            self._nursery.start_soon(self._watch_wall_clock)
+        if self.policy.limits.cpu_time_ns:
+            self._nursery.start_soon(self._watch_cpu_time)
+
+    async def _watch_wall_clock(self) -> None:
+        await trio.sleep(self.policy.limits.wall_clock_ns / 1e9)
+        self.post(Event("limit", "wall_clock"))
+
+    async def _watch_cpu_time(self) -> None:
+        cpus = os.cpu_count() or 1
+        while (left := self.policy.limits.cpu_time_ns - self._cgroup.cpu_ns()) > 0:
+            # Not even all processors together can use up the rest sooner.
+            await trio.sleep(max(left / cpus / 1e9, 0.05))
+        self.post(Event("limit", "cpu_time"))
+
+    async def _record_calls(self) -> None:
+        assert self._calls is not None
+        if not await self._calls.run():
+            self.post(Event("limit", "audit_limit"))
+
+    # ---- its end -----------------------------------------------------------------------------------
+
+    async def _collect(self) -> None:
+        """Everything in the leaf is dying: reap init, drain the last records, tell the end."""
+        if self._pidfd is not None:
+            with trio.move_on_after(30) as patience:
+                await pidfd.wait_exit(self._pidfd.fileno())
+            if patience.cancelled_caught:
+                _log.error("a cage does not die", cage=self.id, pid=self.pid)
+        if self._calls is not None:
+            await self._calls.finish()
+        self.ended_ns = time.time_ns()
+        end = explain_end(self._facts())
+        self.changes = self._has_changes()
+        await self._record_end(end)
+        self.result = Ended(
+            cage=self.id, exit_code=end.exit_code, kind=end.kind, reason=end.reason, usage=self._usage(), changes=self.changes
+        )
+        self.post(Event("reaped"))
+        self.ended.set()
+
+    def _facts(self) -> EndFacts:
+        status = self.life.status
+        signalled = status >= 0 and os.WIFSIGNALED(status)
+        code = -1 if status < 0 else (128 + os.WTERMSIG(status) if signalled else os.WEXITSTATUS(status))
+        return EndFacts(
+            cause=self.life.cause, status=code, signal=os.WTERMSIG(status) if signalled else 0,
+            usage=self._usage(), limits=self.policy.limits, detail=self.life.detail,
+        )  # fmt: skip
+
+    def _usage(self) -> Usage:
+        found = self._cgroup.events()
+        slot, calls = self.prepared.slot, self._calls
+        used, limit = slot.space()
+        user_ns, system_ns, _ = self._rusage
+        return Usage(
+            wall_ns=int((trio.current_time() - self._start_clock) * 1e9), user_ns=user_ns, system_ns=system_ns,
+            memory_peak=found.peak, memory_limit=found.limit if self.policy.limits.memory else 0,
+            oom_kills=found.oom_kills, pids_peak=found.pids_peak, pids_limit=found.pids_limit,
+            pids_denied=found.pids_denied, disk_used=used, disk_limit=limit,
+            records=calls.records if calls is not None else 0, denials=calls.denials if calls is not None else 0,
+        )  # fmt: skip
+
+    def _has_changes(self) -> bool:
+        if self.policy.filesystem.workspace not in ("cow", "rw") or self.prepared.slot.mount.closed:
+            return False
+        return not self.prepared.slot.is_empty()
+
+    async def _record_end(self, end: End) -> None:
+        ledger, now = self.host.ledger, time.time_ns()
+        usage = self.life.status
+        rusage = records.Rusage(user_ns=self._rusage[0], system_ns=self._rusage[1], max_rss=self._rusage[2])
+        signo = os.WTERMSIG(usage) if usage >= 0 and os.WIFSIGNALED(usage) else 0
+        ledger.append(HOST_LOG, records.CageEnd(ts=now, cage=self.id, exit_code=end.exit_code, reason=end.reason))
+        await ledger.commit(
+            self.log, records.End(ts=now, exit_code=end.exit_code, signal=signo, reason=end.reason, rusage=rusage)
+        )
+        ledger.close_log(self.log)
+
+    async def _clean_up(self) -> None:
+        """Give everything back.  The disk stays only while changes wait for a commit."""
+        if self._status is not None:
+            self._status.close()
+        if self._calls is not None:
+            self._calls.close()
+        if self._confinement is not None:
+            self._confinement.close()
+        close_all((*self.stdio, self.master, *self.bind_fds, self._pidfd))
+        self.stdio, self.master = [], None
+        self.prepared.close()
+        try:
+            await self._cgroup.destroy()
+        except KernelError as error:
+            _log.error("a cgroup stays", cage=self.id, error=str(error))
+        slot = self.prepared.slot
+        await trio.to_thread.run_sync(slot.release if self.changes else slot.destroy)
+        if not self.changes:
+            self.workspace_fd.close()
+        if not self.ended.is_set():
+            self.result = Ended(cage=self.id, exit_code=125, kind="internal", reason="killed: AKIOS failed")
+            self.ended.set()
+
+    @property
+    def directory(self) -> Path:
+        return self.prepared.directory
+
+
+def _user_name(asked: str, caller: Caller) -> str:
+    """The name the agent has inside: the caller's, unless that would make it look like root."""
+    good = _USER_NAME.match(asked) is not None and (asked != "root" or caller.inside == 0)
+    return asked if good else "agent"
+
+
+def _words(error: AkiosError | OSError) -> str:
+    if isinstance(error, AkiosError):
+        return str(error)
+    return error.strerror or str(error)

@@ -1,0 +1,54 @@
+"""What a detached cage writes: kept in a bounded file, so that nobody has to read it and nothing fills the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import trio
+
+from akiosd.kernel.fds import Fd
+
+SPOOL_BYTES = 16 << 20
+_CHUNK = 1 << 16
+
+
+class Spool:
+    """Copies the cage's output (pipes, or a terminal's master) to a file while nobody is attached.
+
+    Past ``SPOOL_BYTES`` the output is read and dropped, so that the agent never blocks on it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._scope: trio.CancelScope | None = None
+
+    async def run(self, sources: list[Fd]) -> None:
+        """Until every source ended or :meth:`stop`."""
+        with trio.CancelScope() as self._scope, Fd(
+            os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        ) as target:
+            async with trio.open_nursery() as nursery:
+                for source in sources:
+                    nursery.start_soon(self._copy, source.dup(), target.fileno())
+
+    async def _copy(self, source: Fd, target: int) -> None:
+        with source:
+            os.set_blocking(source.fileno(), False)
+            while True:
+                await trio.lowlevel.wait_readable(source.fileno())
+                try:
+                    data = os.read(source.fileno(), _CHUNK)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    return  # EIO: the last user of the terminal is gone
+                if not data:
+                    return
+                room = SPOOL_BYTES - os.fstat(target).st_size
+                if room > 0:
+                    os.write(target, data[:room])
+
+    def stop(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()

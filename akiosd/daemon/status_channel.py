@@ -1,0 +1,46 @@
+"""The socket between akiosd and a cage's init: small fixed messages, and once the terminal's master."""
+
+from __future__ import annotations
+
+import array
+import socket
+
+import trio
+
+from akiosd.kernel.fds import Fd
+from akiosd.values.plan import StatusMessage, decode_status, encode_status
+
+
+class StatusChannel:
+    """akiosd's end.  Messages keep their borders (SOCK_SEQPACKET), end of file means init is gone."""
+
+    def __init__(self, sock: trio.socket.SocketType) -> None:
+        self._socket = sock
+
+    @classmethod
+    def pair(cls) -> tuple[StatusChannel, Fd]:
+        """(our end, the cage's end); the latter is the caller's to send and close."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        return cls(trio.socket.from_stdlib_socket(ours)), Fd(theirs.detach())
+
+    async def receive(self) -> tuple[StatusMessage | None, Fd | None]:
+        """The next message and its descriptor (the caller's); (None, None) at the end."""
+        try:
+            data, ancillary, _flags, _address = await self._socket.recvmsg(64, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            return None, None
+        fd = None
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fd = Fd(array.array("i", content[:4])[0])
+        return (decode_status(data) if data else None), fd
+
+    async def send(self, kind: str, value: int = 0) -> None:
+        """A command to init; one that is gone is no error, its end of file tells."""
+        try:
+            await self._socket.send(encode_status(kind, value))
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+
+    def close(self) -> None:
+        self._socket.close()

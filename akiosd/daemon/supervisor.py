@@ -1,0 +1,346 @@
+"""Answers the requests of the control socket: keeps the cages, decides who may do what to which."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import trio
+
+from akiosd import __version__
+from akiosd.cage.machine import Event
+from akiosd.daemon import keep
+from akiosd.daemon.doctor import read_posture
+from akiosd.daemon.host import Host
+from akiosd.daemon.log import get_log
+from akiosd.daemon.peers import Peer
+from akiosd.daemon.pool import Caller, Pool
+from akiosd.daemon.run_cage import Cage
+from akiosd.daemon.serve_clients import ClientConnection
+from akiosd.daemon.spool import Spool
+from akiosd.daemon.view import open_view
+from akiosd.errors import CageFailed, Refused
+from akiosd.kernel.fds import Fd, close_all
+from akiosd.policy.compile.identity import AGENT_ID
+from akiosd.policy.merge import check_authority
+from akiosd.policy.schema import validate
+from akiosd.store.log_dir import directory as log_directory
+from akiosd.values.ids import HOST_LOG, LogId
+from akiosd.wire import messages as wire
+
+_log = get_log("supervisor")
+_MAX_ANSWER = 512 << 10
+
+
+class Supervisor:
+    """The handler of :func:`akiosd.daemon.serve_clients.serve_clients`."""
+
+    def __init__(self, host: Host, pool: Pool, nursery: trio.Nursery) -> None:
+        self._host = host
+        self._pool = pool
+        self._nursery = nursery
+        self._running: dict[str, Cage] = {}
+        self._spools: dict[str, Spool] = {}
+        self._kept: dict[str, keep.Kept] = keep.load_all(host.cages_dir)
+        self._kept_workspaces: dict[str, Fd] = {}
+        self._settling: set[str] = set()
+        self._started = time.monotonic_ns()
+        self._stopping = False
+        self._idle = trio.Event()
+        self._owners: dict[str, int] = {}
+        self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
+            wire.Run: self._run,
+            wire.Signal: self._signal,
+            wire.Stop: self._stop,
+            wire.List: self._list,
+            wire.Attach: self._attach,
+            wire.Detach: self._detach,
+            wire.View: self._view,
+            wire.Discard: self._discard,
+            wire.Doctor: self._doctor,
+            wire.LedgerInfo: self._ledger_info,
+            wire.ReadLog: self._read_log,
+        }
+
+    async def handle(self, peer: Peer, request: wire.Message, fds: list[int], client: ClientConnection) -> None:
+        await self._handlers[type(request)](peer, request, fds, client)
+
+    def owner_of(self, log: LogId) -> int | None:
+        """The uid of the caller whose cage this log is; None for the host's and for unknown ones."""
+        return self._owners.get(log)
+
+    async def stop_all(self) -> None:
+        """Kill every cage and wait until all have ended and given back what they held."""
+        self._stopping = True
+        for cage in list(self._running.values()):
+            cage.end("daemon_stopped")
+        while self._running:
+            self._idle = trio.Event()
+            await self._idle.wait()
+        close_all(self._kept_workspaces.values())
+
+    def freeze_all(self, frozen: bool) -> None:
+        for cage in self._running.values():
+            cage.freeze(frozen)
+
+    # ---- runs --------------------------------------------------------------------------------------
+
+    async def _run(self, peer: Peer, run: wire.Run, fds: list[int], client: ClientConnection) -> None:
+        self._admit(peer, run)
+        caller = _caller(peer, run)
+        prepared = await self._pool.take(caller, run.policy.limits.disk)
+        taken = fds[: 1 + len(run.binds)]
+        del fds[: len(taken)]
+        cage = Cage(self._host, prepared, peer, run, taken)
+        self._running[cage.id] = cage
+        self._owners[cage.id] = peer.uid
+
+        async def on_started(reply: wire.Started, numbers: list[int]) -> None:
+            try:
+                await client.reply(reply, [] if run.detach else numbers)
+            except trio.BrokenResourceError:
+                cage.end("client_gone")
+            if run.detach:
+                self._begin_spool(cage)
+
+        self._nursery.start_soon(self._live, cage, on_started)
+        try:
+            await cage.ended.wait()
+            assert cage.result is not None
+            await client.reply(cage.result)
+        except (trio.Cancelled, trio.BrokenResourceError):
+            if not cage.detached:
+                cage.end("client_gone")
+            raise
+
+    def _admit(self, peer: Peer, run: wire.Run) -> None:
+        if self._stopping:
+            raise Refused("akiosd is stopping", "run", "run the command again in a moment")
+        quotas = self._host.config.quotas
+        own = sum(cage.peer.uid == peer.uid for cage in self._running.values())
+        if len(self._running) >= quotas.cages_total or (peer.uid and own >= quotas.cages_per_user):
+            raise Refused(f"{own} cages of yours run, {len(self._running)} in all", "quotas", "stop one, or ask the admin")
+        waiting = sum(kept.owner[0] == peer.uid for kept in self._kept.values())
+        if waiting >= quotas.kept_per_user:
+            raise Refused(f"{waiting} ended cages wait with changes", "quotas", "commit or discard some: akiosctl ps --all")
+        validate(run.policy)
+        widenings = check_authority(self._host.policy, run.policy)
+        if widenings:
+            raise Refused(
+                "the policy asks for more than the system policy allows: " + "; ".join(map(str, widenings[:3])),
+                self._host.config.system_policy, "narrow it, or ask the admin to widen the system policy",
+            )  # fmt: skip
+
+    async def _live(self, cage: Cage, on_started: Callable[..., Any]) -> None:
+        try:
+            await cage.run(on_started)
+        except Exception:
+            _log.exception("a cage failed", cage=cage.id)
+        finally:
+            spool = self._spools.pop(cage.id, None)
+            if spool is not None:
+                spool.stop()
+            if cage.changes:
+                self._keep(cage)
+            del self._running[cage.id]
+            self._idle.set()
+
+    def _keep(self, cage: Cage) -> None:
+        found = os.fstat(cage.workspace_fd.fileno())
+        caller = cage.caller
+        self._kept[cage.id] = keep.Kept(
+            info=self._describe(cage), owner=(caller.uid, caller.gid), inside=(caller.inside, caller.inside_gid),
+            host_id=cage.prepared.host_id, disk_size=cage.prepared.slot.size, workspace_id=(found.st_dev, found.st_ino),
+            protect=cage.policy.filesystem.protect,
+        )  # fmt: skip
+        keep.save(cage.directory, self._kept[cage.id])
+        self._kept_workspaces[cage.id] = cage.workspace_fd
+
+    def _begin_spool(self, cage: Cage) -> None:
+        spool = self._spools[cage.id] = Spool(cage.directory / "output.log")
+        sources = [cage.master] if cage.master is not None else cage.stdio[1:]
+        if cage.master is None:
+            cage.stdio[0].close()
+        self._nursery.start_soon(spool.run, [fd for fd in sources if fd is not None and not fd.closed])
+
+    # ---- requests about a cage ---------------------------------------------------------------------
+
+    def _find(self, peer: Peer, name: str) -> Cage:
+        """A running cage this peer may act on.  One of somebody else's does not exist for others."""
+        cage = self._running.get(name)
+        if cage is None or (peer.role not in ("root", "admin") and cage.peer.uid != peer.uid):
+            raise Refused(f"no running cage {name}", next="list cages with: akiosctl ps")
+        return cage
+
+    def _find_kept(self, peer: Peer, name: str) -> keep.Kept:
+        kept = self._kept.get(name)
+        if kept is None or (peer.role != "root" and kept.owner[0] != peer.uid):
+            running = name in self._running and self._running[name].peer.uid == peer.uid
+            what = f"the cage {name} still runs" if running else f"no ended cage {name} with changes"
+            raise Refused(what, next="list cages with: akiosctl ps --all")
+        return kept
+
+    async def _signal(self, peer: Peer, request: wire.Signal, fds: list[int], client: ClientConnection) -> None:
+        await self._find(peer, request.cage).signal(request.signo)
+        await client.reply(wire.Ok())
+
+    async def _stop(self, peer: Peer, request: wire.Stop, fds: list[int], client: ClientConnection) -> None:
+        cage = self._find(peer, request.cage)
+        if request.grace_ns:
+            await cage.signal(15)
+            with trio.move_on_after(request.grace_ns / 1e9):
+                await cage.ended.wait()
+        if not cage.ended.is_set():
+            cage.end("stopped", _user(peer.uid))
+            await cage.ended.wait()
+        await client.reply(wire.Ok())
+
+    async def _attach(self, peer: Peer, request: wire.Attach, fds: list[int], client: ClientConnection) -> None:
+        cage = self._find(peer, request.cage)
+        spool = self._spools.pop(cage.id, None)
+        if spool is None:
+            raise Refused(f"{cage.id} is attached somewhere else", "attach", "detach there first")
+        spool.stop()
+        try:
+            numbers = [cage.master.fileno()] if cage.master is not None else [fd.fileno() for fd in cage.stdio[1:]]
+            await client.reply(
+                wire.Started(cage=cage.id, tty=cage.master is not None, posture=cage.posture, notes=(str(spool.path),)), numbers
+            )
+            await cage.ended.wait()
+            assert cage.result is not None
+            await client.reply(cage.result)
+        finally:
+            if cage.id in self._running and not cage.ended.is_set():
+                self._begin_spool_again(cage)
+
+    def _begin_spool_again(self, cage: Cage) -> None:
+        if cage.id not in self._spools:
+            spool = self._spools[cage.id] = Spool(cage.directory / "output.log")
+            sources = [cage.master] if cage.master is not None else cage.stdio[1:]
+            self._nursery.start_soon(spool.run, [fd for fd in sources if fd is not None and not fd.closed])
+
+    async def _detach(self, peer: Peer, request: wire.Detach, fds: list[int], client: ClientConnection) -> None:
+        cage = self._find(peer, request.cage)
+        if cage.master is None and not cage.detached:
+            raise Refused("only a cage with a terminal can be left", "detach", "start it with -t, or with --detach")
+        cage.detached = True
+        self._begin_spool_again(cage)
+        await client.reply(wire.Ok())
+
+    async def _list(self, peer: Peer, request: wire.List, fds: list[int], client: ClientConnection) -> None:
+        everyone = peer.reads_all or peer.role in ("root", "admin")
+        infos = [self._describe(cage) for cage in self._running.values()]
+        infos += [kept.info for name, kept in self._kept.items() if name not in self._running]
+        await client.reply(wire.Cages(cages=tuple(info for info in infos if everyone or info.uid == peer.uid)))
+
+    def _describe(self, cage: Cage) -> wire.CageInfo:
+        result = cage.result
+        return wire.CageInfo(
+            cage=cage.id, uid=cage.peer.uid, user=_user(cage.peer.uid), state=cage.life.state, argv=cage.request.argv,
+            workspace=cage.request.workspace, started_ns=cage.started_ns, ended_ns=cage.ended_ns,
+            exit_code=result.exit_code if result else 0, reason=result.reason if result else "", changes=cage.changes,
+            pid=cage.pid, tty=cage.request.tty is not None, detached=cage.detached,
+        )  # fmt: skip
+
+    # ---- changes -----------------------------------------------------------------------------------
+
+    async def _view(self, peer: Peer, request: wire.View, fds: list[int], client: ClientConnection) -> None:
+        await self._wait_released(request.cage)
+        kept = self._find_kept(peer, request.cage)
+        if fds:
+            workspace = Fd(fds.pop(0))
+        elif request.cage in self._kept_workspaces:
+            workspace = self._kept_workspaces[request.cage].dup()
+        else:
+            raise Refused("akiosd was restarted since; the workspace must be sent again", request.cage)
+        if request.cage in self._settling:
+            workspace.close()
+            raise Refused("somebody else looks at these changes now", request.cage, "wait until they are done")
+        self._settling.add(request.cage)
+        try:
+            with workspace:
+                with await open_view(self._host, kept, workspace) as view:
+                    reply = wire.ViewReply(
+                        cage=request.cage, workspace=kept.info.workspace, protect=kept.protect, started_ns=kept.info.started_ns
+                    )
+                    await client.reply(reply, [view.fileno(), workspace.fileno()])
+        finally:
+            self._settling.discard(request.cage)
+
+    async def _wait_released(self, name: str) -> None:
+        """A cage whose end was just told may still be giving its disk back."""
+        while name in self._running and self._running[name].ended.is_set():
+            self._idle = trio.Event()
+            await self._idle.wait()
+
+    async def _discard(self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection) -> None:
+        await self._wait_released(request.cage)
+        kept = self._find_kept(peer, request.cage)
+        disks = self._host.disks
+        assert disks is not None
+        await trio.to_thread.run_sync(keep.forget, self._host.cages_dir / request.cage, disks, kept.disk_size)
+        del self._kept[request.cage]
+        close_all((self._kept_workspaces.pop(request.cage, None),))
+        await client.reply(wire.Ok())
+
+    # ---- the host and the ledger -------------------------------------------------------------------
+
+    async def _doctor(self, peer: Peer, request: wire.Doctor, fds: list[int], client: ClientConnection) -> None:
+        reply = wire.DoctorReply(
+            software=f"akiosd {__version__}", kernel=self._host.facts.kernel, posture=read_posture(self._host),
+            cages=len(self._running), uptime_ns=time.monotonic_ns() - self._started, state_dir=str(self._host.state_dir),
+        )  # fmt: skip
+        await client.reply(reply)
+
+    def _log_for(self, peer: Peer, cage: str) -> LogId:
+        log = LogId(cage) if cage else HOST_LOG
+        if not (peer.reads_all or peer.role in ("root", "admin")) and self._owners.get(log) != peer.uid:
+            raise Refused(f"no log {cage or 'of the host'} for you", "ledger", "only root and admins read the host log")
+        return log
+
+    async def _ledger_info(self, peer: Peer, request: wire.LedgerInfo, fds: list[int], client: ClientConnection) -> None:
+        ledger = self._host.ledger
+        log = self._log_for(peer, request.cage)
+        await ledger.publish(log)
+        path = self._host.state_dir / log_directory(log)
+        if not path.is_dir():
+            raise CageFailed("this log is not on disk", str(path))
+        with Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as where:
+            reply = wire.LedgerReply(
+                log=log, origin=ledger.origin(log), path=str(path), vkey=str(ledger.vkey(log)),
+            )  # fmt: skip
+            await client.reply(reply, [where.fileno()])
+
+    async def _read_log(self, peer: Peer, request: wire.ReadLog, fds: list[int], client: ClientConnection) -> None:
+        log = self._log_for(peer, request.cage)
+        found = await self._host.ledger.read(log, request.start, min(request.stop, request.start + 4096))
+        entries: list[bytes] = []
+        size = 0
+        for _index, entry in found:
+            size += len(entry) + 5
+            if size > _MAX_ANSWER and entries:
+                break
+            entries.append(entry)
+        await client.reply(wire.LogEntries(log=log, start=found[0][0] if found else request.start, entries=tuple(entries)))
+
+
+def _caller(peer: Peer, run: wire.Run) -> Caller:
+    mode = run.policy.identity.mode
+    if mode == "root":
+        return Caller(peer.uid, peer.gid, 0, 0)
+    if mode == "caller" and peer.uid != 0:
+        return Caller(peer.uid, peer.gid, peer.uid, peer.gid)
+    return Caller(peer.uid, peer.gid, AGENT_ID, AGENT_ID)
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+__all__ = ["Event", "Supervisor"]
