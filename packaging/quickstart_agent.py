@@ -1,8 +1,8 @@
 """A small agent for packaging/quickstart: it does a day's work, then what a hijacked one would try.
 
-Every line is one attempt with its outcome, `allowed` or `denied (ERRNO)`, and the outcome that is right. Needs only the
-standard library. Exit code: how many outcomes were wrong. An attempt that succeeds changes nothing: started outside a cage,
-even as root, it must do no harm, so settings are opened and not written, and a mount is taken away again.
+Every line is one attempt with its outcome, `allowed` or `denied (ERRNO)`, and the outcome that is right. Needs only
+the standard library. Exit code: how many outcomes were wrong. An attempt that succeeds changes nothing: started
+outside a cage, even as root, it must do no harm, so settings are opened and not written, and a mount is undone.
 
     quickstart_agent.py SECRET      SECRET is a file outside the project that the caller can read
     quickstart_agent.py --fork-bomb LIMIT
