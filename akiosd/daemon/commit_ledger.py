@@ -35,7 +35,8 @@ class Committer:
     def __init__(self, disk: Disk, opened: Opened) -> None:
         self.on_full: Callable[[], None] = lambda: None
         self.on_room: Callable[[], None] = lambda: None
-        self.on_unpublished: Callable[[], None] = lambda: None  # a log has something to publish that had nothing
+        # A log has something to publish that had nothing, or room has run out: the publisher should look.
+        self.wake_publisher: Callable[[], None] = lambda: None
         self.full = False
         self.stopping = False
         self.stopped = trio.Event()
@@ -106,7 +107,7 @@ class Committer:
             for callback in self.subscribers:
                 callback(mark.log, mark.first, mark.entries)
         if any(self._is_first_unpublished(mark) for mark in announced):
-            self.on_unpublished()
+            self.wake_publisher()
 
     def _is_first_unpublished(self, mark: Entries) -> bool:
         return self.sequencer.published_size(mark.log) == mark.first
@@ -185,4 +186,5 @@ class Committer:
             raise error
         if not self.full:
             self.full = True
+            self.wake_publisher()
             self.on_full()

@@ -36,7 +36,7 @@ class Publisher:
         self._published_at: dict[LogId, float] = {}
         self._last_cycle = -1e9
         self._dirty: set[LogId] = set()  # a publication failed half-way and left files
-        committer.on_unpublished = self.nudge
+        committer.wake_publisher = self.nudge
 
     def nudge(self) -> None:
         self._nudge.set()
