@@ -21,6 +21,7 @@ from akiosctl.terminal import DetachKeys
 _CHUNK = 1 << 16
 _SPLICE = 1 << 20
 _PIPE_SIZE = 1 << 20
+_HEAVY = 8 << 20
 _NULL_DEVICE = os.makedev(1, 3)
 _END_OF_INPUT = b"\x04"
 _NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
@@ -47,16 +48,30 @@ def copy(source: int, target: int) -> str:
 
 
 def _copy_by_splice(source: int, target: int) -> str:
+    copied = 0
     while True:
         try:
-            if not os.splice(source, target, _SPLICE):
+            count = os.splice(source, target, _SPLICE)
+            if not count:
                 return CopyEnds.SOURCE
+            if copied < _HEAVY <= copied + count:
+                _widen(source)
+                _widen(target)
+            copied += count
         except BlockingIOError:
             wait_ready(source, target)
         except OSError as error:
             if error.errno in _ENDS:
                 return CopyEnds.TARGET if error.errno != errno.EIO else CopyEnds.SOURCE
             raise
+
+
+def _widen(fd: int) -> None:
+    """A bigger pipe for a heavy stream.  Not for every stream: pipe memory is limited for each user."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    except OSError:
+        pass  # no pipe, or the user's share of pipe memory is used up: slower, not wrong
 
 
 def _copy_by_write(source: int, target: int) -> str:
@@ -140,11 +155,6 @@ class Copiers:
 
     def start_pipes(self, stdin: int, stdout: int, stderr: int) -> None:
         """Take the cage's pipes (closed here at their ends) and copy 0, 1 and 2."""
-        for fd in (stdin, stdout, stderr):
-            try:
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-            except OSError:
-                pass  # the user's share of pipe memory is used up: slower, not wrong
         self._outputs = 2
         self._start(lambda: self._input(stdin))
         self._start(lambda: self._output(stdout, 1))

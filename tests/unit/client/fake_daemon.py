@@ -10,6 +10,7 @@ import fcntl
 import os
 import pty
 import signal
+import struct
 import sys
 import termios
 from typing import Any
@@ -81,6 +82,8 @@ class FakeDaemon:
         kwargs: dict[str, Any] = {"cwd": os.fsdecode(request.cwd), "env": dict(request.env), "start_new_session": True}
         if request.tty is not None:
             master, slave = pty.openpty()
+            size = struct.pack("HHHH", request.tty.rows, request.tty.columns, 0, 0)
+            fcntl.ioctl(master, termios.TIOCSWINSZ, size)
             kwargs["preexec_fn"] = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)
             inner, outer = [slave, slave, slave], [master]
         else:
