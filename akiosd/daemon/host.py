@@ -41,7 +41,8 @@ class Host:
         """Raises AkiosError when the host lacks what every cage needs."""
         if probe.kernel_version() < probe.KERNEL_FLOOR:
             raise KernelError(f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel")
-        self.cages_dir.mkdir(mode=0o711, exist_ok=True)
+        self.cages_dir.mkdir(exist_ok=True)
+        self.cages_dir.chmod(0o711)
         await self.launcher.start()
         self.cgroups.set_up()
         for name in self.cgroups.leaves():

@@ -132,7 +132,8 @@ class Pool:
         network = self._networks.pop()
         cage = make_cage_id(os.urandom(8))
         directory = self._host.cages_dir / cage
-        directory.mkdir(mode=0o711)
+        directory.mkdir()
+        directory.chmod(0o711)
         try:
             slot = await self._create_slot(directory, self._disk_size)
         except BaseException:

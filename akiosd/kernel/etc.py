@@ -38,12 +38,20 @@ def _copy(source: str, target: str) -> None:
     if stat.S_ISLNK(found.st_mode):
         os.symlink(os.readlink(source), target)
     elif stat.S_ISDIR(found.st_mode) and found.st_mode & 0o005 == 0o005:
-        os.mkdir(target, 0o755)
+        os.mkdir(target)
+        os.chmod(target, 0o755)
         for name in os.listdir(source):
             _copy(f"{source}/{name}", f"{target}/{name}")
     elif stat.S_ISREG(found.st_mode) and found.st_mode & 0o004:
         shutil.copyfile(source, target)
         os.chmod(target, found.st_mode & 0o755)
+
+
+def _make_parent(path: Path) -> None:
+    # The daemon's umask is 077, and a mode given to mkdir is masked by it.
+    if not path.exists():
+        path.mkdir()
+        path.chmod(0o755)
 
 
 def _accounts(user: str, home: str, uid: int, gid: int) -> dict[str, str]:
@@ -76,12 +84,13 @@ def make(base: Path, user: str, home: str, uid: int, gid: int) -> Path:
     if target.is_dir():
         return target
     base.mkdir(mode=0o755, parents=True, exist_ok=True)
+    base.chmod(0o755)
     fresh = base / f"{key}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o755)
     for name in CHOSEN:
         if os.path.lexists(f"/etc/{name}"):
-            (fresh / name).parent.mkdir(exist_ok=True)
+            _make_parent((fresh / name).parent)
             _copy(f"/etc/{name}", str(fresh / name))
     for name, text in _accounts(user, home, uid, gid).items():
         (fresh / name).write_text(text)

@@ -188,10 +188,11 @@ class Sequencer:
         state = self.logs.get(publication.log)
         if state is None:  # destroyed meanwhile
             return
-        for _ in range(publication.size - publication.old_size):
-            size = len(state.waiting.popleft()) + 2
-            state.waiting_bytes -= size
-            self.waiting_bytes -= size
+        # What remains is usually little, what goes may be a million: never one by one in the loop's thread.
+        state.waiting = deque(islice(state.waiting, publication.size - publication.old_size, None))
+        remaining = sum(map(len, state.waiting)) + 2 * len(state.waiting)
+        self.waiting_bytes -= state.waiting_bytes - remaining
+        state.waiting_bytes = remaining
         state.published = publication.growth.edge
         if state.closed and state.published.size == state.size:
             self._drop(publication.log)

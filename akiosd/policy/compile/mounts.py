@@ -203,7 +203,9 @@ def _trees(spec: CageSpec) -> list[Step]:
     files = {bind.path for bind in spec.binds if not bind.directory}
     steps: list[Step] = []
     for path, mounts in sorted(trees, key=lambda tree: (tree[0].count(b"/"), tree[0])):
-        steps += _mkfile(path, spec.identity.display) if path in files else _mkdirs(path, spec.identity.display)
+        # What leads to a mount in the private home belongs to the agent, who may put things beside it.
+        owner = spec.identity.host_id if path.startswith(spec.home + b"/") else spec.identity.display
+        steps += _mkfile(path, owner) if path in files else _mkdirs(path, owner)
         steps += mounts
     return steps
 
