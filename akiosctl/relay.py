@@ -43,7 +43,8 @@ class Relay:
 
     def run(self, fds: list[int]) -> dict[str, Any] | None:
         """Until the end: the ``ended`` message, or None when the cage was left running."""
-        if len(fds) != (1 if self._tty else 3):
+        # Pipes without stdin are those of a cage attached to: its input ended when it was left.
+        if len(fds) not in ((1,) if self._tty else (2, 3)):
             close_fds(fds)
             raise AkiosError("akiosd sent the wrong number of descriptors", "started")
         previous = {}
@@ -65,7 +66,7 @@ class Relay:
 
     def _start(self, fds: list[int]) -> None:
         if not self._tty:
-            self._copiers.start_pipes(*fds)
+            self._copiers.start_pipes(*fds[-2:], stdin=fds[0] if len(fds) == 3 else None)
             fds.clear()
             return
         self._master = fds.pop()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from akiosctl.cages import list_cages
 from akiosctl.changes import Diff, Plan, Report, Rules, commit, compare, make_plan
-from akiosctl.client import Client, close_fds
+from akiosctl.client import Client, DaemonError, close_fds
 from akiosctl.render import note
 from akiosd.errors import AkiosError
 from akiosd.wire.messages import Discard, Ok, View, ViewReply
@@ -39,13 +41,31 @@ class CageView:
 @contextmanager
 def open_view(client: Client, cage: str) -> Iterator[CageView]:
     """The view of an ended cage; its descriptors are closed at the end."""
-    reply, fds = client.call(View(cage=cage), ViewReply)
+    reply, fds = _request_view(client, cage)
     try:
         if len(fds) != 2:
             raise AkiosError("akiosd sent no view", cage, "the cage may still be running, or without changes")
         yield CageView(reply, *fds)
     finally:
         close_fds(fds)
+
+
+def _request_view(client: Client, cage: str) -> tuple[ViewReply, list[int]]:
+    try:
+        return client.call(View(cage=cage), ViewReply)
+    except DaemonError as refused:
+        # A restarted akiosd holds no workspaces any more: it is opened again, as the user, and checked there.
+        known = [info for info in list_cages(client) if info.cage == cage and info.ended_ns]
+        if not known:
+            raise
+        try:
+            workspace = os.open(known[0].workspace, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            raise refused from None
+    try:
+        return client.call(View(cage=cage), ViewReply, [workspace])
+    finally:
+        os.close(workspace)
 
 
 def commit_cage(client: Client, cage: str, *, skip_refused: bool = False, force: bool = False) -> tuple[Plan, Report]:

@@ -153,10 +153,11 @@ class Copiers:
         self._outputs = 0
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
 
-    def start_pipes(self, stdin: int, stdout: int, stderr: int) -> None:
+    def start_pipes(self, stdout: int, stderr: int, *, stdin: int | None) -> None:
         """Take the cage's pipes (closed here at their ends) and copy 0, 1 and 2."""
         self._outputs = 2
-        self._start(lambda: self._input(stdin))
+        if stdin is not None:
+            self._start(lambda: self._input(stdin))
         self._start(lambda: self._output(stdout, 1))
         self._start(lambda: self._output(stderr, 2))
 

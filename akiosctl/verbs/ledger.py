@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from akiosctl.cages import find_cage
 from akiosctl.client import Client, close_fds
 from akiosctl.commands import print_line, wants_json
 from akiosctl.verbs.events import Printer, print_log
+from akiosd.errors import AkiosError
 from akiosd.ledger.note import Vkey
 from akiosd.ledger.verify import Report, describe
 from akiosd.store.fsck import fsck
@@ -67,7 +69,15 @@ def _verify_by_daemon(client: Client, cage: str, key: str | None, pin: bytes | N
     name = find_cage(client, cage).cage if cage else ""
     reply, fds = client.call(LedgerInfo(cage=name), LedgerReply)
     try:
-        return fsck(fds[0] if fds else Path(reply.path), key or Vkey.parse(reply.vkey), pin, cage=name)
+        if not fds:
+            return fsck(Path(reply.path), key or Vkey.parse(reply.vkey), pin, cage=name)
+        # The daemon's descriptor is O_PATH: it is opened for reading with the caller's own rights.
+        fds.append(os.open(f"/proc/self/fd/{fds[0]}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        return fsck(fds[1], key or Vkey.parse(reply.vkey), pin, cage=name)
+    except OSError as error:
+        raise AkiosError(
+            f"the log cannot be read: {error.strerror}", reply.path, "ask an administrator to verify it"
+        ) from None
     finally:
         close_fds(fds)
 

@@ -107,7 +107,10 @@ class Detach(Message, frozen=True, tag="detach"):
 
 
 class View(Message, frozen=True, tag="view"):
-    """Ask for the read-only merged view of an ended cage's workspace; answered by :class:`ViewReply`."""
+    """Ask for the read-only merged view of an ended cage's workspace; answered by :class:`ViewReply`.
+
+    fds: none, or the workspace opened by the client, where akiosd was restarted and no longer holds it.
+    """
 
     cage: str = ""
 
@@ -263,4 +266,4 @@ Reply = (
 )
 
 # How many file descriptors may come with a message of this type (at most); absent means none.
-FDS: dict[type[Message], int] = {Run: MAX_FDS, Started: 3, ViewReply: 2, LedgerReply: 1}
+FDS: dict[type[Message], int] = {Run: MAX_FDS, View: 1, Started: 3, ViewReply: 2, LedgerReply: 1}

@@ -63,7 +63,7 @@ class FakeDaemon:
                 await client.reply(Ok())
             case Attach():
                 cage = self.cages[request.cage]
-                await client.reply(Started(cage=request.cage, tty=cage.info.tty), cage.keep)
+                await client.reply(Started(cage=request.cage, tty=cage.info.tty), cage.keep[-2:])
                 await self.wait(cage, client)
             case List():
                 await client.reply(Cages(cages=tuple(cage.info for cage in self.cages.values())))
@@ -107,12 +107,15 @@ class FakeDaemon:
         )
         cage = Cage(info, process, outer)
         self.cages[name] = cage
-        await client.reply(Started(cage=name, tty=request.tty is not None, notes=("a note",)), outer)
-        if request.tty is None:
-            close_all(outer)
+        given = [] if request.detach else outer
+        await client.reply(Started(cage=name, tty=request.tty is not None, notes=("a note",)), given)
         if request.detach:
+            if request.tty is None:
+                os.close(outer.pop(0))
             await client.reply(Ended(cage=name))
             return
+        if request.tty is None:
+            close_all(outer)
         await self.wait(cage, client, request.env.get(b"FAKE_ENDED", b"exited||").decode())
 
     async def wait(self, cage: Cage, client: ClientConnection, ended: str = "exited||") -> None:

@@ -327,6 +327,15 @@ def test_detach_and_attach(world: World) -> None:
     assert terminal.end() == 5
 
 
+def test_attaching_to_pipes_shows_what_comes_and_how_it_ends(world: World) -> None:
+    script = "until test -e go; do sleep 0.02; done; echo out; echo err >&2; exit 6"
+    name = world.run("run", "--detach", "--", "sh", "-c", script).stdout.decode().strip()
+    process = world.start("attach", name, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    (world.project / "go").touch()
+    assert process.communicate(timeout=60) == (b"out\n", b"err\n")
+    assert process.returncode == 6
+
+
 def test_no_terminal_when_one_end_is_a_pipe_or_t_says_so(world: World) -> None:
     assert world.run("run", "--", "sh", "-c", "test -t 0 || test -t 1; echo $?").stdout == b"1\n"
     terminal = Terminal(world, "run", "-T", "--", "sh", "-c", "test -t 0; echo is $?")

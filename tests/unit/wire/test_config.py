@@ -38,8 +38,10 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("a: [\n", "f, line 2", "not valid YAML"),
         ("- 1\n", "f, line 1", "table of keys"),
         ("state_dir: here\n", "f", "not an absolute path"),
-        ("uids: {base: 1000}\n", "f", "ordinary users"),
-        ("uids: {base: 2147000000}\n", "f", "ends above"),
+        ("uids: {first_cage: 1000}\n", "f", "ordinary users"),
+        ("uids: {first_cage: 2147000000}\n", "f", "overlap"),
+        ("uids: {display_base: 4294967295}\n", "f", "ends above"),
+        ("uids: {base: 1}\n", "f, line 1", "unknown key uids.base"),
         ("quotas: {cages_total: -1}\n", "f", "negative"),
     ],
 )
@@ -52,8 +54,9 @@ def test_refusals_name_the_line(text: str, where: str, says: str) -> None:
 
 def test_uids_of_cages() -> None:
     uids = Config().uids
-    assert uids.is_caged(1_900_000_000) and uids.is_caged(uids.first_cage + 5)
-    assert not uids.is_caged(1000) and not uids.is_caged(0) and not uids.is_caged(uids.first_cage + uids.cage_count)
+    last = uids.first_cage + uids.cage_count - 1
+    assert all(uids.is_caged(uid) for uid in (uids.first_cage, last, uids.display_base, uids.display_base + 1000))
+    assert not any(uids.is_caged(uid) for uid in (0, 1000, 65534, uids.first_cage - 1, last + 1))
 
 
 def test_only_the_owner_may_be_able_to_write(tmp_path: Path) -> None:
