@@ -15,6 +15,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -333,6 +334,8 @@ def main() -> int:
     parser.add_argument("verb", choices=["build", "create", "run"])
     parser.add_argument("--out", type=Path, help="where the files that CMD leaves in $VM_OUT go")
     parser.add_argument("--limit", type=float, default=float(os.environ.get("AKIOS_VM_LIMIT", "900")), help="seconds")
+    # An end by signal takes the same way out as any other, or QEMU would live on.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     options, command = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
     if (options.verb == "run") != bool(command):
