@@ -12,8 +12,8 @@ from pathlib import Path
 
 import trio
 
-from akiosd.daemon.commit_ledger import Committer, Subscriber
-from akiosd.daemon.publish_ledger import WAITING_BYTES, Publisher
+from akiosd.daemon.commit_ledger import WAITING_BYTES, Committer, Subscriber
+from akiosd.daemon.publish_ledger import Publisher
 from akiosd.errors import LedgerError
 from akiosd.ledger.frame import Forget
 from akiosd.ledger.merkle import PYTHON, Hasher
@@ -153,7 +153,7 @@ class Ledger:
     @property
     def has_room(self) -> bool:
         sequencer = self._sequencer
-        return not self.full and sequencer.queued_bytes < QUEUE_BYTES and sequencer.waiting_bytes < 2 * WAITING_BYTES
+        return not self.full and sequencer.queued_bytes < QUEUE_BYTES and sequencer.waiting_bytes < 4 * WAITING_BYTES
 
     async def wait_room(self) -> None:
         """Wait until telemetry may be appended: what a reader of a ring does before it drains it."""

@@ -24,6 +24,7 @@ from akiosd.values.ids import LogId
 T = TypeVar("T")
 Subscriber = Callable[[LogId, int, list[bytes]], None]
 
+WAITING_BYTES = 8 << 20  # durable, not yet published; beyond it publication does not wait for its time
 RESERVE_BYTES = 8 << 20
 RESERVE = "ledger/reserve"
 RETRY_S = 1.0
@@ -106,7 +107,7 @@ class Committer:
         for mark in announced:
             for callback in self.subscribers:
                 callback(mark.log, mark.first, mark.entries)
-        if any(self._is_first_unpublished(mark) for mark in announced):
+        if self.sequencer.waiting_bytes > WAITING_BYTES or any(self._is_first_unpublished(mark) for mark in announced):
             self.wake_publisher()
 
     def _is_first_unpublished(self, mark: Entries) -> bool:

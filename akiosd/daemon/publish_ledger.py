@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from akiosd.daemon.commit_ledger import RETRY_S, Committer
+from akiosd.daemon.commit_ledger import RETRY_S, WAITING_BYTES, Committer
 from akiosd.errors import LedgerError
 from akiosd.ledger.merkle import Hasher
 from akiosd.ledger.sequencer import Publication, prepare
@@ -16,7 +16,6 @@ from akiosd.store.log_dir import discard_unpublished, drop_outgrown, publish_all
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import Roots, encode_entry
 
-WAITING_BYTES = 64 << 20  # durable, not yet published; beyond it publication does not wait for its time
 _ROOTS_IN_A_RECORD = 800
 
 
