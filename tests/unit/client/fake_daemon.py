@@ -25,6 +25,7 @@ from akiosd.wire.messages import (
     CageInfo,
     Cages,
     Detach,
+    Discard,
     Doctor,
     Ended,
     Error,
@@ -36,6 +37,7 @@ from akiosd.wire.messages import (
     Started,
     Stop,
     View,
+    ViewReply,
 )
 
 
@@ -48,6 +50,7 @@ class FakeDaemon:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.cages: dict[str, Cage] = {}
         self.nursery = nursery
+        self.committed: list[int] = []
 
     async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
         match request:
@@ -70,9 +73,25 @@ class FakeDaemon:
             case Doctor():
                 raise AkiosError("line\none \x1b[31mred", "there", "do")
             case View():
-                raise Refused("the cage has no changes", request.cage)
+                await self.view(self.cages[request.cage].info.workspace, request.cage, client)
+            case Discard():
+                if request.committed:
+                    self.committed.append(request.paths)
+                await client.reply(Ok())
             case _:
                 raise Refused("not here", type(request).__name__)
+
+    async def view(self, workspace: bytes, cage: str, client: ClientConnection) -> None:
+        """The view is the directory beside the workspace whose name ends in ``-view``; without it: no changes."""
+        fds: list[int] = []
+        try:
+            for path in (workspace + b"-view", workspace):
+                fds.append(os.open(path, os.O_PATH | os.O_DIRECTORY))
+            await client.reply(ViewReply(cage=cage, workspace=workspace, protect=(".envrc",)), fds)
+        except FileNotFoundError:
+            raise Refused("the cage has no changes", cage) from None
+        finally:
+            close_all(fds)
 
     async def run(self, peer: Peer, request: Run, client: ClientConnection) -> None:
         if request.argv[0] == b"refused":

@@ -272,6 +272,32 @@ def test_mistakes_are_explained_in_the_one_shape(world: World, words: list[str],
     assert result.returncode == 125 and says in result.stderr and result.stderr.startswith(b"akiosctl: ")
 
 
+def test_diff_commit_and_discard(world: World) -> None:
+    view = world.project.with_name("project-view")
+    view.mkdir()
+    (view / "new\n\x1b").write_text("line\n")
+    (view / ".envrc").write_text("evil\n")
+    world.run("run", "--", "true")
+    listed = world.run("diff", "--patch", "last")
+    assert b'A "new\\n\\033"' in listed.stdout and b"+line" in listed.stdout and b"\x1b" not in listed.stdout
+    assert {row["path"] for row in json.loads(world.run("diff", "--json").stdout)["changes"]} >= {".envrc"}
+    refused = world.run("commit", "last")
+    assert refused.returncode == 125 and b"refused" in refused.stderr
+    assert not list(world.project.iterdir())
+    result = world.run("commit", "--skip-refused")
+    assert result.returncode == 0 and b"left out: .envrc" in result.stderr, result.stderr
+    assert [path.name for path in world.project.iterdir()] == ["new\n\x1b"]
+    (view / ".envrc").unlink()
+    (view / "at-the-end").write_text("x")
+    ended = "FAKE_ENDED=exited||yes"
+    assert world.run("run", "--rw", "--env", ended, "--", "sh", "-c", "exit 2").returncode == 2
+    assert (world.project / "at-the-end").read_text() == "x"
+    (view / ".envrc").write_text("evil\n")
+    left = world.run("run", "--commit", "--env", ended, "--", "true")
+    assert left.returncode == 125 and b"akios: not committed: " in left.stderr
+    assert world.run("discard", "last").returncode == 0
+
+
 def test_help_of_every_verb(world: World) -> None:
     for verb in ["run", "ps", "attach", "stop", "diff", "commit", "discard", "events", "ledger", "policy", "doctor"]:
         result = world.run(verb, "--help")
