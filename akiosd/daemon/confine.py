@@ -140,8 +140,8 @@ def _map_system(tree: int, userns: int) -> Fd:
 def _clone_for_caller(cage: Cage, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
     """A detached, idmapped clone of a tree that the client opened; (tree, whether it is mapped)."""
     assert cage.prepared.bind_userns is not None
-    kind = probe.file_system_of(fd)
-    if kind in probe.REFUSED_FILE_SYSTEMS:
+    kind = probe.refused_file_system(fd)
+    if kind:
         raise Refused(f"{what} is on {kind}, which shows the host itself", what, "choose a directory of your own")
     try:
         return mounts.clone_idmapped(fd, cage.prepared.bind_userns.fileno(), attrs), True

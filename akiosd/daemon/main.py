@@ -145,15 +145,32 @@ def main(argv: list[str] | None = None) -> int:
             raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
         harden()
         policy = load_system_policy(Path(config.system_policy))
-        trio.run(partial(serve, config, policy, arguments.ready_fd), strict_exception_groups=False)
+        trio.run(partial(serve, config, policy, arguments.ready_fd))
     except AkiosError as error:
-        print(f"akiosd: {error.what}", file=sys.stderr)
-        if error.where:
-            print(f"  where: {error.where}", file=sys.stderr)
-        if error.next:
-            print(f"  next: {error.next}", file=sys.stderr)
-        return 1
+        return _report(error)
+    except BaseExceptionGroup as group:
+        # Nurseries wrap what fails in them; the first cause is the one to act on.
+        causes, rest = group.split(AkiosError)
+        if causes is None:
+            raise
+        if rest is not None:
+            _log.error("stopped by several failures", failures=[repr(error) for error in rest.exceptions])
+        return _report(_first(causes))
     return 0
+
+
+def _first(group: BaseExceptionGroup[AkiosError]) -> AkiosError:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def _report(error: AkiosError) -> int:
+    print(f"akiosd: {error.what}", file=sys.stderr)
+    if error.where:
+        print(f"  where: {error.where}", file=sys.stderr)
+    if error.next:
+        print(f"  next: {error.next}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -144,7 +144,8 @@ def _delegated_base(layout: Layout) -> Path:
 
     A unit with ``Delegate=yes`` carries the xattr ``trusted.delegate`` (systemd.resource-control(5)).  With
     ``DelegateSubgroup=`` the daemon is in a child of it; without, it moves itself there, because a v2
-    group with processes cannot hand controllers to its children.
+    group with processes cannot hand controllers to its children.  For the same reason a delegated group in
+    which somebody else runs (a private daemon in a user's shell) is not used.
     """
     root = Path(layout.v2)
     own = next((line[3:] for line in read(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::")), "/")
@@ -152,6 +153,8 @@ def _delegated_base(layout: Layout) -> Path:
     for group in (here, here.parent):
         if group != root and _is_delegated(group):
             if group == here:
+                if read(group / "cgroup.procs").split() != [str(os.getpid())]:
+                    continue  # others live here too: a group with processes cannot hand controllers down
                 supervisor = group / "supervisor"
                 supervisor.mkdir(exist_ok=True)
                 write(supervisor / "cgroup.procs", "0")

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import stat
+import time
 from pathlib import Path
 
 CHOSEN = (
@@ -23,8 +24,20 @@ CHOSEN = (
 """Relative to /etc.  Files that not everybody may read are left out wherever they stand."""
 
 
+_CHECK_EVERY_S = 2.0
+_last: tuple[float, str] = (-1e9, "")
+
+
 def signature() -> str:
-    """Changes when a chosen file of the host does; cheap enough for every start."""
+    """Changes when a chosen file of the host does; looked at again after two seconds."""
+    global _last
+    now = time.monotonic()
+    if now - _last[0] > _CHECK_EVERY_S:
+        _last = (now, _read_signature())
+    return _last[1]
+
+
+def _read_signature() -> str:
     digest = hashlib.sha256()
     for name in CHOSEN:
         with contextlib.suppress(OSError):

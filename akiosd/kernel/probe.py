@@ -15,10 +15,31 @@ KERNEL_FLOOR = (5, 19)
 _MERGED = (b"bin", b"sbin", b"lib", b"lib32", b"lib64", b"libx32")
 
 # File systems that show the host's own state: never bound into a cage, whoever opened them.
-REFUSED_FILE_SYSTEMS = frozenset(
-    "proc sysfs cgroup cgroup2 devtmpfs devpts debugfs tracefs securityfs bpf configfs fusectl mqueue binfmt_misc "
-    "pstore efivarfs nsfs selinuxfs rpc_pipefs autofs".split()
-)
+# Numbers of statfs(2) and include/uapi/linux/magic.h.
+REFUSED_FILE_SYSTEMS = {
+    0x9FA0: "proc",
+    0x62656572: "sysfs",
+    0x27E0EB: "cgroup",
+    0x63677270: "cgroup2",
+    0x1CD1: "devpts",
+    0x64626720: "debugfs",
+    0x74726163: "tracefs",
+    0x73636673: "securityfs",
+    0xCAFE4A11: "bpf",
+    0x62656570: "configfs",
+    0x65735543: "fusectl",
+    0x19800202: "mqueue",
+    0x42494E4D: "binfmt_misc",
+    0x6165676C: "pstore",
+    0xDE5E81E4: "efivarfs",
+    0x6E736673: "nsfs",
+    0xF97CFF8C: "selinuxfs",
+    0x67596969: "rpc_pipefs",
+    0x0187: "autofs",
+    0x50494446: "pidfs",
+    0x50495045: "pipefs",
+    0x534F434B: "sockfs",
+}
 
 
 class HostFacts(msgspec.Struct, frozen=True):
@@ -53,16 +74,10 @@ def describe_landlock(abi: int) -> str:
     return f"ABI {abi}" if abi >= FLOOR_ABI else f"ABI {abi}, needed is {FLOOR_ABI}"
 
 
-def file_system_of(fd: int) -> str:
-    """The type of the file system a descriptor is on, by its mount (proc(5), fdinfo and mountinfo)."""
-    mount_id = ""
-    for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
-        if line.startswith("mnt_id:"):
-            mount_id = line.split()[1]
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if line.startswith(mount_id + " "):
-            return line.partition(" - ")[2].split(" ", 1)[0]
-    return ""
+def refused_file_system(fd: int) -> str:
+    """The name of the file system a descriptor is on when it is one that shows the host, else ``""``."""
+    magic = int(_lib.akios_fs_magic(fd))
+    return REFUSED_FILE_SYSTEMS.get(magic, "") if magic >= 0 else "unknown"
 
 
 NAMESPACES = ("mnt", "pid", "ipc", "uts", "net", "user", "cgroup")

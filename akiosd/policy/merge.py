@@ -143,13 +143,13 @@ ADDING = frozenset(("filesystem.read", "filesystem.write", "filesystem.hide", "f
 def flatten(policy: Policy) -> dict[str, Any]:
     """Every field by its dotted name, as in ``limits.memory``."""
     flat: dict[str, Any] = {}
-    for field in msgspec.structs.fields(Policy):
-        value = getattr(policy, field.name)
+    for name in Policy.__struct_fields__:
+        value = getattr(policy, name)
         if isinstance(value, msgspec.Struct):
-            for part in msgspec.structs.fields(value):
-                flat[f"{field.name}.{part.name}"] = getattr(value, part.name)
+            for part in value.__struct_fields__:
+                flat[f"{name}.{part}"] = getattr(value, part)
         else:
-            flat[field.name] = value
+            flat[name] = value
     return flat
 
 

@@ -84,6 +84,7 @@ REPLY = struct.Struct("<ii")
 
 REQUEST_RUN = 1
 REQUEST_USERNS = 2
+_OPTIONS = ("fsmount", "export")
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,22 +128,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Blob:
-    """Strings of a plan, each stored once and NUL-terminated; offset 0 is the empty string."""
+    """Strings of a plan, each stored once and NUL-terminated; offset ``base`` is the empty string."""
 
     def __init__(self, base: int) -> None:
         self._base = base
-        self._offsets: dict[bytes, int] = {}
-        self.data = bytearray()
-        self.add(b"")
+        self.data = bytearray(8)
+        self._offsets: dict[bytes, int] = {b"": base}
 
-    def add(self, text: bytes, *, raw: bool = False) -> int:
-        if not raw and b"\0" in text:
-            raise ValueError("a string of the plan holds a NUL")
+    def add(self, text: bytes) -> int:
         found = self._offsets.get(text)
         if found is None:
             found = self._offsets[text] = self._base + len(self.data)
-            self.data += text + b"\0"
-            self.data += bytes(-len(self.data) % 8)
+            self.data += text + bytes(8 - len(text) % 8)
         return found
 
 
@@ -161,17 +158,21 @@ def encode(plan: Plan) -> bytes:
     env_at = argv_at + 8 * (len(plan.argv) + 1)
     blob = _Blob(env_at + 8 * (len(plan.env) + 1))
     ops = bytearray()
+    add, pack, empty = blob.add, _OP.pack, blob.add(b"")
     for step in plan.steps:
-        raw_a, raw_b = step.op == "seccomp", step.op == "fsmount"
-        ops += _OP.pack(
+        a, b, c = step.a, step.b, step.c
+        if b"\0" in c or (b"\0" in a and step.op != "seccomp") or (b"\0" in b and step.op not in _OPTIONS):
+            raise ValueError(f"a string of the step {step.op} holds a NUL")
+        ops += pack(
             OPS[step.op], step.flags, names[step.fd] if step.fd is not None else NO_FD, NO_FD,
-            blob.add(step.a, raw=raw_a), len(step.a), blob.add(step.b, raw=raw_b), len(step.b),
-            blob.add(step.c), len(step.c), step.uid, step.gid,
-            step.u0, step.u1, step.u2,
+            add(a) if a else empty, len(a), add(b) if b else empty, len(b), add(c) if c else empty, len(c),
+            step.uid, step.gid, step.u0, step.u1, step.u2,
         )  # fmt: skip
-    argv = b"".join(struct.pack("<Q", blob.add(arg)) for arg in plan.argv) + bytes(8)
-    env = b"".join(struct.pack("<Q", blob.add(item)) for item in plan.env) + bytes(8)
-    command, cwd = blob.add(plan.command), blob.add(plan.cwd)
+    argv = b"".join(struct.pack("<Q", add(arg)) for arg in plan.argv) + bytes(8)
+    env = b"".join(struct.pack("<Q", add(item)) for item in plan.env) + bytes(8)
+    if any(b"\0" in text for text in (*plan.argv, *plan.env, plan.command, plan.cwd)):
+        raise ValueError("an argument of the plan holds a NUL")
+    command, cwd = add(plan.command), add(plan.cwd)
     total = env_at + len(env) + len(blob.data)
     header = _HEADER.pack(
         MAGIC, total, len(plan.steps), ops_at, argv_at, env_at, command, cwd, int(plan.tty), plan.nested_scope

@@ -171,6 +171,8 @@ int akios_unshare(int flags);
 int akios_setns(int fd, int type);
 int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data);
 int akios_landlock_abi(void);
+/* f_type of statfs(2): which kind of file system a descriptor is on. */
+int64_t akios_fs_magic(int fd);
 
 /* cffi: end */
 

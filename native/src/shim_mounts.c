@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "akios.h"
@@ -74,4 +75,9 @@ int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data) {
 int akios_landlock_abi(void) {
     /* LANDLOCK_CREATE_RULESET_VERSION: the ABI of this kernel, or why there is none */
     return result(syscall(__NR_landlock_create_ruleset, NULL, (size_t)0, 1U));
+}
+
+int64_t akios_fs_magic(int fd) {
+    struct statfs found;
+    return fstatfs(fd, &found) < 0 ? -errno : (int64_t)(uint32_t)found.f_type;
 }
