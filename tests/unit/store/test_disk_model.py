@@ -129,7 +129,7 @@ def live(driver: Driver, rng: random.Random, steps: int) -> None:
     for number in range(steps):
         logs = [HOST_LOG, *CAGES]
         for log in rng.sample(logs, rng.randint(1, 3)):
-            count = rng.choice((1, 1, 2, 5, 40, 130))
+            count = rng.choice((1, 1, 2, 3, 5, 20, 130))
             driver.append(log, [entry_bytes(rng, number) for _ in range(count)])
         if rng.random() < 0.15:
             driver.disk.full = lambda: True

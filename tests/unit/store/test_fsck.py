@@ -11,10 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from akiosd.errors import LedgerError
 from akiosd.ledger.edge import Edge
+from akiosd.ledger.merkle import python_leaves, root_of, verify_consistency
 from akiosd.ledger.note import Checkpoint, Signer
+from akiosd.ledger.proof import TlogProof, verify_proof
 from akiosd.ledger.sequencer import prepare
 from akiosd.ledger.verify import Verdict
+from akiosd.store.derive import prove, prove_consistency, rebuild_tiles
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
 from akiosd.store.keys import LedgerKey
@@ -232,3 +236,40 @@ def test_a_directory_fd_will_do(log: Path) -> None:
 @pytest.mark.parametrize("size", [1, 255, 256, 257, 512, 65_536 + 256 + 1])
 def test_sizes_at_the_edges_of_tiles(tmp_path: Path, size: int) -> None:
     assert fsck(write_log(tmp_path, HOST_LOG, size)).verdict is Verdict.OK
+
+
+def test_lost_and_damaged_tiles_are_restored_byte_for_byte(log: Path) -> None:
+    tiles = [path for path in sorted(log.glob("tile/[0-9]*/**/*")) if path.is_file()]
+    before = {path: path.read_bytes() for path in tiles}
+    assert rebuild_tiles(log, KEY.vkey(CAGE)) == []
+    for number, path in enumerate(tiles):
+        if number % 2 and path.name != "100":
+            path.unlink()
+        else:
+            flip(path)
+    assert fsck(log).exit_code != 0
+    assert len(rebuild_tiles(log, KEY.vkey(CAGE))) == len(tiles)
+    assert {path: path.read_bytes() for path in tiles} == before
+    assert fsck(log).verdict is Verdict.OK
+
+
+def test_tiles_are_not_rebuilt_from_changed_entries(log: Path) -> None:
+    flip(log / "tile/entries/000")
+    before = {path: path.read_bytes() for path in log.rglob("*") if path.is_file()}
+    with pytest.raises(LedgerError):
+        rebuild_tiles(log, KEY.vkey(CAGE))
+    assert {path: path.read_bytes() for path in log.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("index", [0, 255, 256, 511, 512, 599])
+def test_an_entry_is_proved_from_the_files_and_checked_with_the_key_alone(log: Path, index: int) -> None:
+    proof, entry = prove(log, index, KEY.vkey(CAGE))
+    assert entry == encode_entry(Started(ts=index, pid=index))
+    assert verify_proof(TlogProof.parse(proof.encode()), entry, KEY.vkey(CAGE)).size == 600
+
+
+@pytest.mark.parametrize("old", [1, 100, 256, 300, 512, 600])
+def test_growth_is_proved_from_the_files(log: Path, old: int) -> None:
+    checkpoint, proof = prove_consistency(log, old, KEY.vkey(CAGE))
+    entries = [encode_entry(Started(ts=i, pid=i)) for i in range(old)]
+    verify_consistency(old, 600, root_of(python_leaves(entries)), checkpoint.root, proof)

@@ -1,0 +1,135 @@
+"""What can be derived from a log's files without a daemon: portable proofs, and tiles that were lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
+from akiosd.ledger.edge import TILE_BYTES, Edge, extend
+from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, consistency_proof
+from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, open_checkpoint
+from akiosd.ledger.proof import TlogProof, prove_entry, tile_nodes
+from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, edge_of, parse_path
+from akiosd.store.fsck import LogFiles
+
+
+def read_checkpoint(reader: LogFiles, vkey: Vkey) -> tuple[Checkpoint, bytes]:
+    """The log's checkpoint and the note that signs it; raises ``LedgerError``."""
+    note = reader.read("checkpoint", MAX_NOTE_BYTES)
+    if note is None:
+        raise LedgerError("there is no checkpoint", where="checkpoint")
+    return open_checkpoint(note, vkey), note
+
+
+def prove(path: Path | int, index: int, vkey: Vkey) -> tuple[TlogProof, bytes]:
+    """The proof of the entry at ``index`` under the log's present checkpoint, and the entry itself."""
+    with LogFiles(path) as reader:
+        checkpoint, note = read_checkpoint(reader, vkey)
+        proof = prove_entry(index, checkpoint, note, lambda tile: _tile(reader, tile))
+        bundle = _bundle(reader, index // WIDTH, checkpoint.size)
+        return proof, bundle[index % WIDTH]
+
+
+def prove_consistency(path: Path | int, old_size: int, vkey: Vkey) -> tuple[Checkpoint, list[bytes]]:
+    """The proof that the log's tree of ``old_size`` is a prefix of its present one."""
+    with LogFiles(path) as reader:
+        checkpoint, _ = read_checkpoint(reader, vkey)
+        return checkpoint, consistency_proof(
+            old_size, checkpoint.size, tile_nodes(checkpoint.size, lambda tile: _tile(reader, tile))
+        )
+
+
+def rebuild_tiles(path: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> list[str]:
+    """Write again every tile that is missing or wrong, byte for byte, from the entry bundles; returns their paths.
+
+    Raises ``LedgerError``, having changed nothing, unless the bundles lead to the signed root.  Bundles are never
+    written: they are the log.
+    """
+    with LogFiles(path) as reader:
+        checkpoint, _ = read_checkpoint(reader, vkey)
+        edge = Edge()
+        for entries in _chunks(reader, checkpoint.size):
+            edge = extend(edge, entries, hasher).edge
+        if edge.root() != checkpoint.root:
+            raise LedgerError("the entries do not lead to the signed root", where="checkpoint")
+        wrong = [name for name, data in _derived(reader, checkpoint.size, hasher) if _restore(path, reader, name, data)]
+        return wrong + _rebuild_old_partials(path, reader)
+
+
+def _derived(reader: LogFiles, size: int, hasher: Hasher) -> Iterator[tuple[str, bytes]]:
+    """The tiles, not the bundles, of the tree of ``size``."""
+    edge = Edge()
+    for entries in _chunks(reader, size):
+        growth = extend(edge, entries, hasher)
+        edge = growth.edge
+        for name, data in growth.files:
+            tile = parse_path(name)
+            if tile.level != ENTRIES and tile.width == WIDTH:
+                yield name, data
+    for tile in edge_of(size):
+        yield tile.path, edge.levels[tile.level]
+
+
+def _rebuild_old_partials(path: Path, reader: LogFiles) -> list[str]:
+    """Partial tiles of earlier checkpoints are what the later tile of that place begins with."""
+    widest: dict[tuple[int, int], Tile] = {}
+    partial: list[Tile] = []
+    for name in reader.files():
+        if name.startswith("tile/") and not name.endswith(".tmp"):
+            tile = parse_path(name)
+            if tile.level != ENTRIES:
+                known = widest.setdefault((tile.level, tile.index), tile)
+                widest[tile.level, tile.index] = max(tile, known, key=lambda other: other.width)
+                partial += [tile] * (tile.width < WIDTH)
+    restored = []
+    for tile in partial:
+        data = _tile(reader, widest[tile.level, tile.index])[: tile.width * HASH_BYTES]
+        if _restore(path, reader, tile.path, data):
+            restored.append(tile.path)
+    return restored
+
+
+def _restore(path: Path, reader: LogFiles, name: str, data: bytes) -> bool:
+    try:
+        if reader.read(name, TILE_BYTES) == data:
+            return False
+    except FileNotFoundError:
+        pass
+    target = path / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(target.name + ".tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(fd)
+    os.replace(temporary, target)
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return True
+
+
+def _chunks(reader: LogFiles, size: int) -> Iterator[list[bytes]]:
+    for index in range(-(-size // WIDTH)):
+        yield _bundle(reader, index, size)
+
+
+def _bundle(reader: LogFiles, index: int, size: int) -> list[bytes]:
+    tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
+    data = reader.read(tile.path, MAX_BUNDLE_BYTES)
+    if data is None:
+        raise LedgerError("an entry bundle is missing", where=tile.path)
+    return decode_bundle(data, tile.width)
+
+
+def _tile(reader: LogFiles, tile: Tile) -> bytes:
+    data = reader.read(tile.path, TILE_BYTES)
+    if data is None:
+        raise LedgerError("a tile is missing", where=tile.path)
+    return data
