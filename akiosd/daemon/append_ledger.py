@@ -185,6 +185,17 @@ class Ledger:
         await self._committer.commit_marks([Forget(log)])
         return record
 
+    async def overwrite_wal(self) -> None:
+        """Return once nothing appended before this call is left in the WAL: all published, all segments overwritten.
+
+        What ``cage down`` waits for after ``destroy_log``.
+        """
+        while True:
+            for log in self.logs():
+                await self._publisher.publish(log)
+            if await self._committer.overwrite_frames():
+                return
+
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Call ``callback(log, first index, entries)`` once entries are durable; returns how to stop that.
 

@@ -19,7 +19,7 @@ from akiosd.ledger.sequencer import Commit, Sequencer
 from akiosd.store.durable import Disk
 from akiosd.store.recover import Opened
 from akiosd.store.wal import Wal
-from akiosd.values.ids import LogId
+from akiosd.values.ids import HOST_LOG, LogId
 
 T = TypeVar("T")
 Subscriber = Callable[[LogId, int, list[bytes]], None]
@@ -148,6 +148,16 @@ class Committer:
             if published is not None and published < end:
                 return False
         return True
+
+    async def overwrite_frames(self) -> bool:
+        """Overwrite what the WAL holds, as far as it is published; False if something old is still needed."""
+        last = self._registered_seq
+        self.release_frames()
+        self._wal.leave_segment()
+        edge = self.sequencer.logs[HOST_LOG].published
+        await self.commit_marks([Head(HOST_LOG, edge.size, edge.root())])
+        await self.in_thread_unless_full(self.keep_room)
+        return self._wal.oldest_seq > last
 
     # Room
 

@@ -3,7 +3,7 @@
     append → take_commit → (shell: WAL frame, fdatasync) → committed → announced
     take_publication → (tiles and bundles durable) → take_heads → (head marks durable) → checkpoints → published
 
-The shell (``akiosd/daemon/append_ledger.py``) performs what is taken, in that order, and says when it is done.
+The shell (``akiosd/daemon/commit_ledger.py``, ``publish_ledger.py``) performs what is taken, in that order, and says when it is done.
 """
 
 from __future__ import annotations

@@ -15,12 +15,13 @@ from pathlib import Path
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
 from akiosd.ledger.merkle import PYTHON, Hasher
-from akiosd.ledger.note import NoteError, UntrustedNote, Vkey, open_checkpoint
+from akiosd.ledger.note import MAX_NOTE_BYTES, NoteError, UntrustedNote, Vkey, open_checkpoint
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 from akiosd.ledger.verify import Anchor, Report, Verdict, verify_log
 from akiosd.values.records import CageDestroyed, Roots, decode_entry
 
 _MAX_VKEY_BYTES = 4096
+_ATTEMPTS = 4
 
 
 class LogFiles:
@@ -79,7 +80,10 @@ class LogFiles:
         yield from self._files("")
 
     def _files(self, folder: str) -> Iterator[str]:
-        fd = _open_at(folder, os.O_RDONLY | os.O_DIRECTORY, self._fd, folder) if folder else os.dup(self._fd)
+        try:
+            fd = _open_at(folder or ".", os.O_RDONLY | os.O_DIRECTORY, self._fd, folder)
+        except FileNotFoundError:
+            return  # outgrown partial tiles, dropped by the daemon meanwhile; the pass names what is missing
         try:
             with os.scandir(fd) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
@@ -140,8 +144,7 @@ def fsck(
         if pin is not None:
             pinned = open_checkpoint(pin, key)
             anchors = (*anchors, Anchor("pin", pinned.size, pinned.root))
-        with LogFiles(path) as reader:
-            report = verify_log(reader, key, anchors, hasher)
+        report = _verify_still_log(path, key, anchors, hasher)
     except FileNotFoundError as error:
         return Report(Verdict.INCOMPLETE, first_bad=str(error.filename or path), detail="there is no such log")
     except PermissionError as error:
@@ -154,6 +157,19 @@ def fsck(
         return Report(Verdict.TAMPERED, first_bad=error.where, detail=error.what)
     if beside:
         return replace(report, notes=(*report.notes, "the public key was taken from beside the log"))
+    return report
+
+
+def _verify_still_log(path: Path | int, key: Vkey, anchors: tuple[Anchor, ...], hasher: Hasher) -> Report:
+    """Verify; again, a few times at most, when what was found may be a publication that went on meanwhile."""
+    for attempt in range(_ATTEMPTS):
+        with LogFiles(path) as reader:
+            before = reader.read("checkpoint", MAX_NOTE_BYTES)
+            report = verify_log(reader, key, anchors, hasher)
+            if report.exit_code == 0 or attempt == _ATTEMPTS - 1:
+                break
+            if reader.read("checkpoint", MAX_NOTE_BYTES) == before:
+                break
     return report
 
 

@@ -72,6 +72,7 @@ class Wal:
         self.base = 0  # the oldest frame still needed, to be said in the next frame
         self._said_base = 0  # as said in the last durable frame
         self.torn: Torn | None = None
+        self._leave_segment = False
 
     @classmethod
     def open(cls, disk: Disk, random: Callable[[int], bytes], segment_bytes: int = SEGMENT_BYTES) -> Wal:
@@ -180,7 +181,7 @@ class Wal:
         frame = encode_frame(self._magic, self.seq, base, body)
         if len(frame) > self.segment_bytes:
             raise LedgerError(f"a WAL frame of {len(frame)} bytes does not fit a segment")
-        if not self._used or self._offset + len(frame) > self.segment_bytes:
+        if self._leave_segment or not self._used or self._offset + len(frame) > self.segment_bytes:
             self._next_segment()
         name = self._used[-1].name
         try:
@@ -200,8 +201,18 @@ class Wal:
         self.make_spare()
         with self._lock:
             self._used.append(_Used(self._free.popleft(), self.seq, self.seq - 1))
+        self._leave_segment = False
         self.close()
         self._offset = 0
+
+    def leave_segment(self) -> None:
+        """Have the next frame begin a new segment, so that the present one can be released and overwritten."""
+        self._leave_segment = True
+
+    @property
+    def oldest_seq(self) -> int:
+        """The oldest frame whose bytes are still in a segment."""
+        return self._used[0].first_seq if self._used else self.seq
 
     def make_spare(self) -> None:
         """Have a free segment ready: zeros written, file and directory synced.  Raises ``OSError`` (ENOSPC)."""

@@ -198,6 +198,42 @@ async def test_destruction_leaves_a_tombstone_and_nothing_to_recover(tmp_path: P
     assert (report.verdict, report.exit_code, report.root) == (Verdict.DESTROYED, 0, tombstone.root)
 
 
+async def test_a_destroyed_log_leaves_no_byte_in_the_wal(tmp_path: Path) -> None:
+    secret = b"the agent's own words"
+    async with running(open_here(tmp_path)) as ledger:
+        log = ledger.open_log(CAGE)
+        await ledger.commit(log, secret)
+        other = ledger.open_log(CageId("c-000000000002"))
+        await ledger.commit(other, started(1))
+        assert any(secret in path.read_bytes() for path in tmp_path.glob("ledger/wal/*.seg"))
+        await ledger.destroy_log(log)
+        await ledger.overwrite_wal()
+        assert not any(secret in path.read_bytes() for path in tmp_path.glob("ledger/wal/*.seg"))
+        assert await ledger.commit(other, started(2)) == 2
+    async with running(open_here(tmp_path)) as again:
+        assert again.interrupted == [other]
+    assert fsck(tmp_path / directory(other)).size == 3
+
+
+async def test_verifying_a_log_that_is_being_published(tmp_path: Path) -> None:
+    async with running(open_here(tmp_path)) as ledger:
+        log = ledger.open_log(CAGE)
+        await ledger.publish(log)
+        done = trio.Event()
+
+        async def grow() -> None:
+            for turn in range(25):
+                ledger.append_many(log, [started(turn * 40 + i) for i in range(40)])
+                await ledger.publish(log)
+            done.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(grow)
+            while not done.is_set():
+                report = await trio.to_thread.run_sync(fsck, tmp_path / directory(log))
+                assert report.verdict is Verdict.OK, report
+
+
 async def test_the_host_log_lists_what_changed(tmp_path: Path) -> None:
     async with running(open_here(tmp_path)) as ledger:
         for number in range(5):
