@@ -132,7 +132,7 @@ def _root(spec: CageSpec) -> list[Step]:
     steps += [*_mkdirs(b"/etc", owner), _attach("a chosen /etc, read-only", "etc", b"/etc")]
     for path in (b"/proc", b"/dev", b"/run", b"/tmp", b"/var", b"/opt", b"/srv", b"/mnt", b"/sys"):
         steps += _mkdirs(path, owner)
-    return [*steps, _symlink(b"var", b"run", b"/run", owner), _symlink(b"var", b"tmp", b"/tmp", owner)]
+    return [*steps, _symlink(b"var", b"run", b"/run", owner)]
 
 
 def _devices(spec: CageSpec) -> list[Step]:
@@ -184,6 +184,8 @@ def _trees(spec: CageSpec) -> list[Step]:
     """Home, /tmp, workspace and binds, parents before what stands in them."""
     trees: list[tuple[bytes, list[Step]]] = [
         (b"/tmp", [_slot("/tmp on the cage's disk", b"/slot/tmp", b"/tmp")]),
+        # A directory, not a link: a workspace may stand below it, and no link is followed here.
+        (b"/var/tmp", [_slot("/var/tmp, the same as /tmp", b"/slot/tmp", b"/var/tmp")]),
         (spec.home, [_slot("a private home", b"/slot/home", spec.home)]),
         (spec.workspace, _workspace(spec)),
     ]
