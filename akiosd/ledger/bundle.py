@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from struct import Struct
 
 from akiosd.errors import LedgerError
+from akiosd.values.records import MAX_ENTRY_BYTES
 
-MAX_ENTRY_BYTES = 65_535
 MAX_BUNDLE_BYTES = 256 * (2 + MAX_ENTRY_BYTES)
 
 _length = Struct(">H").pack

@@ -1,9 +1,10 @@
 """The order in which records become durable and public, as a state machine without I/O.
 
-    append → take_commit → (shell: WAL frame, fdatasync) → committed → announced
-    take_publication → (tiles and bundles durable) → take_heads → (head marks durable) → checkpoints → published
+    append → take_commit → (the shell: WAL frame, fdatasync) → committed → announced
+    work → prepare → (tiles and bundles durable) → mark(Head), committed → (checkpoint in place, durable) → published
 
-The shell (``akiosd/daemon/commit_ledger.py``, ``publish_ledger.py``) performs what is taken, in that order, and says when it is done.
+The shell (``commit_ledger.py`` and ``publish_ledger.py`` in ``akiosd/daemon``) does what stands in brackets, in that
+order, and says when it is done.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from akiosd.errors import LedgerError
-from akiosd.ledger.bundle import MAX_ENTRY_BYTES
 from akiosd.ledger.edge import Edge, Growth, extend, outgrown
 from akiosd.ledger.frame import Entries, Forget, Head, Mark, encode_mark
 from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.values.ids import LogId
+from akiosd.values.records import MAX_ENTRY_BYTES
 
 SHARE_BYTES = 128 << 10  # of one log in one turn of a commit, so that a flood in one log never delays another's
 
