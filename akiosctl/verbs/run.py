@@ -51,7 +51,8 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
         started, received = take_started(client, number)
         cage = str(started.get("cage", ""))
         if options.has("verbose"):
-            for line in (f"cage {cage}", *notes, *started.get("notes", ())):
+            layers = [f"{s['layer']}: {s['status']} ({s['detail']})" for s in started.get("posture", ())]
+            for line in (f"cage {cage}", *notes, *started.get("notes", ()), *layers):
                 note(str(line))
         if options.has("detach"):
             close_fds(received)

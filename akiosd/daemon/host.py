@@ -81,7 +81,8 @@ class _UidCounter:
         try:
             self._next = int(path.read_text())
         except FileNotFoundError:
-            self._next = 0
+            # Two daemons on one host share the range: a start of its own keeps their cages' ids apart.
+            self._next = int.from_bytes(os.urandom(4), "big") % count
         except ValueError as error:
             raise AkiosError("the id counter is not a number", str(path), "remove the file") from error
         self._reserved = self._next
