@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from akiosd.policy.compile.identity import Lines
+from akiosd.values.ids import Lines
 from akiosd.values.posture import LayerState, Status
 
 

@@ -14,10 +14,11 @@ from akiosd.kernel import etc, mounts, probe
 from akiosd.kernel.disk import is_directory
 from akiosd.kernel.fds import Fd, close_all, open_pipe
 from akiosd.kernel.seccomp import Compiled, compiled
-from akiosd.policy.compile.identity import Identity, Lines, caller_map, lookup
+from akiosd.policy.compile.identity import Identity, caller_map, lookup
 from akiosd.policy.compile.landlock import LandlockSpec, LandlockView, compile_landlock
 from akiosd.policy.compile.limits import CgroupValue, compile_cgroup_v1, compile_cgroup_v2, compile_rlimits
 from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_plan
+from akiosd.values.ids import Lines
 from akiosd.values.plan import Plan
 
 if TYPE_CHECKING:

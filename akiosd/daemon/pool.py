@@ -18,8 +18,8 @@ from akiosd.kernel import netns, userns
 from akiosd.kernel.disk import Slot
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.userns import IdMap
-from akiosd.policy.compile.identity import AGENT_ID, Lines, cage_map, caller_map
-from akiosd.values.ids import CageId, make_cage_id
+from akiosd.policy.compile.identity import AGENT_ID, cage_map, caller_map
+from akiosd.values.ids import CageId, Lines, make_cage_id
 
 
 class Caller(msgspec.Struct, frozen=True):

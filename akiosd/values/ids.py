@@ -1,4 +1,4 @@
-"""Names of things: cage ids, log ids, and the ledger's event id."""
+"""Names of things: cage ids, log ids, the ledger's event id, and ranges of uids."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import msgspec
 CageId = NewType("CageId", str)
 LogId = NewType("LogId", str)
 
+Lines = tuple[tuple[int, int, int], ...]
+"""Ranges of ids, ``(first inside, first outside, count)``, as in uid_map (user_namespaces(7))."""
+
 HOST_LOG = LogId("host")
 
 # Cage ids become directory and cgroup names, so the alphabet is closed: no dot, no slash, never empty.
-_CAGE_ID = re.compile(r"^c-[0-9a-z]{12}$")
+_CAGE_ID = re.compile(r"c-[0-9a-z]{12}")
 
 
 def make_cage_id(random_bytes: bytes) -> CageId:
@@ -24,7 +27,7 @@ def make_cage_id(random_bytes: bytes) -> CageId:
 
 
 def is_cage_id(text: str) -> bool:
-    return _CAGE_ID.match(text) is not None
+    return _CAGE_ID.fullmatch(text) is not None
 
 
 class EventId(msgspec.Struct, frozen=True, array_like=True):

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-Lines = tuple[tuple[int, int, int], ...]
+from akiosd.values.ids import Lines
 
 DISPLAY_COUNT = 0x70000000
 """How many ids the display range shows: everything below it keeps its owner's number."""

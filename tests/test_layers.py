@@ -1,0 +1,205 @@
+"""The layers of the tree: arrows point down only.  Read from the sources, lazy and typing-only imports included."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What stands on which floor.  A package may import what is on a lower floor, and itself.
+FLOORS: dict[str, int] = {
+    "akiosd": 0,  # the version
+    "akiosd.errors": 0,
+    "akiosd.values": 0,
+    "akiosd.wire": 1,
+    "akiosd.ledger": 1,
+    "akiosd.redact": 1,
+    "akiosd.meter": 1,
+    "akiosd.policy": 2,
+    "akiosd.cage": 2,
+    "akiosd.kernel": 3,
+    "akiosd.store": 3,
+    "akiosd.gateway": 4,
+    "akiosd.workflow": 4,
+    "akiosd.daemon": 5,
+    "akiosctl": 6,
+}
+# Siblings do not import each other, except that everything may raise the errors of the house.
+EVERYBODY = ("akiosd", "akiosd.errors")
+PURE = 2
+"""Up to this floor there are functions over values: time, randomness and the host are arguments."""
+IMPURE = frozenset(
+    ("os", "socket", "time", "random", "subprocess", "threading", "trio", "asyncio", "multiprocessing", "secrets")
+    + ("select", "signal", "fcntl", "ctypes", "pathlib", "shutil", "tempfile")
+)
+# Packages that see less than their floor allows: (highest floor, modules besides).
+NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
+    "akiosd.workflow": (PURE, ()),
+    # The verifier reads files without the daemon; a standalone run finds its log.
+    "akiosctl": (PURE, ("akiosd.store.fsck", "akiosd.store.log_dir")),
+}
+# Modules that only these may import.
+ONLY: dict[str, tuple[str, ...]] = {
+    "pyroute2": ("akiosd.kernel.netns",),
+    "prctl": ("akiosd.daemon.main",),
+    "akiosd.kernel._shim": ("akiosd.kernel",),
+    "yaml": ("akiosctl", "akiosd.workflow.schema", "akiosd.daemon.config"),
+    # It hides what it imports from this test.  The verbs of the command line are a table of names.
+    "importlib": ("akiosctl.commands",),
+    "tests": (),
+}
+
+
+def is_in(module: str, parent: str) -> bool:
+    return module == parent or module.startswith(parent + ".")
+
+
+def owner(module: str) -> str:
+    """The package of the table a module belongs to; "" for what is not ours."""
+    if is_in(module, "akiosctl"):
+        return "akiosctl"
+    parts = module.split(".")
+    if parts[0] != "akiosd":
+        return ""
+    return ".".join(parts[:2])
+
+
+def imports(source: str, module: str, known: frozenset[str]) -> Iterator[tuple[int, str]]:
+    """(line, module) of every import, at whatever depth; ``from package import x`` is the module x if there is one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".")[: -node.level]
+                base = ".".join([*package, base] if base else package)
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield node.lineno, inner if inner in known else base
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "__import__":
+            yield node.lineno, "importlib"
+
+
+def complaint(module: str, target: str) -> str:
+    """Why ``module`` may not import ``target``; "" when it may."""
+    for restricted, allowed in ONLY.items():
+        if is_in(target, restricted) and not any(is_in(module, place) for place in allowed):
+            return f"only {', '.join(allowed) or 'nobody'} may import {restricted}"
+    here, there = owner(module), owner(target)
+    if here not in FLOORS:
+        return f"{here} has no floor in the table"
+    if not there:
+        top = target.partition(".")[0]
+        return f"{here} is pure and knows no {top}" if FLOORS[here] <= PURE and top in IMPURE else ""
+    if there not in FLOORS:
+        return f"{there} has no floor in the table"
+    if here == there or there in EVERYBODY:
+        return ""
+    if FLOORS[there] > FLOORS[here]:
+        return f"{there} is above {here}"
+    if FLOORS[there] == FLOORS[here]:
+        return f"{there} is a sibling of {here}: what two need belongs in values"
+    if here in NARROW:
+        highest, besides = NARROW[here]
+        if FLOORS[there] > highest and not any(is_in(target, place) for place in besides):
+            return f"{here} sees floors 0 to {highest} only"
+    return ""
+
+
+def check(sources: dict[str, str]) -> list[str]:
+    """Module name → text; returns ``module:line: import target: why`` for each violation."""
+    known = frozenset(sources) | {"akiosd.kernel._shim"}
+    found = []
+    for module, source in sorted(sources.items()):
+        for line, target in imports(source, module, known):
+            why = complaint(module, target)
+            if why:
+                found.append(f"{module}:{line}: import {target}: {why}")
+    return found
+
+
+def read_sources(directories: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for directory in directories:
+        for path in (ROOT / directory).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text()
+    return found
+
+
+def test_every_import_points_down() -> None:
+    sources = read_sources(["akiosd", "akiosctl"])
+    assert "akiosd.daemon.main" in sources and "akiosctl.cli" in sources
+    violations = check(sources)
+    assert not violations, "\n" + "\n".join(violations)
+
+
+def test_packages_re_export_and_do_nothing_else() -> None:
+    for name, text in read_sources(["akiosd", "akiosctl"]).items():
+        if not (ROOT / Path(*name.split(".")) / "__init__.py").exists():
+            continue
+        for node in ast.parse(text).body:
+            plain = isinstance(node, ast.Import | ast.ImportFrom)
+            value = node.value if isinstance(node, ast.Expr | ast.Assign) else None
+            assert plain or isinstance(value, ast.Constant | ast.List | ast.Tuple), f"{name}, line {node.lineno}"
+
+
+def test_the_build_and_the_scripts_do_not_import_tests() -> None:
+    for path in (ROOT / "native").rglob("*.py"):
+        assert not [t for _, t in imports(path.read_text(), "native", frozenset()) if is_in(t, "tests")], path
+
+
+PLANTED = [
+    ("akiosd.wire.frame", "import os", "pure"),
+    ("akiosd.policy.merge", "def f():\n    import time", "pure"),
+    ("akiosd.values.ids", "from os.path import join", "pure"),
+    ("akiosd.cage.machine", "import trio.lowlevel", "pure"),
+    ("akiosd.wire.messages", "from akiosd.ledger import note", "sibling"),
+    ("akiosd.cage.posture", "from akiosd.policy.compile.identity import Lines", "sibling"),
+    ("akiosd.kernel.disk", "from akiosd.store.durable import Disk", "sibling"),
+    ("akiosd.ledger.note", "from akiosd.policy.merge import merge", "above"),
+    ("akiosd.policy.merge", "if TYPE_CHECKING:\n    from akiosd.daemon.host import Host", "above"),
+    ("akiosd.store.wal", "from akiosd import daemon", "above"),
+    ("akiosd.policy.compile.mounts", "from ...kernel import disk", "above"),
+    ("akiosd.errors", "from akiosd.values import units", "sibling"),
+    ("akiosd.workflow.runner", "from akiosd.kernel import disk", "floors 0 to 2"),
+    ("akiosctl.verbs.run", "from akiosd.kernel import mounts", "floors 0 to 2"),
+    ("akiosctl.verbs.run", "from akiosd.store.wal import Wal", "floors 0 to 2"),
+    ("akiosctl.client", "from akiosd.daemon.config import Config", "floors 0 to 2"),
+    ("akiosd.kernel.probe", "import pyroute2", "akiosd.kernel.netns"),
+    ("akiosd.kernel.netns", "import prctl", "akiosd.daemon.main"),
+    ("akiosd.daemon.host", "from akiosd.kernel import _shim", "akiosd.kernel"),
+    ("akiosd.daemon.host", "from akiosd.kernel._shim import lib", "akiosd.kernel"),
+    ("akiosd.policy.schema", "import yaml", "akiosctl"),
+    ("akiosd.daemon.host", "import importlib", "akiosctl.commands"),
+    ("akiosd.daemon.host", "x = __import__('os')", "akiosctl.commands"),
+    ("akiosctl.cli", "from tests.e2e import daemon", "nobody"),
+    ("akiosd.unheard.of", "import os", "no floor"),
+    ("akiosd.daemon.host", "from akiosd.unheard import of", "no floor"),
+]
+
+
+@pytest.mark.parametrize(("module", "source", "why"), PLANTED)
+def test_a_planted_violation_is_found(module: str, source: str, why: str) -> None:
+    known = ("akiosd.daemon", "akiosd.kernel.disk", "akiosd.ledger.note", "akiosd.unheard.of")
+    found = check({**dict.fromkeys(known, ""), module: source})
+    assert len(found) == 1 and why in found[0], found
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("akiosd.wire.frame", "import struct\nfrom akiosd.errors import ProtocolError\nfrom akiosd import __version__"),
+        ("akiosd.kernel.disk", "import os\nfrom akiosd.kernel import _shim\nfrom akiosd.policy import schema"),
+        ("akiosd.daemon.config", "import yaml\nfrom akiosd.store import fsck"),
+        ("akiosctl.verbs.ledger", "import os, yaml\nfrom akiosd.store.fsck import fsck\nfrom akiosctl import client"),
+    ],
+)
+def test_what_points_down_is_left_alone(module: str, source: str) -> None:
+    assert check({module: source, "akiosd.store.fsck": "", "akiosctl.client": ""}) == []
