@@ -16,6 +16,7 @@ struct akios_child {
     unsigned nfds;
     int root_fd;     /* O_PATH of the new root, -1 before the step "root" */
     int ruleset_fd;  /* Landlock ruleset under construction, -1 */
+    int scope_fd;    /* Landlock ruleset that the agent adds to itself, -1 */
     int listener_fd; /* seccomp listener, -1 */
     int landlock_proof; /* 1: a read that succeeded before was refused after */
 };

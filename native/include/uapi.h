@@ -92,6 +92,7 @@ struct akios_landlock_path_beneath {
     __s32 parent_fd;
 } __attribute__((packed));
 #define AKIOS_LANDLOCK_RULE_PATH_BENEATH 1
+#define AKIOS_LANDLOCK_ACCESS_FS_REFER (1ULL << 13)
 struct akios_clone_args {
     __u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };

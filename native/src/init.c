@@ -144,7 +144,7 @@ _Noreturn void akios_init(struct akios_child *child) {
         .argv = resolve_vector(child, head->argv_at),
         .env = resolve_vector(child, head->env_at),
         .tty = (int)head->tty,
-        .scope_fd = -1,
+        .scope_fd = child->scope_fd,
     };
     if (start.command == NULL || start.cwd == NULL || start.argv == NULL || start.env == NULL) {
         akios_send_status(AKIOS_STATUS_FAILED, EPROTO, head->op_count, 0);
@@ -156,8 +156,6 @@ _Noreturn void akios_init(struct akios_child *child) {
     sigaddset(&chld, SIGCHLD);
     sigprocmask(SIG_BLOCK, &chld, NULL);
     int signals = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (head->nested_scope)
-        start.scope_fd = akios_landlock_create(0, head->nested_scope, sizeof(struct akios_landlock_ruleset_attr));
     if (signals < 0 || (head->nested_scope && start.scope_fd < 0)) {
         akios_send_status(AKIOS_STATUS_FAILED, errno, head->op_count, 0);
         _exit(125);

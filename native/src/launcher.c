@@ -133,7 +133,7 @@ static long run_request(const struct received *in, int *pidfd) {
     if (plan == MAP_FAILED)
         return -errno;
     struct akios_child child = {.plan = plan, .plan_size = in->request.plan_size, .fds = in->fds + 3,
-                                .nfds = in->nfds - 3, .root_fd = -1, .ruleset_fd = -1, .listener_fd = -1};
+                                .nfds = in->nfds - 3, .root_fd = -1, .ruleset_fd = -1, .scope_fd = -1, .listener_fd = -1};
     const struct akios_plan *head = (const struct akios_plan *)plan;
     long pid = -EPROTO;
     if (head->magic == AKIOS_PLAN_MAGIC && head->size == child.plan_size && plan[child.plan_size - 1] == '\0')

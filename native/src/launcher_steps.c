@@ -196,15 +196,30 @@ static int lock_down(void) {
     return check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
 }
 
-static int landlock_rule(const struct step *s) {
-    struct akios_landlock_path_beneath rule = {.allowed_access = s->op->u0};
-    rule.parent_fd = open(s->a, O_PATH | O_CLOEXEC);
+static int add_rule(int ruleset_fd, const char *path, uint64_t access) {
+    struct akios_landlock_path_beneath rule = {.allowed_access = access};
+    rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
     if (rule.parent_fd < 0)
-        return errno == ENOENT && (s->op->flags & AKIOS_F_EXIST_OK) ? 0 : -errno;
-    int err = check(
-        syscall(__NR_landlock_add_rule, s->child->ruleset_fd, AKIOS_LANDLOCK_RULE_PATH_BENEATH, &rule, 0));
+        return -errno;
+    int err = check(syscall(__NR_landlock_add_rule, ruleset_fd, AKIOS_LANDLOCK_RULE_PATH_BENEATH, &rule, 0));
     close(rule.parent_fd);
     return err;
+}
+
+static int landlock_rule(const struct step *s) {
+    int err = add_rule(s->child->ruleset_fd, s->a, s->op->u0);
+    return err == -ENOENT && (s->op->flags & AKIOS_F_EXIST_OK) ? 0 : err;
+}
+
+/* The ruleset that the agent adds to itself.  A layer that does not mention REFER refuses every rename
+ * from one directory to another (landlock(7)), so it is allowed everywhere: the layer above decides. */
+static int prepare_scope(struct akios_child *child) {
+    const struct akios_plan *head = (const struct akios_plan *)(const void *)child->plan;
+    if (head->nested_scope == 0)
+        return 0;
+    child->scope_fd = akios_landlock_create(AKIOS_LANDLOCK_ACCESS_FS_REFER, head->nested_scope,
+                                            sizeof(struct akios_landlock_ruleset_attr));
+    return child->scope_fd < 0 ? child->scope_fd : add_rule(child->scope_fd, "/", AKIOS_LANDLOCK_ACCESS_FS_REFER);
 }
 
 static int read_canary(void) {
@@ -225,7 +240,7 @@ static int landlock_enforce(const struct step *s) {
         return err;
     close(s->child->ruleset_fd);
     s->child->landlock_proof = read_canary() == -EACCES;
-    return 0;
+    return prepare_scope(s->child);
 }
 
 static int load_filter(const struct step *s) {
