@@ -73,6 +73,7 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
         try:
             await host.open()
             keep.sweep(host.cages_dir)
+            _end_interrupted(ledger)
             ledger.append(HOST_LOG, records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()))
             await _serve_until_told(host, runtime, ready_fd)
         finally:
@@ -81,6 +82,15 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
                     ledger.append(HOST_LOG, records.DaemonStop(ts=time.time_ns(), reason="stopped"))
                 await host.close()
                 await ledger.aclose()
+
+
+def _end_interrupted(ledger: Ledger) -> None:
+    """Cages that died with a daemon before us: their logs get the end that nobody could write."""
+    for log in ledger.interrupted:
+        now, reason = time.time_ns(), "killed: akiosd ended without a word"
+        ledger.append(log, records.End(ts=now, exit_code=137, signal=9, reason=reason))
+        ledger.append(HOST_LOG, records.CageEnd(ts=now, cage=log, exit_code=137, reason=reason))
+        ledger.close_log(log)
 
 
 async def _serve_until_told(host: Host, runtime: Path, ready_fd: int) -> None:

@@ -28,7 +28,7 @@ from akiosd.policy.compile.identity import AGENT_ID
 from akiosd.policy.merge import check_authority
 from akiosd.policy.schema import validate
 from akiosd.store.log_dir import directory as log_directory
-from akiosd.values.ids import HOST_LOG, LogId
+from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
 from akiosd.wire import messages as wire
 
 _log = get_log("supervisor")
@@ -70,6 +70,11 @@ class Supervisor:
 
     def owner_of(self, log: LogId) -> int | None:
         """The uid of the caller whose cage this log is; None for the host's and for unknown ones."""
+        if log not in self._owners and is_cage_id(log):
+            try:
+                self._owners[log] = int((self._host.cages_dir / log / "owner").read_text())
+            except (OSError, ValueError):
+                return None
         return self._owners.get(log)
 
     async def stop_all(self) -> None:
@@ -97,6 +102,7 @@ class Supervisor:
         cage = Cage(self._host, prepared, peer, run, taken)
         self._running[cage.id] = cage
         self._owners[cage.id] = peer.uid
+        (cage.directory / "owner").write_text(str(peer.uid))
 
         async def on_started(reply: wire.Started, numbers: list[int]) -> None:
             try:
@@ -189,7 +195,10 @@ class Supervisor:
 
     async def _stop(self, peer: Peer, request: wire.Stop, fds: list[int], client: ClientConnection) -> None:
         cage = self._find(peer, request.cage)
-        if request.grace_ns:
+        if request.cause == "output" and cage.policy.limits.output:
+            cage.post(Event("limit", "output"))
+            await cage.ended.wait()
+        elif request.grace_ns:
             await cage.signal(15)
             with trio.move_on_after(request.grace_ns / 1e9):
                 await cage.ended.wait()
@@ -297,7 +306,7 @@ class Supervisor:
 
     def _log_for(self, peer: Peer, cage: str) -> LogId:
         log = LogId(cage) if cage else HOST_LOG
-        if not (peer.reads_all or peer.role in ("root", "admin")) and self._owners.get(log) != peer.uid:
+        if not (peer.reads_all or peer.role in ("root", "admin")) and self.owner_of(log) != peer.uid:
             raise Refused(f"no log {cage or 'of the host'} for you", "ledger", "only root and admins read the host log")
         return log
 
