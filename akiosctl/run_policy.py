@@ -17,7 +17,7 @@ from akiosd.errors import AkiosError, ProtocolError
 SYSTEM_POLICY = "/etc/akios/policy.yaml"
 PROJECT_POLICY = "akios.yaml"
 _MAX_CACHE = 1 << 20
-_FORMAT = 2
+_FORMAT = 3
 
 
 class RunPolicy:

@@ -17,23 +17,9 @@ from functools import lru_cache
 import msgspec
 
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, ancestors, name_of, parent_of
+from akiosd.values.policy import PROTECTED_NAMES
 
-DEFAULT_PROTECTED: tuple[str, ...] = (
-    # git runs or obeys these on the next ordinary command.
-    ".git/hooks", ".git/config", ".git/config.worktree", ".git/info/attributes", ".git/objects/info/alternates",
-    ".git/commondir", ".git/rebase-merge", ".git/rebase-apply", ".git/sequencer",
-    ".git/modules/*/hooks", ".git/modules/*/config", ".git/worktrees/*/config.worktree",
-    ".gitconfig", ".husky",
-    # Shells and what they load.
-    ".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".bash_aliases", ".profile", ".zshrc", ".zshenv",
-    ".zprofile", ".zlogin", ".zlogout", ".inputrc", ".config/fish", ".envrc", ".ssh",
-    # Editors and debuggers that run files they find.
-    ".vscode/tasks.json", ".vscode/launch.json", ".vscode/settings.json", ".vscode/mcp.json", ".idea",
-    ".devcontainer", ".devcontainer.json", ".vimrc", ".exrc", ".nvimrc", ".nvim.lua", ".gdbinit", ".lldbinit",
-    # Agents' own configuration, and ours.
-    ".mcp.json", ".claude", ".claude.json", ".cursor", ".codex", ".gemini", ".windsurf", ".continue",
-    ".aider.conf.yml", "akios.yaml", "akios.yml", ".akios",
-)  # fmt: skip
+DEFAULT_PROTECTED = PROTECTED_NAMES
 
 # Inside the cage these are the system's read-only trees, outside only root writes them: a link there gives nothing.
 SYSTEM_TARGETS: tuple[bytes, ...] = (b"/usr", b"/bin", b"/sbin", b"/lib", b"/lib32", b"/lib64", b"/dev/null")

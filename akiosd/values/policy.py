@@ -19,30 +19,21 @@ IdentityMode = Literal["agent", "caller", "root"]
 RedactMode = Literal["pseudonym", "mask", "block", "off"]
 
 PROTECTED_NAMES: tuple[str, ...] = (
-    ".git/hooks",
-    ".git/config",
-    ".git/info",
-    ".gitmodules",
-    ".bashrc",
-    ".bash_profile",
-    ".bash_login",
-    ".bash_logout",
-    ".profile",
-    ".zshrc",
-    ".zshenv",
-    ".zprofile",
-    ".zlogin",
-    ".kshrc",
-    ".envrc",
-    ".mcp.json",
-    ".claude",
-    ".codex",
-    ".cursor",
-    ".gemini",
-    ".vscode",
-    ".idea",
-    "akios.yaml",
-)
+    # git runs or obeys these on the next ordinary command.
+    ".git/hooks", ".git/config", ".git/config.worktree", ".git/info/attributes", ".git/objects/info/alternates",
+    ".git/commondir", ".git/rebase-merge", ".git/rebase-apply", ".git/sequencer",
+    ".git/modules/*/hooks", ".git/modules/*/config", ".git/worktrees/*/config.worktree",
+    ".gitconfig", ".gitmodules", ".husky",
+    # Shells and what they load.
+    ".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".bash_aliases", ".profile", ".zshrc", ".zshenv",
+    ".zprofile", ".zlogin", ".zlogout", ".kshrc", ".inputrc", ".config/fish", ".envrc", ".ssh",
+    # Editors and debuggers that run files they find.
+    ".vscode/tasks.json", ".vscode/launch.json", ".vscode/settings.json", ".vscode/mcp.json", ".idea",
+    ".devcontainer", ".devcontainer.json", ".vimrc", ".exrc", ".nvimrc", ".nvim.lua", ".gdbinit", ".lldbinit",
+    # Agents' own configuration, and ours.
+    ".mcp.json", ".claude", ".claude.json", ".cursor", ".codex", ".gemini", ".windsurf", ".continue",
+    ".aider.conf.yml", "akios.yaml", "akios.yml", ".akios",
+)  # fmt: skip
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
