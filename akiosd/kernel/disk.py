@@ -70,8 +70,9 @@ class Slot:
         # With project quota, statfs of the directory counts the project (ext4_statfs_project).
         numbers = os.fstatvfs(self.mount.fileno())
         limit, free = numbers.f_blocks * numbers.f_frsize, numbers.f_bfree * numbers.f_frsize
-        # The last few blocks are never given out: that is full, and says so.
-        return (limit if free < _FULL_MARGIN else limit - free), limit
+        # ext4 keeps some clusters back (free, not available), and nobody gets the very last one: that is full.
+        full = numbers.f_bavail * numbers.f_frsize < _FULL_MARGIN
+        return (limit if full else limit - free), limit
 
     def is_empty(self) -> bool:
         """Nothing was written to the workspace's upper layer."""
@@ -248,6 +249,7 @@ class QuotaPool:
 
     def _slot(self, where: Path, size: int) -> Slot:
         tree = mounts.open_tree(self._root.fileno(), os.fsencode(where.name))
+        mounts.set_attr(tree.fileno(), set=_DATA)
         return Slot(tree, size, where, None)
 
     def close(self) -> None:

@@ -34,13 +34,19 @@ def check(value: int, call: str) -> int:
 
 
 def open_tree(dirfd: int, path: bytes = b"", *, recursive: bool = False) -> Fd:
-    """Clone the mount at ``path`` (``b""``: at ``dirfd`` itself) into a detached tree."""
+    """Clone the mount at ``path`` (``b""``: at ``dirfd`` itself) into a detached tree.
+
+    It is a peer of a shared original until :func:`set_attr`.
+    """
     flags = OPEN_TREE_CLONE | AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     return Fd(check(_lib.akios_open_tree(dirfd, path, flags), "open_tree"))
 
 
 def set_attr(fd: int, *, set: int = 0, clear: int = 0, userns_fd: int = -1, recursive: bool = False) -> None:
-    """mount_setattr(2) on the mount ``fd`` stands for; ``userns_fd`` ≥ 0 makes it idmapped (once, while detached)."""
+    """mount_setattr(2) on the mount ``fd`` stands for, which also leaves its peer group: it becomes private.
+
+    ``userns_fd`` ≥ 0 makes it idmapped (once, while detached).
+    """
     check(
         _lib.akios_mount_setattr(fd, AT_RECURSIVE if recursive else 0, set, clear, userns_fd),
         "mount_setattr" if userns_fd < 0 else "mount_setattr(idmap)",

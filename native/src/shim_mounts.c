@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -32,7 +33,8 @@ int akios_move_mount(int from_fd, int to_dirfd, const char *to_path) {
 }
 
 int akios_mount_setattr(int fd, unsigned flags, uint64_t set, uint64_t clear, int userns_fd) {
-    struct akios_mount_attr attr = {.attr_set = set, .attr_clr = clear};
+    /* Clones of a shared mount are its peers: what is mounted in one appears in all, also on the host. */
+    struct akios_mount_attr attr = {.attr_set = set, .attr_clr = clear, .propagation = MS_PRIVATE};
     if (userns_fd >= 0) {
         attr.attr_set |= MOUNT_ATTR_IDMAP;
         attr.userns_fd = (uint64_t)userns_fd;
