@@ -276,9 +276,10 @@ class CageCgroup:
             pids_denied=read_field(pids / "pids.events", "max"),
         )  # fmt: skip
 
-    def cpu_ns(self) -> int:
-        """CPU time of the whole leaf in ns; 0 where nothing counts it."""
-        return read_field(self.v2 / "cpu.stat", "usage_usec") * 1000
+    def cpu_ns(self) -> tuple[int, int]:
+        """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, with or without the controller."""
+        file = self.v2 / "cpu.stat"
+        return read_field(file, "user_usec") * 1000, read_field(file, "system_usec") * 1000
 
     def close(self) -> None:
         if self._oom is not None:

@@ -80,8 +80,9 @@ def compile_rlimits(limits: Limits) -> tuple[Rlimit, ...]:
         Rlimit("stack", _STACK, RLIM_INFINITY),
         _both("core", 0),
         _both("rss", RLIM_INFINITY),
-        # Where the pids controller is missing this one holds: the cage's uid is its own.
-        _both("nproc", limits.pids or RLIM_INFINITY),
+        # Where the pids controller is missing this one holds: the cage's uid is its own.  One more than the
+        # controller's, which else would never be the one to refuse, and so to count, a fork.
+        _both("nproc", limits.pids + 1 if limits.pids else RLIM_INFINITY),
         _both("nofile", min(files, MAX_OPEN_FILES)),
         _both("memlock", _MEMLOCK),
         _both("as", RLIM_INFINITY),
