@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from akiosctl.client import DaemonError, PlainClient, close_fds
-from akiosctl.stdio import Copiers
+from akiosctl.stdio import Copiers, OutputLimit
 from akiosctl.terminal import RawTerminal, read_size, write_size
 from akiosd.errors import AkiosError
 
@@ -24,13 +24,17 @@ _MAX_UNANSWERED = 8
 class Relay:
     """Owns the descriptors of ``Started`` from :meth:`run` on; restores signals and the terminal at its end."""
 
-    def __init__(self, client: PlainClient, request: int, cage: str, *, tty: bool, detach_keys: bytes = b"") -> None:
+    def __init__(
+        self, client: PlainClient, request: int, started: dict[str, Any], *, detach_keys: bytes = b""
+    ) -> None:
         self._client = client
         self._request = request
-        self._cage = cage
-        self._tty = tty
+        self._cage = str(started.get("cage", ""))
+        self._tty = bool(started.get("tty"))
         self._keys = detach_keys
-        self._copiers = Copiers()
+        output = int(started.get("output", 0))
+        self._limit = OutputLimit(output) if output else None
+        self._copiers = Copiers(self._limit)
         self._terminal = RawTerminal(0)
         self._master = -1
         self._ended: dict[str, Any] | None = None
@@ -82,6 +86,8 @@ class Relay:
         poll = select.poll()
         for fd in (self._client.fileno(), self._wake_read, self._detach_read, self._copiers.ended):
             poll.register(fd, select.POLLIN)
+        if self._limit is not None:
+            poll.register(self._limit.reached, select.POLLIN)
         while True:
             while self._client.ready:
                 if self._take_message():
@@ -96,6 +102,9 @@ class Relay:
             if self._detach_read in ready:
                 os.read(self._detach_read, 8)
                 self._detach_request = self._client.request("detach", {"cage": self._cage})
+            if self._limit is not None and self._limit.reached in ready:
+                poll.unregister(self._limit.reached)
+                self._client.request("stop", {"cage": self._cage, "cause": "output"})
             if self._copiers.ended in ready:
                 poll.unregister(self._copiers.ended)
                 self._outputs_ended = True

@@ -36,15 +36,18 @@ class CopyEnds:
     TARGET = "target"
 
 
-def copy(source: int, target: int) -> str:
-    """Copy until one side ends; blocks.  Closes nothing.  Raises OSError for what is no end (ENOSPC, for example)."""
-    if _may_splice(source) and _may_splice(target) and (_is_pipe(source) or _is_pipe(target)):
+def copy(source: int, target: int, limit: OutputLimit | None = None) -> str:
+    """Copy until one side ends; blocks.  Closes nothing.  Raises OSError for what is no end (ENOSPC, for example).
+
+    What ``limit`` does not let pass is read and dropped: a blocked writer could not tell why it waits.
+    """
+    if limit is None and _may_splice(source) and _may_splice(target) and (_is_pipe(source) or _is_pipe(target)):
         try:
             return _copy_by_splice(source, target)
         except OSError as error:
             if error.errno not in _NO_SPLICE:
                 raise
-    return _copy_by_write(source, target)
+    return _copy_by_write(source, target, limit)
 
 
 def _copy_by_splice(source: int, target: int) -> str:
@@ -74,7 +77,7 @@ def _widen(fd: int) -> None:
         pass  # no pipe, or the user's share of pipe memory is used up: slower, not wrong
 
 
-def _copy_by_write(source: int, target: int) -> str:
+def _copy_by_write(source: int, target: int, limit: OutputLimit | None) -> str:
     while True:
         try:
             data = os.read(source, _CHUNK)
@@ -87,7 +90,7 @@ def _copy_by_write(source: int, target: int) -> str:
             raise
         if not data:
             return CopyEnds.SOURCE
-        if not write_all(target, data):
+        if not write_all(target, limit.take(data) if limit is not None else data):
             return CopyEnds.TARGET
 
 
@@ -143,10 +146,29 @@ def open_missing_stdio() -> None:
                 os.close(opened)
 
 
+class OutputLimit:
+    """How much of a cage's output may still be copied; ``reached`` is an eventfd, readable once that was too little."""
+
+    def __init__(self, left: int) -> None:
+        self.reached = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._left = left
+        self._lock = _thread.allocate_lock()
+
+    def take(self, data: bytes) -> bytes:
+        """What of ``data`` may pass."""
+        with self._lock:
+            passed = data[: self._left]
+            self._left -= len(passed)
+        if len(passed) < len(data):
+            os.eventfd_write(self.reached, 1)
+        return passed
+
+
 class Copiers:
     """The copying threads of one run.  ``ended`` is an eventfd readable once every output has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: OutputLimit | None = None) -> None:
+        self._limit = limit
         self.ended = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.failure: OSError | None = None
         self._lock = _thread.allocate_lock()
@@ -190,7 +212,7 @@ class Copiers:
 
     def _output(self, pipe: int, target: int) -> None:
         try:
-            copy(pipe, target)
+            copy(pipe, target, self._limit)
         finally:
             # When our reader left, the agent's next write must get SIGPIPE as it would without us.
             os.close(pipe)
@@ -235,7 +257,7 @@ class Copiers:
             data = os.read(master, _CHUNK)
         except OSError:
             return False  # EIO: every process inside has closed the terminal
-        return bool(data) and write_all(1, data)
+        return bool(data) and write_all(1, self._limit.take(data) if self._limit is not None else data)
 
     def _note_end(self) -> None:
         with self._lock:

@@ -29,7 +29,7 @@ def command(ctx: click.Context, cage: str, detach_keys: str, as_json: bool) -> i
     try:
         number = plain.request("attach", {"cage": name})
         started, fds = take_started(plain, number)
-        ended = Relay(plain, number, name, tty=bool(started.get("tty")), detach_keys=keys).run(fds)
+        ended = Relay(plain, number, started, detach_keys=keys).run(fds)
     finally:
         plain.close()
     if ended is None:

@@ -59,7 +59,7 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
             print(cage)
             return 0
         keys = parse_detach_keys(options.value("detach_keys") or DEFAULT_DETACH_KEYS)
-        ended = Relay(client, number, cage, tty=bool(started.get("tty")), detach_keys=keys).run(received)
+        ended = Relay(client, number, started, detach_keys=keys).run(received)
     finally:
         close_fds(fds)
         client.close()

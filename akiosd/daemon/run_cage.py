@@ -253,7 +253,9 @@ class Cage:
         if self.request.tty is not None and self.master is None:
             raise CageFailed("the cage gave no terminal", "pty")
         numbers = [self.master.fileno()] if self.master is not None else [fd.fileno() for fd in self.stdio]
-        reply = Started(cage=self.id, tty=self.master is not None, posture=self.posture)
+        reply = Started(
+            cage=self.id, tty=self.master is not None, output=self.policy.limits.output, posture=self.posture
+        )
         await self._on_started(reply, numbers)
         if not self.detached and self.master is None:
             # Ours would keep the agent from ever seeing end of file or a broken pipe.
@@ -309,7 +311,7 @@ class Cage:
 
     async def _watch_cpu_time(self) -> None:
         cpus = os.cpu_count() or 1
-        while (left := self.policy.limits.cpu_time_ns - self._cgroup.cpu_ns()) > 0:
+        while (left := self.policy.limits.cpu_time_ns - sum(self._cgroup.cpu_ns())) > 0:
             # Not even all processors together can use up the rest sooner.
             await trio.sleep(max(left / cpus / 1e9, 0.05))
         self.post(Event("limit", "cpu_time"))
@@ -353,7 +355,8 @@ class Cage:
         found = self._cgroup.events()
         slot, calls = self.prepared.slot, self._calls
         used, limit = slot.space()
-        user_ns, system_ns, _ = self._rusage
+        # Of the whole cage, also of what was killed: init's rusage knows only what it could reap.
+        user_ns, system_ns = self._cgroup.cpu_ns()
         return Usage(
             wall_ns=int((trio.current_time() - self._start_clock) * 1e9), user_ns=user_ns, system_ns=system_ns,
             memory_peak=found.peak, memory_limit=found.limit if self.policy.limits.memory else 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -16,11 +17,14 @@ _CHUNK = 1 << 16
 class Spool:
     """Copies the cage's output (pipes, or a terminal's master) to a file while nobody is attached.
 
-    Past ``SPOOL_BYTES`` the output is read and dropped, so that the agent never blocks on it.
+    Past ``SPOOL_BYTES`` the output is read and dropped, so that the agent never blocks on it.  ``on_limit`` is called
+    once more than ``limit`` bytes (0: any number) have come.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limit: int, on_limit: Callable[[], None]) -> None:
         self.path = path
+        self._left = limit
+        self._on_limit = on_limit if limit else None
         self._scope: trio.CancelScope | None = None
 
     async def run(self, sources: list[Fd]) -> None:
@@ -45,9 +49,16 @@ class Spool:
                     return  # EIO: the last user of the terminal is gone
                 if not data:
                     return
+                self._count(len(data))
                 room = SPOOL_BYTES - os.fstat(target).st_size
                 if room > 0:
                     os.write(target, data[:room])
+
+    def _count(self, size: int) -> None:
+        self._left -= size
+        if self._on_limit is not None and self._left < 0:
+            self._on_limit()
+            self._on_limit = None
 
     def stop(self) -> None:
         if self._scope is not None:

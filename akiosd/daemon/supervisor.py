@@ -6,6 +6,7 @@ import os
 import pwd
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import trio
@@ -166,11 +167,9 @@ class Supervisor:
         self._kept_workspaces[cage.id] = cage.workspace_fd
 
     def _begin_spool(self, cage: Cage) -> None:
-        spool = self._spools[cage.id] = Spool(cage.directory / "output.log")
-        sources = [cage.master] if cage.master is not None else cage.stdio[1:]
         if cage.master is None:
             cage.stdio[0].close()
-        self._nursery.start_soon(spool.run, [fd for fd in sources if fd is not None and not fd.closed])
+        self._begin_spool_again(cage)
 
     # ---- requests about a cage ---------------------------------------------------------------------
 
@@ -216,8 +215,12 @@ class Supervisor:
         try:
             numbers = [cage.master.fileno()] if cage.master is not None else [fd.fileno() for fd in cage.stdio[1:]]
             await client.reply(
-                wire.Started(cage=cage.id, tty=cage.master is not None, posture=cage.posture, notes=(str(spool.path),)), numbers
-            )
+                wire.Started(
+                    cage=cage.id, tty=cage.master is not None, output=cage.policy.limits.output,
+                    posture=cage.posture, notes=(str(spool.path),),
+                ),
+                numbers,
+            )  # fmt: skip
             await cage.ended.wait()
             assert cage.result is not None
             await client.reply(cage.result)
@@ -227,7 +230,8 @@ class Supervisor:
 
     def _begin_spool_again(self, cage: Cage) -> None:
         if cage.id not in self._spools:
-            spool = self._spools[cage.id] = Spool(cage.directory / "output.log")
+            reached = partial(cage.post, Event("limit", "output"))
+            spool = self._spools[cage.id] = Spool(cage.directory / "output.log", cage.policy.limits.output, reached)
             sources = [cage.master] if cage.master is not None else cage.stdio[1:]
             self._nursery.start_soon(spool.run, [fd for fd in sources if fd is not None and not fd.closed])
 

@@ -82,10 +82,14 @@ class Signal(Message, frozen=True, tag="signal"):
 
 
 class Stop(Message, frozen=True, tag="stop"):
-    """End a cage: SIGTERM, then ``cgroup.kill`` after ``grace_ns``; 0 kills at once."""
+    """End a cage: SIGTERM, then ``cgroup.kill`` after ``grace_ns``; 0 kills at once.
+
+    ``cause`` "output": its output limit was reached, says the client, which alone sees what it copies.
+    """
 
     cage: str = ""
     grace_ns: int = 0
+    cause: Literal["", "output"] = ""
 
 
 class List(Message, frozen=True, tag="list"):
@@ -169,10 +173,14 @@ class Ok(Message, frozen=True, tag="ok"):
 
 
 class Started(Message, frozen=True, tag="started"):
-    """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends)."""
+    """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends).
+
+    ``output``: how many bytes of output the client may copy before it asks for the end; 0 is no limit.
+    """
 
     cage: str = ""
     tty: bool = False
+    output: int = 0
     posture: tuple[LayerState, ...] = ()
     notes: tuple[str, ...] = ()
 
