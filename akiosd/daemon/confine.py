@@ -120,22 +120,11 @@ def _home(asked: bytes) -> bytes:
 
 def _system_trees(cage: Cage, user_name: str, fds: dict[str, Fd]) -> None:
     host = cage.host
-    assert host.system_userns is not None
-    for name in host.facts.system_dirs:
-        with Fd(os.open(b"/" + name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
-            fds["system:" + name.decode()] = _map_system(tree.fileno(), host.system_userns.fileno())
+    fds |= {name: cage.prepared.system.pop(name) for name in list(cage.prepared.system)}
     home = os.fsdecode(_home(cage.request.home))
     path = etc.make(host.state_dir / "etc", user_name, home, cage.caller.inside, cage.caller.inside_gid)
     with Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
-        fds["etc"] = _map_system(tree.fileno(), host.system_userns.fileno())
-
-
-def _map_system(tree: int, userns: int) -> Fd:
-    try:
-        return mounts.clone_idmapped(tree, userns, _READ_ONLY)
-    except OSError:
-        # A root file system without id maps: owners look like nobody, nothing more is given away.
-        return mounts.clone_idmapped(tree, -1, _READ_ONLY)
+        fds["etc"] = host.clone_system(tree.fileno())
 
 
 def _clone_for_caller(cage: Cage, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
@@ -193,7 +182,9 @@ def _slot(cage: Cage, identity: Identity, overlays: int, fds: dict[str, Fd]) -> 
     gids = caller_map(identity.caller_gid, identity.inside_gid, identity.host_id, identity.display)
     owner = (_mapped(uids, found.st_uid, identity), _mapped(gids, found.st_gid, identity))
     slot = cage.prepared.slot
-    slot.prepare(identity.host_id, identity.display, owner, found.st_mode & 0o777, overlays)
+    slot.prepare_upper(*owner, found.st_mode & 0o777)
+    for number in range(overlays):
+        slot.prepare_overlay(number, identity.host_id)
     fds["slot"] = slot.mount.dup()
 
 

@@ -9,13 +9,16 @@ from pathlib import Path
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.config import Config
 from akiosd.errors import AkiosError, KernelError
-from akiosd.kernel import disk, probe, userns
+from akiosd.kernel import disk, mounts, probe, userns
 from akiosd.kernel.cgroup import CgroupHost, find_layout
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import Launcher
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import system_map
 from akiosd.values.policy import Policy
+
+
+_SYSTEM_ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
 
 class Host:
@@ -59,6 +62,23 @@ class Host:
         if self.disks is not None:
             self.disks.close()
         await self.cgroups.tear_down()
+
+    def clone_system(self, tree: int) -> Fd:
+        """A read-only clone of a system tree, owners shown in the display range; the descriptor is the caller's."""
+        assert self.system_userns is not None
+        try:
+            return mounts.clone_idmapped(tree, self.system_userns.fileno(), _SYSTEM_ATTRS)
+        except OSError:
+            # A root file system without id maps: owners look like nobody, nothing more is given away.
+            return mounts.clone_idmapped(tree, -1, _SYSTEM_ATTRS)
+
+    def clone_system_trees(self) -> dict[str, Fd]:
+        """``/usr`` and what else is shown as it is, under the names of the plan."""
+        trees: dict[str, Fd] = {}
+        for name in self.facts.system_dirs:
+            with Fd(os.open(b"/" + name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
+                trees["system:" + name.decode()] = self.clone_system(tree.fileno())
+        return trees
 
     def next_uid(self) -> int:
         return self._uids.take()

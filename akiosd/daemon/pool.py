@@ -15,6 +15,7 @@ import trio
 
 from akiosd.daemon.host import Host
 from akiosd.kernel import netns, userns
+from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.disk import Slot
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.userns import IdMap
@@ -34,12 +35,16 @@ class Caller(msgspec.Struct, frozen=True):
 class Prepared:
     """One half-made cage; whoever takes it owns its descriptors, its directory and its disk."""
 
-    def __init__(self, cage: CageId, directory: Path, host_id: int, network: Fd, slot: Slot) -> None:
+    def __init__(
+        self, cage: CageId, directory: Path, host_id: int, network: Fd, slot: Slot, leaf: CageCgroup, system: dict[str, Fd]
+    ) -> None:
         self.cage = cage
         self.directory = directory
         self.host_id = host_id
         self.network = network
         self.slot = slot
+        self.leaf = leaf
+        self.system = system
         self.caller: Caller | None = None
         self.uid_lines: Lines = ()
         self.userns: Fd | None = None
@@ -62,12 +67,13 @@ class Prepared:
         self.caller = caller
 
     def close(self) -> None:
-        close_all((self.network, self.userns, self.bind_userns))
+        close_all((self.network, self.userns, self.bind_userns, *self.system.values()))
 
     def destroy(self) -> None:
         """Never used: remove it all."""
         self.close()
         self.slot.destroy()
+        self.leaf.remove_unused()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
@@ -92,7 +98,7 @@ class Pool:
         try:
             if found.slot.size != disk_size:
                 found.slot.destroy()
-                found.slot = await self._create_slot(found.directory, disk_size)
+                found.slot = await self._create_slot(found.directory, disk_size, found.host_id)
             await found.fit(self._host, caller)
         except BaseException:
             found.destroy()
@@ -135,14 +141,19 @@ class Pool:
         directory.mkdir()
         directory.chmod(0o711)
         try:
-            slot = await self._create_slot(directory, self._disk_size)
+            host_id = self._host.next_uid()
+            slot = await self._create_slot(directory, self._disk_size, host_id)
         except BaseException:
             network.close()
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        return Prepared(cage, directory, self._host.next_uid(), network, slot)
+        leaf = self._host.cgroups.leaf(cage)
+        leaf.make()
+        return Prepared(cage, directory, host_id, network, slot, leaf, self._host.clone_system_trees())
 
-    async def _create_slot(self, directory: Path, size: int) -> Slot:
+    async def _create_slot(self, directory: Path, size: int, host_id: int) -> Slot:
         disks = self._host.disks
         assert disks is not None
-        return await trio.to_thread.run_sync(disks.create, directory, size)
+        slot = await trio.to_thread.run_sync(disks.create, directory, size)
+        slot.prepare(host_id, self._host.config.uids.display_base)
+        return slot

@@ -69,7 +69,7 @@ class Cage:
         self.master: Fd | None = None
         self.log = LogId(self.id)
         self._confinement: Confinement | None = None
-        self._cgroup: CageCgroup = host.cgroups.leaf(self.id)
+        self._cgroup: CageCgroup = prepared.leaf
         self._pidfd: Fd | None = None
         self._status: StatusChannel | None = None
         self._calls: CallRecorder | None = None
@@ -188,7 +188,7 @@ class Cage:
                 v1 = [v for v in v1 if v.controller != controller]
                 if wanted:
                     self._cgroup_missing[controller] = "this host has no such cgroup controller"
-        return self._cgroup.create(v2, v1)
+        return self._cgroup.limit(v2, v1)
 
     async def _listen(self) -> None:
         """Status messages → events, until the cage's end of the socket is closed."""
@@ -333,22 +333,23 @@ class Cage:
         if self._calls is not None:
             await self._calls.finish()
         self.ended_ns = time.time_ns()
-        end = explain_end(self._facts())
+        usage = self._usage()
+        end = explain_end(self._facts(usage))
         self.changes = self._has_changes()
         await self._record_end(end)
         self.result = Ended(
-            cage=self.id, exit_code=end.exit_code, kind=end.kind, reason=end.reason, usage=self._usage(), changes=self.changes
+            cage=self.id, exit_code=end.exit_code, kind=end.kind, reason=end.reason, usage=usage, changes=self.changes
         )
         self.post(Event("reaped"))
         self.ended.set()
 
-    def _facts(self) -> EndFacts:
+    def _facts(self, usage: Usage) -> EndFacts:
         status = self.life.status
         signalled = status >= 0 and os.WIFSIGNALED(status)
         code = -1 if status < 0 else (128 + os.WTERMSIG(status) if signalled else os.WEXITSTATUS(status))
         return EndFacts(
             cause=self.life.cause, status=code, signal=os.WTERMSIG(status) if signalled else 0,
-            usage=self._usage(), limits=self.policy.limits, detail=self.life.detail,
+            usage=usage, limits=self.policy.limits, detail=self.life.detail,
         )  # fmt: skip
 
     def _usage(self) -> Usage:

@@ -7,6 +7,7 @@ any file.  Only groups below our own base are ever made or removed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterable
@@ -193,14 +194,23 @@ class CageCgroup:
         self.v1 = {controller: base / name for controller, base in host.v1.items()}
         self._oom: Fd | None = None
 
-    def create(self, v2: Iterable[CgroupValue], v1: Iterable[CgroupValue]) -> dict[str, str]:
-        """Make the leaves, set the limits, read each back.  Returns controller → what the kernel now says.
+    def make(self) -> None:
+        """Make the leaves, without limits yet."""
+        for path in (self.v2, *self.v1.values()):
+            path.mkdir()
+
+    def remove_unused(self) -> None:
+        """Remove leaves in which nothing ever ran."""
+        for path in (self.v2, *self.v1.values()):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+    def limit(self, v2: Iterable[CgroupValue], v1: Iterable[CgroupValue]) -> dict[str, str]:
+        """Set the limits, read each back.  Returns controller → what the kernel now says.
 
         KernelError when a controller is missing or a value did not take.
         """
         found: dict[str, str] = {}
-        for path in (self.v2, *self.v1.values()):
-            path.mkdir()
         values = [(self.v2, value) for value in v2 if value.controller not in self.v1]
         values += [(self.v1[value.controller], value) for value in v1 if value.controller in self.v1]
         for path, value in values:

@@ -48,20 +48,27 @@ class Slot:
         self.image = image
         self._root = root
 
-    def prepare(self, agent: int, display: int, upper_owner: tuple[int, int], upper_mode: int, extra_overlays: int) -> None:
-        """Give the directories their owners: host ids; the workspace's root shows the upper's."""
+    def prepare(self, agent: int, display: int) -> None:
+        """Make the directories; home belongs to the agent, ``/tmp`` to nobody in particular (host ids)."""
         top = self.mount.fileno()
-        extra = [f"w{n}/{part}" for n in range(extra_overlays) for part in ("upper", "work")]
-        for name in (*_DIRECTORIES, *(f"w{n}" for n in range(extra_overlays)), *extra):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=top)
-        owners = {"upper": (*upper_owner, upper_mode), "home": (agent, agent, 0o700), "tmp": (display, display, 0o1777)}
-        for name, (uid, gid, mode) in owners.items():
-            os.chown(name, uid, gid, dir_fd=top, follow_symlinks=False)
-            os.chmod(name, mode, dir_fd=top)
-        for number in range(extra_overlays):
-            os.chown(f"w{number}/upper", agent, agent, dir_fd=top, follow_symlinks=False)
-            os.chmod(f"w{number}/upper", 0o755, dir_fd=top)
+        for name in _DIRECTORIES:
+            os.mkdir(name, 0o700, dir_fd=top)
+        self._own("home", agent, agent, 0o700)
+        self._own("tmp", display, display, 0o1777)
+
+    def prepare_upper(self, uid: int, gid: int, mode: int) -> None:
+        """The overlay shows its root with the owner and mode of the upper layer's."""
+        self._own("upper", uid, gid, mode)
+
+    def prepare_overlay(self, number: int, agent: int) -> None:
+        """Upper and work directory of one more overlay, for a bind that may be written to."""
+        for name in (f"w{number}", f"w{number}/upper", f"w{number}/work"):
+            os.mkdir(name, 0o700, dir_fd=self.mount.fileno())
+        self._own(f"w{number}/upper", agent, agent, 0o755)
+
+    def _own(self, name: str, uid: int, gid: int, mode: int) -> None:
+        os.chown(name, uid, gid, dir_fd=self.mount.fileno(), follow_symlinks=False)
+        os.chmod(name, mode, dir_fd=self.mount.fileno())
 
     def space(self) -> tuple[int, int]:
         """(used, limit) in bytes, as the kernel counts them; (0, 0) once it is unmounted."""
