@@ -69,11 +69,15 @@ def _request_view(client: Client, cage: str) -> tuple[ViewReply, list[int]]:
 
 
 def commit_cage(client: Client, cage: str, *, skip_refused: bool = False, force: bool = False) -> tuple[Plan, Report]:
-    """Commit everything, then tell akiosd to forget the changes.  Raises :class:`AkiosError` when nothing was done."""
+    """Commit, then have the changes destroyed.  Raises :class:`AkiosError` when nothing was done.
+
+    What was left out is destroyed too: once the workspace has changed, what the agent renamed leads nowhere, and a
+    second comparison would call it deleted.
+    """
     with open_view(client, cage) as view:
         plan = view.plan(view.compare(), skip_refused=skip_refused, force=force)
         report = view.commit(plan)
-    if report.failure is None and not plan.skipped:
+    if report.failure is None and (report.done or not plan.skipped):
         discard_cage(client, cage, committed=True, paths=len(report.done))
     return plan, report
 

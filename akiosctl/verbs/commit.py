@@ -15,7 +15,7 @@ from akiosd.errors import AkiosError
 
 @click.command("commit")
 @click.argument("cage", default="last")
-@click.option("--skip-refused", is_flag=True, help="Leave out what is refused or in conflict, commit the rest.")
+@click.option("--skip-refused", is_flag=True, help="Commit without what is refused or in conflict; that is lost.")
 @click.option("--force", is_flag=True, help="Overwrite what you changed since the cage started.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context

@@ -30,8 +30,8 @@ def python(daemon: Daemon, uid: int, source: str, cwd: Path | None = None) -> st
     return str(done.stdout)
 
 
-def shell(daemon: Daemon, uid: int, script: str, cwd: Path | None = None, **more: object) -> str:
-    done = daemon.run("bash", "-euc", script, uid=uid, cwd=cwd, **more)
+def shell(daemon: Daemon, uid: int, script: str, cwd: Path | None = None) -> str:
+    done = daemon.run("bash", "-euc", script, uid=uid, cwd=cwd)
     assert done.returncode == 0, done.stderr + done.stdout
     return str(done.stdout)
 
@@ -52,9 +52,11 @@ def test_places_to_write(daemon: Daemon, uid: int) -> None:
         daemon, uid,
         """
         for place in /tmp "$HOME" /dev/shm .; do
-            echo words > "$place/file"; test "$(cat "$place/file")" = words; mkdir "$place/d"; mv "$place/file" "$place/d/"
+            echo words > "$place/file"; test "$(cat "$place/file")" = words
+            mkdir "$place/d"; mv "$place/file" "$place/d/"
         done
-        touch /var/tmp/seen; test -e /tmp/seen; mktemp; mktemp -d; echo out > /dev/stdout; echo err > /dev/stderr; cat < /dev/null
+        touch /var/tmp/seen; test -e /tmp/seen
+        mktemp; mktemp -d; echo out > /dev/stdout; echo err > /dev/stderr; cat < /dev/null
         """,
     )  # fmt: skip
 
@@ -88,7 +90,8 @@ def test_files_of_every_kind(daemon: Daemon, uid: int) -> None:
         """
         import fcntl, mmap, os, sqlite3, tempfile
         with open("big", "w+b") as file:
-            file.seek(5 << 32); file.write(b"end"); file.flush(); assert os.fstat(file.fileno()).st_size == (5 << 32) + 3
+            file.seek(5 << 32); file.write(b"end"); file.flush()
+            assert os.fstat(file.fileno()).st_size == (5 << 32) + 3
             file.seek(5 << 32); assert file.read() == b"end"
             os.truncate("big", 4096); fcntl.lockf(file, fcntl.LOCK_EX); fcntl.flock(file, fcntl.LOCK_EX)
             with mmap.mmap(file.fileno(), 4096) as area:
@@ -202,7 +205,7 @@ def test_git_looks_and_commits(daemon: Daemon, uid: int) -> None:
         git status --short; echo two >> file; git -c user.name=B -c user.email=b@b commit -qam second
         git log --format=%s; git diff HEAD~1 --stat; git fsck; git gc -q; git checkout -qb branch; git stash list
         """,
-        where, 
+        where,
     )  # fmt: skip
     assert out.startswith("second\nfirst\n")
     before = subprocess.run([*git, "log", "--format=%s"], cwd=where, check=True, capture_output=True, text=True, **user)
@@ -223,7 +226,8 @@ def test_node_and_npm(daemon: Daemon, uid: int) -> None:
         """
         node -e 'const fs = require("fs"); fs.writeFileSync("made", "x"); require("child_process").execSync("true");
                  new (require("worker_threads").Worker)("1", {eval: true}).on("exit", () =>
-                 require("http").createServer().listen(0, "127.0.0.1", function () { console.log("up"); this.close() }))'
+                 require("http").createServer().listen(0, "127.0.0.1", function () {
+                 console.log("up"); this.close() }))'
         npm --version
         """,
     )  # fmt: skip
@@ -253,7 +257,9 @@ def make_wheel(where: Path) -> Path:
         wheel.writestr("tiny_words.py", "WORD = 'found'\n")
         info = "tiny_words-1.0.dist-info"
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-words\nVersion: 1.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         wheel.writestr(f"{info}/RECORD", f"tiny_words.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
     return path
 
@@ -312,10 +318,14 @@ def test_the_version_manager_on_the_path(daemon: Daemon) -> None:
     if shim is None or "shims" not in shim:
         pytest.skip("python3 here is no pyenv shim")
     where = daemon.workspace()
-    outside = subprocess.run([shim, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True, cwd=where)
+    outside = subprocess.run(
+        [shim, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True, cwd=where
+    )
     inside = daemon.run("python3", "-c", "import sys; print(sys.base_prefix)", cwd=where)
     assert inside.stdout == outside.stdout != "", inside.stderr
-    below = daemon.run("bash", "-c", "python3 -c 'import sys, ssl, sqlite3; print(sys.base_prefix)'; pip --version", cwd=where)
+    below = daemon.run(
+        "bash", "-c", "python3 -c 'import sys, ssl, sqlite3; print(sys.base_prefix)'; pip --version", cwd=where
+    )
     assert below.stdout.startswith(outside.stdout), below.stderr
     assert "pip" in below.stdout, below.stderr
 
@@ -325,7 +335,9 @@ def test_cargo(daemon: Daemon) -> None:
         pytest.skip("cargo is not installed")
     done = daemon.run("cargo", "--version")
     assert done.returncode == 0 and done.stdout.startswith("cargo "), done.stderr
-    built = daemon.run("sh", "-c", "cargo init -q --vcs none --name own . && cargo build -q --offline && target/debug/own")
+    built = daemon.run(
+        "sh", "-c", "cargo init -q --vcs none --name own . && cargo build -q --offline && target/debug/own"
+    )
     assert built.stdout == "Hello, world!\n", built.stderr
 
 
