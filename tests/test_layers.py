@@ -32,10 +32,10 @@ FLOORS: dict[str, int] = {
 EVERYBODY = ("akiosd", "akiosd.errors")
 PURE = 2
 """Up to this floor there are functions over values: time, randomness and the host are arguments."""
-IMPURE = frozenset(
-    ("os", "socket", "time", "random", "subprocess", "threading", "trio", "asyncio", "multiprocessing", "secrets")
-    + ("select", "signal", "fcntl", "ctypes", "pathlib", "shutil", "tempfile")
-)
+IMPURE = {
+    *("os", "socket", "time", "random", "subprocess", "threading", "trio", "asyncio", "multiprocessing", "secrets"),
+    *("select", "signal", "fcntl", "ctypes", "pathlib", "shutil", "tempfile"),
+}
 # Packages that see less than their floor allows: (highest floor, modules besides).
 NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
     "akiosd.workflow": (PURE, ()),
