@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.attacks.programs import Programs
 from tests.e2e.daemon import Daemon
 
 
@@ -24,3 +25,8 @@ def daemon() -> Iterator[Daemon]:
         yield private.start()
     finally:
         private.close()
+
+
+@pytest.fixture(scope="session")
+def programs(daemon: Daemon) -> Programs:
+    return Programs(daemon)
