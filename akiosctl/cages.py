@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from akiosd.errors import AkiosError
@@ -9,6 +10,8 @@ from akiosd.errors import AkiosError
 if TYPE_CHECKING:
     from akiosctl.client import Client
     from akiosd.wire.messages import CageInfo
+
+_WHOLE_NAME = re.compile(r"^c-[a-z0-9]{12}$")
 
 
 def list_cages(client: Client, everyone: bool = False) -> list[CageInfo]:
@@ -35,6 +38,16 @@ def find_cage(client: Client, name: str) -> CageInfo:
         raise AkiosError(f"there is no cage {name!r}", "cage", "list them: akiosctl ps --all")
     several = ", ".join(cage.cage for cage in found[:5])
     raise AkiosError(f"{name!r} could be {len(found)} cages: {several}", "cage", "give more of the name")
+
+
+def find_log(client: Client, name: str) -> str:
+    """The cage whose log is called ``name``: also one that ended and left nothing but its log, by its whole name."""
+    try:
+        return find_cage(client, name).cage
+    except AkiosError:
+        if _WHOLE_NAME.match(name) is None:
+            raise
+        return name
 
 
 def match_cages(cages: list[CageInfo], name: str) -> list[CageInfo]:

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from akiosctl.cages import find_cage
+from akiosctl.cages import find_log
 from akiosctl.client import Client, socket_path
 from akiosctl.commands import wants_json
 from akiosctl.records_text import record_json, record_line
@@ -27,7 +27,7 @@ def command(ctx: click.Context, follow: bool, names: tuple[str, ...], kinds: tup
     """Print the records of cages.  Without --cage and --follow: of the cage started last."""
     printer = Printer(wants_json(ctx, as_json), frozenset(kinds))
     with ctx.obj.connect() as client:
-        cages = tuple(find_cage(client, name).cage for name in (names or (() if follow else ("last",))))
+        cages = tuple(find_log(client, name) for name in (names or (() if follow else ("last",))))
         if not follow:
             for cage in cages:
                 print_log(client, cage, printer)

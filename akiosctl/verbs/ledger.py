@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from akiosctl.cages import find_cage
+from akiosctl.cages import find_log
 from akiosctl.client import Client, close_fds
 from akiosctl.commands import print_line, wants_json
 from akiosctl.verbs.events import Printer, print_log
@@ -66,7 +66,7 @@ def verify(
 
 def _verify_by_daemon(client: Client, cage: str, key: str | None, pin: bytes | None) -> Report:
     """The files through the directory the daemon opened; the key is then the daemon's word, unless one was given."""
-    name = find_cage(client, cage).cage if cage else ""
+    name = find_log(client, cage) if cage else ""
     reply, fds = client.call(LedgerInfo(cage=name), LedgerReply)
     try:
         if not fds:
@@ -99,4 +99,4 @@ def show(ctx: click.Context, cage: str, start: int, stop: int, kinds: tuple[str,
     """Print the records of CAGE's log, by default the host's."""
     printer = Printer(wants_json(ctx, as_json), frozenset(kinds))
     with ctx.obj.connect() as client:
-        print_log(client, find_cage(client, cage).cage if cage else "", printer, start, stop)
+        print_log(client, find_log(client, cage) if cage else "", printer, start, stop)
