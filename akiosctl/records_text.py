@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import time
 from typing import Any
 
@@ -10,6 +12,8 @@ import msgspec
 from akiosd.values.records import AnyRecord, Unknown, decode_entry, escape
 
 _HIDDEN = ("ts", "v", "kind")
+_BINARY = ("salt", "policy_sha256", "public_key", "certified_by", "root")
+_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 
 
 def read_record(entry: bytes) -> AnyRecord:
@@ -41,7 +45,34 @@ def _parts(record: AnyRecord) -> tuple[str, dict[str, Any]]:
     kind = str(record.__struct_config__.tag)
     defaults = {field.name: field.default for field in msgspec.structs.fields(record)}
     values = {name: getattr(record, name) for name in record.__struct_fields__ if name not in _HIDDEN}
-    return kind, {name: value for name, value in values.items() if value != defaults[name]}
+    return kind, {name: _readable(name, value) for name, value in values.items() if value != defaults[name]}
+
+
+def _readable(name: str, value: Any) -> Any:
+    """Digests as hex and socket addresses as people write them; anything else as it is."""
+    if name in _BINARY and isinstance(value, bytes):
+        return value.hex()
+    if name == "roots" and isinstance(value, tuple):
+        return [(cage, size, root.hex()) for cage, size, root in value]
+    if name == "address" and isinstance(value, bytes):
+        return address_text(value)
+    return value
+
+
+def address_text(address: bytes) -> str:
+    """A struct sockaddr (unix(7), ip(7), ipv6(7)) as text: ``unix:/path``, ``unix:@name``, ``192.0.2.1:443``."""
+    family = int.from_bytes(address[:2], sys.byteorder)
+    if family == _AF_UNIX:
+        path = address[2:]
+        if path[:1] == b"\0":
+            return "unix:@" + escape(path[1:])
+        return "unix:" + escape(path.split(b"\0", 1)[0])
+    port = int.from_bytes(address[2:4], "big")
+    if family == _AF_INET and len(address) >= 8:
+        return f"{socket.inet_ntop(socket.AF_INET, address[4:8])}:{port}"
+    if family == _AF_INET6 and len(address) >= 24:
+        return f"[{socket.inet_ntop(socket.AF_INET6, address[8:24])}]:{port}"
+    return ("netlink:" if family == _AF_NETLINK else f"family {family}:") + address[2:].hex()
 
 
 def _plain(value: Any) -> Any:

@@ -80,7 +80,9 @@ def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list
         )
     if message["m"] == "ended":
         # It failed before it started: what the cage could not be given is in the reason.
-        raise DaemonError(str(message.get("reason", "")), f"cage {message.get('cage', '')}", code=message.get("exit_code", 125))
+        raise DaemonError(
+            str(message.get("reason", "")), f"cage {message.get('cage', '')}", code=message.get("exit_code", 125)
+        )
     if message["m"] != "started" or message.get("id", 0) != number:
         close_fds(fds)
         raise AkiosError("akiosd answered out of turn", message["m"], "install the same version of both")

@@ -68,7 +68,9 @@ def _identity(fields: dict[str, str], evidence: Evidence, wanted: Wanted) -> Lay
     if lines != wanted.uid_lines:
         return LayerState("identity", "unavailable", "the uid map reads back differently")
     if not wanted.idmapped:
-        return LayerState("identity", "degraded", "the workspace's file system has no id maps; runs under the caller's uid")
+        return LayerState(
+            "identity", "degraded", "the workspace's file system has no id maps; runs under the caller's uid"
+        )
     return LayerState("identity", "enforced", f"own uid {wanted.host_id}, no group, binds idmapped")
 
 
@@ -100,7 +102,9 @@ def _view(mounts: list[_Mount]) -> LayerState:
     root = by_point.get("/")
     if root is None or root.kind != "tmpfs" or "ro" not in root.options:
         return LayerState("view", "unavailable", "the root is not the cage's own read-only root")
-    loose = [m.point for m in mounts if "nosuid" not in m.options or ("nodev" not in m.options and not _may_hold_devices(m))]
+    loose = [
+        m.point for m in mounts if "nosuid" not in m.options or ("nodev" not in m.options and not _may_hold_devices(m))
+    ]
     if loose:
         return LayerState("view", "unavailable", f"not nosuid,nodev: {', '.join(loose[:3])}")
     writable = [m.point for m in mounts if m.point in ("/usr", "/etc", "/proc/sys") and "ro" not in m.options]

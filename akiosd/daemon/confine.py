@@ -114,7 +114,11 @@ def _environment(env: dict[bytes, bytes], user_name: str, home: bytes) -> tuple[
 
 
 def _home(asked: bytes) -> bytes:
-    good = asked.startswith(b"/") and asked.strip(b"/") and not any(c in asked for c in (b":", b"\n", b"\0", b"/../", b"//"))
+    good = (
+        asked.startswith(b"/")
+        and asked.strip(b"/")
+        and not any(c in asked for c in (b":", b"\n", b"\0", b"/../", b"//"))
+    )
     return asked.rstrip(b"/") if good else b"/home/agent"
 
 

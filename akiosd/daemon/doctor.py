@@ -22,7 +22,11 @@ def read_posture(host: Host) -> tuple[LayerState, ...]:
         _state(
             name,
             name in controllers,
-            f"v1 leaf under {layout.v1[name]}" if name in layout.v1 else "v2 leaf" if name in controllers else "no controller",
+            f"v1 leaf under {layout.v1[name]}"
+            if name in layout.v1
+            else "v2 leaf"
+            if name in controllers
+            else "no controller",
         )
         for name in ("memory", "pids", "cpu")
     ]

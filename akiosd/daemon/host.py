@@ -17,7 +17,6 @@ from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import system_map
 from akiosd.values.policy import Policy
 
-
 _SYSTEM_ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
 

@@ -27,8 +27,8 @@ from akiosd.daemon.serve_clients import open_unix_listener, serve_clients
 from akiosd.daemon.serve_events import serve_events
 from akiosd.daemon.supervisor import Supervisor
 from akiosd.errors import AkiosError
-from akiosd.ledger.merkle import Hasher
 from akiosd.kernel import hashing
+from akiosd.ledger.merkle import Hasher
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG
 from akiosd.values.policy import Policy

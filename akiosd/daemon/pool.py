@@ -36,7 +36,14 @@ class Prepared:
     """One half-made cage; whoever takes it owns its descriptors, its directory and its disk."""
 
     def __init__(
-        self, cage: CageId, directory: Path, host_id: int, network: Fd, slot: Slot, leaf: CageCgroup, system: dict[str, Fd]
+        self,
+        cage: CageId,
+        directory: Path,
+        host_id: int,
+        network: Fd,
+        slot: Slot,
+        leaf: CageCgroup,
+        system: dict[str, Fd],
     ) -> None:
         self.cage = cage
         self.directory = directory

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import trio
 
 from akiosd.daemon.append_ledger import Ledger
@@ -11,6 +13,8 @@ from akiosd.kernel.seccomp import Compiled, name_of
 from akiosd.values.ids import LogId
 from akiosd.values.policy import Limits
 from akiosd.values.records import Syscall, encode_entry
+
+_AF_UNIX = (1).to_bytes(2, sys.byteorder)
 
 
 class CallRecorder:
@@ -87,5 +91,12 @@ def _to_record(event: SyscallEvent) -> Syscall:
         ts=event.time_ns, name=name_of(event.nr), nr=event.nr, pid=event.pid,
         verdict="denied" if event.err else "attempt", errno=event.err,
         args=event.args if bare else (), path=event.path, path2=event.path2,
-        argv=event.argv or (), address=event.sockaddr, count=event.count,
+        argv=event.argv or (), address=_trimmed(event.sockaddr), count=event.count,
     )  # fmt: skip
+
+
+def _trimmed(address: bytes | None) -> bytes | None:
+    """A path in a unix address ends at its first NUL; what the caller's buffer held behind it says nothing."""
+    if address is None or address[:2] != _AF_UNIX or address[2:3] == b"\0":
+        return address
+    return address[:2] + address[2:].split(b"\0", 1)[0]

@@ -210,7 +210,9 @@ class Cage:
         if message.kind == "failed":
             steps = self._plan.steps
             step = steps[message.step].describe() if message.step < len(steps) else "init"
-            return Event("step_failed", "failed_start", detail=f"{os.strerror(message.err)} at step {message.step}, {step}")
+            return Event(
+                "step_failed", "failed_start", detail=f"{os.strerror(message.err)} at step {message.step}, {step}"
+            )
         if message.kind == "ready":
             self._listener_number = message.value
             self._landlock_proved = message.err == 0
@@ -248,7 +250,10 @@ class Cage:
             )
         await self.host.ledger.commit(self.log, self._birth(bool(bad)))
         self.host.ledger.append(
-            HOST_LOG, records.CageBirth(ts=time.time_ns(), cage=self.id, uid=self.peer.uid, origin=self.host.ledger.origin(self.log))
+            HOST_LOG,
+            records.CageBirth(
+                ts=time.time_ns(), cage=self.id, uid=self.peer.uid, origin=self.host.ledger.origin(self.log)
+            ),
         )
         if self.request.tty is not None and self.master is None:
             raise CageFailed("the cage gave no terminal", "pty")

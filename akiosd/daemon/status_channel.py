@@ -26,7 +26,9 @@ class StatusChannel:
     async def receive(self) -> tuple[StatusMessage | None, Fd | None]:
         """The next message and its descriptor (the caller's); (None, None) at the end."""
         try:
-            data, ancillary, _flags, _address = await self._socket.recvmsg(64, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, _flags, _address = await self._socket.recvmsg(
+                64, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
+            )
         except ConnectionResetError:
             return None, None
         fd = None

@@ -129,10 +129,14 @@ class Supervisor:
         quotas = self._host.config.quotas
         own = sum(cage.peer.uid == peer.uid for cage in self._running.values())
         if len(self._running) >= quotas.cages_total or (peer.uid and own >= quotas.cages_per_user):
-            raise Refused(f"{own} cages of yours run, {len(self._running)} in all", "quotas", "stop one, or ask the admin")
+            raise Refused(
+                f"{own} cages of yours run, {len(self._running)} in all", "quotas", "stop one, or ask the admin"
+            )
         waiting = sum(kept.owner[0] == peer.uid for kept in self._kept.values())
         if waiting >= quotas.kept_per_user:
-            raise Refused(f"{waiting} ended cages wait with changes", "quotas", "commit or discard some: akiosctl ps --all")
+            raise Refused(
+                f"{waiting} ended cages wait with changes", "quotas", "commit or discard some: akiosctl ps --all"
+            )
         validate(run.policy)
         widenings = check_authority(self._host.policy, run.policy)
         if widenings:
@@ -277,7 +281,10 @@ class Supervisor:
             with workspace:
                 with await open_view(self._host, kept, workspace) as view:
                     reply = wire.ViewReply(
-                        cage=request.cage, workspace=kept.info.workspace, protect=kept.protect, started_ns=kept.info.started_ns
+                        cage=request.cage,
+                        workspace=kept.info.workspace,
+                        protect=kept.protect,
+                        started_ns=kept.info.started_ns,
                     )
                     await client.reply(reply, [view.fileno(), workspace.fileno()])
         finally:
@@ -303,9 +310,13 @@ class Supervisor:
 
     async def _doctor(self, peer: Peer, request: wire.Doctor, fds: list[int], client: ClientConnection) -> None:
         reply = wire.DoctorReply(
-            software=f"akiosd {__version__}", kernel=self._host.facts.kernel, posture=read_posture(self._host),
-            cages=len(self._running), uptime_ns=time.monotonic_ns() - self._started, state_dir=str(self._host.state_dir),
-        )  # fmt: skip
+            software=f"akiosd {__version__}",
+            kernel=self._host.facts.kernel,
+            posture=read_posture(self._host),
+            cages=len(self._running),
+            uptime_ns=time.monotonic_ns() - self._started,
+            state_dir=str(self._host.state_dir),
+        )
         await client.reply(reply)
 
     def _log_for(self, peer: Peer, cage: str) -> LogId:
@@ -314,7 +325,9 @@ class Supervisor:
             raise Refused(f"no log {cage or 'of the host'} for you", "ledger", "only root and admins read the host log")
         return log
 
-    async def _ledger_info(self, peer: Peer, request: wire.LedgerInfo, fds: list[int], client: ClientConnection) -> None:
+    async def _ledger_info(
+        self, peer: Peer, request: wire.LedgerInfo, fds: list[int], client: ClientConnection
+    ) -> None:
         ledger = self._host.ledger
         log = self._log_for(peer, request.cage)
         await ledger.publish(log)
@@ -337,7 +350,9 @@ class Supervisor:
             if size > _MAX_ANSWER and entries:
                 break
             entries.append(entry)
-        await client.reply(wire.LogEntries(log=log, start=found[0][0] if found else request.start, entries=tuple(entries)))
+        await client.reply(
+            wire.LogEntries(log=log, start=found[0][0] if found else request.start, entries=tuple(entries))
+        )
 
 
 def _caller(peer: Peer, run: wire.Run) -> Caller:

@@ -109,7 +109,9 @@ class CgroupHost:
         self.v2.mkdir(exist_ok=True)
         for path in self.v1.values():
             path.mkdir(exist_ok=True)
-        wanted = [c for c in CONTROLLERS if c not in self.v1 and c in read(self.v2.parent / "cgroup.controllers").split()]
+        wanted = [
+            c for c in CONTROLLERS if c not in self.v1 and c in read(self.v2.parent / "cgroup.controllers").split()
+        ]
         for group in (self.v2.parent, self.v2):
             missing = [c for c in wanted if c not in read(group / "cgroup.subtree_control").split()]
             if missing:
@@ -119,7 +121,8 @@ class CgroupHost:
 
     def leaves(self) -> list[str]:
         """Names of the groups below the base: what a daemon before us may have left."""
-        return sorted({entry.name for base in (self.v2, *self.v1.values()) if base.is_dir() for entry in base.iterdir() if entry.is_dir()})  # fmt: skip
+        bases = [base for base in (self.v2, *self.v1.values()) if base.is_dir()]
+        return sorted({entry.name for base in bases for entry in base.iterdir() if entry.is_dir()})
 
     def leaf(self, name: str) -> CageCgroup:
         return CageCgroup(self, name)
@@ -181,7 +184,9 @@ async def _remove(path: Path) -> None:
             return
         except OSError as error:
             if error.errno != errno.EBUSY:
-                raise KernelError(f"cannot remove a cgroup: {error.strerror}", str(path), errno=error.errno or 0) from error
+                raise KernelError(
+                    f"cannot remove a cgroup: {error.strerror}", str(path), errno=error.errno or 0
+                ) from error
     raise KernelError("a cgroup stays busy", str(path), "see cgroup.procs in it for what is left", errno.EBUSY)
 
 
@@ -230,7 +235,9 @@ class CageCgroup:
             raise
         got = read(target)
         if not value.is_read_back(got):
-            raise KernelError(f"{value.file} reads {got!r} after {value.value!r} was written", str(path), errno=errno.EINVAL)
+            raise KernelError(
+                f"{value.file} reads {got!r} after {value.value!r} was written", str(path), errno=errno.EINVAL
+            )
         return f"{value.file}={got}"
 
     def open_v2(self) -> Fd:
@@ -287,7 +294,7 @@ class CageCgroup:
         )  # fmt: skip
 
     def cpu_ns(self) -> tuple[int, int]:
-        """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, with or without the controller."""
+        """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, also without the controller."""
         file = self.v2 / "cpu.stat"
         return read_field(file, "user_usec") * 1000, read_field(file, "system_usec") * 1000
 

@@ -7,7 +7,6 @@ stands in the host's mount table, and a crash of the daemon leaves nothing mount
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -222,8 +221,13 @@ class QuotaPool:
             _mkfs(image, size, "-O", "quota,project,^has_journal", "-E", "quotatype=prjquota,lazy_itable_init=1")
         with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
             bound = loop.find(backing.fileno())
-            device, path = (Fd(os.open(bound, os.O_RDWR | os.O_CLOEXEC)), bound) if bound else loop.attach(backing.fileno())
-        with device, mounts.fs_mount("ext4", {"source": path, "prjquota": ""}, _DATA | mounts.MOUNT_ATTR_NOATIME) as mount:
+            device, path = (
+                (Fd(os.open(bound, os.O_RDWR | os.O_CLOEXEC)), bound) if bound else loop.attach(backing.fileno())
+            )
+        with (
+            device,
+            mounts.fs_mount("ext4", {"source": path, "prjquota": ""}, _DATA | mounts.MOUNT_ATTR_NOATIME) as mount,
+        ):
             mounts.move_mount(mount.fileno(), -100, os.fsencode(self._mount_point))
 
     def _set_quota(self, project: int, size: int) -> None:

@@ -84,7 +84,9 @@ class Launcher:
         request = plan_format.REQUEST.pack(plan_format.MAGIC, plan_format.REQUEST_USERNS, 0, 0, 0)
         return await self._request(request, [], "user namespace")
 
-    async def clone_cage(self, plan: bytes, status_fd: int, cgroup_fd: int, fds: Sequence[int], flags: int) -> tuple[int, Fd]:
+    async def clone_cage(
+        self, plan: bytes, status_fd: int, cgroup_fd: int, fds: Sequence[int], flags: int
+    ) -> tuple[int, Fd]:
         """Clone a child that executes ``plan``: (pid, pidfd), both the caller's child.
 
         ``cgroup_fd`` is the directory of the v2 leaf.  Descriptors are copied, the caller keeps its own.

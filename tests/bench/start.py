@@ -88,10 +88,17 @@ print(best(lambda: os.access("/usr/bin/env", os.R_OK), 20000), best(open_close, 
 
 def work_inside(daemon: Daemon) -> None:
     python = "/usr/bin/python3"
-    outside = [float(n) for n in subprocess.run([python, "-c", INSIDE], capture_output=True, text=True, cwd=daemon.workspace()).stdout.split()]
+    outside = [
+        float(n)
+        for n in subprocess.run(
+            [python, "-c", INSIDE], capture_output=True, text=True, cwd=daemon.workspace()
+        ).stdout.split()
+    ]
     done = daemon.run(python, "-c", INSIDE)
     inside = [float(number) for number in done.stdout.split()]
-    for name, bare, caged, mark in zip(("faccessat", "open+close", "fork+exec"), outside, inside, (1.06, 1.6, 1.05), strict=True):
+    for name, bare, caged, mark in zip(
+        ("faccessat", "open+close", "fork+exec"), outside, inside, (1.06, 1.6, 1.05), strict=True
+    ):
         print(f"{name:34} outside {bare:10.0f} ns  inside {caged:10.0f} ns  {caged / bare:5.2f}×  (reach ≤ {mark}×)")
 
 
@@ -111,7 +118,9 @@ def main() -> None:
             print(f"{name:34} {value:8.2f} ms")
         if "bwrap" in found:
             print(f"{'cage / bwrap --unshare-all':34} {found['cage'] / found['bwrap']:8.2f}×  (reach ≤ 1.0×)")
-        print(f"{'akiosctl run over python -c pass':34} {found['akiosctl'] - found['python']:+8.1f} ms  (reach ≤ +35 ms)")
+        print(
+            f"{'akiosctl run over python -c pass':34} {found['akiosctl'] - found['python']:+8.1f} ms  (reach ≤ +35 ms)"
+        )
         work_inside(daemon)
     finally:
         daemon.close()

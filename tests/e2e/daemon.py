@@ -1,4 +1,4 @@
-"""A private akiosd for tests: real daemon, real client, own state.  It dies with the test process, and cleans up then."""
+"""A private akiosd for tests: real daemon, real client, own state.  It dies with the test process, and cleans up."""
 
 from __future__ import annotations
 
@@ -52,8 +52,13 @@ class Daemon:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [BIN / "akiosd", "--config", self.config, "--ready-fd", str(write_end)],
-                pass_fds=[write_end], stderr=log, stdout=log, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent, cwd="/",
-            )  # fmt: skip
+                pass_fds=[write_end],
+                stderr=log,
+                stdout=log,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=die_with_parent,
+                cwd="/",
+            )
         os.close(write_end)
         ready = os.read(read_end, 1)
         os.close(read_end)
@@ -92,7 +97,12 @@ class Daemon:
         return subprocess.Popen([BIN / "akiosctl", "--socket", self.socket, *arguments], **options)
 
     def run(
-        self, *argv: str | os.PathLike[str], flags: Sequence[str] = (), cwd: Path | None = None, uid: int = 0, **more: Any
+        self,
+        *argv: str | os.PathLike[str],
+        flags: Sequence[str] = (),
+        cwd: Path | None = None,
+        uid: int = 0,
+        **more: Any,
     ) -> subprocess.CompletedProcess[Any]:
         """``akiosctl run FLAGS -- ARGV`` in a workspace (a fresh one unless ``cwd`` is given)."""
         cwd = cwd if cwd is not None else self.workspace(uid=uid)

@@ -149,7 +149,7 @@ def _devices(spec: CageSpec) -> list[Step]:
                 u1=major << 8 | minor,
                 uid=owner,
                 gid=owner,
-            )  # fmt: skip
+            )
         )
     steps += [_symlink(b"dev", name, target, owner) for name, target in _DEV_LINKS]
     steps += [*_mkdirs(b"/dev/pts", owner), *_mkdirs(b"/dev/shm", owner)]
@@ -279,7 +279,8 @@ def _confinement(spec: CageSpec) -> list[Step]:
         Step(op="bounding", what="empty the capability bounding set"),
         Step(op="securebits", what="lock the securebits", u0=_SECUREBITS),
         Step(
-            op="ids", what=f"become {spec.identity.inside}:{spec.identity.inside_gid} inside, {spec.identity.host_id} outside",
+            op="ids",
+            what=f"become {spec.identity.inside}:{spec.identity.inside_gid} inside, {spec.identity.host_id} outside",
             uid=spec.identity.inside, gid=spec.identity.inside_gid,
         ),
         Step(op="capset", what="no capability"),
@@ -328,9 +329,17 @@ def _mkdirs(path: bytes, owner: int) -> list[Step]:
     steps, parent = [], b""
     for name in path.strip(b"/").split(b"/"):
         steps.append(
-            Step(op="mkdir", what=f"/{_show(parent + b'/' if parent else b'')}{_show(name)}", a=parent, b=name, u0=0o755,
-                 uid=owner, gid=owner, flags=F_EXIST_OK)
-        )  # fmt: skip
+            Step(
+                op="mkdir",
+                what=f"/{_show(parent + b'/' if parent else b'')}{_show(name)}",
+                a=parent,
+                b=name,
+                u0=0o755,
+                uid=owner,
+                gid=owner,
+                flags=F_EXIST_OK,
+            )
+        )
         parent = parent + b"/" + name if parent else name
     return steps
 

@@ -1,0 +1,35 @@
+"""How records look to people."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from akiosctl.records_text import address_text, record_line
+from akiosd.values.records import LogOpen, Syscall, encode_entry
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (struct.pack("=H", 1) + b"/run/x.sock\0garbage", "unix:/run/x.sock"),
+        (struct.pack("=H", 1) + b"\0name\x1b[2J", "unix:@name\\x1b[2J"),
+        (struct.pack("=H", 2) + b"\x01\xbb" + socket.inet_aton("192.0.2.1") + bytes(8), "192.0.2.1:443"),
+        (
+            struct.pack("=H", 10) + b"\0\x50" + bytes(4) + socket.inet_pton(socket.AF_INET6, "::1") + bytes(4),
+            "[::1]:80",
+        ),
+        (struct.pack("=H", 38) + b"ab", "family 38:6162"),
+        (b"", "family 0:"),
+    ],
+)
+def test_addresses_read_as_people_write_them(address: bytes, text: str) -> None:
+    assert address_text(address) == text
+
+
+def test_a_line_shows_addresses_and_digests() -> None:
+    call = Syscall(ts=0, name="connect", nr=42, pid=7, verdict="attempt", address=struct.pack("=H", 1) + b"/a")
+    assert "address=unix:/a" in record_line("c", 3, encode_entry(call))
+    assert "salt=" + "ff" * 32 in record_line("c", 0, encode_entry(LogOpen(ts=0, salt=b"\xff" * 32)))
