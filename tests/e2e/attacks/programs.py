@@ -48,7 +48,7 @@ class Programs:
 
     def inside(self, program: str, names: Sequence[str], uid: int = 0, flags: Sequence[str] = ()) -> dict[str, str]:
         """What became of each action in one cage of this caller, by name; asked for once."""
-        key = (program, uid, tuple(flags))
+        key = (program, uid, (*names, *flags))
         if key not in self._results:
             where = self.workspace(program, uid=uid)
             done = self.run_in_cage(where / program, *names, cwd=where, uid=uid, flags=flags)
