@@ -73,7 +73,7 @@ install_project() {
     rm -f "$venv"/akios-*
     # setuptools stays in the environment so that native/build_shim.py can be run by itself after an edit.
     quiet "pip install -e .[test]" "check the network; python packages come from PyPI" \
-      "$python" -m pip install -q -e "$repo[test]" 'setuptools>=77'
+      "$python" -m pip install -q --config-settings editable_mode=compat -e "$repo[test]" 'setuptools>=77'
     echo "$built" >"$venv/akios-native"
     echo "$wanted" >"$venv/akios-requirements"
   elif [ "$(cat "$venv/akios-native" 2>/dev/null)" != "$built" ] || ! (cd / && "$python" -c 'import akiosd.kernel._shim') 2>/dev/null; then
