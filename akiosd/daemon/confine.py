@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from akiosd.errors import CageFailed, LayerUnavailable, Refused
-from akiosd.kernel import etc, mounts, probe
+from akiosd.kernel import acl, etc, mounts, probe
 from akiosd.kernel.disk import is_directory
 from akiosd.kernel.fds import Fd, close_all, open_pipe
 from akiosd.kernel.seccomp import Compiled, compiled
@@ -80,7 +80,7 @@ def _build(cage: Cage, user_name: str, fds: dict[str, Fd]) -> Confinement:
     _system_trees(cage, user_name, fds)
     idmapped = _workspace(cage, fds)
     binds = tuple(_bind(cage, number, fds) for number in range(len(run.binds)))
-    overlays = sum(bind.mode == "cow" for bind in binds)
+    overlays = [number for number, bind in enumerate(binds) if bind.mode == "cow"]
     _slot(cage, identity, overlays, fds)
     assert prepared.userns is not None
     fds["userns"], fds["netns"] = prepared.userns.dup(), prepared.network.dup()
@@ -180,16 +180,25 @@ def _bind(cage: Cage, number: int, fds: dict[str, Fd]) -> BindSpec:
     return BindSpec(bind.path, name, directory, "cow" if bind.kind == "write" and directory else "ro")
 
 
-def _slot(cage: Cage, identity: Identity, overlays: int, fds: dict[str, Fd]) -> None:
-    found = os.fstat(cage.workspace_fd.fileno())
+def _slot(cage: Cage, identity: Identity, overlays: list[int], fds: dict[str, Fd]) -> None:
+    slot = cage.prepared.slot
+    slot.prepare_upper(*_access(cage.workspace_fd, identity))
+    for number, bind in enumerate(overlays):
+        slot.prepare_overlay(number, *_access(cage.bind_fds[bind], identity))
+    fds["slot"] = slot.mount.dup()
+
+
+def _access(tree: Fd, identity: Identity) -> tuple[int, int, int, bytes]:
+    """Owner, group, mode and access list of a tree's root, in the cage's host ids."""
     uids = caller_map(identity.caller_uid, identity.inside, identity.host_id, identity.display)
     gids = caller_map(identity.caller_gid, identity.inside_gid, identity.host_id, identity.display)
-    owner = (_mapped(uids, found.st_uid, identity), _mapped(gids, found.st_gid, identity))
-    slot = cage.prepared.slot
-    slot.prepare_upper(*owner, found.st_mode & 0o777)
-    for number in range(overlays):
-        slot.prepare_overlay(number, identity.host_id)
-    fds["slot"] = slot.mount.dup()
+    found, listed = os.fstat(tree.fileno()), acl.read_acl(tree.fileno())
+    if listed:
+        listed = acl.map_acl(
+            listed, lambda uid: _mapped(uids, uid, identity), lambda gid: _mapped(gids, gid, identity)
+        )
+    uid, gid = _mapped(uids, found.st_uid, identity), _mapped(gids, found.st_gid, identity)
+    return uid, gid, found.st_mode & 0o777, listed
 
 
 def _mapped(lines: Lines, number: int, identity: Identity) -> int:

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from akiosd.errors import KernelError
 from akiosd.kernel import _shim, loop, mounts
+from akiosd.kernel.acl import write_acl
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.mounts import check
 
@@ -55,19 +56,24 @@ class Slot:
         self._own("home", agent, agent, 0o700)
         self._own("tmp", display, display, 0o1777)
 
-    def prepare_upper(self, uid: int, gid: int, mode: int) -> None:
-        """The overlay shows its root with the owner and mode of the upper layer's."""
-        self._own("upper", uid, gid, mode)
+    def prepare_upper(self, uid: int, gid: int, mode: int, acl: bytes) -> None:
+        """An overlay shows its root with the upper layer's owner, mode and access list.
 
-    def prepare_overlay(self, number: int, agent: int) -> None:
+        They alone decide who may go in, so they must be those of the tree below.
+        """
+        self._own("upper", uid, gid, mode, acl)
+
+    def prepare_overlay(self, number: int, uid: int, gid: int, mode: int, acl: bytes) -> None:
         """Upper and work directory of one more overlay, for a bind that may be written to."""
         for name in (f"w{number}", f"w{number}/upper", f"w{number}/work"):
             os.mkdir(name, 0o700, dir_fd=self.mount.fileno())
-        self._own(f"w{number}/upper", agent, agent, 0o755)
+        self._own(f"w{number}/upper", uid, gid, mode, acl)
 
-    def _own(self, name: str, uid: int, gid: int, mode: int) -> None:
+    def _own(self, name: str, uid: int, gid: int, mode: int, acl: bytes = b"") -> None:
         os.chown(name, uid, gid, dir_fd=self.mount.fileno(), follow_symlinks=False)
         os.chmod(name, mode, dir_fd=self.mount.fileno())
+        if acl:
+            write_acl(f"/proc/self/fd/{self.mount.fileno()}/{name}", acl)
 
     def space(self) -> tuple[int, int]:
         """(used, limit) in bytes, as the kernel counts them; (0, 0) once it is unmounted."""
