@@ -131,7 +131,8 @@ def _workspace(mounts: list[_Mount], wanted: Wanted) -> LayerState:
             return LayerState("workspace", "unavailable", f"options read back as {','.join(sorted(options))}")
         return LayerState("workspace", "enforced", f"{mode}: overlay, changes wait for a commit")
     if mode == "ro":
-        return _say("workspace", "ro" in mount.options, "ro: read-only bind", "the bind is writable")
+        sealed = mount.kind == "overlay" and "ro" in mount.options
+        return _say("workspace", sealed, "ro: read-only overlay", "it is writable, or a bind of the host's files")
     return LayerState("workspace", "degraded", "rw-direct: changes reach the files at once, names are not protected")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -89,8 +90,8 @@ def _build(cage: Cage, user_name: str, fds: dict[str, Fd]) -> Confinement:
     home = _home(run.home)
     view = LandlockView(
         workspace=run.workspace, home=home,
-        read=tuple((b.path, b.directory) for b in binds if b.mode == "ro"),
-        write=tuple((b.path, b.directory) for b in binds if b.mode != "ro"),
+        read=tuple((b.path, b.directory) for b in binds if b.mode != "cow"),
+        write=tuple((b.path, b.directory) for b in binds if b.mode == "cow"),
     )  # fmt: skip
     landlock = compile_landlock(cage.policy, view, host.facts.landlock_abi)
     if landlock is None and not run.allow_degraded:
@@ -176,8 +177,11 @@ def _bind(cage: Cage, number: int, fds: dict[str, Fd]) -> BindSpec:
     fds[name] = tree
     if not mapped:
         raise LayerUnavailable(f"the file system of {what} has no id maps", "identity", "leave it out of the policy")
-    directory = is_directory(fd)
-    return BindSpec(bind.path, name, directory, "cow" if bind.kind == "write" and directory else "ro")
+    kind = os.fstat(fd).st_mode
+    if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
+        raise Refused(f"{what} is neither a directory nor a file", what, "a socket, pipe or device is a way out of the cage")
+    mode = {"write": "cow", "read": "sealed"}.get(bind.kind, "ro") if stat.S_ISDIR(kind) else "ro"
+    return BindSpec(bind.path, name, stat.S_ISDIR(kind), mode)
 
 
 def _slot(cage: Cage, identity: Identity, overlays: list[int], fds: dict[str, Fd]) -> None:

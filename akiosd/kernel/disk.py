@@ -23,7 +23,7 @@ from akiosd.kernel.acl import write_acl
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.mounts import check
 
-_DIRECTORIES = ("upper", "work", "home", "tmp")
+_DIRECTORIES = ("upper", "work", "home", "tmp", "sealed")
 _DATA = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
 # include/uapi/linux/fs.h, include/uapi/linux/quota.h
@@ -39,7 +39,10 @@ _FULL_MARGIN = 1 << 20
 
 
 class Slot:
-    """One cage's disk: a mounted tree holding ``upper work home tmp``, owned by whoever took it."""
+    """One cage's disk: a mounted tree holding ``upper work home tmp``, owned by whoever took it.
+
+    ``sealed`` stays empty: it is the second layer of overlays that have no upper one.
+    """
 
     def __init__(self, mount: Fd, size: int, directory: Path, image: Path | None, root: str = ".") -> None:
         self.mount = mount

@@ -35,6 +35,8 @@ _DEV_LINKS = (
     (b"stdout", b"/proc/self/fd/1"),
     (b"stderr", b"/proc/self/fd/2"),
 )
+# All cages share the host's number of pseudo-terminals (kernel.pty.max).
+_TERMINALS = 64
 _PROC_READ_ONLY = (b"sys", b"irq", b"bus", b"fs", b"sysvipc", b"tty")
 _PROC_MASKED_FILES = (
     b"kcore", b"keys", b"key-users", b"kmsg", b"kallsyms", b"sysrq-trigger", b"timer_list", b"sched_debug",
@@ -46,7 +48,10 @@ OVERLAY_OPTIONS = {"redirect_dir": "on", "metacopy": "off", "index": "off", "xin
 
 
 class BindSpec(msgspec.Struct, frozen=True):
-    """A tree shown at ``path`` from descriptor ``fd``; ``mode`` ro, or cow: an overlay that is thrown away."""
+    """A tree shown at ``path`` from descriptor ``fd``.
+
+    ``mode``: ro, a bind; sealed, a read-only overlay; cow, an overlay that is thrown away.
+    """
 
     path: bytes
     fd: str
@@ -154,6 +159,7 @@ def _devices(spec: CageSpec) -> list[Step]:
     steps += [_symlink(b"dev", name, target, owner) for name, target in _DEV_LINKS]
     steps += [*_mkdirs(b"/dev/pts", owner), *_mkdirs(b"/dev/shm", owner)]
     options = {"newinstance": "", "ptmxmode": "0666", "mode": "0600", "uid": str(agent), "gid": str(agent)}
+    options["max"] = str(_TERMINALS)
     steps += [
         _fsmount("terminals of its own", "devpts", options, b"/dev/pts", NOSUID | NOEXEC),
         _tmpfs("/dev/shm", b"/dev/shm", "1777", spec.shm, DATA_ATTRS, owner),
@@ -195,7 +201,9 @@ def _trees(spec: CageSpec) -> list[Step]:
             raise PolicyError(
                 f"{bind.path.decode(errors='replace')} is bound twice", "binds", "leave it out of the policy"
             )
-        if bind.mode == "ro":
+        if bind.mode == "sealed":
+            trees.append((bind.path, _sealed(_show(bind.path) + " read-only", bind.path, bind.fd)))
+        elif bind.mode == "ro":
             trees.append((bind.path, [_attach(_show(bind.path) + " read-only", bind.fd, bind.path)]))
         else:
             trees.append((bind.path, _overlay(bind.path, bind.fd, overlays)))
@@ -214,16 +222,27 @@ def _trees(spec: CageSpec) -> list[Step]:
 
 def _workspace(spec: CageSpec) -> list[Step]:
     mode = spec.workspace_mode
-    if mode in ("ro", "rw-direct"):
-        attrs = DATA_ATTRS | (RDONLY if mode == "ro" else 0)
-        where = spec.workspace.lstrip(b"/")
-        what = f"the workspace {_show(spec.workspace)}, {mode}"
-        return [Step(op="attach", what=what, fd="workspace", a=where, u0=attrs)]
+    what = f"the workspace {_show(spec.workspace)}, {mode}"
+    if mode == "rw-direct":
+        return [Step(op="attach", what=what, fd="workspace", a=spec.workspace.lstrip(b"/"), u0=DATA_ATTRS)]
+    if mode == "ro":
+        return _sealed(what, spec.workspace, "workspace")
     return [
         Step(op="attach", what="the workspace as it is", fd="workspace", a=b"/lower", flags=F_STAGE, u0=SYSTEM_ATTRS),
-        _overlay_mount(
-            f"the workspace {_show(spec.workspace)}, {mode}", "/lower", "/slot/upper", "/slot/work", spec.workspace
-        ),
+        _overlay_mount(what, "/lower", "/slot/upper", "/slot/work", spec.workspace),
+    ]
+
+
+def _sealed(what: str, path: bytes, fd: str) -> list[Step]:
+    """A read-only overlay.  In a read-only bind the host's sockets can be connected to, its pipes opened, and
+    locks and leases on its files keep the host waiting; an overlay's inodes are its own.
+
+    It needs a second layer, which is empty; the stage is used by one overlay after the other.
+    """
+    options = {"lowerdir": "/lower:/slot/sealed", **OVERLAY_OPTIONS}
+    return [
+        Step(op="attach", what=f"{_show(path)} as it is", fd=fd, a=b"/lower", flags=F_STAGE, u0=SYSTEM_ATTRS),
+        _fsmount(what, "overlay", options, path, SYSTEM_ATTRS),
     ]
 
 
