@@ -69,6 +69,7 @@ STATUS: dict[str, int] = {
 F_STAGE = 1  # the path is in the launcher's own staging root, not in the new root
 F_EXIST_OK = 2
 F_RECURSIVE = 4
+F_SAME_KIND = 8  # a target that is a directory where the source is none, or the other way, is left as it is
 
 # Fixed descriptor numbers in the child while it confines itself.
 FD_STATUS = 3
@@ -224,6 +225,7 @@ def c_header() -> str:
         f"#define AKIOS_F_STAGE {F_STAGE}u",
         f"#define AKIOS_F_EXIST_OK {F_EXIST_OK}u",
         f"#define AKIOS_F_RECURSIVE {F_RECURSIVE}u",
+        f"#define AKIOS_F_SAME_KIND {F_SAME_KIND}u",
         f"#define AKIOS_REQUEST_RUN {REQUEST_RUN}u",
         f"#define AKIOS_REQUEST_USERNS {REQUEST_USERNS}u",
         "",

@@ -72,10 +72,17 @@ static int export_mount(const struct step *s) {
     return err < 0 ? err : 0;
 }
 
+static int is_directory(int fd) {
+    struct stat status;
+    return fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
 static int bind_inside(const struct step *s) {
     /* a: source, absolute in the staging root or below the new root; c: target below the new root.
-     * With EXIST_OK a source or target that this kernel does not have is no failure. */
+     * With EXIST_OK a source or target that is not there is no failure, with SAME_KIND neither is a
+     * target that cannot carry the source: one of the two is a directory. */
     int optional = (s->op->flags & AKIOS_F_EXIST_OK) != 0;
+    int same_kind = (s->op->flags & AKIOS_F_SAME_KIND) != 0;
     int source = s->op->flags & AKIOS_F_STAGE ? open(s->a, O_PATH | O_CLOEXEC | O_NOFOLLOW)
                                               : akios_open_beneath(s->child->root_fd, s->a, O_PATH);
     if (source < 0)
@@ -83,7 +90,12 @@ static int bind_inside(const struct step *s) {
     int target = akios_open_beneath(s->child->root_fd, s->c, O_PATH);
     if (target < 0) {
         close(source);
-        return target == -ENOENT && optional ? 0 : target;
+        return (target == -ENOENT && optional) || (target == -ENOTDIR && same_kind) ? 0 : target;
+    }
+    if (same_kind && is_directory(source) != is_directory(target)) {
+        close(source);
+        close(target);
+        return 0;
     }
     int tree = akios_open_tree(source, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
     int err = tree < 0 ? tree : 0;

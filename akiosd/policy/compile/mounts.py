@@ -13,7 +13,7 @@ from akiosd.errors import PolicyError
 from akiosd.policy.compile.identity import Identity
 from akiosd.policy.compile.landlock import LandlockSpec
 from akiosd.policy.compile.limits import Rlimit
-from akiosd.values.plan import F_EXIST_OK, F_STAGE, FD_FIRST_FREE, Plan, Step
+from akiosd.values.plan import F_EXIST_OK, F_SAME_KIND, F_STAGE, FD_FIRST_FREE, Plan, Step
 from akiosd.values.policy import WorkspaceMode
 
 # include/uapi/linux/mount.h
@@ -262,10 +262,12 @@ def _overlay_mount(what: str, lower: str, upper: str, work: str, path: bytes) ->
 
 
 def _hidden(spec: CageSpec) -> list[Step]:
+    """What a path is, only the kernel knows: of a file and a directory to put over it, the one that fits stays."""
     steps = []
     for path in spec.hide:
-        source = b"run" if path.endswith(b"/") else b"dev/null"
-        steps.append(_bind(f"{_show(path)} hidden", source, path.strip(b"/"), SYSTEM_ATTRS | NOEXEC))
+        for source in (b"dev/null", b"run"):
+            step = _bind(f"{_show(path)} hidden", source, path.strip(b"/"), SYSTEM_ATTRS | NOEXEC)
+            steps.append(msgspec.structs.replace(step, flags=step.flags | F_SAME_KIND))
     return steps
 
 
