@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("", "Run a command in a cage."),
     "ps": ("akiosctl.verbs.ps", "List cages."),
     "attach": ("akiosctl.verbs.attach", "Connect to a cage left running."),
+    "logs": ("akiosctl.verbs.logs", "Print what a detached cage wrote."),
     "stop": ("akiosctl.verbs.stop", "End cages."),
     "diff": ("akiosctl.verbs.diff", "Show what a cage changed in its workspace."),
     "commit": ("akiosctl.verbs.commit", "Write a cage's changes to its workspace."),

@@ -59,6 +59,7 @@ class Supervisor:
             wire.List: self._list,
             wire.Attach: self._attach,
             wire.Detach: self._detach,
+            wire.Output: self._output,
             wire.View: self._view,
             wire.Discard: self._discard,
             wire.Doctor: self._doctor,
@@ -246,6 +247,16 @@ class Supervisor:
         cage.detached = True
         self._begin_spool_again(cage)
         await client.reply(wire.Ok())
+
+    async def _output(self, peer: Peer, request: wire.Output, fds: list[int], client: ClientConnection) -> None:
+        owner = self.owner_of(LogId(request.cage))
+        path = self._host.cages_dir / request.cage / "output.log"
+        if owner is None or (peer.role not in ("root", "admin") and owner != peer.uid) or not path.exists():
+            raise Refused(f"{request.cage} left no output here", "output", "only a detached cage's output is kept")
+        with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)) as output:
+            await client.reply(
+                wire.OutputReply(cage=request.cage, running=request.cage in self._running), [output.fileno()]
+            )
 
     async def _list(self, peer: Peer, request: wire.List, fds: list[int], client: ClientConnection) -> None:
         everyone = peer.reads_all or peer.role in ("root", "admin")

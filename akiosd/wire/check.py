@@ -10,6 +10,7 @@ from akiosd.wire.messages import (
     Discard,
     LedgerInfo,
     Message,
+    Output,
     ReadLog,
     Run,
     Signal,
@@ -23,6 +24,10 @@ MAX_DIMENSION = 10_000
 # Those a terminal or a service manager sends; KILL and STOP go through Stop and the freezer.
 SIGNALS = {"HUP": 1, "INT": 2, "QUIT": 3, "USR1": 10, "USR2": 12, "TERM": 15, "CONT": 18, "TSTP": 20, "WINCH": 28}
 
+# What the root of every cage holds, and directories in which other trees of it stand.
+SYSTEM_NAMES = frozenset(b"bin boot dev etc lib lib32 lib64 libx32 proc sbin sys usr".split())
+SHARED_PLACES = frozenset((b"/run", b"/tmp", b"/var", b"/var/tmp"))
+
 
 def check_request(message: Message, fd_count: int) -> None:
     """Raise :class:`Refused` when ``message``, which came with ``fd_count`` descriptors, makes no sense."""
@@ -30,7 +35,7 @@ def check_request(message: Message, fd_count: int) -> None:
         _check_run(message, fd_count)
     elif isinstance(message, LedgerInfo | ReadLog) and not message.cage:
         pass  # the host log
-    elif isinstance(message, Signal | Stop | Attach | Detach | View | Discard | LedgerInfo | ReadLog):
+    elif isinstance(message, Signal | Stop | Attach | Detach | Output | View | Discard | LedgerInfo | ReadLog):
         _check_cage(message.cage)
     elif isinstance(message, Subscribe):
         for name in (*message.cages, *message.cursors):
@@ -65,6 +70,10 @@ def _check_run(run: Run, fd_count: int) -> None:
             check_path(what, path)
     for bind in run.binds:
         check_path("bind", bind.path)
+    for what, path in (("workspace", run.workspace), *(("bind", bind.path) for bind in run.binds)):
+        if is_system_path(path):
+            shown = path.decode("utf-8", "backslashreplace")
+            raise Refused(f"the {what} {shown} would cover the cage's own system", "run", "choose another directory")
     if len(run.user_name) > 64 or not run.user_name.isprintable() or ":" in run.user_name:
         raise Refused("the user name is not one a passwd file could hold", "run")
     expected = {0, *(bind.fd for bind in run.binds)}
@@ -76,6 +85,11 @@ def _check_run(run: Run, fd_count: int) -> None:
         )
     if run.tty is not None and not (0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION):
         raise Refused("a terminal of that size does not exist", "run")
+
+
+def is_system_path(path: bytes) -> bool:
+    """Whether a tree at this absolute path would lie in, or over, what every cage has there by itself."""
+    return path == b"/" or path in SHARED_PLACES or any(name in SYSTEM_NAMES for name in path.split(b"/")[1:2])
 
 
 def check_path(what: str, path: bytes) -> None:

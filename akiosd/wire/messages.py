@@ -110,6 +110,12 @@ class Detach(Message, frozen=True, tag="detach"):
     cage: str = ""
 
 
+class Output(Message, frozen=True, tag="output"):
+    """What a cage wrote while nobody was attached; answered by :class:`OutputReply`."""
+
+    cage: str = ""
+
+
 class View(Message, frozen=True, tag="view"):
     """Ask for the read-only merged view of an ended cage's workspace; answered by :class:`ViewReply`.
 
@@ -226,6 +232,13 @@ class ViewReply(Message, frozen=True, tag="view_reply"):
     started_ns: int = 0
 
 
+class OutputReply(Message, frozen=True, tag="output_reply"):
+    """fds: the bounded file with the output so far, open for reading at its start."""
+
+    cage: str = ""
+    running: bool = False
+
+
 class DoctorReply(Message, frozen=True, tag="doctor_reply"):
     software: str = ""
     kernel: str = ""
@@ -267,11 +280,36 @@ class Gap(Message, frozen=True, tag="gap"):
 
 
 Request = (
-    Hello | Run | Signal | Stop | List | Attach | Detach | View | Discard | Doctor | LedgerInfo | ReadLog | Subscribe
+    Hello
+    | Run
+    | Signal
+    | Stop
+    | List
+    | Attach
+    | Detach
+    | Output
+    | View
+    | Discard
+    | Doctor
+    | LedgerInfo
+    | ReadLog
+    | Subscribe
 )
 Reply = (
-    Hello | Error | Ok | Started | Ended | Cages | ViewReply | DoctorReply | LedgerReply | LogEntries | Records | Gap
+    Hello
+    | Error
+    | Ok
+    | Started
+    | Ended
+    | Cages
+    | OutputReply
+    | ViewReply
+    | DoctorReply
+    | LedgerReply
+    | LogEntries
+    | Records
+    | Gap
 )
 
 # How many file descriptors may come with a message of this type (at most); absent means none.
-FDS: dict[type[Message], int] = {Run: MAX_FDS, View: 1, Started: 3, ViewReply: 2, LedgerReply: 1}
+FDS: dict[type[Message], int] = {Run: MAX_FDS, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1}

@@ -191,7 +191,7 @@ def test_commands_and_records_for_people() -> None:
     assert quote_command([b"sh", b"-c", b"echo a", b"", b"\x1b"]) == "sh -c 'echo a' '' '\\x1b'"
     entry = encode_entry(Birth(ts=0, cage="c-1", uid=7, argv=(b"a b", b"\n"), policy_sha256=b"\xff"))
     assert record_line("host", 4, entry).endswith(
-        "host:4  birth  cage=c-1 uid=7 argv=['a b' \\x0a] policy_sha256=\\xff"
+        "host:4  birth  cage=c-1 uid=7 argv=['a b' \\x0a] policy_sha256=ff"
     )
 
 

@@ -1,0 +1,29 @@
+"""``akiosctl logs``: what a cage wrote while nobody was attached."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from akiosctl.cages import find_log
+from akiosctl.client import close_fds
+from akiosd.wire.messages import Output, OutputReply
+
+
+@click.command("logs")
+@click.argument("cage", default="last")
+@click.pass_context
+def command(ctx: click.Context, cage: str) -> int:
+    """Print the output of a detached CAGE, as it wrote it (at most its first 16 MiB are kept)."""
+    with ctx.obj.connect() as client:
+        _, fds = client.call(Output(cage=find_log(client, cage)), OutputReply)
+    try:
+        sys.stdout.flush()
+        while data := os.read(fds[0], 1 << 20):
+            sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    finally:
+        close_fds(fds)
+    return 0
