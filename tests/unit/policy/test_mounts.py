@@ -55,7 +55,7 @@ def specs(draw: st.DrawFn) -> CageSpec:
         if path in (workspace, home):
             continue
         directory = draw(st.booleans())
-        mode = draw(st.sampled_from(["ro", "cow"])) if directory else "ro"
+        mode = draw(st.sampled_from(["ro", "sealed", "cow"])) if directory else "ro"
         binds.append(BindSpec(path, f"bind:{len(binds)}", directory, mode))
         writable += mode == "cow"
     return make_spec(
@@ -218,16 +218,22 @@ def test_what_is_hidden_is_covered_last_whatever_it_is(spec: CageSpec) -> None:
 
 @checked
 @given(specs())
-def test_no_overlay_shares_its_layers(spec: CageSpec) -> None:
-    layers: list[bytes] = []
-    for step in compile_plan(spec).steps:
-        if step.op == "fsmount" and step.a == b"overlay":
-            words = step.b.split(b"\0")
-            options = dict(zip(words[::2], words[1::2], strict=False))
-            layers += [options[name] for name in (b"lowerdir", b"upperdir", b"workdir")]
-            assert (options[b"redirect_dir"], options[b"metacopy"], options[b"index"]) == (b"on", b"off", b"off")
-            assert b"userxattr" not in options
-    assert len(layers) == len(set(layers))
+def test_no_overlay_shares_what_it_writes(spec: CageSpec) -> None:
+    steps = compile_plan(spec).steps
+    written: list[bytes] = []
+    for before, step in zip(steps, steps[1:], strict=False):
+        if step.op != "fsmount" or step.a != b"overlay":
+            continue
+        words = step.b.split(b"\0")
+        options = dict(zip(words[::2], words[1::2], strict=False))
+        assert (options[b"redirect_dir"], options[b"metacopy"], options[b"index"]) == (b"on", b"off", b"off")
+        assert b"userxattr" not in options
+        # The stage may serve one overlay after the other: what is on it now was put there for this one.
+        assert (before.op, before.a) == ("attach", options[b"lowerdir"].split(b":")[0])
+        own = [options[name] for name in (b"upperdir", b"workdir") if name in options]
+        assert len(own) == (0 if step.u0 & RDONLY else 2)
+        written += own
+    assert len(written) == len(set(written))
 
 
 @checked
