@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from akiosctl import policy_files
+from akiosctl.plan_text import plan_text
 from akiosd.errors import PolicyError
 from akiosd.policy.explain import explain, explain_text
 from akiosd.policy.merge import Layer, Merged, merge_explained, narrower
@@ -31,14 +32,18 @@ def group() -> None:
 
 @group.command("explain")
 @_POLICY_OPTION
+@click.option("--plan", is_flag=True, help="Print the steps that make the cage instead.")
 @_JSON_OPTION
-def explain_command(explicit: str | None, as_json: bool) -> None:
+def explain_command(explicit: str | None, plan: bool, as_json: bool) -> None:
     """Print the policy that a run here would get, each value with the layer, file and line that gave it."""
     try:
         merged = _merge_here(explicit)
     except PolicyError as error:
         _fail(error, as_json)
-    if as_json:
+    if plan:
+        lines = plan_text(merged.policy, Path.cwd(), Path.home())
+        click.echo(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
+    elif as_json:
         click.echo(json.dumps(explain(merged), indent=2))
     else:
         for line in explain_text(merged):
