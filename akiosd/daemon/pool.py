@@ -6,6 +6,7 @@ depends on nothing in it.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,8 @@ import msgspec
 import trio
 
 from akiosd.daemon.host import Host
+from akiosd.daemon.log import get_log
+from akiosd.errors import AkiosError, CageFailed
 from akiosd.kernel import netns, userns
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.disk import Slot
@@ -21,6 +24,8 @@ from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import AGENT_ID, cage_map, caller_map
 from akiosd.values.ids import CageId, Lines, make_cage_id
+
+_log = get_log("pool")
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -100,15 +105,18 @@ class Pool:
         self._disk_size = disk_size
         found = self._ready.pop(0) if self._ready else None
         self._wanted.set()
-        if found is None:
-            found = await self._make()
         try:
+            if found is None:
+                found = await self._make()
             if found.slot.size != disk_size:
                 found.slot.destroy()
                 found.slot = await self._create_slot(found.directory, disk_size, found.host_id)
             await found.fit(self._host, caller)
-        except BaseException:
-            found.destroy()
+        except BaseException as error:
+            if found is not None:
+                found.destroy()
+            if isinstance(error, OSError):
+                raise _explain(error, self._host.state_dir) from error
             raise
         return found
 
@@ -121,7 +129,11 @@ class Pool:
                 await self._wanted.wait()
                 # Not while the run that took one is starting: it needs the processor more.
                 await trio.sleep(0.02)
-                await self._fill()
+                try:
+                    await self._fill()
+                except (AkiosError, OSError) as error:
+                    # The next run makes its own, and its caller is told what is wrong.
+                    _log.error("no cage can be made in advance", error=str(error))
         finally:
             for prepared in self._ready:
                 prepared.destroy()
@@ -145,22 +157,43 @@ class Pool:
         network = self._networks.pop()
         cage = make_cage_id(os.urandom(8))
         directory = self._host.cages_dir / cage
-        directory.mkdir()
-        directory.chmod(0o711)
+        slot: Slot | None = None
         try:
+            directory.mkdir()
+            directory.chmod(0o711)
             host_id = self._host.next_uid()
             slot = await self._create_slot(directory, self._disk_size, host_id)
+            trees = self._host.clone_system_trees()
         except BaseException:
             network.close()
+            if slot is not None:
+                slot.destroy()
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        leaf = self._host.cgroups.leaf(cage)
-        leaf.make()
-        return Prepared(cage, directory, host_id, network, slot, leaf, self._host.clone_system_trees())
+        made = Prepared(cage, directory, host_id, network, slot, self._host.cgroups.leaf(cage), trees)
+        try:
+            made.leaf.make()
+        except BaseException:
+            made.destroy()
+            raise
+        return made
 
     async def _create_slot(self, directory: Path, size: int, host_id: int) -> Slot:
         disks = self._host.disks
         assert disks is not None
         slot = await trio.to_thread.run_sync(disks.create, directory, size)
-        slot.prepare(host_id, self._host.config.uids.display_base)
+        try:
+            slot.prepare(host_id, self._host.config.uids.display_base)
+        except BaseException:
+            slot.destroy()
+            raise
         return slot
+
+
+def _explain(error: OSError, state_dir: Path) -> CageFailed:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return CageFailed(
+        f"a cage cannot be made: {error.strerror}",
+        str(error.filename or state_dir),
+        f"make room on the disk of {state_dir}" if full else "see akiosd's log and akiosctl doctor",
+    )

@@ -107,7 +107,7 @@ class Launcher:
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
             with trio.CancelScope(shield=True):
                 try:
-                    await self._socket.sendmsg([request], ancillary)
+                    await self._send(request, ancillary)
                     pid, fd = await self._answer(where)
                 except (BrokenPipeError, ConnectionResetError, EOFError):
                     await self._restart()
@@ -117,6 +117,16 @@ class Launcher:
         if fd is None:
             raise CageFailed("the launcher answered without a process", where)
         return pid, fd
+
+    async def _send(self, request: bytes, ancillary: list[tuple[int, int, bytes]]) -> None:
+        """To the launcher that runs, or to a new one if that had died: it has not begun anything then."""
+        assert self._socket is not None
+        try:
+            await self._socket.sendmsg([request], ancillary)
+        except (BrokenPipeError, ConnectionResetError):
+            await self._restart()
+            assert self._socket is not None
+            await self._socket.sendmsg([request], ancillary)
 
     async def _restart(self) -> None:
         await self.close()
