@@ -21,6 +21,7 @@ from akiosd.policy.compile.limits import CgroupValue, compile_cgroup_v1, compile
 from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_plan
 from akiosd.values.ids import Lines
 from akiosd.values.plan import Plan
+from akiosd.wire.check import is_system_path
 
 if TYPE_CHECKING:
     from akiosd.daemon.run_cage import Cage
@@ -119,6 +120,7 @@ def _home(asked: bytes) -> bytes:
         asked.startswith(b"/")
         and asked.strip(b"/")
         and not any(c in asked for c in (b":", b"\n", b"\0", b"/../", b"//"))
+        and not is_system_path(asked.rstrip(b"/"))
     )
     return asked.rstrip(b"/") if good else b"/home/agent"
 
@@ -154,8 +156,8 @@ def _clone_for_caller(cage: Cage, fd: int, what: str, attrs: int) -> tuple[Fd, b
 
 def _workspace(cage: Cage, fds: dict[str, Fd]) -> bool:
     fd = cage.workspace_fd.fileno()
-    if not is_directory(fd):
-        raise Refused("the workspace is not a directory", "workspace")
+    if not is_directory(fd) or not cage.request.workspace:
+        raise Refused("the workspace is not a directory with a name", "workspace")
     mode = cage.policy.filesystem.workspace
     attrs = _ATTRS if mode == "rw-direct" else _READ_ONLY
     tree, mapped = _clone_for_caller(cage, fd, "the workspace", attrs)
@@ -171,8 +173,9 @@ def _bind(cage: Cage, number: int, fds: dict[str, Fd]) -> BindSpec:
     bind = cage.request.binds[number]
     name, what = f"bind:{number}", os.fsdecode(bind.path)
     fd = cage.bind_fds[number].fileno()
-    if bind.kind == "write" and what not in cage.policy.filesystem.write:
-        raise Refused(f"{what} is not in the policy's filesystem.write", what)
+    named = {"read": cage.policy.filesystem.read, "write": cage.policy.filesystem.write}
+    if bind.kind in named and what not in named[bind.kind]:
+        raise Refused(f"{what} is not in the policy's filesystem.{bind.kind}", what)
     tree, mapped = _clone_for_caller(cage, fd, what, _READ_ONLY)
     fds[name] = tree
     if not mapped:
