@@ -61,11 +61,15 @@ def _say(layer: str, good: bool, detail: str, problem: str, bad: Status = "unava
 
 
 def _identity(fields: dict[str, str], evidence: Evidence, wanted: Wanted) -> LayerState:
-    uids = set(fields.get("Uid", "").split())
-    lines = tuple(tuple(int(number) for number in line.split()) for line in evidence.uid_map.splitlines())
-    if uids != {str(wanted.host_id)} or wanted.host_id == 0:
-        return LayerState("identity", "unavailable", f"uids read back as {sorted(uids)}, wanted {wanted.host_id}")
-    if lines != wanted.uid_lines:
+    for name, what in (("Uid", "uids"), ("Gid", "gids")):
+        numbers = fields.get(name, "").split()
+        if set(numbers) != {str(wanted.host_id)} or wanted.host_id == 0:
+            problem = f"{what} read back as {' '.join(numbers)}, wanted {wanted.host_id}"
+            return LayerState("identity", "unavailable", problem)
+    if fields.get("Groups", "?").split():
+        return LayerState("identity", "unavailable", f"groups read back as {fields.get('Groups', 'nothing')}")
+    lines = tuple(tuple(line.split()) for line in evidence.uid_map.splitlines())
+    if lines != tuple(tuple(map(str, line)) for line in wanted.uid_lines):
         return LayerState("identity", "unavailable", "the uid map reads back differently")
     if not wanted.idmapped:
         return LayerState(
@@ -110,8 +114,9 @@ def _view(mounts: list[_Mount]) -> LayerState:
     writable = [m.point for m in mounts if m.point in ("/usr", "/etc", "/proc/sys") and "ro" not in m.options]
     if writable or "/proc/sys" not in by_point:
         return LayerState("view", "unavailable", f"writable: {', '.join(writable) or '/proc/sys'}")
-    if "/sys" in by_point or "hidepid=ptraceable" not in by_point["/proc"].super_options:
-        return LayerState("view", "unavailable", "/sys is mounted, or /proc shows other processes")
+    proc = by_point.get("/proc")
+    if "/sys" in by_point or proc is None or "hidepid=ptraceable" not in proc.super_options:
+        return LayerState("view", "unavailable", "/sys is mounted, or /proc is missing or shows other processes")
     return LayerState("view", "enforced", f"{len(mounts)} mounts, all nosuid and nodev, system read-only, no /sys")
 
 
@@ -170,7 +175,7 @@ def _landlock(evidence: Evidence) -> LayerState:
 
 
 def _seccomp(fields: dict[str, str], evidence: Evidence) -> LayerState:
-    loaded = fields.get("Seccomp") == "2" and int(fields.get("Seccomp_filters", "0") or 0) >= 1
+    loaded = fields.get("Seccomp") == "2" and fields.get("Seccomp_filters", "0") != "0"
     return _say(
         "seccomp", loaded and evidence.pump_running,
         f"{fields.get('Seccomp_filters', '?')} filter, default deny, listener served", "no filter, or nobody listens",
