@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -221,7 +223,7 @@ def test_what_is_hidden_is_covered_last_whatever_it_is(spec: CageSpec) -> None:
 def test_no_overlay_shares_what_it_writes(spec: CageSpec) -> None:
     steps = compile_plan(spec).steps
     written: list[bytes] = []
-    for before, step in zip(steps, steps[1:], strict=False):
+    for before, step in pairwise(steps):
         if step.op != "fsmount" or step.a != b"overlay":
             continue
         words = step.b.split(b"\0")
