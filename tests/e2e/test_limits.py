@@ -227,10 +227,8 @@ def test_output_to_a_terminal_counts(daemon: Daemon) -> None:
 
 def test_output_of_a_detached_cage_counts(daemon: Daemon) -> None:
     cage = daemon.run("yes", flags=["--detach", *policy(daemon, "output: 1M")]).stdout.strip()
-    with daemon.popen("attach", "--json", cage, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as attached:
-        # Whichever counts first: the file it is kept in, or whoever attached.  It may also be over already.
-        words = attached.communicate(timeout=60)[1]
-    assert "output limit 1 MiB reached" in words or "no cage" in words or "no running cage" in words
+    # It may be over before anybody asks.
+    daemon.ctl("attach", cage, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, capture_output=False)
     end = [record for record in daemon.events(cage) if record["kind"] == "end"]
     assert [record["reason"] for record in end] == ["killed: output limit 1 MiB reached"]
 
@@ -240,7 +238,7 @@ def test_output_of_a_detached_cage_counts(daemon: Daemon) -> None:
 
 def test_open_files_and_file_size(daemon: Daemon) -> None:
     flags = policy(daemon, "open_files: 64, file_size: 1M")
-    done = daemon.run("sh", "-c", "ulimit -Hn; ulimit -Hc; head -c 2M /dev/zero >/tmp/x; stat -c %s /tmp/x", flags=flags)
+    done = daemon.run("sh", "-c", "ulimit -Hn; ulimit -Hc; head -c 2M /dev/zero >~/x; stat -c %s ~/x", flags=flags)
     assert done.stdout.split() == ["64", "0", str(MIB)]
     opened = daemon.run("python3", "-c", "import os\nwhile True: os.dup(0)", flags=flags)
     assert "Too many open files" in opened.stderr
