@@ -1,0 +1,284 @@
+"""Erasure: every file overwritten with random bytes, synced, with zeros, synced, then unlinked; directories synced.
+
+``survey`` looks, ``plan_wipe`` decides (pure), ``wipe`` does.  A link is removed, never followed; a mount below the
+directory refuses the whole wipe before its first byte.  A wipe that was stopped is done again from the start.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from akiosd.errors import LedgerError
+
+SSD_CAVEAT = (
+    "Overwriting reaches the blocks a file has now. An SSD, a copy-on-write file system or a snapshot may still hold "
+    "older copies of them; only encryption of the whole disk, or its own secure erase, reaches those."
+)
+
+_CHUNK = 1 << 20
+# openat2(2): no component may be a link, leave the tree or cross a mount, a bind mount of the same device included.
+_SYS_OPENAT2 = 437
+_RESOLVE = 0x01 | 0x02 | 0x04 | 0x08  # NO_XDEV | NO_MAGICLINKS | NO_SYMLINKS | BENEATH
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+Kind = Literal["file", "dir", "other", "mount"]
+
+
+@dataclass(frozen=True)
+class How:
+    """``passes`` of random bytes before the zeros; ``fast``: nothing is overwritten, only unlinked."""
+
+    passes: int = 1
+    fast: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.passes <= 35:
+            raise ValueError("between 1 and 35 passes")
+
+    def __str__(self) -> str:
+        return "unlinked" if self.fast else f"random x{self.passes}, zeros, unlinked"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One thing below the directory: its path, what it is, (device, inode), and how many names that has."""
+
+    path: str
+    kind: Kind
+    node: tuple[int, int] = (0, 0)
+    names: int = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """``overwrite`` and ``unlink`` a file, ``sync`` and ``remove`` a directory that is empty by then."""
+
+    do: Literal["overwrite", "unlink", "sync", "remove"]
+    path: str
+    node: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Wiped:
+    """``spared``: files that have a name outside, so that only their name here is gone; ``bytes`` were overwritten."""
+
+    files: int
+    bytes: int
+    spared: tuple[str, ...] = ()
+
+
+def spared_by(found: Sequence[Found]) -> tuple[str, ...]:
+    """Files with a name outside the directory: overwriting would destroy what is not ours to destroy."""
+    inside: dict[tuple[int, int], int] = {}
+    for item in found:
+        inside[item.node] = inside.get(item.node, 0) + 1
+    return tuple(item.path for item in found if item.kind == "file" and item.names > inside[item.node])
+
+
+def plan_wipe(found: Sequence[Found], how: How) -> list[Step]:
+    """What to do, in order: files first, each directory once it is empty, the directory itself ("") last.
+
+    Raises ``LedgerError`` if anything found is a mount.
+    """
+    for item in found:
+        if item.kind == "mount":
+            raise LedgerError("something is mounted there; nothing was wiped", item.path, "unmount it first")
+    spared, done, steps = set(spared_by(found)), set[tuple[int, int]](), list[Step]()
+    for item in found:
+        if item.kind == "dir":
+            continue
+        if item.kind == "file" and not how.fast and item.path not in spared and item.node not in done:
+            done.add(item.node)
+            steps.append(Step("overwrite", item.path, item.node))
+    steps += [Step("unlink", item.path, item.node) for item in found if item.kind != "dir"]
+    folders = sorted((item for item in found if item.kind == "dir"), key=lambda item: (-_depth(item.path), item.path))
+    for item in folders:
+        steps += [Step("sync", item.path, item.node), Step("remove", item.path, item.node)]
+    return steps
+
+
+def _depth(path: str) -> int:
+    return path.count("/") + 1 if path else 0
+
+
+def survey(root: int) -> list[Found]:
+    """Everything below the open directory ``root``, the directory itself first; nothing is followed."""
+    return list(_survey(root, ""))
+
+
+def _survey(root: int, path: str) -> Iterator[Found]:
+    try:
+        fd = _open_below(root, path or ".", os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        _allow(root, path, 0o700)
+        fd = _open_below(root, path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        status = os.fstat(fd)
+        yield Found(path, "dir", (status.st_dev, status.st_ino))
+        for name in sorted(os.listdir(fd)):
+            below = f"{path}/{name}" if path else name
+            if _is_mount(root, below):
+                yield Found(below, "mount")
+                continue
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                yield from _survey(root, below)
+            else:
+                kind: Kind = "file" if stat.S_ISREG(status.st_mode) else "other"
+                yield Found(below, kind, (status.st_dev, status.st_ino), status.st_nlink)
+    finally:
+        os.close(fd)
+
+
+def _is_mount(root: int, path: str) -> bool:
+    try:
+        os.close(_open_below(root, path, os.O_PATH | os.O_NOFOLLOW))
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            return True
+        if error.errno != errno.ELOOP:  # RESOLVE_NO_SYMLINKS refuses a link even to O_PATH | O_NOFOLLOW
+            raise
+    return False
+
+
+def _open_below(root: int, path: str, flags: int) -> int:
+    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, _RESOLVE)
+    fd = int(_libc.syscall(_SYS_OPENAT2, root, os.fsencode(path), how, ctypes.sizeof(how)))
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return fd
+
+
+def _allow(root: int, path: str, mode: int) -> None:
+    """Give the owner its rights back; through a descriptor, so that no link is followed."""
+    fd = _open_below(root, path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
+
+
+def wipe(directory: Path, how: How | None = None, random: Callable[[int], bytes] = os.urandom) -> Wiped:
+    """Wipe ``directory`` and everything below it; nothing is left to do where there is none.
+
+    Raises ``LedgerError``: before anything was touched when something is mounted below, afterwards when a file could
+    not be overwritten (it is left where it is, the others are wiped).
+    """
+    how = how or How()
+    try:
+        root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return Wiped(0, 0)
+    except NotADirectoryError:
+        raise LedgerError("not a directory, or a link to one; nothing was wiped", where=str(directory)) from None
+    try:
+        found = survey(root)
+        steps = plan_wipe(found, how)
+        written = _Run(root, random, how.passes).run(steps)
+    finally:
+        os.close(root)
+    os.rmdir(directory)
+    _sync_directory(directory.parent)
+    return Wiped(sum(item.kind == "file" for item in found), written, spared_by(found))
+
+
+@dataclass
+class _Run:
+    root: int
+    random: Callable[[int], bytes]
+    passes: int
+    written: int = 0
+
+    def run(self, steps: Sequence[Step]) -> int:
+        left: dict[tuple[int, int], tuple[str, OSError]] = {}
+        for step in steps:
+            if step.node in left:
+                continue
+            try:
+                self._do(step)
+            except OSError as error:
+                if step.do != "overwrite":
+                    if left and error.errno == errno.ENOTEMPTY:
+                        continue
+                    raise LedgerError(f"cannot {step.do}: {error.strerror}", where=step.path) from error
+                left[step.node] = (step.path, error)
+        if left:
+            path, cause = next(iter(left.values()))
+            raise LedgerError(f"{len(left)} files could not be overwritten: {cause.strerror}", where=path) from cause
+        return self.written
+
+    def _do(self, step: Step) -> None:
+        if step.do == "overwrite":
+            self._overwrite(step)
+        elif step.do == "unlink":
+            os.unlink(step.path, dir_fd=self.root)
+        elif step.do == "sync":
+            fd = _open_below(self.root, step.path or ".", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        elif step.path:
+            os.rmdir(step.path, dir_fd=self.root)
+
+    def _overwrite(self, step: Step) -> None:
+        fd = self._open(step.path)
+        try:
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) != step.node:
+                raise OSError(errno.ESTALE, "it was replaced meanwhile", step.path)
+            extents = list(data_extents(fd, status.st_size))
+            for fill in [*[self.random] * self.passes, bytes]:
+                for start, end in extents:
+                    _fill(fd, start, end, fill)
+                os.fsync(fd)
+            self.written += sum(end - start for start, end in extents)
+        finally:
+            os.close(fd)
+
+    def _open(self, path: str) -> int:
+        flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            return _open_below(self.root, path, flags)
+        except PermissionError:
+            _allow(self.root, path, 0o600)
+            return _open_below(self.root, path, flags)
+
+
+def data_extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """The parts of a file that have blocks: a sparse file of terabytes must not be written full (lseek(2))."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+        yield start, end
+
+
+def _fill(fd: int, start: int, end: int, fill: Callable[[int], bytes]) -> None:
+    while start < end:
+        view = memoryview(fill(min(_CHUNK, end - start)))
+        while view:
+            done = os.pwrite(fd, view, start)
+            view, start = view[done:], start + done
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
