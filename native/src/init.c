@@ -29,6 +29,8 @@ struct start {
 
 static char **resolve_vector(struct akios_child *child, uint32_t at) {
     /* Turns offsets into pointers in place: the mapping is private and the arrays are ended by 0. */
+    if (at % _Alignof(uint64_t) != 0)
+        return NULL;
     for (uint32_t i = 0;; i++) {
         uint64_t *slot = akios_at(child, at + 8 * i, sizeof *slot);
         if (slot == NULL)

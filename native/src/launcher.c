@@ -112,7 +112,8 @@ static _Noreturn void become_cage(struct akios_child *child, int status_fd) {
         akios_send_status(AKIOS_STATUS_FAILED, -err, step, 0);
         _exit(125);
     }
-    if (*(const char *)akios_at(child, ((const struct akios_plan *)(const void *)child->plan)->command_at, 1) == '\0')
+    const char *command = akios_at(child, ((const struct akios_plan *)(const void *)child->plan)->command_at, 1);
+    if (command != NULL && *command == '\0')
         _exit(0); /* a plan without a command only makes and sends a mount */
     akios_init(child);
 }
@@ -128,6 +129,10 @@ static _Noreturn void become_holder(void) {
 static long run_request(const struct received *in, int *pidfd) {
     /* fds: plan, status, v2 cgroup (looked at with CLONE_INTO_CGROUP only), then those of the plan */
     if (in->nfds < 3 || in->request.plan_size < sizeof(struct akios_plan))
+        return -EPROTO;
+    /* A mapping longer than its file is a SIGBUS. */
+    struct stat file;
+    if (fstat(in->fds[0], &file) < 0 || file.st_size < (off_t)in->request.plan_size)
         return -EPROTO;
     char *plan = mmap(NULL, in->request.plan_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE, in->fds[0], 0);
     if (plan == MAP_FAILED)
@@ -200,6 +205,8 @@ int main(void) {
     /* Keeps AKIOS_FD_CANARY from being given to a received descriptor. */
     if (dup2(0, AKIOS_FD_CANARY) < 0)
         return 125;
+    /* Whatever akiosd inherited from who started it. */
+    syscall(__NR_close_range, AKIOS_FD_FIRST_FREE, ~0U, 0);
     int err = make_staging_root();
     if (err == 0)
         err = drop_sys_resource();

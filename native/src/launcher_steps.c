@@ -318,7 +318,7 @@ static int run_step(const struct step *s) {
 int akios_run_steps(struct akios_child *child, uint32_t *number) {
     const struct akios_plan *head = (const struct akios_plan *)(const void *)child->plan;
     const struct akios_op *ops = akios_at(child, head->ops_at, (uint64_t)head->op_count * sizeof(struct akios_op));
-    if (ops == NULL)
+    if (ops == NULL || head->ops_at % _Alignof(struct akios_op) != 0)
         return -EPROTO;
     for (uint32_t i = 0; i < head->op_count; i++) {
         *number = i;
