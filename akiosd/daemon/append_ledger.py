@@ -18,13 +18,14 @@ from akiosd.errors import LedgerError
 from akiosd.ledger.frame import Forget
 from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey, open_checkpoint
+from akiosd.store import destroying
 from akiosd.store.durable import Directory, Disk
 from akiosd.store.lock import StateLock
 from akiosd.store.log_dir import directory, load_edge, read_entries
 from akiosd.store.recover import Opened, open_ledger
 from akiosd.store.wal import SEGMENT_BYTES
 from akiosd.values.ids import HOST_LOG, CageId, LogId
-from akiosd.values.records import CageDestroyed, KeyEpoch, LogOpen, Record, Recovered, encode_entry
+from akiosd.values.records import CageDestroyed, KeyEpoch, LogOpen, Record, Recovered, decode_entry, encode_entry
 
 QUEUE_BYTES = 8 << 20  # not yet in the WAL; beyond it producers wait
 _SALT_BYTES = 32
@@ -34,7 +35,7 @@ class Ledger:
     """All logs of a host.  Every method is to be called from the Trio thread.
 
     ``interrupted`` names the cage logs that an earlier run of the daemon left open: they are open again, for an ``end``
-    record.  ``forgotten`` names logs that were being destroyed: what is left of their directories is to be wiped.
+    record.
     ``on_full`` is called (not awaited) when the disk has no room for records, so that cages can be frozen, ``on_room``
     when it has again.
     """
@@ -50,8 +51,8 @@ class Ledger:
     ) -> None:
         self.on_full: Callable[[], None] | None = None
         self.on_room: Callable[[], None] | None = None
-        self.interrupted = opened.interrupted
-        self.forgotten = opened.forgotten
+        self._destroying = destroying.unfinished(disk)
+        self.interrupted = [log for log in opened.interrupted if log not in self._destroying]
         self._disk, self._key, self._wal, self._sequencer = disk, opened.key, opened.wal, opened.sequencer
         self._now_ns, self._random, self._close_disk = now_ns, random, close_disk
         self._committer = Committer(disk, opened)
@@ -173,17 +174,52 @@ class Ledger:
     async def destroy_log(self, log: LogId, method: str = "") -> CageDestroyed:
         """Write the tombstone with the log's last size and root; when this returns its directory may be wiped.
 
-        From then on a restart recovers nothing of it.  Everything in it is published first.
+        From then on a restart recovers nothing of it and names it in ``unfinished_destructions``, until
+        ``destroyed_log``.  Everything in it is published first.  Done again after a stop, it goes on where it was.
         """
+        if log not in self._destroying:
+            if log == HOST_LOG:
+                raise LedgerError("the host log is never destroyed")
+            if log not in self._sequencer.logs:
+                await self._committer.in_thread(self._checkpoint_size, log)
+            self._destroying[log] = intent = destroying.Intent(self.size(HOST_LOG), method)
+            await self._committer.in_thread(destroying.begin, self._disk, log, intent)
+        record = await self._find_tombstone(log)
+        if record is None:
+            record = await self._write_tombstone(log)
+        await self._committer.commit_marks([Forget(log)])
+        return record
+
+    async def _find_tombstone(self, log: LogId) -> CageDestroyed | None:
+        start, end = self._destroying[log].host_index, self.size(HOST_LOG)
+        if start < end:
+            await self.wait_durable(HOST_LOG, end - 1)
+        for first in range(start, end, 4096):
+            for _, entry in await self.read(HOST_LOG, first, min(first + 4096, end)):
+                record = decode_entry(entry) if log.encode() in entry else None
+                if isinstance(record, CageDestroyed) and record.cage == log:
+                    return record
+        return None
+
+    async def _write_tombstone(self, log: LogId) -> CageDestroyed:
         if log in self._sequencer.logs:
             await self.publish(log)
             if log in self._sequencer.logs:
                 self._sequencer.close_log(log)
         edge = await self._committer.in_thread(load_edge, self._disk, self._key, log)
+        method = self._destroying[log].method
         record = CageDestroyed(ts=self._now_ns(), cage=log, size=edge.size, root=edge.root(), method=method)
         await self.commit(HOST_LOG, record)
-        await self._committer.commit_marks([Forget(log)])
         return record
+
+    def unfinished_destructions(self) -> dict[LogId, str]:
+        """Logs whose destruction was begun, by this or an earlier run, and the method: to be gone on with."""
+        return {log: intent.method for log, intent in self._destroying.items()}
+
+    async def destroyed_log(self, log: LogId) -> None:
+        """Nothing of the log's directory is left."""
+        await self._committer.in_thread(destroying.finish, self._disk, log)
+        self._destroying.pop(log, None)
 
     async def overwrite_wal(self) -> None:
         """Return once nothing appended before this call is left in the WAL: all published, all segments overwritten.

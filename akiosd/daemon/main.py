@@ -19,6 +19,7 @@ from akiosd import __version__
 from akiosd.daemon import keep, systemd
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.config import Config, load_config, load_system_policy
+from akiosd.daemon.erase_log import finish_destructions
 from akiosd.daemon.host import Host
 from akiosd.daemon.log import configure_log, get_log
 from akiosd.daemon.peers import Gate
@@ -72,6 +73,7 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
         await ledger_nursery.start(ledger.run)
         try:
             await host.open()
+            await finish_destructions(ledger, host.cages_dir)
             keep.sweep(host.cages_dir)
             _end_interrupted(ledger)
             ledger.append(HOST_LOG, records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()))

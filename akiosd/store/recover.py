@@ -38,7 +38,6 @@ class Opened:
     torn: Torn | None
     unfinished: list[LogId]
     interrupted: list[LogId]
-    forgotten: list[LogId]
     frame_ends: list[tuple[int, dict[LogId, int]]]
 
     @property
@@ -81,7 +80,7 @@ def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int =
         if log != HOST_LOG and _has_ended(seen.last_entry[log]):
             sequencer.close_log(log)
     interrupted = [log for log, state in sequencer.logs.items() if log != HOST_LOG and not state.closed]
-    return Opened(key, wal, sequencer, wal.torn, unfinished, interrupted, sorted(seen.forgotten), seen.frame_ends)
+    return Opened(key, wal, sequencer, wal.torn, unfinished, interrupted, seen.frame_ends)
 
 
 def _open_key(disk: Disk, random: Callable[[int], bytes]) -> LedgerKey:

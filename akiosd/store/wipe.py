@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,12 @@ class How:
 
     def __str__(self) -> str:
         return "unlinked" if self.fast else f"random x{self.passes}, zeros, unlinked"
+
+    @classmethod
+    def parse(cls, text: str) -> How:
+        """The inverse of ``str``, for a wipe that goes on after a stop; anything else is one pass."""
+        match = re.fullmatch(r"random x(\d{1,2}), zeros, unlinked", text)
+        return cls(fast=True) if text == "unlinked" else cls(passes=int(match[1]) if match else 1)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -15,8 +15,11 @@ import trio
 
 from akiosd.daemon import commit_ledger, publish_ledger
 from akiosd.daemon.append_ledger import Ledger
+from akiosd.daemon.erase_log import erase_log, finish_destructions
 from akiosd.errors import LedgerError
 from akiosd.ledger.verify import Verdict, verify_log
+from akiosd.store import destroying, wipe
+from akiosd.store.durable import Disk
 from akiosd.store.fsck import fsck
 from akiosd.store.log_dir import directory
 from akiosd.store.recover import open_ledger
@@ -53,7 +56,7 @@ def open_here(state: Path) -> Ledger:
 
 @asynccontextmanager
 async def running(ledger: Ledger) -> AsyncIterator[Ledger]:
-    with trio.fail_after(4):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(ledger.run)
             yield ledger
@@ -182,20 +185,104 @@ async def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
     await open_here(tmp_path).aclose()
 
 
-async def test_destruction_leaves_a_tombstone_and_nothing_to_recover(tmp_path: Path) -> None:
+class Stop(Exception):
+    """Where the daemon is killed."""
+
+
+def steps_of_destruction(state: Path, stop_at: int) -> Callable[[str], None]:
+    left = stop_at
+
+    def step(name: str) -> None:
+        nonlocal left
+        if left == 0:
+            raise Stop(name)
+        left -= 1
+
+    return step
+
+
+async def destroy(ledger: Ledger, state: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int = 99) -> None:
+    """The whole destruction, stopped before its ``stop_at``th step on disk."""
+    step = steps_of_destruction(state, stop_at)
+    real_begin, real_finish, real_do = destroying.begin, destroying.finish, wipe._Run._do
+
+    def begin(disk: Disk, log: LogId, intent: destroying.Intent) -> None:
+        step("before the intent")
+        real_begin(disk, log, intent)
+        step("before the tombstone")
+
+    def finish(disk: Disk, log: LogId) -> None:
+        step("before the end is noted")
+        real_finish(disk, log)
+
+    def do(self: wipe._Run, what: wipe.Step) -> None:
+        step(f"before {what.do} {what.path}")
+        real_do(self, what)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(destroying, "begin", begin)
+        patch.setattr(destroying, "finish", finish)
+        patch.setattr(wipe._Run, "_do", do)
+        await erase_log(ledger, state / "cages", LOG, wipe.How())
+
+
+async def test_destruction_leaves_a_tombstone_and_nothing_to_recover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with killed_at_the_end(open_here(tmp_path)) as ledger:
         log = ledger.open_log(CAGE)
         await ledger.commit(log, started(1))
-        tombstone = await ledger.destroy_log(log, "test")
-        assert isinstance(tombstone, CageDestroyed)
-        assert tombstone.size == 2
-        for path in sorted((tmp_path / "cages" / CAGE).rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
+        await destroy(ledger, tmp_path, monkeypatch)
+        assert ledger.unfinished_destructions() == {}
+        with pytest.raises(LedgerError, match="no such log"):
+            await ledger.destroy_log(log)
+        with pytest.raises(LedgerError, match="never destroyed"):
+            await ledger.destroy_log(HOST_LOG)
     async with running(open_here(tmp_path)) as again:
         assert again.interrupted == []
-        assert again.forgotten == [LOG]
+        assert again.unfinished_destructions() == {}
+    assert os.listdir(tmp_path / "cages") == []
     report = fsck(tmp_path / directory(LOG), host=tmp_path / directory(HOST_LOG))
-    assert (report.verdict, report.exit_code, report.root) == (Verdict.DESTROYED, 0, tombstone.root)
+    assert (report.verdict, report.exit_code, report.size) == (Verdict.DESTROYED, 0, 2)
+
+
+@pytest.mark.parametrize("stop_at", range(15))
+async def test_a_destruction_stopped_anywhere_is_finished_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    where = "after the end"
+    async with killed_at_the_end(open_here(tmp_path)) as ledger:
+        log = ledger.open_log(CAGE)
+        await ledger.commit(log, started(1))
+        try:
+            await destroy(ledger, tmp_path, monkeypatch, stop_at)
+        except Stop as stop:
+            where = str(stop)
+    async with running(open_here(tmp_path)) as again:
+        unfinished = again.unfinished_destructions()
+        assert (LOG in unfinished) == (where not in ("before the intent", "after the end")), where
+        if where == "before the intent":
+            assert again.interrupted == [LOG]
+            await destroy(again, tmp_path, monkeypatch)
+        else:
+            assert again.interrupted == []
+            await finish_destructions(again, tmp_path / "cages")
+        assert again.unfinished_destructions() == {}
+        tombstones = [record for record in await host_records(again) if isinstance(record, CageDestroyed)]
+        assert [(record.cage, record.size) for record in tombstones] == [(LOG, 2)]
+        assert tombstones[0].method == str(wipe.How())
+    assert os.listdir(tmp_path / "cages") == []
+    report = fsck(tmp_path / directory(LOG), host=tmp_path / directory(HOST_LOG))
+    assert (report.verdict, report.root) == (Verdict.DESTROYED, tombstones[0].root)
+
+
+async def test_a_damaged_intent_stops_the_start(tmp_path: Path) -> None:
+    async with running(open_here(tmp_path)):
+        pass
+    (tmp_path / destroying.DIRECTORY).mkdir()
+    (tmp_path / destroying.DIRECTORY / LOG).write_bytes(b"x")
+    with pytest.raises(LedgerError, match="being destroyed"):
+        open_here(tmp_path)
 
 
 async def test_a_destroyed_log_leaves_no_byte_in_the_wal(tmp_path: Path) -> None:

@@ -256,6 +256,8 @@ def test_a_wipe_stopped_anywhere_is_finished_by_the_next(tmp_path: Path, monkeyp
 def test_nothing_there_is_nothing_to_do(tmp_path: Path) -> None:
     assert wipe(tmp_path / "none") == Wiped(0, 0)
     assert "SSD" in SSD_CAVEAT
+    for how in (How(), How(passes=7), How(fast=True)):
+        assert How.parse(str(how)) == how
     with pytest.raises(ValueError, match="passes"):
         How(passes=0)
 

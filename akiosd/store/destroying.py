@@ -1,0 +1,51 @@
+"""Destructions under way, remembered on disk from before the tombstone until after the last byte is wiped.
+
+One small file for each: whatever stops in between, the next start finds it and goes on (``Ledger.destroy_log``).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from akiosd.errors import LedgerError
+from akiosd.store.durable import Disk, write_durably
+from akiosd.values.ids import LogId, is_cage_id
+
+DIRECTORY = "ledger/destroying"
+_MAX_BYTES = 4096
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """The tombstone is in the host log at ``host_index`` or later, or not yet; ``method`` says how to wipe."""
+
+    host_index: int
+    method: str = ""
+
+
+def begin(disk: Disk, log: LogId, intent: Intent) -> None:
+    """Durable on return."""
+    disk.sync([], disk.make_dirs(DIRECTORY, 0o700))
+    write_durably(disk, f"{DIRECTORY}/{log}", msgspec.msgpack.encode(intent), 0o600)
+
+
+def finish(disk: Disk, log: LogId) -> None:
+    """Nothing of the log is left; durable on return."""
+    if disk.size(f"{DIRECTORY}/{log}") is not None:
+        disk.remove(f"{DIRECTORY}/{log}")
+        disk.sync([], [DIRECTORY])
+
+
+def unfinished(disk: Disk) -> dict[LogId, Intent]:
+    """Raises ``LedgerError`` for a file that cannot be one of ours: fail closed."""
+    found = {}
+    for name in disk.names(DIRECTORY):
+        if name.endswith(".tmp"):  # never became one: nothing was destroyed for it
+            continue
+        path = f"{DIRECTORY}/{name}"
+        try:
+            found[LogId(name)] = msgspec.msgpack.decode(disk.read(path, _MAX_BYTES) or b"", type=Intent)
+        except msgspec.DecodeError:
+            raise LedgerError("what is being destroyed cannot be read", where=path) from None
+        if not is_cage_id(name):
+            raise LedgerError("not the name of a cage", where=path)
+    return found
