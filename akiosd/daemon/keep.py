@@ -34,6 +34,8 @@ def save(directory: Path, kept: Kept) -> None:
         os.write(file.fileno(), msgspec.msgpack.encode(kept))
         os.fsync(file.fileno())
     fresh.rename(directory / _NAME)
+    with Fd(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as where:
+        os.fsync(where.fileno())
 
 
 def load_all(cages_dir: Path) -> dict[str, Kept]:
@@ -61,12 +63,12 @@ def forget(directory: Path, disks: Disks, size: int) -> None:
     (directory / "output.log").unlink(missing_ok=True)
 
 
-def sweep(cages_dir: Path) -> None:
+def sweep(cages_dir: Path, disks: Disks) -> None:
     """Remove what a killed daemon left: half-made cages, disks of cages that died with it without a word."""
+    disks.remove_others({path.parent.name for path in cages_dir.glob(f"*/{_NAME}")})
     for directory in cages_dir.iterdir():
         if not directory.is_dir() or (directory / _NAME).exists():
             continue
-        (directory / "disk.img").unlink(missing_ok=True)
         if not (directory / "audit").exists():
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -64,6 +64,8 @@ class Cage:
         self.ended = trio.Event()
         self.result: Ended | None = None
         self.changes = False
+        self.on_changes: Callable[[Cage], None] = lambda cage: None
+        """Called once, before the end is told, when the workspace was changed.  Must not raise."""
         self.posture: tuple[LayerState, ...] = ()
         self.stdio: list[Fd] = []
         self.master: Fd | None = None
@@ -345,6 +347,8 @@ class Cage:
         self.result = Ended(
             cage=self.id, exit_code=end.exit_code, kind=end.kind, reason=end.reason, usage=usage, changes=self.changes
         )
+        if self.changes:
+            self.on_changes(self)
         self.post(Event("reaped"))
         self.ended.set()
 

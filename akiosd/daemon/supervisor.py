@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+import msgspec
 import trio
 
 from akiosd import __version__
@@ -101,10 +102,17 @@ class Supervisor:
         prepared = await self._pool.take(caller, run.policy.limits.disk)
         taken = fds[: 1 + len(run.binds)]
         del fds[: len(taken)]
+        try:
+            (prepared.directory / "owner").write_text(str(peer.uid))
+        except OSError as error:
+            close_all(taken)
+            prepared.destroy()
+            what = f"a cage cannot be made: {error.strerror}"
+            raise CageFailed(what, str(prepared.directory), "make room there") from error
         cage = Cage(self._host, prepared, peer, run, taken)
+        cage.on_changes = self._keep
         self._running[cage.id] = cage
         self._owners[cage.id] = peer.uid
-        (cage.directory / "owner").write_text(str(peer.uid))
 
         async def on_started(reply: wire.Started, numbers: list[int]) -> None:
             try:
@@ -155,8 +163,6 @@ class Supervisor:
             spool = self._spools.pop(cage.id, None)
             if spool is not None:
                 spool.stop()
-            if cage.changes:
-                self._keep(cage)
             del self._running[cage.id]
             self._idle.set()
 
@@ -164,12 +170,17 @@ class Supervisor:
         found = os.fstat(cage.workspace_fd.fileno())
         caller = cage.caller
         self._kept[cage.id] = keep.Kept(
-            info=self._describe(cage), owner=(caller.uid, caller.gid), inside=(caller.inside, caller.inside_gid),
+            info=msgspec.structs.replace(self._describe(cage), state="ended", changes=True),
+            owner=(caller.uid, caller.gid), inside=(caller.inside, caller.inside_gid),
             host_id=cage.prepared.host_id, disk_size=cage.prepared.slot.size, workspace_id=(found.st_dev, found.st_ino),
             protect=cage.policy.filesystem.protect,
         )  # fmt: skip
-        keep.save(cage.directory, self._kept[cage.id])
         self._kept_workspaces[cage.id] = cage.workspace_fd
+        try:
+            keep.save(cage.directory, self._kept[cage.id])
+        except OSError as error:
+            # They can still be committed, while this daemon lives.
+            _log.error("changes are not safe from a restart", cage=cage.id, error=str(error))
 
     def _begin_spool(self, cage: Cage) -> None:
         if cage.master is None:

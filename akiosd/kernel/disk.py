@@ -14,6 +14,7 @@ import shutil
 import stat
 import struct
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -108,7 +109,7 @@ class Slot:
         if self.image is not None:
             self.image.unlink(missing_ok=True)
         else:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            remove_tree(self.directory)
 
 
 class Disks(Protocol):
@@ -117,6 +118,9 @@ class Disks(Protocol):
     def create(self, directory: Path, size: int) -> Slot: ...
 
     def reopen(self, directory: Path, size: int) -> Slot: ...
+
+    def remove_others(self, names: Collection[str]) -> None:
+        """Remove the disks of all cages but these."""
 
     def close(self) -> None: ...
 
@@ -183,6 +187,11 @@ class Images:
         with device:
             mount = mounts.fs_mount("ext4", {"source": path}, _DATA | mounts.MOUNT_ATTR_NOATIME)
         return Slot(mount, size, directory, image)
+
+    def remove_others(self, names: Collection[str]) -> None:
+        for image in self._base.parent.glob("cages/*/disk.img"):
+            if image.parent.name not in names:
+                image.unlink()
 
     def close(self) -> None:
         return None
@@ -272,9 +281,20 @@ class QuotaPool:
         mounts.set_attr(tree.fileno(), set=_DATA)
         return Slot(tree, size, where, None)
 
+    def remove_others(self, names: Collection[str]) -> None:
+        for path in self._mount_point.iterdir():
+            if path.name not in names and path.name != "lost+found":
+                remove_tree(path)
+
     def close(self) -> None:
         self._root.close()
         subprocess.run(["umount", str(self._mount_point)], capture_output=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove what an agent made: of any depth, which Python's own does not survive."""
+    command = ["rm", "-rf", "--one-file-system", "--", str(path)]
+    subprocess.run(command, capture_output=True, env={"PATH": "/usr/bin:/bin"})
 
 
 def is_directory(fd: int) -> bool:
