@@ -55,7 +55,12 @@ REACHED = {
 
 # Outside, these answers mean that the kernel lacks the feature, and the control cannot be run.
 LACKING = {"ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "ESOCKTNOSUPPORT", "EOPNOTSUPP"}
-LACKING_HERE = {"schedule_core": {"EINVAL"}, "move_break": {"EPERM"}, "perf_event": {"EACCES"}, "legacy_call": {"SIGSEGV"}}
+LACKING_HERE = {
+    "schedule_core": {"EINVAL"},
+    "move_break": {"EPERM"},
+    "perf_event": {"EACCES"},
+    "legacy_call": {"SIGSEGV"},
+}
 
 CASES = [
     pytest.param(program, name.lstrip("*"), answer, uid, NOBODY if uid and name.startswith("*") else 0,

@@ -19,11 +19,12 @@ from tests.e2e.daemon import NOBODY, Daemon
 
 # What each attempt on pid 1 meets; anything else than these is a success or a surprise.
 AGAINST_INIT = {
-    **dict.fromkeys(("ptrace_init", "vm_read_init", "vm_write_init", "getfd_init", "limit_init", "read_limit_init"), "EPERM"),
+    **dict.fromkeys(("ptrace_init", "vm_read_init", "vm_write_init", "getfd_init"), "EPERM"),
+    **dict.fromkeys(("limit_init", "read_limit_init"), "EPERM"),
     **dict.fromkeys(
         (
-            "init_root", "init_cwd", "init_mem", "init_maps", "init_environ", "init_fd", "init_fds", "init_exe", "init_ns",
-            "init_status", "init_task_mem", "init_oom",
+            "init_root", "init_cwd", "init_mem", "init_maps", "init_environ", "init_fd", "init_fds", "init_exe",
+            "init_ns", "init_status", "init_task_mem", "init_oom",
         ),
         "ENOENT",
     ),
@@ -42,7 +43,7 @@ def test_init_is_out_of_reach(programs: Programs, name: str, uid: int) -> None:
 @pytest.mark.parametrize("uid", [0, NOBODY])
 def test_the_agent_has_stdio_and_nothing_else(daemon: Daemon, uid: int) -> None:
     """Descriptors of the caller and the status socket of init stay outside."""
-    script = "import os; print(sorted(int(fd) for fd in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{fd}')))"
+    script = "import os; print([fd for fd in range(256) if os.path.exists(f'/proc/self/fd/{fd}')])"
     secret = os.open("/etc/hostname", os.O_RDONLY)
     os.set_inheritable(secret, True)
     try:
@@ -70,8 +71,10 @@ os._exit(42)
 def test_the_exit_status_cannot_be_forged(daemon: Daemon, uid: int) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        control = subprocess.run([sys.executable, "-c", FORGE], pass_fds=[theirs.fileno()], capture_output=True, text=True)
-        assert control.stdout == "wrote %d\n" % theirs.fileno()
+        control = subprocess.run(
+            [sys.executable, "-c", FORGE], pass_fds=[theirs.fileno()], capture_output=True, text=True
+        )
+        assert control.stdout == f"wrote {theirs.fileno()}\n"
         assert decode_status(ours.recv(4096)).kind == "exited"
     done = daemon.run("python3", "-c", FORGE, uid=uid)
     assert (done.stdout, done.returncode) == ("", 42), done.stderr

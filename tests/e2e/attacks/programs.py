@@ -14,7 +14,18 @@ from tests.e2e.daemon import NOBODY, Daemon
 SOURCES = Path(__file__).parent
 
 # What an action outside may disturb is given namespaces of its own; pid 1 there is a shell, not the program.
-_THROW_AWAY = ("unshare", "--mount", "--net", "--ipc", "--uts", "--pid", "--fork", "--mount-proc", "--propagation", "private")
+_THROW_AWAY = (
+    "unshare",
+    "--mount",
+    "--net",
+    "--ipc",
+    "--uts",
+    "--pid",
+    "--fork",
+    "--mount-proc",
+    "--propagation",
+    "private",
+)
 
 
 Done = subprocess.CompletedProcess[Any]
@@ -69,7 +80,13 @@ class Programs:
         return parse(done.stdout).get(name, f"no answer: {done.stderr!r}")
 
 
-_CAPTURED: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": 60, "cwd": "/"}
+_CAPTURED: dict[str, Any] = {
+    "capture_output": True,
+    "text": True,
+    "stdin": subprocess.DEVNULL,
+    "timeout": 60,
+    "cwd": "/",
+}
 
 
 def parse(text: str) -> dict[str, str]:
