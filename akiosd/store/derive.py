@@ -13,10 +13,12 @@ from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, consistency_proof
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, open_checkpoint
 from akiosd.ledger.proof import TlogProof, prove_entry, tile_nodes
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, edge_of, parse_path
-from akiosd.store.fsck import LogFiles
+from akiosd.ledger.verify import LogReader
+from akiosd.store.fsck import LogFiles, fsck, open_log_files
+from akiosd.store.pack import pack
 
 
-def read_checkpoint(reader: LogFiles, vkey: Vkey) -> tuple[Checkpoint, bytes]:
+def read_checkpoint(reader: LogReader, vkey: Vkey) -> tuple[Checkpoint, bytes]:
     """The log's checkpoint and the note that signs it; raises ``LedgerError``."""
     note = reader.read("checkpoint", MAX_NOTE_BYTES)
     if note is None:
@@ -26,7 +28,7 @@ def read_checkpoint(reader: LogFiles, vkey: Vkey) -> tuple[Checkpoint, bytes]:
 
 def prove(path: Path | int, index: int, vkey: Vkey) -> tuple[TlogProof, bytes]:
     """The proof of the entry at ``index`` under the log's present checkpoint, and the entry itself."""
-    with LogFiles(path) as reader:
+    with open_log_files(path) as reader:
         checkpoint, note = read_checkpoint(reader, vkey)
         proof = prove_entry(index, checkpoint, note, lambda tile: _tile(reader, tile))
         bundle = _bundle(reader, index // WIDTH, checkpoint.size)
@@ -35,7 +37,7 @@ def prove(path: Path | int, index: int, vkey: Vkey) -> tuple[TlogProof, bytes]:
 
 def prove_consistency(path: Path | int, old_size: int, vkey: Vkey) -> tuple[Checkpoint, list[bytes]]:
     """The proof that the log's tree of ``old_size`` is a prefix of its present one."""
-    with LogFiles(path) as reader:
+    with open_log_files(path) as reader:
         checkpoint, _ = read_checkpoint(reader, vkey)
         return checkpoint, consistency_proof(
             old_size, checkpoint.size, tile_nodes(checkpoint.size, lambda tile: _tile(reader, tile))
@@ -107,20 +109,45 @@ def _restore(path: Path, reader: LogFiles, name: str, data: bytes) -> bool:
         file.flush()
         os.fsync(fd)
     os.replace(temporary, target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync_directory(target.parent)
+    return True
+
+
+def pack_log(path: Path, out: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> int:
+    """Put a finished log into the archive ``out``, durable on return; returns its length in bytes.
+
+    What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is left as it is.
+    """
+    temporary = out.with_name(out.name + ".tmp")
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        with LogFiles(path) as reader:
+            length = pack(reader, vkey, MAX_BUNDLE_BYTES, fd)
+        report = fsck(fd, vkey, hasher=hasher)
+        if report.exit_code != 0:
+            raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.replace(temporary, out)
+    _sync_directory(out.parent)
+    return length
+
+
+def _sync_directory(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
-    return True
 
 
-def _chunks(reader: LogFiles, size: int) -> Iterator[list[bytes]]:
+def _chunks(reader: LogReader, size: int) -> Iterator[list[bytes]]:
     for index in range(-(-size // WIDTH)):
         yield _bundle(reader, index, size)
 
 
-def _bundle(reader: LogFiles, index: int, size: int) -> list[bytes]:
+def _bundle(reader: LogReader, index: int, size: int) -> list[bytes]:
     tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
     data = reader.read(tile.path, MAX_BUNDLE_BYTES)
     if data is None:
@@ -128,7 +155,7 @@ def _bundle(reader: LogFiles, index: int, size: int) -> list[bytes]:
     return decode_bundle(data, tile.width)
 
 
-def _tile(reader: LogFiles, tile: Tile) -> bytes:
+def _tile(reader: LogReader, tile: Tile) -> bytes:
     data = reader.read(tile.path, TILE_BYTES)
     if data is None:
         raise LedgerError("a tile is missing", where=tile.path)

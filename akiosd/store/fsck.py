@@ -17,7 +17,8 @@ from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
 from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import MAX_NOTE_BYTES, NoteError, UntrustedNote, Vkey, open_checkpoint
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
-from akiosd.ledger.verify import Anchor, Report, Verdict, verify_log
+from akiosd.ledger.verify import Anchor, LogReader, Report, Verdict, verify_log
+from akiosd.store.pack import PackedLog
 from akiosd.values.records import CageDestroyed, Roots, decode_entry
 
 _MAX_VKEY_BYTES = 4096
@@ -99,6 +100,14 @@ class LogFiles:
             os.close(fd)
 
 
+def open_log_files(path: Path | int) -> LogFiles | PackedLog:
+    """The files of a log: a directory, or an archive made by ``pack``.  Raises ``LedgerError`` for anything else."""
+    status = os.fstat(path) if isinstance(path, int) else os.stat(path, follow_symlinks=False)
+    if stat.S_ISLNK(status.st_mode):
+        raise LedgerError("a symbolic link where a log should be", where=str(path))
+    return LogFiles(path) if stat.S_ISDIR(status.st_mode) else PackedLog(path)
+
+
 def _open_at(name: str, flags: int, folder: int, path: str) -> int:
     try:
         return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
@@ -122,25 +131,29 @@ def fsck(
     path: Path | int,
     vkey: Vkey | str | None = None,
     pin: bytes | None = None,
-    host: Path | None = None,
+    host: Path | int | None = None,
     *,
     cage: str = "",
+    host_key: Vkey | str | None = None,
     hasher: Hasher = PYTHON,
 ) -> Report:
-    """Verify the log in a directory (a path, or an open directory fd, which stays the caller's).
+    """Verify the log in a directory or archive (a path, or an open fd, which stays the caller's).
 
     ``vkey`` is the public key or its text; without it the file ``<path>.vkey`` beside the log is taken, and the report
     says so.  ``pin`` is a checkpoint remembered earlier, ``host`` the host log's directory, which lists the roots of
-    all cages; both anchor the log.  ``cage`` names it in the host log (by default the directory above).
+    all cages (its key is ``host_key``); both anchor the log.  ``cage`` names it in the host log (by default the
+    directory above).
     """
     beside = vkey is None
     if not isinstance(path, int) and not cage:
         cage = path.absolute().parent.name
     try:
-        anchors, destroyed = _host_anchors(host, cage, hasher) if host is not None else ((), None)
+        anchors, destroyed = _host_anchors(host, cage, host_key, hasher) if host is not None else ((), None)
         if destroyed is not None:
             return _destroyed_report(destroyed)
-        key = _find_vkey(path) if vkey is None else Vkey.parse(vkey) if isinstance(vkey, str) else vkey
+        # An archive's own key must be whole even where another is trusted: no byte of it may change unnoticed.
+        own = _find_vkey(path) if vkey is None or _is_archive(path) else None
+        key = _parse_vkey(vkey) or own or _find_vkey(path)
         if pin is not None:
             pinned = open_checkpoint(pin, key)
             anchors = (*anchors, Anchor("pin", pinned.size, pinned.root))
@@ -163,7 +176,7 @@ def fsck(
 def _verify_still_log(path: Path | int, key: Vkey, anchors: tuple[Anchor, ...], hasher: Hasher) -> Report:
     """Verify; again, a few times at most, when what was found may be a publication that went on meanwhile."""
     for attempt in range(_ATTEMPTS):
-        with LogFiles(path) as reader:
+        with open_log_files(path) as reader:
             before = reader.read("checkpoint", MAX_NOTE_BYTES)
             report = verify_log(reader, key, anchors, hasher)
             if report.exit_code == 0 or attempt == _ATTEMPTS - 1:
@@ -173,12 +186,23 @@ def _verify_still_log(path: Path | int, key: Vkey, anchors: tuple[Anchor, ...], 
     return report
 
 
+def _is_archive(path: Path | int) -> bool:
+    return stat.S_ISREG(os.fstat(path).st_mode if isinstance(path, int) else os.lstat(path).st_mode)
+
+
+def _parse_vkey(vkey: Vkey | str | None) -> Vkey | None:
+    return Vkey.parse(vkey) if isinstance(vkey, str) else vkey
+
+
 def _find_vkey(path: Path | int) -> Vkey:
-    if isinstance(path, int):
-        raise UntrustedNote("no public key was given")
-    beside = path.absolute()
-    with LogFiles(beside.parent) as folder:
-        data = folder.read(f"{beside.name}.vkey", _MAX_VKEY_BYTES)
+    """The key beside a directory, or in an archive."""
+    if isinstance(path, int) or not path.is_dir():
+        with open_log_files(path) as reader:
+            data = reader.vkey_text() if isinstance(reader, PackedLog) else None
+    else:
+        beside = path.absolute()
+        with LogFiles(beside.parent) as folder:
+            data = folder.read(f"{beside.name}.vkey", _MAX_VKEY_BYTES)
     if data is None:
         raise UntrustedNote("there is no public key beside the log", where=f"{path}.vkey", next="give one with --vkey")
     text = data.decode("utf-8", "replace")
@@ -188,13 +212,15 @@ def _find_vkey(path: Path | int) -> Vkey:
     return vkey
 
 
-def _host_anchors(host: Path, cage: str, hasher: Hasher) -> tuple[tuple[Anchor, ...], CageDestroyed | None]:
+def _host_anchors(
+    host: Path | int, cage: str, host_key: Vkey | str | None, hasher: Hasher
+) -> tuple[tuple[Anchor, ...], CageDestroyed | None]:
     """What the host log, verified first, says of a cage's log: its last listed root, or its destruction."""
-    report = fsck(host, hasher=hasher)
+    report = fsck(host, host_key, hasher=hasher)
     if report.exit_code != 0:
         raise LedgerError(f"the host log is {report.verdict}: {report.detail}", where=report.first_bad)
     last: Anchor | None = None
-    with LogFiles(host) as reader:
+    with open_log_files(host) as reader:
         for entry in entries_of(reader, report.size):
             if cage.encode() not in entry:
                 continue
@@ -217,7 +243,7 @@ def _destroyed_report(record: CageDestroyed) -> Report:
     )
 
 
-def entries_of(reader: LogFiles, size: int) -> Iterator[bytes]:
+def entries_of(reader: LogReader, size: int) -> Iterator[bytes]:
     """All entries of a log of ``size``, bundle by bundle; not verified here."""
     for index in range(-(-size // WIDTH)):
         tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))

@@ -1,0 +1,139 @@
+"""A finished log in one archive that verifies as it is: a tar file (POSIX ustar) of the log's files, and its key.
+
+``audit.vkey`` first, then ``audit/…`` sorted by name; regular files of root, mode 0644, time 0: the same log gives the
+same bytes.  Any tar unpacks it into a tlog-tiles directory.  Reading accepts only what ``pack`` would have written, so
+that no byte of the archive can change unnoticed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from akiosd.errors import LedgerError
+from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey
+
+_BLOCK = 512
+_RECORD = 20 * _BLOCK  # tar pads an archive to whole records
+_KEY = "audit.vkey"
+_PREFIX = "audit/"
+
+
+class Source(Protocol):
+    """The files of a log (``akiosd.ledger.verify.LogReader``)."""
+
+    def read(self, path: str, limit: int) -> bytes | None: ...
+    def files(self) -> Iterator[str]: ...
+
+
+def header(name: str, size: int) -> bytes:
+    """The one header this archive has for a file (POSIX.1-2017, pax, "ustar Interchange Format")."""
+    encoded = name.encode("ascii")
+    if len(encoded) > 100 or size >= 1 << 33:
+        raise LedgerError("the archive cannot hold this file", where=name)
+    fields = (encoded.ljust(100, b"\0"), b"0000644\0", b"0000000\0" * 2, b"%011o\0" % size, b"%011o\0" % 0)
+    rest = b"0" + bytes(100) + b"ustar\x0000" + b"root".ljust(32, b"\0") * 2 + b"0000000\0" * 2 + bytes(167)
+    raw = b"".join(fields)
+    checksum = sum(raw) + 8 * ord(" ") + sum(rest)
+    return raw + b"%06o\0 " % checksum + rest
+
+
+def pack(reader: Source, vkey: Vkey, limit: int, out: int) -> int:
+    """Write the archive to the open file ``out``; returns its length.  ``limit``: of one file, in bytes.
+
+    The caller verifies what was written before anything is removed, and syncs it.
+    """
+    length = _write(out, _KEY, f"{vkey}\n".encode())
+    for path in sorted(reader.files()):
+        if path.endswith(".tmp"):
+            continue
+        data = reader.read(path, limit)
+        if data is None:
+            raise LedgerError("the file went while the log was packed", where=path)
+        length += _write(out, _PREFIX + path, data)
+    end = -(-(length + 2 * _BLOCK) // _RECORD) * _RECORD - length
+    _write_all(out, bytes(end))
+    return length + end
+
+
+def _write(out: int, name: str, data: bytes) -> int:
+    padded = header(name, len(data)) + data + bytes(-len(data) % _BLOCK)
+    _write_all(out, padded)
+    return len(padded)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class PackedLog:
+    """A ``LogReader`` over an archive.  Raises ``LedgerError`` at the first byte ``pack`` would not have written.
+
+    Owns the fd it opens; ``close`` it, or use it in ``with``.  An fd that is given is duplicated.
+    """
+
+    def __init__(self, path: Path | int) -> None:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        self._fd = os.dup(path) if isinstance(path, int) else os.open(path, flags)
+        self._index: dict[str, tuple[int, int]] = {}
+        try:
+            status = os.fstat(self._fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise LedgerError("not an archive", where=str(path))
+            self._scan(status.st_size)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __enter__(self) -> PackedLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _scan(self, length: int) -> None:
+        offset, last = 0, ""
+        while (block := os.pread(self._fd, _BLOCK, offset)) and any(block):
+            name = block[:100].rstrip(b"\0").decode("ascii", "replace")
+            digits = block[124:135]
+            size = int(digits, 8) if digits.isdigit() and not digits.strip(b"01234567") else -1
+            if size < 0 or block != header(name, size) or (last and name <= last) or (not last and name != _KEY):
+                raise LedgerError("the archive has a header that was not written here", where=f"byte {offset}")
+            start, last = offset + _BLOCK, name
+            self._index[name] = (start, size)
+            offset = start + -(-size // _BLOCK) * _BLOCK
+            padding = os.pread(self._fd, offset - start - size, start + size)
+            if offset > length or any(padding):
+                raise LedgerError("the archive has bytes behind a file, or is cut short", where=name)
+        end = -(-(offset + 2 * _BLOCK) // _RECORD) * _RECORD
+        if length != end or any(os.pread(self._fd, end - offset, offset)):
+            raise LedgerError("the archive does not end as it should", where=f"byte {offset}")
+
+    def _read(self, name: str, limit: int) -> bytes | None:
+        if name not in self._index:
+            return None
+        start, size = self._index[name]
+        if size > limit:
+            raise LedgerError(f"the file is {size} bytes long; at most {limit} can be right", where=name)
+        return os.pread(self._fd, size, start)
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        return self._read(_PREFIX + path, limit)
+
+    def files(self) -> Iterator[str]:
+        for name in self._index:
+            if name.startswith(_PREFIX):
+                yield name.removeprefix(_PREFIX)
+            elif name != _KEY:
+                raise LedgerError("not a file of a log", where=name)
+
+    def vkey_text(self) -> bytes:
+        return self._read(_KEY, MAX_NOTE_BYTES) or b""
