@@ -1,0 +1,168 @@
+"""The disk of a cage: sparse, bounded, and gone without a loop device when it is destroyed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from akiosd.kernel import disk, loop
+from akiosd.kernel.disk import Images, Slot
+from akiosd.kernel.fds import Fd
+from akiosd.values.units import MIB
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="mounting an image needs root"),
+    pytest.mark.skipif(not Path("/dev/loop-control").exists(), reason="this kernel has no loop devices"),
+]
+
+SIZE = 48 * MIB
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[Images]:
+    (tmp_path / "disk").mkdir()
+    found = Images(tmp_path / "disk")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def slot(images: Images, tmp_path: Path) -> Iterator[Slot]:
+    directory = tmp_path / "cage"
+    directory.mkdir()
+    found = images.create(directory, SIZE)
+    try:
+        yield found
+    finally:
+        found.destroy()
+
+
+def device_of(image: Path) -> str | None:
+    with Fd(os.open(image, os.O_RDONLY | os.O_CLOEXEC)) as fd:
+        return loop.find(fd.fileno())
+
+
+def has(slot: Slot, name: str) -> bool:
+    return os.access(name, os.F_OK, dir_fd=slot.mount.fileno())
+
+
+def fill(slot: Slot, name: str) -> int:
+    """Bytes that fitted before the kernel said no."""
+    written, block = 0, os.urandom(MIB)
+    with Fd(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=slot.mount.fileno())) as fd:
+        while True:
+            try:
+                written += os.write(fd.fileno(), block)
+            except OSError as error:
+                assert error.errno in (errno.ENOSPC, errno.EDQUOT)
+                return written
+
+
+def test_an_empty_disk_costs_almost_nothing(slot: Slot, tmp_path: Path) -> None:
+    template = next((tmp_path / "disk").glob("template-*.img"))
+    for image in (template, tmp_path / "cage" / "disk.img"):
+        status = image.stat()
+        assert status.st_size == SIZE and status.st_blocks * 512 < SIZE // 8, "it is sparse"
+        assert status.st_mode & 0o077 == 0
+
+
+def test_it_is_full_at_its_budget_and_says_so(slot: Slot) -> None:
+    used, limit = slot.space()
+    assert 0 <= used < limit <= SIZE
+    written = fill(slot, "data")
+    assert SIZE * 3 // 4 < written <= SIZE
+    used, limit = slot.space()
+    assert used == limit, "full is said as full"
+    os.unlink("data", dir_fd=slot.mount.fileno())
+    assert slot.space()[0] < limit // 4
+
+
+def test_many_small_files_meet_the_budget_too(slot: Slot) -> None:
+    top = slot.mount.fileno()
+    os.mkdir("many", dir_fd=top)
+    with pytest.raises(OSError) as caught:
+        for number in range(200_000):
+            os.close(os.open(f"many/{number}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, dir_fd=top))
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_nothing_of_it_is_in_the_hosts_mount_table(slot: Slot, tmp_path: Path) -> None:
+    table = Path("/proc/self/mountinfo").read_text()
+    device = device_of(tmp_path / "cage" / "disk.img")
+    assert device is not None and f" {device} " not in table
+
+
+def test_destroy_leaves_no_device_and_no_file(slot: Slot, tmp_path: Path) -> None:
+    image = tmp_path / "cage" / "disk.img"
+    with Fd(os.open(image, os.O_RDONLY | os.O_CLOEXEC)) as fd:
+        assert loop.find(fd.fileno()) is not None
+        slot.destroy()
+        assert loop.find(fd.fileno()) is None and not image.exists()
+    assert slot.space() == (0, 0)
+    slot.destroy()
+
+
+def test_release_keeps_the_data_and_reopen_finds_it(slot: Slot, images: Images, tmp_path: Path) -> None:
+    os.mkdir("kept", dir_fd=slot.mount.fileno())
+    slot.release()
+    assert device_of(tmp_path / "cage" / "disk.img") is None
+    again = images.reopen(tmp_path / "cage", SIZE)
+    try:
+        assert has(again, "kept")
+    finally:
+        again.release()
+
+
+def test_one_image_is_never_on_two_devices(slot: Slot, images: Images, tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught:
+        images.reopen(tmp_path / "cage", SIZE)
+    assert caught.value.errno == errno.EBUSY
+    with Fd(os.open(tmp_path / "cage" / "disk.img", os.O_RDWR | os.O_CLOEXEC)) as fd:
+        with pytest.raises(OSError) as caught:
+            loop.attach(fd.fileno())
+    assert caught.value.errno == errno.EBUSY
+
+
+def test_two_disks_share_nothing(images: Images, slot: Slot, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = images.create(tmp_path / "other", SIZE)
+    try:
+        os.mkdir("mine", dir_fd=slot.mount.fileno())
+        assert has(slot, "mine") and not has(other, "mine")
+        written = fill(slot, "data")
+        assert written and other.space()[0] < SIZE // 4
+    finally:
+        other.destroy()
+
+
+def test_a_cage_that_has_a_disk_gets_no_second_one(images: Images, slot: Slot, tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError):
+        images.create(tmp_path / "cage", SIZE)
+
+
+def test_a_template_that_was_interrupted_is_made_again(tmp_path: Path) -> None:
+    base = tmp_path / "disk"
+    base.mkdir()
+    (base / f"template-{SIZE}.new").write_bytes(b"half")
+    images = Images(base)
+    assert not list(base.glob("*.new"))
+    (tmp_path / "cage").mkdir()
+    images.create(tmp_path / "cage", SIZE).destroy()
+
+
+def test_holes_and_data_are_copied_as_they_are(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    with source.open("wb") as file:
+        file.truncate(8 * MIB)
+        for at in (0, MIB, 5 * MIB + 4096):
+            file.seek(at)
+            file.write(os.urandom(8192))
+    disk._copy_sparse(source, target)
+    assert target.read_bytes() == source.read_bytes()
+    assert target.stat().st_blocks <= source.stat().st_blocks + 64
+    with pytest.raises(FileExistsError):
+        disk._copy_sparse(source, target)
