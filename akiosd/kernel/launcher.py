@@ -68,6 +68,7 @@ class Launcher:
         _pid, fd = await self._answer("start")
         if fd is not None:
             fd.close()
+        _be_ordinary_when_memory_is_short(self._pid)
 
     async def close(self) -> None:
         """Close the socket: the launcher leaves at end of file; cages it cloned stay."""
@@ -148,6 +149,15 @@ class Launcher:
         if err:
             raise KernelError(f"the kernel refused it: {os.strerror(err)}", f"launcher, {where}", errno=err)
         return pid, fd
+
+
+def _be_ordinary_when_memory_is_short(pid: int) -> None:
+    """What the service has against the OOM killer is not for cages, which inherit it (proc_pid_oom_score_adj(5)).
+
+    Written by us, it is also the least an agent can set for itself.
+    """
+    with open(f"/proc/{pid}/oom_score_adj", "w") as file:
+        file.write("0")
 
 
 def _spawn(program: Path, control: socket.socket) -> int:

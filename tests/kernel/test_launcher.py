@@ -228,3 +228,14 @@ async def test_clone_into_what_is_no_group_is_refused(monkeypatch: pytest.Monkey
             await launcher.clone_cage(encode(plan_of()), left.fileno(), right.fileno(), (), CLONE_NEWPID)
         assert caught.value.errno in (errno.EBADF, errno.EINVAL)
         assert launcher.restarts == 0
+
+
+async def test_the_protection_of_the_service_against_oom_is_not_handed_on() -> None:
+    own = Path("/proc/self/oom_score_adj")
+    before = own.read_text()
+    own.write_text("100")
+    try:
+        async with started() as launcher:
+            assert Path(f"/proc/{launcher.pid}/oom_score_adj").read_text() == "0\n"
+    finally:
+        own.write_text(before)
