@@ -110,8 +110,13 @@ static int32_t decide(const struct akios_pump *pump, const struct akios_pump_ent
 static uint8_t *add_content(struct akios_record *record, uint8_t *end, struct akios_content content, uint16_t *len,
                             unsigned place, uint8_t arg)
 {
-    if (content.fault)
+    if (content.fault) {
         record->flags |= (uint32_t)AKIOS_FAULT_PATH << place;
+        /* The kernel reads memory that process_vm_readv(2) does not: mapped for writing or executing only, or
+         * special mappings.  A call that cannot be recorded is not made; NULL means "none" to some calls. */
+        if (record->err == 0 && record->args[arg] != 0)
+            record->err = EFAULT;
+    }
     if (content.cut)
         record->flags |= (uint32_t)AKIOS_CUT_PATH << place;
     if (!content.fault || content.len > 0)

@@ -37,7 +37,7 @@ struct akios_content akios_read_string(pid_t pid, uint64_t address, uint8_t *out
         size_t want = limit - done < step ? limit - done : step;
         size_t got = read_memory(pid, address + done, out + done, want);
         if (got == 0) {
-            /* The kernel will refuse it, too: a piece of a string means nothing. */
+            /* A piece of a string means nothing; the pump refuses the call. */
             content.fault = true;
             return content;
         }

@@ -93,6 +93,17 @@ def test_calls_that_no_kernel_has_are_not_executed(programs: Programs, uid: int)
     )
 
 
+UNSEEN = ("write_only", "execute_only", "run_unseen", "connect_unseen")
+
+
+@pytest.mark.parametrize("uid", [0, NOBODY])
+@pytest.mark.parametrize("name", UNSEEN)
+def test_no_action_keeps_its_name_from_the_log(programs: Programs, name: str, uid: int) -> None:
+    """Names in memory that only the kernel can read: a call that cannot be recorded is not made."""
+    assert programs.inside("unseen", UNSEEN, uid)[name] == "EFAULT"
+    assert programs.outside("unseen", name, uid) == "0"
+
+
 @pytest.mark.parametrize("uid", [0, NOBODY])
 def test_reading_routes_works(programs: Programs, uid: int) -> None:
     """Programs list interfaces by it: what is refused is refused by what it does, not by its family."""
