@@ -99,7 +99,10 @@ def wants_tty(options: RunOptions) -> bool:
 def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, object], RunPolicy, list[str]]:
     """The fields of ``Run``; what is opened for it is put into ``fds``, which stay the caller's."""
     home = os.path.expanduser("~")
-    cwd = os.getcwd()
+    try:
+        cwd = os.getcwd()
+    except OSError as error:
+        raise AkiosError(f"the working directory is gone: {error.strerror}", "cwd", "go to one that exists") from None
     workspace = locate_workspace(cwd, options.value("workspace"), home)
     fds.append(workspace.fd)
     policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options))
