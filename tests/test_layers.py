@@ -40,7 +40,7 @@ IMPURE = {
 NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
     "akiosd.workflow": (PURE, ()),
     # The verifier reads files without the daemon; a standalone run finds its log.
-    "akiosctl": (PURE, ("akiosd.store.fsck", "akiosd.store.log_dir")),
+    "akiosctl": (PURE, ("akiosd.store.fsck", "akiosd.store.derive", "akiosd.store.log_dir")),
 }
 # Modules that only these may import.
 ONLY: dict[str, tuple[str, ...]] = {

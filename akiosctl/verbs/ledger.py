@@ -1,32 +1,34 @@
-"""``akiosctl ledger verify|show``: logs, checked from their files or read through the daemon."""
+"""``akiosctl ledger``: logs, checked from their files or read through the daemon."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import click
 
 from akiosctl.cages import find_log
-from akiosctl.client import Client, close_fds
+from akiosctl.client import DaemonError
 from akiosctl.commands import print_line, wants_json
+from akiosctl.ledger_source import open_source, read_key, verify_destroyed
+from akiosctl.verbs import ledger_proofs, ledger_read
 from akiosctl.verbs.events import Printer, print_log
-from akiosd.errors import AkiosError
-from akiosd.ledger.note import Vkey
-from akiosd.ledger.verify import Report, describe
-from akiosd.store.fsck import fsck
-from akiosd.wire.messages import LedgerInfo, LedgerReply
+from akiosd.ledger.verify import Report, Verdict, describe
+from akiosd.store.fsck import entries_of, fsck
 
 
 @click.group("ledger")
 def command() -> None:
-    """Verify and show logs."""
+    """Verify, show and prove logs."""
+
+
+for _verb in (*ledger_read.COMMANDS, *ledger_proofs.COMMANDS):
+    command.add_command(_verb)
 
 
 @command.command("verify")
 @click.argument("cage", default="")
-@click.option("--dir", "directory", type=click.Path(path_type=Path), help="A log's directory; no daemon is asked.")
+@click.option("--dir", "directory", type=click.Path(path_type=Path), help="A log's directory or archive; no daemon.")
 @click.option("--vkey", help="The public key, or a file that holds it.")
 @click.option("--host", type=click.Path(path_type=Path), help="With --dir: the host log's directory, as an anchor.")
 @click.option("--pin", type=click.Path(path_type=Path), help="A checkpoint kept earlier, as an anchor.")
@@ -45,47 +47,40 @@ def verify(
 
     Exit status: 0 OK, OK-RECOVERED and DESTROYED, 1 TAMPERED, 2 ROLLBACK and FORK, 3 INCOMPLETE, 4 UNTRUSTED.
     """
-    key = _read_key(vkey)
     pinned = pin.read_bytes() if pin is not None else None
-    if directory is not None:
-        report = fsck(directory, key, pinned, host, cage=cage)
+    if directory is not None and (host is not None or not directory.exists()):
+        # What the host log says of it may be that it is destroyed: then neither files nor key are there.
+        report = fsck(directory, read_key(vkey), pinned, host, cage=cage)
     else:
-        with ctx.obj.connect() as client:
-            report = _verify_by_daemon(client, cage, key, pinned)
+        report = _verify(ctx, cage, directory, vkey, pinned)
     if wants_json(ctx, as_json):
         click.echo(json.dumps(describe(report), indent=2))
-        return report.exit_code
+    else:
+        print_report(report)
+    return report.exit_code
+
+
+def _verify(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, pin: bytes | None) -> Report:
+    try:
+        with open_source(ctx, cage, directory, vkey) as source:
+            return source.verify(pin)
+    except DaemonError as error:
+        if not cage:
+            raise
+        with ctx.obj.connect() as client:
+            report = verify_destroyed(client, cage)
+        if report.verdict is not Verdict.DESTROYED:
+            raise error from None
+        return report
+
+
+def print_report(report: Report) -> None:
     print_line(f"ledger verify: {report.verdict}")
     print_line(f"  log: {report.origin}, {report.size} records, root {report.root.hex()}")
     print_line(f"  anchored to: {report.anchored_to}")
     for text in (report.detail, f"first bad: {report.first_bad}" if report.first_bad else "", *report.notes):
         if text:
             print_line(f"  {text}")
-    return report.exit_code
-
-
-def _verify_by_daemon(client: Client, cage: str, key: str | None, pin: bytes | None) -> Report:
-    """The files through the directory the daemon opened; the key is then the daemon's word, unless one was given."""
-    name = find_log(client, cage) if cage else ""
-    reply, fds = client.call(LedgerInfo(cage=name), LedgerReply)
-    try:
-        if not fds:
-            return fsck(Path(reply.path), key or Vkey.parse(reply.vkey), pin, cage=name)
-        # The daemon's descriptor is O_PATH: it is opened for reading with the caller's own rights.
-        fds.append(os.open(f"/proc/self/fd/{fds[0]}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        return fsck(fds[1], key or Vkey.parse(reply.vkey), pin, cage=name)
-    except OSError as error:
-        raise AkiosError(
-            f"the log cannot be read: {error.strerror}", reply.path, "ask an administrator to verify it"
-        ) from None
-    finally:
-        close_fds(fds)
-
-
-def _read_key(vkey: str | None) -> str | None:
-    if vkey is None or "+" in vkey:
-        return vkey
-    return Path(vkey).read_text().strip()
 
 
 @command.command("show")
@@ -93,10 +88,26 @@ def _read_key(vkey: str | None) -> str | None:
 @click.option("--from", "start", default=0, help="First index.")
 @click.option("--to", "stop", default=1 << 62, help="Index to stop before.", show_default=False)
 @click.option("--kind", "kinds", multiple=True, help="Only records of this kind; may be repeated.")
+@click.option("--dir", "directory", type=click.Path(path_type=Path), help="A log's directory or archive; no daemon.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
-def show(ctx: click.Context, cage: str, start: int, stop: int, kinds: tuple[str, ...], as_json: bool) -> None:
+def show(
+    ctx: click.Context,
+    cage: str,
+    start: int,
+    stop: int,
+    kinds: tuple[str, ...],
+    directory: Path | None,
+    as_json: bool,
+) -> None:
     """Print the records of CAGE's log, by default the host's."""
     printer = Printer(wants_json(ctx, as_json), frozenset(kinds))
+    if directory is not None:
+        with open_source(ctx, cage, directory, None) as source, source.reader() as reader:
+            size = ledger_read.read_checkpoint(source, reader)[0].size
+            for index, entry in enumerate(entries_of(reader, size)):
+                if start <= index < stop:
+                    printer.entries(source.vkey.name.rpartition("/")[2], index, (entry,))
+        return
     with ctx.obj.connect() as client:
         print_log(client, find_log(client, cage) if cage else "", printer, start, stop)

@@ -263,10 +263,18 @@ class Ledger:
             entries = await self._committer.in_thread(read_entries, self._disk, log, start, stop, published)
         return [*enumerate(entries, start), *enumerate(waiting, first)]
 
-    def _checkpoint_size(self, log: LogId) -> int:
+    async def checkpoint(self, log: LogId) -> bytes:
+        """The log's published checkpoint, a signed note; ``LedgerError`` if there is none."""
+        return await self._committer.in_thread(self._read_checkpoint, log)
+
+    def _read_checkpoint(self, log: LogId) -> bytes:
         note = self._disk.read(f"{directory(log)}/checkpoint", MAX_NOTE_BYTES)
         if note is None:
             raise LedgerError("there is no such log", where=log)
+        return note
+
+    def _checkpoint_size(self, log: LogId) -> int:
+        note = self._read_checkpoint(log)
         return open_checkpoint(note, self._key.vkey(log)).size
 
     # The service

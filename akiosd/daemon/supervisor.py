@@ -359,6 +359,7 @@ class Supervisor:
         with Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as where:
             reply = wire.LedgerReply(
                 log=log, origin=ledger.origin(log), path=str(path), vkey=str(ledger.vkey(log)),
+                checkpoint=await ledger.checkpoint(log),
             )  # fmt: skip
             await client.reply(reply, [where.fileno()])
 

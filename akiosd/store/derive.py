@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from akiosd.errors import LedgerError
@@ -29,10 +30,15 @@ def read_checkpoint(reader: LogReader, vkey: Vkey) -> tuple[Checkpoint, bytes]:
 def prove(path: Path | int, index: int, vkey: Vkey) -> tuple[TlogProof, bytes]:
     """The proof of the entry at ``index`` under the log's present checkpoint, and the entry itself."""
     with open_log_files(path) as reader:
-        checkpoint, note = read_checkpoint(reader, vkey)
-        proof = prove_entry(index, checkpoint, note, lambda tile: _tile(reader, tile))
-        bundle = _bundle(reader, index // WIDTH, checkpoint.size)
-        return proof, bundle[index % WIDTH]
+        return prove_from(reader, index, vkey)
+
+
+def prove_from(reader: LogReader, index: int, vkey: Vkey, max_extra_bytes: int = 0) -> tuple[TlogProof, bytes]:
+    """The same, of a log that is open.  An entry of at most ``max_extra_bytes`` is the proof's extra data."""
+    checkpoint, note = read_checkpoint(reader, vkey)
+    proof = prove_entry(index, checkpoint, note, lambda tile: _tile(reader, tile))
+    entry = _bundle(reader, index // WIDTH, checkpoint.size)[index % WIDTH]
+    return (replace(proof, extra=entry) if len(entry) <= max_extra_bytes else proof), entry
 
 
 def prove_consistency(path: Path | int, old_size: int, vkey: Vkey) -> tuple[Checkpoint, list[bytes]]:

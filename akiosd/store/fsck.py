@@ -152,8 +152,8 @@ def fsck(
         if destroyed is not None:
             return _destroyed_report(destroyed)
         # An archive's own key must be whole even where another is trusted: no byte of it may change unnoticed.
-        own = _find_vkey(path) if vkey is None or _is_archive(path) else None
-        key = _parse_vkey(vkey) or own or _find_vkey(path)
+        own = find_vkey(path) if vkey is None or _is_archive(path) else None
+        key = _parse_vkey(vkey) or own or find_vkey(path)
         if pin is not None:
             pinned = open_checkpoint(pin, key)
             anchors = (*anchors, Anchor("pin", pinned.size, pinned.root))
@@ -194,8 +194,8 @@ def _parse_vkey(vkey: Vkey | str | None) -> Vkey | None:
     return Vkey.parse(vkey) if isinstance(vkey, str) else vkey
 
 
-def _find_vkey(path: Path | int) -> Vkey:
-    """The key beside a directory, or in an archive."""
+def find_vkey(path: Path | int) -> Vkey:
+    """The key beside a log's directory, or in an archive; raises ``NoteError`` where there is none."""
     if isinstance(path, int) or not path.is_dir():
         with open_log_files(path) as reader:
             data = reader.vkey_text() if isinstance(reader, PackedLog) else None

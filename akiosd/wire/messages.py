@@ -255,6 +255,7 @@ class LedgerReply(Message, frozen=True, tag="ledger_reply"):
     root: bytes = b""
     path: str = ""
     vkey: str = ""
+    checkpoint: bytes = b""
 
 
 class LogEntries(Message, frozen=True, tag="log_entries"):

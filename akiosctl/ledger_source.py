@@ -1,0 +1,156 @@
+"""Where a ledger verb reads a log from: a directory or archive, or the daemon.
+
+From the daemon, root and admins get the log's directory and read its files.  Anybody else may not read them: the
+entries come over the socket, and the tree is made of them again and held against the signed checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from akiosctl.cages import find_log
+from akiosctl.client import Client, DaemonError, close_fds
+from akiosctl.pins import load_pin
+from akiosd.errors import AkiosError
+from akiosd.ledger.edge import Edge, extend
+from akiosd.ledger.note import Vkey, open_checkpoint
+from akiosd.ledger.verify import Anchor, LogReader, Report, verify_log
+from akiosd.store.fsck import find_vkey, fsck, open_log_files
+from akiosd.wire.messages import LedgerInfo, LedgerReply, LogEntries, ReadLog
+
+
+class MemoryLog:
+    """A ``LogReader`` over files held in memory."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._files = files
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        return self._files.get(path)
+
+    def files(self) -> Iterator[str]:
+        yield from self._files
+
+
+@dataclass
+class LogSource:
+    """One log.  ``vkey`` is whose word is taken; ``beside`` when it came with the log itself.
+
+    ``cage`` is ``""`` for the host's.  ``host`` is the host log, where it can be read, with its key: an anchor.
+    """
+
+    cage: str
+    vkey: Vkey
+    beside: bool
+    path: Path | int | None = None
+    memory: MemoryLog | None = None
+    host: Path | int | None = None
+    host_key: Vkey | None = None
+
+    @contextmanager
+    def reader(self) -> Iterator[LogReader]:
+        if self.memory is not None:
+            yield self.memory
+            return
+        assert self.path is not None
+        with open_log_files(self.path) as files:
+            yield files
+
+    def verify(self, pin: bytes | None = None) -> Report:
+        """The report, anchored to ``pin`` or to the checkpoint that ``akiosctl ledger pin`` kept."""
+        pin = pin if pin is not None else load_pin(self.vkey.name)
+        if self.memory is not None:
+            pinned = open_checkpoint(pin, self.vkey) if pin is not None else None
+            return verify_log(self.memory, self.vkey, (Anchor("pin", pinned.size, pinned.root),) if pinned else ())
+        assert self.path is not None
+        key = None if self.beside and isinstance(self.path, Path) else self.vkey
+        return fsck(self.path, key, pin, self.host, cage=self.cage, host_key=self.host_key)
+
+
+def read_key(vkey: str | None) -> Vkey | None:
+    """``--vkey``: a key, or a file that holds one."""
+    if vkey is None:
+        return None
+    return Vkey.parse(vkey if "+" in vkey else Path(vkey).read_text())
+
+
+@contextmanager
+def open_source(
+    ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, host: Path | None = None
+) -> Iterator[LogSource]:
+    """The log of CAGE by the daemon, or the one at ``directory`` (``--dir``), for which no daemon is asked."""
+    key = read_key(vkey)
+    if directory is not None:
+        if not directory.exists():
+            raise AkiosError("there is no such log", str(directory), "give a log's directory, or an archive of one")
+        yield LogSource(cage, key or find_vkey(directory), key is None, directory, host=host)
+        return
+    with ctx.obj.connect() as client:
+        fds: list[int] = []
+        try:
+            yield _from_daemon(client, find_log(client, cage) if cage else "", key, fds)
+        finally:
+            close_fds(fds)
+
+
+def _from_daemon(client: Client, cage: str, key: Vkey | None, fds: list[int]) -> LogSource:
+    reply, more = client.call(LedgerInfo(cage=cage), LedgerReply)
+    fds += more
+    source = LogSource(cage, key or Vkey.parse(reply.vkey), key is None)
+    source.path = _reopen(more[0], fds) if more else Path(reply.path)
+    if source.path is None:
+        source.memory = _fetch(client, cage, reply.checkpoint)
+    elif cage:
+        try:
+            host, more = client.call(LedgerInfo(), LedgerReply)
+        except DaemonError:
+            return source
+        fds += more
+        source.host_key = Vkey.parse(host.vkey)
+        source.host = _reopen(more[0], fds) if more else None
+    return source
+
+
+def verify_destroyed(client: Client, cage: str) -> Report:
+    """What the host log says of a cage that has no log any more; raises :class:`DaemonError` if one may not ask it."""
+    host, fds = client.call(LedgerInfo(), LedgerReply)
+    try:
+        readable = _reopen(fds[0], fds) if fds else None
+        if readable is None:
+            raise AkiosError("the host's log cannot be read", host.path, "ask an administrator")
+        return fsck(Path(host.path).parent / "none", None, None, readable, cage=cage, host_key=Vkey.parse(host.vkey))
+    finally:
+        close_fds(fds)
+
+
+def _reopen(fd: int, fds: list[int]) -> int | None:
+    """The daemon's descriptor is O_PATH: it is opened for reading with the caller's own rights, if these suffice."""
+    try:
+        readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fds.append(readable)
+        os.close(os.open("checkpoint", os.O_RDONLY | os.O_CLOEXEC, dir_fd=readable))
+    except PermissionError:
+        return None
+    except FileNotFoundError:
+        pass
+    return fds[-1]
+
+
+def _fetch(client: Client, cage: str, checkpoint: bytes) -> MemoryLog:
+    """The log from its entries: its files follow from them, only the checkpoint is the daemon's word."""
+    if not checkpoint:
+        raise AkiosError("akiosd gave no checkpoint of this log", "ledger", "ask an administrator to verify it")
+    size = int(checkpoint.split(b"\n")[1])
+    entries: list[bytes] = []
+    while len(entries) < size:
+        reply, _ = client.call(ReadLog(cage=cage, start=len(entries), stop=size), LogEntries)
+        if not reply.entries or reply.start != len(entries):
+            raise AkiosError("akiosd does not give all entries of this log", f"entry {len(entries)}")
+        entries += reply.entries
+    return MemoryLog({**dict(extend(Edge(), entries).files), "checkpoint": checkpoint})

@@ -1,0 +1,152 @@
+"""``akiosctl ledger prove|verify-proof|pin``: what can be carried away from a log, and checked without it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from akiosctl.commands import print_line, wants_json
+from akiosctl.ledger_source import open_source, read_key
+from akiosctl.pins import load_pinned_key, save_pin
+from akiosctl.records_text import record_json, record_line
+from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY, read_checkpoint
+from akiosd.errors import AkiosError
+from akiosd.ledger.merkle import ProofError
+from akiosd.ledger.note import Checkpoint, NoteError, UntrustedNote, Vkey, parse_note
+from akiosd.ledger.proof import MAX_EXTRA_BYTES, MAX_PROOF_BYTES, TlogProof, verify_proof
+from akiosd.ledger.verify import Report, Verdict, describe
+from akiosd.store.derive import prove_from
+from akiosd.values.records import MAX_ENTRY_BYTES
+
+
+@click.command("prove")
+@click.argument("index", type=click.IntRange(0))
+@click.argument("cage", default="")
+@DIRECTORY
+@VKEY
+@click.option("--out", type=click.Path(path_type=Path), help="Write the proof here; by default it is printed.")
+@click.option("--entry-out", type=click.Path(path_type=Path), help="Write the entry's own bytes here.")
+@JSON
+@click.pass_context
+def prove(
+    ctx: click.Context,
+    index: int,
+    cage: str,
+    directory: Path | None,
+    vkey: str | None,
+    out: Path | None,
+    entry_out: Path | None,
+    as_json: bool,
+) -> None:
+    """Write a proof that record INDEX is in the log of CAGE, by default the host's (c2sp.org/tlog-proof@v1).
+
+    The record itself is put into the proof's extra data where it fits (8 KiB); a larger one needs --entry-out.
+    """
+    with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
+        proof, entry = prove_from(reader, index, source.vkey, MAX_EXTRA_BYTES)
+    if not proof.extra and entry_out is None:
+        raise AkiosError(
+            "the record does not fit into the proof", f"record {index}", "write it beside: --entry-out FILE"
+        )
+    if entry_out is not None:
+        entry_out.write_bytes(entry)
+    text = proof.encode()
+    if out is not None:
+        out.write_bytes(text)
+    if wants_json(ctx, as_json):
+        values = {"index": index, "origin": source.vkey.name, "path": [value.hex() for value in proof.path]}
+        click.echo(json.dumps({**values, "vkey": str(source.vkey), "proof": text.decode()}, indent=2))
+    elif out is None:
+        sys.stdout.write(text.decode())
+
+
+@click.command("verify-proof")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--entry", "entry_file", type=click.Path(path_type=Path), help="The record, if not in the proof itself.")
+@VKEY
+@JSON
+@click.pass_context
+def verify_proof_file(ctx: click.Context, file: Path, entry_file: Path | None, vkey: str | None, as_json: bool) -> int:
+    """Verify a proof with the log's public key alone: --vkey, or the one kept by akiosctl ledger pin.
+
+    Exit status: 0 the record is in the log, 1 the proof does not prove it, 4 it is signed by no trusted key.
+    """
+    report, entry, index = check_proof(
+        _read(file, MAX_PROOF_BYTES), _read(entry_file, MAX_ENTRY_BYTES) if entry_file else None, read_key(vkey)
+    )
+    log = report.origin.rpartition("/")[2]
+    if wants_json(ctx, as_json):
+        record = record_json(log, index, entry) if report.exit_code == 0 else None
+        click.echo(json.dumps({**describe(report), "index": index, "record": record}, indent=2))
+        return report.exit_code
+    print_line(f"ledger verify-proof: {report.verdict}")
+    if report.exit_code == 0:
+        print_line(f"  record {index} of {report.origin}, at size {report.size}, root {report.root.hex()}")
+        sys.stdout.write(f"  {record_line(log, index, entry)}\n")
+    else:
+        print_line(f"  {report.detail}")
+    return report.exit_code
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise AkiosError(f"it cannot be read: {error.strerror}", str(path)) from None
+    if len(data) > limit:
+        raise AkiosError(f"it is larger than {limit} bytes", str(path), "this is no proof, or no record")
+    return data
+
+
+def check_proof(data: bytes, entry: bytes | None, vkey: Vkey | None) -> tuple[Report, bytes, int]:
+    """The verdict on a proof, the record it is about, and its index."""
+    origin, index, text = "", 0, b""
+    try:
+        proof = TlogProof.parse(data)
+        index, text = proof.index, entry if entry is not None else proof.extra
+        origin = Checkpoint.parse(parse_note(proof.checkpoint).text).origin
+        key = vkey or load_pinned_key(origin)
+        if key is None:
+            raise UntrustedNote("no public key was given, and none is kept for this log", next="give one with --vkey")
+        if not text:
+            raise ProofError("the proof does not hold the record", next="give it with --entry")
+        found = verify_proof(proof, text, key)
+    except UntrustedNote as error:
+        return Report(Verdict.UNTRUSTED, origin, detail=str(error)), text, index
+    except (ProofError, NoteError) as error:
+        return Report(Verdict.TAMPERED, origin, detail=str(error)), text, index
+    return Report(Verdict.OK, found.origin, found.size, found.root, anchored_to="its key"), text, index
+
+
+@click.command("pin")
+@click.argument("cage", default="")
+@DIRECTORY
+@VKEY
+@JSON
+@click.pass_context
+def pin(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, as_json: bool) -> int:
+    """Keep the checkpoint of CAGE's log, by default the host's, as an anchor for every later verification.
+
+    The log is verified first, against what was kept before: a log that was rolled back or rewritten is not pinned.
+    Kept in $XDG_STATE_HOME/akios/pins (~/.local/state); copy that elsewhere to be safe from this host.
+    """
+    with open_source(ctx, cage, directory, vkey) as source:
+        report = source.verify()
+        with source.reader() as reader:
+            _, note = read_checkpoint(source, reader)
+    path = save_pin(source.vkey, note) if report.exit_code == 0 else None
+    if wants_json(ctx, as_json):
+        click.echo(json.dumps({**describe(report), "pinned": str(path) if path else None}, indent=2))
+    elif path is not None:
+        print_line(f"pinned: {report.origin} at size {report.size}, root {report.root.hex()}")
+        print_line(f"  in {path}")
+    else:
+        print_line(f"not pinned: {report.verdict}: {report.detail}")
+    return report.exit_code
+
+
+COMMANDS = (prove, verify_proof_file, pin)

@@ -1,0 +1,182 @@
+"""``akiosctl ledger export|stats|checkpoint|keys|pack``: a log read as a whole, by the daemon or from its files."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from akiosctl.commands import print_line, wants_json
+from akiosctl.ledger_source import LogSource, open_source
+from akiosctl.records_text import read_record, record_json
+from akiosctl.render import table
+from akiosd.errors import AkiosError
+from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, open_checkpoint
+from akiosd.ledger.verify import LogReader, describe
+from akiosd.store.derive import pack_log
+from akiosd.store.fsck import entries_of
+from akiosd.values.records import Unknown
+
+DIRECTORY = click.option(
+    "--dir", "directory", type=click.Path(path_type=Path), help="A log's directory or archive; no daemon is asked."
+)
+VKEY = click.option("--vkey", help="The public key, or a file that holds it.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def read_checkpoint(source: LogSource, reader: LogReader) -> tuple[Checkpoint, bytes]:
+    """The log's checkpoint, its signature checked, and the note it stands in."""
+    note = reader.read("checkpoint", MAX_NOTE_BYTES)
+    if note is None:
+        raise AkiosError("the log has no checkpoint yet", source.cage or "host", "try again in a second")
+    return open_checkpoint(note, source.vkey), note
+
+
+@click.command("export")
+@click.argument("cage", default="")
+@DIRECTORY
+@VKEY
+@click.option("--format", "form", type=click.Choice(["json", "ndjson"]), default="ndjson", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.pass_context
+def export(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, form: str, as_json: bool) -> int:
+    """Write the whole log of CAGE, by default the host's, verified first.
+
+    ndjson: one record a line, with its index.  json: one object, which holds the verification's report as well.
+    """
+    with open_source(ctx, cage, directory, vkey) as source:
+        report = source.verify()
+        if report.exit_code != 0:
+            raise AkiosError(
+                f"the log is {report.verdict}: {report.detail}", report.first_bad, "akiosctl ledger verify"
+            )
+        with source.reader() as reader:
+            lines = _records(source, reader, report.size)
+            if form == "json" or wants_json(ctx, as_json):
+                note = read_checkpoint(source, reader)[1].decode()
+                head = {"verified": describe(report), "vkey": str(source.vkey), "checkpoint": note}
+                sys.stdout.write(json.dumps(head)[:-1] + ', "records": [\n')
+                for number, line in enumerate(lines):
+                    sys.stdout.write(("" if number == 0 else ",\n") + line)
+                sys.stdout.write("\n]}\n")
+            else:
+                for line in lines:
+                    sys.stdout.write(line + "\n")
+    return 0
+
+
+def _records(source: LogSource, reader: LogReader, size: int) -> Iterator[str]:
+    for index, entry in enumerate(entries_of(reader, size)):
+        yield json.dumps(record_json(source.cage or "host", index, entry))
+
+
+@click.command("stats")
+@click.argument("cage", default="")
+@DIRECTORY
+@VKEY
+@JSON
+@click.pass_context
+def stats(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, as_json: bool) -> None:
+    """Count the log of CAGE, by default the host's: records by kind, bytes, files, time."""
+    with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
+        checkpoint, _ = read_checkpoint(source, reader)
+        found = count_log(reader, checkpoint)
+    if wants_json(ctx, as_json):
+        click.echo(json.dumps(found, indent=2))
+        return
+    print_line(f"log: {found['origin']}")
+    print_line(f"records: {found['size']}, {found['bytes']} bytes, in {found['files']} files")
+    if found["size"]:
+        print_line(f"time: {_when(found['first_ts'])} to {_when(found['last_ts'])}")
+    rows = [[kind, str(count), str(size)] for kind, (count, size) in found["kinds"].items()]
+    for line in table(["KIND", "RECORDS", "BYTES"], rows):
+        sys.stdout.write(line + "\n")
+
+
+def count_log(reader: LogReader, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Plain values: size, bytes, files, first and last time stamp (ns), kind → (records, bytes)."""
+    records, sizes = Counter[str](), Counter[str]()
+    first = last = 0
+    for entry in entries_of(reader, checkpoint.size):
+        record = read_record(entry)
+        kind = record.kind if isinstance(record, Unknown) else str(record.__struct_config__.tag)
+        records[kind or "?"] += 1
+        sizes[kind or "?"] += len(entry)
+        if record.ts:
+            first, last = first or record.ts, record.ts
+    return {
+        "origin": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": checkpoint.root.hex(),
+        "bytes": sizes.total(),
+        "files": sum(1 for _ in reader.files()),
+        "first_ts": first,
+        "last_ts": last,
+        "kinds": {kind: (count, sizes[kind]) for kind, count in records.most_common()},
+    }
+
+
+def _when(ts: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ts / 1e9))
+
+
+@click.command("checkpoint")
+@click.argument("cage", default="")
+@DIRECTORY
+@VKEY
+@JSON
+@click.pass_context
+def checkpoint(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, as_json: bool) -> None:
+    """Print the signed checkpoint of CAGE's log, by default the host's, as other tools read it."""
+    with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
+        found, note = read_checkpoint(source, reader)
+    if wants_json(ctx, as_json):
+        values = {"origin": found.origin, "size": found.size, "root": found.root.hex(), "note": note.decode()}
+        click.echo(json.dumps({**values, "vkey": str(source.vkey)}, indent=2))
+        return
+    sys.stdout.write(note.decode())
+
+
+@click.command("keys")
+@click.argument("cage", default="")
+@DIRECTORY
+@VKEY
+@click.option("--format", "form", type=click.Choice(["vkey", "policy"]), default="vkey", show_default=True)
+@JSON
+@click.pass_context
+def keys(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, form: str, as_json: bool) -> None:
+    """Print the public key of CAGE's log, by default the host's.
+
+    policy: a file for tools that check proofs (c2sp.org/tlog-policy), which asks for no witness.
+    """
+    with open_source(ctx, cage, directory, vkey) as source:
+        key = source.vkey
+    if wants_json(ctx, as_json):
+        click.echo(json.dumps({"origin": key.name, "vkey": str(key), "key_id": key.id.hex()}, indent=2))
+    else:
+        sys.stdout.write(f"log {key}\nquorum none\n" if form == "policy" else f"{key}\n")
+
+
+@click.command("pack")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--dir", "directory", type=click.Path(path_type=Path), required=True, help="A finished log's directory.")
+@VKEY
+@JSON
+@click.pass_context
+def pack(ctx: click.Context, out: Path, directory: Path, vkey: str | None, as_json: bool) -> None:
+    """Put a finished log into one archive, OUT: a tar file that verifies as it is.  The log stays where it is."""
+    with open_source(ctx, "", directory, vkey) as source:
+        length = pack_log(directory, out, source.vkey)
+    if wants_json(ctx, as_json):
+        click.echo(json.dumps({"archive": str(out), "bytes": length}))
+    else:
+        print_line(f"{out}: {length} bytes, verified")
+
+
+COMMANDS = (export, stats, checkpoint, keys, pack)
