@@ -1,0 +1,141 @@
+"""The manual says what the programs take: every option, every key, and none that is not there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from itertools import takewhile
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+
+from akiosctl.commands import VERBS, akiosctl
+from akiosctl.run_options import OPTIONS, SHORT
+from akiosd.daemon.config import Config
+from akiosd.daemon.main import parse_arguments
+from akiosd.policy.schema import SCHEMA, TOP_LEVEL
+
+MAN = Path(__file__).resolve().parents[2] / "packaging" / "man"
+PAGES = ("akiosd.8", "akiosctl.1", "akios-policy.5", "akiosd.yaml.5")
+OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
+
+
+def source(page: str) -> str:
+    text = (MAN / page).read_text()
+    return text.replace("\\-", "-").replace("\\&", "").replace("\\(aq", "'")
+
+
+def sections(page: str) -> dict[str, str]:
+    """Heading of either level → its text."""
+    parts = re.split(r"^\.S[HS] (.+)$", source(page), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def entries(text: str) -> set[str]:
+    """What a tagged paragraph is about: the bold words of the lines after .TP."""
+    return set(re.findall(r"^\.TP\n\\fB(.+?)\\fR", text, re.MULTILINE))
+
+
+def options(text: str) -> set[str]:
+    return {option for entry in entries(text) for option in OPTION.findall(entry)}
+
+
+def click_commands(group: click.Group, prefix: str = "") -> dict[str, click.Command]:
+    found: dict[str, click.Command] = {}
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            found |= click_commands(command, f"{prefix}{name} ")
+        elif command is not None:
+            found[prefix + name] = command
+    return found
+
+
+def options_of(command: click.Command) -> set[str]:
+    found = {option for param in command.params if isinstance(param, click.Option) for option in param.opts}
+    return {option for option in found if option not in ("-h", "--help")}
+
+
+COMMANDS = click_commands(akiosctl)
+VERB_SECTIONS = {
+    " ".join(takewhile(str.islower, heading.split())): text
+    for heading, text in sections("akiosctl.1").items()
+    if heading[0].islower()
+}
+
+
+@pytest.mark.parametrize("verb", sorted(COMMANDS))
+def test_a_verb_and_its_options_are_described_and_no_others(verb: str) -> None:
+    assert options(VERB_SECTIONS[verb]) == options_of(COMMANDS[verb])
+
+
+def test_every_verb_has_its_section() -> None:
+    assert set(VERB_SECTIONS) == {"run", *COMMANDS}
+    assert {verb.split()[0] for verb in VERB_SECTIONS} == set(VERBS)
+
+
+def test_run_and_its_options_are_described_and_no_others() -> None:
+    assert options(VERB_SECTIONS["run"]) == {*OPTIONS, *SHORT}
+
+
+def test_the_global_options_are_described() -> None:
+    assert options(sections("akiosctl.1")["GLOBAL OPTIONS"]) - {"-h", "--help"} == options_of(akiosctl)
+
+
+def test_the_daemons_options_are_described(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    told = set(OPTION.findall(capsys.readouterr().out))
+    assert told and options(sections("akiosd.8")["OPTIONS"]) == told
+
+
+@pytest.mark.parametrize("section", SCHEMA)
+def test_every_policy_key_is_described_and_no_others(section: str) -> None:
+    assert entries(sections("akios-policy.5")[section]) == set(SCHEMA[section])
+
+
+def test_the_top_level_of_a_policy_is_described() -> None:
+    found = sections("akios-policy.5")
+    assert entries(found["KEYS"]) | (set(found) & set(SCHEMA)) == set(TOP_LEVEL)
+
+
+def test_every_key_of_the_configuration_is_described_with_its_default() -> None:
+    found = sections("akiosd.yaml.5")
+    plain = set()
+    for field in msgspec.structs.fields(Config):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            inner = msgspec.structs.fields(field.type)
+            assert entries(found[field.name]) == {key.name for key in inner}
+            for key in inner:
+                default = "16 GiB" if key.default == 16 << 30 else str(key.default)
+                assert default in found[field.name], key.name
+        else:
+            plain.add(field.name)
+            assert str(field.default) in found["KEYS"], field.name
+    assert entries(found["KEYS"]) == plain
+
+
+def test_exit_statuses_are_those_of_the_reasons() -> None:
+    assert {"125", "126", "127", "128+n", "137"} < entries(sections("akiosctl.1")["EXIT STATUS OF RUN"])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_formatted_without_complaint(page: str) -> None:
+    if shutil.which("groff") is None:
+        pytest.skip("groff is not installed")
+    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z", MAN / page], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_refers_to_pages_that_exist(page: str) -> None:
+    for name, section in re.findall(r"\b(akios[\w.-]*)\((\d)\)", source(page).replace("\\fR", "")):
+        assert f"{name}.{section}" in PAGES
+
+
+def test_there_are_no_other_pages() -> None:
+    assert {path.name for path in MAN.iterdir()} == set(PAGES)
