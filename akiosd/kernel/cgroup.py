@@ -231,7 +231,7 @@ class CageCgroup:
             write(target, value.value)
         except KernelError as error:
             if value.optional and error.errno in (errno.ENOENT, errno.EACCES):
-                return f"{value.file} absent (no swap accounting)"
+                return f"{value.file} absent on this kernel"
             raise
         got = read(target)
         if not value.is_read_back(got):

@@ -124,8 +124,8 @@ ALLOWED: tuple[str, ...] = _names(
     "memfd_create membarrier pkey_mprotect pkey_alloc pkey_free mseal map_shadow_stack "
     # waiting, pipes, timers
     "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd "
-    "eventfd2 signalfd signalfd4 pipe pipe2 timerfd_create timerfd_settime timerfd_gettime io_setup io_destroy "
-    "io_getevents io_pgetevents io_submit io_cancel nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday "
+    "eventfd2 signalfd signalfd4 pipe pipe2 timerfd_create timerfd_settime timerfd_gettime "
+    "nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday "
     "time times alarm getitimer setitimer timer_create timer_settime timer_gettime timer_getoverrun timer_delete pause "
     # processes and threads
     "fork vfork execve execveat exit exit_group wait4 waitid kill tkill tgkill pidfd_open pidfd_send_signal "
@@ -157,6 +157,8 @@ ESSENTIAL: frozenset[str] = frozenset(
 """Without these neither the cage's own init nor any program starts; ``syscalls.deny`` refuses them."""
 
 OPTIONAL: tuple[str, ...] = _names(
+    # the host has one number of asynchronous requests for everybody (fs.aio-max-nr), and one cage can take it all
+    "io_setup io_destroy io_getevents io_pgetevents io_submit io_cancel "
     "adjtimex clock_adjtime file_setattr get_mempolicy listmount lsm_get_self_attr lsm_list_modules mbind modify_ldt "
     "process_madvise process_mrelease set_mempolicy set_mempolicy_home_node statmount sysfs ustat"
 )

@@ -118,6 +118,8 @@ def compile_cgroup_v1(limits: Limits) -> tuple[CgroupValue, ...]:
         values += [
             CgroupValue("memory", "memory.limit_in_bytes", str(limits.memory)),
             CgroupValue("memory", "memory.memsw.limit_in_bytes", str(limits.memory), optional=True),
+            # v1 counts what lies in socket buffers apart, and only once it has a limit.
+            CgroupValue("memory", "memory.kmem.tcp.limit_in_bytes", str(limits.memory // 4), optional=True),
         ]
     if limits.cpu_percent:
         values += [
