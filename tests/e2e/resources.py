@@ -129,3 +129,8 @@ def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def caged_processes_of(daemon: Daemon) -> set[int]:
+    assert daemon.process is not None
+    return descendants(daemon.process.pid) & caged_processes()
