@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import pty
 import socket
 import struct
@@ -272,3 +273,45 @@ def test_one_cage_cannot_take_the_terminals_of_all(daemon: Daemon, uid: int) -> 
     control = subprocess.run([sys.executable, "-c", TERMINALS], capture_output=True, text=True)
     assert control.stdout == "400\n"
     assert daemon.run("python3", "-c", TERMINALS, uid=uid).stdout == "64\n"
+
+
+REQUESTS = """
+import ctypes
+libc, made = ctypes.CDLL(None, use_errno=True), 0
+context = ctypes.c_ulong()
+while made < 4 and libc.syscall(206, 1024, ctypes.byref(context)) == 0:
+    context, made = ctypes.c_ulong(), made + 1
+print(made)
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the call number is that of x86_64")
+@CALLERS
+def test_one_cage_cannot_take_the_asynchronous_requests_of_all(daemon: Daemon, uid: int) -> None:
+    assert subprocess.run([sys.executable, "-c", REQUESTS], capture_output=True, text=True).stdout == "4\n"
+    assert daemon.run("python3", "-c", REQUESTS, uid=uid).stdout == "0\n"
+
+
+# Connections whose ends are never read: what is sent lies in the kernel's buffers.
+FILL_BUFFERS = """
+import socket
+server, held, sent = socket.create_server(("127.0.0.1", 0), backlog=1000), [], 0
+for _ in range(60):
+    out = socket.create_connection(server.getsockname())
+    held += [out, server.accept()[0]]
+    out.setblocking(False)
+    try:
+        while True:
+            sent += out.send(bytes(65536))
+    except BlockingIOError:
+        pass
+print(sent >> 20)
+"""
+
+
+@CALLERS
+def test_socket_buffers_count_as_memory(daemon: Daemon, uid: int) -> None:
+    control = subprocess.run([sys.executable, "-c", FILL_BUFFERS], capture_output=True, text=True)
+    assert int(control.stdout) > 96, control.stderr
+    done = daemon.run("python3", "-c", FILL_BUFFERS, uid=uid, flags=["--memory", "64M"])
+    assert done.returncode == 137 or int(done.stdout) < 64, done.stderr

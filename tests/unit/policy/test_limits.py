@@ -53,6 +53,7 @@ def test_cgroup_v1_writes_memory_before_memory_and_swap():
         "pids.max": "5",
         "memory.limit_in_bytes": str(GIB),
         "memory.memsw.limit_in_bytes": str(GIB),
+        "memory.kmem.tcp.limit_in_bytes": str(GIB // 4),
         "cpu.cfs_period_us": "100000",
         "cpu.cfs_quota_us": "150000",
     }
