@@ -182,7 +182,7 @@ def _bind(cage: Cage, number: int, fds: dict[str, Fd]) -> BindSpec:
         raise LayerUnavailable(f"the file system of {what} has no id maps", "identity", "leave it out of the policy")
     kind = os.fstat(fd).st_mode
     if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
-        raise Refused(f"{what} is neither a directory nor a file", what, "a socket, pipe or device is a way out of the cage")
+        raise Refused(f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out")
     mode = {"write": "cow", "read": "sealed"}.get(bind.kind, "ro") if stat.S_ISDIR(kind) else "ro"
     return BindSpec(bind.path, name, stat.S_ISDIR(kind), mode)
 

@@ -138,6 +138,7 @@ def test_discard_removes_the_changes_and_what_held_them(daemon: Daemon, uid: int
 
 def test_modes_of_a_workspace(daemon: Daemon) -> None:
     where = daemon.workspace(uid=NOBODY)
+    before = set(cages_of(daemon, NOBODY))
     done = daemon.run("sh", "-c", "touch new", flags=["--ro"], uid=NOBODY, cwd=where)
     assert done.returncode != 0 and "Read-only file system" in done.stderr
     assert daemon.run("sh", "-c", "touch /tmp/new ~/new", flags=["--ro"], uid=NOBODY, cwd=where).returncode == 0
@@ -149,7 +150,11 @@ def test_modes_of_a_workspace(daemon: Daemon) -> None:
     assert (where / "b").read_text() == "x\n", done.stderr
     done = daemon.run("sh", "-c", "echo x > c", flags=["--discard"], uid=NOBODY, cwd=where)
     assert done.returncode == 0 and not (where / "c").exists()
-    assert daemon.ctl("ps", uid=NOBODY).stdout.splitlines()[1:] == []
+    assert set(cages_of(daemon, NOBODY)) == before, "none of these runs leaves changes to settle"
+
+
+def cages_of(daemon: Daemon, uid: int) -> list[str]:
+    return [line.split()[0] for line in daemon.ctl("ps", uid=uid).stdout.splitlines()[1:]]
 
 
 def test_a_plain_bind_needs_the_system_policys_leave(daemon: Daemon) -> None:
