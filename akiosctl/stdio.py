@@ -4,6 +4,8 @@ One thread for each direction, so that none waits for another; the main thread w
 signals and the threads' ends.  The caller's descriptors are never switched to non-blocking mode: others share
 them.  Pipes are spliced.  Splicing holds the pipe's lock while it waits for the other side, so it is used only
 where the other side is a pipe or a plain file; a blocked terminal would else stop the agent in the kernel.
+Never into a plain file: splice(2) takes the file's position before it waits for data, and what others wrote
+there meanwhile (``>log 2>&1``) would be overwritten.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ def copy(source: int, target: int, limit: OutputLimit | None = None) -> str:
 
     What ``limit`` does not let pass is read and dropped: a blocked writer could not tell why it waits.
     """
-    if limit is None and _may_splice(source) and _may_splice(target) and (_is_pipe(source) or _is_pipe(target)):
+    pipes = _is_pipe(target) or (_is_pipe(source) and not stat.S_ISREG(os.fstat(target).st_mode))
+    if limit is None and pipes and _may_splice(source) and _may_splice(target):
         try:
             return _copy_by_splice(source, target)
         except OSError as error:
