@@ -43,8 +43,7 @@ def copy(source: int, target: int, limit: OutputLimit | None = None) -> str:
 
     What ``limit`` does not let pass is read and dropped: a blocked writer could not tell why it waits.
     """
-    pipes = _is_pipe(target) or (_is_pipe(source) and not stat.S_ISREG(os.fstat(target).st_mode))
-    if limit is None and pipes and _may_splice(source) and _may_splice(target):
+    if limit is None and _may_splice(source) and _may_splice(target) and _is_for_splicing(source, target):
         try:
             return _copy_by_splice(source, target)
         except OSError as error:
@@ -123,6 +122,10 @@ def wait_ready(source: int | None, target: int | None) -> None:
 
 def _is_pipe(fd: int) -> bool:
     return stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+def _is_for_splicing(source: int, target: int) -> bool:
+    return _is_pipe(target) or (_is_pipe(source) and not stat.S_ISREG(os.fstat(target).st_mode))
 
 
 def _may_splice(fd: int) -> bool:
