@@ -62,6 +62,7 @@ class Cage:
         self.ended_ns = 0
         self.pid = 0
         self.ended = trio.Event()
+        self._begun = trio.Event()
         self.result: Ended | None = None
         self.changes = False
         self.on_changes: Callable[[Cage], None] = lambda cage: None
@@ -90,7 +91,11 @@ class Cage:
         self.post(Event("stop", cause, detail=detail))
 
     async def signal(self, signo: int) -> None:
-        """Forward a signal to the agent's process group; ignored unless the agent runs."""
+        """Forward a signal to the agent's process group, once there is one; ignored when it has ended.
+
+        The agent's first words may reach the client before init's word that it runs reaches us.
+        """
+        await self._begun.wait()
         if self._status is not None and self.life.state == "running":
             await self._status.send("signal", signo)
 
@@ -121,6 +126,8 @@ class Cage:
             while self.life.state != "ended":
                 event = await self._receive.receive()
                 self.life, commands = machine.advance(self.life, event)
+                if self.life.state in ("running", "ending", "ended"):
+                    self._begun.set()
                 for command in commands:
                     await self._perform(command)
         except trio.Cancelled:
@@ -413,6 +420,7 @@ class Cage:
         if not self.ended.is_set():
             self.result = Ended(cage=self.id, exit_code=125, kind="internal", reason="killed: AKIOS failed")
             self.ended.set()
+        self._begun.set()
 
     @property
     def directory(self) -> Path:

@@ -100,7 +100,8 @@ def test_a_root_inside_is_none_outside(daemon: Daemon, mode: str) -> None:
     """What only root may do, asked by a cage of root's own."""
     script = (
         "cat /etc/shadow; mount -t tmpfs none /mnt; chown 0:0 f; chown 5 f; mknod d c 1 3; hostname x;"
-        "date -s 2000-01-01 > /dev/null; chroot / true; echo x > /proc/sys/kernel/core_pattern; kill -9 1; dd if=/dev/mem count=1; true"
+        "date -s 2000-01-01 > /dev/null; chroot / true; echo x > /proc/sys/kernel/core_pattern;"
+        "kill -9 1; dd if=/dev/mem count=1; true"
     )
     where = daemon.workspace()
     (where / "f").write_text("x")
