@@ -261,7 +261,9 @@ class QuotaPool:
 
     def create(self, directory: Path, size: int) -> Slot:
         where = self._mount_point / directory.name
-        where.mkdir(mode=0o700)
+        where.mkdir()
+        # Its owner has no id in some of the mounts that show it; only root gets this far on the host.
+        where.chmod(0o755)
         # The inode number is unique while the directory exists, and small enough for a project id.
         project = where.stat().st_ino & 0x7FFFFFFF
         fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
