@@ -1,0 +1,138 @@
+"""The state directory's disk runs full: errors name it, nothing durable is lost, and with room again it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from akiosctl.client import Client
+from akiosd.wire.messages import LogEntries, ReadLog
+from tests.e2e import resources
+from tests.e2e.daemon import Daemon
+from tests.e2e.resources import wait_until
+
+FLOOD = """
+import os
+print("up", flush=True)
+n = 0
+while True:
+    n += 1
+    try:
+        os.unlink("/tmp/%d" % n)
+    except OSError:
+        pass
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon whose state directory is a file system of 256 MiB.  A process that outlives the test unmounts it."""
+    daemon = Daemon("pools: {netns: 2, userns: 2}\n")
+    image = tmp_path / "image"
+    with image.open("wb") as file:
+        file.truncate(256 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+    daemon.state.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, daemon.state], check=True)
+    # Ends at end of file, also when this process is killed; the daemon is told to stop then, too.
+    tidy = subprocess.Popen(["sh", "-c", 'cat; umount -l "$0"', daemon.state], stdin=subprocess.PIPE)
+    try:
+        yield daemon.start()
+    finally:
+        if daemon.process is not None:
+            daemon.stop()
+        assert tidy.stdin is not None
+        tidy.stdin.close()
+        assert tidy.wait(60) == 0
+        daemon.close()
+        assert not [line for line in resources.mounts() if str(daemon.base) in line]
+        assert wait_until(lambda: not [line for line in resources.loop_devices() if str(tmp_path) in line])
+
+
+def fill(daemon: Daemon) -> Path:
+    ballast = daemon.state / "ballast"
+    with ballast.open("ab", buffering=0) as file:
+        for step in (1 << 20, 4096):
+            with pytest.raises(OSError, match="No space"):
+                while True:
+                    file.write(b"x" * step)
+    assert os.statvfs(daemon.state).f_bavail == 0
+    return ballast
+
+
+def test_runs_are_refused_with_words_and_go_on_with_room(small: Daemon) -> None:
+    assert small.run("sh", "-c", "exit 3").returncode == 3
+    ballast = fill(small)
+    # What was prepared before still runs.
+    done = small.run("sh", "-c", "exit 3")
+    for _ in range(6):
+        if done.returncode == 125:
+            break
+        assert done.returncode == 3
+        done = small.run("sh", "-c", "exit 3")
+    for _ in range(3):
+        assert done.returncode == 125
+        assert "No space left on device" in done.stderr and str(small.state) in done.stderr
+        assert "Traceback" not in done.stderr
+        done = small.run("sh", "-c", "exit 3")
+    assert small.ctl("doctor").returncode == 0
+    ballast.unlink()
+    for _ in range(3):
+        assert small.run("sh", "-c", "exit 3").returncode == 3
+    assert_whole(small)
+
+
+def test_a_cage_that_fills_the_log_waits_and_goes_on(small: Daemon) -> None:
+    workspace = small.workspace()
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(
+            small.popen(
+                "run", "--workspace", workspace, "--", "python3", "-c", FLOOD,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=workspace,
+            )
+        )  # fmt: skip
+        stack.callback(client.kill)
+        assert client.stdout is not None and client.stdout.readline() == b"up\n"
+        cage = next(iter(json.loads(small.ctl("ps", "--json").stdout)))["cage"]
+        ballast = fill(small)
+        assert wait_until(lambda: stands_still(small, cage), 60), "records are written although there is no room"
+        assert client.poll() is None, "the cage was to wait, not to end"
+        assert small.ctl("ps").returncode == 0
+        stopped_at = size_of_log(small, cage)
+        ballast.unlink()
+        assert wait_until(lambda: size_of_log(small, cage) > stopped_at, 60), "it does not go on"
+        assert small.ctl("stop", "--kill", cage).returncode == 0
+        assert client.wait(60) == 137
+    records = small.events(cage)
+    assert records[-1]["kind"] == "end"
+    numbers = [int(record["path"].rpartition("/")[2]) for record in records if record.get("name") == "unlink"]
+    assert numbers[: stopped_at] == list(range(1, len(numbers) + 1))[: stopped_at], "a record is missing or came twice"
+    assert_whole(small)
+
+
+def size_of_log(daemon: Daemon, cage: str) -> int:
+    """How many durable records the log has."""
+    low, high = 0, 1 << 24
+    with Client(str(daemon.socket)) as client:
+        while low < high:
+            middle = (low + high) // 2
+            reply, _ = client.call(ReadLog(cage=cage, start=middle, stop=middle + 1), LogEntries)
+            low, high = (middle + 1, high) if reply.entries else (low, middle)
+    return low
+
+
+def stands_still(daemon: Daemon, cage: str) -> bool:
+    """No record becomes durable for a second."""
+    before = size_of_log(daemon, cage)
+    return not wait_until(lambda: size_of_log(daemon, cage) != before, 1)
+
+
+def assert_whole(daemon: Daemon) -> None:
+    done = daemon.ctl("ledger", "verify", "--json")
+    assert json.loads(done.stdout)["verdict"] == "OK", done.stdout
