@@ -6,10 +6,12 @@ import fcntl
 import os
 import stat
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import msgspec
 
+from akiosd.daemon.host import Host
+from akiosd.daemon.pool import Caller, Prepared
 from akiosd.errors import CageFailed, LayerUnavailable, Refused
 from akiosd.kernel import acl, etc, mounts, probe
 from akiosd.kernel.disk import is_directory
@@ -22,26 +24,44 @@ from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_plan
 from akiosd.values.ids import Lines
 from akiosd.values.plan import Plan
 from akiosd.wire.check import is_system_path
-
-if TYPE_CHECKING:
-    from akiosd.daemon.run_cage import Cage
+from akiosd.wire.messages import Run
 
 # include/uapi/linux/seccomp.h: NEW_LISTENER, WAIT_KILLABLE_RECV
 _FILTER_FLAGS = (1 << 3) | (1 << 5)
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
+_OUR_ENDS = ("our stdin", "our stdout", "our stderr")
 _ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 _READ_ONLY = _ATTRS | mounts.MOUNT_ATTR_RDONLY
 
 
-class Confinement:
-    """``fds`` are named as the plan names them and owned here."""
+class Parts(NamedTuple):
+    """What a request and the pool bring together; everything stays the caller's."""
 
-    def __init__(self, cage: Cage, identity: Identity, spec: CageSpec, fds: dict[str, Fd], idmapped: bool) -> None:
-        policy = cage.policy
+    host: Host
+    prepared: Prepared
+    run: Run
+    workspace_fd: Fd
+    bind_fds: list[Fd]
+
+    @property
+    def caller(self) -> Caller:
+        assert self.prepared.caller is not None
+        return self.prepared.caller
+
+
+class Confinement:
+    """``fds`` are named as the plan names them and owned here.
+
+    ``stdio``: our ends of the cage's stdin, stdout and stderr, none with a terminal; the taker's.
+    """
+
+    def __init__(self, parts: Parts, identity: Identity, spec: CageSpec, fds: dict[str, Fd], idmapped: bool) -> None:
+        policy = parts.run.policy
         self.identity = identity
         self.fds = fds
         self.idmapped = idmapped
+        self.stdio = [fds.pop(name) for name in _OUR_ENDS if name in fds]
         self.landlock: LandlockSpec | None = spec.landlock
         self.filter: Compiled = compiled(policy.syscalls)
         self.cgroup_v2: Sequence[CgroupValue] = compile_cgroup_v2(policy.limits)
@@ -63,50 +83,51 @@ class Confinement:
         close_all(self.fds.values())
 
 
-def build_confinement(cage: Cage, user_name: str) -> Confinement:
+def build_confinement(parts: Parts, user_name: str) -> Confinement:
     """Open and map everything the plan names.  Raises AkiosError or OSError; nothing stays open then."""
     fds: dict[str, Fd] = {}
     try:
-        return _build(cage, user_name, fds)
+        return _build(parts, user_name, fds)
     except BaseException:
         close_all(fds.values())
         raise
 
 
-def _build(cage: Cage, user_name: str, fds: dict[str, Fd]) -> Confinement:
-    run, host, prepared = cage.request, cage.host, cage.prepared
-    caller = cage.caller
+def _build(parts: Parts, user_name: str, fds: dict[str, Fd]) -> Confinement:
+    run, host, prepared = parts.run, parts.host, parts.prepared
+    caller = parts.caller
     identity = Identity(
         prepared.host_id, host.config.uids.display_base, caller.uid, caller.gid, caller.inside, caller.inside_gid
     )
-    _system_trees(cage, user_name, fds)
-    idmapped = _workspace(cage, fds)
-    binds = tuple(_bind(cage, number, fds) for number in range(len(run.binds)))
+    _system_trees(parts, user_name, fds)
+    idmapped = _workspace(parts, fds)
+    binds = tuple(_bind(parts, number, fds) for number in range(len(run.binds)))
     overlays = [number for number, bind in enumerate(binds) if bind.mode == "cow"]
-    _slot(cage, identity, overlays, fds)
+    _slot(parts, identity, overlays, fds)
     assert prepared.userns is not None
     fds["userns"], fds["netns"] = prepared.userns.dup(), prepared.network.dup()
     if run.tty is None:
-        cage.stdio = _pipes(identity.host_id, fds, run.detach)
+        _pipes(identity.host_id, fds)
     home = _home(run.home)
     view = LandlockView(
         workspace=run.workspace, home=home,
         read=tuple((b.path, b.directory) for b in binds if b.mode != "cow"),
         write=tuple((b.path, b.directory) for b in binds if b.mode == "cow"),
     )  # fmt: skip
-    landlock = compile_landlock(cage.policy, view, host.facts.landlock_abi)
+    landlock = compile_landlock(run.policy, view, host.facts.landlock_abi)
     if landlock is None and not run.allow_degraded:
         what = f"Landlock is {probe.describe_landlock(host.facts.landlock_abi)}"
         raise LayerUnavailable(what, "landlock", "boot with lsm=landlock,…; or --allow-degraded")
     spec = CageSpec(
-        name=cage.id, identity=identity, workspace=run.workspace, workspace_mode=cage.policy.filesystem.workspace,
+        name=prepared.cage, identity=identity,
+        workspace=run.workspace, workspace_mode=run.policy.filesystem.workspace,
         home=home, command=run.command, argv=run.argv, env=_environment(run.env, user_name, home), cwd=run.cwd,
         system_links=host.facts.system_links, system_dirs=host.facts.system_dirs, binds=binds,
-        hide=tuple(os.fsencode(path) for path in cage.policy.filesystem.hide),
+        hide=tuple(os.fsencode(path) for path in parts.run.policy.filesystem.hide),
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
-        shm=cage.policy.limits.shm, rlimits=compile_rlimits(cage.policy.limits), landlock=landlock,
+        shm=parts.run.policy.limits.shm, rlimits=compile_rlimits(parts.run.policy.limits), landlock=landlock,
     )  # fmt: skip
-    return Confinement(cage, identity, spec, fds, idmapped)
+    return Confinement(parts, identity, spec, fds, idmapped)
 
 
 def _environment(env: dict[bytes, bytes], user_name: str, home: bytes) -> tuple[bytes, ...]:
@@ -125,23 +146,23 @@ def _home(asked: bytes) -> bytes:
     return asked.rstrip(b"/") if good else b"/home/agent"
 
 
-def _system_trees(cage: Cage, user_name: str, fds: dict[str, Fd]) -> None:
-    host = cage.host
-    fds |= {name: cage.prepared.system.pop(name) for name in list(cage.prepared.system)}
-    home = os.fsdecode(_home(cage.request.home))
-    path = etc.make(host.state_dir / "etc", user_name, home, cage.caller.inside, cage.caller.inside_gid)
+def _system_trees(parts: Parts, user_name: str, fds: dict[str, Fd]) -> None:
+    host = parts.host
+    fds |= {name: parts.prepared.system.pop(name) for name in list(parts.prepared.system)}
+    home = os.fsdecode(_home(parts.run.home))
+    path = etc.make(host.state_dir / "etc", user_name, home, parts.caller.inside, parts.caller.inside_gid)
     with Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
         fds["etc"] = host.clone_system(tree.fileno())
 
 
-def _clone_for_caller(cage: Cage, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
+def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
     """A detached, idmapped clone of a tree that the client opened; (tree, whether it is mapped)."""
-    assert cage.prepared.bind_userns is not None
+    assert parts.prepared.bind_userns is not None
     kind = probe.refused_file_system(fd)
     if kind:
         raise Refused(f"{what} is on {kind}, which shows the host itself", what, "choose a directory of your own")
     try:
-        return mounts.clone_idmapped(fd, cage.prepared.bind_userns.fileno(), attrs), True
+        return mounts.clone_idmapped(fd, parts.prepared.bind_userns.fileno(), attrs), True
     except OSError as error:
         if error.errno == 22:
             try:
@@ -154,13 +175,13 @@ def _clone_for_caller(cage: Cage, fd: int, what: str, attrs: int) -> tuple[Fd, b
         raise CageFailed(f"{what} cannot be mounted: {error.strerror}", what) from error
 
 
-def _workspace(cage: Cage, fds: dict[str, Fd]) -> bool:
-    fd = cage.workspace_fd.fileno()
-    if not is_directory(fd) or not cage.request.workspace:
+def _workspace(parts: Parts, fds: dict[str, Fd]) -> bool:
+    fd = parts.workspace_fd.fileno()
+    if not is_directory(fd) or not parts.run.workspace:
         raise Refused("the workspace is not a directory with a name", "workspace")
-    mode = cage.policy.filesystem.workspace
+    mode = parts.run.policy.filesystem.workspace
     attrs = _ATTRS if mode == "rw-direct" else _READ_ONLY
-    tree, mapped = _clone_for_caller(cage, fd, "the workspace", attrs)
+    tree, mapped = _clone_for_caller(parts, fd, "the workspace", attrs)
     fds["workspace"] = tree
     if not mapped:
         raise LayerUnavailable(
@@ -169,14 +190,14 @@ def _workspace(cage: Cage, fds: dict[str, Fd]) -> bool:
     return mapped
 
 
-def _bind(cage: Cage, number: int, fds: dict[str, Fd]) -> BindSpec:
-    bind = cage.request.binds[number]
+def _bind(parts: Parts, number: int, fds: dict[str, Fd]) -> BindSpec:
+    bind = parts.run.binds[number]
     name, what = f"bind:{number}", os.fsdecode(bind.path)
-    fd = cage.bind_fds[number].fileno()
-    named = {"read": cage.policy.filesystem.read, "write": cage.policy.filesystem.write}
+    fd = parts.bind_fds[number].fileno()
+    named = {"read": parts.run.policy.filesystem.read, "write": parts.run.policy.filesystem.write}
     if bind.kind in named and what not in named[bind.kind]:
         raise Refused(f"{what} is not in the policy's filesystem.{bind.kind}", what)
-    tree, mapped = _clone_for_caller(cage, fd, what, _READ_ONLY)
+    tree, mapped = _clone_for_caller(parts, fd, what, _READ_ONLY)
     fds[name] = tree
     if not mapped:
         raise LayerUnavailable(f"the file system of {what} has no id maps", "identity", "leave it out of the policy")
@@ -187,11 +208,11 @@ def _bind(cage: Cage, number: int, fds: dict[str, Fd]) -> BindSpec:
     return BindSpec(bind.path, name, stat.S_ISDIR(kind), mode)
 
 
-def _slot(cage: Cage, identity: Identity, overlays: list[int], fds: dict[str, Fd]) -> None:
-    slot = cage.prepared.slot
-    slot.prepare_upper(*_access(cage.workspace_fd, identity))
+def _slot(parts: Parts, identity: Identity, overlays: list[int], fds: dict[str, Fd]) -> None:
+    slot = parts.prepared.slot
+    slot.prepare_upper(*_access(parts.workspace_fd, identity))
     for number, bind in enumerate(overlays):
-        slot.prepare_overlay(number, *_access(cage.bind_fds[bind], identity))
+        slot.prepare_overlay(number, *_access(parts.bind_fds[bind], identity))
     fds["slot"] = slot.mount.dup()
 
 
@@ -213,17 +234,14 @@ def _mapped(lines: Lines, number: int, identity: Identity) -> int:
     return found if found is not None else identity.display + 65534
 
 
-def _pipes(owner: int, fds: dict[str, Fd], detach: bool) -> list[Fd]:
-    """stdin, stdout, stderr of the cage's own, owned by its uid so that /dev/stderr opens; returns our ends."""
-    ours = []
+def _pipes(owner: int, fds: dict[str, Fd]) -> None:
+    """stdin, stdout, stderr of the cage's own, owned by its uid so that /dev/stderr opens, and our ends of them."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         read_end, write_end = open_pipe()
-        theirs, mine = (read_end, write_end) if number == 0 else (write_end, read_end)
-        fds[name] = theirs
-        ours.append(mine)
+        theirs, ours = (read_end, write_end) if number == 0 else (write_end, read_end)
+        fds[name], fds[_OUR_ENDS[number]] = theirs, ours
         os.fchown(theirs.fileno(), owner, owner)
         try:
-            fcntl.fcntl(mine.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES if number < 2 else _PIPE_BYTES >> 4)
+            fcntl.fcntl(ours.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES if number < 2 else _PIPE_BYTES >> 4)
         except OSError:
             pass  # the user's share of pipe memory is used up: the default size works too
-    return ours

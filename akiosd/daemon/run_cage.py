@@ -16,7 +16,7 @@ import trio
 from akiosd.cage import machine, posture
 from akiosd.cage.machine import Event, Life
 from akiosd.cage.reasons import End, EndFacts, explain_end
-from akiosd.daemon.confine import Confinement, build_confinement
+from akiosd.daemon.confine import Confinement, Parts, build_confinement
 from akiosd.daemon.host import Host
 from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
@@ -157,8 +157,9 @@ class Cage:
     async def _begin(self) -> None:
         """Build the confinement, clone, and listen to what the child says."""
         run, host = self.request, self.host
-        values = build_confinement(self, _user_name(run.user_name, self.caller))
-        self._confinement = values
+        parts = Parts(host, self.prepared, run, self.workspace_fd, self.bind_fds)
+        values = build_confinement(parts, _user_name(run.user_name, self.caller))
+        self._confinement, self.stdio = values, values.stdio
         self._cgroup_found = self._make_cgroup()
         ours, theirs = StatusChannel.pair()
         self._status = ours
