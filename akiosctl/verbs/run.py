@@ -205,4 +205,5 @@ def print_report(ended: dict[str, Any], cage: str, changes: bool) -> None:
         "changes": changes,
         "usage": ended.get("usage", {}),
     }
-    print(json.dumps(report), file=sys.stderr)
+    # The agent may have ended its own output in the middle of a line, and that line could look like a report.
+    print("\n" + json.dumps(report), file=sys.stderr)
