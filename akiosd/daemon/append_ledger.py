@@ -14,15 +14,16 @@ import trio
 
 from akiosd.daemon.commit_ledger import WAITING_BYTES, Committer, Subscriber
 from akiosd.daemon.publish_ledger import Publisher
+from akiosd.daemon.rotate_key import KeyRing
 from akiosd.errors import LedgerError
 from akiosd.ledger.frame import Forget
 from akiosd.ledger.merkle import PYTHON, Hasher
-from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey, open_checkpoint
+from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey, is_signed_by, open_checkpoint
 from akiosd.store import destroying
 from akiosd.store.durable import Directory, Disk
 from akiosd.store.lock import StateLock
 from akiosd.store.log_dir import directory, load_edge, read_entries
-from akiosd.store.recover import Opened, open_ledger
+from akiosd.store.recover import Opened, epoch_of, open_ledger
 from akiosd.store.wal import SEGMENT_BYTES
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 from akiosd.values.records import CageDestroyed, KeyEpoch, LogOpen, Record, Recovered, decode_entry, encode_entry
@@ -53,10 +54,11 @@ class Ledger:
         self.on_room: Callable[[], None] | None = None
         self._destroying = destroying.unfinished(disk)
         self.interrupted = [log for log in opened.interrupted if log not in self._destroying]
-        self._disk, self._key, self._wal, self._sequencer = disk, opened.key, opened.wal, opened.sequencer
+        self._disk, self._wal, self._sequencer = disk, opened.wal, opened.sequencer
         self._now_ns, self._random, self._close_disk = now_ns, random, close_disk
         self._committer = Committer(disk, opened)
-        self._publisher = Publisher(self._committer, disk, opened.key, hasher, now_ns)
+        self._keys = KeyRing(self._committer, disk, opened.key, now_ns)
+        self._publisher = Publisher(self._committer, disk, self._keys, hasher, now_ns)
         self._committer.on_full, self._committer.on_room = self._tell_full, self._tell_room
         self._running = False
         self._note_start(opened)
@@ -92,8 +94,10 @@ class Ledger:
     def _note_start(self, opened: Opened) -> None:
         now = self._now_ns()
         if opened.first_start:
-            self.append(HOST_LOG, LogOpen(ts=now, salt=self._random(_SALT_BYTES)))
+            self.append(HOST_LOG, self._log_open())
             self.append(HOST_LOG, KeyEpoch(ts=now, epoch=1, public_key=opened.key.public_key))
+        for log, epoch in opened.behind.items():
+            self._keys.name_key(log, epoch)
         torn = opened.torn
         if torn is not None or opened.unfinished:
             record = Recovered(
@@ -106,31 +110,37 @@ class Ledger:
             self.append(HOST_LOG, record)
         self._publisher.demand(opened.unfinished)
 
+    def _log_open(self) -> LogOpen:
+        return LogOpen(ts=self._now_ns(), salt=self._random(_SALT_BYTES), public_key=self._keys.current.public_key)
+
     # Appending
 
     def origin(self, log: LogId) -> str:
-        return self._key.origin(log)
+        return self._keys.current.origin(log)
 
     def vkey(self, log: LogId) -> Vkey:
-        return self._key.vkey(log)
+        return self._keys.current.vkey(log)
 
     def open_log(self, cage: CageId) -> LogId:
         """Begin a cage's log with its random first record (not durable before the next awaited record)."""
         log = LogId(cage)
         self._sequencer.open_log(log)
         self._publisher.opened(log)
-        self.append(log, LogOpen(ts=self._now_ns(), salt=self._random(_SALT_BYTES)))
+        self.append(log, self._log_open())
         return log
 
     async def reopen_log(self, cage: CageId) -> LogId:
         """Go on with a published log of an earlier run of the daemon."""
         log = LogId(cage)
         if log not in self._sequencer.logs:
-            edge = await self._committer.in_thread(load_edge, self._disk, self._key, log)
+            edge = await self._committer.in_thread(load_edge, self._disk, self._keys.current, log)
             if edge.size == 0:
                 raise LedgerError("there is no such log", where=directory(log))
+            epoch = epoch_of(self._disk, self._keys.current, log, [])
             self._sequencer.open_log(log, edge)
             self._publisher.opened(log)
+            if epoch < self._keys.current.epochs[-1].number:
+                self._keys.name_key(log, epoch)
         return log
 
     def append(self, log: LogId, record: Record | bytes) -> int:
@@ -206,7 +216,7 @@ class Ledger:
             await self.publish(log)
             if log in self._sequencer.logs:
                 self._sequencer.close_log(log)
-        edge = await self._committer.in_thread(load_edge, self._disk, self._key, log)
+        edge = await self._committer.in_thread(load_edge, self._disk, self._keys.current, log)
         method = self._destroying[log].method
         record = CageDestroyed(ts=self._now_ns(), cage=log, size=edge.size, root=edge.root(), method=method)
         await self.commit(HOST_LOG, record)
@@ -263,9 +273,17 @@ class Ledger:
             entries = await self._committer.in_thread(read_entries, self._disk, log, start, stop, published)
         return [*enumerate(entries, start), *enumerate(waiting, first)]
 
-    async def checkpoint(self, log: LogId) -> bytes:
-        """The log's published checkpoint, a signed note; ``LedgerError`` if there is none."""
-        return await self._committer.in_thread(self._read_checkpoint, log)
+    async def rotate_key(self) -> int:
+        """Make a new signing key, certified by the present one, which is then gone; returns its epoch.
+
+        Every open log names it and is published under it on return.  Finished logs stay signed by the old one.
+        """
+        return await self._keys.rotate(self._random(32), self.publish)
+
+    async def checkpoint(self, log: LogId) -> tuple[bytes, Vkey]:
+        """The log's published checkpoint, a signed note, and the key that signed it; ``LedgerError`` without one."""
+        note = await self._committer.in_thread(self._read_checkpoint, log)
+        return note, next(vkey for vkey in self._keys.current.vkeys(log) if is_signed_by(note, vkey))
 
     def _read_checkpoint(self, log: LogId) -> bytes:
         note = self._disk.read(f"{directory(log)}/checkpoint", MAX_NOTE_BYTES)
@@ -275,7 +293,7 @@ class Ledger:
 
     def _checkpoint_size(self, log: LogId) -> int:
         note = self._read_checkpoint(log)
-        return open_checkpoint(note, self._key.vkey(log)).size
+        return open_checkpoint(note, *self._keys.current.vkeys(log)).size
 
     # The service
 

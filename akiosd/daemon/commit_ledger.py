@@ -57,6 +57,13 @@ class Committer:
         self._data.set()
         return first
 
+    def append_own(self, log: LogId, entries: Sequence[bytes]) -> int:
+        """What the ledger itself has to say, also in a log that is closed."""
+        self.check()
+        first = self.sequencer.append_own(log, entries)
+        self._data.set()
+        return first
+
     def check(self) -> None:
         """Raise ``LedgerError`` if the ledger has failed or is closed."""
         if self.failure is not None:

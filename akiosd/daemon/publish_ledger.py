@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import trio
 
 from akiosd.daemon.commit_ledger import RETRY_S, WAITING_BYTES, Committer
+from akiosd.daemon.rotate_key import KeyRing
 from akiosd.errors import LedgerError
 from akiosd.ledger.merkle import Hasher
 from akiosd.ledger.sequencer import Publication, prepare
@@ -26,10 +27,10 @@ class Publisher:
     running_every_s = 10.0
 
     def __init__(
-        self, committer: Committer, disk: Disk, key: LedgerKey, hasher: Hasher, now_ns: Callable[[], int]
+        self, committer: Committer, disk: Disk, keys: KeyRing, hasher: Hasher, now_ns: Callable[[], int]
     ) -> None:
         self._committer, self._sequencer = committer, committer.sequencer
-        self._disk, self._key, self._hasher, self._now_ns = disk, key, hasher, now_ns
+        self._disk, self._keys, self._hasher, self._now_ns = disk, keys, hasher, now_ns
         self._nudge = trio.Event()  # look again at what is due
         self._demanded: set[LogId] = set()
         self._published_at: dict[LogId, float] = {}
@@ -109,7 +110,11 @@ class Publisher:
             publications = await self._prepare([log for log in due if log != HOST_LOG])
             await self._list_roots(publications)
             publications += await self._prepare([HOST_LOG])
-            await committer.in_thread(self._write, publications, self._half_done())
+            publications, signed = self._choose_keys(publications)
+            if not publications:
+                await committer.progress.wait()  # what names their new key is not durable yet
+                return
+            await committer.in_thread(self._write, publications, signed, self._half_done())
         except OSError as error:
             committer.no_room(error)
             if not await committer.in_thread(committer.drop_reserve):
@@ -122,7 +127,8 @@ class Publisher:
 
     async def _prepare(self, logs: list[LogId]) -> list[Publication]:
         work = [(log, *self._sequencer.work(log)) for log in logs if log in self._sequencer.logs]
-        return await self._committer.in_thread(lambda: [prepare(*item, self._hasher) for item in work if item[2]])
+        found = await self._committer.in_thread(lambda: [prepare(*item, self._hasher) for item in work if item[2]])
+        return self._choose_keys(found)[0]
 
     async def _list_roots(self, publications: list[Publication]) -> None:
         """The host log names the roots before they are published."""
@@ -132,18 +138,35 @@ class Publisher:
             index = self._committer.append(HOST_LOG, [encode_entry(record)])
             await self._committer.wait_durable(HOST_LOG, index)
 
+    def _choose_keys(
+        self, publications: list[Publication]
+    ) -> tuple[list[Publication], list[tuple[LedgerKey, list[Publication]]]]:
+        """What can be signed, and by which key: one, but during a rotation."""
+        chosen = [(self._keys.key_for(publication.log, publication.size), publication) for publication in publications]
+        groups: dict[bytes, tuple[LedgerKey, list[Publication]]] = {}
+        for key, publication in chosen:
+            if key is not None:
+                groups.setdefault(key.seed, (key, []))[1].append(publication)
+        return [publication for key, publication in chosen if key is not None], list(groups.values())
+
     def _half_done(self) -> dict[LogId, int]:
         sizes = {log: self._sequencer.published_size(log) for log in self._dirty}
         return {log: size for log, size in sizes.items() if size is not None}
 
-    def _write(self, publications: list[Publication], half_done: dict[LogId, int]) -> None:
+    def _write(
+        self,
+        publications: list[Publication],
+        signed: list[tuple[LedgerKey, list[Publication]]],
+        half_done: dict[LogId, int],
+    ) -> None:
         """Blocking; in a worker thread."""
         for log, size in half_done.items():
             discard_unpublished(self._disk, log, size)
         if half_done:
             self._disk.sync_everything()
         self._dirty.update(publication.log for publication in publications)
-        publish_all(self._disk, self._key, publications, self._committer.commit_heads)
+        for key, group in signed:
+            publish_all(self._disk, key, group, self._committer.commit_heads)
 
     def _finish(self, publications: list[Publication]) -> None:
         now = trio.current_time()

@@ -357,10 +357,10 @@ class Supervisor:
         if not path.is_dir():
             raise CageFailed("this log is not on disk", str(path))
         with Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as where:
+            note, vkey = await ledger.checkpoint(log)
             reply = wire.LedgerReply(
-                log=log, origin=ledger.origin(log), path=str(path), vkey=str(ledger.vkey(log)),
-                checkpoint=await ledger.checkpoint(log),
-            )  # fmt: skip
+                log=log, origin=ledger.origin(log), path=str(path), vkey=str(vkey), checkpoint=note
+            )
             await client.reply(reply, [where.fileno()])
 
     async def _read_log(self, peer: Peer, request: wire.ReadLog, fds: list[int], client: ClientConnection) -> None:

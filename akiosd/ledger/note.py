@@ -106,6 +106,10 @@ class Signer:
         self._key, public_key = _key_pair(seed)
         self.vkey = Vkey(name, public_key)
 
+    def sign_bytes(self, text: bytes) -> bytes:
+        """The bare signature, 64 bytes."""
+        return self._key.sign(text)
+
     def sign(self, text: str) -> bytes:
         """The signed note over ``text`` (which ends in a newline)."""
         check_text(text)
@@ -179,6 +183,15 @@ def open_note(data: bytes, *trusted: Vkey) -> str:
     return note.text
 
 
+def is_signed_by(data: bytes, vkey: Vkey) -> bool:
+    """Whether this key signed the note; raises ``NoteError`` for what is no note."""
+    try:
+        open_note(data, vkey)
+    except UntrustedNote:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A tree head: the log's origin, its size and its root (32 bytes).  Ours has no extension lines."""
@@ -206,9 +219,9 @@ class Checkpoint:
         return cls(origin, int(size), decoded, tuple(extensions))
 
 
-def open_checkpoint(data: bytes, vkey: Vkey) -> Checkpoint:
-    """A checkpoint signed by ``vkey`` whose origin is the key's name; raises ``NoteError``."""
-    checkpoint = Checkpoint.parse(open_note(data, vkey))
-    if checkpoint.origin != vkey.name:
-        raise NoteError("the checkpoint is of another log", where=checkpoint.origin, next=f"expected {vkey.name}")
+def open_checkpoint(data: bytes, *vkeys: Vkey) -> Checkpoint:
+    """A checkpoint signed by one of the keys, all of one name, which is its origin; raises ``NoteError``."""
+    checkpoint = Checkpoint.parse(open_note(data, *vkeys))
+    if checkpoint.origin != vkeys[0].name:
+        raise NoteError("the checkpoint is of another log", where=checkpoint.origin, next=f"expected {vkeys[0].name}")
     return checkpoint

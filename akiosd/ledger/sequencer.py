@@ -85,9 +85,13 @@ class Sequencer:
 
     def append(self, log: LogId, entries: Sequence[bytes]) -> int:
         """Queue entries; returns the index of the first.  They count only once ``committed`` names them."""
-        state = self._open(log)
-        if state.closed:
+        if self._open(log).closed:
             raise LedgerError("the log is closed", where=log)
+        return self.append_own(log, entries)
+
+    def append_own(self, log: LogId, entries: Sequence[bytes]) -> int:
+        """What the ledger itself has to say, also in a log that is closed and not yet published whole."""
+        state = self._open(log)
         if entries and max(map(len, entries)) > MAX_ENTRY_BYTES:
             raise LedgerError(f"an entry is at most {MAX_ENTRY_BYTES} bytes", where=log)
         first = state.size

@@ -17,8 +17,9 @@ from akiosd.errors import LedgerError
 from akiosd.ledger import tiles
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
 from akiosd.ledger.edge import TILE_BYTES, Edge
+from akiosd.ledger.epochs import Statement, check_chain, key_in_force, read_statement
 from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, halve
-from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNote, Vkey, open_checkpoint
+from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNote, Vkey, open_checkpoint, parse_note
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 from akiosd.values.records import Recovered, decode_entry
 
@@ -48,7 +49,8 @@ class Verdict(Enum):
 @dataclass(frozen=True)
 class Report:
     """The result.  ``anchored_to`` says what, apart from the log itself, vouches for it: ``nothing`` means that whoever
-    holds the signing key could have rewritten everything.  ``first_bad`` is a path or ``entry N``."""
+    holds the signing key could have rewritten everything.  ``first_bad`` is a path or ``entry N``.  ``vkey`` is the key
+    that signs the log now, ``keys`` all the public keys it has named."""
 
     verdict: Verdict
     origin: str = ""
@@ -58,6 +60,8 @@ class Report:
     first_bad: str = ""
     detail: str = ""
     notes: tuple[str, ...] = ()
+    vkey: str = ""
+    keys: frozenset[bytes] = frozenset()
 
     @property
     def exit_code(self) -> int:
@@ -91,22 +95,32 @@ class Bad(Exception):
         self.verdict, self.first_bad, self.detail = verdict, first_bad, detail
 
 
-def verify_log(reader: LogReader, vkey: Vkey, anchors: tuple[Anchor, ...] = (), hasher: Hasher = PYTHON) -> Report:
-    """The report on one log.  Raises ``OSError`` only when reading itself fails."""
+def verify_log(
+    reader: LogReader,
+    vkey: Vkey,
+    anchors: tuple[Anchor, ...] = (),
+    hasher: Hasher = PYTHON,
+    kin: frozenset[bytes] = frozenset(),
+) -> Report:
+    """The report on one log.  Raises ``OSError`` only when reading itself fails.
+
+    ``kin``: public keys that a verified host log names; they are trusted if ``vkey`` is one of them.
+    """
     report = Report(Verdict.OK, vkey.name)
+    untrusted: Bad | None = None
     try:
-        checkpoint = _read_checkpoint(reader, vkey)
+        note = _read_note(reader)
+        checkpoint, untrusted = _open_checkpoint(note, vkey)
         report = replace(report, size=checkpoint.size, root=checkpoint.root)
-        for anchor in anchors:
-            if anchor.size > checkpoint.size:
-                raise Bad(Verdict.ROLLBACK, "checkpoint", f"the log was {anchor.size} entries long ({anchor.name})")
-        walk = _Walk(reader, checkpoint.size, {anchor.size for anchor in anchors}, hasher)
-        notes = _check_names(reader, checkpoint.size)
-        walk.run()
-        _check_roots(walk, checkpoint, anchors)
+        walk, notes = _walk(reader, checkpoint, anchors, hasher)
+        signer = _check_keys(note, walk.statements, vkey, kin)
     except Bad as bad:
+        # What is signed by no trusted key has no other faults worth naming, whatever its entries say.
+        bad = untrusted or bad
         return replace(report, verdict=bad.verdict, first_bad=bad.first_bad, detail=bad.detail)
     except LedgerError as error:
+        if untrusted is not None:
+            return replace(report, verdict=untrusted.verdict, first_bad=untrusted.first_bad, detail=untrusted.detail)
         return replace(report, verdict=Verdict.TAMPERED, first_bad=error.where, detail=error.what)
     return replace(
         report,
@@ -114,19 +128,58 @@ def verify_log(reader: LogReader, vkey: Vkey, anchors: tuple[Anchor, ...] = (), 
         anchored_to=", ".join(anchor.name for anchor in anchors) or "nothing",
         detail=f"{walk.recoveries} recoveries recorded" if walk.recoveries else "",
         notes=tuple(notes),
+        vkey=str(signer),
+        keys=frozenset(statement.epoch.public_key for statement in walk.statements) | {signer.public_key},
     )
 
 
-def _read_checkpoint(reader: LogReader, vkey: Vkey) -> Checkpoint:
+def _read_note(reader: LogReader) -> bytes:
     note = reader.read("checkpoint", MAX_NOTE_BYTES)
     if note is None:
         raise Bad(Verdict.INCOMPLETE, "checkpoint", "there is no checkpoint")
+    return note
+
+
+def _open_checkpoint(note: bytes, vkey: Vkey) -> tuple[Checkpoint, Bad | None]:
+    """The checkpoint, and why it is not to be trusted yet: another key of the log may have signed it."""
     try:
-        return open_checkpoint(note, vkey)
-    except UntrustedNote as error:
-        raise Bad(Verdict.UNTRUSTED, "checkpoint", error.what) from None
+        try:
+            return open_checkpoint(note, vkey), None
+        except UntrustedNote as error:
+            bad = Bad(Verdict.UNTRUSTED, "checkpoint", error.what)
+            checkpoint = Checkpoint.parse(parse_note(note).text)
+            if checkpoint.origin != vkey.name:
+                raise bad from None
+            return checkpoint, bad
     except NoteError as error:
         raise Bad(Verdict.TAMPERED, "checkpoint", error.what) from None
+
+
+def _walk(
+    reader: LogReader, checkpoint: Checkpoint, anchors: tuple[Anchor, ...], hasher: Hasher
+) -> tuple[_Walk, list[str]]:
+    for anchor in anchors:
+        if anchor.size > checkpoint.size:
+            raise Bad(Verdict.ROLLBACK, "checkpoint", f"the log was {anchor.size} entries long ({anchor.name})")
+    walk = _Walk(reader, checkpoint.size, {anchor.size for anchor in anchors}, hasher)
+    notes = _check_names(reader, checkpoint.size)
+    walk.run()
+    _check_roots(walk, checkpoint, anchors)
+    return walk, notes
+
+
+def _check_keys(note: bytes, statements: list[Statement], vkey: Vkey, kin: frozenset[bytes]) -> Vkey:
+    """The key in force at this size, which must be the one that signed."""
+    check_chain(vkey.name, statements)
+    try:
+        signer = key_in_force(statements, vkey, kin)
+        open_checkpoint(note, signer)
+    except UntrustedNote as error:
+        why = "it is not signed by the key in force at its size" if statements else error.what
+        raise Bad(Verdict.UNTRUSTED, "checkpoint", why) from None
+    except NoteError as error:
+        raise Bad(Verdict.TAMPERED, "checkpoint", error.what) from None
+    return signer
 
 
 def _check_roots(walk: _Walk, checkpoint: Checkpoint, anchors: tuple[Anchor, ...]) -> None:
@@ -182,6 +235,7 @@ class _Walk:
     hasher: Hasher
     roots: dict[int, bytes] = field(default_factory=dict)
     recoveries: int = 0
+    statements: list[Statement] = field(default_factory=list)
     _levels: list[bytes] = field(default_factory=list)
     _done: int = 0
 
@@ -212,6 +266,9 @@ class _Walk:
             bundle = _decode(data, tile)
             if b"recovered" in data:
                 self.recoveries += sum(map(_is_recovered, bundle))
+            if b"key_epoch" in data or b"log_open" in data:
+                found = (read_statement(tile.index * WIDTH + i, entry) for i, entry in enumerate(bundle))
+                self.statements += [statement for statement in found if statement is not None]
             entries += bundle
         leaves = self.hasher.leaves(entries)
         self._snapshot(leaves, len(entries))
@@ -280,4 +337,5 @@ def describe(report: Report) -> Mapping[str, object]:
         "first_bad": report.first_bad,
         "detail": report.detail,
         "notes": list(report.notes),
+        "vkey": report.vkey,
     }

@@ -15,7 +15,15 @@ from pathlib import Path
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
 from akiosd.ledger.merkle import PYTHON, Hasher
-from akiosd.ledger.note import MAX_NOTE_BYTES, NoteError, UntrustedNote, Vkey, open_checkpoint
+from akiosd.ledger.note import (
+    MAX_NOTE_BYTES,
+    Checkpoint,
+    NoteError,
+    UntrustedNote,
+    Vkey,
+    open_checkpoint,
+    parse_note,
+)
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 from akiosd.ledger.verify import Anchor, LogReader, Report, Verdict, verify_log
 from akiosd.store.pack import PackedLog
@@ -148,16 +156,22 @@ def fsck(
     if not isinstance(path, int) and not cage:
         cage = path.absolute().parent.name
     try:
-        anchors, destroyed = _host_anchors(host, cage, host_key, hasher) if host is not None else ((), None)
-        if destroyed is not None:
-            return _destroyed_report(destroyed)
+        anchors: tuple[Anchor, ...] = ()
+        kin = frozenset[bytes]()
+        if host is not None:
+            anchors, destroyed, kin = _host_anchors(host, cage, host_key, hasher)
+            if destroyed is not None:
+                return _destroyed_report(destroyed)
         # An archive's own key must be whole even where another is trusted: no byte of it may change unnoticed.
         own = find_vkey(path) if vkey is None or _is_archive(path) else None
         key = _parse_vkey(vkey) or own or find_vkey(path)
         if pin is not None:
-            pinned = open_checkpoint(pin, key)
+            pinned = Checkpoint.parse(parse_note(pin).text)
             anchors = (*anchors, Anchor("pin", pinned.size, pinned.root))
-        report = _verify_still_log(path, key, anchors, hasher)
+        report = _verify_still_log(path, key, anchors, hasher, kin)
+        if pin is not None:
+            # One of the log's keys signed it: the present one or an earlier one.
+            open_checkpoint(pin, key, *(Vkey(key.name, other) for other in report.keys))
     except FileNotFoundError as error:
         return Report(Verdict.INCOMPLETE, first_bad=str(error.filename or path), detail="there is no such log")
     except PermissionError as error:
@@ -173,12 +187,14 @@ def fsck(
     return report
 
 
-def _verify_still_log(path: Path | int, key: Vkey, anchors: tuple[Anchor, ...], hasher: Hasher) -> Report:
+def _verify_still_log(
+    path: Path | int, key: Vkey, anchors: tuple[Anchor, ...], hasher: Hasher, kin: frozenset[bytes]
+) -> Report:
     """Verify; again, a few times at most, when what was found may be a publication that went on meanwhile."""
     for attempt in range(_ATTEMPTS):
         with open_log_files(path) as reader:
             before = reader.read("checkpoint", MAX_NOTE_BYTES)
-            report = verify_log(reader, key, anchors, hasher)
+            report = verify_log(reader, key, anchors, hasher, kin)
             if report.exit_code == 0 or attempt == _ATTEMPTS - 1:
                 break
             if reader.read("checkpoint", MAX_NOTE_BYTES) == before:
@@ -214,8 +230,8 @@ def find_vkey(path: Path | int) -> Vkey:
 
 def _host_anchors(
     host: Path | int, cage: str, host_key: Vkey | str | None, hasher: Hasher
-) -> tuple[tuple[Anchor, ...], CageDestroyed | None]:
-    """What the host log, verified first, says of a cage's log: its last listed root, or its destruction."""
+) -> tuple[tuple[Anchor, ...], CageDestroyed | None, frozenset[bytes]]:
+    """What the host log, verified first, says of a cage's log: its last listed root, or its destruction; its keys."""
     report = fsck(host, host_key, hasher=hasher)
     if report.exit_code != 0:
         raise LedgerError(f"the host log is {report.verdict}: {report.detail}", where=report.first_bad)
@@ -226,10 +242,10 @@ def _host_anchors(
                 continue
             record = decode_entry(entry)
             if isinstance(record, CageDestroyed) and record.cage == cage:
-                return (), record
+                return (), record, report.keys
             if isinstance(record, Roots):
                 last = next((Anchor("host log", s, root) for name, s, root in record.roots if name == cage), last)
-    return ((last,) if last else ()), None
+    return ((last,) if last else ()), None, report.keys
 
 
 def _destroyed_report(record: CageDestroyed) -> Report:

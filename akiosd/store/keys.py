@@ -1,30 +1,38 @@
-"""The signing key of a state directory.
+"""The signing keys of a state directory.
 
 One Ed25519 key signs all logs of a host, under each log's own name: what is signed is the checkpoint, whose first
 line is the origin, so a signature for one log can never pass for another's, and key ids differ because they hash the
 name.  Thousands of short cages then cost no key each, and losing a cage's directory loses no key.
+
+A rotation makes the next key, certified by the present one, durable as ``ledger.key.next``; names it in the host log;
+and puts it in the present one's place once that record is durable.  The old private key is then gone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from akiosd.errors import LedgerError
+from akiosd.ledger.epochs import Epoch, certificate_text
 from akiosd.ledger.note import ED25519, NoteError, Signer, Vkey, decode_base64, encode_base64, is_key_name, key_id
 from akiosd.store.durable import Disk, parent, write_durably
 from akiosd.values.ids import LogId
 
 KEY_PATH = "keys/ledger.key"
+NEXT_PATH = "keys/ledger.key.next"
 _PREFIX = "PRIVATE+KEY+"
+_MAX_BYTES = 1 << 20  # thousands of epochs
 
 
 @dataclass(frozen=True)
 class LedgerKey:
-    """``name`` is the common first part of all origins of this host; ``seed`` is secret."""
+    """``name`` is the common first part of all origins of this host; ``seed`` is secret; ``earlier`` came before it."""
 
     name: str
-    seed: bytes
+    seed: bytes = field(repr=False)
+    earlier: tuple[Epoch, ...] = ()
+    certified_by: bytes = b""
 
     def origin(self, log: LogId) -> str:
         return f"{self.name}/{log}"
@@ -35,35 +43,82 @@ class LedgerKey:
     def vkey(self, log: LogId) -> Vkey:
         return self.signer(log).vkey
 
+    def vkeys(self, log: LogId) -> list[Vkey]:
+        """The public keys of all epochs, the present one first."""
+        return [Vkey(self.origin(log), epoch.public_key) for epoch in reversed(self.epochs)]
+
     @property
     def public_key(self) -> bytes:
         return Signer(self.name, self.seed).vkey.public_key
 
+    @property
+    def epochs(self) -> tuple[Epoch, ...]:
+        number = self.earlier[-1].number + 1 if self.earlier else 1
+        return (*self.earlier, Epoch(number, self.public_key, self.certified_by))
 
-def load_key(disk: Disk) -> LedgerKey | None:
+    def next(self, seed: bytes) -> LedgerKey:
+        """The key of the next epoch, certified by this one."""
+        public_key = Signer(self.name, seed).vkey.public_key
+        text = certificate_text(self.name, self.epochs[-1].number + 1, public_key)
+        return LedgerKey(self.name, seed, self.epochs, Signer(self.name, self.seed).sign_bytes(text))
+
+
+def load_key(disk: Disk, path: str = KEY_PATH) -> LedgerKey | None:
     """The key of this state directory, or None where there is none; raises ``LedgerError`` if it is damaged."""
-    data = disk.read(KEY_PATH, 1024)
+    data = disk.read(path, _MAX_BYTES)
     if data is None:
         return None
     try:
-        name, _, rest = data.decode("ascii").strip().removeprefix(_PREFIX).partition("+")
+        first, *lines = data.decode("ascii").splitlines()
+        epochs = tuple(map(_parse_epoch, lines))
+        name, _, rest = first.removeprefix(_PREFIX).partition("+")
         hex_id, _, encoded = rest.partition("+")
         material = decode_base64(encoded)
         if not is_key_name(name) or len(material) != 33 or material[0] != ED25519:
             raise NoteError("not an Ed25519 key")
-        key = LedgerKey(name, material[1:])
-    except (UnicodeDecodeError, NoteError):
+        key = LedgerKey(name, material[1:], epochs[:-1], epochs[-1].certified_by if epochs else b"")
+    except (UnicodeDecodeError, ValueError, NoteError):
         key = None
-    if key is None or key_id(key.name, key.public_key).hex() != hex_id:
-        raise LedgerError("the signing key is damaged", where=KEY_PATH, next="restore it from a backup")
+    if key is None or _encode(key) != data or key_id(key.name, key.public_key).hex() != hex_id:
+        raise LedgerError("the signing key is damaged", where=path, next="restore it from a backup")
     return key
+
+
+def _parse_epoch(line: str) -> Epoch:
+    word, number, public_key, certificate = line.split(" ")
+    if word != "epoch":
+        raise NoteError("not an epoch")
+    return Epoch(int(number), decode_base64(public_key), decode_base64(certificate))
+
+
+def _encode(key: LedgerKey) -> bytes:
+    identity = key_id(key.name, key.public_key).hex()
+    lines = [f"{_PREFIX}{key.name}+{identity}+{encode_base64(bytes([ED25519]) + key.seed)}"]
+    if key.earlier:
+        lines += [f"epoch {e.number} {encode_base64(e.public_key)} {encode_base64(e.certified_by)}" for e in key.epochs]
+    return "".join(line + "\n" for line in lines).encode()
 
 
 def make_key(disk: Disk, random: Callable[[int], bytes]) -> LedgerKey:
     """Make the key, durable and readable by root only, before anything is signed with it."""
     key = LedgerKey(f"akios/{random(8).hex()}", random(32))
-    identity = key_id(key.name, key.public_key).hex()
-    text = f"{_PREFIX}{key.name}+{identity}+{encode_base64(bytes([ED25519]) + key.seed)}\n"
     disk.sync([], disk.make_dirs(parent(KEY_PATH), 0o700))
-    write_durably(disk, KEY_PATH, text.encode(), 0o600)
+    write_durably(disk, KEY_PATH, _encode(key), 0o600)
     return key
+
+
+def save_next(disk: Disk, key: LedgerKey) -> None:
+    """Keep the key that is about to be named in the host log; durable on return."""
+    write_durably(disk, NEXT_PATH, _encode(key), 0o600)
+
+
+def install_next(disk: Disk) -> None:
+    """It is named there: from now on it signs, and the old private key is gone; durable on return."""
+    disk.replace(NEXT_PATH, KEY_PATH)
+    disk.sync([], [parent(KEY_PATH)])
+
+
+def drop_next(disk: Disk) -> None:
+    """It was never named: nothing was signed with it."""
+    disk.remove(NEXT_PATH)
+    disk.sync([], [parent(KEY_PATH)])

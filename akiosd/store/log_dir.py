@@ -123,7 +123,7 @@ def load_edge(disk: Disk, key: LedgerKey, log: LogId) -> Edge:
     note = disk.read(f"{base}/checkpoint", MAX_NOTE_BYTES)
     if note is None:
         return Edge()
-    checkpoint = open_checkpoint(note, key.vkey(log))
+    checkpoint = open_checkpoint(note, *key.vkeys(log))
     levels = [b""] * len(tiles.widths(checkpoint.size))
     for tile in tiles.edge_of(checkpoint.size):
         levels[tile.level] = _read_tile(disk, base, tile, TILE_BYTES)

@@ -1,6 +1,6 @@
 """Start-up: from whatever a stop, a crash or a full disk left to a ledger that can go on.  There is no other way in.
 
-Lock held by the caller → key → WAL frames → each log's signed edge, checked → marks replayed → heads checked.
+Lock held by the caller → keys → WAL frames → each log's signed edge, checked → marks replayed → heads checked.
 Nothing on disk is changed before everything was found sound.
 """
 
@@ -13,10 +13,12 @@ import msgspec
 
 from akiosd.errors import LedgerError
 from akiosd.ledger.edge import Edge
+from akiosd.ledger.epochs import read_statement
 from akiosd.ledger.frame import Entries, Forget, Head, Mark, decode_body
+from akiosd.ledger.note import MAX_NOTE_BYTES, is_signed_by
 from akiosd.ledger.sequencer import Sequencer, check_heads
 from akiosd.store.durable import Disk
-from akiosd.store.keys import LedgerKey, load_key, make_key
+from akiosd.store.keys import NEXT_PATH, LedgerKey, drop_next, install_next, load_key, make_key
 from akiosd.store.log_dir import directory, discard_unpublished, load_edge
 from akiosd.store.wal import DIRECTORY, SEGMENT_BYTES, Torn, Wal
 from akiosd.values.ids import HOST_LOG, LogId
@@ -29,7 +31,8 @@ class Opened:
 
     ``unfinished`` logs have durable entries that are not yet published.  ``interrupted`` cage logs are open and have
     no ``end`` record among what the WAL still holds: their cages did not end in order.  ``frame_ends`` says for each
-    WAL frame how far it takes each log.
+    WAL frame how far it takes each log.  ``behind`` says of open logs that name an earlier key than the present one
+    which epoch they name.
     """
 
     key: LedgerKey
@@ -39,6 +42,7 @@ class Opened:
     unfinished: list[LogId]
     interrupted: list[LogId]
     frame_ends: list[tuple[int, dict[LogId, int]]]
+    behind: dict[LogId, int] = field(default_factory=dict)
 
     @property
     def first_start(self) -> bool:
@@ -60,34 +64,64 @@ def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int =
     """Recover and open.  Raises ``LedgerError`` when the state is damaged: fail closed, change nothing."""
     # What a killed daemon left in the page cache must be on disk before it is believed.
     disk.sync_everything()
-    key = _open_key(disk, random)
+    key, newer = _open_keys(disk, random)
     wal = Wal.open(disk, random, segment_bytes)
     seen = _survey(wal)
     sequencer = Sequencer(max_commit_bytes=min(2 << 20, segment_bytes // 4))
-    sequencer.open_log(HOST_LOG, load_edge(disk, key, HOST_LOG))
+    sequencer.open_log(HOST_LOG, load_edge(disk, newer or key, HOST_LOG))
     for frame in wal.frames():
         for mark in decode_body(frame.body):
             if isinstance(mark, Entries) and mark.log not in seen.forgotten:
                 if mark.log not in sequencer.logs:
-                    sequencer.open_log(mark.log, load_edge(disk, key, mark.log))
+                    sequencer.open_log(mark.log, load_edge(disk, newer or key, mark.log))
                 sequencer.replay(mark)
     for log in sequencer.logs:
         _check_log(*sequencer.work(log), seen, log)
     wal.start()
+    key = _settle_rotation(disk, key, newer, sequencer)
     unfinished = sequencer.unpublished()
     for log, state in list(sequencer.logs.items()):
         discard_unpublished(disk, log, state.published.size)
         if log != HOST_LOG and _has_ended(seen.last_entry[log]):
             sequencer.close_log(log)
     interrupted = [log for log, state in sequencer.logs.items() if log != HOST_LOG and not state.closed]
-    return Opened(key, wal, sequencer, wal.torn, unfinished, interrupted, seen.frame_ends)
+    behind = {log: epoch_of(disk, key, log, sequencer.work(log)[1]) for log in sequencer.logs}
+    behind = {log: epoch for log, epoch in behind.items() if 0 < epoch < key.epochs[-1].number}
+    return Opened(key, wal, sequencer, wal.torn, unfinished, interrupted, seen.frame_ends, behind)
 
 
-def _open_key(disk: Disk, random: Callable[[int], bytes]) -> LedgerKey:
+def _open_keys(disk: Disk, random: Callable[[int], bytes]) -> tuple[LedgerKey, LedgerKey | None]:
+    """The signing key, and the one a rotation was about to put in its place."""
     key = load_key(disk)
     if key is None and (disk.names(DIRECTORY) or disk.names(directory(HOST_LOG))):
         raise LedgerError("the signing key of an existing ledger is missing", next="restore it from a backup")
-    return key or make_key(disk, random)
+    newer = load_key(disk, NEXT_PATH)
+    if key is not None and newer is not None and newer.earlier != key.epochs:
+        raise LedgerError("the next signing key does not follow the present one", where=NEXT_PATH)
+    return key or make_key(disk, random), newer
+
+
+def _settle_rotation(disk: Disk, key: LedgerKey, newer: LedgerKey | None, sequencer: Sequencer) -> LedgerKey:
+    """A rotation has happened if the host log, durable as it is now, names the new key; else it never began."""
+    if newer is None:
+        return key
+    if epoch_of(disk, newer, HOST_LOG, sequencer.work(HOST_LOG)[1]) == newer.epochs[-1].number:
+        install_next(disk)
+        return newer
+    drop_next(disk)
+    return key
+
+
+def epoch_of(disk: Disk, key: LedgerKey, log: LogId, waiting: list[bytes]) -> int:
+    """The epoch whose key signs the next checkpoint of a log with these unpublished entries; 0 if it says nothing."""
+    numbers = {epoch.public_key: epoch.number for epoch in key.epochs}
+    named = [statement.epoch.public_key for i, e in enumerate(waiting) if (statement := read_statement(i, e))]
+    if named:
+        return numbers.get(named[-1], 0)
+    note = disk.read(f"{directory(log)}/checkpoint", MAX_NOTE_BYTES)
+    if note is None:
+        return 0
+    return next((numbers[vkey.public_key] for vkey in key.vkeys(log) if is_signed_by(note, vkey)), 0)
 
 
 def _survey(wal: Wal) -> _Seen:
@@ -106,7 +140,8 @@ def _note(seen: _Seen, ends: dict[LogId, int], mark: Mark) -> None:
     match mark:
         case Entries():
             seen.first.setdefault(mark.log, mark.first)
-            seen.last_entry[mark.log] = mark.entries[-1]
+            said = [entry for entry in mark.entries if not _names_a_key(entry)]
+            seen.last_entry[mark.log] = said[-1] if said else seen.last_entry.get(mark.log, b"")
             ends[mark.log] = mark.first + len(mark.entries)
         case Head():
             seen.heads.setdefault(mark.log, []).append(mark)
@@ -123,6 +158,11 @@ def _check_log(edge: Edge, entries: list[bytes], seen: _Seen, log: LogId) -> Non
         raise LedgerError(
             f"the checkpoint of size {edge.size} was signed without being recorded first", where=directory(log)
         )
+
+
+def _names_a_key(entry: bytes) -> bool:
+    """A rotation may add to a log that has ended: that does not open it again."""
+    return read_statement(-1, entry) is not None
 
 
 def _has_ended(entry: bytes) -> bool:

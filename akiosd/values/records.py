@@ -36,9 +36,10 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 class LogOpen(Record, frozen=True, kw_only=True, tag="log_open"):
-    """The first record of every log: 32 random bytes, so that a root alone gives nothing away."""
+    """The first record of every log: 32 random bytes, so that a root alone gives nothing away, and whose key signs."""
 
     salt: bytes
+    public_key: bytes = b""
 
 
 class Birth(Record, frozen=True, kw_only=True, tag="birth"):
@@ -128,7 +129,7 @@ class DaemonStop(Record, frozen=True, kw_only=True, tag="daemon_stop"):
 class KeyEpoch(Record, frozen=True, kw_only=True, tag="key_epoch"):
     """From here on logs are signed by ``public_key`` (Ed25519, 32 bytes).
 
-    From epoch 2 on ``certified_by`` is the old key's signature over the new public key.
+    From epoch 2 on ``certified_by`` is the old key's signature over ``akiosd.ledger.epochs.certificate_text``.
     """
 
     epoch: int
