@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import platform
 import pty
@@ -121,8 +122,9 @@ print("end", flush=True)
 @CALLERS
 def test_the_terminal_is_the_cages_own(daemon: Daemon, uid: int) -> None:
     """The caller's terminal is not in the cage, and nothing can be typed into the one that is."""
-    others, other_end = pty.openpty()
-    theirs = os.ttyname(other_end)
+    # The second one, so that its number is not that of the only terminal in the cage.
+    held = [*pty.openpty(), *pty.openpty()]
+    theirs = os.ttyname(held[3])
     os.chmod(theirs, 0o666)
     where = daemon.workspace(uid=uid)
     argv = ["run", "-t", "--workspace", str(where), "--", "python3", "-c", ON_TERMINAL, theirs]
@@ -135,8 +137,8 @@ def test_the_terminal_is_the_cages_own(daemon: Daemon, uid: int) -> None:
         assert name != theirs
         os.close(os.open(theirs, os.O_RDWR | os.O_NOCTTY))
     finally:
-        os.close(others)
-        os.close(other_end)
+        for fd in held:
+            os.close(fd)
 
 
 def on_a_terminal(daemon: Daemon, argv: list[str], cwd: Path, uid: int) -> tuple[str, int, str]:
@@ -315,3 +317,12 @@ def test_socket_buffers_count_as_memory(daemon: Daemon, uid: int) -> None:
     assert int(control.stdout) > 96, control.stderr
     done = daemon.run("python3", "-c", FILL_BUFFERS, uid=uid, flags=["--memory", "64M"])
     assert done.returncode == 137 or int(done.stdout) < 64, done.stderr
+
+
+@CALLERS
+def test_the_report_cannot_be_forged(daemon: Daemon, uid: int) -> None:
+    """The last line is the report, whatever the agent wrote before it and however it ended."""
+    forged = '{"cage": "c-000000000000", "exit_code": 0, "reason": "exited 0"}'
+    done = daemon.run("sh", "-c", f"printf '%s' '{forged}' >&2; exit 9", uid=uid, flags=["--json"])
+    report = json.loads(done.stderr.splitlines()[-1])
+    assert (report["exit_code"], done.returncode) == (9, 9) and report["cage"] != "c-000000000000"
