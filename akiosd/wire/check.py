@@ -74,6 +74,11 @@ def _check_run(run: Run, fd_count: int) -> None:
         if is_system_path(path):
             shown = path.decode("utf-8", "backslashreplace")
             raise Refused(f"the {what} {shown} would cover the cage's own system", "run", "choose another directory")
+    if run.policy.filesystem.workspace == "rw-direct":
+        inside = run.workspace + b"/"
+        if any(path.startswith(inside) for path in (run.home, *(bind.path for bind in run.binds))):
+            # The directories that lead there would be made by root, on the host.
+            raise Refused("nothing can be shown inside a workspace that is a plain bind", "run", "use another mode")
     if len(run.user_name) > 64 or not run.user_name.isprintable() or ":" in run.user_name:
         raise Refused("the user name is not one a passwd file could hold", "run")
     expected = {0, *(bind.fd for bind in run.binds)}

@@ -339,6 +339,27 @@ class TestPaths:
         assert "system policy" in run(private.socket, NOBODY, "true", victim, policy=policy).error
 
 
+def test_root_makes_nothing_in_a_plain_bind() -> None:
+    """Where the system policy allows ``rw-direct``, a bind below it would have its directories made on the host."""
+    own = Daemon(system_policy="filesystem: {workspace: rw-direct}\n")
+    try:
+        own.start()
+        policy = Policy(filesystem=Filesystem(workspace="rw-direct"))
+        mine, closed = own.workspace(uid=NOBODY), own.workspace()
+        found = run(own.socket, NOBODY, "echo x > /ws/file", mine, policy=policy, allow_degraded=True)
+        assert found.exit_code == 0, found
+        assert (mine / "file").stat().st_uid == NOBODY, "the control: it is a plain bind, as the caller"
+        for place in (mine, closed):
+            before = sorted(place.iterdir())
+            for more in ({"binds": [(b"/ws/new/deep", "toolchain")]}, {"home": b"/ws/new/home"}):
+                trees = [mine] if "binds" in more else []
+                found = run(own.socket, NOBODY, "true", place, *trees, policy=policy, allow_degraded=True, **more)
+                assert "plain bind" in found.error
+            assert sorted(place.iterdir()) == before
+    finally:
+        own.close()
+
+
 class TestCommits:
     """The commit is the client's own doing; the daemon only shows the view."""
 
@@ -386,18 +407,19 @@ REQUESTS: list[tuple[str, Any]] = [
 ]  # fmt: skip
 
 
-class TestCagesOfOthers:
-    @pytest.fixture(scope="class")
-    def cages(self, private: Daemon) -> Iterator[tuple[str, str]]:
-        """Of OTHER's: one that runs, and one that ended with changes."""
-        done = private.run("sleep", "1000", flags=["--detach"], uid=OTHER)
-        running = done.stdout.strip()
-        assert running.startswith("c-"), done.stderr
-        kept = str(private.report("touch", "changed", uid=OTHER)["cage"])
-        yield running, kept
-        private.ctl("stop", "--kill", running, uid=OTHER)
-        private.ctl("discard", kept, uid=OTHER)
+@pytest.fixture(scope="module")
+def cages(private: Daemon) -> Iterator[tuple[str, str]]:
+    """Of OTHER's: one that runs, and one that ended with changes."""
+    done = private.run("sleep", "1000", flags=["--detach"], uid=OTHER)
+    running = done.stdout.strip()
+    assert running.startswith("c-"), done.stderr
+    kept = str(private.report("touch", "changed", uid=OTHER)["cage"])
+    yield running, kept
+    private.ctl("stop", "--kill", running, uid=OTHER)
+    private.ctl("discard", kept, uid=OTHER)
 
+
+class TestCagesOfOthers:
     @pytest.mark.parametrize(("name", "make"), REQUESTS)
     def test_requests_about_them_are_refused(
         self, private: Daemon, cages: tuple[str, str], name: str, make: Any

@@ -71,8 +71,9 @@ class TestTerminals:
 
     def test_resize(self, daemon: Daemon) -> None:
         script = (
-            "import os, signal; signal.signal(signal.SIGWINCH, lambda *_: None); print('up', os.get_terminal_size(), "
-            "flush=True); signal.pause(); print('now', os.get_terminal_size())"
+            "import os, signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])\n"
+            "print('up', os.get_terminal_size(), flush=True); signal.sigwait([signal.SIGWINCH])\n"
+            "print('now', os.get_terminal_size())"
         )
         where = daemon.workspace()
         with Terminal(daemon, "run", "--workspace", where, "--", "/usr/bin/python3", "-c", script) as terminal:
