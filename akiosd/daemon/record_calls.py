@@ -7,6 +7,7 @@ import sys
 import trio
 
 from akiosd.daemon.append_ledger import Ledger
+from akiosd.kernel import pump
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.pump import Pump, SyscallEvent
 from akiosd.kernel.seccomp import Compiled, name_of
@@ -15,6 +16,7 @@ from akiosd.values.policy import Limits
 from akiosd.values.records import Syscall, encode_entry
 
 _AF_UNIX = (1).to_bytes(2, sys.byteorder)
+_CUT = pump.CUT_PATH | pump.CUT_PATH2 | pump.CUT_ARGV | pump.CUT_SOCKADDR
 
 
 class CallRecorder:
@@ -91,7 +93,7 @@ def _to_record(event: SyscallEvent) -> Syscall:
         ts=event.time_ns, name=name_of(event.nr), nr=event.nr, pid=event.pid,
         verdict="denied" if event.err else "attempt", errno=event.err,
         args=event.args if bare else (), path=event.path, path2=event.path2,
-        argv=event.argv or (), address=_trimmed(event.sockaddr), count=event.count,
+        argv=event.argv or (), address=_trimmed(event.sockaddr), count=event.count, truncated=bool(event.flags & _CUT),
     )  # fmt: skip
 
 
