@@ -17,6 +17,7 @@ from akiosd.cage.machine import Event
 from akiosd.daemon import keep
 from akiosd.daemon.doctor import read_posture
 from akiosd.daemon.host import Host
+from akiosd.daemon.keep_logs import LogKeeper
 from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
 from akiosd.daemon.pool import Caller, Pool
@@ -53,6 +54,7 @@ class Supervisor:
         self._stopping = False
         self._idle = trio.Event()
         self._owners: dict[str, int] = {}
+        logs = LogKeeper(host, self._why_busy)
         self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
             wire.Run: self._run,
             wire.Signal: self._signal,
@@ -66,6 +68,9 @@ class Supervisor:
             wire.Doctor: self._doctor,
             wire.LedgerInfo: self._ledger_info,
             wire.ReadLog: self._read_log,
+            wire.RotateKey: logs.rotate,
+            wire.Destroy: logs.destroy,
+            wire.Prune: logs.prune,
         }
 
     async def handle(self, peer: Peer, request: wire.Message, fds: list[int], client: ClientConnection) -> None:
@@ -135,6 +140,10 @@ class Supervisor:
     def _admit(self, peer: Peer, run: wire.Run) -> None:
         if self._stopping:
             raise Refused("akiosd is stopping", "run", "run the command again in a moment")
+        if self._host.ledger.full:
+            # It would wait for its birth record before it could say a word.
+            where = str(self._host.state_dir)
+            raise Refused("No space left on device: the ledger cannot be written", where, "make room on its disk")
         quotas = self._host.config.quotas
         own = sum(cage.peer.uid == peer.uid for cage in self._running.values())
         if len(self._running) >= quotas.cages_total or (peer.uid and own >= quotas.cages_per_user):
@@ -340,6 +349,11 @@ class Supervisor:
             state_dir=str(self._host.state_dir),
         )
         await client.reply(reply)
+
+    def _why_busy(self, cage: str) -> str:
+        if cage in self._running:
+            return f"the cage {cage} still runs"
+        return f"changes of {cage} wait to be committed or discarded" if cage in self._kept else ""
 
     def _log_for(self, peer: Peer, cage: str) -> LogId:
         log = LogId(cage) if cage else HOST_LOG
