@@ -69,19 +69,22 @@ def fill(daemon: Daemon) -> Path:
 def test_runs_are_refused_with_words_and_go_on_with_room(small: Daemon) -> None:
     assert small.run("sh", "-c", "exit 3").returncode == 3
     ballast = fill(small)
-    # What was prepared before still runs.
-    done = small.run("sh", "-c", "exit 3")
-    for _ in range(6):
-        if done.returncode == 125:
+    refused = 0
+    for _ in range(16):
+        # What was prepared before still runs, and gives its room back; what began just before waits for room.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            done = small.run("sh", "-c", "exit 3", timeout=5)
+            assert done.returncode in (3, 125)
+            if done.returncode == 125:
+                refused += 1
+                assert "No space left on device" in done.stderr and str(small.state) in done.stderr
+                assert "Traceback" not in done.stderr
+        if refused == 3:
             break
-        assert done.returncode == 3
-        done = small.run("sh", "-c", "exit 3")
-    for _ in range(3):
-        assert done.returncode == 125
-        assert "No space left on device" in done.stderr and str(small.state) in done.stderr
-        assert "Traceback" not in done.stderr
-        done = small.run("sh", "-c", "exit 3")
-    assert small.ctl("doctor").returncode == 0
+        fill(small)
+    assert refused == 3
+    doctor = small.ctl("doctor")
+    assert doctor.returncode == 1 and "the disk is full" in doctor.stdout
     ballast.unlink()
     for _ in range(3):
         assert small.run("sh", "-c", "exit 3").returncode == 3
