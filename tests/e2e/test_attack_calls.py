@@ -117,3 +117,12 @@ def test_refused_calls_are_in_the_log(daemon: Daemon, programs: Programs) -> Non
     records = [record for record in daemon.events(report["cage"]) if record.get("verdict") == "denied"]
     assert [record["name"] for record in records] == ["unshare", "mount", "clone"]
     assert report["usage"]["denials"] == 3
+
+
+def test_arguments_too_long_for_a_record_are_marked(daemon: Daemon) -> None:
+    """What the agent hides behind a long argument is not in the log; that something is missing, is."""
+    report = daemon.report("/bin/true", "x" * 5000, "rm -rf everything")
+    ran = [record for record in daemon.events(report["cage"]) if record.get("name") == "execve"]
+    assert [record.get("truncated", False) for record in ran] == [True]
+    report = daemon.report("/bin/true", "short")
+    assert not any(record.get("truncated") for record in daemon.events(report["cage"]))
