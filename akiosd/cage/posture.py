@@ -11,6 +11,9 @@ from akiosd.values.ids import Lines
 from akiosd.values.posture import LayerState, Status
 
 
+_RW_DIRECT = "rw-direct: changes reach the files at once, no name is protected, sockets and locks there are the host's"
+
+
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Read by akiosd from ``/proc/<init>`` and from the cgroup files, not told by the cage."""
 
@@ -138,7 +141,11 @@ def _workspace(mounts: list[_Mount], wanted: Wanted) -> LayerState:
     if mode == "ro":
         sealed = mount.kind == "overlay" and "ro" in mount.options
         return _say("workspace", sealed, "ro: read-only overlay", "it is writable, or a bind of the host's files")
-    return LayerState("workspace", "degraded", "rw-direct: changes reach the files at once, names are not protected")
+    return LayerState(
+        "workspace",
+        "degraded",
+        _RW_DIRECT,
+    )
 
 
 def _namespaces(evidence: Evidence) -> LayerState:
