@@ -106,7 +106,7 @@ async def _serve_until_told(host: Host, runtime: Path, ready_fd: int) -> None:
             pool = Pool(host, config.pools.userns)
             await nursery.start(pool.refill)
             supervisor = Supervisor(host, pool, nursery)
-            host.ledger.on_full = partial(supervisor.freeze_all, True)
+            host.ledger.on_full = partial(_disk_is_full, supervisor, pool)
             host.ledger.on_room = partial(supervisor.freeze_all, False)
             async with trio.open_nursery() as servers:
                 await servers.start(serve_clients, control, supervisor, gate)
@@ -123,6 +123,11 @@ async def _serve_until_told(host: Host, runtime: Path, ready_fd: int) -> None:
             listener.socket.close()
             with contextlib.suppress(FileNotFoundError):
                 (runtime / name).unlink()
+
+
+def _disk_is_full(supervisor: Supervisor, pool: Pool) -> None:
+    supervisor.freeze_all(True)
+    pool.discard()
 
 
 def _say_ready(ready_fd: int) -> None:

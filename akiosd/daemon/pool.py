@@ -120,6 +120,12 @@ class Pool:
             raise
         return found
 
+    def discard(self) -> None:
+        """Destroy what is ready: a sparse image that met a full disk has lost writes, and says so only when used."""
+        ready, self._ready = self._ready, []
+        for prepared in ready:
+            prepared.destroy()
+
     async def refill(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the pool full until cancelled; then destroy what was not taken."""
         try:
@@ -134,6 +140,7 @@ class Pool:
                 except (AkiosError, OSError) as error:
                     # The next run makes its own, and its caller is told what is wrong.
                     _log.error("no cage can be made in advance", error=str(error))
+                    self.discard()
         finally:
             for prepared in self._ready:
                 prepared.destroy()
