@@ -19,7 +19,7 @@ from akiosctl.client import Client, DaemonError, close_fds
 from akiosctl.pins import load_pin
 from akiosd.errors import AkiosError
 from akiosd.ledger.edge import Edge, extend
-from akiosd.ledger.note import Vkey, open_checkpoint
+from akiosd.ledger.note import Checkpoint, Vkey, open_checkpoint, parse_note
 from akiosd.ledger.verify import Anchor, LogReader, Report, verify_log
 from akiosd.store.fsck import find_vkey, fsck, open_log_files
 from akiosd.wire.messages import LedgerInfo, LedgerReply, LogEntries, ReadLog
@@ -66,8 +66,11 @@ class LogSource:
         """The report, anchored to ``pin`` or to the checkpoint that ``akiosctl ledger pin`` kept."""
         pin = pin if pin is not None else load_pin(self.vkey.name)
         if self.memory is not None:
-            pinned = open_checkpoint(pin, self.vkey) if pin is not None else None
-            return verify_log(self.memory, self.vkey, (Anchor("pin", pinned.size, pinned.root),) if pinned else ())
+            pinned = Checkpoint.parse(parse_note(pin).text) if pin is not None else None
+            report = verify_log(self.memory, self.vkey, (Anchor("pin", pinned.size, pinned.root),) if pinned else ())
+            if pin is not None:
+                open_checkpoint(pin, self.vkey, *(Vkey(self.vkey.name, key) for key in report.keys))
+            return report
         assert self.path is not None
         key = None if self.beside and isinstance(self.path, Path) else self.vkey
         return fsck(self.path, key, pin, self.host, cage=self.cage, host_key=self.host_key)

@@ -46,6 +46,7 @@ def prove(
     The record itself is put into the proof's extra data where it fits (8 KiB); a larger one needs --entry-out.
     """
     with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
+        read_checkpoint(source, reader)
         proof, entry = prove_from(reader, index, source.vkey, MAX_EXTRA_BYTES)
     if not proof.extra and entry_out is None:
         raise AkiosError(

@@ -17,7 +17,7 @@ from akiosctl.ledger_source import LogSource, open_source
 from akiosctl.records_text import read_record, record_json
 from akiosctl.render import table
 from akiosd.errors import AkiosError
-from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, open_checkpoint
+from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, is_signed_by, open_checkpoint
 from akiosd.ledger.verify import LogReader, describe
 from akiosd.store.derive import pack_log
 from akiosd.store.fsck import entries_of
@@ -35,6 +35,12 @@ def read_checkpoint(source: LogSource, reader: LogReader) -> tuple[Checkpoint, b
     note = reader.read("checkpoint", MAX_NOTE_BYTES)
     if note is None:
         raise AkiosError("the log has no checkpoint yet", source.cage or "host", "try again in a second")
+    if not is_signed_by(note, source.vkey):
+        # Another key may have taken over since: the log itself says so, if it is whole.
+        report = source.verify()
+        if report.exit_code != 0:
+            raise AkiosError(f"the log is {report.verdict}: {report.detail}", report.first_bad, "see ledger verify")
+        source.vkey = Vkey.parse(report.vkey)
     return open_checkpoint(note, source.vkey), note
 
 
@@ -151,11 +157,12 @@ def checkpoint(ctx: click.Context, cage: str, directory: Path | None, vkey: str 
 @JSON
 @click.pass_context
 def keys(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, form: str, as_json: bool) -> None:
-    """Print the public key of CAGE's log, by default the host's.
+    """Print the public key that signs CAGE's log now, by default the host's.
 
     policy: a file for tools that check proofs (c2sp.org/tlog-policy), which asks for no witness.
     """
-    with open_source(ctx, cage, directory, vkey) as source:
+    with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
+        read_checkpoint(source, reader)
         key = source.vkey
     if wants_json(ctx, as_json):
         click.echo(json.dumps({"origin": key.name, "vkey": str(key), "key_id": key.id.hex()}, indent=2))

@@ -154,6 +154,31 @@ class ReadLog(Message, frozen=True, tag="read_log"):
     stop: int = 0
 
 
+class RotateKey(Message, frozen=True, tag="rotate_key"):
+    """Root only: put a new key that signs the logs in the present one's place; answered by :class:`LedgerReply`."""
+
+
+class Destroy(Message, frozen=True, tag="destroy"):
+    """Root and admins: destroy an ended cage's data, its log included; answered by :class:`Destroyed`.
+
+    ``passes`` of random bytes before the zeros; ``fast`` only unlinks.
+    """
+
+    cage: str = ""
+    passes: int = 1
+    fast: bool = False
+
+
+class Prune(Message, frozen=True, tag="prune"):
+    """Root and admins: destroy ended cages, oldest first, past an age or until the rest takes at most ``max_bytes``."""
+
+    max_age_ns: int | None = None
+    max_bytes: int | None = None
+    dry_run: bool = False
+    passes: int = 1
+    fast: bool = False
+
+
 class Subscribe(Message, frozen=True, tag="subscribe"):
     """events.sock only.  Empty tuples mean everything one may see; cursors: log → next wanted index."""
 
@@ -258,6 +283,24 @@ class LedgerReply(Message, frozen=True, tag="ledger_reply"):
     checkpoint: bytes = b""
 
 
+class Destroyed(Message, frozen=True, tag="destroyed"):
+    """What was wiped: files and overwritten bytes; ``spared`` files had a name elsewhere, and only lost the one here."""
+
+    files: int = 0
+    overwritten: int = 0
+    spared: tuple[str, ...] = ()
+    size: int = 0
+    root: bytes = b""
+
+
+class Pruned(Message, frozen=True, tag="pruned"):
+    """The cages destroyed, or that would be, and the bytes they took on disk."""
+
+    cages: tuple[str, ...] = ()
+    freed: int = 0
+    kept: int = 0
+
+
 class LogEntries(Message, frozen=True, tag="log_entries"):
     log: str = ""
     start: int = 0
@@ -294,6 +337,9 @@ Request = (
     | Doctor
     | LedgerInfo
     | ReadLog
+    | RotateKey
+    | Destroy
+    | Prune
     | Subscribe
 )
 Reply = (
@@ -307,6 +353,8 @@ Reply = (
     | ViewReply
     | DoctorReply
     | LedgerReply
+    | Destroyed
+    | Pruned
     | LogEntries
     | Records
     | Gap

@@ -1,0 +1,66 @@
+"""Which finished cages' data goes: whole cages, oldest first, by age and by size.
+
+A log is never shortened: what is left of a cage is its tombstone in the host log, with its last size and root, so that
+what is gone is known to be gone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from akiosd.errors import LedgerError
+from akiosd.values.ids import LogId, is_cage_id
+
+
+@dataclass(frozen=True)
+class Use:
+    """What an ended cage takes: ``bytes`` on disk; ``ended_ns`` is when its last checkpoint was written."""
+
+    log: LogId
+    bytes: int
+    ended_ns: int
+
+
+def choose(cages: Iterable[Use], now_ns: int, max_age_ns: int | None = None, max_bytes: int | None = None) -> list[Use]:
+    """The cages to destroy, oldest first: those older than ``max_age_ns``, then as many as bring the rest to
+    ``max_bytes``.  None is no limit."""
+    ordered = sorted(cages, key=lambda use: (use.ended_ns, use.log))
+    gone = [use for use in ordered if max_age_ns is not None and now_ns - use.ended_ns > max_age_ns]
+    left = ordered[len(gone) :]
+    total = sum(use.bytes for use in left)
+    for use in left:
+        if max_bytes is None or total <= max_bytes:
+            break
+        gone.append(use)
+        total -= use.bytes
+    return gone
+
+
+def survey_cages(cages_dir: Path) -> list[Use]:
+    """Every cage that has a published log.  Raises ``LedgerError`` when the directory cannot be read."""
+    found = []
+    try:
+        for entry in os.scandir(cages_dir):
+            if is_cage_id(entry.name) and entry.is_dir(follow_symlinks=False):
+                try:
+                    ended = os.stat(f"{entry.path}/audit/checkpoint", follow_symlinks=False).st_mtime_ns
+                except FileNotFoundError:
+                    continue  # nothing of it is published
+                found.append(Use(LogId(entry.name), _bytes_below(entry.path), ended))
+    except OSError as error:
+        raise LedgerError(f"the cages cannot be read: {error.strerror}", where=str(cages_dir)) from error
+    return found
+
+
+def _bytes_below(path: str) -> int:
+    total = 0
+    for folder, _, files in os.walk(path):
+        for name in [".", *files]:
+            try:
+                total += os.stat(os.path.join(folder, name), follow_symlinks=False).st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return total
