@@ -10,7 +10,6 @@ import msgspec
 from akiosd.values.ids import Lines
 from akiosd.values.posture import LayerState, Status
 
-
 _RW_DIRECT = "rw-direct: changes reach the files at once, no name is protected, sockets and locks there are the host's"
 
 

@@ -31,6 +31,7 @@ from akiosd.policy.compile.identity import AGENT_ID
 from akiosd.policy.merge import check_authority
 from akiosd.policy.schema import validate
 from akiosd.store.log_dir import directory as log_directory
+from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
 from akiosd.wire import messages as wire
 
@@ -330,11 +331,22 @@ class Supervisor:
     async def _discard(self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection) -> None:
         await self._wait_released(request.cage)
         kept = self._find_kept(peer, request.cage)
-        disks = self._host.disks
-        assert disks is not None
-        await trio.to_thread.run_sync(keep.forget, self._host.cages_dir / request.cage, disks, kept.disk_size)
-        del self._kept[request.cage]
-        close_all((self._kept_workspaces.pop(request.cage, None),))
+        if request.cage in self._settling:
+            raise Refused("somebody else settles these changes now", request.cage, "wait until they are done")
+        self._settling.add(request.cage)
+        try:
+            # Told first: what was destroyed without a word could not be told apart from a loss.
+            record = records.CageSettled(
+                ts=time.time_ns(), cage=request.cage, uid=peer.uid, committed=request.committed, paths=request.paths
+            )
+            await self._host.ledger.commit(HOST_LOG, record)
+            disks = self._host.disks
+            assert disks is not None
+            await trio.to_thread.run_sync(keep.forget, self._host.cages_dir / request.cage, disks, kept.disk_size)
+            del self._kept[request.cage]
+            close_all((self._kept_workspaces.pop(request.cage, None),))
+        finally:
+            self._settling.discard(request.cage)
         await client.reply(wire.Ok())
 
     # ---- the host and the ledger -------------------------------------------------------------------

@@ -167,6 +167,15 @@ class CageEnd(Record, frozen=True, kw_only=True, tag="cage_end"):
     reason: str = ""
 
 
+class CageSettled(Record, frozen=True, kw_only=True, tag="cage_settled"):
+    """What became of an ended cage's changes, as its client (``uid``) said: ``paths`` were committed, or none."""
+
+    cage: str
+    uid: int
+    committed: bool
+    paths: int = 0
+
+
 class CageDestroyed(Record, frozen=True, kw_only=True, tag="cage_destroyed"):
     """The tombstone: written before the first byte is wiped.  ``size`` and ``root`` are the log's last."""
 
@@ -199,6 +208,7 @@ KnownRecord = (
     | Roots
     | CageBirth
     | CageEnd
+    | CageSettled
     | CageDestroyed
 )
 AnyRecord = KnownRecord | Unknown

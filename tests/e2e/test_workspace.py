@@ -262,3 +262,13 @@ def test_a_commit_has_the_users_rights_and_no_more(daemon: Daemon) -> None:
     assert done.returncode == 125, done.stdout
     assert snapshot(where) == before
     assert daemon.ctl("discard", cage, uid=NOBODY).returncode == 0
+
+
+def test_what_became_of_changes_is_in_the_hosts_log(daemon: Daemon) -> None:
+    where = daemon.workspace()
+    daemon.run("touch", "kept", flags=["--commit"], cwd=where)
+    daemon.run("touch", "gone", flags=["--discard"], cwd=where)
+    done = daemon.ctl("ledger", "show", "--json")
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    settled = [record for record in records if record["kind"] == "cage_settled"][-2:]
+    assert [(record["committed"], record.get("paths", 0)) for record in settled] == [(True, 1), (False, 0)], done.stderr
