@@ -1,0 +1,1 @@
+"""Personal data: found, and masked, pseudonymised or blocked.  Functions over values, no I/O."""

@@ -1,0 +1,79 @@
+"""What a pattern is and what a finding is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from akiosd.errors import AkiosError
+
+Category = Literal["personal", "financial", "health", "digital", "communication", "location"]
+CATEGORIES: tuple[Category, ...] = ("personal", "financial", "health", "digital", "communication", "location")
+
+Check = Callable[[str], bool | None]
+"""The matched text in; True: valid, False: not of this type, None: it has the form and nothing to check."""
+
+MAX_CHARACTERS = 16 << 20
+"""The most characters one call takes; a longer text is refused, never passed unread."""
+
+
+class RedactError(AkiosError):
+    """Text that cannot be examined; it must not be passed on."""
+
+
+class Pattern(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of personal data.
+
+    ``regex`` is in the common subset of re2 and ``re`` without look-around; its first group, where it
+    has one, is the value.  ``yes`` are texts with a finding of this type, ``no`` texts without one.
+    A ``weak`` form counts only near one of the ``context`` words, or, where ``lone`` is set, when it is
+    the whole text and its check, where it has one, says that it is valid.
+    ``loose`` edges may touch letters and digits.
+    """
+
+    name: str
+    category: Category
+    description: str
+    regex: str
+    yes: tuple[str, ...]
+    no: tuple[str, ...]
+    source: str
+    check: Check | None = None
+    context: tuple[str, ...] = ()
+    weak: bool = False
+    lone: bool = False
+    fold: bool = False
+    loose: bool = False
+    unjoined: bool = False
+    """Not a part of something longer such as 1-2-3: no ``.-/:`` with a digit after it is beside it."""
+    priority: int = 50
+    trigger: str = ""
+    """What the block search looks for where a finding may be longer than the overlap of two blocks."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A finding: ``start`` and ``end`` are characters of the text that was given."""
+
+    start: int
+    end: int
+    type: str
+    category: Category
+    confidence: float
+    reason: str
+
+
+class Result(msgspec.Struct, frozen=True):
+    """``text`` is safe to pass on; it is empty when ``blocked``."""
+
+    text: str
+    spans: tuple[Span, ...]
+    blocked: bool = False
+
+    def counts(self) -> dict[str, int]:
+        """How many of each type: what the log may hold."""
+        found: dict[str, int] = {}
+        for span in self.spans:
+            found[span.type] = found.get(span.type, 0) + 1
+        return found

@@ -1,0 +1,153 @@
+"""One plain form of a text to search in, with a map back to the characters that were given.
+
+The form is bytes, one per character, in Latin-1: full-width and other compatibility forms folded (NFKC),
+zero-width characters and combining marks gone, Unicode dashes, spaces and digits made ASCII, escapes of JSON,
+URLs and HTML undone once.  A letter outside Latin-1 is ``0xff``, anything else outside it ``0x80``.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterator
+
+LETTER, OTHER = "\xff", "\x80"
+_PLAIN = {"\xa0": " ", "\xad": "", "‘": "'", "’": "'", "′": "'", "“": '"', "”": '"', "″": '"', "−": "-"}
+_SHORT = {"n": "\n", "r": "\r", "t": "\t", "b": " ", "f": " "}
+
+# Undone one by one, so that what a position decodes to never depends on what stands before it.  A percent escape
+# of a letter or digit is left: encoders do not write those (RFC 3986 § 2.3), and "5%41…" is a number.
+_ESCAPE = (
+    r"[\\%&](?:(?<=\\)(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[nrtbf\"'/\\])"
+    r"|(?<=%)(?:[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){1,3}|[0-7][0-9A-Fa-f])"
+    r"|(?<=&)(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos|nbsp|commat|hyphen|period|colon|sol|lpar|rpar|plus);)"
+)
+_PARTIAL = (
+    r"[\\%&](?:(?<=\\)(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?)?|(?<=%)(?:[0-9A-Fa-f]?|[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){0,2}%?[89ABab]?)"
+    r"|(?<=&)(?:#[xX]?[0-9a-fA-F]{0,7}|[a-z]{0,6}))\Z"
+)
+
+
+def plain(character: str) -> str:
+    """What one character above ASCII is searched as: nothing, one or more Latin-1 characters."""
+    if character in _PLAIN:
+        return _PLAIN[character]
+    if character <= "\xff":
+        return character
+    kind = unicodedata.category(character)
+    if kind in ("Cf", "Mn", "Me"):
+        return ""
+    if kind == "Pd":
+        return "-"
+    if kind in ("Zs", "Zl", "Zp"):
+        return " " if kind == "Zs" else "\n"
+    digit = unicodedata.decimal(character, None)
+    if digit is not None:
+        return str(digit)
+    return "".join(_latin(x) for x in unicodedata.normalize("NFKC", character)) or OTHER
+
+
+def _latin(character: str) -> str:
+    if character <= "\xff":
+        return character
+    base = unicodedata.normalize("NFKD", character)[0]
+    if base <= "\xff":
+        return base
+    return LETTER if character.isalpha() else OTHER
+
+
+class _Table(dict[int, str]):
+    """:func:`plain` for ``str.translate``, filled as characters are met; ``odd`` are those of another length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.odd: set[str] = set()
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        value = character if code < 0x80 else plain(character)
+        if len(value) != 1:
+            self.odd.add(character)
+        self[code] = value
+        return value
+
+
+_TABLE = _Table()
+
+
+def _undo(escape: str) -> str | None:
+    """The plain form of one escape; None: leave it."""
+    if escape[0] == "\\":
+        if len(escape) == 2:
+            return _SHORT.get(escape[1], escape[1])
+        return chr(int(escape[2:], 16)).translate(_TABLE)
+    if escape[0] == "%":
+        try:
+            character = bytes.fromhex(escape.replace("%", "")).decode()
+        except ValueError:
+            return None
+        return None if character.isascii() and character.isalnum() else character.translate(_TABLE)
+    return html.unescape(escape).translate(_TABLE)
+
+
+class View:
+    """``data`` is the plain form; :meth:`start` and :meth:`end` give characters of the text.
+
+    ``partial`` is where in the text an escape begins that the end cuts off, else its length.
+    """
+
+    def __init__(self, text: str, more: bool = False) -> None:
+        self.text = text
+        self.partial = len(text)
+        self._units: list[tuple[int, int, int, int]] = []
+        escapes = "\\" in text or "%" in text or "&" in text
+        if text.isascii() and not escapes:
+            self.data = text.encode("latin-1")
+        else:
+            whole = text if text.isascii() else text.translate(_TABLE)
+            odd = set() if text.isascii() else _TABLE.odd.intersection(text)
+            if odd or escapes:
+                whole = "".join(self._pieces(text, odd, escapes, more))
+            self.data = whole.encode("latin-1", "replace")
+        self._starts = [unit[0] for unit in self._units]
+
+    def _pieces(self, text: str, odd: set[str], escapes: bool, more: bool) -> Iterator[str]:
+        wanted = ([f"[{re.escape(''.join(sorted(odd)))}]"] if odd else []) + ([_ESCAPE] if escapes else [])
+        if escapes and more:
+            wanted.insert(0, _PARTIAL)
+        done = size = 0
+        for match in re.finditer("|".join(wanted), text):
+            at, end = match.span()
+            if more and end == len(text) and at + 12 >= end and re.fullmatch(_PARTIAL, match[0]):
+                self.partial = at
+                break
+            found = _TABLE[ord(match[0])] if end - at == 1 else _undo(match[0])
+            if found is None or (end - at == 1 and match[0] < "\x80"):
+                continue
+            piece = text[done:at].translate(_TABLE)
+            size += len(piece)
+            self._units.append((size, len(found), at, end - at))
+            size, done = size + len(found), end
+            yield piece
+            yield found
+        yield text[done : self.partial].translate(_TABLE)
+
+    def start(self, position: int) -> int:
+        """The character of the text where ``data[position]`` begins."""
+        index = bisect_right(self._starts, position) - 1
+        if index < 0:
+            return position
+        begin, size, at, length = self._units[index]
+        return at if position < begin + size else at + length + position - begin - size
+
+    def end(self, position: int) -> int:
+        """The character of the text after ``data[position - 1]``."""
+        if position == 0:
+            return 0
+        index = bisect_right(self._starts, position - 1) - 1
+        if index < 0:
+            return position
+        begin, size, at, length = self._units[index]
+        return at + length if position - 1 < begin + size else at + length + position - begin - size

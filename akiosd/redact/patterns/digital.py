@@ -1,0 +1,240 @@
+# ruff: noqa: E501 — a regular expression cut into lines is harder to check than a long one
+"""Keys, tokens, passwords, names of accounts."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from akiosd.redact import validators as v
+from akiosd.redact.model import Pattern
+
+P = partial(Pattern, category="digital", priority=80)
+
+LABEL = (
+    r"(?:api[_-]?keys?|apikey|api[_-]?secret|secret[_-]?keys?|client[_-]?secret|access[_-]?keys?|access[_-]?token|auth[_-]?token|refresh[_-]?token"
+    r"|bearer[_-]?token|private[_-]?token|session[_-]?token|token|secret|subscription key|encryption[_-]?key|signing[_-]?key|webhook[_-]?secret)"
+)
+
+PATTERNS = (
+    P(
+        name="AWS_ACCESS_KEY",
+        description="AWS access key id",
+        regex=r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b",
+        yes=("AWS key: AKIAIOSFODNN7EXAMPLE for",),
+        no=("AKIAIOSFODNN7", "AKIAiosfodnn7example"),
+        source="AWS IAM identifiers",
+    ),
+    P(
+        name="AWS_SECRET_KEY",
+        description="AWS secret access key, with its name",
+        regex=r"\b(?:aws[_a-z-]{0,16})?secret[_ -]?(?:access[_ -]?)?key[\"']?[ ]?[:=][ ]?[\"']?([A-Za-z0-9/+]{40})\b",
+        check=v.secret(3.5),
+        fold=True,
+        yes=("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",),
+        no=("aws_secret_access_key=",),
+        source="AWS IAM identifiers",
+        priority=82,
+    ),
+    P(
+        name="GITHUB_TOKEN",
+        description="GitHub token, classic or fine-grained",
+        regex=r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})\b",
+        yes=("ghp_1234567890123456789012345678901234567890", "ghs_abcdefghijklmnopqrstuvwxyz0123456789"),
+        no=("ghp_short", "github_pattern"),
+        source="github.blog, token formats",
+        trigger=r"\b(?:gh[pousr]_|github_pat_)",
+    ),
+    P(
+        name="GITLAB_TOKEN",
+        description="GitLab token",
+        regex=r"\bgl(?:pat|dt|rt|cbt|ptt|ft|soat|agent)-[A-Za-z0-9_-]{20,}",
+        yes=("glpat-abcDEF1234567890wxyz",),
+        no=("glpat-short", "global-abcDEF1234567890wxyz"),
+        source="docs.gitlab.com, token overview",
+        trigger=r"\bgl[a-z]+-",
+    ),
+    P(
+        name="SLACK_TOKEN",
+        description="Slack token or webhook",
+        regex=r"\b(?:xox[abeoprs]-[A-Za-z0-9-]{10,}|xapp-\d-[A-Za-z0-9-]{10,}|hooks\.slack\.com/services/T[A-Za-z0-9]+/B[A-Za-z0-9]+/[A-Za-z0-9]{20,})",
+        yes=(
+            "xoxb-1234567890123-1234567890123-abcdefghijklmnopqrstuvwx",
+            "https://hooks.slack.com/services/T1234567890/B1234567890/abcdefghijklmnopqrstuvwx",
+        ),
+        no=("xoxo-love", "hooks.slack.com/services"),
+        source="api.slack.com, token types",
+        trigger=r"\b(?:xox[abeoprs]-|xapp-|hooks\.slack)",
+    ),
+    P(
+        name="STRIPE_KEY",
+        description="Stripe key or webhook secret",
+        regex=r"\b(?:[prs]k_(?:live|test)_[A-Za-z0-9]{10,}|whsec_[A-Za-z0-9+/=]{24,})",
+        yes=("sk_live_1234567890abcdef", "pk_test_abcdefghijklmnopqrstuvwxyz123456"),
+        no=("sk_live_", "task_live_1234567890abcdef"),
+        source="docs.stripe.com/keys",
+        trigger=r"\b(?:[prs]k_(?:live|test)_|whsec_)",
+    ),
+    P(
+        name="GOOGLE_KEY",
+        description="Google API key or OAuth token",
+        regex=r"\b(?:AIza[A-Za-z0-9_-]{28,}|ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{28}|1//0?[A-Za-z0-9_-]{30,})",
+        yes=("AIzaSyDdI0hCZtE6vySjMm-WEfRq3CPzqKqqsHI", "ya29.A0ARrdaM1234567890abcdefghijklmnopqrstuvwxyzABCDEF"),
+        no=("AIza", "ya29.short"),
+        source="cloud.google.com, API keys",
+        trigger=r"\b(?:AIza|ya29\.|GOCSPX-|1//)",
+    ),
+    P(
+        name="OPENAI_KEY",
+        description="OpenAI API key",
+        regex=r"\bsk-(?:proj-|svcacct-|admin-|None-)?[A-Za-z0-9_]{20}[A-Za-z0-9_-]*",
+        check=v.secret(3.0),
+        yes=(
+            "sk-proj-abcdefghijklmnopqrstuvwxyz1234567890abcdefghijklmnopqr",
+            "sk-1234567890abcdefghijklmnopqrstuvwxyzABCDEF1234567890",
+        ),
+        no=("sk-learn", "task-1234567890abcdefghijklmnop", "sk-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        source="platform.openai.com",
+        trigger=r"\bsk-",
+    ),
+    P(
+        name="ANTHROPIC_KEY",
+        description="Anthropic API key",
+        regex=r"\bsk-ant-[A-Za-z0-9]{2,10}-[A-Za-z0-9_-]{20,}",
+        yes=("sk-ant-api03-R2D2c3po4life_abcdefghij-klmnopqrstuv",),
+        no=("sk-ant-hill", "sk-ant-api03-x"),
+        source="docs.anthropic.com",
+        trigger=r"\bsk-ant-",
+        priority=85,
+    ),
+    P(
+        name="SERVICE_KEY",
+        description="Key with the prefix of its service: SendGrid, Hugging Face, npm, PyPI, DigitalOcean, Groq, xAI and others",
+        regex=r"\b(?:SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|hf_[A-Za-z]{30,}|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,}|dop_v1_[a-f0-9]{64}"
+        r"|gsk_[A-Za-z0-9]{40,}|xai-[A-Za-z0-9]{40,}|shpat_[a-f0-9]{32}|lin_api_[A-Za-z0-9]{40}|key-[a-f0-9]{32}|SK[a-f0-9]{32})\b",
+        yes=("SG.abcdefghijklmnop.qrstuvwxyz1234567890", "npm_abcdefghijklmnopqrstuvwxyz0123456789"),
+        no=("SG.a.b", "npm_config_cache", "hf_hub"),
+        source="each service's documentation",
+        trigger=r"\b(?:SG\.|hf_|npm_|pypi-|dop_v1_|gsk_|xai-|shpat_|lin_api_|key-|SK)[A-Za-z0-9]",
+    ),
+    P(
+        name="API_KEY",
+        description="A value called key, token or secret that is random enough to be one",
+        regex=rf"(?:\b|_)(?:x-)?{LABEL}[\"']?(?: ?[:=]=? ?|: )[\"']?([A-Za-z0-9_./+=-]{{15,}})",
+        check=v.secret(3.0),
+        fold=True,
+        yes=(
+            "api_key = 'f3a9c1b27d8e4056a1b2'",
+            "X-Auth-Token: 1234567890abcdefghijklmnopqrstuvwxyz",
+            "/cb?access_token=1234567890abcdefghijklmnopqrstuvwxyz",
+            "X-API-Key: apikey987654321",
+        ),
+        no=("token = get_token_from_store(x)", "X-API-Key: short", "secret: aaaaaaaaaaaaaaaaaaaaaaaa1"),
+        source="names of fields; entropy floor 3 bits a character",
+        trigger=rf"(?i:{LABEL}[\"']?(?: ?[:=]=? ?|: ))",
+        priority=62,
+    ),
+    P(
+        name="JWT",
+        description="JSON Web Token",
+        regex=r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*",
+        check=v.check_jwt,
+        yes=(
+            "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c",
+        ),
+        no=("eyJhbGciOiJIUzI1NiJ9", "eyJhbGc.broken.signature", "abc.def.ghi"),
+        source="RFC 7519",
+        trigger=r"\beyJ",
+        priority=84,
+    ),
+    P(
+        name="PRIVATE_KEY",
+        description="A whole private-key block, PEM or PGP, also one that is cut off",
+        regex=r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:(?:[^-]|-[^-])+-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
+        r"|(?:\s{0,4}[A-Za-z0-9+/=]{16,})+)",
+        yes=(
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7bq5\n-----END RSA PRIVATE KEY-----",
+            "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF",
+        ),
+        no=("-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----", "-----BEGIN PRIVATE KEY----- goes first"),
+        source="RFC 7468",
+        trigger=r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE",
+        loose=True,
+        priority=90,
+    ),
+    P(
+        name="URL_PASSWORD",
+        description="User and password in a URL",
+        regex=r"\b[a-z][a-z0-9+.-]{1,15}://([^\s/:@\"'<>]*:[^\s/@\"'<>]{2,})@",
+        check=v.shorter_than(256),
+        loose=True,
+        yes=("postgres://admin:s3cr3t@db.example/app", "https://u:pw12@host"),
+        no=("https://example.com/a:b", "mailto:x@y.org"),
+        source="RFC 3986 § 3.2.1",
+        trigger=r"://[^\s/:@\"'<>]*:",
+        priority=83,
+    ),
+    P(
+        name="BEARER_TOKEN",
+        description="Credentials of an Authorization header",
+        regex=r"\b(?:bearer|authorization: basic|authorization: token|authorization: digest) ([A-Za-z0-9._~+/=-]{12,})",
+        check=v.needs_digit,
+        fold=True,
+        loose=True,
+        yes=(
+            "Authorization: Bearer abcd1234567890efghijk1234567890lmnop",
+            "Authorization: Basic dXNlcm5hbWU6cGFzc3dvcmQ0NTY=",
+        ),
+        no=("the bearer of this letter", "Authorization: Bearer <token>"),
+        source="RFC 6750, RFC 7617",
+        trigger=r"(?i:\bbearer|\bauthorization:) ",
+        priority=75,
+    ),
+    P(
+        name="SESSION_COOKIE",
+        description="Session identifier in a cookie, URL or field",
+        regex=r"\b(?:(?:[a-z]{1,12}[_-])?(?:session|sess|sid|session_?id|phpsessid|jsessionid|connect\.sid|csrf_?token)[\"']?[=:] ?[\"']?([A-Za-z0-9_%.-]{12,})"
+        r"|(?:set-)?cookie: [A-Za-z0-9_.-]+=([A-Za-z0-9_%.+/=-]{12,}))",
+        check=v.needs_digit,
+        fold=True,
+        yes=("Cookie: session_id=abc123def456ghi789; x=1", "PHPSESSID=abcdefghijklmnopqrstuvwxyz123456"),
+        no=("session=abc", "session = requests", "cookie: theme=dark"),
+        source="RFC 6265",
+        trigger=r"(?i:sess(?:ion)?(?:_?id)?|\bsid|cookie|csrf_?token)[\"']?[=:]",
+        priority=61,
+    ),
+    P(
+        name="PASSWORD",
+        description="A password with its name",
+        regex=r"(?:\b|_)(?:password|passwd|passphrase|passwort|mot de passe|pwd)(?:[\"']?[ ]?[:=] ?[\"']?| is )([^\s\"'<>,;&]{6,64})",
+        check=v.all_of(v.check_password, v.needs_digit),
+        fold=True,
+        loose=True,
+        yes=("password: hunter2!", "DB_PASSWORD=Xk9$mm2p", "my password is tr0ub4dor"),
+        no=("password = get_password()", "password: ${SECRET1}", "password=None"),
+        source="names of fields",
+        priority=60,
+    ),
+    P(
+        name="USERNAME",
+        description="Name of an account, with a word for it",
+        regex=r"\b(?:user ?name|login name|user id|userid|screen name|benutzername|nom d'utilisateur)(?: is|:)[ \"']{1,2}([A-Za-z0-9][A-Za-z0-9._-]{2,31})",
+        check=v.needs_digit,
+        fold=True,
+        yes=("username: jdoe42", "my user name is grace_hopper1"),
+        no=("username: str", "the user name is required"),
+        source="names of fields",
+        priority=25,
+    ),
+    P(
+        name="SOCIAL_HANDLE",
+        description="@handle near the name of a network",
+        regex=r"@([A-Za-z0-9_][A-Za-z0-9_.]{2,29})",
+        context=("twitter", "instagram", "tiktok", "telegram", "mastodon", "bluesky", "x.com", "snapchat", "my handle"),
+        check=v.not_one_of("property abstractmethod classmethod staticmethod dataclass override"),
+        weak=True,
+        yes=("follow me on Instagram @ada.lovelace", "twitter: @grace_h"),
+        no=("@property", "use @dataclass here"),
+        source="handle rules of the networks",
+        priority=24,
+    ),
+)

@@ -1,0 +1,58 @@
+"""A whole text in, a safe text and its findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from akiosd.redact.engine import Engine
+from akiosd.redact.model import RedactError, Result, Span
+from akiosd.redact.pseudonyms import Pseudonyms
+
+Mode = Literal["pseudonym", "mask", "block", "off"]
+
+
+class Redactor:
+    """One mode over one engine.  ``pseudonym`` needs the cage's :class:`Pseudonyms`."""
+
+    def __init__(self, engine: Engine, mode: Mode = "mask", pseudonyms: Pseudonyms | None = None) -> None:
+        if mode == "pseudonym" and pseudonyms is None:
+            raise RedactError("mode pseudonym needs the pseudonyms of a cage", "redaction")
+        self.engine, self.mode, self.pseudonyms = engine, mode, pseudonyms
+
+    def redact(self, text: str, hint: str = "") -> Result:
+        """Linear.  ``hint`` names the place, such as a JSON key.  Raises :class:`RedactError` when too long."""
+        if self.mode == "off":
+            return Result(text, ())
+        return self.apply(text, self.engine.find(text, hint))
+
+    def redact_bytes(self, data: bytes, binary: Literal["pass", "block"] = "block") -> tuple[bytes, Result]:
+        """As :meth:`redact` for UTF-8; bytes that are not text pass or are blocked, as ``binary`` says."""
+        try:
+            text = data.decode()
+        except ValueError:
+            blocked = binary == "block" and self.mode != "off"
+            return b"" if blocked else data, Result("", (), blocked)
+        result = self.redact(text)
+        return result.text.encode("utf-8", "surrogatepass"), result
+
+    def apply(self, text: str, spans: Iterable[Span], offset: int = 0) -> Result:
+        """Replace ``spans`` of ``text``; the result's spans are moved by ``offset``."""
+        pieces, kept, done = [], [], 0
+        for span in spans:
+            value = text[span.start : span.end]
+            if self.pseudonyms is not None and self.pseudonyms.known(value):
+                continue
+            kept.append(
+                Span(span.start + offset, span.end + offset, span.type, span.category, span.confidence, span.reason)
+            )
+            pieces += [text[done : span.start], self._replacement(value, span.type)]
+            done = span.end
+        if kept and self.mode == "block":
+            return Result("", tuple(kept), True)
+        return Result("".join([*pieces, text[done:]]), tuple(kept))
+
+    def _replacement(self, value: str, kind: str) -> str:
+        if self.mode == "pseudonym" and self.pseudonyms is not None:
+            return self.pseudonyms.give(value, kind)
+        return f"[{kind}]"
