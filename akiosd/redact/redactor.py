@@ -46,13 +46,14 @@ class Redactor:
             kept.append(
                 Span(span.start + offset, span.end + offset, span.type, span.category, span.confidence, span.reason)
             )
-            pieces += [text[done : span.start], self._replacement(value, span.type)]
+            pieces += [text[done : span.start], self.replacement(value, span.type)]
             done = span.end
         if kept and self.mode == "block":
             return Result("", tuple(kept), True)
         return Result("".join([*pieces, text[done:]]), tuple(kept))
 
-    def _replacement(self, value: str, kind: str) -> str:
+    def replacement(self, value: str, kind: str) -> str:
+        """What stands for ``value`` in this mode."""
         if self.mode == "pseudonym" and self.pseudonyms is not None:
             return self.pseudonyms.give(value, kind)
         return f"[{kind}]"

@@ -1,0 +1,150 @@
+"""JSON, forms, URLs and headers: values are redacted, names and shape stay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit, urlunsplit
+
+import msgspec
+
+from akiosd.redact.model import RedactError
+from akiosd.redact.pseudonyms import Pseudonyms
+from akiosd.redact.redactor import Redactor
+
+MAX_DEPTH = 200
+"""Deeper JSON is refused: it must not pass unread."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What the log may hold.  ``place`` is a path such as ``$.messages[0].content``; names that are personal
+    data themselves are ``*`` in it."""
+
+    place: str
+    type: str
+    category: str
+    confidence: float
+
+
+class Structured:
+    """Redacts one body; ``findings`` and ``blocked`` tell what happened in it."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self.findings: list[Finding] = []
+        self.blocked = False
+
+    def text(self, text: str, place: str = "$", hint: str = "") -> str:
+        """A string value; JSON inside it is taken apart (tool arguments)."""
+        if text[:1] in ("{", "[") and text[-1:] in ("}", "]"):
+            try:
+                inner = json.loads(text)
+            except (ValueError, RecursionError):
+                inner = None
+            if isinstance(inner, dict | list):
+                before = len(self.findings)
+                safe = self.json(inner, place, hint=hint)
+                # Unchanged text keeps its spelling.
+                return text if len(self.findings) == before else json.dumps(safe, ensure_ascii=False)
+        result = self._redactor.redact(text, hint)
+        for span in result.spans:
+            self.findings.append(Finding(place, span.type, span.category, span.confidence))
+        self.blocked = self.blocked or result.blocked
+        return result.text
+
+    def json(self, value: Any, place: str = "$", depth: int = 0, hint: str = "") -> Any:
+        """A JSON value with its strings redacted at any depth; keys are kept and are the context of their values.
+
+        Numbers are read too: one that is personal data becomes text.  Raises :class:`RedactError` when too deep.
+        """
+        if depth > MAX_DEPTH:
+            raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", place, "send a flatter body")
+        if isinstance(value, str):
+            return self.text(value, place, hint)
+        if isinstance(value, dict):
+            return {
+                key: self.json(item, f"{place}.{self._name(key)}", depth + 1, str(key)) for key, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self.json(item, f"{place}[{i}]", depth + 1, hint) for i, item in enumerate(value)]
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 99999:
+            safe = self.text(str(value), place, hint or "number")
+            return value if safe == str(value) else safe
+        return value
+
+    def json_bytes(self, body: bytes) -> bytes:
+        """A JSON body; an unchanged one byte for byte.  Raises :class:`RedactError` for what is no JSON."""
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            raise RedactError("the body is not JSON", "body") from None
+        before = len(self.findings)
+        safe = self.json(value)
+        if len(self.findings) == before:
+            return body
+        try:
+            return json.dumps(safe, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return json.dumps(safe).encode()
+
+    def _name(self, name: str) -> str:
+        return "*" if self._redactor.engine.find(name) else name
+
+    def pairs(self, pairs: Iterable[tuple[str, str]], place: str) -> list[tuple[str, str]]:
+        return [(name, self.text(value, f"{place}.{self._name(name)}", name)) for name, value in pairs]
+
+    def form(self, body: str, place: str = "form") -> str:
+        """``application/x-www-form-urlencoded``; names kept, an unchanged body too."""
+        before = len(self.findings)
+        pieces = [self._field(piece, place) for piece in body.split("&")]
+        return body if len(self.findings) == before else "&".join(pieces)
+
+    def _field(self, piece: str, place: str) -> str:
+        """One ``name=value``; without ``=`` it is all value."""
+        name, equals, value = piece.rpartition("=") if piece.count("=") < 2 else piece.partition("=")
+        plain = unquote_plus(value)
+        safe = self.text(plain, f"{place}.{self._name(unquote_plus(name))}", unquote_plus(name))
+        return piece if safe == plain else f"{name}{equals}{quote_plus(safe)}"
+
+    def url(self, url: str) -> str:
+        """User, path, query and fragment of a URL; scheme and host are kept: they say where it goes."""
+        before = len(self.findings)
+        parts = urlsplit(url)
+        user, at, host = parts.netloc.rpartition("@")
+        if at:
+            user = self._user(user)
+        path = "/".join(self._part(piece, "url.path") for piece in parts.path.split("/"))
+        query = self.form(parts.query, "url.query")
+        fragment = self._part(parts.fragment, "url.fragment")
+        if len(self.findings) == before:
+            return url
+        return urlunsplit((parts.scheme, user + at + host, path, query, fragment))
+
+    def _user(self, user: str) -> str:
+        if ":" not in user:
+            return quote(self.text(unquote(user), "url.user", "user"))
+        self.findings.append(Finding("url.user", "URL_PASSWORD", "digital", 0.9))
+        return quote(self._redactor.replacement(unquote(user), "URL_PASSWORD"))
+
+    def _part(self, piece: str, place: str) -> str:
+        plain = unquote(piece)
+        safe = self.text(plain, place)
+        return piece if safe == plain else quote(safe)
+
+    def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Header values, their names as context."""
+        return self.pairs(headers, "header")
+
+
+def restore_json(value: Any, pseudonyms: Pseudonyms) -> Any:
+    """A reply's JSON with originals put back, also in JSON inside strings (tool arguments)."""
+    if isinstance(value, str):
+        if value[:1] in ("{", "[") and value[-1:] in ("}", "]"):
+            return pseudonyms.restore(value, escape=True)
+        return pseudonyms.restore(value)
+    if isinstance(value, dict):
+        return {key: restore_json(item, pseudonyms) for key, item in value.items()}
+    if isinstance(value, list):
+        return [restore_json(item, pseudonyms) for item in value]
+    return value

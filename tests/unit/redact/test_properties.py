@@ -1,0 +1,129 @@
+"""What holds for every text."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from akiosd.redact.engine import Engine
+from akiosd.redact.model import MAX_CHARACTERS, RedactError
+from akiosd.redact.normalise import View
+from akiosd.redact.patterns import PATTERNS
+from akiosd.redact.pseudonyms import Pseudonyms
+from akiosd.redact.redactor import Redactor
+
+ENGINE = Engine()
+MASK = Redactor(ENGINE, "mask")
+KEY = bytes(range(32))
+EXAMPLES = sorted({text for pattern in PATTERNS for text in pattern.yes + pattern.no})
+GLUE = [
+    " ",
+    "\n",
+    ", ",
+    " and ",
+    "ssn ",
+    "phone ",
+    "passport ",
+    "\\",
+    "%4",
+    "&#64;",
+    "\u200b",
+    "@",
+    "[EMAIL]",
+    "é",
+    "ﬁ",
+]
+TEXT = st.lists(st.one_of(st.sampled_from(EXAMPLES), st.sampled_from(GLUE), st.text(max_size=10)), max_size=7).map(
+    "".join
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXT)
+def test_masking_twice_changes_nothing(text: str) -> None:
+    once = MASK.redact(text).text
+    assert MASK.redact(once).text == once
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXT)
+def test_pseudonyms_are_stable_and_restorable(text: str) -> None:
+    pseudonyms = Pseudonyms(KEY)
+    redactor = Redactor(ENGINE, "pseudonym", pseudonyms)
+    safe = redactor.redact(text)
+    assert pseudonyms.restore(safe.text) == text
+    assert redactor.redact(text).text == safe.text == Redactor(ENGINE, "pseudonym", Pseudonyms(KEY)).redact(text).text
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXT)
+def test_offsets_map_back_exactly(text: str) -> None:
+    view = View(text)
+    spans = ENGINE.find(text)
+    for before, after in itertools.pairwise(spans):
+        assert before.end <= after.start
+    for span in spans:
+        assert 0 <= span.start < span.end <= len(text)
+        assert View(text[span.start : span.end]).data in view.data
+    positions = [view.start(at) for at in range(len(view.data))]
+    assert positions == sorted(positions)
+    for at in range(len(view.data)):
+        assert view.start(at) < view.end(at + 1) <= len(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300))
+def test_no_bytes_raise(data: bytes) -> None:
+    MASK.redact_bytes(data)
+    MASK.redact(data.decode("latin-1"))
+    MASK.redact(data.decode("utf-16-le", "surrogatepass") if len(data) % 2 == 0 else "")
+
+
+def test_bytes_that_are_not_text() -> None:
+    assert MASK.redact_bytes(b"\xff\xfe ada@example.org", "pass")[0] == b"\xff\xfe ada@example.org"
+    safe, result = MASK.redact_bytes(b"\xff\xfe ada@example.org", "block")
+    assert safe == b"" and result.blocked
+    assert MASK.redact_bytes(b"ada@example.org")[0] == b"[EMAIL]"
+
+
+MEGABYTE = {
+    "digits": "4" * 1_000_000,
+    "digit groups": "4012 " * 200_000,
+    "at signs": "@" * 100_000,
+    "local parts": "a@" * 100_000,
+    "dots": "a." * 500_000,
+    "nested escapes": "\\" * 500_000 + "u0040" * 1000,
+    "percent": "%25" * 300_000,
+    "ampersands": "&amp;" * 100_000,
+    "zero width": "a\u200b" * 200_000,
+    "key headers": "-----BEGIN PRIVATE KEY-----" * 20_000,
+    "urls": "http://a:" * 60_000,
+    "base64": "QUJD" * 250_000,
+    "colons": "1:" * 300_000,
+    "names": "Mr. Bob " * 60_000,
+    "brackets": "[EMAIL]" * 60_000 + " ssn 078051121" * 2000,
+    "jwt": "eyJhbGciOiJ9." * 40_000,
+}
+
+
+@pytest.mark.parametrize("name", MEGABYTE)
+def test_hostile_megabytes_end(name: str) -> None:
+    """Anything worse than linear would take minutes here and run into the time limit of the suite."""
+    text = MEGABYTE[name]
+    spans = ENGINE.find(text)
+    assert all(0 <= span.start < span.end <= len(text) for span in spans)
+
+
+def test_a_text_above_the_cap_is_refused() -> None:
+    with pytest.raises(RedactError, match="characters"):
+        ENGINE.find("a" * (MAX_CHARACTERS + 1))
+
+
+def test_block_gives_no_text() -> None:
+    result = Redactor(ENGINE, "block").redact("mail ada@example.org")
+    assert result.blocked and result.text == "" and result.counts() == {"EMAIL": 1}
+    assert Redactor(ENGINE, "block").redact("hello").text == "hello"
+    assert Redactor(ENGINE, "off").redact("mail ada@example.org").text == "mail ada@example.org"

@@ -1,0 +1,117 @@
+"""JSON at any depth, JSON in strings, forms, URLs, headers."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from akiosd.redact.engine import Engine
+from akiosd.redact.model import RedactError
+from akiosd.redact.pseudonyms import Pseudonyms
+from akiosd.redact.redactor import Redactor
+from akiosd.redact.structures import MAX_DEPTH, Structured, restore_json
+
+ENGINE = Engine()
+KEY = bytes(range(32))
+
+
+def masked() -> Structured:
+    return Structured(Redactor(ENGINE, "mask"))
+
+
+def test_values_at_any_depth_and_keys_kept() -> None:
+    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "I am ada@example.org"}]}], "n": 1}
+    structure = masked()
+    assert structure.json(body)["messages"][0]["content"][0]["text"] == "I am [EMAIL]"
+    assert structure.findings[0].place == "$.messages[0].content[0].text"
+
+
+def test_a_key_is_the_context_of_its_value() -> None:
+    assert masked().json({"ssn": "order 078051121 x", "id": "order 078051121 x"}) == {
+        "ssn": "order [US_SSN_PLAIN] x",
+        "id": "order 078051121 x",
+    }
+    assert masked().json({"card": 4012888888881881, "count": 4012888888881882}) == {
+        "card": "[CREDIT_CARD]",
+        "count": 4012888888881882,
+    }
+
+
+def test_json_inside_a_string() -> None:
+    inner = {"path": "a.txt", "content": "to: ada@example.org"}
+    safe = masked().json({"function": {"arguments": json.dumps(inner)}})
+    assert json.loads(safe["function"]["arguments"]) == {"path": "a.txt", "content": "to: [EMAIL]"}
+
+
+def test_what_is_clean_comes_back_byte_for_byte() -> None:
+    body = b'{ "a":1.50, "b" : "\\u00e9", "c":[1e5] }'
+    assert masked().json_bytes(body) == body
+
+
+def test_deep_and_broken_bodies_are_refused() -> None:
+    with pytest.raises(RedactError):
+        masked().json_bytes(b"[" * (MAX_DEPTH + 5) + b"]" * (MAX_DEPTH + 5))
+    with pytest.raises(RedactError):
+        masked().json_bytes(b'{"a": ')
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        ("https://ex.org/u/ada%40example.org/x?q=1", "https://ex.org/u/%5BEMAIL%5D/x?q=1"),
+        ("https://ex.org/?mail=ada%40example.org&x=1", "https://ex.org/?mail=%5BEMAIL%5D&x=1"),
+        ("https://ex.org/?ada@example.org", "https://ex.org/?%5BEMAIL%5D"),
+        ("https://bob:secret1@ex.org/", "https://%5BURL_PASSWORD%5D@ex.org/"),
+        ("https://ex.org/a%2Fb?x=%20y", "https://ex.org/a%2Fb?x=%20y"),
+    ],
+)
+def test_urls(url: str, safe: str) -> None:
+    assert masked().url(url) == safe
+
+
+def test_forms_and_headers() -> None:
+    assert masked().form("name=x&to=ada%40example.org&b=") == "name=x&to=%5BEMAIL%5D&b="
+    assert masked().headers([("X-From", "ada@example.org"), ("Accept", "*/*")]) == [
+        ("X-From", "[EMAIL]"),
+        ("Accept", "*/*"),
+    ]
+
+
+def test_a_tool_call_is_restored() -> None:
+    pseudonyms = Pseudonyms(KEY)
+    redactor = Redactor(ENGINE, "pseudonym", pseudonyms)
+    secret = "-----BEGIN PRIVATE KEY-----\nMIIEvQ\nIBADAN+\n-----END PRIVATE KEY-----"
+    safe = Structured(redactor).json({"old": "mail ada@example.org", "secret": secret})
+    assert "ada@" not in str(safe) and "IBADAN" not in str(safe)
+    reply = {"arguments": json.dumps({"edit": safe["old"] + " " + safe["secret"]})}
+    assert json.loads(restore_json(reply, pseudonyms)["arguments"]) == {"edit": f"mail ada@example.org {secret}"}
+
+
+def test_findings_hold_types_and_places_and_no_values() -> None:
+    structure = masked()
+    structure.json({"ada@example.org": {"card": "4012888888881881"}, "text": "call +1 415 555 0132"})
+    record = msgspec.msgpack.encode(structure.findings)
+    for value in (b"ada@example", b"4012888888881881", b"0132"):
+        assert value not in record
+    assert [finding.place for finding in structure.findings] == ["$.*.card", "$.text"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_the_shape_of_json_stays(value: object) -> None:
+    def shape(item: object) -> object:
+        if isinstance(item, dict):
+            return {key: shape(inner) for key, inner in item.items()}
+        return [shape(inner) for inner in item] if isinstance(item, list) else None
+
+    assert shape(masked().json(value)) == shape(value)
