@@ -11,7 +11,7 @@ from akiosctl.cages import find_log
 from akiosctl.client import DaemonError
 from akiosctl.commands import print_line, wants_json
 from akiosctl.ledger_source import open_source, read_key, verify_destroyed
-from akiosctl.verbs import ledger_keep, ledger_proofs, ledger_read
+from akiosctl.verbs import ledger_keep, ledger_proofs, ledger_read, ledger_witness
 from akiosctl.verbs.events import Printer, print_log
 from akiosd.ledger.verify import Report, Verdict, describe
 from akiosd.store.fsck import entries_of, fsck
@@ -22,7 +22,12 @@ def command() -> None:
     """Verify, show and prove logs."""
 
 
-for _verb in (*ledger_read.COMMANDS, *ledger_proofs.COMMANDS, *ledger_keep.COMMANDS):
+for _verb in (
+    *ledger_read.COMMANDS,
+    *ledger_proofs.COMMANDS,
+    *ledger_witness.COMMANDS,
+    *ledger_keep.COMMANDS,
+):
     command.add_command(_verb)
 
 

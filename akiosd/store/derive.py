@@ -45,9 +45,13 @@ def prove_consistency(path: Path | int, old_size: int, vkey: Vkey) -> tuple[Chec
     """The proof that the log's tree of ``old_size`` is a prefix of its present one."""
     with open_log_files(path) as reader:
         checkpoint, _ = read_checkpoint(reader, vkey)
-        return checkpoint, consistency_proof(
-            old_size, checkpoint.size, tile_nodes(checkpoint.size, lambda tile: _tile(reader, tile))
-        )
+        return checkpoint, prove_consistency_from(reader, old_size, checkpoint)
+
+
+def prove_consistency_from(reader: LogReader, old_size: int, checkpoint: Checkpoint) -> list[bytes]:
+    """The same, of a log that is open."""
+    nodes = tile_nodes(checkpoint.size, lambda tile: _tile(reader, tile))
+    return consistency_proof(old_size, checkpoint.size, nodes)
 
 
 def rebuild_tiles(path: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> list[str]:

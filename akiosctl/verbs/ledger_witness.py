@@ -1,0 +1,120 @@
+"""``akiosctl ledger witness``: have a witness cosign a log's checkpoint, and keep that as an anchor."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.parse
+from pathlib import Path
+
+import click
+
+from akiosctl.commands import print_line, wants_json
+from akiosctl.ledger_source import LogSource, open_source
+from akiosctl.pins import save_pin
+from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY, read_checkpoint
+from akiosd.errors import AkiosError
+from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint
+from akiosd.ledger.verify import describe
+from akiosd.ledger.witness import WitnessKey, add_cosignatures, encode_request
+from akiosd.store.derive import prove_consistency_from
+
+_TIMEOUT_S = 30
+_TRIES = 3
+
+
+@click.command("witness")
+@click.argument("url")
+@click.argument("cage", default="")
+@click.option("--witness-key", required=True, help="The witness's public key, or a file that holds it.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the cosigned checkpoint here as well.")
+@DIRECTORY
+@VKEY
+@JSON
+@click.pass_context
+def witness(
+    ctx: click.Context,
+    url: str,
+    cage: str,
+    witness_key: str,
+    out: Path | None,
+    directory: Path | None,
+    vkey: str | None,
+    as_json: bool,
+) -> int:
+    """Have the witness at URL cosign the checkpoint of CAGE's log, by default the host's (c2sp.org/tlog-witness).
+
+    The log is verified first. The cosigned checkpoint is kept as ledger pin keeps one. The witness must know the log:
+    give its operator what ledger keys prints.
+    """
+    key = WitnessKey.parse(witness_key if "+" in witness_key else Path(witness_key).read_text())
+    with open_source(ctx, cage, directory, vkey) as source:
+        report = source.verify()
+        if report.exit_code != 0:
+            raise AkiosError(f"the log is {report.verdict}: {report.detail}", report.first_bad, "see ledger verify")
+        found, note, given = _cosign(source, url, key)
+    save_pin(source.vkey, note)
+    if out is not None:
+        out.write_bytes(note)
+    if wants_json(ctx, as_json):
+        values = {"size": found.size, "root": found.root.hex(), "cosigned": given, "checkpoint": note.decode()}
+        click.echo(json.dumps({**describe(report), **values}, indent=2))
+        return 0
+    for name, seconds in given.items():
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+        print_line(f"cosigned by {name} at {when}: {found.origin} at size {found.size}")
+    return 0
+
+
+def _cosign(source: LogSource, url: str, key: WitnessKey) -> tuple[Checkpoint, bytes, dict[str, int]]:
+    """Ask; where the witness knows the log at another size, ask again from there."""
+    with source.reader() as reader:
+        found, note = read_checkpoint(source, reader)
+        old_size = 0
+        for _ in range(_TRIES):
+            proof = prove_consistency_from(reader, old_size, found) if old_size else []
+            status, kind, body = post(url, encode_request(old_size, proof, note))
+            if status == 200:
+                return found, *add_cosignatures(note, body, [key])
+            if status != 409 or kind != "text/x.tlog.size":
+                break
+            old_size = _parse_size(body, found.size, url)
+    raise AkiosError(f"the witness refused: {status} {_MEANING.get(status, '')}".rstrip(), url, "ask its operator")
+
+
+_MEANING = {
+    403: "(it trusts none of this log's keys)",
+    404: "(it does not know this log)",
+    409: "(it knows another history of this log)",
+    422: "(the log is not what it was: the consistency proof fails)",
+}
+
+
+def _parse_size(body: bytes, size: int, url: str) -> int:
+    text = body.decode("ascii", "replace").removesuffix("\n")
+    if not (text.isascii() and text.isdigit()) or len(text) > 19:
+        raise AkiosError("the witness answered what is no size", url)
+    if int(text) > size:
+        raise AkiosError(f"the witness knows this log at size {int(text)}, past {size}: it was rolled back", url)
+    return int(text)
+
+
+def post(url: str, body: bytes) -> tuple[int, str, bytes]:
+    """POST to ``<url>/add-checkpoint``: status, content type, answer.  No redirects, no proxies; bounded."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise AkiosError("not the URL of a witness", url, "write https://HOST/PATH")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname, parts.port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("POST", f"{parts.path.rstrip('/')}/add-checkpoint", body)
+        answer = connection.getresponse()
+        return answer.status, answer.headers.get_content_type(), answer.read(MAX_NOTE_BYTES + 1)
+    except (OSError, http.client.HTTPException) as error:
+        raise AkiosError(f"the witness cannot be asked: {error}", url, "try again later") from None
+    finally:
+        connection.close()
+
+
+COMMANDS = (witness,)

@@ -1,0 +1,132 @@
+"""Witnesses: what ``add-checkpoint`` says (c2sp.org/tlog-witness) and cosignatures (c2sp.org/tlog-cosignature).
+
+Ed25519 only (``cosignature/v1``).  A cosignature says that this root at this size follows from everything the witness
+saw of the log before; somebody who rewrites the log, and even its key's holder, cannot get a second one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from struct import Struct
+
+from akiosd.ledger.merkle import HASH_BYTES
+from akiosd.ledger.note import (
+    MAX_NOTE_BYTES,
+    Note,
+    NoteError,
+    Signature,
+    Vkey,
+    decode_base64,
+    encode_base64,
+    is_key_name,
+    key_id,
+    parse_note,
+)
+
+COSIGNATURE = 0x04
+MAX_PROOF_LINES = 63
+MAX_REQUEST_BYTES = MAX_NOTE_BYTES + 64 * 64
+_timestamp = Struct(">Q")
+_MARK = "\u2014 "
+
+
+@dataclass(frozen=True)
+class WitnessKey:
+    """A witness's verifier key: ``<name>+<hex key id>+<base64(0x04 || public key)>``."""
+
+    name: str
+    public_key: bytes
+
+    @property
+    def id(self) -> bytes:
+        return key_id(self.name, self.public_key, COSIGNATURE)
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.id.hex()}+{encode_base64(bytes([COSIGNATURE]) + self.public_key)}"
+
+    @classmethod
+    def parse(cls, text: str) -> WitnessKey:
+        name, plus, rest = text.strip("\n").partition("+")
+        hex_id, plus2, encoded = rest.partition("+")
+        if not plus or not plus2 or not is_key_name(name):
+            raise NoteError("not a verifier key", where=repr(text[:80]), next="ask the witness's operator for it")
+        material = decode_base64(encoded)
+        if len(material) != 33 or material[0] != COSIGNATURE:
+            raise NoteError("not a key of an Ed25519 witness", where=name)
+        key = cls(name, material[1:])
+        if key.id.hex() != hex_id:
+            raise NoteError("the verifier key's id is not the id of its key", where=name)
+        return key
+
+    def time_of(self, text: str, line: Signature) -> int | None:
+        """When this witness cosigned ``text`` (seconds since 1970), or None if ``line`` does not say so."""
+        if (line.name, line.id) != (self.name, self.id) or len(line.signature) != 72:
+            return None
+        (seconds,) = _timestamp.unpack(line.signature[:8])
+        message = cosigned_message(text, seconds)
+        return (
+            seconds if seconds < 1 << 63 and Vkey("", self.public_key).verifies(message, line.signature[8:]) else None
+        )
+
+
+def cosigned_message(text: str, seconds: int) -> bytes:
+    """What is signed: ``text`` is the checkpoint's, without its signatures."""
+    return f"cosignature/v1\ntime {seconds}\n{text}".encode()
+
+
+def cosignature_line(key: WitnessKey, seconds: int, signature: bytes) -> str:
+    return f"{_MARK}{key.name} {encode_base64(key.id + _timestamp.pack(seconds) + signature)}\n"
+
+
+def encode_request(old_size: int, proof: Sequence[bytes], checkpoint: bytes) -> bytes:
+    """The body of ``add-checkpoint``; the proof leads from the old size to the checkpoint's, and is empty for 0."""
+    lines = [f"old {old_size}", *map(encode_base64, proof), ""]
+    return "".join(line + "\n" for line in lines).encode() + checkpoint
+
+
+def parse_request(body: bytes) -> tuple[int, list[bytes], bytes]:
+    """(old size, proof, checkpoint), strictly; raises ``NoteError``."""
+    head, blank, checkpoint = body.partition(b"\n\n")
+    try:
+        first, *lines = head.decode("ascii").split("\n")
+    except UnicodeDecodeError:
+        raise NoteError("the request is malformed") from None
+    number = first.removeprefix("old ")
+    plain = number.isascii() and number.isdigit() and len(number) < 20 and str(int(number)) == number
+    if len(body) > MAX_REQUEST_BYTES or not blank or number == first or not plain or len(lines) > MAX_PROOF_LINES:
+        raise NoteError("the request is malformed")
+    proof = [decode_base64(line) for line in lines]
+    if any(len(value) != HASH_BYTES for value in proof):
+        raise NoteError("a hash of the proof is not 32 bytes")
+    return int(number), proof, checkpoint
+
+
+def add_cosignatures(checkpoint: bytes, answer: bytes, keys: Iterable[WitnessKey]) -> tuple[bytes, dict[str, int]]:
+    """The checkpoint with the valid cosignatures of ``answer`` behind its own lines, and when each witness gave it.
+
+    Lines of unknown keys are ignored; raises ``NoteError`` when none of the known witnesses cosigned.
+    """
+    if len(answer) > MAX_NOTE_BYTES:
+        raise NoteError("the witness's answer is too long")
+    whole = parse_note(checkpoint + answer)
+    given: dict[str, int] = {}
+    lines = b""
+    for key in keys:
+        for line in whole.signatures:
+            seconds = key.time_of(whole.text, line)
+            if seconds is not None and key.name not in given:
+                given[key.name] = seconds
+                lines += cosignature_line(key, seconds, line.signature[8:]).encode()
+    if not given:
+        raise NoteError("the witness's answer holds no valid cosignature", next="check the witness's key")
+    known = checkpoint.split(b"\n")
+    fresh = [line + b"\n" for line in lines.splitlines() if line not in known]
+    return checkpoint + b"".join(fresh), given
+
+
+def witnesses_of(checkpoint: bytes, keys: Iterable[WitnessKey]) -> dict[str, int]:
+    """Which of these witnesses cosigned a checkpoint, and when (seconds since 1970)."""
+    note: Note = parse_note(checkpoint)
+    found = ((key.name, key.time_of(note.text, line)) for key in keys for line in note.signatures)
+    return {name: seconds for name, seconds in found if seconds is not None}
