@@ -70,7 +70,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Anchor:
-    """A tree head known from elsewhere; ``name`` says from where (``pin``, ``host log``, a witness's name)."""
+    """A tree head known from elsewhere; ``name`` says from where (``pin``, ``host log``).
+
+    Without a name it was kept beside the log: it must agree, but vouches for nothing.
+    """
 
     name: str
     size: int
@@ -125,7 +128,7 @@ def verify_log(
     return replace(
         report,
         verdict=Verdict.OK_RECOVERED if walk.recoveries else Verdict.OK,
-        anchored_to=", ".join(anchor.name for anchor in anchors) or "nothing",
+        anchored_to=", ".join(anchor.name for anchor in anchors if anchor.name) or "nothing",
         detail=f"{walk.recoveries} recoveries recorded" if walk.recoveries else "",
         notes=tuple(notes),
         vkey=str(signer),
@@ -160,7 +163,11 @@ def _walk(
 ) -> tuple[_Walk, list[str]]:
     for anchor in anchors:
         if anchor.size > checkpoint.size:
-            raise Bad(Verdict.ROLLBACK, "checkpoint", f"the log was {anchor.size} entries long ({anchor.name})")
+            raise Bad(
+                Verdict.ROLLBACK,
+                "checkpoint",
+                f"the log was {anchor.size} entries long ({anchor.name or 'kept checkpoint'})",
+            )
     walk = _Walk(reader, checkpoint.size, {anchor.size for anchor in anchors}, hasher)
     notes = _check_names(reader, checkpoint.size)
     walk.run()
@@ -187,7 +194,9 @@ def _check_roots(walk: _Walk, checkpoint: Checkpoint, anchors: tuple[Anchor, ...
         raise Bad(Verdict.TAMPERED, "checkpoint", "the entries do not lead to the signed root")
     for anchor in anchors:
         if walk.roots[anchor.size] != anchor.root:
-            detail = f"at size {anchor.size} the log had another root ({anchor.name}): two histories"
+            detail = (
+                f"at size {anchor.size} the log had another root ({anchor.name or 'kept checkpoint'}): two histories"
+            )
             raise Bad(Verdict.FORK, f"before entry {anchor.size}", detail)
 
 
@@ -238,8 +247,10 @@ class _Walk:
     statements: list[Statement] = field(default_factory=list)
     _levels: list[bytes] = field(default_factory=list)
     _done: int = 0
+    _next: list[int] = field(default_factory=list)
 
     def run(self) -> None:
+        self._next = sorted(self.wanted, reverse=True)
         self._snapshot(b"", 0)
         full, partial = divmod(self.size, WIDTH)
         for index in range(0, full, _BATCH):
@@ -255,9 +266,9 @@ class _Walk:
 
     def _snapshot(self, leaves: bytes, count: int) -> None:
         """Note the roots asked for among the sizes that end within the leaves at hand."""
-        for size in self.wanted - self.roots.keys():
-            if self._done <= size <= self._done + count:
-                self.roots[size] = _grown(self._levels, leaves[: (size - self._done) * HASH_BYTES]).root()
+        while self._next and self._next[-1] <= self._done + count:
+            size = self._next.pop()
+            self.roots[size] = _grown(self._levels, leaves[: (size - self._done) * HASH_BYTES]).root()
 
     def _bundles(self, batch: list[Tile]) -> None:
         entries: list[bytes] = []

@@ -21,6 +21,7 @@ from akiosd.ledger.note import (
     NoteError,
     UntrustedNote,
     Vkey,
+    is_signed_by,
     open_checkpoint,
     parse_note,
 )
@@ -168,7 +169,12 @@ def fsck(
         if pin is not None:
             pinned = Checkpoint.parse(parse_note(pin).text)
             anchors = (*anchors, Anchor("pin", pinned.size, pinned.root))
+        kept = read_history(path) if isinstance(path, Path) else {}
+        anchors = (*anchors, *(Anchor("", c.size, c.root) for _, c in kept.values()))
         report = _verify_still_log(path, key, anchors, hasher, kin)
+        for where, (note, _) in kept.items():
+            if report.exit_code == 0 and not any(is_signed_by(note, Vkey(key.name, own)) for own in report.keys):
+                raise LedgerError("a kept checkpoint is signed by none of the log's keys", where=where)
         if pin is not None:
             # One of the log's keys signed it: the present one or an earlier one.
             open_checkpoint(pin, key, *(Vkey(key.name, other) for other in report.keys))
@@ -200,6 +206,26 @@ def _verify_still_log(
             if reader.read("checkpoint", MAX_NOTE_BYTES) == before:
                 break
     return report
+
+
+def read_history(log: Path) -> dict[str, tuple[bytes, Checkpoint]]:
+    """The checkpoints kept beside a log: path → (note, what it says), not yet verified.  Raises ``LedgerError``."""
+    folder = log.absolute().with_name(log.name + ".history")
+    if not folder.is_dir():
+        return {}
+    found = {}
+    with LogFiles(folder) as files:
+        for name in files.files():
+            where = f"{folder.name}/{name}"
+            try:
+                note = files.read(name, MAX_NOTE_BYTES) or b""
+                checkpoint = Checkpoint.parse(parse_note(note).text)
+            except NoteError as error:
+                raise LedgerError(f"a kept checkpoint is damaged: {error.what}", where=where) from None
+            if name != str(checkpoint.size):
+                raise LedgerError("a kept checkpoint is of another size", where=where)
+            found[where] = (note, checkpoint)
+    return found
 
 
 def _is_archive(path: Path | int) -> bool:

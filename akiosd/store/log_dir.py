@@ -47,6 +47,7 @@ def write_tiles(disk: Disk, key: LedgerKey, publication: Publication) -> Touched
             raise LedgerError("a log of that name exists already", where=base)
         touched.dirs += disk.make_dirs(parent(base), 0o700)
         _write(disk, touched, f"{base}.vkey", f"{key.vkey(publication.log)}\n".encode())
+    _keep_checkpoint(disk, touched, publication)
     made: set[str] = set()
     for path, data in publication.growth.files:
         folder = parent(f"{base}/{path}")
@@ -55,6 +56,20 @@ def write_tiles(disk: Disk, key: LedgerKey, publication: Publication) -> Touched
             made.add(folder)
         _write(disk, touched, f"{base}/{path}", data)
     return touched
+
+
+def _keep_checkpoint(disk: Disk, touched: Touched, publication: Publication) -> None:
+    """The last checkpoint before each new full bundle stays, beside the log as ``<log>.history/<size>``.
+
+    Written with the tiles, under their sync; written again after a stop it is the same.
+    """
+    if not publication.old_size or publication.size // WIDTH == publication.old_size // WIDTH:
+        return
+    base = directory(publication.log)
+    note = disk.read(f"{base}/checkpoint", MAX_NOTE_BYTES)
+    if note is not None:
+        touched.dirs += disk.make_dirs(f"{base}.history", 0o755)
+        _write(disk, touched, f"{base}.history/{publication.old_size}", note)
 
 
 def _write(disk: Disk, touched: Touched, path: str, data: bytes) -> None:

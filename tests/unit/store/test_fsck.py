@@ -159,6 +159,46 @@ TABLE: dict[str, tuple[Callable[[Path], object], Verdict, str]] = {
 }
 
 
+def keep(log: Path, size: int, root: bytes, key: bytes = KEY.seed, name: str = "") -> Path:
+    """A kept checkpoint beside the log."""
+    path = log.with_name("audit.history") / (name or str(size))
+    path.parent.mkdir(exist_ok=True)
+    origin = f"akios/test/{CAGE}"
+    path.write_bytes(Signer(origin, key).sign(Checkpoint(origin, size, root).text()))
+    return path
+
+
+def root_at(log: Path, size: int) -> bytes:
+    hashes = (log / "tile/0/000").read_bytes() + (log / "tile/0/001").read_bytes()
+    return root_of(hashes[: size * 32])
+
+
+def test_checkpoints_are_kept_and_must_agree(log: Path) -> None:
+    kept = log.with_name("audit.history") / "100"
+    assert (kept.read_bytes().split(b"\n")[1], fsck(log).anchored_to) == (b"100", "nothing")
+    for size in (1, 256, 300, 512):
+        keep(log, size, root_at(log, size))
+    assert fsck(log).verdict is Verdict.OK
+    keep(log, 300, bytes(32))
+    assert fsck(log).verdict is Verdict.FORK
+    keep(log, 300, root_at(log, 300))
+    keep(log, 601, bytes(32))
+    assert fsck(log).verdict is Verdict.ROLLBACK
+
+
+@pytest.mark.parametrize("what", ["another key", "another size", "flip", "garbage"])
+def test_a_bad_kept_checkpoint_is_named(log: Path, what: str) -> None:
+    path = keep(log, 300, root_at(log, 300), bytes(32) if what == "another key" else KEY.seed)
+    if what == "another size":
+        path.rename(path.with_name("301"))
+    elif what == "flip":
+        flip(path, -3)
+    elif what == "garbage":
+        path.write_bytes(b"x")
+    report = fsck(log)
+    assert report.verdict is Verdict.TAMPERED and "audit.history/30" in report.first_bad, report
+
+
 @pytest.mark.parametrize("change", TABLE)
 def test_tamper_table(log: Path, change: str) -> None:
     apply, verdict, first_bad = TABLE[change]
