@@ -209,22 +209,26 @@ class Engine:
         return space + 1 if space >= 0 else stop
 
     def _scan(self, index: int, data: bytes, at: int, stop: int, reach: int, found: list[Candidate]) -> int:
-        """Matches that begin before ``stop``; returns where the last one ended."""
+        """Matches that begin before ``stop``; returns before where there is nothing more to find."""
         if at >= stop:
             return at
         group = 1 if self._grouped[index] else 0
         for match in self._regexes[index].finditer(data, at, reach):
             first, last = match.span()
             if first >= stop:
-                break
+                # The next one is known: blocks before it are not searched again.
+                return int(first)
             at = max(at, last)
             start, end = first, last
             if group:
                 start, end = next(
                     (match.span(g) for g in range(1, self._grouped[index] + 1) if match.start(g) >= 0), (first, last)
                 )
+            trim = self.patterns[index].trim
+            if trim is not None:
+                end = start + trim(data[start:end].decode("latin-1"))
             found.append(self._judge(self.patterns[index], data, first, last, start, end))
-        return at
+        return reach if reach == len(data) else at
 
     def _judge(self, pattern: Pattern, data: bytes, first: int, last: int, start: int, end: int) -> Candidate:
         verdict: bool | None = None
@@ -299,11 +303,13 @@ class Engine:
 
     @staticmethod
     def resolve(decisions: Iterable[Decision]) -> list[Decision]:
-        """No two overlap: the higher priority wins, then the longer, then the first."""
+        """No two overlap: the higher priority wins (what is only alone comes last), then the longer, then the first."""
         kept: list[tuple[int, int, Decision]] = []
         decisions = list(decisions)
-        order = [(-d.candidate.pattern.priority, d.candidate.start - d.candidate.end, d.candidate.start, i)
-                 for i, d in enumerate(decisions)]  # fmt: skip
+        order = []
+        for index, (candidate, confidence, _, _) in enumerate(decisions):
+            rank = 30 * (confidence < 0.7) - candidate.pattern.priority
+            order.append((rank, candidate.start - candidate.end, candidate.start, index))
         for _, _, start, index in sorted(order):
             decision = decisions[index]
             end = decision.candidate.end

@@ -41,6 +41,8 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True):
     no: tuple[str, ...]
     source: str
     check: Check | None = None
+    trim: Callable[[str], int] | None = None
+    """How many characters of the match are the value, where the form alone cannot say."""
     context: tuple[str, ...] = ()
     weak: bool = False
     lone: bool = False

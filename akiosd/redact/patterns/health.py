@@ -57,11 +57,13 @@ PATTERNS = (
             "krankenversicherung",
             "gesundheitskarte",
         ),
+        fold=True,
         weak=True,
         lone=True,
         yes=("KVNR: A123456780", "A000500015"),
         no=("A123456787", "part A123456780 ok"),
         source="§ 290 SGB V",
+        priority=51,
     ),
     P(
         name="DE_PENSION_INSURANCE",

@@ -22,7 +22,8 @@ DATE = (
     rf"|\d{{1,2}}(?:st|nd|rd|th|er)?\.?[ -]{MONTH}\.?,?[ -]\d{{2,4}}|{MONTH}\.? \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}})"
 )
 PHONE = ("phone", "tel", "telephone", "telefon", "téléphone", "tél", "mobile", "mobil", "handy", "cell", "call", "fax",
-         "whatsapp", "sms", "reach me", "appelez", "portable", "rufnummer", "dial")  # fmt: skip
+         "whatsapp", "sms", "reach me",
+        "number is", "appelez", "portable", "rufnummer", "dial")  # fmt: skip
 PASSPORT = ("passport", "passports", "travel document", "reisepass", "passeport", "pasaporte", "passaporto", "pass-nr",
             "paspoort", "passnummer", "pass")  # fmt: skip
 NOT_NAMES = (
@@ -350,7 +351,7 @@ PATTERNS = (
         yes=("PESEL 44051401458", "44051401458"),
         no=("PESEL 44051401459", "batch 44051401458 done"),
         source="python-stdnum",
-        priority=47,
+        priority=51,
     ),
     P(
         name="NL_BSN",
