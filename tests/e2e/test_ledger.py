@@ -91,7 +91,9 @@ def test_destruction_leaves_its_record_and_nothing_else(akios: Daemon) -> None:
     assert done["files"] >= 3 and done["bytes"] > 0
     assert not (akios.state / "cages" / cage).exists()
     for path in [*(akios.state / "ledger").rglob("*"), *(akios.state / "cages").rglob("*")]:
-        assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+        # The disks of other cages are sparse gigabytes that never held it.
+        if path.is_file() and path.name != "disk.img":
+            assert secret.encode() not in path.read_bytes(), path
     gone = as_json(akios, "verify", cage)
     assert (gone["verdict"], gone["size"], gone["root"]) == ("DESTROYED", report["size"], report["root"])
     host = akios.state / "ledger/host"
