@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -303,20 +303,24 @@ class Engine:
 
     @staticmethod
     def resolve(decisions: Iterable[Decision]) -> list[Decision]:
-        """No two overlap: the higher priority wins (what is only alone comes last), then the longer, then the first."""
+        """No two overlap: the higher priority wins (what is only alone comes last), then the longer, then the first.
+
+        What is left of a secret beside a winner is still redacted.
+        """
         kept: list[tuple[int, int, Decision]] = []
         decisions = list(decisions)
         order = []
         for index, (candidate, confidence, _, _) in enumerate(decisions):
             rank = 30 * (confidence < 0.7) - candidate.pattern.priority
             order.append((rank, candidate.start - candidate.end, candidate.start, index))
-        for _, _, start, index in sorted(order):
-            decision = decisions[index]
-            end = decision.candidate.end
-            place = bisect_left(kept, (start,))
-            if start >= end or (place and kept[place - 1][1] > start) or (place < len(kept) and kept[place][0] < end):
+        for _, _, _, index in sorted(order):
+            candidate = decisions[index].candidate
+            free = _free(kept, candidate.start, candidate.end)
+            if candidate.category != "digital" and free != [(candidate.start, candidate.end)]:
                 continue
-            kept.insert(place, (start, end, decision))
+            for start, end in free:
+                rest = decisions[index]._replace(candidate=candidate._replace(start=start, end=end))
+                insort(kept, (start, end, rest), key=_place)
         return [decision for _, _, decision in kept]
 
 
@@ -334,6 +338,22 @@ def _touches(data: bytes, start: int, end: int, unjoined: bool) -> bool:
     if start > 1 and data[start - 1] in _JOINTS and data[start - 2] in b":0123456789":
         return True
     return end + 1 < len(data) and data[end] in _JOINTS and data[end + 1] in b":0123456789"
+
+
+def _place(entry: tuple[int, int, Decision]) -> tuple[int, int]:
+    return entry[:2]
+
+
+def _free(kept: list[tuple[int, int, Decision]], start: int, end: int) -> list[tuple[int, int]]:
+    """The parts of ``start``–``end`` that nothing in ``kept`` covers."""
+    free = []
+    at = max(0, bisect_left(kept, (start, start), key=_place) - 1)
+    while at < len(kept) and kept[at][0] < end and start < end:
+        if kept[at][1] > start:
+            free.append((start, kept[at][0]))
+            start = kept[at][1]
+        at += 1
+    return [(a, b) for a, b in [*free, (start, end)] if a < b]
 
 
 def has_word(data: bytes) -> bool:

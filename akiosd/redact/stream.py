@@ -20,7 +20,7 @@ from akiosd.redact.normalise import View
 from akiosd.redact.redactor import Redactor
 
 MAX_HELD = 16384
-_KEPT = LEFT + 16
+_KEPT = LEFT + 40
 _BESIDE = 2
 
 
@@ -73,6 +73,8 @@ class StreamRedactor:
         kept = self._engine.resolve(d for d in decisions if d.candidate.first < cut)
         if not final and len(self._pending) - view.start(cut - offset) > MAX_HELD:
             return self._give_up(data)
+        strong = (d.candidate.end for d in decisions if not d.candidate.pattern.weak and d.candidate.first < cut)
+        self._barrier = max(self._barrier, max(strong, default=0))
         return self._emit(view, data, offset, cut, kept, final)
 
     def _cut(self, data: bytes, offset: int, candidates: list[Candidate], decisions: list[Decision]) -> int:
@@ -104,9 +106,8 @@ class StreamRedactor:
         self.blocked = result.blocked
         self._pending, self._passed = self._pending[at:], self._passed + at
         self._words = self._words or has_word(data[offset:cut])
-        last = max([self._barrier, *(d.candidate.end for d in kept)])
         start = max(0, cut - _KEPT)
-        self._before, self._barrier = data[start:cut], max(0, last - start)
+        self._before, self._barrier = data[start:cut], max(0, self._barrier - start)
         return result.text
 
     def _give_up(self, data: bytes) -> str:

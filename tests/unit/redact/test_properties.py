@@ -127,3 +127,8 @@ def test_block_gives_no_text() -> None:
     assert result.blocked and result.text == "" and result.counts() == {"EMAIL": 1}
     assert Redactor(ENGINE, "block").redact("hello").text == "hello"
     assert Redactor(ENGINE, "off").redact("mail ada@example.org").text == "mail ada@example.org"
+
+
+def test_the_rest_of_a_secret_beside_another_is_redacted() -> None:
+    text = "SG.abcdefghijklmnop.qrstuvwxyz1234567890-----BEGIN PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7bq5"
+    assert MASK.redact(text).text == "[SERVICE_KEY][PRIVATE_KEY]"

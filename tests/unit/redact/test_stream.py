@@ -99,3 +99,8 @@ def test_a_reply_is_restored_however_it_is_cut(sizes: list[int]) -> None:
         safe += restorer.push(reply[at : at + size])
         at += size
     assert safe + restorer.push(reply[at:]) + restorer.flush() == text
+
+
+def test_context_reaches_over_a_weak_finding_in_pieces_too() -> None:
+    text = "twitter: @grace_htwitter: @grace_h"
+    assert streamed(MASK, list(text))[0] == MASK.redact(text).text
