@@ -284,7 +284,7 @@ class LedgerReply(Message, frozen=True, tag="ledger_reply"):
 
 
 class Destroyed(Message, frozen=True, tag="destroyed"):
-    """What was wiped: files and overwritten bytes; ``spared`` files had a name elsewhere, and only lost the one here."""
+    """What was wiped: files and overwritten bytes; ``spared`` files had a name elsewhere and lost only the one here."""
 
     files: int = 0
     overwritten: int = 0
