@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -14,6 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from akiosd.daemon.host import cgroup_name
 
 REPO = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -75,7 +78,15 @@ class Daemon:
     def close(self) -> None:
         if self.process is not None:
             self.stop()
+        self._remove_cgroups()
         shutil.rmtree(self.base, ignore_errors=True)
+
+    def _remove_cgroups(self) -> None:
+        """What a daemon leaves that was killed and is not started again: its next start would remove them."""
+        for base in Path("/sys/fs/cgroup").glob(f"**/{cgroup_name(str(self.state))}"):
+            for group in (*(path for path in base.iterdir() if path.is_dir()), base):
+                with contextlib.suppress(OSError):
+                    group.rmdir()
 
     def workspace(self, name: str = "", uid: int = 0) -> Path:
         """A fresh directory that belongs to ``uid``."""
