@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from akiosd.kernel.disk import Disks, Slot
+from akiosd.kernel.disk import Disks
 from akiosd.kernel.fds import Fd
 from akiosd.wire.messages import CageInfo
 
@@ -71,7 +71,3 @@ def sweep(cages_dir: Path, disks: Disks) -> None:
             continue
         if not (directory / "audit").exists():
             shutil.rmtree(directory, ignore_errors=True)
-
-
-def open_slot(disks: Disks, directory: Path, size: int) -> Slot:
-    return disks.reopen(directory, size)

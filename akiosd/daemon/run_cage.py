@@ -76,7 +76,6 @@ class Cage:
         self._pidfd: Fd | None = None
         self._status: StatusChannel | None = None
         self._calls: CallRecorder | None = None
-        self._scope = trio.CancelScope()
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock = trio.current_time()
         self._rusage = (0, 0, 0)

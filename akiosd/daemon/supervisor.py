@@ -126,6 +126,8 @@ class Supervisor:
             except trio.BrokenResourceError:
                 cage.end("client_gone")
             if run.detach:
+                if cage.master is None:
+                    cage.stdio[0].close()
                 self._begin_spool(cage)
 
         self._nursery.start_soon(self._live, cage, on_started)
@@ -193,9 +195,11 @@ class Supervisor:
             _log.error("changes are not safe from a restart", cage=cage.id, error=str(error))
 
     def _begin_spool(self, cage: Cage) -> None:
-        if cage.master is None:
-            cage.stdio[0].close()
-        self._begin_spool_again(cage)
+        if cage.id not in self._spools:
+            reached = partial(cage.post, Event("limit", "output"))
+            spool = self._spools[cage.id] = Spool(cage.directory / "output.log", cage.policy.limits.output, reached)
+            sources = [cage.master] if cage.master is not None else cage.stdio[1:]
+            self._nursery.start_soon(spool.run, [fd for fd in sources if fd is not None and not fd.closed])
 
     # ---- requests about a cage ---------------------------------------------------------------------
 
@@ -252,21 +256,14 @@ class Supervisor:
             await client.reply(cage.result)
         finally:
             if cage.id in self._running and not cage.ended.is_set():
-                self._begin_spool_again(cage)
-
-    def _begin_spool_again(self, cage: Cage) -> None:
-        if cage.id not in self._spools:
-            reached = partial(cage.post, Event("limit", "output"))
-            spool = self._spools[cage.id] = Spool(cage.directory / "output.log", cage.policy.limits.output, reached)
-            sources = [cage.master] if cage.master is not None else cage.stdio[1:]
-            self._nursery.start_soon(spool.run, [fd for fd in sources if fd is not None and not fd.closed])
+                self._begin_spool(cage)
 
     async def _detach(self, peer: Peer, request: wire.Detach, fds: list[int], client: ClientConnection) -> None:
         cage = self._find(peer, request.cage)
         if cage.master is None and not cage.detached:
             raise Refused("only a cage with a terminal can be left", "detach", "start it with -t, or with --detach")
         cage.detached = True
-        self._begin_spool_again(cage)
+        self._begin_spool(cage)
         await client.reply(wire.Ok())
 
     async def _output(self, peer: Peer, request: wire.Output, fds: list[int], client: ClientConnection) -> None:
@@ -418,6 +415,3 @@ def _user(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-
-__all__ = ["Event", "Supervisor"]

@@ -18,7 +18,7 @@ from akiosd.kernel.launcher import CLONE_NEWNS
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import caller_map, reverse
 from akiosd.policy.compile.mounts import OVERLAY_OPTIONS
-from akiosd.values.plan import F_STAGE, Plan, Step, encode
+from akiosd.values.plan import F_STAGE, Plan, Step, encode, encode_options
 
 _ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
@@ -50,7 +50,7 @@ def view_plan() -> Plan:
     steps = (
         Step(op="attach", what="the cage's disk, ids mapped back", fd="slot", a=b"/slot", flags=F_STAGE),
         Step(op="attach", what="the workspace as it is", fd="lower", a=b"/lower", flags=F_STAGE),
-        Step(op="export", what="the merged view", a=b"overlay", b=mounts.encode_options(options), u0=_ATTRS),
+        Step(op="export", what="the merged view", a=b"overlay", b=encode_options(options), u0=_ATTRS),
     )
     return Plan(steps=steps, command=b"", argv=(), env=(), cwd=b"")
 

@@ -11,6 +11,7 @@ import os
 
 from akiosd.kernel import _shim
 from akiosd.kernel.fds import Fd
+from akiosd.values.plan import encode_options
 
 # include/uapi/linux/mount.h
 MOUNT_ATTR_RDONLY = 0x01
@@ -57,11 +58,6 @@ def fs_mount(kind: str, options: dict[str, str], attrs: int = 0) -> Fd:
     """fsopen, fsconfig, fsmount: a new detached mount.  An option with an empty value is a flag."""
     data = encode_options(options)
     return Fd(check(_lib.akios_fs_mount(kind.encode(), data, len(data), attrs), f"mount {kind}"))
-
-
-def encode_options(options: dict[str, str]) -> bytes:
-    """Options in the form the launcher's ``fsmount`` step and the shim take: key NUL value NUL …"""
-    return b"".join(os.fsencode(key) + b"\0" + os.fsencode(value) + b"\0" for key, value in options.items())
 
 
 def move_mount(fd: int, to_dirfd: int, to_path: bytes = b"") -> None:

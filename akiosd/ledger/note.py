@@ -54,6 +54,20 @@ def key_id(name: str, public_key: bytes, algorithm: int = ED25519) -> bytes:
     return sha256(name.encode() + b"\n" + bytes([algorithm]) + public_key).digest()[:4]
 
 
+def parse_key(text: str, algorithm: int, what: str, next: str) -> tuple[str, bytes]:
+    """``name+id+base64`` of a key of this algorithm → (name, public key, 32 bytes).  NoteError: it is not ``what``."""
+    name, plus, rest = text.strip("\n").partition("+")
+    hex_id, plus2, encoded = rest.partition("+")
+    if not plus or not plus2 or not is_key_name(name):
+        raise NoteError("not a verifier key", where=repr(text[:80]), next=next)
+    material = decode_base64(encoded)
+    if len(material) != 33 or material[0] != algorithm:
+        raise NoteError(f"not {what}", where=name)
+    if key_id(name, material[1:], algorithm).hex() != hex_id:
+        raise NoteError("the verifier key's id is not the id of its key", where=name)
+    return name, material[1:]
+
+
 @dataclass(frozen=True)
 class Vkey:
     """A verifier key: ``<name>+<hex key id>+<base64(algorithm || public key)>``."""
@@ -70,17 +84,7 @@ class Vkey:
 
     @classmethod
     def parse(cls, text: str) -> Vkey:
-        name, plus, rest = text.strip("\n").partition("+")
-        hex_id, plus2, encoded = rest.partition("+")
-        if not plus or not plus2 or not is_key_name(name):
-            raise NoteError("not a verifier key", where=repr(text[:80]), next="use the log's .vkey file")
-        material = decode_base64(encoded)
-        if len(material) != 33 or material[0] != ED25519:
-            raise NoteError("not an Ed25519 verifier key", where=name)
-        vkey = cls(name, material[1:])
-        if vkey.id.hex() != hex_id:
-            raise NoteError("the verifier key's id is not the id of its key", where=name)
-        return vkey
+        return cls(*parse_key(text, ED25519, "an Ed25519 verifier key", "use the log's .vkey file"))
 
     def verifies(self, text: bytes, signature: bytes) -> bool:
         try:

@@ -19,8 +19,8 @@ from akiosd.ledger.note import (
     Vkey,
     decode_base64,
     encode_base64,
-    is_key_name,
     key_id,
+    parse_key,
     parse_note,
 )
 
@@ -47,17 +47,7 @@ class WitnessKey:
 
     @classmethod
     def parse(cls, text: str) -> WitnessKey:
-        name, plus, rest = text.strip("\n").partition("+")
-        hex_id, plus2, encoded = rest.partition("+")
-        if not plus or not plus2 or not is_key_name(name):
-            raise NoteError("not a verifier key", where=repr(text[:80]), next="ask the witness's operator for it")
-        material = decode_base64(encoded)
-        if len(material) != 33 or material[0] != COSIGNATURE:
-            raise NoteError("not a key of an Ed25519 witness", where=name)
-        key = cls(name, material[1:])
-        if key.id.hex() != hex_id:
-            raise NoteError("the verifier key's id is not the id of its key", where=name)
-        return key
+        return cls(*parse_key(text, COSIGNATURE, "a key of an Ed25519 witness", "ask the witness's operator for it"))
 
     def time_of(self, text: str, line: Signature) -> int | None:
         """When this witness cosigned ``text`` (seconds since 1970), or None if ``line`` does not say so."""

@@ -181,6 +181,11 @@ def encode(plan: Plan) -> bytes:
     return b"".join((header, ops, argv, env, blob.data))
 
 
+def encode_options(options: dict[str, str]) -> bytes:
+    """Mount options as the launcher and the shim take them: key NUL value NUL …; an empty value is a flag."""
+    return b"".join(key.encode() + b"\0" + value.encode() + b"\0" for key, value in options.items())
+
+
 class StatusMessage(msgspec.Struct, frozen=True):
     """One message of the status socket.  ``rusage``: user ns, system ns, max RSS in bytes."""
 

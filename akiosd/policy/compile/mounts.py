@@ -13,7 +13,7 @@ from akiosd.errors import PolicyError
 from akiosd.policy.compile.identity import Identity
 from akiosd.policy.compile.landlock import LandlockSpec
 from akiosd.policy.compile.limits import Rlimit
-from akiosd.values.plan import F_EXIST_OK, F_SAME_KIND, F_STAGE, FD_FIRST_FREE, Plan, Step
+from akiosd.values.plan import F_EXIST_OK, F_SAME_KIND, F_STAGE, FD_FIRST_FREE, Plan, Step, encode_options
 from akiosd.values.policy import WorkspaceMode
 
 # include/uapi/linux/mount.h
@@ -403,7 +403,7 @@ def _slot(what: str, source: bytes, target: bytes) -> Step:
 
 
 def _fsmount(what: str, kind: str, options: dict[str, str], path: bytes, attrs: int, *, stage: bool = False) -> Step:
-    encoded = b"".join(key.encode() + b"\0" + value.encode() + b"\0" for key, value in options.items())
+    encoded = encode_options(options)
     where = path if stage else path.lstrip(b"/")
     return Step(op="fsmount", what=what, a=kind.encode(), b=encoded, c=where, u0=attrs, flags=F_STAGE if stage else 0)
 
