@@ -79,6 +79,10 @@ def _adds_domain(base: Sequence[str], over: Sequence[str]) -> bool:
     return not all(any(covers(pattern, entry) for pattern in base) for entry in over)
 
 
+def _uncovers_domain(base: Sequence[str], over: Sequence[str]) -> bool:
+    return _adds_domain(over, base)
+
+
 def _adds_variable(base: Sequence[str], over: Sequence[str]) -> bool:
     return not all(any(_keeps(pattern, name) for pattern in base) for name in over)
 
@@ -102,10 +106,14 @@ RULES: dict[str, Wider] = {
     "filesystem.hide": _removes,
     "filesystem.protect": _removes,
     "network.llm": _turned_on,
+    "network.providers": _adds,
+    "network.llm_paths": _adds,
     "network.allowed_domains": _adds_domain,
     # What passes through is not read, not redacted.
     "network.passthrough": _adds_domain,
+    "network.get_only": _uncovers_domain,
     "network.ports": _adds,
+    "network.requests_per_minute": _higher_limit,
     "limits.memory": _higher_limit,
     "limits.pids": _higher_limit,
     "limits.cpu_percent": _higher_limit,
@@ -122,10 +130,15 @@ RULES: dict[str, Wider] = {
     "budget.tokens": _higher_limit,
     "budget.calls": _higher_limit,
     "budget.requests_per_minute": _higher_limit,
+    "budget.usd_micro_per_minute": _higher_limit,
+    "budget.same_request": _higher_limit,
+    "budget.same_tool_calls": _higher_limit,
+    "budget.cycles": _higher_limit,
     "redact.models": _ranked({"block": 0, "mask": 1, "pseudonym": 2, "off": 3}),
     "redact.sites": _ranked({"block": 0, "mask": 1, "pseudonym": 2, "off": 3}),
     "redact.disable": _adds,
     "redact.allow_values": _adds,
+    "redact.binary": _ranked({"block": 0, "pass": 1}),
     "syscalls.trace": _ranked({"all": 0, "files": 1, "security": 2, "none": 3}),
     "syscalls.allow": _adds,
     "syscalls.deny": _removes,

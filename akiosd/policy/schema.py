@@ -122,6 +122,15 @@ def _domain(value: object) -> str:
     return canonical_domain(_text(value))
 
 
+def _provider_path(value: object) -> str:
+    provider, colon, path = _text(value).partition(":")
+    if provider not in values.PROVIDERS or not colon:
+        raise PolicyError(f"{value!r} names no provider's path", next="write it as in openai:/v1/files")
+    if not path.startswith("/") or not path.isascii() or not path.isprintable() or set(path) & set("?# ") or ".." in path:
+        raise PolicyError(f"{path!r} is not a path of an API", next="write it as in openai:/v1/files")
+    return f"{provider}:{path}"
+
+
 def _port(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
         raise PolicyError(f"{value!r} is not a port", next="write a number from 1 to 65535")
@@ -188,9 +197,13 @@ SCHEMA: dict[str, dict[str, tuple[str, Reader | ListOf]]] = {
     },
     "network": {
         "llm": ("llm", _flag),
+        "providers": ("providers", ListOf(_one_of(values.PROVIDERS))),
+        "llm_paths": ("llm_paths", ListOf(_provider_path)),
         "allowed_domains": ("allowed_domains", ListOf(_domain)),
         "passthrough": ("passthrough", ListOf(_domain)),
+        "get_only": ("get_only", ListOf(_domain)),
         "ports": ("ports", ListOf(_port)),
+        "requests_per_minute": ("requests_per_minute", _count),
     },
     "limits": {
         "memory": ("memory", _size),
@@ -211,12 +224,17 @@ SCHEMA: dict[str, dict[str, tuple[str, Reader | ListOf]]] = {
         "tokens": ("tokens", _count),
         "calls": ("calls", _count),
         "requests_per_minute": ("requests_per_minute", _count),
+        "usd_per_minute": ("usd_micro_per_minute", _bounded(_money)),
+        "same_request": ("same_request", _count),
+        "same_tool_calls": ("same_tool_calls", _count),
+        "cycles": ("cycles", _count),
     },
     "redact": {
         "models": ("models", _one_of(get_args(values.RedactMode))),
         "sites": ("sites", _one_of(get_args(values.RedactMode))),
         "disable": ("disable", ListOf(_text)),
         "allow_values": ("allow_values", ListOf(_text)),
+        "binary": ("binary", _one_of(("pass", "block"))),
     },
     "syscalls": {
         "trace": ("trace", _one_of(get_args(values.TraceLevel))),

@@ -11,12 +11,14 @@ from typing import Literal
 
 import msgspec
 
-from akiosd.values.units import GIB, MIB
+from akiosd.values.units import GIB, MIB, USD
 
 WorkspaceMode = Literal["cow", "rw", "ro", "rw-direct"]
 TraceLevel = Literal["none", "security", "files", "all"]
 IdentityMode = Literal["agent", "caller", "root"]
 RedactMode = Literal["pseudonym", "mask", "block", "off"]
+
+PROVIDERS: tuple[str, ...] = ("openai", "anthropic", "gemini", "mistral", "xai", "bedrock", "ollama")
 
 PROTECTED_NAMES: tuple[str, ...] = (
     # git runs or obeys these on the next ordinary command.
@@ -54,9 +56,19 @@ class Filesystem(Value, frozen=True):
 
 class Network(Value, frozen=True):
     llm: bool = True
+    """Whether the LLM providers' APIs are reachable at all."""
+    providers: tuple[str, ...] = PROVIDERS
+    """Which of them."""
+    llm_paths: tuple[str, ...] = ()
+    """Paths of a provider's API beyond those its file knows, as in ``openai:/v1/files``: passed, redacted, not priced."""
     allowed_domains: tuple[str, ...] = ()
     passthrough: tuple[str, ...] = ()
+    """Names whose TLS is not opened: the server name is checked, bytes are counted, nothing is redacted."""
+    get_only: tuple[str, ...] = ()
+    """Names towards which only GET, HEAD and OPTIONS are passed."""
     ports: tuple[int, ...] = ()
+    requests_per_minute: int = 600
+    """Towards one site; 0 is no limit."""
 
 
 class Limits(Value, frozen=True):
@@ -78,17 +90,30 @@ class Limits(Value, frozen=True):
 
 
 class Budget(Value, frozen=True):
-    usd_micro: int = 0
+    """What LLM calls may cost, and when their repetition is a loop.  0 is no limit."""
+
+    usd_micro: int = 10 * USD
     tokens: int = 0
+    """Input and output of all completed calls together."""
     calls: int = 0
     requests_per_minute: int = 0
+    usd_micro_per_minute: int = 0
+    same_request: int = 5
+    """The same request, answered this many times in a row, is a loop; the time before, the agent is warned."""
+    same_tool_calls: int = 5
+    """The same batch of tool calls answered this many times in a row."""
+    cycles: int = 4
+    """A cycle of 2 to 4 requests gone through this many times."""
 
 
 class Redact(Value, frozen=True):
     models: RedactMode = "pseudonym"
     sites: RedactMode = "mask"
     disable: tuple[str, ...] = ()
+    """Names of patterns or categories that are not looked for."""
     allow_values: tuple[str, ...] = ()
+    binary: Literal["pass", "block"] = "pass"
+    """Bodies that are not text: counted and passed, or refused."""
 
 
 class Syscalls(Value, frozen=True):

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from akiosd.values.spend import Tokens
+
 SCHEMA_VERSION = 1
 MAX_ENTRY_BYTES = 65_535  # a bundle's length prefix is a uint16 (c2sp.org/tlog-tiles)
 
@@ -185,6 +187,89 @@ class CageDestroyed(Record, frozen=True, kw_only=True, tag="cage_destroyed"):
     method: str = ""
 
 
+class NetDenied(Record, frozen=True, kw_only=True, tag="net_denied"):
+    """Something on the network was refused.  ``host`` is the name asked for as far as it was readable, ``rule`` the
+    rule that refused it, ``hint`` what to add to the policy.  ``count`` equal ones within a second are one record."""
+
+    host: bytes
+    rule: str
+    protocol: Literal["dns", "tcp", "tls", "http", "upstream"]
+    port: int = 0
+    method: str = ""
+    path: bytes = b""
+    """With personal data masked, without query."""
+    hint: str = ""
+    count: int = 1
+
+
+class NetRequest(Record, frozen=True, kw_only=True, tag="net_request"):
+    """A request or a connection that was let through; ``path`` with personal data masked, without query.
+
+    ``mode``: ``inspect``, ``passthrough`` (TLS not opened), ``raw`` (TCP), ``llm``.  Sizes are of bodies, in bytes.
+    """
+
+    host: str
+    port: int
+    mode: Literal["inspect", "passthrough", "raw", "llm"]
+    method: str = ""
+    path: bytes = b""
+    status: int = 0
+    bytes_out: int = 0
+    bytes_in: int = 0
+    duration_ns: int = 0
+    error: str = ""
+
+
+class LlmCall(Record, frozen=True, kw_only=True, tag="llm_call"):
+    """A settled call to a model; money is micro-USD.  ``estimated``: the provider gave no usage."""
+
+    provider: str
+    model: str
+    outcome: str
+    usd_micro: int
+    reserved_usd_micro: int = 0
+    total_usd_micro: int = 0
+    """Spent by the cage so far, this call included."""
+    tokens: Tokens = Tokens()
+    estimated: bool = False
+    status: int = 0
+    stream: bool = False
+    duration_ns: int = 0
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """``count`` findings of one ``type`` at ``place`` (a path into the message, never the value)."""
+
+    type: str
+    category: str
+    place: str
+    count: int = 1
+
+
+class Redaction(Record, frozen=True, kw_only=True, tag="redaction"):
+    """Personal data that did not leave; ``towards`` is the provider or site."""
+
+    towards: str
+    mode: str
+    findings: tuple[Finding, ...]
+
+
+class SpendWarning(Record, frozen=True, kw_only=True, tag="spend_warning"):
+    """A call that the budget or a loop detector refused; ``rule`` is the policy key."""
+
+    provider: str
+    model: str
+    rule: str
+    words: str
+    final: bool = False
+
+
+class GatewayFailed(Record, frozen=True, kw_only=True, tag="gateway_failed"):
+    """A gateway died or gave up a connection because of ``what``; nothing was let through."""
+
+    what: str
+
+
 class Unknown(msgspec.Struct, frozen=True):
     """An entry this version has no type for; ``fields`` is the whole map, unknown fields included."""
 
@@ -210,6 +295,12 @@ KnownRecord = (
     | CageEnd
     | CageSettled
     | CageDestroyed
+    | NetDenied
+    | NetRequest
+    | LlmCall
+    | Redaction
+    | SpendWarning
+    | GatewayFailed
 )
 AnyRecord = KnownRecord | Unknown
 

@@ -9,6 +9,7 @@ from akiosd.errors import PolicyError
 KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
+USD = 1_000_000  # micro-USD
 NS_PER_S = 1_000_000_000
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)

@@ -1,0 +1,78 @@
+"""What a call to a model may cost, did cost, and what the budget says to it: values of both sides of the gateway's link.
+
+Money is micro-USD, prices of single tokens nano-USD (a token of $0.15 a million costs 150), always rounded up.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Outcome = Literal["completed", "failed", "cut"]
+"""``completed``: the provider answered to the end.  ``failed``: refused or broken before usage was known.
+``cut``: stopped midway, by us or the agent; what was received is paid."""
+
+
+class Tokens(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens as the provider counted them.  ``input`` includes both cache counts, ``output`` includes reasoning."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    input_audio: int = 0
+    output_audio: int = 0
+
+
+class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
+    """May this call be made?  Everything is an upper bound.
+
+    ``output`` is the number of output tokens asked for by one choice, 0 where the request names none, ``floor`` the
+    least that makes sense (a thinking budget and one more), ``ceiling`` the most the model can give, ``choices`` how
+    often it is paid (``n``).  ``request`` is the SHA-256 of the request's meaning, for the loop detectors.
+    """
+
+    provider: str
+    model: str
+    request: bytes
+    input_tokens: int = 0
+    input_usd_micro: int = 0
+    output_usd_nano: int = 0
+    output: int = 0
+    floor: int = 1
+    ceiling: int = 0
+    choices: int = 1
+    priced: bool = True
+    """False: an unknown model, which is refused."""
+
+
+class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Reserved: ``usd_micro`` in all, for at most ``output`` tokens of each choice (0: as the request says)."""
+
+    usd_micro: int = 0
+    output: int = 0
+
+
+class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Not made.  ``rule`` is the policy key (``budget.usd``), ``words`` a sentence for the agent and for people.
+
+    ``status`` is the HTTP status of the refusal; ``final`` means that the cage ends.
+    """
+
+    rule: str
+    words: str
+    status: int = 402
+    final: bool = False
+
+
+class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a call cost: settles its reservation.  ``tool_calls`` is the SHA-256 of the batch it asked for, or b""."""
+
+    outcome: Outcome
+    usd_micro: int = 0
+    tokens: Tokens = Tokens()
+    estimated: bool = False
+    """The provider gave no usage: ``usd_micro`` is what was reserved or counted by us."""
+    tool_calls: bytes = b""
