@@ -22,9 +22,13 @@ filesystem:
   protect: [Makefile, ./ci/run]
 network:
   llm: false
+  providers: [anthropic, ollama]
+  llm_paths: ["openai:/v1/files"]
   allowed_domains: [Example.COM., "*.B\xc3\xbccher.example", "host.example:22"]
   passthrough: [example.com]
+  get_only: ["*.Example.com"]
   ports: [8443]
+  requests_per_minute: 30
 limits:
   memory: 2G
   pids: 64
@@ -43,11 +47,16 @@ budget:
   tokens: 1000
   calls: 10
   requests_per_minute: 5
+  usd_per_minute: 0.05
+  same_request: 3
+  same_tool_calls: 0
+  cycles: 2
 redact:
   models: mask
   sites: off
   disable: [email]
   allow_values: [me@example.com]
+  binary: block
 syscalls:
   trace: all
   allow: [statmount]
@@ -69,7 +78,12 @@ def test_every_key_of_the_language_is_read():
     assert values["limits.cpu_percent"] == 50
     assert values["limits.wall_clock_ns"] == 3600 * NS_PER_S
     assert values["limits.cpu_time_ns"] == 90 * NS_PER_S
+    assert values["network.providers"] == ("anthropic", "ollama")
+    assert values["network.llm_paths"] == ("openai:/v1/files",)
+    assert values["network.get_only"] == ("*.example.com",)
     assert values["budget.usd_micro"] == 500_000
+    assert values["budget.usd_micro_per_minute"] == 50_000
+    assert values["budget.same_tool_calls"] == 0
     assert values["redact.sites"] == "off"
     assert values["identity.mode"] == "root"
     assert set(values) == set(flatten(DEFAULT_POLICY)) - {"version"}
@@ -82,7 +96,7 @@ def test_the_schema_names_every_field_of_the_policy_once():
 
 def test_positions_are_those_of_the_keys():
     where = parse(FULL, "f.yaml").where
-    assert where["limits.memory"] == ("f.yaml", 14)
+    assert where["limits.memory"] == ("f.yaml", FULL[: FULL.index(b"memory")].count(b"\n") + 1)
     assert where["allow_widening"] == ("f.yaml", FULL.count(b"\n"))
 
 
@@ -105,6 +119,9 @@ def test_positions_are_those_of_the_keys():
         (b"limits: 5", "is not a table", "line 1", ""),
         (b"budget:\n  usd: cheap", "is not an amount", "line 2", "$0.50"),
         (b"budget:\n  usd: -1", "is not an amount", "line 2", ""),
+        (b"budget:\n  usd_per_minute: -1", "is not an amount", "line 2", ""),
+        (b"budget:\n  cycles: -1", "is not a whole number", "line 2", ""),
+        (b"redact:\n  binary: mask", "is not one of pass, block", "line 2", ""),
         (b"budget:\n  usd: .nan", "is not an amount", "line 2", ""),
         (b"budget:\n  usd: 0.0000001", "is not an amount", "line 2", ""),
         (b"budget:\n  usd: 1e999999", "is not an amount", "line 2", ""),
@@ -123,6 +140,14 @@ def test_positions_are_those_of_the_keys():
         (b"network:\n  allowed_domains: ['http://a.b/']", "is not a", "line 2", ""),
         (b"network:\n  ports: [70000]", "is not a port", "line 2", ""),
         (b"network:\n  llm: maybe", "true or false", "line 2", ""),
+        (b"network:\n  providers: [opnai]", "is not one of openai", "line 2", "did you mean openai?"),
+        (b"network:\n  llm_paths: [/v1/files]", "names no provider's path", "line 2", "openai:/v1/files"),
+        (b"network:\n  llm_paths: ['cohere:/v1/files']", "names no provider's path", "line 2", ""),
+        (b"network:\n  llm_paths: ['openai:v1/files']", "is not a path", "line 2", ""),
+        (b"network:\n  llm_paths: ['openai:/v1/../x']", "is not a path", "line 2", ""),
+        (b"network:\n  llm_paths: ['openai:/v1/x?y']", "is not a path", "line 2", ""),
+        (b"network:\n  get_only: [10.0.0.1]", "is an address", "line 2", ""),
+        (b"network:\n  requests_per_minute: many", "is not a whole number", "line 2", ""),
         (b"syscalls:\n  allow: [mount]", "mount cannot be allowed", "line 2", ""),
         (b"syscalls:\n  deny: [exceve]", "not a known system call", "line 2", "execve"),
         (b"syscalls:\n  deny: [execve]", "no program starts", "line 2", ""),
@@ -184,6 +209,10 @@ def test_a_policy_from_a_message_is_checked_too():
         ("filesystem", {"read": ("etc",)}),
         ("filesystem", {"hide": ("/a/",)}),
         ("network", {"allowed_domains": ("EXAMPLE.com",)}),
+        ("network", {"providers": ("cohere",)}),
+        ("network", {"llm_paths": ("/v1/files",)}),
+        ("network", {"requests_per_minute": -1}),
+        ("budget", {"usd_micro_per_minute": -1}),
         ("syscalls", {"allow": ("mount",)}),
         ("syscalls", {"deny": ("execve",)}),
         ("environment", {"set": {"A": "x\0"}}),
