@@ -16,6 +16,7 @@ import click
 
 from akiosctl.cages import find_log
 from akiosctl.client import Client, DaemonError, close_fds
+from akiosctl.hashing import HASHER
 from akiosctl.pins import load_pin
 from akiosd.errors import AkiosError
 from akiosd.ledger.edge import Edge, extend
@@ -73,7 +74,7 @@ class LogSource:
             return report
         assert self.path is not None
         key = None if self.beside and isinstance(self.path, Path) else self.vkey
-        return fsck(self.path, key, pin, self.host, cage=self.cage, host_key=self.host_key)
+        return fsck(self.path, key, pin, self.host, cage=self.cage, host_key=self.host_key, hasher=HASHER)
 
 
 def read_key(vkey: str | None) -> Vkey | None:
@@ -127,7 +128,8 @@ def verify_destroyed(client: Client, cage: str) -> Report:
         readable = _reopen(fds[0], fds) if fds else None
         if readable is None:
             raise AkiosError("the host's log cannot be read", host.path, "ask an administrator")
-        return fsck(Path(host.path).parent / "none", None, None, readable, cage=cage, host_key=Vkey.parse(host.vkey))
+        nothing = Path(host.path).parent / "none"
+        return fsck(nothing, None, None, readable, cage=cage, host_key=Vkey.parse(host.vkey), hasher=HASHER)
     finally:
         close_fds(fds)
 

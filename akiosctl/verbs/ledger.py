@@ -10,6 +10,7 @@ import click
 from akiosctl.cages import find_log
 from akiosctl.client import DaemonError
 from akiosctl.commands import print_line, wants_json
+from akiosctl.hashing import HASHER
 from akiosctl.ledger_source import open_source, read_key, verify_destroyed
 from akiosctl.verbs import ledger_keep, ledger_proofs, ledger_read, ledger_witness
 from akiosctl.verbs.events import Printer, print_log
@@ -55,7 +56,7 @@ def verify(
     pinned = pin.read_bytes() if pin is not None else None
     if directory is not None and (host is not None or not directory.exists()):
         # What the host log says of it may be that it is destroyed: then neither files nor key are there.
-        report = fsck(directory, read_key(vkey), pinned, host, cage=cage)
+        report = fsck(directory, read_key(vkey), pinned, host, cage=cage, hasher=HASHER)
     else:
         report = _verify(ctx, cage, directory, vkey, pinned)
     if wants_json(ctx, as_json):

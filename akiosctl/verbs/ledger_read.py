@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from akiosctl.commands import print_line, wants_json
+from akiosctl.hashing import HASHER
 from akiosctl.ledger_source import LogSource, open_source
 from akiosctl.records_text import read_record, record_json
 from akiosctl.render import table
@@ -179,7 +180,7 @@ def keys(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None
 def pack(ctx: click.Context, out: Path, directory: Path, vkey: str | None, as_json: bool) -> None:
     """Put a finished log into one archive, OUT: a tar file that verifies as it is.  The log stays where it is."""
     with open_source(ctx, "", directory, vkey) as source:
-        length = pack_log(directory, out, source.vkey)
+        length = pack_log(directory, out, source.vkey, HASHER)
     if wants_json(ctx, as_json):
         click.echo(json.dumps({"archive": str(out), "bytes": length}))
     else:

@@ -28,8 +28,7 @@ from akiosd.daemon.serve_clients import open_unix_listener, serve_clients
 from akiosd.daemon.serve_events import serve_events
 from akiosd.daemon.supervisor import Supervisor
 from akiosd.errors import AkiosError
-from akiosd.kernel import hashing
-from akiosd.ledger.merkle import Hasher
+from akiosd.kernel.hashing import NATIVE
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG
 from akiosd.values.policy import Policy
@@ -66,7 +65,7 @@ def _make_directories(config: Config) -> None:
 async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
     """The whole daemon; returns after a graceful stop.  Raises AkiosError when it cannot start or go on."""
     _make_directories(config)
-    ledger = Ledger.open(Path(config.state_dir), time.time_ns, os.urandom, hasher=_hasher())
+    ledger = Ledger.open(Path(config.state_dir), time.time_ns, os.urandom, hasher=NATIVE)
     host = Host(config, policy, ledger)
     runtime = Path(config.runtime_dir)
     async with trio.open_nursery() as ledger_nursery:
@@ -144,10 +143,6 @@ async def _wait_for_stop(gate: Gate) -> None:
                 _log.info("stopping", signal=signal.Signals(signo).name)
                 return
             gate.reload()
-
-
-def _hasher() -> Hasher:
-    return Hasher(hashing.leaf_hashes, hashing.node_hashes)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,12 +5,15 @@ The interpreter's lock is free meanwhile, so a worker thread can hash while the 
 
 from __future__ import annotations
 
+import errno
 import os
 from array import array
 from collections.abc import Sequence
 
 from akiosd.errors import KernelError
 from akiosd.kernel._shim import ffi, lib
+from akiosd.ledger.bundle import decode_bundle
+from akiosd.ledger.merkle import Hasher
 
 DIGEST_SIZE = 32
 LEAF_PREFIX = 0x00
@@ -27,6 +30,19 @@ def leaf_hashes(entries: Sequence[bytes]) -> bytes:
     return bytes(out)
 
 
+def bundle_hashes(data: bytes, count: int) -> bytes:
+    """The leaf hashes of the ``count`` entries of a bundle, which are not made into objects.
+
+    Raises ``LedgerError`` as ``akiosd.ledger.bundle.decode_bundle`` does.
+    """
+    out = bytearray(DIGEST_SIZE * count)
+    result = lib.akios_sha256_bundle(ffi.from_buffer(data), len(data), count, ffi.from_buffer(out))
+    if result == -errno.EBADMSG:
+        decode_bundle(data, count)  # says what is wrong with it
+    _check(result)
+    return bytes(out)
+
+
 def node_hashes(pairs: bytes) -> bytes:
     """``SHA-256(0x01 || left || right)`` of each 64 bytes of ``pairs``; ValueError if they do not come out even."""
     count, rest = divmod(len(pairs), 2 * DIGEST_SIZE)
@@ -40,3 +56,6 @@ def node_hashes(pairs: bytes) -> bytes:
 def _check(result: int) -> None:
     if result < 0:
         raise KernelError(f"hashing failed: {os.strerror(-result)}", where="hashing", errno=-result)
+
+
+NATIVE = Hasher(leaf_hashes, node_hashes, bundle_hashes)

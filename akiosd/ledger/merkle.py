@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import decode_bundle
 
 HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
@@ -26,18 +27,24 @@ def python_nodes(pairs: bytes) -> bytes:
     return b"".join([sha256(b"\x01" + pairs[i : i + 64]).digest() for i in range(0, len(pairs), 64)])
 
 
+def python_bundle(data: bytes, count: int) -> bytes:
+    return python_leaves(decode_bundle(data, count))
+
+
 @dataclass(frozen=True)
 class Hasher:
     """Batch hashing: ``leaves`` gives 32 bytes for each entry, ``nodes`` 32 for each pair of hashes (64 bytes).
 
-    The native one is ``akiosd.kernel.hashing``; ``PYTHON`` gives the same bytes without it.
+    ``bundle`` gives the leaf hashes of a whole bundle, ``LedgerError`` if it does not hold exactly that many entries.
+    The native one is ``akiosd.kernel.hashing.NATIVE``; ``PYTHON`` gives the same bytes without it.
     """
 
     leaves: Callable[[Sequence[bytes]], bytes]
     nodes: Callable[[bytes], bytes]
+    bundle: Callable[[bytes, int], bytes]
 
 
-PYTHON = Hasher(python_leaves, python_nodes)
+PYTHON = Hasher(python_leaves, python_nodes, python_bundle)
 
 
 class ProofError(LedgerError):

@@ -24,6 +24,7 @@ from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 from akiosd.values.records import Recovered, decode_entry
 
 _BATCH = 32  # bundles hashed together: memory stays flat, the native hasher is kept busy
+_MARKS = (b"recovered", b"key_epoch", b"log_open")  # kinds of records the verifier itself reads
 
 
 class Verdict(Enum):
@@ -254,7 +255,11 @@ class _Walk:
         self._snapshot(b"", 0)
         full, partial = divmod(self.size, WIDTH)
         for index in range(0, full, _BATCH):
-            self._bundles([Tile(ENTRIES, i) for i in range(index, min(index + _BATCH, full))])
+            batch = [Tile(ENTRIES, i) for i in range(index, min(index + _BATCH, full))]
+            # A root asked for costs the hashing of what stands before it in its batch.
+            alone = bool(self._next) and self._next[-1] <= (batch[-1].index + 1) * WIDTH
+            for part in [[tile] for tile in batch] if alone else [batch]:
+                self._bundles(part)
         if partial:
             self._bundles([Tile(ENTRIES, full, partial)])
         for level, (index, width) in enumerate(tiles.widths(self.size)):
@@ -268,23 +273,29 @@ class _Walk:
         """Note the roots asked for among the sizes that end within the leaves at hand."""
         while self._next and self._next[-1] <= self._done + count:
             size = self._next.pop()
-            self.roots[size] = _grown(self._levels, leaves[: (size - self._done) * HASH_BYTES]).root()
+            self.roots[size] = _grown(self._levels, leaves[: (size - self._done) * HASH_BYTES], self.hasher).root()
 
     def _bundles(self, batch: list[Tile]) -> None:
-        entries: list[bytes] = []
-        for tile in batch:
-            data = self._read(tile, MAX_BUNDLE_BYTES)
-            bundle = _decode(data, tile)
-            if b"recovered" in data:
-                self.recoveries += sum(map(_is_recovered, bundle))
-            if b"key_epoch" in data or b"log_open" in data:
-                found = (read_statement(tile.index * WIDTH + i, entry) for i, entry in enumerate(bundle))
-                self.statements += [statement for statement in found if statement is not None]
-            entries += bundle
-        leaves = self.hasher.leaves(entries)
-        self._snapshot(leaves, len(entries))
-        first, self._done = self._done, self._done + len(entries)
+        leaves = b"".join([self._leaves(tile) for tile in batch])
+        count = len(leaves) // HASH_BYTES
+        self._snapshot(leaves, count)
+        first, self._done = self._done, self._done + count
         self._push(0, first, leaves)
+
+    def _leaves(self, tile: Tile) -> bytes:
+        """The leaf hashes of a bundle; entries become objects only where one may concern the verifier."""
+        data = self._read(tile, MAX_BUNDLE_BYTES)
+        try:
+            leaves = self.hasher.bundle(data, tile.width)
+        except LedgerError as error:
+            raise Bad(Verdict.TAMPERED, tile.path, error.what) from None
+        if any(mark in data for mark in _MARKS):
+            for index, entry in enumerate(_decode(data, tile), tile.index * WIDTH):
+                self.recoveries += b"recovered" in entry and _is_recovered(entry)
+                statement = read_statement(index, entry)
+                if statement is not None:
+                    self.statements.append(statement)
+        return leaves
 
     def _push(self, level: int, first: int, hashes: bytes) -> None:
         """Put hashes behind a level's unfinished tile; ``first`` is the first of them, counted in that level."""
@@ -318,14 +329,14 @@ class _Walk:
         return data
 
 
-def _grown(levels: list[bytes], leaves: bytes) -> Edge:
+def _grown(levels: list[bytes], leaves: bytes, hasher: Hasher) -> Edge:
     """The edge ``levels`` with more leaves behind it."""
     grown, row = [], leaves
     for old in [*levels, b"", b""]:
         content = old + row
         whole = len(content) // TILE_BYTES * TILE_BYTES
         grown.append(content[whole:])
-        row = halve(content[:whole], tiles.HEIGHT)
+        row = halve(content[:whole], tiles.HEIGHT, hasher)
     return Edge(0, tuple(grown))
 
 

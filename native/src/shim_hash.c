@@ -7,7 +7,9 @@
 
 #define DIGEST_BYTES 32
 #define PAIR_BYTES 64
+#define LEAF_PREFIX 0x00
 #define NODE_PREFIX 0x01
+#define LENGTH_BYTES 2
 
 /* OpenSSL 3 looks an algorithm up by name at each EVP_sha256() init; fetched once, it costs nothing.
  * Kept for the life of the process. */
@@ -43,6 +45,29 @@ int akios_sha256_leaves(const uint8_t *data, const uint32_t *lens, size_t n, uin
     }
     EVP_MD_CTX_free(context);
     return err;
+}
+
+int akios_sha256_bundle(const uint8_t *data, size_t len, size_t n, uint8_t *out)
+{
+    EVP_MD_CTX *context = new_context();
+    int err = context == NULL ? -ENOMEM : 0;
+    size_t at = 0;
+    for (size_t i = 0; i < n && err == 0; i++) {
+        if (len - at < LENGTH_BYTES) {
+            err = -EBADMSG;
+            break;
+        }
+        size_t entry = (size_t)data[at] << 8 | data[at + 1];
+        at += LENGTH_BYTES;
+        if (len - at < entry) {
+            err = -EBADMSG;
+            break;
+        }
+        err = hash_one(context, LEAF_PREFIX, data + at, entry, out + i * DIGEST_BYTES);
+        at += entry;
+    }
+    EVP_MD_CTX_free(context);
+    return err == 0 && at != len ? -EBADMSG : err;
 }
 
 int akios_sha256_nodes(const uint8_t *pairs, size_t n, uint8_t *out)

@@ -18,14 +18,13 @@ from pathlib import Path
 import trio
 
 from akiosd.daemon.append_ledger import Ledger
-from akiosd.kernel.hashing import leaf_hashes, node_hashes
-from akiosd.ledger.merkle import Hasher, root_of
+from akiosd.kernel.hashing import NATIVE
+from akiosd.ledger.merkle import root_of
 from akiosd.store.fsck import fsck
 from akiosd.store.log_dir import directory
 from akiosd.values.ids import CageId, LogId, make_cage_id
 from akiosd.values.records import End, Syscall, encode_entry
 
-NATIVE = Hasher(leaf_hashes, node_hashes)
 SLICE = 256  # records the pump's reader takes in one turn
 
 

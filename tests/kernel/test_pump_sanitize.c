@@ -228,6 +228,14 @@ static void check_hash(void)
     CHECK(memcmp(leaves, first, 4) == 0 && memcmp(leaves + 32, other, 4) == 0);
     CHECK(akios_sha256_nodes(leaves, 1, node) == 0 && node[0] == 0xfa && node[31] == 0x25);
     CHECK(akios_sha256_nodes(leaves, 0, node) == 0);
+    const uint8_t bundle[] = {0, 0, 0, 1, 0};
+    uint8_t again[64];
+    CHECK(akios_sha256_bundle(bundle, sizeof bundle, 2, again) == 0 && memcmp(again, leaves, 64) == 0);
+    CHECK(akios_sha256_bundle(bundle, 0, 0, again) == 0);
+    for (size_t len = 0; len < sizeof bundle; len++)
+        CHECK(akios_sha256_bundle(bundle, len, 2, again) == -EBADMSG);
+    CHECK(akios_sha256_bundle(bundle, sizeof bundle, 1, again) == -EBADMSG);
+    CHECK(akios_sha256_bundle(bundle, sizeof bundle, 3, again) == -EBADMSG);
 }
 
 static void check_sockets(void)

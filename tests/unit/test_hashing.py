@@ -8,7 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from akiosd.kernel.hashing import leaf_hashes, node_hashes
+from akiosd.errors import LedgerError
+from akiosd.kernel.hashing import NATIVE, leaf_hashes, node_hashes
+from akiosd.ledger.bundle import encode_bundle
+from akiosd.ledger.merkle import PYTHON
 
 DIGESTS = st.binary(min_size=32, max_size=32)
 
@@ -49,3 +52,28 @@ def test_the_same_bytes_from_many_threads_at_once() -> None:
     expected = b"".join(hashlib.sha256(b"\0" + entry).digest() for entry in entries)
     with ThreadPoolExecutor(4) as pool:
         assert all(result == expected for result in pool.map(leaf_hashes, [entries] * 16))
+
+
+@given(st.lists(st.binary(max_size=300), max_size=40))
+@example([])
+@example([b""])
+@example([bytes(65_535), b"", b"x"])
+def test_a_bundle_is_hashed_as_its_entries_are(entries: list[bytes]) -> None:
+    data = encode_bundle(entries)
+    assert NATIVE.bundle(data, len(entries)) == PYTHON.bundle(data, len(entries)) == leaf_hashes(entries)
+
+
+@given(st.binary(max_size=60), st.integers(0, 40))
+@example(b"\0", 1)
+@example(b"\0\2x", 1)
+@example(b"\0\1x\0", 1)
+@example(b"\xff\xff", 1)
+@example(b"", 1)
+def test_what_is_no_bundle_is_refused_alike(data: bytes, count: int) -> None:
+    results = []
+    for hasher in (NATIVE, PYTHON):
+        try:
+            results.append(hasher.bundle(data, count))
+        except LedgerError as error:
+            results.append(error.what.encode())
+    assert results[0] == results[1]

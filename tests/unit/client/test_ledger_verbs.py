@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from akiosctl.commands import run_verb
+from akiosctl.hashing import HASHER
 from akiosctl.pins import load_pin, pins_directory
 from akiosd.errors import AkiosError
+from akiosd.kernel.hashing import NATIVE
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.note import Vkey
 from akiosd.ledger.sequencer import prepare
@@ -19,6 +23,7 @@ from akiosd.store.keys import LedgerKey
 from akiosd.store.log_dir import directory, publish_all
 from akiosd.values.ids import LogId
 from akiosd.values.records import Lost, Started, encode_entry
+from tests.unit.store.test_fsck import flip
 
 KEY = LedgerKey("akios/test", bytes(range(32)))
 CAGE = LogId("c-000000000001")
@@ -189,3 +194,19 @@ def test_what_is_not_there_is_said(log: Log, tmp_path: Path) -> None:
         log("verify-proof", tmp_path / "none")
     (tmp_path / "x").touch()
     assert log("verify-proof", tmp_path / "x")[0] == 1
+
+
+def test_without_the_native_hasher_the_same_is_found(log: Log) -> None:
+    script = (
+        "import sys; sys.modules['akiosd.kernel._shim'] = None\n"
+        "from akiosctl import hashing\n"
+        "from akiosd.ledger.merkle import PYTHON\n"
+        "assert hashing.HASHER is PYTHON\n"
+        "from akiosctl.commands import run_verb\n"
+        f"sys.exit(run_verb(['ledger', 'verify', '--json', '--dir', {str(log.path)!r}], '/nonexistent', False))"
+    )
+    assert HASHER is NATIVE
+    for damage in (lambda: None, lambda: flip(log.path / "tile/entries/001")):
+        damage()
+        plain = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert (plain.returncode, plain.stdout) == log.here("verify", "--json")
