@@ -1,6 +1,8 @@
 """The commit side of the ledger: one WAL frame after another, and what to do when the disk has no room.
 
-A commit starts as soon as there is something to write and none is in flight.  A failed fsync is final.
+A commit starts as soon as somebody waits for a record and none is in flight.  What nobody waits for starts one of its
+own ``GATHER_S`` after the last began: else a flood of telemetry would keep a sync in flight in front of every record
+that a start or an end waits for.  A failed fsync is final.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ WAITING_BYTES = 8 << 20  # durable, not yet published; beyond it publication doe
 RESERVE_BYTES = 8 << 20
 RESERVE = "ledger/reserve"
 RETRY_S = 1.0
+GATHER_S = 0.010
+GATHER_BYTES = 1 << 20  # more than this is written at once
 
 
 class Committer:
@@ -49,6 +53,8 @@ class Committer:
         self._frame_ends = deque(opened.frame_ends)
         self._registered_seq = opened.wal.seq - 1
         self._data = trio.Event()  # there is something to commit
+        self._urgent = trio.Event()  # and somebody waits for it
+        self._began = -1e9
         self._limiter = trio.CapacityLimiter(4)
 
     def append(self, log: LogId, entries: Sequence[bytes]) -> int:
@@ -87,10 +93,16 @@ class Committer:
         await self.in_thread_unless_full(self.keep_room)
         while True:
             await self._data.wait()
-            commit = self.sequencer.take_commit()
-            if commit is None:
+            if not self.sequencer.has_commit():
                 self._data = trio.Event()
                 continue
+            if self.sequencer.queued_bytes < GATHER_BYTES:
+                with trio.move_on_at(self._began + GATHER_S):
+                    await self._urgent.wait()
+            self._began = trio.current_time()
+            self._urgent = trio.Event()
+            commit = self.sequencer.take_commit()
+            assert commit is not None, "one commit at a time, and there is something in it"
             seq = await self._write_frame(commit)
             self._register(seq, commit)
 
@@ -128,6 +140,7 @@ class Committer:
                 return
             if index >= state.size:
                 raise LedgerError(f"entry {index} was never appended", where=log)
+            self._urgent.set()
             await self.progress.wait()
 
     async def commit_marks(self, marks: Sequence[Mark]) -> None:
@@ -136,6 +149,7 @@ class Committer:
         self._data.set()
         while self.sequencer.is_pending(marks):
             self.check()
+            self._urgent.set()
             await self.progress.wait()
         self.check()
 

@@ -1,22 +1,31 @@
 """The pump seen from Python: one native thread serves a cage's seccomp listener, one Trio task drains its ring.
 
+A reader takes either events, as Python values, or the entries that a log holds of them, made natively: 20,000 a second
+from one cage must not keep the daemon from the others.
+
 A record shows the *attempt* and the answer given to it, never the result of the call; paths are the bytes the target
 pointed at when it was stopped (seccomp_unotify(2) explains why nothing may be decided on them).
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
+import socket
 import struct
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import trio
 
 from akiosd.errors import KernelError
 from akiosd.kernel._shim import ffi, lib
+from akiosd.kernel.seccomp import name_of
+from akiosd.values.records import SCHEMA_VERSION, Syscall
 from akiosd.values.units import KIB
 
 RING_SIZE = 256 * KIB
@@ -42,7 +51,14 @@ FOREIGN: int = lib.AKIOS_FOREIGN
 # struct akios_record
 _HEADER = struct.Struct("=IIQIIiIHHHHHB5x6Q")
 _BUFFER_SIZE = 64 * KIB
+_ENTRIES_SIZE = _BUFFER_SIZE + MAX_BATCH * lib.AKIOS_ENTRY_ROOM
+_NAMED = 1024
 
+T = TypeVar("T")
+_AF_UNIX = socket.AF_UNIX.to_bytes(2, sys.byteorder)
+_CUT = CUT_PATH | CUT_PATH2 | CUT_ARGV | CUT_SOCKADDR
+
+assert lib.AKIOS_ENTRY_VERSION == SCHEMA_VERSION
 assert _HEADER.size == ffi.sizeof("struct akios_record")
 
 
@@ -111,6 +127,48 @@ def parse_records(data: memoryview) -> list[SyscallEvent]:
     return events
 
 
+def to_record(event: SyscallEvent) -> Syscall:
+    """The record of an event; :func:`encode_entries` gives the bytes of its entry without making it."""
+    # Arguments tell something only where no content was read: the rest are addresses.
+    bare = event.path is None and event.argv is None and event.sockaddr is None
+    return Syscall(
+        ts=event.time_ns, name=name_of(event.nr), nr=event.nr, pid=event.pid,
+        verdict="denied" if event.err else "attempt", errno=event.err,
+        args=event.args if bare else (), path=event.path, path2=event.path2,
+        argv=event.argv or (), address=_trimmed(event.sockaddr), count=event.count, truncated=bool(event.flags & _CUT),
+    )  # fmt: skip
+
+
+def _trimmed(address: bytes | None) -> bytes | None:
+    """A path in a unix address ends at its first NUL; what the caller's buffer held behind it says nothing."""
+    if address is None or address[:2] != _AF_UNIX or address[2:3] == b"\0":
+        return address
+    return address[:2] + address[2:].split(b"\0", 1)[0]
+
+
+@functools.cache
+def _names() -> tuple[Any, Any, Any]:
+    """struct akios_names, and what it points to."""
+    names = [name_of(number) for number in range(_NAMED)]
+    text = [b"" if name.startswith("#") else name.encode() for name in names]
+    joined = ffi.from_buffer(b"".join(text))
+    ends = ffi.new("uint32_t[]", [*itertools.accumulate(map(len, text))])
+    return ffi.new("struct akios_names *", (joined, ends, _NAMED, sum(map(len, text)))), joined, ends
+
+
+def encode_entries(records: Any, size: int, out: Any, capacity: int) -> list[bytes]:
+    """``size`` bytes of records at ``records`` → their entries, by way of ``out``; both aligned native buffers."""
+    written = _check(lib.akios_encode_entries(records, size, _names()[0], out, capacity), "a record is damaged")
+    data = bytes(ffi.buffer(out, written))
+    entries: list[bytes] = []
+    at = 0
+    while at < written:
+        start = at + 2
+        at = start + (data[at] << 8 | data[at + 1])
+        entries.append(data[start:at])
+    return entries
+
+
 assert (HAS_PATH, HAS_PATH2, HAS_ARGV, HAS_SOCKADDR, _HEADER.size) == (1, 2, 4, 8, 96), "parse_records spells these out"
 
 
@@ -122,7 +180,8 @@ class Pump:
     many may come at once after a pause (0: one second's worth).  ``ring_size``: bytes, a power of two from 64 KiB.
     Raises KernelError.
 
-    One task at a time reads ``batches()``.  While nobody reads, the ring fills and the cage's notified calls wait.
+    One task at a time reads ``batches()`` or ``entries()``.  While nobody reads, the ring fills and the cage's
+    notified calls wait.
     """
 
     def __init__(
@@ -143,6 +202,7 @@ class Pump:
         self._buffer = ffi.new("uint64_t[]", _BUFFER_SIZE // 8)
         self._bytes = ffi.cast("uint8_t *", self._buffer)
         self._view = memoryview(ffi.buffer(self._buffer))
+        self._entries: Any = None
         ring = ffi.new("struct akios_ring **")
         _check(lib.akios_ring_open(ring_size, ring), "the ring cannot be made")
         config = ffi.new("struct akios_pump_config *", (events_per_second, burst, sync_wake_up, 0))
@@ -162,15 +222,23 @@ class Pump:
         while (batch := await self.next_batch()) is not None:
             yield batch
 
+    async def entries(self) -> AsyncIterator[list[bytes]]:
+        """The same as log entries: what ``encode_entry(to_record(event))`` gives of each event."""
+        while (batch := await self._next(self._drain_entries)) is not None:
+            yield batch
+
     async def next_batch(self) -> list[SyscallEvent] | None:
         """The next events (at least one), or None after the last.  Nothing is lost when it is cancelled."""
+        return await self._next(self._drain_events)
+
+    async def _next(self, drain: Callable[[], list[T]]) -> list[T] | None:
         await trio.lowlevel.checkpoint()
         while True:
             # Read before the drain: what the pump wrote before it ended is then in this drain.
             ended = self.counters().ended
             if self._lingers and not ended:
                 await self._linger()
-            if batch := self._drain():
+            if batch := drain():
                 # Left-over records are taken at once, else the next ones get time to gather.
                 self._lingers = len(batch) < MAX_BATCH
                 return batch
@@ -194,9 +262,16 @@ class Pump:
             if self._ring is not None:
                 lib.akios_ring_wake(self._ring)
 
-    def _drain(self) -> list[SyscallEvent]:
-        size = _check(lib.akios_ring_drain(self._ring, self._bytes, _BUFFER_SIZE, MAX_BATCH), "the ring is unreadable")
-        return parse_records(self._view[:size])
+    def _drain(self) -> int:
+        return _check(lib.akios_ring_drain(self._ring, self._bytes, _BUFFER_SIZE, MAX_BATCH), "the ring is unreadable")
+
+    def _drain_events(self) -> list[SyscallEvent]:
+        return parse_records(self._view[: self._drain()])
+
+    def _drain_entries(self) -> list[bytes]:
+        if self._entries is None:
+            self._entries = ffi.new("uint8_t[]", _ENTRIES_SIZE)
+        return encode_entries(self._bytes, self._drain(), self._entries, _ENTRIES_SIZE)
 
     def counters(self) -> PumpCounters:
         """Raises KernelError after ``close``."""

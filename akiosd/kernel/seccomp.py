@@ -77,6 +77,8 @@ def resolve(name: str) -> int:
 @functools.cache
 def name_of(number: int) -> str:
     """The name of a system call number of this machine, ``"#1000"`` when it has none."""
+    if number >= 1 << 31:  # an agent may call any 32-bit number, a C int holds half of them
+        return f"#{number}"
     library = _library()
     text = library.seccomp_syscall_resolve_num_arch(library.seccomp_arch_native(), number)
     if text != _ffi.NULL:

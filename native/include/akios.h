@@ -131,6 +131,21 @@ void akios_ring_wake(struct akios_ring *ring);
 int64_t akios_ring_drain(struct akios_ring *ring, uint8_t *buffer, size_t capacity, uint32_t max_records);
 void akios_ring_counters(const struct akios_ring *ring, struct akios_pump_counters *counters);
 
+/* Names of system calls by number: name nr is text[ends[nr - 1] .. ends[nr]], empty where it has none. */
+struct akios_names {
+    const char *text;
+    const uint32_t *ends;
+    uint32_t count;
+    uint32_t size;         /* of text */
+};
+enum { AKIOS_NAME_MAX = 64, AKIOS_ENTRY_VERSION = 1, AKIOS_ENTRY_ROOM = 1024 };
+
+/* Records as akios_ring_drain gave them → their entries, each behind its length as in a bundle (uint16,
+ * big-endian).  Returns the bytes written; -EBADMSG for what is no record, -ENOBUFS when capacity is less
+ * than size and AKIOS_ENTRY_ROOM for each record. */
+int64_t akios_encode_entries(const uint8_t *records, size_t size, const struct akios_names *names, uint8_t *out,
+                             size_t capacity);
+
 /* Starts the thread that serves listener_fd, which is the pump's from success on: it is closed when
  * the pump ends.  The table is copied.  A ring has one pump in its life. */
 int akios_pump_start(int listener_fd, struct akios_ring *ring, const uint8_t *table, size_t table_len,

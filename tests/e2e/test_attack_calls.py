@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import signal
+
 import pytest
 
 from tests.e2e.attacks.programs import Programs
@@ -126,3 +129,28 @@ def test_arguments_too_long_for_a_record_are_marked(daemon: Daemon) -> None:
     assert [record.get("truncated", False) for record in ran] == [True]
     report = daemon.report("/bin/true", "short")
     assert not any(record.get("truncated") for record in daemon.events(report["cage"]))
+
+
+NUMBERS = """
+import ctypes, os, sys
+call = ctypes.CDLL(None, use_errno=True).syscall
+for number in map(int, sys.argv[1:]):
+    if not os.fork():
+        result = call(ctypes.c_long(number), 0, 0, 0, 0, 0, 0)
+        os._exit(ctypes.get_errno() if result == -1 else 255)
+    status = os.wait()[1]
+    print(number, -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+"""
+BEYOND = [1024, 5000, 1 << 31, 1 << 31 | 5, 1 << 30, -1, -2, (1 << 31) - 1]
+
+
+def test_numbers_beyond_every_table_are_refused_and_recorded(daemon: Daemon) -> None:
+    """Also those that no int holds: whoever names a call in the log must not stumble over them."""
+    command = ("python3", "-c", NUMBERS, *map(str, BEYOND))
+    answers = [int(line.split()[1]) for line in daemon.run(*command).stdout.splitlines()]
+    assert answers[:2] == [errno.ENOSYS] * 2
+    # From 1 << 30 on they are calls of x32, which is a foreign architecture.
+    assert set(answers[2:]) <= {errno.ENOSYS, -signal.SIGSYS}
+    report = daemon.report(*command)
+    named = {record["name"] for record in daemon.events(report["cage"]) if record["kind"] == "syscall"}
+    assert {"#1024", "#5000"} <= named

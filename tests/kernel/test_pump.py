@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from akiosd.errors import KernelError
 from akiosd.kernel import pump as module
-from akiosd.kernel.pump import Pump, SyscallEvent, parse_records
+from akiosd.kernel._shim import ffi
+from akiosd.kernel.pump import Pump, SyscallEvent, encode_entries, parse_records, to_record
 from akiosd.policy.compile.seccomp import LEVELS, compile_filter, encode_pump_table
+from akiosd.values import records
 from akiosd.values.policy import Policy
 from tests.kernel.pump_harness import (
     CHMOD,
@@ -181,6 +183,15 @@ WORDS = st.lists(st.binary(max_size=20).map(lambda word: word.replace(b"\0", b""
 NUMBERS = st.integers(0, 2**64 - 1)
 
 
+def make_event(*, path: bytes | None = None, sockaddr: bytes | None = None) -> tuple[SyscallEvent, bytes]:
+    flags = (path is not None) | 8 * (sockaddr is not None)
+    body = (path or b"") + (sockaddr or b"")
+    lengths = len(path or b""), 0, 0, len(sockaddr or b"")
+    padded = body + bytes(-len(body) % 8)
+    raw = struct.pack("=IIQIIiIHHHHHB5x6Q", 96 + len(padded), flags, 7, 1, 42, 0, 1, 0, *lengths, 0, *[0] * 6) + padded
+    return SyscallEvent(7, 1, 42, 0, 0, flags, (0,) * 6, path, None, None, sockaddr, 1), raw
+
+
 @st.composite
 def events_and_bytes(draw: st.DrawFn) -> tuple[SyscallEvent, bytes]:
     present = draw(st.integers(0, 15))
@@ -191,11 +202,11 @@ def events_and_bytes(draw: st.DrawFn) -> tuple[SyscallEvent, bytes]:
     time_ns, pid, nr, kind = (
         draw(NUMBERS),
         draw(st.integers(0, 2**31)),
-        draw(st.integers(0, 1023)),
+        draw(st.integers(0, 1023) | st.sampled_from([1024, 2**32 - 1])),
         draw(st.integers(0, 9)),
     )
     err, count = draw(st.integers(0, 4095)), draw(st.integers(1, 2**32 - 1))
-    flags = present | draw(st.sampled_from([0, module.GONE, module.UNKNOWN]))
+    flags = present | draw(st.sampled_from([0, module.GONE, module.UNKNOWN, module.CUT_PATH, module.CUT_SOCKADDR]))
     body = b"".join(parts)
     body += bytes(-len(body) % 8)
     head = struct.pack(
@@ -207,3 +218,33 @@ def events_and_bytes(draw: st.DrawFn) -> tuple[SyscallEvent, bytes]:
 @given(st.lists(events_and_bytes(), max_size=6))
 def test_records_are_parsed_back(pairs: list[tuple[SyscallEvent, bytes]]) -> None:
     assert parse_records(memoryview(b"".join(raw for _, raw in pairs))) == [event for event, _ in pairs]
+
+
+def encode_natively(raw: bytes, capacity: int = 1 << 16) -> list[bytes]:
+    aligned = ffi.new("uint64_t[]", len(raw) // 8 + 1)
+    ffi.memmove(aligned, raw, len(raw))
+    return encode_entries(ffi.cast("uint8_t *", aligned), len(raw), ffi.new("uint8_t[]", capacity), capacity)
+
+
+@given(st.lists(events_and_bytes(), max_size=6))
+def test_entries_are_those_of_the_records(pairs: list[tuple[SyscallEvent, bytes]]) -> None:
+    assert encode_natively(b"".join(raw for _, raw in pairs)) == [
+        records.encode_entry(to_record(event)) for event, _ in pairs
+    ]
+
+
+def test_a_unix_address_ends_at_its_path() -> None:
+    for address in (b"\1\0/run/x\0behind", b"\1\0\0abstract\0name", b"\1\0", b"\1", b"\2\0\1\0\0", b"\1\0/run/x"):
+        event, raw = make_event(sockaddr=address)
+        assert encode_natively(raw) == [records.encode_entry(to_record(event))]
+
+
+@pytest.mark.parametrize("cut", [8, 88, 96])
+def test_what_is_no_record_is_refused(cut: int) -> None:
+    _, raw = make_event(path=b"/tmp/x")
+    with pytest.raises(KernelError, match="damaged"):
+        encode_natively(raw[:cut])
+    with pytest.raises(KernelError, match="damaged"):
+        encode_natively(raw[:34] + b"\xff\xff" + raw[36:])
+    with pytest.raises(KernelError, match="damaged"):
+        encode_natively(raw, capacity=256)
