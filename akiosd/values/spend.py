@@ -15,15 +15,31 @@ Outcome = Literal["completed", "failed", "cut"]
 
 
 class Tokens(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tokens as the provider counted them.  ``input`` includes both cache counts, ``output`` includes reasoning."""
+    """Tokens as the provider counted them.
+
+    ``input`` includes both cache counts and audio, ``output`` reasoning and audio, ``cache_write`` what is kept for an
+    hour (which costs more).
+    """
 
     input: int = 0
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
+    cache_write_1h: int = 0
     reasoning: int = 0
     input_audio: int = 0
     output_audio: int = 0
+
+
+class ModelPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Prices given in akiosd.yaml, in micro-USD for a million tokens; −1 is the price of input."""
+
+    input: int
+    output: int
+    cache_read: int = -1
+    cache_write: int = -1
+    context: int = 200_000
+    max_output: int = 65_536
 
 
 class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,3 +92,6 @@ class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
     estimated: bool = False
     """The provider gave no usage: ``usd_micro`` is what was reserved or counted by us."""
     tool_calls: bytes = b""
+    status: int = 0
+    """The HTTP status of the provider's answer, and whether it was a stream: for the record."""
+    stream: bool = False

@@ -19,7 +19,7 @@ from akiosd.values.records import (
     Redaction,
     SpendWarning,
 )
-from akiosd.values.spend import Ask, Bill, Grant, Refusal
+from akiosd.values.spend import Ask, Bill, Grant, ModelPrice, Refusal
 
 MAX_LISTENERS = 48
 
@@ -66,17 +66,6 @@ class ProviderSetup(msgspec.Struct, frozen=True, omit_defaults=True):
     upstream: str = ""
     key: bytes = b""
     region: str = ""
-
-
-class ModelPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Prices given in akiosd.yaml, in micro-USD for a million tokens."""
-
-    input: int
-    output: int
-    cache_read: int = -1
-    cache_write: int = -1
-    context: int = 200_000
-    max_output: int = 65_536
 
 
 class Setup(LinkMessage, frozen=True, tag="setup"):
