@@ -1,0 +1,126 @@
+"""TLS towards the agent: a certificate for each name it connects to, signed by the authority of its cage."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+MAX_CONTEXTS = 256
+LEAF_LIFE = timedelta(hours=24)
+_CLOCKS_DIFFER_BY = timedelta(hours=1)
+_RENEW_AFTER = timedelta(hours=12)
+# OpenSSL keeps 20,480 sessions a context for clients without tickets; with the context they go.
+_MAX_HANDSHAKES = 2048
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ServerTls:
+    """``ca_certificate`` and ``ca_key`` are DER, as in ``Setup``.  One key serves all leaves of a gateway.
+
+    Raises ValueError when the two cannot be read, or do not belong together.
+    """
+
+    def __init__(self, ca_certificate: bytes, ca_key: bytes, now: Callable[[], datetime] = _now) -> None:
+        self._authority = x509.load_der_x509_certificate(ca_certificate)
+        key = serialization.load_der_private_key(ca_key, None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != self._authority.public_key():
+            raise ValueError("the key of the cage's authority is not that of its certificate")
+        self._authority_key = key
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key_pem = self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        self._now = now
+        self._contexts: OrderedDict[str, _Context] = OrderedDict()
+
+    def server_context(self, name: str) -> ssl.SSLContext:
+        """What serves a handshake with a client that asks for ``name``, a canonical host name.
+
+        TLS 1.2 and later, HTTP/1.1 and nothing else.  It is asked for anew for every connection: a context is kept
+        while its certificate has half of its life left, the least used of many is forgotten.
+        """
+        now = self._now()
+        found = self._contexts.get(name)
+        if found is None or found.is_worn(now):
+            found = self._contexts[name] = _Context(self._make_context(name, now), now)
+        self._contexts.move_to_end(name)
+        if len(self._contexts) > MAX_CONTEXTS:
+            self._contexts.popitem(last=False)
+        found.handshakes += 1
+        return found.context
+
+    def _make_context(self, name: str, now: datetime) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        context.num_tickets = 1
+        context.set_alpn_protocols(["http/1.1"])
+        _load_chain(context, self._key_pem + self.leaf(name, now).public_bytes(serialization.Encoding.PEM))
+        return context
+
+    def leaf(self, name: str, now: datetime) -> x509.Certificate:
+        """A certificate for exactly this name; it ends with the authority's at the latest."""
+        authority = self._authority
+        organisation = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "AKIOS")])
+        identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(organisation)
+            .issuer_name(authority.subject)
+            .public_key(self._key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(max(now - _CLOCKS_DIFFER_BY, authority.not_valid_before_utc))
+            .not_valid_after(min(now + LEAF_LIFE - _CLOCKS_DIFFER_BY, authority.not_valid_after_utc))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_only_signs_handshakes(), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
+            )
+        )  # fmt: skip
+        return builder.sign(self._authority_key, hashes.SHA256())
+
+
+class _Context:
+    def __init__(self, context: ssl.SSLContext, made: datetime) -> None:
+        self.context = context
+        self.made = made
+        self.handshakes = 0
+
+    def is_worn(self, now: datetime) -> bool:
+        return self.handshakes >= _MAX_HANDSHAKES or not timedelta(0) <= now - self.made <= _RENEW_AFTER
+
+
+def _load_chain(context: ssl.SSLContext, pem: bytes) -> None:
+    """The module takes key and certificate from files only.
+
+    A process may open its own descriptors by /proc also when it is non-dumpable and they belong to root
+    (``proc_fd_permission`` and ``proc_fd_access_allowed`` in the kernel's fs/proc), and Landlock leaves files alone
+    that are in no tree.
+    """
+    fd = os.memfd_create("leaf", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, pem)
+        context.load_cert_chain(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
+def _only_signs_handshakes() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip

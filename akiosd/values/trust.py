@@ -1,0 +1,73 @@
+"""What a cage trusts, and the names its agent finds keys under: places, variables, placeholders.
+
+The certificates of the host and that of the cage's own authority stand in one directory of the cage's ``/etc``.
+Known trust stores lead there, by a link in ``/etc`` or by a mount over the file; variables are the second way.
+"""
+
+from __future__ import annotations
+
+DIRECTORY = "/etc/akios"
+BUNDLE_NAME = "ca-bundle.pem"
+"""The host's roots and the cage's certificate."""
+AUTHORITY_NAME = "ca.pem"
+"""The cage's certificate alone."""
+JAVA_NAME = "cacerts"
+"""The bundle as a Java key store."""
+
+BUNDLE = f"{DIRECTORY}/{BUNDLE_NAME}"
+AUTHORITY = f"{DIRECTORY}/{AUTHORITY_NAME}"
+JAVA = f"{DIRECTORY}/{JAVA_NAME}"
+
+# Those that add to what a program trusts get the one certificate: node(1) parses the file at every start.
+VARIABLES: dict[str, str] = {
+    "SSL_CERT_FILE": BUNDLE,
+    "REQUESTS_CA_BUNDLE": BUNDLE,
+    "CURL_CA_BUNDLE": BUNDLE,
+    "AWS_CA_BUNDLE": BUNDLE,
+    "GIT_SSL_CAINFO": BUNDLE,
+    "PIP_CERT": BUNDLE,
+    "CARGO_HTTP_CAINFO": BUNDLE,
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": BUNDLE,
+    "NODE_EXTRA_CA_CERTS": AUTHORITY,
+    "DENO_CERT": AUTHORITY,
+}
+
+MAX_STORES = 64
+STORES: dict[str, str] = {
+    "cacert.pem": BUNDLE_NAME,  # certifi and its copies, botocore, conda
+    "roots.pem": BUNDLE_NAME,  # grpc
+    "cacerts.txt": BUNDLE_NAME,  # httplib2
+    "ca-certificates.crt": BUNDLE_NAME,  # stripe
+    "cacerts": JAVA_NAME,
+}
+"""Names of files that are trust stores wherever they stand, and what is put over each."""
+
+# The vendor's prefix, because programs check it before they call; the rest says what it is.
+PLACEHOLDERS: dict[str, dict[str, str]] = {
+    "openai": {"OPENAI_API_KEY": "sk-proj-akios-placeholder-the-key-stays-outside-the-cage"},
+    "anthropic": {"ANTHROPIC_API_KEY": "sk-ant-api03-akios-placeholder-the-key-stays-outside-the-cage"},
+    "gemini": dict.fromkeys(("GEMINI_API_KEY", "GOOGLE_API_KEY"), "AIzaSyAkiosPlaceholderTheKeyStaysOutside"),
+    "mistral": {"MISTRAL_API_KEY": "akiosPlaceholderTheKeyStaysOutsid"},
+    "xai": {"XAI_API_KEY": "xai-akios-placeholder-the-key-stays-outside-the-cage"},
+    "bedrock": {
+        "AWS_ACCESS_KEY_ID": "AKIAPLACEHOLDERAKIOS",
+        "AWS_SECRET_ACCESS_KEY": "akiosPlaceholderTheKeyStaysOutsideTheCag",
+    },
+    "ollama": {},
+}
+REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
+DEFAULT_REGION = "us-east-1"
+KEY_VARIABLES: frozenset[str] = frozenset(
+    {*(name for names in PLACEHOLDERS.values() for name in names), "AWS_SESSION_TOKEN"}
+)
+"""Variables that would carry a real key into the cage."""
+
+
+def environment(providers: tuple[str, ...], region: str = "") -> dict[str, str]:
+    """Name → value of the trust variables, and of the placeholders for ``providers``."""
+    found = dict(VARIABLES)
+    for provider in providers:
+        found |= PLACEHOLDERS.get(provider, {})
+    if "bedrock" in providers:
+        found |= dict.fromkeys(REGION_VARIABLES, region or DEFAULT_REGION)
+    return found
