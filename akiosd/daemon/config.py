@@ -10,11 +10,12 @@ import difflib
 import os
 import stat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import yaml
 
+from akiosd.daemon.gateway_config import GatewayConfig, check_gateway, check_roots
 from akiosd.errors import AkiosError, PolicyError
 from akiosd.policy.compile.identity import DISPLAY_COUNT
 from akiosd.policy.merge import Layer, merge
@@ -80,6 +81,7 @@ class Config(Section, frozen=True):
     quotas: Quotas = Quotas()
     pools: Pools = Pools()
     uids: Uids = Uids()
+    gateway: GatewayConfig = GatewayConfig()
 
 
 def load_config(path: Path | None = None, **overrides: str | None) -> Config:
@@ -104,7 +106,8 @@ def parse_config(data: bytes, name: str) -> Config:
         return _checked(msgspec.convert(values, Config), name)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at `$")
-        keys = tuple(key for key in place.rstrip("`").split(".") if key)
+        # A key of a table with names of its own is written [...]: the table is told.
+        keys = tuple(key for key in place.rstrip("`").partition("[")[0].split(".") if key)
         raise AkiosError(what, _where(name, lines, keys), f"correct {'.'.join(keys) or 'the file'}") from None
 
 
@@ -116,6 +119,14 @@ def load_system_policy(path: Path, *, optional: bool = True) -> Policy:
     values, lines = parse_yaml(data, str(path))
     positions = {keys: (str(path), line) for keys, line in lines.items()}
     return merge([Layer("system", load(values, positions, name=str(path)))])
+
+
+def load_roots(config: Config) -> bytes:
+    """The PEM certificates that gateways trust besides the host's; empty without ``gateway.roots``."""
+    if not config.gateway.roots:
+        return b""
+    data = read_trusted(Path(config.gateway.roots))
+    return check_roots(data or b"", config.gateway.roots)
 
 
 def read_trusted(path: Path, *, optional: bool = False) -> bytes | None:
@@ -202,8 +213,18 @@ def _refuse_unknown(
             near = difflib.get_close_matches(str(key), fields, 1)
             hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(fields)
             raise AkiosError(f"unknown key {'.'.join(inner)}", _where(name, lines, inner), hint)
-        if isinstance(fields[key], type) and issubclass(fields[key], msgspec.Struct):
-            _refuse_unknown(value, fields[key], inner, lines, name)
+        for shape, at, inside in _tables(fields[key], value, inner):
+            _refuse_unknown(inside, shape, at, lines, name)
+
+
+def _tables(kind: Any, value: Any, path: KeyPath) -> list[tuple[type[msgspec.Struct], KeyPath, Any]]:
+    """The tables of known keys in a field of this type: itself, or those it holds under names of their own."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [(kind, path, value)]
+    if get_origin(kind) is dict and isinstance(value, dict):
+        inner = get_args(kind)[1]
+        return [table for key, held in value.items() for table in _tables(inner, held, (*path, str(key)))]
+    return []
 
 
 def _where(name: str, lines: dict[tuple[str | int, ...], int], path: KeyPath) -> str:
@@ -225,4 +246,5 @@ def _checked(config: Config, name: str) -> Config:
         raise AkiosError("the ranges of cages and of display overlap", name, "lower uids.first_cage or uids.cage_count")
     if uids.display_base + DISPLAY_COUNT >= _NO_UID:
         raise AkiosError("the display range ends above the last uid", name, "lower uids.display_base")
+    check_gateway(config.gateway, name)
     return config

@@ -111,6 +111,8 @@ def test_every_key_of_the_configuration_is_described_with_its_default() -> None:
             inner = msgspec.structs.fields(field.type)
             assert entries(found[field.name]) == {key.name for key in inner}
             for key in inner:
+                if key.default is msgspec.NODEFAULT:
+                    continue  # a table, empty where it is not given
                 default = "16 GiB" if key.default == 16 << 30 else str(key.default)
                 assert default in found[field.name], key.name
         else:

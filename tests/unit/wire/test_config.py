@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from akiosd.daemon.config import Config, load_config, load_system_policy, parse_config, read_trusted
+from akiosd.daemon.cage_ca import make_authority_now
+from akiosd.daemon.config import Config, load_config, load_roots, load_system_policy, parse_config, read_trusted
+from akiosd.daemon.gateway_config import GatewayConfig
 from akiosd.errors import AkiosError
 from akiosd.values.policy import DEFAULT_POLICY
+from akiosd.values.spend import ModelPrice
 
 
 def test_an_empty_file_is_the_default() -> None:
@@ -43,6 +46,31 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("uids: {display_base: 4294967295}\n", "f", "ends above"),
         ("uids: {base: 1}\n", "f, line 1", "unknown key uids.base"),
         ("quotas: {cages_total: -1}\n", "f", "negative"),
+        ("gateway:\n  host: {}\n", "f, line 2", "did you mean hosts"),
+        ("gateway:\n  providers:\n    openai:\n      upsteam: x\n", "f, line 4", "did you mean upstream"),
+        ("gateway: {providers: {openay: {}}}\n", "f, gateway.providers.openay", "no provider"),
+        ("gateway: {providers: {openai: {upstream: 'ftp://x'}}}\n", "f, gateway.providers.openai.upstream", "URL"),
+        (
+            "gateway: {providers: {openai: {upstream: 'https://u:p@x/'}}}\n",
+            "f, gateway.providers.openai.upstream",
+            "URL",
+        ),
+        (
+            "gateway: {providers: {openai: {upstream: 'https://x/?a=b'}}}\n",
+            "f, gateway.providers.openai.upstream",
+            "URL",
+        ),
+        ("gateway: {providers: {openai: {region: eu-west-1}}}\n", "f, gateway.providers.openai.region", "only bedrock"),
+        ("gateway: {providers: {bedrock: {region: evil.example/}}}\n", "f, gateway.providers.bedrock.region", "region"),
+        ("gateway: {roots: ca.pem}\n", "f", "absolute"),
+        ("gateway: {hosts: {'*.a.example': 10.0.0.1}}\n", "f, gateway.hosts", "one plain name"),
+        ("gateway: {hosts: {'a.example:80': 10.0.0.1}}\n", "f, gateway.hosts", "one plain name"),
+        ("gateway: {hosts: {10.0.0.1: 10.0.0.1}}\n", "f, gateway.hosts", "address, not a name"),
+        ("gateway: {hosts: {A.example: 10.0.0.1}}\n", "f, gateway.hosts", "one plain name"),
+        ("gateway:\n  prices:\n    m: {input: 1}\n", "f, line 2", "missing required field"),
+        ("gateway: {prices: {m: {input: -1, output: 1}}}\n", "f, gateway.prices.m", "dollars"),
+        ("gateway: {prices: {m: {input: .inf, output: 1}}}\n", "f, gateway.prices.m", "dollars"),
+        ("gateway: {prices: {m: {input: 1, output: 1, context: 0}}}\n", "f, gateway.prices.m", "numbers of tokens"),
     ],
 )
 def test_refusals_name_the_line(text: str, where: str, says: str) -> None:
@@ -50,6 +78,48 @@ def test_refusals_name_the_line(text: str, where: str, says: str) -> None:
         parse_config(text.encode(), "f")
     assert caught.value.where == where
     assert says in str(caught.value)
+
+
+GOOD = ("10.0.0.1", "10.0.0.1:8443", "::1", "fd00::7", "[fd00::7]", "[fd00::7]:1", "fd00::")
+BAD = ("", "10.0.0", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "[::1]:", "[::1", "::1]", "fe80::1%eth0", "a.example",
+       "[10.0.0.1:80]", "10.0.0.1:80:80", "[::1]x", "١٠.0.0.1")  # fmt: skip
+
+
+def test_addresses_of_hosts() -> None:
+    for address in GOOD:
+        found = parse_config(f"gateway: {{hosts: {{a.example: '{address}'}}}}".encode(), "f").gateway.hosts
+        assert found == {"a.example": address}
+    for address in BAD:
+        with pytest.raises(AkiosError, match="not an address") as caught:
+            parse_config(f"gateway: {{hosts: {{a.example: '{address}'}}}}".encode(), "f")
+        assert caught.value.where == "f, gateway.hosts.a.example"
+
+
+def test_prices_are_never_rounded_down() -> None:
+    text = b"gateway: {prices: {m: {input: 0.1, output: 2, cache_read: 0.0000001}, n: {input: 0, output: 0.07}}}"
+    prices = {name: price.price() for name, price in parse_config(text, "f").gateway.prices.items()}
+    assert prices["m"] == ModelPrice(input=100_000, output=2_000_000, cache_read=1, cache_write=-1)
+    assert (prices["n"].input, prices["n"].output, prices["n"].context) == (0, 70_000, 200_000)
+
+
+def test_roots_are_certificates_that_only_root_writes(tmp_path: Path) -> None:
+    file = tmp_path / "roots.pem"
+    config = Config(gateway=GatewayConfig(roots=str(file)))
+    assert load_roots(Config()) == b""
+    with pytest.raises(AkiosError, match="no such file"):
+        load_roots(config)
+    pem = make_authority_now("cage").pem
+    file.write_bytes(b"# ours\n" + pem + pem)
+    file.chmod(0o644)
+    assert load_roots(config).count(b"BEGIN") == 2
+    file.chmod(0o664)
+    with pytest.raises(AkiosError, match="written by others"):
+        load_roots(config)
+    file.chmod(0o644)
+    for text in (b"", b"no certificate", pem[:200] + pem[240:], pem * 1000):
+        file.write_bytes(text)
+        with pytest.raises(AkiosError, match=r"PEM certificates|larger than"):
+            load_roots(config)
 
 
 def test_uids_of_cages() -> None:

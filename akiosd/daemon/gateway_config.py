@@ -1,0 +1,147 @@
+"""The section ``gateway`` of ``akiosd.yaml``: how this host reaches what its gateways may reach.
+
+Addresses given here are dialled also when they are private: it is the administrator who says so.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from decimal import Decimal
+from urllib.parse import urlsplit
+
+import msgspec
+from cryptography import x509
+
+from akiosd.errors import AkiosError, PolicyError
+from akiosd.values.domains import canonical_domain
+from akiosd.values.policy import PROVIDERS
+from akiosd.values.spend import ModelPrice
+
+MAX_ROOTS_BYTES = 512 << 10
+_MICRO = 10**6
+# [v6], [v6]:port, v4, v4:port, v6
+_ADDRESS = re.compile(r"\[([0-9a-fA-F:.]+)\](?::([0-9]{1,5}))?|([0-9.]+)(?::([0-9]{1,5}))?|([0-9a-fA-F:.]+)")
+_DEAREST = 1_000_000.0
+
+
+class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``upstream``: a URL in the place of the vendor's own; ``region``: of bedrock."""
+
+    upstream: str = ""
+    region: str = ""
+
+
+class PriceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Dollars for a million tokens; the caches' prices are that of input where they are not given."""
+
+    input: float
+    output: float
+    cache_read: float | None = None
+    cache_write: float | None = None
+    context: int = ModelPrice.__struct_defaults__[2]
+    max_output: int = ModelPrice.__struct_defaults__[3]
+
+    def price(self) -> ModelPrice:
+        return ModelPrice(
+            input=_micro(self.input), output=_micro(self.output),
+            cache_read=-1 if self.cache_read is None else _micro(self.cache_read),
+            cache_write=-1 if self.cache_write is None else _micro(self.cache_write),
+            context=self.context, max_output=self.max_output,
+        )  # fmt: skip
+
+
+class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    roots: str = ""
+    """A file of PEM certificates."""
+    hosts: dict[str, str] = {}
+    providers: dict[str, ProviderConfig] = {}
+    prices: dict[str, PriceConfig] = {}
+
+
+def check_gateway(config: GatewayConfig, name: str) -> None:
+    """What types cannot say.  Raises :class:`AkiosError`; ``name`` is the file's."""
+    if config.roots and not config.roots.startswith("/"):
+        raise AkiosError("gateway.roots is not an absolute path", name, "write a path that starts with /")
+    for host, address in config.hosts.items():
+        _check_host(host, f"{name}, gateway.hosts")
+        _check_address(address, f"{name}, gateway.hosts.{host}")
+    for provider, settings in config.providers.items():
+        where = f"{name}, gateway.providers.{provider}"
+        if provider not in PROVIDERS:
+            raise AkiosError(f"there is no provider {provider}", where, "known: " + ", ".join(PROVIDERS))
+        _check_url(settings.upstream, f"{where}.upstream")
+        if settings.region:
+            check_region(provider, settings.region, f"{where}.region")
+    for model, price in config.prices.items():
+        _check_price(price, f"{name}, gateway.prices.{model}")
+
+
+def check_region(provider: str, region: str, where: str) -> None:
+    """A region becomes part of a host name.  Raises :class:`AkiosError`."""
+    plain = region.replace("-", "").isalnum() and region.isascii() and region == region.lower() and len(region) <= 32
+    if provider != "bedrock" or not plain or region.startswith("-") or region.endswith("-"):
+        words = "only bedrock has regions" if provider != "bedrock" else f"{region!r} is not a region"
+        raise AkiosError(words, where, "write one as in eu-central-1, for bedrock")
+
+
+def check_roots(pem: bytes, where: str) -> bytes:
+    """The certificates as they are.  Raises :class:`AkiosError`."""
+    try:
+        if not x509.load_pem_x509_certificates(pem):
+            raise ValueError
+    except ValueError:
+        raise AkiosError("is not a file of PEM certificates", where, "check gateway.roots in akiosd.yaml") from None
+    if len(pem) > MAX_ROOTS_BYTES:
+        raise AkiosError(f"is larger than {MAX_ROOTS_BYTES} bytes", where, "leave only what the host does not trust")
+    return pem
+
+
+def _check_host(host: str, where: str) -> None:
+    try:
+        canonical = canonical_domain(host)
+    except PolicyError as error:
+        raise AkiosError(error.what, where, error.next) from None
+    if canonical != host or "*" in host or ":" in host:
+        raise AkiosError(f"{host!r} is not one plain name", where, "write it as in internal.example, without a port")
+
+
+def _check_address(text: str, where: str) -> None:
+    match = _ADDRESS.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        bracketed, its_port, plain, port, bare = match.groups()
+        ipaddress.ip_address(bracketed or plain or bare)
+        if not 0 < int(its_port or port or 1) < 65536:
+            raise ValueError
+    except ValueError:
+        words = f"{text!r} is not an address, or address:port"
+        raise AkiosError(words, where, "as in 10.0.0.7:8443 or [fd00::7]:8443") from None
+
+
+def _check_url(url: str, where: str) -> None:
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        good = parts.port != 0 and bool(parts.hostname) and parts.scheme in ("https", "http")
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment or "@" in parts.netloc or not url.isascii() or not url.isprintable():
+        raise AkiosError(f"{url!r} is not the URL of an API", where, "as in https://llm.internal.example/v1")
+
+
+def _check_price(price: PriceConfig, where: str) -> None:
+    dollars = (price.input, price.output, price.cache_read or 0.0, price.cache_write or 0.0)
+    if not all(math.isfinite(value) and 0 <= value <= _DEAREST for value in dollars):
+        raise AkiosError(
+            "a price is not an amount of dollars for a million tokens", where, "write 0 or more, as in 2.5"
+        )
+    if not (0 < price.context <= 1 << 40 and 0 < price.max_output <= 1 << 40):
+        raise AkiosError("context and max_output are numbers of tokens", where, "write 1 or more")
+
+
+def _micro(dollars: float) -> int:
+    return math.ceil(Decimal(str(dollars)) * _MICRO)
