@@ -21,7 +21,7 @@ def plan_text(policy: Policy, workspace: Path, home: Path) -> list[str]:
     view = LandlockView(workspace=inside, home=own_home)
     spec = CageSpec(
         name="c-example",
-        identity=Identity(_HOST_ID, _DISPLAY, os.getuid(), os.getgid()),
+        identity=Identity(_HOST_ID, _HOST_ID, _DISPLAY, os.getuid(), os.getgid()),
         workspace=inside,
         workspace_mode=policy.filesystem.workspace,
         home=own_home,

@@ -50,10 +50,16 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
         close_fds(fds)
         started, received = take_started(client, number)
         cage = str(started.get("cage", ""))
+        posture = started.get("posture", ())
+        layers = [f"{s['layer']}: {s['status']} ({s['detail']})" for s in posture]
         if options.has("verbose"):
-            layers = [f"{s['layer']}: {s['status']} ({s['detail']})" for s in started.get("posture", ())]
             for line in (f"cage {cage}", *notes, *started.get("notes", ()), *layers):
                 note(str(line))
+        elif not options.has("quiet"):
+            # Whoever allowed it should see each time what is missing.
+            for state, line in zip(posture, layers, strict=True):
+                if state["status"] != "enforced":
+                    note(line)
         if options.has("detach"):
             close_fds(received)
             print(cage)

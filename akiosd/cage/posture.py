@@ -32,11 +32,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     host_id: int
+    host_gid: int
     uid_lines: Lines
     workspace: str
     workspace_mode: str
     tty: bool
-    idmapped: bool = True
+    as_caller: bool = False
 
 
 def check(evidence: Evidence, wanted: Wanted) -> tuple[LayerState, ...]:
@@ -63,19 +64,19 @@ def _say(layer: str, good: bool, detail: str, problem: str, bad: Status = "unava
 
 
 def _identity(fields: dict[str, str], evidence: Evidence, wanted: Wanted) -> LayerState:
-    for name, what in (("Uid", "uids"), ("Gid", "gids")):
+    for name, what, number in (("Uid", "uids", wanted.host_id), ("Gid", "gids", wanted.host_gid)):
         numbers = fields.get(name, "").split()
-        if set(numbers) != {str(wanted.host_id)} or wanted.host_id == 0:
-            problem = f"{what} read back as {' '.join(numbers)}, wanted {wanted.host_id}"
+        if set(numbers) != {str(number)} or number == 0:
+            problem = f"{what} read back as {' '.join(numbers)}, wanted {number}"
             return LayerState("identity", "unavailable", problem)
     if fields.get("Groups", "?").split():
         return LayerState("identity", "unavailable", f"groups read back as {fields.get('Groups', 'nothing')}")
     lines = tuple(tuple(line.split()) for line in evidence.uid_map.splitlines())
     if lines != tuple(tuple(map(str, line)) for line in wanted.uid_lines):
         return LayerState("identity", "unavailable", "the uid map reads back differently")
-    if not wanted.idmapped:
+    if wanted.as_caller:
         return LayerState(
-            "identity", "degraded", "the workspace's file system has no id maps; runs under the caller's uid"
+            "identity", "degraded", f"runs under the caller's uid {wanted.host_id}: a file system has no id maps"
         )
     return LayerState("identity", "enforced", f"own uid {wanted.host_id}, no group, binds idmapped")
 

@@ -56,11 +56,10 @@ class Confinement:
     ``stdio``: our ends of the cage's stdin, stdout and stderr, none with a terminal; the taker's.
     """
 
-    def __init__(self, parts: Parts, identity: Identity, spec: CageSpec, fds: dict[str, Fd], idmapped: bool) -> None:
+    def __init__(self, parts: Parts, identity: Identity, spec: CageSpec, fds: dict[str, Fd]) -> None:
         policy = parts.run.policy
         self.identity = identity
         self.fds = fds
-        self.idmapped = idmapped
         self.stdio = [fds.pop(name) for name in _OUR_ENDS if name in fds]
         self.landlock: LandlockSpec | None = spec.landlock
         self.filter: Compiled = compiled(policy.syscalls)
@@ -83,31 +82,33 @@ class Confinement:
         close_all(self.fds.values())
 
 
-def build_confinement(parts: Parts, user_name: str) -> Confinement:
+async def build_confinement(parts: Parts, user_name: str) -> Confinement:
     """Open and map everything the plan names.  Raises AkiosError or OSError; nothing stays open then."""
     fds: dict[str, Fd] = {}
+    trees = await _client_trees(parts)
     try:
-        return _build(parts, user_name, fds)
+        return _build(parts, user_name, trees, fds)
     except BaseException:
-        close_all(fds.values())
+        close_all((*fds.values(), *trees.values()))
         raise
 
 
-def _build(parts: Parts, user_name: str, fds: dict[str, Fd]) -> Confinement:
+def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd]) -> Confinement:
     run, host, prepared = parts.run, parts.host, parts.prepared
     caller = parts.caller
     identity = Identity(
-        prepared.host_id, host.config.uids.display_base, caller.uid, caller.gid, caller.inside, caller.inside_gid
-    )
+        prepared.host_id, prepared.host_gid, host.config.uids.display_base,
+        caller.uid, caller.gid, caller.inside, caller.inside_gid,
+    )  # fmt: skip
+    fds |= trees
     _system_trees(parts, user_name, fds)
-    idmapped = _workspace(parts, fds)
-    binds = tuple(_bind(parts, number, fds) for number in range(len(run.binds)))
+    binds = tuple(_bind(parts, number) for number in range(len(run.binds)))
     overlays = [number for number, bind in enumerate(binds) if bind.mode == "cow"]
     _slot(parts, identity, overlays, fds)
     assert prepared.userns is not None
     fds["userns"], fds["netns"] = prepared.userns.dup(), prepared.network.dup()
     if run.tty is None:
-        _pipes(identity.host_id, fds)
+        _pipes(identity, fds)
     home = _home(run.home)
     view = LandlockView(
         workspace=run.workspace, home=home,
@@ -127,7 +128,7 @@ def _build(parts: Parts, user_name: str, fds: dict[str, Fd]) -> Confinement:
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
         shm=parts.run.policy.limits.shm, rlimits=compile_rlimits(parts.run.policy.limits), landlock=landlock,
     )  # fmt: skip
-    return Confinement(parts, identity, spec, fds, idmapped)
+    return Confinement(parts, identity, spec, fds)
 
 
 def _environment(env: dict[bytes, bytes], user_name: str, home: bytes) -> tuple[bytes, ...]:
@@ -155,6 +156,52 @@ def _system_trees(parts: Parts, user_name: str, fds: dict[str, Fd]) -> None:
         fds["etc"] = host.clone_system(tree.fileno())
 
 
+async def _client_trees(parts: Parts) -> dict[str, Fd]:
+    """Detached clones of what the client opened, ids mapped, by their names in the plan.
+
+    Where a file system has no id maps the agent must run as the caller to own the files, if that is allowed.
+    """
+    trees: dict[str, Fd] = {}
+    try:
+        plain = _clone_trees(parts, trees)
+        if plain:
+            close_all(trees.values())
+            trees.clear()
+            _check_degradation(parts, plain)
+            await parts.prepared.become_caller(parts.host)
+            _clone_trees(parts, trees)
+    except BaseException:
+        close_all(trees.values())
+        raise
+    return trees
+
+
+def _check_degradation(parts: Parts, plain: str) -> None:
+    what = f"the file system of {plain} has no id maps"
+    if not parts.run.allow_degraded:
+        hint = "use ext4, xfs, btrfs or tmpfs; or --allow-degraded: the agent then runs under your own uid"
+        raise LayerUnavailable(what, "identity", hint)
+    if 0 in (parts.caller.uid, parts.caller.gid):
+        raise LayerUnavailable(
+            f"{what}, and an agent never runs as root", "identity", "run as an ordinary user, or use ext4, xfs or tmpfs"
+        )
+
+
+def _clone_trees(parts: Parts, trees: dict[str, Fd]) -> str:
+    """Fill ``trees``; returns the name of the last one that could not be mapped, "" if all were."""
+    plain = ""
+    workspace, mode = parts.workspace_fd.fileno(), parts.run.policy.filesystem.workspace
+    if not is_directory(workspace) or not parts.run.workspace:
+        raise Refused("the workspace is not a directory with a name", "workspace")
+    asked = [("workspace", workspace, "the workspace", _ATTRS if mode == "rw-direct" else _READ_ONLY)]
+    for number, bind in enumerate(parts.run.binds):
+        asked.append((f"bind:{number}", parts.bind_fds[number].fileno(), os.fsdecode(bind.path), _READ_ONLY))
+    for name, fd, what, attrs in asked:
+        trees[name], done = _clone_for_caller(parts, fd, what, attrs)
+        plain = plain if done else what
+    return plain
+
+
 def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
     """A detached, idmapped clone of a tree that the client opened; (tree, whether it is mapped)."""
     assert parts.prepared.bind_userns is not None
@@ -175,37 +222,17 @@ def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd,
         raise CageFailed(f"{what} cannot be mounted: {error.strerror}", what) from error
 
 
-def _workspace(parts: Parts, fds: dict[str, Fd]) -> bool:
-    fd = parts.workspace_fd.fileno()
-    if not is_directory(fd) or not parts.run.workspace:
-        raise Refused("the workspace is not a directory with a name", "workspace")
-    mode = parts.run.policy.filesystem.workspace
-    attrs = _ATTRS if mode == "rw-direct" else _READ_ONLY
-    tree, mapped = _clone_for_caller(parts, fd, "the workspace", attrs)
-    fds["workspace"] = tree
-    if not mapped:
-        raise LayerUnavailable(
-            "the workspace's file system has no id maps", "identity", "copy the project to ext4, xfs, btrfs or tmpfs"
-        )
-    return mapped
-
-
-def _bind(parts: Parts, number: int, fds: dict[str, Fd]) -> BindSpec:
+def _bind(parts: Parts, number: int) -> BindSpec:
     bind = parts.run.binds[number]
-    name, what = f"bind:{number}", os.fsdecode(bind.path)
-    fd = parts.bind_fds[number].fileno()
+    what = os.fsdecode(bind.path)
     named = {"read": parts.run.policy.filesystem.read, "write": parts.run.policy.filesystem.write}
     if bind.kind in named and what not in named[bind.kind]:
         raise Refused(f"{what} is not in the policy's filesystem.{bind.kind}", what)
-    tree, mapped = _clone_for_caller(parts, fd, what, _READ_ONLY)
-    fds[name] = tree
-    if not mapped:
-        raise LayerUnavailable(f"the file system of {what} has no id maps", "identity", "leave it out of the policy")
-    kind = os.fstat(fd).st_mode
+    kind = os.fstat(parts.bind_fds[number].fileno()).st_mode
     if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
         raise Refused(f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out")
     mode = {"write": "cow", "read": "sealed"}.get(bind.kind, "ro") if stat.S_ISDIR(kind) else "ro"
-    return BindSpec(bind.path, name, stat.S_ISDIR(kind), mode)
+    return BindSpec(bind.path, f"bind:{number}", stat.S_ISDIR(kind), mode)
 
 
 def _slot(parts: Parts, identity: Identity, overlays: list[int], fds: dict[str, Fd]) -> None:
@@ -219,12 +246,10 @@ def _slot(parts: Parts, identity: Identity, overlays: list[int], fds: dict[str, 
 def _access(tree: Fd, identity: Identity) -> tuple[int, int, int, bytes]:
     """Owner, group, mode and access list of a tree's root, in the cage's host ids."""
     uids = caller_map(identity.caller_uid, identity.inside, identity.host_id, identity.display)
-    gids = caller_map(identity.caller_gid, identity.inside_gid, identity.host_id, identity.display)
+    gids = caller_map(identity.caller_gid, identity.inside_gid, identity.host_gid, identity.display)
     found, listed = os.fstat(tree.fileno()), acl.read_acl(tree.fileno())
     if listed:
-        listed = acl.map_acl(
-            listed, lambda uid: _mapped(uids, uid, identity), lambda gid: _mapped(gids, gid, identity)
-        )
+        listed = acl.map_acl(listed, lambda uid: _mapped(uids, uid, identity), lambda gid: _mapped(gids, gid, identity))
     uid, gid = _mapped(uids, found.st_uid, identity), _mapped(gids, found.st_gid, identity)
     return uid, gid, found.st_mode & 0o777, listed
 
@@ -234,13 +259,13 @@ def _mapped(lines: Lines, number: int, identity: Identity) -> int:
     return found if found is not None else identity.display + 65534
 
 
-def _pipes(owner: int, fds: dict[str, Fd]) -> None:
+def _pipes(owner: Identity, fds: dict[str, Fd]) -> None:
     """stdin, stdout, stderr of the cage's own, owned by its uid so that /dev/stderr opens, and our ends of them."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         read_end, write_end = open_pipe()
         theirs, ours = (read_end, write_end) if number == 0 else (write_end, read_end)
         fds[name], fds[_OUR_ENDS[number]] = theirs, ours
-        os.fchown(theirs.fileno(), owner, owner)
+        os.fchown(theirs.fileno(), owner.host_id, owner.host_gid)
         try:
             fcntl.fcntl(ours.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES if number < 2 else _PIPE_BYTES >> 4)
         except OSError:

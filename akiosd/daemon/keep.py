@@ -22,6 +22,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     owner: tuple[int, int]
     inside: tuple[int, int]
     host_id: int
+    host_gid: int
     disk_size: int
     workspace_id: tuple[int, int]
     protect: tuple[str, ...]

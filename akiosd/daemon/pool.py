@@ -52,7 +52,7 @@ class Prepared:
     ) -> None:
         self.cage = cage
         self.directory = directory
-        self.host_id = host_id
+        self.host_id = self.host_gid = host_id
         self.network = network
         self.slot = slot
         self.leaf = leaf
@@ -69,14 +69,27 @@ class Prepared:
         close_all((self.userns, self.bind_userns))
         display = host.config.uids.display_base
         self.uid_lines = cage_map(caller.inside, self.host_id, display)
-        inside = IdMap(self.uid_lines, cage_map(caller.inside_gid, self.host_id, display))
+        inside = IdMap(self.uid_lines, cage_map(caller.inside_gid, self.host_gid, display))
         binds = IdMap(
             caller_map(caller.uid, caller.inside, self.host_id, display),
-            caller_map(caller.gid, caller.inside_gid, self.host_id, display),
+            caller_map(caller.gid, caller.inside_gid, self.host_gid, display),
         )
         self.userns = await userns.create(host.launcher, inside)
         self.bind_userns = self.userns.dup() if binds == inside else await userns.create(host.launcher, binds)
         self.caller = caller
+
+    @property
+    def is_caller(self) -> bool:
+        """The agent has its caller's own ids on the host, because files could not be shown with others."""
+        return self.caller is not None and self.host_id == self.caller.uid
+
+    async def become_caller(self, host: Host) -> None:
+        """Give up the ids of the cage's own for the caller's.  Never for root."""
+        caller = self.caller
+        assert caller is not None and caller.uid and caller.gid
+        self.host_id, self.host_gid, self.caller = caller.uid, caller.gid, None
+        self.slot.give_home(caller.uid, caller.gid)
+        await self.fit(host, caller)
 
     def close(self) -> None:
         close_all((self.network, self.userns, self.bind_userns, *self.system.values()))

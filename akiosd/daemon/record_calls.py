@@ -76,4 +76,3 @@ class CallRecorder:
     def close(self) -> None:
         if self._pump is not None:
             self._pump.close()
-

@@ -157,7 +157,7 @@ class Cage:
         """Build the confinement, clone, and listen to what the child says."""
         run, host = self.request, self.host
         parts = Parts(host, self.prepared, run, self.workspace_fd, self.bind_fds)
-        values = build_confinement(parts, _user_name(run.user_name, self.caller))
+        values = await build_confinement(parts, _user_name(run.user_name, self.caller))
         self._confinement, self.stdio = values, values.stdio
         self._cgroup_found = self._make_cgroup()
         ours, theirs = StatusChannel.pair()
@@ -300,9 +300,9 @@ class Cage:
             pump_running=self._calls.running,
         )  # fmt: skip
         wanted = posture.Wanted(
-            host_id=values.identity.host_id, uid_lines=self.prepared.uid_lines,
+            host_id=values.identity.host_id, host_gid=values.identity.host_gid, uid_lines=self.prepared.uid_lines,
             workspace=os.fsdecode(self.request.workspace), workspace_mode=self.policy.filesystem.workspace,
-            tty=self.request.tty is not None, idmapped=values.idmapped,
+            tty=self.request.tty is not None, as_caller=self.prepared.is_caller,
         )  # fmt: skip
         return (*posture.check(evidence, wanted), LayerState("ledger", "enforced", "birth durable before the agent"))
 

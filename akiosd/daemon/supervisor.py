@@ -184,7 +184,8 @@ class Supervisor:
         self._kept[cage.id] = keep.Kept(
             info=msgspec.structs.replace(self._describe(cage), state="ended", changes=True),
             owner=(caller.uid, caller.gid), inside=(caller.inside, caller.inside_gid),
-            host_id=cage.prepared.host_id, disk_size=cage.prepared.slot.size, workspace_id=(found.st_dev, found.st_ino),
+            host_id=cage.prepared.host_id, host_gid=cage.prepared.host_gid,
+            disk_size=cage.prepared.slot.size, workspace_id=(found.st_dev, found.st_ino),
             protect=cage.policy.filesystem.protect,
         )  # fmt: skip
         self._kept_workspaces[cage.id] = cage.workspace_fd

@@ -31,7 +31,7 @@ async def open_view(host: Host, kept: Kept, workspace: Fd) -> Fd:
     display = host.config.uids.display_base
     lines = IdMap(
         reverse(caller_map(kept.owner[0], kept.inside[0], kept.host_id, display)),
-        reverse(caller_map(kept.owner[1], kept.inside[1], kept.host_id, display)),
+        reverse(caller_map(kept.owner[1], kept.inside[1], kept.host_gid, display)),
     )
     assert host.disks is not None
     slot = host.disks.reopen(host.cages_dir / kept.info.cage, kept.disk_size)

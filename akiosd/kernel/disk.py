@@ -57,8 +57,11 @@ class Slot:
         top = self.mount.fileno()
         for name in _DIRECTORIES:
             os.mkdir(name, 0o700, dir_fd=top)
-        self._own("home", agent, agent, 0o700)
+        self.give_home(agent, agent)
         self._own("tmp", display, display, 0o1777)
+
+    def give_home(self, uid: int, gid: int) -> None:
+        self._own("home", uid, gid, 0o700)
 
     def prepare_upper(self, uid: int, gid: int, mode: int, acl: bytes) -> None:
         """An overlay shows its root with the upper layer's owner, mode and access list.

@@ -126,7 +126,8 @@ def _provider_path(value: object) -> str:
     provider, colon, path = _text(value).partition(":")
     if provider not in values.PROVIDERS or not colon:
         raise PolicyError(f"{value!r} names no provider's path", next="write it as in openai:/v1/files")
-    if not path.startswith("/") or not path.isascii() or not path.isprintable() or set(path) & set("?# ") or ".." in path:
+    good = path.startswith("/") and path.isascii() and path.isprintable() and ".." not in path
+    if not good or set(path) & set("?# "):
         raise PolicyError(f"{path!r} is not a path of an API", next="write it as in openai:/v1/files")
     return f"{provider}:{path}"
 

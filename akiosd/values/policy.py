@@ -60,7 +60,7 @@ class Network(Value, frozen=True):
     providers: tuple[str, ...] = PROVIDERS
     """Which of them."""
     llm_paths: tuple[str, ...] = ()
-    """Paths of a provider's API beyond those its file knows, as in ``openai:/v1/files``: passed, redacted, not priced."""
+    """Paths of a provider's API beyond those its file knows, as in ``openai:/v1/files``: redacted, not priced."""
     allowed_domains: tuple[str, ...] = ()
     passthrough: tuple[str, ...] = ()
     """Names whose TLS is not opened: the server name is checked, bytes are counted, nothing is redacted."""

@@ -1,4 +1,4 @@
-"""What a call to a model may cost, did cost, and what the budget says to it: values of both sides of the gateway's link.
+"""What a call to a model may cost, did cost, and what the budget says to it: values of the gateway's link.
 
 Money is micro-USD, prices of single tokens nano-USD (a token of $0.15 a million costs 150), always rounded up.
 """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -161,3 +163,54 @@ def test_another_cage_of_the_same_user_is_out_of_reach(daemon: Daemon) -> None:
         done = daemon.run("sh", "-c", script, cwd=where, uid=NOBODY)
         assert int(done.stdout.split()[0]) < 10
         assert len(done.stdout.split()) == 1, done.stdout
+
+
+@pytest.fixture
+def unmapped(daemon: Daemon) -> Iterator[Path]:
+    """A workspace of NOBODY's on a file system without id maps: an overlay."""
+    base = Path(tempfile.mkdtemp(prefix="unmapped-", dir=daemon.base))
+    base.chmod(0o755)
+    for name in ("lower", "upper", "work", "merged"):
+        (base / name).mkdir()
+        (base / name).chmod(0o755)
+        os.chown(base / name, NOBODY, NOBODY)
+    mine, foreign = base / "lower" / "mine", base / "lower" / "foreign"
+    mine.write_text("old\n")
+    os.chown(mine, NOBODY, NOBODY)
+    foreign.write_text("of root\n")
+    options = f"lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, base / "merged"], check=True)
+    try:
+        yield base / "merged"
+    finally:
+        subprocess.run(["umount", "-l", base / "merged"], check=True)
+
+
+def test_without_id_maps_a_run_is_refused_and_says_what_would_help(daemon: Daemon, unmapped: Path) -> None:
+    done = daemon.run("true", cwd=unmapped, uid=NOBODY)
+    assert done.returncode == 125 and "no id maps" in done.stderr and "--allow-degraded" in done.stderr, done.stderr
+    root = daemon.run("true", flags=["--allow-degraded"], cwd=unmapped)
+    assert root.returncode == 125 and "never runs as root" in root.stderr, root.stderr
+
+
+def test_without_id_maps_the_agent_may_run_as_its_caller(daemon: Daemon, unmapped: Path) -> None:
+    """Reported as degraded in the run, in the posture and in the log; files are the caller's; others' are not."""
+    program = (
+        "import os\n"
+        "print(os.getuid(), open('mine').read().strip(), oct(os.stat('mine').st_uid))\n"
+        "open('mine', 'w').write('new')\n"
+        "open('made', 'w').close(); open(os.path.expanduser('~/x'), 'w').close(); open('/tmp/x', 'w').close()\n"
+        "try: open('foreign', 'a')\n"
+        "except PermissionError: print('refused')\n"
+        "print(open('/proc/self/uid_map').read().split()[:3], flush=True)\n"
+    )
+    done = daemon.run("python3", "-c", program, flags=["--allow-degraded", "--commit"], cwd=unmapped, uid=NOBODY)
+    assert done.returncode == 0 and "refused" in done.stdout, (done.stdout, done.stderr)
+    assert "identity: degraded" in done.stderr, done.stderr
+    assert (unmapped / "mine").read_text() == "new"
+    assert {os.stat(unmapped / name).st_uid for name in ("mine", "made")} == {NOBODY}
+    cage = daemon.report("true", flags=["--allow-degraded"], cwd=unmapped, uid=NOBODY)["cage"]
+    birth = next(record for record in daemon.events(cage) if record["kind"] == "birth")
+    layers = {layer["layer"]: layer for layer in birth["posture"]}
+    assert birth["degraded"]
+    assert layers["identity"]["status"] == "degraded" and str(NOBODY) in layers["identity"]["detail"]

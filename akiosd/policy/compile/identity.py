@@ -21,9 +21,11 @@ AGENT_ID = 1000
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """``host_id`` is the cage's own uid and gid on the host, ``inside`` its number in the cage."""
+    """``host_id`` is the cage's own uid on the host, ``host_gid`` its gid (the same number, unless the cage runs as its
+    caller), ``inside`` and ``inside_gid`` their numbers in the cage."""
 
     host_id: int
+    host_gid: int
     display: int
     caller_uid: int
     caller_gid: int

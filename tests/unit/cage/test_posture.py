@@ -65,7 +65,7 @@ EVIDENCE = Evidence(
     disk="2048 MiB, an image of its own",
     pump_running=True,
 )
-WANTED = Wanted(host_id=HOST_ID, uid_lines=LINES, workspace=WORKSPACE, workspace_mode="cow", tty=False)
+WANTED = Wanted(host_id=HOST_ID, host_gid=HOST_ID, uid_lines=LINES, workspace=WORKSPACE, workspace_mode="cow", tty=False)
 
 
 def states(wanted: Wanted = WANTED, **changes: object) -> dict[str, LayerState]:
@@ -172,7 +172,7 @@ def test_running_as_the_hosts_root_is_never_enforced() -> None:
 
 
 def test_a_workspace_without_id_maps_is_degraded() -> None:
-    found = states(msgspec.structs.replace(WANTED, idmapped=False))
+    found = states(msgspec.structs.replace(WANTED, as_caller=True))
     assert found["identity"].status == "degraded"
     assert Posture(tuple(found.values())).worst() == "degraded"
 

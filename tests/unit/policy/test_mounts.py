@@ -26,7 +26,7 @@ def make_spec(**changes: object) -> CageSpec:
     view = LandlockView(workspace=b"/home/ada/project", home=b"/home/ada")
     spec = CageSpec(
         name="c-000000000000",
-        identity=Identity(HOST_ID, DISPLAY, 1001, 1001),
+        identity=Identity(HOST_ID, HOST_ID, DISPLAY, 1001, 1001),
         workspace=b"/home/ada/project",
         workspace_mode="cow",
         home=b"/home/ada",
