@@ -1,7 +1,8 @@
 """Where a ledger verb reads a log from: a directory or archive, or the daemon.
 
 From the daemon, root and admins get the log's directory and read its files.  Anybody else may not read them: the
-entries come over the socket, and the tree is made of them again and held against the signed checkpoint.
+entries come over the socket (``socket_log``), and the tree is made of them again and held against the signed
+checkpoint.
 """
 
 from __future__ import annotations
@@ -18,25 +19,13 @@ from akiosctl.cages import find_log
 from akiosctl.client import Client, DaemonError, close_fds
 from akiosctl.hashing import HASHER
 from akiosctl.pins import load_pin
+from akiosctl.socket_log import SocketLog
 from akiosd.errors import AkiosError
-from akiosd.ledger.edge import Edge, extend
 from akiosd.ledger.note import Checkpoint, Vkey, open_checkpoint, parse_note
-from akiosd.ledger.verify import Anchor, LogReader, Report, verify_log
+from akiosd.ledger.report import Anchor, LogReader, Report
+from akiosd.ledger.verify import verify_log
 from akiosd.store.fsck import find_vkey, fsck, open_log_files
 from akiosd.wire.messages import LedgerInfo, LedgerReply, LogEntries, ReadLog
-
-
-class MemoryLog:
-    """A ``LogReader`` over files held in memory."""
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self._files = files
-
-    def read(self, path: str, limit: int) -> bytes | None:
-        return self._files.get(path)
-
-    def files(self) -> Iterator[str]:
-        yield from self._files
 
 
 @dataclass
@@ -50,14 +39,14 @@ class LogSource:
     vkey: Vkey
     beside: bool
     path: Path | int | None = None
-    memory: MemoryLog | None = None
+    remote: SocketLog | None = None
     host: Path | int | None = None
     host_key: Vkey | None = None
 
     @contextmanager
     def reader(self) -> Iterator[LogReader]:
-        if self.memory is not None:
-            yield self.memory
+        if self.remote is not None:
+            yield self.remote
             return
         assert self.path is not None
         with open_log_files(self.path) as files:
@@ -66,9 +55,10 @@ class LogSource:
     def verify(self, pin: bytes | None = None) -> Report:
         """The report, anchored to ``pin`` or to the checkpoint that ``akiosctl ledger pin`` kept."""
         pin = pin if pin is not None else load_pin(self.vkey.name)
-        if self.memory is not None:
+        if self.remote is not None:
             pinned = Checkpoint.parse(parse_note(pin).text) if pin is not None else None
-            report = verify_log(self.memory, self.vkey, (Anchor("pin", pinned.size, pinned.root),) if pinned else ())
+            anchors = (Anchor("pin", pinned.size, pinned.root),) if pinned else ()
+            report = verify_log(self.remote, self.vkey, anchors, HASHER, stored=False)
             if pin is not None:
                 open_checkpoint(pin, self.vkey, *(Vkey(self.vkey.name, key) for key in report.keys))
             return report
@@ -109,7 +99,7 @@ def _from_daemon(client: Client, cage: str, key: Vkey | None, fds: list[int]) ->
     source = LogSource(cage, key or Vkey.parse(reply.vkey), key is None)
     source.path = _reopen(more[0], fds) if more else Path(reply.path)
     if source.path is None:
-        source.memory = _fetch(client, cage, reply.checkpoint)
+        source.remote = _read_through(client, cage, reply.checkpoint)
     elif cage:
         try:
             host, more = client.call(LedgerInfo(), LedgerReply)
@@ -147,15 +137,12 @@ def _reopen(fd: int, fds: list[int]) -> int | None:
     return fds[-1]
 
 
-def _fetch(client: Client, cage: str, checkpoint: bytes) -> MemoryLog:
-    """The log from its entries: its files follow from them, only the checkpoint is the daemon's word."""
+def _read_through(client: Client, cage: str, checkpoint: bytes) -> SocketLog:
     if not checkpoint:
         raise AkiosError("akiosd gave no checkpoint of this log", "ledger", "ask an administrator to verify it")
-    size = int(checkpoint.split(b"\n")[1])
-    entries: list[bytes] = []
-    while len(entries) < size:
-        reply, _ = client.call(ReadLog(cage=cage, start=len(entries), stop=size), LogEntries)
-        if not reply.entries or reply.start != len(entries):
-            raise AkiosError("akiosd does not give all entries of this log", f"entry {len(entries)}")
-        entries += reply.entries
-    return MemoryLog({**dict(extend(Edge(), entries).files), "checkpoint": checkpoint})
+
+    def fetch(start: int, stop: int) -> tuple[int, tuple[bytes, ...]]:
+        reply, _ = client.call(ReadLog(cage=cage, start=start, stop=stop), LogEntries)
+        return reply.start, reply.entries
+
+    return SocketLog(checkpoint, fetch, HASHER)

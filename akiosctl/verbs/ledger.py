@@ -14,7 +14,7 @@ from akiosctl.hashing import HASHER
 from akiosctl.ledger_source import open_source, read_key, verify_destroyed
 from akiosctl.verbs import ledger_keep, ledger_proofs, ledger_read, ledger_witness
 from akiosctl.verbs.events import Printer, print_log
-from akiosd.ledger.verify import Report, Verdict, describe
+from akiosd.ledger.report import Report, Verdict, describe
 from akiosd.store.fsck import entries_of, fsck
 
 

@@ -17,7 +17,7 @@ from akiosd.errors import AkiosError
 from akiosd.ledger.merkle import ProofError
 from akiosd.ledger.note import Checkpoint, NoteError, UntrustedNote, Vkey, parse_note
 from akiosd.ledger.proof import MAX_EXTRA_BYTES, MAX_PROOF_BYTES, TlogProof, verify_proof
-from akiosd.ledger.verify import Report, Verdict, describe
+from akiosd.ledger.report import Report, Verdict, describe
 from akiosd.store.derive import prove_from
 from akiosd.values.records import MAX_ENTRY_BYTES
 

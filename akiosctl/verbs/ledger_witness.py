@@ -16,7 +16,7 @@ from akiosctl.pins import save_pin
 from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY, read_checkpoint
 from akiosd.errors import AkiosError
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint
-from akiosd.ledger.verify import describe
+from akiosd.ledger.report import describe
 from akiosd.ledger.witness import WitnessKey, add_cosignatures, encode_request
 from akiosd.store.derive import prove_consistency_from
 

@@ -48,13 +48,20 @@ def extend(edge: Edge, entries: Sequence[bytes], hasher: Hasher = PYTHON) -> Gro
         return Growth(edge, ())
     files: list[tuple[str, bytes]] = []
     tail = _bundles(edge, entries, files)
-    levels, row, level = [], hasher.leaves(entries), 0
+    grown = extend_hashes(edge, hasher.leaves(entries), hasher)
+    return Growth(Edge(grown.edge.size, grown.edge.levels, tuple(tail)), (*files, *grown.files))
+
+
+def extend_hashes(edge: Edge, leaves: bytes, hasher: Hasher = PYTHON) -> Growth:
+    """The same where only the tree is wanted: leaf hashes in, tiles out; the new edge has no tail."""
+    files: list[tuple[str, bytes]] = []
+    levels, row, level = [], leaves, 0
     while row or level < len(edge.levels):
         old = edge.levels[level] if level < len(edge.levels) else b""
         partial, row = _level(level, edge.size, old + row, files, hasher) if row else (old, b"")
         levels.append(partial)
         level += 1
-    return Growth(Edge(edge.size + len(entries), tuple(levels), tuple(tail)), tuple(files))
+    return Growth(Edge(edge.size + len(leaves) // HASH_BYTES, tuple(levels)), tuple(files))
 
 
 def _level(

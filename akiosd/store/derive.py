@@ -13,9 +13,10 @@ from akiosd.ledger.edge import TILE_BYTES, Edge, extend
 from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, consistency_proof
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, open_checkpoint
 from akiosd.ledger.proof import TlogProof, prove_entry, tile_nodes
+from akiosd.ledger.report import LogReader
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, edge_of, parse_path
-from akiosd.ledger.verify import LogReader
-from akiosd.store.fsck import LogFiles, fsck, open_log_files
+from akiosd.store.fsck import fsck, open_log_files
+from akiosd.store.log_files import LogFiles
 from akiosd.store.pack import pack
 
 

@@ -5,7 +5,6 @@ Symbolic links, FIFOs, devices, giant files and foreign names are findings, neve
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -21,92 +20,19 @@ from akiosd.ledger.note import (
     NoteError,
     UntrustedNote,
     Vkey,
-    is_signed_by,
     open_checkpoint,
     parse_note,
 )
+from akiosd.ledger.report import Anchor, History, LogReader, Report, Verdict
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
-from akiosd.ledger.verify import Anchor, LogReader, Report, Verdict, verify_log
+from akiosd.ledger.verify import verify_log
+from akiosd.store.history import KeptCheckpoints
+from akiosd.store.log_files import LogFiles
 from akiosd.store.pack import PackedLog
 from akiosd.values.records import CageDestroyed, Roots, decode_entry
 
 _MAX_VKEY_BYTES = 4096
 _ATTEMPTS = 4
-
-
-class LogFiles:
-    """A ``LogReader`` over a directory.  Owns the fd it opens; ``close`` it, or use it in ``with``."""
-
-    def __init__(self, path: Path | int) -> None:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.dup(path) if isinstance(path, int) else os.open(path, flags)
-        self._folder = ("", self._fd)  # the directory last read from stays open
-
-    def __enter__(self) -> LogFiles:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._leave()
-        os.close(self._fd)
-
-    def _leave(self) -> None:
-        if self._folder[1] != self._fd:
-            os.close(self._folder[1])
-        self._folder = ("", self._fd)
-
-    def _enter(self, folder: str) -> int:
-        if self._folder[0] == folder:
-            return self._folder[1]
-        self._leave()
-        fd = self._fd
-        for part in folder.split("/"):
-            try:
-                below = _open_at(part, os.O_RDONLY | os.O_DIRECTORY, fd, folder)
-            finally:
-                if fd != self._fd:
-                    os.close(fd)
-            fd = below
-        self._folder = (folder, fd)
-        return fd
-
-    def read(self, path: str, limit: int) -> bytes | None:
-        folder, _, name = path.rpartition("/")
-        try:
-            fd = _open_at(name, os.O_RDONLY | os.O_NONBLOCK, self._enter(folder) if folder else self._fd, path)
-        except FileNotFoundError:
-            return None
-        with os.fdopen(fd, "rb", buffering=0) as file:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise LedgerError("not a regular file", where=path)
-            if status.st_size > limit:
-                raise LedgerError(f"the file is {status.st_size} bytes long; at most {limit} can be right", where=path)
-            return _read_exactly(file.fileno(), status.st_size, path)
-
-    def files(self) -> Iterator[str]:
-        yield from self._files("")
-
-    def _files(self, folder: str) -> Iterator[str]:
-        try:
-            fd = _open_at(folder or ".", os.O_RDONLY | os.O_DIRECTORY, self._fd, folder)
-        except FileNotFoundError:
-            return  # outgrown partial tiles, dropped by the daemon meanwhile; the pass names what is missing
-        try:
-            with os.scandir(fd) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-            for entry in entries:
-                path = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    yield from self._files(path)
-                elif entry.is_file(follow_symlinks=False):
-                    yield path
-                else:
-                    raise LedgerError("neither a file nor a directory", where=path)
-        finally:
-            os.close(fd)
 
 
 def open_log_files(path: Path | int) -> LogFiles | PackedLog:
@@ -115,25 +41,6 @@ def open_log_files(path: Path | int) -> LogFiles | PackedLog:
     if stat.S_ISLNK(status.st_mode):
         raise LedgerError("a symbolic link where a log should be", where=str(path))
     return LogFiles(path) if stat.S_ISDIR(status.st_mode) else PackedLog(path)
-
-
-def _open_at(name: str, flags: int, folder: int, path: str) -> int:
-    try:
-        return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
-            raise LedgerError("not what the tree has in this place", where=path) from None
-        raise
-
-
-def _read_exactly(fd: int, size: int, path: str) -> bytes:
-    # One byte more than it says: a file that grows while it is read is a finding too.
-    data, want = bytearray(), size + 1
-    while len(data) < want and (chunk := os.read(fd, want - len(data))):
-        data += chunk
-    if len(data) != size:
-        raise LedgerError("the file changed while it was read", where=path)
-    return bytes(data)
 
 
 def fsck(
@@ -169,12 +76,7 @@ def fsck(
         if pin is not None:
             pinned = Checkpoint.parse(parse_note(pin).text)
             anchors = (*anchors, Anchor("pin", pinned.size, pinned.root))
-        kept = read_history(path) if isinstance(path, Path) else {}
-        anchors = (*anchors, *(Anchor("", c.size, c.root) for _, c in kept.values()))
-        report = _verify_still_log(path, key, anchors, hasher, kin)
-        for where, (note, _) in kept.items():
-            if report.exit_code == 0 and not any(is_signed_by(note, Vkey(key.name, own)) for own in report.keys):
-                raise LedgerError("a kept checkpoint is signed by none of the log's keys", where=where)
+        report = _verify_with_history(path, key, anchors, hasher, kin)
         if pin is not None:
             # One of the log's keys signed it: the present one or an earlier one.
             open_checkpoint(pin, key, *(Vkey(key.name, other) for other in report.keys))
@@ -193,39 +95,36 @@ def fsck(
     return report
 
 
-def _verify_still_log(
+def _verify_with_history(
     path: Path | int, key: Vkey, anchors: tuple[Anchor, ...], hasher: Hasher, kin: frozenset[bytes]
+) -> Report:
+    if isinstance(path, int):
+        return _verify_still_log(path, key, anchors, hasher, kin, None)
+    with KeptCheckpoints(path) as kept:
+        report = _verify_still_log(path, key, anchors, hasher, kin, kept)
+        if report.exit_code == 0:
+            kept.check_signatures([Vkey(key.name, own) for own in report.keys])
+    return report
+
+
+def _verify_still_log(
+    path: Path | int,
+    key: Vkey,
+    anchors: tuple[Anchor, ...],
+    hasher: Hasher,
+    kin: frozenset[bytes],
+    history: History | None,
 ) -> Report:
     """Verify; again, a few times at most, when what was found may be a publication that went on meanwhile."""
     for attempt in range(_ATTEMPTS):
         with open_log_files(path) as reader:
             before = reader.read("checkpoint", MAX_NOTE_BYTES)
-            report = verify_log(reader, key, anchors, hasher, kin)
+            report = verify_log(reader, key, anchors, hasher, kin, history=history)
             if report.exit_code == 0 or attempt == _ATTEMPTS - 1:
                 break
             if reader.read("checkpoint", MAX_NOTE_BYTES) == before:
                 break
     return report
-
-
-def read_history(log: Path) -> dict[str, tuple[bytes, Checkpoint]]:
-    """The checkpoints kept beside a log: path → (note, what it says), not yet verified.  Raises ``LedgerError``."""
-    folder = log.absolute().with_name(log.name + ".history")
-    if not folder.is_dir():
-        return {}
-    found = {}
-    with LogFiles(folder) as files:
-        for name in files.files():
-            where = f"{folder.name}/{name}"
-            try:
-                note = files.read(name, MAX_NOTE_BYTES) or b""
-                checkpoint = Checkpoint.parse(parse_note(note).text)
-            except NoteError as error:
-                raise LedgerError(f"a kept checkpoint is damaged: {error.what}", where=where) from None
-            if name != str(checkpoint.size):
-                raise LedgerError("a kept checkpoint is of another size", where=where)
-            found[where] = (note, checkpoint)
-    return found
 
 
 def _is_archive(path: Path | int) -> bool:
@@ -263,7 +162,7 @@ def _host_anchors(
         raise LedgerError(f"the host log is {report.verdict}: {report.detail}", where=report.first_bad)
     last: Anchor | None = None
     with open_log_files(host) as reader:
-        for entry in entries_of(reader, report.size):
+        for entry in entries_of(reader, report.size, report.minimum):
             if cage.encode() not in entry:
                 continue
             record = decode_entry(entry)
@@ -285,11 +184,11 @@ def _destroyed_report(record: CageDestroyed) -> Report:
     )
 
 
-def entries_of(reader: LogReader, size: int) -> Iterator[bytes]:
-    """All entries of a log of ``size``, bundle by bundle; not verified here."""
-    for index in range(-(-size // WIDTH)):
+def entries_of(reader: LogReader, size: int, first: int = 0) -> Iterator[bytes]:
+    """The entries of a log of ``size`` from ``first`` on, bundle by bundle; not verified here."""
+    for index in range(first // WIDTH, -(-size // WIDTH)):
         tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
         data = reader.read(tile.path, MAX_BUNDLE_BYTES)
         if data is None:
             raise LedgerError("an entry bundle is missing", where=tile.path)
-        yield from decode_bundle(data, tile.width)
+        yield from decode_bundle(data, tile.width)[max(first - index * WIDTH, 0) :]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -74,13 +76,15 @@ def _write_all(fd: int, data: bytes) -> None:
 class PackedLog:
     """A ``LogReader`` over an archive.  Raises ``LedgerError`` at the first byte ``pack`` would not have written.
 
-    Owns the fd it opens; ``close`` it, or use it in ``with``.  An fd that is given is duplicated.
+    Owns the fd it opens; ``close`` it, or use it in ``with``.  An fd that is given is duplicated.  Of each file in it
+    only the offset is kept: names are sorted, and read again from the archive.
     """
 
     def __init__(self, path: Path | int) -> None:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         self._fd = os.dup(path) if isinstance(path, int) else os.open(path, flags)
-        self._index: dict[str, tuple[int, int]] = {}
+        self._offsets = array("Q")
+        self._last: dict[str, int] = {}  # folder → the place of the file last read in it: the next one follows
         try:
             status = os.fstat(self._fd)
             if not stat.S_ISREG(status.st_mode):
@@ -108,7 +112,7 @@ class PackedLog:
             if size < 0 or block != header(name, size) or (last and name <= last) or (not last and name != _KEY):
                 raise LedgerError("the archive has a header that was not written here", where=f"byte {offset}")
             start, last = offset + _BLOCK, name
-            self._index[name] = (start, size)
+            self._offsets.append(offset)
             offset = start + -(-size // _BLOCK) * _BLOCK
             padding = os.pread(self._fd, offset - start - size, start + size)
             if offset > length or any(padding):
@@ -117,10 +121,29 @@ class PackedLog:
         if length != end or any(os.pread(self._fd, end - offset, offset)):
             raise LedgerError("the archive does not end as it should", where=f"byte {offset}")
 
-    def _read(self, name: str, limit: int) -> bytes | None:
-        if name not in self._index:
+    def _file(self, place: int) -> tuple[str, int]:
+        """The name and the size of a file, from its header, which was found to be right."""
+        block = os.pread(self._fd, _BLOCK, self._offsets[place])
+        return block[:100].rstrip(b"\0").decode("ascii", "replace"), int(block[124:135] or b"0", 8)
+
+    def _find(self, name: str) -> tuple[int, int] | None:
+        folder = name.rpartition("/")[0]
+        place = self._last.get(folder, -1) + 1
+        if place >= len(self._offsets) or self._file(place)[0] != name:
+            place = bisect_left(range(len(self._offsets)), name, key=lambda place: self._file(place)[0])
+        if place == len(self._offsets):
             return None
-        start, size = self._index[name]
+        found, size = self._file(place)
+        if found != name:
+            return None
+        self._last[folder] = place
+        return self._offsets[place] + _BLOCK, size
+
+    def _read(self, name: str, limit: int) -> bytes | None:
+        found = self._find(name)
+        if found is None:
+            return None
+        start, size = found
         if size > limit:
             raise LedgerError(f"the file is {size} bytes long; at most {limit} can be right", where=name)
         return os.pread(self._fd, size, start)
@@ -129,7 +152,7 @@ class PackedLog:
         return self._read(_PREFIX + path, limit)
 
     def files(self) -> Iterator[str]:
-        for name in self._index:
+        for name in (self._file(place)[0] for place in range(len(self._offsets))):
             if name.startswith(_PREFIX):
                 yield name.removeprefix(_PREFIX)
             elif name != _KEY:

@@ -187,6 +187,35 @@ class CageDestroyed(Record, frozen=True, kw_only=True, tag="cage_destroyed"):
     method: str = ""
 
 
+class CagePacked(Record, frozen=True, kw_only=True, tag="cage_packed"):
+    """A finished log was put into one archive, which was verified; its files are gone."""
+
+    cage: str
+    size: int
+    root: bytes
+
+
+class LogPruned(Record, frozen=True, kw_only=True, tag="log_pruned"):
+    """The minimum index of this log (c2sp.org/tlog-tiles, "Pruning"): files of entries below it may be gone.
+
+    ``epochs``: the keys (number, public key, certificate) named up to this record, whose naming may be gone with them.
+    """
+
+    minimum: int
+    epochs: tuple[tuple[int, bytes, bytes], ...] = ()
+
+
+KeyAction = Literal["set", "removed"]
+
+
+class ProviderKey(Record, frozen=True, kw_only=True, tag="provider_key"):
+    """The key of an LLM provider is about to be changed by ``uid``; nothing of the key is here."""
+
+    provider: str
+    action: KeyAction
+    uid: int
+
+
 class NetDenied(Record, frozen=True, kw_only=True, tag="net_denied"):
     """Something on the network was refused.  ``host`` is the name asked for as far as it was readable, ``rule`` the
     rule that refused it, ``hint`` what to add to the policy.  ``count`` equal ones within a second are one record."""
@@ -216,6 +245,8 @@ class NetRequest(Record, frozen=True, kw_only=True, tag="net_request"):
     status: int = 0
     bytes_out: int = 0
     bytes_in: int = 0
+    unread: int = 0
+    """Of ``bytes_out``: what was no text and was not looked into."""
     duration_ns: int = 0
     error: str = ""
 
@@ -295,6 +326,9 @@ KnownRecord = (
     | CageEnd
     | CageSettled
     | CageDestroyed
+    | CagePacked
+    | LogPruned
+    | ProviderKey
     | NetDenied
     | NetRequest
     | LlmCall

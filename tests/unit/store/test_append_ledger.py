@@ -17,7 +17,8 @@ from akiosd.daemon import commit_ledger, publish_ledger
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.erase_log import erase_log, finish_destructions
 from akiosd.errors import LedgerError
-from akiosd.ledger.verify import Verdict, verify_log
+from akiosd.ledger.report import Verdict
+from akiosd.ledger.verify import verify_log
 from akiosd.store import destroying, wipe
 from akiosd.store.durable import Disk
 from akiosd.store.fsck import fsck

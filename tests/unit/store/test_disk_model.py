@@ -16,9 +16,10 @@ from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
 from akiosd.ledger.frame import Head
 from akiosd.ledger.merkle import HASH_BYTES, python_leaves, root_of
 from akiosd.ledger.note import open_checkpoint
+from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import Publication, prepare
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
-from akiosd.ledger.verify import Verdict, verify_log
+from akiosd.ledger.verify import verify_log
 from akiosd.store import log_dir
 from akiosd.store.durable import Disk
 from akiosd.store.keys import LedgerKey

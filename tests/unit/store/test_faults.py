@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import prepare
-from akiosd.ledger.verify import Verdict
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
 from akiosd.store.lock import StateLock

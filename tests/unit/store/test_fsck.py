@@ -16,8 +16,8 @@ from akiosd.ledger.edge import Edge
 from akiosd.ledger.merkle import python_leaves, root_of, verify_consistency
 from akiosd.ledger.note import Checkpoint, Signer
 from akiosd.ledger.proof import TlogProof, verify_proof
+from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import prepare
-from akiosd.ledger.verify import Verdict
 from akiosd.store.derive import prove, prove_consistency, rebuild_tiles
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck

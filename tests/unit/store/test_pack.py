@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from akiosd.errors import LedgerError
 from akiosd.ledger.proof import verify_proof
-from akiosd.ledger.verify import Verdict
+from akiosd.ledger.report import Verdict
 from akiosd.store.derive import pack_log, prove
 from akiosd.store.fsck import fsck
 from akiosd.store.pack import PackedLog

@@ -14,8 +14,8 @@ from akiosd.daemon.append_ledger import Ledger
 from akiosd.errors import LedgerError
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.note import Checkpoint, Vkey, is_signed_by, open_note
+from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import prepare
-from akiosd.ledger.verify import Verdict
 from akiosd.store import keys
 from akiosd.store.derive import prove
 from akiosd.store.durable import Directory

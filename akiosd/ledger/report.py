@@ -1,0 +1,108 @@
+"""What a verification reads and what it says: readers and anchors in, a verdict with its exit code out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from akiosd.ledger.note import Checkpoint
+
+
+class Verdict(Enum):
+    """What was found, with the exit code of ``akiosctl ledger verify``."""
+
+    OK = ("OK", 0)
+    OK_RECOVERED = ("OK-RECOVERED", 0)
+    DESTROYED = ("DESTROYED", 0)
+    TAMPERED = ("TAMPERED", 1)
+    ROLLBACK = ("ROLLBACK", 2)
+    FORK = ("FORK", 2)
+    INCOMPLETE = ("INCOMPLETE", 3)
+    UNTRUSTED = ("UNTRUSTED", 4)
+
+    @property
+    def exit_code(self) -> int:
+        return self.value[1]
+
+    def __str__(self) -> str:
+        return self.value[0]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result.  ``anchored_to`` says what, apart from the log itself, vouches for it: ``nothing`` means that whoever
+    holds the signing key could have rewritten everything.  ``first_bad`` is a path or ``entry N``.  ``vkey`` is the key
+    that signs the log now, ``keys`` all the public keys it has named.  Entries below ``minimum`` were pruned."""
+
+    verdict: Verdict
+    origin: str = ""
+    size: int = 0
+    root: bytes = b""
+    anchored_to: str = "nothing"
+    first_bad: str = ""
+    detail: str = ""
+    notes: tuple[str, ...] = ()
+    vkey: str = ""
+    keys: frozenset[bytes] = frozenset()
+    minimum: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        return self.verdict.exit_code
+
+
+def describe(report: Report) -> Mapping[str, object]:
+    """The report as plain values, for ``--json``."""
+    return {
+        "verdict": str(report.verdict),
+        "exit_code": report.exit_code,
+        "origin": report.origin,
+        "size": report.size,
+        "minimum": report.minimum,
+        "root": report.root.hex(),
+        "anchored_to": report.anchored_to,
+        "first_bad": report.first_bad,
+        "detail": report.detail,
+        "notes": list(report.notes),
+        "vkey": report.vkey,
+    }
+
+
+class Bad(Exception):
+    """Verification ends here."""
+
+    def __init__(self, verdict: Verdict, first_bad: str, detail: str) -> None:
+        super().__init__(detail)
+        self.verdict, self.first_bad, self.detail = verdict, first_bad, detail
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A tree head known from elsewhere; ``name`` says from where (``pin``, ``host log``)."""
+
+    name: str
+    size: int
+    root: bytes
+
+
+class LogReader(Protocol):
+    """The files of one log, by path below its directory."""
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """The whole file; None if there is none; ``LedgerError`` if it is no regular file or larger than ``limit``."""
+
+    def files(self) -> Iterator[str]:
+        """Every file there is; ``LedgerError`` at anything that is neither file nor directory."""
+
+
+class History(Protocol):
+    """Checkpoints kept beside the log: it must agree with them, but they vouch for nothing."""
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Ascending."""
+
+    def read(self, size: int) -> tuple[str, bytes, Checkpoint]:
+        """Its path, the note and what that says, its signature not yet verified; raises ``LedgerError``."""

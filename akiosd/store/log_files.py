@@ -1,0 +1,108 @@
+"""The files of a log on disk, read without trusting the directory they lie in.
+
+Symbolic links, FIFOs, devices, giant files and foreign names are findings, never followed or waited for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from akiosd.errors import LedgerError
+
+
+class LogFiles:
+    """A ``LogReader`` over a directory.  Owns the fd it opens; ``close`` it, or use it in ``with``."""
+
+    def __init__(self, path: Path | int) -> None:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.dup(path) if isinstance(path, int) else os.open(path, flags)
+        self._folder = ("", self._fd)  # the directory last read from stays open
+
+    def __enter__(self) -> LogFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._leave()
+        os.close(self._fd)
+
+    def _leave(self) -> None:
+        if self._folder[1] != self._fd:
+            os.close(self._folder[1])
+        self._folder = ("", self._fd)
+
+    def _enter(self, folder: str) -> int:
+        if self._folder[0] == folder:
+            return self._folder[1]
+        self._leave()
+        fd = self._fd
+        for part in folder.split("/"):
+            try:
+                below = _open_at(part, os.O_RDONLY | os.O_DIRECTORY, fd, folder)
+            finally:
+                if fd != self._fd:
+                    os.close(fd)
+            fd = below
+        self._folder = (folder, fd)
+        return fd
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        folder, _, name = path.rpartition("/")
+        try:
+            fd = _open_at(name, os.O_RDONLY | os.O_NONBLOCK, self._enter(folder) if folder else self._fd, path)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise LedgerError("not a regular file", where=path)
+            if status.st_size > limit:
+                raise LedgerError(f"the file is {status.st_size} bytes long; at most {limit} can be right", where=path)
+            return _read_exactly(file.fileno(), status.st_size, path)
+
+    def files(self) -> Iterator[str]:
+        yield from self._files("")
+
+    def _files(self, folder: str) -> Iterator[str]:
+        try:
+            fd = _open_at(folder or ".", os.O_RDONLY | os.O_DIRECTORY, self._fd, folder)
+        except FileNotFoundError:
+            return  # outgrown partial tiles, dropped by the daemon meanwhile; the pass names what is missing
+        try:
+            with os.scandir(fd) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            for entry in entries:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._files(path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield path
+                else:
+                    raise LedgerError("neither a file nor a directory", where=path)
+        finally:
+            os.close(fd)
+
+
+def _open_at(name: str, flags: int, folder: int, path: str) -> int:
+    try:
+        return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            raise LedgerError("not what the tree has in this place", where=path) from None
+        raise
+
+
+def _read_exactly(fd: int, size: int, path: str) -> bytes:
+    # One byte more than it says: a file that grows while it is read is a finding too.
+    data, want = bytearray(), size + 1
+    while len(data) < want and (chunk := os.read(fd, want - len(data))):
+        data += chunk
+    if len(data) != size:
+        raise LedgerError("the file changed while it was read", where=path)
+    return bytes(data)
