@@ -1,0 +1,48 @@
+"""xAI (Grok): chat completions and responses over REST.  Source: docs.x.ai/docs/api-reference."""
+
+from __future__ import annotations
+
+from akiosd.gateway.providers.base import Free, Json, Provider, Read, Refuse, hosted, mapping, priced_apart, route
+from akiosd.gateway.providers.openai import Chat, Embeddings
+from akiosd.gateway.providers.responses import Responses
+from akiosd.gateway.strict_json import integer
+from akiosd.values.spend import Tokens
+
+
+class GrokChat(Chat):
+    fields = Chat.fields | {"search_parameters", "deferred"}
+    client_tools = frozenset({"function"})
+    image_tokens = 8_192
+
+    def refuse(self, body: Json) -> Refuse | None:
+        search = mapping(body.get("search_parameters"))
+        if body.get("search_parameters") is not None and search.get("mode") != "off":
+            return hosted("live search")
+        if body.get("deferred"):
+            return Refuse("llm.background", "a deferred answer is made when nobody counts", "ask for the answer itself")
+        if body.get("service_tier") not in (None, "auto", "default"):
+            return priced_apart("a service tier")
+        return super().refuse(body)
+
+    def hidden(self, body: Json, model: str) -> bool:
+        return "non-reasoning" not in model and not model.startswith("grok-2")
+
+    def count(self, usage: Json) -> Tokens:
+        """xAI's ``completion_tokens`` are without the reasoning, its total is with it."""
+        found = super().count(usage)
+        both = integer(usage.get("total_tokens")) - found.input
+        return Tokens(
+            input=found.input, output=max(found.output, both), cache_read=found.cache_read, reasoning=found.reasoning
+        )
+
+
+class XAI(Provider):
+    name = "xai"
+    routes = (
+        route("POST", r"/v1/chat/completions", GrokChat()),
+        route("POST", r"/v1/responses", Responses()),
+        route("POST", r"/v1/embeddings", Embeddings()),
+        route("POST", r"/v1/tokenize-text", Free()),
+        route("GET", r"/v1/(?:models|language-models|embedding-models)", Read()),
+        route("GET", r"/v1/(?:models|language-models|embedding-models)/(?P<model>[^/]+)", Read()),
+    )  # fmt: skip
