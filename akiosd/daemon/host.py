@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from akiosd.daemon.append_ledger import Ledger
-from akiosd.daemon.config import Config
+from akiosd.daemon.config import Config, load_roots
+from akiosd.daemon.key_store import KeyStore, credentials_directory
 from akiosd.errors import AkiosError, KernelError
 from akiosd.kernel import disk, mounts, probe, userns
 from akiosd.kernel.cgroup import CgroupHost, find_layout
@@ -32,9 +33,9 @@ class Host:
         self.facts = probe.read_host()
         self.own_namespaces = probe.read_namespaces("self")
         self.launcher = Launcher()
-        self.cgroups = CgroupHost(
-            find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir)
-        )
+        self.cgroups = CgroupHost(find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir))
+        self.keys = KeyStore(self.state_dir, credentials_directory())
+        self.gateway_roots = load_roots(config)
         self.disks: disk.Disks | None = None
         self.system_userns: Fd | None = None
         self._uids = _UidCounter(self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count)

@@ -25,7 +25,10 @@ def configure_log(level: Level = "info", stream: TextIO | None = None) -> None:
     """Set the whole process's logging up; call once, before the first line."""
     out = stream if stream is not None else sys.stderr
     people = out.isatty()
-    renderer: Any = structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ)
+    # Where rich is installed, a pretty traceback would print the values of all variables, keys among them.
+    renderer: Any = structlog.dev.ConsoleRenderer(
+        colors="NO_COLOR" not in os.environ, exception_formatter=structlog.dev.plain_traceback
+    )
     if not people:
         renderer = structlog.processors.JSONRenderer(sort_keys=False)
     processors: list[Any] = [

@@ -18,6 +18,7 @@ from akiosd.daemon import keep
 from akiosd.daemon.doctor import read_posture
 from akiosd.daemon.host import Host
 from akiosd.daemon.keep_logs import LogKeeper
+from akiosd.daemon.keys import KeyKeeper
 from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
 from akiosd.daemon.pool import Caller, Pool
@@ -55,7 +56,7 @@ class Supervisor:
         self._stopping = False
         self._idle = trio.Event()
         self._owners: dict[str, int] = {}
-        logs = LogKeeper(host, self._why_busy)
+        logs, keys = LogKeeper(host, self._why_busy), KeyKeeper(host)
         self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
             wire.Run: self._run,
             wire.Signal: self._signal,
@@ -72,6 +73,9 @@ class Supervisor:
             wire.RotateKey: logs.rotate,
             wire.Destroy: logs.destroy,
             wire.Prune: logs.prune,
+            wire.KeySet: keys.set,
+            wire.KeyRemove: keys.remove,
+            wire.KeyList: keys.list,
         }
 
     async def handle(self, peer: Peer, request: wire.Message, fds: list[int], client: ClientConnection) -> None:
@@ -377,10 +381,11 @@ class Supervisor:
         ledger = self._host.ledger
         log = self._log_for(peer, request.cage)
         await ledger.publish(log)
-        path = self._host.state_dir / log_directory(log)
-        if not path.is_dir():
+        packed = self._host.state_dir / log_archive(log)
+        path = packed if packed.exists() else self._host.state_dir / log_directory(log)
+        if not path.exists():
             raise CageFailed("this log is not on disk", str(path))
-        with Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as where:
+        with Fd(os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)) as where:
             note, vkey = await ledger.checkpoint(log)
             reply = wire.LedgerReply(
                 log=log, origin=ledger.origin(log), path=str(path), vkey=str(vkey), checkpoint=note
@@ -389,7 +394,8 @@ class Supervisor:
 
     async def _read_log(self, peer: Peer, request: wire.ReadLog, fds: list[int], client: ClientConnection) -> None:
         log = self._log_for(peer, request.cage)
-        found = await self._host.ledger.read(log, request.start, min(request.stop, request.start + 4096))
+        start = max(request.start, self._host.ledger.first_index(log))
+        found = await self._host.ledger.read(log, start, min(request.stop, start + 4096), _MAX_ANSWER)
         entries: list[bytes] = []
         size = 0
         for _index, entry in found:
@@ -398,7 +404,7 @@ class Supervisor:
                 break
             entries.append(entry)
         await client.reply(
-            wire.LogEntries(log=log, start=found[0][0] if found else request.start, entries=tuple(entries))
+            wire.LogEntries(log=log, start=found[0][0] if found else start, entries=tuple(entries))
         )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from akiosd.errors import Refused
 from akiosd.values.ids import is_cage_id
+from akiosd.values.policy import PROVIDERS
 from akiosd.wire.messages import (
     Attach,
     Detach,
     Discard,
+    KeyRemove,
+    KeySet,
     LedgerInfo,
     Message,
     Output,
@@ -21,6 +24,8 @@ from akiosd.wire.messages import (
 
 MAX_PATH = 4096  # PATH_MAX, limits.h
 MAX_DIMENSION = 10_000
+MAX_KEY = 8192
+_MIN_KEY = 8
 # Those a terminal or a service manager sends; KILL and STOP go through Stop and the freezer.
 SIGNALS = {"HUP": 1, "INT": 2, "QUIT": 3, "USR1": 10, "USR2": 12, "TERM": 15, "CONT": 18, "TSTP": 20, "WINCH": 28}
 
@@ -37,6 +42,11 @@ def check_request(message: Message, fd_count: int) -> None:
         pass  # the host log
     elif isinstance(message, Signal | Stop | Attach | Detach | Output | View | Discard | LedgerInfo | ReadLog):
         _check_cage(message.cage)
+    elif isinstance(message, KeySet | KeyRemove):
+        if message.provider not in PROVIDERS:
+            raise Refused(f"there is no provider {message.provider[:40]!r}", "keys", "known: " + ", ".join(PROVIDERS))
+        if isinstance(message, KeySet):
+            check_key(message.provider, message.key)
     elif isinstance(message, Subscribe):
         for name in (*message.cages, *message.cursors):
             if name != "host":
@@ -49,6 +59,21 @@ def check_request(message: Message, fd_count: int) -> None:
         raise Refused("a range of entries runs from a lower index to a higher one", "read_log")
     if isinstance(message, Subscribe) and any(index < 0 for index in message.cursors.values()):
         raise Refused("a cursor is an index, 0 or more", "subscribe")
+
+
+def check_key(provider: str, key: bytes) -> None:
+    """Raise :class:`Refused`, without a word of the key itself, when it cannot be one of this provider's."""
+    parts = key.split(b"\n")
+    wanted = "an access key id, a secret key, and perhaps a session token" if provider == "bedrock" else "one key"
+    if not (2 <= len(parts) <= 3 if provider == "bedrock" else len(parts) == 1):
+        raise Refused(f"{len(parts)} lines were given; {provider} takes {wanted}", "keys", "see akiosctl keys --help")
+    if len(key) > MAX_KEY or any(len(part) < _MIN_KEY or not _is_token(part) for part in parts):
+        what = "a key is of printable ASCII without spaces, and at least 8 characters long"
+        raise Refused(what, "keys", "give the key alone, as the provider shows it")
+
+
+def _is_token(text: bytes) -> bool:
+    return all(0x21 <= byte <= 0x7E for byte in text)
 
 
 def _check_cage(name: str) -> None:

@@ -179,6 +179,27 @@ class Prune(Message, frozen=True, tag="prune"):
     fast: bool = False
 
 
+class KeySet(Message, frozen=True, tag="key_set"):
+    """Root and admins: keep the API key of a provider; ``key`` as in ``ProviderSetup``, ``region`` of bedrock."""
+
+    provider: str = ""
+    key: bytes = b""
+    region: str = ""
+
+    def __repr__(self) -> str:
+        return f"KeySet({self.provider!r}, {len(self.key)} bytes)"
+
+
+class KeyRemove(Message, frozen=True, tag="key_remove"):
+    """Root and admins: forget a key that was set."""
+
+    provider: str = ""
+
+
+class KeyList(Message, frozen=True, tag="key_list"):
+    """Root and admins: which providers have a key; answered by :class:`Keys`."""
+
+
 class Subscribe(Message, frozen=True, tag="subscribe"):
     """events.sock only.  Empty tuples mean everything one may see; cursors: log → next wanted index."""
 
@@ -301,6 +322,20 @@ class Pruned(Message, frozen=True, tag="pruned"):
     kept: int = 0
 
 
+class KeyInfo(msgspec.Struct, frozen=True):
+    """``source``: set, credential; ``fingerprint`` tells two keys apart; ``problem`` why it is of no use."""
+
+    provider: str
+    source: str = ""
+    fingerprint: str = ""
+    region: str = ""
+    problem: str = ""
+
+
+class Keys(Message, frozen=True, tag="keys"):
+    keys: tuple[KeyInfo, ...] = ()
+
+
 class LogEntries(Message, frozen=True, tag="log_entries"):
     log: str = ""
     start: int = 0
@@ -340,6 +375,9 @@ Request = (
     | RotateKey
     | Destroy
     | Prune
+    | KeySet
+    | KeyRemove
+    | KeyList
     | Subscribe
 )
 Reply = (
@@ -355,6 +393,7 @@ Reply = (
     | LedgerReply
     | Destroyed
     | Pruned
+    | Keys
     | LogEntries
     | Records
     | Gap
