@@ -1,4 +1,7 @@
-"""The link between akiosd and a gateway, and akiosd and the zygote: typed frames on private socket pairs.
+"""The link between akiosd and a gateway, and akiosd and the zygote: typed messages on private socket pairs.
+
+A gateway's link is a stream of frames (:mod:`akiosd.wire.frame`); the zygote's socket keeps borders (SOCK_SEQPACKET),
+one message a packet.
 
 Akiosd believes a gateway about one cage only: what it reserved, spent and saw.  A gateway parses hostile bytes, so
 everything it says is bounded, typed and stamped with the time by akiosd.
@@ -46,6 +49,17 @@ class Forked(LinkMessage, frozen=True, tag="forked"):
     error: str = ""
 
 
+class Waiting(LinkMessage, frozen=True, tag="waiting"):
+    """The zygote's first word: everything is imported."""
+
+
+class Exited(LinkMessage, frozen=True, tag="exited"):
+    """A gateway is dead and reaped; ``status`` as of waitpid(2)."""
+
+    pid: int
+    status: int
+
+
 # ---- akiosd to a gateway --------------------------------------------------------------------------
 
 
@@ -67,6 +81,9 @@ class ProviderSetup(msgspec.Struct, frozen=True, omit_defaults=True):
     key: bytes = b""
     region: str = ""
 
+    def __repr__(self) -> str:
+        return f"ProviderSetup({self.name!r}, {self.upstream!r}, {len(self.key)} bytes of key)"
+
 
 class Setup(LinkMessage, frozen=True, tag="setup"):
     """The first frame.  fds: one for each of ``listeners``.
@@ -87,6 +104,10 @@ class Setup(LinkMessage, frozen=True, tag="setup"):
     hosts: dict[str, str] = {}
     addresses: dict[str, str] = {}
     roots: bytes = b""
+
+    def __repr__(self) -> str:
+        # It holds every secret of the cage: a log line or a traceback must not.
+        return f"Setup({self.cage!r}, {len(self.listeners)} listeners, {self.providers!r})"
 
 
 class Answer(LinkMessage, frozen=True, tag="answer"):
@@ -110,7 +131,7 @@ class Connection(LinkMessage, frozen=True, tag="connection"):
 
 
 class Ready(LinkMessage, frozen=True, tag="ready"):
-    """It serves; what confines it was read back: ``posture`` names the layers."""
+    """The first frame: it is confined, as read back, and may be given its :class:`Setup`.  ``posture``: the layers."""
 
     posture: tuple[str, ...] = ()
 
@@ -145,6 +166,6 @@ class Report(LinkMessage, frozen=True, tag="report"):
 
 
 ToZygote = Fork
-FromZygote = Forked
+FromZygote = Waiting | Forked | Exited
 ToGateway = Setup | Answer | Kept | Connection
 FromGateway = Ready | Reserve | Settle | Address | Report

@@ -1,0 +1,211 @@
+"""Names of the network: which the policy allows, under which rule, and the address each has inside the cage.  Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from akiosd.errors import PolicyError
+from akiosd.values.domains import canonical_domain
+from akiosd.values.policy import PROVIDERS, Network, Policy
+
+RuleKind = Literal["llm", "inspect", "passthrough", "raw"]
+
+PROVIDER_HOSTS: dict[str, tuple[str, ...]] = {
+    "openai": ("api.openai.com",),
+    "anthropic": ("api.anthropic.com",),
+    "gemini": ("generativelanguage.googleapis.com",),
+    "mistral": ("api.mistral.ai", "codestral.mistral.ai"),
+    "xai": ("api.x.ai",),
+    "bedrock": ("bedrock-runtime.*.amazonaws.com",),
+    "ollama": (),
+}
+"""Where each provider's API is; ``*`` is one whole label."""
+
+WEB_PORTS = (80, 443)
+OLLAMA_PORT = 11434
+_DNS_PORT = 53
+MAX_PORTS = 44
+"""With DNS and Ollama within ``wire.gateway.MAX_LISTENERS``."""
+
+_RANGE = ipaddress.IPv4Network("198.18.0.0/15")
+MAX_WILDCARD_NAMES = 2048
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Why a name may be reached, and how: ``pattern`` is the policy's line, or a provider's host."""
+
+    kind: RuleKind
+    pattern: str
+    provider: str = ""
+    port: int = 0
+    get_only: bool = False
+
+
+def canonical(host: bytes | str) -> str:
+    """A host as a client spells it → the one spelling of rules.  Raises ValueError with words."""
+    if isinstance(host, bytes):
+        try:
+            host = host.decode("ascii")
+        except UnicodeDecodeError:
+            raise ValueError("the name is not ASCII") from None
+    if len(host) > 1024 or any(character in host for character in " \t\r\n\v\f:*"):
+        raise ValueError("the name has characters no host name has")
+    try:
+        return canonical_domain(host)
+    except PolicyError as error:
+        raise ValueError(error.what) from None
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """One line of a policy's list, taken apart."""
+
+    pattern: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, pattern: str) -> _Entry:
+        host, _, port = pattern.partition(":")
+        return cls(pattern, host, int(port or 0))
+
+    def holds(self, host: str) -> bool:
+        if self.host.startswith("*."):
+            return host.endswith(self.host[1:])
+        return host == self.host
+
+
+class Names:
+    """The policy's answer to (host, port).  A provider's host is never a mere site, also when the provider is off."""
+
+    def __init__(self, policy: Policy, providers: Mapping[str, Sequence[str]] = PROVIDER_HOSTS) -> None:
+        network = policy.network
+        self._providers = [
+            (name, name in _providers_of(network), host.split("."))
+            for name, hosts in providers.items()
+            for host in hosts
+        ]
+        self._allowed = [_Entry.parse(pattern) for pattern in network.allowed_domains]
+        self._passthrough = [_Entry.parse(pattern) for pattern in network.passthrough]
+        self._get_only = [_Entry.parse(pattern) for pattern in network.get_only]
+        self._ports = frozenset((*WEB_PORTS, *network.ports))
+
+    def find(self, host: str, port: int) -> Rule | None:
+        """The rule for a canonical ``host``; None: denied."""
+        provider = self._provider(host)
+        if provider is not None:
+            name, permitted, pattern = provider
+            return Rule("llm", pattern, name, port) if permitted and port == 443 else None
+        return self._find_passthrough(host, port) or self._find_site(host, port)
+
+    def resolves(self, host: str) -> bool:
+        """Is there any port on which the canonical ``host`` may be reached?"""
+        provider = self._provider(host)
+        if provider is not None:
+            return provider[1]
+        return any(entry.holds(host) for entry in (*self._allowed, *self._passthrough))
+
+    def is_literal(self, host: str) -> bool:
+        """Does the name itself stand in the policy?  Those are as many as the policy is long."""
+        return any(entry.host == host for entry in (*self._allowed, *self._passthrough)) or any(
+            ".".join(labels) == host for _, _, labels in self._providers
+        )
+
+    def _provider(self, host: str) -> tuple[str, bool, str] | None:
+        labels = host.split(".")
+        for name, permitted, pattern in self._providers:
+            if len(pattern) == len(labels) and all(w in ("*", got) for w, got in zip(pattern, labels, strict=True)):
+                return name, permitted, ".".join(pattern)
+        return None
+
+    def _find_passthrough(self, host: str, port: int) -> Rule | None:
+        for entry in self._passthrough:
+            # Port 80 is plain text: there is no TLS to leave closed.
+            ports = (entry.port,) if entry.port else self._ports - {80}
+            if entry.holds(host) and port in ports:
+                return Rule("passthrough", entry.pattern, port=port)
+        return None
+
+    def _find_site(self, host: str, port: int) -> Rule | None:
+        for entry in self._allowed:
+            if not entry.holds(host) or port not in ((entry.port,) if entry.port else self._ports):
+                continue
+            raw = port not in self._ports and not entry.host.startswith("*.")
+            return Rule("raw" if raw else "inspect", entry.pattern, port=port, get_only=self._is_get_only(host, port))
+        return None
+
+    def _is_get_only(self, host: str, port: int) -> bool:
+        return any(entry.holds(host) and entry.port in (0, port) for entry in self._get_only)
+
+
+def _providers_of(network: Network) -> frozenset[str]:
+    return frozenset(network.providers if network.llm else ()) & frozenset(PROVIDERS)
+
+
+def listens_for_ollama(network: Network) -> bool:
+    return "ollama" in _providers_of(network)
+
+
+def capture_ports(network: Network) -> tuple[int, ...]:
+    """The ports on which connections are taken, 80 and 443 first.  Raises :class:`PolicyError`."""
+    entries = [_Entry.parse(pattern) for pattern in (*network.allowed_domains, *network.passthrough)]
+    named = {*network.ports, *(entry.port for entry in entries if entry.port)} - set(WEB_PORTS)
+    taken = {_DNS_PORT, *([OLLAMA_PORT] if listens_for_ollama(network) else [])} & named
+    if taken:
+        what = f"port {min(taken)} is AKIOS's own in a cage"
+        raise PolicyError(what, "network.ports", "remove it, or ollama from network.providers")
+    if len(named) + len(WEB_PORTS) > MAX_PORTS:
+        what = f"the policy names {len(named)} ports, at most {MAX_PORTS - len(WEB_PORTS)} can be"
+        raise PolicyError(what, "network.ports", "name fewer ports")
+    return (*WEB_PORTS, *sorted(named))
+
+
+class Addresses:
+    """The address a name has in one cage: from 198.18.0.0/15, the same as long as the cage lives."""
+
+    def __init__(self, known: Mapping[str, str] = {}, wildcards: int = MAX_WILDCARD_NAMES) -> None:
+        self._by_name: dict[str, str] = {}
+        self._by_address: dict[str, str] = {}
+        self._wildcards_left = wildcards
+        self._next = 1
+        for name, address in known.items():
+            self._restore(name, address)
+
+    def allocate(self, name: str, *, literal: bool = True) -> str | None:
+        """The address of a canonical name, a new one if it has none; None: too many that only a wildcard allows."""
+        found = self._by_name.get(name)
+        if found is not None:
+            return found
+        if not literal:
+            if self._wildcards_left <= 0:
+                return None
+            self._wildcards_left -= 1
+        while (address := str(_RANGE[self._next])) in self._by_address:
+            self._next += 1
+        self._put(name, address)
+        return address
+
+    def address_of(self, name: str) -> str | None:
+        return self._by_name.get(name)
+
+    def name_of(self, address: str) -> str | None:
+        return self._by_address.get(address)
+
+    def names(self) -> Iterable[str]:
+        return self._by_name.keys()
+
+    def _restore(self, name: str, address: str) -> None:
+        """What an earlier gateway said; it may have been broken, so only what could have come from here counts."""
+        try:
+            good = ipaddress.IPv4Address(address) in _RANGE and canonical(name) == name
+        except ValueError:
+            return
+        if good and address not in self._by_address and name not in self._by_name:
+            self._wildcards_left -= 1
+            self._put(name, address)
+
+    def _put(self, name: str, address: str) -> None:
+        self._by_name[name], self._by_address[address] = address, name
