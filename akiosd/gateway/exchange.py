@@ -1,0 +1,215 @@
+"""One request of the agent and the answer to it, as the handlers of the rules see them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Literal
+
+import h11
+import msgspec
+import trio
+
+from akiosd.gateway import refuse
+from akiosd.gateway.decode import Decoder, TooLarge, decoder
+from akiosd.gateway.head import Headers, Malformed, end_to_end
+from akiosd.gateway.refuse import Denial
+from akiosd.values.records import NetDenied, NetRequest
+
+if TYPE_CHECKING:
+    from akiosd.gateway.main import Context
+    from akiosd.gateway.names import Rule
+    from akiosd.gateway.wire import Wire
+
+_DRAIN_BYTES = 1 << 20
+_DRAIN_SECONDS = 5
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """Where a connection wants to go: the canonical name its address stands for."""
+
+    name: str
+    port: int
+    tls: bool
+    rule: Rule
+
+
+class Exchange:
+    """``headers`` are the agent's without the hop-by-hop ones, names in lower case; ``target`` is path and query.
+
+    A handler reads :meth:`body` at most once, and answers exactly once: :meth:`respond`, :meth:`refuse`, or
+    :meth:`start`, :meth:`send`…, :meth:`finish`.  When the agent goes away, the handler is cancelled
+    (``trio.Cancelled``) wherever it waits, and ``cancelled`` is set; what must still be done then belongs into a
+    shielded scope.
+    """
+
+    def __init__(
+        self, context: Context, wire: Wire, http: h11.Connection, request: h11.Request, destination: Destination,
+        target: bytes,
+    ) -> None:  # fmt: skip
+        self.context = context
+        self.method = request.method.decode("ascii")
+        self.target = target
+        self.headers: Headers = end_to_end(request.headers)
+        self.destination = destination
+        self.host = destination.name
+        self.rule = destination.rule
+        self.started = False
+        self.finished = False
+        self.cancelled = False
+        self.encoded = False
+        """The body came compressed: what :meth:`body` gives is not what the agent sent."""
+        self.status = 0
+        self.bytes_in = 0
+        """Body bytes sent to the agent."""
+        self.scope = trio.CancelScope()
+        self.complete = trio.Event()
+        """The request has arrived whole."""
+        self._wire, self._http = wire, http
+        self._begun = trio.current_time()
+        self._read = False
+        framing = dict(request.headers)
+        self.length = int(framing[b"content-length"]) if b"content-length" in framing else None
+        """What the agent says is the body's size as it comes; None when it is chunked, or there is none."""
+        self.has_body = bool(self.length) or b"transfer-encoding" in framing
+
+    def leave(self) -> None:
+        """The agent went away: nobody waits for an answer."""
+        self.cancelled = True
+        self.scope.cancel()
+
+    # ---- the request ------------------------------------------------------------------------------
+
+    def header(self, name: bytes) -> bytes:
+        """The value of a header, several joined by commas; b"" when there is none."""
+        return b", ".join(value for key, value in self.headers if key == name)
+
+    async def body(self, *, decode: bool = True) -> AsyncGenerator[bytes]:
+        """The body in pieces as they arrive.  ``decode`` undoes Content-Encoding and takes the header away.
+
+        Raises :class:`Malformed`, and :class:`TooLarge` when the decoded body grows beyond its bounds.
+        """
+        if self._read:
+            raise RuntimeError("a body is read once")
+        self._read = True
+        undo: Decoder | None = None
+        if decode and self.has_body:
+            undo = decoder(self.header(b"content-encoding"), self.context.limits.decoded_bytes)
+            self.encoded = undo is not None
+            self.headers = [pair for pair in self.headers if pair[0] != b"content-encoding"]
+        async with aclosing(self._pieces()) as pieces:
+            async for piece in pieces:
+                for plain in (piece,) if undo is None else undo.push(piece):
+                    yield plain
+        if undo is not None:
+            undo.finish()
+
+    async def _pieces(self) -> AsyncGenerator[bytes]:
+        size = 0
+        while not self.complete.is_set():
+            event = await self._wire.next_event(self._http, self)
+            if isinstance(event, h11.EndOfMessage):
+                self.complete.set()
+                return
+            if isinstance(event, h11.Data):
+                size += len(event.data)
+                if size > self.context.limits.body_bytes:
+                    raise TooLarge(f"the body is larger than {self.context.limits.body_bytes} bytes", "body")
+                yield bytes(event.data)
+
+    async def read_body(self, limit: int) -> bytes:
+        """The whole decoded body.  Raises :class:`TooLarge` above ``limit`` bytes."""
+        whole = bytearray()
+        async with aclosing(self.body()) as pieces:
+            async for piece in pieces:
+                whole += piece
+                if len(whole) > limit:
+                    raise TooLarge(f"the body is larger than {limit} bytes", "body", "send it in smaller parts")
+        return bytes(whole)
+
+    # ---- the answer -------------------------------------------------------------------------------
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send the head of the answer.  Hop-by-hop headers are left out; without Content-Length it is chunked."""
+        self.started, self.status = True, status
+        fields = end_to_end(headers)
+        if self._http.they_are_waiting_for_100_continue:
+            # The agent has not sent its body and now need not: nothing after this answer would be in step.
+            fields.append((b"connection", b"close"))
+        await self._wire.send_event(self._http, h11.Response(status_code=status, headers=fields), self)
+
+    async def send(self, data: bytes) -> None:
+        """Some of the body.  Waits while the agent does not read."""
+        self.bytes_in += len(data)
+        await self._wire.send_event(self._http, h11.Data(data=data), self)
+
+    async def finish(self) -> None:
+        """The answer is complete.  Without this it is broken off, which the agent sees as an error."""
+        await self._wire.send_event(self._http, h11.EndOfMessage(), self)
+        self.finished = True
+
+    async def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes = b"") -> None:
+        """A whole answer; Content-Length is set here."""
+        fields = [pair for pair in headers if pair[0].lower() != b"content-length"]
+        self.started, self.status = True, status
+        fields = [*end_to_end(fields), (b"content-length", b"%d" % len(body))]
+        if status == 426:
+            # RFC 9110 §15.5.22: it must say what is spoken instead.
+            fields += [(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")]
+        if self._http.they_are_waiting_for_100_continue:
+            fields.append((b"connection", b"close"))
+        events: list[h11.Event] = [h11.Response(status_code=status, headers=fields)]
+        if body and self.method != "HEAD":
+            events.append(h11.Data(data=body))
+            self.bytes_in += len(body)
+        await self._wire.send_event(self._http, [*events, h11.EndOfMessage()], self)
+        self.finished = True
+
+    async def refuse(self, denial: Denial) -> None:
+        """Answer with a refusal, once its record is durable.  The connection stays usable."""
+        await self.context.link.report_durable(
+            NetDenied(
+                ts=0, host=denial.host.encode("utf-8", "replace"), rule=denial.rule, protocol="http",
+                port=self.destination.port, method=self.method, path=self.safe_path, hint=denial.hint,
+            )
+        )  # fmt: skip
+        status, headers, body = refuse.render(denial, self.rule.provider)
+        await self.respond(status, headers, body)
+
+    async def fail(self, status: int, words: str) -> None:
+        """The upstream failed.  An answer that has begun is broken off instead."""
+        if not self.started:
+            await self.respond(*refuse.render(refuse.failure(status, words, self.host), self.rule.provider))
+
+    # ---- what is told -----------------------------------------------------------------------------
+
+    @property
+    def safe_path(self) -> bytes:
+        """The path for a log: without query, personal data masked."""
+        return self.context.redactors.mask_path(self.target)
+
+    def record(
+        self, mode: Literal["inspect", "passthrough", "raw", "llm"], *, bytes_out: int = 0, error: str = "",
+        unread: int = 0,
+    ) -> NetRequest:  # fmt: skip
+        """What happened, as its record; ``bytes_out`` is what went to the upstream."""
+        return NetRequest(
+            ts=0, host=self.host, port=self.destination.port, mode=mode, method=self.method, path=self.safe_path,
+            status=self.status, bytes_out=bytes_out, bytes_in=self.bytes_in, unread=unread, error=error,
+            duration_ns=int((trio.current_time() - self._begun) * 1e9),
+        )  # fmt: skip
+
+    async def drain(self) -> bool:
+        """Read what is left of the request, within reason; False when the connection cannot go on."""
+        if self._http.they_are_waiting_for_100_continue:
+            return False
+        left = _DRAIN_BYTES
+        with trio.move_on_after(_DRAIN_SECONDS):
+            while self._http.their_state is h11.SEND_BODY and left > 0:
+                event = await self._wire.next_event(self._http, self)
+                if isinstance(event, h11.Data):
+                    left -= len(event.data)
+        return self._http.their_state is h11.DONE and self._http.our_state is h11.DONE
+
+
+__all__ = ["Denial", "Destination", "Exchange", "Malformed", "TooLarge"]

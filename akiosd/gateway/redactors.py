@@ -1,0 +1,40 @@
+"""The redaction of one cage, as its policy says: towards models, towards sites, in its log."""
+
+from __future__ import annotations
+
+from akiosd.redact.engine import Engine
+from akiosd.redact.model import RedactError
+from akiosd.redact.pseudonyms import Pseudonyms
+from akiosd.redact.redactor import Redactor
+from akiosd.redact.structures import Structured
+from akiosd.values.policy import Redact
+
+_MAX_PATH = 2048
+
+
+class Redactors:
+    """``key`` is the cage's pseudonym key.  One engine, so that all three look for the same."""
+
+    def __init__(self, policy: Redact, key: bytes) -> None:
+        self.engine = Engine(policy.disable, policy.allow_values)
+        self.pseudonyms = Pseudonyms(key)
+        self.models = Redactor(self.engine, policy.models, self.pseudonyms)
+        self.sites = Redactor(self.engine, policy.sites, self.pseudonyms)
+        self.log = Redactor(self.engine, "mask")
+
+    def mask_path(self, target: bytes) -> bytes:
+        """The path of a request target for the log: without its query, personal data masked, bounded."""
+        path = target.partition(b"?")[0].decode("ascii", "backslashreplace")
+        try:
+            safe = redact_target(Structured(self.log), path)
+        except RedactError:
+            return b"[UNRESOLVED]"
+        return safe.encode("utf-8", "backslashreplace")[:_MAX_PATH]
+
+
+_BASE = "https://host"
+
+
+def redact_target(structured: Structured, target: str) -> str:
+    """An origin-form target (path and query) with its values redacted."""
+    return structured.url(_BASE + target).removeprefix(_BASE)

@@ -1,0 +1,91 @@
+"""Refusals and failures as HTTP answers, in the shape in which the clients of a provider expect its errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+_MAX_TEXT = 1000
+_UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+
+
+class Denial(msgspec.Struct, frozen=True, kw_only=True):
+    """``rule`` is the policy key that refuses, ``words`` a sentence, ``host`` what was asked for, ``hint`` what helps.
+
+    ``retry_after`` is seconds, 0 for none.  ``failed``: nothing was refused, the upstream did not do its part; then
+    the client may try again as it does by itself.
+    """
+
+    status: int = 403
+    rule: str = ""
+    words: str
+    host: str = ""
+    hint: str = ""
+    retry_after: int = 0
+    failed: bool = False
+
+
+def render(denial: Denial, provider: str = "") -> Answer:
+    """Status, headers (names in lower case), body.  Everything in the body is escaped: none of it is trusted."""
+    values = {
+        "type": "akios_failed" if denial.failed else "akios_denied",
+        "rule": denial.rule[:_MAX_TEXT], "host": denial.host[:_MAX_TEXT],
+        "message": denial.words[:_MAX_TEXT], "hint": denial.hint[:_MAX_TEXT],
+    }  # fmt: skip
+    shape = _shape(provider, denial.status, values)
+    # Only strings may hold these three; there the escape means the same.
+    body = json.dumps(shape).translate(_UNSAFE).encode("ascii")
+    headers = [(b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff")]
+    if not denial.failed:
+        headers.append((b"x-should-retry", b"false"))
+    if denial.retry_after:
+        headers.append((b"retry-after", b"%d" % denial.retry_after))
+    if provider == "bedrock":
+        headers.append((b"x-amzn-errortype", _AWS.get(denial.status, "AccessDeniedException").encode()))
+    return denial.status, headers, body
+
+
+def _shape(provider: str, status: int, values: dict[str, str]) -> dict[str, Any]:
+    """As the provider's own documentation of errors has it, with our fields besides."""
+    text = f"{values['message']} ({values['hint']})" if values["hint"] else values["message"]
+    if provider == "openai":
+        return {"error": {**values, "param": None, "code": values["rule"]}}
+    if provider == "anthropic":
+        return {"type": "error", "error": values}
+    if provider == "gemini":
+        return {"error": {**values, "code": status, "status": _GOOGLE.get(status, "PERMISSION_DENIED")}}
+    if provider == "mistral":
+        return {"object": "error", **values, "param": None, "code": values["rule"]}
+    if provider == "xai":
+        return {**values, "code": values["type"], "error": text}
+    if provider == "bedrock":
+        return {**values, "message": text, "__type": _AWS.get(status, "AccessDeniedException")}
+    if provider == "ollama":
+        return {**values, "error": text}
+    return {"error": values}
+
+
+# google.rpc.Code names for HTTP statuses (googleapis google/rpc/code.proto); AWS names of the Bedrock runtime's errors.
+_GOOGLE = {
+    400: "INVALID_ARGUMENT", 413: "INVALID_ARGUMENT", 415: "INVALID_ARGUMENT", 426: "FAILED_PRECONDITION",
+    402: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
+}  # fmt: skip
+_AWS = {
+    400: "ValidationException", 413: "ValidationException", 415: "ValidationException",
+    502: "ServiceUnavailableException", 504: "ModelTimeoutException",
+}  # fmt: skip
+
+
+def failure(status: int, words: str, host: str) -> Denial:
+    return Denial(status=status, rule="upstream", words=words, host=host, failed=True)
+
+
+def to_bytes(denial: Denial) -> bytes:
+    """A whole HTTP/1.1 answer after which the connection is closed: for what was not understood as a request."""
+    status, headers, body = render(denial)
+    fields = [*headers, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    lines = [b"HTTP/1.1 %d Refused" % status, *(b"%b: %b" % field for field in fields), b"", body]
+    return b"\r\n".join(lines)
