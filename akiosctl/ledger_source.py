@@ -8,6 +8,7 @@ checkpoint.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,9 +128,10 @@ def verify_destroyed(client: Client, cage: str) -> Report:
 def _reopen(fd: int, fds: list[int]) -> int | None:
     """The daemon's descriptor is O_PATH: it is opened for reading with the caller's own rights, if these suffice."""
     try:
-        readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
         fds.append(readable)
-        os.close(os.open("checkpoint", os.O_RDONLY | os.O_CLOEXEC, dir_fd=readable))
+        if stat.S_ISDIR(os.fstat(readable).st_mode):
+            os.close(os.open("checkpoint", os.O_RDONLY | os.O_CLOEXEC, dir_fd=readable))
     except PermissionError:
         return None
     except FileNotFoundError:

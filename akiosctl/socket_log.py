@@ -33,6 +33,8 @@ class SocketLog:
         if path == "checkpoint":
             return self._checkpoint
         tile = parse_path(path)
+        if (tile.index * WIDTH + tile.width) * WIDTH ** max(tile.level, 0) > self._size:
+            return None
         if tile.level == ENTRIES:
             return self._bundle(tile)
         if tile.level == 0:
@@ -55,6 +57,9 @@ class SocketLog:
         while len(self._ahead) < tile.width:
             start = first + len(self._ahead)
             found, entries = self._fetch(start, self._size)
+            if entries and found > start:
+                what = f"entries before {found} of this log were pruned: its files are needed"
+                raise AkiosError(what, "ledger", "ask an administrator; akiosctl ledger show prints the others")
             if not entries or found != start:
                 raise AkiosError("akiosd does not give all entries of this log", f"entry {start}")
             self._ahead += entries

@@ -15,7 +15,7 @@ from akiosctl.ledger_source import open_source, read_key, verify_destroyed
 from akiosctl.verbs import ledger_keep, ledger_proofs, ledger_read, ledger_witness
 from akiosctl.verbs.events import Printer, print_log
 from akiosd.ledger.report import Report, Verdict, describe
-from akiosd.store.fsck import entries_of, fsck
+from akiosd.store.fsck import entries_of, first_index, fsck
 
 
 @click.group("ledger")
@@ -111,9 +111,11 @@ def show(
     if directory is not None:
         with open_source(ctx, cage, directory, None) as source, source.reader() as reader:
             size = ledger_read.read_checkpoint(source, reader)[0].size
-            for index, entry in enumerate(entries_of(reader, size)):
-                if start <= index < stop:
-                    printer.entries(source.vkey.name.rpartition("/")[2], index, (entry,))
+            first = max(start, first_index(reader))
+            for index, entry in enumerate(entries_of(reader, size, first), first):
+                if index >= stop:
+                    break
+                printer.entries(source.vkey.name.rpartition("/")[2], index, (entry,))
         return
     with ctx.obj.connect() as client:
         print_log(client, find_log(client, cage) if cage else "", printer, start, stop)

@@ -21,7 +21,7 @@ from akiosd.errors import AkiosError
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, is_signed_by, open_checkpoint
 from akiosd.ledger.report import LogReader, describe
 from akiosd.store.derive import pack_log
-from akiosd.store.fsck import entries_of
+from akiosd.store.fsck import entries_of, first_index
 from akiosd.values.records import Unknown
 
 DIRECTORY = click.option(
@@ -64,7 +64,7 @@ def export(ctx: click.Context, cage: str, directory: Path | None, vkey: str | No
                 f"the log is {report.verdict}: {report.detail}", report.first_bad, "akiosctl ledger verify"
             )
         with source.reader() as reader:
-            lines = _records(source, reader, report.size)
+            lines = _records(source, reader, report.size, report.minimum)
             if form == "json" or wants_json(ctx, as_json):
                 note = read_checkpoint(source, reader)[1].decode()
                 head = {"verified": describe(report), "vkey": str(source.vkey), "checkpoint": note}
@@ -78,8 +78,8 @@ def export(ctx: click.Context, cage: str, directory: Path | None, vkey: str | No
     return 0
 
 
-def _records(source: LogSource, reader: LogReader, size: int) -> Iterator[str]:
-    for index, entry in enumerate(entries_of(reader, size)):
+def _records(source: LogSource, reader: LogReader, size: int, first: int) -> Iterator[str]:
+    for index, entry in enumerate(entries_of(reader, size, first), first):
         yield json.dumps(record_json(source.cage or "host", index, entry))
 
 
@@ -99,6 +99,8 @@ def stats(ctx: click.Context, cage: str, directory: Path | None, vkey: str | Non
         return
     print_line(f"log: {found['origin']}")
     print_line(f"records: {found['size']}, {found['bytes']} bytes, in {found['files']} files")
+    if found["minimum"]:
+        print_line(f"those before {found['minimum']} were pruned")
     if found["size"]:
         print_line(f"time: {_when(found['first_ts'])} to {_when(found['last_ts'])}")
     rows = [[kind, str(count), str(size)] for kind, (count, size) in found["kinds"].items()]
@@ -110,7 +112,8 @@ def count_log(reader: LogReader, checkpoint: Checkpoint) -> dict[str, Any]:
     """Plain values: size, bytes, files, first and last time stamp (ns), kind → (records, bytes)."""
     records, sizes = Counter[str](), Counter[str]()
     first = last = 0
-    for entry in entries_of(reader, checkpoint.size):
+    minimum = first_index(reader)
+    for entry in entries_of(reader, checkpoint.size, minimum):
         record = read_record(entry)
         kind = record.kind if isinstance(record, Unknown) else str(record.__struct_config__.tag)
         records[kind or "?"] += 1
@@ -120,6 +123,7 @@ def count_log(reader: LogReader, checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "origin": checkpoint.origin,
         "size": checkpoint.size,
+        "minimum": minimum,
         "root": checkpoint.root.hex(),
         "bytes": sizes.total(),
         "files": sum(1 for _ in reader.files()),

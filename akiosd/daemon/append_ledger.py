@@ -16,13 +16,14 @@ from akiosd.daemon.commit_ledger import WAITING_BYTES, Committer, Subscriber
 from akiosd.daemon.publish_ledger import Publisher
 from akiosd.daemon.rotate_key import KeyRing
 from akiosd.errors import LedgerError
+from akiosd.ledger.epochs import Epoch
 from akiosd.ledger.frame import Forget
 from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey, is_signed_by, open_checkpoint
-from akiosd.store import destroying
+from akiosd.store import destroying, prune
 from akiosd.store.durable import Directory, Disk
 from akiosd.store.lock import StateLock
-from akiosd.store.log_dir import directory, load_edge, read_entries
+from akiosd.store.log_dir import archive, directory, load_edge, read_entries, read_file
 from akiosd.store.recover import Opened, epoch_of, open_ledger
 from akiosd.store.wal import SEGMENT_BYTES
 from akiosd.values.ids import HOST_LOG, CageId, LogId
@@ -60,6 +61,7 @@ class Ledger:
         self._keys = KeyRing(self._committer, disk, opened.key, now_ns)
         self._publisher = Publisher(self._committer, disk, self._keys, hasher, now_ns)
         self._committer.on_full, self._committer.on_room = self._tell_full, self._tell_room
+        self._minimum = prune.resume(disk, opened.sequencer.logs[HOST_LOG].published.size)
         self._running = False
         self._note_start(opened)
 
@@ -133,6 +135,8 @@ class Ledger:
         """Go on with a published log of an earlier run of the daemon."""
         log = LogId(cage)
         if log not in self._sequencer.logs:
+            if self._disk.archive(archive(log)) is not None:
+                raise LedgerError("the log is packed: nothing is added to it", where=archive(log))
             edge = await self._committer.in_thread(load_edge, self._disk, self._keys.current, log)
             if edge.size == 0:
                 raise LedgerError("there is no such log", where=directory(log))
@@ -228,6 +232,7 @@ class Ledger:
 
     async def destroyed_log(self, log: LogId) -> None:
         """Nothing of the log's directory is left."""
+        self._disk.archive(archive(log))  # lets go of one that was open
         await self._committer.in_thread(destroying.finish, self._disk, log)
         self._destroying.pop(log, None)
 
@@ -261,8 +266,26 @@ class Ledger:
             raise LedgerError("the log is not open", where=log)
         return self._sequencer.logs[log].size
 
-    async def read(self, log: LogId, start: int, end: int) -> list[tuple[int, bytes]]:
-        """The durable entries [start, end) of a log, open or not, from disk and from memory."""
+    def first_index(self, log: LogId) -> int:
+        """The index of the first entry there still is: the host log may have been pruned."""
+        return self._minimum if log == HOST_LOG else 0
+
+    async def set_minimum(self, minimum: int, index: int) -> None:
+        """Remove the host log's entries below ``minimum``, as its published record at ``index`` says."""
+        self._minimum = minimum
+        await self._committer.in_thread(prune.set_minimum, self._disk, prune.Minimum(minimum, index))
+
+    @property
+    def epochs(self) -> tuple[Epoch, ...]:
+        """The keys that signed so far, the present one last."""
+        return self._keys.current.epochs
+
+    async def read(self, log: LogId, start: int, end: int, max_bytes: int | None = None) -> list[tuple[int, bytes]]:
+        """The durable entries [start, end) of a log, open or not, from disk and from memory.
+
+        ``max_bytes``: fewer may come, but one at least, once there are so many.
+        """
+        start = max(start, self.first_index(log))
         published = self._sequencer.published_size(log)
         first, waiting = (end, []) if published is None else self._sequencer.entries(log, start, end)
         if published is None:
@@ -270,7 +293,9 @@ class Ledger:
         stop = min(end, published)
         entries: list[bytes] = []
         if start < stop:
-            entries = await self._committer.in_thread(read_entries, self._disk, log, start, stop, published)
+            entries = await self._committer.in_thread(read_entries, self._disk, log, start, stop, published, max_bytes)
+            if start + len(entries) < stop:
+                return [*enumerate(entries, start)]
         return [*enumerate(entries, start), *enumerate(waiting, first)]
 
     async def rotate_key(self) -> int:
@@ -286,7 +311,7 @@ class Ledger:
         return note, next(vkey for vkey in self._keys.current.vkeys(log) if is_signed_by(note, vkey))
 
     def _read_checkpoint(self, log: LogId) -> bytes:
-        note = self._disk.read(f"{directory(log)}/checkpoint", MAX_NOTE_BYTES)
+        note = read_file(self._disk, log, "checkpoint", MAX_NOTE_BYTES)
         if note is None:
             raise LedgerError("there is no such log", where=log)
         return note

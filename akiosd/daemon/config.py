@@ -20,6 +20,7 @@ from akiosd.errors import AkiosError, PolicyError
 from akiosd.policy.compile.identity import DISPLAY_COUNT
 from akiosd.policy.merge import Layer, merge
 from akiosd.policy.schema import load
+from akiosd.store.wipe import How
 from akiosd.values.policy import Policy
 
 DEFAULT_CONFIG = Path("/etc/akios/akiosd.yaml")
@@ -60,6 +61,26 @@ class Pools(Section, frozen=True):
     """Size of the sparse image that holds cages' disks where the file system has no project quota."""
 
 
+class LedgerConfig(Section, frozen=True):
+    """What becomes of old logs by itself; 0 is never, or no limit."""
+
+    keep_days: int = 0
+    """Ended cages are destroyed, their log included, after so many days."""
+    keep_bytes: int = 0
+    """The oldest are destroyed until the rest takes at most so many bytes."""
+    pack_after_s: int = 86_400
+    """The log of an ended cage becomes one archive file."""
+    host_keep_days: int = 0
+    """Entries of the host's log are pruned after so many days."""
+    wipe_passes: int = 1
+    """How often what goes is overwritten with random bytes, before the zeros; 0 unlinks only."""
+    check_every_s: int = 3600
+
+    @property
+    def how(self) -> How:
+        return How(self.wipe_passes) if self.wipe_passes else How(fast=True)
+
+
 class Uids(Section, frozen=True):
     """Host ids of cages: one for each from ``first_cage`` on, and a range in which nothing runs, that shows
     everybody else's ids with their numbers kept (``display_base`` + id)."""
@@ -81,6 +102,7 @@ class Config(Section, frozen=True):
     quotas: Quotas = Quotas()
     pools: Pools = Pools()
     uids: Uids = Uids()
+    ledger: LedgerConfig = LedgerConfig()
     gateway: GatewayConfig = GatewayConfig()
 
 
@@ -231,6 +253,16 @@ def _where(name: str, lines: dict[tuple[str | int, ...], int], path: KeyPath) ->
     return f"{name}, line {lines[path]}" if path in lines else name
 
 
+def _check_ledger(ledger: LedgerConfig, name: str) -> None:
+    if any(number < 0 for number in msgspec.structs.astuple(ledger)) or ledger.wipe_passes > 35:
+        raise AkiosError("a number of ledger is negative, or more than 35 passes", name, "write 0 or more")
+    if ledger.check_every_s < 1:
+        raise AkiosError("ledger.check_every_s is 0", name, "write 1 or more")
+    if ledger.host_keep_days and not 0 < ledger.keep_days <= ledger.host_keep_days:
+        what = "ledger.host_keep_days forgets destructions of cages that may still be kept"
+        raise AkiosError(what, name, "give ledger.keep_days as well, at most as many")
+
+
 def _checked(config: Config, name: str) -> Config:
     """What types cannot say.  Raises :class:`AkiosError`."""
     for key in ("state_dir", "runtime_dir", "system_policy"):
@@ -239,6 +271,7 @@ def _checked(config: Config, name: str) -> Config:
     counts = [*msgspec.structs.astuple(config.quotas), *msgspec.structs.astuple(config.pools)]
     if any(count < 0 for count in counts):
         raise AkiosError("a quota or pool size is negative", name, "write 0 or more")
+    _check_ledger(config.ledger, name)
     uids = config.uids
     if uids.first_cage < 65_536 or uids.cage_count < 1:
         raise AkiosError("the uid range overlaps ordinary users, or is empty", name, "see uids in the manual")

@@ -70,5 +70,5 @@ def sweep(cages_dir: Path, disks: Disks) -> None:
     for directory in cages_dir.iterdir():
         if not directory.is_dir() or (directory / _NAME).exists():
             continue
-        if not (directory / "audit").exists():
+        if not (directory / "audit").exists() and not (directory / "audit.tar").exists():
             shutil.rmtree(directory, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What root and admins do to logs: rotate the key that signs them, destroy a cage's data, prune old ones."""
+"""What is done to logs: rotate the key that signs them, destroy a cage's data, prune old ones, pack finished ones."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import trio
 from akiosd.daemon.erase_log import erase_log
 from akiosd.daemon.host import Host
 from akiosd.daemon.peers import Peer
+from akiosd.daemon.prune_log import prune_host_log
 from akiosd.daemon.serve_clients import ClientConnection
 from akiosd.errors import Refused
-from akiosd.store.retention import choose, survey_cages
+from akiosd.kernel.hashing import NATIVE
+from akiosd.store.packing import Places, drop_directory, make_archive
+from akiosd.store.retention import Use, choose, survey_cages
 from akiosd.store.wipe import How, Wiped
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
+from akiosd.values.records import CagePacked
 from akiosd.wire import messages as wire
 
 
@@ -50,17 +54,55 @@ class LogKeeper:
 
     async def prune(self, peer: Peer, request: wire.Prune, fds: list[int], client: ClientConnection) -> None:
         how = _how(peer, request)
-        found = await trio.to_thread.run_sync(survey_cages, self._host.cages_dir)
-        idle = [use for use in found if not self._why_busy(use.log)]
-        chosen = choose(idle, time.time_ns(), request.max_age_ns, request.max_bytes)
-        if not request.dry_run:
-            for use in chosen:
-                await self._erase(use.log, how)
-            if chosen:
-                await self._host.ledger.overwrite_wal()
+        found = await self._survey()
+        if request.dry_run:
+            chosen = self._choose(found, time.time_ns(), request.max_age_ns, request.max_bytes)
+        else:
+            chosen = await self.destroy_old(time.time_ns(), request.max_age_ns, request.max_bytes, how)
         cages = tuple(use.log for use in chosen)
         freed = sum(use.bytes for use in chosen)
         await client.reply(wire.Pruned(cages=cages, freed=freed, kept=len(found) - len(cages)))
+
+    async def _survey(self) -> list[Use]:
+        return await trio.to_thread.run_sync(survey_cages, self._host.cages_dir)
+
+    def _choose(self, found: list[Use], now_ns: int, max_age_ns: int | None, max_bytes: int | None) -> list[Use]:
+        return choose([use for use in found if not self._why_busy(use.log)], now_ns, max_age_ns, max_bytes)
+
+    async def destroy_old(self, now_ns: int, max_age_ns: int | None, max_bytes: int | None, how: How) -> list[Use]:
+        """Destroy ended cages, oldest first, past an age or until the rest takes at most ``max_bytes``."""
+        chosen = self._choose(await self._survey(), now_ns, max_age_ns, max_bytes)
+        for use in chosen:
+            await self._erase(use.log, how)
+        if chosen:
+            await self._host.ledger.overwrite_wal()
+        return chosen
+
+    async def pack_old(self, ended_before_ns: int, how: How) -> list[LogId]:
+        """Put the logs of cages that ended before that time into archives; ``how`` their files then go."""
+        packed = []
+        for use in await self._survey():
+            if use.ended_ns < ended_before_ns and not self._why_busy(use.log) and await self._pack(use.log, how):
+                packed.append(use.log)
+        return packed
+
+    async def _pack(self, log: LogId, how: How) -> bool:
+        ledger, places = self._host.ledger, Places.of(self._host.state_dir, log)
+        with trio.CancelScope(shield=True):
+            async with self._one_at_a_time:
+                if log in ledger.logs() or places.is_packed or not places.log.exists():
+                    return False
+                report = await trio.to_thread.run_sync(make_archive, places, NATIVE)
+                record = CagePacked(ts=time.time_ns(), cage=log, size=report.size, root=report.root)
+                await ledger.commit(HOST_LOG, record)
+                await trio.to_thread.run_sync(drop_directory, places, how)
+        return True
+
+    async def prune_host(self, older_than_ns: int, now_ns: int) -> int:
+        """Cut what is older from the start of the host log; returns its minimum index."""
+        logs = {use.log for use in await self._survey()} | {log for log in self._host.ledger.logs() if log != HOST_LOG}
+        async with self._one_at_a_time:
+            return await prune_host_log(self._host.ledger, sorted(logs), older_than_ns, now_ns)
 
     async def _erase(self, log: LogId, how: How) -> tuple[Wiped, int, bytes]:
         """Not left half done because the client went away: the next start would do it, but why wait for that."""

@@ -24,6 +24,7 @@ from akiosd.daemon.host import Host
 from akiosd.daemon.log import configure_log, get_log
 from akiosd.daemon.peers import Gate
 from akiosd.daemon.pool import Pool
+from akiosd.daemon.retain_logs import retain
 from akiosd.daemon.serve_clients import open_unix_listener, serve_clients
 from akiosd.daemon.serve_events import serve_events
 from akiosd.daemon.supervisor import Supervisor
@@ -110,6 +111,7 @@ async def _serve_until_told(host: Host, runtime: Path, ready_fd: int) -> None:
             async with trio.open_nursery() as servers:
                 await servers.start(serve_clients, control, supervisor, gate)
                 await servers.start(serve_events, events, gate, host.ledger, supervisor.owner_of)
+                servers.start_soon(retain, supervisor.logs, config.ledger)
                 _say_ready(ready_fd)
                 _log.info("ready", control=str(runtime / "control.sock"), state=config.state_dir)
                 await _wait_for_stop(gate)

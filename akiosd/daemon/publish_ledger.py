@@ -17,7 +17,7 @@ from akiosd.store.log_dir import discard_unpublished, drop_outgrown, publish_all
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import Roots, encode_entry
 
-_ROOTS_IN_A_RECORD = 800
+ROOTS_IN_A_RECORD = 800
 
 
 class Publisher:
@@ -133,8 +133,8 @@ class Publisher:
     async def _list_roots(self, publications: list[Publication]) -> None:
         """The host log names the roots before they are published."""
         roots = [(publication.log, publication.size, publication.root) for publication in publications]
-        for start in range(0, len(roots), _ROOTS_IN_A_RECORD):
-            record = Roots(ts=self._now_ns(), roots=tuple(roots[start : start + _ROOTS_IN_A_RECORD]))
+        for start in range(0, len(roots), ROOTS_IN_A_RECORD):
+            record = Roots(ts=self._now_ns(), roots=tuple(roots[start : start + ROOTS_IN_A_RECORD]))
             index = self._committer.append(HOST_LOG, [encode_entry(record)])
             await self._committer.wait_durable(HOST_LOG, index)
 

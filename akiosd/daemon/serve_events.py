@@ -36,6 +36,8 @@ class LedgerSource(Protocol):
 
     def subscribe(self, callback: Callable[[LogId, int, list[bytes]], None]) -> Callable[[], None]: ...
 
+    def first_index(self, log: LogId) -> int: ...
+
     async def read(self, log: LogId, start: int, end: int) -> list[tuple[int, bytes]]: ...
 
 
@@ -145,6 +147,11 @@ class Subscription:
         """Send a log from its cursor up to its durable end, then let it live."""
         while True:
             start, announced = self._next[log], self._replaying[log]
+            first = ledger.first_index(log)
+            if start < first:  # pruned
+                await client.reply(Gap(log=log, start=start, stop=first))
+                self._next[log] = first
+                continue
             entries = await ledger.read(log, start, start + REPLAY_ENTRIES)
             if not entries and announced > start:
                 raise Refused("the ledger cannot read back what it announced", log)

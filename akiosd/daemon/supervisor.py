@@ -31,6 +31,7 @@ from akiosd.kernel.fds import Fd, close_all
 from akiosd.policy.compile.identity import AGENT_ID
 from akiosd.policy.merge import check_authority
 from akiosd.policy.schema import validate
+from akiosd.store.log_dir import archive as log_archive
 from akiosd.store.log_dir import directory as log_directory
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
@@ -56,7 +57,7 @@ class Supervisor:
         self._stopping = False
         self._idle = trio.Event()
         self._owners: dict[str, int] = {}
-        logs, keys = LogKeeper(host, self._why_busy), KeyKeeper(host)
+        self.logs, keys = LogKeeper(host, self._why_busy), KeyKeeper(host)
         self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
             wire.Run: self._run,
             wire.Signal: self._signal,
@@ -70,9 +71,9 @@ class Supervisor:
             wire.Doctor: self._doctor,
             wire.LedgerInfo: self._ledger_info,
             wire.ReadLog: self._read_log,
-            wire.RotateKey: logs.rotate,
-            wire.Destroy: logs.destroy,
-            wire.Prune: logs.prune,
+            wire.RotateKey: self.logs.rotate,
+            wire.Destroy: self.logs.destroy,
+            wire.Prune: self.logs.prune,
             wire.KeySet: keys.set,
             wire.KeyRemove: keys.remove,
             wire.KeyList: keys.list,

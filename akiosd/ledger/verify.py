@@ -163,6 +163,7 @@ class _Names:
         self._levels = tiles.widths(self.size)
         self._beyond = self._below = 0
         self._bundles = array("Q")
+        self._ends = array("Q")  # of whole tiles and bundles, in entries
 
     def check(self, reader: LogReader) -> None:
         for path in reader.files():
@@ -170,8 +171,7 @@ class _Names:
                 self._check(reader, tiles.parse_path(path))
         self._bundles = array("Q", sorted(self._bundles))
         self.first = self._find_first() * WIDTH
-        if self.first:
-            self._below = sum(1 for index in self._bundles if index * WIDTH < self.first)
+        self._below = sum(1 for end in self._ends if end <= self.first)
 
     def _check(self, reader: LogReader, tile: Tile) -> None:
         level = max(tile.level, 0)
@@ -180,8 +180,10 @@ class _Names:
             self._beyond += 1
         elif tile.width < WIDTH and (tile.index < full or tile.width < width):
             _check_old_partial(reader, tile, Tile(tile.level, tile.index, width if tile.index == full else WIDTH))
-        elif tile.level == ENTRIES:
-            self._bundles.append(tile.index)
+        else:
+            self._ends.append((tile.index + 1) << (tiles.HEIGHT * (level + 1)))
+            if tile.level == ENTRIES:
+                self._bundles.append(tile.index)
 
     def _find_first(self) -> int:
         """The index of the bundle from which on all are there; 0 when already the last is missing."""
@@ -204,7 +206,7 @@ class _Names:
     def notes(self) -> list[str]:
         texts = (
             (self._beyond, "files lie beyond the checkpoint: a publication under way, or an older checkpoint"),
-            (self._below, "bundles of pruned entries are still there, and were not looked at"),
+            (self._below, "files of pruned entries are still there, and were not looked at"),
         )
         return [f"{count} {text}" for count, text in texts if count]
 

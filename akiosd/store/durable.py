@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Protocol
 
 from akiosd.errors import LedgerError
+from akiosd.store.pack import PackedLog
 
 # Above this many files one syncfs(2) is cheaper than an fsync for each.
 _MANY = 64
+_ARCHIVES = 8  # kept open
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -54,6 +56,9 @@ class Disk(Protocol):
     def sync_everything(self) -> None:
         """Make all of it durable, whoever wrote it: a killed daemon's unsynced writes are still readable."""
 
+    def archive(self, path: str) -> PackedLog | None:
+        """The archive there, or None where there is none; it stays the disk's.  Raises ``LedgerError``."""
+
     def replace(self, source: str, target: str) -> None: ...
     def remove(self, path: str) -> None: ...
     def remove_dir(self, path: str) -> None: ...
@@ -65,9 +70,13 @@ class Directory:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._archives: dict[
+            str, tuple[tuple[int, int], PackedLog]
+        ] = {}  # by path: which file it was, and what is in it
         self._fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
+        self._archives.clear()
         os.close(self._fd)
 
     def _open(self, path: str, flags: int, mode: int = 0) -> int:
@@ -126,6 +135,24 @@ class Directory:
             _write_all(fd, data)
         finally:
             os.close(fd)
+
+    def archive(self, path: str) -> PackedLog | None:
+        try:
+            status = os.stat(path, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            self._archives.pop(path, None)
+            return None
+        node = (status.st_ino, status.st_mtime_ns)
+        known = self._archives.get(path)
+        if known is None or known[0] != node:
+            fd = self._open(path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                known = self._archives[path] = node, PackedLog(fd)
+            finally:
+                os.close(fd)
+            for other in list(self._archives)[:-_ARCHIVES]:
+                self._archives.pop(other, None)
+        return known[1]
 
     def sync(self, files: Iterable[str], dirs: Iterable[str]) -> None:
         paths = [*dict.fromkeys(files), *dict.fromkeys(dirs)]

@@ -24,7 +24,7 @@ from akiosd.ledger.note import (
     parse_note,
 )
 from akiosd.ledger.report import Anchor, History, LogReader, Report, Verdict
-from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
+from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, parse_path
 from akiosd.ledger.verify import verify_log
 from akiosd.store.history import KeptCheckpoints
 from akiosd.store.log_files import LogFiles
@@ -192,3 +192,11 @@ def entries_of(reader: LogReader, size: int, first: int = 0) -> Iterator[bytes]:
         if data is None:
             raise LedgerError("an entry bundle is missing", where=tile.path)
         yield from decode_bundle(data, tile.width)[max(first - index * WIDTH, 0) :]
+
+
+def first_index(reader: LogReader) -> int:
+    """Where the entries of a log begin that may have been pruned; not verified here."""
+    if reader.read(Tile(ENTRIES, 0).path, MAX_BUNDLE_BYTES) is not None:
+        return 0
+    found = (parse_path(path) for path in reader.files() if path.startswith("tile/entries/"))
+    return min((tile.index for tile in found), default=0) * WIDTH

@@ -30,6 +30,17 @@ def directory(log: LogId) -> str:
     return "ledger/host" if log == HOST_LOG else f"cages/{log}/audit"
 
 
+def archive(log: LogId) -> str:
+    """Where a finished log lies once it is packed; its directory is then gone, or about to go."""
+    return f"cages/{log}/audit.tar"
+
+
+def read_file(disk: Disk, log: LogId, path: str, limit: int) -> bytes | None:
+    """A file of a log, by its path in the tree, from its directory or its archive; None where there is none."""
+    packed = None if log == HOST_LOG else disk.archive(archive(log))
+    return disk.read(f"{directory(log)}/{path}", limit) if packed is None else packed.read(path, limit)
+
+
 @dataclass
 class Touched:
     """What must be synced before the next step."""
@@ -43,7 +54,7 @@ def write_tiles(disk: Disk, key: LedgerKey, publication: Publication) -> Touched
     base = directory(publication.log)
     touched = Touched([], [])
     if publication.old_size == 0:
-        if disk.read(f"{base}/checkpoint", MAX_NOTE_BYTES) is not None:
+        if read_file(disk, publication.log, "checkpoint", MAX_NOTE_BYTES) is not None:
             raise LedgerError("a log of that name exists already", where=base)
         touched.dirs += disk.make_dirs(parent(base), 0o700)
         _write(disk, touched, f"{base}.vkey", f"{key.vkey(publication.log)}\n".encode())
@@ -135,16 +146,16 @@ def load_edge(disk: Disk, key: LedgerKey, log: LogId) -> Edge:
     Raises ``LedgerError`` when what is on disk is not what was signed: nothing is ever repaired by signing again.
     """
     base = directory(log)
-    note = disk.read(f"{base}/checkpoint", MAX_NOTE_BYTES)
+    note = read_file(disk, log, "checkpoint", MAX_NOTE_BYTES)
     if note is None:
         return Edge()
     checkpoint = open_checkpoint(note, *key.vkeys(log))
     levels = [b""] * len(tiles.widths(checkpoint.size))
     for tile in tiles.edge_of(checkpoint.size):
-        levels[tile.level] = _read_tile(disk, base, tile, TILE_BYTES)
+        levels[tile.level] = _read_tile(disk, log, tile, TILE_BYTES)
         if len(levels[tile.level]) != tile.width * HASH_BYTES:
             raise LedgerError("a tile has the wrong length", where=f"{base}/{tile.path}")
-    edge = Edge(checkpoint.size, tuple(levels), _read_tail(disk, base, checkpoint.size, levels))
+    edge = Edge(checkpoint.size, tuple(levels), _read_tail(disk, log, checkpoint.size, levels))
     if edge.root() != checkpoint.root:
         raise LedgerError(
             "the tiles do not lead to the signed root",
@@ -154,39 +165,45 @@ def load_edge(disk: Disk, key: LedgerKey, log: LogId) -> Edge:
     return edge
 
 
-def _read_tail(disk: Disk, base: str, size: int, levels: list[bytes]) -> tuple[bytes, ...]:
+def _read_tail(disk: Disk, log: LogId, size: int, levels: list[bytes]) -> tuple[bytes, ...]:
     full, width = divmod(size, WIDTH)
     if not width:
         return ()
     tile = Tile(ENTRIES, full, width)
-    tail = tuple(decode_bundle(_read_tile(disk, base, tile, MAX_BUNDLE_BYTES), width))
+    tail = tuple(decode_bundle(_read_tile(disk, log, tile, MAX_BUNDLE_BYTES), width))
     if python_leaves(tail) != levels[0]:
-        raise LedgerError("an entry bundle does not hash to its tile", where=f"{base}/{tile.path}")
+        raise LedgerError("an entry bundle does not hash to its tile", where=f"{directory(log)}/{tile.path}")
     return tail
 
 
-def _read_tile(disk: Disk, base: str, tile: Tile, limit: int) -> bytes:
-    data = disk.read(f"{base}/{tile.path}", limit)
+def _read_tile(disk: Disk, log: LogId, tile: Tile, limit: int) -> bytes:
+    data = read_file(disk, log, tile.path, limit)
     if data is None:
-        raise LedgerError("a tile of the signed tree is missing", where=f"{base}/{tile.path}")
+        raise LedgerError("a tile of the signed tree is missing", where=f"{directory(log)}/{tile.path}")
     return data
 
 
-def read_entries(disk: Disk, log: LogId, start: int, end: int, size: int) -> list[bytes]:
-    """Published entries [start, end) of a log of ``size``; bundle by bundle, no hashing."""
-    base, entries = directory(log), []
+def read_entries(disk: Disk, log: LogId, start: int, end: int, size: int, max_bytes: int | None = None) -> list[bytes]:
+    """Published entries [start, end) of a log of ``size``; bundle by bundle, no hashing.
+
+    ``max_bytes``: no further bundle is read once there are so many.
+    """
+    entries, total = list[bytes](), 0
     end = min(end, size)
     for index in range(start // WIDTH, -(-end // WIDTH)):
         first = index * WIDTH
         tile = Tile(ENTRIES, index, min(WIDTH, size - first))
-        data = disk.read(f"{base}/{tile.path}", MAX_BUNDLE_BYTES)
+        data = read_file(disk, log, tile.path, MAX_BUNDLE_BYTES)
         if data is None:
             tile = Tile(ENTRIES, index)
-            data = disk.read(f"{base}/{tile.path}", MAX_BUNDLE_BYTES)
+            data = read_file(disk, log, tile.path, MAX_BUNDLE_BYTES)
         if data is None:
-            raise LedgerError("an entry bundle is missing", where=f"{base}/{tile.path}")
+            raise LedgerError("an entry bundle is missing", where=f"{directory(log)}/{tile.path}")
         bundle = decode_bundle(data, tile.width)
         entries += bundle[max(start - first, 0) : end - first]
+        total += len(data)
+        if max_bytes is not None and total >= max_bytes:
+            break
     return entries
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+import weakref
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -76,13 +77,14 @@ def _write_all(fd: int, data: bytes) -> None:
 class PackedLog:
     """A ``LogReader`` over an archive.  Raises ``LedgerError`` at the first byte ``pack`` would not have written.
 
-    Owns the fd it opens; ``close`` it, or use it in ``with``.  An fd that is given is duplicated.  Of each file in it
-    only the offset is kept: names are sorted, and read again from the archive.
+    Owns the fd it opens; ``close`` it, use it in ``with``, or forget it.  An fd that is given is duplicated.  Of each
+    file in it only the offset is kept: names are sorted, and read again from the archive.
     """
 
     def __init__(self, path: Path | int) -> None:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         self._fd = os.dup(path) if isinstance(path, int) else os.open(path, flags)
+        self._close = weakref.finalize(self, os.close, self._fd)
         self._offsets = array("Q")
         self._last: dict[str, int] = {}  # folder → the place of the file last read in it: the next one follows
         try:
@@ -91,7 +93,7 @@ class PackedLog:
                 raise LedgerError("not an archive", where=str(path))
             self._scan(status.st_size)
         except BaseException:
-            os.close(self._fd)
+            self._close()
             raise
 
     def __enter__(self) -> PackedLog:
@@ -101,7 +103,7 @@ class PackedLog:
         self.close()
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._close()
 
     def _scan(self, length: int) -> None:
         offset, last = 0, ""
@@ -124,7 +126,10 @@ class PackedLog:
     def _file(self, place: int) -> tuple[str, int]:
         """The name and the size of a file, from its header, which was found to be right."""
         block = os.pread(self._fd, _BLOCK, self._offsets[place])
-        return block[:100].rstrip(b"\0").decode("ascii", "replace"), int(block[124:135] or b"0", 8)
+        try:
+            return block[:100].rstrip(b"\0").decode("ascii", "replace"), int(block[124:135], 8)
+        except ValueError:
+            raise LedgerError("the archive changed while it was read", f"byte {self._offsets[place]}") from None
 
     def _find(self, name: str) -> tuple[int, int] | None:
         folder = name.rpartition("/")[0]

@@ -19,7 +19,7 @@ from akiosd.ledger.note import MAX_NOTE_BYTES, is_signed_by
 from akiosd.ledger.sequencer import Sequencer, check_heads
 from akiosd.store.durable import Disk
 from akiosd.store.keys import NEXT_PATH, LedgerKey, drop_next, install_next, load_key, make_key
-from akiosd.store.log_dir import directory, discard_unpublished, load_edge
+from akiosd.store.log_dir import directory, discard_unpublished, load_edge, read_file
 from akiosd.store.wal import DIRECTORY, SEGMENT_BYTES, Torn, Wal
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import End, decode_entry
@@ -118,7 +118,7 @@ def epoch_of(disk: Disk, key: LedgerKey, log: LogId, waiting: list[bytes]) -> in
     named = [statement.epoch.public_key for i, e in enumerate(waiting) if (statement := read_statement(i, e))]
     if named:
         return numbers.get(named[-1], 0)
-    note = disk.read(f"{directory(log)}/checkpoint", MAX_NOTE_BYTES)
+    note = read_file(disk, log, "checkpoint", MAX_NOTE_BYTES)
     if note is None:
         return 0
     return next((numbers[vkey.public_key] for vkey in key.vkeys(log) if is_signed_by(note, vkey)), 0)

@@ -45,14 +45,23 @@ def survey_cages(cages_dir: Path) -> list[Use]:
     try:
         for entry in os.scandir(cages_dir):
             if is_cage_id(entry.name) and entry.is_dir(follow_symlinks=False):
-                try:
-                    ended = os.stat(f"{entry.path}/audit/checkpoint", follow_symlinks=False).st_mtime_ns
-                except FileNotFoundError:
+                ended = _end_of(entry.path)
+                if ended is None:
                     continue  # nothing of it is published
                 found.append(Use(LogId(entry.name), _bytes_below(entry.path), ended))
     except OSError as error:
         raise LedgerError(f"the cages cannot be read: {error.strerror}", where=str(cages_dir)) from error
     return found
+
+
+def _end_of(cage: str) -> int | None:
+    """When the last checkpoint was written; an archive has its time."""
+    for name in ("audit.tar", "audit/checkpoint"):
+        try:
+            return os.stat(f"{cage}/{name}", follow_symlinks=False).st_mtime_ns
+        except FileNotFoundError:
+            continue
+    return None
 
 
 def _bytes_below(path: str) -> int:

@@ -227,6 +227,9 @@ class ModelDisk:
     def open_region(self, path: str) -> Region:
         return Region(self, self._file(path), path)
 
+    def archive(self, path: str) -> None:
+        assert self._find(path) is None, "the model packs nothing"
+
     def files(self, folder: str = "") -> Iterator[str]:
         for name, node in sorted(self._folder(folder).entries.items()):
             path = f"{folder}/{name}" if folder else name

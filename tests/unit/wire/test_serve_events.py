@@ -32,6 +32,10 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.logs: dict[LogId, list[bytes]] = {}
         self.callbacks: list[Callable[[LogId, int, list[bytes]], None]] = []
+        self.first: dict[LogId, int] = {}
+
+    def first_index(self, log: LogId) -> int:
+        return self.first.get(log, 0)
 
     def append(self, log: LogId, *entries: bytes) -> None:
         kept = self.logs.setdefault(log, [])
@@ -135,6 +139,15 @@ def test_every_entry_is_sent_or_named_by_a_gap_in_order(
             assert all(entry is None or entry == kept[index] for index, entry in got)
 
     trio.run(main)
+
+
+async def test_what_was_pruned_is_a_gap() -> None:
+    ledger, sent = MemoryLedger(), Sent()
+    ledger.append(MINE, b"0", b"1", b"2", b"3")
+    ledger.first[MINE] = 3
+    sent.open.set()
+    await Subscription(ADMIN, Subscribe(cursors={MINE: 1}), OWNERS.get).replay(MINE, ledger, sent)
+    assert covered(sent.messages, MINE) == [(1, None), (2, None), (3, b"3")]
 
 
 async def test_subscribers_over_the_socket_get_replay_then_live_and_no_frame_is_too_long() -> None:

@@ -1,0 +1,61 @@
+"""The host log forgets its oldest entries: whole bundles, and never what still ties the cages' logs to it.
+
+Before anything goes the log lists again the root of every log there is, and the keys that signed so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import trio
+
+from akiosd.daemon.append_ledger import Ledger
+from akiosd.daemon.publish_ledger import ROOTS_IN_A_RECORD
+from akiosd.errors import LedgerError
+from akiosd.ledger.note import open_checkpoint
+from akiosd.ledger.tiles import WIDTH
+from akiosd.values.ids import HOST_LOG, LogId
+from akiosd.values.records import LogPruned, Roots, decode_entry
+
+
+async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], older_than_ns: int, now_ns: int) -> int:
+    """Prune what is older than ``older_than_ns`` (wall clock, ns); returns the minimum index, the new or the old one.
+
+    ``cages``: every log there is.
+    """
+    first = ledger.first_index(HOST_LOG)
+    note, vkey = await ledger.checkpoint(HOST_LOG)
+    whole = open_checkpoint(note, vkey).size // WIDTH
+    minimum = await _count_older(ledger, first // WIDTH, whole, older_than_ns) * WIDTH
+    if minimum <= first:
+        return first
+    roots = [root for cage in cages if (root := await _root_of(ledger, cage)) is not None]
+    for start in range(0, len(roots), ROOTS_IN_A_RECORD):
+        ledger.append(HOST_LOG, Roots(ts=now_ns, roots=tuple(roots[start : start + ROOTS_IN_A_RECORD])))
+    epochs = tuple((epoch.number, epoch.public_key, epoch.certified_by) for epoch in ledger.epochs)
+    index = await ledger.commit(HOST_LOG, LogPruned(ts=now_ns, minimum=minimum, epochs=epochs))
+    await ledger.publish(HOST_LOG)
+    with trio.CancelScope(shield=True):
+        await ledger.set_minimum(minimum, index)
+    return minimum
+
+
+async def _count_older(ledger: Ledger, low: int, high: int, older_than_ns: int) -> int:
+    """How many bundles, counted from the first of all, end with an older entry; the time in a log does not go back."""
+    while low < high:
+        middle = (low + high) // 2
+        ((_, entry),) = await ledger.read(HOST_LOG, middle * WIDTH + WIDTH - 1, (middle + 1) * WIDTH)
+        if decode_entry(entry).ts < older_than_ns:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+async def _root_of(ledger: Ledger, log: LogId) -> tuple[str, int, bytes] | None:
+    try:
+        note, vkey = await ledger.checkpoint(log)
+    except LedgerError:
+        return None  # destroyed meanwhile
+    found = open_checkpoint(note, vkey)
+    return log, found.size, found.root

@@ -1,0 +1,70 @@
+"""A finished cage's log becomes one archive in place of its directory: one file for a dozen inodes.
+
+    archive written, verified, durable → its record in the host log → directory and kept checkpoints wiped.
+
+Stopped in between, both are there: the archive is what is read, and the next time the directory goes.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from akiosd.errors import LedgerError
+from akiosd.ledger.merkle import Hasher
+from akiosd.ledger.report import Report
+from akiosd.store.derive import pack_log
+from akiosd.store.fsck import find_vkey, fsck
+from akiosd.store.log_dir import archive, directory
+from akiosd.store.wipe import How, wipe
+from akiosd.values.ids import LogId
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the parts of a cage's log lie."""
+
+    log: Path
+    archive: Path
+
+    @classmethod
+    def of(cls, state_dir: Path, log: LogId) -> Places:
+        return cls(state_dir / directory(log), state_dir / archive(log))
+
+    @property
+    def is_packed(self) -> bool:
+        """Nothing is left to do."""
+        return self.archive.exists() and not self.log.exists()
+
+
+def make_archive(places: Places, hasher: Hasher) -> Report:
+    """Put the log into its archive, which is verified and durable on return, and dated as the log's end.
+
+    Raises ``LedgerError``: the log is not whole, or there is no room.  It then stays as it is.
+    """
+    key = find_vkey(places.archive if places.archive.exists() else places.log)
+    if not places.archive.exists():
+        _refuse_bad(fsck(places.log, key, hasher=hasher))
+        ended = os.stat(places.log / "checkpoint", follow_symlinks=False).st_mtime_ns
+        try:
+            pack_log(places.log, places.archive, key, hasher)
+        except OSError as error:
+            places.archive.with_name(places.archive.name + ".tmp").unlink(missing_ok=True)
+            raise LedgerError(f"the log cannot be packed: {error.strerror}", where=str(places.archive)) from error
+        os.utime(places.archive, ns=(ended, ended))
+    report = fsck(places.archive, key, hasher=hasher)
+    _refuse_bad(report)
+    return report
+
+
+def _refuse_bad(report: Report) -> None:
+    if report.exit_code != 0:
+        raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)
+
+
+def drop_directory(places: Places, how: How) -> None:
+    """The archive stands for the log: wipe the files it was made of."""
+    wipe(places.log, how)
+    wipe(places.log.with_name(places.log.name + ".history"), how)
+    places.log.with_name(places.log.name + ".vkey").unlink(missing_ok=True)

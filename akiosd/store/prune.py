@@ -1,0 +1,99 @@
+"""The host log's minimum index (c2sp.org/tlog-tiles, "Pruning"): what lies below it may go, the tree stays the same.
+
+    record in the log durable and published → ``ledger/host.minimum`` durable → bundles removed, durably → tiles and
+    kept checkpoints removed
+
+A stop in between: the next start finds the file, sees that the log says the same, and removes what is left.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from akiosd.errors import LedgerError
+from akiosd.ledger.tiles import HEIGHT
+from akiosd.store.durable import Disk, write_durably
+from akiosd.store.log_dir import directory, read_entries, remove_tree
+from akiosd.values.ids import HOST_LOG
+from akiosd.values.records import LogPruned, decode_entry
+
+PATH = "ledger/host.minimum"
+_MAX_BYTES = 256
+
+
+class Minimum(msgspec.Struct, frozen=True):
+    """Entries below ``minimum``, a whole number of bundles, may be gone; the log's record at ``index`` says so."""
+
+    minimum: int = 0
+    index: int = 0
+
+
+def set_minimum(disk: Disk, new: Minimum) -> None:
+    """Remember it, durably, and remove what is below."""
+    write_durably(disk, PATH, msgspec.msgpack.encode(new), 0o600)
+    remove_below(disk, new.minimum)
+
+
+def resume(disk: Disk, size: int) -> int:
+    """The minimum index of the host log, of which ``size`` entries are published; what is below is removed.
+
+    Raises ``LedgerError``, having removed nothing, if the log does not say so.
+    """
+    data = disk.read(PATH, _MAX_BYTES)
+    if data is None:
+        return 0
+    try:
+        known = msgspec.msgpack.decode(data, type=Minimum)
+        (entry,) = read_entries(disk, HOST_LOG, known.index, known.index + 1, size)
+        record = decode_entry(entry)
+    except (msgspec.DecodeError, ValueError):
+        record = None
+    if not isinstance(record, LogPruned) or record.minimum != known.minimum:
+        raise LedgerError("the host log does not say that it was pruned", PATH, "restore the file, or remove it")
+    remove_below(disk, known.minimum)
+    return known.minimum
+
+
+def remove_below(disk: Disk, minimum: int) -> None:
+    """Remove the files of the host log whose entries are all below ``minimum``.
+
+    The tiles go after the bundles, and need not be gone for good: the tree is complete from any bundle on from which
+    all are there, and ``resume`` does it again.
+    """
+    base = directory(HOST_LOG)
+    disk.sync([], _remove_level(disk, f"{base}/tile/entries", minimum >> HEIGHT, 0))
+    for kind in disk.names(f"{base}/tile"):
+        if kind != "entries":
+            _remove_level(disk, f"{base}/tile/{kind}", minimum >> (HEIGHT * (int(kind) + 1)), 0)
+    _remove_history(disk, minimum)
+
+
+def _remove_history(disk: Disk, minimum: int) -> None:
+    folder = f"{directory(HOST_LOG)}.history"
+    for name in disk.names(folder):
+        if name.isdigit() and int(name) < minimum:
+            disk.remove(f"{folder}/{name}")
+
+
+def _remove_level(disk: Disk, folder: str, end: int, prefix: int) -> list[str]:
+    """Remove tiles of index < ``end``; ``prefix`` is what the names of the directories above add up to.
+
+    Returns the directories that are left of those whose listing changed.
+    """
+    changed: list[str] = []
+    before = disk.names(folder)
+    for name in before:
+        number = prefix * 1000 + int(name.removeprefix("x").partition(".")[0])
+        path = f"{folder}/{name}"
+        if name.startswith("x"):
+            if number * 1000 < end:
+                changed += _remove_level(disk, path, end, number)
+                if not disk.names(path):
+                    disk.remove_dir(path)
+                    changed = [other for other in changed if other != path]
+        elif number < end:
+            if name.endswith(".p"):
+                remove_tree(disk, path)
+            else:
+                disk.remove(path)
+    return [*changed, folder] if disk.names(folder) != before else changed
