@@ -14,8 +14,10 @@ from akiosctl.hashing import HASHER
 from akiosctl.ledger_source import open_source, read_key, verify_destroyed
 from akiosctl.verbs import ledger_keep, ledger_proofs, ledger_read, ledger_witness
 from akiosctl.verbs.events import Printer, print_log
+from akiosd.errors import AkiosError
 from akiosd.ledger.report import Report, Verdict, describe
-from akiosd.store.fsck import entries_of, first_index, fsck
+from akiosd.store import derive
+from akiosd.store.fsck import entries_of, find_vkey, first_index, fsck
 
 
 @click.group("ledger")
@@ -38,6 +40,7 @@ for _verb in (
 @click.option("--vkey", help="The public key, or a file that holds it.")
 @click.option("--host", type=click.Path(path_type=Path), help="With --dir: the host log's directory, as an anchor.")
 @click.option("--pin", type=click.Path(path_type=Path), help="A checkpoint kept earlier, as an anchor.")
+@click.option("--rebuild-tiles", is_flag=True, help="With --dir: first make lost or damaged tiles again.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def verify(
@@ -47,23 +50,35 @@ def verify(
     vkey: str | None,
     host: Path | None,
     pin: Path | None,
+    rebuild_tiles: bool,
     as_json: bool,
 ) -> int:
     """Verify the log of CAGE, by default the host's.
 
+    --rebuild-tiles writes what follows from the entries again, byte for byte, if they lead to the signed root.
+
     Exit status: 0 OK, OK-RECOVERED and DESTROYED, 1 TAMPERED, 2 ROLLBACK and FORK, 3 INCOMPLETE, 4 UNTRUSTED.
     """
     pinned = pin.read_bytes() if pin is not None else None
+    rebuilt = _rebuild(directory, vkey) if rebuild_tiles else []
     if directory is not None and (host is not None or not directory.exists()):
         # What the host log says of it may be that it is destroyed: then neither files nor key are there.
         report = fsck(directory, read_key(vkey), pinned, host, cage=cage, hasher=HASHER)
     else:
         report = _verify(ctx, cage, directory, vkey, pinned)
     if wants_json(ctx, as_json):
-        click.echo(json.dumps(describe(report), indent=2))
+        click.echo(json.dumps({**describe(report), **({"rebuilt": rebuilt} if rebuild_tiles else {})}, indent=2))
     else:
         print_report(report)
+        for path in rebuilt:
+            print_line(f"  made again: {path}")
     return report.exit_code
+
+
+def _rebuild(directory: Path | None, vkey: str | None) -> list[str]:
+    if directory is None or not directory.is_dir():
+        raise AkiosError("tiles are made again in a log's directory", "--rebuild-tiles", "name it with --dir")
+    return derive.rebuild_tiles(directory, read_key(vkey) or find_vkey(directory), HASHER)
 
 
 def _verify(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, pin: bytes | None) -> Report:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
-from akiosd.ledger.edge import TILE_BYTES, Edge, extend
+from akiosd.ledger.edge import TILE_BYTES, Edge, extend_hashes
 from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, consistency_proof
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, open_checkpoint
 from akiosd.ledger.proof import TlogProof, prove_entry, tile_nodes
 from akiosd.ledger.report import LogReader
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, edge_of, parse_path
+from akiosd.ledger.verify import verify_log
 from akiosd.store.fsck import fsck, open_log_files
 from akiosd.store.log_files import LogFiles
 from akiosd.store.pack import pack
@@ -58,29 +59,27 @@ def prove_consistency_from(reader: LogReader, old_size: int, checkpoint: Checkpo
 def rebuild_tiles(path: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> list[str]:
     """Write again every tile that is missing or wrong, byte for byte, from the entry bundles; returns their paths.
 
-    Raises ``LedgerError``, having changed nothing, unless the bundles lead to the signed root.  Bundles are never
-    written: they are the log.
+    Raises ``LedgerError``, having changed nothing, unless the bundles lead to the signed root; those of a pruned log
+    no longer do.  Bundles are never written: they are the log.
     """
     with LogFiles(path) as reader:
-        checkpoint, _ = read_checkpoint(reader, vkey)
-        edge = Edge()
-        for entries in _chunks(reader, checkpoint.size):
-            edge = extend(edge, entries, hasher).edge
-        if edge.root() != checkpoint.root:
-            raise LedgerError("the entries do not lead to the signed root", where="checkpoint")
-        wrong = [name for name, data in _derived(reader, checkpoint.size, hasher) if _restore(path, reader, name, data)]
+        report = verify_log(reader, vkey, (), hasher, stored=False)
+        if report.exit_code != 0:
+            what = f"the entries do not lead to the signed root: {report.detail}"
+            raise LedgerError(what, report.first_bad, "tiles are made again only of entries that are whole")
+        wrong = [name for name, data in _derived(reader, report.size, hasher) if _restore(path, reader, name, data)]
         return wrong + _rebuild_old_partials(path, reader)
 
 
 def _derived(reader: LogFiles, size: int, hasher: Hasher) -> Iterator[tuple[str, bytes]]:
     """The tiles, not the bundles, of the tree of ``size``."""
     edge = Edge()
-    for entries in _chunks(reader, size):
-        growth = extend(edge, entries, hasher)
+    for index in range(-(-size // WIDTH)):
+        bundle = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
+        growth = extend_hashes(edge, hasher.bundle(_read_bundle(reader, bundle), bundle.width), hasher)
         edge = growth.edge
         for name, data in growth.files:
-            tile = parse_path(name)
-            if tile.level != ENTRIES and tile.width == WIDTH:
+            if parse_path(name).width == WIDTH:
                 yield name, data
     for tile in edge_of(size):
         yield tile.path, edge.levels[tile.level]
@@ -153,17 +152,16 @@ def _sync_directory(path: Path) -> None:
         os.close(folder)
 
 
-def _chunks(reader: LogReader, size: int) -> Iterator[list[bytes]]:
-    for index in range(-(-size // WIDTH)):
-        yield _bundle(reader, index, size)
-
-
 def _bundle(reader: LogReader, index: int, size: int) -> list[bytes]:
     tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
+    return decode_bundle(_read_bundle(reader, tile), tile.width)
+
+
+def _read_bundle(reader: LogReader, tile: Tile) -> bytes:
     data = reader.read(tile.path, MAX_BUNDLE_BYTES)
     if data is None:
         raise LedgerError("an entry bundle is missing", where=tile.path)
-    return decode_bundle(data, tile.width)
+    return data
 
 
 def _tile(reader: LogReader, tile: Tile) -> bytes:

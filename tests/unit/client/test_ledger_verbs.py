@@ -210,3 +210,23 @@ def test_without_the_native_hasher_the_same_is_found(log: Log) -> None:
         damage()
         plain = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert (plain.returncode, plain.stdout) == log.here("verify", "--json")
+
+
+def test_tiles_are_made_again_from_whole_entries_only(log: Log) -> None:
+    log.grow(700)
+    before = {path: path.read_bytes() for path in log.path.rglob("*") if path.is_file()}
+    (log.path / "tile/0/001").unlink()
+    flip(log.path / "tile/0/003")
+    flip(log.path / "tile/1/000.p/5")
+    assert log.here("verify")[0] == 1
+    code, out = log.here("verify", "--rebuild-tiles", "--json")
+    assert (code, json.loads(out)["rebuilt"]) == (0, ["tile/0/001", "tile/0/003", "tile/1/000.p/5"])
+    assert {path: path.read_bytes() for path in log.path.rglob("*") if path.is_file()} == before
+    flip(log.path / "tile/entries/002")
+    flip(log.path / "tile/0/003")
+    damaged = {path: path.read_bytes() for path in log.path.rglob("*") if path.is_file()}
+    with pytest.raises(AkiosError, match="do not lead to the signed root"):
+        log.here("verify", "--rebuild-tiles")
+    assert {path: path.read_bytes() for path in log.path.rglob("*") if path.is_file()} == damaged
+    with pytest.raises(AkiosError, match="name it with --dir|in a log's directory"):
+        log("verify", "--rebuild-tiles")
