@@ -13,6 +13,7 @@ from zlib import crc32
 from akiosctl.plain_msgpack import Packed, pack, unpack
 from akiosd import __version__
 from akiosd.errors import AkiosError, ProtocolError
+from akiosd.values.trust import PLACEHOLDERS, VARIABLES, hidden_variables
 
 SYSTEM_POLICY = "/etc/akios/policy.yaml"
 PROJECT_POLICY = "akios.yaml"
@@ -123,6 +124,8 @@ def choose_environment(policy: RunPolicy, given: list[str], kept: list[str]) -> 
             chosen[name] = value
     for text, setting in policy.set.items():
         chosen[os.fsencode(text)] = os.fsencode(setting)
+    for text in (*kept, *(word.partition("=")[0] for word in given)):
+        _refuse_ours(text)
     for text in kept:
         if os.fsencode(text) in os.environb:
             chosen[os.fsencode(text)] = os.environb[os.fsencode(text)]
@@ -132,3 +135,16 @@ def choose_environment(policy: RunPolicy, given: list[str], kept: list[str]) -> 
             raise AkiosError(f"{text!r} is not NAME=VALUE", "--env", "to pass a variable of yours: --keep-env NAME")
         chosen[os.fsencode(name_text)] = os.fsencode(setting)
     return chosen
+
+
+def _refuse_ours(name: str) -> None:
+    """akiosd sets these; only the policy can say otherwise, and a value given here would be lost without a word."""
+    if name in hidden_variables(tuple(PLACEHOLDERS)):
+        raise AkiosError(
+            f"{name} is a key, which stays outside: the agent gets a placeholder and its gateway the key",
+            "environment",
+            "store it once: sudo akiosctl keys set PROVIDER; or name it in environment.set of the policy",
+        )
+    if name in VARIABLES:
+        words = f"{name} is set to what the cage trusts"
+        raise AkiosError(words, "environment", "name it in environment.set of the policy")

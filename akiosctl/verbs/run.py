@@ -17,6 +17,7 @@ from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
 from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
 from akiosctl.stdio import open_missing_stdio
 from akiosctl.terminal import DEFAULT_DETACH_KEYS, parse_detach_keys, read_size
+from akiosctl.trust_stores import find_trust_stores
 from akiosd.errors import AkiosError
 
 _MAX_BINDS = 63
@@ -122,6 +123,9 @@ def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, o
         for path in paths:
             fds.append(open_bind(path))
             binds.append(_bind(path, len(fds) - 1, kind, "policy"))
+    environments = [tools.env.get("VIRTUAL_ENV", ""), os.path.dirname(os.path.dirname(tools.command))]
+    shown = [bind.inside for bind in tools.binds if bind.is_directory] + policy.read + policy.write
+    stores = find_trust_stores(shown, workspace.path, environments)
     if len(binds) > _MAX_BINDS:
         raise AkiosError(f"{len(binds)} trees would be shown inside, at most {_MAX_BINDS} can be", "binds")
     environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
@@ -135,6 +139,7 @@ def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, o
         "home": os.fsencode(home) if home.startswith("/") else b"",
         "user_name": user_name(),
         "binds": binds,
+        "stores": [os.fsencode(path) for path in stores],
         "detach": options.has("detach"),
         "allow_degraded": options.has("allow_degraded"),
     }

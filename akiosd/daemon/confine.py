@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from akiosd.daemon.gateway_setup import allowed_providers, region_of
 from akiosd.daemon.host import Host
 from akiosd.daemon.pool import Caller, Prepared
 from akiosd.errors import CageFailed, LayerUnavailable, Refused
@@ -21,6 +22,7 @@ from akiosd.policy.compile.identity import Identity, caller_map, lookup
 from akiosd.policy.compile.landlock import LandlockSpec, LandlockView, compile_landlock
 from akiosd.policy.compile.limits import CgroupValue, compile_cgroup_v1, compile_cgroup_v2, compile_rlimits
 from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_plan
+from akiosd.values import trust
 from akiosd.values.ids import Lines
 from akiosd.values.plan import Plan
 from akiosd.wire.check import is_system_path
@@ -106,7 +108,8 @@ def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd
     overlays = [number for number, bind in enumerate(binds) if bind.mode == "cow"]
     _slot(parts, identity, overlays, fds)
     assert prepared.userns is not None
-    fds["userns"], fds["netns"] = prepared.userns.dup(), prepared.network.dup()
+    assert prepared.trust is not None
+    fds["userns"], fds["netns"], fds["trust"] = prepared.userns.dup(), prepared.network.dup(), prepared.trust.dup()
     if run.tty is None:
         _pipes(identity, fds)
     home = _home(run.home)
@@ -122,16 +125,24 @@ def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd
     spec = CageSpec(
         name=prepared.cage, identity=identity,
         workspace=run.workspace, workspace_mode=run.policy.filesystem.workspace,
-        home=home, command=run.command, argv=run.argv, env=_environment(run.env, user_name, home), cwd=run.cwd,
+        home=home, command=run.command, argv=run.argv, env=_environment(parts, user_name, home), cwd=run.cwd,
         system_links=host.facts.system_links, system_dirs=host.facts.system_dirs, binds=binds,
-        hide=tuple(os.fsencode(path) for path in parts.run.policy.filesystem.hide),
+        hide=tuple(os.fsencode(path) for path in parts.run.policy.filesystem.hide), stores=run.stores,
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
         shm=parts.run.policy.limits.shm, rlimits=compile_rlimits(parts.run.policy.limits), landlock=landlock,
     )  # fmt: skip
     return Confinement(parts, identity, spec, fds)
 
 
-def _environment(env: dict[bytes, bytes], user_name: str, home: bytes) -> tuple[bytes, ...]:
+def _environment(parts: Parts, user_name: str, home: bytes) -> tuple[bytes, ...]:
+    """What the client sent, without keys: the policy alone may name a value for what AKIOS sets itself."""
+    policy = parts.run.policy
+    providers = allowed_providers(policy)
+    named = {os.fsencode(name) for name in policy.environment.set}
+    hidden = {name.encode() for name in trust.hidden_variables(providers)} - named
+    env = {name: value for name, value in parts.run.env.items() if name not in hidden}
+    ours = trust.environment(providers, region_of(parts.host, "bedrock") if "bedrock" in providers else "")
+    env |= {name.encode(): value.encode() for name, value in ours.items() if name.encode() not in named}
     fixed = {b"HOME": home, b"USER": user_name.encode(), b"LOGNAME": user_name.encode(), b"SHELL": b"/bin/bash"}
     merged = {b"PATH": b"/usr/local/bin:/usr/bin:/bin", **env, **fixed, b"AKIOS": b"1"}
     return tuple(key + b"=" + value for key, value in merged.items())

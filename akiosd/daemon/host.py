@@ -14,6 +14,7 @@ from akiosd.kernel import disk, mounts, probe, userns
 from akiosd.kernel.cgroup import CgroupHost, find_layout
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import Launcher
+from akiosd.kernel.trust import HostRoots
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import system_map
 from akiosd.values.policy import Policy
@@ -36,6 +37,7 @@ class Host:
         self.cgroups = CgroupHost(find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir))
         self.keys = KeyStore(self.state_dir, credentials_directory())
         self.gateway_roots = load_roots(config)
+        self.roots = HostRoots()
         self.disks: disk.Disks | None = None
         self.system_userns: Fd | None = None
         self._uids = _UidCounter(self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import trio
 
+from akiosd.daemon.cage_ca import Authority, make_authority
 from akiosd.daemon.host import Host
 from akiosd.daemon.log import get_log
 from akiosd.errors import AkiosError, CageFailed
@@ -21,11 +23,13 @@ from akiosd.kernel import netns, userns
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.disk import Slot
 from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.trust import Identity, make_tree
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import AGENT_ID, cage_map, caller_map
 from akiosd.values.ids import CageId, Lines, make_cage_id
 
 _log = get_log("pool")
+_AUTHORITY_WAITS = timedelta(days=1)
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -59,6 +63,9 @@ class Prepared:
         self.system = system
         self.caller: Caller | None = None
         self.uid_lines: Lines = ()
+        self.authority: Authority | None = None
+        self.trust: Fd | None = None
+        self._roots: Identity | None = None
         self.userns: Fd | None = None
         self.bind_userns: Fd | None = None
 
@@ -91,8 +98,18 @@ class Prepared:
         self.slot.give_home(caller.uid, caller.gid)
         await self.fit(host, caller)
 
+    def bring_trust(self, host: Host) -> None:
+        """Make its certificate authority and what shows it, unless they are fresh and the host's roots the same."""
+        now, roots = datetime.now(UTC), host.roots.refresh()
+        if self.authority is not None and not self.authority.is_older(now, _AUTHORITY_WAITS) and roots == self._roots:
+            return
+        close_all((self.trust,))
+        self.authority, self._roots = make_authority(self.cage, now), roots
+        display = host.config.uids.display_base
+        self.trust = make_tree(host.roots, self.authority.pem, self.authority.certificate, display)
+
     def close(self) -> None:
-        close_all((self.network, self.userns, self.bind_userns, *self.system.values()))
+        close_all((self.trust, self.network, self.userns, self.bind_userns, *self.system.values()))
 
     def destroy(self) -> None:
         """Never used: remove it all."""
@@ -124,6 +141,7 @@ class Pool:
             if found.slot.size != disk_size:
                 found.slot.destroy()
                 found.slot = await self._create_slot(found.directory, disk_size, found.host_id)
+            found.bring_trust(self._host)
             await found.fit(self._host, caller)
         except BaseException as error:
             if found is not None:
@@ -193,6 +211,7 @@ class Pool:
         made = Prepared(cage, directory, host_id, network, slot, self._host.cgroups.leaf(cage), trees)
         try:
             made.leaf.make()
+            made.bring_trust(self._host)
         except BaseException:
             made.destroy()
             raise

@@ -13,6 +13,8 @@ import stat
 import time
 from pathlib import Path
 
+from akiosd.values import trust
+
 CHOSEN = (
     "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "timezone", "terminfo", "ssl",
     "ca-certificates", "pki", "mime.types", "protocols", "services", "rpc", "networks", "os-release", "lsb-release",
@@ -23,6 +25,17 @@ CHOSEN = (
 )  # fmt: skip
 """Relative to /etc.  Files that not everybody may read are left out wherever they stand."""
 
+
+_BUNDLES = (
+    "ssl/certs/ca-certificates.crt", "ssl/certs/ca-bundle.crt", "ssl/cert.pem", "ssl/ca-bundle.pem",
+    "pki/tls/cert.pem", "pki/tls/certs/ca-bundle.crt", "pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "ca-certificates/extracted/tls-ca-bundle.pem",
+)  # fmt: skip
+# Where programs look that bring their own OpenSSL, on hosts that have it or not.
+_ALWAYS = ("ssl/certs/ca-certificates.crt", "ssl/cert.pem")
+_JAVA = ("ssl/certs/java/cacerts", "pki/ca-trust/extracted/java/cacerts", "pki/java/cacerts")
+# A change of what is made here must not meet a directory of an earlier version.
+_LAYOUT = 2
 
 _CHECK_EVERY_S = 2.0
 _last: tuple[float, str] = (-1e9, "")
@@ -67,6 +80,33 @@ def _make_parent(path: Path) -> None:
         path.chmod(0o755)
 
 
+def _link_stores(fresh: Path) -> None:
+    """The host's trust stores become links to that of the cage, which is mounted on the last directory made here."""
+    for name in _ALWAYS:
+        _make_place((fresh / name).parent, fresh)
+    for names, target in ((_BUNDLES, trust.BUNDLE), (_JAVA, trust.JAVA)):
+        for name in names:
+            path = fresh / name
+            if _is_inside(path.parent, fresh) and (name in _ALWAYS or os.path.lexists(path)):
+                path.unlink(missing_ok=True)
+                path.symlink_to(target)
+    _make_parent(fresh / trust.DIRECTORY.removeprefix("/etc/"))
+
+
+def _is_inside(directory: Path, fresh: Path) -> bool:
+    """Whether no link leads out of the new tree on the way: this process could write to the host's files there."""
+    way = [directory, *directory.parents]
+    return all(path.is_dir() and not path.is_symlink() for path in way[: way.index(fresh)])
+
+
+def _make_place(directory: Path, fresh: Path) -> None:
+    for path in (*reversed(directory.relative_to(fresh).parents), directory.relative_to(fresh)):
+        if not os.path.lexists(fresh / path):
+            _make_parent(fresh / path)
+        if (fresh / path).is_symlink():
+            return
+
+
 def _accounts(user: str, home: str, uid: int, gid: int) -> dict[str, str]:
     passwd = [f"{user}:x:{uid}:{gid}:{user}:{home}:/bin/bash"]
     group = [f"{user}:x:{gid}:"]
@@ -92,7 +132,7 @@ def _accounts(user: str, home: str, uid: int, gid: int) -> dict[str, str]:
 
 def make(base: Path, user: str, home: str, uid: int, gid: int) -> Path:
     """The directory for this user name, made if needed; owned by root, readable by everybody."""
-    key = hashlib.sha256(f"{signature()}\0{user}\0{home}\0{uid}\0{gid}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(f"{_LAYOUT}\0{signature()}\0{user}\0{home}\0{uid}\0{gid}".encode()).hexdigest()[:24]
     target = base / key
     if target.is_dir():
         return target
@@ -105,6 +145,7 @@ def make(base: Path, user: str, home: str, uid: int, gid: int) -> Path:
         if os.path.lexists(f"/etc/{name}"):
             _make_parent((fresh / name).parent)
             _copy(f"/etc/{name}", str(fresh / name))
+    _link_stores(fresh)
     for name, text in _accounts(user, home, uid, gid).items():
         (fresh / name).write_text(text)
         (fresh / name).chmod(0o644)

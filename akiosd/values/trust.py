@@ -55,12 +55,19 @@ PLACEHOLDERS: dict[str, dict[str, str]] = {
     },
     "ollama": {},
 }
+# Other ways to hand a program a key, or to make it look for one where none is.
+OTHER_KEYS: dict[str, tuple[str, ...]] = {
+    "anthropic": ("ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
+    "bedrock": ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_BEARER_TOKEN_BEDROCK", "AWS_PROFILE"),
+}
 REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 DEFAULT_REGION = "us-east-1"
-KEY_VARIABLES: frozenset[str] = frozenset(
-    {*(name for names in PLACEHOLDERS.values() for name in names), "AWS_SESSION_TOKEN"}
-)
-"""Variables that would carry a real key into the cage."""
+
+
+def hidden_variables(providers: tuple[str, ...]) -> frozenset[str]:
+    """Variables that would carry a real key of one of ``providers`` into the cage."""
+    tables = (PLACEHOLDERS, OTHER_KEYS)
+    return frozenset(name for table in tables for provider in providers for name in table.get(provider, ()))
 
 
 def environment(providers: tuple[str, ...], region: str = "") -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from akiosd.errors import Refused
 from akiosd.values.ids import is_cage_id
 from akiosd.values.policy import PROVIDERS
+from akiosd.values.trust import MAX_STORES, STORES
 from akiosd.wire.messages import (
     Attach,
     Detach,
@@ -99,6 +100,7 @@ def _check_run(run: Run, fd_count: int) -> None:
         if is_system_path(path):
             shown = path.decode("utf-8", "backslashreplace")
             raise Refused(f"the {what} {shown} would cover the cage's own system", "run", "choose another directory")
+    _check_stores(run)
     if run.policy.filesystem.workspace == "rw-direct":
         inside = run.workspace + b"/"
         if any(path.startswith(inside) for path in (run.home, *(bind.path for bind in run.binds))):
@@ -115,6 +117,19 @@ def _check_run(run: Run, fd_count: int) -> None:
         )
     if run.tty is not None and not (0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION):
         raise Refused("a terminal of that size does not exist", "run")
+
+
+def _check_stores(run: Run) -> None:
+    """Only a file that has the name of a trust store, in a tree of the caller's or the system's, is covered."""
+    if len(run.stores) > MAX_STORES:
+        raise Refused(f"{len(run.stores)} trust stores were named, at most {MAX_STORES} can be", "run")
+    places = (b"/usr", run.workspace, *(bind.path for bind in run.binds))
+    for path in run.stores:
+        check_path("trust store", path)
+        below = any(place and path.startswith(place + b"/") for place in places)
+        if not below or path.rpartition(b"/")[2].decode("utf-8", "replace") not in STORES:
+            shown = path.decode("utf-8", "backslashreplace")
+            raise Refused(f"{shown} is not a trust store that the cage shows", "run", "leave it out")
 
 
 def is_system_path(path: bytes) -> bool:

@@ -57,7 +57,7 @@ class Run(Message, frozen=True, tag="run"):
 
     ``argv`` and ``env`` are bytes without NUL.  ``command`` is the path inside of the program to
     execute; ``cwd`` the absolute path inside to start in; ``workspace`` the absolute path, outside
-    and inside, of fd 0.
+    and inside, of fd 0.  ``stores`` are trust stores found below the workspace, the binds or /usr.
     """
 
     policy: Policy = Policy()
@@ -69,6 +69,7 @@ class Run(Message, frozen=True, tag="run"):
     home: bytes = b""
     user_name: str = ""
     binds: tuple[Bind, ...] = ()
+    stores: tuple[bytes, ...] = ()
     tty: Tty | None = None
     detach: bool = False
     allow_degraded: bool = False

@@ -15,6 +15,8 @@ from akiosd.policy.compile.landlock import LandlockSpec
 from akiosd.policy.compile.limits import Rlimit
 from akiosd.values.plan import F_EXIST_OK, F_SAME_KIND, F_STAGE, FD_FIRST_FREE, Plan, Step, encode_options
 from akiosd.values.policy import WorkspaceMode
+from akiosd.values.trust import DIRECTORY as TRUST
+from akiosd.values.trust import STORES
 
 # include/uapi/linux/mount.h
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
@@ -79,6 +81,8 @@ class CageSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Directories of the root shown as they are (usr; bin, lib… where the host is not merged)."""
     binds: tuple[BindSpec, ...] = ()
     hide: tuple[bytes, ...] = ()
+    stores: tuple[bytes, ...] = ()
+    """Trust stores in the trees, each covered by that of the cage where it is there."""
     tty: tuple[int, int] | None = None
     v1_controllers: tuple[str, ...] = ()
     shm: int = 64 << 20
@@ -97,6 +101,7 @@ def compile_plan(spec: CageSpec) -> Plan:
             *_devices(spec),
             *_proc(spec),
             *_trees(spec),
+            *_stores(spec),
             *_hidden(spec),
             *_entry(spec),
             *_confinement(spec),
@@ -136,7 +141,7 @@ def _root(spec: CageSpec) -> list[Step]:
         ]
     for name, target in spec.system_links:
         steps.append(_symlink(b"", name, target, owner))
-    steps += [*_mkdirs(b"/etc", owner), _attach("a chosen /etc, read-only", "etc", b"/etc")]
+    steps += [*_mkdirs(b"/etc", owner), _attach("a chosen /etc, read-only", "etc", b"/etc"), _trust()]
     for path in (b"/proc", b"/dev", b"/run", b"/tmp", b"/var", b"/opt", b"/srv", b"/mnt", b"/sys"):
         steps += _mkdirs(path, owner)
     return [*steps, _symlink(b"var", b"run", b"/run", owner)]
@@ -261,6 +266,21 @@ def _overlay(path: bytes, fd: str, number: int) -> list[Step]:
 def _overlay_mount(what: str, lower: str, upper: str, work: str, path: bytes) -> Step:
     options = {"lowerdir": lower, "upperdir": upper, "workdir": work, **OVERLAY_OPTIONS, "volatile": ""}
     return _fsmount(what, "overlay", options, path, DATA_ATTRS)
+
+
+def _trust() -> Step:
+    """The directory is in every chosen /etc, whose own trust stores are links to its files."""
+    what = "the roots of the host, and the cage's own certificate authority"
+    return Step(op="attach", what=what, fd="trust", a=TRUST.encode().lstrip(b"/"), u0=SYSTEM_ATTRS | NOEXEC)
+
+
+def _stores(spec: CageSpec) -> list[Step]:
+    steps = []
+    for path in spec.stores:
+        source = f"{TRUST}/{STORES[path.rpartition(b'/')[2].decode()]}".encode()
+        step = _bind(f"{_show(path)} is that of the cage", source.lstrip(b"/"), path.strip(b"/"), SYSTEM_ATTRS | NOEXEC)
+        steps.append(msgspec.structs.replace(step, flags=step.flags | F_SAME_KIND))
+    return steps
 
 
 def _hidden(spec: CageSpec) -> list[Step]:

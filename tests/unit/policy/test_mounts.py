@@ -16,6 +16,7 @@ from akiosd.policy.compile.limits import compile_rlimits
 from akiosd.policy.compile.mounts import NODEV, NOSUID, RDONLY, BindSpec, CageSpec, compile_plan
 from akiosd.values.plan import F_EXIST_OK, F_SAME_KIND, F_STAGE, Plan, Step, encode
 from akiosd.values.policy import DEFAULT_POLICY
+from akiosd.values.trust import STORES
 
 HOST_ID, DISPLAY = 1_900_000_007, 1 << 31
 NEWUSER, NEWNET = 0x10000000, 0x40000000
@@ -67,6 +68,7 @@ def specs(draw: st.DrawFn) -> CageSpec:
         binds=tuple(binds),
         tty=draw(st.sampled_from([None, (24, 80)])),
         hide=tuple(draw(st.lists(paths, max_size=2))),
+        stores=tuple(workspace + b"/" + name.encode() for name in draw(st.lists(st.sampled_from([*STORES])))),
     )
 
 
@@ -155,7 +157,7 @@ def test_no_mount_covers_an_earlier_one_below_it(spec: CageSpec) -> None:
 def test_what_a_mount_stands_on_was_made_or_mounted_before(spec: CageSpec) -> None:
     """Masks and hidden names may be absent; everything else has its place made for it."""
     plan = compile_plan(spec)
-    made = {b"/"}
+    made = {b"/", b"/etc/akios"}  # in every /etc that is made for cages
     for step in plan.steps:
         if step.op in ("mkdir", "mkfile", "mknod", "symlink"):
             parent = b"/" + step.a if step.a else b"/"

@@ -1,0 +1,93 @@
+"""What a cage trusts, as files: the host's roots and the cage's own authority, in a small file system of their own.
+
+It is made ahead of a run, detached, and goes away with its last descriptor or with the cage that it is mounted in.
+"""
+
+from __future__ import annotations
+
+import os
+
+from akiosd.kernel import mounts
+from akiosd.kernel.fds import Fd
+from akiosd.kernel.java_store import JavaStore, read_pem
+from akiosd.values.trust import AUTHORITY_NAME, BUNDLE_NAME, JAVA_NAME
+
+# Debian, Arch and Alpine; Red Hat; SUSE; the BSD name that some use.
+_HOST_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_MAX_BYTES = 8 << 20
+_ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
+
+Identity = tuple[int, int, int, int]
+
+
+class HostRoots:
+    """The host's trusted certificates, read again when their file is another one.
+
+    A host without any is no failure: what its cages reach is seen by their gateways, which bring their own trust.
+    """
+
+    def __init__(self, paths: tuple[str, ...] = _HOST_BUNDLES) -> None:
+        self._paths = paths
+        self.identity: Identity | None = None
+        self.pem = b""
+        self.java = JavaStore(())
+
+    def refresh(self) -> Identity | None:
+        """Look, read if need be; what identifies what is held now.  Raises OSError where it cannot be read."""
+        path, identity = self._look()
+        if identity != self.identity:
+            with open(path, "rb") as file:
+                self.pem = file.read(_MAX_BYTES)
+            self.java = JavaStore(read_pem(self.pem))
+            self.identity = identity
+        return identity
+
+    def _look(self) -> tuple[str, Identity | None]:
+        for path in self._paths:
+            try:
+                found = os.stat(path)
+            except OSError:
+                continue
+            if found.st_size:
+                return path, (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+        return os.devnull, None
+
+
+def make_tree(roots: HostRoots, pem: bytes, der: bytes, owner: int) -> Fd:
+    """A detached tmpfs with the three files of :mod:`akiosd.values.trust`, ``owner``'s and read-only; the caller's.
+
+    ``pem`` and ``der``: the certificate of the cage's authority.  Raises OSError.
+    """
+    files = {
+        BUNDLE_NAME: pem + roots.pem,
+        AUTHORITY_NAME: pem,
+        JAVA_NAME: roots.java.with_authority(der),
+    }
+    pages = sum((len(data) + 4095) // 4096 for data in files.values())
+    options = {"mode": "0555", "uid": str(owner), "gid": str(owner), "size": str(pages * 4096), "nr_inodes": "8"}
+    tree = mounts.fs_mount("tmpfs", options, _ATTRS)
+    try:
+        for name, data in files.items():
+            _write(tree.fileno(), name, data, owner)
+        mounts.set_attr(tree.fileno(), set=mounts.MOUNT_ATTR_RDONLY)
+    except BaseException:
+        tree.close()
+        raise
+    return tree
+
+
+def _write(directory: int, name: str, data: bytes, owner: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with Fd(os.open(name, flags, 0o444, dir_fd=directory)) as file:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(file.fileno(), view) :]
+        # The daemon's umask is 077.
+        os.fchmod(file.fileno(), 0o444)
+        os.fchown(file.fileno(), owner, owner)
