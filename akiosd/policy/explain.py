@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from akiosd.policy.merge import Merged, flatten
-from akiosd.values.units import format_duration, format_size
+from akiosd.values.units import format_duration, format_size, format_usd
 
 _SIZES = frozenset(
     ("limits.memory", "limits.disk", "limits.shm", "limits.output", "limits.file_size", "limits.audit_bytes")
@@ -62,13 +62,6 @@ def _number(key: str, value: int) -> str:
     if key == "budget.usd_micro":
         return format_usd(value)
     return f"{value:,}"
-
-
-def format_usd(micro: int) -> str:
-    """Micro-USD → ``$1.00``; more digits only where they say something."""
-    dollars, rest = divmod(micro, 1_000_000)
-    digits = f"{rest:06d}".rstrip("0")
-    return f"${dollars:,}.{digits:0<2}"
 
 
 def _origin(layer: str, file: str, line: int) -> str:

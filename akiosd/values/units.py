@@ -56,3 +56,10 @@ def format_duration(duration_ns: int) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def format_usd(micro: int) -> str:
+    """Micro-USD → ``"$1.00"``; more digits only where they say something."""
+    dollars, rest = divmod(micro, USD)
+    digits = f"{rest:06d}".rstrip("0")
+    return f"${dollars:,}.{digits:0<2}"

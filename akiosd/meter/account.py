@@ -1,0 +1,71 @@
+"""One cage's account with the providers of models: values only; :mod:`akiosd.meter.budget` moves them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from akiosd.meter.loops import Minute, Repeats
+from akiosd.values.policy import Budget
+from akiosd.values.spend import Outcome, Tokens
+
+
+class Open(msgspec.Struct, frozen=True):
+    """A call that was granted.  ``usd_micro``, ``tokens``: its reservation."""
+
+    provider: str
+    model: str
+    request: bytes
+    at_ns: int
+    usd_micro: int
+    tokens: Tokens
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """A call that is over, as it was booked."""
+
+    call: int
+    open: Open
+    outcome: Outcome
+    usd_micro: int
+    tokens: Tokens
+    estimated: bool
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """Why the cage must end: a kind of :mod:`akiosd.cage.reasons` and its detail."""
+
+    kind: str
+    detail: str
+
+
+class Warned(msgspec.Struct, frozen=True):
+    since_ns: int
+    count: int
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Money in micro-USD, times of a monotonic clock.  ``calls`` were answered, wholly or in part."""
+
+    limits: Budget
+    usd_micro: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    calls: int = 0
+    open: dict[int, Open] = {}
+    granted: Minute = Minute()
+    paid: Minute = Minute()
+    repeats: Repeats = Repeats()
+    warned: dict[str, Warned] = {}
+    ending: Ending | None = None
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def reserved_usd_micro(self) -> int:
+        return sum(call.usd_micro for call in self.open.values())
+
+    @property
+    def reserved_tokens(self) -> int:
+        return sum(call.tokens.input + call.tokens.output for call in self.open.values())

@@ -1,0 +1,234 @@
+"""The account of one cage: what its calls to models may still cost.  A state machine over values.
+
+Before a call its dearest outcome is reserved, afterwards what it cost is booked; spent and reserved together never pass
+a limit, in whatever order calls begin and end.  Only a provider that counts more than the call could cost gets past it.
+
+What is refused, and when the cage ends.  ``again`` is a refusal at least ``PATIENCE_NS`` after the first with no call
+granted between, since calls that were under way together could not read the warning; the 256th ends it in any case.
+
+rule                          refused                                              ends the cage
+----------------------------  ---------------------------------------------------  ------------------------------------
+prices                        403: the model has no known price                    never
+budget.same_request           400: it was answered N - 1 times in a row            again
+budget.cycles                 400: it would end a cycle of 2 to 4 the Nth time     again
+budget.same_tool_calls        400: after N - 1 equal batches in a row, once        the Nth, answered to a later call
+budget.requests_per_minute    429: N calls were granted within a minute            again, after max(N, 10) refusals
+budget.usd_per_minute         402: it may not fit into the minute                  again, after 10 refusals
+budget.usd, tokens, calls     402: it does not fit until open calls end            never
+budget.usd, tokens, calls     402: it does not fit                                 again
+budget.usd, tokens            (a bill above its reservation reaches the limit)     at once
+
+An answer is shortened to what fits before a call is refused.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from akiosd.errors import ProtocolError
+from akiosd.meter import loops
+from akiosd.meter.account import Account, Ending, Open, Settled, Warned
+from akiosd.meter.fit import MAX_AMOUNT, Need, Room, fit, read_ask
+from akiosd.values.spend import Ask, Bill, Grant, Refusal, Tokens
+from akiosd.values.units import NS_PER_S, format_usd
+
+PATIENCE_NS = NS_PER_S
+MAX_REFUSALS = 256
+RATE_REFUSALS = 10
+MAX_OPEN = 1024
+BAD_REQUEST, PAYMENT_REQUIRED, FORBIDDEN, TOO_MANY = 400, 402, 403, 429
+
+Verdict = tuple[Account, Grant | Refusal]
+
+
+def reserve(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
+    """May this call be made?  ``call`` names it until it is settled; ``ProtocolError`` if it names one already."""
+    if call in account.open:
+        raise ProtocolError(f"the call {call} is open already", "reserve")
+    if account.ending is not None:
+        return account, _last_word("budget", PAYMENT_REQUIRED, account.ending)
+    if not ask.priced:
+        words = "the price of this model is not known; its administrator can name it under prices in akiosd.yaml"
+        return account, Refusal("prices", words, FORBIDDEN)
+    if len(account.open) >= MAX_OPEN:
+        return account, Refusal("budget.calls", f"{MAX_OPEN} calls are open; wait for one to end", TOO_MANY)
+    for check in (_check_circles, _check_batches, _check_rate):
+        verdict = check(account, ask, now_ns)
+        if verdict is not None:
+            return verdict
+    return _check_room(account, call, ask, now_ns)
+
+
+def settle(account: Account, call: int, bill: Bill, now_ns: int) -> tuple[Account, Settled]:
+    """The call is over.  ``ProtocolError`` if it is not open."""
+    if call not in account.open:
+        raise ProtocolError(f"the call {call} is not open", "settle")
+    held = account.open[call]
+    unknown = bill.estimated and bill.outcome != "failed" and not bill.usd_micro and bill.tokens == Tokens()
+    tokens = held.tokens if unknown else _credible(bill.tokens)
+    usd = held.usd_micro if unknown else _amount(bill.usd_micro)
+    settled = Settled(call, held, bill.outcome, usd, tokens, bill.estimated)
+    account = msgspec.structs.replace(
+        account,
+        open={number: other for number, other in account.open.items() if number != call},
+        usd_micro=account.usd_micro + usd,
+        input_tokens=account.input_tokens + tokens.input,
+        output_tokens=account.output_tokens + tokens.output,
+        calls=account.calls + (bill.outcome != "failed"),
+        paid=account.paid.add(usd, now_ns) if account.limits.usd_micro_per_minute else account.paid,
+    )
+    if bill.outcome == "completed":
+        account = _remember(account, held, bill.tool_calls)
+    return _check_overdrawn(account, settled), settled
+
+
+def lose(account: Account, now_ns: int) -> tuple[Account, tuple[Settled, ...]]:
+    """The gateway is gone: what it had open may have been spent to the last, and is booked so."""
+    lost = []
+    for call in list(account.open):
+        account, settled = settle(account, call, Bill("cut", estimated=True), now_ns)
+        lost.append(settled)
+    return account, tuple(lost)
+
+
+# ---- loops and rates -------------------------------------------------------------------------------
+
+
+def _check_circles(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
+    limits = account.limits
+    circle = loops.find_circle(account.repeats, ask.request, same_request=limits.same_request, cycles=limits.cycles)
+    if circle is None or not ask.request:
+        return None
+    if circle.period == 1:
+        words = f"the same request was answered {circle.count - 1} times in a row; change it or stop"
+    else:
+        words = f"the same {circle.period} requests went round {circle.count - 1} times; change something or stop"
+    return _refuse(account, circle.rule, words, now_ns, Ending("loop", circle.describe()), BAD_REQUEST)
+
+
+def _check_batches(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
+    """The warning only: whether the loop goes on, the next answer tells."""
+    circle, _ = loops.find_batch(account.repeats, account.limits.same_tool_calls)
+    warned = account.warned.get("budget.same_tool_calls")
+    if circle is None or (warned is not None and now_ns - warned.since_ns >= PATIENCE_NS):
+        return None
+    count = account.repeats.batches
+    words = f"the model asked for the same tool calls {count} times in a row; try something else or stop"
+    return _refuse(account, circle.rule, words, now_ns, Ending("loop", circle.describe()), BAD_REQUEST)
+
+
+def _check_rate(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
+    limit = account.limits.requests_per_minute
+    if not limit or account.granted.total(now_ns) < limit:
+        return None
+    ending = Ending("loop", f"more than {limit} requests in a minute")
+    words = f"{limit} requests were made within a minute; wait until it is over"
+    patience = max(limit, RATE_REFUSALS)
+    return _refuse(account, "budget.requests_per_minute", words, now_ns, ending, TOO_MANY, patience)
+
+
+def _remember(account: Account, held: Open, tool_calls: bytes) -> Account:
+    repeats = loops.answered(account.repeats, held.request, tool_calls)
+    warned, ending = account.warned, account.ending
+    told = warned.get("budget.same_tool_calls")
+    circle, closed = loops.find_batch(repeats, account.limits.same_tool_calls)
+    if circle is None:
+        warned = {rule: value for rule, value in warned.items() if rule != "budget.same_tool_calls"}
+    elif closed and told is not None and held.at_ns >= told.since_ns:
+        ending = ending or Ending("loop", circle.describe())
+    return msgspec.structs.replace(account, repeats=repeats, warned=warned, ending=ending)
+
+
+# ---- money, tokens, calls --------------------------------------------------------------------------
+
+
+def _rooms(account: Account, now_ns: int) -> list[Room]:
+    """What every limit that is set leaves; those that end a cage soonest come first."""
+    limits, held = account.limits, account.reserved_usd_micro
+    rooms = [
+        Room("budget.usd", "usd", limits.usd_micro, account.usd_micro, held),
+        Room("budget.tokens", "tokens", limits.tokens, account.tokens, account.reserved_tokens),
+        Room("budget.calls", "calls", limits.calls, account.calls, len(account.open)),
+        Room("budget.usd_per_minute", "usd", limits.usd_micro_per_minute, account.paid.total(now_ns), held),
+    ]
+    return [room for room in rooms if room.limit]
+
+
+def _check_room(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
+    need, rooms = read_ask(ask), _rooms(account, now_ns)
+    output = need.wanted
+    for room in rooms:
+        fits = fit(need, room, room.left)
+        if fits is None:
+            return _no_room(account, need, room, now_ns)
+        output = min(output, fits)
+    bounded = any(room.unit == "tokens" or (room.unit == "usd" and need.output_usd_nano) for room in rooms)
+    shortened = output < need.named or (not need.named and bounded)
+    usd, tokens = need.usd_micro(output), Tokens(input=need.input_tokens, output=need.choices * output)
+    if max(usd, tokens.input, tokens.output) > MAX_AMOUNT:
+        return account, Refusal("budget.usd", "no call can be as large as this one", PAYMENT_REQUIRED)
+    held = Open(ask.provider, ask.model, ask.request, now_ns, usd, tokens)
+    account = msgspec.structs.replace(
+        account,
+        open={**account.open, call: held},
+        granted=account.granted.add(1, now_ns) if account.limits.requests_per_minute else account.granted,
+        warned={rule: value for rule, value in account.warned.items() if rule == "budget.same_tool_calls"},
+    )
+    return account, Grant(usd, output if shortened else 0)
+
+
+def _no_room(account: Account, need: Need, room: Room, now_ns: int) -> Verdict:
+    state = room.describe(need)
+    if room.held and fit(need, room, room.limit - room.used) is not None:
+        return account, Refusal(room.rule, f"{state}; wait for an open call to end", PAYMENT_REQUIRED)
+    if room.rule == "budget.usd_per_minute":
+        ending = Ending("loop", f"more than {format_usd(room.limit)} in a minute")
+        words = f"{state}; wait until the minute is over"
+        return _refuse(account, room.rule, words, now_ns, ending, PAYMENT_REQUIRED, RATE_REFUSALS)
+    words = f"{state}; finish without further calls"
+    return _refuse(account, room.rule, words, now_ns, Ending("budget", room.verdict(need)), PAYMENT_REQUIRED)
+
+
+def _check_overdrawn(account: Account, settled: Settled) -> Account:
+    """A bill within its reservation cannot reach past a limit; one above it may."""
+    limits, held = account.limits, settled.open
+    ending = account.ending
+    if limits.usd_micro and settled.usd_micro > held.usd_micro and account.usd_micro >= limits.usd_micro:
+        ending = ending or Ending("budget", f"{format_usd(limits.usd_micro)} spent")
+    over = _both(settled.tokens) > _both(held.tokens)
+    if limits.tokens and over and account.tokens >= limits.tokens:
+        ending = ending or Ending("budget", f"{limits.tokens:,} tokens spent")
+    return msgspec.structs.replace(account, ending=ending)
+
+
+# ---- refusing --------------------------------------------------------------------------------------
+
+
+def _refuse(
+    account: Account, rule: str, words: str, now_ns: int, ending: Ending, status: int, patience: int = 1
+) -> Verdict:
+    """Warn, and after ``patience`` warnings that could be read, end."""
+    before = account.warned.get(rule, Warned(now_ns, 0))
+    readable = now_ns - before.since_ns >= PATIENCE_NS
+    if (before.count >= patience and readable) or before.count >= MAX_REFUSALS:
+        return msgspec.structs.replace(account, ending=ending), _last_word(rule, status, ending)
+    warned = {**account.warned, rule: Warned(before.since_ns, before.count + 1)}
+    last = "; going on ends the run" if before.count + 1 >= patience else ""
+    return msgspec.structs.replace(account, warned=warned), Refusal(rule, words + last, status)
+
+
+def _last_word(rule: str, status: int, ending: Ending) -> Refusal:
+    budget = "budget " if ending.kind == "budget" else ""
+    return Refusal(rule, f"the run ends: {budget}{ending.detail}", status, final=True)
+
+
+def _amount(number: int) -> int:
+    return min(max(number, 0), MAX_AMOUNT)
+
+
+def _credible(tokens: Tokens) -> Tokens:
+    return Tokens(*(_amount(getattr(tokens, name)) for name in Tokens.__struct_fields__))
+
+
+def _both(tokens: Tokens) -> int:
+    return tokens.input + tokens.output

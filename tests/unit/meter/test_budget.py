@@ -1,0 +1,427 @@
+"""The account of a cage: nothing passes a limit in any order of calls; warnings first, then the end."""
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from akiosd.errors import ProtocolError
+from akiosd.meter.account import Account, Ending
+from akiosd.meter.budget import MAX_OPEN, PATIENCE_NS, lose, reserve, settle
+from akiosd.meter.loops import MINUTE_S
+from akiosd.values.policy import Budget
+from akiosd.values.spend import Ask, Bill, Grant, Refusal, Tokens
+from akiosd.values.units import NS_PER_S, USD
+
+FREE = Budget(usd_micro=0, same_request=0, same_tool_calls=0, cycles=0)
+LATER = PATIENCE_NS
+
+
+def account(**limits):
+    return Account(msgspec.structs.replace(FREE, **limits))
+
+
+def ask(request=b"", **fields):
+    return Ask("openai", "gpt-4o", request, **{"output_usd_nano": 10_000, "output": 100, **fields})
+
+
+class Agent:
+    """Makes calls one after another, ``pause`` apart."""
+
+    def __init__(self, state, pause=LATER):
+        self.state, self.pause, self.now, self.call = state, pause, 0, 0
+
+    def ask(self, request=b"", **fields):
+        self.now += self.pause
+        self.call += 1
+        self.state, verdict = reserve(self.state, self.call, ask(request, **fields), self.now)
+        return verdict
+
+    def answer(self, outcome="completed", tool_calls=b"", **bill):
+        self.state, settled = settle(self.state, self.call, Bill(outcome, tool_calls=tool_calls, **bill), self.now)
+        return settled
+
+    def make(self, request=b"", tool_calls=b"", outcome="completed", usd_micro=0):
+        verdict = self.ask(request)
+        if isinstance(verdict, Grant):
+            self.answer(outcome, tool_calls, usd_micro=usd_micro)
+        return verdict
+
+
+# ---- money -----------------------------------------------------------------------------------------
+
+
+def test_a_grant_reserves_input_and_all_choices_rounded_up():
+    state, grant = reserve(account(usd_micro=USD), 1, ask(input_usd_micro=7, choices=3, output_usd_nano=333), 0)
+    assert grant == Grant(7 + 100)  # 3 × 100 × 0.333 = 99.9
+    assert (state.reserved_usd_micro, state.reserved_tokens, state.usd_micro) == (107, 300, 0)
+
+
+def test_a_long_answer_is_shortened_and_a_missing_length_filled_in():
+    limits = {"usd_micro": 1_000}
+    assert reserve(account(**limits), 1, ask(output=1_000), 0)[1] == Grant(1_000, 100)
+    assert reserve(account(**limits), 1, ask(output=50), 0)[1] == Grant(500, 0)
+    assert reserve(account(**limits), 1, ask(output=0, ceiling=30), 0)[1] == Grant(300, 30)
+    assert reserve(account(**limits), 1, ask(output=0, ceiling=9_999), 0)[1] == Grant(1_000, 100)
+    assert reserve(account(**limits), 1, ask(output=0, ceiling=0), 0)[1] == Grant(1_000, 100)
+    assert reserve(account(**limits), 1, ask(output=0, ceiling=0, output_usd_nano=0), 0)[1] == Grant(0, 0)
+    assert reserve(account(tokens=40), 1, ask(output=0, ceiling=90, input_tokens=10), 0)[1] == Grant(300, 30)
+    assert reserve(account(), 1, ask(output=0, ceiling=90), 0)[1] == Grant(900, 0)
+
+
+def test_an_answer_is_not_shortened_below_its_floor():
+    state = account(usd_micro=1_000)
+    assert isinstance(reserve(state, 1, ask(output=200, floor=101), 0)[1], Refusal)
+    assert reserve(state, 1, ask(output=200, floor=100), 0)[1] == Grant(1_000, 100)
+    # A floor above what is asked for is what is asked for.
+    assert reserve(state, 1, ask(output=10, floor=5_000), 0)[1] == Grant(100, 0)
+
+
+def test_what_a_call_may_cost_is_said_and_what_to_do():
+    state = Agent(account(usd_micro=USD))
+    state.ask(input_usd_micro=990_000, output=1)
+    state.answer(usd_micro=985_000)
+    refused = state.ask(input_usd_micro=50_000)
+    assert (refused.rule, refused.status, refused.final) == ("budget.usd", 402, False)
+    assert refused.words == (
+        "budget.usd is $1.00, $0.985 used; a call may take $0.05001 more; finish without further calls; "
+        "going on ends the run"
+    )
+    refused = state.ask(input_usd_micro=50_000)
+    assert refused == Refusal("budget.usd", "the run ends: budget $1.00 spent", 402, final=True)
+    assert state.state.ending == Ending("budget", "$1.00 spent")
+    assert state.ask(input_usd_micro=0).final
+
+
+def test_a_call_too_dear_for_an_untouched_budget_is_not_called_spent():
+    agent = Agent(account(usd_micro=USD))
+    assert not agent.ask(input_usd_micro=15 * USD).final
+    assert isinstance(agent.make(), Grant)  # a cheaper one, and the warning is forgotten
+    assert not agent.ask(input_usd_micro=15 * USD).final
+    assert agent.ask(input_usd_micro=15 * USD).final
+    assert agent.state.ending.detail == "$1.00 too small: $0.00 used, a call may take $15.00001 more"
+
+
+def test_calls_under_way_together_are_warned_together():
+    agent = Agent(account(usd_micro=USD), pause=1_000)
+    assert not any(agent.ask(input_usd_micro=2 * USD).final for _ in range(100))
+    agent.now += LATER
+    assert agent.ask(input_usd_micro=2 * USD).final
+
+
+def test_refusals_without_a_pause_end_it_too():
+    agent = Agent(account(usd_micro=USD), pause=1)
+    verdicts = [agent.ask(input_usd_micro=2 * USD).final for _ in range(300)]
+    assert verdicts.index(True) == 256
+
+
+def test_what_open_calls_hold_is_waited_for_and_never_ends_the_cage():
+    agent = Agent(account(usd_micro=1_000))
+    assert agent.ask() == Grant(1_000)
+    for _ in range(1_000):
+        refused = agent.ask()
+        assert "wait for an open call" in refused.words and "$0.001 held by open calls" in refused.words
+        assert not refused.final
+    agent.state, _ = settle(agent.state, 1, Bill("failed"), agent.now)
+    assert agent.ask() == Grant(1_000)
+
+
+def test_unknown_prices_are_refused_and_nothing_else_happens():
+    state = account()
+    for call in range(1_000):
+        state, refused = reserve(state, call, ask(priced=False), call * NS_PER_S)
+        assert (refused.rule, refused.status, refused.final) == ("prices", 403, False)
+    assert state == account()
+
+
+def test_failed_calls_cost_nothing_and_missing_usage_the_reservation():
+    agent = Agent(account(usd_micro=10_000))
+    agent.ask(input_tokens=20)
+    settled = agent.answer("failed")
+    assert (settled.usd_micro, agent.state.usd_micro, agent.state.calls) == (0, 0, 0)
+    agent.ask(input_tokens=20)
+    settled = agent.answer("completed", estimated=True)
+    assert (settled.usd_micro, settled.tokens) == (1_000, Tokens(20, 100))
+    agent.ask()
+    agent.answer("cut", usd_micro=30, tokens=Tokens(1, 2))
+    assert (agent.state.usd_micro, agent.state.calls, agent.state.tokens) == (1_030, 2, 123)
+    assert agent.state.reserved_usd_micro == 0
+
+
+def test_a_bill_above_its_reservation_is_booked_and_ends_the_cage_at_the_limit():
+    agent = Agent(account(usd_micro=2_000))
+    agent.ask()
+    agent.answer(usd_micro=1_500)
+    assert (agent.state.usd_micro, agent.state.ending) == (1_500, None)
+    agent.ask(output=10)
+    agent.answer(usd_micro=700)
+    assert (agent.state.usd_micro, agent.state.ending) == (2_200, Ending("budget", "$0.002 spent"))
+
+
+def test_a_budget_spent_to_the_last_within_its_reservations_does_not_end_by_itself():
+    agent = Agent(account(usd_micro=1_000))
+    agent.ask()
+    agent.answer(usd_micro=1_000)
+    assert agent.state.ending is None
+    assert not agent.ask().final and agent.ask().final
+
+
+def test_more_tokens_than_reserved_end_it_at_the_limit():
+    agent = Agent(account(tokens=1_000))
+    agent.ask(output=10)
+    agent.answer(tokens=Tokens(990, 10))
+    assert agent.state.ending == Ending("budget", "1,000 tokens spent")
+
+
+def test_a_dead_gateway_has_spent_what_it_held():
+    agent = Agent(account(usd_micro=10_000))
+    agent.ask(input_tokens=5)
+    agent.ask(output=50)
+    state, lost = lose(agent.state, agent.now)
+    assert [(settled.outcome, settled.usd_micro, settled.estimated) for settled in lost] == [
+        ("cut", 1_000, True),
+        ("cut", 500, True),
+    ]
+    assert (state.usd_micro, state.reserved_usd_micro, state.tokens, state.open) == (1_500, 0, 155, {})
+    assert lose(state, agent.now) == (state, ())
+
+
+def test_calls_are_known_by_their_number():
+    state, _ = reserve(account(), 7, ask(), 0)
+    with pytest.raises(ProtocolError):
+        reserve(state, 7, ask(), 0)
+    with pytest.raises(ProtocolError):
+        settle(state, 8, Bill("completed"), 0)
+    state, _ = settle(state, 7, Bill("completed"), 0)
+    with pytest.raises(ProtocolError):
+        settle(state, 7, Bill("completed"), 0)
+
+
+def test_open_calls_are_bounded():
+    state = account()
+    for call in range(MAX_OPEN):
+        state, _ = reserve(state, call, ask(), 0)
+    assert reserve(state, MAX_OPEN, ask(), 0)[1].status == 429
+
+
+# ---- no order of calls passes a limit --------------------------------------------------------------
+
+
+def test_a_hundred_calls_at_once_at_99_percent_of_the_budget():
+    agent = Agent(account(usd_micro=USD), pause=1)
+    agent.ask(input_usd_micro=990_000, output=0, ceiling=0, output_usd_nano=0)
+    agent.answer(usd_micro=990_000)
+    granted = []
+    for _ in range(100):
+        verdict = agent.ask(input_usd_micro=50, output=200, output_usd_nano=15_000)
+        assert agent.state.usd_micro + agent.state.reserved_usd_micro <= USD
+        if isinstance(verdict, Grant):
+            granted.append((agent.call, verdict))
+        else:
+            assert not verdict.final
+    # Three as they were asked for, the fourth shortened to what was left.
+    assert [grant for _, grant in granted] == [Grant(3_050)] * 3 + [Grant(845, 53)]
+    for call, grant in granted:
+        agent.state, _ = settle(agent.state, call, Bill("completed", grant.usd_micro), agent.now)
+    assert agent.state.usd_micro == 999_995 and agent.state.ending is None
+
+
+amounts = st.integers(-5, 5_000)
+asks = st.builds(
+    lambda **fields: Ask("p", "m", b"", **fields),
+    input_tokens=amounts, input_usd_micro=amounts, output_usd_nano=st.integers(-1, 50_000), output=amounts,
+    floor=st.integers(0, 200), ceiling=amounts, choices=st.integers(-1, 4),
+)  # fmt: skip
+# A step: a call to reserve (an ask), or to settle: (which of the open, share of its reservation, outcome).
+settles = st.tuples(st.integers(0, 99), st.integers(0, 100), st.sampled_from(["completed", "failed", "cut"]))
+steps = st.lists(st.tuples(st.one_of(asks, asks, settles), st.integers(0, 8 * NS_PER_S)), max_size=60)
+limits = st.builds(
+    lambda **fields: msgspec.structs.replace(FREE, **fields),
+    usd_micro=st.sampled_from([0, 1, 500, 20_000]), tokens=st.sampled_from([0, 1, 300, 9_000]),
+    calls=st.sampled_from([0, 1, 5]), requests_per_minute=st.sampled_from([0, 1, 4]),
+    usd_micro_per_minute=st.sampled_from([0, 1, 3_000]),
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(limits, steps)
+def test_no_interleaving_passes_a_limit(limits, steps):
+    state, now, number, grants, paid, last_word = Account(limits), 0, 0, [], [], False
+    for step, wait in steps:
+        now += wait
+        if isinstance(step, Ask):
+            number += 1
+            state, verdict = reserve(state, number, step, now)
+            last_word = last_word or (isinstance(verdict, Refusal) and verdict.final)
+            if isinstance(verdict, Grant):
+                assert not last_word
+                grants.append(now)
+                assert verdict.usd_micro == state.open[number].usd_micro >= 0
+        elif state.open:
+            call = sorted(state.open)[step[0] % len(state.open)]
+            held = state.open[call]
+            usd = held.usd_micro * step[1] // 100 if step[2] != "failed" else 0
+            tokens = Tokens(held.tokens.input * step[1] // 100, held.tokens.output * step[1] // 100)
+            state, settled = settle(state, call, Bill(step[2], usd, tokens), now)
+            paid.append((now, settled.usd_micro))
+        for limit, used in (
+            (limits.usd_micro, state.usd_micro + state.reserved_usd_micro),
+            (limits.tokens, state.tokens + state.reserved_tokens),
+            (limits.calls, state.calls + len(state.open)),
+            (limits.requests_per_minute, sum(at > now - MINUTE_S * NS_PER_S for at in grants)),
+            (limits.usd_micro_per_minute, sum(usd for at, usd in paid if at > now - MINUTE_S * NS_PER_S)),
+        ):
+            assert not limit or used <= limit
+        # Bills within their reservations never end a cage: only refusals do.
+        assert (state.ending is not None) == last_word
+    assert state.usd_micro == sum(usd for _, usd in paid)
+
+
+numbers = st.integers(-(2**63), 2**64 - 1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.builds(
+                lambda *values: Ask("p", "m", b"", *values), *[numbers] * 7
+            ),
+            st.builds(
+                lambda usd, tokens, estimated: Bill("completed", usd, tokens, estimated),
+                numbers, st.builds(Tokens, *[numbers] * 8), st.booleans(),
+            ),
+        ),
+        max_size=5,
+    )
+)  # fmt: skip
+def test_numbers_of_a_hostile_gateway_never_lower_what_is_spent_and_can_be_sent(calls):
+    state = account(usd_micro=0)
+    for number, (asked, bill) in enumerate(calls):
+        state, verdict = reserve(state, number, asked, 0)
+        msgspec.msgpack.encode(verdict)
+        if isinstance(verdict, Grant):
+            before = state.usd_micro
+            state, settled = settle(state, number, bill, 0)
+            msgspec.msgpack.encode((settled, state.usd_micro, state.tokens))
+            assert (
+                state.usd_micro >= before
+                and settled.usd_micro >= 0
+                and min(getattr(settled.tokens, name) for name in Tokens.__struct_fields__) >= 0
+            )
+
+
+# ---- rates -----------------------------------------------------------------------------------------
+
+
+def test_requests_within_a_minute_wait_for_its_end():
+    agent = Agent(account(requests_per_minute=3), pause=0)
+    assert [isinstance(agent.make(), Grant) for _ in range(3)] == [True] * 3
+    refused = agent.ask()
+    assert (refused.rule, refused.status, refused.final) == ("budget.requests_per_minute", 429, False)
+    agent.now += 62 * NS_PER_S
+    assert isinstance(agent.make(), Grant)
+
+
+def test_who_does_not_wait_is_ended_after_ten_refusals():
+    agent = Agent(account(requests_per_minute=3))
+    verdicts = [agent.make() for _ in range(20)]
+    assert [isinstance(verdict, Grant) for verdict in verdicts[:3]] == [True] * 3
+    assert [verdict.final for verdict in verdicts[3:14]] == [False] * 10 + [True]
+    assert agent.state.ending == Ending("loop", "more than 3 requests in a minute")
+
+
+def test_money_within_a_minute():
+    agent = Agent(account(usd_micro_per_minute=2_500))
+    assert agent.make(usd_micro=1_000) == Grant(1_000)
+    assert agent.make(usd_micro=1_000) == Grant(1_000)
+    assert agent.make(usd_micro=500) == Grant(500, 50)
+    refused = agent.ask()
+    assert (refused.rule, refused.status, refused.final) == ("budget.usd_per_minute", 402, False)
+    for _ in range(9):
+        assert not agent.ask().final
+    assert agent.ask().final
+    assert agent.state.ending == Ending("loop", "more than $0.0025 in a minute")
+
+
+def test_calls_and_tokens():
+    agent = Agent(account(calls=2))
+    assert isinstance(agent.make(), Grant) and isinstance(agent.make(outcome="failed"), Grant)
+    assert isinstance(agent.make(), Grant)
+    assert not agent.make().final and agent.make().final
+    assert agent.state.ending == Ending("budget", "2 calls spent")
+    agent = Agent(account(tokens=1_000))
+    agent.ask(output=1_000)
+    agent.answer(tokens=Tokens(900, 99))
+    assert not agent.ask(input_tokens=10).final and agent.ask(input_tokens=10).final
+    assert agent.state.ending == Ending("budget", "1,000 tokens spent")
+
+
+# ---- loops -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [2, 3, 5, 9])
+def test_the_same_request_is_warned_about_at_its_number_and_then_ended(limit):
+    agent = Agent(account(same_request=limit))
+    assert all(isinstance(agent.make(b"a"), Grant) for _ in range(limit - 1))
+    warning, end = agent.make(b"a"), agent.make(b"a")
+    assert (warning.rule, warning.status, warning.final) == ("budget.same_request", 400, False)
+    assert warning.words.startswith(f"the same request was answered {limit - 1} times in a row; change it or stop")
+    assert end.final and agent.state.ending == Ending("loop", f"same request {limit} times")
+
+
+def test_who_heeds_the_warning_goes_on():
+    agent = Agent(account(same_request=3))
+    for _ in range(10):
+        assert isinstance(agent.make(b"a"), Grant) and isinstance(agent.make(b"a"), Grant)
+        assert not agent.make(b"a").final
+        assert isinstance(agent.make(b"b"), Grant)
+
+
+def test_failed_and_cut_calls_are_no_loop():
+    agent = Agent(account(same_request=3, cycles=2, same_tool_calls=3))
+    for outcome in ("failed", "cut") * 50:
+        assert isinstance(agent.make(b"a", b"t", outcome), Grant)
+    # Between answered ones they do not break the row either.
+    for _ in range(2):
+        agent.make(b"a")
+        agent.make(b"a", outcome="failed")
+    assert isinstance(agent.make(b"a"), Refusal)
+
+
+def test_cycles_are_warned_about_and_ended():
+    agent = Agent(account(cycles=3))
+    made = [agent.make(bytes([letter])) for letter in b"abcabcab"]
+    assert all(isinstance(verdict, Grant) for verdict in made)
+    assert not agent.make(b"c").final and agent.make(b"c").final
+    assert agent.state.ending == Ending("loop", "cycle of 3 requests 3 times")
+
+
+def test_the_same_tool_calls_end_with_the_answer_after_the_warning():
+    agent = Agent(account(same_tool_calls=4))
+    for number in range(3):
+        assert isinstance(agent.make(b"%d" % number, b"t"), Grant)
+    warning = agent.make(b"x", b"t")
+    assert (warning.rule, warning.status, warning.final) == ("budget.same_tool_calls", 400, False)
+    assert isinstance(agent.make(b"y", b"t"), Grant)
+    assert agent.state.ending == Ending("loop", "same tool calls 4 times")
+
+
+def test_other_tool_calls_after_the_warning_go_on():
+    agent = Agent(account(same_tool_calls=3))
+    for number in range(20):
+        agent.make(b"%d" % number, b"t")
+        agent.make(b"%d" % number, b"t")
+        assert isinstance(agent.ask(b"x"), Refusal)
+        assert isinstance(agent.make(b"%d" % number, b"" if number % 2 else b"u"), Grant)
+    assert agent.state.ending is None
+
+
+def test_equal_answers_to_calls_made_together_end_nothing_before_a_warning():
+    agent = Agent(account(same_tool_calls=3, same_request=3), pause=1)
+    for _ in range(20):
+        assert isinstance(agent.ask(b"a"), Grant)
+    for call in range(1, 21):
+        agent.state, _ = settle(agent.state, call, Bill("completed", tool_calls=b"t"), agent.now)
+    assert agent.state.ending is None
+    assert not agent.ask(b"a").final
