@@ -18,6 +18,8 @@ _SIZED = (6, 7)
 
 
 class EventStreamCodec:
+    between = b""
+
     def __init__(self) -> None:
         self._held = bytearray()
 

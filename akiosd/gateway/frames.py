@@ -24,6 +24,9 @@ class Frame:
 
 
 class Codec(Protocol):
+    between: bytes
+    """What stands between two frames with data that follow each other."""
+
     def push(self, chunk: bytes) -> list[Frame]:
         """The frames that ``chunk`` completes.  Raises :class:`BrokenStream`."""
 

@@ -8,6 +8,8 @@ from akiosd.gateway.frames import MAX_FRAME, BrokenStream, Frame
 
 
 class NdjsonCodec:
+    between = b""
+
     def __init__(self) -> None:
         self._held = bytearray()
 
@@ -40,7 +42,12 @@ _SPECIAL = re.compile(rb'["\\{}\[\]]')
 
 
 class ArrayCodec:
-    """``[{…},{…}]``: brackets, commas and white space are frames without data, each element is one with."""
+    """``[{…},{…}]``: brackets, commas and white space are frames without data, each element is one with.
+
+    The frame that ends the array is of kind ``end``.
+    """
+
+    between = b",\n"
 
     def __init__(self) -> None:
         self._held = bytearray()
@@ -64,7 +71,7 @@ class ArrayCodec:
                 begin = at + 1
         self._at = len(self._held)
         if self._depth <= 1 and begin < len(self._held):
-            frames.append(Frame(bytes(self._held[begin:]), None))
+            frames.append(Frame(bytes(self._held[begin:]), None, "end" if b"]" in self._held[begin:] else ""))
             begin = len(self._held)
         del self._held[:begin]
         self._at -= begin

@@ -10,6 +10,8 @@ _LINE = re.compile(rb"\r\n|\n|\r")
 
 
 class SseCodec:
+    between = b""
+
     def __init__(self) -> None:
         self._held = bytearray()
         self._line = 0

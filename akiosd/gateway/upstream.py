@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from ipaddress import ip_address
@@ -60,7 +60,7 @@ class Response:
     def header(self, name: bytes) -> bytes:
         return b", ".join(value for key, value in self.headers if key == name)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it arrives, transfer coding undone, content coding not.  Raises :class:`UpstreamFailed`."""
         stream = self._response.aiter_stream()
         while True:

@@ -83,7 +83,7 @@ class Pseudonyms:
 
     def _back(self, stand_in: str, escape: bool) -> str:
         original = self._originals[stand_in]
-        return json.dumps(original)[1:-1] if escape else original
+        return json.dumps(original, ensure_ascii=False)[1:-1] if escape else original
 
     def held(self, text: str) -> int:
         """Where the end of ``text`` begins that may be the beginning of a stand-in; its length when nowhere."""

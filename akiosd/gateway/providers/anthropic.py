@@ -103,7 +103,7 @@ class Messages(Operation):
                 yield Piece((at, name), delta, _SIGNED[name], "signed")
         elif event.get("type") == _BLOCK_START:
             block = mapping(event.get("content_block"))
-            if isinstance(block.get("text"), str):
+            if block.get("text") and isinstance(block["text"], str):
                 yield Piece((at, "text_delta"), block, "text")
 
     def closes(self, event: Json, kind: str) -> Iterable[Channel]:

@@ -60,6 +60,8 @@ class Operation:
     fields: frozenset[str] = frozenset()
     image_tokens = 50_000
     has_output = True
+    counts_along = False
+    """Every event of a stream says what was used so far."""
     volatile: frozenset[str] = frozenset({"metadata", "user", "stream", "stream_options", "prompt_cache_key"})
     """Fields that do not change what a request means."""
 
@@ -136,8 +138,11 @@ class Operation:
         """An event that brings ``rest``; ``event`` is the last one of this channel."""
         raise NotImplementedError
 
-    def after_remainder(self, event: Json, added: int) -> bool:
-        """``added`` events were put into the stream before ``event``; whether it had to be changed."""
+    def number(self, event: Json, place: Json, added: int) -> bool:
+        """Where events are numbered: ``event`` stands at ``place``, behind ``added`` events of ours.
+
+        Whether it had to be changed.
+        """
         return False
 
     def strip(self, event: Json) -> Json | None:

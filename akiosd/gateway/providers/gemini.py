@@ -167,6 +167,7 @@ class Generate(Google):
 
 class StreamGenerate(Generate):
     streaming = True
+    counts_along = True
 
 
 class Embed(Google):

@@ -113,14 +113,11 @@ class Responses(Operation):
         kept = {key: value for key, value in event.items() if key not in ("logprobs", "obfuscation")}
         if "logprobs" in event:
             kept["logprobs"] = []
-        number = event.get("sequence_number")
-        if isinstance(number, int):
-            kept["sequence_number"] = number + 1
         return {**kept, "delta": rest}
 
-    def after_remainder(self, event: Json, added: int) -> bool:
-        number = event.get("sequence_number")
-        if not added or not isinstance(number, int):
+    def number(self, event: Json, place: Json, added: int) -> bool:
+        number = place.get("sequence_number")
+        if not isinstance(number, int) or (event is place and not added):
             return False
         event["sequence_number"] = number + added
         return True

@@ -1,0 +1,167 @@
+"""One paid request and its reply: sent with the real key, answered with originals back, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+
+import msgspec
+import trio
+
+from akiosd.gateway.eventstream import EventStreamCodec
+from akiosd.gateway.frames import BrokenStream, Codec
+from akiosd.gateway.inward import Meter, StreamReply, restore
+from akiosd.gateway.memory import Memory
+from akiosd.gateway.ndjson import ArrayCodec, NdjsonCodec
+from akiosd.gateway.prepare import Request
+from akiosd.gateway.sender import Sender, plain_encoding, read_reply, reply_headers
+from akiosd.gateway.sse import SseCodec
+from akiosd.gateway.strict_json import BadJson, dump, parse
+from akiosd.gateway.upstream import Response, UpstreamFailed
+from akiosd.meter import prices
+from akiosd.values.spend import Bill, Grant, Outcome, Tokens
+
+HIDDEN_TOKENS_PER_SECOND = 1000
+"""No hosted model writes faster: what a cut-off answer may have cost before anything of it could be seen."""
+MAX_TOKEN_BYTES = 256
+"""No vocabulary has a longer token: text beyond that is more than was asked for."""
+
+_CODECS: Mapping[str, type[Codec]] = {
+    "sse": SseCodec, "ndjson": NdjsonCodec, "eventstream": EventStreamCodec, "array": ArrayCodec,
+}  # fmt: skip
+_TYPES = {
+    "sse": b"text/event-stream", "ndjson": b"ndjson", "eventstream": b"amazon.eventstream",
+    "array": b"application/json",
+}  # fmt: skip
+
+
+class Call:
+    """One reserved request and its reply."""
+
+    def __init__(self, sender: Sender, request: Request, memory: Memory) -> None:
+        self._sender, self._request, self._memory = sender, request, memory
+        self._context, self._exchange = sender.context, sender.exchange
+        self._meter = Meter(request.operation)
+        self._sent = self._answered = self._complete = False
+        self._begun = 0.0
+        self._status = 0
+        self._output = 0
+
+    async def run(self, grant: Grant) -> None:
+        self._output = grant.output or self._request.ask.output
+        body = self._request.grant(grant.output)
+        url, headers = self._sender.head(self._request.target, self._request.headers, body)
+        self._begun = trio.current_time()
+        error = ""
+        try:
+            # From here on the provider may be at work, answered or not.
+            self._sent = True
+            async with self._context.upstreams.request(self._exchange.method, url, headers, body) as response:
+                self._status = response.status
+                self._answered = True
+                await self._answer(response, grant)
+        except (UpstreamFailed, BrokenStream) as failure:
+            error = str(failure)[:200]
+            if isinstance(failure, BrokenStream):
+                raise UpstreamFailed(f"the provider's stream cannot be read: {failure}", "reply") from None
+            raise
+        finally:
+            self._context.link.report(self._exchange.record("llm", bytes_out=len(body), error=error))
+
+    async def _answer(self, response: Response, grant: Grant) -> None:
+        stream = self._request.stream
+        if response.status >= 300:
+            await self._fail(response)
+        elif stream and _TYPES[stream] in response.header(b"content-type"):
+            await self._stream(response, grant)
+        else:
+            await self._whole(response)
+
+    async def _fail(self, response: Response) -> None:
+        """The provider's own refusal: status, Retry-After and limits as they are; nothing is paid."""
+        body = self._restored(await read_reply(response))
+        await self._exchange.respond(response.status, reply_headers(response), body)
+
+    def _restored(self, body: bytes) -> bytes:
+        try:
+            value = parse(body)
+        except BadJson:
+            return body
+        if not isinstance(value, dict | list):
+            return body
+        changed = restore(value, self._context.redactors.pseudonyms, self._memory)
+        return dump(value) if changed else body
+
+    async def _whole(self, response: Response) -> None:
+        body = await read_reply(response)
+        try:
+            value = parse(body)
+        except BadJson:
+            raise UpstreamFailed("the provider's answer is not JSON", "reply") from None
+        for event in value if isinstance(value, list) else [value]:
+            if isinstance(event, dict):
+                self._meter.take(event, "")
+        self._complete = True
+        self._meter.received += 0 if self._meter.tokens else len(body)
+        await self._exchange.respond(response.status, reply_headers(response), self._restored(body))
+
+    async def _stream(self, response: Response, grant: Grant) -> None:
+        plain_encoding(response)
+        request, exchange = self._request, self._exchange
+        reply = StreamReply(
+            request.operation, _CODECS[request.stream](), self._context.redactors.pseudonyms,
+            self._memory, request.strip,
+        )  # fmt: skip
+        self._meter = reply.meter
+        await exchange.start(response.status, reply_headers(response))
+        async with aclosing(response.chunks()) as chunks:
+            async for chunk in chunks:
+                ready = reply.push(chunk)
+                if ready:
+                    await exchange.send(ready)
+                if self._is_beyond(grant):
+                    raise UpstreamFailed("the answer went beyond what was reserved for it", "reply")
+        rest = reply.flush()
+        if rest:
+            await exchange.send(rest)
+        self._complete = not reply.meter.failed
+        await exchange.finish()
+
+    def _is_beyond(self, grant: Grant) -> bool:
+        """Money by the provider's own count, or more text than so many tokens can hold."""
+        if not grant.usd_micro and not self._output:
+            return False
+        tokens, quote = self._meter.tokens, self._request.quote
+        if tokens and quote and grant.usd_micro and prices.cost(quote, tokens) > grant.usd_micro:
+            return True
+        most = self._output * self._request.ask.choices
+        return bool(most) and self._meter.received > most * MAX_TOKEN_BYTES
+
+    # ---- what it cost -----------------------------------------------------------------------------
+
+    def bill(self, grant: Grant) -> Bill:
+        """What is owed for what happened."""
+        stream, status = bool(self._request.stream), self._status
+        if not self._sent or (self._answered and status >= 300):
+            return Bill("failed", status=status, stream=stream)
+        told = self._meter.tokens
+        outcome: Outcome = "completed" if self._complete else "cut"
+        final = told is not None and self._complete
+        tokens = told if told is not None and (final or self._request.operation.counts_along) else self._estimate(told)
+        cost = prices.cost(self._request.quote, tokens) if self._request.quote else 0
+        if not final and grant.usd_micro:
+            cost = min(cost, grant.usd_micro)
+        return Bill(outcome, cost, tokens, not final, self._meter.tool_calls, status, stream)
+
+    def _estimate(self, told: Tokens | None) -> Tokens:
+        """An upper bound of what a reply without a last word cost: what is not known counts as reserved."""
+        ask, meter = self._request.ask, self._meter
+        output = meter.received
+        if self._request.hidden and not self._complete:
+            output += int((trio.current_time() - self._begun) * HIDDEN_TOKENS_PER_SECOND)
+        most = self._output * ask.choices
+        output = min(output, most) if most else output
+        known = told or Tokens()
+        return msgspec.structs.replace(
+            known, input=known.input or ask.input_tokens, output=max(known.output, output if ask.output_usd_nano else 0)
+        )

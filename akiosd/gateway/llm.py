@@ -1,0 +1,117 @@
+"""One call to a model: read, redacted, reserved, sent with the real key, answered with originals back, settled once."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from akiosd.gateway.call import Call
+from akiosd.gateway.exchange import Exchange
+from akiosd.gateway.memory import Memory
+from akiosd.gateway.passed import forward_passed, named_path
+from akiosd.gateway.prepare import prepare, safe_head
+from akiosd.gateway.providers.base import Provider, Refuse, Route
+from akiosd.gateway.providers.registry import BY_NAME
+from akiosd.gateway.refuse import Denial
+from akiosd.gateway.sender import Sender, read_reply, reply_headers
+from akiosd.redact.structures import Structured
+from akiosd.values.spend import Grant, Refusal
+from akiosd.wire.gateway import ProviderSetup
+
+if TYPE_CHECKING:
+    from akiosd.gateway.main import Context
+
+MAX_REQUEST = 64 << 20
+
+_memories: WeakKeyDictionary[Context, Memory] = WeakKeyDictionary()
+
+
+def memory_of(context: Context) -> Memory:
+    found = _memories.get(context)
+    if found is None:
+        found = _memories[context] = Memory(context.redactors.models)
+    return found
+
+
+async def handle(context: Context, exchange: Exchange) -> None:
+    """Answer one request to a provider.  Errors of the upstream and of reading are raised for the server to tell."""
+    provider = BY_NAME[exchange.rule.provider]
+    target = exchange.target.decode("ascii")
+    setup = next((s for s in context.setup.providers if s.name == provider.name), ProviderSetup(provider.name))
+    found = provider.find(exchange.method, target.partition("?")[0])
+    denial = _stopped(provider, setup, exchange, found, context)
+    if denial is not None:
+        await exchange.refuse(denial)
+        return
+    sender = Sender(context, exchange, provider, setup)
+    if found is None:
+        await forward_passed(sender, target)
+    elif found.operation.kind == "read":
+        await _read(sender, target)
+    else:
+        await _call(sender, found, target)
+
+
+def _stopped(
+    provider: Provider, setup: ProviderSetup, exchange: Exchange, found: Route | None, context: Context
+) -> Denial | None:
+    """What is refused before the body is read."""
+    host = exchange.host
+    path = exchange.target.decode("ascii").partition("?")[0]
+    if found is None and not named_path(context.setup.policy.network.llm_paths, provider.name, path):
+        words = f"{exchange.method} {exchange.safe_path.decode('utf-8', 'replace')} is not a request known to AKIOS"
+        return Denial(
+            rule="network.llm_paths", words=words, host=host, hint=f"network.llm_paths: [{provider.name}:{path}]"
+        )
+    login = provider.login(exchange.headers)
+    if login:
+        hint = f"akiosctl keys set {provider.name}, and use the key the cage is given"
+        return Denial(rule="llm.login", words=f"{login} is not passed: only API keys are", host=host, hint=hint)
+    if provider.needs_key and not setup.key:
+        hint = f"akiosctl keys set {provider.name}"
+        return Denial(rule="llm.key", words=f"there is no key for {provider.name}", host=host, hint=hint)
+    return None
+
+
+async def _read(sender: Sender, target: str) -> None:
+    """A list of models and the like."""
+    exchange = sender.exchange
+    structured = Structured(sender.context.redactors.models)
+    head = safe_head(structured, sender.provider, exchange.headers, target)
+    if isinstance(head, Refuse):
+        await sender.refuse(head)
+        return
+    url, headers = sender.head(head[1], [pair for pair in head[0] if pair[0] != b"content-type"], b"")
+    async with sender.context.upstreams.request(exchange.method, url, headers) as response:
+        body = await read_reply(response)
+        await exchange.respond(response.status, reply_headers(response), body)
+    sender.context.link.report(exchange.record("llm"))
+
+
+async def _call(sender: Sender, route: Route, target: str) -> None:
+    context, exchange = sender.context, sender.exchange
+    memory = memory_of(context)
+    raw = await exchange.read_body(MAX_REQUEST)
+    request = prepare(
+        sender.provider, route, raw, exchange.headers, target, memory=memory,
+        overrides=context.setup.prices, binary=context.setup.policy.redact.binary, now_ns=time.time_ns(),
+    )  # fmt: skip
+    if isinstance(request, Refuse):
+        await sender.refuse(request, 400 if request.rule == "llm.body" else 403)
+        return
+    if route.operation.kind == "free":
+        sender.tell(request.findings)
+        await Call(sender, request, memory).run(Grant())
+        return
+    number, verdict = await context.link.reserve(request.ask)
+    if isinstance(verdict, Refusal):
+        await sender.refuse(Refuse(verdict.rule, verdict.words), verdict.status)
+        return
+    sender.tell(request.findings)
+    call = Call(sender, request, memory)
+    try:
+        await call.run(verdict)
+    finally:
+        # Whatever happened, and also when this task is cancelled: settle does not wait.
+        context.link.settle(number, call.bill(verdict))

@@ -1,0 +1,72 @@
+"""What a gateway remembers of its cage's calls to models, between them.  Bounded; nothing of it leaves the process."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from akiosd.redact.model import Result
+from akiosd.redact.redactor import Redactor
+
+_SIGNED_NAMES = frozenset(
+    {"signature", "encrypted_content", "thoughtSignature", "thought_signature", "redactedContent"}
+)
+
+
+def is_signed(owner: dict[str, Any], name: str) -> bool:
+    """Whether ``owner[name]`` is what a provider signs or encrypts and wants back byte for byte."""
+    if name in _SIGNED_NAMES:
+        return True
+    if name == "thinking" or (name == "text" and "signature" in owner and "type" not in owner):
+        return "signature" in owner
+    return name == "data" and owner.get("type") == "redacted_thinking"
+
+
+class Signed:
+    """Texts that came from a provider signed: they may go back unread.  What only claims to be signed is read."""
+
+    def __init__(self, most: int = 1 << 16) -> None:
+        self._seen: dict[bytes, None] = {}
+        self._most = most
+
+    def remember(self, text: str) -> None:
+        self.remember_digest(_digest(text))
+
+    def remember_digest(self, digest: bytes) -> None:
+        if len(self._seen) >= self._most:
+            del self._seen[next(iter(self._seen))]
+        self._seen[digest] = None
+
+    def known(self, text: str) -> bool:
+        return _digest(text) in self._seen
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+class Redacted:
+    """Agents send their whole history with every call: what was read once is not searched again."""
+
+    def __init__(self, redactor: Redactor, most: int = 1 << 15) -> None:
+        self.redactor = redactor
+        self._seen: dict[bytes, Result | None] = {}
+        self._most = most
+
+    def redact(self, text: str, hint: str) -> Result | None:
+        """None: ``text`` may go as it is.  Raises ``RedactError``."""
+        key = hashlib.sha256(f"{hint}\0{text}".encode("utf-8", "surrogatepass")).digest()
+        if key in self._seen:
+            return self._seen[key]
+        result = self.redactor.redact(text, hint)
+        found = None if result.text == text and not result.blocked else result
+        if len(self._seen) >= self._most:
+            del self._seen[next(iter(self._seen))]
+        self._seen[key] = found
+        return found
+
+
+class Memory:
+    def __init__(self, redactor: Redactor) -> None:
+        self.signed = Signed()
+        self.redacted = Redacted(redactor)

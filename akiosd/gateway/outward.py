@@ -1,0 +1,173 @@
+"""A request on its way to a model: every string is redacted, names and shape stay, signed content goes untouched."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from akiosd.gateway.memory import Memory, is_signed
+from akiosd.gateway.strict_json import MAX_DEPTH, BadJson, Number, dump, parse
+from akiosd.redact.model import RedactError, Result
+from akiosd.redact.structures import Finding as Found
+from akiosd.values.records import Finding
+
+Path = tuple[str | int, ...]
+_BINARY_NAMES = frozenset({"data", "bytes", "url", "image_url", "imageUrl", "file_data", "images", "document_url"})
+_ID_NAMES = frozenset({
+    "id", "call_id", "tool_call_id", "tool_use_id", "item_id", "toolUseId", "previous_response_id", "type", "role",
+    "model", "object", "media_type", "mimeType",
+})  # fmt: skip
+_ID = re.compile(r"(?:call|toolu|tooluse|msg|resp|rs|fc|ctc|item|chatcmpl|srvtoolu|conv|file)_[A-Za-z0-9_-]{8,120}\Z"
+                 r"|[a-z]{1,12}(?:[_-][a-z]{1,12}){0,3}\Z")  # fmt: skip
+_DATA_URL = re.compile(r"data:[^,;]{0,100}(?:;[^,;]{1,100})*;base64,")
+_IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
+_LOOK = 4096
+_LONG_NUMBER = 99_999
+
+
+class Binary(msgspec.Struct, frozen=True):
+    """Base64 in the body that is not text: how many characters, and whether it is an image."""
+
+    size: int
+    image: bool
+
+
+class Outward:
+    """Redacts one request.  ``blocked`` is why it must not be sent, "" while it may."""
+
+    def __init__(self, memory: Memory, binary: Literal["pass", "block"]) -> None:
+        self._memory, self._binary = memory, binary
+        self._off = memory.redacted.redactor.mode == "off"
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self.binaries: list[Binary] = []
+        self.blocked = ""
+
+    def body(self, value: Any) -> Any:
+        """The value with its strings redacted at any depth.  Raises :class:`RedactError` when too deep."""
+        return self._value(value, (), "")
+
+    def _value(self, value: Any, path: Path, hint: str) -> Any:
+        if isinstance(value, str):
+            return self._string(value, path, hint)
+        if isinstance(value, dict):
+            return self._object(value, path)
+        if isinstance(value, list):
+            if len(path) > MAX_DEPTH:
+                raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", "body", "send a flatter body")
+            return [self._value(item, (*path, index), hint) for index, item in enumerate(value)]
+        if isinstance(value, Number) or (isinstance(value, int) and abs(value) > _LONG_NUMBER):
+            return self._number(value, path, hint)
+        return value
+
+    def _object(self, value: dict[str, Any], path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in value:
+            safe = name if self._off else self.text(name, (*path, name), "")
+            while safe in found:
+                safe += "_"
+            found[safe] = self._member(value, name, (*path, name))
+        return found
+
+    def _member(self, owner: dict[str, Any], name: str, path: Path) -> Any:
+        if len(path) > MAX_DEPTH:
+            raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", "body", "send a flatter body")
+        item = owner[name]
+        if isinstance(item, str):
+            if is_signed(owner, name) and self._memory.signed.known(item):
+                return item
+            if name in _ID_NAMES and _ID.match(item):
+                return item
+        return self._value(item, path, name)
+
+    def _number(self, value: Any, path: Path, hint: str) -> Any:
+        text = str(value)
+        if len(text) < 6:
+            return value
+        safe = self.text(text, path, hint or "number")
+        return value if safe == text else safe
+
+    def _string(self, text: str, path: Path, hint: str) -> str:
+        if self._off or not text:
+            return text
+        if hint in _BINARY_NAMES and len(text) >= 64 and self._is_binary(text):
+            return text
+        inner = self._inner(text)
+        if inner is not None:
+            before = self._counts.total()
+            safe = self._value(inner, path, hint)
+            # Unchanged text keeps its spelling.
+            return text if self._counts.total() == before else dump(safe).decode()
+        return self.text(text, path, hint)
+
+    def _inner(self, text: str) -> Any:
+        """JSON inside a string, such as the arguments of a tool."""
+        first = text.lstrip()[:1]
+        if first not in ("{", "["):
+            return None
+        try:
+            found = parse(text)
+        except BadJson:
+            return None
+        return found if isinstance(found, dict | list) else None
+
+    def text(self, text: str, path: Path, hint: str) -> str:
+        """A text as a whole."""
+        result = self._memory.redacted.redact(text, hint)
+        if result is None:
+            return text
+        self._note(result, self._place(path))
+        return result.text
+
+    def _note(self, result: Result, place: str) -> None:
+        for span in result.spans:
+            self._counts[(span.type, span.category, place)] += 1
+        if result.blocked:
+            self.blocked = f"personal data ({', '.join(sorted(result.counts()))}) at {place}"
+
+    def _place(self, path: Path) -> str:
+        place = ""
+        for part in path:
+            if isinstance(part, int):
+                place += f"[{part}]"
+            else:
+                name = "*" if self._memory.redacted.redactor.engine.find(part) else part[:60]
+                place += f".{name}" if place else name
+        return place or "body"
+
+    def _is_binary(self, text: str) -> bool:
+        """Base64 whose bytes are not text; what is text is read as such, whatever its name says."""
+        prefix = _DATA_URL.match(text)
+        begin = prefix.end() if prefix else 0
+        try:
+            head = base64.b64decode(text[begin : begin + _LOOK], altchars=None, validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(head)
+        except UnicodeDecodeError:
+            self.binary(len(text) - begin, head.startswith(_IMAGES))
+            return True
+        return False
+
+    def binary(self, size: int, image: bool = False) -> None:
+        """Something that is not text is on its way."""
+        self.binaries.append(Binary(size, image))
+        if self._binary == "block" and not self._off:
+            self.blocked = "a file that is not text"
+
+    def found(self, findings: Iterable[Found]) -> None:
+        """Findings of headers and the URL."""
+        for finding in findings:
+            self._counts[(finding.type, finding.category, finding.place)] += 1
+
+    def findings(self, most: int = 200) -> tuple[Finding, ...]:
+        """For the log: types, places, counts; never a value."""
+        return tuple(Finding(kind, category, place, count) for (kind, category, place), count in
+                     self._counts.most_common(most))  # fmt: skip
