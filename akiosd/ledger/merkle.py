@@ -92,7 +92,7 @@ def range_hash(start: int, end: int, node: NodeReader) -> bytes:
     if width & (width - 1) == 0:
         level = width.bit_length() - 1
         return node(level, start >> level)
-    middle = start + _split_point(width)
+    middle = start + split_point(width)
     return node_hash(range_hash(start, middle, node), range_hash(middle, end, node))
 
 
@@ -100,7 +100,7 @@ def tree_root(size: int, node: NodeReader) -> bytes:
     return range_hash(0, size, node) if size else EMPTY_ROOT
 
 
-def _split_point(width: int) -> int:
+def split_point(width: int) -> int:
     """The largest power of two smaller than ``width`` (RFC 6962's k)."""
     return 1 << ((width - 1).bit_length() - 1)
 
@@ -111,7 +111,7 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
         raise ProofError(f"entry {index} is not in a tree of {size}", next="ask for an index below the size")
     start, end, path = 0, size, []
     while end - start > 1:
-        middle = start + _split_point(end - start)
+        middle = start + split_point(end - start)
         if index < middle:
             path.append((middle, end))
             end = middle
@@ -127,7 +127,7 @@ def consistency_proof(old_size: int, size: int, node: NodeReader) -> list[bytes]
         raise ProofError(f"no consistency proof exists from size {old_size} to {size}", next="use sizes 0 < old <= new")
     start, end, path, whole = 0, size, [], True
     while end != old_size:
-        middle = start + _split_point(end - start)
+        middle = start + split_point(end - start)
         if old_size <= middle:
             path.append((middle, end))
             end = middle
