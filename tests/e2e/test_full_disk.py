@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,6 +121,43 @@ def test_a_cage_that_fills_the_log_waits_and_goes_on(small: Daemon) -> None:
     numbers = [int(record["path"].rpartition("/")[2]) for record in unlinks]
     assert numbers[: stopped_at] == list(range(1, len(numbers) + 1))[: stopped_at], "a record is missing or came twice"
     assert_whole(small)
+
+
+def test_what_was_acknowledged_survives_a_kill_while_it_is_full(small: Daemon) -> None:
+    workspace = small.workspace()
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(
+            small.popen(
+                "run", "--workspace", workspace, "--", "python3", "-c", FLOOD,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=workspace,
+            )
+        )  # fmt: skip
+        stack.callback(client.kill)
+        assert client.stdout is not None and client.stdout.readline() == b"up\n"
+        cage = next(iter(json.loads(small.ctl("ps", "--json").stdout)))["cage"]
+        (frozen,) = Path("/sys/fs/cgroup").glob(f"**/{cage}/cgroup.freeze")
+        assert frozen.read_text() == "0\n"
+        ballast = fill(small)
+        assert wait_until(lambda: stands_still(small, cage), 60)
+        assert frozen.read_text() == "1\n", "the cage is not frozen"
+        acknowledged = size_of_log(small, cage)
+        last = entry_of(small, cage, acknowledged - 1)
+        small.stop(signal.SIGKILL)
+        assert client.wait(60) != 0
+    ballast.unlink()
+    small.start()
+    assert size_of_log(small, cage) >= acknowledged and entry_of(small, cage, acknowledged - 1) == last
+    assert small.run("sh", "-c", "exit 3").returncode == 3
+    for words in ([], [cage]):
+        report = json.loads(small.ctl("ledger", "verify", *words, "--json").stdout)
+        assert report["verdict"] in ("OK", "OK-RECOVERED"), report
+
+
+def entry_of(daemon: Daemon, cage: str, index: int) -> bytes:
+    with Client(str(daemon.socket)) as client:
+        reply, _ = client.call(ReadLog(cage=cage, start=index, stop=index + 1), LogEntries)
+    (entry,) = reply.entries
+    return entry
 
 
 def size_of_log(daemon: Daemon, cage: str) -> int:
