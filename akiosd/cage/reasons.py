@@ -34,7 +34,7 @@ REASONS: dict[str, Reason] = {
     "wall_clock": Reason(KILLED, "killed: wall clock limit {wall_clock} reached, ran {wall}"),
     "cpu_time": Reason(KILLED, "killed: CPU time limit {cpu_time} reached, used {cpu_used}"),
     "output": Reason(KILLED, "killed: output limit {output} reached"),
-    "budget": Reason(KILLED, "killed: budget {detail} spent"),
+    "budget": Reason(KILLED, "killed: budget {detail}"),
     "loop": Reason(KILLED, "killed: {detail}"),
     "audit_limit": Reason(KILLED, "killed: audit limit {audit} of records reached, {records} records"),
     # somebody's decision

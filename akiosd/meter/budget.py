@@ -48,7 +48,7 @@ def reserve(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
     if account.ending is not None:
         return account, _last_word("budget", PAYMENT_REQUIRED, account.ending)
     if not ask.priced:
-        words = "the price of this model is not known; its administrator can name it under prices in akiosd.yaml"
+        words = "the price of this model is not known; the administrator can name it under gateway.prices in akiosd.yaml"
         return account, Refusal("prices", words, FORBIDDEN)
     if len(account.open) >= MAX_OPEN:
         return account, Refusal("budget.calls", f"{MAX_OPEN} calls are open; wait for one to end", TOO_MANY)

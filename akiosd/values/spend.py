@@ -95,3 +95,21 @@ class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int = 0
     """The HTTP status of the provider's answer, and whether it was a stream: for the record."""
     stream: bool = False
+
+
+class ModelSpend(msgspec.Struct, frozen=True):
+    """What the answered calls to one model took so far; ``model`` is ``provider/name``."""
+
+    model: str
+    calls: int = 0
+    usd_micro: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class OpenCall(msgspec.Struct, frozen=True):
+    """A call that is under way: what is reserved for it, and since when."""
+
+    model: str
+    usd_micro: int
+    age_ns: int

@@ -6,7 +6,10 @@ import msgspec
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Read from the kernel when a cage ends; times in ns, sizes in bytes."""
+    """Read from the kernel when a cage ends; times in ns, sizes in bytes, money in micro-USD.
+
+    ``calls`` to models were answered, wholly or in part, and took ``tokens`` in and out.
+    """
 
     wall_ns: int = 0
     user_ns: int = 0
@@ -21,3 +24,6 @@ class Usage(msgspec.Struct, frozen=True):
     disk_limit: int = 0
     records: int = 0
     denials: int = 0
+    usd_micro: int = 0
+    tokens: int = 0
+    calls: int = 0

@@ -11,8 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from akiosd.values.policy import Policy
+from akiosd.values.policy import Budget, Policy
 from akiosd.values.posture import LayerState
+from akiosd.values.spend import ModelSpend, OpenCall
 from akiosd.values.usage import Usage
 from akiosd.wire.frame import MAX_FDS
 
@@ -132,6 +133,12 @@ class Discard(Message, frozen=True, tag="discard"):
     cage: str = ""
     committed: bool = False
     paths: int = 0
+
+
+class BudgetInfo(Message, frozen=True, tag="budget"):
+    """What a running cage spent on calls to models; answered by :class:`BudgetReply`."""
+
+    cage: str = ""
 
 
 class Doctor(Message, frozen=True, tag="doctor"):
@@ -264,6 +271,8 @@ class CageInfo(msgspec.Struct, frozen=True):
     pid: int = 0
     tty: bool = False
     detached: bool = False
+    usd_micro: int = 0
+    calls: int = 0
 
 
 class Cages(Message, frozen=True, tag="cages"):
@@ -277,6 +286,29 @@ class ViewReply(Message, frozen=True, tag="view_reply"):
     workspace: bytes = b""
     protect: tuple[str, ...] = ()
     started_ns: int = 0
+
+
+class BudgetReply(Message, frozen=True, tag="budget_reply"):
+    """Money is micro-USD.  ``calls`` were answered; ``open`` are under way (the oldest 100 of ``open_calls``).
+
+    ``minute_*``: within the last minute, where the policy limits that.  ``ending``: why the cage is about to end.
+    """
+
+    cage: str = ""
+    limits: Budget = Budget()
+    usd_micro: int = 0
+    reserved_usd_micro: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    reserved_tokens: int = 0
+    calls: int = 0
+    minute_usd_micro: int = 0
+    minute_requests: int = 0
+    models: tuple[ModelSpend, ...] = ()
+    open: tuple[OpenCall, ...] = ()
+    open_calls: int = 0
+    refused: int = 0
+    ending: str = ""
 
 
 class OutputReply(Message, frozen=True, tag="output_reply"):
@@ -370,6 +402,7 @@ Request = (
     | Output
     | View
     | Discard
+    | BudgetInfo
     | Doctor
     | LedgerInfo
     | ReadLog
@@ -388,6 +421,7 @@ Reply = (
     | Started
     | Ended
     | Cages
+    | BudgetReply
     | OutputReply
     | ViewReply
     | DoctorReply

@@ -29,7 +29,7 @@ OOM = Usage(memory_limit=512 * MIB, memory_peak=512 * MIB, oom_kills=1)
             "killed: memory limit 512 MiB reached, peak 512 MiB, 1 OOM kill",
         ),
         (EndFacts(usage=OOM), "memory", 137, "killed: memory limit 512 MiB reached, peak 512 MiB, 1 OOM kill"),
-        (EndFacts(cause="budget", detail="$1.00"), "budget", 137, "killed: budget $1.00 spent"),
+        (EndFacts(cause="budget", detail="$1.00 spent"), "budget", 137, "killed: budget $1.00 spent"),
         (EndFacts(cause="loop", detail="same request 5 times"), "loop", 137, "killed: same request 5 times"),
         (
             EndFacts(

@@ -1,0 +1,156 @@
+"""The authority over one cage's money: a gateway asks before it calls a model, and tells what the call cost.
+
+Everything that decides happens before the first wait, so requests are answered in the order in which they came.
+
+What is durable when: a refusal before it is answered, like every denial.  A grant waits for no disk: nothing was spent
+yet.  A bill is in the log's queue when ``settle`` returns, before anything that is recorded later, and on disk within
+the 20 ms of all that nobody waits for; the cage's ``end`` record is waited for and stands behind every bill.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+import trio
+
+from akiosd.daemon.append_ledger import Ledger
+from akiosd.meter.account import Account, Settled
+from akiosd.meter.budget import lose, reserve, settle
+from akiosd.values.ids import LogId
+from akiosd.values.policy import Budget
+from akiosd.values.records import LlmCall, SpendWarning
+from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, OpenCall, Refusal
+from akiosd.wire.messages import BudgetReply
+
+OnFinal = Callable[[str, str], None]
+
+REFUSALS_PER_SECOND = 50
+"""What an agent that takes no for no answer may write into the log; more of them wait."""
+_BURST_S = 2.0
+_MAX_MODELS = 64
+_OTHERS = "(others)"
+_MAX_NAME = 200
+_MAX_OPEN_SHOWN = 100
+
+
+class Spend:
+    """Of one cage, through all its gateways.  ``on_final(kind, detail)`` is called once, when the cage must end."""
+
+    def __init__(
+        self,
+        budget: Budget,
+        ledger: Ledger,
+        log: LogId,
+        on_final: OnFinal,
+        now_ns: Callable[[], int] = time.time_ns,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.account = Account(budget)
+        self.refused = 0
+        self._ledger, self._log, self._on_final = ledger, log, on_final
+        self._now_ns, self._clock_ns = now_ns, clock_ns
+        self._models: dict[str, ModelSpend] = {}
+        self._next_refusal = 0.0
+        self._closed = self._told = False
+
+    # ---- what a gateway asks and tells ---------------------------------------------------------------
+
+    async def reserve(self, call: int, ask: Ask) -> Grant | Refusal:
+        """May this call be made?  Raises ``ProtocolError`` when ``call`` is open already."""
+        if self._closed:
+            return Refusal("budget.usd", "the run has ended", final=True)
+        self.account, verdict = reserve(self.account, call, ask, self._clock_ns())
+        if isinstance(verdict, Refusal):
+            await self._record_refusal(ask, verdict)
+            self._tell_ending()
+        return verdict
+
+    def settle(self, call: int, bill: Bill) -> None:
+        """Book what a call cost.  One that was refused, or is booked already, changes nothing."""
+        if call in self.account.open and not self._closed:
+            now = self._clock_ns()
+            self.account, settled = settle(self.account, call, bill, now)
+            self._book(settled, bill, now)
+            self._tell_ending()
+
+    def gateway_lost(self) -> None:
+        """A gateway is dead: what it had open counts as spent.  Before another one's first word."""
+        now = self._clock_ns()
+        self.account, lost = lose(self.account, now)
+        for settled in lost:
+            self._book(settled, Bill("cut", estimated=True), now)
+        self._tell_ending()
+
+    def close(self) -> None:
+        """The cage has ended, its log is about to: the last that can be booked."""
+        self._told = True
+        if not self._closed:
+            self.gateway_lost()
+        self._closed = True
+
+    # ---- telling -------------------------------------------------------------------------------------
+
+    def describe(self, cage: str) -> BudgetReply:
+        """The state of the account, for its owner."""
+        account, now = self.account, self._clock_ns()
+        shown = list(account.open.values())[:_MAX_OPEN_SHOWN]
+        return BudgetReply(
+            cage=cage, limits=account.limits, usd_micro=account.usd_micro,
+            reserved_usd_micro=account.reserved_usd_micro, input_tokens=account.input_tokens,
+            output_tokens=account.output_tokens, reserved_tokens=account.reserved_tokens, calls=account.calls,
+            minute_usd_micro=account.paid.total(now), minute_requests=account.granted.total(now),
+            models=tuple(self._models.values()), open_calls=len(account.open), refused=self.refused,
+            open=tuple(OpenCall(_name(o.provider, o.model), o.usd_micro, now - o.at_ns) for o in shown),
+            ending=account.ending.detail if account.ending is not None else "",
+        )  # fmt: skip
+
+    # ---- inside --------------------------------------------------------------------------------------
+
+    async def _record_refusal(self, ask: Ask, refusal: Refusal) -> None:
+        self.refused += 1
+        now = trio.current_time()
+        self._next_refusal = max(self._next_refusal, now) + 1 / REFUSALS_PER_SECOND
+        if not refusal.final:
+            await trio.sleep_until(self._next_refusal - _BURST_S)
+        if self._closed:
+            return
+        record = SpendWarning(
+            ts=self._now_ns(), provider=ask.provider[:_MAX_NAME], model=ask.model[:_MAX_NAME], rule=refusal.rule,
+            words=refusal.words, final=refusal.final,
+        )  # fmt: skip
+        await self._ledger.commit(self._log, record)
+
+    def _book(self, settled: Settled, bill: Bill, now_ns: int) -> None:
+        held = settled.open
+        record = LlmCall(
+            ts=self._now_ns(), provider=held.provider[:_MAX_NAME], model=held.model[:_MAX_NAME],
+            outcome=settled.outcome, usd_micro=settled.usd_micro, reserved_usd_micro=held.usd_micro,
+            total_usd_micro=self.account.usd_micro, tokens=settled.tokens, estimated=settled.estimated,
+            status=bill.status, stream=bill.stream, duration_ns=now_ns - held.at_ns,
+        )  # fmt: skip
+        self._ledger.append(self._log, record)
+        if settled.outcome != "failed":
+            self._count(settled)
+
+    def _count(self, settled: Settled) -> None:
+        name = _name(settled.open.provider, settled.open.model)
+        if name not in self._models and len(self._models) >= _MAX_MODELS:
+            name = _OTHERS
+        before = self._models.get(name, ModelSpend(name))
+        self._models[name] = msgspec.structs.replace(
+            before, calls=before.calls + 1, usd_micro=before.usd_micro + settled.usd_micro,
+            input_tokens=before.input_tokens + settled.tokens.input,
+            output_tokens=before.output_tokens + settled.tokens.output,
+        )  # fmt: skip
+
+    def _tell_ending(self) -> None:
+        ending = self.account.ending
+        if ending is not None and not self._told:
+            self._told = True
+            self._on_final(ending.kind, ending.detail)
+
+
+def _name(provider: str, model: str) -> str:
+    return f"{provider}/{model}"[:_MAX_NAME]
