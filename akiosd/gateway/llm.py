@@ -13,6 +13,7 @@ from akiosd.gateway.passed import forward_passed, named_path
 from akiosd.gateway.prepare import prepare, safe_head
 from akiosd.gateway.providers.base import Provider, Refuse, Route
 from akiosd.gateway.providers.registry import BY_NAME
+from akiosd.gateway.redactors import Redactors
 from akiosd.gateway.refuse import Denial
 from akiosd.gateway.sender import Sender, read_reply, reply_headers
 from akiosd.redact.structures import Structured
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
 MAX_REQUEST = 64 << 20
 
-_memories: WeakKeyDictionary[Context, Memory] = WeakKeyDictionary()
+_memories: WeakKeyDictionary[Redactors, Memory] = WeakKeyDictionary()
 
 
 def memory_of(context: Context) -> Memory:
-    found = _memories.get(context)
+    found = _memories.get(context.redactors)
     if found is None:
-        found = _memories[context] = Memory(context.redactors.models)
+        found = _memories[context.redactors] = Memory(context.redactors.models)
     return found
 
 

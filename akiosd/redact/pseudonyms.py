@@ -16,6 +16,8 @@ _LOWER, _UPPER = "abcdefghjkmnpqrstuvwxyz", "ABCDEFGHJKLMNPQRSTUVWXYZ"
 _PREFIX = re.compile(
     r"(?:sk-ant-|sk-proj-|sk-|gh[pousr]_|github_pat_|glpat-|xox[a-z]-|[prs]k_(?:live|test)_|AIza|AKIA|ASIA|\+)"
 )
+# Where a model writes JSON these come back spelled in another way.
+_ESCAPED = re.compile(r"""["\\\x00-\x1f\x7f]|[^\x00-\x7f](?<!\w)""")
 _SHAPED = 8
 """A value with fewer letters and digits has too few stand-ins of its shape to be told from text: it gets a label."""
 _TAKE_BACK = 4096
@@ -69,7 +71,7 @@ class Pseudonyms:
         if kind == "EMAIL" and "@" in value:
             return f"user-{''.join(_shape('a0a0a0a0a0', noise))}@example.invalid"
         letters = sum(character.isalnum() for character in value)
-        if letters < _SHAPED or len(value) > 200 or attempt > 8 or "\n" in value:
+        if letters < _SHAPED or len(value) > 200 or attempt > 8 or _ESCAPED.search(value):
             return f"{kind}_{bytes(next(noise) for _ in range(5)).hex()}"
         prefix = _PREFIX.match(value)
         kept = prefix.end() if prefix else 0
