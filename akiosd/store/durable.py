@@ -60,6 +60,9 @@ class Disk(Protocol):
         """The archive there, or None where there is none; it stays the disk's.  Raises ``LedgerError``."""
 
     def replace(self, source: str, target: str) -> None: ...
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name; ``FileExistsError`` if that is taken."""
+
     def remove(self, path: str) -> None: ...
     def remove_dir(self, path: str) -> None: ...
     def open_region(self, path: str) -> RegionFile: ...
@@ -185,6 +188,9 @@ class Directory:
 
     def replace(self, source: str, target: str) -> None:
         os.replace(source, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
+    def link(self, source: str, target: str) -> None:
+        os.link(source, target, src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)
 
     def remove(self, path: str) -> None:
         os.unlink(path, dir_fd=self._fd)

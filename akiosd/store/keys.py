@@ -5,11 +5,13 @@ line is the origin, so a signature for one log can never pass for another's, and
 name.  Thousands of short cages then cost no key each, and losing a cage's directory loses no key.
 
 A rotation makes the next key, certified by the present one, durable as ``ledger.key.next``; names it in the host log;
-and puts it in the present one's place once that record is durable.  The old private key is then gone.
+and puts it in the present one's place once that record is durable.  The old private key keeps a name of its own,
+``ledger.key.old``, until it is overwritten.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,6 +23,7 @@ from akiosd.values.ids import LogId
 
 KEY_PATH = "keys/ledger.key"
 NEXT_PATH = "keys/ledger.key.next"
+OLD_PATH = "keys/ledger.key.old"
 _PREFIX = "PRIVATE+KEY+"
 _MAX_BYTES = 1 << 20  # thousands of epochs
 
@@ -113,12 +116,38 @@ def save_next(disk: Disk, key: LedgerKey) -> None:
 
 
 def install_next(disk: Disk) -> None:
-    """It is named there: from now on it signs, and the old private key is gone; durable on return."""
+    """It is named there: from now on it signs, and the old private key is overwritten; durable on return."""
+    disk.link(KEY_PATH, OLD_PATH)
+    disk.sync([], [parent(KEY_PATH)])
     disk.replace(NEXT_PATH, KEY_PATH)
     disk.sync([], [parent(KEY_PATH)])
+    drop_old(disk)
 
 
 def drop_next(disk: Disk) -> None:
     """It was never named: nothing was signed with it."""
-    disk.remove(NEXT_PATH)
-    disk.sync([], [parent(KEY_PATH)])
+    _shred(disk, NEXT_PATH)
+
+
+def drop_old(disk: Disk) -> None:
+    """Overwrite what a rotation left of the key before; where it stopped too early that is the present one still."""
+    old = disk.read(OLD_PATH, _MAX_BYTES)
+    if old is not None and old == disk.read(KEY_PATH, _MAX_BYTES):
+        disk.remove(OLD_PATH)
+        disk.sync([], [parent(KEY_PATH)])
+    elif old is not None:
+        _shred(disk, OLD_PATH)
+
+
+def _shred(disk: Disk, path: str) -> None:
+    """Overwrite a secret where it lies, with random bytes, then zeros; unlink it; each durably."""
+    size = disk.size(path) or 0
+    file = disk.open_region(path)
+    try:
+        for fill in (os.urandom(size), bytes(size)):
+            file.write_at(0, fill)
+            file.data_sync()
+    finally:
+        file.close()
+    disk.remove(path)
+    disk.sync([], [parent(path)])

@@ -18,7 +18,7 @@ from akiosd.ledger.frame import Entries, Forget, Head, Mark, decode_body
 from akiosd.ledger.note import MAX_NOTE_BYTES, is_signed_by
 from akiosd.ledger.sequencer import Sequencer, check_heads
 from akiosd.store.durable import Disk
-from akiosd.store.keys import NEXT_PATH, LedgerKey, drop_next, install_next, load_key, make_key
+from akiosd.store.keys import NEXT_PATH, LedgerKey, drop_next, drop_old, install_next, load_key, make_key
 from akiosd.store.log_dir import directory, discard_unpublished, load_edge, read_file
 from akiosd.store.wal import DIRECTORY, SEGMENT_BYTES, Torn, Wal
 from akiosd.values.ids import HOST_LOG, LogId
@@ -103,6 +103,7 @@ def _open_keys(disk: Disk, random: Callable[[int], bytes]) -> tuple[LedgerKey, L
 
 def _settle_rotation(disk: Disk, key: LedgerKey, newer: LedgerKey | None, sequencer: Sequencer) -> LedgerKey:
     """A rotation has happened if the host log, durable as it is now, names the new key; else it never began."""
+    drop_old(disk)
     if newer is None:
         return key
     if epoch_of(disk, newer, HOST_LOG, sequencer.work(HOST_LOG)[1]) == newer.epochs[-1].number:

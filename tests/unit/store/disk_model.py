@@ -212,6 +212,12 @@ class ModelDisk:
         folder.change({name: None, new_name: self._file(source)})
         self.on_replace(target)
 
+    def link(self, source: str, target: str) -> None:
+        self._step()
+        folder, name = self._parent(target)
+        assert name not in folder.entries
+        folder.change({name: self._file(source)})
+
     def remove(self, path: str) -> None:
         self._step()
         folder, name = self._parent(path)

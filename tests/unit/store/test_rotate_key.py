@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import prepare
 from akiosd.store import keys
 from akiosd.store.derive import prove
-from akiosd.store.durable import Directory
+from akiosd.store.durable import Directory, RegionFile
 from akiosd.store.fsck import fsck
 from akiosd.store.keys import KEY_PATH, NEXT_PATH, LedgerKey, load_key
 from akiosd.store.log_dir import directory, publish_all
@@ -101,6 +103,70 @@ class Stop(Exception):
 
 
 STEPS = ["save_next", "after save_next", "install_next", "after install_next", "name", "publish", "done"]
+
+
+class Watched(Directory):
+    """A disk that stops before its operation number ``stop_at`` on a key, and that keeps what names no longer show."""
+
+    def __init__(self, root: Path, stop_at: int = -1) -> None:
+        super().__init__(root)
+        self._left = stop_at
+
+    def _step(self) -> None:
+        if self._left == 0:
+            raise Stop
+        self._left -= 1
+
+    def link(self, source: str, target: str) -> None:
+        self._step()
+        super().link(source, target)
+
+    def replace(self, source: str, target: str) -> None:
+        self._step()
+        super().replace(source, target)
+
+    def remove(self, path: str) -> None:
+        self._step()
+        super().remove(path)
+
+    def sync(self, files: Iterable[str], dirs: Iterable[str]) -> None:
+        self._step()
+        super().sync(files, dirs)
+
+    def open_region(self, path: str) -> RegionFile:
+        self._step()
+        return super().open_region(path)
+
+
+@pytest.mark.parametrize("stop_at", range(9))
+def test_the_old_private_key_is_overwritten_wherever_it_stopped(tmp_path: Path, stop_at: int) -> None:
+    disk = Directory(tmp_path)
+    old = keys.make_key(disk, os.urandom)
+    new = old.next(os.urandom(32))
+    keys.save_next(disk, new)
+    held = os.open(tmp_path / KEY_PATH, os.O_RDONLY)  # what remains of its blocks
+    secret = (tmp_path / KEY_PATH).read_bytes()
+    with contextlib.suppress(Stop):
+        keys.install_next(Watched(tmp_path, stop_at))
+    keys.drop_old(disk)  # the next start
+    if (tmp_path / NEXT_PATH).exists():
+        assert load_key(disk) == old and os.pread(held, 4096, 0) == secret
+        keys.install_next(disk)
+    assert load_key(disk) == new
+    assert os.pread(held, 4096, 0) == bytes(len(secret)), "the old private key is still on the disk"
+    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == ["ledger.key"]
+    os.close(held)
+    disk.close()
+
+
+def test_a_key_that_never_signed_is_overwritten_too(tmp_path: Path) -> None:
+    disk = Directory(tmp_path)
+    keys.save_next(disk, keys.make_key(disk, os.urandom).next(os.urandom(32)))
+    held = os.open(tmp_path / NEXT_PATH, os.O_RDONLY)
+    keys.drop_next(disk)
+    assert not (tmp_path / NEXT_PATH).exists() and set(os.pread(held, 4096, 0)) == {0}
+    os.close(held)
+    disk.close()
 
 
 @pytest.mark.parametrize("stop_at", STEPS)
@@ -197,7 +263,10 @@ def test_the_key_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     disk.make_dirs("keys", 0o700)
     for key in (FIRST, SECOND, THIRD):
         keys.save_next(disk, key)
-        keys.install_next(disk)
+        if key is FIRST:
+            disk.replace(NEXT_PATH, KEY_PATH)
+        else:
+            keys.install_next(disk)
         assert load_key(disk) == key
         assert (tmp_path / KEY_PATH).stat().st_mode & 0o777 == 0o600
         assert "seed" not in repr(key)
