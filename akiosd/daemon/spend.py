@@ -1,6 +1,6 @@
 """The authority over one cage's money: a gateway asks before it calls a model, and tells what the call cost.
 
-Everything that decides happens before the first wait, so requests are answered in the order in which they came.
+Whatever decides happens before the first wait, so no two calls are granted the same money.
 
 What is durable when: a refusal before it is answered, like every denial.  A grant waits for no disk: nothing was spent
 yet.  A bill is in the log's queue when ``settle`` returns, before anything that is recorded later, and on disk within
@@ -10,17 +10,16 @@ the 20 ms of all that nobody waits for; the cage's ``end`` record is waited for 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 import trio
 
-from akiosd.daemon.append_ledger import Ledger
 from akiosd.meter.account import Account, Settled
 from akiosd.meter.budget import lose, reserve, settle
-from akiosd.values.ids import LogId
 from akiosd.values.policy import Budget
-from akiosd.values.records import LlmCall, SpendWarning
+from akiosd.values.records import LlmCall, Record, SpendWarning
 from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, OpenCall, Refusal
 from akiosd.wire.messages import BudgetReply
 
@@ -33,6 +32,14 @@ _MAX_MODELS = 64
 _OTHERS = "(others)"
 _MAX_NAME = 200
 _MAX_OPEN_SHOWN = 100
+_MAX_EARLY = 1024
+
+
+class Book(Protocol):
+    """Where the cage's records go (:class:`akiosd.daemon.book.Book`)."""
+
+    async def append(self, records: Sequence[Record]) -> int: ...
+    async def wait_durable(self, index: int) -> None: ...
 
 
 class Spend:
@@ -41,17 +48,17 @@ class Spend:
     def __init__(
         self,
         budget: Budget,
-        ledger: Ledger,
-        log: LogId,
+        book: Book,
         on_final: OnFinal,
         now_ns: Callable[[], int] = time.time_ns,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.account = Account(budget)
         self.refused = 0
-        self._ledger, self._log, self._on_final = ledger, log, on_final
+        self._book, self._on_final = book, on_final
         self._now_ns, self._clock_ns = now_ns, clock_ns
         self._models: dict[str, ModelSpend] = {}
+        self._early: dict[int, None] = {}
         self._next_refusal = 0.0
         self._closed = self._told = False
 
@@ -61,34 +68,42 @@ class Spend:
         """May this call be made?  Raises ``ProtocolError`` when ``call`` is open already."""
         if self._closed:
             return Refusal("budget.usd", "the run has ended", final=True)
+        if call in self._early:
+            # The agent went away before the gateway had its answer, and its giving up came first.
+            del self._early[call]
+            return Refusal("budget.calls", "the call was given up")
         self.account, verdict = reserve(self.account, call, ask, self._clock_ns())
         if isinstance(verdict, Refusal):
             await self._record_refusal(ask, verdict)
             self._tell_ending()
         return verdict
 
-    def settle(self, call: int, bill: Bill) -> None:
+    async def settle(self, call: int, bill: Bill) -> None:
         """Book what a call cost.  One that was refused, or is booked already, changes nothing."""
-        if call in self.account.open and not self._closed:
-            now = self._clock_ns()
-            self.account, settled = settle(self.account, call, bill, now)
-            self._book(settled, bill, now)
-            self._tell_ending()
+        if self._closed:
+            return
+        if call not in self.account.open:
+            if len(self._early) < _MAX_EARLY:
+                self._early[call] = None
+            return
+        now = self._clock_ns()
+        self.account, settled = settle(self.account, call, bill, now)
+        self._tell_ending()
+        await self._record(settled, bill, now)
 
-    def gateway_lost(self) -> None:
+    async def gateway_lost(self) -> None:
         """A gateway is dead: what it had open counts as spent.  Before another one's first word."""
         now = self._clock_ns()
+        self._early.clear()
         self.account, lost = lose(self.account, now)
-        for settled in lost:
-            self._book(settled, Bill("cut", estimated=True), now)
         self._tell_ending()
+        for settled in lost:
+            await self._record(settled, Bill("cut", estimated=True), now)
 
-    def close(self) -> None:
-        """The cage has ended, its log is about to: the last that can be booked."""
-        self._told = True
-        if not self._closed:
-            self.gateway_lost()
-        self._closed = True
+    async def close(self) -> None:
+        """The cage has ended, its last record is about to be written: what can still be booked."""
+        self._told = self._closed = True
+        await self.gateway_lost()
 
     # ---- telling -------------------------------------------------------------------------------------
 
@@ -120,9 +135,11 @@ class Spend:
             ts=self._now_ns(), provider=ask.provider[:_MAX_NAME], model=ask.model[:_MAX_NAME], rule=refusal.rule,
             words=refusal.words, final=refusal.final,
         )  # fmt: skip
-        await self._ledger.commit(self._log, record)
+        await self._book.wait_durable(await self._book.append([record]))
 
-    def _book(self, settled: Settled, bill: Bill, now_ns: int) -> None:
+    async def _record(self, settled: Settled, bill: Bill, now_ns: int) -> None:
+        if settled.outcome != "failed":
+            self._count(settled)
         held = settled.open
         record = LlmCall(
             ts=self._now_ns(), provider=held.provider[:_MAX_NAME], model=held.model[:_MAX_NAME],
@@ -130,9 +147,7 @@ class Spend:
             total_usd_micro=self.account.usd_micro, tokens=settled.tokens, estimated=settled.estimated,
             status=bill.status, stream=bill.stream, duration_ns=now_ns - held.at_ns,
         )  # fmt: skip
-        self._ledger.append(self._log, record)
-        if settled.outcome != "failed":
-            self._count(settled)
+        await self._book.append([record])
 
     def _count(self, settled: Settled) -> None:
         name = _name(settled.open.provider, settled.open.model)

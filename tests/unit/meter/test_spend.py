@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
 
 import msgspec
 import pytest
 import trio
 
 from akiosd.daemon.append_ledger import Ledger
+from akiosd.daemon.book import Book
 from akiosd.daemon.spend import Spend
 from akiosd.errors import ProtocolError
 from akiosd.values.ids import CageId, LogId
-from akiosd.values.policy import Budget
-from akiosd.values.records import LlmCall, SpendWarning, decode_entry
+from akiosd.values.policy import Budget, Limits
+from akiosd.values.records import LlmCall, Record, SpendWarning, decode_entry
 from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, Refusal, Tokens
 from akiosd.values.units import NS_PER_S, USD
 
@@ -31,8 +31,10 @@ class Bench:
 
     def __init__(self, ledger: Ledger, budget: Budget) -> None:
         self.ledger, self.log, self.clock, self.ended = ledger, LogId(CAGE), 0, list[tuple[str, str]]()
+        self.bytes = list[int]()
+        book = Book(ledger, self.log, Limits(), self.bytes.append)
         self.spend = Spend(
-            budget, ledger, self.log, lambda kind, detail: self.ended.append((kind, detail)),
+            budget, book, lambda kind, detail: self.ended.append((kind, detail)),
             now_ns=lambda: 7, clock_ns=lambda: self.clock,
         )  # fmt: skip
 
@@ -66,7 +68,7 @@ async def test_a_call_is_granted_settled_and_recorded(tmp_path: Path) -> None:
         assert b.spend.describe("x").open_calls == 1 and b.spend.describe("x").reserved_usd_micro == 100
         b.clock = 3 * NS_PER_S
         assert b.spend.describe("x").open[0].age_ns == 3 * NS_PER_S
-        b.spend.settle(1, Bill("completed", 42, Tokens(5, 7), status=200, stream=True))
+        await b.spend.settle(1, Bill("completed", 42, Tokens(5, 7), status=200, stream=True))
         await b.ledger.wait_durable(b.log, b.ledger.size(b.log) - 1)
         assert await b.records(LlmCall) == [
             LlmCall(
@@ -107,7 +109,7 @@ async def test_a_loop_ends_the_cage_with_its_reason(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         for call in (1, 2):
             assert isinstance(await b.spend.reserve(call, ask(b"same")), Grant)
-            b.spend.settle(call, Bill("completed", 1))
+            await b.spend.settle(call, Bill("completed", 1))
         verdict = await b.spend.reserve(3, ask(b"same"))
         assert isinstance(verdict, Refusal) and verdict.status == 400 and b.ended == []
         b.clock = NS_PER_S
@@ -118,7 +120,7 @@ async def test_a_loop_ends_the_cage_with_its_reason(tmp_path: Path) -> None:
 async def test_a_bill_over_the_budget_ends_the_cage(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         await b.spend.reserve(1, ask())
-        b.spend.settle(1, Bill("completed", 5_000))
+        await b.spend.settle(1, Bill("completed", 5_000))
         assert b.ended == [("budget", "$0.001 spent")]
 
 
@@ -126,14 +128,14 @@ async def test_a_dead_gateway_costs_what_it_had_open_and_the_next_one_goes_on(tm
     async with bench(tmp_path) as b:
         for call in (1, 2, 3):
             await b.spend.reserve(call, ask())
-        b.spend.settle(2, Bill("completed", 10))
-        b.spend.gateway_lost()
+        await b.spend.settle(2, Bill("completed", 10))
+        await b.spend.gateway_lost()
         told = b.spend.describe("x")
         assert (told.usd_micro, told.reserved_usd_micro, told.open_calls, told.calls) == (210, 0, 0, 3)
-        # The next gateway counts its calls from the beginning; late words about the dead one's change nothing.
-        b.spend.settle(1, Bill("completed", 10))
+        # The next gateway counts its calls from the beginning.
         assert await b.spend.reserve(1, ask()) == Grant(100)
         await b.ledger.wait_durable(b.log, b.ledger.size(b.log) - 1)
+        await b.spend.settle(2, Bill("completed", 10))  # booked already
         made = [(call.outcome, call.usd_micro, call.estimated) for call in await b.records(LlmCall)]
         assert made == [("completed", 10, False), ("cut", 100, True), ("cut", 100, True)]
         assert (await b.records(LlmCall))[-1].total_usd_micro == 210
@@ -149,13 +151,13 @@ async def test_a_call_opened_twice_is_a_broken_gateway(tmp_path: Path) -> None:
 async def test_the_close_books_what_is_open_and_then_nothing(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         await b.spend.reserve(1, ask())
-        b.spend.close()
+        await b.spend.close()
         size = b.ledger.size(b.log)
         await b.ledger.wait_durable(b.log, size - 1)
         assert b.spend.account.usd_micro == 100 and len(await b.records(LlmCall)) == 1
-        b.spend.settle(1, Bill("completed", 1))
-        b.spend.gateway_lost()
-        b.spend.close()
+        await b.spend.settle(1, Bill("completed", 1))
+        await b.spend.gateway_lost()
+        await b.spend.close()
         verdict = await b.spend.reserve(2, ask())
         assert isinstance(verdict, Refusal) and verdict.final
         assert b.ledger.size(b.log) == size and b.ended == []
@@ -164,7 +166,7 @@ async def test_the_close_books_what_is_open_and_then_nothing(tmp_path: Path) -> 
 async def test_a_hundred_at_once_never_pass_the_budget(tmp_path: Path) -> None:
     async with bench(tmp_path, Budget(usd_micro=USD)) as b:
         await b.spend.reserve(0, ask(input_usd_micro=990_000, output=0, output_usd_nano=0))
-        b.spend.settle(0, Bill("completed", 990_000))
+        await b.spend.settle(0, Bill("completed", 990_000))
         verdicts: dict[int, Grant | Refusal] = {}
 
         async def call(number: int) -> None:
@@ -177,36 +179,48 @@ async def test_a_hundred_at_once_never_pass_the_budget(tmp_path: Path) -> None:
         granted = [number for number, verdict in verdicts.items() if isinstance(verdict, Grant)]
         assert len(verdicts) == 100 and len(granted) == 3 and b.ended == []
         for number in granted:
-            b.spend.settle(number, Bill("completed", 3_000))
+            await b.spend.settle(number, Bill("completed", 3_000))
         assert b.spend.account.usd_micro == 999_000
 
 
-class InstantLedger:
+class InstantBook:
     """For the pace alone: virtual time does not wait for a disk."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    async def commit(self, log: LogId, record: SpendWarning) -> int:
+    async def append(self, records: Sequence[Record]) -> int:
         self.times.append(trio.current_time())
         return len(self.times)
 
+    async def wait_durable(self, index: int) -> None:
+        await trio.lowlevel.checkpoint()
+
 
 async def test_an_agent_that_goes_on_asking_waits(autojump_clock: trio.testing.MockClock) -> None:
-    ledger = InstantLedger()
-    spend = Spend(LIMITS, cast(Ledger, ledger), LogId(CAGE), lambda kind, detail: None)
+    book = InstantBook()
+    spend = Spend(LIMITS, book, lambda kind, detail: None)
     begun = trio.current_time()
     for call in range(300):
         await spend.reserve(call, Ask("openai", "gpt-99", b"", priced=False))
-    waited = [at - begun for at in ledger.times]
+    waited = [at - begun for at in book.times]
     assert waited[99] == pytest.approx(0) and waited[299] == pytest.approx(4)  # 50 a second beyond the first 100
+
+
+async def test_what_is_given_up_before_it_was_asked_for_holds_no_money(tmp_path: Path) -> None:
+    """Reservations are answered in tasks of their own: a bill may overtake the one it belongs to."""
+    async with bench(tmp_path) as b:
+        await b.spend.settle(5, Bill("failed"))
+        verdict = await b.spend.reserve(5, ask())
+        assert isinstance(verdict, Refusal) and not verdict.final
+        assert b.spend.account.open == {} and await b.spend.reserve(6, ask()) == Grant(100)
 
 
 async def test_names_the_agent_makes_up_fill_nothing(tmp_path: Path) -> None:
     async with bench(tmp_path, Budget(usd_micro=0)) as b:
         for call in range(100):
             await b.spend.reserve(call, Ask("ollama", f"{call}" + "x" * 5_000, b""))
-            b.spend.settle(call, Bill("completed", 1, Tokens(1, 1)))
+            await b.spend.settle(call, Bill("completed", 1, Tokens(1, 1)))
         models = b.spend.describe("x").models
         assert len(models) == 65 and models[-1] == ModelSpend("(others)", 36, 36, 36, 36)
         assert max(len(model.model) for model in models) == 200
