@@ -18,6 +18,10 @@ SSD_CAVEAT = (
     "overwriting reaches the blocks a file has now; an SSD, a copy-on-write file system or a snapshot may still hold "
     "older copies, which only encryption of the whole disk, or its own secure erase, reaches"
 )
+DISK_CAVEAT = (
+    "its disk (the copy of the workspace, the home, /tmp) and its output were unlinked, not overwritten, when the cage "
+    "ended or its changes were settled"
+)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -66,6 +70,7 @@ def destroy(ctx: click.Context, cage: str, passes: int, fast: bool, as_json: boo
     print_line(f"  its log had {reply.size} records, root {reply.root.hex()}")
     for path in reply.spared:
         print_line(f"  not overwritten, as it has another name elsewhere: {path}")
+    note(DISK_CAVEAT)
     if not fast:
         note(SSD_CAVEAT)
 
@@ -108,8 +113,10 @@ def prune(
         print_line(cage)
     word = "would be destroyed" if dry_run else "destroyed"
     print_line(f"{len(reply.cages)} cages {word}, {reply.freed} bytes; {reply.kept} stay")
-    if reply.cages and not dry_run and not fast:
-        note(SSD_CAVEAT)
+    if reply.cages and not dry_run:
+        note(DISK_CAVEAT)
+        if not fast:
+            note(SSD_CAVEAT)
 
 
 def parse_number(text: str, units: dict[str, int], option: str) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import trio
 
-from akiosd.daemon.erase_log import erase_log
+from akiosd.daemon.erase_log import erase_log, method_of
 from akiosd.daemon.host import Host
+from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
 from akiosd.daemon.prune_log import prune_host_log
 from akiosd.daemon.serve_clients import ClientConnection
@@ -20,6 +21,8 @@ from akiosd.store.wipe import How, Wiped
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
 from akiosd.values.records import CagePacked
 from akiosd.wire import messages as wire
+
+_log = get_log("logs")
 
 
 class LogKeeper:
@@ -47,7 +50,7 @@ class LogKeeper:
         if why:
             raise Refused(why, request.cage)
         wiped, size, root = await self._erase(LogId(request.cage), how)
-        await self._host.ledger.overwrite_wal()
+        await self._clear_traces()
         await client.reply(
             wire.Destroyed(files=wiped.files, overwritten=wiped.bytes, spared=wiped.spared, size=size, root=root)
         )
@@ -75,8 +78,14 @@ class LogKeeper:
         for use in chosen:
             await self._erase(use.log, how)
         if chosen:
-            await self._host.ledger.overwrite_wal()
+            await self._clear_traces()
         return chosen
+
+    async def _clear_traces(self) -> None:
+        """What destroyed cages left in places they shared: the write-ahead log, the free room of a shared image."""
+        await self._host.ledger.overwrite_wal()
+        if self._host.disks is not None and not await trio.to_thread.run_sync(self._host.disks.punch_free):
+            _log.warning("the image of the cages' disks still holds what was removed: its file system has no holes")
 
     async def pack_old(self, ended_before_ns: int, how: How) -> list[LogId]:
         """Put the logs of cages that ended before that time into archives; ``how`` their files then go."""
@@ -108,7 +117,7 @@ class LogKeeper:
         """Not left half done because the client went away: the next start would do it, but why wait for that."""
         with trio.CancelScope(shield=True):
             async with self._one_at_a_time:
-                tombstone = await self._host.ledger.destroy_log(log, str(how))
+                tombstone = await self._host.ledger.destroy_log(log, method_of(how))
                 wiped = await erase_log(self._host.ledger, self._host.cages_dir, log, how)
         return wiped, tombstone.size, tombstone.root
 

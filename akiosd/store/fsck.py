@@ -29,7 +29,7 @@ from akiosd.ledger.verify import verify_log
 from akiosd.store.history import KeptCheckpoints
 from akiosd.store.log_files import LogFiles
 from akiosd.store.pack import PackedLog
-from akiosd.values.records import CageDestroyed, Roots, decode_entry
+from akiosd.values.records import CageDestroyed, Roots, decode_entry, escape
 
 _MAX_VKEY_BYTES = 4096
 _ATTEMPTS = 4
@@ -181,6 +181,7 @@ def _destroyed_report(record: CageDestroyed) -> Report:
         root=record.root,
         anchored_to="host log",
         detail=f"destroyed on purpose, as the host log's record of {record.ts} ns says",
+        notes=(f"how: {escape(record.method)}",) if record.method else (),
     )
 
 

@@ -166,3 +166,19 @@ def test_holes_and_data_are_copied_as_they_are(tmp_path: Path) -> None:
     assert target.stat().st_blocks <= source.stat().st_blocks + 64
     with pytest.raises(FileExistsError):
         disk._copy_sparse(source, target)
+
+
+def test_what_was_removed_is_punched_out_of_a_shared_image(images: Images, slot: Slot, tmp_path: Path) -> None:
+    secret = os.urandom(8192).hex().encode()
+    top = slot.mount.fileno()
+    with Fd(os.open("secret", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=top)) as file:
+        os.write(file.fileno(), secret)
+        os.fsync(file.fileno())
+    os.unlink("secret", dir_fd=top)
+    image = tmp_path / "cage" / "disk.img"
+    with Fd(os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=top)) as root:
+        os.fsync(root.fileno())
+        assert secret in image.read_bytes(), "the control: to unlink it is not enough"
+        if not disk.punch_free(root.fileno()):
+            pytest.skip("the file system of the temporary directory cannot punch holes")
+    assert secret not in image.read_bytes()

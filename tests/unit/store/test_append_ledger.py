@@ -271,7 +271,7 @@ async def test_a_destruction_stopped_anywhere_is_finished_at_the_next_start(
         assert again.unfinished_destructions() == {}
         tombstones = [record for record in await host_records(again) if isinstance(record, CageDestroyed)]
         assert [(record.cage, record.size) for record in tombstones] == [(LOG, 2)]
-        assert tombstones[0].method == str(wipe.How())
+        assert tombstones[0].method == method_of(wipe.How())
     assert os.listdir(tmp_path / "cages") == []
     report = fsck(tmp_path / directory(LOG), host=tmp_path / directory(HOST_LOG))
     assert (report.verdict, report.root) == (Verdict.DESTROYED, tombstones[0].root)
