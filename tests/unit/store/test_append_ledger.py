@@ -15,7 +15,7 @@ import trio
 
 from akiosd.daemon import commit_ledger, publish_ledger
 from akiosd.daemon.append_ledger import Ledger
-from akiosd.daemon.erase_log import erase_log, finish_destructions
+from akiosd.daemon.erase_log import erase_log, finish_destructions, method_of
 from akiosd.errors import LedgerError
 from akiosd.ledger.report import Verdict
 from akiosd.ledger.verify import verify_log
