@@ -64,14 +64,14 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     """False: an unknown model, which is refused."""
 
 
-class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
+class Grant(msgspec.Struct, frozen=True, omit_defaults=True, tag="grant"):
     """Reserved: ``usd_micro`` in all, for at most ``output`` tokens of each choice (0: as the request says)."""
 
     usd_micro: int = 0
     output: int = 0
 
 
-class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
+class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, tag="refusal"):
     """Not made.  ``rule`` is the policy key (``budget.usd``), ``words`` a sentence for the agent and for people.
 
     ``status`` is the HTTP status of the refusal; ``final`` means that the cage ends.
