@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "attach": ("akiosctl.verbs.attach", "Connect to a cage left running."),
     "logs": ("akiosctl.verbs.logs", "Print what a detached cage wrote."),
     "stop": ("akiosctl.verbs.stop", "End cages."),
+    "budget": ("akiosctl.verbs.budget", "Show what calls to models cost."),
     "diff": ("akiosctl.verbs.diff", "Show what a cage changed in its workspace."),
     "commit": ("akiosctl.verbs.commit", "Write a cage's changes to its workspace."),
     "discard": ("akiosctl.verbs.discard", "Destroy a cage's changes."),

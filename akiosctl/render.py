@@ -62,6 +62,13 @@ def note(text: str) -> None:
     print(f"{paint('akios:', 'dim', 2)} {escape(text)}", file=sys.stderr)
 
 
+def describe_spend(usd_micro: int, calls: int) -> str:
+    """As in ``$0.0123 spent in 3 calls to models``."""
+    from akiosd.values.units import format_usd
+
+    return f"{format_usd(usd_micro)} spent in {calls:,} call{'' if calls == 1 else 's'} to models"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
     """Lines with aligned columns; the last column is not padded.  Cells are escaped here."""
     cells = [[escape(cell) for cell in row] for row in (header, *rows)]

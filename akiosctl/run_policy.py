@@ -18,7 +18,7 @@ from akiosd.values.trust import PLACEHOLDERS, VARIABLES, hidden_variables
 SYSTEM_POLICY = "/etc/akios/policy.yaml"
 PROJECT_POLICY = "akios.yaml"
 _MAX_CACHE = 1 << 20
-_FORMAT = 3
+_FORMAT = 4
 
 
 class RunPolicy:

@@ -10,7 +10,7 @@ import click
 from akiosctl.cages import list_cages
 from akiosctl.commands import wants_json
 from akiosctl.render import quote_command, table
-from akiosd.values.units import format_duration
+from akiosd.values.units import format_duration, format_usd
 from akiosd.wire.messages import CageInfo
 
 
@@ -27,8 +27,10 @@ def command(ctx: click.Context, everything: bool, as_json: bool) -> None:
         click.echo(json.dumps([to_json(cage) for cage in shown], indent=2))
         return
     now = time.time_ns()
-    rows = [[cage.cage, cage.user, describe(cage), age(cage, now), quote_command(cage.argv)] for cage in shown]
-    for line in table(["CAGE", "USER", "STATE", "AGE", "COMMAND"], rows):
+    rows = [
+        [cage.cage, cage.user, describe(cage), age(cage, now), spent(cage), quote_command(cage.argv)] for cage in shown
+    ]
+    for line in table(["CAGE", "USER", "STATE", "AGE", "SPENT", "COMMAND"], rows):
         click.echo(line)
 
 
@@ -42,6 +44,10 @@ def describe(cage: CageInfo) -> str:
 
 def age(cage: CageInfo, now_ns: int) -> str:
     return format_duration(max(0, now_ns - cage.started_ns))
+
+
+def spent(cage: CageInfo) -> str:
+    return format_usd(cage.usd_micro) if cage.calls else "-"
 
 
 def to_json(cage: CageInfo) -> dict[str, object]:
@@ -61,4 +67,6 @@ def to_json(cage: CageInfo) -> dict[str, object]:
         "pid": cage.pid,
         "tty": cage.tty,
         "detached": cage.detached,
+        "usd_micro": cage.usd_micro,
+        "calls": cage.calls,
     }

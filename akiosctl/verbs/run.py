@@ -12,7 +12,7 @@ from typing import Any
 from akiosctl.client import DaemonError, PlainClient, close_fds, socket_path
 from akiosctl.locate import locate_toolchain, locate_workspace
 from akiosctl.relay import Relay
-from akiosctl.render import note
+from akiosctl.render import describe_spend, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
 from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
 from akiosctl.stdio import open_missing_stdio
@@ -197,8 +197,12 @@ def finish(ended: dict[str, Any], cage: str, path: str, as_json: bool, *, settle
     if as_json:
         print_report(ended, cage, changes)
     elif hint:
-        if kind != "exited" and reason:
-            note(reason)
+        lines = [reason] if kind != "exited" and reason else []
+        usage = ended.get("usage", {})
+        if usage.get("calls"):
+            lines.append(describe_spend(usage.get("usd_micro", 0), usage["calls"]))
+        if lines:
+            note("; ".join(lines))
         if changes:
             note(f"files changed; {hint}")
     return 125 if failed and code == 0 else code

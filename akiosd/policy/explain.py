@@ -10,6 +10,12 @@ from akiosd.values.units import format_duration, format_size, format_usd
 _SIZES = frozenset(
     ("limits.memory", "limits.disk", "limits.shm", "limits.output", "limits.file_size", "limits.audit_bytes")
 )
+_MONEY = frozenset(("budget.usd_micro", "budget.usd_micro_per_minute"))
+_REPEATED = {
+    "budget.same_request": "a loop when answered {:,} times in a row",
+    "budget.same_tool_calls": "a loop when answered {:,} times in a row",
+    "budget.cycles": "a loop when gone round {:,} times",
+}
 
 
 def explain(merged: Merged) -> dict[str, dict[str, Any]]:
@@ -59,9 +65,9 @@ def _number(key: str, value: int) -> str:
         return format_duration(value)
     if key == "limits.cpu_percent":
         return f"{value}% of one CPU"
-    if key == "budget.usd_micro":
+    if key in _MONEY:
         return format_usd(value)
-    return f"{value:,}"
+    return _REPEATED.get(key, "{:,}").format(value)
 
 
 def _origin(layer: str, file: str, line: int) -> str:

@@ -1,7 +1,7 @@
 """A daemon for tests of the client: the real socket, session and dispatch; cages are plain child processes.
 
 Run as ``python fake_daemon.py SOCKET``; prints a line when it listens.  ``env`` of a run may hold
-``FAKE_ENDED``: ``kind|reason|changes`` of its Ended.
+``FAKE_ENDED``: ``kind|reason|changes`` of its Ended, and ``FAKE_SPENT``: micro-USD and calls, as in ``1500|2``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,13 @@ import trio
 from akiosd.daemon.peers import Gate, Peer
 from akiosd.daemon.serve_clients import ClientConnection, close_all, open_unix_listener, serve_clients
 from akiosd.errors import AkiosError, Refused
+from akiosd.values.policy import Budget
+from akiosd.values.spend import ModelSpend, OpenCall
+from akiosd.values.usage import Usage
 from akiosd.wire.messages import (
     Attach,
+    BudgetInfo,
+    BudgetReply,
     CageInfo,
     Cages,
     Detach,
@@ -42,8 +47,22 @@ from akiosd.wire.messages import (
 
 
 class Cage:
-    def __init__(self, info: CageInfo, process: trio.Process, keep: list[int]) -> None:
-        self.info, self.process, self.keep = info, process, keep
+    def __init__(self, info: CageInfo, process: trio.Process, keep: list[int], limits: Budget) -> None:
+        self.info, self.process, self.keep, self.limits = info, process, keep, limits
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(usd_micro=self.info.usd_micro, calls=self.info.calls)
+
+    def budget(self) -> BudgetReply:
+        """With a model whose name is not to be trusted, and a call under way."""
+        info = self.info
+        return BudgetReply(
+            cage=info.cage, limits=self.limits, usd_micro=info.usd_micro, calls=info.calls, input_tokens=1200,
+            output_tokens=34, reserved_usd_micro=20_000, reserved_tokens=50, open_calls=1, refused=3,
+            models=(ModelSpend("openai/\x1b[31m", info.calls, info.usd_micro, 1200, 34),),
+            open=(OpenCall("openai/gpt-4o", 20_000, 2_000_000_000),),
+        )  # fmt: skip
 
 
 class FakeDaemon:
@@ -68,6 +87,8 @@ class FakeDaemon:
                 cage = self.cages[request.cage]
                 await client.reply(Started(cage=request.cage, tty=cage.info.tty), cage.keep[-2:])
                 await self.wait(cage, client)
+            case BudgetInfo():
+                await client.reply(self.cages[request.cage].budget())
             case List():
                 await client.reply(Cages(cages=tuple(cage.info for cage in self.cages.values())))
             case Doctor():
@@ -113,6 +134,7 @@ class FakeDaemon:
         kwargs |= {"stdin": inner[0], "stdout": inner[1], "stderr": inner[2]}
         process = await trio.lowlevel.open_process(argv, **kwargs)
         close_all(list(set(inner)))
+        usd, calls = map(int, request.env.get(b"FAKE_SPENT", b"0|0").split(b"|"))
         info = CageInfo(
             name,
             peer.uid,
@@ -123,8 +145,10 @@ class FakeDaemon:
             len(self.cages),
             tty=bool(request.tty),
             pid=process.pid,
+            usd_micro=usd,
+            calls=calls,
         )
-        cage = Cage(info, process, outer)
+        cage = Cage(info, process, outer, request.policy.budget)
         self.cages[name] = cage
         given = [] if request.detach else outer
         await client.reply(Started(cage=name, tty=request.tty is not None, notes=("a note",)), given)
@@ -143,7 +167,9 @@ class FakeDaemon:
         close_all(cage.keep)
         code = code if code >= 0 else 128 - code
         name = cage.info.cage
-        await client.reply(Ended(cage=name, exit_code=code, kind=kind, reason=reason, changes=bool(changes)))
+        await client.reply(
+            Ended(cage=name, exit_code=code, kind=kind, reason=reason, changes=bool(changes), usage=cage.usage)
+        )
 
 
 async def main(path: str) -> None:

@@ -172,6 +172,17 @@ def test_reasons_and_reports(world: World) -> None:
     assert (report["kind"], report["exit_code"], report["changes"]) == ("memory", 0, True)
 
 
+def test_what_calls_to_models_cost_is_in_the_end_line_and_the_report(world: World) -> None:
+    spent = "FAKE_SPENT=12300|1"
+    assert world.run("run", "--env", spent, "--", "true").stderr == b"akios: $0.0123 spent in 1 call to models\n"
+    assert world.run("run", "--quiet", "--env", spent, "--", "true").stderr == b""
+    ended = "FAKE_ENDED=loop|killed: same request 5 times|"
+    result = world.run("run", "--env", ended, "--env", "FAKE_SPENT=1000000|1234", "--", "true")
+    assert result.stderr == b"akios: killed: same request 5 times; $1.00 spent in 1,234 calls to models\n"
+    usage = json.loads(world.run("run", "--json", "--env", spent, "--", "true").stderr)["usage"]
+    assert (usage["usd_micro"], usage["calls"]) == (12300, 1)
+
+
 def test_errors_name_what_where_and_next(world: World) -> None:
     # The command must exist outside for the client to find it; the daemon then refuses it.
     program = world.project / "refused"

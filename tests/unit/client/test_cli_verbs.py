@@ -190,9 +190,7 @@ def test_nothing_printed_can_drive_a_terminal(text: bytes | str) -> None:
 def test_commands_and_records_for_people() -> None:
     assert quote_command([b"sh", b"-c", b"echo a", b"", b"\x1b"]) == "sh -c 'echo a' '' '\\x1b'"
     entry = encode_entry(Birth(ts=0, cage="c-1", uid=7, argv=(b"a b", b"\n"), policy_sha256=b"\xff"))
-    assert record_line("host", 4, entry).endswith(
-        "host:4  birth  cage=c-1 uid=7 argv=['a b' \\x0a] policy_sha256=ff"
-    )
+    assert record_line("host", 4, entry).endswith("host:4  birth  cage=c-1 uid=7 argv=['a b' \\x0a] policy_sha256=ff")
 
 
 # ---- keys and names --------------------------------------------------------------------------------
@@ -248,6 +246,39 @@ def test_ps_stop_and_abbreviations(world: World) -> None:
     assert row["argv"] == ["sleep", "60"] and row["workspace"] == os.path.realpath(world.project)
     assert world.run("stop", "nonsense").returncode == 125
     assert world.run("stop", "--kill", "last").stdout.decode().strip() == name
+
+
+def test_the_budget_of_a_running_cage(world: World) -> None:
+    words = ["run", "--detach", "--budget", "0.50", "--env", "FAKE_SPENT=12300|2", "--", "sleep", "60"]
+    name = world.run(*words).stdout.decode().strip()
+    shown = world.run("budget", name).stdout.decode()
+    assert shown.splitlines() == [
+        "money: $0.0123 used, $0.02 held by open calls, $0.4677 of $0.50 left",
+        "tokens: 1,234 used, 50 held by open calls, no limit",
+        "calls: 2 used, 1 held by open calls, no limit",
+        "refused: 3",
+        "",
+        "MODEL            CALLS  SPENT    TOKENS IN  TOKENS OUT",
+        "openai/\\x1b[31m  2      $0.0123  1,200      34",
+        "",
+        "OPEN CALL      HOLDS  SINCE",
+        "openai/gpt-4o  $0.02  2 s",
+    ]
+    found = json.loads(world.run("budget", name, "--json").stdout)
+    assert found["limits"]["usd_micro"] == 500_000 and found["left_usd_micro"] == 467_700
+    assert (found["open"][0]["usd_micro"], found["models"][0]["model"]) == (20_000, "openai/\\x1b[31m")
+    (row,) = [row for row in json.loads(world.run("ps", "--json").stdout) if row["cage"] == name]
+    assert (row["usd_micro"], row["calls"]) == (12_300, 2)
+    (line,) = [line for line in world.run("ps").stdout.decode().splitlines() if line.startswith(name)]
+    assert " $0.0123 " in line
+    assert world.run("stop", "--kill", name).returncode == 0
+
+
+def test_a_budget_flag_only_narrows(world: World) -> None:
+    wider = world.run("run", "--budget", "10.01", "--", "true")
+    assert wider.returncode == 125 and b"widens budget.usd_micro" in wider.stderr
+    assert b"is not an amount of money" in world.run("run", "--budget", "much", "--", "true").stderr
+    assert world.run("run", "--budget", "$10", "--", "true").returncode == 0
 
 
 def test_unknown_text_of_the_daemon_is_escaped(world: World) -> None:

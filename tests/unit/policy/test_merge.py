@@ -1,5 +1,7 @@
 """Merging: later layers win, past the system policy they only narrow, and nothing is clamped in silence."""
 
+import re
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 
 from akiosctl.policy_files import PROFILES, read_named
 from akiosd.errors import PolicyError
+from akiosd.policy.explain import explain_text
 from akiosd.policy.merge import RULES, Layer, check_authority, flatten, merge, merge_explained, narrower
-from akiosd.policy.schema import PartialPolicy, load, validate
+from akiosd.policy.schema import SCHEMA, PartialPolicy, load, validate
 from akiosd.values.policy import DEFAULT_POLICY, Limits, Policy
 from akiosd.values.units import GIB
 
@@ -244,3 +247,32 @@ def test_the_origin_of_each_value_is_known():
         ]
     )
     assert merged.origin == {"limits.pids": ("user", ("u.yaml", 2))}
+
+
+def test_the_budget_is_explained_in_words():
+    merged = merge_explained(
+        [
+            layer("system", {"budget": {"usd": "2.50", "usd_per_minute": "0.05", "calls": 1000, "cycles": 0}}),
+            layer("flags", {"budget": {"usd": "0.5"}}),
+        ]
+    )
+    lines = [re.split(r"  +", line) for line in explain_text(merged) if line.startswith("budget.")]
+    assert lines == [
+        ["budget.usd_micro", "$0.50", "flags: flags.yaml"],
+        ["budget.tokens", "no limit", "built-in"],
+        ["budget.calls", "1,000", "system: system.yaml"],
+        ["budget.requests_per_minute", "no limit", "built-in"],
+        ["budget.usd_micro_per_minute", "$0.05", "system: system.yaml"],
+        ["budget.same_request", "a loop when answered 5 times in a row", "built-in"],
+        ["budget.same_tool_calls", "a loop when answered 5 times in a row", "built-in"],
+        ["budget.cycles", "no limit", "system: system.yaml"],
+    ]
+
+
+@pytest.mark.parametrize("key", list(SCHEMA["budget"]))
+def test_a_budget_is_only_narrowed(key):
+    system = layer("system", {"budget": {key: 4}})
+    for wider in (5, 0):
+        with pytest.raises(PolicyError, match="widens budget"):
+            merge([system, layer("flags", {"budget": {key: wider}})])
+    merge([system, layer("flags", {"budget": {key: 3}})])
