@@ -9,6 +9,7 @@ from pathlib import Path
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.config import Config, load_roots
 from akiosd.daemon.key_store import KeyStore, credentials_directory
+from akiosd.daemon.zygote import Zygote
 from akiosd.errors import AkiosError, KernelError
 from akiosd.kernel import disk, mounts, probe, userns
 from akiosd.kernel.cgroup import CgroupHost, find_layout
@@ -34,6 +35,7 @@ class Host:
         self.facts = probe.read_host()
         self.own_namespaces = probe.read_namespaces("self")
         self.launcher = Launcher()
+        self.zygote = Zygote()
         self.cgroups = CgroupHost(find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir))
         self.keys = KeyStore(self.state_dir, credentials_directory())
         self.gateway_roots = load_roots(config)
@@ -53,6 +55,7 @@ class Host:
         for name in self.cgroups.leaves():
             # Left by a daemon that was killed; its cages died with it, their leaves did not.
             await self.cgroups.leaf(name).destroy()
+        self.zygote.start()
         self.disks = disk.open_disks(self.state_dir, self.config.pools.disk_image_bytes)
         lines = system_map(self.config.uids.display_base)
         self.system_userns = await userns.create(self.launcher, IdMap(lines, lines))
@@ -61,6 +64,7 @@ class Host:
         if self.system_userns is not None:
             self.system_userns.close()
         await self.launcher.close()
+        await self.zygote.close()
         if self.disks is not None:
             self.disks.close()
         await self.cgroups.tear_down()

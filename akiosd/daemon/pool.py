@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from akiosd.daemon import listeners
 from akiosd.daemon.cage_ca import Authority, make_authority
 from akiosd.daemon.host import Host
 from akiosd.daemon.log import get_log
@@ -65,6 +66,7 @@ class Prepared:
         self.uid_lines: Lines = ()
         self.authority: Authority | None = None
         self.trust: Fd | None = None
+        self.bound: list[listeners.Bound] = []
         self._roots: Identity | None = None
         self.userns: Fd | None = None
         self.bind_userns: Fd | None = None
@@ -109,6 +111,7 @@ class Prepared:
         self.trust = make_tree(host.roots, self.authority.pem, self.authority.certificate, display)
 
     def close(self) -> None:
+        close_all(one.fd for one in self.bound)
         close_all((self.trust, self.network, self.userns, self.bind_userns, *self.system.values()))
 
     def destroy(self) -> None:
@@ -211,6 +214,7 @@ class Pool:
         made = Prepared(cage, directory, host_id, network, slot, self._host.cgroups.leaf(cage), trees)
         try:
             made.leaf.make()
+            made.bound = listeners.open_base(network)
             made.bring_trust(self._host)
         except BaseException:
             made.destroy()

@@ -16,12 +16,16 @@ import trio
 from akiosd.cage import machine, posture
 from akiosd.cage.machine import Event, Life
 from akiosd.cage.reasons import End, EndFacts, explain_end
+from akiosd.daemon import listeners
+from akiosd.daemon.book import Book
 from akiosd.daemon.confine import Confinement, Parts, build_confinement
+from akiosd.daemon.gateways import Gateway
 from akiosd.daemon.host import Host
 from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
 from akiosd.daemon.pool import Caller, Prepared
 from akiosd.daemon.record_calls import CallRecorder
+from akiosd.daemon.spend import Spend
 from akiosd.daemon.status_channel import StatusChannel
 from akiosd.errors import AkiosError, CageFailed, KernelError, LayerUnavailable
 from akiosd.kernel import pidfd, probe
@@ -76,6 +80,9 @@ class Cage:
         self._pidfd: Fd | None = None
         self._status: StatusChannel | None = None
         self._calls: CallRecorder | None = None
+        self._gateway: Gateway | None = None
+        self._book = Book(host.ledger, self.log, self.policy.limits, self._count_audit)
+        self.spend = Spend(self.policy.budget, self._book, self._end_by_spending)
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock = trio.current_time()
         self._rusage = (0, 0, 0)
@@ -101,6 +108,9 @@ class Cage:
     def freeze(self, frozen: bool) -> None:
         if self.life.state == "running":
             self._cgroup.freeze(frozen)
+
+    def _end_by_spending(self, kind: str, detail: str) -> None:
+        self.post(Event("limit", kind, detail=detail))
 
     # ---- its life ----------------------------------------------------------------------------------
 
@@ -160,6 +170,7 @@ class Cage:
         values = await build_confinement(parts, _user_name(run.user_name, self.caller))
         self._confinement, self.stdio = values, values.stdio
         self._cgroup_found = self._make_cgroup()
+        self._gateway = self._make_gateway()
         ours, theirs = StatusChannel.pair()
         self._status = ours
         with theirs, self._cgroup.open_v2() as leaf:
@@ -180,6 +191,14 @@ class Cage:
         event = self._cgroup.open_oom_event() if self.policy.limits.memory else None
         if event is not None:
             self._nursery.start_soon(self._watch_oom, event)
+
+    def _make_gateway(self) -> Gateway:
+        """Its sockets are there before the agent; its process, when the agent first asks for something."""
+        prepared, bound = self.prepared, self.prepared.bound
+        assert prepared.authority is not None
+        listeners.fit(bound, prepared.network, self.policy.network)
+        prepared.bound = []
+        return Gateway(self.host, self.id, self.policy, prepared.authority, bound, self._book, self.spend)
 
     @property
     def caller(self) -> Caller:
@@ -275,6 +294,8 @@ class Cage:
             # Ours would keep the agent from ever seeing end of file or a broken pipe.
             close_all(self.stdio)
             self.stdio = []
+        assert self._gateway is not None
+        self._nursery.start_soon(self._gateway.run)
         self._watch_clocks()
         self.post(Event("go"))
 
@@ -335,6 +356,15 @@ class Cage:
         if not await self._calls.run():
             self.post(Event("limit", "audit_limit"))
 
+    def _count_audit(self, size: int) -> None:
+        """What the gateway wrote into the log stands beside what the pump did."""
+        if self._calls is None or not self.policy.limits.audit_bytes:
+            return
+        before = self._calls.bytes
+        self._calls.bytes += size
+        if before <= self.policy.limits.audit_bytes < self._calls.bytes:
+            self.post(Event("limit", "audit_limit"))
+
     # ---- its end -----------------------------------------------------------------------------------
 
     async def _collect(self) -> None:
@@ -344,6 +374,9 @@ class Cage:
                 await pidfd.wait_exit(self._pidfd.fileno())
             if patience.cancelled_caught:
                 _log.error("a cage does not die", cage=self.id, pid=self.pid)
+        if self._gateway is not None:
+            await self._gateway.finish()
+        await self.spend.close()
         if self._calls is not None:
             await self._calls.finish()
         self.ended_ns = time.time_ns()
@@ -410,6 +443,8 @@ class Cage:
         self.stdio, self.master = [], None
         self.prepared.close()
         try:
+            if self._gateway is not None:
+                await self._gateway.close()
             await self._cgroup.destroy()
         except KernelError as error:
             _log.error("a cgroup stays", cage=self.id, error=str(error))

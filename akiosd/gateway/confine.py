@@ -1,0 +1,197 @@
+"""What holds a gateway: no privilege, few system calls, files it may only read, and the proof of each.
+
+A gateway parses what the agent and the internet send.  Whoever takes it over finds an unprivileged process with a uid
+of its own, that can use the network as its host does and nothing else: no program to start, no file to write, no other
+process to see, no socket to listen on but those it was given.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable
+
+import msgspec
+
+from akiosd.errors import KernelError
+from akiosd.kernel import landlock, privileges
+from akiosd.kernel.fds import Fd
+from akiosd.kernel.seccomp import compile_bpf
+from akiosd.policy.compile.seccomp import FilterSpec, SeccompRule
+from akiosd.values.syscalls import Compare
+
+READABLE = (
+    "/etc", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager",
+    "/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/usr/lib/ssl", "/var/lib/ca-certificates",
+)  # fmt: skip
+"""The resolver's configuration, wherever /etc/resolv.conf leads, and certificates; what everybody may read of them."""
+
+RLIMITS: tuple[tuple[int, int], ...] = (
+    (resource.RLIMIT_CORE, 0),
+    (resource.RLIMIT_NOFILE, 4096),
+    (resource.RLIMIT_NPROC, 48),
+    (resource.RLIMIT_FSIZE, 1 << 20),
+    (resource.RLIMIT_MEMLOCK, 0),
+    (resource.RLIMIT_MSGQUEUE, 0),
+    (resource.RLIMIT_SIGPENDING, 64),
+    (resource.RLIMIT_DATA, 1 << 30),
+)
+"""FSIZE is for memfds, the only files it can write."""
+
+_ALLOWED = (
+    # Descriptors and memory.
+    "read", "write", "readv", "writev", "pread64", "lseek", "close", "close_range", "dup", "fcntl", "fstat",
+    "newfstatat", "stat", "lstat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat", "getdents64",
+    "getcwd", "munmap", "mremap", "madvise", "brk", "memfd_create", "ftruncate", "pipe2", "eventfd2",
+    # Network: what was connected or given; never bind, never listen.
+    "connect", "accept", "accept4", "shutdown", "getsockname", "getpeername", "getsockopt", "setsockopt", "recvfrom",
+    "recvmsg", "recvmmsg", "sendto", "sendmsg", "sendmmsg",
+    # Waiting.
+    "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6",
+    "nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres", "gettimeofday", "time", "restart_syscall",
+    # Threads (of the resolver), signals of its own, itself.
+    "futex", "set_robust_list", "rseq", "sched_yield", "sched_getaffinity", "getcpu", "membarrier", "exit",
+    "exit_group", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "gettid", "getpid", "getppid",
+    "getuid", "geteuid", "getgid", "getegid", "getrandom", "uname", "sysinfo", "getrusage",
+)  # fmt: skip
+
+_PROT_EXEC = 4
+_CLONE_THREAD = 0x00010000
+_WRITING = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_SOCK_TYPE = 0xF
+_LOW = 0xFFFFFFFF
+_FIONREAD, _FIONBIO, _FIOCLEX = 0x541B, 0x5421, 0x5451
+
+
+def _allow(name: str, *tests: Compare) -> SeccompRule:
+    return SeccompRule(name, "allow", 0, tests)
+
+
+def filter_spec() -> FilterSpec:
+    """Allowed calls; every other is EPERM, clone3 ENOSYS, so that glibc takes clone, whose flags can be seen."""
+    sockets = [
+        _allow("socket", Compare(0, _LOW, family), Compare(1, _SOCK_TYPE, kind))
+        for family in (socket.AF_INET, socket.AF_INET6)
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+    ]
+    return FilterSpec(
+        rules=(
+            *(_allow(name) for name in _ALLOWED),
+            *sockets,
+            _allow("socketpair", Compare(0, _LOW, socket.AF_UNIX)),
+            *(_allow("ioctl", Compare(1, _LOW, request)) for request in (_FIONREAD, _FIONBIO, _FIOCLEX)),
+            _allow("openat", Compare(2, _WRITING, os.O_RDONLY)),
+            _allow("open", Compare(1, _WRITING, os.O_RDONLY)),
+            _allow("mmap", Compare(2, _PROT_EXEC, 0)),
+            _allow("mprotect", Compare(2, _PROT_EXEC, 0)),
+            _allow("clone", Compare(0, _CLONE_THREAD, _CLONE_THREAD)),
+            # Reading a limit is writing none.
+            _allow("prlimit64", Compare(2, (1 << 64) - 1, 0)),
+            SeccompRule("clone3", "errno", errno.ENOSYS),
+        ),
+        pump_table=(),
+        default_errno=errno.EPERM,
+        listener=False,
+    )
+
+
+class Fences(msgspec.Struct, frozen=True):
+    """Made once by the zygote, put up by every gateway."""
+
+    bpf: bytes
+    ruleset: Fd
+    landlock: str
+
+    @classmethod
+    def build(cls) -> Fences:
+        """Raises LayerUnavailable or KernelError where this kernel lacks one of them."""
+        ruleset, description = landlock.read_only_ruleset(READABLE)
+        return cls(compile_bpf(filter_spec()), ruleset, description)
+
+
+def give_up_privileges(keep: frozenset[int] = frozenset()) -> None:
+    """For the zygote: no capability but ``keep``, none to be gained ever, by it or by what it forks."""
+    privileges.drop_bounding_set()
+    privileges.lock_securebits()
+    privileges.set_capabilities(keep)
+    privileges.set_no_new_privs()
+    privileges.set_undumpable()
+
+
+def confine(uid: int, parent: int, fences: Fences) -> tuple[str, ...]:
+    """Confine this single-threaded process for good; returns the layers, each read back or proved.
+
+    ``parent`` is the process whose death is ours.  Raises KernelError: then nothing may be served.
+    """
+    if uid < 1000:
+        raise KernelError(f"a gateway is not run as uid {uid}", "confine")
+    for which, value in RLIMITS:
+        hard = resource.getrlimit(which)[1]
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (bound, bound))
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    privileges.set_capabilities()
+    privileges.set_no_new_privs()
+    privileges.set_undumpable()
+    privileges.set_parent_death_signal(signal.SIGKILL)
+    if os.getppid() != parent:
+        raise KernelError("the zygote is gone", "confine")
+    # Landlock closes /proc; what was opened before stays.
+    with Fd(os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)) as status:
+        _control()
+        landlock.restrict_self(fences.ruleset)
+        _refused("Landlock", errno.EACCES, lambda: os.close(os.open("/proc/self/stat", os.O_RDONLY)))
+        privileges.load_filter(fences.bpf)
+        _refused("seccomp", errno.EPERM, lambda: os.close(os.open("/dev/null", os.O_WRONLY)))
+        _refused("seccomp", errno.EPERM, lambda: socket.socket(socket.AF_UNIX).close())
+        held = check_status(os.pread(status.fileno(), 1 << 16, 0).decode("ascii", "replace"), uid)
+    return (*held, f"Landlock {fences.landlock}", "limits " + _read_limits())
+
+
+def _control() -> None:
+    """What will be refused works now: else a refusal proves nothing."""
+    os.close(os.open("/proc/self/stat", os.O_RDONLY))
+    os.close(os.open("/dev/null", os.O_WRONLY))
+    socket.socket(socket.AF_UNIX).close()
+
+
+def _refused(layer: str, number: int, action: Callable[[], None]) -> None:
+    try:
+        action()
+    except OSError as error:
+        if error.errno == number:
+            return
+        raise KernelError(f"{layer} refused with {error.strerror}", "confine", errno=error.errno or 0) from None
+    raise KernelError(f"{layer} does not hold", "confine")
+
+
+def _read_limits() -> str:
+    for which, value in RLIMITS:
+        found = resource.getrlimit(which)
+        if not (found[0] == found[1] <= value):
+            raise KernelError(f"rlimit {which} reads back as {found}", "confine")
+    return f"{resource.getrlimit(resource.RLIMIT_NOFILE)[0]} descriptors, no core"
+
+
+def check_status(text: str, uid: int) -> tuple[str, ...]:
+    """``/proc/PID/status`` of a gateway (proc_pid_status(5)) → what it shows to hold.  KernelError for what does not.
+
+    Asked by the gateway itself, and by akiosd before it hands over a key.
+    """
+    fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+    wanted = {
+        **dict.fromkeys(("Uid", "Gid"), "\t".join([str(uid)] * 4)),
+        "Groups": "",
+        **dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), "0" * 16),
+        "NoNewPrivs": "1",
+        "Seccomp": "2",
+    }
+    for name, value in wanted.items():
+        if fields.get(name, "absent").strip() != value:
+            raise KernelError(f"{name} reads back as {fields.get(name, 'absent')!r}", "confine")
+    return (f"uid {uid}, no groups", "no capabilities, no_new_privs", "seccomp filter, default deny")

@@ -1,0 +1,213 @@
+"""The gateway's end of its link to akiosd: what may be spent, what is recorded, what it must remember."""
+
+from __future__ import annotations
+
+import array
+import math
+import socket
+from collections.abc import Callable
+
+import msgspec
+import trio
+
+from akiosd.errors import ProtocolError
+from akiosd.gateway.fold import Folder
+from akiosd.kernel.fds import close_all
+from akiosd.values.spend import Ask, Bill, Grant, Refusal
+from akiosd.wire.frame import MAX_FDS, Frame, FrameReader, encode_frame
+from akiosd.wire.gateway import (
+    Address,
+    Answer,
+    Connection,
+    FromGateway,
+    GatewayRecord,
+    Kept,
+    Ready,
+    Report,
+    Reserve,
+    Settle,
+    Setup,
+    ToGateway,
+)
+
+_READ = 64 << 10
+_ANCILLARY = socket.CMSG_SPACE(4 * (MAX_FDS + 1))
+_WAITING = 1000
+"""Messages not yet sent, from which on no new connection is taken."""
+_LAST_WORDS_SECONDS = 2.0
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder: msgspec.msgpack.Decoder[ToGateway] = msgspec.msgpack.Decoder(ToGateway)
+
+OnConnection = Callable[[socket.socket], None]
+"""Takes a stream of akiosctl's, and owns it."""
+
+
+class LinkLost(Exception):
+    """akiosd closed the link, or is gone: the gateway ends."""
+
+
+class Link:
+    """``sock`` is a unix stream, owned from now on.  :meth:`start`, then :meth:`run` in a task of its own."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = trio.socket.from_stdlib_socket(sock)
+        self._reader = FrameReader()
+        self._frames: list[Frame] = []
+        self._send, self._outgoing = trio.open_memory_channel[FromGateway](math.inf)
+        self._asked: dict[int, tuple[trio.Event, list[Grant | Refusal]]] = {}
+        self._waiting: dict[int, trio.Event] = {}
+        self._numbers = 0
+        self._folder = Folder()
+        self._room = trio.Event()
+
+    async def start(self, posture: tuple[str, ...]) -> tuple[Setup, list[socket.socket]]:
+        """Say what confines us; returns what to serve, and its listening sockets, the caller's."""
+        await self._socket_send(Ready(posture=posture))
+        message, fds = await self._receive()
+        if not isinstance(message, Setup) or len(fds) != len(message.listeners):
+            close_all(fds)
+            raise ProtocolError("the first frame is no setup with its sockets", "link")
+        return message, [socket.socket(fileno=fd) for fd in fds]
+
+    async def run(self, on_connection: OnConnection) -> None:
+        """Carry messages until akiosd closes its side; then LinkLost."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            nursery.start_soon(self._tell_folded)
+            while True:
+                message, fds = await self._receive()
+                self._take(message, fds, on_connection)
+
+    async def say_last_words(self) -> None:
+        """What is still queued or folded, as far as akiosd takes it; the link is closed then."""
+        with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
+            self._enqueue_folded(math.inf)
+            try:
+                while True:
+                    await self._socket_send(self._outgoing.receive_nowait())
+            except (trio.WouldBlock, LinkLost):
+                pass
+        self._socket.close()
+
+    # ---- what handlers ask and tell ----------------------------------------------------------------
+
+    async def reserve(self, ask: Ask) -> tuple[int, Grant | Refusal]:
+        """May this call be made?  Returns its number, for :meth:`settle`, and the verdict."""
+        call = self._number()
+        entry = self._asked[call] = (trio.Event(), [])
+        self._put(Reserve(call=call, ask=ask))
+        try:
+            await entry[0].wait()
+        except BaseException:
+            # Granted perhaps, and never used.
+            self.settle(call, Bill(outcome="failed"))
+            raise
+        finally:
+            del self._asked[call]
+        return call, entry[1][0]
+
+    def settle(self, call: int, bill: Bill) -> None:
+        self._put(Settle(call=call, bill=bill))
+
+    def remember(self, name: str, address: str) -> None:
+        self._put(Address(name=name, address=address))
+
+    def report(self, *records: GatewayRecord) -> None:
+        """Records for the cage's log; equal denials within a second are told as one."""
+        for record in self._folder.fold(records, trio.current_time()):
+            self._put(Report(records=(record,)))
+
+    async def report_durable(self, *records: GatewayRecord) -> None:
+        """The same; returns once they are on disk.  A denial told a moment ago is not waited for again."""
+        new = self._folder.fold(records, trio.current_time())
+        if not new:
+            await trio.lowlevel.checkpoint()
+            return
+        number = self._number()
+        kept = self._waiting[number] = trio.Event()
+        # One a frame, so that no number of them is too large for one; the last is answered for all.
+        for record in new[:-1]:
+            self._put(Report(records=(record,)))
+        self._put(Report(records=new[-1:], report=number))
+        try:
+            await kept.wait()
+        finally:
+            self._waiting.pop(number, None)
+
+    async def wait_room(self) -> None:
+        """Return once akiosd has taken most of what was told: it decides how fast."""
+        while self._outgoing.statistics().current_buffer_used > _WAITING:
+            self._room = trio.Event()
+            await self._room.wait()
+
+    # ---- bytes -------------------------------------------------------------------------------------
+
+    def _number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _put(self, message: FromGateway) -> None:
+        self._send.send_nowait(message)
+
+    async def _write(self) -> None:
+        async for message in self._outgoing:
+            await self._socket_send(message)
+            if self._outgoing.statistics().current_buffer_used <= _WAITING // 2:
+                self._room.set()
+
+    async def _tell_folded(self) -> None:
+        while True:
+            await trio.sleep(1)
+            self._enqueue_folded(trio.current_time())
+
+    def _enqueue_folded(self, now: float) -> None:
+        for record in self._folder.take_due(now):
+            self._put(Report(records=(record,)))
+
+    async def _socket_send(self, message: FromGateway) -> None:
+        # A frame that was begun is ended: after half of one nothing can be told any more.
+        with trio.CancelScope(shield=True):
+            view = memoryview(encode_frame(_encode(message)))
+            try:
+                while view:
+                    view = view[await self._socket.send(view) :]
+            except (BrokenPipeError, ConnectionResetError):
+                raise LinkLost from None
+        await trio.lowlevel.checkpoint()
+
+    async def _receive(self) -> tuple[ToGateway, list[int]]:
+        while not self._frames:
+            data, fds, truncated = await self._read()
+            if not data:
+                raise LinkLost
+            self._frames += self._reader.receive(data, fds, truncated=truncated)
+        frame = self._frames.pop(0)
+        try:
+            return _decoder.decode(frame.payload), frame.fds
+        except msgspec.MsgspecError as error:
+            close_all(frame.fds)
+            raise ProtocolError(f"a message of akiosd's is not one: {error}", "link") from None
+
+    async def _read(self) -> tuple[bytes, list[int], bool]:
+        try:
+            data, ancillary, flags, _ = await self._socket.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            raise LinkLost from None
+        fds = array.array("i")
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+        return data, list(fds), bool(flags & socket.MSG_CTRUNC)
+
+    def _take(self, message: ToGateway, fds: list[int], on_connection: OnConnection) -> None:
+        if isinstance(message, Answer) and message.call in self._asked:
+            event, verdict = self._asked[message.call]
+            verdict.append(message.verdict)
+            event.set()
+        elif isinstance(message, Kept) and message.report in self._waiting:
+            self._waiting[message.report].set()
+        elif isinstance(message, Connection) and fds:
+            on_connection(socket.socket(fileno=fds.pop(0)))
+        close_all(fds)

@@ -1,0 +1,140 @@
+"""A gateway: serves one cage's sockets by its policy, until akiosd closes the link."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from functools import cached_property, partial
+
+import trio
+
+from akiosd.gateway import capture, dns, serve, upstream
+from akiosd.gateway.limits import Limits
+from akiosd.gateway.link import Link, LinkLost
+from akiosd.gateway.names import Addresses, Names
+from akiosd.gateway.redactors import Redactors
+from akiosd.gateway.serve_dns import DnsServer
+from akiosd.gateway.sites import Rates
+from akiosd.gateway.tls import ServerTls
+from akiosd.gateway.upstream import Upstreams
+from akiosd.values.records import NetDenied
+from akiosd.wire.gateway import Listener, Setup
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+Handler = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+class Context:
+    """What all handlers of one cage share.  What only requests need is made for the first of them."""
+
+    def __init__(self, setup: Setup, link: Link) -> None:
+        self.setup = setup
+        self.link = link
+        self.limits = Limits()
+        self.names = Names(setup.policy)
+        self.addresses = Addresses(setup.addresses)
+        self.rates = Rates(setup.policy.network.requests_per_minute)
+        self.connections = 0
+
+    @cached_property
+    def tls(self) -> ServerTls:
+        return ServerTls(self.setup.ca_certificate, self.setup.ca_key)
+
+    @cached_property
+    def upstreams(self) -> Upstreams:
+        return Upstreams.from_setup(self.setup, self.limits)
+
+    @cached_property
+    def redactors(self) -> Redactors:
+        return Redactors(self.setup.policy.redact, self.setup.pseudonym_key)
+
+    def resolve(self, name: str) -> str | None:
+        """The address of a canonical name; None when the policy allows it on no port, or wildcards gave too many."""
+        found = self.addresses.address_of(name)
+        if found is not None:
+            return found
+        if not self.names.resolves(name):
+            return None
+        address = self.addresses.allocate(name, literal=self.names.is_literal(name))
+        if address is not None:
+            self.link.remember(name, address)
+        return address
+
+
+def preload() -> None:
+    """What is to be read or compiled before anything is confined: once, by the zygote."""
+    import encodings.idna  # noqa: F401  getaddrinfo looks it up when first asked for a name
+
+    upstream.preload()
+    dns.preload()
+
+
+def run(sock: socket.socket, cage: str, posture: tuple[str, ...]) -> int:
+    """The life of the gateway process.  ``sock`` is its link."""
+    trio.run(_serve, sock, posture)
+    return 0
+
+
+async def _serve(sock: socket.socket, posture: tuple[str, ...]) -> None:
+    link = Link(sock)
+    try:
+        setup, sockets = await link.start(posture)
+        context = Context(setup, link)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.run, partial(_take_connection, context, nursery))
+            server = DnsServer(context)
+            for listener, found in zip(setup.listeners, sockets, strict=True):
+                found.setblocking(False)
+                ours = trio.socket.from_stdlib_socket(found)
+                if listener.kind == "dns":
+                    nursery.start_soon(server.serve_datagrams, ours)
+                else:
+                    nursery.start_soon(_accept, context, ours, _handler(context, server, listener), listener.port)
+    except* LinkLost:
+        pass
+    finally:
+        await link.say_last_words()
+
+
+def _handler(context: Context, server: DnsServer, listener: Listener) -> Handler:
+    if listener.kind == "dns-tcp":
+        return server.serve_stream
+    handle = capture.serve_ollama if listener.kind == "ollama" else capture.serve_captured
+    return lambda stream: handle(context, stream, listener.port)
+
+
+async def _accept(context: Context, listener: trio.socket.SocketType, handle: Handler, port: int) -> None:
+    """Take connections, not more than the limit at once, and none while akiosd has not heard of the last ones."""
+    async with trio.open_nursery() as nursery:
+        while True:
+            await context.link.wait_room()
+            try:
+                sock, _address = await listener.accept()
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    await trio.sleep(0.1)
+                continue  # else one that was broken off before it was taken (accept(2))
+            if context.connections >= context.limits.connections:
+                sock.close()
+                context.link.report(NetDenied(ts=0, host=b"", rule="connections", protocol="tcp", port=port))
+                continue
+            context.connections += 1
+            nursery.start_soon(_hold, context, sock, handle)
+
+
+async def _hold(context: Context, sock: trio.socket.SocketType, handle: Handler) -> None:
+    try:
+        with contextlib.suppress(OSError):  # ENOTCONN: it was gone before we looked
+            await handle(trio.SocketStream(sock))
+    finally:
+        context.connections -= 1
+        sock.close()
+
+
+def _take_connection(context: Context, nursery: trio.Nursery, sock: socket.socket) -> None:
+    sock.setblocking(False)
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+    nursery.start_soon(serve.serve_proxy, context, stream)

@@ -1,0 +1,147 @@
+"""The first message of TLS: which name the client asks for, and which protocols it speaks.  Pure.
+
+RFC 8446, 4.1.2 and 5.1; RFC 6066, 3; RFC 7301.  Only what is needed is read, every length is checked.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+MAX_HELLO = 18 << 10
+"""A client hello with post-quantum key shares has about 2 KiB; one record has at most 16 KiB."""
+
+_HANDSHAKE = 22
+_CLIENT_HELLO = 1
+_SERVER_NAME, _ALPN = 0, 16
+_HOST_NAME = 0
+_MAX_RECORD = 16384
+
+NO_APPLICATION_PROTOCOL = 120
+UNRECOGNIZED_NAME = 112
+DECODE_ERROR = 50
+
+
+class BadHello(ValueError):
+    """This is no client hello; the words say why."""
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """``name``: None when the client names no host.  ``alpn``: in its order, empty when it offers none."""
+
+    name: bytes | None
+    alpn: tuple[bytes, ...] = ()
+
+
+class _Cursor:
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def take(self, count: int) -> bytes:
+        end = self._at + count
+        if end > len(self._data):
+            raise BadHello("a length points past the end")
+        taken, self._at = self._data[self._at : end], end
+        return taken
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def vector(self, size: int) -> _Cursor:
+        """What a length of ``size`` bytes stands in front of."""
+        return _Cursor(self.take(self.number(size)))
+
+    @property
+    def left(self) -> int:
+        return len(self._data) - self._at
+
+
+def parse_hello(data: bytes) -> Hello | None:
+    """The bytes received so far → what they ask for; None: there must be more.  Raises :class:`BadHello`."""
+    message = _join_records(data)
+    if len(message) < 4:
+        if message[:1] not in (b"", bytes([_CLIENT_HELLO])):
+            raise BadHello("the first message is not a client hello")
+        _check_may_grow(data)
+        return None
+    if message[0] != _CLIENT_HELLO:
+        raise BadHello("the first message is not a client hello")
+    size = int.from_bytes(message[1:4], "big")
+    if size > MAX_HELLO:
+        raise BadHello(f"a client hello of {size} bytes")
+    if len(message) < 4 + size:
+        _check_may_grow(data)
+        return None
+    return _parse_body(_Cursor(message[4 : 4 + size]))
+
+
+def _check_may_grow(data: bytes) -> None:
+    if len(data) >= MAX_HELLO:
+        raise BadHello("the client hello does not end")
+
+
+def _join_records(data: bytes) -> bytes:
+    """The handshake bytes in the records that have begun to arrive."""
+    joined, at = bytearray(), 0
+    while at < len(data):
+        if data[at] != _HANDSHAKE or data[at + 1 : at + 2] not in (b"", b"\x03"):
+            raise BadHello("this is not TLS")
+        header = data[at : at + 5]
+        if len(header) < 5:
+            break
+        size = int.from_bytes(header[3:5], "big")
+        if not 0 < size <= _MAX_RECORD:
+            raise BadHello(f"a record of {size} bytes")
+        joined += data[at + 5 : at + 5 + size]
+        if len(joined) >= 4 and len(joined) >= 4 + int.from_bytes(joined[1:4], "big"):
+            break  # what follows is not the hello's
+        at += 5 + size
+    return bytes(joined)
+
+
+def _parse_body(body: _Cursor) -> Hello:
+    body.take(2 + 32)  # version, random
+    body.vector(1)  # session id
+    body.vector(2)  # cipher suites
+    body.vector(1)  # compression methods
+    found: dict[int, _Cursor] = {}
+    if body.left:
+        extensions = body.vector(2)
+        while extensions.left:
+            kind, content = extensions.number(2), extensions.vector(2)
+            if kind in found:
+                raise BadHello(f"the extension {kind} stands twice")
+            found[kind] = content
+    if body.left:
+        raise BadHello("bytes behind the extensions")
+    return Hello(_server_name(found.get(_SERVER_NAME)), _protocols(found.get(_ALPN)))
+
+
+def _server_name(content: _Cursor | None) -> bytes | None:
+    if content is None:
+        return None
+    entries = content.vector(2)
+    names = []
+    while entries.left:
+        kind, name = entries.number(1), entries.vector(2)
+        if kind != _HOST_NAME:
+            raise BadHello("a server name of an unknown kind")
+        names.append(name.take(name.left))
+    if len(names) != 1 or not names[0] or content.left:
+        raise BadHello("not exactly one server name")
+    return names[0]
+
+
+def _protocols(content: _Cursor | None) -> tuple[bytes, ...]:
+    if content is None:
+        return ()
+    entries = content.vector(2)
+    found = []
+    while entries.left:
+        name = entries.vector(1)
+        found.append(name.take(name.left))
+    return tuple(found)
+
+
+def alert(description: int) -> bytes:
+    """A fatal alert in clear, which a client may be told before a handshake (RFC 8446, 6)."""
+    return bytes((21, 3, 3, 0, 2, 2, description))
