@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "events": ("akiosctl.verbs.events", "Print what happened and happens in cages."),
     "ledger": ("akiosctl.verbs.ledger", "Verify and show logs."),
     "policy": ("akiosctl.verbs.policy", "Show and check policies."),
+    "keys": ("akiosctl.verbs.keys", "Keep the API keys of LLM providers."),
     "protect": ("akiosctl.verbs.protect", "Find and mask personal data in files."),
     "doctor": ("akiosctl.verbs.doctor", "Say what this host can enforce."),
 }

@@ -1,0 +1,90 @@
+"""``akiosctl keys set|list|rm``: the API keys of LLM providers, which akiosd keeps and agents never hold."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from akiosctl.commands import print_line, wants_json
+from akiosd.errors import AkiosError
+from akiosd.values.policy import PROVIDERS
+from akiosd.wire.check import MAX_KEY, check_key
+from akiosd.wire.messages import KeyList, KeyRemove, Keys, KeySet, Ok
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_PROVIDER = click.argument("provider", type=click.Choice(PROVIDERS))
+_BEDROCK = ("Access key ID", "Secret access key", "Session token (empty: none)")
+
+
+@click.group("keys")
+def group() -> None:
+    """Keep the API keys of LLM providers (root and administrators).
+
+    An agent gets a placeholder; the gateway of its cage puts the key on requests to that provider and to no other.
+    """
+
+
+@group.command("set")
+@_PROVIDER
+@click.option("--region", default="", help="The region that requests go to (bedrock).")
+@click.pass_context
+def set_key(ctx: click.Context, provider: str, region: str) -> None:
+    """Keep the key of PROVIDER, read from the terminal without echo, or from standard input.
+
+    Bedrock takes an access key id, a secret access key, and a session token if there is one: a line each. Cages that
+    run keep the key they were started with.
+    """
+    key = ask_key(provider) if sys.stdin.isatty() else read_key()
+    check_key(provider, key)
+    with ctx.obj.connect() as client:
+        client.call(KeySet(provider=provider, key=key, region=region), Ok)
+    print_line(f"the key of {provider} is kept")
+
+
+@group.command("list")
+@JSON
+@click.pass_context
+def list_keys(ctx: click.Context, as_json: bool) -> None:
+    """List the providers that have a key.
+
+    Of the key a fingerprint is shown, which tells two keys apart. Its source: set, or credential of the service.
+    """
+    with ctx.obj.connect() as client:
+        reply, _ = client.call(KeyList(), Keys)
+    if wants_json(ctx, as_json):
+        fields = ("provider", "source", "fingerprint", "region", "problem")
+        click.echo(json.dumps([{name: getattr(info, name) for name in fields} for info in reply.keys]))
+        return
+    for info in reply.keys:
+        words = info.problem or " ".join(filter(None, (info.source, info.fingerprint, info.region)))
+        print_line(f"{info.provider:10} {words}")
+
+
+@group.command("rm")
+@_PROVIDER
+@click.pass_context
+def remove_key(ctx: click.Context, provider: str) -> None:
+    """Forget the key of PROVIDER that was set."""
+    with ctx.obj.connect() as client:
+        client.call(KeyRemove(provider=provider), Ok)
+    print_line(f"the key of {provider} is forgotten")
+
+
+def ask_key(provider: str) -> bytes:
+    """Without echo; raises :class:`AkiosError` for what is no ASCII."""
+    prompts = _BEDROCK if provider == "bedrock" else (f"Key of {provider}",)
+    words = [
+        click.prompt(text, hide_input=True, default="" if text == _BEDROCK[2] else None, show_default=False, err=True)
+        for text in prompts
+    ]
+    try:
+        return "\n".join(word.strip() for word in words if word.strip()).encode("ascii")
+    except UnicodeEncodeError:
+        raise AkiosError("a key is of printable ASCII", "keys set", "paste the key alone") from None
+
+
+def read_key() -> bytes:
+    data = sys.stdin.buffer.read(MAX_KEY + 1)
+    return b"\n".join(line.strip() for line in data.strip().splitlines())
