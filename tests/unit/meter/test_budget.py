@@ -407,6 +407,17 @@ def test_the_same_tool_calls_end_with_the_answer_after_the_warning():
     assert agent.state.ending == Ending("loop", "same tool calls 4 times")
 
 
+def test_an_answer_to_a_call_made_before_the_warning_does_not_end_it():
+    agent = Agent(account(same_tool_calls=3))
+    agent.ask(b"early")
+    early = agent.call
+    assert isinstance(agent.make(b"1", b"t"), Grant) and isinstance(agent.make(b"2", b"t"), Grant)
+    assert isinstance(agent.ask(b"3"), Refusal)
+    agent.state, _ = settle(agent.state, early, Bill("completed", tool_calls=b"t"), agent.now)
+    assert agent.state.ending is None
+    assert isinstance(agent.make(b"4", b"t"), Grant) and agent.state.ending is not None
+
+
 def test_other_tool_calls_after_the_warning_go_on():
     agent = Agent(account(same_tool_calls=3))
     for number in range(20):

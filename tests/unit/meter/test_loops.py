@@ -97,3 +97,9 @@ def test_a_minute_never_forgets_too_early_and_stays_small(steps):
         assert exact <= minute.total(now) <= late
         assert len(minute.seconds) <= 62
     assert minute.total(now + 62 * NS_PER_S) == 0
+
+
+def test_a_minute_is_not_shorter_than_60_seconds():
+    minute = Minute().add(5, 999_999_999)
+    assert minute.total(60_900_000_000) == 5  # 59.9 s later
+    assert minute.total(61_000_000_000) == 0

@@ -186,6 +186,12 @@ def test_what_has_no_list_price_is_not_priced(provider, model):
     assert quote(provider, model, now_ns=NOW_NS) is None
 
 
+def test_nobodys_own_words_are_part_of_a_name():
+    assert candidates("openai", "ft:gpt-4.1-2025-04-14:acme:gpt-5-nano:Ab1") == ("ft:gpt-4.1-2025-04-14",)
+    assert candidates("bedrock", "us.amazon.nova-pro-v1:0") == ("us.amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0")
+    assert candidates("openai", "x" * 201) == candidates("gemini", "models/a/b") == ()
+
+
 def test_what_costs_nothing_is_named():
     assert quote("ollama", "llama3.2:1b", now_ns=NOW_NS) == FREE
     assert quote("ollama", "hf.co/someone/Some-Model:Q4", now_ns=NOW_NS) == FREE

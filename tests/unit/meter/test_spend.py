@@ -214,6 +214,10 @@ async def test_what_is_given_up_before_it_was_asked_for_holds_no_money(tmp_path:
         verdict = await b.spend.reserve(5, ask())
         assert isinstance(verdict, Refusal) and not verdict.final
         assert b.spend.account.open == {} and await b.spend.reserve(6, ask()) == Grant(100)
+        # Numbers are those of one gateway's life.
+        await b.spend.settle(7, Bill("failed"))
+        await b.spend.gateway_lost()
+        assert await b.spend.reserve(7, ask()) == Grant(100)
 
 
 async def test_names_the_agent_makes_up_fill_nothing(tmp_path: Path) -> None:
