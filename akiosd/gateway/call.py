@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 
 import msgspec
@@ -54,9 +54,8 @@ class Call:
         self._begun = trio.current_time()
         error = ""
         try:
-            # From here on the provider may be at work, answered or not.
-            self._sent = True
-            async with self._context.upstreams.request(self._exchange.method, url, headers, body) as response:
+            fields = [*headers, (b"content-length", b"%d" % len(body))]
+            async with self._context.upstreams.request("POST", url, fields, self._send(body)) as response:
                 self._status = response.status
                 self._answered = True
                 await self._answer(response, grant)
@@ -67,6 +66,11 @@ class Call:
             raise
         finally:
             self._context.link.report(self._exchange.record("llm", bytes_out=len(body), error=error))
+
+    async def _send(self, body: bytes) -> AsyncIterator[bytes]:
+        """The body, asked for once the provider was reached: from here on it may be at work, answered or not."""
+        self._sent = True
+        yield body
 
     async def _answer(self, response: Response, grant: Grant) -> None:
         stream = self._request.stream
@@ -128,11 +132,13 @@ class Call:
         await exchange.finish()
 
     def _is_beyond(self, grant: Grant) -> bool:
-        """Money by the provider's own count, or more text than so many tokens can hold."""
-        if not grant.usd_micro and not self._output:
-            return False
+        """Money by a count that the provider gives along the way, or more text than so many tokens can hold.
+
+        A count that comes with the end comes too late: what it says is booked, and the answer passed.
+        """
         tokens, quote = self._meter.tokens, self._request.quote
-        if tokens and quote and grant.usd_micro and prices.cost(quote, tokens) > grant.usd_micro:
+        along = self._request.operation.counts_along
+        if along and tokens and quote and 0 < grant.usd_micro < prices.cost(quote, tokens):
             return True
         most = self._output * self._request.ask.choices
         return bool(most) and self._meter.received > most * MAX_TOKEN_BYTES

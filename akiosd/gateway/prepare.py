@@ -15,6 +15,7 @@ from akiosd.gateway.providers.base import Json, Operation, Provider, Refuse, Rou
 from akiosd.gateway.redactors import redact_target
 from akiosd.gateway.strict_json import BadJson, dump, parse
 from akiosd.meter import prices
+from akiosd.meter.models import UNKNOWN_OUTPUT
 from akiosd.redact.structures import Structured
 from akiosd.values.records import Finding
 from akiosd.values.spend import Ask, ModelPrice
@@ -146,7 +147,8 @@ def _ask(request: Request, outward: Outward) -> Ask:
         return made
     return msgspec.structs.replace(
         made, output_usd_nano=prices.bound_output(quote, tokens), output=operation.output(body),
-        floor=operation.floor(body), ceiling=prices.ceiling(quote, tokens),
+        floor=operation.floor(body),
+        ceiling=prices.ceiling(quote, tokens) if quote.max_output else UNKNOWN_OUTPUT,
     )  # fmt: skip
 
 

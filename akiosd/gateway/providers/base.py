@@ -200,8 +200,9 @@ class Provider:
         for verb, pattern, operation in self.routes:
             match = pattern.fullmatch(path)
             if match and (verb == method or (verb == "GET" and method == "HEAD")):
-                model = unquote(match["model"]) if "model" in pattern.groupindex else ""
-                return Route(operation, model)
+                model = unquote(match["model"] or "") if "model" in pattern.groupindex else ""
+                # A segment of dots is another path to whoever resolves it.
+                return None if model in (".", "..") else Route(operation, model)
         return None
 
     def login(self, headers: Headers) -> str:

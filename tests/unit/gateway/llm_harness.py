@@ -1,0 +1,114 @@
+"""A gateway before stand-in models: the real account, a real upstream on loopback, an agent that speaks raw bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from akiosd.gateway.exchange import Destination
+from akiosd.gateway.limits import Limits
+from akiosd.gateway.names import Names, Rule
+from akiosd.gateway.redactors import Redactors
+from akiosd.gateway.sites import Rates
+from akiosd.gateway.upstream import Upstreams
+from akiosd.meter import budget
+from akiosd.meter.account import Account, Settled
+from akiosd.values.policy import PROVIDERS, Network, Policy, Redact
+from akiosd.values.policy import Budget as Limit
+from akiosd.values.records import Record
+from akiosd.values.spend import Ask, Bill, Grant, ModelPrice, Refusal
+from akiosd.wire.gateway import ProviderSetup, Setup
+from tests.e2e.models import Models
+from tests.unit.gateway import harness
+
+KEYS = {name: f"real-key-of-{name}".encode() for name in PROVIDERS} | {
+    "bedrock": b"AKIDEXAMPLE\nwJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+}
+HOSTS = {
+    "openai": "api.openai.com", "anthropic": "api.anthropic.com", "gemini": "generativelanguage.googleapis.com",
+    "mistral": "api.mistral.ai", "xai": "api.x.ai", "bedrock": "bedrock-runtime.eu-west-1.amazonaws.com",
+    "ollama": "127.0.0.1",
+}  # fmt: skip
+REGIONS = {"bedrock": "eu-west-1"}
+PRICE = ModelPrice(input=3_000_000, output=15_000_000, cache_read=300_000, context=100_000, max_output=8_000)
+"""$3, $15, $0.30 a million tokens."""
+
+
+class AccountLink(harness.Link):
+    """akiosd's side of the money, without the process between."""
+
+    def __init__(self, limits: Limit) -> None:
+        super().__init__()
+        self.account = Account(limits)
+        self.asks: list[Ask] = []
+        self.bills: list[Bill] = []
+        self.settled: list[Settled] = []
+        self._call = 0
+
+    async def reserve(self, ask: Ask) -> tuple[int, Grant | Refusal]:
+        self._call += 1
+        self.asks.append(ask)
+        self.account, verdict = budget.reserve(self.account, self._call, ask, self._call * 10**9)
+        return self._call, verdict
+
+    def settle(self, call: int, bill: Bill) -> None:
+        self.bills.append(bill)
+        # Raises when a call is settled twice.
+        self.account, settled = budget.settle(self.account, call, bill, self._call * 10**9)
+        self.settled.append(settled)
+
+
+class Gateway:
+    """The context of handlers."""
+
+    def __init__(self, models: Models, policy: Policy, without_keys: bool = False, **prices: ModelPrice) -> None:
+        providers = tuple(
+            ProviderSetup(name, models.url, b"" if without_keys else KEYS[name], REGIONS.get(name, ""))
+            for name in PROVIDERS
+        )
+        self.setup = Setup("test", policy, providers=providers, prices={"m": PRICE, **prices})
+        self.link = AccountLink(policy.budget)
+        self.limits = Limits()
+        self.names = Names(policy)
+        self.upstreams = Upstreams.from_setup(self.setup, self.limits)
+        self.redactors = made_redactors(policy.redact)
+        self.rates = Rates(0)
+
+
+_redactors: dict[Redact, Redactors] = {}
+
+
+def made_redactors(policy: Redact) -> Redactors:
+    if policy not in _redactors:
+        _redactors[policy] = Redactors(policy, bytes(range(32)))
+    return _redactors[policy]
+
+
+@asynccontextmanager
+async def talking(
+    models: Models, provider: str, *, limits: Limit = Limit(same_request=0, same_tool_calls=0, cycles=0),  # noqa: B008
+    network: Network = Network(), redact: Redact = Redact(), without_keys: bool = False,  # noqa: B008
+    **prices: ModelPrice,
+) -> AsyncIterator[tuple[Gateway, harness.Agent]]:  # fmt: skip
+    policy = msgspec.structs.replace(Policy(), budget=limits, network=network, redact=redact)
+    gateway = Gateway(models, policy, without_keys, **prices)
+    host = HOSTS[provider]
+    where = Destination(host, 443, True, Rule("llm", host, provider, 443))
+    async with harness.connected(gateway, where) as agent:
+        yield gateway, agent
+
+
+async def post(
+    agent: harness.Agent, provider: str, target: str, body: Any, *, headers: tuple[tuple[str, str], ...] = ()
+) -> tuple[int, dict[str, str], bytes]:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    fields = [("content-type", "application/json"), *headers]
+    return await agent.ask("POST", target, raw, fields, host=HOSTS[provider])
+
+
+def of(records: list[Record], kind: type[Any]) -> list[Any]:
+    return [record for record in records if isinstance(record, kind)]
