@@ -403,7 +403,7 @@ class Cage:
 
     def _usage(self) -> Usage:
         found = self._cgroup.events()
-        slot, calls = self.prepared.slot, self._calls
+        slot, calls, account = self.prepared.slot, self._calls, self.spend.account
         used, limit = slot.space()
         # Of the whole cage, also of what was killed: init's rusage knows only what it could reap.
         user_ns, system_ns = self._cgroup.cpu_ns()
@@ -413,6 +413,7 @@ class Cage:
             oom_kills=found.oom_kills, pids_peak=found.pids_peak, pids_limit=found.pids_limit,
             pids_denied=found.pids_denied, disk_used=used, disk_limit=limit,
             records=calls.records if calls is not None else 0, denials=calls.denials if calls is not None else 0,
+            usd_micro=account.usd_micro, tokens=account.tokens, calls=account.calls,
         )  # fmt: skip
 
     def _has_changes(self) -> bool:

@@ -68,6 +68,7 @@ class Supervisor:
             wire.Output: self._output,
             wire.View: self._view,
             wire.Discard: self._discard,
+            wire.BudgetInfo: self._budget,
             wire.Doctor: self._doctor,
             wire.LedgerInfo: self._ledger_info,
             wire.ReadLog: self._read_log,
@@ -282,6 +283,10 @@ class Supervisor:
                 wire.OutputReply(cage=request.cage, running=request.cage in self._running), [output.fileno()]
             )
 
+    async def _budget(self, peer: Peer, request: wire.BudgetInfo, fds: list[int], client: ClientConnection) -> None:
+        cage = self._find(peer, request.cage)
+        await client.reply(cage.spend.describe(cage.id))
+
     async def _list(self, peer: Peer, request: wire.List, fds: list[int], client: ClientConnection) -> None:
         everyone = peer.reads_all or peer.role in ("root", "admin")
         infos = [self._describe(cage) for cage in self._running.values()]
@@ -295,6 +300,7 @@ class Supervisor:
             workspace=cage.request.workspace, started_ns=cage.started_ns, ended_ns=cage.ended_ns,
             exit_code=result.exit_code if result else 0, reason=result.reason if result else "", changes=cage.changes,
             pid=cage.pid, tty=cage.request.tty is not None, detached=cage.detached,
+            usd_micro=cage.spend.account.usd_micro, calls=cage.spend.account.calls,
         )  # fmt: skip
 
     # ---- changes -----------------------------------------------------------------------------------
