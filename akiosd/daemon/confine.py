@@ -17,7 +17,9 @@ from akiosd.errors import CageFailed, LayerUnavailable, Refused
 from akiosd.kernel import acl, etc, mounts, probe
 from akiosd.kernel.disk import is_directory
 from akiosd.kernel.fds import Fd, close_all, open_pipe
+from akiosd.kernel.layer import make_layer
 from akiosd.kernel.seccomp import Compiled, compiled
+from akiosd.kernel.trust import store_files
 from akiosd.policy.compile.identity import Identity, caller_map, lookup
 from akiosd.policy.compile.landlock import LandlockSpec, LandlockView, compile_landlock
 from akiosd.policy.compile.limits import CgroupValue, compile_cgroup_v1, compile_cgroup_v2, compile_rlimits
@@ -25,6 +27,7 @@ from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_plan
 from akiosd.values import trust
 from akiosd.values.ids import Lines
 from akiosd.values.plan import Plan
+from akiosd.values.trust import store_kind
 from akiosd.wire.check import is_system_path
 from akiosd.wire.messages import Run
 
@@ -110,6 +113,7 @@ def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd
     assert prepared.userns is not None
     assert prepared.trust is not None
     fds["userns"], fds["netns"], fds["trust"] = prepared.userns.dup(), prepared.network.dup(), prepared.trust.dup()
+    layered = _trust_layer(parts, fds)
     if run.tty is None:
         _pipes(identity, fds)
     home = _home(run.home)
@@ -127,11 +131,29 @@ def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd
         workspace=run.workspace, workspace_mode=run.policy.filesystem.workspace,
         home=home, command=run.command, argv=run.argv, env=_environment(parts, user_name, home), cwd=run.cwd,
         system_links=host.facts.system_links, system_dirs=host.facts.system_dirs, binds=binds,
-        hide=tuple(os.fsencode(path) for path in parts.run.policy.filesystem.hide), stores=run.stores,
+        hide=tuple(os.fsencode(path) for path in parts.run.policy.filesystem.hide),
+        layer="layer" in fds, stores=tuple(path for path in run.stores if path not in layered),
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
         shm=parts.run.policy.limits.shm, rlimits=compile_rlimits(parts.run.policy.limits), landlock=landlock,
     )  # fmt: skip
     return Confinement(parts, identity, spec, fds)
+
+
+def _trust_layer(parts: Parts, fds: dict[str, Fd]) -> tuple[bytes, ...]:
+    """Make the layer of the workspace's own trust stores; which of them it covers."""
+    run, prepared, roots = parts.run, parts.prepared, parts.host.roots
+    below = run.workspace + b"/"
+    inner = tuple(bind.path + b"/" for bind in run.binds if bind.path.startswith(below))
+    layered = tuple(path for path in run.stores if path.startswith(below) and not path.startswith(inner))
+    if not layered or run.policy.filesystem.workspace == "rw-direct":
+        return ()
+    assert prepared.authority is not None
+    contents = store_files(roots, prepared.authority.pem, prepared.authority.certificate)
+    files = {os.fsdecode(path[len(below) :]): contents[store_kind(path)] for path in layered}
+    layer = make_layer(fds["workspace"].fileno(), files, parts.host.config.uids.display_base)
+    if layer is not None:
+        fds["layer"] = layer
+    return layered
 
 
 def _environment(parts: Parts, user_name: str, home: bytes) -> tuple[bytes, ...]:

@@ -64,11 +64,7 @@ def make_tree(roots: HostRoots, pem: bytes, der: bytes, owner: int) -> Fd:
 
     ``pem`` and ``der``: the certificate of the cage's authority.  Raises OSError.
     """
-    files = {
-        BUNDLE_NAME: pem + roots.pem,
-        AUTHORITY_NAME: pem,
-        JAVA_NAME: roots.java.with_authority(der),
-    }
+    files = store_files(roots, pem, der)
     pages = sum((len(data) + 4095) // 4096 for data in files.values())
     options = {"mode": "0555", "uid": str(owner), "gid": str(owner), "size": str(pages * 4096), "nr_inodes": "8"}
     tree = mounts.fs_mount("tmpfs", options, _ATTRS)
@@ -80,6 +76,15 @@ def make_tree(roots: HostRoots, pem: bytes, der: bytes, owner: int) -> Fd:
         tree.close()
         raise
     return tree
+
+
+def store_files(roots: HostRoots, pem: bytes, der: bytes) -> dict[str, bytes]:
+    """Name → content of what a cage trusts."""
+    return {
+        BUNDLE_NAME: pem + roots.pem,
+        AUTHORITY_NAME: pem,
+        JAVA_NAME: roots.java.with_authority(der),
+    }
 
 
 def _write(directory: int, name: str, data: bytes, owner: int) -> None:

@@ -42,6 +42,12 @@ STORES: dict[str, str] = {
 }
 """Names of files that are trust stores wherever they stand, and what is put over each."""
 
+
+def store_kind(path: bytes) -> str:
+    """Which of the cage's files stands for this store; its name is one of ``STORES``."""
+    return STORES[path.rpartition(b"/")[2].decode()]
+
+
 # The vendor's prefix, because programs check it before they call; the rest says what it is.
 PLACEHOLDERS: dict[str, dict[str, str]] = {
     "openai": {"OPENAI_API_KEY": "sk-proj-akios-placeholder-the-key-stays-outside-the-cage"},

@@ -16,7 +16,7 @@ from akiosd.policy.compile.limits import Rlimit
 from akiosd.values.plan import F_EXIST_OK, F_SAME_KIND, F_STAGE, FD_FIRST_FREE, Plan, Step, encode_options
 from akiosd.values.policy import WorkspaceMode
 from akiosd.values.trust import DIRECTORY as TRUST
-from akiosd.values.trust import STORES
+from akiosd.values.trust import store_kind
 
 # include/uapi/linux/mount.h
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
@@ -48,6 +48,7 @@ _PROC_MASKED_FILES = (
 )  # fmt: skip
 _PROC_MASKED_DIRS = (b"acpi", b"scsi", b"asound", b"driver", b"pressure", b"dynamic_debug")
 
+_SEALED = "/lower:/slot/sealed"
 OVERLAY_OPTIONS = {"redirect_dir": "on", "metacopy": "off", "index": "off", "xino": "auto"}
 
 
@@ -81,6 +82,8 @@ class CageSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Directories of the root shown as they are (usr; bin, lib… where the host is not merged)."""
     binds: tuple[BindSpec, ...] = ()
     hide: tuple[bytes, ...] = ()
+    layer: bool = False
+    """Whether a layer of trust stores goes over the workspace's own files, and below what the agent writes."""
     stores: tuple[bytes, ...] = ()
     """Trust stores in the trees, each covered by that of the cage where it is there."""
     tty: tuple[int, int] | None = None
@@ -228,25 +231,31 @@ def _trees(spec: CageSpec) -> list[Step]:
 
 
 def _workspace(spec: CageSpec) -> list[Step]:
-    mode = spec.workspace_mode
+    mode, layers = spec.workspace_mode, "/lower"
     what = f"the workspace {_show(spec.workspace)}, {mode}"
     if mode == "rw-direct":
         return [Step(op="attach", what=what, fd="workspace", a=spec.workspace.lstrip(b"/"), u0=DATA_ATTRS)]
+    steps = []
+    if spec.layer:
+        layers = "/layer:/lower"
+        why = "the workspace's trust stores, with the cage's authority"
+        steps = [Step(op="attach", what=why, fd="layer", a=b"/layer", flags=F_STAGE, u0=SYSTEM_ATTRS)]
     if mode == "ro":
-        return _sealed(what, spec.workspace, "workspace")
+        return [*steps, *_sealed(what, spec.workspace, "workspace", layers if spec.layer else _SEALED)]
     return [
+        *steps,
         Step(op="attach", what="the workspace as it is", fd="workspace", a=b"/lower", flags=F_STAGE, u0=SYSTEM_ATTRS),
-        _overlay_mount(what, "/lower", "/slot/upper", "/slot/work", spec.workspace),
+        _overlay_mount(what, layers, "/slot/upper", "/slot/work", spec.workspace),
     ]
 
 
-def _sealed(what: str, path: bytes, fd: str) -> list[Step]:
+def _sealed(what: str, path: bytes, fd: str, layers: str = _SEALED) -> list[Step]:
     """A read-only overlay.  In a read-only bind the host's sockets can be connected to, its pipes opened, and
     locks and leases on its files keep the host waiting; an overlay's inodes are its own.
 
     It needs a second layer, which is empty; the stage is used by one overlay after the other.
     """
-    options = {"lowerdir": "/lower:/slot/sealed", **OVERLAY_OPTIONS}
+    options = {"lowerdir": layers, **OVERLAY_OPTIONS}
     return [
         Step(op="attach", what=f"{_show(path)} as it is", fd=fd, a=b"/lower", flags=F_STAGE, u0=SYSTEM_ATTRS),
         _fsmount(what, "overlay", options, path, SYSTEM_ATTRS),
@@ -277,7 +286,7 @@ def _trust() -> Step:
 def _stores(spec: CageSpec) -> list[Step]:
     steps = []
     for path in spec.stores:
-        source = f"{TRUST}/{STORES[path.rpartition(b'/')[2].decode()]}".encode()
+        source = f"{TRUST}/{store_kind(path)}".encode()
         step = _bind(f"{_show(path)} is that of the cage", source.lstrip(b"/"), path.strip(b"/"), SYSTEM_ATTRS | NOEXEC)
         steps.append(msgspec.structs.replace(step, flags=step.flags | F_SAME_KIND))
     return steps
