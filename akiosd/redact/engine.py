@@ -1,104 +1,31 @@
 """Finds personal data: candidates by an re2 Set, spans by re2, then validators, context, overlap.
 
-Everything is decided from a bounded neighbourhood: a finding itself, ``LEFT`` characters before it and ``RIGHT``
-after it.  That is why a stream can give the same answer as the whole text.
+Everything is decided from a bounded neighbourhood: a finding itself and what :mod:`akiosd.redact.context` looks at
+around it.  That is why a stream can give the same answer as the whole text.
 """
 
 from __future__ import annotations
 
-import base64
-import re
-from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import re2
-
-from akiosd.redact.model import CATEGORIES, MAX_CHARACTERS, Category, Pattern, RedactError, Span
+from akiosd.redact.candidates import Candidate, Decision, resolve
+from akiosd.redact.compiled import Choice, compiled, folded, latin
+from akiosd.redact.context import LEFT, LONE, Contexts, context_regex, touches
+from akiosd.redact.model import CATEGORIES, MAX_CHARACTERS, Pattern, RedactError, Span
 from akiosd.redact.normalise import View
 from akiosd.redact.patterns import PATTERNS
+from akiosd.redact.runs import BASE64, RUN, SEGMENT, Kind, decoded, segments
 
-LEFT, RIGHT = 48, 24
 BLOCK, OVERLAP = 4096, 512
-LONE = 64
-_MEMORY = 128 << 20
 
-_WORD = bytes(1 if chr(c).isalnum() else 0 for c in range(256))
-_LABEL = re.compile(rb"\[[A-Z][A-Z0-9_]{1,30}\]")
-
-# One layer of base64 is looked into; what it holds gives the finding its type.
-_BASE64 = Pattern(
-    name="BASE64", category="digital", description="base64 around personal data", yes=(), no=(), source="RFC 4648",
-    regex=r"[A-Za-z0-9+/_-]{24,}={0,2}", trigger=r"[A-Za-z0-9+/_-]{24}", priority=10, loose=True,
-)  # fmt: skip
+_REST = compiled(latin(rf"{RUN}*={{0,2}}"))
 
 
-class Candidate(NamedTuple):
-    """A match, in positions of the plain form; ``start``–``end`` is the value, ``first``–``last`` all that matched."""
+class Rest(NamedTuple):
+    """The text goes on in the middle of a run of base64, at the beginning of a segment."""
 
-    pattern: Pattern
-    first: int
-    last: int
-    start: int
-    end: int
-    verdict: bool | None
-    kind: str
-    category: Category
-
-
-class Decision(NamedTuple):
-    candidate: Candidate
-    confidence: float
-    reason: str
-    settled: bool
-    """Nothing to the right can take it back."""
-
-
-class Surroundings(NamedTuple):
-    """What the context of a weak candidate is taken from; ``starts`` and ``ends`` of strong findings, sorted."""
-
-    data: bytes
-    position: int
-    barrier: int
-    alone: bool
-    starts: list[int]
-    ends: list[int]
-
-    def window(self, candidate: Candidate) -> tuple[int, int]:
-        left = max(self.barrier, candidate.start - LEFT, 0)
-        right = min(len(self.data), candidate.end + RIGHT)
-        before, after = bisect_right(self.ends, candidate.start), bisect_left(self.starts, candidate.end)
-        left = max(left, self.ends[before - 1]) if before else left
-        return left, min(right, self.starts[after]) if after < len(self.starts) else right
-
-    def lonely(self, candidate: Candidate) -> bool:
-        """Nothing else in the text is a letter or digit."""
-        return not has_word(self.data[self.position : candidate.start] + self.data[candidate.end :])
-
-
-def options() -> Any:
-    chosen = re2.Options()
-    chosen.encoding = re2.Options.Encoding.LATIN1
-    chosen.max_mem = _MEMORY
-    chosen.log_errors = False
-    return chosen
-
-
-def latin(regex: str) -> bytes:
-    return regex.encode("latin-1")
-
-
-def folded(pattern: Pattern) -> str:
-    return f"(?i:{pattern.regex})" if pattern.fold else pattern.regex
-
-
-def _context_regex(words: Iterable[str]) -> bytes:
-    """One of ``words``, also followed by "number" and the like; blanks in them may be ``_`` or ``-``."""
-    longest = sorted(words, key=len, reverse=True)
-    choice = "|".join(re.escape(word).replace(r"\ ", "[ _-]?").replace("\\-", "-") for word in longest)
-    edge = "[^a-z0-9ß-öø-ÿ]"
-    tail = "(?:[ _-]?(?:number|num|no|nr|id|code)s?)?"
-    return latin(rf"(?:\A|{edge})(?:{choice or 'a^'}){tail}(?:{edge}|\z)")
+    carried: Kind | None
 
 
 class Engine:
@@ -114,27 +41,15 @@ class Engine:
         if unknown:
             raise RedactError(f"there is no pattern or category {min(unknown)!r}", "redact.disable",
                               "akiosctl protect patterns lists them")  # fmt: skip
-        self.patterns = (*(p for p in PATTERNS if p.name not in off and p.category.upper() not in off), _BASE64)
+        self.patterns = (*(p for p in PATTERNS if p.name not in off and p.category.upper() not in off), BASE64)
         self._allowed = frozenset(value.casefold() for value in allow_values)
-        self._regexes = [re2.compile(latin(folded(p)), options()) for p in self.patterns]
-        self._grouped = [r.groups for r in self._regexes]
-        self._contexts = [
-            re2.compile(_context_regex(p.context), options()) if p.context else None for p in self.patterns
-        ]
-        self._set = re2.Set.SearchSet(options())
-        for pattern in self.patterns:
-            self._set.Add(latin(pattern.trigger or folded(pattern)))
-        # Always matches: a Set that ran out of memory says nothing, and nothing must not mean clean.
-        self._sentinel = self._set.Add(b"")
-        self._set.Compile()
-        self._words = re2.Set.SearchSet(options())
-        needs = [i for i, p in enumerate(self.patterns) if p.weak]
-        for index in needs:
-            self._words.Add(_context_regex(self.patterns[index].context))
-        self._worded = dict(enumerate(needs))
-        self._words_sentinel = self._words.Add(b"")
-        self._words.Compile()
-        self._index = {p.name: i for i, p in enumerate(self.patterns)}
+        self._regexes = [compiled(latin(folded(p))) for p in self.patterns]
+        self._grouped = [int(r.groups) for r in self._regexes]
+        self._choice = Choice([latin(p.trigger or folded(p)) for p in self.patterns])
+        self._contexts = Contexts({p.name: p.context for p in self.patterns})
+        self._weak = [i for i, p in enumerate(self.patterns) if p.weak]
+        self._words = Choice([context_regex(self.patterns[i].context) for i in self._weak])
+        self.decide = self._contexts.decide
 
     def find(self, text: str, hint: str = "") -> list[Span]:
         """The findings of ``text``, by position.  ``hint`` is what stands before it elsewhere, such as a JSON key.
@@ -147,8 +62,8 @@ class Engine:
         view = View(text)
         before = View(hint[-LEFT:] + ": ").data if hint else b""
         data = before + view.data
-        decisions = self.decide(data, self.candidates(data, len(before)), len(before))
-        return self.spans(view, self.resolve(decisions), len(before))
+        found = self.candidates(data, len(before))
+        return self.spans(view, resolve(self.decide(data, found, len(before))), len(before)) if found else []
 
     def spans(self, view: View, decisions: Iterable[Decision], offset: int) -> list[Span]:
         found = []
@@ -159,19 +74,26 @@ class Engine:
             found.append(Span(start, end, candidate.kind, candidate.category, confidence, reason))
         return found
 
-    def candidates(self, data: bytes, position: int, more: bool = False) -> list[Candidate]:
+    def candidates(
+        self, data: bytes, position: int, more: bool = False, rest: Rest | None = None, within: bool = False
+    ) -> list[Candidate]:
         """Every match from ``position`` on, also those that a check refuses (their verdict is False).
 
         Weak patterns are left out where none of their words is in reach, unless ``more`` text may bring one.
+        ``rest``: ``position`` is in a run of base64; ``within``: what base64 said, not looked into again.
         """
         found: list[Candidate] = []
         size = len(data)
+        done = [position] * len(self.patterns)
+        if rest is not None:
+            done[-1] = self._rest(data, position, rest, found)
+        if within:
+            done[-1] = size
         if size - position <= BLOCK + OVERLAP:
             hits = self._matching(data[max(0, position - 1) :])
             for index in hits if more else self._in_reach(hits, data, size - position <= LONE):
-                self._scan(index, data, position, size, size, found)
+                self._scan(index, data, done[index], size, size, found)
             return found
-        done = [position] * len(self.patterns)
         block = position
         while block < size:
             stop = self._block_end(data, block)
@@ -184,19 +106,17 @@ class Engine:
         return found
 
     def _matching(self, piece: bytes) -> list[int]:
-        hits = self._set.Match(piece)
-        if hits is None or self._sentinel not in hits:
-            return list(range(len(self.patterns)))
-        return [index for index in hits if index != self._sentinel]
+        hits = self._choice.matching(piece)
+        return list(range(len(self.patterns))) if hits is None else hits
 
     def _in_reach(self, hits: list[int], data: bytes, short: bool) -> list[int]:
         """``hits`` without the weak ones that have no context word in ``data``."""
         if not any(self.patterns[index].weak for index in hits):
             return hits
-        words = self._words.Match(data.lower()) or ()
-        if self._words_sentinel not in words:
+        words = self._words.matching(data.lower())
+        if words is None:
             return hits
-        near = {self._worded[word] for word in words if word != self._words_sentinel}
+        near = {self._weak[word] for word in words}
         return [i for i in hits if not self.patterns[i].weak or i in near or (short and self.patterns[i].lone)]
 
     @staticmethod
@@ -212,149 +132,67 @@ class Engine:
         """Matches that begin before ``stop``; returns before where there is nothing more to find."""
         if at >= stop:
             return at
-        group = 1 if self._grouped[index] else 0
+        pattern, groups = self.patterns[index], self._grouped[index]
         for match in self._regexes[index].finditer(data, at, reach):
             first, last = match.span()
             if first >= stop:
                 # The next one is known: blocks before it are not searched again.
                 return int(first)
             at = max(at, last)
+            if pattern is BASE64:
+                self._run(data, first, last, found)
+                continue
             start, end = first, last
-            if group:
-                start, end = next(
-                    (match.span(g) for g in range(1, self._grouped[index] + 1) if match.start(g) >= 0), (first, last)
-                )
-            trim = self.patterns[index].trim
-            if trim is not None:
-                end = start + trim(data[start:end].decode("latin-1"))
-            found.append(self._judge(self.patterns[index], data, first, last, start, end))
+            if groups:
+                start, end = next((match.span(g) for g in range(1, groups + 1) if match.start(g) >= 0), (first, last))
+            if pattern.trim is not None:
+                end = start + pattern.trim(data[start:end].decode("latin-1"))
+            found.append(_judged(pattern, data, first, last, start, end))
         return reach if reach == len(data) else at
 
-    def _judge(self, pattern: Pattern, data: bytes, first: int, last: int, start: int, end: int) -> Candidate:
-        verdict: bool | None = None
-        kind, category = pattern.name, pattern.category
-        if not pattern.loose and _touches(data, start, end, pattern.unjoined):
-            verdict = False
-        elif pattern is _BASE64:
-            inside = self._inside(data[start:end])
-            verdict = bool(inside)
-            if inside:
-                kind, category = inside[0].type, inside[0].category
-        elif pattern.check is not None:
-            verdict = pattern.check(data[start:end].decode("latin-1"))
-        return Candidate(pattern, first, last, start, end, verdict, kind, category)
+    def _run(self, data: bytes, first: int, last: int, found: list[Candidate]) -> None:
+        """A whole run of base64."""
+        if last - first > 2 * SEGMENT:
+            self._segments(first, last, segments(data[first:last], self._inside), found)
+            return
+        text, _ = decoded(data[first:last])
+        inside = self._inside(text) if text else []
+        kind = (inside[0].type, inside[0].category) if inside else (BASE64.name, BASE64.category)
+        found.append(Candidate(BASE64, first, last, first, last, bool(inside), *kind, False))
 
-    def _inside(self, run: bytes) -> list[Span]:
-        """What one layer of base64 holds."""
-        run = run.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
-        try:
-            text = base64.b64decode(run[: len(run) - (len(run) % 4 == 1)] + b"=" * (-len(run) % 4)).decode()
-        except ValueError:
-            return []
+    def _rest(self, data: bytes, position: int, rest: Rest, found: list[Candidate]) -> int:
+        """What is left of a run whose beginning has passed; returns its end."""
+        last = int(_REST.match(data, position).end())
+        self._segments(position, last, segments(data[position:last], self._inside, True, rest.carried), found)
+        return last
+
+    def carried(self, data: bytes, begin: int, cut: int, rest: Rest | None) -> Rest:
+        """What to know at ``cut`` of a run that begins at ``begin`` (``rest`` where that is within it too)."""
+        run = data[begin : _REST.match(data, begin).end()]
+        count = (cut - begin) // SEGMENT
+        return Rest(segments(run, self._inside, rest is not None, rest.carried if rest else None, count).get(count))
+
+    @staticmethod
+    def _segments(first: int, last: int, kinds: dict[int, Kind], found: list[Candidate]) -> None:
+        for place in range((last - first + SEGMENT - 1) // SEGMENT):
+            start, end = first + place * SEGMENT, min(last, first + (place + 1) * SEGMENT)
+            kind = kinds.get(place) or (BASE64.name, BASE64.category)
+            found.append(Candidate(BASE64, start, end, start, end, place in kinds, *kind, False))
+
+    def _inside(self, text: str) -> list[Span]:
+        """What a text that was base64 holds, by position."""
         view = View(text)
-        found = [c for c in self.candidates(view.data, 0) if c.pattern is not _BASE64]
-        return self.spans(view, self.resolve(self.decide(view.data, found, 0)), 0)
-
-    def decide(
-        self, data: bytes, candidates: list[Candidate], position: int, barrier: int = 0, alone: bool = True
-    ) -> list[Decision]:
-        """Which candidates count.
-
-        Context is not looked for across another finding or a mask, so that masking one finding never brings a
-        word nearer to another; ``barrier`` is the end of the last finding before ``position``.
-        """
-        strong: list[Candidate] = []
-        weak: list[Candidate] = []
-        for candidate in candidates:
-            if candidate.verdict is not False:
-                (weak if candidate.pattern.weak else strong).append(candidate)
-        decisions = [self._strong(candidate) for candidate in strong]
-        if not weak:
-            return decisions
-        walls = [(c.start, c.end) for c in strong]
-        if b"[" in data:
-            walls += [m.span() for m in _LABEL.finditer(data)]
-        starts, ends = sorted(w[0] for w in walls), sorted(w[1] for w in walls)
-        around = Surroundings(data, position, barrier, alone and len(data) - position <= LONE, starts, ends)
-        return decisions + [found for candidate in weak if (found := self._weak(candidate, around))]
-
-    @staticmethod
-    def _strong(candidate: Candidate) -> Decision:
-        if candidate.pattern is _BASE64:
-            return Decision(candidate, 0.9, "inside base64", True)
-        if candidate.verdict:
-            return Decision(candidate, 0.99, "form and check", True)
-        return Decision(candidate, 0.9, "distinctive form", True)
-
-    def _weak(self, candidate: Candidate, around: Surroundings) -> Decision | None:
-        data = around.data
-        left, right = around.window(candidate)
-        context = self._contexts[self._index[candidate.pattern.name]]
-        confidence = 0.99 if candidate.verdict else 0.85
-        what = "check and context" if candidate.verdict else "form and context"
-        if context is not None and context.search(data[left : candidate.start].lower()):
-            return Decision(candidate, confidence, what, True)
-        if context is not None and context.search(data[candidate.end : right].lower()):
-            return Decision(candidate, confidence, what, False)
-        checked = candidate.verdict or candidate.pattern.check is None
-        if candidate.pattern.lone and checked and around.alone and around.lonely(candidate):
-            return Decision(candidate, 0.6, "check, and nothing else in the text", False)
-        return None
-
-    @staticmethod
-    def resolve(decisions: Iterable[Decision]) -> list[Decision]:
-        """No two overlap: the higher priority wins (what is only alone comes last), then the longer, then the first.
-
-        What is left of a secret beside a winner is still redacted.
-        """
-        kept: list[tuple[int, int, Decision]] = []
-        decisions = list(decisions)
-        order = []
-        for index, (candidate, confidence, _, _) in enumerate(decisions):
-            rank = 30 * (confidence < 0.7) - candidate.pattern.priority
-            order.append((rank, candidate.start - candidate.end, candidate.start, index))
-        for _, _, _, index in sorted(order):
-            candidate = decisions[index].candidate
-            free = _free(kept, candidate.start, candidate.end)
-            if candidate.category != "digital" and free != [(candidate.start, candidate.end)]:
-                continue
-            for start, end in free:
-                rest = decisions[index]._replace(candidate=candidate._replace(start=start, end=end))
-                insort(kept, (start, end, rest), key=_place)
-        return [decision for _, _, decision in kept]
+        found = self.candidates(view.data, 0, within=True)
+        return self.spans(view, resolve(self.decide(view.data, found, 0)), 0) if found else []
 
 
-_JOINTS = b"-./:"
-
-
-def _touches(data: bytes, start: int, end: int, unjoined: bool) -> bool:
-    """A letter or digit goes on beside it; looks at two characters on each side."""
-    if start and _WORD[data[start - 1]] and _WORD[data[start]]:
-        return True
-    if end < len(data) and _WORD[data[end]] and _WORD[data[end - 1]]:
-        return True
-    if not unjoined:
-        return False
-    if start > 1 and data[start - 1] in _JOINTS and data[start - 2] in b":0123456789":
-        return True
-    return end + 1 < len(data) and data[end] in _JOINTS and data[end + 1] in b":0123456789"
-
-
-def _place(entry: tuple[int, int, Decision]) -> tuple[int, int]:
-    return entry[:2]
-
-
-def _free(kept: list[tuple[int, int, Decision]], start: int, end: int) -> list[tuple[int, int]]:
-    """The parts of ``start``–``end`` that nothing in ``kept`` covers."""
-    free = []
-    at = max(0, bisect_left(kept, (start, start), key=_place) - 1)
-    while at < len(kept) and kept[at][0] < end and start < end:
-        if kept[at][1] > start:
-            free.append((start, kept[at][0]))
-            start = kept[at][1]
-        at += 1
-    return [(a, b) for a, b in [*free, (start, end)] if a < b]
-
-
-def has_word(data: bytes) -> bool:
-    return any(_WORD[byte] for byte in data)
+def _judged(pattern: Pattern, data: bytes, first: int, last: int, start: int, end: int) -> Candidate:
+    verdict: bool | None = None
+    weak = pattern.weak
+    if not pattern.loose and touches(data, start, end, pattern.unjoined):
+        verdict = False
+    elif pattern.check is not None:
+        value = data[start:end].decode("latin-1")
+        verdict = pattern.check(value)
+        weak = weak or (pattern.doubt is not None and verdict is not False and pattern.doubt(value))
+    return Candidate(pattern, first, last, start, end, verdict, pattern.name, pattern.category, weak)

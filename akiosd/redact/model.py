@@ -45,6 +45,8 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True):
     """How many characters of the match are the value, where the form alone cannot say."""
     context: tuple[str, ...] = ()
     weak: bool = False
+    doubt: Callable[[str], bool] | None = None
+    """Which values of a strong form need a context word as those of a weak one do."""
     lone: bool = False
     fold: bool = False
     loose: bool = False

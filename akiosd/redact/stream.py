@@ -1,32 +1,63 @@
 """Text that arrives in pieces: each push gives what is safe to pass on.
 
 Held back is only what could still become, or still change, a finding: the beginning of a match at the end
-(:mod:`akiosd.redact.growth`), a match whose neighbour or context has not arrived, an escape cut in two.
-For every way to cut a text the pieces together are what redacting it whole gives, as long as no finding is longer
-than ``MAX_HELD``; what is held longer than that is replaced, never passed.
+(:mod:`akiosd.redact.growth`), a match whose neighbour or context has not arrived, an escape cut in two, the last
+segments of a run of base64 (:mod:`akiosd.redact.runs`).  For every way to cut a text the pieces together are what
+redacting it whole gives, as long as no finding is longer than ``MAX_HELD``.  A longer one, such as a token that does
+not end, is replaced when it has become that long, and the rest of it is left out, never passed.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
-import re2
+import msgspec
 
-from akiosd.redact.engine import LEFT, LONE, RIGHT, Candidate, Decision, folded, has_word, latin, options
+from akiosd.redact.candidates import Candidate, Decision, resolve
+from akiosd.redact.compiled import compiled, folded, latin
+from akiosd.redact.context import LEFT, LONE, RIGHT, has_word
+from akiosd.redact.engine import Rest
 from akiosd.redact.growth import growing
 from akiosd.redact.model import Span
 from akiosd.redact.normalise import View
 from akiosd.redact.redactor import Redactor
+from akiosd.redact.runs import BASE64, RUN, SEGMENT
 
-MAX_HELD = 16384
+MAX_HELD = 20480
 _KEPT = LEFT + 40
 _BESIDE = 2
+
+_RUN_AT_END = compiled(latin(rf"{RUN}+={{0,2}}\z"))
+_PADDING = ord("=")
+_ALL_RUN = re.compile(rf"{RUN}+")
+# What a secret that is too long to be held may go on with.
+_GOES_ON = re.compile(r"[A-Za-z0-9+/=_.~%-]*")
+_KEY_GOES_ON = re.compile(r"[A-Za-z0-9+/=\s\\\"',:>|*#-]*")
+_KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,40}-----")
+_MARKER = 64
+
+
+class Tail:
+    """The run of base64 at the end: where it may be cut."""
+
+    def __init__(self, run: int, size: int) -> None:
+        self.run = run
+        whole = max(0, (size - run - 1) // SEGMENT - 1)
+        self.last = run + whole * SEGMENT if run < size else size
+        self.enough = run + (whole + 2) * SEGMENT + 1
+        """At this length one more segment can pass."""
+
+    def down(self, position: int) -> int:
+        """The last place up to ``position`` that is not within a segment, nor in one that is not decided."""
+        position = min(position, self.last)
+        return position if position <= self.run else position - (position - self.run) % SEGMENT
 
 
 @lru_cache(8)
 def _growth(regexes: tuple[str, ...]) -> Any:
-    return re2.compile(latin(growing(list(regexes))), options())
+    return compiled(latin(growing(list(regexes))))
 
 
 class StreamRedactor:
@@ -34,12 +65,17 @@ class StreamRedactor:
 
     def __init__(self, redactor: Redactor, hint: str = "") -> None:
         self._redactor, self._engine = redactor, redactor.engine
-        self._growth = _growth(tuple(folded(p) for p in self._engine.patterns))
+        self._growth = _growth(tuple(folded(p) for p in self._engine.patterns if p is not BASE64))
         self._before = View(hint[-LEFT:] + ": ").data if hint else b""
         self._barrier = 0
         self._pending = ""
         self._passed = 0
         self._words = False
+        self._rest: Rest | None = None
+        self._wait = 0
+        """With nothing but base64 to come, look again when this much is pending."""
+        self._left_out: re.Pattern[str] | None = None
+        self._tail = ""
         self.spans: list[Span] = []
         self.blocked = False
 
@@ -52,7 +88,11 @@ class StreamRedactor:
         """Take ``chunk``; returns what is safe.  After a finding in mode ``block`` nothing more comes."""
         if self._redactor.mode == "off":
             return chunk
+        if self._left_out is not None:
+            chunk = self._leave_out(chunk, self._left_out)
         self._pending += chunk
+        if len(self._pending) < self._wait and _ALL_RUN.fullmatch(chunk):
+            return ""
         return self._advance(False)
 
     def flush(self) -> str:
@@ -60,29 +100,31 @@ class StreamRedactor:
         return self._advance(True)
 
     def _advance(self, final: bool) -> str:
+        self._wait = 0
         if self.blocked or not self._pending:
             self._pending = ""
             return ""
         view = View(self._pending, more=not final)
         data = self._before + view.data
         offset = len(self._before)
-        candidates = self._engine.candidates(data, offset, more=not final)
+        candidates = self._engine.candidates(data, offset, more=not final, rest=self._rest)
         alone = not self._words and self._passed + len(view.data) <= LONE
         decisions = self._engine.decide(data, candidates, offset, self._barrier, alone)
         cut = len(data) if final else self._cut(data, offset, candidates, decisions)
-        kept = self._engine.resolve(d for d in decisions if d.candidate.first < cut)
         if not final and len(self._pending) - view.start(cut - offset) > MAX_HELD:
-            return self._give_up(data)
-        strong = (d.candidate.end for d in decisions if not d.candidate.pattern.weak and d.candidate.first < cut)
+            return self._give_up(view, data, offset, cut, decisions)
+        self._rest = self._rest_at(data, offset, cut, candidates)
+        strong = (d.candidate.end for d in decisions if not d.candidate.weak and d.candidate.first < cut)
         self._barrier = max(self._barrier, max(strong, default=0))
+        kept = resolve(d for d in decisions if d.candidate.first < cut)
         return self._emit(view, data, offset, cut, kept, final)
 
     def _cut(self, data: bytes, offset: int, candidates: list[Candidate], decisions: list[Decision]) -> int:
         """Up to where everything is decided whatever comes next."""
-        size = cut = len(data)
-        match = self._growth.search(data, offset)
-        if match:
-            cut = match.start()
+        size = len(data)
+        grows, run = self._growth.search(data, offset), _RUN_AT_END.search(data, offset)
+        tail = Tail(run.start() if run else size, size)
+        cut = tail.down(grows.start() if grows else size)
         left = {d.candidate for d in decisions if d.settled}
         lone = not self._words and self._passed + size - offset <= LONE
         moved = True
@@ -91,13 +133,28 @@ class StreamRedactor:
             for c in candidates:
                 if c.first >= cut:
                     continue
-                open_context = c.pattern.weak and c.verdict is not False and c not in left
+                open_context = c.weak and c.verdict is not False and c not in left
                 alone = (
                     open_context and lone and c.pattern.lone and not has_word(data[offset : c.start] + data[c.end :])
                 )
-                if c.last > cut or c.last + _BESIDE > size or alone or (open_context and c.end + RIGHT > cut):
-                    cut, moved = c.first, True
+                beside = c.last + _BESIDE > size and c.pattern is not BASE64
+                if c.last > cut or beside or alone or (open_context and c.end + RIGHT > cut):
+                    cut, moved = tail.down(c.first), True
+        if run:
+            self._wait = tail.enough - cut
         return cut
+
+    def _rest_at(self, data: bytes, offset: int, cut: int, candidates: list[Candidate]) -> Rest | None:
+        """What to know when ``cut`` is within a run of base64."""
+        if cut == offset:
+            return self._rest
+        ends = {c.last: c.first for c in candidates if c.pattern is BASE64}
+        if cut not in ends or cut not in ends.values() or data[cut - 1] == _PADDING:
+            return None
+        begin = cut
+        while begin in ends and data[begin - 1] != _PADDING:
+            begin = ends[begin]
+        return self._engine.carried(data, begin, cut, self._rest if begin == offset else None)
 
     def _emit(self, view: View, data: bytes, offset: int, cut: int, kept: list[Decision], final: bool) -> str:
         at = len(self._pending) if final else view.start(cut - offset)
@@ -110,15 +167,32 @@ class StreamRedactor:
         self._before, self._barrier = data[start:cut], max(0, self._barrier - start)
         return result.text
 
-    def _give_up(self, data: bytes) -> str:
-        """Too much is held for something that may be a finding: all of it is replaced."""
-        self.spans.append(
-            Span(
-                self._passed, self._passed + len(self._pending), "UNRESOLVED", "digital", 0.5, "longer than can be held"
-            )
-        )
-        self._passed, self._pending, self._words = self._passed + len(self._pending), "", True
-        self._before = data[-_KEPT:]
+    def _give_up(self, view: View, data: bytes, offset: int, cut: int, decisions: list[Decision]) -> str:
+        """Too much is held for what is a finding, or may be one: it is replaced, and what it goes on with left out."""
+        begun = [d.candidate for d in decisions if d.candidate.first == cut and d.candidate.last + _MARKER > len(data)]
+        kind, category, at = "UNRESOLVED", BASE64.category, cut
+        if begun:
+            kind, category, at = begun[0].kind, begun[0].category, begun[0].start
+        safe = self._emit(view, data, offset, at, resolve(d for d in decisions if d.candidate.end <= at), False)
+        end = self._passed + len(self._pending)
+        self.spans.append(Span(self._passed, end, kind, category, 0.5, "longer than can be held"))
+        self._left_out = _KEY_GOES_ON if kind == "PRIVATE_KEY" else _GOES_ON
+        self._tail, self._pending, self._passed = self._pending[-_MARKER:], "", end
+        self._rest, self._words, self._before = None, True, data[-_KEPT:]
         self._barrier = len(self._before)
-        self.blocked = self._redactor.mode == "block"
-        return "" if self.blocked else "[UNRESOLVED]"
+        self.blocked = self.blocked or self._redactor.mode == "block"
+        return "" if self.blocked else f"{safe}[{kind}]"
+
+    def _leave_out(self, chunk: str, goes_on: re.Pattern[str]) -> str:
+        """What is left of ``chunk`` after the rest of a secret."""
+        text = self._tail + chunk
+        marker = _KEY_END.search(text) if goes_on is _KEY_GOES_ON else None
+        match = goes_on.match(chunk)
+        size = max(0, marker.end() - len(self._tail)) if marker else match.end() if match else 0
+        if marker or size < len(chunk):
+            self._left_out = None
+        self._tail, self._passed = text[: len(self._tail) + size][-_MARKER:], self._passed + size
+        self._before = self._tail.encode("latin-1", "replace")
+        self._barrier = len(self._before)
+        self.spans[-1] = msgspec.structs.replace(self.spans[-1], end=self._passed)
+        return chunk[size:]

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from akiosd.redact.engine import Engine, folded
+from akiosd.redact.compiled import folded
+from akiosd.redact.engine import Engine
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.stream import StreamRedactor
 from tests.unit.redact.prose import prose

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from akiosd.redact import validators as v
 from akiosd.redact.model import Pattern
+from akiosd.redact.validators import common, keys
 
 P = partial(Pattern, category="digital", priority=80)
 
@@ -28,7 +28,7 @@ PATTERNS = (
         name="AWS_SECRET_KEY",
         description="AWS secret access key, with its name",
         regex=r"\b(?:aws[_a-z-]{0,16})?secret[_ -]?(?:access[_ -]?)?key[\"']?[ ]?[:=][ ]?[\"']?([A-Za-z0-9/+]{40})\b",
-        check=v.secret(3.5),
+        check=keys.secret(3.5),
         fold=True,
         yes=("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",),
         no=("aws_secret_access_key=",),
@@ -87,7 +87,7 @@ PATTERNS = (
         name="OPENAI_KEY",
         description="OpenAI API key",
         regex=r"\bsk-(?:proj-|svcacct-|admin-|None-)?[A-Za-z0-9_]{20}[A-Za-z0-9_-]*",
-        check=v.secret(3.0),
+        check=keys.secret(3.0),
         yes=(
             "sk-proj-abcdefghijklmnopqrstuvwxyz1234567890abcdefghijklmnopqr",
             "sk-1234567890abcdefghijklmnopqrstuvwxyzABCDEF1234567890",
@@ -120,7 +120,7 @@ PATTERNS = (
         name="API_KEY",
         description="A value called key, token or secret that is random enough to be one",
         regex=rf"(?:\b|_)(?:x-)?{LABEL}[\"']?(?: ?[:=]=? ?|: )[\"']?([A-Za-z0-9_./+=-]{{15,}})",
-        check=v.secret(3.0),
+        check=keys.secret(3.0),
         fold=True,
         yes=(
             "api_key = 'f3a9c1b27d8e4056a1b2'",
@@ -137,7 +137,7 @@ PATTERNS = (
         name="JWT",
         description="JSON Web Token",
         regex=r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*",
-        check=v.check_jwt,
+        check=keys.check_jwt,
         yes=(
             "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c",
         ),
@@ -165,7 +165,7 @@ PATTERNS = (
         name="URL_PASSWORD",
         description="User and password in a URL",
         regex=r"\b[a-z][a-z0-9+.-]{1,15}://([^\s/:@\"'<>]*:[^\s/@\"'<>]{2,})@",
-        check=v.shorter_than(256),
+        check=common.shorter_than(256),
         loose=True,
         yes=("postgres://admin:s3cr3t@db.example/app", "https://u:pw12@host"),
         no=("https://example.com/a:b", "mailto:x@y.org"),
@@ -177,7 +177,7 @@ PATTERNS = (
         name="BEARER_TOKEN",
         description="Credentials of an Authorization header",
         regex=r"\b(?:bearer|authorization: basic|authorization: token|authorization: digest) ([A-Za-z0-9._~+/=-]{12,})",
-        check=v.needs_digit,
+        check=common.needs_digit,
         fold=True,
         loose=True,
         yes=(
@@ -194,7 +194,7 @@ PATTERNS = (
         description="Session identifier in a cookie, URL or field",
         regex=r"\b(?:(?:[a-z]{1,12}[_-])?(?:session|sess|sid|session_?id|phpsessid|jsessionid|connect\.sid|csrf_?token)[\"']?[=:] ?[\"']?([A-Za-z0-9_%.-]{12,})"
         r"|(?:set-)?cookie: [A-Za-z0-9_.-]+=([A-Za-z0-9_%.+/=-]{12,}))",
-        check=v.needs_digit,
+        check=common.needs_digit,
         fold=True,
         yes=("Cookie: session_id=abc123def456ghi789; x=1", "PHPSESSID=abcdefghijklmnopqrstuvwxyz123456"),
         no=("session=abc", "session = requests", "cookie: theme=dark"),
@@ -206,7 +206,7 @@ PATTERNS = (
         name="PASSWORD",
         description="A password with its name",
         regex=r"(?:\b|_)(?:password|passwd|passphrase|passwort|mot de passe|pwd)(?:[\"']?[ ]?[:=] ?[\"']?| is )([^\s\"'<>,;&]{6,64})",
-        check=v.all_of(v.check_password, v.needs_digit),
+        check=common.all_of(keys.check_password, common.needs_digit),
         fold=True,
         loose=True,
         yes=("password: hunter2!", "DB_PASSWORD=Xk9$mm2p", "my password is tr0ub4dor"),
@@ -218,7 +218,7 @@ PATTERNS = (
         name="USERNAME",
         description="Name of an account, with a word for it",
         regex=r"\b(?:user ?name|login name|user id|userid|screen name|benutzername|nom d'utilisateur)(?: is|:)[ \"']{1,2}([A-Za-z0-9][A-Za-z0-9._-]{2,31})",
-        check=v.needs_digit,
+        check=common.needs_digit,
         fold=True,
         yes=("username: jdoe42", "my user name is grace_hopper1"),
         no=("username: str", "the user name is required"),
@@ -230,7 +230,7 @@ PATTERNS = (
         description="@handle near the name of a network",
         regex=r"@([A-Za-z0-9_][A-Za-z0-9_.]{2,29})",
         context=("twitter", "instagram", "tiktok", "telegram", "mastodon", "bluesky", "x.com", "snapchat", "my handle"),
-        check=v.not_one_of("property abstractmethod classmethod staticmethod dataclass override"),
+        check=common.not_one_of("property abstractmethod classmethod staticmethod dataclass override"),
         weak=True,
         yes=("follow me on Instagram @ada.lovelace", "twitter: @grace_h"),
         no=("@property", "use @dataclass here"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from akiosd.redact import validators as v
 from akiosd.redact.model import Pattern
+from akiosd.redact.validators import keys, money
 
 P = partial(Pattern, category="financial")
 
@@ -14,7 +14,7 @@ PATTERNS = (
         name="CREDIT_CARD",
         description="Payment card of any scheme, American Express included",
         regex=r"\b(?:[1-6]\d{11,18}|[1-6]\d{3}(?:[ .-]\d{4}){3}|[1-6]\d{3}[ .-]\d{6}[ .-]\d{4,5})\b",
-        check=v.check_card,
+        check=money.check_card,
         yes=("4012888888881881", "card 5555-5555-5555-4444", "3782 822463 10005", "Order #4532015112830366-001"),
         no=("4012888888881882", "1234567890123456", "1748503543012", "4444444444444444"),
         source="ISO/IEC 7812, python-stdnum",
@@ -33,8 +33,8 @@ PATTERNS = (
         name="IBAN",
         description="International bank account number",
         regex=r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}\b",
-        check=v.check_iban,
-        trim=v.iban_length,
+        check=money.check_iban,
+        trim=money.iban_length,
         fold=True,
         yes=(
             "IBAN DE89 3704 0044 0532 0130 00 is on the bill",
@@ -50,7 +50,7 @@ PATTERNS = (
         name="BIC",
         description="Bank identifier, near its name",
         regex=r"\b[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?\b",
-        check=v.check_bic,
+        check=money.check_bic,
         context=("bic", "swift", "bank", "iban"),
         weak=True,
         yes=("BIC: DEUTDEFF", "swift BNPAFRPPXXX"),
@@ -61,7 +61,7 @@ PATTERNS = (
         name="US_ROUTING_NUMBER",
         description="ABA routing number",
         regex=r"\b(?:\d{9}|\d{4}-\d{4}-\d)\b",
-        check=v.check_rtn,
+        check=money.check_rtn,
         context=("routing", "aba", "rtn", "bank", "transit", "wire", "ach"),
         weak=True,
         lone=True,
@@ -96,7 +96,7 @@ PATTERNS = (
         name="BITCOIN_ADDRESS",
         description="Bitcoin address: base58check, bech32, bech32m",
         regex=r"\b(?:[13][1-9A-HJ-NP-Za-km-z]{25,34}|bc1[02-9ac-hj-np-z]{11,71})\b",
-        check=v.check_bitcoin,
+        check=money.check_bitcoin,
         yes=("16Yeky6GMjeNkAiNcBY7ZhrLoMSgg1BoyZ", "to bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"),
         no=("16Yeky6GMjeNkAiNcBY7ZhrLoMSgg1BoyZ2", "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdx"),
         source="BIP 173, BIP 350, python-stdnum",
@@ -105,7 +105,7 @@ PATTERNS = (
         name="ETHEREUM_ADDRESS",
         description="Ethereum address",
         regex=r"\b0x[0-9a-fA-F]{40}\b",
-        check=v.secret(2.5),
+        check=keys.secret(2.5),
         yes=("0x52908400098527886E0F7030069857D2E4169EE7",),
         no=("0x0000000000000000000000000000000000000000", "0x52908400098527886E0F"),
         source="EIP-55",

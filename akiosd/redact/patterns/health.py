@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from akiosd.redact import validators as v
 from akiosd.redact.model import Pattern
 from akiosd.redact.patterns.personal import FULL
+from akiosd.redact.validators import common, health
 
 P = partial(Pattern, category="health")
 
@@ -47,7 +47,7 @@ PATTERNS = (
         name="DE_HEALTH_INSURANCE",
         description="German health insurance number (KVNR)",
         regex=r"\b[A-Z]\d{9}\b",
-        check=v.check_kvnr,
+        check=health.check_kvnr,
         context=(
             "krankenkasse",
             "kvnr",
@@ -69,7 +69,7 @@ PATTERNS = (
         name="DE_PENSION_INSURANCE",
         description="German pension insurance number (RVNR)",
         regex=r"\b\d{2} ?\d{6} ?[A-Z] ?\d{3}\b",
-        check=v.check_rvnr,
+        check=health.check_rvnr,
         yes=("RVNR: 15070649C103", "65 070803 A 019"),
         no=("15070649C100", "15071349C103"),
         source="VKVV § 2",
@@ -78,7 +78,7 @@ PATTERNS = (
         name="UK_NHS",
         description="British NHS number",
         regex=r"\b\d{3}[ -]?\d{3}[ -]?\d{4}\b",
-        check=v.check_nhs,
+        check=health.check_nhs,
         context=("nhs", "health service", "patient", "nhs number"),
         weak=True,
         lone=True,
@@ -91,7 +91,7 @@ PATTERNS = (
         name="US_NPI",
         description="US national provider identifier",
         regex=r"\b[12]\d{3}[- ]?\d{3}[- ]?\d{3}\b",
-        check=v.check_npi,
+        check=health.check_npi,
         context=("npi", "provider", "prescriber", "physician", "national provider"),
         weak=True,
         lone=True,
@@ -104,7 +104,7 @@ PATTERNS = (
         name="US_DEA",
         description="US DEA registration of a prescriber",
         regex=r"\b[ABCDEFGHJKLMPRSTUX][A-Z9]\d{7}\b",
-        check=v.check_dea,
+        check=health.check_dea,
         fold=True,
         yes=("DEA BB1388568", "GL0285191"),
         no=("BG8207031", "BB1388569"),
@@ -144,7 +144,7 @@ PATTERNS = (
         name="BLOOD_PRESSURE",
         description="Blood pressure",
         regex=r"\b(?:(?:bp|blood pressure|blutdruck|rr|tension)(?: of| is| was|:|=)?[ :=]{0,2}\d{2,3} ?/ ?\d{2,3}|\d{2,3} ?/ ?\d{2,3} ?mm ?hg)\b",
-        check=v.check_bp,
+        check=health.check_bp,
         fold=True,
         yes=("BP 120/80", "blood pressure: 135/85 mmHg", "was 118/76 mmHg"),
         no=("see 120/80", "BP 12/2024"),
@@ -197,7 +197,7 @@ PATTERNS = (
         name="SNOMED_CODE",
         description="SNOMED CT identifier, near its name",
         regex=r"\b\d{6,18}\b",
-        check=v.check_snomed,
+        check=health.check_snomed,
         context=("snomed", "sct", "snomed ct", "concept"),
         weak=True,
         yes=("SNOMED 73211009",),
@@ -208,7 +208,7 @@ PATTERNS = (
         name="EMERGENCY_CONTACT",
         description="The person named as emergency contact",
         regex=rf"\b(?:[Ee]mergency [Cc]ontact|[Nn]ext of [Kk]in|[Nn]otfallkontakt|[Cc]ontact d'urgence)(?: is|:| -) ?({FULL})",
-        check=v.not_one_of("The None Name Phone Number"),
+        check=common.not_one_of("The None Name Phone Number"),
         yes=("Emergency contact: Grace Hopper", "next of kin is Alan Turing"),
         no=("emergency contact: none", "in an emergency"),
         source="labels of forms",

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from akiosd.redact import validators as v
 from akiosd.redact.model import Pattern
 from akiosd.redact.patterns.personal import NAME
+from akiosd.redact.validators import addresses
 
 P = partial(Pattern, category="location")
 
@@ -78,7 +78,7 @@ PATTERNS = (
         description="Latitude and longitude, decimal or in degrees",
         regex=r"(?:[-+]|\b)\d{1,2}\.\d{4,}°?(?: ?[NS])?(?:, ?| )[-+]?\d{1,3}\.\d{4,}°?(?: ?[EW]\b)?"
         r"|\b\d{1,2}° ?\d{1,2}' ?(?:\d{1,2}(?:\.\d+)?\" ?)?[NS],? ?\d{1,3}° ?\d{1,2}' ?(?:\d{1,2}(?:\.\d+)?\" ?)?[EW]\b",
-        check=v.check_coordinates,
+        check=addresses.check_coordinates,
         yes=("48.858370, 2.294481", "at 40°42'46\"N 74°00'22\"W"),
         no=("1.5, 2.5", "148.858370, 2.294481", "0.0000, 0.0000"),
         source="ISO 6709",

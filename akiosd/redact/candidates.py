@@ -1,0 +1,82 @@
+"""What may be a finding, what becomes of it, and which of two that overlap stays."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import NamedTuple
+
+from akiosd.redact.model import Category, Pattern
+
+
+class Candidate(NamedTuple):
+    """A match, in positions of the plain form; ``start``–``end`` is the value, ``first``–``last`` all that matched."""
+
+    pattern: Pattern
+    first: int
+    last: int
+    start: int
+    end: int
+    verdict: bool | None
+    kind: str
+    category: Category
+    weak: bool
+    """Counts only near a word that says what it is."""
+
+
+class Decision(NamedTuple):
+    candidate: Candidate
+    confidence: float
+    reason: str
+    settled: bool
+    """Nothing to the right can take it back."""
+
+
+Kept = list[tuple[int, int, Decision]]
+
+
+def resolve(decisions: Iterable[Decision]) -> list[Decision]:
+    """No two overlap: the higher priority wins (what is only alone comes last), then the longer, then the first.
+
+    What is left of a secret beside a winner is still redacted.
+    """
+    decisions = sorted(decisions, key=_begin)
+    if all(a.candidate.end <= b.candidate.start for a, b in pairwise(decisions)):
+        return decisions
+    kept: Kept = []
+    for decision in sorted(decisions, key=_rank):
+        candidate = decision.candidate
+        free = _free(kept, candidate.start, candidate.end)
+        if candidate.category != "digital" and free != [(candidate.start, candidate.end)]:
+            continue
+        for start, end in free:
+            rest = decision._replace(candidate=candidate._replace(start=start, end=end))
+            insort(kept, (start, end, rest), key=_place)
+    return [decision for _, _, decision in kept]
+
+
+def _begin(decision: Decision) -> int:
+    return decision.candidate.start
+
+
+def _rank(decision: Decision) -> tuple[int, int, int]:
+    candidate = decision.candidate
+    rank = 30 * (decision.confidence < 0.7) - candidate.pattern.priority
+    return rank, candidate.start - candidate.end, candidate.start
+
+
+def _place(entry: tuple[int, int, Decision]) -> tuple[int, int]:
+    return entry[:2]
+
+
+def _free(kept: Kept, start: int, end: int) -> list[tuple[int, int]]:
+    """The parts of ``start``–``end`` that nothing in ``kept`` covers."""
+    free = []
+    at = max(0, bisect_left(kept, (start, start), key=_place) - 1)
+    while at < len(kept) and kept[at][0] < end and start < end:
+        if kept[at][1] > start:
+            free.append((start, kept[at][0]))
+            start = kept[at][1]
+        at += 1
+    return [(a, b) for a, b in [*free, (start, end)] if a < b]

@@ -1,0 +1,127 @@
+"""Words near a number that say what it is, and the neighbours that make it a part of something else.
+
+Decided from ``LEFT`` characters before a candidate and ``RIGHT`` after it, no more: so a stream can give the same
+answer as the whole text.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from akiosd.redact.candidates import Candidate, Decision
+from akiosd.redact.compiled import compiled, latin
+
+LEFT, RIGHT = 48, 24
+LONE = 64
+"""A text is short enough to be nothing but one number when it has at most this many characters."""
+
+_WORD = bytes(1 if chr(c).isalnum() else 0 for c in range(256))
+_LABEL = re.compile(rb"\[[A-Z][A-Z0-9_]{1,30}\]")
+_JOINTS = b"-./:"
+
+
+def context_regex(words: Iterable[str]) -> bytes:
+    """One of ``words``, also followed by "number" and the like; blanks in them may be ``_`` or ``-``."""
+    longest = sorted(words, key=len, reverse=True)
+    choice = "|".join(re.escape(word).replace(r"\ ", "[ _-]?").replace("\\-", "-") for word in longest)
+    edge = "[^a-z0-9ß-öø-ÿ]"
+    tail = "(?:[ _-]?(?:number|num|no|nr|id|code)s?)?"
+    return latin(rf"(?:\A|{edge})(?:{choice or 'a^'}){tail}(?:{edge}|\z)")
+
+
+class Surroundings(NamedTuple):
+    """What the context of a weak candidate is taken from; ``starts`` and ``ends`` of strong findings, sorted."""
+
+    data: bytes
+    position: int
+    barrier: int
+    alone: bool
+    starts: list[int]
+    ends: list[int]
+
+    def window(self, candidate: Candidate) -> tuple[int, int]:
+        left = max(self.barrier, candidate.start - LEFT, 0)
+        right = min(len(self.data), candidate.end + RIGHT)
+        before, after = bisect_right(self.ends, candidate.start), bisect_left(self.starts, candidate.end)
+        left = max(left, self.ends[before - 1]) if before else left
+        return left, min(right, self.starts[after]) if after < len(self.starts) else right
+
+    def lonely(self, candidate: Candidate) -> bool:
+        """Nothing else in the text is a letter or digit."""
+        return not has_word(self.data[self.position : candidate.start] + self.data[candidate.end :])
+
+
+class Contexts:
+    """The words of every pattern, compiled once."""
+
+    def __init__(self, words: dict[str, tuple[str, ...]]) -> None:
+        self._regexes: dict[str, Any] = {name: compiled(context_regex(some)) for name, some in words.items() if some}
+
+    def decide(
+        self, data: bytes, candidates: list[Candidate], position: int, barrier: int = 0, alone: bool = True
+    ) -> list[Decision]:
+        """Which candidates count.
+
+        Context is not looked for across another finding or a mask, so that masking one finding never brings a
+        word nearer to another; ``barrier`` is the end of the last finding before ``position``.
+        """
+        decisions: list[Decision] = []
+        weak: list[Candidate] = []
+        for candidate in candidates:
+            if candidate.verdict is False:
+                continue
+            if candidate.weak:
+                weak.append(candidate)
+            else:
+                decisions.append(_strong(candidate))
+        if not weak:
+            return decisions
+        walls = [(decision.candidate.start, decision.candidate.end) for decision in decisions]
+        if b"[" in data:
+            walls += [m.span() for m in _LABEL.finditer(data)]
+        starts, ends = sorted(w[0] for w in walls), sorted(w[1] for w in walls)
+        around = Surroundings(data, position, barrier, alone and len(data) - position <= LONE, starts, ends)
+        return decisions + [found for candidate in weak if (found := self._weak(candidate, around))]
+
+    def _weak(self, candidate: Candidate, around: Surroundings) -> Decision | None:
+        data = around.data
+        left, right = around.window(candidate)
+        context = self._regexes.get(candidate.pattern.name)
+        confidence = 0.99 if candidate.verdict else 0.85
+        what = "check and context" if candidate.verdict else "form and context"
+        if context is not None and context.search(data[left : candidate.start].lower()):
+            return Decision(candidate, confidence, what, True)
+        if context is not None and context.search(data[candidate.end : right].lower()):
+            return Decision(candidate, confidence, what, False)
+        checked = candidate.verdict or candidate.pattern.check is None
+        if candidate.pattern.lone and checked and around.alone and around.lonely(candidate):
+            return Decision(candidate, 0.6, "check, and nothing else in the text", False)
+        return None
+
+
+def _strong(candidate: Candidate) -> Decision:
+    if candidate.kind != candidate.pattern.name:
+        return Decision(candidate, 0.9, "inside base64", True)
+    if candidate.verdict:
+        return Decision(candidate, 0.99, "form and check", True)
+    return Decision(candidate, 0.9, "distinctive form", True)
+
+
+def touches(data: bytes, start: int, end: int, unjoined: bool) -> bool:
+    """A letter or digit goes on beside it; looks at two characters on each side."""
+    if start and _WORD[data[start - 1]] and _WORD[data[start]]:
+        return True
+    if end < len(data) and _WORD[data[end]] and _WORD[data[end - 1]]:
+        return True
+    if not unjoined:
+        return False
+    if start > 1 and data[start - 1] in _JOINTS and data[start - 2] in b":0123456789":
+        return True
+    return end + 1 < len(data) and data[end] in _JOINTS and data[end + 1] in b":0123456789"
+
+
+def has_word(data: bytes) -> bool:
+    return any(_WORD[byte] for byte in data)

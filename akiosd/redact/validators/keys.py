@@ -1,0 +1,46 @@
+"""Is it random enough to be a key?"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+
+from akiosd.redact.model import Check
+from akiosd.redact.validators.common import same_digit
+
+
+def entropy(text: str) -> float:
+    """Shannon entropy in bits per character."""
+    size = len(text)
+    return -sum(n / size * math.log2(n / size) for n in map(text.count, set(text)))
+
+
+def secret(floor: float) -> Check:
+    """Random enough to be a key: entropy at least ``floor`` bits, and not the name of something."""
+
+    def check(text: str) -> bool | None:
+        text = text.strip("\"'")
+        if not any(x.isdigit() for x in text) or entropy(text) < floor:
+            return False
+        return None
+
+    return check
+
+
+_NAMES = re.compile(r"[A-Za-z_]+(?:[.(\[\]]|$)|.*(?:\$\{|\{\{|<[a-z]|\(\)|\*\*\*|xxx|%\(|\.\.\.)", re.I)
+
+
+def check_password(text: str) -> bool | None:
+    """A literal: not the name of a variable, a placeholder or a call."""
+    return False if _NAMES.match(text) or "(" in text or same_digit(text) else None
+
+
+def check_jwt(text: str) -> bool | None:
+    """The header decodes to a JSON object that names its algorithm (RFC 7515)."""
+    head = text.partition(".")[0]
+    try:
+        decoded = base64.urlsafe_b64decode(head + "=" * (-len(head) % 4))
+    except ValueError:
+        return False
+    return decoded.startswith(b"{") and (b'"alg"' in decoded or b'"typ"' in decoded)
