@@ -10,7 +10,7 @@ from functools import cached_property, partial
 
 import trio
 
-from akiosd.gateway import capture, dns, serve, upstream
+from akiosd.gateway import capture, dns, serve, tls, upstream
 from akiosd.gateway.limits import Limits
 from akiosd.gateway.link import Link, LinkLost
 from akiosd.gateway.names import Addresses, Names
@@ -19,7 +19,7 @@ from akiosd.gateway.serve_dns import DnsServer
 from akiosd.gateway.sites import Rates
 from akiosd.gateway.tls import ServerTls
 from akiosd.gateway.upstream import Upstreams
-from akiosd.values.records import NetDenied
+from akiosd.values.records import GatewayFailed, NetDenied
 from akiosd.wire.gateway import Listener, Setup
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -70,6 +70,7 @@ def preload() -> None:
 
     upstream.preload()
     dns.preload()
+    tls.preload()
 
 
 def run(sock: socket.socket, cage: str, posture: tuple[str, ...]) -> int:
@@ -127,8 +128,13 @@ async def _accept(context: Context, listener: trio.socket.SocketType, handle: Ha
 
 async def _hold(context: Context, sock: trio.socket.SocketType, handle: Handler) -> None:
     try:
-        with contextlib.suppress(OSError):  # ENOTCONN: it was gone before we looked
-            await handle(trio.SocketStream(sock))
+        try:
+            stream = trio.SocketStream(sock)
+        except OSError:
+            return  # ENOTCONN: it was gone before we looked
+        await handle(stream)
+    except OSError as error:
+        context.link.report(GatewayFailed(ts=0, what=serve.where(error)))
     finally:
         context.connections -= 1
         sock.close()

@@ -11,7 +11,7 @@ import h11
 import trio
 
 from akiosd.errors import AkiosError
-from akiosd.gateway import refuse, sites
+from akiosd.gateway import llm, refuse, sites
 from akiosd.gateway.decode import BadEncoding, TooLarge
 from akiosd.gateway.exchange import Destination, Exchange
 from akiosd.gateway.head import Malformed
@@ -61,7 +61,7 @@ async def _serve(context: Context, stream: trio.abc.Stream, port: int, place: Pl
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass
     except Exception as error:
-        context.link.report(GatewayFailed(ts=0, what=_where(error)))
+        context.link.report(GatewayFailed(ts=0, what=where(error)))
         await wire.reset()
 
 
@@ -123,8 +123,6 @@ async def _handle(context: Context, exchange: Exchange, request: h11.Request) ->
         if denial is not None:
             await exchange.refuse(denial)
         elif exchange.rule.kind == "llm":
-            from akiosd.gateway import llm
-
             await llm.handle(context, exchange)
         else:
             await sites.handle(context, exchange)
@@ -136,7 +134,7 @@ async def _handle(context: Context, exchange: Exchange, request: h11.Request) ->
     except AkiosError as error:
         await _explain(exchange, error)
     except Exception as error:
-        context.link.report(GatewayFailed(ts=0, what=_where(error)))
+        context.link.report(GatewayFailed(ts=0, what=where(error)))
         if not exchange.started:
             await exchange.fail(500, "the gateway failed; nothing was let through")
 
@@ -236,7 +234,7 @@ def denied_name(host: str, port: int) -> Denial:
     )  # fmt: skip
 
 
-def _where(error: BaseException) -> str:
+def where(error: BaseException) -> str:
     """The kind of error and the line that raised it: never its text, which may hold what the agent sent."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

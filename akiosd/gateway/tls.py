@@ -25,6 +25,20 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def preload() -> None:
+    """cryptography imports parts of itself when they are first used, and a confined gateway opens no modules."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), _now()
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "AKIOS")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + LEAF_LIFE)
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    authority = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    encoded = key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    ServerTls(authority, encoded).server_context("localhost")
+
+
 class ServerTls:
     """``ca_certificate`` and ``ca_key`` are DER, as in ``Setup``.  One key serves all leaves of a gateway.
 
