@@ -1,0 +1,221 @@
+"""Requests to allowed sites: under their rule, at their rate, personal data taken out.  Answers come as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import trio
+
+from akiosd.gateway.bodies import Blocked, Channel, Found, channel_for, clean_names, form_names
+from akiosd.gateway.exchange import Exchange
+from akiosd.gateway.head import Headers, Malformed
+from akiosd.gateway.redactors import redact_target
+from akiosd.gateway.refuse import Denial
+from akiosd.gateway.upstream import NotPublic, UpstreamFailed
+from akiosd.redact.redactor import Redactor
+from akiosd.values.records import Redaction
+
+if TYPE_CHECKING:
+    from akiosd.gateway.main import Context
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_COLLECT = 4 << 20
+"""A body that is smaller when it is safe goes out with its length, a larger one in chunks as it comes."""
+_MAX_BUCKETS = 4096
+# What the site itself gave the agent to be known by: tokens are its business, names and numbers of people are not.
+_CREDENTIAL = re.compile(r"auth|cookie|token|key|secret|session|signature|csrf|none-match|if-match")
+# Made anew for the way out.
+_OURS = (b"host", b"content-length", b"expect")
+# Another protocol than the one spoken here.
+_UNSAID = (b"alt-svc",)
+
+
+class Rates:
+    """A token bucket for each site: ``per_minute`` requests, all of them at once if need be.  0 is no limit."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._size = per_minute
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, name: str, now: float) -> float:
+        """0 and a token less, or the seconds until there is one."""
+        if not self._size:
+            return 0
+        rate = self._size / 60
+        left, then = self._buckets.pop(name, (float(self._size), now))
+        left = min(float(self._size), left + (now - then) * rate)
+        wait = 0 if left >= 1 else (1 - left) / rate
+        self._buckets[name] = (left if wait else left - 1, now)
+        if len(self._buckets) > _MAX_BUCKETS:
+            # The one that was used longest ago is full again, or nearly.
+            del self._buckets[next(iter(self._buckets))]
+        return wait
+
+
+async def handle(context: Context, exchange: Exchange) -> None:
+    """One request to a site.  Raises :class:`AkiosError` for what the server answers in its place."""
+    denial = _refused(context, exchange)
+    if denial is not None:
+        await exchange.refuse(denial)
+        return
+    found = Found(context.redactors.sites, context.setup.policy.redact.binary)
+    sent = _Counter()
+    error, denied = "the agent went away", True
+    try:
+        await _pass_on(context, exchange, found, sent)
+        error, denied = "", False
+    except Blocked as blocked:
+        denial = Denial(rule=blocked.rule, words=blocked.what, host=exchange.host, hint=blocked.next)
+    except NotPublic:
+        raise
+    except UpstreamFailed as failed:
+        error, denied = failed.what, False
+        raise
+    except trio.Cancelled:
+        denied = False
+        raise
+    finally:
+        if found.findings():
+            mode = context.redactors.sites.mode
+            context.link.report(Redaction(ts=0, towards=exchange.host, mode=mode, findings=found.findings()))
+        if not denied:
+            record = exchange.record("inspect", bytes_out=sent.size, unread=min(found.unread, sent.size), error=error)
+            context.link.report(record)
+    if denial is not None and not exchange.started:
+        await exchange.refuse(denial)
+
+
+def _refused(context: Context, exchange: Exchange) -> Denial | None:
+    host = exchange.host
+    if exchange.rule.get_only and exchange.method not in SAFE_METHODS:
+        words = f"only GET, HEAD and OPTIONS are passed to this site, not {exchange.method}"
+        hint = f"take {exchange.rule.pattern} out of network.get_only"
+        return Denial(rule="network.get_only", words=words, host=host, hint=hint)
+    wait = context.rates.take(host, trio.current_time())
+    if wait:
+        words = "more requests in a minute than the policy allows to one site"
+        rule = "network.requests_per_minute"
+        hint = f"wait, or raise {rule}"
+        return Denial(status=429, rule=rule, words=words, host=host, hint=hint, retry_after=int(wait) + 1)
+    return None
+
+
+class _Counter:
+    def __init__(self) -> None:
+        self.size = 0
+
+    async def counted(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for piece in pieces:
+            self.size += len(piece)
+            yield piece
+
+
+async def _pass_on(context: Context, exchange: Exchange, found: Found, sent: _Counter) -> None:
+    place = exchange.destination
+    scheme = "https" if place.tls else "http"
+    plain = context.redactors.sites.mode == "off"
+    target = exchange.target if plain else _target(exchange.target, found)
+    async with aclosing(exchange.body(decode=not plain)) as pieces:
+        body: bytes | AsyncIterator[bytes] = b""
+        length = exchange.length
+        if exchange.has_body and plain:
+            body = pieces
+        elif exchange.has_body:
+            body, length = await _body(exchange, pieces, found)
+        headers = [pair for pair in exchange.headers if pair[0] not in _OURS]
+        headers = headers if plain else _headers(headers, found)
+        if isinstance(body, bytes):
+            sent.size = len(body)
+        else:
+            body = sent.counted(body)
+            if length is not None:
+                headers.append((b"content-length", b"%d" % length))
+        url = f"{scheme}://{place.name}:{place.port}{target.decode('ascii')}"
+        async with context.upstreams.request(exchange.method, url, headers, body) as response:
+            framed = any(name == b"transfer-encoding" for name, _ in response.headers)
+            unsaid = (*_UNSAID, b"content-length") if framed else _UNSAID
+            await exchange.start(response.status, [pair for pair in response.headers if pair[0] not in unsaid])
+            async with aclosing(response.chunks()) as chunks:
+                async for chunk in chunks:
+                    await exchange.send(chunk)
+            await exchange.finish()
+
+
+async def _body(
+    exchange: Exchange, pieces: AsyncGenerator[bytes], found: Found
+) -> tuple[bytes | AsyncIterator[bytes], int | None]:
+    """The safe body, whole if it is small, and the length of one that will not change."""
+    path = exchange.target.partition(b"?")[0]
+    git = path.endswith((b"/git-upload-pack", b"/git-receive-pack"))
+    channel = channel_for(exchange.header(b"content-type").decode("latin-1"), found, git=git)
+    held = bytearray()
+    taken = 0
+    async for piece in pieces:
+        taken += len(piece)
+        held += channel.push(piece)
+        if taken > _COLLECT:
+            same = channel.verbatim and not exchange.encoded
+            return _rest(bytes(held), pieces, channel), exchange.length if same else None
+    held += channel.finish()
+    return bytes(held), None
+
+
+async def _rest(first: bytes, pieces: AsyncGenerator[bytes], channel: Channel) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        safe = channel.push(piece)
+        if safe:
+            yield safe
+    last = channel.finish()
+    if last:
+        yield last
+
+
+def _target(target: bytes, found: Found) -> bytes:
+    """Path and query with their values redacted; where a name is personal data, the whole is read as text."""
+    text = target.decode("ascii")
+    if not clean_names(form_names(text.partition("?")[2]), found.redactor):
+        result = found.redactor.redact(text)
+        for span in result.spans:
+            found.add(span.type, span.category, "url")
+        if result.blocked:
+            found.block()
+        text = result.text
+    structured = found.structured()
+    safe = redact_target(structured, text).encode("ascii", "backslashreplace")
+    found.take(structured)
+    if not safe.startswith(b"/") and safe != b"*":
+        raise Malformed("the path is not one that can be passed on", "request target")
+    return safe
+
+
+def _headers(headers: Headers, found: Found) -> Headers:
+    safe = []
+    for name, value in headers:
+        text = value.decode("utf-8", "surrogateescape")
+        title = name.decode("ascii")
+        redacted = _header(title, text, found)
+        if redacted != text and name == b"content-type":
+            raise Blocked("Content-Type holds personal data", "header.content-type", "send a plain media type")
+        safe.append((name, redacted.encode("utf-8", "surrogateescape")))
+    if not clean_names((name.decode("ascii") for name, _ in headers), found.redactor):
+        raise Blocked("the name of a header is personal data", "header", "send it as a value")
+    return safe
+
+
+def _header(name: str, text: str, found: Found) -> str:
+    redactor: Redactor = found.redactor
+    spans = redactor.engine.find(text, name)
+    if _CREDENTIAL.search(name):
+        if text[:6].lower() == "basic ":
+            return text
+        spans = [span for span in spans if span.category != "digital"]
+    result = redactor.apply(text, spans)
+    for span in result.spans:
+        found.add(span.type, span.category, f"header.{name}")
+    if result.blocked:
+        found.block()
+    return result.text
