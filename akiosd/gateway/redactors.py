@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import phonenumbers
+from stdnum.util import get_cc_module
+
 from akiosd.redact.engine import Engine
 from akiosd.redact.model import RedactError
+from akiosd.redact.patterns import PATTERNS
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.structures import Structured
 from akiosd.values.policy import Redact
 
 _MAX_PATH = 2048
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def preload() -> None:
+    """Have the validators read all their tables: they do so country by country, and a confined gateway may not."""
+    phonenumbers.PhoneMetadata.load_all()
+    for country in (first + second for first in _LETTERS for second in _LETTERS):
+        for number in ("iban", "vat"):
+            get_cc_module(country, number)
+    engine = Engine()
+    for pattern in PATTERNS:
+        for text in (*pattern.yes, *pattern.no):
+            engine.find(text)
 
 
 class Redactors:
