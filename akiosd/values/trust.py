@@ -52,8 +52,8 @@ def store_kind(path: bytes) -> str:
 PLACEHOLDERS: dict[str, dict[str, str]] = {
     "openai": {"OPENAI_API_KEY": "sk-proj-akios-placeholder-the-key-stays-outside-the-cage"},
     "anthropic": {"ANTHROPIC_API_KEY": "sk-ant-api03-akios-placeholder-the-key-stays-outside-the-cage"},
-    "gemini": dict.fromkeys(("GEMINI_API_KEY", "GOOGLE_API_KEY"), "AIzaSyAkiosPlaceholderTheKeyStaysOutside"),
-    "mistral": {"MISTRAL_API_KEY": "akiosPlaceholderTheKeyStaysOutsid"},
+    "gemini": dict.fromkeys(("GEMINI_API_KEY", "GOOGLE_API_KEY"), "AIzaSyAkiosPlaceholderKeyStaysOutsideIt"),
+    "mistral": {"MISTRAL_API_KEY": "akiosPlaceholderKeyStaysOutside0"},
     "xai": {"XAI_API_KEY": "xai-akios-placeholder-the-key-stays-outside-the-cage"},
     "bedrock": {
         "AWS_ACCESS_KEY_ID": "AKIAPLACEHOLDERAKIOS",
