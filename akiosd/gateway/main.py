@@ -10,7 +10,7 @@ from functools import cached_property, partial
 
 import trio
 
-from akiosd.gateway import capture, dns, serve, tls, upstream
+from akiosd.gateway import capture, dns, redactors, serve, tls, upstream
 from akiosd.gateway.limits import Limits
 from akiosd.gateway.link import Link, LinkLost
 from akiosd.gateway.names import Addresses, Names
@@ -71,6 +71,7 @@ def preload() -> None:
     upstream.preload()
     dns.preload()
     tls.preload()
+    redactors.preload()
 
 
 def run(sock: socket.socket, cage: str, posture: tuple[str, ...]) -> int:
