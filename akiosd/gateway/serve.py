@@ -103,8 +103,8 @@ async def _serve_request(context: Context, wire: Wire, port: int, place: Place) 
 def _next_request(http: h11.Connection) -> h11.Request:
     try:
         event = http.next_event()
-    except h11.RemoteProtocolError as error:
-        raise Malformed(str(error)[:200], "request head") from None
+    except h11.RemoteProtocolError:
+        raise Malformed("the head is not one of HTTP/1.1", "request head") from None
     assert isinstance(event, h11.Request)
     return event
 

@@ -36,8 +36,8 @@ class Wire:
         """The next request's head, checked; None when nothing more is asked.  Raises :class:`BadHead`."""
         with trio.move_on_after(self._limits.idle_seconds) as patience:
             while True:
-                # An empty line before a request is overlooked (RFC 9112 §2.2).
-                if self._buffer[:2] == b"\r\n":
+                # Empty lines before a request are overlooked (RFC 9112 §2.2).
+                while self._buffer[:2] == b"\r\n":
                     del self._buffer[:2]
                 if self._buffer and patience.deadline - trio.current_time() > self._limits.head_seconds:
                     patience.deadline = trio.current_time() + self._limits.head_seconds
@@ -69,8 +69,9 @@ class Wire:
         while True:
             try:
                 event = http.next_event()
-            except h11.RemoteProtocolError as error:
-                raise Malformed(f"the body is not framed as HTTP/1.1: {error}"[:200], "request body") from None
+            except h11.RemoteProtocolError:
+                # h11's words quote the agent's bytes.
+                raise Malformed("the body is not framed as HTTP has it", "request body") from None
             if event is not h11.NEED_DATA:
                 assert isinstance(event, h11.Event)
                 return event

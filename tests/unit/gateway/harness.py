@@ -19,7 +19,7 @@ from akiosd.gateway.redactors import Redactors
 from akiosd.gateway.serve import serve_proxy, serve_stream
 from akiosd.gateway.sites import Rates
 from akiosd.gateway.upstream import Upstreams
-from akiosd.values.policy import Network, Policy, Redact
+from akiosd.values.policy import DEFAULT_POLICY, Network, Policy, Redact
 from akiosd.values.records import Record
 from akiosd.wire.gateway import Setup
 
@@ -70,8 +70,9 @@ def redactors(policy: Redact) -> Redactors:
 
 
 def make_context(
-    *, port: int = 0, redact: Redact = Redact(), network: Network | None = None, roots: bytes = b"", **limits: Any
-) -> Context:
+    *, port: int = 0, redact: Redact = DEFAULT_POLICY.redact, network: Network | None = None, roots: bytes = b"",
+    **limits: Any,
+) -> Context:  # fmt: skip
     """``NAME`` leads to ``port`` on loopback."""
     network = network or Network(allowed_domains=(NAME, f"*.{NAME}"))
     setup = Setup(
@@ -100,8 +101,8 @@ class Agent:
         await self.stream.send_all(data)
 
     async def ask(
-        self, method: str = "GET", target: str = "/", body: bytes | None = None, headers: Iterable[tuple[str, str]] = (),
-        host: str = NAME,
+        self, method: str = "GET", target: str = "/", body: bytes | None = None,
+        headers: Iterable[tuple[str, str]] = (), host: str = NAME,
     ) -> tuple[int, dict[str, str], bytes]:  # fmt: skip
         """One request written plainly, and its answer."""
         lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers)]
