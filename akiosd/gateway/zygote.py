@@ -68,11 +68,11 @@ def serve(control: socket.socket, fences: Fences) -> None:
     wake, ringer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda signo, frame: None)
     signal.set_wakeup_fd(ringer, warn_on_full_buffer=False)
-    _tell(control, Waiting())
     poller = select.poll()
     poller.register(control, select.POLLIN)
     poller.register(wake, select.POLLIN)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        _tell(control, Waiting())
         while True:
             for fd, _ in poller.poll():
                 if fd == wake:

@@ -1,0 +1,265 @@
+"""Both ends of a gateway's link, over a real socket pair: what is asked is answered, what is told is kept."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from akiosd.daemon.gateway_link import MAX_ADDRESSES, GatewayLink
+from akiosd.errors import CageFailed, ProtocolError
+from akiosd.gateway.fold import Folder
+from akiosd.gateway.link import Link, LinkLost
+from akiosd.values.policy import Policy
+from akiosd.values.records import GatewayFailed, LlmCall, NetDenied, NetRequest, Record
+from akiosd.values.spend import Ask, Bill, Grant, Refusal
+from akiosd.wire.frame import encode_frame
+from akiosd.wire.gateway import Address, FromGateway, Listener, Ready, Report, Setup
+
+ASK = Ask("openai", "m", b"r" * 32)
+
+
+def denied(host: str, count: int = 1) -> NetDenied:
+    return NetDenied(ts=0, host=host.encode(), rule="r", protocol="dns", port=53, count=count)
+
+
+class Notes:
+    """The cage's log and account, as far as a link needs them; ``hold`` keeps records from being durable."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.settled: list[tuple[int, Bill]] = []
+        self.durable = trio.Event()
+        self.durable.set()
+        self.asked: list[Ask] = []
+        self.decided = trio.Event()
+        self.decided.set()
+
+    async def append(self, records: Sequence[Record]) -> int:
+        self.records += records
+        return len(self.records) - 1
+
+    async def wait_durable(self, index: int) -> None:
+        await self.durable.wait()
+
+    async def reserve(self, call: int, ask: Ask) -> Grant | Refusal:
+        self.asked.append(ask)
+        await self.decided.wait()
+        return Grant(usd_micro=call) if ask.model == "m" else Refusal("budget.usd", "no")
+
+    async def settle(self, call: int, bill: Bill) -> None:
+        self.settled.append((call, bill))
+
+
+@asynccontextmanager
+async def pair() -> AsyncIterator[tuple[Link, GatewayLink, Notes]]:
+    notes = Notes()
+    theirs, end = GatewayLink.pair(notes, notes)  # type: ignore[arg-type]
+    link = Link(socket.socket(fileno=end.take()))
+    try:
+        yield link, theirs, notes
+    finally:
+        theirs.close()
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[tuple[Link, GatewayLink, Notes]]:
+    async with pair() as (link, theirs, notes), trio.open_nursery() as nursery:
+        nursery.start_soon(theirs.run)
+        nursery.start_soon(link.run, socket.socket.close)
+        yield link, theirs, notes
+        nursery.cancel_scope.cancel()
+
+
+async def until(holds: object) -> None:
+    """Both ends are tasks of this thread: they are through when nothing is left to be read."""
+    while not holds():  # type: ignore[operator]
+        await trio.sleep(0.001)
+
+
+async def test_the_setup_comes_with_its_sockets() -> None:
+    async with pair() as (link, theirs, _notes):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+            bound.bind(("127.0.0.1", 0))
+            async with trio.open_nursery() as nursery:
+
+                async def daemon() -> None:
+                    assert await theirs.receive_ready() == ("uid 1900000007",)
+                    setup = Setup(
+                        cage="c-1", policy=Policy(), listeners=(Listener("dns", 53),), pseudonym_key=b"k" * 32
+                    )
+                    await theirs.send_setup(setup, [bound.fileno()])
+
+                nursery.start_soon(daemon)
+                setup, [found] = await link.start(("uid 1900000007",))
+            with found:
+                assert (setup.cage, setup.pseudonym_key) == ("c-1", b"k" * 32)
+                assert found.getsockname() == bound.getsockname()
+                assert not os.get_inheritable(found.fileno())
+
+
+@pytest.mark.parametrize("count", [0, 2])
+async def test_a_setup_with_other_sockets_than_it_names_is_refused(count: int) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    async with pair() as (link, theirs, _notes):
+        with socket.socket() as one:
+            setup = Setup(cage="c-1", policy=Policy(), listeners=(Listener("dns", 53),))
+            await theirs.send_setup(setup, [one.fileno()] * count)
+            with pytest.raises(ProtocolError):
+                await link.start(())
+        await link.say_last_words()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_reserve_and_settle() -> None:
+    async with running() as (link, _theirs, notes):
+        call, verdict = await link.reserve(ASK)
+        assert verdict == Grant(usd_micro=call)
+        other, refused = await link.reserve(msgspec.structs.replace(ASK, model="x"))
+        assert refused == Refusal("budget.usd", "no") and other != call
+        link.settle(call, Bill("completed", 7))
+        await until(lambda: notes.settled)
+        assert notes.settled == [(call, Bill("completed", 7))]
+
+
+async def test_a_reservation_that_nobody_waits_for_any_more_is_given_back() -> None:
+    async with running() as (link, _theirs, notes):
+        notes.decided = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.reserve, ASK)
+            await until(lambda: notes.asked)
+            nursery.cancel_scope.cancel()
+        notes.decided.set()
+        await until(lambda: notes.settled)
+        assert [bill.outcome for _, bill in notes.settled] == ["failed"]
+
+
+async def test_a_durable_report_returns_when_it_is_durable() -> None:
+    async with running() as (link, _theirs, notes):
+        notes.durable = trio.Event()
+        done = trio.Event()
+
+        async def report() -> None:
+            await link.report_durable(denied("a"), NetRequest(ts=5, host="b", port=443, mode="inspect"))
+            done.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(report)
+            await until(lambda: len(notes.records) == 2)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not done.is_set()
+            notes.durable.set()
+        assert done.is_set()
+        assert all(record.ts > 10**18 for record in notes.records), "the time is akiosd's"
+
+
+async def test_equal_denials_are_one_record_and_its_count() -> None:
+    async with running() as (link, _theirs, notes):
+        for _ in range(100):
+            link.report(denied("a"))
+        link.report(denied("b"))
+        await until(lambda: len(notes.records) == 2)
+    counted = [(record.host, record.count) for record in notes.records if isinstance(record, NetDenied)]
+    assert counted == [(b"a", 1), (b"b", 1)], "the first of each at once"
+
+
+async def test_what_was_folded_is_said_at_the_end() -> None:
+    async with pair() as (link, theirs, notes):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(theirs.run)
+            link.report(*[denied("a")] * 7)
+            theirs.end()
+            with pytest.raises(BaseExceptionGroup) as caught:
+                await link.run(socket.socket.close)
+            assert caught.group_contains(LinkLost)
+            await link.say_last_words()
+    assert [record.count for record in notes.records if isinstance(record, NetDenied)] == [1, 6]
+
+
+async def test_addresses_are_remembered_up_to_a_number() -> None:
+    async with running() as (link, theirs, _notes):
+        for number in range(MAX_ADDRESSES + 5):
+            link.remember(f"{number}.example", "198.18.0.1")
+        call, _ = await link.reserve(ASK)
+        assert call and len(theirs.addresses) == MAX_ADDRESSES
+
+
+NOT_A_MESSAGE: dict[str, bytes] = {
+    "no msgpack": encode_frame(b"\xc1"),
+    "another message": encode_frame(msgspec.msgpack.encode({"m": "kept", "report": 1})),
+    "an unknown field": encode_frame(msgspec.msgpack.encode({"m": "address", "name": "a", "address": "b", "x": 1})),
+    "Ready again": encode_frame(msgspec.msgpack.encode(Ready())),
+    "an empty report": encode_frame(msgspec.msgpack.encode(Report(records=()))),
+    "a bill of its own": encode_frame(
+        msgspec.msgpack.encode(
+            Report(records=(LlmCall(ts=0, provider="p", model="m", outcome="completed", usd_micro=-5),))
+        )
+    ),
+    "a record of akiosd's": encode_frame(
+        msgspec.msgpack.encode({"m": "report", "records": [{"kind": "end", "v": 1, "ts": 1, "exit_code": 0}]})
+    ),
+    "a frame too long": b"\xff\xff\xff\xff",
+    "deep nesting": encode_frame(b"\x91" * 5000 + b"\xc0"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_A_MESSAGE)
+async def test_a_gateway_gone_mad_is_ended(what: str) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    notes = Notes()
+    link = GatewayLink(trio.socket.from_stdlib_socket(ours), notes, notes)  # type: ignore[arg-type]
+    with theirs:
+        theirs.sendall(NOT_A_MESSAGE[what])
+        with pytest.raises((ProtocolError, BaseExceptionGroup)) as caught:
+            await link.run()
+    error = caught.value
+    assert isinstance(error, ProtocolError) or caught.group_contains(ProtocolError)
+    assert notes.records == []
+    link.close()
+
+
+async def test_descriptors_have_no_way_in() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    notes = Notes()
+    link, end = GatewayLink.pair(notes, notes)  # type: ignore[arg-type]
+    message: FromGateway = Address(name="a", address="198.18.0.1")
+    with socket.socket(fileno=end.take()) as theirs, open(os.devnull, "rb") as file:
+        socket.send_fds(theirs, [encode_frame(msgspec.msgpack.encode(message))], [file.fileno()])
+    await link.run()
+    assert link.addresses == {"a": "198.18.0.1"}
+    link.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_one_that_ends_before_it_is_ready() -> None:
+    async with pair() as (link, theirs, _notes):
+        await link.say_last_words()
+        with pytest.raises(CageFailed):
+            await theirs.receive_ready()
+
+
+def test_the_folder() -> None:
+    folder = Folder()
+    assert folder.fold([denied("a"), denied("a"), denied("b")], 0.0) == (denied("a"), denied("b"))
+    other = GatewayFailed(ts=0, what="x")
+    assert folder.fold([other, other, denied("a", 3)], 0.5) == (other, other)
+    assert folder.take_due(0.9) == []
+    assert folder.take_due(1.0) == [denied("a", 4)]
+    assert folder.fold([denied("b")], 1.1) == (denied("b"),), "its second was over"
+    assert folder.fold([denied("a")], 1.5) == (), "a's next second runs"
+    assert folder.take_due(2.0) == [denied("a", 1)]
+
+
+def test_the_folder_is_bounded() -> None:
+    folder = Folder()
+    told = [record for n in range(20_000) for record in folder.fold([denied(f"h{n}"), denied(f"h{n}")], 0.0)]
+    told += folder.take_due(float("inf"))
+    assert sum(record.count for record in told if isinstance(record, NetDenied)) == 40_000
+    assert len(folder._open) <= 4096
