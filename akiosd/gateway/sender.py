@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from akiosd.gateway.main import Context
 
 MAX_REPLY = 64 << 20
-_DROPPED = frozenset({b"content-length", b"content-encoding", b"x-should-retry"})
+_DROPPED = frozenset({b"content-length", b"content-encoding"})
 
 
 class Sender:

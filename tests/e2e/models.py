@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,8 +54,9 @@ def answer(method: str, target: str, body: Json, cut: int = 3) -> Reply:
     if path.endswith("/responses"):
         return _responses(body, said)
     if path.endswith("/embeddings"):
-        return _json({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -1.0]}],
-                      "model": body.get("model"), "usage": {"prompt_tokens": 8, "total_tokens": 8}})  # fmt: skip
+        found = [{"object": "embedding", "index": 0, "embedding": [0.5, -1.0]}]
+        return _json({"id": "embd-1", "object": "list", "data": found, "model": body.get("model"),
+                      "usage": {"prompt_tokens": 8, "total_tokens": 8}})  # fmt: skip
     if path.endswith("/messages"):
         return _messages(body, said)
     if path.endswith("/count_tokens"):
@@ -366,6 +368,12 @@ class Received(NamedTuple):
         return head.encode("utf-8", "replace") + b"\n\n" + self.body
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Models:
     """The stand-in on a loopback port, plain or TLS; ``received`` is its log.  Use as a context manager.
 
@@ -392,7 +400,7 @@ class Models:
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer((address, 0), Handler)
+        self._server = _Server((address, 0), Handler)
         self._server.daemon_threads = True
         if context is not None:
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)

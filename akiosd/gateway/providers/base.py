@@ -80,6 +80,10 @@ class Operation:
         """What would cost money that is not counted, or run where nobody looks."""
         return None
 
+    def unreadable(self, body: Json) -> bool:
+        """Whether text is sent as the numbers of its tokens, in which nothing can be found."""
+        return False
+
     def refers(self, body: Json) -> bool:
         """Whether something beyond the body is read: the whole context window is reserved then."""
         return any(refers(value) for name, value in body.items() if name not in SCHEMAS) or refers_top(body)

@@ -155,6 +155,10 @@ class Embeddings(Operation):
                         "metadata"})  # fmt: skip
     has_output = False
 
+    def unreadable(self, body: Json) -> bool:
+        given = body.get("input")
+        return isinstance(given, list) and any(not isinstance(item, str | dict) for item in given)
+
     def choices(self, body: Json) -> int:
         return 1
 

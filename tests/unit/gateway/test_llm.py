@@ -22,6 +22,7 @@ from akiosd.values.records import NetDenied, NetRequest, Redaction
 from akiosd.values.spend import ModelPrice
 from tests.e2e import models as stand_in
 from tests.e2e.models import Models
+from tests.unit.gateway import llm_harness
 from tests.unit.gateway.harness import Agent
 from tests.unit.gateway.llm_harness import HOSTS, KEYS, PRICE, AccountLink, post, talking
 from tests.unit.gateway.test_replies import CASES, CODECS, TEXT, TOOLS, Heard
@@ -252,6 +253,47 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "not UTF-8": ("openai", COMPLETIONS, b'{"model":"m\xff"}', "llm.body"),
     "a list": ("openai", COMPLETIONS, b"[]", "llm.body"),
 }  # fmt: skip
+
+
+async def test_tokens_are_no_text(models: Models) -> None:
+    """langchain sends embeddings so by default: nothing could be found in them."""
+    async with talking(models, "openai") as (_, agent):
+        for numbers in ([1, 2], [[1, 2]]):
+            status, _, body = await post(agent, "openai", "/v1/embeddings", {"model": "m", "input": numbers})
+            assert (status, json.loads(body)["error"]["rule"]) == (403, "redact.models")
+        assert models.received == []
+        assert (await post(agent, "openai", "/v1/embeddings", {"model": "m", "input": [PLANTED, "x"]}))[0] == 200
+    async with talking(models, "openai", redact=Redact(models="off")) as (gateway, agent):
+        assert (await post(agent, "openai", "/v1/embeddings", {"model": "m", "input": [[1]]}))[0] == 200
+    # 8 tokens at $3 a million.
+    assert gateway.link.account.usd_micro == 24
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/v1/models/ada%40example.org", "/v1/models/ada@example.org",
+        "/v1/models?after=ada%40example.org", "/v1/models?after=ada@example.org&limit=2",
+    ],
+)  # fmt: skip
+async def test_no_planted_value_in_a_url(models: Models, target: str) -> None:
+    async with talking(models, "openai") as (gateway, agent):
+        status, _, _ = await agent.ask("GET", target, host=HOSTS["openai"])
+        assert status == 200
+        while not gateway.link.of(NetRequest):
+            await trio.lowlevel.checkpoint()
+        assert b"ada" not in gateway.link.of(NetRequest)[0].path
+    assert b"ada" not in models.received[0].everything()
+
+
+async def test_the_region_is_that_of_the_host(models: Models) -> None:
+    gone = llm_harness.REGIONS.pop("bedrock")
+    try:
+        async with talking(models, "bedrock") as (_, agent):
+            await post(agent, "bedrock", TALK, CONVERSE)
+    finally:
+        llm_harness.REGIONS["bedrock"] = gone
+    assert any("/eu-west-1/bedrock/" in value for _, value in models.received[0].headers)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -1,0 +1,19 @@
+import json
+import os
+
+import boto3
+
+TEXT = os.environ["SAID"]
+MODEL = "anthropic.claude-3-5-sonnet-20241022-v2:0"
+MESSAGES = [{"role": "user", "content": [{"text": TEXT}]}]
+BODY = json.dumps({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 200,
+                   "messages": [{"role": "user", "content": TEXT}]})  # fmt: skip
+
+client = boto3.client("bedrock-runtime")
+print("converse", client.converse(modelId=MODEL, messages=MESSAGES)["output"]["message"]["content"][0]["text"])
+events = client.converse_stream(modelId=MODEL, messages=MESSAGES)["stream"]
+print("converse stream", "".join(e["contentBlockDelta"]["delta"]["text"] for e in events if "contentBlockDelta" in e))
+print("invoke", json.loads(client.invoke_model(modelId=MODEL, body=BODY)["body"].read())["content"][1]["text"])
+events = client.invoke_model_with_response_stream(modelId=MODEL, body=BODY)["body"]
+deltas = [json.loads(e["chunk"]["bytes"]).get("delta", {}) for e in events]
+print("invoke stream", "".join(d.get("text", "") for d in deltas))
