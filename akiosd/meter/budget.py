@@ -32,7 +32,8 @@ from akiosd.meter.fit import MAX_AMOUNT, Need, Room, fit, read_ask
 from akiosd.values.spend import Ask, Bill, Grant, Refusal, Tokens
 from akiosd.values.units import NS_PER_S, format_usd
 
-PATIENCE_NS = NS_PER_S
+PATIENCE_NS = 5 * NS_PER_S
+"""A hundred calls begun at once on a busy machine reach the gateway within this."""
 MAX_REFUSALS = 256
 RATE_REFUSALS = 10
 MAX_OPEN = 1024
@@ -48,7 +49,7 @@ def reserve(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
     if account.ending is not None:
         return account, _last_word("budget", PAYMENT_REQUIRED, account.ending)
     if not ask.priced:
-        words = "the price of this model is not known; the administrator can name it under gateway.prices in akiosd.yaml"
+        words = "this model's price is not known; the administrator can name it in akiosd.yaml, gateway.prices"
         return account, Refusal("prices", words, FORBIDDEN)
     if len(account.open) >= MAX_OPEN:
         return account, Refusal("budget.calls", f"{MAX_OPEN} calls are open; wait for one to end", TOO_MANY)

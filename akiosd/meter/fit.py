@@ -75,7 +75,7 @@ class Room(msgspec.Struct, frozen=True):
         if self.unit == "calls":
             return "this is one more"
         least = need.usd_micro(need.least) if self.unit == "usd" else need.tokens(need.least)
-        return f"a call may take {self._show(least)} more"
+        return f"this call needs room for {self._show(least)}"
 
     def _show(self, amount: int) -> str:
         return format_usd(amount) if self.unit == "usd" else f"{amount:,} {self.unit}"

@@ -84,7 +84,7 @@ def test_what_a_call_may_cost_is_said_and_what_to_do():
     refused = state.ask(input_usd_micro=50_000)
     assert (refused.rule, refused.status, refused.final) == ("budget.usd", 402, False)
     assert refused.words == (
-        "budget.usd is $1.00, $0.985 used; a call may take $0.05001 more; finish without further calls; "
+        "budget.usd is $1.00, $0.985 used; this call needs room for $0.05001; finish without further calls; "
         "going on ends the run"
     )
     refused = state.ask(input_usd_micro=50_000)
@@ -99,7 +99,7 @@ def test_a_call_too_dear_for_an_untouched_budget_is_not_called_spent():
     assert isinstance(agent.make(), Grant)  # a cheaper one, and the warning is forgotten
     assert not agent.ask(input_usd_micro=15 * USD).final
     assert agent.ask(input_usd_micro=15 * USD).final
-    assert agent.state.ending.detail == "$1.00 too small: $0.00 used, a call may take $15.00001 more"
+    assert agent.state.ending.detail == "$1.00 too small: $0.00 used, this call needs room for $15.00001"
 
 
 def test_calls_under_way_together_are_warned_together():
@@ -324,7 +324,7 @@ def test_requests_within_a_minute_wait_for_its_end():
 
 
 def test_who_does_not_wait_is_ended_after_ten_refusals():
-    agent = Agent(account(requests_per_minute=3))
+    agent = Agent(account(requests_per_minute=3), pause=NS_PER_S)
     verdicts = [agent.make() for _ in range(20)]
     assert [isinstance(verdict, Grant) for verdict in verdicts[:3]] == [True] * 3
     assert [verdict.final for verdict in verdicts[3:14]] == [False] * 10 + [True]
@@ -332,7 +332,7 @@ def test_who_does_not_wait_is_ended_after_ten_refusals():
 
 
 def test_money_within_a_minute():
-    agent = Agent(account(usd_micro_per_minute=2_500))
+    agent = Agent(account(usd_micro_per_minute=2_500), pause=NS_PER_S)
     assert agent.make(usd_micro=1_000) == Grant(1_000)
     assert agent.make(usd_micro=1_000) == Grant(1_000)
     assert agent.make(usd_micro=500) == Grant(500, 50)

@@ -16,6 +16,7 @@ from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.book import Book
 from akiosd.daemon.spend import Spend
 from akiosd.errors import ProtocolError
+from akiosd.meter.budget import PATIENCE_NS
 from akiosd.values.ids import CageId, LogId
 from akiosd.values.policy import Budget, Limits
 from akiosd.values.records import LlmCall, Record, SpendWarning, decode_entry
@@ -96,13 +97,13 @@ async def test_a_refusal_is_durable_before_it_is_answered(tmp_path: Path) -> Non
 async def test_the_end_is_told_once_and_after_its_record(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         await b.spend.reserve(1, ask(input_usd_micro=2_000))
-        b.clock = NS_PER_S
+        b.clock = PATIENCE_NS
         sizes = []
         b.spend._on_final = lambda kind, detail: sizes.append((kind, detail, b.durable))
         for call in (2, 3, 4):
             verdict = await b.spend.reserve(call, ask(input_usd_micro=2_000))
             assert isinstance(verdict, Refusal) and verdict.final
-        assert sizes == [("budget", "$0.001 too small: $0.00 used, a call may take $0.00201 more", 3)]
+        assert sizes == [("budget", "$0.001 too small: $0.00 used, this call needs room for $0.00201", 3)]
 
 
 async def test_a_loop_ends_the_cage_with_its_reason(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ async def test_a_loop_ends_the_cage_with_its_reason(tmp_path: Path) -> None:
             await b.spend.settle(call, Bill("completed", 1))
         verdict = await b.spend.reserve(3, ask(b"same"))
         assert isinstance(verdict, Refusal) and verdict.status == 400 and b.ended == []
-        b.clock = NS_PER_S
+        b.clock = PATIENCE_NS
         await b.spend.reserve(4, ask(b"same"))
         assert b.ended == [("loop", "same request 3 times")]
 

@@ -1,0 +1,236 @@
+"""Money on the real daemon: a stand-in model behind the real gateway, an agent in a real cage.
+
+The stand-in claims 30 tokens out for every answer, which is what the agents ask for at most: $0.003 each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.daemon import Daemon
+from tests.e2e.models import USAGE, Models
+
+CONFIG = """
+gateway:
+  providers:
+    openai: {{upstream: "{url}"}}
+  prices:
+    stand-in: {{input: 0, output: 100, context: 100000, max_output: 1000}}
+"""
+COST = 100 * USAGE["output"]  # micro-USD of one answer, and of the reservation for it
+GIVE_UP_S = 60
+
+# What the agents below share: plain HTTPS calls, as an SDK makes them, trusting what the cage tells them to trust.
+LIBRARY = """
+import http.client, json, os, ssl, sys, threading, time
+
+def call(text, output=30, stream=False, connection=None, model="stand-in"):
+    body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": output, "stream": stream}
+    connection = connection or http.client.HTTPSConnection("api.openai.com", timeout=60)
+    key = "Bearer " + os.environ.get("OPENAI_API_KEY", "none")
+    headers = {"authorization": key, "content-type": "application/json"}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+    return connection.getresponse()
+
+def status(*args, **more):
+    answer = call(*args, **more)
+    return answer.status, answer.read().decode()
+"""
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[Models]:
+    with Models() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture(scope="module")
+def priced(models: Models) -> Iterator[Daemon]:
+    private = Daemon(CONFIG.format(url=models.url))
+    try:
+        private.start()
+        done = private.ctl("keys", "set", "openai", input="sk-stand-in\n")
+        assert done.returncode == 0, done.stderr
+        yield private
+    finally:
+        private.close()
+
+
+def agent(daemon: Daemon, code: str) -> tuple[list[str], Path]:
+    """The words to run, and the workspace they stand in."""
+    workspace = daemon.workspace()
+    (workspace / "library.py").write_text(LIBRARY)
+    (workspace / "agent.py").write_text("from library import *\n" + code)
+    return ["python3", "agent.py"], workspace
+
+
+def run(daemon: Daemon, code: str, *flags: str) -> tuple[dict[str, Any], str]:
+    """The report of the run, and what the agent printed."""
+    words, workspace = agent(daemon, code)
+    done = daemon.run(*words, flags=["--json", "--discard", *flags], cwd=workspace)
+    return json.loads(done.stderr.strip().splitlines()[-1]), done.stdout
+
+
+def of_kind(daemon: Daemon, cage: str, kind: str) -> list[dict[str, Any]]:
+    return [record for record in daemon.events(cage) if record["kind"] == kind]
+
+
+def wait_until(true: Callable[[], Any]) -> Any:
+    """Asks until the answer is true: for what another process does in its own time."""
+    given_up = time.monotonic() + GIVE_UP_S
+    while not (found := true()):
+        assert time.monotonic() < given_up
+        time.sleep(0.05)
+    return found
+
+
+def test_calls_cost_what_the_provider_counts(priced: Daemon) -> None:
+    report, printed = run(priced, "print(status('one')[0], status('two')[0])\n")
+    assert printed.split() == ["200", "200"], report
+    usage = report["usage"]
+    assert (usage["usd_micro"], usage["calls"], usage["tokens"]) == (2 * COST, 2, 2 * 1_030)
+    calls = of_kind(priced, report["cage"], "llm_call")
+    assert [call["total_usd_micro"] for call in calls] == [COST, 2 * COST]
+    assert calls[0]["model"] == "stand-in" and calls[0]["outcome"] == "completed"
+
+
+def test_a_hundred_calls_at_once_at_99_percent_of_the_budget(priced: Daemon) -> None:
+    """With 99 % spent, of a hundred at once only what fits is made, and the run goes on."""
+    limit = COST * 100
+    code = """
+for number in range(99):
+    assert status(f"call {number}")[0] == 200
+found, barrier = [], threading.Barrier(100)
+def one(number):
+    barrier.wait()
+    found.append(status(f"at once {number}")[0])
+threads = [threading.Thread(target=one, args=(n,)) for n in range(100)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+print(json.dumps(sorted(found)))
+"""
+    report, printed = run(priced, code, "--budget", f"{limit / 1_000_000:.6f}")
+    found = json.loads(printed)
+    assert found == [200] + [402] * 99
+    assert report["kind"] == "exited" and report["usage"]["usd_micro"] == limit
+    totals = [call["total_usd_micro"] for call in of_kind(priced, report["cage"], "llm_call")]
+    assert totals == [COST * number for number in range(1, 101)]
+    assert len(of_kind(priced, report["cage"], "spend_warning")) == 99
+
+
+def test_a_spent_budget_is_told_and_then_ends_the_cage(priced: Daemon) -> None:
+    code = """
+for number in range(1000):
+    code, body = status(f"call {number}")
+    print(code, body if code != 200 else "", flush=True)
+"""
+    report, printed = run(priced, code, "--budget", f"{COST * 20 / 1_000_000:.6f}")
+    assert (report["kind"], report["exit_code"]) == ("budget", 137)
+    assert report["reason"].startswith("killed: budget $0.06 spent") and report["usage"]["usd_micro"] == COST * 20
+    lines = printed.splitlines()
+    assert lines[0].startswith("200") and any(line.startswith("402") and "budget.usd" in line for line in lines)
+    warnings = of_kind(priced, report["cage"], "spend_warning")
+    assert [warning.get("final", False) for warning in warnings] == [False] * (len(warnings) - 1) + [True]
+    assert 2 <= len(warnings) <= 257
+
+
+def test_a_loop_is_warned_about_and_ends_the_cage_with_its_reason(priced: Daemon) -> None:
+    code = """
+while True:
+    code, body = status("the same")
+    print(code, flush=True)
+"""
+    report, printed = run(priced, code)
+    assert (report["kind"], report["reason"]) == ("loop", "killed: same request 5 times")
+    assert printed.split()[:5] == ["200"] * 4 + ["400"]
+    assert report["exit_code"] == 137 and report["usage"]["calls"] == 4
+
+
+def test_an_unknown_model_is_refused_and_costs_nothing(priced: Daemon, models: Models) -> None:
+    before = len(models.received)
+    report, printed = run(priced, "print(*status('x', model='gpt-99'))\n")
+    assert printed.startswith("403 ") and "gateway.prices" in printed
+    assert report["usage"]["usd_micro"] == 0 and len(models.received) == before
+
+
+@pytest.fixture
+def paused(models: Models) -> Iterator[threading.Event]:
+    """Streams stop before their last piece until it is set."""
+    models.pause = event = threading.Event()
+    yield event
+    event.set()
+    models.pause = None
+
+
+def test_money_stays_right_when_the_gateway_is_killed_in_mid_stream(
+    priced: Daemon, models: Models, paused: threading.Event
+) -> None:
+    """What it had open counts as spent to the last; `akiosctl budget` shows it; the next gateway goes on."""
+    code = """
+try:
+    answer = call("a stream", 500, stream=True)
+    answer.read()
+except Exception as error:
+    print(type(error).__name__, flush=True)
+sys.stdin.readline()
+for attempt in range(100):
+    try:
+        print(status("after")[0], flush=True)
+        break
+    except OSError:
+        time.sleep(0.2)
+sys.stdin.readline()
+"""
+    words, workspace = agent(priced, code)
+    process = priced.popen(
+        "run", "--json", "--discard", "--workspace", workspace, "--", *words, cwd=workspace,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+
+        def budget() -> dict[str, Any]:
+            done = priced.ctl("budget", "last", "--json")
+            return json.loads(done.stdout) if done.returncode == 0 else {}
+
+        held = wait_until(lambda: (found := budget()) and found["open_calls"] and found)
+        reserved = held["reserved_usd_micro"]
+        assert held["usd_micro"] == 0 and reserved == 100 * 500 and held["left_usd_micro"] == 10_000_000 - reserved
+        assert "openai/stand-in" in priced.ctl("budget", held["cage"]).stdout
+        os.kill(gateway_of(held["cage"]), signal.SIGKILL)
+        lost = wait_until(lambda: (found := budget()) and not found["open_calls"] and found)
+        assert (lost["usd_micro"], lost["reserved_usd_micro"], lost["calls"]) == (reserved, 0, 1)
+        paused.set()
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        later = wait_until(lambda: (found := budget()) and found["calls"] == 2 and found)
+        assert later["usd_micro"] == reserved + COST
+        out, err = process.communicate(b"\n", timeout=GIVE_UP_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert out.split()[-1] == b"200", out
+    report = json.loads(err.strip().splitlines()[-1])
+    assert report["usage"]["usd_micro"] == reserved + COST
+    calls = of_kind(priced, report["cage"], "llm_call")
+    assert [(call["outcome"], call["usd_micro"], call.get("estimated", False)) for call in calls] == [
+        ("cut", reserved, True),
+        ("completed", COST, False),
+    ]
+
+
+def gateway_of(cage: str) -> int:
+    """The process in the control group of this cage's gateway."""
+    (group,) = {path.name: path for path in Path("/sys/fs/cgroup").glob(f"**/{cage}-gateway")}.values()
+    (pid,) = (group / "cgroup.procs").read_text().split()
+    return int(pid)
