@@ -340,6 +340,7 @@ class Ledger:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._guard, self._committer.run)
+                nursery.start_soon(self._guard, self._committer.keep_room)
                 nursery.start_soon(self._guard, self._publisher.run, nursery.cancel_scope)
                 task_status.started()
         except BaseExceptionGroup:

@@ -54,8 +54,11 @@ class Committer:
         self._registered_seq = opened.wal.seq - 1
         self._data = trio.Event()  # there is something to commit
         self._urgent = trio.Event()  # and somebody waits for it
+        self.untidy = trio.Event()  # a segment was taken, or may be given back
+        self._tidying = trio.Lock()
         self._began = -1e9
         self._limiter = trio.CapacityLimiter(4)
+        self._wal_limiter = trio.CapacityLimiter(1)  # of its own: nothing else stands before a commit
 
     def append(self, log: LogId, entries: Sequence[bytes]) -> int:
         self.check()
@@ -90,7 +93,7 @@ class Committer:
         return await trio.to_thread.run_sync(partial(function, *args), limiter=self._limiter)
 
     async def run(self) -> None:
-        await self.in_thread_unless_full(self.keep_room)
+        await self.tidy()
         while True:
             await self._data.wait()
             if not self.sequencer.has_commit():
@@ -105,12 +108,21 @@ class Committer:
             assert commit is not None, "one commit at a time, and there is something in it"
             seq = await self._write_frame(commit)
             self._register(seq, commit)
+            if not self._wal.has_spare:
+                self.untidy.set()
+
+    async def keep_room(self) -> None:
+        """For ever: tidy when there is reason to, beside commits and publications: none of them waits for zeros."""
+        while True:
+            await self.untidy.wait()
+            self.untidy = trio.Event()
+            await self.tidy()
 
     async def _write_frame(self, commit: Commit) -> int:
         wal: Wal = self._wal
         while True:
             try:
-                return await self.in_thread(wal.write, commit.body)
+                return await trio.to_thread.run_sync(wal.write, commit.body, limiter=self._wal_limiter)
             except OSError as error:
                 self.no_room(error)
             if not await self.in_thread(self.drop_reserve):
@@ -177,12 +189,17 @@ class Committer:
         self._wal.leave_segment()
         edge = self.sequencer.logs[HOST_LOG].published
         await self.commit_marks([Head(HOST_LOG, edge.size, edge.root())])
-        await self.in_thread_unless_full(self.keep_room)
+        await self.tidy()
         return self._wal.oldest_seq > last
 
     # Room
 
-    def keep_room(self) -> None:
+    async def tidy(self) -> None:
+        """Give WAL segments back, keep a spare one and the reserve; one at a time."""
+        async with self._tidying:
+            await self.in_thread_unless_full(self._keep_room)
+
+    def _keep_room(self) -> None:
         """Blocking: give WAL segments back, keep a spare one and the reserve."""
         self._wal.release()
         self._wal.make_spare()

@@ -9,6 +9,7 @@ import trio
 from akiosd.daemon.commit_ledger import RETRY_S, WAITING_BYTES, Committer
 from akiosd.daemon.rotate_key import KeyRing
 from akiosd.errors import LedgerError
+from akiosd.ledger.edge import Edge
 from akiosd.ledger.merkle import Hasher
 from akiosd.ledger.sequencer import Publication, prepare
 from akiosd.store.durable import Disk
@@ -18,6 +19,7 @@ from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import Roots, encode_entry
 
 ROOTS_IN_A_RECORD = 800
+AHEAD_ENTRIES = 16_384
 
 
 class Publisher:
@@ -36,6 +38,7 @@ class Publisher:
         self._published_at: dict[LogId, float] = {}
         self._last_cycle = -1e9
         self._dirty: set[LogId] = set()  # a publication failed half-way and left files
+        self._ahead: dict[LogId, Publication] = {}  # hashed while the one before was written
         committer.wake_publisher = self.nudge
 
     def nudge(self) -> None:
@@ -92,6 +95,7 @@ class Publisher:
                 continue
             if committer.stopping:
                 if not self._sequencer.has_commit() and not self._sequencer.queued_bytes:
+                    await committer.tidy()
                     scope.cancel()
                     return
                 await committer.progress.wait()
@@ -102,7 +106,7 @@ class Publisher:
             with trio.move_on_at(min(wake, retry)):
                 await self._nudge.wait()
             if committer.full:
-                await committer.in_thread_unless_full(committer.keep_room)
+                await committer.tidy()
 
     async def _cycle(self, due: list[LogId]) -> None:
         committer = self._committer
@@ -114,8 +118,9 @@ class Publisher:
             if not publications:
                 await committer.progress.wait()  # what names their new key is not durable yet
                 return
-            await committer.in_thread(self._write, publications, signed, self._half_done())
+            await self._write_all(publications, signed)
         except OSError as error:
+            self._ahead.clear()
             committer.no_room(error)
             if not await committer.in_thread(committer.drop_reserve):
                 if committer.stopping:
@@ -123,12 +128,32 @@ class Publisher:
                 await trio.sleep(RETRY_S)
             return
         self._finish(publications)
-        await committer.in_thread_unless_full(self._tidy, publications)
+        await committer.in_thread_unless_full(self._drop_outgrown, publications)
+        committer.untidy.set()
 
     async def _prepare(self, logs: list[LogId]) -> list[Publication]:
-        work = [(log, *self._sequencer.work(log)) for log in logs if log in self._sequencer.logs]
-        found = await self._committer.in_thread(lambda: [prepare(*item, self._hasher) for item in work if item[2]])
+        found, work = [], []
+        for log in logs:
+            if log in self._sequencer.logs:
+                ahead = self._ahead.pop(log, None)
+                if ahead is not None and ahead.old_size == self._sequencer.published_size(log):
+                    found.append(ahead)
+                else:
+                    work.append((log, *self._sequencer.work(log)))
+        if work:
+            found += await self._committer.in_thread(self._prepare_all, work)
         return self._choose_keys(found)[0]
+
+    def _prepare_all(self, work: list[tuple[LogId, Edge, list[bytes]]]) -> list[Publication]:
+        return [prepare(*item, self._hasher) for item in work if item[2]]
+
+    async def _prepare_ahead(self, publications: list[Publication]) -> None:
+        """While these are written: hash what else is durable by now, where that is much."""
+        for publication in publications:
+            state = self._sequencer.logs.get(publication.log)
+            if state is not None and state.durable - publication.size > AHEAD_ENTRIES:
+                work = [(state.id, *self._sequencer.work(state.id, publication))]
+                self._ahead[state.id] = (await self._committer.in_thread(self._prepare_all, work))[0]
 
     async def _list_roots(self, publications: list[Publication]) -> None:
         """The host log names the roots before they are published."""
@@ -153,6 +178,24 @@ class Publisher:
         sizes = {log: self._sequencer.published_size(log) for log in self._dirty}
         return {log: size for log, size in sizes.items() if size is not None}
 
+    async def _write_all(
+        self, publications: list[Publication], signed: list[tuple[LedgerKey, list[Publication]]]
+    ) -> None:
+        """Raises what ``_write`` raises, as it is."""
+        failed: list[Exception] = []
+
+        async def write() -> None:
+            try:
+                await self._committer.in_thread(self._write, publications, signed, self._half_done())
+            except Exception as error:
+                failed.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            await self._prepare_ahead(publications)
+        if failed:
+            raise failed[0]
+
     def _write(
         self,
         publications: list[Publication],
@@ -172,6 +215,8 @@ class Publisher:
         now = trio.current_time()
         self._last_cycle = now
         self._dirty.clear()
+        for log in [log for log in self._ahead if log not in self._sequencer.logs]:
+            del self._ahead[log]  # destroyed
         for publication in publications:
             self._sequencer.published(publication)
             self._demanded.discard(publication.log)
@@ -180,7 +225,6 @@ class Publisher:
         self._committer.release_frames()
         self._committer.advance()
 
-    def _tidy(self, publications: list[Publication]) -> None:
+    def _drop_outgrown(self, publications: list[Publication]) -> None:
         for publication in publications:
             drop_outgrown(self._disk, publication)
-        self._committer.keep_room()

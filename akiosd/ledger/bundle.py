@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from struct import Struct
 
 from akiosd.errors import LedgerError
@@ -13,9 +13,12 @@ MAX_BUNDLE_BYTES = 256 * (2 + MAX_ENTRY_BYTES)
 _length = Struct(">H").pack
 
 
-def encode_bundle(entries: Iterable[bytes]) -> bytes:
+def encode_bundle(entries: Sequence[bytes]) -> bytes:
     """The entries with their length prefixes, end to end."""
-    return b"".join([part for entry in entries for part in (_length(len(entry)), entry)])
+    parts = [b""] * (2 * len(entries))
+    parts[::2] = map(_length, map(len, entries))
+    parts[1::2] = entries
+    return b"".join(parts)
 
 
 def decode_bundle(data: bytes, count: int) -> list[bytes]:

@@ -10,6 +10,7 @@ from akiosd.ledger.bundle import encode_bundle
 from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, halve, root_of
 from akiosd.ledger.tiles import ENTRIES, HEIGHT, WIDTH, Tile
 
+_BATCH = 128  # bundles hashed in one call
 TILE_BYTES = WIDTH * HASH_BYTES
 
 
@@ -47,8 +48,8 @@ def extend(edge: Edge, entries: Sequence[bytes], hasher: Hasher = PYTHON) -> Gro
     if not entries:
         return Growth(edge, ())
     files: list[tuple[str, bytes]] = []
-    tail = _bundles(edge, entries, files)
-    grown = extend_hashes(edge, hasher.leaves(entries), hasher)
+    tail, leaves = _bundles(edge, entries, files, hasher)
+    grown = extend_hashes(edge, leaves, hasher)
     return Growth(Edge(grown.edge.size, grown.edge.levels, tuple(tail)), (*files, *grown.files))
 
 
@@ -78,16 +79,25 @@ def _level(
     return partial, halve(content[:whole], HEIGHT, hasher)
 
 
-def _bundles(edge: Edge, entries: Sequence[bytes], files: list[tuple[str, bytes]]) -> Sequence[bytes]:
+def _bundles(
+    edge: Edge, entries: Sequence[bytes], files: list[tuple[str, bytes]], hasher: Hasher
+) -> tuple[Sequence[bytes], bytes]:
+    """Cut the tail and what is new into bundles; returns the new tail, and the leaf hashes of what is new."""
     pending, index = [*edge.tail, *entries], edge.size // WIDTH
-    whole = len(pending) // WIDTH * WIDTH
-    for start in range(0, whole, WIDTH):
-        files.append((tiles.tile_path(ENTRIES, index), encode_bundle(pending[start : start + WIDTH])))
-        index += 1
-    tail = pending[whole:]
-    if tail:
-        files.append((tiles.tile_path(ENTRIES, index, len(tail)), encode_bundle(tail)))
-    return tail
+    # The first bundle is new in part only; of the others no entry is looked at again.
+    begun = WIDTH - len(edge.tail) if edge.tail else 0
+    leaves = [hasher.leaves(entries[:begun])] if begun else []
+    for start in range(0, len(pending), _BATCH * WIDTH):
+        stop = min(start + _BATCH * WIDTH, len(pending))
+        bundles = [encode_bundle(pending[i : min(i + WIDTH, stop)]) for i in range(start, stop, WIDTH)]
+        for number, data in enumerate(bundles):
+            width = min(WIDTH, stop - start - number * WIDTH)
+            files.append((tiles.tile_path(ENTRIES, index + number, width), data))
+        index += len(bundles)
+        new = bundles[1:] if begun and not start else bundles
+        if new:
+            leaves.append(hasher.bundle(b"".join(new), stop - start - (WIDTH if new is not bundles else 0)))
+    return pending[len(pending) // WIDTH * WIDTH :], b"".join(leaves)
 
 
 def outgrown(old_size: int, new_size: int) -> list[str]:

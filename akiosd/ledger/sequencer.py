@@ -183,10 +183,15 @@ class Sequencer:
     def unpublished(self) -> list[LogId]:
         return [log.id for log in self.logs.values() if log.durable > log.published.size]
 
-    def work(self, log: LogId) -> tuple[Edge, list[bytes]]:
-        """What ``prepare`` needs, copied, so that it may run in another thread."""
+    def work(self, log: LogId, after: Publication | None = None) -> tuple[Edge, list[bytes]]:
+        """What ``prepare`` needs, copied, so that it may run in another thread.
+
+        ``after``: for the tree that follows that publication, which may still be under way.
+        """
         state = self._open(log)
-        return state.published, list(state.waiting)
+        if after is None:
+            return state.published, list(state.waiting)
+        return after.growth.edge, list(islice(state.waiting, after.size - state.published.size, None))
 
     def published(self, publication: Publication) -> None:
         """That tree's checkpoint is durable; its entries leave memory."""

@@ -214,6 +214,10 @@ class Wal:
         """The oldest frame whose bytes are still in a segment."""
         return self._used[0].first_seq if self._used else self.seq
 
+    @property
+    def has_spare(self) -> bool:
+        return bool(self._free)
+
     def make_spare(self) -> None:
         """Have a free segment ready: zeros written, file and directory synced.  Raises ``OSError`` (ENOSPC)."""
         with self._lock:

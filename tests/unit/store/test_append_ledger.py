@@ -18,6 +18,7 @@ from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.erase_log import erase_log, finish_destructions, method_of
 from akiosd.errors import LedgerError
 from akiosd.ledger.report import Verdict
+from akiosd.ledger.sequencer import Publication
 from akiosd.ledger.verify import verify_log
 from akiosd.store import destroying, wipe
 from akiosd.store.durable import Disk
@@ -447,3 +448,42 @@ async def test_wal_space_is_given_back() -> None:
             await ledger.publish(log)
     segments = [name for name in disk.names("ledger/wal") if name.endswith(".seg")]
     assert len(segments) <= 6
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_what_is_hashed_ahead_is_the_next_tree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    list_roots, prepare_ahead = publish_ledger.Publisher._list_roots, publish_ledger.Publisher._prepare_ahead
+    publish_all = publish_ledger.publish_all
+    rounds, tries, ahead = count(), count(), list[int]()
+
+    async def append_more(self: publish_ledger.Publisher, publications: list[Publication]) -> None:
+        await list_roots(self, publications)
+        if publications and next(rounds) < 3:
+            index = ledger.append_many(log, [started(i) for i in range(300)])
+            await ledger.wait_durable(log, index + 299)
+
+    async def note_ahead(self: publish_ledger.Publisher, publications: list[Publication]) -> None:
+        await prepare_ahead(self, publications)
+        ahead.extend(publication.size for publication in self._ahead.values())
+
+    def fail_once(*arguments: object) -> None:
+        if full and next(tries) == 1:
+            raise OSError(errno.ENOSPC, "no room")
+        publish_all(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(publish_ledger, "AHEAD_ENTRIES", 100)
+    monkeypatch.setattr(publish_ledger.Publisher, "_list_roots", append_more)
+    monkeypatch.setattr(publish_ledger.Publisher, "_prepare_ahead", note_ahead)
+    monkeypatch.setattr(publish_ledger, "publish_all", fail_once)
+    async with running(open_here(tmp_path)) as ledger:
+        log = ledger.open_log(CAGE)
+        ledger.append_many(log, [started(i) for i in range(300)])
+        while ledger.size(log) < 1201:
+            await ledger.publish(log)
+        await ledger.publish(log)
+        assert ahead and set(ahead) <= {601, 901, 1201}
+    report = fsck(tmp_path / directory(LOG))
+    assert (report.verdict, report.size) == (Verdict.OK, 1201), report
+    assert ledger._publisher._ahead == {}
