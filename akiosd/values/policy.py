@@ -99,9 +99,9 @@ class Budget(Value, frozen=True):
     requests_per_minute: int = 0
     usd_micro_per_minute: int = 0
     same_request: int = 5
-    """The same request, answered this many times in a row, is a loop; the time before, the agent is warned."""
+    """The same request this many times in a row is a loop: the last is refused with a warning, one more ends it."""
     same_tool_calls: int = 5
-    """The same batch of tool calls answered this many times in a row."""
+    """The same batch of tool calls answered this many times in a row; the agent is warned before the last."""
     cycles: int = 4
     """A cycle of 2 to 4 requests gone through this many times."""
 
