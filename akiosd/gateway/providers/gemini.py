@@ -110,8 +110,9 @@ class Generate(Google):
         if text(body.get("serviceTier")).lower() not in ("", "standard", "flex", "service_tier_unspecified"):
             return priced_apart("a service tier")
         settings = mapping(body.get("generationConfig"))
-        if any(text(kind).upper() == "IMAGE" for kind in settings.get("responseModalities") or ()):
-            return priced_apart("an image in the answer")
+        kinds = settings.get("responseModalities")
+        if kinds is not None and (not isinstance(kinds, list) or any(text(k).upper() != "TEXT" for k in kinds)):
+            return priced_apart("an answer that is not text")
         return None
 
     def refers(self, body: Json) -> bool:

@@ -36,9 +36,11 @@ class Responses(Operation):
         "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier",
         "service_tier", "store", "stream", "stream_options", "temperature", "text", "tool_choice", "tools",
         "top_logprobs", "top_p", "truncation", "user",
+        "client_metadata",  # as Codex has it
     })  # fmt: skip
     volatile = frozenset({
         "metadata", "user", "safety_identifier", "prompt_cache_key", "stream", "stream_options", "store",
+        "client_metadata",
     })  # fmt: skip
     client_tools = frozenset({
         "function", "custom", "apply_patch", "local_shell", "computer", "computer_use_preview", "namespace",

@@ -1,0 +1,185 @@
+"""Requests on their way out, and replies of any shape on their way in: properties over generated JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from akiosd.gateway.inward import Meter, StreamReply, restore
+from akiosd.gateway.memory import Memory, Redacted, Signed
+from akiosd.gateway.outward import Outward
+from akiosd.gateway.providers.base import Refuse, unknown_field
+from akiosd.gateway.providers.registry import BY_NAME
+from akiosd.gateway.sse import SseCodec
+from akiosd.gateway.strict_json import MAX_DEPTH, BadJson, Number, dump, parse
+from akiosd.redact.engine import Engine
+from akiosd.redact.model import RedactError
+from akiosd.redact.pseudonyms import Pseudonyms
+from akiosd.redact.redactor import Redactor
+
+ENGINE = Engine()
+PLANTED = "ada@example.org"
+OPERATIONS = {type(op): op for provider in BY_NAME.values() for _, _, op in provider.routes}.values()
+
+
+def outward() -> tuple[Outward, Memory, Pseudonyms]:
+    pseudonyms = Pseudonyms(bytes(range(32)))
+    memory = Memory(Redactor(ENGINE, "pseudonym", pseudonyms))
+    return Outward(memory, "pass"), memory, pseudonyms
+
+
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(-99_999, 99_999), st.text("abcdefgh \n\"\\{[é", max_size=12),
+    st.sampled_from([
+        PLANTED, f"to {PLANTED}.", json.dumps({"a": [PLANTED, {PLANTED: 1}]}), f'"{PLANTED}"', f"{{{PLANTED}",
+    ]),
+)  # fmt: skip
+NAMES = st.sampled_from(
+    ["content", "text", "id", "type", "role", "data", "url", "signature", "thinking", "model", PLANTED]
+)
+TREES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=15
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TREES)
+def test_nothing_planted_leaves_and_everything_comes_back(tree: Any) -> None:
+    out, memory, pseudonyms = outward()
+    before = dump(tree)
+    safe = out.body(tree)
+    assert PLANTED not in json.dumps(json.loads(dump(safe)))
+    assert (PLANTED.encode() in before) == bool(out.findings())
+    assert all(PLANTED not in f"{finding.place}{finding.type}" for finding in out.findings())
+    whole = [safe]
+    restore(whole, pseudonyms, Memory(memory.redacted.redactor))
+    assert flat(whole[0]) == flat(tree)
+
+
+def flat(value: Any) -> Any:
+    """What is said, whatever the spelling of JSON in strings; signed names are not restored."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return flat(json.loads(value))
+        except ValueError:
+            return value
+    if isinstance(value, dict):
+        return {name: flat(item) for name, item in value.items() if name not in ("signature", "thinking")}
+    return [flat(item) for item in value] if isinstance(value, list) else value
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.recursive(LEAVES | st.floats(allow_nan=False, allow_infinity=False), lambda i: st.lists(i) | st.dictionaries(
+    st.text(max_size=5), i), max_leaves=20))  # fmt: skip
+def test_json_is_written_as_it_was_read(tree: Any) -> None:
+    text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
+    assert dump(parse(text)).decode() == text
+    assert dump(parse(text), sort=True) == dump(parse(json.dumps(tree, sort_keys=True)), sort=True)
+
+
+@pytest.mark.parametrize("number", ["1.50", "1e5", "-0", "-0.0", "1E400", "123456789012345678901234567890", "0.1"])
+def test_numbers_keep_their_spelling(number: str) -> None:
+    assert dump(parse(f'{{"n":{number}}}')).decode() == f'{{"n":{number}}}'
+
+
+def test_a_number_that_is_personal_data_becomes_text() -> None:
+    out, _, _ = outward()
+    safe = out.body({"card": 4012888888881881, "n": Number("1.50"), "small": 5})
+    assert isinstance(safe["card"], str) and safe["card"] != "4012888888881881"
+    assert dump({"n": safe["n"], "small": safe["small"]}) == b'{"n":1.50,"small":5}'
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":1,"a":2}', '{"a":{"b":1,"b":1}}', "[NaN]", "[Infinity]", "[1", "", "\ufeff{}", "[01]"]
+)
+def test_json_with_two_meanings_is_refused(text: str) -> None:
+    with pytest.raises(BadJson):
+        parse(text)
+
+
+def test_what_is_too_deep_is_refused() -> None:
+    deep = "[" * (MAX_DEPTH + 2) + "]" * (MAX_DEPTH + 2)
+    with pytest.raises(RedactError):
+        outward()[0].body(parse(deep))
+    with pytest.raises(RedactError):
+        outward()[0].body(parse('{"a":' * (MAX_DEPTH + 2) + "1" + "}" * (MAX_DEPTH + 2)))
+    with pytest.raises(BadJson):
+        parse("[" * 1_000_000)
+
+
+def test_a_lone_surrogate_passes_as_an_escape() -> None:
+    assert dump(parse('["\\ud800 x"]')) == b'["\\ud800 x"]'
+
+
+WORDS = st.sampled_from([
+    "type", "index", "delta", "choices", "content", "text", "usage", "tool_calls", "function", "arguments", "name",
+    "response", "output", "candidates", "parts", "content_block", "message", "error", "sequence_number", "thinking",
+    "signature", "contentBlockIndex", "toolUse", "input", "usageMetadata", "bytes", "part", "output_index", "item",
+    "generationConfig", "responseModalities", "tools", "thinkingConfig", "max_tokens", "messages", "functionCall",
+])  # fmt: skip
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 10**20), st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=6),
+    st.sampled_from(["response.output_text.delta", "response.output_text.done", "content_block_delta", "text_delta",
+                     "content_block_stop", "response.completed", "message_start", "input_json_delta", "thinking_delta",
+                     "function_call", "response.output_item.done", "tool_use"]),
+)  # fmt: skip
+EVENTS = st.dictionaries(WORDS, st.recursive(VALUES, lambda i: st.lists(i, max_size=3) | st.dictionaries(
+    WORDS, i, max_size=4), max_leaves=12), max_size=6)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(EVENTS, max_size=4), st.sampled_from(["", "chunk", "contentBlockDelta", "contentBlockStart", "error"]))
+def test_no_reply_of_any_shape_breaks_the_reader(events: list[dict[str, Any]], kind: str) -> None:
+    data = b"".join(b"event: %b\ndata: %b\n\n" % (kind.encode(), json.dumps(event).encode()) for event in events)
+    for operation in OPERATIONS:
+        _, memory, pseudonyms = outward()
+        pseudonyms.give(PLANTED, "EMAIL")
+        reply = StreamReply(operation, SseCodec(), pseudonyms, memory, strip=True)
+        out = reply.push(data) + reply.flush()
+        assert isinstance(out, bytes) and reply.meter.tool_calls is not None
+        tokens = reply.meter.tokens
+        assert tokens is None or (tokens.input >= 0 and tokens.output >= 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(EVENTS)
+def test_no_request_of_any_shape_breaks_the_reader(body: dict[str, Any]) -> None:
+    for operation in OPERATIONS:
+        copy = parse(json.dumps(body))
+        if isinstance(operation.normalise(copy), Refuse) or isinstance(unknown_field(operation, copy), Refuse):
+            continue
+        if operation.refuse(copy) is None:
+            operation.prepare(copy)
+            operation.set_output(copy, 5)
+            assert operation.output(copy) in (0, 5)
+            assert operation.choices(copy) >= 1 and operation.floor(copy) >= 1
+            operation.refers(copy)
+            operation.stream(copy, {})
+            operation.hidden(copy, "m")
+
+
+def test_memories_are_bounded() -> None:
+    signed = Signed(most=3)
+    for number in range(5):
+        signed.remember(f"text {number}")
+    assert [signed.known(f"text {number}") for number in range(5)] == [False, False, True, True, True]
+    redacted = Redacted(Redactor(ENGINE, "mask"), most=2)
+    for number in range(4):
+        assert redacted.redact(f"mail {number} {PLANTED}", "") is not None
+    assert len(redacted._seen) == 2
+
+
+def test_meters_do_not_mix_calls() -> None:
+    operation = BY_NAME["ollama"].find("POST", "/api/chat")
+    assert operation is not None
+    meter = Meter(operation.operation)
+    call = {"function": {"name": "f", "arguments": {"a": 1}}}
+    meter.take({"message": {"tool_calls": [call]}}, "")
+    once = meter.tool_calls
+    meter.take({"message": {"tool_calls": [{"function": {"name": "f", "arguments": {"a": 2}}}]}}, "")
+    assert meter.tool_calls != once
