@@ -20,12 +20,8 @@ from akiosd.values.records import Finding
 
 Path = tuple[str | int, ...]
 _BINARY_NAMES = frozenset({"data", "bytes", "url", "image_url", "imageUrl", "file_data", "images", "document_url"})
-_ID_NAMES = frozenset({
-    "id", "call_id", "tool_call_id", "tool_use_id", "item_id", "toolUseId", "previous_response_id", "type", "role",
-    "model", "object", "media_type", "mimeType",
-})  # fmt: skip
-_ID = re.compile(r"(?:call|toolu|tooluse|msg|resp|rs|fc|ctc|item|chatcmpl|srvtoolu|conv|file)_[A-Za-z0-9_-]{8,120}\Z"
-                 r"|[a-z]{1,12}(?:[_-][a-z]{1,12}){0,3}\Z")  # fmt: skip
+_WORDS = frozenset({"type", "role", "object", "status", "name"})
+_WORD = re.compile(r"[a-z]{1,12}(?:[_-][a-z]{1,12}){0,3}\Z")
 _DATA_URL = re.compile(r"data:[^,;]{0,100}(?:;[^,;]{1,100})*;base64,")
 _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
 _LOOK = 4096
@@ -82,7 +78,7 @@ class Outward:
         if isinstance(item, str):
             if is_signed(owner, name) and self._memory.signed.known(item):
                 return item
-            if name in _ID_NAMES and _ID.match(item):
+            if name in _WORDS and _WORD.match(item):
                 return item
         return self._value(item, path, name)
 

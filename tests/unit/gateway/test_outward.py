@@ -101,6 +101,12 @@ def test_json_with_two_meanings_is_refused(text: str) -> None:
         parse(text)
 
 
+def test_ids_are_read_too_and_stay_when_they_are_ids() -> None:
+    ids = {"id": "call_8sKq0Zb2LxYt4Vw6", "tool_call_id": "toolu_01A09q90qw90lq917835lq9", "type": "function"}
+    assert outward()[0].body(ids) == ids
+    assert "4012888888881881" not in dump(outward()[0].body({"tool_call_id": "4012888888881881"})).decode()
+
+
 def test_what_is_too_deep_is_refused() -> None:
     deep = "[" * (MAX_DEPTH + 2) + "]" * (MAX_DEPTH + 2)
     with pytest.raises(RedactError):
