@@ -340,9 +340,9 @@ class Multipart:
 
     def _head(self) -> bytes | None:
         end = self._buffer.find(b"\r\n\r\n")
+        if (len(self._buffer) if end < 0 else end) > _MAX_PART_HEAD:
+            raise Blocked("a part's head is too large", self._place, "send well-formed multipart")
         if end < 0:
-            if len(self._buffer) > _MAX_PART_HEAD:
-                raise Blocked("a part's head is too large", self._place, "send well-formed multipart")
             return None
         head = bytes(self._buffer[:end])
         # The blank line's first half may belong to the next delimiter: an empty part.

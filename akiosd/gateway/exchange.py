@@ -67,7 +67,7 @@ class Exchange:
         """The request has arrived whole."""
         self._wire, self._http = wire, http
         self._begun = trio.current_time()
-        self._read = False
+        self._read = self._last = False
         framing = dict(request.headers)
         self.length = int(framing[b"content-length"]) if b"content-length" in framing else None
         """What the agent says is the body's size as it comes; None when it is chunked, or there is none."""
@@ -132,11 +132,13 @@ class Exchange:
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head of the answer.  Hop-by-hop headers are left out; without Content-Length it is chunked."""
         self.started, self.status = True, status
-        fields = end_to_end(headers)
-        if self._http.they_are_waiting_for_100_continue:
-            # The agent has not sent its body and now need not: nothing after this answer would be in step.
-            fields.append((b"connection", b"close"))
+        fields = end_to_end(headers) + self._last_words()
         await self._wire.send_event(self._http, h11.Response(status_code=status, headers=fields), self)
+
+    def _last_words(self) -> Headers:
+        """The agent that has not been asked for its body now need not send it: nothing after would be in step."""
+        self._last = self._http.they_are_waiting_for_100_continue
+        return [(b"connection", b"close")] if self._last else []
 
     async def send(self, data: bytes) -> None:
         """Some of the body.  Waits while the agent does not read."""
@@ -156,8 +158,7 @@ class Exchange:
         if status == 426:
             # RFC 9110 §15.5.22: it must say what is spoken instead.
             fields += [(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")]
-        if self._http.they_are_waiting_for_100_continue:
-            fields.append((b"connection", b"close"))
+        fields += self._last_words()
         events: list[h11.Event] = [h11.Response(status_code=status, headers=fields)]
         if body and self.method != "HEAD":
             events.append(h11.Data(data=body))
@@ -201,7 +202,7 @@ class Exchange:
 
     async def drain(self) -> bool:
         """Read what is left of the request, within reason; False when the connection cannot go on."""
-        if self._http.they_are_waiting_for_100_continue:
+        if self._last:
             return False
         left = _DRAIN_BYTES
         with trio.move_on_after(_DRAIN_SECONDS):

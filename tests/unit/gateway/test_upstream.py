@@ -1,0 +1,291 @@
+"""The way out: what is dialled is what was checked, TLS is for the name, and a broken answer never looks whole."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import h11
+import pytest
+import trio
+import trio.testing
+
+from akiosd.gateway.limits import DEFAULT_LIMITS
+from akiosd.gateway.upstream import NotPublic, UpstreamFailed, Upstreams
+from akiosd.values.policy import DEFAULT_POLICY
+from akiosd.values.records import NetDenied, NetRequest
+from akiosd.wire.gateway import ProviderSetup, Setup
+from tests.e2e.upstreams import Authority, Seen, Upstream, answer
+from tests.unit.gateway.harness import NAME, connected, make_context
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+async def ask(upstreams: Upstreams, url: str, method: str = "GET", body: Any = b"", **more: Any) -> tuple[int, bytes]:
+    try:
+        async with upstreams.request(method, url, more.pop("headers", []), body, **more) as response:
+            return response.status, b"".join([chunk async for chunk in response.chunks()])
+    finally:
+        await upstreams.aclose()
+
+
+class Resolver(trio.abc.HostnameResolver):
+    """Answers as a test says, another answer each time; keeps what it was asked."""
+
+    def __init__(self, *answers: str | list[str]) -> None:
+        self.answers, self.asked = list(answers), []
+
+    async def getaddrinfo(self, host: Any, port: Any, *_: Any, **__: Any) -> list[Any]:
+        self.asked.append(host)
+        if not self.answers:
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [
+            (socket.AF_INET6 if ":" in a else socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port))
+            for a in ([found] if isinstance(found, str) else found)
+        ]
+
+    async def getnameinfo(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+
+def resolve(*answers: str | list[str]) -> Resolver:
+    resolver = Resolver(*answers)
+    trio.socket.set_custom_hostname_resolver(resolver)
+    return resolver
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "::1",
+        "10.1.2.3",
+        "169.254.169.254",
+        "fd00:ec2::254",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "0.0.0.0",
+    ],
+)
+async def test_a_name_that_leads_inside_is_refused_and_nobody_is_called(address: str) -> None:
+    with Upstream() as up:
+        resolve(address)
+        with pytest.raises(NotPublic):
+            await ask(Upstreams(), f"http://{NAME}:{up.port}/")
+        assert up.connections == 0
+        # The control: with the administrator's word the same name is reached.
+        assert await ask(Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}), f"http://{NAME}/") == (200, b"ok")
+    assert up.requests[0].header("host") == NAME
+
+
+async def test_a_name_that_changes_after_the_check_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled = []
+
+    async def connect(self: Any, address: Any) -> None:
+        dialled.append(address)
+        raise OSError("not in a test")
+
+    monkeypatch.setattr(trio.socket.SocketType, "connect", connect, raising=False)
+    monkeypatch.setattr("trio._socket._SocketType.connect", connect)
+    resolver = resolve("93.184.216.34", "127.0.0.1")
+    with pytest.raises(UpstreamFailed):
+        await ask(Upstreams(), f"http://{NAME}/")
+    assert (resolver.asked, dialled) == ([NAME.encode()], [("93.184.216.34", 80)])
+
+
+async def test_of_several_addresses_only_public_ones_are_dialled() -> None:
+    resolve(["10.0.0.1", "2606:4700::1", "93.184.216.34", "::1", "93.184.216.34"])
+    found = await Upstreams().resolve(NAME, 443)
+    assert found == [("93.184.216.34", 443), ("2606:4700::1", 443)]
+
+
+async def test_a_trusted_upstream_is_its_host_and_port_and_no_other() -> None:
+    with Upstream() as up, Upstream() as other:
+        providers = (ProviderSetup("openai", f"http://127.0.0.1:{up.port}/base"),)
+        setup = Setup(cage="c", policy=DEFAULT_POLICY, providers=providers)
+        assert (await ask(Upstreams.from_setup(setup, DEFAULT_LIMITS), f"http://127.0.0.1:{up.port}/base"))[0] == 200
+        with pytest.raises(NotPublic):
+            await ask(Upstreams.from_setup(setup, DEFAULT_LIMITS), f"http://127.0.0.1:{other.port}/")
+    assert other.connections == 0
+
+
+async def test_tls_is_for_the_name_while_the_bytes_go_to_the_address(authority: Authority) -> None:
+    with Upstream(authority=authority, names=(NAME,)) as up:
+        mapped = {"hosts": {NAME: f"127.0.0.1:{up.port}", "other.example": f"127.0.0.1:{up.port}"}}
+        assert (await ask(Upstreams(**mapped, roots=authority.pem), f"https://{NAME}/"))[0] == 200
+        assert up.requests[0].server_name == NAME
+        with pytest.raises(UpstreamFailed, match="certificate"):
+            await ask(Upstreams(**mapped, roots=authority.pem), "https://other.example/")
+        with pytest.raises(UpstreamFailed, match="certificate"):
+            await ask(Upstreams(**mapped), f"https://{NAME}/")
+        with pytest.raises(UpstreamFailed, match="certificate"):
+            await ask(Upstreams(**mapped, roots=Authority("another").pem), f"https://{NAME}/")
+    assert len(up.requests) == 1
+
+
+async def test_redirects_come_back_and_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Upstream(lambda seen: answer(302, headers=[("Location", "http://127.0.0.1/")])) as up, Upstream() as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        assert (await ask(Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}), f"http://{NAME}/"))[0] == 302
+    assert (len(up.requests), proxy.connections) == (1, 0)
+
+
+async def test_the_target_goes_out_as_it_is() -> None:
+    target = "/a//b/../%2e%2E/;x=1?&&a=%20+&b=?c/d:@"
+    with Upstream() as up:
+        await ask(Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}), f"http://{NAME}{target}")
+    assert up.requests[0].target == target
+
+
+async def test_bodies_have_the_framing_they_came_with() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"abc"
+
+    with Upstream() as up:
+        for body, headers in ((b"abc", []), (pieces(), []), (pieces(), [(b"content-length", b"9")]), (b"", [])):
+            await ask(Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}), f"http://{NAME}/", "POST", body, headers=headers)
+    framing = [(seen.header("content-length"), seen.header("transfer-encoding"), seen.body) for seen in up.requests]
+    assert framing == [("3", "", b"abc"), ("", "chunked", b"abcabcabc"), ("9", "", b"abcabcabc"), ("0", "", b"")]
+
+
+# ---- upstreams that do not do their part: through the gateway, as the agent sees it ------------------------
+
+
+def lines(*several: str) -> bytes:
+    return "\r\n".join([*several, "", ""]).encode()
+
+
+def reset(sock: socket.socket) -> None:
+    sock.recv(1 << 16)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+NO_ANSWERS = {
+    "closes at once": lambda sock: None,
+    "closes after the request": lambda sock: sock.recv(1 << 16),
+    "resets": reset,
+    "is no HTTP": lambda sock: (sock.recv(1 << 16), sock.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")),
+    "closes inside the head": lambda sock: (sock.recv(1 << 16), sock.sendall(b"HTTP/1.1 200 OK\r\nX: ")),
+    "sends a head without end": lambda sock: (
+        sock.recv(1 << 16), sock.sendall(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 300_000)
+    ),
+    "switches protocols": lambda sock: (sock.recv(1 << 16), sock.sendall(lines("HTTP/1.1 101 X", "Upgrade: x"))),
+    "has two lengths": lambda sock: (
+        sock.recv(1 << 16), sock.sendall(lines("HTTP/1.1 200 OK", "Content-Length: 1", "Content-Length: 2") + b"ab")
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NO_ANSWERS)
+async def test_an_upstream_without_an_answer_is_a_502_and_the_connection_goes_on(case: str) -> None:
+    with Upstream(raw=NO_ANSWERS[case]) as up:
+        context = make_context(port=up.port)
+        async with connected(context) as agent:
+            for _ in range(2):
+                status, headers, body = await agent.ask()
+                assert status == 502 and b"akios_failed" in body and "x-should-retry" not in headers
+    found = context.link.of(NetRequest)
+    assert len(found) == 2 and all(record.status == 502 or record.error for record in found)
+    assert not context.link.of(NetDenied)
+
+
+BROKEN = {
+    "short of its length": lines("HTTP/1.1 200 OK", "Content-Length: 10") + b"abc",
+    "short of its last chunk": lines("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + b"3\r\nabc\r\n",
+    "inside a chunk": lines("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + b"30\r\nabc",
+    "a bad chunk": lines("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + b"3\r\nabc\r\nzz\r\n",
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+async def test_an_answer_that_breaks_off_is_broken_off(case: str) -> None:
+    with Upstream(raw=lambda sock: (sock.recv(1 << 16), sock.sendall(BROKEN[case]))) as up:
+        context = make_context(port=up.port)
+        async with connected(context) as agent:
+            with pytest.raises(h11.RemoteProtocolError):
+                await agent.ask()
+    (record,) = context.link.of(NetRequest)
+    assert record.status == 200 and record.error
+
+
+async def test_an_answer_without_length_ends_with_its_connection() -> None:
+    with Upstream(raw=lambda sock: (sock.recv(1 << 16), sock.sendall(lines("HTTP/1.0 200 OK") + b"abc"))) as up:
+        async with connected(make_context(port=up.port)) as agent:
+            status, headers, body = await agent.ask()
+    assert (status, headers["transfer-encoding"], body) == (200, "chunked", b"abc")
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+async def test_answers_without_a_body(method: str) -> None:
+    reply = lines("HTTP/1.1 200 OK", "Content-Length: 5") if method == "HEAD" else lines("HTTP/1.1 304 X", "ETag: a")
+    with Upstream(lambda seen: reply) as up:
+        async with connected(make_context(port=up.port)) as agent:
+            for _ in range(2):
+                status, headers, body = await agent.ask(method)
+                assert body == b"" and (headers.get("content-length"), status) in (("5", 200), (None, 304))
+
+
+async def test_an_early_answer_ends_an_upload() -> None:
+    def refuse(sock: socket.socket) -> None:
+        sock.recv(1 << 16)
+        sock.sendall(answer(413, b"no"))
+        # Read on, so that closing does not turn the answer into a reset.
+        while sock.recv(1 << 16):
+            pass
+
+    with Upstream(raw=refuse) as up:
+        async with connected(make_context(port=up.port)) as agent:
+            body = bytes(6 << 20)
+            assert (await agent.ask("POST", "/", body, [("Content-Type", "image/png")]))[0] == 413
+
+
+async def test_hanging_upstreams_time_out(autojump_clock: object) -> None:
+    # The kernel takes the connection into the backlog; nobody ever answers it.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        context = make_context(port=listener.getsockname()[1], first_byte_seconds=100)
+        async with connected(context) as agent:
+            status, _, body = await agent.ask()
+    assert status == 504 and b"akios_failed" in body and trio.current_time() == pytest.approx(100, abs=5)
+
+
+async def test_names_without_address_and_ports_without_listener_are_502() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        free = listener.getsockname()[1]
+    context = make_context(port=free)
+    async with connected(context) as agent:
+        assert (await agent.ask())[0] == 502
+    with pytest.raises(UpstreamFailed, match="no address"):
+        resolve()
+        await ask(Upstreams(), "http://name.invalid/")
+
+
+def test_a_stream_of_pieces_comes_as_it_is_made() -> None:
+    # Each piece is sent only when the agent has the one before: nothing is collected on the way.
+    turns = [threading.Event() for _ in range(5)]
+
+    def handler(seen: Seen) -> Iterator[bytes]:
+        yield lines("HTTP/1.1 200 OK", "Content-Type: text/event-stream")
+        for turn in turns:
+            assert turn.wait(10)
+            yield b"data: x\n\n"
+
+    async def main(port: int) -> None:
+        async with connected(make_context(port=port)) as agent:
+            await agent.send(lines("GET / HTTP/1.1", f"Host: {NAME}"))
+            data = b""
+            for number, turn in enumerate(turns, 1):
+                turn.set()
+                while data.count(b"data: x") < number:
+                    data += await agent.stream.receive_some()
+
+    with Upstream(handler) as up:
+        trio.run(main, up.port)
