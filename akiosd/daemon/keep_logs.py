@@ -99,7 +99,7 @@ class LogKeeper:
         ledger, places = self._host.ledger, Places.of(self._host.state_dir, log)
         with trio.CancelScope(shield=True):
             async with self._one_at_a_time:
-                if log in ledger.logs() or places.is_packed or not places.log.exists():
+                if log in ledger.logs() or places.is_packed:
                     return False
                 report = await trio.to_thread.run_sync(make_archive, places, NATIVE)
                 record = CagePacked(ts=time.time_ns(), cage=log, size=report.size, root=report.root)

@@ -33,9 +33,17 @@ class Places:
         return cls(state_dir / directory(log), state_dir / archive(log))
 
     @property
+    def history(self) -> Path:
+        return self.log.with_name(self.log.name + ".history")
+
+    @property
+    def vkey(self) -> Path:
+        return self.log.with_name(self.log.name + ".vkey")
+
+    @property
     def is_packed(self) -> bool:
         """Nothing is left to do."""
-        return self.archive.exists() and not self.log.exists()
+        return self.archive.exists() and not any(path.exists() for path in (self.log, self.history, self.vkey))
 
 
 def make_archive(places: Places, hasher: Hasher) -> Report:
@@ -66,5 +74,5 @@ def _refuse_bad(report: Report) -> None:
 def drop_directory(places: Places, how: How) -> None:
     """The archive stands for the log: wipe the files it was made of."""
     wipe(places.log, how)
-    wipe(places.log.with_name(places.log.name + ".history"), how)
-    places.log.with_name(places.log.name + ".vkey").unlink(missing_ok=True)
+    wipe(places.history, how)
+    places.vkey.unlink(missing_ok=True)

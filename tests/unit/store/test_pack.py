@@ -12,11 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from akiosd.errors import LedgerError
+from akiosd.ledger.merkle import PYTHON
 from akiosd.ledger.proof import verify_proof
 from akiosd.ledger.report import Verdict
+from akiosd.store import packing
 from akiosd.store.derive import pack_log, prove
+from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
+from akiosd.store.log_dir import load_edge, read_entries
 from akiosd.store.pack import PackedLog
+from akiosd.store.packing import Places, drop_directory, make_archive
+from akiosd.store.retention import survey_cages
+from akiosd.store.wipe import How
+from akiosd.values.records import Started, encode_entry
 from tests.unit.store.test_fsck import CAGE, KEY, flip, write_log
 
 VKEY = KEY.vkey(CAGE)
@@ -111,3 +119,60 @@ def test_a_bad_log_is_not_packed(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="TAMPERED"):
         pack_log(log, tmp_path / "out.tar", VKEY)
     assert not (tmp_path / "out.tar").exists()
+
+
+@pytest.mark.parametrize("stop_at", ["archive", "log", "history"])
+def test_packing_stopped_anywhere_leaves_the_log_readable_and_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: str
+) -> None:
+    log = write_log(tmp_path, CAGE, 100, 600)
+    places, wiped = Places.of(tmp_path, CAGE), packing.wipe
+    ended = (log / "checkpoint").stat().st_mtime_ns
+
+    class Stop(Exception):
+        pass
+
+    def stop(path: Path, how: How) -> None:
+        if stop_at != path.name.partition(".")[2] and stop_at != "log":
+            wiped(path, how)
+            return
+        if stop_at == "log":
+            (path / "tile/entries/000").write_bytes(b"overwritten")
+        raise Stop
+
+    disk = Directory(tmp_path)
+    assert not places.is_packed
+    report = make_archive(places, PYTHON)
+    if stop_at != "archive":
+        monkeypatch.setattr(packing, "wipe", stop)
+        with pytest.raises(Stop):
+            drop_directory(places, How())
+        monkeypatch.undo()
+    # Whoever reads now reads the archive, whatever has become of the directory.
+    assert load_edge(disk, KEY, CAGE).root() == report.root
+    assert read_entries(disk, CAGE, 299, 301, 600) == [encode_entry(Started(ts=i, pid=i)) for i in (299, 300)]
+    if not places.is_packed:
+        assert make_archive(places, PYTHON) == report
+    drop_directory(places, How())
+    assert places.is_packed and sorted(path.name for path in log.parent.iterdir()) == ["audit.tar"]
+    assert places.archive.stat().st_mtime_ns == ended
+    (use,) = survey_cages(tmp_path / "cages")
+    assert use.ended_ns == ended
+    disk.close()
+
+
+def test_a_bad_log_stays_as_it_is(tmp_path: Path) -> None:
+    log = write_log(tmp_path, CAGE, 300)
+    flip(log / "tile/entries/000")
+    before = {path: path.read_bytes() for path in log.rglob("*") if path.is_file()}
+    with pytest.raises(LedgerError, match="TAMPERED"):
+        make_archive(Places.of(tmp_path, CAGE), PYTHON)
+    assert {path: path.read_bytes() for path in log.rglob("*") if path.is_file()} == before
+    assert not Places.of(tmp_path, CAGE).archive.exists()
+
+
+def test_kept_checkpoints_must_agree_before_they_go(tmp_path: Path) -> None:
+    log = write_log(tmp_path, CAGE, 100, 600)
+    flip(log.with_name("audit.history") / "100", -3)
+    with pytest.raises(LedgerError, match="TAMPERED"):
+        make_archive(Places.of(tmp_path, CAGE), PYTHON)
