@@ -17,8 +17,8 @@ def is_signed(owner: dict[str, Any], name: str) -> bool:
     """Whether ``owner[name]`` is what a provider signs or encrypts and wants back byte for byte."""
     if name in _SIGNED_NAMES:
         return True
-    if name == "thinking" or (name == "text" and "signature" in owner and "type" not in owner):
-        return "signature" in owner
+    if name == "thinking" or (name == "text" and "type" not in owner):
+        return bool(owner.get("signature"))
     return name == "data" and owner.get("type") == "redacted_thinking"
 
 

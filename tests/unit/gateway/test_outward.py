@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akiosd.gateway.inward import Meter, StreamReply, restore
-from akiosd.gateway.memory import Memory, Redacted, Signed
+from akiosd.gateway.memory import Memory, Redacted, Signed, is_signed
 from akiosd.gateway.outward import Outward
 from akiosd.gateway.providers.base import Refuse, unknown_field
 from akiosd.gateway.providers.registry import BY_NAME
@@ -68,7 +68,7 @@ def flat(value: Any) -> Any:
         except ValueError:
             return value
     if isinstance(value, dict):
-        return {name: flat(item) for name, item in value.items() if name not in ("signature", "thinking")}
+        return {name: flat(item) for name, item in value.items() if not is_signed(value, name)}
     return [flat(item) for item in value] if isinstance(value, list) else value
 
 
