@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -14,19 +17,23 @@ import trio
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.prune_log import prune_host_log
 from akiosd.errors import LedgerError
+from akiosd.ledger.edge import Edge
 from akiosd.ledger.note import Vkey
 from akiosd.ledger.proof import TlogProof, verify_proof
 from akiosd.ledger.report import Verdict
+from akiosd.ledger.sequencer import prepare
 from akiosd.ledger.tiles import parse_path, tiles_of
+from akiosd.ledger.verify import verify_log
 from akiosd.store import prune
 from akiosd.store.derive import prove
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
-from akiosd.store.log_dir import directory
+from akiosd.store.log_dir import directory, publish_all
 from akiosd.values.ids import HOST_LOG
-from akiosd.values.records import DaemonStart, Started, encode_entry
+from akiosd.values.records import DaemonStart, LogPruned, Started, encode_entry
+from tests.unit.store.disk_model import Crash, ModelDisk, ModelLog
 from tests.unit.store.test_append_ledger import CAGE, LOG, killed_at_the_end, running
-from tests.unit.store.test_fsck import flip
+from tests.unit.store.test_fsck import KEY, flip
 
 ENTRIES = 66_500  # more than one tile of level 1
 KEEP = 65_900
@@ -197,3 +204,44 @@ def test_a_forged_minimum_removes_nothing(state: Path) -> None:
         open_ledger(state)
     (state / prune.PATH).unlink()
     assert [path for path in before if not path.exists() and path.name != "lock"] == []
+
+
+def pruned_on_a_model(
+    crash_at: int, rng: random.Random, skip_sync: Callable[[str], bool] = lambda path: False
+) -> ModelDisk:
+    """A host log that says it is pruned, and a machine that loses power while that is done."""
+    disk, edge = ModelDisk(), Edge()
+    for last in (300, 800, 1500):
+        entries = [encode_entry(DaemonStart(ts=i, version="1")) for i in range(edge.size, last - 1)]
+        entries.append(encode_entry(LogPruned(ts=last, minimum=1280)))
+        publication = prepare(HOST_LOG, edge, entries)
+        publish_all(disk, KEY, [publication], lambda heads: None)
+        edge = publication.growth.edge
+    disk.sync_everything()
+    disk.operations, disk.crash_at, disk.skip_sync = 0, crash_at, skip_sync
+    with contextlib.suppress(Crash):
+        prune.set_minimum(disk, prune.Minimum(1280, 1499))
+    return disk.after_power_loss(rng)
+
+
+@pytest.mark.parametrize("batch", range(4))
+def test_power_lost_at_any_operation(batch: int) -> None:
+    for seed in range(batch * 40, batch * 40 + 40):
+        rng = random.Random(seed)
+        disk = pruned_on_a_model(rng.randrange(30), rng)
+        found = verify_log(ModelLog(disk, directory(HOST_LOG)), KEY.vkey(HOST_LOG))
+        assert found.exit_code == 0 and found.minimum in range(0, 1281, 256), (seed, found)
+        minimum = prune.resume(disk, 1500)
+        assert minimum in (0, 1280)
+        again = verify_log(ModelLog(disk, directory(HOST_LOG)), KEY.vkey(HOST_LOG))
+        assert (again.exit_code, again.minimum) == (0, minimum), (seed, again)
+
+
+def test_bundles_that_are_not_gone_for_good_before_their_tiles_are_found() -> None:
+    """The control: the sync between the two left out."""
+    for seed in range(100):
+        rng = random.Random(seed)
+        disk = pruned_on_a_model(rng.randrange(30), rng, lambda path: path.endswith("tile/entries"))
+        if verify_log(ModelLog(disk, directory(HOST_LOG)), KEY.vkey(HOST_LOG)).exit_code != 0:
+            return
+    pytest.fail("100 histories did not find it")
