@@ -19,6 +19,7 @@ from akiosd.wire.frame import FrameReader, encode_frame
 from akiosd.wire.gateway import (
     Address,
     Answer,
+    Connection,
     FromGateway,
     Kept,
     Ready,
@@ -77,6 +78,19 @@ class GatewayLink:
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", listeners).tobytes())]
         sent = await self._socket.sendmsg([frame], ancillary)
         await self._send_all(memoryview(frame)[sent:])
+
+    async def send_connection(self, stream: Fd) -> None:
+        """Hand over a stream of akiosctl's, which is closed here."""
+        frame = memoryview(encode_frame(_encode(Connection())))
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [stream.fileno()]).tobytes())]
+        with stream:
+            async with self._sending:
+                try:
+                    sent = await self._socket.sendmsg([frame], ancillary)
+                    while sent < len(frame):
+                        sent += await self._socket.send(frame[sent:])
+                except OSError:
+                    pass  # it is gone; reading tells, and akiosctl sees its end closed
 
     async def run(self) -> None:
         """Serve until the gateway closes its end.  Raises ProtocolError for what is no message of it."""

@@ -56,6 +56,9 @@ class Gateway:
         self._ready = select.epoll()
         for one in self._bound:
             self._ready.register(one.fd.fileno(), select.EPOLLIN)
+        self._streams: list[Fd] = []
+        self._wanted = Fd(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+        self._ready.register(self._wanted.fileno(), select.EPOLLIN)
         self._group: CageCgroup | None = None
         self._uid = 0
         self._pseudonym_key = b""
@@ -74,7 +77,7 @@ class Gateway:
         try:
             with self._scope:
                 while not self._finishing:
-                    await trio.lowlevel.wait_readable(self._ready.fileno())
+                    await self._wait_wanted()
                     began = trio.current_time()
                     why = await self._live()
                     if self._finishing:
@@ -85,6 +88,25 @@ class Gateway:
                     await trio.sleep(PAUSES_S[min(crashes, len(PAUSES_S)) - 1])
         finally:
             self._running.set()
+
+    async def connect(self, stream: Fd) -> None:
+        """Serve akiosctl on ``stream``, owned from now on, by this cage's rules; fork if nobody asked before."""
+        self._streams.append(stream)
+        os.eventfd_write(self._wanted.fileno(), 1)
+        await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        while self._link is not None and self._streams:
+            await self._link.send_connection(self._streams.pop(0))
+
+    async def _wait_wanted(self) -> None:
+        """Until an agent's connection or query waits at a socket, or somebody called :meth:`connect`."""
+        if not self._streams:
+            await trio.lowlevel.wait_readable(self._ready.fileno())
+        try:
+            os.eventfd_read(self._wanted.fileno())
+        except BlockingIOError:
+            pass
 
     async def finish(self) -> None:
         """Every process of the cage is dead: have the gateway say what it still has to say, and end it."""
@@ -105,7 +127,7 @@ class Gateway:
         self._scope.cancel()
         if not self._ready.closed:
             self._ready.close()
-        close_all(one.fd for one in self._bound)
+        close_all((*(one.fd for one in self._bound), *self._streams, self._wanted))
         if self._group is not None:
             await self._group.destroy()
 
@@ -128,6 +150,7 @@ class Gateway:
                 self._check(process)
                 await link.send_setup(self._setup(), [one.fd.fileno() for one in self._bound])
                 self._link = link
+                await self._hand_over()
                 if self._finishing:
                     link.end()
                 await link.run()

@@ -27,7 +27,7 @@ from akiosd.daemon.pool import Caller, Prepared
 from akiosd.daemon.record_calls import CallRecorder
 from akiosd.daemon.spend import Spend
 from akiosd.daemon.status_channel import StatusChannel
-from akiosd.errors import AkiosError, CageFailed, KernelError, LayerUnavailable
+from akiosd.errors import AkiosError, CageFailed, KernelError, LayerUnavailable, Refused
 from akiosd.kernel import pidfd, probe
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd, close_all
@@ -104,6 +104,13 @@ class Cage:
         await self._begun.wait()
         if self._status is not None and self.life.state == "running":
             await self._status.send("signal", signo)
+
+    async def connect(self, stream: Fd) -> None:
+        """Serve akiosctl on ``stream``, owned from now on, by this cage's gateway.  Raises :class:`Refused`."""
+        if self._gateway is None or self.life.state != "running":
+            stream.close()
+            raise Refused(f"the cage {self.id} does not run its agent now", "http", "list cages with: akiosctl ps")
+        await self._gateway.connect(stream)
 
     def freeze(self, frozen: bool) -> None:
         if self.life.state == "running":

@@ -15,6 +15,7 @@ import trio
 from akiosd import __version__
 from akiosd.cage.machine import Event
 from akiosd.daemon import keep
+from akiosd.daemon.direct import Direct
 from akiosd.daemon.doctor import read_posture
 from akiosd.daemon.host import Host
 from akiosd.daemon.keep_logs import LogKeeper
@@ -35,6 +36,7 @@ from akiosd.store.log_dir import archive as log_archive
 from akiosd.store.log_dir import directory as log_directory
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
+from akiosd.values.policy import Policy
 from akiosd.wire import messages as wire
 
 _log = get_log("supervisor")
@@ -58,6 +60,7 @@ class Supervisor:
         self._idle = trio.Event()
         self._owners: dict[str, int] = {}
         self.logs, keys = LogKeeper(host, self._why_busy), KeyKeeper(host)
+        self._direct = Direct(host, self._find, self._admit_direct)
         self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
             wire.Run: self._run,
             wire.Signal: self._signal,
@@ -78,6 +81,7 @@ class Supervisor:
             wire.KeySet: keys.set,
             wire.KeyRemove: keys.remove,
             wire.KeyList: keys.list,
+            wire.Http: self._direct.handle,
         }
 
     async def handle(self, peer: Peer, request: wire.Message, fds: list[int], client: ClientConnection) -> None:
@@ -97,6 +101,7 @@ class Supervisor:
         self._stopping = True
         for cage in list(self._running.values()):
             cage.end("daemon_stopped")
+        await self._direct.stop()
         while self._running:
             self._idle = trio.Event()
             await self._idle.wait()
@@ -164,8 +169,19 @@ class Supervisor:
             raise Refused(
                 f"{waiting} ended cages wait with changes", "quotas", "commit or discard some: akiosctl ps --all"
             )
-        validate(run.policy)
-        widenings = check_authority(self._host.policy, run.policy)
+        self._check_policy(run.policy)
+
+    def _admit_direct(self, peer: Peer, policy: Policy) -> None:
+        quotas, uids = self._host.config.quotas, list(self._direct.running.values())
+        if self._stopping:
+            raise Refused("akiosd is stopping", "http", "ask again in a moment")
+        if len(uids) >= quotas.cages_total or (peer.uid and uids.count(peer.uid) >= quotas.cages_per_user):
+            raise Refused(f"{uids.count(peer.uid)} requests of yours run, {len(uids)} in all", "quotas", "wait for one")
+        self._check_policy(policy)
+
+    def _check_policy(self, policy: Policy) -> None:
+        validate(policy)
+        widenings = check_authority(self._host.policy, policy)
         if widenings:
             raise Refused(
                 "the policy asks for more than the system policy allows: " + "; ".join(map(str, widenings[:3])),
@@ -372,7 +388,7 @@ class Supervisor:
         await client.reply(reply)
 
     def _why_busy(self, cage: str) -> str:
-        if cage in self._running:
+        if cage in self._running or cage in self._direct.running:
             return f"the cage {cage} still runs"
         return f"changes of {cage} wait to be committed or discarded" if cage in self._kept else ""
 

@@ -14,7 +14,7 @@ from akiosd.gateway import refuse
 from akiosd.gateway.decode import Decoder, TooLarge, decoder
 from akiosd.gateway.head import Headers, Malformed, end_to_end
 from akiosd.gateway.refuse import Denial
-from akiosd.values.records import NetDenied, NetRequest
+from akiosd.values.records import Finding, NetDenied, NetRequest
 
 if TYPE_CHECKING:
     from akiosd.gateway.main import Context
@@ -45,9 +45,13 @@ class Exchange:
 
     def __init__(
         self, context: Context, wire: Wire, http: h11.Connection, request: h11.Request, destination: Destination,
-        target: bytes,
+        target: bytes, *, direct: bool = False,
     ) -> None:  # fmt: skip
         self.context = context
+        self.direct = direct
+        """The client is ``akiosctl http``: ``akios-`` headers tell it what was done, and nobody else may send some."""
+        self.findings: tuple[Finding, ...] = ()
+        """What was taken out of this request, as far as it is known when the answer starts."""
         self.method = request.method.decode("ascii")
         self.target = target
         self.headers: Headers = end_to_end(request.headers)
@@ -132,7 +136,7 @@ class Exchange:
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head of the answer.  Hop-by-hop headers are left out; without Content-Length it is chunked."""
         self.started, self.status = True, status
-        fields = end_to_end(headers) + self._last_words()
+        fields = self._fields(headers) + self._last_words()
         await self._wire.send_event(self._http, h11.Response(status_code=status, headers=fields), self)
 
     def _last_words(self) -> Headers:
@@ -152,9 +156,12 @@ class Exchange:
 
     async def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes = b"") -> None:
         """A whole answer; Content-Length is set here."""
-        fields = [pair for pair in headers if pair[0].lower() != b"content-length"]
+        await self._respond(status, self._fields(headers), body)
+
+    async def _respond(self, status: int, headers: Headers, body: bytes) -> None:
         self.started, self.status = True, status
-        fields = [*end_to_end(fields), (b"content-length", b"%d" % len(body))]
+        fields = [pair for pair in headers if pair[0] != b"content-length"]
+        fields.append((b"content-length", b"%d" % len(body)))
         if status == 426:
             # RFC 9110 §15.5.22: it must say what is spoken instead.
             fields += [(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")]
@@ -174,13 +181,25 @@ class Exchange:
                 port=self.destination.port, method=self.method, path=self.safe_path, hint=denial.hint,
             )
         )  # fmt: skip
-        status, headers, body = refuse.render(denial, self.rule.provider)
-        await self.respond(status, headers, body)
+        await self._say(denial)
 
     async def fail(self, status: int, words: str) -> None:
         """The upstream failed.  An answer that has begun is broken off instead."""
         if not self.started:
-            await self.respond(*refuse.render(refuse.failure(status, words, self.host), self.rule.provider))
+            await self._say(refuse.failure(status, words, self.host))
+
+    async def _say(self, denial: Denial) -> None:
+        provider = "" if self.direct else self.rule.provider
+        status, headers, body = refuse.render(denial, provider)
+        await self._respond(status, headers, body)
+
+    def _fields(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+        fields = end_to_end(headers)
+        if not self.direct:
+            return fields
+        fields = [pair for pair in fields if not pair[0].startswith(b"akios-")]
+        found = b", ".join(refuse.describe(finding) for finding in self.findings)
+        return [*fields, (b"akios-redacted", found)] if found else fields
 
     # ---- what is told -----------------------------------------------------------------------------
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
+
+from akiosd.values.records import Finding
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 _MAX_TEXT = 1000
@@ -38,7 +41,10 @@ def render(denial: Denial, provider: str = "") -> Answer:
     shape = _shape(provider, denial.status, values)
     # Only strings may hold these three; there the escape means the same.
     body = json.dumps(shape).translate(_UNSAFE).encode("ascii")
-    headers = [(b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff")]
+    headers = [
+        (b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff"),
+        (b"akios-verdict", b"failed" if denial.failed else b"denied"),
+    ]  # fmt: skip
     if not denial.failed:
         headers.append((b"x-should-retry", b"false"))
     if denial.retry_after:
@@ -77,6 +83,12 @@ _AWS = {
     400: "ValidationException", 413: "ValidationException", 415: "ValidationException",
     502: "ServiceUnavailableException", 504: "ModelTimeoutException",
 }  # fmt: skip
+
+
+def describe(finding: Finding) -> bytes:
+    """``TYPE place count`` for a header; what is not plain in the place is escaped."""
+    place = quote(finding.place, safe="$.[]*/")[:200]
+    return f"{finding.type} {place} {finding.count}".encode("ascii")
 
 
 def failure(status: int, words: str, host: str) -> Denial:

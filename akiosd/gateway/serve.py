@@ -82,7 +82,7 @@ async def _serve_request(context: Context, wire: Wire, port: int, place: Place) 
     except Misdirected as error:
         await _turn_away(context, wire, error.host, port, error.denial)
         return False
-    exchange = Exchange(context, wire, http, request, destination, target)
+    exchange = Exchange(context, wire, http, request, destination, target, direct=not port)
     if not exchange.has_body:
         http.next_event()
         exchange.complete.set()

@@ -135,6 +135,7 @@ async def _pass_on(context: Context, exchange: Exchange, found: Found, sent: _Co
                 headers.append((b"content-length", b"%d" % length))
         url = f"{scheme}://{place.name}:{place.port}{target.decode('ascii')}"
         async with context.upstreams.request(exchange.method, url, headers, body) as response:
+            exchange.findings = found.findings()
             framed = any(name == b"transfer-encoding" for name, _ in response.headers)
             unsaid = (*_UNSAID, b"content-length") if framed else _UNSAID
             await exchange.start(response.status, [pair for pair in response.headers if pair[0] not in unsaid])

@@ -10,6 +10,7 @@ from akiosd.wire.messages import (
     Attach,
     Detach,
     Discard,
+    Http,
     KeyRemove,
     KeySet,
     LedgerInfo,
@@ -43,6 +44,9 @@ def check_request(message: Message, fd_count: int) -> None:
         pass  # the host log
     elif isinstance(message, Signal | Stop | Attach | Detach | Output | View | Discard | LedgerInfo | ReadLog):
         _check_cage(message.cage)
+    elif isinstance(message, Http):
+        if message.cage:
+            _check_cage(message.cage)
     elif isinstance(message, KeySet | KeyRemove):
         if message.provider not in PROVIDERS:
             raise Refused(f"there is no provider {message.provider[:40]!r}", "keys", "known: " + ", ".join(PROVIDERS))

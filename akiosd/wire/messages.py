@@ -208,6 +208,17 @@ class KeyList(Message, frozen=True, tag="key_list"):
     """Root and admins: which providers have a key; answered by :class:`Keys`."""
 
 
+class Http(Message, frozen=True, tag="http"):
+    """A way to the network under a cage's rules, without an agent; answered by :class:`HttpReply`.
+
+    ``cage`` is a running cage of the caller's, with its policy, budget and log; "" makes a gateway and a log for this
+    request, under ``policy``, which end with the connection.
+    """
+
+    cage: str = ""
+    policy: Policy = Policy()
+
+
 class Subscribe(Message, frozen=True, tag="subscribe"):
     """events.sock only.  Empty tuples mean everything one may see; cursors: log → next wanted index."""
 
@@ -369,6 +380,12 @@ class Keys(Message, frozen=True, tag="keys"):
     keys: tuple[KeyInfo, ...] = ()
 
 
+class HttpReply(Message, frozen=True, tag="http_reply"):
+    """fds: a stream on which the cage's gateway takes HTTP/1.1 in absolute form."""
+
+    cage: str = ""
+
+
 class LogEntries(Message, frozen=True, tag="log_entries"):
     log: str = ""
     start: int = 0
@@ -412,6 +429,7 @@ Request = (
     | KeySet
     | KeyRemove
     | KeyList
+    | Http
     | Subscribe
 )
 Reply = (
@@ -429,10 +447,13 @@ Reply = (
     | Destroyed
     | Pruned
     | Keys
+    | HttpReply
     | LogEntries
     | Records
     | Gap
 )
 
 # How many file descriptors may come with a message of this type (at most); absent means none.
-FDS: dict[type[Message], int] = {Run: MAX_FDS, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1}
+FDS: dict[type[Message], int] = {
+    Run: MAX_FDS, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1, HttpReply: 1,
+}  # fmt: skip
