@@ -29,11 +29,12 @@ class JavaStore:
         self._head = _HEADER.pack(_MAGIC, _VERSION, len(entries) + 1) + b"".join(entries)
         self._digest = hashlib.sha1(_PASSWORD.encode("utf-16-be") + _SALT + self._head, usedforsecurity=False)
 
-    def with_authority(self, der: bytes) -> bytes:
+    def with_authority(self, der: bytes) -> tuple[bytes, bytes, bytes]:
+        """The parts of the file; the first, which is large, is the same for every cage."""
         last = _entry("akios", der)
         digest = self._digest.copy()
         digest.update(last)
-        return b"".join((self._head, last, digest.digest()))
+        return self._head, last, digest.digest()
 
 
 def read_pem(text: bytes) -> list[bytes]:

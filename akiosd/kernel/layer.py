@@ -9,31 +9,31 @@ import stat
 
 from akiosd.kernel import acl, mounts
 from akiosd.kernel.fds import Fd
+from akiosd.kernel.trust import Parts, size_of, write_file
 
 _ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
-def make_layer(tree: int, files: dict[str, bytes], owner: int) -> Fd | None:
+def make_layer(tree: int, files: dict[str, Parts], owner: int) -> Fd | None:
     """A detached tmpfs with ``files`` (path below ``tree`` → content) and the directories that lead to them.
 
     ``tree`` is the detached mount that the layer goes over, id map included: the directories get the owners, modes,
     times and access lists that are seen through it.  No link is followed; a file that is not there, or is none, is
     left out.  None when none is there.  The descriptor is the caller's.  Raises OSError.
     """
-    wanted = {path: data for path, data in files.items() if _is_file(tree, path)}
+    wanted = {path: parts for path, parts in files.items() if _is_file(tree, path)}
     if not wanted:
         return None
-    pages = sum((len(data) + 4095) // 4096 for data in wanted.values())
     inodes = 1 + sum(path.count("/") + 1 for path in wanted)
-    options = {"mode": "0700", "size": str(pages * 4096), "nr_inodes": str(inodes + 1)}
+    options = {"mode": "0700", "size": str(size_of(wanted)), "nr_inodes": str(inodes + 1)}
     layer = mounts.fs_mount("tmpfs", options, _ATTRS)
     try:
         made: list[str] = []
-        for path, data in wanted.items():
+        for path, parts in wanted.items():
             _make_way(layer.fileno(), path, made)
-            _write(layer.fileno(), path, data, owner)
+            write_file(layer.fileno(), path, parts, owner)
         for directory in (*reversed(made), "."):
             _make_alike(tree, layer.fileno(), directory)
         mounts.set_attr(layer.fileno(), set=mounts.MOUNT_ATTR_RDONLY)
@@ -81,13 +81,3 @@ def _make_alike(tree: int, layer: int, directory: str) -> None:
         if listed:
             acl.write_acl(path + "/.", listed)
         os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-
-
-def _write(layer: int, path: str, data: bytes, owner: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with Fd(os.open(path, flags, 0o444, dir_fd=layer)) as file:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(file.fileno(), view) :]
-        os.fchmod(file.fileno(), 0o444)
-        os.fchown(file.fileno(), owner, owner)

@@ -6,6 +6,7 @@ It is made ahead of a run, detached, and goes away with its last descriptor or w
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from akiosd.kernel import mounts
 from akiosd.kernel.fds import Fd
@@ -24,6 +25,8 @@ _MAX_BYTES = 8 << 20
 _ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_NOEXEC
 
 Identity = tuple[int, int, int, int]
+Parts = tuple[bytes, ...]
+"""The content of a file.  Nobody puts it together: most of it is the same for all cages, and large."""
 
 
 class HostRoots:
@@ -65,12 +68,11 @@ def make_tree(roots: HostRoots, pem: bytes, der: bytes, owner: int) -> Fd:
     ``pem`` and ``der``: the certificate of the cage's authority.  Raises OSError.
     """
     files = store_files(roots, pem, der)
-    pages = sum((len(data) + 4095) // 4096 for data in files.values())
-    options = {"mode": "0555", "uid": str(owner), "gid": str(owner), "size": str(pages * 4096), "nr_inodes": "8"}
+    options = {"mode": "0555", "uid": str(owner), "gid": str(owner), "nr_inodes": "8", "size": str(size_of(files))}
     tree = mounts.fs_mount("tmpfs", options, _ATTRS)
     try:
-        for name, data in files.items():
-            _write(tree.fileno(), name, data, owner)
+        for name, parts in files.items():
+            write_file(tree.fileno(), name, parts, owner)
         mounts.set_attr(tree.fileno(), set=mounts.MOUNT_ATTR_RDONLY)
     except BaseException:
         tree.close()
@@ -78,21 +80,28 @@ def make_tree(roots: HostRoots, pem: bytes, der: bytes, owner: int) -> Fd:
     return tree
 
 
-def store_files(roots: HostRoots, pem: bytes, der: bytes) -> dict[str, bytes]:
+def store_files(roots: HostRoots, pem: bytes, der: bytes) -> dict[str, Parts]:
     """Name → content of what a cage trusts."""
     return {
-        BUNDLE_NAME: pem + roots.pem,
-        AUTHORITY_NAME: pem,
+        BUNDLE_NAME: (pem, roots.pem),
+        AUTHORITY_NAME: (pem,),
         JAVA_NAME: roots.java.with_authority(der),
     }
 
 
-def _write(directory: int, name: str, data: bytes, owner: int) -> None:
+def size_of(files: Mapping[str, Parts]) -> int:
+    """Bytes that a tmpfs needs for them."""
+    return sum((sum(map(len, parts)) + 4095) // 4096 for parts in files.values()) * 4096
+
+
+def write_file(directory: int, path: str, parts: Parts, owner: int) -> None:
+    """A new file that everybody may read and nobody write.  Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with Fd(os.open(name, flags, 0o444, dir_fd=directory)) as file:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(file.fileno(), view) :]
+    with Fd(os.open(path, flags, 0o444, dir_fd=directory)) as file:
+        for part in parts:
+            view = memoryview(part)
+            while view:
+                view = view[os.write(file.fileno(), view) :]
         # The daemon's umask is 077.
         os.fchmod(file.fileno(), 0o444)
         os.fchown(file.fileno(), owner, owner)

@@ -24,7 +24,7 @@ def test_the_bundle_holds_the_hosts_roots_and_the_cages_own(tmp_path: Path) -> N
     file.write_bytes(b"# of this host\n" + ROOT.pem)
     roots = HostRoots((str(tmp_path / "absent"), str(file)))
     first = roots.refresh()
-    files = store_files(roots, OWN.pem, OWN.certificate)
+    files = {name: b"".join(parts) for name, parts in store_files(roots, OWN.pem, OWN.certificate).items()}
     assert read_pem(files[BUNDLE_NAME]) == [OWN.certificate, ROOT.certificate]
     assert read_pem(files[AUTHORITY_NAME]) == [OWN.certificate]
     assert roots.refresh() == first
@@ -37,7 +37,7 @@ def test_the_bundle_holds_the_hosts_roots_and_the_cages_own(tmp_path: Path) -> N
 @pytest.mark.skipif(shutil.which("keytool") is None, reason="needs keytool(1) of a JDK")
 def test_java_reads_the_store(tmp_path: Path) -> None:
     store = tmp_path / JAVA_NAME
-    store.write_bytes(JavaStore([ROOT.certificate, ROOT.certificate]).with_authority(OWN.certificate))
+    store.write_bytes(b"".join(JavaStore([ROOT.certificate, ROOT.certificate]).with_authority(OWN.certificate)))
 
     def keytool(*words: str) -> bytes:
         arguments = ["keytool", *words, "-keystore", str(store), "-storepass", "changeit"]
