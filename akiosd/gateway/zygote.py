@@ -22,11 +22,13 @@ from akiosd.errors import KernelError
 from akiosd.gateway import main as gateway
 from akiosd.gateway.confine import Fences, confine, give_up_privileges
 from akiosd.kernel.fds import Fd, close_all
-from akiosd.kernel.privileges import CAP_SETGID, CAP_SETUID, set_name, set_parent_death_signal
+from akiosd.kernel.privileges import CAP_KILL, CAP_SETGID, CAP_SETUID, set_name, set_parent_death_signal
 from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
 
 CONTROL = 3
 _LINK, _RULESET = 3, 4
+_KEPT = frozenset((CAP_SETUID, CAP_SETGID, CAP_KILL))
+"""A child takes a uid of its own.  Its parent-death signal is sent in its parent's name, who must be allowed to."""
 _MAX_PACKET = 4096
 _MAX_FDS = 16
 
@@ -45,7 +47,7 @@ def main() -> None:
         control.set_inheritable(False)
         gateway.preload()
         fences = Fences.build()
-        give_up_privileges(frozenset((CAP_SETUID, CAP_SETGID)))
+        give_up_privileges(_KEPT)
         set_name("akios-zygote")
         set_parent_death_signal(signal.SIGKILL)
         if os.getppid() != parent:

@@ -16,6 +16,7 @@ from akiosd.errors import KernelError
 from akiosd.kernel.seccomp import resolve
 
 # include/uapi/linux/capability.h
+CAP_KILL = 5
 CAP_SETGID = 6
 CAP_SETUID = 7
 CAP_SETPCAP = 8

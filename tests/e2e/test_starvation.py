@@ -33,6 +33,19 @@ GREEDY = {
     "starting processes": "import os\nwhile True: os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)",
     "output": "import os\nwhile True: os.write(1, b'y\\n' * 32768)",
     "a full processor": "while True: pass",
+    "DNS queries": """
+import os, socket
+query = b"\\0\\1\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\6denied\\4test\\0\\0\\1\\0\\1"
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while True: sock.sendto(query, ("127.0.0.1", 53))
+""",
+    "different DNS queries": """
+import os, socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while True:
+  name = os.urandom(8).hex().encode()
+  sock.sendto(b"\\0\\1\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\x10" + name + b"\\4test\\0\\0\\1\\0\\1", ("127.0.0.1", 53))
+""",
 }
 
 
