@@ -31,8 +31,10 @@ ROOM = 40 * MIB
 def write(state: Path, bundles: int, entry_bytes: int) -> Path:
     state.mkdir()
     disk, edge = Directory(state), Edge()
-    for number in range(bundles):
-        entries = [(number * WIDTH + i).to_bytes(8, "big").ljust(entry_bytes, b"x") for i in range(WIDTH)]
+    step = min(bundles, 4 if entry_bytes > 1000 else 20)
+    for number in range(0, bundles, step):
+        first, last = number * WIDTH, (number + step) * WIDTH
+        entries = [i.to_bytes(8, "big").ljust(entry_bytes, b"x") for i in range(first, last)]
         publication = prepare(CAGE, edge, entries, HASHER)
         publish_all(disk, KEY, [publication], lambda heads: None)
         edge = publication.growth.edge
@@ -102,7 +104,8 @@ def test_four_times_the_entries_take_the_same(tmp_path: Path, how: str) -> None:
         assert verify(how, log).verdict is Verdict.OK
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < peaks[0] * 1.25 + 64 * 1024, peaks
+    # A batch of leaf hashes is the most that is held at once; the longer log has 1.5 MiB more.
+    assert peaks[1] < peaks[0] + 320 * 1024, peaks
 
 
 def test_what_comes_over_the_socket_is_the_log(tmp_path: Path) -> None:
