@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ledger": ("akiosctl.verbs.ledger", "Verify and show logs."),
     "policy": ("akiosctl.verbs.policy", "Show and check policies."),
     "keys": ("akiosctl.verbs.keys", "Keep the API keys of LLM providers."),
+    "http": ("akiosctl.verbs.http", "Send one request as an agent here could."),
     "protect": ("akiosctl.verbs.protect", "Find and mask personal data in files."),
     "doctor": ("akiosctl.verbs.doctor", "Say what this host can enforce."),
 }
