@@ -12,15 +12,15 @@ import os
 import select
 import signal
 import socket
-import traceback
-from pathlib import PurePath
+import sys
 from typing import NoReturn
 
 import msgspec
 
-from akiosd.errors import KernelError
+from akiosd.errors import AkiosError, KernelError
 from akiosd.gateway import main as gateway
 from akiosd.gateway.confine import Fences, confine, give_up_privileges
+from akiosd.gateway.fault import describe
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.privileges import CAP_KILL, CAP_SETGID, CAP_SETUID, set_name, set_parent_death_signal
 from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
@@ -46,7 +46,12 @@ def main() -> None:
     with socket.socket(fileno=CONTROL) as control:
         control.set_inheritable(False)
         gateway.preload()
-        fences = Fences.build()
+        try:
+            fences = Fences.build()
+        except AkiosError as error:
+            # No gateway is made that is not held by all of them: cages are without network.
+            os.write(2, f"zygote: {error}\n".encode())
+            sys.exit(1)
         give_up_privileges(_KEPT)
         set_name("akios-zygote")
         set_parent_death_signal(signal.SIGKILL)
@@ -136,7 +141,7 @@ def _become_gateway(request: Fork, fds: list[Fd], fences: Fences) -> NoReturn:
             posture = confine(request.uid, parent, msgspec.structs.replace(fences, ruleset=ruleset))
         code = gateway.run(socket.socket(fileno=_LINK), request.cage, posture)
     except BaseException as error:
-        _complain(request.cage, error)
+        _complain(f"gateway of {request.cage}", error)
     finally:
         os._exit(code)
 
@@ -149,19 +154,9 @@ def _keep_only(link: Fd, ruleset: Fd) -> None:
     os.closerange(_RULESET + 1, 1 << 20)
 
 
-def _complain(cage: str, error: BaseException) -> None:
-    """Which error and where; never its text or values, which may be the agent's."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    words = ""
-    if isinstance(error, KernelError | ImportError):
-        words = f": {error}"
-    elif isinstance(error, OSError):
-        words = f": {error.strerror}" + (f": {error.filename}" if error.filename else "")
+def _complain(who: str, error: BaseException) -> None:
     with contextlib.suppress(OSError):
-        os.write(2, f"gateway of {cage}: {type(error).__name__}{place}{words}\n".encode())
+        os.write(2, f"{who}: {describe(error)}\n".encode())
 
 
 if __name__ == "__main__":
