@@ -48,8 +48,9 @@ class Chat(Operation):
 
     def refuse(self, body: Json) -> Refuse | None:
         for tool in items(body.get("tools")):
-            if tool.get("type", "function") not in self.client_tools:
-                return hosted(text(tool.get("type")) or "?")
+            kind = text(tool.get("type", "function"))
+            if kind not in self.client_tools:
+                return hosted(kind or "?")
         if body.get("web_search_options") is not None or "-search" in text(body.get("model")):
             return hosted("web_search")
         if body.get("background"):

@@ -65,7 +65,7 @@ class Responses(Operation):
         if kind not in self.client_tools:
             return hosted(kind or "?")
         for inner in items(tool.get("tools")):
-            if inner.get("type") not in self.client_tools:
+            if text(inner.get("type")) not in self.client_tools:
                 return hosted(text(inner.get("type")) or "?")
         return None
 

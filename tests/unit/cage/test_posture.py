@@ -65,7 +65,9 @@ EVIDENCE = Evidence(
     disk="2048 MiB, an image of its own",
     pump_running=True,
 )
-WANTED = Wanted(host_id=HOST_ID, host_gid=HOST_ID, uid_lines=LINES, workspace=WORKSPACE, workspace_mode="cow", tty=False)
+WANTED = Wanted(
+    host_id=HOST_ID, host_gid=HOST_ID, uid_lines=LINES, workspace=WORKSPACE, workspace_mode="cow", tty=False
+)
 
 
 def states(wanted: Wanted = WANTED, **changes: object) -> dict[str, LayerState]:

@@ -228,5 +228,5 @@ def test_tiles_are_made_again_from_whole_entries_only(log: Log) -> None:
     with pytest.raises(AkiosError, match="do not lead to the signed root"):
         log.here("verify", "--rebuild-tiles")
     assert {path: path.read_bytes() for path in log.path.rglob("*") if path.is_file()} == damaged
-    with pytest.raises(AkiosError, match="name it with --dir|in a log's directory"):
+    with pytest.raises(AkiosError, match=r"name it with --dir|in a log's directory"):
         log("verify", "--rebuild-tiles")
