@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.e2e.daemon import Daemon
 
 CAGED = range(1_900_000_000, 1_901_000_000)
+POOL = 8
+"""How many cages are made in advance: the default of ``pools.userns``."""
 _INSTANCE = str.maketrans("", "", "0123456789")
 
 
@@ -107,6 +109,23 @@ def cgroups(daemon: Daemon) -> set[str]:
 def prepared(daemon: Daemon) -> int:
     """How many cages are made ahead of their runs."""
     return sum("audit" not in files for files in cage_directories(daemon).values())
+
+
+def rest(daemon: Daemon) -> Counter[str]:
+    """What the daemon holds when its pool is full and nothing is made or given back any more."""
+    assert daemon.process is not None
+    pid = daemon.process.pid
+    seen = [descriptors(pid)]
+
+    def still() -> bool:
+        now = descriptors(pid)
+        if now != seen[0] or prepared(daemon) != POOL:
+            seen.clear()
+        seen.append(now)
+        return len(seen) > 10
+
+    assert wait_until(still), f"it does not come to rest: {seen}"
+    return seen[0]
 
 
 def used_cgroups(daemon: Daemon) -> set[str]:

@@ -57,16 +57,21 @@ def messages(data: bytes) -> list[dict[str, object]]:
     return found
 
 
+@pytest.fixture(scope="module")
+def sockets(daemon: Daemon) -> int:
+    """How many the daemon holds when nobody is connected."""
+    return resources.rest(daemon)["socket:[]"]
+
+
 @pytest.fixture(autouse=True)
-def lives(daemon: Daemon) -> Iterator[None]:
+def lives(daemon: Daemon, sockets: int) -> Iterator[None]:
     """After each test the same daemon runs a cage and holds no more connections."""
     assert daemon.process is not None
     pid = daemon.process.pid
-    before = resources.descriptors(pid)["socket:[]"]
     yield
     assert daemon.process.pid == pid and daemon.process.poll() is None
     assert daemon.run("sh", "-c", "exit 5").returncode == 5
-    assert wait_until(lambda: resources.descriptors(pid)["socket:[]"] <= before)
+    assert wait_until(lambda: resources.descriptors(pid)["socket:[]"] <= sockets)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -198,7 +203,7 @@ def read_until(client: socket.socket, kinds: set[str]) -> dict[str, object]:
 
 def test_descriptors_where_none_belong(daemon: Daemon) -> None:
     assert daemon.process is not None
-    before = sum(resources.descriptors(daemon.process.pid).values())
+    before = sum(resources.rest(daemon).values())
     ends = os.pipe()
     try:
         for _ in range(5):

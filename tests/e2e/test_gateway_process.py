@@ -373,14 +373,12 @@ class TestItsLife:
 
     def test_with_the_cage_it_is_gone(self, private: Daemon) -> None:
         assert private.process is not None
-        assert wait_until(lambda: resources.prepared(private) == 8)
-        held = resources.descriptors(private.process.pid)
+        held = resources.rest(private)
         with agent(private) as one:
             one.do("look('api.openai.com')")
             pid = one.gateway()
             assert pid and gateway_groups(private, one.cage)
         assert wait_until(lambda: not alive(pid) and not gateway_groups(private, one.cage))
-        assert wait_until(lambda: resources.prepared(private) == 8)
         daemon = private.process.pid
         assert wait_until(lambda: not resources.descriptors(daemon) - held - SPARE), (
             resources.descriptors(daemon) - held

@@ -15,11 +15,10 @@ import pytest
 from akiosd.wire.messages import Ended
 from tests.e2e import resources
 from tests.e2e.daemon import Daemon
-from tests.e2e.resources import wait_until
+from tests.e2e.resources import POOL, wait_until
 from tests.e2e.swarm import run_many
 
 RUNS, AT_ONCE = 1000, 100
-POOL = 8  # the default of pools.userns
 # Networks are made by fours, so that up to three are there in advance of the pool.
 SPARE = Counter({"net:[]": 3})
 # What stays of a cage without changes: its log, the key to verify it, and whose it was.
@@ -169,8 +168,7 @@ def host_log(daemon: Daemon) -> list[dict[str, object]]:
 
 def test_a_killed_launcher_is_replaced(private: Daemon) -> None:
     run_many(private.socket, private.workspace(), ["/bin/true"], POOL + 2, 1)  # the pool knows its caller from now on
-    assert wait_until(lambda: resources.prepared(private) == POOL)
-    before = resources.descriptors(pid_of(private))
+    before = resources.rest(private)
     for _ in range(3):
         launchers = [pid for pid in resources.descendants(pid_of(private)) if is_launcher(pid)]
         assert len(launchers) == 1
