@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -64,11 +65,14 @@ def forget(directory: Path, disks: Disks, size: int) -> None:
     (directory / "output.log").unlink(missing_ok=True)
 
 
-def sweep(cages_dir: Path, disks: Disks) -> None:
-    """Remove what a killed daemon left: half-made cages, disks of cages that died with it without a word."""
+def sweep(cages_dir: Path, disks: Disks, logs: Collection[str]) -> None:
+    """Remove what a killed daemon left: half-made cages, disks of cages that died with it without a word.
+
+    ``logs`` are open: their directories are being written to, also where no tree is in them yet.
+    """
     disks.remove_others({path.parent.name for path in cages_dir.glob(f"*/{_NAME}")})
     for directory in cages_dir.iterdir():
-        if not directory.is_dir() or (directory / _NAME).exists():
+        if not directory.is_dir() or (directory / _NAME).exists() or directory.name in logs:
             continue
         if not (directory / "audit").exists() and not (directory / "audit.tar").exists():
             shutil.rmtree(directory, ignore_errors=True)

@@ -75,7 +75,7 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
             await host.open()
             await finish_destructions(ledger, host.cages_dir)
             assert host.disks is not None
-            keep.sweep(host.cages_dir, host.disks)
+            keep.sweep(host.cages_dir, host.disks, ledger.logs())
             _end_interrupted(ledger)
             ledger.append(HOST_LOG, records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()))
             await _serve_until_told(host, runtime, ready_fd)

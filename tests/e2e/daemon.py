@@ -83,10 +83,13 @@ class Daemon:
 
     def _remove_cgroups(self) -> None:
         """What a daemon leaves that was killed and is not started again: its next start would remove them."""
-        for base in Path("/sys/fs/cgroup").glob(f"**/{cgroup_name(str(self.state))}"):
-            for group in (*(path for path in base.iterdir() if path.is_dir()), base):
-                with contextlib.suppress(OSError):
-                    group.rmdir()
+        name = cgroup_name(str(self.state))
+        # os.walk passes over what other daemons remove meanwhile.
+        for directory, below, _ in os.walk("/sys/fs/cgroup", topdown=False):
+            if os.path.basename(directory) == name:
+                for group in (*(os.path.join(directory, entry) for entry in below), directory):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(group)
 
     def workspace(self, name: str = "", uid: int = 0) -> Path:
         """A fresh directory that belongs to ``uid``."""

@@ -315,7 +315,7 @@ def test_keys_are_roots_business_and_nowhere_but_in_their_file(daemon: Daemon) -
 
 def holders(base: Path) -> list[Path]:
     """Files of the daemon (state, log, sockets, workspaces) in which the key can be found."""
-    files = [path for path in base.rglob("*") if path.is_file() and not path.is_symlink()]
+    files = [path for path in base.rglob("*") if not path.is_symlink() and path.is_file()]
     return [path for path in files if path.stat().st_size < 64 << 20 and SECRET.encode() in path.read_bytes()]
 
 
