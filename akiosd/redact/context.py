@@ -20,6 +20,7 @@ LONE = 64
 
 _WORD = bytes(1 if chr(c).isalnum() else 0 for c in range(256))
 _LABEL = re.compile(rb"\[[A-Z][A-Z0-9_]{1,30}\]")
+_POINT, _DIGITS = ord("."), b"0123456789"
 _JOINTS = b"-./:"
 
 
@@ -111,8 +112,10 @@ def _strong(candidate: Candidate) -> Decision:
 
 
 def touches(data: bytes, start: int, end: int, unjoined: bool) -> bool:
-    """A letter or digit goes on beside it; looks at two characters on each side."""
+    """A letter or digit goes on beside it, or it is a decimal fraction; looks at two characters on each side."""
     if start and _WORD[data[start - 1]] and _WORD[data[start]]:
+        return True
+    if start > 1 and data[start - 1] == _POINT and data[start - 2] in _DIGITS and data[start] in _DIGITS:
         return True
     if end < len(data) and _WORD[data[end]] and _WORD[data[end - 1]]:
         return True
