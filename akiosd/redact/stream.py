@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 
 from akiosd.redact.candidates import Candidate, Decision, resolve
-from akiosd.redact.compiled import compiled, folded, latin
+from akiosd.redact.compiled import compiled, latin
 from akiosd.redact.context import LEFT, LONE, RIGHT, has_word
 from akiosd.redact.engine import Rest
-from akiosd.redact.growth import growing
-from akiosd.redact.model import Span
+from akiosd.redact.growth import Growth
+from akiosd.redact.model import Pattern, Span
 from akiosd.redact.normalise import View
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.runs import BASE64, RUN, SEGMENT
@@ -55,9 +54,21 @@ class Tail:
         return position if position <= self.run else position - (position - self.run) % SEGMENT
 
 
+def _before(candidates: list[Candidate], cut: int, tail: Tail, size: int) -> int:
+    """The last place up to ``cut`` that is in none of ``candidates``, nor after one without its neighbour."""
+    moved = True
+    while moved:
+        moved = False
+        for c in candidates:
+            beside = c.last + _BESIDE > size and c.pattern is not BASE64
+            if c.first < cut and (c.last > cut or beside):
+                cut, moved = tail.down(c.first), True
+    return cut
+
+
 @lru_cache(8)
-def _growth(regexes: tuple[str, ...]) -> Any:
-    return compiled(latin(growing(list(regexes))))
+def _growth(patterns: tuple[Pattern, ...]) -> Growth:
+    return Growth(tuple(p for p in patterns if p is not BASE64))
 
 
 class StreamRedactor:
@@ -65,7 +76,7 @@ class StreamRedactor:
 
     def __init__(self, redactor: Redactor, hint: str = "") -> None:
         self._redactor, self._engine = redactor, redactor.engine
-        self._growth = _growth(tuple(folded(p) for p in self._engine.patterns if p is not BASE64))
+        self._growth = _growth(self._engine.patterns)
         self._before = View(hint[-LEFT:] + ": ").data if hint else b""
         self._barrier = 0
         self._pending = ""
@@ -122,26 +133,21 @@ class StreamRedactor:
     def _cut(self, data: bytes, offset: int, candidates: list[Candidate], decisions: list[Decision]) -> int:
         """Up to where everything is decided whatever comes next."""
         size = len(data)
-        grows, run = self._growth.search(data, offset), _RUN_AT_END.search(data, offset)
+        run = _RUN_AT_END.search(data, offset)
         tail = Tail(run.start() if run else size, size)
-        cut = tail.down(grows.start() if grows else size)
+        # Where the context of a weak candidate ends, nothing may come up that it must not be looked for across.
+        walls = [c for c in candidates if not c.weak]
+        known = _before(walls, tail.down(self._growth.start(data, offset)), tail, size)
         left = {d.candidate for d in decisions if d.settled}
         lone = not self._words and self._passed + size - offset <= LONE
-        moved = True
-        while moved:
-            moved = False
-            for c in candidates:
-                if c.first >= cut:
-                    continue
-                open_context = c.weak and c.verdict is not False and c not in left
-                alone = (
-                    open_context and lone and c.pattern.lone and not has_word(data[offset : c.start] + data[c.end :])
-                )
-                beside = c.last + _BESIDE > size and c.pattern is not BASE64
-                if c.last > cut or beside or alone or (open_context and c.end + RIGHT > cut):
-                    cut, moved = tail.down(c.first), True
-        if run:
-            self._wait = tail.enough - cut
+        cut = known
+        for c in candidates:
+            if c.weak and c.verdict is not False and c not in left and c.first < cut:
+                alone = lone and c.pattern.lone and not has_word(data[offset : c.start] + data[c.end :])
+                if alone or c.end + RIGHT > known:
+                    cut = tail.down(c.first)
+        cut = _before(candidates, cut, tail, size)
+        self._wait = min(MAX_HELD, tail.enough - cut) if run else 0
         return cut
 
     def _rest_at(self, data: bytes, offset: int, cut: int, candidates: list[Candidate]) -> Rest | None:
