@@ -16,6 +16,7 @@ from typing import Any
 
 from akiosd.redact.compiled import compiled, folded, latin
 from akiosd.redact.model import Pattern
+from akiosd.redact.normalise import MASK
 
 LONG = 1200
 """No match of a pattern that has an end is longer."""
@@ -103,10 +104,10 @@ def _at_end(regexes: list[str]) -> Any:
 
 
 class Growth:
-    """The beginnings of ``patterns``."""
+    """The beginnings of ``patterns``, and of masks."""
 
     def __init__(self, patterns: tuple[Pattern, ...]) -> None:
-        self._any = _at_end([prefixes(sre.parse(folded(p)), False) for p in patterns])
+        self._any = _at_end([prefixes(sre.parse(regex), False) for regex in (MASK, *map(folded, patterns))])
         without_end = [p for p in patterns if endless(sre.parse(p.regex))]
         long = [p.endless or prefixes(sre.parse(folded(p)), True) for p in without_end]
         self._endless = _at_end(long) if long else None

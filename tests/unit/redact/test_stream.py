@@ -14,11 +14,11 @@ from akiosd.redact.patterns import PATTERNS
 from akiosd.redact.pseudonyms import Pseudonyms, StreamRestorer
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.stream import StreamRedactor
+from tests.unit.redact.texts import TEXTS
 
 ENGINE = Engine()
 MASK = Redactor(ENGINE, "mask")
 KEY = bytes(range(32))
-EXAMPLES = sorted({text for pattern in PATTERNS for text in pattern.yes + pattern.no})
 
 
 def streamed(redactor: Redactor, chunks: list[str]) -> tuple[str, StreamRedactor]:
@@ -37,17 +37,8 @@ def test_every_split_of_every_example(pattern: Pattern) -> None:
         assert streamed(MASK, list(text))[0] == whole.text
 
 
-PIECES = st.one_of(
-    st.sampled_from(EXAMPLES),
-    st.sampled_from(
-        [" ", "\n", ", ", " and ", "ssn ", "phone ", "\\", "%4", "&#6", "\u200b", "@", "[EMAIL]", "-", "routing: "]
-    ),
-    st.text(max_size=12),
-)
-
-
 @settings(max_examples=150, deadline=None)
-@given(st.lists(PIECES, max_size=6).map("".join), st.lists(st.integers(0, 400), max_size=8))
+@given(TEXTS, st.lists(st.integers(0, 400), max_size=8))
 def test_split_invariance(text: str, cuts: list[int]) -> None:
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     chunks = [text[a:b] for a, b in itertools.pairwise(places)]
