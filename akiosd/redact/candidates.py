@@ -37,7 +37,8 @@ Kept = list[tuple[int, int, Decision]]
 
 
 def resolve(decisions: Iterable[Decision]) -> list[Decision]:
-    """No two overlap: the higher priority wins (what is only alone comes last), then the longer, then the first.
+    """No two overlap: the higher priority wins (what is only alone comes last), then the longer, then the first,
+    then the name.
 
     What the other has beside the winner is replaced too: as what it is where that is a secret, else with the winner.
     """
@@ -75,10 +76,10 @@ def _begin(decision: Decision) -> int:
     return decision.candidate.start
 
 
-def _rank(decision: Decision) -> tuple[int, int, int]:
+def _rank(decision: Decision) -> tuple[int, int, int, str]:
     candidate = decision.candidate
     rank = 30 * (decision.confidence < 0.7) - candidate.pattern.priority
-    return rank, candidate.start - candidate.end, candidate.start
+    return rank, candidate.start - candidate.end, candidate.start, candidate.pattern.name
 
 
 def _place(entry: tuple[int, int, Decision]) -> tuple[int, int]:

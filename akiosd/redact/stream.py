@@ -120,7 +120,9 @@ class StreamRedactor:
         if self.blocked or not self._pending:
             self._pending = ""
             return ""
-        view = View(self._pending, more=not final)
+        pseudonyms = self._redactor.pseudonyms
+        known = len(self._pending) if final or pseudonyms is None else pseudonyms.held(self._pending)
+        view = View(self._redactor.shown(self._pending[:known]), more=not final)
         data = self._before + view.data
         offset = len(self._before)
         candidates = self._engine.candidates(data, offset, more=not final, rest=self._rest)

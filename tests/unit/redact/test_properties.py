@@ -48,6 +48,7 @@ def test_pseudonyms_are_stable_and_restorable(text: str) -> None:
     redactor = Redactor(ENGINE, "pseudonym", pseudonyms)
     safe = redactor.redact(text)
     assert pseudonyms.restore(safe.text) == text
+    assert redactor.redact(safe.text).text == safe.text, "twice"
     assert redactor.redact(text).text == safe.text == Redactor(ENGINE, "pseudonym", Pseudonyms(KEY)).redact(text).text
 
 

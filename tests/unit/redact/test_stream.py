@@ -47,6 +47,25 @@ def test_split_invariance(text: str, cuts: list[int]) -> None:
     assert safe == whole.text and tuple(channel.spans) == whole.spans
 
 
+@settings(max_examples=60, deadline=None)
+@given(TEXTS, TEXTS, st.lists(st.integers(0, 400), max_size=8))
+def test_stand_ins_that_come_back_stay_in_pieces_too(first: str, then: str, cuts: list[int]) -> None:
+    redactor = Redactor(ENGINE, "pseudonym", Pseudonyms(KEY))
+    text = redactor.redact(first).text + then + redactor.redact(first).text
+    whole = redactor.redact(text)
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    safe, channel = streamed(redactor, [text[a:b] for a, b in itertools.pairwise(places)])
+    assert safe == whole.text and tuple(channel.spans) == whole.spans
+
+
+def test_ten_thousand_stand_ins_are_taken_back() -> None:
+    """One by one for each place of the text would take minutes."""
+    pseudonyms = Pseudonyms(KEY)
+    given = [pseudonyms.give(f"ada{n}@example.org", "EMAIL") for n in range(10_000)]
+    text = " und é ".join(given) * 3
+    assert pseudonyms.restore(text) == " und é ".join(f"ada{n}@example.org" for n in range(10_000)) * 3
+
+
 def test_prose_is_passed_on_word_by_word() -> None:
     channel = StreamRedactor(MASK)
     prose = "the quick brown fox jumps over the lazy dog and then it sleeps in the warm sun all day"
