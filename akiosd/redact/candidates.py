@@ -8,6 +8,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from akiosd.redact.model import Category, Pattern
+from akiosd.redact.patterns import PATTERNS
+
+_ORDER = {pattern.name: place for place, pattern in enumerate(PATTERNS)}
 
 
 class Candidate(NamedTuple):
@@ -38,7 +41,7 @@ Kept = list[tuple[int, int, Decision]]
 
 def resolve(decisions: Iterable[Decision]) -> list[Decision]:
     """No two overlap: the higher priority wins (what is only alone comes last), then the longer, then the first,
-    then the name.
+    then the one whose pattern is first.
 
     What the other has beside the winner is replaced too: as what it is where that is a secret, else with the winner.
     """
@@ -76,10 +79,10 @@ def _begin(decision: Decision) -> int:
     return decision.candidate.start
 
 
-def _rank(decision: Decision) -> tuple[int, int, int, str]:
+def _rank(decision: Decision) -> tuple[int, int, int, int]:
     candidate = decision.candidate
     rank = 30 * (decision.confidence < 0.7) - candidate.pattern.priority
-    return rank, candidate.start - candidate.end, candidate.start, candidate.pattern.name
+    return rank, candidate.start - candidate.end, candidate.start, _ORDER.get(candidate.pattern.name, len(_ORDER))
 
 
 def _place(entry: tuple[int, int, Decision]) -> tuple[int, int]:

@@ -34,6 +34,17 @@ HOLDER = (
     r"(?:\b(?:[Cc]opyright|COPYRIGHT)|\([Cc]\)|©)[ ,:]{0,2}(?:\([Cc]\) ?|© ?)?"
     r"(?:(?:19|20)\d\d(?:[-,] ?(?:19|20)?\d\d){0,3},? )?(?:[A-Za-z.&-]{1,20} ){0,2}"
 )
+# Who wrote published source says so in these forms and no others are taken: what stands in a letter, a header of mail or
+# a table is somebody's address also when the word "author" is near.
+CREDIT = (
+    r"(?:\b__author__ {0,4}= {0,2}[(\"']{1,3}|[#*;/][ \t]{1,12}(?:[Aa]uthors?:|[Ww]ritten by:?|[Mm]aintainer:)[ \t]{1,12}"
+    r"|\b(?:[Cc]opyright|COPYRIGHT) (?:\([Cc]\)|©) {1,3}(?:19|20)\d\d(?: ?[-,] ?(?:19|20)\d\d)?,? {1,3}(?:by )?)"
+    r"[A-ZÀ-Þ][^<>()@\n\x00]{2,48}[<(]"
+)
+MAIL = (
+    r"[A-Za-z0-9À-ÿ_][A-Za-z0-9À-ÿ._%+'-]{0,63}@(?:(?:[A-Za-z0-9À-ÿ](?:[A-Za-z0-9À-ÿ-]*[A-Za-z0-9À-ÿ])?\.)+(?:[A-Za-zÀ-ÿ]+|xn--[A-Za-z0-9-]+)"
+    r"|\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})"
+)
 NOT_NAMES = (
     "The This That And Or Is Was Not No If For In On At To It My Your His Her Our Who What None True False Universe"
 )
@@ -62,14 +73,15 @@ PATTERNS = (
     P(
         name="EMAIL",
         description="An e-mail address (RFC 5321, also internationalised)",
-        regex=r"[A-Za-z0-9À-ÿ_][A-Za-z0-9À-ÿ._%+'-]{0,63}@(?:(?:[A-Za-z0-9À-ÿ](?:[A-Za-z0-9À-ÿ-]*[A-Za-z0-9À-ÿ])?\.)+(?:[A-Za-zÀ-ÿ]+|xn--[A-Za-z0-9-]+)"
-        r"|\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})",
+        regex=rf"{CREDIT}{MAIL}|({MAIL})",
         check=addresses.check_email,
         yes=(
             "info@presidio.site",
             "a@xn--d1acufc.xn--p1ai",
             "user@192.168.1.100 logged in",
             "x.y+tag@sub.domain.co.uk",
+            "Author: Ada Lovelace <ada@lovelace.org>",
+            "the letter was written by Ada (ada@lovelace.org)",
         ),
         no=(
             "info@presidio.",
@@ -81,6 +93,9 @@ PATTERNS = (
             "a@b.invalid",
             "python-list@python.org",
             "getty@tty1.service",
+            "# Written by Ada Lovelace <ada@lovelace.org>",
+            "__author__ = 'Ada Lovelace <ada@lovelace.org>'",
+            "Copyright (c) 2001-2004 by Ada Lovelace <ada@lovelace.org>",
         ),
         source="RFC 5321, RFC 6531; whose it is: RFC 2142, RFC 2606, RFC 5322 § 3.6.4",
         trigger=r"@[A-Za-z0-9À-ÿ]",

@@ -23,8 +23,10 @@ _MESSAGE_ID = re.compile(r"[0-9.]{16,}")
 
 
 def check_email(text: str) -> bool | None:
-    """Has the form (RFC 5321), and may be a person's."""
+    """Has the form (RFC 5321), may be a person's, and is not the credit of an author."""
     local, _, domain = text.rpartition("@")
+    if "<" in local or "(" in local:
+        return False
     if len(local) > 64 or len(domain) > 253 or ".." in text or local[0] in ".-" or local[-1] == ".":
         return False
     label = domain.rpartition(".")[2].lower()

@@ -151,4 +151,5 @@ def test_source_code_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
             f"\nstandard library: {size / 1e6:.1f} MB, {sum(counts.values())} findings,"
             f" {others} besides {', '.join(sorted(REAL))}"
         )
+    assert sum(counts.values()) <= 10 * size / 1e6, counts
     assert others <= size / 1e6, counts
