@@ -97,6 +97,6 @@ PATTERNS = (
         yes=("IMEI 490154203237518", "49-015420-323751-8"),
         no=("IMEI 490154203237519", "row 490154203237518 of"),
         source="3GPP TS 23.003, python-stdnum",
-        priority=66,
+        priority=71,
     ),
 )

@@ -280,7 +280,7 @@ PATTERNS = (
         yes=("NIR 295109912611193", "2 95 10 99 126 111 93"),
         no=("295109912611199", "2 95 10 99"),
         source="INSEE, python-stdnum",
-        priority=65,
+        priority=71,
     ),
     P(
         name="FR_TAX_ID",
@@ -444,7 +444,7 @@ PATTERNS = (
         yes=("010594Y9032", "131052-308T"),
         no=("131052-308U", "311190-1111"),
         source="Digital and Population Data Services Agency",
-        priority=47,
+        priority=51,
     ),
     P(
         name="PASSPORT",
