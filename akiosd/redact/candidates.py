@@ -8,6 +8,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from akiosd.redact.model import Category, Pattern
+from akiosd.redact.patterns import PATTERNS
+
+_ORDER = {pattern.name: place for place, pattern in enumerate(PATTERNS)}
 
 
 class Candidate(NamedTuple):
@@ -37,9 +40,10 @@ Kept = list[tuple[int, int, Decision]]
 
 
 def resolve(decisions: Iterable[Decision]) -> list[Decision]:
-    """No two overlap: the higher priority wins (what is only alone comes last), then the longer, then the first.
+    """No two overlap: the higher priority wins (what is only alone comes last), then the longer, then the first,
+    then the one whose pattern is first.
 
-    What is left of a secret beside a winner is still redacted.
+    What the other has beside the winner is replaced too: as what it is where that is a secret, else with the winner.
     """
     decisions = sorted(decisions, key=_begin)
     if all(a.candidate.end <= b.candidate.start for a, b in pairwise(decisions)):
@@ -48,22 +52,37 @@ def resolve(decisions: Iterable[Decision]) -> list[Decision]:
     for decision in sorted(decisions, key=_rank):
         candidate = decision.candidate
         free = _free(kept, candidate.start, candidate.end)
-        if candidate.category != "digital" and free != [(candidate.start, candidate.end)]:
-            continue
-        for start, end in free:
-            rest = decision._replace(candidate=candidate._replace(start=start, end=end))
-            insort(kept, (start, end, rest), key=_place)
+        if candidate.category == "digital" or free == [(candidate.start, candidate.end)]:
+            for start, end in free:
+                rest = decision._replace(candidate=candidate._replace(start=start, end=end))
+                insort(kept, (start, end, rest), key=_place)
+        else:
+            for start, end in free:
+                _widen(kept, start, end, candidate.pattern.name)
     return [decision for _, _, decision in kept]
+
+
+def _widen(kept: Kept, start: int, end: int, name: str) -> None:
+    """A neighbour of ``start``–``end`` takes it in, unless it explains a finding of type ``name`` away."""
+    at = bisect_left(kept, (end, end), key=_place)
+    for index in (at, at - 1):
+        if 0 <= index < len(kept) and (kept[index][0] == end or kept[index][1] == start):
+            old = kept[index][2]
+            if name not in old.candidate.pattern.instead_of:
+                first, last = min(start, kept[index][0]), max(end, kept[index][1])
+                wide = old._replace(candidate=old.candidate._replace(start=first, end=last))
+                kept[index] = (first, last, wide)
+            return
 
 
 def _begin(decision: Decision) -> int:
     return decision.candidate.start
 
 
-def _rank(decision: Decision) -> tuple[int, int, int]:
+def _rank(decision: Decision) -> tuple[int, int, int, int]:
     candidate = decision.candidate
     rank = 30 * (decision.confidence < 0.7) - candidate.pattern.priority
-    return rank, candidate.start - candidate.end, candidate.start
+    return rank, candidate.start - candidate.end, candidate.start, _ORDER.get(candidate.pattern.name, len(_ORDER))
 
 
 def _place(entry: tuple[int, int, Decision]) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re._parser as sre
+from functools import cache
 from typing import Any
 
 import re2
@@ -29,6 +31,12 @@ def latin(regex: str) -> bytes:
 
 def folded(pattern: Pattern) -> str:
     return f"(?i:{pattern.regex})" if pattern.fold else pattern.regex
+
+
+@cache
+def least(regex: str) -> int:
+    """The length of its shortest match."""
+    return int(sre.parse(regex).getwidth()[0])
 
 
 class Choice:

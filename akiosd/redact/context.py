@@ -13,13 +13,17 @@ from typing import Any, NamedTuple
 
 from akiosd.redact.candidates import Candidate, Decision
 from akiosd.redact.compiled import compiled, latin
+from akiosd.redact.normalise import WALL
 
 LEFT, RIGHT = 48, 24
 LONE = 64
 """A text is short enough to be nothing but one number when it has at most this many characters."""
 
 _WORD = bytes(1 if chr(c).isalnum() else 0 for c in range(256))
-_LABEL = re.compile(rb"\[[A-Z][A-Z0-9_]{1,30}\]")
+_LETTER_OR_WALL = re.compile(b"[" + WALL + b"".join(bytes([c]) for c in range(256) if _WORD[c]) + b"]")
+_LETTERS_OF_WORDS = "a-z0-9ß-öø-ÿ"
+_LETTERS = frozenset(b for b in range(256) if re.match(f"[{_LETTERS_OF_WORDS}]", bytes([b]).lower().decode("latin-1")))
+_POINT, _DIGITS = ord("."), b"0123456789"
 _JOINTS = b"-./:"
 
 
@@ -27,9 +31,24 @@ def context_regex(words: Iterable[str]) -> bytes:
     """One of ``words``, also followed by "number" and the like; blanks in them may be ``_`` or ``-``."""
     longest = sorted(words, key=len, reverse=True)
     choice = "|".join(re.escape(word).replace(r"\ ", "[ _-]?").replace("\\-", "-") for word in longest)
-    edge = "[^a-z0-9ß-öø-ÿ]"
+    edge = f"[^{_LETTERS_OF_WORDS}]"
     tail = "(?:[ _-]?(?:number|num|no|nr|id|code)s?)?"
     return latin(rf"(?:\A|{edge})(?:{choice or 'a^'}){tail}(?:{edge}|\z)")
+
+
+def _after_word(data: bytes, at: int, stop: int) -> int:
+    """The first place from ``at`` on that is not within a word, so that no part of one is taken for a word."""
+    if at > 0 and data[at - 1] in _LETTERS:
+        while at < stop and data[at] in _LETTERS:
+            at += 1
+    return at
+
+
+def _before_word(data: bytes, start: int, at: int) -> int:
+    if at < len(data) and data[at] in _LETTERS:
+        while at > start and data[at - 1] in _LETTERS:
+            at -= 1
+    return at
 
 
 class Surroundings(NamedTuple):
@@ -43,11 +62,13 @@ class Surroundings(NamedTuple):
     ends: list[int]
 
     def window(self, candidate: Candidate) -> tuple[int, int]:
-        left = max(self.barrier, candidate.start - LEFT, 0)
-        right = min(len(self.data), candidate.end + RIGHT)
+        left = max(self.barrier, _after_word(self.data, candidate.start - LEFT, candidate.start), 0)
+        right = min(len(self.data), _before_word(self.data, candidate.end, candidate.end + RIGHT))
         before, after = bisect_right(self.ends, candidate.start), bisect_left(self.starts, candidate.end)
         left = max(left, self.ends[before - 1]) if before else left
-        return left, min(right, self.starts[after]) if after < len(self.starts) else right
+        right = min(right, self.starts[after]) if after < len(self.starts) else right
+        wall = self.data.find(WALL, candidate.end, right)
+        return max(left, self.data.rfind(WALL, left, candidate.start) + 1), right if wall < 0 else wall
 
     def lonely(self, candidate: Candidate) -> bool:
         """Nothing else in the text is a letter or digit."""
@@ -79,12 +100,16 @@ class Contexts:
                 decisions.append(_strong(candidate))
         if not weak:
             return decisions
-        walls = [(decision.candidate.start, decision.candidate.end) for decision in decisions]
-        if b"[" in data:
-            walls += [m.span() for m in _LABEL.finditer(data)]
-        starts, ends = sorted(w[0] for w in walls), sorted(w[1] for w in walls)
+        strong = [decision.candidate for decision in decisions]
+        starts, ends = sorted(c.start for c in strong), sorted(c.end for c in strong)
         around = Surroundings(data, position, barrier, alone and len(data) - position <= LONE, starts, ends)
         return decisions + [found for candidate in weak if (found := self._weak(candidate, around))]
+
+    def near(self, data: bytes, candidates: list[Candidate]) -> list[Decision]:
+        """As :meth:`decide` where the findings known are walls in ``data``."""
+        around = Surroundings(data, 0, 0, False, [], [])
+        decisions = (_strong(c) if not c.weak else self._weak(c, around) for c in candidates if c.verdict is not False)
+        return [decision for decision in decisions if decision]
 
     def _weak(self, candidate: Candidate, around: Surroundings) -> Decision | None:
         data = around.data
@@ -110,9 +135,11 @@ def _strong(candidate: Candidate) -> Decision:
     return Decision(candidate, 0.9, "distinctive form", True)
 
 
-def touches(data: bytes, start: int, end: int, unjoined: bool) -> bool:
-    """A letter or digit goes on beside it; looks at two characters on each side."""
+def touches(data: bytes | bytearray, start: int, end: int, unjoined: bool) -> bool:
+    """A letter or digit goes on beside it, or it is a decimal fraction; looks at two characters on each side."""
     if start and _WORD[data[start - 1]] and _WORD[data[start]]:
+        return True
+    if start > 1 and data[start - 1] == _POINT and data[start - 2] in _DIGITS and data[start] in _DIGITS:
         return True
     if end < len(data) and _WORD[data[end]] and _WORD[data[end - 1]]:
         return True
@@ -124,4 +151,5 @@ def touches(data: bytes, start: int, end: int, unjoined: bool) -> bool:
 
 
 def has_word(data: bytes) -> bool:
-    return any(_WORD[byte] for byte in data)
+    """A letter, a digit or a wall."""
+    return _LETTER_OR_WALL.search(data) is not None

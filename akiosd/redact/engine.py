@@ -6,8 +6,8 @@ around it.  That is why a stream can give the same answer as the whole text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from akiosd.redact.candidates import Candidate, Decision, resolve
 from akiosd.redact.compiled import Choice, compiled, folded, latin
@@ -16,6 +16,7 @@ from akiosd.redact.model import CATEGORIES, MAX_CHARACTERS, Pattern, RedactError
 from akiosd.redact.normalise import View
 from akiosd.redact.patterns import PATTERNS
 from akiosd.redact.runs import BASE64, RUN, SEGMENT, Kind, decoded, segments
+from akiosd.redact.uncovered import uncovered
 
 BLOCK, OVERLAP = 4096, 512
 
@@ -49,7 +50,8 @@ class Engine:
         self._contexts = Contexts({p.name: p.context for p in self.patterns})
         self._weak = [i for i, p in enumerate(self.patterns) if p.weak]
         self._words = Choice([context_regex(self.patterns[i].context) for i in self._weak])
-        self.decide = self._contexts.decide
+        self._places = {p.name: i for i, p in enumerate(self.patterns)}
+        self.decide, self.near = self._contexts.decide, self._contexts.near
 
     def find(self, text: str, hint: str = "") -> list[Span]:
         """The findings of ``text``, by position.  ``hint`` is what stands before it elsewhere, such as a JSON key.
@@ -62,8 +64,13 @@ class Engine:
         view = View(text)
         before = View(hint[-LEFT:] + ": ").data if hint else b""
         data = before + view.data
-        found = self.candidates(data, len(before))
-        return self.spans(view, resolve(self.decide(data, found, len(before))), len(before)) if found else []
+        return self.spans(view, self._findings(data, len(before), self.candidates(data, len(before))), len(before))
+
+    def _findings(self, data: bytes, position: int, candidates: list[Candidate]) -> list[Decision]:
+        """Those of a whole text."""
+        kept = resolve(self.decide(data, candidates, position)) if candidates else []
+        more = uncovered(self, data, candidates, kept).more if kept else []
+        return sorted([*kept, *more], key=_begin) if more else kept
 
     def spans(self, view: View, decisions: Iterable[Decision], offset: int) -> list[Span]:
         found = []
@@ -132,23 +139,37 @@ class Engine:
         """Matches that begin before ``stop``; returns before where there is nothing more to find."""
         if at >= stop:
             return at
-        pattern, groups = self.patterns[index], self._grouped[index]
         for match in self._regexes[index].finditer(data, at, reach):
-            first, last = match.span()
-            if first >= stop:
+            if match.start() >= stop:
                 # The next one is known: blocks before it are not searched again.
-                return int(first)
-            at = max(at, last)
-            if pattern is BASE64:
-                self._run(data, first, last, found)
-                continue
-            start, end = first, last
-            if groups:
-                start, end = next((match.span(g) for g in range(1, groups + 1) if match.start(g) >= 0), (first, last))
-            if pattern.trim is not None:
-                end = start + pattern.trim(data[start:end].decode("latin-1"))
-            found.append(_judged(pattern, data, first, last, start, end))
+                return int(match.start())
+            at = max(at, match.end())
+            self._take(index, data, match, found)
         return reach if reach == len(data) else at
+
+    def matches(self, name: str, data: bytes, at: int, reach: int) -> Iterator[Any]:
+        """Those of the pattern called ``name`` from ``at`` to ``reach``."""
+        matches: Iterator[Any] = self._regexes[self._places[name]].finditer(data, at, reach)
+        return matches
+
+    def take(self, name: str, data: bytes, match: Any, found: list[Candidate]) -> None:
+        """Add what one of :meth:`matches` may be to ``found``."""
+        self._take(self._places[name], data, match, found)
+
+    def _take(self, index: int, data: bytes, match: Any, found: list[Candidate]) -> None:
+        pattern, groups = self.patterns[index], self._grouped[index]
+        first, last = match.span()
+        if pattern is BASE64:
+            self._run(data, first, last, found)
+            return
+        start, end = first, last
+        if groups:
+            start, end = match.span(1)
+            if start < 0:
+                start, end = next((match.span(g) for g in range(2, groups + 1) if match.start(g) >= 0), (first, last))
+        if pattern.trim is not None:
+            end = start + pattern.trim(data[start:end].decode("latin-1"))
+        found.append(_judged(pattern, data, first, last, start, end))
 
     def _run(self, data: bytes, first: int, last: int, found: list[Candidate]) -> None:
         """A whole run of base64."""
@@ -182,8 +203,11 @@ class Engine:
     def _inside(self, text: str) -> list[Span]:
         """What a text that was base64 holds, by position."""
         view = View(text)
-        found = self.candidates(view.data, 0, within=True)
-        return self.spans(view, resolve(self.decide(view.data, found, 0)), 0) if found else []
+        return self.spans(view, self._findings(view.data, 0, self.candidates(view.data, 0, within=True)), 0)
+
+
+def _begin(decision: Decision) -> int:
+    return decision.candidate.start
 
 
 def _judged(pattern: Pattern, data: bytes, first: int, last: int, start: int, end: int) -> Candidate:

@@ -1,7 +1,11 @@
 """Could a text that ends here still become a finding?  Answered by the prefixes of the patterns' languages.
 
 For a regular expression ``r`` the set of all beginnings of its matches is regular too; :func:`prefixes` writes it
-down.  A stream searches the end of what it has for such a beginning and holds back from there, no more.
+down.  A stream searches the end of what it has for such a beginning and holds back from there.
+
+A search for the beginnings of all patterns at once that counted every repetition would be large.  So the long ones
+are not counted: more is held than must be, and where that is more than ``LONG`` characters only those beginnings are
+believed that belong to patterns without an end (:func:`endless`).
 """
 
 from __future__ import annotations
@@ -10,6 +14,13 @@ import re
 import re._parser as sre
 from typing import Any
 
+from akiosd.redact.compiled import compiled, folded, latin
+from akiosd.redact.model import Pattern
+from akiosd.redact.normalise import MASK
+
+LONG = 1200
+"""No match of a pattern that has an end is longer."""
+_COUNTED = 28
 _CATEGORIES = {"CATEGORY_DIGIT": r"\d", "CATEGORY_SPACE": r"\s", "CATEGORY_WORD": r"\w",
                "CATEGORY_NOT_DIGIT": r"\D", "CATEGORY_NOT_SPACE": r"\S", "CATEGORY_NOT_WORD": r"\W"}  # fmt: skip
 
@@ -39,11 +50,11 @@ def _repeat(low: int, high: Any) -> str:
     return f"{{{low},{high}}}"
 
 
-def _whole(nodes: Any) -> str:
-    return "".join(_node(op, value)[0] for op, value in nodes)
+def _whole(nodes: Any, exact: bool) -> str:
+    return "".join(_node(op, value, exact)[0] for op, value in nodes)
 
 
-def _node(op: Any, value: Any) -> tuple[str, str]:
+def _node(op: Any, value: Any, exact: bool) -> tuple[str, str]:
     """(the node, the beginnings of the node) as regular expressions."""
     name = str(op)
     if name == "LITERAL":
@@ -56,28 +67,58 @@ def _node(op: Any, value: Any) -> tuple[str, str]:
         return {"AT_BOUNDARY": r"\b"}[str(value)], ""
     if name == "BRANCH":
         branches = value[1]
-        return f"(?:{'|'.join(map(_whole, branches))})", f"(?:{'|'.join(map(prefixes, branches))})"
+        return (
+            f"(?:{'|'.join(_whole(b, exact) for b in branches)})",
+            f"(?:{'|'.join(prefixes(b, exact) for b in branches)})",
+        )
     if name == "SUBPATTERN":
         _, add, _, inner = value
         flag = "(?i:" if add & re.IGNORECASE else "(?:"
-        return f"{flag}{_whole(inner)})", f"{flag}{prefixes(inner)})"
+        return f"{flag}{_whole(inner, exact)})", f"{flag}{prefixes(inner, exact)})"
     if name in ("MAX_REPEAT", "MIN_REPEAT"):
         low, high, inner = value
-        whole = f"(?:{_whole(inner)})"
+        high = high if exact or high - low <= _COUNTED else sre.MAXREPEAT
+        whole = f"(?:{_whole(inner, exact)})"
         before = "*" if high == sre.MAXREPEAT else f"{{0,{high - 1}}}"
-        return f"{whole}{_repeat(low, high)}", f"{whole}{before}{prefixes(inner)}"
+        return f"{whole}{_repeat(low, high)}", f"{whole}{before}{prefixes(inner, exact)}"
     raise ValueError(f"a pattern uses {name}, whose prefixes are not known")
 
 
-def prefixes(nodes: Any) -> str:
-    """A regular expression for every beginning, the whole included, of what ``nodes`` match."""
+def prefixes(nodes: Any, exact: bool) -> str:
+    """A regular expression for every beginning, the whole included, of what ``nodes`` match; ``exact`` or of more."""
     result = ""
     for op, value in reversed(list(nodes)):
-        whole, begun = _node(op, value)
+        whole, begun = _node(op, value, exact)
         result = f"{whole}{result}" if str(op) == "AT" else f"(?:{begun}|{whole}{result})" if result else begun
     return f"(?:{result})"
 
 
-def growing(regexes: list[str]) -> str:
-    """A regular expression that finds, leftmost, where at the end of a text one of ``regexes`` may have begun."""
-    return f"(?:{'|'.join(prefixes(sre.parse(regex)) for regex in regexes)})\\z"
+def endless(nodes: Any) -> bool:
+    """Whether a match may have any length."""
+    return bool(nodes.getwidth()[1] >= sre.MAXREPEAT)
+
+
+def _at_end(regexes: list[str]) -> Any:
+    """Finds, leftmost, one of ``regexes`` at the end of a text."""
+    return compiled(latin(f"(?:{'|'.join(regexes)})\\z"))
+
+
+class Growth:
+    """The beginnings of ``patterns``, and of masks."""
+
+    def __init__(self, patterns: tuple[Pattern, ...]) -> None:
+        self._any = _at_end([prefixes(sre.parse(regex), False) for regex in (MASK, *map(folded, patterns))])
+        without_end = [p for p in patterns if endless(sre.parse(p.regex))]
+        long = [p.endless or prefixes(sre.parse(folded(p)), True) for p in without_end]
+        self._endless = _at_end(long) if long else None
+
+    def start(self, data: bytes, position: int) -> int:
+        """From where on ``data`` may still become a finding; its length when nowhere."""
+        size = len(data)
+        match = self._any.search(data, position)
+        if not match or size - match.start() <= LONG:
+            return match.start() if match else size
+        ends = [self._any.search(data, max(position, size - LONG))]
+        if self._endless is not None:
+            ends.append(self._endless.search(data, position))
+        return min((int(m.start()) for m in ends if m), default=size)

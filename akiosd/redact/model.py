@@ -53,8 +53,12 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True):
     unjoined: bool = False
     """Not a part of something longer such as 1-2-3: no ``.-/:`` with a digit after it is beside it."""
     priority: int = 50
+    instead_of: tuple[str, ...] = ()
+    """What overlaps it and looks like one of these types is none."""
     trigger: str = ""
     """What the block search looks for where a finding may be longer than the overlap of two blocks."""
+    endless: str = ""
+    """What more than 1,200 characters that may become a match look like, where that is not as ``regex`` begins."""
 
 
 class Span(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 The form is bytes, one per character, in Latin-1: full-width and other compatibility forms folded (NFKC),
 zero-width characters and combining marks gone, Unicode dashes, spaces and digits made ASCII, escapes of JSON,
 URLs and HTML undone once.  A letter outside Latin-1 is ``0xff``, anything else outside it ``0x80``.
+A mask such as ``[EMAIL]`` that stands in the text is a row of ``WALL``: nothing is searched in it or across it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
 
+from akiosd.redact.patterns import PATTERNS
+from akiosd.redact.runs import BASE64
+
 LETTER, OTHER = "\xff", "\x80"
+WALL = b"\0"
+MASK = r"\[[A-Z][A-Z0-9_]{1,30}\]"
+UNRESOLVED = "UNRESOLVED"
+"""What could not be held until it was known what it is."""
+_MASK = re.compile(MASK.encode())
+_NAMES = frozenset(f"[{name}]".encode() for name in (*(p.name for p in PATTERNS), BASE64.name, UNRESOLVED))
 _PLAIN = {"\xa0": " ", "\xad": "", "‘": "'", "’": "'", "′": "'", "“": '"', "”": '"', "″": '"', "−": "-"}
 _SHORT = {"n": "\n", "r": "\r", "t": "\t", "b": " ", "f": " "}
 
@@ -56,6 +66,10 @@ def _latin(character: str) -> str:
     if base <= "\xff":
         return base
     return LETTER if character.isalpha() else OTHER
+
+
+def _walled(mask: re.Match[bytes]) -> bytes:
+    return WALL * len(mask[0]) if mask[0] in _NAMES else mask[0]
 
 
 class _Table(dict[int, str]):
@@ -111,6 +125,8 @@ class View:
             if odd or escapes:
                 whole = "".join(self._pieces(text, odd, escapes, more))
             self.data = whole.encode("latin-1", "replace")
+        if b"[" in self.data:
+            self.data = _MASK.sub(_walled, self.data)
         self._starts = [unit[0] for unit in self._units]
 
     def _pieces(self, text: str, odd: set[str], escapes: bool, more: bool) -> Iterator[str]:

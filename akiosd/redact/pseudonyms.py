@@ -10,6 +10,11 @@ import hmac
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
+
+import re2
+
+from akiosd.redact.compiled import compiled
 
 _LOWER, _UPPER = "abcdefghjkmnpqrstuvwxyz", "ABCDEFGHJKLMNPQRSTUVWXYZ"
 # What a key begins with is kept: programs look at it.
@@ -33,14 +38,10 @@ class Pseudonyms:
         self._given: dict[str, str] = {}
         self._originals: dict[str, str] = {}
         self._beginnings: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._pattern: Any = None
 
     def __len__(self) -> int:
         return len(self._given)
-
-    def known(self, text: str) -> bool:
-        """Whether ``text`` is a stand-in that this object gave."""
-        return text in self._originals
 
     def give(self, value: str, kind: str) -> str:
         """The stand-in for ``value``; the same every time."""
@@ -79,9 +80,19 @@ class Pseudonyms:
 
     def restore(self, text: str, escape: bool = False) -> str:
         """``text`` with every stand-in taken back; ``escape`` where ``text`` is inside a JSON string."""
-        if not self._originals:
-            return text
-        return self._compiled().sub(lambda match: self._back(match[0], escape), text)
+        pieces, done = [], 0
+        for start, end in self._places(text):
+            pieces += [text[done:start], self._back(text[start:end], escape)]
+            done = end
+        return "".join([*pieces, text[done:]])
+
+    def covered(self, text: str) -> str:
+        """``text`` with a NUL for each character of a stand-in: there is nothing to be found in it."""
+        pieces, done = [], 0
+        for start, end in self._places(text):
+            pieces += [text[done:start], "\0" * (end - start)]
+            done = end
+        return "".join([*pieces, text[done:]])
 
     def _back(self, stand_in: str, escape: bool) -> str:
         original = self._originals[stand_in]
@@ -90,18 +101,37 @@ class Pseudonyms:
     def held(self, text: str) -> int:
         """Where the end of ``text`` begins that may be the beginning of a stand-in; its length when nowhere."""
         size = len(text)
+        if not self._beginnings:
+            return size
         at = next((at for at in range(max(0, size - 256), size) if text[at:] in self._beginnings), size)
         # A whole stand-in may end like another begins.
-        for match in self._compiled().finditer(text, max(0, at - 256)) if at < size and self._originals else ():
-            if match.start() < at < match.end():
-                return match.start()
+        around = max(0, at - 256)
+        for start, end in self._places(text[around:]) if at < size else ():
+            if around + start < at < around + end:
+                return around + start
         return at
 
-    def _compiled(self) -> re.Pattern[str]:
+    def _places(self, text: str) -> list[tuple[int, int]]:
+        """Where in ``text`` stand-ins are.  Linear, however many there are."""
+        if not self._originals:
+            return []
         if self._pattern is None:
-            names = sorted(self._originals, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, names)))
-        return self._pattern
+            names = sorted((name.encode("utf-8", "surrogatepass") for name in self._originals), key=len, reverse=True)
+            self._pattern = compiled(b"|".join(map(re2.escape, names)))
+        data = text.encode("utf-8", "surrogatepass")
+        places = [match.span() for match in self._pattern.finditer(data)]
+        if len(data) == len(text):
+            return places
+        found, size, done = [], 0, 0
+        for start, end in places:
+            begin = size + _characters(data[done:start])
+            size, done = begin + _characters(data[start:end]), end
+            found.append((begin, size))
+        return found
+
+
+def _characters(data: bytes) -> int:
+    return len(data.decode("utf-8", "surrogatepass"))
 
 
 def _shape(value: str, noise: Iterator[int]) -> Iterator[str]:

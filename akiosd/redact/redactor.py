@@ -24,7 +24,7 @@ class Redactor:
         """Linear.  ``hint`` names the place, such as a JSON key.  Raises :class:`RedactError` when too long."""
         if self.mode == "off":
             return Result(text, ())
-        return self.apply(text, self.engine.find(text, hint))
+        return self.apply(text, self.engine.find(self.shown(text), hint))
 
     def redact_bytes(self, data: bytes, binary: Literal["pass", "block"] = "block") -> tuple[bytes, Result]:
         """As :meth:`redact` for UTF-8; bytes that are not text pass or are blocked, as ``binary`` says."""
@@ -36,13 +36,15 @@ class Redactor:
         result = self.redact(text)
         return result.text.encode("utf-8", "surrogatepass"), result
 
+    def shown(self, text: str) -> str:
+        """What of ``text`` is to be searched: stand-ins given before are not, they stay what they are."""
+        return text if self.pseudonyms is None else self.pseudonyms.covered(text)
+
     def apply(self, text: str, spans: Iterable[Span], offset: int = 0) -> Result:
         """Replace ``spans`` of ``text``; the result's spans are moved by ``offset``."""
         pieces, kept, done = [], [], 0
         for span in spans:
             value = text[span.start : span.end]
-            if self.pseudonyms is not None and self.pseudonyms.known(value):
-                continue
             kept.append(
                 Span(span.start + offset, span.end + offset, span.type, span.category, span.confidence, span.reason)
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,6 +25,14 @@ BASE64 = Pattern(
 )  # fmt: skip
 
 _STANDARD = bytes.maketrans(b"-_", b"+/")
+
+
+_RUN = re.compile(RUN.encode())
+
+
+def is_run(data: bytes) -> bool:
+    """Whether there is a character of base64 in ``data``."""
+    return _RUN.search(data) is not None
 
 
 class Kind(NamedTuple):

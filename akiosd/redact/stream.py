@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 
 from akiosd.redact.candidates import Candidate, Decision, resolve
-from akiosd.redact.compiled import compiled, folded, latin
+from akiosd.redact.compiled import compiled, latin
 from akiosd.redact.context import LEFT, LONE, RIGHT, has_word
 from akiosd.redact.engine import Rest
-from akiosd.redact.growth import growing
-from akiosd.redact.model import Span
-from akiosd.redact.normalise import View
+from akiosd.redact.growth import Growth
+from akiosd.redact.model import Pattern, Span
+from akiosd.redact.normalise import UNRESOLVED, View
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.runs import BASE64, RUN, SEGMENT
+from akiosd.redact.uncovered import BESIDE, Uncovered, Wall, uncovered
 
 MAX_HELD = 20480
 _KEPT = LEFT + 40
-_BESIDE = 2
 
 _RUN_AT_END = compiled(latin(rf"{RUN}+={{0,2}}\z"))
 _PADDING = ord("=")
@@ -55,9 +54,24 @@ class Tail:
         return position if position <= self.run else position - (position - self.run) % SEGMENT
 
 
+def _before(candidates: list[Candidate], cut: int, tail: Tail) -> int:
+    """The last place up to ``cut`` that is in none of ``candidates``, nor beside one that a finding may change."""
+    moved = True
+    while moved:
+        moved = False
+        for c in candidates:
+            if c.first < cut < c.last + (0 if c.pattern.loose else BESIDE):
+                cut, moved = tail.down(c.first), True
+    return cut
+
+
+def _begin(decision: Decision) -> int:
+    return decision.candidate.start
+
+
 @lru_cache(8)
-def _growth(regexes: tuple[str, ...]) -> Any:
-    return compiled(latin(growing(list(regexes))))
+def _growth(patterns: tuple[Pattern, ...]) -> Growth:
+    return Growth(tuple(p for p in patterns if p is not BASE64))
 
 
 class StreamRedactor:
@@ -65,9 +79,11 @@ class StreamRedactor:
 
     def __init__(self, redactor: Redactor, hint: str = "") -> None:
         self._redactor, self._engine = redactor, redactor.engine
-        self._growth = _growth(tuple(folded(p) for p in self._engine.patterns if p is not BASE64))
+        self._growth = _growth(self._engine.patterns)
         self._before = View(hint[-LEFT:] + ": ").data if hint else b""
         self._barrier = 0
+        self._walls: list[Wall] = []
+        """The findings in what stands before."""
         self._pending = ""
         self._passed = 0
         self._words = False
@@ -104,44 +120,58 @@ class StreamRedactor:
         if self.blocked or not self._pending:
             self._pending = ""
             return ""
-        view = View(self._pending, more=not final)
+        pseudonyms = self._redactor.pseudonyms
+        known = len(self._pending) if final or pseudonyms is None else pseudonyms.held(self._pending)
+        view = View(self._redactor.shown(self._pending[:known]), more=not final)
         data = self._before + view.data
         offset = len(self._before)
         candidates = self._engine.candidates(data, offset, more=not final, rest=self._rest)
         alone = not self._words and self._passed + len(view.data) <= LONE
         decisions = self._engine.decide(data, candidates, offset, self._barrier, alone)
         cut = len(data) if final else self._cut(data, offset, candidates, decisions)
+        cut, kept, around = self._settle(data, offset, cut, candidates, decisions, final)
         if not final and len(self._pending) - view.start(cut - offset) > MAX_HELD:
             return self._give_up(view, data, offset, cut, decisions)
         self._rest = self._rest_at(data, offset, cut, candidates)
         strong = (d.candidate.end for d in decisions if not d.candidate.weak and d.candidate.first < cut)
         self._barrier = max(self._barrier, max(strong, default=0))
-        kept = resolve(d for d in decisions if d.candidate.first < cut)
-        return self._emit(view, data, offset, cut, kept, final)
+        return self._emit(view, data, offset, cut, kept, around.walls, final)
+
+    def _settle(
+        self, data: bytes, offset: int, cut: int, candidates: list[Candidate], decisions: list[Decision], final: bool
+    ) -> tuple[int, list[Decision], Uncovered]:
+        """What is found up to ``cut``, and up to where that is decided, too."""
+        run = _RUN_AT_END.search(data, offset)
+        tail = Tail(run.start() if run else len(data), len(data))
+        while True:
+            kept = resolve(d for d in decisions if d.candidate.first < cut)
+            before = [c for c in candidates if c.first < cut]
+            around = uncovered(self._engine, data, before, kept, self._walls)
+            open_context = (c for c in around.candidates if c.weak and c.verdict is not False and c.end + RIGHT >= cut)
+            lower = min((tail.down(c.first) for c in open_context), default=cut)
+            lower = _before([*candidates, *around.candidates], lower, tail)
+            if final or lower >= cut:
+                return cut, sorted([*kept, *around.more], key=_begin), around
+            cut = lower
 
     def _cut(self, data: bytes, offset: int, candidates: list[Candidate], decisions: list[Decision]) -> int:
         """Up to where everything is decided whatever comes next."""
         size = len(data)
-        grows, run = self._growth.search(data, offset), _RUN_AT_END.search(data, offset)
+        run = _RUN_AT_END.search(data, offset)
         tail = Tail(run.start() if run else size, size)
-        cut = tail.down(grows.start() if grows else size)
+        # Where the context of a weak candidate ends, nothing may come up that it must not be looked for across.
+        walls = [c for c in candidates if not c.weak]
+        known = _before(walls, tail.down(self._growth.start(data, offset)), tail)
         left = {d.candidate for d in decisions if d.settled}
         lone = not self._words and self._passed + size - offset <= LONE
-        moved = True
-        while moved:
-            moved = False
-            for c in candidates:
-                if c.first >= cut:
-                    continue
-                open_context = c.weak and c.verdict is not False and c not in left
-                alone = (
-                    open_context and lone and c.pattern.lone and not has_word(data[offset : c.start] + data[c.end :])
-                )
-                beside = c.last + _BESIDE > size and c.pattern is not BASE64
-                if c.last > cut or beside or alone or (open_context and c.end + RIGHT > cut):
-                    cut, moved = tail.down(c.first), True
-        if run:
-            self._wait = tail.enough - cut
+        cut = known
+        for c in candidates:
+            if c.weak and c.verdict is not False and c not in left and c.first < cut:
+                alone = lone and c.pattern.lone and not has_word(data[offset : c.start] + data[c.end :])
+                if alone or c.end + RIGHT >= known:
+                    cut = tail.down(c.first)
+        cut = _before(candidates, cut, tail)
+        self._wait = min(MAX_HELD, tail.enough - cut) if run else 0
         return cut
 
     def _rest_at(self, data: bytes, offset: int, cut: int, candidates: list[Candidate]) -> Rest | None:
@@ -156,7 +186,9 @@ class StreamRedactor:
             begin = ends[begin]
         return self._engine.carried(data, begin, cut, self._rest if begin == offset else None)
 
-    def _emit(self, view: View, data: bytes, offset: int, cut: int, kept: list[Decision], final: bool) -> str:
+    def _emit(
+        self, view: View, data: bytes, offset: int, cut: int, kept: list[Decision], walls: list[Wall], final: bool
+    ) -> str:
         at = len(self._pending) if final else view.start(cut - offset)
         result = self._redactor.apply(self._pending[:at], self._engine.spans(view, kept, offset), self._passed)
         self.spans += result.spans
@@ -165,15 +197,16 @@ class StreamRedactor:
         self._words = self._words or has_word(data[offset:cut])
         start = max(0, cut - _KEPT)
         self._before, self._barrier = data[start:cut], max(0, self._barrier - start)
+        self._walls = [Wall(max(0, w.start - start), w.end - start, w.level) for w in walls if w.end > start]
         return result.text
 
     def _give_up(self, view: View, data: bytes, offset: int, cut: int, decisions: list[Decision]) -> str:
         """Too much is held for what is a finding, or may be one: it is replaced, and what it goes on with left out."""
         begun = [d.candidate for d in decisions if d.candidate.first == cut and d.candidate.last + _MARKER > len(data)]
-        kind, category, at = "UNRESOLVED", BASE64.category, cut
+        kind, category, at = UNRESOLVED, BASE64.category, cut
         if begun:
             kind, category, at = begun[0].kind, begun[0].category, begun[0].start
-        safe = self._emit(view, data, offset, at, resolve(d for d in decisions if d.candidate.end <= at), False)
+        safe = self._emit(view, data, offset, at, resolve(d for d in decisions if d.candidate.end <= at), [], False)
         end = self._passed + len(self._pending)
         self.spans.append(Span(self._passed, end, kind, category, 0.5, "longer than can be held"))
         self._left_out = _KEY_GOES_ON if kind == "PRIVATE_KEY" else _GOES_ON

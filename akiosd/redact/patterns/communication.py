@@ -9,16 +9,50 @@ from akiosd.redact.validators import addresses, common, state
 
 P = partial(Pattern, category="communication")
 
+OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+DOTTED = rf"{OCTET}(?:\.{OCTET}){{3}}"
+# Four numbers after one of these are a version or the number of a section (RFC 9110 § 10.1.5: product/version).
+VERSION = (
+    r"(?:(?i:(?:\b|_)(?:versions?|sections?|release|firmware|chapter|clause)[ \"'=:_#(\[-]{0,6}v?|\bv)"
+    r"|\b(?:Chrome|Chromium|HeadlessChrome|CriOS|EdgA?|OPR|Electron|Firefox|Safari|Version|Vivaldi|YaBrowser)/)"
+)
+# Near these an address of the documentation ranges, or of a whole network, is meant as somebody's.
+ADDRESSED = (
+    "ip:", "ips:", "ipv4:", "ipv6:", "ip is", "address:", "address is", "host", "server", "client", "from", "connect",
+    "gateway", "subnet", "prefix", "route", "peer", "remote", "src", "dst", "destination", "visit", "ssh", "http",
+    "https", "login", "user", "tunnel", "use", "via", "nat64", "mapped",
+)  # fmt: skip
+
 PATTERNS = (
     P(
         name="IPV4",
         unjoined=True,
         description="IPv4 address that is not every machine's own",
-        regex=r"\b(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}(?:/(?:3[0-2]|[12]?\d))?\b",
+        regex=rf"{VERSION}{DOTTED}|\b({DOTTED}(?:/(?:3[0-2]|[12]?\d))?)\b",
+        trigger=rf"\b{DOTTED}",
         check=addresses.check_ipv4,
-        yes=("from 93.184.216.34", "192.168.0.1", "10.1.2.0/24 is ours"),
-        no=("127.0.0.1", "256.1.1.1", "1.2.3", "0.0.0.0"),
-        source="RFC 791",
+        doubt=addresses.is_example_ipv4,
+        context=ADDRESSED,
+        lone=True,
+        yes=(
+            "from 93.184.216.34",
+            "192.168.0.1",
+            "10.1.2.9/24 is ours",
+            "client 203.0.113.7 asked",
+            "subnet 10.1.2.0/24",
+        ),
+        no=(
+            "127.0.0.1",
+            "256.1.1.1",
+            "1.2.3",
+            "0.0.0.0",
+            "IPv4Network('192.0.2.0/24')",
+            "version 1.2.3.4",
+            "Chrome/120.0.0.0",
+            "169.254.169.254",
+            "255.255.240.0",
+        ),
+        source="RFC 791, RFC 1122 § 3.2.1.3, RFC 5737, RFC 6890",
         priority=53,
     ),
     P(
@@ -28,9 +62,18 @@ PATTERNS = (
         regex=r"(?:(?:[0-9A-Fa-f]{1,4}:){6}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4})"
         r"|(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6})?::(?:(?:[0-9A-Fa-f]{1,4}:){0,6}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{1,4}))?)(?:%[A-Za-z0-9.]{1,15})?(?:/\d{1,3})?",
         check=addresses.check_ipv6,
+        doubt=addresses.is_example_ipv6,
+        context=ADDRESSED,
+        lone=True,
         yes=("2001:db8::1428:57ab", "fe80::1%eth0", "::ffff:192.0.2.128", "684D:1111:222:3333:4444:5555:6:77"),
-        no=("12:34:56", "std::string", "684D:1111:222:3333:4444:5555:77", "2001:db8::256.1.1.1"),
-        source="RFC 4291, RFC 5952",
+        no=(
+            "12:34:56",
+            "std::string",
+            "684D:1111:222:3333:4444:5555:77",
+            "2001:db8::256.1.1.1",
+            "IPv6Network('2001:db8::/32')",
+        ),
+        source="RFC 4291, RFC 5952, RFC 3849, RFC 9637",
         priority=54,
     ),
     P(
@@ -54,6 +97,6 @@ PATTERNS = (
         yes=("IMEI 490154203237518", "49-015420-323751-8"),
         no=("IMEI 490154203237519", "row 490154203237518 of"),
         source="3GPP TS 23.003, python-stdnum",
-        priority=66,
+        priority=71,
     ),
 )

@@ -15,6 +15,13 @@ LABEL = (
     r"|bearer[_-]?token|private[_-]?token|session[_-]?token|token|secret|subscription key|encryption[_-]?key|signing[_-]?key|webhook[_-]?secret)"
 )
 
+# {"alg {"typ {"kid {"x5t {"x5c {"jku {"enc {"cty {"jwk {"zip {"epk {"crit {"x5u (RFC 7515 § 4.1, RFC 7516 § 4.1)
+KEY = r"(?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?"
+JOSE = r"eyJ(?:hbGc|0eXA|raWQ|4NXQ|4NWM|4NXU|qa3U|lbmM|lcGs|jdHk|qd2s|6aXA|jcml0)"
+HEADERS = r"(?:\s{0,4}[A-Z][A-Za-z0-9-]{1,30}: [^\n\x00]{0,120}){0,6}"
+# Between the lines of a key: string quotes of languages, line numbers, marks of diffs and quotations.
+BETWEEN = r"[\s\d\"'+,;:>|*#\x80]{0,40}"
+
 PATTERNS = (
     P(
         name="AWS_ACCESS_KEY",
@@ -136,7 +143,7 @@ PATTERNS = (
     P(
         name="JWT",
         description="JSON Web Token",
-        regex=r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*",
+        regex=rf"\b(?:{JOSE}[A-Za-z0-9_-]*|eyJ[A-Za-z0-9_-]{{5,1000}})\.[A-Za-z0-9_-]{{6,}}\.[A-Za-z0-9_-]*",
         check=keys.check_jwt,
         yes=(
             "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c",
@@ -144,33 +151,36 @@ PATTERNS = (
         no=("eyJhbGciOiJIUzI1NiJ9", "eyJhbGc.broken.signature", "abc.def.ghi"),
         source="RFC 7519",
         trigger=r"\beyJ",
+        endless=rf"\b(?:{JOSE}[A-Za-z0-9_-]*|eyJ[A-Za-z0-9_-]{{5,1000}}\.[A-Za-z0-9_-]*)(?:\.[A-Za-z0-9_-]*){{0,2}}",
         priority=84,
     ),
     P(
         name="PRIVATE_KEY",
         description="A whole private-key block, PEM or PGP, also one that is cut off",
-        regex=r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:(?:[^-]|-[^-])+-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
-        r"|(?:\s{0,4}[A-Za-z0-9+/=]{16,})+)",
+        regex=rf"-----BEGIN {KEY}-----{HEADERS}(?:(?:{BETWEEN}[A-Za-z0-9+/=]{{16,}})+"
+        rf"(?:{BETWEEN}[A-Za-z0-9+/=]{{1,15}})?(?:{BETWEEN}=[A-Za-z0-9+/]{{4}})?(?:{BETWEEN}-----END {KEY}-----)?|(?:[^-\x00]|-[^-\x00]){{1,600}}-----END {KEY}-----)",
         yes=(
             "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7bq5\n-----END RSA PRIVATE KEY-----",
             "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF",
         ),
         no=("-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----", "-----BEGIN PRIVATE KEY----- goes first"),
         source="RFC 7468",
-        trigger=r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE",
+        trigger=r"-----BEGIN (?:[A-Z0-9]+ ){0,4}PRIVATE",
+        endless=rf"-----BEGIN {KEY}-----{HEADERS}(?:{BETWEEN}[A-Za-z0-9+/=]{{16,}})+"
+        rf"(?:{BETWEEN}[A-Za-z0-9+/=]{{0,15}}){{0,2}}{BETWEEN}(?:-{{1,5}}[A-Z0-9 ]{{0,60}}-{{0,5}})?",
         loose=True,
         priority=90,
     ),
     P(
         name="URL_PASSWORD",
         description="User and password in a URL",
-        regex=r"\b[a-z][a-z0-9+.-]{1,15}://([^\s/:@\"'<>]*:[^\s/@\"'<>]{2,})@",
-        check=common.shorter_than(256),
+        regex=r"\b[a-z][a-z0-9+.-]{1,15}://([^\s/:@\"'<>\x00]{0,128}:[^\s/@\"'<>\x00]{2,255})@",
         loose=True,
         yes=("postgres://admin:s3cr3t@db.example/app", "https://u:pw12@host"),
         no=("https://example.com/a:b", "mailto:x@y.org"),
         source="RFC 3986 § 3.2.1",
-        trigger=r"://[^\s/:@\"'<>]*:",
+        instead_of=("EMAIL",),
+        trigger=r"://[^\s/:@\"'<>\x00]{0,128}:",
         priority=83,
     ),
     P(
@@ -205,11 +215,12 @@ PATTERNS = (
     P(
         name="PASSWORD",
         description="A password with its name",
-        regex=r"(?:\b|_)(?:password|passwd|passphrase|passwort|mot de passe|pwd)(?:[\"']?[ ]?[:=] ?[\"']?| is )([^\s\"'<>,;&]{6,64})",
+        regex=r"(?:\b|_)(?:password|passwd|passphrase|passwort|mot de passe|pwd)(?:[\"']?[ ]?[:=] ?[\"']?| is )([^\s\"'<>,;&\x00]{6,})",
         check=common.all_of(keys.check_password, common.needs_digit),
         fold=True,
         loose=True,
         yes=("password: hunter2!", "DB_PASSWORD=Xk9$mm2p", "my password is tr0ub4dor"),
+        trigger=r"(?i:password|passwd|passphrase|passwort|mot de passe|pwd)[\"' :=]",
         no=("password = get_password()", "password: ${SECRET1}", "password=None"),
         source="names of fields",
         priority=60,

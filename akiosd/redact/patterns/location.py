@@ -27,15 +27,16 @@ PATTERNS = (
         ),
         no=("12 Monkeys", "a street of houses", "3 Way switch"),
         source="USPS Publication 28, appendix C",
+        trigger=r"\b\d{1,5}[A-Za-z]? (?:[NSEW]\.? )?[A-ZÀ-Þ]",
     ),
     P(
         name="STREET_ADDRESS_EU",
         description="Street address, German, French, Italian and Spanish form",
-        regex=r"(?:\b[A-ZÄÖÜ][a-zäöüß]+(?:-[A-ZÄÖÜ][a-zäöüß]+){0,3}(?:straße|strasse|str\.|weg|allee|platz|gasse|ring|damm|ufer) \d{1,4}(?: ?[a-z])?\b"
-        r"|\b[A-ZÄÖÜ][a-zäöüß]+(?:er|en|ische)? (?:Straße|Strasse|Str\.|Allee|Platz|Weg|Ring|Damm) \d{1,4}(?: ?[a-z])?\b"
-        r"|\b\d{1,4}(?: ?(?:bis|ter))?,? (?:rue|avenue|boulevard|place|chemin|impasse|allée|quai|cours) (?:(?:de |du |des |d'|de la |l'){0,2})[A-ZÀ-Þ][a-zß-ÿ]+(?:[ -][A-ZÀ-Þ][a-zß-ÿ]+){0,3}"
-        r"|\b(?:Via|Piazza|Corso|Viale|Calle|Avenida|Plaza|Paseo) (?:(?:de |del |della |di ){0,1})[A-ZÀ-Þ][a-zß-ÿ]+(?: [A-ZÀ-Þ][a-zß-ÿ]+){0,2},? \d{1,4}\b)"
-        r"(?:, (?:[A-Z]-)?\d{4,5} [A-ZÀ-Þ][a-zß-ÿ]+(?:[ -][A-ZÀ-Þ][a-zß-ÿ]+){0,2})?",
+        regex=r"(?:\b[A-ZÄÖÜ][a-zäöüß]{1,30}(?:-[A-ZÄÖÜ][a-zäöüß]{1,30}){0,3}(?:straße|strasse|str\.|weg|allee|platz|gasse|ring|damm|ufer) \d{1,4}(?: ?[a-z])?\b"
+        r"|\b[A-ZÄÖÜ][a-zäöüß]{1,30}(?:er|en|ische)? (?:Straße|Strasse|Str\.|Allee|Platz|Weg|Ring|Damm) \d{1,4}(?: ?[a-z])?\b"
+        r"|\b\d{1,4}(?: ?(?:bis|ter))?,? (?:rue|avenue|boulevard|place|chemin|impasse|allée|quai|cours) (?:(?:de |du |des |d'|de la |l'){0,2})[A-ZÀ-Þ][a-zß-ÿ]{1,30}(?:[ -][A-ZÀ-Þ][a-zß-ÿ]{1,30}){0,3}"
+        r"|\b(?:Via|Piazza|Corso|Viale|Calle|Avenida|Plaza|Paseo) (?:(?:de |del |della |di ){0,1})[A-ZÀ-Þ][a-zß-ÿ]{1,30}(?: [A-ZÀ-Þ][a-zß-ÿ]{1,30}){0,2},? \d{1,4}\b)"
+        r"(?:, (?:[A-Z]-)?\d{4,5} [A-ZÀ-Þ][a-zß-ÿ]{1,30}(?:[ -][A-ZÀ-Þ][a-zß-ÿ]{1,30}){0,2})?",
         yes=("Hauptstraße 12", "Berliner Allee 5, 10115 Berlin", "12 rue de la Paix, 75002 Paris", "Via Roma 10"),
         no=("die Straße", "la rue de la Paix", "Via Roma"),
         source="DIN 5008, NF Z10-011",
@@ -44,7 +45,7 @@ PATTERNS = (
     P(
         name="US_ZIP",
         description="US postal code after its state or its name",
-        regex=rf"\b(?:[A-Z][a-z]+,? {STATE} (\d{{5}}(?:-\d{{4}})?)|[Zz](?:ip|IP)(?: ?[Cc]ode)?(?: is|:|=)? ?(\d{{5}}(?:-\d{{4}})?))\b",
+        regex=rf"\b(?:[A-Z][a-z]{{1,30}},? {STATE} (\d{{5}}(?:-\d{{4}})?)|[Zz](?:ip|IP)(?: ?[Cc]ode)?(?: is|:|=)? ?(\d{{5}}(?:-\d{{4}})?))\b",
         yes=("Beverly Hills, CA 90210", "zip code: 94105-1234"),
         no=("room 90210", "CA 9021"),
         source="USPS Publication 28",
@@ -76,8 +77,8 @@ PATTERNS = (
     P(
         name="COORDINATES",
         description="Latitude and longitude, decimal or in degrees",
-        regex=r"(?:[-+]|\b)\d{1,2}\.\d{4,}°?(?: ?[NS])?(?:, ?| )[-+]?\d{1,3}\.\d{4,}°?(?: ?[EW]\b)?"
-        r"|\b\d{1,2}° ?\d{1,2}' ?(?:\d{1,2}(?:\.\d+)?\" ?)?[NS],? ?\d{1,3}° ?\d{1,2}' ?(?:\d{1,2}(?:\.\d+)?\" ?)?[EW]\b",
+        regex=r"(?:[-+]|\b)\d{1,2}\.\d{4,17}°?(?: ?[NS])?(?:, ?| )[-+]?\d{1,3}\.\d{4,17}°?(?: ?[EW]\b)?"
+        r"|\b\d{1,2}° ?\d{1,2}' ?(?:\d{1,2}(?:\.\d{1,6})?\" ?)?[NS],? ?\d{1,3}° ?\d{1,2}' ?(?:\d{1,2}(?:\.\d{1,6})?\" ?)?[EW]\b",
         check=addresses.check_coordinates,
         yes=("48.858370, 2.294481", "at 40°42'46\"N 74°00'22\"W"),
         no=("1.5, 2.5", "148.858370, 2.294481", "0.0000, 0.0000"),

@@ -5,32 +5,89 @@ from __future__ import annotations
 import ipaddress
 import re
 
+# Not names of the DNS: files and units are written name@2x.png, module@version.js, getty@tty1.service, ca@latin.UTF-8;
+# and the top level names that never exist (RFC 2606 § 2, RFC 6761).  example.com and its kin do exist, and what stands
+# before the @ there may still be somebody's name.
+_NO_DOMAIN = frozenset((
+    "png", "jpg", "jpeg", "gif", "svg", "webp", "py", "js", "ts", "tsx", "jsx", "mjs", "cjs", "css", "html", "json",
+    "txt", "lock", "utf", "service", "socket", "timer", "mount", "device", "slice", "scope",
+    "test", "invalid", "localhost", "example", "localdomain",
+))  # fmt: skip
+# Mailboxes that no person reads: what answers to nobody, daemons, the login of a source host, lists
+# (RFC 2142 § 6, RFC 2919).
+_NOBODY = re.compile(
+    r"(?:do[._-]?)?not?[._-]?reply(?:[+._-].*)?|mailer-daemon|bounces?(?:[+-].*)?|git"
+    r"|.+-(?:sig|users|announce|list|request|owner|bounces|bugs|commits|discuss|devel|subscribe|unsubscribe)"
+)
+_MESSAGE_ID = re.compile(r"[0-9.]{16,}")
+
 
 def check_email(text: str) -> bool | None:
+    """Has the form (RFC 5321), may be a person's, and is not the credit of an author."""
     local, _, domain = text.rpartition("@")
+    if "<" in local or "(" in local:
+        return False
     if len(local) > 64 or len(domain) > 253 or ".." in text or local[0] in ".-" or local[-1] == ".":
         return False
-    label = domain.rpartition(".")[2]
-    # files of images and code are written name@2x.png, module@version.js
-    return False if label.lower() in ("png", "jpg", "jpeg", "gif", "svg", "webp", "py", "js", "css", "html") else None
+    label = domain.rpartition(".")[2].lower()
+    if (len(label) < 2 and not label.isdigit()) or label in _NO_DOMAIN:
+        return False
+    return False if _NOBODY.fullmatch(local.lower()) or _MESSAGE_ID.fullmatch(local) else None
+
+
+_METADATA = ipaddress.IPv4Address("169.254.169.254")
+"""Where every virtual machine asks its cloud about itself."""
+_EXAMPLES = tuple(map(ipaddress.IPv4Network, (
+    "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4",
+)))  # fmt: skip
+"""RFC 5737, RFC 6890, RFC 2544 (benchmarks; the addresses of names in a cage), RFC 1112 § 4 (reserved)."""
+_EXAMPLES_6 = tuple(map(ipaddress.IPv6Network, ("2001:db8::/32", "3fff::/20", "2001:1::/32")))
+"""RFC 3849, RFC 9637, RFC 7723 and 8155 (anycast of protocols)."""
 
 
 def check_ipv4(text: str) -> bool | None:
-    """Not the addresses every machine has."""
+    """Not the addresses every machine has, not a mask."""
     try:
         address = ipaddress.IPv4Address(text.partition("/")[0])
     except ValueError:
         return False
-    return not (address.is_loopback or address.is_unspecified or address.is_multicast or text.startswith("255.255."))
+    if address.is_loopback or address.is_multicast or text.startswith("0.") or address == _METADATA:
+        return False
+    return not _is_mask(int(address), 32)
+
+
+def _is_mask(number: int, bits: int) -> bool:
+    """At least eight leading ones, then nothing but zeros."""
+    return number >> (bits - 8) == 0xFF and bool(re.fullmatch("1+0*", f"{number:0{bits}b}"))
+
+
+def is_example_ipv4(text: str) -> bool:
+    """A whole network, or an address that is given to nobody."""
+    plain, slash, prefix = text.partition("/")
+    address = ipaddress.IPv4Address(plain)
+    return any(address in network for network in _EXAMPLES) or (
+        bool(slash) and int(prefix) < 32 and int(address) & ((1 << (32 - int(prefix))) - 1) == 0
+    )
 
 
 def check_ipv6(text: str) -> bool | None:
-    """Not the machine itself, not a slice such as ``[1::2]``."""
+    """Not the machine itself, not a mask, not a slice such as ``[1::2]``."""
     try:
         address = ipaddress.IPv6Address(text.partition("%")[0].partition("/")[0])
     except ValueError:
         return False
-    return len(text) > 6 and not address.is_loopback and not address.is_unspecified
+    if len(text) <= 6 or address.is_loopback or address.is_unspecified:
+        return False
+    return not _is_mask(int(address), 128)
+
+
+def is_example_ipv6(text: str) -> bool:
+    """As :func:`is_example_ipv4`."""
+    plain, slash, prefix = text.partition("%")[0].partition("/")
+    address = ipaddress.IPv6Address(plain)
+    return any(address in network for network in _EXAMPLES_6) or (
+        bool(slash) and int(prefix) < 128 and int(address) & ((1 << (128 - int(prefix))) - 1) == 0
+    )
 
 
 def check_mac(text: str) -> bool | None:

@@ -43,6 +43,12 @@ def shorter_than(size: int) -> Check:
     return lambda text: None if len(text) < size else False
 
 
+def check_company(text: str) -> bool | None:
+    """Not the article of a sentence, not the holder of a copyright."""
+    first = text.split(None, 1)[0].lower()
+    return False if first in ("the", "this", "a", "an") or first.startswith(("copyright", "(c)", "©")) else None
+
+
 def needs_digit(text: str) -> bool | None:
     return None if any(x.isdigit() for x in text) else False
 

@@ -43,7 +43,13 @@ def check_phone_de(text: str) -> bool | None:
     return (len(digits) > 9 or digits.startswith(("030", "040", "069", "089"))) and _phone_de(text)
 
 
+_DECIMAL = re.compile(r"\+[0-9]+\.[0-9]{1,3}")
+
+
 def check_phone_international(text: str) -> bool | None:
+    """Not a decimal number with its sign."""
+    if _DECIMAL.fullmatch(text):
+        return False
     text = re.sub(r"^00", "+", text)
     if _phone(text, None, True):
         return True

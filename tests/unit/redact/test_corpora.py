@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from akiosd.redact.engine import Engine
+from tests.unit.redact import heldout
 from tests.unit.redact.prose import prose
 
 ENGINE = Engine()
@@ -126,6 +127,30 @@ def test_recall_on_tokens(capsys: pytest.CaptureFixture[str]) -> None:
             assert hits >= 0.9 * total, kind
 
 
+def test_recall_and_precision_on_numbers_made_here(capsys: pytest.CaptureFixture[str]) -> None:
+    rows: dict[str, Counter[str]] = {}
+    for case in heldout.cases():
+        row = rows.setdefault(case.type, Counter())
+        at = case.text.index(case.value)
+        spans = ENGINE.find(case.text)
+        covered = {s.type for s in spans if s.start <= at and s.end >= at + len(case.value)}
+        if case.valid:
+            row["hit"] += case.type in covered
+            row["covered"] += bool(covered)
+        row["valid" if case.valid else "spoiled"] += 1
+        row["false"] += not case.valid and any(s.type == case.type for s in spans)
+    with capsys.disabled():
+        print(f"\n{'made here':<22}{'recall':>12}{'as any type':>14}{'false alarms':>15}")
+        for name, row in rows.items():
+            print(
+                f"{name:<22}{row['hit']:>8}/{row['valid']:<5}{row['covered']:>8}/{row['valid']:<5}"
+                f"{row['false']:>9}/{row['spoiled']}"
+            )
+    for name, row in rows.items():
+        assert row["covered"] == row["valid"] and row["hit"] >= 0.9 * row["valid"], (name, row)
+        assert row["false"] == 0, (name, row)
+
+
 def test_prose_without_personal_data_is_quiet() -> None:
     text = prose(2_000_000)
     findings = [(s.type, text[s.start : s.end]) for s in ENGINE.find(text)]
@@ -151,4 +176,5 @@ def test_source_code_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
             f"\nstandard library: {size / 1e6:.1f} MB, {sum(counts.values())} findings,"
             f" {others} besides {', '.join(sorted(REAL))}"
         )
+    assert sum(counts.values()) <= 10 * size / 1e6, counts
     assert others <= size / 1e6, counts

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
-from akiosd.redact.engine import Engine
+from akiosd.redact.engine import OVERLAP, Engine
 from akiosd.redact.model import CATEGORIES, Pattern, RedactError
 from akiosd.redact.patterns import PATTERNS
 
@@ -30,6 +33,36 @@ def test_there_are_44_names_in_six_categories() -> None:
     for pattern in PATTERNS:
         assert pattern.yes and pattern.no and pattern.description and pattern.source, pattern.name
         assert not pattern.weak or pattern.context or pattern.lone, f"{pattern.name} could never be found"
+
+
+@pytest.mark.parametrize("pattern", ENGINE.patterns, ids=lambda p: p.name)
+def test_no_pattern_matches_a_wall(pattern: Pattern) -> None:
+    """Every set of characters says so: that what is masked is never looked into rests on it."""
+    import re._parser as sre
+
+    def sets(nodes: Any) -> Iterator[str]:
+        for op, value in nodes:
+            name = str(op)
+            assert name not in ("ANY", "NOT_LITERAL", "ASSERT"), name
+            if name == "IN":
+                yield str([(str(op), str(v)) for op, v in value])
+                assert (str(value[0][0]) == "NEGATE") == any(v == 0 for o, v in value if str(o) == "LITERAL"), value
+            elif name == "LITERAL":
+                assert value != 0
+            elif name == "BRANCH":
+                for branch in value[1]:
+                    yield from sets(branch)
+            elif name in ("SUBPATTERN", "MAX_REPEAT", "MIN_REPEAT"):
+                yield from sets(value[-1])
+
+    list(sets(sre.parse(pattern.regex)))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=lambda p: p.name)
+def test_what_is_longer_than_the_overlap_of_blocks_has_a_trigger(pattern: Pattern) -> None:
+    import re._parser as sre
+
+    assert pattern.trigger or sre.parse(pattern.regex).getwidth()[1] < OVERLAP
 
 
 # A number of a type with a check digit, and a digit of it to change.
