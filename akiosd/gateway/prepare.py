@@ -113,6 +113,7 @@ def prepare(
                       "send text (langchain: check_embedding_ctx_length=False)")  # fmt: skip
     outward, structured = Outward(memory, binary), Structured(memory.redacted.redactor)
     body = outward.body(body)
+    operation.encode(body)
     head = safe_head(structured, provider, headers, target)
     if isinstance(head, Refuse):
         return head

@@ -53,6 +53,10 @@ def answer(method: str, target: str, body: Json, cut: int = 3) -> Reply:
         return _chat(body, said)
     if path.endswith("/responses"):
         return _responses(body, said)
+    if path.endswith("/responses/compact"):
+        kept = {"id": "cmp_1", "type": "compaction", "encrypted_content": SIGNATURE}
+        return _json({"id": "resp_1", "object": "response.compaction", "created_at": 1, "output": [kept],
+                      "usage": _RESPONSE_USAGE})  # fmt: skip
     if path.endswith("/embeddings"):
         found = [{"object": "embedding", "index": 0, "embedding": [0.5, -1.0]}]
         return _json({"id": "embd-1", "object": "list", "data": found, "model": body.get("model"),
@@ -61,6 +65,8 @@ def answer(method: str, target: str, body: Json, cut: int = 3) -> Reply:
         return _messages(body, said)
     if path.endswith("/count_tokens"):
         return _json({"input_tokens": 12})
+    if path.endswith("/count-tokens"):
+        return _json({"inputTokens": 12})
     if ":" in path and "/models/" in path:
         return _gemini(path.rpartition(":")[2], dict(parse_qsl(query)).get("alt") == "sse", said)
     if path.startswith("/model/"):
