@@ -76,6 +76,10 @@ class Operation:
     def stream(self, body: Json, query: Mapping[str, str]) -> Stream:
         return "sse" if body.get("stream") is True else ""
 
+    def leave_out(self, body: Json) -> tuple[str, ...]:
+        """Take out tools of the provider's that a client offers unasked beside its own; their types."""
+        return ()
+
     def refuse(self, body: Json) -> Refuse | None:
         """What would cost money that is not counted, or run where nobody looks."""
         return None

@@ -30,6 +30,7 @@ from akiosd.values.spend import Tokens
 
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _ARGUMENTS = ("response.function_call_arguments.delta", "response.mcp_call_arguments.delta")
+_INDEX_SEARCH = {"type": "web_search", "external_web_access": False}
 TIERS = frozenset({"auto", "default", "flex", "priority", "fast"})
 """Tiers whose prices are known, or said to be those of another."""
 
@@ -68,6 +69,15 @@ class Responses(Operation):
         "function", "custom", "apply_patch", "local_shell", "computer", "computer_use_preview", "namespace",
     })  # fmt: skip
     tiers = TIERS
+
+    def leave_out(self, body: Json) -> tuple[str, ...]:
+        """Codex always offers a search in the provider's index; without it, it works as well."""
+        tools = items(body.get("tools"))
+        kept = [tool for tool in tools if tool != _INDEX_SEARCH]
+        if not kept or len(kept) == len(tools) or body.get("tool_choice") not in (None, "auto"):
+            return ()
+        body["tools"] = kept
+        return ("web_search",)
 
     def refuse(self, body: Json) -> Refuse | None:
         later = [tool for item in items(body.get("input")) for tool in items(item.get("tools"))]

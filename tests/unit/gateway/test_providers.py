@@ -12,6 +12,7 @@ import pytest
 from genai_prices import Usage, calc_price
 
 from akiosd.values.policy import Budget
+from akiosd.values.records import NetDenied
 from tests.e2e.models import Models
 from tests.unit.gateway.llm_harness import post, talking
 
@@ -140,6 +141,51 @@ async def test_a_request_to_be_counted_within_a_request(models: Models) -> None:
         asked = {"input": {"converse": {"messages": [{"role": "user", "content": [{"text": "hi"}]}]}}}
         assert (await post(agent, "bedrock", target, asked))[0] == 200
         assert json.loads(models.received[-1].body) == asked
+
+
+async def test_an_hour_in_the_cache_is_reserved_where_it_is_asked_for(models: Models) -> None:
+    asked: dict[str, Any] = {"model": "claude-sonnet-4-5", "max_tokens": 50}
+    async with talking(models, "anthropic") as (gateway, agent):
+        for ttl in ("5m", "1h"):
+            part = {"type": "text", "text": "x" * 9_000, "cache_control": {"type": "ephemeral", "ttl": ttl}}
+            await post(agent, "anthropic", "/v1/messages", {**asked, "messages": [{"role": "user", "content": [part]}]})
+    short, long = gateway.link.asks
+    assert short.input_tokens == long.input_tokens
+    # $3.75 and $6 a million tokens.
+    assert short.input_usd_micro == math.ceil(short.input_tokens * 3.75)
+    assert long.input_usd_micro == long.input_tokens * 6
+
+
+async def test_codex_is_told_in_a_way_it_does_not_try_again(models: Models) -> None:
+    """It sends everything again but what was a bad request; others are told what it is."""
+    hosted = {"model": "m", "input": "x", "tools": [{"type": "web_search"}]}
+    async with talking(models, "openai") as (_, agent):
+        for headers, expected in (((("originator", "codex_exec"),), 400), ((), 403)):
+            status, fields, body = await post(agent, "openai", "/v1/responses", hosted, headers=headers)
+            assert (status, fields["x-should-retry"]) == (expected, "false")
+            assert json.loads(body)["error"]["rule"] == "llm.hosted_tools"
+        # What failed may be tried again by all.
+        models.fail = (200, {}, b"no JSON")
+        plain = {"model": "m", "input": "x"}
+        assert (await post(agent, "openai", "/v1/responses", plain, headers=(("originator", "codex_exec"),)))[0] == 502
+
+
+async def test_a_search_that_codex_offers_unasked_is_left_out(models: Models) -> None:
+    search = {"type": "web_search", "external_web_access": False}
+    function = {"type": "function", "name": "f", "parameters": {}}
+    asked = {"model": "m", "input": "x", "tool_choice": "auto", "tools": [function, search]}
+    async with talking(models, "openai") as (gateway, agent):
+        assert (await post(agent, "openai", "/v1/responses", asked))[0] == 200
+        assert json.loads(models.received[0].body)["tools"] == [function]
+        [denied] = gateway.link.of(NetDenied)
+        assert (denied.rule, denied.hint) == ("llm.hosted_tools", "web_search was left out of the request")
+        # Whoever wants it is told that it is not to be had.
+        for change in (
+            {"tools": [search]}, {"tools": [function, {"type": "web_search"}]},
+            {"tool_choice": {"type": "web_search"}}, {"tool_choice": "required"},
+        ):  # fmt: skip
+            assert (await post(agent, "openai", "/v1/responses", {**asked, **change}))[0] == 403
+    assert len(models.received) == 1
 
 
 @pytest.mark.parametrize("target", ["/v1/responses", "/v1/messages"])
