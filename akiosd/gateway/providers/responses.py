@@ -30,7 +30,7 @@ from akiosd.values.spend import Tokens
 
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _ARGUMENTS = ("response.function_call_arguments.delta", "response.mcp_call_arguments.delta")
-_INDEX_SEARCH = {"type": "web_search", "external_web_access": False}
+_CODEX_SEARCHES = tuple({"type": "web_search", "external_web_access": live} for live in (False, True))
 TIERS = frozenset({"auto", "default", "flex", "priority", "fast"})
 """Tiers whose prices are known, or said to be those of another."""
 
@@ -71,9 +71,9 @@ class Responses(Operation):
     tiers = TIERS
 
     def leave_out(self, body: Json) -> tuple[str, ...]:
-        """Codex always offers a search in the provider's index; without it, it works as well."""
+        """Codex offers a search by the provider whether it is wanted or not; without it, it works as well."""
         tools = items(body.get("tools"))
-        kept = [tool for tool in tools if tool != _INDEX_SEARCH]
+        kept = [tool for tool in tools if tool not in _CODEX_SEARCHES]
         if not kept or len(kept) == len(tools) or body.get("tool_choice") not in (None, "auto"):
             return ()
         body["tools"] = kept

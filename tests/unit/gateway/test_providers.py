@@ -170,8 +170,9 @@ async def test_codex_is_told_in_a_way_it_does_not_try_again(models: Models) -> N
         assert (await post(agent, "openai", "/v1/responses", plain, headers=(("originator", "codex_exec"),)))[0] == 502
 
 
-async def test_a_search_that_codex_offers_unasked_is_left_out(models: Models) -> None:
-    search = {"type": "web_search", "external_web_access": False}
+@pytest.mark.parametrize("live", [False, True])
+async def test_a_search_that_codex_offers_unasked_is_left_out(models: Models, live: bool) -> None:
+    search = {"type": "web_search", "external_web_access": live}
     function = {"type": "function", "name": "f", "parameters": {}}
     asked = {"model": "m", "input": "x", "tool_choice": "auto", "tools": [function, search]}
     async with talking(models, "openai") as (gateway, agent):
