@@ -124,7 +124,8 @@ def prepare(
         return Refuse("redact.models", f"{outward.blocked or 'personal data in the head'} may not be sent",
                       "leave it out, or set redact.models")  # fmt: skip
     query = dict(parse_qsl(target.partition("?")[2]))
-    model = operation.model(body, route.model)
+    # A name in the path is the agent's text like any other: it goes into the log.
+    model = operation.model(body, outward.text(route.model, ("model",), "") if route.model else "")
     if operation.kind == "call" and not model:
         return Refuse("llm.body", "the body names no model", "name one")
     quote = prices.quote(provider.name, model, overrides, now_ns=now_ns, context=operation.pricing(body))

@@ -189,6 +189,26 @@ async def test_a_search_that_codex_offers_unasked_is_left_out(models: Models, li
     assert len(models.received) == 1
 
 
+@pytest.mark.parametrize(
+    ("provider", "target"),
+    [
+        ("gemini", "/v1beta/models/ada%40example.org:generateContent"),
+        ("gemini", "/v1/models/ada@example.org:embedContent"), ("bedrock", "/model/ada%40example.org/converse"),
+        ("openai", "/v1/responses"),
+    ],
+)  # fmt: skip
+async def test_no_planted_value_in_the_name_of_a_model(models: Models, provider: str, target: str) -> None:
+    """It is recorded with every call and every refusal."""
+    body = {"model": PLANTED, "input": "x"} if provider == "openai" else {"contents": []}
+    body = {"messages": []} if provider == "bedrock" else {"content": {}} if "embed" in target else body
+    async with talking(models, provider) as (gateway, agent):
+        status, _, answer = await post(agent, provider, target, body)
+        assert status == 403 and json.loads(answer).get("error", {}).get("rule", "prices") == "prices", answer
+    [ask] = gateway.link.asks
+    assert ask.model and PLANTED not in ask.model
+    assert models.received == []
+
+
 @pytest.mark.parametrize("target", ["/v1/responses", "/v1/messages"])
 async def test_apis_of_others_on_ollama(models: Models, target: str) -> None:
     asked = {"model": "qwen", "max_tokens": 99, "messages": [{"role": "user", "content": f"to {PLANTED}"}]}
