@@ -100,7 +100,8 @@ def installed_tree(path: str, roots: list[Root], host: Host, *, trusted: bool) -
     """The smallest tree that holds the installation ``path`` belongs to, and why, or ``None``.
 
     Known places first; then by shape: a Python installation, its standard library beside it.  Only when the caller's
-    own environment led here (``trusted``) and no file of the workspace: anything in /opt, a venv, a conda environment.
+    own environment led here (``trusted``) and no file of the workspace: anything in /opt, npm's packages, a venv, a
+    conda environment.
     """
     for root in roots:
         if is_below(path, root.path) and (trusted or root.why != "/opt"):
@@ -108,6 +109,11 @@ def installed_tree(path: str, roots: list[Root], host: Host, *, trusted: bool) -
             tree = "/".join([root.path, *parts[: root.depth]])
             if (not root.depth or (len(parts) >= root.depth and parts[0])) and not is_private(tree, host.home):
                 return tree, root.why
+    if trusted and "/node_modules/" in path:
+        # Packages find each other in the outermost directory of this name, whoever's bin/ leads to one of them.
+        tree = path[: path.index("/node_modules/")] + "/node_modules"
+        if not is_private(tree, host.home):
+            return tree, "npm"
     tree = path
     for _ in range(4):
         tree = os.path.dirname(tree)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 
@@ -154,10 +155,23 @@ class Call:
         outcome: Outcome = "completed" if self._complete else "cut"
         final = told is not None and self._complete
         tokens = told if told is not None and (final or self._request.operation.counts_along) else self._estimate(told)
-        cost = prices.cost(self._request.quote, tokens) if self._request.quote else 0
+        quote = self._quote()
+        cost = prices.cost(quote, tokens) if quote else 0
         if not final and grant.usd_micro:
             cost = min(cost, grant.usd_micro)
         return Bill(outcome, cost, tokens, not final, self._meter.tool_calls, status, stream)
+
+    def _quote(self) -> prices.Quote | None:
+        """The prices of the tier that served the call, where the provider says which and its prices are known."""
+        request, served = self._request, self._meter.served
+        if request.quote is None or not served:
+            return request.quote
+        asked = request.operation.pricing(request.body)
+        found = prices.quote(
+            request.ask.provider, request.ask.model, self._context.setup.prices,
+            now_ns=time.time_ns(), context=asked | served,
+        )  # fmt: skip
+        return found or request.quote
 
     def _estimate(self, told: Tokens | None) -> Tokens:
         """An upper bound of what a reply without a last word cost: what is not known counts as reserved."""

@@ -190,7 +190,7 @@ class Exchange:
 
     async def _say(self, denial: Denial) -> None:
         provider = "" if self.direct else self.rule.provider
-        status, headers, body = refuse.render(denial, provider)
+        status, headers, body = refuse.render(denial, provider, self.header(b"originator"))
         await self._respond(status, headers, body)
 
     def _fields(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -84,12 +84,15 @@ class Meter:
         self._operation = operation
         self._usage: Json = {}
         self._calls: dict[Channel, list[Any]] = {}
+        self.served: dict[str, str] = {}
+        """As :meth:`Operation.served` has it."""
         self.received = 0
         """Bytes of text and of tool arguments: tokens are never more than that."""
         self.failed = False
 
     def take(self, event: Json, kind: str) -> None:
         self._usage |= {k: v for k, v in (self._operation.usage(event) or {}).items() if v is not None}
+        self.served |= self._operation.served(event)
         for piece in self._operation.pieces(event, kind):
             self.received += len(piece.owner[piece.key].encode("utf-8", "surrogatepass"))
         for call in self._operation.tools(event, kind):

@@ -110,6 +110,7 @@ async def _call(sender: Sender, route: Route, target: str) -> None:
         await sender.refuse(Refuse(verdict.rule, verdict.words), verdict.status)
         return
     sender.tell(request.findings)
+    sender.tell_left_out(request.left_out)
     call = Call(sender, request, memory)
     try:
         await call.run(verdict)

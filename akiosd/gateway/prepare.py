@@ -51,6 +51,7 @@ class Request(msgspec.Struct):
     strip: bool = False
     hidden: bool = False
     findings: tuple[Finding, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def grant(self, output: int) -> bytes:
         """The body with at most ``output`` tokens asked for (0: as it is)."""
@@ -104,6 +105,7 @@ def prepare(
     if isinstance(body, Refuse):
         return body
     refused = operation.normalise(body) or unknown_field(operation, body)
+    left_out = () if refused else operation.leave_out(body)
     if operation.kind == "call":
         refused = refused or operation.refuse(body)
     if refused:
@@ -113,6 +115,7 @@ def prepare(
                       "send text (langchain: check_embedding_ctx_length=False)")  # fmt: skip
     outward, structured = Outward(memory, binary), Structured(memory.redacted.redactor)
     body = outward.body(body)
+    operation.encode(body)
     head = safe_head(structured, provider, headers, target)
     if isinstance(head, Refuse):
         return head
@@ -121,12 +124,13 @@ def prepare(
         return Refuse("redact.models", f"{outward.blocked or 'personal data in the head'} may not be sent",
                       "leave it out, or set redact.models")  # fmt: skip
     query = dict(parse_qsl(target.partition("?")[2]))
-    model = operation.model(body, route.model)
+    # A name in the path is the agent's text like any other: it goes into the log.
+    model = operation.model(body, outward.text(route.model, ("model",), "") if route.model else "")
     if operation.kind == "call" and not model:
         return Refuse("llm.body", "the body names no model", "name one")
     quote = prices.quote(provider.name, model, overrides, now_ns=now_ns, context=operation.pricing(body))
     request = Request(operation, head[1], head[0], body, Ask(provider.name, model, b""), quote,
-                      operation.stream(body, query), findings=outward.findings())  # fmt: skip
+                      operation.stream(body, query), findings=outward.findings(), left_out=left_out)  # fmt: skip
     if operation.kind == "call":
         request.ask = _ask(request, outward)
         request.strip = operation.prepare(body)
@@ -142,8 +146,10 @@ def _ask(request: Request, outward: Outward) -> Ask:
     if quote is None:
         return msgspec.structs.replace(ask, request=fingerprint, priced=False)
     tokens = bound_input(operation, body, outward, quote.context)
+    # An hour in the cache has to be asked for in these words, whatever the name of the field.
+    dearest = prices.bound_input(quote, tokens, hour_cache=b'"1h"' in dump(body))
     made = msgspec.structs.replace(
-        ask, request=fingerprint, input_tokens=tokens, input_usd_micro=prices.bound_input(quote, tokens),
+        ask, request=fingerprint, input_tokens=tokens, input_usd_micro=dearest,
         choices=operation.choices(body),
     )  # fmt: skip
     if not operation.has_output:

@@ -12,6 +12,7 @@ from akiosd.values.records import Finding
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 _MAX_TEXT = 1000
+_SENT_AGAIN = (402, 403, 429)
 _UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
@@ -31,8 +32,11 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True):
     failed: bool = False
 
 
-def render(denial: Denial, provider: str = "") -> Answer:
-    """Status, headers (names in lower case), body.  Everything in the body is escaped: none of it is trusted."""
+def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answer:
+    """Status, headers (names in lower case), body.  Everything in the body is escaped: none of it is trusted.
+
+    ``originator`` is the request's header of this name, by which Codex is known.
+    """
     values = {
         "type": "akios_failed" if denial.failed else "akios_denied",
         "rule": denial.rule[:_MAX_TEXT], "host": denial.host[:_MAX_TEXT],
@@ -51,7 +55,9 @@ def render(denial: Denial, provider: str = "") -> Answer:
         headers.append((b"retry-after", b"%d" % denial.retry_after))
     if provider == "bedrock":
         headers.append((b"x-amzn-errortype", _AWS.get(denial.status, "AccessDeniedException").encode()))
-    return denial.status, headers, body
+    # Codex knows nothing of x-should-retry and sends all but a bad request again, as a new turn.
+    final = not denial.failed and denial.status in _SENT_AGAIN and originator.startswith(b"codex")
+    return 400 if final else denial.status, headers, body
 
 
 def _shape(provider: str, status: int, values: dict[str, str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from akiosd.gateway.names import PROVIDER_HOSTS
 from akiosd.gateway.providers.base import Headers, Outgoing, Provider, Refuse
 from akiosd.gateway.refuse import Denial
 from akiosd.gateway.upstream import OLLAMA, Response, UpstreamFailed
-from akiosd.values.records import Finding, Redaction
+from akiosd.values.records import Finding, NetDenied, Redaction
 from akiosd.values.trust import DEFAULT_REGION
 from akiosd.wire.gateway import ProviderSetup
 
@@ -58,6 +58,18 @@ class Sender:
             self.context.link.report(
                 Redaction(ts=0, towards=self.provider.name, mode=redactors.models.mode, findings=findings)
             )
+
+    def tell_left_out(self, kinds: tuple[str, ...]) -> None:
+        """A tool that is taken out of a request is a denial, though the request is sent."""
+        exchange = self.exchange
+        for kind in kinds:
+            self.context.link.report(
+                NetDenied(
+                    ts=0, host=exchange.host.encode(), rule="llm.hosted_tools", protocol="http",
+                    port=exchange.destination.port, method=exchange.method, path=exchange.safe_path,
+                    hint=f"{kind} was left out of the request",
+                )
+            )  # fmt: skip
 
 
 def plain_encoding(response: Response) -> None:

@@ -1,6 +1,7 @@
 """Stand-ins for the providers' models: they speak each API, streaming and not, and write down what they were sent.
 
 A model says the last user's text back, in pieces of ``cut`` characters; if it has a tool it calls it with that text.
+With a ``plan`` (a tool's name and its arguments) it calls that tool alone, and not again once it has a result.
 """
 
 from __future__ import annotations
@@ -42,17 +43,24 @@ class Said(NamedTuple):
         return [text[at : at + self.cut] for at in range(0, len(text), self.cut)]
 
 
-def answer(method: str, target: str, body: Json, cut: int = 3) -> Reply:
+Plan = tuple[str, Json]
+
+
+def answer(method: str, target: str, body: Json, cut: int = 3, plan: Plan | None = None) -> Reply:
     """The answer of the provider whose path this is."""
     path, _, query = target.partition("?")
     path = unquote(path)
     if method == "GET":
         return _json({"object": "list", "data": [{"id": "stand-in", "object": "model"}], "models": []})
-    said = _said(body, cut)
+    said = _said(body, cut) if plan is None else _planned(body, cut, plan)
     if path.endswith(("/chat/completions", "/fim/completions")):
         return _chat(body, said)
     if path.endswith("/responses"):
         return _responses(body, said)
+    if path.endswith("/responses/compact"):
+        kept = {"id": "cmp_1", "type": "compaction", "encrypted_content": SIGNATURE}
+        return _json({"id": "resp_1", "object": "response.compaction", "created_at": 1, "output": [kept],
+                      "usage": _RESPONSE_USAGE})  # fmt: skip
     if path.endswith("/embeddings"):
         found = [{"object": "embedding", "index": 0, "embedding": [0.5, -1.0]}]
         return _json({"id": "embd-1", "object": "list", "data": found, "model": body.get("model"),
@@ -61,6 +69,8 @@ def answer(method: str, target: str, body: Json, cut: int = 3) -> Reply:
         return _messages(body, said)
     if path.endswith("/count_tokens"):
         return _json({"input_tokens": 12})
+    if path.endswith("/count-tokens"):
+        return _json({"inputTokens": 12})
     if ":" in path and "/models/" in path:
         return _gemini(path.rpartition(":")[2], dict(parse_qsl(query)).get("alt") == "sse", said)
     if path.startswith("/model/"):
@@ -93,6 +103,13 @@ def _said(body: Json, cut: int) -> Said:
     tool = _tool(body)
     arguments = json.dumps({"path": "a.txt", "text": text}, ensure_ascii=False)
     return Said(f"You said: {text}", tool, arguments, cut)
+
+
+def _planned(body: Json, cut: int, plan: Plan) -> Said:
+    said, (name, arguments) = _said(body, cut), plan
+    done = any(f'"{kind}"' in json.dumps(body) for kind in ("tool_result", "function_call_output"))
+    offered = f'"name": "{name}"' in json.dumps(body.get("tools") or [])
+    return said._replace(tool=name if offered and not done else "", arguments=json.dumps(arguments))
 
 
 def _tool(body: Json) -> str:
@@ -377,12 +394,15 @@ class _Server(ThreadingHTTPServer):
 class Models:
     """The stand-in on a loopback port, plain or TLS; ``received`` is its log.  Use as a context manager.
 
-    ``fail`` is a (status, headers, body) to answer with instead; ``pause`` holds a stream before its last piece.
+    ``fail`` is a (status, headers, body) to answer with instead, ``failures`` are one each for the next requests;
+    ``pause`` holds a stream before its last piece.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
         self.received: list[Received] = []
         self.fail: tuple[int, dict[str, str], bytes] | None = None
+        self.failures: list[tuple[int, dict[str, str], bytes]] = []
+        self.plan: Plan | None = None
         self.cut = 3
         self.pause: threading.Event | None = None
         self.breaks = False
@@ -420,15 +440,16 @@ class Models:
     def _serve(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("content-length") or 0))
         self.received.append(Received(request.command, request.path, request.headers.items(), body))
-        if self.fail is not None:
-            status, headers, content = self.fail
+        fail = self.fail or (self.failures.pop(0) if self.failures else None)
+        if fail is not None:
+            status, headers, content = fail
             self._send(request, status, {"content-type": "application/json", **headers}, [content])
             return
         try:
             parsed = json.loads(body) if body else {}
         except ValueError:
             parsed = {}
-        reply = answer(request.command, request.path, parsed, self.cut)
+        reply = answer(request.command, request.path, parsed, self.cut, self.plan)
         self._send(request, reply.status, {"content-type": reply.content_type, "x-request-id": "req_1"}, reply.chunks)
 
     def _send(self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], chunks: list[bytes]) -> None:

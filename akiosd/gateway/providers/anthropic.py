@@ -24,6 +24,7 @@ from akiosd.gateway.providers.base import (
     priced_apart,
     route,
     text,
+    tier,
 )  # fmt: skip
 from akiosd.gateway.strict_json import integer
 from akiosd.values.spend import Tokens
@@ -46,7 +47,7 @@ class Messages(Operation):
     volatile = frozenset({"metadata", "stream", "cache_control", "diagnostics"})
 
     def refuse(self, body: Json) -> Refuse | None:
-        for tool in items(body.get("tools")):
+        for tool in [*items(body.get("tools")), *_added_tools(body)]:
             kind = text(tool.get("type", "custom"))
             if not kind.startswith(_CLIENT_TOOLS):
                 return hosted(kind)
@@ -59,7 +60,9 @@ class Messages(Operation):
                 return priced_apart(f"the context edit {text(edit.get('type'))[:60]!r}")
         if body.get("inference_geo") not in (None, "global", "not_available"):
             return priced_apart("a place of inference")
-        return None
+        if body.get("speed") not in (None, "standard", "fast"):
+            return priced_apart("a speed")
+        return tier(body, "service_tier", ("auto", "standard_only"))
 
     def refers(self, body: Json) -> bool:
         return super().refers({key: value for key, value in body.items() if key != "context_management"})
@@ -91,6 +94,10 @@ class Messages(Operation):
             input=integer(usage.get("input_tokens")) + read + write, output=integer(usage.get("output_tokens")),
             cache_read=read, cache_write=write, cache_write_1h=min(hour, write),
         )  # fmt: skip
+
+    def served(self, reply: Json) -> dict[str, str]:
+        found = text((self.usage(reply) or {}).get("speed"))
+        return {"speed": found} if found else {}
 
     def pieces(self, event: Json, kind: str) -> Iterator[Piece]:
         at = integer(event.get("index"))
@@ -126,6 +133,15 @@ class Messages(Operation):
         for index, item in enumerate(items(event.get("content"))):
             if item.get("type") == "tool_use":
                 yield ToolCall((index,), text(item.get("name")), item.get("input"))
+
+
+def _added_tools(body: Json) -> Iterator[Json]:
+    """Tools that come in the middle of a conversation, as they are defined there; those that refer to one are not."""
+    for message in items(body.get("messages")):
+        for block in items(message.get("content")):
+            tool = mapping(block.get("tool"))
+            if block.get("type") == "tool_addition" and tool.get("type") != "tool_reference":
+                yield mapping(tool.get("definition")) or tool
 
 
 class Anthropic(Provider):

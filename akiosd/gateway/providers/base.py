@@ -76,6 +76,10 @@ class Operation:
     def stream(self, body: Json, query: Mapping[str, str]) -> Stream:
         return "sse" if body.get("stream") is True else ""
 
+    def leave_out(self, body: Json) -> tuple[str, ...]:
+        """Take out tools of the provider's that a client offers unasked beside its own; their types."""
+        return ()
+
     def refuse(self, body: Json) -> Refuse | None:
         """What would cost money that is not counted, or run where nobody looks."""
         return None
@@ -104,6 +108,9 @@ class Operation:
         """Ask for what metering needs; whether something was added that has to be taken out of the reply."""
         return False
 
+    def encode(self, body: Json) -> None:
+        """Put together again what :meth:`normalise` took apart, after it was redacted."""
+
     def hidden(self, body: Json, model: str) -> bool:
         """Whether paid output may come before, or without, any that can be seen."""
         return True
@@ -130,6 +137,10 @@ class Operation:
     def count(self, usage: Json) -> Tokens:
         """What :meth:`usage` said, in our words."""
         return Tokens()
+
+    def served(self, reply: Json) -> dict[str, str]:
+        """What a reply or an event says of the fields in :meth:`pricing`: the tier that served is the one paid for."""
+        return {}
 
     def pieces(self, event: Json, kind: str) -> Iterator[Piece]:
         return iter(())
@@ -269,6 +280,8 @@ SCHEMAS = frozenset(
 _REFERENCES = frozenset({
     "file_id", "file_url", "fileData", "file_data_uri", "s3Location", "fileUri", "document_url", "cachedContent",
 })  # fmt: skip
+_URLS = ("image_url", "imageUrl", "input_audio")
+"""Names of a URL, of an object with one, or of the thing itself in base64."""
 _TOP = ("previous_response_id", "conversation", "cachedContent", "thread", "context_management")
 
 
@@ -294,12 +307,12 @@ def refers(value: Any) -> bool:
 def _reference(item: Json) -> bool:
     if any(item.get(name) for name in _REFERENCES):
         return True
-    if item.get("type") in ("item_reference", "url", "container_upload"):
+    if item.get("type") in ("item_reference", "url", "container_upload", "resource_link"):
         return True
-    for name in ("image_url", "imageUrl"):
+    for name in _URLS:
         url = item.get(name)
         url = url.get("url") if isinstance(url, dict) else url
-        if isinstance(url, str) and not url.startswith("data:"):
+        if isinstance(url, str) and (":" in url[:16] if name == "input_audio" else not url.startswith("data:")):
             return True
     return False
 
@@ -318,6 +331,14 @@ def unknown_field(operation: Operation, body: Json) -> Refuse | None:
 def hosted(kind: str) -> Refuse:
     return Refuse("llm.hosted_tools", f"the provider itself would run {kind[:60]!r}, outside the cage and its budget",
                   "give the model tools that the agent runs")  # fmt: skip
+
+
+def tier(body: Json, name: str, known: Iterable[str]) -> Refuse | None:
+    """A service tier that is not among the ``known`` has a price of its own."""
+    asked = body.get(name)
+    if asked is None or (isinstance(asked, str) and asked.lower() in known):
+        return None
+    return priced_apart(f"the service tier {text(asked)[:60]!r}")
 
 
 def priced_apart(what: str) -> Refuse:

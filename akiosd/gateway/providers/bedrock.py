@@ -195,6 +195,24 @@ class InvokeStream(Invoke):
     streaming = True
 
 
+class CountTokens(Free):
+    """The request to be counted; one for InvokeModel comes as base64 of its JSON."""
+
+    def normalise(self, body: Json) -> Refuse | None:
+        inner = mapping(mapping(body.get("input")).get("invokeModel"))
+        if "body" in inner:
+            try:
+                inner["body"] = parse(base64.b64decode(inner["body"], validate=True))
+            except (BadJson, ValueError, TypeError):
+                return Refuse("llm.body", "input.invokeModel.body is not base64 of JSON", "send it as boto3 does")
+        return None
+
+    def encode(self, body: Json) -> None:
+        inner = mapping(mapping(body.get("input")).get("invokeModel"))
+        if "body" in inner:
+            inner["body"] = base64.b64encode(dump(inner["body"])).decode()
+
+
 _PATH = r"/model/(?P<model>[^/]+)/"
 
 
@@ -205,7 +223,7 @@ class Bedrock(Provider):
         route("POST", _PATH + "converse-stream", ConverseStream()),
         route("POST", _PATH + "invoke", Invoke()),
         route("POST", _PATH + "invoke-with-response-stream", InvokeStream()),
-        route("POST", _PATH + "count-tokens", Free()),
+        route("POST", _PATH + "count-tokens", CountTokens()),
     )  # fmt: skip
 
     def login(self, headers: Headers) -> str:

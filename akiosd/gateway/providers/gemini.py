@@ -30,6 +30,7 @@ from akiosd.gateway.providers.base import (
     priced_apart,
     route,
     text,
+    tier,
 )  # fmt: skip
 from akiosd.gateway.strict_json import integer
 from akiosd.values.spend import Tokens
@@ -107,13 +108,17 @@ class Generate(Google):
             for kind in tool:
                 if kind not in self.client_tools:
                     return hosted(kind)
-        if text(body.get("serviceTier")).lower() not in ("", "standard", "flex", "service_tier_unspecified"):
-            return priced_apart("a service tier")
         settings = mapping(body.get("generationConfig"))
+        if settings.get("routingConfig") or settings.get("modelSelectionConfig"):
+            return priced_apart("another model than the one that is named")
         kinds = settings.get("responseModalities")
         if kinds is not None and (not isinstance(kinds, list) or any(text(k).upper() != "TEXT" for k in kinds)):
             return priced_apart("an answer that is not text")
-        return None
+        return tier(body, "serviceTier", ("standard", "flex", "unspecified", "service_tier_unspecified"))
+
+    def pricing(self, body: Json) -> dict[str, str]:
+        asked = text(body.get("serviceTier")).lower()
+        return {"service_tier": asked} if asked else {}
 
     def refers(self, body: Json) -> bool:
         return bool(body.get("cachedContent")) or super().refers({"contents": body.get("contents")})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from akiosd.gateway.providers.anthropic import Messages
 from akiosd.gateway.providers.base import (
     Channel,
     Free,
@@ -23,6 +24,7 @@ from akiosd.gateway.providers.base import (
     text,
 )  # fmt: skip
 from akiosd.gateway.providers.openai import Chat, Embeddings
+from akiosd.gateway.providers.responses import Responses
 from akiosd.gateway.strict_json import integer
 from akiosd.values.spend import Tokens
 
@@ -89,6 +91,14 @@ class LocalChat(Chat):
     fields = frozenset()
 
 
+class LocalResponses(Responses):
+    fields = frozenset()
+
+
+class LocalMessages(Messages):
+    fields = frozenset()
+
+
 class LocalEmbeddings(Embeddings):
     fields = frozenset()
 
@@ -103,6 +113,8 @@ class Ollama(Provider):
         route("GET", r"/api/(?:tags|version|ps)", Read()),
         route("GET", r"/", Read()),
         route("POST", r"/v1/chat/completions", LocalChat()),
+        route("POST", r"/v1/responses", LocalResponses()),
+        route("POST", r"/v1/messages", LocalMessages()),
         route("POST", r"/v1/embeddings", LocalEmbeddings()),
         route("GET", r"/v1/models(?:/(?P<model>[^/]+))?", Read()),
     )  # fmt: skip

@@ -21,12 +21,14 @@ from akiosd.gateway.providers.base import (
     mapping,
     route,
     text,
+    tier,
 )  # fmt: skip
-from akiosd.gateway.providers.responses import InputTokens, Responses
+from akiosd.gateway.providers.responses import TIERS, Compact, InputTokens, Responses, keeps_long
 from akiosd.gateway.strict_json import integer
 from akiosd.values.spend import Tokens
 
-_REASONING = re.compile(r"(?:openai/)?(?:o\d|gpt-[5-9](?!.*-chat)|gpt-oss|codex|.*(?:reason|think))")
+_PLAIN = re.compile(r"(?:ft:)?(?:gpt-[34]|chatgpt-4|gpt-[\d.]+-chat|gpt-audio)")
+"""Models that write nothing but what is seen; a name that is not known may be of one that thinks first."""
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
@@ -45,6 +47,7 @@ class Chat(Operation):
     limits: tuple[str, ...] = ("max_completion_tokens", "max_tokens")
     """The names of the output limit, the one to inject first."""
     client_tools = frozenset({"function", "custom"})
+    tiers = TIERS
 
     def refuse(self, body: Json) -> Refuse | None:
         for tool in items(body.get("tools")):
@@ -55,7 +58,7 @@ class Chat(Operation):
             return hosted("web_search")
         if body.get("background"):
             return Refuse("llm.background", "a background job goes on when nobody counts", "ask for the answer itself")
-        return None
+        return tier(body, "service_tier", self.tiers) or keeps_long(body)
 
     def refers(self, body: Json) -> bool:
         # An earlier answer in sound is named by its id.
@@ -77,7 +80,7 @@ class Chat(Operation):
         return True
 
     def hidden(self, body: Json, model: str) -> bool:
-        return bool(_REASONING.match(model)) and body.get("reasoning_effort") != "none"
+        return not _PLAIN.match(model) and body.get("reasoning_effort") != "none"
 
     def count(self, usage: Json) -> Tokens:
         asked, given = mapping(usage.get("prompt_tokens_details")), mapping(usage.get("completion_tokens_details"))
@@ -87,6 +90,10 @@ class Chat(Operation):
             reasoning=integer(given.get("reasoning_tokens")),
             input_audio=integer(asked.get("audio_tokens")), output_audio=integer(given.get("audio_tokens")),
         )  # fmt: skip
+
+    def served(self, reply: Json) -> dict[str, str]:
+        found = text(reply.get("service_tier"))
+        return {"service_tier": found} if found else {}
 
     def pieces(self, event: Json, kind: str) -> Iterator[Piece]:
         for choice in items(event.get("choices")):
@@ -177,6 +184,7 @@ class OpenAI(Provider):
         route("POST", r"/v1/chat/completions", Chat()),
         route("POST", r"/v1/responses", Responses()),
         route("POST", r"/v1/responses/input_tokens", InputTokens()),
+        route("POST", r"/v1/responses/compact", Compact()),
         route("POST", r"/v1/embeddings", Embeddings()),
         route("POST", r"/v1/moderations", Free()),
         route("GET", r"/v1/models", Read()),

@@ -5,7 +5,8 @@ A text arrives in ``*.delta`` events, and again whole in ``*.done`` events and i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from akiosd.gateway.providers.base import (
     Channel,
@@ -14,6 +15,7 @@ from akiosd.gateway.providers.base import (
     Operation,
     Piece,
     Refuse,
+    Stream,
     ToolCall,
     hosted,
     items,
@@ -21,12 +23,33 @@ from akiosd.gateway.providers.base import (
     mapping,
     priced_apart,
     text,
+    tier,
 )  # fmt: skip
 from akiosd.gateway.strict_json import integer
 from akiosd.values.spend import Tokens
 
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _ARGUMENTS = ("response.function_call_arguments.delta", "response.mcp_call_arguments.delta")
+_CODEX_SEARCHES = tuple({"type": "web_search", "external_web_access": live} for live in (False, True))
+TIERS = frozenset({"auto", "default", "flex", "priority", "fast"})
+"""Tiers whose prices are known, or said to be those of another."""
+
+
+def keeps_long(body: Json) -> Refuse | None:
+    """A prompt kept for longer than half an hour is written at a price that is not published."""
+    waiting: list[Any] = [body]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting += item
+            continue
+        for name, inner in item.items() if isinstance(item, dict) else ():
+            lasts = mapping(inner).get("ttl") if name in ("prompt_cache_options", "prompt_cache_breakpoint") else None
+            if lasts not in (None, "30m"):
+                return priced_apart(f"a prompt cache for {text(lasts)[:20]!r}")
+            if isinstance(inner, dict | list):
+                waiting.append(inner)
+    return None
 
 
 class Responses(Operation):
@@ -45,9 +68,20 @@ class Responses(Operation):
     client_tools = frozenset({
         "function", "custom", "apply_patch", "local_shell", "computer", "computer_use_preview", "namespace",
     })  # fmt: skip
+    tiers = TIERS
+
+    def leave_out(self, body: Json) -> tuple[str, ...]:
+        """Codex offers a search by the provider whether it is wanted or not; without it, it works as well."""
+        tools = items(body.get("tools"))
+        kept = [tool for tool in tools if tool not in _CODEX_SEARCHES]
+        if not kept or len(kept) == len(tools) or body.get("tool_choice") not in (None, "auto"):
+            return ()
+        body["tools"] = kept
+        return ("web_search",)
 
     def refuse(self, body: Json) -> Refuse | None:
-        for tool in items(body.get("tools")):
+        later = [tool for item in items(body.get("input")) for tool in items(item.get("tools"))]
+        for tool in [*items(body.get("tools")), *later]:
             refused = self._tool(tool)
             if refused:
                 return refused
@@ -56,11 +90,19 @@ class Responses(Operation):
         if isinstance(body.get("prompt"), dict):
             # Its tools and its model are the provider's secret until it is paid.
             return priced_apart("a stored prompt")
-        return None
+        return tier(body, "service_tier", self.tiers) or keeps_long(body)
+
+    def refers(self, body: Json) -> bool:
+        # An item that is nothing but an id is a stored one.
+        given = items(body.get("input"))
+        stored = any(item.get("id") and not item.get("type") and "role" not in item for item in given)
+        return stored or super().refers(body)
 
     def _tool(self, tool: Json) -> Refuse | None:
         kind = text(tool.get("type"))
         if kind == "shell" and mapping(tool.get("environment")).get("type") == "local":
+            return None
+        if kind == "tool_search" and tool.get("execution") == "client":
             return None
         if kind not in self.client_tools:
             return hosted(kind or "?")
@@ -92,6 +134,10 @@ class Responses(Operation):
             cache_read=integer(asked.get("cached_tokens")), cache_write=integer(asked.get("cache_write_tokens")),
             reasoning=integer(given.get("reasoning_tokens")),
         )  # fmt: skip
+
+    def served(self, reply: Json) -> dict[str, str]:
+        found = text(mapping(reply.get("response", reply)).get("service_tier"))
+        return {"service_tier": found} if found else {}
 
     def pieces(self, event: Json, kind: str) -> Iterator[Piece]:
         name = text(event.get("type"))
@@ -146,3 +192,23 @@ def _channel(event: Json, name: str) -> Channel:
 
 class InputTokens(Free):
     """``POST /v1/responses/input_tokens``."""
+
+
+class Compact(Responses):
+    """``POST /v1/responses/compact``: the model writes a summary of any length, so the longest is reserved."""
+
+    fields = frozenset({
+        "model", "input", "image", "instructions", "previous_response_id", "prompt_cache_key", "prompt_cache_options",
+        "prompt_cache_retention", "service_tier",
+    })  # fmt: skip
+
+    def stream(self, body: Json, query: Mapping[str, str]) -> Stream:
+        return ""
+
+    def output(self, body: Json) -> int:
+        return 0
+
+    def floor(self, body: Json) -> int:
+        return 1 << 40
+
+    def set_output(self, body: Json, tokens: int) -> None: ...

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from akiosd.gateway.providers.base import Free, Json, Provider, Read, Refuse, hosted, mapping, priced_apart, route
+from akiosd.gateway.providers.base import Free, Json, Provider, Read, Refuse, hosted, mapping, route
 from akiosd.gateway.providers.openai import Chat, Embeddings
 from akiosd.gateway.providers.responses import Responses
 from akiosd.gateway.strict_json import integer
 from akiosd.values.spend import Tokens
+
+_TIERS = frozenset({"auto", "default"})
 
 
 class GrokChat(Chat):
     fields = Chat.fields | {"search_parameters", "deferred"}
     client_tools = frozenset({"function"})
     image_tokens = 8_192
+    tiers = _TIERS
 
     def refuse(self, body: Json) -> Refuse | None:
         search = mapping(body.get("search_parameters"))
@@ -20,8 +23,6 @@ class GrokChat(Chat):
             return hosted("live search")
         if body.get("deferred"):
             return Refuse("llm.background", "a deferred answer is made when nobody counts", "ask for the answer itself")
-        if body.get("service_tier") not in (None, "auto", "default"):
-            return priced_apart("a service tier")
         return super().refuse(body)
 
     def hidden(self, body: Json, model: str) -> bool:
@@ -36,11 +37,15 @@ class GrokChat(Chat):
         )
 
 
+class GrokResponses(Responses):
+    tiers = _TIERS
+
+
 class XAI(Provider):
     name = "xai"
     routes = (
         route("POST", r"/v1/chat/completions", GrokChat()),
-        route("POST", r"/v1/responses", Responses()),
+        route("POST", r"/v1/responses", GrokResponses()),
         route("POST", r"/v1/embeddings", Embeddings()),
         route("POST", r"/v1/tokenize-text", Free()),
         route("GET", r"/v1/(?:models|language-models|embedding-models)", Read()),

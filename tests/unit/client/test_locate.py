@@ -175,6 +175,20 @@ def test_nvm_npm_and_its_node(machine: Machine) -> None:
     assert machine.trees(found) == {node: "nvm"}
 
 
+def test_packages_of_npm_in_a_prefix_of_ones_own(machine: Machine) -> None:
+    """A package's program needs the packages beside it; what only the workspace names stays out."""
+    modules = ".npm-global/lib/node_modules"
+    machine.program(f"{modules}/@vendor/tool/bin/tool.js", "#!/usr/bin/env node\n")
+    machine.program(f"{modules}/@vendor/tool-linux-x64/tool")
+    machine.link(".npm-global/bin/tool", "../lib/node_modules/@vendor/tool/bin/tool.js")
+    machine.path.insert(0, f"{machine.home}/.npm-global/bin")
+    found = machine.locate("tool")
+    assert machine.trees(found)[modules] == "npm"
+    (machine.workspace / "tool").symlink_to(machine.home / modules / "@vendor/tool/bin/tool.js")
+    machine.path.pop(0)
+    assert machine.trees(machine.locate("./tool")) == {}
+
+
 def test_uv_and_pipx_tools_behind_local_bin(machine: Machine) -> None:
     machine.program(".local/share/uv/python/cp312/bin/python3.12")
     for place in ("uv/tools/ruff", "pipx/venvs/black"):

@@ -51,9 +51,11 @@ def test_frames_at_every_split(make: Callable[[], Codec], data: bytes, expected:
     whole = frames(make(), [data])
     assert [(f.data, f.kind) for f in whole] == expected
     assert b"".join(f.raw for f in whole) == data
-    for at in range(len(data) + 1):
-        assert read(make(), [data[:at], data[at:]]) == read(make(), [data]), at
-    assert read(make(), [data[i : i + 1] for i in range(len(data))]) == read(make(), [data])
+    assert_chunk_invariant(lambda chunks: [read(make(), [*chunks])], lambda whole: read(make(), [whole]), data)
+    each = [data[i : i + 1] for i in range(len(data))]
+    assert_chunk_invariant(
+        lambda chunks: [read(make(), [*chunks])], lambda whole: read(make(), [whole]), data, splits=[each]
+    )
 
 
 def test_an_array_at_every_split() -> None:

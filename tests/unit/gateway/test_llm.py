@@ -226,11 +226,32 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "file search": ("openai", RESPONSES, {**RESPONSE, "tools": [{"type": "file_search"}]}, "llm.hosted_tools"),
     "in a namespace": ("openai", RESPONSES, {**RESPONSE, "tools": [{"type": "namespace", "tools": [{"type": "mcp"}]}]},
                        "llm.hosted_tools"),
+    "later tools": ("openai", RESPONSES, {"model": "m", "input": [
+        {"type": "additional_tools", "role": "developer", "tools": [{"type": "web_search"}]}]}, "llm.hosted_tools"),
+    "found tools": ("openai", RESPONSES, {"model": "m", "input": [
+        {"type": "tool_search_output", "tools": [{"type": "mcp", "server_label": "x"}]}]}, "llm.hosted_tools"),
+    "a search by the provider": ("openai", RESPONSES, {**RESPONSE, "tools": [{"type": "tool_search"}]},
+                                 "llm.hosted_tools"),
+    "a tier of its own price": ("openai", RESPONSES, {**RESPONSE, "service_tier": "ultrafast"}, "llm.unpriced"),
+    "a tier in a chat": ("openai", COMPLETIONS, {**CHAT, "service_tier": ["flex"]}, "llm.unpriced"),
+    "a long cache": ("openai", RESPONSES, {**RESPONSE, "prompt_cache_options": {"ttl": "12h"}}, "llm.unpriced"),
+    "a long cache of a part": ("openai", COMPLETIONS, {"model": "m", "messages": [{"role": "user", "content": [
+        {"type": "text", "text": "x", "prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"}}]}]},
+        "llm.unpriced"),
     "search options": ("openai", COMPLETIONS, {**CHAT, "web_search_options": {}}, "llm.hosted_tools"),
     "background": ("openai", RESPONSES, {**RESPONSE, "background": True}, "llm.background"),
     "stored prompt": ("openai", RESPONSES, {"model": "m", "prompt": {"id": "p"}}, "llm.unpriced"),
     "unknown field": ("openai", COMPLETIONS, {**CHAT, "teleport": 1}, "llm.fields"),
     "server tool": ("anthropic", MESSAGES, {**CHAT, "tools": [{"type": "code_execution_2"}]}, "llm.hosted_tools"),
+    "added tool": ("anthropic", MESSAGES, {**CHAT, "messages": [{"role": "system", "content": [
+        {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {"type": "web_fetch_2"}}}]}]},
+        "llm.hosted_tools"),
+    "added toolset": ("anthropic", MESSAGES, {**CHAT, "messages": [{"role": "system", "content": [
+        {"type": "tool_addition", "tool": {"type": "mcp_toolset_reference", "server_name": "x"}}]}]},
+        "llm.hosted_tools"),
+    "a speed": ("anthropic", MESSAGES, {**CHAT, "speed": "faster"}, "llm.unpriced"),
+    "a tier": ("anthropic", MESSAGES, {**CHAT, "service_tier": "batch"}, "llm.unpriced"),
+    "fallbacks": ("anthropic", MESSAGES, {**CHAT, "fallbacks": [{"model": "x"}]}, "llm.fields"),
     "mcp": ("anthropic", MESSAGES, {**CHAT, "mcp_servers": [{"url": "https://x"}]}, "llm.hosted_tools"),
     "compaction": ("anthropic", MESSAGES, {**CHAT, "context_management": {"edits": [{"type": "compact_1"}]}},
                    "llm.unpriced"),
@@ -238,6 +259,10 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "google_search": ("gemini", GENERATE, {**CONTENTS, "tools": [{"google_search": {}}]}, "llm.hosted_tools"),
     "two spellings": ("gemini", GENERATE, {**CONTENTS, "generationConfig": {}, "generation_config": {}}, "llm.fields"),
     "a field mask": ("gemini", GENERATE + "?fields=candidates", CONTENTS, "llm.fields"),
+    "another model": ("gemini", GENERATE, {**CONTENTS, "generation_config": {"routing_config": {"autoMode": {}}}},
+                      "llm.unpriced"),
+    "a tier of Gemini": ("gemini", GENERATE, {**CONTENTS, "serviceTier": "priority"}, "llm.unpriced"),
+    "a tier of xAI": ("xai", RESPONSES, {**RESPONSE, "service_tier": "priority"}, "llm.unpriced"),
     "live search": ("xai", COMPLETIONS, {**CHAT, "search_parameters": {"mode": "auto"}}, "llm.hosted_tools"),
     "deferred": ("xai", COMPLETIONS, {**CHAT, "deferred": True}, "llm.background"),
     "grounding": ("bedrock", TALK, {**CONVERSE, "toolConfig": {"tools": [{"systemTool": {"name": "x"}}]}},
@@ -425,6 +450,15 @@ async def test_server_side_state_reserves_the_whole_window(models: Models) -> No
         ("anthropic", "/v1/messages", {**CHAT, "messages": [{"role": "user", "content": [
             {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}]}]}, True),
         ("anthropic", "/v1/messages", {**CHAT, "tools": [{"name": "f", "input_schema": {"file_id": {}}}]}, False),
+        ("openai", "/v1/responses", {"model": "m", "input": [{"id": "rs_1"}]}, True),
+        ("openai", "/v1/responses", {"model": "m", "input": [{"id": "m1", "role": "user", "content": "x"}]}, False),
+        ("openai", "/v1/responses/compact", {"model": "m", "previous_response_id": "resp_1"}, True),
+        ("mistral", "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": [
+            {"type": "input_audio", "input_audio": "https://example.com/a.mp3"}]}]}, True),
+        ("mistral", "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": [
+            {"type": "resource_link", "uri": "https://example.com/a"}]}]}, True),
+        ("bedrock", "/model/m/converse", {"messages": [{"role": "user", "content": [
+            {"document": {"source": {"s3Location": {"uri": "s3://a/b"}}}}]}]}, True),
         ("gemini", "/v1/models/m:generateContent", {"contents": [], "cached_content": "cachedContents/1"}, True),
         ("gemini", "/v1/models/m:generateContent", {"contents": [{"parts": [{"file_data": {"file_uri": "x"}}]}]}, True),
     ]  # fmt: skip

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
+from chunk_invariance import assert_chunk_invariant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -223,6 +224,27 @@ def test_the_same_however_the_network_cuts(name: str, cut: int, sizes: list[int]
     sent = Redactor(ENGINE, "pseudonym", pseudonyms).redact(TEXT).text
     heard, meter, _ = replied(name, sent, cut, pseudonyms, sizes)
     assert heard.text == f"You said: {TEXT}" and meter.tokens is not None
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name][4]])
+def test_every_stream_is_chunk_invariant(name: str) -> None:
+    """Whatever the network makes of a stream, the agent gets the same bytes: each byte on its own, and two parts."""
+    pseudonyms = Pseudonyms(bytes(range(32)))
+    sent = Redactor(ENGINE, "pseudonym", pseudonyms).redact("mail ada@example.org, card 4012888888881881").text
+    operation, kind, reply, _ = spoken(name, sent, 6)
+    data = b"".join(reply.chunks)
+
+    def answered(chunks: Iterable[bytes]) -> Iterator[bytes]:
+        memory = Memory(Redactor(ENGINE, "pseudonym", pseudonyms))
+        stream = StreamReply(operation, CODECS[kind](), pseudonyms, memory, strip=True)
+        for chunk in chunks:
+            yield stream.push(chunk)
+        yield stream.flush()
+
+    cuts = range(1, len(data), max(1, len(data) // 250))
+    splits = [[data[i : i + 1] for i in range(len(data))], *([data[:at], data[at:]] for at in cuts)]
+    assert b"".join(answered([data])) != data, "control: there is something to put back"
+    assert_chunk_invariant(answered, lambda data: b"".join(answered([data])), data, splits=splits)
 
 
 @pytest.mark.parametrize("name", ["openai chat stream", "anthropic stream", "gemini sse", "bedrock converse stream",
