@@ -178,7 +178,7 @@ def _captured(request: h11.Request, destination: Destination) -> tuple[Destinati
     """The target must be a path, and Host the name that the address stands for."""
     target = request.target
     host = dict(request.headers)[b"host"]
-    if not target.startswith(b"/") and not (target == b"*" and request.method == b"OPTIONS"):
+    if not target.startswith(b"/"):
         words = "the target is not a path: this is no proxy"
         raise Misdirected(target, Denial(status=400, rule="http", words=words, host=destination.name))
     if not _names(host, destination):
