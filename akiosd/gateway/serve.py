@@ -212,6 +212,9 @@ def _asked(request: h11.Request, context: Context) -> tuple[Destination, bytes]:
     tls = scheme == b"https"
     name, _, port = authority.partition(b":")
     shown = authority[:_MAX_HOST].decode("ascii", "replace")
+    if authority.startswith(b"["):
+        words = "addresses cannot be allowed, only names"
+        raise Misdirected(authority, Denial(rule="network.allowed_domains", words=words, host=shown))
     if scheme not in (b"http", b"https") or (port and not (port.isdigit() and 0 < int(port[:6]) < 65536)):
         raise Misdirected(authority, Denial(status=400, rule="http", words="not an http or https URL", host=shown))
     number = int(port) if port else _PORTS[tls]

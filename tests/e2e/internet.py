@@ -1,4 +1,4 @@
-"""An internet of one machine: a host's network that leads, by one cable, to public and private addresses and a resolver.
+"""An internet of one machine: a host's network, one cable, and behind it public and private addresses and a resolver.
 
 Two network namespaces joined by a pair of veth(4).  In the first the daemon runs, and whatever is a control; in the
 second are the addresses of :data:`ADDRESSES`, upstreams that listen on them, and the resolver of this machine's
@@ -55,6 +55,8 @@ class Resolver:
                 query, sender = self._socket.recvfrom(4096)
             except OSError:
                 return
+            if not query:
+                return  # shut down
             self._socket.sendto(self._answer(dns.message.from_wire(query)).to_wire(), sender)
 
     def _answer(self, query: dns.message.Message) -> dns.message.Message:

@@ -144,6 +144,10 @@ class Upstream:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
         self._listener.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Break off every connection that stands."""
         with self._lock:
             for connection in self._open:
                 with contextlib.suppress(OSError):

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import select
 import socket
 import ssl
 import struct
@@ -50,7 +49,7 @@ def ask(query, stream=False):
         sock.sendall(struct.pack(">H", len(query)) + query if stream else query)
         try:
             return sock.recv(4096)[2 * stream:].hex()
-        except (socket.timeout, ConnectionError):
+        except (TimeoutError, ConnectionError):
             return ""
 
 
@@ -81,7 +80,7 @@ def everything(sock):
             if not piece:
                 return data.decode("latin-1"), "end"
             data += piece
-    except socket.timeout:
+    except TimeoutError:
         return data.decode("latin-1"), "timeout"
     except OSError as error:
         return data.decode("latin-1"), type(error).__name__
@@ -104,9 +103,9 @@ def talk(name, data, port=80, **more):
     return [text, how, round(1000 * (time.monotonic() - begin), 1)]
 
 
-def get(url, data=None, headers={}, method=None, timeout=60):
+def get(url, data=None, headers=None, method=None, timeout=60):
     """[status, body] of an ordinary client."""
-    request = urllib.request.Request(url, data.encode() if data is not None else None, headers, method=method)
+    request = urllib.request.Request(url, data.encode() if data is not None else None, headers or {}, method=method)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             return [answer.status, answer.read().decode("latin-1")]
