@@ -1,8 +1,11 @@
 """Runs in a cage: a Python expression a line on standard input, its value as a line of JSON on standard output."""
 
 import errno
+import gzip  # noqa: F401
 import json
 import os
+import resource
+import select
 import socket
 import ssl
 import struct
@@ -12,6 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import zlib
 
 
 def look(name, port=443):
@@ -138,6 +142,116 @@ def start(function, *arguments):
     thread = threading.Thread(target=function, args=arguments, daemon=True)
     background.append(thread)
     thread.start()
+
+
+def handshake_in_pieces(context, sock, name):
+    """TLS whose every byte is a packet of its own, and one request in it."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname=name)
+
+    def step(work):
+        while True:
+            try:
+                return work()
+            except ssl.SSLWantReadError:
+                for byte in outgoing.read():
+                    sock.sendall(bytes([byte]))
+                incoming.write(sock.recv(1 << 16))
+
+    step(tls.do_handshake)
+    tls.write(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+    return step(lambda: tls.read(1000)).decode("latin-1")
+
+
+def get_error(work):
+    """The name of the errno, or ""."""
+    try:
+        work()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return ""
+
+
+def raw_deflate(data):
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+def bomb(name, coding, body):
+    head = (
+        f"POST /bomb HTTP/1.1\r\nHost: {name}\r\nContent-Type: text/plain\r\nContent-Encoding: {coding}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return talk(name, head + body.decode("latin-1"), port=443, tls=True)
+
+
+slow = []
+
+
+def slow_heads(name, count):
+    """Connections on which a head begins, and goes on by a byte now and then."""
+    for _ in range(count):
+        sock = reach(name)
+        sock.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nX: ".encode())
+        slow.append(sock)
+
+    def drip():
+        while slow:
+            for sock in list(slow):
+                try:
+                    sock.sendall(b"y")
+                except OSError:
+                    pass
+            time.sleep(1)
+
+    start(drip)
+    return len(slow)
+
+
+def slow_heads_end(seconds):
+    """How each was answered."""
+    found = {}
+    for sock in list(slow):
+        sock.settimeout(seconds)
+        said = everything(sock)[0][:12] or "nothing"
+        found[said] = found.get(said, 0) + 1
+    slow.clear()
+    return found
+
+
+many = []
+
+
+def open_many(name, count):
+    """Connections that say nothing: (still open, closed by the other side)."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 50
+    address, closed = look(name)[0], 0
+    poller = select.poll()
+    for _ in range(count):
+        while len(many) >= room:
+            closed += sweep(poller, 1000)
+        sock = socket.create_connection((address, 80), 30)
+        many.append(sock)
+        poller.register(sock, select.POLLIN)
+    while swept := sweep(poller, 500):
+        closed += swept
+    return len(many), closed
+
+
+def sweep(poller, wait):
+    gone = {fd for fd, _ in poller.poll(wait)}
+    for sock in [sock for sock in many if sock.fileno() in gone]:
+        poller.unregister(sock)
+        many.remove(sock)
+        sock.close()
+    return len(gone)
+
+
+def close_many():
+    for sock in many:
+        sock.close()
+    many.clear()
 
 
 if __name__ == "__main__":
