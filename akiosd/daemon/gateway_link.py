@@ -30,8 +30,11 @@ from akiosd.wire.gateway import (
     ToGateway,
 )
 
-MAX_ADDRESSES = 8192
-"""Names remembered for a next gateway."""
+MAX_ADDRESSES = 2200
+"""Names remembered for a next gateway: what wildcards may allocate, and some of the policy."""
+MAX_NAMES_BYTES = 256 << 10
+"""Of all of them: with the roots and the policy they are one frame."""
+_MAX_NAME, _MAX_ADDRESS = 253, 15
 _READ = 64 << 10
 _SEND_S = 5
 _MAX_UNKEPT = 256
@@ -120,7 +123,10 @@ class GatewayLink:
         elif isinstance(message, Settle):
             await self._spend.settle(message.call, message.bill)
         elif isinstance(message, Address):
-            if len(self.addresses) < MAX_ADDRESSES:
+            if len(message.name) > _MAX_NAME or len(message.address) > _MAX_ADDRESS:
+                raise ProtocolError("a name that no host has, or no address of IPv4", "gateway")
+            room = MAX_NAMES_BYTES - sum(map(len, self.addresses))
+            if len(self.addresses) < MAX_ADDRESSES and len(message.name) <= room:
                 self.addresses[message.name] = message.address
         else:
             raise ProtocolError("a gateway says Ready twice", "gateway")

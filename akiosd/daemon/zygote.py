@@ -165,7 +165,8 @@ def _spawn(control: socket.socket) -> int:
     return os.posix_spawn(
         sys.executable,
         [sys.executable, "-I", "-m", "akiosd.gateway.zygote"],
-        {"PATH": "/usr/bin:/bin"},
+        # A name is looked up as it is: else one that does not exist is tried again below the host's own domain.
+        {"PATH": "/usr/bin:/bin", "LOCALDOMAIN": ""},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
             (os.POSIX_SPAWN_DUP2, 0, 1),

@@ -63,7 +63,7 @@ def _stopped(
     if found is None and not named_path(context.setup.policy.network.llm_paths, provider.name, path):
         words = f"{exchange.method} {exchange.safe_path.decode('utf-8', 'replace')} is not a request known to AKIOS"
         return Denial(
-            rule="network.llm_paths", words=words, host=host, hint=f"network.llm_paths: [{provider.name}:{path}]"
+            rule="network.llm_paths", words=words, host=host, hint=f"network: {{llm_paths: [{provider.name}:{path}]}}"
         )
     login = provider.login(exchange.headers)
     if login:

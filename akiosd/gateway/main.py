@@ -33,7 +33,7 @@ class Context:
         self.setup = setup
         self.link = link
         self.limits = Limits()
-        self.names = Names(setup.policy)
+        self.names = Names(setup.policy, reserved=upstream.reserved(setup))
         self.addresses = Addresses(setup.addresses)
         self.rates = Rates(setup.policy.network.requests_per_minute)
         self.connections = 0

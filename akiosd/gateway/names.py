@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -23,7 +24,9 @@ PROVIDER_HOSTS: dict[str, tuple[str, ...]] = {
     "bedrock": ("bedrock-runtime.*.amazonaws.com",),
     "ollama": (),
 }
-"""Where each provider's API is; ``*`` is one whole label."""
+"""Where each provider's API is; ``*`` is a region of AWS, one whole label."""
+# Not any label: bedrock-runtime.s3.amazonaws.com is a bucket that anybody may own.
+_REGION = re.compile(r"[a-z]{2}(-[a-z]{1,16}){1,3}-[0-9]{1,2}\Z")
 
 WEB_PORTS = (80, 443)
 OLLAMA_PORT = 11434
@@ -52,7 +55,7 @@ def canonical(host: bytes | str) -> str:
             host = host.decode("ascii")
         except UnicodeDecodeError:
             raise ValueError("the name is not ASCII") from None
-    if len(host) > 1024 or any(character in host for character in " \t\r\n\v\f:*"):
+    if len(host) > 1024 or any(character.isspace() or character in ":*" for character in host):
         raise ValueError("the name has characters no host name has")
     try:
         return canonical_domain(host)
@@ -81,8 +84,13 @@ class _Entry(msgspec.Struct, frozen=True):
 class Names:
     """The policy's answer to (host, port).  A provider's host is never a mere site, also when the provider is off."""
 
-    def __init__(self, policy: Policy, providers: Mapping[str, Sequence[str]] = PROVIDER_HOSTS) -> None:
+    def __init__(
+        self, policy: Policy, providers: Mapping[str, Sequence[str]] = PROVIDER_HOSTS,
+        reserved: Iterable[tuple[str, int]] = (),
+    ) -> None:  # fmt: skip
+        """``reserved``: (host, port) of providers' upstreams that the administrator set; no site either."""
         network = policy.network
+        self._reserved = frozenset(reserved)
         self._providers = [
             (name, name in _providers_of(network), host.split("."))
             for name, hosts in providers.items()
@@ -99,6 +107,8 @@ class Names:
         if provider is not None:
             name, permitted, pattern = provider
             return Rule("llm", pattern, name, port) if permitted and port == 443 else None
+        if (host, port) in self._reserved:
+            return None
         return self._find_passthrough(host, port) or self._find_site(host, port)
 
     def resolves(self, host: str) -> bool:
@@ -117,7 +127,7 @@ class Names:
     def _provider(self, host: str) -> tuple[str, bool, str] | None:
         labels = host.split(".")
         for name, permitted, pattern in self._providers:
-            if len(pattern) == len(labels) and all(w in ("*", got) for w, got in zip(pattern, labels, strict=True)):
+            if len(pattern) == len(labels) and all(map(_is_label, pattern, labels)):
                 return name, permitted, ".".join(pattern)
         return None
 
@@ -139,6 +149,10 @@ class Names:
 
     def _is_get_only(self, host: str, port: int) -> bool:
         return any(entry.holds(host) and entry.port in (0, port) for entry in self._get_only)
+
+
+def _is_label(pattern: str, label: str) -> bool:
+    return bool(_REGION.match(label)) if pattern == "*" else pattern == label
 
 
 def _providers_of(network: Network) -> frozenset[str]:

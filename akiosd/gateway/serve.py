@@ -43,20 +43,20 @@ class Misdirected(AkiosError):
 
 async def serve_stream(context: Context, stream: trio.abc.Stream, destination: Destination) -> None:
     """Serve a captured connection, after TLS where there was TLS, until it ends.  ``stream`` is closed."""
-    await _serve(context, stream, destination.port, lambda request: _captured(request, destination))
+    await _serve(context, stream, destination, lambda request: _captured(request, destination))
 
 
 async def serve_proxy(context: Context, stream: trio.abc.Stream) -> None:
     """Serve a connection that speaks in absolute form (``akiosctl http``).  ``stream`` is closed."""
-    await _serve(context, stream, 0, lambda request: _asked(request, context))
+    await _serve(context, stream, None, lambda request: _asked(request, context))
 
 
-async def _serve(context: Context, stream: trio.abc.Stream, port: int, place: Place) -> None:
+async def _serve(context: Context, stream: trio.abc.Stream, captured: Destination | None, place: Place) -> None:
     """Errors end this connection only; what is our own fault is reported."""
     wire = Wire(stream, context.limits)
     try:
         async with stream:
-            while await _serve_request(context, wire, port, place):
+            while await _serve_request(context, wire, captured, place):
                 pass
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass
@@ -65,8 +65,9 @@ async def _serve(context: Context, stream: trio.abc.Stream, port: int, place: Pl
         await wire.reset()
 
 
-async def _serve_request(context: Context, wire: Wire, port: int, place: Place) -> bool:
+async def _serve_request(context: Context, wire: Wire, captured: Destination | None, place: Place) -> bool:
     """One request and its answer; False when it was the connection's last."""
+    port = captured.port if captured is not None else 0
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=context.limits.head_bytes)
     try:
         head = await wire.read_head()
@@ -77,12 +78,14 @@ async def _serve_request(context: Context, wire: Wire, port: int, place: Place) 
         destination, target = place(request)
     except Malformed as error:
         words = f"not taken: {error.what}"
-        await _turn_away(context, wire, b"", port, Denial(status=error.status, rule="http", words=words))
+        name = captured.name if captured is not None else ""
+        denial = Denial(status=error.status, rule="http", words=words, host=name)
+        await _turn_away(context, wire, name.encode(), port, denial)
         return False
     except Misdirected as error:
         await _turn_away(context, wire, error.host, port, error.denial)
         return False
-    exchange = Exchange(context, wire, http, request, destination, target, direct=not port)
+    exchange = Exchange(context, wire, http, request, destination, target, direct=captured is None)
     if not exchange.has_body:
         http.next_event()
         exchange.complete.set()
@@ -149,7 +152,7 @@ def _refused_at_once(exchange: Exchange, request: h11.Request) -> Denial | None:
     if upgrade and exchange.rule.kind == "llm":
         return Denial(status=426, rule="http", words="only HTTP/1.1 is spoken here", host=exchange.host)
     if b"websocket" in upgrade:
-        hint = f"network.passthrough: [{exchange.host}]"
+        hint = f"network: {{passthrough: [{exchange.host}]}}"
         return Denial(rule="network.passthrough", words="WebSockets are not inspected", host=exchange.host, hint=hint)
     return None
 
@@ -178,7 +181,7 @@ def _captured(request: h11.Request, destination: Destination) -> tuple[Destinati
     """The target must be a path, and Host the name that the address stands for."""
     target = request.target
     host = dict(request.headers)[b"host"]
-    if not target.startswith(b"/") and not (target == b"*" and request.method == b"OPTIONS"):
+    if not target.startswith(b"/"):
         words = "the target is not a path: this is no proxy"
         raise Misdirected(target, Denial(status=400, rule="http", words=words, host=destination.name))
     if not _names(host, destination):
@@ -209,6 +212,9 @@ def _asked(request: h11.Request, context: Context) -> tuple[Destination, bytes]:
     tls = scheme == b"https"
     name, _, port = authority.partition(b":")
     shown = authority[:_MAX_HOST].decode("ascii", "replace")
+    if authority.startswith(b"["):
+        words = "addresses cannot be allowed, only names"
+        raise Misdirected(authority, Denial(rule="network.allowed_domains", words=words, host=shown))
     if scheme not in (b"http", b"https") or (port and not (port.isdigit() and 0 < int(port[:6]) < 65536)):
         raise Misdirected(authority, Denial(status=400, rule="http", words="not an http or https URL", host=shown))
     number = int(port) if port else _PORTS[tls]
@@ -230,7 +236,7 @@ def denied_name(host: str, port: int) -> Denial:
     line = host if port in (80, 443) else f"{host}:{port}"
     return Denial(
         rule="network.allowed_domains", words="the policy does not allow this name", host=host,
-        hint=f"network.allowed_domains: [{line}]",
+        hint=f"network: {{allowed_domains: [{line}]}}",
     )  # fmt: skip
 
 

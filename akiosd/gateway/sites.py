@@ -31,6 +31,8 @@ _CREDENTIAL = re.compile(r"auth|cookie|token|key|secret|session|signature|csrf|n
 _OURS = (b"host", b"content-length", b"expect")
 # Another protocol than the one spoken here.
 _UNSAID = (b"alt-svc",)
+# What servers take for the method in the place of the one on the request line.
+_OTHER_METHOD = (b"x-http-method-override", b"x-http-method", b"x-method-override")
 
 
 class Rates:
@@ -91,16 +93,23 @@ async def handle(context: Context, exchange: Exchange) -> None:
 def _refused(context: Context, exchange: Exchange) -> Denial | None:
     host = exchange.host
     if exchange.rule.get_only and exchange.method not in SAFE_METHODS:
-        words = f"only GET, HEAD and OPTIONS are passed to this site, not {exchange.method}"
-        hint = f"take {exchange.rule.pattern} out of network.get_only"
-        return Denial(rule="network.get_only", words=words, host=host, hint=hint)
-    wait = context.rates.take(host, trio.current_time())
+        return _only_get(exchange, exchange.method)
+    if exchange.rule.get_only and any(exchange.header(name) for name in _OTHER_METHOD):
+        return _only_get(exchange, "another method in a header")
+    # By the policy's line: a wildcard's names are one site, or a rate would be multiplied by inventing names.
+    wait = context.rates.take(exchange.rule.pattern, trio.current_time())
     if wait:
         words = "more requests in a minute than the policy allows to one site"
         rule = "network.requests_per_minute"
         hint = f"wait, or raise {rule}"
         return Denial(status=429, rule=rule, words=words, host=host, hint=hint, retry_after=int(wait) + 1)
     return None
+
+
+def _only_get(exchange: Exchange, method: str) -> Denial:
+    words = f"only GET, HEAD and OPTIONS are passed to this site, not {method}"
+    hint = f"take {exchange.rule.pattern} out of network.get_only"
+    return Denial(rule="network.get_only", words=words, host=exchange.host, hint=hint)
 
 
 class _Counter:
@@ -188,7 +197,7 @@ def _target(target: bytes, found: Found) -> bytes:
     structured = found.structured()
     safe = redact_target(structured, text).encode("ascii", "backslashreplace")
     found.take(structured)
-    if not safe.startswith(b"/") and safe != b"*":
+    if not safe.startswith(b"/"):
         raise Malformed("the path is not one that can be passed on", "request target")
     return safe
 

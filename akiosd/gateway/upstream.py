@@ -7,6 +7,7 @@ the name while the bytes go to the checked address.  Nothing is read from the en
 from __future__ import annotations
 
 import math
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -97,10 +98,7 @@ class Upstreams:
 
     @classmethod
     def from_setup(cls, setup: Setup, limits: Limits) -> Upstreams:
-        trusted = [provider.upstream for provider in setup.providers if provider.upstream]
-        if any(provider.name == "ollama" and not provider.upstream for provider in setup.providers):
-            trusted.append(OLLAMA)
-        return cls(hosts=setup.hosts, trusted=trusted, roots=setup.roots, limits=limits)
+        return cls(hosts=setup.hosts, trusted=_upstreams_of(setup), roots=setup.roots, limits=limits)
 
     @asynccontextmanager
     async def request(
@@ -164,7 +162,7 @@ class Upstreams:
             raise UpstreamFailed("the name has no address", host, "check the name, and this host's DNS") from None
         addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
         if (host, port) not in self._trusted:
-            allowed = [address for address in addresses if is_public(address)]
+            allowed = [address for address in addresses if is_public(address) and not _is_ours(address)]
             if not allowed:
                 raise NotPublic("the name leads to an address that is not public", host, _NOT_PUBLIC_HINT)
             addresses = allowed
@@ -332,6 +330,35 @@ def _split(url: str | bytes) -> tuple[str, str, int, bytes]:
 def _host_header(url: httpcore.URL) -> bytes:
     host = b"[%b]" % url.host if b":" in url.host else url.host
     return host if url.port == _PORTS[url.scheme.decode()] else b"%b:%d" % (host, url.port or 0)
+
+
+def _is_ours(address: str) -> bool:
+    """Is it an address of this host?  What listens there trusts those who are already inside.
+
+    Connecting a datagram socket sends nothing (udp(7)); the source that the kernel takes towards itself is the same.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 53))
+        except OSError:
+            return False  # no route: neither ours nor anybody's
+        return bool(probe.getsockname()[0] == address)
+
+
+def _upstreams_of(setup: Setup) -> list[str]:
+    found = [provider.upstream for provider in setup.providers if provider.upstream]
+    if any(provider.name == "ollama" and not provider.upstream for provider in setup.providers):
+        found.append(OLLAMA)
+    return found
+
+
+def reserved(setup: Setup) -> set[tuple[str, int]]:
+    """(host, port) of the providers' upstreams that the administrator set.
+
+    As sites they would be reached past redaction and budget, and at private addresses.
+    """
+    return {_split(url)[1:3] for url in _upstreams_of(setup)}
 
 
 def _address(text: str, port: int) -> tuple[str, int]:

@@ -12,6 +12,8 @@ import re
 from akiosd.errors import PolicyError
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+# Browsers ask for another name than IDNA of 2003 makes of these (UTS 46, section 6.1).
+_READ_DIFFERENTLY = re.compile("[ßẞς\u200c\u200d]")
 _NEXT = "write example.com, *.example.com or host:port"
 
 
@@ -30,6 +32,9 @@ def canonical_domain(text: str) -> str:
 def _canonical_host(name: str, text: str) -> str:
     host = name.removesuffix(".")
     if not host.isascii():
+        if _READ_DIFFERENTLY.search(host):
+            next_step = "write its ASCII form, which begins with xn--"
+            raise PolicyError(f"{text!r} is two different domains, by the old rules and the new", next=next_step)
         try:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:

@@ -39,7 +39,9 @@ def die_with_parent() -> None:
 class Daemon:
     """``run`` starts a cage and waits; every path it makes is below one temporary directory."""
 
-    def __init__(self, config: str = "", system_policy: str = "") -> None:
+    def __init__(self, config: str = "", system_policy: str = "", prefix: Sequence[str] = ()) -> None:
+        """``prefix``: words before the daemon's command, which must exec it."""
+        self._prefix = list(prefix)
         self.base = Path(tempfile.mkdtemp(prefix="akios-test-"))
         self.base.chmod(0o755)
         self.config = self.base / "akiosd.yaml"
@@ -54,7 +56,7 @@ class Daemon:
         read_end, write_end = os.pipe()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [BIN / "akiosd", "--config", self.config, "--ready-fd", str(write_end)],
+                [*self._prefix, BIN / "akiosd", "--config", self.config, "--ready-fd", str(write_end)],
                 pass_fds=[write_end],
                 stderr=log,
                 stdout=log,

@@ -117,6 +117,8 @@ class Upstream:
     names: tuple[str, ...] = ("localhost",)
     raw: Callable[[socket.socket], None] | None = None
     host: str = "127.0.0.1"
+    listener: socket.socket | None = None
+    """Where it listens, closed at the end; without one on ``host`` and ``port``."""
     received: bytearray = field(default_factory=bytearray)
     """Every byte of every connection, after TLS."""
     requests: list[Seen] = field(default_factory=list)
@@ -128,7 +130,7 @@ class Upstream:
         self._server_names: dict[int, str] = {}
         if self._context is not None:
             self._context.sni_callback = self._note_name
-        self._listener = socket.create_server((self.host, self.port), backlog=1024)
+        self._listener = self.listener or socket.create_server((self.host, self.port), backlog=1024)
         self.port = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -142,6 +144,10 @@ class Upstream:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
         self._listener.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Break off every connection that stands."""
         with self._lock:
             for connection in self._open:
                 with contextlib.suppress(OSError):

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from akiosd.daemon.gateway_link import MAX_ADDRESSES, GatewayLink
+from akiosd.daemon.gateway_link import MAX_ADDRESSES, MAX_NAMES_BYTES, GatewayLink
 from akiosd.errors import CageFailed, ProtocolError
 from akiosd.gateway.fold import Folder
 from akiosd.gateway.link import Link, LinkLost
@@ -190,10 +190,20 @@ async def test_addresses_are_remembered_up_to_a_number() -> None:
         assert call and len(theirs.addresses) == MAX_ADDRESSES
 
 
+async def test_addresses_are_remembered_up_to_a_size() -> None:
+    async with running() as (link, theirs, _notes):
+        for number in range(MAX_ADDRESSES):
+            link.remember(f"{number}".rjust(253, "x"), "198.18.0.1")
+        await link.reserve(ASK)
+        assert MAX_NAMES_BYTES - 253 < sum(map(len, theirs.addresses)) <= MAX_NAMES_BYTES
+
+
 NOT_A_MESSAGE: dict[str, bytes] = {
     "no msgpack": encode_frame(b"\xc1"),
     "another message": encode_frame(msgspec.msgpack.encode({"m": "kept", "report": 1})),
     "an unknown field": encode_frame(msgspec.msgpack.encode({"m": "address", "name": "a", "address": "b", "x": 1})),
+    "a name that no host has": encode_frame(msgspec.msgpack.encode(Address(name="a" * 254, address="198.18.0.1"))),
+    "what is no address": encode_frame(msgspec.msgpack.encode(Address(name="a", address="1" * 16))),
     "Ready again": encode_frame(msgspec.msgpack.encode(Ready())),
     "an empty report": encode_frame(msgspec.msgpack.encode(Report(records=()))),
     "a bill of its own": encode_frame(

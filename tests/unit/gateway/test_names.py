@@ -68,6 +68,12 @@ SITES = names(
          Rule("llm", "bedrock-runtime.*.amazonaws.com", "bedrock", 443)),
         ("bedrock-runtime.a.b.amazonaws.com", 443, None),
         ("s3.eu-west-1.amazonaws.com", 443, None),
+        # Buckets that anybody may own, and names of no region.
+        ("bedrock-runtime.s3.amazonaws.com", 443, None),
+        ("bedrock-runtime.s3-us-west-2.amazonaws.com", 443, None),
+        ("bedrock-runtime.my-secret-1234567.amazonaws.com", 443, None),
+        ("bedrock-runtime.us-gov-west-1.amazonaws.com", 443,
+         Rule("llm", "bedrock-runtime.*.amazonaws.com", "bedrock", 443)),
     ],
 )  # fmt: skip
 def test_the_rule_of_a_host_and_a_port(host: str, port: int, expected: Rule | None) -> None:
@@ -101,6 +107,14 @@ def test_what_has_none_does_not(name: str) -> None:
     assert not SITES.resolves(name)
 
 
+def test_an_upstream_that_the_administrator_set_is_no_site() -> None:
+    network = Network(allowed_domains=("*.inside.example", "llm.inside.example:8443", "api.openai.com"))
+    found = Names(Policy(network=network), reserved={("llm.inside.example", 443), ("api.openai.com", 443)})
+    assert found.find("llm.inside.example", 443) is None
+    assert found.find("other.inside.example", 443) is not None and found.find("llm.inside.example", 8443) is not None
+    assert found.find("api.openai.com", 443) == Rule("llm", "api.openai.com", "openai", 443)
+
+
 def test_literal_names_are_told_from_those_of_wildcards() -> None:
     assert SITES.is_literal("example.com") and SITES.is_literal("api.openai.com")
     assert not SITES.is_literal("a.wild.org")
@@ -124,7 +138,7 @@ def test_one_spelling(spelled: bytes | str, expected: str) -> None:
         "", ".", "a..b", "*.example.com", "example.com:443", " example.com", "example.com\n", "1.2.3.4", "0x7f.1",
         "[::1]", "::1", "2130706433", "-a.example", "a" * 64 + ".example", ".".join(["a" * 60] * 5), "exa mple.com",
         "example.com\0", b"\xc3\xa4.example", "ex%61mple.com", "example.com..", "127.1", "x" * 5000, "user@example.com",
-        "example.com/",
+        "example.com/", b"example.com\x1f", b"\x1cexample.com", "example.com\x85", "example.com\u2028",
     ],
 )  # fmt: skip
 def test_what_is_no_host_name(spelled: bytes | str) -> None:
@@ -205,3 +219,9 @@ def test_what_a_broken_gateway_remembered_is_left_out(bad: dict[str, str]) -> No
 def test_two_names_never_share_an_address() -> None:
     addresses = Addresses({"a.example": "198.18.0.1", "b.example": "198.18.0.1"})
     assert (addresses.address_of("a.example"), addresses.address_of("b.example")) == ("198.18.0.1", None)
+
+
+@pytest.mark.parametrize("spelled", ["fa\u00df.example", "\u03c3\u03c2.example", "a\u200db.example", "a\u200c.example"])
+def test_what_two_standards_read_as_two_names_is_none(spelled: str) -> None:
+    with pytest.raises(ValueError, match="two different domains"):
+        canonical(spelled)

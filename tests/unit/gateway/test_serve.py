@@ -10,6 +10,8 @@ import pytest
 import trio
 import trio.testing
 
+from akiosd.gateway.exchange import Destination
+from akiosd.gateway.names import Rule
 from akiosd.gateway.sites import Rates
 from akiosd.values.policy import Network
 from akiosd.values.records import GatewayFailed, NetDenied, NetRequest
@@ -67,6 +69,7 @@ MALFORMED = {
     "an address": b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     "allowed name inside another": b"GET / HTTP/1.1\r\nHost: H.evil.example\r\n\r\n",
     "other name before": b"GET / HTTP/1.1\r\nHost: xH\r\n\r\n",
+    "no path": b"OPTIONS * HTTP/1.1\r\nHost: H\r\n\r\n",
     "CONNECT": b"CONNECT H:443 HTTP/1.1\r\nHost: H\r\n\r\n",
 }
 
@@ -265,6 +268,32 @@ async def test_a_site_has_its_rate() -> None:
     assert int(found[3][1]["retry-after"]) <= 21 and found[3][1]["x-should-retry"] == "false"
 
 
+async def test_the_names_of_a_wildcard_are_one_site() -> None:
+    with Upstream() as up:
+        context = make_context(port=up.port, network=Network(allowed_domains=(f"*.{NAME}",), requests_per_minute=2))
+        found = []
+        for number in range(3):
+            name = f"{number}.{NAME}"
+            context.upstreams._hosts[name] = f"127.0.0.1:{up.port}"
+            place = Destination(name, 80, False, Rule("inspect", f"*.{NAME}", port=80))
+            async with connected(context, place) as agent:
+                found.append((await agent.ask(host=name))[0])
+    assert found == [200, 200, 429]
+
+
+@pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "x-http-method", "X-METHOD-OVERRIDE"])
+async def test_only_get_is_only_get_also_in_a_header(header: str) -> None:
+    with Upstream() as up:
+        context = make_context(port=up.port)
+        async with connected(context, destination(get_only=True)) as agent:
+            assert (await agent.ask("POST", body=b"x"))[0] == 403
+            assert (await agent.ask(headers=[(header, "DELETE")]))[0] == 403
+            assert (await agent.ask())[0] == 200, "the control"
+        async with connected(make_context(port=up.port)) as agent:
+            assert (await agent.ask("POST", body=b"", headers=[(header, "DELETE")]))[0] == 200, "the control"
+    assert [seen.method for seen in up.requests] == ["GET", "POST"]
+
+
 def test_the_bucket_of_a_rate() -> None:
     rates = Rates(60)
     assert [rates.take("a", 0.0) for _ in range(61)] == [0] * 60 + [1.0]
@@ -320,7 +349,7 @@ async def test_absolute_form_finds_its_own_rule() -> None:
             status, _, body = await agent.ask("GET", "http://other.example/", host="other.example")
     assert [seen.target for seen in up.requests] == ["/a?b", "/"]
     error = json.loads(body)["error"]
-    assert status == 403 and error["hint"] == "network.allowed_domains: [other.example]"
+    assert status == 403 and error["hint"] == "network: {allowed_domains: [other.example]}"
 
 
 @pytest.mark.parametrize(

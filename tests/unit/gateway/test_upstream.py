@@ -106,6 +106,17 @@ async def test_of_several_addresses_only_public_ones_are_dialled() -> None:
     assert found == [("93.184.216.34", 443), ("2606:4700::1", 443)]
 
 
+async def test_an_address_of_this_host_is_refused_however_public_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("akiosd.gateway.upstream.is_public", lambda address: True)
+    with Upstream() as up:
+        resolve("127.0.0.1")
+        with pytest.raises(NotPublic):
+            await Upstreams().resolve(NAME, up.port)
+        assert up.connections == 0
+    resolve("192.0.2.1", "2001:db8::1")
+    assert await Upstreams().resolve(NAME, 80) == [("192.0.2.1", 80)], "the control"
+
+
 async def test_a_trusted_upstream_is_its_host_and_port_and_no_other() -> None:
     with Upstream() as up, Upstream() as other:
         providers = (ProviderSetup("openai", f"http://127.0.0.1:{up.port}/base"),)
