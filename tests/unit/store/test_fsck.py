@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.merkle import python_leaves, root_of, verify_consistency
 from akiosd.ledger.note import Checkpoint, Signer
@@ -38,7 +39,7 @@ def write_log(state: Path, log: LogId, *sizes: int, word: str = "") -> Path:
         entries = [encode_entry(Started(ts=i, pid=i)) + word.encode() * 0 for i in range(edge.size, size)]
         if word:
             entries = [encode_entry(Started(ts=i, pid=i + len(word))) for i in range(edge.size, size)]
-        publication = prepare(log, edge, entries)
+        publication = prepare(log, edge, Batch.of(entries))
         publish_all(disk, KEY, [publication], lambda heads: None)
         edge = publication.growth.edge
     disk.close()
