@@ -58,9 +58,9 @@ def log(pristine: Path, tmp_path: Path) -> Path:
     return target / "audit"
 
 
-def flip(path: Path, position: int = 40) -> None:
+def flip(path: Path, position: int = 40, bits: int = 1) -> None:
     data = bytearray(path.read_bytes())
-    data[position % len(data)] ^= 1
+    data[position % len(data)] ^= bits
     path.write_bytes(bytes(data))
 
 
@@ -210,9 +210,15 @@ def test_tamper_table(log: Path, change: str) -> None:
     assert report.exit_code == {"TAMPERED": 1, "INCOMPLETE": 3, "UNTRUSTED": 4}.get(str(verdict), 0)
 
 
+def files_of(log: Path) -> list[Path]:
+    """The log's files, its key, and what was kept beside it."""
+    files = sorted(path for path in log.parent.rglob("*") if path.is_file())
+    assert {"audit.vkey", "100", "checkpoint"} <= {path.name for path in files}
+    return files
+
+
 def test_every_file_is_watched(log: Path) -> None:
-    files = [log.with_name("audit.vkey"), *(path for path in log.rglob("*") if path.is_file())]
-    for path in files:
+    for path in files_of(log):
         original = path.read_bytes()
         for position in sorted({*range(0, len(original), max(1, len(original) // 12)), len(original) - 1}):
             flip(path, position)
@@ -224,12 +230,9 @@ def test_every_file_is_watched(log: Path) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_single_byte_change_is_noticed(log: Path, data: st.DataObject) -> None:
-    files = sorted(path for path in log.rglob("*") if path.is_file())
-    path = data.draw(st.sampled_from(files))
+    path = data.draw(st.sampled_from(files_of(log)))
     original = path.read_bytes()
-    changed = bytearray(original)
-    changed[data.draw(st.integers(0, len(original) - 1))] ^= data.draw(st.integers(1, 255))
-    path.write_bytes(bytes(changed))
+    flip(path, data.draw(st.integers(0, len(original) - 1)), data.draw(st.integers(1, 255)))
     try:
         assert fsck(log).exit_code != 0
     finally:
