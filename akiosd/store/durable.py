@@ -116,11 +116,13 @@ class Directory:
             if error.errno == errno.ELOOP:
                 raise LedgerError("a symbolic link where a file should be", where=path) from None
             raise
-        with os.fdopen(fd, "rb", buffering=0) as file:
+        try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise LedgerError("not a regular file", where=path)
-            data = _read_all(file.fileno(), min(status.st_size, limit) + 1)
+            data = _read_all(fd, min(status.st_size, limit) + 1)
+        finally:
+            os.close(fd)
         if len(data) > limit:
             raise LedgerError(f"the file is larger than {limit} bytes", where=path)
         return data

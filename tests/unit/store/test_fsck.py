@@ -79,6 +79,27 @@ def into_link(path: Path) -> None:
     path.symlink_to("elsewhere")
 
 
+def into_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def into_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.touch()
+
+
+def deepen(path: Path, name: str = "a") -> None:
+    """Directories one in another, deeper than any tile lies."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(40):
+        os.mkdir(name, dir_fd=fd)
+        below = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+
+
 def into_fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -132,6 +153,33 @@ TABLE: dict[str, tuple[Callable[[Path], object], Verdict, str]] = {
     "deleted bundle": (lambda log: (log / "tile/entries/001").unlink(), Verdict.INCOMPLETE, "tile/entries/001"),
     "deleted tile": (lambda log: (log / "tile/0/001").unlink(), Verdict.INCOMPLETE, "tile/0/001"),
     "deleted checkpoint": (lambda log: (log / "checkpoint").unlink(), Verdict.INCOMPLETE, "checkpoint"),
+    "directory in the checkpoint's place": (
+        lambda log: into_directory(log / "checkpoint"),
+        Verdict.TAMPERED,
+        "checkpoint",
+    ),
+    "directories without end": (lambda log: deepen(log / "tile/0"), Verdict.TAMPERED, "tile/0/a/a"),
+    "names without end": (lambda log: deepen(log / "tile/0", "b" * 250), Verdict.TAMPERED, "tile/0/b"),
+    "directory in the key's place": (
+        lambda log: into_directory(log.with_name("audit.vkey")),
+        Verdict.TAMPERED,
+        "audit.vkey",
+    ),
+    "file in the place of kept checkpoints": (
+        lambda log: into_file(log.with_name("audit.history")),
+        Verdict.TAMPERED,
+        "audit.history",
+    ),
+    "link in the place of kept checkpoints": (
+        lambda log: into_link(log.with_name("audit.history")),
+        Verdict.TAMPERED,
+        "audit.history",
+    ),
+    "foreign kept checkpoint": (
+        lambda log: into_fifo(log.with_name("audit.history") / "100"),
+        Verdict.TAMPERED,
+        "audit.history/100",
+    ),
     "foreign file": (lambda log: (log / "tile/0/notes").write_text("x"), Verdict.TAMPERED, "tile/0/notes"),
     "link in a tile's place": (lambda log: into_link(log / "tile/0/000"), Verdict.TAMPERED, "tile/0/000"),
     "FIFO in a bundle's place": (lambda log: into_fifo(log / "tile/entries/000"), Verdict.TAMPERED, "tile/entries/000"),
@@ -185,6 +233,15 @@ def test_checkpoints_are_kept_and_must_agree(log: Path) -> None:
     keep(log, 300, root_at(log, 300))
     keep(log, 601, bytes(32))
     assert fsck(log).verdict is Verdict.ROLLBACK
+
+
+def test_kept_checkpoints_are_asked_too_where_the_log_is_an_open_directory(log: Path) -> None:
+    keep(log, 601, bytes(32))
+    fd = os.open(log, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        assert fsck(fd, KEY.vkey(CAGE)).verdict is Verdict.ROLLBACK
+    finally:
+        os.close(fd)
 
 
 @pytest.mark.parametrize("what", ["another key", "another size", "flip", "garbage"])
