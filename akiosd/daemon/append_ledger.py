@@ -16,12 +16,13 @@ from akiosd.daemon.commit_ledger import WAITING_BYTES, Committer, Subscriber
 from akiosd.daemon.publish_ledger import Publisher
 from akiosd.daemon.rotate_key import KeyRing
 from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import Batch
 from akiosd.ledger.epochs import Epoch
 from akiosd.ledger.frame import Forget
 from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey, is_signed_by, open_checkpoint
 from akiosd.store import destroying, prune
-from akiosd.store.durable import Directory, Disk
+from akiosd.store.durable import Directory, Disk, FileWriter, write_files
 from akiosd.store.lock import StateLock
 from akiosd.store.log_dir import archive, directory, load_edge, read_entries, read_file
 from akiosd.store.recover import Opened, epoch_of, open_ledger
@@ -73,6 +74,7 @@ class Ledger:
         random: Callable[[int], bytes],
         *,
         hasher: Hasher = PYTHON,
+        write_files: FileWriter = write_files,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> Ledger:
         """Lock the state directory and recover.  Blocking.  Raises ``LedgerError``, changing nothing, if it is damaged.
@@ -80,7 +82,7 @@ class Ledger:
         The caller then starts ``run`` in a nursery, and ends with ``aclose``.
         """
         lock = StateLock(state_dir)
-        disk = Directory(state_dir)
+        disk = Directory(state_dir, write_files)
 
         def close() -> None:
             disk.close()
@@ -140,7 +142,7 @@ class Ledger:
             edge = await self._committer.in_thread(load_edge, self._disk, self._keys.current, log)
             if edge.size == 0:
                 raise LedgerError("there is no such log", where=directory(log))
-            epoch = epoch_of(self._disk, self._keys.current, log, [])
+            epoch = epoch_of(self._disk, self._keys.current, log, ())
             self._sequencer.open_log(log, edge)
             self._publisher.opened(log)
             if epoch < self._keys.current.epochs[-1].number:
@@ -151,8 +153,8 @@ class Ledger:
         """Queue a record (or its entry bytes); returns its index.  It counts once ``wait_durable`` says so."""
         return self.append_many(log, [record if isinstance(record, bytes) else encode_entry(record)])
 
-    def append_many(self, log: LogId, entries: Sequence[bytes]) -> int:
-        """Queue entries; returns the index of the first."""
+    def append_many(self, log: LogId, entries: Sequence[bytes] | Batch) -> int:
+        """Queue entries; returns the index of the first.  A batch is taken as it is, what it holds is not looked at."""
         return self._committer.append(log, entries)
 
     async def wait_durable(self, log: LogId, index: int) -> None:

@@ -16,6 +16,7 @@ from typing import TypeVar
 import trio
 
 from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import Batch
 from akiosd.ledger.frame import Entries, Head, Mark
 from akiosd.ledger.sequencer import Commit, Sequencer
 from akiosd.store.durable import Disk
@@ -60,7 +61,7 @@ class Committer:
         self._limiter = trio.CapacityLimiter(4)
         self._wal_limiter = trio.CapacityLimiter(1)  # of its own: nothing else stands before a commit
 
-    def append(self, log: LogId, entries: Sequence[bytes]) -> int:
+    def append(self, log: LogId, entries: Sequence[bytes] | Batch) -> int:
         self.check()
         first = self.sequencer.append(log, entries)
         self._data.set()
@@ -133,11 +134,12 @@ class Committer:
     def _register(self, seq: int, commit: Commit) -> None:
         announced = self.sequencer.committed()
         self._registered_seq = seq
-        self._frame_ends.append((seq, {mark.log: mark.first + len(mark.entries) for mark in announced}))
+        self._frame_ends.append((seq, {mark.log: mark.end for mark in announced}))
         self.advance()
-        for mark in announced:
+        for mark in announced if self.subscribers else ():
+            entries = mark.batch.entries()
             for callback in self.subscribers:
-                callback(mark.log, mark.first, mark.entries)
+                callback(mark.log, mark.first, entries)
         if self.sequencer.waiting_bytes > WAITING_BYTES or any(self._is_first_unpublished(mark) for mark in announced):
             self.wake_publisher()
 

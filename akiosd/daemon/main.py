@@ -30,6 +30,7 @@ from akiosd.daemon.serve_events import serve_events
 from akiosd.daemon.supervisor import Supervisor
 from akiosd.errors import AkiosError
 from akiosd.kernel.hashing import NATIVE
+from akiosd.kernel.write_files import write_files
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG
 from akiosd.values.policy import Policy
@@ -66,7 +67,8 @@ def _make_directories(config: Config) -> None:
 async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
     """The whole daemon; returns after a graceful stop.  Raises AkiosError when it cannot start or go on."""
     _make_directories(config)
-    ledger = Ledger.open(Path(config.state_dir), time.time_ns, os.urandom, hasher=NATIVE)
+    state = Path(config.state_dir)
+    ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
     host = Host(config, policy, ledger)
     runtime = Path(config.runtime_dir)
     async with trio.open_nursery() as ledger_nursery:

@@ -9,6 +9,7 @@ import trio
 from akiosd.daemon.commit_ledger import RETRY_S, WAITING_BYTES, Committer
 from akiosd.daemon.rotate_key import KeyRing
 from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.merkle import Hasher
 from akiosd.ledger.sequencer import Publication, prepare
@@ -144,7 +145,7 @@ class Publisher:
             found += await self._committer.in_thread(self._prepare_all, work)
         return self._choose_keys(found)[0]
 
-    def _prepare_all(self, work: list[tuple[LogId, Edge, list[bytes]]]) -> list[Publication]:
+    def _prepare_all(self, work: list[tuple[LogId, Edge, Batch]]) -> list[Publication]:
         return [prepare(*item, self._hasher) for item in work if item[2]]
 
     async def _prepare_ahead(self, publications: list[Publication]) -> None:

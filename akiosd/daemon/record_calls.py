@@ -55,7 +55,7 @@ class CallRecorder:
                 if not self._ledger.has_room:
                     await self._ledger.wait_room()
                 self._ledger.append_many(self._log, entries)
-                self.bytes += sum(map(len, entries))
+                self.bytes += len(entries.data) - 2 * entries.count
                 if within and full_at and self.bytes > full_at:
                     within = False
                     self._pump.stop()

@@ -14,6 +14,7 @@ from akiosd.errors import KernelError
 from akiosd.kernel._shim import ffi, lib
 from akiosd.ledger.bundle import decode_bundle
 from akiosd.ledger.merkle import Hasher
+from akiosd.ledger.tiles import WIDTH
 
 DIGEST_SIZE = 32
 LEAF_PREFIX = 0x00
@@ -43,6 +44,21 @@ def bundle_hashes(data: bytes, count: int) -> bytes:
     return bytes(out)
 
 
+def bundle_ends(data: bytes, count: int, first: int) -> list[int]:
+    """Where the first ``first`` of the ``count`` entries in ``data`` end, and each 256 after them."""
+    many = max(count - first + WIDTH, 0) // WIDTH
+    ends = array("Q", bytes(8 * many))
+    result = lib.akios_bundle_ends(ffi.from_buffer(data), len(data), first, ffi.from_buffer("uint64_t[]", ends), many)
+    if result < 0:
+        decode_bundle(data, count)  # says what is wrong with it
+    return ends.tolist()
+
+
+def count_entries(data: bytes) -> int:
+    """How many entries stand in ``data``, one after the other as in a bundle; KernelError if the last is cut short."""
+    return _check(lib.akios_bundle_ends(ffi.from_buffer(data), len(data), 0, ffi.NULL, 0))
+
+
 def node_hashes(pairs: bytes) -> bytes:
     """``SHA-256(0x01 || left || right)`` of each 64 bytes of ``pairs``; ValueError if they do not come out even."""
     count, rest = divmod(len(pairs), 2 * DIGEST_SIZE)
@@ -53,9 +69,10 @@ def node_hashes(pairs: bytes) -> bytes:
     return bytes(out)
 
 
-def _check(result: int) -> None:
+def _check(result: int) -> int:
     if result < 0:
         raise KernelError(f"hashing failed: {os.strerror(-result)}", where="hashing", errno=-result)
+    return result
 
 
-NATIVE = Hasher(leaf_hashes, node_hashes, bundle_hashes)
+NATIVE = Hasher(leaf_hashes, node_hashes, bundle_hashes, bundle_ends)

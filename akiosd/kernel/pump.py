@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sized
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,7 +24,9 @@ import trio
 
 from akiosd.errors import KernelError
 from akiosd.kernel._shim import ffi, lib
+from akiosd.kernel.hashing import count_entries
 from akiosd.kernel.seccomp import name_of
+from akiosd.ledger.bundle import Batch
 from akiosd.values.records import SCHEMA_VERSION, Syscall
 from akiosd.values.units import KIB
 
@@ -54,7 +56,7 @@ _BUFFER_SIZE = 64 * KIB
 _ENTRIES_SIZE = _BUFFER_SIZE + MAX_BATCH * lib.AKIOS_ENTRY_ROOM
 _NAMED = 1024
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Sized)
 _AF_UNIX = socket.AF_UNIX.to_bytes(2, sys.byteorder)
 _CUT = CUT_PATH | CUT_PATH2 | CUT_ARGV | CUT_SOCKADDR
 
@@ -156,17 +158,11 @@ def _names() -> tuple[Any, Any, Any]:
     return ffi.new("struct akios_names *", (joined, ends, _NAMED, sum(map(len, text)))), joined, ends
 
 
-def encode_entries(records: Any, size: int, out: Any, capacity: int) -> list[bytes]:
+def encode_entries(records: Any, size: int, out: Any, capacity: int) -> Batch:
     """``size`` bytes of records at ``records`` → their entries, by way of ``out``; both aligned native buffers."""
     written = _check(lib.akios_encode_entries(records, size, _names()[0], out, capacity), "a record is damaged")
     data = bytes(ffi.buffer(out, written))
-    entries: list[bytes] = []
-    at = 0
-    while at < written:
-        start = at + 2
-        at = start + (data[at] << 8 | data[at + 1])
-        entries.append(data[start:at])
-    return entries
+    return Batch(count_entries(data), data)
 
 
 assert (HAS_PATH, HAS_PATH2, HAS_ARGV, HAS_SOCKADDR, _HEADER.size) == (1, 2, 4, 8, 96), "parse_records spells these out"
@@ -222,7 +218,7 @@ class Pump:
         while (batch := await self.next_batch()) is not None:
             yield batch
 
-    async def entries(self) -> AsyncIterator[list[bytes]]:
+    async def entries(self) -> AsyncIterator[Batch]:
         """The same as log entries: what ``encode_entry(to_record(event))`` gives of each event."""
         while (batch := await self._next(self._drain_entries)) is not None:
             yield batch
@@ -231,7 +227,7 @@ class Pump:
         """The next events (at least one), or None after the last.  Nothing is lost when it is cancelled."""
         return await self._next(self._drain_events)
 
-    async def _next(self, drain: Callable[[], list[T]]) -> list[T] | None:
+    async def _next(self, drain: Callable[[], T]) -> T | None:
         await trio.lowlevel.checkpoint()
         while True:
             # Read before the drain: what the pump wrote before it ended is then in this drain.
@@ -268,7 +264,7 @@ class Pump:
     def _drain_events(self) -> list[SyscallEvent]:
         return parse_records(self._view[: self._drain()])
 
-    def _drain_entries(self) -> list[bytes]:
+    def _drain_entries(self) -> Batch:
         if self._entries is None:
             self._entries = ffi.new("uint8_t[]", _ENTRIES_SIZE)
         return encode_entries(self._bytes, self._drain(), self._entries, _ENTRIES_SIZE)

@@ -1,8 +1,12 @@
-"""Entry bundles (c2sp.org/tlog-tiles): big-endian uint16 length, entry, and again."""
+"""Entry bundles (c2sp.org/tlog-tiles): big-endian uint16 length, entry, and again.
+
+In this form entries travel from where they are encoded to the disk: a million of them need not be a million objects.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from struct import Struct
 
 from akiosd.errors import LedgerError
@@ -11,6 +15,43 @@ from akiosd.values.records import MAX_ENTRY_BYTES
 MAX_BUNDLE_BYTES = 256 * (2 + MAX_ENTRY_BYTES)
 
 _length = Struct(">H").pack
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """``count`` entries, however many, as a bundle would hold them."""
+
+    count: int = 0
+    data: bytes = b""
+
+    @classmethod
+    def of(cls, entries: Sequence[bytes]) -> Batch:
+        return cls(len(entries), encode_bundle(entries))
+
+    @classmethod
+    def join(cls, batches: Iterable[Batch]) -> Batch:
+        several = tuple(batches)
+        return cls(sum(batch.count for batch in several), b"".join([batch.data for batch in several]))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def entries(self) -> list[bytes]:
+        """Raises ``LedgerError`` if that is not what ``data`` holds."""
+        return decode_bundle(self.data, self.count)
+
+    def split(self, limit: int) -> Iterable[Batch]:
+        """The same entries in batches of at most ``limit`` bytes, or of one entry where that is larger."""
+        if len(self.data) <= limit or self.count < 2:
+            return (self,)
+        parts, part, used = [], list[bytes](), 0
+        for entry in self.entries():
+            if part and used + 2 + len(entry) > limit:
+                parts.append(Batch.of(part))
+                part, used = [], 0
+            part.append(entry)
+            used += 2 + len(entry)
+        return (*parts, Batch.of(part))
 
 
 def encode_bundle(entries: Sequence[bytes]) -> bytes:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from akiosd.ledger import tiles
-from akiosd.ledger.bundle import encode_bundle
+from akiosd.ledger.bundle import Batch
 from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, halve, root_of
 from akiosd.ledger.tiles import ENTRIES, HEIGHT, WIDTH, Tile
 
-_BATCH = 128  # bundles hashed in one call
 TILE_BYTES = WIDTH * HASH_BYTES
 
 
@@ -18,13 +16,13 @@ TILE_BYTES = WIDTH * HASH_BYTES
 class Edge:
     """A tree of ``size`` leaves, as much of it as growing needs.
 
-    ``levels[i]`` is the content of the partial tile at level i (may be empty), ``tail`` the entries of the
-    partial bundle.  A few KiB whatever the size.
+    ``levels[i]`` is the content of the partial tile at level i (may be empty), ``tail`` that of the partial
+    bundle.  A few KiB whatever the size.
     """
 
     size: int = 0
     levels: tuple[bytes, ...] = ()
-    tail: tuple[bytes, ...] = ()
+    tail: bytes = b""
 
     def root(self) -> bytes:
         """The root at ``size``: each level's partial tile, the remainder below it appended, hashed as one list."""
@@ -43,14 +41,14 @@ class Growth:
     files: tuple[tuple[str, bytes], ...]
 
 
-def extend(edge: Edge, entries: Sequence[bytes], hasher: Hasher = PYTHON) -> Growth:
-    """Append ``entries``.  Costs time linear in their number, and one hash of each partial tile."""
-    if not entries:
+def extend(edge: Edge, batch: Batch, hasher: Hasher = PYTHON) -> Growth:
+    """Append the entries of ``batch``.  Costs time linear in their number, and one hash of each partial tile."""
+    if not batch:
         return Growth(edge, ())
-    files: list[tuple[str, bytes]] = []
-    tail, leaves = _bundles(edge, entries, files, hasher)
+    leaves = hasher.bundle(batch.data, batch.count)  # which sees that so many are there
+    files, tail = _bundles(edge, batch, hasher)
     grown = extend_hashes(edge, leaves, hasher)
-    return Growth(Edge(grown.edge.size, grown.edge.levels, tuple(tail)), (*files, *grown.files))
+    return Growth(Edge(grown.edge.size, grown.edge.levels, tail), (*files, *grown.files))
 
 
 def extend_hashes(edge: Edge, leaves: bytes, hasher: Hasher = PYTHON) -> Growth:
@@ -79,25 +77,17 @@ def _level(
     return partial, halve(content[:whole], HEIGHT, hasher)
 
 
-def _bundles(
-    edge: Edge, entries: Sequence[bytes], files: list[tuple[str, bytes]], hasher: Hasher
-) -> tuple[Sequence[bytes], bytes]:
-    """Cut the tail and what is new into bundles; returns the new tail, and the leaf hashes of what is new."""
-    pending, index = [*edge.tail, *entries], edge.size // WIDTH
-    # The first bundle is new in part only; of the others no entry is looked at again.
-    begun = WIDTH - len(edge.tail) if edge.tail else 0
-    leaves = [hasher.leaves(entries[:begun])] if begun else []
-    for start in range(0, len(pending), _BATCH * WIDTH):
-        stop = min(start + _BATCH * WIDTH, len(pending))
-        bundles = [encode_bundle(pending[i : min(i + WIDTH, stop)]) for i in range(start, stop, WIDTH)]
-        for number, data in enumerate(bundles):
-            width = min(WIDTH, stop - start - number * WIDTH)
-            files.append((tiles.tile_path(ENTRIES, index + number, width), data))
-        index += len(bundles)
-        new = bundles[1:] if begun and not start else bundles
-        if new:
-            leaves.append(hasher.bundle(b"".join(new), stop - start - (WIDTH if new is not bundles else 0)))
-    return pending[len(pending) // WIDTH * WIDTH :], b"".join(leaves)
+def _bundles(edge: Edge, batch: Batch, hasher: Hasher) -> tuple[list[tuple[str, bytes]], bytes]:
+    """The bundles, the partial one first, and what the last one holds if that is partial: the new tail."""
+    files, index, begun = [], edge.size // WIDTH, edge.size % WIDTH
+    head, start = edge.tail, 0
+    for end in hasher.ends(batch.data, batch.count, WIDTH - begun):
+        files.append((tiles.tile_path(ENTRIES, index), head + batch.data[start:end]))
+        head, start, index = b"", end, index + 1
+    tail = head + batch.data[start:]
+    if tail:
+        files.append((tiles.tile_path(ENTRIES, index, (edge.size + batch.count) % WIDTH), tail))
+    return files, tail
 
 
 def outgrown(old_size: int, new_size: int) -> list[str]:

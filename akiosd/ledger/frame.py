@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 from akiosd.errors import LedgerError
-from akiosd.ledger.bundle import decode_bundle, encode_bundle
+from akiosd.ledger.bundle import Batch
 from akiosd.values.ids import LogId
 
 MAGIC_BYTES = 16
@@ -30,11 +30,15 @@ _ENTRIES, _HEAD, _FORGET = 1, 2, 3
 
 @dataclass(frozen=True)
 class Entries:
-    """``entries`` stand in ``log`` from index ``first`` on."""
+    """The entries of ``batch`` stand in ``log`` from index ``first`` on."""
 
     log: LogId
     first: int
-    entries: list[bytes]
+    batch: Batch
+
+    @property
+    def end(self) -> int:
+        return self.first + self.batch.count
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,8 @@ Mark = Entries | Head | Forget
 def encode_mark(mark: Mark) -> bytes:
     name = mark.log.encode()
     match mark:
-        case Entries(first=first, entries=entries):
-            payload = encode_bundle(entries)
-            return _mark.pack(_ENTRIES, len(name), first, len(entries), len(payload)) + name + payload
+        case Entries(first=first, batch=batch):
+            return _mark.pack(_ENTRIES, len(name), first, batch.count, len(batch.data)) + name + batch.data
         case Head(size=size, root=root):
             return _mark.pack(_HEAD, len(name), size, 0, len(root)) + name + root
         case Forget():
@@ -79,7 +82,7 @@ def decode_body(body: bytes) -> Iterator[Mark]:
         log = LogId(body[offset + _mark.size : start].decode())
         payload, offset = body[start : start + length], start + length
         if kind == _ENTRIES:
-            yield Entries(log, number, decode_bundle(payload, count))
+            yield Entries(log, number, Batch(count, payload))
         elif kind == _HEAD:
             yield Head(log, number, payload)
         elif kind == _FORGET:

@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import decode_bundle
+from akiosd.ledger.tiles import WIDTH
 
 HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
@@ -31,20 +32,32 @@ def python_bundle(data: bytes, count: int) -> bytes:
     return python_leaves(decode_bundle(data, count))
 
 
+def python_ends(data: bytes, count: int, first: int) -> list[int]:
+    """Where ``first`` entries of ``data``, and each 256 after them, end; the data holds ``count``."""
+    ends, end = [], 0
+    for number in range(1, count + 1):
+        end += 2 + (data[end] << 8 | data[end + 1])
+        if number >= first and (number - first) % WIDTH == 0:
+            ends.append(end)
+    return ends
+
+
 @dataclass(frozen=True)
 class Hasher:
     """Batch hashing: ``leaves`` gives 32 bytes for each entry, ``nodes`` 32 for each pair of hashes (64 bytes).
 
     ``bundle`` gives the leaf hashes of a whole bundle, ``LedgerError`` if it does not hold exactly that many entries.
+    ``ends`` says where such data is to be cut so that ``first`` entries, then 256 at a time, stand together.
     The native one is ``akiosd.kernel.hashing.NATIVE``; ``PYTHON`` gives the same bytes without it.
     """
 
     leaves: Callable[[Sequence[bytes]], bytes]
     nodes: Callable[[bytes], bytes]
     bundle: Callable[[bytes, int], bytes]
+    ends: Callable[[bytes, int, int], list[int]]
 
 
-PYTHON = Hasher(python_leaves, python_nodes, python_bundle)
+PYTHON = Hasher(python_leaves, python_nodes, python_bundle, python_ends)
 
 
 class ProofError(LedgerError):

@@ -10,11 +10,11 @@ order, and says when it is done.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge, Growth, extend, outgrown
 from akiosd.ledger.frame import Entries, Forget, Head, Mark, encode_mark
 from akiosd.ledger.merkle import PYTHON, Hasher
@@ -32,8 +32,9 @@ class Log:
     published: Edge = field(default_factory=Edge)
     size: int = 0
     durable: int = 0
-    queue: deque[bytes] = field(default_factory=deque)  # not yet in a WAL frame
-    waiting: deque[bytes] = field(default_factory=deque)  # durable, not yet in a bundle
+    queue: deque[Batch] = field(default_factory=deque)  # not yet in a WAL frame
+    queued: int = 0  # entries in it
+    waiting: deque[Batch] = field(default_factory=deque)  # durable, not yet in a bundle
     waiting_bytes: int = 0
     closed: bool = False
 
@@ -72,6 +73,7 @@ class Sequencer:
         self.queued_bytes = 0
         self.waiting_bytes = 0
         self._max_commit_bytes = max_commit_bytes
+        self._share_bytes = min(SHARE_BYTES, max_commit_bytes)
         self._busy: dict[LogId, None] = {}  # logs with a queue, in turn
         self._marks: list[Mark] = []  # heads and forgets for the next frame
         self._in_flight: Commit | None = None
@@ -83,22 +85,25 @@ class Sequencer:
         state = self.logs[log] = Log(log, edge, edge.size, edge.size)
         return state
 
-    def append(self, log: LogId, entries: Sequence[bytes]) -> int:
+    def append(self, log: LogId, entries: Sequence[bytes] | Batch) -> int:
         """Queue entries; returns the index of the first.  They count only once ``committed`` names them."""
         if self._open(log).closed:
             raise LedgerError("the log is closed", where=log)
         return self.append_own(log, entries)
 
-    def append_own(self, log: LogId, entries: Sequence[bytes]) -> int:
+    def append_own(self, log: LogId, entries: Sequence[bytes] | Batch) -> int:
         """What the ledger itself has to say, also in a log that is closed and not yet published whole."""
         state = self._open(log)
-        if entries and max(map(len, entries)) > MAX_ENTRY_BYTES:
-            raise LedgerError(f"an entry is at most {MAX_ENTRY_BYTES} bytes", where=log)
         first = state.size
         if entries:
-            state.queue.extend(entries)
-            state.size += len(entries)
-            self.queued_bytes += sum(map(len, entries)) + 2 * len(entries)
+            if not isinstance(entries, Batch):
+                if max(map(len, entries)) > MAX_ENTRY_BYTES:
+                    raise LedgerError(f"an entry is at most {MAX_ENTRY_BYTES} bytes", where=log)
+                entries = Batch.of(entries)
+            state.queue.extend(entries.split(self._share_bytes))
+            state.queued += entries.count
+            state.size += entries.count
+            self.queued_bytes += len(entries.data)
             self._busy[log] = None
         return first
 
@@ -118,27 +123,29 @@ class Sequencer:
         """The next frame, or None: nothing to write, or one is in flight.  Logs take turns of ``SHARE_BYTES``."""
         if self._in_flight is not None or not self.has_commit():
             return None
-        taken: dict[LogId, list[bytes]] = {}
+        taken: dict[LogId, list[Batch]] = {}
         room = self._max_commit_bytes
         while self._busy and room > 0:
             log = next(iter(self._busy))
-            room -= self._take_share(self.logs[log], taken.setdefault(log, []), min(room, SHARE_BYTES))
+            room -= self._take_share(self.logs[log], taken.setdefault(log, []), min(room, self._share_bytes))
         marks: list[Mark] = []
-        for log, entries in taken.items():
-            state = self.logs[log]
-            marks.append(Entries(log, state.size - len(state.queue) - len(entries), entries))
+        for log, batches in taken.items():
+            state, batch = self.logs[log], Batch.join(batches)
+            marks.append(Entries(log, state.size - state.queued - batch.count, batch))
         marks += self._marks
         self._marks = []
         self._in_flight = Commit(b"".join(map(encode_mark, marks)), tuple(marks))
         return self._in_flight
 
-    def _take_share(self, state: Log, taken: list[bytes], room: int) -> int:
+    def _take_share(self, state: Log, taken: list[Batch], room: int) -> int:
+        """At least one batch, and no more than fit; returns their bytes."""
         used = 0
         queue = state.queue
-        while queue and used < room:
-            entry = queue.popleft()
-            taken.append(entry)
-            used += len(entry) + 2
+        while queue and (not used or used + len(queue[0].data) <= room):
+            batch = queue.popleft()
+            taken.append(batch)
+            state.queued -= batch.count
+            used += len(batch.data)
         del self._busy[state.id]
         if queue:
             self._busy[state.id] = None
@@ -166,16 +173,17 @@ class Sequencer:
                 where=entries.log,
                 next="restore the state directory from a backup; nothing was changed",
             )
-        fresh = entries.entries[state.durable - entries.first :]
-        if fresh:
-            state.size += len(fresh)
+        if entries.end > state.durable:
+            known, batch = state.durable - entries.first, entries.batch
+            fresh = Batch.of(batch.entries()[known:]) if known else batch
+            state.size += fresh.count
             self._durable(Entries(entries.log, state.durable, fresh))
 
     def _durable(self, mark: Entries) -> int:
         state = self.logs[mark.log]
-        size = sum(map(len, mark.entries)) + 2 * len(mark.entries)
-        state.durable += len(mark.entries)
-        state.waiting.extend(mark.entries)
+        size = len(mark.batch.data)
+        state.durable += mark.batch.count
+        state.waiting.append(mark.batch)
         state.waiting_bytes += size
         self.waiting_bytes += size
         return size
@@ -183,26 +191,27 @@ class Sequencer:
     def unpublished(self) -> list[LogId]:
         return [log.id for log in self.logs.values() if log.durable > log.published.size]
 
-    def work(self, log: LogId, after: Publication | None = None) -> tuple[Edge, list[bytes]]:
-        """What ``prepare`` needs, copied, so that it may run in another thread.
+    def work(self, log: LogId, after: Publication | None = None) -> tuple[Edge, Batch]:
+        """What ``prepare`` needs, so that it may run in another thread.
 
         ``after``: for the tree that follows that publication, which may still be under way.
         """
         state = self._open(log)
-        if after is None:
-            return state.published, list(state.waiting)
-        return after.growth.edge, list(islice(state.waiting, after.size - state.published.size, None))
+        edge = state.published if after is None else after.growth.edge
+        return edge, Batch.join(batch for first, batch in _numbered(state) if first >= edge.size)
 
     def published(self, publication: Publication) -> None:
         """That tree's checkpoint is durable; its entries leave memory."""
         state = self.logs.get(publication.log)
         if state is None:  # destroyed meanwhile
             return
-        # What remains is usually little, what goes may be a million: never one by one in the loop's thread.
-        state.waiting = deque(islice(state.waiting, publication.size - publication.old_size, None))
-        remaining = sum(map(len, state.waiting)) + 2 * len(state.waiting)
-        self.waiting_bytes -= state.waiting_bytes - remaining
-        state.waiting_bytes = remaining
+        gone = publication.size - publication.old_size
+        while gone > 0:  # whole batches: ``work`` gave no parts of them
+            batch = state.waiting.popleft()
+            gone -= batch.count
+            assert gone >= 0
+            state.waiting_bytes -= len(batch.data)
+            self.waiting_bytes -= len(batch.data)
         state.published = publication.growth.edge
         if state.closed and state.published.size == state.size:
             self._drop(publication.log)
@@ -226,9 +235,12 @@ class Sequencer:
     def entries(self, log: LogId, start: int, end: int) -> tuple[int, list[bytes]]:
         """The durable, unpublished entries in [start, end) and the index of the first."""
         state = self._open(log)
-        base = state.published.size
-        first, last = max(start, base), min(end, state.durable)
-        return first, list(islice(state.waiting, first - base, last - base)) if first < last else []
+        first, last = max(start, state.published.size), min(end, state.durable)
+        found: list[bytes] = []
+        for at, batch in _numbered(state):
+            if at < last and at + batch.count > first:
+                found += batch.entries()[max(first - at, 0) : last - at]
+        return first, found
 
     def _open(self, log: LogId) -> Log:
         try:
@@ -240,13 +252,21 @@ class Sequencer:
         state = self.logs.pop(log, None)
         if state is not None:
             self.waiting_bytes -= state.waiting_bytes
-            self.queued_bytes -= sum(len(entry) + 2 for entry in state.queue)
+            self.queued_bytes -= sum(len(batch.data) for batch in state.queue)
             self._busy.pop(log, None)
 
 
-def prepare(log: LogId, edge: Edge, entries: Sequence[bytes], hasher: Hasher = PYTHON) -> Publication:
+def _numbered(state: Log) -> Iterator[tuple[int, Batch]]:
+    """What is durable and not yet published, each batch with the index of its first entry."""
+    first = state.published.size
+    for batch in state.waiting:
+        yield first, batch
+        first += batch.count
+
+
+def prepare(log: LogId, edge: Edge, batch: Batch, hasher: Hasher = PYTHON) -> Publication:
     """A log's next tree: pure, and most of the ledger's work, so made for a worker thread."""
-    growth = extend(edge, entries, hasher)
+    growth = extend(edge, batch, hasher)
     return Publication(log, edge.size, growth, growth.edge.root())
 
 
@@ -261,6 +281,6 @@ def check_heads(edge: Edge, entries: Sequence[bytes], heads: Iterable[Head], log
             continue
         if head.size > start + len(entries):
             raise LedgerError(f"a head of size {head.size} was recorded, but entries before it are lost", where=log)
-        edge = extend(edge, entries[edge.size - start : head.size - start]).edge
+        edge = extend(edge, Batch.of(entries[edge.size - start : head.size - start])).edge
         if edge.root() != head.root:
             raise LedgerError(f"the tree at size {head.size} is not the one recorded before signing", where=log)

@@ -11,7 +11,7 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,10 @@ from akiosd.store.pack import PackedLog
 _MANY = 64
 _ARCHIVES = 8  # kept open
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+# (the directory's fd, (path below it, content) of each file, mode): they are created or overwritten, in their order.
+FileWriter = Callable[[int, Sequence[tuple[str, bytes]], int], None]
 
 
 class RegionFile(Protocol):
@@ -50,6 +54,9 @@ class Disk(Protocol):
     def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
         """Create or overwrite a file; not durable before ``sync``."""
 
+    def write_many(self, files: Sequence[tuple[str, bytes]], mode: int = 0o644) -> None:
+        """``write`` each (path, content), in their order; those behind one that fails are not written."""
+
     def sync(self, files: Iterable[str], dirs: Iterable[str]) -> None:
         """Make the files' content and the directories' listings durable; ``LedgerError`` if not, and that is final."""
 
@@ -68,11 +75,25 @@ class Disk(Protocol):
     def open_region(self, path: str) -> RegionFile: ...
 
 
+def write_files(folder: int, files: Sequence[tuple[str, bytes]], mode: int) -> None:
+    """The ``FileWriter`` in plain Python; the native one is ``akiosd.kernel.write_files``."""
+    for path, data in files:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(path, flags, mode, dir_fd=folder)
+        try:
+            _write_all(fd, data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        finally:
+            os.close(fd)
+
+
 class Directory:
     """The real disk below ``root`` (see ``Disk``).  Owns one fd, for syncfs; ``close`` it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, write_files: FileWriter = write_files) -> None:
         self.root = root
+        self._write_files = write_files
         self._archives: dict[
             str, tuple[tuple[int, int], PackedLog]
         ] = {}  # by path: which file it was, and what is in it
@@ -95,11 +116,13 @@ class Directory:
             if error.errno == errno.ELOOP:
                 raise LedgerError("a symbolic link where a file should be", where=path) from None
             raise
-        with os.fdopen(fd, "rb", buffering=0) as file:
+        try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise LedgerError("not a regular file", where=path)
-            data = _read_all(file.fileno(), min(status.st_size, limit) + 1)
+            data = _read_all(fd, min(status.st_size, limit) + 1)
+        finally:
+            os.close(fd)
         if len(data) > limit:
             raise LedgerError(f"the file is larger than {limit} bytes", where=path)
         return data
@@ -133,11 +156,10 @@ class Directory:
         return changed
 
     def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        fd = self._open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        try:
-            _write_all(fd, data)
-        finally:
-            os.close(fd)
+        self._write_files(self._fd, [(path, data)], mode)
+
+    def write_many(self, files: Sequence[tuple[str, bytes]], mode: int = 0o644) -> None:
+        self._write_files(self._fd, files, mode)
 
     def archive(self, path: str) -> PackedLog | None:
         try:

@@ -98,12 +98,15 @@ def fsck(
 def _verify_with_history(
     path: Path | int, key: Vkey, anchors: tuple[Anchor, ...], hasher: Hasher, kin: frozenset[bytes]
 ) -> Report:
-    if isinstance(path, int):
-        return _verify_still_log(path, key, anchors, hasher, kin, None)
-    with KeptCheckpoints(path) as kept:
-        report = _verify_still_log(path, key, anchors, hasher, kin, kept)
-        if report.exit_code == 0:
-            kept.check_signatures([Vkey(key.name, own) for own in report.keys])
+    for attempt in range(2):
+        with KeptCheckpoints(path) as kept:
+            report = _verify_still_log(path, key, anchors, hasher, kin, kept)
+            # One that is being written just now is whole the next time.
+            if report.exit_code != 0 and kept.holds(report.first_bad) and not attempt:
+                continue
+            if report.exit_code == 0:
+                kept.check_signatures([Vkey(key.name, own) for own in report.keys])
+        break
     return report
 
 

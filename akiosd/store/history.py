@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
 from akiosd.errors import LedgerError
@@ -10,23 +12,46 @@ from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, Vkey, is_s
 from akiosd.store.log_files import LogFiles
 
 
-class KeptCheckpoints:
-    """``akiosd.ledger.report.History`` over a directory.  Owns the fd it opens; ``close`` it, or use it in ``with``.
+def _beside(log: Path | int) -> Path:
+    """Where the log's kept checkpoints lie, beside it; of an open log, beside where it is now."""
+    path = Path(os.readlink(f"/proc/self/fd/{log}")) if isinstance(log, int) else log.absolute()
+    return path.with_name(path.name + ".history")
 
-    Raises ``LedgerError`` when a file there cannot be a kept checkpoint.
+
+class KeptCheckpoints:
+    """``akiosd.ledger.report.History`` over the directory beside a log, a path or an open fd.
+
+    Owns the fd it opens; ``close`` it, or use it in ``with``.  Raises ``LedgerError`` when a file there cannot be
+    a kept checkpoint.
     """
 
-    def __init__(self, log: Path) -> None:
-        folder = log.absolute().with_name(log.name + ".history")
+    def __init__(self, log: Path | int) -> None:
+        folder = _beside(log)
         self.sizes = array("Q")
+        self._files: LogFiles | None
         self._name = folder.name
-        self._files = LogFiles(folder) if folder.is_dir() else None
-        if self._files is not None:
-            for name in self._files.files():
-                if not name.isdigit() or name.startswith("0") or len(name) > 18:
+        try:
+            self._files = LogFiles(folder)
+        except FileNotFoundError:
+            self._files = None
+            return
+        except NotADirectoryError:
+            raise LedgerError("not a directory of kept checkpoints", where=folder.name) from None
+        try:
+            for name in self._names(self._files):
+                if not (name.isascii() and name.isdigit()) or name.startswith("0") or len(name) > 18:
                     raise LedgerError("not the name of a kept checkpoint", where=f"{folder.name}/{name}")
                 self.sizes.append(int(name))
+        except BaseException:
+            self._files.close()
+            raise
         self.sizes = array("Q", sorted(self.sizes))
+
+    def _names(self, files: LogFiles) -> Iterator[str]:
+        try:
+            yield from files.files()
+        except LedgerError as error:
+            raise LedgerError(error.what, where=f"{self._name}/{error.where}") from None
 
     def __enter__(self) -> KeptCheckpoints:
         return self
@@ -34,6 +59,10 @@ class KeptCheckpoints:
     def __exit__(self, *_: object) -> None:
         if self._files is not None:
             self._files.close()
+
+    def holds(self, path: str) -> bool:
+        """Whether a report's path is one of these."""
+        return path.startswith(f"{self._name}/")
 
     def read(self, size: int) -> tuple[str, bytes, Checkpoint]:
         where = f"{self._name}/{size}"

@@ -16,7 +16,7 @@ from akiosd.ledger import tiles
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
 from akiosd.ledger.edge import TILE_BYTES, Edge
 from akiosd.ledger.frame import Head
-from akiosd.ledger.merkle import HASH_BYTES, python_leaves
+from akiosd.ledger.merkle import HASH_BYTES, python_bundle
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, open_checkpoint
 from akiosd.ledger.sequencer import Publication
 from akiosd.ledger.tiles import ENTRIES, HEIGHT, WIDTH, Tile
@@ -59,13 +59,13 @@ def write_tiles(disk: Disk, key: LedgerKey, publication: Publication) -> Touched
         touched.dirs += disk.make_dirs(parent(base), 0o700)
         _write(disk, touched, f"{base}.vkey", f"{key.vkey(publication.log)}\n".encode())
     _keep_checkpoint(disk, touched, publication)
-    made: set[str] = set()
-    for path, data in publication.growth.files:
-        folder = parent(f"{base}/{path}")
-        if folder not in made:
-            touched.dirs += disk.make_dirs(folder, 0o755)
-            made.add(folder)
-        _write(disk, touched, f"{base}/{path}", data)
+    files = [(f"{base}/{path}", data) for path, data in publication.growth.files]
+    folders = dict.fromkeys(parent(path) for path, _ in files)
+    for folder in folders:
+        touched.dirs += disk.make_dirs(folder, 0o755)
+    disk.write_many(files)
+    touched.files += [path for path, _ in files]
+    touched.dirs += folders
     return touched
 
 
@@ -165,13 +165,13 @@ def load_edge(disk: Disk, key: LedgerKey, log: LogId) -> Edge:
     return edge
 
 
-def _read_tail(disk: Disk, log: LogId, size: int, levels: list[bytes]) -> tuple[bytes, ...]:
+def _read_tail(disk: Disk, log: LogId, size: int, levels: list[bytes]) -> bytes:
     full, width = divmod(size, WIDTH)
     if not width:
-        return ()
+        return b""
     tile = Tile(ENTRIES, full, width)
-    tail = tuple(decode_bundle(_read_tile(disk, log, tile, MAX_BUNDLE_BYTES), width))
-    if python_leaves(tail) != levels[0]:
+    tail = _read_tile(disk, log, tile, MAX_BUNDLE_BYTES)
+    if python_bundle(tail, width) != levels[0]:
         raise LedgerError("an entry bundle does not hash to its tile", where=f"{directory(log)}/{tile.path}")
     return tail
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from akiosd.errors import LedgerError
 
+_DEEPEST = 16  # directories one in another; the path of the last tile of 2**63 entries has 9
+
 
 class LogFiles:
     """A ``LogReader`` over a directory.  Owns the fd it opens; ``close`` it, or use it in ``with``."""
@@ -58,18 +60,22 @@ class LogFiles:
             fd = _open_at(name, os.O_RDONLY | os.O_NONBLOCK, self._enter(folder) if folder else self._fd, path)
         except FileNotFoundError:
             return None
-        with os.fdopen(fd, "rb", buffering=0) as file:
+        try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise LedgerError("not a regular file", where=path)
             if status.st_size > limit:
                 raise LedgerError(f"the file is {status.st_size} bytes long; at most {limit} can be right", where=path)
-            return _read_exactly(file.fileno(), status.st_size, path)
+            return _read_exactly(fd, status.st_size, path)
+        finally:
+            os.close(fd)
 
     def files(self) -> Iterator[str]:
         yield from self._files("")
 
     def _files(self, folder: str) -> Iterator[str]:
+        if folder.count("/") > _DEEPEST:
+            raise LedgerError("no tile lies so deep", where=folder)
         try:
             fd = _open_at(folder or ".", os.O_RDONLY | os.O_DIRECTORY, self._fd, folder)
         except FileNotFoundError:
@@ -93,7 +99,7 @@ def _open_at(name: str, flags: int, folder: int, path: str) -> int:
     try:
         return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG):
             raise LedgerError("not what the tree has in this place", where=path) from None
         raise
 

@@ -34,10 +34,9 @@ class Source(Protocol):
 
 def header(name: str, size: int) -> bytes:
     """The one header this archive has for a file (POSIX.1-2017, pax, "ustar Interchange Format")."""
-    encoded = name.encode("ascii")
-    if len(encoded) > 100 or size >= 1 << 33:
+    if not name.isascii() or len(name) > 100 or size >= 1 << 33:
         raise LedgerError("the archive cannot hold this file", where=name)
-    fields = (encoded.ljust(100, b"\0"), b"0000644\0", b"0000000\0" * 2, b"%011o\0" % size, b"%011o\0" % 0)
+    fields = (name.encode().ljust(100, b"\0"), b"0000644\0", b"0000000\0" * 2, b"%011o\0" % size, b"%011o\0" % 0)
     rest = b"0" + bytes(100) + b"ustar\x0000" + b"root".ljust(32, b"\0") * 2 + b"0000000\0" * 2 + bytes(167)
     raw = b"".join(fields)
     checksum = sum(raw) + 8 * ord(" ") + sum(rest)

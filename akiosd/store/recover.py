@@ -6,7 +6,7 @@ Nothing on disk is changed before everything was found sound.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -76,7 +76,8 @@ def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int =
                     sequencer.open_log(mark.log, load_edge(disk, newer or key, mark.log))
                 sequencer.replay(mark)
     for log in sequencer.logs:
-        _check_log(*sequencer.work(log), seen, log)
+        edge, batch = sequencer.work(log)
+        _check_log(edge, batch.entries(), seen, log)
     wal.start()
     key = _settle_rotation(disk, key, newer, sequencer)
     unfinished = sequencer.unpublished()
@@ -85,7 +86,7 @@ def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int =
         if log != HOST_LOG and _has_ended(seen.last_entry[log]):
             sequencer.close_log(log)
     interrupted = [log for log, state in sequencer.logs.items() if log != HOST_LOG and not state.closed]
-    behind = {log: epoch_of(disk, key, log, sequencer.work(log)[1]) for log in sequencer.logs}
+    behind = {log: epoch_of(disk, key, log, sequencer.work(log)[1].entries()) for log in sequencer.logs}
     behind = {log: epoch for log, epoch in behind.items() if 0 < epoch < key.epochs[-1].number}
     return Opened(key, wal, sequencer, wal.torn, unfinished, interrupted, seen.frame_ends, behind)
 
@@ -106,14 +107,14 @@ def _settle_rotation(disk: Disk, key: LedgerKey, newer: LedgerKey | None, sequen
     drop_old(disk)
     if newer is None:
         return key
-    if epoch_of(disk, newer, HOST_LOG, sequencer.work(HOST_LOG)[1]) == newer.epochs[-1].number:
+    if epoch_of(disk, newer, HOST_LOG, sequencer.work(HOST_LOG)[1].entries()) == newer.epochs[-1].number:
         install_next(disk)
         return newer
     drop_next(disk)
     return key
 
 
-def epoch_of(disk: Disk, key: LedgerKey, log: LogId, waiting: list[bytes]) -> int:
+def epoch_of(disk: Disk, key: LedgerKey, log: LogId, waiting: Sequence[bytes]) -> int:
     """The epoch whose key signs the next checkpoint of a log with these unpublished entries; 0 if it says nothing."""
     numbers = {epoch.public_key: epoch.number for epoch in key.epochs}
     named = [statement.epoch.public_key for i, e in enumerate(waiting) if (statement := read_statement(i, e))]
@@ -141,9 +142,9 @@ def _note(seen: _Seen, ends: dict[LogId, int], mark: Mark) -> None:
     match mark:
         case Entries():
             seen.first.setdefault(mark.log, mark.first)
-            said = [entry for entry in mark.entries if not _names_a_key(entry)]
+            said = [entry for entry in mark.batch.entries() if not _names_a_key(entry)]
             seen.last_entry[mark.log] = said[-1] if said else seen.last_entry.get(mark.log, b"")
-            ends[mark.log] = mark.first + len(mark.entries)
+            ends[mark.log] = mark.end
         case Head():
             seen.heads.setdefault(mark.log, []).append(mark)
         case Forget():

@@ -161,8 +161,16 @@ int akios_sha256_leaves(const uint8_t *data, const uint32_t *lens, size_t n, uin
 /* SHA-256 of 0x00 || entry for the n entries of an entry bundle (c2sp.org/tlog-tiles: big-endian uint16 length, entry,
  * and again); out: 32 n bytes.  -EBADMSG unless data holds exactly n entries and not one byte more. */
 int akios_sha256_bundle(const uint8_t *data, size_t len, size_t n, uint8_t *out);
+/* Where the entries of such data end: ends[0] is the offset behind the first of them, ends[1] behind 256 more, and so
+ * on, as many as capacity has room for.  Returns how many entries there are, -EBADMSG where the last is cut short. */
+int64_t akios_bundle_ends(const uint8_t *data, size_t len, size_t first, uint64_t *ends, size_t capacity);
 /* SHA-256 of 0x01 || pair for n pairs of 64 bytes (RFC 6962); out: 32 n bytes. */
 int akios_sha256_nodes(const uint8_t *pairs, size_t n, uint8_t *out);
+
+/* Creates or overwrites n files below dirfd, in their order; links in the last place are refused.  Nothing is synced.
+ * On failure *failed is the index of the file; those before it are whole, it may be there in part. */
+int akios_write_files(int dirfd, const char *const *paths, const uint8_t *const *data, const size_t *lens, size_t n,
+                      unsigned mode, size_t *failed);
 
 struct akios_socket_spec {
     int32_t domain;

@@ -10,6 +10,7 @@
 #define LEAF_PREFIX 0x00
 #define NODE_PREFIX 0x01
 #define LENGTH_BYTES 2
+#define WIDTH 256
 
 /* OpenSSL 3 looks an algorithm up by name at each EVP_sha256() init; fetched once, it costs nothing.
  * Kept for the life of the process. */
@@ -68,6 +69,26 @@ int akios_sha256_bundle(const uint8_t *data, size_t len, size_t n, uint8_t *out)
     }
     EVP_MD_CTX_free(context);
     return err == 0 && at != len ? -EBADMSG : err;
+}
+
+int64_t akios_bundle_ends(const uint8_t *data, size_t len, size_t first, uint64_t *ends, size_t capacity)
+{
+    size_t at = 0, count = 0, next = first, found = 0;
+    while (at < len) {
+        if (len - at < LENGTH_BYTES)
+            return -EBADMSG;
+        size_t entry = (size_t)data[at] << 8 | data[at + 1];
+        at += LENGTH_BYTES;
+        if (len - at < entry)
+            return -EBADMSG;
+        at += entry;
+        count++;
+        if (count == next && found < capacity) {
+            ends[found++] = at;
+            next += WIDTH;
+        }
+    }
+    return (int64_t)count;
 }
 
 int akios_sha256_nodes(const uint8_t *pairs, size_t n, uint8_t *out)

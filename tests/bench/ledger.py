@@ -22,6 +22,8 @@ import trio
 
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.kernel.hashing import NATIVE
+from akiosd.kernel.write_files import write_files
+from akiosd.ledger.bundle import Batch
 from akiosd.ledger.merkle import root_of
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
@@ -31,7 +33,7 @@ from akiosd.store.wipe import How
 from akiosd.values.ids import HOST_LOG, CageId, LogId, make_cage_id
 from akiosd.values.records import End, Syscall, encode_entry
 
-SLICE = 256  # records the pump's reader takes in one turn
+SLICE = 256  # records the pump's reader takes in one turn, as one batch
 
 
 def make_entries(count: int) -> list[bytes]:
@@ -88,17 +90,22 @@ def new_cage() -> CageId:
     return make_cage_id(os.urandom(8))
 
 
-async def append_all(ledger: Ledger, log: LogId, entries: list[bytes]) -> None:
-    for first in range(0, len(entries), SLICE):
+def batches_of(entries: list[bytes]) -> list[Batch]:
+    """The entries as ``Pump.entries`` gives them."""
+    return [Batch.of(entries[first : first + SLICE]) for first in range(0, len(entries), SLICE)]
+
+
+async def append_all(ledger: Ledger, log: LogId, batches: list[Batch]) -> None:
+    for batch in batches:
         await ledger.wait_room()
-        ledger.append_many(log, entries[first : first + SLICE])
+        ledger.append_many(log, batch)
         await trio.lowlevel.checkpoint()
 
 
 async def to_the_checkpoint(ledger: Ledger, entries: list[bytes]) -> tuple[float, float, LogId]:
-    log = ledger.open_log(new_cage())
+    log, batches = ledger.open_log(new_cage()), batches_of(entries)
     start = time.perf_counter()
-    await append_all(ledger, log, entries)
+    await append_all(ledger, log, batches)
     await ledger.wait_durable(log, len(entries))
     durable = rate(len(entries), start)
     await ledger.publish(log)
@@ -122,7 +129,7 @@ async def gate_latencies(ledger: Ledger, count: int = 300, pause: float = 0.003)
 
 
 async def under_flood(ledger: Ledger, entries: list[bytes], per_second: int = 300_000) -> tuple[float, float]:
-    flood = ledger.open_log(new_cage())
+    flood, batches = ledger.open_log(new_cage()), batches_of(entries)[:-1]
 
     async def pour() -> None:
         begin, sent = trio.current_time(), 0
@@ -130,8 +137,7 @@ async def under_flood(ledger: Ledger, entries: list[bytes], per_second: int = 30
             due = int((trio.current_time() - begin) * per_second)
             while sent < due:
                 await ledger.wait_room()
-                first = sent % (len(entries) - SLICE)
-                ledger.append_many(flood, entries[first : first + SLICE])
+                ledger.append_many(flood, batches[sent // SLICE % len(batches)])
                 sent += SLICE
                 await trio.lowlevel.checkpoint()
             await trio.sleep(0.002)
@@ -228,7 +234,7 @@ def count_syncs() -> None:
 
 
 async def with_ledger(state: Path, work: Callable[[Ledger], Awaitable[None]]) -> None:
-    ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE)
+    ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
     async with trio.open_nursery() as nursery:
         await nursery.start(ledger.run)
         await trio.sleep(0.3)  # the first segments and the reserve are made

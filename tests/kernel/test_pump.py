@@ -223,7 +223,7 @@ def test_records_are_parsed_back(pairs: list[tuple[SyscallEvent, bytes]]) -> Non
 def encode_natively(raw: bytes, capacity: int = 1 << 16) -> list[bytes]:
     aligned = ffi.new("uint64_t[]", len(raw) // 8 + 1)
     ffi.memmove(aligned, raw, len(raw))
-    return encode_entries(ffi.cast("uint8_t *", aligned), len(raw), ffi.new("uint8_t[]", capacity), capacity)
+    return encode_entries(ffi.cast("uint8_t *", aligned), len(raw), ffi.new("uint8_t[]", capacity), capacity).entries()
 
 
 @given(st.lists(events_and_bytes(), max_size=6))

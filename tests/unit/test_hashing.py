@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from akiosd.errors import LedgerError
-from akiosd.kernel.hashing import NATIVE, leaf_hashes, node_hashes
+from akiosd.errors import KernelError, LedgerError
+from akiosd.kernel.hashing import NATIVE, count_entries, leaf_hashes, node_hashes
 from akiosd.ledger.bundle import encode_bundle
 from akiosd.ledger.merkle import PYTHON
 
@@ -61,6 +61,26 @@ def test_the_same_bytes_from_many_threads_at_once() -> None:
 def test_a_bundle_is_hashed_as_its_entries_are(entries: list[bytes]) -> None:
     data = encode_bundle(entries)
     assert NATIVE.bundle(data, len(entries)) == PYTHON.bundle(data, len(entries)) == leaf_hashes(entries)
+
+
+@given(st.lists(st.integers(0, 3), max_size=900), st.integers(1, 256))
+@example([0] * 256, 256)
+@example([1] * 512, 256)
+@example([1] * 513, 1)
+@example([], 256)
+def test_a_batch_is_cut_alike(lengths: list[int], first: int) -> None:
+    entries = [bytes(length) for length in lengths]
+    data = encode_bundle(entries)
+    ends = NATIVE.ends(data, len(entries), first)
+    assert ends == PYTHON.ends(data, len(entries), first)
+    assert ends == [len(encode_bundle(entries[:stop])) for stop in range(first, len(entries) + 1, 256)]
+    assert count_entries(data) == len(entries)
+
+
+@pytest.mark.parametrize("data", [b"\0", b"\0\2x", b"\0\1x\0"])
+def test_what_is_cut_short_has_no_count(data: bytes) -> None:
+    with pytest.raises(KernelError):
+        count_entries(data)
 
 
 @given(st.binary(max_size=60), st.integers(0, 40))

@@ -15,6 +15,7 @@ from akiosctl.hashing import HASHER
 from akiosctl.pins import load_pin, pins_directory
 from akiosd.errors import AkiosError
 from akiosd.kernel.hashing import NATIVE
+from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.note import Vkey
 from akiosd.ledger.sequencer import prepare
@@ -42,7 +43,7 @@ class Log:
         entries = [encode_entry(Started(ts=i + 1, pid=i)) for i in range(self._edge.size, self._edge.size + count)]
         entries[-1] = encode_entry(Lost(ts=10**18, count=1, why="x\n\x1b[31m" + self._word.decode()))
         disk = Directory(self._base)
-        publication = prepare(CAGE, self._edge, entries)
+        publication = prepare(CAGE, self._edge, Batch.of(entries))
         publish_all(disk, KEY, [publication], lambda heads: None)
         self._edge = publication.growth.edge
         disk.close()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from akiosd.errors import LedgerError
 from akiosd.ledger import tiles
-from akiosd.ledger.bundle import decode_bundle, encode_bundle
+from akiosd.ledger.bundle import Batch, decode_bundle, encode_bundle
 from akiosd.ledger.edge import Edge, extend, outgrown
 from akiosd.ledger.frame import (
     ALIGN,
@@ -41,6 +41,13 @@ def test_bundle_round_trip(entries: list[bytes]) -> None:
         if bad != data or count != len(entries):
             with pytest.raises(LedgerError):
                 decode_bundle(bad, count or 1)
+
+
+@given(ENTRY_LISTS, st.integers(1, 400))
+def test_a_batch_is_split_between_its_entries(entries: list[bytes], limit: int) -> None:
+    parts = list(Batch.of(entries).split(limit))
+    assert Batch.join(parts) == Batch.of(entries)
+    assert all(len(part.data) <= limit or part.count == 1 for part in parts if entries)
 
 
 @given(st.integers(-1, 63), st.integers(0, 10**13), st.integers(1, 256))
@@ -80,7 +87,7 @@ def test_a_log_grown_in_steps_is_the_log_grown_at_once(steps: list[int]) -> None
     entries = [b"%d" % i for i in range(sum(steps))]
     edge, files, done = Edge(), {}, 0
     for step in steps:
-        growth = extend(edge, entries[done : done + step])
+        growth = extend(edge, Batch.of(entries[done : done + step]))
         for path, data in growth.files:
             assert files.setdefault(path, data) == data
         for folder in outgrown(edge.size, growth.edge.size):
@@ -150,7 +157,7 @@ def test_a_note_may_carry_signatures_of_others() -> None:
 def test_proof_round_trip(size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
     entries = [b"%d" % i for i in range(size)]
-    growth = extend(Edge(), entries)
+    growth = extend(Edge(), Batch.of(entries))
     files = dict(growth.files)
     checkpoint = Checkpoint("example.com/log", size, growth.edge.root())
     proof = prove_entry(index, checkpoint, SIGNER.sign(checkpoint.text()), lambda tile: files[tile.path], b"why")
@@ -163,7 +170,7 @@ def test_proof_round_trip(size: int, data: st.DataObject) -> None:
 
 def test_any_changed_byte_of_a_proof_is_noticed() -> None:
     entries = [b"%d" % i for i in range(5)]
-    growth = extend(Edge(), entries)
+    growth = extend(Edge(), Batch.of(entries))
     checkpoint = Checkpoint("example.com/log", 5, growth.edge.root())
     files = dict(growth.files)
     data = prove_entry(3, checkpoint, SIGNER.sign(checkpoint.text()), lambda tile: files[tile.path]).encode()
@@ -180,7 +187,7 @@ LOG = LogId("c-000000000001")
 
 @given(ENTRY_LISTS.filter(bool), st.integers(0, 2**40))
 def test_marks_round_trip(entries: list[bytes], first: int) -> None:
-    marks = [Entries(LOG, first, entries), Head(LOG, first, bytes(32)), Forget(LOG)]
+    marks = [Entries(LOG, first, Batch.of(entries)), Head(LOG, first, bytes(32)), Forget(LOG)]
     assert list(decode_body(b"".join(map(encode_mark, marks)))) == marks
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from akiosd.errors import LedgerError
 from akiosd.ledger import tiles
+from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge, extend
 from akiosd.ledger.merkle import (
     EMPTY_ROOT,
@@ -115,7 +116,7 @@ def test_tessera_log_byte_for_byte() -> None:
     edge, made = Edge(), {}
     for size in range(len(entries) + 1):
         if size:
-            growth = extend(edge, entries[size - 1 : size])
+            growth = extend(edge, Batch.of(entries[size - 1 : size]))
             edge = growth.edge
             made.update(growth.files)
         note = signer.sign(Checkpoint(name, size, edge.root()).text())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 SECTOR = 512
@@ -185,6 +185,10 @@ class ModelDisk:
         node.content += data
         if self.full():
             raise OSError(errno.ENOSPC, "no space left", path)
+
+    def write_many(self, files: Sequence[tuple[str, bytes]], mode: int = 0o644) -> None:
+        for path, data in files:
+            self.write(path, data, mode)
 
     def sync(self, files: Iterable[str], dirs: Iterable[str]) -> None:
         for path in dict.fromkeys(files):

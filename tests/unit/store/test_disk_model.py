@@ -86,9 +86,9 @@ class Driver:
                     continue
                 break
             announced = sequencer.committed()
-            self.opened.frame_ends.append((seq, {m.log: m.first + len(m.entries) for m in announced}))
+            self.opened.frame_ends.append((seq, {m.log: m.end for m in announced}))
             for mark in announced:
-                self.promises.acknowledged[mark.log] = mark.first + len(mark.entries)
+                self.promises.acknowledged[mark.log] = mark.end
 
     def commit_heads(self, heads: list[Head]) -> None:
         self.opened.sequencer.mark(*heads)
@@ -97,7 +97,7 @@ class Driver:
     def publish_logs(self, logs: list[LogId]) -> None:
         sequencer = self.opened.sequencer
         work = [(log, *sequencer.work(log)) for log in logs]
-        publications = [prepare(log, edge, entries) for log, edge, entries in work if entries]
+        publications = [prepare(log, edge, batch) for log, edge, batch in work if batch]
         try:
             for log in self.dirty:
                 discard_unpublished(self.disk, log, sequencer.logs[log].published.size)

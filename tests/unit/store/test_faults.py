@@ -59,7 +59,7 @@ def recover(state: Path) -> None:
                 sequencer.committed()
 
         work = [(log, *sequencer.work(log)) for log in list(sequencer.logs)]
-        publications = [prepare(log, edge, entries) for log, edge, entries in work if entries]
+        publications = [prepare(log, edge, batch) for log, edge, batch in work if batch]
         publish_all(disk, opened.key, publications, commit_heads)  # type: ignore[arg-type]
         opened.wal.close()
     finally:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.merkle import python_leaves, root_of, verify_consistency
 from akiosd.ledger.note import Checkpoint, Signer
@@ -38,7 +39,7 @@ def write_log(state: Path, log: LogId, *sizes: int, word: str = "") -> Path:
         entries = [encode_entry(Started(ts=i, pid=i)) + word.encode() * 0 for i in range(edge.size, size)]
         if word:
             entries = [encode_entry(Started(ts=i, pid=i + len(word))) for i in range(edge.size, size)]
-        publication = prepare(log, edge, entries)
+        publication = prepare(log, edge, Batch.of(entries))
         publish_all(disk, KEY, [publication], lambda heads: None)
         edge = publication.growth.edge
     disk.close()
@@ -57,9 +58,9 @@ def log(pristine: Path, tmp_path: Path) -> Path:
     return target / "audit"
 
 
-def flip(path: Path, position: int = 40) -> None:
+def flip(path: Path, position: int = 40, bits: int = 1) -> None:
     data = bytearray(path.read_bytes())
-    data[position % len(data)] ^= 1
+    data[position % len(data)] ^= bits
     path.write_bytes(bytes(data))
 
 
@@ -76,6 +77,27 @@ def extend_by(path: Path, data: bytes) -> None:
 def into_link(path: Path) -> None:
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
+
+
+def into_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def into_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.touch()
+
+
+def deepen(path: Path, name: str = "a") -> None:
+    """Directories one in another, deeper than any tile lies."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(40):
+        os.mkdir(name, dir_fd=fd)
+        below = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
 
 
 def into_fifo(path: Path) -> None:
@@ -131,6 +153,33 @@ TABLE: dict[str, tuple[Callable[[Path], object], Verdict, str]] = {
     "deleted bundle": (lambda log: (log / "tile/entries/001").unlink(), Verdict.INCOMPLETE, "tile/entries/001"),
     "deleted tile": (lambda log: (log / "tile/0/001").unlink(), Verdict.INCOMPLETE, "tile/0/001"),
     "deleted checkpoint": (lambda log: (log / "checkpoint").unlink(), Verdict.INCOMPLETE, "checkpoint"),
+    "directory in the checkpoint's place": (
+        lambda log: into_directory(log / "checkpoint"),
+        Verdict.TAMPERED,
+        "checkpoint",
+    ),
+    "directories without end": (lambda log: deepen(log / "tile/0"), Verdict.TAMPERED, "tile/0/a/a"),
+    "names without end": (lambda log: deepen(log / "tile/0", "b" * 250), Verdict.TAMPERED, "tile/0/b"),
+    "directory in the key's place": (
+        lambda log: into_directory(log.with_name("audit.vkey")),
+        Verdict.TAMPERED,
+        "audit.vkey",
+    ),
+    "file in the place of kept checkpoints": (
+        lambda log: into_file(log.with_name("audit.history")),
+        Verdict.TAMPERED,
+        "audit.history",
+    ),
+    "link in the place of kept checkpoints": (
+        lambda log: into_link(log.with_name("audit.history")),
+        Verdict.TAMPERED,
+        "audit.history",
+    ),
+    "foreign kept checkpoint": (
+        lambda log: into_fifo(log.with_name("audit.history") / "100"),
+        Verdict.TAMPERED,
+        "audit.history/100",
+    ),
     "foreign file": (lambda log: (log / "tile/0/notes").write_text("x"), Verdict.TAMPERED, "tile/0/notes"),
     "link in a tile's place": (lambda log: into_link(log / "tile/0/000"), Verdict.TAMPERED, "tile/0/000"),
     "FIFO in a bundle's place": (lambda log: into_fifo(log / "tile/entries/000"), Verdict.TAMPERED, "tile/entries/000"),
@@ -186,6 +235,15 @@ def test_checkpoints_are_kept_and_must_agree(log: Path) -> None:
     assert fsck(log).verdict is Verdict.ROLLBACK
 
 
+def test_kept_checkpoints_are_asked_too_where_the_log_is_an_open_directory(log: Path) -> None:
+    keep(log, 601, bytes(32))
+    fd = os.open(log, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        assert fsck(fd, KEY.vkey(CAGE)).verdict is Verdict.ROLLBACK
+    finally:
+        os.close(fd)
+
+
 @pytest.mark.parametrize("what", ["another key", "another size", "flip", "garbage"])
 def test_a_bad_kept_checkpoint_is_named(log: Path, what: str) -> None:
     path = keep(log, 300, root_at(log, 300), bytes(32) if what == "another key" else KEY.seed)
@@ -209,9 +267,15 @@ def test_tamper_table(log: Path, change: str) -> None:
     assert report.exit_code == {"TAMPERED": 1, "INCOMPLETE": 3, "UNTRUSTED": 4}.get(str(verdict), 0)
 
 
+def files_of(log: Path) -> list[Path]:
+    """The log's files, its key, and what was kept beside it."""
+    files = sorted(path for path in log.parent.rglob("*") if path.is_file())
+    assert {"audit.vkey", "100", "checkpoint"} <= {path.name for path in files}
+    return files
+
+
 def test_every_file_is_watched(log: Path) -> None:
-    files = [log.with_name("audit.vkey"), *(path for path in log.rglob("*") if path.is_file())]
-    for path in files:
+    for path in files_of(log):
         original = path.read_bytes()
         for position in sorted({*range(0, len(original), max(1, len(original) // 12)), len(original) - 1}):
             flip(path, position)
@@ -223,12 +287,9 @@ def test_every_file_is_watched(log: Path) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_single_byte_change_is_noticed(log: Path, data: st.DataObject) -> None:
-    files = sorted(path for path in log.rglob("*") if path.is_file())
-    path = data.draw(st.sampled_from(files))
+    path = data.draw(st.sampled_from(files_of(log)))
     original = path.read_bytes()
-    changed = bytearray(original)
-    changed[data.draw(st.integers(0, len(original) - 1))] ^= data.draw(st.integers(1, 255))
-    path.write_bytes(bytes(changed))
+    flip(path, data.draw(st.integers(0, len(original) - 1)), data.draw(st.integers(1, 255)))
     try:
         assert fsck(log).exit_code != 0
     finally:

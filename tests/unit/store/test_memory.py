@@ -11,7 +11,7 @@ import pytest
 
 from akiosctl.hashing import HASHER
 from akiosctl.socket_log import SocketLog
-from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
+from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, Batch, decode_bundle
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.note import MAX_NOTE_BYTES
 from akiosd.ledger.report import LogReader, Report, Verdict
@@ -35,7 +35,7 @@ def write(state: Path, bundles: int, entry_bytes: int) -> Path:
     for number in range(0, bundles, step):
         first, last = number * WIDTH, (number + step) * WIDTH
         entries = [i.to_bytes(8, "big").ljust(entry_bytes, b"x") for i in range(first, last)]
-        publication = prepare(CAGE, edge, entries, HASHER)
+        publication = prepare(CAGE, edge, Batch.of(entries), HASHER)
         publish_all(disk, KEY, [publication], lambda heads: None)
         edge = publication.growth.edge
     disk.close()

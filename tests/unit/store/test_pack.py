@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from akiosd.errors import LedgerError
@@ -76,10 +76,11 @@ def test_other_tools_unpack_it(archive: Path, source: Path, tmp_path: Path) -> N
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(position=st.integers(0, 1 << 30))
-def test_any_single_byte_change_is_noticed(archive: Path, position: int) -> None:
+@given(position=st.integers(0, 1 << 30), bits=st.integers(1, 255))
+@example(position=92, bits=0xC3)  # a name that is no ASCII
+def test_any_single_byte_change_is_noticed(archive: Path, position: int, bits: int) -> None:
     original = archive.read_bytes()
-    flip(archive, position)
+    flip(archive, position, bits)
     assert fsck(archive, VKEY).exit_code != 0
     archive.write_bytes(original)
 
@@ -87,11 +88,12 @@ def test_any_single_byte_change_is_noticed(archive: Path, position: int) -> None
 def test_every_header_byte_is_watched(archive: Path) -> None:
     data = archive.read_bytes()
     for position in [*range(512), *range(1024, 1536), *range(len(data) - 600, len(data))]:
-        changed = bytearray(data)
-        changed[position] ^= 0x20
-        archive.write_bytes(changed)
-        with pytest.raises(LedgerError):
-            PackedLog(archive).close()
+        for bits in (0x20, 0x80):
+            changed = bytearray(data)
+            changed[position] ^= bits
+            archive.write_bytes(changed)
+            with pytest.raises(LedgerError):
+                PackedLog(archive).close()
 
 
 @pytest.mark.parametrize("change", ["cut", "longer", "link", "directory inside", "empty"])

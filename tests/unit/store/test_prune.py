@@ -17,6 +17,7 @@ import trio
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.prune_log import prune_host_log
 from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.note import Vkey
 from akiosd.ledger.proof import TlogProof, verify_proof
@@ -214,7 +215,7 @@ def pruned_on_a_model(
     for last in (300, 800, 1500):
         entries = [encode_entry(DaemonStart(ts=i, version="1")) for i in range(edge.size, last - 1)]
         entries.append(encode_entry(LogPruned(ts=last, minimum=1280)))
-        publication = prepare(HOST_LOG, edge, entries)
+        publication = prepare(HOST_LOG, edge, Batch.of(entries))
         publish_all(disk, KEY, [publication], lambda heads: None)
         edge = publication.growth.edge
     disk.sync_everything()

@@ -14,6 +14,7 @@ import trio
 from akiosd.daemon import rotate_key
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.note import Checkpoint, Vkey, is_signed_by, open_note
 from akiosd.ledger.report import Verdict
@@ -286,7 +287,7 @@ def test_the_key_file_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def write(state: Path, entries: list[bytes], key: LedgerKey) -> Path:
     disk = Directory(state)
-    publish_all(disk, key, [prepare(LOG, Edge(), entries)], lambda heads: None)
+    publish_all(disk, key, [prepare(LOG, Edge(), Batch.of(entries))], lambda heads: None)
     disk.close()
     return state / directory(LOG)
 
