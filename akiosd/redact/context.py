@@ -24,7 +24,6 @@ _LETTER_OR_WALL = re.compile(b"[" + WALL + b"".join(bytes([c]) for c in range(25
 _LETTERS_OF_WORDS = "a-z0-9ß-öø-ÿ"
 _LETTERS = frozenset(b for b in range(256) if re.match(f"[{_LETTERS_OF_WORDS}]", bytes([b]).lower().decode("latin-1")))
 _POINT, _DIGITS = ord("."), b"0123456789"
-_JOINTS = b"-./:"
 
 
 def context_regex(words: Iterable[str]) -> bytes:
@@ -135,7 +134,7 @@ def _strong(candidate: Candidate) -> Decision:
     return Decision(candidate, 0.9, "distinctive form", True)
 
 
-def touches(data: bytes | bytearray, start: int, end: int, unjoined: bool) -> bool:
+def touches(data: bytes | bytearray, start: int, end: int, joints: bytes) -> bool:
     """A letter or digit goes on beside it, or it is a decimal fraction; looks at two characters on each side."""
     if start and _WORD[data[start - 1]] and _WORD[data[start]]:
         return True
@@ -143,11 +142,11 @@ def touches(data: bytes | bytearray, start: int, end: int, unjoined: bool) -> bo
         return True
     if end < len(data) and _WORD[data[end]] and _WORD[data[end - 1]]:
         return True
-    if not unjoined:
+    if not joints:
         return False
-    if start > 1 and data[start - 1] in _JOINTS and data[start - 2] in b":0123456789":
+    if start > 1 and data[start - 1] in joints and data[start - 2] in b":0123456789":
         return True
-    return end + 1 < len(data) and data[end] in _JOINTS and data[end + 1] in b":0123456789"
+    return end + 1 < len(data) and data[end] in joints and data[end + 1] in b":0123456789"
 
 
 def has_word(data: bytes) -> bool:

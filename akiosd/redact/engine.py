@@ -15,7 +15,7 @@ from akiosd.redact.context import LEFT, LONE, Contexts, context_regex, touches
 from akiosd.redact.model import CATEGORIES, MAX_CHARACTERS, Pattern, RedactError, Span
 from akiosd.redact.normalise import View
 from akiosd.redact.patterns import PATTERNS
-from akiosd.redact.runs import BASE64, RUN, SEGMENT, Kind, decoded, segments
+from akiosd.redact.runs import BASE64, LINES, RUN, SEGMENT, Kind, decoded, over_the_line, segments
 from akiosd.redact.uncovered import uncovered
 
 BLOCK, OVERLAP = 4096, 512
@@ -42,9 +42,10 @@ class Engine:
         if unknown:
             raise RedactError(f"there is no pattern or category {min(unknown)!r}", "redact.disable",
                               "akiosctl protect patterns lists them")  # fmt: skip
-        self.patterns = (*(p for p in PATTERNS if p.name not in off and p.category.upper() not in off), BASE64)
+        self.patterns = (*(p for p in PATTERNS if p.name not in off and p.category.upper() not in off), LINES, BASE64)
         self._allowed = frozenset(value.casefold() for value in allow_values)
-        self._regexes = [compiled(latin(folded(p))) for p in self.patterns]
+        # One end of a line must not hide the next.
+        self._regexes = [compiled(latin(p.trigger if p is LINES else folded(p))) for p in self.patterns]
         self._grouped = [int(r.groups) for r in self._regexes]
         self._choice = Choice([latin(p.trigger or folded(p)) for p in self.patterns])
         self._contexts = Contexts({p.name: p.context for p in self.patterns})
@@ -95,7 +96,7 @@ class Engine:
         if rest is not None:
             done[-1] = self._rest(data, position, rest, found)
         if within:
-            done[-1] = size
+            done[-1] = done[-2] = size
         if size - position <= BLOCK + OVERLAP:
             hits = self._matching(data[max(0, position - 1) :])
             for index in hits if more else self._in_reach(hits, data, size - position <= LONE):
@@ -162,6 +163,10 @@ class Engine:
         if pattern is BASE64:
             self._run(data, first, last, found)
             return
+        if pattern is LINES:
+            last, text = over_the_line(data, first, last)
+            found.append(self._around(LINES, first, last, text))
+            return
         start, end = first, last
         if groups:
             start, end = match.span(1)
@@ -176,10 +181,13 @@ class Engine:
         if last - first > 2 * SEGMENT:
             self._segments(first, last, segments(data[first:last], self._inside), found)
             return
-        text, _ = decoded(data[first:last])
+        found.append(self._around(BASE64, first, last, decoded(data[first:last])[0]))
+
+    def _around(self, pattern: Pattern, first: int, last: int, text: str) -> Candidate:
+        """What base64 that says ``text`` is."""
         inside = self._inside(text) if text else []
-        kind = (inside[0].type, inside[0].category) if inside else (BASE64.name, BASE64.category)
-        found.append(Candidate(BASE64, first, last, first, last, bool(inside), *kind, False))
+        kind = (inside[0].type, inside[0].category) if inside else (pattern.name, pattern.category)
+        return Candidate(pattern, first, last, first, last, bool(inside), *kind, False)
 
     def _rest(self, data: bytes, position: int, rest: Rest, found: list[Candidate]) -> int:
         """What is left of a run whose beginning has passed; returns its end."""
@@ -213,7 +221,7 @@ def _begin(decision: Decision) -> int:
 def _judged(pattern: Pattern, data: bytes, first: int, last: int, start: int, end: int) -> Candidate:
     verdict: bool | None = None
     weak = pattern.weak
-    if not pattern.loose and touches(data, start, end, pattern.unjoined):
+    if not pattern.loose and touches(data, start, end, pattern.joints):
         verdict = False
     elif pattern.check is not None:
         value = data[start:end].decode("latin-1")

@@ -36,6 +36,14 @@ def check_password(text: str) -> bool | None:
     return False if _NAMES.match(text) or "(" in text or same_digit(text) else None
 
 
+_PLACEHOLDER = re.compile(r"pass(?:wor[dt]|wd|phrase)|your|enter|change|example|required|[<{}$%*]|xxx|\.\.\.", re.I)
+
+
+def check_passphrase(text: str) -> bool | None:
+    """A literal in quotes: not the text of a form, a placeholder or a template."""
+    return False if _PLACEHOLDER.search(text) or len(set(text)) < 4 else None
+
+
 def check_jwt(text: str) -> bool | None:
     """The header decodes to a JSON object that names its algorithm (RFC 7515)."""
     head = text.partition(".")[0]
