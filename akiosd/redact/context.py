@@ -97,6 +97,7 @@ class Contexts:
                 weak.append(candidate)
             else:
                 decisions.append(_strong(candidate))
+        decisions = _explained(decisions)
         if not weak:
             return decisions
         strong = [decision.candidate for decision in decisions]
@@ -108,7 +109,7 @@ class Contexts:
         """As :meth:`decide` where the findings known are walls in ``data``."""
         around = Surroundings(data, 0, 0, False, [], [])
         decisions = (_strong(c) if not c.weak else self._weak(c, around) for c in candidates if c.verdict is not False)
-        return [decision for decision in decisions if decision]
+        return _explained([decision for decision in decisions if decision])
 
     def _weak(self, candidate: Candidate, around: Surroundings) -> Decision | None:
         data = around.data
@@ -124,6 +125,25 @@ class Contexts:
         if candidate.pattern.lone and checked and around.alone and around.lonely(candidate):
             return Decision(candidate, 0.6, "check, and nothing else in the text", False)
         return None
+
+
+def _explained(decisions: list[Decision]) -> list[Decision]:
+    """Without what is none because another that overlaps it says what it is."""
+    others = sorted((d.candidate for d in decisions if d.candidate.pattern.instead_of), key=_start)
+    if not others:
+        return decisions
+    starts = [c.start for c in others]
+
+    def stays(candidate: Candidate) -> bool:
+        at = bisect_left(starts, candidate.end) - 1
+        other = others[at] if at >= 0 else None
+        return not (other and other.end > candidate.start and candidate.pattern.name in other.pattern.instead_of)
+
+    return [decision for decision in decisions if stays(decision.candidate)]
+
+
+def _start(candidate: Candidate) -> int:
+    return candidate.start
 
 
 def _strong(candidate: Candidate) -> Decision:

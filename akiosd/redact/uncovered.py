@@ -164,12 +164,13 @@ class _Search:
 
     def _up_to(self, at: int, reach: int) -> bool:
         """Search a part without walls; False when it is in step before its end."""
-        for match in self._engine.matches(self._name, self._text, at, reach):
-            if match.start() >= self._done:
-                self._clear = match.start()
+        for spans in self._engine.matches(self._name, self._text, at, reach):
+            first, last = spans[0]
+            if first >= self._done:
+                self._clear = first
                 return False
-            self._engine.take(self._name, self._text, match, self.found)
-            self._done = self._in_step(max(self._done, match.end()))
+            self._engine.take(self._name, self._text, spans, self.found)
+            self._done = self._in_step(max(self._done, last))
         return True
 
     def _in_step(self, at: int) -> int:

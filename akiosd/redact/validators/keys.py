@@ -7,7 +7,7 @@ import math
 import re
 
 from akiosd.redact.model import Check
-from akiosd.redact.validators.common import same_digit
+from akiosd.redact.validators.common import needs_digit, same_digit
 
 
 def entropy(text: str) -> float:
@@ -21,7 +21,7 @@ def secret(floor: float) -> Check:
 
     def check(text: str) -> bool | None:
         text = text.strip("\"'")
-        if not any(x.isdigit() for x in text) or entropy(text) < floor:
+        if needs_digit(text) is False or entropy(text) < floor:
             return False
         return None
 
