@@ -58,20 +58,19 @@ def resolve(decisions: Iterable[Decision]) -> list[Decision]:
                 insort(kept, (start, end, rest), key=_place)
         else:
             for start, end in free:
-                _widen(kept, start, end, candidate.pattern.name)
+                _widen(kept, start, end)
     return [decision for _, _, decision in kept]
 
 
-def _widen(kept: Kept, start: int, end: int, name: str) -> None:
-    """A neighbour of ``start``–``end`` takes it in, unless it explains a finding of type ``name`` away."""
+def _widen(kept: Kept, start: int, end: int) -> None:
+    """A neighbour of ``start``–``end`` takes it in."""
     at = bisect_left(kept, (end, end), key=_place)
     for index in (at, at - 1):
         if 0 <= index < len(kept) and (kept[index][0] == end or kept[index][1] == start):
             old = kept[index][2]
-            if name not in old.candidate.pattern.instead_of:
-                first, last = min(start, kept[index][0]), max(end, kept[index][1])
-                wide = old._replace(candidate=old.candidate._replace(start=first, end=last))
-                kept[index] = (first, last, wide)
+            first, last = min(start, kept[index][0]), max(end, kept[index][1])
+            wide = old._replace(candidate=old.candidate._replace(start=first, end=last))
+            kept[index] = (first, last, wide)
             return
 
 

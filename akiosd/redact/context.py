@@ -24,7 +24,6 @@ _LETTER_OR_WALL = re.compile(b"[" + WALL + b"".join(bytes([c]) for c in range(25
 _LETTERS_OF_WORDS = "a-z0-9ß-öø-ÿ"
 _LETTERS = frozenset(b for b in range(256) if re.match(f"[{_LETTERS_OF_WORDS}]", bytes([b]).lower().decode("latin-1")))
 _POINT, _DIGITS = ord("."), b"0123456789"
-_JOINTS = b"-./:"
 
 
 def context_regex(words: Iterable[str]) -> bytes:
@@ -98,6 +97,7 @@ class Contexts:
                 weak.append(candidate)
             else:
                 decisions.append(_strong(candidate))
+        decisions = _explained(decisions)
         if not weak:
             return decisions
         strong = [decision.candidate for decision in decisions]
@@ -109,7 +109,7 @@ class Contexts:
         """As :meth:`decide` where the findings known are walls in ``data``."""
         around = Surroundings(data, 0, 0, False, [], [])
         decisions = (_strong(c) if not c.weak else self._weak(c, around) for c in candidates if c.verdict is not False)
-        return [decision for decision in decisions if decision]
+        return _explained([decision for decision in decisions if decision])
 
     def _weak(self, candidate: Candidate, around: Surroundings) -> Decision | None:
         data = around.data
@@ -127,6 +127,25 @@ class Contexts:
         return None
 
 
+def _explained(decisions: list[Decision]) -> list[Decision]:
+    """Without what is none because another that overlaps it says what it is."""
+    others = sorted((d.candidate for d in decisions if d.candidate.pattern.instead_of), key=_start)
+    if not others:
+        return decisions
+    starts = [c.start for c in others]
+
+    def stays(candidate: Candidate) -> bool:
+        at = bisect_left(starts, candidate.end) - 1
+        other = others[at] if at >= 0 else None
+        return not (other and other.end > candidate.start and candidate.pattern.name in other.pattern.instead_of)
+
+    return [decision for decision in decisions if stays(decision.candidate)]
+
+
+def _start(candidate: Candidate) -> int:
+    return candidate.start
+
+
 def _strong(candidate: Candidate) -> Decision:
     if candidate.kind != candidate.pattern.name:
         return Decision(candidate, 0.9, "inside base64", True)
@@ -135,7 +154,7 @@ def _strong(candidate: Candidate) -> Decision:
     return Decision(candidate, 0.9, "distinctive form", True)
 
 
-def touches(data: bytes | bytearray, start: int, end: int, unjoined: bool) -> bool:
+def touches(data: bytes | bytearray, start: int, end: int, joints: bytes) -> bool:
     """A letter or digit goes on beside it, or it is a decimal fraction; looks at two characters on each side."""
     if start and _WORD[data[start - 1]] and _WORD[data[start]]:
         return True
@@ -143,11 +162,11 @@ def touches(data: bytes | bytearray, start: int, end: int, unjoined: bool) -> bo
         return True
     if end < len(data) and _WORD[data[end]] and _WORD[data[end - 1]]:
         return True
-    if not unjoined:
+    if not joints:
         return False
-    if start > 1 and data[start - 1] in _JOINTS and data[start - 2] in b":0123456789":
+    if start > 1 and data[start - 1] in joints and data[start - 2] in b":0123456789":
         return True
-    return end + 1 < len(data) and data[end] in _JOINTS and data[end + 1] in b":0123456789"
+    return end + 1 < len(data) and data[end] in joints and data[end + 1] in b":0123456789"
 
 
 def has_word(data: bytes) -> bool:

@@ -7,15 +7,15 @@ around it.  That is why a stream can give the same answer as the whole text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from akiosd.redact.candidates import Candidate, Decision, resolve
-from akiosd.redact.compiled import Choice, compiled, folded, latin
+from akiosd.redact.compiled import Choice, Finder, Spans, compiled, folded, latin
 from akiosd.redact.context import LEFT, LONE, Contexts, context_regex, touches
 from akiosd.redact.model import CATEGORIES, MAX_CHARACTERS, Pattern, RedactError, Span
 from akiosd.redact.normalise import View
 from akiosd.redact.patterns import PATTERNS
-from akiosd.redact.runs import BASE64, RUN, SEGMENT, Kind, decoded, segments
+from akiosd.redact.runs import BASE64, LINES, RUN, SEGMENT, Kind, decoded, over_the_line, segments
 from akiosd.redact.uncovered import uncovered
 
 BLOCK, OVERLAP = 4096, 512
@@ -42,14 +42,15 @@ class Engine:
         if unknown:
             raise RedactError(f"there is no pattern or category {min(unknown)!r}", "redact.disable",
                               "akiosctl protect patterns lists them")  # fmt: skip
-        self.patterns = (*(p for p in PATTERNS if p.name not in off and p.category.upper() not in off), BASE64)
+        self.patterns = (*(p for p in PATTERNS if p.name not in off and p.category.upper() not in off), LINES, BASE64)
         self._allowed = frozenset(value.casefold() for value in allow_values)
-        self._regexes = [compiled(latin(folded(p))) for p in self.patterns]
-        self._grouped = [int(r.groups) for r in self._regexes]
-        self._choice = Choice([latin(p.trigger or folded(p)) for p in self.patterns])
+        # One end of a line must not hide the next.
+        self._finders = [Finder(latin(p.trigger if p is LINES else folded(p))) for p in self.patterns]
         self._contexts = Contexts({p.name: p.context for p in self.patterns})
         self._weak = [i for i, p in enumerate(self.patterns) if p.weak]
-        self._words = Choice([context_regex(self.patterns[i].context) for i in self._weak])
+        words = [b"(?i:%s)" % context_regex(self.patterns[i].context) for i in self._weak]
+        # The patterns, then the words of the weak ones: both in one pass.
+        self._choice = Choice([latin(p.trigger or folded(p)) for p in self.patterns] + words)
         self._places = {p.name: i for i, p in enumerate(self.patterns)}
         self.decide, self.near = self._contexts.decide, self._contexts.near
 
@@ -95,36 +96,33 @@ class Engine:
         if rest is not None:
             done[-1] = self._rest(data, position, rest, found)
         if within:
-            done[-1] = size
+            done[-1] = done[-2] = size
         if size - position <= BLOCK + OVERLAP:
-            hits = self._matching(data[max(0, position - 1) :])
-            for index in hits if more else self._in_reach(hits, data, size - position <= LONE):
+            for index in self._matching(data, more, size - position <= LONE):
                 self._scan(index, data, done[index], size, size, found)
             return found
         block = position
         while block < size:
             stop = self._block_end(data, block)
-            hits = self._matching(data[max(0, block - 1) : stop + OVERLAP])
             around = data[max(0, block - LEFT - 1) : stop + 2 * OVERLAP]
-            for index in hits if more else self._in_reach(hits, around, False):
+            for index in self._matching(around, more):
                 reach = size if self.patterns[index].trigger else min(size, stop + OVERLAP)
                 done[index] = self._scan(index, data, max(block, done[index]), stop, reach, found)
             block = stop
         return found
 
-    def _matching(self, piece: bytes) -> list[int]:
+    def _matching(self, piece: bytes, more: bool, short: bool = False) -> list[int]:
+        """Which patterns may match; without ``more`` to come none that is weak and has no word of its context here."""
+        size = len(self.patterns)
         hits = self._choice.matching(piece)
-        return list(range(len(self.patterns))) if hits is None else hits
+        if hits is None:
+            return list(range(size))
+        near = {self._weak[hit - size] for hit in hits if hit >= size}
+        return [i for i in hits if i < size and (more or i in near or self._without_words(i, short))]
 
-    def _in_reach(self, hits: list[int], data: bytes, short: bool) -> list[int]:
-        """``hits`` without the weak ones that have no context word in ``data``."""
-        if not any(self.patterns[index].weak for index in hits):
-            return hits
-        words = self._words.matching(data.lower())
-        if words is None:
-            return hits
-        near = {self._weak[word] for word in words}
-        return [i for i in hits if not self.patterns[i].weak or i in near or (short and self.patterns[i].lone)]
+    def _without_words(self, index: int, short: bool) -> bool:
+        pattern = self.patterns[index]
+        return not pattern.weak or (short and pattern.lone)
 
     @staticmethod
     def _block_end(data: bytes, block: int) -> int:
@@ -139,34 +137,36 @@ class Engine:
         """Matches that begin before ``stop``; returns before where there is nothing more to find."""
         if at >= stop:
             return at
-        for match in self._regexes[index].finditer(data, at, reach):
-            if match.start() >= stop:
+        for spans in self._finders[index].spans(data, at, reach):
+            first, last = spans[0]
+            if first >= stop:
                 # The next one is known: blocks before it are not searched again.
-                return int(match.start())
-            at = max(at, match.end())
-            self._take(index, data, match, found)
+                return first
+            at = last
+            self._take(index, data, spans, found)
         return reach if reach == len(data) else at
 
-    def matches(self, name: str, data: bytes, at: int, reach: int) -> Iterator[Any]:
+    def matches(self, name: str, data: bytes, at: int, reach: int) -> Iterator[Spans]:
         """Those of the pattern called ``name`` from ``at`` to ``reach``."""
-        matches: Iterator[Any] = self._regexes[self._places[name]].finditer(data, at, reach)
-        return matches
+        return self._finders[self._places[name]].spans(data, at, reach)
 
-    def take(self, name: str, data: bytes, match: Any, found: list[Candidate]) -> None:
+    def take(self, name: str, data: bytes, spans: Spans, found: list[Candidate]) -> None:
         """Add what one of :meth:`matches` may be to ``found``."""
-        self._take(self._places[name], data, match, found)
+        self._take(self._places[name], data, spans, found)
 
-    def _take(self, index: int, data: bytes, match: Any, found: list[Candidate]) -> None:
-        pattern, groups = self.patterns[index], self._grouped[index]
-        first, last = match.span()
+    def _take(self, index: int, data: bytes, spans: Spans, found: list[Candidate]) -> None:
+        pattern = self.patterns[index]
+        first, last = spans[0]
         if pattern is BASE64:
             self._run(data, first, last, found)
             return
+        if pattern is LINES:
+            last, text = over_the_line(data, first, last)
+            found.append(self._around(LINES, first, last, text))
+            return
         start, end = first, last
-        if groups:
-            start, end = match.span(1)
-            if start < 0:
-                start, end = next((match.span(g) for g in range(2, groups + 1) if match.start(g) >= 0), (first, last))
+        if len(spans) > 1:
+            start, end = next((span for span in spans[1:] if span[0] >= 0), spans[0])
         if pattern.trim is not None:
             end = start + pattern.trim(data[start:end].decode("latin-1"))
         found.append(_judged(pattern, data, first, last, start, end))
@@ -176,10 +176,13 @@ class Engine:
         if last - first > 2 * SEGMENT:
             self._segments(first, last, segments(data[first:last], self._inside), found)
             return
-        text, _ = decoded(data[first:last])
+        found.append(self._around(BASE64, first, last, decoded(data[first:last])[0]))
+
+    def _around(self, pattern: Pattern, first: int, last: int, text: str) -> Candidate:
+        """What base64 that says ``text`` is."""
         inside = self._inside(text) if text else []
-        kind = (inside[0].type, inside[0].category) if inside else (BASE64.name, BASE64.category)
-        found.append(Candidate(BASE64, first, last, first, last, bool(inside), *kind, False))
+        kind = (inside[0].type, inside[0].category) if inside else (pattern.name, pattern.category)
+        return Candidate(pattern, first, last, first, last, bool(inside), *kind, False)
 
     def _rest(self, data: bytes, position: int, rest: Rest, found: list[Candidate]) -> int:
         """What is left of a run whose beginning has passed; returns its end."""
@@ -213,7 +216,7 @@ def _begin(decision: Decision) -> int:
 def _judged(pattern: Pattern, data: bytes, first: int, last: int, start: int, end: int) -> Candidate:
     verdict: bool | None = None
     weak = pattern.weak
-    if not pattern.loose and touches(data, start, end, pattern.unjoined):
+    if not pattern.loose and touches(data, start, end, pattern.joints):
         verdict = False
     elif pattern.check is not None:
         value = data[start:end].decode("latin-1")

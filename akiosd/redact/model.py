@@ -50,8 +50,8 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True):
     lone: bool = False
     fold: bool = False
     loose: bool = False
-    unjoined: bool = False
-    """Not a part of something longer such as 1-2-3: no ``.-/:`` with a digit after it is beside it."""
+    joints: bytes = b""
+    """Not a part of something longer such as 1-2-3: none of these with a digit or ``:`` after it is beside it."""
     priority: int = 50
     instead_of: tuple[str, ...] = ()
     """What overlaps it and looks like one of these types is none."""

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from akiosd.redact.patterns import PATTERNS
-from akiosd.redact.runs import BASE64
+from akiosd.redact.runs import BASE64, LINES
 
 LETTER, OTHER = "\xff", "\x80"
 WALL = b"\0"
@@ -23,21 +23,28 @@ MASK = r"\[[A-Z][A-Z0-9_]{1,30}\]"
 UNRESOLVED = "UNRESOLVED"
 """What could not be held until it was known what it is."""
 _MASK = re.compile(MASK.encode())
-_NAMES = frozenset(f"[{name}]".encode() for name in (*(p.name for p in PATTERNS), BASE64.name, UNRESOLVED))
-_PLAIN = {"\xa0": " ", "\xad": "", "‘": "'", "’": "'", "′": "'", "“": '"', "”": '"', "″": '"', "−": "-"}
+_NAMES = frozenset(f"[{name}]".encode() for name in (*(p.name for p in PATTERNS), BASE64.name, LINES.name, UNRESOLVED))
+_PLAIN = {"\xa0": " ", "\xad": "", "‘": "'", "’": "'", "′": "'", "“": '"', "”": '"', "″": '"', "−": "-",
+          "¹": "1", "²": "2", "³": "3", "。": ".", "｡": "."}  # fmt: skip
 _SHORT = {"n": "\n", "r": "\r", "t": "\t", "b": " ", "f": " "}
 
-# Undone one by one, so that what a position decodes to never depends on what stands before it.  A percent escape
-# of a letter or digit is left: encoders do not write those (RFC 3986 § 2.3), and "5%41…" is a number.
+# Undone one by one, so that what a position decodes to never depends on what stands before it.  An escape that was
+# escaped again (``\\u0040``, ``%2540``, ``&amp;#64;``) is undone at once.
+_AGAIN, _AMP = "%(?:25){0,3}", "&(?:amp;){0,3}"
 _ESCAPE = (
-    r"[\\%&](?:(?<=\\)(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[nrtbf\"'/\\])"
-    r"|(?<=%)(?:[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){1,3}|[0-7][0-9A-Fa-f])"
-    r"|(?<=&)(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos|nbsp|commat|hyphen|period|colon|sol|lpar|rpar|plus);)"
+    r"(?:\\{1,4}(?:u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[nrtbf\"'/])|\\\\"
+    rf"|{_AGAIN}(?:[C-Fc-f][0-9A-Fa-f](?:{_AGAIN}[89ABab][0-9A-Fa-f]){{1,3}}|[0-7][0-9A-Fa-f])"
+    rf"|{_AMP}(?:#[0-9]{{1,7}};?|#[xX][0-9a-fA-F]{{1,6}};"
+    r"|(?:amp|lt|gt|quot|apos|nbsp|commat|hyphen|period|colon|sol|lpar|rpar|plus);))"
 )
 _PARTIAL = (
-    r"[\\%&](?:(?<=\\)(?:u[0-9a-fA-F]{0,3}|x[0-9a-fA-F]?)?|(?<=%)(?:[0-9A-Fa-f]?|[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){0,2}%?[89ABab]?)"
-    r"|(?<=&)(?:#[xX]?[0-9a-fA-F]{0,7}|[a-z]{0,6}))\Z"
+    r"(?:\\{1,4}(?:u[0-9a-fA-F]{0,3}|u\{[0-9a-fA-F]{0,6}|U[0-9a-fA-F]{0,7}|x[0-9a-fA-F]?)?"
+    rf"|{_AGAIN}(?:[0-9A-Fa-f]?|[C-Fc-f][0-9A-Fa-f](?:{_AGAIN}[89ABab][0-9A-Fa-f]){{0,2}}(?:{_AGAIN}[0-9A-Fa-f]?)?)"
+    rf"|{_AMP}(?:#[xX][0-9a-fA-F]{{0,6}}|#?[0-9]{{0,7}}|[a-z]{{0,6}}))\Z"
 )
+_LONGEST = 48
+"""No escape has more characters."""
+_DOUBLED = re.compile("(?<=%)(?:25)+(?=[0-9A-Fa-f]{2})|%")
 
 
 def plain(character: str) -> str:
@@ -94,16 +101,17 @@ _TABLE = _Table()
 def _undo(escape: str) -> str | None:
     """The plain form of one escape; None: leave it."""
     if escape[0] == "\\":
-        if len(escape) == 2:
-            return _SHORT.get(escape[1], escape[1])
-        return chr(int(escape[2:], 16)).translate(_TABLE)
+        escape = escape.lstrip("\\") or "\\"
+        if len(escape) == 1:
+            return _SHORT.get(escape, escape)
+        code = int(escape[1:].strip("{}"), 16)
+        return chr(code).translate(_TABLE) if code <= 0x10FFFF else None
     if escape[0] == "%":
         try:
-            character = bytes.fromhex(escape.replace("%", "")).decode()
+            return bytes.fromhex(_DOUBLED.sub("", escape)).decode().translate(_TABLE)
         except ValueError:
             return None
-        return None if character.isascii() and character.isalnum() else character.translate(_TABLE)
-    return html.unescape(escape).translate(_TABLE)
+    return html.unescape("&" + escape[1:].replace("amp;", "") if escape != "&amp;" else escape).translate(_TABLE)
 
 
 class View:
@@ -136,7 +144,7 @@ class View:
         done = size = 0
         for match in re.finditer("|".join(wanted), text):
             at, end = match.span()
-            if more and end == len(text) and at + 12 >= end and re.fullmatch(_PARTIAL, match[0]):
+            if more and end == len(text) and at + _LONGEST >= end and re.fullmatch(_PARTIAL, match[0]):
                 self.partial = at
                 break
             found = _TABLE[ord(match[0])] if end - at == 1 else _undo(match[0])

@@ -1,5 +1,7 @@
 """One layer of base64: what it says is looked at, and what says something personal is replaced.
 
+A line is a run.  What goes over the end of a line is looked for in the 28 characters before and after it.
+
 A run of up to two segments is one text.  A longer one is read through windows of two segments, each beginning where
 a segment does, and replaced segment by segment: so a stream can pass the beginning of a long run while its end has
 not arrived.  A finding that is longer than a segment (4,608 bytes) may be seen in part only.
@@ -21,7 +23,7 @@ SEGMENT = 6144
 RUN = r"[A-Za-z0-9+/_-]"
 BASE64 = Pattern(
     name="BASE64", category="digital", description="base64 around personal data", yes=(), no=(), source="RFC 4648",
-    regex=rf"{RUN}{{24,}}={{0,2}}", trigger=rf"{RUN}{{24}}", priority=10, loose=True,
+    regex=rf"{RUN}{{20,}}={{0,2}}", trigger=rf"{RUN}{{20}}", priority=10, loose=True,
 )  # fmt: skip
 
 _STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -33,6 +35,15 @@ _RUN = re.compile(RUN.encode())
 def is_run(data: bytes) -> bool:
     """Whether there is a character of base64 in ``data``."""
     return _RUN.search(data) is not None
+
+
+LINES = Pattern(
+    name="BASE64_LINES", category="digital", description="base64 around the end of a line", yes=(), no=(),
+    source="RFC 2045 § 6.8, RFC 7468", regex=rf"{RUN}{{28}}\r?\n[ \t]{{0,8}}{RUN}{{4,28}}={{0,2}}",
+    trigger=rf"{RUN}{{28}}\r?\n", priority=11, loose=True,
+)  # fmt: skip
+"""Lines have a multiple of four characters (76, 64), so a group of four begins with a line."""
+_HEAD = re.compile(rf"[ \t]{{0,8}}({RUN}{{4,28}}={{0,2}})".encode())
 
 
 class Kind(NamedTuple):
@@ -79,3 +90,11 @@ def decoded(run: bytes, within: bool = False) -> tuple[str, int]:
         return codecs.getincrementaldecoder("utf-8")().decode(data[skipped:]), skipped
     except ValueError:
         return "", skipped
+
+
+def over_the_line(data: bytes, first: int, last: int) -> tuple[int, str]:
+    """Of the end of a line of base64 and the beginning of the next, at ``last``: (where that ends, what both say)."""
+    head = _HEAD.match(data, last)
+    if head is None:
+        return last, ""
+    return head.end(), decoded(data[first:last].rstrip() + head[1], within=True)[0]

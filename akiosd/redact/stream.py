@@ -22,7 +22,7 @@ from akiosd.redact.growth import Growth
 from akiosd.redact.model import Pattern, Span
 from akiosd.redact.normalise import UNRESOLVED, View
 from akiosd.redact.redactor import Redactor
-from akiosd.redact.runs import BASE64, RUN, SEGMENT
+from akiosd.redact.runs import BASE64, LINES, RUN, SEGMENT
 from akiosd.redact.uncovered import BESIDE, Uncovered, Wall, uncovered
 
 MAX_HELD = 20480
@@ -60,7 +60,8 @@ def _before(candidates: list[Candidate], cut: int, tail: Tail) -> int:
     while moved:
         moved = False
         for c in candidates:
-            if c.first < cut < c.last + (0 if c.pattern.loose else BESIDE):
+            refused = c.pattern is LINES and c.verdict is False
+            if c.first < cut < c.last + (0 if c.pattern.loose else BESIDE) and not refused:
                 cut, moved = tail.down(c.first), True
     return cut
 

@@ -9,7 +9,8 @@ A wall is written into the plain form as NUL characters, which no pattern matche
 already is such a wall from the beginning.  A round looks at what touches the walls of the round before and at nothing
 else, so the rounds cost what is near findings.
 
-A run of base64 longer than two segments is not read again: its segments are what they are.
+A run of base64 longer than two segments is not read again, nor is what goes over the end of a line: they are what they
+are.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from akiosd.redact.candidates import Candidate, Decision, resolve
 from akiosd.redact.compiled import least
 from akiosd.redact.context import touches
 from akiosd.redact.normalise import WALL
-from akiosd.redact.runs import BASE64, SEGMENT, is_run
+from akiosd.redact.runs import BASE64, LINES, SEGMENT, is_run
 
 if TYPE_CHECKING:
     from akiosd.redact.engine import Engine
@@ -57,7 +58,7 @@ def uncovered(
     """The findings that masking ``kept``, found among ``candidates``, and the walls ``before`` them uncovers."""
     walls = [*before, *(Wall(d.candidate.start, d.candidate.end, 0) for d in kept)]
     result = Uncovered([], walls, [])
-    live = [c for c in candidates if c.pattern is not BASE64 or _whole(c, data)]
+    live = [c for c in candidates if c.pattern is not LINES and (c.pattern is not BASE64 or _whole(c, data))]
     fresh, text = [wall for wall in walls if wall.level == 0], bytearray(data)
     deepest = max((wall.level for wall in walls), default=-1)
     for level in range(1, ROUNDS + 1):
@@ -104,7 +105,7 @@ def _changes(candidate: Candidate, wall: Wall | None, text: bytearray) -> bool:
     first, last = candidate.first, candidate.last
     if wall is None or wall.start >= last:
         refused = candidate.verdict is False and not candidate.pattern.loose
-        return refused and touches(text, candidate.start, candidate.end, candidate.pattern.unjoined)
+        return refused and touches(text, candidate.start, candidate.end, candidate.pattern.joints)
     # What is left is before the wall, and mostly too short to be a match.
     return last > wall.end or wall.start - first >= least(candidate.pattern.regex)
 
@@ -163,12 +164,13 @@ class _Search:
 
     def _up_to(self, at: int, reach: int) -> bool:
         """Search a part without walls; False when it is in step before its end."""
-        for match in self._engine.matches(self._name, self._text, at, reach):
-            if match.start() >= self._done:
-                self._clear = match.start()
+        for spans in self._engine.matches(self._name, self._text, at, reach):
+            first, last = spans[0]
+            if first >= self._done:
+                self._clear = first
                 return False
-            self._engine.take(self._name, self._text, match, self.found)
-            self._done = self._in_step(max(self._done, match.end()))
+            self._engine.take(self._name, self._text, spans, self.found)
+            self._done = self._in_step(max(self._done, last))
         return True
 
     def _in_step(self, at: int) -> int:

@@ -26,7 +26,7 @@ ADDRESSED = (
 PATTERNS = (
     P(
         name="IPV4",
-        unjoined=True,
+        joints=b".",
         description="IPv4 address that is not every machine's own",
         regex=rf"{VERSION}{DOTTED}|\b({DOTTED}(?:/(?:3[0-2]|[12]?\d))?)\b",
         trigger=rf"\b{DOTTED}",
@@ -40,6 +40,8 @@ PATTERNS = (
             "10.1.2.9/24 is ours",
             "client 203.0.113.7 asked",
             "subnet 10.1.2.0/24",
+            "10.1.2.9:8080",
+            "10.1.2.9-10.1.2.20",
         ),
         no=(
             "127.0.0.1",
@@ -51,13 +53,14 @@ PATTERNS = (
             "Chrome/120.0.0.0",
             "169.254.169.254",
             "255.255.240.0",
+            "1.2.3.4.5",
         ),
         source="RFC 791, RFC 1122 § 3.2.1.3, RFC 5737, RFC 6890",
         priority=53,
     ),
     P(
         name="IPV6",
-        unjoined=True,
+        joints=b"-./:",
         description="IPv6 address in every form: full, shortened, with IPv4, zone or prefix length",
         regex=r"(?:(?:[0-9A-Fa-f]{1,4}:){6}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4})"
         r"|(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,6})?::(?:(?:[0-9A-Fa-f]{1,4}:){0,6}(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{1,4}))?)(?:%[A-Za-z0-9.]{1,15})?(?:/\d{1,3})?",

@@ -11,7 +11,7 @@ from akiosd.redact.validators import common, keys
 P = partial(Pattern, category="digital", priority=80)
 
 LABEL = (
-    r"(?:api[_-]?keys?|apikey|api[_-]?secret|secret[_-]?keys?|client[_-]?secret|access[_-]?keys?|access[_-]?token|auth[_-]?token|refresh[_-]?token"
+    r"(?:api[_-]?keys?|apikey|api[_-]?secret|secret[_-]?keys?|client[_-]?secret|(?:shared[_-]?)?access[_-]?keys?|account[_-]?key|access[_-]?token|auth[_-]?token|refresh[_-]?token"
     r"|bearer[_-]?token|private[_-]?token|session[_-]?token|token|secret|subscription key|encryption[_-]?key|signing[_-]?key|webhook[_-]?secret)"
 )
 
@@ -117,11 +117,18 @@ PATTERNS = (
         name="SERVICE_KEY",
         description="Key with the prefix of its service: SendGrid, Hugging Face, npm, PyPI, DigitalOcean, Groq, xAI and others",
         regex=r"\b(?:SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|hf_[A-Za-z]{30,}|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,}|dop_v1_[a-f0-9]{64}"
-        r"|gsk_[A-Za-z0-9]{40,}|xai-[A-Za-z0-9]{40,}|shpat_[a-f0-9]{32}|lin_api_[A-Za-z0-9]{40}|key-[a-f0-9]{32}|SK[a-f0-9]{32})\b",
-        yes=("SG.abcdefghijklmnop.qrstuvwxyz1234567890", "npm_abcdefghijklmnopqrstuvwxyz0123456789"),
+        r"|gsk_[A-Za-z0-9]{40,}|xai-[A-Za-z0-9]{40,}|shpat_[a-f0-9]{32}|lin_api_[A-Za-z0-9]{40}|key-[a-f0-9]{32}|SK[a-f0-9]{32}|sk-or-v1-[a-f0-9]{64}"
+        r"|dapi[a-f0-9]{32}|hvs\.[A-Za-z0-9_-]{24,}|ATATT3[A-Za-z0-9_=-]{50,}|r8_[A-Za-z0-9]{37}|pplx-[A-Za-z0-9]{40,}|ntn_[A-Za-z0-9]{40,}|AGE-SECRET-KEY-1[A-Z0-9]{58}"
+        r"|\d{8,10}:AA[A-Za-z0-9_-]{33})\b",
+        yes=(
+            "SG.abcdefghijklmnop.qrstuvwxyz1234567890",
+            "npm_abcdefghijklmnopqrstuvwxyz0123456789",
+            "sk-or-v1-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "bot 123456789:AAabcdefghijklmnopqrstuvwxyzABCDEFG",
+        ),
         no=("SG.a.b", "npm_config_cache", "hf_hub"),
         source="each service's documentation",
-        trigger=r"\b(?:SG\.|hf_|npm_|pypi-|dop_v1_|gsk_|xai-|shpat_|lin_api_|key-|SK)[A-Za-z0-9]",
+        trigger=r"\b(?:SG\.|hf_|npm_|pypi-|dop_v1_|gsk_|xai-|shpat_|lin_api_|key-|SK|sk-or-v1-|dapi|hvs\.|ATATT3|r8_|pplx-|ntn_|AGE-SECRET-KEY-1|\d{8,10}:AA)[A-Za-z0-9_-]",
     ),
     P(
         name="API_KEY",
@@ -174,13 +181,13 @@ PATTERNS = (
     P(
         name="URL_PASSWORD",
         description="User and password in a URL",
-        regex=r"\b[a-z][a-z0-9+.-]{1,15}://([^\s/:@\"'<>\x00]{0,128}:[^\s/@\"'<>\x00]{2,255})@",
+        regex=r"\b[a-z][a-z0-9+.-]{1,15}://([^\s/:@?#\"'<>\x00]{0,128}:[^\s/?#\"'<>\x00]{2,255})@",
         loose=True,
-        yes=("postgres://admin:s3cr3t@db.example/app", "https://u:pw12@host"),
-        no=("https://example.com/a:b", "mailto:x@y.org"),
+        yes=("postgres://admin:s3cr3t@db.example/app", "https://u:pw12@host", "https://u:p%40ss1@host.org"),
+        no=("https://example.com/a:b", "mailto:x@y.org", "https://example.com:8080?to=ada@lovelace.org"),
         source="RFC 3986 § 3.2.1",
         instead_of=("EMAIL",),
-        trigger=r"://[^\s/:@\"'<>\x00]{0,128}:",
+        trigger=r"://[^\s/:@?#\"'<>\x00]{0,128}:",
         priority=83,
     ),
     P(
@@ -215,15 +222,36 @@ PATTERNS = (
     P(
         name="PASSWORD",
         description="A password with its name",
-        regex=r"(?:\b|_)(?:password|passwd|passphrase|passwort|mot de passe|pwd)(?:[\"']?[ ]?[:=] ?[\"']?| is )([^\s\"'<>,;&\x00]{6,})",
+        regex=r"(?:(?:\b|_)[a-z]{0,12}(?:password|passwd|passphrase|passwort|mot de passe|pwd)(?:[\"']?[ ]?[:=] ?[\"']?| is )"
+        r"|--pass(?:word|wd|phrase)? |(?:\b|_)pass[\"']?[:=] ?[\"']?)([^\s\"'<>,;&\x00]{6,})",
         check=common.all_of(keys.check_password, common.needs_digit),
         fold=True,
         loose=True,
-        yes=("password: hunter2!", "DB_PASSWORD=Xk9$mm2p", "my password is tr0ub4dor"),
-        trigger=r"(?i:password|passwd|passphrase|passwort|mot de passe|pwd)[\"' :=]",
+        yes=(
+            "password: hunter2!",
+            "DB_PASSWORD=Xk9$mm2p",
+            "my password is tr0ub4dor",
+            "PGPASSWORD=abc12345",
+            "export DB_PASS=Xk9$mm2p",
+            '"pass":"S3cretValue"',
+            "psql --password hunter22",
+        ),
+        trigger=r"(?i:pass|password|passwd|passphrase|passwort|mot de passe|pwd)[\"' :=]",
         no=("password = get_password()", "password: ${SECRET1}", "password=None"),
         source="names of fields",
         priority=60,
+    ),
+    P(
+        name="PASSPHRASE",
+        description="A password in quotes, also one of words",
+        regex=r"(?:\b|_)[a-z]{0,12}(?:password|passwd|passphrase|passwort|pwd)[\"']? ?[:=] ?[\"']([^\"'\n\x00]{8,64})[\"']",
+        check=keys.check_passphrase,
+        fold=True,
+        loose=True,
+        yes=("password='correct horse battery'", '{"dbPassword": "swordfishes"}'),
+        no=("password: 'enter your password'", 'password="${PASSWORD}"', "password: correct horse"),
+        source="names of fields",
+        priority=59,
     ),
     P(
         name="USERNAME",

@@ -9,16 +9,44 @@ from akiosd.redact.validators import keys, money
 
 P = partial(Pattern, category="financial")
 
+# Between the groups of a card; a line may end once within it.
+GAP, LINE = r"(?:[ .+\t-]|  )", r" ?\r?\n"
+CARD = ("card", "cards", "credit", "debit", "visa", "mastercard", "amex", "maestro", "cc", "pan", "kreditkarte",
+        "karte", "carte", "carte bancaire", "tarjeta", "carta")  # fmt: skip
+# Countries whose accounts have no letters (ISO 13616).
+DIGITS_ONLY = "(?:AT|BE|CZ|DE|DK|EE|ES|FI|HR|HU|IS|LT|NO|PL|PT|RS|SE|SI|SK)"
+
 PATTERNS = (
     P(
         name="CREDIT_CARD",
         description="Payment card of any scheme, American Express included",
-        regex=r"\b(?:[1-6]\d{11,18}|[1-6]\d{3}(?:[ .-]\d{4}){3}|[1-6]\d{3}[ .-]\d{6}[ .-]\d{4,5})\b",
+        regex=rf"\b(?:[1-6]\d{{11,18}}|[1-6]\d{{3}}(?:{GAP}\d{{4}}){{3}}|[1-6]\d{{3}}{GAP}\d{{6}}{GAP}\d{{4,5}}"
+        rf"|[1-6]\d{{3}}(?:{LINE}\d{{4}}[ -]\d{{4}}[ -]|[ -]\d{{4}}(?:{LINE}\d{{4}}[ -]|[ -]\d{{4}}{LINE}))\d{{4}})\b",
         check=money.check_card,
-        yes=("4012888888881881", "card 5555-5555-5555-4444", "3782 822463 10005", "Order #4532015112830366-001"),
+        yes=(
+            "4012888888881881",
+            "card 5555-5555-5555-4444",
+            "3782 822463 10005",
+            "Order #4532015112830366-001",
+            "4012\t8888\t8888\t1881",
+            "4012  8888  8888  1881",
+            "my card is 4012 8888\n8888 1881 and",
+        ),
         no=("4012888888881882", "1234567890123456", "1748503543012", "4444444444444444"),
         source="ISO/IEC 7812, python-stdnum",
         priority=70,
+    ),
+    P(
+        name="CARD_NUMBER",
+        description="A card number in groups of its own, near a word for it",
+        regex=r"\b[1-6](?:[ ._/\t-]{0,2}\d){11,18}\b",
+        check=money.check_card,
+        context=CARD,
+        weak=True,
+        yes=("visa 4012-888888-881881", "card 40 12 88 88 88 88 18 81", "credit card 4012_8888_8888_1881"),
+        no=("40 12 88 88 88 88 18 81", "card 40 12 88 88 88 88 18 82"),
+        source="ISO/IEC 7812, python-stdnum",
+        priority=43,
     ),
     P(
         name="CARD_SECURITY_CODE",
@@ -32,7 +60,8 @@ PATTERNS = (
     P(
         name="IBAN",
         description="International bank account number",
-        regex=r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}\b",
+        regex=r"\b(?:[A-Z]{2}\d{2}(?:[ \t]{0,2}|[.-]|\r?\n)[A-Z0-9](?:(?:[ \t]{0,2}|[.-]|\r?\n)[A-Z0-9]){10,29}"
+        rf"|{DIGITS_ONLY} \d\d(?: ?\d){{12,24}})\b",
         check=money.check_iban,
         trim=money.iban_length,
         fold=True,
@@ -41,6 +70,9 @@ PATTERNS = (
             "DE89 3704 0044 0532 0130 00",
             "GB82WEST12345698765432",
             "FR1420041010050500013M02606",
+            "DE89  3704  0044  0532  0130 00",
+            "DE89 3704 0044\n0532 0130 00",
+            "DE 89 37 04 00 44 05 32 01 30 00",
         ),
         no=("DE88370400440532013000", "GB82 WEST", "XX00 1234 5678 9012 3456"),
         source="ISO 13616, python-stdnum",

@@ -8,6 +8,7 @@ from typing import Any
 from akiosd.redact.model import Check
 
 _NOT_DIGITS = re.compile(r"[^0-9]+")
+_DIGIT = re.compile("[0-9]")
 _SEPARATORS = re.compile(r"[\s./\-–_]+")
 
 
@@ -50,7 +51,7 @@ def check_company(text: str) -> bool | None:
 
 
 def needs_digit(text: str) -> bool | None:
-    return None if any(x.isdigit() for x in text) else False
+    return None if _DIGIT.search(text) else False
 
 
 def all_of(*checks: Check) -> Check:

@@ -7,7 +7,7 @@ import math
 import re
 
 from akiosd.redact.model import Check
-from akiosd.redact.validators.common import same_digit
+from akiosd.redact.validators.common import needs_digit, same_digit
 
 
 def entropy(text: str) -> float:
@@ -21,7 +21,7 @@ def secret(floor: float) -> Check:
 
     def check(text: str) -> bool | None:
         text = text.strip("\"'")
-        if not any(x.isdigit() for x in text) or entropy(text) < floor:
+        if needs_digit(text) is False or entropy(text) < floor:
             return False
         return None
 
@@ -34,6 +34,14 @@ _NAMES = re.compile(r"[A-Za-z_]+(?:[.(\[\]]|$)|.*(?:\$\{|\{\{|<[a-z]|\(\)|\*\*\*
 def check_password(text: str) -> bool | None:
     """A literal: not the name of a variable, a placeholder or a call."""
     return False if _NAMES.match(text) or "(" in text or same_digit(text) else None
+
+
+_PLACEHOLDER = re.compile(r"pass(?:wor[dt]|wd|phrase)|your|enter|change|example|required|[<{}$%*]|xxx|\.\.\.", re.I)
+
+
+def check_passphrase(text: str) -> bool | None:
+    """A literal in quotes: not the text of a form, a placeholder or a template."""
+    return False if _PLACEHOLDER.search(text) or len(set(text)) < 4 else None
 
 
 def check_jwt(text: str) -> bool | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from stdnum import bic, bitcoin, iban, luhn
 from stdnum.eu import vat
@@ -29,6 +30,7 @@ def iban_length(text: str) -> int:
     return len(text)
 
 
+@lru_cache(1024)
 def check_iban(text: str) -> bool | None:
     """ISO 13616: the remainder first, then the form of the country; new banks are in no list."""
     number = bare(text)

@@ -43,6 +43,22 @@ def check_phone_de(text: str) -> bool | None:
     return (len(digits) > 9 or digits.startswith(("030", "040", "069", "089"))) and _phone_de(text)
 
 
+_GROUP = re.compile(r"[ .+/-]+[0-9]+$")
+
+
+def international_length(text: str) -> int:
+    """How much of ``text`` is a number: what follows it after a blank may be another."""
+    size = len(text)
+    for _ in range(3):
+        if check_phone_international(text[:size]):
+            return size
+        group = _GROUP.search(text[:size])
+        if group is None or group.start() < 8:
+            break
+        size = group.start()
+    return len(text)
+
+
 _DECIMAL = re.compile(r"\+[0-9]+\.[0-9]{1,3}")
 
 
@@ -50,18 +66,21 @@ def check_phone_international(text: str) -> bool | None:
     """Not a decimal number with its sign."""
     if _DECIMAL.fullmatch(text):
         return False
-    text = re.sub(r"^00", "+", text)
+    text = re.sub(r"^00 ?", "+", text)
+    text = text[:1] + text[1:].replace("+", " ")
     if _phone(text, None, True):
         return True
     # Numbers kept for fiction are not in the tables of assigned ranges.
     return text.startswith("+1") and check_phone_us(text[2:].lstrip(" .-")) is True
 
 
+_EXTENSION = re.compile(r" ?(?:x|ext\.?) ?[0-9]{1,5}$")
 _NANP = re.compile(r"1?([2-9][0-9]{2})([2-9][0-9]{2})[0-9]{4}")
 
 
 def check_phone_us(text: str) -> bool | None:
     """An assigned number, or one of those kept for fiction (555-01xx), which people use as their own."""
+    text = _EXTENSION.sub("", text)
     match = _NANP.fullmatch(digits_of(text))
     if not match or match[1][1:] == "11" or match[2][1:] == "11" or same_digit(match[0][-10:]):
         return False

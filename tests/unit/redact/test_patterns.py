@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from akiosd.redact.compiled import Finder, folded, latin
 from akiosd.redact.engine import OVERLAP, Engine
 from akiosd.redact.model import CATEGORIES, Pattern, RedactError
 from akiosd.redact.patterns import PATTERNS
@@ -24,6 +25,14 @@ def test_examples(pattern: Pattern) -> None:
         assert pattern.name in types(text), text
     for text in pattern.no:
         assert pattern.name not in types(text), text
+
+
+def test_both_ways_to_the_matches_agree() -> None:
+    """The binding's own search, and what is used where a version of it has none."""
+    text = " ".join(text for pattern in PATTERNS for text in pattern.yes).encode("latin-1", "replace")
+    for pattern in PATTERNS:
+        finder = Finder(latin(folded(pattern)))
+        assert list(finder._with_search(text, 3, len(text) - 3)) == list(finder._with_objects(text, 3, len(text) - 3))
 
 
 def test_there_are_44_names_in_six_categories() -> None:
