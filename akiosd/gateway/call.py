@@ -177,7 +177,7 @@ class Call:
         """An upper bound of what a reply without a last word cost: what is not known counts as reserved."""
         ask, meter = self._request.ask, self._meter
         output = meter.received
-        if self._request.hidden and not self._complete:
+        if self._request.hidden:
             output += int((trio.current_time() - self._begun) * HIDDEN_TOKENS_PER_SECOND)
         most = self._output * ask.choices
         output = min(output, most) if most else output

@@ -60,6 +60,8 @@ class Link:
         self._waiting: dict[int, trio.Event] = {}
         self._numbers = 0
         self._folder = Folder()
+        self.clean: Callable[[GatewayRecord], GatewayRecord] = lambda record: record
+        """What is done to a record before it is told."""
         self._room = trio.Event()
 
     async def start(self, posture: tuple[str, ...]) -> tuple[Setup, list[socket.socket]]:
@@ -116,12 +118,12 @@ class Link:
 
     def report(self, *records: GatewayRecord) -> None:
         """Records for the cage's log; equal denials within a second are told as one."""
-        for record in self._folder.fold(records, trio.current_time()):
+        for record in self._folder.fold(map(self.clean, records), trio.current_time()):
             self._put(Report(records=(record,)))
 
     async def report_durable(self, *records: GatewayRecord) -> None:
         """The same; returns once they are on disk.  A denial told a moment ago is not waited for again."""
-        new = self._folder.fold(records, trio.current_time())
+        new = self._folder.fold(map(self.clean, records), trio.current_time())
         if not new:
             await trio.lowlevel.checkpoint()
             return

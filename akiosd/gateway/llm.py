@@ -61,9 +61,11 @@ def _stopped(
     host = exchange.host
     path = exchange.target.decode("ascii").partition("?")[0]
     if found is None and not named_path(context.setup.policy.network.llm_paths, provider.name, path):
-        words = f"{exchange.method} {exchange.safe_path.decode('utf-8', 'replace')} is not a request known to AKIOS"
+        # The hint is recorded: what the log must not hold, it names in the form in which the log has it.
+        safe = exchange.safe_path.decode("utf-8", "replace")
+        words = f"{exchange.method} {safe} is not a request known to AKIOS"
         return Denial(
-            rule="network.llm_paths", words=words, host=host, hint=f"network: {{llm_paths: [{provider.name}:{path}]}}"
+            rule="network.llm_paths", words=words, host=host, hint=f"network: {{llm_paths: [{provider.name}:{safe}]}}"
         )
     login = provider.login(exchange.headers)
     if login:

@@ -19,7 +19,7 @@ from akiosd.gateway.sites import Rates
 from akiosd.gateway.tls import ServerTls
 from akiosd.gateway.upstream import Upstreams
 from akiosd.values.records import GatewayFailed, NetDenied
-from akiosd.wire.gateway import Listener, Setup
+from akiosd.wire.gateway import GatewayRecord, Listener, Setup
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -37,6 +37,11 @@ class Context:
         self.addresses = Addresses(setup.addresses)
         self.rates = Rates(setup.policy.network.requests_per_minute)
         self.connections = 0
+        link.clean = self.clean
+
+    def clean(self, record: GatewayRecord) -> GatewayRecord:
+        """A name that was asked for may be made of personal data; the log has none."""
+        return self.redactors.mask_denial(record) if isinstance(record, NetDenied) else record
 
     @cached_property
     def tls(self) -> ServerTls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import phonenumbers
 from stdnum.util import get_cc_module
 
@@ -12,6 +13,7 @@ from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.structures import Structured
 from akiosd.values.policy import Redact
+from akiosd.values.records import NetDenied
 
 _MAX_PATH = 2048
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -47,6 +49,15 @@ class Redactors:
         except RedactError:
             return b"[UNRESOLVED]"
         return safe.encode("utf-8", "backslashreplace")[:_MAX_PATH]
+
+    def mask_denial(self, denial: NetDenied) -> NetDenied:
+        """The denial with personal data masked in the name asked for, and in the hint, which repeats it."""
+        try:
+            host = self.log.redact(denial.host.decode("utf-8", "surrogateescape")).text
+            hint = self.log.redact(denial.hint).text
+        except RedactError:
+            host = hint = "[UNRESOLVED]"
+        return msgspec.structs.replace(denial, host=host.encode("utf-8", "surrogateescape"), hint=hint)
 
 
 _BASE = "https://host"

@@ -43,7 +43,8 @@ _PER_USE = frozenset(
 _UNITS: dict[str, tuple[str, ...]] = {
     "input": ("input_mtok", "input_image_mtok", "input_video_mtok"),
     "output": ("output_mtok", "output_image_mtok", "output_video_mtok"),
-    "cache_read": ("cache_read_mtok", "cache_audio_read_mtok", "cache_image_read_mtok"),
+    "cache_read": ("cache_read_mtok", "cache_image_read_mtok"),
+    "cache_read_audio": ("cache_read_mtok", "cache_audio_read_mtok", "cache_image_read_mtok"),
     "cache_write": ("cache_write_mtok",),
     "cache_write_1h": ("cache_write_1h_mtok",),
     "input_audio": ("input_audio_mtok",),
@@ -62,6 +63,8 @@ class Rates(msgspec.Struct, frozen=True):
     input: int = 0
     output: int = 0
     cache_read: int = 0
+    cache_read_audio: int = 0
+    """Of all that was read from the cache, when there is sound in the input: which of it was sound is not counted."""
     cache_write: int = 0
     cache_write_1h: int = 0
     input_audio: int = 0
@@ -114,7 +117,7 @@ def cost(quote: Quote, tokens: Tokens) -> int:
     rates = _rates(quote, tokens.input)
     hour = min(_count(tokens.cache_write_1h), _count(tokens.cache_write))
     parts_in = (
-        (_count(tokens.cache_read), rates.cache_read),
+        (_count(tokens.cache_read), rates.cache_read_audio if _count(tokens.input_audio) else rates.cache_read),
         (_count(tokens.cache_write) - hour, rates.cache_write),
         (hour, rates.cache_write_1h),
         (_count(tokens.input_audio), rates.input_audio),
@@ -130,7 +133,7 @@ def bound_input(quote: Quote, tokens: int, *, hour_cache: bool = True, audio: bo
     for rates in _reachable(quote, tokens):
         prices = [rates.input, rates.cache_read, rates.cache_write]
         prices += [rates.cache_write_1h] if hour_cache else []
-        prices += [rates.input_audio] if audio else []
+        prices += [rates.input_audio, rates.cache_read_audio] if audio else []
         dearest = max(dearest, *prices)
     return -(-_count(tokens) * dearest // _MILLION)
 
@@ -153,8 +156,8 @@ def _given(price: ModelPrice) -> Quote:
     read = price.cache_read if price.cache_read >= 0 else price.input
     write = price.cache_write if price.cache_write >= 0 else price.input
     rates = Rates(
-        input=_count(price.input), output=_count(price.output), cache_read=read, cache_write=write,
-        cache_write_1h=write, input_audio=_count(price.input), output_audio=_count(price.output),
+        input=_count(price.input), output=_count(price.output), cache_read=read, cache_read_audio=read,
+        cache_write=write, cache_write_1h=write, input_audio=_count(price.input), output_audio=_count(price.output),
     )  # fmt: skip
     return Quote((rates,), price.context, price.max_output)
 
@@ -199,6 +202,7 @@ def _compile(prices: Mapping[str, Decimal | genai.TieredPrices], above: int) -> 
             found[field] = max(given)
     plain = found.get("input", 0)
     found.setdefault("cache_read", plain)
+    found.setdefault("cache_read_audio", found["cache_read"])
     found.setdefault("cache_write", plain)
     found.setdefault("cache_write_1h", found["cache_write"])
     found.setdefault("input_audio", plain)

@@ -175,7 +175,9 @@ def _chat(body: Json, said: Said) -> Reply:
         }
         say({"tool_calls": [start]})
         for piece in said.pieces(said.arguments):
-            say({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
+            # Mistral's clients want a name in every piece.
+            named = {} if "stream_options" in body else {"name": ""}
+            say({"tool_calls": [{"index": 0, "function": {**named, "arguments": piece}}]})
     say({}, finish)
     if asked:
         events.append({**base, "choices": [], "usage": _CHAT_USAGE})

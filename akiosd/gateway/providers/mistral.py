@@ -45,6 +45,8 @@ class MistralChat(Chat):
         if piece.channel[1] == "thinking":
             thinking = {"type": "thinking", "thinking": [{"type": "text", "text": rest}]}
             made["choices"][0]["delta"] = {"content": [thinking]}
+        for tool in made["choices"][0]["delta"].get("tool_calls", ()):
+            tool["function"]["name"] = ""  # its clients want one in every piece
         return made
 
 

@@ -83,6 +83,7 @@ PATTERNS = (
             "x.y+tag@sub.domain.co.uk",
             "Author: Ada Lovelace <ada@lovelace.org>",
             "the letter was written by Ada (ada@lovelace.org)",
+            'filename="ada@lovelace.org.txt"',
         ),
         no=(
             "info@presidio.",

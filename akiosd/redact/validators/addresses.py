@@ -8,11 +8,11 @@ import re
 # Not names of the DNS: files and units are written name@2x.png, module@version.js, getty@tty1.service, ca@latin.UTF-8;
 # and the top level names that never exist (RFC 2606 § 2, RFC 6761).  example.com and its kin do exist, and what stands
 # before the @ there may still be somebody's name.
-_NO_DOMAIN = frozenset((
+_FILES = frozenset((
     "png", "jpg", "jpeg", "gif", "svg", "webp", "py", "js", "ts", "tsx", "jsx", "mjs", "cjs", "css", "html", "json",
     "txt", "lock", "utf", "service", "socket", "timer", "mount", "device", "slice", "scope",
-    "test", "invalid", "localhost", "example", "localdomain",
 ))  # fmt: skip
+_NO_DOMAIN = _FILES | {"test", "invalid", "localhost", "example", "localdomain"}
 # Mailboxes that no person reads: what answers to nobody, daemons, the login of a source host, lists
 # (RFC 2142 § 6, RFC 2919).
 _NOBODY = re.compile(
@@ -29,7 +29,10 @@ def check_email(text: str) -> bool | None:
         return False
     if len(local) > 64 or len(domain) > 253 or ".." in text or local[0] in ".-" or local[-1] == ".":
         return False
-    label = domain.rpartition(".")[2].lower()
+    name, _, label = domain.rpartition(".")
+    label = label.lower()
+    if label in _FILES and re.search(r"\.[A-Za-z]{2,}$", name):
+        return check_email(f"{local}@{name}")  # a file called after somebody's address
     if (len(label) < 2 and not label.isdigit()) or label in _NO_DOMAIN:
         return False
     return False if _NOBODY.fullmatch(local.lower()) or _MESSAGE_ID.fullmatch(local) else None

@@ -14,12 +14,15 @@ from akiosd.gateway.memory import Memory, Redacted, Signed, is_signed
 from akiosd.gateway.outward import Outward
 from akiosd.gateway.providers.base import Refuse, unknown_field
 from akiosd.gateway.providers.registry import BY_NAME
+from akiosd.gateway.redactors import Redactors
 from akiosd.gateway.sse import SseCodec
 from akiosd.gateway.strict_json import MAX_DEPTH, BadJson, Number, dump, parse
 from akiosd.redact.engine import Engine
 from akiosd.redact.model import RedactError
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
+from akiosd.values.policy import Redact
+from akiosd.values.records import NetDenied
 
 ENGINE = Engine()
 PLANTED = "ada@example.org"
@@ -178,6 +181,17 @@ def test_memories_are_bounded() -> None:
     for number in range(4):
         assert redacted.redact(f"mail {number} {PLANTED}", "") is not None
     assert len(redacted._seen) == 2
+
+
+def test_a_denial_is_told_without_the_value() -> None:
+    """A name that is asked for may be made of it, and the hint repeats the name."""
+    redactors = Redactors(Redact(models="off", sites="off"), bytes(32))
+    hint = "network: {allowed_domains: [4012888888881881.evil.example]}"
+    told = NetDenied(ts=0, host=b"4012888888881881.evil.example", rule="r", protocol="dns", hint=hint)
+    safe = redactors.mask_denial(told)
+    assert safe.host == b"[CREDIT_CARD].evil.example" and "4012888888881881" not in safe.hint
+    plain = NetDenied(ts=0, host=b"\xff.example.com", rule="r", protocol="dns", hint="network: {get_only: []}")
+    assert redactors.mask_denial(plain) == plain
 
 
 def test_meters_do_not_mix_calls() -> None:

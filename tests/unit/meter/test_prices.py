@@ -34,8 +34,10 @@ def listed(allowed):
     return found
 
 
-TEXT_MODELS = listed(PLAIN)
-AUDIO_MODELS = [entry for entry in listed(PLAIN | AUDIO) if entry not in TEXT_MODELS]
+HEARING = {"input_audio_mtok", "cache_audio_read_mtok"}
+# Text costs what it costs whether a model also hears or not.
+TEXT_MODELS = listed(PLAIN | HEARING)
+AUDIO_MODELS = [entry for entry in listed(PLAIN | AUDIO) if entry not in listed(PLAIN)]
 
 
 def micro(dollars: Decimal) -> int:
@@ -116,7 +118,8 @@ def test_prices_of_the_data_are_whole_micro_dollars_a_million():
 
 def test_a_known_price_tiers_and_limits():
     found = quote("anthropic", "claude-sonnet-4-5-20250929", now_ns=NOW_NS)
-    assert found.rates[0] == Rates(0, 3_000_000, 15_000_000, 300_000, 3_750_000, 6_000_000, 3_000_000, 15_000_000)
+    read, write = 300_000, 3_750_000
+    assert found.rates[0] == Rates(0, 3_000_000, 15_000_000, read, read, write, 6_000_000, 3_000_000, 15_000_000)
     assert found.rates[1].above == 200_000
     assert cost(found, Tokens(input=200_000)) == 600_000
     assert cost(found, Tokens(input=200_001)) == 1_200_006
@@ -204,7 +207,7 @@ def test_prices_of_the_configuration_come_first():
     overrides = {"gpt-99": ModelPrice(1, 2), "bedrock/" + arn: ModelPrice(3, 4, 5, 6, 7, 8), "gpt-4o": ModelPrice(0, 0)}
     assert cost(quote("openai", "gpt-99", overrides, now_ns=NOW_NS), Tokens(10**6, 10**6, 10**6)) == 3
     found = quote("bedrock", arn, overrides, now_ns=NOW_NS)
-    assert found == Quote((Rates(0, 3, 4, 5, 6, 6, 3, 4),), 7, 8)
+    assert found == Quote((Rates(0, 3, 4, 5, 5, 6, 6, 3, 4),), 7, 8)
     assert quote("openai", arn, overrides, now_ns=NOW_NS) is None
     assert cost(quote("openai", "GPT-4o", overrides, now_ns=NOW_NS), Tokens(10**6, 10**6)) == 0
 
