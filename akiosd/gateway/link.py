@@ -35,12 +35,18 @@ _ANCILLARY = socket.CMSG_SPACE(4 * (MAX_FDS + 1))
 _WAITING = 1000
 """Messages not yet sent, from which on no new connection is taken."""
 _LAST_WORDS_SECONDS = 2.0
+_GATHER_SECONDS = 0.005
+"""For how long what nobody waits for is kept for company."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[ToGateway] = msgspec.msgpack.Decoder(ToGateway)
 
 OnConnection = Callable[[socket.socket], None]
 """Takes a stream of akiosctl's, and owns it."""
+
+
+def _frame(message: FromGateway) -> bytes:
+    return encode_frame(_encode(message))
 
 
 class LinkLost(Exception):
@@ -63,10 +69,12 @@ class Link:
         self.clean: Callable[[GatewayRecord], GatewayRecord] = lambda record: record
         """What is done to a record before it is told."""
         self._room = trio.Event()
+        self._now = trio.Event()
+        """Something is queued that does not wait for company."""
 
     async def start(self, posture: tuple[str, ...]) -> tuple[Setup, list[socket.socket]]:
         """Say what confines us; returns what to serve, and its listening sockets, the caller's."""
-        await self._socket_send(Ready(posture=posture))
+        await self._socket_send(_frame(Ready(posture=posture)))
         message, fds = await self._receive()
         if not isinstance(message, Setup) or len(fds) != len(message.listeners):
             close_all(fds)
@@ -88,7 +96,7 @@ class Link:
             self._enqueue_folded(math.inf)
             try:
                 while True:
-                    await self._socket_send(self._outgoing.receive_nowait())
+                    await self._socket_send(_frame(self._outgoing.receive_nowait()))
             except (trio.WouldBlock, LinkLost):
                 pass
         self._socket.close()
@@ -99,7 +107,7 @@ class Link:
         """May this call be made?  Returns its number, for :meth:`settle`, and the verdict."""
         call = self._number()
         entry = self._asked[call] = (trio.Event(), [])
-        self._put(Reserve(call=call, ask=ask))
+        self._put(Reserve(call=call, ask=ask), now=True)
         try:
             await entry[0].wait()
         except BaseException:
@@ -111,13 +119,13 @@ class Link:
         return call, entry[1][0]
 
     def settle(self, call: int, bill: Bill) -> None:
-        self._put(Settle(call=call, bill=bill))
+        self._put(Settle(call=call, bill=bill), now=True)
 
     def remember(self, name: str, address: str) -> None:
-        self._put(Address(name=name, address=address))
+        self._put(Address(name=name, address=address), now=True)
 
     def report(self, *records: GatewayRecord) -> None:
-        """Records for the cage's log; equal denials within a second are told as one."""
+        """Records for the cage's log, told within some milliseconds; equal denials within a second are one."""
         for record in self._folder.fold(map(self.clean, records), trio.current_time()):
             self._put(Report(records=(record,)))
 
@@ -132,7 +140,7 @@ class Link:
         # One a frame, so that no number of them is too large for one; the last is answered for all.
         for record in new[:-1]:
             self._put(Report(records=(record,)))
-        self._put(Report(records=new[-1:], report=number))
+        self._put(Report(records=new[-1:], report=number), now=True)
         try:
             await kept.wait()
         finally:
@@ -150,12 +158,24 @@ class Link:
         self._numbers += 1
         return self._numbers
 
-    def _put(self, message: FromGateway) -> None:
+    def _put(self, message: FromGateway, *, now: bool = False) -> None:
         self._send.send_nowait(message)
+        if now:
+            self._now.set()
 
     async def _write(self) -> None:
+        """Messages in their order, as many at once as are there: each writing wakes akiosd, and that is what costs."""
         async for message in self._outgoing:
-            await self._socket_send(message)
+            with trio.move_on_after(_GATHER_SECONDS):
+                await self._now.wait()
+            self._now = trio.Event()
+            batch = bytearray(_frame(message))
+            while len(batch) < _READ:
+                try:
+                    batch += _frame(self._outgoing.receive_nowait())
+                except trio.WouldBlock:
+                    break
+            await self._socket_send(batch)
             if self._outgoing.statistics().current_buffer_used <= _WAITING // 2:
                 self._room.set()
 
@@ -168,10 +188,10 @@ class Link:
         for record in self._folder.take_due(now):
             self._put(Report(records=(record,)))
 
-    async def _socket_send(self, message: FromGateway) -> None:
+    async def _socket_send(self, frames: bytes | bytearray) -> None:
         # A frame that was begun is ended: after half of one nothing can be told any more.
         with trio.CancelScope(shield=True):
-            view = memoryview(encode_frame(_encode(message)))
+            view = memoryview(frames)
             try:
                 while view:
                     view = view[await self._socket.send(view) :]

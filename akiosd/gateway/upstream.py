@@ -10,7 +10,7 @@ import math
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from ipaddress import ip_address
 from typing import Any
@@ -30,6 +30,7 @@ OLLAMA = "http://127.0.0.1:11434"
 """Where Ollama listens if nobody says otherwise: this host's own."""
 _PORTS = {"http": 80, "https": 443}
 _MAX_ADDRESSES = 6
+_SMALL = 16 << 10
 
 
 class UpstreamFailed(AkiosError):
@@ -217,8 +218,16 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], host: str) -> None:
         self._stream, self._host = stream, host
+        self._held = b""
+        self._fresh = True
+        """Nothing was written since the last reading: what is written now is a request's head."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._held:
+            # Where that fails, it may have answered before it closed.
+            with suppress(httpcore.WriteError):
+                await self._send(b"", timeout)
+        self._fresh = True
         try:
             with trio.fail_after(math.inf if timeout is None else timeout):
                 return bytes(await self._stream.receive_some(max_bytes))
@@ -228,9 +237,18 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise UpstreamFailed("the upstream broke the connection", self._host) from None
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """A head waits for the body's first piece, or for the reading that follows: one packet instead of two."""
+        if self._fresh and len(buffer) < _SMALL:
+            self._fresh, self._held = False, buffer
+            await trio.lowlevel.checkpoint()
+        elif buffer:
+            await self._send(buffer, timeout)
+
+    async def _send(self, buffer: bytes, timeout: float | None) -> None:
+        data, self._held, self._fresh = self._held + buffer, b"", False
         try:
             with trio.fail_after(math.inf if timeout is None else timeout):
-                await self._stream.send_all(buffer)
+                await self._stream.send_all(data)
         except trio.TooSlowError:
             raise UpstreamTimeout("the upstream stopped reading", self._host) from None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
