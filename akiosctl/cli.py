@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from typing import TextIO
 
 from akiosd.errors import AkiosError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
@@ -14,13 +18,24 @@ def main() -> None:
     try:
         code = run_command(sys.argv[1:])
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                if stream is not None:  # it is None when the descriptor was closed at the start
-                    stream.flush()
-            except OSError:
-                pass
+        if not _flush(sys.stdout) and code == 0:
+            code = 125
+        _flush(sys.stderr)
         os._exit(code)
+
+
+def _flush(stream: TextIO | None) -> bool:
+    """False, and words about it, when there was no room for what was printed: that must not pass for success."""
+    try:
+        if stream is not None:  # it is None when the descriptor was closed at the start
+            stream.flush()
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            return True  # nobody reads it any more
+        if stream is sys.stdout:
+            print(f"akiosctl: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return False
+    return True
 
 
 def run_command(arguments: list[str]) -> int:
@@ -45,7 +60,10 @@ def run_command(arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         return 141
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            print(f"akiosctl: {error.filename or 'the output'} cannot be written: {error.strerror}", file=sys.stderr)
+            return 125
         import traceback
 
         traceback.print_exc()

@@ -20,6 +20,7 @@ from akiosctl.cages import find_log
 from akiosctl.client import Client, DaemonError, close_fds
 from akiosctl.hashing import HASHER
 from akiosctl.pins import load_pin
+from akiosctl.small_files import read_key_text
 from akiosctl.socket_log import SocketLog
 from akiosd.errors import AkiosError
 from akiosd.ledger.note import Checkpoint, Vkey, open_checkpoint, parse_note
@@ -68,11 +69,22 @@ class LogSource:
         return fsck(self.path, key, pin, self.host, cage=self.cage, host_key=self.host_key, hasher=HASHER)
 
 
+@contextmanager
+def files_in_words() -> Iterator[None]:
+    """What the file system has against reading or writing a log, as an :class:`AkiosError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        raise AkiosError(f"the file cannot be used: {error.strerror}", str(error.filename)) from None
+
+
 def read_key(vkey: str | None) -> Vkey | None:
     """``--vkey``: a key, or a file that holds one."""
     if vkey is None:
         return None
-    return Vkey.parse(vkey if "+" in vkey else Path(vkey).read_text())
+    return Vkey.parse(read_key_text(vkey))
 
 
 @contextmanager
@@ -82,9 +94,13 @@ def open_source(
     """The log of CAGE by the daemon, or the one at ``directory`` (``--dir``), for which no daemon is asked."""
     key = read_key(vkey)
     if directory is not None:
-        if not directory.exists():
-            raise AkiosError("there is no such log", str(directory), "give a log's directory, or an archive of one")
-        yield LogSource(cage, key or find_vkey(directory), key is None, directory, host=host)
+        with files_in_words():
+            try:
+                os.lstat(directory)
+            except FileNotFoundError:
+                what = "there is no such log"
+                raise AkiosError(what, str(directory), "give a log's directory, or an archive of one") from None
+            yield LogSource(cage, key or find_vkey(directory), key is None, directory, host=host)
         return
     with ctx.obj.connect() as client:
         fds: list[int] = []

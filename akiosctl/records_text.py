@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import sys
 import time
@@ -11,6 +12,7 @@ import msgspec
 
 from akiosd.values.records import AnyRecord, Unknown, decode_entry, escape
 
+_QUOTED = frozenset(" '=[]{}")
 _HIDDEN = ("ts", "v", "kind")
 _BINARY = ("salt", "policy_sha256", "public_key", "certified_by", "root")
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
@@ -36,7 +38,9 @@ def record_json(log: str, index: int, entry: bytes) -> dict[str, Any]:
     """Plain values: the record under its kind's field names, bytes as escaped text."""
     record = read_record(entry)
     kind, fields = _parts(record)
-    return {"log": log, "index": index, "ts": record.ts, "kind": kind, **{k: _plain(v) for k, v in fields.items()}}
+    plain = {str(name): _plain(value) for name, value in fields.items()}
+    where = {"log": log, "index": index, "ts": record.ts, "kind": kind}
+    return {**where, **plain, **where}  # in that order; an unknown record cannot say that it stands elsewhere
 
 
 def _parts(record: AnyRecord) -> tuple[str, dict[str, Any]]:
@@ -84,20 +88,23 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
-    return value
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return escape(str(value))  # what JSON has no form for: other numbers, dates, extensions of msgpack
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bytes | str):
         text = escape(value)
-        return text if text and " " not in text else f"'{text}'"
+        # Nothing in a value may look like the end of it, and a field behind it.
+        return text if text and _QUOTED.isdisjoint(text) else "'" + text.replace("'", "\\'") + "'"
     if isinstance(value, msgspec.Struct):
         return "{" + " ".join(f"{name}={_text(getattr(value, name))}" for name in value.__struct_fields__) + "}"
     if isinstance(value, list | tuple):
         return "[" + " ".join(_text(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + " ".join(f"{escape(str(key))}={_text(item)}" for key, item in value.items()) + "}"
-    return str(value)
+    return escape(str(value))
 
 
 def _time(ts: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -12,9 +13,11 @@ from akiosctl.client import DaemonError
 from akiosctl.commands import print_line, wants_json
 from akiosctl.hashing import HASHER
 from akiosctl.ledger_source import open_source, read_key, verify_destroyed
+from akiosctl.small_files import read_file
 from akiosctl.verbs import ledger_keep, ledger_proofs, ledger_read, ledger_witness
 from akiosctl.verbs.events import Printer, print_log
-from akiosd.errors import AkiosError
+from akiosd.errors import AkiosError, LedgerError
+from akiosd.ledger.note import MAX_NOTE_BYTES
 from akiosd.ledger.report import Report, Verdict, describe
 from akiosd.store import derive
 from akiosd.store.fsck import entries_of, find_vkey, first_index, fsck
@@ -34,7 +37,7 @@ for _verb in (
     command.add_command(_verb)
 
 
-@command.command("verify")
+@command.command("verify", short_help="Verify a log.")
 @click.argument("cage", default="")
 @click.option("--dir", "directory", type=click.Path(path_type=Path), help="A log's directory or archive; no daemon.")
 @click.option("--vkey", help="The public key, or a file that holds it.")
@@ -59,9 +62,9 @@ def verify(
 
     Exit status: 0 OK, OK-RECOVERED and DESTROYED, 1 TAMPERED, 2 ROLLBACK and FORK, 3 INCOMPLETE, 4 UNTRUSTED.
     """
-    pinned = pin.read_bytes() if pin is not None else None
+    pinned = read_file(pin, MAX_NOTE_BYTES, "checkpoint") if pin is not None else None
     rebuilt = _rebuild(directory, vkey) if rebuild_tiles else []
-    if directory is not None and (host is not None or not directory.exists()):
+    if directory is not None and (host is not None or not os.path.lexists(directory)):
         # What the host log says of it may be that it is destroyed: then neither files nor key are there.
         report = fsck(directory, read_key(vkey), pinned, host, cage=cage, hasher=HASHER)
     else:
@@ -82,6 +85,7 @@ def _rebuild(directory: Path | None, vkey: str | None) -> list[str]:
 
 
 def _verify(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, pin: bytes | None) -> Report:
+    key = read_key(vkey)
     try:
         with open_source(ctx, cage, directory, vkey) as source:
             report = source.verify(pin)
@@ -90,11 +94,19 @@ def _verify(ctx: click.Context, cage: str, directory: Path | None, vkey: str | N
             with open_source(ctx, cage, directory, vkey) as source:
                 report = source.verify(pin)
         return report
+    except LedgerError:
+        if directory is None:
+            raise
+        # There is no key beside it, or the archive is damaged: a verdict as well.
+        return fsck(directory, key, pin, cage=cage, hasher=HASHER)
     except DaemonError as error:
         if not cage:
             raise
         with ctx.obj.connect() as client:
-            report = verify_destroyed(client, cage)
+            try:
+                report = verify_destroyed(client, cage)
+            except DaemonError:  # the host's log is not for everybody
+                raise error from None
         if report.verdict is not Verdict.DESTROYED:
             raise error from None
         return report
@@ -102,17 +114,18 @@ def _verify(ctx: click.Context, cage: str, directory: Path | None, vkey: str | N
 
 def print_report(report: Report) -> None:
     print_line(f"ledger verify: {report.verdict}")
-    print_line(f"  log: {report.origin}, {report.size} records, root {report.root.hex()}")
-    print_line(f"  anchored to: {report.anchored_to}")
+    if report.origin:
+        print_line(f"  log: {report.origin}, {report.size} records, root {report.root.hex()}")
+        print_line(f"  anchored to: {report.anchored_to}")
     for text in (report.detail, f"first bad: {report.first_bad}" if report.first_bad else "", *report.notes):
         if text:
             print_line(f"  {text}")
 
 
-@command.command("show")
+@command.command("show", short_help="Print a log's records.")
 @click.argument("cage", default="")
-@click.option("--from", "start", default=0, help="First index.")
-@click.option("--to", "stop", default=1 << 62, help="Index to stop before.", show_default=False)
+@click.option("--from", "start", type=click.IntRange(0), default=0, help="First index.")
+@click.option("--to", "stop", type=click.IntRange(0), default=1 << 62, help="Index to stop before.", show_default=False)
 @click.option("--kind", "kinds", multiple=True, help="Only records of this kind; may be repeated.")
 @click.option("--dir", "directory", type=click.Path(path_type=Path), help="A log's directory or archive; no daemon.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")

@@ -31,7 +31,7 @@ PASSES = click.option(
 FAST = click.option("--fast", is_flag=True, help="Unlink only; overwrite nothing.")
 
 
-@click.command("rotate-key")
+@click.command("rotate-key", short_help="Sign with a new key from now on.")
 @JSON
 @click.pass_context
 def rotate_key(ctx: click.Context, as_json: bool) -> None:
@@ -47,7 +47,7 @@ def rotate_key(ctx: click.Context, as_json: bool) -> None:
         print_line(f"the host's log is now signed by: {reply.vkey}")
 
 
-@click.command("destroy")
+@click.command("destroy", short_help="Destroy what an ended cage left.")
 @click.argument("cage")
 @PASSES
 @FAST
@@ -75,7 +75,7 @@ def destroy(ctx: click.Context, cage: str, passes: int, fast: bool, as_json: boo
         note(SSD_CAVEAT)
 
 
-@click.command("prune")
+@click.command("prune", short_help="Destroy what old cages left.")
 @click.option("--older-than", metavar="TIME", help="Destroy cages that ended longer ago: 12h, 30d, 8w.")
 @click.option("--max-size", metavar="SIZE", help="Destroy the oldest until the rest takes at most this: 500M, 20G.")
 @click.option("--dry-run", is_flag=True, help="Only say which.")
@@ -123,7 +123,7 @@ def parse_number(text: str, units: dict[str, int], option: str) -> int:
     """A whole number with a unit; raises :class:`AkiosError`."""
     match = re.fullmatch(r"([0-9]{1,12})([a-zA-Z]?)", text)
     if match is None or match[2] not in units:
-        raise AkiosError(f"{text!r} is no number with a unit", option, f"units: {' '.join(units)}".rstrip())
+        raise AkiosError(f"{text!r} is no number with a unit", option, f"units: {' '.join(filter(None, units))}")
     return int(match[1]) * units[match[2]]
 
 

@@ -12,6 +12,7 @@ from akiosctl.commands import print_line, wants_json
 from akiosctl.ledger_source import open_source, read_key
 from akiosctl.pins import load_pinned_key, save_pin
 from akiosctl.records_text import record_json, record_line
+from akiosctl.small_files import read_file, write_file
 from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY, read_checkpoint
 from akiosd.errors import AkiosError
 from akiosd.ledger.merkle import ProofError
@@ -22,7 +23,7 @@ from akiosd.store.derive import prove_from
 from akiosd.values.records import MAX_ENTRY_BYTES
 
 
-@click.command("prove")
+@click.command("prove", short_help="Prove that a record is in a log.")
 @click.argument("index", type=click.IntRange(0))
 @click.argument("cage", default="")
 @DIRECTORY
@@ -53,10 +54,10 @@ def prove(
             "the record does not fit into the proof", f"record {index}", "write it beside: --entry-out FILE"
         )
     if entry_out is not None:
-        entry_out.write_bytes(entry)
+        write_file(entry_out, entry)
     text = proof.encode()
     if out is not None:
-        out.write_bytes(text)
+        write_file(out, text)
     if wants_json(ctx, as_json):
         values = {"index": index, "origin": source.vkey.name, "path": [value.hex() for value in proof.path]}
         click.echo(json.dumps({**values, "vkey": str(source.vkey), "proof": text.decode()}, indent=2))
@@ -64,7 +65,7 @@ def prove(
         sys.stdout.write(text.decode())
 
 
-@click.command("verify-proof")
+@click.command("verify-proof", short_help="Verify such a proof.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--entry", "entry_file", type=click.Path(path_type=Path), help="The record, if not in the proof itself.")
 @VKEY
@@ -76,7 +77,9 @@ def verify_proof_file(ctx: click.Context, file: Path, entry_file: Path | None, v
     Exit status: 0 the record is in the log, 1 the proof does not prove it, 4 it is signed by no trusted key.
     """
     report, entry, index = check_proof(
-        _read(file, MAX_PROOF_BYTES), _read(entry_file, MAX_ENTRY_BYTES) if entry_file else None, read_key(vkey)
+        read_file(file, MAX_PROOF_BYTES, "proof"),
+        read_file(entry_file, MAX_ENTRY_BYTES, "record") if entry_file else None,
+        read_key(vkey),
     )
     log = report.origin.rpartition("/")[2]
     if wants_json(ctx, as_json):
@@ -92,17 +95,6 @@ def verify_proof_file(ctx: click.Context, file: Path, entry_file: Path | None, v
     return report.exit_code
 
 
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise AkiosError(f"it cannot be read: {error.strerror}", str(path)) from None
-    if len(data) > limit:
-        raise AkiosError(f"it is larger than {limit} bytes", str(path), "this is no proof, or no record")
-    return data
-
-
 def check_proof(data: bytes, entry: bytes | None, vkey: Vkey | None) -> tuple[Report, bytes, int]:
     """The verdict on a proof, the record it is about, and its index."""
     origin, index, text = "", 0, b""
@@ -113,7 +105,7 @@ def check_proof(data: bytes, entry: bytes | None, vkey: Vkey | None) -> tuple[Re
         key = vkey or load_pinned_key(origin)
         if key is None:
             raise UntrustedNote("no public key was given, and none is kept for this log", next="give one with --vkey")
-        if not text:
+        if entry is None and not text:
             raise ProofError("the proof does not hold the record", next="give it with --entry")
         found = verify_proof(proof, text, key)
     except UntrustedNote as error:
@@ -123,7 +115,7 @@ def check_proof(data: bytes, entry: bytes | None, vkey: Vkey | None) -> tuple[Re
     return Report(Verdict.OK, found.origin, found.size, found.root, anchored_to="its key"), text, index
 
 
-@click.command("pin")
+@click.command("pin", short_help="Keep a log's checkpoint as an anchor.")
 @click.argument("cage", default="")
 @DIRECTORY
 @VKEY

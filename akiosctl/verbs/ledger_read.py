@@ -45,7 +45,7 @@ def read_checkpoint(source: LogSource, reader: LogReader) -> tuple[Checkpoint, b
     return open_checkpoint(note, source.vkey), note
 
 
-@click.command("export")
+@click.command("export", short_help="Write out a whole log, verified.")
 @click.argument("cage", default="")
 @DIRECTORY
 @VKEY
@@ -83,7 +83,7 @@ def _records(source: LogSource, reader: LogReader, size: int, first: int) -> Ite
         yield json.dumps(record_json(source.cage or "host", index, entry))
 
 
-@click.command("stats")
+@click.command("stats", short_help="Count a log's records.")
 @click.argument("cage", default="")
 @DIRECTORY
 @VKEY
@@ -137,7 +137,7 @@ def _when(ts: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ts / 1e9))
 
 
-@click.command("checkpoint")
+@click.command("checkpoint", short_help="Print a log's signed checkpoint.")
 @click.argument("cage", default="")
 @DIRECTORY
 @VKEY
@@ -154,7 +154,7 @@ def checkpoint(ctx: click.Context, cage: str, directory: Path | None, vkey: str 
     sys.stdout.write(note.decode())
 
 
-@click.command("keys")
+@click.command("keys", short_help="Print a log's public key.")
 @click.argument("cage", default="")
 @DIRECTORY
 @VKEY
@@ -175,7 +175,7 @@ def keys(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None
         sys.stdout.write(f"log {key}\nquorum none\n" if form == "policy" else f"{key}\n")
 
 
-@click.command("pack")
+@click.command("pack", short_help="Put a finished log into one archive.")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--dir", "directory", type=click.Path(path_type=Path), required=True, help="A finished log's directory.")
 @VKEY

@@ -13,9 +13,10 @@ import click
 from akiosctl.commands import print_line, wants_json
 from akiosctl.ledger_source import LogSource, open_source
 from akiosctl.pins import save_pin
+from akiosctl.small_files import read_key_text, write_file
 from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY, read_checkpoint
 from akiosd.errors import AkiosError
-from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint
+from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, decode_decimal
 from akiosd.ledger.report import describe
 from akiosd.ledger.witness import WitnessKey, add_cosignatures, encode_request
 from akiosd.store.derive import prove_consistency_from
@@ -24,7 +25,7 @@ _TIMEOUT_S = 30
 _TRIES = 3
 
 
-@click.command("witness")
+@click.command("witness", short_help="Have a witness cosign a log's checkpoint.")
 @click.argument("url")
 @click.argument("cage", default="")
 @click.option("--witness-key", required=True, help="The witness's public key, or a file that holds it.")
@@ -48,7 +49,7 @@ def witness(
     The log is verified first. The cosigned checkpoint is kept as ledger pin keeps one. The witness must know the log:
     give its operator what ledger keys prints.
     """
-    key = WitnessKey.parse(witness_key if "+" in witness_key else Path(witness_key).read_text())
+    key = WitnessKey.parse(read_key_text(witness_key))
     with open_source(ctx, cage, directory, vkey) as source:
         report = source.verify()
         if report.exit_code != 0:
@@ -56,7 +57,7 @@ def witness(
         found, note, given = _cosign(source, url, key)
     save_pin(source.vkey, note)
     if out is not None:
-        out.write_bytes(note)
+        write_file(out, note)
     if wants_json(ctx, as_json):
         values = {"size": found.size, "root": found.root.hex(), "cosigned": given, "checkpoint": note.decode()}
         click.echo(json.dumps({**describe(report), **values}, indent=2))
@@ -92,12 +93,13 @@ _MEANING = {
 
 
 def _parse_size(body: bytes, size: int, url: str) -> int:
-    text = body.decode("ascii", "replace").removesuffix("\n")
-    if not (text.isascii() and text.isdigit()) or len(text) > 19:
-        raise AkiosError("the witness answered what is no size", url)
-    if int(text) > size:
-        raise AkiosError(f"the witness knows this log at size {int(text)}, past {size}: it was rolled back", url)
-    return int(text)
+    try:
+        known = decode_decimal(body.decode("ascii", "replace").removesuffix("\n"))
+    except NoteError:
+        raise AkiosError("the witness answered what is no size", url) from None
+    if known > size:
+        raise AkiosError(f"the witness knows this log at size {known}, past {size}: it was rolled back", url)
+    return known
 
 
 def post(url: str, body: bytes) -> tuple[int, str, bytes]:

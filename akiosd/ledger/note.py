@@ -46,6 +46,13 @@ def encode_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def decode_decimal(text: str) -> int:
+    """A number as it is written here: ASCII digits, at most 19, no sign, no leading zero; raises ``NoteError``."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or (text != "0" and text.startswith("0")):
+        raise NoteError("not a plain decimal number")
+    return int(text)
+
+
 def is_key_name(name: str) -> bool:
     return bool(name) and not _NOT_IN_NAMES.search(name)
 
@@ -215,12 +222,14 @@ class Checkpoint:
         if len(lines) < 4 or lines.pop() != "" or not all(lines):
             raise NoteError("not a checkpoint: fewer than three lines, or an empty one")
         origin, size, root, *extensions = lines
-        if not (size.isascii() and size.isdigit()) or (size != "0" and size.startswith("0")) or len(size) > 19:
-            raise NoteError("not a checkpoint: the size is not a plain decimal number", where=origin)
+        try:
+            number = decode_decimal(size)
+        except NoteError as error:
+            raise NoteError(f"not a checkpoint: the size is {error.what}", where=origin) from None
         decoded = decode_base64(root)
         if len(decoded) != 32:
             raise NoteError("not a checkpoint: the root is not 32 bytes", where=origin)
-        return cls(origin, int(size), decoded, tuple(extensions))
+        return cls(origin, number, decoded, tuple(extensions))
 
 
 def open_checkpoint(data: bytes, *vkeys: Vkey) -> Checkpoint:

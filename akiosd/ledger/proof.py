@@ -21,6 +21,7 @@ from akiosd.ledger.note import (
     NoteError,
     Vkey,
     decode_base64,
+    decode_decimal,
     encode_base64,
     open_checkpoint,
 )
@@ -79,11 +80,13 @@ def _take_extra(lines: list[str]) -> bytes:
 
 
 def _take_index(lines: list[str]) -> int:
-    number = lines.pop(0)
-    digits = number.removeprefix("index ")
-    if digits == number or not (digits.isascii() and digits.isdigit()) or str(int(digits)) != digits:
-        raise ProofError("the proof's index is not a plain decimal number")
-    return int(digits)
+    word, _, digits = lines.pop(0).partition(" ")
+    if word != "index":
+        raise ProofError("the proof has no index")
+    try:
+        return decode_decimal(digits)
+    except NoteError as error:
+        raise ProofError(f"the proof's index is {error.what}") from None
 
 
 def prove_entry(

@@ -18,6 +18,7 @@ from akiosd.ledger.note import (
     Signature,
     Vkey,
     decode_base64,
+    decode_decimal,
     encode_base64,
     key_id,
     parse_key,
@@ -82,14 +83,14 @@ def parse_request(body: bytes) -> tuple[int, list[bytes], bytes]:
         first, *lines = head.decode("ascii").split("\n")
     except UnicodeDecodeError:
         raise NoteError("the request is malformed") from None
-    number = first.removeprefix("old ")
-    plain = number.isascii() and number.isdigit() and len(number) < 20 and str(int(number)) == number
-    if len(body) > MAX_REQUEST_BYTES or not blank or number == first or not plain or len(lines) > MAX_PROOF_LINES:
+    word, _, number = first.partition(" ")
+    if len(body) > MAX_REQUEST_BYTES or not blank or word != "old" or len(lines) > MAX_PROOF_LINES:
         raise NoteError("the request is malformed")
+    old_size = decode_decimal(number)
     proof = [decode_base64(line) for line in lines]
     if any(len(value) != HASH_BYTES for value in proof):
         raise NoteError("a hash of the proof is not 32 bytes")
-    return int(number), proof, checkpoint
+    return old_size, proof, checkpoint
 
 
 def add_cosignatures(checkpoint: bytes, answer: bytes, keys: Iterable[WitnessKey]) -> tuple[bytes, dict[str, int]]:

@@ -23,7 +23,7 @@ from akiosd.ledger.note import (
     open_checkpoint,
     parse_note,
 )
-from akiosd.ledger.report import Anchor, History, LogReader, Report, Verdict
+from akiosd.ledger.report import Anchor, Bad, History, LogReader, Report, Verdict
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, parse_path
 from akiosd.ledger.verify import verify_log
 from akiosd.store.history import KeptCheckpoints
@@ -80,6 +80,8 @@ def fsck(
         if pin is not None:
             # One of the log's keys signed it: the present one or an earlier one.
             open_checkpoint(pin, key, *(Vkey(key.name, other) for other in report.keys))
+    except Bad as bad:
+        return Report(bad.verdict, first_bad=bad.first_bad, detail=bad.detail)
     except FileNotFoundError as error:
         return Report(Verdict.INCOMPLETE, first_bad=str(error.filename or path), detail="there is no such log")
     except PermissionError as error:
@@ -162,7 +164,7 @@ def _host_anchors(
     """What the host log, verified first, says of a cage's log: its last listed root, or its destruction; its keys."""
     report = fsck(host, host_key, hasher=hasher)
     if report.exit_code != 0:
-        raise LedgerError(f"the host log is {report.verdict}: {report.detail}", where=report.first_bad)
+        raise Bad(report.verdict, report.first_bad, f"the host log is {report.verdict}: {report.detail}")
     last: Anchor | None = None
     with open_log_files(host) as reader:
         for entry in entries_of(reader, report.size, report.minimum):

@@ -344,6 +344,16 @@ def test_a_reader_that_leaves_is_no_traceback(world: World) -> None:
     process.stderr.close()
 
 
+def test_output_without_room_is_no_success(world: World) -> None:
+    with Path("/dev/full").open("wb") as full:
+        process = world.start("--help", stdout=full, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    with process.stderr:
+        said = process.stderr.read()
+    assert process.wait(60) == 125
+    assert b"No space left on device" in said and b"Traceback" not in said
+
+
 def test_standalone_needs_root() -> None:
     code = (
         "import os\n"

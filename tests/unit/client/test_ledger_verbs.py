@@ -197,6 +197,36 @@ def test_what_is_not_there_is_said(log: Log, tmp_path: Path) -> None:
     assert log("verify-proof", tmp_path / "x")[0] == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        (["prove", "1", "--out", "{base}/none/proof"], "none/proof"),
+        (["prove", "1", "--entry-out", "{base}"], "{base}"),
+        (["pack", "{base}/none/out.tar"], "none/out.tar.tmp"),
+        (["verify", "--pin", "{base}/none"], "{base}/none"),
+        (["verify", "--pin", "/dev/zero"], "/dev/zero"),
+        (["verify", "--vkey", "{base}/none"], "{base}/none"),
+        (["stats", "--vkey", "/dev/zero"], "/dev/zero"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(log: Log, tmp_path: Path, words: list[str], where: str) -> None:
+    with pytest.raises(AkiosError) as caught:
+        log.here(*(word.format(base=tmp_path) for word in words))
+    assert where.format(base=tmp_path) in caught.value.where
+
+
+def test_a_damaged_archive_and_a_log_without_a_key_have_their_verdicts(log: Log, tmp_path: Path) -> None:
+    packed = tmp_path / "out.tar"
+    assert log.here("pack", packed)[0] == 0
+    flip(packed, 3)
+    code, text = log("verify", "--dir", packed)
+    assert code == 1 and "TAMPERED" in text and "first bad: byte 0" in text
+    log.path.with_name("audit.vkey").unlink()
+    assert log.here("verify")[0] == 4
+    code, text = log.here("verify", "--host", tmp_path)
+    assert code == 4 and "the host log is UNTRUSTED" in text
+
+
 def test_without_the_native_hasher_the_same_is_found(log: Log) -> None:
     script = (
         "import sys; sys.modules['akiosd.kernel._shim'] = None\n"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 
+import msgspec
 import pytest
 
-from akiosctl.records_text import address_text, record_line
+from akiosctl.records_text import address_text, record_json, record_line
 from akiosd.values.records import LogOpen, Syscall, encode_entry
 
 
@@ -33,3 +35,26 @@ def test_a_line_shows_addresses_and_digests() -> None:
     call = Syscall(ts=0, name="connect", nr=42, pid=7, verdict="attempt", address=struct.pack("=H", 1) + b"/a")
     assert "address=unix:/a" in record_line("c", 3, encode_entry(call))
     assert "salt=" + "ff" * 32 in record_line("c", 0, encode_entry(LogOpen(ts=0, salt=b"\xff" * 32)))
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (b"/plain", "path=/plain"),
+        (b"/a verdict=allow", "path='/a verdict=allow'"),
+        (b"/a' verdict='allow", "path='/a\\' verdict=\\'allow'"),
+        (b"/a\\' b", "path='/a\\\\\\' b'"),
+        (b"]", "path=']'"),
+    ],
+)
+def test_no_value_looks_like_the_next_field(path: bytes, text: str) -> None:
+    call = Syscall(ts=0, name="unlink", nr=87, pid=7, verdict="attempt", path=path)
+    assert record_line("c", 3, encode_entry(call)).endswith(" " + text)
+
+
+def test_what_a_record_of_tomorrow_holds_is_shown_and_cannot_say_it_stands_elsewhere() -> None:
+    fields = {"when": msgspec.msgpack.Ext(5, b"\x1b"), "nan": float("nan"), "log": "host", "index": 0, "n": [1, None]}
+    entry = msgspec.msgpack.encode({"kind": "tomorrow", "v": 1, "ts": 5, **fields})
+    found = record_json("c", 3, entry)
+    assert (found["log"], found["index"], found["nan"], found["n"]) == ("c", 3, "nan", [1, None])
+    assert "NaN" not in json.dumps(found) and record_line("c", 3, entry).isprintable()

@@ -24,7 +24,16 @@ from akiosd.ledger.frame import (
     scan_segment,
 )
 from akiosd.ledger.merkle import ProofError, python_leaves, root_of
-from akiosd.ledger.note import Checkpoint, NoteError, Signer, UntrustedNote, Vkey, open_checkpoint, parse_note
+from akiosd.ledger.note import (
+    Checkpoint,
+    NoteError,
+    Signer,
+    UntrustedNote,
+    Vkey,
+    decode_decimal,
+    open_checkpoint,
+    parse_note,
+)
 from akiosd.ledger.proof import TlogProof, prove_entry, verify_proof
 from akiosd.ledger.tiles import ENTRIES, Tile, parse_path
 from akiosd.values.ids import LogId
@@ -179,6 +188,45 @@ def test_any_changed_byte_of_a_proof_is_noticed() -> None:
         bad[position] ^= 1
         with pytest.raises(LedgerError):
             verify_proof(TlogProof.parse(bytes(bad)), entries[3], SIGNER.vkey)
+
+
+PIECES = [
+    b"9" * 5000,
+    b"\n\n",
+    b"\xe2\x80\x94 ",
+    b"\0",
+    b"=",
+    b" ",
+    b"index ",
+    b"extra ",
+    b"\xff",
+    b"-1",
+    b"\xd9\xa3",
+    b"0",
+]
+
+
+@given(st.data())
+def test_garbage_is_refused_in_words(data: st.DataObject) -> None:
+    """Whatever is put into a proof, a checkpoint or a key: ``LedgerError`` or nothing, never another exception."""
+    text = bytearray(TlogProof(3, (bytes(32),), SIGNER.sign("example.com/log\n5\n" + "A" * 43 + "=\n"), b"x").encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+        text[start : stop if data.draw(st.booleans()) else start] = data.draw(
+            st.sampled_from([*PIECES, text[start:stop]])
+        )
+    for parse in (TlogProof.parse, parse_note, lambda given: Vkey.parse(given.decode("utf-8", "replace"))):
+        try:
+            parse(bytes(text))
+        except LedgerError:
+            pass
+
+
+@pytest.mark.parametrize("number", ["", "+1", "01", "1_0", "\u0663", "9" * 20, "9" * 5000, " 1", "1\n"])
+def test_a_number_has_one_form(number: str) -> None:
+    with pytest.raises(NoteError):
+        decode_decimal(number)
+    assert decode_decimal("0") == 0 and decode_decimal("9" * 19) == 10**19 - 1
 
 
 MAGIC = random.Random(1).randbytes(16)
