@@ -64,6 +64,7 @@ class Ledger:
         self._committer.on_full, self._committer.on_room = self._tell_full, self._tell_room
         self._minimum = prune.resume(disk, opened.sequencer.logs[HOST_LOG].published.size)
         self._running = False
+        self._destroyed, self._overwritten = len(opened.forgotten), 0  # how often; up to which of these times
         self._note_start(opened)
 
     @classmethod
@@ -203,6 +204,7 @@ class Ledger:
         record = await self._find_tombstone(log)
         if record is None:
             record = await self._write_tombstone(log)
+        self._destroyed += 1
         await self._committer.commit_marks([Forget(log)])
         return record
 
@@ -243,11 +245,18 @@ class Ledger:
 
         What ``cage down`` waits for after ``destroy_log``.
         """
+        destroyed = self._destroyed
         while True:
             for log in self.logs():
                 await self._publisher.publish(log)
             if await self._committer.overwrite_frames():
+                self._overwritten = max(self._overwritten, destroyed)
                 return
+
+    @property
+    def has_traces(self) -> bool:
+        """Whether the WAL may hold records of destroyed logs: ``overwrite_wal`` has not returned since."""
+        return self._destroyed > self._overwritten
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Call ``callback(log, first index, entries)`` once entries are durable; returns how to stop that.

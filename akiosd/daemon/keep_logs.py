@@ -87,6 +87,11 @@ class LogKeeper:
         if self._host.disks is not None and not await trio.to_thread.run_sync(self._host.disks.punch_free):
             _log.warning("the image of the cages' disks still holds what was removed: its file system has no holes")
 
+    async def finish_clearing(self) -> None:
+        """Go on with that where a stop, or a client that went away, cut it short."""
+        if self._host.ledger.has_traces:
+            await self._clear_traces()
+
     async def pack_old(self, ended_before_ns: int, how: How) -> list[LogId]:
         """Put the logs of cages that ended before that time into archives; ``how`` their files then go."""
         packed = []

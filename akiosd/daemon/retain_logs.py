@@ -23,9 +23,10 @@ async def retain(keeper: LogKeeper, config: LedgerConfig) -> None:
 
 
 async def retain_once(keeper: LogKeeper, config: LedgerConfig, now_ns: int) -> None:
-    """Whole cages first, oldest first; what is left of the finished ones is packed; the host log is cut last."""
+    """Traces of what is destroyed, whole cages from the oldest on, packing, and last a cut in the host log."""
     age = config.keep_days * _DAY_NS or None
     try:
+        await keeper.finish_clearing()
         if age is not None or config.keep_bytes:
             gone = await keeper.destroy_old(now_ns, age, config.keep_bytes or None, config.how)
             for use in gone:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle, encode_bundle
+from akiosd.ledger.edge import TILE_BYTES
+from akiosd.ledger.merkle import HASH_BYTES
 from akiosd.ledger.note import Checkpoint
+from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 
 
 class Verdict(Enum):
@@ -95,6 +100,28 @@ class LogReader(Protocol):
 
     def files(self) -> Iterator[str]:
         """Every file there is; ``LedgerError`` at anything that is neither file nor directory."""
+
+
+def read_tile(reader: LogReader, tile: Tile) -> bytes | None:
+    """A tile or bundle; None if it is missing.  Raises ``LedgerError``.
+
+    A partial one may be gone because it is full by now: then as much of the full one (c2sp.org/tlog-tiles, "Partial
+    Tiles").
+    """
+    limit = MAX_BUNDLE_BYTES if tile.level == ENTRIES else TILE_BYTES
+    data = reader.read(tile.path, limit)
+    if data is not None or tile.width == WIDTH:
+        return data
+    full = Tile(tile.level, tile.index)
+    whole = reader.read(full.path, limit)
+    if whole is None:
+        return None
+    if tile.level != ENTRIES:
+        return whole[: tile.width * HASH_BYTES]
+    try:
+        return encode_bundle(decode_bundle(whole, WIDTH)[: tile.width])
+    except LedgerError as error:
+        raise LedgerError(error.what, where=full.path) from None
 
 
 class History(Protocol):

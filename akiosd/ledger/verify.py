@@ -178,6 +178,8 @@ class _Names:
         full, width = self._levels[level] if level < len(self._levels) else (0, 0)
         if tile.index > full or (tile.index == full and tile.width > width):
             self._beyond += 1
+            if tile == Tile(ENTRIES, full) and width:
+                self._bundles.append(full)  # it holds what the partial one held
         elif tile.width < WIDTH and (tile.index < full or tile.width < width):
             _check_old_partial(reader, tile, Tile(tile.level, tile.index, width if tile.index == full else WIDTH))
         else:
@@ -189,7 +191,7 @@ class _Names:
         """The index of the bundle from which on all are there; 0 when already the last is missing."""
         expected = -(-self.size // WIDTH)
         for index in reversed(self._bundles):
-            if index != expected - 1:
+            if index < expected - 1:
                 break
             expected = index
         return 0 if expected == -(-self.size // WIDTH) else expected

@@ -10,11 +10,11 @@ import msgspec
 
 from akiosd.errors import LedgerError
 from akiosd.ledger import tiles
-from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
+from akiosd.ledger.bundle import decode_bundle
 from akiosd.ledger.edge import TILE_BYTES, Edge
 from akiosd.ledger.epochs import Statement, read_statement
 from akiosd.ledger.merkle import HASH_BYTES, Hasher, halve
-from akiosd.ledger.report import Anchor, Bad, History, LogReader, Verdict
+from akiosd.ledger.report import Anchor, Bad, History, LogReader, Verdict, read_tile
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 from akiosd.values.records import LogPruned, Recovered, decode_entry
 
@@ -77,7 +77,7 @@ class Walk:
             if width:
                 full, partial = widths[level]
                 tile = Tile(level, index, WIDTH if index < full else partial)
-                content = self._read(tile, TILE_BYTES)[: width * HASH_BYTES]
+                content = self._read(tile)[: width * HASH_BYTES]
                 if len(content) != width * HASH_BYTES:
                     raise Bad(Verdict.TAMPERED, tile.path, "the tile is shorter than the tree says")
             self._levels.append(content)
@@ -107,7 +107,7 @@ class Walk:
 
     def _leaves(self, tile: Tile) -> bytes:
         """The leaf hashes of a bundle; entries become objects only where one may concern the verifier."""
-        data = self._read(tile, MAX_BUNDLE_BYTES)
+        data = self._read(tile)
         try:
             leaves = self.hasher.bundle(data, tile.width)
         except LedgerError as error:
@@ -146,7 +146,7 @@ class Walk:
     def _compare(self, tile: Tile, content: bytes) -> None:
         if not self.stored:
             return
-        data = self._read(tile, TILE_BYTES)
+        data = self._read(tile)
         if data == content:
             return
         if len(data) != len(content):
@@ -157,8 +157,8 @@ class Walk:
         index = tile.index * WIDTH + place
         raise Bad(Verdict.TAMPERED, f"entry {index}", f"entry {index} does not hash to what {tile.path} says")
 
-    def _read(self, tile: Tile, limit: int) -> bytes:
-        data = self.reader.read(tile.path, limit)
+    def _read(self, tile: Tile) -> bytes:
+        data = read_tile(self.reader, tile)
         if data is None:
             raise Bad(Verdict.INCOMPLETE, tile.path, "a file of the signed tree is missing")
         return data

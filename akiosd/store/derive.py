@@ -13,7 +13,7 @@ from akiosd.ledger.edge import TILE_BYTES, Edge, extend_hashes
 from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, consistency_proof
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, open_checkpoint
 from akiosd.ledger.proof import TlogProof, prove_entry, tile_nodes
-from akiosd.ledger.report import LogReader
+from akiosd.ledger.report import LogReader, read_tile
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, edge_of, parse_path
 from akiosd.ledger.verify import verify_log
 from akiosd.store.fsck import fsck, open_log_files
@@ -158,14 +158,14 @@ def _bundle(reader: LogReader, index: int, size: int) -> list[bytes]:
 
 
 def _read_bundle(reader: LogReader, tile: Tile) -> bytes:
-    data = reader.read(tile.path, MAX_BUNDLE_BYTES)
+    data = read_tile(reader, tile)
     if data is None:
         raise LedgerError("an entry bundle is missing", where=tile.path)
     return data
 
 
 def _tile(reader: LogReader, tile: Tile) -> bytes:
-    data = reader.read(tile.path, TILE_BYTES)
+    data = read_tile(reader, tile)
     if data is None:
         raise LedgerError("a tile is missing", where=tile.path)
     return data

@@ -23,7 +23,7 @@ from akiosd.ledger.note import (
     open_checkpoint,
     parse_note,
 )
-from akiosd.ledger.report import Anchor, Bad, History, LogReader, Report, Verdict
+from akiosd.ledger.report import Anchor, Bad, History, LogReader, Report, Verdict, read_tile
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, parse_path
 from akiosd.ledger.verify import verify_log
 from akiosd.store.history import KeptCheckpoints
@@ -194,7 +194,7 @@ def entries_of(reader: LogReader, size: int, first: int = 0) -> Iterator[bytes]:
     """The entries of a log of ``size`` from ``first`` on, bundle by bundle; not verified here."""
     for index in range(first // WIDTH, -(-size // WIDTH)):
         tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
-        data = reader.read(tile.path, MAX_BUNDLE_BYTES)
+        data = read_tile(reader, tile)
         if data is None:
             raise LedgerError("an entry bundle is missing", where=tile.path)
         yield from decode_bundle(data, tile.width)[max(first - index * WIDTH, 0) :]

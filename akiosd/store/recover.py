@@ -32,7 +32,7 @@ class Opened:
     ``unfinished`` logs have durable entries that are not yet published.  ``interrupted`` cage logs are open and have
     no ``end`` record among what the WAL still holds: their cages did not end in order.  ``frame_ends`` says for each
     WAL frame how far it takes each log.  ``behind`` says of open logs that name an earlier key than the present one
-    which epoch they name.
+    which epoch they name.  Of ``forgotten`` logs, which are destroyed, the WAL still holds something.
     """
 
     key: LedgerKey
@@ -43,6 +43,7 @@ class Opened:
     interrupted: list[LogId]
     frame_ends: list[tuple[int, dict[LogId, int]]]
     behind: dict[LogId, int] = field(default_factory=dict)
+    forgotten: frozenset[LogId] = frozenset()
 
     @property
     def first_start(self) -> bool:
@@ -88,7 +89,8 @@ def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int =
     interrupted = [log for log, state in sequencer.logs.items() if log != HOST_LOG and not state.closed]
     behind = {log: epoch_of(disk, key, log, sequencer.work(log)[1].entries()) for log in sequencer.logs}
     behind = {log: epoch for log, epoch in behind.items() if 0 < epoch < key.epochs[-1].number}
-    return Opened(key, wal, sequencer, wal.torn, unfinished, interrupted, seen.frame_ends, behind)
+    forgotten = frozenset(seen.forgotten)
+    return Opened(key, wal, sequencer, wal.torn, unfinished, interrupted, seen.frame_ends, behind, forgotten)
 
 
 def _open_keys(disk: Disk, random: Callable[[int], bytes]) -> tuple[LedgerKey, LedgerKey | None]:

@@ -232,7 +232,7 @@ class Wal:
             self._next_name += 1
             self._free.append(name)
 
-    def release(self, keep_free: int = 2) -> None:
+    def release(self, keep_free: int = 4) -> None:
         """Overwrite the segments that the last durable frame no longer needs; more than a few are deleted."""
         while len(self._used) > 1 and self._used[0].last_seq < self._said_base:
             name = self._used[0].name

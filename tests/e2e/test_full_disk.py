@@ -75,7 +75,7 @@ def test_runs_are_refused_with_words_and_go_on_with_room(small: Daemon) -> None:
     for _ in range(16):
         # What was prepared before still runs, and gives its room back; what began just before waits for room.
         with contextlib.suppress(subprocess.TimeoutExpired):
-            done = small.run("sh", "-c", "exit 3", timeout=5)
+            done = small.run("sh", "-c", "exit 3", timeout=15)
             assert done.returncode in (3, 125)
             if done.returncode == 125:
                 refused += 1

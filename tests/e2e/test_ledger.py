@@ -72,7 +72,7 @@ def test_rotation(akios: Daemon) -> None:
         assert after != before and as_json(akios, "keys")["vkey"] == after
         assert as_json(akios, "verify", "--vkey", before)["vkey"] == after
     finally:
-        running.communicate(timeout=60)
+        running.communicate(timeout=300)
     assert as_json(akios, "verify", cage)["verdict"] == "OK"
     later = make_cage(akios)
     akios.stop()

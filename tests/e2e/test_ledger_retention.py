@@ -27,7 +27,7 @@ def akios() -> Iterator[Daemon]:
 
 def wait_for(akios: Daemon, kind: str, cage: str) -> None:
     """Until the host's log has a record of that kind about the cage."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         for line in ledger(akios, "show", "--kind", kind, "--json").splitlines():
             if json.loads(line)["cage"] == cage:

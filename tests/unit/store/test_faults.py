@@ -40,7 +40,7 @@ def run_with(fault: str, state: Path) -> tuple[int, int]:
     """Run the writer with a fault; returns its exit code (negative: killed) and the last index it acknowledged."""
     call = fault.partition(":")[0]
     command = ["strace", "-f", "-qq", "-e", f"trace={call}", "-e", f"inject={fault}", "-o", os.devnull, *WRITER, state]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     indices = [int(line) for line in done.stdout.split() if line != "go"]
     return done.returncode, max(indices, default=-1)
 
@@ -126,7 +126,7 @@ def test_a_small_file_system_runs_full_and_gets_room_again(tmp_path: Path) -> No
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
     script = 'mount -o loop "$1" "$2" || exit 77; shift; exec "${@:2}" "$1" --fill'
     command = ["unshare", "-m", "bash", "-c", script, "bash", image, mount, *WRITER]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode == 77:
         pytest.skip(f"needs loop mounts: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr

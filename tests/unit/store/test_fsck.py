@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +19,13 @@ from akiosd.ledger.note import Checkpoint, Signer
 from akiosd.ledger.proof import TlogProof, verify_proof
 from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import prepare
-from akiosd.store.derive import prove, prove_consistency, rebuild_tiles
+from akiosd.ledger.verify import verify_log
+from akiosd.store.derive import prove, prove_consistency, prove_from, rebuild_tiles
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
 from akiosd.store.keys import LedgerKey
-from akiosd.store.log_dir import directory, publish_all
+from akiosd.store.log_dir import directory, drop_outgrown, load_edge, publish_all
+from akiosd.store.log_files import LogFiles
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import Started, encode_entry
 
@@ -31,16 +33,19 @@ KEY = LedgerKey("akios/test", bytes(range(32)))
 CAGE = LogId("c-000000000001")
 
 
-def write_log(state: Path, log: LogId, *sizes: int, word: str = "") -> Path:
-    """A log published at each of the sizes in turn; returns its directory."""
+def write_log(state: Path, log: LogId, *sizes: int, word: str = "", after: int = 0) -> Path:
+    """A log published at each of the sizes in turn, where it is of size ``after`` already; returns its directory."""
     disk = Directory(state)
-    edge = Edge()
+    edge = load_edge(disk, KEY, log) if after else Edge()
+    assert edge.size == after
     for size in sizes:
         entries = [encode_entry(Started(ts=i, pid=i)) + word.encode() * 0 for i in range(edge.size, size)]
         if word:
             entries = [encode_entry(Started(ts=i, pid=i + len(word))) for i in range(edge.size, size)]
         publication = prepare(log, edge, Batch.of(entries))
         publish_all(disk, KEY, [publication], lambda heads: None)
+        if after:
+            drop_outgrown(disk, publication)
         edge = publication.growth.edge
     disk.close()
     return state / directory(log)
@@ -332,6 +337,35 @@ def test_a_directory_fd_will_do(log: Path) -> None:
         assert fsck(fd).verdict is Verdict.UNTRUSTED
     finally:
         os.close(fd)
+
+
+class Growing:
+    """A reader of a log that grows each time after its checkpoint was read; what is outgrown goes at once."""
+
+    def __init__(self, state: Path, files: LogFiles) -> None:
+        self._state, self._files, self._size = state, files, 600
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        data = self._files.read(path, limit)
+        if path == "checkpoint":
+            self._size += 70_000
+            write_log(self._state, CAGE, self._size, after=self._size - 70_000)
+        return data
+
+    def files(self) -> Iterator[str]:
+        return self._files.files()
+
+
+def test_a_log_that_outgrows_its_checkpoint_while_it_is_read(log: Path) -> None:
+    state = log.parents[2]
+    with LogFiles(log) as files:
+        reader = Growing(state, files)
+        report = verify_log(reader, KEY.vkey(CAGE))
+        assert (report.verdict, report.size) == (Verdict.OK, 600)
+        assert not (log / "tile/entries/002.p").exists() and not (log / "tile/1/000.p").exists()
+        proof, entry = prove_from(reader, 70_599, KEY.vkey(CAGE))
+        assert verify_proof(proof, entry, KEY.vkey(CAGE)).size == 70_600
+    assert fsck(log).size == 140_600
 
 
 @pytest.mark.parametrize("size", [1, 255, 256, 257, 512, 65_536 + 256 + 1])
