@@ -10,7 +10,7 @@ from pathlib import Path
 
 import openai
 
-PROMPT = """Customer: Erika Mustermann, erika.mustermann@mail-kunde.de, phone +49 30 901820.
+PROMPT = """Customer: Mrs. Erika Mustermann, erika.mustermann@mail-kunde.de, phone +49 30 901820.
 She was charged twice. Refund 49 euro to DE89 3704 0044 0532 0130 00 and tell her.
 Say in one sentence what you will do, naming her e-mail address and the IBAN."""
 

@@ -75,10 +75,10 @@ class Model(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         prompt = "\n".join(str(message["content"]) for message in body["messages"])
-        with (self.directory / "seen").open("a") as seen:
-            authorization = self.headers["authorization"] or ""
-            seen.write(json.dumps({"path": self.path, "authorization": authorization, "prompt": prompt}) + "\n")
         answer = answer_to(prompt)
+        with (self.directory / "seen").open("a") as seen:
+            found = {"path": self.path, "authorization": self.headers["authorization"] or "", "prompt": prompt}
+            seen.write(json.dumps({**found, "answer": answer}) + "\n")
         usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(answer) // 4}
         usage["total_tokens"] = sum(usage.values())
         if body.get("stream"):

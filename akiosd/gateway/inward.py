@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from akiosd.gateway.frames import Codec, Frame
-from akiosd.gateway.memory import Memory, is_signed
+from akiosd.gateway.memory import Memory, is_signed, plain
 from akiosd.gateway.providers.base import Channel, Json, Operation, Piece
 from akiosd.gateway.strict_json import BadJson, dump, parse
 from akiosd.redact.pseudonyms import Pseudonyms, StreamRestorer
@@ -62,7 +62,7 @@ class Text:
 
     def push(self, text: str) -> str:
         if self._digest is not None:
-            self._digest.update(text.encode("utf-8", "surrogatepass"))
+            self._digest.update(plain(text))
             return text
         if self._restorer is None:
             begun = text.lstrip(_BLANKS)

@@ -13,6 +13,11 @@ _SIGNED_NAMES = frozenset(
 )
 
 
+STANDARD = str.maketrans("-_", "+/")
+"""From the alphabet of base64 for URLs to the standard one (RFC 4648)."""
+_SPELLING = str.maketrans("-_", "+/", "=")
+
+
 def is_signed(owner: dict[str, Any], name: str) -> bool:
     """Whether ``owner[name]`` is what a provider signs or encrypts and wants back byte for byte."""
     if name in _SIGNED_NAMES:
@@ -23,7 +28,10 @@ def is_signed(owner: dict[str, Any], name: str) -> bool:
 
 
 class Signed:
-    """Texts that came from a provider signed: they may go back unread.  What only claims to be signed is read."""
+    """Texts that came from a provider signed: they may go back unread.  What only claims to be signed is read.
+
+    Clients that keep bytes write them again in an alphabet of their own, so the two of base64 are one here.
+    """
 
     def __init__(self, most: int = 1 << 16) -> None:
         self._seen: dict[bytes, None] = {}
@@ -41,8 +49,13 @@ class Signed:
         return _digest(text) in self._seen
 
 
+def plain(text: str) -> bytes:
+    """What a digest is of; it may be taken piece by piece."""
+    return text.translate(_SPELLING).encode("utf-8", "surrogatepass")
+
+
 def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return hashlib.sha256(plain(text)).digest()
 
 
 class Redacted:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from akiosd.gateway.memory import Memory, is_signed
+from akiosd.gateway.memory import STANDARD, Memory, is_signed
 from akiosd.gateway.strict_json import MAX_DEPTH, BadJson, Number, dump, parse
 from akiosd.redact.model import RedactError, Result
 from akiosd.redact.structures import Finding as Found
@@ -142,7 +142,8 @@ class Outward:
         prefix = _DATA_URL.match(text)
         begin = prefix.end() if prefix else 0
         try:
-            head = base64.b64decode(text[begin : begin + _LOOK], altchars=None, validate=True)
+            # Google's clients write bytes in the alphabet for URLs (RFC 4648 §5).
+            head = base64.b64decode(text[begin : begin + _LOOK].translate(STANDARD), validate=True)
         except (binascii.Error, ValueError):
             return False
         try:

@@ -229,6 +229,55 @@ sys.stdin.readline()
     ]
 
 
+def test_an_upstream_that_closes_early_is_paid_for_what_came(priced: Daemon, models: Models) -> None:
+    """The agent sees an error, the money is what was received, and the next call goes on."""
+    code = """
+try:
+    print(len(call("a stream " * 20, 500, stream=True).read()))
+except (http.client.IncompleteRead, OSError) as error:
+    print(type(error).__name__)
+sys.stdout.flush()
+sys.stdin.readline()
+print(status("after")[0])
+"""
+    models.breaks = True
+    words, workspace = agent(priced, code)
+    process = priced.popen(
+        "run", "--json", "--discard", "--workspace", workspace, "--", *words, cwd=workspace,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        models.breaks = False
+        out, err = process.communicate(b"\n", timeout=GIVE_UP_S)
+    finally:
+        models.breaks = False
+        process.kill()
+        process.wait()
+    assert first == b"IncompleteRead\n" and out == b"200\n", (first, out, err)
+    report = json.loads(err.strip().splitlines()[-1])
+    cut, whole = of_kind(priced, report["cage"], "llm_call")
+    assert (cut["outcome"], cut["estimated"], whole["outcome"]) == ("cut", True, "completed")
+    assert 0 < cut["usd_micro"] <= cut["reserved_usd_micro"] == 100 * 500 and whole["usd_micro"] == COST
+    assert report["usage"]["usd_micro"] == cut["usd_micro"] + COST
+
+
+def test_an_agent_that_goes_away_pays_for_what_came(priced: Daemon, models: Models, paused: threading.Event) -> None:
+    code = """
+answer = call("a stream", 500, stream=True)
+print(len(answer.read(40)), flush=True)
+answer.close()
+os._exit(3)
+"""
+    report, printed = run(priced, code)
+    assert (report["exit_code"], printed.split()) == (3, ["40"])
+    [cut] = of_kind(priced, report["cage"], "llm_call")
+    assert cut["outcome"] == "cut" and cut["estimated"]
+    assert 0 < cut["usd_micro"] <= cut["reserved_usd_micro"] == 100 * 500
+    assert report["usage"]["usd_micro"] == cut["usd_micro"]
+
+
 def gateway_of(cage: str) -> int:
     """The process in the control group of this cage's gateway."""
     (group,) = {path.name: path for path in Path("/sys/fs/cgroup").glob(f"**/{cage}-gateway")}.values()

@@ -70,9 +70,11 @@ def caged(models: Models) -> Iterator[Daemon]:
         daemon.close()
 
 
-def run(caged: Daemon, program: Path | str, script: str) -> tuple[list[str], list[dict[str, Any]]]:
+def run(caged: Daemon, program: Path | str, script: str, policy: str = "") -> tuple[list[str], list[dict[str, Any]]]:
     """The lines a script printed, and its cage's records."""
     workspace = caged.workspace()
+    if policy:
+        (workspace / "akios.yaml").write_text(f"version: 1\n{policy}\n")
     shutil.copy(SCRIPTS / script, workspace)
     flags = ["--json", "--env", f"SAID={TEXT}", "--env", "AWS_DEFAULT_REGION=eu-west-1"]
     done = caged.run(program, script, cwd=workspace, flags=flags)
@@ -144,6 +146,15 @@ def test_fetch_of_node(caged: Daemon, models: Models) -> None:
     check(said, records, models, "openai", 2, 2)
     [denied] = [record for record in records if record["kind"] == "net_denied"]
     assert denied["rule"] == "network.llm_paths"
+
+
+def test_a_refusal_is_not_tried_again(caged: Daemon, models: Models, python: Path) -> None:
+    """Status 429 is what SDKs try again by themselves, but for our word that it is of no use."""
+    models.received.clear()
+    said, records = run(caged, python, "refused_calls.py", "budget: {requests_per_minute: 1}")
+    assert said[1:] == ["openai 429 false", "anthropic 429 false"], said
+    told = [record["provider"] for record in records if record["kind"] == "spend_warning"]
+    assert told == ["openai", "anthropic"] and len(models.received) == 1
 
 
 def test_control_the_same_program_outside_sends_everything(models: Models, python: Path) -> None:

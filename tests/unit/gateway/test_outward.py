@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from akiosd.gateway.inward import Meter, StreamReply, restore
 from akiosd.gateway.memory import Memory, Redacted, Signed, is_signed
 from akiosd.gateway.outward import Outward
-from akiosd.gateway.providers.base import Refuse, unknown_field
+from akiosd.gateway.prepare import prepare
+from akiosd.gateway.providers.base import Refuse, Route, unknown_field
 from akiosd.gateway.providers.registry import BY_NAME
 from akiosd.gateway.redactors import Redactors
 from akiosd.gateway.sse import SseCodec
@@ -23,6 +24,7 @@ from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
 from akiosd.values.policy import Redact
 from akiosd.values.records import NetDenied
+from akiosd.values.spend import ModelPrice
 
 ENGINE = Engine()
 PLANTED = "ada@example.org"
@@ -129,13 +131,18 @@ WORDS = st.sampled_from([
     "response", "output", "candidates", "parts", "content_block", "message", "error", "sequence_number", "thinking",
     "signature", "contentBlockIndex", "toolUse", "input", "usageMetadata", "bytes", "part", "output_index", "item",
     "generationConfig", "responseModalities", "tools", "thinkingConfig", "max_tokens", "messages", "functionCall",
+    "tool", "definition", "service_tier", "speed", "prompt_cache_options", "prompt_cache_breakpoint", "ttl", "id",
+    "execution", "environment", "toolConfig", "invokeModel", "body", "inferenceConfig", "contents", "stream", "model",
+    "stream_options", "n", "options", "contentBlock", "input_audio", "image_url", "url", "tool_choice", "serviceTier",
 ])  # fmt: skip
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 10**20), st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=6),
     st.sampled_from(["response.output_text.delta", "response.output_text.done", "content_block_delta", "text_delta",
                      "content_block_stop", "response.completed", "message_start", "input_json_delta", "thinking_delta",
-                     "function_call", "response.output_item.done", "tool_use"]),
+                     "function_call", "response.output_item.done", "tool_use", "additional_tools", "tool_addition",
+                     "tool_definition", "web_search", "tool_search", "shell", "local", "namespace", "flex", "fast",
+                     "12h", "auto", "m", "gpt-4o-mini", "e30=", "https://example.com/x"]),
 )  # fmt: skip
 EVENTS = st.dictionaries(WORDS, st.recursive(VALUES, lambda i: st.lists(i, max_size=3) | st.dictionaries(
     WORDS, i, max_size=4), max_leaves=12), max_size=6)  # fmt: skip
@@ -170,6 +177,34 @@ def test_no_request_of_any_shape_breaks_the_reader(body: dict[str, Any]) -> None
             operation.refers(copy)
             operation.stream(copy, {})
             operation.hidden(copy, "m")
+
+
+ROUTES = [(provider, verb, pattern, operation) for provider in BY_NAME.values() for verb, pattern, operation in
+          provider.routes if operation.kind != "read"]  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(EVENTS)
+def test_every_body_is_sent_redacted_or_refused(body: dict[str, Any]) -> None:
+    """Whatever an agent sends: a request without what was planted, or a refusal, and nothing else."""
+    body["user"] = [PLANTED]
+    raw = json.dumps(body | {"model": body.get("model", "m")}).encode()
+    prices = {"m": ModelPrice(1, 1, max_output=5)}
+    for provider, verb, _, operation in ROUTES:
+        _, memory, _ = outward()
+        for data in (raw, json.dumps({name: body[name] for name in body if name in operation.fields}).encode()):
+            try:
+                made = prepare(
+                    provider, Route(operation, "m"), data, [], "/x", memory=memory, overrides=prices, binary="pass",
+                    now_ns=0,
+                )  # fmt: skip
+            except RedactError:
+                continue
+            if isinstance(made, Refuse):
+                continue
+            assert verb == "POST" and PLANTED.encode() not in made.grant(3)
+            ask = made.ask
+            assert operation.kind == "free" or (ask.input_tokens >= 0 and ask.choices >= 1 and ask.floor >= 1)
 
 
 def test_memories_are_bounded() -> None:

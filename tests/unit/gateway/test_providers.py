@@ -209,6 +209,30 @@ async def test_no_planted_value_in_the_name_of_a_model(models: Models, provider:
     assert models.received == []
 
 
+async def test_what_google_clients_make_of_bytes(models: Models) -> None:
+    """They read base64 of the standard alphabet and write that for URLs: signatures and pictures pass all the same."""
+    signature = base64.b64encode(("??>>ÿÿ~~" * 5 + f" signed for {PLANTED}").encode()).decode()
+    assert "+" in signature and "/" in signature
+    call = {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": signature}
+    reply = {"candidates": [{"content": {"role": "model", "parts": [call]}}], "usageMetadata": {"promptTokenCount": 1}}
+    picture = base64.urlsafe_b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4).decode()
+    assert "-" in picture and "_" in picture
+    target = "/v1beta/models/m:generateContent"
+    async with talking(models, "gemini") as (gateway, agent):
+        models.fail = (200, {}, json.dumps(reply).encode())
+        await post(agent, "gemini", target, {"contents": []})
+        again = signature.replace("+", "-").replace("/", "_").rstrip("=")
+        parts = [{**call, "thoughtSignature": again}, {"inlineData": {"mimeType": "image/png", "data": picture}}]
+        await post(agent, "gemini", target, {"contents": [{"role": "model", "parts": parts}]})
+        assert json.loads(models.received[-1].body)["contents"][0]["parts"] == parts
+        # Control: one that was never given is read, and what is in it found.
+        forged = {**call, "thoughtSignature": "YWFh" + again}
+        await post(agent, "gemini", target, {"contents": [{"role": "model", "parts": [forged]}]})
+        assert json.loads(models.received[-1].body)["contents"][0]["parts"] != [forged]
+    # A picture is not counted by its characters.
+    assert gateway.link.asks[1].input_tokens < gateway.link.asks[0].input_tokens + 16_384 + 1_000
+
+
 @pytest.mark.parametrize("target", ["/v1/responses", "/v1/messages"])
 async def test_apis_of_others_on_ollama(models: Models, target: str) -> None:
     asked = {"model": "qwen", "max_tokens": 99, "messages": [{"role": "user", "content": f"to {PLANTED}"}]}
