@@ -1,13 +1,13 @@
 """Where a stream may be cut.
 
-Not within what is found, may still be, or may change what is found.  A match that was refused, or that has no word of
-context, changes nothing where no finding is near: a cut may go through it, or a list of numbers would be held from its
-first to its last.  Near is what touches a finding, and what touches that, ``DEPTH`` times.
+Not within what is found or may still be, nor within a match that was refused but may be looked at again for what comes:
+one that touches what is not decided yet, or touches such a one, and so on ``DEPTH`` times.  A cut may go through any
+other that was refused, or a list of numbers would be held from its first to its last.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from akiosd.redact.candidates import Candidate
@@ -51,20 +51,21 @@ def is_passed(candidate: Candidate) -> bool:
     return candidate.pattern is LINES and candidate.verdict is False
 
 
-def binding(candidates: list[Candidate], open_: set[int], grows: int, size: int) -> list[Candidate]:
+def binding(candidates: list[Candidate], found: set[int], open_: set[int], grows: int, size: int) -> list[Candidate]:
     """Those of ``candidates`` that a cut must not go through.
 
-    ``open_`` are ids of those that are found or may still be, ``grows`` is where something may begin that is not known
-    yet, ``size`` where the text ends.
+    ``found`` and ``open_`` are ids of those that are findings and of those that may still be, ``grows`` is where
+    something may begin that is not known yet, ``size`` where the text ends.
     """
     bound: list[Candidate] = []
     rest: list[Candidate] = []
+    kept: list[Candidate] = []
     for c in candidates:
         undecided = c.last > grows or c.last + BESIDE > size or (c.verdict is False and c.last + BESIDE > grows)
         if undecided or c.pattern is BASE64 or id(c) in open_ or c.last < grows - NEAR:
             bound.append(c)
         else:
-            rest.append(c)
+            (kept if id(c) in found else rest).append(c)
     fresh = bound
     for _ in range(DEPTH):
         touched = _touching(rest, fresh) if rest and fresh else []
@@ -73,7 +74,13 @@ def binding(candidates: list[Candidate], open_: set[int], grows: int, size: int)
         ids = {id(c) for c in touched}
         fresh, rest = touched, [c for c in rest if id(c) not in ids]
         bound = bound + touched
-    return bound
+    return bound + kept
+
+
+def with_cause(changed: list[Candidate], new: list[Candidate]) -> list[Candidate]:
+    """``new`` matches, and those of ``changed`` in whose place they were found."""
+    starts = sorted(c.first for c in new)
+    return new + [c for c in changed if bisect_right(starts, c.last) > bisect_left(starts, c.first)]
 
 
 def _touching(candidates: list[Candidate], others: list[Candidate]) -> list[Candidate]:

@@ -17,7 +17,7 @@ import msgspec
 from akiosd.redact.candidates import Candidate, Decision, resolve
 from akiosd.redact.compiled import compiled, latin
 from akiosd.redact.context import LEFT, LONE, RIGHT, has_word
-from akiosd.redact.cuts import Tail, before, binding, is_passed
+from akiosd.redact.cuts import Tail, before, binding, is_passed, with_cause
 from akiosd.redact.engine import Rest
 from akiosd.redact.growth import Growth
 from akiosd.redact.model import Pattern, Span
@@ -104,10 +104,12 @@ class StreamRedactor:
         candidates = self._engine.candidates(data, offset, more=not final, rest=self._rest, done=self._done)
         alone = not self._words and self._passed + len(view.data) <= LONE
         decisions = self._engine.decide(data, candidates, offset, self._barrier, alone)
-        cut, bound = len(data), candidates
+        known, bound = len(data), candidates
         if not final:
-            cut, bound = self._cut(data, offset, candidates, decisions)
-        cut, kept, around = self._settle(data, offset, cut, candidates, bound, decisions, final)
+            known, bound = self._known(data, offset, candidates, decisions)
+        kept = resolve(d for d in decisions if d.candidate.first < known)
+        around = uncovered(self._engine, data, [c for c in candidates if c.first < known], kept, self._walls)
+        cut = known if final else self._cut(data, offset, known, bound, around)
         if not final and len(self._pending) - view.start(cut - offset) > MAX_HELD:
             return self._give_up(view, data, offset, cut, decisions)
         self._rest = self._rest_at(data, offset, cut, candidates)
@@ -116,60 +118,45 @@ class StreamRedactor:
         self._done = {**done, **cut_through}
         strong = (d.candidate.end for d in decisions if not d.candidate.weak and d.candidate.first < cut)
         self._barrier = max(self._barrier, max(strong, default=0))
-        return self._emit(view, data, offset, cut, kept, around.walls, final)
+        passed = sorted((d for d in (*kept, *around.more) if d.candidate.start < cut), key=_begin)
+        return self._emit(view, data, offset, cut, passed, [w for w in around.walls if w.start < cut], final)
 
-    def _settle(
-        self,
-        data: bytes,
-        offset: int,
-        cut: int,
-        candidates: list[Candidate],
-        bound: list[Candidate],
-        decisions: list[Decision],
-        final: bool,
-    ) -> tuple[int, list[Decision], Uncovered]:
-        """What is found up to ``cut``, and up to where that is decided, too."""
+    def _cut(self, data: bytes, offset: int, known: int, bound: list[Candidate], around: Uncovered) -> int:
+        """Up to ``known`` where nothing that comes can change what was found, or uncover more."""
         tail = self._tail_of(data, offset)
-        while True:
-            kept = resolve(d for d in decisions if d.candidate.first < cut)
-            known = [c for c in candidates if c.first < cut]
-            around = uncovered(self._engine, data, known, kept, self._walls)
-            open_context = (c for c in around.candidates if c.weak and c.verdict is not False and c.end + RIGHT >= cut)
-            lower = min((tail.down(c.first) for c in open_context), default=cut)
-            lower = before([*bound, *around.candidates], lower, tail)
-            if final or lower >= cut:
-                return cut, sorted([*kept, *around.more], key=_begin), around
-            cut = lower
+        weak = (c for c in around.candidates if c.weak and c.verdict is not False and c.end + RIGHT >= known)
+        cut = min((tail.down(c.first) for c in weak), default=known)
+        cut = before([*bound, *with_cause(around.changed, around.candidates)], cut, tail)
+        self._wait = min(MAX_HELD, tail.enough - cut) if tail.run < len(data) else 0
+        return cut
 
     @staticmethod
     def _tail_of(data: bytes, offset: int) -> Tail:
         run = _RUN_AT_END.search(data, offset)
         return Tail(run.start() if run else len(data), len(data))
 
-    def _cut(
+    def _known(
         self, data: bytes, offset: int, candidates: list[Candidate], decisions: list[Decision]
     ) -> tuple[int, list[Candidate]]:
-        """Up to where everything is decided whatever comes next, and what must not be cut."""
+        """Up to where it is decided what is found at first, and what must not be cut."""
         size, tail = len(data), self._tail_of(data, offset)
         candidates = [c for c in candidates if not is_passed(c)]
         grows = tail.down(self._growth.start(data, offset))
         # Where the context of a weak candidate ends, nothing may come up that it must not be looked for across.
         strong = [c for c in candidates if not c.weak and (c.verdict is not False or c.last + BESIDE > size)]
-        known = before(strong, grows, tail)
+        walls = before(strong, grows, tail)
         settled = {id(d.candidate) for d in decisions if d.settled}
-        found = {id(d.candidate) for d in decisions}
         lone = not self._words and self._passed + size - offset <= LONE
-        cut = known
+        known, open_ = walls, set()
         for c in candidates:
             if c.weak and c.verdict is not False and id(c) not in settled:
                 alone = lone and c.pattern.lone and not has_word(data[offset : c.start] + data[c.end :])
-                if alone or c.end + RIGHT >= known:
-                    cut = min(cut, tail.down(c.first))
-                    found.add(id(c))
-        bound = binding(candidates, found, grows, size)
-        cut = before(bound, cut, tail)
-        self._wait = min(MAX_HELD, tail.enough - cut) if tail.run < size else 0
-        return cut, bound
+                if alone or c.end + RIGHT >= walls:
+                    known = min(known, tail.down(c.first))
+                    open_.add(id(c))
+        found = [d.candidate for d in decisions]
+        bound = binding(candidates, {id(c) for c in found}, open_, grows, size)
+        return before([*strong, *found], known, tail), bound
 
     def _rest_at(self, data: bytes, offset: int, cut: int, candidates: list[Candidate]) -> Rest | None:
         """What to know when ``cut`` is within a run of base64."""
