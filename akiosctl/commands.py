@@ -87,6 +87,9 @@ def run_verb(arguments: list[str], socket: str | None, as_json: bool) -> int:
     try:
         result: Any = akiosctl.main(args=words, prog_name="akiosctl", standalone_mode=False)
     except click.UsageError as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+            click.echo(error.format_message())
+            return 0
         command = error.ctx.command_path if error.ctx else "akiosctl"
         raise AkiosError(error.format_message(), command, f"see {command} --help") from None
     except click.Abort:

@@ -1,10 +1,16 @@
-"""``akiosctl protect``: look for personal data in files, without a daemon."""
+"""``akiosctl protect``: look for personal data in files, without a daemon.
+
+A file is read piece by piece through the same stream redactor that a gateway has: it may have any size, and what comes
+through a pipe goes on as it comes.
+"""
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -13,8 +19,10 @@ from akiosctl.render import escape, paint
 from akiosd.errors import AkiosError
 
 if TYPE_CHECKING:
-    from akiosd.redact.engine import Engine
     from akiosd.redact.model import Span
+    from akiosd.redact.stream import StreamRedactor
+
+_PIECE = 1 << 18
 
 
 @click.group("protect")
@@ -22,30 +30,76 @@ def group() -> None:
     """Find and mask personal data."""
 
 
-def _read(path: str) -> str:
+def _pieces(path: str) -> Iterator[str]:
+    """The text of a file as it can be read; bytes that are no text as surrogates."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     try:
         with click.open_file(path, "rb") as stream:
-            data: bytes = stream.read()
+            read = getattr(stream, "read1", stream.read)
+            while data := read(_PIECE):
+                yield decoder.decode(data)
     except OSError as error:
-        raise AkiosError(f"{path} cannot be read: {error.strerror}", path) from None
-    return data.decode("utf-8", "surrogateescape")
+        hint = "give its files one by one" if isinstance(error, IsADirectoryError) else ""
+        raise AkiosError(f"{path} cannot be read: {error.strerror}", path, hint) from None
+    yield decoder.decode(b"", True)
 
 
-def _engine(disable: tuple[str, ...]) -> Engine:
+def _channel(disable: tuple[str, ...]) -> StreamRedactor:
     from akiosd.redact.engine import Engine
+    from akiosd.redact.redactor import Redactor
+    from akiosd.redact.stream import StreamRedactor
 
-    return Engine(disable=disable)
+    return StreamRedactor(Redactor(Engine(disable=disable), "mask"))
 
 
-def _places(text: str, spans: list[Span]) -> list[tuple[int, int]]:
-    """Line and column of each span, from 1."""
-    places, line, begin, at = [], 1, 0, 0
-    for span in spans:
-        line += text.count("\n", at, span.start)
-        begin = max(begin, text.rfind("\n", at, span.start) + 1)
-        at = span.start
-        places.append((line, span.start - begin + 1))
-    return places
+class _Found(NamedTuple):
+    """``line`` and ``column`` of its beginning, from 1."""
+
+    span: Span
+    line: int
+    column: int
+    text: str
+
+
+def _findings(path: str, disable: tuple[str, ...]) -> Iterator[_Found]:
+    """What is in a file, as it is found."""
+    channel, seen, known = _channel(disable), _Seen(), 0
+    for piece in _pieces(path):
+        seen.text += piece
+        channel.push(piece)
+        for span in channel.spans[known:]:
+            yield seen.found(span)
+        known = len(channel.spans)
+        seen.forget(channel.held)
+    channel.flush()
+    for span in channel.spans[known:]:
+        yield seen.found(span)
+
+
+class _Seen:
+    """The text of which not all is decided, and where it is in its file."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._base = self._line_begin = 0
+        self._line = 1
+
+    def found(self, span: Span) -> _Found:
+        self._count(span.start)
+        value = self.text[span.start - self._base : span.end - self._base]
+        return _Found(span, self._line, span.start - self._line_begin + 1, value)
+
+    def forget(self, held: int) -> None:
+        """All but the last ``held`` characters are decided."""
+        self._count(self._base + len(self.text) - held)
+
+    def _count(self, place: int) -> None:
+        """Count lines up to ``place``, and drop the text before it."""
+        passed = self.text[: place - self._base]
+        self._line += passed.count("\n")
+        if "\n" in passed:
+            self._line_begin = self._base + passed.rindex("\n") + 1
+        self.text, self._base = self.text[len(passed) :], self._base + len(passed)
 
 
 @group.command("scan")
@@ -56,34 +110,34 @@ def _places(text: str, spans: list[Span]) -> list[tuple[int, int]]:
 @click.pass_context
 def scan(ctx: click.Context, file: str, disable: tuple[str, ...], show: bool, as_json: bool) -> int:
     """List personal data in FILE (``-``: standard input); the exit status is 1 when there is some."""
-    text = _read(file)
-    spans: list[Span] = _engine(disable).find(text)
-    places = _places(text, spans)
     if wants_json(ctx, as_json):
-        findings = [_entry(text, *both, show) for both in zip(spans, places, strict=True)]
+        findings = [_entry(found, show) for found in _findings(file, disable)]
         click.echo(json.dumps({"file": file, "findings": findings}))
-        return 1 if spans else 0
-    for span, (line, column) in zip(spans, places, strict=True):
-        value = f"  {escape(text[span.start : span.end])}" if show else ""
-        where = f"{escape(file)}:{line}:{column}:"
+        return 1 if findings else 0
+    count = 0
+    for found in _findings(file, disable):
+        span, count = found.span, count + 1
+        value = f"  {escape(found.text)}" if show else ""
+        where = f"{escape(file)}:{found.line}:{found.column}:"
         why = f"({span.category}, {span.confidence:.0%}: {span.reason})"
         click.echo(f"{where} {paint(span.type, 'yellow')} {why}{value}")
-    print_line(f"{len(spans)} found")
-    return 1 if spans else 0
+    print_line(f"{count} found")
+    return 1 if count else 0
 
 
-def _entry(text: str, span: Span, place: tuple[int, int], show: bool) -> dict[str, object]:
+def _entry(found: _Found, show: bool) -> dict[str, object]:
+    span = found.span
     entry: dict[str, object] = {
         "type": span.type,
         "category": span.category,
         "start": span.start,
         "end": span.end,
-        "line": place[0],
-        "column": place[1],
+        "line": found.line,
+        "column": found.column,
         "confidence": span.confidence,
         "reason": span.reason,
     }
-    return {**entry, "text": text[span.start : span.end]} if show else entry
+    return {**entry, "text": found.text} if show else entry
 
 
 @group.command("patterns")
@@ -113,10 +167,14 @@ def patterns(ctx: click.Context, as_json: bool) -> int:
 @click.option("--disable", multiple=True, metavar="NAME", help="A pattern or category to leave out.")
 def redact(file: str, disable: tuple[str, ...]) -> int:
     """Print FILE (``-``: standard input) with personal data masked."""
-    from akiosd.redact.redactor import Redactor
-
-    result = Redactor(_engine(disable), "mask").redact(_read(file))
+    channel = _channel(disable)
     sys.stdout.flush()
-    sys.stdout.buffer.write(result.text.encode("utf-8", "surrogateescape"))
-    sys.stdout.flush()
+    for piece in _pieces(file):
+        _write(channel.push(piece))
+    _write(channel.flush())
     return 0
+
+
+def _write(text: str) -> None:
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()

@@ -6,7 +6,7 @@ around it.  That is why a stream can give the same answer as the whole text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from akiosd.redact.candidates import Candidate, Decision, resolve
@@ -83,23 +83,32 @@ class Engine:
         return found
 
     def candidates(
-        self, data: bytes, position: int, more: bool = False, rest: Rest | None = None, within: bool = False
+        self,
+        data: bytes,
+        position: int,
+        more: bool = False,
+        rest: Rest | None = None,
+        within: bool = False,
+        done: Mapping[str, int] | None = None,
     ) -> list[Candidate]:
         """Every match from ``position`` on, also those that a check refuses (their verdict is False).
 
         Weak patterns are left out where none of their words is in reach, unless ``more`` text may bring one.
         ``rest``: ``position`` is in a run of base64; ``within``: what base64 said, not looked into again.
+        ``done``: how much from ``position`` on a pattern has searched already.
         """
         found: list[Candidate] = []
         size = len(data)
-        done = [position] * len(self.patterns)
+        begin = [position] * len(self.patterns)
+        for name, count in done.items() if done else ():
+            begin[self._places[name]] += count
         if rest is not None:
-            done[-1] = self._rest(data, position, rest, found)
+            begin[-1] = self._rest(data, position, rest, found)
         if within:
-            done[-1] = done[-2] = size
+            begin[-1] = begin[-2] = size
         if size - position <= BLOCK + OVERLAP:
             for index in self._matching(data, more, size - position <= LONE):
-                self._scan(index, data, done[index], size, size, found)
+                self._scan(index, data, begin[index], size, size, found)
             return found
         block = position
         while block < size:
@@ -107,7 +116,7 @@ class Engine:
             around = data[max(0, block - LEFT - 1) : stop + 2 * OVERLAP]
             for index in self._matching(around, more):
                 reach = size if self.patterns[index].trigger else min(size, stop + OVERLAP)
-                done[index] = self._scan(index, data, max(block, done[index]), stop, reach, found)
+                begin[index] = self._scan(index, data, max(block, begin[index]), stop, reach, found)
             block = stop
         return found
 

@@ -17,12 +17,13 @@ import msgspec
 from akiosd.redact.candidates import Candidate, Decision, resolve
 from akiosd.redact.compiled import compiled, latin
 from akiosd.redact.context import LEFT, LONE, RIGHT, has_word
+from akiosd.redact.cuts import Tail, before, binding, is_passed, with_cause
 from akiosd.redact.engine import Rest
 from akiosd.redact.growth import Growth
 from akiosd.redact.model import Pattern, Span
 from akiosd.redact.normalise import UNRESOLVED, View
 from akiosd.redact.redactor import Redactor
-from akiosd.redact.runs import BASE64, LINES, RUN, SEGMENT
+from akiosd.redact.runs import BASE64, RUN
 from akiosd.redact.uncovered import BESIDE, Uncovered, Wall, uncovered
 
 MAX_HELD = 20480
@@ -36,34 +37,6 @@ _GOES_ON = re.compile(r"[A-Za-z0-9+/=_.~%-]*")
 _KEY_GOES_ON = re.compile(r"[A-Za-z0-9+/=\s\\\"',:>|*#-]*")
 _KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,40}-----")
 _MARKER = 64
-
-
-class Tail:
-    """The run of base64 at the end: where it may be cut."""
-
-    def __init__(self, run: int, size: int) -> None:
-        self.run = run
-        whole = max(0, (size - run - 1) // SEGMENT - 1)
-        self.last = run + whole * SEGMENT if run < size else size
-        self.enough = run + (whole + 2) * SEGMENT + 1
-        """At this length one more segment can pass."""
-
-    def down(self, position: int) -> int:
-        """The last place up to ``position`` that is not within a segment, nor in one that is not decided."""
-        position = min(position, self.last)
-        return position if position <= self.run else position - (position - self.run) % SEGMENT
-
-
-def _before(candidates: list[Candidate], cut: int, tail: Tail) -> int:
-    """The last place up to ``cut`` that is in none of ``candidates``, nor beside one that a finding may change."""
-    moved = True
-    while moved:
-        moved = False
-        for c in candidates:
-            refused = c.pattern is LINES and c.verdict is False
-            if c.first < cut < c.last + (0 if c.pattern.loose else BESIDE) and not refused:
-                cut, moved = tail.down(c.first), True
-    return cut
 
 
 def _begin(decision: Decision) -> int:
@@ -89,6 +62,8 @@ class StreamRedactor:
         self._passed = 0
         self._words = False
         self._rest: Rest | None = None
+        self._done: dict[str, int] = {}
+        """By pattern, how much of what is pending is within a match that was refused."""
         self._wait = 0
         """With nothing but base64 to come, look again when this much is pending."""
         self._left_out: re.Pattern[str] | None = None
@@ -126,54 +101,62 @@ class StreamRedactor:
         view = View(self._redactor.shown(self._pending[:known]), more=not final)
         data = self._before + view.data
         offset = len(self._before)
-        candidates = self._engine.candidates(data, offset, more=not final, rest=self._rest)
+        candidates = self._engine.candidates(data, offset, more=not final, rest=self._rest, done=self._done)
         alone = not self._words and self._passed + len(view.data) <= LONE
         decisions = self._engine.decide(data, candidates, offset, self._barrier, alone)
-        cut = len(data) if final else self._cut(data, offset, candidates, decisions)
-        cut, kept, around = self._settle(data, offset, cut, candidates, decisions, final)
+        known, bound = len(data), candidates
+        if not final:
+            known, bound = self._known(data, offset, candidates, decisions)
+        kept = resolve(d for d in decisions if d.candidate.first < known)
+        around = uncovered(self._engine, data, [c for c in candidates if c.first < known], kept, self._walls)
+        cut = known if final else self._cut(data, offset, known, bound, around)
         if not final and len(self._pending) - view.start(cut - offset) > MAX_HELD:
             return self._give_up(view, data, offset, cut, decisions)
         self._rest = self._rest_at(data, offset, cut, candidates)
+        done = {name: count + offset - cut for name, count in self._done.items() if count + offset > cut}
+        cut_through = {c.pattern.name: c.last - cut for c in candidates if c.first < cut < c.last and not is_passed(c)}
+        self._done = {**done, **cut_through}
         strong = (d.candidate.end for d in decisions if not d.candidate.weak and d.candidate.first < cut)
         self._barrier = max(self._barrier, max(strong, default=0))
-        return self._emit(view, data, offset, cut, kept, around.walls, final)
+        passed = sorted((d for d in (*kept, *around.more) if d.candidate.start < cut), key=_begin)
+        return self._emit(view, data, offset, cut, passed, [w for w in around.walls if w.start < cut], final)
 
-    def _settle(
-        self, data: bytes, offset: int, cut: int, candidates: list[Candidate], decisions: list[Decision], final: bool
-    ) -> tuple[int, list[Decision], Uncovered]:
-        """What is found up to ``cut``, and up to where that is decided, too."""
-        run = _RUN_AT_END.search(data, offset)
-        tail = Tail(run.start() if run else len(data), len(data))
-        while True:
-            kept = resolve(d for d in decisions if d.candidate.first < cut)
-            before = [c for c in candidates if c.first < cut]
-            around = uncovered(self._engine, data, before, kept, self._walls)
-            open_context = (c for c in around.candidates if c.weak and c.verdict is not False and c.end + RIGHT >= cut)
-            lower = min((tail.down(c.first) for c in open_context), default=cut)
-            lower = _before([*candidates, *around.candidates], lower, tail)
-            if final or lower >= cut:
-                return cut, sorted([*kept, *around.more], key=_begin), around
-            cut = lower
-
-    def _cut(self, data: bytes, offset: int, candidates: list[Candidate], decisions: list[Decision]) -> int:
-        """Up to where everything is decided whatever comes next."""
-        size = len(data)
-        run = _RUN_AT_END.search(data, offset)
-        tail = Tail(run.start() if run else size, size)
-        # Where the context of a weak candidate ends, nothing may come up that it must not be looked for across.
-        walls = [c for c in candidates if not c.weak]
-        known = _before(walls, tail.down(self._growth.start(data, offset)), tail)
-        left = {d.candidate for d in decisions if d.settled}
-        lone = not self._words and self._passed + size - offset <= LONE
-        cut = known
-        for c in candidates:
-            if c.weak and c.verdict is not False and c not in left and c.first < cut:
-                alone = lone and c.pattern.lone and not has_word(data[offset : c.start] + data[c.end :])
-                if alone or c.end + RIGHT >= known:
-                    cut = tail.down(c.first)
-        cut = _before(candidates, cut, tail)
-        self._wait = min(MAX_HELD, tail.enough - cut) if run else 0
+    def _cut(self, data: bytes, offset: int, known: int, bound: list[Candidate], around: Uncovered) -> int:
+        """Up to ``known`` where nothing that comes can change what was found, or uncover more."""
+        tail = self._tail_of(data, offset)
+        weak = (c for c in around.candidates if c.weak and c.verdict is not False and c.end + RIGHT >= known)
+        cut = min((tail.down(c.first) for c in weak), default=known)
+        cut = before([*bound, *with_cause(around.changed, around.candidates)], cut, tail)
+        self._wait = min(MAX_HELD, tail.enough - cut) if tail.run < len(data) else 0
         return cut
+
+    @staticmethod
+    def _tail_of(data: bytes, offset: int) -> Tail:
+        run = _RUN_AT_END.search(data, offset)
+        return Tail(run.start() if run else len(data), len(data))
+
+    def _known(
+        self, data: bytes, offset: int, candidates: list[Candidate], decisions: list[Decision]
+    ) -> tuple[int, list[Candidate]]:
+        """Up to where it is decided what is found at first, and what must not be cut."""
+        size, tail = len(data), self._tail_of(data, offset)
+        candidates = [c for c in candidates if not is_passed(c)]
+        grows = tail.down(self._growth.start(data, offset))
+        # Where the context of a weak candidate ends, nothing may come up that it must not be looked for across.
+        strong = [c for c in candidates if not c.weak and (c.verdict is not False or c.last + BESIDE > size)]
+        walls = before(strong, grows, tail)
+        settled = {id(d.candidate) for d in decisions if d.settled}
+        lone = not self._words and self._passed + size - offset <= LONE
+        known, open_ = walls, set()
+        for c in candidates:
+            if c.weak and c.verdict is not False and id(c) not in settled:
+                alone = lone and c.pattern.lone and not has_word(data[offset : c.start] + data[c.end :])
+                if alone or c.end + RIGHT >= walls:
+                    known = min(known, tail.down(c.first))
+                    open_.add(id(c))
+        found = [d.candidate for d in decisions]
+        bound = binding(candidates, {id(c) for c in found}, open_, grows, size)
+        return before([*strong, *found], known, tail), bound
 
     def _rest_at(self, data: bytes, offset: int, cut: int, candidates: list[Candidate]) -> Rest | None:
         """What to know when ``cut`` is within a run of base64."""
@@ -212,7 +195,7 @@ class StreamRedactor:
         self.spans.append(Span(self._passed, end, kind, category, 0.5, "longer than can be held"))
         self._left_out = _KEY_GOES_ON if kind == "PRIVATE_KEY" else _GOES_ON
         self._tail, self._pending, self._passed = self._pending[-_MARKER:], "", end
-        self._rest, self._words, self._before = None, True, data[-_KEPT:]
+        self._rest, self._done, self._words, self._before = None, {}, True, data[-_KEPT:]
         self._barrier = len(self._before)
         self.blocked = self.blocked or self._redactor.mode == "block"
         return "" if self.blocked else f"{safe}[{kind}]"

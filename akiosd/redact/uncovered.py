@@ -45,11 +45,12 @@ class Wall(NamedTuple):
 
 
 class Uncovered(NamedTuple):
-    """``walls`` are those of ``kept`` and ``more``; ``candidates`` are all that the rounds looked at."""
+    """``walls`` are those of ``kept`` and ``more``; ``candidates`` were found in the places of ``changed``."""
 
     more: list[Decision]
     walls: list[Wall]
     candidates: list[Candidate]
+    changed: list[Candidate]
 
 
 def uncovered(
@@ -57,7 +58,7 @@ def uncovered(
 ) -> Uncovered:
     """The findings that masking ``kept``, found among ``candidates``, and the walls ``before`` them uncovers."""
     walls = [*before, *(Wall(d.candidate.start, d.candidate.end, 0) for d in kept)]
-    result = Uncovered([], walls, [])
+    result = Uncovered([], walls, [], [])
     live = [c for c in candidates if c.pattern is not LINES and (c.pattern is not BASE64 or _whole(c, data))]
     fresh, text = [wall for wall in walls if wall.level == 0], bytearray(data)
     deepest = max((wall.level for wall in walls), default=-1)
@@ -72,6 +73,7 @@ def uncovered(
             walled = bytes(text)
             found = _search_again(engine, walled, live, touched)
             result.candidates.extend(found)
+            result.changed.extend(c for some in touched.values() for c in some)
             more = resolve(engine.near(walled, found))
             result.more.extend(more)
             new = [Wall(d.candidate.start, d.candidate.end, level) for d in more]

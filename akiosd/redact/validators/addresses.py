@@ -17,7 +17,7 @@ _NO_DOMAIN = _FILES | {"test", "invalid", "localhost", "example", "localdomain"}
 # (RFC 2142 § 6, RFC 2919).
 _NOBODY = re.compile(
     r"(?:do[._-]?)?not?[._-]?reply(?:[+._-].*)?|mailer-daemon|bounces?(?:[+-].*)?|git"
-    r"|.+-(?:sig|users|announce|list|request|owner|bounces|bugs|commits|discuss|devel|subscribe|unsubscribe)"
+    r"|.+-(?:sig|announce|list|request|bounces|commits|discuss|devel|subscribe|unsubscribe)"
 )
 _MESSAGE_ID = re.compile(r"[0-9.]{16,}")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from akiosctl.commands import run_verb
 from akiosd.errors import AkiosError
+from akiosd.redact.model import MAX_CHARACTERS
 
 NO_SOCKET = "/nonexistent/akios.sock"
 
@@ -55,3 +58,48 @@ def test_redact_prints_the_masked_text(tmp_path: Path, capfdbinary: pytest.Captu
     file.write_bytes(b"mail ada@example.org \xff\n")
     assert run_verb(["protect", "redact", str(file)], NO_SOCKET, False) == 0
     assert capfdbinary.readouterr().out == b"mail [EMAIL] \xff\n"
+
+
+def test_a_file_of_any_size_and_places_in_it(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    file = tmp_path / "long.txt"
+    lines = ["nothing at all in this line é\n"] * 30_000
+    lines[20_000] = "x\tmail ada@example.org\n"
+    lines[-1] = "card 4012888888881881\n"
+    file.write_text("".join(lines) * 20)
+    assert file.stat().st_size > MAX_CHARACTERS
+    assert run_verb(["protect", "scan", str(file), "--json", "--show"], NO_SOCKET, False) == 1
+    findings = json.loads(capfdbinary.readouterr().out)["findings"]
+    assert len(findings) == 40
+    assert (findings[0]["line"], findings[0]["column"], findings[0]["text"]) == (20_001, 8, "ada@example.org")
+    assert (findings[1]["line"], findings[1]["column"], findings[1]["text"]) == (30_000, 6, "4012888888881881")
+    assert (findings[2]["line"], findings[2]["column"]) == (50_001, 8)
+    assert run_verb(["protect", "redact", str(file)], NO_SOCKET, False) == 0
+    safe = capfdbinary.readouterr().out.decode()
+    assert safe.count("[EMAIL]") == safe.count("[CREDIT_CARD]") == 20 and "ada@" not in safe
+
+
+def test_what_cannot_be_read_says_why_and_a_bare_group_explains_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(AkiosError, match="Is a directory") as raised:
+        run_verb(["protect", "scan", str(tmp_path)], NO_SOCKET, False)
+    assert "one by one" in raised.value.next
+    with pytest.raises(AkiosError, match="No such option"):
+        run_verb(["protect", "scan", "--verbose"], NO_SOCKET, False)
+    assert run_verb(["protect"], NO_SOCKET, False) == 0
+    assert "patterns" in capsys.readouterr().out
+
+
+def test_a_pipe_goes_on_as_it_comes() -> None:
+    """What is decided comes out before the input has ended."""
+    command = [sys.executable, "-c", "import sys; from akiosctl.cli import main; sys.exit(main())", "protect", "redact"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        try:
+            process.stdin.write(b"mail ada@example.org, and this is only a line of text after it\n")
+            process.stdin.flush()
+            assert process.stdout.read(12) == b"mail [EMAIL]"
+            process.stdin.close()
+            assert process.stdout.read().endswith(b"after it\n")
+        finally:
+            process.kill()
