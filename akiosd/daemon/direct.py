@@ -107,21 +107,33 @@ class _OneGateway:
         """Raises :class:`AkiosError` when it cannot be made."""
         await self._begin()
         try:
-            with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._gateway.run)
-                    ours, theirs = _pair()
-                    with ours:
-                        await self._gateway.connect(theirs)
-                        try:
-                            await client.reply(HttpReply(cage=self.id), [ours.fileno()])
-                        except trio.BrokenResourceError:
-                            self._scope.cancel()
-                    # Its client goes, and this task is cancelled.
-                    await trio.sleep_forever()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._run)
+                try:
+                    with self._scope:
+                        await self._serve(client)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await self._gateway.finish()
         finally:
             with trio.CancelScope(shield=True):
                 await self._finish()
+
+    async def _run(self) -> None:
+        # Its client is gone as soon as it has its answer, and what was done for it is still to be told.
+        with trio.CancelScope(shield=True):
+            await self._gateway.run()
+
+    async def _serve(self, client: ClientConnection) -> None:
+        """Hand over a stream; until its client goes, which cancels this task."""
+        ours, theirs = _pair()
+        with ours:
+            await self._gateway.connect(theirs)
+            try:
+                await client.reply(HttpReply(cage=self.id), [ours.fileno()])
+            except trio.BrokenResourceError:
+                self._scope.cancel()
+        await trio.sleep_forever()
 
     async def _begin(self) -> None:
         directory = self._host.cages_dir / self.id

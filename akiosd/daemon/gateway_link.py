@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import socket
 import time
 from collections.abc import Sequence
@@ -50,8 +51,9 @@ _decoder: msgspec.msgpack.Decoder[FromGateway] = msgspec.msgpack.Decoder(FromGat
 class GatewayLink:
     """:meth:`receive_ready`, :meth:`send_setup`, then :meth:`run`."""
 
-    def __init__(self, sock: trio.socket.SocketType, book: Book, spend: Spend) -> None:
-        self._socket = sock
+    def __init__(self, sock: socket.socket, book: Book, spend: Spend) -> None:
+        """``sock`` does not block, and is owned from now on."""
+        self._plain, self._socket = sock, trio.socket.from_stdlib_socket(sock)
         self._book = book
         self._spend = spend
         self._reader = FrameReader()
@@ -65,7 +67,7 @@ class GatewayLink:
         """(our end, the gateway's); the latter is the caller's to send and close."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         ours.setblocking(False)
-        return cls(trio.socket.from_stdlib_socket(ours), book, spend), Fd(theirs.detach())
+        return cls(ours, book, spend), Fd(theirs.detach())
 
     async def receive_ready(self) -> tuple[str, ...]:
         """Its posture.  Raises CageFailed when it ended, ProtocolError when it says anything else first."""
@@ -168,7 +170,13 @@ class GatewayLink:
         return self._messages.pop(0)
 
     async def _send(self, message: ToGateway) -> None:
-        await self._send_all(memoryview(encode_frame(_encode(message))))
+        view = memoryview(encode_frame(_encode(message)))
+        if not self._sending.locked():
+            # Nearly always there is room, and somebody waits for the answer.
+            with contextlib.suppress(OSError):
+                view = view[self._plain.send(view) :]
+        if view:
+            await self._send_all(view)
 
     async def _send_all(self, view: memoryview) -> None:
         async with self._sending:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import math
 import socket
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -45,10 +47,6 @@ OnConnection = Callable[[socket.socket], None]
 """Takes a stream of akiosctl's, and owns it."""
 
 
-def _frame(message: FromGateway) -> bytes:
-    return encode_frame(_encode(message))
-
-
 class LinkLost(Exception):
     """akiosd closed the link, or is gone: the gateway ends."""
 
@@ -61,7 +59,12 @@ class Link:
         self._socket = trio.socket.from_stdlib_socket(sock)
         self._reader = FrameReader()
         self._frames: list[Frame] = []
-        self._send, self._outgoing = trio.open_memory_channel[FromGateway](math.inf)
+        self._plain = sock
+        """The same socket, for writing without waiting."""
+        self._queue: deque[bytes] = deque()
+        """Frames; the first may be what is left of one."""
+        self._some = trio.Event()
+        self._writing = False
         self._asked: dict[int, tuple[trio.Event, list[Grant | Refusal]]] = {}
         self._waiting: dict[int, trio.Event] = {}
         self._numbers = 0
@@ -69,12 +72,11 @@ class Link:
         self.clean: Callable[[GatewayRecord], GatewayRecord] = lambda record: record
         """What is done to a record before it is told."""
         self._room = trio.Event()
-        self._now = trio.Event()
-        """Something is queued that does not wait for company."""
 
     async def start(self, posture: tuple[str, ...]) -> tuple[Setup, list[socket.socket]]:
         """Say what confines us; returns what to serve, and its listening sockets, the caller's."""
-        await self._socket_send(_frame(Ready(posture=posture)))
+        self._put(Ready(posture=posture))
+        await self._write_all()
         message, fds = await self._receive()
         if not isinstance(message, Setup) or len(fds) != len(message.listeners):
             close_all(fds)
@@ -94,11 +96,8 @@ class Link:
         """What is still queued or folded, as far as akiosd takes it; the link is closed then."""
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             self._enqueue_folded(math.inf)
-            try:
-                while True:
-                    await self._socket_send(_frame(self._outgoing.receive_nowait()))
-            except (trio.WouldBlock, LinkLost):
-                pass
+            with contextlib.suppress(LinkLost):
+                await self._write_all()
         self._socket.close()
 
     # ---- what handlers ask and tell ----------------------------------------------------------------
@@ -148,7 +147,7 @@ class Link:
 
     async def wait_room(self) -> None:
         """Return once akiosd has taken most of what was told: it decides how fast."""
-        while self._outgoing.statistics().current_buffer_used > _WAITING:
+        while len(self._queue) > _WAITING:
             self._room = trio.Event()
             await self._room.wait()
 
@@ -159,25 +158,51 @@ class Link:
         return self._numbers
 
     def _put(self, message: FromGateway, *, now: bool = False) -> None:
-        self._send.send_nowait(message)
-        if now:
-            self._now.set()
+        """Queue it; ``now``: and write what is queued, as far as akiosd takes it at once."""
+        self._queue.append(encode_frame(_encode(message)))
+        if not self._writing:
+            self._some.set()
+            if now:
+                self._write_now()
+
+    def _write_now(self) -> None:
+        batch = self._take_batch()
+        try:
+            sent = self._plain.send(batch)
+        except OSError:
+            sent = 0  # full, or gone: who writes in a task of its own finds out
+        if sent < len(batch):
+            self._queue.appendleft(batch[sent:])
+
+    def _take_batch(self) -> bytes:
+        """Some of what is queued, in its order: each writing wakes akiosd, and that is what costs."""
+        batch = bytearray()
+        while self._queue and len(batch) < _READ:
+            batch += self._queue.popleft()
+        return bytes(batch)
 
     async def _write(self) -> None:
-        """Messages in their order, as many at once as are there: each writing wakes akiosd, and that is what costs."""
-        async for message in self._outgoing:
-            with trio.move_on_after(_GATHER_SECONDS):
-                await self._now.wait()
-            self._now = trio.Event()
-            batch = bytearray(_frame(message))
-            while len(batch) < _READ:
+        while True:
+            await self._some.wait()
+            await trio.sleep(_GATHER_SECONDS)
+            await self._write_all()
+            self._some = trio.Event()
+            self._room.set()
+
+    async def _write_all(self) -> None:
+        self._writing = True
+        # A frame that was begun is ended: after half of one nothing can be told any more.
+        with trio.CancelScope(shield=True):
+            while self._queue:
+                view = memoryview(self._take_batch())
                 try:
-                    batch += _frame(self._outgoing.receive_nowait())
-                except trio.WouldBlock:
-                    break
-            await self._socket_send(batch)
-            if self._outgoing.statistics().current_buffer_used <= _WAITING // 2:
-                self._room.set()
+                    while view:
+                        view = view[await self._socket.send(view) :]
+                except (BrokenPipeError, ConnectionResetError):
+                    raise LinkLost from None
+                if len(self._queue) <= _WAITING // 2:
+                    self._room.set()
+        self._writing = False
 
     async def _tell_folded(self) -> None:
         while True:
@@ -187,17 +212,6 @@ class Link:
     def _enqueue_folded(self, now: float) -> None:
         for record in self._folder.take_due(now):
             self._put(Report(records=(record,)))
-
-    async def _socket_send(self, frames: bytes | bytearray) -> None:
-        # A frame that was begun is ended: after half of one nothing can be told any more.
-        with trio.CancelScope(shield=True):
-            view = memoryview(frames)
-            try:
-                while view:
-                    view = view[await self._socket.send(view) :]
-            except (BrokenPipeError, ConnectionResetError):
-                raise LinkLost from None
-        await trio.lowlevel.checkpoint()
 
     async def _receive(self) -> tuple[ToGateway, list[int]]:
         while not self._frames:

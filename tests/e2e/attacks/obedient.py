@@ -2,6 +2,7 @@
 
 import errno
 import gzip  # noqa: F401
+import http.client
 import json
 import os
 import resource
@@ -252,6 +253,30 @@ def close_many():
     for sock in many:
         sock.close()
     many.clear()
+
+
+answers = []
+
+
+def begin(url):
+    """The first line of an answer's body; :func:`rest` reads on, :func:`leave` closes."""
+    answers.append(urllib.request.urlopen(url, timeout=60))
+    return answers[-1].readline().decode()
+
+
+def rest():
+    answer = answers.pop()
+    try:
+        data = answer.read()
+        return [data.decode(), "end"]
+    except http.client.IncompleteRead as error:
+        return [error.partial.decode(), "IncompleteRead"]
+    except OSError as error:
+        return ["", type(error).__name__]
+
+
+def leave():
+    answers.pop().close()
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ async def test_a_gateway_gone_mad_is_ended(what: str) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     notes = Notes()
-    link = GatewayLink(trio.socket.from_stdlib_socket(ours), notes, notes)  # type: ignore[arg-type]
+    link = GatewayLink(ours, notes, notes)  # type: ignore[arg-type]
     with theirs:
         theirs.sendall(NOT_A_MESSAGE[what])
         with pytest.raises((ProtocolError, BaseExceptionGroup)) as caught:
