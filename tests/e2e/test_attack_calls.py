@@ -30,6 +30,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "*request_key": "EPERM", "*session_keyring": "EPERM", "*user_keyring": "EPERM", "fanotify": "EPERM",
         "read_klog": "EPERM", "host_name": "EPERM", "set_clock": "EPERM", "io_ports": "EPERM", "accounting": "EPERM",
         "swap_on": "EPERM", "load_module": "EPERM", "load_kernel": "EPERM", "quota": "EPERM", "secret_memory": "EPERM",
+        "*huge_pages": "ENOMEM", "*huge_memory": "ENOMEM",
         "*no_randomisation": "EPERM", "*exec_readable": "EPERM", "*personality_high": "EPERM", "tiocsti": "EPERM",
         "tiocsti_high": "EPERM", "*tioclinux": "EPERM", "*tioclinux_high": "EPERM", "*tiocsetd": "EPERM",
         "tioccons": "EPERM", "make_char": "EPERM", "make_block": "EPERM", "*make_whiteout": "EPERM",

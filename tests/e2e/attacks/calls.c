@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -49,6 +50,13 @@ static int load_module(void) { return outcome(syscall(SYS_finit_module, -1, "", 
 static int load_kernel(void) { return outcome(syscall(SYS_kexec_load, 0, 17, NULL, 0)); }
 static int quota(void) { return outcome(syscall(SYS_quotactl, 0x80000100 /* Q_SYNC */, NULL, 0, NULL)); }
 static int secret_memory(void) { return outcome(syscall(SYS_memfd_secret, 0)); }
+
+/* Neither takes a page of the pool before it is touched, so that both succeed where the pool is empty. */
+static int huge_pages(void) {
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE;
+    return mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED ? errno : 0;
+}
+static int huge_memory(void) { return outcome(memfd_create("huge", MFD_HUGETLB)); }
 
 static int no_randomisation(void) { return outcome(personality(ADDR_NO_RANDOMIZE)); }
 static int exec_readable(void) { return outcome(personality(READ_IMPLIES_EXEC)); }
@@ -156,7 +164,7 @@ static int beyond_table(void) { return outcome(syscall(100000)); }
 static const struct attack attacks[] = {
     A(io_uring), A(bpf_map), A(perf_event), A(userfault), A(add_key), A(request_key), A(session_keyring),
     A(user_keyring), A(fanotify), A(read_klog), A(host_name), A(set_clock), A(io_ports), A(accounting), A(swap_on),
-    A(load_module), A(load_kernel), A(quota), A(secret_memory), A(no_randomisation), A(exec_readable),
+    A(load_module), A(load_kernel), A(quota), A(secret_memory), A(huge_pages), A(huge_memory), A(no_randomisation), A(exec_readable),
     A(personality_high), A(tiocsti), A(tiocsti_high), A(tioclinux), A(tioclinux_high), A(tiocsetd), A(tioccons),
     A(make_char), A(make_block), A(make_whiteout), A(become_root), A(become_other), A(become_other_group), A(join_groups),
     A(raise_capabilities), A(raise_ambient), A(loosen_securebits), A(drop_bounding), A(allow_new_privileges),
