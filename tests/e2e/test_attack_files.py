@@ -76,6 +76,7 @@ HOST_FILES = [
     "/sys/kernel",
     "/sys/fs/cgroup", "/dev/kmsg", "/dev/mem", "/dev/vda", "/dev/loop-control", "/dev/net/tun", "/dev/fuse", "/dev/kvm",
     "/proc/kcore", "/proc/sysrq-trigger", "/proc/kallsyms", "/proc/keys", "/proc/config.gz", "/proc/iomem",
+    "/proc/pressure", "/proc/acpi", "/proc/driver", "/proc/scsi", "/proc/asound",
 ]  # fmt: skip
 
 SHOWS_SOMETHING = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from akiosctl.cages import find_cage, list_cages
 from akiosd.daemon.keep import Kept
 from akiosd.daemon.peers import Peer, Role
 from akiosd.daemon.supervisor import _MAX_LISTED, Supervisor, _cut
-from akiosd.errors import AkiosError
+from akiosd.errors import AkiosError, Refused
 from akiosd.values.ids import make_cage_id
 from akiosd.wire.frame import MAX_FRAME
 from akiosd.wire.messages import CageInfo, Cages, List
@@ -75,6 +76,17 @@ def test_a_command_line_that_fits_is_whole() -> None:
 def test_whose_cages_are_shown(role: Role, everyone: bool, shown: set[int]) -> None:
     asker = Asker([of(7, 1), of(8, 2)], role, 7)
     assert {info.uid for info in asker.list(everyone)} == shown
+
+
+@pytest.mark.parametrize(("role", "uid", "may"), [
+    ("root", 0, True), ("user", 8, True), ("user", 7, False), ("admin", 7, False), ("monitor", 7, False),
+])  # fmt: skip
+def test_whose_changes_may_be_looked_at(role: Role, uid: int, may: bool) -> None:
+    """An administrator stops others' cages and reads their logs; the files of others are root's to read, not theirs."""
+    theirs = of(8, 2)
+    asker = Asker([theirs], role, uid)
+    with nullcontext() if may else pytest.raises(Refused, match="no ended cage"):
+        assert asker._supervisor._find_kept(asker._peer, theirs.info.cage) is theirs
 
 
 def test_last_is_the_last_of_ones_own() -> None:
