@@ -15,15 +15,23 @@ _WHOLE_NAME = re.compile(r"^c-[a-z0-9]{12}$")
 
 
 def list_cages(client: Client, everyone: bool = False) -> list[CageInfo]:
-    """The caller's cages, or everybody's, oldest first."""
+    """The caller's own cages, or all that they may see, oldest first."""
     from akiosd.wire.messages import Cages, List
 
-    reply, _ = client.call(List(everyone=everyone), Cages)
-    return sorted(reply.cages, key=lambda cage: cage.started_ns)
+    found: list[CageInfo] = []
+    more = True
+    while more:
+        reply, _ = client.call(List(everyone=everyone, after=found[-1].cage if found else ""), Cages)
+        found += reply.cages
+        more = reply.more and bool(reply.cages)
+    return sorted(found, key=lambda cage: cage.started_ns)
 
 
 def find_cage(client: Client, name: str) -> CageInfo:
-    """The cage called ``name``.  Raises :class:`AkiosError` when none or several are."""
+    """The cage called ``name``: one of the caller's, else, by its name alone, one that they may see.
+
+    Raises :class:`AkiosError` when none or several are.
+    """
     cages = list_cages(client)
     if name == "last":
         if not cages:

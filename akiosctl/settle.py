@@ -55,7 +55,7 @@ def _request_view(client: Client, cage: str) -> tuple[ViewReply, list[int]]:
         return client.call(View(cage=cage), ViewReply)
     except DaemonError as refused:
         # A restarted akiosd holds no workspaces any more: it is opened again, as the user, and checked there.
-        known = [info for info in list_cages(client) if info.cage == cage and info.ended_ns]
+        known = [info for info in list_cages(client, everyone=True) if info.cage == cage and info.ended_ns]
         if not known:
             raise
         try:

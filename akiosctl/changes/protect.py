@@ -25,7 +25,11 @@ DEFAULT_PROTECTED = PROTECTED_NAMES
 SYSTEM_TARGETS: tuple[bytes, ...] = (b"/usr", b"/bin", b"/sbin", b"/lib", b"/lib32", b"/lib64", b"/dev/null")
 
 _IGNORABLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
-_NAMES_OF_A_BARE_REPOSITORY = ("config", "config.worktree", "hooks", "commondir")
+# What git runs or obeys in a repository's directory, by whatever name that goes.
+_OBEYED_BY_GIT = ("config", "config.worktree", "hooks", "commondir")
+# What makes a directory one; that it became one is refused, for the rest may have been committed before.
+_SIGNS_OF_A_REPOSITORY = ("head", "objects", "refs")
+_REPOSITORIES_IN_GIT = ("modules", "worktrees")
 _SPECIAL_BITS = {0o4000: "setuid", 0o2000: "setgid", 0o1000: "sticky"}
 
 
@@ -158,8 +162,8 @@ def _reason(change: Change, diff: Diff, rules: Rules, new_entries: dict[bytes, E
         return change.problem
     if _is_git_link(change):
         return "protected name (.git may only be a directory, and stays)"
-    if _is_in_bare_repository(change.path, diff.git_dirs):
-        return "protected name (configuration or hook of a bare git repository)"
+    if _is_in_bare_repository(change, diff.git_dirs) or _is_in_inner_repository(change.path):
+        return "protected name (what git runs or obeys in a repository's directory)"
     new = change.new
     if new is None:
         return ""
@@ -178,14 +182,28 @@ def _is_git_link(change: Change) -> bool:
     return not is_plain
 
 
-def _is_in_bare_repository(path: bytes, git_dirs: frozenset[bytes]) -> bool:
+def _is_in_bare_repository(change: Change, git_dirs: frozenset[bytes]) -> bool:
     if not git_dirs:
         return False
+    path = change.path
     for place in (b"", *ancestors(path)):
         if place in git_dirs and fold(name_of(place)) != ".git":
             below = path[len(place) + 1 :] if place else path
-            if fold(below.split(b"/", 1)[0]) in _NAMES_OF_A_BARE_REPOSITORY:
+            name = fold(below.split(b"/", 1)[0])
+            makes_it_one = change.old is None and b"/" not in below and name in _SIGNS_OF_A_REPOSITORY
+            if name in _OBEYED_BY_GIT or makes_it_one:
                 return True
+    return False
+
+
+def _is_in_inner_repository(path: bytes) -> bool:
+    """Directories of submodules and worktrees, at any depth: a submodule's name may hold slashes."""
+    if b"/" not in path:
+        return False
+    names = [fold(name) for name in path.split(b"/")]
+    for at, name in enumerate(names[:-2]):
+        if name == ".git" and names[at + 1] in _REPOSITORIES_IN_GIT:
+            return any(below in _OBEYED_BY_GIT for below in names[at + 2 :])
     return False
 
 

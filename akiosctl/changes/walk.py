@@ -28,6 +28,7 @@ from enum import Enum
 from akiosctl.changes.content import same_content
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, entry_from_stat, join, read_entry
 from akiosctl.changes.openat2 import open_directory, openat2
+from akiosctl.changes.protect import fold
 from akiosd.errors import AkiosError
 
 MAX_PATH = 4000
@@ -37,7 +38,9 @@ _PROOF_MARGIN_NS = 2_000_000_000
 # current_time() of the kernel is the last tick's: at 100 Hz a stamp may be this much older than the call.
 CLOCK_GRAIN_NS = 10_000_000
 _INO_MASK = (1 << 56) - 1
-_GIT_DIR_NAMES = frozenset({b"head", b"objects", b"refs"})
+# is_git_directory() of git's setup.c: where there is a commondir, objects and refs are elsewhere.
+_GIT_DIRS = (frozenset({"head", "objects", "refs"}), frozenset({"head", "commondir"}))
+_MAX_GIT_NAME = 16
 
 
 class _Side(Enum):
@@ -128,7 +131,8 @@ class _Comparison:
     def directory(self, path: bytes, side: _Side) -> None:
         old_names = self.list_names(self.workspace_fd, path) if side is not _Side.NEW else frozenset()
         new_names = self.list_names(self.view_fd, path) if side is not _Side.OLD else frozenset()
-        if {name.lower() for name in new_names if len(name) < 8} >= _GIT_DIR_NAMES:
+        short = {fold(name) for name in new_names if len(name) <= _MAX_GIT_NAME}
+        if any(names <= short for names in _GIT_DIRS):
             self.git_dirs.add(path)
         for name, old, new in self.entries(path, old_names, new_names):
             child = join(path, name)

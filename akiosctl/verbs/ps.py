@@ -15,13 +15,13 @@ from akiosd.wire.messages import CageInfo
 
 
 @click.command("ps")
-@click.option("--all", "-a", "everything", is_flag=True, help="Ended cages too; everybody's for an administrator.")
+@click.option("--all", "-a", "everything", is_flag=True, help="Ended cages too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, everything: bool, as_json: bool) -> None:
-    """List cages that run, or whose changes wait."""
+    """List cages that run, or whose changes wait; everybody's for an administrator."""
     with ctx.obj.connect() as client:
-        cages = list_cages(client, everyone=everything)
+        cages = list_cages(client, everyone=True)
     shown = [cage for cage in cages if everything or cage.ended_ns == 0 or cage.changes]
     if wants_json(ctx, as_json):
         click.echo(json.dumps([to_json(cage) for cage in shown], indent=2))

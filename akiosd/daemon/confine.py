@@ -264,7 +264,7 @@ def _bind(parts: Parts, number: int) -> BindSpec:
     kind = os.fstat(parts.bind_fds[number].fileno()).st_mode
     if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
         raise Refused(f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out")
-    mode = {"write": "cow", "read": "sealed"}.get(bind.kind, "ro") if stat.S_ISDIR(kind) else "ro"
+    mode = ("cow" if bind.kind == "write" else "sealed") if stat.S_ISDIR(kind) else "ro"
     return BindSpec(bind.path, f"bind:{number}", stat.S_ISDIR(kind), mode)
 
 

@@ -58,6 +58,8 @@ class Prepared:
         self.cage = cage
         self.directory = directory
         self.host_id = self.host_gid = host_id
+        self.owner = host_id
+        """Of its user namespace: the id stays the cage's own where the agent gets its caller's."""
         self.network = network
         self.slot = slot
         self.leaf = leaf
@@ -83,7 +85,7 @@ class Prepared:
             caller_map(caller.uid, caller.inside, self.host_id, display),
             caller_map(caller.gid, caller.inside_gid, self.host_gid, display),
         )
-        self.userns = await userns.create(host.launcher, inside)
+        self.userns = await userns.create(host.launcher, inside, self.owner)
         self.bind_userns = self.userns.dup() if binds == inside else await userns.create(host.launcher, binds)
         self.caller = caller
 

@@ -45,6 +45,7 @@ _log = get_log("cage")
 StartedCallback = Callable[[Started, list[int]], Awaitable[None]]
 
 _EXEC_STEPS = ("change to the working directory", "execute", "make a session", "add the Landlock scope")
+_SHOWN_NAME = 256
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 
 
@@ -262,7 +263,7 @@ class Cage:
         return None
 
     def _exec_failed(self, message: StatusMessage) -> Event:
-        name = records.escape(self.request.argv[0])
+        name = records.escape(self.request.argv[0][:_SHOWN_NAME])
         step = _EXEC_STEPS[message.step] if message.step < len(_EXEC_STEPS) else "start"
         if message.step == 1 and message.err == 2:
             return Event("exec_failed", "not_found", detail=name)

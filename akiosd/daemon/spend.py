@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 import trio
 
+from akiosd.errors import ProtocolError
 from akiosd.meter.account import Account, Settled
 from akiosd.meter.budget import lose, reserve, settle
 from akiosd.values.policy import Budget
@@ -31,6 +32,7 @@ _BURST_S = 2.0
 _MAX_MODELS = 64
 _OTHERS = "(others)"
 _MAX_NAME = 200
+_DIGEST = 32
 _MAX_OPEN_SHOWN = 100
 _MAX_EARLY = 1024
 
@@ -65,7 +67,10 @@ class Spend:
     # ---- what a gateway asks and tells ---------------------------------------------------------------
 
     async def reserve(self, call: int, ask: Ask) -> Grant | Refusal:
-        """May this call be made?  Raises ``ProtocolError`` when ``call`` is open already."""
+        """May this call be made?  Raises ``ProtocolError`` when ``call`` is open already, or ``ask`` is malformed."""
+        _check_digest(ask.request)
+        # It is kept while the call is open, a thousand of them at once.
+        ask = msgspec.structs.replace(ask, provider=ask.provider[:_MAX_NAME], model=ask.model[:_MAX_NAME])
         if self._closed:
             return Refusal("budget.usd", "the run has ended", final=True)
         if call in self._early:
@@ -80,6 +85,7 @@ class Spend:
 
     async def settle(self, call: int, bill: Bill) -> None:
         """Book what a call cost.  One that was refused, or is booked already, changes nothing."""
+        _check_digest(bill.tool_calls)
         if self._closed:
             return
         if call not in self.account.open:
@@ -132,8 +138,8 @@ class Spend:
         if self._closed:
             return
         record = SpendWarning(
-            ts=self._now_ns(), provider=ask.provider[:_MAX_NAME], model=ask.model[:_MAX_NAME], rule=refusal.rule,
-            words=refusal.words, final=refusal.final,
+            ts=self._now_ns(), provider=ask.provider, model=ask.model, rule=refusal.rule, words=refusal.words,
+            final=refusal.final,
         )  # fmt: skip
         await self._book.wait_durable(await self._book.append([record]))
 
@@ -142,8 +148,8 @@ class Spend:
             self._count(settled)
         held = settled.open
         record = LlmCall(
-            ts=self._now_ns(), provider=held.provider[:_MAX_NAME], model=held.model[:_MAX_NAME],
-            outcome=settled.outcome, usd_micro=settled.usd_micro, reserved_usd_micro=held.usd_micro,
+            ts=self._now_ns(), provider=held.provider, model=held.model, outcome=settled.outcome,
+            usd_micro=settled.usd_micro, reserved_usd_micro=held.usd_micro,
             total_usd_micro=self.account.usd_micro, tokens=settled.tokens, estimated=settled.estimated,
             status=bill.status, stream=bill.stream, duration_ns=now_ns - held.at_ns,
         )  # fmt: skip
@@ -165,6 +171,11 @@ class Spend:
         if ending is not None and not self._told:
             self._told = True
             self._on_final(ending.kind, ending.detail)
+
+
+def _check_digest(found: bytes) -> None:
+    if len(found) > _DIGEST:
+        raise ProtocolError(f"a digest of {len(found)} bytes", "gateway")
 
 
 def _name(provider: str, model: str) -> str:

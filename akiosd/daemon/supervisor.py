@@ -41,6 +41,9 @@ from akiosd.wire import messages as wire
 
 _log = get_log("supervisor")
 _MAX_ANSWER = 512 << 10
+_MAX_LISTED = 64
+_MAX_ARGV = 4096
+"""Together with a path of PATH_MAX, far less than a 64th of a frame."""
 
 
 class Supervisor:
@@ -304,19 +307,23 @@ class Supervisor:
         await client.reply(cage.spend.describe(cage.id))
 
     async def _list(self, peer: Peer, request: wire.List, fds: list[int], client: ClientConnection) -> None:
-        everyone = peer.reads_all or peer.role in ("root", "admin")
+        everyone = request.everyone and (peer.reads_all or peer.role in ("root", "admin"))
         infos = [self._describe(cage) for cage in self._running.values()]
         infos += [kept.info for name, kept in self._kept.items() if name not in self._running]
-        await client.reply(wire.Cages(cages=tuple(info for info in infos if everyone or info.uid == peer.uid)))
+        wanted = [info for info in infos if (everyone or info.uid == peer.uid) and info.cage > request.after]
+        wanted.sort(key=lambda info: info.cage)
+        page = wanted[:_MAX_LISTED]
+        await client.reply(wire.Cages(cages=tuple(page), more=len(page) < len(wanted)))
 
     def _describe(self, cage: Cage) -> wire.CageInfo:
         result = cage.result
         return wire.CageInfo(
-            cage=cage.id, uid=cage.peer.uid, user=_user(cage.peer.uid), state=cage.life.state, argv=cage.request.argv,
-            workspace=cage.request.workspace, started_ns=cage.started_ns, ended_ns=cage.ended_ns,
-            exit_code=result.exit_code if result else 0, reason=result.reason if result else "", changes=cage.changes,
-            pid=cage.pid, tty=cage.request.tty is not None, detached=cage.detached,
-            usd_micro=cage.spend.account.usd_micro, calls=cage.spend.account.calls,
+            cage=cage.id, uid=cage.peer.uid, user=_user(cage.peer.uid), state=cage.life.state,
+            argv=_cut(cage.request.argv), workspace=cage.request.workspace, started_ns=cage.started_ns,
+            ended_ns=cage.ended_ns, exit_code=result.exit_code if result else 0,
+            reason=result.reason if result else "", changes=cage.changes, pid=cage.pid,
+            tty=cage.request.tty is not None, detached=cage.detached, usd_micro=cage.spend.account.usd_micro,
+            calls=cage.spend.account.calls,
         )  # fmt: skip
 
     # ---- changes -----------------------------------------------------------------------------------
@@ -438,6 +445,18 @@ def _caller(peer: Peer, run: wire.Run) -> Caller:
     if mode == "caller" and peer.uid != 0:
         return Caller(peer.uid, peer.gid, peer.uid, peer.gid)
     return Caller(peer.uid, peer.gid, AGENT_ID, AGENT_ID)
+
+
+def _cut(argv: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """As much of a command line as a list shows."""
+    shown: list[bytes] = []
+    room = _MAX_ARGV
+    for word in argv:
+        if len(word) + 1 > room:
+            return (*shown, word[:room] + "…".encode())
+        shown.append(word)
+        room -= len(word) + 1
+    return tuple(shown)
 
 
 def _user(uid: int) -> str:

@@ -80,9 +80,12 @@ class Launcher:
             with Fd(os.pidfd_open(pid)) as process:
                 await pidfd.wait_exit(process.fileno())
 
-    async def clone_userns(self) -> tuple[int, Fd]:
-        """A paused process in a new user namespace: (pid, its pidfd).  The caller kills and reaps it."""
-        request = plan_format.REQUEST.pack(plan_format.MAGIC, plan_format.REQUEST_USERNS, 0, 0, 0)
+    async def clone_userns(self, owner: int = 0) -> tuple[int, Fd]:
+        """A paused process in a new user namespace that belongs to the host uid ``owner``: (pid, its pidfd).
+
+        The caller kills and reaps it.
+        """
+        request = plan_format.REQUEST.pack(plan_format.MAGIC, plan_format.REQUEST_USERNS, 0, 0, owner)
         return await self._request(request, [], "user namespace")
 
     async def clone_cage(

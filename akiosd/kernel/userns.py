@@ -36,9 +36,13 @@ def _write(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-async def create(launcher: Launcher, ids: IdMap) -> Fd:
-    """A new user namespace with these maps; the descriptor is the caller's."""
-    pid, holder = await launcher.clone_userns()
+async def create(launcher: Launcher, ids: IdMap, owner: int = 0) -> Fd:
+    """A new user namespace with these maps; the descriptor is the caller's.
+
+    ``owner``: the host uid that is charged for what processes in it use of the kernel's numbers per user, and that
+    would have every capability in it, so one under which nothing else runs.
+    """
+    pid, holder = await launcher.clone_userns(owner)
     with holder:
         try:
             _write(f"/proc/{pid}/uid_map", _text(ids.uids))

@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 
 EPERM = 1
+ENOMEM = 12
 ENOSYS = 38
 EPROTONOSUPPORT = 93
 EAFNOSUPPORT = 97
@@ -120,8 +121,8 @@ ALLOWED: tuple[str, ...] = _names(
     "listxattrat removexattr lremovexattr fremovexattr removexattrat "
     "inotify_init inotify_init1 inotify_add_watch inotify_rm_watch "
     # memory
-    "mmap mprotect munmap brk mremap msync mincore madvise mlock mlock2 munlock mlockall munlockall remap_file_pages "
-    "memfd_create membarrier pkey_mprotect pkey_alloc pkey_free mseal map_shadow_stack "
+    "mprotect munmap brk mremap msync mincore madvise mlock mlock2 munlock mlockall munlockall remap_file_pages "
+    "membarrier pkey_mprotect pkey_alloc pkey_free mseal map_shadow_stack "
     # waiting, pipes, timers
     "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd "
     "eventfd2 signalfd signalfd4 pipe pipe2 timerfd_create timerfd_settime timerfd_gettime "
@@ -199,6 +200,7 @@ NETLINK_ROUTE = 0
 
 TIOCSTI, TIOCLINUX, TIOCCONS, TIOCSETD = 0x5412, 0x541C, 0x541D, 0x5423
 PR_SET_MM, PR_SCHED_CORE = 35, 62
+MAP_HUGETLB, MFD_HUGETLB = 0x40000, 4
 PR_SET_VMA, PR_SET_PTRACER = 0x53564D41, 0x59616D61
 S_IFMT, S_IFCHR, S_IFBLK = 0o170000, 0o020000, 0o060000
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
@@ -258,6 +260,10 @@ CHECKED: dict[str, Checked] = {
         0,
         usual=(Compare(0, LOW32 & ~0x7F, 0), _low(0, PR_SET_VMA), _low(0, PR_SET_PTRACER)),
     ),
+    # Pages of the pool that the administrator keeps for others: no memory limit counts them.  (shmget asks for a
+    # capability.)  The answer is that of a host whose pool is empty, which programs fall back from.
+    "mmap": Checked((Form((Compare(3, MAP_HUGETLB, MAP_HUGETLB),), ENOMEM),), 0),
+    "memfd_create": Checked((Form((Compare(1, MFD_HUGETLB, MFD_HUGETLB),), ENOMEM),), 0),
     # The kernel takes persona as an unsigned int; all ones only asks.
     "personality": Checked((Form((_low(0, 0),), 0), Form((_low(0, LOW32),), 0)), EPERM),
     "mknod": Checked(tuple(Form((Compare(1, S_IFMT, type_),), EPERM) for type_ in (S_IFCHR, S_IFBLK)), 0),
@@ -382,6 +388,7 @@ DENIED_FACTS: dict[str, Facts] = {
     "socket": Facts("socket", "security", flags=1),
     "socketpair": Facts("socket", "security", flags=1),
     "prlimit64": Facts("process", "security"),
+    "mmap": Facts("other", "security"),
     "mount": Facts("privilege", "security", path=0, path2=1, flags=3),
     "umount2": Facts("privilege", "security", path=0, flags=1),
     "pivot_root": Facts("privilege", "security", path=0, path2=1),

@@ -95,9 +95,10 @@ class Stop(Message, frozen=True, tag="stop"):
 
 
 class List(Message, frozen=True, tag="list"):
-    """The caller's cages (root and akios-admin: everybody's)."""
+    """The caller's cages; with ``everyone``, all that the caller may see.  ``after``: only those with a greater id."""
 
     everyone: bool = False
+    after: str = ""
 
 
 class Attach(Message, frozen=True, tag="attach"):
@@ -287,7 +288,10 @@ class CageInfo(msgspec.Struct, frozen=True):
 
 
 class Cages(Message, frozen=True, tag="cages"):
+    """By id.  ``more``: this is as much as one frame holds; ask again ``after`` the last."""
+
     cages: tuple[CageInfo, ...] = ()
+    more: bool = False
 
 
 class ViewReply(Message, frozen=True, tag="view_reply"):

@@ -74,7 +74,8 @@ struct akios_op {
 };
 struct akios_status { uint32_t kind; int32_t err; uint32_t step, value; };
 struct akios_exit { struct akios_status head; uint64_t user_ns, system_ns, max_rss; };
-struct akios_request { uint32_t magic, kind, nfds, plan_size; uint64_t clone_flags; };
+/* argument: clone flags of a run; the owner's uid of a user namespace. */
+struct akios_request { uint32_t magic, kind, nfds, plan_size; uint64_t argument; };
 struct akios_reply { int32_t pid, err; };
 
 _Static_assert(sizeof(struct akios_plan) == 40, "plan header");

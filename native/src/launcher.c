@@ -118,6 +118,34 @@ static _Noreturn void become_cage(struct akios_child *child, int status_fd) {
     akios_init(child);
 }
 
+static int take_effective_uid(uid_t uid) {
+    /* The kernel takes away the effective capabilities, and forgets whose death is ours. */
+    if (syscall(SYS_setresuid, -1, uid, -1) < 0)
+        return -errno;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -errno;
+    for (unsigned i = 0; i < 2; i++)
+        data[i].effective = data[i].permitted;
+    if (syscall(SYS_capset, &header, data) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        return -errno;
+    return 0;
+}
+
+static long clone_namespace(uid_t owner, int *pidfd) {
+    /* What is counted in a user namespace (inotify instances, queued signals, message queues) is counted
+     * for its owner in the parent, too: owned by root, one cage could use up what root itself may have. */
+    int err = owner ? take_effective_uid(owner) : 0;
+    long pid = err < 0 ? err : clone_child(CLONE_NEWUSER, pidfd, -1);
+    if (pid == 0 || owner == 0)
+        return pid;
+    err = take_effective_uid(0);
+    if (err < 0)
+        _exit(125); /* whatever it would clone now would be another's */
+    return pid;
+}
+
 static _Noreturn void become_holder(void) {
     /* Holds a user namespace until akiosd has written its maps and opened it. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -142,7 +170,7 @@ static long run_request(const struct received *in, int *pidfd) {
     const struct akios_plan *head = (const struct akios_plan *)plan;
     long pid = -EPROTO;
     if (head->magic == AKIOS_PLAN_MAGIC && head->size == child.plan_size && plan[child.plan_size - 1] == '\0')
-        pid = clone_child(in->request.clone_flags, pidfd, in->fds[2]);
+        pid = clone_child(in->request.argument, pidfd, in->fds[2]);
     if (pid == 0)
         become_cage(&child, in->fds[1]);
     munmap(plan, in->request.plan_size);
@@ -183,7 +211,7 @@ static int serve_one(void) {
     if (in.request.kind == AKIOS_REQUEST_RUN) {
         pid = run_request(&in, &pidfd);
     } else if (in.request.kind == AKIOS_REQUEST_USERNS) {
-        pid = clone_child(CLONE_NEWUSER, &pidfd, -1);
+        pid = in.request.argument < UINT32_MAX ? clone_namespace((uid_t)in.request.argument, &pidfd) : -EINVAL;
         if (pid == 0)
             become_holder();
     }

@@ -76,6 +76,7 @@ HOST_FILES = [
     "/sys/kernel",
     "/sys/fs/cgroup", "/dev/kmsg", "/dev/mem", "/dev/vda", "/dev/loop-control", "/dev/net/tun", "/dev/fuse", "/dev/kvm",
     "/proc/kcore", "/proc/sysrq-trigger", "/proc/kallsyms", "/proc/keys", "/proc/config.gz", "/proc/iomem",
+    "/proc/pressure", "/proc/acpi", "/proc/driver", "/proc/scsi", "/proc/asound",
 ]  # fmt: skip
 
 SHOWS_SOMETHING = """
@@ -350,7 +351,7 @@ except BlockingIOError:
 
 
 @CALLERS
-@pytest.mark.parametrize("place", ["workspace-cow", "workspace-ro", "read"])
+@pytest.mark.parametrize("place", ["workspace-cow", "workspace-ro", "read", "toolchain"])
 def test_locks_leases_and_pipes_do_not_cross_the_boundary(daemon: Daemon, uid: int, place: str) -> None:
     where = daemon.workspace(uid=uid)
     shared = where if place.startswith("workspace") else daemon.workspace("shared", uid=uid)
@@ -360,7 +361,8 @@ def test_locks_leases_and_pipes_do_not_cross_the_boundary(daemon: Daemon, uid: i
     flags = (
         ["--ro"] if place == "workspace-ro" else ["--policy", read_policy(daemon, shared)] if place == "read" else []
     )
-    argv = ["python3", "-c", LOCKS, str(shared / "file"), str(shared / "pipe")]
+    python = make_venv(shared) if place == "toolchain" else "python3"
+    argv = [python, "-c", LOCKS, str(shared / "file"), str(shared / "pipe")]
     caged = ["run", "--quiet", *flags, "--workspace", str(where), "--", *argv]
     with daemon.popen(*caged, cwd=where, uid=uid, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
         assert host_may_work(client, shared) == (True, "nothing\n")
@@ -368,6 +370,15 @@ def test_locks_leases_and_pipes_do_not_cross_the_boundary(daemon: Daemon, uid: i
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **daemon.as_user(uid)
     ) as control:
         assert host_may_work(control, shared) == (False, "stolen\n")
+
+
+def make_venv(where: Path) -> str:
+    """Its interpreter, by which the client finds that ``where`` is a toolchain."""
+    (where / "bin").mkdir()
+    python = where / "bin" / "python"
+    python.symlink_to("/usr/bin/python3")
+    (where / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
+    return str(python)
 
 
 def host_may_work(holder: subprocess.Popen[str], shared: Path) -> tuple[bool, str]:

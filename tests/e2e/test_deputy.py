@@ -403,7 +403,8 @@ def run_and_keep(daemon: Daemon, victim: Path) -> tuple[str, list[str]]:
 
 REQUESTS: list[tuple[str, Any]] = [
     ("attach", wire.Attach), ("signal", wire.Signal), ("stop", wire.Stop), ("detach", wire.Detach), ("view", wire.View),
-    ("discard", wire.Discard), ("ledger", wire.LedgerInfo), ("read_log", lambda cage: wire.ReadLog(cage=cage, stop=10)),
+    ("discard", wire.Discard), ("output", wire.Output), ("budget", wire.BudgetInfo), ("http", wire.Http),
+    ("ledger", wire.LedgerInfo), ("read_log", lambda cage: wire.ReadLog(cage=cage, stop=10)),
 ]  # fmt: skip
 
 
@@ -437,7 +438,7 @@ class TestCagesOfOthers:
         answers = as_user(NOBODY, work)
         assert len(answers) == 2
         for answer in answers:
-            assert answer.startswith(("no running cage", "no ended cage", "no log")), answer
+            assert answer.startswith(("no running cage", "no ended cage", "no log")) or "no output" in answer, answer
         unknown = as_user(NOBODY, lambda: refusal(private, make(cage="c-" + "0" * 12)))
         shapes = {answer.replace(cage, "X") for answer, cage in zip(answers, cages, strict=True)}
         assert shapes == {unknown.replace("c-" + "0" * 12, "X")}, "the answer does not tell that it exists"
@@ -458,6 +459,22 @@ class TestCagesOfOthers:
         mine = private.ctl("events", "--json", "--cage", cages[0], uid=OTHER)
         assert '"birth"' in mine.stdout, "the control: their owner reads them"
         assert cages[0] in private.ctl("ps", uid=OTHER).stdout, "it still runs"
+
+    def test_long_command_lines_do_not_close_the_list(self, private: Daemon) -> None:
+        """Both together are more than a frame holds, and an administrator sees both."""
+        argv = ["sh", "-c", "sleep 1000", *["x" * 100_000] * 6]
+        mine = [private.run(*argv, flags=["--detach"], uid=uid).stdout.strip() for uid in (NOBODY, OTHER)]
+        try:
+            shown = private.ctl("ps")
+            assert shown.returncode == 0 and all(cage in shown.stdout for cage in mine), shown.stderr
+        finally:
+            for cage in mine:
+                private.ctl("stop", "--kill", cage)
+
+    def test_root_commits_what_another_ran_only_by_its_name(self, private: Daemon, cages: tuple[str, str]) -> None:
+        refused = private.ctl("commit")
+        assert refused.returncode == 125 and "you have no cages" in refused.stderr, refused
+        assert "changed" in private.ctl("diff", cages[1]).stdout, "the control: root sees it by its name"
 
     def test_what_is_on_disk_is_closed(self, private: Daemon, cages: tuple[str, str]) -> None:
         script = f"find {private.state} -type f 2> /dev/null -exec cat {{}} + | wc -c"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -99,6 +100,19 @@ async def test_a_map_the_kernel_refuses_leaves_nothing(launcher: Launcher) -> No
     with pytest.raises(OSError):
         await userns.create(launcher, IdMap(overlapping, overlapping))
     assert children() == before
+
+
+@pytest.mark.parametrize("owner", [0, HOST_ID])
+async def test_the_owner_is_who_was_asked_for(launcher: Launcher, owner: int) -> None:
+    """The kernel charges the owner for what is used inside; see tests/e2e/test_attack_shared_numbers.py."""
+    ids = IdMap(system_map(DISPLAY), system_map(DISPLAY))
+    with await userns.create(launcher, ids, owner) as namespace:
+        answer = fcntl.ioctl(namespace.fileno(), _NS_GET_OWNER_UID, struct.pack("I", 77))
+        assert struct.unpack("I", answer) == (owner,)
+    status = Path(f"/proc/{launcher.pid}/status").read_text()
+    assert "\nUid:\t0\t0\t0\t0\n" in status, "the launcher is root again"
+    sets = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Cap"))
+    assert sets["CapEff"] == sets["CapPrm"]
 
 
 async def test_two_namespaces_are_two(launcher: Launcher) -> None:

@@ -220,7 +220,7 @@ _LAYOUT = {
     "akios_plan": "magic size op_count ops_at argv_at env_at command_at cwd_at tty nested_scope",
     "akios_op": "kind flags fd pad a_at a_len b_at b_len c_at c_len uid gid u0 u1 u2",
     "akios_status": "kind err step value",
-    "akios_request": "magic kind nfds plan_size clone_flags",
+    "akios_request": "magic kind nfds plan_size argument",
     "akios_reply": "pid err",
 }
 _FORMATS = {

@@ -55,7 +55,7 @@ OVERLAY_OPTIONS = {"redirect_dir": "on", "metacopy": "off", "index": "off", "xin
 class BindSpec(msgspec.Struct, frozen=True):
     """A tree shown at ``path`` from descriptor ``fd``.
 
-    ``mode``: ro, a bind; sealed, a read-only overlay; cow, an overlay that is thrown away.
+    ``mode``: sealed, a read-only overlay; cow, an overlay that is thrown away; ro, a bind, for what is no directory.
     """
 
     path: bytes

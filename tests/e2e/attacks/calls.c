@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -50,6 +51,13 @@ static int load_kernel(void) { return outcome(syscall(SYS_kexec_load, 0, 17, NUL
 static int quota(void) { return outcome(syscall(SYS_quotactl, 0x80000100 /* Q_SYNC */, NULL, 0, NULL)); }
 static int secret_memory(void) { return outcome(syscall(SYS_memfd_secret, 0)); }
 
+/* Neither takes a page of the pool before it is touched, so that both succeed where the pool is empty. */
+static int huge_pages(void) {
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE;
+    return mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED ? errno : 0;
+}
+static int huge_memory(void) { return outcome(memfd_create("huge", MFD_HUGETLB)); }
+
 static int no_randomisation(void) { return outcome(personality(ADDR_NO_RANDOMIZE)); }
 static int exec_readable(void) { return outcome(personality(READ_IMPLIES_EXEC)); }
 static int personality_high(void) { return outcome(syscall(SYS_personality, 0xdead00000000ul | ADDR_NO_RANDOMIZE)); }
@@ -74,19 +82,26 @@ static int tioclinux_high(void) { return on_pty(0x100000000ul | TIOCLINUX, selec
 static int tiocsetd(void) { return on_pty(TIOCSETD, &line_discipline); }
 static int tioccons(void) { return on_pty(TIOCCONS, NULL); }
 
-static int make_node(mode_t type, int major, int minor) {
+static int make_node(mode_t type, int major, int minor, int old) {
     char path[] = "/tmp/akios-node-XXXXXX";
     int fd = mkstemp(path);
     close(fd);
     unlink(path);
-    int result = outcome(mknod(path, type | 0600, makedev((unsigned)major, (unsigned)minor)));
+    dev_t device = makedev((unsigned)major, (unsigned)minor);
+#ifdef SYS_mknod
+    int result = outcome(old ? syscall(SYS_mknod, path, type | 0600, device) : mknod(path, type | 0600, device));
+#else
+    (void)old;
+    int result = outcome(mknod(path, type | 0600, device));
+#endif
     unlink(path);
     return result;
 }
-static int make_char(void) { return make_node(S_IFCHR, 1, 1); }
-static int make_block(void) { return make_node(S_IFBLK, 7, 0); }
+static int make_char(void) { return make_node(S_IFCHR, 1, 1, 0); }
+static int make_char_old(void) { return make_node(S_IFCHR, 1, 1, 1); }
+static int make_block(void) { return make_node(S_IFBLK, 7, 0, 0); }
 /* An overlay's whiteout is a device 0:0, which the kernel lets anybody make. */
-static int make_whiteout(void) { return make_node(S_IFCHR, 0, 0); }
+static int make_whiteout(void) { return make_node(S_IFCHR, 0, 0, 0); }
 
 static int become_root(void) { return outcome(setuid(0)); }
 static int become_other(void) { return outcome(setresuid(12345, 12345, 12345)); }
@@ -156,9 +171,9 @@ static int beyond_table(void) { return outcome(syscall(100000)); }
 static const struct attack attacks[] = {
     A(io_uring), A(bpf_map), A(perf_event), A(userfault), A(add_key), A(request_key), A(session_keyring),
     A(user_keyring), A(fanotify), A(read_klog), A(host_name), A(set_clock), A(io_ports), A(accounting), A(swap_on),
-    A(load_module), A(load_kernel), A(quota), A(secret_memory), A(no_randomisation), A(exec_readable),
+    A(load_module), A(load_kernel), A(quota), A(secret_memory), A(huge_pages), A(huge_memory), A(no_randomisation), A(exec_readable),
     A(personality_high), A(tiocsti), A(tiocsti_high), A(tioclinux), A(tioclinux_high), A(tiocsetd), A(tioccons),
-    A(make_char), A(make_block), A(make_whiteout), A(become_root), A(become_other), A(become_other_group), A(join_groups),
+    A(make_char), A(make_char_old), A(make_block), A(make_whiteout), A(become_root), A(become_other), A(become_other_group), A(join_groups),
     A(raise_capabilities), A(raise_ambient), A(loosen_securebits), A(drop_bounding), A(allow_new_privileges),
     A(move_break), A(schedule_core), A(real_time), A(better_nice), A(own_listener), A(legacy_call), A(legacy_mount),
     A(x32_call), A(beyond_table),

@@ -83,7 +83,34 @@ def test_git_itself_may_not_change_what_it_is() -> None:
 def test_a_bare_repository_under_any_name() -> None:
     paths = [b"data", b"data/HEAD", b"data/config", b"data/hooks/post-update", b"data/objects/x", b"other/config"]
     diff = Diff(tuple(added(path, entry()) for path in paths), frozenset({b"data"}))
-    assert [r.path for r in find_refusals(diff, Rules())] == [b"data/config", b"data/hooks/post-update"]
+    assert [r.path for r in find_refusals(diff, Rules())] == [b"data/HEAD", b"data/config", b"data/hooks/post-update"]
+
+
+def test_a_directory_does_not_become_a_repository_in_two_steps() -> None:
+    """Its configuration was committed before, when nothing was a repository."""
+    repository = frozenset({b"data"})
+    for name in (b"HEAD", b"objects", b"refs"):
+        assert find_refusals(Diff((added(b"data/" + name, entry()),), repository), Rules())
+    old, new = entry(), entry(mode=0o600)
+    for change in (Change(ChangeKind.MODIFIED, b"data/HEAD", old, new), added(b"data/refs/heads/x", new)):
+        assert find_refusals(Diff((change,), repository), Rules()) == [], "one that was there goes on working"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b".git/worktrees/x/commondir", b".git/modules/libs/deep/er/config", b".git/modules/libs/er/hooks/post-checkout",
+        b".git/modules/libs/er/modules/in/config", b"sub/.git/modules/a/b/commondir", b"data/commondir",
+        b".GIT/Modules/a/b/CONFIG", b".git/worktrees/x/hooks",
+    ],
+)  # fmt: skip
+def test_repositories_inside_git(path: bytes) -> None:
+    assert find_refusals(Diff((added(path, entry()),)), Rules())
+
+
+@pytest.mark.parametrize("path", [b".git/modules/a/b/index", b".git/worktrees/x/HEAD", b"modules/a/config", b"x/hooks"])
+def test_what_git_writes_itself_is_left_alone(path: bytes) -> None:
+    assert find_refusals(Diff((added(path, entry()),)), Rules()) == []
 
 
 @pytest.mark.parametrize(

@@ -230,3 +230,15 @@ async def test_names_the_agent_makes_up_fill_nothing(tmp_path: Path) -> None:
         assert len(models) == 65 and models[-1] == ModelSpend("(others)", 36, 36, 36, 36)
         assert max(len(model.model) for model in models) == 200
         assert b.spend.describe("x").calls == 100
+
+
+async def test_a_gateway_taken_over_fills_no_memory(tmp_path: Path) -> None:
+    """What it says of a call is kept while the call is open, and a thousand may be."""
+    async with bench(tmp_path, Budget(usd_micro=0)) as b:
+        await b.spend.reserve(1, Ask("p" * 100_000, "m" * 100_000, bytes(32)))
+        [held] = b.spend.account.open.values()
+        assert (len(held.provider), len(held.model), held.request) == (200, 200, bytes(32))
+        with pytest.raises(ProtocolError):
+            await b.spend.reserve(2, Ask("p", "m", bytes(33)))
+        with pytest.raises(ProtocolError):
+            await b.spend.settle(1, Bill("completed", tool_calls=bytes(33)))
