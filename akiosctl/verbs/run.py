@@ -11,12 +11,10 @@ from typing import Any
 
 from akiosctl.client import DaemonError, PlainClient, close_fds, socket_path
 from akiosctl.locate import locate_toolchain, locate_workspace
-from akiosctl.relay import Relay
 from akiosctl.render import describe_spend, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
 from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
 from akiosctl.stdio import open_missing_stdio
-from akiosctl.terminal import DEFAULT_DETACH_KEYS, parse_detach_keys, read_size
 from akiosctl.trust_stores import find_trust_stores
 from akiosd.errors import AkiosError
 
@@ -49,6 +47,10 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
         request, policy, notes = prepare(options, tty, fds)
         number = client.request("run", request, fds)
         close_fds(fds)
+        # While the cage is made: what is needed once it is there.
+        from akiosctl.relay import Relay
+        from akiosctl.terminal import DEFAULT_DETACH_KEYS, parse_detach_keys
+
         started, received = take_started(client, number)
         cage = str(started.get("cage", ""))
         posture = started.get("posture", ())
@@ -144,6 +146,8 @@ def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, o
         "allow_degraded": options.has("allow_degraded"),
     }
     if tty:
+        from akiosctl.terminal import read_size
+
         rows, columns = read_size(1 if os.isatty(1) else 0)
         request["tty"] = {"rows": rows, "columns": columns}
     return request, policy, [*(f"shown inside: {bind.inside} ({bind.why})" for bind in tools.binds), *tools.notes]

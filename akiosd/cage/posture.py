@@ -5,6 +5,9 @@ Nothing is reported as enforced that was not read back here, or proved by one re
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
 import msgspec
 
 from akiosd.values.ids import Lines
@@ -81,24 +84,30 @@ def _identity(fields: dict[str, str], evidence: Evidence, wanted: Wanted) -> Lay
     return LayerState("identity", "enforced", f"own uid {wanted.host_id}, no group, binds idmapped")
 
 
-class _Mount(msgspec.Struct, frozen=True):
+# proc_pid_mountinfo(5): id, parent, device, root, point, options, optional fields, "-", type, source, super options
+_MOUNT = re.compile(r"^\d+ \d+ \S+ \S* (\S+) (\S+)(?: [^ \n-]\S*)* - (\S+) \S* (\S+)$", re.MULTILINE)
+
+
+class _Mount(NamedTuple):
     point: str
-    options: tuple[str, ...]
+    options: list[str]
     kind: str
-    super_options: tuple[str, ...]
+    super_options: list[str]
 
 
 def _mounts(mountinfo: str) -> list[_Mount]:
-    found = []
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        fields, tail = left.split(" "), right.split(" ")
-        if len(fields) > 5 and len(tail) > 2:
-            found.append(_Mount(_unescape(fields[4]), tuple(fields[5].split(",")), tail[0], tuple(tail[2].split(","))))
-    return found
+    found = _MOUNT.findall(mountinfo)
+    if len(found) != mountinfo.count("\n"):
+        return []  # a line of another shape: then nothing is known of the view
+    return [
+        _Mount(_unescape(point), options.split(","), kind, super_options.split(","))
+        for point, options, kind, super_options in found
+    ]
 
 
 def _unescape(text: str) -> str:
+    if "\\" not in text:
+        return text
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         text = text.replace(code, character)
     return text

@@ -131,7 +131,7 @@ class Ledger:
         log = LogId(cage)
         self._sequencer.open_log(log)
         self._publisher.opened(log)
-        self.append(log, self._log_open())
+        self._committer.append_quietly(log, [encode_entry(self._log_open())])
         return log
 
     async def reopen_log(self, cage: CageId) -> LogId:
@@ -158,9 +158,9 @@ class Ledger:
         """Queue entries; returns the index of the first.  A batch is taken as it is, what it holds is not looked at."""
         return self._committer.append(log, entries)
 
-    async def wait_durable(self, log: LogId, index: int) -> None:
-        """Return once the entry at ``index`` is in the WAL on disk."""
-        await self._committer.wait_durable(log, index)
+    async def wait_durable(self, log: LogId, index: int, *, hasten: bool = True) -> None:
+        """Return once the entry at ``index`` is in the WAL on disk; without ``hasten``, with what nobody waits for."""
+        await self._committer.wait_durable(log, index, hasten=hasten)
 
     async def commit(self, log: LogId, record: Record | bytes) -> int:
         """Append and wait until it is durable: for birth, denial, money and death."""
@@ -380,6 +380,7 @@ class Ledger:
             self._release()
             return
         self._committer.stopping = True
+        self._committer.hasten()
         self._publisher.nudge()
         await self._committer.stopped.wait()
 

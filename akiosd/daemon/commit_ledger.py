@@ -67,6 +67,11 @@ class Committer:
         self._data.set()
         return first
 
+    def append_quietly(self, log: LogId, entries: Sequence[bytes]) -> None:
+        """They go with whatever is committed next, and begin no commit of their own."""
+        self.check()
+        self.sequencer.append(log, entries)
+
     def append_own(self, log: LogId, entries: Sequence[bytes]) -> int:
         """What the ledger itself has to say, also in a log that is closed."""
         self.check()
@@ -146,7 +151,12 @@ class Committer:
     def _is_first_unpublished(self, mark: Entries) -> bool:
         return self.sequencer.published_size(mark.log) == mark.first
 
-    async def wait_durable(self, log: LogId, index: int) -> None:
+    def hasten(self) -> None:
+        """Whatever was appended, quietly too, is written now."""
+        self._data.set()
+        self._urgent.set()
+
+    async def wait_durable(self, log: LogId, index: int, *, hasten: bool = True) -> None:
         while True:
             self.check()
             state = self.sequencer.logs.get(log)
@@ -154,7 +164,8 @@ class Committer:
                 return
             if index >= state.size:
                 raise LedgerError(f"entry {index} was never appended", where=log)
-            self._urgent.set()
+            if hasten:
+                self._urgent.set()
             await self.progress.wait()
 
     async def commit_marks(self, marks: Sequence[Mark]) -> None:

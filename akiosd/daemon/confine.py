@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import fcntl
+import functools
 import os
 import stat
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from akiosd.daemon.gateway_setup import allowed_providers, region_of
 from akiosd.daemon.host import Host
-from akiosd.daemon.pool import Caller, Prepared
+from akiosd.daemon.prepared import STDIO, Caller, Prepared
 from akiosd.errors import CageFailed, LayerUnavailable, Refused
 from akiosd.kernel import acl, etc, mounts, probe
 from akiosd.kernel.disk import is_directory
-from akiosd.kernel.fds import Fd, close_all, open_pipe
+from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.layer import make_layer
 from akiosd.kernel.seccomp import Compiled, compiled
 from akiosd.kernel.trust import store_files
 from akiosd.policy.compile.identity import Identity, caller_map, lookup
 from akiosd.policy.compile.landlock import LandlockSpec, LandlockView, compile_landlock
-from akiosd.policy.compile.limits import CgroupValue, compile_cgroup_v1, compile_cgroup_v2, compile_rlimits
-from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_plan
+from akiosd.policy.compile.limits import compile_rlimits
+from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_rest
 from akiosd.values import trust
 from akiosd.values.ids import Lines
 from akiosd.values.plan import Plan
+from akiosd.values.policy import Filesystem, Policy
 from akiosd.values.trust import store_kind
 from akiosd.wire.check import is_system_path
 from akiosd.wire.messages import Run
 
 # include/uapi/linux/seccomp.h: NEW_LISTENER, WAIT_KILLABLE_RECV
 _FILTER_FLAGS = (1 << 3) | (1 << 5)
-_PIPE_BYTES = 1 << 20
-_F_SETPIPE_SZ = 1031
 _OUR_ENDS = ("our stdin", "our stdout", "our stderr")
+# Most runs of a host ask for the same.
+_compile_rlimits = functools.lru_cache(maxsize=64)(compile_rlimits)
 _ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 _READ_ONLY = _ATTRS | mounts.MOUNT_ATTR_RDONLY
 
@@ -68,16 +68,11 @@ class Confinement:
         self.stdio = [fds.pop(name) for name in _OUR_ENDS if name in fds]
         self.landlock: LandlockSpec | None = spec.landlock
         self.filter: Compiled = compiled(policy.syscalls)
-        self.cgroup_v2: Sequence[CgroupValue] = compile_cgroup_v2(policy.limits)
-        self.cgroup_v1: Sequence[CgroupValue] = compile_cgroup_v1(policy.limits)
         self._spec = spec
 
-    def plan(self, v1_controllers: tuple[str, ...]) -> Plan:
-        return compile_plan(
-            msgspec.structs.replace(
-                self._spec, v1_controllers=v1_controllers, filter=self.filter.bpf, filter_flags=_FILTER_FLAGS
-            )
-        )
+    def plan(self) -> Plan:
+        """What the parked child has still to do."""
+        return compile_rest(msgspec.structs.replace(self._spec, filter=self.filter.bpf, filter_flags=_FILTER_FLAGS))
 
     def close_sent(self) -> None:
         """The child has its copies."""
@@ -106,23 +101,25 @@ def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd
         caller.uid, caller.gid, caller.inside, caller.inside_gid,
     )  # fmt: skip
     fds |= trees
-    _system_trees(parts, user_name, fds)
+    fds["etc"] = _etc(parts, user_name)
     binds = tuple(_bind(parts, number) for number in range(len(run.binds)))
     overlays = [number for number, bind in enumerate(binds) if bind.mode == "cow"]
-    _slot(parts, identity, overlays, fds)
+    _slot(parts, identity, overlays)
     assert prepared.userns is not None
     assert prepared.trust is not None
-    fds["userns"], fds["netns"], fds["trust"] = prepared.userns.dup(), prepared.network.dup(), prepared.trust.dup()
+    fds["userns"], fds["trust"] = prepared.userns.dup(), prepared.trust.dup()
     layered = _trust_layer(parts, fds)
     if run.tty is None:
-        _pipes(identity, fds)
+        for name, ours, pipe in zip(STDIO, _OUR_ENDS, prepared.pipes, strict=True):
+            fds[name], fds[ours] = pipe.theirs, pipe.ours
+        prepared.pipes = []
     home = _home(run.home)
     view = LandlockView(
         workspace=run.workspace, home=home,
         read=tuple((b.path, b.directory) for b in binds if b.mode != "cow"),
         write=tuple((b.path, b.directory) for b in binds if b.mode == "cow"),
     )  # fmt: skip
-    landlock = compile_landlock(run.policy, view, host.facts.landlock_abi)
+    landlock = _ruleset(run.policy.filesystem, view, host.facts.landlock_abi)
     if landlock is None and not run.allow_degraded:
         what = f"Landlock is {probe.describe_landlock(host.facts.landlock_abi)}"
         raise LayerUnavailable(what, "landlock", "boot with lsm=landlock,…; or --allow-degraded")
@@ -134,9 +131,14 @@ def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd
         hide=tuple(os.fsencode(path) for path in parts.run.policy.filesystem.hide),
         layer="layer" in fds, stores=tuple(path for path in run.stores if path not in layered),
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
-        shm=parts.run.policy.limits.shm, rlimits=compile_rlimits(parts.run.policy.limits), landlock=landlock,
+        shm=parts.run.policy.limits.shm, rlimits=_compile_rlimits(parts.run.policy.limits), landlock=landlock,
     )  # fmt: skip
     return Confinement(parts, identity, spec, fds)
+
+
+@functools.lru_cache(maxsize=64)
+def _ruleset(filesystem: Filesystem, view: LandlockView, abi: int) -> LandlockSpec | None:
+    return compile_landlock(Policy(filesystem=filesystem), view, abi)
 
 
 def _trust_layer(parts: Parts, fds: dict[str, Fd]) -> tuple[bytes, ...]:
@@ -180,13 +182,12 @@ def _home(asked: bytes) -> bytes:
     return asked.rstrip(b"/") if good else b"/home/agent"
 
 
-def _system_trees(parts: Parts, user_name: str, fds: dict[str, Fd]) -> None:
+def _etc(parts: Parts, user_name: str) -> Fd:
     host = parts.host
-    fds |= {name: parts.prepared.system.pop(name) for name in list(parts.prepared.system)}
     home = os.fsdecode(_home(parts.run.home))
     path = etc.make(host.state_dir / "etc", user_name, home, parts.caller.inside, parts.caller.inside_gid)
     with Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
-        fds["etc"] = host.clone_system(tree.fileno())
+        return host.clone_system(tree.fileno())
 
 
 async def _client_trees(parts: Parts) -> dict[str, Fd]:
@@ -268,12 +269,11 @@ def _bind(parts: Parts, number: int) -> BindSpec:
     return BindSpec(bind.path, f"bind:{number}", stat.S_ISDIR(kind), mode)
 
 
-def _slot(parts: Parts, identity: Identity, overlays: list[int], fds: dict[str, Fd]) -> None:
+def _slot(parts: Parts, identity: Identity, overlays: list[int]) -> None:
     slot = parts.prepared.slot
     slot.prepare_upper(*_access(parts.workspace_fd, identity))
     for number, bind in enumerate(overlays):
         slot.prepare_overlay(number, *_access(parts.bind_fds[bind], identity))
-    fds["slot"] = slot.mount.dup()
 
 
 def _access(tree: Fd, identity: Identity) -> tuple[int, int, int, bytes]:
@@ -290,16 +290,3 @@ def _access(tree: Fd, identity: Identity) -> tuple[int, int, int, bytes]:
 def _mapped(lines: Lines, number: int, identity: Identity) -> int:
     found = lookup(lines, number)
     return found if found is not None else identity.display + 65534
-
-
-def _pipes(owner: Identity, fds: dict[str, Fd]) -> None:
-    """stdin, stdout, stderr of the cage's own, owned by its uid so that /dev/stderr opens, and our ends of them."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        read_end, write_end = open_pipe()
-        theirs, ours = (read_end, write_end) if number == 0 else (write_end, read_end)
-        fds[name], fds[_OUR_ENDS[number]] = theirs, ours
-        os.fchown(theirs.fileno(), owner.host_id, owner.host_gid)
-        try:
-            fcntl.fcntl(ours.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES if number < 2 else _PIPE_BYTES >> 4)
-        except OSError:
-            pass  # the user's share of pipe memory is used up: the default size works too

@@ -17,6 +17,7 @@ from akiosd.daemon.book import Book
 from akiosd.daemon.cage_ca import make_authority_now
 from akiosd.daemon.gateways import Gateway
 from akiosd.daemon.host import Host
+from akiosd.daemon.hurry import Bulk
 from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
 from akiosd.daemon.run_cage import Cage
@@ -90,7 +91,7 @@ class _OneGateway:
         self._scope = trio.CancelScope()
         self._written = 0
         self._reason = ""
-        book = Book(host.ledger, self._log, policy.limits, self._count)
+        book = Book(host.ledger, self._log, policy.limits, self._count, Bulk(host.hurry))
         self._spend = Spend(policy.budget, book, self._end)
         self._gateway = Gateway(host, self.id, policy, make_authority_now(self.id), (), book, self._spend)
 

@@ -53,12 +53,9 @@ class Gateway:
         self._host, self._cage, self._policy, self._authority = host, cage, policy, authority
         self._book, self._spend = book, spend
         self._bound = list(bound)
-        self._ready = select.epoll()
-        for one in self._bound:
-            self._ready.register(one.fd.fileno(), select.EPOLLIN)
+        self._ready: select.epoll | None = None
         self._streams: list[Fd] = []
         self._wanted = Fd(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
-        self._ready.register(self._wanted.fileno(), select.EPOLLIN)
         self._group: CageCgroup | None = None
         self._uid = 0
         self._pseudonym_key = b""
@@ -70,9 +67,17 @@ class Gateway:
         self.posture: tuple[str, ...] = ()
         self.pid = 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Nobody asked for anything yet, or nothing is left of who answered: it has no more to say."""
+        return self._link is None and self.pid == 0 and not self._streams
+
     async def run(self) -> None:
         """Until :meth:`finish`, or cancelled."""
         self._running = trio.Event()
+        self._ready = select.epoll()
+        for number in (self._wanted.fileno(), *(one.fd.fileno() for one in self._bound)):
+            self._ready.register(number, select.EPOLLIN)
         crashes = 0
         try:
             with self._scope:
@@ -101,6 +106,7 @@ class Gateway:
 
     async def _wait_wanted(self) -> None:
         """Until an agent's connection or query waits at a socket, or somebody called :meth:`connect`."""
+        assert self._ready is not None
         if not self._streams:
             await trio.lowlevel.wait_readable(self._ready.fileno())
         try:
@@ -125,7 +131,7 @@ class Gateway:
     async def close(self) -> None:
         """Kill what is left, give back sockets and group.  KernelError when the group stays."""
         self._scope.cancel()
-        if not self._ready.closed:
+        if self._ready is not None:
             self._ready.close()
         close_all((*(one.fd for one in self._bound), *self._streams, self._wanted))
         if self._group is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.config import Config, load_roots
+from akiosd.daemon.hurry import Hurry
 from akiosd.daemon.key_store import KeyStore, credentials_directory
 from akiosd.daemon.zygote import Zygote
 from akiosd.errors import AkiosError, KernelError
@@ -34,6 +35,7 @@ class Host:
         self.cages_dir = self.state_dir / "cages"
         self.facts = probe.read_host()
         self.own_namespaces = probe.read_namespaces("self")
+        self.hurry = Hurry()
         self.launcher = Launcher()
         self.zygote = Zygote()
         self.cgroups = CgroupHost(find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir))

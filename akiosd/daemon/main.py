@@ -29,6 +29,7 @@ from akiosd.daemon.serve_clients import open_unix_listener, serve_clients
 from akiosd.daemon.serve_events import serve_events
 from akiosd.daemon.supervisor import Supervisor
 from akiosd.errors import AkiosError
+from akiosd.kernel import precedence
 from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.values import records
@@ -36,6 +37,7 @@ from akiosd.values.ids import HOST_LOG
 from akiosd.values.policy import Policy
 
 _log = get_log("main")
+_SWITCH_S = 0.0005
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -161,6 +163,9 @@ def main(argv: list[str] | None = None) -> int:
         if os.geteuid() != 0:
             raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
         harden()
+        # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it has something to do.
+        sys.setswitchinterval(_SWITCH_S)
+        precedence.take()
         policy = load_system_policy(Path(config.system_policy))
         trio.run(partial(serve, config, policy, arguments.ready_fd))
     except AkiosError as error:

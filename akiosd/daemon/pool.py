@@ -1,4 +1,4 @@
-"""Cages half-made in advance: an id, a directory, a uid with its user namespace, a network, a disk.
+"""Cages half-made in advance: an id, a directory, a uid with its user namespace, a network, a disk, a parked child.
 
 A run takes one and the pool makes another behind its back, so that the request does not wait for what
 depends on nothing in it.
@@ -9,119 +9,24 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import msgspec
 import trio
 
 from akiosd.daemon import listeners
-from akiosd.daemon.cage_ca import Authority, make_authority
 from akiosd.daemon.host import Host
 from akiosd.daemon.log import get_log
+from akiosd.daemon.prepared import Caller, Prepared, create_slot
 from akiosd.errors import AkiosError, CageFailed
-from akiosd.kernel import netns, userns
-from akiosd.kernel.cgroup import CageCgroup
+from akiosd.kernel import heap, netns
 from akiosd.kernel.disk import Slot
 from akiosd.kernel.fds import Fd, close_all
-from akiosd.kernel.trust import Identity, make_tree
-from akiosd.kernel.userns import IdMap
-from akiosd.policy.compile.identity import AGENT_ID, cage_map, caller_map
-from akiosd.values.ids import CageId, Lines, make_cage_id
+from akiosd.values.ids import make_cage_id
+from akiosd.values.policy import Limits
 
 _log = get_log("pool")
-_AUTHORITY_WAITS = timedelta(days=1)
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Whose files the cage shows, and the numbers the agent has inside."""
-
-    uid: int
-    gid: int
-    inside: int = AGENT_ID
-    inside_gid: int = AGENT_ID
-
-
-class Prepared:
-    """One half-made cage; whoever takes it owns its descriptors, its directory and its disk."""
-
-    def __init__(
-        self,
-        cage: CageId,
-        directory: Path,
-        host_id: int,
-        network: Fd,
-        slot: Slot,
-        leaf: CageCgroup,
-        system: dict[str, Fd],
-    ) -> None:
-        self.cage = cage
-        self.directory = directory
-        self.host_id = self.host_gid = host_id
-        self.owner = host_id
-        """Of its user namespace: the id stays the cage's own where the agent gets its caller's."""
-        self.network = network
-        self.slot = slot
-        self.leaf = leaf
-        self.system = system
-        self.caller: Caller | None = None
-        self.uid_lines: Lines = ()
-        self.authority: Authority | None = None
-        self.trust: Fd | None = None
-        self.bound: list[listeners.Bound] = []
-        self._roots: Identity | None = None
-        self.userns: Fd | None = None
-        self.bind_userns: Fd | None = None
-
-    async def fit(self, host: Host, caller: Caller) -> None:
-        """Make the two user namespaces for this caller, unless they are there."""
-        if self.caller == caller:
-            return
-        close_all((self.userns, self.bind_userns))
-        display = host.config.uids.display_base
-        self.uid_lines = cage_map(caller.inside, self.host_id, display)
-        inside = IdMap(self.uid_lines, cage_map(caller.inside_gid, self.host_gid, display))
-        binds = IdMap(
-            caller_map(caller.uid, caller.inside, self.host_id, display),
-            caller_map(caller.gid, caller.inside_gid, self.host_gid, display),
-        )
-        self.userns = await userns.create(host.launcher, inside, self.owner)
-        self.bind_userns = self.userns.dup() if binds == inside else await userns.create(host.launcher, binds)
-        self.caller = caller
-
-    @property
-    def is_caller(self) -> bool:
-        """The agent has its caller's own ids on the host, because files could not be shown with others."""
-        return self.caller is not None and self.host_id == self.caller.uid
-
-    async def become_caller(self, host: Host) -> None:
-        """Give up the ids of the cage's own for the caller's.  Never for root."""
-        caller = self.caller
-        assert caller is not None and caller.uid and caller.gid
-        self.host_id, self.host_gid, self.caller = caller.uid, caller.gid, None
-        self.slot.give_home(caller.uid, caller.gid)
-        await self.fit(host, caller)
-
-    def bring_trust(self, host: Host) -> None:
-        """Make its certificate authority and what shows it, unless they are fresh and the host's roots the same."""
-        now, roots = datetime.now(UTC), host.roots.refresh()
-        if self.authority is not None and not self.authority.is_older(now, _AUTHORITY_WAITS) and roots == self._roots:
-            return
-        close_all((self.trust,))
-        self.authority, self._roots = make_authority(self.cage, now), roots
-        display = host.config.uids.display_base
-        self.trust = make_tree(host.roots, self.authority.pem, self.authority.certificate, display)
-
-    def close(self) -> None:
-        close_all(one.fd for one in self.bound)
-        close_all((self.trust, self.network, self.userns, self.bind_userns, *self.system.values()))
-
-    def destroy(self) -> None:
-        """Never used: remove it all."""
-        self.close()
-        self.slot.destroy()
-        self.leaf.remove_unused()
-        shutil.rmtree(self.directory, ignore_errors=True)
+_REST_S = 1.0
 
 
 class Pool:
@@ -129,38 +34,48 @@ class Pool:
         self._host = host
         self._size = size
         self._ready: list[Prepared] = []
+        self._spoiled: list[Prepared] = []
         self._networks: list[Fd] = []
+        self._making = trio.Lock()
         self._wanted = trio.Event()
         self._caller: Caller | None = None
-        self._disk_size = host.policy.limits.disk
+        self._limits = host.policy.limits
 
-    async def take(self, caller: Caller, disk_size: int) -> Prepared:
-        """A half-made cage for this caller; the returned one is the taker's."""
+    async def take(self, caller: Caller, limits: Limits) -> Prepared:
+        """A half-made cage for this caller; the returned one is the taker's.  Those made next are for the same."""
         self._caller = caller
-        self._disk_size = disk_size
+        self._limits = limits
+        disk_size = limits.disk
         found = self._ready.pop(0) if self._ready else None
-        self._wanted.set()
         try:
             if found is None:
                 found = await self._make()
-            if found.slot.size != disk_size:
-                found.slot.destroy()
-                found.slot = await self._create_slot(found.directory, disk_size, found.host_id)
+            if found.slot.size != disk_size or found.child is None or not found.child.alive:
+                await found.begin_again(self._host, disk_size)
             found.bring_trust(self._host)
             await found.fit(self._host, caller)
+            found.limit(self._host, limits)
         except BaseException as error:
             if found is not None:
-                found.destroy()
+                await found.destroy()
+            self._wanted.set()
             if isinstance(error, OSError):
                 raise _explain(error, self._host.state_dir) from error
             raise
         return found
 
+    def refill_soon(self) -> None:
+        """One was taken, and is on its way."""
+        self._wanted.set()
+
     def discard(self) -> None:
-        """Destroy what is ready: a sparse image that met a full disk has lost writes, and says so only when used."""
-        ready, self._ready = self._ready, []
-        for prepared in ready:
-            prepared.destroy()
+        """Use nothing that is ready: a sparse image that met a full disk has lost writes, and says so only when used.
+
+        It is destroyed soon after.
+        """
+        self._spoiled += self._ready
+        self._ready = []
+        self._wanted.set()
 
     async def refill(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the pool full until cancelled; then destroy what was not taken."""
@@ -168,9 +83,8 @@ class Pool:
             await self._fill()
             task_status.started()
             while True:
-                await self._wanted.wait()
-                # Not while the run that took one is starting: it needs the processor more.
-                await trio.sleep(0.02)
+                await self._wait_wanted()
+                await self._destroy_spoiled()
                 try:
                     await self._fill()
                 except (AkiosError, OSError) as error:
@@ -178,26 +92,47 @@ class Pool:
                     _log.error("no cage can be made in advance", error=str(error))
                     self.discard()
         finally:
-            for prepared in self._ready:
-                prepared.destroy()
+            self.discard()
+            await self._destroy_spoiled()
             close_all(self._networks)
+
+    async def _wait_wanted(self) -> None:
+        with trio.move_on_after(_REST_S) as rest:
+            await self._wanted.wait()
+        if rest.cancelled_caught:
+            await trio.to_thread.run_sync(heap.trim)
+            await self._wanted.wait()
+
+    async def _destroy_spoiled(self) -> None:
+        with trio.CancelScope(shield=True):
+            while self._spoiled:
+                await self._spoiled.pop().destroy()
 
     async def _fill(self) -> None:
         self._wanted = trio.Event()
         while len(self._ready) < self._size:
-            made = await self._make()
+            # With few left it is the next to ask who would wait.
+            calm = len(self._ready) > self._size // 2
+            made = await self._make(self._host.hurry.wait_calm if calm else trio.lowlevel.checkpoint)
             try:
                 if self._caller is not None:
                     await made.fit(self._host, self._caller)
             except BaseException:
-                made.destroy()
+                await made.destroy()
                 raise
             self._ready.append(made)
 
-    async def _make(self) -> Prepared:
-        if not self._networks:
-            self._networks += await netns.create(max(1, self._size // 2))
-        network = self._networks.pop()
+    async def _take_network(self) -> Fd:
+        """They are made several at once; of a crowd that finds none, the first makes some for those behind it."""
+        async with self._making:
+            if not self._networks:
+                self._networks += await netns.create(max(1, self._size // 2))
+            return self._networks.pop()
+
+    async def _make(self, wait: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint) -> Prepared:
+        """``wait`` is called between the parts: those who wait for their cages come first."""
+        await wait()
+        network = await self._take_network()
         cage = make_cage_id(os.urandom(8))
         directory = self._host.cages_dir / cage
         slot: Slot | None = None
@@ -205,34 +140,31 @@ class Pool:
             directory.mkdir()
             directory.chmod(0o711)
             host_id = self._host.next_uid()
-            slot = await self._create_slot(directory, self._disk_size, host_id)
-            trees = self._host.clone_system_trees()
+            slot = await create_slot(self._host, directory, self._limits.disk, host_id)
         except BaseException:
             network.close()
             if slot is not None:
                 slot.destroy()
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        made = Prepared(cage, directory, host_id, network, slot, self._host.cgroups.leaf(cage), trees)
+        made = Prepared(cage, directory, host_id, network, slot, self._host.cgroups.leaf(cage))
         try:
+            await wait()
             made.leaf.make()
+            made.limit(self._host, self._limits)
+            made.leaf.open_oom_event()
+            made.make_pipes()
+            await wait()
             made.bound = listeners.open_base(network)
+            await wait()
             made.bring_trust(self._host)
+            await wait()
+            await made.park(self._host)
+            await wait()
         except BaseException:
-            made.destroy()
+            await made.destroy()
             raise
         return made
-
-    async def _create_slot(self, directory: Path, size: int, host_id: int) -> Slot:
-        disks = self._host.disks
-        assert disks is not None
-        slot = await trio.to_thread.run_sync(disks.create, directory, size)
-        try:
-            slot.prepare(host_id, self._host.config.uids.display_base)
-        except BaseException:
-            slot.destroy()
-            raise
-        return slot
 
 
 def _explain(error: OSError, state_dir: Path) -> CageFailed:

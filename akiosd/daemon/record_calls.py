@@ -5,8 +5,9 @@ from __future__ import annotations
 import trio
 
 from akiosd.daemon.append_ledger import Ledger
+from akiosd.daemon.hurry import Bulk
 from akiosd.kernel.fds import Fd
-from akiosd.kernel.pump import Pump
+from akiosd.kernel.pump import Pump, Ring
 from akiosd.kernel.seccomp import Compiled
 from akiosd.values.ids import LogId
 from akiosd.values.policy import Limits
@@ -15,11 +16,14 @@ from akiosd.values.policy import Limits
 class CallRecorder:
     """Owns the pump of one cage."""
 
-    def __init__(self, ledger: Ledger, log: LogId, compiled: Compiled, limits: Limits) -> None:
+    def __init__(self, ledger: Ledger, log: LogId, compiled: Compiled, limits: Limits, bulk: Bulk) -> None:
+        """Raises KernelError when there is no memory for a ring."""
         self._ledger = ledger
         self._log = log
         self._compiled = compiled
         self._limits = limits
+        self._bulk = bulk
+        self._ring = Ring()
         self._pump: Pump | None = None
         self._done = trio.Event()
         self.bytes = 0
@@ -27,7 +31,8 @@ class CallRecorder:
     def start(self, listener: Fd) -> None:
         """Serve ``listener`` from now on; it belongs to the pump."""
         try:
-            self._pump = Pump(listener.fileno(), self._compiled.pump_table, self._limits.events_per_second)
+            rate = self._limits.events_per_second
+            self._pump = Pump(listener.fileno(), self._compiled.pump_table, rate, self._ring)
         except BaseException:
             listener.close()
             raise
@@ -59,6 +64,7 @@ class CallRecorder:
                 if within and full_at and self.bytes > full_at:
                     within = False
                     self._pump.stop()
+                await self._bulk.brought(len(entries))
         finally:
             self._done.set()
         return within
@@ -76,3 +82,4 @@ class CallRecorder:
     def close(self) -> None:
         if self._pump is not None:
             self._pump.close()
+        self._ring.close()

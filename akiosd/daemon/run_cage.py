@@ -21,9 +21,10 @@ from akiosd.daemon.book import Book
 from akiosd.daemon.confine import Confinement, Parts, build_confinement
 from akiosd.daemon.gateways import Gateway
 from akiosd.daemon.host import Host
+from akiosd.daemon.hurry import Bulk, Hurried
 from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
-from akiosd.daemon.pool import Caller, Prepared
+from akiosd.daemon.prepared import Caller, Prepared
 from akiosd.daemon.record_calls import CallRecorder
 from akiosd.daemon.spend import Spend
 from akiosd.daemon.status_channel import StatusChannel
@@ -31,7 +32,6 @@ from akiosd.errors import AkiosError, CageFailed, KernelError, LayerUnavailable,
 from akiosd.kernel import pidfd, probe
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd, close_all
-from akiosd.kernel.launcher import CAGE_FLAGS
 from akiosd.policy.compile.landlock import describe as describe_landlock
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId
@@ -52,8 +52,11 @@ _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 class Cage:
     """One run.  ``ended`` is set when :attr:`result` stands; what the kernel held is released behind it."""
 
-    def __init__(self, host: Host, prepared: Prepared, peer: Peer, request: Run, fds: list[int]) -> None:
+    def __init__(
+        self, host: Host, prepared: Prepared, peer: Peer, request: Run, fds: list[int], hurried: Hurried
+    ) -> None:
         self.host = host
+        self._hurried = hurried
         self.prepared = prepared
         self.id = prepared.cage
         self.peer = peer
@@ -76,13 +79,16 @@ class Cage:
         self.stdio: list[Fd] = []
         self.master: Fd | None = None
         self.log = LogId(self.id)
+        self._log_is_open = False
         self._confinement: Confinement | None = None
         self._cgroup: CageCgroup = prepared.leaf
         self._pidfd: Fd | None = None
         self._status: StatusChannel | None = None
+        self._mounts: Fd | None = None
         self._calls: CallRecorder | None = None
         self._gateway: Gateway | None = None
-        self._book = Book(host.ledger, self.log, self.policy.limits, self._count_audit)
+        self._bulk = Bulk(host.hurry)
+        self._book = Book(host.ledger, self.log, self.policy.limits, self._count_audit, self._bulk)
         self.spend = Spend(self.policy.budget, self._book, self._end_by_spending)
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock = trio.current_time()
@@ -124,7 +130,6 @@ class Cage:
 
     async def run(self, on_started: StartedCallback) -> None:
         """The whole life.  ``on_started`` gets the reply and the descriptors for the client (ours to close)."""
-        self.host.ledger.open_log(self.id)
         self._on_started = on_started
         try:
             async with trio.open_nursery() as nursery:
@@ -145,6 +150,7 @@ class Cage:
                 self.life, commands = machine.advance(self.life, event)
                 if self.life.state in ("running", "ending", "ended"):
                     self._begun.set()
+                    self._hurried.end()
                 for command in commands:
                     await self._perform(command)
         except trio.Cancelled:
@@ -157,14 +163,13 @@ class Cage:
             if command == "take_listener":
                 await self._confirm()
             elif command == "start_agent":
-                assert self._status is not None
-                await self._status.send("go")
+                await self._start_agent()
             elif command == "record_start":
                 self.host.ledger.append(self.log, records.Started(ts=time.time_ns(), pid=self.pid))
             elif command == "kill":
                 self._cgroup.kill()
             elif command == "collect":
-                with trio.CancelScope(shield=True):
+                with trio.CancelScope(shield=True), self.host.hurry.begin():
                     await self._collect()
         except (AkiosError, OSError) as error:
             if command == "collect":
@@ -172,33 +177,39 @@ class Cage:
             self.post(Event("stop", "failed_start", detail=_words(error)))
 
     async def _begin(self) -> None:
-        """Build the confinement, clone, and listen to what the child says."""
-        run, host = self.request, self.host
-        parts = Parts(host, self.prepared, run, self.workspace_fd, self.bind_fds)
-        values = await build_confinement(parts, _user_name(run.user_name, self.caller))
+        """Build the confinement, have the parked child go on, and listen to what it says."""
+        run = self.request
+        parts = Parts(self.host, self.prepared, run, self.workspace_fd, self.bind_fds)
+        try:
+            values = await build_confinement(parts, _user_name(run.user_name, self.caller))
+        finally:
+            self._adopt()
+        assert self._status is not None
         self._confinement, self.stdio = values, values.stdio
-        self._cgroup_found = self._make_cgroup()
-        self._gateway = self._make_gateway()
-        ours, theirs = StatusChannel.pair()
-        self._status = ours
-        with theirs, self._cgroup.open_v2() as leaf:
-            tasks = self._cgroup.open_v1_tasks()
-            try:
-                fds = {**values.fds, **{f"tasks:{name}": fd for name, fd in tasks.items()}}
-                plan = values.plan(tuple(tasks))
-                numbers = [fds[name].fileno() for name in plan.fd_names()]
-                pid, process = await host.launcher.clone_cage(
-                    encode(plan), theirs.fileno(), leaf.fileno(), numbers, CAGE_FLAGS
-                )
-            finally:
-                close_all(tasks.values())
-        self.pid, self._pidfd = pid, process
+        self._plan = values.plan()
+        numbers = [values.fds[name].fileno() for name in self._plan.fd_names()]
+        await self._status.send_plan(encode(self._plan), numbers)
+        # While the child confines itself, whatever does not depend on it.
         values.close_sent()
-        self._plan = plan
+        self._open_log()
+        self._gateway = self._make_gateway()
+        self._calls = CallRecorder(self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk)
+        self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
         self._nursery.start_soon(self._listen)
         event = self._cgroup.open_oom_event() if self.policy.limits.memory else None
         if event is not None:
             self._nursery.start_soon(self._watch_oom, event)
+
+    def _open_log(self) -> None:
+        if not self._log_is_open:
+            self.host.ledger.open_log(self.id)
+            self._log_is_open = True
+
+    def _adopt(self) -> None:
+        """The child that was parked is this cage's from now on."""
+        child, self.prepared.child = self.prepared.child, None
+        if child is not None:
+            self.pid, self._pidfd, self._status, self._mounts = child.pid, child.process, child.status, child.mounts
 
     def _make_gateway(self) -> Gateway:
         """Its sockets are there before the agent; its process, when the agent first asks for something."""
@@ -212,19 +223,6 @@ class Cage:
     def caller(self) -> Caller:
         assert self.prepared.caller is not None
         return self.prepared.caller
-
-    def _make_cgroup(self) -> dict[str, str]:
-        assert self._confinement is not None
-        self._cgroup_missing: dict[str, str] = {}
-        v2, v1 = list(self._confinement.cgroup_v2), list(self._confinement.cgroup_v1)
-        for controller in ("memory", "pids", "cpu"):
-            if controller not in self.host.cgroups.controllers:
-                wanted = any(v.controller == controller and not v.value.startswith("max") for v in v2)
-                v2 = [v for v in v2 if v.controller != controller]
-                v1 = [v for v in v1 if v.controller != controller]
-                if wanted:
-                    self._cgroup_missing[controller] = "this host has no such cgroup controller"
-        return self._cgroup.limit(v2, v1)
 
     async def _listen(self) -> None:
         """Status messages → events, until the cage's end of the socket is closed."""
@@ -273,9 +271,8 @@ class Cage:
 
     async def _confirm(self) -> None:
         """Init stands behind every fence: take the listener, read everything back, record the birth, say go."""
-        assert self._pidfd is not None and self._confinement is not None
+        assert self._pidfd is not None and self._calls is not None
         listener = pidfd.get_fd(self._pidfd.fileno(), self._listener_number)
-        self._calls = CallRecorder(self.host.ledger, self.log, self._confinement.filter, self.policy.limits)
         self._calls.start(listener)
         self._nursery.start_soon(self._record_calls)
         self.posture = self._read_posture()
@@ -284,15 +281,18 @@ class Cage:
             raise LayerUnavailable(
                 f"a layer is not enforced: {bad[0]}", "posture", "see akiosctl doctor; --allow-degraded runs without it"
             )
-        await self.host.ledger.commit(self.log, self._birth(bool(bad)))
-        self.host.ledger.append(
-            HOST_LOG,
-            records.CageBirth(
-                ts=time.time_ns(), cage=self.id, uid=self.peer.uid, origin=self.host.ledger.origin(self.log)
-            ),
-        )
+        ledger = self.host.ledger
+        origin = ledger.origin(self.log)
+        ledger.append(HOST_LOG, records.CageBirth(ts=time.time_ns(), cage=self.id, uid=self.peer.uid, origin=origin))
         if self.request.tty is not None and self.master is None:
             raise CageFailed("the cage gave no terminal", "pty")
+        await ledger.commit(self.log, self._birth(bool(bad)))
+        self.post(Event("go"))
+
+    async def _start_agent(self) -> None:
+        """The agent first, then the word to the client: its pipes are there whoever comes first."""
+        assert self._status is not None and self._gateway is not None
+        await self._status.send("go")
         numbers = [self.master.fileno()] if self.master is not None else [fd.fileno() for fd in self.stdio]
         reply = Started(
             cage=self.id, tty=self.master is not None, output=self.policy.limits.output, posture=self.posture
@@ -302,15 +302,13 @@ class Cage:
             # Ours would keep the agent from ever seeing end of file or a broken pipe.
             close_all(self.stdio)
             self.stdio = []
-        assert self._gateway is not None
         self._nursery.start_soon(self._gateway.run)
         self._watch_clocks()
-        self.post(Event("go"))
 
     def _birth(self, degraded: bool) -> records.Birth:
         return records.Birth(
             ts=time.time_ns(), cage=self.id, uid=self.peer.uid, argv=self.request.argv, cwd=self.request.cwd,
-            policy_sha256=hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest(),
+            policy_sha256=self._policy_sha256,
             posture=tuple(records.Layer(s.layer, s.status, s.detail) for s in self.posture), degraded=degraded,
         )  # fmt: skip
 
@@ -324,7 +322,7 @@ class Cage:
             namespaces=probe.read_namespaces(self.pid), own_namespaces=self.host.own_namespaces,
             landlock_proved=self._landlock_proved,
             landlock=describe_landlock(values.landlock) if values.landlock is not None else "",
-            cgroup=self._cgroup_found, cgroup_missing=self._cgroup_missing,
+            cgroup=self.prepared.limits_found, cgroup_missing=self.prepared.limits_missing,
             disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
             pump_running=self._calls.running,
         )  # fmt: skip
@@ -377,6 +375,9 @@ class Cage:
 
     async def _collect(self) -> None:
         """Everything in the leaf is dying: reap init, drain the last records, tell the end."""
+        self._bulk.end()
+        if self._gateway is not None and self._gateway.is_idle:
+            await self._gateway.finish()
         if self._pidfd is not None:
             with trio.move_on_after(30) as patience:
                 await pidfd.wait_exit(self._pidfd.fileno())
@@ -387,6 +388,7 @@ class Cage:
         await self.spend.close()
         if self._calls is not None:
             await self._calls.finish()
+        self._open_log()
         self.ended_ns = time.time_ns()
         usage = self._usage()
         end = explain_end(self._facts(usage))
@@ -450,6 +452,7 @@ class Cage:
             self._confinement.close()
         close_all((*self.stdio, self.master, *self.bind_fds, self._pidfd))
         self.stdio, self.master = [], None
+        await self.prepared.end_child()
         self.prepared.close()
         try:
             if self._gateway is not None:
@@ -457,14 +460,21 @@ class Cage:
             await self._cgroup.destroy()
         except KernelError as error:
             _log.error("a cgroup stays", cage=self.id, error=str(error))
-        slot = self.prepared.slot
-        await trio.to_thread.run_sync(slot.release if self.changes else slot.destroy)
+        await trio.to_thread.run_sync(self._give_disk_back)
         if not self.changes:
             self.workspace_fd.close()
         if not self.ended.is_set():
             self.result = Ended(cage=self.id, exit_code=125, kind="internal", reason="killed: AKIOS failed")
             self.ended.set()
         self._begun.set()
+
+    def _give_disk_back(self) -> None:
+        """Blocking: the kernel takes down the cage's mounts, and then its disk."""
+        close_all((self._mounts,))
+        if self.changes:
+            self.prepared.slot.release()
+        else:
+            self.prepared.slot.destroy()
 
     @property
     def directory(self) -> Path:

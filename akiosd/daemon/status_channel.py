@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import array
+import os
 import socket
+from collections.abc import Sequence
 
 import trio
 
+from akiosd.errors import CageFailed
 from akiosd.kernel.fds import Fd
+from akiosd.values import plan as form
 from akiosd.values.plan import StatusMessage, decode_status, encode_status
 
 
@@ -43,6 +47,18 @@ class StatusChannel:
             await self._socket.send(encode_status(kind, value))
         except (BrokenPipeError, ConnectionResetError):
             pass
+
+    async def send_plan(self, plan: bytes, fds: Sequence[int]) -> None:
+        """The rest of its plan to a child that is parked; ``fds`` stay the caller's."""
+        with Fd(os.memfd_create("akios-plan", os.MFD_CLOEXEC)) as memory:
+            os.write(memory.fileno(), plan)
+            numbers = [memory.fileno(), *fds]
+            request = form.REQUEST.pack(form.MAGIC, form.REQUEST_RUN, len(numbers), len(plan), 0)
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", numbers).tobytes())]
+            try:
+                await self._socket.sendmsg([request], ancillary, socket.MSG_NOSIGNAL)
+            except (BrokenPipeError, ConnectionResetError):
+                raise CageFailed("the child that was to become the cage is gone", "start", "run it again") from None
 
     def close(self) -> None:
         self._socket.close()

@@ -18,11 +18,13 @@ from akiosd.daemon import keep
 from akiosd.daemon.direct import Direct
 from akiosd.daemon.doctor import read_posture
 from akiosd.daemon.host import Host
+from akiosd.daemon.hurry import Hurried
 from akiosd.daemon.keep_logs import LogKeeper
 from akiosd.daemon.keys import KeyKeeper
 from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
-from akiosd.daemon.pool import Caller, Pool
+from akiosd.daemon.pool import Pool
+from akiosd.daemon.prepared import Caller
 from akiosd.daemon.run_cage import Cage
 from akiosd.daemon.serve_clients import ClientConnection
 from akiosd.daemon.spool import Spool
@@ -44,6 +46,7 @@ _MAX_ANSWER = 512 << 10
 _MAX_LISTED = 64
 _MAX_ARGV = 4096
 """Together with a path of PATH_MAX, far less than a 64th of a frame."""
+_MAX_ADMITTED, _MAX_REMEMBERED = 64, 64 << 10
 
 
 class Supervisor:
@@ -62,6 +65,7 @@ class Supervisor:
         self._stopping = False
         self._idle = trio.Event()
         self._owners: dict[str, int] = {}
+        self._admitted: set[bytes] = set()
         self.logs, keys = LogKeeper(host, self._why_busy), KeyKeeper(host)
         self._direct = Direct(host, self._find, self._admit_direct)
         self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
@@ -118,18 +122,18 @@ class Supervisor:
 
     async def _run(self, peer: Peer, run: wire.Run, fds: list[int], client: ClientConnection) -> None:
         self._admit(peer, run)
+        # Until its agent begins; with its end it waits again.
+        with self._host.hurry.begin() as hurried:
+            await self._run_hurried(peer, run, fds, client, hurried)
+
+    async def _run_hurried(
+        self, peer: Peer, run: wire.Run, fds: list[int], client: ClientConnection, hurried: Hurried
+    ) -> None:
         caller = _caller(peer, run)
-        prepared = await self._pool.take(caller, run.policy.limits.disk)
+        prepared = await self._pool.take(caller, run.policy.limits)
         taken = fds[: 1 + len(run.binds)]
         del fds[: len(taken)]
-        try:
-            (prepared.directory / "owner").write_text(str(peer.uid))
-        except OSError as error:
-            close_all(taken)
-            prepared.destroy()
-            what = f"a cage cannot be made: {error.strerror}"
-            raise CageFailed(what, str(prepared.directory), "make room there") from error
-        cage = Cage(self._host, prepared, peer, run, taken)
+        cage = Cage(self._host, prepared, peer, run, taken, hurried)
         cage.on_changes = self._keep
         self._running[cage.id] = cage
         self._owners[cage.id] = peer.uid
@@ -139,6 +143,7 @@ class Supervisor:
                 await client.reply(reply, [] if run.detach else numbers)
             except trio.BrokenResourceError:
                 cage.end("client_gone")
+            self._pool.refill_soon()
             if run.detach:
                 if cage.master is None:
                     cage.stdio[0].close()
@@ -183,6 +188,10 @@ class Supervisor:
         self._check_policy(policy)
 
     def _check_policy(self, policy: Policy) -> None:
+        """Refused or not, the same policy is so as long as this daemon runs: the system's is read at its start."""
+        known = msgspec.msgpack.encode(policy)
+        if known in self._admitted:
+            return
         validate(policy)
         widenings = check_authority(self._host.policy, policy)
         if widenings:
@@ -190,6 +199,10 @@ class Supervisor:
                 "the policy asks for more than the system policy allows: " + "; ".join(map(str, widenings[:3])),
                 self._host.config.system_policy, "narrow it, or ask the admin to widen the system policy",
             )  # fmt: skip
+        if len(self._admitted) >= _MAX_ADMITTED:
+            self._admitted.clear()
+        if len(known) <= _MAX_REMEMBERED:
+            self._admitted.add(known)
 
     async def _live(self, cage: Cage, on_started: Callable[..., Any]) -> None:
         try:
@@ -200,6 +213,7 @@ class Supervisor:
             spool = self._spools.pop(cage.id, None)
             if spool is not None:
                 spool.stop()
+            self._pool.refill_soon()
             del self._running[cage.id]
             self._idle.set()
 
@@ -433,9 +447,7 @@ class Supervisor:
             if size > _MAX_ANSWER and entries:
                 break
             entries.append(entry)
-        await client.reply(
-            wire.LogEntries(log=log, start=found[0][0] if found else start, entries=tuple(entries))
-        )
+        await client.reply(wire.LogEntries(log=log, start=found[0][0] if found else start, entries=tuple(entries)))
 
 
 def _caller(peer: Peer, run: wire.Run) -> Caller:

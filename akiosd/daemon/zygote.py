@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from akiosd.errors import CageFailed, KernelError
-from akiosd.kernel import pidfd
+from akiosd.kernel import pidfd, precedence
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
 
@@ -58,6 +58,7 @@ class Zygote:
         self._waiting = False
         self._statuses = {}
         _be_ordinary_when_memory_is_short(self._pid)
+        precedence.give_back(self._pid)
 
     async def close(self) -> None:
         """It leaves at end of file, and its gateways with it."""

@@ -17,10 +17,16 @@ import msgspec
 import trio
 
 from akiosd.errors import KernelError
-from akiosd.kernel.fds import Fd
+from akiosd.kernel.fds import Fd, read_file
 from akiosd.policy.compile.limits import CgroupValue
 
 CONTROLLERS = ("memory", "pids", "cpu")
+_LOOSENED = (
+    ("memory", "memory.memsw.limit_in_bytes"),
+    ("memory", "memory.limit_in_bytes"),
+    ("memory", "memory.kmem.tcp.limit_in_bytes"),
+    ("cpu", "cpu.cfs_quota_us"),
+)
 
 
 class MemoryEvents(msgspec.Struct, frozen=True):
@@ -32,25 +38,30 @@ class MemoryEvents(msgspec.Struct, frozen=True):
     pids_denied: int = 0
 
 
-def read(path: Path) -> str:
+def read(path: str | Path) -> str:
     """The text of a kernel file without its newline; ``""`` when it is not there."""
     try:
-        return path.read_text().strip()
+        return read_file(path).decode().strip()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV):
             return ""
         raise
 
 
-def read_field(path: Path, field: str) -> int:
-    for line in read(path).splitlines():
+def read_field(path: str | Path, field: str) -> int:
+    return field_of(read(path), field)
+
+
+def field_of(text: str, field: str) -> int:
+    """The number behind a name, in a file of lines ``name number``; 0 when it is not there."""
+    for line in text.splitlines():
         name, _, value = line.partition(" ")
         if name == field:
             return int(value)
     return 0
 
 
-def write(path: Path, value: str) -> None:
+def write(path: str | Path, value: str) -> None:
     """One write(2); KernelError names the file and what the kernel said."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
@@ -198,24 +209,22 @@ class CageCgroup:
         self.v2 = host.v2 / name
         self.v1 = {controller: base / name for controller, base in host.v1.items()}
         self._oom: Fd | None = None
+        self._limited = False
 
     def make(self) -> None:
         """Make the leaves, without limits yet."""
         for path in (self.v2, *self.v1.values()):
             path.mkdir()
 
-    def remove_unused(self) -> None:
-        """Remove leaves in which nothing ever ran."""
-        for path in (self.v2, *self.v1.values()):
-            with contextlib.suppress(OSError):
-                path.rmdir()
-
     def limit(self, v2: Iterable[CgroupValue], v1: Iterable[CgroupValue]) -> dict[str, str]:
-        """Set the limits, read each back.  Returns controller → what the kernel now says.
+        """Set the limits, read each back.  Returns controller → what the kernel now says.  May be called again.
 
         KernelError when a controller is missing or a value did not take.
         """
         found: dict[str, str] = {}
+        if self._limited:
+            self._loosen()
+        self._limited = True
         values = [(self.v2, value) for value in v2 if value.controller not in self.v1]
         values += [(self.v1[value.controller], value) for value in v1 if value.controller in self.v1]
         for path, value in values:
@@ -223,10 +232,17 @@ class CageCgroup:
             found[value.controller] = f"{found[value.controller]}, {said}" if value.controller in found else said
         return found
 
+    def _loosen(self) -> None:
+        """Of v1 limits, those no longer asked for are not written, and a higher one must not meet its companion."""
+        for controller, file in _LOOSENED:
+            if controller in self.v1:
+                with contextlib.suppress(KernelError):
+                    write(f"{self.v1[controller]}/{file}", "-1")
+
     def _apply(self, path: Path, value: CgroupValue) -> str:
         if value.controller not in self._host.controllers:
             raise KernelError(f"this host has no cgroup controller {value.controller!r}", str(path), errno=errno.ENODEV)
-        target = path / value.file
+        target = f"{path}/{value.file}"
         try:
             write(target, value.value)
         except KernelError as error:
@@ -253,8 +269,10 @@ class CageCgroup:
     def open_oom_event(self) -> Fd | None:
         """v1 only: an eventfd that rings when the memory leaf runs out; None where v2's oom.group kills the whole.
 
-        Owned by this object until :meth:`close`.
+        Owned by this object until :meth:`close`; the same one when it is asked for again.
         """
+        if self._oom is not None:
+            return self._oom
         path = self.v1.get("memory")
         if path is None:
             return None
@@ -267,7 +285,7 @@ class CageCgroup:
     def kill(self) -> None:
         """SIGKILL for everything in the leaf, atomic against fork (cgroup.kill, Linux 5.14)."""
         try:
-            write(self.v2 / "cgroup.kill", "1")
+            write(f"{self.v2}/cgroup.kill", "1")
         except KernelError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -282,21 +300,21 @@ class CageCgroup:
         memory = self.v1.get("memory")
         pids = self.v1.get("pids", self.v2)
         if memory is not None:
-            peak, limit = read(memory / "memory.max_usage_in_bytes"), read(memory / "memory.limit_in_bytes")
-            kills = read_field(memory / "memory.oom_control", "oom_kill")
+            peak, limit = read(f"{memory}/memory.max_usage_in_bytes"), read(f"{memory}/memory.limit_in_bytes")
+            kills = read_field(f"{memory}/memory.oom_control", "oom_kill")
         else:
-            peak, limit = read(self.v2 / "memory.peak"), read(self.v2 / "memory.max")
-            kills = read_field(self.v2 / "memory.events", "oom_kill")
+            peak, limit = read(f"{self.v2}/memory.peak"), read(f"{self.v2}/memory.max")
+            kills = read_field(f"{self.v2}/memory.events", "oom_kill")
         return MemoryEvents(
             peak=_number(peak), limit=_number(limit), oom_kills=kills,
-            pids_peak=_number(read(pids / "pids.peak")), pids_limit=_number(read(pids / "pids.max")),
-            pids_denied=read_field(pids / "pids.events", "max"),
+            pids_peak=_number(read(f"{pids}/pids.peak")), pids_limit=_number(read(f"{pids}/pids.max")),
+            pids_denied=read_field(f"{pids}/pids.events", "max"),
         )  # fmt: skip
 
     def cpu_ns(self) -> tuple[int, int]:
         """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, also without the controller."""
-        file = self.v2 / "cpu.stat"
-        return read_field(file, "user_usec") * 1000, read_field(file, "system_usec") * 1000
+        text = read(f"{self.v2}/cpu.stat")
+        return field_of(text, "user_usec") * 1000, field_of(text, "system_usec") * 1000
 
     def close(self) -> None:
         if self._oom is not None:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from types import TracebackType
 
+_READ = 1 << 16
+
 
 class Fd:
     """Owns one descriptor.  ``close`` may be called again; ``take`` hands the number to the caller."""
@@ -53,6 +55,19 @@ def close_all(fds: Iterable[int | Fd | None]) -> None:
             fd.close()
         elif fd is not None and fd >= 0:
             os.close(fd)
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The whole content of a file of the kernel's, whose size nobody says beforehand.  OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = [os.read(fd, _READ)]
+        # procfs and cgroupfs give a page or less at once, and then nothing.
+        while parts[-1]:
+            parts.append(os.read(fd, _READ))
+    finally:
+        os.close(fd)
+    return b"".join(parts)
 
 
 def open_pipe() -> tuple[Fd, Fd]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 
 import msgspec
 
 from akiosd.kernel._shim import lib as _lib
+from akiosd.kernel.fds import read_file
 from akiosd.policy.compile.landlock import FLOOR_ABI
 
 KERNEL_FLOOR = (5, 19)
@@ -89,9 +89,8 @@ def read_namespaces(pid: int | str) -> dict[str, str]:
 
 def read_process(pid: int) -> tuple[str, str, str]:
     """(status, mountinfo, uid_map) of a process, as the kernel prints them."""
-    base = Path(f"/proc/{pid}")
     return (
-        (base / "status").read_text(errors="replace"),
-        (base / "mountinfo").read_text(errors="surrogateescape"),
-        (base / "uid_map").read_text(),
+        read_file(f"/proc/{pid}/status").decode(errors="replace"),
+        read_file(f"/proc/{pid}/mountinfo").decode(errors="surrogateescape"),
+        read_file(f"/proc/{pid}/uid_map").decode(),
     )

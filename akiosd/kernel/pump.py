@@ -23,6 +23,7 @@ import msgspec
 import trio
 
 from akiosd.errors import KernelError
+from akiosd.kernel import precedence
 from akiosd.kernel._shim import ffi, lib
 from akiosd.kernel.hashing import count_entries
 from akiosd.kernel.seccomp import name_of
@@ -55,6 +56,8 @@ _HEADER = struct.Struct("=IIQIIiIHHHHHB5x6Q")
 _BUFFER_SIZE = 64 * KIB
 _ENTRIES_SIZE = _BUFFER_SIZE + MAX_BATCH * lib.AKIOS_ENTRY_ROOM
 _NAMED = 1024
+
+_allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
 T = TypeVar("T", bound=Sized)
 _AF_UNIX = socket.AF_UNIX.to_bytes(2, sys.byteorder)
@@ -168,13 +171,40 @@ def encode_entries(records: Any, size: int, out: Any, capacity: int) -> Batch:
 assert (HAS_PATH, HAS_PATH2, HAS_ARGV, HAS_SOCKADDR, _HEADER.size) == (1, 2, 4, 8, 96), "parse_records spells these out"
 
 
+class Ring:
+    """Where a pump writes and its reader reads.  ``size``: bytes, a power of two from 64 KiB.  Raises KernelError."""
+
+    def __init__(self, size: int = RING_SIZE) -> None:
+        ring = ffi.new("struct akios_ring **")
+        _check(lib.akios_ring_open(size, ring), "the ring cannot be made")
+        self._ring: Any = ring[0]
+        # Not cleared: only what was written is ever read.
+        self.buffer = _allocate("uint64_t[]", _BUFFER_SIZE // 8)
+        self.entries = _allocate("uint8_t[]", _ENTRIES_SIZE)
+
+    def get(self) -> Any:
+        if self._ring is None:
+            raise KernelError("the ring is gone")
+        return self._ring
+
+    def take(self) -> Any:
+        """It is another's from now on."""
+        ring, self._ring = self.get(), None
+        return ring
+
+    def close(self) -> None:
+        ring, self._ring = self._ring, None
+        if ring is not None:
+            lib.akios_ring_close(ring)
+
+
 class Pump:
     """A running pump thread and its ring.
 
     Takes ``listener_fd`` (closed when the pump ends; on failure it stays the caller's).  ``table_bytes`` is what
     ``akiosd.policy.compile.seccomp.encode_pump_table`` makes.  ``events_per_second`` 0 means no limit, ``burst`` how
-    many may come at once after a pause (0: one second's worth).  ``ring_size``: bytes, a power of two from 64 KiB.
-    Raises KernelError.
+    many may come at once after a pause (0: one second's worth).  ``ring``: one made before, taken too; else one of
+    ``ring_size`` is made.  Raises KernelError.
 
     One task at a time reads ``batches()`` or ``entries()``.  While nobody reads, the ring fills and the cage's
     notified calls wait.
@@ -185,8 +215,9 @@ class Pump:
         listener_fd: int,
         table_bytes: bytes,
         events_per_second: int = 0,
-        ring_size: int = RING_SIZE,
+        ring: Ring | None = None,
         *,
+        ring_size: int = RING_SIZE,
         burst: int = 0,
         linger_ns: int = LINGER_NS,
         sync_wake_up: bool = True,
@@ -195,19 +226,18 @@ class Pump:
         self._pump: Any = None
         self._linger_s = linger_ns / 1e9
         self._lingers = False
-        self._buffer = ffi.new("uint64_t[]", _BUFFER_SIZE // 8)
+        made = ring if ring is not None else Ring(ring_size)
+        self._buffer = made.buffer
         self._bytes = ffi.cast("uint8_t *", self._buffer)
         self._view = memoryview(ffi.buffer(self._buffer))
-        self._entries: Any = None
-        ring = ffi.new("struct akios_ring **")
-        _check(lib.akios_ring_open(ring_size, ring), "the ring cannot be made")
-        config = ffi.new("struct akios_pump_config *", (events_per_second, burst, sync_wake_up, 0))
+        self._entries = made.entries
+        config = ffi.new("struct akios_pump_config *", (events_per_second, burst, sync_wake_up, precedence.ordinary()))
         pump = ffi.new("struct akios_pump **")
-        result = lib.akios_pump_start(listener_fd, ring[0], table_bytes, len(table_bytes), config, pump)
+        result = lib.akios_pump_start(listener_fd, made.get(), table_bytes, len(table_bytes), config, pump)
         if result < 0:
-            lib.akios_ring_close(ring[0])
+            made.close()
         _check(result, "the pump cannot be started")
-        self._ring, self._pump = ring[0], pump[0]
+        self._ring, self._pump = made.take(), pump[0]
         self._wake_fd: int = lib.akios_ring_wake_fd(self._ring)
 
     async def batches(self) -> AsyncIterator[list[SyscallEvent]]:
@@ -265,9 +295,8 @@ class Pump:
         return parse_records(self._view[: self._drain()])
 
     def _drain_entries(self) -> Batch:
-        if self._entries is None:
-            self._entries = ffi.new("uint8_t[]", _ENTRIES_SIZE)
-        return encode_entries(self._bytes, self._drain(), self._entries, _ENTRIES_SIZE)
+        size = self._drain()
+        return encode_entries(self._bytes, size, self._entries, _ENTRIES_SIZE) if size else Batch()
 
     def counters(self) -> PumpCounters:
         """Raises KernelError after ``close``."""

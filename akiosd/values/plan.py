@@ -50,6 +50,7 @@ OPS: dict[str, int] = {
     "root": 31,
     "umask": 32,
     "export": 33,
+    "park": 34,
 }
 
 # Messages on the status socket (SOCK_SEQPACKET), launcher's child to akiosd and back.
@@ -63,6 +64,7 @@ STATUS: dict[str, int] = {
     "exited": 7,  # wait status, rusage
     "signal": 8,  # akiosd → init: signal number
     "mount": 9,  # carries a detached mount
+    "parked": 10,  # the child waits for the plan that goes on where its own ends
 }
 
 # Flags of a step.

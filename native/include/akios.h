@@ -108,7 +108,7 @@ struct akios_pump_config {
     uint32_t events_per_second;  /* 0: no limit */
     uint32_t burst;              /* events that may come at once after a pause; 0: those of one second */
     uint32_t sync_wake_up;       /* 1: SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP where the kernel has it */
-    uint32_t reserved;
+    int32_t niceness;            /* of the thread, setpriority(2) */
 };
 
 enum { AKIOS_RING_MIN = 1 << 16, AKIOS_RING_MAX = 1 << 28 };

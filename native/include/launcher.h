@@ -21,6 +21,22 @@ struct akios_child {
     int landlock_proof; /* 1: a read that succeeded before was refused after */
 };
 
+/* A request with its descriptors, which are the receiver's. */
+struct akios_received {
+    struct akios_request request;
+    int fds[AKIOS_PLAN_MAX_FDS + 3];
+    unsigned nfds;
+};
+
+/* The next request on a SOCK_SEQPACKET socket: 1, 0 at end of file, -EPROTO for anything that is not one. */
+int akios_receive(int socket_fd, struct akios_received *in);
+
+/* Maps a plan of this size for the child, which keeps what it had on failure. */
+int akios_map_plan(struct akios_child *child, int fd, uint32_t size);
+
+/* Says that everything so far is done and waits for the plan that goes on from there; leaves at end of file. */
+int akios_park(struct akios_child *child);
+
 /* Runs every step; 0, or -errno with the number of the failing step in *step. */
 int akios_run_steps(struct akios_child *child, uint32_t *step);
 

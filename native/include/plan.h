@@ -48,6 +48,7 @@ enum akios_op_kind {
     AKIOS_OP_ROOT = 31,
     AKIOS_OP_UMASK = 32,
     AKIOS_OP_EXPORT = 33,
+    AKIOS_OP_PARK = 34,
 };
 
 enum akios_status_kind {
@@ -60,6 +61,7 @@ enum akios_status_kind {
     AKIOS_STATUS_EXITED = 7,
     AKIOS_STATUS_SIGNAL = 8,
     AKIOS_STATUS_MOUNT = 9,
+    AKIOS_STATUS_PARKED = 10,
 };
 
 /* Offsets count from the start of the plan; argv and env are arrays of offsets ended by 0. */

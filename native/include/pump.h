@@ -8,6 +8,7 @@
 #include "akios.h"
 
 struct akios_pump {
+    int niceness;
     struct akios_ring *ring;
     int listener;
     _Atomic uint32_t owners;

@@ -58,42 +58,6 @@ static int make_staging_root(void) {
     return 0;
 }
 
-struct received {
-    struct akios_request request;
-    int fds[AKIOS_PLAN_MAX_FDS + 3];
-    unsigned nfds;
-};
-
-static int receive(struct received *in) {
-    struct iovec iov = {.iov_base = &in->request, .iov_len = sizeof in->request};
-    union {
-        char bytes[CMSG_SPACE(sizeof in->fds)];
-        struct cmsghdr align;
-    } control;
-    struct msghdr header = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-    ssize_t got;
-    do
-        got = recvmsg(CONTROL_FD, &header, MSG_CMSG_CLOEXEC);
-    while (got < 0 && errno == EINTR);
-    if (got <= 0)
-        return got < 0 ? -errno : 0;
-    in->nfds = 0;
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&header); cmsg != NULL; cmsg = CMSG_NXTHDR(&header, cmsg)) {
-        if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-            continue;
-        unsigned count = (unsigned)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        if (count > sizeof in->fds / sizeof in->fds[0])
-            return -EPROTO;
-        memcpy(in->fds, CMSG_DATA(cmsg), count * sizeof(int));
-        in->nfds = count;
-    }
-    if ((header.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) || got != (ssize_t)sizeof in->request ||
-        in->request.magic != AKIOS_PLAN_MAGIC || in->request.nfds != in->nfds)
-        return -EPROTO;
-    return 1;
-}
-
 static long clone_child(uint64_t flags, int *pidfd, int cgroup_fd) {
     struct akios_clone_args args = {.flags = flags | CLONE_PIDFD | CLONE_PARENT, .pidfd = (uintptr_t)pidfd};
     if (flags & CLONE_INTO_CGROUP)
@@ -154,26 +118,19 @@ static _Noreturn void become_holder(void) {
         pause();
 }
 
-static long run_request(const struct received *in, int *pidfd) {
+static long run_request(const struct akios_received *in, int *pidfd) {
     /* fds: plan, status, v2 cgroup (looked at with CLONE_INTO_CGROUP only), then those of the plan */
-    if (in->nfds < 3 || in->request.plan_size < sizeof(struct akios_plan))
+    if (in->nfds < 3)
         return -EPROTO;
-    /* A mapping longer than its file is a SIGBUS. */
-    struct stat file;
-    if (fstat(in->fds[0], &file) < 0 || file.st_size < (off_t)in->request.plan_size)
-        return -EPROTO;
-    char *plan = mmap(NULL, in->request.plan_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_POPULATE, in->fds[0], 0);
-    if (plan == MAP_FAILED)
-        return -errno;
-    struct akios_child child = {.plan = plan, .plan_size = in->request.plan_size, .fds = in->fds + 3,
-                                .nfds = in->nfds - 3, .root_fd = -1, .ruleset_fd = -1, .scope_fd = -1, .listener_fd = -1};
-    const struct akios_plan *head = (const struct akios_plan *)plan;
-    long pid = -EPROTO;
-    if (head->magic == AKIOS_PLAN_MAGIC && head->size == child.plan_size && plan[child.plan_size - 1] == '\0')
-        pid = clone_child(in->request.argument, pidfd, in->fds[2]);
+    struct akios_child child = {.fds = in->fds + 3, .nfds = in->nfds - 3,
+                                .root_fd = -1, .ruleset_fd = -1, .scope_fd = -1, .listener_fd = -1};
+    int err = akios_map_plan(&child, in->fds[0], in->request.plan_size);
+    if (err < 0)
+        return err;
+    long pid = clone_child(in->request.argument, pidfd, in->fds[2]);
     if (pid == 0)
         become_cage(&child, in->fds[1]);
-    munmap(plan, in->request.plan_size);
+    munmap(child.plan, child.plan_size);
     return pid;
 }
 
@@ -202,8 +159,8 @@ static int answer(long pid, int pidfd) {
 }
 
 static int serve_one(void) {
-    static struct received in;
-    int got = receive(&in);
+    static struct akios_received in;
+    int got = akios_receive(CONTROL_FD, &in);
     if (got <= 0)
         return got;
     int pidfd = -1;

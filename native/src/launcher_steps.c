@@ -311,8 +311,21 @@ static int run_step(const struct step *s) {
     case AKIOS_OP_LANDLOCK_RULE: return landlock_rule(s);
     case AKIOS_OP_LANDLOCK_ENFORCE: return landlock_enforce(s);
     case AKIOS_OP_SECCOMP: return load_filter(s);
+    case AKIOS_OP_PARK: return akios_park(s->child);
     }
     return -EINVAL;
+}
+
+static int resolve_step(struct akios_child *child, const struct akios_op *op, struct step *s) {
+    *s = (struct step){.child = child, .op = op, .fd = -1};
+    s->a = akios_at(child, op->a_at, (uint64_t)op->a_len + 1);
+    s->b = akios_at(child, op->b_at, (uint64_t)op->b_len + 1);
+    s->c = akios_at(child, op->c_at, (uint64_t)op->c_len + 1);
+    if (s->a == NULL || s->b == NULL || s->c == NULL || op->fd >= (int)child->nfds)
+        return -EPROTO;
+    if (op->fd >= 0)
+        s->fd = child->fds[op->fd];
+    return 0;
 }
 
 int akios_run_steps(struct akios_child *child, uint32_t *number) {
@@ -322,17 +335,14 @@ int akios_run_steps(struct akios_child *child, uint32_t *number) {
         return -EPROTO;
     for (uint32_t i = 0; i < head->op_count; i++) {
         *number = i;
-        struct step s = {.child = child, .op = &ops[i], .fd = -1};
-        s.a = akios_at(child, ops[i].a_at, (uint64_t)ops[i].a_len + 1);
-        s.b = akios_at(child, ops[i].b_at, (uint64_t)ops[i].b_len + 1);
-        s.c = akios_at(child, ops[i].c_at, (uint64_t)ops[i].c_len + 1);
-        if (s.a == NULL || s.b == NULL || s.c == NULL || ops[i].fd >= (int)child->nfds)
-            return -EPROTO;
-        if (ops[i].fd >= 0)
-            s.fd = child->fds[ops[i].fd];
-        int err = run_step(&s);
+        struct step s;
+        int err = resolve_step(child, &ops[i], &s);
+        if (err == 0)
+            err = run_step(&s);
         if (err < 0)
             return err;
+        if (ops[i].kind == AKIOS_OP_PARK)
+            return akios_run_steps(child, number); /* of the plan that came */
     }
     return 0;
 }

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -247,6 +248,8 @@ void *akios_pump_run(void *argument)
     struct akios_ring *ring = pump->ring;
     enum outcome outcome;
     int error = 0;
+    /* A thread has the niceness of the one that made it.  Where it may not be changed, it is nobody's loss. */
+    (void)setpriority(PRIO_PROCESS, 0, pump->niceness);
     do {
         if ((outcome = wait_room(pump)) == GO_ON && (outcome = wait_rate(pump)) == GO_ON &&
             (outcome = wait_event(pump, POLLIN, NULL)) == READY)

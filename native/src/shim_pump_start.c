@@ -144,6 +144,7 @@ int akios_pump_start(int listener_fd, struct akios_ring *ring, const uint8_t *ta
     }
     pump->listener = listener_fd;
     pump->ring = ring;
+    pump->niceness = config->niceness;
     set_rate(pump, config);
     if (config->sync_wake_up != 0)
         /* Kernels before 6.6 lack it; it changes speed only. */

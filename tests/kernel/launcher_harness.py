@@ -107,7 +107,7 @@ class Blocking:
         try:
             while data := ours.recv(64):
                 messages.append(decode_status(data))
-                if messages[-1].kind in ("ready", "failed"):
+                if messages[-1].kind in ("ready", "failed", "parked"):
                     break
             ours.close()
             if not select.select([process], [], [], 20)[0]:

@@ -7,6 +7,8 @@ entering refills them.  Descriptors are named; the daemon sends them under these
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 
 from akiosd.errors import PolicyError
@@ -64,6 +66,18 @@ class BindSpec(msgspec.Struct, frozen=True):
     mode: str = "ro"
 
 
+class BaseSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a cage before anybody asks for one."""
+
+    name: str
+    agent: int
+    """The agent's uid on the host."""
+    display: int
+    system_links: tuple[tuple[bytes, bytes], ...]
+    system_dirs: tuple[bytes, ...]
+    v1_controllers: tuple[str, ...] = ()
+
+
 class CageSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decides the plan of one cage; bytes are absolute paths inside."""
 
@@ -94,15 +108,31 @@ class CageSpec(msgspec.Struct, frozen=True, kw_only=True):
     filter: bytes = b""
     filter_flags: int = 0
 
+    @property
+    def base(self) -> BaseSpec:
+        return BaseSpec(
+            name=self.name, agent=self.identity.host_id, display=self.identity.display,
+            system_links=self.system_links, system_dirs=self.system_dirs, v1_controllers=self.v1_controllers,
+        )  # fmt: skip
+
 
 def compile_plan(spec: CageSpec) -> Plan:
     """CageSpec → Plan.  PolicyError when two of its paths cannot stand together."""
+    rest = compile_rest(spec)
+    return msgspec.structs.replace(rest, steps=(*_base(spec.base), *rest.steps))
+
+
+def compile_base(spec: BaseSpec) -> Plan:
+    """What depends on no request; the child then waits for the plan with the rest."""
+    steps = (*_base(spec), Step(op="park", what="wait for the rest of the plan"))
+    return Plan(steps=steps, command=b"", argv=(), env=(), cwd=b"/")
+
+
+def compile_rest(spec: CageSpec) -> Plan:
+    """What goes on where the base ends.  PolicyError as from :func:`compile_plan`."""
     return Plan(
         steps=(
-            *_places(spec),
-            *_root(spec),
-            *_devices(spec),
-            *_proc(spec),
+            *_request(spec),
             *_trees(spec),
             *_stores(spec),
             *_hidden(spec),
@@ -118,7 +148,20 @@ def compile_plan(spec: CageSpec) -> Plan:
     )
 
 
-def _places(spec: CageSpec) -> list[Step]:
+def _base(spec: BaseSpec) -> list[Step]:
+    return [*_places(spec), *_root(spec), *_devices(spec), *_proc()]
+
+
+def _request(spec: CageSpec) -> list[Step]:
+    """In places that the base has: what the caller's name and policy decide."""
+    return [
+        _attach("a chosen /etc, read-only", "etc", b"/etc"),
+        _trust(),
+        _tmpfs("/dev/shm", b"/dev/shm", "1777", spec.shm, DATA_ATTRS, spec.identity.display),
+    ]
+
+
+def _places(spec: BaseSpec) -> list[Step]:
     steps = [Step(op="cgroup_v1", what=f"enter the {name} leaf", fd=f"tasks:{name}") for name in spec.v1_controllers]
     return [
         *steps,
@@ -129,8 +172,8 @@ def _places(spec: CageSpec) -> list[Step]:
     ]
 
 
-def _root(spec: CageSpec) -> list[Step]:
-    owner = spec.identity.display
+def _root(spec: BaseSpec) -> list[Step]:
+    owner = spec.display
     steps = [
         _tmpfs("new root", b"/root", "0755", 1 << 20, DATA_ATTRS, owner, stage=True),
         Step(op="root", what="build in the new root", a=b"/root"),
@@ -144,14 +187,13 @@ def _root(spec: CageSpec) -> list[Step]:
         ]
     for name, target in spec.system_links:
         steps.append(_symlink(b"", name, target, owner))
-    steps += [*_mkdirs(b"/etc", owner), _attach("a chosen /etc, read-only", "etc", b"/etc"), _trust()]
-    for path in (b"/proc", b"/dev", b"/run", b"/tmp", b"/var", b"/opt", b"/srv", b"/mnt", b"/sys"):
+    for path in (b"/etc", b"/proc", b"/dev", b"/run", b"/tmp", b"/var", b"/opt", b"/srv", b"/mnt", b"/sys"):
         steps += _mkdirs(path, owner)
     return [*steps, _symlink(b"var", b"run", b"/run", owner)]
 
 
-def _devices(spec: CageSpec) -> list[Step]:
-    owner, agent = spec.identity.display, spec.identity.host_id
+def _devices(spec: BaseSpec) -> list[Step]:
+    owner, agent = spec.display, spec.agent
     steps = [_tmpfs("a minimal /dev", b"/dev", "0755", 64 << 10, NOSUID | NOEXEC, owner)]
     for name, major, minor in _DEVICES:
         steps.append(
@@ -172,12 +214,11 @@ def _devices(spec: CageSpec) -> list[Step]:
     options["max"] = str(_TERMINALS)
     steps += [
         _fsmount("terminals of its own", "devpts", options, b"/dev/pts", NOSUID | NOEXEC),
-        _tmpfs("/dev/shm", b"/dev/shm", "1777", spec.shm, DATA_ATTRS, owner),
     ]
     return steps
 
 
-def _proc(spec: CageSpec) -> list[Step]:
+def _proc() -> list[Step]:
     steps = [
         _fsmount("processes of this cage only", "proc", {"hidepid": "ptraceable"}, b"/proc", NOSUID | NODEV | NOEXEC)
     ]
@@ -321,10 +362,7 @@ def _entry(spec: CageSpec) -> list[Step]:
 
 def _confinement(spec: CageSpec) -> list[Step]:
     steps = [
-        Step(op="rlimit", what=f"{limit.name} ≤ {limit.hard}", u0=limit.resource, u1=limit.soft, u2=limit.hard)
-        for limit in spec.rlimits
-    ]
-    steps += [
+        *_rlimits(spec.rlimits),
         Step(op="keyring", what="an empty session keyring"),
         Step(op="setns", what="enter the cage's user namespace", fd="userns", u0=_NEWUSER),
         Step(op="close_range", what="no descriptor but stdio and the status socket", u0=FD_FIRST_FREE),
@@ -352,7 +390,16 @@ def _confinement(spec: CageSpec) -> list[Step]:
     return steps
 
 
-def _landlock(spec: LandlockSpec) -> list[Step]:
+@functools.lru_cache(maxsize=64)
+def _rlimits(limits: tuple[Rlimit, ...]) -> tuple[Step, ...]:
+    return tuple(
+        Step(op="rlimit", what=f"{limit.name} ≤ {limit.hard}", u0=limit.resource, u1=limit.soft, u2=limit.hard)
+        for limit in limits
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _landlock(spec: LandlockSpec) -> tuple[Step, ...]:
     steps = [
         Step(op="landlock", what=f"ruleset for ABI {spec.abi}", u0=spec.handled_fs, u1=spec.scoped, u2=spec.attr_size)
     ]
@@ -367,7 +414,7 @@ def _landlock(spec: LandlockSpec) -> list[Step]:
                 flags=flags,
             )
         )
-    return [*steps, Step(op="landlock_enforce", what="enforce it and prove one refusal")]
+    return (*steps, Step(op="landlock_enforce", what="enforce it and prove one refusal"))
 
 
 # ---- single steps ---------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import trio
 
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.book import Book
+from akiosd.daemon.hurry import Bulk, Hurry
 from akiosd.daemon.spend import Spend
 from akiosd.errors import ProtocolError
 from akiosd.meter.budget import PATIENCE_NS
@@ -33,7 +34,7 @@ class Bench:
     def __init__(self, ledger: Ledger, budget: Budget) -> None:
         self.ledger, self.log, self.clock, self.ended = ledger, LogId(CAGE), 0, list[tuple[str, str]]()
         self.bytes = list[int]()
-        book = Book(ledger, self.log, Limits(), self.bytes.append)
+        book = Book(ledger, self.log, Limits(), self.bytes.append, Bulk(Hurry()))
         self.spend = Spend(
             budget, book, lambda kind, detail: self.ended.append((kind, detail)),
             now_ns=lambda: 7, clock_ns=lambda: self.clock,
