@@ -155,8 +155,9 @@ class StreamRedactor:
                     known = min(known, tail.down(c.first))
                     open_.add(id(c))
         found = [d.candidate for d in decisions]
-        bound = binding(candidates, {id(c) for c in found}, open_, grows, size)
-        return before([*strong, *found], known, tail), bound
+        known = before([*strong, *found], known, tail)
+        open_ |= {id(c) for c in found if c.last > known}
+        return known, binding(candidates, {id(c) for c in found}, open_, grows, size)
 
     def _rest_at(self, data: bytes, offset: int, cut: int, candidates: list[Candidate]) -> Rest | None:
         """What to know when ``cut`` is within a run of base64."""

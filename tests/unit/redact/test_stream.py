@@ -14,7 +14,7 @@ from akiosd.redact.patterns import PATTERNS
 from akiosd.redact.pseudonyms import Pseudonyms, StreamRestorer
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.stream import StreamRedactor
-from tests.unit.redact.texts import TEXTS
+from tests.unit.redact.texts import LISTS, TEXTS, VALUES
 
 ENGINE = Engine()
 MASK = Redactor(ENGINE, "mask")
@@ -38,7 +38,7 @@ def test_every_split_of_every_example(pattern: Pattern) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(TEXTS, st.lists(st.integers(0, 400), max_size=8))
+@given(TEXTS | LISTS, st.lists(st.integers(0, 400), max_size=8))
 def test_split_invariance(text: str, cuts: list[int]) -> None:
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     chunks = [text[a:b] for a, b in itertools.pairwise(places)]
@@ -64,6 +64,18 @@ def test_ten_thousand_stand_ins_are_taken_back() -> None:
     given = [pseudonyms.give(f"ada{n}@example.org", "EMAIL") for n in range(10_000)]
     text = " und é ".join(given) * 3
     assert pseudonyms.restore(text) == " und é ".join(f"ada{n}@example.org" for n in range(10_000)) * 3
+
+
+@pytest.mark.parametrize("gap", [" ", ", "])
+@pytest.mark.parametrize("value", [*VALUES[:6], "12 34", "ssn 078-05-1123", "account 12345678"])
+def test_a_list_passes_one_by_one(value: str, gap: str) -> None:
+    text = gap.join([value] * 300)
+    channel, safe, most = StreamRedactor(MASK), "", 0
+    for at in range(0, len(text), 16):
+        safe += channel.push(text[at : at + 16])
+        most = max(most, channel.held)
+    assert safe + channel.flush() == MASK.redact(text).text
+    assert most <= 400
 
 
 def test_prose_is_passed_on_word_by_word() -> None:

@@ -25,3 +25,18 @@ PIECES = st.one_of(
     st.text(max_size=10),
 )
 TEXTS = st.lists(PIECES, max_size=8).map("".join)
+VALUES = [
+    "a@b.org",
+    "4012888888881881",
+    "+1 415 555 0132",
+    "078-05-1123",
+    "192.168.3.4",
+    "DE89370400440532013000",
+    "ssn",
+    "card",
+]
+LISTS = st.tuples(
+    st.sampled_from([" ", "-", ", ", ".", "\n", "/", ""]),
+    st.lists(st.one_of(st.sampled_from(VALUES), st.text("0123456789", min_size=1, max_size=16)), max_size=40),
+).map(lambda of: of[0].join(of[1]))
+"""Many things with little between them."""
