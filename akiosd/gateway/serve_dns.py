@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 RATE, BURST = 300.0, 900.0
 """Questions a second: what comes faster waits in the socket, or is dropped there, and costs no time of ours."""
+DENIED_RATE, DENIED_BURST = 50.0, 100.0
+"""The same of names that are refused, each of which is a record on the host's disk before it is answered."""
 _IDLE_SECONDS = 10
 
 
@@ -25,10 +27,11 @@ class DnsServer:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._bucket = dns.TokenBucket(RATE, BURST, trio.current_time())
+        self._denied = dns.TokenBucket(DENIED_RATE, DENIED_BURST, trio.current_time())
 
     async def serve_datagrams(self, sock: trio.socket.SocketType) -> None:
         while True:
-            await self._throttle()
+            await self._throttle(self._bucket)
             # One byte more than may be: so a longer one is seen to be longer.
             query, sender = await sock.recvfrom(dns.MAX_QUERY + 1)
             reply = await self._answer(query, dns.MAX_QUERY)
@@ -41,7 +44,7 @@ class DnsServer:
         async with stream:
             with contextlib.suppress(trio.BrokenResourceError, trio.TooSlowError):
                 while True:
-                    await self._throttle()
+                    await self._throttle(self._bucket)
                     with trio.fail_after(_IDLE_SECONDS):
                         length = int.from_bytes(await _read_exactly(stream, 2), "big")
                         query = await _read_exactly(stream, length) if 0 < length <= dns.MAX_TCP_QUERY else b""
@@ -51,8 +54,8 @@ class DnsServer:
                     with trio.fail_after(_IDLE_SECONDS):
                         await stream.send_all(len(reply).to_bytes(2, "big") + reply)
 
-    async def _throttle(self) -> None:
-        seconds = self._bucket.wait_seconds(trio.current_time())
+    async def _throttle(self, bucket: dns.TokenBucket) -> None:
+        seconds = bucket.wait_seconds(trio.current_time())
         if seconds:
             self._context.link.report(NetDenied(ts=0, host=b"", rule="dns.rate", protocol="dns", port=53))
             await trio.sleep(seconds)
@@ -60,6 +63,7 @@ class DnsServer:
     async def _answer(self, query: bytes, limit: int) -> bytes:
         reply = dns.answer(query, self._context.resolve, limit)
         if reply.denied:
+            await self._throttle(self._denied)
             await self._context.link.report_durable(
                 NetDenied(
                     ts=0, host=reply.denied, rule="network.allowed_domains", protocol="dns", port=53,

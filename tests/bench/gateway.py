@@ -124,7 +124,7 @@ class Upstream:
                 body += event.data
             elif isinstance(event, h11.EndOfMessage):
                 break
-        await stream.send_all(self._answer(json.loads(body)))
+        await stream.send_all(self._answer(json.loads(body or b"{}")))
         return True
 
     def _answer(self, asked: dict[str, object]) -> bytes:
@@ -186,15 +186,21 @@ def litellm(upstream: Upstream, roots: Path) -> Iterator[int]:
         )
         port = upstream.port + 1 if upstream.port < 65000 else upstream.port - 1
         command = [str(find_litellm()), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-        env = {**os.environ, "SSL_CERT_FILE": str(roots), "LITELLM_LOG": "ERROR"}
+        env = {
+            **os.environ, "SSL_CERT_FILE": str(roots), "LITELLM_LOG": "ERROR",
+            # Newer versions do not start without a key of their own.
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        }  # fmt: skip
         process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            for _ in range(300):
+            for _ in range(600):
                 try:
                     urllib.request.urlopen(f"http://127.0.0.1:{port}/health/liveliness", timeout=1)
                     break
                 except OSError:
                     time.sleep(0.2)
+            else:
+                raise SystemExit("litellm did not start")
             yield port
         finally:
             process.kill()

@@ -1,7 +1,7 @@
 """Runs in a cage: a Python expression a line on standard input, its value as a line of JSON on standard output."""
 
 import errno
-import gzip  # noqa: F401
+import gzip
 import http.client
 import json
 import os
@@ -178,12 +178,12 @@ def raw_deflate(data):
     return packer.compress(data) + packer.flush()
 
 
-def bomb(name, coding, body):
+def bomb(name, coding, body, tls=True):
     head = (
         f"POST /bomb HTTP/1.1\r\nHost: {name}\r\nContent-Type: text/plain\r\nContent-Encoding: {coding}\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
-    return talk(name, head + body.decode("latin-1"), port=443, tls=True)
+    return talk(name, head + body.decode("latin-1"), port=443 if tls else 80, tls=tls)
 
 
 slow = []
@@ -277,6 +277,64 @@ def rest():
 
 def leave():
     answers.pop().close()
+
+
+flooded = [0]
+
+
+def flood_dns(name_of):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect(("127.0.0.1", 53))
+    while True:
+        labels = b"".join(bytes([len(label)]) + label for label in name_of(flooded[0]).encode().split(b"."))
+        try:
+            sock.send(b"\0\1\1\0\0\1\0\0\0\0\0\0" + labels + b"\0\0\1\0\1")
+            flooded[0] += 1
+        except OSError:
+            pass
+
+
+def wait_flooded(count):
+    """Return once so much of it was done."""
+    while flooded[0] < count:
+        time.sleep(0.01)
+    return flooded[0]
+
+
+def spin():
+    while True:
+        flooded[0] += 1
+
+
+def flood_connections(address, port):
+    """One after the other, each closed as soon as it stands; the braces are numbers that change."""
+    while True:
+        at = address.format(flooded[0] // 250 % 250, flooded[0] % 250 + 1)
+        with socket.socket() as sock:
+            sock.settimeout(5)
+            if sock.connect_ex((at, port)) == 0:
+                flooded[0] += 1
+
+
+def flood_requests(name, request):
+    address = look(name)[0]
+    while True:
+        with socket.create_connection((address, 80), 10) as sock:
+            try:
+                for _ in range(100):
+                    sock.sendall(request.encode())
+                    if not sock.recv(1 << 16):
+                        break
+                    flooded[0] += 1
+            except OSError:
+                pass
+
+
+def flood_bombs(name):
+    body = gzip.compress(b"a" * (4 << 20))
+    while True:
+        bomb(name, "gzip", body, tls=False)
+        flooded[0] += 1
 
 
 if __name__ == "__main__":
