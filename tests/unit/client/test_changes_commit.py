@@ -332,7 +332,7 @@ def perform(trees: Trees, plan: Plan) -> list[str]:
     return reasons
 
 
-@pytest.mark.parametrize("swap", ["absolute", "relative"])
+@pytest.mark.parametrize("swap", ["absolute", "relative", "inside", "above"])
 def test_a_directory_swapped_for_a_link_is_never_followed(trees: Trees, swap: str) -> None:
     trees.both("d/sub/old", "old")
     trees.both("d/sub/gone", "gone")
@@ -343,13 +343,19 @@ def test_a_directory_swapped_for_a_link_is_never_followed(trees: Trees, swap: st
     (trees.view / "d/sub/link").symlink_to("add")
     plan = trees.plan()
     assert len(plan.operations) == 5
+    # Inside the workspace, too, there are places that the agent's files must not get to.
+    inside = {"inside": trees.workspace / ".git/hooks", "above": trees.workspace / ".git/sub"}
+    target = inside.get(swap, trees.outside)
+    target.mkdir(parents=True, exist_ok=True)
     for name in ("old", "gone"):
-        (trees.outside / name).write_text("user's")
-    (trees.workspace / "d/sub").rename(trees.workspace / "d/moved")
-    (trees.workspace / "d/sub").symlink_to(trees.outside if swap == "absolute" else "../../outside")
-    before = snapshot(trees.outside)
+        (target / name).write_text("user's")
+    swapped = trees.workspace / ("d" if swap == "above" else "d/sub")
+    swapped.rename(trees.workspace / "moved")
+    links = {"absolute": str(trees.outside), "relative": "../../outside", "inside": "../.git/hooks", "above": ".git"}
+    swapped.symlink_to(links[swap])
+    before = snapshot(target)
     assert len(perform(trees, plan)) == 5
-    assert snapshot(trees.outside) == before
+    assert snapshot(target) == before
 
 
 def test_a_link_put_where_a_file_is_written_is_not_followed(trees: Trees) -> None:
