@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from akiosctl.changes import (
 from akiosctl.changes.apply import TEMPORARY_PREFIX
 from akiosctl.changes.model import read_entry
 from akiosctl.changes.openat2 import renameat2
+from akiosctl.changes.walk import open_file
 from akiosd.errors import AkiosError
 
 DEFAULT_RULES = Rules()
@@ -251,6 +253,20 @@ def test_a_fifo_in_the_workspace_is_replaced_without_opening_it(trees: Trees) ->
     (trees.view / "p").write_text("file")
     assert trees.commit().failure is None
     assert (trees.workspace / "p").read_text() == "file"
+
+
+def test_what_became_a_fifo_since_is_not_waited_for(trees: Trees) -> None:
+    """It was a file when it was listed; nobody will ever write to it."""
+    os.mkfifo(trees.view / "pipe")
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            open_file(trees.view_fd, b"pipe")
+        except OSError as error:
+            os._exit(error.errno or 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == errno.ESTALE
 
 
 def test_escaping_links_are_refused_and_others_kept_verbatim(trees: Trees) -> None:
