@@ -194,6 +194,24 @@ def test_chmod_does_not_reach_another_name_of_the_inode(trees: Trees) -> None:
     assert stat.S_IMODE((trees.workspace / "f").stat().st_mode) == 0o666
 
 
+@pytest.mark.parametrize("swap", ["another file", "a second name"])
+def test_chmod_does_not_reach_what_was_put_there_since(trees: Trees, swap: str) -> None:
+    trees.both("f", "same")
+    (trees.view / "f").chmod(0o777)
+    plan = trees.plan()
+    assert [operation.verb for operation in plan.operations] == [Verb.SET_MODE]
+    private = trees.outside / "private"
+    if swap == "another file":
+        private.write_text("user's")
+        private.chmod(0o600)
+        (trees.workspace / "f").unlink()
+        os.link(private, trees.workspace / "f")
+    else:
+        os.link(trees.workspace / "f", private)
+    before = private.stat().st_mode
+    assert len(perform(trees, plan)) == 1 and private.stat().st_mode == before
+
+
 def test_holes_stay_holes(trees: Trees) -> None:
     with (trees.view / "sparse").open("wb") as file:
         file.seek(1 << 30)
