@@ -9,6 +9,7 @@ import click
 
 from akiosctl.cages import find_log
 from akiosctl.client import close_fds
+from akiosctl.tame import Tamer
 from akiosd.wire.messages import Output, OutputReply
 
 
@@ -16,13 +17,19 @@ from akiosd.wire.messages import Output, OutputReply
 @click.argument("cage", default="last")
 @click.pass_context
 def command(ctx: click.Context, cage: str) -> int:
-    """Print the output of a detached CAGE, as it wrote it (at most its first 16 MiB are kept)."""
+    """Print the output of a detached CAGE (at most its first 16 MiB are kept).
+
+    As it was written; on a terminal without what would drive the terminal, colours excepted.
+    """
     with ctx.obj.connect() as client:
         _, fds = client.call(Output(cage=find_log(client, cage)), OutputReply)
     try:
         sys.stdout.flush()
+        tamer = Tamer() if sys.stdout.isatty() else None
         while data := os.read(fds[0], 1 << 20):
-            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.write(tamer.feed(data) if tamer is not None else data)
+        if tamer is not None:
+            sys.stdout.buffer.write(tamer.finish())
         sys.stdout.flush()
     finally:
         close_fds(fds)

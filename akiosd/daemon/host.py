@@ -12,7 +12,7 @@ from akiosd.daemon.hurry import Hurry
 from akiosd.daemon.key_store import KeyStore, credentials_directory
 from akiosd.daemon.zygote import Zygote
 from akiosd.errors import AkiosError, KernelError
-from akiosd.kernel import disk, mounts, probe, userns
+from akiosd.kernel import disk, etc, mounts, probe, userns
 from akiosd.kernel.cgroup import CgroupHost, find_layout
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import Launcher
@@ -52,6 +52,7 @@ class Host:
             raise KernelError(f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel")
         self.cages_dir.mkdir(exist_ok=True)
         self.cages_dir.chmod(0o711)
+        etc.sweep(self.state_dir / "etc")
         await self.launcher.start()
         self.cgroups.set_up()
         for name in self.cgroups.leaves():

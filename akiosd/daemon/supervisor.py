@@ -43,6 +43,7 @@ from akiosd.wire import messages as wire
 
 _log = get_log("supervisor")
 _MAX_ANSWER = 512 << 10
+_MAX_ACCOUNTS = 32
 _MAX_LISTED = 64
 _MAX_ARGV = 4096
 """Together with a path of PATH_MAX, far less than a 64th of a frame."""
@@ -66,6 +67,7 @@ class Supervisor:
         self._idle = trio.Event()
         self._owners: dict[str, int] = {}
         self._admitted: set[bytes] = set()
+        self._accounts: dict[int, set[tuple[str, bytes]]] = {}
         self.logs, keys = LogKeeper(host, self._why_busy), KeyKeeper(host)
         self._direct = Direct(host, self._find, self._admit_direct)
         self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
@@ -178,6 +180,13 @@ class Supervisor:
                 f"{waiting} ended cages wait with changes", "quotas", "commit or discard some: akiosctl ps --all"
             )
         self._check_policy(run.policy)
+        if peer.uid:
+            # Each is a directory of files that stays while akiosd runs.
+            known = self._accounts.setdefault(peer.uid, set())
+            if (run.user_name, run.home) not in known and len(known) >= _MAX_ACCOUNTS:
+                what = f"{len(known)} user names and homes of yours were used already"
+                raise Refused(what, "run", "run with your own HOME and USER")
+            known.add((run.user_name, run.home))
 
     def _admit_direct(self, peer: Peer, policy: Policy) -> None:
         quotas, uids = self._host.config.quotas, list(self._direct.running.values())

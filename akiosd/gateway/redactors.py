@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import msgspec
 import phonenumbers
 from stdnum.util import get_cc_module
@@ -51,13 +53,26 @@ class Redactors:
         return safe.encode("utf-8", "backslashreplace")[:_MAX_PATH]
 
     def mask_denial(self, denial: NetDenied) -> NetDenied:
-        """The denial with personal data masked in the name asked for, and in the hint, which repeats it."""
+        """The denial with personal data masked in the name asked for, and in the hint, which repeats it.
+
+        Where a connection went as an address, that is told: who reads of an attack needs to know.
+        """
+        if _is_address(denial.host):
+            return denial
         try:
             host = self.log.redact(denial.host.decode("utf-8", "surrogateescape")).text
             hint = self.log.redact(denial.hint).text
         except RedactError:
             host = hint = "[UNRESOLVED]"
         return msgspec.structs.replace(denial, host=host.encode("utf-8", "surrogateescape"), hint=hint)
+
+
+def _is_address(host: bytes) -> bool:
+    try:
+        ipaddress.ip_address(host.decode("ascii", "replace").strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 _BASE = "https://host"

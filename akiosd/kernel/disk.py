@@ -7,6 +7,7 @@ stands in the host's mount table, and a crash of the daemon leaves nothing mount
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -14,6 +15,7 @@ import shutil
 import stat
 import struct
 import subprocess
+import threading
 from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
@@ -38,6 +40,7 @@ _Q_GETQUOTA, _Q_SETQUOTA = 0x800007, 0x800008
 _DQBLK = struct.Struct("<QQQQQQQQI4x")
 _QIF_BLIMITS, _QIF_ILIMITS = 1, 4
 _FULL_MARGIN = 1 << 20
+MAX_TEMPLATES = 8
 
 
 class Slot:
@@ -170,18 +173,37 @@ class Images:
 
     def _template(self, size: int) -> Path:
         path = self._base / f"template-{size}.img"
-        if not path.exists():
-            fresh = path.with_suffix(".new")
-            fresh.unlink(missing_ok=True)
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            # Several threads make disks at once.
+            fresh = path.with_suffix(f".{threading.get_ident()}.new")
             # No journal: the disk lives as long as one run, and its loss is the run's loss.
             _mkfs(fresh, size, "-O", "^has_journal,^metadata_csum", "-E", "lazy_itable_init=1,root_owner=0:0")
             fresh.rename(path)
+            self._forget_templates()
         return path
+
+    def _forget_templates(self) -> None:
+        """Sizes are callers' choice: those used last stay."""
+        found: list[tuple[int, Path]] = []
+        for path in self._base.glob("template-*.img"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((path.stat().st_mtime_ns, path))
+        for _, path in sorted(found)[:-MAX_TEMPLATES]:
+            path.unlink(missing_ok=True)
 
     def create(self, directory: Path, size: int) -> Slot:
         size = max(size, 8 << 20)
         image = directory / "disk.img"
-        _copy_sparse(self._template(size), image)
+        for more_tries in reversed(range(MAX_TEMPLATES)):
+            try:
+                _copy_sparse(self._template(size), image)
+                break
+            except FileNotFoundError:
+                # Forgotten by another thread between these two.
+                if not more_tries or not directory.exists():
+                    raise
         return self._mount(directory, image, size)
 
     def reopen(self, directory: Path, size: int) -> Slot:

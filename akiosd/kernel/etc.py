@@ -1,6 +1,7 @@
 """The ``/etc`` that cages see: a chosen, world-readable part of the host's, and files made for the agent.
 
-One directory for each user name and home, made again when one of the host's files changed.
+The host's part is copied once, and again when one of its files changed.  One directory for each user name and home
+links to it: making one is cheap, and it holds little, for the names in it are a caller's choice.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _BUNDLES = (
 _ALWAYS = ("ssl/certs/ca-certificates.crt", "ssl/cert.pem")
 _JAVA = ("ssl/certs/java/cacerts", "pki/ca-trust/extracted/java/cacerts", "pki/java/cacerts")
 # A change of what is made here must not meet a directory of an earlier version.
-_LAYOUT = 2
+_LAYOUT = 3
+_COMMON = "common-"
 
 _CHECK_EVERY_S = 2.0
 _last: tuple[float, str] = (-1e9, "")
@@ -136,9 +138,24 @@ def make(base: Path, user: str, home: str, uid: int, gid: int) -> Path:
     target = base / key
     if target.is_dir():
         return target
+    fresh = base / f"{key}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(_make_common(base), fresh, symlinks=True, copy_function=os.link)
+    for name, text in _accounts(user, home, uid, gid).items():
+        (fresh / name).unlink(missing_ok=True)
+        (fresh / name).write_text(text)
+        (fresh / name).chmod(0o644)
+    fresh.rename(target)
+    return target
+
+
+def _make_common(base: Path) -> Path:
+    target = base / f"{_COMMON}{_LAYOUT}-{signature()}"
+    if target.is_dir():
+        return target
     base.mkdir(mode=0o755, parents=True, exist_ok=True)
     base.chmod(0o755)
-    fresh = base / f"{key}.new"
+    fresh = base / "common.new"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o755)
     for name in CHOSEN:
@@ -146,10 +163,14 @@ def make(base: Path, user: str, home: str, uid: int, gid: int) -> Path:
             _make_parent((fresh / name).parent)
             _copy(f"/etc/{name}", str(fresh / name))
     _link_stores(fresh)
-    for name, text in _accounts(user, home, uid, gid).items():
-        (fresh / name).write_text(text)
-        (fresh / name).chmod(0o644)
     (fresh / "mtab").symlink_to("/proc/self/mounts")
     fresh.chmod(0o755)
     fresh.rename(target)
     return target
+
+
+def sweep(base: Path) -> None:
+    """Remove what an earlier daemon made: no cage shows it any more."""
+    with contextlib.suppress(FileNotFoundError):
+        for path in base.iterdir():
+            shutil.rmtree(path, ignore_errors=True)

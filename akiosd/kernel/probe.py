@@ -39,6 +39,10 @@ REFUSED_FILE_SYSTEMS = {
     0x50494446: "pidfs",
     0x50495045: "pipefs",
     0x534F434B: "sockfs",
+    0x43415D53: "smackfs",
+    0x07655821: "resctrl",
+    0x958458F6: "hugetlbfs",
+    0xABBA1974: "xenfs",
 }
 
 
@@ -77,7 +81,12 @@ def describe_landlock(abi: int) -> str:
 def refused_file_system(fd: int) -> str:
     """The name of the file system a descriptor is on when it is one that shows the host, else ``""``."""
     magic = int(_lib.akios_fs_magic(fd))
-    return REFUSED_FILE_SYSTEMS.get(magic, "") if magic >= 0 else "unknown"
+    if magic < 0:
+        return "unknown"
+    # statfs(2) cannot tell devtmpfs, of which there is one, from any tmpfs.
+    if os.fstat(fd).st_dev == os.stat("/dev").st_dev and os.path.ismount("/dev"):
+        return "/dev"
+    return REFUSED_FILE_SYSTEMS.get(magic, "")
 
 
 NAMESPACES = ("mnt", "pid", "ipc", "uts", "net", "user", "cgroup")

@@ -132,9 +132,9 @@ ALLOWED: tuple[str, ...] = _names(
     "fork vfork execve execveat exit exit_group wait4 waitid kill tkill tgkill pidfd_open pidfd_send_signal "
     "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigqueueinfo rt_tgsigqueueinfo "
     "rt_sigsuspend sigaltstack restart_syscall futex futex_wait futex_wake futex_requeue futex_waitv set_robust_list "
-    "get_robust_list set_tid_address rseq sched_yield sched_getaffinity sched_setaffinity sched_getparam "
-    "sched_setparam sched_getscheduler sched_setscheduler sched_get_priority_max sched_get_priority_min "
-    "sched_rr_get_interval sched_getattr sched_setattr getpriority setpriority ioprio_get ioprio_set getcpu "
+    "get_robust_list set_tid_address rseq sched_yield sched_getaffinity sched_getparam "
+    "sched_getscheduler sched_get_priority_max sched_get_priority_min "
+    "sched_rr_get_interval sched_getattr getpriority ioprio_get getcpu "
     "getpid gettid getppid getpgid setpgid getpgrp getsid setsid arch_prctl uretprobe uprobe "
     # identity, limits, the system
     "getuid geteuid getgid getegid getresuid getresgid getgroups setuid setgid setreuid setregid setresuid setresgid "
@@ -201,6 +201,7 @@ NETLINK_ROUTE = 0
 TIOCSTI, TIOCLINUX, TIOCCONS, TIOCSETD = 0x5412, 0x541C, 0x541D, 0x5423
 PR_SET_MM, PR_SCHED_CORE = 35, 62
 MAP_HUGETLB, MFD_HUGETLB = 0x40000, 4
+PRIO_USER, IOPRIO_WHO_USER = 2, 3
 PR_SET_VMA, PR_SET_PTRACER = 0x53564D41, 0x59616D61
 S_IFMT, S_IFCHR, S_IFBLK = 0o170000, 0o020000, 0o060000
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
@@ -246,6 +247,15 @@ CHECKED: dict[str, Checked] = {
     "socketpair": Checked((Form((_low(0, AF_UNIX),), 0),), EAFNOSUPPORT),
     # The kernel lets any process of the same uid lower the limits of the cage's init, and init would die of them.
     "prlimit64": Checked((Form((_low(0, 1),), EPERM),), 0, usual=(_low(0, 0),)),
+    # Nor is init slowed down: it says when the agent has ended.  "All of my user" would mean init, too.
+    **dict.fromkeys(
+        ("sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"),
+        Checked((Form((_low(0, 1),), EPERM),), 0, usual=(_low(0, 0),)),
+    ),
+    "setpriority": Checked((Form((_low(1, 1),), EPERM), Form((_low(0, PRIO_USER),), EPERM)), 0, usual=(_low(0, 0),)),
+    "ioprio_set": Checked(
+        (Form((_low(1, 1),), EPERM), Form((_low(0, IOPRIO_WHO_USER),), EPERM)), 0, usual=(_low(0, 1),)
+    ),
     # TIOCSTI types into the terminal, TIOCLINUX pastes into a console, TIOCCONS takes the console's output,
     # TIOCSETD loads line disciplines, a part of the kernel that no agent needs.
     "ioctl": Checked(
@@ -387,7 +397,13 @@ FACTS: dict[str, Facts] = {
 DENIED_FACTS: dict[str, Facts] = {
     "socket": Facts("socket", "security", flags=1),
     "socketpair": Facts("socket", "security", flags=1),
-    "prlimit64": Facts("process", "security"),
+    **dict.fromkeys(
+        (
+            "prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler", "setpriority",
+            "ioprio_set",
+        ),
+        Facts("process", "security"),
+    ),
     "mmap": Facts("other", "security"),
     "mount": Facts("privilege", "security", path=0, path2=1, flags=3),
     "umount2": Facts("privilege", "security", path=0, flags=1),

@@ -24,6 +24,8 @@ SIGNALS = ("kill_init", "tgkill_init", "queue_init", "pidfd_signal_init")
 AGAINST_INIT = {
     **dict.fromkeys(("ptrace_init", "vm_read_init", "vm_write_init", "getfd_init"), "EPERM"),
     **dict.fromkeys(("limit_init", "read_limit_init"), "EPERM"),
+    **dict.fromkeys(("idle_init", "idle_init_by_attr", "pin_init", "nice_init", "slow_disk_init"), "EPERM"),
+    **dict.fromkeys(("nice_all", "slow_disk_all"), "EPERM"),
     **dict.fromkeys(
         (
             "init_root", "init_cwd", "init_mem", "init_maps", "init_environ", "init_fd", "init_fds", "init_exe",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,34 @@ def test_what_was_removed_is_punched_out_of_a_shared_image(images: Images, slot:
         if not disk.punch_free(root.fileno()):
             pytest.skip("the file system of the temporary directory cannot punch holes")
     assert secret not in image.read_bytes()
+
+
+def test_sizes_made_up_by_callers_leave_little(images: Images, tmp_path: Path) -> None:
+    """Each size has a template of its own, and a caller may ask for any size below the limit."""
+    for number in range(3 * disk.MAX_TEMPLATES):
+        directory = tmp_path / f"cage-{number}"
+        directory.mkdir()
+        # One size is everybody's, and must not be made anew all the time.
+        for size in (SIZE, SIZE + (number + 1) * MIB):
+            images.create(directory, size).destroy()
+        if number == 0:
+            everybodys = (tmp_path / "disk" / f"template-{SIZE}.img").stat().st_ino
+    left = sorted(path.name for path in (tmp_path / "disk").iterdir())
+    assert len(left) == disk.MAX_TEMPLATES and f"template-{SIZE + number * MIB}.img" in left
+    assert (tmp_path / "disk" / f"template-{SIZE}.img").stat().st_ino == everybodys
+
+
+def test_disks_of_one_new_size_made_at_once(images: Images, tmp_path: Path) -> None:
+    directories = [tmp_path / f"cage-{number}" for number in range(8)]
+    for directory in directories:
+        directory.mkdir()
+    with ThreadPoolExecutor(8) as threads:
+        slots = list(threads.map(lambda directory: images.create(directory, SIZE), directories))
+    try:
+        for slot in slots:
+            slot.prepare(1000, 2000)
+            assert has(slot, "home")
+    finally:
+        for slot in slots:
+            slot.destroy()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == [f"template-{SIZE}.img"]

@@ -98,6 +98,24 @@ static int read_limit_init(void) {
     return outcome(syscall(SYS_prlimit64, 0xdead00000001ul, RLIMIT_NOFILE, NULL, &limit));
 }
 
+/* SCHED_IDLE, the lowest priorities: done to init, the end of the agent is heard of last. */
+static int idle_init(void) {
+    int priority = 0;
+    return outcome(syscall(SYS_sched_setscheduler, 1, 5, &priority));
+}
+static int idle_init_by_attr(void) {
+    uint32_t attr[14] = {56, 5};
+    return outcome(syscall(SYS_sched_setattr, 1, attr, 0));
+}
+static int pin_init(void) {
+    unsigned long first = 1;
+    return outcome(syscall(SYS_sched_setaffinity, 0xdead00000001ul, sizeof first, &first));
+}
+static int nice_init(void) { return outcome(syscall(SYS_setpriority, 0 /* process */, 1, 19)); }
+static int nice_all(void) { return outcome(syscall(SYS_setpriority, 2 /* user */, 0, 19)); }
+static int slow_disk_init(void) { return outcome(syscall(SYS_ioprio_set, 1 /* process */, 1, 3 << 13)); }
+static int slow_disk_all(void) { return outcome(syscall(SYS_ioprio_set, 3 /* user */, getuid(), 2 << 13 | 7)); }
+
 static const struct attack attacks[] = {
     {"ptrace_attach", ptrace_attach},
     {"ptrace_seize", ptrace_seize},
@@ -129,6 +147,13 @@ static const struct attack attacks[] = {
     {"pidfd_signal_init", pidfd_signal_init},
     {"limit_init", limit_init},
     {"read_limit_init", read_limit_init},
+    {"idle_init", idle_init},
+    {"idle_init_by_attr", idle_init_by_attr},
+    {"pin_init", pin_init},
+    {"nice_init", nice_init},
+    {"nice_all", nice_all},
+    {"slow_disk_init", slow_disk_init},
+    {"slow_disk_all", slow_disk_all},
 };
 
 MAIN(attacks)

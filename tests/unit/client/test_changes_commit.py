@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from akiosctl.changes import (
 from akiosctl.changes.apply import TEMPORARY_PREFIX
 from akiosctl.changes.model import read_entry
 from akiosctl.changes.openat2 import renameat2
+from akiosctl.changes.walk import open_file
 from akiosd.errors import AkiosError
 
 DEFAULT_RULES = Rules()
@@ -192,6 +194,24 @@ def test_chmod_does_not_reach_another_name_of_the_inode(trees: Trees) -> None:
     assert stat.S_IMODE((trees.workspace / "f").stat().st_mode) == 0o666
 
 
+@pytest.mark.parametrize("swap", ["another file", "a second name"])
+def test_chmod_does_not_reach_what_was_put_there_since(trees: Trees, swap: str) -> None:
+    trees.both("f", "same")
+    (trees.view / "f").chmod(0o777)
+    plan = trees.plan()
+    assert [operation.verb for operation in plan.operations] == [Verb.SET_MODE]
+    private = trees.outside / "private"
+    if swap == "another file":
+        private.write_text("user's")
+        private.chmod(0o600)
+        (trees.workspace / "f").unlink()
+        os.link(private, trees.workspace / "f")
+    else:
+        os.link(trees.workspace / "f", private)
+    before = private.stat().st_mode
+    assert len(perform(trees, plan)) == 1 and private.stat().st_mode == before
+
+
 def test_holes_stay_holes(trees: Trees) -> None:
     with (trees.view / "sparse").open("wb") as file:
         file.seek(1 << 30)
@@ -251,6 +271,20 @@ def test_a_fifo_in_the_workspace_is_replaced_without_opening_it(trees: Trees) ->
     (trees.view / "p").write_text("file")
     assert trees.commit().failure is None
     assert (trees.workspace / "p").read_text() == "file"
+
+
+def test_what_became_a_fifo_since_is_not_waited_for(trees: Trees) -> None:
+    """It was a file when it was listed; nobody will ever write to it."""
+    os.mkfifo(trees.view / "pipe")
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            open_file(trees.view_fd, b"pipe")
+        except OSError as error:
+            os._exit(error.errno or 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == errno.ESTALE
 
 
 def test_escaping_links_are_refused_and_others_kept_verbatim(trees: Trees) -> None:
@@ -332,7 +366,7 @@ def perform(trees: Trees, plan: Plan) -> list[str]:
     return reasons
 
 
-@pytest.mark.parametrize("swap", ["absolute", "relative"])
+@pytest.mark.parametrize("swap", ["absolute", "relative", "inside", "above"])
 def test_a_directory_swapped_for_a_link_is_never_followed(trees: Trees, swap: str) -> None:
     trees.both("d/sub/old", "old")
     trees.both("d/sub/gone", "gone")
@@ -343,13 +377,19 @@ def test_a_directory_swapped_for_a_link_is_never_followed(trees: Trees, swap: st
     (trees.view / "d/sub/link").symlink_to("add")
     plan = trees.plan()
     assert len(plan.operations) == 5
+    # Inside the workspace, too, there are places that the agent's files must not get to.
+    inside = {"inside": trees.workspace / ".git/hooks", "above": trees.workspace / ".git/sub"}
+    target = inside.get(swap, trees.outside)
+    target.mkdir(parents=True, exist_ok=True)
     for name in ("old", "gone"):
-        (trees.outside / name).write_text("user's")
-    (trees.workspace / "d/sub").rename(trees.workspace / "d/moved")
-    (trees.workspace / "d/sub").symlink_to(trees.outside if swap == "absolute" else "../../outside")
-    before = snapshot(trees.outside)
+        (target / name).write_text("user's")
+    swapped = trees.workspace / ("d" if swap == "above" else "d/sub")
+    swapped.rename(trees.workspace / "moved")
+    links = {"absolute": str(trees.outside), "relative": "../../outside", "inside": "../.git/hooks", "above": ".git"}
+    swapped.symlink_to(links[swap])
+    before = snapshot(target)
     assert len(perform(trees, plan)) == 5
-    assert snapshot(trees.outside) == before
+    assert snapshot(target) == before
 
 
 def test_a_link_put_where_a_file_is_written_is_not_followed(trees: Trees) -> None:
