@@ -164,6 +164,7 @@ class Committer:
                 return
             if index >= state.size:
                 raise LedgerError(f"entry {index} was never appended", where=log)
+            self._data.set()
             if hasten:
                 self._urgent.set()
             await self.progress.wait()

@@ -7,6 +7,7 @@ greedy cage, which would cost hundreds of times more.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import time
@@ -102,6 +103,19 @@ def idle(daemon: Daemon) -> tuple[float, float]:
     workspace = daemon.workspace()
     start_times(daemon, workspace)
     return statistics.median(start_times(daemon, workspace)), statistics.median(record_times(daemon, workspace))
+
+
+def test_what_runs_in_cages_has_not_the_daemons_precedence(daemon: Daemon) -> None:
+    assert daemon.process is not None
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    if os.getpriority(os.PRIO_PROCESS, daemon.process.pid) == ours:
+        pytest.skip("akiosd may not raise its priority here: CAP_SYS_NICE")
+    done = daemon.run("python3", "-c", "import os; print(os.getpriority(os.PRIO_PROCESS, 0))")
+    assert int(done.stdout) == ours
+    with greedy(daemon, GREEDY["traced calls"]):
+        tasks = list(Path(f"/proc/{daemon.process.pid}/task").iterdir())
+        pumps = [int(task.name) for task in tasks if (task / "comm").read_text() == "akios-pump\n"]
+        assert pumps and {os.getpriority(os.PRIO_PROCESS, pump) for pump in pumps} == {ours}
 
 
 @pytest.mark.parametrize("kind", GREEDY)
