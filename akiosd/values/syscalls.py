@@ -332,6 +332,9 @@ FACTS: dict[str, Facts] = {
     "removexattrat": Facts("xattr", "security", dirfd=0, path=1, path2=3),
     "mknod": Facts("mknod", "security", path=0, flags=1),
     "mknodat": Facts("mknod", "security", dirfd=0, path=1, flags=2),
+    # Rare, and recorded so that the filter need not take two of their arguments apart.
+    "setpriority": Facts("process", "security"),
+    "ioprio_set": Facts("process", "security"),
     "mkdir": Facts("mkdir", "files", path=0),
     "mkdirat": Facts("mkdir", "files", dirfd=0, path=1),
     "utime": Facts("times", "files", path=0),
@@ -398,10 +401,7 @@ DENIED_FACTS: dict[str, Facts] = {
     "socket": Facts("socket", "security", flags=1),
     "socketpair": Facts("socket", "security", flags=1),
     **dict.fromkeys(
-        (
-            "prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler", "setpriority",
-            "ioprio_set",
-        ),
+        ("prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"),
         Facts("process", "security"),
     ),
     "mmap": Facts("other", "security"),

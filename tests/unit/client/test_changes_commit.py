@@ -182,6 +182,19 @@ def test_a_protected_file_gets_no_second_name(trees: Trees) -> None:
     assert not (trees.workspace / "notes").samefile(trees.workspace / ".git/config")
 
 
+def test_a_file_put_in_the_place_of_a_hard_links_other_name_gets_no_second_one(trees: Trees) -> None:
+    trees.both("f", "same")
+    os.link(trees.view / "f", trees.view / "g")
+    plan = trees.plan()
+    assert [operation.verb for operation in plan.operations] == [Verb.HARD_LINK]
+    private = trees.outside / "private"
+    private.write_text("user's")
+    (trees.workspace / "f").unlink()
+    os.link(private, trees.workspace / "f")
+    assert len(perform(trees, plan)) == 1
+    assert private.stat().st_nlink == 2 and not (trees.workspace / "g").exists()
+
+
 def test_chmod_does_not_reach_another_name_of_the_inode(trees: Trees) -> None:
     secret = trees.outside / "secret"
     secret.write_text("s")
