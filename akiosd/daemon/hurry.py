@@ -41,7 +41,6 @@ class Hurry:
                 await self._calm.wait()
                 await trio.sleep(_PAUSE_S)
 
-
     async def give_way(self) -> None:
         """For what comes in masses and can wait: return when nobody waits, after a few milliseconds in any case."""
         if self._count:

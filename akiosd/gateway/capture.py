@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
 import trio
 
 from akiosd.gateway import passthrough, serve
+from akiosd.gateway.context import Context
 from akiosd.gateway.exchange import Destination
 from akiosd.gateway.names import OLLAMA_PORT, Rule, canonical
 from akiosd.gateway.tls_hello import (
@@ -20,9 +20,6 @@ from akiosd.gateway.tls_hello import (
     parse_hello,
 )
 from akiosd.values.records import NetDenied
-
-if TYPE_CHECKING:
-    from akiosd.gateway.main import Context
 
 HELLO_SECONDS = 10
 """For a client hello, and again for the rest of the handshake."""

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import h11
 import msgspec
 import trio
 
 from akiosd.gateway import refuse
+from akiosd.gateway.context import Context
 from akiosd.gateway.decode import Decoder, TooLarge, decoder
 from akiosd.gateway.head import Headers, Malformed, end_to_end
+from akiosd.gateway.names import Rule
 from akiosd.gateway.refuse import Denial
+from akiosd.gateway.wire import Wire
 from akiosd.values.records import Finding, NetDenied, NetRequest
-
-if TYPE_CHECKING:
-    from akiosd.gateway.main import Context
-    from akiosd.gateway.names import Rule
-    from akiosd.gateway.wire import Wire
 
 _DRAIN_BYTES = 1 << 20
 _DRAIN_SECONDS = 5

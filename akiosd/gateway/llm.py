@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from akiosd.gateway.call import Call
+from akiosd.gateway.context import Context
 from akiosd.gateway.exchange import Exchange
 from akiosd.gateway.memory import Memory
 from akiosd.gateway.passed import forward_passed, named_path
@@ -19,9 +19,6 @@ from akiosd.gateway.sender import Sender, read_reply, reply_headers
 from akiosd.redact.structures import Structured
 from akiosd.values.spend import Grant, Refusal
 from akiosd.wire.gateway import ProviderSetup
-
-if TYPE_CHECKING:
-    from akiosd.gateway.main import Context
 
 MAX_REQUEST = 64 << 20
 

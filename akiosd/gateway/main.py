@@ -5,67 +5,20 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Awaitable, Callable
-from functools import cached_property, partial
+from functools import partial
 
 import trio
 
 from akiosd.gateway import capture, dns, redactors, serve, tls, upstream
-from akiosd.gateway.limits import Limits
+from akiosd.gateway.context import Context
 from akiosd.gateway.link import Link, LinkLost
-from akiosd.gateway.names import Addresses, Names
-from akiosd.gateway.redactors import Redactors
 from akiosd.gateway.serve_dns import DnsServer
-from akiosd.gateway.sites import Rates
-from akiosd.gateway.tls import ServerTls
-from akiosd.gateway.upstream import Upstreams
 from akiosd.values.records import GatewayFailed, NetDenied
-from akiosd.wire.gateway import GatewayRecord, Listener, Setup
+from akiosd.wire.gateway import Listener
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
-
-
-class Context:
-    """What all handlers of one cage share.  What only requests need is made for the first of them."""
-
-    def __init__(self, setup: Setup, link: Link) -> None:
-        self.setup = setup
-        self.link = link
-        self.limits = Limits()
-        self.names = Names(setup.policy, reserved=upstream.reserved(setup))
-        self.addresses = Addresses(setup.addresses)
-        self.rates = Rates(setup.policy.network.requests_per_minute)
-        self.connections = 0
-        link.clean = self.clean
-
-    def clean(self, record: GatewayRecord) -> GatewayRecord:
-        """A name that was asked for may be made of personal data; the log has none."""
-        return self.redactors.mask_denial(record) if isinstance(record, NetDenied) else record
-
-    @cached_property
-    def tls(self) -> ServerTls:
-        return ServerTls(self.setup.ca_certificate, self.setup.ca_key)
-
-    @cached_property
-    def upstreams(self) -> Upstreams:
-        return Upstreams.from_setup(self.setup, self.limits)
-
-    @cached_property
-    def redactors(self) -> Redactors:
-        return Redactors(self.setup.policy.redact, self.setup.pseudonym_key)
-
-    def resolve(self, name: str) -> str | None:
-        """The address of a canonical name; None when the policy allows it on no port, or wildcards gave too many."""
-        found = self.addresses.address_of(name)
-        if found is not None:
-            return found
-        if not self.names.resolves(name):
-            return None
-        address = self.addresses.allocate(name, literal=self.names.is_literal(name))
-        if address is not None:
-            self.link.remember(name, address)
-        return address
 
 
 def preload() -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import trio
 
+from akiosd.gateway.context import Context
 from akiosd.gateway.exchange import Destination
 from akiosd.gateway.upstream import NotPublic, UpstreamFailed
 from akiosd.values.records import NetDenied, NetRequest
-
-if TYPE_CHECKING:
-    from akiosd.gateway.main import Context
 
 _PIECE = 64 << 10
 

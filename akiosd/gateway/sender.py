@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING
 
+from akiosd.gateway.context import Context
 from akiosd.gateway.exchange import Exchange
 from akiosd.gateway.names import PROVIDER_HOSTS
 from akiosd.gateway.providers.base import Headers, Outgoing, Provider, Refuse
@@ -14,9 +14,6 @@ from akiosd.gateway.upstream import OLLAMA, Response, UpstreamFailed
 from akiosd.values.records import Finding, NetDenied, Redaction
 from akiosd.values.trust import DEFAULT_REGION
 from akiosd.wire.gateway import ProviderSetup
-
-if TYPE_CHECKING:
-    from akiosd.gateway.main import Context
 
 MAX_REPLY = 64 << 20
 _DROPPED = frozenset({b"content-length", b"content-encoding"})

@@ -5,13 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 import h11
 import trio
 
 from akiosd.errors import AkiosError
 from akiosd.gateway import llm, refuse, sites
+from akiosd.gateway.context import Context
 from akiosd.gateway.decode import BadEncoding, TooLarge
 from akiosd.gateway.exchange import Destination, Exchange
 from akiosd.gateway.head import Malformed
@@ -21,9 +21,6 @@ from akiosd.gateway.upstream import NotPublic, UpstreamFailed
 from akiosd.gateway.wire import Wire
 from akiosd.redact.model import RedactError
 from akiosd.values.records import GatewayFailed, NetDenied
-
-if TYPE_CHECKING:
-    from akiosd.gateway.main import Context
 
 _PORTS = {True: 443, False: 80}
 _LOOPBACK = (b"localhost", b"127.0.0.1", b"[::1]")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
 import trio
 
 from akiosd.gateway import dns
+from akiosd.gateway.context import Context
 from akiosd.gateway.names import canonical
 from akiosd.values.records import NetDenied
-
-if TYPE_CHECKING:
-    from akiosd.gateway.main import Context
 
 RATE, BURST = 300.0, 900.0
 """Questions a second: what comes faster waits in the socket, or is dropped there, and costs no time of ours."""

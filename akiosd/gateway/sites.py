@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING
 
 import trio
 
 from akiosd.gateway.bodies import Blocked, Channel, Found, channel_for, clean_names, form_names
+from akiosd.gateway.context import Context
 from akiosd.gateway.exchange import Exchange
 from akiosd.gateway.head import Headers, Malformed
 from akiosd.gateway.redactors import redact_target
@@ -18,13 +18,9 @@ from akiosd.gateway.upstream import NotPublic, UpstreamFailed
 from akiosd.redact.redactor import Redactor
 from akiosd.values.records import Redaction
 
-if TYPE_CHECKING:
-    from akiosd.gateway.main import Context
-
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _COLLECT = 4 << 20
 """A body that is smaller when it is safe goes out with its length, a larger one in chunks as it comes."""
-_MAX_BUCKETS = 4096
 # What the site itself gave the agent to be known by: tokens are its business, names and numbers of people are not.
 _CREDENTIAL = re.compile(r"auth|cookie|token|key|secret|session|signature|csrf|none-match|if-match")
 # Made anew for the way out.
@@ -33,28 +29,6 @@ _OURS = (b"host", b"content-length", b"expect")
 _UNSAID = (b"alt-svc",)
 # What servers take for the method in the place of the one on the request line.
 _OTHER_METHOD = (b"x-http-method-override", b"x-http-method", b"x-method-override")
-
-
-class Rates:
-    """A token bucket for each site: ``per_minute`` requests, all of them at once if need be.  0 is no limit."""
-
-    def __init__(self, per_minute: int) -> None:
-        self._size = per_minute
-        self._buckets: dict[str, tuple[float, float]] = {}
-
-    def take(self, name: str, now: float) -> float:
-        """0 and a token less, or the seconds until there is one."""
-        if not self._size:
-            return 0
-        rate = self._size / 60
-        left, then = self._buckets.pop(name, (float(self._size), now))
-        left = min(float(self._size), left + (now - then) * rate)
-        wait = 0 if left >= 1 else (1 - left) / rate
-        self._buckets[name] = (left if wait else left - 1, now)
-        if len(self._buckets) > _MAX_BUCKETS:
-            # The one that was used longest ago is full again, or nearly.
-            del self._buckets[next(iter(self._buckets))]
-        return wait
 
 
 async def handle(context: Context, exchange: Exchange) -> None:

@@ -15,9 +15,9 @@ import trio.testing
 from akiosd.gateway.exchange import Destination
 from akiosd.gateway.limits import DEFAULT_LIMITS, Limits
 from akiosd.gateway.names import Names, Rule
+from akiosd.gateway.rates import Rates
 from akiosd.gateway.redactors import Redactors
 from akiosd.gateway.serve import serve_proxy, serve_stream
-from akiosd.gateway.sites import Rates
 from akiosd.gateway.upstream import Upstreams
 from akiosd.values.policy import DEFAULT_POLICY, Network, Policy, Redact
 from akiosd.values.records import Record

@@ -12,8 +12,8 @@ import msgspec
 from akiosd.gateway.exchange import Destination
 from akiosd.gateway.limits import Limits
 from akiosd.gateway.names import Names, Rule
+from akiosd.gateway.rates import Rates
 from akiosd.gateway.redactors import Redactors
-from akiosd.gateway.sites import Rates
 from akiosd.gateway.upstream import Upstreams
 from akiosd.meter import budget
 from akiosd.meter.account import Account, Settled

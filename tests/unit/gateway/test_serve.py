@@ -12,7 +12,7 @@ import trio.testing
 
 from akiosd.gateway.exchange import Destination
 from akiosd.gateway.names import Rule
-from akiosd.gateway.sites import Rates
+from akiosd.gateway.rates import Rates
 from akiosd.values.policy import Network
 from akiosd.values.records import GatewayFailed, NetDenied, NetRequest
 from tests.e2e.upstreams import Seen, Upstream, answer
