@@ -42,17 +42,17 @@ def running(daemon: Daemon) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     )  # fmt: skip
     with client:
         assert client.stdout is not None and client.stdout.readline() == b"up\n"
-        own = [leaf for leaf in leaves(daemon) if (leaf / "cgroup.procs").read_text() and leaf not in before]
-        own = own or [leaf for leaf in leaves(daemon) if (leaf / "cgroup.procs").read_text()]
-        assert len(own) == 1
-        yield client, own[0]
+        [own] = set(leaves(daemon)) - before
+        yield client, own
         client.kill()
 
 
 def leaves(daemon: Daemon) -> list[Path]:
-    """The leaves of every cage, also of those that wait for a run."""
+    """The leaves of the cages that run; those that wait for a run have some, too."""
     base = Path("/sys/fs/cgroup", cgroup_name(str(daemon.state)))
-    return [path for path in base.iterdir() if path.is_dir() and path.name.startswith("c-")]
+    listed = daemon.ctl("ps", "--json")
+    assert listed.returncode == 0, listed.stderr
+    return [base / cage["cage"] for cage in json.loads(listed.stdout) if (base / cage["cage"]).is_dir()]
 
 
 def killed(report: dict[str, Any], kind: str) -> dict[str, Any]:
