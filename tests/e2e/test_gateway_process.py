@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -111,8 +112,9 @@ def gateways(daemon: Daemon) -> dict[str, int]:
     found = {}
     for path in resources.cgroups(daemon):
         if path.endswith("-gateway"):
-            for pid in Path(path, "cgroup.procs").read_text().split():
-                found[os.path.basename(path).removesuffix("-gateway")] = int(pid)
+            with contextlib.suppress(OSError):  # it is gone since it was listed
+                for pid in Path(path, "cgroup.procs").read_text().split():
+                    found[os.path.basename(path).removesuffix("-gateway")] = int(pid)
     return found
 
 
