@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -152,7 +151,6 @@ _Noreturn void akios_init(struct akios_child *child) {
         akios_send_status(AKIOS_STATUS_FAILED, EPROTO, head->op_count, 0);
         _exit(125);
     }
-    prctl(PR_SET_NAME, "akios-init");
     sigset_t chld;
     sigemptyset(&chld);
     sigaddset(&chld, SIGCHLD);
@@ -162,6 +160,7 @@ _Noreturn void akios_init(struct akios_child *child) {
         akios_send_status(AKIOS_STATUS_FAILED, errno, head->op_count, 0);
         _exit(125);
     }
+    /* Up to here and until the listener is served: no call that any policy has notified. */
     akios_send_status(AKIOS_STATUS_READY, child->landlock_proof ? 0 : EPERM, head->op_count, (uint32_t)child->listener_fd);
     wait_go();
     /* akiosd holds the listener now; a copy left here would keep calls waiting after its death. */

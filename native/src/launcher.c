@@ -71,6 +71,7 @@ static _Noreturn void become_cage(struct akios_child *child, int status_fd) {
     uint32_t step = 0;
     if (dup2(status_fd, AKIOS_FD_STATUS) < 0)
         _exit(125);
+    prctl(PR_SET_NAME, "akios-init"); /* here, since behind the filter it may be notified */
     int err = akios_run_steps(child, &step);
     if (err < 0) {
         akios_send_status(AKIOS_STATUS_FAILED, -err, step, 0);

@@ -77,5 +77,6 @@ int akios_park(struct akios_child *child) {
     child->fds = in.fds + 1;
     child->nfds = in.nfds - 1;
     close(in.fds[0]);
+    prctl(PR_SET_NAME, "akios-init");
     return err;
 }
