@@ -27,6 +27,11 @@ from cryptography.x509.oid import NameOID
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[0-9A-Z]{4}){3,7}(?: ?[0-9A-Z]{1,3})?\b")
 
+_USAGE = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
 
 def make_certificates(directory: Path) -> ssl.SSLContext:
     """An authority for the occasion and a certificate for 127.0.0.1; the authority's goes into ``ca.pem``."""
@@ -43,9 +48,16 @@ def make_certificates(directory: Path) -> ssl.SSLContext:
 
     root = builder(authority, authority_key.public_key())
     root = root.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    # From Python 3.13 on, a certificate that does not say whose it is, or what for, is not accepted (RFC 5280, 4.2.1).
+    root = root.add_extension(_USAGE, critical=True)
+    root = root.add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
     leaf = builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]), key.public_key())
     leaf = leaf.add_extension(
         x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+    )
+    leaf = leaf.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    leaf = leaf.add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
     )
     signed = leaf.sign(authority_key, hashes.SHA256())
     root_pem = root.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
