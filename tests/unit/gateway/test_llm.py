@@ -34,12 +34,6 @@ COST = 800 * 3 + 200 * 3 // 10 + 30 * 15
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 100}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Models]:
-    with Models() as running:
-        yield running
-
-
 @pytest.fixture
 def models(server: Models) -> Iterator[Models]:
     server.received.clear()

@@ -23,12 +23,6 @@ PLAIN = {**CHAT, "model": "gpt-4o-mini"}
 COST = 800 * 3 + 200 * 3 // 10 + 30 * 15
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Models]:
-    with Models() as running:
-        yield running
-
-
 @pytest.fixture
 def models(server: Models) -> Iterator[Models]:
     server.received.clear()

@@ -24,12 +24,6 @@ ASKED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Models]:
-    with Models() as running:
-        yield running
-
-
 @pytest.fixture
 def models(server: Models) -> Iterator[Models]:
     server.received.clear()
