@@ -119,18 +119,24 @@ class Call:
         )  # fmt: skip
         self._meter = reply.meter
         await exchange.start(response.status, reply_headers(response))
-        async with aclosing(response.chunks()) as chunks:
+        async with aclosing(response.chunks(exchange.flush)) as chunks:
             async for chunk in chunks:
-                ready = reply.push(chunk)
-                if ready:
-                    await exchange.send(ready)
+                for ready in reply.push(chunk):
+                    await self._pass(ready)
                 if self._is_beyond(grant):
+                    await exchange.flush()
                     raise UpstreamFailed("the answer went beyond what was reserved for it", "reply")
-        rest = reply.flush()
-        if rest:
-            await exchange.send(rest)
+        await self._pass(reply.flush())
         self._complete = not reply.meter.failed
         await exchange.finish()
+
+    async def _pass(self, ready: bytes) -> None:
+        """The first of an answer goes at once, whatever came with it; the rest as it comes."""
+        if ready:
+            first = not self._exchange.bytes_in
+            await self._exchange.send(ready)
+            if first:
+                await self._exchange.flush()
 
     def _is_beyond(self, grant: Grant) -> bool:
         """Money by a count that the provider gives along the way, or more text than so many tokens can hold.

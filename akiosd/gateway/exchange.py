@@ -20,6 +20,7 @@ from akiosd.gateway.wire import Wire
 from akiosd.values.records import Finding, NetDenied, NetRequest
 
 _DRAIN_BYTES = 1 << 20
+_MAX_HELD = 64 << 10
 _DRAIN_SECONDS = 5
 
 
@@ -36,7 +37,8 @@ class Exchange:
     """``headers`` are the agent's without the hop-by-hop ones, names in lower case; ``target`` is path and query.
 
     A handler reads :meth:`body` at most once, and answers exactly once: :meth:`respond`, :meth:`refuse`, or
-    :meth:`start`, :meth:`send`…, :meth:`finish`.  When the agent goes away, the handler is cancelled
+    :meth:`start`, :meth:`send`…, :meth:`finish`.  What these are given may be held for what comes next, until
+    :meth:`flush`: who waits for more of an answer calls it first.  When the agent goes away, the handler is cancelled
     (``trio.Cancelled``) wherever it waits, and ``cancelled`` is set; what must still be done then belongs into a
     shielded scope.
     """
@@ -70,6 +72,8 @@ class Exchange:
         self._wire, self._http = wire, http
         self._begun = trio.current_time()
         self._read = self._last = False
+        self._held: list[h11.Event] = []
+        self._held_bytes = 0
         framing = dict(request.headers)
         self.length = int(framing[b"content-length"]) if b"content-length" in framing else None
         """What the agent says is the body's size as it comes; None when it is chunked, or there is none."""
@@ -132,10 +136,10 @@ class Exchange:
     # ---- the answer -------------------------------------------------------------------------------
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send the head of the answer.  Hop-by-hop headers are left out; without Content-Length it is chunked."""
+        """The head of the answer.  Hop-by-hop headers are left out; without Content-Length it is chunked."""
         self.started, self.status = True, status
         fields = self._fields(headers) + self._last_words()
-        await self._wire.send_event(self._http, h11.Response(status_code=status, headers=fields), self)
+        await self._hold(h11.Response(status_code=status, headers=fields))
 
     def _last_words(self) -> Headers:
         """The agent that has not been asked for its body now need not send it: nothing after would be in step."""
@@ -145,12 +149,25 @@ class Exchange:
     async def send(self, data: bytes) -> None:
         """Some of the body.  Waits while the agent does not read."""
         self.bytes_in += len(data)
-        await self._wire.send_event(self._http, h11.Data(data=data), self)
+        await self._hold(h11.Data(data=data), len(data))
 
     async def finish(self) -> None:
         """The answer is complete.  Without this it is broken off, which the agent sees as an error."""
-        await self._wire.send_event(self._http, h11.EndOfMessage(), self)
+        self._held.append(h11.EndOfMessage())
+        await self.flush()
         self.finished = True
+
+    async def flush(self) -> None:
+        """Send what is held."""
+        if self._held:
+            held, self._held, self._held_bytes = self._held, [], 0
+            await self._wire.send_event(self._http, held, self)
+
+    async def _hold(self, event: h11.Event, size: int = 0) -> None:
+        self._held.append(event)
+        self._held_bytes += size
+        if self._held_bytes >= _MAX_HELD:
+            await self.flush()
 
     async def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes = b"") -> None:
         """A whole answer; Content-Length is set here."""

@@ -6,7 +6,7 @@ Whole replies and streams give the same text: a text that begins like JSON has o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from akiosd.gateway.frames import Codec, Frame
@@ -19,14 +19,19 @@ from akiosd.values.spend import Tokens
 _BLANKS = " \t\r\n"
 
 
-def restore(value: Any, pseudonyms: Pseudonyms, memory: Memory, skip: Iterable[tuple[int, str]] = ()) -> bool:
-    """Put originals back in place at any depth, but for ``skip`` (id of the object, name); whether anything changed."""
+def restore(
+    value: Any, pseudonyms: Pseudonyms | None, memory: Memory, skip: Iterable[tuple[int, str]] = ()
+) -> bool:  # fmt: skip
+    """Put originals back in place at any depth, but for ``skip`` (id of the object, name); whether anything changed.
+
+    Without ``pseudonyms`` nothing is put back, and what is signed is remembered as always.
+    """
     passed = frozenset(skip)
     changed = False
     waiting = [value]
     while waiting:
         item = waiting.pop()
-        if isinstance(item, dict) and _restore_names(item, pseudonyms):
+        if pseudonyms is not None and isinstance(item, dict) and _restore_names(item, pseudonyms):
             changed = True
         for name, inner in list(item.items() if isinstance(item, dict) else enumerate(item)):
             if isinstance(inner, dict | list):
@@ -34,7 +39,7 @@ def restore(value: Any, pseudonyms: Pseudonyms, memory: Memory, skip: Iterable[t
             elif isinstance(inner, str):
                 if isinstance(item, dict) and is_signed(item, str(name)):
                     memory.signed.remember(inner)
-                elif (id(item), name) not in passed:
+                elif pseudonyms is not None and (id(item), name) not in passed:
                     better = pseudonyms.restore(inner, inner.lstrip(_BLANKS)[:1] in ("{", "["))
                     changed = changed or better != inner
                     item[name] = better
@@ -144,9 +149,12 @@ class StreamReply:
         self._added = 0
         self.meter = Meter(operation)
 
-    def push(self, chunk: bytes) -> bytes:
-        """Raises :class:`akiosd.gateway.frames.BrokenStream`."""
-        return b"".join(map(self._take, self._codec.push(chunk)))
+    def push(self, chunk: bytes) -> Iterator[bytes]:
+        """What may go on, event by event; b"" for one that is held.
+
+        Raises :class:`akiosd.gateway.frames.BrokenStream`.
+        """
+        return map(self._take, self._codec.push(chunk))
 
     def flush(self) -> bytes:
         """The rest, when the upstream has ended."""
@@ -174,7 +182,10 @@ class StreamReply:
     def _pass(self, frame: Frame, outer: Any, event: Json) -> bytes:
         operation, kind = self._operation, frame.kind
         pieces = list(operation.pieces(event, kind))
-        changed = restore(event, self._pseudonyms, self._memory, [(id(p.owner), p.key) for p in pieces])
+        # An event that was packed into another is not to be seen in its bytes.
+        there = event is not outer or self._pseudonyms.may_be_in(frame.data or b"")
+        skip = [(id(piece.owner), piece.key) for piece in pieces]
+        changed = restore(event, self._pseudonyms if there else None, self._memory, skip)
         here: dict[Channel, Piece] = {}
         for piece in pieces:
             text = self._texts.setdefault(piece.channel, Text(self._pseudonyms, piece.kind))

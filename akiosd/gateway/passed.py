@@ -46,7 +46,7 @@ async def forward_passed(sender: Sender, target: str) -> None:
     async with context.upstreams.request(exchange.method, url, headers, body) as response:
         plain_encoding(response)
         await exchange.start(response.status, reply_headers(response))
-        async with aclosing(response.chunks()) as chunks:
+        async with aclosing(response.chunks(exchange.flush)) as chunks:
             async for chunk in chunks:
                 await exchange.send(chunk)
         await exchange.finish()

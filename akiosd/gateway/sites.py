@@ -122,7 +122,7 @@ async def _pass_on(context: Context, exchange: Exchange, found: Found, sent: _Co
             framed = any(name == b"transfer-encoding" for name, _ in response.headers)
             unsaid = (*_UNSAID, b"content-length") if framed else _UNSAID
             await exchange.start(response.status, [pair for pair in response.headers if pair[0] not in unsaid])
-            async with aclosing(response.chunks()) as chunks:
+            async with aclosing(response.chunks(exchange.flush)) as chunks:
                 async for chunk in chunks:
                     await exchange.send(chunk)
             await exchange.finish()

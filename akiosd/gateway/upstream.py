@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from ipaddress import ip_address
@@ -51,6 +51,9 @@ class NotPublic(UpstreamFailed):
     """The name leads to an address inside somebody's network: a refusal, not a failure."""
 
 
+BeforeWait = Callable[[], Awaitable[None]]
+
+
 class Response:
     """An answer whose head has come.  ``headers``: names in lower case, as the upstream sent them."""
 
@@ -62,16 +65,26 @@ class Response:
     def header(self, name: bytes) -> bytes:
         return b", ".join(value for key, value in self.headers if key == name)
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
-        """The body as it arrives, transfer coding undone, content coding not.  Raises :class:`UpstreamFailed`."""
+    async def chunks(self, before_wait: BeforeWait | None = None) -> AsyncGenerator[bytes]:
+        """The body as it arrives, transfer coding undone, content coding not.  Raises :class:`UpstreamFailed`.
+
+        ``before_wait`` is called whenever more has to come from the network first: what was made of the chunks so far
+        must not wait with it.
+        """
         stream = self._response.aiter_stream()
-        while True:
-            with _explained("the answer"):
-                try:
-                    chunk = await anext(stream)
-                except StopAsyncIteration:
-                    return
-            yield chunk
+        network = self._response.extensions["network_stream"]
+        assert isinstance(network, _Stream)
+        network.before_wait = before_wait
+        try:
+            while True:
+                with _explained("the answer"):
+                    try:
+                        chunk = await anext(stream)
+                    except StopAsyncIteration:
+                        return
+                yield chunk
+        finally:
+            network.before_wait = None
 
 
 class Upstreams:
@@ -219,6 +232,7 @@ class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], host: str) -> None:
         self._stream, self._host = stream, host
         self._held = b""
+        self.before_wait: BeforeWait | None = None
         self._fresh = True
         """Nothing was written since the last reading: what is written now is a request's head."""
 
@@ -228,6 +242,8 @@ class _Stream(httpcore.AsyncNetworkStream):
             with suppress(httpcore.WriteError):
                 await self._send(b"", timeout)
         self._fresh = True
+        if self.before_wait is not None:
+            await self.before_wait()
         try:
             with trio.fail_after(math.inf if timeout is None else timeout):
                 return bytes(await self._stream.receive_some(max_bytes))

@@ -86,6 +86,10 @@ class Pseudonyms:
             done = end
         return "".join([*pieces, text[done:]])
 
+    def may_be_in(self, json: bytes) -> bool:
+        """Whether strings of a JSON text may hold a stand-in; where a letter may be escaped, they may."""
+        return bool(self._originals) and (b"\\u" in json or b"\\/" in json or self._compiled().search(json) is not None)
+
     def covered(self, text: str) -> str:
         """``text`` with a NUL for each character of a stand-in: there is nothing to be found in it."""
         pieces, done = [], 0
@@ -115,11 +119,8 @@ class Pseudonyms:
         """Where in ``text`` stand-ins are.  Linear, however many there are."""
         if not self._originals:
             return []
-        if self._pattern is None:
-            names = sorted((name.encode("utf-8", "surrogatepass") for name in self._originals), key=len, reverse=True)
-            self._pattern = compiled(b"|".join(map(re2.escape, names)))
         data = text.encode("utf-8", "surrogatepass")
-        places = [match.span() for match in self._pattern.finditer(data)]
+        places = [match.span() for match in self._compiled().finditer(data)]
         if len(data) == len(text):
             return places
         found, size, done = [], 0, 0
@@ -128,6 +129,12 @@ class Pseudonyms:
             size, done = begin + _characters(data[start:end]), end
             found.append((begin, size))
         return found
+
+    def _compiled(self) -> Any:
+        if self._pattern is None:
+            names = sorted((name.encode("utf-8", "surrogatepass") for name in self._originals), key=len, reverse=True)
+            self._pattern = compiled(b"|".join(map(re2.escape, names)))
+        return self._pattern
 
 
 def _characters(data: bytes) -> int:

@@ -156,7 +156,7 @@ def test_no_reply_of_any_shape_breaks_the_reader(events: list[dict[str, Any]], k
         _, memory, pseudonyms = outward()
         pseudonyms.give(PLANTED, "EMAIL")
         reply = StreamReply(operation, SseCodec(), pseudonyms, memory, strip=True)
-        out = reply.push(data) + reply.flush()
+        out = b"".join(reply.push(data)) + reply.flush()
         assert isinstance(out, bytes) and reply.meter.tool_calls is not None
         tokens = reply.meter.tokens
         assert tokens is None or (tokens.input >= 0 and tokens.output >= 0)
