@@ -10,6 +10,7 @@ from akiosd.gateway import passthrough, serve
 from akiosd.gateway.context import Context
 from akiosd.gateway.exchange import Destination
 from akiosd.gateway.names import OLLAMA_PORT, Rule, canonical
+from akiosd.gateway.prompt import PromptStream
 from akiosd.gateway.tls_hello import (
     MAX_HELLO,
     NO_APPLICATION_PROTOCOL,
@@ -27,33 +28,9 @@ _TLS = b"\x16"
 _OLLAMA = Rule("llm", "ollama", "ollama", OLLAMA_PORT)
 
 
-class Replayed(trio.abc.Stream):
-    """A stream whose first bytes were read already, and are read again."""
-
-    def __init__(self, stream: trio.SocketStream, first: bytes) -> None:
-        self._stream, self._first = stream, first
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self._first:
-            await trio.lowlevel.checkpoint()
-            count = len(self._first) if max_bytes is None else max_bytes
-            taken, self._first = self._first[:count], self._first[count:]
-            return taken
-        return bytes(await self._stream.receive_some(max_bytes))
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
 async def serve_ollama(context: Context, stream: trio.SocketStream, port: int) -> None:
     """The port at which an Ollama of this machine is expected."""
-    await serve.serve_stream(context, stream, Destination("localhost", port, False, _OLLAMA))
+    await serve.serve_stream(context, PromptStream(stream), Destination("localhost", port, False, _OLLAMA))
 
 
 async def serve_captured(context: Context, stream: trio.SocketStream, port: int) -> None:
@@ -73,7 +50,7 @@ async def serve_captured(context: Context, stream: trio.SocketStream, port: int)
         if rule.kind == "raw":
             await passthrough.relay(context, stream, Destination(name, port, False, rule))
         elif port == 80:
-            await serve.serve_stream(context, stream, Destination(name, port, False, rule))
+            await serve.serve_stream(context, PromptStream(stream), Destination(name, port, False, rule))
         else:
             await _serve_tls_or_plain(context, stream, Destination(name, port, True, rule))
 
@@ -92,7 +69,7 @@ async def _serve_tls_or_plain(context: Context, stream: trio.SocketStream, desti
     if not first:
         return
     if hello is None:
-        await _serve_plain(context, Replayed(stream, bytes(first)), destination)
+        await _serve_plain(context, PromptStream(stream, bytes(first)), destination)
         return
     refused = _refuse_hello(hello, destination)
     if refused is not None:
@@ -103,7 +80,7 @@ async def _serve_tls_or_plain(context: Context, stream: trio.SocketStream, desti
     elif destination.rule.kind == "passthrough":
         await passthrough.relay(context, stream, destination, already=bytes(first))
     else:
-        await _serve_tls(context, Replayed(stream, bytes(first)), destination)
+        await _serve_tls(context, PromptStream(stream, bytes(first)), destination)
 
 
 async def _read_hello(stream: trio.SocketStream, first: bytearray, *, must: bool) -> Hello | None:
@@ -120,7 +97,7 @@ async def _read_hello(stream: trio.SocketStream, first: bytearray, *, must: bool
             return hello
 
 
-async def _serve_plain(context: Context, stream: Replayed, destination: Destination) -> None:
+async def _serve_plain(context: Context, stream: PromptStream, destination: Destination) -> None:
     if destination.tls and destination.port == 443:
         return  # the client closed in the middle of its hello
     if destination.rule.kind == "passthrough":
@@ -143,7 +120,7 @@ def _refuse_hello(hello: Hello, destination: Destination) -> tuple[int, str, str
     return None
 
 
-async def _serve_tls(context: Context, transport: Replayed, destination: Destination) -> None:
+async def _serve_tls(context: Context, transport: PromptStream, destination: Destination) -> None:
     stream = trio.SSLStream(
         transport, context.tls.server_context(destination.name), server_side=True, https_compatible=True
     )

@@ -23,6 +23,7 @@ import trio
 from akiosd.errors import AkiosError
 from akiosd.gateway.head import Headers, end_to_end
 from akiosd.gateway.limits import DEFAULT_LIMITS, Limits
+from akiosd.gateway.prompt import PromptStream
 from akiosd.gateway.public import is_public
 from akiosd.wire.gateway import Setup
 
@@ -223,13 +224,13 @@ class _Checked(httpcore.AsyncNetworkBackend):
         self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:  # fmt: skip
-        return _Stream(await self._upstreams.dial(host, port), host)
+        return _Stream(PromptStream(await self._upstreams.dial(host, port)), host)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
     """A trio stream as httpcore wants it."""
 
-    def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], host: str) -> None:
+    def __init__(self, stream: PromptStream | trio.SSLStream[PromptStream], host: str) -> None:
         self._stream, self._host = stream, host
         self._held = b""
         self.before_wait: BeforeWait | None = None
@@ -277,7 +278,7 @@ class _Stream(httpcore.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
-        if not isinstance(self._stream, trio.SocketStream):
+        if not isinstance(self._stream, PromptStream):
             raise RuntimeError("TLS inside TLS")
         stream = trio.SSLStream(
             self._stream, ssl_context, server_hostname=server_hostname or self._host, https_compatible=True

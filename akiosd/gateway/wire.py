@@ -11,6 +11,7 @@ import trio
 
 from akiosd.gateway.head import END, BadHead, Malformed, check_head
 from akiosd.gateway.limits import Limits
+from akiosd.gateway.prompt import PromptStream
 
 _READ = 64 << 10
 _AHEAD = 64 << 10
@@ -136,7 +137,7 @@ class Wire:
         stream = self._stream
         while isinstance(stream, trio.SSLStream):
             stream = stream.transport_stream
-        if isinstance(stream, trio.SocketStream):
+        if isinstance(stream, trio.SocketStream | PromptStream):
             # struct linger {on, 0 s}: close(2) sends RST (socket(7)).
-            stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
+            stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
         await trio.aclose_forcefully(self._stream)

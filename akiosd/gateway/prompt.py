@@ -1,0 +1,60 @@
+"""A socket's stream that gives up its turn only where the kernel makes it wait.
+
+Trio's own yields after every read and write, and with TLS above it several times for each: one answer of a model went
+ten times through the scheduler and epoll_wait(2).  Here a task still yields when nothing is to be had, and what is
+above it (``trio.SSLStream``) once for every operation, so one connection cannot keep others out.
+"""
+
+from __future__ import annotations
+
+import os
+
+import trio
+
+_READ = 64 << 10
+
+
+class PromptStream(trio.abc.Stream):
+    """Owns ``stream``.  ``first`` are bytes that were read from it already, and are read again."""
+
+    def __init__(self, stream: trio.SocketStream, first: bytes = b"") -> None:
+        self._stream, self._first = stream, first
+        self.socket = stream.socket
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        count = _READ if max_bytes is None else max_bytes
+        if self._first:
+            taken, self._first = self._first[:count], self._first[count:]
+            return taken
+        while True:
+            try:
+                # Asked for every time: a closed one has -1, and its number may be another's by now.
+                return os.read(self.socket.fileno(), count)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self.socket)
+            except OSError as error:
+                raise _broken(self.socket, error) from error
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            sent = os.write(self.socket.fileno(), data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise _broken(self.socket, error) from error
+        if sent < len(data):
+            await self._stream.send_all(memoryview(data)[sent:])
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _broken(socket: trio.socket.SocketType, error: OSError) -> Exception:
+    if socket.fileno() < 0:
+        return trio.ClosedResourceError("this stream was closed")
+    return trio.BrokenResourceError(f"socket connection broken: {error}")
