@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from typing import Any
 
 import msgspec
 import trio
@@ -84,17 +85,16 @@ class Call:
 
     async def _fail(self, response: Response) -> None:
         """The provider's own refusal: status, Retry-After and limits as they are; nothing is paid."""
-        body = self._restored(await read_reply(response))
+        body = await read_reply(response)
+        with suppress(BadJson):
+            body = self._restored(body, parse(body))
         await self._exchange.respond(response.status, reply_headers(response), body)
 
-    def _restored(self, body: bytes) -> bytes:
-        try:
-            value = parse(body)
-        except BadJson:
-            return body
+    def _restored(self, body: bytes, value: Any) -> bytes:
         if not isinstance(value, dict | list):
             return body
-        changed = restore(value, self._context.redactors.pseudonyms, self._memory)
+        pseudonyms = self._context.redactors.pseudonyms
+        changed = restore(value, pseudonyms if pseudonyms.may_be_in(body) else None, self._memory)
         return dump(value) if changed else body
 
     async def _whole(self, response: Response) -> None:
@@ -108,7 +108,7 @@ class Call:
                 self._meter.take(event, "")
         self._complete = True
         self._meter.received += 0 if self._meter.tokens else len(body)
-        await self._exchange.respond(response.status, reply_headers(response), self._restored(body))
+        await self._exchange.respond(response.status, reply_headers(response), self._restored(body, value))
 
     async def _stream(self, response: Response, grant: Grant) -> None:
         plain_encoding(response)

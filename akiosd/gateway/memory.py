@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from akiosd.redact.model import Result
 from akiosd.redact.redactor import Redactor
 
 _SIGNED_NAMES = frozenset(
@@ -58,28 +57,7 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(plain(text)).digest()
 
 
-class Redacted:
-    """Agents send their whole history with every call: what was read once is not searched again."""
-
-    def __init__(self, redactor: Redactor, most: int = 1 << 15) -> None:
-        self.redactor = redactor
-        self._seen: dict[bytes, Result | None] = {}
-        self._most = most
-
-    def redact(self, text: str, hint: str) -> Result | None:
-        """None: ``text`` may go as it is.  Raises ``RedactError``."""
-        key = hashlib.sha256(f"{hint}\0{text}".encode("utf-8", "surrogatepass")).digest()
-        if key in self._seen:
-            return self._seen[key]
-        result = self.redactor.redact(text, hint)
-        found = None if result.text == text and not result.blocked else result
-        if len(self._seen) >= self._most:
-            del self._seen[next(iter(self._seen))]
-        self._seen[key] = found
-        return found
-
-
 class Memory:
     def __init__(self, redactor: Redactor) -> None:
         self.signed = Signed()
-        self.redacted = Redacted(redactor)
+        self.redactor = redactor

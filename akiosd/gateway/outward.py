@@ -40,7 +40,7 @@ class Outward:
 
     def __init__(self, memory: Memory, binary: Literal["pass", "block"]) -> None:
         self._memory, self._binary = memory, binary
-        self._off = memory.redacted.redactor.mode == "off"
+        self._off = memory.redactor.mode == "off"
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self.binaries: list[Binary] = []
         self.blocked = ""
@@ -115,10 +115,9 @@ class Outward:
 
     def text(self, text: str, path: Path, hint: str) -> str:
         """A text as a whole."""
-        result = self._memory.redacted.redact(text, hint)
-        if result is None:
-            return text
-        self._note(result, self._place(path))
+        result = self._memory.redactor.redact(text, hint)
+        if result.spans or result.blocked:
+            self._note(result, self._place(path))
         return result.text
 
     def _note(self, result: Result, place: str) -> None:
@@ -133,7 +132,7 @@ class Outward:
             if isinstance(part, int):
                 place += f"[{part}]"
             else:
-                name = "*" if self._memory.redacted.redactor.engine.find(part) else part[:60]
+                name = "*" if self._memory.redactor.has(part) else part[:60]
                 place += f".{name}" if place else name
         return place or "body"
 

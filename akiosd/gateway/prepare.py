@@ -110,10 +110,10 @@ def prepare(
         refused = refused or operation.refuse(body)
     if refused:
         return refused
-    if memory.redacted.redactor.mode != "off" and operation.unreadable(body):
+    if memory.redactor.mode != "off" and operation.unreadable(body):
         return Refuse("redact.models", "personal data cannot be looked for in the numbers of tokens",
                       "send text (langchain: check_embedding_ctx_length=False)")  # fmt: skip
-    outward, structured = Outward(memory, binary), Structured(memory.redacted.redactor)
+    outward, structured = Outward(memory, binary), Structured(memory.redactor)
     body = outward.body(body)
     operation.encode(body)
     head = safe_head(structured, provider, headers, target)

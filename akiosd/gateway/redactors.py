@@ -12,7 +12,7 @@ from akiosd.redact.engine import Engine
 from akiosd.redact.model import RedactError
 from akiosd.redact.patterns import PATTERNS
 from akiosd.redact.pseudonyms import Pseudonyms
-from akiosd.redact.redactor import Redactor
+from akiosd.redact.redactor import Remembering
 from akiosd.redact.structures import Structured
 from akiosd.values.policy import Redact
 from akiosd.values.records import NetDenied
@@ -39,9 +39,9 @@ class Redactors:
     def __init__(self, policy: Redact, key: bytes) -> None:
         self.engine = Engine(policy.disable, policy.allow_values)
         self.pseudonyms = Pseudonyms(key)
-        self.models = Redactor(self.engine, policy.models, self.pseudonyms)
-        self.sites = Redactor(self.engine, policy.sites, self.pseudonyms)
-        self.log = Redactor(self.engine, "mask")
+        self.models = Remembering(self.engine, policy.models, self.pseudonyms)
+        self.sites = Remembering(self.engine, policy.sites, self.pseudonyms, most_bytes=4 << 20)
+        self.log = Remembering(self.engine, most_bytes=1 << 20)
 
     def mask_path(self, target: bytes) -> bytes:
         """The path of a request target for the log: without its query, personal data masked, bounded."""

@@ -10,6 +10,8 @@ import re
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
+import msgspec
+
 MAX_DEPTH = 200
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -70,9 +72,25 @@ def parse(data: bytes | str) -> Any:
 
 def dump(value: Any, sort: bool = False) -> bytes:
     """The value as compact UTF-8; ``sort`` gives equal bytes for equal objects."""
+    try:
+        return (_sorted if sort else _plain).encode(value)
+    except UnicodeEncodeError:
+        pass  # it has a lone surrogate, which msgspec does not write
+    except RecursionError:
+        raise BadJson(f"it is deeper than {MAX_DEPTH} levels") from None
     pieces: list[str] = []
     _write(value, pieces, sort, 0)
     return "".join(pieces).encode()
+
+
+def _spelling(value: Any) -> msgspec.Raw:
+    if isinstance(value, Number):
+        return msgspec.Raw(value.text.encode())
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_plain = msgspec.json.Encoder(enc_hook=_spelling)
+_sorted = msgspec.json.Encoder(enc_hook=_spelling, order="sorted")
 
 
 def _string(text: str) -> str:

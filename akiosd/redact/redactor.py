@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Literal
 
@@ -25,6 +26,10 @@ class Redactor:
         if self.mode == "off":
             return Result(text, ())
         return self.apply(text, self.engine.find(self.shown(text), hint))
+
+    def has(self, text: str) -> bool:
+        """Whether there is personal data in ``text``, such as a name."""
+        return bool(self.engine.find(text))
 
     def redact_bytes(self, data: bytes, binary: Literal["pass", "block"] = "block") -> tuple[bytes, Result]:
         """As :meth:`redact` for UTF-8; bytes that are not text pass or are blocked, as ``binary`` says."""
@@ -59,3 +64,50 @@ class Redactor:
         if self.mode == "pseudonym" and self.pseudonyms is not None:
             return self.pseudonyms.give(value, kind)
         return f"[{kind}]"
+
+
+class Remembering(Redactor):
+    """Searches no text twice: agents send their whole history, and the same headers, with every call.
+
+    Texts are kept as digests, results where something was replaced; ``most_bytes`` bounds both together, the oldest
+    go first.
+    """
+
+    def __init__(
+        self, engine: Engine, mode: Mode = "mask", pseudonyms: Pseudonyms | None = None, most_bytes: int = 64 << 20
+    ) -> None:
+        super().__init__(engine, mode, pseudonyms)
+        self._seen: dict[bytes, Result | None] = {}
+        self._names: dict[str, bool] = {}
+        self._bytes, self._most = 0, most_bytes
+
+    def redact(self, text: str, hint: str = "") -> Result:
+        if self.mode == "off":
+            return Result(text, ())
+        key = hashlib.sha256(f"{hint}\0{text}".encode("utf-8", "surrogatepass")).digest()
+        if key in self._seen:
+            return self._seen[key] or Result(text, ())
+        result = super().redact(text, hint)
+        kept = None if result.text == text and not result.blocked else result
+        self._seen[key] = kept
+        self._bytes += _cost(kept)
+        while self._bytes > self._most:
+            self._bytes -= _cost(self._seen.pop(next(iter(self._seen))))
+        return result
+
+    def has(self, text: str) -> bool:
+        found = self._names.get(text)
+        if found is None:
+            found = super().has(text)
+            if len(self._names) < _MAX_NAMES and len(text) <= _MAX_NAME:
+                self._names[text] = found
+        return found
+
+
+_ENTRY = 200
+"""Bytes of a digest and its place in the table, of one finding, about."""
+_MAX_NAMES, _MAX_NAME = 1000, 100
+
+
+def _cost(kept: Result | None) -> int:
+    return _ENTRY if kept is None else _ENTRY * (1 + len(kept.spans)) + 4 * len(kept.text)

@@ -89,7 +89,7 @@ class Structured:
             return json.dumps(safe).encode()
 
     def _name(self, name: str) -> str:
-        return "*" if self._redactor.engine.find(name) else name
+        return "*" if self._redactor.has(name) else name
 
     def pairs(self, pairs: Iterable[tuple[str, str]], place: str) -> list[tuple[str, str]]:
         return [(name, self.text(value, f"{place}.{self._name(name)}", name)) for name, value in pairs]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akiosd.gateway.inward import Meter, StreamReply, restore
-from akiosd.gateway.memory import Memory, Redacted, Signed, is_signed
+from akiosd.gateway.memory import Memory, Signed, is_signed
 from akiosd.gateway.outward import Outward
 from akiosd.gateway.prepare import prepare
 from akiosd.gateway.providers.base import Refuse, Route, unknown_field
@@ -21,7 +21,7 @@ from akiosd.gateway.strict_json import MAX_DEPTH, BadJson, Number, dump, parse
 from akiosd.redact.engine import Engine
 from akiosd.redact.model import RedactError
 from akiosd.redact.pseudonyms import Pseudonyms
-from akiosd.redact.redactor import Redactor
+from akiosd.redact.redactor import Redactor, Remembering
 from akiosd.values.policy import Redact
 from akiosd.values.records import NetDenied
 from akiosd.values.spend import ModelPrice
@@ -61,7 +61,7 @@ def test_nothing_planted_leaves_and_everything_comes_back(tree: Any) -> None:
     assert (PLANTED.encode() in before) == bool(out.findings())
     assert all(PLANTED not in f"{finding.place}{finding.type}" for finding in out.findings())
     whole = [safe]
-    restore(whole, pseudonyms, Memory(memory.redacted.redactor))
+    restore(whole, pseudonyms, Memory(memory.redactor))
     assert flat(whole[0]) == flat(tree)
 
 
@@ -212,10 +212,23 @@ def test_memories_are_bounded() -> None:
     for number in range(5):
         signed.remember(f"text {number}")
     assert [signed.known(f"text {number}") for number in range(5)] == [False, False, True, True, True]
-    redacted = Redacted(Redactor(ENGINE, "mask"), most=2)
-    for number in range(4):
-        assert redacted.redact(f"mail {number} {PLANTED}", "") is not None
-    assert len(redacted._seen) == 2
+    redactor = Remembering(ENGINE, most_bytes=2000)
+    for number in range(40):
+        for _ in range(2):
+            assert PLANTED not in redactor.redact(f"mail {number} {PLANTED}").text
+    assert 1 < len(redactor._seen) < 8 and redactor._bytes <= 2000
+    for number in range(2000):
+        assert redactor.has(f"{number}") == Redactor(ENGINE).has(f"{number}") == redactor.has(f"{number}")
+    assert len(redactor._names) == 1000
+
+
+def test_what_was_read_once_is_read_the_same_again() -> None:
+    pseudonyms = Pseudonyms(bytes(range(32)))
+    for mode in ("pseudonym", "mask", "block", "off"):
+        plain, remembering = Redactor(ENGINE, mode, pseudonyms), Remembering(ENGINE, mode, pseudonyms)
+        for text in (PLANTED, "nothing", "", f"to {PLANTED} and {PLANTED}", "\ud800 x"):
+            for hint in ("", "mail", ""):
+                assert remembering.redact(text, hint) == plain.redact(text, hint)
 
 
 def test_a_denial_is_told_without_the_value() -> None:
