@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -21,7 +21,8 @@ from akiosd.gateway.sse import SseCodec
 from akiosd.gateway.strict_json import BadJson, dump, parse
 from akiosd.gateway.upstream import Response, UpstreamFailed
 from akiosd.meter import prices
-from akiosd.values.spend import Bill, Grant, Outcome, Tokens
+from akiosd.meter.budget import longest as longest_output
+from akiosd.values.spend import Bill, Grant, Outcome, Refusal, Tokens
 
 HIDDEN_TOKENS_PER_SECOND = 1000
 """No hosted model writes faster: what a cut-off answer may have cost before anything of it could be seen."""
@@ -37,49 +38,91 @@ _TYPES = {
 }  # fmt: skip
 
 
-class Call:
-    """One reserved request and its reply."""
+class Refused(Exception):
+    """akiosd does not let the call be made; nothing of it was sent."""
 
-    def __init__(self, sender: Sender, request: Request, memory: Memory) -> None:
-        self._sender, self._request, self._memory = sender, request, memory
+    def __init__(self, verdict: Refusal) -> None:
+        self.verdict = verdict
+
+
+class Call:
+    """One request that may be made once ``verdict`` says so, and its reply.  Owes what :meth:`bill` says.
+
+    The provider is reached while akiosd decides, and the head is ready then; no byte of either leaves before.
+    """
+
+    def __init__(
+        self, sender: Sender, request: Request, memory: Memory, verdict: Callable[[], Awaitable[Grant | Refusal]]
+    ) -> None:
+        self._sender, self._request, self._memory, self._verdict = sender, request, memory, verdict
+        self._grant: Grant | None = None
         self._context, self._exchange = sender.context, sender.exchange
         self._meter = Meter(request.operation)
-        self._sent = self._answered = self._complete = False
+        self._sent = self._answered = self._complete = self._told = False
         self._begun = 0.0
         self._status = 0
         self._output = 0
+        self._size = self._longest = 0
 
-    async def run(self, grant: Grant) -> None:
-        self._output = grant.output or self._request.ask.output
-        body = self._request.grant(grant.output)
-        url, headers = self._sender.head(self._request.target, self._request.headers, body)
+    async def run(self) -> None:
+        """Raises :class:`Refused`, :class:`UpstreamFailed`."""
+        request, error = self._request, ""
+        if self._sender.provider.signs_body:
+            await self._wait_grant()
+        # Until it is known, as it is where all is granted that is asked for.
+        self._longest = longest_output(self._context.setup.policy.budget, request.ask)
+        longest = request.grant(self._grant.output if self._grant else self._longest)
+        url, headers = self._sender.head(request.target, request.headers, longest)
+        fields = [*headers, (b"content-length", b"%d" % len(longest))]
         self._begun = trio.current_time()
-        error = ""
         try:
-            fields = [*headers, (b"content-length", b"%d" % len(body))]
-            async with self._context.upstreams.request("POST", url, fields, self._send(body)) as response:
+            async with self._context.upstreams.request("POST", url, fields, self._send(longest)) as response:
                 self._status = response.status
                 self._answered = True
-                await self._answer(response, grant)
+                await self._answer(response)
         except (UpstreamFailed, BrokenStream) as failure:
+            # What the budget says comes first, also where the provider was not reached.
+            await self._wait_grant()
             error = str(failure)[:200]
             if isinstance(failure, BrokenStream):
                 raise UpstreamFailed(f"the provider's stream cannot be read: {failure}", "reply") from None
             raise
         finally:
-            self._context.link.report(self._exchange.record("llm", bytes_out=len(body), error=error))
+            if self._grant is not None:
+                self._tell()
+                self._context.link.report(self._exchange.record("llm", bytes_out=self._size, error=error))
 
-    async def _send(self, body: bytes) -> AsyncIterator[bytes]:
+    async def _wait_grant(self) -> Grant:
+        if self._grant is None:
+            verdict = await self._verdict()
+            if isinstance(verdict, Refusal):
+                raise Refused(verdict) from None
+            self._grant = verdict
+            self._output = verdict.output or self._request.ask.output
+        return self._grant
+
+    async def _send(self, longest: bytes) -> AsyncIterator[bytes]:
         """The body, asked for once the provider was reached: from here on it may be at work, answered or not."""
-        self._sent = True
-        yield body
+        grant = await self._wait_grant()
+        body = longest if grant.output == self._longest else self._request.grant(grant.output)
+        self._sent, self._size = True, len(body)
+        # JSON may end in blanks (RFC 8259, 2): its length was told.
+        yield body.ljust(len(longest))
+        self._tell()
 
-    async def _answer(self, response: Response, grant: Grant) -> None:
+    def _tell(self) -> None:
+        """What was taken out of the request, once it is on its way."""
+        if not self._told:
+            self._told = True
+            self._sender.tell(self._request.findings)
+            self._sender.tell_left_out(self._request.left_out)
+
+    async def _answer(self, response: Response) -> None:
         stream = self._request.stream
         if response.status >= 300:
             await self._fail(response)
         elif stream and _TYPES[stream] in response.header(b"content-type"):
-            await self._stream(response, grant)
+            await self._stream(response)
         else:
             await self._whole(response)
 
@@ -110,7 +153,7 @@ class Call:
         self._meter.received += 0 if self._meter.tokens else len(body)
         await self._exchange.respond(response.status, reply_headers(response), self._restored(body, value))
 
-    async def _stream(self, response: Response, grant: Grant) -> None:
+    async def _stream(self, response: Response) -> None:
         plain_encoding(response)
         request, exchange = self._request, self._exchange
         reply = StreamReply(
@@ -123,7 +166,7 @@ class Call:
             async for chunk in chunks:
                 for ready in reply.push(chunk):
                     await self._pass(ready)
-                if self._is_beyond(grant):
+                if self._is_beyond():
                     await exchange.flush()
                     raise UpstreamFailed("the answer went beyond what was reserved for it", "reply")
         await self._pass(reply.flush())
@@ -138,24 +181,24 @@ class Call:
             if first:
                 await self._exchange.flush()
 
-    def _is_beyond(self, grant: Grant) -> bool:
+    def _is_beyond(self) -> bool:
         """Money by a count that the provider gives along the way, or more text than so many tokens can hold.
 
         A count that comes with the end comes too late: what it says is booked, and the answer passed.
         """
         tokens, quote = self._meter.tokens, self._request.quote
         along = self._request.operation.counts_along
-        if along and tokens and quote and 0 < grant.usd_micro < prices.cost(quote, tokens):
+        if along and tokens and quote and self._grant and 0 < self._grant.usd_micro < prices.cost(quote, tokens):
             return True
         most = self._output * self._request.ask.choices
         return bool(most) and self._meter.received > most * MAX_TOKEN_BYTES
 
     # ---- what it cost -----------------------------------------------------------------------------
 
-    def bill(self, grant: Grant) -> Bill:
+    def bill(self) -> Bill:
         """What is owed for what happened."""
-        stream, status = bool(self._request.stream), self._status
-        if not self._sent or (self._answered and status >= 300):
+        stream, status, grant = bool(self._request.stream), self._status, self._grant
+        if not self._sent or grant is None or (self._answered and status >= 300):
             return Bill("failed", status=status, stream=stream)
         told = self._meter.tokens
         outcome: Outcome = "completed" if self._complete else "cut"

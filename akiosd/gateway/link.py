@@ -8,6 +8,7 @@ import math
 import socket
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import trio
@@ -51,6 +52,29 @@ class LinkLost(Exception):
     """akiosd closed the link, or is gone: the gateway ends."""
 
 
+class Reservation:
+    """What akiosd was asked for one call.  Whoever asked calls :meth:`settle` once, whatever happened."""
+
+    def __init__(self, settle: Callable[[Bill], None]) -> None:
+        self._settle = settle
+        self._decided = trio.Event()
+        self._verdict: Grant | Refusal | None = None
+
+    def decide(self, verdict: Grant | Refusal) -> None:
+        self._verdict = verdict
+        self._decided.set()
+
+    async def wait_verdict(self) -> Grant | Refusal:
+        await self._decided.wait()
+        assert self._verdict is not None
+        return self._verdict
+
+    def settle(self, bill: Bill) -> None:
+        """The call is over.  Nothing is owed for one that was refused; one not decided yet may have been granted."""
+        if not isinstance(self._verdict, Refusal):
+            self._settle(bill)
+
+
 class Link:
     """``sock`` is a unix stream, owned from now on.  :meth:`start`, then :meth:`run` in a task of its own."""
 
@@ -65,7 +89,7 @@ class Link:
         """Frames; the first may be what is left of one."""
         self._some = trio.Event()
         self._writing = False
-        self._asked: dict[int, tuple[trio.Event, list[Grant | Refusal]]] = {}
+        self._asked: dict[int, Reservation] = {}
         self._waiting: dict[int, trio.Event] = {}
         self._numbers = 0
         self._folder = Folder()
@@ -102,22 +126,16 @@ class Link:
 
     # ---- what handlers ask and tell ----------------------------------------------------------------
 
-    async def reserve(self, ask: Ask) -> tuple[int, Grant | Refusal]:
-        """May this call be made?  Returns its number, for :meth:`settle`, and the verdict."""
+    def reserve(self, ask: Ask) -> Reservation:
+        """Ask whether this call may be made."""
         call = self._number()
-        entry = self._asked[call] = (trio.Event(), [])
+        found = self._asked[call] = Reservation(partial(self._settle, call))
         self._put(Reserve(call=call, ask=ask), now=True)
-        try:
-            await entry[0].wait()
-        except BaseException:
-            # Granted perhaps, and never used.
-            self.settle(call, Bill(outcome="failed"))
-            raise
-        finally:
-            del self._asked[call]
-        return call, entry[1][0]
+        return found
 
-    def settle(self, call: int, bill: Bill) -> None:
+    def _settle(self, call: int, bill: Bill) -> None:
+        # An answer that is still to come finds nobody.
+        self._asked.pop(call, None)
         self._put(Settle(call=call, bill=bill), now=True)
 
     def remember(self, name: str, address: str) -> None:
@@ -239,9 +257,7 @@ class Link:
 
     def _take(self, message: ToGateway, fds: list[int], on_connection: OnConnection) -> None:
         if isinstance(message, Answer) and message.call in self._asked:
-            event, verdict = self._asked[message.call]
-            verdict.append(message.verdict)
-            event.set()
+            self._asked.pop(message.call).decide(message.verdict)
         elif isinstance(message, Kept) and message.report in self._waiting:
             self._waiting[message.report].set()
         elif isinstance(message, Connection) and fds:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from weakref import WeakKeyDictionary
 
-from akiosd.gateway.call import Call
+from akiosd.gateway.call import Call, Refused
 from akiosd.gateway.context import Context
 from akiosd.gateway.exchange import Exchange
 from akiosd.gateway.memory import Memory
@@ -17,7 +17,7 @@ from akiosd.gateway.redactors import Redactors
 from akiosd.gateway.refuse import Denial
 from akiosd.gateway.sender import Sender, read_reply, reply_headers
 from akiosd.redact.structures import Structured
-from akiosd.values.spend import Grant, Refusal
+from akiosd.values.spend import Grant
 from akiosd.wire.gateway import ProviderSetup
 
 MAX_REQUEST = 64 << 20
@@ -101,18 +101,19 @@ async def _call(sender: Sender, route: Route, target: str) -> None:
         await sender.refuse(request, 400 if request.rule == "llm.body" else 403)
         return
     if route.operation.kind == "free":
-        sender.tell(request.findings)
-        await Call(sender, request, memory).run(Grant())
+        await Call(sender, request, memory, _granted).run()
         return
-    number, verdict = await context.link.reserve(request.ask)
-    if isinstance(verdict, Refusal):
-        await sender.refuse(Refuse(verdict.rule, verdict.words), verdict.status)
-        return
-    sender.tell(request.findings)
-    sender.tell_left_out(request.left_out)
-    call = Call(sender, request, memory)
+    reservation = context.link.reserve(request.ask)
+    call = Call(sender, request, memory, reservation.wait_verdict)
     try:
-        await call.run(verdict)
+        await call.run()
+    except Refused as refused:
+        verdict = refused.verdict
+        await sender.refuse(Refuse(verdict.rule, verdict.words), verdict.status)
     finally:
         # Whatever happened, and also when this task is cancelled: settle does not wait.
-        context.link.settle(number, call.bill(verdict))
+        reservation.settle(call.bill())
+
+
+async def _granted() -> Grant:
+    return Grant()

@@ -31,7 +31,6 @@ OLLAMA = "http://127.0.0.1:11434"
 """Where Ollama listens if nobody says otherwise: this host's own."""
 _PORTS = {"http": 80, "https": 443}
 _MAX_ADDRESSES = 6
-_SMALL = 16 << 10
 
 
 class UpstreamFailed(AkiosError):
@@ -254,10 +253,13 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise UpstreamFailed("the upstream broke the connection", self._host) from None
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """A head waits for the body's first piece, or for the reading that follows: one packet instead of two."""
-        if self._fresh and len(buffer) < _SMALL:
+        """A head waits for the body's first piece, or for the reading that follows.
+
+        One packet instead of two; and where no piece comes, because the call may not be made, nothing was sent.
+        """
+        if self._fresh:
             self._fresh, self._held = False, buffer
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint_if_cancelled()
         elif buffer:
             await self._send(buffer, timeout)
 

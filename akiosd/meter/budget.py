@@ -29,6 +29,7 @@ from akiosd.errors import ProtocolError
 from akiosd.meter import loops
 from akiosd.meter.account import Account, Ending, Open, Settled, Warned
 from akiosd.meter.fit import MAX_AMOUNT, Need, Room, fit, read_ask
+from akiosd.values.policy import Budget
 from akiosd.values.spend import Ask, Bill, Grant, Refusal, Tokens
 from akiosd.values.units import NS_PER_S, format_usd
 
@@ -58,6 +59,12 @@ def reserve(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
         if verdict is not None:
             return verdict
     return _check_room(account, call, ask, now_ns)
+
+
+def longest(limits: Budget, ask: Ask) -> int:
+    """The ``Grant.output`` that :func:`reserve` gives ``ask`` where there is room for all of it; never a longer one."""
+    need = read_ask(ask)
+    return 0 if need.named or not _is_bounded(limits, need) else need.wanted
 
 
 def settle(account: Account, call: int, bill: Bill, now_ns: int) -> tuple[Account, Settled]:
@@ -163,8 +170,7 @@ def _check_room(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
         if fits is None:
             return _no_room(account, need, room, now_ns)
         output = min(output, fits)
-    bounded = any(room.unit == "tokens" or (room.unit == "usd" and need.output_usd_nano) for room in rooms)
-    shortened = output < need.named or (not need.named and bounded)
+    shortened = output < need.named or (not need.named and _is_bounded(account.limits, need))
     usd, tokens = need.usd_micro(output), Tokens(input=need.input_tokens, output=need.choices * output)
     if max(usd, tokens.input, tokens.output) > MAX_AMOUNT:
         return account, Refusal("budget.usd", "no call can be as large as this one", PAYMENT_REQUIRED)
@@ -176,6 +182,10 @@ def _check_room(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
         warned={rule: value for rule, value in account.warned.items() if rule == "budget.same_tool_calls"},
     )
     return account, Grant(usd, output if shortened else 0)
+
+
+def _is_bounded(limits: Budget, need: Need) -> bool:
+    return bool(limits.tokens or ((limits.usd_micro or limits.usd_micro_per_minute) and need.output_usd_nano))
 
 
 def _no_room(account: Account, need: Need, room: Room, now_ns: int) -> Verdict:

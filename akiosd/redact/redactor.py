@@ -69,22 +69,24 @@ class Redactor:
 class Remembering(Redactor):
     """Searches no text twice: agents send their whole history, and the same headers, with every call.
 
-    Texts are kept as digests, results where something was replaced; ``most_bytes`` bounds both together, the oldest
-    go first.
+    Texts that are not short are kept as digests, results where something was replaced; ``most_bytes`` bounds both
+    together, the oldest go first.
     """
 
     def __init__(
         self, engine: Engine, mode: Mode = "mask", pseudonyms: Pseudonyms | None = None, most_bytes: int = 64 << 20
     ) -> None:
         super().__init__(engine, mode, pseudonyms)
-        self._seen: dict[bytes, Result | None] = {}
+        self._seen: dict[object, Result | None] = {}
         self._names: dict[str, bool] = {}
         self._bytes, self._most = 0, most_bytes
 
     def redact(self, text: str, hint: str = "") -> Result:
         if self.mode == "off":
             return Result(text, ())
-        key = hashlib.sha256(f"{hint}\0{text}".encode("utf-8", "surrogatepass")).digest()
+        key: object = (hint, text)
+        if len(text) > _SHORT:
+            key = hashlib.sha256(f"{len(hint)} {hint}{text}".encode("utf-8", "surrogatepass")).digest()
         if key in self._seen:
             return self._seen[key] or Result(text, ())
         result = super().redact(text, hint)
@@ -107,6 +109,8 @@ class Remembering(Redactor):
 _ENTRY = 200
 """Bytes of a digest and its place in the table, of one finding, about."""
 _MAX_NAMES, _MAX_NAME = 1000, 100
+_SHORT = 64
+"""Characters; no longer than the digest that would stand for it."""
 
 
 def _cost(kept: Result | None) -> int:

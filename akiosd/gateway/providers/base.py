@@ -209,6 +209,8 @@ class Provider:
     key_header = b"authorization"
     key_prefix = b"Bearer "
     needs_key = True
+    signs_body = False
+    """The body must be known before the head is made."""
 
     def find(self, method: str, path: str) -> Route | None:
         """The route of a raw (still percent-encoded) path."""

@@ -218,6 +218,7 @@ _PATH = r"/model/(?P<model>[^/]+)/"
 
 class Bedrock(Provider):
     name = "bedrock"
+    signs_body = True
     routes = (
         route("POST", _PATH + "converse", Converse()),
         route("POST", _PATH + "converse-stream", ConverseStream()),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from akiosd.gateway.exchange import Destination
 from akiosd.gateway.limits import Limits
+from akiosd.gateway.link import Reservation
 from akiosd.gateway.names import Names, Rule
 from akiosd.gateway.rates import Rates
 from akiosd.gateway.redactors import Redactors
@@ -20,7 +22,7 @@ from akiosd.meter.account import Account, Settled
 from akiosd.values.policy import PROVIDERS, Network, Policy, Redact
 from akiosd.values.policy import Budget as Limit
 from akiosd.values.records import Record
-from akiosd.values.spend import Ask, Bill, Grant, ModelPrice, Refusal
+from akiosd.values.spend import Ask, Bill, ModelPrice
 from akiosd.wire.gateway import ProviderSetup, Setup
 from tests.e2e.models import Models
 from tests.unit.gateway import harness
@@ -48,12 +50,17 @@ class AccountLink(harness.Link):
         self.bills: list[Bill] = []
         self.settled: list[Settled] = []
         self._call = 0
+        self.undecided: list[Callable[[], None]] | None = None
+        """Where there is a list, verdicts wait here to be called."""
 
-    async def reserve(self, ask: Ask) -> tuple[int, Grant | Refusal]:
+    def reserve(self, ask: Ask) -> Reservation:
         self._call += 1
         self.asks.append(ask)
         self.account, verdict = budget.reserve(self.account, self._call, ask, self._call * 10**9)
-        return self._call, verdict
+        reservation = Reservation(partial(self.settle, self._call))
+        decide = partial(reservation.decide, verdict)
+        decide() if self.undecided is None else self.undecided.append(decide)
+        return reservation
 
     def settle(self, call: int, bill: Bill) -> None:
         self.bills.append(bill)

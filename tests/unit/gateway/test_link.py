@@ -119,22 +119,23 @@ async def test_a_setup_with_other_sockets_than_it_names_is_refused(count: int) -
 
 async def test_reserve_and_settle() -> None:
     async with running() as (link, _theirs, notes):
-        call, verdict = await link.reserve(ASK)
-        assert verdict == Grant(usd_micro=call)
-        other, refused = await link.reserve(msgspec.structs.replace(ASK, model="x"))
-        assert refused == Refusal("budget.usd", "no") and other != call
-        link.settle(call, Bill("completed", 7))
+        first, second = link.reserve(ASK), link.reserve(msgspec.structs.replace(ASK, model="x"))
+        assert await second.wait_verdict() == Refusal("budget.usd", "no")
+        verdict = await first.wait_verdict()
+        assert isinstance(verdict, Grant) and verdict.usd_micro
+        second.settle(Bill("failed"))
+        first.settle(Bill("completed", 7))
         await until(lambda: notes.settled)
-        assert notes.settled == [(call, Bill("completed", 7))]
+        # Of what was refused nothing is told.
+        assert notes.settled == [(verdict.usd_micro, Bill("completed", 7))]
 
 
 async def test_a_reservation_that_nobody_waits_for_any_more_is_given_back() -> None:
     async with running() as (link, _theirs, notes):
         notes.decided = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(link.reserve, ASK)
-            await until(lambda: notes.asked)
-            nursery.cancel_scope.cancel()
+        reservation = link.reserve(ASK)
+        await until(lambda: notes.asked)
+        reservation.settle(Bill("failed"))
         notes.decided.set()
         await until(lambda: notes.settled)
         assert [bill.outcome for _, bill in notes.settled] == ["failed"]
@@ -186,15 +187,15 @@ async def test_addresses_are_remembered_up_to_a_number() -> None:
     async with running() as (link, theirs, _notes):
         for number in range(MAX_ADDRESSES + 5):
             link.remember(f"{number}.example", "198.18.0.1")
-        call, _ = await link.reserve(ASK)
-        assert call and len(theirs.addresses) == MAX_ADDRESSES
+        assert await link.reserve(ASK).wait_verdict()
+        assert len(theirs.addresses) == MAX_ADDRESSES
 
 
 async def test_addresses_are_remembered_up_to_a_size() -> None:
     async with running() as (link, theirs, _notes):
         for number in range(MAX_ADDRESSES):
             link.remember(f"{number}".rjust(253, "x"), "198.18.0.1")
-        await link.reserve(ASK)
+        await link.reserve(ASK).wait_verdict()
         assert MAX_NAMES_BYTES - 253 < sum(map(len, theirs.addresses)) <= MAX_NAMES_BYTES
 
 

@@ -7,11 +7,13 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import h11
 import pytest
 import trio
+import trio.testing
 
 from akiosd.gateway.exchange import Destination
 from akiosd.gateway.names import Rule
@@ -515,6 +517,88 @@ async def test_a_provider_that_is_not_there_costs_nothing(models: Models) -> Non
         models.url = there
     assert status == 502 and "x-should-retry" not in headers
     assert gateway.link.bills[0].outcome == "failed" and gateway.link.account.usd_micro == 0
+
+
+async def test_nothing_is_sent_before_it_may_be(models: Models) -> None:
+    """The provider is reached while akiosd decides; the first byte leaves after that, and none where it says no."""
+    heard: list[bytes] = []
+    reached = trio.Event()
+
+    async def provider(stream: trio.SocketStream) -> None:
+        reached.set()
+        async for data in stream:
+            heard.append(bytes(data))
+
+    there = models.url
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(partial(trio.serve_tcp, provider, 0, host="127.0.0.1"))
+        models.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        try:
+            for limits, status in ((Budget(usd_micro=1), 402), (Budget(), 200)):
+                async with talking(models, "openai", limits=limits) as (gateway, agent):
+                    gateway.link.undecided = []
+                    raw = json.dumps(CHAT).encode()
+                    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {HOSTS['openai']}\r\n"
+                    long = f"X-Title: {'x' * 30_000}\r\nContent-Length: {len(raw)}\r\n\r\n"
+                    await agent.send((head + long).encode() + raw)
+                    await reached.wait()
+                    await trio.testing.wait_all_tasks_blocked(0.02)
+                    assert heard == [] and not gateway.link.of(Redaction)
+                    [decide] = gateway.link.undecided
+                    decide()
+                    if status == 402:
+                        assert (await agent.stream.receive_some(4096)).startswith(b"HTTP/1.1 402")
+                    else:
+                        while not b"".join(heard).endswith(b"}"):
+                            await trio.lowlevel.checkpoint()
+                reached = trio.Event()
+                assert bool(heard) == (status == 200), "control: what is granted is sent"
+                assert [bill.outcome for bill in gateway.link.bills] == ([] if status == 402 else ["cut"])
+        finally:
+            models.url = there
+            nursery.cancel_scope.cancel()
+
+
+async def test_an_answer_that_is_shortened_leaves_the_length_that_was_told(models: Models) -> None:
+    for asked, left in (({"max_tokens": 7000}, 20_000), ({"max_tokens": None}, 20_000), ({"max_tokens": None}, 0)):
+        models.received.clear()
+        body = {name: value for name, value in {**CHAT, **asked}.items() if value is not None}
+        async with talking(models, "openai", limits=Budget(usd_micro=left, same_request=0)) as (gateway, agent):
+            status, _, answer = await post(agent, "openai", "/v1/chat/completions", body)
+            assert status == 200, answer
+        [received] = models.received
+        length = {name.lower(): value for name, value in received.headers}["content-length"]
+        assert int(length) == len(received.body)
+        sent = json.loads(received.body)
+        most = sent.get("max_completion_tokens", sent.get("max_tokens"))
+        assert 500 < most < 1333 if left else most is None
+        [record] = gateway.link.of(NetRequest)
+        assert record.bytes_out == len(received.body.rstrip())
+
+
+@pytest.mark.parametrize("usd_micro", [1, 10_000_000])
+async def test_the_budget_has_the_word_also_where_nobody_is_reached(models: Models, usd_micro: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        gone = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    there, models.url = models.url, gone
+    try:
+        async with talking(models, "openai", limits=Budget(usd_micro=usd_micro)) as (gateway, agent):
+            gateway.link.undecided = []
+            async with trio.open_nursery() as nursery:
+
+                async def decide() -> None:
+                    while not gateway.link.undecided:
+                        await trio.lowlevel.checkpoint()
+                    await trio.testing.wait_all_tasks_blocked(0.02)
+                    gateway.link.undecided[0]()
+
+                nursery.start_soon(decide)
+                status, _, _ = await post(agent, "openai", "/v1/chat/completions", CHAT)
+    finally:
+        models.url = there
+    assert status == (402 if usd_micro == 1 else 502)
+    assert [bill.outcome for bill in gateway.link.bills] == ([] if usd_micro == 1 else ["failed"])
+    assert gateway.link.account.open == {}
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from akiosd.errors import ProtocolError
 from akiosd.meter.account import Account, Ending
-from akiosd.meter.budget import MAX_OPEN, PATIENCE_NS, lose, reserve, settle
+from akiosd.meter.budget import MAX_OPEN, PATIENCE_NS, longest, lose, reserve, settle
 from akiosd.meter.loops import MINUTE_S
 from akiosd.values.policy import Budget
 from akiosd.values.spend import Ask, Bill, Grant, Refusal, Tokens
@@ -275,6 +275,21 @@ def test_no_interleaving_passes_a_limit(limits, steps):
         # Bills within their reservations never end a cage: only refusals do.
         assert (state.ending is not None) == last_word
     assert state.usd_micro == sum(usd for _, usd in paid)
+
+
+@settings(max_examples=400, deadline=None)
+@given(limits, asks, st.booleans())
+def test_the_longest_answer_is_known_before(limits, asked, roomy):
+    """A gateway makes the head of a request, with the body's length in it, before it knows what it is granted."""
+    if roomy:
+        there = {name: 10**12 for name in ("usd_micro", "tokens", "usd_micro_per_minute") if getattr(limits, name)}
+        limits = msgspec.structs.replace(limits, **there)
+    _, verdict = reserve(Account(limits), 1, asked, 0)
+    most = longest(limits, asked)
+    assert not (asked.output > 0 and most)
+    if isinstance(verdict, Grant):
+        assert verdict.output <= (most or asked.output)
+        assert bool(verdict.output) >= bool(most) and (not roomy or verdict.output == most)
 
 
 numbers = st.integers(-(2**63), 2**64 - 1)
