@@ -28,9 +28,13 @@ _TLS = b"\x16"
 _OLLAMA = Rule("llm", "ollama", "ollama", OLLAMA_PORT)
 
 
+def _prompt(context: Context, stream: trio.SocketStream, first: bytes = b"") -> PromptStream:
+    return PromptStream(stream, first, send_seconds=context.limits.send_seconds)
+
+
 async def serve_ollama(context: Context, stream: trio.SocketStream, port: int) -> None:
     """The port at which an Ollama of this machine is expected."""
-    await serve.serve_stream(context, PromptStream(stream), Destination("localhost", port, False, _OLLAMA))
+    await serve.serve_stream(context, _prompt(context, stream), Destination("localhost", port, False, _OLLAMA))
 
 
 async def serve_captured(context: Context, stream: trio.SocketStream, port: int) -> None:
@@ -50,7 +54,7 @@ async def serve_captured(context: Context, stream: trio.SocketStream, port: int)
         if rule.kind == "raw":
             await passthrough.relay(context, stream, Destination(name, port, False, rule))
         elif port == 80:
-            await serve.serve_stream(context, PromptStream(stream), Destination(name, port, False, rule))
+            await serve.serve_stream(context, _prompt(context, stream), Destination(name, port, False, rule))
         else:
             await _serve_tls_or_plain(context, stream, Destination(name, port, True, rule))
 
@@ -69,7 +73,7 @@ async def _serve_tls_or_plain(context: Context, stream: trio.SocketStream, desti
     if not first:
         return
     if hello is None:
-        await _serve_plain(context, PromptStream(stream, bytes(first)), destination)
+        await _serve_plain(context, _prompt(context, stream, bytes(first)), destination)
         return
     refused = _refuse_hello(hello, destination)
     if refused is not None:
@@ -80,7 +84,7 @@ async def _serve_tls_or_plain(context: Context, stream: trio.SocketStream, desti
     elif destination.rule.kind == "passthrough":
         await passthrough.relay(context, stream, destination, already=bytes(first))
     else:
-        await _serve_tls(context, PromptStream(stream, bytes(first)), destination)
+        await _serve_tls(context, _prompt(context, stream, bytes(first)), destination)
 
 
 async def _read_hello(stream: trio.SocketStream, first: bytearray, *, must: bool) -> Hello | None:

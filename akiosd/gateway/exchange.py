@@ -238,13 +238,17 @@ class Exchange:
         """Read what is left of the request, within reason; False when the connection cannot go on."""
         if self._last:
             return False
+        if self._http.their_state is h11.SEND_BODY:
+            await self._drain()
+        return self._http.their_state is h11.DONE and self._http.our_state is h11.DONE
+
+    async def _drain(self) -> None:
         left = _DRAIN_BYTES
         with trio.move_on_after(_DRAIN_SECONDS):
             while self._http.their_state is h11.SEND_BODY and left > 0:
                 event = await self._wire.next_event(self._http, self)
                 if isinstance(event, h11.Data):
                     left -= len(event.data)
-        return self._http.their_state is h11.DONE and self._http.our_state is h11.DONE
 
 
 __all__ = ["Denial", "Destination", "Exchange", "Malformed", "TooLarge"]

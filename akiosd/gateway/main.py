@@ -12,6 +12,7 @@ import trio
 from akiosd.gateway import capture, dns, redactors, serve, tls, upstream
 from akiosd.gateway.context import Context
 from akiosd.gateway.link import Link, LinkLost
+from akiosd.gateway.prompt import PromptStream
 from akiosd.gateway.serve_dns import DnsServer
 from akiosd.values.records import GatewayFailed, NetDenied
 from akiosd.wire.gateway import Listener
@@ -100,5 +101,6 @@ async def _hold(context: Context, sock: trio.socket.SocketType, handle: Handler)
 
 def _take_connection(context: Context, nursery: trio.Nursery, sock: socket.socket) -> None:
     sock.setblocking(False)
-    stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+    socket_stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+    stream = PromptStream(socket_stream, send_seconds=context.limits.send_seconds)
     nursery.start_soon(serve.serve_proxy, context, stream)

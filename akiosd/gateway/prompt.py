@@ -15,10 +15,14 @@ _READ = 64 << 10
 
 
 class PromptStream(trio.abc.Stream):
-    """Owns ``stream``.  ``first`` are bytes that were read from it already, and are read again."""
+    """Owns ``stream``.  ``first`` are bytes that were read from it already, and are read again.
 
-    def __init__(self, stream: trio.SocketStream, first: bytes = b"") -> None:
-        self._stream, self._first = stream, first
+    What the other side does not take within ``send_seconds`` raises ``trio.TooSlowError``; how much it took is not
+    known then.
+    """
+
+    def __init__(self, stream: trio.SocketStream, first: bytes = b"", *, send_seconds: float) -> None:
+        self._stream, self._first, self._send_seconds = stream, first, send_seconds
         self.socket = stream.socket
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -45,7 +49,8 @@ class PromptStream(trio.abc.Stream):
         except OSError as error:
             raise _broken(self.socket, error) from error
         if sent < len(data):
-            await self._stream.send_all(memoryview(data)[sent:])
+            with trio.fail_after(self._send_seconds):
+                await self._stream.send_all(memoryview(data)[sent:])
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

@@ -87,9 +87,9 @@ async def _serve_request(context: Context, wire: Wire, captured: Destination | N
         http.next_event()
         exchange.complete.set()
     async with trio.open_nursery() as nursery:
+        exchange.scope = nursery.cancel_scope
         nursery.start_soon(wire.watch, exchange)
-        with exchange.scope:
-            await _handle(context, exchange, request)
+        await _handle(context, exchange, request)
         nursery.cancel_scope.cancel()
     if not exchange.finished:
         await wire.reset()

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from ipaddress import ip_address
 from typing import Any
@@ -77,11 +77,12 @@ class Response:
         network.before_wait = before_wait
         try:
             while True:
-                with _explained("the answer"):
-                    try:
-                        chunk = await anext(stream)
-                    except StopAsyncIteration:
-                        return
+                try:
+                    chunk = await anext(stream)
+                except StopAsyncIteration:
+                    return
+                except _COMPLAINTS as error:
+                    raise _explained(error, "the answer") from None
                 yield chunk
         finally:
             network.before_wait = None
@@ -106,8 +107,7 @@ class Upstreams:
             keepalive_expiry=30, http1=True, http2=False, retries=0, network_backend=_Checked(self),
         )  # fmt: skip
         self._timeouts = {
-            "connect": limits.connect_seconds, "read": limits.read_seconds, "write": limits.read_seconds,
-            "pool": limits.connect_seconds,
+            "connect": limits.connect_seconds, "read": limits.read_seconds, "pool": limits.connect_seconds,
         }  # fmt: skip
 
     @classmethod
@@ -138,8 +138,7 @@ class Upstreams:
             try:
                 yield Response(response)
             finally:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-                    await response.aclose()
+                await response.aclose()
         if total.cancelled_caught:
             raise UpstreamTimeout("the upstream's answer took too long", host)
 
@@ -155,8 +154,10 @@ class Upstreams:
         # httpcore reads this table before every wait: the patience for the head is not that for the body.
         timeouts = {**self._timeouts, "read": wait}
         request = httpcore.Request(method, url, headers=fields, content=content, extensions={"timeout": timeouts})
-        with _explained(url.host.decode()):
+        try:
             response = await self._pool.handle_async_request(request)
+        except _COMPLAINTS as error:
+            raise _explained(error, url.host.decode()) from None
         timeouts["read"] = self._limits.read_seconds
         if response.status < 200:
             await response.aclose()
@@ -205,6 +206,10 @@ class Upstreams:
             raise UpstreamFailed(words, host, _REACH_HINT)
         raise UpstreamTimeout("the upstream did not answer the connection", host, _REACH_HINT)
 
+    async def open(self, host: str, port: int) -> PromptStream:
+        """The same, for HTTP."""
+        return PromptStream(await self.dial(host, port), send_seconds=self._limits.read_seconds)
+
     async def aclose(self) -> None:
         await self._pool.aclose()
 
@@ -223,7 +228,7 @@ class _Checked(httpcore.AsyncNetworkBackend):
         self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:  # fmt: skip
-        return _Stream(PromptStream(await self._upstreams.dial(host, port)), host)
+        return _Stream(await self._upstreams.open(host, port), host)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
@@ -240,7 +245,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         if self._held:
             # Where that fails, it may have answered before it closed.
             with suppress(httpcore.WriteError):
-                await self._send(b"", timeout)
+                await self._send(b"")
         self._fresh = True
         if self.before_wait is not None:
             await self.before_wait()
@@ -261,13 +266,12 @@ class _Stream(httpcore.AsyncNetworkStream):
             self._fresh, self._held = False, buffer
             await trio.lowlevel.checkpoint_if_cancelled()
         elif buffer:
-            await self._send(buffer, timeout)
+            await self._send(buffer)
 
-    async def _send(self, buffer: bytes, timeout: float | None) -> None:
+    async def _send(self, buffer: bytes) -> None:
         data, self._held, self._fresh = self._held + buffer, b"", False
         try:
-            with trio.fail_after(math.inf if timeout is None else timeout):
-                await self._stream.send_all(data)
+            await self._stream.send_all(data)
         except trio.TooSlowError:
             raise UpstreamTimeout("the upstream stopped reading", self._host) from None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -317,17 +321,16 @@ def _tls_words(error: BaseException | None) -> str:
     return "the upstream broke off TLS"
 
 
-@contextmanager
-def _explained(where: str) -> Iterator[None]:
-    """httpcore's and h11's complaints as :class:`UpstreamFailed`."""
-    try:
-        yield
-    except (httpcore.ProtocolError, h11.ProtocolError) as error:
-        raise UpstreamFailed(f"the upstream does not answer as HTTP/1.1: {error}"[:200], where) from None
-    except httpcore.TimeoutException:
-        raise UpstreamTimeout("the upstream took too long", where) from None
-    except httpcore.NetworkError:
-        raise UpstreamFailed("the upstream broke the connection", where) from None
+_COMPLAINTS = (httpcore.ProtocolError, h11.ProtocolError, httpcore.TimeoutException, httpcore.NetworkError)
+
+
+def _explained(error: Exception, where: str) -> UpstreamFailed:
+    """One of httpcore's and h11's complaints in our words."""
+    if isinstance(error, httpcore.ProtocolError | h11.ProtocolError):
+        return UpstreamFailed(f"the upstream does not answer as HTTP/1.1: {error}"[:200], where)
+    if isinstance(error, httpcore.TimeoutException):
+        return UpstreamTimeout("the upstream took too long", where)
+    return UpstreamFailed("the upstream broke the connection", where)
 
 
 @cache

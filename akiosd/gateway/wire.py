@@ -105,13 +105,11 @@ class Wire:
 
     async def send(self, data: bytes) -> bool:
         """False when the agent is gone, or did not read in time."""
-        with trio.move_on_after(self._limits.send_seconds):
-            try:
-                await self._stream.send_all(data)
-                return True
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass
-        return False
+        try:
+            await self._stream.send_all(data)
+            return True
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            return False
 
     async def _gone(self, leaver: Leaver) -> None:
         leaver.leave()
