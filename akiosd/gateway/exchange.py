@@ -59,6 +59,7 @@ class Exchange:
         self.host = destination.name
         self.rule = destination.rule
         self.started = False
+        """Some of the answer was sent: there cannot be another."""
         self.finished = False
         self.cancelled = False
         self.encoded = False
@@ -137,7 +138,7 @@ class Exchange:
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """The head of the answer.  Hop-by-hop headers are left out; without Content-Length it is chunked."""
-        self.started, self.status = True, status
+        self.status = status
         fields = self._fields(headers) + self._last_words()
         await self._hold(h11.Response(status_code=status, headers=fields))
 
@@ -160,6 +161,7 @@ class Exchange:
     async def flush(self) -> None:
         """Send what is held."""
         if self._held:
+            self.started = True
             held, self._held, self._held_bytes = self._held, [], 0
             await self._wire.send_event(self._http, held, self)
 
@@ -174,7 +176,9 @@ class Exchange:
         await self._respond(status, self._fields(headers), body)
 
     async def _respond(self, status: int, headers: Headers, body: bytes) -> None:
-        self.started, self.status = True, status
+        # What is held of another answer was not seen by anybody.
+        self._held, self._held_bytes = [], 0
+        self.started, self.status, self.bytes_in = True, status, 0
         fields = [pair for pair in headers if pair[0] != b"content-length"]
         fields.append((b"content-length", b"%d" % len(body)))
         if status == 426:

@@ -157,6 +157,7 @@ def _refused_at_once(exchange: Exchange, request: h11.Request) -> Denial | None:
 async def _explain(exchange: Exchange, error: AkiosError) -> None:
     """A handler's error as the agent's answer; one that came after the answer began breaks it off."""
     if exchange.started:
+        await exchange.flush()
         return
     if isinstance(error, NotPublic):
         hint = f"hosts: {{{exchange.host}: ADDRESS}} in akiosd.yaml"
