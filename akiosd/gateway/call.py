@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import trio
 
+from akiosd.gateway.client import Response, UpstreamFailed
 from akiosd.gateway.eventstream import EventStreamCodec
 from akiosd.gateway.frames import BrokenStream, Codec
 from akiosd.gateway.inward import Meter, StreamReply, restore
@@ -19,7 +20,6 @@ from akiosd.gateway.prepare import Request
 from akiosd.gateway.sender import Sender, plain_encoding, read_reply, reply_headers
 from akiosd.gateway.sse import SseCodec
 from akiosd.gateway.strict_json import BadJson, dump, parse
-from akiosd.gateway.upstream import Response, UpstreamFailed
 from akiosd.meter import prices
 from akiosd.meter.budget import longest as longest_output
 from akiosd.values.spend import Bill, Grant, Outcome, Refusal, Tokens

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import trio
 
+from akiosd.gateway.client import UpstreamFailed
 from akiosd.gateway.context import Context
 from akiosd.gateway.exchange import Destination
-from akiosd.gateway.upstream import NotPublic, UpstreamFailed
+from akiosd.gateway.upstream import NotPublic
 from akiosd.values.records import NetDenied, NetRequest
 
 _PIECE = 64 << 10

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import aclosing
 
+from akiosd.gateway.client import Response, UpstreamFailed
 from akiosd.gateway.context import Context
 from akiosd.gateway.exchange import Exchange
 from akiosd.gateway.names import PROVIDER_HOSTS
 from akiosd.gateway.providers.base import Headers, Outgoing, Provider, Refuse
 from akiosd.gateway.refuse import Denial
-from akiosd.gateway.upstream import OLLAMA, Response, UpstreamFailed
+from akiosd.gateway.upstream import OLLAMA
 from akiosd.values.records import Finding, NetDenied, Redaction
 from akiosd.values.trust import DEFAULT_REGION
 from akiosd.wire.gateway import ProviderSetup

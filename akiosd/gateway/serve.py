@@ -11,13 +11,14 @@ import trio
 
 from akiosd.errors import AkiosError
 from akiosd.gateway import llm, refuse, sites
+from akiosd.gateway.client import UpstreamFailed
 from akiosd.gateway.context import Context
 from akiosd.gateway.decode import BadEncoding, TooLarge
 from akiosd.gateway.exchange import Destination, Exchange
 from akiosd.gateway.head import Malformed
 from akiosd.gateway.names import canonical
 from akiosd.gateway.refuse import Denial
-from akiosd.gateway.upstream import NotPublic, UpstreamFailed
+from akiosd.gateway.upstream import NotPublic
 from akiosd.gateway.wire import Wire
 from akiosd.redact.model import RedactError
 from akiosd.values.records import GatewayFailed, NetDenied

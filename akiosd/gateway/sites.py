@@ -9,12 +9,13 @@ from contextlib import aclosing
 import trio
 
 from akiosd.gateway.bodies import Blocked, Channel, Found, channel_for, clean_names, form_names
+from akiosd.gateway.client import UpstreamFailed
 from akiosd.gateway.context import Context
 from akiosd.gateway.exchange import Exchange
 from akiosd.gateway.head import Headers, Malformed
 from akiosd.gateway.redactors import redact_target
 from akiosd.gateway.refuse import Denial
-from akiosd.gateway.upstream import NotPublic, UpstreamFailed
+from akiosd.gateway.upstream import NotPublic
 from akiosd.redact.redactor import Redactor
 from akiosd.values.records import Redaction
 

@@ -1,7 +1,7 @@
 """The way out: a name is resolved here, its address checked, and exactly that address dialled.
 
-httpcore does HTTP/1.1, TLS and the pool; it asks :class:`_Checked` for a connection to a *name*, so that TLS verifies
-the name while the bytes go to the checked address.  Nothing is read from the environment, no redirect is followed.
+TLS verifies the name while the bytes go to the checked address.  Connections are kept for the next request to the same
+scheme, name and port.  Nothing is read from the environment, no redirect is followed.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ from __future__ import annotations
 import math
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from ipaddress import ip_address
-from typing import Any
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import h11
-import httpcore
 import trio
 
-from akiosd.errors import AkiosError
+from akiosd.gateway.client import Body, Connection, Response, UpstreamFailed, UpstreamTimeout
 from akiosd.gateway.head import Headers, end_to_end
 from akiosd.gateway.limits import DEFAULT_LIMITS, Limits
 from akiosd.gateway.prompt import PromptStream
@@ -31,61 +30,19 @@ OLLAMA = "http://127.0.0.1:11434"
 """Where Ollama listens if nobody says otherwise: this host's own."""
 _PORTS = {"http": 80, "https": 443}
 _MAX_ADDRESSES = 6
-
-
-class UpstreamFailed(AkiosError):
-    """The upstream was not reached, or did not answer as HTTP; ``timeout`` tells a 504 from a 502."""
-
-    timeout = False
-
-    @property
-    def status(self) -> int:
-        return 504 if self.timeout else 502
-
-
-class UpstreamTimeout(UpstreamFailed):
-    timeout = True
+_MAX_IDLE = 64
+_IDLE_SECONDS = 30
+"""No longer than servers keep a connection: a request on one that is being closed is lost."""
 
 
 class NotPublic(UpstreamFailed):
     """The name leads to an address inside somebody's network: a refusal, not a failure."""
 
 
-BeforeWait = Callable[[], Awaitable[None]]
-
-
-class Response:
-    """An answer whose head has come.  ``headers``: names in lower case, as the upstream sent them."""
-
-    def __init__(self, response: httpcore.Response) -> None:
-        self._response = response
-        self.status: int = response.status
-        self.headers: Headers = [(name.lower(), value) for name, value in response.headers]
-
-    def header(self, name: bytes) -> bytes:
-        return b", ".join(value for key, value in self.headers if key == name)
-
-    async def chunks(self, before_wait: BeforeWait | None = None) -> AsyncGenerator[bytes]:
-        """The body as it arrives, transfer coding undone, content coding not.  Raises :class:`UpstreamFailed`.
-
-        ``before_wait`` is called whenever more has to come from the network first: what was made of the chunks so far
-        must not wait with it.
-        """
-        stream = self._response.aiter_stream()
-        network = self._response.extensions["network_stream"]
-        assert isinstance(network, _Stream)
-        network.before_wait = before_wait
-        try:
-            while True:
-                try:
-                    chunk = await anext(stream)
-                except StopAsyncIteration:
-                    return
-                except _COMPLAINTS as error:
-                    raise _explained(error, "the answer") from None
-                yield chunk
-        finally:
-            network.before_wait = None
+class Origin(NamedTuple):
+    scheme: str
+    host: str
+    port: int
 
 
 class Upstreams:
@@ -102,13 +59,9 @@ class Upstreams:
         self._hosts = dict(hosts)
         self._trusted = {_split(url)[1:3] for url in trusted}
         self._limits = limits
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=client_context(roots), max_connections=None, max_keepalive_connections=64,
-            keepalive_expiry=30, http1=True, http2=False, retries=0, network_backend=_Checked(self),
-        )  # fmt: skip
-        self._timeouts = {
-            "connect": limits.connect_seconds, "read": limits.read_seconds, "pool": limits.connect_seconds,
-        }  # fmt: skip
+        self._tls = client_context(roots)
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._closed = False
 
     @classmethod
     def from_setup(cls, setup: Setup, limits: Limits) -> Upstreams:
@@ -126,43 +79,67 @@ class Upstreams:
         Content-Length; bytes get theirs here.  Raises :class:`UpstreamFailed`, also while the block runs ``chunks``.
         """
         scheme, host, port, target = _split(url)
-        fields = [pair for pair in headers if pair[0].lower() != b"host"]
-        content: bytes | AsyncIterator[bytes] | None = body
-        if isinstance(body, bytes):
-            fields = [pair for pair in fields if pair[0].lower() != b"content-length"]
-            content = body if body or method in ("POST", "PUT", "PATCH") else None
-        place = httpcore.URL(scheme=scheme, host=host, port=port, target=target)
+        origin = Origin(scheme, host, port)
+        content: Body = body
+        if isinstance(body, bytes) and not body and method not in ("POST", "PUT", "PATCH"):
+            content = None
+        head = _request(method, target, [(b"host", _host_header(origin)), *_framed(end_to_end(headers), content)])
         wait = self._limits.first_byte_seconds if first_byte_seconds is None else first_byte_seconds
         with trio.CancelScope(deadline=trio.current_time() + self._limits.total_seconds) as total:
-            response = await self._head(method, place, fields, content, wait)
+            connection = await self._take(origin)
+            reusable = False
             try:
-                yield Response(response)
+                await connection.send(head, content)
+                yield Response(connection, await connection.wait_head(wait), self._limits.read_seconds)
+                reusable = connection.end_exchange()
             finally:
-                await response.aclose()
+                if not (reusable and self._keep(origin, connection)):
+                    await connection.aclose()
         if total.cancelled_caught:
-            raise UpstreamTimeout("the upstream's answer took too long", host)
+            raise UpstreamTimeout("the upstream's answer took too long", origin.host)
 
-    async def _head(
-        self, method: str, url: httpcore.URL, headers: Headers, content: bytes | AsyncIterator[bytes] | None,
-        wait: float,
-    ) -> httpcore.Response:  # fmt: skip
-        fields = [(b"host", _host_header(url)), *end_to_end(headers)]
-        if isinstance(content, bytes):
-            fields.append((b"content-length", b"%d" % len(content)))
-        elif content is not None and not any(name == b"content-length" for name, _ in fields):
-            fields.append((b"transfer-encoding", b"chunked"))
-        # httpcore reads this table before every wait: the patience for the head is not that for the body.
-        timeouts = {**self._timeouts, "read": wait}
-        request = httpcore.Request(method, url, headers=fields, content=content, extensions={"timeout": timeouts})
+    async def _take(self, origin: Origin) -> Connection:
+        """A connection that is open already, else a new one."""
+        await self._close_idle(trio.current_time() - _IDLE_SECONDS)
+        while idle := self._idle.get(origin):
+            connection = idle.pop()
+            if connection.is_usable():
+                return connection
+            await connection.aclose()
+        return await self._connect(origin)
+
+    def _keep(self, origin: Origin, connection: Connection) -> bool:
+        """Put it by for the next request; False where enough are there."""
+        if self._closed or sum(map(len, self._idle.values())) >= _MAX_IDLE:
+            return False
+        connection.idle_since = trio.current_time()
+        self._idle.setdefault(origin, []).append(connection)
+        return True
+
+    async def _close_idle(self, since: float) -> None:
+        """Close those on which nothing was asked after ``since``; the oldest of an origin come first."""
+        for origin, idle in list(self._idle.items()):
+            while idle and idle[0].idle_since <= since:
+                await idle.pop(0).aclose()
+            if not idle:
+                del self._idle[origin]
+
+    async def _connect(self, origin: Origin) -> Connection:
+        stream = PromptStream(await self.dial(origin.host, origin.port), send_seconds=self._limits.read_seconds)
+        if origin.scheme == "http":
+            return Connection(stream, origin.host)
+        tls = trio.SSLStream(stream, self._tls, server_hostname=origin.host, https_compatible=True)
         try:
-            response = await self._pool.handle_async_request(request)
-        except _COMPLAINTS as error:
-            raise _explained(error, url.host.decode()) from None
-        timeouts["read"] = self._limits.read_seconds
-        if response.status < 200:
-            await response.aclose()
-            raise UpstreamFailed("the upstream wants to speak another protocol", url.host.decode())
-        return response
+            with trio.fail_after(self._limits.connect_seconds):
+                await tls.do_handshake()
+        except BaseException as error:
+            await trio.aclose_forcefully(tls)
+            if isinstance(error, trio.TooSlowError):
+                raise UpstreamTimeout("the upstream does not finish TLS", origin.host) from None
+            if isinstance(error, trio.BrokenResourceError):
+                raise UpstreamFailed(_tls_words(error.__cause__), origin.host, _TLS_HINT) from None
+            raise
+        return Connection(tls, origin.host)
 
     async def resolve(self, host: str, port: int) -> list[tuple[str, int]]:
         """The addresses that may be dialled for ``host``, each with its port.
@@ -206,108 +183,13 @@ class Upstreams:
             raise UpstreamFailed(words, host, _REACH_HINT)
         raise UpstreamTimeout("the upstream did not answer the connection", host, _REACH_HINT)
 
-    async def open(self, host: str, port: int) -> PromptStream:
-        """The same, for HTTP."""
-        return PromptStream(await self.dial(host, port), send_seconds=self._limits.read_seconds)
-
     async def aclose(self) -> None:
-        await self._pool.aclose()
+        self._closed = True
+        await self._close_idle(math.inf)
 
 
 _NOT_PUBLIC_HINT = "a host inside is reached by naming it in hosts of akiosd.yaml"
 _REACH_HINT = "check that this host reaches it"
-
-
-class _Checked(httpcore.AsyncNetworkBackend):
-    """Connections for httpcore, to addresses that :class:`Upstreams` checked."""
-
-    def __init__(self, upstreams: Upstreams) -> None:
-        self._upstreams = upstreams
-
-    async def connect_tcp(
-        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:  # fmt: skip
-        return _Stream(await self._upstreams.open(host, port), host)
-
-
-class _Stream(httpcore.AsyncNetworkStream):
-    """A trio stream as httpcore wants it."""
-
-    def __init__(self, stream: PromptStream | trio.SSLStream[PromptStream], host: str) -> None:
-        self._stream, self._host = stream, host
-        self._held = b""
-        self.before_wait: BeforeWait | None = None
-        self._fresh = True
-        """Nothing was written since the last reading: what is written now is a request's head."""
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._held:
-            # Where that fails, it may have answered before it closed.
-            with suppress(httpcore.WriteError):
-                await self._send(b"")
-        self._fresh = True
-        if self.before_wait is not None:
-            await self.before_wait()
-        try:
-            with trio.fail_after(math.inf if timeout is None else timeout):
-                return bytes(await self._stream.receive_some(max_bytes))
-        except trio.TooSlowError:
-            raise UpstreamTimeout("the upstream stopped answering", self._host) from None
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise UpstreamFailed("the upstream broke the connection", self._host) from None
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """A head waits for the body's first piece, or for the reading that follows.
-
-        One packet instead of two; and where no piece comes, because the call may not be made, nothing was sent.
-        """
-        if self._fresh:
-            self._fresh, self._held = False, buffer
-            await trio.lowlevel.checkpoint_if_cancelled()
-        elif buffer:
-            await self._send(buffer)
-
-    async def _send(self, buffer: bytes) -> None:
-        data, self._held, self._fresh = self._held + buffer, b"", False
-        try:
-            await self._stream.send_all(data)
-        except trio.TooSlowError:
-            raise UpstreamTimeout("the upstream stopped reading", self._host) from None
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            # It may have answered before it closed: httpcore reads on.
-            raise httpcore.WriteError from None
-
-    async def aclose(self) -> None:
-        await trio.aclose_forcefully(self._stream)
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        if not isinstance(self._stream, PromptStream):
-            raise RuntimeError("TLS inside TLS")
-        stream = trio.SSLStream(
-            self._stream, ssl_context, server_hostname=server_hostname or self._host, https_compatible=True
-        )
-        try:
-            with trio.fail_after(math.inf if timeout is None else timeout):
-                await stream.do_handshake()
-        except trio.TooSlowError:
-            await self.aclose()
-            raise UpstreamTimeout("the upstream does not finish TLS", self._host) from None
-        except trio.BrokenResourceError as error:
-            await self.aclose()
-            raise UpstreamFailed(_tls_words(error.__cause__), self._host, _TLS_HINT) from None
-        except BaseException:
-            await self.aclose()
-            raise
-        return _Stream(stream, self._host)
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":
-            stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
-            return stream.socket.is_readable()
-        return None
 
 
 _TLS_HINT = "a private authority is trusted by naming its certificate in roots of akiosd.yaml"
@@ -319,18 +201,6 @@ def _tls_words(error: BaseException | None) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return f"TLS with the upstream failed: {error.reason.lower().replace('_', ' ')}"
     return "the upstream broke off TLS"
-
-
-_COMPLAINTS = (httpcore.ProtocolError, h11.ProtocolError, httpcore.TimeoutException, httpcore.NetworkError)
-
-
-def _explained(error: Exception, where: str) -> UpstreamFailed:
-    """One of httpcore's and h11's complaints in our words."""
-    if isinstance(error, httpcore.ProtocolError | h11.ProtocolError):
-        return UpstreamFailed(f"the upstream does not answer as HTTP/1.1: {error}"[:200], where)
-    if isinstance(error, httpcore.TimeoutException):
-        return UpstreamTimeout("the upstream took too long", where)
-    return UpstreamFailed("the upstream broke the connection", where)
 
 
 @cache
@@ -367,9 +237,27 @@ def _split(url: str | bytes) -> tuple[str, str, int, bytes]:
     return scheme, parts.hostname, parts.port or _PORTS[scheme], target.encode("ascii")
 
 
-def _host_header(url: httpcore.URL) -> bytes:
-    host = b"[%b]" % url.host if b":" in url.host else url.host
-    return host if url.port == _PORTS[url.scheme.decode()] else b"%b:%d" % (host, url.port or 0)
+def _host_header(origin: Origin) -> bytes:
+    name = f"[{origin.host}]" if ":" in origin.host else origin.host
+    return (name if origin.port == _PORTS[origin.scheme] else f"{name}:{origin.port}").encode("ascii")
+
+
+def _request(method: str, target: bytes, headers: Headers) -> h11.Request:
+    try:
+        return h11.Request(method=method, target=target, headers=headers)
+    except h11.LocalProtocolError as error:
+        raise UpstreamFailed(f"the request is not one of HTTP/1.1: {error}"[:200], "request") from None
+
+
+def _framed(headers: Headers, body: Body) -> Headers:
+    """``headers`` without Host, and with the length of ``body``, or how it is sent without one."""
+    fields = [pair for pair in headers if pair[0] != b"host"]
+    if isinstance(body, bytes):
+        fields = [pair for pair in fields if pair[0] != b"content-length"]
+        fields.append((b"content-length", b"%d" % len(body)))
+    elif body is not None and not any(name == b"content-length" for name, _ in fields):
+        fields.append((b"transfer-encoding", b"chunked"))
+    return fields
 
 
 def _is_ours(address: str) -> bool:

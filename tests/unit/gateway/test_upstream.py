@@ -13,8 +13,9 @@ import pytest
 import trio
 import trio.testing
 
+from akiosd.gateway.client import UpstreamFailed
 from akiosd.gateway.limits import DEFAULT_LIMITS
-from akiosd.gateway.upstream import NotPublic, UpstreamFailed, Upstreams
+from akiosd.gateway.upstream import NotPublic, Upstreams
 from akiosd.values.policy import DEFAULT_POLICY
 from akiosd.values.records import NetDenied, NetRequest
 from akiosd.wire.gateway import ProviderSetup, Setup
@@ -33,6 +34,10 @@ async def ask(upstreams: Upstreams, url: str, method: str = "GET", body: Any = b
             return response.status, b"".join([chunk async for chunk in response.chunks()])
     finally:
         await upstreams.aclose()
+
+
+def lines(*several: str) -> bytes:
+    return "\r\n".join([*several, "", ""]).encode()
 
 
 class Resolver(trio.abc.HostnameResolver):
@@ -168,11 +173,152 @@ async def test_bodies_have_the_framing_they_came_with() -> None:
     assert framing == [("3", "", b"abc"), ("", "chunked", b"abcabcabc"), ("9", "", b"abcabcabc"), ("0", "", b"")]
 
 
+# ---- connections are kept, where that is safe ---------------------------------------------------------------
+
+
+async def get(upstreams: Upstreams, url: str, *, read: bool = True) -> bytes:
+    async with upstreams.request("GET", url, []) as response:
+        return b"".join([chunk async for chunk in response.chunks()]) if read else b""
+
+
+def idle(upstreams: Upstreams) -> int:
+    return sum(map(len, upstreams._idle.values()))
+
+
+def age(upstreams: Upstreams, seconds: float) -> None:
+    for connections in upstreams._idle.values():
+        for connection in connections:
+            connection.idle_since -= seconds
+
+
+async def test_a_connection_is_used_again_for_its_origin_only(authority: Authority) -> None:
+    with Upstream(authority=authority, names=(NAME, "other.example")) as up:
+        mapped = {NAME: f"127.0.0.1:{up.port}", "other.example": f"127.0.0.1:{up.port}"}
+        upstreams = Upstreams(hosts=mapped, roots=authority.pem)
+        for name, connections in ((NAME, 1), (NAME, 1), ("other.example", 2), (NAME, 2), ("other.example", 2)):
+            assert await get(upstreams, f"https://{name}/") == b"ok"
+            assert up.connections == connections
+        assert all(seen.server_name == seen.header("host") for seen in up.requests)
+        await upstreams.aclose()
+
+
+async def test_requests_at_once_have_connections_of_their_own() -> None:
+    gate = threading.Event()
+
+    def handler(seen: Seen) -> bytes:
+        assert gate.wait(10)
+        return answer(body=seen.target.encode())
+
+    with Upstream(handler) as up:
+        upstreams, answers = Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}), set()
+
+        async def one(number: int) -> None:
+            answers.add(await get(upstreams, f"http://{NAME}/{number}"))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(70):
+                nursery.start_soon(one, number)
+            while up.connections < 70:
+                await trio.sleep(0.001)
+            gate.set()
+        assert answers == {b"/%d" % number for number in range(70)}
+        assert idle(upstreams) == 64, "no more are kept"
+        await upstreams.aclose()
+
+
+ENDINGS = {
+    "close": answer(headers=[("Connection", "close")]),
+    "HTTP/1.0": lines("HTTP/1.0 200 OK", "Content-Length: 2") + b"ok",
+    "more than was asked": answer() + answer(body=b"smuggled"),
+    "half of another": answer() + b"HTTP/1.1 2",
+}
+
+
+@pytest.mark.parametrize("case", ENDINGS)
+async def test_what_cannot_be_used_again_is_not(case: str) -> None:
+    """An answer nobody asked for would be the next request's."""
+    with Upstream(raw=lambda sock: (sock.recv(1 << 16), sock.sendall(ENDINGS[case]), sock.recv(1 << 16))) as up:
+        upstreams = Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"})
+        for number in (1, 2, 3):
+            assert await get(upstreams, f"http://{NAME}/") == b"ok"
+            assert up.connections == number
+        await upstreams.aclose()
+
+
+async def test_an_answer_that_was_not_read_ends_its_connection() -> None:
+    with Upstream(lambda seen: answer(body=bytes(1 << 20))) as up:
+        upstreams = Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"})
+        await get(upstreams, f"http://{NAME}/", read=False)
+        assert not idle(upstreams)
+        await get(upstreams, f"http://{NAME}/")
+        assert up.connections == 2 and idle(upstreams), "the control: read to its end it is kept"
+        await upstreams.aclose()
+
+
+async def test_what_comes_on_an_idle_connection_ends_it() -> None:
+    """The end, or an answer that is sent ahead of a question."""
+    for late in (b"", answer(body=b"smuggled")):
+        go, gone = threading.Event(), threading.Event()
+
+        def raw(sock: socket.socket, late: bytes = late, go: threading.Event = go, gone: Any = gone) -> None:
+            sock.recv(1 << 16)
+            sock.sendall(answer())
+            assert go.wait(10)
+            sock.sendall(late) if late else sock.shutdown(socket.SHUT_WR)
+            gone.set()
+            sock.recv(1 << 16)
+
+        with Upstream(raw=raw) as up:
+            upstreams = Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"})
+            assert await get(upstreams, f"http://{NAME}/") == b"ok" and idle(upstreams)
+            go.set()
+            assert await trio.to_thread.run_sync(gone.wait, 10)
+            assert await get(upstreams, f"http://{NAME}/") == b"ok"
+            assert up.connections == 2
+            await upstreams.aclose()
+
+
+async def test_what_was_idle_for_long_is_closed() -> None:
+    with Upstream() as up, Upstream() as other:
+        hosts = {NAME: f"127.0.0.1:{up.port}", "other.example": f"127.0.0.1:{other.port}"}
+        upstreams = Upstreams(hosts=hosts)
+        await get(upstreams, f"http://{NAME}/")
+        age(upstreams, 29)
+        await get(upstreams, f"http://{NAME}/")
+        assert up.connections == 1, "the control"
+        age(upstreams, 31)
+        await get(upstreams, "http://other.example/")
+        assert [origin.host for origin in upstreams._idle] == ["other.example"]
+        await get(upstreams, f"http://{NAME}/")
+        assert up.connections == 2
+        await upstreams.aclose()
+
+
+async def test_a_body_that_fails_ends_its_connection_and_nothing_of_the_request_was_sent() -> None:
+    async def fails() -> AsyncIterator[bytes]:
+        raise KeyError
+        yield b""
+
+    with Upstream() as up:
+        upstreams = Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"})
+        assert await get(upstreams, f"http://{NAME}/") == b"ok"
+        with pytest.raises(KeyError):
+            async with upstreams.request("POST", f"http://{NAME}/x", [], fails()):
+                pass
+        assert not idle(upstreams) and b"POST" not in bytes(up.received)
+        for short in (b"abc", b"abcdef"):
+
+            async def wrong(piece: bytes = short) -> AsyncIterator[bytes]:
+                yield piece
+
+            with pytest.raises(UpstreamFailed, match="not one of HTTP"):
+                async with upstreams.request("POST", f"http://{NAME}/x", [(b"content-length", b"5")], wrong()):
+                    pass
+        assert not idle(upstreams) and len(up.requests) == 1
+        await upstreams.aclose()
+
+
 # ---- upstreams that do not do their part: through the gateway, as the agent sees it ------------------------
-
-
-def lines(*several: str) -> bytes:
-    return "\r\n".join([*several, "", ""]).encode()
 
 
 def reset(sock: socket.socket) -> None:
