@@ -103,14 +103,14 @@ class Connection:
             raise UpstreamFailed(f"the request is not one of HTTP/1.1: {error}"[:200], self._host) from None
 
     async def wait_head(self, seconds: float) -> h11.Response:
-        """The head of the answer; 1xx are passed over.  Raises :class:`UpstreamFailed`."""
+        """The head of the answer; 1xx are passed over, but for 101, to which h11 does not agree.
+
+        Raises :class:`UpstreamFailed`.
+        """
         while True:
             event = await self.next_event(seconds)
             if isinstance(event, h11.Response):
                 return event
-            if isinstance(event, h11.InformationalResponse) and event.status_code != 101:
-                continue
-            raise UpstreamFailed("the upstream wants to speak another protocol", self._host)
 
     async def next_event(self, seconds: float, before_wait: BeforeWait | None = None) -> h11.Event:
         """Waits ``seconds`` at most for more bytes.  Raises :class:`UpstreamFailed`."""
