@@ -19,6 +19,7 @@ from akiosd.gateway.head import Malformed
 from akiosd.gateway.names import canonical
 from akiosd.gateway.refuse import Denial
 from akiosd.gateway.upstream import NotPublic
+from akiosd.gateway.watch import Watch
 from akiosd.gateway.wire import Wire
 from akiosd.redact.model import RedactError
 from akiosd.values.records import GatewayFailed, NetDenied
@@ -52,18 +53,24 @@ async def serve_proxy(context: Context, stream: trio.abc.Stream) -> None:
 async def _serve(context: Context, stream: trio.abc.Stream, captured: Destination | None, place: Place) -> None:
     """Errors end this connection only; what is our own fault is reported."""
     wire = Wire(stream, context.limits)
-    try:
-        async with stream:
-            while await _serve_request(context, wire, captured, place):
-                pass
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass
-    except Exception as error:
-        context.link.report(GatewayFailed(ts=0, what=where(error)))
-        await wire.reset()
+    async with trio.open_nursery() as nursery:
+        watch = Watch(wire)
+        nursery.start_soon(watch.run)
+        try:
+            async with stream:
+                while await _serve_request(context, wire, watch, captured, place):
+                    pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        except Exception as error:
+            context.link.report(GatewayFailed(ts=0, what=where(error)))
+            await wire.reset()
+        nursery.cancel_scope.cancel()
 
 
-async def _serve_request(context: Context, wire: Wire, captured: Destination | None, place: Place) -> bool:
+async def _serve_request(
+    context: Context, wire: Wire, watch: Watch, captured: Destination | None, place: Place
+) -> bool:  # fmt: skip
     """One request and its answer; False when it was the connection's last."""
     port = captured.port if captured is not None else 0
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=context.limits.head_bytes)
@@ -87,11 +94,10 @@ async def _serve_request(context: Context, wire: Wire, captured: Destination | N
     if not exchange.has_body:
         http.next_event()
         exchange.complete.set()
-    async with trio.open_nursery() as nursery:
-        exchange.scope = nursery.cancel_scope
-        nursery.start_soon(wire.watch, exchange)
+    watch.begin(exchange)
+    with exchange.scope:
         await _handle(context, exchange, request)
-        nursery.cancel_scope.cancel()
+    await watch.end()
     if not exchange.finished:
         await wire.reset()
         return False
