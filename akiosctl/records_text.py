@@ -10,12 +10,17 @@ from typing import Any
 
 import msgspec
 
-from akiosd.values.records import AnyRecord, Unknown, decode_entry, escape
+from akiosd.values.records import AnyRecord, KnownRecord, Unknown, decode_entry, escape
 
 _QUOTED = frozenset(" '=[]{}")
 _HIDDEN = ("ts", "v", "kind")
 _BINARY = ("salt", "policy_sha256", "public_key", "certified_by", "root")
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
+
+
+def kinds() -> tuple[str, ...]:
+    """Every kind of record there is."""
+    return tuple(str(kind.__struct_config__.tag) for kind in KnownRecord.__args__)
 
 
 def read_record(entry: bytes) -> AnyRecord:

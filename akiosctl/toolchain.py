@@ -160,7 +160,9 @@ class _Search:
             return CommandNotFound(f"{argv0}: command not found", where="PATH", next="check the name and your PATH")
         if os.path.isdir(present):
             return CommandNotExecutable(f"{present} is a directory", where="run", next="name a program in it")
-        return CommandNotExecutable(f"{present} cannot be executed", where="run", next=f"chmod +x {present}")
+        own = is_below(present, self.host.workspace) or is_below(present, self.host.home)
+        hint = f"chmod +x {present}" if own else "name a program"
+        return CommandNotExecutable(f"{present} cannot be executed", where="run", next=hint)
 
     def expose(self, path: str, *, trusted: bool, depth: int = 0) -> str:
         """Show everything ``path`` needs; returns the first of its names that exists inside."""

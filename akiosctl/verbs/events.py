@@ -11,21 +11,33 @@ import click
 from akiosctl.cages import find_log
 from akiosctl.client import Client, socket_path
 from akiosctl.commands import wants_json
-from akiosctl.records_text import record_json, record_line
+from akiosctl.records_text import kinds, record_json, record_line
 from akiosctl.render import escape
 from akiosd.errors import AkiosError
 from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
 
 
+def check_kinds(ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = next((name for name in names if name not in kinds()), None)
+    if unknown is not None:
+        raise click.BadParameter(f"there is no kind {unknown!r}; the kinds are {', '.join(kinds())}.", ctx, parameter)
+    return names
+
+
+kinds_option = click.option(
+    "--kind", "wanted", multiple=True, callback=check_kinds, help="Only records of this kind; may be repeated."
+)
+
+
 @click.command("events")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what happens from now.")
 @click.option("--cage", "names", multiple=True, help="Only this cage's; may be repeated.")
-@click.option("--kind", "kinds", multiple=True, help="Only records of this kind; may be repeated.")
+@kinds_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
-def command(ctx: click.Context, follow: bool, names: tuple[str, ...], kinds: tuple[str, ...], as_json: bool) -> None:
+def command(ctx: click.Context, follow: bool, names: tuple[str, ...], wanted: tuple[str, ...], as_json: bool) -> None:
     """Print the records of cages.  Without --cage and --follow: of the cage started last."""
-    printer = Printer(wants_json(ctx, as_json), frozenset(kinds))
+    printer = Printer(wants_json(ctx, as_json), frozenset(wanted))
     with ctx.obj.connect() as client:
         cages = tuple(find_log(client, name) for name in (names or (() if follow else ("last",))))
         if not follow:
@@ -33,7 +45,7 @@ def command(ctx: click.Context, follow: bool, names: tuple[str, ...], kinds: tup
                 print_log(client, cage, printer)
             return
     with Client(events_path(ctx.obj.path)) as client:
-        client.send(Subscribe(kinds=kinds, cages=cages, cursors=dict.fromkeys(cages, 0)))
+        client.send(Subscribe(kinds=wanted, cages=cages, cursors=dict.fromkeys(cages, 0)))
         while True:
             message = client.receive().message
             if isinstance(message, Records):

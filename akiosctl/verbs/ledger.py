@@ -15,7 +15,7 @@ from akiosctl.hashing import HASHER
 from akiosctl.ledger_source import open_source, read_key, verify_destroyed
 from akiosctl.small_files import read_file
 from akiosctl.verbs import ledger_keep, ledger_proofs, ledger_read, ledger_witness
-from akiosctl.verbs.events import Printer, print_log
+from akiosctl.verbs.events import Printer, kinds_option, print_log
 from akiosd.errors import AkiosError, LedgerError
 from akiosd.ledger.note import MAX_NOTE_BYTES
 from akiosd.ledger.report import Report, Verdict, describe
@@ -126,7 +126,7 @@ def print_report(report: Report) -> None:
 @click.argument("cage", default="")
 @click.option("--from", "start", type=click.IntRange(0), default=0, help="First index.")
 @click.option("--to", "stop", type=click.IntRange(0), default=1 << 62, help="Index to stop before.", show_default=False)
-@click.option("--kind", "kinds", multiple=True, help="Only records of this kind; may be repeated.")
+@kinds_option
 @click.option("--dir", "directory", type=click.Path(path_type=Path), help="A log's directory or archive; no daemon.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
@@ -135,12 +135,12 @@ def show(
     cage: str,
     start: int,
     stop: int,
-    kinds: tuple[str, ...],
+    wanted: tuple[str, ...],
     directory: Path | None,
     as_json: bool,
 ) -> None:
     """Print the records of CAGE's log, by default the host's."""
-    printer = Printer(wants_json(ctx, as_json), frozenset(kinds))
+    printer = Printer(wants_json(ctx, as_json), frozenset(wanted))
     if directory is not None:
         with open_source(ctx, cage, directory, None) as source, source.reader() as reader:
             size = ledger_read.read_checkpoint(source, reader)[0].size

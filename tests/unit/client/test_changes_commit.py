@@ -157,7 +157,7 @@ def test_content_is_compared_when_size_and_mtime_lie(trees: Trees) -> None:
 
 
 def test_names_that_are_no_text_survive(trees: Trees) -> None:
-    for name in (b"new\nline", b"\xff\xfe", b"tab\there", b" ", b"-rf", b"a\\b\"c"):
+    for name in (b"new\nline", b"\xff\xfe", b"tab\there", b" ", b"-rf", b'a\\b"c'):
         (trees.view / os.fsdecode(name)).write_bytes(name)
     assert trees.commit().failure is None
     assert snapshot(trees.workspace) == snapshot(trees.view)

@@ -20,7 +20,7 @@ from akiosctl.changes.render import quote_path, render_list, render_patch, rende
 def test_quoting_is_that_of_git() -> None:
     assert quote_path(b"plain name.txt") == "plain name.txt"
     assert quote_path("grün".encode()) == "grün"
-    assert quote_path(b"a\nb\t\"\\\x1b[31m\xff") == r'"a\nb\t\"\\\033[31m\377"'
+    assert quote_path(b'a\nb\t"\\\x1b[31m\xff') == r'"a\nb\t\"\\\033[31m\377"'
     assert quote_path("x\u202ey".encode()) == r'"x\342\200\256y"'
 
 

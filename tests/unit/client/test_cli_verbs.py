@@ -363,3 +363,11 @@ def test_standalone_needs_root() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
     assert result.returncode == 125 and b"needs root" in result.stderr
+
+
+@pytest.mark.parametrize("words", [["events", "--kind", "nosuch"], ["ledger", "show", "--kind", "nosuch"]])
+def test_a_kind_that_does_not_exist_is_not_an_empty_answer(words: list[str]) -> None:
+    code = "import sys; from akiosctl.cli import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 125 and done.stdout == ""
+    assert "no kind 'nosuch'" in done.stderr and "net_denied" in done.stderr and "--help" in done.stderr

@@ -290,10 +290,15 @@ def test_commands_that_cannot_run_say_why(machine: Machine) -> None:
         with pytest.raises(CommandNotFound) as missing:
             machine.locate(command)
         assert missing.value.exit_code == 127
-    for command in ("./data", "./dir"):
+    hints = {
+        "./data": f"chmod +x {machine.workspace}/data",
+        "./dir": "name a program in it",
+        "/etc/passwd": "name a program",
+    }
+    for command, hint in hints.items():
         with pytest.raises(CommandNotExecutable) as refused:
             machine.locate(command)
-        assert refused.value.exit_code == 126
+        assert (refused.value.exit_code, refused.value.next) == (126, hint)
 
 
 def test_the_python_of_this_machine_runs_from_what_is_found(tmp_path: Path) -> None:
