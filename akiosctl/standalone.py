@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from akiosctl.render import note
 from akiosctl.run_options import RunOptions
@@ -21,10 +22,14 @@ _START_SECONDS = 60
 _STOP_SECONDS = 30
 
 
-def run_standalone(options: RunOptions, as_json: bool) -> int:
-    """Start the daemon, run, verify what it wrote, stop it.  The exit status is the run's; 125 if the log is bad."""
-    from akiosctl.verbs.run import run_with
+class RunWith(Protocol):
+    """A run by the daemon at ``path``; its exit status."""
 
+    def __call__(self, options: RunOptions, path: str, as_json: bool, *, keeps: bool) -> int: ...
+
+
+def run_standalone(options: RunOptions, as_json: bool, run_with: RunWith) -> int:
+    """Start the daemon, run, verify what it wrote, stop it.  The exit status is the run's; 125 if the log is bad."""
     if os.geteuid() != 0:
         raise AkiosError("--standalone starts akiosd, which needs root", "akiosctl run", "use sudo, or the service")
     if options.has("detach"):

@@ -34,7 +34,7 @@ def run(arguments: list[str], socket: str | None, as_json: bool) -> int:
     if options.has("standalone"):
         from akiosctl.standalone import run_standalone
 
-        return run_standalone(options, as_json or options.has("json"))
+        return run_standalone(options, as_json or options.has("json"), run_with)
     return run_with(options, socket_path(path), as_json or options.has("json"))
 
 

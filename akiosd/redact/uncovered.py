@@ -17,23 +17,30 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
 
 from akiosd.redact.candidates import Candidate, Decision, resolve
-from akiosd.redact.compiled import least
+from akiosd.redact.compiled import Spans, least
 from akiosd.redact.context import touches
 from akiosd.redact.normalise import WALL
 from akiosd.redact.runs import BASE64, LINES, SEGMENT, is_run
-
-if TYPE_CHECKING:
-    from akiosd.redact.engine import Engine
 
 ROUNDS = 16
 """A chain of neighbours of which each uncovers the next is followed this far."""
 _WALLS = re.compile(WALL + b"+")
 BESIDE = 2
 """How far :func:`akiosd.redact.context.touches` looks."""
+
+
+class Finder(Protocol):
+    """What is asked of :class:`akiosd.redact.engine.Engine`."""
+
+    @property
+    def near(self) -> Callable[[bytes, list[Candidate]], list[Decision]]: ...
+
+    def matches(self, name: str, data: bytes, at: int, reach: int) -> Iterator[Spans]: ...
+    def take(self, name: str, data: bytes, spans: Spans, found: list[Candidate]) -> None: ...
 
 
 class Wall(NamedTuple):
@@ -54,7 +61,7 @@ class Uncovered(NamedTuple):
 
 
 def uncovered(
-    engine: Engine, data: bytes, candidates: Iterable[Candidate], kept: Iterable[Decision], before: Iterable[Wall] = ()
+    engine: Finder, data: bytes, candidates: Iterable[Candidate], kept: Iterable[Decision], before: Iterable[Wall] = ()
 ) -> Uncovered:
     """The findings that masking ``kept``, found among ``candidates``, and the walls ``before`` them uncovers."""
     walls = [*before, *(Wall(d.candidate.start, d.candidate.end, 0) for d in kept)]
@@ -113,7 +120,7 @@ def _changes(candidate: Candidate, wall: Wall | None, text: bytearray) -> bool:
 
 
 def _search_again(
-    engine: Engine, text: bytes, live: list[Candidate], touched: dict[str, list[Candidate]]
+    engine: Finder, text: bytes, live: list[Candidate], touched: dict[str, list[Candidate]]
 ) -> list[Candidate]:
     """What the patterns of ``touched`` match now in its places; ``live`` is brought up to date."""
     by_pattern: dict[str, list[Candidate]] = {name: [] for name in touched}
@@ -142,7 +149,7 @@ class _Search:
     Goes on past a place until it is in step with the old matches again.
     """
 
-    def __init__(self, engine: Engine, text: bytes, name: str, old: list[Candidate]) -> None:
+    def __init__(self, engine: Finder, text: bytes, name: str, old: list[Candidate]) -> None:
         self._engine, self._text, self._name, self._old = engine, text, name, old
         self._starts = [c.first for c in old]
         self._clear = self._done = 0
