@@ -4,7 +4,8 @@
 
 Prints the median and p99 of whole answers, of the first event of streams, each with what the cage adds, and requests a
 second with 8 connections; with LiteLLM's proxy in the same place, where `litellm` (pip install 'litellm[proxy]') is
-found.  The prompt has 1 KB with two findings and a number that changes.  Needs root.
+found.  All are taken in turns, so that drift meets them alike.  The prompt has 1 KB with two findings and a number that
+changes.  Needs root.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import json
 import os
 import shutil
 import ssl
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import h11
@@ -30,14 +33,15 @@ from tests.e2e.daemon import BIN, Daemon
 from tests.e2e.upstreams import Authority
 
 REACH_MS = 1.5
+TURNS = 4
 MODEL = "gpt-4o-mini"
 USAGE = {"prompt_tokens": 300, "completion_tokens": 8, "total_tokens": 308}
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Good morning to you."}, "finish_reason": "stop"}
 ANSWER = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": MODEL}
 PIECES = ["Good ", "morning ", "to ", "you."]
 
-CLIENT = '''
-import http.client, json, os, ssl, statistics, sys, threading, time
+CLIENT = """
+import http.client, json, os, ssl, sys, threading, time
 scheme, host, port, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 key = {"authorization": "Bearer " + os.environ.get("OPENAI_API_KEY", "sk-none"), "content-type": "application/json"}
 text = "Please write to Erika, erika.mustermann@mail-kunde.de, about DE89370400440532013000. " + "All is well. " * 70
@@ -65,8 +69,7 @@ def measure(stream):
     connection = connect()
     for _ in range(10):
         call(connection, stream)
-    times = sorted(call(connection, stream) for _ in range(count))
-    return [statistics.median(times), times[len(times) * 99 // 100]]
+    return [call(connection, stream) for _ in range(count)]
 def throughput():
     def work():
         connection = connect()
@@ -78,9 +81,9 @@ def throughput():
         thread.start()
     for thread in threads:
         thread.join()
-    return 8 * (count // 4) / (time.perf_counter() - begin)
+    return [8 * (count // 4) / (time.perf_counter() - begin)]
 print(json.dumps({"whole": measure(False), "first event": measure(True), "a second": throughput()}))
-'''
+"""
 
 
 class Upstream:
@@ -143,32 +146,37 @@ class Upstream:
 
 
 Figures = dict[str, list[float]]
+"""What was measured → milliseconds of each call, or requests a second of each turn."""
+Client = Callable[[int], Figures]
+"""Makes so many calls of each kind."""
 
 
 def read(done: subprocess.CompletedProcess[str]) -> Figures:
     if done.returncode:
         raise SystemExit(f"the client failed ({done.returncode}): {done.stderr[-2000:]}")
-    figures: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return {name: list(value) if isinstance(value, list) else [float(str(value))] for name, value in figures.items()}
+    figures: Figures = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
-def directly(scheme: str, port: int, count: int, roots: Path) -> Figures:
-    command = ["/usr/bin/python3", "-c", CLIENT, scheme, "127.0.0.1", str(port), str(count)]
+def directly(scheme: str, port: int, roots: Path) -> Client:
+    command = ["/usr/bin/python3", "-c", CLIENT, scheme, "127.0.0.1", str(port)]
     env = {**os.environ, "SSL_CERT_FILE": str(roots)}
-    return read(subprocess.run(command, env=env, capture_output=True, text=True))
+    return lambda count: read(subprocess.run([*command, str(count)], env=env, capture_output=True, text=True))
 
 
-def caged(upstream: Upstream, count: int, roots: Path) -> Figures:
+@contextmanager
+def caged(upstream: Upstream, roots: Path) -> Iterator[Client]:
     config = f'gateway:\n  roots: {roots}\n  providers: {{openai: {{upstream: "https://127.0.0.1:{upstream.port}"}}}}\n'
     policy = "budget: {usd: 1000, same_request: 0, same_tool_calls: 0, cycles: 0}\n"
     with closing(Daemon(config, policy).start()) as daemon:
         daemon.ctl("keys", "set", "openai", input="sk-bench-key").check_returncode()
-        return read(daemon.run("/usr/bin/python3", "-c", CLIENT, "https", "api.openai.com", "443", str(count)))
+        command = ("/usr/bin/python3", "-c", CLIENT, "https", "api.openai.com", "443")
+        yield lambda count: read(daemon.run(*command, str(count)))
 
 
 @contextmanager
-def litellm(upstream: Upstream, roots: Path) -> Iterator[int]:
-    """LiteLLM's proxy in front of the same upstream; its port."""
+def litellm(upstream: Upstream, roots: Path) -> Iterator[Client]:
+    """LiteLLM's proxy in front of the same upstream."""
     with tempfile.TemporaryDirectory() as directory:
         config = Path(directory, "config.yaml")
         base = f"https://127.0.0.1:{upstream.port}/v1"
@@ -201,7 +209,7 @@ def litellm(upstream: Upstream, roots: Path) -> Iterator[int]:
                     time.sleep(0.2)
             else:
                 raise SystemExit("litellm did not start")
-            yield port
+            yield directly("http", port, roots)
         finally:
             process.kill()
             process.wait()
@@ -212,32 +220,44 @@ def find_litellm() -> str | None:
     return str(beside) if beside.exists() else shutil.which("litellm")
 
 
+def measure(clients: dict[str, Client], count: int) -> dict[str, Figures]:
+    found: dict[str, Figures] = {name: defaultdict(list) for name in clients}
+    for _ in range(TURNS):
+        for name, client in clients.items():
+            for what, figures in client(count // TURNS).items():
+                found[name][what] += figures
+    return found
+
+
 def show(name: str, figures: Figures, base: Figures) -> None:
     for what in ("whole", "first event"):
-        p50, p99 = figures[what]
-        added = p50 - base[what][0]
+        times = sorted(figures[what])
+        p50, p99 = statistics.median(times), times[len(times) * 99 // 100]
+        added = p50 - statistics.median(base[what])
         mark = "" if figures is base else f"  +{added:5.2f} ms"
         if name == "caged":
             mark += f"  (reach ≤ +{REACH_MS} ms) {'ok' if added <= REACH_MS else 'MISSED'}"
         print(f"{name:<9} {what:<12} p50 {p50:7.2f} ms  p99 {p99:7.2f} ms{mark}")
-    print(f"{name:<9} {'8 at once':<12} {figures['a second'][0]:7.0f} requests/s")
+    print(f"{name:<9} {'8 at once':<12} {statistics.median(figures['a second']):7.0f} requests/s")
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 800
     authority = Authority()
     upstream = Upstream(authority.server_context("127.0.0.1")).start()
     with tempfile.TemporaryDirectory() as directory:
         roots = Path(directory, "roots.pem")
         roots.write_bytes(authority.pem)
-        base = directly("https", upstream.port, count, roots)
-        show("direct", base, base)
-        show("caged", caged(upstream, count, roots), base)
-        if find_litellm() is None:
+        with ExitStack() as stack:
+            clients = {"direct": directly("https", upstream.port, roots)}
+            clients["caged"] = stack.enter_context(caged(upstream, roots))
+            if find_litellm() is not None:
+                clients["litellm"] = stack.enter_context(litellm(upstream, roots))
+            found = measure(clients, count)
+        for name, figures in found.items():
+            show(name, figures, found["direct"])
+        if "litellm" not in found:
             print("litellm   left out: it is not installed")
-            return
-        with litellm(upstream, roots) as port:
-            show("litellm", directly("http", port, count, roots), base)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def measure(cases: dict[str, Callable[[], object]], runs: int) -> dict[str, floa
 
 INSIDE = """
 import os, statistics, subprocess, time
-def best(action, count, turns=9):
+def best(action, count, turns=25):
     times = []
     for _ in range(turns):
         begin = time.perf_counter_ns()
