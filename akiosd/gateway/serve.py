@@ -20,7 +20,7 @@ from akiosd.gateway.names import canonical
 from akiosd.gateway.refuse import Denial
 from akiosd.gateway.upstream import NotPublic
 from akiosd.gateway.watch import Watch
-from akiosd.gateway.wire import Wire
+from akiosd.gateway.wire import GONE, Wire
 from akiosd.redact.model import RedactError
 from akiosd.values.records import GatewayFailed, NetDenied
 
@@ -62,7 +62,7 @@ async def _serve(context: Context, stream: trio.abc.Stream, captured: Destinatio
                 while await _serve_request(context, wire, watch, captured, place):
                     pass
                 nursery.cancel_scope.cancel()
-        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+        except* GONE:
             pass
         except* Exception as errors:
             context.link.report(GatewayFailed(ts=0, what=where(errors.exceptions[0])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import zlib
 
 import pytest
@@ -12,6 +13,7 @@ import trio.testing
 
 from akiosd.gateway.exchange import Destination
 from akiosd.gateway.names import Rule
+from akiosd.gateway.prompt import PromptStream
 from akiosd.gateway.rates import Rates
 from akiosd.values.policy import Network
 from akiosd.values.records import GatewayFailed, NetDenied, NetRequest
@@ -362,6 +364,36 @@ async def test_a_body_that_nobody_reads_and_is_no_body_ends_the_connection() -> 
         )
         assert b" 405 " in await agent.everything()
     assert not context.link.of(GatewayFailed)
+
+
+@pytest.mark.parametrize("waiting", [True, False], ids=["while it waits for an answer", "between requests"])
+async def test_who_asks_for_new_keys_and_does_not_read_is_given_up(waiting: bool) -> None:
+    """TLS answers new keys while it reads: reading may find that the agent does not take what is sent."""
+
+    class Stuck(PromptStream):
+        asked = not waiting
+
+        async def receive_some(self, max_bytes: int | None = None) -> bytes:
+            if self.asked:
+                raise trio.TooSlowError
+            self.asked = True
+            return await super().receive_some(max_bytes)
+
+    def silent(connection: socket.socket) -> None:
+        while connection.recv(1 << 16):
+            pass
+
+    def pair() -> tuple[trio.abc.Stream, trio.abc.Stream]:
+        ours, theirs = (trio.SocketStream(one) for one in trio.socket.socketpair())
+        return ours, Stuck(theirs, send_seconds=60)
+
+    with Upstream(raw=silent) as up:
+        context = make_context(port=up.port)
+        async with connected(context, pair=pair) as agent:
+            await agent.send(GOOD)
+            assert await agent.everything() == b""
+    assert not context.link.of(GatewayFailed)
+    assert [record.error for record in context.link.of(NetRequest)] == ["the agent went away"] * waiting
 
 
 async def test_absolute_form_finds_its_own_rule() -> None:
