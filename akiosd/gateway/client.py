@@ -145,6 +145,9 @@ class Connection:
         """Whether another request can be made: this one and its answer are whole, and nothing came after it."""
         if self._http.trailing_data[0] or self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
             return False
+        # What came in a record of its own is not decrypted yet, and no longer in the socket.
+        if isinstance(self._stream, trio.SSLStream) and self._stream._incoming.pending:
+            return False
         self._http.start_next_cycle()
         return True
 
