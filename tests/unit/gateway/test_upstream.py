@@ -312,6 +312,20 @@ async def test_what_was_idle_for_long_is_closed() -> None:
         await upstreams.aclose()
 
 
+async def test_requests_at_once_after_a_while_close_what_was_idle() -> None:
+    """What one of them closes, and what it forgets, the others look at meanwhile."""
+    with Upstream() as up:
+        upstreams = Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"})
+        for _ in range(5):
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(get, upstreams, f"http://{NAME}/")
+            assert idle(upstreams) == 3
+            age(upstreams, 31)
+        await upstreams.aclose()
+    assert up.connections == 15
+
+
 async def test_a_body_that_fails_ends_its_connection_and_nothing_of_the_request_was_sent() -> None:
     async def fails() -> AsyncIterator[bytes]:
         raise KeyError
