@@ -85,7 +85,7 @@ class Remembering(Redactor):
         if self.mode == "off":
             return Result(text, ())
         key: object = (hint, text)
-        if len(text) > _SHORT:
+        if len(hint) + len(text) > _SHORT:
             key = hashlib.sha256(f"{len(hint)} {hint}{text}".encode("utf-8", "surrogatepass")).digest()
         if key in self._seen:
             return self._seen[key] or Result(text, ())
@@ -110,7 +110,7 @@ _ENTRY = 200
 """Bytes of a digest and its place in the table, of one finding, about."""
 _MAX_NAMES, _MAX_NAME = 1000, 100
 _SHORT = 64
-"""Characters; no longer than the digest that would stand for it."""
+"""Characters, of a text and the name it has; no longer than the digest that would stand for them."""
 
 
 def _cost(kept: Result | None) -> int:

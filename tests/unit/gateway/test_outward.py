@@ -217,6 +217,8 @@ def test_memories_are_bounded() -> None:
         for _ in range(2):
             assert PLANTED not in redactor.redact(f"mail {number} {PLANTED}").text
     assert 1 < len(redactor._seen) < 8 and redactor._bytes <= 2000
+    redactor.redact("x", "n" * 1_000_000)
+    assert len(repr(redactor._seen)) < 5000, "a name as long as an agent likes is not kept either"
     for number in range(2000):
         assert redactor.has(f"{number}") == Redactor(ENGINE).has(f"{number}") == redactor.has(f"{number}")
     assert len(redactor._names) == 1000
