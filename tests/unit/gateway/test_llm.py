@@ -576,6 +576,19 @@ async def test_an_answer_that_is_shortened_leaves_the_length_that_was_told(model
         assert record.bytes_out == len(received.body.rstrip())
 
 
+@pytest.mark.parametrize(("less", "more"), [(0, 1000), (300, 1000), (5, 1000)])
+async def test_a_limit_under_two_names_is_lowered_under_both(models: Models, less: int, more: int) -> None:
+    """There is room for some 500 tokens: three digits, where one name had fewer."""
+    body = {**CHAT, "max_tokens": less, "max_completion_tokens": more}
+    async with talking(models, "openai", limits=Budget(usd_micro=9_000, same_request=0)) as (gateway, agent):
+        status, _, answer = await post(agent, "openai", "/v1/chat/completions", body)
+        assert status == 200, answer
+    sent = json.loads(models.received[0].body)
+    assert sent["max_tokens"] == sent["max_completion_tokens"]
+    assert sent["max_tokens"] == less if less else 400 < sent["max_tokens"] < 600
+    assert [bill.outcome for bill in gateway.link.bills] == ["completed"]
+
+
 @pytest.mark.parametrize("usd_micro", [1, 10_000_000])
 async def test_the_budget_has_the_word_also_where_nobody_is_reached(models: Models, usd_micro: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
