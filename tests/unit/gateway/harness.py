@@ -22,6 +22,7 @@ from akiosd.gateway.serve import serve_proxy, serve_stream
 from akiosd.gateway.upstream import Upstreams
 from akiosd.values.policy import DEFAULT_POLICY, Network, Policy, Redact
 from akiosd.values.records import Record
+from akiosd.wire.frame import encode_frame
 from akiosd.wire.gateway import Setup
 
 NAME = "site.example"
@@ -35,11 +36,14 @@ class Link:
         self.durable: list[Record] = []
 
     def report(self, *records: Record) -> None:
+        for record in records:
+            # As the link does it: what cannot be encoded is not told.
+            encode_frame(msgspec.msgpack.encode(record))
         self.records += records
 
     async def report_durable(self, *records: Record) -> None:
         await trio.lowlevel.checkpoint()
-        self.records += records
+        self.report(*records)
         self.durable += records
 
     def of(self, kind: type[Any]) -> list[Any]:

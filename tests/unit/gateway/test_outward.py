@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from akiosd.redact.redactor import Redactor, Remembering
 from akiosd.values.policy import Redact
 from akiosd.values.records import NetDenied
 from akiosd.values.spend import ModelPrice
+from akiosd.wire.frame import encode_frame
 
 ENGINE = Engine()
 PLANTED = "ada@example.org"
@@ -205,6 +207,16 @@ def test_every_body_is_sent_redacted_or_refused(body: dict[str, Any]) -> None:
             assert verb == "POST" and PLANTED.encode() not in made.grant(3)
             ask = made.ask
             assert operation.kind == "free" or (ask.input_tokens >= 0 and ask.choices >= 1 and ask.floor >= 1)
+
+
+def test_findings_can_be_told_whatever_the_names_are() -> None:
+    inner: Any = [PLANTED] * 300
+    for number in range(150):
+        inner = {f"\ud800 {number} " * 9: inner}
+    outward = Outward(Memory(Redactor(ENGINE)), "pass")
+    outward.body(inner)
+    told = outward.findings()
+    assert len(told) > 0 and len(encode_frame(msgspec.msgpack.encode(told))) < 1 << 19
 
 
 def test_memories_are_bounded() -> None:
