@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Literal
 
@@ -77,7 +78,8 @@ class Remembering(Redactor):
         self, engine: Engine, mode: Mode = "mask", pseudonyms: Pseudonyms | None = None, most_bytes: int = 64 << 20
     ) -> None:
         super().__init__(engine, mode, pseudonyms)
-        self._seen: dict[object, Result | None] = {}
+        # Of a dict the first is found by stepping over all that went before it.
+        self._seen: OrderedDict[object, Result | None] = OrderedDict()
         self._names: dict[str, bool] = {}
         self._bytes, self._most = 0, most_bytes
 
@@ -94,7 +96,7 @@ class Remembering(Redactor):
         self._seen[key] = kept
         self._bytes += _cost(kept)
         while self._bytes > self._most:
-            self._bytes -= _cost(self._seen.pop(next(iter(self._seen))))
+            self._bytes -= _cost(self._seen.popitem(last=False)[1])
         return result
 
     def has(self, text: str) -> bool:

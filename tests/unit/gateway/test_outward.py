@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from akiosd.gateway.redactors import Redactors
 from akiosd.gateway.sse import SseCodec
 from akiosd.gateway.strict_json import MAX_DEPTH, BadJson, Number, dump, parse
 from akiosd.redact.engine import Engine
-from akiosd.redact.model import RedactError
+from akiosd.redact.model import RedactError, Result
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor, Remembering
 from akiosd.values.policy import Redact
@@ -234,6 +235,20 @@ def test_memories_are_bounded() -> None:
     for number in range(2000):
         assert redactor.has(f"{number}") == Redactor(ENGINE).has(f"{number}") == redactor.has(f"{number}")
     assert len(redactor._names) == 1000
+
+
+def test_to_forget_the_oldest_takes_no_longer_when_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Redactor, "redact", lambda self, text, hint="": Result(text, ()))
+    redactor = Remembering(ENGINE, most_bytes=100_000 * 200)
+
+    def seconds(name: str, count: int) -> float:
+        begun = time.process_time()
+        for number in range(count):
+            redactor.redact(f"{name} {number}")
+        return time.process_time() - begun
+
+    kept = seconds("kept", 100_000)
+    assert seconds("forgotten", 100_000) < 10 * kept + 0.1 and len(redactor._seen) == 100_000
 
 
 def test_what_was_read_once_is_read_the_same_again() -> None:
