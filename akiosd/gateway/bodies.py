@@ -17,7 +17,7 @@ from akiosd.errors import AkiosError
 from akiosd.gateway import strict_json
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.stream import StreamRedactor
-from akiosd.redact.structures import Structured
+from akiosd.redact.structures import Structured, told_place
 from akiosd.values.records import Finding
 
 WHOLE = 8 << 20
@@ -59,7 +59,7 @@ class Found:
         self._counts: Counter[tuple[str, str, str]] = Counter()
 
     def add(self, kind: str, category: str, place: str) -> None:
-        key = (kind, category, place)
+        key = (kind, category, told_place(place))
         self._counts[key if key in self._counts or len(self._counts) < _MAX_PLACES else (kind, category, "…")] += 1
 
     def structured(self) -> Structured:

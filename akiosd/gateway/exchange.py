@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Literal
 
 import h11
@@ -243,7 +243,8 @@ class Exchange:
         if self._last:
             return False
         if self._http.their_state is h11.SEND_BODY:
-            await self._drain()
+            with suppress(Malformed):
+                await self._drain()
         return self._http.their_state is h11.DONE and self._http.our_state is h11.DONE
 
     async def _drain(self) -> None:

@@ -16,6 +16,7 @@ from akiosd.gateway.memory import STANDARD, Memory, is_signed
 from akiosd.gateway.strict_json import MAX_DEPTH, BadJson, Number, dump, parse
 from akiosd.redact.model import RedactError, Result
 from akiosd.redact.structures import Finding as Found
+from akiosd.redact.structures import told_place
 from akiosd.values.records import Finding
 
 Path = tuple[str | int, ...]
@@ -134,7 +135,7 @@ class Outward:
             else:
                 name = "*" if self._memory.redactor.has(part) else part[:60]
                 place += f".{name}" if place else name
-        return place or "body"
+        return told_place(place) or "body"
 
     def _is_binary(self, text: str) -> bool:
         """Base64 whose bytes are not text; what is text is read as such, whatever its name says."""
@@ -161,7 +162,7 @@ class Outward:
     def found(self, findings: Iterable[Found]) -> None:
         """Findings of headers and the URL."""
         for finding in findings:
-            self._counts[(finding.type, finding.category, finding.place)] += 1
+            self._counts[(finding.type, finding.category, told_place(finding.place))] += 1
 
     def findings(self, most: int = 200) -> tuple[Finding, ...]:
         """For the log: types, places, counts; never a value."""

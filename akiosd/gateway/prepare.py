@@ -20,6 +20,8 @@ from akiosd.redact.structures import Structured
 from akiosd.values.records import Finding
 from akiosd.values.spend import Ask, ModelPrice
 
+_MAX_MODEL = 2048
+"""Characters; Bedrock's have so many at most, and what is longer does not fit into a message to akiosd."""
 _OVERHEAD, _TOOLS_OVERHEAD = 256, 2048
 """Tokens that providers add of their own: what begins and ends a message, how tools are explained."""
 _IDS = frozenset({"id", "call_id", "tool_call_id", "tool_use_id", "toolUseId", "item_id", "cache_control"})
@@ -126,7 +128,7 @@ def prepare(
     query = dict(parse_qsl(target.partition("?")[2]))
     # A name in the path is the agent's text like any other: it goes into the log.
     model = operation.model(body, outward.text(route.model, ("model",), "") if route.model else "")
-    if operation.kind == "call" and not model:
+    if operation.kind == "call" and not (model.isprintable() and 0 < len(model) <= _MAX_MODEL):
         return Refuse("llm.body", "the body names no model", "name one")
     quote = prices.quote(provider.name, model, overrides, now_ns=now_ns, context=operation.pricing(body))
     request = Request(operation, head[1], head[0], body, Ask(provider.name, model, b""), quote,

@@ -1,8 +1,9 @@
 """A socket's stream that gives up its turn only where the kernel makes it wait.
 
 Trio's own yields after every read and write, and with TLS above it several times for each: one answer of a model went
-ten times through the scheduler and epoll_wait(2).  Here a task still yields when nothing is to be had, and what is
-above it (``trio.SSLStream``) once for every operation, so one connection cannot keep others out.
+ten times through the scheduler and epoll_wait(2).  Here a task still yields when nothing is to be had, what is above it
+(``trio.SSLStream``) once for every operation, and where there always is something to be had, every few reads: who sends
+faster than it is read would keep all others out, and no deadline would come.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import os
 import trio
 
 _READ = 64 << 10
+_READS = 4
+"""So many in a row may find something without a turn for others."""
 
 
 class PromptStream(trio.abc.Stream):
@@ -24,9 +27,15 @@ class PromptStream(trio.abc.Stream):
     def __init__(self, stream: trio.SocketStream, first: bytes = b"", *, send_seconds: float) -> None:
         self._stream, self._first, self._send_seconds = stream, first, send_seconds
         self.socket = stream.socket
+        self._reads = 0
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        await trio.lowlevel.checkpoint_if_cancelled()
+        self._reads += 1
+        if self._reads > _READS:
+            self._reads = 0
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
         count = _READ if max_bytes is None else max_bytes
         if self._first:
             taken, self._first = self._first[:count], self._first[count:]
@@ -36,6 +45,7 @@ class PromptStream(trio.abc.Stream):
                 # Asked for every time: a closed one has -1, and its number may be another's by now.
                 return os.read(self.socket.fileno(), count)
             except BlockingIOError:
+                self._reads = 0
                 await trio.lowlevel.wait_readable(self.socket)
             except OSError as error:
                 raise _broken(self.socket, error) from error

@@ -20,7 +20,7 @@ from akiosd.gateway.names import canonical
 from akiosd.gateway.refuse import Denial
 from akiosd.gateway.upstream import NotPublic
 from akiosd.gateway.watch import Watch
-from akiosd.gateway.wire import Wire
+from akiosd.gateway.wire import GONE, Wire
 from akiosd.redact.model import RedactError
 from akiosd.values.records import GatewayFailed, NetDenied
 
@@ -53,19 +53,20 @@ async def serve_proxy(context: Context, stream: trio.abc.Stream) -> None:
 async def _serve(context: Context, stream: trio.abc.Stream, captured: Destination | None, place: Place) -> None:
     """Errors end this connection only; what is our own fault is reported."""
     wire = Wire(stream, context.limits)
-    async with trio.open_nursery() as nursery:
-        watch = Watch(wire)
-        nursery.start_soon(watch.run)
+    # Closed last: what is closed cannot be reset.
+    async with stream:
         try:
-            async with stream:
+            async with trio.open_nursery() as nursery:
+                watch = Watch(wire)
+                nursery.start_soon(watch.run)
                 while await _serve_request(context, wire, watch, captured, place):
                     pass
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+                nursery.cancel_scope.cancel()
+        except* GONE:
             pass
-        except Exception as error:
-            context.link.report(GatewayFailed(ts=0, what=where(error)))
+        except* Exception as errors:
+            context.link.report(GatewayFailed(ts=0, what=where(errors.exceptions[0])))
             await wire.reset()
-        nursery.cancel_scope.cancel()
 
 
 async def _serve_request(

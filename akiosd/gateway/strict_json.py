@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 MAX_DEPTH = 200
+_MOST = 1 << 40
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -134,5 +135,8 @@ def _write_object(value: dict[str, Any], pieces: list[str], sort: bool, depth: i
 
 
 def integer(value: Any, least: int = 0) -> int:
-    """``value`` where it is an integer of at least ``least``, else 0: what a stranger's count is worth."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= least else 0
+    """``value`` where it is an integer of at least ``least``, else 0: what a stranger's count is worth.
+
+    A larger one than can be true is cut, so that sums of it still go into a message.
+    """
+    return min(value, _MOST) if isinstance(value, int) and not isinstance(value, bool) and value >= least else 0

@@ -118,11 +118,12 @@ class Upstreams:
 
     async def _close_idle(self, since: float) -> None:
         """Close those on which nothing was asked after ``since``; the oldest of an origin come first."""
-        for origin, idle in list(self._idle.items()):
-            while idle and idle[0].idle_since <= since:
+        for origin in list(self._idle):
+            # Looked up every time: while one is closed, other requests take and keep.
+            while (idle := self._idle.get(origin)) and idle[0].idle_since <= since:
                 await idle.pop(0).aclose()
             if not idle:
-                del self._idle[origin]
+                self._idle.pop(origin, None)
 
     async def _connect(self, origin: Origin) -> Connection:
         stream = PromptStream(await self.dial(origin.host, origin.port), send_seconds=self._limits.read_seconds)

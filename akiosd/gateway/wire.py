@@ -16,6 +16,8 @@ from akiosd.gateway.prompt import PromptStream
 _READ = 64 << 10
 _AHEAD = 64 << 10
 """How much of the next requests is taken in while one is answered."""
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+"""What reading and sending raise.  Reading sends, too: in TLS a new key is answered (RFC 8446, 4.6.3)."""
 
 
 class Leaver(Protocol):
@@ -92,7 +94,7 @@ class Wire:
         with trio.move_on_after(self._limits.body_seconds):
             try:
                 return bytes(await self._stream.receive_some(_READ))
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            except GONE:
                 return b""
         return b""
 
@@ -108,7 +110,7 @@ class Wire:
         try:
             await self._stream.send_all(data)
             return True
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+        except GONE:
             return False
 
     async def _gone(self, leaver: Leaver) -> None:
@@ -127,7 +129,7 @@ class Wire:
                     leaver.leave()
                     return
                 self._buffer += data
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except GONE:
             leaver.leave()
 
     async def reset(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Literal
 
@@ -77,7 +78,8 @@ class Remembering(Redactor):
         self, engine: Engine, mode: Mode = "mask", pseudonyms: Pseudonyms | None = None, most_bytes: int = 64 << 20
     ) -> None:
         super().__init__(engine, mode, pseudonyms)
-        self._seen: dict[object, Result | None] = {}
+        # Of a dict the first is found by stepping over all that went before it.
+        self._seen: OrderedDict[object, Result | None] = OrderedDict()
         self._names: dict[str, bool] = {}
         self._bytes, self._most = 0, most_bytes
 
@@ -85,7 +87,7 @@ class Remembering(Redactor):
         if self.mode == "off":
             return Result(text, ())
         key: object = (hint, text)
-        if len(text) > _SHORT:
+        if len(hint) + len(text) > _SHORT:
             key = hashlib.sha256(f"{len(hint)} {hint}{text}".encode("utf-8", "surrogatepass")).digest()
         if key in self._seen:
             return self._seen[key] or Result(text, ())
@@ -94,7 +96,7 @@ class Remembering(Redactor):
         self._seen[key] = kept
         self._bytes += _cost(kept)
         while self._bytes > self._most:
-            self._bytes -= _cost(self._seen.pop(next(iter(self._seen))))
+            self._bytes -= _cost(self._seen.popitem(last=False)[1])
         return result
 
     def has(self, text: str) -> bool:
@@ -110,7 +112,7 @@ _ENTRY = 200
 """Bytes of a digest and its place in the table, of one finding, about."""
 _MAX_NAMES, _MAX_NAME = 1000, 100
 _SHORT = 64
-"""Characters; no longer than the digest that would stand for it."""
+"""Characters, of a text and the name it has; no longer than the digest that would stand for them."""
 
 
 def _cost(kept: Result | None) -> int:

@@ -17,6 +17,9 @@ MAX_DEPTH = 200
 """Deeper JSON is refused: it must not pass unread."""
 
 
+_MAX_PLACE = 250
+
+
 class Finding(msgspec.Struct, frozen=True):
     """What the log may hold.  ``place`` is a path such as ``$.messages[0].content``; names that are personal
     data themselves are ``*`` in it."""
@@ -25,6 +28,11 @@ class Finding(msgspec.Struct, frozen=True):
     type: str
     category: str
     confidence: float
+
+
+def told_place(place: str) -> str:
+    """``place`` as it can be written down: names are the agent's, of any length, and JSON's may be no Unicode."""
+    return place[:_MAX_PLACE].encode("utf-8", "backslashreplace").decode()
 
 
 class Structured:

@@ -49,6 +49,13 @@ class Chat(Operation):
     client_tools = frozenset({"function", "custom"})
     tiers = TIERS
 
+    def normalise(self, body: Json) -> Refuse | None:
+        # Under two names the smaller limit holds, for both: lowering it then only ever makes the body shorter.
+        said = [limit for name in self.limits if (limit := limit_of(body.get(name)))]
+        if said:
+            body.update({name: min(said) for name in self.limits if body.get(name) is not None})
+        return None
+
     def refuse(self, body: Json) -> Refuse | None:
         for tool in items(body.get("tools")):
             kind = text(tool.get("type", "function"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +15,14 @@ import trio.testing
 from akiosd.gateway.exchange import Destination
 from akiosd.gateway.limits import DEFAULT_LIMITS, Limits
 from akiosd.gateway.names import Names, Rule
+from akiosd.gateway.prompt import PromptStream
 from akiosd.gateway.rates import Rates
 from akiosd.gateway.redactors import Redactors
 from akiosd.gateway.serve import serve_proxy, serve_stream
 from akiosd.gateway.upstream import Upstreams
 from akiosd.values.policy import DEFAULT_POLICY, Network, Policy, Redact
 from akiosd.values.records import Record
+from akiosd.wire.frame import encode_frame
 from akiosd.wire.gateway import Setup
 
 NAME = "site.example"
@@ -34,11 +36,14 @@ class Link:
         self.durable: list[Record] = []
 
     def report(self, *records: Record) -> None:
+        for record in records:
+            # As the link does it: what cannot be encoded is not told.
+            encode_frame(msgspec.msgpack.encode(record))
         self.records += records
 
     async def report_durable(self, *records: Record) -> None:
         await trio.lowlevel.checkpoint()
-        self.records += records
+        self.report(*records)
         self.durable += records
 
     def of(self, kind: type[Any]) -> list[Any]:
@@ -146,10 +151,19 @@ class Agent:
         return bytes(data)
 
 
+def socket_pair(send_seconds: float = 60) -> tuple[trio.abc.Stream, trio.abc.Stream]:
+    """As memory_stream_pair, but the second is what a gateway has."""
+    ours, theirs = (trio.SocketStream(one) for one in trio.socket.socketpair())
+    return ours, PromptStream(theirs, send_seconds=send_seconds)
+
+
 @asynccontextmanager
-async def connected(context: Any, where: Destination | None = None, *, proxy: bool = False) -> AsyncIterator[Agent]:
+async def connected(
+    context: Any, where: Destination | None = None, *, proxy: bool = False,
+    pair: Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]] = trio.testing.memory_stream_pair,
+) -> AsyncIterator[Agent]:  # fmt: skip
     """An agent whose connection is being served; after the block the connection has ended."""
-    ours, theirs = trio.testing.memory_stream_pair()
+    ours, theirs = pair()
     async with trio.open_nursery() as nursery:
         if proxy:
             nursery.start_soon(serve_proxy, context, theirs)

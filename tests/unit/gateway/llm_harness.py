@@ -23,6 +23,7 @@ from akiosd.values.policy import PROVIDERS, Network, Policy, Redact
 from akiosd.values.policy import Budget as Limit
 from akiosd.values.records import Record
 from akiosd.values.spend import Ask, Bill, ModelPrice
+from akiosd.wire.frame import encode_frame
 from akiosd.wire.gateway import ProviderSetup, Setup
 from tests.e2e.models import Models
 from tests.unit.gateway import harness
@@ -55,6 +56,7 @@ class AccountLink(harness.Link):
 
     def reserve(self, ask: Ask) -> Reservation:
         self._call += 1
+        encode_frame(msgspec.msgpack.encode(ask))
         self.asks.append(ask)
         self.account, verdict = budget.reserve(self.account, self._call, ask, self._call * 10**9)
         reservation = Reservation(partial(self.settle, self._call))
@@ -63,6 +65,7 @@ class AccountLink(harness.Link):
         return reservation
 
     def settle(self, call: int, bill: Bill) -> None:
+        encode_frame(msgspec.msgpack.encode(bill))
         self.bills.append(bill)
         # Raises when a call is settled twice.
         self.account, settled = budget.settle(self.account, call, bill, self._call * 10**9)

@@ -20,7 +20,7 @@ from akiosd.gateway.names import Rule
 from akiosd.gateway.serve import serve_stream
 from akiosd.meter import prices
 from akiosd.values.policy import Budget, Network, Redact
-from akiosd.values.records import NetDenied, NetRequest, Redaction
+from akiosd.values.records import GatewayFailed, NetDenied, NetRequest, Redaction
 from akiosd.values.spend import ModelPrice
 from tests.e2e import models as stand_in
 from tests.e2e.models import Models
@@ -574,6 +574,30 @@ async def test_an_answer_that_is_shortened_leaves_the_length_that_was_told(model
         assert 500 < most < 1333 if left else most is None
         [record] = gateway.link.of(NetRequest)
         assert record.bytes_out == len(received.body.rstrip())
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [({"max_tokens": 10**30}, 200), ({"n": 10**30}, 402), ({"model": "\ud800"}, 400), ({"model": "m" * 2**21}, 400)],
+    ids=["output", "choices", "no Unicode", "long"],
+)  # fmt: skip
+async def test_what_cannot_be_told_to_akiosd_is_answered_as_a_request(models: Models, more: Any, status: int) -> None:
+    async with talking(models, "openai") as (gateway, agent):
+        assert (await post(agent, "openai", "/v1/chat/completions", {**CHAT, **more}))[0] == status
+    assert not gateway.link.of(GatewayFailed) and gateway.link.account.open == {}
+
+
+@pytest.mark.parametrize(("less", "more"), [(0, 1000), (300, 1000), (5, 1000)])
+async def test_a_limit_under_two_names_is_lowered_under_both(models: Models, less: int, more: int) -> None:
+    """There is room for some 500 tokens: three digits, where one name had fewer."""
+    body = {**CHAT, "max_tokens": less, "max_completion_tokens": more}
+    async with talking(models, "openai", limits=Budget(usd_micro=9_000, same_request=0)) as (gateway, agent):
+        status, _, answer = await post(agent, "openai", "/v1/chat/completions", body)
+        assert status == 200, answer
+    sent = json.loads(models.received[0].body)
+    assert sent["max_tokens"] == sent["max_completion_tokens"]
+    assert sent["max_tokens"] == less if less else 400 < sent["max_tokens"] < 600
+    assert [bill.outcome for bill in gateway.link.bills] == ["completed"]
 
 
 @pytest.mark.parametrize("usd_micro", [1, 10_000_000])

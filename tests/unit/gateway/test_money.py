@@ -115,6 +115,15 @@ async def test_an_upstream_that_closes_early(models: Models, name: str) -> None:
     assert 0 < settled.usd_micro <= settled.open.usd_micro and settled.tokens != Tokens()
 
 
+async def test_a_count_that_cannot_be_true_is_booked_all_the_same(models: Models) -> None:
+    reply = {"choices": [], "usage": {"prompt_tokens": 10**30, "completion_tokens": 1}}
+    models.failures = [(200, {"content-type": "application/json"}, json.dumps(reply).encode())]
+    async with talking(models, "openai") as (gateway, agent):
+        assert (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] == 200
+    [settled] = gateway.link.settled
+    assert settled.tokens.input > 10**9 and settled.usd_micro > 10**9 and gateway.link.account.open == {}
+
+
 async def test_what_is_tried_again_is_paid_once_and_no_loop(models: Models) -> None:
     """As SDKs do after 408, 409, 429 and 5xx: the same request, to the byte."""
     limits = Budget(same_request=2, cycles=2, usd_micro=10_000_000)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,12 +21,13 @@ from akiosd.gateway.redactors import Redactors
 from akiosd.gateway.sse import SseCodec
 from akiosd.gateway.strict_json import MAX_DEPTH, BadJson, Number, dump, parse
 from akiosd.redact.engine import Engine
-from akiosd.redact.model import RedactError
+from akiosd.redact.model import RedactError, Result
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor, Remembering
 from akiosd.values.policy import Redact
 from akiosd.values.records import NetDenied
 from akiosd.values.spend import ModelPrice
+from akiosd.wire.frame import encode_frame
 
 ENGINE = Engine()
 PLANTED = "ada@example.org"
@@ -207,6 +210,16 @@ def test_every_body_is_sent_redacted_or_refused(body: dict[str, Any]) -> None:
             assert operation.kind == "free" or (ask.input_tokens >= 0 and ask.choices >= 1 and ask.floor >= 1)
 
 
+def test_findings_can_be_told_whatever_the_names_are() -> None:
+    inner: Any = [PLANTED] * 300
+    for number in range(150):
+        inner = {f"\ud800 {number} " * 9: inner}
+    outward = Outward(Memory(Redactor(ENGINE)), "pass")
+    outward.body(inner)
+    told = outward.findings()
+    assert len(told) > 0 and len(encode_frame(msgspec.msgpack.encode(told))) < 1 << 19
+
+
 def test_memories_are_bounded() -> None:
     signed = Signed(most=3)
     for number in range(5):
@@ -217,9 +230,25 @@ def test_memories_are_bounded() -> None:
         for _ in range(2):
             assert PLANTED not in redactor.redact(f"mail {number} {PLANTED}").text
     assert 1 < len(redactor._seen) < 8 and redactor._bytes <= 2000
+    redactor.redact("x", "n" * 1_000_000)
+    assert len(repr(redactor._seen)) < 5000, "a name as long as an agent likes is not kept either"
     for number in range(2000):
         assert redactor.has(f"{number}") == Redactor(ENGINE).has(f"{number}") == redactor.has(f"{number}")
     assert len(redactor._names) == 1000
+
+
+def test_to_forget_the_oldest_takes_no_longer_when_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Redactor, "redact", lambda self, text, hint="": Result(text, ()))
+    redactor = Remembering(ENGINE, most_bytes=100_000 * 200)
+
+    def seconds(name: str, count: int) -> float:
+        begun = time.process_time()
+        for number in range(count):
+            redactor.redact(f"{name} {number}")
+        return time.process_time() - begun
+
+    kept = seconds("kept", 100_000)
+    assert seconds("forgotten", 100_000) < 10 * kept + 0.1 and len(redactor._seen) == 100_000
 
 
 def test_what_was_read_once_is_read_the_same_again() -> None:

@@ -45,6 +45,28 @@ async def test_it_waits_for_what_is_not_there_yet() -> None:
             assert await stream.receive_some() == b"x"
 
 
+async def test_who_sends_faster_than_it_is_read_does_not_keep_others_out() -> None:
+    with pair() as (stream, peer):
+        peer.sendall(bytes(64))
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            with trio.CancelScope() as scope:
+                for count in range(64):
+                    assert await stream.receive_some(1) == b"\0"
+                    if count == 40:
+                        scope.deadline = trio.current_time()
+            nursery.cancel_scope.cancel()
+        assert turns >= 8 and scope.cancelled_caught, "nor a deadline out"
+
+
 async def test_what_does_not_fit_is_sent_as_the_other_side_reads() -> None:
     data = os.urandom(4 << 20)
     with pair() as (stream, peer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import zlib
 
 import pytest
@@ -12,11 +13,12 @@ import trio.testing
 
 from akiosd.gateway.exchange import Destination
 from akiosd.gateway.names import Rule
+from akiosd.gateway.prompt import PromptStream
 from akiosd.gateway.rates import Rates
 from akiosd.values.policy import Network
 from akiosd.values.records import GatewayFailed, NetDenied, NetRequest
 from tests.e2e.upstreams import Seen, Upstream, answer
-from tests.unit.gateway.harness import NAME, connected, destination, make_context
+from tests.unit.gateway.harness import NAME, connected, destination, make_context, socket_pair
 
 GOOD = f"GET /a HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode()
 
@@ -336,6 +338,62 @@ async def test_a_fault_of_ours_ends_one_connection_and_says_no_value(monkeypatch
     assert status == 500 and b"john" not in body
     (record,) = context.link.of(GatewayFailed)
     assert "KeyError" in record.what and "john" not in record.what
+
+
+async def test_what_fails_between_requests_ends_the_connection_and_not_the_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*args: object) -> None:
+        raise KeyError("john.doe@example.org")
+
+    monkeypatch.setattr("akiosd.gateway.exchange.Exchange.drain", fail)
+    with Upstream() as up:
+        context = make_context(port=up.port)
+        async with connected(context, pair=socket_pair) as agent:
+            await agent.send(GOOD)
+            await agent.everything()
+    (record,) = context.link.of(GatewayFailed)
+    assert "KeyError" in record.what and "john" not in record.what
+
+
+async def test_a_body_that_nobody_reads_and_is_no_body_ends_the_connection() -> None:
+    context = make_context()
+    async with connected(context, pair=socket_pair) as agent:
+        await agent.send(
+            f"TRACE / HTTP/1.1\r\nHost: {NAME}\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n".encode()
+        )
+        assert b" 405 " in await agent.everything()
+    assert not context.link.of(GatewayFailed)
+
+
+@pytest.mark.parametrize("waiting", [True, False], ids=["while it waits for an answer", "between requests"])
+async def test_who_asks_for_new_keys_and_does_not_read_is_given_up(waiting: bool) -> None:
+    """TLS answers new keys while it reads: reading may find that the agent does not take what is sent."""
+
+    class Stuck(PromptStream):
+        asked = not waiting
+
+        async def receive_some(self, max_bytes: int | None = None) -> bytes:
+            if self.asked:
+                raise trio.TooSlowError
+            self.asked = True
+            return await super().receive_some(max_bytes)
+
+    def silent(connection: socket.socket) -> None:
+        while connection.recv(1 << 16):
+            pass
+
+    def pair() -> tuple[trio.abc.Stream, trio.abc.Stream]:
+        ours, theirs = (trio.SocketStream(one) for one in trio.socket.socketpair())
+        return ours, Stuck(theirs, send_seconds=60)
+
+    with Upstream(raw=silent) as up:
+        context = make_context(port=up.port)
+        async with connected(context, pair=pair) as agent:
+            await agent.send(GOOD)
+            assert await agent.everything() == b""
+    assert not context.link.of(GatewayFailed)
+    assert [record.error for record in context.link.of(NetRequest)] == ["the agent went away"] * waiting
 
 
 async def test_absolute_form_finds_its_own_rule() -> None:

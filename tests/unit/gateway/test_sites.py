@@ -173,6 +173,18 @@ async def test_records_hold_what_happened_and_no_value() -> None:
     assert MAIL not in repr(context.link.records)
 
 
+@pytest.mark.parametrize("name", ["\ud800", "n" * 2_000_000], ids=["no Unicode", "longer than a frame"])
+async def test_what_a_value_is_called_cannot_keep_it_out_of_the_log(name: str) -> None:
+    with Upstream() as up:
+        context = make_context(port=up.port)
+        async with connected(context) as agent:
+            body = json.dumps({name: f"to {MAIL}"}).encode()
+            assert (await agent.ask("POST", "/", body, [("Content-Type", "application/json")]))[0] == 200
+    assert json.loads(up.requests[0].body) == {name: "to [EMAIL]"}
+    [told], [request] = context.link.of(Redaction), context.link.of(NetRequest)
+    assert told.findings[0].type == "EMAIL" and request.status == 200 and not request.error
+
+
 async def test_answers_pass_unchanged() -> None:
     body = f"{MAIL} {CARD}".encode()
     headers = [("Content-Encoding", "x-any"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X", MAIL)]

@@ -245,6 +245,24 @@ async def test_what_cannot_be_used_again_is_not(case: str) -> None:
         await upstreams.aclose()
 
 
+async def test_what_came_with_an_answer_in_a_record_of_its_own_ends_the_connection(authority: Authority) -> None:
+    """It has left the socket when the answer is read, and is not decrypted yet."""
+
+    def raw(sock: socket.socket) -> None:
+        while sock.recv(1 << 16):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            sock.sendall(answer())
+            sock.sendall(answer(body=b"smuggled"))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+
+    with Upstream(raw=raw, authority=authority, names=(NAME,)) as up:
+        upstreams = Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}, roots=authority.pem)
+        for number in (1, 2, 3):
+            assert await get(upstreams, f"https://{NAME}/") == b"ok"
+            assert up.connections == number
+        await upstreams.aclose()
+
+
 async def test_an_answer_that_was_not_read_ends_its_connection() -> None:
     with Upstream(lambda seen: answer(body=bytes(1 << 20))) as up:
         upstreams = Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"})
@@ -292,6 +310,20 @@ async def test_what_was_idle_for_long_is_closed() -> None:
         await get(upstreams, f"http://{NAME}/")
         assert up.connections == 2
         await upstreams.aclose()
+
+
+async def test_requests_at_once_after_a_while_close_what_was_idle() -> None:
+    """What one of them closes, and what it forgets, the others look at meanwhile."""
+    with Upstream() as up:
+        upstreams = Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"})
+        for _ in range(5):
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(get, upstreams, f"http://{NAME}/")
+            assert idle(upstreams) == 3
+            age(upstreams, 31)
+        await upstreams.aclose()
+    assert up.connections == 15
 
 
 async def test_a_body_that_fails_ends_its_connection_and_nothing_of_the_request_was_sent() -> None:
