@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
+from types import SimpleNamespace
 
 import h11
 import trio
@@ -14,6 +15,8 @@ from akiosd.gateway.prompt import PromptStream
 
 _READ = 64 << 10
 _MAX_HEAD = 100 << 10
+
+_ANYTHING = SimpleNamespace(pending=1)
 
 Stream = PromptStream | trio.SSLStream[PromptStream]
 Body = bytes | AsyncIterator[bytes] | None
@@ -145,8 +148,9 @@ class Connection:
         """Whether another request can be made: this one and its answer are whole, and nothing came after it."""
         if self._http.trailing_data[0] or self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
             return False
-        # What came in a record of its own is not decrypted yet, and no longer in the socket.
-        if isinstance(self._stream, trio.SSLStream) and self._stream._incoming.pending:
+        # What came in a record of its own is not decrypted yet, and no longer in the socket.  Trio does not show it;
+        # where it is kept in another place, no connection is used again.
+        if isinstance(self._stream, trio.SSLStream) and getattr(self._stream, "_incoming", _ANYTHING).pending:
             return False
         self._http.start_next_cycle()
         return True

@@ -156,11 +156,11 @@ async def test_a_compressed_body_is_undone_before_it_is_read(name: str) -> None:
 @pytest.mark.parametrize(
     ("coding", "body", "status"),
     [
-        ("gzip", gzip.compress(bytes(64 << 20)), 413),
+        ("gzip", gzip.compress(bytes(64 << 20), mtime=0), 413),
         ("gzip", b"not gzip at all", 400),
-        ("gzip", gzip.compress(b"x" * 1000)[:-9], 400),
+        ("gzip", gzip.compress(b"x" * 1000, mtime=0)[:-9], 400),
         ("br", b"\x0b\x02\x80", 415),
-        ("gzip, gzip", gzip.compress(gzip.compress(b"x")), 415),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"x", mtime=0), mtime=0), 415),
     ],
 )  # fmt: skip
 async def test_bombs_and_unknown_codings_are_refused_and_the_connection_goes_on(
