@@ -45,21 +45,34 @@ class Structured:
 
     def text(self, text: str, place: str = "$", hint: str = "") -> str:
         """A string value; JSON inside it is taken apart (tool arguments)."""
-        if text[:1] in ("{", "[") and text[-1:] in ("}", "]"):
-            try:
-                inner = json.loads(text)
-            except (ValueError, RecursionError):
-                inner = None
-            if isinstance(inner, dict | list):
-                before = len(self.findings)
-                safe = self.json(inner, place, hint=hint)
-                # Unchanged text keeps its spelling.
-                return text if len(self.findings) == before else json.dumps(safe, ensure_ascii=False)
+        inner = self._inner(text)
+        if inner is not None:
+            before = len(self.findings)
+            safe = self.json(inner, place, hint=hint)
+            # Unchanged text keeps its spelling.
+            return text if len(self.findings) == before else json.dumps(safe, ensure_ascii=False)
         result = self._redactor.redact(text, hint)
         for span in result.spans:
             self.findings.append(Finding(place, span.type, span.category, span.confidence))
         self.blocked = self.blocked or result.blocked
         return result.text
+
+    def _inner(self, text: str) -> Any:
+        """JSON inside a string; None where something would stand in it that is in none of its values."""
+        if text[:1] not in ("{", "[") or text[-1:] not in ("}", "]"):
+            return None
+        try:
+            inner = json.loads(text, object_pairs_hook=self._pairs)
+        except (ValueError, RecursionError):
+            return None
+        return inner if isinstance(inner, dict | list) else None
+
+    def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Names stay as they are, and of two values with one name only the last is seen."""
+        found = dict(pairs)
+        if len(found) != len(pairs) or any(map(self._redactor.has, found)):
+            raise ValueError
+        return found
 
     def json(self, value: Any, place: str = "$", depth: int = 0, hint: str = "") -> Any:
         """A JSON value with its strings redacted at any depth; keys are kept and are the context of their values.
@@ -76,10 +89,10 @@ class Structured:
             }
         if isinstance(value, list):
             return [self.json(item, f"{place}[{i}]", depth + 1, hint) for i, item in enumerate(value)]
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 99999:
-            safe = self.text(str(value), place, hint or "number")
-            return value if safe == str(value) else safe
-        return value
+        if value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) <= 99999):
+            return value
+        safe = self.text(str(value), place, hint or "number")
+        return value if safe == str(value) else safe
 
     def json_bytes(self, body: bytes) -> bytes:
         """A JSON body; an unchanged one byte for byte.  Raises :class:`RedactError` for what is no JSON."""

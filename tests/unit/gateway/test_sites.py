@@ -173,6 +173,14 @@ async def test_records_hold_what_happened_and_no_value() -> None:
     assert MAIL not in repr(context.link.records)
 
 
+async def test_numbers_that_are_no_integers_are_read_too() -> None:
+    with Upstream() as up:
+        async with connected(make_context(port=up.port)) as agent:
+            body = f'{{"card": {CARD}.0, "size": 1.5e300}}'.encode()
+            assert (await agent.ask("POST", "/", body, [("Content-Type", "application/json")]))[0] == 200
+    assert up.requests[0].body == b'{"card":"[CREDIT_CARD].0","size":1.5e300}'
+
+
 @pytest.mark.parametrize("name", ["\ud800", "n" * 2_000_000], ids=["no Unicode", "longer than a frame"])
 async def test_what_a_value_is_called_cannot_keep_it_out_of_the_log(name: str) -> None:
     with Upstream() as up:
