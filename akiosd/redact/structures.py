@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit, urlunsplit
@@ -18,6 +19,7 @@ MAX_DEPTH = 200
 
 
 _MAX_PLACE = 250
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -50,7 +52,7 @@ class Structured:
             before = len(self.findings)
             safe = self.json(inner, place, hint=hint)
             # Unchanged text keeps its spelling.
-            return text if len(self.findings) == before else json.dumps(safe, ensure_ascii=False)
+            return text if len(self.findings) == before else _dump(safe)
         result = self._redactor.redact(text, hint)
         for span in result.spans:
             self.findings.append(Finding(place, span.type, span.category, span.confidence))
@@ -104,10 +106,7 @@ class Structured:
         safe = self.json(value)
         if len(self.findings) == before:
             return body
-        try:
-            return json.dumps(safe, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return json.dumps(safe).encode()
+        return _dump(safe).encode()
 
     def _name(self, name: str) -> str:
         return "*" if self._redactor.has(name) else name
@@ -156,6 +155,12 @@ class Structured:
     def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Header values, their names as context."""
         return self.pairs(headers, "header")
+
+
+def _dump(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    # Half of a surrogate pair can only be written as an escape: what follows makes bytes of it.
+    return json.dumps(value) if _SURROGATE.search(text) else text
 
 
 def restore_json(value: Any, pseudonyms: Pseudonyms) -> Any:

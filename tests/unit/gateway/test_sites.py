@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from urllib.parse import quote
 
 import h11
 import pytest
@@ -171,6 +172,17 @@ async def test_records_hold_what_happened_and_no_value() -> None:
     assert redaction.towards == NAME and redaction.mode == "mask"
     assert {finding.place for finding in redaction.findings} >= {"url.path", "url.query.mail", "header.x-note", "body"}
     assert MAIL not in repr(context.link.records)
+
+
+@pytest.mark.parametrize("method", ["GET", "TRACE"])
+async def test_a_path_in_which_is_no_unicode_is_recorded(method: str) -> None:
+    target = "/" + quote(json.dumps({"a": f"\ud800 {MAIL}"}))
+    with Upstream() as up:
+        context = make_context(port=up.port, redact=Redact(sites="off"))
+        async with connected(context) as agent:
+            assert (await agent.ask(method, target))[0] == (200 if method == "GET" else 405)
+    [record] = context.link.of(NetRequest if method == "GET" else NetDenied)
+    assert b"EMAIL" in record.path and MAIL.encode() not in record.path
 
 
 async def test_numbers_that_are_no_integers_are_read_too() -> None:
