@@ -45,12 +45,12 @@ class Structured:
         self.findings: list[Finding] = []
         self.blocked = False
 
-    def text(self, text: str, place: str = "$", hint: str = "") -> str:
-        """A string value; JSON inside it is taken apart (tool arguments)."""
+    def text(self, text: str, place: str = "$", hint: str = "", depth: int = 0) -> str:
+        """A string value; JSON inside it is taken apart (tool arguments), no deeper than if it were no string."""
         inner = self._inner(text)
         if inner is not None:
             before = len(self.findings)
-            safe = self.json(inner, place, hint=hint)
+            safe = self.json(inner, place, depth + 1, hint)
             # Unchanged text keeps its spelling.
             return text if len(self.findings) == before else _dump(safe)
         result = self._redactor.redact(text, hint)
@@ -84,7 +84,7 @@ class Structured:
         if depth > MAX_DEPTH:
             raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", place, "send a flatter body")
         if isinstance(value, str):
-            return self.text(value, place, hint)
+            return self.text(value, place, hint, depth)
         if isinstance(value, dict):
             return {
                 key: self.json(item, f"{place}.{self._name(key)}", depth + 1, str(key)) for key, item in value.items()

@@ -65,6 +65,14 @@ def test_what_is_clean_comes_back_byte_for_byte() -> None:
     assert masked().json_bytes(body) == body
 
 
+def test_strings_do_not_make_json_any_deeper() -> None:
+    text = "ada@example.org"
+    for _ in range(3):
+        text = "[" * (MAX_DEPTH - 5) + json.dumps(text) + "]" * (MAX_DEPTH - 5)
+    with pytest.raises(RedactError):
+        masked().text(text)
+
+
 def test_deep_and_broken_bodies_are_refused() -> None:
     with pytest.raises(RedactError):
         masked().json_bytes(b"[" * (MAX_DEPTH + 5) + b"]" * (MAX_DEPTH + 5))
