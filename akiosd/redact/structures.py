@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit, urlunsplit
@@ -18,6 +19,7 @@ MAX_DEPTH = 200
 
 
 _MAX_PLACE = 250
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -43,23 +45,36 @@ class Structured:
         self.findings: list[Finding] = []
         self.blocked = False
 
-    def text(self, text: str, place: str = "$", hint: str = "") -> str:
-        """A string value; JSON inside it is taken apart (tool arguments)."""
-        if text[:1] in ("{", "[") and text[-1:] in ("}", "]"):
-            try:
-                inner = json.loads(text)
-            except (ValueError, RecursionError):
-                inner = None
-            if isinstance(inner, dict | list):
-                before = len(self.findings)
-                safe = self.json(inner, place, hint=hint)
-                # Unchanged text keeps its spelling.
-                return text if len(self.findings) == before else json.dumps(safe, ensure_ascii=False)
+    def text(self, text: str, place: str = "$", hint: str = "", depth: int = 0) -> str:
+        """A string value; JSON inside it is taken apart (tool arguments), no deeper than if it were no string."""
+        inner = self._inner(text)
+        if inner is not None:
+            before = len(self.findings)
+            safe = self.json(inner, place, depth + 1, hint)
+            # Unchanged text keeps its spelling.
+            return text if len(self.findings) == before else _dump(safe)
         result = self._redactor.redact(text, hint)
         for span in result.spans:
             self.findings.append(Finding(place, span.type, span.category, span.confidence))
         self.blocked = self.blocked or result.blocked
         return result.text
+
+    def _inner(self, text: str) -> Any:
+        """JSON inside a string; None where something would stand in it that is in none of its values."""
+        if text[:1] not in ("{", "[") or text[-1:] not in ("}", "]"):
+            return None
+        try:
+            inner = json.loads(text, object_pairs_hook=self._pairs)
+        except (ValueError, RecursionError):
+            return None
+        return inner if isinstance(inner, dict | list) else None
+
+    def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Names stay as they are, and of two values with one name only the last is seen."""
+        found = dict(pairs)
+        if len(found) != len(pairs) or any(map(self._redactor.has, found)):
+            raise ValueError
+        return found
 
     def json(self, value: Any, place: str = "$", depth: int = 0, hint: str = "") -> Any:
         """A JSON value with its strings redacted at any depth; keys are kept and are the context of their values.
@@ -69,17 +84,17 @@ class Structured:
         if depth > MAX_DEPTH:
             raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", place, "send a flatter body")
         if isinstance(value, str):
-            return self.text(value, place, hint)
+            return self.text(value, place, hint, depth)
         if isinstance(value, dict):
             return {
                 key: self.json(item, f"{place}.{self._name(key)}", depth + 1, str(key)) for key, item in value.items()
             }
         if isinstance(value, list):
             return [self.json(item, f"{place}[{i}]", depth + 1, hint) for i, item in enumerate(value)]
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 99999:
-            safe = self.text(str(value), place, hint or "number")
-            return value if safe == str(value) else safe
-        return value
+        if value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) <= 99999):
+            return value
+        safe = self.text(str(value), place, hint or "number")
+        return value if safe == str(value) else safe
 
     def json_bytes(self, body: bytes) -> bytes:
         """A JSON body; an unchanged one byte for byte.  Raises :class:`RedactError` for what is no JSON."""
@@ -91,10 +106,7 @@ class Structured:
         safe = self.json(value)
         if len(self.findings) == before:
             return body
-        try:
-            return json.dumps(safe, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return json.dumps(safe).encode()
+        return _dump(safe).encode()
 
     def _name(self, name: str) -> str:
         return "*" if self._redactor.has(name) else name
@@ -143,6 +155,12 @@ class Structured:
     def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Header values, their names as context."""
         return self.pairs(headers, "header")
+
+
+def _dump(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    # Half of a surrogate pair can only be written as an escape: what follows makes bytes of it.
+    return json.dumps(value) if _SURROGATE.search(text) else text
 
 
 def restore_json(value: Any, pseudonyms: Pseudonyms) -> Any:

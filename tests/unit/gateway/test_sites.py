@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import ssl
+from functools import reduce
+from urllib.parse import quote
 
 import h11
 import pytest
@@ -171,6 +173,29 @@ async def test_records_hold_what_happened_and_no_value() -> None:
     assert redaction.towards == NAME and redaction.mode == "mask"
     assert {finding.place for finding in redaction.findings} >= {"url.path", "url.query.mail", "header.x-note", "body"}
     assert MAIL not in repr(context.link.records)
+
+
+DEEP = reduce(lambda inner, _: "[" * 195 + json.dumps(inner) + "]" * 195, range(3), "")
+
+
+@pytest.mark.parametrize("method", ["GET", "TRACE"])
+@pytest.mark.parametrize("path", [json.dumps({"a": f"\ud800 {MAIL}"}), DEEP], ids=["no Unicode", "deep"])
+async def test_a_path_that_is_hard_to_read_is_recorded(method: str, path: str) -> None:
+    target = "/" + quote(path)
+    with Upstream() as up:
+        context = make_context(port=up.port, redact=Redact(sites="off"))
+        async with connected(context) as agent:
+            assert (await agent.ask(method, target))[0] == (200 if method == "GET" else 405)
+    [record] = context.link.of(NetRequest if method == "GET" else NetDenied)
+    assert record.path == b"[UNRESOLVED]" or (b"EMAIL" in record.path and MAIL.encode() not in record.path)
+
+
+async def test_numbers_that_are_no_integers_are_read_too() -> None:
+    with Upstream() as up:
+        async with connected(make_context(port=up.port)) as agent:
+            body = f'{{"card": {CARD}.0, "size": 1.5e300}}'.encode()
+            assert (await agent.ask("POST", "/", body, [("Content-Type", "application/json")]))[0] == 200
+    assert up.requests[0].body == b'{"card":"[CREDIT_CARD].0","size":1.5e300}'
 
 
 @pytest.mark.parametrize("name", ["\ud800", "n" * 2_000_000], ids=["no Unicode", "longer than a frame"])

@@ -47,9 +47,30 @@ def test_json_inside_a_string() -> None:
     assert json.loads(safe["function"]["arguments"]) == {"path": "a.txt", "content": "to: [EMAIL]"}
 
 
+@pytest.mark.parametrize(
+    "inner",
+    ['{"ada@example.org": 1}', '{"a": {"ada@example.org": "bob"}}', '{"a": "ada@example.org", "a": "b"}',
+     '[{"a": "ada@example.org", "a": "b"}]', '{"card": 4012888888881881.0}', '[4012888888881881e0]'],
+)  # fmt: skip
+def test_json_inside_a_string_hides_nothing(inner: str) -> None:
+    """Neither in names, nor in what stands there twice, nor in a fraction."""
+    for body in ({"arguments": inner}, {"more": [json.dumps({"arguments": inner})]}):
+        structure = masked()
+        safe = json.dumps(structure.json(body))
+        assert "ada@" not in safe and "4012888888881881" not in safe and structure.findings
+
+
 def test_what_is_clean_comes_back_byte_for_byte() -> None:
     body = b'{ "a":1.50, "b" : "\\u00e9", "c":[1e5] }'
     assert masked().json_bytes(body) == body
+
+
+def test_strings_do_not_make_json_any_deeper() -> None:
+    text = "ada@example.org"
+    for _ in range(3):
+        text = "[" * (MAX_DEPTH - 5) + json.dumps(text) + "]" * (MAX_DEPTH - 5)
+    with pytest.raises(RedactError):
+        masked().text(text)
 
 
 def test_deep_and_broken_bodies_are_refused() -> None:
