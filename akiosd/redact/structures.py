@@ -91,7 +91,7 @@ class Structured:
             }
         if isinstance(value, list):
             return [self.json(item, f"{place}[{i}]", depth + 1, hint) for i, item in enumerate(value)]
-        if value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) <= 99999):
+        if value is None or isinstance(value, bool) or _is_small(value):
             return value
         safe = self.text(str(value), place, hint or "number")
         return value if safe == str(value) else safe
@@ -155,6 +155,12 @@ class Structured:
     def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Header values, their names as context."""
         return self.pairs(headers, "header")
+
+
+def _is_small(number: Any) -> bool:
+    """Whether it has too few digits before its point to be anybody's: measurements are many, and cost nothing then."""
+    whole = str(number).removeprefix("-").partition(".")[0]
+    return len(whole) < 6 and whole.isdigit()
 
 
 def _dump(value: Any) -> str:
