@@ -11,7 +11,6 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit, url
 import msgspec
 
 from akiosd.redact.model import RedactError
-from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
 
 MAX_DEPTH = 200
@@ -96,18 +95,6 @@ class Structured:
         safe = self.text(str(value), place, hint or "number")
         return value if safe == str(value) else safe
 
-    def json_bytes(self, body: bytes) -> bytes:
-        """A JSON body; an unchanged one byte for byte.  Raises :class:`RedactError` for what is no JSON."""
-        try:
-            value = json.loads(body)
-        except (ValueError, RecursionError):
-            raise RedactError("the body is not JSON", "body") from None
-        before = len(self.findings)
-        safe = self.json(value)
-        if len(self.findings) == before:
-            return body
-        return _dump(safe).encode()
-
     def _name(self, name: str) -> str:
         return "*" if self._redactor.has(name) else name
 
@@ -167,16 +154,3 @@ def _dump(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     # Half of a surrogate pair can only be written as an escape: what follows makes bytes of it.
     return json.dumps(value) if _SURROGATE.search(text) else text
-
-
-def restore_json(value: Any, pseudonyms: Pseudonyms) -> Any:
-    """A reply's JSON with originals put back, also in JSON inside strings (tool arguments)."""
-    if isinstance(value, str):
-        if value[:1] in ("{", "[") and value[-1:] in ("}", "]"):
-            return pseudonyms.restore(value, escape=True)
-        return pseudonyms.restore(value)
-    if isinstance(value, dict):
-        return {key: restore_json(item, pseudonyms) for key, item in value.items()}
-    if isinstance(value, list):
-        return [restore_json(item, pseudonyms) for item in value]
-    return value

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from akiosd.redact.engine import Engine
 from akiosd.redact.model import RedactError
-from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
-from akiosd.redact.structures import MAX_DEPTH, Structured, restore_json
+from akiosd.redact.structures import MAX_DEPTH, Structured
 
 ENGINE = Engine()
 KEY = bytes(range(32))
@@ -60,11 +59,6 @@ def test_json_inside_a_string_hides_nothing(inner: str) -> None:
         assert "ada@" not in safe and "4012888888881881" not in safe and structure.findings
 
 
-def test_what_is_clean_comes_back_byte_for_byte() -> None:
-    body = b'{ "a":1.50, "b" : "\\u00e9", "c":[1e5] }'
-    assert masked().json_bytes(body) == body
-
-
 def test_strings_do_not_make_json_any_deeper() -> None:
     text = "ada@example.org"
     for _ in range(3):
@@ -73,11 +67,12 @@ def test_strings_do_not_make_json_any_deeper() -> None:
         masked().text(text)
 
 
-def test_deep_and_broken_bodies_are_refused() -> None:
+def test_what_is_too_deep_is_refused() -> None:
+    deep = "x"
+    for _ in range(MAX_DEPTH + 5):
+        deep = [deep]  # type: ignore[assignment]
     with pytest.raises(RedactError):
-        masked().json_bytes(b"[" * (MAX_DEPTH + 5) + b"]" * (MAX_DEPTH + 5))
-    with pytest.raises(RedactError):
-        masked().json_bytes(b'{"a": ')
+        masked().json(deep)
 
 
 @pytest.mark.parametrize(
@@ -100,16 +95,6 @@ def test_forms_and_headers() -> None:
         ("X-From", "[EMAIL]"),
         ("Accept", "*/*"),
     ]
-
-
-def test_a_tool_call_is_restored() -> None:
-    pseudonyms = Pseudonyms(KEY)
-    redactor = Redactor(ENGINE, "pseudonym", pseudonyms)
-    secret = "-----BEGIN PRIVATE KEY-----\nMIIEvQ\nIBADAN+\n-----END PRIVATE KEY-----"
-    safe = Structured(redactor).json({"old": "mail ada@example.org", "secret": secret})
-    assert "ada@" not in str(safe) and "IBADAN" not in str(safe)
-    reply = {"arguments": json.dumps({"edit": safe["old"] + " " + safe["secret"]})}
-    assert json.loads(restore_json(reply, pseudonyms)["arguments"]) == {"edit": f"mail ada@example.org {secret}"}
 
 
 def test_findings_hold_types_and_places_and_no_values() -> None:
