@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -101,7 +101,7 @@ class Call:
             self._output = verdict.output or self._request.ask.output
         return self._grant
 
-    async def _send(self, longest: bytes) -> AsyncIterator[bytes]:
+    async def _send(self, longest: bytes) -> AsyncGenerator[bytes]:
         """The body, asked for once the provider was reached: from here on it may be at work, answered or not."""
         grant = await self._wait_grant()
         body = longest if grant.output == self._longest else self._request.grant(grant.output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ _MAX_HEAD = 100 << 10
 _ANYTHING = SimpleNamespace(pending=1)
 
 Stream = PromptStream | trio.SSLStream[PromptStream]
-Body = bytes | AsyncIterator[bytes] | None
+Body = bytes | AsyncGenerator[bytes] | None
 BeforeWait = Callable[[], Awaitable[None]]
 
 
@@ -70,21 +70,21 @@ class Connection:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         self.idle_since = 0.0
 
-    async def send(self, request: h11.Request, body: Body) -> None:
-        """The head leaves with the body's first piece, or with its end.
+    async def send(self, method: str, target: bytes, headers: Headers, body: Body) -> None:
+        """The head leaves with the body's first piece, or with its end.  A body in pieces is closed.
 
         One packet instead of two; and where no piece comes, because the call may not be made, nothing was sent.
-        Raises :class:`UpstreamTimeout`, and what ``body`` raises.
+        Raises :class:`UpstreamFailed`, and what ``body`` raises.
         """
-        held = self._encode(request)
         try:
-            if isinstance(body, AsyncGenerator):
-                async with aclosing(body):
-                    held = await self._send_pieces(held, body)
-            elif isinstance(body, AsyncIterator):
-                held = await self._send_pieces(held, body)
-            elif body:
+            held = self._encode(h11.Request(method=method, target=target, headers=headers))
+            if isinstance(body, bytes):
                 held += self._encode(h11.Data(data=body))
+            elif body is not None:
+                async with aclosing(body):
+                    async for piece in body:
+                        await self._stream.send_all(held + self._encode(h11.Data(data=piece)))
+                        held = b""
             held += self._encode(h11.EndOfMessage())
             if held:
                 await self._stream.send_all(held)
@@ -92,18 +92,11 @@ class Connection:
             pass  # it may have answered before it closed
         except trio.TooSlowError:
             raise UpstreamTimeout("the upstream stopped reading", self._host) from None
-
-    async def _send_pieces(self, held: bytes, pieces: AsyncIterator[bytes]) -> bytes:
-        async for piece in pieces:
-            await self._stream.send_all(held + self._encode(h11.Data(data=piece)))
-            held = b""
-        return held
-
-    def _encode(self, event: h11.Event) -> bytes:
-        try:
-            return self._http.send(event) or b""
         except h11.LocalProtocolError as error:
             raise UpstreamFailed(f"the request is not one of HTTP/1.1: {error}"[:200], self._host) from None
+
+    def _encode(self, event: h11.Event) -> bytes:
+        return self._http.send(event) or b""
 
     async def wait_head(self, seconds: float) -> h11.Response:
         """The head of the answer; 1xx are passed over, but for 101, to which h11 does not agree.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import trio
@@ -91,7 +91,7 @@ class _Counter:
     def __init__(self) -> None:
         self.size = 0
 
-    async def counted(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def counted(self, pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         async for piece in pieces:
             self.size += len(piece)
             yield piece
@@ -103,7 +103,7 @@ async def _pass_on(context: Context, exchange: Exchange, found: Found, sent: _Co
     plain = context.redactors.sites.mode == "off"
     target = exchange.target if plain else _target(exchange.target, found)
     async with aclosing(exchange.body(decode=not plain)) as pieces:
-        body: bytes | AsyncIterator[bytes] = b""
+        body: bytes | AsyncGenerator[bytes] = b""
         length = exchange.length
         if exchange.has_body and plain:
             body = pieces
@@ -131,7 +131,7 @@ async def _pass_on(context: Context, exchange: Exchange, found: Found, sent: _Co
 
 async def _body(
     exchange: Exchange, pieces: AsyncGenerator[bytes], found: Found
-) -> tuple[bytes | AsyncIterator[bytes], int | None]:
+) -> tuple[bytes | AsyncGenerator[bytes], int | None]:
     """The safe body, whole if it is small, and the length of one that will not change."""
     path = exchange.target.partition(b"?")[0]
     git = path.endswith((b"/git-upload-pack", b"/git-receive-pack"))
@@ -148,7 +148,7 @@ async def _body(
     return bytes(held), None
 
 
-async def _rest(first: bytes, pieces: AsyncGenerator[bytes], channel: Channel) -> AsyncIterator[bytes]:
+async def _rest(first: bytes, pieces: AsyncGenerator[bytes], channel: Channel) -> AsyncGenerator[bytes]:
     yield first
     async for piece in pieces:
         safe = channel.push(piece)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import h11
 import trio
 
 from akiosd.gateway.client import Body, Connection, Response, UpstreamFailed, UpstreamTimeout
@@ -69,7 +68,7 @@ class Upstreams:
 
     @asynccontextmanager
     async def request(
-        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes | AsyncIterator[bytes] = b"",
+        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes | AsyncGenerator[bytes] = b"",
         *, first_byte_seconds: float | None = None,
     ) -> AsyncIterator[Response]:  # fmt: skip
         """One request; the head of the answer has come when the block begins, its body is read by ``chunks``.
@@ -83,13 +82,13 @@ class Upstreams:
         content: Body = body
         if isinstance(body, bytes) and not body and method not in ("POST", "PUT", "PATCH"):
             content = None
-        head = _request(method, target, [(b"host", _host_header(origin)), *_framed(end_to_end(headers), content)])
+        fields = [(b"host", _host_header(origin)), *_framed(end_to_end(headers), content)]
         wait = self._limits.first_byte_seconds if first_byte_seconds is None else first_byte_seconds
         with trio.CancelScope(deadline=trio.current_time() + self._limits.total_seconds) as total:
             connection = await self._take(origin)
             reusable = False
             try:
-                await connection.send(head, content)
+                await connection.send(method, target, fields, content)
                 yield Response(connection, await connection.wait_head(wait), self._limits.read_seconds)
                 reusable = connection.end_exchange()
             finally:
@@ -241,13 +240,6 @@ def _split(url: str | bytes) -> tuple[str, str, int, bytes]:
 def _host_header(origin: Origin) -> bytes:
     name = f"[{origin.host}]" if ":" in origin.host else origin.host
     return (name if origin.port == _PORTS[origin.scheme] else f"{name}:{origin.port}").encode("ascii")
-
-
-def _request(method: str, target: bytes, headers: Headers) -> h11.Request:
-    try:
-        return h11.Request(method=method, target=target, headers=headers)
-    except h11.LocalProtocolError as error:
-        raise UpstreamFailed(f"the request is not one of HTTP/1.1: {error}"[:200], "request") from None
 
 
 def _framed(headers: Headers, body: Body) -> Headers:

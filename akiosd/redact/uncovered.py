@@ -33,7 +33,7 @@ BESIDE = 2
 """How far :func:`akiosd.redact.context.touches` looks."""
 
 
-class Finder(Protocol):
+class Matcher(Protocol):
     """What is asked of :class:`akiosd.redact.engine.Engine`."""
 
     @property
@@ -61,7 +61,7 @@ class Uncovered(NamedTuple):
 
 
 def uncovered(
-    engine: Finder, data: bytes, candidates: Iterable[Candidate], kept: Iterable[Decision], before: Iterable[Wall] = ()
+    engine: Matcher, data: bytes, candidates: Iterable[Candidate], kept: Iterable[Decision], before: Iterable[Wall] = ()
 ) -> Uncovered:
     """The findings that masking ``kept``, found among ``candidates``, and the walls ``before`` them uncovers."""
     walls = [*before, *(Wall(d.candidate.start, d.candidate.end, 0) for d in kept)]
@@ -120,7 +120,7 @@ def _changes(candidate: Candidate, wall: Wall | None, text: bytearray) -> bool:
 
 
 def _search_again(
-    engine: Finder, text: bytes, live: list[Candidate], touched: dict[str, list[Candidate]]
+    engine: Matcher, text: bytes, live: list[Candidate], touched: dict[str, list[Candidate]]
 ) -> list[Candidate]:
     """What the patterns of ``touched`` match now in its places; ``live`` is brought up to date."""
     by_pattern: dict[str, list[Candidate]] = {name: [] for name in touched}
@@ -149,7 +149,7 @@ class _Search:
     Goes on past a place until it is in step with the old matches again.
     """
 
-    def __init__(self, engine: Finder, text: bytes, name: str, old: list[Candidate]) -> None:
+    def __init__(self, engine: Matcher, text: bytes, name: str, old: list[Candidate]) -> None:
         self._engine, self._text, self._name, self._old = engine, text, name, old
         self._starts = [c.first for c in old]
         self._clear = self._done = 0
