@@ -6,15 +6,15 @@ One reading only: names that occur twice, NaN, and text that is not UTF-8 are re
 from __future__ import annotations
 
 import json
-import re
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
 import msgspec
 
+from akiosd.redact.structures import SURROGATE
+
 MAX_DEPTH = 200
 _MOST = 1 << 40
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class BadJson(ValueError):
@@ -96,7 +96,7 @@ _sorted = msgspec.json.Encoder(enc_hook=_spelling, order="sorted")
 
 def _string(text: str) -> str:
     # A lone surrogate can only be written as an escape.
-    return str(encode_basestring_ascii(text) if _SURROGATE.search(text) else encode_basestring(text))
+    return str(encode_basestring_ascii(text) if SURROGATE.search(text) else encode_basestring(text))
 
 
 def _write(value: Any, pieces: list[str], sort: bool, depth: int) -> None:

@@ -15,10 +15,9 @@ from akiosd.redact.redactor import Redactor
 
 MAX_DEPTH = 200
 """Deeper JSON is refused: it must not pass unread."""
-
-
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a pair: JSON has it as an escape, no encoding does."""
 _MAX_PLACE = 250
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -153,4 +152,4 @@ def _is_small(number: Any) -> bool:
 def _dump(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     # Half of a surrogate pair can only be written as an escape: what follows makes bytes of it.
-    return json.dumps(value) if _SURROGATE.search(text) else text
+    return json.dumps(value) if SURROGATE.search(text) else text

@@ -74,6 +74,15 @@ def agent(daemon: Daemon, code: str) -> tuple[list[str], Path]:
     return ["python3", "agent.py"], workspace
 
 
+def begin(daemon: Daemon, code: str) -> subprocess.Popen[Any]:
+    """A run whose three streams are the test's."""
+    words, workspace = agent(daemon, code)
+    return daemon.popen(
+        "run", "--json", "--discard", "--workspace", workspace, "--", *words, cwd=workspace,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
 def run(daemon: Daemon, code: str, *flags: str) -> tuple[dict[str, Any], str]:
     """The report of the run, and what the agent printed."""
     words, workspace = agent(daemon, code)
@@ -191,11 +200,7 @@ for attempt in range(100):
         time.sleep(0.2)
 sys.stdin.readline()
 """
-    words, workspace = agent(priced, code)
-    process = priced.popen(
-        "run", "--json", "--discard", "--workspace", workspace, "--", *words, cwd=workspace,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = begin(priced, code)
     try:
 
         def budget() -> dict[str, Any]:
@@ -241,11 +246,7 @@ sys.stdin.readline()
 print(status("after")[0])
 """
     models.breaks = True
-    words, workspace = agent(priced, code)
-    process = priced.popen(
-        "run", "--json", "--discard", "--workspace", workspace, "--", *words, cwd=workspace,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = begin(priced, code)
     try:
         assert process.stdout is not None
         first = process.stdout.readline()
