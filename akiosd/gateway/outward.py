@@ -47,8 +47,19 @@ class Outward:
         self.blocked = ""
 
     def body(self, value: Any) -> Any:
-        """The value with its strings redacted at any depth.  Raises :class:`RedactError` when too deep."""
-        return self._value(value, (), "")
+        """The value with its strings redacted at any depth.  Raises :class:`RedactError` when too deep.
+
+        What its end gives away is looked for at its beginning too: where something new was found, all is read again.
+        """
+        known = self._memory.redactor.known
+        while True:
+            before = 0 if known is None else len(known)
+            self._counts.clear()
+            self.binaries.clear()
+            self.blocked = ""
+            safe = self._value(value, (), "")
+            if known is None or len(known) == before:
+                return safe
 
     def _value(self, value: Any, path: Path, hint: str) -> Any:
         if isinstance(value, str):

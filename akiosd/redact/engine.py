@@ -6,13 +6,14 @@ around it.  That is why a stream can give the same answer as the whole text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 from akiosd.redact.candidates import Candidate, Decision, resolve
 from akiosd.redact.compiled import Choice, Finder, Spans, compiled, folded, latin
 from akiosd.redact.context import LEFT, LONE, Contexts, context_regex, touches
-from akiosd.redact.fields import Fields, checked, joined
+from akiosd.redact.fields import Fields, Joined, checked
 from akiosd.redact.model import CATEGORIES, Pattern, RedactError, Span
 from akiosd.redact.normalise import View
 from akiosd.redact.patterns import PATTERNS
@@ -20,6 +21,8 @@ from akiosd.redact.runs import BASE64, LINES, RUN, SEGMENT, Kind, decoded, over_
 from akiosd.redact.uncovered import uncovered
 
 BLOCK, OVERLAP = 4096, 512
+BY_FORM = ("form and check", "distinctive form", "inside base64")
+"""The reasons of findings that need no word beside them."""
 
 _REST = compiled(latin(rf"{RUN}*={{0,2}}"))
 
@@ -61,19 +64,26 @@ class Engine:
         A text with a name is read as ``name: "text"``, so a pattern that holds its own label finds it there as it
         does in prose.  Linear in the length.  Raises :class:`RedactError` above ``MAX_CHARACTERS``.
         """
-        return self.find_all([View(checked(text))], [hint])[0]
+        return self.find_all(Joined([View(checked(text))], [hint]))[0]
 
-    def find_all(self, views: Sequence[View], hints: Sequence[str]) -> list[list[Span]]:
-        """The findings of many texts, each with its own hint, in one pass: none is the context of another."""
-        if len(views) == 1 and not hints[0]:
-            fields = Fields([0], [len(views[0].data)])
-            return [self.spans(views[0], self._findings(views[0].data, fields), 0)]
-        data, fields = joined(views, hints)
-        found: list[list[Span]] = [[] for _ in views]
-        for decision in self._findings(data, fields):
-            place = fields.at(decision.candidate)
-            found[place] += self.spans(views[place], [decision], fields.begins[place])
+    def find_all(self, joined: Joined) -> list[list[Span]]:
+        """The findings of many texts in one pass, text by text: none is the context of another."""
+        if len(joined.views) == 1 and joined.fields.begins == [0]:
+            return [self.spans(joined.views[0], self._findings(joined.data, joined.fields), 0)]
+        found: list[list[Span]] = [[] for _ in joined.views]
+        for decision in self._findings(joined.data, joined.fields):
+            place = joined.fields.at(decision.candidate)
+            found[place] += self.spans(joined.views[place], [decision], joined.fields.begins[place])
         return found
+
+    @cached_property
+    def evident(self) -> frozenset[str]:
+        """The types whose values, found by their form, are found wherever they stand, going by their examples."""
+        return frozenset(pattern.name for pattern in self.patterns if all(map(self._alone, pattern.yes)))
+
+    def _alone(self, example: str) -> bool:
+        spans = [span for span in self.find(example) if span.reason in BY_FORM]
+        return all(self.find(f"see {example[s.start : s.end]} now") for s in spans)
 
     def _findings(self, data: bytes, fields: Fields, within: bool = False) -> list[Decision]:
         """Those of whole texts."""

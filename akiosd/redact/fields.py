@@ -42,18 +42,32 @@ def after(name: str) -> bytes:
     return _QUOTE if name else b""
 
 
-def joined(views: Sequence[View], names: Sequence[str]) -> tuple[bytes, Fields]:
-    """All texts in one, and where each is."""
-    pieces: list[bytes] = []
-    begins, ends, size = [], [], 0
-    for view, name in zip(views, names, strict=True):
-        before = named(name[-MOST_NAME:])
-        begins.append(size + len(before))
-        ends.append(begins[-1] + len(view.data))
-        last = (_QUOTE if name else b"") + WALL
-        pieces += [before, view.data, last]
-        size = ends[-1] + len(last)
-    return b"".join(pieces), Fields(begins, ends)
+class Joined:
+    """All texts in one plain form, and where each is.  One text without a name is that text."""
+
+    def __init__(self, views: Sequence[View], names: Sequence[str]) -> None:
+        self.views = views
+        if len(views) == 1 and not names[0]:
+            self.data, self.fields = views[0].data, Fields([0], [len(views[0].data)])
+            return
+        pieces: list[bytes] = []
+        begins, ends, size = [], [], 0
+        for view, name in zip(views, names, strict=True):
+            before = named(name[-MOST_NAME:])
+            begins.append(size + len(before))
+            ends.append(begins[-1] + len(view.data))
+            last = after(name) + WALL
+            pieces += [before, view.data, last]
+            size = ends[-1] + len(last)
+        self.data, self.fields = b"".join(pieces), Fields(begins, ends)
+
+    def at(self, start: int, end: int) -> tuple[int, int, int] | None:
+        """(number of the text, characters in it) of a place in the plain form; None where it is in no text."""
+        place = self.fields.holding(start, end)
+        if place < 0:
+            return None
+        view, begin = self.views[place], self.fields.begins[place]
+        return place, view.start(start - begin), view.end(end - begin)
 
 
 class Fields:
@@ -64,8 +78,11 @@ class Fields:
 
     def at(self, candidate: Candidate) -> int:
         """The text that the value of ``candidate`` is in, by number; -1 when in none."""
-        place = bisect_right(self.begins, candidate.start) - 1
-        return place if place >= 0 and candidate.end <= self.ends[place] else -1
+        return self.holding(candidate.start, candidate.end)
+
+    def holding(self, start: int, end: int) -> int:
+        place = bisect_right(self.begins, start) - 1
+        return place if place >= 0 and end <= self.ends[place] else -1
 
     def inside(self, candidates: Iterable[Candidate], data: bytes) -> list[Candidate]:
         """Those whose value is in a text, or that much of it as is."""
