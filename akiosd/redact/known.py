@@ -13,6 +13,7 @@ gives away raises :class:`RedactError`: the text is refused rather than passed w
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 import re2
@@ -37,6 +38,7 @@ _MARKED, _PLAIN, _LETTERS = 6, 7, 16
 _LOWER = bytes(ord(chr(c).lower()) if ord(chr(c).lower()) < 256 else c for c in range(256))
 _NO_ALNUM = bytes(c for c in range(256) if not chr(c).isalnum())
 _FOREIGN = re.compile(rb"[\x80\xff]")
+_AWKWARD = re.compile(r"[^\w.!@#$*-]")
 _GROUPS = compiled(latin(r"\d+(?:[ ./()-]{0,2}\d+)*"))
 _DIGITS = re.compile(rb"[0-9]+")
 _MOST_GROUPS, _MOST_DIGITS = 8, 40
@@ -67,6 +69,8 @@ class Known:
         self._settled: set[bytes] = set()
         self._fresh: set[bytes] = set()
         self._finders: tuple[Finder, ...] | None = ()
+        self.awkward = 0
+        """How many of them a container may spell in another way."""
         self.longest = 0
         """Characters, of what may be an occurrence."""
 
@@ -93,6 +97,7 @@ class Known:
                     "start a new run: what is found is remembered until its cage ends",
                 )  # fmt: skip
             self._kinds[key] = kind, category
+            self.awkward += _AWKWARD.search(value) is not None
             if number:
                 self._sizes.add(len(key))
             else:
@@ -174,8 +179,8 @@ def is_distinctive(value: str) -> bool:
 
 
 def _is_row(digits: str) -> bool:
-    steps = {int(b) - int(a) for a, b in zip(digits, digits[1:], strict=False)}
-    return len(steps) == 1 and steps <= {-1, 0, 1} or len(set(digits)) < 3
+    steps = {int(b) - int(a) for a, b in pairwise(digits)}
+    return (len(steps) == 1 and steps <= {-1, 0, 1}) or len(set(digits)) < 3
 
 
 def _is_number(plain: bytes) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 from urllib.parse import unquote
 
 import msgspec
 
+from akiosd.redact.containers.view import Text, view
 from akiosd.redact.engine import BY_FORM, Engine
 from akiosd.redact.fields import Joined, checked
 from akiosd.redact.known import Known
@@ -40,6 +41,35 @@ class Redactor:
             return Result(text, ())
         return self.apply(text, self.find(text, hint))
 
+    def read(self, text: str, hint: str = "") -> Result:
+        """As :meth:`redact`, with the containers in ``text`` taken apart: the same value is found in each of them."""
+        if self.mode == "off":
+            return Result(text, ())
+        whole = view(checked(text), hint)
+        if not whole.inner:
+            return Redactor.redact(self, text, hint)
+        leaves = list(whole.leaves())
+        found = self.find_all([leaf.text for leaf in leaves], [leaf.label for leaf in leaves])
+        spans = tuple(span for some in found for span in some)
+        if not spans:
+            return Result(text, ())
+        paths = tuple(leaf.path for leaf, some in zip(leaves, found, strict=True) for _ in some)
+        if self.mode == "block":
+            return Result("", spans, True, paths)
+        return Result(self._put_together(whole, iter(found)), spans, False, paths)
+
+    def _put_together(self, text: Text, found: Iterator[list[Span]]) -> str:
+        if not text.inner:
+            return self.apply(text.text, next(found)).text
+        pieces, done = [], 0
+        for leaf, inner in text.inner:
+            safe = self._put_together(inner, found)
+            # What is as it was keeps its spelling.
+            if safe != inner.text:
+                pieces += [text.text[done : leaf.begin], leaf.codec.encode(safe)]
+                done = leaf.end
+        return "".join([*pieces, text.text[done:]])
+
     def find(self, text: str, hint: str = "", learn: Callable[[Span], bool] = lambda span: True) -> list[Span]:
         """What is to be replaced in ``text``; only what ``learn`` agrees to is remembered."""
         return self.find_all([checked(text)], [hint], learn)[0]
@@ -52,10 +82,10 @@ class Redactor:
         found = self.engine.find_all(joined)
         if self.known is None:
             return found
-        for view, spans in zip(joined.views, found, strict=True):
+        for seen, spans in zip(joined.views, found, strict=True):
             for span in spans:
                 if learn(span):
-                    self.learn(view.text[span.start : span.end], span)
+                    self.learn(seen.text[span.start : span.end], span)
         again = known_spans(self.known, joined)
         return [merged(spans, again[i]) if i in again else spans for i, spans in enumerate(found)]
 
@@ -129,19 +159,25 @@ class Remembering(Redactor):
         self._bytes, self._most = 0, most_bytes
 
     def redact(self, text: str, hint: str = "") -> Result:
+        return self._remembered("plain", text, hint, super().redact)
+
+    def read(self, text: str, hint: str = "") -> Result:
+        return self._remembered("", text, hint, super().read)
+
+    def _remembered(self, way: str, text: str, hint: str, make: Callable[[str, str], Result]) -> Result:
         if self.mode == "off":
             return Result(text, ())
-        key: object = (hint, text)
+        key: object = (way, hint, text)
         if len(hint) + len(text) > _SHORT:
-            key = hashlib.sha256(f"{len(hint)} {hint}{text}".encode("utf-8", "surrogatepass")).digest()
+            key = hashlib.sha256(f"{way} {len(hint)} {hint}{text}".encode("utf-8", "surrogatepass")).digest()
         seen = self._seen.get(key)
         if seen is not None and (seen.version == self._version or self._holds(seen, text)):
             return seen.result or Result(text, ())
-        result = super().redact(text, hint)
+        result = make(text, hint)
         kept = None if result.text == text and not result.blocked else result
         if seen is not None:
             self._bytes -= _cost(seen.result)
-        self._seen[key] = _Seen(self._version, kept)
+        self._seen[key] = _Seen(self._version, self._awkward, kept)
         self._bytes += _cost(kept)
         while self._bytes > self._most:
             self._bytes -= _cost(self._seen.popitem(last=False)[1].result)
@@ -151,13 +187,16 @@ class Remembering(Redactor):
     def _version(self) -> int:
         return 0 if self.known is None else len(self.known)
 
+    @property
+    def _awkward(self) -> int:
+        return 0 if self.known is None else self.known.awkward
+
     def _holds(self, seen: _Seen, text: str) -> bool:
-        """Whether what was learned since changes nothing: all that is known in ``text`` was replaced."""
-        if self.known is None:
-            return True
-        spans = seen.result.spans if seen.result is not None else ()
-        again = known_spans(self.known, Joined([View(self.shown(text))], [""])).get(0, [])
-        if not all(any(s.start <= a.start and a.end <= s.end for s in spans) for a in again):
+        """Whether what was learned since changes nothing: no such value stands in what ``text`` became."""
+        safe = text if seen.result is None else seen.result.text
+        if self.known is None or seen.awkward != self.known.awkward:
+            return False
+        if known_spans(self.known, Joined([View(self.shown(safe))], [""])):
             return False
         seen.version = self._version
         return True
@@ -172,9 +211,10 @@ class Remembering(Redactor):
 
 
 class _Seen(msgspec.Struct):
-    """What a text became when ``version`` values were known."""
+    """What a text became when ``version`` values were known, ``awkward`` of which may be spelled in another way."""
 
     version: int
+    awkward: int
     result: Result | None
 
 

@@ -123,8 +123,8 @@ class StreamRedactor:
         self._done = {} if self._named and cut == offset else {**done, **cut_through}
         strong = (d.candidate.end for d in decisions if not d.candidate.weak and d.candidate.first < cut)
         self._barrier = max(self._barrier, max(strong, default=0))
-        passed = sorted((d for d in (*kept, *around.more) if offset <= d.candidate.start < cut and d.candidate.end <= size),
-                        key=_begin)  # fmt: skip
+        here = (d for d in (*kept, *around.more) if offset <= d.candidate.start < cut and d.candidate.end <= size)
+        passed = sorted(here, key=_begin)
         return self._emit(view, data, offset, cut, passed, [w for w in around.walls if w.start < cut], final)
 
     def _candidates(self, data: bytes, offset: int, size: int, final: bool) -> list[Candidate]:

@@ -151,7 +151,7 @@ PATTERNS = (
     P(
         name="PAYPAL",
         description="PayPal.me page or account name",
-        regex=r"\b(?:paypal\.me/([A-Za-z0-9]{3,20})|pay_?pal(?:[ _-]?id|[ _-]?account|[ _-]?user)?: ?\"?([A-Z0-9]{13}))\b",
+        regex=r"\b(?:paypal\.me/([A-Za-z0-9]{3,20})|pay_?pal(?:[ _-]?(?:id|account|user))?: ?\"?([A-Z0-9]{13}))\b",
         fold=True,
         yes=("pay me at paypal.me/adalovelace", "PayPal ID: 5F2K8XH3PQ7LM"),
         no=("paypal.com/help", "paypal: soon"),
