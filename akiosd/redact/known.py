@@ -41,6 +41,8 @@ _FOREIGN = re.compile(rb"[\x80\xff]")
 _AWKWARD = re.compile(r"[^\w.!@#$*-]")
 _GROUPS = compiled(latin(r"\d+(?:[ ./()-]{0,2}\d+)*"))
 _DIGITS = re.compile(rb"[0-9]+")
+BETWEEN = 20
+"""More than the characters between the digits of a number, and those beside a value that are looked at."""
 _MOST_GROUPS, _MOST_DIGITS = 8, 40
 """Of a number that is written with something between its digits."""
 _FRESH = 64
@@ -79,14 +81,16 @@ class Known:
         return len(self._kinds) + sum(map(len, self._spelled.values()))
 
     def learn(self, value: str, kind: str, category: Category, evident: bool) -> bytes:
-        """Remember ``value``; ``evident``: its form alone gives it away.  Returns its key, b"" when not remembered.
+        """Remember ``value``; ``evident``: its form alone gives it away.
+
+        Returns its key when it was not known before, else b"".
 
         Raises :class:`RedactError` when there is no room for it and it must be remembered.
         """
         plain = View(value).data.translate(_LOWER).strip()
         if kind in SHARED or not 0 < len(plain) <= LONGEST or b"\0" in plain or not is_distinctive(value):
             return b""
-        number = _is_number(plain)
+        number, new = _is_number(plain), b""
         key = plain.translate(None, _NO_ALNUM) if number else plain
         if key not in self._kinds:
             if len(self._kinds) >= self._most:
@@ -104,28 +108,29 @@ class Known:
                 self._fresh.add(key)
                 self._finders = None
             self.longest = max(self.longest, len(key) + (2 * _MOST_GROUPS if number else 0))
+            new = key
         if _FOREIGN.search(key):
             self._spelled.setdefault(key, set()).add(_folded(value))
-        return key
+        return new
 
-    def places(self, data: bytes) -> list[Place]:
-        """Where in a plain form remembered values stand, as far as that tells, by position; none overlap.
+    def places(self, data: bytes, begin: int = 0) -> list[Place]:
+        """Where in a plain form from ``begin`` on remembered values stand, as far as that tells; none overlap.
 
-        Linear: one pass over the text for the values of long ago and one for the latest.
+        By position.  Linear: one pass over the text for the values of long ago and one for the latest.
         """
         if not self._kinds:
             return []
         low = data.translate(_LOWER)
         found: list[Place] = []
         for finder in self._compiled():
-            at = 0
+            at = begin
             while (spans := next(finder.spans(low, at, len(low)), None)) is not None:
                 start, end = spans[0]
                 at = start + 1 if touches(low, start, end, b"") else end
                 if at == end:
                     found.append(Place(start, end, low[start:end], *self._kinds[low[start:end]]))
         if self._sizes:
-            for match in _GROUPS.finditer(low):
+            for match in _GROUPS.finditer(low, begin):
                 if match.end() - match.start() >= _NUMBER:
                     self._numbers(low, match.start(), match.end(), found)
         return _apart(found)
