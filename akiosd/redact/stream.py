@@ -207,14 +207,18 @@ class StreamRedactor:
                 for span in self._engine.spans(view, [decision], offset):
                     for key in redactor.learn(view.text[span.start : span.end], span):
                         self._since.setdefault(key, self._passed + span.end)
-        places = known.places(data, offset)
+
+        def counts(key: bytes, start: int) -> bool:
+            since = self._since.get(key)
+            return since is None or self._passed + view.start(start - offset) >= since
+
+        places = known.places(data, offset, counts)
         while not final and (crossing := [p.start for p in places if p.start < cut < p.end]):
             cut = max(offset, before(held, tail.down(min(crossing)), tail))
         again = []
         for place in places:
             start, end = view.start(place.start - offset), view.end(place.end - offset)
-            since = self._since.get(place.key, 0)
-            if place.end <= cut and self._passed + start >= since and known.is_spelled(place, view.text[start:end]):
+            if place.end <= cut and known.is_spelled(place, view.text[start:end]):
                 again.append(Span(start, end, place.kind, place.category, 0.95, "found before"))
         return cut, again
 
