@@ -74,8 +74,10 @@ def _places(text: str, label: str, path: Path) -> list[Leaf]:
             taken.append((region.begin, region.end))
     if ("<" in text and "</" in text) or "/>" in text:
         taken, found = _with_markup(text, label, path, taken, found)
+    # As long as the text, character for character.
+    data = text.encode("latin-1", "replace")
     for begin, end in _free(taken, len(text)):
-        found += _in_prose(text, begin, end, label, path)
+        found += _in_prose(text, data, begin, end, label, path)
     return sorted(found, key=lambda leaf: leaf.begin)
 
 
@@ -102,20 +104,20 @@ def _free(taken: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
         done = max(done, end)
 
 
-def _in_prose(text: str, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
+def _in_prose(text: str, data: bytes, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
     """Tables, then lines with names, then queries of URLs."""
     done = begin
     if text.find("\n", begin, end) >= 0:
-        for first, last, cells in tables.leaves_of(text, begin, end, path):
-            yield from _in_lines(text, done, first, label, path)
+        for first, last, cells in tables.leaves_of(text, data, begin, end, path):
+            yield from _in_lines(text, data, done, first, label, path)
             yield from cells
             done = last
-    yield from _in_lines(text, done, end, label, path)
+    yield from _in_lines(text, data, done, end, label, path)
 
 
-def _in_lines(text: str, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
+def _in_lines(text: str, data: bytes, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
     done = begin
-    for first, last, values in lines.leaves_of(text, begin, end, label, path):
+    for first, last, values in lines.leaves_of(text, data, begin, end, label, path):
         yield from _queries(text, done, first, label, path)
         yield from values
         done = last
