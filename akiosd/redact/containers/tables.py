@@ -17,7 +17,7 @@ _HEADER = re.compile(
 _MAY_BE = Finder(latin(r"(?m)^[\w .#/()&'\"?|\x80-\xff-]+[,;\t|][\w .#/()&'\",;?|\t\x80-\xff-]*\r?$"))
 """A line of names; what is not in Latin-1 is a question mark here."""
 _RULE = re.compile(r"[ \t]*[|+:=-][ \t|+:=-]*\r?")
-_QUOTED = re.compile(r'[ \t]*"((?:[^"]|"")*)"[ \t]*')
+_QUOTED = re.compile(r' *"((?:[^"]|"")*)" *')
 _WORDS = 4
 
 
@@ -125,6 +125,6 @@ class _Table:
         return stop if stop >= 0 else self._end
 
     def _is_quote(self, at: int) -> bool:
-        while at < self._end and self._text[at] in " \t" and self._separator != "\t":
+        while at < self._end and self._text[at] == " ":
             at += 1
         return self._text[at : at + 1] == '"'
