@@ -120,6 +120,8 @@ class View:
     ``partial`` is where in the text an escape begins that the end cuts off, else its length.
     """
 
+    __slots__ = ("_starts", "_units", "data", "partial", "text")
+
     def __init__(self, text: str, more: bool = False) -> None:
         self.text = text
         self.partial = len(text)

@@ -49,7 +49,7 @@ class Redactor:
         if not whole.inner:
             return Redactor.redact(self, text, hint)
         leaves = list(whole.leaves())
-        found = self.find_all([leaf.text for leaf in leaves], [leaf.label for leaf in leaves])
+        found = self._in_batches(leaves)
         spans = tuple(span for some in found for span in some)
         if not spans:
             return Result(text, ())
@@ -57,6 +57,18 @@ class Redactor:
         if self.mode == "block":
             return Result("", spans, True, paths)
         return Result(self._put_together(whole, iter(found)), spans, False, paths)
+
+    def _in_batches(self, leaves: list[Text]) -> list[list[Span]]:
+        """What is found in ``leaves``; so many at once that memory stays bounded."""
+        while True:
+            known = 0 if self.known is None else len(self.known)
+            found: list[list[Span]] = []
+            for at in range(0, len(leaves), _BATCH):
+                some = leaves[at : at + _BATCH]
+                found += self.find_all([leaf.text for leaf in some], [leaf.label for leaf in some])
+            if len(leaves) <= _BATCH or self.known is None or len(self.known) == known:
+                return found
+            # What one batch gave away stands in those before it too.
 
     def _put_together(self, text: Text, found: Iterator[list[Span]]) -> str:
         if not text.inner:
@@ -243,6 +255,7 @@ def merged(spans: list[Span], again: Iterable[Span]) -> list[Span]:
     return kept
 
 
+_BATCH = 1 << 13
 _ENTRY = 200
 """Bytes of a digest and its place in the table, of one finding, about."""
 _MAX_NAMES, _MAX_NAME = 1000, 100

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from akiosd.redact.containers.leaf import JSON, NUMBER, PLAIN, Codec, Entry, Leaf, Path, Region, label_of
+from akiosd.redact.containers.leaf import JSON, MOST_LEAVES, NUMBER, PLAIN, Codec, Entry, Leaf, Path, Region, label_of
 
 MAX_DEPTH = 200
 _START = re.compile(r"""\{\s*(?:["'}]|[A-Za-z_$][\w.$-]{0,63}\s*[:=])|\[\s*["'{\[\d-]""")
@@ -34,13 +34,15 @@ class _Frame:
 def regions(text: str, label: str, path: Path) -> list[Region]:
     """The objects and arrays in ``text`` that have at least one named member, or are all there is."""
     found: list[Region] = []
-    at = 0
-    while (match := _START.search(text, at)) is not None:
+    at = count = 0
+    first, last = len(text) - len(text.lstrip()), len(text.rstrip())
+    while count < MOST_LEAVES and (match := _START.search(text, at)) is not None:
         reader = _Reader(text, match.start(), label, path)
         at = max(reader.read(), match.start() + 1)
-        whole = not text[: match.start()].strip() and not text[at:].strip()
+        whole = match.start() <= first and at >= last
         if reader.is_whole and (reader.has_names or (whole and reader.leaves)):
             found.append(Region(match.start(), at, reader.leaves))
+            count += len(reader.leaves)
     return found
 
 
@@ -127,6 +129,8 @@ class _Reader:
         return label_of(frame.key, frame.label) if frame.is_object else frame.label
 
     def _scalar(self, frame: _Frame | None, kind: str) -> bool:
+        if len(self.leaves) >= MOST_LEAVES:
+            return False
         if kind in ('"', "'"):
             match = (_DOUBLE if kind == '"' else _SINGLE).match(self._text, self._at)
             if match is None:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from urllib.parse import quote_plus, unquote_plus
 
 Path = tuple[str | int, ...]
+MOST_LEAVES = 1 << 17
+"""Texts that are told apart in one; where there are more, what is left of it is read as a plain text."""
 _MOST_DIGITS = 40
 MOST_LABEL = 64
 """Characters of a name that may say what a value is."""

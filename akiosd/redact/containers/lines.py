@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from akiosd.redact.compiled import Finder, latin
-from akiosd.redact.containers.leaf import JSON, PLAIN, SINGLE, Codec, Entry, Leaf, Path, label_of
+from akiosd.redact.containers.leaf import JSON, MOST_LEAVES, PLAIN, SINGLE, Codec, Entry, Leaf, Path, label_of
 
 _LINE = re.compile(
     r"^(?P<lead>[ \t]*(?:- +){0,4}(?:export +|set +|setenv +|ENV +)?)"
@@ -49,12 +49,13 @@ def leaves_of(
 
     One such line among others is prose: ``Note: this is …``.
     """
-    at = begin
-    while (match := _next_line(text, data, at, end)) is not None:
+    at, count = begin, 0
+    while count < MOST_LEAVES and (match := _next_line(text, data, at, end)) is not None:
         block = _Block(text, end, label, path)
         first = _section_before(text, begin, match.start())
         stop = block.read(first)
         if block.names > 1 or first < match.start() or block.is_marked:
+            count += len(block.leaves)
             yield first, stop, block.leaves
         at = max(stop, match.end())
 
@@ -91,7 +92,7 @@ class _Block:
     def read(self, at: int) -> int:
         """Read lines from ``at`` on; returns the end of the last that belongs here."""
         done = at
-        while at < self._end:
+        while at < self._end and len(self.leaves) < MOST_LEAVES:
             stop = self._line_end(at)
             match = _LINE.match(self._text, at, self._end)
             if match is not None and match.end() <= stop + 1:

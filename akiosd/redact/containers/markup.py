@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from akiosd.redact.containers.leaf import MARKUP, PLAIN, Codec, Entry, Leaf, Path, Region, label_of
+from akiosd.redact.containers.leaf import MARKUP, MOST_LEAVES, PLAIN, Codec, Entry, Leaf, Path, Region, label_of
 
 MAX_DEPTH = 200
 _TAG = re.compile(
@@ -45,8 +45,10 @@ def regions(text: str, label: str, path: Path) -> list[Region]:
 def _tags(text: str) -> Iterator[_Tag]:
     at = 0
     ends = {"cdata": "]]>", "comment": "-->"}
-    while (match := _TAG.search(text, at)) is not None:
+    count = 0
+    while count < MOST_LEAVES and (match := _TAG.search(text, at)) is not None:
         at = match.end()
+        count += 1
         kind = next((name for name in ("cdata", "comment", "close", "empty") if match[name]), "open")
         if kind in ends:
             stop = text.find(ends[kind], at)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from akiosd.redact.compiled import Finder, latin
-from akiosd.redact.containers.leaf import DOUBLED, PLAIN, Leaf, Path
+from akiosd.redact.containers.leaf import DOUBLED, MOST_LEAVES, PLAIN, Leaf, Path
 
 _MOST_COLUMNS = 512
 _CELL = r"[ \t]*\"?[^\W\d][\w .#/()&'-]{0,40}\"?[ \t]*"
@@ -64,7 +64,7 @@ class _Table:
     def read(self, at: int) -> int:
         """Read rows from ``at`` on, as long as each has a cell for each name; returns the end of the last."""
         done = min(at, self._end)
-        while at < self._end:
+        while at < self._end and len(self.leaves) < MOST_LEAVES:
             stop = self._line_end(at)
             if self._separator == "|" and _RULE.fullmatch(self._text, at, stop):
                 at = stop + 1

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from akiosd.redact.containers import json_text, lines, markup, tables
-from akiosd.redact.containers.leaf import FORM, PLAIN, Leaf, Path, Region, label_of
+from akiosd.redact.containers.leaf import FORM, MOST_LEAVES, PLAIN, Leaf, Path, Region, label_of
 
 MAX_NESTED = 8
 MAX_SIZE = 8 << 20
@@ -40,14 +40,26 @@ class Text:
             yield from text.leaves()
 
 
-def view(text: str, label: str = "", path: Path = (), depth: int = 0) -> Text:
+class _Room:
+    """How many texts may still be told apart."""
+
+    def __init__(self) -> None:
+        self.left = MOST_LEAVES
+
+
+def view(text: str, label: str = "") -> Text:
     """``text`` taken apart.  Linear in its length."""
+    return _view(text, label, (), 0, _Room())
+
+
+def _view(text: str, label: str, path: Path, depth: int, room: _Room) -> Text:
     found = Text(text, label, path)
     if depth >= MAX_NESTED or len(text) > MAX_SIZE or _SIGNS.search(text) is None:
         return found
     places = _places(text, label, path)
-    if not places:
+    if not 0 < len(places) <= room.left:
         return found
+    room.left -= len(places)
     done = 0
     for leaf in [*places, None]:
         begin = len(text) if leaf is None else leaf.begin
@@ -56,7 +68,7 @@ def view(text: str, label: str = "", path: Path = (), depth: int = 0) -> Text:
             found.inner.append((gap, Text(text[done:begin], "", path)))
         if leaf is not None:
             done = leaf.end
-            inner = view(leaf.codec.decode(text[leaf.begin : leaf.end]), leaf.label, leaf.path, depth + 1)
+            inner = _view(leaf.codec.decode(text[leaf.begin : leaf.end]), leaf.label, leaf.path, depth + 1, room)
             found.inner.append((leaf, inner))
     return found
 
