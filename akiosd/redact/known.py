@@ -46,7 +46,8 @@ BETWEEN = 20
 """More than the characters between the digits of a number, and those beside a value that are looked at."""
 _MOST_GROUPS, _MOST_DIGITS = 8, 40
 """Of a number that is written with something between its digits."""
-_FRESH = 64
+_FRESH, _FULL = 64, 4096
+"""Values that are compiled anew with each that is learned, and that one expression has: re2 slows down with more."""
 
 
 class Place(NamedTuple):
@@ -65,7 +66,7 @@ Counts = Callable[[bytes, int], bool]
 class Known:
     """Bounded.  Not shared between threads."""
 
-    def __init__(self, most: int = 1 << 14) -> None:
+    def __init__(self, most: int = 1 << 16) -> None:
         self._most = most
         self._kinds: dict[bytes, tuple[str, Category]] = {}
         self._spelled: dict[bytes, set[str]] = {}
@@ -76,6 +77,8 @@ class Known:
         """Of all others, the longest first."""
         self._settled: set[bytes] = set()
         self._fresh: set[bytes] = set()
+        self._older: tuple[Finder, ...] = ()
+        self._full: list[Finder] = []
         self._finders: tuple[Finder, ...] | None = ()
         self.awkward = 0
         """How many of them a container may spell in another way."""
@@ -178,11 +181,16 @@ class Known:
         return spelled is None or _folded(text) in spelled
 
     def _compiled(self) -> tuple[Finder, ...]:
+        """One for the latest, so that few are compiled when one is learned, and one for each few thousand before."""
         if self._finders is None:
             if len(self._fresh) > max(_FRESH, len(self._settled) // 2):
                 self._settled |= self._fresh
                 self._fresh = set()
-            self._finders = tuple(_finder(some) for some in (self._settled, self._fresh) if some)
+                self._older = (_finder(self._settled),)
+            if len(self._settled) >= _FULL:
+                self._full += self._older
+                self._settled, self._older = set(), ()
+            self._finders = (*self._full, *self._older, *((_finder(self._fresh),) if self._fresh else ()))
         return self._finders
 
 

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from akiosd.gateway import bodies
 from akiosd.gateway.bodies import WHOLE, Blocked, BlockedBinary, Found, channel_for
 from akiosd.redact.engine import Engine
+from akiosd.redact.known import Known
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
 
@@ -91,6 +93,32 @@ def test_nothing_planted_gets_out_at_any_single_cut(name: str) -> None:
 def test_nor_at_any_cuts(name: str, cuts: list[int]) -> None:
     body, content_type = BODIES[name]
     assert run(body, content_type, cuts) == run(body, content_type)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(sorted(set(BODIES) - {"form"})), st.lists(st.integers(0, 1 << 16), max_size=20), st.integers(0, 80)
+)
+def test_nor_where_more_comes_than_is_held(name: str, cuts: list[int], most: int) -> None:
+    """A body that is larger than what is held passes as a stream, which is the same for every way to cut it too."""
+    body, content_type = BODIES[name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "WHOLE_TEXT", most)
+        patch.setattr(bodies, "WHOLE", most)
+        whole = run(body, content_type, found=cage())
+        assert not leaks(whole)
+        assert run(body, content_type, cuts, cage()) == whole
+
+
+def cage() -> Found:
+    return Found(Redactor(ENGINE, "mask", known=Known()), "pass")
+
+
+def test_what_a_larger_body_gives_away_is_found_behind_it() -> None:
+    text = f"password: hunter22! {'x ' * 50} and hunter22!".encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "WHOLE_TEXT", 20)
+        assert b"hunter22!" not in run(text, "text/plain", [30, 31, 140], cage())
 
 
 def test_every_byte_of_a_multipart_body_on_its_own() -> None:

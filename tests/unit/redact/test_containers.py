@@ -75,7 +75,7 @@ SIMPLE = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(LABELS, VALUES, min_size=1, max_size=4))
 @example({"password": 'Xk9$mm,2p"Q'})
 @example({"note": '{"password": "hunter22!"}', "id": "x"})
@@ -85,7 +85,7 @@ def test_any_value_is_found_alike_in_every_container(fields: Fields) -> None:
         assert found(write(fields), fields) == expected, name
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(LABELS, SIMPLE, min_size=1, max_size=4))
 def test_and_in_those_that_write_it_as_it_is(fields: Fields) -> None:
     expected = found(json.dumps(fields), fields)
@@ -107,7 +107,7 @@ def test_what_one_container_gives_away_is_found_in_all(first: str, then: str, la
     assert value not in redactor.read(other).text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(TEXTS, st.sampled_from([write({"password": "hunter22!"}) for write in ALL.values()]))))
 def test_nothing_is_left_out_and_nothing_changes_but_what_is_found(pieces: list[str]) -> None:
     text = "\n".join(pieces)
@@ -160,23 +160,19 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_texts_take_no_more_than_their_length(name: str) -> None:
-    """Twice the length, at most about twice the time: five times is more than any noise, and less than a square."""
+    """Sixteen times as long takes about sixteen times as long; with a square in it, it would be 256 times."""
 
     def seconds(size: int) -> float:
         text = HOSTILE[name] * (size // len(HOSTILE[name]))
-        best = float("inf")
-        for _ in range(2):
-            begun = time.process_time()
-            view(text)
-            best = min(best, time.process_time() - begun)
-        return best
+        begun = time.process_time()
+        view(text)
+        return time.process_time() - begun
 
-    small = seconds(50_000)
-    assert seconds(400_000) < 30 * small + 0.2
+    assert seconds(160_000) < 70 * max(0.005, min(seconds(10_000), seconds(10_000)))
 
 
 def test_prose_is_quiet_and_loses_nothing() -> None:
-    assert MASK.read(prose(1_000_000)).spans == ()
+    assert MASK.read(prose(500_000)).spans == ()
     for pattern in PATTERNS:
         for text in pattern.yes:
             assert pattern.name in {span.type for span in MASK.read(text).spans}, text
@@ -187,7 +183,7 @@ def test_prose_is_quiet_and_loses_nothing() -> None:
 
 def test_source_code_is_quiet() -> None:
     size, counts = 0, Counter[str]()
-    for path in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py"))[::3]:
+    for path in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
         if {"test", "tests", "site-packages", "dist-packages"} & set(path.parts):
             continue
         text = path.read_text(errors="replace")
