@@ -196,9 +196,8 @@ class Cage:
         self._calls = CallRecorder(self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk)
         self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
         self._nursery.start_soon(self._listen)
-        event = self._cgroup.open_oom_event() if self.policy.limits.memory else None
-        if event is not None:
-            self._nursery.start_soon(self._watch_oom, event)
+        if self.policy.limits.memory:
+            self._nursery.start_soon(self._watch_oom)
 
     def _open_log(self) -> None:
         if not self._log_is_open:
@@ -335,9 +334,8 @@ class Cage:
 
     # ---- what can end it ---------------------------------------------------------------------------
 
-    async def _watch_oom(self, event: Fd) -> None:
-        await trio.lowlevel.wait_readable(event.fileno())
-        if self._cgroup.events().oom_kills:
+    async def _watch_oom(self) -> None:
+        if await self._cgroup.wait_oom_kill():
             self.post(Event("limit", "memory"))
 
     def _watch_clocks(self) -> None:

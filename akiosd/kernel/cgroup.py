@@ -21,6 +21,9 @@ from akiosd.kernel.fds import Fd, read_file
 from akiosd.policy.compile.limits import CgroupValue
 
 CONTROLLERS = ("memory", "pids", "cpu")
+# How often, and after what pause, the counter of kills is looked at once the leaf has run out of memory.
+_OOM_LOOKS = 100
+_OOM_PAUSE_S = 0.001
 _LOOSENED = (
     ("memory", "memory.memsw.limit_in_bytes"),
     ("memory", "memory.limit_in_bytes"),
@@ -281,6 +284,27 @@ class CageCgroup:
             write(path / "cgroup.event_control", f"{event.fileno()} {control.fileno()}")
         self._oom = event
         return event
+
+    async def wait_oom_kill(self) -> bool:
+        """v1 only: True once the kernel has killed a process of the leaf for memory, False once the leaf is gone.
+
+        The event comes when the leaf runs out, and the counter is raised when a process has been killed, up to
+        some milliseconds later.  The event also rings when nothing is killed in the end (a process that was
+        dying anyway gave its memory back), so it is waited for again (cgroup-v1/memory.rst, 10).
+        """
+        event = self.open_oom_event()
+        control = f"{self.v1['memory']}/memory.oom_control" if "memory" in self.v1 else ""
+        while event is not None:
+            await trio.lowlevel.wait_readable(event.fileno())
+            os.eventfd_read(event.fileno())
+            for _ in range(_OOM_LOOKS):
+                text = read(control)
+                if field_of(text, "oom_kill"):
+                    return True
+                if not text:
+                    return False
+                await trio.sleep(_OOM_PAUSE_S)
+        return False
 
     def kill(self) -> None:
         """SIGKILL for everything in the leaf, atomic against fork (cgroup.kill, Linux 5.14)."""
