@@ -46,6 +46,7 @@ StartedCallback = Callable[[Started, list[int]], Awaitable[None]]
 
 _EXEC_STEPS = ("change to the working directory", "execute", "make a session", "add the Landlock scope")
 _SHOWN_NAME = 256
+_REMOTE_START_S = 10.0
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 
 
@@ -93,6 +94,8 @@ class Cage:
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock = trio.current_time()
         self._rusage = (0, 0, 0)
+        self._patience_s = 30.0
+        """How long the end waits for killed processes to be gone."""
 
     # ---- what others may do to it ------------------------------------------------------------------
 
@@ -196,6 +199,8 @@ class Cage:
         self._calls = CallRecorder(self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk)
         self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
         self._nursery.start_soon(self._listen)
+        if values.remote:
+            self._nursery.start_soon(self._watch_start, values.remote)
         if self.policy.limits.memory:
             self._nursery.start_soon(self._watch_oom)
 
@@ -334,6 +339,14 @@ class Cage:
 
     # ---- what can end it ---------------------------------------------------------------------------
 
+    async def _watch_start(self, remote: str) -> None:
+        """The child may wait for ever for a file system of the caller's, and cannot be killed meanwhile."""
+        await trio.sleep(_REMOTE_START_S)
+        if self.life.state == "preparing":
+            self._patience_s = 0.0
+            what = f"no answer within {_REMOTE_START_S:g} s from the file system of {remote}"
+            self.post(Event("step_failed", "failed_start", detail=what))
+
     async def _watch_oom(self) -> None:
         if await self._cgroup.wait_oom_kill():
             self.post(Event("limit", "memory"))
@@ -377,7 +390,7 @@ class Cage:
         if self._gateway is not None and self._gateway.is_idle:
             await self._gateway.finish()
         if self._pidfd is not None:
-            with trio.move_on_after(30) as patience:
+            with trio.move_on_after(self._patience_s) as patience:
                 await pidfd.wait_exit(self._pidfd.fileno())
             if patience.cancelled_caught:
                 _log.error("a cage does not die", cage=self.id, pid=self.pid)

@@ -30,6 +30,7 @@ from akiosd.daemon.serve_clients import ClientConnection
 from akiosd.daemon.spool import Spool
 from akiosd.daemon.view import open_view
 from akiosd.errors import CageFailed, Refused
+from akiosd.kernel import user_tree
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.policy.compile.identity import AGENT_ID
 from akiosd.policy.merge import check_authority
@@ -227,13 +228,12 @@ class Supervisor:
             self._idle.set()
 
     def _keep(self, cage: Cage) -> None:
-        found = os.fstat(cage.workspace_fd.fileno())
         caller = cage.caller
         self._kept[cage.id] = keep.Kept(
             info=msgspec.structs.replace(self._describe(cage), state="ended", changes=True),
             owner=(caller.uid, caller.gid), inside=(caller.inside, caller.inside_gid),
             host_id=cage.prepared.host_id, host_gid=cage.prepared.host_gid,
-            disk_size=cage.prepared.slot.size, workspace_id=(found.st_dev, found.st_ino),
+            disk_size=cage.prepared.slot.size, workspace_id=user_tree.identity(cage.workspace_fd.fileno()),
             protect=cage.policy.filesystem.protect,
         )  # fmt: skip
         self._kept_workspaces[cage.id] = cage.workspace_fd

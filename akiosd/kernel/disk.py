@@ -12,7 +12,6 @@ import errno
 import fcntl
 import os
 import shutil
-import stat
 import struct
 import subprocess
 import threading
@@ -344,7 +343,3 @@ def remove_tree(path: Path) -> None:
     # Work for a cage that is gone: it does not have the daemon's precedence.
     command = ["nice", "-n", "10", "rm", "-rf", "--one-file-system", "--", str(path)]
     subprocess.run(command, capture_output=True, env={"PATH": "/usr/bin:/bin"})
-
-
-def is_directory(fd: int) -> bool:
-    return stat.S_ISDIR(os.fstat(fd).st_mode)

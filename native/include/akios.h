@@ -197,8 +197,21 @@ int akios_unshare(int flags);
 int akios_setns(int fd, int type);
 int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data);
 int akios_landlock_abi(void);
-/* f_type of statfs(2): which kind of file system a descriptor is on. */
-int64_t akios_fs_magic(int fd);
+
+struct akios_known_stat {
+    uint32_t mode;
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t dev_major;
+    uint32_t dev_minor;
+    uint32_t reserved;
+    uint64_t inode;
+    uint64_t mount_id;          /* as in mountinfo and /proc/PID/fdinfo */
+};
+
+/* What the kernel knows of an open file already (statx(2), AT_STATX_DONT_SYNC): its file system is not asked, and
+ * so cannot keep the caller waiting. */
+int akios_known_stat(int fd, struct akios_known_stat *found);
 
 /* cffi: end */
 
