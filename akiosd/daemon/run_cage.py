@@ -469,9 +469,13 @@ class Cage:
             if self._gateway is not None:
                 await self._gateway.close()
             await self._cgroup.destroy()
+            gone = True
         except KernelError as error:
+            gone = False
             _log.error("a cgroup stays", cage=self.id, error=str(error))
         await trio.to_thread.run_sync(self._give_disk_back)
+        if gone:
+            self.host.uids.give_back(self.prepared.owner)
         if not self.changes:
             self.workspace_fd.close()
         if not self.ended.is_set():

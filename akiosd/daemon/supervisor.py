@@ -61,6 +61,7 @@ class Supervisor:
         self._running: dict[str, Cage] = {}
         self._spools: dict[str, Spool] = {}
         self._kept: dict[str, keep.Kept] = keep.load_all(host.cages_dir)
+        host.uids.kept = lambda: {kept.host_id for kept in self._kept.values()}
         self._kept_workspaces: dict[str, Fd] = {}
         self._settling: set[str] = set()
         self._started = time.monotonic_ns()
