@@ -13,8 +13,9 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
-    """The console script.  Leaves with ``os._exit``: a thread may still wait for input that never comes."""
+    """The program.  Leaves with ``os._exit``: a thread may still wait for input that never comes."""
     code = 125
+    _take_name()
     try:
         code = run_command(sys.argv[1:])
     finally:
@@ -22,6 +23,16 @@ def main() -> None:
             code = 125
         _flush(sys.stderr)
         os._exit(code)
+
+
+def _take_name() -> None:
+    """``ps`` shows the name of the program that was started, not of the interpreter it became (proc_pid_comm(5))."""
+    try:
+        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # no /proc, or not for us
+    os.write(fd, b"akiosctl")
+    os.close(fd)
 
 
 def _flush(stream: TextIO | None) -> bool:

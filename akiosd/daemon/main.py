@@ -52,8 +52,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def harden() -> None:
-    """No core dump, no ptrace by others of what holds every cage's listener; many descriptors."""
+    """No core dump, no ptrace by others of what holds every cage's listener; nobody's directory; many descriptors."""
     prctl.set_dumpable(False)
+    prctl.set_name("akiosd")
+    os.chdir("/")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

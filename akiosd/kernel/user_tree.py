@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from akiosd.errors import CageFailed
 from akiosd.kernel import _shim, acl
 from akiosd.kernel.fds import read_file
 from akiosd.kernel.mounts import check
+from akiosd.kernel.programs import open_python
 
 ANSWER_S = 2.0
 """How long a file system may take to answer one question."""
@@ -112,10 +111,7 @@ async def _ask(fd: int, where: str) -> bytes:
         raise CageFailed(f"{_unanswered} questions to file systems are not answered", where, "see which of them hang")
     _unanswered += 1
     try:
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-I", "-S", str(_ASK), str(fd)], pass_fds=[fd], env={}, cwd="/",
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        )  # fmt: skip
+        process = await open_python(_ASK, fd)
     except BaseException:
         _unanswered -= 1
         raise
