@@ -79,6 +79,8 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
             await host.open()
             await finish_destructions(ledger, host.cages_dir)
             assert host.disks is not None
+            for cage in await trio.to_thread.run_sync(keep.recover, host.cages_dir, host.disks):
+                _log.warning("changes of a killed agent were kept", cage=cage)
             keep.sweep(host.cages_dir, host.disks, ledger.logs())
             _end_interrupted(ledger)
             ledger.append(HOST_LOG, records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()))
@@ -94,7 +96,7 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
 def _end_interrupted(ledger: Ledger) -> None:
     """Cages that died with a daemon before us: their logs get the end that nobody could write."""
     for log in ledger.interrupted:
-        now, reason = time.time_ns(), "killed: akiosd ended without a word"
+        now, reason = time.time_ns(), keep.LOST
         ledger.append(log, records.End(ts=now, exit_code=137, signal=9, reason=reason))
         ledger.append(HOST_LOG, records.CageEnd(ts=now, cage=log, exit_code=137, reason=reason))
         ledger.close_log(log)
