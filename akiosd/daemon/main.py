@@ -16,7 +16,7 @@ import prctl
 import trio
 
 from akiosd import __version__
-from akiosd.daemon import keep, systemd
+from akiosd.daemon import directories, keep, systemd
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.config import Config, load_config, load_system_policy
 from akiosd.daemon.erase_log import finish_destructions
@@ -60,16 +60,11 @@ def harden() -> None:
     os.umask(0o077)
 
 
-def _make_directories(config: Config) -> None:
-    for path, mode in ((config.state_dir, 0o711), (config.runtime_dir, 0o755)):
-        os.makedirs(path, mode=mode, exist_ok=True)
-        os.chmod(path, mode)
-
-
 async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
     """The whole daemon; returns after a graceful stop.  Raises AkiosError when it cannot start or go on."""
-    _make_directories(config)
     state = Path(config.state_dir)
+    directories.make_state(state)
+    directories.make_runtime(Path(config.runtime_dir))
     ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
     host = Host(config, policy, ledger)
     runtime = Path(config.runtime_dir)
