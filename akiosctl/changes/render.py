@@ -31,7 +31,7 @@ _LETTERS = {
 }
 _ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-_INO_MASK = (1 << 56) - 1
+_INO_MASK = (1 << 32) - 1
 
 
 def quote_path(path: bytes) -> str:
@@ -64,7 +64,8 @@ def _visible_character(character: str) -> str:
 def find_renames(diff: Diff) -> dict[bytes, bytes]:
     """New path → old path, for showing only: a name that vanished and one that appeared with the same inode.
 
-    overlayfs keeps the inode number of what it copied up.  Ambiguous numbers give nothing.
+    overlayfs keeps the inode number of what it copied up, with marks of its own above the 32nd or the 56th bit.
+    Ambiguous numbers give nothing.
     """
     gone: dict[tuple[str, int], list[bytes]] = {}
     for change in diff.changes:

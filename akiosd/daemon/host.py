@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from akiosd.daemon import directories
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.config import Config, load_roots
 from akiosd.daemon.hurry import Hurry
@@ -51,8 +52,7 @@ class Host:
         """Raises AkiosError when the host lacks what every cage needs."""
         if probe.kernel_version() < probe.KERNEL_FLOOR:
             raise KernelError(f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel")
-        self.cages_dir.mkdir(exist_ok=True)
-        self.cages_dir.chmod(0o711)
+        directories.make(self.cages_dir, directories.CAGES_MODE)
         etc.sweep(self.state_dir / "etc")
         await self.launcher.start()
         self.cgroups.set_up()

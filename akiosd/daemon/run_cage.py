@@ -32,6 +32,7 @@ from akiosd.errors import AkiosError, CageFailed, KernelError, LayerUnavailable,
 from akiosd.kernel import pidfd, probe
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.user_tree import identify, read_name
 from akiosd.policy.compile.landlock import describe as describe_landlock
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId
@@ -54,7 +55,7 @@ class Cage:
     """One run.  ``ended`` is set when :attr:`result` stands; what the kernel held is released behind it."""
 
     def __init__(
-        self, host: Host, prepared: Prepared, peer: Peer, request: Run, fds: list[int], hurried: Hurried
+        self, host: Host, prepared: Prepared, peer: Peer, request: Run, fds: list[int], hurried: Hurried, order: int
     ) -> None:
         self.host = host
         self._hurried = hurried
@@ -64,6 +65,8 @@ class Cage:
         self.request = request
         self.policy = request.policy
         self.workspace_fd = Fd(fds[0])
+        self.workspace_id, self.workspace_name = identify(fds[0]), read_name(fds[0])
+        self.order = order
         self.bind_fds = [Fd(fd) for fd in fds[1:]]
         self.life = Life()
         self.detached = request.detach
@@ -74,6 +77,8 @@ class Cage:
         self._begun = trio.Event()
         self.result: Ended | None = None
         self.changes = False
+        self.on_begin: Callable[[Cage], None] = lambda cage: None
+        """Called once, before the agent begins.  Must not raise."""
         self.on_changes: Callable[[Cage], None] = lambda cage: None
         """Called once, before the end is told, when the workspace was changed.  Must not raise."""
         self.posture: tuple[LayerState, ...] = ()
@@ -96,6 +101,7 @@ class Cage:
         self._rusage = (0, 0, 0)
         self._patience_s = 30.0
         """How long the end waits for killed processes to be gone."""
+        self._agent_ran = False
 
     # ---- what others may do to it ------------------------------------------------------------------
 
@@ -195,6 +201,7 @@ class Cage:
         # While the child confines itself, whatever does not depend on it.
         values.close_sent()
         self._open_log()
+        self.on_begin(self)
         self._gateway = self._make_gateway()
         self._calls = CallRecorder(self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk)
         self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
@@ -265,6 +272,7 @@ class Cage:
         return None
 
     def _exec_failed(self, message: StatusMessage) -> Event:
+        self._agent_ran = False
         name = records.escape(self.request.argv[0][:_SHOWN_NAME])
         step = _EXEC_STEPS[message.step] if message.step < len(_EXEC_STEPS) else "start"
         if message.step == 1 and message.err == 2:
@@ -296,6 +304,7 @@ class Cage:
     async def _start_agent(self) -> None:
         """The agent first, then the word to the client: its pipes are there whoever comes first."""
         assert self._status is not None and self._gateway is not None
+        self._agent_ran = True
         await self._status.send("go")
         numbers = [self.master.fileno()] if self.master is not None else [fd.fileno() for fd in self.stdio]
         reply = Started(
@@ -438,6 +447,9 @@ class Cage:
         )  # fmt: skip
 
     def _has_changes(self) -> bool:
+        """Of an agent that never began there is nothing to commit, whatever was prepared for it."""
+        if not self._agent_ran:
+            return False
         if self.policy.filesystem.workspace not in ("cow", "rw") or self.prepared.slot.mount.closed:
             return False
         return not self.prepared.slot.is_empty()
@@ -473,15 +485,25 @@ class Cage:
         except KernelError as error:
             gone = False
             _log.error("a cgroup stays", cage=self.id, error=str(error))
+        if not self.ended.is_set():
+            self._keep_what_is_there()
         await trio.to_thread.run_sync(self._give_disk_back)
         if gone:
             self.host.uids.give_back(self.prepared.owner)
         if not self.changes:
             self.workspace_fd.close()
-        if not self.ended.is_set():
-            self.result = Ended(cage=self.id, exit_code=125, kind="internal", reason="killed: AKIOS failed")
-            self.ended.set()
+        self.ended.set()
         self._begun.set()
+
+    def _keep_what_is_there(self) -> None:
+        """AKIOS failed before the end could be told: what the agent did until then is still its user's."""
+        self.ended_ns = self.ended_ns or time.time_ns()
+        self.changes = self._has_changes()
+        self.result = Ended(
+            cage=self.id, exit_code=125, kind="internal", reason="killed: AKIOS failed", changes=self.changes
+        )
+        if self.changes:
+            self.on_changes(self)
 
     def _give_disk_back(self) -> None:
         """Blocking: the kernel takes down the cage's mounts, and then its disk."""

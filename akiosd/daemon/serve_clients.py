@@ -16,6 +16,7 @@ import errno
 import math
 import os
 import socket
+import stat
 from collections.abc import Sequence
 from types import UnionType
 from typing import Protocol
@@ -269,6 +270,9 @@ async def _remove_stale(path: str) -> None:
         except FileNotFoundError:
             return
         except ConnectionRefusedError:
+            # A plain file refuses too.
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise AkiosError("what stands there is no socket", path, "choose another --runtime-dir") from None
             os.unlink(path)
             return
     raise AkiosError("another akiosd serves this socket", path, "stop it, or choose another --runtime-dir")

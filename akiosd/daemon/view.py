@@ -15,9 +15,10 @@ from akiosd.daemon.host import Host
 from akiosd.daemon.keep import Kept
 from akiosd.daemon.status_channel import StatusChannel
 from akiosd.errors import CageFailed, Refused
-from akiosd.kernel import mounts, pidfd, user_tree, userns
+from akiosd.kernel import mounts, pidfd, userns
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import CLONE_NEWNS
+from akiosd.kernel.user_tree import identify
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import caller_map, reverse
 from akiosd.policy.compile.mounts import OVERLAY_OPTIONS
@@ -28,7 +29,7 @@ _ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR
 
 async def open_view(host: Host, kept: Kept, workspace: Fd) -> Fd:
     """The view's root directory; the descriptor is the caller's.  Refused when the workspace is another one."""
-    if user_tree.identity(workspace.fileno()) != kept.workspace_id:
+    if not identify(workspace.fileno()).is_same(kept.directory):
         raise Refused("this is not the directory the cage was started in", kept.info.cage, "go back to that directory")
     display = host.config.uids.display_base
     lines = IdMap(

@@ -21,6 +21,7 @@ from akiosd.kernel import _shim, acl
 from akiosd.kernel.fds import read_file
 from akiosd.kernel.mounts import check
 from akiosd.kernel.programs import open_python
+from akiosd.values.ids import DirectoryId
 
 ANSWER_S = 2.0
 """How long a file system may take to answer one question."""
@@ -47,8 +48,7 @@ class Known(msgspec.Struct, frozen=True):
     mode: int
     uid: int
     gid: int
-    identity: tuple[int, int]
-    """(device, inode), as of stat(2)."""
+    directory: DirectoryId
     file_system: str
 
     @property
@@ -62,17 +62,25 @@ def look(fds: Iterable[int]) -> tuple[Known, ...]:
     return tuple(_look(fd, mountinfo) for fd in fds)
 
 
-def identity(fd: int) -> tuple[int, int]:
-    """(device, inode) of an open file.  Never waits."""
-    return _look(fd, "").identity
+def identify(fd: int) -> DirectoryId:
+    """The directory (or whatever it is) that ``fd`` is open on.  Never waits."""
+    return _look(fd, "").directory
+
+
+def read_name(fd: int) -> bytes:
+    """Its path as akiosd sees it; a removed directory's ends in " (deleted)", as the kernel says it (proc(5)).
+
+    Never waits: the link is read from the kernel's own memory.
+    """
+    return os.readlink(b"/proc/self/fd/%d" % fd)
 
 
 def _look(fd: int, mountinfo: str) -> Known:
     found = _shim.ffi.new("struct akios_known_stat *")
     check(_shim.lib.akios_known_stat(fd, found), "statx")
     device = os.makedev(found.dev_major, found.dev_minor)
-    kind = find_file_system(mountinfo, found.mount_id)
-    return Known(found.mode, found.uid, found.gid, (device, found.inode), kind)
+    directory = DirectoryId(device, found.inode, found.born_s * 10**9 + found.born_ns)
+    return Known(found.mode, found.uid, found.gid, directory, find_file_system(mountinfo, found.mount_id))
 
 
 def find_file_system(mountinfo: str, mount_id: int) -> str:

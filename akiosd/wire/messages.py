@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from akiosd.values.ids import DirectoryId
 from akiosd.values.policy import Budget, Policy
 from akiosd.values.posture import LayerState
 from akiosd.values.spend import ModelSpend, OpenCall
@@ -95,7 +96,10 @@ class Stop(Message, frozen=True, tag="stop"):
 
 
 class List(Message, frozen=True, tag="list"):
-    """The caller's cages; with ``everyone``, all that the caller may see.  ``after``: only those with a greater id."""
+    """The caller's cages; with ``everyone``, all that the caller may see.  ``after``: only those with a greater id.
+
+    fds: none, or a directory that the client opened; the answer then says in ``here`` which one that is.
+    """
 
     everyone: bool = False
     after: str = ""
@@ -269,6 +273,11 @@ class Ended(Message, frozen=True, tag="ended"):
 
 
 class CageInfo(msgspec.Struct, frozen=True):
+    """``workspace`` is the name of its directory, read from the descriptor; ``directory`` says which directory that is.
+
+    ``order`` grows with each cage that starts on this host, whatever its clock does.
+    """
+
     cage: str
     uid: int
     user: str
@@ -285,6 +294,9 @@ class CageInfo(msgspec.Struct, frozen=True):
     detached: bool = False
     usd_micro: int = 0
     calls: int = 0
+    gid: int = -1
+    directory: DirectoryId | None = None
+    order: int = 0
 
 
 class Cages(Message, frozen=True, tag="cages"):
@@ -292,6 +304,7 @@ class Cages(Message, frozen=True, tag="cages"):
 
     cages: tuple[CageInfo, ...] = ()
     more: bool = False
+    here: DirectoryId | None = None
 
 
 class ViewReply(Message, frozen=True, tag="view_reply"):
@@ -459,5 +472,5 @@ Reply = (
 
 # How many file descriptors may come with a message of this type (at most); absent means none.
 FDS: dict[type[Message], int] = {
-    Run: MAX_FDS, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1, HttpReply: 1,
+    Run: MAX_FDS, List: 1, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1, HttpReply: 1,
 }  # fmt: skip

@@ -204,7 +204,8 @@ struct akios_known_stat {
     uint32_t gid;
     uint32_t dev_major;
     uint32_t dev_minor;
-    uint32_t reserved;
+    uint32_t born_ns;           /* of the second born_s */
+    int64_t born_s;             /* since 1970; 0 where the file system keeps no time of birth */
     uint64_t inode;
     uint64_t mount_id;          /* as in mountinfo and /proc/PID/fdinfo */
 };

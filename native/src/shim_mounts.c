@@ -82,8 +82,9 @@ int akios_landlock_abi(void) {
 int akios_known_stat(int fd, struct akios_known_stat *found) {
     struct statx buffer;
     unsigned wanted = STATX_TYPE | STATX_MODE | STATX_UID | STATX_GID | STATX_INO | STATX_MNT_ID;
+    unsigned flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
     memset(found, 0, sizeof *found);
-    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, wanted, &buffer) < 0)
+    if (statx(fd, "", flags, wanted | STATX_BTIME, &buffer) < 0)
         return -errno;
     if ((buffer.stx_mask & wanted) != wanted)
         return -ENODATA;
@@ -92,5 +93,9 @@ int akios_known_stat(int fd, struct akios_known_stat *found) {
         .dev_major = buffer.stx_dev_major, .dev_minor = buffer.stx_dev_minor,
         .inode = buffer.stx_ino, .mount_id = buffer.stx_mnt_id,
     };
+    if (buffer.stx_mask & STATX_BTIME) {
+        found->born_s = buffer.stx_btime.tv_sec;
+        found->born_ns = buffer.stx_btime.tv_nsec;
+    }
     return 0;
 }

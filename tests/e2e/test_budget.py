@@ -83,6 +83,11 @@ def begin(daemon: Daemon, code: str) -> subprocess.Popen[Any]:
     )  # fmt: skip
 
 
+def running_cage(daemon: Daemon) -> str:
+    found = [row["cage"] for row in json.loads(daemon.ctl("ps", "--json").stdout) if not row["ended_ns"]]
+    return str(found[0]) if found else "none yet"
+
+
 def run(daemon: Daemon, code: str, *flags: str) -> tuple[dict[str, Any], str]:
     """The report of the run, and what the agent printed."""
     words, workspace = agent(daemon, code)
@@ -204,7 +209,7 @@ sys.stdin.readline()
     try:
 
         def budget() -> dict[str, Any]:
-            done = priced.ctl("budget", "last", "--json")
+            done = priced.ctl("budget", running_cage(priced), "--json")
             return json.loads(done.stdout) if done.returncode == 0 else {}
 
         held = wait_until(lambda: (found := budget()) and found["open_calls"] and found)

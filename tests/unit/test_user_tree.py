@@ -33,7 +33,9 @@ def test_what_is_known_is_what_stat_says(tmp_path: Path) -> None:
             (known,) = user_tree.look([fd])
             said = os.fstat(fd)
             assert (known.mode, known.uid, known.gid) == (said.st_mode, said.st_uid, said.st_gid)
-            assert known.identity == user_tree.identity(fd) == (said.st_dev, said.st_ino)
+            assert (known.directory.device, known.directory.inode) == (said.st_dev, said.st_ino)
+            assert known.directory == user_tree.identify(fd) and known.directory.born_ns
+            assert user_tree.read_name(fd) == os.fsencode(path)
             assert stat.S_ISDIR(known.mode) == path.is_dir() and known.is_local
         finally:
             os.close(fd)
