@@ -19,6 +19,7 @@ from akiosd.redact.compiled import compiled, latin
 from akiosd.redact.context import LEFT, LONE, RIGHT, has_word
 from akiosd.redact.cuts import Tail, before, binding, is_passed, with_cause
 from akiosd.redact.engine import Rest
+from akiosd.redact.fields import BLANK, MOST_NAME, WHOLE_VALUE, Fields, after, named
 from akiosd.redact.growth import Growth
 from akiosd.redact.model import Pattern, Span
 from akiosd.redact.normalise import UNRESOLVED, View
@@ -54,7 +55,9 @@ class StreamRedactor:
     def __init__(self, redactor: Redactor, hint: str = "") -> None:
         self._redactor, self._engine = redactor, redactor.engine
         self._growth = _growth(self._engine.patterns)
-        self._before = View(hint[-LEFT:] + ": ").data if hint else b""
+        self._before, self._after = named(hint[-MOST_NAME:]), after(hint)
+        self._named = bool(hint)
+        """Nothing of the text has passed yet, and what stands before it is its name."""
         self._barrier = 0
         self._walls: list[Wall] = []
         """The findings in what stands before."""
@@ -99,27 +102,43 @@ class StreamRedactor:
         pseudonyms = self._redactor.pseudonyms
         known = len(self._pending) if final or pseudonyms is None else pseudonyms.held(self._pending)
         view = View(self._redactor.shown(self._pending[:known]), more=not final)
-        data = self._before + view.data
-        offset = len(self._before)
-        candidates = self._engine.candidates(data, offset, more=not final, rest=self._rest, done=self._done)
-        alone = not self._words and self._passed + len(view.data) <= LONE
-        decisions = self._engine.decide(data, candidates, offset, self._barrier, alone)
-        known, bound = len(data), candidates
+        if self._named and not final and len(view.data) <= WHOLE_VALUE and not BLANK.search(view.data):
+            return ""
+        data = self._before + view.data + (self._after if final else b"")
+        offset, size = len(self._before), len(self._before) + len(view.data)
+        candidates = self._candidates(data, offset, size, final)
+        decisions = self._engine.decide(data, candidates, self._alone(offset, size), self._barrier)
+        known, bound = size, candidates
         if not final:
             known, bound = self._known(data, offset, candidates, decisions)
+            known = max(known, offset)
         kept = resolve(d for d in decisions if d.candidate.first < known)
         around = uncovered(self._engine, data, [c for c in candidates if c.first < known], kept, self._walls)
-        cut = known if final else self._cut(data, offset, known, bound, around)
+        cut = known if final else max(offset, self._cut(data, offset, known, bound, around))
         if not final and len(self._pending) - view.start(cut - offset) > MAX_HELD:
             return self._give_up(view, data, offset, cut, decisions)
         self._rest = self._rest_at(data, offset, cut, candidates)
         done = {name: count + offset - cut for name, count in self._done.items() if count + offset > cut}
         cut_through = {c.pattern.name: c.last - cut for c in candidates if c.first < cut < c.last and not is_passed(c)}
-        self._done = {**done, **cut_through}
+        self._done = {} if self._named and cut == offset else {**done, **cut_through}
         strong = (d.candidate.end for d in decisions if not d.candidate.weak and d.candidate.first < cut)
         self._barrier = max(self._barrier, max(strong, default=0))
-        passed = sorted((d for d in (*kept, *around.more) if d.candidate.start < cut), key=_begin)
+        here = (d for d in (*kept, *around.more) if offset <= d.candidate.start < cut and d.candidate.end <= size)
+        passed = sorted(here, key=_begin)
         return self._emit(view, data, offset, cut, passed, [w for w in around.walls if w.start < cut], final)
+
+    def _candidates(self, data: bytes, offset: int, size: int, final: bool) -> list[Candidate]:
+        """Those from ``offset`` to ``size``, also such as begin in the name of the text."""
+        if not self._named:
+            return self._engine.candidates(data, offset, more=not final, rest=self._rest, done=self._done)
+        found = self._engine.candidates(data, 0, more=not final, short=size - offset <= LONE)
+        if final:
+            return Fields([offset], [size]).inside(found, data)
+        return [c._replace(start=max(offset, c.start)) for c in found if c.end > offset]
+
+    def _alone(self, offset: int, size: int) -> Fields | None:
+        """The text, where all of it is here and short."""
+        return None if self._words or self._passed + size - offset > LONE else Fields([offset], [size])
 
     def _cut(self, data: bytes, offset: int, known: int, bound: list[Candidate], around: Uncovered) -> int:
         """Up to ``known`` where nothing that comes can change what was found, or uncover more."""
@@ -141,7 +160,7 @@ class StreamRedactor:
         """Up to where it is decided what is found at first, and what must not be cut."""
         size, tail = len(data), self._tail_of(data, offset)
         candidates = [c for c in candidates if not is_passed(c)]
-        grows = tail.down(self._growth.start(data, offset))
+        grows = tail.down(max(offset, self._growth.start(data, 0 if self._named else offset)))
         # Where the context of a weak candidate ends, nothing may come up that it must not be looked for across.
         strong = [c for c in candidates if not c.weak and (c.verdict is not False or c.last + BESIDE > size)]
         walls = before(strong, grows, tail)
@@ -178,9 +197,11 @@ class StreamRedactor:
         result = self._redactor.apply(self._pending[:at], self._engine.spans(view, kept, offset), self._passed)
         self.spans += result.spans
         self.blocked = result.blocked
-        self._pending, self._passed = self._pending[at:], self._passed + at
+        self._pending, self._passed, self._named = self._pending[at:], self._passed + at, self._named and at == 0
         self._words = self._words or has_word(data[offset:cut])
         start = max(0, cut - _KEPT)
+        if self._named:
+            start = 0
         self._before, self._barrier = data[start:cut], max(0, self._barrier - start)
         self._walls = [Wall(max(0, w.start - start), w.end - start, w.level) for w in walls if w.end > start]
         return result.text

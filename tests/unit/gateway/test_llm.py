@@ -181,9 +181,7 @@ async def test_a_name_that_is_personal_data_comes_back(models: Models) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": json.dumps({PLANTED: "x"})}]}
     async with talking(models, "openai") as (_, agent):
         _, _, answer = await post(agent, "openai", "/v1/chat/completions", body)
-    assert json.loads(answer)["choices"][0]["message"]["content"] == f"You said: {json.dumps({PLANTED: 'x'})}".replace(
-        '": "', '":"'
-    )
+    assert json.loads(answer)["choices"][0]["message"]["content"] == f"You said: {json.dumps({PLANTED: 'x'})}"
 
 
 async def test_block_and_binary(models: Models) -> None:
