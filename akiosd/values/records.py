@@ -252,7 +252,10 @@ class NetRequest(Record, frozen=True, kw_only=True, tag="net_request"):
 
 
 class LlmCall(Record, frozen=True, kw_only=True, tag="llm_call"):
-    """A settled call to a model; money is micro-USD.  ``estimated``: the provider gave no usage."""
+    """A settled call to a model; money is micro-USD.
+
+    ``estimated``: its usage was not seen, and what was reserved is booked.
+    """
 
     provider: str
     model: str

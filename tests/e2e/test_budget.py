@@ -239,8 +239,8 @@ sys.stdin.readline()
     ]
 
 
-def test_an_upstream_that_closes_early_is_paid_for_what_came(priced: Daemon, models: Models) -> None:
-    """The agent sees an error, the money is what was received, and the next call goes on."""
+def test_an_upstream_that_closes_early_is_paid_what_was_reserved(priced: Daemon, models: Models) -> None:
+    """The agent sees an error, the money is what was reserved, and the next call goes on."""
     code = """
 try:
     print(len(call("a stream " * 20, 500, stream=True).read()))
@@ -265,11 +265,13 @@ print(status("after")[0])
     report = json.loads(err.strip().splitlines()[-1])
     cut, whole = of_kind(priced, report["cage"], "llm_call")
     assert (cut["outcome"], cut["estimated"], whole["outcome"]) == ("cut", True, "completed")
-    assert 0 < cut["usd_micro"] <= cut["reserved_usd_micro"] == 100 * 500 and whole["usd_micro"] == COST
+    assert cut["usd_micro"] == cut["reserved_usd_micro"] == 100 * 500 and whole["usd_micro"] == COST
     assert report["usage"]["usd_micro"] == cut["usd_micro"] + COST
 
 
-def test_an_agent_that_goes_away_pays_for_what_came(priced: Daemon, models: Models, paused: threading.Event) -> None:
+def test_an_agent_that_goes_away_pays_its_reservation(
+    priced: Daemon, models: Models, paused: threading.Event
+) -> None:
     code = """
 answer = call("a stream", 500, stream=True)
 print(len(answer.read(40)), flush=True)
@@ -280,7 +282,7 @@ os._exit(3)
     assert (report["exit_code"], printed.split()) == (3, ["40"])
     [cut] = of_kind(priced, report["cage"], "llm_call")
     assert cut["outcome"] == "cut" and cut["estimated"]
-    assert 0 < cut["usd_micro"] <= cut["reserved_usd_micro"] == 100 * 500
+    assert cut["usd_micro"] == cut["reserved_usd_micro"] == 100 * 500
     assert report["usage"]["usd_micro"] == cut["usd_micro"]
 
 
