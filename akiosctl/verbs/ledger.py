@@ -17,10 +17,11 @@ from akiosctl.small_files import read_file
 from akiosctl.verbs import ledger_keep, ledger_proofs, ledger_read, ledger_witness
 from akiosctl.verbs.events import Printer, kinds_option, print_log
 from akiosd.errors import AkiosError, LedgerError
+from akiosd.ledger.entries import entries_of, first_index
 from akiosd.ledger.note import MAX_NOTE_BYTES
 from akiosd.ledger.report import Report, Verdict, describe
 from akiosd.store import derive
-from akiosd.store.fsck import entries_of, find_vkey, first_index, fsck
+from akiosd.store.fsck import find_vkey, fsck
 
 
 @click.group("ledger")

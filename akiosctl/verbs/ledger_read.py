@@ -18,10 +18,10 @@ from akiosctl.ledger_source import LogSource, open_source
 from akiosctl.records_text import read_record, record_json
 from akiosctl.render import table
 from akiosd.errors import AkiosError
+from akiosd.ledger.entries import entries_of, first_index
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, is_signed_by, open_checkpoint
 from akiosd.ledger.report import LogReader, describe
 from akiosd.store.derive import pack_log
-from akiosd.store.fsck import entries_of, first_index
 from akiosd.values.records import Unknown
 
 DIRECTORY = click.option(

@@ -124,15 +124,20 @@ def _restore(path: Path, reader: LogFiles, name: str, data: bytes) -> bool:
 
 
 def pack_log(path: Path, out: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> int:
-    """Put a finished log into the archive ``out``, durable on return; returns its length in bytes.
+    """Put a finished log into the archive ``out``, durable on return; returns its length in bytes."""
+    with LogFiles(path) as reader:
+        return pack_from(reader, out, vkey, hasher)
+
+
+def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list: bytes | None = None) -> int:
+    """The same, of a log that is open, with the list of its host's keys if one is given.
 
     What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is left as it is.
     """
     temporary = out.with_name(out.name + ".tmp")
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        with LogFiles(path) as reader:
-            length = pack(reader, vkey, MAX_BUNDLE_BYTES, fd)
+        length = pack(reader, vkey, MAX_BUNDLE_BYTES, fd, key_list)
         report = fsck(fd, vkey, hasher=hasher)
         if report.exit_code != 0:
             raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)
