@@ -21,7 +21,7 @@ from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNote, Vkey, parse_note
 from akiosd.ledger.quorum import Quorum
 from akiosd.ledger.report import LogReader, Report, Verdict
-from akiosd.store.history import KeptCheckpoints
+from akiosd.store.history import Files, KeptCheckpoints
 from akiosd.store.log_files import LogFiles
 from akiosd.store.pack import PackedLog
 from akiosd.values.ids import HOST_LOG, is_cage_id
@@ -38,6 +38,27 @@ class Place(Protocol):
 
     def history(self) -> KeptCheckpoints:
         """The checkpoints kept beside it; the caller's, used in ``with``."""
+
+
+Kept = KeptCheckpoints
+
+
+def kept_checkpoints(files: Files | None, name: str = "audit.history") -> Kept:
+    """Those that some reader reads; it owns ``files``.  Raises ``LedgerError`` where one cannot be one."""
+    return KeptCheckpoints(files, name)
+
+
+@dataclass(frozen=True)
+class Nowhere:
+    """No file of the log is there."""
+
+    name: str
+
+    def open(self) -> AbstractContextManager[LogReader]:
+        raise FileNotFoundError(self.name)
+
+    def history(self) -> Kept:
+        return KeptCheckpoints(None, "")
 
 
 @dataclass(frozen=True)
@@ -94,7 +115,7 @@ def fsck(
                 return blame_host(word.report)
         trust = read_trust(path, given, pin=pin, key_list=key_list)
         trust = replace(trust, cosigned=cosigned, quorum=quorum, beside=vkey is None)
-        return verify_place(OnDisk(path), trust, log, word, hasher)
+        return verify_place(OnDisk(path), trust, name_log(path, trust, log), word, hasher)
     except (OSError, LedgerError) as error:
         return refusal(error, str(path))
 
@@ -145,7 +166,7 @@ def _verify_still(
     for attempt in range(_ATTEMPTS):
         with place.open() as reader:
             before = reader.read("checkpoint", MAX_NOTE_BYTES) if attempt < _ATTEMPTS - 1 else None
-            report = judge(reader, _named(trust, log, reader), log, host=host, history=kept, hasher=hasher)
+            report = judge(reader, trust, log, host=host, history=kept, hasher=hasher)
             if report.exit_code == 0 or attempt == _ATTEMPTS - 1:
                 break
             if reader.read("checkpoint", MAX_NOTE_BYTES) == before:
@@ -164,16 +185,21 @@ def refusal(error: OSError | LedgerError, where: str) -> Report:
     return Report(verdict, first_bad=error.where, detail=error.what)
 
 
-def _named(trust: Trust, log: str, reader: LogReader) -> Trust:
-    """Where nothing says which log this should be, the trusted key does, or the log itself."""
-    if log:
-        return trust
+def name_log(path: Path | int, trust: Trust, cage: str = "") -> str:
+    """Which log should be there: as the caller or the directory says, else the trusted key, else the log itself.
+
+    ``""`` where nothing does: then the verdict will say what is wrong with it.
+    """
+    said = cage or _name_by_place(path)
+    if said:
+        return said
     try:
-        note = reader.read("checkpoint", MAX_NOTE_BYTES)
+        with open_log_files(path) as reader:
+            note = reader.read("checkpoint", MAX_NOTE_BYTES)
         origin = Checkpoint.parse(parse_note(note or b"").text).origin
-    except LedgerError:
-        return trust  # the verdict says so
-    return replace(trust, vkey=log_key(trust.vkey, name_of(trust.vkey, "", origin)))
+    except (OSError, LedgerError):
+        return ""
+    return name_of(trust.vkey, "", origin)
 
 
 def read_trust(
