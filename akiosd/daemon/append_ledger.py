@@ -20,7 +20,7 @@ from akiosd.ledger.bundle import Batch
 from akiosd.ledger.epochs import Epoch
 from akiosd.ledger.frame import Forget
 from akiosd.ledger.merkle import PYTHON, Hasher
-from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey, is_signed_by, open_checkpoint
+from akiosd.ledger.note import MAX_NOTE_BYTES, NoteError, UntrustedNote, Vkey, is_signed_by, open_checkpoint
 from akiosd.store import destroying, prune
 from akiosd.store.durable import Directory, Disk, FileWriter, write_files
 from akiosd.store.lock import StateLock
@@ -319,7 +319,18 @@ class Ledger:
     async def checkpoint(self, log: LogId) -> tuple[bytes, Vkey]:
         """The log's published checkpoint, a signed note, and the key that signed it; ``LedgerError`` without one."""
         note = await self._committer.in_thread(self._read_checkpoint, log)
-        return note, next(vkey for vkey in self._keys.current.vkeys(log) if is_signed_by(note, vkey))
+        where = f"{directory(log)}/checkpoint"
+        try:
+            for vkey in self._keys.current.vkeys(log):
+                if is_signed_by(note, vkey):
+                    return note, vkey
+        except NoteError as error:
+            raise NoteError(error.what, where=where) from None
+        raise UntrustedNote("the checkpoint is signed by none of this host's keys", where=where)
+
+    def key_list(self) -> bytes:
+        """The list of all keys of this host (``akiosd.ledger.key_list``)."""
+        return self._keys.current.key_list()
 
     def _read_checkpoint(self, log: LogId) -> bytes:
         note = read_file(self._disk, log, "checkpoint", MAX_NOTE_BYTES)
@@ -329,7 +340,11 @@ class Ledger:
 
     def _checkpoint_size(self, log: LogId) -> int:
         note = self._read_checkpoint(log)
-        return open_checkpoint(note, *self._keys.current.vkeys(log)).size
+        try:
+            return open_checkpoint(note, *self._keys.current.vkeys(log)).size
+        except NoteError as error:
+            next = f"akiosctl ledger verify {'' if log == HOST_LOG else log}".rstrip()
+            raise LedgerError(error.what, where=f"{directory(log)}/checkpoint", next=next) from None
 
     # The service
 
@@ -350,6 +365,7 @@ class Ledger:
         self._running = True
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._guard, self._keys.keep_list)
                 nursery.start_soon(self._guard, self._committer.run)
                 nursery.start_soon(self._guard, self._committer.keep_room)
                 nursery.start_soon(self._guard, self._publisher.run, nursery.cancel_scope)

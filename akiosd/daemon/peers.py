@@ -15,7 +15,18 @@ from typing import Literal, Protocol
 import msgspec
 
 from akiosd.errors import Refused
-from akiosd.wire.messages import Doctor, Hello, LedgerInfo, List, Message, ReadLog, Subscribe
+from akiosd.wire.messages import (
+    Doctor,
+    Hello,
+    LedgerInfo,
+    List,
+    ListLogFiles,
+    ListLogs,
+    Message,
+    ReadLog,
+    ReadLogFile,
+    Subscribe,
+)
 
 Role = Literal["root", "admin", "user", "monitor"]
 
@@ -27,7 +38,10 @@ SO_PEERGROUPS = getattr(socket, "SO_PEERGROUPS", 59)
 _GROUPS_BYTES = 1024
 
 # What a monitor may ask for: everything that only reads.
-READ_ONLY: tuple[type[Message], ...] = (Hello, List, Doctor, LedgerInfo, ReadLog, Subscribe)
+READ_ONLY: tuple[type[Message], ...] = (
+    *(Hello, List, Doctor, LedgerInfo, ReadLog, Subscribe),
+    *(ReadLogFile, ListLogFiles, ListLogs),
+)
 
 
 class Peer(msgspec.Struct, frozen=True):

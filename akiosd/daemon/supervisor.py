@@ -28,23 +28,21 @@ from akiosd.daemon.pool import Pool
 from akiosd.daemon.prepared import Caller
 from akiosd.daemon.run_cage import Cage
 from akiosd.daemon.serve_clients import ClientConnection
+from akiosd.daemon.serve_logs import LogServer
 from akiosd.daemon.spool import Spool
 from akiosd.daemon.view import open_view
-from akiosd.errors import CageFailed, Refused
+from akiosd.errors import Refused
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.user_tree import identify, read_name
 from akiosd.policy.compile.identity import AGENT_ID
 from akiosd.policy.merge import check_authority
 from akiosd.policy.schema import validate
-from akiosd.store.log_dir import archive as log_archive
-from akiosd.store.log_dir import directory as log_directory
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
 from akiosd.values.policy import Policy
 from akiosd.wire import messages as wire
 
 _log = get_log("supervisor")
-_MAX_ANSWER = 512 << 10
 _MAX_ACCOUNTS = 32
 _MAX_LISTED = 64
 _MAX_ARGV = 4096
@@ -76,6 +74,7 @@ class Supervisor:
         self._admitted: set[bytes] = set()
         self._accounts: dict[int, set[tuple[str, bytes]]] = {}
         self.logs, keys = LogKeeper(host, self._why_busy), KeyKeeper(host)
+        logs = LogServer(host, self.owner_of)
         self._direct = Direct(host, self._find, self._admit_direct)
         self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
             wire.Run: self._run,
@@ -89,8 +88,11 @@ class Supervisor:
             wire.Discard: self._discard,
             wire.BudgetInfo: self._budget,
             wire.Doctor: self._doctor,
-            wire.LedgerInfo: self._ledger_info,
-            wire.ReadLog: self._read_log,
+            wire.LedgerInfo: logs.info,
+            wire.ReadLog: logs.entries,
+            wire.ReadLogFile: logs.file,
+            wire.ListLogFiles: logs.files,
+            wire.ListLogs: logs.names,
             wire.RotateKey: self.logs.rotate,
             wire.Destroy: self.logs.destroy,
             wire.Prune: self.logs.prune,
@@ -459,42 +461,6 @@ class Supervisor:
         if cage in self._running or cage in self._direct.running:
             return f"the cage {cage} still runs"
         return f"changes of {cage} wait to be committed or discarded" if cage in self._kept else ""
-
-    def _log_for(self, peer: Peer, cage: str) -> LogId:
-        log = LogId(cage) if cage else HOST_LOG
-        if not (peer.reads_all or peer.role in ("root", "admin")) and self.owner_of(log) != peer.uid:
-            raise Refused(f"no log {cage or 'of the host'} for you", "ledger", "only root and admins read the host log")
-        return log
-
-    async def _ledger_info(
-        self, peer: Peer, request: wire.LedgerInfo, fds: list[int], client: ClientConnection
-    ) -> None:
-        ledger = self._host.ledger
-        log = self._log_for(peer, request.cage)
-        await ledger.publish(log)
-        packed = self._host.state_dir / log_archive(log)
-        path = packed if packed.exists() else self._host.state_dir / log_directory(log)
-        if not path.exists():
-            raise CageFailed("this log is not on disk", str(path))
-        with Fd(os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)) as where:
-            note, vkey = await ledger.checkpoint(log)
-            reply = wire.LedgerReply(
-                log=log, origin=ledger.origin(log), path=str(path), vkey=str(vkey), checkpoint=note
-            )
-            await client.reply(reply, [where.fileno()])
-
-    async def _read_log(self, peer: Peer, request: wire.ReadLog, fds: list[int], client: ClientConnection) -> None:
-        log = self._log_for(peer, request.cage)
-        start = max(request.start, self._host.ledger.first_index(log))
-        found = await self._host.ledger.read(log, start, min(request.stop, start + 4096), _MAX_ANSWER)
-        entries: list[bytes] = []
-        size = 0
-        for _index, entry in found:
-            size += len(entry) + 5
-            if size > _MAX_ANSWER and entries:
-                break
-            entries.append(entry)
-        await client.reply(wire.LogEntries(log=log, start=found[0][0] if found else start, entries=tuple(entries)))
 
 
 def _caller(peer: Peer, run: wire.Run) -> Caller:

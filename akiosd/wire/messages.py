@@ -153,10 +153,34 @@ class Doctor(Message, frozen=True, tag="doctor"):
 class LedgerInfo(Message, frozen=True, tag="ledger"):
     """Where the log of a cage (``""``: the host log) is, after publishing everything durable.
 
-    fds of the reply: an ``O_PATH`` directory of the log, read by the client as itself.
+    fds of the reply: what is there, if anything: a packed log open for reading, else an ``O_PATH`` descriptor that the
+    client opens as itself.  Nothing of it was looked at: what it is worth the client finds out.
     """
 
     cage: str = ""
+
+
+class ReadLogFile(Message, frozen=True, tag="read_log_file"):
+    """One file of a log by its path in it, from byte ``start`` on; ``kept``: of the checkpoints kept beside it."""
+
+    cage: str = ""
+    path: str = ""
+    start: int = 0
+    kept: bool = False
+
+
+class ListLogFiles(Message, frozen=True, tag="list_log_files"):
+    """The names of a log's files (or of the checkpoints ``kept`` beside it) in order, from the ``start``-th on."""
+
+    cage: str = ""
+    start: int = 0
+    kept: bool = False
+
+
+class ListLogs(Message, frozen=True, tag="list_logs"):
+    """The cages that have a log on disk, those behind ``after`` in order; for who may read the host's log."""
+
+    after: str = ""
 
 
 class ReadLog(Message, frozen=True, tag="read_log"):
@@ -356,6 +380,9 @@ class DoctorReply(Message, frozen=True, tag="doctor_reply"):
 
 
 class LedgerReply(Message, frozen=True, tag="ledger_reply"):
+    """``vkey`` is the key that signs this log from now on, ``keys`` the list of all keys of the host; ``host``: the
+    client may read the host's log as well.  ``checkpoint`` as it is on disk, or nothing."""
+
     log: str = ""
     origin: str = ""
     size: int = 0
@@ -363,6 +390,32 @@ class LedgerReply(Message, frozen=True, tag="ledger_reply"):
     path: str = ""
     vkey: str = ""
     checkpoint: bytes = b""
+    keys: bytes = b""
+    host: bool = False
+
+
+class LogFileData(Message, frozen=True, tag="log_file"):
+    """``size`` is the whole file's; -1: there is none.  ``bad``: why it cannot be a file of a log, ``where`` in it."""
+
+    data: bytes = b""
+    size: int = -1
+    bad: str = ""
+    where: str = ""
+
+
+class LogFileNames(Message, frozen=True, tag="log_files"):
+    """``missing``: there is no such directory.  ``bad`` as in :class:`LogFileData`."""
+
+    names: tuple[str, ...] = ()
+    more: bool = False
+    missing: bool = False
+    bad: str = ""
+    where: str = ""
+
+
+class LogNames(Message, frozen=True, tag="logs"):
+    names: tuple[str, ...] = ()
+    more: bool = False
 
 
 class Destroyed(Message, frozen=True, tag="destroyed"):
@@ -440,6 +493,9 @@ Request = (
     | Doctor
     | LedgerInfo
     | ReadLog
+    | ReadLogFile
+    | ListLogFiles
+    | ListLogs
     | RotateKey
     | Destroy
     | Prune
@@ -466,6 +522,9 @@ Reply = (
     | Keys
     | HttpReply
     | LogEntries
+    | LogFileData
+    | LogFileNames
+    | LogNames
     | Records
     | Gap
 )

@@ -144,11 +144,12 @@ def test_a_log_from_whose_start_files_are_missing_is_not_taken_for_pruned(writte
     assert (found.verdict, found.first_bad) == (Verdict.INCOMPLETE, "tile/entries/000")
 
 
-def test_a_pin_of_what_is_gone_anchors_nothing(written: Path, pruned: Path) -> None:
+def test_a_pin_of_what_is_gone_cannot_be_checked_and_that_is_a_verdict(written: Path, pruned: Path) -> None:
     old = min((written / "ledger/host.history").iterdir(), key=lambda path: int(path.name)).read_bytes()
     report = fsck(pruned / HOST, pin=old)
-    assert (report.verdict, report.anchored_to) == (Verdict.OK, "nothing")
-    assert any("could not be checked" in note for note in report.notes)
+    assert (report.verdict, report.first_bad) == (Verdict.INCOMPLETE, "pin")
+    assert "cannot be checked" in report.detail
+    assert fsck(pruned / HOST).verdict is Verdict.OK
 
 
 async def test_it_goes_on_growing_and_is_pruned_again(state: Path) -> None:
