@@ -27,8 +27,8 @@ from enum import Enum
 
 from akiosctl.changes.content import same_content
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, entry_from_stat, join, read_entry
+from akiosctl.changes.names import fold
 from akiosctl.changes.openat2 import open_directory, openat2
-from akiosctl.changes.protect import fold
 from akiosd.errors import AkiosError
 
 MAX_PATH = 4000
