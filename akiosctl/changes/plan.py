@@ -21,7 +21,6 @@ from akiosctl.changes.obeyed import show
 from akiosctl.changes.protect import Refusal, Rules, find_refusals, standing_protection
 from akiosctl.changes.walk import CLOCK_GRAIN_NS
 
-
 _SHOWN = 3
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from akiosctl.changes import DEFAULT_PROTECTED, Plan, Report, Rules, commit, compare, make_plan, survey_workspace
 
+QUICK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""A commit syncs its file system; of this one nothing is on a disk."""
+
 
 class Desk:
     """``place`` is the workspace, ``home`` the developer's; ``$PWNED`` is the file that a planted command makes."""

@@ -7,13 +7,15 @@ developer's next command runs what it planted.
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from akiosctl.changes.protect import Refusal
-from tests.unit.client.indirect import Desk
+from tests.unit.client.indirect import QUICK, Desk
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 
@@ -150,10 +152,16 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def base() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=QUICK) as directory:
+        yield Path(directory)
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_nothing_planted_runs(tmp_path: Path, name: str) -> None:
+def test_nothing_planted_runs(base: Path, name: str) -> None:
     case = CASES[name]
-    outside, desk = Desk(tmp_path / "outside", case.below), Desk(tmp_path / "caged", case.below)
+    outside, desk = Desk(base / "outside", case.below), Desk(base / "caged", case.below)
     for each in (outside, desk):
         each.shell(case.arranged)
     for script in case.planted:
@@ -182,8 +190,8 @@ def test_nothing_planted_runs(tmp_path: Path, name: str) -> None:
         "echo more >a; git stash -q; git gc -q; git reflog expire --all; git stash pop -q",
     ],
 )
-def test_ordinary_work_is_committed_whole(tmp_path: Path, script: str) -> None:
-    desk = Desk(tmp_path)
+def test_ordinary_work_is_committed_whole(base: Path, script: str) -> None:
+    desk = Desk(base)
     desk.shell(f"{GIT}; echo a >a; git add a; git commit -qm a; mkdir shared; ln -s shared/rc .envrc; echo new >u")
     plan, report = desk.caged(script)
     assert plan.refusals == () and plan.operations and report.failure is None
@@ -206,8 +214,8 @@ def test_ordinary_work_is_committed_whole(tmp_path: Path, script: str) -> None:
         ("remote.new.url /tmp/x", "remote.*.url"), ("submodule.s.update '!x'", "submodule.*.update"),
     ],
 )  # fmt: skip
-def test_a_setting_that_could_run_something_is_refused_by_name(tmp_path: Path, line: str, word: str) -> None:
-    desk = Desk(tmp_path)
+def test_a_setting_that_could_run_something_is_refused_by_name(base: Path, line: str, word: str) -> None:
+    desk = Desk(base)
     desk.shell(f"{GIT}; git remote add origin https://example.com/x.git")
     plan, _ = desk.caged(f"git config {line}")
     assert [refusal.path for refusal in plan.refusals] == [b".git/config"]
