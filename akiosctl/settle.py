@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from akiosctl.cages import list_cages, open_at
-from akiosctl.changes import Diff, Plan, Report, Rules, commit, compare, make_plan
+from akiosctl.changes import Diff, Plan, Report, Rules, commit, compare, make_plan, survey_workspace
 from akiosctl.client import Client, DaemonError, close_fds
 from akiosctl.render import escape, note
 from akiosd.errors import AkiosError
@@ -35,7 +35,11 @@ class CageView:
     def plan(self, diff: Diff, *, skip_refused: bool = False, force: bool = False) -> Plan:
         return make_plan(
             diff,
-            Rules(protected=self.reply.protect, root=self.root),
+            Rules(
+                protected=self.reply.protect,
+                root=self.root,
+                survey=survey_workspace(self.workspace_fd, self.view_fd, diff) if diff.changes else None,
+            ),
             skip_refused=skip_refused,
             force=force,
         )

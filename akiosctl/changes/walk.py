@@ -42,8 +42,8 @@ from akiosctl.changes.model import (
     parent_of,
     read_entry,
 )
+from akiosctl.changes.names import fold
 from akiosctl.changes.openat2 import has_short_inodes, open_directory, openat2
-from akiosctl.changes.protect import fold
 from akiosd.errors import AkiosError
 
 MAX_PATH = 4000

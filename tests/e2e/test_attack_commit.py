@@ -71,7 +71,7 @@ def test_git_runs_nothing_of_the_agents(daemon: Daemon, name: str) -> None:
             if caged:
                 done = daemon.run(*command, cwd=place / "main")
                 assert done.returncode == 0, done.stderr
-                daemon.ctl("commit", "--skip-refused")
+                daemon.ctl("commit", "--skip-refused", cwd=place / "main")
             else:
                 subprocess.run(command, cwd=place / "main", check=True)
         if (place / where).exists():

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from akiosctl.changes import DEFAULT_PROTECTED, Change, ChangeKind, Diff, Entry, EntryType, Rules, find_refusals
-from akiosctl.changes.protect import escapes, fold, protecting_pattern
+from akiosctl.changes.names import fold, protecting_pattern
+from akiosctl.changes.protect import escapes
 
 
 def entry(kind: EntryType = EntryType.FILE, mode: int = 0o644, target: bytes = b"") -> Entry:
@@ -86,6 +87,12 @@ def test_a_bare_repository_under_any_name() -> None:
     assert [r.path for r in find_refusals(diff, Rules())] == [b"data/HEAD", b"data/config", b"data/hooks/post-update"]
 
 
+def test_commondir_counts_where_git_would_read_it() -> None:
+    """A directory with a HEAD beside it is a repository; the comparison says so."""
+    diff = Diff((added(b"data/commondir", entry()), added(b"data/HEAD", entry())), frozenset({b"data"}))
+    assert [r.path for r in find_refusals(diff, Rules())] == [b"data/HEAD", b"data/commondir"]
+
+
 def test_a_directory_does_not_become_a_repository_in_two_steps() -> None:
     """Its configuration was committed before, when nothing was a repository."""
     repository = frozenset({b"data"})
@@ -100,7 +107,7 @@ def test_a_directory_does_not_become_a_repository_in_two_steps() -> None:
     "path",
     [
         b".git/worktrees/x/commondir", b".git/modules/libs/deep/er/config", b".git/modules/libs/er/hooks/post-checkout",
-        b".git/modules/libs/er/modules/in/config", b"sub/.git/modules/a/b/commondir", b"data/commondir",
+        b".git/modules/libs/er/modules/in/config", b"sub/.git/modules/a/b/commondir",
         b".GIT/Modules/a/b/CONFIG", b".git/worktrees/x/hooks",
     ],
 )  # fmt: skip
@@ -108,7 +115,13 @@ def test_repositories_inside_git(path: bytes) -> None:
     assert find_refusals(Diff((added(path, entry()),)), Rules())
 
 
-@pytest.mark.parametrize("path", [b".git/modules/a/b/index", b".git/worktrees/x/HEAD", b"modules/a/config", b"x/hooks"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        b".git/modules/a/b/index", b".git/worktrees/x/HEAD", b"modules/a/config", b"x/hooks", b"data/commondir",
+        b".git/hooks/pre-commit.sample", b".git/refs/heads/rust-toolchain", b".git/logs/refs/heads/crush.json",
+    ],
+)  # fmt: skip
 def test_what_git_writes_itself_is_left_alone(path: bytes) -> None:
     assert find_refusals(Diff((added(path, entry()),)), Rules()) == []
 
