@@ -29,7 +29,7 @@ from akiosd.values.plan import Plan
 from akiosd.values.policy import Filesystem, Policy
 from akiosd.values.trust import store_kind
 from akiosd.wire.check import is_system_path
-from akiosd.wire.messages import Run
+from akiosd.wire.messages import Bind, Run
 
 # include/uapi/linux/seccomp.h: NEW_LISTENER, WAIT_KILLABLE_RECV
 _FILTER_FLAGS = (1 << 3) | (1 << 5)
@@ -41,7 +41,10 @@ _READ_ONLY = _ATTRS | mounts.MOUNT_ATTR_RDONLY
 
 
 class Parts(NamedTuple):
-    """What a request and the pool bring together; everything stays the caller's."""
+    """What a request and the pool bring together; everything stays the caller's.
+
+    ``bind_fds``: the descriptors behind the workspace's, in the order of the request's numbers.
+    """
 
     host: Host
     prepared: Prepared
@@ -53,6 +56,14 @@ class Parts(NamedTuple):
     def caller(self) -> Caller:
         assert self.prepared.caller is not None
         return self.prepared.caller
+
+    def opened(self, bind: Bind) -> Fd:
+        """What the client opened to be shown."""
+        return self.bind_fds[bind.fd - 1]
+
+    def shown(self, bind: Bind) -> Fd:
+        """What is mounted for it: the tree, or the directory that holds the file."""
+        return self.bind_fds[(bind.holder or bind.fd) - 1]
 
 
 class Confinement:
@@ -116,8 +127,8 @@ def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd
     home = _home(run.home)
     view = LandlockView(
         workspace=run.workspace, home=home,
-        read=tuple((b.path, b.directory) for b in binds if b.mode != "cow"),
-        write=tuple((b.path, b.directory) for b in binds if b.mode == "cow"),
+        read=tuple((b.path, not b.name) for b in binds if b.mode != "cow"),
+        write=tuple((b.path, not b.name) for b in binds if b.mode == "cow"),
     )  # fmt: skip
     landlock = _ruleset(run.policy.filesystem, view, host.facts.landlock_abi)
     if landlock is None and not run.allow_degraded:
@@ -229,11 +240,25 @@ def _clone_trees(parts: Parts, trees: dict[str, Fd]) -> str:
         raise Refused("the workspace is not a directory with a name", "workspace")
     asked = [("workspace", workspace, "the workspace", _ATTRS if mode == "rw-direct" else _READ_ONLY)]
     for number, bind in enumerate(parts.run.binds):
-        asked.append((f"bind:{number}", parts.bind_fds[number].fileno(), os.fsdecode(bind.path), _READ_ONLY))
+        asked.append((f"bind:{number}", parts.shown(bind).fileno(), os.fsdecode(bind.path), _READ_ONLY))
     for name, fd, what, attrs in asked:
         trees[name], done = _clone_for_caller(parts, fd, what, attrs)
         plain = plain if done else what
+    for number, bind in enumerate(parts.run.binds):
+        if bind.name:
+            _check_holder(trees[f"bind:{number}"], bind, parts.opened(bind))
     return plain
+
+
+def _check_holder(tree: Fd, bind: Bind, opened: Fd) -> None:
+    """The client could open the file; that there is one of its name in a directory it could open proves nothing."""
+    try:
+        found = os.stat(bind.name, dir_fd=tree.fileno(), follow_symlinks=False)
+    except OSError as error:
+        raise Refused(f"{os.fsdecode(bind.path)} cannot be shown: {error.strerror}", "binds") from error
+    if not os.path.samestat(found, os.fstat(opened.fileno())):
+        what = os.fsdecode(bind.path)
+        raise Refused(f"{what} is not the file of that name in its directory", what, "it was replaced, or mounted over")
 
 
 def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
@@ -262,18 +287,20 @@ def _bind(parts: Parts, number: int) -> BindSpec:
     named = {"read": parts.run.policy.filesystem.read, "write": parts.run.policy.filesystem.write}
     if bind.kind in named and what not in named[bind.kind]:
         raise Refused(f"{what} is not in the policy's filesystem.{bind.kind}", what)
-    kind = os.fstat(parts.bind_fds[number].fileno()).st_mode
+    kind = os.fstat(parts.opened(bind).fileno()).st_mode
     if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
         raise Refused(f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out")
-    mode = ("cow" if bind.kind == "write" else "sealed") if stat.S_ISDIR(kind) else "ro"
-    return BindSpec(bind.path, f"bind:{number}", stat.S_ISDIR(kind), mode)
+    if stat.S_ISREG(kind) != bool(bind.name):
+        raise Refused(f"{what} came without the directory that holds it", what, "use the akiosctl of this version")
+    mode = "cow" if bind.kind == "write" and not bind.name else "sealed"
+    return BindSpec(bind.path, f"bind:{number}", mode, bind.name)
 
 
 def _slot(parts: Parts, identity: Identity, overlays: list[int]) -> None:
     slot = parts.prepared.slot
     slot.prepare_upper(*_access(parts.workspace_fd, identity))
     for number, bind in enumerate(overlays):
-        slot.prepare_overlay(number, *_access(parts.bind_fds[bind], identity))
+        slot.prepare_overlay(number, *_access(parts.opened(parts.run.binds[bind]), identity))
 
 
 def _access(tree: Fd, identity: Identity) -> tuple[int, int, int, bytes]:
