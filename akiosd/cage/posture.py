@@ -13,6 +13,7 @@ import msgspec
 from akiosd.values.ids import Lines
 from akiosd.values.posture import LayerState, Status
 
+_SYSTEM = ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _RW_DIRECT = "rw-direct: changes reach the files at once, no name is protected, sockets and locks there are the host's"
 
 
@@ -126,10 +127,13 @@ def _view(mounts: list[_Mount]) -> LayerState:
     writable = [m.point for m in mounts if m.point in ("/usr", "/etc", "/proc/sys") and "ro" not in m.options]
     if writable or "/proc/sys" not in by_point:
         return LayerState("view", "unavailable", f"writable: {', '.join(writable) or '/proc/sys'}")
+    shared = [name for name in _SYSTEM if name in by_point and by_point[name].kind != "overlay"]
+    if shared:
+        return LayerState("view", "unavailable", f"not sealed, a bind of the host's: {', '.join(shared)}")
     proc = by_point.get("/proc")
     if "/sys" in by_point or proc is None or "hidepid=ptraceable" not in proc.super_options:
         return LayerState("view", "unavailable", "/sys is mounted, or /proc is missing or shows other processes")
-    return LayerState("view", "enforced", f"{len(mounts)} mounts, all nosuid and nodev, system read-only, no /sys")
+    return LayerState("view", "enforced", f"{len(mounts)} mounts, all nosuid and nodev, system sealed, no /sys")
 
 
 def _may_hold_devices(mount: _Mount) -> bool:

@@ -29,7 +29,7 @@ from akiosd.values.plan import Plan
 from akiosd.values.policy import Filesystem, Policy
 from akiosd.values.trust import store_kind
 from akiosd.wire.check import is_system_path
-from akiosd.wire.messages import Run
+from akiosd.wire.messages import Bind, Run
 
 # include/uapi/linux/seccomp.h: NEW_LISTENER, WAIT_KILLABLE_RECV
 _FILTER_FLAGS = (1 << 3) | (1 << 5)
@@ -41,7 +41,10 @@ _READ_ONLY = _ATTRS | mounts.MOUNT_ATTR_RDONLY
 
 
 class Parts(NamedTuple):
-    """What a request and the pool bring together; everything stays the caller's."""
+    """What a request and the pool bring together; everything stays the caller's.
+
+    ``bind_fds``: the descriptors behind the workspace's, in the order of the request's numbers.
+    """
 
     host: Host
     prepared: Prepared
@@ -53,6 +56,14 @@ class Parts(NamedTuple):
     def caller(self) -> Caller:
         assert self.prepared.caller is not None
         return self.prepared.caller
+
+    def opened(self, bind: Bind) -> Fd:
+        """What the client opened to be shown."""
+        return self.bind_fds[bind.fd - 1]
+
+    def shown(self, bind: Bind) -> Fd:
+        """What is mounted for it: the tree, or the directory that holds the file."""
+        return self.bind_fds[(bind.holder or bind.fd) - 1]
 
 
 class Confinement:
@@ -85,29 +96,57 @@ class Confinement:
 
 
 class _Opened:
-    """What is known of the trees that the client opened, without waiting for a file system: the workspace, each bind.
+    """What is known of what the client opened, without waiting for a file system, by the request's numbers.
 
-    ``access`` says who may use those that may be written to, by their descriptors.
+    ``access`` says who may use those that may be written to.
     """
 
     def __init__(self, parts: Parts) -> None:
-        self.workspace, *self.binds = user_tree.look(fd.fileno() for fd in (parts.workspace_fd, *parts.bind_fds))
+        self._known = user_tree.look(fd.fileno() for fd in (parts.workspace_fd, *parts.bind_fds))
         self.access: dict[int, Access] = {}
+
+    @property
+    def workspace(self) -> Known:
+        return self._known[0]
+
+    def shown(self, bind: Bind) -> Known:
+        """What is to be seen."""
+        return self._known[bind.fd]
+
+    def mounted(self, bind: Bind) -> Known:
+        """What is mounted for it: the tree, or the directory that holds the file."""
+        return self._known[bind.holder or bind.fd]
 
     def remote(self, parts: Parts) -> str:
         """The first tree on a file system that may not answer, as ``WHAT, on KIND``; ``""``: there is none."""
-        names = ("the workspace", *(os.fsdecode(bind.path) for bind in parts.run.binds))
-        pairs = zip(names, (self.workspace, *self.binds), strict=True)
+        pairs = [("the workspace", self.workspace)]
+        pairs += [(os.fsdecode(bind.path), self.mounted(bind)) for bind in parts.run.binds]
         return next((f"{what}, on {known.file_system}" for what, known in pairs if not known.is_local), "")
 
-    async def read_access(self, parts: Parts) -> None:
-        """Raises CageFailed where a file system does not answer, OSError where it refuses."""
-        shown = [(parts.workspace_fd, self.workspace, "the workspace")]
-        for bind, fd, known in zip(parts.run.binds, parts.bind_fds, self.binds, strict=True):
+    async def ask(self, parts: Parts, trees: dict[str, Fd]) -> None:
+        """Who may use what, and whether files are where they are said to be.
+
+        Raises CageFailed where a file system does not answer, Refused, OSError.
+        """
+        self.access[0] = await user_tree.read_access(parts.workspace_fd.fileno(), self.workspace, "the workspace")
+        for number, bind in enumerate(parts.run.binds):
+            what = os.fsdecode(bind.path)
             if bind.kind == "write":
-                shown.append((fd, known, os.fsdecode(bind.path)))
-        for fd, known, what in shown:
-            self.access[fd.fileno()] = await user_tree.read_access(fd.fileno(), known, what)
+                fd = parts.opened(bind).fileno()
+                self.access[bind.fd] = await user_tree.read_access(fd, self.shown(bind), what)
+            if bind.name:
+                await self._check_holder(trees[f"bind:{number}"], bind, what)
+
+    async def _check_holder(self, tree: Fd, bind: Bind, what: str) -> None:
+        """The client could open the file; that there is one of its name in a directory it could open proves nothing."""
+        try:
+            found = await user_tree.find_entry(tree.fileno(), bind.name, self.mounted(bind), what)
+        except OSError as error:
+            raise Refused(f"{what} cannot be shown: {error.strerror}", "binds") from error
+        file = self.shown(bind).directory
+        if found != (file.device, file.inode):
+            problem = f"{what} is not the file of that name in its directory"
+            raise Refused(problem, what, "it was replaced, or mounted over")
 
 
 async def build_confinement(parts: Parts, user_name: str) -> Confinement:
@@ -116,7 +155,7 @@ async def build_confinement(parts: Parts, user_name: str) -> Confinement:
     opened = _Opened(parts)
     trees = await _client_trees(parts, opened)
     try:
-        await opened.read_access(parts)
+        await opened.ask(parts, trees)
         return _build(parts, user_name, trees, fds, opened)
     except BaseException:
         close_all((*fds.values(), *trees.values()))
@@ -134,7 +173,7 @@ def _build(
     )  # fmt: skip
     fds |= trees
     fds["etc"] = _etc(parts, user_name)
-    binds = tuple(_bind(parts, number, known) for number, known in enumerate(opened.binds))
+    binds = tuple(_bind(parts, number, opened) for number in range(len(run.binds)))
     overlays = [number for number, bind in enumerate(binds) if bind.mode == "cow"]
     _slot(parts, identity, overlays, opened)
     assert prepared.userns is not None
@@ -149,8 +188,8 @@ def _build(
     home = _home(run.home)
     view = LandlockView(
         workspace=run.workspace, home=home,
-        read=tuple((b.path, b.directory) for b in binds if b.mode != "cow"),
-        write=tuple((b.path, b.directory) for b in binds if b.mode == "cow"),
+        read=tuple((b.path, not b.name) for b in binds if b.mode != "cow"),
+        write=tuple((b.path, not b.name) for b in binds if b.mode == "cow"),
     )  # fmt: skip
     landlock = _ruleset(run.policy.filesystem, view, host.facts.landlock_abi)
     if landlock is None and not run.allow_degraded:
@@ -263,8 +302,8 @@ def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
     attrs = _ATTRS if mode == "rw-direct" else _READ_ONLY
     asked = [("workspace", workspace, opened.workspace, "the workspace", attrs)]
     for number, bind in enumerate(parts.run.binds):
-        fd, known = parts.bind_fds[number].fileno(), opened.binds[number]
-        asked.append((f"bind:{number}", fd, known, os.fsdecode(bind.path), _READ_ONLY))
+        known = opened.mounted(bind)
+        asked.append((f"bind:{number}", parts.shown(bind).fileno(), known, os.fsdecode(bind.path), _READ_ONLY))
     for name, fd, known, what, attrs in asked:
         _check_file_system(known, what)
         trees[name], done = _clone_for_caller(parts, fd, what, attrs)
@@ -297,24 +336,26 @@ def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd,
         raise CageFailed(f"{what} cannot be mounted: {error.strerror}", what) from error
 
 
-def _bind(parts: Parts, number: int, known: Known) -> BindSpec:
+def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
     bind = parts.run.binds[number]
     what = os.fsdecode(bind.path)
     named = {"read": parts.run.policy.filesystem.read, "write": parts.run.policy.filesystem.write}
     if bind.kind in named and what not in named[bind.kind]:
         raise Refused(f"{what} is not in the policy's filesystem.{bind.kind}", what)
-    kind = known.mode
+    kind = opened.shown(bind).mode
     if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
         raise Refused(f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out")
-    mode = ("cow" if bind.kind == "write" else "sealed") if stat.S_ISDIR(kind) else "ro"
-    return BindSpec(bind.path, f"bind:{number}", stat.S_ISDIR(kind), mode)
+    if stat.S_ISREG(kind) != bool(bind.name):
+        raise Refused(f"{what} came without the directory that holds it", what, "use the akiosctl of this version")
+    mode = "cow" if bind.kind == "write" and not bind.name else "sealed"
+    return BindSpec(bind.path, f"bind:{number}", mode, bind.name)
 
 
 def _slot(parts: Parts, identity: Identity, overlays: list[int], opened: _Opened) -> None:
     slot = parts.prepared.slot
-    slot.prepare_upper(*_access(opened.access[parts.workspace_fd.fileno()], identity))
+    slot.prepare_upper(*_access(opened.access[0], identity))
     for number, bind in enumerate(overlays):
-        slot.prepare_overlay(number, *_access(opened.access[parts.bind_fds[bind].fileno()], identity))
+        slot.prepare_overlay(number, *_access(opened.access[parts.run.binds[bind].fd], identity))
 
 
 def _access(found: Access, identity: Identity) -> tuple[int, int, int, bytes]:

@@ -142,7 +142,7 @@ class Supervisor:
     ) -> None:
         caller = _caller(peer, run)
         prepared = await self._pool.take(caller, run.policy.limits)
-        taken = fds[: 1 + len(run.binds)]
+        taken = fds[: 1 + len(run.binds) + sum(bind.holder > 0 for bind in run.binds)]
         del fds[: len(taken)]
         self._order += 1
         cage = Cage(self._host, prepared, peer, run, taken, hurried, self._order)

@@ -54,11 +54,13 @@ def describe_landlock(abi: int) -> str:
     return f"ABI {abi}" if abi >= FLOOR_ABI else f"ABI {abi}, needed is {FLOOR_ABI}"
 
 
-NAMESPACES = ("mnt", "pid", "ipc", "uts", "net", "user", "cgroup")
+NAMESPACES = ("mnt", "pid", "ipc", "uts", "net", "user", "cgroup", "time")
 
 
 def read_namespaces(pid: int | str) -> dict[str, str]:
-    return {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in NAMESPACES}
+    """Name → its identity; kernels built without time namespaces lack that one."""
+    present = os.listdir(f"/proc/{pid}/ns")
+    return {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in NAMESPACES if name in present}
 
 
 def read_process(pid: int) -> tuple[str, str, str]:

@@ -36,13 +36,13 @@ def run_program(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-async def open_python(script: Path, fd: int) -> trio.Process:
-    """Start a script of ours that imports only the standard library; its one argument is the number of ``fd``.
+async def open_python(script: Path, fd: int, *words: str | bytes) -> trio.Process:
+    """Start a script of ours that imports only the standard library, with the number of ``fd`` and ``words``.
 
     It inherits that descriptor and no other, and no variable; what it prints is read from the process's ``stdout``.
     """
     return await trio.lowlevel.open_process(
-        [sys.executable, "-I", "-S", str(script), str(fd)],
+        [sys.executable, "-I", "-S", str(script), str(fd), *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         pass_fds=[fd],

@@ -33,8 +33,9 @@ LOCAL = frozenset(
     ("bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs", "ntfs3", "overlay",
      "ramfs", "squashfs", "tmpfs", "udf", "vfat", "xfs", "zfs")
 )  # fmt: skip
-_ASK = Path(acl.__file__).with_name("print_access.py")
-_ANSWER = struct.Struct("=III")
+_ASK = Path(acl.__file__).with_name("print_facts.py")
+_ACCESS = struct.Struct("=III")
+_ENTRY = struct.Struct("=QQ")
 _unanswered = 0
 
 
@@ -108,39 +109,53 @@ async def read_access(fd: int, known: Known, what: str) -> Access:
     """
     if known.is_local:
         return Access(known.mode, known.uid, known.gid, acl.read_acl(fd))
-    data = await _ask(fd, f"{what}, on {known.file_system}")
-    mode, uid, gid = _ANSWER.unpack_from(data)
-    return Access(mode, uid, gid, data[_ANSWER.size :])
+    data = await _ask(_ACCESS.size, f"{what}, on {known.file_system}", "access", fd)
+    mode, uid, gid = _ACCESS.unpack_from(data)
+    return Access(mode, uid, gid, data[_ACCESS.size :])
 
 
-async def _ask(fd: int, where: str) -> bytes:
+async def find_entry(fd: int, name: bytes, known: Known, what: str) -> tuple[int, int]:
+    """(device, inode) of what is called ``name`` in the directory ``fd``, of which ``known`` is known.
+
+    No link is followed.  Raises as :func:`read_access` does.
+    """
+    if known.is_local:
+        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        return found.st_dev, found.st_ino
+    data = await _ask(_ENTRY.size, f"{what}, on {known.file_system}", "entry", fd, name)
+    device, inode = _ENTRY.unpack_from(data)
+    return device, inode
+
+
+async def _ask(size: int, where: str, question: str, fd: int, name: bytes = b"") -> bytes:
+    """At least ``size`` bytes of an answer of :mod:`akiosd.kernel.print_facts`."""
     global _unanswered
     if _unanswered >= MAX_UNANSWERED:
         raise CageFailed(f"{_unanswered} questions to file systems are not answered", where, "see which of them hang")
     _unanswered += 1
     try:
-        process = await open_python(_ASK, fd)
+        process = await open_python(_ASK, fd, question, name)
     except BaseException:
         _unanswered -= 1
         raise
     trio.lowlevel.spawn_system_task(_collect, process)
     try:
-        return await _hear(process, where)
+        return await _hear(process, size, where)
     finally:
         # It may be beyond the reach of any signal; then it dies when its file system does.
         process.kill()
 
 
-async def _hear(process: trio.Process, where: str) -> bytes:
+async def _hear(process: trio.Process, size: int, where: str) -> bytes:
     assert process.stdout is not None
     data = b""
     async with process.stdout:
         with trio.move_on_after(ANSWER_S):
             async for part in process.stdout:
                 data += part
-            if await process.wait() == 0 and len(data) >= _ANSWER.size:
+            if await process.wait() == 0 and len(data) >= size:
                 return data
-            raise CageFailed("its file system refuses to say who may use it", where, "check its mount options")
+            raise CageFailed("its file system refuses to say what it is", where, "check its mount options")
     hint = "check that it is there, and what serves it"
     raise CageFailed(f"its file system gave no answer within {ANSWER_S:g} s", where, hint)
 

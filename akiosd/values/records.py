@@ -63,19 +63,25 @@ class Started(Record, frozen=True, kw_only=True, tag="started"):
 
 
 class Syscall(Record, frozen=True, kw_only=True, tag="syscall"):
-    """A traced system call: ``attempt`` (its result is not known) or ``denied`` with ``errno``.
+    """A traced system call: ``requested`` (its result is not known) or ``denied`` with ``errno``.
 
-    ``count`` identical records in a row are one record; ``ts`` is the first's.
+    ``path``, ``argv`` and the others are what the agent's memory held when the call was stopped: a hint, which the
+    agent may change before the kernel looks.  ``directory`` is where a path starts that does not say so itself: the
+    working directory, or what the descriptor stands for (of a call that has no path, the file it works on).  What was
+    really executed and written, :class:`FileUsed` tells.  ``count`` identical records in a row are one record; ``ts``
+    is the first's.  Logs of before 1.0 say ``attempt`` for ``requested``.
     """
 
     name: str
     nr: int
     pid: int
-    verdict: Literal["attempt", "denied"]
+    verdict: Literal["requested", "attempt", "denied"]
     comm: bytes = b""
     args: tuple[int, ...] = ()
     path: bytes | None = None
     path2: bytes | None = None
+    directory: bytes | None = None
+    directory2: bytes | None = None
     argv: tuple[bytes, ...] = ()
     address: bytes | None = None
     """A struct sockaddr as the agent gave it."""
@@ -83,8 +89,26 @@ class Syscall(Record, frozen=True, kw_only=True, tag="syscall"):
     count: int = 1
 
 
+FileUse = Literal["executed", "written"]
+
+
+class FileUsed(Record, frozen=True, kw_only=True, tag="file_used"):
+    """The kernel's word (fanotify(7)): this file was executed, or closed by who had it open for writing.
+
+    ``path`` is the file's name in the cage when the record was made: that of a file renamed meanwhile is the new one,
+    and the kernel puts " (deleted)" behind that of one removed.  ``pid`` is the process's on the host.  An executed
+    program is followed by its interpreters.  ``count`` equal ones in a row are one record; a file used again and again
+    before the first use was read is told once.
+    """
+
+    use: FileUse
+    path: bytes
+    pid: int
+    count: int = 1
+
+
 class Lost(Record, frozen=True, kw_only=True, tag="lost"):
-    """``count`` records were not kept, which only a policy can allow."""
+    """``count`` records were not kept, because of ``why``; 0: nobody knows how many."""
 
     count: int
     why: str = ""
@@ -317,6 +341,7 @@ KnownRecord = (
     | Birth
     | Started
     | Syscall
+    | FileUsed
     | Lost
     | Limit
     | End

@@ -424,6 +424,12 @@ DENIED_FACTS: dict[str, Facts] = {
     "fanotify_mark": Facts("privilege", "security", dirfd=3, path=4),
 }
 
+# Strings in the place of path (1) or path2 (2) that the kernel looks up nowhere: names, and the text of a new link.
+WORDS: dict[str, int] = {
+    **dict.fromkeys(("memfd_create", "mq_open", "mq_unlink", "fsopen", "symlink", "symlinkat"), 1),
+    **{name: 2 for name in FACTS if "xattr" in name},
+}
+
 # ---- numbers ---------------------------------------------------------------------------------------
 
 NEW_NUMBERS: dict[str, int] = {

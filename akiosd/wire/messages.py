@@ -41,12 +41,17 @@ class Hello(Message, frozen=True, tag="hello"):
 
 
 class Bind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tree the client opened (``O_PATH``) to be shown at ``path`` inside; ``fd`` indexes the frame's fds."""
+    """A tree the client opened (``O_PATH``) to be shown at ``path`` inside; ``fd`` indexes the frame's fds.
+
+    For a file ``holder`` indexes the directory that holds it, opened by the client too, and ``name`` is its name there.
+    """
 
     path: bytes
     fd: int
     kind: BindKind = "toolchain"
     why: str = ""
+    holder: int = 0
+    name: bytes = b""
 
 
 class Tty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,7 +60,7 @@ class Tty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Run(Message, frozen=True, tag="run"):
-    """Start a cage.  fds: the workspace first, then one for each bind, in order.
+    """Start a cage.  fds: the workspace first, then the binds' own and their holders', each once.
 
     ``argv`` and ``env`` are bytes without NUL.  ``command`` is the path inside of the program to
     execute; ``cwd`` the absolute path inside to start in; ``workspace`` the absolute path, outside

@@ -36,7 +36,8 @@ struct akios_pump_entry {
     uint8_t sockaddr_arg;
     uint8_t sockaddr_len_arg;
     uint8_t argv_arg;
-    uint8_t pad[2];
+    uint8_t words;         /* AKIOS_WORD_*: strings that are no paths */
+    uint8_t pad;
     int32_t default_errno; /* answer when no rule matched: 0 continues */
 };
 
@@ -44,13 +45,17 @@ struct akios_pump_entry {
  * struct akios_pump_rule.  err and default_errno are positive errno values, 0 continues the call. */
 enum { AKIOS_PUMP_NRS = 1024, AKIOS_PUMP_NO_ARG = 255, AKIOS_PUMP_RULE_CONTINUE = 1 };
 
-enum { AKIOS_PATH_MAX = 4096, AKIOS_ARGV_MAX = 4096, AKIOS_ARGV_COUNT = 64, AKIOS_SOCKADDR_MAX = 128 };
+/* What stands at path_arg or path2_arg is no path that the kernel looks up: a name, the text of a link. */
+enum { AKIOS_WORD_PATH = 1, AKIOS_WORD_PATH2 = 2 };
+
+enum { AKIOS_PATH_MAX = 4096, AKIOS_DIR_MAX = 4096, AKIOS_ARGV_MAX = 4096, AKIOS_ARGV_COUNT = 64, AKIOS_SOCKADDR_MAX = 128 };
 
 /* akios_record.flags.  HAS: the content is there.  FAULT: the pointer could not be read.
  * CUT: there was more than the limit.  GONE: the target died or was interrupted before its call was
  * answered (where that is seen before the answer, nothing read from its memory is kept; seen at the
  * answer, the flag is set only if the consumer has not drained the record yet).
- * FOREIGN: not this machine's architecture.  UNKNOWN: not in the table.  Both were answered ENOSYS. */
+ * FOREIGN: not this machine's architecture.  UNKNOWN: not in the table.  Both were answered ENOSYS.
+ * HAS_DIR: where the path starts, as /proc named it when the call was stopped. */
 enum {
     AKIOS_HAS_PATH = 1 << 0,
     AKIOS_HAS_PATH2 = 1 << 1,
@@ -66,11 +71,15 @@ enum {
     AKIOS_CUT_SOCKADDR = 1 << 11,
     AKIOS_GONE = 1 << 12,
     AKIOS_UNKNOWN = 1 << 13,
-    AKIOS_FOREIGN = 1 << 14
+    AKIOS_FOREIGN = 1 << 14,
+    AKIOS_HAS_DIR = 1 << 15,
+    AKIOS_HAS_DIR2 = 1 << 16
 };
 
-/* One notified system call.  Behind the header stand path, path2, argv (each argument ends in NUL)
- * and sockaddr without gaps, then zeros up to size, which is a multiple of 8. */
+/* One notified system call.  Behind the header stand path, path2, argv (each argument ends in NUL),
+ * sockaddr, dir and dir2 without gaps, then zeros up to size, which is a multiple of 8.  dir is where path
+ * starts: the working directory, or what its directory's descriptor stands for; without a path, the file
+ * that the call works on. */
 struct akios_record {
     uint32_t size;
     uint32_t flags;
@@ -84,8 +93,10 @@ struct akios_record {
     uint16_t path2_len;
     uint16_t argv_len;
     uint16_t sockaddr_len;
+    uint16_t dir_len;
+    uint16_t dir2_len;
     uint8_t content_args;  /* bit n: args[n] is an address whose content stands in the record */
-    uint8_t pad[5];
+    uint8_t pad;
     uint64_t args[6];
 };
 

@@ -8,6 +8,7 @@
  * Decisions look at numbers only.  What a pointer shows may change between the look and the call, so
  * akios_pump_start refuses a table with a rule on a pointer. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -128,6 +129,32 @@ static uint8_t *add_content(struct akios_record *record, uint8_t *end, struct ak
     return end + content.len;
 }
 
+/* Where a path starts that the target gave with this directory argument; a hint like the path itself. */
+static uint8_t *add_directory(struct akios_record *record, uint8_t *end, const uint8_t *path, uint16_t path_len,
+                              uint8_t dirfd_arg, uint32_t flag, uint16_t *len)
+{
+    int fd = dirfd_arg == AKIOS_PUMP_NO_ARG ? AT_FDCWD : (int)record->args[dirfd_arg];
+    *len = path != NULL ? akios_read_start((pid_t)record->pid, fd, path, path_len, end)
+                        : akios_read_link((pid_t)record->pid, fd, end);
+    if (*len > 0)
+        record->flags |= flag;
+    return end + *len;
+}
+
+static uint8_t *read_directories(struct akios_record *record, const struct akios_pump_entry *entry, uint8_t *end)
+{
+    const uint8_t *path = (const uint8_t *)(record + 1);
+    bool one = (record->flags & AKIOS_HAS_PATH) != 0, two = (record->flags & AKIOS_HAS_PATH2) != 0;
+    if (one && (entry->words & AKIOS_WORD_PATH) == 0)
+        end = add_directory(record, end, path, record->path_len, entry->dirfd_arg, AKIOS_HAS_DIR, &record->dir_len);
+    else if (entry->path_arg == AKIOS_PUMP_NO_ARG && entry->dirfd_arg != AKIOS_PUMP_NO_ARG)
+        end = add_directory(record, end, NULL, 0, entry->dirfd_arg, AKIOS_HAS_DIR, &record->dir_len);
+    if (two && (entry->words & AKIOS_WORD_PATH2) == 0)
+        end = add_directory(record, end, path + record->path_len, record->path2_len, entry->dirfd2_arg,
+                            AKIOS_HAS_DIR2, &record->dir2_len);
+    return end;
+}
+
 static uint8_t *read_contents(struct akios_record *record, const struct akios_pump_entry *entry)
 {
     pid_t pid = (pid_t)record->pid;
@@ -148,7 +175,7 @@ static uint8_t *read_contents(struct akios_record *record, const struct akios_pu
         end = add_content(record, end, akios_read_sockaddr(pid, args[entry->sockaddr_arg], claimed, end),
                           &record->sockaddr_len, 3, entry->sockaddr_arg);
     }
-    return end;
+    return read_directories(record, entry, end);
 }
 
 /* After the reads: if the target died meanwhile, its pid may be another's and so may what was read. */
@@ -183,6 +210,7 @@ static uint32_t build_record(struct akios_pump *pump, struct akios_record *recor
             end = (uint8_t *)(record + 1);
             record->flags = AKIOS_GONE;
             record->path_len = record->path2_len = record->argv_len = record->sockaddr_len = 0;
+            record->dir_len = record->dir2_len = 0;
             record->content_args = 0;
         }
     }

@@ -13,8 +13,9 @@ The pump table is the blob that ``akios_pump_start`` takes (``native/include/aki
     struct akios_pump_rule[];        // 32 bytes each, those of one number side by side, in order
 
     entry: u16 kind (index into KINDS), rule_first, rule_count; u8 known (0: ENOSYS, recorded), path_arg,
-           path2_arg, dirfd_arg, dirfd2_arg, sockaddr_arg, sockaddr_len_arg, argv_arg (255: none), pad[2];
+           path2_arg, dirfd_arg, dirfd2_arg, sockaddr_arg, sockaddr_len_arg, argv_arg (255: none), words, pad;
            i32 default_errno (0: continue).  A dirfd without a path is the file the call works on.
+           words: bit 0 and 1, path and path2 are no paths.
     rule:  u32 nr, arg; u64 mask, value; i32 err; u32 flags (bit 0: err 0, continue, ends the search).
            The first row with args[arg] & mask == value decides.
 """
@@ -38,7 +39,7 @@ LEVELS: tuple[TraceLevel, ...] = ("none", "security", "files", "all")
 PUMP_NUMBERS = table.MAX_NUMBER + 1
 RULE_CONTINUE = 1
 NO_ARG = 255
-_ENTRY = struct.Struct("<HHHBBBBBBBBxxi")
+_ENTRY = struct.Struct("<HHHBBBBBBBBBxi")
 _RULE = struct.Struct("<IIQQiI")
 _NO_FACTS = Facts("other", "all")
 
@@ -194,7 +195,7 @@ def _subtract(cube: Cube, other: Cube) -> Iterator[Cube]:
 
 def encode_pump_table(spec: FilterSpec, resolve: Callable[[str], int]) -> bytes:
     """``resolve``: name → number on this machine, negative when it has no such call (the entry is left out)."""
-    entries = [_ENTRY.pack(0, 0, 0, 0, *(NO_ARG,) * 7, spec.default_errno)] * PUMP_NUMBERS
+    entries = [_ENTRY.pack(0, 0, 0, 0, *(NO_ARG,) * 7, 0, spec.default_errno)] * PUMP_NUMBERS
     rules: list[bytes] = []
     for entry in spec.pump_table:
         nr = resolve(entry.name)
@@ -212,7 +213,8 @@ def _encode_entry(entry: PumpEntry, first: int, count: int) -> bytes:
         *(facts.sockaddr, facts.sockaddr_len, facts.argv),
     )
     arguments = (NO_ARG if position < 0 else position for position in positions)
-    return _ENTRY.pack(table.KINDS.index(entry.kind), first, count, 1, *arguments, entry.checked.otherwise)
+    words = table.WORDS.get(entry.name, 0)
+    return _ENTRY.pack(table.KINDS.index(entry.kind), first, count, 1, *arguments, words, entry.checked.otherwise)
 
 
 def _row(nr: int, form: Form) -> bytes:

@@ -57,9 +57,8 @@ def specs(draw: st.DrawFn) -> CageSpec:
     for path in draw(st.lists(paths, max_size=6, unique=True)):
         if path in (workspace, home):
             continue
-        directory = draw(st.booleans())
-        mode = draw(st.sampled_from(["ro", "sealed", "cow"])) if directory else "ro"
-        binds.append(BindSpec(path, f"bind:{len(binds)}", directory, mode))
+        mode, name = draw(st.sampled_from([("sealed", b""), ("cow", b""), ("sealed", b"file")]))
+        binds.append(BindSpec(path, f"bind:{len(binds)}", mode, name))
         writable += mode == "cow"
     return make_spec(
         workspace=workspace,
@@ -205,6 +204,19 @@ def test_what_may_be_written_is_the_agents_own(spec: CageSpec) -> None:
     for step in compile_plan(spec).steps:
         if step.op == "attach" and step.fd != "slot" and step.flags & F_STAGE:
             assert step.u0 & RDONLY, "what lies under an overlay is never written through another way"
+
+
+@checked
+@given(specs())
+def test_nothing_of_the_host_is_shown_but_through_an_overlay_of_the_cages_own(spec: CageSpec) -> None:
+    """A bind shares its inodes, and with them watches, locks, leases, sockets and pipes.  ``rw-direct`` says so."""
+    allowed = {b"workspace"} if spec.workspace_mode == "rw-direct" else set()
+    for step in compile_plan(spec).steps:
+        if step.op == "attach" and not step.flags & F_STAGE:
+            own = step.fd == "trust"  # a tmpfs made for this cage
+            assert own or (step.fd or "").encode() in allowed, step.what
+        if step.op == "bind" and step.flags & F_STAGE:
+            assert step.a.startswith((b"/slot/", b"/seal/")), step.what
 
 
 @checked
