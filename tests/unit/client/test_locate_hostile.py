@@ -42,7 +42,7 @@ FILES = (".venv/pyvenv.cfg", ".venv/bin/tool", ".python-version", ".tool-version
 @given(files=st.dictionaries(st.sampled_from(FILES), CONTENTS, max_size=4), link=st.sampled_from(
     ["", "python3", "../..", "HERE/.ssh/id_ed25519", "HERE", "/", "/proc/self/exe", "x" * 200, "/" + "y/" * 500]
 ))  # fmt: skip
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_content_stops_a_run_or_shows_more(machine: Machine, files: dict[str, bytes], link: str) -> None:
     here = os.fsencode(machine.home)
     for name in FILES:
@@ -64,7 +64,8 @@ def test_no_content_stops_a_run_or_shows_more(machine: Machine, files: dict[str,
 
 
 @pytest.mark.parametrize(("text", "home"), [
-    ("home = /a/bin", "/a/bin"), ("  HOME=/a b/bin \r\nversion = 3", "/a b/bin"), ("x\n\thome\t=\t/a/b/../bin\n", "/a/bin"),
+    ("home = /a/bin", "/a/bin"), ("  HOME=/a b/bin \r\nversion = 3", "/a b/bin"),
+    ("x\n\thome\t=\t/a/b/../bin\n", "/a/bin"),
     ("home = a/bin\n", ""), ("homes = /a/bin", ""), ("home /a/bin", ""), ("home = /a\0/bin", ""), ("home\n=\n/a", ""),
     ("home = /a\nhome = /b", "/a"), ("", ""), ("home =", ""),
 ])  # fmt: skip
