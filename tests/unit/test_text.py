@@ -103,8 +103,8 @@ class TestLogs:
     def test_text_that_could_not_be_read_is_readable(self) -> None:
         """Concealed, black on black, white on white, in its own ground's colour: the text comes, its dress does not."""
         for dress in ("8", "30", "37", "97", "38;5;0", "38;5;16", "38;5;231", "38;5;232", "38;2;0;0;0", "40", "47",
-                      "107", "38;2;255;255;255", "48;5;1", "48;2;1;2;3", "38;5", "38;2;1", "38", "58;5;1", "58;2;8;8;8", "4:3",
-                      "38:2::0:0:0", "8;8", "40;100", "999"):  # fmt: skip
+                      "107", "38;2;255;255;255", "48;5;1", "48;2;1;2;3", "38;5", "38;2;1", "38", "58;5;1", "58;2;8;8;8",
+                      "4:3", "38:2::0:0:0", "8;8", "40;100", "999"):  # fmt: skip
             assert logged(f"a\x1b[{dress}mb") == b"ab", dress
         assert logged("\x1b[1;8;31;40mb") == b"\x1b[1;31mb"
         assert logged("\x1b[48;2;31;31;31;32mb") == b"\x1b[32mb", "what belongs to a ground is not taken for a colour"
@@ -127,8 +127,8 @@ def test_the_fence_is_a_text_stream() -> None:
 
 
 def test_the_client_prints_through_the_fence() -> None:
-    forgot = "import akiosctl.cli as c, sys\n"
-    forgot += "c.run_command = lambda _: print('\\x1b[2J', '\\u202e', file=sys.stderr) or print('\\x1b[2J') or 0\nc.main()"
+    forgot = "import akiosctl.cli as c, sys\nsay = lambda _: print('\\x1b[2J', '\\u202e', file=sys.stderr)\n"
+    forgot += "c.run_command = lambda words: say(words) or print('\\x1b[2J') or 0\nc.main()"
     done = subprocess.run([sys.executable, "-c", forgot], capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"\\x1b[2J\n", b"\\x1b[2J \\xe2\\x80\\xae\n")
 
