@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TextIO
 
+from akiosctl.fence import Fence
 from akiosd.errors import AkiosError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -16,6 +17,10 @@ def main() -> None:
     """The program.  Leaves with ``os._exit``: a thread may still wait for input that never comes."""
     code = 125
     _take_name()
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None:  # it is None when the descriptor was closed at the start
+            setattr(sys, name, Fence(stream))
     try:
         code = run_command(sys.argv[1:])
     finally:
@@ -38,7 +43,7 @@ def _take_name() -> None:
 def _flush(stream: TextIO | None) -> bool:
     """False, and words about it, when there was no room for what was printed: that must not pass for success."""
     try:
-        if stream is not None:  # it is None when the descriptor was closed at the start
+        if stream is not None:
             stream.flush()
     except OSError as error:
         if error.errno not in _NO_ROOM:

@@ -26,7 +26,7 @@ import trio
 
 from akiosd import __version__
 from akiosd.daemon.log import get_log
-from akiosd.daemon.peers import Gate, Peer
+from akiosd.daemon.peers import Gate, Peer, read_uid
 from akiosd.errors import AkiosError, ProtocolError, Refused
 from akiosd.wire.check import check_request
 from akiosd.wire.frame import MAX_FDS
@@ -210,7 +210,7 @@ class _Server:
                 if account.connections >= self.limits.connections:
                     raise Refused(f"uid {peer.uid} has {account.connections} connections already", "control socket")
             except (Refused, OSError) as error:
-                await _turn_away(sock, error)
+                await _turn_away(sock, read_uid(sock), error)
                 return
             account.connections += 1
             try:
@@ -302,8 +302,8 @@ async def send_with_fds(sock: trio.socket.SocketType, data: bytes, fds: Sequence
         raise trio.BrokenResourceError(str(error)) from error
 
 
-async def _turn_away(sock: trio.socket.SocketType, error: Exception) -> None:
-    _log.warning("peer refused", error=str(error))
+async def _turn_away(sock: trio.socket.SocketType, uid: int, error: Exception) -> None:
+    _log.warning("peer refused", uid=uid, error=str(error))
     message = Error(what=str(error))
     if isinstance(error, AkiosError):
         message = Error(what=error.what, where=error.where, next=error.next)

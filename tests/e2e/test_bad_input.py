@@ -358,3 +358,25 @@ def test_a_directory_of_others_is_refused_and_stays_as_it_is(tmp_path: Path, opt
     assert "Traceback" not in done.stderr
     assert (tmp_path / "given").stat().st_mode & 0o7777 == mode
     assert sorted((str(path), path.lstat().st_mode) for path in (tmp_path / "given").rglob("*")) == before
+
+
+KNOCKING = """
+import socket, sys
+answers = 0
+for number in range(300):
+    with socket.socket(socket.AF_UNIX) as knock:
+        knock.connect(sys.argv[1])
+        answers += b"may not use akiosd" in knock.recv(1 << 12)
+print(answers)
+"""
+
+
+def test_who_is_refused_three_hundred_times_fills_no_log(daemon: Daemon) -> None:
+    before = daemon.log.read_text().count("peer refused")
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", KNOCKING, daemon.socket], user=12345, group=12345, extra_groups=[],
+        capture_output=True, text=True, timeout=60, cwd="/",
+    )  # fmt: skip
+    assert done.stdout.strip() == "300", "the control: each knock was refused with words"
+    lines = [line for line in daemon.log.read_text().splitlines() if "peer refused" in line][before:]
+    assert 0 < len(lines) < 20 and "counted, not written" in lines[-1]
