@@ -114,10 +114,16 @@ def _refuse_obeyed(diff: Diff, rules: Rules, survey: Survey, found: dict[bytes, 
                 why = obeyed.why(change.path)
                 if why is not None:
                     found[change.path] = f"protected: {why}"
-        left = {change.path: change for change in diff.changes if change.path not in found}
+        left = {c.path: c for c in diff.changes if c.path not in found and _changes_ways(c)}
         if left == accepted:
             return
         accepted = left
+
+
+def _changes_ways(change: Change) -> bool:
+    """Whether it can change what is reached: by a link, or by a repository for the user's configuration."""
+    ends = (change.old, change.new)
+    return name_of(change.path) == b".git" or any(e is not None and e.type is EntryType.SYMLINK for e in ends)
 
 
 def _protecting(path: bytes, protected: tuple[str, ...], known: dict[bytes, str | None]) -> str | None:

@@ -148,6 +148,7 @@ TWO_RUNS: list[list[Step]] = [[EVIL_RC], [("link", "tools", "env")]]
 @given(st.sampled_from(CONFIGS), _arranged, st.lists(st.lists(_steps, max_size=6), min_size=1, max_size=3))
 @example("", [("link", ".envrc", "env/rc")], [[("write", "env/rc", EVIL)]])
 @example("", [("link", ".envrc", "tools/rc")], TWO_RUNS)
+@example("", [("link", ".envrc", "..")], [[("write", "env", EVIL)]])
 @example(CONFIGS[1], [], [[("write", "env/hooks/x", EVIL)], [("link", "tools", "env")]])
 @example(CONFIGS[2], [], [[("write", "tools/inc", EVIL)], [("link", "env", "tools")]])
 @example("", [], [[("write", "tools/releases", EVIL), ("link", ".yarn", "tools")]])
