@@ -52,10 +52,16 @@ _arranged = st.lists(st.one_of(_links, _dirs, st.tuples(st.just("write"), _paths
 
 
 def act(place: Path, real: Path, step: Step) -> None:
-    """One step in ``place``; parents are made as far as that goes, and what the kernel refuses does not happen."""
+    """One step in ``place``; parents are made as far as that goes, and what the kernel refuses does not happen.
+
+    Nor does what leads out of ``place``: in a cage there is nothing to write to.
+    """
     verb, path, argument = step
+    target = place / path
+    ends = [target.parent, (place / argument).parent] if verb in ("rename", "hard") else [target.parent]
+    if any(not Path(os.path.realpath(end)).is_relative_to(os.path.realpath(place)) for end in ends):
+        return
     with suppress(OSError, shutil.Error):
-        target = place / path
         if verb != "remove":
             target.parent.mkdir(parents=True, exist_ok=True)
         if verb == "link":
