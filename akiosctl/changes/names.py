@@ -104,10 +104,19 @@ def rows_of(patterns: tuple[str, ...]) -> tuple[tuple[str, bool, tuple[str, ...]
     return tuple(row for row in rows if len(row[2]) > 1)
 
 
+@lru_cache(maxsize=16)
+def _middles(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Whether a name can stand before the last component of any pattern."""
+    globs = sorted({glob for _, _, row in rows_of(patterns) for glob in row[:-1]})
+    return re.compile("|".join(_glob(glob).pattern for glob in globs) or "(?!)", re.DOTALL)
+
+
 def rests(path: bytes, patterns: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     """(pattern, components still to come) for each pattern that ``path`` ends in the middle of."""
     parts = path.split(b"/")
-    found = []
+    found: list[tuple[str, tuple[str, ...]]] = []
+    if not _middles(patterns).fullmatch(fold(parts[-1])):
+        return found
     for name, at_root, row in rows_of(patterns):
         for length in range(1, min(len(row), len(parts) + 1)):
             if at_root and length != len(parts):

@@ -58,36 +58,34 @@ def resolve(path: bytes, links: Mapping[bytes, bytes], root: bytes) -> tuple[byt
         part = todo.pop()
         if part in (b"", b"."):
             continue
-        if part == b"..":
-            if done:
-                done.pop()
+        leaves = part == b".." and not done
+        if part != b"..":
+            done.append(part)
+            here = b"/".join(done)
+            if here not in links:
                 continue
-            inside = _from_outside(root, todo)
-            if inside is None:
+            met.append(here)
+            todo += links[here].split(b"/")[::-1]
+            leaves = links[here].startswith(b"/")
+        if leaves:
+            again = _from_outside(root, todo, from_top=part != b"..")
+            if again is None:
                 return None, met
-            todo = inside
-            continue
-        done.append(part)
-        here = b"/".join(done)
-        target = links.get(here)
-        if target is None:
-            continue
-        met.append(here)
+            done, todo = [], again
+        else:
+            done.pop()
         if len(met) > _MAX_LINKS:
             return None, met
-        done.pop()
-        if target.startswith(b"/"):
-            if target != root and not target.startswith(root + b"/"):
-                return None, met
-            done, target = [], target[len(root) :]
-        todo += target.split(b"/")[::-1]
     return b"/".join(done), met
 
 
-def _from_outside(root: bytes, todo: list[bytes]) -> list[bytes] | None:
-    """What is left to walk (backwards) after one step above ``root``, when it leads straight back in."""
+def _from_outside(root: bytes, todo: list[bytes], *, from_top: bool = False) -> list[bytes] | None:
+    """What is left to walk (backwards) from one step above ``root``, or from ``/``, when it leads straight back in.
+
+    A walk that ends above is taken as one that ends at ``root``: all of the workspace is below it.
+    """
     above = [part for part in root.split(b"/") if part]
-    at, left = above[:-1], list(todo)
+    at, left = [] if from_top else above[:-1], list(todo)
     while left and at != above:
         part = left.pop()
         if part == b"..":
@@ -96,7 +94,7 @@ def _from_outside(root: bytes, todo: list[bytes]) -> list[bytes] | None:
             at = [*at, part]
             if at != above[: len(at)]:
                 return None
-    return left if at == above else None
+    return left if at == above or not left else None
 
 
 class Obeyed:

@@ -12,6 +12,8 @@ _MAX_LINKS = 40  # path_resolution(7)
 def reenter(absolute: bytes, root: bytes) -> bytes | None:
     """The part of a path below the workspace, its own links not followed; ``None`` when it does not lead there.
 
+    Empty is the workspace itself, and whatever it lies in.
+
     ``absolute`` is walked as path_resolution(7) has it until it is in ``root``, which has no links in its own path.
     """
     done: list[bytes] = []
@@ -20,7 +22,7 @@ def reenter(absolute: bytes, root: bytes) -> bytes | None:
     followed = 0
     while done != above:
         if not todo:
-            return None
+            return b"" if done == above[: len(done)] else None
         part = todo.pop()
         if part == b"..":
             done = done[:-1]

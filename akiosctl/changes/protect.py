@@ -18,15 +18,13 @@ import msgspec
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, ancestors, name_of, parent_of
 from akiosctl.changes.names import fold, protecting_pattern
 from akiosctl.changes.obeyed import Obeyed, Survey
-from akiosd.values.protected import PROTECTED_NAMES, why_protected
+from akiosd.values.protected import GIT_OBEYS, PROTECTED_NAMES, why_protected
 
 DEFAULT_PROTECTED = PROTECTED_NAMES
 
 # Inside the cage these are the system's read-only trees, outside only root writes them: a link there gives nothing.
 SYSTEM_TARGETS: tuple[bytes, ...] = (b"/usr", b"/bin", b"/sbin", b"/lib", b"/lib32", b"/lib64", b"/dev/null")
 
-# What git runs or obeys in a repository's directory, by whatever name that goes.
-_OBEYED_BY_GIT = ("config", "config.worktree", "hooks", "commondir")
 # What makes a directory one; that it became one is refused, for the rest may have been committed before.
 _SIGNS_OF_A_REPOSITORY = ("head", "objects", "refs")
 _REPOSITORIES_IN_GIT = ("modules", "worktrees")
@@ -114,10 +112,16 @@ def _refuse_obeyed(diff: Diff, rules: Rules, survey: Survey, found: dict[bytes, 
                 why = obeyed.why(change.path)
                 if why is not None:
                     found[change.path] = f"protected: {why}"
-        left = {change.path: change for change in diff.changes if change.path not in found}
+        left = {c.path: c for c in diff.changes if c.path not in found and _changes_ways(c)}
         if left == accepted:
             return
         accepted = left
+
+
+def _changes_ways(change: Change) -> bool:
+    """Whether it can change what is reached: by a link, or by a repository for the user's configuration."""
+    ends = (change.old, change.new)
+    return name_of(change.path) == b".git" or any(e is not None and e.type is EntryType.SYMLINK for e in ends)
 
 
 def _protecting(path: bytes, protected: tuple[str, ...], known: dict[bytes, str | None]) -> str | None:
@@ -180,9 +184,9 @@ def _is_in_bare_repository(change: Change, git_dirs: frozenset[bytes]) -> bool:
     for place in (b"", *ancestors(path)):
         if place in git_dirs and fold(name_of(place)) != ".git":
             below = path[len(place) + 1 :] if place else path
-            name = fold(below.split(b"/", 1)[0])
-            makes_it_one = change.old is None and b"/" not in below and name in _SIGNS_OF_A_REPOSITORY
-            if name in _OBEYED_BY_GIT or makes_it_one:
+            names = [fold(name) for name in below.split(b"/")]
+            makes_it_one = change.old is None and len(names) == 1 and names[0] in _SIGNS_OF_A_REPOSITORY
+            if _obeyed_by_git(names) or makes_it_one:
                 return True
     return False
 
@@ -194,8 +198,13 @@ def _is_in_inner_repository(path: bytes) -> bool:
     names = [fold(name) for name in path.split(b"/")]
     for at, name in enumerate(names[:-2]):
         if name == ".git" and names[at + 1] in _REPOSITORIES_IN_GIT:
-            return any(below in _OBEYED_BY_GIT for below in names[at + 2 :])
+            return any(_obeyed_by_git(names[start:]) for start in range(at + 2, len(names)))
     return False
+
+
+def _obeyed_by_git(names: list[str]) -> bool:
+    """Whether this folded path in a repository's directory is one that git runs or obeys."""
+    return any(names[: len(row)] == list(row) for row in GIT_OBEYS)
 
 
 def _special_bits(change: Change, new: Entry, new_entries: dict[bytes, Entry]) -> str:

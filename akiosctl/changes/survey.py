@@ -6,9 +6,10 @@ agent has ended, and what it changed is not here yet.
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from akiosctl.changes.git_config import BadConfig, forbidden_changes
 from akiosctl.changes.git_survey import Repository, survey_git
@@ -17,11 +18,17 @@ from akiosctl.changes.names import fold
 from akiosctl.changes.obeyed import Row, Survey, resolve, show
 from akiosctl.changes.openat2 import openat2
 from akiosctl.changes.outside import reenter
+from akiosctl.changes.script_survey import survey_scripts
 from akiosd.errors import AkiosError
+from akiosd.values.protected import NAMING_PROGRAMS
 
 _MAX_CONFIG = 1 << 20
 # is_git_directory() of git's setup.c: where there is a commondir, objects and refs are elsewhere.
 _GIT_DIRS = (frozenset((b"HEAD", b"objects", b"refs")), frozenset((b"HEAD", b"commondir")))
+# By their first component, which a directory's listing shows.
+_NAMING: dict[bytes, list[str]] = {}
+for _pattern in NAMING_PROGRAMS:
+    _NAMING.setdefault(os.fsencode(_pattern.partition("/")[0]), []).append(_pattern)
 
 
 def survey_workspace(workspace_fd: int, view_fd: int, diff: Diff) -> Survey:
@@ -36,21 +43,24 @@ def survey_workspace(workspace_fd: int, view_fd: int, diff: Diff) -> Survey:
         same = False
     if not same:
         raise AkiosError("the workspace was moved or removed", os.fsdecode(root), "put it back and try again")
-    links, repositories = _walk(root)
+    links, repositories, naming = _walk(root)
     for path in list(links):
         if resolve(path, links, root)[0] is None:
             again = reenter(os.path.join(root, parent_of(path), links[path]), root)
             if again is not None:
                 links[path] = root + b"/" + again
     rows, everywhere = survey_git(root, repositories, os.environb)
+    named = [row.base for row in rows if not row.rest]
+    rows += tuple(survey_scripts(root, [*naming, *_files(root, named)]))
     taken = _taken(root, everywhere, diff)
     return Survey(root, links, rows, everywhere, taken, _configurations(workspace_fd, view_fd, diff))
 
 
-def _walk(root: bytes) -> tuple[dict[bytes, bytes], list[Repository]]:
-    """Every link, and every repository.  What the user cannot list, no program of theirs obeys."""
+def _walk(root: bytes) -> tuple[dict[bytes, bytes], list[Repository], list[bytes]]:
+    """Every link, every repository, every file that names programs.  What the user cannot list does not count."""
     links: dict[bytes, bytes] = {}
     repositories: list[Repository] = []
+    naming: list[bytes] = []
     todo = [b""]
     while todo:
         here = todo.pop()
@@ -65,13 +75,29 @@ def _walk(root: bytes) -> tuple[dict[bytes, bytes], list[Repository]]:
                         directories.append(entry.name)
         except OSError:
             continue
+        for first in names & _NAMING.keys():
+            naming += [path for pattern in _NAMING[first] for path in _glob(root, here, pattern)]
         if b".git" in names:
             repositories.append(Repository(os.path.join(root, here), os.path.join(root, here, b".git")))
         is_git = any(needed <= names for needed in _GIT_DIRS)
         if is_git and name_of(here) != b".git":
             repositories.append(Repository(None, os.path.join(root, here)))
         todo += [join(here, name) for name in directories if not (is_git and name == b"objects")]
-    return links, repositories
+    return links, repositories, naming
+
+
+def _glob(root: bytes, here: bytes, pattern: str) -> list[bytes]:
+    found = glob.glob(os.fsencode(pattern), root_dir=os.path.join(root, here))
+    return [join(here, name) for name in found if not name.endswith(b".sample")]
+
+
+def _files(root: bytes, places: Iterable[bytes]) -> Iterator[bytes]:
+    """The places that are files, and the files of those that are directories of hooks."""
+    for place in places:
+        if os.path.isdir(os.path.join(root, place)):
+            yield from _glob(root, place, "*")
+        else:
+            yield place
 
 
 def _taken(root: bytes, in_repositories: Iterable[Row], diff: Diff) -> dict[bytes, str]:

@@ -127,6 +127,21 @@ GIT_OBEYS: tuple[tuple[str, ...], ...] = (
 """What git runs or obeys in the directory of a repository, by whatever name that directory goes."""
 
 
+NAMING_PROGRAMS: tuple[str, ...] = (
+    ".git/hooks/*", ".husky/*", ".githooks/*", ".git-hooks/*", ".lefthook/*/*", ".lefthook.yml", "lefthook.yml",
+    "lefthook.yaml", "lefthook.toml", "lefthook.json", "lefthook-local.yml", ".pre-commit-config.yaml",
+    ".overcommit.yml", "captainhook.json", "prek.toml", ".envrc", ".autoenv.zsh", ".rvmrc", ".bashrc",
+    ".bash_profile", ".profile", ".zshrc", ".zshenv", "mise.toml", ".mise.toml", ".mise/config.toml",
+    ".config/mise.toml", ".vscode/tasks.json", ".vscode/mcp.json", ".devcontainer/devcontainer.json",
+    ".devcontainer.json", ".zed/tasks.json", ".exrc", ".nvim.lua", ".vimrc", ".dir-locals.el", ".gdbinit",
+    ".lldbinit", ".pdbrc", ".Rprofile", ".irbrc", ".yarnrc", ".yarnrc.yml", ".npmrc", ".pnpmfile.cjs",
+    ".cargo/config.toml", ".mcp.json", ".claude/settings.json", ".claude/settings.local.json", ".cursor/mcp.json",
+    ".cursor/hooks.json", ".codex/config.toml", ".codex/hooks.json", ".gemini/settings.json",
+    ".qwen/settings.json", "opencode.json", ".crush.json",
+)  # fmt: skip
+"""Of the protected files those whose text names programs that run with them: relative to any directory."""
+
+
 def why_protected(name: str) -> str:
     """One phrase on what acts on a name of the table; of another name, that the policy has it."""
     return _WHY.get(name, "the policy names it")

@@ -145,6 +145,25 @@ CASES: dict[str, Case] = {
         "mkdir -p tools/editor; ln -s tools/editor .vscode; touch t.json; ln -s ../../t.json tools/editor/tasks.json",
         (plant("t.json"),), "source .vscode/tasks.json",
     ),
+    "a script that a hook calls": Case(
+        f"{GIT}; mkdir scripts; echo true >scripts/lint.sh; echo 'sh scripts/lint.sh' >.git/hooks/pre-commit; "
+        "chmod +x .git/hooks/pre-commit", (plant("scripts/lint.sh"),), COMMIT,
+    ),
+    "a script that a script of core.hooksPath calls": Case(
+        f"{GIT}; git config core.hooksPath h; mkdir h s; echo 'exec ./s/a' >h/pre-commit; echo '. s/b.sh' >s/a; "
+        "touch s/b.sh; chmod +x h/pre-commit s/a", (plant("s/b.sh"),), COMMIT,
+    ),
+    "a script that core.fsmonitor calls": Case(
+        f"{GIT}; git config core.fsmonitor tools/w; mkdir tools; echo 'sh tools/x.sh' >tools/w; chmod +x tools/w; "
+        "touch tools/x.sh", (plant("tools/x.sh"),), "git status",
+    ),
+    "a file that .envrc sources": Case(
+        "mkdir env; touch env/more.sh; echo 'source $PWD/env/more.sh' >.envrc", (plant("env/more.sh"),), ENTER,
+    ),
+    "a server of an agent": Case(
+        'mkdir srv; touch srv/x.sh; echo "{\\"command\\": \\"sh\\", \\"args\\": [\\"./srv/x.sh\\"]}" >.mcp.json',
+        (plant("srv/x.sh"),), "grep -q srv/x.sh .mcp.json && sh ./srv/x.sh",
+    ),
     "an agent's settings": Case(
         "mkdir -p .claude conf; ln -s ../conf/c.json .claude/settings.json", (plant("conf/c.json"),),
         "source .claude/settings.json",

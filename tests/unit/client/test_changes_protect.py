@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from akiosctl.changes import DEFAULT_PROTECTED, Change, ChangeKind, Diff, Entry, EntryType, Rules, find_refusals
 from akiosctl.changes.names import fold, protecting_pattern
 from akiosctl.changes.protect import escapes
+from akiosd.values.protected import NAMING_PROGRAMS, PROTECTED_NAMES, TABLE, why_protected
 
 
 def entry(kind: EntryType = EntryType.FILE, mode: int = 0o644, target: bytes = b"") -> Entry:
@@ -27,7 +28,11 @@ def added(path: bytes, new: Entry) -> Change:
         b".git/hooks", b".git/hooks/pre-commit", b"sub/repo/.git/hooks/x", b".git/config", b".bashrc", b"home/.zshrc",
         b".envrc", b"a/b/.envrc", b".mcp.json", b".claude/settings.json", b".claude", b".vscode/tasks.json",
         b"akios.yaml", b".GIT/Hooks/x", b".Git/CONFIG", b".g\xe2\x80\x8cit/config", b".ENVRC", b"git~1/hooks/x",
-        b".git./config", b".git /config", b"\xef\xbc\x8egit/config", b".git/modules/lib/hooks/x", b"\xff/.envrc",
+        b".pdbrc", b".Rprofile", b"sub/.yarnrc.yml", b".cursorrules", b".windsurfrules", b"my.code-workspace",
+        b"mise.toml", b".mise/config.toml", b".tool-versions", b".npmrc", b".pnpmfile.cjs", b".cargo/config.toml",
+        b".dir-locals.el", b".exrc", b".nvim.lua", b".idea/workspace.xml", b".devcontainer/x",
+        b".irbrc", b"rust-toolchain", b".git./config", b".git /config", b"\xef\xbc\x8egit/config",
+        b".git/modules/lib/hooks/x", b"\xff/.envrc",
     ],
 )  # fmt: skip
 def test_protected(path: bytes) -> None:
@@ -39,11 +44,26 @@ def test_protected(path: bytes) -> None:
     [
         b".git", b".git/HEAD", b".git/objects/ab/cdef", b".git/index", b"hooks/pre-commit", b"config", b"src/.github/x",
         b"my.bashrc", b".envrc.example", b".vscode/extensions.txt", b".gitignore", b"x/.git/hooksy", b"...", b" ",
-        b"tasks.json",
+        b"tasks.json", b"Makefile", b"package.json", b".editorconfig", b".gitattributes", b"CLAUDE.md", b"commondir",
+        b".github/workflows/ci.yml", b"mise/notes", b"x.code-workspace.md",
     ],
 )  # fmt: skip
 def test_not_protected(path: bytes) -> None:
     assert protecting_pattern(path, DEFAULT_PROTECTED) is None
+
+
+def test_every_row_of_the_table_says_why_and_from_where() -> None:
+    assert len(set(PROTECTED_NAMES)) == len(PROTECTED_NAMES)
+    assert all(row.names and len(row.why) > 20 and len(row.source) > 8 for row in TABLE)
+    naming = [name.replace("*", "x").encode() for name in NAMING_PROGRAMS]
+    assert [name for name in naming if protecting_pattern(name, PROTECTED_NAMES) is None] == []
+    assert all(len(why_protected(name)) > 20 for name in PROTECTED_NAMES)
+
+
+def test_a_refusal_says_what_acts_on_the_name() -> None:
+    refused = find_refusals(Diff((added(b"a/.envrc", entry()), added(b"own.pem", entry()))), Rules((".envrc", "*.pem")))
+    assert refused[0].reason == "protected name (.envrc): the shell runs it on entering the directory"
+    assert refused[1].reason == "protected name (*.pem): the policy names it"
 
 
 def test_patterns_of_the_policy() -> None:
@@ -108,7 +128,8 @@ def test_a_directory_does_not_become_a_repository_in_two_steps() -> None:
     [
         b".git/worktrees/x/commondir", b".git/modules/libs/deep/er/config", b".git/modules/libs/er/hooks/post-checkout",
         b".git/modules/libs/er/modules/in/config", b"sub/.git/modules/a/b/commondir",
-        b".GIT/Modules/a/b/CONFIG", b".git/worktrees/x/hooks",
+        b".GIT/Modules/a/b/CONFIG", b".git/worktrees/x/hooks", b".git/modules/a/b/info/attributes",
+        b".git/modules/a/b/objects/info/alternates",
     ],
 )  # fmt: skip
 def test_repositories_inside_git(path: bytes) -> None:

@@ -52,10 +52,16 @@ _arranged = st.lists(st.one_of(_links, _dirs, st.tuples(st.just("write"), _paths
 
 
 def act(place: Path, real: Path, step: Step) -> None:
-    """One step in ``place``; parents are made as far as that goes, and what the kernel refuses does not happen."""
+    """One step in ``place``; parents are made as far as that goes, and what the kernel refuses does not happen.
+
+    Nor does what leads out of ``place``: in a cage there is nothing to write to.
+    """
     verb, path, argument = step
+    target = place / path
+    ends = [target.parent, (place / argument).parent] if verb in ("rename", "hard") else [target.parent]
+    if any(not Path(os.path.realpath(end)).is_relative_to(os.path.realpath(place)) for end in ends):
+        return
     with suppress(OSError, shutil.Error):
-        target = place / path
         if verb != "remove":
             target.parent.mkdir(parents=True, exist_ok=True)
         if verb == "link":
@@ -148,6 +154,7 @@ TWO_RUNS: list[list[Step]] = [[EVIL_RC], [("link", "tools", "env")]]
 @given(st.sampled_from(CONFIGS), _arranged, st.lists(st.lists(_steps, max_size=6), min_size=1, max_size=3))
 @example("", [("link", ".envrc", "env/rc")], [[("write", "env/rc", EVIL)]])
 @example("", [("link", ".envrc", "tools/rc")], TWO_RUNS)
+@example("", [("link", ".envrc", "..")], [[("write", "env", EVIL)]])
 @example(CONFIGS[1], [], [[("write", "env/hooks/x", EVIL)], [("link", "tools", "env")]])
 @example(CONFIGS[2], [], [[("write", "tools/inc", EVIL)], [("link", "env", "tools")]])
 @example("", [], [[("write", "tools/releases", EVIL), ("link", ".yarn", "tools")]])
