@@ -13,6 +13,7 @@ gives away raises :class:`RedactError`: the text is refused rather than passed w
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -41,6 +42,8 @@ _FOREIGN = re.compile(rb"[\x80\xff]")
 _AWKWARD = re.compile(r"[^\w.!@#$*-]")
 _GROUPS = compiled(latin(r"\d+(?:[ ./()-]{0,2}\d+)*"))
 _DIGITS = re.compile(rb"[0-9]+")
+BETWEEN = 20
+"""More than the characters between the digits of a number, and those beside a value that are looked at."""
 _MOST_GROUPS, _MOST_DIGITS = 8, 40
 """Of a number that is written with something between its digits."""
 _FRESH = 64
@@ -56,6 +59,9 @@ class Place(NamedTuple):
     category: Category
 
 
+Counts = Callable[[bytes, int], bool]
+
+
 class Known:
     """Bounded.  Not shared between threads."""
 
@@ -66,6 +72,8 @@ class Known:
         """Of values with letters that the plain form does not tell apart, how they were written."""
         self._sizes: set[int] = set()
         """Of numbers, in digits."""
+        self._lengths: list[int] = []
+        """Of all others, the longest first."""
         self._settled: set[bytes] = set()
         self._fresh: set[bytes] = set()
         self._finders: tuple[Finder, ...] | None = ()
@@ -79,14 +87,16 @@ class Known:
         return len(self._kinds) + sum(map(len, self._spelled.values()))
 
     def learn(self, value: str, kind: str, category: Category, evident: bool) -> bytes:
-        """Remember ``value``; ``evident``: its form alone gives it away.  Returns its key, b"" when not remembered.
+        """Remember ``value``; ``evident``: its form alone gives it away.
+
+        Returns its key when it was not known before, else b"".
 
         Raises :class:`RedactError` when there is no room for it and it must be remembered.
         """
         plain = View(value).data.translate(_LOWER).strip()
         if kind in SHARED or not 0 < len(plain) <= LONGEST or b"\0" in plain or not is_distinctive(value):
             return b""
-        number = _is_number(plain)
+        number, new = _is_number(plain), b""
         key = plain.translate(None, _NO_ALNUM) if number else plain
         if key not in self._kinds:
             if len(self._kinds) >= self._most:
@@ -102,35 +112,54 @@ class Known:
                 self._sizes.add(len(key))
             else:
                 self._fresh.add(key)
+                if len(key) not in self._lengths:
+                    self._lengths = sorted([*self._lengths, len(key)], reverse=True)
                 self._finders = None
             self.longest = max(self.longest, len(key) + (2 * _MOST_GROUPS if number else 0))
+            new = key
         if _FOREIGN.search(key):
             self._spelled.setdefault(key, set()).add(_folded(value))
-        return key
+        return new
 
-    def places(self, data: bytes) -> list[Place]:
-        """Where in a plain form remembered values stand, as far as that tells, by position; none overlap.
+    def places(self, data: bytes, begin: int = 0, counts: Counts = lambda key, start: True) -> list[Place]:
+        """Where in a plain form from ``begin`` on remembered values stand, as far as that tells; none overlap.
 
-        Linear: one pass over the text for the values of long ago and one for the latest.
+        ``counts`` is asked whether a value counts at its place.  By position.  Linear: one pass over the text for the
+        values of long ago and one for the latest.
         """
         if not self._kinds:
             return []
         low = data.translate(_LOWER)
         found: list[Place] = []
         for finder in self._compiled():
-            at = 0
+            at = begin
             while (spans := next(finder.spans(low, at, len(low)), None)) is not None:
                 start, end = spans[0]
-                at = start + 1 if touches(low, start, end, b"") else end
-                if at == end:
+                end = self._longest(low, start, end, counts)
+                at = max(start + 1, end)
+                if end:
                     found.append(Place(start, end, low[start:end], *self._kinds[low[start:end]]))
         if self._sizes:
-            for match in _GROUPS.finditer(low):
+            for match in _GROUPS.finditer(low, begin):
                 if match.end() - match.start() >= _NUMBER:
-                    self._numbers(low, match.start(), match.end(), found)
+                    self._numbers(low, match.start(), match.end(), counts, found)
         return _apart(found)
 
-    def _numbers(self, low: bytes, start: int, end: int, found: list[Place]) -> None:
+    def _longest(self, low: bytes, start: int, end: int, counts: Counts) -> int:
+        """Where the longest value that begins at ``start``, and is one there, ends; 0 where there is none.
+
+        The longest of all is at ``end``, and may be refused.
+        """
+        if touches(low[max(0, start - 2) : end], min(2, start), min(2, start) + end - start, b""):
+            # What stands before it goes on in it, and in any shorter one.
+            return 0
+        for stop in (start + size for size in self._lengths if start + size <= end):
+            key = low[start:stop]
+            if key in self._kinds and counts(key, start) and not touches(low, start, stop, b""):
+                return stop
+        return 0
+
+    def _numbers(self, low: bytes, start: int, end: int, counts: Counts, found: list[Place]) -> None:
         """Those that begin and end with a group of digits between ``start`` and ``end``."""
         groups = [match.span() for match in _DIGITS.finditer(low, start, end)]
         for first, (begin, _) in enumerate(groups):
@@ -139,7 +168,9 @@ class Known:
                 digits += low[at:stop]
                 if len(digits) > _MOST_DIGITS:
                     break
-                if len(digits) in self._sizes and digits in self._kinds and not touches(low, begin, stop, b""):
+                if len(digits) not in self._sizes or digits not in self._kinds or not counts(digits, begin):
+                    continue
+                if not touches(low, begin, stop, b""):
                     found.append(Place(begin, stop, digits, *self._kinds[digits]))
 
     def is_spelled(self, place: Place, text: str) -> bool:

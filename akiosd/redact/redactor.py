@@ -89,16 +89,17 @@ class Redactor:
         again = known_spans(self.known, joined)
         return [merged(spans, again[i]) if i in again else spans for i, spans in enumerate(found)]
 
-    def learn(self, value: str, span: Span) -> None:
-        """Remember ``value``, unless its form gives it away wherever it stands."""
+    def learn(self, value: str, span: Span) -> list[bytes]:
+        """Remember ``value``, unless its form gives it away wherever it stands; returns the keys of what is new."""
         if self.known is None:
-            return
+            return []
         evident = span.type in self.engine.evident and span.reason in BY_FORM
         if evident and not span.type.startswith("PHONE"):
-            return
-        self.known.learn(value, span.type, span.category, evident)
+            return []
+        keys = [self.known.learn(value, span.type, span.category, evident)]
         if span.type == "URL_PASSWORD":
-            self.known.learn(unquote(value.partition(":")[2]), "PASSWORD", span.category, evident)
+            keys.append(self.known.learn(unquote(value.partition(":")[2]), "PASSWORD", span.category, evident))
+        return [key for key in keys if key]
 
     def has(self, text: str) -> bool:
         """Whether there is personal data in ``text``, such as a name."""
@@ -229,7 +230,7 @@ def known_spans(known: Known, joined: Joined) -> dict[int, list[Span]]:
     return found
 
 
-def merged(spans: list[Span], again: list[Span]) -> list[Span]:
+def merged(spans: list[Span], again: Iterable[Span]) -> list[Span]:
     """``spans`` and what else of ``again``, both by position: of two that overlap the larger takes the other in."""
     kept: list[Span] = []
     for span in sorted([*spans, *again], key=lambda s: (s.start, -s.end)):

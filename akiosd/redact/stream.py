@@ -10,6 +10,7 @@ not end, is replaced when it has become that long, and the rest of it is left ou
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 import msgspec
@@ -21,9 +22,10 @@ from akiosd.redact.cuts import Tail, before, binding, is_passed, with_cause
 from akiosd.redact.engine import Rest
 from akiosd.redact.fields import BLANK, MOST_NAME, WHOLE_VALUE, Fields, after, named
 from akiosd.redact.growth import Growth
+from akiosd.redact.known import BETWEEN, LONGEST
 from akiosd.redact.model import Pattern, Span
 from akiosd.redact.normalise import UNRESOLVED, View
-from akiosd.redact.redactor import Redactor
+from akiosd.redact.redactor import Redactor, merged
 from akiosd.redact.runs import BASE64, RUN
 from akiosd.redact.uncovered import BESIDE, Uncovered, Wall, uncovered
 
@@ -71,6 +73,8 @@ class StreamRedactor:
         """With nothing but base64 to come, look again when this much is pending."""
         self._left_out: re.Pattern[str] | None = None
         self._tail = ""
+        self._since: dict[bytes, int] = {}
+        """Of values that were found in this text first, where."""
         self.spans: list[Span] = []
         self.blocked = False
 
@@ -117,6 +121,11 @@ class StreamRedactor:
         cut = known if final else max(offset, self._cut(data, offset, known, bound, around))
         if not final and len(self._pending) - view.start(cut - offset) > MAX_HELD:
             return self._give_up(view, data, offset, cut, decisions)
+        again: list[Span] = []
+        if self._redactor.known is not None:
+            found = sorted((d for d in (*kept, *around.more) if d.candidate.start >= offset), key=_begin)
+            held = [*bound, *with_cause(around.changed, around.candidates)]
+            cut, again = self._known_again(view, data, offset, size if final else cut, found, held, final)
         self._rest = self._rest_at(data, offset, cut, candidates)
         done = {name: count + offset - cut for name, count in self._done.items() if count + offset > cut}
         cut_through = {c.pattern.name: c.last - cut for c in candidates if c.first < cut < c.last and not is_passed(c)}
@@ -125,7 +134,7 @@ class StreamRedactor:
         self._barrier = max(self._barrier, max(strong, default=0))
         here = (d for d in (*kept, *around.more) if offset <= d.candidate.start < cut and d.candidate.end <= size)
         passed = sorted(here, key=_begin)
-        return self._emit(view, data, offset, cut, passed, [w for w in around.walls if w.start < cut], final)
+        return self._emit(view, data, offset, cut, passed, [w for w in around.walls if w.start < cut], final, again)
 
     def _candidates(self, data: bytes, offset: int, size: int, final: bool) -> list[Candidate]:
         """Those from ``offset`` to ``size``, also such as begin in the name of the text."""
@@ -178,6 +187,41 @@ class StreamRedactor:
         open_ |= {id(c) for c in found if c.last > known}
         return known, binding(candidates, {id(c) for c in found}, open_, grows, size)
 
+    def _known_again(
+        self, view: View, data: bytes, offset: int, cut: int, found: list[Decision], held: list[Candidate], final: bool
+    ) -> tuple[int, list[Span]]:
+        """Learn what is found before ``cut``; where to cut now, and what stands before that and was found before it.
+
+        What a stream finds is known from there on: what stands before may have passed already.
+        """
+        redactor, known, tail = self._redactor, self._redactor.known, self._tail_of(data, offset)
+        if known is None:
+            return cut, []
+        sizes = [c.end - c.start for c in (d.candidate for d in found) if c.start < cut and c.end - c.start <= LONGEST]
+        if not final and (sizes or len(known)):
+            # Nothing is passed that may be the beginning of a value.
+            reach = max([known.longest, *sizes]) + BETWEEN
+            cut = max(offset, before(held, tail.down(min(cut, len(data) - reach)), tail))
+        for decision in found:
+            if decision.candidate.end <= cut:
+                for span in self._engine.spans(view, [decision], offset):
+                    for key in redactor.learn(view.text[span.start : span.end], span):
+                        self._since.setdefault(key, self._passed + span.end)
+
+        def counts(key: bytes, start: int) -> bool:
+            since = self._since.get(key)
+            return since is None or self._passed + view.start(start - offset) >= since
+
+        places = known.places(data, offset, counts)
+        while not final and (crossing := [p.start for p in places if p.start < cut < p.end]):
+            cut = max(offset, before(held, tail.down(min(crossing)), tail))
+        again = []
+        for place in places:
+            start, end = view.start(place.start - offset), view.end(place.end - offset)
+            if place.end <= cut and known.is_spelled(place, view.text[start:end]):
+                again.append(Span(start, end, place.kind, place.category, 0.95, "found before"))
+        return cut, again
+
     def _rest_at(self, data: bytes, offset: int, cut: int, candidates: list[Candidate]) -> Rest | None:
         """What to know when ``cut`` is within a run of base64."""
         if cut == offset:
@@ -191,10 +235,12 @@ class StreamRedactor:
         return self._engine.carried(data, begin, cut, self._rest if begin == offset else None)
 
     def _emit(
-        self, view: View, data: bytes, offset: int, cut: int, kept: list[Decision], walls: list[Wall], final: bool
-    ) -> str:
+        self, view: View, data: bytes, offset: int, cut: int, kept: list[Decision], walls: list[Wall], final: bool,
+        again: Iterable[Span] = (),
+    ) -> str:  # fmt: skip
         at = len(self._pending) if final else view.start(cut - offset)
-        result = self._redactor.apply(self._pending[:at], self._engine.spans(view, kept, offset), self._passed)
+        spans = merged(self._engine.spans(view, kept, offset), again)
+        result = self._redactor.apply(self._pending[:at], spans, self._passed)
         self.spans += result.spans
         self.blocked = result.blocked
         self._pending, self._passed, self._named = self._pending[at:], self._passed + at, self._named and at == 0
