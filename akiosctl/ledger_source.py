@@ -7,6 +7,7 @@ bytes come over the socket (``socket_log``).  Whichever way, they are judged by 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from akiosd.ledger.key_list import log_key
 from akiosd.ledger.note import Vkey
 from akiosd.ledger.quorum import Quorum, all_of
 from akiosd.ledger.report import LogReader, Report, Verdict
-from akiosd.store.fsck import Nowhere, OnDisk, Place, ask_host, name_log, read_trust, refusal, verify_place
+from akiosd.store.fsck import Foreign, Nowhere, OnDisk, Place, ask_host, name_log, read_trust, refusal, verify_place
 from akiosd.values.ids import HOST_LOG, is_cage_id
 from akiosd.wire.messages import LedgerInfo, LedgerReply
 
@@ -277,8 +278,11 @@ def _place(client: Client, cage: str, reply: LedgerReply, got: list[int], fds: l
     """What came is read as the caller; where that is not allowed, its bytes come over the socket."""
     if not got:
         return Nowhere(reply.path)
-    if not stat.S_ISDIR(os.fstat(got[0]).st_mode):
-        return OnDisk(got[0])
+    kind = os.fstat(got[0]).st_mode
+    if stat.S_ISREG(kind) and not fcntl.fcntl(got[0], fcntl.F_GETFL) & os.O_PATH:
+        return ByDaemon(client, cage, got[0])
+    if not stat.S_ISDIR(kind):
+        return Foreign(reply.path)
     try:
         fds.append(os.open(f"/proc/self/fd/{got[0]}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         os.close(os.open("checkpoint", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fds[-1]))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from akiosd.errors import AkiosError, LedgerError
-from akiosd.store.fsck import Kept, kept_checkpoints
+from akiosd.store.fsck import Kept, kept_checkpoints, open_log_files
 from akiosd.wire.messages import ListLogFiles, LogFileData, LogFileNames, ReadLogFile
 
 if TYPE_CHECKING:
@@ -70,13 +70,20 @@ def _refuse(bad: str, where: str) -> None:
 
 
 class ByDaemon:
-    """A ``akiosd.store.fsck.Place``: the log of a cage (``""``: the host's) behind the daemon."""
+    """A ``akiosd.store.fsck.Place``: the log of a cage (``""``: the host's) behind the daemon.
 
-    def __init__(self, client: Client, cage: str) -> None:
-        self._client, self._cage = client, cage
+    ``archive``: the fd of a packed log that it gave; it stays the caller's.
+    """
+
+    def __init__(self, client: Client, cage: str, archive: int | None = None) -> None:
+        self._client, self._cage, self._archive = client, cage, archive
 
     @contextmanager
     def open(self) -> Iterator[LogReader]:
+        if self._archive is not None:
+            with open_log_files(self._archive) as packed:
+                yield packed
+            return
         files = SocketFiles(self._client, self._cage)
         if not files.exist():
             raise FileNotFoundError(self._cage)

@@ -62,6 +62,14 @@ class Nowhere:
 
 
 @dataclass(frozen=True)
+class Foreign(Nowhere):
+    """Something is there that cannot be a log."""
+
+    def open(self) -> AbstractContextManager[LogReader]:
+        raise LedgerError("neither a directory nor an archive", where=self.name)
+
+
+@dataclass(frozen=True)
 class OnDisk:
     """A directory or an archive: a path, or an open fd, which stays the caller's."""
 

@@ -36,6 +36,7 @@ _MIN_KEY = 8
 SIGNALS = {"HUP": 1, "INT": 2, "QUIT": 3, "USR1": 10, "USR2": 12, "TERM": 15, "CONT": 18, "TSTP": 20, "WINCH": 28}
 
 # Words of letters and digits: no "..", nothing absolute, nothing empty.  What of it is a tile's name the reader says.
+_MAX_NAME = 80
 _LOG_FILE = re.compile(r"[0-9a-z]+(?:\.p)?(?:/[0-9a-z]+(?:\.p)?){0,15}")
 
 # What the root of every cage holds, and directories in which other trees of it stand.
@@ -78,8 +79,10 @@ def _check_log(message: LedgerInfo | ReadLog | ReadLogFile | ListLogFiles) -> No
         raise Refused("a range of entries runs from a lower index to a higher one", "read_log")
     if isinstance(message, ReadLogFile | ListLogFiles) and message.start < 0:
         raise Refused("a place in a file, or in a list, is not negative", "read_log_file")
-    if isinstance(message, ReadLogFile) and _LOG_FILE.fullmatch(message.path) is None:
-        raise Refused(f"{message.path[:80]!r} is not the name of a file of a log", "read_log_file")
+    if isinstance(message, ReadLogFile):
+        shown = message.path[:_MAX_NAME]
+        if shown != message.path or _LOG_FILE.fullmatch(shown) is None:
+            raise Refused(f"{shown!r} is not the name of a file of a log", "read_log_file")
 
 
 def check_key(provider: str, key: bytes) -> None:

@@ -434,11 +434,12 @@ class Destroyed(Message, frozen=True, tag="destroyed"):
 
 
 class Pruned(Message, frozen=True, tag="pruned"):
-    """The cages destroyed, or that would be, and the bytes they took on disk."""
+    """The cages destroyed, or that would be, and the bytes they took on disk; ``failed``: which not, and why."""
 
     cages: tuple[str, ...] = ()
     freed: int = 0
     kept: int = 0
+    failed: tuple[tuple[str, str], ...] = ()
 
 
 class KeyInfo(msgspec.Struct, frozen=True):
