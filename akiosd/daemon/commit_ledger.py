@@ -20,7 +20,7 @@ from akiosd.ledger.bundle import Batch
 from akiosd.ledger.frame import Entries, Head, Mark
 from akiosd.ledger.sequencer import Commit, Sequencer
 from akiosd.store.durable import Disk
-from akiosd.store.recover import Opened
+from akiosd.store.recover import Opened, published_host
 from akiosd.store.wal import Wal
 from akiosd.values.ids import HOST_LOG, LogId
 
@@ -187,7 +187,8 @@ class Committer:
         """After a publication: say, from the next frame on, which frames are still needed."""
         while self._frame_ends and self._is_published(self._frame_ends[0][1]):
             self._frame_ends.popleft()
-        self._wal.base = self._frame_ends[0][0] if self._frame_ends else self._registered_seq + 1
+        needed = self._frame_ends[0][0] if self._frame_ends else self._registered_seq + 1
+        self._wal.keep_from(needed, published_host(self.sequencer))
 
     def _is_published(self, ends: dict[LogId, int]) -> bool:
         for log, end in ends.items():
@@ -202,7 +203,7 @@ class Committer:
         self.release_frames()
         self._wal.leave_segment()
         edge = self.sequencer.logs[HOST_LOG].published
-        await self.commit_marks([Head(HOST_LOG, edge.size, edge.root())])
+        await self.commit_marks([Head(HOST_LOG, edge.size, edge.root(), published=True)])
         await self.tidy()
         return self._wal.oldest_seq > last
 

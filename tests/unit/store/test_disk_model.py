@@ -24,7 +24,7 @@ from akiosd.store import log_dir
 from akiosd.store.durable import Disk
 from akiosd.store.keys import LedgerKey
 from akiosd.store.log_dir import directory, discard_unpublished, drop_outgrown
-from akiosd.store.recover import Opened, open_ledger
+from akiosd.store.recover import Opened, open_ledger, published_host
 from akiosd.values.ids import HOST_LOG, LogId
 from tests.unit.store.disk_model import Crash, ModelDisk, ModelLog
 
@@ -114,7 +114,7 @@ class Driver:
         ends = self.opened.frame_ends
         while ends and all(sequencer.logs[log].published.size >= end for log, end in ends[0][1].items()):
             ends.pop(0)
-        self.opened.wal.base = ends[0][0] if ends else self.opened.wal.seq
+        self.opened.wal.keep_from(ends[0][0] if ends else self.opened.wal.seq, published_host(sequencer))
         for publication in publications:
             drop_outgrown(self.disk, publication)
         self.opened.wal.release()
