@@ -203,7 +203,7 @@ def _build(
         hide=tuple(os.fsencode(path) for path in parts.run.policy.filesystem.hide),
         layer="layer" in fds, stores=tuple(path for path in run.stores if path not in layered),
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
-        shm=parts.run.policy.limits.shm, rlimits=_compile_rlimits(parts.run.policy.limits), landlock=landlock,
+        shm=run.policy.limits.shm, rlimits=_compile_rlimits(run.policy.limits, host.facts.pools), landlock=landlock,
     )  # fmt: skip
     return Confinement(parts, identity, spec, fds, opened.remote(parts))
 

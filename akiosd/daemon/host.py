@@ -21,6 +21,7 @@ from akiosd.kernel.launcher import Launcher
 from akiosd.kernel.trust import HostRoots
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import system_map
+from akiosd.policy.compile.limits import compile_base_pids
 from akiosd.values.policy import Policy
 
 _SYSTEM_ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
@@ -55,7 +56,7 @@ class Host:
         directories.make(self.cages_dir, directories.CAGES_MODE)
         etc.sweep(self.state_dir / "etc")
         await self.launcher.start()
-        self.cgroups.set_up()
+        self.cgroups.set_up(compile_base_pids(self.facts.pools))
         for name in self.cgroups.leaves():
             # Left by a daemon that was killed; its cages died with it, their leaves did not.
             await self.cgroups.leaf(name).destroy()

@@ -56,7 +56,10 @@ def harden() -> None:
     prctl.set_dumpable(False)
     prctl.set_name("akiosd")
     os.chdir("/")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(ValueError):
+        # 1, because a limit of 0 does not keep a core handler from being started (core(5)).  Where the one who
+        # started us took that away, the posture of every cage says so.
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.umask(0o077)

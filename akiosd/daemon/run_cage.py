@@ -285,7 +285,7 @@ class Cage:
         """Init stands behind every fence: take the listener, read everything back, record the birth, say go."""
         assert self._pidfd is not None and self._calls is not None
         listener = pidfd.get_fd(self._pidfd.fileno(), self._listener_number)
-        self._calls.start(listener)
+        self._calls.start(listener, self._cgroup, self.host.facts.pools)
         self._nursery.start_soon(self._record_calls)
         self.posture = self._read_posture()
         bad = [layer for layer in self.posture if layer.status != "enforced"]
@@ -328,7 +328,7 @@ class Cage:
     def _read_posture(self) -> tuple[LayerState, ...]:
         assert self._confinement is not None and self._calls is not None
         values = self._confinement
-        status, mountinfo, uid_map = probe.read_process(self.pid)
+        status, mountinfo, uid_map, limits = probe.read_process(self.pid)
         disks = self.host.disks
         evidence = posture.Evidence(
             status=status, mountinfo=mountinfo, uid_map=uid_map,
@@ -337,7 +337,7 @@ class Cage:
             landlock=describe_landlock(values.landlock) if values.landlock is not None else "",
             cgroup=self.prepared.limits_found, cgroup_missing=self.prepared.limits_missing,
             disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
-            pump_running=self._calls.running,
+            pump_running=self._calls.running, limits=limits, core_to_socket=probe.core_goes_to_a_socket(),
         )  # fmt: skip
         wanted = posture.Wanted(
             host_id=values.identity.host_id, host_gid=values.identity.host_gid, uid_lines=self.prepared.uid_lines,

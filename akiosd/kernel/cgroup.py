@@ -118,8 +118,11 @@ class CgroupHost:
         self.v1 = {controller: Path(mount) / name for controller, mount in layout.v1.items()}
         self.controllers: frozenset[str] = frozenset()
 
-    def set_up(self) -> None:
-        """Make the base groups and hand the controllers down to them."""
+    def set_up(self, pids_max: str) -> None:
+        """Make the base groups, hand the controllers down to them, and bound what all cages together have of processes.
+
+        KernelError where a group cannot be made or bounded.
+        """
         self.v2.mkdir(exist_ok=True)
         for path in self.v1.values():
             path.mkdir(exist_ok=True)
@@ -132,6 +135,9 @@ class CgroupHost:
                 write(group / "cgroup.subtree_control", " ".join(f"+{c}" for c in missing))
         enabled = read(self.v2 / "cgroup.subtree_control").split()
         self.controllers = frozenset(enabled) | frozenset(self.v1)
+        bound = self.v1.get("pids", self.v2) / "pids.max"
+        if bound.exists():
+            write(bound, pids_max)
 
     def leaves(self) -> list[str]:
         """Names of the groups below the base: what a daemon before us may have left."""

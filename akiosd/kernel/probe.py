@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 
@@ -10,6 +11,7 @@ import msgspec
 from akiosd.kernel._shim import lib as _lib
 from akiosd.kernel.fds import read_file
 from akiosd.policy.compile.landlock import FLOOR_ABI
+from akiosd.policy.compile.limits import HostPools
 
 KERNEL_FLOOR = (5, 19)
 _MERGED = (b"bin", b"sbin", b"lib", b"lib32", b"lib64", b"libx32")
@@ -28,6 +30,7 @@ class HostFacts(msgspec.Struct, frozen=True):
     """0 where there is none."""
     system_links: tuple[tuple[bytes, bytes], ...]
     system_dirs: tuple[bytes, ...]
+    pools: HostPools = HostPools()
 
 
 def kernel_version() -> tuple[int, int]:
@@ -47,7 +50,26 @@ def read_host() -> HostFacts:
             links.append((name, os.readlink(path)))
         elif os.path.isdir(path):
             dirs.append(name)
-    return HostFacts(platform.release(), landlock_abi(), tuple(links), tuple(dirs))
+    return HostFacts(platform.release(), landlock_abi(), tuple(links), tuple(dirs), read_pools())
+
+
+_POOLS = {"file_max": "fs/file-max", "pid_max": "kernel/pid_max", "bpf_jit_limit": "net/core/bpf_jit_limit"}
+
+
+def read_pools() -> HostPools:
+    """What the kernel says of each; what it does not show (a kernel without JIT) keeps its default."""
+    found: dict[str, int] = {}
+    for field, name in _POOLS.items():
+        with contextlib.suppress(OSError):
+            found[field] = min(int(read_file(f"/proc/sys/{name}")), 1 << 62)
+    return HostPools(**found)
+
+
+def core_goes_to_a_socket() -> bool:
+    """Whether the host sends dumps to a socket (core_pattern ``@…``, Linux 6.16): then no limit keeps them back."""
+    with contextlib.suppress(OSError):
+        return read_file("/proc/sys/kernel/core_pattern").startswith(b"@")
+    return False
 
 
 def describe_landlock(abi: int) -> str:
@@ -63,10 +85,11 @@ def read_namespaces(pid: int | str) -> dict[str, str]:
     return {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in NAMESPACES if name in present}
 
 
-def read_process(pid: int) -> tuple[str, str, str]:
-    """(status, mountinfo, uid_map) of a process, as the kernel prints them."""
+def read_process(pid: int) -> tuple[str, str, str, str]:
+    """(status, mountinfo, uid_map, limits) of a process, as the kernel prints them."""
     return (
         read_file(f"/proc/{pid}/status").decode(errors="replace"),
         read_file(f"/proc/{pid}/mountinfo").decode(errors="surrogateescape"),
         read_file(f"/proc/{pid}/uid_map").decode(),
+        read_file(f"/proc/{pid}/limits").decode(errors="replace"),
     )

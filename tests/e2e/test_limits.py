@@ -177,7 +177,7 @@ def test_memory_in_shm_counts(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("program", [FILL_PIPES, FILL_SOCKETS], ids=["pipes", "sockets"])
 def test_memory_in_kernel_buffers_counts(daemon: Daemon, program: str) -> None:
-    flags = ["--memory", "48M"]
+    flags = ["--memory", "28M"]
     assert_killed(daemon.report("python3", "-c", program, flags=flags), "memory")
 
 
