@@ -103,7 +103,7 @@ def _unescaped(one: bytes) -> bytes:
 
 # What a commit may change: it names no program, no file and no other host for what is there already.
 _BOOLEAN = rb"(?i:true|false|yes|no|on|off|1|0)"
-_URL = rb"(?:https|ssh)://[A-Za-z0-9][^\s]*|[A-Za-z0-9._-]+@[A-Za-z0-9][A-Za-z0-9.-]*:(?!:)[^\s]*"
+_URL = rb"(?:https|ssh)://[A-Za-z0-9][^\s]*|[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:(?!:)[^\s]*"
 _CHANGEABLE = {
     name: re.compile(value)
     for name, value in {

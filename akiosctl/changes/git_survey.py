@@ -22,7 +22,7 @@ from akiosctl.changes.git_config import (
     worktrees,
 )
 from akiosctl.changes.obeyed import Row, show
-from akiosctl.changes.outside import expand_home, read_small, reenter
+from akiosctl.changes.outside import expand_home, is_program_name, read_small, reenter
 from akiosd.values.protected import GIT_OBEYS
 
 _MAX_DEPTH = 10  # as in git's config.c
@@ -155,9 +155,9 @@ class _Places:
                     yield from self._word(base, expand_home(word, self._home), f"{name} of {show(source)} names it")
 
     def _word(self, base: bytes, word: bytes, why: str) -> Iterator[Row]:
-        """A word counts when it looks like a path or is the name of a file; a whole directory is not meant."""
+        """A word counts when it looks like a path or a program, or names a file; a whole directory is not meant."""
         path = os.path.join(base, word)
-        if not os.path.isdir(path) and (b"/" in word or os.path.isfile(path)):
+        if not os.path.isdir(path) and (b"/" in word or is_program_name(word) or os.path.isfile(path)):
             yield from self.row(path, why)
         inner = os.path.join(base, word.lstrip(b"/"))
         # What stands behind a variable: $PWD/tools/x.

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 
 _MAX_BYTES = 1 << 20
 _MAX_LINKS = 40  # path_resolution(7)
+
+
+# What an interpreter or a shell is given to run; an executable file needs no such name.
+_PROGRAM = re.compile(
+    rb"\.(?:sh|bash|zsh|fish|ksh|py|js|mjs|cjs|ts|mts|rb|pl|lua|php|ps1|nix|vim|el|R|exs|gdb)\Z|(?:\A|/)\.env[^/]*\Z",
+    re.IGNORECASE,
+)
+
+
+def is_program_name(path: bytes) -> bool:
+    return _PROGRAM.search(path) is not None
 
 
 def reenter(absolute: bytes, root: bytes) -> bytes | None:

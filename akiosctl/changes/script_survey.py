@@ -14,16 +14,11 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from akiosctl.changes.obeyed import Row, show
-from akiosctl.changes.outside import read_small, reenter
+from akiosctl.changes.outside import is_program_name, read_small, reenter
 
 _MAX_TEXT = 64 << 10
 _MAX_DEPTH = 4
 _WORD = re.compile(rb"[^\s'\"`;&|<>(){}=,$\[\]:]+")
-# What an interpreter or a shell is given to run; an executable file needs no such name.
-_PROGRAM = re.compile(
-    rb"\.(?:sh|bash|zsh|fish|ksh|py|js|mjs|cjs|ts|mts|rb|pl|lua|php|ps1|nix|vim|el|R|exs|gdb)\Z|(?:\A|/)\.env[^/]*\Z",
-    re.IGNORECASE,
-)
 # Lines that name files to be looked at or passed over: the choice of files for a hook, direnv's watch_file.
 _ONLY_LOOKED_AT = re.compile(rb"(?m)^[ \t-]*\"?(?:exclude|files|ignore\w*|globs?|watch_file)\b.*$")
 # direnv-stdlib(1): words that stand for files.
@@ -61,8 +56,9 @@ def _programs(root: bytes, path: bytes) -> Iterator[bytes]:
         # Behind a variable the path goes on: $PWD/tools/x, ${CLAUDE_PROJECT_DIR}/hooks/x.
         for part in {word, word.lstrip(b"/"), word.partition(b"/")[2]} - {b""}:
             for place in places:
-                if _is_program(os.path.join(root, place, part)):
-                    inside = reenter(os.path.join(root, place, part), root)
+                there = os.path.join(root, place, part)
+                if _is_program(there) or (_may_come(word) and not os.path.exists(there)):
+                    inside = reenter(there, root)
                     if inside and inside != path:
                         yield inside
 
@@ -73,4 +69,9 @@ def _is_program(absolute: bytes) -> bool:
             return False
     except (OSError, ValueError):
         return False
-    return _PROGRAM.search(absolute) is not None or os.access(absolute, os.X_OK)
+    return is_program_name(absolute) or os.access(absolute, os.X_OK)
+
+
+def _may_come(word: bytes) -> bool:
+    """Whether a file that is not there would be run if it were, as in ``source_env_if_exists .envrc.local``."""
+    return is_program_name(word) and (b"/" in word or word.startswith(b".env"))

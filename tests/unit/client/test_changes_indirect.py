@@ -160,6 +160,13 @@ CASES: dict[str, Case] = {
     "a file that .envrc sources": Case(
         "mkdir env; touch env/more.sh; echo 'source $PWD/env/more.sh' >.envrc", (plant("env/more.sh"),), ENTER,
     ),
+    "a file to come that .envrc sources": Case(
+        "echo '[ -e .envrc.local ] && source .envrc.local' >.envrc", (plant(".envrc.local"),), ENTER,
+    ),
+    "a program to come of a filter": Case(
+        f"{GIT}; git config filter.f.clean 'sh clean.sh %f'; echo '*.txt filter=f' >.gitattributes",
+        (plant("clean.sh", "echo x >a.txt"),), "git add a.txt",
+    ),
     "a server of an agent": Case(
         'mkdir srv; touch srv/x.sh; echo "{\\"command\\": \\"sh\\", \\"args\\": [\\"./srv/x.sh\\"]}" >.mcp.json',
         (plant("srv/x.sh"),), "grep -q srv/x.sh .mcp.json && sh ./srv/x.sh",
