@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 from akiosd.redact import standins
@@ -64,6 +64,10 @@ class Pseudonyms:
             found = self._spell(entry, value, kind, rule) if entry else self._new(value, kind, rule)
             self._given[value] = found
         return found
+
+    def expect(self, values: Iterable[str]) -> None:
+        """These are values of the agent's: none of them is to stand for another."""
+        self._taken.update(fold(View(value).data) for value in values if value not in self._given)
 
     def _new(self, value: str, kind: str, rule: Rule) -> str:
         stand_in = next(filter(self._is_free, self._made(value, kind, rule)))

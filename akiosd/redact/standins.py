@@ -320,7 +320,7 @@ def rules(days: int) -> dict[str, Rule]:
         "IPV4": Rule("IPV4", _ipv4, _same_ip, "RFC 5737: TEST-NET-1, 2, 3", exact=True),
         "IPV6": Rule("IPV6", _ipv6, _same_ip, "RFC 3849: 2001:db8::/32 is documentation"),
         "MAC_ADDRESS": Rule("MAC", _mac, bare, "RFC 9542 § 2.1.2: 00-00-5E-00-53-xx is documentation", poured=True),
-        "BIRTH_DATE": Rule("DATE", partial(_date, days), _one_space, "one shift a cage", exact=True),
+        "BIRTH_DATE": Rule("BIRTH_DATE", partial(_date, days), _one_space, "one shift a cage", exact=True),
         "UK_NINO": Rule("NINO", _nino, bare, "HMRC NIM39110: no prefix has a Q", poured=True),
         "ETHEREUM_ADDRESS": Rule("ETHEREUM", _hexadecimal, str.lower, "random, 160 bits"),
     }
