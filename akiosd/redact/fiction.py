@@ -5,7 +5,10 @@ A country that keeps none has none here, and its numbers get a label.
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_right
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 
@@ -73,19 +76,22 @@ def national(code: int, like: str, noise: Iterator[int]) -> str:
 
     As long as ``like`` where there is one, and mostly of its sort: mobile for mobile, of a region for one of a region.
     """
-    blocks = BLOCKS.get(code, ())
-    fitting = [block for block in blocks if len(block.prefix) + block.digits == len(like)] or list(blocks)
-    if not fitting:
+    blocks, ends = _fitting(code, len(like), like[0] if next(noise) % 8 else "")
+    if not blocks:
         return ""
-    if next(noise) % 8:
-        fitting = [block for block in fitting if block.prefix[0] == like[0]] or fitting
-    place = int.from_bytes(bytes(next(noise) for _ in range(8)), "big") % sum(map(len, fitting))
-    for block in fitting:
-        if place < len(block):
-            found = block.number(place)
-            return found if not found.endswith(_FAMOUS) else national(code, like, noise)
-        place -= len(block)
-    raise AssertionError("a place within the sum of all")
+    place = int.from_bytes(bytes(next(noise) for _ in range(8)), "big") % ends[-1]
+    index = bisect_right(ends, place)
+    found = blocks[index].number(ends[index] - place - 1)
+    return found if not found.endswith(_FAMOUS) else national(code, like, noise)
+
+
+@cache
+def _fitting(code: int, size: int, first: str) -> tuple[tuple[Block, ...], tuple[int, ...]]:
+    """Blocks to choose from, and how many numbers there are up to the end of each."""
+    blocks = BLOCKS.get(code, ())
+    fitting = tuple(block for block in blocks if len(block.prefix) + block.digits == size) or blocks
+    fitting = tuple(block for block in fitting if block.prefix.startswith(first)) or fitting
+    return fitting, tuple(itertools.accumulate(map(len, fitting)))
 
 
 def is_kept(code: int, number: str) -> bool:

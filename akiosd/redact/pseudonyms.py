@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 from akiosd.redact import standins
@@ -20,7 +20,8 @@ from akiosd.redact.found import LEAST, Entry, Index, Place
 from akiosd.redact.normalise import View
 from akiosd.redact.standins import Rule
 
-_TRIES = 64
+_TRIES, _FEW_TRIES = 64, 4
+"""How often another stand-in is made where one is taken; and once a kind was seen to be used up."""
 _LEAST_DAYS, _DAYS = 200, 1300
 _TAIL = 256
 """Characters before a place that are looked at to tell what it is in."""
@@ -47,6 +48,8 @@ class Pseudonyms:
         self._index = Index()
         self._taken: set[bytes] = set()
         """The letters of values: nothing else may stand for them."""
+        self._full: set[str] = set()
+        """Families of which nearly all is given."""
 
     def __len__(self) -> int:
         return len(self._given)
@@ -61,6 +64,10 @@ class Pseudonyms:
             found = self._spell(entry, value, kind, rule) if entry else self._new(value, kind, rule)
             self._given[value] = found
         return found
+
+    def expect(self, values: Iterable[str]) -> None:
+        """These are values of the agent's: none of them is to stand for another."""
+        self._taken.update(fold(View(value).data) for value in values if value not in self._given)
 
     def _new(self, value: str, kind: str, rule: Rule) -> str:
         stand_in = next(filter(self._is_free, self._made(value, kind, rule)))
@@ -80,11 +87,13 @@ class Pseudonyms:
 
     def _made(self, value: str, kind: str, rule: Rule) -> Iterator[str]:
         """What may stand for it, best first; a label where the kind has no room, or none is left."""
-        for attempt in range(_TRIES):
+        for attempt in range(_FEW_TRIES if rule.family in self._full else _TRIES):
             stand_in = rule.make(value, self._noise(value, kind, attempt))
             if not stand_in:
                 break
             yield stand_in
+        else:
+            self._full.add(rule.family)
         attempt = _TRIES
         while True:
             yield standins.label(rule.family, self._noise(value, kind, attempt), 6 + attempt // 100)

@@ -422,3 +422,13 @@ def test_dates_keep_their_distance_and_form() -> None:
                      for day in ("1990-01-01", "1991-01-01"))  # fmt: skip
     assert second - first == datetime.timedelta(365)
     assert _shift() != Pseudonyms(OTHER) and 200 <= -_shift().days < 1500
+
+
+def test_a_date_that_is_somebodys_stands_for_nobody_else() -> None:
+    """Two persons, born just as far apart as this cage moves dates: one text names both."""
+    pseudonyms = Pseudonyms(KEY)
+    older = datetime.date(1980, 3, 12) + _shift()
+    text = f"Ada was born 1980-03-12, Grace was born {older}."
+    safe = Redactor(ENGINE, "pseudonym", pseudonyms).redact(text).text
+    assert str(older) not in safe and "1980-03-12" not in safe and "[BIRTH_DATE_" in safe
+    assert pseudonyms.restore(safe) == text
