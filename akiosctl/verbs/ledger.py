@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -12,6 +13,8 @@ from akiosctl.ledger_source import open_source
 from akiosctl.verbs import ledger_keep, ledger_proofs, ledger_read, ledger_verify, ledger_witness
 from akiosctl.verbs.events import Printer, kinds_option, print_log
 from akiosd.ledger.entries import entries_of, first_index
+
+_AT_ONCE = 1024
 
 
 @click.group("ledger")
@@ -52,10 +55,11 @@ def show(
         with open_source(ctx, cage, directory, None) as source, source.reader() as reader:
             size = ledger_read.read_checkpoint(source, reader)[0].size
             first = max(start, first_index(reader))
-            for index, entry in enumerate(entries_of(reader, size, first), first):
-                if index >= stop:
-                    break
-                printer.entries(source.vkey.name.rpartition("/")[2], index, (entry,))
+            entries = islice(entries_of(reader, size, first), max(stop - first, 0))
+            log = source.vkey.name.rpartition("/")[2]
+            while batch := list(islice(entries, _AT_ONCE)):
+                printer.entries(log, first, batch)
+                first += len(batch)
         return
     with ctx.obj.connect() as client:
         print_log(client, find_log(client, cage) if cage else "", printer, start, stop)

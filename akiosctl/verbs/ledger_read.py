@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,7 +18,8 @@ import click
 from akiosctl.commands import print_line, wants_json
 from akiosctl.hashing import HASHER
 from akiosctl.ledger_source import LogSource, files_in_words, open_source
-from akiosctl.records_text import read_record, record_json
+from akiosctl.record_forms import Form
+from akiosctl.records_text import read_record
 from akiosctl.render import table
 from akiosctl.small_files import read_file, read_key_text
 from akiosd.errors import AkiosError, LedgerError
@@ -147,6 +149,7 @@ def _output(out: Path | None) -> Iterator[TextIO]:
 
 
 _TRIES = 4
+_AT_ONCE = 1024
 
 
 def _export_archive(source: LogSource, report: Report, out: Path) -> int:
@@ -165,8 +168,10 @@ def _export_archive(source: LogSource, report: Report, out: Path) -> int:
 
 
 def _records(source: LogSource, reader: LogReader, size: int, first: int) -> Iterator[str]:
-    for index, entry in enumerate(entries_of(reader, size, first), first):
-        yield json.dumps(record_json(source.cage or "host", index, entry))
+    form, entries = Form(as_json=True), entries_of(reader, size, first)
+    while batch := list(islice(entries, _AT_ONCE)):
+        yield from form.lines(source.cage or "host", first, batch)
+        first += len(batch)
 
 
 @click.command("stats", short_help="Count a log's records.")
