@@ -31,6 +31,7 @@ WAITING_BYTES = 8 << 20  # durable, not yet published; beyond it publication doe
 RESERVE_BYTES = 8 << 20
 RESERVE = "ledger/reserve"
 RETRY_S = 1.0
+SWEEP_S = 1.0
 GATHER_S = 0.010
 GATHER_BYTES = 1 << 20  # more than this is written at once
 
@@ -50,13 +51,15 @@ class Committer:
         self.progress = trio.Event()
         self.subscribers: list[Subscriber] = []
         self.sequencer: Sequencer = opened.sequencer
-        self._disk, self._wal = disk, opened.wal
+        self._disk, self._wal, self._outgrown = disk, opened.wal, opened.outgrown
         self._frame_ends = deque(opened.frame_ends)
         self._registered_seq = opened.wal.seq - 1
         self._data = trio.Event()  # there is something to commit
         self._urgent = trio.Event()  # and somebody waits for it
         self.untidy = trio.Event()  # a segment was taken, or may be given back
         self._tidying = trio.Lock()
+        self.untidy_logs = trio.Event()  # files were outgrown, or an earlier run left some
+        self.untidy_logs.set()
         self._began = -1e9
         self._limiter = trio.CapacityLimiter(4)
         self._wal_limiter = trio.CapacityLimiter(1)  # of its own: nothing else stands before a commit
@@ -123,6 +126,18 @@ class Committer:
             await self.untidy.wait()
             self.untidy = trio.Event()
             await self.tidy()
+
+    async def keep_clear(self) -> None:
+        """For ever: overwrite what logs outgrew, at most so often, and in nobody's way."""
+        while True:
+            await self.untidy_logs.wait()
+            self.untidy_logs = trio.Event()
+            await self.sweep()
+            await trio.sleep(SWEEP_S)
+
+    async def sweep(self) -> None:
+        """Return once nothing that was outgrown before is left on disk."""
+        await self.in_thread_unless_full(self._outgrown.sweep)
 
     async def _write_frame(self, commit: Commit) -> int:
         wal: Wal = self._wal

@@ -24,6 +24,7 @@ from akiosd.ledger.sequencer import Sequencer, check_heads
 from akiosd.store.durable import Disk
 from akiosd.store.keys import KEY_PATH, NEXT_PATH, LedgerKey, drop_next, drop_old, install_next, load_key, make_key
 from akiosd.store.log_dir import archive, directory, discard_unpublished, load_edge, read_file
+from akiosd.store.outgrown import Outgrown
 from akiosd.store.wal import DIRECTORY as WAL_DIRECTORY
 from akiosd.store.wal import SEGMENT_BYTES, Torn, Wal
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
@@ -54,6 +55,7 @@ class Opened:
     unfinished: list[LogId]
     interrupted: list[LogId]
     frame_ends: list[tuple[int, dict[LogId, int]]]
+    outgrown: Outgrown
     behind: dict[LogId, int] = field(default_factory=dict)
     forgotten: frozenset[LogId] = frozenset()
 
@@ -98,16 +100,16 @@ def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int =
     wal.start()
     wal.keep_from(wal.base, published_host(sequencer))
     key = _settle_rotation(disk, key, newer, sequencer)
-    unfinished = sequencer.unpublished()
+    unfinished, outgrown = sequencer.unpublished(), Outgrown(disk)
     for log, state in list(sequencer.logs.items()):
-        discard_unpublished(disk, log, state.published.size)
+        discard_unpublished(outgrown, log, state.published.size)
         if log != HOST_LOG and _has_ended(seen.last_entry[log]):
             sequencer.close_log(log)
     interrupted = [log for log, state in sequencer.logs.items() if log != HOST_LOG and not state.closed]
     behind = {log: epoch_of(disk, key, log, sequencer.work(log)[1].entries()) for log in sequencer.logs}
     behind = {log: epoch for log, epoch in behind.items() if 0 < epoch < key.epochs[-1].number}
     forgotten = frozenset(seen.forgotten)
-    return Opened(key, wal, sequencer, wal.torn, unfinished, interrupted, seen.frame_ends, behind, forgotten)
+    return Opened(key, wal, sequencer, wal.torn, unfinished, interrupted, seen.frame_ends, outgrown, behind, forgotten)
 
 
 def published_host(sequencer: Sequencer) -> bytes:

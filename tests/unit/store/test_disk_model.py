@@ -100,7 +100,7 @@ class Driver:
         publications = [prepare(log, edge, batch) for log, edge, batch in work if batch]
         try:
             for log in self.dirty:
-                discard_unpublished(self.disk, log, sequencer.logs[log].published.size)
+                discard_unpublished(self.opened.outgrown, log, sequencer.logs[log].published.size)
             if self.dirty:
                 self.disk.sync_everything()
             self.dirty.update(publication.log for publication in publications)
@@ -116,7 +116,8 @@ class Driver:
             ends.pop(0)
         self.opened.wal.keep_from(ends[0][0] if ends else self.opened.wal.seq, published_host(sequencer))
         for publication in publications:
-            drop_outgrown(self.disk, publication)
+            drop_outgrown(self.opened.outgrown, publication)
+        self.opened.outgrown.sweep()
         self.opened.wal.release()
 
 
