@@ -2,7 +2,8 @@
  *
  * Sockets are read off the network namespace at each call.  Filters and locks have no gauge: what was
  * granted since the last count is added to it, and only where the sum reaches the bound are they counted
- * again, at most once a second, so that a cage that lives at its bound costs no more than that.
+ * again: after half as many calls as the bound, or once a second, so that a cage that lives at its bound
+ * costs no more than that.
  *
  * Sources: proc(5), proc_locks(5), the kernel's cgroup-v2.rst, net/ipv4/proc.c. */
 #include <errno.h>
@@ -119,7 +120,8 @@ static bool admit_counted(struct akios_bounds *bounds, unsigned kind, uint64_t n
         long held = count(bounds);
         bounds->held[kind] = held < 0 || held > (long)most ? most : (uint32_t)held;
         bounds->granted[kind] = 0;
-        bounds->again_ns[kind] = now_ns + NS_PER_S;
+        /* With half of it free the next count is far off anyhow. */
+        bounds->again_ns[kind] = bounds->held[kind] <= most / 2 ? 0 : now_ns + NS_PER_S;
     }
     if (bounds->held[kind] + bounds->granted[kind] >= most)
         return false;
