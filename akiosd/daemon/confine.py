@@ -51,6 +51,8 @@ class Parts(NamedTuple):
     run: Run
     workspace_fd: Fd
     bind_fds: list[Fd]
+    watch: Fd | None = None
+    """The group to which the kernel tells what files are executed and written; None where it tells nothing."""
 
     @property
     def caller(self) -> Caller:
@@ -119,6 +121,8 @@ def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd
     assert prepared.userns is not None
     assert prepared.trust is not None
     fds["userns"], fds["trust"] = prepared.userns.dup(), prepared.trust.dup()
+    if parts.watch is not None:
+        fds["files"] = parts.watch.dup()
     layered = _trust_layer(parts, fds)
     if run.tty is None:
         for name, ours, pipe in zip(STDIO, _OUR_ENDS, prepared.pipes, strict=True):
@@ -143,6 +147,7 @@ def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd
         layer="layer" in fds, stores=tuple(path for path in run.stores if path not in layered),
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
         shm=parts.run.policy.limits.shm, rlimits=_compile_rlimits(parts.run.policy.limits), landlock=landlock,
+        watched="files" in fds,
     )  # fmt: skip
     return Confinement(parts, identity, spec, fds)
 

@@ -23,6 +23,7 @@ LAYERS: tuple[str, ...] = (
     "landlock",
     "seccomp",
     "stdio",
+    "files",
     "ledger",
 )
 
