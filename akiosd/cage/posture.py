@@ -35,6 +35,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     limits: str
     core_to_socket: bool
     """The host's core pattern names a socket: no limit of a process keeps a dump from it."""
+    files_missing: str = ""
+    """Why the kernel does not tell which files are executed and written."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +47,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     workspace_mode: str
     tty: bool
     as_caller: bool = False
+    files: bool = False
+    """Whether what was executed and written is to be recorded as the kernel tells it."""
 
 
 def check(evidence: Evidence, wanted: Wanted) -> tuple[LayerState, ...]:
@@ -64,6 +68,7 @@ def check(evidence: Evidence, wanted: Wanted) -> tuple[LayerState, ...]:
         _seccomp(fields, evidence),
         _cores(evidence),
         LayerState("stdio", "enforced", "a terminal of its own" if wanted.tty else "own pipes, no caller descriptor"),
+        _files(evidence, wanted),
     )
 
 
@@ -196,6 +201,13 @@ def _landlock(evidence: Evidence) -> LayerState:
     if not evidence.landlock:
         return LayerState("landlock", "unavailable", "this kernel's Landlock ABI is below 2")
     return _say("landlock", evidence.landlock_proved, evidence.landlock, "a file it should refuse could be read")
+
+
+def _files(evidence: Evidence, wanted: Wanted) -> LayerState:
+    if not wanted.files:
+        return LayerState("files", "enforced", "nothing is traced, as asked for")
+    missing = evidence.files_missing
+    return _say("files", not missing, "the kernel tells what is executed and written", f"names are hints: {missing}")
 
 
 def _seccomp(fields: dict[str, str], evidence: Evidence) -> LayerState:

@@ -51,6 +51,8 @@ class Parts(NamedTuple):
     run: Run
     workspace_fd: Fd
     bind_fds: list[Fd]
+    watch: Fd | None = None
+    """The group to which the kernel tells what files are executed and written; None where it tells nothing."""
 
     @property
     def caller(self) -> Caller:
@@ -179,6 +181,8 @@ def _build(
     assert prepared.userns is not None
     assert prepared.trust is not None
     fds["userns"], fds["trust"] = prepared.userns.dup(), prepared.trust.dup()
+    if parts.watch is not None:
+        fds["files"] = parts.watch.dup()
     # Making a layer looks into the workspace; the child can wait for its file system, akiosd cannot.
     layered = _trust_layer(parts, fds) if opened.workspace.is_local else ()
     if run.tty is None:
@@ -204,6 +208,7 @@ def _build(
         layer="layer" in fds, stores=tuple(path for path in run.stores if path not in layered),
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
         shm=run.policy.limits.shm, rlimits=_compile_rlimits(run.policy.limits, host.facts.pools), landlock=landlock,
+        watched="files" in fds,
     )  # fmt: skip
     return Confinement(parts, identity, spec, fds, opened.remote(parts))
 

@@ -26,6 +26,7 @@ from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
 from akiosd.daemon.prepared import Caller, Prepared
 from akiosd.daemon.record_calls import CallRecorder
+from akiosd.daemon.record_files import FileRecorder
 from akiosd.daemon.spend import Spend
 from akiosd.daemon.status_channel import StatusChannel
 from akiosd.errors import AkiosError, CageFailed, KernelError, LayerUnavailable, Refused
@@ -92,6 +93,7 @@ class Cage:
         self._status: StatusChannel | None = None
         self._mounts: Fd | None = None
         self._calls: CallRecorder | None = None
+        self._files: FileRecorder | None = None
         self._gateway: Gateway | None = None
         self._bulk = Bulk(host.hurry)
         self._book = Book(host.ledger, self.log, self.policy.limits, self._count_audit, self._bulk)
@@ -188,7 +190,10 @@ class Cage:
     async def _begin(self) -> None:
         """Build the confinement, have the parked child go on, and listen to what it says."""
         run = self.request
-        parts = Parts(self.host, self.prepared, run, self.workspace_fd, self.bind_fds)
+        if self.policy.syscalls.trace != "none":
+            self._files = FileRecorder()
+        watch = self._files.events.group if self._files is not None and self._files.events is not None else None
+        parts = Parts(self.host, self.prepared, run, self.workspace_fd, self.bind_fds, watch)
         try:
             values = await build_confinement(parts, _user_name(run.user_name, self.caller))
         finally:
@@ -287,6 +292,8 @@ class Cage:
         listener = pidfd.get_fd(self._pidfd.fileno(), self._listener_number)
         self._calls.start(listener, self._cgroup, self.host.facts.pools)
         self._nursery.start_soon(self._record_calls)
+        if self._files is not None:
+            self._nursery.start_soon(self._files.run, self._book)
         self.posture = self._read_posture()
         bad = [layer for layer in self.posture if layer.status != "enforced"]
         if bad and not self.request.allow_degraded:
@@ -338,11 +345,12 @@ class Cage:
             cgroup=self.prepared.limits_found, cgroup_missing=self.prepared.limits_missing,
             disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
             pump_running=self._calls.running, limits=limits, core_to_socket=probe.core_goes_to_a_socket(),
+            files_missing=self._files.missing if self._files is not None else "",
         )  # fmt: skip
         wanted = posture.Wanted(
             host_id=values.identity.host_id, host_gid=values.identity.host_gid, uid_lines=self.prepared.uid_lines,
             workspace=os.fsdecode(self.request.workspace), workspace_mode=self.policy.filesystem.workspace,
-            tty=self.request.tty is not None, as_caller=self.prepared.is_caller,
+            tty=self.request.tty is not None, as_caller=self.prepared.is_caller, files=self._files is not None,
         )  # fmt: skip
         return (*posture.check(evidence, wanted), LayerState("ledger", "enforced", "birth durable before the agent"))
 
@@ -409,6 +417,8 @@ class Cage:
         if self._calls is not None:
             await self._calls.finish()
         self._open_log()
+        if self._files is not None:
+            await self._files.finish(self._book)
         self.ended_ns = time.time_ns()
         usage = self._usage()
         end = explain_end(self._facts(usage))
@@ -471,6 +481,8 @@ class Cage:
             self._status.close()
         if self._calls is not None:
             self._calls.close()
+        if self._files is not None:
+            self._files.close()
         if self._confinement is not None:
             self._confinement.close()
         close_all((*self.stdio, self.master, *self.bind_fds, self._pidfd))

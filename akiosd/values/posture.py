@@ -24,6 +24,7 @@ LAYERS: tuple[str, ...] = (
     "seccomp",
     "cores",
     "stdio",
+    "files",
     "ledger",
 )
 

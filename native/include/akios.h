@@ -217,6 +217,28 @@ struct akios_socket_spec {
  * nothing, *failed the index of the socket (n: entering the namespace). */
 int akios_netns_sockets(int netns_fd, const struct akios_socket_spec *specs, size_t n, int *fds, size_t *failed);
 
+/* ---- files executed and written, as the kernel tells them (shim_file_use.c) ---- */
+
+/* akios_file_use.use: bits of fanotify_mark(2), FAN_OPEN_EXEC and FAN_CLOSE_WRITE. */
+enum { AKIOS_FILE_WRITTEN = 0x8, AKIOS_FILE_EXECUTED = 0x1000, AKIOS_FILE_USE_MAX = 5120 };
+
+/* One event; behind it path_len bytes of path, then zeros or anything up to size, a multiple of 8. */
+struct akios_file_use {
+    uint32_t size;
+    uint32_t use;
+    uint32_t pid;          /* of the process, in akiosd's pid namespace */
+    uint32_t count;        /* equal consecutive events folded into this one */
+    uint16_t path_len;
+    uint8_t pad[6];
+};
+
+/* A group that gets events and stops nobody; the descriptor is the caller's, close-on-exec and non-blocking. */
+int akios_file_use_open(void);
+/* Takes at most max_events off the group's queue: bytes of struct akios_file_use written, 0 when it is empty.
+ * lost: how many events had no name, and overflows of the queue, each of which may stand for many.  It may wait
+ * where the file's own file system does: call it from a thread that may. */
+int64_t akios_file_use_read(int fd, uint8_t *buffer, size_t capacity, uint32_t max_events, uint32_t *lost);
+
 /* ---- mounts, pidfds, namespaces (shim_mounts.c) ---- */
 int akios_open_tree(int dirfd, const char *path, unsigned flags);
 int akios_move_mount(int from_fd, int to_dirfd, const char *to_path);

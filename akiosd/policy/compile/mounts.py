@@ -25,6 +25,8 @@ RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
 SYSTEM_ATTRS = RDONLY | NOSUID | NODEV
 DATA_ATTRS = NOSUID | NODEV
 
+# include/uapi/linux/fanotify.h
+FAN_CLOSE_WRITE, FAN_OPEN_EXEC = 0x8, 0x1000
 # include/uapi/linux/sched.h
 _NEWCGROUP, _NEWUSER, _NEWNET = 0x02000000, 0x10000000, 0x40000000
 # include/uapi/linux/securebits.h: noroot, no setuid fixup, no ambient raise, and the lock of all four
@@ -109,6 +111,8 @@ class CageSpec(msgspec.Struct, frozen=True, kw_only=True):
     landlock: LandlockSpec | None = None
     filter: bytes = b""
     filter_flags: int = 0
+    watched: bool = False
+    """Whether the kernel tells which files are executed and written, to the group that comes as ``files``."""
 
     @property
     def base(self) -> BaseSpec:
@@ -138,6 +142,7 @@ def compile_rest(spec: CageSpec) -> Plan:
             *_trees(spec),
             *_stores(spec),
             *_hidden(spec),
+            *_watched(spec),
             *_entry(spec),
             *_confinement(spec),
         ),
@@ -357,6 +362,23 @@ def _hidden(spec: CageSpec) -> list[Step]:
         for source in (b"dev/null", b"run"):
             step = _bind(f"{_show(path)} hidden", source, path.strip(b"/"), SYSTEM_ATTRS | NOEXEC)
             steps.append(msgspec.structs.replace(step, flags=step.flags | F_SAME_KIND))
+    return steps
+
+
+def _watched(spec: CageSpec) -> list[Step]:
+    """Every mount from which a program can be run, or on which a file can be written that stays."""
+    if not spec.watched:
+        return []
+    system = [b"/" + name for name in spec.system_dirs]
+    read = [*system, b"/etc", *(bind.path for bind in spec.binds if bind.mode != "cow")]
+    written = [b"/dev/shm", b"/tmp", b"/var/tmp", spec.home, spec.workspace]
+    written += [bind.path for bind in spec.binds if bind.mode == "cow"]
+    uses = [(path, FAN_OPEN_EXEC) for path in read] + [(path, FAN_OPEN_EXEC | FAN_CLOSE_WRITE) for path in written]
+    steps = []
+    for path, mask in uses:
+        parent, _, name = path.strip(b"/").rpartition(b"/")
+        what = f"the kernel tells what is executed{' and written' * bool(mask & FAN_CLOSE_WRITE)} in {_show(path)}"
+        steps.append(Step(op="watch", what=what, fd="files", a=parent, b=name, u0=mask))
     return steps
 
 
