@@ -113,6 +113,10 @@ def become_owner(cage: CageInfo) -> None:
         entry = pwd.getpwuid(cage.uid)
         os.initgroups(entry.pw_name, entry.pw_gid)
         gid = entry.pw_gid
+        # What runs on the host by itself, and so what a commit protects, is told by that user's configuration.
+        os.environ["HOME"] = entry.pw_dir
+        for name in ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+            os.environ.pop(name, None)
     except KeyError:
         os.setgroups([])
         gid = cage.gid
