@@ -191,7 +191,7 @@ class History:
         assert {row["cage"] for row in rows} == {run.cage for run in self.runs if run.waits}, "nothing is lost"
 
 
-LONG = [pytest.param(seed, marks=pytest.mark.named_set("histories")) for seed in range(1, 25)]
+LONG = [pytest.param(seed, marks=pytest.mark.named_set("histories")) for seed in range(1, 13)]
 
 
 @pytest.mark.parametrize("seed", [0, *LONG])
