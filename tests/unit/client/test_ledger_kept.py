@@ -76,6 +76,23 @@ def test_a_policy_says_how_many(log: Log, server: Server, tmp_path: Path, count:
     assert log("verify-proof", proof, "--policy", policy)[0] == code
 
 
+def test_two_witnesses_of_one_checkpoint_make_a_quorum(log: Log, server: Server, tmp_path: Path) -> None:
+    second = Witness(tmp_path / "second.json", KEY.vkey(CAGE), seed=bytes([9]) * 32, name="second.example/w")
+    other = Server(second)
+    try:
+        words = ("--witness-key", server.witness.key, "--also", other.url, second.key)
+        assert log.here("witness", server.url, *words)[0] == 0
+    finally:
+        other.close()
+    names = f"witness second.example/w and {server.witness.key.name}"
+    assert verify(log, "--witness-key", server.witness.key, "--witness-key", second.key) == (0, f"pin, {names}")
+    assert verify(log) == (0, f"pin, {names}")
+    lines = kept(".cosigned").read_text().splitlines(keepends=True)
+    kept(".cosigned").write_text("".join(lines[:-1]))  # one of the two is missing
+    kept("").write_text("".join(lines[:-1]))
+    assert verify(log)[0] == 4
+
+
 def test_a_kept_cosignature_is_looked_at_again_each_time(log: Log, server: Server) -> None:
     ask(log, server)
     assert log.here("pin")[0] == 0  # which moves on, and leaves the cosigned checkpoint
