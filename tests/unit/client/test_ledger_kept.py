@@ -187,6 +187,21 @@ def test_a_key_that_was_pinned_counts_more_than_one_that_lies_beside(log: Log, t
     assert log.here("verify")[0] == 0  # the control: nothing else tells it
 
 
+def test_the_hosts_pinned_key_counts_for_its_other_logs(log: Log) -> None:
+    """Nothing of this cage was kept, but its host is known: another key beside its log is not taken."""
+    host = KEY.signer(test_ledger_verbs.LogId("host"))
+    pins.save_pin(host.vkey, host.sign(f"{host.vkey.name}\n0\n{'A' * 43}=\n"))
+    assert verify(log) == (0, "nothing")
+    forger = LedgerKey(KEY.name, bytes([5]) * 32)
+    note = (log.path / "checkpoint").read_text().partition("\n\n")[0] + "\n"
+    (log.path / "checkpoint").write_bytes(forger.signer(CAGE).sign(note))
+    log.path.with_name("audit.vkey").write_text(f"{forger.vkey(CAGE)}\n")
+    shutil.rmtree(log.path.with_name("audit.history"), ignore_errors=True)
+    assert verify(log)[0] == 4
+    pins.forget(host.vkey.name)
+    assert verify(log)[0] == 0  # the control
+
+
 def test_a_damaged_list_of_known_hosts_is_no_empty_one(log: Log) -> None:
     assert log.here("pin")[0] == 0
     (pins_directory() / "hosts").write_text("{")
