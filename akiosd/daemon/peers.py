@@ -118,6 +118,14 @@ def read_credentials(connection: HasSockopt) -> tuple[int, int, int]:
     return pid, uid, gid
 
 
+def read_uid(connection: HasSockopt) -> int:
+    """The uid of the process that connected; -1 when the kernel does not say."""
+    try:
+        return read_credentials(connection)[1]
+    except OSError:
+        return -1
+
+
 def read_groups(connection: HasSockopt) -> tuple[int, ...]:
     """Supplementary groups at connect time.  Raises :class:`Refused` for a peer with more than 256 of them."""
     try:

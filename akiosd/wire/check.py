@@ -131,15 +131,22 @@ def _check_run(run: Run, fd_count: int) -> None:
             raise Refused("nothing can be shown inside a workspace that is a plain bind", "run", "use another mode")
     if len(run.user_name) > 64 or not run.user_name.isprintable() or ":" in run.user_name:
         raise Refused("the user name is not one a passwd file could hold", "run")
-    expected = {0, *(bind.fd for bind in run.binds)}
-    if expected != set(range(fd_count)) or len(run.binds) + 1 != fd_count:
+    _check_descriptors(run, fd_count)
+    if run.tty is not None and not (0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION):
+        raise Refused("a terminal of that size does not exist", "run")
+
+
+def _check_descriptors(run: Run, fd_count: int) -> None:
+    expected = [0, *(bind.fd for bind in run.binds), *(bind.holder for bind in run.binds if bind.holder)]
+    if sorted(expected) != list(range(fd_count)):
         raise Refused(
             f"{fd_count} file descriptors came with a workspace and {len(run.binds)} binds",
             "run",
-            "send the workspace first, then one descriptor for each bind",
+            "send the workspace first, then one descriptor for each bind, and one for what holds a file",
         )
-    if run.tty is not None and not (0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION):
-        raise Refused("a terminal of that size does not exist", "run")
+    for bind in run.binds:
+        if bool(bind.holder) != bool(bind.name) or bind.name in (b".", b"..") or set(b"/\0") & set(bind.name):
+            raise Refused("a bind has a holder without a name in it, or the other way", "run")
 
 
 def _check_stores(run: Run) -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from akiosd.values.ids import DirectoryId
 from akiosd.values.policy import Budget, Policy
 from akiosd.values.posture import LayerState
 from akiosd.values.spend import ModelSpend, OpenCall
@@ -40,12 +41,17 @@ class Hello(Message, frozen=True, tag="hello"):
 
 
 class Bind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tree the client opened (``O_PATH``) to be shown at ``path`` inside; ``fd`` indexes the frame's fds."""
+    """A tree the client opened (``O_PATH``) to be shown at ``path`` inside; ``fd`` indexes the frame's fds.
+
+    For a file ``holder`` indexes the directory that holds it, opened by the client too, and ``name`` is its name there.
+    """
 
     path: bytes
     fd: int
     kind: BindKind = "toolchain"
     why: str = ""
+    holder: int = 0
+    name: bytes = b""
 
 
 class Tty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +60,7 @@ class Tty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Run(Message, frozen=True, tag="run"):
-    """Start a cage.  fds: the workspace first, then one for each bind, in order.
+    """Start a cage.  fds: the workspace first, then the binds' own and their holders', each once.
 
     ``argv`` and ``env`` are bytes without NUL.  ``command`` is the path inside of the program to
     execute; ``cwd`` the absolute path inside to start in; ``workspace`` the absolute path, outside
@@ -95,7 +101,10 @@ class Stop(Message, frozen=True, tag="stop"):
 
 
 class List(Message, frozen=True, tag="list"):
-    """The caller's cages; with ``everyone``, all that the caller may see.  ``after``: only those with a greater id."""
+    """The caller's cages; with ``everyone``, all that the caller may see.  ``after``: only those with a greater id.
+
+    fds: none, or a directory that the client opened; the answer then says in ``here`` which one that is.
+    """
 
     everyone: bool = False
     after: str = ""
@@ -293,6 +302,11 @@ class Ended(Message, frozen=True, tag="ended"):
 
 
 class CageInfo(msgspec.Struct, frozen=True):
+    """``workspace`` is the name of its directory, read from the descriptor; ``directory`` says which directory that is.
+
+    ``order`` grows with each cage that starts on this host, whatever its clock does.
+    """
+
     cage: str
     uid: int
     user: str
@@ -309,6 +323,9 @@ class CageInfo(msgspec.Struct, frozen=True):
     detached: bool = False
     usd_micro: int = 0
     calls: int = 0
+    gid: int = -1
+    directory: DirectoryId | None = None
+    order: int = 0
 
 
 class Cages(Message, frozen=True, tag="cages"):
@@ -316,6 +333,7 @@ class Cages(Message, frozen=True, tag="cages"):
 
     cages: tuple[CageInfo, ...] = ()
     more: bool = False
+    here: DirectoryId | None = None
 
 
 class ViewReply(Message, frozen=True, tag="view_reply"):
@@ -519,5 +537,5 @@ Reply = (
 
 # How many file descriptors may come with a message of this type (at most); absent means none.
 FDS: dict[type[Message], int] = {
-    Run: MAX_FDS, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1, HttpReply: 1,
+    Run: MAX_FDS, List: 1, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1, HttpReply: 1,
 }  # fmt: skip

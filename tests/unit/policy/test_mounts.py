@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from akiosd.errors import PolicyError
 from akiosd.policy.compile.identity import Identity
 from akiosd.policy.compile.landlock import LandlockView, compile_landlock
-from akiosd.policy.compile.limits import compile_rlimits
+from akiosd.policy.compile.limits import HostPools, compile_rlimits
 from akiosd.policy.compile.mounts import NODEV, NOSUID, RDONLY, BindSpec, CageSpec, compile_plan
 from akiosd.values.plan import F_EXIST_OK, F_SAME_KIND, F_STAGE, Plan, Step, encode
 from akiosd.values.policy import DEFAULT_POLICY
@@ -38,7 +38,7 @@ def make_spec(**changes: object) -> CageSpec:
         system_links=((b"bin", b"usr/bin"), (b"lib64", b"usr/lib64")),
         system_dirs=(b"usr",),
         v1_controllers=("memory", "pids"),
-        rlimits=compile_rlimits(DEFAULT_POLICY.limits),
+        rlimits=compile_rlimits(DEFAULT_POLICY.limits, HostPools()),
         landlock=compile_landlock(DEFAULT_POLICY, view, 7),
         filter=bytes(16),
         filter_flags=40,
@@ -57,9 +57,8 @@ def specs(draw: st.DrawFn) -> CageSpec:
     for path in draw(st.lists(paths, max_size=6, unique=True)):
         if path in (workspace, home):
             continue
-        directory = draw(st.booleans())
-        mode = draw(st.sampled_from(["ro", "sealed", "cow"])) if directory else "ro"
-        binds.append(BindSpec(path, f"bind:{len(binds)}", directory, mode))
+        mode, name = draw(st.sampled_from([("sealed", b""), ("cow", b""), ("sealed", b"file")]))
+        binds.append(BindSpec(path, f"bind:{len(binds)}", mode, name))
         writable += mode == "cow"
     return make_spec(
         workspace=workspace,
@@ -209,6 +208,19 @@ def test_what_may_be_written_is_the_agents_own(spec: CageSpec) -> None:
 
 @checked
 @given(specs())
+def test_nothing_of_the_host_is_shown_but_through_an_overlay_of_the_cages_own(spec: CageSpec) -> None:
+    """A bind shares its inodes, and with them watches, locks, leases, sockets and pipes.  ``rw-direct`` says so."""
+    allowed = {b"workspace"} if spec.workspace_mode == "rw-direct" else set()
+    for step in compile_plan(spec).steps:
+        if step.op == "attach" and not step.flags & F_STAGE:
+            own = step.fd == "trust"  # a tmpfs made for this cage
+            assert own or (step.fd or "").encode() in allowed, step.what
+        if step.op == "bind" and step.flags & F_STAGE:
+            assert step.a.startswith((b"/slot/", b"/seal/")), step.what
+
+
+@checked
+@given(specs())
 def test_what_is_hidden_is_covered_last_whatever_it_is(spec: CageSpec) -> None:
     """A policy names a path without saying whether it is a file: one of two covers fits, the other is left out."""
     found = placed(compile_plan(spec))
@@ -264,7 +276,7 @@ def test_the_described_plan_reads_as_a_person_would_say_it() -> None:
     ]
     assert "fsmount: the workspace /home/ada/project, cow" in lines
     assert "symlink: /lib64 → usr/lib64" in lines
-    assert "rlimit: core ≤ 0" in lines
+    assert "rlimit: core ≤ 1" in lines
 
 
 def test_bytes_that_are_no_text_are_still_shown() -> None:
