@@ -30,7 +30,7 @@ from akiosd.ledger.judge import NOTHING, Trust, blame_host
 from akiosd.ledger.key_list import log_key
 from akiosd.ledger.note import Vkey
 from akiosd.ledger.quorum import Quorum, all_of
-from akiosd.ledger.report import LogReader, Report, Verdict
+from akiosd.ledger.report import Anchor, LogReader, Report, Verdict
 from akiosd.store.fsck import Foreign, Nowhere, OnDisk, Place, ask_host, name_log, read_trust, refusal, verify_place
 from akiosd.values.ids import HOST_LOG, is_cage_id
 from akiosd.wire.messages import LedgerInfo, LedgerReply
@@ -260,7 +260,8 @@ def _trust_daemon(reply: LedgerReply, key: Vkey | None, key_list: bytes | None) 
     beside = Vkey.parse(reply.vkey)
     vkey = log_key(trusted, name) if trusted is not None else beside
     same = host_of(vkey.name) == host_of(beside.name)
-    return Trust(vkey, key_list=key_list or (reply.keys or None if same else None))
+    head = Anchor("akiosd's own memory", reply.size, reply.root, vouches=False) if reply.size else None
+    return Trust(vkey, head=head, key_list=key_list or (reply.keys or None if same else None))
 
 
 def _host_from_daemon(client: Client, trust: Trust, may_prefer: bool, fds: list[int]) -> HostSource:
@@ -270,7 +271,7 @@ def _host_from_daemon(client: Client, trust: Trust, may_prefer: bool, fds: list[
         failure = Report(Verdict.INCOMPLETE, first_bad="host log", detail=error.what)
         return HostSource(Nowhere(HOST_LOG), failure=failure)
     fds += more
-    mine = Trust(log_key(trust.vkey, HOST_LOG))
+    mine = Trust(log_key(trust.vkey, HOST_LOG), head=_trust_daemon(reply, None, None).head)
     return HostSource(_place(client, "", reply, more, fds), _prefer_kept(mine) if may_prefer else mine)
 
 

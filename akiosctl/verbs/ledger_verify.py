@@ -13,7 +13,16 @@ import click
 from akiosctl.client import Client, DaemonError, close_fds
 from akiosctl.commands import print_line, wants_json
 from akiosctl.hashing import HASHER
-from akiosctl.ledger_source import HostFailed, LogSource, from_daemon, from_files, open_source, read_key, refused
+from akiosctl.ledger_source import (
+    HostFailed,
+    LogSource,
+    files_in_words,
+    from_daemon,
+    from_files,
+    open_source,
+    read_key,
+    refused,
+)
 from akiosctl.small_files import read_file
 from akiosctl.verbs.ledger_read import (
     JSON,
@@ -33,7 +42,7 @@ from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey
 from akiosd.ledger.quorum import Quorum
 from akiosd.ledger.report import Report, Verdict, describe
 from akiosd.store import derive
-from akiosd.store.fsck import find_vkey, refusal
+from akiosd.store.fsck import refusal
 from akiosd.store.log_dir import archive, directory
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
 from akiosd.wire.messages import ListLogs, LogNames
@@ -102,7 +111,8 @@ def verify(
 def _rebuild(directory: Path | None, vkey: str | None) -> list[str]:
     if directory is None or not directory.is_dir():
         raise AkiosError("tiles are made again in a log's directory", "--rebuild-tiles", "name it with --dir")
-    return derive.rebuild_tiles(directory, read_key(vkey) or find_vkey(directory), HASHER)
+    with files_in_words():
+        return derive.rebuild_tiles(directory, from_files("", directory, read_key(vkey)).vkey, HASHER)
 
 
 def _verify_files(

@@ -331,6 +331,13 @@ class Ledger:
             raise NoteError(error.what, where=where) from None
         raise UntrustedNote("the checkpoint is signed by none of this host's keys", where=where)
 
+    def head(self, log: LogId) -> tuple[int, bytes]:
+        """Size and root of what was last published of an open log, from memory; (0, b"") of others."""
+        state = self._sequencer.logs.get(log)
+        return (
+            (state.published.size, state.published.root()) if state is not None and state.published.size else (0, b"")
+        )
+
     def key_list(self) -> bytes:
         """The list of all keys of this host (``akiosd.ledger.key_list``)."""
         return self._keys.current.key_list()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
 
 import trio
@@ -12,9 +13,11 @@ from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.merkle import Hasher
+from akiosd.ledger.note import MAX_NOTE_BYTES
 from akiosd.ledger.sequencer import Publication, prepare
+from akiosd.store.durable import Disk, write_durably
 from akiosd.store.keys import LedgerKey
-from akiosd.store.log_dir import discard_unpublished, drop_outgrown, publish_all
+from akiosd.store.log_dir import directory, discard_unpublished, drop_outgrown, publish_all
 from akiosd.store.outgrown import Outgrown
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import Roots, encode_entry
@@ -215,6 +218,9 @@ class Publisher:
         self._dirty.update(publication.log for publication in publications)
         for key, group in signed:
             publish_all(self._disk, key, group, self._committer.commit_heads)
+            if key.earlier:
+                for publication in group:
+                    _keep_vkey(self._disk, key, publication.log)
 
     def _finish(self, publications: list[Publication]) -> None:
         now = trio.current_time()
@@ -233,3 +239,19 @@ class Publisher:
     def _drop_outgrown(self, publications: list[Publication]) -> None:
         for publication in publications:
             drop_outgrown(self._outgrown, publication)
+
+
+def _keep_vkey(disk: Disk, key: LedgerKey, log: LogId) -> None:
+    """Put the key that signs a log since a rotation beside it, for tools that know nothing of rotations.
+
+    After its checkpoint: until then, and where a full disk forbids it, the old key is there, from which the log itself
+    leads to the new one.
+    """
+    path, text = f"{directory(log)}.vkey", f"{key.vkey(log)}\n".encode()
+    if disk.read(path, MAX_NOTE_BYTES) == text:
+        return
+    try:
+        write_durably(disk, path, text)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise

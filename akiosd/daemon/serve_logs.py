@@ -50,8 +50,11 @@ class LogServer:
         log = self._log_for(peer, request.cage)
         await ledger.publish(log)
         path = self._path(log)
+        size, root = ledger.head(log)
         reply = wire.LedgerReply(
             log=log,
+            size=size,
+            root=root,
             origin=ledger.origin(log),
             path=str(path),
             vkey=str(ledger.vkey(log)),

@@ -28,12 +28,14 @@ class Trust:
     """Whose word is taken for a log, and what was carried away from it earlier.
 
     ``vkey``: the key of this log, or of any log of its host, under that log's own name.  ``pin``: a checkpoint kept
-    earlier.  ``cosigned``: checkpoints that may hold cosignatures, of which one must meet ``quorum``.  ``key_list``: as
-    in ``key_list``.  ``beside``: the key came with the log, which says nothing about who made it.
+    earlier.  ``head``: what a running akiosd remembers to have published.  ``cosigned``: checkpoints that may hold
+    cosignatures, of which one must meet ``quorum``.  ``key_list``: as in ``key_list``.  ``beside``: the key came with
+    the log, which says nothing about who made it.
     """
 
     vkey: Vkey
     pin: bytes | None = None
+    head: Anchor | None = None
     cosigned: tuple[bytes, ...] = ()
     quorum: Quorum = NOTHING
     key_list: bytes | None = None
@@ -104,6 +106,8 @@ def _judge(
     if trust.key_list is not None:
         kin |= open_key_list(trust.key_list, trust.vkey)
     known = _known_checkpoints(trust)
+    if trust.head is not None:
+        known.anchors.append(trust.head)
     if word is not None and word.destroyed is not None:
         known.check_signatures(_under(trust.vkey, kin))
         return _destroyed(word.destroyed, known.anchors, trust.vkey.name, reader is not None)

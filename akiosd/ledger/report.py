@@ -85,11 +85,15 @@ class Bad(Exception):
 
 @dataclass(frozen=True)
 class Anchor:
-    """A tree head known from elsewhere; ``name`` says from where (``pin``, ``host log``)."""
+    """A tree head known from elsewhere; ``name`` says from where (``pin``, ``host log``).
+
+    ``vouches``: it outlives the host's daemon, so that a report may name it as what the log is anchored to.
+    """
 
     name: str
     size: int
     root: bytes
+    vouches: bool = True
 
 
 class LogReader(Protocol):

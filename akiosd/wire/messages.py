@@ -386,7 +386,8 @@ class DoctorReply(Message, frozen=True, tag="doctor_reply"):
 
 class LedgerReply(Message, frozen=True, tag="ledger_reply"):
     """``vkey`` is the key that signs this log from now on, ``keys`` the list of all keys of the host; ``host``: the
-    client may read the host's log as well.  ``checkpoint`` as it is on disk, or nothing."""
+    client may read the host's log as well.  ``size`` and ``root`` are what akiosd remembers to have published of an
+    open log, ``checkpoint`` is as it is on disk; 0 or nothing where there is none."""
 
     log: str = ""
     origin: str = ""

@@ -414,13 +414,26 @@ def test_an_attacker_with_the_key(scene: Scene, case: str) -> None:
 def test_with_the_key_and_nothing_kept_there_is_nothing_to_tell_it_by(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The control: it is the pins that tell."""
+    """The control: it is the pins that tell, and as long as it runs the daemon, which remembers what it published."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     new_world(scene, scene.key.seed)
     try:
-        assert (scene.files(), scene.root()) == ("OK", "OK")
+        assert (scene.files(), scene.root()) == ("OK", "FORK")
     finally:
         scene.restore()
+
+
+def test_both_logs_rolled_back_to_what_they_once_were_are_told_by_the_daemon_without_a_pin(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    roll_back(scene)
+    scene.rewrite(HOST_LOG, scene.entries(HOST_LOG)[:3], scene.key.seed)
+    try:
+        assert scene.root() == "ROLLBACK"
+    finally:
+        scene.restore()
+    assert scene.root() == "OK"
 
 
 def test_all_logs_are_held_against_the_hosts(scene: Scene) -> None:

@@ -78,6 +78,11 @@ async def test_a_rotation_with_open_closed_and_finished_logs(tmp_path: Path) -> 
         assert (await ledger.checkpoint(finished))[1] != (await ledger.checkpoint(log))[1]
     assert [signer_of(tmp_path, name) for name in (HOST_LOG, LOG, closed, later, finished)] == [2, 2, 2, 2, 1]
     check_all(tmp_path, [HOST_LOG, LOG, closed, later, finished])
+    # The key beside each log is the one that signs it, for tools that know nothing of rotations.
+    for name in (HOST_LOG, LOG, closed, later, finished):
+        path = tmp_path / directory(name)
+        beside = Vkey.parse(path.with_name(path.name + ".vkey").read_text())
+        assert is_signed_by((path / "checkpoint").read_bytes(), beside), name
     # Whoever trusts the old key follows to the new one, and takes no other.
     assert fsck(tmp_path / directory(HOST_LOG), old).verdict is Verdict.OK
     report = fsck(tmp_path / directory(LOG), Vkey(f"{key_of(tmp_path).name}/{LOG}", old.public_key))
