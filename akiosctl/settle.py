@@ -126,8 +126,10 @@ def become_owner(cage: CageInfo) -> None:
     os.setresuid(cage.uid, cage.uid, cage.uid)
 
 
-def discard_cage(client: Client, cage: str, *, committed: bool = False, paths: int = 0) -> None:
-    client.call(Discard(cage=cage, committed=committed, paths=paths), Ok)
+def discard_cage(client: Client, cage: str, *, committed: bool = False, paths: int = 0, wipe: bool = False) -> str:
+    """Returns what of it was not overwritten, in words, or ""."""
+    reply, _ = client.call(Discard(cage=cage, committed=committed, paths=paths, wipe=wipe), Ok)
+    return reply.note
 
 
 def settle_changes(path: str, cage: str, how: str, *, quiet: bool = False) -> bool:

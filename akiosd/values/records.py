@@ -204,7 +204,10 @@ class CageSettled(Record, frozen=True, kw_only=True, tag="cage_settled"):
 
 
 class CageDestroyed(Record, frozen=True, kw_only=True, tag="cage_destroyed"):
-    """The tombstone: written before the first byte is wiped.  ``size`` and ``root`` are the log's last."""
+    """The tombstone: written when nothing is left to wipe.  ``size`` and ``root`` are the log's last.
+
+    ``method`` says how it was wiped, and what was only unlinked.
+    """
 
     cage: str
     size: int
