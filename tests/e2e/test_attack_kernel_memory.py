@@ -43,6 +43,7 @@ THINGS = {
     "errors": Thing(BOUNDS.sockets, "ENOBUFS", control=BOUNDS.sockets + 8),
     # Each connection is two sockets until its data has gone.
     "backlog": Thing(BOUNDS.sockets // 2, "ENOBUFS", control=BOUNDS.sockets),
+    "accepted": Thing(BOUNDS.sockets, "ENOBUFS", control=BOUNDS.sockets + 8),
     "locks": Thing(BOUNDS.locks, "ENOLCK", control=BOUNDS.locks + 8),
     "file_locks": Thing(BOUNDS.ofd_locks, "ENOLCK", 100_000, control=BOUNDS.ofd_locks + 8),
     "seccomp_filters": Thing(BOUNDS.filters, "ENOMEM", control=BOUNDS.filters + 16),
