@@ -346,7 +346,7 @@ class Supervisor:
             ended_ns=cage.ended_ns, exit_code=result.exit_code if result else 0,
             reason=result.reason if result else "", changes=cage.changes, pid=cage.pid,
             tty=cage.request.tty is not None, detached=cage.detached, usd_micro=cage.spend.account.usd_micro,
-            calls=cage.spend.account.calls,
+            calls=cage.spend.account.calls, outdated=cage.is_outdated(),
         )  # fmt: skip
 
     # ---- changes -----------------------------------------------------------------------------------

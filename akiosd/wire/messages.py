@@ -290,6 +290,8 @@ class CageInfo(msgspec.Struct, frozen=True):
     detached: bool = False
     usd_micro: int = 0
     calls: int = 0
+    outdated: bool = False
+    """The host's system was changed since it began."""
 
 
 class Cages(Message, frozen=True, tag="cages"):
