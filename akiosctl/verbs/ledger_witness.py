@@ -12,10 +12,11 @@ import click
 
 from akiosctl.commands import print_line, wants_json
 from akiosctl.ledger_source import LogSource, open_source
-from akiosctl.pins import save_pin
+from akiosctl.pins import remember_host, save_cosigned, save_pin
 from akiosctl.small_files import read_key_text, write_file
 from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY, read_checkpoint
 from akiosd.errors import AkiosError
+from akiosd.ledger.epochs import host_of
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, decode_decimal
 from akiosd.ledger.report import describe
 from akiosd.ledger.witness import WitnessKey, add_cosignatures, encode_request
@@ -46,8 +47,9 @@ def witness(
 ) -> int:
     """Have the witness at URL cosign the checkpoint of CAGE's log, by default the host's (c2sp.org/tlog-witness).
 
-    The log is verified first. The cosigned checkpoint is kept as ledger pin keeps one. The witness must know the log:
-    give its operator what ledger keys prints.
+    The log is verified first. The cosigned checkpoint is kept as ledger pin keeps one, and apart from it: from then on
+    verify looks for the cosignature of this witness, and proofs carry it. The witness must know the log: give its
+    operator what ledger keys prints.
     """
     key = WitnessKey.parse(read_key_text(witness_key))
     with open_source(ctx, cage, directory, vkey) as source:
@@ -56,6 +58,8 @@ def witness(
             raise AkiosError(f"the log is {report.verdict}: {report.detail}", report.first_bad, "see ledger verify")
         found, note, given = _cosign(source, url, key)
     save_pin(source.vkey, note)
+    save_cosigned(source.vkey, note, [key])
+    remember_host(source.met, host_of(source.vkey.name))
     if out is not None:
         write_file(out, note)
     if wants_json(ctx, as_json):

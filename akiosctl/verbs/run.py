@@ -208,7 +208,7 @@ def finish(ended: dict[str, Any], cage: str, path: str, as_json: bool, *, settle
     if changes and settle != "keep":
         from akiosctl.settle import settle_changes
 
-        failed = not settle_changes(path, cage, settle)
+        failed = not settle_changes(path, cage, settle, quiet=as_json or not hint)
         changes = failed
     if as_json:
         print_report(ended, cage, changes)

@@ -32,6 +32,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_missing: dict[str, str]
     disk: str
     pump_running: bool
+    limits: str
+    core_to_socket: bool
+    """The host's core pattern names a socket: no limit of a process keeps a dump from it."""
     files_missing: str = ""
     """Why the kernel does not tell which files are executed and written."""
 
@@ -63,6 +66,7 @@ def check(evidence: Evidence, wanted: Wanted) -> tuple[LayerState, ...]:
         _capabilities(fields),
         _landlock(evidence),
         _seccomp(fields, evidence),
+        _cores(evidence),
         LayerState("stdio", "enforced", "a terminal of its own" if wanted.tty else "own pipes, no caller descriptor"),
         _files(evidence, wanted),
     )
@@ -212,3 +216,14 @@ def _seccomp(fields: dict[str, str], evidence: Evidence) -> LayerState:
         "seccomp", loaded and evidence.pump_running,
         f"{fields.get('Seccomp_filters', '?')} filter, default deny, listener served", "no filter, or nobody listens",
     )  # fmt: skip
+
+
+def _cores(evidence: Evidence) -> LayerState:
+    """proc_pid_limits(5): name, soft, hard, unit.  Only 1 keeps the host's handler, a program of root, from running."""
+    found = re.search(r"^Max core file size +(\S+) +(\S+) ", evidence.limits, re.MULTILINE)
+    if found is None or found.groups() != ("1", "1"):
+        said = " ".join(found.groups()) if found is not None else "nothing"
+        return LayerState("cores", "unavailable", f"the core limit reads back as {said}, wanted 1")
+    kept = "limit 1: no core file, no core handler"
+    problem = "the host sends cores to a socket: core_pattern"
+    return _say("cores", not evidence.core_to_socket, kept, problem, "degraded")

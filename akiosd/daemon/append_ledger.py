@@ -20,7 +20,7 @@ from akiosd.ledger.bundle import Batch
 from akiosd.ledger.epochs import Epoch
 from akiosd.ledger.frame import Forget
 from akiosd.ledger.merkle import PYTHON, Hasher
-from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey, is_signed_by, open_checkpoint
+from akiosd.ledger.note import MAX_NOTE_BYTES, NoteError, UntrustedNote, Vkey, is_signed_by, open_checkpoint
 from akiosd.store import destroying, prune
 from akiosd.store.durable import Directory, Disk, FileWriter, write_files
 from akiosd.store.lock import StateLock
@@ -58,11 +58,12 @@ class Ledger:
         self.interrupted = [log for log in opened.interrupted if log not in self._destroying]
         self._disk, self._wal, self._sequencer = disk, opened.wal, opened.sequencer
         self._now_ns, self._random, self._close_disk = now_ns, random, close_disk
+        self._outgrown = opened.outgrown
         self._committer = Committer(disk, opened)
         self._keys = KeyRing(self._committer, disk, opened.key, now_ns)
-        self._publisher = Publisher(self._committer, disk, self._keys, hasher, now_ns)
+        self._publisher = Publisher(self._committer, opened.outgrown, self._keys, hasher, now_ns)
         self._committer.on_full, self._committer.on_room = self._tell_full, self._tell_room
-        self._minimum = prune.resume(disk, opened.sequencer.logs[HOST_LOG].published.size)
+        self._minimum = prune.resume(opened.outgrown, opened.sequencer.logs[HOST_LOG].published.size)
         self._running = False
         self._destroyed, self._overwritten = len(opened.forgotten), 0  # how often; up to which of these times
         self._note_start(opened)
@@ -241,7 +242,7 @@ class Ledger:
         self._destroying.pop(log, None)
 
     async def overwrite_wal(self) -> None:
-        """Return once nothing appended before this call is left in the WAL: all published, all segments overwritten.
+        """Return once nothing appended before this call is left in the WAL, nor in files that logs outgrew.
 
         What ``cage down`` waits for after ``destroy_log``.
         """
@@ -250,6 +251,7 @@ class Ledger:
             for log in self.logs():
                 await self._publisher.publish(log)
             if await self._committer.overwrite_frames():
+                await self._committer.sweep()
                 self._overwritten = max(self._overwritten, destroyed)
                 return
 
@@ -284,7 +286,8 @@ class Ledger:
     async def set_minimum(self, minimum: int, index: int) -> None:
         """Remove the host log's entries below ``minimum``, as its published record at ``index`` says."""
         self._minimum = minimum
-        await self._committer.in_thread(prune.set_minimum, self._disk, prune.Minimum(minimum, index))
+        await self._committer.in_thread(prune.set_minimum, self._outgrown, prune.Minimum(minimum, index))
+        self._committer.untidy_logs.set()
 
     @property
     def epochs(self) -> tuple[Epoch, ...]:
@@ -319,7 +322,18 @@ class Ledger:
     async def checkpoint(self, log: LogId) -> tuple[bytes, Vkey]:
         """The log's published checkpoint, a signed note, and the key that signed it; ``LedgerError`` without one."""
         note = await self._committer.in_thread(self._read_checkpoint, log)
-        return note, next(vkey for vkey in self._keys.current.vkeys(log) if is_signed_by(note, vkey))
+        where = f"{directory(log)}/checkpoint"
+        try:
+            for vkey in self._keys.current.vkeys(log):
+                if is_signed_by(note, vkey):
+                    return note, vkey
+        except NoteError as error:
+            raise NoteError(error.what, where=where) from None
+        raise UntrustedNote("the checkpoint is signed by none of this host's keys", where=where)
+
+    def key_list(self) -> bytes:
+        """The list of all keys of this host (``akiosd.ledger.key_list``)."""
+        return self._keys.current.key_list()
 
     def _read_checkpoint(self, log: LogId) -> bytes:
         note = read_file(self._disk, log, "checkpoint", MAX_NOTE_BYTES)
@@ -329,7 +343,11 @@ class Ledger:
 
     def _checkpoint_size(self, log: LogId) -> int:
         note = self._read_checkpoint(log)
-        return open_checkpoint(note, *self._keys.current.vkeys(log)).size
+        try:
+            return open_checkpoint(note, *self._keys.current.vkeys(log)).size
+        except NoteError as error:
+            next = f"akiosctl ledger verify {'' if log == HOST_LOG else log}".rstrip()
+            raise LedgerError(error.what, where=f"{directory(log)}/checkpoint", next=next) from None
 
     # The service
 
@@ -350,8 +368,10 @@ class Ledger:
         self._running = True
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._guard, self._keys.keep_list)
                 nursery.start_soon(self._guard, self._committer.run)
                 nursery.start_soon(self._guard, self._committer.keep_room)
+                nursery.start_soon(self._guard, self._committer.keep_clear)
                 nursery.start_soon(self._guard, self._publisher.run, nursery.cancel_scope)
                 task_status.started()
         except BaseExceptionGroup:

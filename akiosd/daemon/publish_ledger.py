@@ -13,9 +13,9 @@ from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.merkle import Hasher
 from akiosd.ledger.sequencer import Publication, prepare
-from akiosd.store.durable import Disk
 from akiosd.store.keys import LedgerKey
 from akiosd.store.log_dir import discard_unpublished, drop_outgrown, publish_all
+from akiosd.store.outgrown import Outgrown
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import Roots, encode_entry
 
@@ -30,10 +30,11 @@ class Publisher:
     running_every_s = 10.0
 
     def __init__(
-        self, committer: Committer, disk: Disk, keys: KeyRing, hasher: Hasher, now_ns: Callable[[], int]
+        self, committer: Committer, outgrown: Outgrown, keys: KeyRing, hasher: Hasher, now_ns: Callable[[], int]
     ) -> None:
         self._committer, self._sequencer = committer, committer.sequencer
-        self._disk, self._keys, self._hasher, self._now_ns = disk, keys, hasher, now_ns
+        self._outgrown, self._disk = outgrown, outgrown.disk
+        self._keys, self._hasher, self._now_ns = keys, hasher, now_ns
         self._nudge = trio.Event()  # look again at what is due
         self._demanded: set[LogId] = set()
         self._published_at: dict[LogId, float] = {}
@@ -97,6 +98,7 @@ class Publisher:
             if committer.stopping:
                 if not self._sequencer.has_commit() and not self._sequencer.queued_bytes:
                     await committer.tidy()
+                    await committer.sweep()
                     scope.cancel()
                     return
                 await committer.progress.wait()
@@ -131,6 +133,8 @@ class Publisher:
         self._finish(publications)
         await committer.in_thread_unless_full(self._drop_outgrown, publications)
         committer.untidy.set()
+        if any(publication.outgrown for publication in publications):
+            committer.untidy_logs.set()
 
     async def _prepare(self, logs: list[LogId]) -> list[Publication]:
         found, work = [], []
@@ -205,7 +209,7 @@ class Publisher:
     ) -> None:
         """Blocking; in a worker thread."""
         for log, size in half_done.items():
-            discard_unpublished(self._disk, log, size)
+            discard_unpublished(self._outgrown, log, size)
         if half_done:
             self._disk.sync_everything()
         self._dirty.update(publication.log for publication in publications)
@@ -228,4 +232,4 @@ class Publisher:
 
     def _drop_outgrown(self, publications: list[Publication]) -> None:
         for publication in publications:
-            drop_outgrown(self._disk, publication)
+            drop_outgrown(self._outgrown, publication)

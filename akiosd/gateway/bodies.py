@@ -9,19 +9,21 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable
+from typing import Literal, Protocol, TypeVar
 from urllib.parse import unquote_plus
 
 from akiosd.errors import AkiosError
-from akiosd.gateway import strict_json
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.stream import StreamRedactor
-from akiosd.redact.structures import Structured, told_place
+from akiosd.redact.structures import Structured, told_path, told_place
 from akiosd.values.records import Finding
 
 WHOLE = 8 << 20
-"""JSON and forms up to this size are taken apart; larger ones are read as text."""
+"""Bodies that say to be a container are taken apart up to this size; larger ones are read as a stream of text."""
+WHOLE_TEXT = 4 << 20
+"""Other texts up to so many characters are; that much of a body is held before any of it is sent."""
+_PIECE = 1 << 16
 _SNIFF = 4096
 _MAX_PART_HEAD = 16 << 10
 _MAX_PLACES = 100
@@ -30,12 +32,16 @@ _TEXT = re.compile(
     r"|x-www-form-urlencoded|ld\+json|x-javascript)\b|[^;]*\+(json|xml|yaml)\b"
 )
 _JSON = re.compile(r"application/json\b|[^;]*\+json\b")
+_CONTAINER = re.compile(
+    r"application/(xml|yaml|toml|x-yaml|x-ndjson|ndjson|jsonl)\b|text/(xml|csv|yaml|tab-)|[^;]*\+(xml|yaml)\b"
+)
 _PARAMETER = re.compile(r';\s*(charset|boundary)\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 # Charsets whose masks are what the redactor writes; anything else is no text here.
 _CHARSETS = {
     "utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "utf-8", "ascii": "utf-8", "iso-8859-1": "latin-1",
     "latin1": "latin-1", "windows-1252": "cp1252", "utf-16": "utf-16", "utf-16le": "utf-16-le", "utf-16be": "utf-16-be",
 }  # fmt: skip
+_PART_NAME = re.compile(rb'(?i)content-disposition:[^\r\n]*;\s*name="([^"\r\n]{1,100})"')
 _BOMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -114,12 +120,21 @@ class Binary:
 
 
 class Text:
-    """Redacted as a stream.  Bytes that are not of the charset come out as they went in."""
+    """Read whole up to ``most`` characters, with the containers in it taken apart; a larger one as a stream.
+
+    So what its end gives away is found at its beginning too, and a larger one passes as it comes.  Bytes that are not
+    of the charset come out as they went in.
+    """
 
     verbatim = False
 
-    def __init__(self, found: Found, place: str, charset: str = "utf-8", hint: str = "") -> None:
-        self._found, self._place, self._charset = found, place, charset
+    def __init__(
+        self, found: Found, place: str, charset: str = "utf-8", hint: str = "", most: int | None = None
+    ) -> None:
+        self._found, self._place, self._charset, self._hint = found, place, charset, hint
+        self._most = WHOLE_TEXT if most is None else most
+        self._held: list[str] | None = []
+        self._size = 0
         # In UTF-16 a stray byte moves all that follow: there it is an error, not passed.
         self._errors = "surrogateescape" if charset in ("utf-8", "cp1252") else "strict"
         self._decoder = codecs.getincrementaldecoder(charset)(self._errors)
@@ -128,10 +143,29 @@ class Text:
         self._seen = 0
 
     def push(self, data: bytes) -> bytes:
-        return self._encode(self._stream.push(self._decode(data, False)))
+        text = self._decode(data, False)
+        if self._held is None:
+            return self._encode(self._stream.push(text))
+        self._held.append(text)
+        self._size += len(text)
+        if self._size <= self._most:
+            return b""
+        held, self._held = "".join(self._held), None
+        # In even pieces, whatever they came in: an end that is not known yet is searched again with each.
+        pieces = (held[at : at + _PIECE] for at in range(0, len(held), _PIECE))
+        return self._encode("".join(map(self._stream.push, pieces)))
 
     def finish(self) -> bytes:
-        return self._encode(self._stream.push(self._decode(b"", True)) + self._stream.flush())
+        text = self._decode(b"", True)
+        if self._held is None:
+            return self._encode(self._stream.push(text) + self._stream.flush())
+        result = self._found.redactor.read("".join([*self._held, text]), self._hint)
+        for number, span in enumerate(result.spans):
+            inner = told_path(result.paths[number], self._found.redactor.has) if result.paths else ""
+            self._found.add(span.type, span.category, self._place + inner)
+        if result.blocked:
+            self._found.block()
+        return self._encoder.encode(result.text)
 
     def _decode(self, data: bytes, final: bool) -> str:
         try:
@@ -151,8 +185,8 @@ class Text:
 class Sniffed:
     """Text or binary, by its first bytes: a body of unknown kind is text as long as it can be."""
 
-    def __init__(self, found: Found, place: str) -> None:
-        self._found, self._place = found, place
+    def __init__(self, found: Found, place: str, hint: str = "") -> None:
+        self._found, self._place, self._hint = found, place, hint
         self._held: bytearray | None = bytearray()
         self._inner: Channel = Binary(found)
 
@@ -174,7 +208,7 @@ class Sniffed:
         sample = held[:_SNIFF]
         charset = next((name for name in ("utf-8", _BOMS.get(held[:2], "")) if name and _is_text(sample, name)), "")
         if charset:
-            self._inner = Text(self._found, self._place, charset)
+            self._inner = Text(self._found, self._place, charset, self._hint)
         return self._inner.push(held)
 
 
@@ -189,13 +223,13 @@ def _is_text(sample: bytes, charset: str) -> bool:
     return True
 
 
-class Collected:
-    """JSON and forms: read whole and taken apart; too large, or not what they say, they are text."""
+class Form:
+    """Read whole and taken apart; too large, or not what it says, it is text."""
 
     verbatim = False
 
-    def __init__(self, found: Found, place: str, kind: Literal["json", "form"]) -> None:
-        self._found, self._place, self._kind = found, place, kind
+    def __init__(self, found: Found, place: str) -> None:
+        self._found, self._place = found, place
         self._held: bytearray | None = bytearray()
         self._text = Text(found, place)
 
@@ -212,21 +246,8 @@ class Collected:
         if self._held is None:
             return self._text.finish()
         body = bytes(self._held)
-        safe = self._json(body) if self._kind == "json" else self._form(body)
+        safe = self._form(body)
         return safe if safe is not None else self._text.push(body) + self._text.finish()
-
-    def _json(self, body: bytes) -> bytes | None:
-        try:
-            value = strict_json.parse(body)
-            structured = self._found.structured()
-            # Names stay as they are, so where one is personal data the whole is text.
-            if not clean_names(_keys(value), self._found.redactor):
-                return None
-            safe = structured.json(value)
-            self._found.take(structured)
-            return strict_json.dump(safe) if structured.findings else body
-        except strict_json.BadJson:
-            return None
 
     def _form(self, body: bytes) -> bytes | None:
         try:
@@ -235,22 +256,23 @@ class Collected:
             return None
         if not clean_names(form_names(text), self._found.redactor):
             return None
-        structured = self._found.structured()
-        safe = structured.form(text, self._place)
+        structured, safe = settled(self._found, lambda structured: structured.form(text, self._place))
         self._found.take(structured)
         return safe.encode("utf-8", "surrogatepass")
 
 
-def _keys(value: Any) -> Iterable[str]:
-    stack, seen = [value], set[str]()
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            seen.update(item)
-            stack += item.values()
-        elif isinstance(item, list):
-            stack += item
-    return seen
+Made = TypeVar("Made")
+
+
+def settled(found: Found, make: Callable[[Structured], Made]) -> tuple[Structured, Made]:
+    """What ``make`` gives when all that it finds is known: what the last of many texts gives away is in the first."""
+    known = found.redactor.known
+    while True:
+        before = 0 if known is None else len(known)
+        structured = found.structured()
+        made = make(structured)
+        if known is None or len(known) == before:
+            return structured, made
 
 
 def form_names(text: str) -> list[str]:
@@ -259,7 +281,7 @@ def form_names(text: str) -> list[str]:
 
 def clean_names(names: Iterable[str], redactor: Redactor) -> bool:
     """Is none of these names personal data itself?"""
-    return not redactor.engine.find("\n".join(names))
+    return not redactor.has("\n".join(names))
 
 
 class Multipart:
@@ -352,7 +374,10 @@ class Multipart:
         text = Text(self._found, f"{place}.header")
         safe = text.push(head) + text.finish()
         self._state = "body"
-        self._channel = channel_for(_content_type(head), self._found, place)
+        name = _PART_NAME.search(head)
+        self._channel = channel_for(
+            _content_type(head), self._found, place, hint=name[1].decode("utf-8", "replace") if name else ""
+        )
         # The line end that closes the head is no part of the body.
         self._channel = _Skip(self._channel)
         return safe + b"\r\n"
@@ -383,8 +408,11 @@ def _content_type(head: bytes) -> str:
     return ""
 
 
-def channel_for(content_type: str, found: Found, place: str = "body", *, git: bool = False) -> Channel:
-    """The channel for a body of this Content-Type.  ``git``: a request of git's own protocol, which is binary."""
+def channel_for(content_type: str, found: Found, place: str = "body", *, git: bool = False, hint: str = "") -> Channel:
+    """The channel for a body of this Content-Type.
+
+    ``git``: a request of git's own protocol, which is binary.  ``hint`` names what is a part of a larger one.
+    """
     lowered = content_type.lower()
     parameters = {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(content_type)}
     if git and lowered.startswith("application/x-git-"):
@@ -393,9 +421,9 @@ def channel_for(content_type: str, found: Found, place: str = "body", *, git: bo
         return Multipart(found, place, parameters["boundary"].encode("latin-1"))
     charset = _CHARSETS.get(parameters.get("charset", "utf-8").lower(), "")
     if not _TEXT.match(lowered) or not charset:
-        return Sniffed(found, place)
-    if charset == "utf-8" and _JSON.match(lowered):
-        return Collected(found, place, "json")
+        return Sniffed(found, place, hint)
     if charset == "utf-8" and lowered.startswith("application/x-www-form-urlencoded"):
-        return Collected(found, place, "form")
-    return Text(found, place, charset)
+        return Form(found, place)
+    if _JSON.match(lowered):
+        return Text(found, "$", charset, hint, WHOLE)
+    return Text(found, place, charset, hint, WHOLE if _CONTAINER.match(lowered) else None)

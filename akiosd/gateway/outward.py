@@ -13,7 +13,8 @@ from typing import Any, Literal
 import msgspec
 
 from akiosd.gateway.memory import STANDARD, Memory, is_signed
-from akiosd.gateway.strict_json import MAX_DEPTH, BadJson, Number, dump, parse
+from akiosd.gateway.strict_json import MAX_DEPTH, BadJson, Number, parse
+from akiosd.redact.containers.leaf import NUMBER, member_label
 from akiosd.redact.model import RedactError, Result
 from akiosd.redact.structures import Finding as Found
 from akiosd.redact.structures import told_place
@@ -26,6 +27,7 @@ _WORD = re.compile(r"[a-z]{1,12}(?:[_-][a-z]{1,12}){0,3}\Z")
 _DATA_URL = re.compile(r"data:[^,;]{0,100}(?:;[^,;]{1,100})*;base64,")
 _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
 _LOOK = 4096
+_LEAST_BINARY = 64
 _LONG_NUMBER = 99_999
 
 
@@ -47,14 +49,25 @@ class Outward:
         self.blocked = ""
 
     def body(self, value: Any) -> Any:
-        """The value with its strings redacted at any depth.  Raises :class:`RedactError` when too deep."""
-        return self._value(value, (), "")
+        """The value with its strings redacted at any depth.  Raises :class:`RedactError` when too deep.
+
+        What its end gives away is looked for at its beginning too: where something new was found, all is read again.
+        """
+        known = self._memory.redactor.known
+        while True:
+            before = 0 if known is None else len(known)
+            self._counts.clear()
+            self.binaries.clear()
+            self.blocked = ""
+            safe = self._value(value, (), "")
+            if known is None or len(known) == before:
+                return safe
 
     def _value(self, value: Any, path: Path, hint: str) -> Any:
         if isinstance(value, str):
             return self._string(value, path, hint)
         if isinstance(value, dict):
-            return self._object(value, path)
+            return self._object(value, path, hint)
         if isinstance(value, list):
             if len(path) > MAX_DEPTH:
                 raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", "body", "send a flatter body")
@@ -63,16 +76,16 @@ class Outward:
             return self._number(value, path, hint)
         return value
 
-    def _object(self, value: dict[str, Any], path: Path) -> dict[str, Any]:
+    def _object(self, value: dict[str, Any], path: Path, hint: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name in value:
             safe = name if self._off else self.text(name, (*path, name), "")
             while safe in found:
                 safe += "_"
-            found[safe] = self._member(value, name, (*path, name))
+            found[safe] = self._member(value, name, (*path, name), hint)
         return found
 
-    def _member(self, owner: dict[str, Any], name: str, path: Path) -> Any:
+    def _member(self, owner: dict[str, Any], name: str, path: Path, hint: str) -> Any:
         if len(path) > MAX_DEPTH:
             raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", "body", "send a flatter body")
         item = owner[name]
@@ -81,10 +94,12 @@ class Outward:
                 return item
             if name in _WORDS and _WORD.match(item):
                 return item
-        return self._value(item, path, name)
+        if name in _BINARY_NAMES and isinstance(item, str) and len(item) >= _LEAST_BINARY and self._is_binary(item):
+            return item
+        return self._value(item, path, member_label(owner, name, hint))
 
     def _number(self, value: Any, path: Path, hint: str) -> Any:
-        text = str(value)
+        text = NUMBER.decode(str(value))
         if len(text) < 6:
             return value
         safe = self.text(text, path, hint or "number")
@@ -93,20 +108,25 @@ class Outward:
     def _string(self, text: str, path: Path, hint: str) -> str:
         if self._off or not text:
             return text
-        if hint in _BINARY_NAMES and len(text) >= 64 and self._is_binary(text):
+        if hint in _BINARY_NAMES and len(text) >= _LEAST_BINARY and self._is_binary(text):
             return text
-        inner = self._inner(text)
-        if inner is not None:
-            before = self._counts.total()
-            safe = self._value(inner, path, hint)
-            # Unchanged text keeps its spelling.
-            return text if self._counts.total() == before else dump(safe).decode()
+        self._binaries_in(text)
         return self.text(text, path, hint)
+
+    def _binaries_in(self, text: str) -> None:
+        """Count what is no text in JSON inside a string; texts in it are found with all others."""
+        waiting = [self._inner(text)]
+        while waiting:
+            item = waiting.pop()
+            for name, value in item.items() if isinstance(item, dict) else enumerate(item or ()):
+                if isinstance(value, dict | list):
+                    waiting.append(value)
+                elif name in _BINARY_NAMES and isinstance(value, str) and len(value) >= _LEAST_BINARY:
+                    self._is_binary(value)
 
     def _inner(self, text: str) -> Any:
         """JSON inside a string, such as the arguments of a tool."""
-        first = text.lstrip()[:1]
-        if first not in ("{", "["):
+        if len(text) < _LEAST_BINARY or text.lstrip()[:1] not in ("{", "["):
             return None
         try:
             found = parse(text)
@@ -116,16 +136,17 @@ class Outward:
 
     def text(self, text: str, path: Path, hint: str) -> str:
         """A text as a whole."""
-        result = self._memory.redactor.redact(text, hint)
+        result = self._memory.redactor.read(text, hint)
         if result.spans or result.blocked:
-            self._note(result, self._place(path))
+            self._note(result, path)
         return result.text
 
-    def _note(self, result: Result, place: str) -> None:
-        for span in result.spans:
+    def _note(self, result: Result, path: Path) -> None:
+        places = [self._place((*path, *inner)) for inner in result.paths] or [self._place(path)] * len(result.spans)
+        for span, place in zip(result.spans, places, strict=True):
             self._counts[(span.type, span.category, place)] += 1
         if result.blocked:
-            self.blocked = f"personal data ({', '.join(sorted(result.counts()))}) at {place}"
+            self.blocked = f"personal data ({', '.join(sorted(result.counts()))}) at {self._place(path)}"
 
     def _place(self, path: Path) -> str:
         place = ""

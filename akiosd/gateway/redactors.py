@@ -10,6 +10,7 @@ import phonenumbers
 from stdnum.util import get_cc_module
 
 from akiosd.redact.engine import Engine
+from akiosd.redact.known import Known
 from akiosd.redact.model import RedactError
 from akiosd.redact.patterns import PATTERNS
 from akiosd.redact.pseudonyms import Pseudonyms
@@ -33,6 +34,8 @@ def preload() -> None:
     for pattern in PATTERNS:
         for text in (*pattern.yes, *pattern.no):
             engine.find(text)
+    # Worked out once, here, for all cages.
+    _ = engine.evident
 
 
 @cache
@@ -41,14 +44,15 @@ def _engine(disable: tuple[str, ...], allow_values: tuple[str, ...]) -> Engine:
 
 
 class Redactors:
-    """``key`` is the cage's pseudonym key.  One engine, so that all three look for the same."""
+    """``key`` is the cage's pseudonym key.  One engine and one memory, so that all three look for the same."""
 
     def __init__(self, policy: Redact, key: bytes) -> None:
         self.engine = _engine(policy.disable, policy.allow_values)
         self.pseudonyms = Pseudonyms(key)
-        self.models = Remembering(self.engine, policy.models, self.pseudonyms)
-        self.sites = Remembering(self.engine, policy.sites, self.pseudonyms, most_bytes=4 << 20)
-        self.log = Remembering(self.engine, most_bytes=1 << 20)
+        self.known = Known()
+        self.models = Remembering(self.engine, policy.models, self.pseudonyms, known=self.known)
+        self.sites = Remembering(self.engine, policy.sites, self.pseudonyms, most_bytes=4 << 20, known=self.known)
+        self.log = Remembering(self.engine, most_bytes=1 << 20, known=self.known)
 
     def mask_path(self, target: bytes) -> bytes:
         """The path of a request target for the log: without its query, personal data masked, bounded."""

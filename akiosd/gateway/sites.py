@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import trio
 
@@ -16,6 +16,7 @@ from akiosd.gateway.head import Headers, Malformed
 from akiosd.gateway.redactors import redact_target
 from akiosd.gateway.refuse import Denial
 from akiosd.gateway.upstream import NotPublic
+from akiosd.redact.model import Span
 from akiosd.redact.redactor import Redactor
 from akiosd.values.records import Redaction
 
@@ -101,7 +102,13 @@ async def _pass_on(context: Context, exchange: Exchange, found: Found, sent: _Co
     place = exchange.destination
     scheme = "https" if place.tls else "http"
     plain = context.redactors.sites.mode == "off"
-    target = exchange.target if plain else _target(exchange.target, found)
+    if not plain:
+        # What the one gives away is then known when the others are read.
+        for_now = Found(found.redactor, found.binary)
+        for read in (lambda: _headers(exchange.headers, for_now), lambda: _target(exchange.target, for_now)):
+            # What is refused is refused, and told, when it is read for good.
+            with suppress(Blocked, Malformed):
+                read()
     async with aclosing(exchange.body(decode=not plain)) as pieces:
         body: bytes | AsyncGenerator[bytes] = b""
         length = exchange.length
@@ -111,6 +118,7 @@ async def _pass_on(context: Context, exchange: Exchange, found: Found, sent: _Co
             body, length = await _body(exchange, pieces, found)
         headers = [pair for pair in exchange.headers if pair[0] not in _OURS]
         headers = headers if plain else _headers(headers, found)
+        target = exchange.target if plain else _target(exchange.target, found)
         if isinstance(body, bytes):
             sent.size = len(body)
         else:
@@ -163,7 +171,7 @@ def _target(target: bytes, found: Found) -> bytes:
     """Path and query with their values redacted; where a name is personal data, the whole is read as text."""
     text = target.decode("ascii")
     if not clean_names(form_names(text.partition("?")[2]), found.redactor):
-        result = found.redactor.redact(text)
+        result = found.redactor.read(text)
         for span in result.spans:
             found.add(span.type, span.category, "url")
         if result.blocked:
@@ -191,14 +199,18 @@ def _headers(headers: Headers, found: Found) -> Headers:
     return safe
 
 
+def _is_personal(span: Span) -> bool:
+    return span.category != "digital"
+
+
 def _header(name: str, text: str, found: Found) -> str:
     redactor: Redactor = found.redactor
-    spans = redactor.engine.find(text, name)
     if _CREDENTIAL.search(name):
         if text[:6].lower() == "basic ":
             return text
-        spans = [span for span in spans if span.category != "digital"]
-    result = redactor.apply(text, spans)
+        result = redactor.apply(text, [s for s in redactor.find(text, name, _is_personal) if _is_personal(s)])
+    else:
+        result = redactor.read(text, name)
     for span in result.spans:
         found.add(span.type, span.category, f"header.{name}")
     if result.blocked:

@@ -28,7 +28,9 @@ from akiosd.kernel._shim import ffi, lib
 from akiosd.kernel.hashing import count_entries
 from akiosd.kernel.seccomp import name_of
 from akiosd.ledger.bundle import Batch
+from akiosd.policy.compile.limits import Bounds
 from akiosd.values.records import SCHEMA_VERSION, Syscall
+from akiosd.values.syscalls import COUNTED
 from akiosd.values.units import KIB
 
 RING_SIZE = 256 * KIB
@@ -58,6 +60,7 @@ _HEADER = struct.Struct("=IIQIIiIHHHHHHHBx6Q")
 _BUFFER_SIZE = 64 * KIB
 _ENTRIES_SIZE = _BUFFER_SIZE + MAX_BATCH * lib.AKIOS_ENTRY_ROOM
 _NAMED = 1024
+_NO_BOUNDS = Bounds()
 
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
@@ -66,6 +69,7 @@ _AF_UNIX = socket.AF_UNIX.to_bytes(2, sys.byteorder)
 _CUT = CUT_PATH | CUT_PATH2 | CUT_ARGV | CUT_SOCKADDR
 
 assert lib.AKIOS_ENTRY_VERSION == SCHEMA_VERSION
+assert len(COUNTED) == lib.AKIOS_COUNTED
 assert _HEADER.size == ffi.sizeof("struct akios_record")
 
 
@@ -216,7 +220,8 @@ class Pump:
     Takes ``listener_fd`` (closed when the pump ends; on failure it stays the caller's).  ``table_bytes`` is what
     ``akiosd.policy.compile.seccomp.encode_pump_table`` makes.  ``events_per_second`` 0 means no limit, ``burst`` how
     many may come at once after a pause (0: one second's worth).  ``ring``: one made before, taken too; else one of
-    ``ring_size`` is made.  Raises KernelError.
+    ``ring_size`` is made.  ``bounds`` are kept for the processes of ``group``, a descriptor of the cage's v2 group that
+    stays the caller's; without one, filters and locks are never found to be fewer than were granted.  KernelError.
 
     One task at a time reads ``batches()`` or ``entries()``.  While nobody reads, the ring fills and the cage's
     notified calls wait.
@@ -233,6 +238,8 @@ class Pump:
         burst: int = 0,
         linger_ns: int = LINGER_NS,
         sync_wake_up: bool = True,
+        bounds: Bounds = _NO_BOUNDS,
+        group: int = -1,
     ) -> None:
         self._ring: Any = None
         self._pump: Any = None
@@ -243,7 +250,11 @@ class Pump:
         self._bytes = ffi.cast("uint8_t *", self._buffer)
         self._view = memoryview(ffi.buffer(self._buffer))
         self._entries = made.entries
-        config = ffi.new("struct akios_pump_config *", (events_per_second, burst, sync_wake_up, precedence.ordinary()))
+        most = [getattr(bounds, name) for name in COUNTED]
+        config = ffi.new(
+            "struct akios_pump_config *",
+            (events_per_second, burst, sync_wake_up, precedence.ordinary(), group, most),
+        )
         pump = ffi.new("struct akios_pump **")
         result = lib.akios_pump_start(listener_fd, made.get(), table_bytes, len(table_bytes), config, pump)
         if result < 0:

@@ -11,7 +11,7 @@ from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle, encode_bundle
 from akiosd.ledger.edge import TILE_BYTES
 from akiosd.ledger.merkle import HASH_BYTES
-from akiosd.ledger.note import Checkpoint
+from akiosd.ledger.note import Checkpoint, Vkey
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 
 
@@ -133,3 +133,6 @@ class History(Protocol):
 
     def read(self, size: int) -> tuple[str, bytes, Checkpoint]:
         """Its path, the note and what that says, its signature not yet verified; raises ``LedgerError``."""
+
+    def check_signatures(self, keys: Sequence[Vkey]) -> None:
+        """Raise ``LedgerError`` unless each is signed by one of ``keys``."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from akiosd.redact.candidates import Candidate, Decision
 from akiosd.redact.compiled import compiled, latin
+from akiosd.redact.fields import Fields
 from akiosd.redact.normalise import WALL
 
 LEFT, RIGHT = 48, 24
@@ -54,9 +55,9 @@ class Surroundings(NamedTuple):
     """What the context of a weak candidate is taken from; ``starts`` and ``ends`` of strong findings, sorted."""
 
     data: bytes
-    position: int
+    fields: Fields | None
+    """Where whole texts stand; None where nothing is known to be one."""
     barrier: int
-    alone: bool
     starts: list[int]
     ends: list[int]
 
@@ -70,8 +71,12 @@ class Surroundings(NamedTuple):
         return max(left, self.data.rfind(WALL, left, candidate.start) + 1), right if wall < 0 else wall
 
     def lonely(self, candidate: Candidate) -> bool:
-        """Nothing else in the text is a letter or digit."""
-        return not has_word(self.data[self.position : candidate.start] + self.data[candidate.end :])
+        """It stands in a short text in which nothing else is a letter or digit."""
+        place = -1 if self.fields is None else self.fields.at(candidate)
+        if self.fields is None or place < 0:
+            return False
+        begin, end = self.fields.begins[place], self.fields.ends[place]
+        return end - begin <= LONE and not has_word(self.data[begin : candidate.start] + self.data[candidate.end : end])
 
 
 class Contexts:
@@ -81,12 +86,12 @@ class Contexts:
         self._regexes: dict[str, Any] = {name: compiled(context_regex(some)) for name, some in words.items() if some}
 
     def decide(
-        self, data: bytes, candidates: list[Candidate], position: int, barrier: int = 0, alone: bool = True
+        self, data: bytes, candidates: list[Candidate], fields: Fields | None, barrier: int = 0
     ) -> list[Decision]:
         """Which candidates count.
 
         Context is not looked for across another finding or a mask, so that masking one finding never brings a
-        word nearer to another; ``barrier`` is the end of the last finding before ``position``.
+        word nearer to another; ``barrier`` is the end of the last finding before what is looked at.
         """
         decisions: list[Decision] = []
         weak: list[Candidate] = []
@@ -102,12 +107,12 @@ class Contexts:
             return decisions
         strong = [decision.candidate for decision in decisions]
         starts, ends = sorted(c.start for c in strong), sorted(c.end for c in strong)
-        around = Surroundings(data, position, barrier, alone and len(data) - position <= LONE, starts, ends)
+        around = Surroundings(data, fields, barrier, starts, ends)
         return decisions + [found for candidate in weak if (found := self._weak(candidate, around))]
 
     def near(self, data: bytes, candidates: list[Candidate]) -> list[Decision]:
         """As :meth:`decide` where the findings known are walls in ``data``."""
-        around = Surroundings(data, 0, 0, False, [], [])
+        around = Surroundings(data, None, 0, [], [])
         decisions = (_strong(c) if not c.weak else self._weak(c, around) for c in candidates if c.verdict is not False)
         return _explained([decision for decision in decisions if decision])
 
@@ -122,7 +127,7 @@ class Contexts:
         if context is not None and context.search(data[candidate.end : right].lower()):
             return Decision(candidate, confidence, what, False)
         checked = candidate.verdict or candidate.pattern.check is None
-        if candidate.pattern.lone and checked and around.alone and around.lonely(candidate):
+        if candidate.pattern.lone and checked and around.lonely(candidate):
             return Decision(candidate, 0.6, "check, and nothing else in the text", False)
         return None
 

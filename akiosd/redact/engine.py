@@ -7,18 +7,22 @@ around it.  That is why a stream can give the same answer as the whole text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 from akiosd.redact.candidates import Candidate, Decision, resolve
 from akiosd.redact.compiled import Choice, Finder, Spans, compiled, folded, latin
 from akiosd.redact.context import LEFT, LONE, Contexts, context_regex, touches
-from akiosd.redact.model import CATEGORIES, MAX_CHARACTERS, Pattern, RedactError, Span
+from akiosd.redact.fields import Fields, Joined, checked
+from akiosd.redact.model import CATEGORIES, Pattern, RedactError, Span
 from akiosd.redact.normalise import View
 from akiosd.redact.patterns import PATTERNS
 from akiosd.redact.runs import BASE64, LINES, RUN, SEGMENT, Kind, decoded, over_the_line, segments
 from akiosd.redact.uncovered import uncovered
 
 BLOCK, OVERLAP = 4096, 512
+BY_FORM = ("form and check", "distinctive form", "inside base64")
+"""The reasons of findings that need no word beside them."""
 
 _REST = compiled(latin(rf"{RUN}*={{0,2}}"))
 
@@ -55,22 +59,39 @@ class Engine:
         self.decide, self.near = self._contexts.decide, self._contexts.near
 
     def find(self, text: str, hint: str = "") -> list[Span]:
-        """The findings of ``text``, by position.  ``hint`` is what stands before it elsewhere, such as a JSON key.
+        """The findings of ``text``, by position.  ``hint`` is what names it elsewhere, such as a JSON key.
 
-        Linear in the length.  Raises :class:`RedactError` above ``MAX_CHARACTERS``.
+        A text with a name is read as ``name: "text"``, so a pattern that holds its own label finds it there as it
+        does in prose.  Linear in the length.  Raises :class:`RedactError` above ``MAX_CHARACTERS``.
         """
-        if len(text) > MAX_CHARACTERS:
-            raise RedactError(f"the text has {len(text)} characters, more than {MAX_CHARACTERS}", "redaction",
-                              "send it in smaller parts")  # fmt: skip
-        view = View(text)
-        before = View(hint[-LEFT:] + ": ").data if hint else b""
-        data = before + view.data
-        return self.spans(view, self._findings(data, len(before), self.candidates(data, len(before))), len(before))
+        return self.find_all(Joined([View(checked(text))], [hint]))[0]
 
-    def _findings(self, data: bytes, position: int, candidates: list[Candidate]) -> list[Decision]:
-        """Those of a whole text."""
-        kept = resolve(self.decide(data, candidates, position)) if candidates else []
+    def find_all(self, joined: Joined) -> list[list[Span]]:
+        """The findings of many texts in one pass, text by text: none is the context of another."""
+        if len(joined.views) == 1 and joined.fields.begins == [0]:
+            return [self.spans(joined.views[0], self._findings(joined.data, joined.fields), 0)]
+        found: list[list[Span]] = [[] for _ in joined.views]
+        for decision in self._findings(joined.data, joined.fields):
+            place = joined.fields.at(decision.candidate)
+            found[place] += self.spans(joined.views[place], [decision], joined.fields.begins[place])
+        return found
+
+    @cached_property
+    def evident(self) -> frozenset[str]:
+        """The types whose values, found by their form, are found wherever they stand, going by their examples."""
+        return frozenset(pattern.name for pattern in self.patterns if all(map(self._alone, pattern.yes)))
+
+    def _alone(self, example: str) -> bool:
+        spans = [span for span in self.find(example) if span.reason in BY_FORM]
+        return all(self.find(f"see {example[s.start : s.end]} now") for s in spans)
+
+    def _findings(self, data: bytes, fields: Fields, within: bool = False) -> list[Decision]:
+        """Those of whole texts."""
+        short = any(end - begin <= LONE for begin, end in zip(fields.begins, fields.ends, strict=True))
+        candidates = fields.inside(self.candidates(data, 0, within=within, short=short), data)
+        kept = resolve(self.decide(data, candidates, fields)) if candidates else []
         more = uncovered(self, data, candidates, kept).more if kept else []
+        more = [decision for decision in more if fields.at(decision.candidate) >= 0]
         return sorted([*kept, *more], key=_begin) if more else kept
 
     def spans(self, view: View, decisions: Iterable[Decision], offset: int) -> list[Span]:
@@ -90,12 +111,14 @@ class Engine:
         rest: Rest | None = None,
         within: bool = False,
         done: Mapping[str, int] | None = None,
+        short: bool = False,
     ) -> list[Candidate]:
         """Every match from ``position`` on, also those that a check refuses (their verdict is False).
 
         Weak patterns are left out where none of their words is in reach, unless ``more`` text may bring one.
         ``rest``: ``position`` is in a run of base64; ``within``: what base64 said, not looked into again.
-        ``done``: how much from ``position`` on a pattern has searched already.
+        ``done``: how much from ``position`` on a pattern has searched already.  ``short``: of more than one text some
+        are short enough to be nothing but one number.
         """
         found: list[Candidate] = []
         size = len(data)
@@ -107,14 +130,14 @@ class Engine:
         if within:
             begin[-1] = begin[-2] = size
         if size - position <= BLOCK + OVERLAP:
-            for index in self._matching(data, more, size - position <= LONE):
+            for index in self._matching(data, more, short or size - position <= LONE):
                 self._scan(index, data, begin[index], size, size, found)
             return found
         block = position
         while block < size:
             stop = self._block_end(data, block)
             around = data[max(0, block - LEFT - 1) : stop + 2 * OVERLAP]
-            for index in self._matching(around, more):
+            for index in self._matching(around, more, short):
                 reach = size if self.patterns[index].trigger else min(size, stop + OVERLAP)
                 begin[index] = self._scan(index, data, max(block, begin[index]), stop, reach, found)
             block = stop
@@ -215,7 +238,7 @@ class Engine:
     def _inside(self, text: str) -> list[Span]:
         """What a text that was base64 holds, by position."""
         view = View(text)
-        return self.spans(view, self._findings(view.data, 0, self.candidates(view.data, 0, within=True)), 0)
+        return self.spans(view, self._findings(view.data, Fields([0], [len(view.data)]), True), 0)
 
 
 def _begin(decision: Decision) -> int:

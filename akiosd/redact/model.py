@@ -73,11 +73,15 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """``text`` is safe to pass on; it is empty when ``blocked``."""
+    """``text`` is safe to pass on; it is empty when ``blocked``.
+
+    ``paths``, where there are any, say for each of ``spans`` in which text of a container it is; it counts from there.
+    """
 
     text: str
     spans: tuple[Span, ...]
     blocked: bool = False
+    paths: tuple[tuple[str | int, ...], ...] = ()
 
     def counts(self) -> dict[str, int]:
         """How many of each type: what the log may hold."""

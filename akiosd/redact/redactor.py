@@ -4,33 +4,111 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
+from urllib.parse import unquote
 
-from akiosd.redact.engine import Engine
+import msgspec
+
+from akiosd.redact.containers.view import Text, view
+from akiosd.redact.engine import BY_FORM, Engine
+from akiosd.redact.fields import Joined, checked
+from akiosd.redact.known import Known
 from akiosd.redact.model import RedactError, Result, Span
+from akiosd.redact.normalise import View
 from akiosd.redact.pseudonyms import Pseudonyms
 
 Mode = Literal["pseudonym", "mask", "block", "off"]
 
 
 class Redactor:
-    """One mode over one engine.  ``pseudonym`` needs the cage's :class:`Pseudonyms`."""
+    """One mode over one engine.  ``pseudonym`` needs the cage's :class:`Pseudonyms`.
 
-    def __init__(self, engine: Engine, mode: Mode = "mask", pseudonyms: Pseudonyms | None = None) -> None:
+    ``known`` is what was found in the cage before: that is found again wherever it stands, and what is found now is
+    added to it.  In a text that is given whole also what stands before it is found.
+    """
+
+    def __init__(
+        self, engine: Engine, mode: Mode = "mask", pseudonyms: Pseudonyms | None = None, known: Known | None = None
+    ) -> None:
         if mode == "pseudonym" and pseudonyms is None:
             raise RedactError("mode pseudonym needs the pseudonyms of a cage", "redaction")
-        self.engine, self.mode, self.pseudonyms = engine, mode, pseudonyms
+        self.engine, self.mode, self.pseudonyms, self.known = engine, mode, pseudonyms, known
 
     def redact(self, text: str, hint: str = "") -> Result:
         """Linear.  ``hint`` names the place, such as a JSON key.  Raises :class:`RedactError` when too long."""
         if self.mode == "off":
             return Result(text, ())
-        return self.apply(text, self.engine.find(self.shown(text), hint))
+        return self.apply(text, self.find(text, hint))
+
+    def read(self, text: str, hint: str = "") -> Result:
+        """As :meth:`redact`, with the containers in ``text`` taken apart: the same value is found in each of them."""
+        if self.mode == "off":
+            return Result(text, ())
+        whole = view(checked(text), hint)
+        if not whole.inner:
+            return Redactor.redact(self, text, hint)
+        leaves = list(whole.leaves())
+        found = self.find_all([leaf.text for leaf in leaves], [leaf.label for leaf in leaves])
+        spans = tuple(span for some in found for span in some)
+        if not spans:
+            return Result(text, ())
+        paths = tuple(leaf.path for leaf, some in zip(leaves, found, strict=True) for _ in some)
+        if self.mode == "block":
+            return Result("", spans, True, paths)
+        return Result(self._put_together(whole, iter(found)), spans, False, paths)
+
+    def _put_together(self, text: Text, found: Iterator[list[Span]]) -> str:
+        if not text.inner:
+            return self.apply(text.text, next(found)).text
+        pieces, done = [], 0
+        for leaf, inner in text.inner:
+            safe = self._put_together(inner, found)
+            # What is as it was keeps its spelling.
+            if safe != inner.text:
+                pieces += [text.text[done : leaf.begin], leaf.codec.encode(safe)]
+                done = leaf.end
+        return "".join([*pieces, text.text[done:]])
+
+    def find(self, text: str, hint: str = "", learn: Callable[[Span], bool] = lambda span: True) -> list[Span]:
+        """What is to be replaced in ``text``; only what ``learn`` agrees to is remembered."""
+        return self.find_all([checked(text)], [hint], learn)[0]
+
+    def find_all(
+        self, texts: Iterable[str], hints: Sequence[str], learn: Callable[[Span], bool] = lambda span: True
+    ) -> list[list[Span]]:
+        """As :meth:`find` for many texts, each with its own hint."""
+        joined = Joined([View(self.shown(text)) for text in texts], hints)
+        found = self.engine.find_all(joined)
+        if self.mode == "pseudonym" and self.pseudonyms is not None:
+            for seen, spans in zip(joined.views, found, strict=True):
+                self.pseudonyms.expect(seen.text[span.start : span.end] for span in spans)
+        if self.known is None:
+            return found
+        for seen, spans in zip(joined.views, found, strict=True):
+            for span in spans:
+                if learn(span):
+                    self.learn(seen.text[span.start : span.end], span)
+        again = known_spans(self.known, joined)
+        return [merged(spans, again[i]) if i in again else spans for i, spans in enumerate(found)]
+
+    def learn(self, value: str, span: Span) -> list[bytes]:
+        """Remember ``value``, unless its form gives it away wherever it stands; returns the keys of what is new."""
+        if self.known is None:
+            return []
+        evident = span.type in self.engine.evident and span.reason in BY_FORM
+        if evident and not span.type.startswith("PHONE"):
+            return []
+        keys = [self.known.learn(value, span.type, span.category, evident)]
+        if span.type == "URL_PASSWORD":
+            keys.append(self.known.learn(unquote(value.partition(":")[2]), "PASSWORD", span.category, evident))
+        return [key for key in keys if key]
 
     def has(self, text: str) -> bool:
         """Whether there is personal data in ``text``, such as a name."""
-        return bool(self.engine.find(text))
+        if self.engine.find(text):
+            return True
+        return self.known is not None and bool(known_spans(self.known, Joined([View(text)], [""])))
 
     def redact_bytes(self, data: bytes, binary: Literal["pass", "block"] = "block") -> tuple[bytes, Result]:
         """As :meth:`redact` for UTF-8; bytes that are not text pass or are blocked, as ``binary`` says."""
@@ -75,37 +153,97 @@ class Remembering(Redactor):
     """
 
     def __init__(
-        self, engine: Engine, mode: Mode = "mask", pseudonyms: Pseudonyms | None = None, most_bytes: int = 64 << 20
-    ) -> None:
-        super().__init__(engine, mode, pseudonyms)
+        self, engine: Engine, mode: Mode = "mask", pseudonyms: Pseudonyms | None = None, most_bytes: int = 64 << 20,
+        known: Known | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(engine, mode, pseudonyms, known)
         # Of a dict the first is found by stepping over all that went before it.
-        self._seen: OrderedDict[object, Result | None] = OrderedDict()
-        self._names: dict[str, bool] = {}
+        self._seen: OrderedDict[object, _Seen] = OrderedDict()
+        self._names: dict[str, tuple[int, bool]] = {}
         self._bytes, self._most = 0, most_bytes
 
     def redact(self, text: str, hint: str = "") -> Result:
+        return self._remembered("plain", text, hint, super().redact)
+
+    def read(self, text: str, hint: str = "") -> Result:
+        return self._remembered("", text, hint, super().read)
+
+    def _remembered(self, way: str, text: str, hint: str, make: Callable[[str, str], Result]) -> Result:
         if self.mode == "off":
             return Result(text, ())
-        key: object = (hint, text)
+        key: object = (way, hint, text)
         if len(hint) + len(text) > _SHORT:
-            key = hashlib.sha256(f"{len(hint)} {hint}{text}".encode("utf-8", "surrogatepass")).digest()
-        if key in self._seen:
-            return self._seen[key] or Result(text, ())
-        result = super().redact(text, hint)
+            key = hashlib.sha256(f"{way} {len(hint)} {hint}{text}".encode("utf-8", "surrogatepass")).digest()
+        seen = self._seen.get(key)
+        if seen is not None and (seen.version == self._version or self._holds(seen, text)):
+            return seen.result or Result(text, ())
+        result = make(text, hint)
         kept = None if result.text == text and not result.blocked else result
-        self._seen[key] = kept
+        if seen is not None:
+            self._bytes -= _cost(seen.result)
+        self._seen[key] = _Seen(self._version, self._awkward, kept)
         self._bytes += _cost(kept)
         while self._bytes > self._most:
-            self._bytes -= _cost(self._seen.popitem(last=False)[1])
+            self._bytes -= _cost(self._seen.popitem(last=False)[1].result)
         return result
 
+    @property
+    def _version(self) -> int:
+        return 0 if self.known is None else len(self.known)
+
+    @property
+    def _awkward(self) -> int:
+        return 0 if self.known is None else self.known.awkward
+
+    def _holds(self, seen: _Seen, text: str) -> bool:
+        """Whether what was learned since changes nothing: no such value stands in what ``text`` became."""
+        safe = text if seen.result is None else seen.result.text
+        if self.known is None or seen.awkward != self.known.awkward:
+            return False
+        if known_spans(self.known, Joined([View(self.shown(safe))], [""])):
+            return False
+        seen.version = self._version
+        return True
+
     def has(self, text: str) -> bool:
-        found = self._names.get(text)
-        if found is None:
+        version, found = self._names.get(text, (-1, False))
+        if version != self._version:
             found = super().has(text)
-            if len(self._names) < _MAX_NAMES and len(text) <= _MAX_NAME:
-                self._names[text] = found
+            if len(text) <= _MAX_NAME and (text in self._names or len(self._names) < _MAX_NAMES):
+                self._names[text] = self._version, found
         return found
+
+
+class _Seen(msgspec.Struct):
+    """What a text became when ``version`` values were known, ``awkward`` of which may be spelled in another way."""
+
+    version: int
+    awkward: int
+    result: Result | None
+
+
+def known_spans(known: Known, joined: Joined) -> dict[int, list[Span]]:
+    """By number of the text, where remembered values stand in it."""
+    found: dict[int, list[Span]] = {}
+    for place in known.places(joined.data):
+        at = joined.at(place.start, place.end)
+        if at is None or not known.is_spelled(place, joined.views[at[0]].text[at[1] : at[2]]):
+            continue
+        found.setdefault(at[0], []).append(Span(at[1], at[2], place.kind, place.category, 0.95, "found before"))
+    return found
+
+
+def merged(spans: list[Span], again: Iterable[Span]) -> list[Span]:
+    """``spans`` and what else of ``again``, both by position: of two that overlap the larger takes the other in."""
+    kept: list[Span] = []
+    for span in sorted([*spans, *again], key=lambda s: (s.start, -s.end)):
+        if kept and span.start < kept[-1].end:
+            if span.end > kept[-1].end:
+                larger = max(kept[-1], span, key=lambda s: s.end - s.start)
+                kept[-1] = msgspec.structs.replace(larger, start=kept[-1].start, end=span.end)
+            continue
+        kept.append(span)
+    return kept
 
 
 _ENTRY = 200

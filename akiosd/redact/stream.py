@@ -10,6 +10,7 @@ not end, is replaced when it has become that long, and the rest of it is left ou
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 import msgspec
@@ -19,10 +20,12 @@ from akiosd.redact.compiled import compiled, latin
 from akiosd.redact.context import LEFT, LONE, RIGHT, has_word
 from akiosd.redact.cuts import Tail, before, binding, is_passed, with_cause
 from akiosd.redact.engine import Rest
+from akiosd.redact.fields import BLANK, MOST_NAME, WHOLE_VALUE, Fields, after, named
 from akiosd.redact.growth import Growth
+from akiosd.redact.known import BETWEEN, LONGEST
 from akiosd.redact.model import Pattern, Span
 from akiosd.redact.normalise import UNRESOLVED, View
-from akiosd.redact.redactor import Redactor
+from akiosd.redact.redactor import Redactor, merged
 from akiosd.redact.runs import BASE64, RUN
 from akiosd.redact.uncovered import BESIDE, Uncovered, Wall, uncovered
 
@@ -54,7 +57,9 @@ class StreamRedactor:
     def __init__(self, redactor: Redactor, hint: str = "") -> None:
         self._redactor, self._engine = redactor, redactor.engine
         self._growth = _growth(self._engine.patterns)
-        self._before = View(hint[-LEFT:] + ": ").data if hint else b""
+        self._before, self._after = named(hint[-MOST_NAME:]), after(hint)
+        self._named = bool(hint)
+        """Nothing of the text has passed yet, and what stands before it is its name."""
         self._barrier = 0
         self._walls: list[Wall] = []
         """The findings in what stands before."""
@@ -68,6 +73,8 @@ class StreamRedactor:
         """With nothing but base64 to come, look again when this much is pending."""
         self._left_out: re.Pattern[str] | None = None
         self._tail = ""
+        self._since: dict[bytes, int] = {}
+        """Of values that were found in this text first, where."""
         self.spans: list[Span] = []
         self.blocked = False
 
@@ -99,27 +106,48 @@ class StreamRedactor:
         pseudonyms = self._redactor.pseudonyms
         known = len(self._pending) if final or pseudonyms is None else pseudonyms.held(self._pending)
         view = View(self._redactor.shown(self._pending[:known]), more=not final)
-        data = self._before + view.data
-        offset = len(self._before)
-        candidates = self._engine.candidates(data, offset, more=not final, rest=self._rest, done=self._done)
-        alone = not self._words and self._passed + len(view.data) <= LONE
-        decisions = self._engine.decide(data, candidates, offset, self._barrier, alone)
-        known, bound = len(data), candidates
+        if self._named and not final and len(view.data) <= WHOLE_VALUE and not BLANK.search(view.data):
+            return ""
+        data = self._before + view.data + (self._after if final else b"")
+        offset, size = len(self._before), len(self._before) + len(view.data)
+        candidates = self._candidates(data, offset, size, final)
+        decisions = self._engine.decide(data, candidates, self._alone(offset, size), self._barrier)
+        known, bound = size, candidates
         if not final:
             known, bound = self._known(data, offset, candidates, decisions)
+            known = max(known, offset)
         kept = resolve(d for d in decisions if d.candidate.first < known)
         around = uncovered(self._engine, data, [c for c in candidates if c.first < known], kept, self._walls)
-        cut = known if final else self._cut(data, offset, known, bound, around)
+        cut = known if final else max(offset, self._cut(data, offset, known, bound, around))
         if not final and len(self._pending) - view.start(cut - offset) > MAX_HELD:
             return self._give_up(view, data, offset, cut, decisions)
+        again: list[Span] = []
+        if self._redactor.known is not None:
+            found = sorted((d for d in (*kept, *around.more) if d.candidate.start >= offset), key=_begin)
+            held = [*bound, *with_cause(around.changed, around.candidates)]
+            cut, again = self._known_again(view, data, offset, size if final else cut, found, held, final)
         self._rest = self._rest_at(data, offset, cut, candidates)
         done = {name: count + offset - cut for name, count in self._done.items() if count + offset > cut}
         cut_through = {c.pattern.name: c.last - cut for c in candidates if c.first < cut < c.last and not is_passed(c)}
-        self._done = {**done, **cut_through}
+        self._done = {} if self._named and cut == offset else {**done, **cut_through}
         strong = (d.candidate.end for d in decisions if not d.candidate.weak and d.candidate.first < cut)
         self._barrier = max(self._barrier, max(strong, default=0))
-        passed = sorted((d for d in (*kept, *around.more) if d.candidate.start < cut), key=_begin)
-        return self._emit(view, data, offset, cut, passed, [w for w in around.walls if w.start < cut], final)
+        here = (d for d in (*kept, *around.more) if offset <= d.candidate.start < cut and d.candidate.end <= size)
+        passed = sorted(here, key=_begin)
+        return self._emit(view, data, offset, cut, passed, [w for w in around.walls if w.start < cut], final, again)
+
+    def _candidates(self, data: bytes, offset: int, size: int, final: bool) -> list[Candidate]:
+        """Those from ``offset`` to ``size``, also such as begin in the name of the text."""
+        if not self._named:
+            return self._engine.candidates(data, offset, more=not final, rest=self._rest, done=self._done)
+        found = self._engine.candidates(data, 0, more=not final, short=size - offset <= LONE)
+        if final:
+            return Fields([offset], [size]).inside(found, data)
+        return [c._replace(start=max(offset, c.start)) for c in found if c.end > offset]
+
+    def _alone(self, offset: int, size: int) -> Fields | None:
+        """The text, where all of it is here and short."""
+        return None if self._words or self._passed + size - offset > LONE else Fields([offset], [size])
 
     def _cut(self, data: bytes, offset: int, known: int, bound: list[Candidate], around: Uncovered) -> int:
         """Up to ``known`` where nothing that comes can change what was found, or uncover more."""
@@ -141,7 +169,7 @@ class StreamRedactor:
         """Up to where it is decided what is found at first, and what must not be cut."""
         size, tail = len(data), self._tail_of(data, offset)
         candidates = [c for c in candidates if not is_passed(c)]
-        grows = tail.down(self._growth.start(data, offset))
+        grows = tail.down(max(offset, self._growth.start(data, 0 if self._named else offset)))
         # Where the context of a weak candidate ends, nothing may come up that it must not be looked for across.
         strong = [c for c in candidates if not c.weak and (c.verdict is not False or c.last + BESIDE > size)]
         walls = before(strong, grows, tail)
@@ -159,6 +187,41 @@ class StreamRedactor:
         open_ |= {id(c) for c in found if c.last > known}
         return known, binding(candidates, {id(c) for c in found}, open_, grows, size)
 
+    def _known_again(
+        self, view: View, data: bytes, offset: int, cut: int, found: list[Decision], held: list[Candidate], final: bool
+    ) -> tuple[int, list[Span]]:
+        """Learn what is found before ``cut``; where to cut now, and what stands before that and was found before it.
+
+        What a stream finds is known from there on: what stands before may have passed already.
+        """
+        redactor, known, tail = self._redactor, self._redactor.known, self._tail_of(data, offset)
+        if known is None:
+            return cut, []
+        sizes = [c.end - c.start for c in (d.candidate for d in found) if c.start < cut and c.end - c.start <= LONGEST]
+        if not final and (sizes or len(known)):
+            # Nothing is passed that may be the beginning of a value.
+            reach = max([known.longest, *sizes]) + BETWEEN
+            cut = max(offset, before(held, tail.down(min(cut, len(data) - reach)), tail))
+        for decision in found:
+            if decision.candidate.end <= cut:
+                for span in self._engine.spans(view, [decision], offset):
+                    for key in redactor.learn(view.text[span.start : span.end], span):
+                        self._since.setdefault(key, self._passed + span.end)
+
+        def counts(key: bytes, start: int) -> bool:
+            since = self._since.get(key)
+            return since is None or self._passed + view.start(start - offset) >= since
+
+        places = known.places(data, offset, counts)
+        while not final and (crossing := [p.start for p in places if p.start < cut < p.end]):
+            cut = max(offset, before(held, tail.down(min(crossing)), tail))
+        again = []
+        for place in places:
+            start, end = view.start(place.start - offset), view.end(place.end - offset)
+            if place.end <= cut and known.is_spelled(place, view.text[start:end]):
+                again.append(Span(start, end, place.kind, place.category, 0.95, "found before"))
+        return cut, again
+
     def _rest_at(self, data: bytes, offset: int, cut: int, candidates: list[Candidate]) -> Rest | None:
         """What to know when ``cut`` is within a run of base64."""
         if cut == offset:
@@ -172,15 +235,19 @@ class StreamRedactor:
         return self._engine.carried(data, begin, cut, self._rest if begin == offset else None)
 
     def _emit(
-        self, view: View, data: bytes, offset: int, cut: int, kept: list[Decision], walls: list[Wall], final: bool
-    ) -> str:
+        self, view: View, data: bytes, offset: int, cut: int, kept: list[Decision], walls: list[Wall], final: bool,
+        again: Iterable[Span] = (),
+    ) -> str:  # fmt: skip
         at = len(self._pending) if final else view.start(cut - offset)
-        result = self._redactor.apply(self._pending[:at], self._engine.spans(view, kept, offset), self._passed)
+        spans = merged(self._engine.spans(view, kept, offset), again)
+        result = self._redactor.apply(self._pending[:at], spans, self._passed)
         self.spans += result.spans
         self.blocked = result.blocked
-        self._pending, self._passed = self._pending[at:], self._passed + at
+        self._pending, self._passed, self._named = self._pending[at:], self._passed + at, self._named and at == 0
         self._words = self._words or has_word(data[offset:cut])
         start = max(0, cut - _KEPT)
+        if self._named:
+            start = 0
         self._before, self._barrier = data[start:cut], max(0, self._barrier - start)
         self._walls = [Wall(max(0, w.start - start), w.end - start, w.level) for w in walls if w.end > start]
         return result.text

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit, urlunsplit
 
 import msgspec
 
+from akiosd.redact.containers.leaf import NUMBER, member_label
 from akiosd.redact.model import RedactError
 from akiosd.redact.redactor import Redactor
 
@@ -18,6 +18,7 @@ MAX_DEPTH = 200
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a pair: JSON has it as an escape, no encoding does."""
 _MAX_PLACE = 250
+_MAX_PARTS = 20
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -35,6 +36,12 @@ def told_place(place: str) -> str:
     return place[:_MAX_PLACE].encode("utf-8", "backslashreplace").decode()
 
 
+def told_path(path: tuple[str | int, ...], is_personal: Callable[[str], bool]) -> str:
+    """``path`` as it goes on behind a place, such as ``.a[0]``; names that are personal data themselves are ``*``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{'*' if is_personal(part) else part[:60]}"
+                   for part in path[:_MAX_PARTS])  # fmt: skip
+
+
 class Structured:
     """Redacts one body; ``findings`` and ``blocked`` tell what happened in it."""
 
@@ -43,36 +50,14 @@ class Structured:
         self.findings: list[Finding] = []
         self.blocked = False
 
-    def text(self, text: str, place: str = "$", hint: str = "", depth: int = 0) -> str:
-        """A string value; JSON inside it is taken apart (tool arguments), no deeper than if it were no string."""
-        inner = self._inner(text)
-        if inner is not None:
-            before = len(self.findings)
-            safe = self.json(inner, place, depth + 1, hint)
-            # Unchanged text keeps its spelling.
-            return text if len(self.findings) == before else _dump(safe)
-        result = self._redactor.redact(text, hint)
-        for span in result.spans:
-            self.findings.append(Finding(place, span.type, span.category, span.confidence))
+    def text(self, text: str, place: str = "$", hint: str = "") -> str:
+        """A string value; what stands in it is taken apart (JSON in the arguments of a tool)."""
+        result = self._redactor.read(text, hint)
+        for number, span in enumerate(result.spans):
+            where = place + told_path(result.paths[number], self._redactor.has) if result.paths else place
+            self.findings.append(Finding(where, span.type, span.category, span.confidence))
         self.blocked = self.blocked or result.blocked
         return result.text
-
-    def _inner(self, text: str) -> Any:
-        """JSON inside a string; None where something would stand in it that is in none of its values."""
-        if text[:1] not in ("{", "[") or text[-1:] not in ("}", "]"):
-            return None
-        try:
-            inner = json.loads(text, object_pairs_hook=self._pairs)
-        except (ValueError, RecursionError):
-            return None
-        return inner if isinstance(inner, dict | list) else None
-
-    def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """Names stay as they are, and of two values with one name only the last is seen."""
-        found = dict(pairs)
-        if len(found) != len(pairs) or any(map(self._redactor.has, found)):
-            raise ValueError
-        return found
 
     def json(self, value: Any, place: str = "$", depth: int = 0, hint: str = "") -> Any:
         """A JSON value with its strings redacted at any depth; keys are kept and are the context of their values.
@@ -82,17 +67,19 @@ class Structured:
         if depth > MAX_DEPTH:
             raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", place, "send a flatter body")
         if isinstance(value, str):
-            return self.text(value, place, hint, depth)
+            return self.text(value, place, hint)
         if isinstance(value, dict):
             return {
-                key: self.json(item, f"{place}.{self._name(key)}", depth + 1, str(key)) for key, item in value.items()
+                key: self.json(item, f"{place}.{self._name(key)}", depth + 1, member_label(value, key, hint))
+                for key, item in value.items()
             }
         if isinstance(value, list):
             return [self.json(item, f"{place}[{i}]", depth + 1, hint) for i, item in enumerate(value)]
         if value is None or isinstance(value, bool) or _is_small(value):
             return value
-        safe = self.text(str(value), place, hint or "number")
-        return value if safe == str(value) else safe
+        text = NUMBER.decode(str(value))
+        safe = self.text(text, place, hint or "number")
+        return value if safe == text else safe
 
     def _name(self, name: str) -> str:
         return "*" if self._redactor.has(name) else name
@@ -147,9 +134,3 @@ def _is_small(number: Any) -> bool:
     """Whether it has too few digits before its point to be anybody's: measurements are many, and cost nothing then."""
     whole = str(number).removeprefix("-").partition(".")[0]
     return len(whole) < 6 and whole.isdigit()
-
-
-def _dump(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    # Half of a surrogate pair can only be written as an escape: what follows makes bytes of it.
-    return json.dumps(value) if SURROGATE.search(text) else text

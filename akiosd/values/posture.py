@@ -22,6 +22,7 @@ LAYERS: tuple[str, ...] = (
     "capabilities",
     "landlock",
     "seccomp",
+    "cores",
     "stdio",
     "files",
     "ledger",

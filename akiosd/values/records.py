@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from akiosd.values.spend import Tokens
+from akiosd.values.text import as_bytes, show
 
 SCHEMA_VERSION = 1
 MAX_ENTRY_BYTES = 65_535  # a bundle's length prefix is a uint16 (c2sp.org/tlog-tiles)
@@ -281,7 +282,10 @@ class NetRequest(Record, frozen=True, kw_only=True, tag="net_request"):
 
 
 class LlmCall(Record, frozen=True, kw_only=True, tag="llm_call"):
-    """A settled call to a model; money is micro-USD.  ``estimated``: the provider gave no usage."""
+    """A settled call to a model; money is micro-USD.
+
+    ``estimated``: its usage was not seen, and what was reserved is booked.
+    """
 
     provider: str
     model: str
@@ -432,18 +436,8 @@ def _cut(value: Any, limit: int) -> Any:
 def escape(text: bytes | str) -> str:
     """Bytes of unknown origin as one printable line: UTF-8 where printable, ``\\xNN`` elsewhere, ``\\`` doubled.
 
-    Control characters, escape sequences, line separators and bidirectional overrides never reach the terminal.
+    What nobody would see or what drives a terminal (:mod:`akiosd.values.text`) never reaches one.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
-    if text.isprintable() and "\\" not in text:
-        return text
-    return "".join(_escape_character(character) for character in text)
-
-
-def _escape_character(character: str) -> str:
-    if character == "\\":
-        return "\\\\"
-    if character.isprintable():
-        return character
-    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+    return show(text.replace("\\", "\\\\") if "\\" in text else text, as_bytes)

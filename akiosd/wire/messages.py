@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from akiosd.values.ids import DirectoryId
 from akiosd.values.policy import Budget, Policy
 from akiosd.values.posture import LayerState
 from akiosd.values.spend import ModelSpend, OpenCall
@@ -100,7 +101,10 @@ class Stop(Message, frozen=True, tag="stop"):
 
 
 class List(Message, frozen=True, tag="list"):
-    """The caller's cages; with ``everyone``, all that the caller may see.  ``after``: only those with a greater id."""
+    """The caller's cages; with ``everyone``, all that the caller may see.  ``after``: only those with a greater id.
+
+    fds: none, or a directory that the client opened; the answer then says in ``here`` which one that is.
+    """
 
     everyone: bool = False
     after: str = ""
@@ -154,10 +158,34 @@ class Doctor(Message, frozen=True, tag="doctor"):
 class LedgerInfo(Message, frozen=True, tag="ledger"):
     """Where the log of a cage (``""``: the host log) is, after publishing everything durable.
 
-    fds of the reply: an ``O_PATH`` directory of the log, read by the client as itself.
+    fds of the reply: what is there, if anything: a packed log open for reading, else an ``O_PATH`` descriptor that the
+    client opens as itself.  Nothing of it was looked at: what it is worth the client finds out.
     """
 
     cage: str = ""
+
+
+class ReadLogFile(Message, frozen=True, tag="read_log_file"):
+    """One file of a log by its path in it, from byte ``start`` on; ``kept``: of the checkpoints kept beside it."""
+
+    cage: str = ""
+    path: str = ""
+    start: int = 0
+    kept: bool = False
+
+
+class ListLogFiles(Message, frozen=True, tag="list_log_files"):
+    """The names of a log's files (or of the checkpoints ``kept`` beside it) in order, from the ``start``-th on."""
+
+    cage: str = ""
+    start: int = 0
+    kept: bool = False
+
+
+class ListLogs(Message, frozen=True, tag="list_logs"):
+    """The cages that have a log on disk, those behind ``after`` in order; for who may read the host's log."""
+
+    after: str = ""
 
 
 class ReadLog(Message, frozen=True, tag="read_log"):
@@ -274,6 +302,11 @@ class Ended(Message, frozen=True, tag="ended"):
 
 
 class CageInfo(msgspec.Struct, frozen=True):
+    """``workspace`` is the name of its directory, read from the descriptor; ``directory`` says which directory that is.
+
+    ``order`` grows with each cage that starts on this host, whatever its clock does.
+    """
+
     cage: str
     uid: int
     user: str
@@ -290,6 +323,9 @@ class CageInfo(msgspec.Struct, frozen=True):
     detached: bool = False
     usd_micro: int = 0
     calls: int = 0
+    gid: int = -1
+    directory: DirectoryId | None = None
+    order: int = 0
     outdated: bool = False
     """The host's system was changed since it began."""
 
@@ -299,6 +335,7 @@ class Cages(Message, frozen=True, tag="cages"):
 
     cages: tuple[CageInfo, ...] = ()
     more: bool = False
+    here: DirectoryId | None = None
 
 
 class ViewReply(Message, frozen=True, tag="view_reply"):
@@ -350,6 +387,9 @@ class DoctorReply(Message, frozen=True, tag="doctor_reply"):
 
 
 class LedgerReply(Message, frozen=True, tag="ledger_reply"):
+    """``vkey`` is the key that signs this log from now on, ``keys`` the list of all keys of the host; ``host``: the
+    client may read the host's log as well.  ``checkpoint`` as it is on disk, or nothing."""
+
     log: str = ""
     origin: str = ""
     size: int = 0
@@ -357,6 +397,32 @@ class LedgerReply(Message, frozen=True, tag="ledger_reply"):
     path: str = ""
     vkey: str = ""
     checkpoint: bytes = b""
+    keys: bytes = b""
+    host: bool = False
+
+
+class LogFileData(Message, frozen=True, tag="log_file"):
+    """``size`` is the whole file's; -1: there is none.  ``bad``: why it cannot be a file of a log, ``where`` in it."""
+
+    data: bytes = b""
+    size: int = -1
+    bad: str = ""
+    where: str = ""
+
+
+class LogFileNames(Message, frozen=True, tag="log_files"):
+    """``missing``: there is no such directory.  ``bad`` as in :class:`LogFileData`."""
+
+    names: tuple[str, ...] = ()
+    more: bool = False
+    missing: bool = False
+    bad: str = ""
+    where: str = ""
+
+
+class LogNames(Message, frozen=True, tag="logs"):
+    names: tuple[str, ...] = ()
+    more: bool = False
 
 
 class Destroyed(Message, frozen=True, tag="destroyed"):
@@ -370,11 +436,12 @@ class Destroyed(Message, frozen=True, tag="destroyed"):
 
 
 class Pruned(Message, frozen=True, tag="pruned"):
-    """The cages destroyed, or that would be, and the bytes they took on disk."""
+    """The cages destroyed, or that would be, and the bytes they took on disk; ``failed``: which not, and why."""
 
     cages: tuple[str, ...] = ()
     freed: int = 0
     kept: int = 0
+    failed: tuple[tuple[str, str], ...] = ()
 
 
 class KeyInfo(msgspec.Struct, frozen=True):
@@ -434,6 +501,9 @@ Request = (
     | Doctor
     | LedgerInfo
     | ReadLog
+    | ReadLogFile
+    | ListLogFiles
+    | ListLogs
     | RotateKey
     | Destroy
     | Prune
@@ -460,11 +530,14 @@ Reply = (
     | Keys
     | HttpReply
     | LogEntries
+    | LogFileData
+    | LogFileNames
+    | LogNames
     | Records
     | Gap
 )
 
 # How many file descriptors may come with a message of this type (at most); absent means none.
 FDS: dict[type[Message], int] = {
-    Run: MAX_FDS, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1, HttpReply: 1,
+    Run: MAX_FDS, List: 1, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1, HttpReply: 1,
 }  # fmt: skip

@@ -11,8 +11,10 @@
 
 /* cffi: begin */
 
-/* One numeric comparison on a notification: (args[arg] & mask) == value -> err.
- * flags bit 0 (AKIOS_PUMP_RULE_CONTINUE): err 0 means "continue" and ends the search. The first rule that holds decides. */
+/* One numeric comparison on a notification: (args[arg] & mask) == value -> err.  The first rule that holds decides.
+ * flags, AKIOS_PUMP_RULE_*: CONTINUE: the call is made (err 0).  AND: this and the next comparison together; only the
+ * last of such a row decides.  ANSWER: the call is answered with 0 and not made.  COUNT: it is made while there are
+ * fewer than the bound of kind flags >> 8 (AKIOS_COUNTED_*), else answered err.  SILENT: made, it is not recorded. */
 struct akios_pump_rule {
     uint32_t nr;
     uint32_t arg;
@@ -43,7 +45,22 @@ struct akios_pump_entry {
 
 /* The table given to akios_pump_start: struct akios_pump_entry[1024], then any number of
  * struct akios_pump_rule.  err and default_errno are positive errno values, 0 continues the call. */
-enum { AKIOS_PUMP_NRS = 1024, AKIOS_PUMP_NO_ARG = 255, AKIOS_PUMP_RULE_CONTINUE = 1 };
+enum { AKIOS_PUMP_NRS = 1024, AKIOS_PUMP_NO_ARG = 255 };
+enum {
+    AKIOS_PUMP_RULE_CONTINUE = 1,
+    AKIOS_PUMP_RULE_AND = 2,
+    AKIOS_PUMP_RULE_ANSWER = 4,
+    AKIOS_PUMP_RULE_COUNT = 8,
+    AKIOS_PUMP_RULE_SILENT = 16
+};
+enum {
+    AKIOS_COUNTED_SOCKETS = 0,  /* all sockets of the network namespace */
+    AKIOS_COUNTED_NETLINK = 1,  /* the same, for a netlink socket */
+    AKIOS_COUNTED_FILTERS = 2,  /* seccomp filters beyond the cage's own */
+    AKIOS_COUNTED_LOCKS = 3,    /* record locks of processes, F_SETLK */
+    AKIOS_COUNTED_OFD_LOCKS = 4, /* calls of F_OFD_SETLK, ever */
+    AKIOS_COUNTED = 5
+};
 
 /* What stands at path_arg or path2_arg is no path that the kernel looks up: a name, the text of a link. */
 enum { AKIOS_WORD_PATH = 1, AKIOS_WORD_PATH2 = 2 };
@@ -120,6 +137,8 @@ struct akios_pump_config {
     uint32_t burst;              /* events that may come at once after a pause; 0: those of one second */
     uint32_t sync_wake_up;       /* 1: SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP where the kernel has it */
     int32_t niceness;            /* of the thread, setpriority(2) */
+    int32_t group;               /* the cage's v2 group, stays the caller's; -1: none, and nothing in it is counted */
+    uint32_t most[5];            /* AKIOS_COUNTED bounds, 0: none */
 };
 
 enum { AKIOS_RING_MIN = 1 << 16, AKIOS_RING_MAX = 1 << 28 };
@@ -230,8 +249,22 @@ int akios_unshare(int flags);
 int akios_setns(int fd, int type);
 int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data);
 int akios_landlock_abi(void);
-/* f_type of statfs(2): which kind of file system a descriptor is on. */
-int64_t akios_fs_magic(int fd);
+
+struct akios_known_stat {
+    uint32_t mode;
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t dev_major;
+    uint32_t dev_minor;
+    uint32_t born_ns;           /* of the second born_s */
+    int64_t born_s;             /* since 1970; 0 where the file system keeps no time of birth */
+    uint64_t inode;
+    uint64_t mount_id;          /* as in mountinfo and /proc/PID/fdinfo */
+};
+
+/* What the kernel knows of an open file already (statx(2), AT_STATX_DONT_SYNC): its file system is not asked, and
+ * so cannot keep the caller waiting. */
+int akios_known_stat(int fd, struct akios_known_stat *found);
 
 /* cffi: end */
 

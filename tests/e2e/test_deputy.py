@@ -437,6 +437,8 @@ REQUESTS: list[tuple[str, Any]] = [
     ("attach", wire.Attach), ("signal", wire.Signal), ("stop", wire.Stop), ("detach", wire.Detach), ("view", wire.View),
     ("discard", wire.Discard), ("output", wire.Output), ("budget", wire.BudgetInfo), ("http", wire.Http),
     ("ledger", wire.LedgerInfo), ("read_log", lambda cage: wire.ReadLog(cage=cage, stop=10)),
+    ("read_log_file", lambda cage: wire.ReadLogFile(cage=cage, path="checkpoint")),
+    ("list_log_files", wire.ListLogFiles),
 ]  # fmt: skip
 
 

@@ -11,8 +11,8 @@ from akiosd.redact.validators import common, keys
 P = partial(Pattern, category="digital", priority=80)
 
 LABEL = (
-    r"(?:api[_-]?keys?|apikey|api[_-]?secret|secret[_-]?keys?|client[_-]?secret|(?:shared[_-]?)?access[_-]?keys?|account[_-]?key|access[_-]?token|auth[_-]?token|refresh[_-]?token"
-    r"|bearer[_-]?token|private[_-]?token|session[_-]?token|token|secret|subscription key|encryption[_-]?key|signing[_-]?key|webhook[_-]?secret)"
+    r"(?:api[ _-]?keys?|api[ _-]?secret|secret[ _-]?keys?|client[ _-]?secret|(?:shared[ _-]?)?access[ _-]?keys?|account[ _-]?key|(?:access|auth|refresh)[ _-]?token"
+    r"|token|secret|subscription[ _-]?key|(?:encryption|signing)[ _-]?key|webhook[ _-]?secret)"
 )
 
 # {"alg {"typ {"kid {"x5t {"x5c {"jku {"enc {"cty {"jwk {"zip {"epk {"crit {"x5u (RFC 7515 § 4.1, RFC 7516 § 4.1)
@@ -193,7 +193,7 @@ PATTERNS = (
     P(
         name="BEARER_TOKEN",
         description="Credentials of an Authorization header",
-        regex=r"\b(?:bearer|authorization: basic|authorization: token|authorization: digest) ([A-Za-z0-9._~+/=-]{12,})",
+        regex=r"\b(?:bearer|authorization: \"?(?:basic|token|digest)) ([A-Za-z0-9._~+/=-]{12,})",
         check=common.needs_digit,
         fold=True,
         loose=True,
@@ -210,7 +210,7 @@ PATTERNS = (
         name="SESSION_COOKIE",
         description="Session identifier in a cookie, URL or field",
         regex=r"\b(?:(?:[a-z]{1,12}[_-])?(?:session|sess|sid|session_?id|phpsessid|jsessionid|connect\.sid|csrf_?token)[\"']?[=:] ?[\"']?([A-Za-z0-9_%.-]{12,})"
-        r"|(?:set-)?cookie: [A-Za-z0-9_.-]+=([A-Za-z0-9_%.+/=-]{12,}))",
+        r"|(?:set-)?cookie: \"?[A-Za-z0-9_.-]+=([A-Za-z0-9_%.+/=-]{12,}))",
         check=common.needs_digit,
         fold=True,
         yes=("Cookie: session_id=abc123def456ghi789; x=1", "PHPSESSID=abcdefghijklmnopqrstuvwxyz123456"),
@@ -256,7 +256,7 @@ PATTERNS = (
     P(
         name="USERNAME",
         description="Name of an account, with a word for it",
-        regex=r"\b(?:user ?name|login name|user id|userid|screen name|benutzername|nom d'utilisateur)(?: is|:)[ \"']{1,2}([A-Za-z0-9][A-Za-z0-9._-]{2,31})",
+        regex=r"\b(?:user[ _-]?name|login[ _-]name|user[ _-]?id|screen[ _-]name|benutzername|nom d'utilisateur)(?: is|:)[ \"']{1,2}([A-Za-z0-9][A-Za-z0-9._-]{2,31})",
         check=common.needs_digit,
         fold=True,
         yes=("username: jdoe42", "my user name is grace_hopper1"),

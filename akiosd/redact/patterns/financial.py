@@ -57,7 +57,7 @@ PATTERNS = (
     P(
         name="CARD_SECURITY_CODE",
         description="Card verification code with its name",
-        regex=r"\b(?:cvv2?|cvc2?|cid|security code|card code)(?: is|:|=|\"| )[ :=\"]{0,3}(\d{3,4})\b",
+        regex=r"\b(?:cvv2?|cvc2?|cid|security[ _-]?code|card[ _-]?code)(?: is|:|=|\"| )[ :=\"]{0,3}(\d{3,4})\b",
         fold=True,
         yes=("CVV: 123", "security code is 4821"),
         no=("cvv", "code 123"),
@@ -151,7 +151,7 @@ PATTERNS = (
     P(
         name="PAYPAL",
         description="PayPal.me page or account name",
-        regex=r"\b(?:paypal\.me/([A-Za-z0-9]{3,20})|paypal(?: id| account| user)?: ?([A-Z0-9]{13}))\b",
+        regex=r"\b(?:paypal\.me/([A-Za-z0-9]{3,20})|pay_?pal(?:[ _-]?(?:id|account|user))?: ?\"?([A-Z0-9]{13}))\b",
         fold=True,
         yes=("pay me at paypal.me/adalovelace", "PayPal ID: 5F2K8XH3PQ7LM"),
         no=("paypal.com/help", "paypal: soon"),

@@ -122,7 +122,7 @@ PATTERNS = (
     P(
         name="MEDICAL_RECORD_NUMBER",
         description="Number of a medical record, with its name",
-        regex=r"\b(?:MRN|medical record(?: number| no\.?)?|patient (?:id|number|no\.?)|chart(?: number| no\.?))[ :#=\"]{1,4}((?:[A-Z]{1,3}-?)?\d{5,10})\b",
+        regex=r"\b(?:MRN|medical[ _-]?record(?:[ _-]?number| no\.?)?|patient[ _-]?(?:id|number|no\.?)|chart(?:[ _-]?number| no\.?))[ :#=\"]{1,4}((?:[A-Z]{1,3}-?)?\d{5,10})\b",
         fold=True,
         yes=("MRN: 12345678", "medical record number 00123456", "Patient ID: P-884213"),
         no=("MRN pending", "patient id: x"),
@@ -143,7 +143,7 @@ PATTERNS = (
     P(
         name="BLOOD_PRESSURE",
         description="Blood pressure",
-        regex=r"\b(?:(?:bp|blood pressure|blutdruck|rr|tension)(?: of| is| was|:|=)?[ :=]{0,2}\d{2,3} ?/ ?\d{2,3}|\d{2,3} ?/ ?\d{2,3} ?mm ?hg)\b",
+        regex=r"\b(?:(?:bp|blood[ _-]?pressure|blutdruck|rr|tension)(?: of| is| was|:|=)?[ :=\"]{0,3}\d{2,3} ?/ ?\d{2,3}|\d{2,3} ?/ ?\d{2,3} ?mm ?hg)\b",
         check=health.check_bp,
         fold=True,
         yes=("BP 120/80", "blood pressure: 135/85 mmHg", "was 118/76 mmHg"),
@@ -153,10 +153,10 @@ PATTERNS = (
     P(
         name="VITAL_SIGN",
         description="Heart rate, temperature, saturation, weight with its name",
-        regex=r"\b(?:(?:heart rate|pulse|hr|puls)(?: of| is| was)?[ :=]{1,2}\d{2,3}(?: ?bpm)?|\d{2,3} ?bpm"
-        r"|(?:temp|temperature|fever|fieber|température)(?: of| is| was)?[ :=]{1,2}\d{2,3}(?:\.\d)? ?°? ?[cf]"
-        r"|(?:spo2|o2 sat|oxygen saturation)(?: of| is| was)?[ :=]{1,2}\d{2,3} ?%?"
-        r"|(?:respiratory rate|rr)[ :=]{1,2}\d{1,2}|(?:bmi)[ :=]{1,2}\d{2}(?:\.\d)?)",
+        regex=r"\b(?:(?:heart[ _-]?rate|pulse|hr|puls)(?: of| is| was)?[ :=\"]{1,3}\d{2,3}(?: ?bpm)?|\d{2,3} ?bpm"
+        r"|(?:temp|temperature|fever|fieber|température)(?: of| is| was)?[ :=\"]{1,3}\d{2,3}(?:\.\d)? ?°? ?[cf]"
+        r"|(?:spo2|o2[ _-]?sat|oxygen[ _-]?saturation)(?: of| is| was)?[ :=\"]{1,3}\d{2,3} ?%?"
+        r"|(?:respiratory[ _-]?rate|rr)[ :=\"]{1,3}\d{1,2}|(?:bmi)[ :=\"]{1,3}\d{2}(?:\.\d)?)",
         fold=True,
         yes=("heart rate: 72 bpm", "SpO2 98%", "temp 38.5 C"),
         no=("the temperature rose", "pulse width"),
@@ -165,9 +165,9 @@ PATTERNS = (
     P(
         name="LAB_RESULT",
         description="A laboratory value with its name",
-        regex=r"\b(?:hba1c|a1c|glucose|ldl|hdl|cholesterol|triglycerides|creatinine|egfr|hemoglobin|haemoglobin|hgb|wbc|rbc|platelets"
+        regex=r"\b(?:hb_?a1c|a1c|glucose|ldl|hdl|cholesterol|triglycerides|creatinine|egfr|hemoglobin|haemoglobin|hgb|wbc|rbc|platelets"
         r"|potassium|sodium|tsh|psa|crp|inr|alt|ast|bilirubin|ferritin|troponin|vitamin d|blutzucker|glycémie)(?: level)?(?: of| is| was)?"
-        r"[ :=]{1,2}\d{1,4}(?:\.\d{1,2})? ?(?:%|mg/dl|mmol/l|g/dl|ng/ml|u/l|iu/l|miu/l|mg/l|meq/l|k/ul|pg/ml|µmol/l)",
+        r"[ :=\"]{1,3}\d{1,4}(?:\.\d{1,2})? ?(?:%|mg/dl|mmol/l|g/dl|ng/ml|u/l|iu/l|miu/l|mg/l|meq/l|k/ul|pg/ml|µmol/l)",
         fold=True,
         yes=("HbA1c: 7.2%", "glucose 110 mg/dL", "LDL was 130 mg/dl"),
         no=("alt 5", "sodium lamp"),
@@ -187,7 +187,7 @@ PATTERNS = (
     P(
         name="DSM_CODE",
         description="DSM diagnosis code with its name",
-        regex=r"\bDSM(?:-(?:5|IV|V)(?:-TR)?)?[ :#]{1,3}(?:code )?((?:F\d{2}|\d{3})(?:\.\d{1,2})?)\b",
+        regex=r"\bDSM(?:-(?:5|IV|V)(?:-TR)?)?[ :#\"]{1,4}(?:code )?((?:F\d{2}|\d{3})(?:\.\d{1,2})?)\b",
         fold=True,
         yes=("DSM-5: 296.32", "DSM-IV 300.02"),
         no=("DSM-5 was published", "dsm 12"),
@@ -207,7 +207,7 @@ PATTERNS = (
     P(
         name="EMERGENCY_CONTACT",
         description="The person named as emergency contact",
-        regex=rf"\b(?:[Ee]mergency [Cc]ontact|[Nn]ext of [Kk]in|[Nn]otfallkontakt|[Cc]ontact d'urgence)(?: is|:| -) ?({FULL})",
+        regex=rf"\b(?:[Ee]mergency[ _-]?[Cc]ontact|[Nn]ext[ _-]of[ _-][Kk]in|[Nn]otfallkontakt|[Cc]ontact d'urgence)(?: is|:| -) ?\"?({FULL})",
         check=common.not_one_of("The None Name Phone Number"),
         yes=("Emergency contact: Grace Hopper", "next of kin is Alan Turing"),
         no=("emergency contact: none", "in an emergency"),

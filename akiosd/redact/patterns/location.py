@@ -45,7 +45,7 @@ PATTERNS = (
     P(
         name="US_ZIP",
         description="US postal code after its state or its name",
-        regex=rf"\b(?:[A-Z][a-z]{{1,30}},? {STATE} (\d{{5}}(?:-\d{{4}})?)|[Zz](?:ip|IP)(?: ?[Cc]ode)?(?: is|:|=)? ?(\d{{5}}(?:-\d{{4}})?))\b",
+        regex=rf"\b(?:[A-Z][a-z]{{1,30}},? {STATE} (\d{{5}}(?:-\d{{4}})?)|[Zz](?:ip|IP)(?:[ _-]?[Cc]ode)?(?: is|:|=)? ?\"?(\d{{5}}(?:-\d{{4}})?))\b",
         yes=("Beverly Hills, CA 90210", "zip code: 94105-1234"),
         no=("room 90210", "CA 9021"),
         source="USPS Publication 28",

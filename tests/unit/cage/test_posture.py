@@ -65,6 +65,10 @@ EVIDENCE = Evidence(
     cgroup_missing={},
     disk="2048 MiB, an image of its own",
     pump_running=True,
+    limits="Limit                     Soft Limit           Hard Limit           Units\n"
+    "Max stack size            8388608              unlimited            bytes     \n"
+    "Max core file size        1                    1                    bytes     \n",
+    core_to_socket=False,
 )
 WANTED = Wanted(
     host_id=HOST_ID, host_gid=HOST_ID, uid_lines=LINES, workspace=WORKSPACE, workspace_mode="cow", tty=False
@@ -82,6 +86,16 @@ def test_a_real_cage_is_enforced_in_every_layer() -> None:
     assert [str(state) for state in found if state.status != "enforced"] == []
     assert all(state.detail for state in found)
     assert Posture(found).worst() == "enforced"
+
+
+def test_cores_are_kept_from_the_host() -> None:
+    assert states()["cores"].status == "enforced"
+    for limit in ("0                    0 ", "1                    unlimited", "unlimited            1 "):
+        changed = EVIDENCE.limits.replace("1                    1 ", limit)
+        assert states(limits=changed)["cores"].status == "unavailable", limit
+    assert states(limits="")["cores"].status == "unavailable"
+    socket = states(core_to_socket=True)["cores"]
+    assert socket.status == "degraded" and "socket" in socket.detail
 
 
 def edit(text: str, old: str, new: str) -> str:

@@ -45,7 +45,7 @@ async def arrived(
         (f"/?q=call+me+at+{MAIL}+now", "/?q=call+me+at+%5BEMAIL%5D+now"),
         (f"/?{MAIL}", "/?%5BEMAIL%5D"),
         (f"/pay?card={CARD}", "/pay?card=%5BCREDIT_CARD%5D"),
-        ("/?j=%7B%22a%22%3A%22john.doe%40example.org%22%7D", "/?j=%7B%22a%22%3A+%22%5BEMAIL%5D%22%7D"),
+        ("/?j=%7B%22a%22%3A%22john.doe%40example.org%22%7D", "/?j=%7B%22a%22%3A%22%5BEMAIL%5D%22%7D"),
     ],
 )
 async def test_the_target_is_redacted(sent: str, seen: str) -> None:
@@ -187,7 +187,7 @@ async def test_a_path_that_is_hard_to_read_is_recorded(method: str, path: str) -
         async with connected(context) as agent:
             assert (await agent.ask(method, target))[0] == (200 if method == "GET" else 405)
     [record] = context.link.of(NetRequest if method == "GET" else NetDenied)
-    assert record.path == b"[UNRESOLVED]" or (b"EMAIL" in record.path and MAIL.encode() not in record.path)
+    assert MAIL.encode() not in record.path and (b"EMAIL" in record.path) == (MAIL in path)
 
 
 async def test_numbers_that_are_no_integers_are_read_too() -> None:
@@ -195,7 +195,7 @@ async def test_numbers_that_are_no_integers_are_read_too() -> None:
         async with connected(make_context(port=up.port)) as agent:
             body = f'{{"card": {CARD}.0, "size": 1.5e300}}'.encode()
             assert (await agent.ask("POST", "/", body, [("Content-Type", "application/json")]))[0] == 200
-    assert up.requests[0].body == b'{"card":"[CREDIT_CARD].0","size":1.5e300}'
+    assert up.requests[0].body == b'{"card": "[CREDIT_CARD].0", "size": 1.5e300}'
 
 
 @pytest.mark.parametrize("name", ["\ud800", "n" * 2_000_000], ids=["no Unicode", "longer than a frame"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from akiosd.errors import PolicyError
 from akiosd.policy.compile.identity import Identity
 from akiosd.policy.compile.landlock import LandlockView, compile_landlock
-from akiosd.policy.compile.limits import compile_rlimits
+from akiosd.policy.compile.limits import HostPools, compile_rlimits
 from akiosd.policy.compile.mounts import (
     FAN_CLOSE_WRITE,
     FAN_OPEN_EXEC,
@@ -48,7 +48,7 @@ def make_spec(**changes: object) -> CageSpec:
         system_links=((b"bin", b"usr/bin"), (b"lib64", b"usr/lib64")),
         system_dirs=(b"usr",),
         v1_controllers=("memory", "pids"),
-        rlimits=compile_rlimits(DEFAULT_POLICY.limits),
+        rlimits=compile_rlimits(DEFAULT_POLICY.limits, HostPools()),
         landlock=compile_landlock(DEFAULT_POLICY, view, 7),
         filter=bytes(16),
         filter_flags=40,
@@ -300,7 +300,7 @@ def test_the_described_plan_reads_as_a_person_would_say_it() -> None:
     ]
     assert "fsmount: the workspace /home/ada/project, cow" in lines
     assert "symlink: /lib64 → usr/lib64" in lines
-    assert "rlimit: core ≤ 0" in lines
+    assert "rlimit: core ≤ 1" in lines
 
 
 def test_bytes_that_are_no_text_are_still_shown() -> None:

@@ -1,0 +1,138 @@
+"""One function that makes of every container the same: (path, label, text), and of what is none of them one text.
+
+Nothing is left out: what stands between the texts of a container, such as names and comments, is a text of its own
+without a label, and what cannot be read as a container is one as a whole.  Each text is looked into again, so JSON in a
+string in a table is found too, ``MAX_NESTED`` deep; what is deeper is read as a plain text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from akiosd.redact.containers import json_text, lines, markup, tables
+from akiosd.redact.containers.leaf import FORM, PLAIN, Leaf, Path, label_of
+
+MAX_NESTED = 8
+MAX_SIZE = 8 << 20
+"""Characters; a longer text is read as a plain one."""
+_SIGNS = re.compile(r"[{\[<=:,;|\t]")
+_WORD = re.compile(r"[^\W_]")
+_FORM = re.compile(r"[\w.\[\]%+*-]{1,128}=[^\s&\"'<>{}]*(?:&[\w.\[\]%+*-]{1,128}=[^\s&\"'<>{}]*)*")
+_QUERY = re.compile(r"\?(?:[\w.\[\]%+*-]{1,128}=[^\s&\"'<>{}#]*)(?:&[\w.\[\]%+*-]{1,128}=[^\s&\"'<>{}#]*)*")
+_PAIR = re.compile(r"([\w.\[\]%+*-]{1,128})=([^\s&\"'<>{}#]*)")
+
+
+class Text:
+    """A text, its label and where it is; ``inner`` are the texts that stand in it, by position, where it holds any."""
+
+    __slots__ = ("inner", "label", "path", "text")
+
+    def __init__(self, text: str, label: str, path: Path) -> None:
+        self.text, self.label, self.path = text, label, path
+        self.inner: list[tuple[Leaf, Text]] = []
+
+    def leaves(self) -> Iterator[Text]:
+        """The texts that hold no others, by position."""
+        if not self.inner:
+            yield self
+        for _, text in self.inner:
+            yield from text.leaves()
+
+
+def view(text: str, label: str = "", path: Path = (), depth: int = 0) -> Text:
+    """``text`` taken apart.  Linear in its length."""
+    found = Text(text, label, path)
+    if depth >= MAX_NESTED or len(text) > MAX_SIZE or _SIGNS.search(text) is None:
+        return found
+    places = _places(text, label, path)
+    if not places:
+        return found
+    done = 0
+    for leaf in [*places, None]:
+        begin = len(text) if leaf is None else leaf.begin
+        if _WORD.search(text, done, begin):
+            gap = Leaf(path, "", done, begin, PLAIN)
+            found.inner.append((gap, Text(text[done:begin], "", path)))
+        if leaf is not None:
+            done = leaf.end
+            inner = view(leaf.codec.decode(text[leaf.begin : leaf.end]), leaf.label, leaf.path, depth + 1)
+            found.inner.append((leaf, inner))
+    return found
+
+
+def _places(text: str, label: str, path: Path) -> list[Leaf]:
+    """What stands in ``text``, by position; none overlap."""
+    if "=" in text and (form := _FORM.fullmatch(text.strip())) is not None and ("&" in text or "%" in text):
+        begin = text.index(form[0])
+        return _pairs(text, begin, begin + len(form[0]), label, path)
+    found: list[Leaf] = []
+    taken: list[tuple[int, int]] = []
+    if "{" in text or "[" in text:
+        for region in json_text.regions(text, label, path):
+            found += region.leaves
+            taken.append((region.begin, region.end))
+    if ("<" in text and "</" in text) or "/>" in text:
+        taken, found = _with_markup(text, label, path, taken, found)
+    for begin, end in _free(taken, len(text)):
+        found += _in_prose(text, begin, end, label, path)
+    return sorted(found, key=lambda leaf: leaf.begin)
+
+
+def _with_markup(
+    text: str, label: str, path: Path, taken: list[tuple[int, int]], found: list[Leaf]
+) -> tuple[list[tuple[int, int]], list[Leaf]]:
+    """Markup is larger than the JSON in it; JSON may hold markup in its strings."""
+    leaves = markup.leaves_of(text, label, path)
+    if not leaves:
+        return taken, found
+    if taken and taken[0][0] <= leaves[0].begin and taken[-1][1] >= leaves[-1].end:
+        return taken, found
+    begin, end = leaves[0].begin, leaves[-1].end
+    outside = [place for place in taken if place[1] <= begin or place[0] >= end]
+    kept = [leaf for leaf in found if any(a <= leaf.begin < b for a, b in outside)] if outside else []
+    return sorted([*outside, (begin, end)]), kept + leaves
+
+
+def _free(taken: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    done = 0
+    for begin, end in [*taken, (size, size)]:
+        if done < begin:
+            yield done, begin
+        done = max(done, end)
+
+
+def _in_prose(text: str, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
+    """Tables, then lines with names, then queries of URLs."""
+    done = begin
+    if text.find("\n", begin, end) >= 0:
+        for first, last, cells in tables.leaves_of(text, begin, end, path):
+            yield from _in_lines(text, done, first, label, path)
+            yield from cells
+            done = last
+    yield from _in_lines(text, done, end, label, path)
+
+
+def _in_lines(text: str, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
+    done = begin
+    for first, last, values in lines.leaves_of(text, begin, end, label, path):
+        yield from _queries(text, done, first, label, path)
+        yield from values
+        done = last
+    yield from _queries(text, done, end, label, path)
+
+
+def _queries(text: str, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
+    if text.find("?", begin, end) < 0:
+        return
+    for match in _QUERY.finditer(text, begin, end):
+        yield from _pairs(text, match.start() + 1, match.end(), label, path)
+
+
+def _pairs(text: str, begin: int, end: int, label: str, path: Path) -> list[Leaf]:
+    found = []
+    for match in _PAIR.finditer(text, begin, end):
+        name = FORM.decode(match[1])
+        if match.start(2) < match.end(2):
+            found.append(Leaf((*path, name), label_of(name, label), *match.span(2), FORM))
+    return found
