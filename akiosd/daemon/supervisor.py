@@ -388,6 +388,7 @@ class Supervisor:
             reason=result.reason if result else "", changes=cage.changes, pid=cage.pid,
             tty=cage.request.tty is not None, detached=cage.detached, usd_micro=cage.spend.account.usd_micro,
             calls=cage.spend.account.calls, gid=cage.peer.gid, directory=cage.workspace_id, order=cage.order,
+            outdated=cage.is_outdated(),
         )  # fmt: skip
 
     # ---- changes -----------------------------------------------------------------------------------

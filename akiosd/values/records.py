@@ -90,6 +90,11 @@ class Syscall(Record, frozen=True, kw_only=True, tag="syscall"):
     count: int = 1
 
 
+class SystemChanged(Record, frozen=True, kw_only=True, tag="system_changed"):
+    """Programs or libraries of the host were put in or taken out while the cage ran: it sees old and new ones mixed.
+    A cage started now sees the new system."""
+
+
 FileUse = Literal["executed", "written"]
 
 
@@ -345,6 +350,7 @@ KnownRecord = (
     | Birth
     | Started
     | Syscall
+    | SystemChanged
     | FileUsed
     | Lost
     | Limit

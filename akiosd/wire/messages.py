@@ -332,6 +332,8 @@ class CageInfo(msgspec.Struct, frozen=True):
     gid: int = -1
     directory: DirectoryId | None = None
     order: int = 0
+    outdated: bool = False
+    """The host's system was changed since it began."""
 
 
 class Cages(Message, frozen=True, tag="cages"):
