@@ -1,51 +1,78 @@
-"""Cages by the names people give them: whole, a unique beginning, or ``last``."""
+"""Cages by the names people give them: a whole id, its beginning, or ``last``; see :mod:`akiosctl.choose`."""
 
 from __future__ import annotations
 
-import re
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from akiosctl.choose import LAST, Need, choose, is_whole
+from akiosctl.locate import locate_workspace
 from akiosd.errors import AkiosError
 
 if TYPE_CHECKING:
     from akiosctl.client import Client
+    from akiosd.values.ids import DirectoryId
     from akiosd.wire.messages import CageInfo
-
-_WHOLE_NAME = re.compile(r"^c-[a-z0-9]{12}$")
 
 
 def list_cages(client: Client, everyone: bool = False) -> list[CageInfo]:
     """The caller's own cages, or all that they may see, oldest first."""
+    return _list(client, everyone, None)[0]
+
+
+def _list(client: Client, everyone: bool, here: int | None) -> tuple[list[CageInfo], DirectoryId | None]:
     from akiosd.wire.messages import Cages, List
 
     found: list[CageInfo] = []
-    more = True
+    directory, more = None, True
     while more:
-        reply, _ = client.call(List(everyone=everyone, after=found[-1].cage if found else ""), Cages)
+        after = found[-1].cage if found else ""
+        fds = [here] if here is not None and not found else []
+        reply, _ = client.call(List(everyone=everyone, after=after), Cages, fds)
+        directory = directory or reply.here
         found += reply.cages
         more = reply.more and bool(reply.cages)
-    return sorted(found, key=lambda cage: cage.started_ns)
+    return sorted(found, key=lambda cage: (cage.order, cage.started_ns)), directory
 
 
-def find_cage(client: Client, name: str) -> CageInfo:
-    """The cage called ``name``: one of the caller's, else, by its name alone, one that they may see.
+@contextmanager
+def open_here() -> Iterator[int | None]:
+    """The directory that a run from here would have as its workspace; None where there could be none."""
+    try:
+        found = locate_workspace(os.getcwd(), None, os.path.expanduser("~"))
+    except (AkiosError, OSError):
+        yield None
+        return
+    try:
+        yield found.fd
+    finally:
+        os.close(found.fd)
 
-    Raises :class:`AkiosError` when none or several are.
+
+def open_at(client: Client, cage: CageInfo) -> int:
+    """A cage's workspace, opened by the caller: where they are if it is that one, whatever it is called now.
+
+    The descriptor is the caller's.  Raises OSError.
     """
-    cages = list_cages(client)
-    if name == "last":
-        if not cages:
-            raise AkiosError("you have no cages", "last", "start one: akiosctl run -- COMMAND")
-        return cages[-1]
-    found = match_cages(cages, name)
-    if not found:
-        found = match_cages(list_cages(client, everyone=True), name)
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise AkiosError(f"there is no cage {name!r}", "cage", "list them: akiosctl ps --all")
-    several = ", ".join(cage.cage for cage in found[:5])
-    raise AkiosError(f"{name!r} could be {len(found)} cages: {several}", "cage", "give more of the name")
+    with open_here() as here:
+        if here is not None and cage.directory is not None:
+            directory = _list(client, False, here)[1]
+            if directory is not None and directory.is_same(cage.directory):
+                return os.dup(here)
+    return os.open(cage.workspace, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def find_cage(client: Client, name: str, *, writes: bool = False, need: Need = "") -> CageInfo:
+    """The cage that ``name`` means here.  Raises :class:`AkiosError` when none or several are meant."""
+    with open_here() as here:
+        own, directory = _list(client, False, here if name == LAST else None)
+    others: list[CageInfo] = []
+    if name != LAST and not any(cage.cage == name for cage in own):
+        mine = {cage.cage for cage in own}
+        others = [cage for cage in list_cages(client, everyone=True) if cage.cage not in mine]
+    return choose(own, others, directory, name, writes=writes, need=need)
 
 
 def find_log(client: Client, name: str) -> str:
@@ -53,12 +80,6 @@ def find_log(client: Client, name: str) -> str:
     try:
         return find_cage(client, name).cage
     except AkiosError:
-        if _WHOLE_NAME.match(name) is None:
+        if not is_whole(name):
             raise
         return name
-
-
-def match_cages(cages: list[CageInfo], name: str) -> list[CageInfo]:
-    """Those called exactly so, else those whose id begins so, with or without ``c-``."""
-    exact = [cage for cage in cages if cage.cage == name]
-    return exact or [cage for cage in cages if name and cage.cage.startswith((name, f"c-{name}"))]

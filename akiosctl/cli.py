@@ -7,14 +7,20 @@ import os
 import sys
 from typing import TextIO
 
+from akiosctl.fence import Fence
 from akiosd.errors import AkiosError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
-    """The console script.  Leaves with ``os._exit``: a thread may still wait for input that never comes."""
+    """The program.  Leaves with ``os._exit``: a thread may still wait for input that never comes."""
     code = 125
+    _take_name()
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None:  # it is None when the descriptor was closed at the start
+            setattr(sys, name, Fence(stream))
     try:
         code = run_command(sys.argv[1:])
     finally:
@@ -24,10 +30,20 @@ def main() -> None:
         os._exit(code)
 
 
+def _take_name() -> None:
+    """``ps`` shows the name of the program that was started, not of the interpreter it became (proc_pid_comm(5))."""
+    try:
+        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # no /proc, or not for us
+    os.write(fd, b"akiosctl")
+    os.close(fd)
+
+
 def _flush(stream: TextIO | None) -> bool:
     """False, and words about it, when there was no room for what was printed: that must not pass for success."""
     try:
-        if stream is not None:  # it is None when the descriptor was closed at the start
+        if stream is not None:
             stream.flush()
     except OSError as error:
         if error.errno not in _NO_ROOM:

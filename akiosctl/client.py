@@ -189,6 +189,11 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def path(self) -> str:
+        """The socket's."""
+        return self._connection.path
+
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send a request; its id is filled in.  ``fds`` stay the caller's."""
         import msgspec

@@ -1,17 +1,18 @@
 """Where a ledger verb reads a log from: a directory or archive, or the daemon.
 
-From the daemon, root and admins get the log's directory and read its files.  Anybody else may not read them: the
-entries come over the socket (``socket_log``), and the tree is made of them again and held against the signed
-checkpoint.
+From the daemon, root and admins get the log's directory and read its files.  Anybody else may not open them: their
+bytes come over the socket (``socket_log``).  Whichever way, they are judged by the same function
+(``akiosd.ledger.judge``), with everything that is known: what the user kept, what witnesses cosigned, the host's log.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -19,54 +20,121 @@ import click
 from akiosctl.cages import find_log
 from akiosctl.client import Client, DaemonError, close_fds
 from akiosctl.hashing import HASHER
-from akiosctl.pins import load_pin
+from akiosctl.pins import Known, known_host, load_known, pinned_origins, trusted_key
 from akiosctl.small_files import read_key_text
-from akiosctl.socket_log import SocketLog
-from akiosd.errors import AkiosError
-from akiosd.ledger.note import Checkpoint, Vkey, open_checkpoint, parse_note
-from akiosd.ledger.report import Anchor, LogReader, Report
-from akiosd.ledger.verify import verify_log
-from akiosd.store.fsck import find_vkey, fsck, open_log_files
-from akiosd.wire.messages import LedgerInfo, LedgerReply, LogEntries, ReadLog
+from akiosctl.socket_log import ByDaemon
+from akiosd.errors import AkiosError, LedgerError
+from akiosd.ledger.epochs import host_of
+from akiosd.ledger.host_word import HostWord
+from akiosd.ledger.judge import NOTHING, Trust, blame_host
+from akiosd.ledger.key_list import log_key
+from akiosd.ledger.note import Vkey
+from akiosd.ledger.quorum import Quorum, all_of
+from akiosd.ledger.report import Anchor, LogReader, Report, Verdict
+from akiosd.store.fsck import Foreign, Nowhere, OnDisk, Place, ask_host, name_log, read_trust, refusal, verify_place
+from akiosd.values.ids import HOST_LOG, is_cage_id
+from akiosd.wire.messages import LedgerInfo, LedgerReply
+
+
+@dataclass
+class HostSource:
+    """The host's log, an anchor that is asked: where it is and whose word is taken, or why it cannot be had."""
+
+    place: Place
+    trust: Trust | None = None
+    failure: Report | None = None
+
+    def ask(self, cage: str, quorum: Quorum) -> HostWord:
+        """``quorum`` is asked of it on top of what is known."""
+        if self.failure is not None or self.trust is None:
+            return HostWord(self.failure or Report(Verdict.INCOMPLETE, detail="it was not given"))
+        known = load_known(self.trust.vkey.name)
+        return ask_host(self.place, _with_known(self.trust, known, quorum), cage, HASHER)
 
 
 @dataclass
 class LogSource:
-    """One log.  ``vkey`` is whose word is taken; ``beside`` when it came with the log itself.
+    """One log.  ``trust`` says whose word is taken.
 
-    ``cage`` is ``""`` for the host's.  ``host`` is the host log, where it can be read, with its key: an anchor.
+    ``cage`` is the log's name, ``""`` where only the log itself says it.  ``met``: where it was met, as known hosts are
+    kept.  ``notes`` are for people.
     """
 
     cage: str
-    vkey: Vkey
-    beside: bool
-    path: Path | int | None = None
-    remote: SocketLog | None = None
-    host: Path | int | None = None
-    host_key: Vkey | None = None
+    place: Place
+    trust: Trust
+    met: str
+    host: HostSource | None = None
+    path: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def vkey(self) -> Vkey:
+        return self.trust.vkey
+
+    @property
+    def is_host(self) -> bool:
+        return self.cage == HOST_LOG
 
     @contextmanager
     def reader(self) -> Iterator[LogReader]:
-        if self.remote is not None:
-            yield self.remote
-            return
-        assert self.path is not None
-        with open_log_files(self.path) as files:
+        with self.place.open() as files:
             yield files
 
-    def verify(self, pin: bytes | None = None) -> Report:
-        """The report, anchored to ``pin`` or to the checkpoint that ``akiosctl ledger pin`` kept."""
-        pin = pin if pin is not None else load_pin(self.vkey.name)
-        if self.remote is not None:
-            pinned = Checkpoint.parse(parse_note(pin).text) if pin is not None else None
-            anchors = (Anchor("pin", pinned.size, pinned.root),) if pinned else ()
-            report = verify_log(self.remote, self.vkey, anchors, HASHER, stored=False)
-            if pin is not None:
-                open_checkpoint(pin, self.vkey, *(Vkey(self.vkey.name, key) for key in report.keys))
-            return report
-        assert self.path is not None
-        key = None if self.beside and isinstance(self.path, Path) else self.vkey
-        return fsck(self.path, key, pin, self.host, cage=self.cage, host_key=self.host_key, hasher=HASHER)
+    def verify(self, pin: bytes | None = None, quorum: Quorum = NOTHING, word: HostWord | None = None) -> Report:
+        """The report, held against ``pin`` and against all that is kept, here and by the host's log.
+
+        ``word``: what the host's log said when it was asked before.
+        """
+        alarm = self.find_alarm()
+        if alarm is not None:
+            return alarm
+        known = load_known(self.vkey.name)
+        mine, hosts = _share_quorum(quorum, known, pin, self.host is not None)
+        if word is None and self.host is not None:
+            word = self.host.ask(self.cage, hosts)
+        trust = _with_known(self.trust, known, mine, pin)
+        report = verify_place(self.place, trust, self.cage, word, HASHER)
+        notes = list(self.notes)
+        if word is not None and word.report.anchored_to != "nothing":
+            notes.append(f"the host log is anchored to: {word.report.anchored_to}")
+        return replace(report, notes=(*report.notes, *notes))
+
+    def read_word(self) -> HostWord:
+        """Of the host's log: what it says of all cages."""
+        return HostSource(self.place, self.trust).ask("", NOTHING)
+
+    def find_alarm(self) -> Report | None:
+        """Whether another host than the one that was met here before now answers in its place."""
+        host = host_of(self.vkey.name)
+        before = known_host(self.met)
+        if before is None and is_cage_id(self.cage):
+            others = {host_of(origin) for origin in pinned_origins(self.cage)}
+            before = min(others) if others and host not in others else None
+        if before in (None, host):
+            return None
+        detail = (
+            f"this is {host}, and what was pinned here is {before}: another host's logs in its place, or a host set up "
+            "anew; if you know why, akiosctl ledger pin --renew"
+        )
+        return Report(Verdict.UNTRUSTED, self.vkey.name, first_bad=self.met, detail=detail)
+
+
+def _share_quorum(quorum: Quorum, known: Known, pin: bytes | None, has_host: bool) -> tuple[Quorum, Quorum]:
+    """Of which log cosignatures are asked: of this one, or, where it has none, of the host's, which lists it."""
+    if not quorum.asks or not has_host:
+        return quorum, NOTHING
+    own = any(note is not None and quorum.is_met(note) for note in (known.cosigned, pin))
+    return (quorum, NOTHING) if own else (NOTHING, quorum)
+
+
+def _with_known(trust: Trust, known: Known, quorum: Quorum, pin: bytes | None = None) -> Trust:
+    """What the user keeps is always asked for: a pin, and the witnesses that cosigned once."""
+    if not quorum.asks and known.cosigned is not None:
+        quorum = all_of(known.witnesses)
+    pin = pin if pin is not None else known.pin
+    cosigned = tuple(dict.fromkeys(note for note in (known.cosigned, pin) if note is not None))
+    return replace(trust, pin=pin, cosigned=cosigned, quorum=quorum)
 
 
 @contextmanager
@@ -89,78 +157,147 @@ def read_key(vkey: str | None) -> Vkey | None:
 
 @contextmanager
 def open_source(
-    ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, host: Path | None = None
+    ctx: click.Context,
+    cage: str,
+    directory: Path | None,
+    vkey: str | None,
+    host: Path | None = None,
+    key_list: bytes | None = None,
 ) -> Iterator[LogSource]:
     """The log of CAGE by the daemon, or the one at ``directory`` (``--dir``), for which no daemon is asked."""
     key = read_key(vkey)
     if directory is not None:
         with files_in_words():
-            try:
-                os.lstat(directory)
-            except FileNotFoundError:
+            if not os.path.lexists(directory) and host is None:
                 what = "there is no such log"
-                raise AkiosError(what, str(directory), "give a log's directory, or an archive of one") from None
-            yield LogSource(cage, key or find_vkey(directory), key is None, directory, host=host)
+                raise AkiosError(what, str(directory), "give a log's directory, or an archive of one")
+            yield from_files(cage, directory, key, host, key_list)
         return
     with ctx.obj.connect() as client:
         fds: list[int] = []
         try:
-            yield _from_daemon(client, find_log(client, cage) if cage else "", key, fds)
+            yield from_daemon(client, find_log(client, cage) if cage else "", key, fds, key_list)
         finally:
             close_fds(fds)
 
 
-def _from_daemon(client: Client, cage: str, key: Vkey | None, fds: list[int]) -> LogSource:
+class HostFailed(AkiosError):
+    """The host's log was asked for, and cannot be: ``report`` says so of the cage's."""
+
+    def __init__(self, found: Report) -> None:
+        self.report = blame_host(found)
+        super().__init__(self.report.detail, self.report.first_bad, "akiosctl ledger verify")
+
+
+# ---- from files --------------------------------------------------------------------------------------
+
+
+def from_files(
+    cage: str, directory: Path, key: Vkey | None, host: Path | None = None, key_list: bytes | None = None
+) -> LogSource:
+    """Raises ``OSError``, ``LedgerError`` and :class:`HostFailed` where nothing says whose word to take."""
+    host_source = _host_from_files(host, key) if host is not None else None
+    if key is None and host_source is not None:
+        if host_source.failure is not None:
+            raise HostFailed(host_source.failure)
+        if not os.path.lexists(directory) and host_source.trust is not None:
+            key = host_source.trust.vkey
+    trust = read_trust(directory, key, key_list=key_list)
+    log = name_log(directory, trust, cage)
+    if log:
+        trust = replace(trust, vkey=log_key(trust.vkey, log))
+    if key is None:
+        trust = _prefer_kept(trust)
+    return LogSource(log, OnDisk(directory), trust, f"directory {os.path.realpath(directory)}", host_source, directory)
+
+
+def _host_from_files(host: Path, key: Vkey | None) -> HostSource:
+    try:
+        trust = read_trust(host, log_key(key, HOST_LOG) if key is not None else None)
+    except (OSError, LedgerError) as error:
+        return HostSource(OnDisk(host), failure=refusal(error, str(host)))
+    return HostSource(OnDisk(host), trust if key is not None else _prefer_kept(trust))
+
+
+def _prefer_kept(trust: Trust) -> Trust:
+    """A key that was kept says more than one that came with the log."""
+    kept = trusted_key(trust.vkey.name)
+    if kept is None:
+        return trust
+    return replace(trust, vkey=log_key(kept, trust.vkey.name.rpartition("/")[2]), beside=False)
+
+
+# ---- by the daemon -----------------------------------------------------------------------------------
+
+
+def from_daemon(
+    client: Client,
+    cage: str,
+    key: Vkey | None,
+    fds: list[int],
+    key_list: bytes | None = None,
+    ask_host: bool = True,
+) -> LogSource:
+    """Descriptors that come are put into ``fds``, the caller's.  Raises :class:`DaemonError` where it refuses."""
     reply, more = client.call(LedgerInfo(cage=cage), LedgerReply)
     fds += more
-    source = LogSource(cage, key or Vkey.parse(reply.vkey), key is None)
-    source.path = _reopen(more[0], fds) if more else Path(reply.path)
-    if source.path is None:
-        source.remote = _read_through(client, cage, reply.checkpoint)
+    trust = _trust_daemon(reply, key, key_list)
+    log = cage or HOST_LOG
+    source = LogSource(log, _place(client, cage, reply, more, fds), trust, f"socket {os.path.realpath(client.path)}")
+    if not ask_host:
+        return source
+    if cage and not reply.host:
+        source.notes.append("the host's log is not for this user: it was not asked")
     elif cage:
-        try:
-            host, more = client.call(LedgerInfo(), LedgerReply)
-        except DaemonError:
-            return source
-        fds += more
-        source.host_key = Vkey.parse(host.vkey)
-        source.host = _reopen(more[0], fds) if more else None
+        source.host = _host_from_daemon(client, trust, key is None, fds)
     return source
 
 
-def verify_destroyed(client: Client, cage: str) -> Report:
-    """What the host log says of a cage that has no log any more; raises :class:`DaemonError` if one may not ask it."""
-    host, fds = client.call(LedgerInfo(), LedgerReply)
-    try:
-        readable = _reopen(fds[0], fds) if fds else None
-        if readable is None:
-            raise AkiosError("the host's log cannot be read", host.path, "ask an administrator")
-        nothing = Path(host.path).parent / "none"
-        return fsck(nothing, None, None, readable, cage=cage, host_key=Vkey.parse(host.vkey), hasher=HASHER)
-    finally:
-        close_fds(fds)
+def _trust_daemon(reply: LedgerReply, key: Vkey | None, key_list: bytes | None) -> Trust:
+    """Its own word is the last to be taken: after a key that was given, and one that was kept."""
+    name = reply.origin.rpartition("/")[2]
+    trusted = key or trusted_key(reply.origin)
+    beside = Vkey.parse(reply.vkey)
+    vkey = log_key(trusted, name) if trusted is not None else beside
+    same = host_of(vkey.name) == host_of(beside.name)
+    head = Anchor("akiosd's own memory", reply.size, reply.root, vouches=False) if reply.size else None
+    return Trust(vkey, head=head, key_list=key_list or (reply.keys or None if same else None))
 
 
-def _reopen(fd: int, fds: list[int]) -> int | None:
-    """The daemon's descriptor is O_PATH: it is opened for reading with the caller's own rights, if these suffice."""
+def _host_from_daemon(client: Client, trust: Trust, may_prefer: bool, fds: list[int]) -> HostSource:
     try:
-        readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-        fds.append(readable)
-        if stat.S_ISDIR(os.fstat(readable).st_mode):
-            os.close(os.open("checkpoint", os.O_RDONLY | os.O_CLOEXEC, dir_fd=readable))
+        reply, more = client.call(LedgerInfo(), LedgerReply)
+    except DaemonError as error:
+        failure = Report(Verdict.INCOMPLETE, first_bad="host log", detail=error.what)
+        return HostSource(Nowhere(HOST_LOG), failure=failure)
+    fds += more
+    mine = Trust(log_key(trust.vkey, HOST_LOG), head=_trust_daemon(reply, None, None).head)
+    return HostSource(_place(client, "", reply, more, fds), _prefer_kept(mine) if may_prefer else mine)
+
+
+def _place(client: Client, cage: str, reply: LedgerReply, got: list[int], fds: list[int]) -> Place:
+    """What came is read as the caller; where that is not allowed, its bytes come over the socket."""
+    if not got:
+        return Nowhere(reply.path)
+    kind = os.fstat(got[0]).st_mode
+    if stat.S_ISREG(kind) and not fcntl.fcntl(got[0], fcntl.F_GETFL) & os.O_PATH:
+        return ByDaemon(client, cage, got[0])
+    if not stat.S_ISDIR(kind):
+        return Foreign(reply.path)
+    try:
+        fds.append(os.open(f"/proc/self/fd/{got[0]}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        os.close(os.open("checkpoint", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fds[-1]))
     except PermissionError:
-        return None
-    except FileNotFoundError:
-        pass
-    return fds[-1]
+        return ByDaemon(client, cage)
+    except OSError:
+        pass  # what is wrong with it the verdict says
+    return OnDisk(fds[-1])
 
 
-def _read_through(client: Client, cage: str, checkpoint: bytes) -> SocketLog:
-    if not checkpoint:
-        raise AkiosError("akiosd gave no checkpoint of this log", "ledger", "ask an administrator to verify it")
-
-    def fetch(start: int, stop: int) -> tuple[int, tuple[bytes, ...]]:
-        reply, _ = client.call(ReadLog(cage=cage, start=start, stop=stop), LogEntries)
-        return reply.start, reply.entries
-
-    return SocketLog(checkpoint, fetch, HASHER)
+def refused(cage: str, error: DaemonError) -> Report:
+    """The verdict where the daemon gives no log of which a checkpoint is kept; else ``error`` is raised."""
+    origins = pinned_origins(cage) if cage else []
+    if not origins:
+        raise error
+    detail = f"a checkpoint of it is kept, and akiosd gives no such log: {error.what}"
+    return Report(Verdict.INCOMPLETE, origins[0], first_bad=cage, detail=detail)

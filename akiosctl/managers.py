@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 # A tree with one of these at its top is somebody's home, whatever it is called.
 _PRIVATE_NAMES = (".ssh", ".aws", ".gnupg", ".netrc", ".kube", ".docker", ".git-credentials", ".bash_history")
+# Below a home: what is never shown, whoever's configuration leads there.
+SECRET_NAMES = (*_PRIVATE_NAMES, ".password-store", ".mozilla", ".config/gh", ".config/gcloud")
 _TOO_WIDE = (
     *("/", "/bin", "/boot", "/data", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/nix", "/opt"),
     *("/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/tmp"),
@@ -23,6 +26,11 @@ _ENV_MANAGERS = {
     "rbenv": ("RBENV_VERSION", ".ruby-version"),
     "nodenv": ("NODENV_VERSION", ".node-version"),
 }
+# What stands at the top of an installation of Python, and of nothing else that could be shown with it.
+_INSTALLATION = frozenset((
+    *("bin", "lib", "lib32", "lib64", "libexec", "include", "share", "man", "ssl", "conda-meta", "python.json"),
+    *("licenses", "license", "license.txt", "readme", "readme.txt", "readme.md"),
+))  # fmt: skip
 _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*(/envs/[A-Za-z0-9][A-Za-z0-9._+@-]*)?\Z")
 
 
@@ -101,7 +109,7 @@ def installed_tree(path: str, roots: list[Root], host: Host, *, trusted: bool) -
 
     Known places first; then by shape: a Python installation, its standard library beside it.  Only when the caller's
     own environment led here (``trusted``) and no file of the workspace: anything in /opt, npm's packages, a venv, a
-    conda environment.
+    conda environment, and a Python that stands among other things.
     """
     for root in roots:
         if is_below(path, root.path) and (trusted or root.why != "/opt"):
@@ -129,7 +137,9 @@ def _shape(tree: str, trusted: bool) -> str:
     if trusted and os.path.isdir(f"{tree}/conda-meta"):
         return "conda"
     if os.path.isdir(f"{tree}/bin") and os.path.isdir(f"{tree}/lib"):
-        names = os.listdir(f"{tree}/lib")
+        if not trusted and not _INSTALLATION.issuperset(name.lower() for name in _list(tree)):
+            return ""
+        names = _list(f"{tree}/lib")
         if any(name.startswith("python") and os.path.isfile(f"{tree}/lib/{name}/os.py") for name in names):
             return "python"
     return ""
@@ -229,8 +239,8 @@ def _rustup_bins(host: Host) -> list[str]:
     for place in _upwards(host.cwd):
         plain = _words(_read(f"{place}/rust-toolchain"))
         names += plain[:1] if plain and not plain[0].startswith("[") else []
-        names += re.findall(r'(?m)^\s*channel\s*=\s*"([^"]+)"', _read(f"{place}/rust-toolchain.toml"))
-    names += re.findall(r'(?m)^\s*default_toolchain\s*=\s*"([^"]+)"', _read(f"{rustup}/settings.toml"))
+        names += re.findall(r'(?m)^[ \t]*channel[ \t]*=[ \t]*"([^"\n]+)"', _read(f"{place}/rust-toolchain.toml"))
+    names += re.findall(r'(?m)^[ \t]*default_toolchain[ \t]*=[ \t]*"([^"\n]+)"', _read(f"{rustup}/settings.toml"))
     for name in filter(None, names):
         if _VERSION_NAME.match(name):
             for entry in _list(f"{rustup}/toolchains"):
@@ -255,7 +265,9 @@ def _read(path: str) -> str:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return ""
-    with open(fd, "rb") as file:
+    with open(fd, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return ""
         try:
             return file.read(64 * 1024).decode("utf-8", "replace")
         except OSError:

@@ -1,12 +1,24 @@
-"""Checkpoints a user keeps as anchors, outside the reach of the host's log: ``$XDG_STATE_HOME/akios/pins``."""
+"""What a user keeps of logs, outside the reach of the host's log: ``$XDG_STATE_HOME/akios/pins``.
+
+Of a log: a checkpoint (``<origin>``), the public key it was verified with (``.vkey``), a checkpoint that witnesses
+cosigned (``.cosigned``) and these witnesses' keys (``.witnesses``).  Of a place where logs are read: which host was met
+there (``hosts``), as ssh keeps known hosts: another one there is an alarm, not an addition.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from akiosd.errors import AkiosError
+from akiosd.ledger.epochs import host_of
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey
+from akiosd.ledger.witness import WitnessKey
+
+_MAX_HOSTS_BYTES = 1 << 20
 
 
 def pins_directory() -> Path:
@@ -14,9 +26,34 @@ def pins_directory() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "akios" / "pins"
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is kept of one log."""
+
+    pin: bytes | None = None
+    vkey: Vkey | None = None
+    cosigned: bytes | None = None
+    witnesses: tuple[WitnessKey, ...] = ()
+
+
 def _path(origin: str) -> Path:
     # Origins are akios/<host>/<log>; nothing in one may name another directory.
     return pins_directory() / origin.replace("%", "%25").replace("/", "%2F")
+
+
+def _beside(origin: str, suffix: str) -> Path:
+    path = _path(origin)
+    return path.with_name(path.name + suffix)
+
+
+def load_known(origin: str) -> Known:
+    witnesses = (_read(_beside(origin, ".witnesses")) or b"").decode("utf-8", "replace").split("\n")
+    return Known(
+        load_pin(origin),
+        load_pinned_key(origin),
+        _read(_beside(origin, ".cosigned")),
+        tuple(WitnessKey.parse(line) for line in witnesses if line),
+    )
 
 
 def load_pin(origin: str) -> bytes | None:
@@ -26,27 +63,91 @@ def load_pin(origin: str) -> bytes | None:
 
 def load_pinned_key(origin: str) -> Vkey | None:
     """The public key of this log as it was when its checkpoint was kept."""
-    data = _read(_path(origin).with_name(_path(origin).name + ".vkey"))
+    data = _read(_beside(origin, ".vkey"))
     return Vkey.parse(data.decode("utf-8", "replace")) if data is not None else None
+
+
+def trusted_key(origin: str) -> Vkey | None:
+    """The key kept for this log, else the one kept for its host's own: under its own name."""
+    return load_pinned_key(origin) or load_pinned_key(f"{host_of(origin)}/host")
+
+
+def pinned_origins(log: str) -> list[str]:
+    """The origins of kept checkpoints of logs called so, on whatever host."""
+    end = f"%2F{log}"
+    try:
+        names = [path.name for path in pins_directory().iterdir() if path.name.endswith(end)]
+    except FileNotFoundError:
+        return []
+    return [name.replace("%2F", "/").replace("%25", "%") for name in sorted(names)]
 
 
 def save_pin(vkey: Vkey, note: bytes) -> Path:
     """Keep ``note`` and the key; durable on return."""
     path = _path(vkey.name)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write(path.with_name(path.name + ".vkey"), f"{vkey}\n".encode())
+    _write(_beside(vkey.name, ".vkey"), f"{vkey}\n".encode())
     _write(path, note)
     return path
 
 
-def _read(path: Path) -> bytes | None:
+def save_cosigned(vkey: Vkey, note: bytes, witnesses: Sequence[WitnessKey]) -> None:
+    """Keep a cosigned checkpoint apart from the pin, which moves on, and whose cosignatures are to be looked for."""
+    _write(_beside(vkey.name, ".witnesses"), "".join(f"{key}\n" for key in witnesses).encode())
+    _write(_beside(vkey.name, ".cosigned"), note)
+
+
+def forget(origin: str) -> None:
+    """Keep nothing of this log any more."""
+    for suffix in ("", ".vkey", ".cosigned", ".witnesses"):
+        _beside(origin, suffix).unlink(missing_ok=True)
+
+
+def known_host(place: str) -> str | None:
+    """The host (``akios/<16 hex digits>``) whose logs were pinned from there, or None."""
+    return _read_hosts().get(place)
+
+
+def remember_host(place: str, host: str) -> None:
+    hosts = _read_hosts()
+    if hosts.get(place) != host:
+        _write_hosts({**hosts, place: host})
+
+
+def _write_hosts(hosts: dict[str, str]) -> None:
+    _hosts_path().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write(_hosts_path(), json.dumps(hosts, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def forget_place(place: str) -> None:
+    hosts = _read_hosts()
+    if hosts.pop(place, None) is not None:
+        _write_hosts(hosts)
+
+
+def _hosts_path() -> Path:
+    return pins_directory() / "hosts"
+
+
+def _read_hosts() -> dict[str, str]:
+    data = _read(_hosts_path(), _MAX_HOSTS_BYTES)
+    try:
+        found = json.loads(data) if data is not None else {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(host, str) for host in found.values()):
+        raise AkiosError("the list of known hosts is damaged", str(_hosts_path()), "restore it, or remove it and pin")
+    return found
+
+
+def _read(path: Path, limit: int = MAX_NOTE_BYTES) -> bytes | None:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_NOTE_BYTES + 1)
+            data = file.read(limit + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise AkiosError(f"a kept checkpoint cannot be read: {error.strerror}", str(path)) from None
+        raise AkiosError(f"what is kept of a log cannot be read: {error.strerror}", str(path)) from None
     return data
 
 
@@ -59,4 +160,4 @@ def _write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise AkiosError(f"the checkpoint cannot be kept: {error.strerror}", str(path)) from None
+        raise AkiosError(f"it cannot be kept: {error.strerror}", str(path)) from None

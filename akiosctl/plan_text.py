@@ -7,7 +7,7 @@ from pathlib import Path
 
 from akiosd.policy.compile.identity import Identity
 from akiosd.policy.compile.landlock import BEST_ABI, LandlockView, compile_landlock
-from akiosd.policy.compile.limits import compile_cgroup_v2, compile_rlimits
+from akiosd.policy.compile.limits import HostPools, compile_cgroup_v2, compile_rlimits
 from akiosd.policy.compile.mounts import CageSpec, compile_plan
 from akiosd.values.policy import Policy
 
@@ -33,7 +33,7 @@ def plan_text(policy: Policy, workspace: Path, home: Path) -> list[str]:
         system_dirs=(b"usr",),
         hide=tuple(os.fsencode(path) for path in policy.filesystem.hide),
         shm=policy.limits.shm,
-        rlimits=compile_rlimits(policy.limits),
+        rlimits=compile_rlimits(policy.limits, HostPools()),
         landlock=compile_landlock(policy, view, BEST_ABI),
         filter=bytes(8),
     )

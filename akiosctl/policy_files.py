@@ -6,14 +6,17 @@ time of change, size), and an entry of another version or path is ignored.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 import akiosd.policy
+from akiosctl.changes.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
 from akiosd import __version__
 from akiosd.errors import PolicyError
 from akiosd.policy.merge import Layer, LayerName
@@ -49,7 +52,7 @@ def find_layers(workspace: Path, explicit: str | None = None, *, system: Path = 
     if explicit is not None:
         layers.append(Layer("project", read_named(explicit)))
     elif _exists(project):
-        layers.append(Layer("project", read_policy(project)))
+        layers.append(Layer("project", read_policy(project, beneath=workspace)))
     return layers
 
 
@@ -61,10 +64,14 @@ def read_named(name: str) -> PartialPolicy:
     return read_policy(Path(name))
 
 
-def read_policy(path: Path) -> PartialPolicy:
-    """A policy file, from the cache if the very same file was parsed before.  Raises :class:`PolicyError`."""
+def read_policy(path: Path, *, beneath: Path | None = None) -> PartialPolicy:
+    """A policy file, from the cache if the very same file was parsed before.  Raises :class:`PolicyError`.
+
+    ``beneath``: a directory full of somebody's links, out of which no link may lead.
+    """
+    opener = _open_regular if beneath is None else partial(_open_beneath, beneath)
     try:
-        with open(path, "rb", opener=_open_regular) as file:
+        with open(path, "rb", opener=opener) as file:
             status = os.fstat(file.fileno())
             cache = _cache_path(status)
             cached = _read_cache(cache, str(path))
@@ -75,7 +82,15 @@ def read_policy(path: Path) -> PartialPolicy:
         raise PolicyError(
             f"cannot read the policy: {error.strerror}", str(path), "check the path and its mode"
         ) from None
-    policy = parse(data, str(path))
+    try:
+        policy = parse(data, str(path))
+    except PolicyError:
+        if _is_closed_link(path, status):
+            raise PolicyError(
+                "what it links to is no policy, and not everybody may read that: nothing of it is shown",
+                str(path), "name that file itself to see what is wrong",
+            ) from None  # fmt: skip
+        raise
     _write_cache(cache, _Cached(_CACHE_VERSION, str(path), policy))
     return policy
 
@@ -92,11 +107,35 @@ def parse(data: bytes, name: str) -> PartialPolicy:
 
 def _open_regular(path: str, flags: int) -> int:
     # O_NONBLOCK: opening a FIFO of that name must not wait for a writer.
-    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    return _check_regular(os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC), path)
+
+
+def _check_regular(fd: int, path: str) -> int:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise PolicyError("the policy is not a regular file", path, "check the path")
     return fd
+
+
+def _open_beneath(directory: Path, path: str, flags: int) -> int:
+    """As ``_open_regular``, for a file in a directory whose links are not the user's.  openat2(2)."""
+    anchor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        name = os.fsencode(os.path.relpath(path, directory))
+        fd = openat2(anchor, name, flags | os.O_NONBLOCK, resolve=RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.ELOOP):
+            raise
+        hint = "put the policy itself there, or name it with --policy"
+        raise PolicyError("the project's policy is a link that leads out of the project", path, hint) from None
+    finally:
+        os.close(anchor)
+    return _check_regular(fd, path)
+
+
+def _is_closed_link(path: Path, status: os.stat_result) -> bool:
+    """Whoever made a link may not be allowed to read what it leads to; who follows it may."""
+    return os.path.islink(path) and not status.st_mode & stat.S_IROTH
 
 
 def _exists(path: Path) -> bool:

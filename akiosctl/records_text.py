@@ -6,6 +6,7 @@ import math
 import socket
 import sys
 import time
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from akiosd.values.records import AnyRecord, KnownRecord, Unknown, decode_entry, escape
 
 _QUOTED = frozenset(" '=[]{}")
-_HIDDEN = ("ts", "v", "kind")
+HIDDEN = ("ts", "v", "kind")
 _BINARY = ("salt", "policy_sha256", "public_key", "certified_by", "root")
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 
@@ -35,29 +36,35 @@ def record_line(log: str, index: int, entry: bytes) -> str:
     """``time  log:index  kind  name=value…``, one line, printable."""
     record = read_record(entry)
     kind, fields = _parts(record)
-    words = [f"{escape(str(name))}={_text(value)}" for name, value in fields.items()]
-    return f"{_time(record.ts)}  {log}:{index}  {escape(kind) or '?'}  {' '.join(words)}".rstrip()
+    words = [f"{escape(str(name))}={text_of(value)}" for name, value in fields.items()]
+    return f"{time_text(record.ts)}  {log}:{index}  {escape(kind) or '?'}  {' '.join(words)}".rstrip()
 
 
 def record_json(log: str, index: int, entry: bytes) -> dict[str, Any]:
     """Plain values: the record under its kind's field names, bytes as escaped text."""
     record = read_record(entry)
     kind, fields = _parts(record)
-    plain = {str(name): _plain(value) for name, value in fields.items()}
+    plain = {str(name): plain_value(value) for name, value in fields.items()}
     where = {"log": log, "index": index, "ts": record.ts, "kind": kind}
     return {**where, **plain, **where}  # in that order; an unknown record cannot say that it stands elsewhere
 
 
 def _parts(record: AnyRecord) -> tuple[str, dict[str, Any]]:
     if isinstance(record, Unknown):
-        return record.kind, {k: v for k, v in record.fields.items() if k not in _HIDDEN}
+        return record.kind, {k: v for k, v in record.fields.items() if k not in HIDDEN}
     kind = str(record.__struct_config__.tag)
-    defaults = {field.name: field.default for field in msgspec.structs.fields(record)}
-    values = {name: getattr(record, name) for name in record.__struct_fields__ if name not in _HIDDEN}
-    return kind, {name: _readable(name, value) for name, value in values.items() if value != defaults[name]}
+    defaults = _defaults(type(record))
+    values = {name: getattr(record, name) for name in record.__struct_fields__ if name not in HIDDEN}
+    return kind, {name: readable(name, value) for name, value in values.items() if value != defaults[name]}
 
 
-def _readable(name: str, value: Any) -> Any:
+@cache
+def _defaults(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    # Looking fields up evaluates their annotations, which takes a hundred times as long as printing a record.
+    return {field.name: field.default for field in msgspec.structs.fields(kind)}
+
+
+def readable(name: str, value: Any) -> Any:
     """Digests as hex and socket addresses as people write them; anything else as it is."""
     if name in _BINARY and isinstance(value, bytes):
         return value.hex()
@@ -84,35 +91,35 @@ def address_text(address: bytes) -> str:
     return ("netlink:" if family == _AF_NETLINK else f"family {family}:") + address[2:].hex()
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     if isinstance(value, bytes):
         return escape(value)
     if isinstance(value, msgspec.Struct):
-        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+        return {name: plain_value(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_value(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_value(item) for key, item in value.items()}
     if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return escape(str(value))  # what JSON has no form for: other numbers, dates, extensions of msgpack
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     if isinstance(value, bytes | str):
         text = escape(value)
         # Nothing in a value may look like the end of it, and a field behind it.
         return text if text and _QUOTED.isdisjoint(text) else "'" + text.replace("'", "\\'") + "'"
     if isinstance(value, msgspec.Struct):
-        return "{" + " ".join(f"{name}={_text(getattr(value, name))}" for name in value.__struct_fields__) + "}"
+        return "{" + " ".join(f"{name}={text_of(getattr(value, name))}" for name in value.__struct_fields__) + "}"
     if isinstance(value, list | tuple):
-        return "[" + " ".join(_text(item) for item in value) + "]"
+        return "[" + " ".join(text_of(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + " ".join(f"{escape(str(key))}={_text(item)}" for key, item in value.items()) + "}"
+        return "{" + " ".join(f"{escape(str(key))}={text_of(item)}" for key, item in value.items()) + "}"
     return escape(str(value))
 
 
-def _time(ts: int) -> str:
+def time_text(ts: int) -> str:
     seconds, rest = divmod(ts, 1_000_000_000)
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) + f".{rest // 1_000_000:03d}"

@@ -15,17 +15,14 @@ _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 
 
 def escape(text: str | bytes) -> str:
-    """Text of unknown origin as one printable line: control characters and broken UTF-8 as ``\\xNN``."""
+    """Text of unknown origin as one printable line: what nobody would see, and broken UTF-8, as ``\\xNN``."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        character
-        if character.isprintable()
-        else "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
-        for character in text
-    )
+    from akiosd.values.text import as_bytes, show
+
+    return show(text, as_bytes)
 
 
 def quote_command(argv: Iterable[bytes]) -> str:

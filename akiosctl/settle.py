@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from akiosctl.cages import list_cages
-from akiosctl.changes import Diff, Plan, Report, Rules, commit, compare, make_plan
+from akiosctl.cages import list_cages, open_at
+from akiosctl.changes import Diff, Plan, Report, Rules, commit, compare, make_plan, survey_workspace
 from akiosctl.client import Client, DaemonError, close_fds
-from akiosctl.render import note
+from akiosctl.render import escape, note
 from akiosd.errors import AkiosError
-from akiosd.wire.messages import Discard, Ok, View, ViewReply
+from akiosd.wire.messages import CageInfo, Discard, Ok, View, ViewReply
 
 
 class CageView:
@@ -21,6 +21,12 @@ class CageView:
         self.reply = reply
         self.view_fd = view_fd
         self.workspace_fd = workspace_fd
+        self.root = os.readlink(b"/proc/self/fd/%d" % workspace_fd)
+        """What the workspace is called now, which nobody but the kernel says."""
+
+    @property
+    def place(self) -> str:
+        return escape(self.root)
 
     def compare(self) -> Diff:
         """What differs, conflicts counted from the cage's start."""
@@ -29,7 +35,11 @@ class CageView:
     def plan(self, diff: Diff, *, skip_refused: bool = False, force: bool = False) -> Plan:
         return make_plan(
             diff,
-            Rules(protected=self.reply.protect, root=self.reply.workspace),
+            Rules(
+                protected=self.reply.protect,
+                root=self.root,
+                survey=survey_workspace(self.workspace_fd, self.view_fd, diff) if diff.changes else None,
+            ),
             skip_refused=skip_refused,
             force=force,
         )
@@ -56,10 +66,10 @@ def _request_view(client: Client, cage: str) -> tuple[ViewReply, list[int]]:
     except DaemonError as refused:
         # A restarted akiosd holds no workspaces any more: it is opened again, as the user, and checked there.
         known = [info for info in list_cages(client, everyone=True) if info.cage == cage and info.ended_ns]
-        if not known:
+        if not known or not known[0].changes:
             raise
         try:
-            workspace = os.open(known[0].workspace, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            workspace = open_at(client, known[0])
         except OSError:
             raise refused from None
     try:
@@ -68,35 +78,77 @@ def _request_view(client: Client, cage: str) -> tuple[ViewReply, list[int]]:
         os.close(workspace)
 
 
-def commit_cage(client: Client, cage: str, *, skip_refused: bool = False, force: bool = False) -> tuple[Plan, Report]:
-    """Commit, then have the changes destroyed.  Raises :class:`AkiosError` when nothing was done.
+Agrees = Callable[[CageView, Plan], None]
+"""Raises :class:`AkiosError` when the plan is not to be performed."""
+
+
+def commit_cage(
+    client: Client, cage: str, *, skip_refused: bool = False, force: bool = False, agrees: Agrees | None = None
+) -> tuple[Plan, Report, str]:
+    """Commit, then have the changes destroyed; says where, too.  Raises :class:`AkiosError` when nothing was done.
 
     What was left out is destroyed too: once the workspace has changed, what the agent renamed leads nowhere, and a
     second comparison would call it deleted.
     """
     with open_view(client, cage) as view:
-        plan = view.plan(view.compare(), skip_refused=skip_refused, force=force)
+        plan, place = view.plan(view.compare(), skip_refused=skip_refused, force=force), view.place
+        if agrees is not None and not plan.blocked:
+            agrees(view, plan)
         report = view.commit(plan)
     if report.failure is None and (report.done or not plan.skipped):
         discard_cage(client, cage, committed=True, paths=len(report.done))
-    return plan, report
+    return plan, report, place
 
 
-def discard_cage(client: Client, cage: str, *, committed: bool = False, paths: int = 0) -> None:
-    client.call(Discard(cage=cage, committed=committed, paths=paths), Ok)
+def become_owner(cage: CageInfo) -> None:
+    """Root settles another's cage with that user's rights, for good: the workspace is theirs, and full of their links.
+
+    A user may start a cage on a directory that only root may write to, and wait for root to commit it.
+    """
+    if os.geteuid() != 0 or cage.uid == 0:
+        return
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(cage.uid)
+        os.initgroups(entry.pw_name, entry.pw_gid)
+        gid = entry.pw_gid
+        # What runs on the host by itself, and so what a commit protects, is told by that user's configuration.
+        os.environ["HOME"] = entry.pw_dir
+        for name in ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+            os.environ.pop(name, None)
+    except KeyError:
+        os.setgroups([])
+        gid = cage.gid
+    if gid < 0:
+        raise AkiosError(f"the user of this cage, {cage.uid}, is not known here", cage.cage, "let them commit it")
+    os.setresgid(gid, gid, gid)
+    os.setresuid(cage.uid, cage.uid, cage.uid)
 
 
-def settle_changes(path: str, cage: str, how: str) -> bool:
+def discard_cage(client: Client, cage: str, *, committed: bool = False, paths: int = 0, wipe: bool = False) -> str:
+    """Returns what of it was not overwritten, in words, or ""."""
+    reply, _ = client.call(Discard(cage=cage, committed=committed, paths=paths, wipe=wipe), Ok)
+    return reply.note
+
+
+def settle_changes(path: str, cage: str, how: str, *, quiet: bool = False) -> bool:
     """At the end of a run: ``commit`` or ``discard``.  False when something was left, after saying what."""
     with Client(path) as client:
         if how == "discard":
             discard_cage(client, cage)
             return True
         try:
-            _, report = commit_cage(client, cage)
+            _, report, place = commit_cage(client, cage)
         except AkiosError as error:
             note(f"not committed: {error.what}; akiosctl diff {cage}")
             return False
     if report.failure is not None:
         note(f"the commit stopped after {len(report.done)} changes: {report.failure.reason}; akiosctl diff {cage}")
+    elif not quiet:
+        note(f"{count_changes(len(report.done))} of {cage} written to {place}")
     return report.failure is None
+
+
+def count_changes(count: int) -> str:
+    return f"{count:,} change{'' if count == 1 else 's'}"

@@ -1,77 +1,94 @@
-"""A log read through the daemon, entry by entry, by somebody who may not read its files: streamed, never held.
+"""A log read through the daemon, file by file, by somebody who may not open its files: streamed, never held.
 
-Its tiles follow from its entries.  Those of level 0 are made again whenever they are asked for; the others, an eight
-thousandth of the log, are made in one pass when the first of them is.
+What comes is what is on disk, untouched; so whoever reads a log this way finds what is found in the files themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from akiosd.errors import AkiosError
-from akiosd.ledger.bundle import encode_bundle
-from akiosd.ledger.edge import Edge, extend_hashes
-from akiosd.ledger.merkle import Hasher
-from akiosd.ledger.note import Checkpoint, parse_note
-from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, parse_path, tiles_of
+from akiosd.errors import AkiosError, LedgerError
+from akiosd.store.fsck import Kept, kept_checkpoints, open_log_files
+from akiosd.wire.messages import ListLogFiles, LogFileData, LogFileNames, ReadLogFile
 
-# (start, stop) → the index of the first entry there is, and some entries from there on
-Fetch = Callable[[int, int], tuple[int, tuple[bytes, ...]]]
+if TYPE_CHECKING:
+    from akiosctl.client import Client
+    from akiosd.ledger.report import LogReader
 
 
-class SocketLog:
-    """A ``LogReader``.  ``checkpoint`` is the daemon's word; everything else is made of what ``fetch`` gives."""
+class SocketFiles:
+    """A ``LogReader``; with ``kept`` over the checkpoints kept beside the log.  ``client`` stays the caller's."""
 
-    def __init__(self, checkpoint: bytes, fetch: Fetch, hasher: Hasher) -> None:
-        self._checkpoint, self._fetch, self._hasher = checkpoint, fetch, hasher
-        self._size = Checkpoint.parse(parse_note(checkpoint).text).size
-        self._ahead: list[bytes] = []  # entries from _at on, read ahead
-        self._at = 0
-        self._upper: dict[str, bytes] | None = None
+    def __init__(self, client: Client, cage: str, kept: bool = False) -> None:
+        self._client, self._cage, self._kept = client, cage, kept
 
     def read(self, path: str, limit: int) -> bytes | None:
-        if path == "checkpoint":
-            return self._checkpoint
-        tile = parse_path(path)
-        if (tile.index * WIDTH + tile.width) * WIDTH ** max(tile.level, 0) > self._size:
+        piece = self._piece(path, 0)
+        data, size = piece.data, piece.size
+        if size < 0:
             return None
-        if tile.level == ENTRIES:
-            return self._bundle(tile)
-        if tile.level == 0:
-            return self._hasher.bundle(self._bundle(tile), tile.width)
-        if self._upper is None:
-            self._upper = self._make_upper()
-        return self._upper.get(path)
+        if size > limit:
+            raise LedgerError(f"the file is {size} bytes long; at most {limit} can be right", where=path)
+        while len(data) < size:
+            piece = self._piece(path, len(data))
+            if piece.size != size:
+                raise LedgerError("the file changed while it was read", where=path)
+            if not piece.data:
+                raise AkiosError("akiosd does not give the whole file", path)
+            data += piece.data
+        return data
+
+    def _piece(self, path: str, start: int) -> LogFileData:
+        request = ReadLogFile(cage=self._cage, path=path, start=start, kept=self._kept)
+        piece, _ = self._client.call(request, LogFileData)
+        _refuse(piece.bad, piece.where)
+        return piece
 
     def files(self) -> Iterator[str]:
-        yield "checkpoint"
-        for tile in tiles_of(self._size):
-            yield tile.path
+        start = 0
+        while True:
+            found, _ = self._client.call(ListLogFiles(cage=self._cage, start=start, kept=self._kept), LogFileNames)
+            yield from found.names
+            _refuse(found.bad, found.where)
+            if not found.more or not found.names:
+                return
+            start += len(found.names)
 
-    def _bundle(self, tile: Tile) -> bytes:
-        first, stop = tile.index * WIDTH, tile.index * WIDTH + tile.width
-        if not self._at <= first < self._at + len(self._ahead):
-            self._at, self._ahead = first, []
-        del self._ahead[: first - self._at]
-        self._at = first
-        while len(self._ahead) < tile.width:
-            start = first + len(self._ahead)
-            found, entries = self._fetch(start, self._size)
-            if entries and found > start:
-                what = f"entries before {found} of this log were pruned: its files are needed"
-                raise AkiosError(what, "ledger", "ask an administrator; akiosctl ledger show prints the others")
-            if not entries or found != start:
-                raise AkiosError("akiosd does not give all entries of this log", f"entry {start}")
-            self._ahead += entries
-        return encode_bundle(self._ahead[: stop - first])
+    def exist(self) -> bool:
+        found, _ = self._client.call(ListLogFiles(cage=self._cage, kept=self._kept), LogFileNames)
+        return not found.missing
 
-    def _make_upper(self) -> dict[str, bytes]:
-        edge, made = Edge(), dict[str, bytes]()
-        for tile in tiles_of(self._size):
-            if tile.level != ENTRIES:
-                break
-            growth = extend_hashes(edge, self._hasher.bundle(self._bundle(tile), tile.width), self._hasher)
-            edge = growth.edge
-            made.update((path, data) for path, data in growth.files if not path.startswith("tile/0/"))
-        wanted = {tile.path for tile in tiles_of(self._size) if tile.level > 0}
-        return {path: data for path, data in made.items() if path in wanted}
+    def close(self) -> None:
+        """The connection is the caller's."""
+
+
+def _refuse(bad: str, where: str) -> None:
+    if bad:
+        raise LedgerError(bad, where=where)
+
+
+class ByDaemon:
+    """A ``akiosd.store.fsck.Place``: the log of a cage (``""``: the host's) behind the daemon.
+
+    ``archive``: the fd of a packed log that it gave; it stays the caller's.
+    """
+
+    def __init__(self, client: Client, cage: str, archive: int | None = None) -> None:
+        self._client, self._cage, self._archive = client, cage, archive
+
+    @contextmanager
+    def open(self) -> Iterator[LogReader]:
+        if self._archive is not None:
+            with open_log_files(self._archive) as packed:
+                yield packed
+            return
+        files = SocketFiles(self._client, self._cage)
+        if not files.exist():
+            raise FileNotFoundError(self._cage)
+        yield files
+
+    def history(self) -> Kept:
+        kept = SocketFiles(self._client, self._cage, kept=True)
+        return kept_checkpoints(kept if kept.exist() else None)

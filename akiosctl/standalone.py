@@ -20,6 +20,8 @@ from akiosd.errors import AkiosError
 
 _START_SECONDS = 60
 _STOP_SECONDS = 30
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+"""All that a root process gets of the caller's; what a service manager would set is not wanted here."""
 
 
 class RunWith(Protocol):
@@ -60,13 +62,16 @@ def private_daemon(directory: str) -> Iterator[None]:
     with open(log, "wb") as log_file:
         daemon = subprocess.Popen(
             [
-                *(sys.executable, "-m", "akiosd.daemon.main"),
+                # Isolated: the caller's directory, which an agent may have written to, and variables are nothing to it.
+                *(sys.executable, "-I", "-m", "akiosd.daemon.main"),
                 *("--state-dir", f"{directory}/state", "--runtime-dir", f"{directory}/run"),
                 *("--ready-fd", str(ready_write)),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=log_file,
+            cwd="/",
+            env=_ENVIRONMENT,
             pass_fds=[ready_write],
             # Ctrl-C is for the agent, not for its daemon.
             start_new_session=True,

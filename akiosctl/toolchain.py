@@ -127,9 +127,8 @@ class _Search:
             if os.path.lexists(f"{tree}/bin/{name}"):
                 self.expose(f"{tree}/bin/{name}", trusted=trusted)
                 break
-        match = re.search(r"(?m)^\s*home\s*=\s*(/.*?)\s*$", config.decode("utf-8", "surrogateescape"))
-        if match:
-            base = os.path.normpath(match[1])
+        base = venv_home(config)
+        if base:
             for place in dict.fromkeys((base, os.path.realpath(base))):
                 if not self.is_visible(place) and any(_is_executable(f"{place}/{n}") for n in ("python3", "python")):
                     self.add_tree(place + "/", trusted=trusted)
@@ -247,6 +246,16 @@ class _Search:
                 os.close(bind.fd)
             raise
         return binds
+
+
+def venv_home(config: bytes) -> str:
+    """The absolute directory that a ``pyvenv.cfg`` calls home, as Python reads it (PEP 405); "" for anything else."""
+    for line in config.decode("utf-8", "surrogateescape").split("\n"):
+        key, equals, value = line.partition("=")
+        if equals and key.strip().lower() == "home":
+            value = value.strip()
+            return os.path.normpath(value) if value.startswith("/") and "\0" not in value else ""
+    return ""
 
 
 def _hops(path: str) -> list[str]:

@@ -1,6 +1,8 @@
-"""Builds the two native parts of AKIOS: the cffi extension `akiosd.kernel._shim` and the executable `akios-launcher`.
+"""Builds the native parts of AKIOS: the cffi extension `akiosd.kernel._shim`, the executable `akios-launcher`, and the
+programs `akiosctl` and `akiosd`.
 
-setuptools calls `BuildExt` (named in pyproject.toml) at every install. The same build also runs without pip:
+setuptools calls `BuildExt` and `BuildScripts` (named in pyproject.toml) at every install. All but the two programs,
+which belong beside the interpreter they start, are also built without pip:
 
     python native/build_shim.py          # into the source tree, after an edit
     python native/build_shim.py DIR      # -> DIR/akiosd/kernel/{_shim.*.so,akios-launcher}
@@ -18,6 +20,9 @@ from cffi import FFI
 from setuptools import Distribution, Extension
 from setuptools.command.build_ext import build_ext
 
+# setuptools brings distutils with it, also where Python has none any more, and has no such command of its own.
+from distutils.command.build_scripts import build_scripts  # isort: skip
+
 NATIVE = Path(__file__).resolve().parent
 HEADER = NATIVE / "include" / "akios.h"
 MODULE = "akiosd.kernel._shim"
@@ -25,6 +30,8 @@ LAUNCHER = Path("akiosd", "kernel", "akios-launcher")
 
 SHIM_SOURCES = ("shim_*.c",)
 LAUNCHER_SOURCES = ("launcher*.c", "init*.c", "common*.c")
+ENTRY_SOURCES = ("entry.c",)
+PROGRAMS = ("akiosctl", "akiosd")
 SHIM_LIBRARIES = ["seccomp", "crypto", "pthread"]
 LAUNCHER_LIBRARIES: list[str] = []
 
@@ -114,6 +121,34 @@ class BuildExt(build_ext):
         sources = [str(path) for path in find_sources(LAUNCHER_SOURCES)]
         libraries = [f"-l{name}" for name in LAUNCHER_LIBRARIES]
         run_compiler(["-fPIE", "-pie", *sources, *LINK, *libraries, "-o", str(target)])
+
+
+class BuildScripts(build_scripts):
+    """The programs people start: executables that name their interpreter and its isolation, instead of scripts."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.scripts = list(PROGRAMS)
+
+    def get_source_files(self) -> list[str]:
+        return []
+
+    def run(self) -> None:
+        built = Path(self.build_dir)
+        built.mkdir(parents=True, exist_ok=True)
+        for name in PROGRAMS:
+            link_entry(built / name)
+
+
+def link_entry(target: Path) -> None:
+    """One program, for the Python that builds it; its own name tells it what to start."""
+    base = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]  # outside of any virtual environment
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    sources = [str(path) for path in find_sources(ENTRY_SOURCES)]
+    run_compiler([
+        *("-fPIE", "-pie", f'-DAKIOS_PYTHON="{base}"', f'-DAKIOS_PYTHON_NAME="{name}"'), *sources, *LINK,
+        *("-o", str(target)),
+    ])  # fmt: skip
 
 
 def install_file(source: Path, target: Path) -> None:

@@ -58,26 +58,27 @@ digest() { (cd "$repo" && find "$@" -type f ! -name '*.pyc' -print0 | sort -z | 
 
 make_venv() {
   local system
-  system=$(/usr/bin/python3 -c 'import sys; print(sys.version, sys.version_info >= (3, 11))') ||
+  system=$(/usr/bin/python3 -I -c 'import sys; print(sys.version, sys.version_info >= (3, 11))') ||
     fail "no working Python" /usr/bin/python3 "apt-get install python3"
   [[ $system == *True ]] || fail "Python is older than 3.11" /usr/bin/python3 "use Debian 12, Debian 13 or Ubuntu 24.04"
-  [ "$("$python" -c 'import sys; print(sys.version, True)' 2>/dev/null)" = "$system" ] && return
-  quiet "python3 -m venv .venv" "remove $venv and run this again" /usr/bin/python3 -m venv --clear "$venv"
+  [ "$("$python" -I -c 'import sys; print(sys.version, True)' 2>/dev/null)" = "$system" ] && return
+  quiet "python3 -m venv .venv" "remove $venv and run this again" /usr/bin/python3 -I -m venv --clear "$venv"
 }
 
 install_project() {
   local wanted built
-  wanted=$(digest pyproject.toml)
+  # entry.c becomes the programs beside the interpreter, which only pip puts there.
+  wanted=$(digest pyproject.toml native/src/entry.c)
   built=$(digest native)
   if [ "$(cat "$venv/akios-requirements" 2>/dev/null)" != "$wanted" ]; then
     rm -f "$venv"/akios-*
     # setuptools stays in the environment so that native/build_shim.py can be run by itself after an edit.
     quiet "pip install -e .[test]" "check the network; python packages come from PyPI" \
-      "$python" -m pip install -q --config-settings editable_mode=compat -e "$repo[test]" 'setuptools>=77'
+      "$python" -I -m pip install -q --config-settings editable_mode=compat -e "$repo[test]" 'setuptools>=77'
     echo "$built" >"$venv/akios-native"
     echo "$wanted" >"$venv/akios-requirements"
-  elif [ "$(cat "$venv/akios-native" 2>/dev/null)" != "$built" ] || ! (cd / && "$python" -c 'import akiosd.kernel._shim') 2>/dev/null; then
-    quiet "compiling native/" "read the compiler's words above" "$python" "$repo/native/build_shim.py"
+  elif [ "$(cat "$venv/akios-native" 2>/dev/null)" != "$built" ] || ! (cd / && "$python" -I -c 'import akiosd.kernel._shim') 2>/dev/null; then
+    quiet "compiling native/" "read the compiler's words above" "$python" -I "$repo/native/build_shim.py"
     echo "$built" >"$venv/akios-native"
   fi
 }

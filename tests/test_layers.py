@@ -54,6 +54,8 @@ ONLY: dict[str, tuple[str, ...]] = {
     "akiosd.meter.prices": ("akiosd.gateway",),
     # It hides what it imports from this test.  The verbs of the command line are a table of names.
     "importlib": ("akiosctl.commands",),
+    # Programs are started with an environment and a directory of their own, in one place for the client and for akiosd.
+    "subprocess": ("akiosd.kernel.programs", "akiosctl.standalone"),
     "tests": (),
 }
 

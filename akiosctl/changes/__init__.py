@@ -4,6 +4,7 @@ from akiosctl.changes.apply import Committer, Failure, Report, commit
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType
 from akiosctl.changes.plan import Operation, Plan, Verb, find_conflicts, make_plan
 from akiosctl.changes.protect import DEFAULT_PROTECTED, Refusal, Rules, find_refusals
+from akiosctl.changes.survey import survey_workspace
 from akiosctl.changes.walk import MAX_CHANGES, MAX_PATH, compare
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "find_conflicts",
     "find_refusals",
     "make_plan",
+    "survey_workspace",
 ]

@@ -29,7 +29,7 @@ import msgspec
 from akiosctl.changes.content import copy_content
 from akiosctl.changes.model import Entry, EntryType, entry_from_stat, name_of, parent_of, read_entry
 from akiosctl.changes.openat2 import open_directory, openat2, syncfs
-from akiosctl.changes.plan import Operation, Plan, Verb
+from akiosctl.changes.plan import Operation, Plan, Verb, explain_block
 from akiosctl.changes.primitives import chmod, clone, create, exchange, explain, make_symlink, move
 from akiosctl.changes.walk import open_file
 from akiosd.errors import AkiosError
@@ -72,9 +72,10 @@ def commit(
     """Perform ``plan``.  Both fds are the caller's and stay open.  AkiosError: the plan is blocked."""
     if plan.blocked:
         raise AkiosError(
-            f"{len(plan.refusals)} changes are refused and {len(plan.conflicts)} are in conflict; nothing was written",
+            explain_block(plan),
             where="commit",
-            next="see them with akiosctl diff; --skip-refused leaves them out, --force overrides conflicts",
+            next="see them with akiosctl diff, and write yourself what you want of the refused; "
+            "--skip-refused leaves them out, --force overrides conflicts",
         )
     if not plan.operations:
         return Report(())

@@ -1,4 +1,4 @@
-"""The three system calls of this package that the os module lacks: openat2(2), renameat2(2), syncfs(2).
+"""The system calls of this package that the os module lacks: openat2(2), renameat2(2), syncfs(2), name_to_handle_at(2).
 
 They are called through ctypes so that the client needs no compiled part.  Every function takes and returns
 plain fds (the caller owns what is returned) and raises OSError with the kernel's errno.
@@ -23,6 +23,11 @@ RENAME_EXCHANGE = 2
 
 # openat2 came after the system call numbers of all architectures were unified, so 437 holds everywhere.
 _SYS_OPENAT2 = 437
+
+_AT_EMPTY_PATH = 0x1000
+_MAX_HANDLE_SZ = 128
+# include/linux/exportfs.h: a file handle of an inode number of 32 bits and its generation.
+_FILEID_INO32_GEN = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -81,3 +86,18 @@ def syncfs(fd: int) -> None:
     if _libc.syncfs(fd) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+class _FileHandle(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_uint32), ("type", ctypes.c_int32), ("_bytes", ctypes.c_uint8 * _MAX_HANDLE_SZ)]
+
+
+def has_short_inodes(fd: int) -> bool:
+    """Whether inode numbers of the file system of ``fd`` have 32 bits, as overlayfs tells it.  name_to_handle_at(2).
+
+    overlayfs then puts its own marks right above them.  False where there are no file handles at all.
+    """
+    handle, mount = _FileHandle(size=_MAX_HANDLE_SZ), ctypes.c_int()
+    if _libc.name_to_handle_at(fd, b"", ctypes.byref(handle), ctypes.byref(mount), _AT_EMPTY_PATH) != 0:
+        return False
+    return int(handle.type) == _FILEID_INO32_GEN

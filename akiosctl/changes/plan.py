@@ -17,8 +17,11 @@ from enum import StrEnum
 import msgspec
 
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, ancestors, parent_of
-from akiosctl.changes.protect import Refusal, Rules, find_refusals, protecting_pattern
+from akiosctl.changes.obeyed import show
+from akiosctl.changes.protect import Refusal, Rules, find_refusals, standing_protection
 from akiosctl.changes.walk import CLOCK_GRAIN_NS
+
+_SHOWN = 3
 
 
 class Verb(StrEnum):
@@ -54,6 +57,15 @@ class Plan(msgspec.Struct, frozen=True):
     conflicts: tuple[Refusal, ...]
     skipped: tuple[Refusal, ...] = ()
     blocked: bool = False
+
+
+def explain_block(plan: Plan) -> str:
+    """Why nothing of a blocked plan is done, in one line: the first few paths with their reasons."""
+    held_back = (*plan.refusals, *plan.conflicts)
+    shown = "; ".join(f"{show(held.path)}: {held.reason}" for held in held_back[:_SHOWN])
+    more = f"; and {len(held_back) - _SHOWN} more" if len(held_back) > _SHOWN else ""
+    counts = f"{len(plan.refusals)} changes are refused and {len(plan.conflicts)} are in conflict"
+    return f"{counts}; nothing was written ({shown}{more})"
 
 
 def find_conflicts(diff: Diff) -> list[Refusal]:
@@ -170,14 +182,11 @@ def _hard_links(changes: list[Change], diff: Diff, rules: Rules) -> dict[bytes, 
         return {}
     written = {change.path: change for change in changes if change.new and change.new.type is EntryType.FILE}
     links: dict[bytes, Operation] = {}
+    is_protected = standing_protection(rules)
     for paths in diff.links.values():
         names = [path for path in paths if path in written]
         # A protected file is never an anchor: a second name for it would be a way round its protection.
-        standing = [
-            path
-            for path in paths
-            if path in diff.unchanged_links and protecting_pattern(path, rules.protected) is None
-        ]
+        standing = [path for path in paths if path in diff.unchanged_links and not is_protected(path)]
         anchors = standing or names
         for path in names:
             if path != anchors[0]:

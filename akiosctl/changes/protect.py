@@ -1,32 +1,30 @@
-"""What a commit refuses, decided from values alone: protected names, mode bits, entry types, escaping links.
+"""What a commit refuses, decided from values alone: protected names and what is reached through them, mode bits, entry
+types, escaping links.
 
 A protected name is one that some program of the developer runs or obeys without being asked to run the project: a git
-hook, a shell start file, an editor task, the configuration of another agent.  A pattern is a row of components; it
-protects every path that holds this row anywhere, and everything below it, so nested repositories are covered.  A
-pattern that starts with ``/`` holds at the root only; ``*`` and ``?`` work within a component.  Names are compared
-as a case-insensitive file system would (case, Unicode composition and invisible characters do not count).
-Renames need no rule of their own: a comparison lists each name that vanished and each that appeared.
+hook, a shell start file, an editor task, the configuration of another agent (``akiosd/values/protected.py``).
+What such names lead to through links, and what git's configuration names, is protected alike
+(``akiosctl/changes/obeyed.py``).  Renames need no rule of their own: a comparison lists each name that vanished and
+each that appeared.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from functools import lru_cache
+import itertools
+from collections.abc import Callable
 
 import msgspec
 
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, ancestors, name_of, parent_of
-from akiosd.values.policy import PROTECTED_NAMES
+from akiosctl.changes.names import fold, protecting_pattern
+from akiosctl.changes.obeyed import Obeyed, Survey
+from akiosd.values.protected import GIT_OBEYS, PROTECTED_NAMES, why_protected
 
 DEFAULT_PROTECTED = PROTECTED_NAMES
 
 # Inside the cage these are the system's read-only trees, outside only root writes them: a link there gives nothing.
 SYSTEM_TARGETS: tuple[bytes, ...] = (b"/usr", b"/bin", b"/sbin", b"/lib", b"/lib32", b"/lib64", b"/dev/null")
 
-_IGNORABLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
-# What git runs or obeys in a repository's directory, by whatever name that goes.
-_OBEYED_BY_GIT = ("config", "config.worktree", "hooks", "commondir")
 # What makes a directory one; that it became one is refused, for the rest may have been committed before.
 _SIGNS_OF_A_REPOSITORY = ("head", "objects", "refs")
 _REPOSITORIES_IN_GIT = ("modules", "worktrees")
@@ -40,6 +38,8 @@ class Rules(msgspec.Struct, frozen=True):
     allow_escaping_links: bool = False
     root: bytes = b""
     safe_targets: tuple[bytes, ...] = SYSTEM_TARGETS
+    survey: Survey | None = None
+    """What stands in the workspace.  Without it only names count."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -47,77 +47,6 @@ class Refusal(msgspec.Struct, frozen=True):
 
     path: bytes
     reason: str
-
-
-@lru_cache(maxsize=4096)
-def fold(name: bytes) -> str:
-    """A component as the laxest file system compares it; bytes that are no UTF-8 stand for themselves."""
-    text = name.decode("utf-8", "surrogateescape")
-    if not text.isascii():
-        decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-        text = "".join(c for c in decomposed if not _is_invisible(c))
-    folded = text.lower()
-    # NTFS and FAT drop trailing dots and spaces and know .git by its short name.
-    if folded.strip(". "):
-        folded = folded.rstrip(". ")
-    return ".git" if folded == "git~1" else folded
-
-
-def _is_invisible(character: str) -> bool:
-    """Unicode's default-ignorable code points, which case-folding file systems leave out of a comparison."""
-    return unicodedata.category(character) == "Cf" or _IGNORABLE.match(character) is not None
-
-
-def protecting_pattern(
-    path: bytes, patterns: tuple[str, ...], known: dict[bytes, str | None] | None = None
-) -> str | None:
-    """The first pattern that protects ``path``, or ``None``.
-
-    ``known`` remembers answers between calls with the same patterns, so that a deep tree costs one look at each name.
-    """
-    known = {} if known is None else known
-    matcher = _compile(patterns)
-    unknown = []
-    while path and path not in known:
-        unknown.append(path)
-        path = parent_of(path)
-    found = known.get(path)
-    for place in reversed(unknown):
-        # A row that ended higher up has protected all below it, so only rows that end in this name are new.
-        found = known[place] = found or matcher.match_end(place)
-    return found
-
-
-class _Matcher:
-    def __init__(self, patterns: tuple[str, ...]) -> None:
-        self.depth = max((pattern.count("/") + 1 for pattern in patterns), default=1)
-        self.patterns = [(pattern, re.compile(_expression(pattern), re.DOTALL)) for pattern in patterns]
-        self.any = re.compile("|".join(f"(?:{_expression(pattern)})" for pattern in patterns) or "(?!)", re.DOTALL)
-
-    def match_end(self, path: bytes) -> str | None:
-        parts = path.rsplit(b"/", self.depth)
-        # The first part of a longer path stands for all above; NUL keeps it from looking like the root.
-        is_whole = b"/" not in parts[0]
-        text = ("/" if is_whole else "\0/") + "/".join(fold(part) for part in parts[0 if is_whole else 1 :]) + "/"
-        if not self.any.search(text):
-            return None
-        return next(pattern for pattern, expression in self.patterns if expression.search(text))
-
-
-@lru_cache(maxsize=16)
-def _compile(patterns: tuple[str, ...]) -> _Matcher:
-    return _Matcher(patterns)
-
-
-def _expression(pattern: str) -> str:
-    parts = [part for part in pattern.split("/") if part]
-    body = "/".join(_component(fold(part.encode("utf-8", "surrogateescape"))) for part in parts)
-    return ("^/" if pattern.startswith("/") else "/") + body + r"/\Z"
-
-
-def _component(glob: str) -> str:
-    wild = {"*": "[^/]*", "?": "[^/]"}
-    return "".join(wild.get(character) or re.escape(character) for character in glob)
 
 
 def escapes(path: bytes, target: bytes, rules: Rules) -> bool:
@@ -148,13 +77,79 @@ def find_refusals(diff: Diff, rules: Rules) -> list[Refusal]:
     """Every change that the rules forbid, in path order, at most one refusal for a path."""
     directories = {change.path: change.new for change in diff.changes if change.new is not None}
     known: dict[bytes, str | None] = {}
-    found = []
+    found: dict[bytes, str] = {}
     for change in diff.changes:
-        pattern = protecting_pattern(change.path, rules.protected, known)
-        reason = f"protected name ({pattern})" if pattern else _reason(change, diff, rules, directories)
-        if reason:
-            found.append(Refusal(change.path, reason))
-    return found
+        pattern = _protecting(change.path, rules.protected, known)
+        if pattern is not None and not _is_harmless(change, rules):
+            found[change.path] = f"protected name ({pattern}): {_why(change, pattern, rules)}"
+        elif reason := _reason(change, diff, rules, directories):
+            found[change.path] = reason
+        elif rules.survey is not None and change.path in rules.survey.taken:
+            found[change.path] = f"protected: {rules.survey.taken[change.path]}"
+    if rules.survey is not None:
+        _refuse_obeyed(diff, rules, rules.survey, found)
+    return [Refusal(path, found[path]) for path in sorted(found)]
+
+
+def standing_protection(rules: Rules) -> Callable[[bytes], bool]:
+    """Whether a path of the workspace as it stands is protected, by its name or by what leads there."""
+    obeyed = Obeyed(rules.survey, {}, rules.protected) if rules.survey is not None else None
+
+    def is_protected(path: bytes) -> bool:
+        by_name = protecting_pattern(path, rules.protected) is not None
+        return by_name or (obeyed is not None and obeyed.why(path) is not None)
+
+    return is_protected
+
+
+def _refuse_obeyed(diff: Diff, rules: Rules, survey: Survey, found: dict[bytes, str]) -> None:
+    """Add what is reached: as things stand, and after what is left of the changes.  Each round leaves less, or ends."""
+    accepted: dict[bytes, Change] = {}
+    while True:
+        obeyed = Obeyed(survey, accepted, rules.protected)
+        for change in diff.changes:
+            if change.path not in found and not _is_harmless(change, rules):
+                why = obeyed.why(change.path)
+                if why is not None:
+                    found[change.path] = f"protected: {why}"
+        left = {c.path: c for c in diff.changes if c.path not in found and _changes_ways(c)}
+        if left == accepted:
+            return
+        accepted = left
+
+
+def _changes_ways(change: Change) -> bool:
+    """Whether it can change what is reached: by a link, or by a repository for the user's configuration."""
+    ends = (change.old, change.new)
+    return name_of(change.path) == b".git" or any(e is not None and e.type is EntryType.SYMLINK for e in ends)
+
+
+def _protecting(path: bytes, protected: tuple[str, ...], known: dict[bytes, str | None]) -> str | None:
+    pattern = protecting_pattern(path, protected, known)
+    if pattern is None or ".git" in pattern:
+        return pattern
+    # A branch may be called as it likes.  (No reference's name begins with a dot: git-check-ref-format(1).)
+    names = [fold(name) for name in path.split(b"/")]
+    is_reference = any(a == ".git" and b in ("refs", "logs") for a, b in itertools.pairwise(names))
+    return None if is_reference and not names[-1].startswith(".") else pattern
+
+
+def _why(change: Change, pattern: str, rules: Rules) -> str:
+    objection = rules.survey.configurations.get(change.path) if rules.survey is not None else None
+    return f"{why_protected(pattern)}; {objection}" if objection else why_protected(pattern)
+
+
+def _is_harmless(change: Change, rules: Rules) -> bool:
+    """What ``git init`` makes and nothing runs: samples of hooks, their directory, a plain configuration."""
+    names = [fold(name) for name in change.path.split(b"/")]
+    is_file = all(entry is None or entry.type is EntryType.FILE for entry in (change.old, change.new))
+    if names[-3:-1] == [".git", "hooks"]:
+        return is_file and names[-1].endswith(".sample")
+    if names[-2:] == [".git", "hooks"]:
+        return change.kind is ChangeKind.ADDED and change.type is EntryType.DIRECTORY
+    if names[-2:] == [".git", "config"] and rules.survey is not None:
+        return is_file and rules.survey.configurations.get(change.path) == ""
+    return False
 
 
 def _reason(change: Change, diff: Diff, rules: Rules, new_entries: dict[bytes, Entry]) -> str:
@@ -189,9 +184,9 @@ def _is_in_bare_repository(change: Change, git_dirs: frozenset[bytes]) -> bool:
     for place in (b"", *ancestors(path)):
         if place in git_dirs and fold(name_of(place)) != ".git":
             below = path[len(place) + 1 :] if place else path
-            name = fold(below.split(b"/", 1)[0])
-            makes_it_one = change.old is None and b"/" not in below and name in _SIGNS_OF_A_REPOSITORY
-            if name in _OBEYED_BY_GIT or makes_it_one:
+            names = [fold(name) for name in below.split(b"/")]
+            makes_it_one = change.old is None and len(names) == 1 and names[0] in _SIGNS_OF_A_REPOSITORY
+            if _obeyed_by_git(names) or makes_it_one:
                 return True
     return False
 
@@ -203,8 +198,13 @@ def _is_in_inner_repository(path: bytes) -> bool:
     names = [fold(name) for name in path.split(b"/")]
     for at, name in enumerate(names[:-2]):
         if name == ".git" and names[at + 1] in _REPOSITORIES_IN_GIT:
-            return any(below in _OBEYED_BY_GIT for below in names[at + 2 :])
+            return any(_obeyed_by_git(names[start:]) for start in range(at + 2, len(names)))
     return False
+
+
+def _obeyed_by_git(names: list[str]) -> bool:
+    """Whether this folded path in a repository's directory is one that git runs or obeys."""
+    return any(names[: len(row)] == list(row) for row in GIT_OBEYS)
 
 
 def _special_bits(change: Change, new: Entry, new_entries: dict[bytes, Entry]) -> str:

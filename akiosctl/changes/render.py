@@ -1,7 +1,7 @@
 """Print a comparison: a list, a unified diff of text files, counts, JSON.
 
-Every name and every line comes from the agent.  Names are quoted in C style as git quotes them; in lines, control and
-bidirectional-override characters are made visible, so nothing printed here can drive a terminal.
+Every name and every line comes from the agent.  Names are quoted in C style as git quotes them; in lines, what
+nobody would see is shown as what it is (:mod:`akiosd.values.text`), so nothing printed here can drive a terminal.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType
 from akiosctl.changes.walk import open_file
+from akiosd.values.text import as_code, is_plain, show
 from akiosd.values.units import format_size
 
 MAX_TEXT_BYTES = 512 * 1024
@@ -30,41 +31,35 @@ _LETTERS = {
     ChangeKind.TYPE: "T",
 }
 _ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-_INO_MASK = (1 << 56) - 1
+_SPECIAL = re.compile(r'([\t\n"\\])')
+_QUOTED = '\t\n"\\'
+_INO_MASK = (1 << 32) - 1
 
 
 def quote_path(path: bytes) -> str:
     """A path for people and line-based tools: bare when harmless, else in double quotes with C escapes."""
     text = path.decode("utf-8", "surrogateescape")
-    if not _UNSAFE.search(text) and not any(character in text for character in '\t\n"\\'):
+    if is_plain(text) and not any(character in text for character in _QUOTED):
         return text
-    quoted = []
-    for character in text:
-        if character in '\t\n"\\' or _UNSAFE.match(character):
-            raw = character.encode("utf-8", "surrogateescape")
-            quoted.append("".join(_ESCAPES.get(byte) or f"\\{byte:03o}" for byte in raw))
-        else:
-            quoted.append(character)
-    return '"' + "".join(quoted) + '"'
+    pieces = (_in_c(piece) if piece in _QUOTED else show(piece, _in_c) for piece in _SPECIAL.split(text) if piece)
+    return '"' + "".join(pieces) + '"'
+
+
+def _in_c(character: str) -> str:
+    raw = character.encode("utf-8", "surrogateescape")
+    return "".join(_ESCAPES.get(byte) or f"\\{byte:03o}" for byte in raw)
 
 
 def visible(line: str) -> str:
     """A line of foreign text with its control characters shown as ``\\x1b``; tab stays."""
-    return _UNSAFE.sub(lambda match: _visible_character(match[0]), line)
-
-
-def _visible_character(character: str) -> str:
-    number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:
-        return f"\\x{number - 0xDC00:02x}"
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+    return show(line, as_code, keep="\t")
 
 
 def find_renames(diff: Diff) -> dict[bytes, bytes]:
     """New path → old path, for showing only: a name that vanished and one that appeared with the same inode.
 
-    overlayfs keeps the inode number of what it copied up.  Ambiguous numbers give nothing.
+    overlayfs keeps the inode number of what it copied up, with marks of its own above the 32nd or the 56th bit.
+    Ambiguous numbers give nothing.
     """
     gone: dict[tuple[str, int], list[bytes]] = {}
     for change in diff.changes:

@@ -10,10 +10,14 @@ inode whose ctime lies before the cage's start cannot be in the upper layer: it 
 So an entry is untouched when its ctime equals the workspace entry's, lies more than two seconds (the coarsest clock of
 a file system) before the start, and the inode number, size, mtime and mode are the same too; the number rules out
 another old file that a renamed directory moved here.  overlayfs sets the topmost bits of the number to tell its layers
-apart (``xino``), so the lower 56 are compared; a number that needs more is never taken as proof.  For a directory the
+apart (``xino``): those above the lower 56, or, where all layers have numbers of 32 bits, those above them.  So that
+many are compared; a number that needs more is never taken as proof.  For a directory the
 same proof covers all below it: copying anything up copies every ancestor up first.  Everything else is read and
 compared byte by byte.  This rests on one writable layer over the workspace alone and on a clock that was not set
 back before the start; without ``started_ns`` everything is read.
+
+What the caller may not read (a database's directory, another's key) is judged by its inode alone: the very one of the
+workspace is no change, however new it is and whoever works in it; anything else is a problem, and blocks.
 
 What is not a change: owner, timestamps, xattrs, and whether two old names became one inode.
 """
@@ -26,9 +30,20 @@ from collections.abc import Iterator
 from enum import Enum
 
 from akiosctl.changes.content import same_content
-from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, entry_from_stat, join, read_entry
-from akiosctl.changes.openat2 import open_directory, openat2
-from akiosctl.changes.protect import fold
+from akiosctl.changes.model import (
+    Change,
+    ChangeKind,
+    Diff,
+    Entry,
+    EntryType,
+    entry_from_stat,
+    join,
+    name_of,
+    parent_of,
+    read_entry,
+)
+from akiosctl.changes.names import fold
+from akiosctl.changes.openat2 import has_short_inodes, open_directory, openat2
 from akiosd.errors import AkiosError
 
 MAX_PATH = 4000
@@ -37,7 +52,8 @@ MAX_CHANGES = 500_000
 _PROOF_MARGIN_NS = 2_000_000_000
 # current_time() of the kernel is the last tick's: at 100 Hz a stamp may be this much older than the call.
 CLOCK_GRAIN_NS = 10_000_000
-_INO_MASK = (1 << 56) - 1
+_INO_MASK, _SHORT_INO_MASK = (1 << 56) - 1, (1 << 32) - 1
+_LOOKS = 5
 # is_git_directory() of git's setup.c: where there is a commondir, objects and refs are elsewhere.
 _GIT_DIRS = (frozenset({"head", "objects", "refs"}), frozenset({"head", "commondir"}))
 _MAX_GIT_NAME = 16
@@ -80,6 +96,7 @@ class _Comparison:
         self.links: dict[tuple[int, int], list[bytes]] = {}
         self.unchanged_links: dict[bytes, Entry] = {}
         self.workspace_dev = os.fstat(workspace_fd).st_dev
+        self.ino_mask = _SHORT_INO_MASK if has_short_inodes(workspace_fd) else _INO_MASK
         self.pending: list[tuple[bytes, _Side, Entry | None, Entry | None]] = []
 
     def run(self) -> Diff:
@@ -119,9 +136,41 @@ class _Comparison:
             self.started_ns is not None
             and new.ctime_ns == old.ctime_ns < self.started_ns - _PROOF_MARGIN_NS
             and old.dev == self.workspace_dev
-            and (new.ino == old.ino or new.ino & _INO_MASK == old.ino)
+            and self.same_number(old, new)
             and (new.type, new.size, new.mtime_ns, new.mode) == (old.type, old.size, old.mtime_ns, old.mode)
         )
+
+    def is_own(self, path: bytes) -> bool:
+        """Whether what cannot be read in the view is still the workspace's own inode, which no agent can have changed.
+
+        Copying up gives an inode a ctime of its own.  Somebody else may be at work in the workspace, so both are looked
+        at until they stand still.
+        """
+        parent, name = parent_of(path), name_of(path)
+        for _ in range(_LOOKS):
+            try:
+                before, new, after = (
+                    self.look(root, parent, name) for root in (self.workspace_fd, self.view_fd, self.workspace_fd)
+                )
+            except _Problem:
+                return False
+            if before is None or new is None or before.dev != self.workspace_dev:
+                return False
+            if before == after:
+                fields = ("type", "size", "mtime_ns", "ctime_ns", "mode")
+                alike = all(getattr(new, field) == getattr(before, field) for field in fields)
+                return alike and self.same_number(before, new)
+        return False
+
+    def look(self, root_fd: int, parent: bytes, name: bytes) -> Entry | None:
+        fd = self.anchor(root_fd, parent)
+        try:
+            return _lstat(fd, name)
+        finally:
+            os.close(fd)
+
+    def same_number(self, old: Entry, new: Entry) -> bool:
+        return new.ino == old.ino or new.ino & self.ino_mask == old.ino
 
     def note_moved(self, path: bytes, old: Entry) -> None:
         """A ctime after the start with an older mtime: the directory was renamed or chmod-ed, not filled."""
@@ -139,7 +188,8 @@ class _Comparison:
             try:
                 self.pair(child, old, new)
             except _Problem as problem:
-                self.add(_kind(old, new), child, old, new, str(problem))
+                if not self.is_own(child):
+                    self.add(_kind(old, new), child, old, new, str(problem))
 
     def list_names(self, root_fd: int, path: bytes) -> frozenset[bytes]:
         try:
@@ -248,6 +298,8 @@ class _Comparison:
         # A mount point or a foreign directory that the cage did not touch is no news.
         limit = (self.started_ns or 0) - _PROOF_MARGIN_NS
         if side is _Side.BOTH and old and new and old.mode == new.mode and new.ctime_ns < limit:
+            return
+        if side is _Side.BOTH and self.is_own(path):
             return
         known = self.changes.pop(path, None)
         if known is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from akiosctl.cages import find_cage
+from akiosctl.choose import LAST, place
 from akiosctl.client import PlainClient
 from akiosctl.commands import wants_json
 from akiosctl.relay import Relay
@@ -15,16 +16,22 @@ from akiosctl.verbs.run import finish, take_started
 
 
 @click.command("attach")
-@click.argument("cage")
+@click.argument("cage", default="last")
 @click.option("--detach-keys", default=DEFAULT_DETACH_KEYS, show_default=True, help="Keys that leave it running.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON line on stderr.")
 @click.pass_context
 def command(ctx: click.Context, cage: str, detach_keys: str, as_json: bool) -> int:
-    """Connect to the terminal, or the output, of CAGE; the exit status is the agent's."""
+    """Connect to the terminal, or the output, of CAGE; the exit status is the agent's.
+
+    CAGE is the last cage of this directory when it is left out.
+    """
     open_missing_stdio()
     keys = parse_detach_keys(detach_keys)
     with ctx.obj.connect() as client:
-        name = find_cage(client, cage).cage
+        found = find_cage(client, cage, writes=True, need="running")
+    name = found.cage
+    if cage == LAST:
+        note(f"{name} in {place(found)}")
     plain = PlainClient(ctx.obj.path)
     try:
         number = plain.request("attach", {"cage": name})

@@ -6,10 +6,13 @@ import json
 
 import click
 
+from akiosctl import confirm
 from akiosctl.cages import find_cage
+from akiosctl.changes import Plan
 from akiosctl.changes.render import quote_path
-from akiosctl.commands import wants_json
-from akiosctl.settle import commit_cage
+from akiosctl.commands import print_line, wants_json
+from akiosctl.render import escape
+from akiosctl.settle import CageView, become_owner, commit_cage, count_changes
 from akiosd.errors import AkiosError
 
 
@@ -17,18 +20,31 @@ from akiosd.errors import AkiosError
 @click.argument("cage", default="last")
 @click.option("--skip-refused", is_flag=True, help="Commit without what is refused or in conflict; that is lost.")
 @click.option("--force", is_flag=True, help="Overwrite what you changed since the cage started.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask, however much it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def command(ctx: click.Context, cage: str, skip_refused: bool, force: bool, as_json: bool) -> int:
-    """Write what CAGE changed to its workspace.  All or nothing, unless --skip-refused."""
+def command(ctx: click.Context, cage: str, skip_refused: bool, force: bool, yes: bool, as_json: bool) -> int:
+    """Write what CAGE changed to its workspace: all or nothing, unless --skip-refused.
+
+    CAGE is the last cage of this directory when it is left out.
+    """
+
+    def agrees(view: CageView, plan: Plan) -> None:
+        count = len(plan.operations)
+        if not yes:
+            confirm.ask(f"write {count_changes(count)} of {name} to {view.place}?", count, "commit")
+
     with ctx.obj.connect() as client:
-        name = find_cage(client, cage).cage
-        plan, report = commit_cage(client, name, skip_refused=skip_refused, force=force)
+        found = find_cage(client, cage, writes=True, need="changes")
+        name = found.cage
+        become_owner(found)
+        plan, report, place = commit_cage(client, name, skip_refused=skip_refused, force=force, agrees=agrees)
     skipped = [(quote_path(refusal.path), refusal.reason) for refusal in plan.skipped]
     failure = report.failure
     if wants_json(ctx, as_json):
         answer = {
             "cage": name,
+            "workspace": place,
             "committed": len(report.done),
             "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
             "kept": quote_path(report.kept) if report.kept else "",
@@ -40,8 +56,8 @@ def command(ctx: click.Context, cage: str, skip_refused: bool, force: bool, as_j
     for path, reason in skipped:
         click.echo(f"left out: {path} ({reason})", err=True)
     for text in report.notes:
-        click.echo(text, err=True)
-    click.echo(f"{len(report.done)} changes written")
+        click.echo(escape(text), err=True)
+    print_line(f"{count_changes(len(report.done))} of {name} written to {place}")
     if failure is not None:
         kept = f"the old files are in {quote_path(report.kept)}; " if report.kept else ""
         raise AkiosError(

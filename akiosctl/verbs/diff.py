@@ -10,7 +10,7 @@ import click
 from akiosctl.cages import find_cage
 from akiosctl.changes.render import render_list, render_patch, render_stat, to_json
 from akiosctl.commands import wants_json
-from akiosctl.render import paint
+from akiosctl.render import note, paint
 from akiosctl.settle import open_view
 
 _PATCH_COLOURS = {"+": "green", "-": "red", "@": "dim"}
@@ -23,21 +23,23 @@ _PATCH_COLOURS = {"+": "green", "-": "red", "@": "dim"}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, cage: str, patch: bool, stat: bool, as_json: bool) -> None:
-    """Show what CAGE changed; nothing is written."""
+    """Show what CAGE changed; nothing is written.  CAGE is the last cage of this directory when it is left out."""
     with ctx.obj.connect() as client:
-        name = find_cage(client, cage).cage
+        name = find_cage(client, cage, need="changes").cage
         with open_view(client, name) as view:
             diff = view.compare()
             plan = view.plan(diff)
             notes = {refusal.path: refusal.reason for refusal in (*plan.refusals, *plan.conflicts)}
             if wants_json(ctx, as_json):
-                click.echo(json.dumps({"cage": name, "changes": to_json(diff, notes)}, indent=2))
+                answer = {"cage": name, "workspace": view.place, "changes": to_json(diff, notes)}
+                click.echo(json.dumps(answer, indent=2))
                 return
             if not stat:
                 _write(render_list(diff, notes))
             if patch:
                 for change in diff.changes:
                     _write(_painted(line) for line in render_patch(view.workspace_fd, view.view_fd, change))
+            note(f"{name} in {view.place}")
             print(render_stat(diff), file=sys.stdout if stat else sys.stderr)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 
 import click
 
 from akiosctl.cages import find_log
 from akiosctl.client import Client, socket_path
 from akiosctl.commands import wants_json
-from akiosctl.records_text import kinds, record_json, record_line
+from akiosctl.record_forms import Form
+from akiosctl.records_text import kinds
 from akiosctl.render import escape
 from akiosd.errors import AkiosError
 from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
@@ -36,7 +38,7 @@ kinds_option = click.option(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
 def command(ctx: click.Context, follow: bool, names: tuple[str, ...], wanted: tuple[str, ...], as_json: bool) -> None:
-    """Print the records of cages.  Without --cage and --follow: of the cage started last."""
+    """Print the records of cages.  Without --cage and --follow: of the last cage of this directory."""
     printer = Printer(wants_json(ctx, as_json), frozenset(wanted))
     with ctx.obj.connect() as client:
         cages = tuple(find_log(client, name) for name in (names or (() if follow else ("last",))))
@@ -61,15 +63,13 @@ class Printer:
 
     def __init__(self, as_json: bool, kinds: frozenset[str] = frozenset()) -> None:
         self._json = as_json
-        self._kinds = kinds
+        self._form = Form(as_json, kinds)
 
-    def entries(self, log: str, start: int, entries: tuple[bytes, ...]) -> None:
-        for index, entry in enumerate(entries, start):
-            fields = record_json(log, index, entry)
-            if self._kinds and fields["kind"] not in self._kinds:
-                continue
-            sys.stdout.write((json.dumps(fields) if self._json else record_line(log, index, entry)) + "\n")
-        sys.stdout.flush()
+    def entries(self, log: str, start: int, entries: Iterable[bytes]) -> None:
+        lines = self._form.lines(log, start, entries)
+        if lines:
+            sys.stdout.write("\n".join(lines) + "\n")
+            sys.stdout.flush()
 
     def gap(self, gap: Gap) -> None:
         if self._json:

@@ -70,7 +70,7 @@ def destroy(ctx: click.Context, cage: str, passes: int, fast: bool, as_json: boo
     print_line(f"  its log had {reply.size} records, root {reply.root.hex()}")
     for path in reply.spared:
         print_line(f"  not overwritten, as it has another name elsewhere: {path}")
-    note(DISK_CAVEAT)
+    note(f"how: {reply.method}" if reply.method else DISK_CAVEAT)
     if not fast:
         note(SSD_CAVEAT)
 
@@ -91,7 +91,7 @@ def prune(
     passes: int,
     fast: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Destroy what old cages left, as ledger destroy does: whole cages, oldest first (root and administrators)."""
     if older_than is None and max_size is None:
         raise AkiosError("nothing says which cages should go", "ledger prune", "give --older-than or --max-size")
@@ -107,16 +107,19 @@ def prune(
         reply, _ = client.call(request, Pruned)
     if wants_json(ctx, as_json):
         values = {"cages": list(reply.cages), "bytes": reply.freed, "kept": reply.kept, "dry_run": dry_run}
-        click.echo(json.dumps(values))
-        return
+        click.echo(json.dumps({**values, "failed": dict(reply.failed)}))
+        return 1 if reply.failed else 0
     for cage in reply.cages:
         print_line(cage)
     word = "would be destroyed" if dry_run else "destroyed"
     print_line(f"{len(reply.cages)} cages {word}, {reply.freed} bytes; {reply.kept} stay")
+    for cage, why in reply.failed:
+        print_line(f"not destroyed: {cage}: {why}")
     if reply.cages and not dry_run:
         note(DISK_CAVEAT)
         if not fast:
             note(SSD_CAVEAT)
+    return 1 if reply.failed else 0
 
 
 def parse_number(text: str, units: dict[str, int], option: str) -> int:

@@ -10,16 +10,41 @@ import click
 
 from akiosctl.commands import print_line, wants_json
 from akiosctl.ledger_source import open_source, read_key
-from akiosctl.pins import load_pinned_key, save_pin
+from akiosctl.pins import (
+    forget,
+    forget_place,
+    known_host,
+    load_known,
+    pinned_origins,
+    remember_host,
+    save_pin,
+    trusted_key,
+)
 from akiosctl.records_text import record_json, record_line
 from akiosctl.small_files import read_file, write_file
-from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY, read_checkpoint
+from akiosctl.verbs.ledger_read import (
+    DIRECTORY,
+    JSON,
+    KEYS,
+    POLICY,
+    VKEY,
+    WITNESS_KEYS,
+    key_of,
+    read_checkpoint,
+    read_key_list,
+    read_quorum,
+)
 from akiosd.errors import AkiosError
+from akiosd.ledger.epochs import host_of
+from akiosd.ledger.judge import NOTHING
+from akiosd.ledger.key_list import log_key, open_key_list
 from akiosd.ledger.merkle import ProofError
 from akiosd.ledger.note import Checkpoint, NoteError, UntrustedNote, Vkey, parse_note
 from akiosd.ledger.proof import MAX_EXTRA_BYTES, MAX_PROOF_BYTES, TlogProof, verify_proof
+from akiosd.ledger.quorum import Quorum
 from akiosd.ledger.report import Report, Verdict, describe
 from akiosd.store.derive import prove_from
+from akiosd.values.ids import is_cage_id
 from akiosd.values.records import MAX_ENTRY_BYTES
 
 
@@ -44,11 +69,14 @@ def prove(
 ) -> None:
     """Write a proof that record INDEX is in the log of CAGE, by default the host's (c2sp.org/tlog-proof@v1).
 
-    The record itself is put into the proof's extra data where it fits (8 KiB); a larger one needs --entry-out.
+    The record itself is put into the proof's extra data where it fits (8 KiB); a larger one needs --entry-out.  Where
+    ledger witness kept a cosigned checkpoint that holds the record, the proof is under that, and carries its
+    cosignatures.
     """
     with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
         read_checkpoint(source, reader)
-        proof, entry = prove_from(reader, index, source.vkey, MAX_EXTRA_BYTES)
+        under = _cosigned_above(index, source.vkey.name)
+        proof, entry = prove_from(reader, index, source.vkey, MAX_EXTRA_BYTES, under)
     if not proof.extra and entry_out is None:
         raise AkiosError(
             "the record does not fit into the proof", f"record {index}", "write it beside: --entry-out FILE"
@@ -65,21 +93,43 @@ def prove(
         sys.stdout.write(text.decode())
 
 
+def _cosigned_above(index: int, origin: str) -> bytes | None:
+    """The cosigned checkpoint that was kept of the log, if the record was in it by then."""
+    note = load_known(origin).cosigned
+    return note if note is not None and Checkpoint.parse(parse_note(note).text).size > index else None
+
+
 @click.command("verify-proof", short_help="Verify such a proof.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--entry", "entry_file", type=click.Path(path_type=Path), help="The record, if not in the proof itself.")
 @VKEY
+@KEYS
+@WITNESS_KEYS
+@POLICY
 @JSON
 @click.pass_context
-def verify_proof_file(ctx: click.Context, file: Path, entry_file: Path | None, vkey: str | None, as_json: bool) -> int:
-    """Verify a proof with the log's public key alone: --vkey, or the one kept by akiosctl ledger pin.
+def verify_proof_file(
+    ctx: click.Context,
+    file: Path,
+    entry_file: Path | None,
+    vkey: str | None,
+    keys_file: Path | None,
+    witness_keys: tuple[str, ...],
+    policy_file: Path | None,
+    as_json: bool,
+) -> int:
+    """Verify a proof with a public key alone: --vkey (of the log or of its host), or the one ledger pin kept.
 
-    Exit status: 0 the record is in the log, 1 the proof does not prove it, 4 it is signed by no trusted key.
+    Exit status: 0 the record is in the log, 1 the proof does not prove it, 4 it is signed by no trusted key, or not
+    cosigned by the witnesses that --witness-key or --policy asks for.
     """
+    quorum = read_quorum(witness_keys, policy_file)
     report, entry, index = check_proof(
         read_file(file, MAX_PROOF_BYTES, "proof"),
         read_file(entry_file, MAX_ENTRY_BYTES, "record") if entry_file else None,
-        read_key(vkey),
+        read_key(key_of(vkey, quorum)),
+        quorum,
+        read_key_list(keys_file),
     )
     log = report.origin.rpartition("/")[2]
     if wants_json(ctx, as_json):
@@ -89,49 +139,66 @@ def verify_proof_file(ctx: click.Context, file: Path, entry_file: Path | None, v
     print_line(f"ledger verify-proof: {report.verdict}")
     if report.exit_code == 0:
         print_line(f"  record {index} of {report.origin}, at size {report.size}, root {report.root.hex()}")
+        print_line(f"  anchored to: {report.anchored_to}")
         sys.stdout.write(f"  {record_line(log, index, entry)}\n")
     else:
         print_line(f"  {report.detail}")
     return report.exit_code
 
 
-def check_proof(data: bytes, entry: bytes | None, vkey: Vkey | None) -> tuple[Report, bytes, int]:
+def check_proof(
+    data: bytes, entry: bytes | None, vkey: Vkey | None, quorum: Quorum = NOTHING, key_list: bytes | None = None
+) -> tuple[Report, bytes, int]:
     """The verdict on a proof, the record it is about, and its index."""
     origin, index, text = "", 0, b""
     try:
         proof = TlogProof.parse(data)
         index, text = proof.index, entry if entry is not None else proof.extra
         origin = Checkpoint.parse(parse_note(proof.checkpoint).text).origin
-        key = vkey or load_pinned_key(origin)
+        given = vkey or trusted_key(origin)
+        key = log_key(given, origin.rpartition("/")[2]) if given is not None else None
         if key is None:
             raise UntrustedNote("no public key was given, and none is kept for this log", next="give one with --vkey")
         if entry is None and not text:
             raise ProofError("the proof does not hold the record", next="give it with --entry")
-        found = verify_proof(proof, text, key)
+        kin = open_key_list(key_list, key) if key_list is not None else ()
+        found = verify_proof(proof, text, key, *(Vkey(key.name, other) for other in kin))
+        if not quorum.is_met(proof.checkpoint):
+            raise UntrustedNote(f"the proof does not carry the cosignatures asked for: {quorum.describe()}")
+        names = sorted(quorum.cosigners(proof.checkpoint))
     except UntrustedNote as error:
         return Report(Verdict.UNTRUSTED, origin, detail=str(error)), text, index
     except (ProofError, NoteError) as error:
         return Report(Verdict.TAMPERED, origin, detail=str(error)), text, index
-    return Report(Verdict.OK, found.origin, found.size, found.root, anchored_to="its key"), text, index
+    anchor = f"its key and witness {' and '.join(names)}" if names else "its key"
+    return Report(Verdict.OK, found.origin, found.size, found.root, anchored_to=anchor), text, index
 
 
 @click.command("pin", short_help="Keep a log's checkpoint as an anchor.")
 @click.argument("cage", default="")
 @DIRECTORY
 @VKEY
+@click.option("--renew", is_flag=True, help="Forget what was kept of this log and of this place before.")
 @JSON
 @click.pass_context
-def pin(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, as_json: bool) -> int:
+def pin(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, renew: bool, as_json: bool) -> int:
     """Keep the checkpoint of CAGE's log, by default the host's, as an anchor for every later verification.
 
-    The log is verified first, against what was kept before: a log that was rolled back or rewritten is not pinned.
-    Kept in $XDG_STATE_HOME/akios/pins (~/.local/state); copy that elsewhere to be safe from this host.
+    The log is verified first, against what was kept before: a log that was rolled back or rewritten is not pinned, nor
+    one of another host than was pinned from the same place.  --renew is for a host that was set up anew, and for a log
+    pruned past what was kept.  Kept in $XDG_STATE_HOME/akios/pins (~/.local/state); copy that elsewhere to be safe
+    from this host.
     """
+    if renew:
+        _forget(ctx, cage, directory, vkey)
     with open_source(ctx, cage, directory, vkey) as source:
         report = source.verify()
-        with source.reader() as reader:
-            _, note = read_checkpoint(source, reader)
-    path = save_pin(source.vkey, note) if report.exit_code == 0 else None
+        path = None
+        if report.exit_code == 0 and report.verdict is not Verdict.DESTROYED:
+            with source.reader() as reader:
+                _, note = read_checkpoint(source, reader)
+            path = save_pin(source.vkey, note)
+            remember_host(source.met, host_of(source.vkey.name))
     if wants_json(ctx, as_json):
         click.echo(json.dumps({**describe(report), "pinned": str(path) if path else None}, indent=2))
     elif path is not None:
@@ -140,6 +207,17 @@ def pin(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None,
     else:
         print_line(f"not pinned: {report.verdict}: {report.detail}")
     return report.exit_code
+
+
+def _forget(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None) -> None:
+    with open_source(ctx, cage, directory, vkey) as source:
+        before, log = known_host(source.met), source.vkey.name.rpartition("/")[2]
+        origins = {source.vkey.name, *(pinned_origins(log) if is_cage_id(log) else ())}
+        if before is not None:
+            origins.add(f"{before}/{log}")
+        forget_place(source.met)
+    for origin in origins:
+        forget(origin)
 
 
 COMMANDS = (prove, verify_proof_file, pin)

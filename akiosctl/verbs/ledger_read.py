@@ -7,28 +7,73 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from akiosctl.commands import print_line, wants_json
 from akiosctl.hashing import HASHER
-from akiosctl.ledger_source import LogSource, open_source
-from akiosctl.records_text import read_record, record_json
+from akiosctl.ledger_source import LogSource, files_in_words, open_source
+from akiosctl.record_forms import Form
+from akiosctl.records_text import read_record
 from akiosctl.render import table
-from akiosd.errors import AkiosError
+from akiosctl.small_files import read_file, read_key_text
+from akiosd.errors import AkiosError, LedgerError
+from akiosd.ledger.entries import entries_of, first_index
+from akiosd.ledger.key_list import MAX_KEY_LIST_BYTES
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, is_signed_by, open_checkpoint
-from akiosd.ledger.report import LogReader, describe
-from akiosd.store.derive import pack_log
-from akiosd.store.fsck import entries_of, first_index
+from akiosd.ledger.quorum import MAX_POLICY_BYTES, Quorum, all_of, parse_policy
+from akiosd.ledger.report import LogReader, Report, describe
+from akiosd.ledger.witness import WitnessKey
+from akiosd.store.derive import pack_from, pack_log
 from akiosd.values.records import Unknown
 
 DIRECTORY = click.option(
     "--dir", "directory", type=click.Path(path_type=Path), help="A log's directory or archive; no daemon is asked."
 )
-VKEY = click.option("--vkey", help="The public key, or a file that holds it.")
+VKEY = click.option("--vkey", help="The public key of the log or of its host, or a file that holds it.")
+KEYS = click.option(
+    "--keys",
+    "keys_file",
+    type=click.Path(path_type=Path),
+    help="The list of the host's keys (ledger keys --format list).",
+)
+WITNESS_KEYS = click.option(
+    "--witness-key", "witness_keys", multiple=True, help="A witness that must have cosigned; may be repeated."
+)
+POLICY = click.option(
+    "--policy",
+    "policy_file",
+    type=click.Path(path_type=Path),
+    help="Which witnesses, and how many, must have cosigned (c2sp.org/tlog-policy).",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def read_quorum(witness_keys: tuple[str, ...], policy_file: Path | None) -> Quorum:
+    """What ``--witness-key`` and ``--policy`` ask for; nothing where neither is given."""
+    if policy_file is None:
+        return all_of(WitnessKey.parse(read_key_text(key)) for key in witness_keys)
+    if witness_keys:
+        raise AkiosError("a policy names its witnesses itself", "--witness-key", "give one of the two")
+    return parse_policy(read_file(policy_file, MAX_POLICY_BYTES, "policy"))
+
+
+def key_of(vkey: str | None, quorum: Quorum) -> str | None:
+    """``--vkey``, else the one log that a policy names."""
+    if vkey is not None or not quorum.logs:
+        return vkey
+    if len(quorum.logs) > 1:
+        raise AkiosError("the policy names several logs", "--policy", "say which key with --vkey")
+    return str(quorum.logs[0])
+
+
+def read_key_list(keys_file: Path | None) -> bytes | None:
+    return read_file(keys_file, MAX_KEY_LIST_BYTES, "list of keys") if keys_file is not None else None
 
 
 def read_checkpoint(source: LogSource, reader: LogReader) -> tuple[Checkpoint, bytes]:
@@ -41,7 +86,7 @@ def read_checkpoint(source: LogSource, reader: LogReader) -> tuple[Checkpoint, b
         report = source.verify()
         if report.exit_code != 0:
             raise AkiosError(f"the log is {report.verdict}: {report.detail}", report.first_bad, "see ledger verify")
-        source.vkey = Vkey.parse(report.vkey)
+        source.trust = replace(source.trust, vkey=Vkey.parse(report.vkey))
     return open_checkpoint(note, source.vkey), note
 
 
@@ -49,38 +94,84 @@ def read_checkpoint(source: LogSource, reader: LogReader) -> tuple[Checkpoint, b
 @click.argument("cage", default="")
 @DIRECTORY
 @VKEY
-@click.option("--format", "form", type=click.Choice(["json", "ndjson"]), default="ndjson", show_default=True)
+@click.option("--format", "form", type=click.Choice(["json", "ndjson", "archive"]), default="ndjson", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write it here; an archive needs this.")
 @click.pass_context
-def export(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, form: str, as_json: bool) -> int:
+def export(
+    ctx: click.Context,
+    cage: str,
+    directory: Path | None,
+    vkey: str | None,
+    form: str,
+    as_json: bool,
+    out: Path | None,
+) -> int:
     """Write the whole log of CAGE, by default the host's, verified first.
 
     ndjson: one record a line, with its index.  json: one object, which holds the verification's report as well.
+    archive: a tar file of the log itself and the keys of its host.  It verifies anywhere with the host's public key:
+    akiosctl ledger verify --dir FILE --vkey KEY.
     """
+    if form == "archive" and out is None:
+        raise AkiosError("an archive is no text", "--format archive", "name its file with --out")
     with open_source(ctx, cage, directory, vkey) as source:
         report = source.verify()
         if report.exit_code != 0:
             raise AkiosError(
                 f"the log is {report.verdict}: {report.detail}", report.first_bad, "akiosctl ledger verify"
             )
-        with source.reader() as reader:
+        if form == "archive":
+            assert out is not None
+            return _export_archive(source, report, out)
+        with source.reader() as reader, _output(out) as file:
             lines = _records(source, reader, report.size, report.minimum)
             if form == "json" or wants_json(ctx, as_json):
                 note = read_checkpoint(source, reader)[1].decode()
                 head = {"verified": describe(report), "vkey": str(source.vkey), "checkpoint": note}
-                sys.stdout.write(json.dumps(head)[:-1] + ', "records": [\n')
+                file.write(json.dumps(head)[:-1] + ', "records": [\n')
                 for number, line in enumerate(lines):
-                    sys.stdout.write(("" if number == 0 else ",\n") + line)
-                sys.stdout.write("\n]}\n")
+                    file.write(("" if number == 0 else ",\n") + line)
+                file.write("\n]}\n")
             else:
                 for line in lines:
-                    sys.stdout.write(line + "\n")
+                    file.write(line + "\n")
+    return 0
+
+
+@contextmanager
+def _output(out: Path | None) -> Iterator[TextIO]:
+    if out is None:
+        yield sys.stdout
+        return
+    with files_in_words(), out.open("w") as file:
+        yield file
+
+
+_TRIES = 4
+_AT_ONCE = 1024
+
+
+def _export_archive(source: LogSource, report: Report, out: Path) -> int:
+    """Again, a few times at most: a running cage's log outgrows its last files while they are read."""
+    for attempt in range(_TRIES):
+        try:
+            with files_in_words(), source.reader() as reader:
+                length = pack_from(reader, out, Vkey.parse(report.vkey), HASHER, source.trust.key_list)
+            break
+        except LedgerError:
+            if attempt == _TRIES - 1:
+                raise
+            report = source.verify()
+    print_line(f"{out}: {length} bytes, verified; verify it with the key of {report.origin} or of its host")
     return 0
 
 
 def _records(source: LogSource, reader: LogReader, size: int, first: int) -> Iterator[str]:
-    for index, entry in enumerate(entries_of(reader, size, first), first):
-        yield json.dumps(record_json(source.cage or "host", index, entry))
+    form, entries = Form(as_json=True), entries_of(reader, size, first)
+    while batch := list(islice(entries, _AT_ONCE)):
+        yield from form.lines(source.cage or "host", first, batch)
+        first += len(batch)
 
 
 @click.command("stats", short_help="Count a log's records.")
@@ -158,17 +249,23 @@ def checkpoint(ctx: click.Context, cage: str, directory: Path | None, vkey: str 
 @click.argument("cage", default="")
 @DIRECTORY
 @VKEY
-@click.option("--format", "form", type=click.Choice(["vkey", "policy"]), default="vkey", show_default=True)
+@click.option("--format", "form", type=click.Choice(["vkey", "policy", "list"]), default="vkey", show_default=True)
 @JSON
 @click.pass_context
 def keys(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, form: str, as_json: bool) -> None:
     """Print the public key that signs CAGE's log now, by default the host's.
 
-    policy: a file for tools that check proofs (c2sp.org/tlog-policy), which asks for no witness.
+    policy: a file for tools that check proofs (c2sp.org/tlog-policy), which asks for no witness.  list: all keys the
+    host ever had, signed by the present one, so that any of them verifies all its logs (verify --keys).
     """
     with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
         read_checkpoint(source, reader)
         key = source.vkey
+        if form == "list":
+            if source.trust.key_list is None:
+                raise AkiosError("there is no list of the host's keys here", source.cage, "ask the daemon for it")
+            sys.stdout.write(source.trust.key_list.decode())
+            return
     if wants_json(ctx, as_json):
         click.echo(json.dumps({"origin": key.name, "vkey": str(key), "key_id": key.id.hex()}, indent=2))
     else:

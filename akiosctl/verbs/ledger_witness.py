@@ -12,12 +12,13 @@ import click
 
 from akiosctl.commands import print_line, wants_json
 from akiosctl.ledger_source import LogSource, open_source
-from akiosctl.pins import save_pin
+from akiosctl.pins import remember_host, save_cosigned, save_pin
 from akiosctl.small_files import read_key_text, write_file
 from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY, read_checkpoint
 from akiosd.errors import AkiosError
+from akiosd.ledger.epochs import host_of
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, decode_decimal
-from akiosd.ledger.report import describe
+from akiosd.ledger.report import LogReader, describe
 from akiosd.ledger.witness import WitnessKey, add_cosignatures, encode_request
 from akiosd.store.derive import prove_consistency_from
 
@@ -29,6 +30,9 @@ _TRIES = 3
 @click.argument("url")
 @click.argument("cage", default="")
 @click.option("--witness-key", required=True, help="The witness's public key, or a file that holds it.")
+@click.option(
+    "--also", nargs=2, multiple=True, metavar="URL KEY", help="Another witness of the same checkpoint; may be repeated."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the cosigned checkpoint here as well.")
 @DIRECTORY
 @VKEY
@@ -39,6 +43,7 @@ def witness(
     url: str,
     cage: str,
     witness_key: str,
+    also: tuple[tuple[str, str], ...],
     out: Path | None,
     directory: Path | None,
     vkey: str | None,
@@ -46,16 +51,19 @@ def witness(
 ) -> int:
     """Have the witness at URL cosign the checkpoint of CAGE's log, by default the host's (c2sp.org/tlog-witness).
 
-    The log is verified first. The cosigned checkpoint is kept as ledger pin keeps one. The witness must know the log:
-    give its operator what ledger keys prints.
+    The log is verified first. The cosigned checkpoint is kept as ledger pin keeps one, and apart from it: from then on
+    verify looks for the cosignature of this witness, and proofs carry it. The witness must know the log: give its
+    operator what ledger keys prints.
     """
-    key = WitnessKey.parse(read_key_text(witness_key))
+    asked = {place: WitnessKey.parse(read_key_text(key)) for place, key in ((url, witness_key), *also)}
     with open_source(ctx, cage, directory, vkey) as source:
         report = source.verify()
         if report.exit_code != 0:
             raise AkiosError(f"the log is {report.verdict}: {report.detail}", report.first_bad, "see ledger verify")
-        found, note, given = _cosign(source, url, key)
+        found, note, given = _cosign(source, asked)
     save_pin(source.vkey, note)
+    save_cosigned(source.vkey, note, list(asked.values()))
+    remember_host(source.met, host_of(source.vkey.name))
     if out is not None:
         write_file(out, note)
     if wants_json(ctx, as_json):
@@ -68,19 +76,28 @@ def witness(
     return 0
 
 
-def _cosign(source: LogSource, url: str, key: WitnessKey) -> tuple[Checkpoint, bytes, dict[str, int]]:
-    """Ask; where the witness knows the log at another size, ask again from there."""
+def _cosign(source: LogSource, asked: dict[str, WitnessKey]) -> tuple[Checkpoint, bytes, dict[str, int]]:
+    """Ask each witness, by its URL, for the same checkpoint; what they all gave stands behind it."""
     with source.reader() as reader:
         found, note = read_checkpoint(source, reader)
-        old_size = 0
-        for _ in range(_TRIES):
-            proof = prove_consistency_from(reader, old_size, found) if old_size else []
-            status, kind, body = post(url, encode_request(old_size, proof, note))
-            if status == 200:
-                return found, *add_cosignatures(note, body, [key])
-            if status != 409 or kind != "text/x.tlog.size":
-                break
-            old_size = _parse_size(body, found.size, url)
+        cosigned, given = note, dict[str, int]()
+        for url, key in asked.items():
+            cosigned, more = add_cosignatures(cosigned, _ask(reader, found, note, url), [key])
+            given |= more
+    return found, cosigned, given
+
+
+def _ask(reader: LogReader, found: Checkpoint, note: bytes, url: str) -> bytes:
+    """What the witness answers; where it knows the log at another size, it is asked again from there."""
+    old_size = 0
+    for _ in range(_TRIES):
+        proof = prove_consistency_from(reader, old_size, found) if old_size else []
+        status, kind, body = post(url, encode_request(old_size, proof, note))
+        if status == 200:
+            return body
+        if status != 409 or kind != "text/x.tlog.size":
+            break
+        old_size = _parse_size(body, found.size, url)
     raise AkiosError(f"the witness refused: {status} {_MEANING.get(status, '')}".rstrip(), url, "ask its operator")
 
 

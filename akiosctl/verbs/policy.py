@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 import click
 
 from akiosctl import policy_files
+from akiosctl.commands import print_line
 from akiosctl.plan_text import plan_text
+from akiosctl.render import escape, print_error
 from akiosd.errors import PolicyError
 from akiosd.policy.explain import explain, explain_text
 from akiosd.policy.merge import Layer, Merged, merge_explained, narrower
@@ -42,12 +44,12 @@ def explain_command(explicit: str | None, plan: bool, as_json: bool) -> None:
         _fail(error, as_json)
     if plan:
         lines = plan_text(merged.policy, Path.cwd(), Path.home())
-        click.echo(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
+        click.echo(json.dumps(lines, indent=2) if as_json else "\n".join(map(escape, lines)))
     elif as_json:
         click.echo(json.dumps(explain(merged), indent=2))
     else:
         for line in explain_text(merged):
-            click.echo(line)
+            print_line(line)
 
 
 @group.command("check")
@@ -70,9 +72,9 @@ def check_command(files: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps(report, indent=2))
         return
     for entry in report:
-        click.echo(f"{entry['file']}: OK")
+        print_line(f"{entry['file']}: OK")
         for widening in entry["widens"]:
-            click.echo(f"  needs the system policy's leave: {widening}")
+            print_line(f"  needs the system policy's leave: {widening}")
 
 
 def _check_file(name: str) -> dict[str, Any]:
@@ -89,9 +91,5 @@ def _fail(error: PolicyError, as_json: bool) -> NoReturn:
     if as_json:
         click.echo(json.dumps({"ok": False, "what": error.what, "where": error.where, "next": error.next}, indent=2))
     else:
-        click.echo(f"akiosctl: {error.what}", err=True)
-        if error.where:
-            click.echo(f"  where: {error.where}", err=True)
-        if error.next:
-            click.echo(f"  next:  {error.next}", err=True)
+        print_error(error)
     sys.exit(1)

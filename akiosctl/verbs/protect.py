@@ -153,7 +153,7 @@ def patterns(ctx: click.Context, as_json: bool) -> int:
              "context": list(p.context), "examples": list(p.yes), "not": list(p.no), "source": p.source}
             for p in PATTERNS
         ]  # fmt: skip
-        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        click.echo(json.dumps(rows, indent=2))
         return 0
     width = max(len(p.name) for p in PATTERNS)
     for p in PATTERNS:

@@ -6,11 +6,14 @@ This is the path that must start fast: nothing here imports click, yaml, msgspec
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from typing import Any
 
 from akiosctl.client import DaemonError, PlainClient, close_fds, socket_path
+from akiosctl.git_user import look
 from akiosctl.locate import locate_toolchain, locate_workspace
+from akiosctl.managers import is_below
 from akiosctl.render import describe_spend, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
 from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
@@ -18,7 +21,7 @@ from akiosctl.stdio import open_missing_stdio
 from akiosctl.trust_stores import find_trust_stores
 from akiosd.errors import AkiosError
 
-_MAX_BINDS = 63
+_MAX_FDS = 64  # akiosd.wire.frame.MAX_FDS
 
 
 def run(arguments: list[str], socket: str | None, as_json: bool) -> int:
@@ -119,18 +122,23 @@ def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, o
     tools = locate_toolchain(options.command[0], os.environ, workspace.path, home, inside)
     binds: list[dict[str, object]] = []
     for bind in tools.binds:
-        fds.append(bind.fd)
-        binds.append(_bind(bind.inside, len(fds) - 1, "toolchain", bind.why))
+        binds.append(make_bind(bind.inside, bind.fd, "toolchain", bind.why, fds))
     for kind, paths in (("read", policy.read), ("write", policy.write)):
         for path in paths:
-            fds.append(open_bind(path))
-            binds.append(_bind(path, len(fds) - 1, kind, "policy"))
+            binds.append(make_bind(path, open_bind(path), kind, "policy", fds))
+    environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
+    config_home = os.fsdecode(environment.get(b"XDG_CONFIG_HOME", b""))
+    git = look(workspace.path, home, os.environ, config_home)
+    if git.ignore is not None:
+        add_ignore(git.ignore, binds, fds)
     environments = [tools.env.get("VIRTUAL_ENV", ""), os.path.dirname(os.path.dirname(tools.command))]
     shown = [bind.inside for bind in tools.binds if bind.is_directory] + policy.read + policy.write
     stores = find_trust_stores(shown, workspace.path, environments)
-    if len(binds) > _MAX_BINDS:
-        raise AkiosError(f"{len(binds)} trees would be shown inside, at most {_MAX_BINDS} can be", "binds")
-    environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
+    if len(fds) > _MAX_FDS:
+        raise AkiosError(
+            f"{len(binds)} trees and files would be shown inside, for which {len(fds)} descriptors are sent",
+            "binds", f"show fewer: a directory takes one descriptor, a file two, and at most {_MAX_FDS} can be sent",
+        )  # fmt: skip
     request: dict[str, object] = {
         "policy": policy.packed,
         "argv": [os.fsencode(word) for word in options.command],
@@ -150,11 +158,32 @@ def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, o
 
         rows, columns = read_size(1 if os.isatty(1) else 0)
         request["tty"] = {"rows": rows, "columns": columns}
+    if git.warning and not options.has("quiet"):
+        note(git.warning)
     return request, policy, [*(f"shown inside: {bind.inside} ({bind.why})" for bind in tools.binds), *tools.notes]
 
 
-def _bind(path: str, fd: int, kind: str, why: str) -> dict[str, object]:
-    return {"path": os.fsencode(path), "fd": fd, "kind": kind, "why": why}
+def make_bind(path: str, fd: int, kind: str, why: str, fds: list[int]) -> dict[str, object]:
+    """``fd`` becomes one of ``fds``; where it is a file, so does the directory that holds it."""
+    fds.append(fd)
+    bind: dict[str, object] = {"path": os.fsencode(path), "fd": len(fds) - 1, "kind": kind, "why": why}
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        real = os.readlink(f"/proc/self/fd/{fd}")
+        try:
+            fds.append(os.open(os.path.dirname(real), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        except OSError as error:
+            raise AkiosError(f"the directory of {path} cannot be opened: {error.strerror}", "binds") from None
+        bind |= {"holder": len(fds) - 1, "name": os.fsencode(os.path.basename(real))}
+    return bind
+
+
+def add_ignore(ignore: tuple[str, int], binds: list[dict[str, object]], fds: list[int]) -> None:
+    """The user's ignore rules of git, where git inside looks for them; unless a tree stands there that has its own."""
+    path, fd = ignore
+    if any(isinstance(shown := bind["path"], bytes) and is_below(path, os.fsdecode(shown)) for bind in binds):
+        os.close(fd)
+        return
+    binds.append(make_bind(path, fd, "toolchain", "git's ignore rules", fds))
 
 
 def open_bind(path: str) -> int:
@@ -196,7 +225,7 @@ def finish(ended: dict[str, Any], cage: str, path: str, as_json: bool, *, settle
     if changes and settle != "keep":
         from akiosctl.settle import settle_changes
 
-        failed = not settle_changes(path, cage, settle)
+        failed = not settle_changes(path, cage, settle, quiet=as_json or not hint)
         changes = failed
     if as_json:
         print_report(ended, cage, changes)

@@ -24,7 +24,7 @@ def command(ctx: click.Context, cages: tuple[str, ...], kill: bool, grace: str) 
     with ctx.obj.connect() as client:
         for name in cages:
             try:
-                cage = find_cage(client, name).cage
+                cage = find_cage(client, name, writes=True).cage
                 client.send(Stop(cage=cage, grace_ns=grace_ns))
                 reply = client.receive().message
                 if not isinstance(reply, Ok | Ended):

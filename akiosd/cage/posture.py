@@ -13,6 +13,7 @@ import msgspec
 from akiosd.values.ids import Lines
 from akiosd.values.posture import LayerState, Status
 
+_SYSTEM = ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _RW_DIRECT = "rw-direct: changes reach the files at once, no name is protected, sockets and locks there are the host's"
 
 
@@ -31,6 +32,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_missing: dict[str, str]
     disk: str
     pump_running: bool
+    limits: str
+    core_to_socket: bool
+    """The host's core pattern names a socket: no limit of a process keeps a dump from it."""
+    files_missing: str = ""
+    """Why the kernel does not tell which files are executed and written."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +47,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     workspace_mode: str
     tty: bool
     as_caller: bool = False
+    files: bool = False
+    """Whether what was executed and written is to be recorded as the kernel tells it."""
 
 
 def check(evidence: Evidence, wanted: Wanted) -> tuple[LayerState, ...]:
@@ -58,7 +66,9 @@ def check(evidence: Evidence, wanted: Wanted) -> tuple[LayerState, ...]:
         _capabilities(fields),
         _landlock(evidence),
         _seccomp(fields, evidence),
+        _cores(evidence),
         LayerState("stdio", "enforced", "a terminal of its own" if wanted.tty else "own pipes, no caller descriptor"),
+        _files(evidence, wanted),
     )
 
 
@@ -126,10 +136,13 @@ def _view(mounts: list[_Mount]) -> LayerState:
     writable = [m.point for m in mounts if m.point in ("/usr", "/etc", "/proc/sys") and "ro" not in m.options]
     if writable or "/proc/sys" not in by_point:
         return LayerState("view", "unavailable", f"writable: {', '.join(writable) or '/proc/sys'}")
+    shared = [name for name in _SYSTEM if name in by_point and by_point[name].kind != "overlay"]
+    if shared:
+        return LayerState("view", "unavailable", f"not sealed, a bind of the host's: {', '.join(shared)}")
     proc = by_point.get("/proc")
     if "/sys" in by_point or proc is None or "hidepid=ptraceable" not in proc.super_options:
         return LayerState("view", "unavailable", "/sys is mounted, or /proc is missing or shows other processes")
-    return LayerState("view", "enforced", f"{len(mounts)} mounts, all nosuid and nodev, system read-only, no /sys")
+    return LayerState("view", "enforced", f"{len(mounts)} mounts, all nosuid and nodev, system sealed, no /sys")
 
 
 def _may_hold_devices(mount: _Mount) -> bool:
@@ -190,9 +203,27 @@ def _landlock(evidence: Evidence) -> LayerState:
     return _say("landlock", evidence.landlock_proved, evidence.landlock, "a file it should refuse could be read")
 
 
+def _files(evidence: Evidence, wanted: Wanted) -> LayerState:
+    if not wanted.files:
+        return LayerState("files", "enforced", "nothing is traced, as asked for")
+    missing = evidence.files_missing
+    return _say("files", not missing, "the kernel tells what is executed and written", f"names are hints: {missing}")
+
+
 def _seccomp(fields: dict[str, str], evidence: Evidence) -> LayerState:
     loaded = fields.get("Seccomp") == "2" and fields.get("Seccomp_filters", "0") != "0"
     return _say(
         "seccomp", loaded and evidence.pump_running,
         f"{fields.get('Seccomp_filters', '?')} filter, default deny, listener served", "no filter, or nobody listens",
     )  # fmt: skip
+
+
+def _cores(evidence: Evidence) -> LayerState:
+    """proc_pid_limits(5): name, soft, hard, unit.  Only 1 keeps the host's handler, a program of root, from running."""
+    found = re.search(r"^Max core file size +(\S+) +(\S+) ", evidence.limits, re.MULTILINE)
+    if found is None or found.groups() != ("1", "1"):
+        said = " ".join(found.groups()) if found is not None else "nothing"
+        return LayerState("cores", "unavailable", f"the core limit reads back as {said}, wanted 1")
+    kept = "limit 1: no core file, no core handler"
+    problem = "the host sends cores to a socket: core_pattern"
+    return _say("cores", not evidence.core_to_socket, kept, problem, "degraded")

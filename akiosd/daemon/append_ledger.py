@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import trio
 
 from akiosd.daemon.commit_ledger import WAITING_BYTES, Committer, Subscriber
@@ -17,10 +18,11 @@ from akiosd.daemon.publish_ledger import Publisher
 from akiosd.daemon.rotate_key import KeyRing
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import Batch
+from akiosd.ledger.edge import Edge
 from akiosd.ledger.epochs import Epoch
 from akiosd.ledger.frame import Forget
 from akiosd.ledger.merkle import PYTHON, Hasher
-from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey, is_signed_by, open_checkpoint
+from akiosd.ledger.note import MAX_NOTE_BYTES, NoteError, UntrustedNote, Vkey, is_signed_by, open_checkpoint
 from akiosd.store import destroying, prune
 from akiosd.store.durable import Directory, Disk, FileWriter, write_files
 from akiosd.store.lock import StateLock
@@ -58,11 +60,12 @@ class Ledger:
         self.interrupted = [log for log in opened.interrupted if log not in self._destroying]
         self._disk, self._wal, self._sequencer = disk, opened.wal, opened.sequencer
         self._now_ns, self._random, self._close_disk = now_ns, random, close_disk
+        self._outgrown = opened.outgrown
         self._committer = Committer(disk, opened)
         self._keys = KeyRing(self._committer, disk, opened.key, now_ns)
-        self._publisher = Publisher(self._committer, disk, self._keys, hasher, now_ns)
+        self._publisher = Publisher(self._committer, opened.outgrown, self._keys, hasher, now_ns)
         self._committer.on_full, self._committer.on_room = self._tell_full, self._tell_room
-        self._minimum = prune.resume(disk, opened.sequencer.logs[HOST_LOG].published.size)
+        self._minimum = prune.resume(opened.outgrown, opened.sequencer.logs[HOST_LOG].published.size)
         self._running = False
         self._destroyed, self._overwritten = len(opened.forgotten), 0  # how often; up to which of these times
         self._note_start(opened)
@@ -188,25 +191,34 @@ class Ledger:
         self._sequencer.close_log(log)
         self._publisher.closed(log)
 
-    async def destroy_log(self, log: LogId, method: str = "") -> CageDestroyed:
-        """Write the tombstone with the log's last size and root; when this returns its directory may be wiped.
+    async def destroy_log(self, log: LogId, method: str = "") -> None:
+        """Begin a destruction: when this returns the log's directory may be wiped; ``destroyed_log`` ends it.
 
-        From then on a restart recovers nothing of it and names it in ``unfinished_destructions``, until
-        ``destroyed_log``.  Everything in it is published first.  Done again after a stop, it goes on where it was.
+        Everything in it is published first.  From then on a restart recovers nothing of it and names it in
+        ``unfinished_destructions``, until the end.  Done again after a stop, it goes on where it was.  ``method`` is
+        what the tombstone will say.
         """
         if log not in self._destroying:
             if log == HOST_LOG:
                 raise LedgerError("the host log is never destroyed")
-            if log not in self._sequencer.logs:
-                await self._committer.in_thread(self._checkpoint_size, log)
-            self._destroying[log] = intent = destroying.Intent(self.size(HOST_LOG), method)
+            edge = await self._last_edge(log)
+            intent = destroying.Intent(self.size(HOST_LOG), method, edge.size, edge.root())
+            self._destroying[log] = intent
             await self._committer.in_thread(destroying.begin, self._disk, log, intent)
-        record = await self._find_tombstone(log)
-        if record is None:
-            record = await self._write_tombstone(log)
+        elif not self._destroying[log].root and await self._find_tombstone(log) is None:
+            edge = await self._last_edge(log)
+            self._destroying[log] = msgspec.structs.replace(self._destroying[log], size=edge.size, root=edge.root())
         self._destroyed += 1
         await self._committer.commit_marks([Forget(log)])
-        return record
+
+    async def _last_edge(self, log: LogId) -> Edge:
+        if log in self._sequencer.logs:
+            await self.publish(log)
+            if log in self._sequencer.logs:
+                self._sequencer.close_log(log)
+        else:
+            await self._committer.in_thread(self._checkpoint_size, log)
+        return await self._committer.in_thread(load_edge, self._disk, self._keys.current, log)
 
     async def _find_tombstone(self, log: LogId) -> CageDestroyed | None:
         start, end = self._destroying[log].host_index, self.size(HOST_LOG)
@@ -219,29 +231,24 @@ class Ledger:
                     return record
         return None
 
-    async def _write_tombstone(self, log: LogId) -> CageDestroyed:
-        if log in self._sequencer.logs:
-            await self.publish(log)
-            if log in self._sequencer.logs:
-                self._sequencer.close_log(log)
-        edge = await self._committer.in_thread(load_edge, self._disk, self._keys.current, log)
-        method = self._destroying[log].method
-        record = CageDestroyed(ts=self._now_ns(), cage=log, size=edge.size, root=edge.root(), method=method)
-        await self.commit(HOST_LOG, record)
-        return record
-
     def unfinished_destructions(self) -> dict[LogId, str]:
         """Logs whose destruction was begun, by this or an earlier run, and the method: to be gone on with."""
         return {log: intent.method for log, intent in self._destroying.items()}
 
-    async def destroyed_log(self, log: LogId) -> None:
-        """Nothing of the log's directory is left."""
+    async def destroyed_log(self, log: LogId) -> CageDestroyed:
+        """Nothing of the log's directory is left: write the tombstone with its last size and root."""
         self._disk.archive(archive(log))  # lets go of one that was open
+        record = await self._find_tombstone(log)
+        if record is None:
+            it = self._destroying[log]
+            record = CageDestroyed(ts=self._now_ns(), cage=log, size=it.size, root=it.root, method=it.method)
+            await self.commit(HOST_LOG, record)
         await self._committer.in_thread(destroying.finish, self._disk, log)
         self._destroying.pop(log, None)
+        return record
 
     async def overwrite_wal(self) -> None:
-        """Return once nothing appended before this call is left in the WAL: all published, all segments overwritten.
+        """Return once nothing appended before this call is left in the WAL, nor in files that logs outgrew.
 
         What ``cage down`` waits for after ``destroy_log``.
         """
@@ -250,6 +257,7 @@ class Ledger:
             for log in self.logs():
                 await self._publisher.publish(log)
             if await self._committer.overwrite_frames():
+                await self._committer.sweep()
                 self._overwritten = max(self._overwritten, destroyed)
                 return
 
@@ -284,7 +292,8 @@ class Ledger:
     async def set_minimum(self, minimum: int, index: int) -> None:
         """Remove the host log's entries below ``minimum``, as its published record at ``index`` says."""
         self._minimum = minimum
-        await self._committer.in_thread(prune.set_minimum, self._disk, prune.Minimum(minimum, index))
+        await self._committer.in_thread(prune.set_minimum, self._outgrown, prune.Minimum(minimum, index))
+        self._committer.untidy_logs.set()
 
     @property
     def epochs(self) -> tuple[Epoch, ...]:
@@ -319,7 +328,25 @@ class Ledger:
     async def checkpoint(self, log: LogId) -> tuple[bytes, Vkey]:
         """The log's published checkpoint, a signed note, and the key that signed it; ``LedgerError`` without one."""
         note = await self._committer.in_thread(self._read_checkpoint, log)
-        return note, next(vkey for vkey in self._keys.current.vkeys(log) if is_signed_by(note, vkey))
+        where = f"{directory(log)}/checkpoint"
+        try:
+            for vkey in self._keys.current.vkeys(log):
+                if is_signed_by(note, vkey):
+                    return note, vkey
+        except NoteError as error:
+            raise NoteError(error.what, where=where) from None
+        raise UntrustedNote("the checkpoint is signed by none of this host's keys", where=where)
+
+    def head(self, log: LogId) -> tuple[int, bytes]:
+        """Size and root of what was last published of an open log, from memory; (0, b"") of others."""
+        state = self._sequencer.logs.get(log)
+        return (
+            (state.published.size, state.published.root()) if state is not None and state.published.size else (0, b"")
+        )
+
+    def key_list(self) -> bytes:
+        """The list of all keys of this host (``akiosd.ledger.key_list``)."""
+        return self._keys.current.key_list()
 
     def _read_checkpoint(self, log: LogId) -> bytes:
         note = read_file(self._disk, log, "checkpoint", MAX_NOTE_BYTES)
@@ -329,7 +356,11 @@ class Ledger:
 
     def _checkpoint_size(self, log: LogId) -> int:
         note = self._read_checkpoint(log)
-        return open_checkpoint(note, *self._keys.current.vkeys(log)).size
+        try:
+            return open_checkpoint(note, *self._keys.current.vkeys(log)).size
+        except NoteError as error:
+            next = f"akiosctl ledger verify {'' if log == HOST_LOG else log}".rstrip()
+            raise LedgerError(error.what, where=f"{directory(log)}/checkpoint", next=next) from None
 
     # The service
 
@@ -350,8 +381,10 @@ class Ledger:
         self._running = True
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._guard, self._keys.keep_list)
                 nursery.start_soon(self._guard, self._committer.run)
                 nursery.start_soon(self._guard, self._committer.keep_room)
+                nursery.start_soon(self._guard, self._committer.keep_clear)
                 nursery.start_soon(self._guard, self._publisher.run, nursery.cancel_scope)
                 task_status.started()
         except BaseExceptionGroup:

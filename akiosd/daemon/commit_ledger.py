@@ -20,7 +20,7 @@ from akiosd.ledger.bundle import Batch
 from akiosd.ledger.frame import Entries, Head, Mark
 from akiosd.ledger.sequencer import Commit, Sequencer
 from akiosd.store.durable import Disk
-from akiosd.store.recover import Opened
+from akiosd.store.recover import Opened, published_host
 from akiosd.store.wal import Wal
 from akiosd.values.ids import HOST_LOG, LogId
 
@@ -31,6 +31,7 @@ WAITING_BYTES = 8 << 20  # durable, not yet published; beyond it publication doe
 RESERVE_BYTES = 8 << 20
 RESERVE = "ledger/reserve"
 RETRY_S = 1.0
+SWEEP_S = 1.0
 GATHER_S = 0.010
 GATHER_BYTES = 1 << 20  # more than this is written at once
 
@@ -50,13 +51,15 @@ class Committer:
         self.progress = trio.Event()
         self.subscribers: list[Subscriber] = []
         self.sequencer: Sequencer = opened.sequencer
-        self._disk, self._wal = disk, opened.wal
+        self._disk, self._wal, self._outgrown = disk, opened.wal, opened.outgrown
         self._frame_ends = deque(opened.frame_ends)
         self._registered_seq = opened.wal.seq - 1
         self._data = trio.Event()  # there is something to commit
         self._urgent = trio.Event()  # and somebody waits for it
         self.untidy = trio.Event()  # a segment was taken, or may be given back
         self._tidying = trio.Lock()
+        self.untidy_logs = trio.Event()  # files were outgrown, or an earlier run left some
+        self.untidy_logs.set()
         self._began = -1e9
         self._limiter = trio.CapacityLimiter(4)
         self._wal_limiter = trio.CapacityLimiter(1)  # of its own: nothing else stands before a commit
@@ -124,6 +127,18 @@ class Committer:
             self.untidy = trio.Event()
             await self.tidy()
 
+    async def keep_clear(self) -> None:
+        """For ever: overwrite what logs outgrew, at most so often, and in nobody's way."""
+        while True:
+            await self.untidy_logs.wait()
+            self.untidy_logs = trio.Event()
+            await self.sweep()
+            await trio.sleep(SWEEP_S)
+
+    async def sweep(self) -> None:
+        """Return once nothing that was outgrown before is left on disk."""
+        await self.in_thread_unless_full(self._outgrown.sweep)
+
     async def _write_frame(self, commit: Commit) -> int:
         wal: Wal = self._wal
         while True:
@@ -187,7 +202,8 @@ class Committer:
         """After a publication: say, from the next frame on, which frames are still needed."""
         while self._frame_ends and self._is_published(self._frame_ends[0][1]):
             self._frame_ends.popleft()
-        self._wal.base = self._frame_ends[0][0] if self._frame_ends else self._registered_seq + 1
+        needed = self._frame_ends[0][0] if self._frame_ends else self._registered_seq + 1
+        self._wal.keep_from(needed, published_host(self.sequencer))
 
     def _is_published(self, ends: dict[LogId, int]) -> bool:
         for log, end in ends.items():
@@ -202,7 +218,7 @@ class Committer:
         self.release_frames()
         self._wal.leave_segment()
         edge = self.sequencer.logs[HOST_LOG].published
-        await self.commit_marks([Head(HOST_LOG, edge.size, edge.root())])
+        await self.commit_marks([Head(HOST_LOG, edge.size, edge.root(), published=True)])
         await self.tidy()
         return self._wal.oldest_seq > last
 

@@ -273,8 +273,9 @@ def _checked(config: Config, name: str) -> Config:
         raise AkiosError("a quota or pool size is negative", name, "write 0 or more")
     _check_ledger(config.ledger, name)
     uids = config.uids
-    if uids.first_cage < 65_536 or uids.cage_count < 1:
-        raise AkiosError("the uid range overlaps ordinary users, or is empty", name, "see uids in the manual")
+    if uids.first_cage < 65_536 or uids.cage_count < 2:
+        what = "the uid range overlaps ordinary users, or has no room for a cage and its gateway"
+        raise AkiosError(what, name, "see uids in the manual")
     if uids.first_cage + uids.cage_count > uids.display_base:
         raise AkiosError("the ranges of cages and of display overlap", name, "lower uids.first_cage or uids.cage_count")
     if uids.display_base + DISPLAY_COUNT >= _NO_UID:

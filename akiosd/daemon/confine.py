@@ -13,12 +13,12 @@ from akiosd.daemon.gateway_setup import allowed_providers, region_of
 from akiosd.daemon.host import Host
 from akiosd.daemon.prepared import STDIO, Caller, Prepared
 from akiosd.errors import CageFailed, LayerUnavailable, Refused
-from akiosd.kernel import acl, etc, mounts, probe
-from akiosd.kernel.disk import is_directory
+from akiosd.kernel import acl, etc, mounts, probe, user_tree
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.layer import make_layer
 from akiosd.kernel.seccomp import Compiled, compiled
 from akiosd.kernel.trust import store_files
+from akiosd.kernel.user_tree import Access, Known
 from akiosd.policy.compile.identity import Identity, caller_map, lookup
 from akiosd.policy.compile.landlock import LandlockSpec, LandlockView, compile_landlock
 from akiosd.policy.compile.limits import compile_rlimits
@@ -29,7 +29,7 @@ from akiosd.values.plan import Plan
 from akiosd.values.policy import Filesystem, Policy
 from akiosd.values.trust import store_kind
 from akiosd.wire.check import is_system_path
-from akiosd.wire.messages import Run
+from akiosd.wire.messages import Bind, Run
 
 # include/uapi/linux/seccomp.h: NEW_LISTENER, WAIT_KILLABLE_RECV
 _FILTER_FLAGS = (1 << 3) | (1 << 5)
@@ -41,28 +41,43 @@ _READ_ONLY = _ATTRS | mounts.MOUNT_ATTR_RDONLY
 
 
 class Parts(NamedTuple):
-    """What a request and the pool bring together; everything stays the caller's."""
+    """What a request and the pool bring together; everything stays the caller's.
+
+    ``bind_fds``: the descriptors behind the workspace's, in the order of the request's numbers.
+    """
 
     host: Host
     prepared: Prepared
     run: Run
     workspace_fd: Fd
     bind_fds: list[Fd]
+    watch: Fd | None = None
+    """The group to which the kernel tells what files are executed and written; None where it tells nothing."""
 
     @property
     def caller(self) -> Caller:
         assert self.prepared.caller is not None
         return self.prepared.caller
 
+    def opened(self, bind: Bind) -> Fd:
+        """What the client opened to be shown."""
+        return self.bind_fds[bind.fd - 1]
+
+    def shown(self, bind: Bind) -> Fd:
+        """What is mounted for it: the tree, or the directory that holds the file."""
+        return self.bind_fds[(bind.holder or bind.fd) - 1]
+
 
 class Confinement:
     """``fds`` are named as the plan names them and owned here.
 
     ``stdio``: our ends of the cage's stdin, stdout and stderr, none with a terminal; the taker's.
+    ``remote``: the first tree whose file system may keep the child waiting for ever, for a message; ``""``: none.
     """
 
-    def __init__(self, parts: Parts, identity: Identity, spec: CageSpec, fds: dict[str, Fd]) -> None:
+    def __init__(self, parts: Parts, identity: Identity, spec: CageSpec, fds: dict[str, Fd], remote: str) -> None:
         policy = parts.run.policy
+        self.remote = remote
         self.identity = identity
         self.fds = fds
         self.stdio = [fds.pop(name) for name in _OUR_ENDS if name in fds]
@@ -82,18 +97,76 @@ class Confinement:
         close_all(self.fds.values())
 
 
+class _Opened:
+    """What is known of what the client opened, without waiting for a file system, by the request's numbers.
+
+    ``access`` says who may use those that may be written to.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._known = user_tree.look(fd.fileno() for fd in (parts.workspace_fd, *parts.bind_fds))
+        self.access: dict[int, Access] = {}
+
+    @property
+    def workspace(self) -> Known:
+        return self._known[0]
+
+    def shown(self, bind: Bind) -> Known:
+        """What is to be seen."""
+        return self._known[bind.fd]
+
+    def mounted(self, bind: Bind) -> Known:
+        """What is mounted for it: the tree, or the directory that holds the file."""
+        return self._known[bind.holder or bind.fd]
+
+    def remote(self, parts: Parts) -> str:
+        """The first tree on a file system that may not answer, as ``WHAT, on KIND``; ``""``: there is none."""
+        pairs = [("the workspace", self.workspace)]
+        pairs += [(os.fsdecode(bind.path), self.mounted(bind)) for bind in parts.run.binds]
+        return next((f"{what}, on {known.file_system}" for what, known in pairs if not known.is_local), "")
+
+    async def ask(self, parts: Parts, trees: dict[str, Fd]) -> None:
+        """Who may use what, and whether files are where they are said to be.
+
+        Raises CageFailed where a file system does not answer, Refused, OSError.
+        """
+        self.access[0] = await user_tree.read_access(parts.workspace_fd.fileno(), self.workspace, "the workspace")
+        for number, bind in enumerate(parts.run.binds):
+            what = os.fsdecode(bind.path)
+            if bind.kind == "write":
+                fd = parts.opened(bind).fileno()
+                self.access[bind.fd] = await user_tree.read_access(fd, self.shown(bind), what)
+            if bind.name:
+                await self._check_holder(trees[f"bind:{number}"], bind, what)
+
+    async def _check_holder(self, tree: Fd, bind: Bind, what: str) -> None:
+        """The client could open the file; that there is one of its name in a directory it could open proves nothing."""
+        try:
+            found = await user_tree.find_entry(tree.fileno(), bind.name, self.mounted(bind), what)
+        except OSError as error:
+            raise Refused(f"{what} cannot be shown: {error.strerror}", "binds") from error
+        file = self.shown(bind).directory
+        if found != (file.device, file.inode):
+            problem = f"{what} is not the file of that name in its directory"
+            raise Refused(problem, what, "it was replaced, or mounted over")
+
+
 async def build_confinement(parts: Parts, user_name: str) -> Confinement:
     """Open and map everything the plan names.  Raises AkiosError or OSError; nothing stays open then."""
     fds: dict[str, Fd] = {}
-    trees = await _client_trees(parts)
+    opened = _Opened(parts)
+    trees = await _client_trees(parts, opened)
     try:
-        return _build(parts, user_name, trees, fds)
+        await opened.ask(parts, trees)
+        return _build(parts, user_name, trees, fds, opened)
     except BaseException:
         close_all((*fds.values(), *trees.values()))
         raise
 
 
-def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd]) -> Confinement:
+def _build(
+    parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd], opened: _Opened
+) -> Confinement:
     run, host, prepared = parts.run, parts.host, parts.prepared
     caller = parts.caller
     identity = Identity(
@@ -102,13 +175,16 @@ def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd
     )  # fmt: skip
     fds |= trees
     fds["etc"] = _etc(parts, user_name)
-    binds = tuple(_bind(parts, number) for number in range(len(run.binds)))
+    binds = tuple(_bind(parts, number, opened) for number in range(len(run.binds)))
     overlays = [number for number, bind in enumerate(binds) if bind.mode == "cow"]
-    _slot(parts, identity, overlays)
+    _slot(parts, identity, overlays, opened)
     assert prepared.userns is not None
     assert prepared.trust is not None
     fds["userns"], fds["trust"] = prepared.userns.dup(), prepared.trust.dup()
-    layered = _trust_layer(parts, fds)
+    if parts.watch is not None:
+        fds["files"] = parts.watch.dup()
+    # Making a layer looks into the workspace; the child can wait for its file system, akiosd cannot.
+    layered = _trust_layer(parts, fds) if opened.workspace.is_local else ()
     if run.tty is None:
         for name, ours, pipe in zip(STDIO, _OUR_ENDS, prepared.pipes, strict=True):
             fds[name], fds[ours] = pipe.theirs, pipe.ours
@@ -116,8 +192,8 @@ def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd
     home = _home(run.home)
     view = LandlockView(
         workspace=run.workspace, home=home,
-        read=tuple((b.path, b.directory) for b in binds if b.mode != "cow"),
-        write=tuple((b.path, b.directory) for b in binds if b.mode == "cow"),
+        read=tuple((b.path, not b.name) for b in binds if b.mode != "cow"),
+        write=tuple((b.path, not b.name) for b in binds if b.mode == "cow"),
     )  # fmt: skip
     landlock = _ruleset(run.policy.filesystem, view, host.facts.landlock_abi)
     if landlock is None and not run.allow_degraded:
@@ -131,9 +207,10 @@ def _build(parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd
         hide=tuple(os.fsencode(path) for path in parts.run.policy.filesystem.hide),
         layer="layer" in fds, stores=tuple(path for path in run.stores if path not in layered),
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
-        shm=parts.run.policy.limits.shm, rlimits=_compile_rlimits(parts.run.policy.limits), landlock=landlock,
+        shm=run.policy.limits.shm, rlimits=_compile_rlimits(run.policy.limits, host.facts.pools), landlock=landlock,
+        watched="files" in fds,
     )  # fmt: skip
-    return Confinement(parts, identity, spec, fds)
+    return Confinement(parts, identity, spec, fds, opened.remote(parts))
 
 
 @functools.lru_cache(maxsize=64)
@@ -190,20 +267,20 @@ def _etc(parts: Parts, user_name: str) -> Fd:
         return host.clone_system(tree.fileno())
 
 
-async def _client_trees(parts: Parts) -> dict[str, Fd]:
+async def _client_trees(parts: Parts, opened: _Opened) -> dict[str, Fd]:
     """Detached clones of what the client opened, ids mapped, by their names in the plan.
 
     Where a file system has no id maps the agent must run as the caller to own the files, if that is allowed.
     """
     trees: dict[str, Fd] = {}
     try:
-        plain = _clone_trees(parts, trees)
+        plain = _clone_trees(parts, opened, trees)
         if plain:
             close_all(trees.values())
             trees.clear()
             _check_degradation(parts, plain)
             await parts.prepared.become_caller(parts.host)
-            _clone_trees(parts, trees)
+            _clone_trees(parts, opened, trees)
     except BaseException:
         close_all(trees.values())
         raise
@@ -221,27 +298,35 @@ def _check_degradation(parts: Parts, plain: str) -> None:
         )
 
 
-def _clone_trees(parts: Parts, trees: dict[str, Fd]) -> str:
+def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
     """Fill ``trees``; returns the name of the last one that could not be mapped, "" if all were."""
     plain = ""
     workspace, mode = parts.workspace_fd.fileno(), parts.run.policy.filesystem.workspace
-    if not is_directory(workspace) or not parts.run.workspace:
+    if not stat.S_ISDIR(opened.workspace.mode) or not parts.run.workspace:
         raise Refused("the workspace is not a directory with a name", "workspace")
-    asked = [("workspace", workspace, "the workspace", _ATTRS if mode == "rw-direct" else _READ_ONLY)]
+    attrs = _ATTRS if mode == "rw-direct" else _READ_ONLY
+    asked = [("workspace", workspace, opened.workspace, "the workspace", attrs)]
     for number, bind in enumerate(parts.run.binds):
-        asked.append((f"bind:{number}", parts.bind_fds[number].fileno(), os.fsdecode(bind.path), _READ_ONLY))
-    for name, fd, what, attrs in asked:
+        known = opened.mounted(bind)
+        asked.append((f"bind:{number}", parts.shown(bind).fileno(), known, os.fsdecode(bind.path), _READ_ONLY))
+    for name, fd, known, what, attrs in asked:
+        _check_file_system(known, what)
         trees[name], done = _clone_for_caller(parts, fd, what, attrs)
         plain = plain if done else what
     return plain
 
 
+def _check_file_system(known: Known, what: str) -> None:
+    kind = known.file_system
+    if not kind:
+        raise CageFailed(f"{what} is not in akiosd's mount namespace", what, "run akiosctl outside of containers")
+    if kind in probe.REFUSED_FILE_SYSTEMS:
+        raise Refused(f"{what} is on {kind}, which shows the host itself", what, "choose a directory of your own")
+
+
 def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
     """A detached, idmapped clone of a tree that the client opened; (tree, whether it is mapped)."""
     assert parts.prepared.bind_userns is not None
-    kind = probe.refused_file_system(fd)
-    if kind:
-        raise Refused(f"{what} is on {kind}, which shows the host itself", what, "choose a directory of your own")
     try:
         return mounts.clone_idmapped(fd, parts.prepared.bind_userns.fileno(), attrs), True
     except OSError as error:
@@ -256,35 +341,37 @@ def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd,
         raise CageFailed(f"{what} cannot be mounted: {error.strerror}", what) from error
 
 
-def _bind(parts: Parts, number: int) -> BindSpec:
+def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
     bind = parts.run.binds[number]
     what = os.fsdecode(bind.path)
     named = {"read": parts.run.policy.filesystem.read, "write": parts.run.policy.filesystem.write}
     if bind.kind in named and what not in named[bind.kind]:
         raise Refused(f"{what} is not in the policy's filesystem.{bind.kind}", what)
-    kind = os.fstat(parts.bind_fds[number].fileno()).st_mode
+    kind = opened.shown(bind).mode
     if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
         raise Refused(f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out")
-    mode = ("cow" if bind.kind == "write" else "sealed") if stat.S_ISDIR(kind) else "ro"
-    return BindSpec(bind.path, f"bind:{number}", stat.S_ISDIR(kind), mode)
+    if stat.S_ISREG(kind) != bool(bind.name):
+        raise Refused(f"{what} came without the directory that holds it", what, "use the akiosctl of this version")
+    mode = "cow" if bind.kind == "write" and not bind.name else "sealed"
+    return BindSpec(bind.path, f"bind:{number}", mode, bind.name)
 
 
-def _slot(parts: Parts, identity: Identity, overlays: list[int]) -> None:
+def _slot(parts: Parts, identity: Identity, overlays: list[int], opened: _Opened) -> None:
     slot = parts.prepared.slot
-    slot.prepare_upper(*_access(parts.workspace_fd, identity))
+    slot.prepare_upper(*_access(opened.access[0], identity))
     for number, bind in enumerate(overlays):
-        slot.prepare_overlay(number, *_access(parts.bind_fds[bind], identity))
+        slot.prepare_overlay(number, *_access(opened.access[parts.run.binds[bind].fd], identity))
 
 
-def _access(tree: Fd, identity: Identity) -> tuple[int, int, int, bytes]:
+def _access(found: Access, identity: Identity) -> tuple[int, int, int, bytes]:
     """Owner, group, mode and access list of a tree's root, in the cage's host ids."""
     uids = caller_map(identity.caller_uid, identity.inside, identity.host_id, identity.display)
     gids = caller_map(identity.caller_gid, identity.inside_gid, identity.host_gid, identity.display)
-    found, listed = os.fstat(tree.fileno()), acl.read_acl(tree.fileno())
+    listed = found.acl
     if listed:
         listed = acl.map_acl(listed, lambda uid: _mapped(uids, uid, identity), lambda gid: _mapped(gids, gid, identity))
-    uid, gid = _mapped(uids, found.st_uid, identity), _mapped(gids, found.st_gid, identity)
-    return uid, gid, found.st_mode & 0o777, listed
+    uid, gid = _mapped(uids, found.uid, identity), _mapped(gids, found.gid, identity)
+    return uid, gid, found.mode & 0o777, listed
 
 
 def _mapped(lines: Lines, number: int, identity: Identity) -> int:

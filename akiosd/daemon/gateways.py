@@ -136,6 +136,7 @@ class Gateway:
         close_all((*(one.fd for one in self._bound), *self._streams, self._wanted))
         if self._group is not None:
             await self._group.destroy()
+        self._host.uids.give_back(self._uid)
 
     # ---- one process -------------------------------------------------------------------------------
 
@@ -178,7 +179,7 @@ class Gateway:
     async def _fork(self, link: Fd) -> Fd:
         group = self._make_group()
         if not self._uid:
-            self._uid = self._host.next_uid()
+            self._uid = self._host.uids.take()
         files = [Fd(os.open(group.v2 / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)), *group.open_v1_tasks().values()]
         try:
             fds = [link.fileno(), *(file.fileno() for file in files)]

@@ -6,19 +6,23 @@ import hashlib
 import os
 from pathlib import Path
 
+from akiosd.daemon import directories
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.config import Config, load_roots
 from akiosd.daemon.hurry import Hurry
 from akiosd.daemon.key_store import KeyStore, credentials_directory
+from akiosd.daemon.uids import CageUids
 from akiosd.daemon.zygote import Zygote
-from akiosd.errors import AkiosError, KernelError
+from akiosd.errors import KernelError
 from akiosd.kernel import disk, etc, mounts, probe, userns
 from akiosd.kernel.cgroup import CgroupHost, find_layout
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import Launcher
+from akiosd.kernel.system_trees import SystemTrees
 from akiosd.kernel.trust import HostRoots
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import system_map
+from akiosd.policy.compile.limits import compile_base_pids
 from akiosd.values.policy import Policy
 
 _SYSTEM_ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
@@ -34,6 +38,7 @@ class Host:
         self.state_dir = Path(config.state_dir)
         self.cages_dir = self.state_dir / "cages"
         self.facts = probe.read_host()
+        self.system = SystemTrees(self.facts.system_dirs)
         self.own_namespaces = probe.read_namespaces("self")
         self.hurry = Hurry()
         self.launcher = Launcher()
@@ -44,17 +49,16 @@ class Host:
         self.roots = HostRoots()
         self.disks: disk.Disks | None = None
         self.system_userns: Fd | None = None
-        self._uids = _UidCounter(self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count)
+        self.uids = CageUids(self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count)
 
     async def open(self) -> None:
         """Raises AkiosError when the host lacks what every cage needs."""
         if probe.kernel_version() < probe.KERNEL_FLOOR:
             raise KernelError(f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel")
-        self.cages_dir.mkdir(exist_ok=True)
-        self.cages_dir.chmod(0o711)
+        directories.make(self.cages_dir, directories.CAGES_MODE)
         etc.sweep(self.state_dir / "etc")
         await self.launcher.start()
-        self.cgroups.set_up()
+        self.cgroups.set_up(compile_base_pids(self.facts.pools))
         for name in self.cgroups.leaves():
             # Left by a daemon that was killed; its cages died with it, their leaves did not.
             await self.cgroups.leaf(name).destroy()
@@ -89,39 +93,8 @@ class Host:
                 trees["system:" + name.decode()] = self.clone_system(tree.fileno())
         return trees
 
-    def next_uid(self) -> int:
-        return self._uids.take()
-
-
 def cgroup_name(state_dir: str) -> str:
     """``akios`` for the service, a name of its own for every private daemon."""
     if state_dir == "/var/lib/akios":
         return "akios"
     return "akios-" + hashlib.sha256(os.path.realpath(state_dir).encode()).hexdigest()[:12]
-
-
-class _UidCounter:
-    """Host ids in order, remembered in blocks so that a restart does not hand one out again soon."""
-
-    _BLOCK = 1000
-
-    def __init__(self, path: Path, first: int, count: int) -> None:
-        self._path, self._first, self._count = path, first, count
-        try:
-            self._next = int(path.read_text())
-        except FileNotFoundError:
-            # Two daemons on one host share the range: a start of its own keeps their cages' ids apart.
-            self._next = int.from_bytes(os.urandom(4), "big") % count
-        except ValueError as error:
-            raise AkiosError("the id counter is not a number", str(path), "remove the file") from error
-        self._reserved = self._next
-
-    def take(self) -> int:
-        if self._next >= self._reserved:
-            self._reserved = self._next + self._BLOCK
-            fresh = self._path.with_suffix(".new")
-            fresh.write_text(str(self._reserved))
-            fresh.rename(self._path)
-        number = self._first + self._next % self._count
-        self._next += 1
-        return number

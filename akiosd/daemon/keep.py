@@ -1,23 +1,46 @@
-"""Cages that ended with changes: what is remembered of them until a commit or a discard, across restarts."""
+"""What is remembered of a cage beside its log, in its directory, across restarts and kills of akiosd.
+
+    running.msgpack   written before its agent begins
+    kept.msgpack      it ended, and its changes wait for a commit or a discard
+    ended.msgpack     it ended without changes, or they were settled; it is still the last of its workspace
+
+A start finds in ``running`` what a killed daemon left: the overlay is on the cage's disk, so nothing is lost.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
+from akiosd.errors import KernelError
 from akiosd.kernel.disk import Disks
 from akiosd.kernel.fds import Fd
+from akiosd.store.outgrown import DIRECTORY as OUTGROWN
+from akiosd.values.ids import DirectoryId, is_cage_id
 from akiosd.wire.messages import CageInfo
 
-_NAME = "kept.msgpack"
+_RUNNING, _KEPT, _ENDED = "running.msgpack", "kept.msgpack", "ended.msgpack"
+_PATIENCE_S = 10.0
+_PAUSE_S = 0.02
+LOST = "killed: akiosd ended without a word"
+LOST_WITH_HOST = "killed: the host stopped; what was written last may be missing"
+_LOST_CODE = 137
+
+Stored = TypeVar("Stored")
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """``owner``: (uid, gid) of the caller; ``workspace_id``: (device, inode) of the directory it was opened from."""
+    """``owner``: (uid, gid) of the caller; ``workspace_id``: (device, inode) of the directory it was opened from.
+
+    ``workspace_born_ns``: when that directory was made, 0 if unknown.  ``boot``: the boot of the host it ran in.
+    """
 
     info: CageInfo
     owner: tuple[int, int]
@@ -27,42 +50,138 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     disk_size: int
     workspace_id: tuple[int, int]
     protect: tuple[str, ...]
+    workspace_born_ns: int = 0
+    boot: str = ""
+
+    @property
+    def directory(self) -> DirectoryId:
+        return DirectoryId(*self.workspace_id, self.workspace_born_ns)
+
+
+def begin(directory: Path, kept: Kept) -> None:
+    """The agent is about to begin.  In the page cache, which survives akiosd: a disk is not waited for here."""
+    _write(directory / _RUNNING, msgspec.msgpack.encode(kept))
 
 
 def save(directory: Path, kept: Kept) -> None:
     """Durable before the end is told: a crash must not lose an agent's work."""
-    fresh = directory / (_NAME + ".new")
-    with Fd(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)) as file:
-        os.write(file.fileno(), msgspec.msgpack.encode(kept))
-        os.fsync(file.fileno())
-    fresh.rename(directory / _NAME)
+    fresh = directory / (_KEPT + ".new")
+    _write(fresh, msgspec.msgpack.encode(kept), durable=True)
+    fresh.rename(directory / _KEPT)
+    _put_aside(directory / _RUNNING)
     with Fd(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as where:
         os.fsync(where.fileno())
 
 
+def end(directory: Path, info: CageInfo) -> None:
+    """It left no changes, or they were settled."""
+    _write(directory / _ENDED, msgspec.msgpack.encode(info))
+    for name in (_RUNNING, _KEPT):
+        _put_aside(directory / name)
+
+
+def drop(directory: Path) -> None:
+    """A later cage of its workspace ended like it: this one is nobody's last."""
+    _put_aside(directory / _ENDED)
+
+
+def _put_aside(path: Path) -> None:
+    """It holds the agent's command line: the ledger overwrites it before it is unlinked.  Nothing there is fine."""
+    aside = path.parent.parent.parent / OUTGROWN / f"{path.parent.name}.{path.name}"
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        path.unlink(missing_ok=True)  # no ledger lies beside these cages
+
+
+def _write(path: Path, data: bytes, *, durable: bool = False) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with Fd(os.open(path, flags, 0o600)) as file:
+        os.write(file.fileno(), data)
+        if durable:
+            os.fsync(file.fileno())
+
+
 def load_all(cages_dir: Path) -> dict[str, Kept]:
     """Every cage that still waits; what cannot be read is left alone and skipped."""
-    found = {}
-    for path in sorted(cages_dir.glob(f"*/{_NAME}")):
+    return dict(_load(cages_dir, _KEPT, Kept))
+
+
+def load_ended(cages_dir: Path) -> list[CageInfo]:
+    """Those that ended without changes and may be the last of their workspace."""
+    return [info for _, info in _load(cages_dir, _ENDED, CageInfo)]
+
+
+def _load(cages_dir: Path, name: str, kind: type[Stored]) -> Iterator[tuple[str, Stored]]:
+    for path in sorted(cages_dir.glob(f"*/{name}")):
         try:
-            found[path.parent.name] = msgspec.msgpack.decode(path.read_bytes(), type=Kept)
+            yield path.parent.name, msgspec.msgpack.decode(path.read_bytes(), type=kind)
         except (OSError, msgspec.DecodeError):
             continue
-    return found
 
 
-def forget(directory: Path, disks: Disks, size: int) -> None:
+def forget(directory: Path, disks: Disks, kept: Kept) -> None:
     """Remove the changes; the cage's log stays."""
     image = directory / "disk.img"
     if image.exists():
         image.unlink()
     else:
         try:
-            disks.reopen(directory, size).destroy()
+            disks.reopen(directory, kept.disk_size).destroy()
         except OSError:
             pass  # nothing there: removed before a crash could say so
-    (directory / _NAME).unlink(missing_ok=True)
+    end(directory, msgspec.structs.replace(kept.info, changes=False))
     (directory / "output.log").unlink(missing_ok=True)
+
+
+def recover(cages_dir: Path, disks: Disks) -> list[str]:
+    """Keep what agents had changed when a daemon before us was killed; the names of their cages.
+
+    Blocking.  Nothing runs in these cages any more.  Raises OSError when it cannot be written down.
+    """
+    found = []
+    for name, running in list(_load(cages_dir, _RUNNING, Kept)):
+        directory = cages_dir / name
+        if (directory / _KEPT).exists():
+            _put_aside(directory / _RUNNING)
+            continue
+        reason = LOST if running.boot == read_boot() else LOST_WITH_HOST
+        info = msgspec.structs.replace(
+            running.info, state="ended", ended_ns=time.time_ns(), exit_code=_LOST_CODE, reason=reason, pid=0
+        )
+        if _has_changes(directory, disks, running.disk_size):
+            save(directory, msgspec.structs.replace(running, info=msgspec.structs.replace(info, changes=True)))
+            found.append(name)
+        else:
+            end(directory, info)
+    return found
+
+
+def _has_changes(directory: Path, disks: Disks, size: int) -> bool:
+    """What cannot be looked at is kept: it may hold an agent's work."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            slot = disks.reopen(directory, size)
+        except (OSError, KernelError) as error:
+            if error.errno == errno.ENOENT:
+                return False
+            # The kernel takes the dead cage's mounts down behind its last process.
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                return True
+            time.sleep(_PAUSE_S)
+            continue
+        try:
+            return not slot.is_empty()
+        except OSError:
+            return True
+        finally:
+            slot.release()
+
+
+def read_boot() -> str:
+    """Differs after every start of the host (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def sweep(cages_dir: Path, disks: Disks, logs: Collection[str]) -> None:
@@ -70,9 +189,10 @@ def sweep(cages_dir: Path, disks: Disks, logs: Collection[str]) -> None:
 
     ``logs`` are open: their directories are being written to, also where no tree is in them yet.
     """
-    disks.remove_others({path.parent.name for path in cages_dir.glob(f"*/{_NAME}")})
+    disks.remove_others({path.parent.name for path in cages_dir.glob(f"*/{_KEPT}")})
     for directory in cages_dir.iterdir():
-        if not directory.is_dir() or (directory / _NAME).exists() or directory.name in logs:
+        if not is_cage_id(directory.name) or not directory.is_dir() or (directory / _KEPT).exists():
             continue
-        if not (directory / "audit").exists() and not (directory / "audit.tar").exists():
+        logged = (directory / "audit").exists() or (directory / "audit.tar").exists()
+        if not logged and directory.name not in logs:
             shutil.rmtree(directory, ignore_errors=True)

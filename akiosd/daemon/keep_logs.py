@@ -7,19 +7,19 @@ from collections.abc import Callable
 
 import trio
 
-from akiosd.daemon.erase_log import erase_log, method_of
+from akiosd.daemon.erase_log import erase_log
 from akiosd.daemon.host import Host
 from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
 from akiosd.daemon.prune_log import prune_host_log
 from akiosd.daemon.serve_clients import ClientConnection
-from akiosd.errors import Refused
+from akiosd.errors import AkiosError, Refused
 from akiosd.kernel.hashing import NATIVE
 from akiosd.store.packing import Places, drop_directory, make_archive
 from akiosd.store.retention import Use, choose, survey_cages
 from akiosd.store.wipe import How, Wiped
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
-from akiosd.values.records import CagePacked
+from akiosd.values.records import CageDestroyed, CagePacked
 from akiosd.wire import messages as wire
 
 _log = get_log("logs")
@@ -49,22 +49,27 @@ class LogKeeper:
         why = self._why_busy(request.cage)
         if why:
             raise Refused(why, request.cage)
-        wiped, size, root = await self._erase(LogId(request.cage), how)
+        wiped, stone = await self._erase(LogId(request.cage), how)
         await self._clear_traces()
         await client.reply(
-            wire.Destroyed(files=wiped.files, overwritten=wiped.bytes, spared=wiped.spared, size=size, root=root)
-        )
+            wire.Destroyed(
+                files=wiped.files, overwritten=wiped.bytes, spared=wiped.spared,
+                size=stone.size, root=stone.root, method=stone.method,
+            )
+        )  # fmt: skip
 
     async def prune(self, peer: Peer, request: wire.Prune, fds: list[int], client: ClientConnection) -> None:
         how = _how(peer, request)
         found = await self._survey()
+        failed: dict[LogId, str] = {}
         if request.dry_run:
             chosen = self._choose(found, time.time_ns(), request.max_age_ns, request.max_bytes)
         else:
-            chosen = await self.destroy_old(time.time_ns(), request.max_age_ns, request.max_bytes, how)
+            chosen, failed = await self.destroy_old(time.time_ns(), request.max_age_ns, request.max_bytes, how)
         cages = tuple(use.log for use in chosen)
         freed = sum(use.bytes for use in chosen)
-        await client.reply(wire.Pruned(cages=cages, freed=freed, kept=len(found) - len(cages)))
+        failures = tuple((str(log), why) for log, why in failed.items())
+        await client.reply(wire.Pruned(cages=cages, freed=freed, kept=len(found) - len(cages), failed=failures))
 
     async def _survey(self) -> list[Use]:
         return await trio.to_thread.run_sync(survey_cages, self._host.cages_dir)
@@ -72,14 +77,24 @@ class LogKeeper:
     def _choose(self, found: list[Use], now_ns: int, max_age_ns: int | None, max_bytes: int | None) -> list[Use]:
         return choose([use for use in found if not self._why_busy(use.log)], now_ns, max_age_ns, max_bytes)
 
-    async def destroy_old(self, now_ns: int, max_age_ns: int | None, max_bytes: int | None, how: How) -> list[Use]:
-        """Destroy ended cages, oldest first, past an age or until the rest takes at most ``max_bytes``."""
-        chosen = self._choose(await self._survey(), now_ns, max_age_ns, max_bytes)
-        for use in chosen:
-            await self._erase(use.log, how)
-        if chosen:
+    async def destroy_old(
+        self, now_ns: int, max_age_ns: int | None, max_bytes: int | None, how: How
+    ) -> tuple[list[Use], dict[LogId, str]]:
+        """Destroy ended cages, oldest first, past an age or until the rest takes at most ``max_bytes``.
+
+        Returns what is destroyed, and why what is not could not be: one that is damaged does not keep the others.
+        """
+        gone: list[Use] = []
+        failed: dict[LogId, str] = {}
+        for use in self._choose(await self._survey(), now_ns, max_age_ns, max_bytes):
+            try:
+                await self._erase(use.log, how)
+                gone.append(use)
+            except AkiosError as error:
+                failed[use.log] = _complain("a cage's data could not be destroyed", use.log, error)
+        if gone:
             await self._clear_traces()
-        return chosen
+        return gone, failed
 
     async def _clear_traces(self) -> None:
         """What destroyed cages left in places they shared: the write-ahead log, the free room of a shared image."""
@@ -96,8 +111,13 @@ class LogKeeper:
         """Put the logs of cages that ended before that time into archives; ``how`` their files then go."""
         packed = []
         for use in await self._survey():
-            if use.ended_ns < ended_before_ns and not self._why_busy(use.log) and await self._pack(use.log, how):
-                packed.append(use.log)
+            if use.ended_ns < ended_before_ns and not self._why_busy(use.log):
+                try:
+                    if await self._pack(use.log, how):
+                        packed.append(use.log)
+                except (AkiosError, OSError) as error:
+                    # One that is damaged stays as it is, for whoever looks into it; the others are packed.
+                    _complain("a log could not be packed", use.log, error)
         return packed
 
     async def _pack(self, log: LogId, how: How) -> bool:
@@ -115,16 +135,28 @@ class LogKeeper:
     async def prune_host(self, older_than_ns: int, now_ns: int) -> int:
         """Cut what is older from the start of the host log; returns its minimum index."""
         logs = {use.log for use in await self._survey()} | {log for log in self._host.ledger.logs() if log != HOST_LOG}
+        ledger = self._host.ledger
         async with self._one_at_a_time:
-            return await prune_host_log(self._host.ledger, sorted(logs), older_than_ns, now_ns)
+            before = ledger.first_index(HOST_LOG)
+            minimum = await prune_host_log(ledger, sorted(logs), older_than_ns, now_ns)
+        if minimum > before:
+            await ledger.overwrite_wal()
+        return minimum
 
-    async def _erase(self, log: LogId, how: How) -> tuple[Wiped, int, bytes]:
+    async def _erase(self, log: LogId, how: How) -> tuple[Wiped, CageDestroyed]:
         """Not left half done because the client went away: the next start would do it, but why wait for that."""
         with trio.CancelScope(shield=True):
             async with self._one_at_a_time:
-                tombstone = await self._host.ledger.destroy_log(log, method_of(how))
-                wiped = await erase_log(self._host.ledger, self._host.cages_dir, log, how)
-        return wiped, tombstone.size, tombstone.root
+                done = await erase_log(self._host.ledger, self._host.cages_dir, log, how)
+        return done
+
+
+def _complain(what: str, log: LogId, error: AkiosError | OSError) -> str:
+    """Say in the daemon's log what could not be done to which cage; returns why."""
+    why = error.what if isinstance(error, AkiosError) else str(error.strerror)
+    where = error.where if isinstance(error, AkiosError) else str(error.filename or "")
+    _log.error(what, cage=log, why=why, where=where)
+    return why
 
 
 def _how(peer: Peer, request: wire.Destroy | wire.Prune) -> How:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping, MutableMapping
+import time
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
 
+from akiosd.daemon.damp import WINDOW_S, Damper
 from akiosd.values.records import escape
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -33,6 +35,7 @@ def configure_log(level: Level = "info", stream: TextIO | None = None) -> None:
         renderer = structlog.processors.JSONRenderer(sort_keys=False)
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        Damp(time.monotonic),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if people else "iso", utc=not people),
     ]
@@ -52,6 +55,29 @@ def configure_log(level: Level = "info", stream: TextIO | None = None) -> None:
 def get_log(name: str) -> Any:
     """A logger whose lines carry ``part=name``."""
     return structlog.get_logger(part=name)
+
+
+class Damp:
+    """structlog processor: of one kind of trouble only so many lines a minute, the rest counted; see ``damp``.
+
+    A kind is what is said; a source, the uid or cage it is said of.  What akiosd did by itself (``info``) is all said.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._damper = clock, Damper()
+
+    def __call__(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if method == "info":
+            return event
+        source = str(event.get("uid", event.get("cage", "")))
+        found = self._damper.judge(f"{event.get('part')}: {event.get('event')}", source, self._clock())
+        if not found.written:
+            raise structlog.DropEvent
+        if found.left_out:
+            event["left_out_before"] = found.left_out
+        if found.last:
+            event["more"] = f"counted, not written, for up to {WINDOW_S:.0f} s"
+        return event
 
 
 def escape_values(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ import prctl
 import trio
 
 from akiosd import __version__
-from akiosd.daemon import keep, systemd
+from akiosd.daemon import directories, keep, systemd
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.config import Config, load_config, load_system_policy
 from akiosd.daemon.erase_log import finish_destructions
@@ -52,24 +52,24 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def harden() -> None:
-    """No core dump, no ptrace by others of what holds every cage's listener; many descriptors."""
+    """No core dump, no ptrace by others of what holds every cage's listener; nobody's directory; many descriptors."""
     prctl.set_dumpable(False)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    prctl.set_name("akiosd")
+    os.chdir("/")
+    with contextlib.suppress(ValueError):
+        # 1, because a limit of 0 does not keep a core handler from being started (core(5)).  Where the one who
+        # started us took that away, the posture of every cage says so.
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.umask(0o077)
 
 
-def _make_directories(config: Config) -> None:
-    for path, mode in ((config.state_dir, 0o711), (config.runtime_dir, 0o755)):
-        os.makedirs(path, mode=mode, exist_ok=True)
-        os.chmod(path, mode)
-
-
 async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
     """The whole daemon; returns after a graceful stop.  Raises AkiosError when it cannot start or go on."""
-    _make_directories(config)
     state = Path(config.state_dir)
+    directories.make_state(state)
+    directories.make_runtime(Path(config.runtime_dir))
     ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
     host = Host(config, policy, ledger)
     runtime = Path(config.runtime_dir)
@@ -79,6 +79,8 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
             await host.open()
             await finish_destructions(ledger, host.cages_dir)
             assert host.disks is not None
+            for cage in await trio.to_thread.run_sync(keep.recover, host.cages_dir, host.disks):
+                _log.warning("changes of a killed agent were kept", cage=cage)
             keep.sweep(host.cages_dir, host.disks, ledger.logs())
             _end_interrupted(ledger)
             ledger.append(HOST_LOG, records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()))
@@ -94,7 +96,7 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
 def _end_interrupted(ledger: Ledger) -> None:
     """Cages that died with a daemon before us: their logs get the end that nobody could write."""
     for log in ledger.interrupted:
-        now, reason = time.time_ns(), "killed: akiosd ended without a word"
+        now, reason = time.time_ns(), keep.LOST
         ledger.append(log, records.End(ts=now, exit_code=137, signal=9, reason=reason))
         ledger.append(HOST_LOG, records.CageEnd(ts=now, cage=log, exit_code=137, reason=reason))
         ledger.close_log(log)

@@ -15,7 +15,18 @@ from typing import Literal, Protocol
 import msgspec
 
 from akiosd.errors import Refused
-from akiosd.wire.messages import Doctor, Hello, LedgerInfo, List, Message, ReadLog, Subscribe
+from akiosd.wire.messages import (
+    Doctor,
+    Hello,
+    LedgerInfo,
+    List,
+    ListLogFiles,
+    ListLogs,
+    Message,
+    ReadLog,
+    ReadLogFile,
+    Subscribe,
+)
 
 Role = Literal["root", "admin", "user", "monitor"]
 
@@ -27,7 +38,10 @@ SO_PEERGROUPS = getattr(socket, "SO_PEERGROUPS", 59)
 _GROUPS_BYTES = 1024
 
 # What a monitor may ask for: everything that only reads.
-READ_ONLY: tuple[type[Message], ...] = (Hello, List, Doctor, LedgerInfo, ReadLog, Subscribe)
+READ_ONLY: tuple[type[Message], ...] = (
+    *(Hello, List, Doctor, LedgerInfo, ReadLog, Subscribe),
+    *(ReadLogFile, ListLogFiles, ListLogs),
+)
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -102,6 +116,14 @@ def read_credentials(connection: HasSockopt) -> tuple[int, int, int]:
     """(pid, uid, gid) of the process that connected; an id the host does not map reads as 65534."""
     pid, uid, gid = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return pid, uid, gid
+
+
+def read_uid(connection: HasSockopt) -> int:
+    """The uid of the process that connected; -1 when the kernel does not say."""
+    try:
+        return read_credentials(connection)[1]
+    except OSError:
+        return -1
 
 
 def read_groups(connection: HasSockopt) -> tuple[int, ...]:

@@ -57,7 +57,7 @@ class Pool:
             found.limit(self._host, limits)
         except BaseException as error:
             if found is not None:
-                await found.destroy()
+                await found.destroy(self._host)
             self._wanted.set()
             if isinstance(error, OSError):
                 raise _explain(error, self._host.state_dir) from error
@@ -106,11 +106,11 @@ class Pool:
     async def _destroy_spoiled(self) -> None:
         with trio.CancelScope(shield=True):
             while self._spoiled:
-                await self._spoiled.pop().destroy()
+                await self._spoiled.pop().destroy(self._host)
 
     async def _fill(self) -> None:
         self._wanted = trio.Event()
-        while len(self._ready) < self._size:
+        while len(self._ready) < self._size and self._host.uids.left > self._size:
             # With few left it is the next to ask who would wait.
             calm = len(self._ready) > self._size // 2
             made = await self._make(self._host.hurry.wait_calm if calm else trio.lowlevel.checkpoint)
@@ -118,7 +118,7 @@ class Pool:
                 if self._caller is not None:
                     await made.fit(self._host, self._caller)
             except BaseException:
-                await made.destroy()
+                await made.destroy(self._host)
                 raise
             self._ready.append(made)
 
@@ -136,16 +136,18 @@ class Pool:
         cage = make_cage_id(os.urandom(8))
         directory = self._host.cages_dir / cage
         slot: Slot | None = None
+        host_id = 0
         try:
+            host_id = self._host.uids.take()
             directory.mkdir()
             directory.chmod(0o711)
-            host_id = self._host.next_uid()
             slot = await create_slot(self._host, directory, self._limits.disk, host_id)
         except BaseException:
             network.close()
             if slot is not None:
                 slot.destroy()
             shutil.rmtree(directory, ignore_errors=True)
+            self._host.uids.give_back(host_id)
             raise
         made = Prepared(cage, directory, host_id, network, slot, self._host.cgroups.leaf(cage))
         try:
@@ -162,7 +164,7 @@ class Pool:
             await made.park(self._host)
             await wait()
         except BaseException:
-            await made.destroy()
+            await made.destroy(self._host)
             raise
         return made
 

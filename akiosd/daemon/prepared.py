@@ -206,7 +206,7 @@ class Prepared:
         close_all(one.fd for one in self.bound)
         close_all((self.trust, self.network, self.userns, self.bind_userns))
 
-    async def destroy(self) -> None:
+    async def destroy(self, host: Host) -> None:
         """Never used: remove it all."""
         with trio.CancelScope(shield=True):
             await self.end_child()
@@ -214,6 +214,7 @@ class Prepared:
             self.slot.destroy()
             try:
                 await self.leaf.destroy()
+                host.uids.give_back(self.owner)
             except KernelError as error:
                 _log.error("a cgroup stays", cage=self.cage, error=str(error))
             shutil.rmtree(self.directory, ignore_errors=True)

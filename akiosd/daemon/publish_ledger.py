@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
 
 import trio
@@ -12,10 +13,12 @@ from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.merkle import Hasher
+from akiosd.ledger.note import MAX_NOTE_BYTES
 from akiosd.ledger.sequencer import Publication, prepare
-from akiosd.store.durable import Disk
+from akiosd.store.durable import Disk, write_durably
 from akiosd.store.keys import LedgerKey
-from akiosd.store.log_dir import discard_unpublished, drop_outgrown, publish_all
+from akiosd.store.log_dir import directory, discard_unpublished, drop_outgrown, publish_all
+from akiosd.store.outgrown import Outgrown
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import Roots, encode_entry
 
@@ -30,10 +33,11 @@ class Publisher:
     running_every_s = 10.0
 
     def __init__(
-        self, committer: Committer, disk: Disk, keys: KeyRing, hasher: Hasher, now_ns: Callable[[], int]
+        self, committer: Committer, outgrown: Outgrown, keys: KeyRing, hasher: Hasher, now_ns: Callable[[], int]
     ) -> None:
         self._committer, self._sequencer = committer, committer.sequencer
-        self._disk, self._keys, self._hasher, self._now_ns = disk, keys, hasher, now_ns
+        self._outgrown, self._disk = outgrown, outgrown.disk
+        self._keys, self._hasher, self._now_ns = keys, hasher, now_ns
         self._nudge = trio.Event()  # look again at what is due
         self._demanded: set[LogId] = set()
         self._published_at: dict[LogId, float] = {}
@@ -97,6 +101,7 @@ class Publisher:
             if committer.stopping:
                 if not self._sequencer.has_commit() and not self._sequencer.queued_bytes:
                     await committer.tidy()
+                    await committer.sweep()
                     scope.cancel()
                     return
                 await committer.progress.wait()
@@ -131,6 +136,8 @@ class Publisher:
         self._finish(publications)
         await committer.in_thread_unless_full(self._drop_outgrown, publications)
         committer.untidy.set()
+        if any(publication.outgrown for publication in publications):
+            committer.untidy_logs.set()
 
     async def _prepare(self, logs: list[LogId]) -> list[Publication]:
         found, work = [], []
@@ -205,12 +212,15 @@ class Publisher:
     ) -> None:
         """Blocking; in a worker thread."""
         for log, size in half_done.items():
-            discard_unpublished(self._disk, log, size)
+            discard_unpublished(self._outgrown, log, size)
         if half_done:
             self._disk.sync_everything()
         self._dirty.update(publication.log for publication in publications)
         for key, group in signed:
             publish_all(self._disk, key, group, self._committer.commit_heads)
+            if key.earlier:
+                for publication in group:
+                    _keep_vkey(self._disk, key, publication.log)
 
     def _finish(self, publications: list[Publication]) -> None:
         now = trio.current_time()
@@ -228,4 +238,20 @@ class Publisher:
 
     def _drop_outgrown(self, publications: list[Publication]) -> None:
         for publication in publications:
-            drop_outgrown(self._disk, publication)
+            drop_outgrown(self._outgrown, publication)
+
+
+def _keep_vkey(disk: Disk, key: LedgerKey, log: LogId) -> None:
+    """Put the key that signs a log since a rotation beside it, for tools that know nothing of rotations.
+
+    After its checkpoint: until then, and where a full disk forbids it, the old key is there, from which the log itself
+    leads to the new one.
+    """
+    path, text = f"{directory(log)}.vkey", f"{key.vkey(log)}\n".encode()
+    if disk.read(path, MAX_NOTE_BYTES) == text:
+        return
+    try:
+        write_durably(disk, path, text)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise

@@ -6,9 +6,11 @@ import trio
 
 from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.hurry import Bulk
+from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.pump import Pump, Ring
 from akiosd.kernel.seccomp import Compiled
+from akiosd.policy.compile.limits import HostPools, compile_bounds
 from akiosd.values.ids import LogId
 from akiosd.values.policy import Limits
 
@@ -28,11 +30,14 @@ class CallRecorder:
         self._done = trio.Event()
         self.bytes = 0
 
-    def start(self, listener: Fd) -> None:
-        """Serve ``listener`` from now on; it belongs to the pump."""
+    def start(self, listener: Fd, leaf: CageCgroup, pools: HostPools) -> None:
+        """Serve ``listener`` from now on; it belongs to the pump.  ``leaf`` holds the processes of the cage."""
         try:
-            rate = self._limits.events_per_second
-            self._pump = Pump(listener.fileno(), self._compiled.pump_table, rate, self._ring)
+            rate, bounds = self._limits.events_per_second, compile_bounds(self._limits, pools)
+            with leaf.open_v2() as group:
+                self._pump = Pump(
+                    listener.fileno(), self._compiled.pump_table, rate, self._ring, bounds=bounds, group=group.fileno()
+                )
         except BaseException:
             listener.close()
             raise

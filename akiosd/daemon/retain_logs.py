@@ -28,7 +28,7 @@ async def retain_once(keeper: LogKeeper, config: LedgerConfig, now_ns: int) -> N
     try:
         await keeper.finish_clearing()
         if age is not None or config.keep_bytes:
-            gone = await keeper.destroy_old(now_ns, age, config.keep_bytes or None, config.how)
+            gone, _ = await keeper.destroy_old(now_ns, age, config.keep_bytes or None, config.how)
             for use in gone:
                 _log.info("a cage's data was destroyed, as the configuration says", cage=use.log, bytes=use.bytes)
         if config.pack_after_s:

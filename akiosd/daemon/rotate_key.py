@@ -14,7 +14,8 @@ import trio
 
 from akiosd.daemon.commit_ledger import Committer
 from akiosd.errors import LedgerError
-from akiosd.store.durable import Disk
+from akiosd.ledger.key_list import KEY_LIST_PATH, MAX_KEY_LIST_BYTES
+from akiosd.store.durable import Disk, write_durably
 from akiosd.store.keys import NEXT_PATH, LedgerKey, install_next, save_next
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import KeyEpoch, encode_entry
@@ -55,6 +56,17 @@ class KeyRing:
                 self._named_at[log] = self._committer.append_own(log, [encode_entry(record)])
         return self._named_at[log]
 
+    async def keep_list(self) -> None:
+        """Put the list of the host's keys beside its log; without room the next start does it."""
+        key = self.current
+
+        def write() -> None:
+            data = key.key_list()
+            if self._disk.read(KEY_LIST_PATH, MAX_KEY_LIST_BYTES) != data:
+                write_durably(self._disk, KEY_LIST_PATH, data)
+
+        await self._committer.in_thread_unless_full(write)
+
     async def rotate(self, seed: bytes, publish: Callable[[LogId], Awaitable[None]]) -> int:
         """Put a new key in the present one's place; returns its epoch.  Everything is published under it on return.
 
@@ -87,4 +99,5 @@ class KeyRing:
                 await publish(log)
             self._older = None
             self._named_at.clear()
+            await self.keep_list()
             return newer.epochs[-1].number

@@ -26,12 +26,14 @@ from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
 from akiosd.daemon.prepared import Caller, Prepared
 from akiosd.daemon.record_calls import CallRecorder
+from akiosd.daemon.record_files import FileRecorder
 from akiosd.daemon.spend import Spend
 from akiosd.daemon.status_channel import StatusChannel
 from akiosd.errors import AkiosError, CageFailed, KernelError, LayerUnavailable, Refused
 from akiosd.kernel import pidfd, probe
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.user_tree import identify, read_name
 from akiosd.policy.compile.landlock import describe as describe_landlock
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId
@@ -46,6 +48,8 @@ StartedCallback = Callable[[Started, list[int]], Awaitable[None]]
 
 _EXEC_STEPS = ("change to the working directory", "execute", "make a session", "add the Landlock scope")
 _SHOWN_NAME = 256
+_LOOK_AT_SYSTEM_S = 30
+_REMOTE_START_S = 10.0
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 
 
@@ -53,7 +57,7 @@ class Cage:
     """One run.  ``ended`` is set when :attr:`result` stands; what the kernel held is released behind it."""
 
     def __init__(
-        self, host: Host, prepared: Prepared, peer: Peer, request: Run, fds: list[int], hurried: Hurried
+        self, host: Host, prepared: Prepared, peer: Peer, request: Run, fds: list[int], hurried: Hurried, order: int
     ) -> None:
         self.host = host
         self._hurried = hurried
@@ -63,6 +67,8 @@ class Cage:
         self.request = request
         self.policy = request.policy
         self.workspace_fd = Fd(fds[0])
+        self.workspace_id, self.workspace_name = identify(fds[0]), read_name(fds[0])
+        self.order = order
         self.bind_fds = [Fd(fd) for fd in fds[1:]]
         self.life = Life()
         self.detached = request.detach
@@ -73,6 +79,8 @@ class Cage:
         self._begun = trio.Event()
         self.result: Ended | None = None
         self.changes = False
+        self.on_begin: Callable[[Cage], None] = lambda cage: None
+        """Called once, before the agent begins.  Must not raise."""
         self.on_changes: Callable[[Cage], None] = lambda cage: None
         """Called once, before the end is told, when the workspace was changed.  Must not raise."""
         self.posture: tuple[LayerState, ...] = ()
@@ -86,6 +94,9 @@ class Cage:
         self._status: StatusChannel | None = None
         self._mounts: Fd | None = None
         self._calls: CallRecorder | None = None
+        self._files: FileRecorder | None = None
+        self._system = host.system.state()
+        self._system_changed = False
         self._gateway: Gateway | None = None
         self._bulk = Bulk(host.hurry)
         self._book = Book(host.ledger, self.log, self.policy.limits, self._count_audit, self._bulk)
@@ -93,6 +104,9 @@ class Cage:
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock = trio.current_time()
         self._rusage = (0, 0, 0)
+        self._patience_s = 30.0
+        """How long the end waits for killed processes to be gone."""
+        self._agent_ran = False
 
     # ---- what others may do to it ------------------------------------------------------------------
 
@@ -122,6 +136,13 @@ class Cage:
     def freeze(self, frozen: bool) -> None:
         if self.life.state == "running":
             self._cgroup.freeze(frozen)
+
+    def is_outdated(self) -> bool:
+        """Whether it runs over a system that was changed since it began; found for the first time, it is recorded."""
+        if self.life.state == "running" and not self._system_changed and self.host.system.state() != self._system:
+            self._system_changed = True
+            self.host.ledger.append(self.log, records.SystemChanged(ts=time.time_ns()))
+        return self.life.state == "running" and self._system_changed
 
     def _end_by_spending(self, kind: str, detail: str) -> None:
         self.post(Event("limit", kind, detail=detail))
@@ -179,7 +200,10 @@ class Cage:
     async def _begin(self) -> None:
         """Build the confinement, have the parked child go on, and listen to what it says."""
         run = self.request
-        parts = Parts(self.host, self.prepared, run, self.workspace_fd, self.bind_fds)
+        if self.policy.syscalls.trace != "none":
+            self._files = FileRecorder()
+        watch = self._files.events.group if self._files is not None and self._files.events is not None else None
+        parts = Parts(self.host, self.prepared, run, self.workspace_fd, self.bind_fds, watch)
         try:
             values = await build_confinement(parts, _user_name(run.user_name, self.caller))
         finally:
@@ -192,13 +216,15 @@ class Cage:
         # While the child confines itself, whatever does not depend on it.
         values.close_sent()
         self._open_log()
+        self.on_begin(self)
         self._gateway = self._make_gateway()
         self._calls = CallRecorder(self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk)
         self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
         self._nursery.start_soon(self._listen)
-        event = self._cgroup.open_oom_event() if self.policy.limits.memory else None
-        if event is not None:
-            self._nursery.start_soon(self._watch_oom, event)
+        if values.remote:
+            self._nursery.start_soon(self._watch_start, values.remote)
+        if self.policy.limits.memory:
+            self._nursery.start_soon(self._watch_oom)
 
     def _open_log(self) -> None:
         if not self._log_is_open:
@@ -261,6 +287,7 @@ class Cage:
         return None
 
     def _exec_failed(self, message: StatusMessage) -> Event:
+        self._agent_ran = False
         name = records.escape(self.request.argv[0][:_SHOWN_NAME])
         step = _EXEC_STEPS[message.step] if message.step < len(_EXEC_STEPS) else "start"
         if message.step == 1 and message.err == 2:
@@ -273,8 +300,10 @@ class Cage:
         """Init stands behind every fence: take the listener, read everything back, record the birth, say go."""
         assert self._pidfd is not None and self._calls is not None
         listener = pidfd.get_fd(self._pidfd.fileno(), self._listener_number)
-        self._calls.start(listener)
+        self._calls.start(listener, self._cgroup, self.host.facts.pools)
         self._nursery.start_soon(self._record_calls)
+        if self._files is not None:
+            self._nursery.start_soon(self._files.run, self._book)
         self.posture = self._read_posture()
         bad = [layer for layer in self.posture if layer.status != "enforced"]
         if bad and not self.request.allow_degraded:
@@ -292,6 +321,7 @@ class Cage:
     async def _start_agent(self) -> None:
         """The agent first, then the word to the client: its pipes are there whoever comes first."""
         assert self._status is not None and self._gateway is not None
+        self._agent_ran = True
         await self._status.send("go")
         numbers = [self.master.fileno()] if self.master is not None else [fd.fileno() for fd in self.stdio]
         reply = Started(
@@ -304,6 +334,7 @@ class Cage:
             self.stdio = []
         self._nursery.start_soon(self._gateway.run)
         self._watch_clocks()
+        self._nursery.start_soon(self._watch_system)
 
     def _birth(self, degraded: bool) -> records.Birth:
         return records.Birth(
@@ -315,7 +346,7 @@ class Cage:
     def _read_posture(self) -> tuple[LayerState, ...]:
         assert self._confinement is not None and self._calls is not None
         values = self._confinement
-        status, mountinfo, uid_map = probe.read_process(self.pid)
+        status, mountinfo, uid_map, limits = probe.read_process(self.pid)
         disks = self.host.disks
         evidence = posture.Evidence(
             status=status, mountinfo=mountinfo, uid_map=uid_map,
@@ -324,20 +355,28 @@ class Cage:
             landlock=describe_landlock(values.landlock) if values.landlock is not None else "",
             cgroup=self.prepared.limits_found, cgroup_missing=self.prepared.limits_missing,
             disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
-            pump_running=self._calls.running,
+            pump_running=self._calls.running, limits=limits, core_to_socket=probe.core_goes_to_a_socket(),
+            files_missing=self._files.missing if self._files is not None else "",
         )  # fmt: skip
         wanted = posture.Wanted(
             host_id=values.identity.host_id, host_gid=values.identity.host_gid, uid_lines=self.prepared.uid_lines,
             workspace=os.fsdecode(self.request.workspace), workspace_mode=self.policy.filesystem.workspace,
-            tty=self.request.tty is not None, as_caller=self.prepared.is_caller,
+            tty=self.request.tty is not None, as_caller=self.prepared.is_caller, files=self._files is not None,
         )  # fmt: skip
         return (*posture.check(evidence, wanted), LayerState("ledger", "enforced", "birth durable before the agent"))
 
     # ---- what can end it ---------------------------------------------------------------------------
 
-    async def _watch_oom(self, event: Fd) -> None:
-        await trio.lowlevel.wait_readable(event.fileno())
-        if self._cgroup.events().oom_kills:
+    async def _watch_start(self, remote: str) -> None:
+        """The child may wait for ever for a file system of the caller's, and cannot be killed meanwhile."""
+        await trio.sleep(_REMOTE_START_S)
+        if self.life.state == "preparing":
+            self._patience_s = 0.0
+            what = f"no answer within {_REMOTE_START_S:g} s from the file system of {remote}"
+            self.post(Event("step_failed", "failed_start", detail=what))
+
+    async def _watch_oom(self) -> None:
+        if await self._cgroup.wait_oom_kill():
             self.post(Event("limit", "memory"))
 
     def _watch_clocks(self) -> None:
@@ -345,6 +384,10 @@ class Cage:
             self._nursery.start_soon(self._watch_wall_clock)
         if self.policy.limits.cpu_time_ns:
             self._nursery.start_soon(self._watch_cpu_time)
+
+    async def _watch_system(self) -> None:
+        while not self.is_outdated():
+            await trio.sleep(_LOOK_AT_SYSTEM_S)
 
     async def _watch_wall_clock(self) -> None:
         await trio.sleep(self.policy.limits.wall_clock_ns / 1e9)
@@ -379,7 +422,7 @@ class Cage:
         if self._gateway is not None and self._gateway.is_idle:
             await self._gateway.finish()
         if self._pidfd is not None:
-            with trio.move_on_after(30) as patience:
+            with trio.move_on_after(self._patience_s) as patience:
                 await pidfd.wait_exit(self._pidfd.fileno())
             if patience.cancelled_caught:
                 _log.error("a cage does not die", cage=self.id, pid=self.pid)
@@ -389,6 +432,8 @@ class Cage:
         if self._calls is not None:
             await self._calls.finish()
         self._open_log()
+        if self._files is not None:
+            await self._files.finish(self._book)
         self.ended_ns = time.time_ns()
         usage = self._usage()
         end = explain_end(self._facts(usage))
@@ -427,6 +472,9 @@ class Cage:
         )  # fmt: skip
 
     def _has_changes(self) -> bool:
+        """Of an agent that never began there is nothing to commit, whatever was prepared for it."""
+        if not self._agent_ran:
+            return False
         if self.policy.filesystem.workspace not in ("cow", "rw") or self.prepared.slot.mount.closed:
             return False
         return not self.prepared.slot.is_empty()
@@ -448,6 +496,8 @@ class Cage:
             self._status.close()
         if self._calls is not None:
             self._calls.close()
+        if self._files is not None:
+            self._files.close()
         if self._confinement is not None:
             self._confinement.close()
         close_all((*self.stdio, self.master, *self.bind_fds, self._pidfd))
@@ -458,15 +508,29 @@ class Cage:
             if self._gateway is not None:
                 await self._gateway.close()
             await self._cgroup.destroy()
+            gone = True
         except KernelError as error:
+            gone = False
             _log.error("a cgroup stays", cage=self.id, error=str(error))
+        if not self.ended.is_set():
+            self._keep_what_is_there()
         await trio.to_thread.run_sync(self._give_disk_back)
+        if gone:
+            self.host.uids.give_back(self.prepared.owner)
         if not self.changes:
             self.workspace_fd.close()
-        if not self.ended.is_set():
-            self.result = Ended(cage=self.id, exit_code=125, kind="internal", reason="killed: AKIOS failed")
-            self.ended.set()
+        self.ended.set()
         self._begun.set()
+
+    def _keep_what_is_there(self) -> None:
+        """AKIOS failed before the end could be told: what the agent did until then is still its user's."""
+        self.ended_ns = self.ended_ns or time.time_ns()
+        self.changes = self._has_changes()
+        self.result = Ended(
+            cage=self.id, exit_code=125, kind="internal", reason="killed: AKIOS failed", changes=self.changes
+        )
+        if self.changes:
+            self.on_changes(self)
 
     def _give_disk_back(self) -> None:
         """Blocking: the kernel takes down the cage's mounts, and then its disk."""

@@ -16,6 +16,7 @@ import errno
 import math
 import os
 import socket
+import stat
 from collections.abc import Sequence
 from types import UnionType
 from typing import Protocol
@@ -25,7 +26,7 @@ import trio
 
 from akiosd import __version__
 from akiosd.daemon.log import get_log
-from akiosd.daemon.peers import Gate, Peer
+from akiosd.daemon.peers import Gate, Peer, read_uid
 from akiosd.errors import AkiosError, ProtocolError, Refused
 from akiosd.wire.check import check_request
 from akiosd.wire.frame import MAX_FDS
@@ -209,7 +210,7 @@ class _Server:
                 if account.connections >= self.limits.connections:
                     raise Refused(f"uid {peer.uid} has {account.connections} connections already", "control socket")
             except (Refused, OSError) as error:
-                await _turn_away(sock, error)
+                await _turn_away(sock, read_uid(sock), error)
                 return
             account.connections += 1
             try:
@@ -269,6 +270,9 @@ async def _remove_stale(path: str) -> None:
         except FileNotFoundError:
             return
         except ConnectionRefusedError:
+            # A plain file refuses too.
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise AkiosError("what stands there is no socket", path, "choose another --runtime-dir") from None
             os.unlink(path)
             return
     raise AkiosError("another akiosd serves this socket", path, "stop it, or choose another --runtime-dir")
@@ -298,8 +302,8 @@ async def send_with_fds(sock: trio.socket.SocketType, data: bytes, fds: Sequence
         raise trio.BrokenResourceError(str(error)) from error
 
 
-async def _turn_away(sock: trio.socket.SocketType, error: Exception) -> None:
-    _log.warning("peer refused", error=str(error))
+async def _turn_away(sock: trio.socket.SocketType, uid: int, error: Exception) -> None:
+    _log.warning("peer refused", uid=uid, error=str(error))
     message = Error(what=str(error))
     if isinstance(error, AkiosError):
         message = Error(what=error.what, where=error.where, next=error.next)

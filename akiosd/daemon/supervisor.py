@@ -14,6 +14,7 @@ import trio
 
 from akiosd import __version__
 from akiosd.cage.machine import Event
+from akiosd.cage.remembered import Remembered
 from akiosd.daemon import keep
 from akiosd.daemon.direct import Direct
 from akiosd.daemon.doctor import read_posture
@@ -27,22 +28,23 @@ from akiosd.daemon.pool import Pool
 from akiosd.daemon.prepared import Caller
 from akiosd.daemon.run_cage import Cage
 from akiosd.daemon.serve_clients import ClientConnection
+from akiosd.daemon.serve_logs import LogServer
 from akiosd.daemon.spool import Spool
 from akiosd.daemon.view import open_view
-from akiosd.errors import CageFailed, Refused
+from akiosd.daemon.wipe_changes import UNLINKED, wipe_changes
+from akiosd.errors import Refused
 from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.user_tree import identify, read_name
 from akiosd.policy.compile.identity import AGENT_ID
 from akiosd.policy.merge import check_authority
 from akiosd.policy.schema import validate
-from akiosd.store.log_dir import archive as log_archive
-from akiosd.store.log_dir import directory as log_directory
+from akiosd.store.wipe import How
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
 from akiosd.values.policy import Policy
 from akiosd.wire import messages as wire
 
 _log = get_log("supervisor")
-_MAX_ANSWER = 512 << 10
 _MAX_ACCOUNTS = 32
 _MAX_LISTED = 64
 _MAX_ARGV = 4096
@@ -60,7 +62,12 @@ class Supervisor:
         self._running: dict[str, Cage] = {}
         self._spools: dict[str, Spool] = {}
         self._kept: dict[str, keep.Kept] = keep.load_all(host.cages_dir)
+        host.uids.kept = lambda: {kept.host_id for kept in self._kept.values()}
         self._kept_workspaces: dict[str, Fd] = {}
+        self._ended = Remembered(keep.load_ended(host.cages_dir))
+        known = [*(kept.info for kept in self._kept.values()), *self._ended.infos()]
+        self._order = max((info.order for info in known), default=0)
+        self._boot = keep.read_boot()
         self._settling: set[str] = set()
         self._started = time.monotonic_ns()
         self._stopping = False
@@ -69,6 +76,7 @@ class Supervisor:
         self._admitted: set[bytes] = set()
         self._accounts: dict[int, set[tuple[str, bytes]]] = {}
         self.logs, keys = LogKeeper(host, self._why_busy), KeyKeeper(host)
+        logs = LogServer(host, self.owner_of)
         self._direct = Direct(host, self._find, self._admit_direct)
         self._handlers: dict[type[wire.Message], Callable[..., Coroutine[Any, Any, None]]] = {
             wire.Run: self._run,
@@ -82,8 +90,11 @@ class Supervisor:
             wire.Discard: self._discard,
             wire.BudgetInfo: self._budget,
             wire.Doctor: self._doctor,
-            wire.LedgerInfo: self._ledger_info,
-            wire.ReadLog: self._read_log,
+            wire.LedgerInfo: logs.info,
+            wire.ReadLog: logs.entries,
+            wire.ReadLogFile: logs.file,
+            wire.ListLogFiles: logs.files,
+            wire.ListLogs: logs.names,
             wire.RotateKey: self.logs.rotate,
             wire.Destroy: self.logs.destroy,
             wire.Prune: self.logs.prune,
@@ -133,10 +144,11 @@ class Supervisor:
     ) -> None:
         caller = _caller(peer, run)
         prepared = await self._pool.take(caller, run.policy.limits)
-        taken = fds[: 1 + len(run.binds)]
+        taken = fds[: 1 + len(run.binds) + sum(bind.holder > 0 for bind in run.binds)]
         del fds[: len(taken)]
-        cage = Cage(self._host, prepared, peer, run, taken, hurried)
-        cage.on_changes = self._keep
+        self._order += 1
+        cage = Cage(self._host, prepared, peer, run, taken, hurried, self._order)
+        cage.on_begin, cage.on_changes = self._begin, self._keep
         self._running[cage.id] = cage
         self._owners[cage.id] = peer.uid
 
@@ -224,24 +236,44 @@ class Supervisor:
                 spool.stop()
             self._pool.refill_soon()
             del self._running[cage.id]
+            if not cage.changes:
+                self._remember(msgspec.structs.replace(self._describe(cage), state="ended", pid=0))
             self._idle.set()
 
+    def _begin(self, cage: Cage) -> None:
+        try:
+            keep.begin(cage.directory, self._describe_kept(cage))
+        except OSError as error:
+            _log.error("changes are not safe until this cage ends", cage=cage.id, error=str(error))
+
     def _keep(self, cage: Cage) -> None:
-        found = os.fstat(cage.workspace_fd.fileno())
-        caller = cage.caller
-        self._kept[cage.id] = keep.Kept(
-            info=msgspec.structs.replace(self._describe(cage), state="ended", changes=True),
-            owner=(caller.uid, caller.gid), inside=(caller.inside, caller.inside_gid),
-            host_id=cage.prepared.host_id, host_gid=cage.prepared.host_gid,
-            disk_size=cage.prepared.slot.size, workspace_id=(found.st_dev, found.st_ino),
-            protect=cage.policy.filesystem.protect,
-        )  # fmt: skip
+        kept = self._describe_kept(cage)
+        info = msgspec.structs.replace(kept.info, state="ended", changes=True, pid=0)
+        self._kept[cage.id] = kept = msgspec.structs.replace(kept, info=info)
         self._kept_workspaces[cage.id] = cage.workspace_fd
         try:
-            keep.save(cage.directory, self._kept[cage.id])
+            keep.save(cage.directory, kept)
         except OSError as error:
             # They can still be committed, while this daemon lives.
             _log.error("changes are not safe from a restart", cage=cage.id, error=str(error))
+
+    def _describe_kept(self, cage: Cage) -> keep.Kept:
+        caller, where = cage.caller, cage.workspace_id
+        return keep.Kept(
+            info=self._describe(cage), owner=(caller.uid, caller.gid), inside=(caller.inside, caller.inside_gid),
+            host_id=cage.prepared.host_id, host_gid=cage.prepared.host_gid,
+            disk_size=cage.prepared.slot.size, workspace_id=(where.device, where.inode),
+            workspace_born_ns=where.born_ns, protect=cage.policy.filesystem.protect, boot=self._boot,
+        )  # fmt: skip
+
+    def _remember(self, info: wire.CageInfo) -> None:
+        """It ended, and nothing of it waits: it may still be the last cage of its workspace."""
+        try:
+            keep.end(self._host.cages_dir / info.cage, info)
+            for name in self._ended.add(info):
+                keep.drop(self._host.cages_dir / name)
+        except OSError as error:
+            _log.error("an ended cage is forgotten with the next start", cage=info.cage, error=str(error))
 
     def _begin_spool(self, cage: Cage) -> None:
         if cage.id not in self._spools:
@@ -333,20 +365,30 @@ class Supervisor:
         everyone = request.everyone and (peer.reads_all or peer.role in ("root", "admin"))
         infos = [self._describe(cage) for cage in self._running.values()]
         infos += [kept.info for name, kept in self._kept.items() if name not in self._running]
+        infos += self._list_ended({info.cage for info in infos})
         wanted = [info for info in infos if (everyone or info.uid == peer.uid) and info.cage > request.after]
         wanted.sort(key=lambda info: info.cage)
         page = wanted[:_MAX_LISTED]
-        await client.reply(wire.Cages(cages=tuple(page), more=len(page) < len(wanted)))
+        here = identify(fds[0]) if fds else None
+        await client.reply(wire.Cages(cages=tuple(page), more=len(page) < len(wanted), here=here))
+
+    def _list_ended(self, listed: set[str]) -> list[wire.CageInfo]:
+        """But those whose data was destroyed since: nothing of them is shown any more."""
+        infos = [info for info in self._ended.infos() if info.cage not in listed]
+        gone = [info.cage for info in infos if not (self._host.cages_dir / info.cage).exists()]
+        self._ended.remove(gone)
+        return [info for info in infos if info.cage not in gone]
 
     def _describe(self, cage: Cage) -> wire.CageInfo:
         result = cage.result
         return wire.CageInfo(
             cage=cage.id, uid=cage.peer.uid, user=_user(cage.peer.uid), state=cage.life.state,
-            argv=_cut(cage.request.argv), workspace=cage.request.workspace, started_ns=cage.started_ns,
+            argv=_cut(cage.request.argv), workspace=cage.workspace_name, started_ns=cage.started_ns,
             ended_ns=cage.ended_ns, exit_code=result.exit_code if result else 0,
             reason=result.reason if result else "", changes=cage.changes, pid=cage.pid,
             tty=cage.request.tty is not None, detached=cage.detached, usd_micro=cage.spend.account.usd_micro,
-            calls=cage.spend.account.calls,
+            calls=cage.spend.account.calls, gid=cage.peer.gid, directory=cage.workspace_id, order=cage.order,
+            outdated=cage.is_outdated(),
         )  # fmt: skip
 
     # ---- changes -----------------------------------------------------------------------------------
@@ -369,7 +411,7 @@ class Supervisor:
                 with await open_view(self._host, kept, workspace) as view:
                     reply = wire.ViewReply(
                         cage=request.cage,
-                        workspace=kept.info.workspace,
+                        workspace=read_name(workspace.fileno()),
                         protect=kept.protect,
                         started_ns=kept.info.started_ns,
                     )
@@ -395,14 +437,18 @@ class Supervisor:
                 ts=time.time_ns(), cage=request.cage, uid=peer.uid, committed=request.committed, paths=request.paths
             )
             await self._host.ledger.commit(HOST_LOG, record)
-            disks = self._host.disks
+            disks, directory = self._host.disks, self._host.cages_dir / request.cage
             assert disks is not None
-            await trio.to_thread.run_sync(keep.forget, self._host.cages_dir / request.cage, disks, kept.disk_size)
+            said = UNLINKED
+            if request.wipe:
+                said = await trio.to_thread.run_sync(wipe_changes, directory, disks, kept.disk_size, How())
+            await trio.to_thread.run_sync(keep.forget, directory, disks, kept)
             del self._kept[request.cage]
+            self._remember(msgspec.structs.replace(kept.info, changes=False))
             close_all((self._kept_workspaces.pop(request.cage, None),))
         finally:
             self._settling.discard(request.cage)
-        await client.reply(wire.Ok())
+        await client.reply(wire.Ok(note=said))
 
     # ---- the host and the ledger -------------------------------------------------------------------
 
@@ -421,42 +467,6 @@ class Supervisor:
         if cage in self._running or cage in self._direct.running:
             return f"the cage {cage} still runs"
         return f"changes of {cage} wait to be committed or discarded" if cage in self._kept else ""
-
-    def _log_for(self, peer: Peer, cage: str) -> LogId:
-        log = LogId(cage) if cage else HOST_LOG
-        if not (peer.reads_all or peer.role in ("root", "admin")) and self.owner_of(log) != peer.uid:
-            raise Refused(f"no log {cage or 'of the host'} for you", "ledger", "only root and admins read the host log")
-        return log
-
-    async def _ledger_info(
-        self, peer: Peer, request: wire.LedgerInfo, fds: list[int], client: ClientConnection
-    ) -> None:
-        ledger = self._host.ledger
-        log = self._log_for(peer, request.cage)
-        await ledger.publish(log)
-        packed = self._host.state_dir / log_archive(log)
-        path = packed if packed.exists() else self._host.state_dir / log_directory(log)
-        if not path.exists():
-            raise CageFailed("this log is not on disk", str(path))
-        with Fd(os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)) as where:
-            note, vkey = await ledger.checkpoint(log)
-            reply = wire.LedgerReply(
-                log=log, origin=ledger.origin(log), path=str(path), vkey=str(vkey), checkpoint=note
-            )
-            await client.reply(reply, [where.fileno()])
-
-    async def _read_log(self, peer: Peer, request: wire.ReadLog, fds: list[int], client: ClientConnection) -> None:
-        log = self._log_for(peer, request.cage)
-        start = max(request.start, self._host.ledger.first_index(log))
-        found = await self._host.ledger.read(log, start, min(request.stop, start + 4096), _MAX_ANSWER)
-        entries: list[bytes] = []
-        size = 0
-        for _index, entry in found:
-            size += len(entry) + 5
-            if size > _MAX_ANSWER and entries:
-                break
-            entries.append(entry)
-        await client.reply(wire.LogEntries(log=log, start=found[0][0] if found else start, entries=tuple(entries)))
 
 
 def _caller(peer: Peer, run: wire.Run) -> Caller:

@@ -7,6 +7,9 @@ in any mount table, and it goes away when the client closes it.
 from __future__ import annotations
 
 import os
+import signal
+
+import trio
 
 from akiosd.daemon.host import Host
 from akiosd.daemon.keep import Kept
@@ -15,6 +18,7 @@ from akiosd.errors import CageFailed, Refused
 from akiosd.kernel import mounts, pidfd, userns
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import CLONE_NEWNS
+from akiosd.kernel.user_tree import identify
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import caller_map, reverse
 from akiosd.policy.compile.mounts import OVERLAY_OPTIONS
@@ -25,8 +29,7 @@ _ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR
 
 async def open_view(host: Host, kept: Kept, workspace: Fd) -> Fd:
     """The view's root directory; the descriptor is the caller's.  Refused when the workspace is another one."""
-    found = os.fstat(workspace.fileno())
-    if (found.st_dev, found.st_ino) != kept.workspace_id:
+    if not identify(workspace.fileno()).is_same(kept.directory):
         raise Refused("this is not the directory the cage was started in", kept.info.cage, "go back to that directory")
     display = host.config.uids.display_base
     lines = IdMap(
@@ -55,6 +58,11 @@ def view_plan() -> Plan:
     return Plan(steps=steps, command=b"", argv=(), env=(), cwd=b"")
 
 
+async def _reap(process: Fd) -> None:
+    with process:
+        await pidfd.wait_exit(process.fileno())
+
+
 async def _mount(host: Host, slot: Fd, lower: Fd) -> Fd:
     plan = view_plan()
     ours, theirs = StatusChannel.pair()
@@ -64,11 +72,12 @@ async def _mount(host: Host, slot: Fd, lower: Fd) -> Fd:
             encode(plan), theirs.fileno(), group.fileno(), [fds[name] for name in plan.fd_names()], CLONE_NEWNS
         )
     try:
-        with process:
-            message, view = await ours.receive()
-            await pidfd.wait_exit(process.fileno())
+        message, view = await ours.receive()
     finally:
         ours.close()
+        # It may wait for the workspace's file system, where no signal reaches it; whoever asked has left meanwhile.
+        pidfd.send_signal(process.fileno(), signal.SIGKILL)
+        trio.lowlevel.spawn_system_task(_reap, process)
     if view is None:
         failed = message is not None and message.kind == "failed"
         why = os.strerror(message.err) if failed and message is not None else "its helper died"

@@ -7,9 +7,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
-import msgspec
-import trio
-
 from akiosd.gateway.client import Response, UpstreamFailed
 from akiosd.gateway.eventstream import EventStreamCodec
 from akiosd.gateway.frames import BrokenStream, Codec
@@ -22,10 +19,8 @@ from akiosd.gateway.sse import SseCodec
 from akiosd.gateway.strict_json import BadJson, dump, parse
 from akiosd.meter import prices
 from akiosd.meter.budget import longest as longest_output
-from akiosd.values.spend import Bill, Grant, Outcome, Refusal, Tokens
+from akiosd.values.spend import Bill, Grant, Outcome, Refusal
 
-HIDDEN_TOKENS_PER_SECOND = 1000
-"""No hosted model writes faster: what a cut-off answer may have cost before anything of it could be seen."""
 MAX_TOKEN_BYTES = 256
 """No vocabulary has a longer token: text beyond that is more than was asked for."""
 
@@ -59,7 +54,6 @@ class Call:
         self._context, self._exchange = sender.context, sender.exchange
         self._meter = Meter(request.operation)
         self._sent = self._answered = self._complete = self._told = False
-        self._begun = 0.0
         self._status = 0
         self._output = 0
         self._size = self._longest = 0
@@ -74,7 +68,6 @@ class Call:
         longest = request.grant(self._grant.output if self._grant else self._longest)
         url, headers = self._sender.head(request.target, request.headers, longest)
         fields = [*headers, (b"content-length", b"%d" % len(longest))]
-        self._begun = trio.current_time()
         try:
             async with self._context.upstreams.request("POST", url, fields, self._send(longest)) as response:
                 self._status = response.status
@@ -106,9 +99,19 @@ class Call:
         grant = await self._wait_grant()
         body = longest if grant.output == self._longest else self._request.grant(grant.output)
         self._sent, self._size = True, len(body)
+        self._linger()
         # JSON may end in blanks (RFC 8259, 2): its length was told.
         yield body.ljust(len(longest))
         self._tell()
+
+    def _linger(self) -> None:
+        """From now on an answer is paid, whoever waits for it: it is read on when the agent leaves, to learn its cost.
+
+        Bounded; the connection that the agent left counts among those of its cage until then.
+        """
+        if self._request.operation.kind == "call":
+            limits = self._context.limits
+            self._exchange.lingers = limits.paid_stream_seconds if self._request.stream else limits.paid_seconds
 
     def _tell(self) -> None:
         """What was taken out of the request, once it is on its way."""
@@ -150,7 +153,6 @@ class Call:
             if isinstance(event, dict):
                 self._meter.take(event, "")
         self._complete = True
-        self._meter.received += 0 if self._meter.tokens else len(body)
         await self._exchange.respond(response.status, reply_headers(response), self._restored(body, value))
 
     async def _stream(self, response: Response) -> None:
@@ -196,19 +198,18 @@ class Call:
     # ---- what it cost -----------------------------------------------------------------------------
 
     def bill(self) -> Bill:
-        """What is owed for what happened."""
-        stream, status, grant = bool(self._request.stream), self._status, self._grant
-        if not self._sent or grant is None or (self._answered and status >= 300):
+        """What is owed for what happened: the provider's last word, else all that was reserved."""
+        stream, status, meter = bool(self._request.stream), self._status, self._meter
+        if not self._sent or self._grant is None or (self._answered and status >= 300):
             return Bill("failed", status=status, stream=stream)
-        told = self._meter.tokens
-        outcome: Outcome = "completed" if self._complete else "cut"
-        final = told is not None and self._complete
-        tokens = told if told is not None and (final or self._request.operation.counts_along) else self._estimate(told)
+        # What nobody read is no answer: who asks again after a time-out does not go in circles.
+        outcome: Outcome = "completed" if self._complete and not self._exchange.left else "cut"
+        tokens = meter.tokens
+        if tokens is None or not meter.final:
+            return Bill(outcome, estimated=True, tool_calls=meter.tool_calls, status=status, stream=stream)
         quote = self._quote()
         cost = prices.cost(quote, tokens) if quote else 0
-        if not final and grant.usd_micro:
-            cost = min(cost, grant.usd_micro)
-        return Bill(outcome, cost, tokens, not final, self._meter.tool_calls, status, stream)
+        return Bill(outcome, cost, tokens, tool_calls=meter.tool_calls, status=status, stream=stream)
 
     def _quote(self) -> prices.Quote | None:
         """The prices of the tier that served the call, where the provider says which and its prices are known."""
@@ -221,16 +222,3 @@ class Call:
             now_ns=time.time_ns(), context=asked | served,
         )  # fmt: skip
         return found or request.quote
-
-    def _estimate(self, told: Tokens | None) -> Tokens:
-        """An upper bound of what a reply without a last word cost: what is not known counts as reserved."""
-        ask, meter = self._request.ask, self._meter
-        output = meter.received
-        if self._request.hidden:
-            output += int((trio.current_time() - self._begun) * HIDDEN_TOKENS_PER_SECOND)
-        most = self._output * ask.choices
-        output = min(output, most) if most else output
-        known = told or Tokens()
-        return msgspec.structs.replace(
-            known, input=known.input or ask.input_tokens, output=max(known.output, output if ask.output_usd_nano else 0)
-        )

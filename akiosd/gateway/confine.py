@@ -30,7 +30,7 @@ READABLE = (
 """The resolver's configuration, wherever /etc/resolv.conf leads, and certificates; what everybody may read of them."""
 
 RLIMITS: tuple[tuple[int, int], ...] = (
-    (resource.RLIMIT_CORE, 0),
+    (resource.RLIMIT_CORE, 1),
     (resource.RLIMIT_NOFILE, 4096),
     (resource.RLIMIT_NPROC, 48),
     (resource.RLIMIT_FSIZE, 1 << 20),
@@ -39,7 +39,7 @@ RLIMITS: tuple[tuple[int, int], ...] = (
     (resource.RLIMIT_SIGPENDING, 64),
     (resource.RLIMIT_DATA, 1 << 30),
 )
-"""FSIZE is for memfds, the only files it can write."""
+"""FSIZE is for memfds, the only files it can write.  CORE of 1 keeps core handlers away, too; 0 does not (core(5))."""
 
 _ALLOWED = (
     # Descriptors and memory.

@@ -38,9 +38,9 @@ class Exchange:
 
     A handler reads :meth:`body` at most once, and answers exactly once: :meth:`respond`, :meth:`refuse`, or
     :meth:`start`, :meth:`send`…, :meth:`finish`.  What these are given may be held for what comes next, until
-    :meth:`flush`: who waits for more of an answer calls it first.  When the agent goes away, the handler is cancelled
-    (``trio.Cancelled``) wherever it waits, and ``cancelled`` is set; what must still be done then belongs into a
-    shielded scope.
+    :meth:`flush`: who waits for more of an answer calls it first.  When the agent goes away, ``left`` is set and the
+    handler is cancelled (``trio.Cancelled``) wherever it waits: at once, or ``lingers`` seconds later where it set
+    that; what it says meanwhile is dropped.
     """
 
     def __init__(
@@ -61,7 +61,9 @@ class Exchange:
         self.started = False
         """Some of the answer was sent: there cannot be another."""
         self.finished = False
-        self.cancelled = False
+        self.left = False
+        """The agent went away: nobody waits for an answer."""
+        self.lingers = 0.0
         self.encoded = False
         """The body came compressed: what :meth:`body` gives is not what the agent sent."""
         self.status = 0
@@ -81,9 +83,14 @@ class Exchange:
         self.has_body = bool(self.length) or b"transfer-encoding" in framing
 
     def leave(self) -> None:
-        """The agent went away: nobody waits for an answer."""
-        self.cancelled = True
-        self.scope.cancel()
+        """The agent went away."""
+        if self.left:
+            return
+        self.left = True
+        if self.lingers:
+            self.scope.deadline = trio.current_time() + self.lingers
+        else:
+            self.scope.cancel()
 
     # ---- the request ------------------------------------------------------------------------------
 
@@ -149,21 +156,32 @@ class Exchange:
 
     async def send(self, data: bytes) -> None:
         """Some of the body.  Waits while the agent does not read."""
-        self.bytes_in += len(data)
+        if not self.left:
+            self.bytes_in += len(data)
         await self._hold(h11.Data(data=data), len(data))
 
     async def finish(self) -> None:
         """The answer is complete.  Without this it is broken off, which the agent sees as an error."""
         self._held.append(h11.EndOfMessage())
         await self.flush()
-        self.finished = True
+        self.finished = not self.left
 
     async def flush(self) -> None:
         """Send what is held."""
         if self._held:
             self.started = True
             held, self._held, self._held_bytes = self._held, [], 0
-            await self._wire.send_event(self._http, held, self)
+            await self._put(held)
+
+    async def _put(self, events: list[h11.Event]) -> None:
+        if self.left:
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            await self._wire.send_event(self._http, events, self)
+        except trio.BrokenResourceError:
+            if not self.lingers:
+                raise
 
     async def _hold(self, event: h11.Event, size: int = 0) -> None:
         self._held.append(event)
@@ -189,8 +207,8 @@ class Exchange:
         if body and self.method != "HEAD":
             events.append(h11.Data(data=body))
             self.bytes_in += len(body)
-        await self._wire.send_event(self._http, [*events, h11.EndOfMessage()], self)
-        self.finished = True
+        await self._put([*events, h11.EndOfMessage()])
+        self.finished = not self.left
 
     async def refuse(self, denial: Denial) -> None:
         """Answer with a refusal, once its record is durable.  The connection stays usable."""

@@ -94,9 +94,13 @@ class Meter:
         self.received = 0
         """Bytes of text and of tool arguments: tokens are never more than that."""
         self.failed = False
+        self.final = False
+        """The provider has said its last word about usage."""
 
     def take(self, event: Json, kind: str) -> None:
-        self._usage |= {k: v for k, v in (self._operation.usage(event) or {}).items() if v is not None}
+        usage = {k: v for k, v in (self._operation.usage(event) or {}).items() if v is not None}
+        self._usage |= usage
+        self.final = self.final or bool(usage and self._operation.is_last(event))
         self.served |= self._operation.served(event)
         for piece in self._operation.pieces(event, kind):
             self.received += len(piece.owner[piece.key].encode("utf-8", "surrogatepass"))

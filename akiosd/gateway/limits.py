@@ -26,6 +26,10 @@ class Limits(msgspec.Struct, frozen=True):
     read_seconds: float = 300
     """Between two pieces of an answer."""
     total_seconds: float = 6 * 3600
+    paid_seconds: float = 120
+    """For an answer in one piece to come when its agent has left: it is made and paid to the end, and says its cost."""
+    paid_stream_seconds: float = 15
+    """The same for a stream, which a provider stops when nobody reads it: what it still says is paid."""
     relay_idle_seconds: float = 3600
     """A connection passed through on which nothing moves."""
     connections: int = 1024

@@ -51,7 +51,6 @@ class Request(msgspec.Struct):
     quote: prices.Quote | None
     stream: Stream = ""
     strip: bool = False
-    hidden: bool = False
     findings: tuple[Finding, ...] = ()
     left_out: tuple[str, ...] = ()
 
@@ -136,7 +135,6 @@ def prepare(
     if operation.kind == "call":
         request.ask = _ask(request, outward)
         request.strip = operation.prepare(body)
-        request.hidden = operation.hidden(body, model)
     return request
 
 

@@ -134,7 +134,7 @@ async def _handle(context: Context, exchange: Exchange, request: h11.Request) ->
             await llm.handle(context, exchange)
         else:
             await sites.handle(context, exchange)
-        if not exchange.finished:
+        if not exchange.finished and not exchange.left:
             raise RuntimeError("a handler did not finish its answer")
     except trio.BrokenResourceError:
         # The agent is gone, and a handler noticed it where it was shielded.

@@ -21,6 +21,9 @@ from akiosd.kernel.fds import Fd, read_file
 from akiosd.policy.compile.limits import CgroupValue
 
 CONTROLLERS = ("memory", "pids", "cpu")
+# How often, and after what pause, the counter of kills is looked at once the leaf has run out of memory.
+_OOM_LOOKS = 100
+_OOM_PAUSE_S = 0.001
 _LOOSENED = (
     ("memory", "memory.memsw.limit_in_bytes"),
     ("memory", "memory.limit_in_bytes"),
@@ -115,8 +118,11 @@ class CgroupHost:
         self.v1 = {controller: Path(mount) / name for controller, mount in layout.v1.items()}
         self.controllers: frozenset[str] = frozenset()
 
-    def set_up(self) -> None:
-        """Make the base groups and hand the controllers down to them."""
+    def set_up(self, pids_max: str) -> None:
+        """Make the base groups, hand the controllers down to them, and bound what all cages together have of processes.
+
+        KernelError where a group cannot be made or bounded.
+        """
         self.v2.mkdir(exist_ok=True)
         for path in self.v1.values():
             path.mkdir(exist_ok=True)
@@ -129,6 +135,9 @@ class CgroupHost:
                 write(group / "cgroup.subtree_control", " ".join(f"+{c}" for c in missing))
         enabled = read(self.v2 / "cgroup.subtree_control").split()
         self.controllers = frozenset(enabled) | frozenset(self.v1)
+        bound = self.v1.get("pids", self.v2) / "pids.max"
+        if bound.exists():
+            write(bound, pids_max)
 
     def leaves(self) -> list[str]:
         """Names of the groups below the base: what a daemon before us may have left."""
@@ -281,6 +290,27 @@ class CageCgroup:
             write(path / "cgroup.event_control", f"{event.fileno()} {control.fileno()}")
         self._oom = event
         return event
+
+    async def wait_oom_kill(self) -> bool:
+        """v1 only: True once the kernel has killed a process of the leaf for memory, False once the leaf is gone.
+
+        The event comes when the leaf runs out, and the counter is raised when a process has been killed, up to
+        some milliseconds later.  The event also rings when nothing is killed in the end (a process that was
+        dying anyway gave its memory back), so it is waited for again (cgroup-v1/memory.rst, 10).
+        """
+        event = self.open_oom_event()
+        control = f"{self.v1['memory']}/memory.oom_control" if "memory" in self.v1 else ""
+        while event is not None:
+            await trio.lowlevel.wait_readable(event.fileno())
+            os.eventfd_read(event.fileno())
+            for _ in range(_OOM_LOOKS):
+                text = read(control)
+                if field_of(text, "oom_kill"):
+                    return True
+                if not text:
+                    return False
+                await trio.sleep(_OOM_PAUSE_S)
+        return False
 
     def kill(self) -> None:
         """SIGKILL for everything in the leaf, atomic against fork (cgroup.kill, Linux 5.14)."""

@@ -11,10 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
-import stat
 import struct
-import subprocess
 import threading
 from collections.abc import Collection
 from pathlib import Path
@@ -25,6 +22,7 @@ from akiosd.kernel import _shim, loop, mounts
 from akiosd.kernel.acl import write_acl
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.mounts import check
+from akiosd.kernel.programs import find_program, run_program
 
 _DIRECTORIES = ("upper", "work", "home", "tmp", "sealed")
 _DATA = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
@@ -146,16 +144,12 @@ def open_disks(state_dir: Path, pool_size: int) -> Disks:
 
 
 def _mkfs(image: Path, size: int, *options: str) -> None:
-    program = shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if program is None:
+    if find_program("mkfs.ext4") is None:
         raise KernelError("mkfs.ext4 is not installed", "disk", "install e2fsprogs")
     fd = os.open(image, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.ftruncate(fd, size)
     os.close(fd)
-    done = subprocess.run(
-        [program, "-q", "-F", "-m", "0", "-O", "^resize_inode", *options, str(image)],
-        capture_output=True, text=True, env={"PATH": "/usr/sbin:/sbin"},
-    )  # fmt: skip
+    done = run_program("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^resize_inode", *options, str(image))
     if done.returncode != 0:
         image.unlink(missing_ok=True)
         raise KernelError(f"mkfs.ext4 failed: {done.stderr.strip()}", str(image))
@@ -325,7 +319,7 @@ class QuotaPool:
 
     def close(self) -> None:
         self._root.close()
-        subprocess.run(["umount", str(self._mount_point)], capture_output=True)
+        run_program("umount", str(self._mount_point))
 
 
 def punch_free(fd: int) -> bool:
@@ -342,9 +336,4 @@ def punch_free(fd: int) -> bool:
 def remove_tree(path: Path) -> None:
     """Remove what an agent made: of any depth, which Python's own does not survive."""
     # Work for a cage that is gone: it does not have the daemon's precedence.
-    command = ["nice", "-n", "10", "rm", "-rf", "--one-file-system", "--", str(path)]
-    subprocess.run(command, capture_output=True, env={"PATH": "/usr/bin:/bin"})
-
-
-def is_directory(fd: int) -> bool:
-    return stat.S_ISDIR(os.fstat(fd).st_mode)
+    run_program("nice", "-n", "10", "rm", "-rf", "--one-file-system", "--", str(path))

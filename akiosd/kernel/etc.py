@@ -153,8 +153,8 @@ def _make_common(base: Path) -> Path:
     target = base / f"{_COMMON}{_LAYOUT}-{signature()}"
     if target.is_dir():
         return target
-    base.mkdir(mode=0o755, parents=True, exist_ok=True)
-    base.chmod(0o755)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(base)
     fresh = base / "common.new"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o755)

@@ -19,6 +19,7 @@ from akiosd.values import plan as plan_format
 PROGRAM = Path(__file__).with_name("akios-launcher")
 
 # clone(2) flags; include/uapi/linux/sched.h
+CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -29,6 +30,9 @@ CLONE_NEWNET = 0x40000000
 CLONE_INTO_CGROUP = 0x200000000
 
 CAGE_FLAGS = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS
+if os.path.exists("/proc/self/ns/time"):
+    # Its file in /proc can be opened, locked and watched, and is one for all who share the namespace.
+    CAGE_FLAGS |= CLONE_NEWTIME
 
 
 class Launcher:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 
@@ -10,40 +11,17 @@ import msgspec
 from akiosd.kernel._shim import lib as _lib
 from akiosd.kernel.fds import read_file
 from akiosd.policy.compile.landlock import FLOOR_ABI
+from akiosd.policy.compile.limits import HostPools
 
 KERNEL_FLOOR = (5, 19)
 _MERGED = (b"bin", b"sbin", b"lib", b"lib32", b"lib64", b"libx32")
 
-# File systems that show the host's own state: never bound into a cage, whoever opened them.
-# Numbers of statfs(2) and include/uapi/linux/magic.h.
-REFUSED_FILE_SYSTEMS = {
-    0x9FA0: "proc",
-    0x62656572: "sysfs",
-    0x27E0EB: "cgroup",
-    0x63677270: "cgroup2",
-    0x1CD1: "devpts",
-    0x64626720: "debugfs",
-    0x74726163: "tracefs",
-    0x73636673: "securityfs",
-    0xCAFE4A11: "bpf",
-    0x62656570: "configfs",
-    0x65735543: "fusectl",
-    0x19800202: "mqueue",
-    0x42494E4D: "binfmt_misc",
-    0x6165676C: "pstore",
-    0xDE5E81E4: "efivarfs",
-    0x6E736673: "nsfs",
-    0xF97CFF8C: "selinuxfs",
-    0x67596969: "rpc_pipefs",
-    0x0187: "autofs",
-    0x50494446: "pidfs",
-    0x50495045: "pipefs",
-    0x534F434B: "sockfs",
-    0x43415D53: "smackfs",
-    0x07655821: "resctrl",
-    0x958458F6: "hugetlbfs",
-    0xABBA1974: "xenfs",
-}
+# File systems that show the host's own state: never bound into a cage, whoever opened them.  Names of filesystems(5).
+REFUSED_FILE_SYSTEMS = frozenset(
+    ("autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs",
+     "fusectl", "hugetlbfs", "mqueue", "nsfs", "pidfs", "pipefs", "proc", "pstore", "resctrl", "rpc_pipefs",
+     "securityfs", "selinuxfs", "smackfs", "sockfs", "sysfs", "tracefs", "xenfs")
+)  # fmt: skip
 
 
 class HostFacts(msgspec.Struct, frozen=True):
@@ -52,6 +30,7 @@ class HostFacts(msgspec.Struct, frozen=True):
     """0 where there is none."""
     system_links: tuple[tuple[bytes, bytes], ...]
     system_dirs: tuple[bytes, ...]
+    pools: HostPools = HostPools()
 
 
 def kernel_version() -> tuple[int, int]:
@@ -71,35 +50,46 @@ def read_host() -> HostFacts:
             links.append((name, os.readlink(path)))
         elif os.path.isdir(path):
             dirs.append(name)
-    return HostFacts(platform.release(), landlock_abi(), tuple(links), tuple(dirs))
+    return HostFacts(platform.release(), landlock_abi(), tuple(links), tuple(dirs), read_pools())
+
+
+_POOLS = {"file_max": "fs/file-max", "pid_max": "kernel/pid_max", "bpf_jit_limit": "net/core/bpf_jit_limit"}
+
+
+def read_pools() -> HostPools:
+    """What the kernel says of each; what it does not show (a kernel without JIT) keeps its default."""
+    found: dict[str, int] = {}
+    for field, name in _POOLS.items():
+        with contextlib.suppress(OSError):
+            found[field] = min(int(read_file(f"/proc/sys/{name}")), 1 << 62)
+    return HostPools(**found)
+
+
+def core_goes_to_a_socket() -> bool:
+    """Whether the host sends dumps to a socket (core_pattern ``@…``, Linux 6.16): then no limit keeps them back."""
+    with contextlib.suppress(OSError):
+        return read_file("/proc/sys/kernel/core_pattern").startswith(b"@")
+    return False
 
 
 def describe_landlock(abi: int) -> str:
     return f"ABI {abi}" if abi >= FLOOR_ABI else f"ABI {abi}, needed is {FLOOR_ABI}"
 
 
-def refused_file_system(fd: int) -> str:
-    """The name of the file system a descriptor is on when it is one that shows the host, else ``""``."""
-    magic = int(_lib.akios_fs_magic(fd))
-    if magic < 0:
-        return "unknown"
-    # statfs(2) cannot tell devtmpfs, of which there is one, from any tmpfs.
-    if os.fstat(fd).st_dev == os.stat("/dev").st_dev and os.path.ismount("/dev"):
-        return "/dev"
-    return REFUSED_FILE_SYSTEMS.get(magic, "")
-
-
-NAMESPACES = ("mnt", "pid", "ipc", "uts", "net", "user", "cgroup")
+NAMESPACES = ("mnt", "pid", "ipc", "uts", "net", "user", "cgroup", "time")
 
 
 def read_namespaces(pid: int | str) -> dict[str, str]:
-    return {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in NAMESPACES}
+    """Name → its identity; kernels built without time namespaces lack that one."""
+    present = os.listdir(f"/proc/{pid}/ns")
+    return {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in NAMESPACES if name in present}
 
 
-def read_process(pid: int) -> tuple[str, str, str]:
-    """(status, mountinfo, uid_map) of a process, as the kernel prints them."""
+def read_process(pid: int) -> tuple[str, str, str, str]:
+    """(status, mountinfo, uid_map, limits) of a process, as the kernel prints them."""
     return (
         read_file(f"/proc/{pid}/status").decode(errors="replace"),
         read_file(f"/proc/{pid}/mountinfo").decode(errors="surrogateescape"),
         read_file(f"/proc/{pid}/uid_map").decode(),
+        read_file(f"/proc/{pid}/limits").decode(errors="replace"),
     )

@@ -3,8 +3,8 @@
 A reader takes either events, as Python values, or the entries that a log holds of them, made natively: 20,000 a second
 from one cage must not keep the daemon from the others.
 
-A record shows the *attempt* and the answer given to it, never the result of the call; paths are the bytes the target
-pointed at when it was stopped (seccomp_unotify(2) explains why nothing may be decided on them).
+A record shows what was *requested* and the answer given to it, never the result of the call; paths are the bytes the
+target pointed at when it was stopped (seccomp_unotify(2) explains why nothing may be decided on them).
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from akiosd.kernel._shim import ffi, lib
 from akiosd.kernel.hashing import count_entries
 from akiosd.kernel.seccomp import name_of
 from akiosd.ledger.bundle import Batch
+from akiosd.policy.compile.limits import Bounds
 from akiosd.values.records import SCHEMA_VERSION, Syscall
+from akiosd.values.syscalls import COUNTED
 from akiosd.values.units import KIB
 
 RING_SIZE = 256 * KIB
@@ -39,6 +41,8 @@ HAS_PATH: int = lib.AKIOS_HAS_PATH
 HAS_PATH2: int = lib.AKIOS_HAS_PATH2
 HAS_ARGV: int = lib.AKIOS_HAS_ARGV
 HAS_SOCKADDR: int = lib.AKIOS_HAS_SOCKADDR
+HAS_DIR: int = lib.AKIOS_HAS_DIR
+HAS_DIR2: int = lib.AKIOS_HAS_DIR2
 FAULT_PATH: int = lib.AKIOS_FAULT_PATH
 FAULT_PATH2: int = lib.AKIOS_FAULT_PATH2
 FAULT_ARGV: int = lib.AKIOS_FAULT_ARGV
@@ -52,10 +56,11 @@ UNKNOWN: int = lib.AKIOS_UNKNOWN
 FOREIGN: int = lib.AKIOS_FOREIGN
 
 # struct akios_record
-_HEADER = struct.Struct("=IIQIIiIHHHHHB5x6Q")
+_HEADER = struct.Struct("=IIQIIiIHHHHHHHBx6Q")
 _BUFFER_SIZE = 64 * KIB
 _ENTRIES_SIZE = _BUFFER_SIZE + MAX_BATCH * lib.AKIOS_ENTRY_ROOM
 _NAMED = 1024
+_NO_BOUNDS = Bounds()
 
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
@@ -64,6 +69,7 @@ _AF_UNIX = socket.AF_UNIX.to_bytes(2, sys.byteorder)
 _CUT = CUT_PATH | CUT_PATH2 | CUT_ARGV | CUT_SOCKADDR
 
 assert lib.AKIOS_ENTRY_VERSION == SCHEMA_VERSION
+assert len(COUNTED) == lib.AKIOS_COUNTED
 assert _HEADER.size == ffi.sizeof("struct akios_record")
 
 
@@ -87,6 +93,8 @@ class SyscallEvent(msgspec.Struct, frozen=True, gc=False):
     path2: bytes | None
     argv: tuple[bytes, ...] | None
     sockaddr: bytes | None
+    directory: bytes | None
+    directory2: bytes | None
     count: int
 
 
@@ -112,12 +120,12 @@ def parse_records(data: memoryview) -> list[SyscallEvent]:
     append, unpack = events.append, _HEADER.unpack_from
     at, end = 0, len(data)
     while at < end:
-        size, flags, time_ns, pid, nr, err, count, kind, len1, len2, len3, len4, _, *args = unpack(data, at)
+        size, flags, time_ns, pid, nr, err, count, kind, len1, len2, len3, len4, len5, len6, _, *args = unpack(data, at)
         first = at + 96
         second = first + len1
         path = bytes(data[first:second]) if flags & 1 else None
-        path2 = argv = sockaddr = None
-        if flags & 14:
+        path2 = argv = sockaddr = directory = directory2 = None
+        if flags & (14 | HAS_DIR | HAS_DIR2):
             third = second + len2
             fourth = third + len3
             if flags & 2:
@@ -126,8 +134,15 @@ def parse_records(data: memoryview) -> list[SyscallEvent]:
                 argv = tuple(bytes(data[third : fourth - 1]).split(b"\0")) if len3 else ()
             if flags & 8:
                 sockaddr = bytes(data[fourth : fourth + len4])
+            fifth = fourth + len4
+            sixth = fifth + len5
+            if flags & HAS_DIR:
+                directory = bytes(data[fifth:sixth])
+            if flags & HAS_DIR2:
+                directory2 = bytes(data[sixth : sixth + len6])
         numbers = (args[0], args[1], args[2], args[3], args[4], args[5])
-        append(SyscallEvent(time_ns, pid, nr, kind, err, flags, numbers, path, path2, argv, sockaddr, count))
+        contents = (path, path2, argv, sockaddr, directory, directory2)
+        append(SyscallEvent(time_ns, pid, nr, kind, err, flags, numbers, *contents, count))
         at += size
     return events
 
@@ -138,8 +153,9 @@ def to_record(event: SyscallEvent) -> Syscall:
     bare = event.path is None and event.argv is None and event.sockaddr is None
     return Syscall(
         ts=event.time_ns, name=name_of(event.nr), nr=event.nr, pid=event.pid,
-        verdict="denied" if event.err else "attempt", errno=event.err,
+        verdict="denied" if event.err else "requested", errno=event.err,
         args=event.args if bare else (), path=event.path, path2=event.path2,
+        directory=event.directory, directory2=event.directory2,
         argv=event.argv or (), address=_trimmed(event.sockaddr), count=event.count, truncated=bool(event.flags & _CUT),
     )  # fmt: skip
 
@@ -204,7 +220,8 @@ class Pump:
     Takes ``listener_fd`` (closed when the pump ends; on failure it stays the caller's).  ``table_bytes`` is what
     ``akiosd.policy.compile.seccomp.encode_pump_table`` makes.  ``events_per_second`` 0 means no limit, ``burst`` how
     many may come at once after a pause (0: one second's worth).  ``ring``: one made before, taken too; else one of
-    ``ring_size`` is made.  Raises KernelError.
+    ``ring_size`` is made.  ``bounds`` are kept for the processes of ``group``, a descriptor of the cage's v2 group that
+    stays the caller's; without one, filters and locks are never found to be fewer than were granted.  KernelError.
 
     One task at a time reads ``batches()`` or ``entries()``.  While nobody reads, the ring fills and the cage's
     notified calls wait.
@@ -221,6 +238,8 @@ class Pump:
         burst: int = 0,
         linger_ns: int = LINGER_NS,
         sync_wake_up: bool = True,
+        bounds: Bounds = _NO_BOUNDS,
+        group: int = -1,
     ) -> None:
         self._ring: Any = None
         self._pump: Any = None
@@ -231,7 +250,11 @@ class Pump:
         self._bytes = ffi.cast("uint8_t *", self._buffer)
         self._view = memoryview(ffi.buffer(self._buffer))
         self._entries = made.entries
-        config = ffi.new("struct akios_pump_config *", (events_per_second, burst, sync_wake_up, precedence.ordinary()))
+        most = [getattr(bounds, name) for name in COUNTED]
+        config = ffi.new(
+            "struct akios_pump_config *",
+            (events_per_second, burst, sync_wake_up, precedence.ordinary(), group, most),
+        )
         pump = ffi.new("struct akios_pump **")
         result = lib.akios_pump_start(listener_fd, made.get(), table_bytes, len(table_bytes), config, pump)
         if result < 0:

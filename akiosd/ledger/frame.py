@@ -43,11 +43,16 @@ class Entries:
 
 @dataclass(frozen=True)
 class Head:
-    """``log`` is about to be published at ``size`` with ``root``; durable before that checkpoint is signed."""
+    """``log`` is about to be published at ``size`` with ``root``; durable before that checkpoint is signed.
+
+    ``published``: that checkpoint was in place already.  The first frame of every segment says so of the host log, so
+    that whichever frames are left, they know how far it had come.
+    """
 
     log: LogId
     size: int
     root: bytes
+    published: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,8 @@ def encode_mark(mark: Mark) -> bytes:
     match mark:
         case Entries(first=first, batch=batch):
             return _mark.pack(_ENTRIES, len(name), first, batch.count, len(batch.data)) + name + batch.data
-        case Head(size=size, root=root):
-            return _mark.pack(_HEAD, len(name), size, 0, len(root)) + name + root
+        case Head(size=size, root=root, published=published):
+            return _mark.pack(_HEAD, len(name), size, published, len(root)) + name + root
         case Forget():
             return _mark.pack(_FORGET, len(name), 0, 0, 0) + name
 
@@ -84,7 +89,7 @@ def decode_body(body: bytes) -> Iterator[Mark]:
         if kind == _ENTRIES:
             yield Entries(log, number, Batch(count, payload))
         elif kind == _HEAD:
-            yield Head(log, number, payload)
+            yield Head(log, number, payload, count == 1)
         elif kind == _FORGET:
             yield Forget(log)
         else:

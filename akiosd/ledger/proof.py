@@ -97,9 +97,9 @@ def prove_entry(
     return TlogProof(index, tuple(path), note, extra)
 
 
-def verify_proof(proof: TlogProof, entry: bytes, vkey: Vkey) -> Checkpoint:
-    """The checkpoint under which ``entry`` is proved to stand; raises ``ProofError`` or ``NoteError``."""
-    checkpoint = open_checkpoint(proof.checkpoint, vkey)
+def verify_proof(proof: TlogProof, entry: bytes, *vkeys: Vkey) -> Checkpoint:
+    """The checkpoint, signed by one of the keys, under which ``entry`` stands; raises ``ProofError``, ``NoteError``."""
+    checkpoint = open_checkpoint(proof.checkpoint, *vkeys)
     verify_inclusion(leaf_hash(entry), proof.index, checkpoint.size, proof.path, checkpoint.root)
     return checkpoint
 

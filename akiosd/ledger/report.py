@@ -11,7 +11,7 @@ from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle, encode_bundle
 from akiosd.ledger.edge import TILE_BYTES
 from akiosd.ledger.merkle import HASH_BYTES
-from akiosd.ledger.note import Checkpoint
+from akiosd.ledger.note import Checkpoint, Vkey
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 
 
@@ -85,11 +85,15 @@ class Bad(Exception):
 
 @dataclass(frozen=True)
 class Anchor:
-    """A tree head known from elsewhere; ``name`` says from where (``pin``, ``host log``)."""
+    """A tree head known from elsewhere; ``name`` says from where (``pin``, ``host log``).
+
+    ``vouches``: it outlives the host's daemon, so that a report may name it as what the log is anchored to.
+    """
 
     name: str
     size: int
     root: bytes
+    vouches: bool = True
 
 
 class LogReader(Protocol):
@@ -133,3 +137,6 @@ class History(Protocol):
 
     def read(self, size: int) -> tuple[str, bytes, Checkpoint]:
         """Its path, the note and what that says, its signature not yet verified; raises ``LedgerError``."""
+
+    def check_signatures(self, keys: Sequence[Vkey]) -> None:
+        """Raise ``LedgerError`` unless each is signed by one of ``keys``."""

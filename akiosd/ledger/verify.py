@@ -62,9 +62,10 @@ def verify_log(
     return replace(
         report,
         verdict=Verdict.OK_RECOVERED if walk.recoveries else Verdict.OK,
-        anchored_to=", ".join(anchor.name for anchor in anchors if anchor.size >= names.first) or "nothing",
+        anchored_to=", ".join(anchor.name for anchor in anchors if anchor.vouches and anchor.size >= names.first)
+        or "nothing",
         detail=f"{walk.recoveries} recoveries recorded" if walk.recoveries else "",
-        notes=(*names.notes(), *_pruned_notes(walk, anchors)),
+        notes=(*names.notes(), *_pruned_notes(walk)),
         vkey=str(signer),
         keys=frozenset(statement.epoch.public_key for statement in statements) | {signer.public_key},
         minimum=names.first,
@@ -125,14 +126,10 @@ def _check_pruned(walk: Walk, names: _Names) -> list[Statement]:
     return [*(Statement(-1, epoch) for epoch in gone if epoch.public_key not in found), *walk.statements]
 
 
-def _pruned_notes(walk: Walk, anchors: tuple[Anchor, ...]) -> list[str]:
+def _pruned_notes(walk: Walk) -> list[str]:
     if walk.pruned is None or not walk.first:
         return []
-    notes = [f"entries before {walk.first} were pruned, as the log's record of {walk.pruned.ts} ns says"]
-    for anchor in anchors:
-        if anchor.size < walk.first:
-            notes.append(f"{anchor.name} is of size {anchor.size}, before what is left: it could not be checked")
-    return notes
+    return [f"entries before {walk.first} were pruned, as the log's record of {walk.pruned.ts} ns says"]
 
 
 def _check_keys(note: bytes, statements: list[Statement], vkey: Vkey, kin: frozenset[bytes]) -> Vkey:

@@ -1,7 +1,8 @@
 """The account of one cage: what its calls to models may still cost.  A state machine over values.
 
-Before a call its dearest outcome is reserved, afterwards what it cost is booked; spent and reserved together never pass
-a limit, in whatever order calls begin and end.  Only a provider that counts more than the call could cost gets past it.
+Before a call its dearest outcome is reserved, afterwards what it cost is booked, or all of the reservation where that
+was not learned; spent and reserved together never pass a limit, in whatever order calls begin and end.  Only a provider
+that counts more than the call could cost gets past it.
 
 What is refused, and when the cage ends.  ``again`` is a refusal at least ``PATIENCE_NS`` after the first with no call
 granted between, since calls that were under way together could not read the warning; the 256th ends it in any case.
@@ -72,7 +73,7 @@ def settle(account: Account, call: int, bill: Bill, now_ns: int) -> tuple[Accoun
     if call not in account.open:
         raise ProtocolError(f"the call {call} is not open", "settle")
     held = account.open[call]
-    unknown = bill.estimated and bill.outcome != "failed" and not bill.usd_micro and bill.tokens == Tokens()
+    unknown = bill.estimated and bill.outcome != "failed"
     tokens = held.tokens if unknown else _credible(bill.tokens)
     usd = held.usd_micro if unknown else _amount(bill.usd_micro)
     settled = Settled(call, held, bill.outcome, usd, tokens, bill.estimated)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from akiosd.policy.merge import Merged, flatten
+from akiosd.values.text import show
 from akiosd.values.units import format_duration, format_size, format_usd
 
 _SIZES = frozenset(
@@ -77,4 +78,4 @@ def _origin(layer: str, file: str, line: int) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return show(text, lambda character: ascii(character)[1:-1])

@@ -1,6 +1,8 @@
-"""Stand-ins for personal data that keep its shape, the same for the same value in one cage, and the way back.
+"""Stand-ins for personal data, the same for the same value in one cage, and the way back.
 
-The map lives in this object and nowhere else; it is gone with the cage.
+What they are made of says :mod:`akiosd.redact.standins`: values that nobody can hold.  One value has one, however it is
+spelled, and it is spelled as the value is, so that the spelling comes back too.  The map lives in this object and
+nowhere else; it is gone with the cage.
 """
 
 from __future__ import annotations
@@ -9,23 +11,27 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote
 
-import re2
+from akiosd.redact import standins
+from akiosd.redact.folding import Folded, fold, is_plain
+from akiosd.redact.found import LEAST, Entry, Index, Place
+from akiosd.redact.normalise import View
+from akiosd.redact.standins import Rule
 
-from akiosd.redact.compiled import compiled
-
-_LOWER, _UPPER = "abcdefghjkmnpqrstuvwxyz", "ABCDEFGHJKLMNPQRSTUVWXYZ"
-# What a key begins with is kept: programs look at it.
-_PREFIX = re.compile(
-    r"(?:sk-ant-|sk-proj-|sk-|gh[pousr]_|github_pat_|glpat-|xox[a-z]-|[prs]k_(?:live|test)_|AIza|AKIA|ASIA|\+)"
+_TRIES, _FEW_TRIES = 64, 4
+"""How often another stand-in is made where one is taken; and once a kind was seen to be used up."""
+_LEAST_DAYS, _DAYS = 200, 1300
+_TAIL = 256
+"""Characters before a place that are looked at to tell what it is in."""
+_PERCENT = re.compile("%[0-9A-Fa-f]{2}")
+_UNICODE = re.compile(r"\\[ux][0-9A-Fa-f]{2}")
+_KEPT_NETS = ("192.0.2.", "198.51.100.", "203.0.113.", "5e-00-53", "5E-00-53", "5e:00:53", "5E:00:53", "5e00.53")
+_KEPT = re.compile(
+    r"(?:192\.0\.2|198\.51\.100|203\.0\.113)\.[0-9]{1,3}|00[-:]?00[-:.]?5[eE][-:]?00[-:.]?53[-:]?[0-9a-fA-F]{2}"
 )
-# Where a model writes JSON these come back spelled in another way.
-_ESCAPED = re.compile(r"""["\\\x00-\x1f\x7f]|[^\x00-\x7f](?<!\w)""")
-_SHAPED = 8
-"""A value with fewer letters and digits has too few stand-ins of its shape to be told from text: it gets a label."""
-_TAKE_BACK = 4096
+"""Values of those small sets that stand-ins come from: what the agent's own texts show of them stands for itself."""
 
 
 class Pseudonyms:
@@ -35,10 +41,15 @@ class Pseudonyms:
         if len(key) < 16:
             raise ValueError("the key of pseudonyms has at least 16 bytes")
         self._key = key
+        days = int.from_bytes(hmac.digest(key, b"days", hashlib.sha256)[:4], "big") % _DAYS
+        self._rules = standins.rules(-_LEAST_DAYS - days)
         self._given: dict[str, str] = {}
-        self._originals: dict[str, str] = {}
-        self._beginnings: set[str] = set()
-        self._pattern: Any = None
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._index = Index()
+        self._taken: set[bytes] = set()
+        """The letters of values: nothing else may stand for them."""
+        self._full: set[str] = set()
+        """Families of which nearly all is given."""
 
     def __len__(self) -> int:
         return len(self._given)
@@ -46,110 +57,169 @@ class Pseudonyms:
     def give(self, value: str, kind: str) -> str:
         """The stand-in for ``value``; the same every time."""
         found = self._given.get(value)
-        if found is not None:
-            return found
-        attempt = 0
-        while True:
-            stand_in = self._make(value, kind, attempt)
-            if stand_in not in self._originals and stand_in not in self._given and stand_in != value:
-                break
-            attempt += 1
-        self._given[value] = stand_in
-        self._originals[stand_in] = value
-        self._beginnings.update(stand_in[:size] for size in range(1, min(len(stand_in), _TAKE_BACK)))
-        self._pattern = None
+        if found is None:
+            rule = standins.rule_of(self._rules, kind)
+            self._taken.add(fold(View(value).data))
+            entry = self._entries.get((rule.family, rule.same(value)))
+            found = self._spell(entry, value, kind, rule) if entry else self._new(value, kind, rule)
+            self._given[value] = found
+        return found
+
+    def expect(self, values: Iterable[str]) -> None:
+        """These are values of the agent's: none of them is to stand for another."""
+        self._taken.update(fold(View(value).data) for value in values if value not in self._given)
+
+    def _new(self, value: str, kind: str, rule: Rule) -> str:
+        stand_in = next(filter(self._is_free, self._made(value, kind, rule)))
+        label = stand_in.startswith("[")
+        entry = Entry("LABEL" if label else rule.family, value, kind, rule.exact and not label, label)
+        self._entries[rule.family, rule.same(value)] = entry
+        poured = standins.bare(value) if (rule.poured or rule.family == "PHONE") and not label else ""
+        self._index.add(stand_in, entry, poured if len(poured) == len(standins.bare(stand_in)) else "")
+        if rule.family == "PHONE" and not label:
+            self._add_phone(entry, stand_in, value, kind)
+        return self._note(entry, stand_in, value)
+
+    def _note(self, entry: Entry, stand_in: str, value: str) -> str:
+        entry.forms.setdefault(stand_in, value)
+        self._index.note(stand_in)
         return stand_in
 
-    def _stream(self, value: str, kind: str, attempt: int) -> Iterator[int]:
+    def _made(self, value: str, kind: str, rule: Rule) -> Iterator[str]:
+        """What may stand for it, best first; a label where the kind has no room, or none is left."""
+        for attempt in range(_FEW_TRIES if rule.family in self._full else _TRIES):
+            stand_in = rule.make(value, self._noise(value, kind, attempt))
+            if not stand_in:
+                break
+            yield stand_in
+        else:
+            self._full.add(rule.family)
+        attempt = _TRIES
+        while True:
+            yield standins.label(rule.family, self._noise(value, kind, attempt), 6 + attempt // 100)
+            attempt += 1
+
+    def _noise(self, value: str, kind: str, attempt: int) -> Iterator[int]:
         block = 0
         while True:
             message = f"{kind}\0{attempt}\0{block}\0{value}".encode("utf-8", "surrogatepass")
             yield from hmac.digest(self._key, message, hashlib.sha256)
             block += 1
 
-    def _make(self, value: str, kind: str, attempt: int) -> str:
-        noise = self._stream(value, kind, attempt)
-        if kind == "EMAIL" and "@" in value:
-            return f"user-{''.join(_shape('a0a0a0a0a0', noise))}@example.invalid"
-        letters = sum(character.isalnum() for character in value)
-        if letters < _SHAPED or len(value) > 200 or attempt > 8 or _ESCAPED.search(value):
-            return f"{kind}_{bytes(next(noise) for _ in range(5)).hex()}"
-        prefix = _PREFIX.match(value)
-        kept = prefix.end() if prefix else 0
-        return value[:kept] + "".join(_shape(value[kept:], noise))
+    def _is_free(self, stand_in: str) -> bool:
+        letters = fold(View(stand_in).data)
+        return len(letters) >= LEAST and letters not in self._index.keys and letters not in self._taken
+
+    def _add_phone(self, entry: Entry, stand_in: str, value: str, kind: str) -> None:
+        """The same number as it is written at home and abroad."""
+        ours, theirs = standins.read_phone(stand_in, kind), standins.read_phone(value, kind)
+        if ours and theirs and ours.code == theirs.code:
+            pairs = zip(standins.phone_spellings(ours), standins.phone_spellings(theirs), strict=True)
+            for spelled, original in pairs:
+                self._index.add(spelled, entry, original if len(original) == len(spelled) else "")
+
+    def _spell(self, entry: Entry, value: str, kind: str, rule: Rule) -> str:
+        """The stand-in of another spelling, as this one is spelled."""
+        first = next(iter(entry.forms))
+        spelled = ""
+        if not entry.label and rule.poured and len(standins.bare(first)) == len(standins.bare(value)):
+            spelled = standins.pour(standins.bare(first), value)
+        elif not entry.label and rule.family == "PHONE":
+            known = standins.read_phone(first, entry.kind)
+            spelled = standins.laid_out(value, kind, known.national) if known else ""
+        if not spelled or entry.forms.get(spelled, value) != value:
+            spelled = next((form for form in _varied(first) if form not in entry.forms), first)
+        return self._note(entry, spelled, value)
+
+    # ---- the way back ------------------------------------------------------------------------------
 
     def restore(self, text: str, escape: bool = False) -> str:
         """``text`` with every stand-in taken back; ``escape`` where ``text`` is inside a JSON string."""
-        pieces, done = [], 0
-        for start, end in self._places(text):
-            pieces += [text[done:start], self._back(text[start:end], escape)]
-            done = end
-        return "".join([*pieces, text[done:]])
+        places, _ = self._index.scan(text)
+        return self.replaced(text, places, 0, len(text), escape)
+
+    def replaced(self, text: str, places: list[Place], done: int, stop: int, escape: bool) -> str:
+        pieces = []
+        for place in places:
+            pieces += [text[done : place.start], _dressed(self._back(text, place), text, place, escape)]
+            done = place.end
+        return "".join([*pieces, text[done:stop]])
+
+    @staticmethod
+    def _back(text: str, place: Place) -> str:
+        """The original as this place is spelled."""
+        entry = place.key.entry
+        found = entry.forms.get(text[place.start : place.end])
+        if found is not None:
+            return found
+        if place.key.poured:
+            return standins.pour(place.key.poured, place.plain.decode("latin-1"))
+        return entry.original
+
+    def may_begin_in(self, text: str) -> bool:
+        """As :meth:`akiosd.redact.found.Index.may_begin_in`."""
+        return self._index.may_begin_in(text)
+
+    def scan(self, text: str, begin: int, final: bool) -> tuple[list[Place], int]:
+        """As :meth:`akiosd.redact.found.Index.scan`."""
+        return self._index.scan(text, begin, final)
 
     def may_be_in(self, json: bytes) -> bool:
-        """Whether strings of a JSON text may hold a stand-in; where a letter may be escaped, they may."""
-        return bool(self._originals) and (b"\\u" in json or b"\\/" in json or self._compiled().search(json) is not None)
+        """Whether strings of a JSON text may hold a stand-in."""
+        if not self._given:
+            return False
+        letters = fold(json) if is_plain(json) else Folded(json.decode("utf-8", "replace")).letters
+        return self._index.may_be_in(letters)
 
     def covered(self, text: str) -> str:
         """``text`` with a NUL for each character of a stand-in: there is nothing to be found in it."""
+        places, _ = self._index.scan(text)
+        if any(net in text for net in _KEPT_NETS):
+            self._see(text, places)
         pieces, done = [], 0
-        for start, end in self._places(text):
-            pieces += [text[done:start], "\0" * (end - start)]
-            done = end
+        for place in places:
+            pieces += [text[done : place.start], "\0" * (place.end - place.start)]
+            done = place.end
         return "".join([*pieces, text[done:]])
 
-    def _back(self, stand_in: str, escape: bool) -> str:
-        original = self._originals[stand_in]
-        return json.dumps(original, ensure_ascii=False)[1:-1] if escape else original
+    def _see(self, text: str, places: list[Place]) -> None:
+        """What stands for itself in the agent's own text stands for nothing else."""
+        own = {(place.start, place.end) for place in places}
+        for match in _KEPT.finditer(text):
+            if match.span() not in own:
+                self._taken.add(fold(match[0].encode("ascii")))
 
     def held(self, text: str) -> int:
         """Where the end of ``text`` begins that may be the beginning of a stand-in; its length when nowhere."""
-        size = len(text)
-        if not self._beginnings:
-            return size
-        at = next((at for at in range(max(0, size - 256), size) if text[at:] in self._beginnings), size)
-        # A whole stand-in may end like another begins.
-        around = max(0, at - 256)
-        for start, end in self._places(text[around:]) if at < size else ():
-            if around + start < at < around + end:
-                return around + start
-        return at
-
-    def _places(self, text: str) -> list[tuple[int, int]]:
-        """Where in ``text`` stand-ins are.  Linear, however many there are."""
-        if not self._originals:
-            return []
-        data = text.encode("utf-8", "surrogatepass")
-        places = [match.span() for match in self._compiled().finditer(data)]
-        if len(data) == len(text):
-            return places
-        found, size, done = [], 0, 0
-        for start, end in places:
-            begin = size + _characters(data[done:start])
-            size, done = begin + _characters(data[start:end]), end
-            found.append((begin, size))
-        return found
-
-    def _compiled(self) -> Any:
-        if self._pattern is None:
-            names = sorted((name.encode("utf-8", "surrogatepass") for name in self._originals), key=len, reverse=True)
-            self._pattern = compiled(b"|".join(map(re2.escape, names)))
-        return self._pattern
+        return self._index.scan(text, 0, final=False)[1]
 
 
-def _characters(data: bytes) -> int:
-    return len(data.decode("utf-8", "surrogatepass"))
+def _varied(text: str) -> Iterator[str]:
+    """The same in other case: lower, title, and then letter by letter."""
+    yield from (text.lower(), text.title(), text.upper())
+    letters = [place for place, character in enumerate(text) if character.isalpha()]
+    for count in range(1, 1 << min(len(letters), 12)):
+        made = list(text)
+        for bit, place in enumerate(letters[:12]):
+            if count >> bit & 1:
+                made[place] = made[place].swapcase()
+        yield "".join(made)
 
 
-def _shape(value: str, noise: Iterator[int]) -> Iterator[str]:
-    """Digits for digits, letters for letters of the same case, everything else as it is."""
-    for character in value:
-        if character.isdigit():
-            yield "0123456789"[next(noise) % 10]
-        elif character.isalpha():
-            yield (_UPPER if character.isupper() else _LOWER)[next(noise) % len(_LOWER)]
-        else:
-            yield character
+def _dressed(original: str, text: str, place: Place, escape: bool) -> str:
+    """``original`` as it is written where it goes: in a JSON string, in a URL, among escapes."""
+    raw = text[place.start : place.end]
+    if _PERCENT.search(raw) or (re.search(r"\s", original) and _is_in_url(text, place.start)):
+        original = original if _PERCENT.search(original) else quote(original, safe="")
+    if escape or _UNICODE.search(raw):
+        return json.dumps(original, ensure_ascii=not escape)[1:-1]
+    return original
+
+
+def _is_in_url(text: str, at: int) -> bool:
+    """Whether what stands before ``at`` without a blank is the beginning of a URL."""
+    before = re.split(r"[\s\"'<>(]", text[max(0, at - _TAIL // 2) : at])[-1]
+    return "://" in before
 
 
 class StreamRestorer:
@@ -157,13 +227,23 @@ class StreamRestorer:
 
     def __init__(self, pseudonyms: Pseudonyms, escape: bool = False) -> None:
         self._pseudonyms, self._escape, self._held = pseudonyms, escape, ""
+        self._before = ""
+        """What went before: it tells what the next place is in."""
 
     def push(self, chunk: str) -> str:
-        text = self._held + chunk
-        at = self._pseudonyms.held(text)
-        self._held = text[at:]
-        return self._pseudonyms.restore(text[:at], self._escape)
+        return self._pass(chunk, final=False)
 
     def flush(self) -> str:
-        text, self._held = self._held, ""
-        return self._pseudonyms.restore(text, self._escape)
+        return self._pass("", final=True)
+
+    def _pass(self, chunk: str, final: bool) -> str:
+        if not self._held and not self._pseudonyms.may_begin_in(chunk):
+            self._before = (self._before + chunk)[-_TAIL:]
+            return chunk
+        begin = len(self._before)
+        text = self._before + self._held + chunk
+        places, known = self._pseudonyms.scan(text, begin, final)
+        known = len(text) if final else known
+        safe = self._pseudonyms.replaced(text, places, begin, known, self._escape)
+        self._held, self._before = text[known:], text[max(0, known - _TAIL) : known]
+        return safe

@@ -92,6 +92,9 @@ class Redactor:
         """As :meth:`find` for many texts, each with its own hint."""
         joined = Joined([View(self.shown(text)) for text in texts], hints)
         found = self.engine.find_all(joined)
+        if self.mode == "pseudonym" and self.pseudonyms is not None:
+            for seen, spans in zip(joined.views, found, strict=True):
+                self.pseudonyms.expect(seen.text[span.start : span.end] for span in spans)
         if self.known is None:
             return found
         for seen, spans in zip(joined.views, found, strict=True):

@@ -10,11 +10,11 @@ from pathlib import Path
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
 from akiosd.ledger.edge import TILE_BYTES, Edge, extend_hashes
-from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, consistency_proof
-from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, open_checkpoint
+from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, consistency_proof, leaf_hash, verify_inclusion
+from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, open_checkpoint, parse_note
 from akiosd.ledger.proof import TlogProof, prove_entry, tile_nodes
 from akiosd.ledger.report import LogReader, read_tile
-from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, edge_of, parse_path
+from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, edge_of, parse_path, widths
 from akiosd.ledger.verify import verify_log
 from akiosd.store.fsck import fsck, open_log_files
 from akiosd.store.log_files import LogFiles
@@ -35,11 +35,19 @@ def prove(path: Path | int, index: int, vkey: Vkey) -> tuple[TlogProof, bytes]:
         return prove_from(reader, index, vkey)
 
 
-def prove_from(reader: LogReader, index: int, vkey: Vkey, max_extra_bytes: int = 0) -> tuple[TlogProof, bytes]:
-    """The same, of a log that is open.  An entry of at most ``max_extra_bytes`` is the proof's extra data."""
-    checkpoint, note = read_checkpoint(reader, vkey)
-    proof = prove_entry(index, checkpoint, note, lambda tile: _tile(reader, tile))
-    entry = _bundle(reader, index // WIDTH, checkpoint.size)[index % WIDTH]
+def prove_from(
+    reader: LogReader, index: int, vkey: Vkey, max_extra_bytes: int = 0, under: bytes | None = None
+) -> tuple[TlogProof, bytes]:
+    """The same, of a log that is open.  An entry of at most ``max_extra_bytes`` is the proof's extra data.
+
+    ``under``: an earlier checkpoint of the log, perhaps a cosigned one, in the place of the present one.
+    """
+    present, note = read_checkpoint(reader, vkey)
+    checkpoint = Checkpoint.parse(parse_note(under).text) if under is not None else present
+    proof = prove_entry(index, checkpoint, under or note, lambda tile: _tile_of(reader, tile, present.size))
+    entry = _bundle(reader, index // WIDTH, present.size)[index % WIDTH]
+    if under is not None:
+        verify_inclusion(leaf_hash(entry), index, checkpoint.size, proof.path, checkpoint.root)
     return (replace(proof, extra=entry) if len(entry) <= max_extra_bytes else proof), entry
 
 
@@ -124,15 +132,20 @@ def _restore(path: Path, reader: LogFiles, name: str, data: bytes) -> bool:
 
 
 def pack_log(path: Path, out: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> int:
-    """Put a finished log into the archive ``out``, durable on return; returns its length in bytes.
+    """Put a finished log into the archive ``out``, durable on return; returns its length in bytes."""
+    with LogFiles(path) as reader:
+        return pack_from(reader, out, vkey, hasher)
+
+
+def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list: bytes | None = None) -> int:
+    """The same, of a log that is open, with the list of its host's keys if one is given.
 
     What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is left as it is.
     """
     temporary = out.with_name(out.name + ".tmp")
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        with LogFiles(path) as reader:
-            length = pack(reader, vkey, MAX_BUNDLE_BYTES, fd)
+        length = pack(reader, vkey, MAX_BUNDLE_BYTES, fd, key_list)
         report = fsck(fd, vkey, hasher=hasher)
         if report.exit_code != 0:
             raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)
@@ -142,6 +155,13 @@ def pack_log(path: Path, out: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> int:
     os.replace(temporary, out)
     _sync_directory(out.parent)
     return length
+
+
+def _tile_of(reader: LogReader, tile: Tile, size: int) -> bytes:
+    """A tile of an earlier tree, of what the tree of ``size`` has in its place: only that is sure to be there."""
+    full, partial = widths(size)[tile.level]
+    whole = _tile(reader, Tile(tile.level, tile.index, WIDTH if tile.index < full else partial))
+    return whole[: tile.width * HASH_BYTES]
 
 
 def _sync_directory(path: Path) -> None:

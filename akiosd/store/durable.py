@@ -51,8 +51,10 @@ class Disk(Protocol):
     def make_dirs(self, path: str, mode: int) -> list[str]:
         """Make a directory and its parents; returns the directories whose listing changed (to be synced)."""
 
+    def is_dir(self, path: str) -> bool: ...
+
     def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """Create or overwrite a file; not durable before ``sync``."""
+        """Create a file, or overwrite it where it lies; not durable before ``sync``."""
 
     def write_many(self, files: Sequence[tuple[str, bytes]], mode: int = 0o644) -> None:
         """``write`` each (path, content), in their order; those behind one that fails are not written."""
@@ -67,6 +69,9 @@ class Disk(Protocol):
         """The archive there, or None where there is none; it stays the disk's.  Raises ``LedgerError``."""
 
     def replace(self, source: str, target: str) -> None: ...
+    def move(self, source: str, target: str) -> None:
+        """Give a file or a directory another name, which nothing has, in another directory."""
+
     def link(self, source: str, target: str) -> None:
         """Give a file a second name; ``FileExistsError`` if that is taken."""
 
@@ -78,10 +83,13 @@ class Disk(Protocol):
 def write_files(folder: int, files: Sequence[tuple[str, bytes]], mode: int) -> None:
     """The ``FileWriter`` in plain Python; the native one is ``akiosd.kernel.write_files``."""
     for path, data in files:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        # No O_TRUNC: the blocks of a file that is written again would go back with what they hold.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(path, flags, mode, dir_fd=folder)
         try:
             _write_all(fd, data)
+            if os.fstat(fd).st_size > len(data):
+                os.ftruncate(fd, len(data))
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None
         finally:
@@ -132,6 +140,12 @@ class Directory:
             return os.stat(path, dir_fd=self._fd, follow_symlinks=False).st_size
         except FileNotFoundError:
             return None
+
+    def is_dir(self, path: str) -> bool:
+        try:
+            return stat.S_ISDIR(os.stat(path, dir_fd=self._fd, follow_symlinks=False).st_mode)
+        except FileNotFoundError:
+            return False
 
     def names(self, path: str) -> list[str]:
         try:
@@ -210,6 +224,9 @@ class Directory:
 
     def replace(self, source: str, target: str) -> None:
         os.replace(source, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
+    def move(self, source: str, target: str) -> None:
+        os.rename(source, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
     def link(self, source: str, target: str) -> None:
         os.link(source, target, src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)

@@ -1,38 +1,85 @@
 """``fsck``: verify a log on disk without a daemon, and without trusting the directory it lies in.
 
-Symbolic links, FIFOs, devices, giant files and foreign names are findings, never followed or waited for.
+Symbolic links, FIFOs, devices, giant files and foreign names are findings, never followed or waited for.  What is found
+is judged in ``akiosd.ledger.judge``, as for every other door.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from akiosd.errors import LedgerError
-from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
+from akiosd.ledger.host_word import HostWord, read_host_word
+from akiosd.ledger.judge import NOTHING, Trust, blame_host, judge, name_of
+from akiosd.ledger.key_list import KEY_LIST_PATH, MAX_KEY_LIST_BYTES, log_key, open_key_list
 from akiosd.ledger.merkle import PYTHON, Hasher
-from akiosd.ledger.note import (
-    MAX_NOTE_BYTES,
-    Checkpoint,
-    NoteError,
-    UntrustedNote,
-    Vkey,
-    open_checkpoint,
-    parse_note,
-)
-from akiosd.ledger.report import Anchor, Bad, History, LogReader, Report, Verdict, read_tile
-from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, parse_path
-from akiosd.ledger.verify import verify_log
-from akiosd.store.history import KeptCheckpoints
+from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNote, Vkey, parse_note
+from akiosd.ledger.quorum import Quorum
+from akiosd.ledger.report import LogReader, Report, Verdict
+from akiosd.store.history import Files, KeptCheckpoints
 from akiosd.store.log_files import LogFiles
 from akiosd.store.pack import PackedLog
-from akiosd.values.records import CageDestroyed, Roots, decode_entry, escape
+from akiosd.values.ids import HOST_LOG, is_cage_id
 
 _MAX_VKEY_BYTES = 4096
 _ATTEMPTS = 4
+
+
+class Place(Protocol):
+    """Where a log's files are; the same whichever door leads there."""
+
+    def open(self) -> AbstractContextManager[LogReader]:
+        """Raises ``OSError`` and ``LedgerError``."""
+
+    def history(self) -> KeptCheckpoints:
+        """The checkpoints kept beside it; the caller's, used in ``with``."""
+
+
+Kept = KeptCheckpoints
+
+
+def kept_checkpoints(files: Files | None, name: str = "audit.history") -> Kept:
+    """Those that some reader reads; it owns ``files``.  Raises ``LedgerError`` where one cannot be one."""
+    return KeptCheckpoints(files, name)
+
+
+@dataclass(frozen=True)
+class Nowhere:
+    """No file of the log is there."""
+
+    name: str
+
+    def open(self) -> AbstractContextManager[LogReader]:
+        raise FileNotFoundError(self.name)
+
+    def history(self) -> Kept:
+        return KeptCheckpoints(None, "")
+
+
+@dataclass(frozen=True)
+class Foreign(Nowhere):
+    """Something is there that cannot be a log."""
+
+    def open(self) -> AbstractContextManager[LogReader]:
+        raise LedgerError("neither a directory nor an archive", where=self.name)
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A directory or an archive: a path, or an open fd, which stays the caller's."""
+
+    path: Path | int
+
+    def open(self) -> LogFiles | PackedLog:
+        return open_log_files(self.path)
+
+    def history(self) -> KeptCheckpoints:
+        return KeptCheckpoints.beside(self.path)
 
 
 def open_log_files(path: Path | int) -> LogFiles | PackedLog:
@@ -52,79 +99,82 @@ def fsck(
     cage: str = "",
     host_key: Vkey | str | None = None,
     hasher: Hasher = PYTHON,
+    host_pin: bytes | None = None,
+    cosigned: tuple[bytes, ...] = (),
+    quorum: Quorum = NOTHING,
+    key_list: bytes | None = None,
 ) -> Report:
     """Verify the log in a directory or archive (a path, or an open fd, which stays the caller's).
 
-    ``vkey`` is the public key or its text; without it the file ``<path>.vkey`` beside the log is taken, and the report
-    says so.  ``pin`` is a checkpoint remembered earlier, ``host`` the host log's directory, which lists the roots of
-    all cages (its key is ``host_key``); both anchor the log.  ``cage`` names it in the host log (by default the
-    directory above).
+    ``vkey`` is a public key of its host, or its text; without it the file ``<path>.vkey`` beside the log is taken, and
+    the report says so.  ``pin`` is a checkpoint remembered earlier, ``host`` the host log's directory, which lists the
+    roots of all cages; it must verify under the same key, or ``host_key``, and agree with ``host_pin``.  ``cage``
+    names the log (by default the directory above does).  ``cosigned``, ``quorum``, ``key_list``: see ``judge.Trust``.
     """
-    beside = vkey is None
-    if not isinstance(path, int) and not cage:
-        cage = path.absolute().parent.name
+    log = cage or _name_by_place(path)
     try:
-        anchors: tuple[Anchor, ...] = ()
-        kin = frozenset[bytes]()
+        given = _parse_vkey(vkey)
+        word = None
         if host is not None:
-            anchors, destroyed, kin = _host_anchors(host, cage, host_key, hasher)
-            if destroyed is not None:
-                return _destroyed_report(destroyed)
-        # An archive's own key must be whole even where another is trusted: no byte of it may change unnoticed.
-        own = find_vkey(path) if vkey is None or _is_archive(path) else None
-        key = _parse_vkey(vkey) or own or find_vkey(path)
-        if pin is not None:
-            pinned = Checkpoint.parse(parse_note(pin).text)
-            anchors = (*anchors, Anchor("pin", pinned.size, pinned.root))
-        report = _verify_with_history(path, key, anchors, hasher, kin)
-        if pin is not None:
-            # One of the log's keys signed it: the present one or an earlier one.
-            open_checkpoint(pin, key, *(Vkey(key.name, other) for other in report.keys))
-    except Bad as bad:
-        return Report(bad.verdict, first_bad=bad.first_bad, detail=bad.detail)
-    except FileNotFoundError as error:
-        return Report(Verdict.INCOMPLETE, first_bad=str(error.filename or path), detail="there is no such log")
-    except PermissionError as error:
-        return Report(
-            Verdict.INCOMPLETE, first_bad=str(error.filename or path), detail="it may not be read by this user"
-        )
-    except NoteError as error:
-        return Report(Verdict.UNTRUSTED, first_bad=error.where, detail=error.what)
-    except LedgerError as error:
-        return Report(Verdict.TAMPERED, first_bad=error.where, detail=error.what)
-    if beside:
-        return replace(report, notes=(*report.notes, "the public key was taken from beside the log"))
-    return report
+            word = _ask_there(host, _parse_vkey(host_key) or given, host_pin, log, hasher)
+            if word.report.exit_code == 0 and not _exists(path):
+                given = given or Vkey.parse(word.report.vkey)
+            elif word.report.exit_code != 0 and given is None:
+                return blame_host(word.report)
+        trust = read_trust(path, given, pin=pin, key_list=key_list)
+        trust = replace(trust, cosigned=cosigned, quorum=quorum, beside=vkey is None)
+        return verify_place(OnDisk(path), trust, name_log(path, trust, log), word, hasher)
+    except (OSError, LedgerError) as error:
+        return refusal(error, str(path))
 
 
-def _verify_with_history(
-    path: Path | int, key: Vkey, anchors: tuple[Anchor, ...], hasher: Hasher, kin: frozenset[bytes]
+def _ask_there(host: Path | int, key: Vkey | None, pin: bytes | None, log: str, hasher: Hasher) -> HostWord:
+    """The host's log is believed under the key that is trusted for the cage's, not under the one that lies beside it.
+
+    Only where nothing is trusted but what lies beside the logs, it is that, and ``judge`` wants both to agree.
+    """
+    try:
+        trust = read_trust(host, log_key(key, HOST_LOG) if key is not None else None, pin=pin)
+    except (OSError, LedgerError) as error:
+        return HostWord(refusal(error, str(host)))
+    return ask_host(OnDisk(host), trust, log, hasher)
+
+
+def ask_host(place: Place, trust: Trust, cage: str, hasher: Hasher = PYTHON) -> HostWord:
+    """Verify the host's log, then read what it says of a cage (``""``: of all)."""
+    report = verify_place(place, trust, HOST_LOG, None, hasher)
+    if report.exit_code != 0:
+        return HostWord(report)
+    try:
+        with place.open() as reader:
+            return read_host_word(reader, report, cage)
+    except (OSError, LedgerError) as error:
+        return HostWord(refusal(error, "host log"))
+
+
+def verify_place(place: Place, trust: Trust, log: str, host: HostWord | None, hasher: Hasher = PYTHON) -> Report:
+    """Judge what is at ``place``; again, a few times at most, where what was found may be a publication going on."""
+    try:
+        for attempt in range(2):
+            with place.history() as kept:
+                report = _verify_still(place, trust, log, host, hasher, kept)
+                # One that is being written just now is whole the next time.
+                if report.exit_code == 0 or attempt or not kept.holds(report.first_bad):
+                    break
+        return report
+    except (OSError, LedgerError) as error:
+        if isinstance(error, FileNotFoundError):
+            return judge(None, trust, log, host=host, hasher=hasher)
+        return refusal(error, log)
+
+
+def _verify_still(
+    place: Place, trust: Trust, log: str, host: HostWord | None, hasher: Hasher, kept: KeptCheckpoints
 ) -> Report:
-    for attempt in range(2):
-        with KeptCheckpoints(path) as kept:
-            report = _verify_still_log(path, key, anchors, hasher, kin, kept)
-            # One that is being written just now is whole the next time.
-            if report.exit_code != 0 and kept.holds(report.first_bad) and not attempt:
-                continue
-            if report.exit_code == 0:
-                kept.check_signatures([Vkey(key.name, own) for own in report.keys])
-        break
-    return report
-
-
-def _verify_still_log(
-    path: Path | int,
-    key: Vkey,
-    anchors: tuple[Anchor, ...],
-    hasher: Hasher,
-    kin: frozenset[bytes],
-    history: History | None,
-) -> Report:
-    """Verify; again, a few times at most, when what was found may be a publication that went on meanwhile."""
     for attempt in range(_ATTEMPTS):
-        with open_log_files(path) as reader:
-            before = reader.read("checkpoint", MAX_NOTE_BYTES)
-            report = verify_log(reader, key, anchors, hasher, kin, history=history)
+        with place.open() as reader:
+            before = reader.read("checkpoint", MAX_NOTE_BYTES) if attempt < _ATTEMPTS - 1 else None
+            report = judge(reader, trust, log, host=host, history=kept, hasher=hasher)
             if report.exit_code == 0 or attempt == _ATTEMPTS - 1:
                 break
             if reader.read("checkpoint", MAX_NOTE_BYTES) == before:
@@ -132,8 +182,64 @@ def _verify_still_log(
     return report
 
 
+def refusal(error: OSError | LedgerError, where: str) -> Report:
+    """The verdict that it is when something cannot be read, or is not what it should be."""
+    if isinstance(error, FileNotFoundError):
+        return Report(Verdict.INCOMPLETE, first_bad=str(error.filename or where), detail="there is no such log")
+    if isinstance(error, OSError):
+        detail = f"it cannot be read: {error.strerror}"
+        return Report(Verdict.INCOMPLETE, first_bad=str(error.filename or where), detail=detail)
+    verdict = Verdict.UNTRUSTED if isinstance(error, NoteError) else Verdict.TAMPERED
+    return Report(verdict, first_bad=error.where, detail=error.what)
+
+
+def name_log(path: Path | int, trust: Trust, cage: str = "") -> str:
+    """Which log should be there: as the caller or the directory says, else the trusted key, else the log itself.
+
+    ``""`` where nothing does: then the verdict will say what is wrong with it.
+    """
+    said = cage or _name_by_place(path)
+    if said:
+        return said
+    try:
+        with open_log_files(path) as reader:
+            note = reader.read("checkpoint", MAX_NOTE_BYTES)
+        origin = Checkpoint.parse(parse_note(note or b"").text).origin
+    except (OSError, LedgerError):
+        return ""
+    return name_of(trust.vkey, "", origin)
+
+
+def read_trust(
+    path: Path | int, given: Vkey | None, *, pin: bytes | None = None, key_list: bytes | None = None
+) -> Trust:
+    """Whose word is taken for the log there: the key that was given, else the one beside it.
+
+    Raises ``OSError``, and ``LedgerError`` where there is no key.
+    """
+    # An archive's own key must be whole even where another is trusted: no byte of it may change unnoticed.
+    own = find_vkey(path) if given is None or _is_archive(path) else None
+    vkey = given or own
+    assert vkey is not None
+    return Trust(vkey, pin, key_list=key_list or _find_key_list(path, vkey), beside=given is None)
+
+
+def _name_by_place(path: Path | int) -> str:
+    if isinstance(path, int):
+        return ""
+    above = path.absolute().parent.name
+    return above if is_cage_id(above) else ""
+
+
+def _exists(path: Path | int) -> bool:
+    return isinstance(path, int) or os.path.lexists(path)
+
+
 def _is_archive(path: Path | int) -> bool:
-    return stat.S_ISREG(os.fstat(path).st_mode if isinstance(path, int) else os.lstat(path).st_mode)
+    try:
+        return stat.S_ISREG(os.fstat(path).st_mode if isinstance(path, int) else os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _parse_vkey(vkey: Vkey | str | None) -> Vkey | None:
@@ -158,51 +264,24 @@ def find_vkey(path: Path | int) -> Vkey:
     return vkey
 
 
-def _host_anchors(
-    host: Path | int, cage: str, host_key: Vkey | str | None, hasher: Hasher
-) -> tuple[tuple[Anchor, ...], CageDestroyed | None, frozenset[bytes]]:
-    """What the host log, verified first, says of a cage's log: its last listed root, or its destruction; its keys."""
-    report = fsck(host, host_key, hasher=hasher)
-    if report.exit_code != 0:
-        raise Bad(report.verdict, report.first_bad, f"the host log is {report.verdict}: {report.detail}")
-    last: Anchor | None = None
-    with open_log_files(host) as reader:
-        for entry in entries_of(reader, report.size, report.minimum):
-            if cage.encode() not in entry:
-                continue
-            record = decode_entry(entry)
-            if isinstance(record, CageDestroyed) and record.cage == cage:
-                return (), record, report.keys
-            if isinstance(record, Roots):
-                last = next((Anchor("host log", s, root) for name, s, root in record.roots if name == cage), last)
-    return ((last,) if last else ()), None, report.keys
+def _find_key_list(path: Path | int, vkey: Vkey) -> bytes | None:
+    """The list of the host's keys: in an archive, or where a state directory has it; None where there is none.
 
-
-def _destroyed_report(record: CageDestroyed) -> Report:
-    return Report(
-        Verdict.DESTROYED,
-        origin=record.cage,
-        size=record.size,
-        root=record.root,
-        anchored_to="host log",
-        detail=f"destroyed on purpose, as the host log's record of {record.ts} ns says",
-        notes=(f"how: {escape(record.method)}",) if record.method else (),
-    )
-
-
-def entries_of(reader: LogReader, size: int, first: int = 0) -> Iterator[bytes]:
-    """The entries of a log of ``size`` from ``first`` on, bundle by bundle; not verified here."""
-    for index in range(first // WIDTH, -(-size // WIDTH)):
-        tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
-        data = read_tile(reader, tile)
-        if data is None:
-            raise LedgerError("an entry bundle is missing", where=tile.path)
-        yield from decode_bundle(data, tile.width)[max(first - index * WIDTH, 0) :]
-
-
-def first_index(reader: LogReader) -> int:
-    """Where the entries of a log begin that may have been pruned; not verified here."""
-    if reader.read(Tile(ENTRIES, 0).path, MAX_BUNDLE_BYTES) is not None:
-        return 0
-    found = (parse_path(path) for path in reader.files() if path.startswith("tile/entries/"))
-    return min((tile.index for tile in found), default=0) * WIDTH
+    One in a state directory counts only if it is sound: it can only add to what is trusted, and a stop in a rotation
+    may leave it behind.
+    """
+    if _is_archive(path):
+        with open_log_files(path) as reader:
+            return reader.key_list() if isinstance(reader, PackedLog) else None
+    if isinstance(path, int):
+        return None
+    place = path.absolute()
+    state = place.parent.parent if place.name == HOST_LOG else place.parent.parent.parent
+    try:
+        with LogFiles(state) as files:
+            data = files.read(KEY_LIST_PATH, MAX_KEY_LIST_BYTES)
+        if data is not None:
+            open_key_list(data, vkey)
+        return data
+    except (OSError, LedgerError):
+        return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from akiosd.errors import LedgerError
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, Vkey, is_signed_by, parse_note
@@ -18,36 +19,48 @@ def _beside(log: Path | int) -> Path:
     return path.with_name(path.name + ".history")
 
 
-class KeptCheckpoints:
-    """``akiosd.ledger.report.History`` over the directory beside a log, a path or an open fd.
+class Files(Protocol):
+    """A ``LogReader`` that is closed when it is no longer needed."""
 
-    Owns the fd it opens; ``close`` it, or use it in ``with``.  Raises ``LedgerError`` when a file there cannot be
-    a kept checkpoint.
+    def read(self, path: str, limit: int) -> bytes | None: ...
+    def files(self) -> Iterator[str]: ...
+    def close(self) -> None: ...
+
+
+class KeptCheckpoints:
+    """``akiosd.ledger.report.History`` over the files of a directory beside a log; ``files`` is None for none.
+
+    Owns ``files``; ``close`` it, or use it in ``with``.  Raises ``LedgerError`` when a file there cannot be a kept
+    checkpoint.
     """
 
-    def __init__(self, log: Path | int) -> None:
-        folder = _beside(log)
+    def __init__(self, files: Files | None, name: str) -> None:
         self.sizes = array("Q")
-        self._files: LogFiles | None
-        self._name = folder.name
-        try:
-            self._files = LogFiles(folder)
-        except FileNotFoundError:
-            self._files = None
+        self._files, self._name = files, name
+        if files is None:
             return
-        except NotADirectoryError:
-            raise LedgerError("not a directory of kept checkpoints", where=folder.name) from None
         try:
-            for name in self._names(self._files):
-                if not (name.isascii() and name.isdigit()) or name.startswith("0") or len(name) > 18:
-                    raise LedgerError("not the name of a kept checkpoint", where=f"{folder.name}/{name}")
-                self.sizes.append(int(name))
+            for found in self._names(files):
+                if not (found.isascii() and found.isdigit()) or found.startswith("0") or len(found) > 18:
+                    raise LedgerError("not the name of a kept checkpoint", where=f"{name}/{found}")
+                self.sizes.append(int(found))
         except BaseException:
-            self._files.close()
+            files.close()
             raise
         self.sizes = array("Q", sorted(self.sizes))
 
-    def _names(self, files: LogFiles) -> Iterator[str]:
+    @classmethod
+    def beside(cls, log: Path | int) -> KeptCheckpoints:
+        """Those beside a log's directory or archive, a path or an open fd."""
+        folder = _beside(log)
+        try:
+            return cls(LogFiles(folder), folder.name)
+        except FileNotFoundError:
+            return cls(None, folder.name)
+        except NotADirectoryError:
+            raise LedgerError("not a directory of kept checkpoints", where=folder.name) from None
+
+    def _names(self, files: Files) -> Iterator[str]:
         try:
             yield from files.files()
         except LedgerError as error:
@@ -77,7 +90,7 @@ class KeptCheckpoints:
             raise LedgerError("a kept checkpoint is of another size", where=where)
         return where, note, checkpoint
 
-    def check_signatures(self, keys: list[Vkey]) -> None:
+    def check_signatures(self, keys: Sequence[Vkey]) -> None:
         """Raise ``LedgerError`` unless each is signed by one of ``keys``."""
         for size in self.sizes:
             where, note, _ = self.read(size)

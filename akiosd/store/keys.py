@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from akiosd.errors import LedgerError
 from akiosd.ledger.epochs import Epoch, certificate_text
+from akiosd.ledger.key_list import sign_key_list
 from akiosd.ledger.note import ED25519, NoteError, Signer, Vkey, decode_base64, encode_base64, is_key_name, key_id
 from akiosd.store.durable import Disk, parent, write_durably
 from akiosd.values.ids import LogId
@@ -58,6 +59,10 @@ class LedgerKey:
     def epochs(self) -> tuple[Epoch, ...]:
         number = self.earlier[-1].number + 1 if self.earlier else 1
         return (*self.earlier, Epoch(number, self.public_key, self.certified_by))
+
+    def key_list(self) -> bytes:
+        """The list of all keys so far, signed by the present one: any of them then vouches for all logs."""
+        return sign_key_list(self.name, self.epochs, self.seed)
 
     def next(self, seed: bytes) -> LedgerKey:
         """The key of the next epoch, certified by this one."""

@@ -22,6 +22,7 @@ from akiosd.ledger.sequencer import Publication
 from akiosd.ledger.tiles import ENTRIES, HEIGHT, WIDTH, Tile
 from akiosd.store.durable import Disk, parent
 from akiosd.store.keys import LedgerKey
+from akiosd.store.outgrown import Outgrown
 from akiosd.values.ids import HOST_LOG, LogId
 
 
@@ -123,21 +124,11 @@ def publish_all(
     disk.sync([], [reveal(disk, publication) for publication in publications])
 
 
-def drop_outgrown(disk: Disk, publication: Publication) -> None:
-    """Remove partial tiles whose full tile is published.  Not synced: a leftover is dropped at the next start."""
+def drop_outgrown(outgrown: Outgrown, publication: Publication) -> None:
+    """Take away partial tiles whose full tile is published.  Not synced: a leftover is taken at the next start."""
     base = directory(publication.log)
     for folder in publication.outgrown:
-        remove_tree(disk, f"{base}/{folder}")
-
-
-def remove_tree(disk: Disk, folder: str) -> None:
-    """Remove a ``.p`` directory: files only, one level."""
-    for name in disk.names(folder):
-        disk.remove(f"{folder}/{name}")
-    try:
-        disk.remove_dir(folder)
-    except FileNotFoundError:
-        pass
+        outgrown.take(f"{base}/{folder}")
 
 
 def load_edge(disk: Disk, key: LedgerKey, log: LogId) -> Edge:
@@ -207,13 +198,13 @@ def read_entries(disk: Disk, log: LogId, start: int, end: int, size: int, max_by
     return entries
 
 
-def discard_unpublished(disk: Disk, log: LogId, size: int) -> None:
-    """Remove what a half-done publication left beyond ``size``: partial tiles, the checkpoint not yet in place.
+def discard_unpublished(outgrown: Outgrown, log: LogId, size: int) -> None:
+    """Take away what a half-done publication left beyond ``size``: partial tiles, the checkpoint not yet in place.
 
     Full tiles beyond it stay: the next publication writes the same bytes again.  Directories it made may not be
     synced: the caller calls ``disk.sync_everything`` before it publishes again.
     """
-    base = directory(log)
+    base, disk = directory(log), outgrown.disk
     names = disk.names(base)
     for name in names:
         if name.endswith(".tmp"):
@@ -221,20 +212,18 @@ def discard_unpublished(disk: Disk, log: LogId, size: int) -> None:
     if "tile" in names:
         for kind in disk.names(f"{base}/tile"):
             level = ENTRIES if kind == "entries" else int(kind)
-            _discard_level(disk, f"{base}/tile/{kind}", max(level, 0), size, 0)
+            _discard_level(outgrown, f"{base}/tile/{kind}", max(level, 0), size, 0)
 
 
-def _discard_level(disk: Disk, folder: str, level: int, size: int, prefix: int) -> None:
+def _discard_level(outgrown: Outgrown, folder: str, level: int, size: int, prefix: int) -> None:
     edge, width = divmod(size >> (HEIGHT * level), WIDTH)
-    for name in disk.names(folder):
+    for name in outgrown.disk.names(folder):
         number = prefix * 1000 + int(name.removeprefix("x").partition(".")[0])
         if name.startswith("x"):
-            _discard_level(disk, f"{folder}/{name}", level, size, number)
-        elif name.endswith(".p") and number > edge:
-            remove_tree(disk, f"{folder}/{name}")
+            _discard_level(outgrown, f"{folder}/{name}", level, size, number)
+        elif name.endswith(".p") and (number > edge or number == edge - 1):
+            outgrown.take(f"{folder}/{name}")
         elif name.endswith(".p") and number == edge:
-            for partial in disk.names(f"{folder}/{name}"):
+            for partial in outgrown.disk.names(f"{folder}/{name}"):
                 if int(partial) > width:
-                    disk.remove(f"{folder}/{name}/{partial}")
-        elif name.endswith(".p") and number == edge - 1:
-            remove_tree(disk, f"{folder}/{name}")
+                    outgrown.take(f"{folder}/{name}/{partial}")

@@ -1,8 +1,8 @@
 """A finished log in one archive that verifies as it is: a tar file (POSIX ustar) of the log's files, and its key.
 
-``audit.vkey`` first, then ``audit/…`` sorted by name; regular files of root, mode 0644, time 0: the same log gives the
-same bytes.  Any tar unpacks it into a tlog-tiles directory.  Reading accepts only what ``pack`` would have written, so
-that no byte of the archive can change unnoticed.
+``audit.vkey`` first, then ``audit/…`` sorted by name, then ``host.keys`` where the list of the host's keys was put in;
+regular files of root, mode 0644, time 0: the same log gives the same bytes.  Any tar unpacks it into a tlog-tiles
+directory.  Reading accepts only what ``pack`` would have written, so that no byte can change unnoticed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _BLOCK = 512
 _RECORD = 20 * _BLOCK  # tar pads an archive to whole records
 _KEY = "audit.vkey"
 _PREFIX = "audit/"
+_KEY_LIST = "host.keys"
 
 
 class Source(Protocol):
@@ -43,8 +44,10 @@ def header(name: str, size: int) -> bytes:
     return raw + b"%06o\0 " % checksum + rest
 
 
-def pack(reader: Source, vkey: Vkey, limit: int, out: int) -> int:
+def pack(reader: Source, vkey: Vkey, limit: int, out: int, key_list: bytes | None = None) -> int:
     """Write the archive to the open file ``out``; returns its length.  ``limit``: of one file, in bytes.
+
+    With ``key_list`` the archive verifies under any key of its host (``akiosd.ledger.key_list``).
 
     The caller verifies what was written before anything is removed, and syncs it.
     """
@@ -56,6 +59,8 @@ def pack(reader: Source, vkey: Vkey, limit: int, out: int) -> int:
         if data is None:
             raise LedgerError("the file went while the log was packed", where=path)
         length += _write(out, _PREFIX + path, data)
+    if key_list is not None:
+        length += _write(out, _KEY_LIST, key_list)
     end = -(-(length + 2 * _BLOCK) // _RECORD) * _RECORD - length
     _write_all(out, bytes(end))
     return length + end
@@ -159,8 +164,11 @@ class PackedLog:
         for name in (self._file(place)[0] for place in range(len(self._offsets))):
             if name.startswith(_PREFIX):
                 yield name.removeprefix(_PREFIX)
-            elif name != _KEY:
+            elif name not in (_KEY, _KEY_LIST):
                 raise LedgerError("not a file of a log", where=name)
 
     def vkey_text(self) -> bytes:
         return self._read(_KEY, MAX_NOTE_BYTES) or b""
+
+    def key_list(self) -> bytes | None:
+        return self._read(_KEY_LIST, MAX_NOTE_BYTES)

@@ -13,7 +13,8 @@ import msgspec
 from akiosd.errors import LedgerError
 from akiosd.ledger.tiles import HEIGHT
 from akiosd.store.durable import Disk, write_durably
-from akiosd.store.log_dir import directory, read_entries, remove_tree
+from akiosd.store.log_dir import directory, read_entries
+from akiosd.store.outgrown import Outgrown
 from akiosd.values.ids import HOST_LOG
 from akiosd.values.records import LogPruned, decode_entry
 
@@ -28,17 +29,18 @@ class Minimum(msgspec.Struct, frozen=True):
     index: int = 0
 
 
-def set_minimum(disk: Disk, new: Minimum) -> None:
+def set_minimum(outgrown: Outgrown, new: Minimum) -> None:
     """Remember it, durably, and remove what is below."""
-    write_durably(disk, PATH, msgspec.msgpack.encode(new), 0o600)
-    remove_below(disk, new.minimum)
+    write_durably(outgrown.disk, PATH, msgspec.msgpack.encode(new), 0o600)
+    remove_below(outgrown, new.minimum)
 
 
-def resume(disk: Disk, size: int) -> int:
+def resume(outgrown: Outgrown, size: int) -> int:
     """The minimum index of the host log, of which ``size`` entries are published; what is below is removed.
 
     Raises ``LedgerError``, having removed nothing, if the log does not say so.
     """
+    disk = outgrown.disk
     data = disk.read(PATH, _MAX_BYTES)
     if data is None:
         return 0
@@ -50,21 +52,21 @@ def resume(disk: Disk, size: int) -> int:
         record = None
     if not isinstance(record, LogPruned) or record.minimum != known.minimum:
         raise LedgerError("the host log does not say that it was pruned", PATH, "restore the file, or remove it")
-    remove_below(disk, known.minimum)
+    remove_below(outgrown, known.minimum)
     return known.minimum
 
 
-def remove_below(disk: Disk, minimum: int) -> None:
-    """Remove the files of the host log whose entries are all below ``minimum``.
+def remove_below(outgrown: Outgrown, minimum: int) -> None:
+    """Remove the files of the host log whose entries are all below ``minimum``; ``outgrown.sweep`` overwrites them.
 
     The tiles go after the bundles, and need not be gone for good: the tree is complete from any bundle on from which
     all are there, and ``resume`` does it again.
     """
-    base = directory(HOST_LOG)
-    disk.sync([], _remove_level(disk, f"{base}/tile/entries", minimum >> HEIGHT, 0))
+    base, disk = directory(HOST_LOG), outgrown.disk
+    disk.sync([], _remove_level(outgrown, f"{base}/tile/entries", minimum >> HEIGHT, 0))
     for kind in disk.names(f"{base}/tile"):
         if kind != "entries":
-            _remove_level(disk, f"{base}/tile/{kind}", minimum >> (HEIGHT * (int(kind) + 1)), 0)
+            _remove_level(outgrown, f"{base}/tile/{kind}", minimum >> (HEIGHT * (int(kind) + 1)), 0)
     _remove_history(disk, minimum)
 
 
@@ -75,25 +77,22 @@ def _remove_history(disk: Disk, minimum: int) -> None:
             disk.remove(f"{folder}/{name}")
 
 
-def _remove_level(disk: Disk, folder: str, end: int, prefix: int) -> list[str]:
+def _remove_level(outgrown: Outgrown, folder: str, end: int, prefix: int) -> list[str]:
     """Remove tiles of index < ``end``; ``prefix`` is what the names of the directories above add up to.
 
     Returns the directories that are left of those whose listing changed.
     """
-    changed: list[str] = []
+    changed, disk = list[str](), outgrown.disk
     before = disk.names(folder)
     for name in before:
         number = prefix * 1000 + int(name.removeprefix("x").partition(".")[0])
         path = f"{folder}/{name}"
         if name.startswith("x"):
             if number * 1000 < end:
-                changed += _remove_level(disk, path, end, number)
+                changed += _remove_level(outgrown, path, end, number)
                 if not disk.names(path):
                     disk.remove_dir(path)
                     changed = [other for other in changed if other != path]
         elif number < end:
-            if name.endswith(".p"):
-                remove_tree(disk, path)
-            else:
-                disk.remove(path)
+            outgrown.take(path)
     return [*changed, folder] if disk.names(folder) != before else changed

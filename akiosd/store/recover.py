@@ -2,6 +2,9 @@
 
 Lock held by the caller → keys → WAL frames → each log's signed edge, checked → marks replayed → heads checked.
 Nothing on disk is changed before everything was found sound.
+
+A first frame is durable before there is a key, and a key before anything is signed: where there is a key, a
+checkpoint or a cage's log and no frame, the frames were lost, and whatever was signed of them is not signed anew.
 """
 
 from __future__ import annotations
@@ -14,15 +17,25 @@ import msgspec
 from akiosd.errors import LedgerError
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.epochs import read_statement
-from akiosd.ledger.frame import Entries, Forget, Head, Mark, decode_body
+from akiosd.ledger.frame import Entries, Forget, Head, Mark, decode_body, encode_mark
+from akiosd.ledger.merkle import EMPTY_ROOT
 from akiosd.ledger.note import MAX_NOTE_BYTES, is_signed_by
 from akiosd.ledger.sequencer import Sequencer, check_heads
 from akiosd.store.durable import Disk
-from akiosd.store.keys import NEXT_PATH, LedgerKey, drop_next, drop_old, install_next, load_key, make_key
-from akiosd.store.log_dir import directory, discard_unpublished, load_edge, read_file
-from akiosd.store.wal import DIRECTORY, SEGMENT_BYTES, Torn, Wal
-from akiosd.values.ids import HOST_LOG, LogId
+from akiosd.store.keys import KEY_PATH, NEXT_PATH, LedgerKey, drop_next, drop_old, install_next, load_key, make_key
+from akiosd.store.log_dir import archive, directory, discard_unpublished, load_edge, read_file
+from akiosd.store.outgrown import Outgrown
+from akiosd.store.wal import DIRECTORY as WAL_DIRECTORY
+from akiosd.store.wal import SEGMENT_BYTES, Torn, Wal
+from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
 from akiosd.values.records import End, decode_entry
+
+_CAGES = "cages"
+_FIRST = Head(HOST_LOG, 0, EMPTY_ROOT)
+_WAY_OUT = (
+    "restore the whole state directory from one backup; or begin a new history under a new key: stop akiosd and move "
+    "keys/ledger.key*, ledger and cages out of the state directory"
+)
 
 
 @dataclass
@@ -42,6 +55,7 @@ class Opened:
     unfinished: list[LogId]
     interrupted: list[LogId]
     frame_ends: list[tuple[int, dict[LogId, int]]]
+    outgrown: Outgrown
     behind: dict[LogId, int] = field(default_factory=dict)
     forgotten: frozenset[LogId] = frozenset()
 
@@ -65,8 +79,11 @@ def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int =
     """Recover and open.  Raises ``LedgerError`` when the state is damaged: fail closed, change nothing."""
     # What a killed daemon left in the page cache must be on disk before it is believed.
     disk.sync_everything()
-    key, newer = _open_keys(disk, random)
     wal = Wal.open(disk, random, segment_bytes)
+    key, newer = _open_keys(disk, wal)
+    if key is None:
+        key = _found(disk, wal, random)
+        wal = Wal.open(disk, random, segment_bytes)
     seen = _survey(wal)
     sequencer = Sequencer(max_commit_bytes=min(2 << 20, segment_bytes // 4))
     sequencer.open_log(HOST_LOG, load_edge(disk, newer or key, HOST_LOG))
@@ -79,29 +96,69 @@ def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int =
     for log in sequencer.logs:
         edge, batch = sequencer.work(log)
         _check_log(edge, batch.entries(), seen, log)
+    _check_names(newer or key, sequencer)
     wal.start()
+    wal.keep_from(wal.base, published_host(sequencer))
     key = _settle_rotation(disk, key, newer, sequencer)
-    unfinished = sequencer.unpublished()
+    unfinished, outgrown = sequencer.unpublished(), Outgrown(disk)
     for log, state in list(sequencer.logs.items()):
-        discard_unpublished(disk, log, state.published.size)
+        discard_unpublished(outgrown, log, state.published.size)
         if log != HOST_LOG and _has_ended(seen.last_entry[log]):
             sequencer.close_log(log)
     interrupted = [log for log, state in sequencer.logs.items() if log != HOST_LOG and not state.closed]
     behind = {log: epoch_of(disk, key, log, sequencer.work(log)[1].entries()) for log in sequencer.logs}
     behind = {log: epoch for log, epoch in behind.items() if 0 < epoch < key.epochs[-1].number}
     forgotten = frozenset(seen.forgotten)
-    return Opened(key, wal, sequencer, wal.torn, unfinished, interrupted, seen.frame_ends, behind, forgotten)
+    return Opened(key, wal, sequencer, wal.torn, unfinished, interrupted, seen.frame_ends, outgrown, behind, forgotten)
 
 
-def _open_keys(disk: Disk, random: Callable[[int], bytes]) -> tuple[LedgerKey, LedgerKey | None]:
-    """The signing key, and the one a rotation was about to put in its place."""
-    key = load_key(disk)
-    if key is None and (disk.names(DIRECTORY) or disk.names(directory(HOST_LOG))):
-        raise LedgerError("the signing key of an existing ledger is missing", next="restore it from a backup")
-    newer = load_key(disk, NEXT_PATH)
+def published_host(sequencer: Sequencer) -> bytes:
+    """The mark that every new segment of the WAL begins with: how far the host log is published."""
+    edge = sequencer.logs[HOST_LOG].published
+    return encode_mark(Head(HOST_LOG, edge.size, edge.root(), published=True))
+
+
+def _open_keys(disk: Disk, wal: Wal) -> tuple[LedgerKey | None, LedgerKey | None]:
+    """The signing key, None where nothing was ever signed, and the one a rotation was about to put in its place."""
+    key, newer = load_key(disk), load_key(disk, NEXT_PATH)
+    doubtful = key is None or wal.is_empty
+    signed = doubtful and (disk.names(directory(HOST_LOG)) or _cage_logs(disk))
+    if key is None and (signed or newer or _says_something(wal)):
+        raise LedgerError("the signing key of an existing ledger is missing", KEY_PATH, _WAY_OUT)
+    if wal.is_empty and (key or signed):
+        what = "the write-ahead log of an existing ledger is missing: records that were acknowledged may be lost"
+        raise LedgerError(what, WAL_DIRECTORY, _WAY_OUT)
     if key is not None and newer is not None and newer.earlier != key.epochs:
         raise LedgerError("the next signing key does not follow the present one", where=NEXT_PATH)
-    return key or make_key(disk, random), newer
+    return key, newer
+
+
+def _cage_logs(disk: Disk) -> bool:
+    """Whether any cage's log is on disk: asked only where a key or the WAL is missing."""
+    cages = [LogId(name) for name in disk.names(_CAGES) if is_cage_id(name)]
+    return any(disk.names(directory(log)) or disk.size(archive(log)) is not None for log in cages)
+
+
+def _says_something(wal: Wal) -> bool:
+    return any(mark != _FIRST for frame in wal.frames() for mark in decode_body(frame.body))
+
+
+def _found(disk: Disk, wal: Wal, random: Callable[[int], bytes]) -> LedgerKey:
+    """The very first start, or one that was stopped before it had a key."""
+    wal.start()
+    if wal.is_empty:
+        wal.write(encode_mark(_FIRST))
+    wal.close()
+    return make_key(disk, random)
+
+
+def _check_names(key: LedgerKey, sequencer: Sequencer) -> None:
+    """A host log that has yet to be published must not name another key than the one that would sign it."""
+    edge, waiting = sequencer.work(HOST_LOG)
+    named = [read_statement(index, entry) for index, entry in enumerate(waiting.entries(), edge.size)]
+    known = {epoch.public_key for epoch in key.epochs}
+    if any(statement is not None and statement.epoch.public_key not in known for statement in named):
+        raise LedgerError("the signing key is not the one that the host log names", KEY_PATH, _WAY_OUT)
 
 
 def _settle_rotation(disk: Disk, key: LedgerKey, newer: LedgerKey | None, sequencer: Sequencer) -> LedgerKey:
@@ -157,11 +214,12 @@ def _check_log(edge: Edge, entries: list[bytes], seen: _Seen, log: LogId) -> Non
     heads = seen.heads.get(log, [])
     check_heads(edge, entries, heads, log)
     first = seen.first.get(log)
-    # The WAL still holds an entry under this checkpoint, so it must also hold the head recorded before signing.
-    if first is not None and first < edge.size and all(head.size != edge.size for head in heads):
-        raise LedgerError(
-            f"the checkpoint of size {edge.size} was signed without being recorded first", where=directory(log)
-        )
+    # The WAL still holds an entry or an older checkpoint under this one, so it must also hold the head that was
+    # recorded before signing: else one of the two is from another time.
+    begun = (first is not None and first < edge.size) or any(h.published and h.size <= edge.size for h in heads)
+    if begun and all(head.size != edge.size for head in heads):
+        what = f"the checkpoint of size {edge.size} is not among those that the write-ahead log recorded before signing"
+        raise LedgerError(what, directory(log), _WAY_OUT)
 
 
 def _names_a_key(entry: bytes) -> bool:

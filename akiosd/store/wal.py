@@ -3,7 +3,8 @@
 Segments are written from front to back, one frame (``akiosd/ledger/frame.py``) for each group commit.  Once everything
 in a segment is published it is overwritten with zeros and used again.  At most one frame is ever unacknowledged, so a
 bad frame with a good one behind it is damage, never a torn write; and every frame names the oldest one still needed,
-so a segment that was being overwritten when the machine stopped is not mistaken for damage.
+so a segment that was being overwritten when the machine stopped is not mistaken for damage.  A list names every
+segment that may hold a frame: one that went, with whatever was in it, is missed at the next start.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from akiosd.store.durable import Disk, RegionFile, write_durably
 DIRECTORY = "ledger/wal"
 SEGMENT_BYTES = 8 << 20
 _MAGIC_PATH = f"{DIRECTORY}/magic"
+_LIST_PATH = f"{DIRECTORY}/segments"
+_LONGEST_LIST = 1 << 20
 _LARGEST_SEGMENT = 1 << 30
 _RESTORE = "restore the state directory from a backup; nothing was changed"
 
@@ -73,22 +76,28 @@ class Wal:
         self._said_base = 0  # as said in the last durable frame
         self.torn: Torn | None = None
         self._leave_segment = False
+        self._is_new = False
+        self._opening = b""
+        self._listed = b""
 
     @classmethod
     def open(cls, disk: Disk, random: Callable[[int], bytes], segment_bytes: int = SEGMENT_BYTES) -> Wal:
         """The WAL as it was left; read ``frames``, then ``start``.  Raises ``LedgerError`` on damage in the middle.
 
-        ``wal.torn`` says what was dropped.  The disk is not changed beyond making the directory.
+        ``wal.torn`` says what was dropped.  The disk is not changed.
         """
-        disk.sync([], disk.make_dirs(DIRECTORY, 0o700))
         names = [name for name in disk.names(DIRECTORY) if name.endswith(".seg")]
         magic = disk.read(_MAGIC_PATH, MAGIC_BYTES)
-        if magic is None and not names:
+        is_new = magic is None and not names
+        if magic is None and is_new:
             magic = random(MAGIC_BYTES)
-            write_durably(disk, _MAGIC_PATH, magic, 0o600)
         if magic is None or len(magic) != MAGIC_BYTES:
             raise LedgerError("the WAL's magic file is missing or damaged", where=_MAGIC_PATH, next=_RESTORE)
         wal = cls(disk, magic, segment_bytes)
+        wal._is_new = is_new
+        wal._listed = disk.read(_LIST_PATH, _LONGEST_LIST) or b""
+        for name in sorted({*wal._listed.decode("ascii", "replace").split()} - {*names}):
+            raise LedgerError("a segment of the WAL is missing", where=f"{DIRECTORY}/{name}", next=_RESTORE)
         wal._take_over([wal._look(name) for name in names])
         return wal
 
@@ -136,12 +145,18 @@ class Wal:
 
     def start(self) -> None:
         """After recovery has read the frames: clear the torn tail and every segment that is not needed."""
+        if self._is_new:
+            self._disk.sync([], self._disk.make_dirs(DIRECTORY, 0o700))
+            write_durably(self._disk, _MAGIC_PATH, self._magic, 0o600)
         used = {item.name for item in self._used}
         for name in self._disk.names(DIRECTORY):
-            if name.endswith(".tmp"):
+            if name.endswith(".seg") and name not in used:
+                self._clear(name)
+        self._list_segments()
+        kept = {*used, *self._free}
+        for name in self._disk.names(DIRECTORY):
+            if name.endswith(".tmp") or (name.endswith(".seg") and name not in kept):
                 self._disk.remove(f"{DIRECTORY}/{name}")
-            elif name.endswith(".seg") and name not in used:
-                self._reuse(name)
         if self._used:
             data = self._read(self._used[-1].name)
             self._overwrite(self._used[-1].name, self._offset, len(data[self._offset :].rstrip(b"\0")))
@@ -149,13 +164,11 @@ class Wal:
             if len(data) != self.segment_bytes:
                 self._offset = self.segment_bytes
 
-    def _reuse(self, name: str) -> None:
+    def _clear(self, name: str) -> None:
         data = self._read(name)
+        self._overwrite(name, 0, len(data.rstrip(b"\0")))
         if len(data) == self.segment_bytes:
-            self._overwrite(name, 0, len(data.rstrip(b"\0")))
             self._free.append(name)
-        else:
-            self._disk.remove(f"{DIRECTORY}/{name}")
 
     def _overwrite(self, name: str, offset: int, length: int) -> None:
         if length <= 0:
@@ -166,6 +179,16 @@ class Wal:
             file.data_sync()
         finally:
             file.close()
+
+    @property
+    def is_empty(self) -> bool:
+        """No frame is left, or there never was one."""
+        return self.seq == 0
+
+    def keep_from(self, seq: int, opening: bytes) -> None:
+        """Frames before ``seq`` are no longer needed.  ``opening``: marks that every new segment is to begin with."""
+        self._opening = opening  # first: it says what the older frames said
+        self.base = seq
 
     @property
     def bytes_in_use(self) -> int:
@@ -179,9 +202,10 @@ class Wal:
         """
         base = self.base
         frame = encode_frame(self._magic, self.seq, base, body)
-        if len(frame) > self.segment_bytes:
-            raise LedgerError(f"a WAL frame of {len(frame)} bytes does not fit a segment")
         if self._leave_segment or not self._used or self._offset + len(frame) > self.segment_bytes:
+            frame = encode_frame(self._magic, self.seq, base, self._opening + body)
+            if len(frame) > self.segment_bytes:
+                raise LedgerError(f"a WAL frame of {len(frame)} bytes does not fit a segment")
             self._next_segment()
         name = self._used[-1].name
         try:
@@ -231,6 +255,11 @@ class Wal:
             self._disk.sync([], [DIRECTORY])
             self._next_name += 1
             self._free.append(name)
+            try:
+                self._list_segments()
+            except OSError:
+                self._disk.remove(f"{DIRECTORY}/{self._free.pop()}")
+                raise
 
     def release(self, keep_free: int = 4) -> None:
         """Overwrite the segments that the last durable frame no longer needs; more than a few are deleted."""
@@ -242,10 +271,20 @@ class Wal:
                 self._free.append(name)
         with self._lock:
             surplus = [self._free.popleft() for _ in range(len(self._free) - keep_free)]
+            if surplus:
+                self._list_segments()
             for name in surplus:
                 self._disk.remove(f"{DIRECTORY}/{name}")
             if surplus:
                 self._disk.sync([], [DIRECTORY])
+
+    def _list_segments(self) -> None:
+        """Durable on return: before a segment is first written to, and before one is removed."""
+        names = sorted([*(item.name for item in self._used), *self._free])
+        data = "".join(f"{name}\n" for name in names).encode()
+        if data != self._listed:
+            write_durably(self._disk, _LIST_PATH, data, 0o600)
+            self._listed = data
 
     def close(self) -> None:
         if self._file is not None:

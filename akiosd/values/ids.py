@@ -30,6 +30,23 @@ def is_cage_id(text: str) -> bool:
     return _CAGE_ID.fullmatch(text) is not None
 
 
+class DirectoryId(msgspec.Struct, frozen=True, array_like=True):
+    """One directory, whatever it is called: device, inode, and when it was made (ns since 1970).
+
+    An inode's number goes to another directory once the first is removed; the time of birth tells them apart.  It is 0
+    where the file system keeps none.
+    """
+
+    device: int
+    inode: int
+    born_ns: int = 0
+
+    def is_same(self, other: DirectoryId) -> bool:
+        """Whether both are one directory; a time of birth that one of them lacks does not count."""
+        reborn = self.born_ns and other.born_ns and self.born_ns != other.born_ns
+        return (self.device, self.inode) == (other.device, other.inode) and not reborn
+
+
 class EventId(msgspec.Struct, frozen=True, array_like=True):
     """Where a record stands: the log's origin and the leaf index in it."""
 

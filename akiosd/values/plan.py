@@ -51,6 +51,7 @@ OPS: dict[str, int] = {
     "umask": 32,
     "export": 33,
     "park": 34,
+    "watch": 35,
 }
 
 # Messages on the status socket (SOCK_SEQPACKET), launcher's child to akiosd and back.

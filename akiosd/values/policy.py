@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from akiosd.values.protected import PROTECTED_NAMES
 from akiosd.values.units import GIB, MIB, USD
 
 WorkspaceMode = Literal["cow", "rw", "ro", "rw-direct"]
@@ -19,34 +20,6 @@ IdentityMode = Literal["agent", "caller", "root"]
 RedactMode = Literal["pseudonym", "mask", "block", "off"]
 
 PROVIDERS: tuple[str, ...] = ("openai", "anthropic", "gemini", "mistral", "xai", "bedrock", "ollama")
-
-PROTECTED_NAMES: tuple[str, ...] = (
-    # git runs or obeys these on the next ordinary command.
-    ".git/hooks", ".git/config", ".git/config.worktree", ".git/info/attributes", ".git/objects/info/alternates",
-    ".git/commondir", ".git/rebase-merge", ".git/rebase-apply", ".git/sequencer",
-    ".git/modules/*/hooks", ".git/modules/*/config", ".git/worktrees/*/config.worktree",
-    ".git/modules/*/info/attributes", ".git/modules/*/objects/info/alternates", ".gitconfig", ".gitmodules",
-    # A directory with this file takes its configuration from where it points.
-    "commondir",
-    # What hooks run that are installed already, and the usual place for core.hooksPath.
-    ".husky", ".githooks", ".pre-commit-config.yaml", ".lefthook", ".lefthook.yml", "lefthook.yml", "lefthook.yaml",
-    "lefthook.toml", "lefthook.json", "lefthook-local.yml", ".overcommit.yml",
-    # Other version control: hooks, pagers and merge tools are in its configuration.
-    ".hg/hgrc", ".hg/hgrc-not-shared", ".hg/sharedpath", ".jj/repo/config.toml", ".jj/workspace-config.toml",
-    ".bzr/branch/branch.conf", "_darcs/prefs",
-    # Shells and what they load.
-    ".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".bash_aliases", ".profile", ".zshrc", ".zshenv",
-    ".zprofile", ".zlogin", ".zlogout", ".kshrc", ".inputrc", ".config/fish", ".envrc", ".ssh",
-    # Editors and debuggers that run files they find.
-    ".vscode/tasks.json", ".vscode/launch.json", ".vscode/settings.json", ".vscode/mcp.json", ".idea",
-    ".devcontainer", ".devcontainer.json", ".zed", ".helix", ".vimrc", ".exrc", ".nvimrc", ".nvim.lua", ".gdbinit",
-    ".lldbinit",
-    # Agents' own configuration, and ours.
-    ".mcp.json", ".claude", ".claude.json", ".cursor", ".codex", ".gemini", ".windsurf", ".continue",
-    ".aider.conf.yml", ".opencode", "opencode.json", "opencode.jsonc", ".crush.json", "crush.json", ".qwen", ".roo",
-    ".kilocode", ".clinerules", ".kiro", ".amazonq", ".junie", ".augment", ".trae", ".factory",
-    "akios.yaml", "akios.yml", ".akios",
-)  # fmt: skip
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

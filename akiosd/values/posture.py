@@ -22,7 +22,9 @@ LAYERS: tuple[str, ...] = (
     "capabilities",
     "landlock",
     "seccomp",
+    "cores",
     "stdio",
+    "files",
     "ledger",
 )
 

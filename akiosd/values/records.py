@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from akiosd.values.spend import Tokens
+from akiosd.values.text import as_bytes, show
 
 SCHEMA_VERSION = 1
 MAX_ENTRY_BYTES = 65_535  # a bundle's length prefix is a uint16 (c2sp.org/tlog-tiles)
@@ -63,19 +64,25 @@ class Started(Record, frozen=True, kw_only=True, tag="started"):
 
 
 class Syscall(Record, frozen=True, kw_only=True, tag="syscall"):
-    """A traced system call: ``attempt`` (its result is not known) or ``denied`` with ``errno``.
+    """A traced system call: ``requested`` (its result is not known) or ``denied`` with ``errno``.
 
-    ``count`` identical records in a row are one record; ``ts`` is the first's.
+    ``path``, ``argv`` and the others are what the agent's memory held when the call was stopped: a hint, which the
+    agent may change before the kernel looks.  ``directory`` is where a path starts that does not say so itself: the
+    working directory, or what the descriptor stands for (of a call that has no path, the file it works on).  What was
+    really executed and written, :class:`FileUsed` tells.  ``count`` identical records in a row are one record; ``ts``
+    is the first's.  Logs of before 1.0 say ``attempt`` for ``requested``.
     """
 
     name: str
     nr: int
     pid: int
-    verdict: Literal["attempt", "denied"]
+    verdict: Literal["requested", "attempt", "denied"]
     comm: bytes = b""
     args: tuple[int, ...] = ()
     path: bytes | None = None
     path2: bytes | None = None
+    directory: bytes | None = None
+    directory2: bytes | None = None
     argv: tuple[bytes, ...] = ()
     address: bytes | None = None
     """A struct sockaddr as the agent gave it."""
@@ -83,8 +90,31 @@ class Syscall(Record, frozen=True, kw_only=True, tag="syscall"):
     count: int = 1
 
 
+class SystemChanged(Record, frozen=True, kw_only=True, tag="system_changed"):
+    """Programs or libraries of the host were put in or taken out while the cage ran: it sees old and new ones mixed.
+    A cage started now sees the new system."""
+
+
+FileUse = Literal["executed", "written"]
+
+
+class FileUsed(Record, frozen=True, kw_only=True, tag="file_used"):
+    """The kernel's word (fanotify(7)): this file was executed, or closed by who had it open for writing.
+
+    ``path`` is the file's name in the cage when the record was made: that of a file renamed meanwhile is the new one,
+    and the kernel puts " (deleted)" behind that of one removed.  ``pid`` is the process's on the host.  An executed
+    program is followed by its interpreters.  ``count`` equal ones in a row are one record; a file used again and again
+    before the first use was read is told once.
+    """
+
+    use: FileUse
+    path: bytes
+    pid: int
+    count: int = 1
+
+
 class Lost(Record, frozen=True, kw_only=True, tag="lost"):
-    """``count`` records were not kept, which only a policy can allow."""
+    """``count`` records were not kept, because of ``why``; 0: nobody knows how many."""
 
     count: int
     why: str = ""
@@ -179,7 +209,10 @@ class CageSettled(Record, frozen=True, kw_only=True, tag="cage_settled"):
 
 
 class CageDestroyed(Record, frozen=True, kw_only=True, tag="cage_destroyed"):
-    """The tombstone: written before the first byte is wiped.  ``size`` and ``root`` are the log's last."""
+    """The tombstone: written when nothing is left to wipe.  ``size`` and ``root`` are the log's last.
+
+    ``method`` says how it was wiped, and what was only unlinked.
+    """
 
     cage: str
     size: int
@@ -252,7 +285,10 @@ class NetRequest(Record, frozen=True, kw_only=True, tag="net_request"):
 
 
 class LlmCall(Record, frozen=True, kw_only=True, tag="llm_call"):
-    """A settled call to a model; money is micro-USD.  ``estimated``: the provider gave no usage."""
+    """A settled call to a model; money is micro-USD.
+
+    ``estimated``: its usage was not seen, and what was reserved is booked.
+    """
 
     provider: str
     model: str
@@ -314,6 +350,8 @@ KnownRecord = (
     | Birth
     | Started
     | Syscall
+    | SystemChanged
+    | FileUsed
     | Lost
     | Limit
     | End
@@ -401,18 +439,8 @@ def _cut(value: Any, limit: int) -> Any:
 def escape(text: bytes | str) -> str:
     """Bytes of unknown origin as one printable line: UTF-8 where printable, ``\\xNN`` elsewhere, ``\\`` doubled.
 
-    Control characters, escape sequences, line separators and bidirectional overrides never reach the terminal.
+    What nobody would see or what drives a terminal (:mod:`akiosd.values.text`) never reaches one.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
-    if text.isprintable() and "\\" not in text:
-        return text
-    return "".join(_escape_character(character) for character in text)
-
-
-def _escape_character(character: str) -> str:
-    if character == "\\":
-        return "\\\\"
-    if character.isprintable():
-        return character
-    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+    return show(text.replace("\\", "\\\\") if "\\" in text else text, as_bytes)

@@ -11,7 +11,7 @@ import msgspec
 
 Outcome = Literal["completed", "failed", "cut"]
 """``completed``: the provider answered to the end.  ``failed``: refused or broken before usage was known.
-``cut``: stopped midway, by us or the agent; what was received is paid."""
+``cut``: stopped midway, by us, the agent or the provider; it is paid all the same."""
 
 
 class Tokens(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -90,7 +90,7 @@ class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
     usd_micro: int = 0
     tokens: Tokens = Tokens()
     estimated: bool = False
-    """The provider gave no usage: ``usd_micro`` is what was reserved or counted by us."""
+    """The call was sent and its usage not seen to the end: akiosd books what was reserved, in money and tokens."""
     tool_calls: bytes = b""
     status: int = 0
     """The HTTP status of the provider's answer, and whether it was a stream: for the record."""

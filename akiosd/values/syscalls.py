@@ -18,11 +18,17 @@ from typing import Literal
 
 import msgspec
 
+from akiosd.values.sockopts import ANSWERED, SETTABLE, cover
+
 EPERM = 1
 ENOMEM = 12
+EINVAL = 22
+ENOLCK = 37
 ENOSYS = 38
+ENOPROTOOPT = 92
 EPROTONOSUPPORT = 93
 EAFNOSUPPORT = 97
+ENOBUFS = 105
 
 Level = Literal["security", "files", "all"]
 
@@ -60,24 +66,41 @@ class Compare(msgspec.Struct, frozen=True):
     value: int
 
 
+Counted = Literal["sockets", "netlink_sockets", "filters", "locks", "ofd_locks"]
+COUNTED: tuple[Counted, ...] = ("sockets", "netlink_sockets", "filters", "locks", "ofd_locks")
+"""What the pump counts before it lets another be made, in the order of AKIOS_COUNTED_* (native/include/akios.h)."""
+
+
 class Form(msgspec.Struct, frozen=True):
-    """All ``tests`` hold → ``errno`` (0: the call is allowed)."""
+    """All ``tests`` hold → ``errno`` (0: the call is allowed).
+
+    ``counted``: the call is made while the cage holds fewer of these than its bound, and else answered ``errno``.
+    ``answered``: the call is answered with 0 and not made.
+    """
 
     tests: tuple[Compare, ...]
     errno: int
+    counted: Counted | None = None
+    answered: bool = False
+
+    @property
+    def passes(self) -> bool:
+        """Whether the filter itself may let it through."""
+        return self.errno == 0 and not self.answered
 
 
 class Checked(msgspec.Struct, frozen=True):
     """A call decided by its numbers: the first matching form, else ``otherwise`` (0: allowed).
 
-    A form with an errno has one test, so that the pump's rows are single comparisons.  ``usual``: the numbers
-    among which the filter itself lets the allowed through, none meaning all; an unusual allowed call takes the
-    way through the pump, and the filter stays short.
+    ``usual``: the numbers among which the filter itself lets the allowed through, none meaning all; one of them
+    is enough, or it takes all together.  An unusual allowed call takes the way through the pump, and the filter
+    stays short.
     """
 
     forms: tuple[Form, ...]
     otherwise: int
     usual: tuple[Compare, ...] = ()
+    usual_together: bool = False
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -112,7 +135,7 @@ def _names(text: str) -> tuple[str, ...]:
 ALLOWED: tuple[str, ...] = _names(
     # files
     "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 open openat openat2 creat close "
-    "close_range stat lstat fstat newfstatat statx access faccessat faccessat2 lseek dup dup2 dup3 fcntl flock fsync "
+    "close_range stat lstat fstat newfstatat statx access faccessat faccessat2 lseek dup dup2 dup3 flock fsync "
     "fdatasync sync syncfs sync_file_range truncate ftruncate fallocate fadvise64 readahead getdents getdents64 getcwd "
     "chdir fchdir rename renameat renameat2 mkdir mkdirat rmdir link linkat unlink unlinkat symlink symlinkat readlink "
     "readlinkat chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat umask utime utimes futimesat utimensat "
@@ -138,9 +161,9 @@ ALLOWED: tuple[str, ...] = _names(
     "getpid gettid getppid getpgid setpgid getpgrp getsid setsid arch_prctl uretprobe uprobe "
     # identity, limits, the system
     "getuid geteuid getgid getegid getresuid getresgid getgroups setuid setgid setreuid setregid setresuid setresgid "
-    "setfsuid setfsgid setgroups capget capset getrlimit setrlimit getrusage sysinfo uname getrandom "
+    "setfsuid setfsgid setgroups capget capset getrlimit getrusage sysinfo uname getrandom "
     # sockets and System V IPC, both in namespaces of the cage
-    "connect bind listen accept accept4 getsockname getpeername setsockopt getsockopt sendto sendmsg "
+    "bind listen accept accept4 getsockname getpeername getsockopt sendto sendmsg "
     "sendmmsg recvfrom recvmsg recvmmsg shutdown shmget shmat shmctl shmdt semget semop semctl semtimedop msgget "
     "msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr "
     # agents sandbox their own tools
@@ -199,12 +222,16 @@ IPPROTO_TCP, IPPROTO_UDP, IPPROTO_MPTCP = 6, 17, 262
 NETLINK_ROUTE = 0
 
 TIOCSTI, TIOCLINUX, TIOCCONS, TIOCSETD = 0x5412, 0x541C, 0x541D, 0x5423
-PR_SET_MM, PR_SCHED_CORE = 35, 62
+PR_SET_SECCOMP, PR_SET_MM, PR_SCHED_CORE = 22, 35, 62
+RLIMIT_CORE = 4
+F_SETLK, F_OFD_SETLK, F_OFD_SETLKW = 6, 37, 38
+CLONE_FILES, CLONE_THREAD = 0x400, 0x10000
 MAP_HUGETLB, MFD_HUGETLB = 0x40000, 4
 PRIO_USER, IOPRIO_WHO_USER = 2, 3
 PR_SET_VMA, PR_SET_PTRACER = 0x53564D41, 0x59616D61
 S_IFMT, S_IFCHR, S_IFBLK = 0o170000, 0o020000, 0o060000
-SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
+SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER = 1, 8
+_ALL64 = (1 << 64) - 1
 
 O_ACCMODE, O_CREAT, O_TRUNC = 0o3, 0o100, 0o1000
 OPEN_QUIET_MASK = O_ACCMODE | O_CREAT | O_TRUNC
@@ -216,14 +243,27 @@ def _low(arg: int, value: int) -> Compare:
 
 def _inet(type_: int, protocol: int) -> tuple[Form, ...]:
     return tuple(
-        Form((_low(0, family), Compare(1, SOCK_TYPE_MASK, type_), _low(2, protocol)), 0)
+        Form((_low(0, family), Compare(1, SOCK_TYPE_MASK, type_), _low(2, protocol)), ENOBUFS, "sockets")
         for family in (AF_INET, AF_INET6)
+    )
+
+
+def _options(table: dict[int, dict[str, int]], *, answered: bool = False) -> tuple[Form, ...]:
+    return tuple(
+        Form((_low(1, level), Compare(2, mask, value)), 0, answered=answered)
+        for level, names in table.items()
+        for mask, value in cover(frozenset(names.values()))
     )
 
 
 CHECKED: dict[str, Checked] = {
     "clone": Checked(
-        tuple(Form((Compare(0, 1 << bit, 1 << bit),), EPERM) for bit in range(32) if CLONE_NEW_MASK >> bit & 1),
+        (
+            *(Form((Compare(0, 1 << bit, 1 << bit),), EPERM) for bit in range(32) if CLONE_NEW_MASK >> bit & 1),
+            # A process that shares another's descriptors keeps its locks when that one has ended, and then
+            # nothing tells any more whose they are.
+            Form((Compare(0, CLONE_FILES | CLONE_THREAD, CLONE_FILES),), EINVAL),
+        ),
         0,
     ),
     # Loadable socket protocols (SCTP, SMC, DCCP…) are reached by number under AF_INET, so protocols are listed too.
@@ -235,7 +275,7 @@ CHECKED: dict[str, Checked] = {
             *_inet(SOCK_STREAM, IPPROTO_TCP),
             *_inet(SOCK_DGRAM, IPPROTO_UDP),
             *_inet(SOCK_STREAM, IPPROTO_MPTCP),
-            Form((_low(0, AF_NETLINK), _low(2, NETLINK_ROUTE)), 0),
+            Form((_low(0, AF_NETLINK), _low(2, NETLINK_ROUTE)), ENOBUFS, "netlink_sockets"),
             Form((_low(0, AF_NETLINK),), EPROTONOSUPPORT),
             Form((Compare(1, SOCK_TYPE_MASK, SOCK_RAW),), EPERM),
             Form((_low(0, AF_INET),), EPROTONOSUPPORT),
@@ -243,10 +283,35 @@ CHECKED: dict[str, Checked] = {
         ),
         EAFNOSUPPORT,
     ),
+    # An accepted socket was connected to from inside; connections may be made again and again by one socket.
+    "connect": Checked((Form((Compare(0, 0, 0),), ENOBUFS, "sockets"),), 0),
+    "setsockopt": Checked((*_options(SETTABLE), *_options(ANSWERED, answered=True)), ENOPROTOOPT),
     # Other families have pairs, too (TIPC), and load their modules for them.
     "socketpair": Checked((Form((_low(0, AF_UNIX),), 0),), EAFNOSUPPORT),
     # The kernel lets any process of the same uid lower the limits of the cage's init, and init would die of them.
-    "prlimit64": Checked((Form((_low(0, 1),), EPERM),), 0, usual=(_low(0, 0),)),
+    # A core limit of 1 is the only one that keeps the host's core handler, a program of root, from running
+    # (core(5)); programs that set theirs to 0 would bring it back.
+    "prlimit64": Checked(
+        (
+            Form((_low(0, 1),), EPERM),
+            Form((Compare(2, _ALL64, 0),), 0),
+            Form((_low(1, RLIMIT_CORE),), 0, answered=True),
+        ),
+        0,
+        usual=(_low(0, 0), Compare(2, _ALL64, 0)),
+        usual_together=True,
+    ),
+    "setrlimit": Checked((Form((_low(0, RLIMIT_CORE),), 0, answered=True),), 0, usual=(Compare(0, 4, 0),)),
+    # No control group charges for a record lock, and no limit counts them.
+    "fcntl": Checked(
+        (
+            Form((Compare(1, LOW32 & ~1, F_SETLK),), ENOLCK, "locks"),
+            Form((_low(1, F_OFD_SETLK),), ENOLCK, "ofd_locks"),
+            Form((_low(1, F_OFD_SETLKW),), ENOLCK, "ofd_locks"),
+        ),
+        0,
+        usual=tuple(Compare(1, LOW32 & ~mask, value) for mask, value in ((3, 0), (1, 4), (7, 8), (15, 1024))),
+    ),
     # Nor is init slowed down: it says when the agent has ended.  "All of my user" would mean init, too.
     **dict.fromkeys(
         ("sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"),
@@ -266,7 +331,10 @@ CHECKED: dict[str, Checked] = {
     ),
     # PR_SCHED_CORE could keep sibling hardware threads from other cages.
     "prctl": Checked(
-        tuple(Form((_low(0, option),), EPERM) for option in (PR_SET_MM, PR_SCHED_CORE)),
+        (
+            *(Form((_low(0, option),), EPERM) for option in (PR_SET_MM, PR_SCHED_CORE)),
+            Form((_low(0, PR_SET_SECCOMP),), ENOMEM, "filters"),
+        ),
         0,
         usual=(Compare(0, LOW32 & ~0x7F, 0), _low(0, PR_SET_VMA), _low(0, PR_SET_PTRACER)),
     ),
@@ -279,8 +347,14 @@ CHECKED: dict[str, Checked] = {
     "mknod": Checked(tuple(Form((Compare(1, S_IFMT, type_),), EPERM) for type_ in (S_IFCHR, S_IFBLK)), 0),
     "mknodat": Checked(tuple(Form((Compare(2, S_IFMT, type_),), EPERM) for type_ in (S_IFCHR, S_IFBLK)), 0),
     # A second listener in the tree is EBUSY; denied here so that it is seen.  Only SECCOMP_SET_MODE_FILTER takes flags.
+    # Filters are machine code from a pool that the whole host shares (net.core.bpf_jit_limit).
     "seccomp": Checked(
-        (Form((Compare(1, SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_NEW_LISTENER),), EPERM),), 0
+        (
+            Form((Compare(1, SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_NEW_LISTENER),), EPERM),
+            Form((_low(0, SECCOMP_SET_MODE_FILTER),), ENOMEM, "filters"),
+        ),
+        0,
+        usual=(_low(0, 0), Compare(0, LOW32 & ~1, 2)),
     ),
 }
 
@@ -400,6 +474,9 @@ FACTS: dict[str, Facts] = {
 DENIED_FACTS: dict[str, Facts] = {
     "socket": Facts("socket", "security", flags=1),
     "socketpair": Facts("socket", "security", flags=1),
+    "setsockopt": Facts("socket", "security"),
+    "fcntl": Facts("other", "security"),
+    "setrlimit": Facts("process", "security"),
     **dict.fromkeys(
         ("prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"),
         Facts("process", "security"),
@@ -422,6 +499,12 @@ DENIED_FACTS: dict[str, Facts] = {
     "acct": Facts("privilege", "security", path=0),
     "quotactl": Facts("privilege", "security", path=1),
     "fanotify_mark": Facts("privilege", "security", dirfd=3, path=4),
+}
+
+# Strings in the place of path (1) or path2 (2) that the kernel looks up nowhere: names, and the text of a new link.
+WORDS: dict[str, int] = {
+    **dict.fromkeys(("memfd_create", "mq_open", "mq_unlink", "fsopen", "symlink", "symlinkat"), 1),
+    **{name: 2 for name in FACTS if "xattr" in name},
 }
 
 # ---- numbers ---------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from akiosd.errors import Refused
 from akiosd.values.ids import is_cage_id
 from akiosd.values.policy import PROVIDERS
@@ -14,9 +16,11 @@ from akiosd.wire.messages import (
     KeyRemove,
     KeySet,
     LedgerInfo,
+    ListLogFiles,
     Message,
     Output,
     ReadLog,
+    ReadLogFile,
     Run,
     Signal,
     Stop,
@@ -31,6 +35,10 @@ _MIN_KEY = 8
 # Those a terminal or a service manager sends; KILL and STOP go through Stop and the freezer.
 SIGNALS = {"HUP": 1, "INT": 2, "QUIT": 3, "USR1": 10, "USR2": 12, "TERM": 15, "CONT": 18, "TSTP": 20, "WINCH": 28}
 
+# Words of letters and digits: no "..", nothing absolute, nothing empty.  What of it is a tile's name the reader says.
+_MAX_NAME = 80
+_LOG_FILE = re.compile(r"[0-9a-z]+(?:\.p)?(?:/[0-9a-z]+(?:\.p)?){0,15}")
+
 # What the root of every cage holds, and directories in which other trees of it stand.
 SYSTEM_NAMES = frozenset(b"bin boot dev etc lib lib32 lib64 libx32 proc sbin sys usr".split())
 SHARED_PLACES = frozenset((b"/run", b"/tmp", b"/var", b"/var/tmp"))
@@ -40,9 +48,9 @@ def check_request(message: Message, fd_count: int) -> None:
     """Raise :class:`Refused` when ``message``, which came with ``fd_count`` descriptors, makes no sense."""
     if isinstance(message, Run):
         _check_run(message, fd_count)
-    elif isinstance(message, LedgerInfo | ReadLog) and not message.cage:
-        pass  # the host log
-    elif isinstance(message, Signal | Stop | Attach | Detach | Output | View | Discard | LedgerInfo | ReadLog):
+    elif isinstance(message, LedgerInfo | ReadLog | ReadLogFile | ListLogFiles):
+        _check_log(message)
+    elif isinstance(message, Signal | Stop | Attach | Detach | Output | View | Discard):
         _check_cage(message.cage)
     elif isinstance(message, Http):
         if message.cage:
@@ -60,10 +68,21 @@ def check_request(message: Message, fd_count: int) -> None:
         raise Refused(f"signal {message.signo} is not forwarded", "signal", "use one of " + ", ".join(SIGNALS))
     if isinstance(message, Stop) and message.grace_ns < 0:
         raise Refused("a grace period is not negative", "stop")
-    if isinstance(message, ReadLog) and not 0 <= message.start <= message.stop:
-        raise Refused("a range of entries runs from a lower index to a higher one", "read_log")
     if isinstance(message, Subscribe) and any(index < 0 for index in message.cursors.values()):
         raise Refused("a cursor is an index, 0 or more", "subscribe")
+
+
+def _check_log(message: LedgerInfo | ReadLog | ReadLogFile | ListLogFiles) -> None:
+    if message.cage:
+        _check_cage(message.cage)  # else the host log
+    if isinstance(message, ReadLog) and not 0 <= message.start <= message.stop:
+        raise Refused("a range of entries runs from a lower index to a higher one", "read_log")
+    if isinstance(message, ReadLogFile | ListLogFiles) and message.start < 0:
+        raise Refused("a place in a file, or in a list, is not negative", "read_log_file")
+    if isinstance(message, ReadLogFile):
+        shown = message.path[:_MAX_NAME]
+        if shown != message.path or _LOG_FILE.fullmatch(shown) is None:
+            raise Refused(f"{shown!r} is not the name of a file of a log", "read_log_file")
 
 
 def check_key(provider: str, key: bytes) -> None:
@@ -112,15 +131,22 @@ def _check_run(run: Run, fd_count: int) -> None:
             raise Refused("nothing can be shown inside a workspace that is a plain bind", "run", "use another mode")
     if len(run.user_name) > 64 or not run.user_name.isprintable() or ":" in run.user_name:
         raise Refused("the user name is not one a passwd file could hold", "run")
-    expected = {0, *(bind.fd for bind in run.binds)}
-    if expected != set(range(fd_count)) or len(run.binds) + 1 != fd_count:
+    _check_descriptors(run, fd_count)
+    if run.tty is not None and not (0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION):
+        raise Refused("a terminal of that size does not exist", "run")
+
+
+def _check_descriptors(run: Run, fd_count: int) -> None:
+    expected = [0, *(bind.fd for bind in run.binds), *(bind.holder for bind in run.binds if bind.holder)]
+    if sorted(expected) != list(range(fd_count)):
         raise Refused(
             f"{fd_count} file descriptors came with a workspace and {len(run.binds)} binds",
             "run",
-            "send the workspace first, then one descriptor for each bind",
+            "send the workspace first, then one descriptor for each bind, and one for what holds a file",
         )
-    if run.tty is not None and not (0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION):
-        raise Refused("a terminal of that size does not exist", "run")
+    for bind in run.binds:
+        if bool(bind.holder) != bool(bind.name) or bind.name in (b".", b"..") or set(b"/\0") & set(bind.name):
+            raise Refused("a bind has a holder without a name in it, or the other way", "run")
 
 
 def _check_stores(run: Run) -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from akiosd.values.ids import DirectoryId
 from akiosd.values.policy import Budget, Policy
 from akiosd.values.posture import LayerState
 from akiosd.values.spend import ModelSpend, OpenCall
@@ -40,12 +41,17 @@ class Hello(Message, frozen=True, tag="hello"):
 
 
 class Bind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tree the client opened (``O_PATH``) to be shown at ``path`` inside; ``fd`` indexes the frame's fds."""
+    """A tree the client opened (``O_PATH``) to be shown at ``path`` inside; ``fd`` indexes the frame's fds.
+
+    For a file ``holder`` indexes the directory that holds it, opened by the client too, and ``name`` is its name there.
+    """
 
     path: bytes
     fd: int
     kind: BindKind = "toolchain"
     why: str = ""
+    holder: int = 0
+    name: bytes = b""
 
 
 class Tty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +60,7 @@ class Tty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Run(Message, frozen=True, tag="run"):
-    """Start a cage.  fds: the workspace first, then one for each bind, in order.
+    """Start a cage.  fds: the workspace first, then the binds' own and their holders', each once.
 
     ``argv`` and ``env`` are bytes without NUL.  ``command`` is the path inside of the program to
     execute; ``cwd`` the absolute path inside to start in; ``workspace`` the absolute path, outside
@@ -95,7 +101,10 @@ class Stop(Message, frozen=True, tag="stop"):
 
 
 class List(Message, frozen=True, tag="list"):
-    """The caller's cages; with ``everyone``, all that the caller may see.  ``after``: only those with a greater id."""
+    """The caller's cages; with ``everyone``, all that the caller may see.  ``after``: only those with a greater id.
+
+    fds: none, or a directory that the client opened; the answer then says in ``here`` which one that is.
+    """
 
     everyone: bool = False
     after: str = ""
@@ -129,11 +138,15 @@ class View(Message, frozen=True, tag="view"):
 
 
 class Discard(Message, frozen=True, tag="discard"):
-    """Destroy an ended cage's changes.  ``committed`` tells the ledger they were committed first."""
+    """Destroy an ended cage's changes; answered by :class:`Ok`, whose note says what was not overwritten.
+
+    ``committed`` tells the ledger they were committed first.  ``wipe``: overwritten, not unlinked only.
+    """
 
     cage: str = ""
     committed: bool = False
     paths: int = 0
+    wipe: bool = False
 
 
 class BudgetInfo(Message, frozen=True, tag="budget"):
@@ -149,10 +162,34 @@ class Doctor(Message, frozen=True, tag="doctor"):
 class LedgerInfo(Message, frozen=True, tag="ledger"):
     """Where the log of a cage (``""``: the host log) is, after publishing everything durable.
 
-    fds of the reply: an ``O_PATH`` directory of the log, read by the client as itself.
+    fds of the reply: what is there, if anything: a packed log open for reading, else an ``O_PATH`` descriptor that the
+    client opens as itself.  Nothing of it was looked at: what it is worth the client finds out.
     """
 
     cage: str = ""
+
+
+class ReadLogFile(Message, frozen=True, tag="read_log_file"):
+    """One file of a log by its path in it, from byte ``start`` on; ``kept``: of the checkpoints kept beside it."""
+
+    cage: str = ""
+    path: str = ""
+    start: int = 0
+    kept: bool = False
+
+
+class ListLogFiles(Message, frozen=True, tag="list_log_files"):
+    """The names of a log's files (or of the checkpoints ``kept`` beside it) in order, from the ``start``-th on."""
+
+    cage: str = ""
+    start: int = 0
+    kept: bool = False
+
+
+class ListLogs(Message, frozen=True, tag="list_logs"):
+    """The cages that have a log on disk, those behind ``after`` in order; for who may read the host's log."""
+
+    after: str = ""
 
 
 class ReadLog(Message, frozen=True, tag="read_log"):
@@ -241,7 +278,9 @@ class Error(Message, frozen=True, tag="error"):
 
 
 class Ok(Message, frozen=True, tag="ok"):
-    pass
+    """``note``: what the person who asked should know all the same."""
+
+    note: str = ""
 
 
 class Started(Message, frozen=True, tag="started"):
@@ -269,6 +308,11 @@ class Ended(Message, frozen=True, tag="ended"):
 
 
 class CageInfo(msgspec.Struct, frozen=True):
+    """``workspace`` is the name of its directory, read from the descriptor; ``directory`` says which directory that is.
+
+    ``order`` grows with each cage that starts on this host, whatever its clock does.
+    """
+
     cage: str
     uid: int
     user: str
@@ -285,6 +329,11 @@ class CageInfo(msgspec.Struct, frozen=True):
     detached: bool = False
     usd_micro: int = 0
     calls: int = 0
+    gid: int = -1
+    directory: DirectoryId | None = None
+    order: int = 0
+    outdated: bool = False
+    """The host's system was changed since it began."""
 
 
 class Cages(Message, frozen=True, tag="cages"):
@@ -292,6 +341,7 @@ class Cages(Message, frozen=True, tag="cages"):
 
     cages: tuple[CageInfo, ...] = ()
     more: bool = False
+    here: DirectoryId | None = None
 
 
 class ViewReply(Message, frozen=True, tag="view_reply"):
@@ -343,6 +393,10 @@ class DoctorReply(Message, frozen=True, tag="doctor_reply"):
 
 
 class LedgerReply(Message, frozen=True, tag="ledger_reply"):
+    """``vkey`` is the key that signs this log from now on, ``keys`` the list of all keys of the host; ``host``: the
+    client may read the host's log as well.  ``size`` and ``root`` are what akiosd remembers to have published of an
+    open log, ``checkpoint`` is as it is on disk; 0 or nothing where there is none."""
+
     log: str = ""
     origin: str = ""
     size: int = 0
@@ -350,6 +404,32 @@ class LedgerReply(Message, frozen=True, tag="ledger_reply"):
     path: str = ""
     vkey: str = ""
     checkpoint: bytes = b""
+    keys: bytes = b""
+    host: bool = False
+
+
+class LogFileData(Message, frozen=True, tag="log_file"):
+    """``size`` is the whole file's; -1: there is none.  ``bad``: why it cannot be a file of a log, ``where`` in it."""
+
+    data: bytes = b""
+    size: int = -1
+    bad: str = ""
+    where: str = ""
+
+
+class LogFileNames(Message, frozen=True, tag="log_files"):
+    """``missing``: there is no such directory.  ``bad`` as in :class:`LogFileData`."""
+
+    names: tuple[str, ...] = ()
+    more: bool = False
+    missing: bool = False
+    bad: str = ""
+    where: str = ""
+
+
+class LogNames(Message, frozen=True, tag="logs"):
+    names: tuple[str, ...] = ()
+    more: bool = False
 
 
 class Destroyed(Message, frozen=True, tag="destroyed"):
@@ -360,14 +440,16 @@ class Destroyed(Message, frozen=True, tag="destroyed"):
     spared: tuple[str, ...] = ()
     size: int = 0
     root: bytes = b""
+    method: str = ""
 
 
 class Pruned(Message, frozen=True, tag="pruned"):
-    """The cages destroyed, or that would be, and the bytes they took on disk."""
+    """The cages destroyed, or that would be, and the bytes they took on disk; ``failed``: which not, and why."""
 
     cages: tuple[str, ...] = ()
     freed: int = 0
     kept: int = 0
+    failed: tuple[tuple[str, str], ...] = ()
 
 
 class KeyInfo(msgspec.Struct, frozen=True):
@@ -427,6 +509,9 @@ Request = (
     | Doctor
     | LedgerInfo
     | ReadLog
+    | ReadLogFile
+    | ListLogFiles
+    | ListLogs
     | RotateKey
     | Destroy
     | Prune
@@ -453,11 +538,14 @@ Reply = (
     | Keys
     | HttpReply
     | LogEntries
+    | LogFileData
+    | LogFileNames
+    | LogNames
     | Records
     | Gap
 )
 
 # How many file descriptors may come with a message of this type (at most); absent means none.
 FDS: dict[type[Message], int] = {
-    Run: MAX_FDS, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1, HttpReply: 1,
+    Run: MAX_FDS, List: 1, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1, HttpReply: 1,
 }  # fmt: skip

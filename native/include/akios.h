@@ -11,8 +11,10 @@
 
 /* cffi: begin */
 
-/* One numeric comparison on a notification: (args[arg] & mask) == value -> err.
- * flags bit 0 (AKIOS_PUMP_RULE_CONTINUE): err 0 means "continue" and ends the search. The first rule that holds decides. */
+/* One numeric comparison on a notification: (args[arg] & mask) == value -> err.  The first rule that holds decides.
+ * flags, AKIOS_PUMP_RULE_*: CONTINUE: the call is made (err 0).  AND: this and the next comparison together; only the
+ * last of such a row decides.  ANSWER: the call is answered with 0 and not made.  COUNT: it is made while there are
+ * fewer than the bound of kind flags >> 8 (AKIOS_COUNTED_*), else answered err.  SILENT: made, it is not recorded. */
 struct akios_pump_rule {
     uint32_t nr;
     uint32_t arg;
@@ -36,21 +38,41 @@ struct akios_pump_entry {
     uint8_t sockaddr_arg;
     uint8_t sockaddr_len_arg;
     uint8_t argv_arg;
-    uint8_t pad[2];
+    uint8_t words;         /* AKIOS_WORD_*: strings that are no paths */
+    uint8_t pad;
     int32_t default_errno; /* answer when no rule matched: 0 continues */
 };
 
 /* The table given to akios_pump_start: struct akios_pump_entry[1024], then any number of
  * struct akios_pump_rule.  err and default_errno are positive errno values, 0 continues the call. */
-enum { AKIOS_PUMP_NRS = 1024, AKIOS_PUMP_NO_ARG = 255, AKIOS_PUMP_RULE_CONTINUE = 1 };
+enum { AKIOS_PUMP_NRS = 1024, AKIOS_PUMP_NO_ARG = 255 };
+enum {
+    AKIOS_PUMP_RULE_CONTINUE = 1,
+    AKIOS_PUMP_RULE_AND = 2,
+    AKIOS_PUMP_RULE_ANSWER = 4,
+    AKIOS_PUMP_RULE_COUNT = 8,
+    AKIOS_PUMP_RULE_SILENT = 16
+};
+enum {
+    AKIOS_COUNTED_SOCKETS = 0,  /* all sockets of the network namespace */
+    AKIOS_COUNTED_NETLINK = 1,  /* the same, for a netlink socket */
+    AKIOS_COUNTED_FILTERS = 2,  /* seccomp filters beyond the cage's own */
+    AKIOS_COUNTED_LOCKS = 3,    /* record locks of processes, F_SETLK */
+    AKIOS_COUNTED_OFD_LOCKS = 4, /* calls of F_OFD_SETLK, ever */
+    AKIOS_COUNTED = 5
+};
 
-enum { AKIOS_PATH_MAX = 4096, AKIOS_ARGV_MAX = 4096, AKIOS_ARGV_COUNT = 64, AKIOS_SOCKADDR_MAX = 128 };
+/* What stands at path_arg or path2_arg is no path that the kernel looks up: a name, the text of a link. */
+enum { AKIOS_WORD_PATH = 1, AKIOS_WORD_PATH2 = 2 };
+
+enum { AKIOS_PATH_MAX = 4096, AKIOS_DIR_MAX = 4096, AKIOS_ARGV_MAX = 4096, AKIOS_ARGV_COUNT = 64, AKIOS_SOCKADDR_MAX = 128 };
 
 /* akios_record.flags.  HAS: the content is there.  FAULT: the pointer could not be read.
  * CUT: there was more than the limit.  GONE: the target died or was interrupted before its call was
  * answered (where that is seen before the answer, nothing read from its memory is kept; seen at the
  * answer, the flag is set only if the consumer has not drained the record yet).
- * FOREIGN: not this machine's architecture.  UNKNOWN: not in the table.  Both were answered ENOSYS. */
+ * FOREIGN: not this machine's architecture.  UNKNOWN: not in the table.  Both were answered ENOSYS.
+ * HAS_DIR: where the path starts, as /proc named it when the call was stopped. */
 enum {
     AKIOS_HAS_PATH = 1 << 0,
     AKIOS_HAS_PATH2 = 1 << 1,
@@ -66,11 +88,15 @@ enum {
     AKIOS_CUT_SOCKADDR = 1 << 11,
     AKIOS_GONE = 1 << 12,
     AKIOS_UNKNOWN = 1 << 13,
-    AKIOS_FOREIGN = 1 << 14
+    AKIOS_FOREIGN = 1 << 14,
+    AKIOS_HAS_DIR = 1 << 15,
+    AKIOS_HAS_DIR2 = 1 << 16
 };
 
-/* One notified system call.  Behind the header stand path, path2, argv (each argument ends in NUL)
- * and sockaddr without gaps, then zeros up to size, which is a multiple of 8. */
+/* One notified system call.  Behind the header stand path, path2, argv (each argument ends in NUL),
+ * sockaddr, dir and dir2 without gaps, then zeros up to size, which is a multiple of 8.  dir is where path
+ * starts: the working directory, or what its directory's descriptor stands for; without a path, the file
+ * that the call works on. */
 struct akios_record {
     uint32_t size;
     uint32_t flags;
@@ -84,8 +110,10 @@ struct akios_record {
     uint16_t path2_len;
     uint16_t argv_len;
     uint16_t sockaddr_len;
+    uint16_t dir_len;
+    uint16_t dir2_len;
     uint8_t content_args;  /* bit n: args[n] is an address whose content stands in the record */
-    uint8_t pad[5];
+    uint8_t pad;
     uint64_t args[6];
 };
 
@@ -109,6 +137,8 @@ struct akios_pump_config {
     uint32_t burst;              /* events that may come at once after a pause; 0: those of one second */
     uint32_t sync_wake_up;       /* 1: SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP where the kernel has it */
     int32_t niceness;            /* of the thread, setpriority(2) */
+    int32_t group;               /* the cage's v2 group, stays the caller's; -1: none, and nothing in it is counted */
+    uint32_t most[5];            /* AKIOS_COUNTED bounds, 0: none */
 };
 
 enum { AKIOS_RING_MIN = 1 << 16, AKIOS_RING_MAX = 1 << 28 };
@@ -187,6 +217,28 @@ struct akios_socket_spec {
  * nothing, *failed the index of the socket (n: entering the namespace). */
 int akios_netns_sockets(int netns_fd, const struct akios_socket_spec *specs, size_t n, int *fds, size_t *failed);
 
+/* ---- files executed and written, as the kernel tells them (shim_file_use.c) ---- */
+
+/* akios_file_use.use: bits of fanotify_mark(2), FAN_OPEN_EXEC and FAN_CLOSE_WRITE. */
+enum { AKIOS_FILE_WRITTEN = 0x8, AKIOS_FILE_EXECUTED = 0x1000, AKIOS_FILE_USE_MAX = 5120 };
+
+/* One event; behind it path_len bytes of path, then zeros or anything up to size, a multiple of 8. */
+struct akios_file_use {
+    uint32_t size;
+    uint32_t use;
+    uint32_t pid;          /* of the process, in akiosd's pid namespace */
+    uint32_t count;        /* equal consecutive events folded into this one */
+    uint16_t path_len;
+    uint8_t pad[6];
+};
+
+/* A group that gets events and stops nobody; the descriptor is the caller's, close-on-exec and non-blocking. */
+int akios_file_use_open(void);
+/* Takes at most max_events off the group's queue: bytes of struct akios_file_use written, 0 when it is empty.
+ * lost: how many events had no name, and overflows of the queue, each of which may stand for many.  It may wait
+ * where the file's own file system does: call it from a thread that may. */
+int64_t akios_file_use_read(int fd, uint8_t *buffer, size_t capacity, uint32_t max_events, uint32_t *lost);
+
 /* ---- mounts, pidfds, namespaces (shim_mounts.c) ---- */
 int akios_open_tree(int dirfd, const char *path, unsigned flags);
 int akios_move_mount(int from_fd, int to_dirfd, const char *to_path);
@@ -197,8 +249,22 @@ int akios_unshare(int flags);
 int akios_setns(int fd, int type);
 int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data);
 int akios_landlock_abi(void);
-/* f_type of statfs(2): which kind of file system a descriptor is on. */
-int64_t akios_fs_magic(int fd);
+
+struct akios_known_stat {
+    uint32_t mode;
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t dev_major;
+    uint32_t dev_minor;
+    uint32_t born_ns;           /* of the second born_s */
+    int64_t born_s;             /* since 1970; 0 where the file system keeps no time of birth */
+    uint64_t inode;
+    uint64_t mount_id;          /* as in mountinfo and /proc/PID/fdinfo */
+};
+
+/* What the kernel knows of an open file already (statx(2), AT_STATX_DONT_SYNC): its file system is not asked, and
+ * so cannot keep the caller waiting. */
+int akios_known_stat(int fd, struct akios_known_stat *found);
 
 /* cffi: end */
 

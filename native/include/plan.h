@@ -49,6 +49,7 @@ enum akios_op_kind {
     AKIOS_OP_UMASK = 32,
     AKIOS_OP_EXPORT = 33,
     AKIOS_OP_PARK = 34,
+    AKIOS_OP_WATCH = 35,
 };
 
 enum akios_status_kind {

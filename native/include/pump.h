@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "akios.h"
+#include "bounds.h"
 
 struct akios_pump {
     int niceness;
@@ -19,6 +20,7 @@ struct akios_pump {
     uint64_t interval_ns; /* between two events at the limit, 0: no limit */
     uint64_t burst_ns;
     uint64_t next_ns; /* when an event would come that never uses the burst */
+    struct akios_bounds bounds;
     struct akios_pump_entry entries[AKIOS_PUMP_NRS];
     struct akios_pump_rule rules[];
 };

@@ -12,7 +12,7 @@
 #include "akios.h"
 
 #define AKIOS_RECORD_MAX                                                                                \
-    ((sizeof(struct akios_record) + 2 * AKIOS_PATH_MAX + AKIOS_ARGV_MAX + AKIOS_SOCKADDR_MAX + 7) & ~7ul)
+    ((sizeof(struct akios_record) + 2 * AKIOS_PATH_MAX + 2 * AKIOS_DIR_MAX + AKIOS_ARGV_MAX + AKIOS_SOCKADDR_MAX + 7) & ~7ul)
 
 struct akios_ring {
     /* fixed */

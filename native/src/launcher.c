@@ -47,7 +47,7 @@ static int make_staging_root(void) {
         return -errno;
     umask(0);
     static const char *const directories[] = {"/root", "/slot", "/lower", "/l0", "/l1", "/l2", "/l3",
-                                              "/l4",   "/l5",   "/l6",    "/l7", "/layer", "/proof"};
+                                              "/l4",   "/l5",   "/l6",    "/l7", "/layer", "/proof", "/seal"};
     for (unsigned i = 0; i < sizeof directories / sizeof directories[0]; i++)
         if (mkdir(directories[i], 0755) < 0)
             return -errno;

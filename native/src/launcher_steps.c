@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/fanotify.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -134,6 +135,17 @@ static int make_entry(const struct step *s) {
     }
     if (err == 0)
         err = check(fchownat(parent, s->b, s->op->uid, s->op->gid, AT_SYMLINK_NOFOLLOW));
+    close(parent);
+    return err;
+}
+
+/* a: parent below the new root, b: a name in it; events of the mount there go to the group.  Only now is the mount's
+ * place known to be what the plan made: nothing of the cage has run. */
+static int watch_mount(const struct step *s) {
+    int parent = open_parent(s);
+    if (parent < 0)
+        return parent;
+    int err = check(fanotify_mark(s->fd, FAN_MARK_ADD | FAN_MARK_MOUNT | FAN_MARK_DONT_FOLLOW, s->op->u0, parent, s->b));
     close(parent);
     return err;
 }
@@ -312,6 +324,7 @@ static int run_step(const struct step *s) {
     case AKIOS_OP_LANDLOCK_ENFORCE: return landlock_enforce(s);
     case AKIOS_OP_SECCOMP: return load_filter(s);
     case AKIOS_OP_PARK: return akios_park(s->child);
+    case AKIOS_OP_WATCH: return watch_mount(s);
     }
     return -EINVAL;
 }

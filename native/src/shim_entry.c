@@ -142,6 +142,10 @@ static void put_entry(struct writer *to, const struct akios_record *record, cons
     const uint8_t *path2 = path + record->path_len;
     const uint8_t *argv = path2 + record->path2_len;
     const uint8_t *address = argv + record->argv_len;
+    const uint8_t *directory = address + record->sockaddr_len;
+    const uint8_t *directory2 = directory + record->dir_len;
+    bool has_directory = (record->flags & AKIOS_HAS_DIR) != 0;
+    bool has_directory2 = (record->flags & AKIOS_HAS_DIR2) != 0;
     bool has_path = (record->flags & AKIOS_HAS_PATH) != 0;
     bool has_path2 = (record->flags & AKIOS_HAS_PATH2) != 0;
     bool has_argv = (record->flags & AKIOS_HAS_ARGV) != 0;
@@ -153,8 +157,8 @@ static void put_entry(struct writer *to, const struct akios_record *record, cons
 
     /* map 16, as msgspec writes where it may leave out defaults */
     put_byte(to, 0xde);
-    put_big_endian(to, 7u + cut + bare + has_path + has_path2 + (arguments > 0) + has_address + (record->err != 0) +
-                           (record->count != 1), 2);
+    put_big_endian(to, 7u + cut + bare + has_path + has_path2 + has_directory + has_directory2 + (arguments > 0) +
+                           has_address + (record->err != 0) + (record->count != 1), 2);
     put_key(to, "kind");
     put_key(to, "syscall");
     put_key(to, "ts");
@@ -172,7 +176,7 @@ static void put_entry(struct writer *to, const struct akios_record *record, cons
     put_key(to, "pid");
     put_number(to, record->pid);
     put_key(to, "verdict");
-    put_key(to, record->err != 0 ? "denied" : "attempt");
+    put_key(to, record->err != 0 ? "denied" : "requested");
     if (bare) {
         put_key(to, "args");
         put_array(to, 6);
@@ -186,6 +190,14 @@ static void put_entry(struct writer *to, const struct akios_record *record, cons
     if (has_path2) {
         put_key(to, "path2");
         put_bytes(to, path2, record->path2_len);
+    }
+    if (has_directory) {
+        put_key(to, "directory");
+        put_bytes(to, directory, record->dir_len);
+    }
+    if (has_directory2) {
+        put_key(to, "directory2");
+        put_bytes(to, directory2, record->dir2_len);
     }
     if (arguments > 0) {
         put_key(to, "argv");
@@ -207,11 +219,13 @@ static void put_entry(struct writer *to, const struct akios_record *record, cons
 
 static bool is_whole(const struct akios_record *record, size_t left)
 {
-    size_t contents = (size_t)record->path_len + record->path2_len + record->argv_len + record->sockaddr_len;
+    size_t contents = (size_t)record->path_len + record->path2_len + record->argv_len + record->sockaddr_len +
+                      record->dir_len + record->dir2_len;
     if (record->size > left || (record->size & 7) != 0 || record->size < sizeof *record + contents)
         return false;
     if (record->path_len > AKIOS_PATH_MAX || record->path2_len > AKIOS_PATH_MAX ||
-        record->argv_len > AKIOS_ARGV_MAX || record->sockaddr_len > AKIOS_SOCKADDR_MAX || record->err < 0)
+        record->argv_len > AKIOS_ARGV_MAX || record->sockaddr_len > AKIOS_SOCKADDR_MAX ||
+        record->dir_len > AKIOS_DIR_MAX || record->dir2_len > AKIOS_DIR_MAX || record->err < 0)
         return false;
     const uint8_t *argv = (const uint8_t *)(record + 1) + record->path_len + record->path2_len;
     if (record->argv_len > 0 && argv[record->argv_len - 1] != 0)

@@ -8,6 +8,7 @@
  * Decisions look at numbers only.  What a pointer shows may change between the look and the call, so
  * akios_pump_start refuses a table with a rule on a pointer. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -32,6 +33,8 @@
 #define NS_PER_S 1000000000ull
 
 enum outcome { GO_ON, READY, STOPPED, ALL_DEAD, FAILED };
+/* By record->err; made or not, and told to nobody; answered with 0 and not made. */
+enum verdict { DECIDED, SILENT, ANSWERED };
 
 static uint64_t read_clock(clockid_t clock)
 {
@@ -97,14 +100,35 @@ static enum outcome wait_rate(struct akios_pump *pump)
     return GO_ON;
 }
 
-static int32_t decide(const struct akios_pump *pump, const struct akios_pump_entry *entry, const uint64_t *args)
+/* The rule that decides, NULL where none holds: then the entry's default does. */
+static const struct akios_pump_rule *find_rule(const struct akios_pump *pump, const struct akios_pump_entry *entry,
+                                               const uint64_t *args)
 {
+    bool holds = true;
     for (unsigned n = 0; n < entry->rule_count; n++) {
         const struct akios_pump_rule *rule = &pump->rules[entry->rule_first + n];
-        if ((args[rule->arg] & rule->mask) == rule->value)
-            return rule->err;
+        holds = holds && (args[rule->arg] & rule->mask) == rule->value;
+        if ((rule->flags & AKIOS_PUMP_RULE_AND) != 0)
+            continue;
+        if (holds)
+            return rule;
+        holds = true;
     }
-    return entry->default_errno;
+    return NULL;
+}
+
+/* What is done with a call, as the table says: sets record->err. */
+static enum verdict decide(struct akios_pump *pump, const struct akios_pump_entry *entry, struct akios_record *record)
+{
+    const struct akios_pump_rule *rule = find_rule(pump, entry, record->args);
+    if (rule == NULL || (rule->flags & AKIOS_PUMP_RULE_COUNT) == 0) {
+        record->err = rule == NULL ? entry->default_errno : rule->err;
+        return rule != NULL && (rule->flags & AKIOS_PUMP_RULE_ANSWER) != 0 ? ANSWERED : DECIDED;
+    }
+    uint64_t now = read_clock(CLOCK_MONOTONIC);
+    bool more = akios_bounds_admit(&pump->bounds, rule->flags >> 8, (pid_t)record->pid, now);
+    record->err = more ? 0 : rule->err;
+    return more && (rule->flags & AKIOS_PUMP_RULE_SILENT) != 0 ? SILENT : DECIDED;
 }
 
 /* Notes one content in the record; flags as those of path, shifted to its place. */
@@ -128,6 +152,32 @@ static uint8_t *add_content(struct akios_record *record, uint8_t *end, struct ak
     return end + content.len;
 }
 
+/* Where a path starts that the target gave with this directory argument; a hint like the path itself. */
+static uint8_t *add_directory(struct akios_record *record, uint8_t *end, const uint8_t *path, uint16_t path_len,
+                              uint8_t dirfd_arg, uint32_t flag, uint16_t *len)
+{
+    int fd = dirfd_arg == AKIOS_PUMP_NO_ARG ? AT_FDCWD : (int)record->args[dirfd_arg];
+    *len = path != NULL ? akios_read_start((pid_t)record->pid, fd, path, path_len, end)
+                        : akios_read_link((pid_t)record->pid, fd, end);
+    if (*len > 0)
+        record->flags |= flag;
+    return end + *len;
+}
+
+static uint8_t *read_directories(struct akios_record *record, const struct akios_pump_entry *entry, uint8_t *end)
+{
+    const uint8_t *path = (const uint8_t *)(record + 1);
+    bool one = (record->flags & AKIOS_HAS_PATH) != 0, two = (record->flags & AKIOS_HAS_PATH2) != 0;
+    if (one && (entry->words & AKIOS_WORD_PATH) == 0)
+        end = add_directory(record, end, path, record->path_len, entry->dirfd_arg, AKIOS_HAS_DIR, &record->dir_len);
+    else if (entry->path_arg == AKIOS_PUMP_NO_ARG && entry->dirfd_arg != AKIOS_PUMP_NO_ARG)
+        end = add_directory(record, end, NULL, 0, entry->dirfd_arg, AKIOS_HAS_DIR, &record->dir_len);
+    if (two && (entry->words & AKIOS_WORD_PATH2) == 0)
+        end = add_directory(record, end, path + record->path_len, record->path2_len, entry->dirfd2_arg,
+                            AKIOS_HAS_DIR2, &record->dir2_len);
+    return end;
+}
+
 static uint8_t *read_contents(struct akios_record *record, const struct akios_pump_entry *entry)
 {
     pid_t pid = (pid_t)record->pid;
@@ -148,7 +198,7 @@ static uint8_t *read_contents(struct akios_record *record, const struct akios_pu
         end = add_content(record, end, akios_read_sockaddr(pid, args[entry->sockaddr_arg], claimed, end),
                           &record->sockaddr_len, 3, entry->sockaddr_arg);
     }
-    return end;
+    return read_directories(record, entry, end);
 }
 
 /* After the reads: if the target died meanwhile, its pid may be another's and so may what was read. */
@@ -157,8 +207,9 @@ static bool is_still_waiting(struct akios_pump *pump)
     return ioctl(pump->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &pump->notif->id) == 0;
 }
 
-static uint32_t build_record(struct akios_pump *pump, struct akios_record *record)
+static enum verdict build_record(struct akios_pump *pump, struct akios_record *record)
 {
+    enum verdict verdict = DECIDED;
     const struct seccomp_notif *notif = pump->notif;
     memset(record, 0, sizeof *record);
     record->time_ns = read_clock(CLOCK_REALTIME);
@@ -176,28 +227,31 @@ static uint32_t build_record(struct akios_pump *pump, struct akios_record *recor
         record->flags |= AKIOS_UNKNOWN;
     } else {
         record->kind = entry->kind;
-        record->err = decide(pump, entry, record->args);
+        verdict = decide(pump, entry, record);
+        if (verdict == SILENT)
+            return verdict;
         end = read_contents(record, entry);
         /* Every attempt to read sets a flag, also one that found an empty string or nothing. */
         if (record->flags != 0 && !is_still_waiting(pump)) {
             end = (uint8_t *)(record + 1);
             record->flags = AKIOS_GONE;
             record->path_len = record->path2_len = record->argv_len = record->sockaddr_len = 0;
+            record->dir_len = record->dir2_len = 0;
             record->content_args = 0;
         }
     }
     size_t padding = -(uintptr_t)end & 7;
     memset(end, 0, padding);
     record->size = (uint32_t)(end + padding - (uint8_t *)record);
-    return record->size;
+    return verdict;
 }
 
-static bool answer(struct akios_pump *pump, int32_t err)
+static bool answer(struct akios_pump *pump, int32_t err, enum verdict verdict)
 {
     memset(pump->resp, 0, pump->resp_size);
     pump->resp->id = pump->notif->id;
     pump->resp->error = -err;
-    pump->resp->flags = err == 0 ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0;
+    pump->resp->flags = err == 0 && verdict != ANSWERED ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0;
     int sent;
     do {
         sent = ioctl(pump->listener, SECCOMP_IOCTL_NOTIF_SEND, pump->resp);
@@ -211,10 +265,13 @@ static enum outcome serve_one(struct akios_pump *pump)
     memset(pump->notif, 0, pump->notif_size);
     if (ioctl(pump->listener, SECCOMP_IOCTL_NOTIF_RECV, pump->notif) < 0)
         return errno == ENOENT || errno == EINTR ? GO_ON : FAILED;
-    pump->next_ns += pump->interval_ns;
 
     struct akios_record *record = akios_ring_slot(ring);
-    uint32_t size = build_record(pump, record);
+    enum verdict verdict = build_record(pump, record);
+    if (verdict == SILENT)
+        return answer(pump, 0, verdict) || errno == ENOENT ? GO_ON : FAILED;
+    pump->next_ns += pump->interval_ns;
+    uint32_t size = record->size;
     int32_t err = record->err;
     bool gone = (record->flags & AKIOS_GONE) != 0;
     akios_count(&ring->records, 1);
@@ -222,7 +279,7 @@ static enum outcome serve_one(struct akios_pump *pump)
     akios_count(&ring->denials, err != 0);
     akios_ring_publish(ring, size);
 
-    if (!answer(pump, err)) {
+    if (!answer(pump, err, verdict)) {
         if (errno != ENOENT)
             return FAILED;
         /* Nobody but this thread writes here until the ring comes round. */
@@ -237,6 +294,7 @@ void akios_pump_release(struct akios_pump *pump)
 {
     if (atomic_fetch_sub(&pump->owners, 1) != 1)
         return;
+    akios_bounds_close(&pump->bounds);
     free(pump->notif);
     free(pump->resp);
     free(pump);

@@ -25,6 +25,8 @@
 #define NS_PER_S 1000000000ull
 #define ERRNO_MAX 4095
 
+_Static_assert(sizeof ((struct akios_pump_config *)NULL)->most == AKIOS_COUNTED * sizeof(uint32_t), "a bound each");
+
 static bool is_arg_or_none(uint8_t arg)
 {
     return arg < 6 || arg == AKIOS_PUMP_NO_ARG;
@@ -35,16 +37,32 @@ static bool is_errno_or_zero(int32_t err)
     return err >= 0 && err <= ERRNO_MAX;
 }
 
+/* An err of 0 without a flag that says what it means, or a flag with an err it has no use for, was not meant. */
+static bool is_valid_verdict(const struct akios_pump_rule *rule)
+{
+    uint32_t kind = rule->flags >> 8;
+    switch (rule->flags & 0xff) {
+    case 0:
+        return kind == 0 && rule->err != 0;
+    case AKIOS_PUMP_RULE_CONTINUE:
+    case AKIOS_PUMP_RULE_AND:
+    case AKIOS_PUMP_RULE_ANSWER:
+        return kind == 0 && rule->err == 0;
+    case AKIOS_PUMP_RULE_COUNT:
+    case AKIOS_PUMP_RULE_COUNT | AKIOS_PUMP_RULE_SILENT:
+        return kind < AKIOS_COUNTED && rule->err != 0;
+    default:
+        return false;
+    }
+}
+
 static bool is_valid_rule(const struct akios_pump_rule *rule, const struct akios_pump_entry *entry, uint32_t nr)
 {
     /* A rule on a pointer would decide on an address, which says nothing, or on what stands there,
      * which the target may change: both are mistakes of the policy compiler. */
     bool on_pointer = rule->arg == entry->path_arg || rule->arg == entry->path2_arg || rule->arg == entry->argv_arg ||
                       rule->arg == entry->sockaddr_arg;
-    /* An err of 0 without the flag, or the flag with an err, is a rule that was not meant. */
-    bool continues = rule->flags == AKIOS_PUMP_RULE_CONTINUE;
-    return rule->nr == nr && rule->arg < 6 && !on_pointer && is_errno_or_zero(rule->err) &&
-           continues == (rule->err == 0) && rule->flags <= AKIOS_PUMP_RULE_CONTINUE;
+    return rule->nr == nr && rule->arg < 6 && !on_pointer && is_errno_or_zero(rule->err) && is_valid_verdict(rule);
 }
 
 static bool is_valid_entry(const struct akios_pump *pump, uint32_t nr, size_t rule_total)
@@ -58,7 +76,7 @@ static bool is_valid_entry(const struct akios_pump *pump, uint32_t nr, size_t ru
     for (unsigned n = 0; n < entry->rule_count; n++)
         if (!is_valid_rule(&rules[n], entry, nr))
             return false;
-    return true;
+    return entry->rule_count == 0 || (rules[entry->rule_count - 1].flags & AKIOS_PUMP_RULE_AND) == 0;
 }
 
 static int copy_table(const uint8_t *table, size_t table_len, struct akios_pump **out)
@@ -138,6 +156,7 @@ int akios_pump_start(int listener_fd, struct akios_ring *ring, const uint8_t *ta
     if (err != 0)
         return err;
     pump->owners = 1;
+    akios_bounds_open(&pump->bounds, config);
     if ((err = make_buffers(pump)) != 0) {
         akios_pump_release(pump);
         return err;

@@ -1,6 +1,9 @@
 /* Bounded reads of a target's memory: see remote.h. */
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "akios.h"
 #include "remote.h"
@@ -100,4 +103,50 @@ struct akios_content akios_read_sockaddr(pid_t pid, uint64_t address, uint64_t c
     content.fault = got < want;
     content.len = (uint16_t)got;
     return content;
+}
+
+/* What a descriptor of the target stands for, or its working directory (AT_FDCWD), as proc_pid_fd(5) and
+ * proc_pid_cwd(5) name it: from the root of the mounts it is on, which for a cage is its own. */
+uint16_t akios_read_link(pid_t pid, int fd, uint8_t *out)
+{
+    char link[48];
+    if (fd == AT_FDCWD)
+        snprintf(link, sizeof link, "/proc/%d/cwd", (int)pid);
+    else
+        snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)pid, fd);
+    ssize_t got = readlink(link, (char *)out, AKIOS_DIR_MAX);
+    return got < 0 ? 0 : (uint16_t)got;
+}
+
+/* Names of the caller's own descriptors and directory: absolute, and yet they say nothing by themselves. */
+static const char *const own_descriptors[] = {"/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"};
+static const char own_directory[] = "/proc/self/cwd";
+
+/* The number at the start of size bytes that end in '/' or with them; -1 where there is none. */
+static int read_number(const uint8_t *text, size_t size)
+{
+    int number = -1;
+    for (size_t n = 0; n < size && text[n] != '/'; n++) {
+        if (text[n] < '0' || text[n] > '9' || number > 1 << 24)
+            return -1;
+        number = (number < 0 ? 0 : number) * 10 + (text[n] - '0');
+    }
+    return number;
+}
+
+uint16_t akios_read_start(pid_t pid, int fd, const uint8_t *path, size_t path_len, uint8_t *out)
+{
+    if (path_len == 0 || path[0] != '/')
+        return akios_read_link(pid, fd, out);
+    for (size_t n = 0; n < sizeof own_descriptors / sizeof own_descriptors[0]; n++) {
+        size_t size = strlen(own_descriptors[n]);
+        if (path_len > size && memcmp(path, own_descriptors[n], size) == 0) {
+            int number = read_number(path + size, path_len - size);
+            return number < 0 ? 0 : akios_read_link(pid, number, out);
+        }
+    }
+    size_t size = sizeof own_directory - 1;
+    if (path_len >= size && memcmp(path, own_directory, size) == 0 && (path_len == size || path[size] == '/'))
+        return akios_read_link(pid, AT_FDCWD, out);
+    return 0;
 }

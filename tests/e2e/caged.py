@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from akiosctl.client import Client, close_fds
-from akiosd.values.policy import Limits, Network, Policy
-from akiosd.wire.messages import Ended, Run, Started
+from akiosctl.verbs.run import make_bind, open_bind
+from akiosd.values.policy import Filesystem, Limits, Network, Policy
+from akiosd.wire.messages import Bind, Ended, Run, Started
 from tests.e2e.daemon import Daemon
 
 SOURCE = Path(__file__).with_name("attacks") / "obedient.py"
@@ -64,22 +67,29 @@ class Caged:
 
 
 @contextmanager
-def caged(daemon: Daemon, network: Network | None = None, **more: Any) -> Iterator[Caged]:
-    """A cage under ``network`` and the limits of ``more``; stopped when the block ends early."""
-    policy = Policy(network=network or Network(), limits=Limits(**more))
+def caged(
+    daemon: Daemon, network: Network | None = None, source: Path = SOURCE, files: Sequence[Path] = (), **more: Any
+) -> Iterator[Caged]:
+    """A cage under ``network`` and the limits of ``more``; stopped when the block ends early.
+
+    ``source``: what the agent obeys with; ``files``: trees and files that it sees, read-only.
+    """
+    read = tuple(str(path) for path in files)
+    policy = Policy(network=network or Network(), limits=Limits(**more), filesystem=Filesystem(read=read))
     where = os.fsencode(daemon.workspace())
-    command = ("python3", "-c", SOURCE.read_text())
+    command = ("python3", "-c", source.read_text())
     request = Run(
         policy=policy, argv=tuple(map(str.encode, command)), command=b"/usr/bin/python3", cwd=where, workspace=where,
         home=b"/home/agent", user_name="agent", env={b"PATH": b"/usr/bin:/bin"},
     )  # fmt: skip
     with Client(str(daemon.socket)) as client:
-        directory = os.open(where, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        fds = [os.open(where, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
         try:
-            client.send(request, [directory])
+            binds = [make_bind(str(path), open_bind(str(path)), "read", "", fds) for path in files]
+            client.send(msgspec.structs.replace(request, binds=tuple(Bind(**bind) for bind in binds)), fds)
             started = client.receive()
         finally:
-            close_fds([directory])
+            close_fds(fds)
         assert isinstance(started.message, Started), started.message
         one = Caged(daemon, client, started.message.cage, started.fds)
         try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e import host_watch
 from tests.e2e.attacks.programs import Programs
 from tests.e2e.daemon import Daemon
 
@@ -30,3 +32,24 @@ def daemon() -> Iterator[Daemon]:
 @pytest.fixture(scope="session")
 def programs(daemon: Daemon) -> Programs:
     return Programs(daemon)
+
+
+WATCHED = re.compile(r"test_(attack_\w+|limits|bad_input|second_fences|deputy|starvation|no_trace)\.py")
+
+
+@pytest.fixture(scope="module")
+def before_the_attacks(daemon: Daemon) -> dict[str, int]:
+    """What the host had in use before the first test of a module: what each leaves, be it little, adds up."""
+    return host_watch.read(daemon)
+
+
+@pytest.fixture(autouse=True)
+def nothing_outside_grows(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each attack the host is as it was: memory, descriptors, processes, groups, mounts, clock, name."""
+    if WATCHED.fullmatch(request.path.name) is None:
+        yield
+        return
+    daemon: Daemon = request.getfixturevalue("daemon")
+    before: dict[str, int] = request.getfixturevalue("before_the_attacks")
+    yield
+    assert host_watch.grown_when_settled(before, lambda: host_watch.read(daemon)) == []

@@ -119,12 +119,22 @@ def _read_all(fds: list[int]) -> str:
 def run(
     socket: Path, uid: int, script: str, workspace: str | os.PathLike[str], *trees: str | os.PathLike[str], **more: Any
 ) -> Outcome:
-    """As ``uid``: open ``workspace`` and ``trees`` with O_PATH, send :func:`request` with them, follow the run."""
+    """As ``uid``: open ``workspace`` and ``trees`` with O_PATH, send :func:`request` with them, follow the run.
+
+    The directory that holds a file goes with it; ``holders`` (path inside → directory) are sent in the place of it.
+    """
+    holders: dict[bytes, str | os.PathLike[str]] = more.pop("holders", {})
 
     def work() -> Outcome:
         fds = [open_path(path) for path in (workspace, *trees)]
+        message, binds = request(script, **more), []
         try:
-            return send(socket, request(script, **more), fds)
+            for bind, tree in zip(message.binds, trees, strict=False):
+                if os.path.isfile(tree):
+                    fds.append(open_path(holders.get(bind.path, os.path.dirname(tree))))
+                    bind = msgspec.structs.replace(bind, holder=len(fds) - 1, name=os.fsencode(os.path.basename(tree)))
+                binds.append(bind)
+            return send(socket, msgspec.structs.replace(message, binds=tuple(binds) or message.binds), fds)
         finally:
             close_fds(fds)
 

@@ -71,10 +71,81 @@ def test_git_runs_nothing_of_the_agents(daemon: Daemon, name: str) -> None:
             if caged:
                 done = daemon.run(*command, cwd=place / "main")
                 assert done.returncode == 0, done.stderr
-                daemon.ctl("commit", "--skip-refused")
+                daemon.ctl("commit", "--skip-refused", cwd=place / "main")
             else:
                 subprocess.run(command, cwd=place / "main", check=True)
         if (place / where).exists():
             git(place / where, "status")
         assert mark.exists() != caged
     assert (place / "main" / ("evil" if where == "linked" else "sub")).exists(), "the rest was committed"
+
+
+# The developer's arrangement, what the agent does, what the developer does next.
+_PLANT = "printf '#!/bin/sh\\ntouch $PWNED\\n' > {0}; chmod +x {0}"
+ARRANGED: dict[str, tuple[str, str, str]] = {
+    "hooks that are a link": (
+        "rm -rf .git/hooks; mkdir -p scripts/hooks; ln -s ../scripts/hooks .git/hooks",
+        _PLANT.format("scripts/hooks/pre-commit"),
+        "git commit -q --allow-empty -m x",
+    ),
+    "core.hooksPath": (
+        "git config core.hooksPath tools",
+        f"mkdir tools; {_PLANT.format('tools/pre-commit')}",
+        "git commit -q --allow-empty -m x",
+    ),
+    "include.path": (
+        "git config include.path ../shared.inc; touch shared.inc",
+        'git config -f shared.inc core.fsmonitor "touch $PWNED; false"',
+        "git status",
+    ),
+    "a link to a directory that was exchanged": (
+        "mkdir env; touch env/rc; ln -s env/rc .envrc",
+        f"mv env old; mkdir env; {_PLANT.format('env/rc')}",
+        ". ./.envrc",
+    ),
+    "a script that a hook calls": (
+        "mkdir s; touch s/lint.sh; mkdir -p .git/hooks; echo 'sh s/lint.sh' >.git/hooks/pre-commit; "
+        "chmod +x .git/hooks/pre-commit",
+        _PLANT.format("s/lint.sh"),
+        "git commit -q --allow-empty -m x",
+    ),
+}
+
+
+def shell(cwd: Path, script: str) -> None:
+    env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
+    who = {f"GIT_{role}_{what}": "x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    subprocess.run(["bash", "-c", script], cwd=cwd, env=env | who, capture_output=True)
+
+
+@pytest.mark.parametrize("name", ARRANGED)
+def test_the_developers_own_ways_lead_to_nothing_of_the_agents(daemon: Daemon, name: str) -> None:
+    arranged, planted, following = ARRANGED[name]
+    for caged in (False, True):
+        place = make_project(daemon) / "main"
+        mark = place.parent / "pwned"
+        shell(place, arranged)
+        script = planted.replace("$PWNED", str(mark))
+        if caged:
+            done = daemon.run("sh", "-c", f"{script}; echo x >ordinary", cwd=place)
+            assert done.returncode == 0, done.stderr
+            refused = daemon.ctl("commit", cwd=place)
+            assert refused.returncode != 0 and "protected" in refused.stderr and "akiosctl diff" in refused.stderr
+            done = daemon.ctl("commit", "--skip-refused", cwd=place)
+            assert done.returncode == 0, done.stderr
+            assert (place / "ordinary").exists(), "the rest was committed"
+        else:
+            shell(place, script)
+        shell(place, following)
+        assert mark.exists() != caged
+
+
+def test_a_repository_made_in_a_cage_is_committed(daemon: Daemon) -> None:
+    place = daemon.workspace("made")
+    script = "git init -q; git config user.name n; git config user.email e; echo a >a; git add a; git commit -qm a"
+    done = daemon.run("sh", "-c", script, cwd=place)
+    assert done.returncode == 0, done.stderr
+    done = daemon.ctl("commit", cwd=place)
+    assert done.returncode == 0, done.stderr
+    shell(place, "git -c safe.directory='*' fsck && git log --format=%s >log")
+    assert (place / "log").read_text() == "a\n"

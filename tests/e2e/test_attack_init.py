@@ -126,7 +126,7 @@ def test_no_privilege_is_left(widening: Daemon, mode: str, uid: int) -> None:
     done = widening.run("python3", "-c", READ_PRIVILEGES, flags=["--policy", str(policy)], uid=uid)
     inside = privileges(done.stdout)
     assert {key: inside.get(key) for key in EMPTY} == EMPTY, done.stderr
-    assert (inside["Securebits"], inside["Core"], inside["Rtprio"]) == ("0xef", "0 0", "0 0")
+    assert (inside["Securebits"], inside["Core"], inside["Rtprio"]) == ("0xef", "1 1", "0 0")
     expected = {"agent": "1000", "caller": str(uid or 1000), "root": "0"}[mode]
     assert set(inside["Uid"].split()) == {expected}
     outside = privileges(subprocess.run([sys.executable, "-c", READ_PRIVILEGES], capture_output=True, text=True).stdout)

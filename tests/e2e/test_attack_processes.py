@@ -89,7 +89,7 @@ def test_stopped_and_deaf_processes_are_killed(daemon: Daemon, uid: int) -> None
         assert client.stdout is not None and client.stdout.readline() == "up\n"
         inside = [pid for pid in pids_with(mark) if pid != client.pid]
         assert len(inside) == 3
-        stopped = daemon.ctl("stop", "--kill", "last", uid=uid)
+        stopped = daemon.ctl("stop", "--kill", "last", uid=uid, cwd=where)
         assert stopped.returncode == 0, stopped.stderr
         assert client.wait(30) == 137
     assert pids_with(mark) == []

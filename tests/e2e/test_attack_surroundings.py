@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import pty
+import resource
 import socket
 import struct
 import subprocess
@@ -185,7 +186,7 @@ RAISE_LIMITS = """
 import resource
 for number in range(16):
     soft, hard = resource.getrlimit(number)
-    if hard == resource.RLIM_INFINITY:
+    if hard == resource.RLIM_INFINITY or number == resource.RLIMIT_CORE:  # that one is answered and stays
         continue
     try:
         resource.setrlimit(number, (hard + 1, hard + 1))
@@ -198,7 +199,39 @@ print(*resource.getrlimit(resource.RLIMIT_CORE))
 
 @CALLERS
 def test_limits_can_only_be_lowered(daemon: Daemon, uid: int) -> None:
-    assert daemon.run("python3", "-c", RAISE_LIMITS, uid=uid).stdout == "0 0\n"
+    assert daemon.run("python3", "-c", RAISE_LIMITS, uid=uid).stdout == "1 1\n"
+
+
+# setrlimit is glibc's, by prlimit64; 160 is the call of that name on x86-64, which glibc no longer makes.
+LOWER_CORES = """
+import ctypes, os, resource
+libc = ctypes.CDLL(None, use_errno=True)
+def limit():
+    return resource.getrlimit(resource.RLIMIT_CORE)
+resource.setrlimit(resource.RLIMIT_CORE, (0, limit()[1]))
+found = [limit()]
+resource.prlimit(os.getpid(), resource.RLIMIT_CORE, (0, 0))
+found.append(limit())
+assert libc.syscall(160, 4 | 1 << 32, (ctypes.c_ulong * 2)(0, 0)) == 0, os.strerror(ctypes.get_errno())
+found.append(limit())
+assert resource.prlimit(0, resource.RLIMIT_CORE) == found[-1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (50, 60))
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (50, 60)
+print(*(soft for soft, hard in found))
+"""
+
+
+@CALLERS
+def test_nobody_brings_the_hosts_core_handler_back(daemon: Daemon, uid: int) -> None:
+    """A handler is not started at a limit of 1 alone, so programs that ask for 0 are told yes and keep 1."""
+    done = daemon.run("python3", "-c", LOWER_CORES, uid=uid)
+    assert (done.stdout, done.returncode) == ("1 1 1\n", 0), done.stderr
+    outside = subprocess.run([sys.executable, "-c", LOWER_CORES], capture_output=True, text=True, preexec_fn=cores_of_1)
+    assert outside.stdout == "0 0 0\n", outside.stderr
+
+
+def cores_of_1() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
 @CALLERS
@@ -261,6 +294,7 @@ def test_agents_can_sandbox_their_own_tools(daemon: Daemon, uid: int) -> None:
 
 TERMINALS = """
 import os
+import resource
 held = []
 try:
     while len(held) < 400:

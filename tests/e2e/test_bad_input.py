@@ -338,3 +338,45 @@ def test_names_with_every_byte(daemon: Daemon) -> None:
 def test_the_struct_of_a_run_and_these_tests_agree() -> None:
     assert set(BAD_RUNS) <= set(Run.__struct_fields__)
     assert json.dumps(sorted(GOOD.keys() - {"m"} - set(Run.__struct_fields__))) == "[]"
+
+
+@pytest.mark.parametrize(
+    ("option", "mode"), [("--runtime-dir", 0o1777), ("--state-dir", 0o1777), ("--state-dir", 0o755)]
+)
+def test_a_directory_of_others_is_refused_and_stays_as_it_is(tmp_path: Path, option: str, mode: int) -> None:
+    """As /tmp, or a directory full of somebody's files, was.  The control: the same start in directories of its own."""
+    for name in ("given", "given/cages/pictures", "given/etc"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "given/cages/pictures/one.jpg").touch()
+    (tmp_path / "given/etc/passwd").touch()
+    (tmp_path / "given").chmod(mode)
+    before = sorted((str(path), path.lstat().st_mode) for path in (tmp_path / "given").rglob("*"))
+    options = {"--state-dir": tmp_path / "state", "--runtime-dir": tmp_path / "run", option: tmp_path / "given"}
+    words = [word for pair in options.items() for word in pair]
+    done = subprocess.run([BIN / "akiosd", *words], capture_output=True, text=True, timeout=60, cwd="/")
+    assert done.returncode == 1 and f"where: {tmp_path / 'given'}" in done.stderr and option in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "given").stat().st_mode & 0o7777 == mode
+    assert sorted((str(path), path.lstat().st_mode) for path in (tmp_path / "given").rglob("*")) == before
+
+
+KNOCKING = """
+import socket, sys
+answers = 0
+for number in range(300):
+    with socket.socket(socket.AF_UNIX) as knock:
+        knock.connect(sys.argv[1])
+        answers += b"may not use akiosd" in knock.recv(1 << 12)
+print(answers)
+"""
+
+
+def test_who_is_refused_three_hundred_times_fills_no_log(daemon: Daemon) -> None:
+    before = daemon.log.read_text().count("peer refused")
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", KNOCKING, daemon.socket], user=12345, group=12345, extra_groups=[],
+        capture_output=True, text=True, timeout=60, cwd="/",
+    )  # fmt: skip
+    assert done.stdout.strip() == "300", "the control: each knock was refused with words"
+    lines = [line for line in daemon.log.read_text().splitlines() if "peer refused" in line][before:]
+    assert 0 < len(lines) < 20 and "counted, not written" in lines[-1]

@@ -83,6 +83,11 @@ def begin(daemon: Daemon, code: str) -> subprocess.Popen[Any]:
     )  # fmt: skip
 
 
+def running_cage(daemon: Daemon) -> str:
+    found = [row["cage"] for row in json.loads(daemon.ctl("ps", "--json").stdout) if not row["ended_ns"]]
+    return str(found[0]) if found else "none yet"
+
+
 def run(daemon: Daemon, code: str, *flags: str) -> tuple[dict[str, Any], str]:
     """The report of the run, and what the agent printed."""
     words, workspace = agent(daemon, code)
@@ -204,7 +209,7 @@ sys.stdin.readline()
     try:
 
         def budget() -> dict[str, Any]:
-            done = priced.ctl("budget", "last", "--json")
+            done = priced.ctl("budget", running_cage(priced), "--json")
             return json.loads(done.stdout) if done.returncode == 0 else {}
 
         held = wait_until(lambda: (found := budget()) and found["open_calls"] and found)
@@ -234,8 +239,8 @@ sys.stdin.readline()
     ]
 
 
-def test_an_upstream_that_closes_early_is_paid_for_what_came(priced: Daemon, models: Models) -> None:
-    """The agent sees an error, the money is what was received, and the next call goes on."""
+def test_an_upstream_that_closes_early_is_paid_what_was_reserved(priced: Daemon, models: Models) -> None:
+    """The agent sees an error, the money is what was reserved, and the next call goes on."""
     code = """
 try:
     print(len(call("a stream " * 20, 500, stream=True).read()))
@@ -260,11 +265,13 @@ print(status("after")[0])
     report = json.loads(err.strip().splitlines()[-1])
     cut, whole = of_kind(priced, report["cage"], "llm_call")
     assert (cut["outcome"], cut["estimated"], whole["outcome"]) == ("cut", True, "completed")
-    assert 0 < cut["usd_micro"] <= cut["reserved_usd_micro"] == 100 * 500 and whole["usd_micro"] == COST
+    assert cut["usd_micro"] == cut["reserved_usd_micro"] == 100 * 500 and whole["usd_micro"] == COST
     assert report["usage"]["usd_micro"] == cut["usd_micro"] + COST
 
 
-def test_an_agent_that_goes_away_pays_for_what_came(priced: Daemon, models: Models, paused: threading.Event) -> None:
+def test_an_agent_that_goes_away_pays_its_reservation(
+    priced: Daemon, models: Models, paused: threading.Event
+) -> None:
     code = """
 answer = call("a stream", 500, stream=True)
 print(len(answer.read(40)), flush=True)
@@ -275,7 +282,7 @@ os._exit(3)
     assert (report["exit_code"], printed.split()) == (3, ["40"])
     [cut] = of_kind(priced, report["cage"], "llm_call")
     assert cut["outcome"] == "cut" and cut["estimated"]
-    assert 0 < cut["usd_micro"] <= cut["reserved_usd_micro"] == 100 * 500
+    assert cut["usd_micro"] == cut["reserved_usd_micro"] == 100 * 500
     assert report["usage"]["usd_micro"] == cut["usd_micro"]
 
 

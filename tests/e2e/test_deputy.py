@@ -98,6 +98,26 @@ class TestTreesOfOthers:
         found = run(private.socket, NOBODY, "cat /bound", mine, "/etc/shadow", binds=binds, policy=BINDS)
         assert "Permission denied" in found.output
 
+    def test_a_file_of_the_same_name_in_a_closed_directory(self, private: Daemon, victim: Path) -> None:
+        """The directory can be opened with O_PATH, and akiosd could look into it; the file can not."""
+        mine = private.workspace(uid=NOBODY)
+        (mine / "file").write_text("mine\n")
+        for holder, shown in ((mine, True), (victim / "closed", False)):
+            found = run(private.socket, NOBODY, "cat /bound", mine, mine / "file", binds=[(b"/bound", "read")],
+                        policy=BINDS, holders={b"/bound": holder})  # fmt: skip
+            assert SECRET not in found.output
+            assert ("mine" in found.output) == shown == ("is not the file of that name" not in found.error)
+
+    def test_a_file_without_its_directory(self, private: Daemon, victim: Path) -> None:
+        """A plain bind of it would share its locks."""
+        mine = private.workspace(uid=NOBODY)
+
+        def work() -> Outcome:
+            fds = [open_path(mine), open_path("/etc/passwd")]
+            return send(private.socket, request("cat /bound", binds=[(b"/bound", "read")], policy=BINDS), fds)
+
+        assert "without the directory that holds it" in as_user(NOBODY, work).error
+
     def test_nothing_below_a_closed_directory_can_be_opened_to_be_sent(self, private: Daemon, victim: Path) -> None:
         with pytest.raises(PermissionError):
             run(private.socket, NOBODY, "true", victim / "closed" / ".." / "closed" / "file")
@@ -417,6 +437,8 @@ REQUESTS: list[tuple[str, Any]] = [
     ("attach", wire.Attach), ("signal", wire.Signal), ("stop", wire.Stop), ("detach", wire.Detach), ("view", wire.View),
     ("discard", wire.Discard), ("output", wire.Output), ("budget", wire.BudgetInfo), ("http", wire.Http),
     ("ledger", wire.LedgerInfo), ("read_log", lambda cage: wire.ReadLog(cage=cage, stop=10)),
+    ("read_log_file", lambda cage: wire.ReadLogFile(cage=cage, path="checkpoint")),
+    ("list_log_files", wire.ListLogFiles),
 ]  # fmt: skip
 
 

@@ -7,11 +7,13 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
+from tests.e2e.resources import wait_until
 
 CALLERS = [pytest.param(0, id="root"), pytest.param(NOBODY, id="user")]
 MODES = ["agent", "caller", "root"]
@@ -214,3 +216,19 @@ def test_without_id_maps_the_agent_may_run_as_its_caller(daemon: Daemon, unmappe
     layers = {layer["layer"]: layer for layer in birth["posture"]}
     assert birth["degraded"]
     assert layers["identity"]["status"] == "degraded" and str(NOBODY) in layers["identity"]["detail"]
+
+
+def test_cages_share_no_uid_however_few_there_are() -> None:
+    """Three ids are three cages: a fourth is refused with words, and gets nobody's id."""
+    few = Daemon("uids: {first_cage: 1900300000, cage_count: 3}\n")
+    try:
+        few.start()
+        with ExitStack() as stack:
+            living = [stack.enter_context(Standing(few, 0)) for _ in range(3)]
+            assert {one.status(one.pid)["Uid"][0] for one in living} == {str(1_900_300_000 + n) for n in range(3)}
+            refused = few.run("true")
+            assert refused.returncode == 125 and "all 3 uids for cages are in use" in refused.stderr, refused.stderr
+            assert "uids.cage_count" in refused.stderr
+        assert wait_until(lambda: few.run("true").returncode == 0)
+    finally:
+        few.close()

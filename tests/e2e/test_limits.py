@@ -107,6 +107,19 @@ def assert_host_is_well(daemon: Daemon) -> None:
     assert daemon.run("true").returncode == 0
 
 
+SURVIVE = """
+import os, sys, time
+child = os.fork()
+if child == 0:
+    open("/proc/self/oom_score_adj", "w").write("1000")
+    held = [b"x" * (1 << 20) for _ in range(int(sys.argv[1]))]
+    os._exit(0)
+os.waitpid(child, 0)
+print("the child is gone", flush=True)
+time.sleep(60)
+"""
+
+
 # ---- the default policy, no flags ------------------------------------------------------------------
 
 
@@ -164,7 +177,7 @@ def test_memory_in_shm_counts(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("program", [FILL_PIPES, FILL_SOCKETS], ids=["pipes", "sockets"])
 def test_memory_in_kernel_buffers_counts(daemon: Daemon, program: str) -> None:
-    flags = ["--memory", "48M"]
+    flags = ["--memory", "28M"]
     assert_killed(daemon.report("python3", "-c", program, flags=flags), "memory")
 
 
@@ -262,3 +275,15 @@ def test_limits_cannot_be_widened_by_the_caller(daemon: Daemon) -> None:
     done = daemon.run("true", flags=["--memory", "64G"], uid=NOBODY)
     assert done.returncode == 125
     assert "limits.memory" in done.stderr
+
+
+@pytest.mark.parametrize("attempt", range(9))
+def test_a_cage_dies_whole_when_one_of_its_processes_is_killed_for_memory(daemon: Daemon, attempt: int) -> None:
+    """The one that would live on waits a minute: without the end of the whole cage the run takes as long."""
+    report = daemon.report("python3", "-c", SURVIVE, "256", flags=["--memory", "64M", "--timeout", "30s"])
+    assert_killed(report, "memory")
+
+
+def test_a_program_whose_children_stay_within_memory_lives_on(daemon: Daemon) -> None:
+    done = daemon.run("python3", "-c", SURVIVE.replace("time.sleep(60)", ""), "16", flags=["--memory", "64M"])
+    assert (done.returncode, done.stdout) == (0, "the child is gone\n"), done.stderr

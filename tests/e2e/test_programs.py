@@ -210,7 +210,7 @@ def test_git_looks_and_commits(daemon: Daemon, uid: int) -> None:
     assert out.startswith("second\nfirst\n")
     before = subprocess.run([*git, "log", "--format=%s"], cwd=where, check=True, capture_output=True, text=True, **user)
     assert before.stdout == "first\n"
-    done = daemon.ctl("commit", uid=uid)
+    done = daemon.ctl("commit", uid=uid, cwd=where)
     assert done.returncode == 0, done.stderr
     after = subprocess.run([*git, "log", "--format=%s"], cwd=where, check=True, capture_output=True, text=True, **user)
     assert after.stdout == "second\nfirst\n"

@@ -189,6 +189,8 @@ def test_what_a_commit_refuses(daemon: Daemon, uid: int) -> None:
     assert snapshot(where) == before
     shown = daemon.ctl("diff", cage, uid=uid).stdout
     refused = {line.split("  (")[0].split(" ", 1)[1] for line in shown.splitlines() if "  (" in line}
+    # A rename is shown as one where the file system's inode numbers allow it.
+    refused |= {name.split(" -> ")[0] for name in refused if name.startswith(".git/")}
     for name in ("repo/.git/hooks/pre-commit", ".git/hooks/post-checkout", "suid", "sgid", "fifo", "socket", ".envrc",
                  ".bashrc", ".mcp.json", "akios.yaml", ".claude/settings.json", ".git/config",
                  "out -> /etc/passwd", "up -> ../../.."):  # fmt: skip
@@ -272,3 +274,24 @@ def test_what_became_of_changes_is_in_the_hosts_log(daemon: Daemon) -> None:
     records = [json.loads(line) for line in done.stdout.splitlines()]
     settled = [record for record in records if record["kind"] == "cage_settled"][-2:]
     assert [(record["committed"], record.get("paths", 0)) for record in settled] == [(True, 1), (False, 0)], done.stderr
+
+
+def test_what_others_keep_closed_in_a_workspace_is_in_nobodys_way(daemon: Daemon) -> None:
+    """A database at work beside the agent; the control: the agent's own change in such a directory stops the commit."""
+    where = daemon.workspace(uid=NOBODY)
+    for name, mode in (("database", 0o700), ("inbox", 0o733)):
+        (where / name).mkdir()
+        (where / name).chmod(mode)
+    (where / "key").write_text("secret")
+    (where / "key").chmod(0o600)
+    cage = run(daemon, NOBODY, where, "open('mine', 'w').write('agent')")
+    (where / "database" / "table").write_text("theirs")
+    (where / "key").write_text("another secret")
+    done = daemon.ctl("commit", cage, uid=NOBODY)
+    assert done.returncode == 0, done.stderr
+    assert (where / "mine").read_text() == "agent" and (where / "key").read_text() == "another secret"
+    cage = run(daemon, NOBODY, where, "open('inbox/letter', 'w').write('agent'); open('mine', 'w').write('again')")
+    done = daemon.ctl("commit", cage, uid=NOBODY)
+    assert done.returncode == 125 and "1 changes are refused" in done.stderr, done.stdout
+    assert (where / "mine").read_text() == "agent" and not (where / "inbox" / "letter").exists()
+    assert daemon.ctl("discard", cage, uid=NOBODY).returncode == 0

@@ -27,7 +27,7 @@ MOUNTS = Path("/proc/self/mountinfo").read_text()
 async def host() -> AsyncIterator[CgroupHost]:
     found = CgroupHost(find_layout(MOUNTS), f"akios-test-{os.getpid()}")
     bases = (found.v2, *found.v1.values())
-    found.set_up()
+    found.set_up("4096")
     try:
         yield found
     finally:

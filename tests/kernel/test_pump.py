@@ -52,12 +52,13 @@ async def test_paths_are_what_the_target_pointed_at(tmp_path: Path) -> None:
         (None, fault),
         (None, fault),
         (None, fault),
-        (b"", has),
+        (b"", has | module.HAS_DIR),
         (b"/" + b"x" * 300, has),
         (b"/" + b"y" * 4094, has),
         (b"/" + b"z" * 4095, has | module.CUT_PATH),
         (b"/over-edge", has),
     ]
+    assert [event.directory for event in events if event.path == b""] == [os.fsencode(Path.cwd())]
     [rename] = [event for event in events if event.kind == RENAME]
     assert (rename.path, rename.path2, rename.flags) == (b"/from\n\xff", b"/to", has | module.HAS_PATH2)
     # What cannot be recorded is not made: the kernel can read memory that the pump cannot.
@@ -181,23 +182,26 @@ def test_a_ring_size_out_of_range_is_refused(size: int) -> None:
 CONTENTS = st.binary(max_size=300)
 WORDS = st.lists(st.binary(max_size=20).map(lambda word: word.replace(b"\0", b"")), max_size=5)
 NUMBERS = st.integers(0, 2**64 - 1)
+HEAD = struct.Struct("=IIQIIiIHHHHHHHBx6Q")
+PRESENT = (1, 2, 4, 8, module.HAS_DIR, module.HAS_DIR2)
 
 
 def make_event(*, path: bytes | None = None, sockaddr: bytes | None = None) -> tuple[SyscallEvent, bytes]:
     flags = (path is not None) | 8 * (sockaddr is not None)
     body = (path or b"") + (sockaddr or b"")
-    lengths = len(path or b""), 0, 0, len(sockaddr or b"")
+    lengths = len(path or b""), 0, 0, len(sockaddr or b""), 0, 0
     padded = body + bytes(-len(body) % 8)
-    raw = struct.pack("=IIQIIiIHHHHHB5x6Q", 96 + len(padded), flags, 7, 1, 42, 0, 1, 0, *lengths, 0, *[0] * 6) + padded
-    return SyscallEvent(7, 1, 42, 0, 0, flags, (0,) * 6, path, None, None, sockaddr, 1), raw
+    raw = HEAD.pack(96 + len(padded), flags, 7, 1, 42, 0, 1, 0, *lengths, 0, *[0] * 6) + padded
+    return SyscallEvent(7, 1, 42, 0, 0, flags, (0,) * 6, path, None, None, sockaddr, None, None, 1), raw
 
 
 @st.composite
 def events_and_bytes(draw: st.DrawFn) -> tuple[SyscallEvent, bytes]:
-    present = draw(st.integers(0, 15))
-    path, path2, sockaddr = (draw(CONTENTS) if present & bit else None for bit in (1, 2, 8))
+    present = sum(draw(st.sets(st.sampled_from(PRESENT))))
+    path, path2, sockaddr, *directories = (draw(CONTENTS) if present & bit else None for bit in PRESENT if bit != 4)
     argv = tuple(draw(WORDS)) if present & 4 else None
-    parts = (path or b"", path2 or b"", b"".join(word + b"\0" for word in argv or ()), sockaddr or b"")
+    words = b"".join(word + b"\0" for word in argv or ())
+    parts = [part or b"" for part in (path, path2, words, sockaddr, *directories)]
     args = draw(st.tuples(*[NUMBERS] * 6))
     time_ns, pid, nr, kind = (
         draw(NUMBERS),
@@ -209,10 +213,9 @@ def events_and_bytes(draw: st.DrawFn) -> tuple[SyscallEvent, bytes]:
     flags = present | draw(st.sampled_from([0, module.GONE, module.UNKNOWN, module.CUT_PATH, module.CUT_SOCKADDR]))
     body = b"".join(parts)
     body += bytes(-len(body) % 8)
-    head = struct.pack(
-        "=IIQIIiIHHHHHB5x6Q", 96 + len(body), flags, time_ns, pid, nr, err, count, kind, *map(len, parts), 0, *args
-    )
-    return SyscallEvent(time_ns, pid, nr, kind, err, flags, args, path, path2, argv, sockaddr, count), head + body
+    head = HEAD.pack(96 + len(body), flags, time_ns, pid, nr, err, count, kind, *map(len, parts), 0, *args)
+    contents = (path, path2, argv, sockaddr, directories[0], directories[1])
+    return SyscallEvent(time_ns, pid, nr, kind, err, flags, args, *contents, count), head + body
 
 
 @given(st.lists(events_and_bytes(), max_size=6))

@@ -188,7 +188,7 @@ static void *reap(void *pid)
 
 static void check_pump(void)
 {
-    struct akios_pump_config config = {.events_per_second = 1000000, .sync_wake_up = 1};
+    struct akios_pump_config config = {.events_per_second = 1000000, .sync_wake_up = 1, .group = -1};
     struct akios_ring *ring;
     struct akios_pump *pump;
     int listener;
@@ -206,7 +206,7 @@ static void check_pump(void)
 
 static void check_many_starts(void)
 {
-    struct akios_pump_config config = {0};
+    struct akios_pump_config config = {.group = -1};
     for (int n = 0; n < PUMPS; n++) {
         struct akios_ring *ring;
         struct akios_pump *pump;

@@ -19,7 +19,7 @@ from akiosd.daemon.main import parse_arguments
 from akiosd.policy.schema import SCHEMA, TOP_LEVEL
 
 MAN = Path(__file__).resolve().parents[2] / "packaging" / "man"
-PAGES = ("akiosd.8", "akiosctl.1", "akios-policy.5", "akiosd.yaml.5")
+PAGES = ("akiosd.8", "akiosctl.1", "akios-policy.5", "akiosd.yaml.5", "akios-ledger.5")
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
 
 

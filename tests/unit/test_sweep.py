@@ -20,13 +20,19 @@ def make(cages: Path, name: str, *files: str) -> None:
         (cages / name / file).touch()
 
 
+def name(word: str) -> str:
+    return f"c-{word:0<12}"
+
+
 def test_half_made_cages_go_and_recovered_logs_stay(tmp_path: Path) -> None:
-    make(tmp_path, "c-half", "disk.img", "owner")
-    make(tmp_path, "c-recovered", "owner")  # its records are in the WAL, its tree is about to be written
-    make(tmp_path, "c-ended", "owner", "audit")
-    make(tmp_path, "c-packed", "owner", "audit.tar")
-    make(tmp_path, "c-waits", "kept.msgpack")
+    make(tmp_path, name("half"), "disk.img", "owner")
+    make(tmp_path, name("recovered"), "owner")  # its records are in the WAL, its tree is about to be written
+    make(tmp_path, name("ended"), "owner", "audit")
+    make(tmp_path, name("packed"), "owner", "audit.tar")
+    make(tmp_path, name("waits"), "kept.msgpack")
+    make(tmp_path, "holiday-pictures", "of-somebody-else.jpg")
     disks = NoDisks()
-    sweep(tmp_path, cast(Disks, disks), ["host", "c-recovered"])
-    assert {path.name for path in tmp_path.iterdir()} == {"c-recovered", "c-ended", "c-packed", "c-waits"}
-    assert disks.kept == {"c-waits"}
+    sweep(tmp_path, cast(Disks, disks), ["host", name("recovered")])
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*map(name, ("recovered", "ended", "packed", "waits")), "holiday-pictures"}
+    assert disks.kept == {name("waits")}

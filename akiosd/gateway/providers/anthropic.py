@@ -79,10 +79,6 @@ class Messages(Operation):
     def choices(self, body: Json) -> int:
         return 1
 
-    def hidden(self, body: Json, model: str) -> bool:
-        # Thinking is shown as a summary, or not at all; the newest models think unasked.
-        return mapping(body.get("thinking")).get("type", "") != "disabled" and not model.startswith("claude-3")
-
     def usage(self, reply: Json) -> Json | None:
         found = mapping(reply.get("message", reply)).get("usage")
         return found if isinstance(found, dict) else None
@@ -94,6 +90,10 @@ class Messages(Operation):
             input=integer(usage.get("input_tokens")) + read + write, output=integer(usage.get("output_tokens")),
             cache_read=read, cache_write=write, cache_write_1h=min(hour, write),
         )  # fmt: skip
+
+    def is_last(self, event: Json) -> bool:
+        """A stream begins with the usage of its input."""
+        return event.get("type") != "message_start"
 
     def served(self, reply: Json) -> dict[str, str]:
         found = text((self.usage(reply) or {}).get("speed"))

@@ -111,10 +111,6 @@ class Operation:
     def encode(self, body: Json) -> None:
         """Put together again what :meth:`normalise` took apart, after it was redacted."""
 
-    def hidden(self, body: Json, model: str) -> bool:
-        """Whether paid output may come before, or without, any that can be seen."""
-        return True
-
     def pricing(self, body: Json) -> dict[str, str]:
         """Fields that decide which of a model's prices holds."""
         return {name: value for name in ("service_tier", "speed") if isinstance(value := body.get(name), str)}
@@ -133,6 +129,10 @@ class Operation:
         """What a reply or an event says of usage; later parts overwrite earlier ones."""
         found = reply.get("usage")
         return found if isinstance(found, dict) else None
+
+    def is_last(self, event: Json) -> bool:
+        """Whether the usage in this reply or event is of the whole answer: none comes after it that says more."""
+        return True
 
     def count(self, usage: Json) -> Tokens:
         """What :meth:`usage` said, in our words."""

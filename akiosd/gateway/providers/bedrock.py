@@ -93,9 +93,6 @@ class Converse(Operation):
     def choices(self, body: Json) -> int:
         return 1
 
-    def hidden(self, body: Json, model: str) -> bool:
-        return bool(body.get("additionalModelRequestFields"))
-
     def count(self, usage: Json) -> Tokens:
         read, write = integer(usage.get("cacheReadInputTokens")), integer(usage.get("cacheWriteInputTokens"))
         hour = sum(

@@ -138,9 +138,6 @@ class Generate(Google):
     def choices(self, body: Json) -> int:
         return max(1, integer(self._config(body).get("candidateCount")))
 
-    def hidden(self, body: Json, model: str) -> bool:
-        return "-1." not in model and "-2.0" not in model
-
     def pieces(self, event: Json, kind: str) -> Iterator[Piece]:
         for at, part in self._parts(event):
             if isinstance(part.get("text"), str):
@@ -175,6 +172,10 @@ class StreamGenerate(Generate):
     streaming = True
     counts_along = True
 
+    def is_last(self, event: Json) -> bool:
+        candidates = items(event.get("candidates"))
+        return any(candidate.get("finishReason") for candidate in candidates) or "promptFeedback" in event
+
 
 class Embed(Google):
     """The reply of embedContent often says nothing of usage: it is counted by us then."""
@@ -195,9 +196,6 @@ class Embed(Google):
 
     def choices(self, body: Json) -> int:
         return 1
-
-    def hidden(self, body: Json, model: str) -> bool:
-        return False
 
 
 class Count(Google, Free):

@@ -25,9 +25,6 @@ class MistralChat(Chat):
         """Usage comes in the last chunk without being asked for; the field to ask is not known there."""
         return False
 
-    def hidden(self, body: Json, model: str) -> bool:
-        return False
-
     def refers(self, body: Json) -> bool:
         return refers(body.get("messages")) or super().refers(body)
 

@@ -45,9 +45,6 @@ class OllamaChat(Operation):
     def choices(self, body: Json) -> int:
         return 1
 
-    def hidden(self, body: Json, model: str) -> bool:
-        return False
-
     def usage(self, reply: Json) -> Json | None:
         return reply if "prompt_eval_count" in reply or "eval_count" in reply else None
 

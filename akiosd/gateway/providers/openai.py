@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from akiosd.gateway.providers.base import (
@@ -27,8 +26,6 @@ from akiosd.gateway.providers.responses import TIERS, Compact, InputTokens, Resp
 from akiosd.gateway.strict_json import integer
 from akiosd.values.spend import Tokens
 
-_PLAIN = re.compile(r"(?:ft:)?(?:gpt-[34]|chatgpt-4|gpt-[\d.]+-chat|gpt-audio)")
-"""Models that write nothing but what is seen; a name that is not known may be of one that thinks first."""
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
@@ -86,9 +83,6 @@ class Chat(Operation):
         body["stream_options"] = {**mapping(body.get("stream_options")), "include_usage": True}
         return True
 
-    def hidden(self, body: Json, model: str) -> bool:
-        return not _PLAIN.match(model) and body.get("reasoning_effort") != "none"
-
     def count(self, usage: Json) -> Tokens:
         asked, given = mapping(usage.get("prompt_tokens_details")), mapping(usage.get("completion_tokens_details"))
         return Tokens(
@@ -97,6 +91,10 @@ class Chat(Operation):
             reasoning=integer(given.get("reasoning_tokens")),
             input_audio=integer(asked.get("audio_tokens")), output_audio=integer(given.get("audio_tokens")),
         )  # fmt: skip
+
+    def is_last(self, event: Json) -> bool:
+        """Some servers count along, with every chunk."""
+        return all(choice.get("finish_reason") or "delta" not in choice for choice in items(event.get("choices")))
 
     def served(self, reply: Json) -> dict[str, str]:
         found = text(reply.get("service_tier"))
@@ -176,9 +174,6 @@ class Embeddings(Operation):
 
     def choices(self, body: Json) -> int:
         return 1
-
-    def hidden(self, body: Json, model: str) -> bool:
-        return False
 
     def count(self, usage: Json) -> Tokens:
         return Tokens(input=integer(usage.get("prompt_tokens")) or integer(usage.get("total_tokens")))

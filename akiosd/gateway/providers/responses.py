@@ -120,9 +120,6 @@ class Responses(Operation):
     def choices(self, body: Json) -> int:
         return 1
 
-    def hidden(self, body: Json, model: str) -> bool:
-        return not model.startswith(("gpt-4", "gpt-3"))
-
     def usage(self, reply: Json) -> Json | None:
         found = mapping(reply.get("response", reply)).get("usage")
         return found if isinstance(found, dict) else None
@@ -134,6 +131,9 @@ class Responses(Operation):
             cache_read=integer(asked.get("cached_tokens")), cache_write=integer(asked.get("cache_write_tokens")),
             reasoning=integer(given.get("reasoning_tokens")),
         )  # fmt: skip
+
+    def is_last(self, event: Json) -> bool:
+        return "response" not in event or event.get("type") in _ENDS
 
     def served(self, reply: Json) -> dict[str, str]:
         found = text(mapping(reply.get("response", reply)).get("service_tier"))

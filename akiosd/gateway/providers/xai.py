@@ -25,9 +25,6 @@ class GrokChat(Chat):
             return Refuse("llm.background", "a deferred answer is made when nobody counts", "ask for the answer itself")
         return super().refuse(body)
 
-    def hidden(self, body: Json, model: str) -> bool:
-        return "non-reasoning" not in model and not model.startswith("grok-2")
-
     def count(self, usage: Json) -> Tokens:
         """xAI's ``completion_tokens`` are without the reasoning, its total is with it."""
         found = super().count(usage)

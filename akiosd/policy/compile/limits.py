@@ -10,11 +10,12 @@ from typing import Literal
 import msgspec
 
 from akiosd.values.policy import Limits
-from akiosd.values.units import MIB, NS_PER_S
+from akiosd.values.units import KIB, MIB, NS_PER_S
 
 RLIM_INFINITY = (1 << 64) - 1
 CPU_PERIOD_US = 100_000
 MAX_OPEN_FILES = 1 << 20
+_LEAST_FILES = 1024
 _MEMLOCK = 64 * MIB
 _STACK = 8 * MIB
 _MSGQUEUE = 819_200
@@ -53,6 +54,24 @@ class Rlimit(msgspec.Struct, frozen=True):
         return RLIMIT_NUMBERS[self.name]
 
 
+class HostPools(msgspec.Struct, frozen=True):
+    """What all processes of this host share, as the kernel says it (proc_sys_kernel(5), proc_sys_fs(5))."""
+
+    file_max: int = 1 << 62
+    pid_max: int = 1 << 22
+    bpf_jit_limit: int = 1 << 28
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """How many a cage may hold of what no control group charges; 0 is no bound."""
+
+    sockets: int = 0
+    netlink_sockets: int = 0
+    filters: int = 0
+    locks: int = 0
+    ofd_locks: int = 0
+
+
 class CgroupValue(msgspec.Struct, frozen=True):
     """One file of a leaf.  ``optional``: a kernel without the file (swap accounting off) still enforces the rest."""
 
@@ -69,21 +88,23 @@ class CgroupValue(msgspec.Struct, frozen=True):
         return got.split() == want.split()
 
 
-def compile_rlimits(limits: Limits) -> tuple[Rlimit, ...]:
+def compile_rlimits(limits: Limits, pools: HostPools) -> tuple[Rlimit, ...]:
     """Every rlimit is set, so that none is inherited from akiosd.  Second fence: per process, not per cage."""
-    files = limits.open_files or MAX_OPEN_FILES
+    files = _open_files(limits, pools)
     seconds = -(-limits.cpu_time_ns // NS_PER_S)
     return (
         _both("cpu", seconds + 1 if seconds else RLIM_INFINITY),
         _both("fsize", limits.file_size or RLIM_INFINITY),
         _both("data", RLIM_INFINITY),
         Rlimit("stack", _STACK, RLIM_INFINITY),
-        _both("core", 0),
+        # The one value that keeps a core handler from being started, too: a limit of 0 is not looked at then
+        # (core(5), coredump_pipe in fs/coredump.c).  No core file is as small.
+        _both("core", 1),
         _both("rss", RLIM_INFINITY),
         # Where the pids controller is missing this one holds: the cage's uid is its own.  One more than the
         # controller's, which else would never be the one to refuse, and so to count, a fork.
         _both("nproc", limits.pids + 1 if limits.pids else RLIM_INFINITY),
-        _both("nofile", min(files, MAX_OPEN_FILES)),
+        _both("nofile", files),
         _both("memlock", _MEMLOCK),
         _both("as", RLIM_INFINITY),
         _both("locks", RLIM_INFINITY),
@@ -93,6 +114,39 @@ def compile_rlimits(limits: Limits) -> tuple[Rlimit, ...]:
         _both("rtprio", 0),
         _both("rttime", 0),
     )
+
+
+def _open_files(limits: Limits, pools: HostPools) -> int:
+    """All processes of a cage together open at most a quarter of what the host can; each at least a thousand."""
+    wanted = min(limits.open_files or MAX_OPEN_FILES, MAX_OPEN_FILES)
+    share = pools.file_max // 4 // limits.pids if limits.pids else wanted
+    return min(wanted, max(share, _LEAST_FILES))
+
+
+# A classic program of 4,096 instructions, the longest, is about 57 KiB of machine code on x86-64 (measured).
+_FILTER_BYTES = 64 * KIB
+_SOCKET_MEMORY = MIB
+
+
+def compile_bounds(limits: Limits, pools: HostPools) -> Bounds:
+    """Each keeps what lies outside the memory limit to a part of it, or of what the host has.
+
+    A socket holds up to 208 KiB of unread packets that nobody is charged for, a netlink socket twice that.
+    A record lock is 192 bytes.  Filters take an eighth of the machine code that the host has room for.
+    """
+    sockets = min(max(limits.memory // _SOCKET_MEMORY, 256), 2048) if limits.memory else 2048
+    return Bounds(
+        sockets=sockets,
+        netlink_sockets=max(sockets // 4, 64),
+        filters=min(max(pools.bpf_jit_limit // 8 // _FILTER_BYTES, 64), 1024),
+        locks=16_384,
+        ofd_locks=65_536,
+    )
+
+
+def compile_base_pids(pools: HostPools) -> str:
+    """``pids.max`` of the group that all cages are in: half of the host's process numbers stay for others."""
+    return str(max(pools.pid_max // 2, 1024))
 
 
 def _both(name: str, value: int) -> Rlimit:

@@ -25,6 +25,8 @@ RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
 SYSTEM_ATTRS = RDONLY | NOSUID | NODEV
 DATA_ATTRS = NOSUID | NODEV
 
+# include/uapi/linux/fanotify.h
+FAN_CLOSE_WRITE, FAN_OPEN_EXEC = 0x8, 0x1000
 # include/uapi/linux/sched.h
 _NEWCGROUP, _NEWUSER, _NEWNET = 0x02000000, 0x10000000, 0x40000000
 # include/uapi/linux/securebits.h: noroot, no setuid fixup, no ambient raise, and the lock of all four
@@ -51,19 +53,21 @@ _PROC_MASKED_FILES = (
 _PROC_MASKED_DIRS = (b"acpi", b"scsi", b"asound", b"driver", b"pressure", b"dynamic_debug")
 
 _SEALED = "/lower:/slot/sealed"
+_SEALED_STAGE = b"/seal"
 OVERLAY_OPTIONS = {"redirect_dir": "on", "metacopy": "off", "index": "off", "xino": "auto"}
 
 
 class BindSpec(msgspec.Struct, frozen=True):
     """A tree shown at ``path`` from descriptor ``fd``.
 
-    ``mode``: sealed, a read-only overlay; cow, an overlay that is thrown away; ro, a bind, for what is no directory.
+    ``mode``: sealed, a read-only overlay; cow, an overlay that is thrown away.  A file is always sealed: ``fd`` is then
+    the directory that holds it, and ``name`` its name there.
     """
 
     path: bytes
     fd: str
-    directory: bool = True
-    mode: str = "ro"
+    mode: str = "sealed"
+    name: bytes = b""
 
 
 class BaseSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +111,8 @@ class CageSpec(msgspec.Struct, frozen=True, kw_only=True):
     landlock: LandlockSpec | None = None
     filter: bytes = b""
     filter_flags: int = 0
+    watched: bool = False
+    """Whether the kernel tells which files are executed and written, to the group that comes as ``files``."""
 
     @property
     def base(self) -> BaseSpec:
@@ -136,6 +142,7 @@ def compile_rest(spec: CageSpec) -> Plan:
             *_trees(spec),
             *_stores(spec),
             *_hidden(spec),
+            *_watched(spec),
             *_entry(spec),
             *_confinement(spec),
         ),
@@ -155,7 +162,7 @@ def _base(spec: BaseSpec) -> list[Step]:
 def _request(spec: CageSpec) -> list[Step]:
     """In places that the base has: what the caller's name and policy decide."""
     return [
-        _attach("a chosen /etc, read-only", "etc", b"/etc"),
+        *_sealed("a chosen /etc, read-only", b"/etc", "etc"),
         _trust(),
         _tmpfs("/dev/shm", b"/dev/shm", "1777", spec.shm, DATA_ATTRS, spec.identity.display),
     ]
@@ -183,7 +190,7 @@ def _root(spec: BaseSpec) -> list[Step]:
     for name in spec.system_dirs:
         steps += [
             *_mkdirs(b"/" + name, owner),
-            _attach(f"/{name.decode()} read-only", f"system:{name.decode()}", b"/" + name),
+            *_sealed(f"/{name.decode()} read-only", b"/" + name, f"system:{name.decode()}"),
         ]
     for name, target in spec.system_links:
         steps.append(_symlink(b"", name, target, owner))
@@ -252,16 +259,16 @@ def _trees(spec: CageSpec) -> list[Step]:
             raise PolicyError(
                 f"{bind.path.decode(errors='replace')} is bound twice", "binds", "leave it out of the policy"
             )
-        if bind.mode == "sealed":
+        if bind.name:
+            trees.append((bind.path, _sealed_file(bind)))
+        elif bind.mode == "sealed":
             trees.append((bind.path, _sealed(_show(bind.path) + " read-only", bind.path, bind.fd)))
-        elif bind.mode == "ro":
-            trees.append((bind.path, [_attach(_show(bind.path) + " read-only", bind.fd, bind.path)]))
         else:
             trees.append((bind.path, _overlay(bind.path, bind.fd, overlays)))
             overlays += 1
     if overlays > 8:
         raise PolicyError("more than 8 write binds", "filesystem.write", "bind a common parent instead")
-    files = {bind.path for bind in spec.binds if not bind.directory}
+    files = {bind.path for bind in spec.binds if bind.name}
     steps: list[Step] = []
     for path, mounts in sorted(trees, key=lambda tree: (tree[0].count(b"/"), tree[0])):
         # What leads to a mount in the private home belongs to the agent, who may put things beside it.
@@ -291,16 +298,31 @@ def _workspace(spec: CageSpec) -> list[Step]:
 
 
 def _sealed(what: str, path: bytes, fd: str, layers: str = _SEALED) -> list[Step]:
-    """A read-only overlay.  In a read-only bind the host's sockets can be connected to, its pipes opened, and
-    locks and leases on its files keep the host waiting; an overlay's inodes are its own.
+    """A read-only overlay.  In a read-only bind the host's sockets can be connected to, its pipes opened, what others
+    do with its files be watched, and locks and leases keep the host waiting; an overlay's inodes are its own.
 
-    It needs a second layer, which is empty; the stage is used by one overlay after the other.
+    It needs a second layer, which is empty; the stage is used by one overlay after the other.  Each cage mounts its
+    own: clones of one overlay share its inodes.
     """
-    options = {"lowerdir": layers, **OVERLAY_OPTIONS}
     return [
         Step(op="attach", what=f"{_show(path)} as it is", fd=fd, a=b"/lower", flags=F_STAGE, u0=SYSTEM_ATTRS),
-        _fsmount(what, "overlay", options, path, SYSTEM_ATTRS),
+        _fsmount(what, "overlay", {"lowerdir": layers, **OVERLAY_OPTIONS}, path, SYSTEM_ATTRS),
     ]
+
+
+def _sealed_file(bind: BindSpec) -> list[Step]:
+    """One file of a sealed directory, which itself stays in the staging root: only directories can be sealed."""
+    shown = _show(bind.path)
+    options = {"lowerdir": _SEALED, **OVERLAY_OPTIONS}
+    what = f"what holds {shown}, sealed"
+    return [
+        Step(op="attach", what=f"what holds {shown}", fd=bind.fd, a=b"/lower", flags=F_STAGE, u0=SYSTEM_ATTRS),
+        _fsmount(what, "overlay", options, _SEALED_STAGE, SYSTEM_ATTRS, stage=True),
+        Step(
+            op="bind", what=f"{shown} read-only", a=_SEALED_STAGE + b"/" + bind.name, c=bind.path.lstrip(b"/"),
+            u0=SYSTEM_ATTRS, flags=F_STAGE,
+        ),
+    ]  # fmt: skip
 
 
 def _overlay(path: bytes, fd: str, number: int) -> list[Step]:
@@ -340,6 +362,23 @@ def _hidden(spec: CageSpec) -> list[Step]:
         for source in (b"dev/null", b"run"):
             step = _bind(f"{_show(path)} hidden", source, path.strip(b"/"), SYSTEM_ATTRS | NOEXEC)
             steps.append(msgspec.structs.replace(step, flags=step.flags | F_SAME_KIND))
+    return steps
+
+
+def _watched(spec: CageSpec) -> list[Step]:
+    """Every mount from which a program can be run, or on which a file can be written that stays."""
+    if not spec.watched:
+        return []
+    system = [b"/" + name for name in spec.system_dirs]
+    read = [*system, b"/etc", *(bind.path for bind in spec.binds if bind.mode != "cow")]
+    written = [b"/dev/shm", b"/tmp", b"/var/tmp", spec.home, spec.workspace]
+    written += [bind.path for bind in spec.binds if bind.mode == "cow"]
+    uses = [(path, FAN_OPEN_EXEC) for path in read] + [(path, FAN_OPEN_EXEC | FAN_CLOSE_WRITE) for path in written]
+    steps = []
+    for path, mask in uses:
+        parent, _, name = path.strip(b"/").rpartition(b"/")
+        what = f"the kernel tells what is executed{' and written' * bool(mask & FAN_CLOSE_WRITE)} in {_show(path)}"
+        steps.append(Step(op="watch", what=what, fd="files", a=parent, b=name, u0=mask))
     return steps
 
 
@@ -464,10 +503,6 @@ def _mkfile(path: bytes, owner: int) -> list[Step]:
 def _symlink(parent: bytes, name: bytes, target: bytes, owner: int) -> Step:
     what = f"/{_show(parent + b'/' if parent else b'')}{_show(name)} → {_show(target)}"
     return Step(op="symlink", what=what, a=parent, b=name, c=target, uid=owner, gid=owner)
-
-
-def _attach(what: str, fd: str, path: bytes) -> Step:
-    return Step(op="attach", what=what, fd=fd, a=path.lstrip(b"/"), u0=SYSTEM_ATTRS)
 
 
 def _bind(what: str, source: bytes, target: bytes, attrs: int) -> Step:

@@ -13,10 +13,12 @@ The pump table is the blob that ``akios_pump_start`` takes (``native/include/aki
     struct akios_pump_rule[];        // 32 bytes each, those of one number side by side, in order
 
     entry: u16 kind (index into KINDS), rule_first, rule_count; u8 known (0: ENOSYS, recorded), path_arg,
-           path2_arg, dirfd_arg, dirfd2_arg, sockaddr_arg, sockaddr_len_arg, argv_arg (255: none), pad[2];
+           path2_arg, dirfd_arg, dirfd2_arg, sockaddr_arg, sockaddr_len_arg, argv_arg (255: none), words, pad;
            i32 default_errno (0: continue).  A dirfd without a path is the file the call works on.
-    rule:  u32 nr, arg; u64 mask, value; i32 err; u32 flags (bit 0: err 0, continue, ends the search).
-           The first row with args[arg] & mask == value decides.
+           words: bit 0 and 1, path and path2 are no paths.
+    rule:  u32 nr, arg; u64 mask, value; i32 err; u32 flags.  The first row with args[arg] & mask == value decides.
+           flags: 1 continue; 2 this and the next comparison together; 4 answered with 0, not made;
+           8 made while there are fewer than the bound of kind flags >> 8, else err; 16 then not recorded.
 """
 
 from __future__ import annotations
@@ -36,9 +38,9 @@ RuleAction = Literal["allow", "errno"]
 LEVELS: tuple[TraceLevel, ...] = ("none", "security", "files", "all")
 
 PUMP_NUMBERS = table.MAX_NUMBER + 1
-RULE_CONTINUE = 1
+RULE_CONTINUE, RULE_AND, RULE_ANSWER, RULE_COUNT, RULE_SILENT = 1, 2, 4, 8, 16
 NO_ARG = 255
-_ENTRY = struct.Struct("<HHHBBBBBBBBxxi")
+_ENTRY = struct.Struct("<HHHBBBBBBBBBxi")
 _RULE = struct.Struct("<IIQQiI")
 _NO_FACTS = Facts("other", "all")
 
@@ -59,6 +61,8 @@ class PumpEntry(msgspec.Struct, frozen=True):
     kind: str
     facts: Facts
     checked: Checked
+    silent: bool = False
+    """Counted calls that are made leave no record: the trace level does not ask for any."""
 
 
 class FilterSpec(msgspec.Struct, frozen=True):
@@ -71,10 +75,13 @@ class FilterSpec(msgspec.Struct, frozen=True):
 
 
 def evaluate(checked: Checked, args: tuple[int, ...]) -> int:
-    for form in checked.forms:
-        if matches(form.tests, args):
-            return form.errno
-    return checked.otherwise
+    """The errno of a call of which the cage has not too many already."""
+    form = find_form(checked, args)
+    return form.errno if form.counted is None else 0
+
+
+def find_form(checked: Checked, args: tuple[int, ...]) -> Form:
+    return next((form for form in checked.forms if matches(form.tests, args)), Form((), checked.otherwise))
 
 
 def matches(tests: Iterable[Compare], args: tuple[int, ...]) -> bool:
@@ -95,23 +102,31 @@ def compile_filter(policy: Policy, *, listener: bool = True) -> FilterSpec:
             rules.append(SeccompRule(name, "errno", table.ENOSYS))
         else:
             checked = table.CHECKED.get(name, Checked((), 0))
+            checked = checked if listener else _without_listener(checked)
             allowed = _let_through(name, checked, trace)
             rules.extend(SeccompRule(name, "allow", 0, tests) for tests in allowed)
             if () not in allowed:
                 stopped = _records(name, trace)
-                entries.append(_entry(name, checked if stopped or checked.usual else _still_open(checked)))
+                left = checked if stopped or checked.usual else _still_open(checked)
+                entries.append(_entry(name, left, not stopped))
     return FilterSpec(tuple(rules), tuple(entries), listener=listener)
 
 
-def _entry(name: str, checked: Checked) -> PumpEntry:
+def _entry(name: str, checked: Checked, silent: bool = False) -> PumpEntry:
     facts = table.FACTS.get(name) or table.DENIED_FACTS.get(name) or _NO_FACTS
     denial = not checked.forms and checked.otherwise != 0
-    return PumpEntry(name, "privilege" if denial and facts is _NO_FACTS else facts.kind, facts, checked)
+    return PumpEntry(name, "privilege" if denial and facts is _NO_FACTS else facts.kind, facts, checked, silent)
+
+
+def _without_listener(checked: Checked) -> Checked:
+    """Nobody counts and nobody answers there: what would be counted is let through."""
+    forms = (Form(form.tests, form.errno if form.counted is None else 0) for form in checked.forms if not form.answered)
+    return msgspec.structs.replace(checked, forms=tuple(forms))
 
 
 def _still_open(checked: Checked) -> Checked:
     """What is left to decide when the filter lets every allowed form through: which errno."""
-    return Checked(tuple(form for form in checked.forms if form.errno), checked.otherwise)
+    return Checked(tuple(form for form in checked.forms if not form.passes), checked.otherwise)
 
 
 def _records(name: str, trace: TraceLevel) -> bool:
@@ -139,11 +154,12 @@ def allowed_cubes(checked: Checked) -> Iterator[tuple[Compare, ...]]:
     """Disjoint conjunctions, one test an argument at most, that together hold exactly when the call is allowed
     (and usual, where the table says what is)."""
     earlier: list[Cube] = []
-    usual = [_cube((test,)) for test in checked.usual] or [Cube()]
+    among = (checked.usual,) if checked.usual_together else ((test,) for test in checked.usual)
+    usual = [_cube(tests) for tests in among] or [Cube()]
     for form in (*checked.forms, Form((), checked.otherwise)):
         cube = _cube(form.tests)
-        if form.errno == 0:
-            pieces = [met for among in usual if (met := _meet(cube, among)) is not None]
+        if form.passes:
+            pieces = [met for part in usual if (met := _meet(cube, part)) is not None]
             for other in earlier:
                 pieces = [part for piece in pieces for part in _subtract(piece, other)]
             for piece in pieces:
@@ -194,12 +210,12 @@ def _subtract(cube: Cube, other: Cube) -> Iterator[Cube]:
 
 def encode_pump_table(spec: FilterSpec, resolve: Callable[[str], int]) -> bytes:
     """``resolve``: name → number on this machine, negative when it has no such call (the entry is left out)."""
-    entries = [_ENTRY.pack(0, 0, 0, 0, *(NO_ARG,) * 7, spec.default_errno)] * PUMP_NUMBERS
+    entries = [_ENTRY.pack(0, 0, 0, 0, *(NO_ARG,) * 7, 0, spec.default_errno)] * PUMP_NUMBERS
     rules: list[bytes] = []
     for entry in spec.pump_table:
         nr = resolve(entry.name)
         if 0 <= nr < PUMP_NUMBERS:
-            rows = [_row(nr, form) for form in entry.checked.forms]
+            rows = [row for form in entry.checked.forms for row in _rows(nr, form, entry.silent)]
             entries[nr] = _encode_entry(entry, len(rules), len(rows))
             rules.extend(rows)
     return b"".join((*entries, *rules))
@@ -212,11 +228,20 @@ def _encode_entry(entry: PumpEntry, first: int, count: int) -> bytes:
         *(facts.sockaddr, facts.sockaddr_len, facts.argv),
     )
     arguments = (NO_ARG if position < 0 else position for position in positions)
-    return _ENTRY.pack(table.KINDS.index(entry.kind), first, count, 1, *arguments, entry.checked.otherwise)
+    words = table.WORDS.get(entry.name, 0)
+    return _ENTRY.pack(table.KINDS.index(entry.kind), first, count, 1, *arguments, words, entry.checked.otherwise)
 
 
-def _row(nr: int, form: Form) -> bytes:
-    if len(form.tests) != 1:
-        raise ValueError("a form that the pump decides has exactly one test")
-    test = form.tests[0]
-    return _RULE.pack(nr, test.arg, test.mask, test.value, form.errno, RULE_CONTINUE if form.errno == 0 else 0)
+def _rows(nr: int, form: Form, silent: bool) -> list[bytes]:
+    """One row a test; the last says what is done."""
+    *others, last = form.tests
+    rows = [_RULE.pack(nr, test.arg, test.mask, test.value, 0, RULE_AND) for test in others]
+    return [*rows, _RULE.pack(nr, last.arg, last.mask, last.value, form.errno, _flags(form, silent))]
+
+
+def _flags(form: Form, silent: bool) -> int:
+    if form.counted is not None:
+        return table.COUNTED.index(form.counted) << 8 | RULE_COUNT | (RULE_SILENT if silent else 0)
+    if form.answered:
+        return RULE_ANSWER
+    return 0 if form.errno else RULE_CONTINUE

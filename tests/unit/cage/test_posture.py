@@ -32,8 +32,8 @@ Seccomp:\t2
 Seccomp_filters:\t1
 """
 MOUNTINFO = f"""\
-85 119 254:0 /usr /usr ro,nosuid,nodev,relatime,idmapped - ext4 /dev/vda rw,discard
-111 119 254:0 /etc/1d82 /etc ro,nosuid,nodev,relatime,idmapped - ext4 /dev/vda rw,discard
+85 119 0:60 / /usr ro,nosuid,nodev,relatime - overlay none ro,lowerdir=/lower:/slot/sealed,redirect_dir=on
+111 119 0:61 / /etc ro,nosuid,nodev,relatime - overlay none ro,lowerdir=/lower:/slot/sealed,redirect_dir=on
 119 116 0:45 / / ro,nosuid,nodev,relatime - tmpfs none rw,size=1024k,mode=755,uid={DISPLAY},gid={DISPLAY}
 120 119 0:46 / /dev rw,nosuid,noexec,relatime - tmpfs none rw,size=64k,mode=755
 121 120 0:47 / /dev/pts rw,nosuid,noexec,relatime - devpts none rw,uid={HOST_ID},mode=600,ptmxmode=666,max=64
@@ -45,12 +45,13 @@ MOUNTINFO = f"""\
 146 119 7:22 /home /home/ada rw,nosuid,nodev,noatime - ext4 /dev/loop22 rw
 150 146 0:50 / {WORKSPACE} rw,nosuid,nodev,relatime - overlay none rw,lowerdir=/lower,upperdir=/slot/upper,uuid=on
 """
+SEALED = "ro,nosuid,nodev,relatime"
 PROC = "/proc rw,nosuid,nodev,noexec,relatime - proc none rw"
 NONE = "0000000000000000"
 OVERLAY = f"150 146 0:50 / {WORKSPACE} rw,nosuid,nodev,relatime - overlay none rw,lowerdir=/lower,upperdir=/slot/upper"
 LINES = ((0, DISPLAY, 1000), (1000, HOST_ID, 1), (1001, DISPLAY + 1001, 0x70000000 - 1001))
 UID_MAP = "".join(f"{inside:>10} {outside:>10} {count:>10}\n" for inside, outside, count in LINES)
-NAMES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+NAMES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 
 EVIDENCE = Evidence(
     status=STATUS,
@@ -64,6 +65,10 @@ EVIDENCE = Evidence(
     cgroup_missing={},
     disk="2048 MiB, an image of its own",
     pump_running=True,
+    limits="Limit                     Soft Limit           Hard Limit           Units\n"
+    "Max stack size            8388608              unlimited            bytes     \n"
+    "Max core file size        1                    1                    bytes     \n",
+    core_to_socket=False,
 )
 WANTED = Wanted(
     host_id=HOST_ID, host_gid=HOST_ID, uid_lines=LINES, workspace=WORKSPACE, workspace_mode="cow", tty=False
@@ -81,6 +86,16 @@ def test_a_real_cage_is_enforced_in_every_layer() -> None:
     assert [str(state) for state in found if state.status != "enforced"] == []
     assert all(state.detail for state in found)
     assert Posture(found).worst() == "enforced"
+
+
+def test_cores_are_kept_from_the_host() -> None:
+    assert states()["cores"].status == "enforced"
+    for limit in ("0                    0 ", "1                    unlimited", "unlimited            1 "):
+        changed = EVIDENCE.limits.replace("1                    1 ", limit)
+        assert states(limits=changed)["cores"].status == "unavailable", limit
+    assert states(limits="")["cores"].status == "unavailable"
+    socket = states(core_to_socket=True)["cores"]
+    assert socket.status == "degraded" and "socket" in socket.detail
 
 
 def edit(text: str, old: str, new: str) -> str:
@@ -101,6 +116,8 @@ ALTERED: dict[str, tuple[str, str, str, str, str]] = {
     "the root is the host's": ("view", "mountinfo", "- tmpfs none rw,size=1024k", "- ext4 /dev/vda rw", "root"),
     "/usr is writable": ("view", "mountinfo", "/usr ro,", "/usr rw,", "writable: /usr"),
     "/etc is writable": ("view", "mountinfo", "/etc ro,", "/etc rw,", "writable: /etc"),
+    "/usr is a bind": ("view", "mountinfo", f"/usr {SEALED} - overlay", f"/usr {SEALED} - ext4", "not sealed"),
+    "/etc is a bind": ("view", "mountinfo", f"/etc {SEALED} - overlay", f"/etc {SEALED} - ext4", "not sealed"),
     "/proc/sys is writable": ("view", "mountinfo", "/proc/sys ro,", "/proc/sys rw,", "writable: /proc/sys"),
     "/proc/sys is not covered": ("view", "mountinfo", "/sys /proc/sys", "/sys /proc/other", "/proc/sys"),
     "setuid works in the home": ("view", "mountinfo", "/home/ada rw,nosuid,", "/home/ada rw,", "/home/ada"),
@@ -245,3 +262,11 @@ def test_nonsense_is_answered_and_not_enforced(status: str, mountinfo: str, uid_
     found = states(status=status, mountinfo=mountinfo, uid_map=uid_map)
     for layer in ("identity", "view", "workspace", "capabilities", "seccomp"):
         assert found[layer].status == "unavailable"
+
+
+def test_who_tells_of_files_is_said() -> None:
+    wanted = msgspec.structs.replace(WANTED, files=True)
+    assert states(wanted)["files"].status == "enforced"
+    missing = states(wanted, files_missing="no fanotify group can be made: Operation not permitted")["files"]
+    assert missing.status == "unavailable" and "not permitted" in missing.detail
+    assert states(files_missing="no fanotify")["files"].status == "enforced", "nothing was asked for"

@@ -15,11 +15,14 @@ import sys
 import termios
 from typing import Any
 
+import msgspec
 import trio
 
 from akiosd.daemon.peers import Gate, Peer
 from akiosd.daemon.serve_clients import ClientConnection, close_all, open_unix_listener, serve_clients
 from akiosd.errors import AkiosError, Refused
+from akiosd.kernel.user_tree import identify
+from akiosd.values.ids import DirectoryId
 from akiosd.values.policy import Budget
 from akiosd.values.spend import ModelSpend, OpenCall
 from akiosd.values.usage import Usage
@@ -50,6 +53,12 @@ class Cage:
     def __init__(self, info: CageInfo, process: trio.Process, keep: list[int], limits: Budget) -> None:
         self.info, self.process, self.keep, self.limits = info, process, keep, limits
 
+    def look(self) -> CageInfo:
+        """An ended one has changes where there is a view (see ``FakeDaemon.view``)."""
+        if not self.info.ended_ns:
+            return self.info
+        return msgspec.structs.replace(self.info, changes=os.path.isdir(self.info.workspace + b"-view"))
+
     @property
     def usage(self) -> Usage:
         return Usage(usd_micro=self.info.usd_micro, calls=self.info.calls)
@@ -74,7 +83,7 @@ class FakeDaemon:
     async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
         match request:
             case Run():
-                await self.run(peer, request, client)
+                await self.run(peer, request, identify(fds[0]), client)
             case Signal():
                 os.killpg(self.cages[request.cage].process.pid, request.signo)
                 await client.reply(Ok())
@@ -90,7 +99,8 @@ class FakeDaemon:
             case BudgetInfo():
                 await client.reply(self.cages[request.cage].budget())
             case List():
-                await client.reply(Cages(cages=tuple(cage.info for cage in self.cages.values())))
+                here = identify(fds[0]) if fds else None
+                await client.reply(Cages(cages=tuple(cage.look() for cage in self.cages.values()), here=here))
             case Doctor():
                 raise AkiosError("line\none \x1b[31mred", "there", "do")
             case View():
@@ -114,7 +124,7 @@ class FakeDaemon:
         finally:
             close_all(fds)
 
-    async def run(self, peer: Peer, request: Run, client: ClientConnection) -> None:
+    async def run(self, peer: Peer, request: Run, directory: DirectoryId, client: ClientConnection) -> None:
         if request.argv[0] == b"refused":
             await client.reply(Error(what="no such program inside", where="exec", code=127))
             return
@@ -147,6 +157,8 @@ class FakeDaemon:
             pid=process.pid,
             usd_micro=usd,
             calls=calls,
+            directory=directory,
+            order=len(self.cages),
         )
         cage = Cage(info, process, outer, request.policy.budget)
         self.cages[name] = cage
@@ -164,6 +176,7 @@ class FakeDaemon:
     async def wait(self, cage: Cage, client: ClientConnection, ended: str = "exited||") -> None:
         kind, reason, changes = ended.split("|")
         code = await cage.process.wait()
+        cage.info = msgspec.structs.replace(cage.info, state="ended", ended_ns=1)
         close_all(cage.keep)
         code = code if code >= 0 else 128 - code
         name = cage.info.cage

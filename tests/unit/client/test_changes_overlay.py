@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+NOBODY = 65534
 ROOT = Path(__file__).parents[3]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts an overlay")
 
@@ -21,9 +22,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts an
 @pytest.mark.root
 @needs_root
 @pytest.mark.parametrize("upper", ["same", "tmpfs"])
-@pytest.mark.parametrize(
-    "scenario", ["everything", "restored_mtime", "swapped", "moved_over", "opaque", "untouched", "submount", "random"]
-)
+@pytest.mark.parametrize("scenario", [
+    "everything", "restored_mtime", "swapped", "moved_over", "opaque", "untouched", "submount", "unreadable", "random",
+])  # fmt: skip
 def test_overlay(scenario: str, upper: str) -> None:
     with tempfile.TemporaryDirectory() as base:
         command = ["unshare", "--mount", "--propagation", "private", sys.executable, __file__, scenario, upper, base]
@@ -221,6 +222,43 @@ def submount(overlay: Overlay) -> None:
     assert [(r.path, r.reason) for r in plan.refusals] == [(b"touched", "another file system is mounted here")]
 
 
+def unreadable(overlay: Overlay) -> None:
+    """Others' closed directories and files in a workspace, at work all the time, are no change; the agent's work is.
+
+    The control: of such a directory and file that the agent did change, nothing can be told, and the commit is refused.
+    """
+    from akiosctl.changes import Rules, compare, make_plan
+
+    lower, inside = overlay.workspace, overlay.inside
+    os.chown(lower, NOBODY, NOBODY)
+    for name in ("database", "keys", "touched"):
+        (lower / name).mkdir(mode=0o700)
+        (lower / name / "file").write_text("1")
+    for name in ("secret", "log", "read", "forged", "gone"):
+        (lower / name).write_text("1")
+        (lower / name).chmod(0o600)
+    overlay.start()
+    (lower / "database" / "more").write_text("2")
+    (lower / "log").write_text("2")
+    (lower / "new-of-theirs").mkdir(mode=0o700)
+    (inside / "touched" / "mine").write_text("agent")
+    (inside / "read").write_text("2")
+    times = (lower / "forged").stat()
+    (inside / "forged").write_text("2")
+    os.utime(inside / "forged", ns=(times.st_atime_ns, times.st_mtime_ns))
+    (inside / "gone").unlink()
+    (inside / "mine").write_text("agent")
+    workspace, view = overlay.fds()
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    diff = compare(workspace, view, started_ns=overlay.started_ns)
+    found = {change.path: change.problem for change in diff.changes}
+    closed = "cannot be read with your permissions"
+    assert found == {b"forged": closed, b"gone": "", b"mine": "", b"read": closed, b"touched": closed}
+    assert {refusal.path for refusal in make_plan(diff, Rules()).refusals} == {b"forged", b"read", b"touched"}
+
+
 def random_work(overlay: Overlay) -> None:
     """Hundreds of random steps of an agent; the seed is fixed, so a failure comes back."""
     chance = random.Random(7)
@@ -264,7 +302,7 @@ def main() -> None:
     scenario, upper, base = sys.argv[1:]
     scenarios = {
         function.__name__: function
-        for function in (everything, restored_mtime, swapped, moved_over, opaque, untouched, submount)
+        for function in (everything, restored_mtime, swapped, moved_over, opaque, untouched, submount, unreadable)
     }
     scenarios["random"] = random_work
     scenarios[scenario](Overlay(Path(base), upper))

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from akiosctl.changes import DEFAULT_PROTECTED, Change, ChangeKind, Diff, Entry, EntryType, Rules, find_refusals
-from akiosctl.changes.protect import escapes, fold, protecting_pattern
+from akiosctl.changes.names import fold, protecting_pattern
+from akiosctl.changes.protect import escapes
+from akiosd.values.protected import NAMING_PROGRAMS, PROTECTED_NAMES, TABLE, why_protected
 
 
 def entry(kind: EntryType = EntryType.FILE, mode: int = 0o644, target: bytes = b"") -> Entry:
@@ -26,7 +28,11 @@ def added(path: bytes, new: Entry) -> Change:
         b".git/hooks", b".git/hooks/pre-commit", b"sub/repo/.git/hooks/x", b".git/config", b".bashrc", b"home/.zshrc",
         b".envrc", b"a/b/.envrc", b".mcp.json", b".claude/settings.json", b".claude", b".vscode/tasks.json",
         b"akios.yaml", b".GIT/Hooks/x", b".Git/CONFIG", b".g\xe2\x80\x8cit/config", b".ENVRC", b"git~1/hooks/x",
-        b".git./config", b".git /config", b"\xef\xbc\x8egit/config", b".git/modules/lib/hooks/x", b"\xff/.envrc",
+        b".pdbrc", b".Rprofile", b"sub/.yarnrc.yml", b".cursorrules", b".windsurfrules", b"my.code-workspace",
+        b"mise.toml", b".mise/config.toml", b".tool-versions", b".npmrc", b".pnpmfile.cjs", b".cargo/config.toml",
+        b".dir-locals.el", b".exrc", b".nvim.lua", b".idea/workspace.xml", b".devcontainer/x",
+        b".irbrc", b"rust-toolchain", b".git./config", b".git /config", b"\xef\xbc\x8egit/config",
+        b".git/modules/lib/hooks/x", b"\xff/.envrc",
     ],
 )  # fmt: skip
 def test_protected(path: bytes) -> None:
@@ -38,11 +44,26 @@ def test_protected(path: bytes) -> None:
     [
         b".git", b".git/HEAD", b".git/objects/ab/cdef", b".git/index", b"hooks/pre-commit", b"config", b"src/.github/x",
         b"my.bashrc", b".envrc.example", b".vscode/extensions.txt", b".gitignore", b"x/.git/hooksy", b"...", b" ",
-        b"tasks.json",
+        b"tasks.json", b"Makefile", b"package.json", b".editorconfig", b".gitattributes", b"CLAUDE.md", b"commondir",
+        b".github/workflows/ci.yml", b"mise/notes", b"x.code-workspace.md",
     ],
 )  # fmt: skip
 def test_not_protected(path: bytes) -> None:
     assert protecting_pattern(path, DEFAULT_PROTECTED) is None
+
+
+def test_every_row_of_the_table_says_why_and_from_where() -> None:
+    assert len(set(PROTECTED_NAMES)) == len(PROTECTED_NAMES)
+    assert all(row.names and len(row.why) > 20 and len(row.source) > 8 for row in TABLE)
+    naming = [name.replace("*", "x").encode() for name in NAMING_PROGRAMS]
+    assert [name for name in naming if protecting_pattern(name, PROTECTED_NAMES) is None] == []
+    assert all(len(why_protected(name)) > 20 for name in PROTECTED_NAMES)
+
+
+def test_a_refusal_says_what_acts_on_the_name() -> None:
+    refused = find_refusals(Diff((added(b"a/.envrc", entry()), added(b"own.pem", entry()))), Rules((".envrc", "*.pem")))
+    assert refused[0].reason == "protected name (.envrc): the shell runs it on entering the directory"
+    assert refused[1].reason == "protected name (*.pem): the policy names it"
 
 
 def test_patterns_of_the_policy() -> None:
@@ -86,6 +107,12 @@ def test_a_bare_repository_under_any_name() -> None:
     assert [r.path for r in find_refusals(diff, Rules())] == [b"data/HEAD", b"data/config", b"data/hooks/post-update"]
 
 
+def test_commondir_counts_where_git_would_read_it() -> None:
+    """A directory with a HEAD beside it is a repository; the comparison says so."""
+    diff = Diff((added(b"data/commondir", entry()), added(b"data/HEAD", entry())), frozenset({b"data"}))
+    assert [r.path for r in find_refusals(diff, Rules())] == [b"data/HEAD", b"data/commondir"]
+
+
 def test_a_directory_does_not_become_a_repository_in_two_steps() -> None:
     """Its configuration was committed before, when nothing was a repository."""
     repository = frozenset({b"data"})
@@ -100,15 +127,22 @@ def test_a_directory_does_not_become_a_repository_in_two_steps() -> None:
     "path",
     [
         b".git/worktrees/x/commondir", b".git/modules/libs/deep/er/config", b".git/modules/libs/er/hooks/post-checkout",
-        b".git/modules/libs/er/modules/in/config", b"sub/.git/modules/a/b/commondir", b"data/commondir",
-        b".GIT/Modules/a/b/CONFIG", b".git/worktrees/x/hooks",
+        b".git/modules/libs/er/modules/in/config", b"sub/.git/modules/a/b/commondir",
+        b".GIT/Modules/a/b/CONFIG", b".git/worktrees/x/hooks", b".git/modules/a/b/info/attributes",
+        b".git/modules/a/b/objects/info/alternates",
     ],
 )  # fmt: skip
 def test_repositories_inside_git(path: bytes) -> None:
     assert find_refusals(Diff((added(path, entry()),)), Rules())
 
 
-@pytest.mark.parametrize("path", [b".git/modules/a/b/index", b".git/worktrees/x/HEAD", b"modules/a/config", b"x/hooks"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        b".git/modules/a/b/index", b".git/worktrees/x/HEAD", b"modules/a/config", b"x/hooks", b"data/commondir",
+        b".git/hooks/pre-commit.sample", b".git/refs/heads/rust-toolchain", b".git/logs/refs/heads/crush.json",
+    ],
+)  # fmt: skip
 def test_what_git_writes_itself_is_left_alone(path: bytes) -> None:
     assert find_refusals(Diff((added(path, entry()),)), Rules()) == []
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akiosctl.cages import match_cages
+from akiosctl.choose import match_beginning
 from akiosctl.plain_msgpack import Packed, pack, unpack
 from akiosctl.records_text import record_json, record_line
 from akiosctl.render import escape, quote_command
@@ -223,8 +223,14 @@ def a_cage(name: str) -> CageInfo:
 
 def test_cages_by_their_beginning() -> None:
     cages = [a_cage("c-00ab"), a_cage("c-00ac"), a_cage("c-00ac11")]
-    names = {text: [cage.cage for cage in match_cages(cages, text)] for text in ("00ab", "c-00ac", "c-00", "", "x")}
-    assert names == {"00ab": ["c-00ab"], "c-00ac": ["c-00ac"], "c-00": [cage.cage for cage in cages], "": [], "x": []}
+    names = {text: [cage.cage for cage in match_beginning(cages, text)] for text in ("00ab", "c-00ac", "c-00", "", "x")}
+    assert names == {
+        "00ab": ["c-00ab"],
+        "c-00ac": ["c-00ac", "c-00ac11"],
+        "c-00": [cage.cage for cage in cages],
+        "": [],
+        "x": [],
+    }
 
 
 # ---- whole verbs -----------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def test_addresses_read_as_people_write_them(address: bytes, text: str) -> None:
 
 
 def test_a_line_shows_addresses_and_digests() -> None:
-    call = Syscall(ts=0, name="connect", nr=42, pid=7, verdict="attempt", address=struct.pack("=H", 1) + b"/a")
+    call = Syscall(ts=0, name="connect", nr=42, pid=7, verdict="requested", address=struct.pack("=H", 1) + b"/a")
     assert "address=unix:/a" in record_line("c", 3, encode_entry(call))
     assert "salt=" + "ff" * 32 in record_line("c", 0, encode_entry(LogOpen(ts=0, salt=b"\xff" * 32)))
 
@@ -48,7 +48,7 @@ def test_a_line_shows_addresses_and_digests() -> None:
     ],
 )
 def test_no_value_looks_like_the_next_field(path: bytes, text: str) -> None:
-    call = Syscall(ts=0, name="unlink", nr=87, pid=7, verdict="attempt", path=path)
+    call = Syscall(ts=0, name="unlink", nr=87, pid=7, verdict="requested", path=path)
     assert record_line("c", 3, encode_entry(call)).endswith(" " + text)
 
 

@@ -16,10 +16,17 @@ from akiosd.ledger.witness import WitnessKey, cosignature_line, cosigned_message
 class Witness:
     """``answer`` is the whole of it; ``seen`` counts what was cosigned."""
 
-    def __init__(self, state: Path, log: Vkey, seed: bytes = bytes([7]) * 32, now: int = 1_800_000_000) -> None:
+    def __init__(
+        self,
+        state: Path,
+        log: Vkey,
+        seed: bytes = bytes([7]) * 32,
+        now: int = 1_800_000_000,
+        name: str = "witness.example/w",
+    ) -> None:
         self._state, self._log, self._now = state, log, now
-        self._signer = Signer("witness.example/w", seed)
-        self.key = WitnessKey("witness.example/w", self._signer.vkey.public_key)
+        self._signer = Signer(name, seed)
+        self.key = WitnessKey(name, self._signer.vkey.public_key)
         self._lock = threading.Lock()
 
     def latest(self) -> tuple[int, bytes]:

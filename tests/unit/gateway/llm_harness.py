@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -25,7 +25,6 @@ from akiosd.values.records import Record
 from akiosd.values.spend import Ask, Bill, ModelPrice
 from akiosd.wire.frame import encode_frame
 from akiosd.wire.gateway import ProviderSetup, Setup
-from tests.e2e.models import Models
 from tests.unit.gateway import harness
 
 KEYS = {name: f"real-key-of-{name}".encode() for name in PROVIDERS} | {
@@ -72,17 +71,22 @@ class AccountLink(harness.Link):
         self.settled.append(settled)
 
 
+class Upstream(Protocol):
+    url: str
+
+
 class Gateway:
     """The context of handlers."""
 
-    def __init__(self, models: Models, policy: Policy, without_keys: bool = False, **prices: ModelPrice) -> None:
+    def __init__(self, models: Upstream, policy: Policy, without_keys: bool = False, **prices: ModelPrice) -> None:
         providers = tuple(
             ProviderSetup(name, models.url, b"" if without_keys else KEYS[name], REGIONS.get(name, ""))
             for name in PROVIDERS
         )
         self.setup = Setup("test", policy, providers=providers, prices={"m": PRICE, **prices})
         self.link = AccountLink(policy.budget)
-        self.limits = Limits()
+        # Upstreams of tests that say nothing more would be listened to for minutes.
+        self.limits = msgspec.structs.replace(Limits(), paid_seconds=0.05, paid_stream_seconds=0.05)
         self.names = Names(policy)
         self.upstreams = Upstreams.from_setup(self.setup, self.limits)
         self.redactors = Redactors(policy.redact, bytes(range(32)))
@@ -91,7 +95,7 @@ class Gateway:
 
 @asynccontextmanager
 async def talking(
-    models: Models, provider: str, *, limits: Limit = Limit(same_request=0, same_tool_calls=0, cycles=0),  # noqa: B008
+    models: Upstream, provider: str, *, limits: Limit = Limit(same_request=0, same_tool_calls=0, cycles=0),  # noqa: B008
     network: Network = Network(), redact: Redact = Redact(), without_keys: bool = False,  # noqa: B008
     **prices: ModelPrice,
 ) -> AsyncIterator[tuple[Gateway, harness.Agent]]:  # fmt: skip

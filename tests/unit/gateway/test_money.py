@@ -12,7 +12,6 @@ import pytest
 
 from akiosd.gateway.eventstream import pack, pack_headers
 from akiosd.values.policy import Budget
-from akiosd.values.spend import Tokens
 from tests.e2e.models import Models, answer
 from tests.unit.gateway.llm_harness import post, talking
 from tests.unit.gateway.test_llm import body_of
@@ -73,7 +72,7 @@ def bare(value: Any) -> Any:
 
 @pytest.mark.parametrize("name", CASES)
 async def test_a_reply_that_says_nothing_of_usage(models: Models, name: str) -> None:
-    """What was sent and what was seen is an upper bound of what is paid, and never above what was reserved."""
+    """More may have been made than was shown: what was reserved is booked."""
     provider, target = CASES[name][:2]
     async with talking(models, provider) as (gateway, agent):
         status, headers, _ = await post(agent, provider, target, body_of(name, "hi"))
@@ -83,28 +82,14 @@ async def test_a_reply_that_says_nothing_of_usage(models: Models, name: str) -> 
         assert (await post(agent, provider, target, body_of(name, "hi")))[0] == status == 200
     said, silent = gateway.link.settled
     assert not said.estimated and silent.estimated
-    assert silent.outcome == "completed" and silent.tokens.input == silent.open.tokens.input
-    assert 0 < silent.tokens.output <= silent.open.tokens.output
-    assert 0 < silent.usd_micro <= silent.open.usd_micro
+    assert silent.outcome == "completed" and silent.tokens == silent.open.tokens
+    assert 0 < silent.usd_micro == silent.open.usd_micro
     assert gateway.link.account.open == {}
-
-
-async def test_paid_output_that_is_not_seen_is_counted_by_the_time_it_had(
-    models: Models, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A model that thinks first may have been paid for more than the two words it said, up to what was reserved."""
-    monkeypatch.setattr("akiosd.gateway.call.HIDDEN_TOKENS_PER_SECOND", 10**12)
-    models.fail = (200, {}, b'{"choices":[{"message":{"content":"ok"}}]}')
-    async with talking(models, "openai") as (gateway, agent):
-        for body in (PLAIN, {**CHAT, "model": "gpt-6-sol"}):
-            await post(agent, "openai", "/v1/chat/completions", body)
-    seen, hidden = gateway.link.settled
-    assert seen.tokens.output == len(models.fail[2]) < hidden.tokens.output == 100
 
 
 @pytest.mark.parametrize("name", ["openai chat stream", "anthropic stream", "gemini sse", "bedrock converse stream"])
 async def test_an_upstream_that_closes_early(models: Models, name: str) -> None:
-    """The agent sees an error, and what came is booked, within what was reserved."""
+    """The agent sees an error, and what was reserved is booked."""
     provider, target = CASES[name][:2]
     models.breaks = True
     async with talking(models, provider) as (gateway, agent):
@@ -112,7 +97,7 @@ async def test_an_upstream_that_closes_early(models: Models, name: str) -> None:
             await post(agent, provider, target, body_of(name, "hello " * 30))
     [settled] = gateway.link.settled
     assert settled.outcome == "cut" and settled.estimated and gateway.link.account.open == {}
-    assert 0 < settled.usd_micro <= settled.open.usd_micro and settled.tokens != Tokens()
+    assert 0 < settled.usd_micro == settled.open.usd_micro and settled.tokens == settled.open.tokens
 
 
 async def test_a_count_that_cannot_be_true_is_booked_all_the_same(models: Models) -> None:

@@ -179,7 +179,6 @@ def test_no_request_of_any_shape_breaks_the_reader(body: dict[str, Any]) -> None
             assert operation.choices(copy) >= 1 and operation.floor(copy) >= 1
             operation.refers(copy)
             operation.stream(copy, {})
-            operation.hidden(copy, "m")
 
 
 ROUTES = [(provider, verb, pattern, operation) for provider in BY_NAME.values() for verb, pattern, operation in

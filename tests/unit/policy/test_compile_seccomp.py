@@ -11,14 +11,19 @@ from hypothesis import strategies as st
 from akiosd.kernel.seccomp import compile_bpf, compile_pump_table, compiled, name_of, resolve
 from akiosd.policy.compile.seccomp import (
     LEVELS,
+    RULE_AND,
+    RULE_ANSWER,
+    RULE_CONTINUE,
+    RULE_COUNT,
     allowed_cubes,
     compile_filter,
     encode_pump_table,
-    evaluate,
+    find_form,
     matches,
 )
 from akiosd.values import syscalls as table
 from akiosd.values.policy import DEFAULT_POLICY, Policy, Syscalls
+from akiosd.values.sockopts import ANSWERED, SETTABLE, cover
 from akiosd.values.syscalls import Checked, Compare, Form
 
 AUDIT_ARCH_X86_64 = 0xC000003E
@@ -66,8 +71,9 @@ def expected(name: str, args: tuple[int, ...], trace: str) -> int:
     checked = table.CHECKED.get(name)
     if checked is None:
         return ALLOW
-    usual = not checked.usual or any(matches([test], args) for test in checked.usual)
-    return ALLOW if usual and evaluate(checked, args) == 0 else NOTIFY
+    several = all if checked.usual_together else any
+    usual = not checked.usual or several(matches([test], args) for test in checked.usual)
+    return ALLOW if usual and find_form(checked, args).passes else NOTIFY
 
 
 interesting = st.sampled_from(
@@ -99,6 +105,10 @@ def test_every_known_call_is_decided_as_the_table_says(trace):
 @given(st.sampled_from(sorted((*table.CHECKED, "openat", "open"))), registers, st.sampled_from(LEVELS))
 @example("ioctl", (0, table.TIOCSTI | 1 << 32, 0, 0, 0, 0), "security")
 @example("socket", (40, 1, 0, 0, 0, 0), "none")
+@example("setsockopt", (3, 1, 8, 0, 0, 0), "security")
+@example("setsockopt", (3, 6, 14, 0, 0, 0), "security")
+@example("fcntl", (3, table.F_SETLK + 1, 0, 0, 0, 0), "security")
+@example("prlimit64", (0, table.RLIMIT_CORE, 1, 0, 0, 0), "security")
 def test_calls_with_arguments_are_decided_by_the_right_bits(name, args, trace):
     bpf = compiled(Syscalls(trace=trace)).bpf
     assert interpret(bpf, resolve(name), args) == expected(name, args, trace)
@@ -129,16 +139,26 @@ def test_without_a_listener_everything_else_is_enosys():
     assert interpret(bpf, 1000, (0,) * 6) == ERRNO | table.ENOSYS
 
 
-def pump_verdict(blob: bytes, nr: int, args: tuple[int, ...]) -> int:
-    """The C pump's decision, from the bytes it is given."""
+def pump_row(blob: bytes, nr: int, args: tuple[int, ...]) -> tuple[int, int]:
+    """The C pump's decision, from the bytes it is given: (errno, flags of the row that decides)."""
     _kind, first, count, known, *_, default = struct.unpack_from("<HHHBBBBBBBBxxi", blob, nr * 20)
     assert known or (default == table.ENOSYS and count == 0)
+    holds = True
     for row in range(first, first + count):
         rule_nr, arg, mask, value, err, flags = struct.unpack_from("<IIQQiI", blob, 1024 * 20 + row * 32)
-        assert rule_nr == nr and (flags == 1) == (err == 0)
-        if args[arg] & mask == value:
-            return err
-    return default
+        assert rule_nr == nr and (flags & (RULE_CONTINUE | RULE_AND | RULE_ANSWER) != 0) == (err == 0)
+        holds = holds and args[arg] & mask == value
+        if not flags & RULE_AND:
+            if holds:
+                return err, flags
+            holds = True
+    return default, 0
+
+
+def pump_verdict(blob: bytes, nr: int, args: tuple[int, ...]) -> int:
+    """The errno of a call of which the cage has not too many already."""
+    err, flags = pump_row(blob, nr, args)
+    return 0 if flags & RULE_COUNT else err
 
 
 @settings(max_examples=400, deadline=None)
@@ -147,11 +167,14 @@ def pump_verdict(blob: bytes, nr: int, args: tuple[int, ...]) -> int:
 @example("clone", (table.CLONE_NEW_MASK, 0, 0, 0, 0, 0), "all")
 def test_a_call_the_filter_stops_to_be_denied_is_denied_by_the_pump(name, args, trace):
     built = compiled(Syscalls(trace=trace))
-    want = evaluate(table.CHECKED[name], args)
+    form = find_form(table.CHECKED[name], args)
     if interpret(built.bpf, resolve(name), args) == NOTIFY:
-        assert pump_verdict(built.pump_table, resolve(name), args) == want
+        err, flags = pump_row(built.pump_table, resolve(name), args)
+        kind = table.COUNTED.index(form.counted) if form.counted else 0
+        assert (err, bool(flags & RULE_COUNT), flags >> 8) == (form.errno, form.counted is not None, kind)
+        assert bool(flags & RULE_ANSWER) == form.answered
     else:
-        assert want == 0
+        assert form.passes
 
 
 def test_every_denied_name_is_eperm_in_the_pump_at_every_level():
@@ -165,7 +188,7 @@ def test_every_denied_name_is_eperm_in_the_pump_at_every_level():
 def test_recorded_calls_continue():
     blob = compiled(Syscalls(trace="all")).pump_table
     for name in table.FACTS:
-        if name not in table.CHECKED and resolve(name) >= 0:
+        if (name not in table.CHECKED or name == "connect") and resolve(name) >= 0:
             assert pump_verdict(blob, resolve(name), (0,) * 6) == 0, name
 
 
@@ -180,7 +203,7 @@ def test_the_policy_can_deny_more_and_allow_the_optional():
 def test_the_blob_has_the_layout_of_the_header():
     spec = compile_filter(policy("all"))
     blob = encode_pump_table(spec, resolve)
-    rows = sum(len(entry.checked.forms) for entry in spec.pump_table if resolve(entry.name) >= 0)
+    rows = sum(len(form.tests) for entry in spec.pump_table if resolve(entry.name) >= 0 for form in entry.checked.forms)
     assert len(blob) == 1024 * 20 + rows * 32
     kind, _, _, known, *positions, verdict = struct.unpack_from("<HHHBBBBBBBBxxi", blob, resolve("renameat2") * 20)
     assert table.KINDS[kind] == "rename" and known == 1 and verdict == 0
@@ -222,7 +245,41 @@ def test_cubes_are_disjoint_and_exactly_the_allowed_registers(listed, otherwise)
     checked = Checked(tuple(listed), otherwise)
     cubes = list(allowed_cubes(checked))
     for args in itertools.product(range(8), range(8)):
-        assert sum(matches(cube, args) for cube in cubes) == (evaluate(checked, args) == 0)
+        assert sum(matches(cube, args) for cube in cubes) == find_form(checked, args).passes
+
+
+@pytest.mark.parametrize("level", sorted(SETTABLE))
+def test_exactly_the_listed_options_of_a_level_are_set_or_answered(level):
+    """Both numbers are compared, by their low halves, as the kernel reads them."""
+    checked = table.CHECKED["setsockopt"]
+    given, answered = set(SETTABLE[level].values()), set(ANSWERED.get(level, {}).values())
+    assert not given & answered
+    for name in [*range(256), *(1 << bit for bit in range(8, 32)), *(option | 1 << 16 for option in given)]:
+        form = find_form(checked, (7 << 40 | 3, level | 5 << 32, name | 1 << 63, 0, 0, 0))
+        assert form.passes == (name in given), name
+        assert form.answered == (name in answered), name
+        assert form.errno == (0 if name in given | answered else table.ENOPROTOOPT), name
+
+
+def test_options_of_no_other_level_are_set():
+    for level in {*range(300), 1 << 31, table.LOW32} - set(SETTABLE):
+        for name in range(128):
+            assert find_form(table.CHECKED["setsockopt"], (3, level, name, 0, 0, 0)).errno == table.ENOPROTOOPT
+
+
+@given(st.frozensets(st.integers(0, table.LOW32) | st.integers(0, 40), max_size=12), st.integers(0, table.LOW32))
+def test_masks_cover_exactly_their_numbers(numbers, other):
+    pairs = cover(numbers)
+    for number in (*numbers, other, *(number ^ 1 for number in numbers)):
+        assert sum(number & mask == value for mask, value in pairs) == (number in numbers)
+
+
+def test_without_a_listener_what_would_be_counted_is_let_through():
+    spec = compile_filter(policy("all"), listener=False)
+    assert not [form for entry in spec.pump_table for form in entry.checked.forms if form.counted or form.answered]
+    bpf = compile_bpf(spec)
+    assert interpret(bpf, resolve("socket"), (2, 1, 0, 0, 0, 0)) == ALLOW
+    assert interpret(bpf, resolve("fcntl"), (3, table.F_SETLK, 0, 0, 0, 0)) != NOTIFY
 
 
 def test_the_classes_do_not_overlap_and_facts_belong_to_a_class():

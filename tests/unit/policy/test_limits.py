@@ -4,12 +4,17 @@ from akiosd.policy.compile.limits import (
     RLIM_INFINITY,
     RLIMIT_NUMBERS,
     CgroupValue,
+    HostPools,
+    compile_base_pids,
+    compile_bounds,
     compile_cgroup_v1,
     compile_cgroup_v2,
     compile_rlimits,
 )
 from akiosd.values.policy import Limits
 from akiosd.values.units import GIB, MIB, NS_PER_S
+
+POOLS = HostPools()
 
 
 def files(values):
@@ -23,16 +28,45 @@ def test_rlimit_numbers_are_those_of_this_system():
 
 
 def test_every_rlimit_is_set():
-    rlimits = {limit.name: (limit.soft, limit.hard) for limit in compile_rlimits(Limits(file_size=5, open_files=7))}
+    compiled = compile_rlimits(Limits(file_size=5, open_files=7), POOLS)
+    rlimits = {limit.name: (limit.soft, limit.hard) for limit in compiled}
     assert set(rlimits) == set(RLIMIT_NUMBERS)
-    assert rlimits["core"] == rlimits["rtprio"] == rlimits["nice"] == (0, 0)
+    assert rlimits["rtprio"] == rlimits["nice"] == (0, 0)
+    assert rlimits["core"] == (1, 1), "a limit of 0 starts the host's core handler"
     assert rlimits["fsize"] == (5, 5) and rlimits["nofile"] == (7, 7)
     assert rlimits["cpu"] == (RLIM_INFINITY, RLIM_INFINITY)
 
 
 def test_cpu_time_is_rounded_up_so_that_the_cage_limit_comes_first():
-    rlimits = {limit.name: limit.soft for limit in compile_rlimits(Limits(cpu_time_ns=NS_PER_S * 3 // 2))}
+    rlimits = {limit.name: limit.soft for limit in compile_rlimits(Limits(cpu_time_ns=NS_PER_S * 3 // 2), POOLS)}
     assert rlimits["cpu"] == 3
+
+
+def open_files(file_max: int, **limits: int) -> int:
+    rlimits = compile_rlimits(Limits(**limits), HostPools(file_max=file_max))
+    return next(limit.hard for limit in rlimits if limit.name == "nofile")
+
+
+def test_all_processes_of_a_cage_open_a_quarter_of_what_the_host_can():
+    assert open_files(1 << 62) == 4096
+    assert open_files(10_000_000, pids=1000) == 2500
+    assert open_files(10_000_000, pids=0) == 4096, "without a limit of processes there is nothing to divide by"
+    assert open_files(100_000) == 1024, "no program works with less"
+    assert open_files(100_000, open_files=64) == 64
+
+
+def test_bounds_grow_with_the_memory_limit_and_the_hosts_pools():
+    small, usual = compile_bounds(Limits(memory=64 * MIB), POOLS), compile_bounds(Limits(), POOLS)
+    assert (small.sockets, usual.sockets, compile_bounds(Limits(memory=0), POOLS).sockets) == (256, 2048, 2048)
+    assert (small.netlink_sockets, usual.netlink_sockets) == (64, 512)
+    for pool in (1 << 22, 264 * MIB, 528_482_304, 1 << 40):
+        filters = compile_bounds(Limits(), HostPools(bpf_jit_limit=pool)).filters
+        assert 64 <= filters <= 1024 and (filters == 64 or filters * 57 * 1024 <= pool // 8)
+    assert all(bound > 0 for bound in (small.locks, small.ofd_locks))
+
+
+def test_all_cages_leave_half_of_the_process_numbers():
+    assert compile_base_pids(HostPools(pid_max=32_768)) == "16384"
 
 
 def test_cgroup_v2():

@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 from akiosd.errors import PolicyError
 from akiosd.policy.compile.identity import Identity
 from akiosd.policy.compile.landlock import LandlockView, compile_landlock
-from akiosd.policy.compile.limits import compile_rlimits
-from akiosd.policy.compile.mounts import NODEV, NOSUID, RDONLY, BindSpec, CageSpec, compile_plan
+from akiosd.policy.compile.limits import HostPools, compile_rlimits
+from akiosd.policy.compile.mounts import (
+    FAN_CLOSE_WRITE,
+    FAN_OPEN_EXEC,
+    NODEV,
+    NOEXEC,
+    NOSUID,
+    RDONLY,
+    BindSpec,
+    CageSpec,
+    compile_plan,
+)
 from akiosd.values.plan import F_EXIST_OK, F_SAME_KIND, F_STAGE, Plan, Step, encode
 from akiosd.values.policy import DEFAULT_POLICY
 from akiosd.values.trust import STORES
@@ -38,7 +48,7 @@ def make_spec(**changes: object) -> CageSpec:
         system_links=((b"bin", b"usr/bin"), (b"lib64", b"usr/lib64")),
         system_dirs=(b"usr",),
         v1_controllers=("memory", "pids"),
-        rlimits=compile_rlimits(DEFAULT_POLICY.limits),
+        rlimits=compile_rlimits(DEFAULT_POLICY.limits, HostPools()),
         landlock=compile_landlock(DEFAULT_POLICY, view, 7),
         filter=bytes(16),
         filter_flags=40,
@@ -57,9 +67,8 @@ def specs(draw: st.DrawFn) -> CageSpec:
     for path in draw(st.lists(paths, max_size=6, unique=True)):
         if path in (workspace, home):
             continue
-        directory = draw(st.booleans())
-        mode = draw(st.sampled_from(["ro", "sealed", "cow"])) if directory else "ro"
-        binds.append(BindSpec(path, f"bind:{len(binds)}", directory, mode))
+        mode, name = draw(st.sampled_from([("sealed", b""), ("cow", b""), ("sealed", b"file")]))
+        binds.append(BindSpec(path, f"bind:{len(binds)}", mode, name))
         writable += mode == "cow"
     return make_spec(
         workspace=workspace,
@@ -209,6 +218,33 @@ def test_what_may_be_written_is_the_agents_own(spec: CageSpec) -> None:
 
 @checked
 @given(specs())
+def test_nothing_of_the_host_is_shown_but_through_an_overlay_of_the_cages_own(spec: CageSpec) -> None:
+    """A bind shares its inodes, and with them watches, locks, leases, sockets and pipes.  ``rw-direct`` says so."""
+    allowed = {b"workspace"} if spec.workspace_mode == "rw-direct" else set()
+    for step in compile_plan(spec).steps:
+        if step.op == "attach" and not step.flags & F_STAGE:
+            own = step.fd == "trust"  # a tmpfs made for this cage
+            assert own or (step.fd or "").encode() in allowed, step.what
+        if step.op == "bind" and step.flags & F_STAGE:
+            assert step.a.startswith((b"/slot/", b"/seal/")), step.what
+
+
+@checked
+@given(specs())
+def test_every_place_a_program_can_be_run_from_is_watched(spec: CageSpec) -> None:
+    plan = compile_plan(msgspec.structs.replace(spec, watched=True))
+    watched = {(step.a + b"/" + step.b if step.a else step.b): step.u0 for step in plan.steps if step.op == "watch"}
+    ops = [step.op for step in plan.steps]
+    assert max(at for at, op in enumerate(ops) if op in PLACING) < ops.index("watch") < ops.index("pivot")
+    for _, place, step in placed(plan):
+        if not step.u0 & NOEXEC and place != b"/dev":
+            assert watched[place[1:]] & FAN_OPEN_EXEC, place
+            assert step.u0 & RDONLY or watched[place[1:]] & FAN_CLOSE_WRITE, place
+    assert "watch" not in {step.op for step in compile_plan(spec).steps}
+
+
+@checked
+@given(specs())
 def test_what_is_hidden_is_covered_last_whatever_it_is(spec: CageSpec) -> None:
     """A policy names a path without saying whether it is a file: one of two covers fits, the other is left out."""
     found = placed(compile_plan(spec))
@@ -264,7 +300,7 @@ def test_the_described_plan_reads_as_a_person_would_say_it() -> None:
     ]
     assert "fsmount: the workspace /home/ada/project, cow" in lines
     assert "symlink: /lib64 → usr/lib64" in lines
-    assert "rlimit: core ≤ 0" in lines
+    assert "rlimit: core ≤ 1" in lines
 
 
 def test_bytes_that_are_no_text_are_still_shown() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -103,7 +104,7 @@ def test_what_is_not_a_regular_file_is_refused_without_waiting(home):
 
 
 def test_a_dangling_policy_is_an_error_not_an_absent_policy(home):
-    (home / "project/akios.yaml").symlink_to(home / "absent")
+    (home / "project/akios.yaml").symlink_to("absent")
     with pytest.raises(PolicyError, match="cannot read"):
         find_layers(home / "project", system=home / "absent")
 
@@ -152,3 +153,48 @@ def test_control_characters_of_a_policy_never_reach_the_terminal(home, no_system
     (home / "project/akios.yaml").write_text('redact: {allow_values: []}\nenvironment: {set: {A: "\\e[2J\\n"}}\n')
     output = CliRunner().invoke(group, ["explain"]).output
     assert "\x1b" not in output and r"A=\x1b[2J\n" in output
+
+
+SECRET = "daemon:$6$salted$hash:19000:0:99999:7:::\n"
+
+
+@pytest.mark.parametrize("content", [SECRET, "root:\n  - *x\n" + SECRET, "\tkey\n", "version: 1\nlimits: {pids: 7}\n"])
+@pytest.mark.parametrize("kind", ["absolute", "relative", "chain", "directory"])
+def test_a_projects_policy_does_not_lead_out_of_it(home: Path, content: str, kind: str) -> None:
+    """Root runs in a cloned repository whose akios.yaml links to /etc/shadow: of that no word is shown or obeyed."""
+    secret, project = home / "secret", home / "project"
+    secret.write_text(content)
+    secret.chmod(0o600)
+    link = project / "akios.yaml"
+    link.unlink(missing_ok=True)
+    if kind == "chain":
+        (project / "inner").symlink_to(secret)
+        link.symlink_to("inner")
+    elif kind == "directory":
+        (project / "up").symlink_to(home)
+        link.symlink_to("up/secret")
+    else:
+        link.symlink_to(secret if kind == "absolute" else "../secret")
+    with pytest.raises(PolicyError) as refused:
+        find_layers(project, system=home / "absent")
+    assert refused.value.what == "the project's policy is a link that leads out of the project"
+    assert refused.value.where == str(link) and "hash" not in refused.value.next
+    link.unlink()
+    link.symlink_to("policies.yaml")
+    (project / "policies.yaml").write_text("limits: {pids: 9}\n")
+    (layer,) = [one for one in find_layers(project, system=home / "absent") if one.name == "project"]
+    assert layer.policy.values == {"limits.pids": 9}, "the control: a link that stays inside"
+
+
+def test_what_a_link_leads_to_is_not_quoted_unless_everybody_may_read_it(home: Path) -> None:
+    secret, link = home / "secret", home / "link.yaml"
+    secret.write_text(SECRET)
+    link.symlink_to(secret)
+    secret.chmod(0o600)
+    with pytest.raises(PolicyError, match="nothing of it is shown") as refused:
+        read_policy(link)
+    assert "hash" not in str(refused.value)
+    for readable in (link, secret):
+        secret.chmod(0o644 if readable is link else 0o600)
+        with pytest.raises(PolicyError, match="unknown key 'daemon"):
+            read_policy(readable)

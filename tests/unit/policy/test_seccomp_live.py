@@ -23,6 +23,7 @@ import msgspec
 import pytest
 
 from akiosd.kernel.seccomp import Compiled, compiled, name_of, resolve
+from akiosd.policy.compile.seccomp import RULE_AND, RULE_ANSWER, RULE_COUNT
 from akiosd.values import syscalls as table
 from akiosd.values.policy import Syscalls
 
@@ -61,12 +62,18 @@ class Supervisor:
         self.seen = []
 
     def verdict(self, nr, args):
+        """→ (errno, whether the call is made); nothing is ever too many."""
         _kind, first, count, known, *_, default = struct.unpack_from("<HHHBBBBBBBBxxi", self.table, nr * 20)
+        holds = True
         for row in range(first, first + count if known else first):
-            _, arg, mask, value, err, _ = struct.unpack_from("<IIQQiI", self.table, 1024 * 20 + row * 32)
-            if args[arg] & mask == value:
-                return err
-        return default
+            _, arg, mask, value, err, flags = struct.unpack_from("<IIQQiI", self.table, 1024 * 20 + row * 32)
+            holds = holds and args[arg] & mask == value
+            if not flags & RULE_AND:
+                if holds:
+                    err = 0 if flags & RULE_COUNT else err
+                    return err, err == 0 and not flags & RULE_ANSWER
+                holds = True
+        return default, default == 0
 
     def answer_one(self):
         buffer = bytearray(80)
@@ -76,9 +83,9 @@ class Supervisor:
             assert error.errno in (errno.ENOENT, errno.EINTR)
             return
         ident, _pid, _flags, nr, _arch, _ip, *args = struct.unpack("<QIIiIQ6Q", buffer)
-        err = self.verdict(nr, args)
+        err, made = self.verdict(nr, args)
         self.seen.append((nr, tuple(args), err))
-        reply = struct.pack("<QqiI", ident, 0, -err, 0 if err else CONTINUE)
+        reply = struct.pack("<QqiI", ident, 0, -err, CONTINUE if made else 0)
         try:
             fcntl.ioctl(self.listener, NOTIF_SEND, reply)
         except OSError as error:
@@ -205,8 +212,11 @@ DENIALS = {
     "clone3": (("clone3", 0, 0), errno.ENOSYS),
     "unshare": (("unshare", 0x10000000), errno.EPERM),
     "setns": (("setns", 0, 0), errno.EPERM),
-    "limits of init": (("prlimit64", 1, 0, 0, 0), errno.EPERM),
-    "limits of init with high bits": (("prlimit64", 1 << 32 | 1, 0, 0, 0), errno.EPERM),
+    "limits of init": (("prlimit64", 1, 0, 8, 0), errno.EPERM),
+    "limits of init with high bits": (("prlimit64", 1 << 32 | 1, 0, 8, 0), errno.EPERM),
+    "keys of a connection": (("setsockopt", -1 & (1 << 64) - 1, 6, 14, 0, 0), errno.ENOPROTOOPT),
+    "a filter on a socket, with high bits": (("setsockopt", 0, 1 << 32 | 1, 26, 0, 0), errno.ENOPROTOOPT),
+    "descriptors shared with another process": (("clone", 0x400 | 17, 0, 0, 0, 0), errno.EINVAL),
     "tipc pair": (("socketpair", 30, 1, 0, 0), errno.EAFNOSUPPORT),
     "packet socket": (("socket", 17, 3, 0), errno.EPERM),
     "vsock": (("socket", 40, 1, 0), errno.EAFNOSUPPORT),

@@ -152,6 +152,9 @@ class ModelDisk:
         node = self._find(path)
         return len(node.content) if isinstance(node, File) else None
 
+    def is_dir(self, path: str) -> bool:
+        return isinstance(self._find(path), Folder)
+
     def names(self, path: str) -> list[str]:
         node = self._find(path)
         return sorted(node.entries) if isinstance(node, Folder) else []
@@ -215,6 +218,18 @@ class ModelDisk:
         assert folder is other
         folder.change({name: None, new_name: self._file(source)})
         self.on_replace(target)
+
+    def move(self, source: str, target: str) -> None:
+        """Two directories change, and each on its own may be lost: worse than any file system's rename."""
+        self._step()
+        folder, name = self._parent(source)
+        other, new_name = self._parent(target)
+        assert folder is not other and new_name not in other.entries
+        node = self._find(source)
+        if node is None:
+            raise FileNotFoundError(errno.ENOENT, "no such file", source)
+        folder.change({name: None})
+        other.change({new_name: node})
 
     def link(self, source: str, target: str) -> None:
         self._step()

@@ -24,7 +24,7 @@ from akiosd.store import log_dir
 from akiosd.store.durable import Disk
 from akiosd.store.keys import LedgerKey
 from akiosd.store.log_dir import directory, discard_unpublished, drop_outgrown
-from akiosd.store.recover import Opened, open_ledger
+from akiosd.store.recover import Opened, open_ledger, published_host
 from akiosd.values.ids import HOST_LOG, LogId
 from tests.unit.store.disk_model import Crash, ModelDisk, ModelLog
 
@@ -100,7 +100,7 @@ class Driver:
         publications = [prepare(log, edge, batch) for log, edge, batch in work if batch]
         try:
             for log in self.dirty:
-                discard_unpublished(self.disk, log, sequencer.logs[log].published.size)
+                discard_unpublished(self.opened.outgrown, log, sequencer.logs[log].published.size)
             if self.dirty:
                 self.disk.sync_everything()
             self.dirty.update(publication.log for publication in publications)
@@ -114,9 +114,10 @@ class Driver:
         ends = self.opened.frame_ends
         while ends and all(sequencer.logs[log].published.size >= end for log, end in ends[0][1].items()):
             ends.pop(0)
-        self.opened.wal.base = ends[0][0] if ends else self.opened.wal.seq
+        self.opened.wal.keep_from(ends[0][0] if ends else self.opened.wal.seq, published_host(sequencer))
         for publication in publications:
-            drop_outgrown(self.disk, publication)
+            drop_outgrown(self.opened.outgrown, publication)
+        self.opened.outgrown.sweep()
         self.opened.wal.release()
 
 

@@ -26,6 +26,7 @@ from akiosd.store.fsck import fsck
 from akiosd.store.keys import LedgerKey
 from akiosd.store.log_dir import directory, drop_outgrown, load_edge, publish_all
 from akiosd.store.log_files import LogFiles
+from akiosd.store.outgrown import Outgrown
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import Started, encode_entry
 
@@ -45,7 +46,7 @@ def write_log(state: Path, log: LogId, *sizes: int, word: str = "", after: int =
         publication = prepare(log, edge, Batch.of(entries))
         publish_all(disk, KEY, [publication], lambda heads: None)
         if after:
-            drop_outgrown(disk, publication)
+            drop_outgrown(Outgrown(disk), publication)
         edge = publication.growth.edge
     disk.close()
     return state / directory(log)

@@ -5,23 +5,27 @@ from __future__ import annotations
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from akiosctl.client import Client
 from akiosctl.hashing import HASHER
-from akiosctl.socket_log import SocketLog
-from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, Batch, decode_bundle
+from akiosctl.socket_log import SocketFiles
+from akiosd.daemon.serve_logs import list_files, read_file
+from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, Batch
 from akiosd.ledger.edge import Edge
-from akiosd.ledger.note import MAX_NOTE_BYTES
-from akiosd.ledger.report import LogReader, Report, Verdict
+from akiosd.ledger.report import Report, Verdict
 from akiosd.ledger.sequencer import prepare
-from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
+from akiosd.ledger.tiles import WIDTH
 from akiosd.ledger.verify import verify_log
 from akiosd.store.derive import pack_log
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck, open_log_files
 from akiosd.store.log_dir import directory, publish_all
+from akiosd.wire.messages import ListLogFiles, Message, ReadLogFile
 from tests.unit.store.test_fsck import CAGE, KEY
 
 MIB = 1 << 20
@@ -43,17 +47,20 @@ def write(state: Path, bundles: int, entry_bytes: int) -> Path:
 
 
 def over_the_socket(path: Path) -> Report:
-    with open_log_files(path) as reader:
-        return verify_log(socket_log(reader), KEY.vkey(CAGE), (), HASHER, stored=False)
+    return verify_log(SocketFiles(InPlace(path), CAGE), KEY.vkey(CAGE), (), HASHER)
 
 
-def socket_log(reader: LogReader) -> SocketLog:
-    def fetch(start: int, stop: int) -> tuple[int, tuple[bytes, ...]]:
-        tile = Tile(ENTRIES, start // WIDTH, min(WIDTH, stop - start // WIDTH * WIDTH))
-        entries = decode_bundle(reader.read(tile.path, MAX_BUNDLE_BYTES) or b"", tile.width)[start % WIDTH :]
-        return start, tuple(entries[:40])
+class InPlace(Client):
+    """The daemon's answers, without a daemon between."""
 
-    return SocketLog(reader.read("checkpoint", MAX_NOTE_BYTES) or b"", fetch, HASHER)
+    def __init__(self, path: Path) -> None:
+        self._folder = path
+
+    def call(self, message: Message, answer: type[Any], fds: Sequence[int] = ()) -> tuple[Any, list[int]]:
+        if isinstance(message, ReadLogFile):
+            return read_file(self._folder, message.path, message.start), []
+        assert isinstance(message, ListLogFiles)
+        return list_files(self._folder, message.start), []
 
 
 def verify(how: str, path: Path) -> Report:
@@ -110,8 +117,9 @@ def test_four_times_the_entries_take_the_same(tmp_path: Path, how: str) -> None:
 
 def test_what_comes_over_the_socket_is_the_log(tmp_path: Path) -> None:
     log = write(tmp_path / "state", 260, 24)
+    remote = SocketFiles(InPlace(log), CAGE)
     with open_log_files(log) as reader:
-        remote = socket_log(reader)
+        assert sorted(remote.files()) == sorted(reader.files())
         for path in remote.files():
             if path != "checkpoint" and not path.startswith("tile/0/"):
                 assert remote.read(path, MAX_BUNDLE_BYTES) == reader.read(path, MAX_BUNDLE_BYTES), path

@@ -30,6 +30,7 @@ from akiosd.store.derive import prove
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
 from akiosd.store.log_dir import directory, publish_all
+from akiosd.store.outgrown import Outgrown
 from akiosd.values.ids import HOST_LOG
 from akiosd.values.records import DaemonStart, LogPruned, Started, encode_entry
 from tests.unit.store.disk_model import Crash, ModelDisk, ModelLog
@@ -144,11 +145,12 @@ def test_a_log_from_whose_start_files_are_missing_is_not_taken_for_pruned(writte
     assert (found.verdict, found.first_bad) == (Verdict.INCOMPLETE, "tile/entries/000")
 
 
-def test_a_pin_of_what_is_gone_anchors_nothing(written: Path, pruned: Path) -> None:
+def test_a_pin_of_what_is_gone_cannot_be_checked_and_that_is_a_verdict(written: Path, pruned: Path) -> None:
     old = min((written / "ledger/host.history").iterdir(), key=lambda path: int(path.name)).read_bytes()
     report = fsck(pruned / HOST, pin=old)
-    assert (report.verdict, report.anchored_to) == (Verdict.OK, "nothing")
-    assert any("could not be checked" in note for note in report.notes)
+    assert (report.verdict, report.first_bad) == (Verdict.INCOMPLETE, "pin")
+    assert "cannot be checked" in report.detail
+    assert fsck(pruned / HOST).verdict is Verdict.OK
 
 
 async def test_it_goes_on_growing_and_is_pruned_again(state: Path) -> None:
@@ -178,14 +180,14 @@ async def test_a_stop_in_between_is_finished_by_the_next_start(
     def stop(*_: object) -> None:
         raise Stop
 
-    def stop_late(self: Directory, path: str) -> None:
-        if next(removed) == 40:
+    def stop_late(self: Directory, source: str, target: str) -> None:
+        if next(removed) == 3:
             raise Stop
-        os.unlink(self.root / path)
+        os.rename(self.root / source, self.root / target)
 
     with monkeypatch.context() as patch:
         if after == "some":
-            patch.setattr(Directory, "remove", stop_late)
+            patch.setattr(Directory, "move", stop_late)
         else:
             patch.setattr(prune, "set_minimum" if after == "record" else "remove_below", stop)
         with pytest.RaisesGroup(Stop):
@@ -221,7 +223,7 @@ def pruned_on_a_model(
     disk.sync_everything()
     disk.operations, disk.crash_at, disk.skip_sync = 0, crash_at, skip_sync
     with contextlib.suppress(Crash):
-        prune.set_minimum(disk, prune.Minimum(1280, 1499))
+        prune.set_minimum(Outgrown(disk), prune.Minimum(1280, 1499))
     return disk.after_power_loss(rng)
 
 
@@ -232,7 +234,7 @@ def test_power_lost_at_any_operation(batch: int) -> None:
         disk = pruned_on_a_model(rng.randrange(30), rng)
         found = verify_log(ModelLog(disk, directory(HOST_LOG)), KEY.vkey(HOST_LOG))
         assert found.exit_code == 0 and found.minimum in range(0, 1281, 256), (seed, found)
-        minimum = prune.resume(disk, 1500)
+        minimum = prune.resume(Outgrown(disk), 1500)
         assert minimum in (0, 1280)
         again = verify_log(ModelLog(disk, directory(HOST_LOG)), KEY.vkey(HOST_LOG))
         assert (again.exit_code, again.minimum) == (0, minimum), (seed, again)

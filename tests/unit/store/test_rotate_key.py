@@ -16,6 +16,7 @@ from akiosd.daemon.append_ledger import Ledger
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
+from akiosd.ledger.key_list import KEY_LIST_PATH
 from akiosd.ledger.note import Checkpoint, Vkey, is_signed_by, open_note
 from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import prepare
@@ -77,6 +78,11 @@ async def test_a_rotation_with_open_closed_and_finished_logs(tmp_path: Path) -> 
         assert (await ledger.checkpoint(finished))[1] != (await ledger.checkpoint(log))[1]
     assert [signer_of(tmp_path, name) for name in (HOST_LOG, LOG, closed, later, finished)] == [2, 2, 2, 2, 1]
     check_all(tmp_path, [HOST_LOG, LOG, closed, later, finished])
+    # The key beside each log is the one that signs it, for tools that know nothing of rotations.
+    for name in (HOST_LOG, LOG, closed, later, finished):
+        path = tmp_path / directory(name)
+        beside = Vkey.parse(path.with_name(path.name + ".vkey").read_text())
+        assert is_signed_by((path / "checkpoint").read_bytes(), beside), name
     # Whoever trusts the old key follows to the new one, and takes no other.
     assert fsck(tmp_path / directory(HOST_LOG), old).verdict is Verdict.OK
     report = fsck(tmp_path / directory(LOG), Vkey(f"{key_of(tmp_path).name}/{LOG}", old.public_key))
@@ -95,7 +101,11 @@ async def test_a_log_born_later_is_trusted_through_the_host_log(tmp_path: Path) 
         await ledger.rotate_key()
         await ledger.publish(ledger.open_log(CAGE))
     path, host = tmp_path / directory(LOG), tmp_path / directory(HOST_LOG)
+    key_list = (tmp_path / KEY_LIST_PATH).read_bytes()
+    assert fsck(path, old).verdict is Verdict.OK  # by the list of the host's keys, where a state directory has it
+    (tmp_path / KEY_LIST_PATH).unlink()
     assert fsck(path, old).verdict is Verdict.UNTRUSTED
+    assert fsck(path, old_host, key_list=key_list).verdict is Verdict.OK
     assert fsck(path, old, host=host, host_key=old_host).verdict is Verdict.OK
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,10 +13,12 @@ import msgspec
 import pytest
 
 from akiosctl.cages import find_cage, list_cages
+from akiosd.cage.remembered import Remembered
 from akiosd.daemon.keep import Kept
 from akiosd.daemon.peers import Peer, Role
 from akiosd.daemon.supervisor import _MAX_LISTED, Supervisor, _cut
 from akiosd.errors import AkiosError, Refused
+from akiosd.kernel.user_tree import identify
 from akiosd.values.ids import make_cage_id
 from akiosd.wire.frame import MAX_FRAME
 from akiosd.wire.messages import CageInfo, Cages, List
@@ -34,17 +39,18 @@ class Asker:
         self._supervisor = Supervisor.__new__(Supervisor)
         self._supervisor._running = {}
         self._supervisor._kept = {one.info.cage: one for one in kept}
+        self._supervisor._ended = Remembered()
         self._peer = Peer(uid, uid, 1, (), role, reads_all=role != "user")
         self.sizes: list[int] = []
 
-    def call(self, request: List, _expected: type[Cages]) -> tuple[Cages, list[int]]:
+    def call(self, request: List, _expected: type[Cages], fds: Sequence[int] = ()) -> tuple[Cages, list[int]]:
         answers: list[Cages] = []
 
         async def reply(message: Cages) -> None:
             answers.append(message)
 
         with pytest.raises(StopIteration):
-            self._supervisor._list(self._peer, request, [], SimpleNamespace(reply=reply)).send(None)  # type: ignore[arg-type]
+            self._supervisor._list(self._peer, request, list(fds), SimpleNamespace(reply=reply)).send(None)  # type: ignore[arg-type]
         self.sizes.append(len(msgspec.msgpack.encode(answers[0])))
         return answers[0], []
 
@@ -89,9 +95,13 @@ def test_whose_changes_may_be_looked_at(role: Role, uid: int, may: bool) -> None
         assert asker._supervisor._find_kept(asker._peer, theirs.info.cage) is theirs
 
 
-def test_last_is_the_last_of_ones_own() -> None:
+def test_last_is_the_last_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a user who starts a cage at the right moment has root commit it."""
-    mine, theirs = of(0, 1, started_ns=1), of(8, 2, started_ns=2)
+    monkeypatch.chdir(tmp_path)
+    fd = os.open(tmp_path, os.O_PATH)
+    here = identify(fd)
+    os.close(fd)
+    mine, theirs = of(0, 1, order=1, directory=here), of(8, 2, order=2, directory=here)
     asker = Asker([mine, theirs], "root", 0)
     assert find_cage(asker, "last").cage == mine.info.cage  # type: ignore[arg-type]
     assert find_cage(asker, theirs.info.cage).cage == theirs.info.cage  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from akiosd.errors import ProtocolError
 from akiosd.wire.frame import encode_frame
-from akiosd.wire.messages import Bind, Ended, Error, Gap, Hello, List, Ok, Run, Started, Subscribe
+from akiosd.wire.messages import Bind, Doctor, Ended, Error, Gap, Hello, List, Ok, Run, Started, Subscribe
 from akiosd.wire.session import MAX_OPEN_REQUESTS, ClientSession, EventsRequest, ServerSession
 
 
@@ -75,7 +75,7 @@ def test_what_ends_an_open_connection(messages: list[Any], text: str) -> None:
 def test_descriptors_only_where_the_table_says_so() -> None:
     client, server = greeted()
     with pytest.raises(ProtocolError, match="carries at most 0"):
-        server.receive(client.send(List(id=1)), [30])
+        server.receive(client.send(Doctor(id=1)), [30])
     assert server.close() == [30]
     with pytest.raises(ValueError, match="does not carry"):
         server.send(Ok(id=1), [3])

@@ -1,0 +1,41 @@
+"""A program of its own: answers one question about the file whose descriptor it is given, in native integers.
+
+``FD access``: mode, owner and group as three unsigned integers of 32 bits, and then its access list.
+``FD entry NAME``: device and inode of what is called so in the directory, as two of 64 bits.
+
+Its file system may never answer (:mod:`akiosd.kernel.user_tree`), so it imports nothing of ours and holds nothing.
+"""
+
+import errno
+import os
+import struct
+import sys
+
+
+def access(fd: int) -> bytes:
+    found = os.fstat(fd)
+    try:
+        listed = os.getxattr(f"/proc/self/fd/{fd}", "system.posix_acl_access")
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
+        listed = b""
+    return struct.pack("=III", found.st_mode, found.st_uid, found.st_gid) + listed
+
+
+def entry(fd: int, name: bytes) -> bytes:
+    found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    return struct.pack("=QQ", found.st_dev, found.st_ino)
+
+
+def main(words: list[str]) -> int:
+    fd = int(words[0])
+    try:
+        sys.stdout.buffer.write(access(fd) if words[1] == "access" else entry(fd, os.fsencode(words[2])))
+    except OSError:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,166 @@
+"""What akiosd asks about a tree that a client opened, without ever waiting for the file system it is on.
+
+A file system may be a program of the user's (FUSE) or a server that is away (NFS): any question to it can take for
+ever, and a process in the middle of one cannot be killed.  So akiosd itself reads only what the kernel knows
+already, and asks everything else of such a file system through a process of its own, which it leaves behind when the
+answer does not come (:func:`read_access`).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import trio
+
+from akiosd.errors import CageFailed
+from akiosd.kernel import _shim, acl
+from akiosd.kernel.fds import read_file
+from akiosd.kernel.mounts import check
+from akiosd.kernel.programs import open_python
+from akiosd.values.ids import DirectoryId
+
+ANSWER_S = 2.0
+"""How long a file system may take to answer one question."""
+MAX_UNANSWERED = 16
+"""How many questions may stay unanswered at once, all users together: each is a process that cannot be killed."""
+
+# File systems that answer from this machine's memory and disks.
+LOCAL = frozenset(
+    ("bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs", "ntfs3", "overlay",
+     "ramfs", "squashfs", "tmpfs", "udf", "vfat", "xfs", "zfs")
+)  # fmt: skip
+_ASK = Path(acl.__file__).with_name("print_facts.py")
+_ACCESS = struct.Struct("=III")
+_ENTRY = struct.Struct("=QQ")
+_unanswered = 0
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What the kernel knows of an open file, which may be old, but for its type, identity and file system.
+
+    Ids are the host's; ``file_system`` is a name of filesystems(5), empty when the file's mount is not in akiosd's
+    mount namespace.
+    """
+
+    mode: int
+    uid: int
+    gid: int
+    directory: DirectoryId
+    file_system: str
+
+    @property
+    def is_local(self) -> bool:
+        return self.file_system in LOCAL
+
+
+def look(fds: Iterable[int]) -> tuple[Known, ...]:
+    """What is known of each open file.  Reads no file system, so it never waits.  OSError when one is not open."""
+    mountinfo = read_file("/proc/self/mountinfo").decode(errors="surrogateescape")
+    return tuple(_look(fd, mountinfo) for fd in fds)
+
+
+def identify(fd: int) -> DirectoryId:
+    """The directory (or whatever it is) that ``fd`` is open on.  Never waits."""
+    return _look(fd, "").directory
+
+
+def read_name(fd: int) -> bytes:
+    """Its path as akiosd sees it; a removed directory's ends in " (deleted)", as the kernel says it (proc(5)).
+
+    Never waits: the link is read from the kernel's own memory.
+    """
+    return os.readlink(b"/proc/self/fd/%d" % fd)
+
+
+def _look(fd: int, mountinfo: str) -> Known:
+    found = _shim.ffi.new("struct akios_known_stat *")
+    check(_shim.lib.akios_known_stat(fd, found), "statx")
+    device = os.makedev(found.dev_major, found.dev_minor)
+    directory = DirectoryId(device, found.inode, found.born_s * 10**9 + found.born_ns)
+    return Known(found.mode, found.uid, found.gid, directory, find_file_system(mountinfo, found.mount_id))
+
+
+def find_file_system(mountinfo: str, mount_id: int) -> str:
+    """The type of the mount with this id in ``/proc/self/mountinfo`` (proc(5)), without its subtype; ``""``: none."""
+    start = f"{mount_id} "
+    for line in mountinfo.splitlines():
+        if line.startswith(start):
+            return line.partition(" - ")[2].split(" ", 1)[0].partition(".")[0]
+    return ""
+
+
+class Access(msgspec.Struct, frozen=True):
+    """Who may use a file: ``mode`` and host ids as of stat(2), and its access list (:mod:`akiosd.kernel.acl`)."""
+
+    mode: int
+    uid: int
+    gid: int
+    acl: bytes
+
+
+async def read_access(fd: int, known: Known, what: str) -> Access:
+    """Who may use the open file ``fd``, of which ``known`` is known.
+
+    Raises CageFailed naming ``what`` when its file system does not answer, OSError when a local one refuses.
+    """
+    if known.is_local:
+        return Access(known.mode, known.uid, known.gid, acl.read_acl(fd))
+    data = await _ask(_ACCESS.size, f"{what}, on {known.file_system}", "access", fd)
+    mode, uid, gid = _ACCESS.unpack_from(data)
+    return Access(mode, uid, gid, data[_ACCESS.size :])
+
+
+async def find_entry(fd: int, name: bytes, known: Known, what: str) -> tuple[int, int]:
+    """(device, inode) of what is called ``name`` in the directory ``fd``, of which ``known`` is known.
+
+    No link is followed.  Raises as :func:`read_access` does.
+    """
+    if known.is_local:
+        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        return found.st_dev, found.st_ino
+    data = await _ask(_ENTRY.size, f"{what}, on {known.file_system}", "entry", fd, name)
+    device, inode = _ENTRY.unpack_from(data)
+    return device, inode
+
+
+async def _ask(size: int, where: str, question: str, fd: int, name: bytes = b"") -> bytes:
+    """At least ``size`` bytes of an answer of :mod:`akiosd.kernel.print_facts`."""
+    global _unanswered
+    if _unanswered >= MAX_UNANSWERED:
+        raise CageFailed(f"{_unanswered} questions to file systems are not answered", where, "see which of them hang")
+    _unanswered += 1
+    try:
+        process = await open_python(_ASK, fd, question, name)
+    except BaseException:
+        _unanswered -= 1
+        raise
+    trio.lowlevel.spawn_system_task(_collect, process)
+    try:
+        return await _hear(process, size, where)
+    finally:
+        # It may be beyond the reach of any signal; then it dies when its file system does.
+        process.kill()
+
+
+async def _hear(process: trio.Process, size: int, where: str) -> bytes:
+    assert process.stdout is not None
+    data = b""
+    async with process.stdout:
+        with trio.move_on_after(ANSWER_S):
+            async for part in process.stdout:
+                data += part
+            if await process.wait() == 0 and len(data) >= size:
+                return data
+            raise CageFailed("its file system refuses to say what it is", where, "check its mount options")
+    hint = "check that it is there, and what serves it"
+    raise CageFailed(f"its file system gave no answer within {ANSWER_S:g} s", where, hint)
+
+
+async def _collect(process: trio.Process) -> None:
+    global _unanswered
+    await process.wait()
+    _unanswered -= 1

@@ -1,0 +1,28 @@
+"""The entries of a log, read one bundle after the other from its files; nothing is verified here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from akiosd.errors import LedgerError
+from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
+from akiosd.ledger.report import LogReader, read_tile
+from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, parse_path
+
+
+def entries_of(reader: LogReader, size: int, first: int = 0) -> Iterator[bytes]:
+    """The entries of a log of ``size`` from ``first`` on; raises ``LedgerError`` where a bundle is missing."""
+    for index in range(first // WIDTH, -(-size // WIDTH)):
+        tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
+        data = read_tile(reader, tile)
+        if data is None:
+            raise LedgerError("an entry bundle is missing", where=tile.path)
+        yield from decode_bundle(data, tile.width)[max(first - index * WIDTH, 0) :]
+
+
+def first_index(reader: LogReader) -> int:
+    """Where the entries of a log begin that may have been pruned."""
+    if reader.read(Tile(ENTRIES, 0).path, MAX_BUNDLE_BYTES) is not None:
+        return 0
+    found = (parse_path(path) for path in reader.files() if path.startswith("tile/entries/"))
+    return min((tile.index for tile in found), default=0) * WIDTH

@@ -1,0 +1,229 @@
+"""The verdict on a log: its own files, held against everything that is known of it from elsewhere.
+
+One function for every door by which a log is looked at: files, the daemon, an archive.  A door only brings readers.
+What is known or asked for, and cannot be checked, is never passed over: that is a verdict, not a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from akiosd.errors import LedgerError
+from akiosd.ledger.host_word import CageWord, HostWord
+from akiosd.ledger.key_list import log_key, open_key_list
+from akiosd.ledger.merkle import PYTHON, Hasher
+from akiosd.ledger.note import Checkpoint, NoteError, Vkey, open_checkpoint, parse_note
+from akiosd.ledger.quorum import Quorum
+from akiosd.ledger.report import Anchor, Bad, History, LogReader, Report, Verdict
+from akiosd.ledger.verify import verify_log
+from akiosd.values.ids import HOST_LOG, is_cage_id
+from akiosd.values.records import CageDestroyed, escape
+
+NOTHING = Quorum("none")
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whose word is taken for a log, and what was carried away from it earlier.
+
+    ``vkey``: the key of this log, or of any log of its host, under that log's own name.  ``pin``: a checkpoint kept
+    earlier.  ``head``: what a running akiosd remembers to have published.  ``cosigned``: checkpoints that may hold
+    cosignatures, of which one must meet ``quorum``.  ``key_list``: as in ``key_list``.  ``beside``: the key came with
+    the log, which says nothing about who made it.
+    """
+
+    vkey: Vkey
+    pin: bytes | None = None
+    head: Anchor | None = None
+    cosigned: tuple[bytes, ...] = ()
+    quorum: Quorum = NOTHING
+    key_list: bytes | None = None
+    beside: bool = False
+
+
+@dataclass
+class _Known:
+    """Checkpoints known from elsewhere: anchors, and the notes whose signatures are still to be checked."""
+
+    anchors: list[Anchor] = field(default_factory=list)
+    notes: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def add(self, name: str, note: bytes, origin: str) -> None:
+        found = Checkpoint.parse(parse_note(note).text)
+        if found.origin != origin:
+            raise Bad(Verdict.UNTRUSTED, name, f"the {name} is of another log, {found.origin}")
+        self.anchors.append(Anchor(name, found.size, found.root))
+        self.notes.append((name, note))
+
+    def check_signatures(self, vkeys: Iterable[Vkey]) -> None:
+        keys = list(vkeys)
+        for name, note in self.notes:
+            try:
+                open_checkpoint(note, *keys)
+            except NoteError as error:
+                raise Bad(Verdict.UNTRUSTED, name, f"the {name}: {error.what}") from None
+
+
+def judge(
+    reader: LogReader | None,
+    trust: Trust,
+    log: str,
+    *,
+    host: HostWord | None = None,
+    history: History | None = None,
+    hasher: Hasher = PYTHON,
+) -> Report:
+    """The report on the log called ``log`` (a cage's id, or ``host``), whose files ``reader`` reads.
+
+    ``reader`` is None where there are none.  ``host``: what the host's log says, if it was asked.  Raises ``OSError``
+    only when reading itself fails.
+    """
+    vkey = log_key(trust.vkey, log) if log else trust.vkey
+    try:
+        report = _judge(reader, replace(trust, vkey=vkey), log, host, history, hasher)
+    except Bad as bad:
+        report = Report(bad.verdict, vkey.name, first_bad=bad.first_bad, detail=bad.detail)
+    except NoteError as error:
+        report = Report(Verdict.UNTRUSTED, vkey.name, first_bad=error.where, detail=error.what)
+    except LedgerError as error:
+        report = Report(Verdict.TAMPERED, vkey.name, first_bad=error.where, detail=error.what)
+    return replace(report, notes=(*report.notes, BESIDE)) if trust.beside else report
+
+
+BESIDE = "the public key was taken from beside the log"
+
+
+def _judge(
+    reader: LogReader | None,
+    trust: Trust,
+    log: str,
+    host: HostWord | None,
+    history: History | None,
+    hasher: Hasher,
+) -> Report:
+    word, kin = _ask_host(host, trust.vkey, log)
+    if trust.key_list is not None:
+        kin |= open_key_list(trust.key_list, trust.vkey)
+    known = _known_checkpoints(trust)
+    if trust.head is not None:
+        known.anchors.append(trust.head)
+    if word is not None and word.destroyed is not None:
+        known.check_signatures(_under(trust.vkey, kin))
+        return _destroyed(word.destroyed, known.anchors, trust.vkey.name, reader is not None)
+    if reader is None:
+        raise Bad(Verdict.INCOMPLETE, log, _why_missing(word, known.anchors, host is not None))
+    anchors = list(known.anchors)
+    if word is not None and word.size is not None:
+        anchors.append(Anchor("host log", word.size, word.root))
+    report = verify_log(reader, trust.vkey, tuple(anchors), hasher, kin, history=history)
+    # A note that no key of this log signed says nothing: also where it contradicts the log.
+    known.check_signatures(_under(trust.vkey, kin | report.keys))
+    if report.exit_code != 0:
+        return report
+    if history is not None:
+        history.check_signatures(list(_under(trust.vkey, report.keys)))
+    _check_anchored(report, anchors)
+    if host is not None and (word is None or word.size is None):
+        raise Bad(Verdict.INCOMPLETE, "host log", "the host's log, though asked, does not list this log")
+    return report
+
+
+def _under(vkey: Vkey, keys: Iterable[bytes]) -> list[Vkey]:
+    return [vkey, *(Vkey(vkey.name, key) for key in keys if key != vkey.public_key)]
+
+
+def _ask_host(host: HostWord | None, vkey: Vkey, log: str) -> tuple[CageWord | None, frozenset[bytes]]:
+    """What the host's log says of this one, and the keys it names."""
+    if host is None:
+        return None, frozenset()
+    found = host.report
+    if found.exit_code != 0:
+        blamed = blame_host(found)
+        raise Bad(blamed.verdict, blamed.first_bad, blamed.detail)
+    if vkey.public_key not in found.keys:
+        raise Bad(Verdict.UNTRUSTED, "host log", "the key of this log is none of those that the host's log names")
+    return host.cages.get(log), found.keys
+
+
+def blame_host(report: Report) -> Report:
+    """What it means for a cage's log that the host's, an anchor of it, does not verify."""
+    detail = f"the host log is {report.verdict}: {report.detail}"
+    return Report(report.verdict, first_bad=report.first_bad, detail=detail)
+
+
+def _known_checkpoints(trust: Trust) -> _Known:
+    known = _Known()
+    if trust.pin is not None:
+        known.add("pin", trust.pin, trust.vkey.name)
+    if not trust.quorum.asks:
+        return known
+    met = [note for note in trust.cosigned if trust.quorum.is_met(note)]
+    if not met:
+        seen = sorted({name for note in trust.cosigned for name in trust.quorum.cosigners(note)})
+        by = f"by {', '.join(seen)} only" if seen else "by none of them"
+        what = f"cosignatures are asked for, {trust.quorum.describe()}, and the known checkpoints are cosigned {by}"
+        raise Bad(Verdict.UNTRUSTED, "witness", what)
+    for note in met:
+        names = " and ".join(sorted(trust.quorum.cosigners(note)))
+        known.add(f"witness {names}", note, trust.vkey.name)
+    return known
+
+
+def _check_anchored(report: Report, anchors: list[Anchor]) -> None:
+    """What was pruned can no longer be held against a checkpoint that is older."""
+    for anchor in anchors:
+        if anchor.size < report.minimum:
+            detail = (
+                f"{anchor.name} is of size {anchor.size}, before what is left ({report.minimum}): it cannot be checked"
+            )
+            raise Bad(Verdict.INCOMPLETE, anchor.name, detail)
+
+
+def _why_missing(word: CageWord | None, anchors: list[Anchor], asked: bool) -> str:
+    if word is not None and word.size is not None:
+        return f"there is no such log, though the host's log lists it at size {word.size}: its files are gone"
+    if word is not None:
+        return "there is no such log, though the host's log tells of its birth"
+    if anchors:
+        return f"there is no such log, though it was {anchors[0].size} entries long ({anchors[0].name})"
+    return "there is no such log" + (", and the host's log does not name it" if asked else "")
+
+
+def _destroyed(record: CageDestroyed, anchors: list[Anchor], origin: str, files: bool) -> Report:
+    for anchor in anchors:
+        if anchor.size > record.size:
+            detail = f"it was destroyed at size {record.size}, and {anchor.size} entries long before ({anchor.name})"
+            raise Bad(Verdict.ROLLBACK, "host log", detail)
+        if anchor.size == record.size and anchor.root != record.root:
+            detail = f"at size {anchor.size} the log had another root ({anchor.name}): two histories"
+            raise Bad(Verdict.FORK, "host log", detail)
+    notes = [f"how: {escape(record.method)}"] if record.method else []
+    notes += ["files of it are there, and were not looked at"] if files else []
+    notes += [
+        f"{anchor.name} is of size {anchor.size}, before the end: only the host's log speaks for what came after"
+        for anchor in anchors
+        if anchor.size < record.size
+    ]
+    return Report(
+        Verdict.DESTROYED,
+        origin=origin,
+        size=record.size,
+        root=record.root,
+        anchored_to="host log",
+        detail=f"destroyed on purpose, as the host log's record of {record.ts} ns says",
+        notes=tuple(notes),
+    )
+
+
+def name_of(trusted: Vkey | None, beside: str, origin: str) -> str:
+    """Which log is meant: by the name of its directory, else by what its checkpoint or the given key says.
+
+    ``beside``: the directory's name, or what the caller said; ``origin``: what the log says of itself, unverified.
+    """
+    if beside == HOST_LOG or is_cage_id(beside):
+        return beside
+    named = trusted.name.rpartition("/")[2] if trusted is not None else ""
+    if named and named != HOST_LOG:
+        return named
+    return origin.rpartition("/")[2] or named

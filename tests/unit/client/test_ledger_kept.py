@@ -1,0 +1,209 @@
+"""What a user keeps of logs is asked for again: cosignatures, their number, and which host was met where."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from akiosctl import pins
+from akiosctl.pins import pins_directory
+from akiosd.ledger.note import Signer
+from akiosd.ledger.proof import TlogProof
+from akiosd.ledger.witness import WitnessKey, witnesses_of
+from akiosd.store.keys import LedgerKey
+from tests.unit.client import test_ledger_verbs
+from tests.unit.client.test_ledger_verbs import CAGE, KEY, ORIGIN, Log
+from tests.unit.client.witness_server import Server, Witness
+from tests.unit.store.test_fsck import flip
+
+ABSENT = WitnessKey("absent.example/w", Signer("absent.example/w", bytes([8]) * 32).vkey.public_key)
+
+
+@pytest.fixture
+def log(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Log:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "user"))
+    log = Log(tmp_path / "state", capsys)
+    log.grow(300)
+    return log
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(Witness(tmp_path / "witness.json", KEY.vkey(CAGE)))
+    yield server
+    server.close()
+
+
+def ask(log: Log, server: Server) -> None:
+    assert log.here("witness", server.url, "--witness-key", server.witness.key)[0] == 0
+
+
+def verify(log: Log, *words: object) -> tuple[int, str]:
+    code, text = log.here("verify", "--json", *words)
+    return code, str(json.loads(text)["anchored_to"])
+
+
+def kept(suffix: str) -> Path:
+    return pins_directory() / (ORIGIN.replace("/", "%2F") + suffix)
+
+
+def test_a_cosignature_that_is_asked_for_must_be_there(log: Log, server: Server) -> None:
+    key = server.witness.key
+    assert verify(log) == (0, "nothing")
+    assert verify(log, "--witness-key", key)[0] == 4
+    ask(log, server)
+    log.grow(400)
+    for words in ((), ("--witness-key", key)):
+        assert verify(log, *words) == (0, f"pin, witness {key.name}")
+    assert verify(log, "--witness-key", ABSENT)[0] == 4
+    assert verify(log, "--witness-key", key, "--witness-key", ABSENT)[0] == 4
+
+
+@pytest.mark.parametrize(("count", "code"), [("1", 0), ("any", 0), ("2", 4), ("all", 4)])
+def test_a_policy_says_how_many(log: Log, server: Server, tmp_path: Path, count: str, code: int) -> None:
+    ask(log, server)
+    policy = tmp_path / "policy"
+    policy.write_text(
+        f"log {KEY.vkey(CAGE)}\nwitness a {server.witness.key}\nwitness b {ABSENT}\ngroup g {count} a b\nquorum g\n"
+    )
+    assert verify(log, "--policy", policy)[0] == code
+    proof = tmp_path / "proof"
+    assert log.here("prove", 5, "--out", proof)[0] == 0
+    assert log("verify-proof", proof, "--policy", policy)[0] == code
+
+
+def test_two_witnesses_of_one_checkpoint_make_a_quorum(log: Log, server: Server, tmp_path: Path) -> None:
+    second = Witness(tmp_path / "second.json", KEY.vkey(CAGE), seed=bytes([9]) * 32, name="second.example/w")
+    other = Server(second)
+    try:
+        words = ("--witness-key", server.witness.key, "--also", other.url, second.key)
+        assert log.here("witness", server.url, *words)[0] == 0
+    finally:
+        other.close()
+    names = f"witness second.example/w and {server.witness.key.name}"
+    assert verify(log, "--witness-key", server.witness.key, "--witness-key", second.key) == (0, f"pin, {names}")
+    assert verify(log) == (0, f"pin, {names}")
+    lines = kept(".cosigned").read_text().splitlines(keepends=True)
+    kept(".cosigned").write_text("".join(lines[:-1]))  # one of the two is missing
+    kept("").write_text("".join(lines[:-1]))
+    assert verify(log)[0] == 4
+
+
+def test_a_kept_cosignature_is_looked_at_again_each_time(log: Log, server: Server) -> None:
+    ask(log, server)
+    assert log.here("pin")[0] == 0  # which moves on, and leaves the cosigned checkpoint
+    good = kept(".cosigned").read_bytes()
+    flip(kept(".cosigned"), len(good) - 20)
+    code, _ = verify(log)
+    assert code == 4
+    kept(".cosigned").write_bytes(good.rsplit(b"\n", 2)[0] + b"\n")  # the cosignature cut off
+    assert verify(log)[0] == 4
+    kept(".cosigned").write_bytes(good)
+    assert verify(log)[0] == 0
+
+
+def test_a_log_rewritten_after_it_was_cosigned_is_a_fork(log: Log, server: Server, tmp_path: Path) -> None:
+    ask(log, server)
+    for suffix in ("", ".vkey"):
+        kept(suffix).unlink()  # all that is left is what the witness signed
+    other = Log(tmp_path / "other", log._capsys, b"other")
+    other.grow(700)
+    assert other.here("verify", "--vkey", KEY.vkey(CAGE))[0] == 2
+    assert verify(log)[0] == 0
+
+
+def test_a_proof_carries_the_cosignatures_and_is_held_to_them(log: Log, server: Server, tmp_path: Path) -> None:
+    ask(log, server)
+    log.grow(400)
+    cosigned, fresh = tmp_path / "cosigned", tmp_path / "fresh"
+    for index, out in ((5, cosigned), (299, cosigned), (450, fresh)):
+        assert log.here("prove", index, "--out", out)[0] == 0
+        given = witnesses_of(TlogProof.parse(out.read_bytes()).checkpoint, [server.witness.key])
+        assert bool(given) is (out is cosigned), index
+    vkey = KEY.vkey(CAGE)
+    code, text = log("verify-proof", cosigned, "--vkey", vkey, "--witness-key", server.witness.key)
+    assert code == 0 and f"witness {server.witness.key.name}" in text
+    assert log("verify-proof", fresh, "--vkey", vkey)[0] == 0
+    assert log("verify-proof", fresh, "--vkey", vkey, "--witness-key", server.witness.key)[0] == 4
+    assert log("verify-proof", cosigned, "--vkey", vkey, "--witness-key", ABSENT)[0] == 4
+    # The host's key, which is the same under another name, serves as well.
+    assert log("verify-proof", cosigned, "--vkey", KEY.vkey(test_ledger_verbs.LogId("host")))[0] == 0
+
+
+def another_host(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log of a host with another name and key in the place of the one that was there."""
+    monkeypatch.setattr(test_ledger_verbs, "KEY", LedgerKey("akios/other", bytes([3]) * 32))
+    other = Log(tmp_path / "elsewhere", log._capsys)
+    other.grow(300)
+    shutil.rmtree(log.path.parent)
+    shutil.copytree(other.path.parent, log.path.parent)
+
+
+def test_another_host_where_one_was_pinned_is_an_alarm(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert log.here("pin")[0] == 0
+    another_host(log, tmp_path, monkeypatch)
+    for verb in ("verify", "pin"):
+        code, text = log.here(verb)
+        assert code == 4 and "akios/other" in text and "akios/test" in text, text
+    # Whoever names the new key means it, and still is told: the place says another host.
+    assert log.here("verify", "--vkey", test_ledger_verbs.KEY.vkey(CAGE))[0] == 4
+    assert log.here("pin", "--renew")[0] == 0
+    assert verify(log) == (0, "pin")
+
+
+def test_where_nothing_was_pinned_another_host_is_none(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control."""
+    another_host(log, tmp_path, monkeypatch)
+    assert verify(log) == (0, "nothing")
+
+
+def test_the_same_cage_of_another_host_in_another_place_is_an_alarm_too(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert log.here("pin")[0] == 0
+    another_host(log, tmp_path, monkeypatch)
+    moved = tmp_path / "moved" / CAGE
+    shutil.copytree(log.path.parent, moved)
+    assert log("verify", "--dir", moved / "audit")[0] == 4
+
+
+def test_a_key_that_was_pinned_counts_more_than_one_that_lies_beside(log: Log, tmp_path: Path) -> None:
+    assert log.here("pin")[0] == 0
+    forger = LedgerKey(KEY.name, bytes([5]) * 32)
+    note = (log.path / "checkpoint").read_text().partition("\n\n")[0] + "\n"
+    (log.path / "checkpoint").write_bytes(forger.signer(CAGE).sign(note))
+    log.path.with_name("audit.vkey").write_text(f"{forger.vkey(CAGE)}\n")
+    shutil.rmtree(log.path.with_name("audit.history"), ignore_errors=True)
+    assert log.here("verify")[0] == 4
+    pins.forget(ORIGIN)
+    assert log.here("verify")[0] == 0  # the control: nothing else tells it
+
+
+def test_the_hosts_pinned_key_counts_for_its_other_logs(log: Log) -> None:
+    """Nothing of this cage was kept, but its host is known: another key beside its log is not taken."""
+    host = KEY.signer(test_ledger_verbs.LogId("host"))
+    pins.save_pin(host.vkey, host.sign(f"{host.vkey.name}\n0\n{'A' * 43}=\n"))
+    assert verify(log) == (0, "nothing")
+    forger = LedgerKey(KEY.name, bytes([5]) * 32)
+    note = (log.path / "checkpoint").read_text().partition("\n\n")[0] + "\n"
+    (log.path / "checkpoint").write_bytes(forger.signer(CAGE).sign(note))
+    log.path.with_name("audit.vkey").write_text(f"{forger.vkey(CAGE)}\n")
+    shutil.rmtree(log.path.with_name("audit.history"), ignore_errors=True)
+    assert verify(log)[0] == 4
+    pins.forget(host.vkey.name)
+    assert verify(log)[0] == 0  # the control
+
+
+def test_a_damaged_list_of_known_hosts_is_no_empty_one(log: Log) -> None:
+    assert log.here("pin")[0] == 0
+    (pins_directory() / "hosts").write_text("{")
+    with pytest.raises(pins.AkiosError, match="known hosts is damaged"):
+        log.here("verify")

@@ -1,0 +1,41 @@
+"""What is known of a tree without asking its file system."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from akiosd.kernel import user_tree
+
+MOUNTINFO = """\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+41 22 0:38 / /home/a\\040b rw,nosuid - fuse.sshfs host:/ rw,user_id=1000
+410 22 0:39 / /mnt rw - 9p share rw
+43 22 0:40 / /x rw,relatime - weird - ext4 rw
+"""
+
+
+def test_a_file_system_is_found_by_the_id_of_its_mount() -> None:
+    found = {number: user_tree.find_file_system(MOUNTINFO, number) for number in (22, 41, 410, 4, 0)}
+    assert found == {22: "ext4", 41: "fuse", 410: "9p", 4: "", 0: ""}
+
+
+def test_only_file_systems_of_this_machine_are_local() -> None:
+    assert not {"fuse", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "virtiofs"} & user_tree.LOCAL
+
+
+def test_what_is_known_is_what_stat_says(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(0o640)
+    for path in (tmp_path, tmp_path / "file"):
+        fd = os.open(path, os.O_PATH)
+        try:
+            (known,) = user_tree.look([fd])
+            said = os.fstat(fd)
+            assert (known.mode, known.uid, known.gid) == (said.st_mode, said.st_uid, said.st_gid)
+            assert (known.directory.device, known.directory.inode) == (said.st_dev, said.st_ino)
+            assert known.directory == user_tree.identify(fd) and known.directory.born_ns
+            assert user_tree.read_name(fd) == os.fsencode(path)
+            assert stat.S_ISDIR(known.mode) == path.is_dir() and known.is_local
+        finally:
+            os.close(fd)
