@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote_plus
 import pytest
 
 from akiosd.gateway.redactors import Redactors
+from akiosd.redact.known import Known
 from akiosd.values.policy import Redact
 from tests.e2e.models import Models
 from tests.e2e.upstreams import Upstream
@@ -165,3 +166,14 @@ async def test_what_a_site_was_told_the_model_is_not(models: Models) -> None:
         body = {"model": "m", "messages": [AGAIN]}
         assert (await post(agent, *CHAT, body))[0] == 200
     assert PASSWORD not in models.received[0].everything().decode()
+
+
+async def test_a_cage_that_has_shown_too_many_is_refused_and_told_why(models: Models) -> None:
+    async with talking(models, "openai") as (gateway, agent):
+        gateway.redactors.models.known = Known(most=1)
+        told = [json.dumps({"password": value}) for value in (PASSWORD, "oneT00many!")]
+        bodies = [{"model": "m", "messages": [{"role": "user", "content": text}]} for text in told]
+        assert (await post(agent, *CHAT, bodies[0]))[0] == 200, "the control"
+        status, _, answer = await post(agent, *CHAT, bodies[1])
+    assert status >= 400 and "start a new run" in answer.decode() and "oneT00many" not in answer.decode()
+    assert len(models.received) == 1
