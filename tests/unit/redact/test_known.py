@@ -141,11 +141,14 @@ def test_a_stream_gives_the_same_however_it_is_cut(text: str, cuts: list[int], b
             made.redact(f"password: {SECRET} ssn 078051121")
         return made
 
+    text += " and so on" * 10
     whole = streamed(redactor(), text, [])
     assert streamed(redactor(), text, cuts) == whole
     assert streamed(redactor(), text, list(range(len(text)))) == whole
 
 
-def test_a_stream_knows_what_it_has_found() -> None:
-    text = f"before {SECRET}, password: {SECRET}, after {SECRET}."
-    assert streamed(cage(), text, list(range(99))) == f"before {SECRET}, password: [PASSWORD], after [PASSWORD]."
+@pytest.mark.parametrize("cuts", [[], [30], list(range(99))])
+def test_a_stream_knows_what_it_has_found(cuts: list[int]) -> None:
+    more = " and so on" * 30
+    text = f"before {SECRET}, password: {SECRET}, after {SECRET}.{more}"
+    assert streamed(cage(), text, cuts) == f"before {SECRET}, password: [PASSWORD], after [PASSWORD].{more}"
