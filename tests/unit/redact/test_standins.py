@@ -366,7 +366,7 @@ def test_at_every_split_and_letter_by_letter() -> None:
     text = "".join(f"{PROSE[:n]}{REWRITINGS[name][0](pseudonyms.give(examples(kind)[0], kind))}"
                    for n, (kind, name) in enumerate(zip(KINDS, [*REWRITINGS] * 9, strict=False)))  # fmt: skip
     whole = pseudonyms.restore(text)
-    for at in range(0, len(text), 7):
+    for at in range(0, len(text), 37):
         restorer = StreamRestorer(pseudonyms)
         assert restorer.push(text[:at]) + restorer.push(text[at:]) + restorer.flush() == whole
     restorer = StreamRestorer(pseudonyms)
