@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 # A tree with one of these at its top is somebody's home, whatever it is called.
 _PRIVATE_NAMES = (".ssh", ".aws", ".gnupg", ".netrc", ".kube", ".docker", ".git-credentials", ".bash_history")
+# Below a home: what is never shown, whoever's configuration leads there.
+SECRET_NAMES = (*_PRIVATE_NAMES, ".password-store", ".mozilla", ".config/gh", ".config/gcloud")
 _TOO_WIDE = (
     *("/", "/bin", "/boot", "/data", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/nix", "/opt"),
     *("/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/tmp"),

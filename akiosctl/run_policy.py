@@ -35,26 +35,26 @@ class RunPolicy:
 
 def resolve_policy(workspace: str, explicit: str | None, flags: dict[str, dict[str, object]]) -> RunPolicy:
     """Built-in ← system ← user ← project (or ``explicit``) ← ``flags``.  Raises :class:`AkiosError`."""
-    key = ascii((_FORMAT, __version__, [_identity(path) for path in _files(workspace, explicit)], explicit, flags))
-    cache = f"{_user_directory('XDG_CACHE_HOME', '.cache')}/run/{crc32(key.encode()):08x}"
-    parts = _read_cache(cache, key)
+    key = ascii((_FORMAT, __version__, [identity(path) for path in _files(workspace, explicit)], explicit, flags))
+    cache = f"{user_directory('XDG_CACHE_HOME', '.cache')}/run/{crc32(key.encode()):08x}"
+    parts = read_cache(cache, key)
     if parts is None:
         parts = _merge(workspace, explicit, flags)
-        _write_cache(cache, pack([key, parts]))
+        write_cache(cache, pack([key, parts]))
     return RunPolicy(parts)
 
 
 def _files(workspace: str, explicit: str | None) -> list[str]:
-    user = f"{_user_directory('XDG_CONFIG_HOME', '.config')}/policy.yaml"
+    user = f"{user_directory('XDG_CONFIG_HOME', '.config')}/policy.yaml"
     return [SYSTEM_POLICY, user, explicit if explicit is not None else f"{workspace}/{PROJECT_POLICY}"]
 
 
-def _user_directory(variable: str, below_home: str) -> str:
+def user_directory(variable: str, below_home: str) -> str:
     base = os.environ.get(variable, "")
     return (base if base.startswith("/") else os.path.expanduser(f"~/{below_home}")) + "/akios"
 
 
-def _identity(path: str) -> tuple[str | int, ...]:
+def identity(path: str) -> tuple[str | int, ...]:
     try:
         status = os.stat(path)
     except OSError as error:
@@ -84,7 +84,7 @@ def _merge(workspace: str, explicit: str | None, flags: dict[str, dict[str, obje
     }
 
 
-def _read_cache(cache: str, key: str) -> dict[str, Any] | None:
+def read_cache(cache: str, key: str) -> dict[str, Any] | None:
     try:
         with open(cache, "rb") as file:
             # Only what this user wrote, and nobody else can write, is our own memory.
@@ -99,7 +99,7 @@ def _read_cache(cache: str, key: str) -> dict[str, Any] | None:
     return entry[1]
 
 
-def _write_cache(cache: str, data: bytes) -> None:
+def write_cache(cache: str, data: bytes) -> None:
     temporary = f"{cache}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(cache), mode=0o700, exist_ok=True)

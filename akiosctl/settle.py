@@ -113,6 +113,10 @@ def become_owner(cage: CageInfo) -> None:
         entry = pwd.getpwuid(cage.uid)
         os.initgroups(entry.pw_name, entry.pw_gid)
         gid = entry.pw_gid
+        # What runs on the host by itself, and so what a commit protects, is told by that user's configuration.
+        os.environ["HOME"] = entry.pw_dir
+        for name in ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+            os.environ.pop(name, None)
     except KeyError:
         os.setgroups([])
         gid = cage.gid
@@ -122,8 +126,10 @@ def become_owner(cage: CageInfo) -> None:
     os.setresuid(cage.uid, cage.uid, cage.uid)
 
 
-def discard_cage(client: Client, cage: str, *, committed: bool = False, paths: int = 0) -> None:
-    client.call(Discard(cage=cage, committed=committed, paths=paths), Ok)
+def discard_cage(client: Client, cage: str, *, committed: bool = False, paths: int = 0, wipe: bool = False) -> str:
+    """Returns what of it was not overwritten, in words, or ""."""
+    reply, _ = client.call(Discard(cage=cage, committed=committed, paths=paths, wipe=wipe), Ok)
+    return reply.note
 
 
 def settle_changes(path: str, cage: str, how: str, *, quiet: bool = False) -> bool:

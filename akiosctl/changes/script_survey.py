@@ -18,9 +18,12 @@ from akiosctl.changes.outside import is_program_name, read_small, reenter
 
 _MAX_TEXT = 64 << 10
 _MAX_DEPTH = 4
-_WORD = re.compile(rb"[^\s'\"`;&|<>(){}=,$\[\]:]+")
-# Lines that name files to be looked at or passed over: the choice of files for a hook, direnv's watch_file.
-_ONLY_LOOKED_AT = re.compile(rb"(?m)^[ \t-]*\"?(?:exclude|files|ignore\w*|globs?|watch_file)\b.*$")
+_WORD = re.compile(rb"[^\s'\"`;&|<>(){}=,\[\]:]+")
+# What names files to be looked at or passed over (the choice of files for a hook, direnv's watch_file), and permissions
+# of an agent, "Bash(python x.py:*)", by which nothing runs yet.
+_ONLY_LOOKED_AT = re.compile(
+    rb'(?m)^[ \t-]*"?(?:exclude|files|ignore\w*|globs?|watch_file)\b.*$|"[A-Z][A-Za-z]+\([^"]*\)"'
+)
 # direnv-stdlib(1): words that stand for files.
 _STANDS_FOR = {b"flake": (b"flake.nix",), b"nix": (b"shell.nix", b"default.nix"), b"dotenv": (b".env",)}
 
@@ -54,7 +57,8 @@ def _programs(root: bytes, path: bytes) -> Iterator[bytes]:
         places.append(os.path.dirname(places[-1]))
     for word in words:
         # Behind a variable the path goes on: $PWD/tools/x, ${CLAUDE_PROJECT_DIR}/hooks/x.
-        for part in {word, word.lstrip(b"/"), word.partition(b"/")[2]} - {b""}:
+        rest = word.partition(b"/")[2] if word.startswith(b"$") else word.lstrip(b"/")
+        for part in {word, rest} - {b""}:
             for place in places:
                 there = os.path.join(root, place, part)
                 if _is_program(there) or (_may_come(word) and not os.path.exists(there)):

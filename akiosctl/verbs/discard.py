@@ -18,8 +18,9 @@ from akiosd.wire.messages import CageInfo
 @click.command("discard")
 @click.argument("cages", nargs=-1, metavar="[CAGE…]")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask, however much it is.")
+@click.option("--wipe", is_flag=True, help="Overwrite it before it is unlinked; this can take minutes.")
 @click.pass_context
-def command(ctx: click.Context, cages: tuple[str, ...], yes: bool) -> None:
+def command(ctx: click.Context, cages: tuple[str, ...], yes: bool, wipe: bool) -> None:
     """Destroy what each CAGE changed; its log stays.  CAGE is the last cage of this directory when it is left out."""
     with ctx.obj.connect() as client:
         for name in cages or (LAST,):
@@ -27,7 +28,9 @@ def command(ctx: click.Context, cages: tuple[str, ...], yes: bool) -> None:
             if not yes:
                 _ask(client, cage)
             note(f"destroying the changes of {cage.cage} in {place(cage)}")
-            discard_cage(client, cage.cage)
+            said = discard_cage(client, cage.cage, wipe=wipe)
+            if said:
+                note(said if wipe else f"{said}; --wipe overwrites")
             print_line(cage.cage)
 
 

@@ -70,7 +70,7 @@ def destroy(ctx: click.Context, cage: str, passes: int, fast: bool, as_json: boo
     print_line(f"  its log had {reply.size} records, root {reply.root.hex()}")
     for path in reply.spared:
         print_line(f"  not overwritten, as it has another name elsewhere: {path}")
-    note(DISK_CAVEAT)
+    note(f"how: {reply.method}" if reply.method else DISK_CAVEAT)
     if not fast:
         note(SSD_CAVEAT)
 

@@ -37,7 +37,8 @@ def command(ctx: click.Context, everything: bool, as_json: bool) -> None:
 def describe(cage: CageInfo) -> str:
     """The state in a few words."""
     if cage.ended_ns == 0:
-        return f"{cage.state} (detached)" if cage.detached else cage.state
+        state = f"{cage.state} (detached)" if cage.detached else cage.state
+        return f"{state}, /usr changed: restart it" if cage.outdated else state
     text = f"exited {cage.exit_code}" if not cage.reason else cage.reason
     return f"{text}, changes" if cage.changes else text
 
@@ -69,4 +70,5 @@ def to_json(cage: CageInfo) -> dict[str, object]:
         "detached": cage.detached,
         "usd_micro": cage.usd_micro,
         "calls": cage.calls,
+        "outdated": cage.outdated,
     }

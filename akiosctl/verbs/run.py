@@ -11,7 +11,9 @@ import sys
 from typing import Any
 
 from akiosctl.client import DaemonError, PlainClient, close_fds, socket_path
+from akiosctl.git_user import look
 from akiosctl.locate import locate_toolchain, locate_workspace
+from akiosctl.managers import is_below
 from akiosctl.render import describe_spend, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
 from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
@@ -124,6 +126,11 @@ def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, o
     for kind, paths in (("read", policy.read), ("write", policy.write)):
         for path in paths:
             binds.append(make_bind(path, open_bind(path), kind, "policy", fds))
+    environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
+    config_home = os.fsdecode(environment.get(b"XDG_CONFIG_HOME", b""))
+    git = look(workspace.path, home, os.environ, config_home)
+    if git.ignore is not None:
+        add_ignore(git.ignore, binds, fds)
     environments = [tools.env.get("VIRTUAL_ENV", ""), os.path.dirname(os.path.dirname(tools.command))]
     shown = [bind.inside for bind in tools.binds if bind.is_directory] + policy.read + policy.write
     stores = find_trust_stores(shown, workspace.path, environments)
@@ -132,7 +139,6 @@ def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, o
             f"{len(binds)} trees and files would be shown inside, for which {len(fds)} descriptors are sent",
             "binds", f"show fewer: a directory takes one descriptor, a file two, and at most {_MAX_FDS} can be sent",
         )  # fmt: skip
-    environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
     request: dict[str, object] = {
         "policy": policy.packed,
         "argv": [os.fsencode(word) for word in options.command],
@@ -152,6 +158,8 @@ def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, o
 
         rows, columns = read_size(1 if os.isatty(1) else 0)
         request["tty"] = {"rows": rows, "columns": columns}
+    if git.warning and not options.has("quiet"):
+        note(git.warning)
     return request, policy, [*(f"shown inside: {bind.inside} ({bind.why})" for bind in tools.binds), *tools.notes]
 
 
@@ -167,6 +175,15 @@ def make_bind(path: str, fd: int, kind: str, why: str, fds: list[int]) -> dict[s
             raise AkiosError(f"the directory of {path} cannot be opened: {error.strerror}", "binds") from None
         bind |= {"holder": len(fds) - 1, "name": os.fsencode(os.path.basename(real))}
     return bind
+
+
+def add_ignore(ignore: tuple[str, int], binds: list[dict[str, object]], fds: list[int]) -> None:
+    """The user's ignore rules of git, where git inside looks for them; unless a tree stands there that has its own."""
+    path, fd = ignore
+    if any(isinstance(shown := bind["path"], bytes) and is_below(path, os.fsdecode(shown)) for bind in binds):
+        os.close(fd)
+        return
+    binds.append(make_bind(path, fd, "toolchain", "git's ignore rules", fds))
 
 
 def open_bind(path: str) -> int:

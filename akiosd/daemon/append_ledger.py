@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import trio
 
 from akiosd.daemon.commit_ledger import WAITING_BYTES, Committer, Subscriber
@@ -17,6 +18,7 @@ from akiosd.daemon.publish_ledger import Publisher
 from akiosd.daemon.rotate_key import KeyRing
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import Batch
+from akiosd.ledger.edge import Edge
 from akiosd.ledger.epochs import Epoch
 from akiosd.ledger.frame import Forget
 from akiosd.ledger.merkle import PYTHON, Hasher
@@ -189,25 +191,34 @@ class Ledger:
         self._sequencer.close_log(log)
         self._publisher.closed(log)
 
-    async def destroy_log(self, log: LogId, method: str = "") -> CageDestroyed:
-        """Write the tombstone with the log's last size and root; when this returns its directory may be wiped.
+    async def destroy_log(self, log: LogId, method: str = "") -> None:
+        """Begin a destruction: when this returns the log's directory may be wiped; ``destroyed_log`` ends it.
 
-        From then on a restart recovers nothing of it and names it in ``unfinished_destructions``, until
-        ``destroyed_log``.  Everything in it is published first.  Done again after a stop, it goes on where it was.
+        Everything in it is published first.  From then on a restart recovers nothing of it and names it in
+        ``unfinished_destructions``, until the end.  Done again after a stop, it goes on where it was.  ``method`` is
+        what the tombstone will say.
         """
         if log not in self._destroying:
             if log == HOST_LOG:
                 raise LedgerError("the host log is never destroyed")
-            if log not in self._sequencer.logs:
-                await self._committer.in_thread(self._checkpoint_size, log)
-            self._destroying[log] = intent = destroying.Intent(self.size(HOST_LOG), method)
+            edge = await self._last_edge(log)
+            intent = destroying.Intent(self.size(HOST_LOG), method, edge.size, edge.root())
+            self._destroying[log] = intent
             await self._committer.in_thread(destroying.begin, self._disk, log, intent)
-        record = await self._find_tombstone(log)
-        if record is None:
-            record = await self._write_tombstone(log)
+        elif not self._destroying[log].root and await self._find_tombstone(log) is None:
+            edge = await self._last_edge(log)
+            self._destroying[log] = msgspec.structs.replace(self._destroying[log], size=edge.size, root=edge.root())
         self._destroyed += 1
         await self._committer.commit_marks([Forget(log)])
-        return record
+
+    async def _last_edge(self, log: LogId) -> Edge:
+        if log in self._sequencer.logs:
+            await self.publish(log)
+            if log in self._sequencer.logs:
+                self._sequencer.close_log(log)
+        else:
+            await self._committer.in_thread(self._checkpoint_size, log)
+        return await self._committer.in_thread(load_edge, self._disk, self._keys.current, log)
 
     async def _find_tombstone(self, log: LogId) -> CageDestroyed | None:
         start, end = self._destroying[log].host_index, self.size(HOST_LOG)
@@ -220,26 +231,21 @@ class Ledger:
                     return record
         return None
 
-    async def _write_tombstone(self, log: LogId) -> CageDestroyed:
-        if log in self._sequencer.logs:
-            await self.publish(log)
-            if log in self._sequencer.logs:
-                self._sequencer.close_log(log)
-        edge = await self._committer.in_thread(load_edge, self._disk, self._keys.current, log)
-        method = self._destroying[log].method
-        record = CageDestroyed(ts=self._now_ns(), cage=log, size=edge.size, root=edge.root(), method=method)
-        await self.commit(HOST_LOG, record)
-        return record
-
     def unfinished_destructions(self) -> dict[LogId, str]:
         """Logs whose destruction was begun, by this or an earlier run, and the method: to be gone on with."""
         return {log: intent.method for log, intent in self._destroying.items()}
 
-    async def destroyed_log(self, log: LogId) -> None:
-        """Nothing of the log's directory is left."""
+    async def destroyed_log(self, log: LogId) -> CageDestroyed:
+        """Nothing of the log's directory is left: write the tombstone with its last size and root."""
         self._disk.archive(archive(log))  # lets go of one that was open
+        record = await self._find_tombstone(log)
+        if record is None:
+            it = self._destroying[log]
+            record = CageDestroyed(ts=self._now_ns(), cage=log, size=it.size, root=it.root, method=it.method)
+            await self.commit(HOST_LOG, record)
         await self._committer.in_thread(destroying.finish, self._disk, log)
         self._destroying.pop(log, None)
+        return record
 
     async def overwrite_wal(self) -> None:
         """Return once nothing appended before this call is left in the WAL, nor in files that logs outgrew.

@@ -18,6 +18,7 @@ from akiosd.kernel import disk, etc, mounts, probe, userns
 from akiosd.kernel.cgroup import CgroupHost, find_layout
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import Launcher
+from akiosd.kernel.system_trees import SystemTrees
 from akiosd.kernel.trust import HostRoots
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import system_map
@@ -37,6 +38,7 @@ class Host:
         self.state_dir = Path(config.state_dir)
         self.cages_dir = self.state_dir / "cages"
         self.facts = probe.read_host()
+        self.system = SystemTrees(self.facts.system_dirs)
         self.own_namespaces = probe.read_namespaces("self")
         self.hurry = Hurry()
         self.launcher = Launcher()

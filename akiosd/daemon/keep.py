@@ -22,6 +22,7 @@ import msgspec
 from akiosd.errors import KernelError
 from akiosd.kernel.disk import Disks
 from akiosd.kernel.fds import Fd
+from akiosd.store.outgrown import DIRECTORY as OUTGROWN
 from akiosd.values.ids import DirectoryId, is_cage_id
 from akiosd.wire.messages import CageInfo
 
@@ -67,7 +68,7 @@ def save(directory: Path, kept: Kept) -> None:
     fresh = directory / (_KEPT + ".new")
     _write(fresh, msgspec.msgpack.encode(kept), durable=True)
     fresh.rename(directory / _KEPT)
-    (directory / _RUNNING).unlink(missing_ok=True)
+    _put_aside(directory / _RUNNING)
     with Fd(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as where:
         os.fsync(where.fileno())
 
@@ -76,12 +77,21 @@ def end(directory: Path, info: CageInfo) -> None:
     """It left no changes, or they were settled."""
     _write(directory / _ENDED, msgspec.msgpack.encode(info))
     for name in (_RUNNING, _KEPT):
-        (directory / name).unlink(missing_ok=True)
+        _put_aside(directory / name)
 
 
 def drop(directory: Path) -> None:
     """A later cage of its workspace ended like it: this one is nobody's last."""
-    (directory / _ENDED).unlink(missing_ok=True)
+    _put_aside(directory / _ENDED)
+
+
+def _put_aside(path: Path) -> None:
+    """It holds the agent's command line: the ledger overwrites it before it is unlinked.  Nothing there is fine."""
+    aside = path.parent.parent.parent / OUTGROWN / f"{path.parent.name}.{path.name}"
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        path.unlink(missing_ok=True)  # no ledger lies beside these cages
 
 
 def _write(path: Path, data: bytes, *, durable: bool = False) -> None:
@@ -133,7 +143,7 @@ def recover(cages_dir: Path, disks: Disks) -> list[str]:
     for name, running in list(_load(cages_dir, _RUNNING, Kept)):
         directory = cages_dir / name
         if (directory / _KEPT).exists():
-            (directory / _RUNNING).unlink()
+            _put_aside(directory / _RUNNING)
             continue
         reason = LOST if running.boot == read_boot() else LOST_WITH_HOST
         info = msgspec.structs.replace(

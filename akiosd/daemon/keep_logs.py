@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import trio
 
-from akiosd.daemon.erase_log import erase_log, method_of
+from akiosd.daemon.erase_log import erase_log
 from akiosd.daemon.host import Host
 from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
@@ -19,7 +19,7 @@ from akiosd.store.packing import Places, drop_directory, make_archive
 from akiosd.store.retention import Use, choose, survey_cages
 from akiosd.store.wipe import How, Wiped
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
-from akiosd.values.records import CagePacked
+from akiosd.values.records import CageDestroyed, CagePacked
 from akiosd.wire import messages as wire
 
 _log = get_log("logs")
@@ -49,11 +49,14 @@ class LogKeeper:
         why = self._why_busy(request.cage)
         if why:
             raise Refused(why, request.cage)
-        wiped, size, root = await self._erase(LogId(request.cage), how)
+        wiped, stone = await self._erase(LogId(request.cage), how)
         await self._clear_traces()
         await client.reply(
-            wire.Destroyed(files=wiped.files, overwritten=wiped.bytes, spared=wiped.spared, size=size, root=root)
-        )
+            wire.Destroyed(
+                files=wiped.files, overwritten=wiped.bytes, spared=wiped.spared,
+                size=stone.size, root=stone.root, method=stone.method,
+            )
+        )  # fmt: skip
 
     async def prune(self, peer: Peer, request: wire.Prune, fds: list[int], client: ClientConnection) -> None:
         how = _how(peer, request)
@@ -132,16 +135,20 @@ class LogKeeper:
     async def prune_host(self, older_than_ns: int, now_ns: int) -> int:
         """Cut what is older from the start of the host log; returns its minimum index."""
         logs = {use.log for use in await self._survey()} | {log for log in self._host.ledger.logs() if log != HOST_LOG}
+        ledger = self._host.ledger
         async with self._one_at_a_time:
-            return await prune_host_log(self._host.ledger, sorted(logs), older_than_ns, now_ns)
+            before = ledger.first_index(HOST_LOG)
+            minimum = await prune_host_log(ledger, sorted(logs), older_than_ns, now_ns)
+        if minimum > before:
+            await ledger.overwrite_wal()
+        return minimum
 
-    async def _erase(self, log: LogId, how: How) -> tuple[Wiped, int, bytes]:
+    async def _erase(self, log: LogId, how: How) -> tuple[Wiped, CageDestroyed]:
         """Not left half done because the client went away: the next start would do it, but why wait for that."""
         with trio.CancelScope(shield=True):
             async with self._one_at_a_time:
-                tombstone = await self._host.ledger.destroy_log(log, method_of(how))
-                wiped = await erase_log(self._host.ledger, self._host.cages_dir, log, how)
-        return wiped, tombstone.size, tombstone.root
+                done = await erase_log(self._host.ledger, self._host.cages_dir, log, how)
+        return done
 
 
 def _complain(what: str, log: LogId, error: AkiosError | OSError) -> str:

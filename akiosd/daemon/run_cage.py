@@ -48,6 +48,7 @@ StartedCallback = Callable[[Started, list[int]], Awaitable[None]]
 
 _EXEC_STEPS = ("change to the working directory", "execute", "make a session", "add the Landlock scope")
 _SHOWN_NAME = 256
+_LOOK_AT_SYSTEM_S = 30
 _REMOTE_START_S = 10.0
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 
@@ -94,6 +95,8 @@ class Cage:
         self._mounts: Fd | None = None
         self._calls: CallRecorder | None = None
         self._files: FileRecorder | None = None
+        self._system = host.system.state()
+        self._system_changed = False
         self._gateway: Gateway | None = None
         self._bulk = Bulk(host.hurry)
         self._book = Book(host.ledger, self.log, self.policy.limits, self._count_audit, self._bulk)
@@ -133,6 +136,13 @@ class Cage:
     def freeze(self, frozen: bool) -> None:
         if self.life.state == "running":
             self._cgroup.freeze(frozen)
+
+    def is_outdated(self) -> bool:
+        """Whether it runs over a system that was changed since it began; found for the first time, it is recorded."""
+        if self.life.state == "running" and not self._system_changed and self.host.system.state() != self._system:
+            self._system_changed = True
+            self.host.ledger.append(self.log, records.SystemChanged(ts=time.time_ns()))
+        return self.life.state == "running" and self._system_changed
 
     def _end_by_spending(self, kind: str, detail: str) -> None:
         self.post(Event("limit", kind, detail=detail))
@@ -324,6 +334,7 @@ class Cage:
             self.stdio = []
         self._nursery.start_soon(self._gateway.run)
         self._watch_clocks()
+        self._nursery.start_soon(self._watch_system)
 
     def _birth(self, degraded: bool) -> records.Birth:
         return records.Birth(
@@ -373,6 +384,10 @@ class Cage:
             self._nursery.start_soon(self._watch_wall_clock)
         if self.policy.limits.cpu_time_ns:
             self._nursery.start_soon(self._watch_cpu_time)
+
+    async def _watch_system(self) -> None:
+        while not self.is_outdated():
+            await trio.sleep(_LOOK_AT_SYSTEM_S)
 
     async def _watch_wall_clock(self) -> None:
         await trio.sleep(self.policy.limits.wall_clock_ns / 1e9)

@@ -31,12 +31,14 @@ from akiosd.daemon.serve_clients import ClientConnection
 from akiosd.daemon.serve_logs import LogServer
 from akiosd.daemon.spool import Spool
 from akiosd.daemon.view import open_view
+from akiosd.daemon.wipe_changes import UNLINKED, wipe_changes
 from akiosd.errors import Refused
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.user_tree import identify, read_name
 from akiosd.policy.compile.identity import AGENT_ID
 from akiosd.policy.merge import check_authority
 from akiosd.policy.schema import validate
+from akiosd.store.wipe import How
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
 from akiosd.values.policy import Policy
@@ -386,6 +388,7 @@ class Supervisor:
             reason=result.reason if result else "", changes=cage.changes, pid=cage.pid,
             tty=cage.request.tty is not None, detached=cage.detached, usd_micro=cage.spend.account.usd_micro,
             calls=cage.spend.account.calls, gid=cage.peer.gid, directory=cage.workspace_id, order=cage.order,
+            outdated=cage.is_outdated(),
         )  # fmt: skip
 
     # ---- changes -----------------------------------------------------------------------------------
@@ -434,15 +437,18 @@ class Supervisor:
                 ts=time.time_ns(), cage=request.cage, uid=peer.uid, committed=request.committed, paths=request.paths
             )
             await self._host.ledger.commit(HOST_LOG, record)
-            disks = self._host.disks
+            disks, directory = self._host.disks, self._host.cages_dir / request.cage
             assert disks is not None
-            await trio.to_thread.run_sync(keep.forget, self._host.cages_dir / request.cage, disks, kept)
+            said = UNLINKED
+            if request.wipe:
+                said = await trio.to_thread.run_sync(wipe_changes, directory, disks, kept.disk_size, How())
+            await trio.to_thread.run_sync(keep.forget, directory, disks, kept)
             del self._kept[request.cage]
             self._remember(msgspec.structs.replace(kept.info, changes=False))
             close_all((self._kept_workspaces.pop(request.cage, None),))
         finally:
             self._settling.discard(request.cage)
-        await client.reply(wire.Ok())
+        await client.reply(wire.Ok(note=said))
 
     # ---- the host and the ledger -------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from bisect import bisect_left
 from functools import cached_property
 
@@ -12,6 +13,14 @@ _LETTERS = frozenset((*b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
                       *(byte for byte in range(0xC0, 0x100) if byte not in (0xD7, 0xF7))))  # fmt: skip
 _DROPPED = bytes(byte for byte in range(256) if byte not in _LETTERS)
 _FOLD = bytes(range(256)).lower()
+
+
+_PLAIN = re.compile(rb"[^\\%&\x80-\xff]*")
+
+
+def is_plain(data: bytes) -> bool:
+    """Whether it has no escapes, and nothing beyond ASCII: it is its own plain form."""
+    return _PLAIN.fullmatch(data) is not None
 
 
 def fold(plain: bytes) -> bytes:

@@ -29,6 +29,7 @@ _FORMS = 32
 _EDGES = re.compile(r"([\W_]*)(.*?)([\W_]*)", re.DOTALL)
 _GAP = re.compile(rb"[ \t\r\xa0\x80_.@:()+\\/-]{0,3}(?:\n[ \t>#*|/]{0,16}[_.@:()+\\-]{0,3})?")
 _LONGEST_GAP = 24
+_ESCAPES = re.compile(r"[\\%&]")
 _DIGITS = frozenset(b"0123456789")
 _ABROAD = re.compile(rb"(?:\+[0-9]{1,4}[ .(-]*|[0-9][-./])\Z")
 _MORE_PARTS = re.compile(rb"[-./][0-9]")
@@ -67,6 +68,8 @@ class Index:
     def __init__(self) -> None:
         self.keys: dict[bytes, Key] = {}
         self._heads: dict[bytes, list[int]] = {}
+        self._begun: set[bytes] = set()
+        """Beginnings of heads."""
         self._sorted: list[bytes] = []
         self._longest = 0
         self._leads: set[bytes] = set()
@@ -84,6 +87,7 @@ class Index:
         sizes = self._heads.setdefault(letters[:_HEAD], [])
         if len(letters) not in sizes:
             insort(sizes, len(letters), key=lambda size: -size)
+        self._begun.update(letters[:size] for size in range(1, _HEAD))
         insort(self._sorted, letters)
         self._longest = max(self._longest, len(letters))
         self._finder = None
@@ -101,6 +105,16 @@ class Index:
         if not self.keys:
             return False
         return len(self.keys) > _FEW or self._find().search(letters) is not None
+
+    def may_begin_in(self, text: str) -> bool:
+        """Whether a stand-in may begin in a short text: quick, and yes where it cannot be told so quickly."""
+        if not text.isascii() or _ESCAPES.search(text) or text[-1:].encode() in self._leads:
+            return True
+        letters, heads, begun = fold(text.encode()), self._heads, self._begun
+        last = len(letters) - _HEAD
+        return any(letters[at : at + _HEAD] in heads for at in range(last + 1)) or any(
+            letters[at:] in begun for at in range(max(0, last + 1), len(letters))
+        )
 
     def scan(self, text: str, begin: int = 0, final: bool = True) -> tuple[list[Place], int]:
         """The stand-ins from the character ``begin`` on, and up to where that is decided: unless it is ``final``,

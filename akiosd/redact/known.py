@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import re2
 
-from akiosd.redact.compiled import Finder, compiled, latin
+from akiosd.redact.compiled import Finder, latin
 from akiosd.redact.context import touches
 from akiosd.redact.model import Category, RedactError
 from akiosd.redact.normalise import View
@@ -40,7 +40,7 @@ _LOWER = bytes(ord(chr(c).lower()) if ord(chr(c).lower()) < 256 else c for c in 
 _NO_ALNUM = bytes(c for c in range(256) if not chr(c).isalnum())
 _FOREIGN = re.compile(rb"[\x80\xff]")
 _AWKWARD = re.compile(r"[^\w.!@#$*-]")
-_GROUPS = compiled(latin(r"\d+(?:[ ./()-]{0,2}\d+)*"))
+_GROUPS = Finder(latin(r"\d(?:[ ./()-]{0,2}\d){6,}"))
 _DIGITS = re.compile(rb"[0-9]+")
 BETWEEN = 20
 """More than the characters between the digits of a number, and those beside a value that are looked at."""
@@ -140,9 +140,8 @@ class Known:
                 if end:
                     found.append(Place(start, end, low[start:end], *self._kinds[low[start:end]]))
         if self._sizes:
-            for match in _GROUPS.finditer(low, begin):
-                if match.end() - match.start() >= _NUMBER:
-                    self._numbers(low, match.start(), match.end(), counts, found)
+            for spans in _GROUPS.spans(low, begin, len(low)):
+                self._numbers(low, *spans[0], counts, found)
         return _apart(found)
 
     def _longest(self, low: bytes, start: int, end: int, counts: Counts) -> int:

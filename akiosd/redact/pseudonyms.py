@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 from akiosd.redact import standins
-from akiosd.redact.folding import Folded, fold
+from akiosd.redact.folding import Folded, fold, is_plain
 from akiosd.redact.found import LEAST, Entry, Index, Place
 from akiosd.redact.normalise import View
 from akiosd.redact.standins import Rule
@@ -156,13 +156,20 @@ class Pseudonyms:
             return standins.pour(place.key.poured, place.plain.decode("latin-1"))
         return entry.original
 
+    def may_begin_in(self, text: str) -> bool:
+        """As :meth:`akiosd.redact.found.Index.may_begin_in`."""
+        return self._index.may_begin_in(text)
+
     def scan(self, text: str, begin: int, final: bool) -> tuple[list[Place], int]:
         """As :meth:`akiosd.redact.found.Index.scan`."""
         return self._index.scan(text, begin, final)
 
     def may_be_in(self, json: bytes) -> bool:
         """Whether strings of a JSON text may hold a stand-in."""
-        return bool(self._given) and self._index.may_be_in(Folded(json.decode("utf-8", "replace")).letters)
+        if not self._given:
+            return False
+        letters = fold(json) if is_plain(json) else Folded(json.decode("utf-8", "replace")).letters
+        return self._index.may_be_in(letters)
 
     def covered(self, text: str) -> str:
         """``text`` with a NUL for each character of a stand-in: there is nothing to be found in it."""
@@ -230,6 +237,9 @@ class StreamRestorer:
         return self._pass("", final=True)
 
     def _pass(self, chunk: str, final: bool) -> str:
+        if not self._held and not self._pseudonyms.may_begin_in(chunk):
+            self._before = (self._before + chunk)[-_TAIL:]
+            return chunk
         begin = len(self._before)
         text = self._before + self._held + chunk
         places, known = self._pseudonyms.scan(text, begin, final)

@@ -96,7 +96,7 @@ class Redactor:
         """Remember ``value``, unless its form gives it away wherever it stands; returns the keys of what is new."""
         if self.known is None:
             return []
-        evident = span.type in self.engine.evident and span.reason in BY_FORM
+        evident = span.reason in BY_FORM and span.type in self.engine.evident
         if evident and not span.type.startswith("PHONE"):
             return []
         keys = [self.known.learn(value, span.type, span.category, evident)]

@@ -1,4 +1,4 @@
-"""Destructions under way, remembered on disk from before the tombstone until after the last byte is wiped.
+"""Destructions under way, remembered on disk from before the first byte is wiped until after the tombstone.
 
 One small file for each: whatever stops in between, the next start finds it and goes on (``Ledger.destroy_log``).
 """
@@ -16,10 +16,16 @@ _MAX_BYTES = 4096
 
 
 class Intent(msgspec.Struct, frozen=True):
-    """The tombstone is in the host log at ``host_index`` or later, or not yet; ``method`` says how to wipe."""
+    """The tombstone is in the host log at ``host_index`` or later, or not yet, and is to say the rest.
+
+    ``method`` begins with how to wipe, and says what of the cage is not overwritten.  ``size`` and ``root`` are the
+    log's last; an earlier version, which wrote the tombstone first, left them out.
+    """
 
     host_index: int
     method: str = ""
+    size: int = 0
+    root: bytes = b""
 
 
 def begin(disk: Disk, log: LogId, intent: Intent) -> None:

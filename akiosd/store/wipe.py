@@ -181,12 +181,9 @@ def wipe(directory: Path, how: How | None = None, random: Callable[[int], bytes]
     not be overwritten (it is left where it is, the others are wiped).
     """
     how = how or How()
-    try:
-        root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
+    root = _open_root(directory)
+    if root is None:
         return Wiped(0, 0)
-    except NotADirectoryError:
-        raise LedgerError("not a directory, or a link to one; nothing was wiped", where=str(directory)) from None
     try:
         found = survey(root)
         steps = plan_wipe(found, how)
@@ -196,6 +193,45 @@ def wipe(directory: Path, how: How | None = None, random: Callable[[int], bytes]
     os.rmdir(directory)
     _sync_directory(directory.parent)
     return Wiped(sum(item.kind == "file" for item in found), written, spared_by(found))
+
+
+def look(directory: Path) -> list[Found]:
+    """What ``wipe`` would find there.  Raises ``LedgerError`` when it would refuse."""
+    root = _open_root(directory)
+    if root is None:
+        return []
+    try:
+        found = survey(root)
+    finally:
+        os.close(root)
+    plan_wipe(found, How())
+    return found
+
+
+def overwrite(directory: Path, how: How, names: Sequence[str] | None = None) -> Wiped:
+    """Overwrite the files below ``directory`` and leave them there; of those in it only ``names``, if given.
+
+    Raises ``LedgerError`` as ``wipe`` does.
+    """
+    root = _open_root(directory)
+    if root is None:
+        return Wiped(0, 0)
+    try:
+        found = [item for item in survey(root) if names is None or item.path in names]
+        steps = [step for step in plan_wipe(found, how) if step.do == "overwrite"]
+        written = _Run(root, os.urandom, how.passes).run(steps)
+    finally:
+        os.close(root)
+    return Wiped(len(steps), written, spared_by(found))
+
+
+def _open_root(directory: Path) -> int | None:
+    try:
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        raise LedgerError("not a directory, or a link to one; nothing was wiped", where=str(directory)) from None
 
 
 @dataclass

@@ -90,6 +90,11 @@ class Syscall(Record, frozen=True, kw_only=True, tag="syscall"):
     count: int = 1
 
 
+class SystemChanged(Record, frozen=True, kw_only=True, tag="system_changed"):
+    """Programs or libraries of the host were put in or taken out while the cage ran: it sees old and new ones mixed.
+    A cage started now sees the new system."""
+
+
 FileUse = Literal["executed", "written"]
 
 
@@ -204,7 +209,10 @@ class CageSettled(Record, frozen=True, kw_only=True, tag="cage_settled"):
 
 
 class CageDestroyed(Record, frozen=True, kw_only=True, tag="cage_destroyed"):
-    """The tombstone: written before the first byte is wiped.  ``size`` and ``root`` are the log's last."""
+    """The tombstone: written when nothing is left to wipe.  ``size`` and ``root`` are the log's last.
+
+    ``method`` says how it was wiped, and what was only unlinked.
+    """
 
     cage: str
     size: int
@@ -342,6 +350,7 @@ KnownRecord = (
     | Birth
     | Started
     | Syscall
+    | SystemChanged
     | FileUsed
     | Lost
     | Limit

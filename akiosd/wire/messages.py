@@ -138,11 +138,15 @@ class View(Message, frozen=True, tag="view"):
 
 
 class Discard(Message, frozen=True, tag="discard"):
-    """Destroy an ended cage's changes.  ``committed`` tells the ledger they were committed first."""
+    """Destroy an ended cage's changes; answered by :class:`Ok`, whose note says what was not overwritten.
+
+    ``committed`` tells the ledger they were committed first.  ``wipe``: overwritten, not unlinked only.
+    """
 
     cage: str = ""
     committed: bool = False
     paths: int = 0
+    wipe: bool = False
 
 
 class BudgetInfo(Message, frozen=True, tag="budget"):
@@ -274,7 +278,9 @@ class Error(Message, frozen=True, tag="error"):
 
 
 class Ok(Message, frozen=True, tag="ok"):
-    pass
+    """``note``: what the person who asked should know all the same."""
+
+    note: str = ""
 
 
 class Started(Message, frozen=True, tag="started"):
@@ -326,6 +332,8 @@ class CageInfo(msgspec.Struct, frozen=True):
     gid: int = -1
     directory: DirectoryId | None = None
     order: int = 0
+    outdated: bool = False
+    """The host's system was changed since it began."""
 
 
 class Cages(Message, frozen=True, tag="cages"):
@@ -432,6 +440,7 @@ class Destroyed(Message, frozen=True, tag="destroyed"):
     spared: tuple[str, ...] = ()
     size: int = 0
     root: bytes = b""
+    method: str = ""
 
 
 class Pruned(Message, frozen=True, tag="pruned"):

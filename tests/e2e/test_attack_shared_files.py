@@ -7,6 +7,7 @@ that sees the same files through a read-only bind, where it crosses.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import socket
 import struct
@@ -23,6 +24,7 @@ import pytest
 from tests.e2e.attacks import crossing
 from tests.e2e.caged import Caged, caged
 from tests.e2e.daemon import Daemon
+from tests.e2e.test_identity import Standing
 
 SOURCE = Path(crossing.__file__)
 ON_A_BIND = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2" "$3"'
@@ -87,7 +89,7 @@ class Outside:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(f"{expression}\n")
         self._process.stdin.flush()
-        return crossing.json.loads(self._process.stdout.readline())
+        return json.loads(self._process.stdout.readline())
 
 
 @contextmanager
@@ -196,6 +198,23 @@ def test_a_pipe_of_the_host_is_not_the_cages(cages: tuple[Caged, Caged], system:
 def test_a_file_is_shown_without_what_stands_beside_it(cages: tuple[Caged, Caged], named: Place) -> None:
     assert cages[0].do(f"os.listdir({str(named.directory)!r})") == ["file"]
     assert cages[0].do(f"said(lambda: os.open({str(named.file)!r}, os.O_WRONLY))") in ("EROFS", "EACCES")
+
+
+def test_a_system_that_was_changed_under_a_cage_is_said(daemon: Daemon) -> None:
+    """Its overlays show old and new files mixed."""
+
+    def listed() -> bool:
+        cages = json.loads(daemon.ctl("ps", "--json").stdout)
+        return next(bool(found["outdated"]) for found in cages if found["cage"] == cage.cage)
+
+    with Standing(daemon, 0) as cage:
+        assert not listed(), "the control"
+        with tempfile.TemporaryDirectory(prefix="akios-test-", dir="/usr/local/bin"):
+            while not listed():
+                pass
+        assert "/usr changed: restart it" in daemon.ctl("ps").stdout
+        kinds = [record["kind"] for record in daemon.events(cage.cage)]
+    assert kinds.count("system_changed") == 1
 
 
 @pytest.mark.parametrize(("path", "what"), [("eventfd", "anonymous kernel objects"), ("/usr/bin/env", "futex")])

@@ -177,3 +177,24 @@ def test_killed_between_the_tombstone_and_the_last_byte(akios: Daemon, tmp_path:
     assert [json.loads(line)["cage"] for line in lines].count(cage) == 1
     segments = akios.state / "ledger/wal"
     assert wait_until(lambda: not any(WORDS.encode() in path.read_bytes() for path in segments.glob("*.seg")))
+
+
+@pytest.mark.parametrize("fault", ["error=EIO", "signal=KILL"])
+def test_what_running_agents_did_outlives_a_ledger_that_failed(akios: Daemon, tmp_path: Path, fault: str) -> None:
+    """akiosd gives up, or is killed in the middle of it; nobody could write down how its cages ended."""
+    where = akios.workspace()
+    script = "echo agent > new; echo did; exec sleep 600"
+    agent = akios.popen("run", "--", "sh", "-c", script, cwd=where, stdout=subprocess.PIPE, text=True)
+    assert agent.stdout is not None and agent.stdout.readline() == "did\n"
+    tracer = inject(akios, "fdatasync", fault, paths_of(akios.state, "ledger/wal/*.seg"), tmp_path / "trace")
+    process = akios.process
+    assert process is not None
+    akios.run("true")
+    process.wait(300)
+    tracer.wait(300)
+    agent.communicate(timeout=300)
+    akios.process = None
+    akios.start()
+    done = akios.ctl("commit", cwd=where)
+    assert done.returncode == 0 and "1 change of c-" in done.stdout, done.stderr
+    assert [path.name for path in where.iterdir()] == ["new"]

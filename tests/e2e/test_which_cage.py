@@ -13,7 +13,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from akiosctl.client import Client, close_fds
 from akiosd.daemon.keep import Kept
+from akiosd.wire.messages import Bind, Ended, Run
 from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.terminal import Terminal
 
@@ -89,6 +91,26 @@ def test_a_run_that_failed_to_start_leaves_nothing_to_take(daemon: Daemon) -> No
     waiting = [row["cage"] for row in json.loads(verb(daemon, where, "ps", "--json").stdout)]
     assert first in waiting
     assert verb(daemon, where, "discard", first).returncode == 0
+
+
+@pytest.mark.parametrize("command", [b"/nowhere/program", b"/usr/bin/true"])
+def test_what_was_prepared_for_an_agent_that_never_began_is_no_change_of_its(daemon: Daemon, command: bytes) -> None:
+    """A place for a bind is made in the workspace's upper layer.  The control: an agent that began leaves it there."""
+    where, tools = daemon.workspace(), daemon.workspace("tools-")
+    path = os.fsencode(where)
+    request = Run(argv=(command,), command=command, cwd=path, workspace=path, home=b"/home/agent", user_name="agent",
+                  binds=(Bind(path + b"/made", 1),))  # fmt: skip
+    fds = [os.open(place, os.O_PATH | os.O_DIRECTORY) for place in (where, tools)]
+    with Client(str(daemon.socket)) as client:
+        client.send(request, fds)
+        close_fds(fds)
+        while not isinstance(message := (received := client.receive()).message, Ended):
+            close_fds(received.fds)
+    assert (message.exit_code == 0) == message.changes == (command == b"/usr/bin/true"), message
+    done = verb(daemon, where, "diff", uid=0)
+    assert (done.returncode == 0) == message.changes and message.cage in done.stderr
+    if message.changes:
+        assert verb(daemon, where, "discard", uid=0).returncode == 0
 
 
 def test_a_directory_is_itself_and_not_its_name(daemon: Daemon) -> None:

@@ -6,9 +6,8 @@ Nothing is kept on a stack but a list, and no place is read twice: where the gra
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
-from akiosd.redact.containers.leaf import JSON, NUMBER, PLAIN, Codec, Entry, Leaf, Path, label_of
+from akiosd.redact.containers.leaf import JSON, NUMBER, PLAIN, Codec, Entry, Leaf, Path, Region, label_of
 
 MAX_DEPTH = 200
 _START = re.compile(r"""\{\s*(?:["'}]|[A-Za-z_$][\w.$-]{0,63}\s*[:=])|\[\s*["'{\[\d-]""")
@@ -20,12 +19,6 @@ _COLON = re.compile(r"\s*(?:=>|:|=)")
 _BARE = re.compile(r"[^\s{}\[\],\"'][^{}\[\],\n\"']*")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _SMALL = re.compile(r"-?\d{1,5}(?:\.\d*)?|true|false|null|None|True|False")
-
-
-class Region(NamedTuple):
-    begin: int
-    end: int
-    leaves: list[Leaf]
 
 
 class _Frame:

@@ -44,6 +44,14 @@ class Leaf(NamedTuple):
     codec: Codec
 
 
+class Region(NamedTuple):
+    """A container in a text, and what stands in it, by position."""
+
+    begin: int
+    end: int
+    leaves: list[Leaf]
+
+
 def _same(text: str) -> str:
     return text
 

@@ -9,13 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from akiosd.redact.compiled import Finder, latin
 from akiosd.redact.containers.leaf import JSON, PLAIN, SINGLE, Codec, Entry, Leaf, Path, label_of
 
 _LINE = re.compile(
     r"^(?P<lead>[ \t]*(?:- +){0,4}(?:export +|set +|setenv +|ENV +)?)"
     r"(?:\"(?P<double>[^\"\n]{1,64})\"|'(?P<single>[^'\n]{1,64})'"
-    r"|(?P<bare>[^\W\d]?[\w.$/@-]{1,63}(?: [\w.$/@-]{1,30}){0,3}))"
+    r"|(?P<bare>(?!(?:if|elif|else|for|while|return|class|def|with|try|except|case|lambda|assert|print)\b)"
+    r"[^\W\d]?[\w.$/@-]{1,63}(?: [\w.$/@-]{1,30}){0,3}))"
     r"[ \t]*(?P<sign>:(?=[ \t\r\n]|\Z)|=>|:=|=(?!=)|(?<=\")[ \t]*:)[ \t]*", re.M)  # fmt: skip
+_MAY_BE = Finder(latin(
+    r"(?m)^[ \t]*(?:- +){0,4}(?:export +|set +|setenv +|ENV +)?"
+    r"[\w.$/@\"'?\x80-\xff-][^\n:=]{0,160}(?::(?:[ \t\r\n]|\z)|=|:=)"
+))  # fmt: skip
+"""A line that may have a name: what is not in Latin-1 is a question mark here."""
 _SECTION = re.compile(r"[ \t]*\[{1,2}([\w.\" -]{1,64})\]{1,2}[ \t]*(?:[#;].*)?\r?")
 _COMMENT = re.compile(r"[ \t]*(?:[#;].*|//.*|---|\.\.\.)?\r?")
 _ITEM = re.compile(r"[ \t]*- +")
@@ -35,19 +42,30 @@ class _Level:
         self.indent, self.path, self.label, self.entry = indent, path, label, Entry()
 
 
-def leaves_of(text: str, begin: int, end: int, label: str, path: Path) -> Iterator[tuple[int, int, list[Leaf]]]:
-    """(begin, end, values) of every run of such lines between ``begin`` and ``end``.
+def leaves_of(
+    text: str, data: bytes, begin: int, end: int, label: str, path: Path
+) -> Iterator[tuple[int, int, list[Leaf]]]:
+    """(begin, end, values) of every run of such lines between ``begin`` and ``end``; ``data`` is ``text`` in Latin-1.
 
     One such line among others is prose: ``Note: this is …``.
     """
     at = begin
-    while (match := _LINE.search(text, at, end)) is not None:
+    while (match := _next_line(text, data, at, end)) is not None:
         block = _Block(text, end, label, path)
         first = _section_before(text, begin, match.start())
         stop = block.read(first)
         if block.names > 1 or first < match.start() or block.is_marked:
             yield first, stop, block.leaves
         at = max(stop, match.end())
+
+
+def _next_line(text: str, data: bytes, at: int, end: int) -> re.Match[str] | None:
+    """The next line from ``at`` on that has a name; re2 leaves out the most that have none."""
+    for spans in _MAY_BE.spans(data, at, end):
+        match = _LINE.match(text, spans[0][0], end)
+        if match is not None:
+            return match
+    return None
 
 
 def _section_before(text: str, begin: int, at: int) -> int:
@@ -136,6 +154,8 @@ class _Block:
                 if close >= 0:
                     self._add(level, below, name, begin, close, PLAIN)
                     return self._line_end(close)
+        # More lines of a value that has begun on this one look like prose below it, and mostly are.
+        self._below = None
         self._value(below, name, at, stop, level)
         return stop
 

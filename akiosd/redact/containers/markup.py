@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from akiosd.redact.containers.leaf import MARKUP, PLAIN, Codec, Entry, Leaf, Path, label_of
+from akiosd.redact.containers.leaf import MARKUP, PLAIN, Codec, Entry, Leaf, Path, Region, label_of
 
 MAX_DEPTH = 200
 _TAG = re.compile(
@@ -37,12 +37,9 @@ class _Element:
         self.name, self.path, self.label, self.entry = name, path, label, Entry()
 
 
-def leaves_of(text: str, label: str, path: Path) -> list[Leaf]:
-    """The texts and attributes of all elements in ``text``, by position."""
-    tags = _paired(list(_tags(text)))
-    if not tags:
-        return []
-    return _Walk(text, label, path).over(tags)
+def regions(text: str, label: str, path: Path) -> list[Region]:
+    """The outermost elements in ``text``, with the texts and attributes in them."""
+    return _Walk(text, label, path).over(_paired(list(_tags(text))))
 
 
 def _tags(text: str) -> Iterator[_Tag]:
@@ -87,11 +84,14 @@ class _Walk:
         self._outer = _Element("", path, label)
         self._leaves: list[Leaf] = []
 
-    def over(self, tags: list[_Tag]) -> list[Leaf]:
-        before = tags[0].begin
+    def over(self, tags: list[_Tag]) -> list[Region]:
+        found: list[Region] = []
+        before = begin = 0
         for tag in tags:
             if self._stack:
                 self._chunk(before, tag.begin, MARKUP)
+            else:
+                begin = tag.begin
             before = tag.end
             if tag.kind == "close":
                 if self._stack:
@@ -100,7 +100,10 @@ class _Walk:
                 self._chunk(*tag.attributes, PLAIN)
             elif tag.kind != "comment":
                 self._begin(tag)
-        return self._leaves
+            if not self._stack and self._leaves:
+                found.append(Region(begin, tag.end, self._leaves))
+                self._leaves = []
+        return found
 
     def _begin(self, tag: _Tag) -> None:
         parent = self._stack[-1] if self._stack else self._outer

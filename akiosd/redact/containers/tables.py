@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from akiosd.redact.compiled import Finder, latin
 from akiosd.redact.containers.leaf import DOUBLED, PLAIN, Leaf, Path
 
 _MOST_COLUMNS = 512
@@ -13,16 +14,21 @@ _HEADER = re.compile(
     "^(?:" + "|".join(rf"{_CELL}(?:{sep}{_CELL})+" for sep in (",", ";", r"\t"))
     + rf"|[ \t]*\|?{_CELL}(?:\|{_CELL})+\|?)\r?$", re.M,
 )  # fmt: skip
+_MAY_BE = Finder(latin(r"(?m)^[\w .#/()&'\"?|\x80-\xff-]+[,;\t|][\w .#/()&'\",;?|\t\x80-\xff-]*\r?$"))
+"""A line of names; what is not in Latin-1 is a question mark here."""
 _RULE = re.compile(r"[ \t]*[|+:=-][ \t|+:=-]*\r?")
-_QUOTED = re.compile(r'[ \t]*"((?:[^"]|"")*)"[ \t]*')
+_QUOTED = re.compile(r' *"((?:[^"]|"")*)" *')
 _WORDS = 4
 
 
-def leaves_of(text: str, begin: int, end: int, path: Path) -> Iterator[tuple[int, int, list[Leaf]]]:
-    """(begin, end, cells) of every table between ``begin`` and ``end``."""
+def leaves_of(text: str, data: bytes, begin: int, end: int, path: Path) -> Iterator[tuple[int, int, list[Leaf]]]:
+    """(begin, end, cells) of every table between ``begin`` and ``end``; ``data`` is ``text`` in Latin-1."""
     budget = 4 * (end - begin) + 4096
     at = begin
-    while (match := _HEADER.search(text, at, end)) is not None:
+    for spans in _MAY_BE.spans(data, begin, end):
+        match = _HEADER.match(text, spans[0][0], end) if spans[0][0] >= at else None
+        if match is None:
+            continue
         at = match.end()
         separator = next((s for s in "\t;|," if s in match[0]), ",")
         names = [name.strip(' \t\r"') for name in _bars(match[0], separator).split(separator)]
@@ -119,6 +125,6 @@ class _Table:
         return stop if stop >= 0 else self._end
 
     def _is_quote(self, at: int) -> bool:
-        while at < self._end and self._text[at] in " \t" and self._separator != "\t":
+        while at < self._end and self._text[at] == " ":
             at += 1
         return self._text[at : at + 1] == '"'

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from akiosd.redact.containers import json_text, lines, markup, tables
-from akiosd.redact.containers.leaf import FORM, PLAIN, Leaf, Path, label_of
+from akiosd.redact.containers.leaf import FORM, PLAIN, Leaf, Path, Region, label_of
 
 MAX_NESTED = 8
 MAX_SIZE = 8 << 20
@@ -66,56 +66,51 @@ def _places(text: str, label: str, path: Path) -> list[Leaf]:
     if "=" in text and (form := _FORM.fullmatch(text.strip())) is not None and ("&" in text or "%" in text):
         begin = text.index(form[0])
         return _pairs(text, begin, begin + len(form[0]), label, path)
-    found: list[Leaf] = []
-    taken: list[tuple[int, int]] = []
+    inside: list[Region] = []
     if "{" in text or "[" in text:
-        for region in json_text.regions(text, label, path):
-            found += region.leaves
-            taken.append((region.begin, region.end))
-    if ("<" in text and "</" in text) or "/>" in text:
-        taken, found = _with_markup(text, label, path, taken, found)
-    for begin, end in _free(taken, len(text)):
-        found += _in_prose(text, begin, end, label, path)
+        inside += json_text.regions(text, label, path)
+    if "<" in text and ("</" in text or "/>" in text):
+        inside += markup.regions(text, label, path)
+    inside = _outermost(inside)
+    found = [leaf for region in inside for leaf in region.leaves]
+    # As long as the text, character for character.
+    data = text.encode("latin-1", "replace")
+    for begin, end in _free(inside, len(text)):
+        found += _in_prose(text, data, begin, end, label, path)
     return sorted(found, key=lambda leaf: leaf.begin)
 
 
-def _with_markup(
-    text: str, label: str, path: Path, taken: list[tuple[int, int]], found: list[Leaf]
-) -> tuple[list[tuple[int, int]], list[Leaf]]:
-    """Markup is larger than the JSON in it; JSON may hold markup in its strings."""
-    leaves = markup.leaves_of(text, label, path)
-    if not leaves:
-        return taken, found
-    if taken and taken[0][0] <= leaves[0].begin and taken[-1][1] >= leaves[-1].end:
-        return taken, found
-    begin, end = leaves[0].begin, leaves[-1].end
-    outside = [place for place in taken if place[1] <= begin or place[0] >= end]
-    kept = [leaf for leaf in found if any(a <= leaf.begin < b for a, b in outside)] if outside else []
-    return sorted([*outside, (begin, end)]), kept + leaves
+def _outermost(regions: list[Region]) -> list[Region]:
+    """By position, without those that begin in another: markup may hold JSON, and JSON markup."""
+    kept: list[Region] = []
+    for region in sorted(regions, key=lambda r: (r.begin, -r.end)):
+        if not kept or region.begin >= kept[-1].end:
+            kept.append(region)
+    return kept
 
 
-def _free(taken: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+def _free(regions: list[Region], size: int) -> Iterator[tuple[int, int]]:
     done = 0
-    for begin, end in [*taken, (size, size)]:
+    for begin, end in [*((region.begin, region.end) for region in regions), (size, size)]:
         if done < begin:
             yield done, begin
-        done = max(done, end)
+        done = end
 
 
-def _in_prose(text: str, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
+def _in_prose(text: str, data: bytes, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
     """Tables, then lines with names, then queries of URLs."""
     done = begin
     if text.find("\n", begin, end) >= 0:
-        for first, last, cells in tables.leaves_of(text, begin, end, path):
-            yield from _in_lines(text, done, first, label, path)
+        for first, last, cells in tables.leaves_of(text, data, begin, end, path):
+            yield from _in_lines(text, data, done, first, label, path)
             yield from cells
             done = last
-    yield from _in_lines(text, done, end, label, path)
+    yield from _in_lines(text, data, done, end, label, path)
 
 
-def _in_lines(text: str, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
+def _in_lines(text: str, data: bytes, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
     done = begin
-    for first, last, values in lines.leaves_of(text, begin, end, label, path):
+    for first, last, values in lines.leaves_of(text, data, begin, end, label, path):
         yield from _queries(text, done, first, label, path)
         yield from values
         done = last

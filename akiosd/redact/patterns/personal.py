@@ -38,7 +38,7 @@ HOLDER = (
 # Who wrote published source says so in these forms and no others are taken: what stands in a letter, a header of mail or
 # a table is somebody's address also when the word "author" is near.
 CREDIT = (
-    r"(?:\b__author__ {0,4}= {0,2}[(\"']{1,3}|[#*;/][ \t]{1,12}(?:[Aa]uthors?:|[Ww]ritten by:?|[Mm]aintainer:)[ \t]{1,12}"
+    r"(?:\b__author__ {0,4}[=:] {0,2}[(\"']{1,3}|[#*;/][ \t]{1,12}(?:[Aa]uthors?:|[Ww]ritten by:?|[Mm]aintainer:)[ \t]{1,12}"
     r"|\b(?:[Cc]opyright|COPYRIGHT) (?:\([Cc]\)|©) {1,3}(?:19|20)\d\d(?: ?[-,] ?(?:19|20)\d\d)?,? {1,3}(?:by )?)"
     r"[A-ZÀ-Þ][^<>()@\n\x00]{2,48}[<(]"
 )

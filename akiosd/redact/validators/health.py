@@ -9,7 +9,12 @@ from stdnum.gb import nhs
 
 from akiosd.redact.validators.common import digits_of, same_digit, stdnum
 
-check_nhs = stdnum(nhs)
+_valid_nhs = stdnum(nhs)
+
+
+def check_nhs(text: str) -> bool | None:
+    """Valid by its check digit, and not the row of all digits, which is that too."""
+    return digits_of(text) != "0123456789" and _valid_nhs(text)
 
 
 def check_npi(text: str) -> bool | None:

@@ -36,7 +36,9 @@ def check_password(text: str) -> bool | None:
     return False if _NAMES.match(text) or "(" in text or same_digit(text) else None
 
 
-_PLACEHOLDER = re.compile(r"pass(?:wor[dt]|wd|phrase)|your|enter|change|example|required|[<{}$%*]|xxx|\.\.\.", re.I)
+_PLACEHOLDER = re.compile(
+    r"pass(?:wor[dt]|wd|phrase)|your|enter|change|example|required|[<{}$%*(\[]|xxx|\.\.\.|^[a-z_]\w*\.[a-z_.]+$", re.I
+)
 
 
 def check_passphrase(text: str) -> bool | None:

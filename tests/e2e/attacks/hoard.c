@@ -109,6 +109,20 @@ static void fill_backlog(void) {
     }
 }
 
+/* One socket that is connected again and again: what is accepted stays. */
+static void fill_accepted(void) {
+    struct sockaddr_in where = loopback(0);
+    struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+    socklen_t size = sizeof where;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
+    bind(listener, (struct sockaddr *)&where, sizeof where);
+    listen(listener, 16);
+    getsockname(listener, (struct sockaddr *)&where, &size);
+    while (!full(connect(client, (struct sockaddr *)&where, sizeof where)) && !full(accept(listener, NULL, NULL)) &&
+           !full(connect(client, &nowhere, sizeof nowhere)))
+        count++;
+}
+
 static void fill_option(int family, int type, int level, int name, const void *value, socklen_t size, int times) {
     int fd;
     while (!full(fd = socket(family, type, 0)))
@@ -232,6 +246,7 @@ static const struct {
     {"netlink", fill_netlink},
     {"errors", fill_errors},
     {"backlog", fill_backlog},
+    {"accepted", fill_accepted},
     {"keys", fill_keys},
     {"groups", fill_groups},
     {"socket_filters", fill_socket_filters},

@@ -262,3 +262,11 @@ def test_nonsense_is_answered_and_not_enforced(status: str, mountinfo: str, uid_
     found = states(status=status, mountinfo=mountinfo, uid_map=uid_map)
     for layer in ("identity", "view", "workspace", "capabilities", "seccomp"):
         assert found[layer].status == "unavailable"
+
+
+def test_who_tells_of_files_is_said() -> None:
+    wanted = msgspec.structs.replace(WANTED, files=True)
+    assert states(wanted)["files"].status == "enforced"
+    missing = states(wanted, files_missing="no fanotify group can be made: Operation not permitted")["files"]
+    assert missing.status == "unavailable" and "not permitted" in missing.detail
+    assert states(files_missing="no fanotify")["files"].status == "enforced", "nothing was asked for"

@@ -227,6 +227,20 @@ def test_ordinary_work_is_committed_whole(base: Path, script: str) -> None:
     assert desk.mark.exists()
 
 
+def test_what_protected_files_only_mention_stays_free(base: Path) -> None:
+    desk = Desk(base)
+    desk.shell(
+        f"{GIT}; mkdir s .claude; touch s/lint.py setup.py manage.py lint.py README.md package-lock.json; "
+        "printf 'npm test package-lock.json README.md\\nnode s/lint.py\\n' >.git/hooks/pre-commit; "
+        "printf -- '- id: x\\n  exclude: ^setup.py$\\n' >.pre-commit-config.yaml; echo 'watch_file setup.py' >.envrc; "
+        'echo "{\\"allow\\": [\\"Bash(python manage.py:*)\\"]}" >.claude/settings.json'
+    )
+    every = "s/lint.py setup.py manage.py lint.py README.md package-lock.json"
+    plan, _ = desk.caged(f"for f in {every}; do echo x >$f; done")
+    assert [refusal.path for refusal in plan.refusals] == [b"s/lint.py"], plan.refusals
+    assert plan.refusals[0].reason == "protected: .git/hooks/pre-commit names it, and that runs without being called"
+
+
 @pytest.mark.parametrize(
     ("line", "word"),
     [

@@ -150,7 +150,7 @@ TWO_RUNS: list[list[Step]] = [[EVIL_RC], [("link", "tools", "env")]]
 
 
 @needs_git
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(CONFIGS), _arranged, st.lists(st.lists(_steps, max_size=6), min_size=1, max_size=3))
 @example("", [("link", ".envrc", "env/rc")], [[("write", "env/rc", EVIL)]])
 @example("", [("link", ".envrc", "tools/rc")], TWO_RUNS)
@@ -194,7 +194,7 @@ _PIECES = (
 
 
 @needs_git
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(_PIECES), max_size=12))
 def test_configuration_is_read_as_git_reads_it(pieces: list[bytes]) -> None:
     data = b"[s]\n" + b"".join(pieces)

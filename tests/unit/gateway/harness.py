@@ -64,16 +64,6 @@ class Context:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-_redactors: dict[Redact, Redactors] = {}
-
-
-def redactors(policy: Redact) -> Redactors:
-    """Compiling the patterns takes a while; the pseudonyms of tests may be shared."""
-    if policy not in _redactors:
-        _redactors[policy] = Redactors(policy, b"k" * 32)
-    return _redactors[policy]
-
-
 def make_context(
     *, port: int = 0, redact: Redact = DEFAULT_POLICY.redact, network: Network | None = None, roots: bytes = b"",
     **limits: Any,
@@ -85,8 +75,8 @@ def make_context(
     )
     bounds = msgspec.structs.replace(DEFAULT_LIMITS, **limits)
     return Context(
-        setup, Names(setup.policy), Link(), Upstreams.from_setup(setup, bounds), redactors(redact), bounds,
-        Rates(network.requests_per_minute),
+        setup, Names(setup.policy), Link(), Upstreams.from_setup(setup, bounds),
+        Redactors(redact, b"k" * 32), bounds, Rates(network.requests_per_minute),
     )  # fmt: skip
 
 

@@ -89,17 +89,8 @@ class Gateway:
         self.limits = msgspec.structs.replace(Limits(), paid_seconds=0.05, paid_stream_seconds=0.05)
         self.names = Names(policy)
         self.upstreams = Upstreams.from_setup(self.setup, self.limits)
-        self.redactors = made_redactors(policy.redact)
+        self.redactors = Redactors(policy.redact, bytes(range(32)))
         self.rates = Rates(0)
-
-
-_redactors: dict[Redact, Redactors] = {}
-
-
-def made_redactors(policy: Redact) -> Redactors:
-    if policy not in _redactors:
-        _redactors[policy] = Redactors(policy, bytes(range(32)))
-    return _redactors[policy]
 
 
 @asynccontextmanager

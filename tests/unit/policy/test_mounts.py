@@ -13,7 +13,17 @@ from akiosd.errors import PolicyError
 from akiosd.policy.compile.identity import Identity
 from akiosd.policy.compile.landlock import LandlockView, compile_landlock
 from akiosd.policy.compile.limits import HostPools, compile_rlimits
-from akiosd.policy.compile.mounts import NODEV, NOSUID, RDONLY, BindSpec, CageSpec, compile_plan
+from akiosd.policy.compile.mounts import (
+    FAN_CLOSE_WRITE,
+    FAN_OPEN_EXEC,
+    NODEV,
+    NOEXEC,
+    NOSUID,
+    RDONLY,
+    BindSpec,
+    CageSpec,
+    compile_plan,
+)
 from akiosd.values.plan import F_EXIST_OK, F_SAME_KIND, F_STAGE, Plan, Step, encode
 from akiosd.values.policy import DEFAULT_POLICY
 from akiosd.values.trust import STORES
@@ -217,6 +227,20 @@ def test_nothing_of_the_host_is_shown_but_through_an_overlay_of_the_cages_own(sp
             assert own or (step.fd or "").encode() in allowed, step.what
         if step.op == "bind" and step.flags & F_STAGE:
             assert step.a.startswith((b"/slot/", b"/seal/")), step.what
+
+
+@checked
+@given(specs())
+def test_every_place_a_program_can_be_run_from_is_watched(spec: CageSpec) -> None:
+    plan = compile_plan(msgspec.structs.replace(spec, watched=True))
+    watched = {(step.a + b"/" + step.b if step.a else step.b): step.u0 for step in plan.steps if step.op == "watch"}
+    ops = [step.op for step in plan.steps]
+    assert max(at for at, op in enumerate(ops) if op in PLACING) < ops.index("watch") < ops.index("pivot")
+    for _, place, step in placed(plan):
+        if not step.u0 & NOEXEC and place != b"/dev":
+            assert watched[place[1:]] & FAN_OPEN_EXEC, place
+            assert step.u0 & RDONLY or watched[place[1:]] & FAN_CLOSE_WRITE, place
+    assert "watch" not in {step.op for step in compile_plan(spec).steps}
 
 
 @checked

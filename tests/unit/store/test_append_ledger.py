@@ -207,11 +207,16 @@ async def destroy(ledger: Ledger, state: Path, monkeypatch: pytest.MonkeyPatch, 
     """The whole destruction, stopped before its ``stop_at``th step on disk."""
     step = steps_of_destruction(state, stop_at)
     real_begin, real_finish, real_do = destroying.begin, destroying.finish, wipe._Run._do
+    real_destroyed = Ledger.destroyed_log
+
+    async def destroyed(self: Ledger, log: LogId) -> CageDestroyed:
+        step("before the tombstone")
+        return await real_destroyed(self, log)
 
     def begin(disk: Disk, log: LogId, intent: destroying.Intent) -> None:
         step("before the intent")
         real_begin(disk, log, intent)
-        step("before the tombstone")
+        step("before the log is forgotten")
 
     def finish(disk: Disk, log: LogId) -> None:
         step("before the end is noted")
@@ -224,6 +229,7 @@ async def destroy(ledger: Ledger, state: Path, monkeypatch: pytest.MonkeyPatch, 
     with monkeypatch.context() as patch:
         patch.setattr(destroying, "begin", begin)
         patch.setattr(destroying, "finish", finish)
+        patch.setattr(Ledger, "destroyed_log", destroyed)
         patch.setattr(wipe._Run, "_do", do)
         await erase_log(ledger, state / "cages", LOG, wipe.How())
 
@@ -248,7 +254,7 @@ async def test_destruction_leaves_a_tombstone_and_nothing_to_recover(
     assert (report.verdict, report.exit_code, report.size) == (Verdict.DESTROYED, 0, 2)
 
 
-@pytest.mark.parametrize("stop_at", range(15))
+@pytest.mark.parametrize("stop_at", range(16))
 async def test_a_destruction_stopped_anywhere_is_finished_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
@@ -261,6 +267,8 @@ async def test_a_destruction_stopped_anywhere_is_finished_at_the_next_start(
         except Stop as stop:
             where = str(stop)
     async with running(open_here(tmp_path)) as again:
+        said = [record for record in await host_records(again) if isinstance(record, CageDestroyed)]
+        assert bool(said) == (where in ("before the end is noted", "after the end")), where
         unfinished = again.unfinished_destructions()
         assert (LOG in unfinished) == (where not in ("before the intent", "after the end")), where
         if where == "before the intent":
