@@ -12,11 +12,11 @@ from akiosd.daemon.append_ledger import Ledger
 from akiosd.daemon.log import get_log
 from akiosd.store.ages import Ages, Reading
 from akiosd.values.ids import HOST_LOG
-from akiosd.values.records import CageEnd, ClockRead, decode_entry
+from akiosd.values.records import CageDestroyed, CageEnd, ClockRead, decode_entry
 
 _log = get_log("clocks")
 _AT_ONCE = 4096
-_KINDS = (b"cage_end", b"clock_read")
+_KINDS = (b"cage_end", b"cage_destroyed", b"clock_read")
 
 
 def read_clocks() -> Reading:
@@ -66,5 +66,7 @@ class LogAges:
         match decode_entry(entry):
             case CageEnd(cage=cage, ts=wall_ns):
                 self._ages.ended(cage, wall_ns)
+            case CageDestroyed(cage=cage):
+                self._ages.gone(cage)
             case ClockRead(boot=boot, boottime_ns=boottime_ns, ts=wall_ns):
                 self._ages.read(index, Reading(boot, boottime_ns, wall_ns))

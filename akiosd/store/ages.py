@@ -128,6 +128,10 @@ class Ages:
     def ended(self, cage: str, wall_ns: int) -> None:
         self._pending.append((cage, wall_ns))
 
+    def gone(self, cage: str) -> None:
+        """Nobody will ask for its age."""
+        self.ends.pop(cage, None)
+
     def read(self, index: int, reading: Reading) -> None:
         before, earlier = self.clock.moment(), self.clock.last
         self.clock.read(reading)
