@@ -6,6 +6,7 @@ more, runs what lies there.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import py_compile
@@ -27,6 +28,16 @@ MARKING = "import os\nos.close(os.open({!r}, os.O_WRONLY | os.O_CREAT, 0o666))\n
 SCRIPT = "#!{}\nimport re\nimport sys\nfrom akiosctl.cli import main\nsys.exit(main())\n"
 # None of them reaches a daemon; between them they import most of the client.
 WORDS = (["run", "--", "true"], ["ps"], ["policy", "explain"], ["ledger", "verify", "--help"], ["protect", "patterns"])
+
+
+@functools.cache
+def imported_names() -> list[str]:
+    """Every top-level module that ours import, and those that Python imports by itself."""
+    sources = read_sources(["akiosd", "akiosctl"])
+    names = {target for module, text in sources.items() for _, target in imports(text, module, frozenset())}
+    tops = {name.partition(".")[0] for name in names}
+    assert {"trio", "msgspec", "click", "yaml", "cryptography"} <= tops
+    return sorted(tops | {"sitecustomize", "usercustomize", "re", "encodings", "runpy", "site"})
 
 
 class Trap:
@@ -53,11 +64,7 @@ class Trap:
 
     def plant(self, place: Path) -> None:
         place.mkdir(parents=True)
-        sources = read_sources(["akiosd", "akiosctl"])
-        names = {target for module, text in sources.items() for _, target in imports(text, module, frozenset())}
-        tops = {name.partition(".")[0] for name in names}
-        assert {"trio", "msgspec", "click", "yaml", "cryptography"} <= tops
-        for name in sorted(tops | {"sitecustomize", "usercustomize", "re", "encodings", "runpy", "site"}):
+        for name in imported_names():
             (place / f"{name}.py").write_text(MARKING.format(str(self.mark)))
 
     def plant_compiled(self, source: Path) -> None:

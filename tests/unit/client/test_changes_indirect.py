@@ -227,6 +227,16 @@ def test_ordinary_work_is_committed_whole(base: Path, script: str) -> None:
     assert desk.mark.exists()
 
 
+def test_what_is_reached_gets_no_second_name(base: Path) -> None:
+    """Nothing that is written to by another name later may be the file that a shell runs."""
+    desk = Desk(base)
+    desk.shell("mkdir env; echo x >env/rc; echo y >other; ln -s env/rc .envrc")
+    plan, report = desk.caged("ln env/rc first; ln other second")
+    assert plan.refusals == () and report.failure is None
+    assert (desk.place / "other").stat().st_nlink == 2, "the control: a link is kept as one"
+    assert (desk.place / "env/rc").stat().st_nlink == 1 and (desk.place / "first").read_text() == "x\n"
+
+
 def test_what_protected_files_only_mention_stays_free(base: Path) -> None:
     desk = Desk(base)
     desk.shell(
