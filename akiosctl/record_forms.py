@@ -15,11 +15,12 @@ from typing import Any
 
 import msgspec
 
-from akiosctl.records_text import HIDDEN, plain_value, readable, record_json, record_line, text_of, time_text
+from akiosctl.records_text import HIDDEN, SPECIAL, plain_value, readable, record_json, record_line, text_of, time_text
 from akiosd.values.records import KnownRecord, escape
 
 _MOST_TEXTS = 1 << 16
 _LONGEST_KEPT = 1024
+_quote = json.encoder.encode_basestring_ascii
 _decode = msgspec.msgpack.Decoder(KnownRecord).decode
 _encode = msgspec.msgpack.Encoder().encode
 # How the entries of this version begin: a map's header of three bytes, the kind, and a time behind 1970-01-01 00:00:04.
@@ -119,20 +120,31 @@ class Form:
         names = tuple(field.name for field in fields)
         getter = attrgetter(*names)
         get = getter if len(names) != 1 else lambda record: (getter(record),)
-        rows = tuple((self._name(field.name), field.default, self._texts_of(field.name)) for field in fields)
+        rows = tuple(
+            (self._name(field.name), field.default, self._texts_of(field.name, field.type)) for field in fields
+        )
         return _Layout(str(kind.__struct_config__.tag), get if names else lambda record: (), rows)
 
     def _name(self, name: str) -> str:
         return f", {json.dumps(name)}: " if self._json else f"{escape(name)}="
 
-    def _texts_of(self, field: str) -> dict[type, Text]:
+    def _texts_of(self, field: str, kind: Any) -> dict[type, Text]:
         """How values of each type are written in this field; types that may be many are remembered."""
 
         def make(value: Any) -> str:
             shown = readable(field, value)
             return json.dumps(plain_value(shown)) if self._json else text_of(shown)
 
-        texts: dict[type, Text] = {bytes: _Texts(make).__getitem__, str: _Texts(make).__getitem__, int: int.__repr__}
+        plain = field not in SPECIAL
+        of_bytes = (lambda value: _quote(escape(value))) if self._json and plain else text_of if plain else make
+        of_str = make if not plain else _quote if self._json else text_of
+        texts: dict[type, Text] = {
+            bytes: _Texts(of_bytes).__getitem__,
+            str: _Texts(of_str).__getitem__,
+            int: int.__repr__,
+        }
+        if kind == tuple[int, ...]:
+            texts[tuple] = _Texts(make).__getitem__
         return _Rest(make, texts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import socket
 import sys
 import time
@@ -13,9 +14,11 @@ import msgspec
 
 from akiosd.values.records import AnyRecord, KnownRecord, Unknown, decode_entry, escape
 
-_QUOTED = frozenset(" '=[]{}")
+_QUOTED = re.compile(r"[ '=\[\]{}]")
 HIDDEN = ("ts", "v", "kind")
 _BINARY = ("salt", "policy_sha256", "public_key", "certified_by", "root")
+SPECIAL = frozenset((*_BINARY, "roots", "address"))
+"""Fields that are not written as they are."""
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 
 
@@ -109,7 +112,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, bytes | str):
         text = escape(value)
         # Nothing in a value may look like the end of it, and a field behind it.
-        return text if text and _QUOTED.isdisjoint(text) else "'" + text.replace("'", "\\'") + "'"
+        return text if text and _QUOTED.search(text) is None else "'" + text.replace("'", "\\'") + "'"
     if isinstance(value, msgspec.Struct):
         return "{" + " ".join(f"{name}={text_of(getattr(value, name))}" for name in value.__struct_fields__) + "}"
     if isinstance(value, list | tuple):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 
 from akiosd.daemon.host import Host
+from akiosd.errors import KernelError
 from akiosd.kernel import probe
+from akiosd.kernel.fanotify import FileEvents
 from akiosd.policy.compile.landlock import FLOOR_ABI
 from akiosd.values.posture import LayerState, Status
 
@@ -31,15 +33,26 @@ def read_posture(host: Host) -> tuple[LayerState, ...]:
         for name in ("memory", "pids", "cpu")
     ]
     disks = host.disks
+    untold = _why_untold(host.config.uids.first_cage)
     return (
         _state("identity", True, f"uids from {host.config.uids.first_cage}, id-mapped binds"),
-        _state("namespaces", True, "mount pid ipc uts net user cgroup"),
+        _state("namespaces", True, " ".join(sorted(host.own_namespaces))),
         *cgroups,
         _state("disk", disks is not None, disks.kind if disks is not None else "none"),
         _state("landlock", abi >= FLOOR_ABI, probe.describe_landlock(abi)),
         _state("seccomp", _can_notify(), "user notification, killable while received"),
+        _state("files", not untold, untold or "the kernel tells what is executed and written"),
         _state("ledger", not host.ledger.full, "writable" if not host.ledger.full else "the disk is full"),
     )
+
+
+def _why_untold(owner: int) -> str:
+    """Why fanotify tells nothing here; empty where it does."""
+    try:
+        FileEvents(owner).close()
+    except KernelError as error:
+        return error.what
+    return ""
 
 
 def _can_notify() -> bool:

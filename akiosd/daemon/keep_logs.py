@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import trio
 
@@ -12,9 +13,11 @@ from akiosd.daemon.host import Host
 from akiosd.daemon.log import get_log
 from akiosd.daemon.peers import Peer
 from akiosd.daemon.prune_log import prune_host_log
+from akiosd.daemon.read_clocks import LogAges, read_clocks
 from akiosd.daemon.serve_clients import ClientConnection
 from akiosd.errors import AkiosError, Refused
 from akiosd.kernel.hashing import NATIVE
+from akiosd.store.ages import Reading
 from akiosd.store.packing import Places, drop_directory, make_archive
 from akiosd.store.retention import Use, choose, survey_cages
 from akiosd.store.wipe import How, Wiped
@@ -26,10 +29,11 @@ _log = get_log("logs")
 
 
 class LogKeeper:
-    """Handlers for the supervisor.  ``why_busy`` says why a cage's data may not go now, or ""."""
+    """Handlers for the supervisor.  ``why_busy`` says why a cage's data may not go now, or ""; ``read`` the clocks."""
 
-    def __init__(self, host: Host, why_busy: Callable[[str], str]) -> None:
+    def __init__(self, host: Host, why_busy: Callable[[str], str], read: Callable[[], Reading] = read_clocks) -> None:
         self._host, self._why_busy = host, why_busy
+        self._ages = LogAges(host.ledger, read)
         self._one_at_a_time = trio.Lock()
 
     async def rotate(self, peer: Peer, request: wire.RotateKey, fds: list[int], client: ClientConnection) -> None:
@@ -62,10 +66,12 @@ class LogKeeper:
         how = _how(peer, request)
         found = await self._survey()
         failed: dict[LogId, str] = {}
+        if request.max_age_ns is not None and (await self._ages.now()).clock.waits:
+            raise Refused("the clock jumped; ages count again when it has been steady for a day", "prune")
         if request.dry_run:
-            chosen = self._choose(found, time.time_ns(), request.max_age_ns, request.max_bytes)
+            chosen = await self._choose(found, request.max_age_ns, request.max_bytes)
         else:
-            chosen, failed = await self.destroy_old(time.time_ns(), request.max_age_ns, request.max_bytes, how)
+            chosen, failed = await self.destroy_old(request.max_age_ns, request.max_bytes, how)
         cages = tuple(use.log for use in chosen)
         freed = sum(use.bytes for use in chosen)
         failures = tuple((str(log), why) for log, why in failed.items())
@@ -74,11 +80,14 @@ class LogKeeper:
     async def _survey(self) -> list[Use]:
         return await trio.to_thread.run_sync(survey_cages, self._host.cages_dir)
 
-    def _choose(self, found: list[Use], now_ns: int, max_age_ns: int | None, max_bytes: int | None) -> list[Use]:
-        return choose([use for use in found if not self._why_busy(use.log)], now_ns, max_age_ns, max_bytes)
+    async def _choose(self, found: list[Use], max_age_ns: int | None, max_bytes: int | None) -> list[Use]:
+        """Ages are the host log's, whatever a file's own time says."""
+        ages = await self._ages.now()
+        aged = [replace(use, ended_ns=-ages.age_of(use.log)) for use in found if not self._why_busy(use.log)]
+        return choose(aged, 0, None if ages.clock.waits else max_age_ns, max_bytes)
 
     async def destroy_old(
-        self, now_ns: int, max_age_ns: int | None, max_bytes: int | None, how: How
+        self, max_age_ns: int | None, max_bytes: int | None, how: How
     ) -> tuple[list[Use], dict[LogId, str]]:
         """Destroy ended cages, oldest first, past an age or until the rest takes at most ``max_bytes``.
 
@@ -86,7 +95,7 @@ class LogKeeper:
         """
         gone: list[Use] = []
         failed: dict[LogId, str] = {}
-        for use in self._choose(await self._survey(), now_ns, max_age_ns, max_bytes):
+        for use in await self._choose(await self._survey(), max_age_ns, max_bytes):
             try:
                 await self._erase(use.log, how)
                 gone.append(use)
@@ -101,6 +110,10 @@ class LogKeeper:
         await self._host.ledger.overwrite_wal()
         if self._host.disks is not None and not await trio.to_thread.run_sync(self._host.disks.punch_free):
             _log.warning("the image of the cages' disks still holds what was removed: its file system has no holes")
+
+    async def note_clocks(self) -> None:
+        """Write a reading of the clocks into the host log: ages count from one to the next."""
+        await self._ages.now()
 
     async def finish_clearing(self) -> None:
         """Go on with that where a stop, or a client that went away, cut it short."""
@@ -132,13 +145,18 @@ class LogKeeper:
                 await trio.to_thread.run_sync(drop_directory, places, how)
         return True
 
-    async def prune_host(self, older_than_ns: int, now_ns: int) -> int:
+    async def prune_host(self, max_age_ns: int, now_ns: int) -> int:
         """Cut what is older from the start of the host log; returns its minimum index."""
+        ages = await self._ages.now()
+        return await self.prune_host_below(0 if ages.clock.waits else ages.older_than(max_age_ns), now_ns)
+
+    async def prune_host_below(self, index: int, now_ns: int) -> int:
+        """The same, of entries before ``index``."""
         logs = {use.log for use in await self._survey()} | {log for log in self._host.ledger.logs() if log != HOST_LOG}
         ledger = self._host.ledger
         async with self._one_at_a_time:
             before = ledger.first_index(HOST_LOG)
-            minimum = await prune_host_log(ledger, sorted(logs), older_than_ns, now_ns)
+            minimum = await prune_host_log(ledger, sorted(logs), index, now_ns)
         if minimum > before:
             await ledger.overwrite_wal()
         return minimum

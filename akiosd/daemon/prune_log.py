@@ -18,15 +18,14 @@ from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import CageDestroyed, LogPruned, Roots, decode_entry
 
 
-async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], older_than_ns: int, now_ns: int) -> int:
-    """Prune what is older than ``older_than_ns`` (wall clock, ns); returns the minimum index, the new or the old one.
+async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], below: int, now_ns: int) -> int:
+    """Prune whole bundles of entries before index ``below``; returns the minimum index, the new or the old one.
 
     ``cages``: every log there is.
     """
     first = ledger.first_index(HOST_LOG)
     note, vkey = await ledger.checkpoint(HOST_LOG)
-    whole = open_checkpoint(note, vkey).size // WIDTH
-    minimum = await _count_older(ledger, first // WIDTH, whole, older_than_ns) * WIDTH
+    minimum = min(below, open_checkpoint(note, vkey).size) // WIDTH * WIDTH
     if minimum <= first:
         return first
     roots = await _last_roots(ledger, first, cages)
@@ -38,18 +37,6 @@ async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], older_than_ns: 
     with trio.CancelScope(shield=True):
         await ledger.set_minimum(minimum, index)
     return minimum
-
-
-async def _count_older(ledger: Ledger, low: int, high: int, older_than_ns: int) -> int:
-    """How many bundles, counted from the first of all, end with an older entry; the time in a log does not go back."""
-    while low < high:
-        middle = (low + high) // 2
-        ((_, entry),) = await ledger.read(HOST_LOG, middle * WIDTH + WIDTH - 1, (middle + 1) * WIDTH)
-        if decode_entry(entry).ts < older_than_ns:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 async def _last_roots(ledger: Ledger, first: int, cages: Iterable[LogId]) -> list[tuple[str, int, bytes]]:

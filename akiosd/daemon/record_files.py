@@ -20,9 +20,9 @@ _PATIENCE_S = 5.0
 
 
 class FileRecorder:
-    """Owns a cage's group.  ``missing`` says why there is none."""
+    """Owns a cage's group, kept on the account of the host uid ``owner``.  ``missing`` says why there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: int) -> None:
         self.missing = ""
         self._events: FileEvents | None = None
         self._waiting: trio.CancelScope | None = None
@@ -32,7 +32,7 @@ class FileRecorder:
         # One thread for each cage: a file system that stalls holds up nobody else's names.
         self._limiter = trio.CapacityLimiter(1)
         try:
-            self._events = FileEvents()
+            self._events = FileEvents(owner)
         except KernelError as error:
             self.missing = f"{error.what}; {error.next}"
 

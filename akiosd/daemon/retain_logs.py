@@ -27,14 +27,15 @@ async def retain_once(keeper: LogKeeper, config: LedgerConfig, now_ns: int) -> N
     age = config.keep_days * _DAY_NS or None
     try:
         await keeper.finish_clearing()
+        await keeper.note_clocks()
         if age is not None or config.keep_bytes:
-            gone, _ = await keeper.destroy_old(now_ns, age, config.keep_bytes or None, config.how)
+            gone, _ = await keeper.destroy_old(age, config.keep_bytes or None, config.how)
             for use in gone:
                 _log.info("a cage's data was destroyed, as the configuration says", cage=use.log, bytes=use.bytes)
         if config.pack_after_s:
             for log in await keeper.pack_old(now_ns - config.pack_after_s * 10**9, config.how):
                 _log.info("a finished log was packed", cage=log)
         if config.host_keep_days:
-            await keeper.prune_host(now_ns - config.host_keep_days * _DAY_NS, now_ns)
+            await keeper.prune_host(config.host_keep_days * _DAY_NS, now_ns)
     except AkiosError as error:
         _log.error("old logs could not be cared for", why=error.what, where=error.where)

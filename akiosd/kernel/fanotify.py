@@ -33,14 +33,18 @@ class FileEvent(msgspec.Struct, frozen=True):
 
 
 class FileEvents:
-    """The group's descriptor; marks are put on mounts by the plan's ``watch`` steps.  Raises KernelError."""
+    """The group's descriptor; marks are put on mounts by the plan's ``watch`` steps.
 
-    def __init__(self) -> None:
-        number = int(lib.akios_file_use_open())
+    ``owner``: the host uid on whose account the kernel keeps it; each has a number of its own (128), so that cages do
+    not use up root's.  Raises KernelError.
+    """
+
+    def __init__(self, owner: int) -> None:
+        number = int(lib.akios_file_use_open(owner))
         if number < 0:
             raise KernelError(
                 f"no fanotify group can be made: {os.strerror(-number)}", "files",
-                "raise the sysctl fs.fanotify.max_user_groups, or outside of containers: see akiosctl doctor", -number,
+                "a container may forbid it; or raise the sysctl fs.fanotify.max_user_groups", -number,
             )  # fmt: skip
         self.group = Fd(number)
 

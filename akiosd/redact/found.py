@@ -32,9 +32,7 @@ _LONGEST_GAP = 24
 _ESCAPES = re.compile(r"[\\%&]")
 _DIGITS = frozenset(b"0123456789")
 _ABROAD = re.compile(rb"(?:\+[0-9]{1,4}[ .(-]*|[0-9][-./])\Z")
-_MORE_PARTS = re.compile(rb"[-./][0-9]")
 _CLOSING = re.compile(rb"\\?\]")
-_PART_BEFORE = re.compile(rb"[0-9][-./]\Z")
 
 
 class Entry:
@@ -128,12 +126,9 @@ class Index:
         places: list[Place] = []
         at = folded.first(begin)
         while (at := self._next(folded.letters, at, final)) < len(folded.letters):
-            held = not final and self._may_go_on(folded, at)
-            place, size = (None, 0) if held else self._match(folded, at)
-            if place is not None and not final and len(folded.plain) - folded.at[at + size - 1] <= self._ahead:
-                held = True
-            if held:
+            if not final and (self._may_go_on(folded, at) or self._is_open(folded, at)):
                 return places, max(begin, min(known, self._lead(folded, folded.at[at])))
+            place, size = self._match(folded, at)
             if place is not None:
                 places.append(place)
             at += size or 1
@@ -175,6 +170,14 @@ class Index:
         return len(after) <= _LONGEST_GAP and all(
             _GAP.fullmatch(gap) or any(given.get(index, b"").startswith(gap) for given in spelled)
             for index, gap in (gaps | ({len(rest) - 1: after} if after else {})).items()
+        )
+
+    def _is_open(self, folded: Folded, at: int) -> bool:
+        """Whether one begins at the letter ``at`` of which is not decided yet what comes behind it."""
+        letters = folded.letters
+        ends = (at + size for size in self._heads.get(letters[at : at + _HEAD], ()) if at + size <= len(letters))
+        return any(
+            len(folded.plain) - folded.at[end - 1] <= self._ahead and letters[at:end] in self.keys for end in ends
         )
 
     def _match(self, folded: Folded, at: int) -> tuple[Place | None, int]:
@@ -221,8 +224,15 @@ def _is_whole(folded: Folded, key: Key, at: int, size: int, start: int, end: int
     if fold(before[-1:] + after[:1]) and not _may_touch(folded, entry, start, end, before, after):
         return False
     if entry.exact:
-        return not (_PART_BEFORE.search(before) or _MORE_PARTS.match(after))
+        return not _has_more_parts(key, before, after)
     return plain[start] not in _DIGITS or not _ABROAD.search(before) or _is_given(folded, entry, start)
+
+
+def _has_more_parts(key: Key, before: bytes, after: bytes) -> bool:
+    """Whether what separates the parts goes on with another: 192.0.2.7 is not in 10.192.0.2.7, but in 192.0.2.7/24."""
+    joint = next(iter(key.gaps.values()), b"").strip()
+    more = before[-len(joint) :] == joint and before[-len(joint) - 1 : -len(joint)].isdigit()
+    return bool(joint) and (more or (after.startswith(joint) and after[len(joint) : len(joint) + 1].isdigit()))
 
 
 def _may_touch(folded: Folded, entry: Entry, start: int, end: int, before: bytes, after: bytes) -> bool:

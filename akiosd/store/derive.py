@@ -143,9 +143,11 @@ def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list
     What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is left as it is.
     """
     temporary = out.with_name(out.name + ".tmp")
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    # No O_TRUNC: what a stop left of it is written over, not given back as it is.
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         length = pack(reader, vkey, MAX_BUNDLE_BYTES, fd, key_list)
+        os.ftruncate(fd, length)
         report = fsck(fd, vkey, hasher=hasher)
         if report.exit_code != 0:
             raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)

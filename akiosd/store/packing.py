@@ -17,7 +17,7 @@ from akiosd.ledger.report import Report
 from akiosd.store.derive import pack_log
 from akiosd.store.fsck import find_vkey, fsck
 from akiosd.store.log_dir import archive, directory
-from akiosd.store.wipe import How, wipe
+from akiosd.store.wipe import How, overwrite, wipe
 from akiosd.values.ids import LogId
 
 
@@ -58,7 +58,9 @@ def make_archive(places: Places, hasher: Hasher) -> Report:
         try:
             pack_log(places.log, places.archive, key, hasher)
         except OSError as error:
-            places.archive.with_name(places.archive.name + ".tmp").unlink(missing_ok=True)
+            half = places.archive.with_name(places.archive.name + ".tmp")
+            overwrite(half.parent, How(), [half.name])
+            half.unlink(missing_ok=True)
             raise LedgerError(f"the log cannot be packed: {error.strerror}", where=str(places.archive)) from error
         os.utime(places.archive, ns=(ended, ended))
     report = fsck(places.archive, key, hasher=hasher)

@@ -238,6 +238,18 @@ class LogPruned(Record, frozen=True, kw_only=True, tag="log_pruned"):
     epochs: tuple[tuple[int, bytes, bytes], ...] = ()
 
 
+class ClockRead(Record, frozen=True, kw_only=True, tag="clock_read"):
+    """The clocks of the host: which boot, and its boot-time clock (CLOCK_BOOTTIME, ns); ``ts`` is the wall's.
+
+    ``jump_ns``: by how much the wall clock moved beside it since the last such record, where that is implausible:
+    nothing is destroyed for its age until the two have agreed for a day.
+    """
+
+    boot: str
+    boottime_ns: int
+    jump_ns: int = 0
+
+
 KeyAction = Literal["set", "removed"]
 
 
@@ -366,6 +378,7 @@ KnownRecord = (
     | CageDestroyed
     | CagePacked
     | LogPruned
+    | ClockRead
     | ProviderKey
     | NetDenied
     | NetRequest

@@ -232,8 +232,9 @@ struct akios_file_use {
     uint8_t pad[6];
 };
 
-/* A group that gets events and stops nobody; the descriptor is the caller's, close-on-exec and non-blocking. */
-int akios_file_use_open(void);
+/* A group that gets events and stops nobody; the descriptor is the caller's, close-on-exec and non-blocking.  It is made
+ * by a thread of its own under the uid `owner`, on whose account it is: the kernel lets each have 128. */
+int akios_file_use_open(uint32_t owner);
 /* Takes at most max_events off the group's queue: bytes of struct akios_file_use written, 0 when it is empty.
  * lost: how many events had no name, and overflows of the queue, each of which may stand for many.  It may wait
  * where the file's own file system does: call it from a thread that may. */

@@ -4,23 +4,71 @@
  * and nothing is read through it.  The kernel makes no such events of pipes, sockets and devices. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/fanotify.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "akios.h"
 
+#define STACK_BYTES (64 * 1024)
+
 _Static_assert((int)AKIOS_FILE_EXECUTED == FAN_OPEN_EXEC && (int)AKIOS_FILE_WRITTEN == FAN_CLOSE_WRITE, "uapi");
 
-int akios_file_use_open(void)
+/* Only to the calling thread, unlike the C library's functions.  Real and saved id stay: no capability is lost for good,
+ * and nobody of that user may signal the thread. */
+static int become_effectively(uint32_t uid)
 {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2];
+    if (syscall(SYS_capget, &header, sets) < 0 || syscall(SYS_setresuid, -1, uid, -1) < 0)
+        return -errno;
+    return syscall(SYS_capset, &header, sets) < 0 ? -errno : 0;
+}
+
+struct job {
+    uint32_t owner;
+    int result;
+};
+
+static void *open_group(void *argument)
+{
+    struct job *job = argument;
+    job->result = become_effectively(job->owner);
+    if (job->result < 0)
+        return NULL;
     /* O_NONBLOCK, or a lease that the agent holds on its file would keep the reader for 45 seconds (fcntl(2)). */
     int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK,
                            O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_LARGEFILE);
-    return fd < 0 ? -errno : fd;
+    job->result = fd < 0 ? -errno : fd;
+    return NULL;
+}
+
+int akios_file_use_open(uint32_t owner)
+{
+    struct job job = {.owner = owner};
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+    int err = pthread_attr_init(&attributes);
+    if (err != 0)
+        return -err;
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    err = pthread_create(&thread, &attributes, open_group, &job);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    if (err != 0)
+        return -err;
+    pthread_join(thread, NULL);
+    return job.result;
 }
 
 /* The name of the event's file; 0 where the kernel could give no descriptor, or no name for it. */

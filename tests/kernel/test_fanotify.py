@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from akiosd.errors import KernelError
 from akiosd.kernel import mounts
 from akiosd.kernel.fanotify import FileEvents, parse_events
 from akiosd.kernel.fds import Fd
@@ -21,6 +22,7 @@ from akiosd.policy.compile.mounts import FAN_CLOSE_WRITE, FAN_OPEN_EXEC
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: marks whole mounts")
 FAN_MARK_ADD, FAN_MARK_MOUNT = 0x1, 0x10
 F_SETLEASE = 1024
+OWNER, OTHER_OWNER = 1_999_999_901, 1_999_999_902
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -28,7 +30,7 @@ class Watched:
     def __init__(self) -> None:
         self.tree: Fd = mounts.fs_mount("tmpfs", {"size": str(64 << 20)})
         self.path = Path(f"/proc/self/fd/{self.tree.fileno()}")
-        self.events = FileEvents()
+        self.events = FileEvents(OWNER)
         mask, group = ctypes.c_uint64(FAN_OPEN_EXEC | FAN_CLOSE_WRITE), self.events.group.fileno()
         if libc.fanotify_mark(group, FAN_MARK_ADD | FAN_MARK_MOUNT, mask, self.tree.fileno(), b"."):
             raise OSError(ctypes.get_errno(), "fanotify_mark")
@@ -91,6 +93,25 @@ def test_a_file_that_cannot_be_opened_for_us_is_said(watched: Watched) -> None:
     found, lost = watched.take()
     os.close(fd)
     assert lost == 1 and [name for _, name, _ in found] == [b"one", b"two"]
+
+
+def test_each_owner_has_groups_of_its_own() -> None:
+    """As many cages as the kernel lets one user have groups would be few, and root's other programs need theirs."""
+    bound = int(Path("/proc/sys/fs/fanotify/max_user_groups").read_text())
+    if bound > 1024:
+        pytest.skip("this host lets a user have more groups than a test should make")
+    before = [Path(f"/proc/self/task/{thread}/status").read_text() for thread in os.listdir("/proc/self/task")]
+    made = [FileEvents(OWNER) for _ in range(bound)]
+    try:
+        with pytest.raises(KernelError, match="Too many open files"):
+            FileEvents(OWNER)
+        FileEvents(OTHER_OWNER).close()
+    finally:
+        for one in made:
+            one.close()
+    assert os.geteuid() == 0
+    identity = [line for line in before[0].splitlines() if line.startswith(("Uid", "CapEff"))]
+    assert set(identity) <= set(Path("/proc/self/status").read_text().splitlines())
 
 
 def test_equal_events_in_a_row_are_one(watched: Watched) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from akiosctl import pins
+from akiosctl.client import DaemonError
+from akiosctl.ledger_source import refused
 from akiosctl.pins import pins_directory
 from akiosd.ledger.note import Signer
 from akiosd.ledger.proof import TlogProof
@@ -200,6 +202,16 @@ def test_the_hosts_pinned_key_counts_for_its_other_logs(log: Log) -> None:
     assert verify(log)[0] == 4
     pins.forget(host.vkey.name)
     assert verify(log)[0] == 0  # the control
+
+
+def test_a_log_that_was_pinned_and_that_akiosd_refuses_is_missing(log: Log) -> None:
+    """A deleted cage has no owner any more, so nobody but root is told of it; who kept a checkpoint knows better."""
+    error = DaemonError(f"no log {CAGE} for you", "ledger")
+    with pytest.raises(DaemonError):
+        refused(CAGE, error)
+    assert log.here("pin")[0] == 0
+    report = refused(CAGE, error)
+    assert (report.exit_code, report.origin) == (3, ORIGIN) and "for you" in report.detail
 
 
 def test_a_damaged_list_of_known_hosts_is_no_empty_one(log: Log) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 import phonenumbers
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from stdnum import bitcoin, iban, imei, luhn
 from stdnum.be import nn
@@ -320,18 +320,24 @@ def test_in_the_arguments_of_a_tool(kind: str) -> None:
 PROSE = "The answer is 42, see https://h.example/a%20b?x=1&y=[2] or call 112: it's \\n \\u00e9 'done'\n> and so on - "
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(sorted(REWRITINGS)), st.integers(0, 9)), max_size=4),
-    st.lists(st.integers(0, 100), min_size=5, max_size=5), st.lists(st.integers(1, 40), max_size=60), st.booleans(),
+JUNK = [*"\\%&[] -7x_.+(=", "%2", "\\[", "\n> ", "\\u00", "a%40", "\\n"]
+SAID = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from(JUNK), max_size=4), st.sampled_from(KINDS), st.sampled_from(sorted(REWRITINGS)),
+        st.integers(0, 9), st.just(10**6) | st.integers(0, 40), st.integers(0, 100),
+    ),
+    max_size=4,
 )  # fmt: skip
-def test_a_stream_is_restored_as_the_whole_is(
-    given_: list[tuple[str, str, int]], cuts: list[int], sizes: list[int], escape: bool
-) -> None:
-    pseudonyms, text = Pseudonyms(KEY), PROSE[: cuts[0]]
-    for (kind, name, which), cut in zip(given_, cuts[1:], strict=False):
+"""What stands before a stand-in, which it is and how it is written, how much of it, and the prose that follows."""
+Said = list[tuple[list[str], str, str, int, int, int]]
+
+
+def check_stream(said: Said, sizes: list[int], escape: bool) -> None:
+    pseudonyms, text = Pseudonyms(KEY), ""
+    for junk, kind, name, which, most, prose in said:
         found = examples(kind)
-        text += REWRITINGS[name][0](pseudonyms.give(found[which % len(found)], kind)) + PROSE[cut:]
+        stand_in = pseudonyms.give(found[which % len(found)], kind)
+        text += "".join(junk) + REWRITINGS[name][0](stand_in)[:most] + PROSE[prose:]
     whole, restorer, at, safe = pseudonyms.restore(text, escape), StreamRestorer(pseudonyms, escape), 0, ""
     for size in sizes:
         safe += restorer.push(text[at : at + size])
@@ -339,12 +345,28 @@ def test_a_stream_is_restored_as_the_whole_is(
     assert safe + restorer.push(text[at:]) + restorer.flush() == whole
 
 
+@settings(max_examples=150, deadline=None)
+@given(SAID, st.lists(st.integers(1, 12), max_size=60), st.booleans())
+@example(
+    [([], "BEARER_TOKEN", "as it is", 0, 0, 112), (["x"], "BEARER_TOKEN", "as it is", 1, 99, 112)], [2, 2, 24], False
+)
+def test_a_stream_is_restored_as_the_whole_is(said: Said, sizes: list[int], escape: bool) -> None:
+    check_stream(said, sizes, escape)
+
+
+@pytest.mark.named_set("standins")
+@settings(max_examples=5000, deadline=None)
+@given(SAID, st.lists(st.integers(1, 12), max_size=80), st.booleans())
+def test_many_streams_are_restored_as_the_whole_is(said: Said, sizes: list[int], escape: bool) -> None:
+    check_stream(said, sizes, escape)
+
+
 def test_at_every_split_and_letter_by_letter() -> None:
     pseudonyms = Pseudonyms(KEY)
     text = "".join(f"{PROSE[:n]}{REWRITINGS[name][0](pseudonyms.give(examples(kind)[0], kind))}"
                    for n, (kind, name) in enumerate(zip(KINDS, [*REWRITINGS] * 9, strict=False)))  # fmt: skip
     whole = pseudonyms.restore(text)
-    for at in range(0, len(text), 7):
+    for at in range(0, len(text), 37):
         restorer = StreamRestorer(pseudonyms)
         assert restorer.push(text[:at]) + restorer.push(text[at:]) + restorer.flush() == whole
     restorer = StreamRestorer(pseudonyms)
@@ -390,6 +412,13 @@ def test_an_address_within_another_is_not_taken(text: str) -> None:
     assert pseudonyms.restore(said) == said
     before, _, after = text.partition("{}")
     assert pseudonyms.restore(said.removeprefix(before).removesuffix(after)) == "93.184.216.34", "control"
+
+
+@pytest.mark.parametrize("text", ["http://{}:80/1", "http://{}/2/x", "{}/24", "{}-93.184.216.35", "{}.", "ssh a@{}"])
+def test_an_address_beside_other_things_is(text: str) -> None:
+    pseudonyms = Pseudonyms(KEY)
+    said = text.format(pseudonyms.give("93.184.216.34", "IPV4"))
+    assert pseudonyms.restore(said) == text.format("93.184.216.34")
 
 
 def test_a_kind_that_is_used_up_gets_numbered_labels() -> None:

@@ -76,7 +76,7 @@ async def test_the_others_are_packed(tmp_path: Path, complaints: list[dict[str, 
 async def test_the_others_are_destroyed(tmp_path: Path, complaints: list[dict[str, Any]]) -> None:
     async with kept(tmp_path) as (_, keeper):
         spoil(tmp_path)
-        gone, failed = await keeper.destroy_old(time.time_ns(), 1, None, FAST)
+        gone, failed = await keeper.destroy_old(None, 0, FAST)
     assert sorted(use.log for use in gone) == [name for name in NAMES if name != BAD]
     assert list(failed) == [BAD] and [said["cage"] for said in complaints] == [BAD]
 
