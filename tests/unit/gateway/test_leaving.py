@@ -179,6 +179,7 @@ def test_a_client_that_leaves_at_any_moment(name: str, asked: float, sent: int, 
 
 
 @pytest.mark.named_set("standins")
+@pytest.mark.timeout(1800)
 @settings(max_examples=3000, deadline=None)
 @MOMENTS
 def test_many_clients_that_leave_at_any_moment(name: str, asked: float, sent: int, after: str, undecided: bool) -> None:

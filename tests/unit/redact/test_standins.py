@@ -202,6 +202,7 @@ def test_nobody_can_hold_a_stand_in(kind: str) -> None:
 
 
 @pytest.mark.named_set("standins")
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", KINDS)
 def test_nobody_can_hold_any_of_a_hundred_thousand(kind: str) -> None:
     check_many(kind, 100_000)
@@ -355,6 +356,7 @@ def test_a_stream_is_restored_as_the_whole_is(said: Said, sizes: list[int], esca
 
 
 @pytest.mark.named_set("standins")
+@pytest.mark.timeout(1800)
 @settings(max_examples=5000, deadline=None)
 @given(SAID, st.lists(st.integers(1, 12), max_size=80), st.booleans())
 def test_many_streams_are_restored_as_the_whole_is(said: Said, sizes: list[int], escape: bool) -> None:
