@@ -108,7 +108,8 @@ def cgroups(daemon: Daemon) -> set[str]:
 
 def prepared(daemon: Daemon) -> int:
     """How many cages are made ahead of their runs."""
-    return sum("audit" not in files for files in cage_directories(daemon).values())
+    used = {"audit", "audit.tar", "running.msgpack", "kept.msgpack", "ended.msgpack"}
+    return sum(not used & files for files in cage_directories(daemon).values())
 
 
 def rest(daemon: Daemon) -> Counter[str]:
