@@ -9,8 +9,11 @@ from __future__ import annotations
 import glob
 import os
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 
+import akiosctl
+import akiosd
 from akiosctl.changes import git_index
 from akiosctl.changes.git_config import BadConfig, forbidden_changes
 from akiosctl.changes.git_survey import Repository, survey_git
@@ -55,10 +58,19 @@ def survey_workspace(workspace_fd: int, view_fd: int, diff: Diff) -> Survey:
     rows, everywhere = survey_git(root, repositories, os.environb)
     named = [row.base for row in rows if not row.rest]
     rows += tuple(survey_scripts(root, [*naming, *_files(root, named)]))
+    rows += tuple(_own_rows(root))
     rows += tuple(survey_path(root, naming, links, diff, os.environb))
     taken = _taken(root, everywhere, diff)
     configurations = _configurations(workspace_fd, view_fd, diff)
     return Survey(root, links, rows, everywhere, taken, _indexes(view_fd, diff), configurations)
+
+
+def _own_rows(root: bytes) -> Iterator[Row]:
+    """Where the installation that runs here lies in the workspace: it would be the agent's at the next command."""
+    for place in dict.fromkeys((sys.prefix, *akiosctl.__path__, *akiosd.__path__)):
+        inside = reenter(os.fsencode(place), root)
+        if inside:
+            yield Row(inside, (), "AKIOS itself is installed there")
 
 
 def _walk(root: bytes) -> tuple[dict[bytes, bytes], list[Repository], list[bytes]]:
