@@ -1,21 +1,40 @@
-"""The names in git's index: ``git restore .`` and ``git checkout -- .`` write there whatever it says.
+"""Names that git keeps and takes at their word: those of files in its index, those of its references.
 
-Git checks names when they come into an index, never when it reads one, so an index that an agent wrote puts a file
-into ``.git/hooks``, or out of the workspace.  The format is that of gitformat-index(5).  Pure.
+``git restore .`` and ``git checkout -- .`` write where the index says.  Git checks a name when it comes into an index,
+never when it reads one, so an index that an agent wrote puts a file into ``.git/hooks``, or out of the workspace.  The
+format is that of gitformat-index(5).  Pure.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 
 from akiosctl.changes.names import fold
 
 MAGIC = b"DIRC"
+ACTIVE = re.compile(rb"[$`]")
+"""git-check-ref-format(1) lets a name of a reference hold what a shell expands in a prompt that shows it."""
+_PACKED = re.compile(rb"(?m)^[0-9a-f]{40,64} refs/.*[$`]")
 _STAT = 40
 _HASHES = (20, 32)  # bytes of SHA-1 and SHA-256; which of them, only the repository says
 _EXTENDED, _NAME_LENGTH = 0x4000, 0x0FFF
 _UNREADABLE = "it is an index of git's that cannot be read"
+
+
+def object_to_head(data: bytes) -> str:
+    """What speaks against a file HEAD, or ""."""
+    return _shown(data.startswith(b"ref:") and ACTIVE.search(data[:4096]))
+
+
+def object_to_packed(data: bytes) -> str:
+    """What speaks against a file packed-refs, or ""."""
+    return _shown(_PACKED.search(data))
+
+
+def _shown(bad: object) -> str:
+    return "a prompt that shows the name of a reference in it may run what is in that name" if bad else ""
 
 
 class _Bad(Exception):

@@ -45,8 +45,8 @@ class Survey(msgspec.Struct, frozen=True):
     """The same by the configuration of the user, relative to the top of any repository."""
     taken: dict[bytes, str] = {}
     """Directories ``.git`` that changes add where the user's configuration reaches something that is there already."""
-    indexes: dict[bytes, str] = {}
-    """Changed files that git could take as its index: what speaks against those from which it must not."""
+    contents: dict[bytes, str] = {}
+    """Changed files that git could take as its index or its references: what speaks against their content."""
     configurations: dict[bytes, str] = {}
     """Changed files ``.git/config``: what speaks against their new content; empty when nothing does."""
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from akiosctl.changes import git_index
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, ancestors, name_of, parent_of
 from akiosctl.changes.names import fold, protecting_pattern
 from akiosctl.changes.obeyed import Obeyed, Survey
@@ -86,8 +87,8 @@ def find_refusals(diff: Diff, rules: Rules) -> list[Refusal]:
             found[change.path] = reason
         elif rules.survey is not None and change.path in rules.survey.taken:
             found[change.path] = f"protected: {rules.survey.taken[change.path]}"
-        elif rules.survey is not None and change.path in rules.survey.indexes:
-            found[change.path] = f"protected: {rules.survey.indexes[change.path]}"
+        elif rules.survey is not None and change.path in rules.survey.contents:
+            found[change.path] = f"protected: {rules.survey.contents[change.path]}"
     if rules.survey is not None:
         _refuse_obeyed(diff, rules, rules.survey, found)
     return [Refusal(path, found[path]) for path in sorted(found)]
@@ -160,6 +161,8 @@ def _reason(change: Change, diff: Diff, rules: Rules, new_entries: dict[bytes, E
         return change.problem
     if _is_git_link(change):
         return "protected name (.git may only be a directory, and stays)"
+    if _is_run_by_prompts(change.path) and _is_in_repository(change.path, diff.git_dirs):
+        return "protected: a prompt that shows the name of this reference may run what is in it"
     if _is_in_bare_repository(change, diff.git_dirs) or _is_in_inner_repository(change.path):
         return "protected name (what git runs or obeys in a repository's directory)"
     new = change.new
@@ -173,6 +176,12 @@ def _reason(change: Change, diff: Diff, rules: Rules, new_entries: dict[bytes, E
         escaping = not rules.allow_escaping_links and escapes(change.path, new.target, rules)
         return "the link leads out of the workspace" if escaping else ""
     return _special_bits(change, new, new_entries)
+
+
+def _is_run_by_prompts(path: bytes) -> bool:
+    """bash(1), PROMPTING: what a prompt is made of is expanded once more."""
+    _, inside, name = path.rpartition(b"/refs/")
+    return bool(inside) and git_index.ACTIVE.search(name) is not None
 
 
 def _is_git_link(change: Change) -> bool:

@@ -31,6 +31,7 @@ _MAX_CONFIG = 1 << 20
 _MAX_INDEX = 256 << 20
 # is_git_directory() of git's setup.c: where there is a commondir, objects and refs are elsewhere.
 _GIT_DIRS = (frozenset((b"HEAD", b"objects", b"refs")), frozenset((b"HEAD", b"commondir")))
+_REFERENCES = {"head": git_index.object_to_head, "packed-refs": git_index.object_to_packed}
 # By their first component, which a directory's listing shows.
 _NAMING: dict[bytes, list[str]] = {}
 for _pattern in NAMING_PROGRAMS:
@@ -62,7 +63,7 @@ def survey_workspace(workspace_fd: int, view_fd: int, diff: Diff) -> Survey:
     rows += tuple(survey_path(root, naming, links, diff, os.environb))
     taken = _taken(root, everywhere, diff)
     configurations = _configurations(workspace_fd, view_fd, diff)
-    return Survey(root, links, rows, everywhere, taken, _indexes(view_fd, diff), configurations)
+    return Survey(root, links, rows, everywhere, taken, _contents(view_fd, diff), configurations)
 
 
 def _own_rows(root: bytes) -> Iterator[Row]:
@@ -138,16 +139,18 @@ def _configurations(workspace_fd: int, view_fd: int, diff: Diff) -> dict[bytes, 
     return found
 
 
-def _indexes(view_fd: int, diff: Diff) -> dict[bytes, str]:
-    """Under whatever name: a link of the developer's may lead there from the place where git looks."""
+def _contents(view_fd: int, diff: Diff) -> dict[bytes, str]:
+    """An index under whatever name: a link of the developer's may lead there from the place where git looks."""
     found = {}
     for change in diff.changes:
         if change.new is not None and change.new.type is EntryType.FILE and change.kind is not ChangeKind.MODE:
+            judge = _REFERENCES.get(fold(name_of(change.path)))
+            magic = b"" if judge else git_index.MAGIC
             try:
-                data = _read(view_fd, change.path, git_index.MAGIC, _MAX_INDEX)
+                data = _read(view_fd, change.path, magic, _MAX_INDEX)
             except OSError:
                 continue  # a commit cannot read it either
-            objection = git_index.find_objection(data) if data else ""
+            objection = (judge or git_index.find_objection)(data) if data else ""
             if objection:
                 found[change.path] = objection
     return found

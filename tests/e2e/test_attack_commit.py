@@ -130,6 +130,16 @@ ARRANGED: dict[str, tuple[str, str, str]] = {
         "git config user.name 'x; touch $PWNED #'; rm -f .git/logs/HEAD; ln -s ../hooks/post-commit .git/logs/HEAD",
         "unset GIT_COMMITTER_NAME; git commit -q --allow-empty -m x; git commit -q --allow-empty -m x",
     ),
+    "a branch with a name that a prompt runs": (
+        "git symbolic-ref HEAD refs/heads/main",
+        "git symbolic-ref HEAD 'refs/heads/$(touch${IFS}$PWNED)'",
+        'PS1="$(git symbolic-ref HEAD) "; : "${PS1@P}"',
+    ),
+    "a tag with a name that a prompt runs": (
+        "git tag -f one",
+        "git tag 'one$(touch${IFS}$PWNED)'; git tag -d one; git pack-refs --all",
+        'PS1="$(git describe --tags) "; : "${PS1@P}"',
+    ),
     "a sample of a hook that the hook is a link to": (
         "mkdir -p .git/hooks; ln -s pre-commit.sample .git/hooks/pre-commit; echo >.git/hooks/pre-commit.sample",
         _PLANT.format(".git/hooks/pre-commit.sample"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from akiosctl.changes.git_index import find_objection
+from akiosctl.changes.git_index import find_objection, object_to_head, object_to_packed
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 
@@ -89,3 +89,13 @@ def test_a_table_of_offsets_that_leads_elsewhere_is_no_index(tmp_path: Path, kin
 @pytest.mark.parametrize("data", [b"DIRC", b"DIRC\0\0\0\x02\0\0\0\x01", b"DIRC\0\0\0\x09\0\0\0\0" + b"\0" * 32])
 def test_what_cannot_be_read_is_refused(data: bytes) -> None:
     assert "cannot be read" in find_objection(data)
+
+
+@pytest.mark.parametrize("name", ["main", "fix/#12-it's", "a-(b)&c"])
+def test_names_of_references_that_no_prompt_runs(name: str) -> None:
+    line, oid = name.encode(), b"0" * 40
+    assert object_to_head(b"ref: refs/heads/" + line + b"\n") == object_to_head(oid + b"\n") == ""
+    assert object_to_packed(b"# pack-refs with: peeled $\n" + oid + b" refs/heads/" + line + b"\n") == ""
+    for active in (b"$(x)", b"`x`", b"${x}"):
+        assert "prompt" in object_to_head(b"ref: refs/heads/" + line + active + b"\n")
+        assert "prompt" in object_to_packed(oid + b" refs/tags/ok\n" + oid + b" refs/tags/" + line + active + b"\n")
