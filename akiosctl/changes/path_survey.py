@@ -35,12 +35,15 @@ def survey_path(
     commands = _commands(root, env)
     changed: dict[bytes, list[bytes]] = {}
     for change in diff.changes:
-        changed.setdefault(parent_of(change.path), []).append(name_of(change.path))
+        if change.new is not None and change.new.type is not EntryType.DIRECTORY:
+            changed.setdefault(parent_of(change.path), []).append(name_of(change.path))
     turned = {c.path for c in diff.changes if c.new is not None and c.new.type is EntryType.SYMLINK}
     rows = []
     for place, why in places.items():
         real = resolve(place, links, root)[0]
-        names = {*_list(os.path.join(root, place)), *changed.get(place, ()), *changed.get(real or place, ())}
+        standing = (name for name in _list(os.path.join(root, place)) if name in commands)
+        names = {name for name in standing if not os.path.isdir(os.path.join(root, place, name))}
+        names |= {*changed.get(place, ()), *changed.get(place if real is None else real, ())}
         rows += [Row(join(place, name), (), f"{why}, where it would run as {show(name)}") for name in names & commands]
         rows += [Row(path, (), why) for path in (place, real) if path in turned]
     return rows
@@ -48,9 +51,16 @@ def survey_path(
 
 def _from_environment(root: bytes, env: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, str]]:
     for entry in env.get(b"PATH", b"").split(b":"):
-        inside = reenter(os.path.join(root, entry), root)
-        if inside:
-            yield inside, f"{show(inside)} is in your PATH"
+        inside = _inside(root, entry)
+        if inside is not None:
+            yield inside, f"{show(inside or b'.')} is in your PATH"
+
+
+def _inside(root: bytes, entry: bytes) -> bytes | None:
+    """An entry of PATH as a place of the workspace; "." and nothing are the directory that people are in."""
+    absolute = os.path.join(root, entry)
+    inside = reenter(absolute, root)
+    return inside if inside or os.path.realpath(absolute) == root else None
 
 
 def _named(root: bytes, path: bytes) -> Iterator[bytes]:
@@ -67,7 +77,7 @@ def _named(root: bytes, path: bytes) -> Iterator[bytes]:
 def _commands(root: bytes, env: Mapping[bytes, bytes]) -> set[bytes]:
     """What the user's PATH offers outside of the workspace."""
     places = [entry for entry in env.get(b"PATH", b"").split(b":") if entry.startswith(b"/")]
-    outside = [place for place in dict.fromkeys((*places, *_SYSTEM)) if not reenter(place, root)]
+    outside = [place for place in dict.fromkeys((*places, *_SYSTEM)) if _inside(root, place) is None]
     return {name for place in outside for name in _list(place)}
 
 

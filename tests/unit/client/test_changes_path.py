@@ -36,6 +36,14 @@ def test_a_name_of_the_systems_in_a_directory_of_path(tmp_path: Path, path: str,
     assert rows(tmp_path, added(*names)) == set(), "the control: nothing leads there"
 
 
+@pytest.mark.parametrize("path", [".:/usr/bin", "/usr/bin:", "{}"])
+def test_the_directory_itself(tmp_path: Path, path: str) -> None:
+    """What is a directory there runs under no name, whatever the system has."""
+    (tmp_path / "test").mkdir()
+    assert rows(tmp_path, added(b"ls", b"test/x", b"sub/ls"), path.format(tmp_path.resolve())) == {b"ls"}
+    assert rows(tmp_path, added(b"ls"), f"/usr/bin:{tmp_path.parent}") == set(), "the control: it only lies there"
+
+
 def test_what_stands_there_already_and_links_on_the_way(tmp_path: Path) -> None:
     """An existing name may be a link to what the agent changes; a directory of PATH may be or become one."""
     (tmp_path / "tools").mkdir()
