@@ -59,14 +59,14 @@ def run_command(arguments: list[str]) -> int:
     as_json = False
     try:
         socket, as_json, rest = parse_global(arguments)
+        before, as_json = as_json, as_json or "--json" in rest[: rest.index("--") if "--" in rest else None]
         if rest[:1] == ["run"]:
             from akiosctl.verbs.run import run
 
-            as_json = as_json or "--json" in rest[: rest.index("--") if "--" in rest else None]
             return run(rest[1:], socket, as_json)
         from akiosctl.commands import run_verb
 
-        return run_verb(rest, socket, as_json)
+        return run_verb(rest, socket, before)
     except AkiosError as error:
         from akiosctl.render import print_error
 

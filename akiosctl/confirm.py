@@ -29,7 +29,10 @@ def ask(question: str, count: int | None, verb: str) -> None:
     if not can_ask() or (count is not None and not is_too_much(count, _rows())):
         return
     print(f"{escape(question)} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        print(file=sys.stderr)  # Ctrl-D leaves the cursor behind the question
+    if answer.strip().lower() not in ("y", "yes"):
         raise AkiosError("nothing was done", verb, "see what it is: akiosctl diff; --yes does it without asking")
 
 

@@ -101,7 +101,7 @@ def commit_cage(
 
 
 def become_owner(cage: CageInfo) -> None:
-    """Root settles another's cage with that user's rights, for good: the workspace is theirs, and full of their links.
+    """Root looks at and settles another's cage with that user's rights, for good: the workspace is full of their links.
 
     A user may start a cage on a directory that only root may write to, and wait for root to commit it.
     """

@@ -45,6 +45,8 @@ class Survey(msgspec.Struct, frozen=True):
     """The same by the configuration of the user, relative to the top of any repository."""
     taken: dict[bytes, str] = {}
     """Directories ``.git`` that changes add where the user's configuration reaches something that is there already."""
+    contents: dict[bytes, str] = {}
+    """Changed files that git could take as its index or its references: what speaks against their content."""
     configurations: dict[bytes, str] = {}
     """Changed files ``.git/config``: what speaks against their new content; empty when nothing does."""
 
@@ -130,6 +132,10 @@ class Obeyed:
                 if len(parts) - length >= len(rest) and all(map(matches, parts[length:], rest)):
                     return why
         return self._exact.get("/".join(folded))
+
+    def is_named(self, path: bytes) -> bool:
+        """Whether something leads to ``path`` itself, not only to what it lies in."""
+        return any(not rest for rest, _ in self._rows.get(_folded(path), ()))
 
     def _named(self, protected: tuple[str, ...]) -> Iterator[Row]:
         """Links with a protected name, or on the way to one."""

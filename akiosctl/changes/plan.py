@@ -64,7 +64,8 @@ def explain_block(plan: Plan) -> str:
     held_back = (*plan.refusals, *plan.conflicts)
     shown = "; ".join(f"{show(held.path)}: {held.reason}" for held in held_back[:_SHOWN])
     more = f"; and {len(held_back) - _SHOWN} more" if len(held_back) > _SHOWN else ""
-    counts = f"{len(plan.refusals)} changes are refused and {len(plan.conflicts)} are in conflict"
+    kinds = ((len(plan.refusals), "refused"), (len(plan.conflicts), "in conflict"))
+    counts = " and ".join(f"{n} {'change is' if n == 1 else 'changes are'} {what}" for n, what in kinds if n)
     return f"{counts}; nothing was written ({shown}{more})"
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from akiosctl.changes import git_index
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, ancestors, name_of, parent_of
 from akiosctl.changes.names import fold, protecting_pattern
 from akiosctl.changes.obeyed import Obeyed, Survey
@@ -86,6 +87,8 @@ def find_refusals(diff: Diff, rules: Rules) -> list[Refusal]:
             found[change.path] = reason
         elif rules.survey is not None and change.path in rules.survey.taken:
             found[change.path] = f"protected: {rules.survey.taken[change.path]}"
+        elif rules.survey is not None and change.path in rules.survey.contents:
+            found[change.path] = f"protected: {rules.survey.contents[change.path]}"
     if rules.survey is not None:
         _refuse_obeyed(diff, rules, rules.survey, found)
     return [Refusal(path, found[path]) for path in sorted(found)]
@@ -108,7 +111,8 @@ def _refuse_obeyed(diff: Diff, rules: Rules, survey: Survey, found: dict[bytes, 
     while True:
         obeyed = Obeyed(survey, accepted, rules.protected)
         for change in diff.changes:
-            if change.path not in found and not _is_harmless(change, rules):
+            # A sample is one no longer where a hook is a link to it.
+            if change.path not in found and (not _is_harmless(change, rules) or obeyed.is_named(change.path)):
                 why = obeyed.why(change.path)
                 if why is not None:
                     found[change.path] = f"protected: {why}"
@@ -157,6 +161,8 @@ def _reason(change: Change, diff: Diff, rules: Rules, new_entries: dict[bytes, E
         return change.problem
     if _is_git_link(change):
         return "protected name (.git may only be a directory, and stays)"
+    if _is_run_by_prompts(change.path) and _is_in_repository(change.path, diff.git_dirs):
+        return "protected: a prompt that shows the name of this reference may run what is in it"
     if _is_in_bare_repository(change, diff.git_dirs) or _is_in_inner_repository(change.path):
         return "protected name (what git runs or obeys in a repository's directory)"
     new = change.new
@@ -165,9 +171,17 @@ def _reason(change: Change, diff: Diff, rules: Rules, new_entries: dict[bytes, E
     if new.type not in (EntryType.FILE, EntryType.DIRECTORY, EntryType.SYMLINK):
         return f"a {new.type} is not committed"
     if new.type is EntryType.SYMLINK:
+        if _is_in_repository(change.path, diff.git_dirs):
+            return "protected: git writes through links in a repository's directory, and makes none there"
         escaping = not rules.allow_escaping_links and escapes(change.path, new.target, rules)
         return "the link leads out of the workspace" if escaping else ""
     return _special_bits(change, new, new_entries)
+
+
+def _is_run_by_prompts(path: bytes) -> bool:
+    """bash(1), PROMPTING: what a prompt is made of is expanded once more."""
+    _, inside, name = path.rpartition(b"/refs/")
+    return bool(inside) and git_index.ACTIVE.search(name) is not None
 
 
 def _is_git_link(change: Change) -> bool:
@@ -175,6 +189,11 @@ def _is_git_link(change: Change) -> bool:
         return False
     is_plain = change.kind in (ChangeKind.ADDED, ChangeKind.MODE) and change.type is EntryType.DIRECTORY
     return not is_plain
+
+
+def _is_in_repository(path: bytes, git_dirs: frozenset[bytes]) -> bool:
+    """In its directory (``.git``, or a bare one), at any depth: through a link there git fills what it leads to."""
+    return any(fold(name_of(place)) == ".git" or place in git_dirs for place in ancestors(path)) or b"" in git_dirs
 
 
 def _is_in_bare_repository(change: Change, git_dirs: frozenset[bytes]) -> bool:

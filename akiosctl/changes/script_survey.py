@@ -25,7 +25,15 @@ _ONLY_LOOKED_AT = re.compile(
     rb'(?m)^[ \t-]*"?(?:exclude|files|ignore\w*|globs?|watch_file)\b.*$|"[A-Z][A-Za-z]+\([^"]*\)"'
 )
 # direnv-stdlib(1): words that stand for files.
-_STANDS_FOR = {b"flake": (b"flake.nix",), b"nix": (b"shell.nix", b"default.nix"), b"dotenv": (b".env",)}
+_STANDS_FOR = {
+    b"flake": (b"flake.nix",), b"nix": (b"shell.nix", b"default.nix"), b"dotenv": (b".env",),
+    b"devenv": (b"devenv.nix", b"devenv.yaml", b"devenv.local.nix"), b"devbox": (b"devbox.json",),
+}  # fmt: skip
+# What follows is run whatever its name is, as in ``source .venv/bin/activate``.
+_RUN = re.compile(
+    rb"""(?m)(?:^|[\s;&|({`'"])(?:\.|source|source_env|source_env_if_exists|dotenv|dotenv_if_exists|exec|eval|"""
+    rb"""(?:ba|z|da|k|fi)?sh|python[0-9.]*|node|ruby|perl)[ \t]+(?:-[^\s]+[ \t]+)*['"]?([^\s'"`;&|<>(){}]+)"""
+)
 
 
 def survey_scripts(root: bytes, files: Iterable[bytes]) -> list[Row]:
@@ -48,7 +56,9 @@ def _programs(root: bytes, path: bytes) -> Iterator[bytes]:
     text = read_small(os.path.join(root, path))
     if text is None or len(text) > _MAX_TEXT or b"\0" in text:
         return
-    words = set(_WORD.findall(_ONLY_LOOKED_AT.sub(b"", text)))
+    text = _ONLY_LOOKED_AT.sub(b"", text)
+    words, run = set(_WORD.findall(text)), set(_RUN.findall(text))
+    words |= run
     for word in list(words):
         words.update(_STANDS_FOR.get(word, ()))
     # From the file's own directory up to the root: only its program knows which of them a word is relative to.
@@ -61,21 +71,21 @@ def _programs(root: bytes, path: bytes) -> Iterator[bytes]:
         for part in {word, rest} - {b""}:
             for place in places:
                 there = os.path.join(root, place, part)
-                if _is_program(there) or (_may_come(word) and not os.path.exists(there)):
+                if _is_program(there, word in run) or (_may_come(word, word in run) and not os.path.exists(there)):
                     inside = reenter(there, root)
                     if inside and inside != path:
                         yield inside
 
 
-def _is_program(absolute: bytes) -> bool:
+def _is_program(absolute: bytes, is_run: bool) -> bool:
     try:
         if not stat.S_ISREG(os.stat(absolute).st_mode):
             return False
     except (OSError, ValueError):
         return False
-    return is_program_name(absolute) or os.access(absolute, os.X_OK)
+    return is_run or is_program_name(absolute) or os.access(absolute, os.X_OK)
 
 
-def _may_come(word: bytes) -> bool:
+def _may_come(word: bytes, is_run: bool) -> bool:
     """Whether a file that is not there would be run if it were, as in ``source_env_if_exists .envrc.local``."""
-    return is_program_name(word) and (b"/" in word or word.startswith(b".env"))
+    return (is_run or is_program_name(word)) and (b"/" in word or word.startswith(b".env"))

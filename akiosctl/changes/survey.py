@@ -9,8 +9,12 @@ from __future__ import annotations
 import glob
 import os
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 
+import akiosctl
+import akiosd
+from akiosctl.changes import git_index
 from akiosctl.changes.git_config import BadConfig, forbidden_changes
 from akiosctl.changes.git_survey import Repository, survey_git
 from akiosctl.changes.model import ChangeKind, Diff, EntryType, join, name_of, parent_of
@@ -18,13 +22,16 @@ from akiosctl.changes.names import fold
 from akiosctl.changes.obeyed import Row, Survey, resolve, show
 from akiosctl.changes.openat2 import openat2
 from akiosctl.changes.outside import reenter
+from akiosctl.changes.path_survey import survey_path
 from akiosctl.changes.script_survey import survey_scripts
 from akiosd.errors import AkiosError
 from akiosd.values.protected import NAMING_PROGRAMS
 
 _MAX_CONFIG = 1 << 20
+_MAX_INDEX = 256 << 20
 # is_git_directory() of git's setup.c: where there is a commondir, objects and refs are elsewhere.
 _GIT_DIRS = (frozenset((b"HEAD", b"objects", b"refs")), frozenset((b"HEAD", b"commondir")))
+_REFERENCES = {"head": git_index.object_to_head, "packed-refs": git_index.object_to_packed}
 # By their first component, which a directory's listing shows.
 _NAMING: dict[bytes, list[str]] = {}
 for _pattern in NAMING_PROGRAMS:
@@ -52,8 +59,19 @@ def survey_workspace(workspace_fd: int, view_fd: int, diff: Diff) -> Survey:
     rows, everywhere = survey_git(root, repositories, os.environb)
     named = [row.base for row in rows if not row.rest]
     rows += tuple(survey_scripts(root, [*naming, *_files(root, named)]))
+    rows += tuple(_own_rows(root))
+    rows += tuple(survey_path(root, naming, links, diff, os.environb))
     taken = _taken(root, everywhere, diff)
-    return Survey(root, links, rows, everywhere, taken, _configurations(workspace_fd, view_fd, diff))
+    configurations = _configurations(workspace_fd, view_fd, diff)
+    return Survey(root, links, rows, everywhere, taken, _contents(view_fd, diff), configurations)
+
+
+def _own_rows(root: bytes) -> Iterator[Row]:
+    """Where the installation that runs here lies in the workspace: it would be the agent's at the next command."""
+    for place in dict.fromkeys((sys.prefix, *akiosctl.__path__, *akiosd.__path__)):
+        inside = reenter(os.fsencode(place), root)
+        if inside:
+            yield Row(inside, (), "AKIOS itself is installed there")
 
 
 def _walk(root: bytes) -> tuple[dict[bytes, bytes], list[Repository], list[bytes]]:
@@ -121,6 +139,23 @@ def _configurations(workspace_fd: int, view_fd: int, diff: Diff) -> dict[bytes, 
     return found
 
 
+def _contents(view_fd: int, diff: Diff) -> dict[bytes, str]:
+    """An index under whatever name: a link of the developer's may lead there from the place where git looks."""
+    found = {}
+    for change in diff.changes:
+        if change.new is not None and change.new.type is EntryType.FILE and change.kind is not ChangeKind.MODE:
+            judge = _REFERENCES.get(fold(name_of(change.path)))
+            magic = b"" if judge else git_index.MAGIC
+            try:
+                data = _read(view_fd, change.path, magic, _MAX_INDEX)
+            except OSError:
+                continue  # a commit cannot read it either
+            objection = (judge or git_index.find_objection)(data) if data else ""
+            if objection:
+                found[change.path] = objection
+    return found
+
+
 def _objection(workspace_fd: int, view_fd: int, path: bytes) -> str:
     try:
         old = _read(workspace_fd, path) if workspace_fd >= 0 else b""
@@ -130,13 +165,16 @@ def _objection(workspace_fd: int, view_fd: int, path: bytes) -> str:
     return f"it changes {', '.join(names)}" if names else ""
 
 
-def _read(root_fd: int, path: bytes) -> bytes:
+def _read(root_fd: int, path: bytes, magic: bytes = b"", limit: int = _MAX_CONFIG) -> bytes:
+    """A regular file; empty when it does not begin with ``magic``.  Too large a one is cut, and so is no index."""
     fd = openat2(root_fd, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
-    try:
-        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
-        data = os.read(fd, _MAX_CONFIG + 1) if is_file else b""
-    finally:
-        os.close(fd)
-    if not is_file or len(data) > _MAX_CONFIG:
-        raise OSError("not a regular file, or too large")
+    with open(fd, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError("not a regular file")
+        if magic and file.read(len(magic)) != magic:
+            return b""
+        file.seek(0)
+        data = file.read(limit + 1)
+    if len(data) > limit and not magic:
+        raise OSError("too large")
     return data

@@ -11,7 +11,7 @@ from akiosctl.cages import find_cage
 from akiosctl.changes.render import render_list, render_patch, render_stat, to_json
 from akiosctl.commands import wants_json
 from akiosctl.render import note, paint
-from akiosctl.settle import open_view
+from akiosctl.settle import become_owner, open_view
 
 _PATCH_COLOURS = {"+": "green", "-": "red", "@": "dim"}
 
@@ -25,7 +25,10 @@ _PATCH_COLOURS = {"+": "green", "-": "red", "@": "dim"}
 def command(ctx: click.Context, cage: str, patch: bool, stat: bool, as_json: bool) -> None:
     """Show what CAGE changed; nothing is written.  CAGE is the last cage of this directory when it is left out."""
     with ctx.obj.connect() as client:
-        name = find_cage(client, cage, need="changes").cage
+        found = find_cage(client, cage, need="changes")
+        name = found.cage
+        # Their workspace is full of their links, and what a commit would refuse is told by their configuration.
+        become_owner(found)
         with open_view(client, name) as view:
             diff = view.compare()
             plan = view.plan(diff)

@@ -157,6 +157,14 @@ def recover(cages_dir: Path, disks: Disks) -> list[str]:
     return found
 
 
+def list_torn(cages_dir: Path) -> list[str]:
+    """Cages of which :func:`recover` could not read what was begun: a host that lost its power may leave half of it.
+
+    Their disks stay, for they may hold an agent's work.
+    """
+    return sorted(path.parent.name for path in cages_dir.glob(f"*/{_RUNNING}"))
+
+
 def _has_changes(directory: Path, disks: Disks, size: int) -> bool:
     """What cannot be looked at is kept: it may hold an agent's work."""
     deadline = time.monotonic() + _PATIENCE_S
@@ -189,9 +197,10 @@ def sweep(cages_dir: Path, disks: Disks, logs: Collection[str]) -> None:
 
     ``logs`` are open: their directories are being written to, also where no tree is in them yet.
     """
-    disks.remove_others({path.parent.name for path in cages_dir.glob(f"*/{_KEPT}")})
+    waiting = {path.parent.name for name in (_KEPT, _RUNNING) for path in cages_dir.glob(f"*/{name}")}
+    disks.remove_others(waiting)
     for directory in cages_dir.iterdir():
-        if not is_cage_id(directory.name) or not directory.is_dir() or (directory / _KEPT).exists():
+        if not is_cage_id(directory.name) or not directory.is_dir() or directory.name in waiting:
             continue
         logged = (directory / "audit").exists() or (directory / "audit.tar").exists()
         if not logged and directory.name not in logs:

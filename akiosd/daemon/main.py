@@ -81,6 +81,9 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
             assert host.disks is not None
             for cage in await trio.to_thread.run_sync(keep.recover, host.cages_dir, host.disks):
                 _log.warning("changes of a killed agent were kept", cage=cage)
+            for cage in keep.list_torn(host.cages_dir):
+                where = str(host.cages_dir / cage)
+                _log.warning("a record of a running agent is torn; its disk is kept, for you to look at", where=where)
             keep.sweep(host.cages_dir, host.disks, ledger.logs())
             _end_interrupted(ledger)
             ledger.append(HOST_LOG, records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()))

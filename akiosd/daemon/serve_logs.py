@@ -37,7 +37,8 @@ class LogServer:
     def _log_for(self, peer: Peer, cage: str) -> LogId:
         log = LogId(cage) if cage else HOST_LOG
         if not _reads_host(peer) and self._owner_of(log) != peer.uid:
-            raise Refused(f"no log {cage or 'of the host'} for you", "ledger", "only root and admins read the host log")
+            hint = "a cage's log is for its user, root and admins" if cage else "only root and admins read the host log"
+            raise Refused(f"no log {cage or 'of the host'} for you", "ledger", hint)
         return log
 
     def _path(self, log: LogId) -> Path:

@@ -29,8 +29,9 @@ TABLE: tuple[Protected, ...] = (
     ),
     Protected(
         (".git/info/attributes", ".git/modules/*/info/attributes", ".git/objects/info/alternates",
-         ".git/modules/*/objects/info/alternates", ".gitmodules"),
-        "git chooses filters, objects or repositories by it", "gitattributes(5), gitmodules(5)",
+         ".git/modules/*/objects/info/alternates", ".gitmodules", ".lfsconfig", ".git/remotes/*", ".git/branches/*"),
+        "git chooses filters, objects or repositories by it",
+        "gitattributes(5), gitmodules(5), git-lfs-config(5), gitrepository-layout(5)",
     ),
     Protected(
         (".git/rebase-merge", ".git/rebase-apply", ".git/sequencer"),
@@ -48,8 +49,9 @@ TABLE: tuple[Protected, ...] = (
         "typicode.github.io/husky, pre-commit.com, lefthook.dev, sds/overcommit, captainhook, grumphp, hk, prek",
     ),
     Protected(
-        (".hg/hgrc", ".hg/hgrc-not-shared", ".hg/sharedpath", ".sl/config", ".sl/sharedpath", ".jj/repo/config.toml",
-         ".jj/workspace-config.toml", ".bzr/branch/branch.conf", "_darcs/prefs", ".pijul/config"),
+        (".hg/hgrc", ".hg/hgrc-not-shared", ".hg/sharedpath", ".sl/config", ".sl/sharedpath", ".git/sl/config",
+         ".jj/repo/config.toml", ".jj/workspace-config.toml", ".bzr/branch/branch.conf", "_darcs/prefs",
+         ".pijul/config"),
         "hooks, pagers and merge tools of another version control are in it",
         "hgrc(5), sapling-scm.com, jj-vcs.github.io, bzr and darcs manuals, pijul.org",
     ),
@@ -62,8 +64,10 @@ TABLE: tuple[Protected, ...] = (
         "bash(1), zsh(1), ksh(1), tcsh(1), fish(1), readline(3), systemd.unit(5), environment.d(5), ssh_config(5)",
     ),
     Protected(
-        (".envrc", ".direnvrc", ".config/direnv", ".autoenv.zsh", ".autoenv_leave.zsh", ".rvmrc"),
-        "the shell runs it on entering the directory", "direnv(1), github.com/Tarrasch/zsh-autoenv, rvm.io",
+        (".envrc", ".direnvrc", ".direnv", ".config/direnv", ".autoenv.zsh", ".autoenv_leave.zsh", ".rvmrc"),
+        "the shell runs it on entering the directory",
+        "direnv(1), github.com/nix-community/nix-direnv (it keeps what .envrc says), github.com/Tarrasch/zsh-autoenv, "
+        "rvm.io",
     ),
     Protected(
         ("mise.toml", "mise.*.toml", ".mise.toml", ".mise.*.toml", "mise/config.toml", "mise/config.*.toml", ".mise",
@@ -72,11 +76,13 @@ TABLE: tuple[Protected, ...] = (
         "mise.jdx.dev/configuration.html, asdf-vm.com/manage/configuration.html (path: versions)",
     ),
     Protected(
-        (".vscode/tasks.json", ".vscode/launch.json", ".vscode/settings.json", ".vscode/mcp.json", "*.code-workspace",
-         ".theia", ".fleet", ".idea", "*.ipr", "*.iws", ".vs", ".zed", ".helix", ".nova", "*.sublime-project",
-         ".externaltoolbuilders", ".devcontainer", ".devcontainer.json"),
+        (".vscode/tasks.json", ".vscode/launch.json", ".vscode/settings.json", ".vscode/mcp.json",
+         ".vscode/c_cpp_properties.json", ".vscode/cmake-kits.json", "*.code-workspace", ".bsp", ".ropeproject",
+         ".ycm_extra_conf.py", ".theia", ".fleet", ".idea", "*.ipr", "*.iws", ".vs", ".zed", ".helix", ".nova",
+         "*.sublime-project", ".externaltoolbuilders", ".devcontainer", ".devcontainer.json"),
         "an editor runs what it names when the folder is opened",
-        "code.visualstudio.com/docs (tasks: runOn folderOpen; settings with paths of programs), jetbrains.com/help, "
+        "code.visualstudio.com/docs (tasks: runOn folderOpen; settings with paths of programs, compilerPath), "
+        "build-server-protocol.github.io (argv), rope and YouCompleteMe (Python that they run), jetbrains.com/help, "
         "zed.dev/docs, docs.helix-editor.com, containers.dev (initializeCommand)",
     ),
     Protected(
@@ -86,11 +92,12 @@ TABLE: tuple[Protected, ...] = (
         "vim and nvim :help exrc, github.com/embear/vim-localvimrc, Emacs manual: Directory Variables",
     ),
     Protected(
-        (".gdbinit", ".lldbinit", ".pdbrc", ".rprofile", ".renviron", ".irbrc", ".pryrc", ".ghci", ".ocamlinit",
+        (".gdbinit", ".lldbinit", ".pdbrc", ".rprofile", ".renviron", ".irbrc", ".pryrc", ".byebugrc",
+         ".rdbgrc", ".perldb", ".ghci", ".ocamlinit",
          ".iex.exs", ".erlang", ".octaverc", ".psqlrc", ".sqliterc", ".radare2rc"),
         "a debugger or interactive interpreter runs it when started here",
-        "gdb manual: Init File in the Current Directory, Python library: pdb, R help: Startup, irb, pry, ghci, utop, "
-        "iex, erl(1), octave manuals",
+        "gdb manual: Init File in the Current Directory, Python library: pdb, R help: Startup, irb, pry, byebug, "
+        "debug.gem, perldebug(1), ghci, utop, iex, erl(1), octave manuals",
     ),
     Protected(
         (".npmrc", ".yarnrc", ".yarnrc.yml", ".yarn/releases", ".yarn/plugins", ".pnpmfile.cjs", ".pnpmfile.mjs",
@@ -103,12 +110,13 @@ TABLE: tuple[Protected, ...] = (
     ),
     Protected(
         (".mcp.json", ".claude", ".claude.json", ".cursor", ".cursorrules", ".codex", ".gemini",
-         ".windsurf", ".windsurfrules", ".continue", ".aider.conf.yml", ".aider.model.settings.yml", ".opencode",
+         ".windsurf", ".windsurfrules", ".continue", ".continuerc.json",
+         ".aider.conf.yml", ".aider.model.settings.yml", ".opencode",
          "opencode.json", "opencode.jsonc", ".crush.json", "crush.json", ".crush", ".qwen", ".roo",
          ".roorules*", ".roomodes",
          ".kilocode", ".kilocodemodes", ".clinerules", ".kiro", ".amazonq", ".junie", ".augment", ".trae", ".factory",
          ".goose", ".goosehints", ".agents", ".agent", ".amp", ".openhands", ".antigravity",
-         ".github/copilot-instructions.md", ".github/hooks", ".github/mcp.json"),
+         ".github/copilot-instructions.md", ".github/hooks", ".github/mcp.json", ".github/agents"),
         "another agent takes its hooks, servers or rules from it",
         "docs of Claude Code, Cursor, Codex (trusted projects), Gemini CLI, Windsurf, Continue, aider, opencode, "
         "Crush, Qwen Code, Roo, Kilo, Cline, Kiro, Amazon Q, Junie, Augment, Trae, Factory, goose, Amp, OpenHands, "

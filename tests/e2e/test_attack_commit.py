@@ -80,6 +80,11 @@ def test_git_runs_nothing_of_the_agents(daemon: Daemon, name: str) -> None:
     assert (place / "main" / ("evil" if where == "linked" else "sub")).exists(), "the rest was committed"
 
 
+_RENAMED = (
+    "import hashlib; d = open('.git/index', 'rb').read()[:-20].replace(b'{0}', b'{1}'); "
+    "open('.git/index', 'wb').write(d + hashlib.sha1(d).digest())"
+)
+_HOOK = "printf '#!/bin/sh\\ntouch $PWNED\\n' >{0}; chmod +x {0}; git add {0}"
 # The developer's arrangement, what the agent does, what the developer does next.
 _PLANT = "printf '#!/bin/sh\\ntouch $PWNED\\n' > {0}; chmod +x {0}"
 ARRANGED: dict[str, tuple[str, str, str]] = {
@@ -108,6 +113,47 @@ ARRANGED: dict[str, tuple[str, str, str]] = {
         "chmod +x .git/hooks/pre-commit",
         _PLANT.format("s/lint.sh"),
         "git commit -q --allow-empty -m x",
+    ),
+    "an index that names a hook": (
+        "true",
+        f"mkdir -p aaaa/hooks; {_HOOK.format('aaaa/hooks/post-checkout')}; rm -r aaaa; "
+        f'python3 -c "{_RENAMED.format("aaaa/", ".git/")}"',
+        "git checkout -- .",
+    ),
+    "an index that names what is outside": (
+        "true",
+        f'mkdir aa; echo x >aa/pwned; git add aa; rm -r aa; python3 -c "{_RENAMED.format("aa/p", "../p")}"',
+        "git checkout -- .",
+    ),
+    "a log of references that is a link to a hook": (
+        "printf '#!/bin/sh\\n' >.git/hooks/post-commit; chmod +x .git/hooks/post-commit",
+        "git config user.name 'x; touch $PWNED #'; rm -f .git/logs/HEAD; ln -s ../hooks/post-commit .git/logs/HEAD",
+        "unset GIT_COMMITTER_NAME; git commit -q --allow-empty -m x; git commit -q --allow-empty -m x",
+    ),
+    "a branch with a name that a prompt runs": (
+        "git symbolic-ref HEAD refs/heads/main",
+        "git symbolic-ref HEAD 'refs/heads/$(touch${IFS}$PWNED)'",
+        'PS1="$(git symbolic-ref HEAD) "; : "${PS1@P}"',
+    ),
+    "a tag with a name that a prompt runs": (
+        "git tag -f one",
+        "git tag 'one$(touch${IFS}$PWNED)'; git tag -d one; git pack-refs --all",
+        'PS1="$(git describe --tags) "; : "${PS1@P}"',
+    ),
+    "a sample of a hook that the hook is a link to": (
+        "mkdir -p .git/hooks; ln -s pre-commit.sample .git/hooks/pre-commit; echo >.git/hooks/pre-commit.sample",
+        _PLANT.format(".git/hooks/pre-commit.sample"),
+        "git commit -q --allow-empty -m x",
+    ),
+    "what the shell reads on entering": (
+        "mkdir -p .venv/bin; touch .venv/bin/activate; echo 'source .venv/bin/activate' >.envrc",
+        _PLANT.format(".venv/bin/activate"),
+        ". ./.envrc",
+    ),
+    "where the shell looks for programs after entering": (
+        "mkdir bin; echo 'PATH_add bin' >.envrc",
+        f"{_PLANT.format('bin/id')}; {_PLANT.format('bin/made')}",
+        "PATH_add() { PATH=$PWD/$1:$PATH; }; . ./.envrc; id; rm bin/made",
     ),
 }
 

@@ -244,3 +244,21 @@ def test_more_than_a_screenful_is_asked_about_on_a_terminal(daemon: Daemon, word
         terminal.expect(f"{cage}.* {re.escape(str(where))}")
         assert terminal.wait() == 0
     assert len(list(where.iterdir())) == (7 if word == "commit" else 0)
+
+
+def test_root_looks_at_anothers_changes_with_that_users_rights(daemon: Daemon) -> None:
+    """A user's link is opened with the user's rights; the control: with root's, what it leads to counts."""
+    where = daemon.workspace(uid=NOBODY)
+    secret = daemon.base / "only-root-reads-this"
+    secret.write_text("[core]\n\thooksPath = tools\n")
+    secret.chmod(0o600)
+    (where / ".git").mkdir()
+    (where / ".git" / "config").symlink_to(secret)
+    for path in (where / ".git", where / ".git" / "config"):
+        os.chown(path, NOBODY, -1, follow_symlinks=False)
+    changed = run(daemon, where, "mkdir tools; touch tools/x")
+    seen = [verb(daemon, where, "diff", changed, "--json", uid=uid) for uid in (0, NOBODY)]
+    assert seen[0].returncode == 0 and "hooksPath" not in seen[0].stdout and seen[0].stdout == seen[1].stdout
+    secret.chmod(0o644)
+    assert "hooksPath" in verb(daemon, where, "diff", changed, "--json", uid=0).stdout
+    assert verb(daemon, where, "discard", changed).returncode == 0

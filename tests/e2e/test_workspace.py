@@ -218,7 +218,7 @@ def test_what_the_user_changed_meanwhile(daemon: Daemon, uid: int) -> None:
     cage = run(daemon, uid, where, "open('both', 'w').write('agent'); open('new', 'w').write('agent')")
     in_python(daemon, uid, "open('both', 'w').write('user!'); open('mine', 'w').write('user!')", where)
     done = daemon.ctl("commit", cage, uid=uid)
-    assert done.returncode == 125 and "1 are in conflict" in done.stderr
+    assert done.returncode == 125 and "1 change is in conflict" in done.stderr
     assert ((where / "both").read_text(), (where / "new").exists()) == ("user!", False)
     assert "both" in daemon.ctl("diff", cage, uid=uid).stdout
     assert daemon.ctl("commit", "--force", cage, uid=uid).returncode == 0
@@ -292,6 +292,6 @@ def test_what_others_keep_closed_in_a_workspace_is_in_nobodys_way(daemon: Daemon
     assert (where / "mine").read_text() == "agent" and (where / "key").read_text() == "another secret"
     cage = run(daemon, NOBODY, where, "open('inbox/letter', 'w').write('agent'); open('mine', 'w').write('again')")
     done = daemon.ctl("commit", cage, uid=NOBODY)
-    assert done.returncode == 125 and "1 changes are refused" in done.stderr, done.stdout
+    assert done.returncode == 125 and "1 change is refused" in done.stderr, done.stdout
     assert (where / "mine").read_text() == "agent" and not (where / "inbox" / "letter").exists()
     assert daemon.ctl("discard", cage, uid=NOBODY).returncode == 0

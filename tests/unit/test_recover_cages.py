@@ -102,6 +102,7 @@ def test_a_record_cut_short_is_nothing_and_stops_no_start(tmp_path: Path) -> Non
     path = tmp_path / CAGE / "running.msgpack"
     path.write_bytes(path.read_bytes()[:-9])
     assert keep.recover(tmp_path, cast(Disks, FakeDisks(Slot(empty=False)))) == []
+    assert keep.list_torn(tmp_path) == [CAGE], "and its disk is not swept away"
 
 
 def test_a_record_of_an_older_daemon_is_read(tmp_path: Path) -> None:

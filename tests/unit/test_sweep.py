@@ -30,9 +30,10 @@ def test_half_made_cages_go_and_recovered_logs_stay(tmp_path: Path) -> None:
     make(tmp_path, name("ended"), "owner", "audit")
     make(tmp_path, name("packed"), "owner", "audit.tar")
     make(tmp_path, name("waits"), "kept.msgpack")
+    make(tmp_path, name("torn"), "running.msgpack")  # its agent's work is on its disk all the same
     make(tmp_path, "holiday-pictures", "of-somebody-else.jpg")
     disks = NoDisks()
     sweep(tmp_path, cast(Disks, disks), ["host", name("recovered")])
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {*map(name, ("recovered", "ended", "packed", "waits")), "holiday-pictures"}
-    assert disks.kept == {name("waits")}
+    assert left == {*map(name, ("recovered", "ended", "packed", "waits", "torn")), "holiday-pictures"}
+    assert disks.kept == {name("waits"), name("torn")}

@@ -32,7 +32,9 @@ def added(path: bytes, new: Entry) -> Change:
         b"mise.toml", b".mise/config.toml", b".tool-versions", b".npmrc", b".pnpmfile.cjs", b".cargo/config.toml",
         b".dir-locals.el", b".exrc", b".nvim.lua", b".idea/workspace.xml", b".devcontainer/x",
         b".irbrc", b"rust-toolchain", b".git./config", b".git /config", b"\xef\xbc\x8egit/config",
-        b".git/modules/lib/hooks/x", b"\xff/.envrc",
+        b".git/modules/lib/hooks/x", b"\xff/.envrc", b".direnv/flake-profile-1.rc", b".git/remotes/origin",
+        b".lfsconfig", b".bsp/sbt.json", b".ropeproject/config.py", b".vscode/c_cpp_properties.json",
+        b".github/agents/x.md",
     ],
 )  # fmt: skip
 def test_protected(path: bytes) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from akiosctl.choose import match_beginning
+from akiosctl.cli import run_command
 from akiosctl.plain_msgpack import Packed, pack, unpack
 from akiosctl.records_text import record_json, record_line
 from akiosctl.render import escape, quote_command
@@ -377,3 +378,20 @@ def test_a_kind_that_does_not_exist_is_not_an_empty_answer(words: list[str]) -> 
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.returncode == 125 and done.stdout == ""
     assert "no kind 'nosuch'" in done.stderr and "net_denied" in done.stderr and "--help" in done.stderr
+
+
+@pytest.mark.parametrize("words", [
+    ["--json", "diff", "c-nothing"], ["diff", "--json", "c-nothing"], ["diff", "c-nothing", "--json"],
+    ["run", "--json", "--", "x"], ["run", "--", "x", "--json"],
+])  # fmt: skip
+def test_who_asks_for_json_is_told_errors_in_json_too(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Wherever the option stands, but behind -- it is the agent's."""
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["--socket", "/nonexistent", *words]) in (125, 127)
+    told = capsys.readouterr().err
+    if words[-1] == "--json" and "--" in words:
+        assert told.startswith("akiosctl: ")
+    else:
+        assert set(json.loads(told)["error"]) >= {"what", "where"}
