@@ -17,6 +17,7 @@ from zlib import crc32
 
 from akiosctl.managers import SECRET_NAMES, is_below
 from akiosctl.plain_msgpack import pack
+from akiosctl.regular import open_regular
 from akiosctl.run_policy import identity, read_cache, user_directory, write_cache
 
 _FORMAT = 1
@@ -145,11 +146,11 @@ def _attribute_files(workspace: str) -> Iterator[str]:
 
 def _read(path: str) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        fd = open_regular(path)
     except OSError:
         return b""
     try:
-        return os.read(fd, _MAX_ATTRIBUTES) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        return os.read(fd, _MAX_ATTRIBUTES)
     except OSError:
         return b""
     finally:

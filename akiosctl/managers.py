@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
+
+from akiosctl.regular import open_regular
 
 # A tree with one of these at its top is somebody's home, whatever it is called.
 _PRIVATE_NAMES = (".ssh", ".aws", ".gnupg", ".netrc", ".kube", ".docker", ".git-credentials", ".bash_history")
@@ -262,12 +263,10 @@ def _words(text: str) -> list[str]:
 def _read(path: str) -> str:
     """The text of a small regular file, empty when there is none.  Version files may be the agent's work."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = open_regular(path)
     except OSError:
         return ""
     with open(fd, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return ""
         try:
             return file.read(64 * 1024).decode("utf-8", "replace")
         except OSError:

@@ -17,6 +17,7 @@ import msgspec
 
 import akiosd.policy
 from akiosctl.changes.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
+from akiosctl.regular import NotRegular, reopen_regular
 from akiosd import __version__
 from akiosd.errors import PolicyError
 from akiosd.policy.merge import Layer, LayerName
@@ -106,15 +107,17 @@ def parse(data: bytes, name: str) -> PartialPolicy:
 
 
 def _open_regular(path: str, flags: int) -> int:
-    # O_NONBLOCK: opening a FIFO of that name must not wait for a writer.
-    return _check_regular(os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC), path)
+    return _reopen(os.open(path, os.O_PATH | os.O_CLOEXEC), path)
 
 
-def _check_regular(fd: int, path: str) -> int:
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise PolicyError("the policy is not a regular file", path, "check the path")
-    return fd
+def _reopen(anchor: int, path: str) -> int:
+    """What ``anchor`` (O_PATH, closed here) stands for, for reading."""
+    try:
+        return reopen_regular(anchor)
+    except NotRegular:
+        raise PolicyError("the policy is not a regular file", path, "check the path") from None
+    finally:
+        os.close(anchor)
 
 
 def _open_beneath(directory: Path, path: str, flags: int) -> int:
@@ -122,7 +125,7 @@ def _open_beneath(directory: Path, path: str, flags: int) -> int:
     anchor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         name = os.fsencode(os.path.relpath(path, directory))
-        fd = openat2(anchor, name, flags | os.O_NONBLOCK, resolve=RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+        fd = openat2(anchor, name, os.O_PATH, resolve=RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.ELOOP):
             raise
@@ -130,7 +133,7 @@ def _open_beneath(directory: Path, path: str, flags: int) -> int:
         raise PolicyError("the project's policy is a link that leads out of the project", path, hint) from None
     finally:
         os.close(anchor)
-    return _check_regular(fd, path)
+    return _reopen(fd, path)
 
 
 def _is_closed_link(path: Path, status: os.stat_result) -> bool:

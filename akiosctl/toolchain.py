@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from akiosctl.managers import Host, installed_tree, is_below, is_private, known_roots, stands_for
+from akiosctl.regular import open_regular
 from akiosd.errors import AkiosError
 
 SYSTEM_TREES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives")
@@ -275,11 +276,11 @@ def _is_executable(path: str) -> bool:
 
 def _read_head(path: str, size: int) -> bytes:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = open_regular(path)
     except OSError:
         return b""
     try:
-        return os.read(fd, size) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        return os.read(fd, size)
     finally:
         os.close(fd)
 

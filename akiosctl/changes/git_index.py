@@ -37,6 +37,12 @@ def _shown(bad: object) -> str:
     return "a prompt that shows the name of a reference in it may run what is in that name" if bad else ""
 
 
+# Version 4 shortens names by the one before, so a short file can hold endless ones.
+_MAX_NAME, _MAX_NAMES = 4096, 64 << 20
+# What is ASCII and holds none of these in front of a component need not be looked at closely.
+_SUSPECT = re.compile(rb"(?i)(?:\A|[/\\])(?:[./\\]|git~1|\Z)")
+
+
 class _Bad(Exception):
     """Not an index with this hash."""
 
@@ -45,19 +51,22 @@ def find_objection(data: bytes) -> str:
     """What speaks against an index or a shared index (it begins with ``MAGIC``), or ""."""
     readings = 0
     for hash_size in _HASHES:
+        is_safe = True
         try:
-            names = list(_names(data, hash_size))
+            for name in _names(data, hash_size):
+                is_safe = is_safe and _is_safe(name)
         except (_Bad, struct.error, IndexError):
             continue
         readings += 1
-        for name in names:
-            if not _is_safe(name):
-                return "git would write what it names where git itself allows nothing (.git, or out of the workspace)"
+        if not is_safe:
+            return "git would write what it names where git itself allows nothing (.git, or out of the workspace)"
     return "" if readings else _UNREADABLE
 
 
 def _is_safe(name: bytes) -> bool:
     """As verify_path() of git has it, for every kind of file system.  A directory's entry ends in a slash."""
+    if name.isascii() and _SUSPECT.search(name) is None:
+        return True
     parts = name.removesuffix(b"/").split(b"/") if name else []
     inner = name.replace(b"\\", b"/").split(b"/")
     return not any(part in (b"", b".", b"..") for part in parts) and all(fold(part) != ".git" for part in inner)
@@ -67,7 +76,7 @@ def _names(data: bytes, hash_size: int) -> Iterator[bytes]:
     _, version, count = struct.unpack_from(">4sII", data)
     if version not in (2, 3, 4):
         raise _Bad
-    at, name, starts = 12, b"", []
+    at, name, starts, total = 12, b"", [], 0
     for _ in range(count):
         # In version 4 a block of the offset table begins with a name that owes nothing to the one before.
         start, before = at, len(name)
@@ -88,6 +97,9 @@ def _names(data: bytes, hash_size: int) -> Iterator[bytes]:
             raise _Bad
         name = name[: before - stripped] + data[at:end] if version == 4 else data[at:end]
         if flags & _NAME_LENGTH != min(len(name), _NAME_LENGTH):
+            raise _Bad
+        total += len(name)
+        if len(name) > _MAX_NAME or total > _MAX_NAMES:
             raise _Bad
         at = end + 1 if version == 4 else start + (end - start + 8) // 8 * 8
         starts.append((start, stripped == before))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import stat
+
+from akiosctl.regular import open_regular
 
 _MAX_BYTES = 1 << 20
 _MAX_LINKS = 40  # path_resolution(7)
@@ -62,14 +63,13 @@ def expand_home(value: bytes, home: bytes) -> bytes:
 def read_small(path: bytes) -> bytes | None:
     """The bytes of a regular file, links followed as git does; None for anything else."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
+        fd = open_regular(path)
+    except (OSError, ValueError):
         return None
     try:
-        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
-        data = os.read(fd, _MAX_BYTES + 1) if is_file else None
+        data = os.read(fd, _MAX_BYTES + 1)
     except OSError:
         return None
     finally:
         os.close(fd)
-    return data if data is not None and len(data) <= _MAX_BYTES else None
+    return data if len(data) <= _MAX_BYTES else None

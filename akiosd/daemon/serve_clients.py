@@ -17,7 +17,7 @@ import math
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import Protocol
 
@@ -74,6 +74,14 @@ class ClientConnection:
         self._request_id = request_id
         self.peer = connection.peer
 
+    def is_same(self, other: ClientConnection) -> bool:
+        """Whether both requests came over one connection."""
+        return self._connection is other._connection
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """``call`` when the client has left."""
+        self._connection.at_end.append(call)
+
     async def reply(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send ``message`` as an answer to this request (its id is filled in); ``fds`` stay the caller's.
 
@@ -93,6 +101,7 @@ class _Connection:
         self.greeted = trio.Event()
         self._lock = trio.Lock()
         self._broken = False
+        self.at_end: list[Callable[[], None]] = []
 
     async def serve(self) -> None:
         """Until the client leaves, breaks the protocol, or does not greet in time."""
@@ -110,6 +119,8 @@ class _Connection:
             finally:
                 close_all(self.session.close())
                 nursery.cancel_scope.cancel()
+        for call in self.at_end:
+            call()
 
     async def _read(self, nursery: trio.Nursery, greeting: trio.CancelScope) -> None:
         while True:

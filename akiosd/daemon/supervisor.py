@@ -30,7 +30,7 @@ from akiosd.daemon.run_cage import Cage
 from akiosd.daemon.serve_clients import ClientConnection
 from akiosd.daemon.serve_logs import LogServer
 from akiosd.daemon.spool import Spool
-from akiosd.daemon.view import open_view
+from akiosd.daemon.view import WAIT, open_view
 from akiosd.daemon.wipe_changes import UNLINKED, wipe_changes
 from akiosd.errors import Refused
 from akiosd.kernel.fds import Fd, close_all
@@ -69,6 +69,7 @@ class Supervisor:
         self._order = max((info.order for info in known), default=0)
         self._boot = keep.read_boot()
         self._settling: set[str] = set()
+        self._viewers: dict[str, list[ClientConnection]] = {}
         self._started = time.monotonic_ns()
         self._stopping = False
         self._idle = trio.Event()
@@ -396,6 +397,7 @@ class Supervisor:
     async def _view(self, peer: Peer, request: wire.View, fds: list[int], client: ClientConnection) -> None:
         await self._wait_released(request.cage)
         kept = self._find_kept(peer, request.cage)
+        self._check_unseen(request.cage, client)
         if fds:
             workspace = Fd(fds.pop(0))
         elif request.cage in self._kept_workspaces:
@@ -404,7 +406,7 @@ class Supervisor:
             raise Refused("akiosd was restarted since; the workspace must be sent again", request.cage)
         if request.cage in self._settling:
             workspace.close()
-            raise Refused("somebody else looks at these changes now", request.cage, "wait until they are done")
+            raise Refused("somebody else looks at these changes now", request.cage, WAIT)
         self._settling.add(request.cage)
         try:
             with workspace:
@@ -415,9 +417,16 @@ class Supervisor:
                         protect=kept.protect,
                         started_ns=kept.info.started_ns,
                     )
+                    # Until that client leaves: what it compares or writes from must not vanish under it.
+                    self._viewers.setdefault(request.cage, []).append(client)
+                    client.at_end(lambda: self._viewers[request.cage].remove(client))
                     await client.reply(reply, [view.fileno(), workspace.fileno()])
         finally:
             self._settling.discard(request.cage)
+
+    def _check_unseen(self, cage: str, client: ClientConnection) -> None:
+        if any(not client.is_same(viewer) for viewer in self._viewers.get(cage, ())):
+            raise Refused("somebody else looks at these changes now", cage, WAIT)
 
     async def _wait_released(self, name: str) -> None:
         """A cage whose end was just told may still be giving its disk back."""
@@ -428,6 +437,7 @@ class Supervisor:
     async def _discard(self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection) -> None:
         await self._wait_released(request.cage)
         kept = self._find_kept(peer, request.cage)
+        self._check_unseen(request.cage, client)
         if request.cage in self._settling:
             raise Refused("somebody else settles these changes now", request.cage, "wait until they are done")
         self._settling.add(request.cage)

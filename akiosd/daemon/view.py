@@ -6,8 +6,10 @@ in any mount table, and it goes away when the client closes it.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+from pathlib import Path
 
 import trio
 
@@ -16,6 +18,7 @@ from akiosd.daemon.keep import Kept
 from akiosd.daemon.status_channel import StatusChannel
 from akiosd.errors import CageFailed, Refused
 from akiosd.kernel import mounts, pidfd, userns
+from akiosd.kernel.disk import Disks, Slot
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import CLONE_NEWNS
 from akiosd.kernel.user_tree import identify
@@ -24,6 +27,8 @@ from akiosd.policy.compile.identity import caller_map, reverse
 from akiosd.policy.compile.mounts import OVERLAY_OPTIONS
 from akiosd.values.plan import F_STAGE, Plan, Step, encode, encode_options
 
+WAIT = "wait until they are done: a diff in a pager, or a commit that asks"
+_PATIENCE_S, _PAUSE_S = 2.0, 0.05
 _ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
 
@@ -37,7 +42,7 @@ async def open_view(host: Host, kept: Kept, workspace: Fd) -> Fd:
         reverse(caller_map(kept.owner[1], kept.inside[1], kept.host_gid, display)),
     )
     assert host.disks is not None
-    slot = host.disks.reopen(host.cages_dir / kept.info.cage, kept.disk_size)
+    slot = await _reopen(host.disks, host.cages_dir / kept.info.cage, kept)
     try:
         with await userns.create(host.launcher, lines) as back:
             mounts.set_attr(slot.mount.fileno(), set=_ATTRS, userns_fd=back.fileno())
@@ -46,6 +51,19 @@ async def open_view(host: Host, kept: Kept, workspace: Fd) -> Fd:
             return await _mount(host, slot.mount, lower)
     finally:
         slot.release()
+
+
+async def _reopen(disks: Disks, directory: Path, kept: Kept) -> Slot:
+    """An image is mounted once; who has just closed it may still be giving it back."""
+    with trio.move_on_after(_PATIENCE_S):
+        while True:
+            try:
+                return disks.reopen(directory, kept.disk_size)
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+            await trio.sleep(_PAUSE_S)
+    raise Refused("somebody else looks at these changes now", kept.info.cage, WAIT)
 
 
 def view_plan() -> Plan:

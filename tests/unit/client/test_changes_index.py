@@ -86,6 +86,14 @@ def test_a_table_of_offsets_that_leads_elsewhere_is_no_index(tmp_path: Path, kin
     assert "cannot be read" in find_objection(with_table(12, 2))
 
 
+def test_names_without_end_are_refused() -> None:
+    """In version 4 each may be one byte longer than the last: a few megabytes hold more than memory does."""
+    entry = b"\0" * 60 + struct.pack(">H", 0x0FFF) + b"\0a\0"
+    first = [b"\0" * 60 + struct.pack(">H", length) + b"\0a\0" for length in range(1, 0x0FFF)]
+    data = struct.pack(">4sII", b"DIRC", 4, 100_000) + b"".join(first) + entry * 95_906 + b"\0" * 20
+    assert "cannot be read" in find_objection(data)
+
+
 @pytest.mark.parametrize("data", [b"DIRC", b"DIRC\0\0\0\x02\0\0\0\x01", b"DIRC\0\0\0\x09\0\0\0\0" + b"\0" * 32])
 def test_what_cannot_be_read_is_refused(data: bytes) -> None:
     assert "cannot be read" in find_objection(data)
