@@ -41,7 +41,11 @@ _CHARSETS = {
     "utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "utf-8", "ascii": "utf-8", "iso-8859-1": "latin-1",
     "latin1": "latin-1", "windows-1252": "cp1252", "utf-16": "utf-16", "utf-16le": "utf-16-le", "utf-16be": "utf-16-be",
 }  # fmt: skip
-_PART_NAME = re.compile(rb'(?i)content-disposition:[^\r\n]*;\s*name="([^"\r\n]{1,100})"')
+_PART_NAME = re.compile(
+    rb"(?i)content-disposition:[^\r\n]*?;[ \t]*name\*?[ \t]*=[ \t]*"
+    rb"(?:[\w-]{0,20}'[\w-]{0,20}')?\"?([^\"\r\n;]{1,100})"
+)
+"""Also without quotes, and as RFC 5987 has it."""
 _BOMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 

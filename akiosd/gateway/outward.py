@@ -24,7 +24,8 @@ Path = tuple[str | int, ...]
 _BINARY_NAMES = frozenset({"data", "bytes", "url", "image_url", "imageUrl", "file_data", "images", "document_url"})
 _WORDS = frozenset({"type", "role", "object", "status", "name"})
 _WORD = re.compile(r"[a-z]{1,12}(?:[_-][a-z]{1,12}){0,3}\Z")
-_DATA_URL = re.compile(r"data:[^,;]{0,100}(?:;[^,;]{1,100})*;base64,")
+_DATA_URL = re.compile(r"data:(?:[\w.+-]{1,40}/[\w.+-]{1,80})?(?:;[\w-]{1,40}=[\w.+-]{1,40}){0,4};base64,", re.I)
+_ALPHABET = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
 _LOOK = 4096
 _LEAST_BINARY = 64
@@ -92,7 +93,7 @@ class Outward:
         if isinstance(item, str):
             if is_signed(owner, name) and self._memory.signed.known(item):
                 return item
-            if name in _WORDS and _WORD.match(item):
+            if name in _WORDS and _WORD.match(item) and not (name == "name" and self._memory.redactor.has(item)):
                 return item
         if name in _BINARY_NAMES and isinstance(item, str) and len(item) >= _LEAST_BINARY and self._is_binary(item):
             return item
@@ -162,6 +163,8 @@ class Outward:
         """Base64 whose bytes are not text; what is text is read as such, whatever its name says."""
         prefix = _DATA_URL.match(text)
         begin = prefix.end() if prefix else 0
+        if _ALPHABET.fullmatch(text, begin) is None or (prefix and self._memory.redactor.has(prefix[0])):
+            return False
         try:
             # Google's clients write bytes in the alphabet for URLs (RFC 4648 §5).
             head = base64.b64decode(text[begin : begin + _LOOK].translate(STANDARD), validate=True)

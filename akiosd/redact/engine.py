@@ -47,7 +47,8 @@ class Engine:
             raise RedactError(f"there is no pattern or category {min(unknown)!r}", "redact.disable",
                               "akiosctl protect patterns lists them")  # fmt: skip
         self.patterns = (*(p for p in PATTERNS if p.name not in off and p.category.upper() not in off), LINES, BASE64)
-        self._allowed = frozenset(value.casefold() for value in allow_values)
+        self.has_passwords = any(p.name == "PASSWORD" for p in self.patterns)
+        self.allowed = frozenset(value.casefold() for value in allow_values)
         # One end of a line must not hide the next.
         self._finders = [Finder(latin(p.trigger if p is LINES else folded(p))) for p in self.patterns]
         self._contexts = Contexts({p.name: p.context for p in self.patterns})
@@ -98,7 +99,7 @@ class Engine:
         found = []
         for candidate, confidence, reason, _ in decisions:
             start, end = view.start(candidate.start - offset), view.end(candidate.end - offset)
-            if self._allowed and view.text[start:end].casefold() in self._allowed:
+            if self.allowed and view.text[start:end].casefold() in self.allowed:
                 continue
             found.append(Span(start, end, candidate.kind, candidate.category, confidence, reason))
         return found

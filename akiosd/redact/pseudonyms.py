@@ -32,6 +32,10 @@ _KEPT = re.compile(
     r"(?:192\.0\.2|198\.51\.100|203\.0\.113)\.[0-9]{1,3}|00[-:]?00[-:.]?5[eE][-:]?00[-:.]?53[-:]?[0-9a-fA-F]{2}"
 )
 """Values of those small sets that stand-ins come from: what the agent's own texts show of them stands for itself."""
+_DATE = re.compile(
+    r"(?<![0-9])(?:[0-9]{4}([-/. ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/. ])[0-9]{1,2}\2[0-9]{4})(?![0-9])"
+)
+"""The same for dates: there are only some thousand that anybody writes."""
 
 
 class Pseudonyms:
@@ -175,17 +179,18 @@ class Pseudonyms:
         """``text`` with a NUL for each character of a stand-in: there is nothing to be found in it."""
         places, _ = self._index.scan(text)
         if any(net in text for net in _KEPT_NETS):
-            self._see(text, places)
+            self._see(_KEPT, text, places)
+        self._see(_DATE, text, places)
         pieces, done = [], 0
         for place in places:
             pieces += [text[done : place.start], "\0" * (place.end - place.start)]
             done = place.end
         return "".join([*pieces, text[done:]])
 
-    def _see(self, text: str, places: list[Place]) -> None:
+    def _see(self, kept: re.Pattern[str], text: str, places: list[Place]) -> None:
         """What stands for itself in the agent's own text stands for nothing else."""
         own = {(place.start, place.end) for place in places}
-        for match in _KEPT.finditer(text):
+        for match in kept.finditer(text):
             if match.span() not in own:
                 self._taken.add(fold(match[0].encode("ascii")))
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from akiosd.redact.containers.leaf import Edit, edited, spelled_edits
 from akiosd.redact.containers.view import Text, view
 from akiosd.redact.engine import BY_FORM, Engine
 from akiosd.redact.fields import Joined, checked
@@ -17,6 +18,7 @@ from akiosd.redact.known import Known
 from akiosd.redact.model import RedactError, Result, Span
 from akiosd.redact.normalise import View
 from akiosd.redact.pseudonyms import Pseudonyms
+from akiosd.redact.whole import whole_password
 
 Mode = Literal["pseudonym", "mask", "block", "off"]
 
@@ -56,7 +58,7 @@ class Redactor:
         paths = tuple(leaf.path for leaf, some in zip(leaves, found, strict=True) for _ in some)
         if self.mode == "block":
             return Result("", spans, True, paths)
-        return Result(self._put_together(whole, iter(found)), spans, False, paths)
+        return Result(edited(text, self._edits(whole, iter(found))), spans, False, paths)
 
     def _in_batches(self, leaves: list[Text]) -> list[list[Span]]:
         """What is found in ``leaves``; so many at once that memory stays bounded."""
@@ -70,17 +72,17 @@ class Redactor:
                 return found
             # What one batch gave away stands in those before it too.
 
-    def _put_together(self, text: Text, found: Iterator[list[Span]]) -> str:
+    def _edits(self, text: Text, found: Iterator[list[Span]]) -> list[Edit]:
+        """What is to be replaced in ``text``, in places of its own."""
         if not text.inner:
-            return self.apply(text.text, next(found)).text
-        pieces, done = [], 0
+            return [(s.start, s.end, self.replacement(text.text[s.start : s.end], s.type)) for s in next(found)]
+        edits: list[Edit] = []
         for leaf, inner in text.inner:
-            safe = self._put_together(inner, found)
-            # What is as it was keeps its spelling.
-            if safe != inner.text:
-                pieces += [text.text[done : leaf.begin], leaf.codec.encode(safe)]
-                done = leaf.end
-        return "".join([*pieces, text.text[done:]])
+            changed = self._edits(inner, found)
+            if changed:
+                spelled = spelled_edits(text.text[leaf.begin : leaf.end], leaf.codec, changed)
+                edits += [(leaf.begin + start, leaf.begin + end, new) for start, end, new in spelled]
+        return edits
 
     def find(self, text: str, hint: str = "", learn: Callable[[Span], bool] = lambda span: True) -> list[Span]:
         """What is to be replaced in ``text``; only what ``learn`` agrees to is remembered."""
@@ -92,6 +94,8 @@ class Redactor:
         """As :meth:`find` for many texts, each with its own hint."""
         joined = Joined([View(self.shown(text)) for text in texts], hints)
         found = self.engine.find_all(joined)
+        for number, (seen, hint) in enumerate(zip(joined.views, hints, strict=True)):
+            found[number] = self.with_password(found[number], seen.text, hint)
         if self.mode == "pseudonym" and self.pseudonyms is not None:
             for seen, spans in zip(joined.views, found, strict=True):
                 self.pseudonyms.expect(seen.text[span.start : span.end] for span in spans)
@@ -103,6 +107,13 @@ class Redactor:
                     self.learn(seen.text[span.start : span.end], span)
         again = known_spans(self.known, joined)
         return [merged(spans, again[i]) if i in again else spans for i, spans in enumerate(found)]
+
+    def with_password(self, spans: list[Span], text: str, hint: str) -> list[Span]:
+        """``spans``, and a password that only the name of the whole text gives away."""
+        password = whole_password(text, hint) if self.engine.has_passwords else None
+        if password is None or text.casefold() in self.engine.allowed or (spans and spans[0].end == len(text)):
+            return spans
+        return merged(spans, [password])
 
     def learn(self, value: str, span: Span) -> list[bytes]:
         """Remember ``value``, unless its form gives it away wherever it stands; returns the keys of what is new."""

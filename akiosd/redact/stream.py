@@ -58,7 +58,7 @@ class StreamRedactor:
         self._redactor, self._engine = redactor, redactor.engine
         self._growth = _growth(self._engine.patterns)
         self._before, self._after = named(hint[-MOST_NAME:]), after(hint)
-        self._named = bool(hint)
+        self._hint, self._named = hint, bool(hint)
         """Nothing of the text has passed yet, and what stands before it is its name."""
         self._barrier = 0
         self._walls: list[Wall] = []
@@ -126,6 +126,8 @@ class StreamRedactor:
             found = sorted((d for d in (*kept, *around.more) if d.candidate.start >= offset), key=_begin)
             held = [*bound, *with_cause(around.changed, around.candidates)]
             cut, again = self._known_again(view, data, offset, size if final else cut, found, held, final)
+        if final and self._named:
+            again = self._redactor.with_password([], self._redactor.shown(self._pending), self._hint) + again
         self._rest = self._rest_at(data, offset, cut, candidates)
         done = {name: count + offset - cut for name, count in self._done.items() if count + offset > cut}
         cut_through = {c.pattern.name: c.last - cut for c in candidates if c.first < cut < c.last and not is_passed(c)}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 from urllib.parse import quote_plus, unquote_plus
@@ -16,12 +17,16 @@ MOST_LEAVES = 1 << 17
 _MOST_DIGITS = 40
 MOST_LABEL = 64
 """Characters of a name that may say what a value is."""
+_BREAKS = re.compile(r"[\s&=#%+;?\"'<>{}]|[^\x20-\x7e]")
+"""What stands in a form only when it is escaped; an ``@`` may stand there as it is."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _GENERIC = frozenset({
-    "value", "values", "val", "v", "string", "str", "text", "content", "data", "raw", "plain", "number", "num", "no",
-    "nr", "id", "s", "n", "stringvalue", "simplevalue", "_", "$", "#text",
+    "value", "values", "val", "v", "string", "str", "text", "content", "data", "raw", "plain", "s", "n", "stringvalue",
+    "simplevalue", "default", "current", "new", "_", "$", "#text",
 })  # fmt: skip
 """Names that say nothing by themselves: what they are in does."""
+_NUMBERS = frozenset({"number", "num", "no", "nr", "id"})
+"""Names that say with what they are in what a value is: the number of an account."""
 _NAMING = frozenset({
     "name", "key", "field", "label", "header", "param", "parameter", "variable", "var", "attribute", "property", "k",
 })  # fmt: skip
@@ -30,10 +35,11 @@ _NAME = re.compile(r"[^\W\d][\w .:/$@#()\[\]-]{0,63}")
 
 
 class Codec(NamedTuple):
-    """How a container spells a text."""
+    """How a container spells a text.  ``unit`` is what stands for other characters than it has, one by one."""
 
     decode: Callable[[str], str]
     encode: Callable[[str], str]
+    unit: re.Pattern[str] | None = None
 
 
 class Leaf(NamedTuple):
@@ -80,20 +86,75 @@ def _spelled_out(number: str) -> str:
     return f"{Decimal(number):f}"
 
 
+Edit = tuple[int, int, str]
+"""From where to where in a text, and what stands there instead."""
+
+
+def spelled_edits(spelled: str, codec: Codec, edits: Sequence[Edit]) -> list[Edit]:
+    """``edits`` of what ``spelled`` says, by position, as those of ``spelled``: the rest keeps its spelling.
+
+    Whoever edits a file finds what is not personal as it stands there, such as ``&#39;`` or ``\\/``.
+    """
+    if codec.unit is None:
+        return [(0, len(spelled), codec.encode(edited(codec.decode(spelled), edits)))] if codec is NUMBER else [*edits]
+    places: list[tuple[int, int, int, int]] = []
+    at = size = 0
+    for match in codec.unit.finditer(spelled):
+        size += match.start() - at
+        at, said = match.end(), len(codec.decode(match[0]))
+        places.append((size, size + said, match.start(), at))
+        size += said
+    plain = codec.decode(spelled)
+    if size + len(spelled) - at != len(plain):
+        return [(0, len(spelled), codec.encode(edited(plain, edits)))]
+    ends = [place[1] for place in places]
+    made: list[Edit] = []
+    for start, end, new in edits:
+        first = _spelled_at(places, bisect_right(ends, start), start)[0]
+        last = _spelled_at(places, bisect_right(ends, end - 1), end - 1)[1] if end > start else first
+        bare = spelled[first:last] == plain[start:end] and codec is FORM and not _BREAKS.search(new)
+        made.append((first, last, new if bare else codec.encode(new)))
+    return made
+
+
+def _spelled_at(places: list[tuple[int, int, int, int]], number: int, at: int) -> tuple[int, int]:
+    """Where the character ``at`` is spelled, when ``number`` units end before it."""
+    if number < len(places) and places[number][0] <= at:
+        return places[number][2:]
+    moved = places[number - 1][3] - places[number - 1][1] if number else 0
+    return at + moved, at + moved + 1
+
+
+def edited(text: str, edits: Sequence[Edit]) -> str:
+    pieces, done = [], 0
+    for start, end, new in edits:
+        pieces += [text[done:start], new]
+        done = end
+    return "".join([*pieces, text[done:]])
+
+
 PLAIN = Codec(_same, _same)
-JSON = Codec(_from_json, _to_json)
+JSON = Codec(
+    _from_json,
+    _to_json,
+    re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\."),
+)
 NUMBER = Codec(_spelled_out, json.dumps)
 """A number that is personal data becomes a string."""
-MARKUP = Codec(html.unescape, html.escape)
-DOUBLED = Codec(lambda text: text.replace('""', '"'), lambda text: text.replace('"', '""'))
-SINGLE = Codec(lambda text: text.replace("''", "'"), lambda text: text.replace("'", "''"))
-FORM = Codec(unquote_plus, quote_plus)
+MARKUP = Codec(html.unescape, html.escape, re.compile(r"&#?\w{1,40};?"))
+DOUBLED = Codec(lambda text: text.replace('""', '"'), lambda text: text.replace('"', '""'), re.compile('""'))
+SINGLE = Codec(lambda text: text.replace("''", "'"), lambda text: text.replace("'", "''"), re.compile("''"))
+FORM = Codec(unquote_plus, quote_plus, re.compile(
+    "%[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){1,3}|%[0-9A-Fa-f]{2}"
+))  # fmt: skip
 
 
 def label_of(name: str, outer: str) -> str:
     """What a value is called whose own name is ``name``, in something that is called ``outer``."""
+    if outer and name.lower() in _NUMBERS:
+        return f"{outer} {name}"[-MOST_LABEL:]
     if outer and name.lower() in _GENERIC:
-        return f"{outer} {name}"[-MOST_LABEL:] if len(name) > 1 else outer
+        return outer
     return name[-MOST_LABEL:]
 
 
