@@ -16,10 +16,14 @@ MAX_NODES = 20_000
 class _Loader(yaml.SafeLoader):
     """SafeLoader, without aliases: a policy has no use for them, and nested ones grow without end."""
 
+    akios_name = ""
+    """The file as errors show it."""
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "aliases are not part of the policy language", mark)
+            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+            what = "aliases (*name) are not part of the policy language"
+            raise PolicyError(what, f"{self.akios_name}, line {line}", "write out what the alias stands for")
         return super().compose_node(parent, index)
 
 
@@ -27,6 +31,7 @@ def load_positions(data: bytes, name: str) -> tuple[Any, dict[Path, Position]]:
     """``name``: the file as errors show it.  Duplicate keys and aliases are refused.  Raises :class:`PolicyError`."""
     try:
         loader = _Loader(data.decode())
+        loader.akios_name = name
         node = loader.get_single_node()
         if node is None:
             return None, {}

@@ -157,7 +157,7 @@ def test_positions_are_those_of_the_keys():
         (b"- a", "is not a table", "line 1", ""),
         (b"1: 2", "the key 1", "line 1", ""),
         (b"limits:\n  pids: 1\n  pids: 2", "stands twice", "line 3", ""),
-        (b"a: &x [1]\nb: *x", "aliases", "line 2", ""),
+        (b"a: &x [1]\nb: *x", "aliases", "line 2", "write out"),
         (b"limits: [", "not valid YAML", "line 1", ""),
         (b"!!python/object:os.system {}", "not valid YAML", "line 1", ""),
         (b"\xff\xfe", "UTF-8", "f.yaml", ""),
