@@ -223,36 +223,77 @@ def slow_heads_end(seconds):
 many = []
 
 
-def open_many(name, count):
-    """Connections that say nothing: (still open, closed by the other side)."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 50
-    address, closed = look(name)[0], 0
+def open_many(name, count, processes=4):
+    """Connections that say nothing, from processes that each have their own descriptors.
+
+    (still open, closed by the other side, closed by us to make room for the next)
+    """
+    address = look(name)[0]
+    for _ in range(processes):
+        told, tell = os.pipe()
+        held, hold = os.pipe()
+        if os.fork() == 0:
+            os.close(hold)
+            with os.fdopen(tell, "w") as result:
+                result.write(json.dumps(hold_connections(address, count // processes)))
+            os.read(held, 1)  # until there is nobody to say more
+            os._exit(0)
+        os.close(tell)
+        os.close(held)
+        many.append(hold)
+        results.append(told)
+    found = [json.load(os.fdopen(told)) for told in results]
+    results.clear()
+    return [sum(numbers) for numbers in zip(*found, strict=True)]
+
+
+results = []
+
+
+def hold_connections(address, count):
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    sockets, closed, given_back = [], 0, 0
     poller = select.poll()
     for _ in range(count):
-        while len(many) >= room:
-            closed += sweep(poller, 1000)
-        sock = socket.create_connection((address, 80), 30)
-        many.append(sock)
+        sock = None
+        while sock is None:
+            try:
+                if len(sockets) < hard - 50:
+                    sock = socket.create_connection((address, 80), 30)
+            except OSError as error:
+                if error.errno not in (errno.ENOBUFS, errno.ENOMEM, errno.EMFILE):
+                    raise
+            if sock is None:
+                # No more for this process, or for the whole cage.
+                swept = sweep(poller, sockets, 1)
+                closed += swept
+                if not swept and sockets:
+                    poller.unregister(sockets[0])
+                    sockets.pop(0).close()
+                    given_back += 1
+        sockets.append(sock)
         poller.register(sock, select.POLLIN)
-    while swept := sweep(poller, 500):
+    while swept := sweep(poller, sockets, 500):
         closed += swept
-    return len(many), closed
+    return len(sockets), closed, given_back
 
 
-def sweep(poller, wait):
+def sweep(poller, sockets, wait):
     gone = {fd for fd, _ in poller.poll(wait)}
-    for sock in [sock for sock in many if sock.fileno() in gone]:
+    for sock in [sock for sock in sockets if sock.fileno() in gone]:
         poller.unregister(sock)
-        many.remove(sock)
+        sockets.remove(sock)
         sock.close()
     return len(gone)
 
 
 def close_many():
-    for sock in many:
-        sock.close()
-    many.clear()
+    for hold in many:
+        os.close(hold)
+    while many:
+        os.wait()
+        many.pop()
 
 
 answers = []
