@@ -205,7 +205,9 @@ class Call:
         # What nobody read is no answer: who asks again after a time-out does not go in circles.
         outcome: Outcome = "completed" if self._complete and not self._exchange.left else "cut"
         tokens = meter.tokens
-        if tokens is None or not meter.final:
+        # Every request has a token at least: servers that do not count say so with zeros.
+        counted = tokens is not None and (tokens.input > 0 or tokens.output > 0)
+        if tokens is None or not counted or not meter.final:
             return Bill(outcome, estimated=True, tool_calls=meter.tool_calls, status=status, stream=stream)
         quote = self._quote()
         cost = prices.cost(quote, tokens) if quote else 0

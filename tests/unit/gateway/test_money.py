@@ -109,6 +109,22 @@ async def test_a_count_that_cannot_be_true_is_booked_all_the_same(models: Models
     assert settled.tokens.input > 10**9 and settled.usd_micro > 10**9 and gateway.link.account.open == {}
 
 
+@pytest.mark.parametrize(
+    "usage", [{"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": "9", "completion_tokens": "4"},
+              {"total": 13}, {"prompt_tokens": -9, "completion_tokens": -4}],
+)  # fmt: skip
+async def test_a_count_of_nothing_is_no_count(models: Models, usage: dict[str, Any]) -> None:
+    """Servers that do not count say so with zeros; every request has a token at least."""
+    said = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}}], "usage": usage}
+    models.failures = [(200, {"content-type": "application/json"}, json.dumps(said).encode())]
+    async with talking(models, "openai") as (gateway, agent):
+        assert (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] == 200
+        assert (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] == 200
+    silent, counted = gateway.link.settled
+    assert silent.estimated and 0 < silent.usd_micro == silent.open.usd_micro and silent.tokens == silent.open.tokens
+    assert not counted.estimated and counted.usd_micro == COST, "the control: what is counted is booked as counted"
+
+
 async def test_what_is_tried_again_is_paid_once_and_no_loop(models: Models) -> None:
     """As SDKs do after 408, 409, 429 and 5xx: the same request, to the byte."""
     limits = Budget(same_request=2, cycles=2, usd_micro=10_000_000)
