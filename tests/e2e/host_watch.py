@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -35,12 +36,19 @@ SLACK: dict[str, int] = {
 _SETTLES_S = 20.0
 
 
+_PAGE_KIB = os.sysconf("SC_PAGE_SIZE") >> 10
+# Free pages that each processor keeps at hand (/proc/zoneinfo): MemFree leaves them out, and since Linux 6.7 they
+# can be hundreds of MiB after much work.
+_AT_HAND = re.compile(r"^\s+count:\s+(\d+)$", re.MULTILINE)
+
+
 def kernel_memory_kib() -> int:
     """What is neither free nor a program's nor a file's: what the kernel holds for itself and for whoever asked."""
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     numbers = {name: int(value.split()[0]) for name, value in fields.items()}
     outside = ("MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "SReclaimable")
-    return numbers["MemTotal"] - sum(numbers[name] for name in outside)
+    at_hand = sum(map(int, _AT_HAND.findall(Path("/proc/zoneinfo").read_text()))) * _PAGE_KIB
+    return numbers["MemTotal"] - at_hand - sum(numbers[name] for name in outside)
 
 
 @functools.cache
