@@ -14,6 +14,8 @@ from pathlib import Path
 from akiosd.errors import LedgerError
 
 _DEEPEST = 16  # directories one in another; the path of the last tile of 2**63 entries has 9
+_OUTSIDE = frozenset(("", ".", ".."))
+"""Parts of a path that lead to the same directory, to the one above it, or to the root."""
 
 
 class LogFiles:
@@ -55,6 +57,8 @@ class LogFiles:
         return fd
 
     def read(self, path: str, limit: int) -> bytes | None:
+        if not _OUTSIDE.isdisjoint(path.split("/")):
+            raise LedgerError("no file of a log is called so", where=path)
         folder, _, name = path.rpartition("/")
         try:
             fd = _open_at(name, os.O_RDONLY | os.O_NONBLOCK, self._enter(folder) if folder else self._fd, path)
