@@ -7,7 +7,6 @@
 #include <linux/capability.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,8 +15,7 @@
 #include <unistd.h>
 
 #include "akios.h"
-
-#define STACK_BYTES (64 * 1024)
+#include "thread.h"
 
 _Static_assert((int)AKIOS_FILE_EXECUTED == FAN_OPEN_EXEC && (int)AKIOS_FILE_WRITTEN == FAN_CLOSE_WRITE, "uapi");
 
@@ -53,20 +51,10 @@ static void *open_group(void *argument)
 int akios_file_use_open(uint32_t owner)
 {
     struct job job = {.owner = owner};
-    pthread_attr_t attributes;
     pthread_t thread;
-    sigset_t all, before;
-    int err = pthread_attr_init(&attributes);
+    int err = akios_thread_start(open_group, &job, &thread);
     if (err != 0)
-        return -err;
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&thread, &attributes, open_group, &job);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    if (err != 0)
-        return -err;
+        return err;
     pthread_join(thread, NULL);
     return job.result;
 }

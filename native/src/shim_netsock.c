@@ -3,14 +3,12 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "akios.h"
-
-#define STACK_BYTES (64 * 1024)
+#include "thread.h"
 
 struct job {
     int netns_fd;
@@ -66,22 +64,12 @@ static void *run_job(void *argument)
 int akios_netns_sockets(int netns_fd, const struct akios_socket_spec *specs, size_t n, int *fds, size_t *failed)
 {
     struct job job = {.netns_fd = netns_fd, .specs = specs, .n = n, .fds = fds, .failed = n};
-    pthread_attr_t attributes;
     pthread_t thread;
-    sigset_t all, before;
-    int err = pthread_attr_init(&attributes);
-    if (err != 0)
-        return -err;
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&thread, &attributes, run_job, &job);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
+    int err = akios_thread_start(run_job, &job, &thread);
     if (err == 0)
         pthread_join(thread, NULL);
     else
-        job.err = -err;
+        job.err = err;
     *failed = job.failed;
     for (size_t i = 0; i < n && job.err != 0; i++)
         fds[i] = -1;

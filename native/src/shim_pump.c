@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -306,6 +307,7 @@ void *akios_pump_run(void *argument)
     struct akios_ring *ring = pump->ring;
     enum outcome outcome;
     int error = 0;
+    pthread_setname_np(pthread_self(), "akios-pump");
     /* A thread has the niceness of the one that made it.  Where it may not be changed, it is nobody's loss. */
     (void)setpriority(PRIO_PROCESS, 0, pump->niceness);
     do {

@@ -1,7 +1,5 @@
 /* Starting and stopping a pump: what it is given is checked here, once, so that its loop need not. */
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +9,7 @@
 
 #include "pump.h"
 #include "ring.h"
+#include "thread.h"
 #include "uapi.h"
 
 #ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
@@ -20,8 +19,6 @@
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
 #endif
 
-/* The thread's deepest frame holds the argv pointers (520 bytes); the rest is the C library's. */
-#define STACK_BYTES (64 * 1024)
 #define NS_PER_S 1000000000ull
 #define ERRNO_MAX 4095
 
@@ -127,27 +124,6 @@ static void set_rate(struct akios_pump *pump, const struct akios_pump_config *co
     pump->burst_ns = (burst - 1) * pump->interval_ns;
 }
 
-static int start_thread(struct akios_pump *pump)
-{
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigset_t all, before;
-    int err = pthread_attr_init(&attributes);
-    if (err != 0)
-        return -err;
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    /* The thread inherits the mask: no signal ever runs a handler, least of all Python's, in it. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&thread, &attributes, akios_pump_run, pump);
-    if (err == 0)
-        pthread_setname_np(thread, "akios-pump");
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return -err;
-}
-
 int akios_pump_start(int listener_fd, struct akios_ring *ring, const uint8_t *table, size_t table_len,
                      const struct akios_pump_config *config, struct akios_pump **out)
 {
@@ -170,7 +146,7 @@ int akios_pump_start(int listener_fd, struct akios_ring *ring, const uint8_t *ta
         (void)ioctl(listener_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
     akios_ring_share(ring);      /* the thread's */
     atomic_store(&pump->owners, 2); /* the thread and the caller */
-    if ((err = start_thread(pump)) != 0) {
+    if ((err = akios_thread_start(akios_pump_run, pump, NULL)) != 0) {
         akios_ring_close(ring);
         atomic_store(&pump->owners, 1);
         akios_pump_release(pump);
