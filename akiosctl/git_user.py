@@ -17,7 +17,7 @@ from zlib import crc32
 
 from akiosctl.managers import SECRET_NAMES, is_below
 from akiosctl.plain_msgpack import pack
-from akiosctl.regular import open_regular
+from akiosctl.regular import read_head
 from akiosctl.run_policy import identity, read_cache, user_directory, write_cache
 
 _FORMAT = 1
@@ -121,7 +121,7 @@ def _used_drivers(workspace: str, attributes: str) -> set[bytes] | None:
     except OverflowError:
         return None
     for path in files:
-        for kind, name in _USED.findall(_read(path)):
+        for kind, name in _USED.findall(read_head(path, _MAX_ATTRIBUTES)):
             used.add(kind + b"." + name)
     return used
 
@@ -142,16 +142,3 @@ def _attribute_files(workspace: str) -> Iterator[str]:
                         todo.append(entry.path)
         except OSError:
             continue
-
-
-def _read(path: str) -> bytes:
-    try:
-        fd = open_regular(path)
-    except OSError:
-        return b""
-    try:
-        return os.read(fd, _MAX_ATTRIBUTES)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from akiosctl.regular import open_regular
+from akiosctl.regular import read_head
 
 # A tree with one of these at its top is somebody's home, whatever it is called.
 _PRIVATE_NAMES = (".ssh", ".aws", ".gnupg", ".netrc", ".kube", ".docker", ".git-credentials", ".bash_history")
@@ -262,15 +262,7 @@ def _words(text: str) -> list[str]:
 
 def _read(path: str) -> str:
     """The text of a small regular file, empty when there is none.  Version files may be the agent's work."""
-    try:
-        fd = open_regular(path)
-    except OSError:
-        return ""
-    with open(fd, "rb", buffering=0) as file:
-        try:
-            return file.read(64 * 1024).decode("utf-8", "replace")
-        except OSError:
-            return ""
+    return read_head(path, 64 * 1024).decode("utf-8", "replace")
 
 
 def _list(path: str) -> list[str]:

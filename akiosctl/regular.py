@@ -29,3 +29,17 @@ def reopen_regular(anchor: int) -> int:
     if not stat.S_ISREG(os.fstat(anchor).st_mode):
         raise NotRegular(errno.EINVAL, "not a regular file")
     return os.open(f"/proc/self/fd/{anchor}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def read_head(path: str, size: int) -> bytes:
+    """The first ``size`` bytes of a regular file; empty when there is none that can be read."""
+    try:
+        fd = open_regular(path)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, size)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

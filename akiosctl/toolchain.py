@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from akiosctl.managers import Host, installed_tree, is_below, is_private, known_roots, stands_for
-from akiosctl.regular import open_regular
+from akiosctl.regular import read_head
 from akiosd.errors import AkiosError
 
 SYSTEM_TREES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives")
@@ -121,7 +121,7 @@ class _Search:
 
     def virtual_environment(self, tree: str, *, trusted: bool) -> None:
         """Show the Python behind a venv: what its ``python`` links to and what ``pyvenv.cfg`` calls home."""
-        config = _read_head(f"{tree}/pyvenv.cfg", 8192)
+        config = read_head(f"{tree}/pyvenv.cfg", 8192)
         if not config:
             return
         for name in ("python3", "python"):
@@ -185,7 +185,7 @@ class _Search:
         return first or real
 
     def shebang(self, path: str, trusted: bool, depth: int) -> None:
-        interpreter = _interpreter(_read_head(path, 512))
+        interpreter = _interpreter(read_head(path, 512))
         if not interpreter:
             return
         if "/" not in interpreter:
@@ -272,17 +272,6 @@ def _hops(path: str) -> list[str]:
 
 def _is_executable(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.X_OK)
-
-
-def _read_head(path: str, size: int) -> bytes:
-    try:
-        fd = open_regular(path)
-    except OSError:
-        return b""
-    try:
-        return os.read(fd, size)
-    finally:
-        os.close(fd)
 
 
 def _interpreter(head: bytes) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from akiosd.daemon.append_ledger import Ledger
+from akiosd.daemon.keep import OUTPUT
 from akiosd.daemon.log import get_log
 from akiosd.daemon.wipe_changes import MARKER
 from akiosd.errors import LedgerError
@@ -29,7 +30,7 @@ _MOST_NAMES = 20
 def method_of(how: How, found: Sequence[Found] = ()) -> str:
     """What the tombstone says: how what was found is wiped, and what is not overwritten."""
     paths = {item.path for item in found}
-    before = _OVERWRITTEN if MARKER in paths else _OUTPUT_HERE if "output.log" in paths else _UNLINKED
+    before = _OVERWRITTEN if MARKER in paths else _OUTPUT_HERE if OUTPUT in paths else _UNLINKED
     spared = [escape(path) for path in spared_by(found)]
     if not spared or how.fast:
         return f"{how}; {before}"

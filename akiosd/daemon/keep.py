@@ -20,13 +20,16 @@ from typing import TypeVar
 import msgspec
 
 from akiosd.errors import KernelError
-from akiosd.kernel.disk import Disks
+from akiosd.kernel.disk import IMAGE, Disks
 from akiosd.kernel.fds import Fd
 from akiosd.store.outgrown import DIRECTORY as OUTGROWN
+from akiosd.store.sync import sync_directory
 from akiosd.values.ids import DirectoryId, is_cage_id
 from akiosd.wire.messages import CageInfo
 
-_RUNNING, _KEPT, _ENDED = "running.msgpack", "kept.msgpack", "ended.msgpack"
+_RUNNING, KEPT, _ENDED = "running.msgpack", "kept.msgpack", "ended.msgpack"
+OUTPUT = "output.log"
+"""What a detached agent printed."""
 _PATIENCE_S = 10.0
 _PAUSE_S = 0.02
 LOST = "killed: akiosd ended without a word"
@@ -65,18 +68,17 @@ def begin(directory: Path, kept: Kept) -> None:
 
 def save(directory: Path, kept: Kept) -> None:
     """Durable before the end is told: a crash must not lose an agent's work."""
-    fresh = directory / (_KEPT + ".new")
+    fresh = directory / (KEPT + ".new")
     _write(fresh, msgspec.msgpack.encode(kept), durable=True)
-    fresh.rename(directory / _KEPT)
+    fresh.rename(directory / KEPT)
     _put_aside(directory / _RUNNING)
-    with Fd(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as where:
-        os.fsync(where.fileno())
+    sync_directory(directory)
 
 
 def end(directory: Path, info: CageInfo) -> None:
     """It left no changes, or they were settled."""
     _write(directory / _ENDED, msgspec.msgpack.encode(info))
-    for name in (_RUNNING, _KEPT):
+    for name in (_RUNNING, KEPT):
         _put_aside(directory / name)
 
 
@@ -104,7 +106,7 @@ def _write(path: Path, data: bytes, *, durable: bool = False) -> None:
 
 def load_all(cages_dir: Path) -> dict[str, Kept]:
     """Every cage that still waits; what cannot be read is left alone and skipped."""
-    return dict(_load(cages_dir, _KEPT, Kept))
+    return dict(_load(cages_dir, KEPT, Kept))
 
 
 def load_ended(cages_dir: Path) -> list[CageInfo]:
@@ -122,7 +124,7 @@ def _load(cages_dir: Path, name: str, kind: type[Stored]) -> Iterator[tuple[str,
 
 def forget(directory: Path, disks: Disks, kept: Kept) -> None:
     """Remove the changes; the cage's log stays."""
-    image = directory / "disk.img"
+    image = directory / IMAGE
     if image.exists():
         image.unlink()
     else:
@@ -131,7 +133,7 @@ def forget(directory: Path, disks: Disks, kept: Kept) -> None:
         except OSError:
             pass  # nothing there: removed before a crash could say so
     end(directory, msgspec.structs.replace(kept.info, changes=False))
-    (directory / "output.log").unlink(missing_ok=True)
+    (directory / OUTPUT).unlink(missing_ok=True)
 
 
 def recover(cages_dir: Path, disks: Disks) -> list[str]:
@@ -142,7 +144,7 @@ def recover(cages_dir: Path, disks: Disks) -> list[str]:
     found = []
     for name, running in list(_load(cages_dir, _RUNNING, Kept)):
         directory = cages_dir / name
-        if (directory / _KEPT).exists():
+        if (directory / KEPT).exists():
             _put_aside(directory / _RUNNING)
             continue
         reason = LOST if running.boot == read_boot() else LOST_WITH_HOST
@@ -197,7 +199,7 @@ def sweep(cages_dir: Path, disks: Disks, logs: Collection[str]) -> None:
 
     ``logs`` are open: their directories are being written to, also where no tree is in them yet.
     """
-    waiting = {path.parent.name for name in (_KEPT, _RUNNING) for path in cages_dir.glob(f"*/{name}")}
+    waiting = {path.parent.name for name in (KEPT, _RUNNING) for path in cages_dir.glob(f"*/{name}")}
     disks.remove_others(waiting)
     for directory in cages_dir.iterdir():
         if not is_cage_id(directory.name) or not directory.is_dir() or directory.name in waiting:

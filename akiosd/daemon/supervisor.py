@@ -69,7 +69,7 @@ class Supervisor:
         self._order = max((info.order for info in known), default=0)
         self._boot = keep.read_boot()
         self._settling: set[str] = set()
-        self._viewers: dict[str, list[ClientConnection]] = {}
+        self._viewers: list[tuple[str, ClientConnection]] = []
         self._started = time.monotonic_ns()
         self._stopping = False
         self._idle = trio.Event()
@@ -279,7 +279,7 @@ class Supervisor:
     def _begin_spool(self, cage: Cage) -> None:
         if cage.id not in self._spools:
             reached = partial(cage.post, Event("limit", "output"))
-            spool = self._spools[cage.id] = Spool(cage.directory / "output.log", cage.policy.limits.output, reached)
+            spool = self._spools[cage.id] = Spool(cage.directory / keep.OUTPUT, cage.policy.limits.output, reached)
             sources = [cage.master] if cage.master is not None else cage.stdio[1:]
             self._nursery.start_soon(spool.run, [fd for fd in sources if fd is not None and not fd.closed])
 
@@ -350,7 +350,7 @@ class Supervisor:
 
     async def _output(self, peer: Peer, request: wire.Output, fds: list[int], client: ClientConnection) -> None:
         owner = self.owner_of(LogId(request.cage))
-        path = self._host.cages_dir / request.cage / "output.log"
+        path = self._host.cages_dir / request.cage / keep.OUTPUT
         if owner is None or (peer.role not in ("root", "admin") and owner != peer.uid) or not path.exists():
             raise Refused(f"{request.cage} left no output here", "output", "only a detached cage's output is kept")
         with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)) as output:
@@ -418,14 +418,15 @@ class Supervisor:
                         started_ns=kept.info.started_ns,
                     )
                     # Until that client leaves: what it compares or writes from must not vanish under it.
-                    self._viewers.setdefault(request.cage, []).append(client)
-                    client.at_end(lambda: self._viewers[request.cage].remove(client))
+                    viewer = request.cage, client
+                    self._viewers.append(viewer)
+                    client.at_end(lambda: self._viewers.remove(viewer))
                     await client.reply(reply, [view.fileno(), workspace.fileno()])
         finally:
             self._settling.discard(request.cage)
 
     def _check_unseen(self, cage: str, client: ClientConnection) -> None:
-        if any(not client.is_same(viewer) for viewer in self._viewers.get(cage, ())):
+        if any(name == cage and not client.is_same(viewer) for name, viewer in self._viewers):
             raise Refused("somebody else looks at these changes now", cage, WAIT)
 
     async def _wait_released(self, name: str) -> None:

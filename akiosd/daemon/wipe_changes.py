@@ -5,17 +5,16 @@ What is remembered of the changes goes first: a stop in the middle must not leav
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from akiosd.kernel.disk import Disks
+from akiosd.daemon.keep import KEPT, OUTPUT
+from akiosd.kernel.disk import IMAGE, Disks
+from akiosd.store.sync import sync_directory
 from akiosd.store.wipe import How, overwrite
 
 MARKER = "wiped"
 """In the cage's directory: its disk and output were overwritten, so its tombstone may say so."""
 UNLINKED = "its disk and output were unlinked, not overwritten"
-_REMEMBERED = "kept.msgpack"
-_OUTPUT, _IMAGE = "output.log", "disk.img"
 
 
 def wipe_changes(directory: Path, disks: Disks, size: int, how: How) -> str:
@@ -23,11 +22,11 @@ def wipe_changes(directory: Path, disks: Disks, size: int, how: How) -> str:
 
     Blocking.  Raises ``LedgerError``: something could not be overwritten, or is mounted there.
     """
-    overwrite(directory, how, [_REMEMBERED])
-    (directory / _REMEMBERED).unlink(missing_ok=True)
-    _sync(directory)
-    overwrite(directory, how, [_IMAGE, _OUTPUT])
-    if (directory / _IMAGE).exists():
+    overwrite(directory, how, [KEPT])
+    (directory / KEPT).unlink(missing_ok=True)
+    sync_directory(directory)
+    overwrite(directory, how, [IMAGE, OUTPUT])
+    if (directory / IMAGE).exists():
         _mark(directory)
         return ""
     slot = disks.reopen(directory, size)
@@ -40,12 +39,4 @@ def wipe_changes(directory: Path, disks: Disks, size: int, how: How) -> str:
 
 def _mark(directory: Path) -> None:
     (directory / MARKER).touch(0o600)
-    _sync(directory)
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_directory(directory)

@@ -24,6 +24,8 @@ from akiosd.kernel.fds import Fd
 from akiosd.kernel.mounts import check
 from akiosd.kernel.programs import find_program, run_program
 
+IMAGE = "disk.img"
+"""In the cage's directory, where each cage's disk is an image of its own."""
 _DIRECTORIES = ("upper", "work", "home", "tmp", "sealed")
 _DATA = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
@@ -189,7 +191,7 @@ class Images:
 
     def create(self, directory: Path, size: int) -> Slot:
         size = max(size, 8 << 20)
-        image = directory / "disk.img"
+        image = directory / IMAGE
         for more_tries in reversed(range(MAX_TEMPLATES)):
             try:
                 _copy_sparse(self._template(size), image)
@@ -202,7 +204,7 @@ class Images:
 
     def reopen(self, directory: Path, size: int) -> Slot:
         """Mount what an ended cage left.  FileNotFoundError when it left nothing."""
-        return self._mount(directory, directory / "disk.img", size)
+        return self._mount(directory, directory / IMAGE, size)
 
     def _mount(self, directory: Path, image: Path, size: int) -> Slot:
         with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
@@ -212,7 +214,7 @@ class Images:
         return Slot(mount, size, directory, image)
 
     def remove_others(self, names: Collection[str]) -> None:
-        for image in self._base.parent.glob("cages/*/disk.img"):
+        for image in self._base.parent.glob(f"cages/*/{IMAGE}"):
             if image.parent.name not in names:
                 image.unlink()
 

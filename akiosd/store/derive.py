@@ -19,6 +19,7 @@ from akiosd.ledger.verify import verify_log
 from akiosd.store.fsck import fsck, open_log_files
 from akiosd.store.log_files import LogFiles
 from akiosd.store.pack import pack
+from akiosd.store.sync import sync_directory
 
 
 def read_checkpoint(reader: LogReader, vkey: Vkey) -> tuple[Checkpoint, bytes]:
@@ -127,7 +128,7 @@ def _restore(path: Path, reader: LogFiles, name: str, data: bytes) -> bool:
         file.flush()
         os.fsync(fd)
     os.replace(temporary, target)
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
     return True
 
 
@@ -155,7 +156,7 @@ def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list
     finally:
         os.close(fd)
     os.replace(temporary, out)
-    _sync_directory(out.parent)
+    sync_directory(out.parent)
     return length
 
 
@@ -164,14 +165,6 @@ def _tile_of(reader: LogReader, tile: Tile, size: int) -> bytes:
     full, partial = widths(size)[tile.level]
     whole = _tile(reader, Tile(tile.level, tile.index, WIDTH if tile.index < full else partial))
     return whole[: tile.width * HASH_BYTES]
-
-
-def _sync_directory(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _bundle(reader: LogReader, index: int, size: int) -> list[bytes]:

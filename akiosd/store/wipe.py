@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from akiosd.errors import LedgerError
+from akiosd.store.sync import sync_directory
 
 SSD_CAVEAT = (
     "Overwriting reaches the blocks a file has now. An SSD, a copy-on-write file system or a snapshot may still hold "
@@ -191,7 +192,7 @@ def wipe(directory: Path, how: How | None = None, random: Callable[[int], bytes]
     finally:
         os.close(root)
     os.rmdir(directory)
-    _sync_directory(directory.parent)
+    sync_directory(directory.parent)
     return Wiped(sum(item.kind == "file" for item in found), written, spared_by(found))
 
 
@@ -317,11 +318,3 @@ def _fill(fd: int, start: int, end: int, fill: Callable[[int], bytes]) -> None:
         while view:
             done = os.pwrite(fd, view, start)
             view, start = view[done:], start + done
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

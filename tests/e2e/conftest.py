@@ -29,6 +29,16 @@ def daemon() -> Iterator[Daemon]:
         private.close()
 
 
+@pytest.fixture(scope="module")
+def private() -> Iterator[Daemon]:
+    """A daemon of the file's own: it is stopped, killed or counted there."""
+    own = Daemon()
+    try:
+        yield own.start()
+    finally:
+        own.close()
+
+
 @pytest.fixture(scope="session")
 def programs(daemon: Daemon) -> Programs:
     return Programs(daemon)

@@ -27,16 +27,6 @@ BINDS = Policy(filesystem=Filesystem(read=("/bound", "/ws/link/inside", "/ws/sub
 KINDS = ["toolchain", "read", "write"]
 
 
-@pytest.fixture(scope="module")
-def private() -> Iterator[Daemon]:
-    """A daemon of this file's own, whose descriptors can be counted."""
-    own = Daemon()
-    try:
-        yield own.start()
-    finally:
-        own.close()
-
-
 @pytest.fixture
 def victim(private: Daemon) -> Path:
     """A directory of OTHER's; in it ``closed`` (0700) with a 0644 file, and ``open`` (0755) with a 0600 one."""

@@ -7,10 +7,7 @@ import os
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from akiosd.wire.messages import Ended
 from tests.e2e import resources
@@ -27,16 +24,6 @@ KEPT = frozenset({"audit", "audit.vkey", "owner", "kept.msgpack"})
 """Of a cage whose changes wait; its disk is an image beside them, or elsewhere."""
 # Each agent leaves behind what it can: a file on each of its disks, a process of its own session, a held lock.
 LITTER = "echo x >/tmp/x; echo x >/dev/shm/x; mkfifo /tmp/pipe; (setsid sleep 1000 &) ; exit 3"
-
-
-@pytest.fixture(scope="module")
-def private() -> Iterator[Daemon]:
-    """A daemon of this module's own: others count what it holds, too."""
-    daemon = Daemon()
-    try:
-        yield daemon.start()
-    finally:
-        daemon.close()
 
 
 def pid_of(daemon: Daemon) -> int:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,16 +19,6 @@ from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.terminal import Terminal
 
 CALLERS = [pytest.param(0, id="root"), pytest.param(NOBODY, id="user")]
-
-
-@pytest.fixture(scope="module")
-def private() -> Iterator[Daemon]:
-    """A daemon of this file's own: it is stopped and killed here."""
-    own = Daemon()
-    try:
-        yield own.start()
-    finally:
-        own.close()
 
 
 def run(daemon: Daemon, where: Path, script: str, *, uid: int = NOBODY, code: int = 0) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,6 @@ import pytest
 from akiosctl.client import Client, DaemonError, close_fds
 from akiosd.wire.messages import View, ViewReply
 from tests.e2e.daemon import NOBODY, Daemon
-
-
-@pytest.fixture(scope="module")
-def private() -> Iterator[Daemon]:
-    """A daemon of this file's own: it is stopped and killed here."""
-    own = Daemon()
-    try:
-        yield own.start()
-    finally:
-        own.close()
 
 
 def change(daemon: Daemon, uid: int, where: Path) -> str:

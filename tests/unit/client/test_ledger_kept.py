@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,21 +22,6 @@ from tests.unit.client.witness_server import Server, Witness
 from tests.unit.store.test_fsck import flip
 
 ABSENT = WitnessKey("absent.example/w", Signer("absent.example/w", bytes([8]) * 32).vkey.public_key)
-
-
-@pytest.fixture
-def log(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Log:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "user"))
-    log = Log(tmp_path / "state", capsys)
-    log.grow(300)
-    return log
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(Witness(tmp_path / "witness.json", KEY.vkey(CAGE)))
-    yield server
-    server.close()
 
 
 def ask(log: Log, server: Server) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,21 +14,6 @@ from akiosd.ledger.note import NoteError, Vkey
 from akiosd.ledger.witness import WitnessKey, add_cosignatures, encode_request, parse_request, witnesses_of
 from tests.unit.client.test_ledger_verbs import CAGE, KEY, ORIGIN, Log
 from tests.unit.client.witness_server import Server, Witness
-
-
-@pytest.fixture
-def log(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Log:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "user"))
-    log = Log(tmp_path / "state", capsys)
-    log.grow(300)
-    return log
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(Witness(tmp_path / "witness.json", KEY.vkey(CAGE)))
-    yield server
-    server.close()
 
 
 def ask(log: Log, server: Server) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from akiosctl import git_user, managers, policy_files, toolchain
+from akiosctl import managers, policy_files, regular
 from akiosctl.changes import outside
 from akiosd.errors import AkiosError
 
@@ -18,8 +18,7 @@ _IN_OPEN = 0x20  # inotify(7); it is silent about O_PATH
 
 READERS: list[Callable[[str], Any]] = [
     lambda path: outside.read_small(os.fsencode(path)),
-    git_user._read,
-    lambda path: toolchain._read_head(path, 9),
+    lambda path: regular.read_head(path, 9),
     managers._read,
     lambda path: policy_files.read_policy(Path(path)),
 ]
