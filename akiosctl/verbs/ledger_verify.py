@@ -25,6 +25,7 @@ from akiosctl.ledger_source import (
 )
 from akiosctl.small_files import read_file
 from akiosctl.verbs.ledger_read import (
+    DIRECTORY,
     JSON,
     KEYS,
     POLICY,
@@ -50,9 +51,7 @@ from akiosd.wire.messages import ListLogs, LogNames
 
 @click.command("verify", short_help="Verify a log, or all.")
 @click.argument("cage", default="")
-@click.option(
-    "--dir", "directory", type=click.Path(path_type=Path), help="A log's directory or archive; no daemon is asked."
-)
+@DIRECTORY
 @click.option("--all", "every", is_flag=True, help="All logs of the host; with --dir: of that state directory.")
 @VKEY
 @KEYS

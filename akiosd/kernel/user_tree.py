@@ -33,7 +33,7 @@ LOCAL = frozenset(
     ("bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs", "ntfs3", "overlay",
      "ramfs", "squashfs", "tmpfs", "udf", "vfat", "xfs", "zfs")
 )  # fmt: skip
-_ASK = Path(acl.__file__).with_name("print_facts.py")
+_ASK = Path(__file__).with_name("print_facts.py")
 _ACCESS = struct.Struct("=III")
 _ENTRY = struct.Struct("=QQ")
 _unanswered = 0
