@@ -31,10 +31,15 @@ def checked(text: str) -> str:
     return text
 
 
+def separated(name: str) -> str:
+    """``apiKey`` is read as ``api_Key``."""
+    return _CAMEL.sub("_", name)
+
+
 @lru_cache(4096)
 def named(name: str) -> bytes:
-    """What stands before a text with this name; nothing where it has none.  ``apiKey`` is read as ``api_Key``."""
-    return View(_CAMEL.sub("_", name[-MOST_NAME:])).data + b": " + _QUOTE if name else b""
+    """What stands before a text with this name; nothing where it has none."""
+    return View(separated(name[-MOST_NAME:])).data + b": " + _QUOTE if name else b""
 
 
 def after(name: str) -> bytes:

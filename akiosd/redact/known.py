@@ -71,6 +71,8 @@ class Known:
         self._kinds: dict[bytes, tuple[str, Category]] = {}
         self._spelled: dict[bytes, set[str]] = {}
         """Of values with letters that the plain form does not tell apart, how they were written."""
+        self._spellings = 0
+        """How many there are in all: each text that is searched asks."""
         self._sizes: set[int] = set()
         """Of numbers, in digits."""
         self._lengths: list[int] = []
@@ -87,7 +89,7 @@ class Known:
 
     def __len__(self) -> int:
         """Grows with every value that is new, and never shrinks."""
-        return len(self._kinds) + sum(map(len, self._spelled.values()))
+        return len(self._kinds) + self._spellings
 
     def learn(self, value: str, kind: str, category: Category, evident: bool) -> bytes:
         """Remember ``value``; ``evident``: its form alone gives it away.
@@ -121,7 +123,9 @@ class Known:
             self.longest = max(self.longest, len(key) + (2 * _MOST_GROUPS if number else 0))
             new = key
         if _FOREIGN.search(key):
-            self._spelled.setdefault(key, set()).add(_folded(value))
+            spelled, folded = self._spelled.setdefault(key, set()), _folded(value)
+            self._spellings += folded not in spelled
+            spelled.add(folded)
         return new
 
     def places(self, data: bytes, begin: int = 0, counts: Counts = lambda key, start: True) -> list[Place]:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 
-from akiosd.redact.fields import WHOLE_VALUE
+from akiosd.redact.fields import WHOLE_VALUE, separated
 from akiosd.redact.model import Span
 from akiosd.redact.validators.common import needs_digit
 from akiosd.redact.validators.keys import check_password
 
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _IS_NAME = re.compile(
     r"(?:.*[^a-z])?(?:[a-z]{0,12}(?:passwords?|passwd|passphrase|passwort|pwd)|pass|mot de passe|kennwort)", re.I | re.S
 )
@@ -23,7 +22,7 @@ def whole_password(text: str, label: str) -> Span | None:
     """``text`` as a whole, where ``label`` says that it is a password and nothing in it speaks against that."""
     if not (label and _LEAST <= len(text) <= WHOLE_VALUE) or any(map(str.isspace, text)) or "\0" in text:
         return None
-    if _IS_NAME.fullmatch(_CAMEL.sub("_", label)) is None:
+    if _IS_NAME.fullmatch(separated(label)) is None:
         return None
     if needs_digit(text) is False or check_password(text) is False:
         return None
