@@ -9,11 +9,12 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Literal, Protocol, TypeVar
+from collections.abc import Iterable
+from typing import Literal, Protocol
 from urllib.parse import unquote_plus
 
 from akiosd.errors import AkiosError
+from akiosd.redact.known import until_all_known
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.stream import StreamRedactor
 from akiosd.redact.structures import Structured, told_path, told_place
@@ -260,23 +261,13 @@ class Form:
             return None
         if not clean_names(form_names(text), self._found.redactor):
             return None
-        structured, safe = settled(self._found, lambda structured: structured.form(text, self._place))
+        structured, safe = until_all_known(self._found.redactor.known, lambda: self._read(text))
         self._found.take(structured)
         return safe.encode("utf-8", "surrogatepass")
 
-
-Made = TypeVar("Made")
-
-
-def settled(found: Found, make: Callable[[Structured], Made]) -> tuple[Structured, Made]:
-    """What ``make`` gives when all that it finds is known: what the last of many texts gives away is in the first."""
-    known = found.redactor.known
-    while True:
-        before = 0 if known is None else len(known)
-        structured = found.structured()
-        made = make(structured)
-        if known is None or len(known) == before:
-            return structured, made
+    def _read(self, text: str) -> tuple[Structured, str]:
+        structured = self._found.structured()
+        return structured, structured.form(text, self._place)
 
 
 def form_names(text: str) -> list[str]:

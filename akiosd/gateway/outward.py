@@ -15,6 +15,7 @@ import msgspec
 from akiosd.gateway.memory import STANDARD, Memory, is_signed
 from akiosd.gateway.strict_json import MAX_DEPTH, BadJson, Number, parse
 from akiosd.redact.containers.leaf import NUMBER, member_label
+from akiosd.redact.known import until_all_known
 from akiosd.redact.model import RedactError, Result
 from akiosd.redact.structures import Finding as Found
 from akiosd.redact.structures import told_place
@@ -54,15 +55,13 @@ class Outward:
 
         What its end gives away is looked for at its beginning too: where something new was found, all is read again.
         """
-        known = self._memory.redactor.known
-        while True:
-            before = 0 if known is None else len(known)
-            self._counts.clear()
-            self.binaries.clear()
-            self.blocked = ""
-            safe = self._value(value, (), "")
-            if known is None or len(known) == before:
-                return safe
+        return until_all_known(self._memory.redactor.known, lambda: self._body(value))
+
+    def _body(self, value: Any) -> Any:
+        self._counts.clear()
+        self.binaries.clear()
+        self.blocked = ""
+        return self._value(value, (), "")
 
     def _value(self, value: Any, path: Path, hint: str) -> Any:
         if isinstance(value, str):

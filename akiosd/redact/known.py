@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import re2
 
@@ -61,6 +61,7 @@ class Place(NamedTuple):
 
 
 Counts = Callable[[bytes, int], bool]
+Made = TypeVar("Made")
 
 
 class Known:
@@ -196,6 +197,18 @@ class Known:
                 self._settled, self._older = set(), ()
             self._finders = (*self._full, *self._older, *((_finder(self._fresh),) if self._fresh else ()))
         return self._finders
+
+
+def until_all_known(known: Known | None, make: Callable[[], Made]) -> Made:
+    """What ``make`` gives when all that it finds is known: what the last of many texts gives away is in the first.
+
+    It is called again as long as something new was learned meanwhile.
+    """
+    while True:
+        before = 0 if known is None else len(known)
+        made = make()
+        if known is None or len(known) == before:
+            return made
 
 
 def is_distinctive(value: str) -> bool:

@@ -14,7 +14,7 @@ from akiosd.redact.containers.leaf import Edit, edited, spelled_edits
 from akiosd.redact.containers.view import Text, view
 from akiosd.redact.engine import BY_FORM, Engine
 from akiosd.redact.fields import Joined, checked
-from akiosd.redact.known import Known
+from akiosd.redact.known import Known, until_all_known
 from akiosd.redact.model import RedactError, Result, Span
 from akiosd.redact.normalise import View
 from akiosd.redact.pseudonyms import Pseudonyms
@@ -62,15 +62,15 @@ class Redactor:
 
     def _in_batches(self, leaves: list[Text]) -> list[list[Span]]:
         """What is found in ``leaves``; so many at once that memory stays bounded."""
-        while True:
-            known = 0 if self.known is None else len(self.known)
+        def find() -> list[list[Span]]:
             found: list[list[Span]] = []
             for at in range(0, len(leaves), _BATCH):
                 some = leaves[at : at + _BATCH]
                 found += self.find_all([leaf.text for leaf in some], [leaf.label for leaf in some])
-            if len(leaves) <= _BATCH or self.known is None or len(self.known) == known:
-                return found
-            # What one batch gave away stands in those before it too.
+            return found
+
+        # What one batch gives away stands in those before it too; within one that is seen to.
+        return find() if len(leaves) <= _BATCH else until_all_known(self.known, find)
 
     def _edits(self, text: Text, found: Iterator[list[Span]]) -> list[Edit]:
         """What is to be replaced in ``text``, in places of its own."""
