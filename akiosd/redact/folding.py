@@ -15,6 +15,8 @@ _DROPPED = bytes(byte for byte in range(256) if byte not in _LETTERS)
 _FOLD = bytes(range(256)).lower()
 
 
+_BEFORE, _BEFORE_ESCAPED = 12, 60
+"""Characters of a plain form; and of a text, of which one may be an escape."""
 _PLAIN = re.compile(rb"[^\\%&\x80-\xff]*")
 
 
@@ -29,10 +31,13 @@ def fold(plain: bytes) -> bytes:
 
 
 class Folded:
-    """``plain`` is the text with escapes undone, ``letters`` what is compared.  ``more``: the text may go on."""
+    """``plain`` is the text with escapes undone, ``letters`` what is compared.  ``more``: the text may go on.
 
-    def __init__(self, text: str, more: bool = False) -> None:
-        self.view = View(text, more)
+    Not ``undo``: escapes are read as they are written.
+    """
+
+    def __init__(self, text: str, more: bool = False, undo: bool = True) -> None:
+        self.view, self._undo = View(text, more, undo), undo
         self.plain = self.view.data
         self.letters = fold(self.plain)
 
@@ -48,6 +53,13 @@ class Folded:
         if character == 0:
             return 0
         return bisect_left(self.at, True, key=lambda place: self.view.start(place) >= character)
+
+    def before(self, start: int) -> bytes:
+        """What stands before ``plain[start]``, read without what follows it: some characters."""
+        if self._undo:
+            return self.plain[max(0, start - _BEFORE) : start]
+        character = self.view.start(start)
+        return View(self.view.text[max(0, character - _BEFORE_ESCAPED) : character]).data[-_BEFORE:]
 
     def gaps(self, begin: int, end: int) -> dict[int, bytes]:
         """What stands between the letters ``begin`` to ``end``, by the letter before it, counted from ``begin``."""

@@ -15,7 +15,7 @@ import re2
 
 from akiosd.redact.compiled import compiled
 from akiosd.redact.folding import Folded, fold, gaps_of
-from akiosd.redact.normalise import View
+from akiosd.redact.normalise import View, has_escapes
 
 _HEAD = 4
 LEAST = 6
@@ -31,6 +31,8 @@ _GAP = re.compile(rb"[ \t\r\xa0\x80_.@:()+\\/-]{0,3}(?:\n[ \t>#*|/]{0,16}[_.@:()
 _LONGEST_GAP = 24
 _ESCAPES = re.compile(r"[\\%&]")
 _DIGITS = frozenset(b"0123456789")
+UNTOUCHED = ("MAC", "IPV6")
+"""Families of which a letter or digit that touches one makes another."""
 _ABROAD = re.compile(rb"(?:\+[0-9]{1,4}[ .(-]*|[0-9][-./])\Z")
 _CLOSING = re.compile(rb"\\?\]")
 
@@ -119,7 +121,16 @@ class Index:
         what comes may make one of the rest, or another value of what looks like one."""
         if not self.keys:
             return [], len(text)
-        folded = Folded(text, more=not final)
+        places, known = self._scan(Folded(text, more=not final), begin, final)
+        if not has_escapes(text):
+            return places, known
+        # What stood before a value may make an escape of the first letters of its stand-in: \\ and n, % and 19.
+        others, decided = self._scan(Folded(text, undo=False), begin, final)
+        given = [place for place in others if text[place.start : place.end] in place.key.entry.forms]
+        return _together(places, given, min(known, decided))
+
+    def _scan(self, folded: Folded, begin: int, final: bool) -> tuple[list[Place], int]:
+        text = folded.view.text
         known = folded.view.partial
         if final and not self.may_be_in(folded.letters):
             return [], len(text)
@@ -216,9 +227,22 @@ class Index:
         return folded.view.start(start) if start < len(folded.plain) else folded.view.partial
 
 
+def _together(places: list[Place], others: list[Place], known: int) -> tuple[list[Place], int]:
+    """Both by position, as far as all is decided; what overlaps one of ``places`` is left out."""
+    taken = [place.start for place in places]
+    for other in others:
+        at = bisect_left(taken, other.end)
+        if at == 0 or places[at - 1].end <= other.start:
+            insort(places, other, key=lambda place: place.start)
+            insort(taken, other.start)
+    while places and places[-1].end > known:
+        known = min(known, places.pop().start)
+    return places, known
+
+
 def _is_whole(folded: Folded, key: Key, at: int, size: int, start: int, end: int) -> bool:
     plain = folded.plain
-    entry, before, after = key.entry, plain[max(0, start - 12) : start], plain[end : end + _AHEAD]
+    entry, before, after = key.entry, folded.before(start), plain[end : end + _AHEAD]
     if not _fits(folded.gaps(at, at + size), key):
         return False
     if fold(before[-1:] + after[:1]) and not _may_touch(folded, entry, start, end, before, after):
@@ -238,7 +262,7 @@ def _has_more_parts(key: Key, before: bytes, after: bytes) -> bool:
 def _may_touch(folded: Folded, entry: Entry, start: int, end: int, before: bytes, after: bytes) -> bool:
     """As it was given it may touch letters, as values do in some texts; a digit that a digit touches is another."""
     plain = folded.plain
-    if entry.family in ("MAC", "IPV6"):
+    if entry.family in UNTOUCHED:
         return False
     if (plain[start] in _DIGITS and before[-1:].isdigit()) or (plain[end - 1] in _DIGITS and after[:1].isdigit()):
         return False

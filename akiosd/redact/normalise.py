@@ -114,19 +114,25 @@ def _undo(escape: str) -> str | None:
     return html.unescape("&" + escape[1:].replace("amp;", "") if escape != "&amp;" else escape).translate(_TABLE)
 
 
+def has_escapes(text: str) -> bool:
+    """Whether there may be any in ``text``."""
+    return "\\" in text or "%" in text or "&" in text
+
+
 class View:
     """``data`` is the plain form; :meth:`start` and :meth:`end` give characters of the text.
 
-    ``partial`` is where in the text an escape begins that the end cuts off, else its length.
+    ``partial`` is where in the text an escape begins that the end cuts off, else its length.  Without ``undo`` escapes
+    stay as they are written.
     """
 
     __slots__ = ("_starts", "_units", "data", "partial", "text")
 
-    def __init__(self, text: str, more: bool = False) -> None:
+    def __init__(self, text: str, more: bool = False, undo: bool = True) -> None:
         self.text = text
         self.partial = len(text)
         self._units: list[tuple[int, int, int, int]] = []
-        escapes = "\\" in text or "%" in text or "&" in text
+        escapes = undo and has_escapes(text)
         if text.isascii() and not escapes:
             self.data = text.encode("latin-1")
         else:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from akiosd.redact import standins
 from akiosd.redact.folding import Folded, fold, is_plain
-from akiosd.redact.found import LEAST, Entry, Index, Place
+from akiosd.redact.found import LEAST, UNTOUCHED, Entry, Index, Place
 from akiosd.redact.normalise import View
 from akiosd.redact.standins import Rule
 
@@ -93,7 +93,7 @@ class Pseudonyms:
         """What may stand for it, best first; a label where the kind has no room, or none is left."""
         for attempt in range(_FEW_TRIES if rule.family in self._full else _TRIES):
             stand_in = rule.make(value, self._noise(value, kind, attempt))
-            if not stand_in:
+            if not stand_in or not _may_stand(stand_in, value, rule):
                 break
             yield stand_in
         else:
@@ -133,6 +133,8 @@ class Pseudonyms:
             spelled = standins.laid_out(value, kind, known.national) if known else ""
         if not spelled or entry.forms.get(spelled, value) != value:
             spelled = next((form for form in _varied(first) if form not in entry.forms), first)
+        if not entry.label and not _may_stand(spelled, value, rule):
+            return self._new(value, kind, rule)
         return self._note(entry, spelled, value)
 
     # ---- the way back ------------------------------------------------------------------------------
@@ -172,8 +174,9 @@ class Pseudonyms:
         """Whether strings of a JSON text may hold a stand-in."""
         if not self._given:
             return False
-        letters = fold(json) if is_plain(json) else Folded(json.decode("utf-8", "replace")).letters
-        return self._index.may_be_in(letters)
+        if self._index.may_be_in(fold(json)):
+            return True
+        return not is_plain(json) and self._index.may_be_in(Folded(json.decode("utf-8", "replace")).letters)
 
     def covered(self, text: str) -> str:
         """``text`` with a NUL for each character of a stand-in: there is nothing to be found in it."""
@@ -197,6 +200,15 @@ class Pseudonyms:
     def held(self, text: str) -> int:
         """Where the end of ``text`` begins that may be the beginning of a stand-in; its length when nowhere."""
         return self._index.scan(text, 0, final=False)[1]
+
+
+def _may_stand(stand_in: str, value: str, rule: Rule) -> bool:
+    """Whether what may touch ``value`` and be no part of it may touch ``stand_in``; anything may touch a label.
+
+    ``…85::ffff:192.0.2.1`` is a number and an address; ``…672001:db8::1`` would be neither.
+    """
+    edges = all(value[end].isalnum() or not stand_in[end].isalnum() for end in (0, -1))
+    return edges or rule.family not in UNTOUCHED
 
 
 def _varied(text: str) -> Iterator[str]:

@@ -275,7 +275,8 @@ def _secret(value: str, noise: Noise, kind: str) -> str:
     kept = prefix.end() if prefix else 0
     if len(bare(value[kept:])) < _LONG or len(value) > _MOST or _ESCAPED.search(value):
         # Without brackets: it may stand in a URL before a host.
-        return f"{kind}_{bytes(next(noise) for _ in range(5)).hex()}"
+        # A letter at the end: what stands behind the value may be a digit, and would be a part of a number.
+        return f"{kind}_{bytes(next(noise) for _ in range(5)).hex()}{'abcdef'[next(noise) % 6]}"
     return shaped(value, noise, kept)
 
 

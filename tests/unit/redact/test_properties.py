@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from akiosd.redact.engine import Engine
@@ -43,6 +43,10 @@ def test_what_a_mask_uncovers_is_found_at_once(text: str, safe: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(TEXTS)
+@example("756.9217.0769.85::ffff:192.0.2.128")
+@example("::ffff:192.0.2.128 is 0:0:0:0:0:ffff:192.0.2.128, and 756.9217.0769.85::ffff:192.0.2.128")
+@example("-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7bq5\n-----END RSA PRIVATE KEY-----0 30 90")
+@example("%251.0.0.0 and %1.0.0.0")
 def test_pseudonyms_are_stable_and_restorable(text: str) -> None:
     pseudonyms = Pseudonyms(KEY)
     redactor = Redactor(ENGINE, "pseudonym", pseudonyms)
