@@ -166,7 +166,7 @@ def is_nobodys(stand_in: str, value: str, kind: str) -> bool:
         return True
     if kind in SECRETS:
         random_ = sum(a != b for a, b in zip(stand_in, value, strict=False))
-        return re.fullmatch(rf"{kind}_[0-9a-f]{{10}}", stand_in) is not None or random_ >= 10
+        return re.fullmatch(rf"{kind}_[0-9a-f]{{10}}[a-f]", stand_in) is not None or random_ >= 10
     if kind == "BIRTH_DATE":
         days = datetime.date.fromisoformat(stand_in) - datetime.date.fromisoformat(value)
         return days == _shift()
