@@ -1,4 +1,4 @@
-"""Cages by the names people give them: a whole id, its beginning, or ``last``; see :mod:`akiosctl.choose`."""
+"""Cages by the names people give them: a whole id, its beginning, or ``last``; see :mod:`akiosctl.choose_cage`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from akiosctl.choose import LAST, Need, choose, is_whole
+from akiosctl.choose_cage import LAST, Need, choose, is_whole
 from akiosctl.locate import locate_workspace
 from akiosd.errors import AkiosError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from akiosctl.changes.git_config import Setting
 from akiosctl.changes.git_survey import read_configuration
-from akiosctl.changes.outside import expand_home
+from akiosctl.changes.host_paths import expand_home
 
 # A setting that makes git write otherwise, and says nothing where it is missing → the values that are git's own.
 # git-config(1).  What fails loudly without it (a name to commit under, a credential), or looks otherwise, is not here.

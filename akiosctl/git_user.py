@@ -15,10 +15,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from akiosctl.managers import SECRET_NAMES, is_below
+from akiosctl.open_regular import read_head
 from akiosctl.plain_msgpack import pack
-from akiosctl.regular import read_head
 from akiosctl.run_policy import identity, read_cache, user_directory, write_cache
+from akiosctl.version_managers import SECRET_NAMES, is_below
 
 _FORMAT = 1
 _MAX_IGNORE = 1 << 20

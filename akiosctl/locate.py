@@ -10,8 +10,8 @@ import os
 import re
 from typing import NamedTuple
 
-from akiosctl.managers import is_below
 from akiosctl.toolchain import Bind, CommandNotExecutable, CommandNotFound, Toolchain, locate_toolchain
+from akiosctl.version_managers import is_below
 from akiosd.errors import AkiosError
 
 __all__ = [

@@ -17,7 +17,7 @@ import msgspec
 
 import akiosd.policy
 from akiosctl.changes.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
-from akiosctl.regular import NotRegular, reopen_regular
+from akiosctl.open_regular import NotRegular, reopen_regular
 from akiosd import __version__
 from akiosd.errors import PolicyError
 from akiosd.policy.merge import Layer, LayerName

@@ -14,8 +14,8 @@ import stat
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from akiosctl.managers import Host, installed_tree, is_below, is_private, known_roots, stands_for
-from akiosctl.regular import read_head
+from akiosctl.open_regular import read_head
+from akiosctl.version_managers import Host, installed_tree, is_below, is_private, known_roots, stands_for
 from akiosd.errors import AkiosError
 
 SYSTEM_TREES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives")

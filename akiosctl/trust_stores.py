@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
-from akiosctl.managers import is_below
+from akiosctl.version_managers import is_below
 from akiosd.values.trust import MAX_STORES, STORES
 
 _SYSTEM = ("/usr", "/usr/local")

@@ -28,6 +28,13 @@ FLOORS: dict[str, int] = {
     "akiosd.daemon": 5,
     "akiosctl": 6,
 }
+# The order inside a package that has wings: each may import what stands before it here, and itself.
+INSIDE: dict[str, tuple[str, ...]] = {
+    "akiosd.gateway": (
+        *("net", "daemon_link", "upstream", "redaction", "context", "http", "llm", "sites", "serve", "process"),
+    ),
+    "akiosd.daemon": ("base", "ledger", "sockets", "host", "gateways", "cages", "requests", "main"),
+}
 # Siblings do not import each other, except that everything may raise the errors of the house.
 EVERYBODY = ("akiosd", "akiosd.errors")
 PURE = 2
@@ -41,14 +48,17 @@ NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
     "akiosd.workflow": (PURE, ()),
     # The verifier reads files without the daemon, and hashes natively where that is built (it asks the kernel for
     # nothing); a standalone run finds its log.
-    "akiosctl": (PURE, ("akiosd.store.fsck", "akiosd.store.derive", "akiosd.store.log_dir", "akiosd.kernel.hashing")),
+    "akiosctl": (
+        PURE,
+        ("akiosd.store.fsck", "akiosd.store.proofs_and_tiles", "akiosd.store.log_dir", "akiosd.kernel.hashing"),
+    ),
 }
 # Modules that only these may import.
 ONLY: dict[str, tuple[str, ...]] = {
     "pyroute2": ("akiosd.kernel.netns",),
     "prctl": ("akiosd.daemon.main",),
     "akiosd.kernel._shim": ("akiosd.kernel",),
-    "yaml": ("akiosctl", "akiosd.workflow.schema", "akiosd.daemon.config"),
+    "yaml": ("akiosctl", "akiosd.workflow.schema", "akiosd.daemon.base.config"),
     # Loading the prices takes 0.15 s and what they need; akiosd and the client only count what the gateway says.
     "genai_prices": ("akiosd.meter.prices",),
     "akiosd.meter.prices": ("akiosd.gateway",),
@@ -92,6 +102,20 @@ def imports(source: str, module: str, known: frozenset[str]) -> Iterator[tuple[i
             yield node.lineno, "importlib"
 
 
+def climbs(module: str, target: str, package: str) -> str:
+    """Why ``module`` may not import ``target`` of its own package; "" when it may."""
+    order = INSIDE.get(package)
+    here, there = (name.removeprefix(package).split(".")[1:2] for name in (module, target))
+    if order is None or not there or here == there:
+        return ""
+    for wing in (*here, *there):
+        if wing not in order:
+            return f"{package}.{wing} has no place in the order of {package}"
+    if not here or order.index(there[0]) > order.index(here[0]):
+        return f"{there[0]} comes after {here[0] if here else 'the package itself'} in {package}"
+    return ""
+
+
 def complaint(module: str, target: str) -> str:
     """Why ``module`` may not import ``target``; "" when it may."""
     for restricted, allowed in ONLY.items():
@@ -105,7 +129,9 @@ def complaint(module: str, target: str) -> str:
         return f"{here} is pure and knows no {top}" if FLOORS[here] <= PURE and top in IMPURE else ""
     if there not in FLOORS:
         return f"{there} has no floor in the table"
-    if here == there or there in EVERYBODY:
+    if here == there:
+        return climbs(module, target, here)
+    if there in EVERYBODY:
         return ""
     if FLOORS[there] > FLOORS[here]:
         return f"{there} is above {here}"
@@ -177,18 +203,23 @@ PLANTED = [
     ("akiosd.workflow.runner", "from akiosd.kernel import disk", "floors 0 to 2"),
     ("akiosctl.verbs.run", "from akiosd.kernel import mounts", "floors 0 to 2"),
     ("akiosctl.verbs.run", "from akiosd.store.wal import Wal", "floors 0 to 2"),
-    ("akiosctl.client", "from akiosd.daemon.config import Config", "floors 0 to 2"),
+    ("akiosctl.client", "from akiosd.daemon.base.config import Config", "floors 0 to 2"),
     ("akiosd.kernel.probe", "import pyroute2", "akiosd.kernel.netns"),
     ("akiosd.kernel.netns", "import prctl", "akiosd.daemon.main"),
     ("akiosd.daemon.host", "from akiosd.kernel import _shim", "akiosd.kernel"),
     ("akiosd.daemon.host", "from akiosd.kernel._shim import lib", "akiosd.kernel"),
     ("akiosd.policy.schema", "import yaml", "akiosctl"),
-    ("akiosd.daemon.spend", "import genai_prices", "akiosd.meter.prices"),
-    ("akiosd.daemon.spend", "from akiosd.meter.prices import quote", "akiosd.gateway"),
+    ("akiosd.daemon.gateways.spend", "import genai_prices", "akiosd.meter.prices"),
+    ("akiosd.daemon.gateways.spend", "from akiosd.meter.prices import quote", "akiosd.gateway"),
     ("akiosd.meter.budget", "from akiosd.meter.prices import quote", "akiosd.gateway"),
     ("akiosd.daemon.host", "import importlib", "akiosctl.commands"),
     ("akiosd.daemon.host", "x = __import__('os')", "akiosctl.commands"),
     ("akiosctl.cli", "from tests.e2e import daemon", "nobody"),
+    ("akiosd.gateway.net.tls", "from akiosd.gateway.llm import call", "llm comes after net"),
+    ("akiosd.gateway.context", "import akiosd.gateway.sites.sites", "sites comes after context"),
+    ("akiosd.gateway", "from akiosd.gateway.net import tls", "after the package itself"),
+    ("akiosd.daemon.host", "from akiosd.daemon.cages.run_cage import Cage", "cages comes after host"),
+    ("akiosd.daemon.odd", "from akiosd.daemon.base import log", "akiosd.daemon.odd has no place"),
     ("akiosd.unheard.of", "import os", "no floor"),
     ("akiosd.daemon.host", "from akiosd.unheard import of", "no floor"),
 ]
@@ -206,7 +237,7 @@ def test_a_planted_violation_is_found(module: str, source: str, why: str) -> Non
     [
         ("akiosd.wire.frame", "import struct\nfrom akiosd.errors import ProtocolError\nfrom akiosd import __version__"),
         ("akiosd.kernel.disk", "import os\nfrom akiosd.kernel import _shim\nfrom akiosd.policy import schema"),
-        ("akiosd.daemon.config", "import yaml\nfrom akiosd.store import fsck"),
+        ("akiosd.daemon.base.config", "import yaml\nfrom akiosd.store import fsck"),
         ("akiosctl.verbs.ledger", "import os, yaml\nfrom akiosd.store.fsck import fsck\nfrom akiosctl import client"),
     ],
 )

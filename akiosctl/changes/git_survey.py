@@ -21,8 +21,8 @@ from akiosctl.changes.git_config import (
     parse_config,
     worktrees,
 )
-from akiosctl.changes.obeyed import Row, show
-from akiosctl.changes.outside import expand_home, is_program_name, read_small, reenter
+from akiosctl.changes.host_paths import expand_home, is_program_name, read_small, reenter
+from akiosctl.changes.reached_paths import Row, show
 from akiosd.values.protected import GIT_OBEYS
 
 _MAX_DEPTH = 10  # as in git's config.c

@@ -11,9 +11,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from akiosctl.changes.host_paths import read_small, reenter
 from akiosctl.changes.model import Diff, EntryType, join, name_of, parent_of
-from akiosctl.changes.obeyed import Row, resolve, show
-from akiosctl.changes.outside import read_small, reenter
+from akiosctl.changes.reached_paths import Row, resolve, show
 
 _SYSTEM = (b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin")
 # direnv-stdlib(1) (PATH_add, path_add, layout), mise.jdx.dev/environments (_.path), and plain shell.

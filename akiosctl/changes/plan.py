@@ -17,8 +17,8 @@ from enum import StrEnum
 import msgspec
 
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, ancestors, parent_of
-from akiosctl.changes.obeyed import show
 from akiosctl.changes.protect import Refusal, Rules, find_refusals, standing_protection
+from akiosctl.changes.reached_paths import show
 from akiosctl.changes.walk import CLOCK_GRAIN_NS
 
 _SHOWN = 3

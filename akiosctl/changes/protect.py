@@ -4,8 +4,8 @@ types, escaping links.
 A protected name is one that some program of the developer runs or obeys without being asked to run the project: a git
 hook, a shell start file, an editor task, the configuration of another agent (``akiosd/values/protected.py``).
 What such names lead to through links, and what git's configuration names, is protected alike
-(``akiosctl/changes/obeyed.py``).  Renames need no rule of their own: a comparison lists each name that vanished and
-each that appeared.
+(``akiosctl/changes/reached_paths.py``).  Renames need no rule of their own: a comparison lists each name that
+vanished and each that appeared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from akiosctl.changes import git_index
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, ancestors, name_of, parent_of
 from akiosctl.changes.names import fold, protecting_pattern
-from akiosctl.changes.obeyed import Obeyed, Survey
+from akiosctl.changes.reached_paths import Obeyed, Survey
 from akiosd.values.protected import GIT_OBEYS, PROTECTED_NAMES, why_protected
 
 DEFAULT_PROTECTED = PROTECTED_NAMES

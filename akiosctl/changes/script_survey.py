@@ -13,8 +13,8 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 
-from akiosctl.changes.obeyed import Row, show
-from akiosctl.changes.outside import is_program_name, read_small, reenter
+from akiosctl.changes.host_paths import is_program_name, read_small, reenter
+from akiosctl.changes.reached_paths import Row, show
 
 _MAX_TEXT = 64 << 10
 _MAX_DEPTH = 4

@@ -17,12 +17,12 @@ import akiosd
 from akiosctl.changes import git_index
 from akiosctl.changes.git_config import BadConfig, forbidden_changes
 from akiosctl.changes.git_survey import Repository, survey_git
+from akiosctl.changes.host_paths import reenter
 from akiosctl.changes.model import ChangeKind, Diff, EntryType, join, name_of, parent_of
 from akiosctl.changes.names import fold
-from akiosctl.changes.obeyed import Row, Survey, resolve, show
 from akiosctl.changes.openat2 import openat2
-from akiosctl.changes.outside import reenter
 from akiosctl.changes.path_survey import survey_path
+from akiosctl.changes.reached_paths import Row, Survey, resolve, show
 from akiosctl.changes.script_survey import survey_scripts
 from akiosd.errors import AkiosError
 from akiosd.values.protected import NAMING_PROGRAMS

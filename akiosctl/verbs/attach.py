@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from akiosctl.cages import find_cage
-from akiosctl.choose import LAST, place
+from akiosctl.choose_cage import LAST, place
 from akiosctl.client import PlainClient
 from akiosctl.commands import wants_json
 from akiosctl.relay import Relay

@@ -11,8 +11,8 @@ from akiosctl.cages import find_cage
 from akiosctl.changes import Plan
 from akiosctl.changes.render import quote_path
 from akiosctl.commands import print_line, wants_json
+from akiosctl.commit_cage import CageView, become_owner, commit_cage, count_changes
 from akiosctl.render import escape
-from akiosctl.settle import CageView, become_owner, commit_cage, count_changes
 from akiosd.errors import AkiosError
 
 

@@ -10,8 +10,8 @@ import click
 from akiosctl.cages import find_cage
 from akiosctl.changes.render import render_list, render_patch, render_stat, to_json
 from akiosctl.commands import wants_json
+from akiosctl.commit_cage import become_owner, open_view
 from akiosctl.render import note, paint
-from akiosctl.settle import become_owner, open_view
 
 _PATCH_COLOURS = {"+": "green", "-": "red", "@": "dim"}
 

@@ -6,11 +6,11 @@ import click
 
 from akiosctl import confirm
 from akiosctl.cages import find_cage
-from akiosctl.choose import LAST, place
+from akiosctl.choose_cage import LAST, place
 from akiosctl.client import Client
 from akiosctl.commands import print_line
+from akiosctl.commit_cage import count_changes, discard_cage, open_view
 from akiosctl.render import note
-from akiosctl.settle import count_changes, discard_cage, open_view
 from akiosd.errors import AkiosError
 from akiosd.wire.messages import CageInfo
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from akiosctl import direct, policy_files
+from akiosctl import http_requests, policy_files
 from akiosctl.cages import find_cage
 from akiosctl.commands import wants_json
 from akiosctl.render import escape, note
@@ -46,15 +46,15 @@ def command(
     if cage and explicit:
         raise AkiosError("a cage has its policy", "--policy", "give --cage or --policy, not both")
     fields = [_header(text) for text in headers]
-    direct.split_url(url)
-    body = direct.Body(data, sys.stdin.buffer) if data is not None else None
+    http_requests.split_url(url)
+    body = http_requests.Body(data, sys.stdin.buffer) if data is not None else None
     with ctx.obj.connect() as client:
         name = find_cage(client, cage).cage if cage else ""
         policy = DEFAULT_POLICY if cage else merge(policy_files.find_layers(Path.cwd(), explicit))
         reply, fds = client.call(Http(cage=name, policy=policy), HttpReply)
         # The connection to akiosd is held: a gateway made for this request ends with it.
         with socket.socket(fileno=fds.pop()) as sock:
-            answer = direct.ask(sock, method.upper(), url, fields, body)
+            answer = http_requests.ask(sock, method.upper(), url, fields, body)
             if wants_json(ctx, as_json):
                 denial = _print_json(answer, reply.cage, output)
             else:
@@ -73,7 +73,7 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _print(answer: direct.Reply, output: str | None, include: bool) -> dict[str, Any]:
+def _print(answer: http_requests.Reply, output: str | None, include: bool) -> dict[str, Any]:
     """Head and body as asked; returns what AKIOS says of a refusal, or nothing."""
     if include:
         lines = [f"HTTP/1.1 {answer.status}", *(f"{name}: {value}" for name, value in answer.headers), ""]
@@ -96,7 +96,7 @@ def _print(answer: direct.Reply, output: str | None, include: bool) -> dict[str,
     return {}
 
 
-def _print_json(answer: direct.Reply, cage: str, output: str | None) -> dict[str, Any]:
+def _print_json(answer: http_requests.Reply, cage: str, output: str | None) -> dict[str, Any]:
     report: dict[str, Any] = {"cage": cage, "status": answer.status, "headers": answer.headers}
     report["redactions"] = _redactions(answer.header("akios-redacted"))
     body = b"".join(answer.pieces())

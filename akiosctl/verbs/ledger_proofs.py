@@ -43,7 +43,7 @@ from akiosd.ledger.note import Checkpoint, NoteError, UntrustedNote, Vkey, parse
 from akiosd.ledger.proof import MAX_EXTRA_BYTES, MAX_PROOF_BYTES, TlogProof, verify_proof
 from akiosd.ledger.quorum import Quorum
 from akiosd.ledger.report import Report, Verdict, describe
-from akiosd.store.derive import prove_from
+from akiosd.store.proofs_and_tiles import prove_from
 from akiosd.values.ids import is_cage_id
 from akiosd.values.records import MAX_ENTRY_BYTES
 

@@ -42,7 +42,7 @@ from akiosd.ledger.key_list import log_key
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey
 from akiosd.ledger.quorum import Quorum
 from akiosd.ledger.report import Report, Verdict, describe
-from akiosd.store import derive
+from akiosd.store import proofs_and_tiles
 from akiosd.store.fsck import refusal
 from akiosd.store.log_dir import archive, directory
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
@@ -111,7 +111,7 @@ def _rebuild(directory: Path | None, vkey: str | None) -> list[str]:
     if directory is None or not directory.is_dir():
         raise AkiosError("tiles are made again in a log's directory", "--rebuild-tiles", "name it with --dir")
     with files_in_words():
-        return derive.rebuild_tiles(directory, from_files("", directory, read_key(vkey)).vkey, HASHER)
+        return proofs_and_tiles.rebuild_tiles(directory, from_files("", directory, read_key(vkey)).vkey, HASHER)
 
 
 def _verify_files(

@@ -20,7 +20,7 @@ from akiosd.ledger.epochs import host_of
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, decode_decimal
 from akiosd.ledger.report import LogReader, describe
 from akiosd.ledger.witness import WitnessKey, add_cosignatures, encode_request
-from akiosd.store.derive import prove_consistency_from
+from akiosd.store.proofs_and_tiles import prove_consistency_from
 
 _TIMEOUT_S = 30
 _TRIES = 3

@@ -9,7 +9,7 @@ import click
 
 from akiosctl.cages import find_log
 from akiosctl.client import close_fds
-from akiosctl.tame import Tamer
+from akiosctl.terminal_filter import Tamer
 from akiosd.wire.messages import Output, OutputReply
 
 

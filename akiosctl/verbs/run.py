@@ -13,12 +13,12 @@ from typing import Any
 from akiosctl.client import DaemonError, PlainClient, close_fds, socket_path
 from akiosctl.git_user import look
 from akiosctl.locate import locate_toolchain, locate_workspace
-from akiosctl.managers import is_below
 from akiosctl.render import describe_spend, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
 from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
 from akiosctl.stdio import open_missing_stdio
 from akiosctl.trust_stores import find_trust_stores
+from akiosctl.version_managers import is_below
 from akiosd.errors import AkiosError
 
 _MAX_FDS = 64  # akiosd.wire.frame.MAX_FDS
@@ -223,7 +223,7 @@ def finish(ended: dict[str, Any], cage: str, path: str, as_json: bool, *, settle
     changes = bool(ended.get("changes", False))
     failed = False
     if changes and settle != "keep":
-        from akiosctl.settle import settle_changes
+        from akiosctl.commit_cage import settle_changes
 
         failed = not settle_changes(path, cage, settle, quiet=as_json or not hint)
         changes = failed

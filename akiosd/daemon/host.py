@@ -6,20 +6,20 @@ import hashlib
 import os
 from pathlib import Path
 
-from akiosd.daemon import directories
-from akiosd.daemon.append_ledger import Ledger
-from akiosd.daemon.config import Config, load_roots
-from akiosd.daemon.hurry import Hurry
-from akiosd.daemon.key_store import KeyStore, credentials_directory
-from akiosd.daemon.uids import CageUids
-from akiosd.daemon.zygote import Zygote
+from akiosd.daemon.base import directories
+from akiosd.daemon.base.config import Config, load_roots
+from akiosd.daemon.base.key_store import KeyStore, credentials_directory
+from akiosd.daemon.base.priority import Hurry
+from akiosd.daemon.base.uids import CageUids
+from akiosd.daemon.base.zygote import Zygote
+from akiosd.daemon.ledger.append import Ledger
 from akiosd.errors import KernelError
-from akiosd.kernel import disk, etc, mounts, probe, userns
+from akiosd.kernel import cage_etc, disk, mounts, probe, userns
 from akiosd.kernel.cgroup import CgroupHost, find_layout
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import Launcher
 from akiosd.kernel.system_trees import SystemTrees
-from akiosd.kernel.trust import HostRoots
+from akiosd.kernel.trust_mount import HostRoots
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import system_map
 from akiosd.policy.compile.limits import compile_base_pids
@@ -56,7 +56,7 @@ class Host:
         if probe.kernel_version() < probe.KERNEL_FLOOR:
             raise KernelError(f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel")
         directories.make(self.cages_dir, directories.CAGES_MODE)
-        etc.sweep(self.state_dir / "etc")
+        cage_etc.sweep(self.state_dir / "etc")
         await self.launcher.start()
         self.cgroups.set_up(compile_base_pids(self.facts.pools))
         for name in self.cgroups.leaves():

@@ -16,20 +16,21 @@ import prctl
 import trio
 
 from akiosd import __version__
-from akiosd.daemon import directories, keep, systemd
-from akiosd.daemon.append_ledger import Ledger
-from akiosd.daemon.config import Config, load_config, load_system_policy
-from akiosd.daemon.erase_log import finish_destructions
+from akiosd.daemon.base import directories, systemd
+from akiosd.daemon.base.config import Config, load_config, load_system_policy
+from akiosd.daemon.base.log import configure_log, get_log
+from akiosd.daemon.base.peers import Gate
+from akiosd.daemon.cages import pending_changes
+from akiosd.daemon.cages.erase_data import finish_destructions
+from akiosd.daemon.cages.pool import Pool
 from akiosd.daemon.host import Host
-from akiosd.daemon.log import configure_log, get_log
-from akiosd.daemon.peers import Gate
-from akiosd.daemon.pool import Pool
-from akiosd.daemon.retain_logs import retain
-from akiosd.daemon.serve_clients import open_unix_listener, serve_clients
-from akiosd.daemon.serve_events import serve_events
-from akiosd.daemon.supervisor import Supervisor
+from akiosd.daemon.ledger.append import Ledger
+from akiosd.daemon.requests.retain_logs import retain
+from akiosd.daemon.requests.supervisor import Supervisor
+from akiosd.daemon.sockets.serve_clients import open_unix_listener, serve_clients
+from akiosd.daemon.sockets.serve_events import serve_events
 from akiosd.errors import AkiosError
-from akiosd.kernel import precedence
+from akiosd.kernel import niceness
 from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.values import records
@@ -79,12 +80,12 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
             await host.open()
             await finish_destructions(ledger, host.cages_dir)
             assert host.disks is not None
-            for cage in await trio.to_thread.run_sync(keep.recover, host.cages_dir, host.disks):
+            for cage in await trio.to_thread.run_sync(pending_changes.recover, host.cages_dir, host.disks):
                 _log.warning("changes of a killed agent were kept", cage=cage)
-            for cage in keep.list_torn(host.cages_dir):
+            for cage in pending_changes.list_torn(host.cages_dir):
                 where = str(host.cages_dir / cage)
                 _log.warning("a record of a running agent is torn; its disk is kept, for you to look at", where=where)
-            keep.sweep(host.cages_dir, host.disks, ledger.logs())
+            pending_changes.sweep(host.cages_dir, host.disks, ledger.logs())
             _end_interrupted(ledger)
             ledger.append(HOST_LOG, records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()))
             await _serve_until_told(host, runtime, ready_fd)
@@ -99,7 +100,7 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
 def _end_interrupted(ledger: Ledger) -> None:
     """Cages that died with a daemon before us: their logs get the end that nobody could write."""
     for log in ledger.interrupted:
-        now, reason = time.time_ns(), keep.LOST
+        now, reason = time.time_ns(), pending_changes.LOST
         ledger.append(log, records.End(ts=now, exit_code=137, signal=9, reason=reason))
         ledger.append(HOST_LOG, records.CageEnd(ts=now, cage=log, exit_code=137, reason=reason))
         ledger.close_log(log)
@@ -170,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
         harden()
         # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it has something to do.
         sys.setswitchinterval(_SWITCH_S)
-        precedence.take()
+        niceness.take()
         policy = load_system_policy(Path(config.system_policy))
         trio.run(partial(serve, config, policy, arguments.ready_fd))
     except AkiosError as error:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from akiosd.gateway import upstream
-from akiosd.gateway.limits import Limits
-from akiosd.gateway.link import Link
-from akiosd.gateway.names import Addresses, Names
-from akiosd.gateway.rates import Rates
-from akiosd.gateway.redactors import Redactors
-from akiosd.gateway.tls import ServerTls
-from akiosd.gateway.upstream import Upstreams
+from akiosd.gateway.daemon_link.link import Link
+from akiosd.gateway.net.limits import Limits
+from akiosd.gateway.net.names import Addresses, Names
+from akiosd.gateway.net.rates import Rates
+from akiosd.gateway.net.tls import ServerTls
+from akiosd.gateway.redaction.redactors import Redactors
+from akiosd.gateway.upstream import upstream
+from akiosd.gateway.upstream.upstream import Upstreams
 from akiosd.values.records import NetDenied
 from akiosd.wire.gateway import GatewayRecord, Setup
 

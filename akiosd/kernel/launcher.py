@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from akiosd.errors import CageFailed, KernelError
-from akiosd.kernel import pidfd, precedence
+from akiosd.kernel import niceness, pidfd
 from akiosd.kernel.fds import Fd
 from akiosd.values import plan as plan_format
 
@@ -73,7 +73,7 @@ class Launcher:
         if fd is not None:
             fd.close()
         _be_ordinary_when_memory_is_short(self._pid)
-        precedence.give_back(self._pid)
+        niceness.give_back(self._pid)
 
     async def close(self) -> None:
         """Close the socket: the launcher leaves at end of file; cages it cloned stay."""

@@ -23,7 +23,7 @@ import msgspec
 import trio
 
 from akiosd.errors import KernelError
-from akiosd.kernel import precedence
+from akiosd.kernel import niceness
 from akiosd.kernel._shim import ffi, lib
 from akiosd.kernel.hashing import count_entries
 from akiosd.kernel.seccomp import name_of
@@ -253,7 +253,7 @@ class Pump:
         most = [getattr(bounds, name) for name in COUNTED]
         config = ffi.new(
             "struct akios_pump_config *",
-            (events_per_second, burst, sync_wake_up, precedence.ordinary(), group, most),
+            (events_per_second, burst, sync_wake_up, niceness.ordinary(), group, most),
         )
         pump = ffi.new("struct akios_pump **")
         result = lib.akios_pump_start(listener_fd, made.get(), table_bytes, len(table_bytes), config, pump)

@@ -3,7 +3,7 @@
     append → take_commit → (the shell: WAL frame, fdatasync) → committed → announced
     work → prepare → (tiles and bundles durable) → mark(Head), committed → (checkpoint in place, durable) → published
 
-The shell (``commit_ledger.py`` and ``publish_ledger.py`` in ``akiosd/daemon``) does what stands in brackets, in that
+The shell (``commit.py`` and ``publish.py`` in ``akiosd/daemon/ledger``) does what stands in brackets, in that
 order, and says when it is done.
 """
 

@@ -29,7 +29,7 @@ import msgspec
 from akiosd.errors import ProtocolError
 from akiosd.meter import loops
 from akiosd.meter.account import Account, Ending, Open, Settled, Warned
-from akiosd.meter.fit import MAX_AMOUNT, Need, Room, fit, read_ask
+from akiosd.meter.headroom import MAX_AMOUNT, Need, Room, fit, read_ask
 from akiosd.values.policy import Budget
 from akiosd.values.spend import Ask, Bill, Grant, Refusal, Tokens
 from akiosd.values.units import NS_PER_S, format_usd

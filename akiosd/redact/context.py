@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from akiosd.redact.candidates import Candidate, Decision
-from akiosd.redact.compiled import compiled, latin
-from akiosd.redact.fields import Fields
+from akiosd.redact.labelled_texts import Fields
 from akiosd.redact.normalise import WALL
+from akiosd.redact.re2_search import compiled, latin
 
 LEFT, RIGHT = 48, 24
 LONE = 64

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
+from akiosd.redact.base64_runs import BASE64, LINES, RUN, SEGMENT, Kind, decoded, over_the_line, segments
 from akiosd.redact.candidates import Candidate, Decision, resolve
-from akiosd.redact.compiled import Choice, Finder, Spans, compiled, folded, latin
 from akiosd.redact.context import LEFT, LONE, Contexts, context_regex, touches
-from akiosd.redact.fields import Fields, Joined, checked
+from akiosd.redact.labelled_texts import Fields, Joined, checked
 from akiosd.redact.model import CATEGORIES, Pattern, RedactError, Span
 from akiosd.redact.normalise import View
 from akiosd.redact.patterns import PATTERNS
-from akiosd.redact.runs import BASE64, LINES, RUN, SEGMENT, Kind, decoded, over_the_line, segments
-from akiosd.redact.uncovered import uncovered
+from akiosd.redact.re2_search import Choice, Finder, Spans, compiled, folded, latin
+from akiosd.redact.rescan import uncovered
 
 BLOCK, OVERLAP = 4096, 512
 BY_FORM = ("form and check", "distinctive form", "inside base64")

@@ -14,8 +14,8 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
 
+from akiosd.redact.base64_runs import BASE64, LINES
 from akiosd.redact.patterns import PATTERNS
-from akiosd.redact.runs import BASE64, LINES
 
 LETTER, OTHER = "\xff", "\x80"
 WALL = b"\0"

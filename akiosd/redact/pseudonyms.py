@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 from akiosd.redact import standins
+from akiosd.redact.find_standins import LEAST, UNTOUCHED, Entry, Index, Place
 from akiosd.redact.folding import Folded, fold, is_plain
-from akiosd.redact.found import LEAST, UNTOUCHED, Entry, Index, Place
 from akiosd.redact.normalise import View
 from akiosd.redact.standins import Rule
 
@@ -163,11 +163,11 @@ class Pseudonyms:
         return entry.original
 
     def may_begin_in(self, text: str) -> bool:
-        """As :meth:`akiosd.redact.found.Index.may_begin_in`."""
+        """As :meth:`akiosd.redact.find_standins.Index.may_begin_in`."""
         return self._index.may_begin_in(text)
 
     def scan(self, text: str, begin: int, final: bool) -> tuple[list[Place], int]:
-        """As :meth:`akiosd.redact.found.Index.scan`."""
+        """As :meth:`akiosd.redact.find_standins.Index.scan`."""
         return self._index.scan(text, begin, final)
 
     def may_be_in(self, json: bytes) -> bool:

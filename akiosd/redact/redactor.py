@@ -13,12 +13,12 @@ import msgspec
 from akiosd.redact.containers.leaf import Edit, edited, spelled_edits
 from akiosd.redact.containers.view import Text, view
 from akiosd.redact.engine import BY_FORM, Engine
-from akiosd.redact.fields import Joined, checked
-from akiosd.redact.known import Known, until_all_known
+from akiosd.redact.known_values import Known, until_all_known
+from akiosd.redact.labelled_texts import Joined, checked
 from akiosd.redact.model import RedactError, Result, Span
 from akiosd.redact.normalise import View
 from akiosd.redact.pseudonyms import Pseudonyms
-from akiosd.redact.whole import whole_password
+from akiosd.redact.whole_passwords import whole_password
 
 Mode = Literal["pseudonym", "mask", "block", "off"]
 

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import phonenumbers
 from stdnum import luhn
 
-from akiosd.redact import fiction
+from akiosd.redact import fictional_phones
 from akiosd.redact.model import Check
 from akiosd.redact.patterns import PATTERNS
-from akiosd.redact.shift import moved
+from akiosd.redact.shift_dates import moved
 from akiosd.redact.validators import state
 
 Noise = Iterator[int]
@@ -143,7 +143,7 @@ def _same_phone(value: str, kind: str) -> str:
 
 def _phone(value: str, noise: Noise, kind: str) -> str:
     read = read_phone(value, kind)
-    number = fiction.national(read.code, read.national, noise) if read else ""
+    number = fictional_phones.national(read.code, read.national, noise) if read else ""
     return laid_out(value, kind, number) if number else ""
 
 
@@ -162,14 +162,14 @@ def laid_out(value: str, kind: str, number: str) -> str:
     elif plain.lstrip().startswith(("+", "00")) or read.code != _HOME.get(kind):
         plain = f"+{read.code} {number}"
     else:
-        plain = fiction.TRUNK.get(read.code, "") + number
+        plain = fictional_phones.TRUNK.get(read.code, "") + number
     return plain + (extension[0] if extension else "")
 
 
 def phone_spellings(phone: Phone) -> tuple[str, ...]:
     """In how many ways the digits of a number are written."""
     code, number = str(phone.code), phone.national
-    trunk = fiction.TRUNK.get(phone.code, "")
+    trunk = fictional_phones.TRUNK.get(phone.code, "")
     home = (trunk + number, code + trunk + number) if trunk else (number,)
     return (code + number, "00" + code + number, *home)
 
@@ -330,7 +330,7 @@ def rules(days: int) -> dict[str, Rule]:
         table[kind] = Rule("SSN", _ssn, bare, source, poured=True)
     for kind in _PHONES:
         make, same = partial(_phone, kind=kind), partial(_same_phone, kind=kind)
-        table[kind] = Rule("PHONE", make, same, "regulators' numbers for fiction: akiosd/redact/fiction.py")
+        table[kind] = Rule("PHONE", make, same, "regulators' numbers for fiction: akiosd/redact/fictional_phones.py")
     for kind in CHECKED:
         make, family = partial(_unchecked, kind=kind), "CARD" if kind == "CARD_NUMBER" else kind
         family = "CARD" if kind == "CREDIT_CARD" else family

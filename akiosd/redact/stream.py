@@ -1,10 +1,10 @@
 """Text that arrives in pieces: each push gives what is safe to pass on.
 
 Held back is only what could still become, or still change, a finding: the beginning of a match at the end
-(:mod:`akiosd.redact.growth`), a match whose neighbour or context has not arrived, an escape cut in two, the last
-segments of a run of base64 (:mod:`akiosd.redact.runs`).  For every way to cut a text the pieces together are what
-redacting it whole gives, as long as no finding is longer than ``MAX_HELD``.  A longer one, such as a token that does
-not end, is replaced when it has become that long, and the rest of it is left out, never passed.
+(:mod:`akiosd.redact.prefix_regex`), a match whose neighbour or context has not arrived, an escape cut in two, the last
+segments of a run of base64 (:mod:`akiosd.redact.base64_runs`).  For every way to cut a text the pieces together are
+what redacting it whole gives, as long as no finding is longer than ``MAX_HELD``.  A longer one, such as a token that
+does not end, is replaced when it has become that long, and the rest of it is left out, never passed.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from functools import lru_cache
 
 import msgspec
 
+from akiosd.redact.base64_runs import BASE64, RUN
 from akiosd.redact.candidates import Candidate, Decision, resolve
-from akiosd.redact.compiled import compiled, latin
 from akiosd.redact.context import LEFT, LONE, RIGHT, has_word
-from akiosd.redact.cuts import Tail, before, binding, is_passed, with_cause
 from akiosd.redact.engine import Rest
-from akiosd.redact.fields import BLANK, MOST_NAME, WHOLE_VALUE, Fields, after, named
-from akiosd.redact.growth import Growth
-from akiosd.redact.known import BETWEEN, LONGEST
+from akiosd.redact.known_values import BETWEEN, LONGEST
+from akiosd.redact.labelled_texts import BLANK, MOST_NAME, WHOLE_VALUE, Fields, after, named
 from akiosd.redact.model import Pattern, Span
 from akiosd.redact.normalise import UNRESOLVED, View
+from akiosd.redact.prefix_regex import Growth
+from akiosd.redact.re2_search import compiled, latin
 from akiosd.redact.redactor import Redactor, merged
-from akiosd.redact.runs import BASE64, RUN
-from akiosd.redact.uncovered import BESIDE, Uncovered, Wall, uncovered
+from akiosd.redact.rescan import BESIDE, Uncovered, Wall, uncovered
+from akiosd.redact.safe_cut import Tail, before, binding, is_passed, with_cause
 
 MAX_HELD = 20480
 _KEPT = LEFT + 40

@@ -14,9 +14,9 @@ from pathlib import Path
 from akiosd.errors import LedgerError
 from akiosd.ledger.merkle import Hasher
 from akiosd.ledger.report import Report
-from akiosd.store.derive import pack_log
 from akiosd.store.fsck import find_vkey, fsck
 from akiosd.store.log_dir import archive, directory
+from akiosd.store.proofs_and_tiles import pack_log
 from akiosd.store.wipe import How, overwrite, wipe
 from akiosd.values.ids import LogId
 

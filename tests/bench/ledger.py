@@ -22,7 +22,7 @@ from typing import Any
 import trio
 
 from akiosctl.record_forms import Form
-from akiosd.daemon.append_ledger import Ledger
+from akiosd.daemon.ledger.append import Ledger
 from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.ledger.bundle import Batch

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from akiosd.redact.compiled import folded
 from akiosd.redact.engine import Engine
-from akiosd.redact.known import Known
+from akiosd.redact.known_values import Known
+from akiosd.redact.re2_search import folded
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.stream import StreamRedactor
 from tests.unit.redact.prose import prose

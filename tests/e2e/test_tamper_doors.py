@@ -29,11 +29,11 @@ from akiosd.ledger.edge import Edge
 from akiosd.ledger.entries import entries_of
 from akiosd.ledger.note import Checkpoint, parse_note
 from akiosd.ledger.sequencer import prepare
-from akiosd.store.derive import pack_log
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import open_log_files
 from akiosd.store.keys import LedgerKey, load_key
 from akiosd.store.log_dir import directory, publish_all
+from akiosd.store.proofs_and_tiles import pack_log
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import CageDestroyed, encode_entry
 from tests.e2e.daemon import NOBODY, REPO, Daemon

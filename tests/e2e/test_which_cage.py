@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from akiosctl.client import Client, close_fds
-from akiosd.daemon.keep import Kept
+from akiosd.daemon.cages.pending_changes import Kept
 from akiosd.wire.messages import Bind, Ended, Run
 from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.terminal import Terminal

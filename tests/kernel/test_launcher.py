@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from akiosd.daemon.status_channel import StatusChannel
+from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.errors import CageFailed, KernelError
 from akiosd.kernel import launcher as launcher_module
 from akiosd.kernel import pidfd

@@ -12,7 +12,7 @@ import pytest
 
 from akiosd.kernel import acl, mounts
 from akiosd.kernel.fds import Fd
-from akiosd.kernel.layer import make_layer
+from akiosd.kernel.overlay_layer import make_layer
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes mounts")
 OWNER = 1 << 31

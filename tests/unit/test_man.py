@@ -14,7 +14,7 @@ import pytest
 
 from akiosctl.commands import VERBS, akiosctl
 from akiosctl.run_options import OPTIONS, SHORT
-from akiosd.daemon.config import Config
+from akiosd.daemon.base.config import Config
 from akiosd.daemon.main import parse_arguments
 from akiosd.policy.schema import SCHEMA, TOP_LEVEL
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from akiosd.daemon.config import Config
+from akiosd.daemon.base.config import Config
 
 SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
 # systemd.exec(5): each makes a mount namespace, or loads a filter that cages would inherit.

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from akiosctl.changes.render import quote_path, visible
-from akiosctl.choose import place
+from akiosctl.choose_cage import place
 from akiosctl.fence import Fence, harmless
 from akiosctl.render import escape, quote_command, table
-from akiosctl.tame import Tamer
+from akiosctl.terminal_filter import Tamer
 from akiosd.policy.explain import _printable
 from akiosd.values import records
 from akiosd.values.text import MAX_MARKS, as_bytes, as_code, is_plain, show
@@ -137,7 +137,7 @@ def test_the_client_prints_through_the_fence() -> None:
 BYTES = {
     "verbs/diff.py": "lines of changes/render.py, which shows what is hidden; names may be of no encoding",
     "verbs/http.py": "an answer's body, for a pipe; on a terminal it goes line by line through escape",
-    "verbs/logs.py": "what a program wrote, for a pipe; on a terminal through tame.py",
+    "verbs/logs.py": "what a program wrote, for a pipe; on a terminal through terminal_filter.py",
     "verbs/protect.py": "the caller's own text, redacted",
 }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from akiosd.daemon import confine, prepared
+from akiosd.daemon.cages import build_confinement, prepared_cage
 from akiosd.kernel import disk, launcher, loop, mounts
 from akiosd.policy.compile import landlock, limits
 from akiosd.policy.compile import mounts as plan_mounts
@@ -41,8 +41,8 @@ IN_PYTHON: dict[str, int] = {
     "CLONE_NEWUSER": plan_mounts._NEWUSER,
     "CLONE_NEWNET": plan_mounts._NEWNET,
     "(SECURE_ALL_BITS|SECURE_ALL_LOCKS)&~issecure_mask(SECURE_KEEP_CAPS)": plan_mounts._SECUREBITS,
-    "SECCOMP_FILTER_FLAG_NEW_LISTENER|SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": confine._FILTER_FLAGS,
-    "F_SETPIPE_SZ": prepared._F_SETPIPE_SZ,
+    "SECCOMP_FILTER_FLAG_NEW_LISTENER|SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": build_confinement._FILTER_FLAGS,
+    "F_SETPIPE_SZ": prepared_cage._F_SETPIPE_SZ,
     "FS_IOC_FSGETXATTR": disk._FS_IOC_FSGETXATTR,
     "FS_IOC_FSSETXATTR": disk._FS_IOC_FSSETXATTR,
     "FS_XFLAG_PROJINHERIT": disk._FS_XFLAG_PROJINHERIT,

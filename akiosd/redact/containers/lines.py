@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from akiosd.redact.compiled import Finder, latin
 from akiosd.redact.containers.leaf import JSON, MOST_LEAVES, PLAIN, SINGLE, Codec, Entry, Leaf, Path, label_of
+from akiosd.redact.re2_search import Finder, latin
 
 _LINE = re.compile(
     r"^(?P<lead>[ \t]*(?:- +){0,4}(?:export +|set +|setenv +|ENV +)?)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from akiosd.redact.compiled import Finder, latin
 from akiosd.redact.containers.leaf import DOUBLED, MOST_LEAVES, PLAIN, Leaf, Path
+from akiosd.redact.re2_search import Finder, latin
 
 _MOST_COLUMNS = 512
 _CELL = r"[ \t]*\"?[^\W\d][\w .#/()&'-]{0,40}\"?[ \t]*"

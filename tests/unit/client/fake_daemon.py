@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 import trio
 
-from akiosd.daemon.peers import Gate, Peer
-from akiosd.daemon.serve_clients import ClientConnection, close_all, open_unix_listener, serve_clients
+from akiosd.daemon.base.peers import Gate, Peer
+from akiosd.daemon.sockets.serve_clients import ClientConnection, close_all, open_unix_listener, serve_clients
 from akiosd.errors import AkiosError, Refused
 from akiosd.kernel.user_tree import identify
 from akiosd.values.ids import DirectoryId

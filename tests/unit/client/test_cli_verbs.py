@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akiosctl.choose import match_beginning
+from akiosctl.choose_cage import match_beginning
 from akiosctl.cli import run_command
 from akiosctl.plain_msgpack import Packed, pack, unpack
 from akiosctl.records_text import record_json, record_line

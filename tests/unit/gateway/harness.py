@@ -12,14 +12,14 @@ import msgspec
 import trio
 import trio.testing
 
-from akiosd.gateway.exchange import Destination
-from akiosd.gateway.limits import DEFAULT_LIMITS, Limits
-from akiosd.gateway.names import Names, Rule
-from akiosd.gateway.prompt import PromptStream
-from akiosd.gateway.rates import Rates
-from akiosd.gateway.redactors import Redactors
-from akiosd.gateway.serve import serve_proxy, serve_stream
-from akiosd.gateway.upstream import Upstreams
+from akiosd.gateway.http.exchange import Destination
+from akiosd.gateway.net.eager_stream import PromptStream
+from akiosd.gateway.net.limits import DEFAULT_LIMITS, Limits
+from akiosd.gateway.net.names import Names, Rule
+from akiosd.gateway.net.rates import Rates
+from akiosd.gateway.redaction.redactors import Redactors
+from akiosd.gateway.serve.serve import serve_proxy, serve_stream
+from akiosd.gateway.upstream.upstream import Upstreams
 from akiosd.values.policy import DEFAULT_POLICY, Network, Policy, Redact
 from akiosd.values.records import Record
 from akiosd.wire.frame import encode_frame
@@ -52,7 +52,7 @@ class Link:
 
 @dataclass
 class Context:
-    """What ``akiosd.gateway.main.Context`` is to the handlers."""
+    """What ``akiosd.gateway.process.main.Context`` is to the handlers."""
 
     setup: Setup
     names: Names

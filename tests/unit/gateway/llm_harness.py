@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from akiosd.gateway.exchange import Destination
-from akiosd.gateway.limits import Limits
-from akiosd.gateway.link import Reservation
-from akiosd.gateway.names import Names, Rule
-from akiosd.gateway.rates import Rates
-from akiosd.gateway.redactors import Redactors
-from akiosd.gateway.upstream import Upstreams
+from akiosd.gateway.daemon_link.link import Reservation
+from akiosd.gateway.http.exchange import Destination
+from akiosd.gateway.net.limits import Limits
+from akiosd.gateway.net.names import Names, Rule
+from akiosd.gateway.net.rates import Rates
+from akiosd.gateway.redaction.redactors import Redactors
+from akiosd.gateway.upstream.upstream import Upstreams
 from akiosd.meter import budget
 from akiosd.meter.account import Account, Settled
 from akiosd.values.policy import PROVIDERS, Network, Policy, Redact

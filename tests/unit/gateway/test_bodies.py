@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akiosd.gateway import bodies
-from akiosd.gateway.bodies import WHOLE, Blocked, BlockedBinary, Found, channel_for
+from akiosd.gateway.redaction import bodies
+from akiosd.gateway.redaction.bodies import WHOLE, Blocked, BlockedBinary, Found, channel_for
 from akiosd.redact.engine import Engine
-from akiosd.redact.known import Known
+from akiosd.redact.known_values import Known
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from akiosd.errors import KernelError
-from akiosd.gateway.confine import RLIMITS, check_status, confine, filter_spec
+from akiosd.gateway.process.confine import RLIMITS, check_status, confine, filter_spec
 from akiosd.kernel.seccomp import compile_bpf
 from akiosd.policy.compile.seccomp import matches
 

@@ -9,8 +9,8 @@ from urllib.parse import quote, unquote_plus
 
 import pytest
 
-from akiosd.gateway.redactors import Redactors
-from akiosd.redact.known import Known
+from akiosd.gateway.redaction.redactors import Redactors
+from akiosd.redact.known_values import Known
 from akiosd.values.policy import Redact
 from tests.e2e.models import Models
 from tests.e2e.upstreams import Upstream

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from akiosd.gateway.bodies import Found, channel_for
-from akiosd.gateway.memory import Memory
-from akiosd.gateway.outward import Outward
+from akiosd.gateway.llm.redact_request import Outward
+from akiosd.gateway.llm.signed_texts import Memory
+from akiosd.gateway.redaction.bodies import Found, channel_for
 from akiosd.redact.engine import Engine
-from akiosd.redact.known import Known
+from akiosd.redact.known_values import Known
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
 

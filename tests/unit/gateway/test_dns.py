@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akiosd.gateway.dns import MAX_QUERY, MAX_TCP_QUERY, Reply, TokenBucket, answer
-from akiosd.gateway.serve_dns import hint_for
+from akiosd.gateway.net.dns import MAX_QUERY, MAX_TCP_QUERY, Reply, TokenBucket, answer
+from akiosd.gateway.serve.serve_dns import hint_for
 
 KNOWN = {"example.com": "198.18.0.1", "a.wild.org": "198.18.0.2"}
 

@@ -15,8 +15,8 @@ import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from akiosd.gateway import watch
-from akiosd.gateway.limits import Limits
+from akiosd.gateway.http import disconnect_watch
+from akiosd.gateway.net.limits import Limits
 from akiosd.meter import prices
 from akiosd.values.spend import Tokens
 from tests.e2e import models
@@ -157,7 +157,7 @@ def check(left: Left, after: str) -> None:
 @pytest.fixture(autouse=True)
 def _eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """That the agent left is noticed at once, also within the first moments of a request."""
-    monkeypatch.setattr(watch, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(disconnect_watch, "PATIENCE_SECONDS", 0)
     yield
 
 

@@ -12,10 +12,10 @@ import pytest
 import trio
 import trio.testing
 
-from akiosd.daemon.gateway_link import MAX_ADDRESSES, MAX_NAMES_BYTES, GatewayLink
+from akiosd.daemon.gateways.gateway_link import MAX_ADDRESSES, MAX_NAMES_BYTES, GatewayLink
 from akiosd.errors import CageFailed, ProtocolError
-from akiosd.gateway.fold import Folder
-from akiosd.gateway.link import Link, LinkLost
+from akiosd.gateway.daemon_link.coalesce_denials import Folder
+from akiosd.gateway.daemon_link.link import Link, LinkLost
 from akiosd.values.policy import Policy
 from akiosd.values.records import GatewayFailed, LlmCall, NetDenied, NetRequest, Record
 from akiosd.values.spend import Ask, Bill, Grant, Refusal

@@ -15,9 +15,9 @@ import pytest
 import trio
 import trio.testing
 
-from akiosd.gateway.exchange import Destination
-from akiosd.gateway.names import Rule
-from akiosd.gateway.serve import serve_stream
+from akiosd.gateway.http.exchange import Destination
+from akiosd.gateway.net.names import Rule
+from akiosd.gateway.serve.serve import serve_stream
 from akiosd.meter import prices
 from akiosd.values.policy import Budget, Network, Redact
 from akiosd.values.records import GatewayFailed, NetDenied, NetRequest, Redaction

@@ -10,7 +10,7 @@ from typing import Any
 import h11
 import pytest
 
-from akiosd.gateway.eventstream import pack, pack_headers
+from akiosd.gateway.llm.eventstream import pack, pack_headers
 from akiosd.values.policy import Budget
 from tests.e2e.models import Models, answer
 from tests.unit.gateway.llm_harness import post, talking

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akiosd.errors import PolicyError
-from akiosd.gateway.names import (
+from akiosd.gateway.net.names import (
     MAX_PORTS,
     PROVIDER_HOSTS,
     Addresses,

@@ -12,14 +12,14 @@ from chunk_invariance import assert_chunk_invariant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akiosd.gateway.eventstream import EventStreamCodec
-from akiosd.gateway.frames import Codec
-from akiosd.gateway.inward import Meter, StreamReply, restore
-from akiosd.gateway.memory import Memory
-from akiosd.gateway.ndjson import ArrayCodec, NdjsonCodec
-from akiosd.gateway.providers.base import Operation
-from akiosd.gateway.providers.registry import BY_NAME
-from akiosd.gateway.sse import SseCodec
+from akiosd.gateway.llm.eventstream import EventStreamCodec
+from akiosd.gateway.llm.frames import Codec
+from akiosd.gateway.llm.ndjson import ArrayCodec, NdjsonCodec
+from akiosd.gateway.llm.providers.base import Operation
+from akiosd.gateway.llm.providers.registry import BY_NAME
+from akiosd.gateway.llm.restore_reply import Meter, StreamReply, restore
+from akiosd.gateway.llm.signed_texts import Memory
+from akiosd.gateway.llm.sse import SseCodec
 from akiosd.redact.engine import Engine
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor

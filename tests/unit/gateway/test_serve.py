@@ -11,10 +11,10 @@ import pytest
 import trio
 import trio.testing
 
-from akiosd.gateway.exchange import Destination
-from akiosd.gateway.names import Rule
-from akiosd.gateway.prompt import PromptStream
-from akiosd.gateway.rates import Rates
+from akiosd.gateway.http.exchange import Destination
+from akiosd.gateway.net.eager_stream import PromptStream
+from akiosd.gateway.net.names import Rule
+from akiosd.gateway.net.rates import Rates
 from akiosd.values.policy import Network
 from akiosd.values.records import GatewayFailed, NetDenied, NetRequest
 from tests.e2e.upstreams import Seen, Upstream, answer
@@ -330,7 +330,7 @@ async def test_a_fault_of_ours_ends_one_connection_and_says_no_value(monkeypatch
     with Upstream() as up:
         context = make_context(port=up.port)
         with monkeypatch.context() as patch:
-            patch.setattr("akiosd.gateway.sites.handle", fail)
+            patch.setattr("akiosd.gateway.sites.sites.handle", fail)
             async with connected(context) as agent:
                 status, _, body = await agent.ask()
         async with connected(context) as agent:
@@ -346,7 +346,7 @@ async def test_what_fails_between_requests_ends_the_connection_and_not_the_gatew
     def fail(*args: object) -> None:
         raise KeyError("john.doe@example.org")
 
-    monkeypatch.setattr("akiosd.gateway.exchange.Exchange.drain", fail)
+    monkeypatch.setattr("akiosd.gateway.http.exchange.Exchange.drain", fail)
     with Upstream() as up:
         context = make_context(port=up.port)
         async with connected(context, pair=socket_pair) as agent:

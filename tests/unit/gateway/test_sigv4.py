@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from akiosd.gateway.providers.base import Outgoing
-from akiosd.gateway.providers.sigv4 import Credentials, sign
+from akiosd.gateway.llm.providers.base import Outgoing
+from akiosd.gateway.llm.providers.sigv4 import Credentials, sign
 
 auth = pytest.importorskip("botocore.auth", reason="botocore, the other signer, is not installed")
 from botocore.awsrequest import AWSRequest  # noqa: E402

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akiosd.gateway.tls_hello import MAX_HELLO, BadHello, Hello, alert, parse_hello
+from akiosd.gateway.net.tls_hello import MAX_HELLO, BadHello, Hello, alert, parse_hello
 
 
 def real_hello(name: str | None = "api.example.com", alpn: tuple[str, ...] = ("h2", "http/1.1")) -> bytes:

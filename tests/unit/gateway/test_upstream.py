@@ -13,9 +13,9 @@ import pytest
 import trio
 import trio.testing
 
-from akiosd.gateway.client import UpstreamFailed
-from akiosd.gateway.limits import DEFAULT_LIMITS
-from akiosd.gateway.upstream import NotPublic, Upstreams
+from akiosd.gateway.net.limits import DEFAULT_LIMITS
+from akiosd.gateway.upstream.client import UpstreamFailed
+from akiosd.gateway.upstream.upstream import NotPublic, Upstreams
 from akiosd.values.policy import DEFAULT_POLICY
 from akiosd.values.records import NetDenied, NetRequest
 from akiosd.wire.gateway import ProviderSetup, Setup
@@ -112,7 +112,7 @@ async def test_of_several_addresses_only_public_ones_are_dialled() -> None:
 
 
 async def test_an_address_of_this_host_is_refused_however_public_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("akiosd.gateway.upstream.is_public", lambda address: True)
+    monkeypatch.setattr("akiosd.gateway.upstream.upstream.is_public", lambda address: True)
     with Upstream() as up:
         resolve("127.0.0.1")
         with pytest.raises(NotPublic):

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 import trio
 
-from akiosd.daemon.append_ledger import Ledger
-from akiosd.daemon.book import Book
-from akiosd.daemon.hurry import Bulk, Hurry
-from akiosd.daemon.spend import Spend
+from akiosd.daemon.base.priority import Bulk, Hurry
+from akiosd.daemon.gateways.gateway_records import Book
+from akiosd.daemon.gateways.spend import Spend
+from akiosd.daemon.ledger.append import Ledger
 from akiosd.errors import ProtocolError
 from akiosd.meter.budget import PATIENCE_NS
 from akiosd.values.ids import CageId, LogId

@@ -7,7 +7,7 @@ from itertools import combinations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from akiosd.daemon.config import Uids
+from akiosd.daemon.base.config import Uids
 from akiosd.policy.compile.identity import (
     AGENT_ID,
     DISPLAY_COUNT,

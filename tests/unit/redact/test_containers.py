@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from akiosd.redact.containers.view import MAX_NESTED, view
 from akiosd.redact.engine import Engine
-from akiosd.redact.known import Known
+from akiosd.redact.known_values import Known
 from akiosd.redact.patterns import PATTERNS
 from akiosd.redact.redactor import Redactor
 from tests.unit.redact import heldout

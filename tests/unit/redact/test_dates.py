@@ -7,7 +7,7 @@ import datetime
 import pytest
 
 from akiosd.redact.engine import Engine
-from akiosd.redact.known import Known
+from akiosd.redact.known_values import Known
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
 

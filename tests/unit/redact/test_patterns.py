@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from akiosd.redact.compiled import Finder, folded, latin
 from akiosd.redact.engine import OVERLAP, Engine
 from akiosd.redact.model import CATEGORIES, Pattern, RedactError
 from akiosd.redact.patterns import PATTERNS
+from akiosd.redact.re2_search import Finder, folded, latin
 
 ENGINE = Engine()
 

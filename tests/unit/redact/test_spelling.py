@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from akiosd.redact.containers.leaf import DOUBLED, FORM, JSON, MARKUP, SINGLE, edited, spelled_edits
 from akiosd.redact.engine import Engine
-from akiosd.redact.known import Known
+from akiosd.redact.known_values import Known
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
 

@@ -7,13 +7,13 @@ import random
 
 import pytest
 
+from akiosd.redact.base64_runs import SEGMENT
 from akiosd.redact.engine import Engine
-from akiosd.redact.growth import LONG, endless
 from akiosd.redact.model import Pattern
 from akiosd.redact.patterns import PATTERNS
+from akiosd.redact.prefix_regex import LONG, endless
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
-from akiosd.redact.runs import SEGMENT
 from akiosd.redact.stream import MAX_HELD, StreamRedactor
 from tests.unit.redact import ordinary
 

@@ -15,14 +15,15 @@ from typing import Any
 
 import trio
 
-from akiosd.daemon import commit_ledger, keep
-from akiosd.daemon.append_ledger import Ledger
-from akiosd.daemon.keep_logs import LogKeeper
-from akiosd.daemon.wipe_changes import wipe_changes
+from akiosd.daemon.cages import pending_changes
+from akiosd.daemon.cages.wipe_changes import wipe_changes
+from akiosd.daemon.ledger import commit
+from akiosd.daemon.ledger.append import Ledger
+from akiosd.daemon.requests.log_requests import LogKeeper
 from akiosd.errors import LedgerError
 from akiosd.kernel.disk import Images
 from akiosd.kernel.write_files import write_files
-from akiosd.store.destroying import DIRECTORY as DESTROYING
+from akiosd.store.erasure_intent import DIRECTORY as DESTROYING
 from akiosd.store.wipe import How
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 from akiosd.values.records import CageDestroyed, DaemonStop, Started, decode_entry, encode_entry
@@ -52,7 +53,7 @@ async def write(ledger: Ledger) -> None:
     await ledger.publish(HOST_LOG)
 
 
-def change(cages: Path, disks: Images, name: str, word: str) -> keep.Kept:
+def change(cages: Path, disks: Images, name: str, word: str) -> pending_changes.Kept:
     """A cage that ended with changes: a file, one that it had removed again, output, a command line."""
     directory = cages / name
     directory.mkdir(parents=True)
@@ -67,12 +68,12 @@ def change(cages: Path, disks: Images, name: str, word: str) -> keep.Kept:
     (directory / "output.log").write_bytes(f"MARK-{word}-output".encode() * 100)
     argv = (f"MARK-{word}-argv".encode(),)
     info = CageInfo(cage=name, uid=0, user="root", state="ended", argv=argv, workspace=b"/w", started_ns=1)
-    kept = keep.Kept(
+    kept = pending_changes.Kept(
         info=info, owner=(0, 0), inside=(0, 0), host_id=1, host_gid=1, disk_size=DISK, workspace_id=(1, 1), protect=()
     )
-    keep.begin(directory, kept)
+    pending_changes.begin(directory, kept)
     os.sync()
-    keep.save(directory, kept)
+    pending_changes.save(directory, kept)
     os.sync()
     return kept
 
@@ -105,7 +106,7 @@ async def erase(keeper: LogKeeper, state: Path) -> None:
 
 
 async def main(state: Path, erases: bool) -> None:
-    commit_ledger.RESERVE_BYTES = 64 << 10
+    commit.RESERVE_BYTES = 64 << 10
     ledger = Ledger.open(state, time.time_ns, os.urandom, write_files=write_files, segment_bytes=128 << 10)
     cages = state / "cages"
     (state / "disk").mkdir()
@@ -118,10 +119,10 @@ async def main(state: Path, erases: bool) -> None:
         wiped, plain = change(cages, disks, WIPED, "wiped"), change(cages, disks, PLAIN, "plain")
         if erases:
             print("not overwritten:", repr(wipe_changes(cages / WIPED, disks, DISK, How())), flush=True)
-            keep.forget(cages / WIPED, disks, wiped)
-            keep.forget(cages / PLAIN, disks, plain)
+            pending_changes.forget(cages / WIPED, disks, wiped)
+            pending_changes.forget(cages / PLAIN, disks, plain)
             for name in (WIPED, PLAIN):
-                keep.drop(cages / name)
+                pending_changes.drop(cages / name)
             await refuse_mounted(ledger, keeper, state)
             await erase(keeper, state)
         await ledger.aclose()

@@ -44,7 +44,7 @@ class Promises:
 
 @dataclass
 class Driver:
-    """The order of ``commit_ledger.py`` and ``publish_ledger.py`` without their threads, one step at a time."""
+    """The order of ``commit.py`` and ``publish.py`` without their threads, one step at a time."""
 
     disk: ModelDisk
     opened: Opened

@@ -20,13 +20,13 @@ from akiosd.ledger.proof import TlogProof, verify_proof
 from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import prepare
 from akiosd.ledger.verify import verify_log
-from akiosd.store.derive import prove, prove_consistency, prove_from, rebuild_tiles
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
 from akiosd.store.keys import LedgerKey
 from akiosd.store.log_dir import directory, drop_outgrown, load_edge, publish_all
 from akiosd.store.log_files import LogFiles
 from akiosd.store.outgrown import Outgrown
+from akiosd.store.proofs_and_tiles import prove, prove_consistency, prove_from, rebuild_tiles
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import Started, encode_entry
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from akiosd.daemon import commit_ledger
+from akiosd.daemon.ledger import commit
 from akiosd.errors import LedgerError
 from akiosd.ledger.report import Verdict
 from akiosd.store.durable import Directory
@@ -21,7 +21,7 @@ from akiosd.store.keys import KEY_PATH, make_key
 from akiosd.store.log_dir import directory
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 from akiosd.values.records import End
-from tests.unit.store.test_append_ledger import SEGMENT, open_here, running, started
+from tests.unit.daemon.test_append import SEGMENT, open_here, running, started
 
 CAGE = CageId("c-000000000001")
 LOST_WAL, LOST_KEY = "write-ahead log", "signing key"
@@ -30,7 +30,7 @@ HOST = directory(HOST_LOG)
 
 @pytest.fixture(autouse=True)
 def small_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit_ledger, "RESERVE_BYTES", 16 << 10)
+    monkeypatch.setattr(commit, "RESERVE_BYTES", 16 << 10)
 
 
 async def live(state: Path, cage: CageId = CAGE, telemetry: int = 0) -> None:
@@ -94,7 +94,7 @@ def two_lives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = base / "state"
     state.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commit_ledger, "RESERVE_BYTES", 16 << 10)
+        patch.setattr(commit, "RESERVE_BYTES", 16 << 10)
         trio.run(live, state, CAGE, 12)
         shutil.copytree(state, base / "backup")
         trio.run(live, state, CageId("c-000000000002"), 16)

@@ -14,17 +14,17 @@ import pytest
 from akiosctl.client import Client
 from akiosctl.hashing import HASHER
 from akiosctl.socket_log import SocketFiles
-from akiosd.daemon.serve_logs import list_files, read_file
+from akiosd.daemon.requests.serve_logs import list_files, read_file
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, Batch
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.report import Report, Verdict
 from akiosd.ledger.sequencer import prepare
 from akiosd.ledger.tiles import WIDTH
 from akiosd.ledger.verify import verify_log
-from akiosd.store.derive import pack_log
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck, open_log_files
 from akiosd.store.log_dir import directory, publish_all
+from akiosd.store.proofs_and_tiles import pack_log
 from akiosd.wire.messages import ListLogFiles, Message, ReadLogFile
 from tests.unit.store.test_fsck import CAGE, KEY
 

@@ -16,12 +16,12 @@ from akiosd.ledger.merkle import PYTHON
 from akiosd.ledger.proof import verify_proof
 from akiosd.ledger.report import Verdict
 from akiosd.store import packing
-from akiosd.store.derive import pack_log, prove
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
 from akiosd.store.log_dir import load_edge, read_entries
 from akiosd.store.pack import PackedLog
 from akiosd.store.packing import Places, drop_directory, make_archive
+from akiosd.store.proofs_and_tiles import pack_log, prove
 from akiosd.store.retention import survey_cages
 from akiosd.store.wipe import How
 from akiosd.values.records import Started, encode_entry

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import trio
 
-from akiosd.daemon import commit_ledger, publish_ledger
-from akiosd.daemon.append_ledger import Ledger
+from akiosd.daemon.ledger import commit, publish
+from akiosd.daemon.ledger.append import Ledger
 from akiosd.errors import LedgerError
 from akiosd.store.fsck import fsck
 from akiosd.store.log_dir import directory
@@ -73,8 +73,8 @@ def fill_up(filler: Path) -> None:
 
 
 def main() -> int:
-    commit_ledger.RESERVE_BYTES = 256 << 10
-    commit_ledger.RETRY_S = publish_ledger.RETRY_S = 0.05
+    commit.RESERVE_BYTES = 256 << 10
+    commit.RETRY_S = publish.RETRY_S = 0.05
     state = Path(sys.argv[1])
     try:
         trio.run(fill if "--fill" in sys.argv else write, state)

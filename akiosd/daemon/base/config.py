@@ -1,0 +1,284 @@
+"""``akiosd.yaml`` and the system policy: read once at start, checked, frozen.
+
+Both are instructions to a process that holds every privilege, so both must belong to root and be writable by
+nobody else.  A key nobody knows is refused with its line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+import yaml
+
+from akiosd.daemon.base.gateway_config import GatewayConfig, check_gateway, check_roots
+from akiosd.errors import AkiosError, PolicyError
+from akiosd.policy.compile.identity import DISPLAY_COUNT
+from akiosd.policy.merge import Layer, merge
+from akiosd.policy.schema import load
+from akiosd.store.wipe import How
+from akiosd.values.policy import Policy
+
+DEFAULT_CONFIG = Path("/etc/akios/akiosd.yaml")
+MAX_BYTES = 1 << 20
+# (uid_t) -1 means "no id" (setresuid(2)).
+_NO_UID = 2**32 - 1
+
+KeyPath = tuple[str, ...]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the sections of ``akiosd.yaml``."""
+
+
+class Groups(Section, frozen=True):
+    """Names of the groups that give a role.  One that does not exist gives it to nobody."""
+
+    user: str = "akios"
+    admin: str = "akios-admin"
+    monitor: str = "akios-monitor"
+
+
+class Quotas(Section, frozen=True):
+    """How many cages may run at once; root is bound only by ``cages_total``."""
+
+    cages_per_user: int = 100
+    cages_total: int = 400
+    kept_per_user: int = 200
+    """Ended cages whose changes wait for a commit or a discard."""
+
+
+class Pools(Section, frozen=True):
+    """What is prepared ahead of a run."""
+
+    netns: int = 8
+    userns: int = 8
+    disk_image_bytes: int = 16 << 30
+    """Size of the sparse image that holds cages' disks where the file system has no project quota."""
+
+
+class LedgerConfig(Section, frozen=True):
+    """What becomes of old logs by itself; 0 is never, or no limit."""
+
+    keep_days: int = 0
+    """Ended cages are destroyed, their log included, after so many days."""
+    keep_bytes: int = 0
+    """The oldest are destroyed until the rest takes at most so many bytes."""
+    pack_after_s: int = 86_400
+    """The log of an ended cage becomes one archive file."""
+    host_keep_days: int = 0
+    """Entries of the host's log are pruned after so many days."""
+    wipe_passes: int = 1
+    """How often what goes is overwritten with random bytes, before the zeros; 0 unlinks only."""
+    check_every_s: int = 3600
+
+    @property
+    def how(self) -> How:
+        return How(self.wipe_passes) if self.wipe_passes else How(fast=True)
+
+
+class Uids(Section, frozen=True):
+    """Host ids of cages: one for each from ``first_cage`` on, and a range in which nothing runs, that shows
+    everybody else's ids with their numbers kept (``display_base`` + id)."""
+
+    first_cage: int = 1_900_000_000
+    cage_count: int = 1_000_000
+    display_base: int = 1 << 31
+
+    def is_caged(self, uid: int) -> bool:
+        return self.first_cage <= uid < self.first_cage + self.cage_count or uid >= self.display_base
+
+
+class Config(Section, frozen=True):
+    state_dir: str = "/var/lib/akios"
+    runtime_dir: str = "/run/akios"
+    system_policy: str = "/etc/akios/policy.yaml"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    groups: Groups = Groups()
+    quotas: Quotas = Quotas()
+    pools: Pools = Pools()
+    uids: Uids = Uids()
+    ledger: LedgerConfig = LedgerConfig()
+    gateway: GatewayConfig = GatewayConfig()
+
+
+def load_config(path: Path | None = None, **overrides: str | None) -> Config:
+    """The configuration of ``path``; None reads the default file, which need not exist.
+
+    ``overrides`` are fields given on the command line (``state_dir``, ``runtime_dir``, ``log_level``); None
+    leaves the file's value.  Raises :class:`AkiosError` with file and line.
+    """
+    data = read_trusted(path if path is not None else DEFAULT_CONFIG, optional=path is None)
+    config = parse_config(data, str(path or DEFAULT_CONFIG)) if data is not None else Config()
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return _checked(msgspec.structs.replace(config, **given), "the command line")
+
+
+def parse_config(data: bytes, name: str) -> Config:
+    """YAML text → configuration.  ``name`` stands in errors before the line."""
+    values, lines = parse_yaml(data, name)
+    if values is None:
+        return Config()
+    _refuse_unknown(values, Config, (), lines, name)
+    try:
+        return _checked(msgspec.convert(values, Config), name)
+    except msgspec.ValidationError as error:
+        what, _, place = str(error).partition(" - at `$")
+        # A key of a table with names of its own is written [...]: the table is told.
+        keys = tuple(key for key in place.rstrip("`").partition("[")[0].split(".") if key)
+        raise AkiosError(what, _where(name, lines, keys), f"correct {'.'.join(keys) or 'the file'}") from None
+
+
+def load_system_policy(path: Path, *, optional: bool = True) -> Policy:
+    """The built-in policy narrowed or widened by the administrator's file; without a file the built-in one."""
+    data = read_trusted(path, optional=optional)
+    if data is None:
+        return merge([])
+    values, lines = parse_yaml(data, str(path))
+    positions = {keys: (str(path), line) for keys, line in lines.items()}
+    return merge([Layer("system", load(values, positions, name=str(path)))])
+
+
+def load_roots(config: Config) -> bytes:
+    """The PEM certificates that gateways trust besides the host's; empty without ``gateway.roots``."""
+    if not config.gateway.roots:
+        return b""
+    data = read_trusted(Path(config.gateway.roots))
+    return check_roots(data or b"", config.gateway.roots)
+
+
+def read_trusted(path: Path, *, optional: bool = False) -> bytes | None:
+    """The bytes of a file only root may write; None when it is absent and ``optional``.
+
+    Its owner and mode are those of the opened file, so nothing can be put in its place between.
+    """
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+            status = os.fstat(file.fileno())
+            _refuse_untrusted(path, status)
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        if optional:
+            return None
+        raise AkiosError("there is no such file", str(path), "check the path") from None
+    except OSError as error:
+        raise AkiosError(f"cannot be read: {error.strerror}", str(path), "check the path and its mode") from None
+    if len(data) > MAX_BYTES:
+        raise AkiosError(f"is larger than {MAX_BYTES} bytes", str(path), "check the path")
+    return data
+
+
+def _refuse_untrusted(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise AkiosError("is not a regular file", str(path), "check the path")
+    if status.st_uid not in (0, os.geteuid()):
+        raise AkiosError(f"belongs to uid {status.st_uid}, not to root", str(path), f"chown root {path}")
+    if status.st_mode & 0o022:
+        raise AkiosError("can be written by others than its owner", str(path), f"chmod go-w {path}")
+
+
+def parse_yaml(data: bytes, name: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
+    """Plain data and the line of every key and item.  Aliases and duplicate keys are refused."""
+    try:
+        loader = yaml.SafeLoader(data.decode())
+        node = loader.get_single_node()
+        lines: dict[tuple[str | int, ...], int] = {}
+        if node is None:
+            return None, lines
+        _note_lines(node, (), name, lines, set())
+        return loader.construct_document(node), lines
+    except UnicodeDecodeError:
+        raise PolicyError("is not UTF-8 text", name, "save it as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}, line {mark.line + 1}" if mark else name
+        raise PolicyError(f"not valid YAML: {error.problem}", where, "check the indentation and quotes there") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PolicyError(f"not valid YAML: {error}", name, "check the file") from None
+
+
+def _note_lines(
+    node: yaml.Node, path: tuple[str | int, ...], name: str, lines: dict[tuple[str | int, ...], int], seen: set[int]
+) -> None:
+    # An alias is the same node met twice; nested ones grow without end.
+    if id(node) in seen or len(path) > 16:
+        raise PolicyError("aliases and deep nesting have no place here", f"{name}, line {node.start_mark.line + 1}")
+    seen.add(id(node))
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*path, str(key.value))
+            line = key.start_mark.line + 1
+            if inner in lines:
+                raise PolicyError(f"the key {key.value!r} stands twice", f"{name}, line {line}", "keep one of the two")
+            lines[inner] = line
+            _note_lines(value, inner, name, lines, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _note_lines(item, (*path, index), name, lines, seen)
+
+
+def _refuse_unknown(
+    values: Any, shape: type[msgspec.Struct], path: KeyPath, lines: dict[tuple[str | int, ...], int], name: str
+) -> None:
+    where = _where(name, lines, path)
+    if not isinstance(values, dict):
+        raise AkiosError("is not a table of keys", where, "write `key: value` lines")
+    fields = {field.name: field.type for field in msgspec.structs.fields(shape)}
+    for key, value in values.items():
+        inner = (*path, str(key))
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, 1)
+            hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(fields)
+            raise AkiosError(f"unknown key {'.'.join(inner)}", _where(name, lines, inner), hint)
+        for shape, at, inside in _tables(fields[key], value, inner):
+            _refuse_unknown(inside, shape, at, lines, name)
+
+
+def _tables(kind: Any, value: Any, path: KeyPath) -> list[tuple[type[msgspec.Struct], KeyPath, Any]]:
+    """The tables of known keys in a field of this type: itself, or those it holds under names of their own."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [(kind, path, value)]
+    if get_origin(kind) is dict and isinstance(value, dict):
+        inner = get_args(kind)[1]
+        return [table for key, held in value.items() for table in _tables(inner, held, (*path, str(key)))]
+    return []
+
+
+def _where(name: str, lines: dict[tuple[str | int, ...], int], path: KeyPath) -> str:
+    return f"{name}, line {lines[path]}" if path in lines else name
+
+
+def _check_ledger(ledger: LedgerConfig, name: str) -> None:
+    if any(number < 0 for number in msgspec.structs.astuple(ledger)) or ledger.wipe_passes > 35:
+        raise AkiosError("a number of ledger is negative, or more than 35 passes", name, "write 0 or more")
+    if ledger.check_every_s < 1:
+        raise AkiosError("ledger.check_every_s is 0", name, "write 1 or more")
+    if ledger.host_keep_days and not 0 < ledger.keep_days <= ledger.host_keep_days:
+        what = "ledger.host_keep_days forgets destructions of cages that may still be kept"
+        raise AkiosError(what, name, "give ledger.keep_days as well, at most as many")
+
+
+def _checked(config: Config, name: str) -> Config:
+    """What types cannot say.  Raises :class:`AkiosError`."""
+    for key in ("state_dir", "runtime_dir", "system_policy"):
+        if not getattr(config, key).startswith("/"):
+            raise AkiosError(f"{key} is not an absolute path", name, "write a path that starts with /")
+    counts = [*msgspec.structs.astuple(config.quotas), *msgspec.structs.astuple(config.pools)]
+    if any(count < 0 for count in counts):
+        raise AkiosError("a quota or pool size is negative", name, "write 0 or more")
+    _check_ledger(config.ledger, name)
+    uids = config.uids
+    if uids.first_cage < 65_536 or uids.cage_count < 2:
+        what = "the uid range overlaps ordinary users, or has no room for a cage and its gateway"
+        raise AkiosError(what, name, "see uids in the manual")
+    if uids.first_cage + uids.cage_count > uids.display_base:
+        raise AkiosError("the ranges of cages and of display overlap", name, "lower uids.first_cage or uids.cage_count")
+    if uids.display_base + DISPLAY_COUNT >= _NO_UID:
+        raise AkiosError("the display range ends above the last uid", name, "lower uids.display_base")
+    check_gateway(config.gateway, name)
+    return config

@@ -1,0 +1,81 @@
+"""The two directories akiosd works in: made if they are not there, otherwise taken as they are or refused with words.
+
+Mode and owner of what somebody else made stay as they are, and nothing in it is removed: ``--state-dir`` and
+``--runtime-dir`` may name any directory, ``/`` and ``/tmp`` among them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection
+from pathlib import Path
+
+from akiosd.daemon.base.log import get_log
+from akiosd.errors import AkiosError
+
+_log = get_log("directories")
+STATE_MODE, RUNTIME_MODE, CAGES_MODE = 0o711, 0o755, 0o711
+_PARENT_MODE = 0o755
+# By one of these a state directory is known again; the lock is the first thing made in a new one.
+_MARKS = ("lock", "ledger")
+_NOBODYS = ("lost+found",)
+
+
+def make_state(path: Path) -> None:
+    """Raises :class:`AkiosError` when it is there and not akiosd's, or others could change what is in it."""
+    if not make(path, STATE_MODE):
+        _accept(path, "--state-dir")
+        foreign = find_foreign(os.listdir(path))
+        if foreign:
+            what = f"it holds {foreign!r} and no ledger: it is no state directory of akiosd"
+            raise AkiosError(what, str(path), "name an empty directory, or one that is not there yet, with --state-dir")
+
+
+def make_runtime(path: Path) -> None:
+    """Raises :class:`AkiosError` when it is there and others could put their own sockets into it."""
+    if make(path, RUNTIME_MODE):
+        return
+    _accept(path, "--runtime-dir")
+    if not path.stat().st_mode & stat.S_IXOTH:
+        _log.warning("only root reaches the sockets", runtime_dir=str(path), next=f"chmod o+x {path}")
+
+
+def make(path: Path, mode: int) -> bool:
+    """Make a directory with exactly this mode, and those above it; False when it is there already."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        make(path.parent, _PARENT_MODE)
+        return make(path, mode)
+    except OSError as error:
+        raise AkiosError(f"it cannot be made: {error.strerror}", str(path), "name another directory") from None
+    # The umask is 077.  By descriptor, for where others may write above it the name may lead elsewhere by now.
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(fd).st_uid == os.geteuid():
+            os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
+    return True
+
+
+def find_foreign(names: Collection[str]) -> str:
+    """Something that shows that a directory with these names in it is not akiosd's; "" when nothing does."""
+    if any(mark in names for mark in _MARKS):
+        return ""
+    return next((name for name in sorted(names) if name not in _NOBODYS), "")
+
+
+def _accept(path: Path, option: str) -> None:
+    status = path.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise AkiosError("it is not a directory", str(path), f"name another one with {option}")
+    if status.st_uid not in (0, os.geteuid()):
+        what = f"it belongs to uid {status.st_uid}, who could change what is in it"
+        raise AkiosError(what, str(path), f"name a directory of root's own with {option}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        what = f"others than root may write to it (mode {stat.S_IMODE(status.st_mode):04o})"
+        raise AkiosError(what, str(path), f"name a directory of its own with {option}: {path}/akios would do")

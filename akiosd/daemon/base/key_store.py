@@ -1,0 +1,146 @@
+"""The API keys of LLM providers: kept by akiosd for gateways, written by administrators, read by nobody else.
+
+A key stands in ``keys/providers/NAME`` of the state directory (root's, mode 0600), or is a credential of the
+service (systemd.exec(5), LoadCredential=) under the provider's name; one that was set goes before a credential.
+A file holds the lines of ``ProviderSetup.key``, and may end with one ``region=NAME``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+
+from akiosd.daemon.base.gateway_config import check_region
+from akiosd.errors import AkiosError, LedgerError
+from akiosd.store.durable import Directory, write_durably
+from akiosd.values.policy import PROVIDERS
+from akiosd.wire.check import MAX_KEY, check_key
+from akiosd.wire.messages import KeyInfo
+
+_DIRECTORY = "keys/providers"
+_MAX_BYTES = MAX_KEY + 64
+_REGION = b"region="
+
+
+class Key(msgspec.Struct, frozen=True):
+    """``value`` as in ``ProviderSetup.key``; ``source``: ``set`` or ``credential``."""
+
+    value: bytes
+    region: str
+    source: str
+
+    def __repr__(self) -> str:
+        return f"Key({len(self.value)} bytes, {self.source})"
+
+
+def credentials_directory() -> Path | None:
+    """Where the service manager put this process's credentials."""
+    path = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return Path(path) if path.startswith("/") else None
+
+
+class KeyStore:
+    """``credentials``: the directory of the service's credentials, or None.  Everything blocks."""
+
+    def __init__(self, state_dir: Path, credentials: Path | None = None) -> None:
+        self._state_dir = state_dir
+        self._credentials = credentials
+
+    def get(self, provider: str) -> Key | None:
+        """Raises :class:`AkiosError` where there is one that cannot be trusted or understood."""
+        found = self._read_set(provider)
+        if found is not None:
+            return _parse(provider, found, "set")
+        found = self._read_credential(provider)
+        return _parse(provider, found, "credential") if found is not None else None
+
+    def set(self, provider: str, value: bytes, region: str = "") -> None:
+        """Durable on return; whole or not at all."""
+        lines = value + b"\n" + (_REGION + region.encode() + b"\n" if region else b"")
+        disk = Directory(self._state_dir)
+        try:
+            disk.sync([], disk.make_dirs(_DIRECTORY, 0o700))
+            write_durably(disk, f"{_DIRECTORY}/{provider}", lines, 0o600)
+        finally:
+            disk.close()
+
+    def is_set(self, provider: str) -> bool:
+        return os.path.lexists(self._state_dir / _DIRECTORY / provider)
+
+    def remove(self, provider: str) -> bool:
+        """Whether one was set; durable on return.  A credential is the service's, and stays."""
+        disk = Directory(self._state_dir)
+        try:
+            # A crash in the middle of set() leaves the new key under this name.
+            names = [name for name in (provider, provider + ".tmp") if name in disk.names(_DIRECTORY)]
+            for name in names:
+                disk.remove(f"{_DIRECTORY}/{name}")
+            disk.sync([], [_DIRECTORY] if names else [])
+            return bool(names)
+        finally:
+            disk.close()
+
+    def list(self) -> tuple[KeyInfo, ...]:
+        """Every provider with a key, in the order of ``PROVIDERS``; an unusable key with its problem."""
+        found = []
+        for provider in PROVIDERS:
+            try:
+                key = self.get(provider)
+            except AkiosError as error:
+                found.append(KeyInfo(provider=provider, problem=str(error)))
+                continue
+            if key is not None:
+                mark = fingerprint(provider, key.value)
+                found.append(KeyInfo(provider, key.source, mark, key.region))
+        return tuple(found)
+
+    def _read_set(self, provider: str) -> bytes | None:
+        disk = Directory(self._state_dir)
+        try:
+            return disk.read(f"{_DIRECTORY}/{provider}", _MAX_BYTES)
+        except LedgerError as error:
+            raise AkiosError(error.what, str(self._state_dir / _DIRECTORY / provider), "set it again") from None
+        finally:
+            disk.close()
+
+    def _read_credential(self, provider: str) -> bytes | None:
+        if self._credentials is None:
+            return None
+        path = self._credentials / provider
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise AkiosError(f"the credential cannot be read: {error.strerror}", str(path)) from None
+        with open(fd, "rb") as file:
+            status = os.fstat(fd)
+            mine = status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o027
+            if not stat.S_ISREG(status.st_mode) or not mine:
+                raise AkiosError("the credential is not a file of root's alone", str(path), "check its owner and mode")
+            return file.read(_MAX_BYTES + 1)
+
+
+def fingerprint(provider: str, value: bytes) -> str:
+    """Tells two keys apart and gives nothing of either."""
+    return hashlib.sha256(b"akios key\n" + provider.encode() + b"\n" + value).hexdigest()[:12]
+
+
+def _parse(provider: str, data: bytes, source: str) -> Key:
+    lines = [line.strip() for line in data.strip().splitlines()]
+    region = ""
+    if len(lines) > 1 and lines[-1].startswith(_REGION):
+        region = lines.pop()[len(_REGION) :].decode("ascii", "replace")
+    value = b"\n".join(lines)
+    try:
+        check_key(provider, value)
+        if region:
+            check_region(provider, region, "region")
+    except AkiosError as error:
+        words = f"the key of {provider} ({source}) is no such key: {error.what}"
+        raise AkiosError(words, error.where, f"akiosctl keys set {provider}") from None
+    return Key(value, region, source)

@@ -1,0 +1,102 @@
+"""The daemon's own log: structlog to stderr, for people on a terminal, one JSON object a line elsewhere.
+
+Under systemd a line starts with its priority (sd-daemon(3)).  Bytes and control characters of unknown origin
+are escaped before any renderer sees them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+
+from akiosd.daemon.base.log_limit import WINDOW_S, Damper
+from akiosd.values.records import escape
+
+Level = Literal["debug", "info", "warning", "error"]
+
+_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
+
+
+def configure_log(level: Level = "info", stream: TextIO | None = None) -> None:
+    """Set the whole process's logging up; call once, before the first line."""
+    out = stream if stream is not None else sys.stderr
+    people = out.isatty()
+    # Where rich is installed, a pretty traceback would print the values of all variables, keys among them.
+    renderer: Any = structlog.dev.ConsoleRenderer(
+        colors="NO_COLOR" not in os.environ, exception_formatter=structlog.dev.plain_traceback
+    )
+    if not people:
+        renderer = structlog.processors.JSONRenderer(sort_keys=False)
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        Damp(time.monotonic),
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if people else "iso", utc=not people),
+    ]
+    if not people:
+        processors.append(structlog.processors.format_exc_info)
+    processors += [escape_values, renderer]
+    if not people and "JOURNAL_STREAM" in os.environ:
+        processors.append(prefix_priority)
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=stream is None,
+    )
+
+
+def get_log(name: str) -> Any:
+    """A logger whose lines carry ``part=name``."""
+    return structlog.get_logger(part=name)
+
+
+class Damp:
+    """structlog processor: of one kind of trouble only so many lines a minute, the rest counted; see ``log_limit``.
+
+    A kind is what is said; a source, the uid or cage it is said of.  What akiosd did by itself (``info``) is all said.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._damper = clock, Damper()
+
+    def __call__(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if method == "info":
+            return event
+        source = str(event.get("uid", event.get("cage", "")))
+        found = self._damper.judge(f"{event.get('part')}: {event.get('event')}", source, self._clock())
+        if not found.written:
+            raise structlog.DropEvent
+        if found.left_out:
+            event["left_out_before"] = found.left_out
+        if found.last:
+            event["more"] = f"counted, not written, for up to {WINDOW_S:.0f} s"
+        return event
+
+
+def escape_values(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """structlog processor: every text in the event becomes one printable line; tracebacks keep their lines."""
+    return {key: value if key in ("exception", "exc_info") else _escaped(value) for key, value in event.items()}
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, bytes | str):
+        return escape(value)
+    if isinstance(value, bool | int | float | None):
+        return value
+    if isinstance(value, list | tuple):
+        return [_escaped(item) for item in value]
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(item) for key, item in value.items()}
+    return escape(str(value))
+
+
+def prefix_priority(_logger: Any, method: str, line: str) -> str:
+    """structlog processor after the renderer: ``<6>`` and the like, which the journal takes as the priority."""
+    return f"<{_PRIORITY.get(method, 6)}>{line}"

@@ -1,0 +1,379 @@
+"""A request → everything a cage is made of: descriptors opened and mapped, policy compiled, the plan."""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+from typing import NamedTuple
+
+import msgspec
+
+from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
+from akiosd.daemon.gateways.gateway_setup import allowed_providers, region_of
+from akiosd.daemon.host import Host
+from akiosd.errors import CageFailed, LayerUnavailable, Refused
+from akiosd.kernel import acl, cage_etc, mounts, probe, user_tree
+from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.overlay_layer import make_layer
+from akiosd.kernel.seccomp import Compiled, compiled
+from akiosd.kernel.trust_mount import store_files
+from akiosd.kernel.user_tree import Access, Known
+from akiosd.policy.compile.identity import Identity, caller_map, lookup
+from akiosd.policy.compile.landlock import LandlockSpec, LandlockView, compile_landlock
+from akiosd.policy.compile.limits import compile_rlimits
+from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_rest
+from akiosd.values import trust
+from akiosd.values.ids import Lines
+from akiosd.values.plan import Plan
+from akiosd.values.policy import Filesystem, Policy
+from akiosd.values.trust import store_kind
+from akiosd.wire.check import is_system_path
+from akiosd.wire.messages import Bind, Run
+
+# include/uapi/linux/seccomp.h: NEW_LISTENER, WAIT_KILLABLE_RECV
+_FILTER_FLAGS = (1 << 3) | (1 << 5)
+_OUR_ENDS = ("our stdin", "our stdout", "our stderr")
+# Most runs of a host ask for the same.
+_compile_rlimits = functools.lru_cache(maxsize=64)(compile_rlimits)
+_ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
+_READ_ONLY = _ATTRS | mounts.MOUNT_ATTR_RDONLY
+
+
+class Parts(NamedTuple):
+    """What a request and the pool bring together; everything stays the caller's.
+
+    ``bind_fds``: the descriptors behind the workspace's, in the order of the request's numbers.
+    """
+
+    host: Host
+    prepared: Prepared
+    run: Run
+    workspace_fd: Fd
+    bind_fds: list[Fd]
+    watch: Fd | None = None
+    """The group to which the kernel tells what files are executed and written; None where it tells nothing."""
+
+    @property
+    def caller(self) -> Caller:
+        assert self.prepared.caller is not None
+        return self.prepared.caller
+
+    def opened(self, bind: Bind) -> Fd:
+        """What the client opened to be shown."""
+        return self.bind_fds[bind.fd - 1]
+
+    def shown(self, bind: Bind) -> Fd:
+        """What is mounted for it: the tree, or the directory that holds the file."""
+        return self.bind_fds[(bind.holder or bind.fd) - 1]
+
+
+class Confinement:
+    """``fds`` are named as the plan names them and owned here.
+
+    ``stdio``: our ends of the cage's stdin, stdout and stderr, none with a terminal; the taker's.
+    ``remote``: the first tree whose file system may keep the child waiting for ever, for a message; ``""``: none.
+    """
+
+    def __init__(self, parts: Parts, identity: Identity, spec: CageSpec, fds: dict[str, Fd], remote: str) -> None:
+        policy = parts.run.policy
+        self.remote = remote
+        self.identity = identity
+        self.fds = fds
+        self.stdio = [fds.pop(name) for name in _OUR_ENDS if name in fds]
+        self.landlock: LandlockSpec | None = spec.landlock
+        self.filter: Compiled = compiled(policy.syscalls)
+        self._spec = spec
+
+    def plan(self) -> Plan:
+        """What the parked child has still to do."""
+        return compile_rest(msgspec.structs.replace(self._spec, filter=self.filter.bpf, filter_flags=_FILTER_FLAGS))
+
+    def close_sent(self) -> None:
+        """The child has its copies."""
+        close_all(self.fds.values())
+
+    def close(self) -> None:
+        close_all(self.fds.values())
+
+
+class _Opened:
+    """What is known of what the client opened, without waiting for a file system, by the request's numbers.
+
+    ``access`` says who may use those that may be written to.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._known = user_tree.look(fd.fileno() for fd in (parts.workspace_fd, *parts.bind_fds))
+        self.access: dict[int, Access] = {}
+
+    @property
+    def workspace(self) -> Known:
+        return self._known[0]
+
+    def shown(self, bind: Bind) -> Known:
+        """What is to be seen."""
+        return self._known[bind.fd]
+
+    def mounted(self, bind: Bind) -> Known:
+        """What is mounted for it: the tree, or the directory that holds the file."""
+        return self._known[bind.holder or bind.fd]
+
+    def remote(self, parts: Parts) -> str:
+        """The first tree on a file system that may not answer, as ``WHAT, on KIND``; ``""``: there is none."""
+        pairs = [("the workspace", self.workspace)]
+        pairs += [(os.fsdecode(bind.path), self.mounted(bind)) for bind in parts.run.binds]
+        return next((f"{what}, on {known.file_system}" for what, known in pairs if not known.is_local), "")
+
+    async def ask(self, parts: Parts, trees: dict[str, Fd]) -> None:
+        """Who may use what, and whether files are where they are said to be.
+
+        Raises CageFailed where a file system does not answer, Refused, OSError.
+        """
+        self.access[0] = await user_tree.read_access(parts.workspace_fd.fileno(), self.workspace, "the workspace")
+        for number, bind in enumerate(parts.run.binds):
+            what = os.fsdecode(bind.path)
+            if bind.kind == "write":
+                fd = parts.opened(bind).fileno()
+                self.access[bind.fd] = await user_tree.read_access(fd, self.shown(bind), what)
+            if bind.name:
+                await self._check_holder(trees[f"bind:{number}"], bind, what)
+
+    async def _check_holder(self, tree: Fd, bind: Bind, what: str) -> None:
+        """The client could open the file; that there is one of its name in a directory it could open proves nothing."""
+        try:
+            found = await user_tree.find_entry(tree.fileno(), bind.name, self.mounted(bind), what)
+        except OSError as error:
+            raise Refused(f"{what} cannot be shown: {error.strerror}", "binds") from error
+        file = self.shown(bind).directory
+        if found != (file.device, file.inode):
+            problem = f"{what} is not the file of that name in its directory"
+            raise Refused(problem, what, "it was replaced, or mounted over")
+
+
+async def build_confinement(parts: Parts, user_name: str) -> Confinement:
+    """Open and map everything the plan names.  Raises AkiosError or OSError; nothing stays open then."""
+    fds: dict[str, Fd] = {}
+    opened = _Opened(parts)
+    trees = await _client_trees(parts, opened)
+    try:
+        await opened.ask(parts, trees)
+        return _build(parts, user_name, trees, fds, opened)
+    except BaseException:
+        close_all((*fds.values(), *trees.values()))
+        raise
+
+
+def _build(
+    parts: Parts, user_name: str, trees: dict[str, Fd], fds: dict[str, Fd], opened: _Opened
+) -> Confinement:
+    run, host, prepared = parts.run, parts.host, parts.prepared
+    caller = parts.caller
+    identity = Identity(
+        prepared.host_id, prepared.host_gid, host.config.uids.display_base,
+        caller.uid, caller.gid, caller.inside, caller.inside_gid,
+    )  # fmt: skip
+    fds |= trees
+    fds["etc"] = _etc(parts, user_name)
+    binds = tuple(_bind(parts, number, opened) for number in range(len(run.binds)))
+    overlays = [number for number, bind in enumerate(binds) if bind.mode == "cow"]
+    _slot(parts, identity, overlays, opened)
+    assert prepared.userns is not None
+    assert prepared.trust is not None
+    fds["userns"], fds["trust"] = prepared.userns.dup(), prepared.trust.dup()
+    if parts.watch is not None:
+        fds["files"] = parts.watch.dup()
+    # Making a layer looks into the workspace; the child can wait for its file system, akiosd cannot.
+    layered = _trust_layer(parts, fds) if opened.workspace.is_local else ()
+    if run.tty is None:
+        for name, ours, pipe in zip(STDIO, _OUR_ENDS, prepared.pipes, strict=True):
+            fds[name], fds[ours] = pipe.theirs, pipe.ours
+        prepared.pipes = []
+    home = _home(run.home)
+    view = LandlockView(
+        workspace=run.workspace, home=home,
+        read=tuple((b.path, not b.name) for b in binds if b.mode != "cow"),
+        write=tuple((b.path, not b.name) for b in binds if b.mode == "cow"),
+    )  # fmt: skip
+    landlock = _ruleset(run.policy.filesystem, view, host.facts.landlock_abi)
+    if landlock is None and not run.allow_degraded:
+        what = f"Landlock is {probe.describe_landlock(host.facts.landlock_abi)}"
+        raise LayerUnavailable(what, "landlock", "boot with lsm=landlock,…; or --allow-degraded")
+    spec = CageSpec(
+        name=prepared.cage, identity=identity,
+        workspace=run.workspace, workspace_mode=run.policy.filesystem.workspace,
+        home=home, command=run.command, argv=run.argv, env=_environment(parts, user_name, home), cwd=run.cwd,
+        system_links=host.facts.system_links, system_dirs=host.facts.system_dirs, binds=binds,
+        hide=tuple(os.fsencode(path) for path in parts.run.policy.filesystem.hide),
+        layer="layer" in fds, stores=tuple(path for path in run.stores if path not in layered),
+        tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
+        shm=run.policy.limits.shm, rlimits=_compile_rlimits(run.policy.limits, host.facts.pools), landlock=landlock,
+        watched="files" in fds,
+    )  # fmt: skip
+    return Confinement(parts, identity, spec, fds, opened.remote(parts))
+
+
+@functools.lru_cache(maxsize=64)
+def _ruleset(filesystem: Filesystem, view: LandlockView, abi: int) -> LandlockSpec | None:
+    return compile_landlock(Policy(filesystem=filesystem), view, abi)
+
+
+def _trust_layer(parts: Parts, fds: dict[str, Fd]) -> tuple[bytes, ...]:
+    """Make the layer of the workspace's own trust stores; which of them it covers."""
+    run, prepared, roots = parts.run, parts.prepared, parts.host.roots
+    below = run.workspace + b"/"
+    inner = tuple(bind.path + b"/" for bind in run.binds if bind.path.startswith(below))
+    layered = tuple(path for path in run.stores if path.startswith(below) and not path.startswith(inner))
+    if not layered or run.policy.filesystem.workspace == "rw-direct":
+        return ()
+    assert prepared.authority is not None
+    contents = store_files(roots, prepared.authority.pem, prepared.authority.certificate)
+    files = {os.fsdecode(path[len(below) :]): contents[store_kind(path)] for path in layered}
+    layer = make_layer(fds["workspace"].fileno(), files, parts.host.config.uids.display_base)
+    if layer is not None:
+        fds["layer"] = layer
+    return layered
+
+
+def _environment(parts: Parts, user_name: str, home: bytes) -> tuple[bytes, ...]:
+    """What the client sent, without keys: the policy alone may name a value for what AKIOS sets itself."""
+    policy = parts.run.policy
+    providers = allowed_providers(policy)
+    named = {os.fsencode(name) for name in policy.environment.set}
+    hidden = {name.encode() for name in trust.hidden_variables(providers)} - named
+    env = {name: value for name, value in parts.run.env.items() if name not in hidden}
+    ours = trust.environment(providers, region_of(parts.host, "bedrock") if "bedrock" in providers else "")
+    env |= {name.encode(): value.encode() for name, value in ours.items() if name.encode() not in named}
+    fixed = {b"HOME": home, b"USER": user_name.encode(), b"LOGNAME": user_name.encode(), b"SHELL": b"/bin/bash"}
+    merged = {b"PATH": b"/usr/local/bin:/usr/bin:/bin", **env, **fixed, b"AKIOS": b"1"}
+    return tuple(key + b"=" + value for key, value in merged.items())
+
+
+def _home(asked: bytes) -> bytes:
+    good = (
+        asked.startswith(b"/")
+        and asked.strip(b"/")
+        and not any(c in asked for c in (b":", b"\n", b"\0", b"/../", b"//"))
+        and not is_system_path(asked.rstrip(b"/"))
+    )
+    return asked.rstrip(b"/") if good else b"/home/agent"
+
+
+def _etc(parts: Parts, user_name: str) -> Fd:
+    host = parts.host
+    home = os.fsdecode(_home(parts.run.home))
+    path = cage_etc.make(host.state_dir / "etc", user_name, home, parts.caller.inside, parts.caller.inside_gid)
+    with Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
+        return host.clone_system(tree.fileno())
+
+
+async def _client_trees(parts: Parts, opened: _Opened) -> dict[str, Fd]:
+    """Detached clones of what the client opened, ids mapped, by their names in the plan.
+
+    Where a file system has no id maps the agent must run as the caller to own the files, if that is allowed.
+    """
+    trees: dict[str, Fd] = {}
+    try:
+        plain = _clone_trees(parts, opened, trees)
+        if plain:
+            close_all(trees.values())
+            trees.clear()
+            _check_degradation(parts, plain)
+            await parts.prepared.become_caller(parts.host)
+            _clone_trees(parts, opened, trees)
+    except BaseException:
+        close_all(trees.values())
+        raise
+    return trees
+
+
+def _check_degradation(parts: Parts, plain: str) -> None:
+    what = f"the file system of {plain} has no id maps"
+    if not parts.run.allow_degraded:
+        hint = "use ext4, xfs, btrfs or tmpfs; or --allow-degraded: the agent then runs under your own uid"
+        raise LayerUnavailable(what, "identity", hint)
+    if 0 in (parts.caller.uid, parts.caller.gid):
+        raise LayerUnavailable(
+            f"{what}, and an agent never runs as root", "identity", "run as an ordinary user, or use ext4, xfs or tmpfs"
+        )
+
+
+def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
+    """Fill ``trees``; returns the name of the last one that could not be mapped, "" if all were."""
+    plain = ""
+    workspace, mode = parts.workspace_fd.fileno(), parts.run.policy.filesystem.workspace
+    if not stat.S_ISDIR(opened.workspace.mode) or not parts.run.workspace:
+        raise Refused("the workspace is not a directory with a name", "workspace")
+    attrs = _ATTRS if mode == "rw-direct" else _READ_ONLY
+    asked = [("workspace", workspace, opened.workspace, "the workspace", attrs)]
+    for number, bind in enumerate(parts.run.binds):
+        known = opened.mounted(bind)
+        asked.append((f"bind:{number}", parts.shown(bind).fileno(), known, os.fsdecode(bind.path), _READ_ONLY))
+    for name, fd, known, what, attrs in asked:
+        _check_file_system(known, what)
+        trees[name], done = _clone_for_caller(parts, fd, what, attrs)
+        plain = plain if done else what
+    return plain
+
+
+def _check_file_system(known: Known, what: str) -> None:
+    kind = known.file_system
+    if not kind:
+        raise CageFailed(f"{what} is not in akiosd's mount namespace", what, "run akiosctl outside of containers")
+    if kind in probe.REFUSED_FILE_SYSTEMS:
+        raise Refused(f"{what} is on {kind}, which shows the host itself", what, "choose a directory of your own")
+
+
+def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
+    """A detached, idmapped clone of a tree that the client opened; (tree, whether it is mapped)."""
+    assert parts.prepared.bind_userns is not None
+    try:
+        return mounts.clone_idmapped(fd, parts.prepared.bind_userns.fileno(), attrs), True
+    except OSError as error:
+        if error.errno == 22:
+            try:
+                tree = mounts.clone_idmapped(fd, -1, attrs)
+            except OSError:
+                raise CageFailed(
+                    f"{what} is not in akiosd's mount namespace", what, "run akiosctl outside of containers"
+                ) from error
+            return tree, False
+        raise CageFailed(f"{what} cannot be mounted: {error.strerror}", what) from error
+
+
+def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
+    bind = parts.run.binds[number]
+    what = os.fsdecode(bind.path)
+    named = {"read": parts.run.policy.filesystem.read, "write": parts.run.policy.filesystem.write}
+    if bind.kind in named and what not in named[bind.kind]:
+        raise Refused(f"{what} is not in the policy's filesystem.{bind.kind}", what)
+    kind = opened.shown(bind).mode
+    if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
+        raise Refused(f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out")
+    if stat.S_ISREG(kind) != bool(bind.name):
+        raise Refused(f"{what} came without the directory that holds it", what, "use the akiosctl of this version")
+    mode = "cow" if bind.kind == "write" and not bind.name else "sealed"
+    return BindSpec(bind.path, f"bind:{number}", mode, bind.name)
+
+
+def _slot(parts: Parts, identity: Identity, overlays: list[int], opened: _Opened) -> None:
+    slot = parts.prepared.slot
+    slot.prepare_upper(*_access(opened.access[0], identity))
+    for number, bind in enumerate(overlays):
+        slot.prepare_overlay(number, *_access(opened.access[parts.run.binds[bind].fd], identity))
+
+
+def _access(found: Access, identity: Identity) -> tuple[int, int, int, bytes]:
+    """Owner, group, mode and access list of a tree's root, in the cage's host ids."""
+    uids = caller_map(identity.caller_uid, identity.inside, identity.host_id, identity.display)
+    gids = caller_map(identity.caller_gid, identity.inside_gid, identity.host_gid, identity.display)
+    listed = found.acl
+    if listed:
+        listed = acl.map_acl(listed, lambda uid: _mapped(uids, uid, identity), lambda gid: _mapped(gids, gid, identity))
+    uid, gid = _mapped(uids, found.uid, identity), _mapped(gids, found.gid, identity)
+    return uid, gid, found.mode & 0o777, listed
+
+
+def _mapped(lines: Lines, number: int, identity: Identity) -> int:
+    found = lookup(lines, number)
+    return found if found is not None else identity.display + 65534

@@ -1,0 +1,81 @@
+"""A child of the launcher that stands where a request is needed to go on: its groups, network, root, /dev and /proc."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Mapping
+
+import trio
+
+from akiosd.daemon.base.status_channel import StatusChannel
+from akiosd.errors import CageFailed, KernelError
+from akiosd.kernel import pidfd
+from akiosd.kernel.cgroup import CageCgroup
+from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.launcher import CAGE_FLAGS, Launcher
+from akiosd.values.plan import Plan, encode
+
+
+class Parked:
+    """Our child, its pidfd and our end of its status socket; whoever takes it owns them.  Its end of file ends it."""
+
+    def __init__(self, pid: int, process: Fd, status: StatusChannel) -> None:
+        self.pid = pid
+        self.process = process
+        self.status = status
+        self.mounts: Fd | None = None
+        """Its mount namespace: held, its mounts outlive it, and taking them down delays no end of a cage."""
+
+    @property
+    def alive(self) -> bool:
+        poller = select.poll()
+        poller.register(self.process.fileno(), select.POLLIN)
+        return not poller.poll(0)
+
+    async def end(self) -> None:
+        """Kill and reap it; afterwards nothing of it is in its groups and mounts."""
+        with trio.CancelScope(shield=True):
+            self.status.close()
+            pidfd.send_signal(self.process.fileno(), signal.SIGKILL)
+            await pidfd.wait_exit(self.process.fileno())
+            close_all((self.process, self.mounts))
+
+
+async def park(launcher: Launcher, plan: Plan, fds: Mapping[str, Fd], leaf: CageCgroup) -> Parked:
+    """A child in ``leaf`` that has done ``plan``, which ends in a ``park`` step.  ``fds`` stay the caller's.
+
+    Raises KernelError with the step that failed, CageFailed, OSError.
+    """
+    status, theirs = StatusChannel.pair()
+    tasks = leaf.open_v1_tasks()
+    try:
+        with theirs, leaf.open_v2() as group:
+            named = {**fds, **{f"tasks:{name}": fd for name, fd in tasks.items()}}
+            numbers = [named[name].fileno() for name in plan.fd_names()]
+            pid, process = await launcher.clone_cage(encode(plan), theirs.fileno(), group.fileno(), numbers, CAGE_FLAGS)
+    except BaseException:
+        status.close()
+        raise
+    finally:
+        close_all(tasks.values())
+    child = Parked(pid, process, status)
+    try:
+        await _wait_parked(child, plan)
+        child.mounts = Fd(os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
+    except BaseException:
+        await child.end()
+        raise
+    return child
+
+
+async def _wait_parked(child: Parked, plan: Plan) -> None:
+    message, fd = await child.status.receive()
+    if fd is not None:
+        fd.close()
+    if message is None:
+        raise CageFailed("the child ended while it made a cage", "launcher")
+    if message.kind != "parked":
+        step = plan.steps[message.step].describe() if message.step < len(plan.steps) else "park"
+        raise KernelError(f"{os.strerror(message.err)} at step {message.step}, {step}", "launcher", errno=message.err)

@@ -1,0 +1,90 @@
+"""System calls → records: drains a cage's ring into its log, and stops a cage that fills it."""
+
+from __future__ import annotations
+
+import trio
+
+from akiosd.daemon.base.priority import Bulk
+from akiosd.daemon.ledger.append import Ledger
+from akiosd.kernel.cgroup import CageCgroup
+from akiosd.kernel.fds import Fd
+from akiosd.kernel.pump import Pump, Ring
+from akiosd.kernel.seccomp import Compiled
+from akiosd.policy.compile.limits import HostPools, compile_bounds
+from akiosd.values.ids import LogId
+from akiosd.values.policy import Limits
+
+
+class CallRecorder:
+    """Owns the pump of one cage."""
+
+    def __init__(self, ledger: Ledger, log: LogId, compiled: Compiled, limits: Limits, bulk: Bulk) -> None:
+        """Raises KernelError when there is no memory for a ring."""
+        self._ledger = ledger
+        self._log = log
+        self._compiled = compiled
+        self._limits = limits
+        self._bulk = bulk
+        self._ring = Ring()
+        self._pump: Pump | None = None
+        self._done = trio.Event()
+        self.bytes = 0
+
+    def start(self, listener: Fd, leaf: CageCgroup, pools: HostPools) -> None:
+        """Serve ``listener`` from now on; it belongs to the pump.  ``leaf`` holds the processes of the cage."""
+        try:
+            rate, bounds = self._limits.events_per_second, compile_bounds(self._limits, pools)
+            with leaf.open_v2() as group:
+                self._pump = Pump(
+                    listener.fileno(), self._compiled.pump_table, rate, self._ring, bounds=bounds, group=group.fileno()
+                )
+        except BaseException:
+            listener.close()
+            raise
+        listener.take()
+
+    @property
+    def running(self) -> bool:
+        return self._pump is not None and not self._pump.counters().ended
+
+    @property
+    def records(self) -> int:
+        return self._pump.counters().records if self._pump is not None else 0
+
+    @property
+    def denials(self) -> int:
+        return self._pump.counters().denials if self._pump is not None else 0
+
+    async def run(self) -> bool:
+        """Until the last record is in the log; False when ``audit_bytes`` was passed first (the rest still goes in)."""
+        assert self._pump is not None
+        full_at = self._limits.audit_bytes
+        within = True
+        try:
+            async for entries in self._pump.entries():
+                if not self._ledger.has_room:
+                    await self._ledger.wait_room()
+                self._ledger.append_many(self._log, entries)
+                self.bytes += len(entries.data) - 2 * entries.count
+                if within and full_at and self.bytes > full_at:
+                    within = False
+                    self._pump.stop()
+                await self._bulk.brought(len(entries))
+        finally:
+            self._done.set()
+        return within
+
+    async def finish(self) -> None:
+        """Every process is dead: wait until the ring is empty."""
+        if self._pump is None:
+            return
+        with trio.move_on_after(5) as patience:
+            await self._done.wait()
+        if patience.cancelled_caught:
+            self._pump.stop()
+            await self._done.wait()
+
+    def close(self) -> None:
+        if self._pump is not None:
+            self._pump.close()
+        self._ring.close()

@@ -1,0 +1,98 @@
+"""Files executed and written → records: reads what the kernel tells of a cage, and says when it could not tell all."""
+
+from __future__ import annotations
+
+import time
+
+import trio
+
+from akiosd.daemon.base.log import get_log
+from akiosd.daemon.gateways.gateway_records import Book
+from akiosd.errors import KernelError
+from akiosd.kernel.fanotify import MAX_EVENTS, FileEvents
+from akiosd.values.records import FileUsed, Lost, Record
+
+_log = get_log("files")
+_OVERFLOW = "the kernel had more names of executed and written files than its queue holds, or could not open a file"
+_STALLED = "a file system did not answer when the kernel was to name executed and written files"
+_LINGER_S = 0.005
+_PATIENCE_S = 5.0
+
+
+class FileRecorder:
+    """Owns a cage's group, kept on the account of the host uid ``owner``.  ``missing`` says why there is none."""
+
+    def __init__(self, owner: int) -> None:
+        self.missing = ""
+        self._events: FileEvents | None = None
+        self._waiting: trio.CancelScope | None = None
+        self._finishing = False
+        self._running = False
+        self._done = trio.Event()
+        # One thread for each cage: a file system that stalls holds up nobody else's names.
+        self._limiter = trio.CapacityLimiter(1)
+        try:
+            self._events = FileEvents(owner)
+        except KernelError as error:
+            self.missing = f"{error.what}; {error.next}"
+
+    @property
+    def events(self) -> FileEvents | None:
+        return self._events
+
+    async def run(self, book: Book) -> None:
+        """Until :meth:`finish` was called and the queue is empty."""
+        self._running = True
+        try:
+            while self._events is not None:
+                finishing = self._finishing
+                if not finishing:
+                    await self._wait()
+                await self._drain(self._events, book)
+                if finishing:
+                    break
+        finally:
+            self._done.set()
+
+    async def finish(self, book: Book) -> None:
+        """Every process is dead: wait until what the kernel told is in the log."""
+        self._finishing = True
+        if not self._running:
+            return
+        if self._waiting is not None:
+            self._waiting.cancel()
+        with trio.move_on_after(_PATIENCE_S) as patience:
+            await self._done.wait()
+        if patience.cancelled_caught:
+            await book.append([Lost(ts=time.time_ns(), count=0, why=_STALLED)])
+
+    async def _wait(self) -> None:
+        """For an event, and a moment more: of many, each would be a thread's work of its own."""
+        assert self._events is not None
+        with trio.CancelScope() as self._waiting:
+            await trio.lowlevel.wait_readable(self._events.group.fileno())
+            await trio.sleep(_LINGER_S)
+
+    async def _drain(self, events: FileEvents, book: Book) -> None:
+        while True:
+            try:
+                found, lost = await trio.to_thread.run_sync(
+                    events.read, limiter=self._limiter, abandon_on_cancel=True
+                )  # fmt: skip
+            except OSError as error:
+                _log.error("files executed and written are told no more", error=str(error))
+                found, lost = [], 1
+            now = time.time_ns()
+            records: list[Record] = [
+                FileUsed(ts=now, use=event.use, path=event.path, pid=event.pid, count=event.count) for event in found
+            ]
+            if lost:
+                records.append(Lost(ts=now, count=lost, why=_OVERFLOW))
+            if records:
+                await book.append(records)
+            if len(found) < MAX_EVENTS // 2:
+                return
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()

@@ -1,0 +1,104 @@
+"""The merged view of an ended cage's workspace, for its caller's eyes: read-only, ids mapped back.
+
+It is mounted by a child of the launcher and handed over as a descriptor of a detached mount: nothing stands
+in any mount table, and it goes away when the client closes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+import trio
+
+from akiosd.daemon.base.status_channel import StatusChannel
+from akiosd.daemon.cages.pending_changes import Kept
+from akiosd.daemon.host import Host
+from akiosd.errors import CageFailed, Refused
+from akiosd.kernel import mounts, pidfd, userns
+from akiosd.kernel.disk import Disks, Slot
+from akiosd.kernel.fds import Fd
+from akiosd.kernel.launcher import CLONE_NEWNS
+from akiosd.kernel.user_tree import identify
+from akiosd.kernel.userns import IdMap
+from akiosd.policy.compile.identity import caller_map, reverse
+from akiosd.policy.compile.mounts import OVERLAY_OPTIONS
+from akiosd.values.plan import F_STAGE, Plan, Step, encode, encode_options
+
+WAIT = "wait until they are done: a diff in a pager, or a commit that asks"
+_PATIENCE_S, _PAUSE_S = 2.0, 0.05
+_ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
+
+
+async def open_view(host: Host, kept: Kept, workspace: Fd) -> Fd:
+    """The view's root directory; the descriptor is the caller's.  Refused when the workspace is another one."""
+    if not identify(workspace.fileno()).is_same(kept.directory):
+        raise Refused("this is not the directory the cage was started in", kept.info.cage, "go back to that directory")
+    display = host.config.uids.display_base
+    lines = IdMap(
+        reverse(caller_map(kept.owner[0], kept.inside[0], kept.host_id, display)),
+        reverse(caller_map(kept.owner[1], kept.inside[1], kept.host_gid, display)),
+    )
+    assert host.disks is not None
+    slot = await _reopen(host.disks, host.cages_dir / kept.info.cage, kept)
+    try:
+        with await userns.create(host.launcher, lines) as back:
+            mounts.set_attr(slot.mount.fileno(), set=_ATTRS, userns_fd=back.fileno())
+        with mounts.open_tree(workspace.fileno()) as lower:
+            mounts.set_attr(lower.fileno(), set=_ATTRS)
+            return await _mount(host, slot.mount, lower)
+    finally:
+        slot.release()
+
+
+async def _reopen(disks: Disks, directory: Path, kept: Kept) -> Slot:
+    """An image is mounted once; who has just closed it may still be giving it back."""
+    with trio.move_on_after(_PATIENCE_S):
+        while True:
+            try:
+                return disks.reopen(directory, kept.disk_size)
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+            await trio.sleep(_PAUSE_S)
+    raise Refused("somebody else looks at these changes now", kept.info.cage, WAIT)
+
+
+def view_plan() -> Plan:
+    options = {"lowerdir": "/slot/upper:/lower", **OVERLAY_OPTIONS}
+    steps = (
+        Step(op="attach", what="the cage's disk, ids mapped back", fd="slot", a=b"/slot", flags=F_STAGE),
+        Step(op="attach", what="the workspace as it is", fd="lower", a=b"/lower", flags=F_STAGE),
+        Step(op="export", what="the merged view", a=b"overlay", b=encode_options(options), u0=_ATTRS),
+    )
+    return Plan(steps=steps, command=b"", argv=(), env=(), cwd=b"")
+
+
+async def _reap(process: Fd) -> None:
+    with process:
+        await pidfd.wait_exit(process.fileno())
+
+
+async def _mount(host: Host, slot: Fd, lower: Fd) -> Fd:
+    plan = view_plan()
+    ours, theirs = StatusChannel.pair()
+    with theirs, host.cgroups.open_helpers() as group:
+        fds = {"slot": slot.fileno(), "lower": lower.fileno()}
+        _pid, process = await host.launcher.clone_cage(
+            encode(plan), theirs.fileno(), group.fileno(), [fds[name] for name in plan.fd_names()], CLONE_NEWNS
+        )
+    try:
+        message, view = await ours.receive()
+    finally:
+        ours.close()
+        # It may wait for the workspace's file system, where no signal reaches it; whoever asked has left meanwhile.
+        pidfd.send_signal(process.fileno(), signal.SIGKILL)
+        trio.lowlevel.spawn_system_task(_reap, process)
+    if view is None:
+        failed = message is not None and message.kind == "failed"
+        why = os.strerror(message.err) if failed and message is not None else "its helper died"
+        step = plan.steps[message.step].describe() if failed and message is not None else "view"
+        raise CageFailed(f"the view cannot be made: {why}", step)
+    return view

@@ -1,0 +1,190 @@
+"""Akiosd's end of one gateway's link: believes it about its own cage, within bounds."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import socket
+import time
+from collections.abc import Sequence
+
+import msgspec
+import trio
+
+from akiosd.daemon.gateways.gateway_records import Book
+from akiosd.daemon.gateways.spend import Spend
+from akiosd.errors import CageFailed, ProtocolError
+from akiosd.kernel.fds import Fd
+from akiosd.values.records import SCHEMA_VERSION, GatewayFailed, NetDenied, NetRequest, Redaction
+from akiosd.wire.frame import FrameReader, encode_frame
+from akiosd.wire.gateway import (
+    Address,
+    Answer,
+    Connection,
+    FromGateway,
+    Kept,
+    Ready,
+    Report,
+    Reserve,
+    Settle,
+    Setup,
+    ToGateway,
+)
+
+MAX_ADDRESSES = 2200
+"""Names remembered for a next gateway: what wildcards may allocate, and some of the policy."""
+MAX_NAMES_BYTES = 256 << 10
+"""Of all of them: with the roots and the policy they are one frame."""
+_MAX_NAME, _MAX_ADDRESS = 253, 15
+_READ = 64 << 10
+_SEND_S = 5
+_MAX_UNKEPT = 256
+"""Reports whose being durable is waited for, before more is read."""
+
+_ITS_OWN = (NetDenied, NetRequest, Redaction, GatewayFailed)
+"""Of money only akiosd itself writes."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder: msgspec.msgpack.Decoder[FromGateway] = msgspec.msgpack.Decoder(FromGateway)
+
+
+class GatewayLink:
+    """:meth:`receive_ready`, :meth:`send_setup`, then :meth:`run`."""
+
+    def __init__(self, sock: socket.socket, book: Book, spend: Spend) -> None:
+        """``sock`` does not block, and is owned from now on."""
+        self._plain, self._socket = sock, trio.socket.from_stdlib_socket(sock)
+        self._book = book
+        self._spend = spend
+        self._reader = FrameReader()
+        self._messages: list[FromGateway] = []
+        self._sending = trio.Lock()
+        self._unkept = trio.CapacityLimiter(_MAX_UNKEPT)
+        self.addresses: dict[str, str] = {}
+
+    @classmethod
+    def pair(cls, book: Book, spend: Spend) -> tuple[GatewayLink, Fd]:
+        """(our end, the gateway's); the latter is the caller's to send and close."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        ours.setblocking(False)
+        return cls(ours, book, spend), Fd(theirs.detach())
+
+    async def receive_ready(self) -> tuple[str, ...]:
+        """Its posture.  Raises CageFailed when it ended, ProtocolError when it says anything else first."""
+        message = await self._receive()
+        if message is None:
+            raise CageFailed("the gateway ended before it was ready", "gateway")
+        if not isinstance(message, Ready):
+            raise ProtocolError("a gateway's first word is not Ready", "gateway")
+        return message.posture
+
+    async def send_setup(self, setup: Setup, listeners: Sequence[int]) -> None:
+        frame = encode_frame(_encode(setup))
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", listeners).tobytes())]
+        sent = await self._socket.sendmsg([frame], ancillary)
+        await self._send_all(memoryview(frame)[sent:])
+
+    async def send_connection(self, stream: Fd) -> None:
+        """Hand over a stream of akiosctl's, which is closed here."""
+        frame = memoryview(encode_frame(_encode(Connection())))
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [stream.fileno()]).tobytes())]
+        with stream:
+            async with self._sending:
+                try:
+                    sent = await self._socket.sendmsg([frame], ancillary)
+                    while sent < len(frame):
+                        sent += await self._socket.send(frame[sent:])
+                except OSError:
+                    pass  # it is gone; reading tells, and akiosctl sees its end closed
+
+    async def run(self) -> None:
+        """Serve until the gateway closes its end.  Raises ProtocolError for what is no message of it."""
+        async with trio.open_nursery() as nursery:
+            while (message := await self._receive()) is not None:
+                await self._take(message, nursery)
+
+    def end(self) -> None:
+        """No more words of ours: it says what it still has to say, and leaves."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it is gone
+
+    def close(self) -> None:
+        self._socket.close()
+
+    # ---- messages ----------------------------------------------------------------------------------
+
+    async def _take(self, message: FromGateway, nursery: trio.Nursery) -> None:
+        if isinstance(message, Report):
+            await self._record(message, nursery)
+        elif isinstance(message, Reserve):
+            # Here and now: what comes after it must find it decided.
+            verdict = await self._spend.reserve(message.call, message.ask)
+            await self._send(Answer(call=message.call, verdict=verdict))
+        elif isinstance(message, Settle):
+            await self._spend.settle(message.call, message.bill)
+        elif isinstance(message, Address):
+            if len(message.name) > _MAX_NAME or len(message.address) > _MAX_ADDRESS:
+                raise ProtocolError("a name that no host has, or no address of IPv4", "gateway")
+            room = MAX_NAMES_BYTES - sum(map(len, self.addresses))
+            if len(self.addresses) < MAX_ADDRESSES and len(message.name) <= room:
+                self.addresses[message.name] = message.address
+        else:
+            raise ProtocolError("a gateway says Ready twice", "gateway")
+
+    async def _record(self, report: Report, nursery: trio.Nursery) -> None:
+        now = time.time_ns()
+        stamped = [msgspec.structs.replace(record, ts=now, v=SCHEMA_VERSION) for record in report.records]
+        if not stamped or not all(isinstance(record, _ITS_OWN) for record in stamped):
+            raise ProtocolError("a report of nothing, or of what is not a gateway's to tell", "gateway")
+        index = await self._book.append(stamped)
+        if report.report > 0:
+            token = object()
+            await self._unkept.acquire_on_behalf_of(token)
+            nursery.start_soon(self._keep, report.report, index, token)
+
+    async def _keep(self, report: int, index: int, token: object) -> None:
+        try:
+            await self._book.wait_durable(index)
+            await self._send(Kept(report=report))
+        finally:
+            self._unkept.release_on_behalf_of(token)
+
+    # ---- bytes -------------------------------------------------------------------------------------
+
+    async def _receive(self) -> FromGateway | None:
+        """The next message; None at the end.  Descriptors have no way in: recv(2) drops them."""
+        while not self._messages:
+            try:
+                data = await self._socket.recv(_READ)
+            except ConnectionResetError:
+                return None
+            if not data:
+                return None
+            for frame in self._reader.receive(data):
+                try:
+                    self._messages.append(_decoder.decode(frame.payload))
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                    raise ProtocolError(f"a gateway's message is not one: {error}"[:200], "gateway") from None
+        return self._messages.pop(0)
+
+    async def _send(self, message: ToGateway) -> None:
+        view = memoryview(encode_frame(_encode(message)))
+        if not self._sending.locked():
+            # Nearly always there is room, and somebody waits for the answer.
+            with contextlib.suppress(OSError):
+                view = view[self._plain.send(view) :]
+        if view:
+            await self._send_all(view)
+
+    async def _send_all(self, view: memoryview) -> None:
+        async with self._sending:
+            with trio.move_on_after(_SEND_S, shield=True) as patience:
+                try:
+                    while view:
+                        view = view[await self._socket.send(view) :]
+                except OSError:
+                    pass  # it is gone; reading tells
+            if patience.cancelled_caught:
+                raise ProtocolError("a gateway does not read what it asked for", "gateway")

@@ -1,0 +1,43 @@
+"""A cage's log as its gateway may fill it: as fast as the policy lets records come, counted like those of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from akiosd.daemon.base.priority import Bulk
+from akiosd.daemon.ledger.append import Ledger
+from akiosd.values.ids import LogId
+from akiosd.values.policy import Limits
+from akiosd.values.records import Record, encode_entry
+
+
+class Book:
+    """``count`` is told the bytes of what was appended: ``audit_bytes`` bounds them."""
+
+    def __init__(self, ledger: Ledger, log: LogId, limits: Limits, count: Callable[[int], None], bulk: Bulk) -> None:
+        self._ledger, self._log, self._count = ledger, log, count
+        self._bulk = bulk
+        self._rate = limits.events_per_second
+        self._free_at = 0.0
+
+    async def append(self, records: Sequence[Record]) -> int:
+        """Waits for its turn and for room; returns the index of the last."""
+        if self._rate:
+            now = trio.current_time()
+            # Those of one second may come at once.
+            self._free_at = max(self._free_at, now - 1) + len(records) / self._rate
+            if self._free_at > now:
+                await trio.sleep(self._free_at - now)
+        await self._bulk.brought(len(records))
+        if not self._ledger.has_room:
+            await self._ledger.wait_room()
+        entries = [encode_entry(record) for record in records]
+        first = self._ledger.append_many(self._log, entries)
+        self._count(sum(map(len, entries)))
+        return first + len(entries) - 1
+
+    async def wait_durable(self, index: int) -> None:
+        # One denial is answered as soon as it is on disk, a hundred a second with what is written every 10 ms anyway.
+        await self._ledger.wait_durable(self._log, index, hasten=not self._bulk.is_busy)

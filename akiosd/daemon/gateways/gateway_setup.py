@@ -1,0 +1,75 @@
+"""What a gateway is told of this host: the providers its cage's policy allows, with their keys and no others."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from akiosd.daemon.base.gateway_config import ProviderConfig
+from akiosd.daemon.base.key_store import Key
+from akiosd.daemon.base.log import get_log
+from akiosd.daemon.host import Host
+from akiosd.errors import AkiosError
+from akiosd.values.policy import PROVIDERS, Policy
+from akiosd.values.spend import ModelPrice
+from akiosd.values.trust import DEFAULT_REGION
+from akiosd.wire.gateway import ProviderSetup
+
+_log = get_log("keys")
+
+
+class GatewaySetup(NamedTuple):
+    """Fields of ``Setup``.  It holds keys: nobody prints or keeps it."""
+
+    providers: tuple[ProviderSetup, ...]
+    prices: dict[str, ModelPrice]
+    hosts: dict[str, str]
+    roots: bytes
+
+
+def allowed_providers(policy: Policy) -> tuple[str, ...]:
+    """The providers a cage may call, in the order of ``PROVIDERS``."""
+    return tuple(name for name in PROVIDERS if policy.network.llm and name in policy.network.providers)
+
+
+def gateway_setup(host: Host, policy: Policy) -> GatewaySetup:
+    """Reads keys from disk: it blocks for some 0.1 ms.
+
+    A provider without a key is there all the same: what answers its requests can then say what is missing.
+    """
+    config = host.config.gateway
+    return GatewaySetup(
+        tuple(_provider(host, name) for name in allowed_providers(policy)),
+        {model: price.price() for model, price in config.prices.items()},
+        dict(config.hosts),
+        host.gateway_roots,
+    )
+
+
+def region_of(host: Host, provider: str) -> str:
+    """Where requests to ``provider`` go; "" for those without regions."""
+    return _region(host.config.gateway.providers.get(provider), _key(host, provider)) if provider == "bedrock" else ""
+
+
+def _provider(host: Host, name: str) -> ProviderSetup:
+    settings, key = host.config.gateway.providers.get(name), _key(host, name)
+    return ProviderSetup(
+        name=name,
+        upstream=settings.upstream if settings is not None else "",
+        key=key.value if key is not None else b"",
+        region=_region(settings, key) if name == "bedrock" else "",
+    )
+
+
+def _region(settings: ProviderConfig | None, key: Key | None) -> str:
+    """The key's own, else the configuration's, else the vendor's first."""
+    return (
+        (key.region if key is not None else "") or (settings.region if settings is not None else "") or DEFAULT_REGION
+    )
+
+
+def _key(host: Host, provider: str) -> Key | None:
+    try:
+        return host.keys.get(provider)
+    except AkiosError as error:
+        _log.error("a key is of no use", provider=provider, problem=str(error))
+        return None

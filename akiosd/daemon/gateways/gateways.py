@@ -1,0 +1,252 @@
+"""The gateway of one cage, akiosd's side: forked when the cage first asks for something, served, restarted, ended."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from akiosd.daemon.base.log import get_log
+from akiosd.daemon.gateways.cage_ca import Authority
+from akiosd.daemon.gateways.gateway_link import GatewayLink
+from akiosd.daemon.gateways.gateway_records import Book
+from akiosd.daemon.gateways.gateway_setup import gateway_setup
+from akiosd.daemon.gateways.listeners import Bound
+from akiosd.daemon.gateways.spend import Spend
+from akiosd.daemon.host import Host
+from akiosd.errors import AkiosError, CageFailed, KernelError
+from akiosd.gateway.process.confine import check_status
+from akiosd.kernel import pidfd
+from akiosd.kernel.cgroup import CageCgroup
+from akiosd.kernel.fds import Fd, close_all
+from akiosd.policy.compile.limits import compile_cgroup_v1, compile_cgroup_v2
+from akiosd.values.policy import Limits, Policy
+from akiosd.values.records import GatewayFailed
+from akiosd.values.units import MIB
+from akiosd.wire.gateway import Setup
+
+GROUP_SUFFIX = "-gateway"
+LIMITS = Limits(memory=512 * MIB, pids=64)
+PAUSES_S = (0.0, 0.1, 0.5, 2.0, 10.0)
+"""Before a gateway that died is made again; the last for every further time."""
+_FORGIVEN_S = 60
+_READY_S = 20
+_LAST_WORDS_S = 3
+
+_log = get_log("gateway")
+
+
+class Gateway:
+    """Of one cage.  ``bound`` are its listening sockets, owned from now on.
+
+    :meth:`run` is a task of the cage; :meth:`finish` comes before the cage's last record, :meth:`close` after it.
+    """
+
+    def __init__(
+        self, host: Host, cage: str, policy: Policy, authority: Authority, bound: Sequence[Bound], book: Book,
+        spend: Spend,
+    ) -> None:  # fmt: skip
+        self._host, self._cage, self._policy, self._authority = host, cage, policy, authority
+        self._book, self._spend = book, spend
+        self._bound = list(bound)
+        self._ready: select.epoll | None = None
+        self._streams: list[Fd] = []
+        self._wanted = Fd(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+        self._group: CageCgroup | None = None
+        self._uid = 0
+        self._pseudonym_key = b""
+        self._addresses: dict[str, str] = {}
+        self._link: GatewayLink | None = None
+        self._scope = trio.CancelScope()
+        self._running: trio.Event | None = None
+        self._finishing = False
+        self.posture: tuple[str, ...] = ()
+        self.pid = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Nobody asked for anything yet, or nothing is left of who answered: it has no more to say."""
+        return self._link is None and self.pid == 0 and not self._streams
+
+    async def run(self) -> None:
+        """Until :meth:`finish`, or cancelled."""
+        self._running = trio.Event()
+        self._ready = select.epoll()
+        for number in (self._wanted.fileno(), *(one.fd.fileno() for one in self._bound)):
+            self._ready.register(number, select.EPOLLIN)
+        crashes = 0
+        try:
+            with self._scope:
+                while not self._finishing:
+                    await self._wait_wanted()
+                    began = trio.current_time()
+                    why = await self._live()
+                    if self._finishing:
+                        break
+                    crashes = 0 if trio.current_time() - began > _FORGIVEN_S else crashes + 1
+                    _log.error("a gateway died", cage=self._cage, why=why, times=crashes)
+                    await self._book.append([GatewayFailed(ts=time.time_ns(), what=why)])
+                    await trio.sleep(PAUSES_S[min(crashes, len(PAUSES_S)) - 1])
+        finally:
+            self._running.set()
+
+    async def connect(self, stream: Fd) -> None:
+        """Serve akiosctl on ``stream``, owned from now on, by this cage's rules; fork if nobody asked before."""
+        self._streams.append(stream)
+        os.eventfd_write(self._wanted.fileno(), 1)
+        await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        while self._link is not None and self._streams:
+            await self._link.send_connection(self._streams.pop(0))
+
+    async def _wait_wanted(self) -> None:
+        """Until an agent's connection or query waits at a socket, or somebody called :meth:`connect`."""
+        assert self._ready is not None
+        if not self._streams:
+            await trio.lowlevel.wait_readable(self._ready.fileno())
+        try:
+            os.eventfd_read(self._wanted.fileno())
+        except BlockingIOError:
+            pass
+
+    async def finish(self) -> None:
+        """Every process of the cage is dead: have the gateway say what it still has to say, and end it."""
+        self._finishing = True
+        if self._running is None:
+            return
+        if self._link is not None:
+            self._link.end()
+            with trio.move_on_after(_LAST_WORDS_S) as patience:
+                await self._running.wait()
+            if patience.cancelled_caught:
+                _log.error("a gateway does not end by itself", cage=self._cage, pid=self.pid)
+        self._scope.cancel()
+        await self._running.wait()
+
+    async def close(self) -> None:
+        """Kill what is left, give back sockets and group.  KernelError when the group stays."""
+        self._scope.cancel()
+        if self._ready is not None:
+            self._ready.close()
+        close_all((*(one.fd for one in self._bound), *self._streams, self._wanted))
+        if self._group is not None:
+            await self._group.destroy()
+        self._host.uids.give_back(self._uid)
+
+    # ---- one process -------------------------------------------------------------------------------
+
+    async def _live(self) -> str:
+        """One gateway from fork to death; returns why it ended."""
+        process: Fd | None = None
+        link, theirs = GatewayLink.pair(self._book, self._spend)
+        link.addresses = self._addresses
+        why = ""
+        try:
+            try:
+                with theirs:
+                    process = await self._fork(theirs)
+                with trio.move_on_after(_READY_S) as patience:
+                    self.posture = await link.receive_ready()
+                if patience.cancelled_caught:
+                    raise CageFailed(f"it was not ready after {_READY_S} s", "gateway")
+                self._check(process)
+                await link.send_setup(self._setup(), [one.fd.fileno() for one in self._bound])
+                self._link = link
+                await self._hand_over()
+                if self._finishing:
+                    link.end()
+                await link.run()
+            except (AkiosError, OSError) as error:
+                why = str(error)
+            except BaseExceptionGroup as group:
+                failed, rest = group.split((AkiosError, OSError))
+                if rest is not None or failed is None:
+                    raise
+                why = str(failed.exceptions[0])
+        finally:
+            self._link = None
+            link.close()
+            with trio.CancelScope(shield=True):
+                ended = await self._reap(process)
+                await self._spend.gateway_lost()
+        return why or ended
+
+    async def _fork(self, link: Fd) -> Fd:
+        group = self._make_group()
+        if not self._uid:
+            self._uid = self._host.uids.take()
+        files = [Fd(os.open(group.v2 / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)), *group.open_v1_tasks().values()]
+        try:
+            fds = [link.fileno(), *(file.fileno() for file in files)]
+            self.pid, process = await self._host.zygote.fork(self._cage, self._uid, fds)
+        finally:
+            close_all(files)
+        return process
+
+    def _make_group(self) -> CageCgroup:
+        if self._group is None:
+            group = self._host.cgroups.leaf(self._cage + GROUP_SUFFIX)
+            group.make()
+            self._group = group
+            there = self._host.cgroups.controllers
+            group.limit(
+                [value for value in compile_cgroup_v2(LIMITS) if value.controller in there],
+                [value for value in compile_cgroup_v1(LIMITS) if value.controller in there],
+            )
+        return self._group
+
+    def _check(self, process: Fd) -> None:
+        """What it says confines it, seen from outside, before it is given a key.  Raises KernelError."""
+        proc = Path("/proc", str(self.pid))
+        try:
+            status, groups = (proc / "status").read_text(errors="replace"), (proc / "cgroup").read_text()
+        except OSError as error:
+            raise KernelError(f"the gateway cannot be looked at: {error.strerror}", "gateway") from None
+        if _is_readable(process):
+            raise CageFailed("it died before it was set up", "gateway")  # so that was another's pid, perhaps
+        check_status(status, self._uid)
+        assert self._group is not None
+        ours = sum(line.endswith("/" + self._group.v2.name) for line in groups.splitlines())
+        if ours < 1 + len(self._group.v1):
+            raise KernelError("the gateway is not in its control groups", "gateway")
+
+    def _setup(self) -> Setup:
+        self._pseudonym_key = self._pseudonym_key or os.urandom(32)
+        told = gateway_setup(self._host, self._policy)
+        return Setup(
+            cage=self._cage, policy=self._policy, listeners=tuple(one.listener for one in self._bound),
+            providers=told.providers, prices=told.prices, hosts=told.hosts, roots=told.roots,
+            ca_certificate=self._authority.certificate, ca_key=self._authority.key,
+            pseudonym_key=self._pseudonym_key, addresses=dict(self._addresses),
+        )  # fmt: skip
+
+    async def _reap(self, process: Fd | None) -> str:
+        if process is None:
+            return "it could not be made"
+        with process:
+            with trio.move_on_after(0.0 if self._scope.cancel_called else 1.0):
+                await trio.lowlevel.wait_readable(process.fileno())
+            pidfd.send_signal(process.fileno(), 9)
+            await trio.lowlevel.wait_readable(process.fileno())
+        pid, self.pid = self.pid, 0
+        return describe(await self._host.zygote.wait_status(pid))
+
+
+def _is_readable(process: Fd) -> bool:
+    poller = select.poll()
+    poller.register(process.fileno(), select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def describe(status: int | None) -> str:
+    """A wait status in words."""
+    if status is None:
+        return "it ended, with the zygote"
+    if os.WIFSIGNALED(status):
+        return f"it was killed by signal {os.WTERMSIG(status)}"
+    return f"it ended with code {os.WEXITSTATUS(status)}"

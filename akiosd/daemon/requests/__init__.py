@@ -1,0 +1,1 @@
+"""What may be asked of akiosd, by whom, and the answers."""

@@ -1,0 +1,185 @@
+"""What is done to logs: rotate the key that signs them, destroy a cage's data, prune old ones, pack finished ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import trio
+
+from akiosd.daemon.base.log import get_log
+from akiosd.daemon.base.peers import Peer
+from akiosd.daemon.cages.erase_data import erase_log
+from akiosd.daemon.host import Host
+from akiosd.daemon.ledger.prune import prune_host_log
+from akiosd.daemon.ledger.read_clocks import LogAges, read_clocks
+from akiosd.daemon.sockets.serve_clients import ClientConnection
+from akiosd.errors import AkiosError, Refused
+from akiosd.kernel.hashing import NATIVE
+from akiosd.store.ages import Reading
+from akiosd.store.packing import Places, drop_directory, make_archive
+from akiosd.store.retention import Use, choose, survey_cages
+from akiosd.store.wipe import How, Wiped
+from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
+from akiosd.values.records import CageDestroyed, CagePacked
+from akiosd.wire import messages as wire
+
+_log = get_log("logs")
+
+
+class LogKeeper:
+    """Handlers for the supervisor.  ``why_busy`` says why a cage's data may not go now, or ""; ``read`` the clocks."""
+
+    def __init__(self, host: Host, why_busy: Callable[[str], str], read: Callable[[], Reading] = read_clocks) -> None:
+        self._host, self._why_busy = host, why_busy
+        self._ages = LogAges(host.ledger, read)
+        self._one_at_a_time = trio.Lock()
+
+    async def rotate(self, peer: Peer, request: wire.RotateKey, fds: list[int], client: ClientConnection) -> None:
+        if peer.role != "root":
+            raise Refused("only root changes the key that signs the logs", "rotate-key")
+        ledger = self._host.ledger
+        await ledger.rotate_key()
+        note, vkey = await ledger.checkpoint(HOST_LOG)
+        await client.reply(
+            wire.LedgerReply(log=HOST_LOG, origin=ledger.origin(HOST_LOG), vkey=str(vkey), checkpoint=note)
+        )
+
+    async def destroy(self, peer: Peer, request: wire.Destroy, fds: list[int], client: ClientConnection) -> None:
+        how = _how(peer, request)
+        if not is_cage_id(request.cage):
+            raise Refused(f"{request.cage!r} is not the name of a cage", "destroy", "give its whole name")
+        why = self._why_busy(request.cage)
+        if why:
+            raise Refused(why, request.cage)
+        wiped, stone = await self._erase(LogId(request.cage), how)
+        await self._clear_traces()
+        await client.reply(
+            wire.Destroyed(
+                files=wiped.files, overwritten=wiped.bytes, spared=wiped.spared,
+                size=stone.size, root=stone.root, method=stone.method,
+            )
+        )  # fmt: skip
+
+    async def prune(self, peer: Peer, request: wire.Prune, fds: list[int], client: ClientConnection) -> None:
+        how = _how(peer, request)
+        found = await self._survey()
+        failed: dict[LogId, str] = {}
+        if request.max_age_ns is not None and (await self._ages.now()).clock.waits:
+            raise Refused("the clock jumped; ages count again when it has been steady for a day", "prune")
+        if request.dry_run:
+            chosen = await self._choose(found, request.max_age_ns, request.max_bytes)
+        else:
+            chosen, failed = await self.destroy_old(request.max_age_ns, request.max_bytes, how)
+        cages = tuple(use.log for use in chosen)
+        freed = sum(use.bytes for use in chosen)
+        failures = tuple((str(log), why) for log, why in failed.items())
+        await client.reply(wire.Pruned(cages=cages, freed=freed, kept=len(found) - len(cages), failed=failures))
+
+    async def _survey(self) -> list[Use]:
+        return await trio.to_thread.run_sync(survey_cages, self._host.cages_dir)
+
+    async def _choose(self, found: list[Use], max_age_ns: int | None, max_bytes: int | None) -> list[Use]:
+        """Ages are the host log's, whatever a file's own time says."""
+        ages = await self._ages.now()
+        aged = [replace(use, ended_ns=-ages.age_of(use.log)) for use in found if not self._why_busy(use.log)]
+        return choose(aged, 0, None if ages.clock.waits else max_age_ns, max_bytes)
+
+    async def destroy_old(
+        self, max_age_ns: int | None, max_bytes: int | None, how: How
+    ) -> tuple[list[Use], dict[LogId, str]]:
+        """Destroy ended cages, oldest first, past an age or until the rest takes at most ``max_bytes``.
+
+        Returns what is destroyed, and why what is not could not be: one that is damaged does not keep the others.
+        """
+        gone: list[Use] = []
+        failed: dict[LogId, str] = {}
+        for use in await self._choose(await self._survey(), max_age_ns, max_bytes):
+            try:
+                await self._erase(use.log, how)
+                gone.append(use)
+            except AkiosError as error:
+                failed[use.log] = _complain("a cage's data could not be destroyed", use.log, error)
+        if gone:
+            await self._clear_traces()
+        return gone, failed
+
+    async def _clear_traces(self) -> None:
+        """What destroyed cages left in places they shared: the write-ahead log, the free room of a shared image."""
+        await self._host.ledger.overwrite_wal()
+        if self._host.disks is not None and not await trio.to_thread.run_sync(self._host.disks.punch_free):
+            _log.warning("the image of the cages' disks still holds what was removed: its file system has no holes")
+
+    async def note_clocks(self) -> None:
+        """Write a reading of the clocks into the host log: ages count from one to the next."""
+        await self._ages.now()
+
+    async def finish_clearing(self) -> None:
+        """Go on with that where a stop, or a client that went away, cut it short."""
+        if self._host.ledger.has_traces:
+            await self._clear_traces()
+
+    async def pack_old(self, ended_before_ns: int, how: How) -> list[LogId]:
+        """Put the logs of cages that ended before that time into archives; ``how`` their files then go."""
+        packed = []
+        for use in await self._survey():
+            if use.ended_ns < ended_before_ns and not self._why_busy(use.log):
+                try:
+                    if await self._pack(use.log, how):
+                        packed.append(use.log)
+                except (AkiosError, OSError) as error:
+                    # One that is damaged stays as it is, for whoever looks into it; the others are packed.
+                    _complain("a log could not be packed", use.log, error)
+        return packed
+
+    async def _pack(self, log: LogId, how: How) -> bool:
+        ledger, places = self._host.ledger, Places.of(self._host.state_dir, log)
+        with trio.CancelScope(shield=True):
+            async with self._one_at_a_time:
+                if log in ledger.logs() or places.is_packed:
+                    return False
+                report = await trio.to_thread.run_sync(make_archive, places, NATIVE)
+                record = CagePacked(ts=time.time_ns(), cage=log, size=report.size, root=report.root)
+                await ledger.commit(HOST_LOG, record)
+                await trio.to_thread.run_sync(drop_directory, places, how)
+        return True
+
+    async def prune_host(self, max_age_ns: int, now_ns: int) -> int:
+        """Cut what is older from the start of the host log; returns its minimum index."""
+        ages = await self._ages.now()
+        return await self.prune_host_below(0 if ages.clock.waits else ages.older_than(max_age_ns), now_ns)
+
+    async def prune_host_below(self, index: int, now_ns: int) -> int:
+        """The same, of entries before ``index``."""
+        logs = {use.log for use in await self._survey()} | {log for log in self._host.ledger.logs() if log != HOST_LOG}
+        ledger = self._host.ledger
+        async with self._one_at_a_time:
+            before = ledger.first_index(HOST_LOG)
+            minimum = await prune_host_log(ledger, sorted(logs), index, now_ns)
+        if minimum > before:
+            await ledger.overwrite_wal()
+        return minimum
+
+    async def _erase(self, log: LogId, how: How) -> tuple[Wiped, CageDestroyed]:
+        """Not left half done because the client went away: the next start would do it, but why wait for that."""
+        with trio.CancelScope(shield=True):
+            async with self._one_at_a_time:
+                done = await erase_log(self._host.ledger, self._host.cages_dir, log, how)
+        return done
+
+
+def _complain(what: str, log: LogId, error: AkiosError | OSError) -> str:
+    """Say in the daemon's log what could not be done to which cage; returns why."""
+    why = error.what if isinstance(error, AkiosError) else str(error.strerror)
+    where = error.where if isinstance(error, AkiosError) else str(error.filename or "")
+    _log.error(what, cage=log, why=why, where=where)
+    return why
+
+
+def _how(peer: Peer, request: wire.Destroy | wire.Prune) -> How:
+    if peer.role not in ("root", "admin"):
+        raise Refused("only root and admins destroy logs", "destroy", "ask an administrator")
+    if not 1 <= request.passes <= 35:
+        raise Refused("between 1 and 35 passes", "destroy")
+    return How(request.passes, request.fast)

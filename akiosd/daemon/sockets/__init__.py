@@ -1,0 +1,1 @@
+"""The two sockets of akiosd: requests of clients, and events for who watches."""

@@ -1,0 +1,1 @@
+"""The link to akiosd: money is asked for, records are told."""

@@ -1,0 +1,1 @@
+"""Calls to models: read, redacted, reserved, sent with the real key, answered with originals back, settled once."""

@@ -1,0 +1,226 @@
+"""One paid request and its reply: sent with the real key, answered with originals back, and what it cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from typing import Any
+
+from akiosd.gateway.llm.eventstream import EventStreamCodec
+from akiosd.gateway.llm.frames import BrokenStream, Codec
+from akiosd.gateway.llm.ndjson import ArrayCodec, NdjsonCodec
+from akiosd.gateway.llm.prepare import Request
+from akiosd.gateway.llm.restore_reply import Meter, StreamReply, restore
+from akiosd.gateway.llm.sender import Sender, plain_encoding, read_reply, reply_headers
+from akiosd.gateway.llm.signed_texts import Memory
+from akiosd.gateway.llm.sse import SseCodec
+from akiosd.gateway.redaction.strict_json import BadJson, dump, parse
+from akiosd.gateway.upstream.client import Response, UpstreamFailed
+from akiosd.meter import prices
+from akiosd.meter.budget import longest as longest_output
+from akiosd.values.spend import Bill, Grant, Outcome, Refusal
+
+MAX_TOKEN_BYTES = 256
+"""No vocabulary has a longer token: text beyond that is more than was asked for."""
+
+_CODECS: Mapping[str, type[Codec]] = {
+    "sse": SseCodec, "ndjson": NdjsonCodec, "eventstream": EventStreamCodec, "array": ArrayCodec,
+}  # fmt: skip
+_TYPES = {
+    "sse": b"text/event-stream", "ndjson": b"ndjson", "eventstream": b"amazon.eventstream",
+    "array": b"application/json",
+}  # fmt: skip
+
+
+class Refused(Exception):
+    """akiosd does not let the call be made; nothing of it was sent."""
+
+    def __init__(self, verdict: Refusal) -> None:
+        self.verdict = verdict
+
+
+class Call:
+    """One request that may be made once ``verdict`` says so, and its reply.  Owes what :meth:`bill` says.
+
+    The provider is reached while akiosd decides, and the head is ready then; no byte of either leaves before.
+    """
+
+    def __init__(
+        self, sender: Sender, request: Request, memory: Memory, verdict: Callable[[], Awaitable[Grant | Refusal]]
+    ) -> None:
+        self._sender, self._request, self._memory, self._verdict = sender, request, memory, verdict
+        self._grant: Grant | None = None
+        self._context, self._exchange = sender.context, sender.exchange
+        self._meter = Meter(request.operation)
+        self._sent = self._answered = self._complete = self._told = False
+        self._status = 0
+        self._output = 0
+        self._size = self._longest = 0
+
+    async def run(self) -> None:
+        """Raises :class:`Refused`, :class:`UpstreamFailed`."""
+        request, error = self._request, ""
+        if self._sender.provider.signs_body:
+            await self._wait_grant()
+        # Until it is known, as it is where all is granted that is asked for.
+        self._longest = longest_output(self._context.setup.policy.budget, request.ask)
+        longest = request.grant(self._grant.output if self._grant else self._longest)
+        url, headers = self._sender.head(request.target, request.headers, longest)
+        fields = [*headers, (b"content-length", b"%d" % len(longest))]
+        try:
+            async with self._context.upstreams.request("POST", url, fields, self._send(longest)) as response:
+                self._status = response.status
+                self._answered = True
+                await self._answer(response)
+        except (UpstreamFailed, BrokenStream) as failure:
+            # What the budget says comes first, also where the provider was not reached.
+            await self._wait_grant()
+            error = str(failure)[:200]
+            if isinstance(failure, BrokenStream):
+                raise UpstreamFailed(f"the provider's stream cannot be read: {failure}", "reply") from None
+            raise
+        finally:
+            if self._grant is not None:
+                self._tell()
+                self._context.link.report(self._exchange.record("llm", bytes_out=self._size, error=error))
+
+    async def _wait_grant(self) -> Grant:
+        if self._grant is None:
+            verdict = await self._verdict()
+            if isinstance(verdict, Refusal):
+                raise Refused(verdict) from None
+            self._grant = verdict
+            self._output = verdict.output or self._request.ask.output
+        return self._grant
+
+    async def _send(self, longest: bytes) -> AsyncGenerator[bytes]:
+        """The body, asked for once the provider was reached: from here on it may be at work, answered or not."""
+        grant = await self._wait_grant()
+        body = longest if grant.output == self._longest else self._request.grant(grant.output)
+        self._sent, self._size = True, len(body)
+        self._linger()
+        # JSON may end in blanks (RFC 8259, 2): its length was told.
+        yield body.ljust(len(longest))
+        self._tell()
+
+    def _linger(self) -> None:
+        """From now on an answer is paid, whoever waits for it: it is read on when the agent leaves, to learn its cost.
+
+        Bounded; the connection that the agent left counts among those of its cage until then.
+        """
+        if self._request.operation.kind == "call":
+            limits = self._context.limits
+            self._exchange.lingers = limits.paid_stream_seconds if self._request.stream else limits.paid_seconds
+
+    def _tell(self) -> None:
+        """What was taken out of the request, once it is on its way."""
+        if not self._told:
+            self._told = True
+            self._sender.tell(self._request.findings)
+            self._sender.tell_left_out(self._request.left_out)
+
+    async def _answer(self, response: Response) -> None:
+        stream = self._request.stream
+        if response.status >= 300:
+            await self._fail(response)
+        elif stream and _TYPES[stream] in response.header(b"content-type"):
+            await self._stream(response)
+        else:
+            await self._whole(response)
+
+    async def _fail(self, response: Response) -> None:
+        """The provider's own refusal: status, Retry-After and limits as they are; nothing is paid."""
+        body = await read_reply(response)
+        with suppress(BadJson):
+            body = self._restored(body, parse(body))
+        await self._exchange.respond(response.status, reply_headers(response), body)
+
+    def _restored(self, body: bytes, value: Any) -> bytes:
+        if not isinstance(value, dict | list):
+            return body
+        pseudonyms = self._context.redactors.pseudonyms
+        changed = restore(value, pseudonyms if pseudonyms.may_be_in(body) else None, self._memory)
+        return dump(value) if changed else body
+
+    async def _whole(self, response: Response) -> None:
+        body = await read_reply(response)
+        try:
+            value = parse(body)
+        except BadJson:
+            raise UpstreamFailed("the provider's answer is not JSON", "reply") from None
+        for event in value if isinstance(value, list) else [value]:
+            if isinstance(event, dict):
+                self._meter.take(event, "")
+        self._complete = True
+        await self._exchange.respond(response.status, reply_headers(response), self._restored(body, value))
+
+    async def _stream(self, response: Response) -> None:
+        plain_encoding(response)
+        request, exchange = self._request, self._exchange
+        reply = StreamReply(
+            request.operation, _CODECS[request.stream](), self._context.redactors.pseudonyms,
+            self._memory, request.strip,
+        )  # fmt: skip
+        self._meter = reply.meter
+        await exchange.start(response.status, reply_headers(response))
+        async with aclosing(response.chunks(exchange.flush)) as chunks:
+            async for chunk in chunks:
+                for ready in reply.push(chunk):
+                    await self._pass(ready)
+                if self._is_beyond():
+                    await exchange.flush()
+                    raise UpstreamFailed("the answer went beyond what was reserved for it", "reply")
+        await self._pass(reply.flush())
+        self._complete = not reply.meter.failed
+        await exchange.finish()
+
+    async def _pass(self, ready: bytes) -> None:
+        """The first of an answer goes at once, whatever came with it; the rest as it comes."""
+        if ready:
+            first = not self._exchange.bytes_in
+            await self._exchange.send(ready)
+            if first:
+                await self._exchange.flush()
+
+    def _is_beyond(self) -> bool:
+        """Money by a count that the provider gives along the way, or more text than so many tokens can hold.
+
+        A count that comes with the end comes too late: what it says is booked, and the answer passed.
+        """
+        tokens, quote = self._meter.tokens, self._request.quote
+        along = self._request.operation.counts_along
+        if along and tokens and quote and self._grant and 0 < self._grant.usd_micro < prices.cost(quote, tokens):
+            return True
+        most = self._output * self._request.ask.choices
+        return bool(most) and self._meter.received > most * MAX_TOKEN_BYTES
+
+    # ---- what it cost -----------------------------------------------------------------------------
+
+    def bill(self) -> Bill:
+        """What is owed for what happened: the provider's last word, else all that was reserved."""
+        stream, status, meter = bool(self._request.stream), self._status, self._meter
+        if not self._sent or self._grant is None or (self._answered and status >= 300):
+            return Bill("failed", status=status, stream=stream)
+        # What nobody read is no answer: who asks again after a time-out does not go in circles.
+        outcome: Outcome = "completed" if self._complete and not self._exchange.left else "cut"
+        tokens = meter.tokens
+        # Every request has a token at least: servers that do not count say so with zeros.
+        counted = tokens is not None and (tokens.input > 0 or tokens.output > 0)
+        if tokens is None or not counted or not meter.final:
+            return Bill(outcome, estimated=True, tool_calls=meter.tool_calls, status=status, stream=stream)
+        quote = self._quote()
+        cost = prices.cost(quote, tokens) if quote else 0
+        return Bill(outcome, cost, tokens, tool_calls=meter.tool_calls, status=status, stream=stream)
+
+    def _quote(self) -> prices.Quote | None:
+        """The prices of the tier that served the call, where the provider says which and its prices are known."""
+        request, served = self._request, self._meter.served
+        if request.quote is None or not served:
+            return request.quote
+        asked = request.operation.pricing(request.body)
+        found = prices.quote(
+            request.ask.provider, request.ask.model, self._context.setup.prices,
+            now_ns=time.time_ns(), context=asked | served,
+        )  # fmt: skip
+        return found or request.quote

@@ -1,0 +1,95 @@
+"""``application/vnd.amazon.eventstream``: length-prefixed frames with typed headers and two CRCs.
+
+Prelude: total length, header length (uint32, big endian), CRC-32 of those eight bytes; headers; payload; CRC-32 of
+everything before it.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from akiosd.gateway.llm.frames import MAX_FRAME, BrokenStream, Frame
+
+_FIXED = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
+"""Sizes of header values by type: true, false, byte, short, int, long, timestamp, uuid."""
+_SIZED = (6, 7)
+"""Byte array and string: uint16 length first."""
+
+
+class EventStreamCodec:
+    between = b""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def push(self, chunk: bytes) -> list[Frame]:
+        self._held += chunk
+        frames, begin = [], 0
+        while len(self._held) - begin >= 12:
+            total, size, check = struct.unpack_from(">III", self._held, begin)
+            if zlib.crc32(self._held[begin : begin + 8]) != check:
+                raise BrokenStream("the checksum of a frame's prelude is wrong")
+            if not 16 + size <= total <= MAX_FRAME:
+                raise BrokenStream("a frame's lengths are impossible")
+            if len(self._held) - begin < total:
+                break
+            frames.append(_frame(bytes(self._held[begin : begin + total]), size))
+            begin += total
+        del self._held[:begin]
+        return frames
+
+    def flush(self) -> list[Frame]:
+        if self._held:
+            raise BrokenStream("the stream ends within a frame")
+        return []
+
+    def render(self, frame: Frame, data: bytes) -> bytes:
+        size = struct.unpack_from(">I", frame.raw, 4)[0]
+        return pack(frame.raw[12 : 12 + size], data)
+
+
+def _frame(raw: bytes, size: int) -> Frame:
+    if zlib.crc32(raw[:-4]) != struct.unpack(">I", raw[-4:])[0]:
+        raise BrokenStream("the checksum of a frame is wrong")
+    headers = read_headers(raw[12 : 12 + size])
+    kind = headers.get(":event-type") or headers.get(":exception-type") or headers.get(":error-code") or ""
+    return Frame(raw, raw[12 + size : -4] or None, kind)
+
+
+def pack(headers: bytes, payload: bytes) -> bytes:
+    prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
+    body = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + payload
+    return body + struct.pack(">I", zlib.crc32(body))
+
+
+def pack_headers(headers: dict[str, str]) -> bytes:
+    """String headers only."""
+    out = b""
+    for name, value in headers.items():
+        out += bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value.encode())) + value.encode()
+    return out
+
+
+def read_headers(data: bytes) -> dict[str, str]:
+    """The string headers; others are stepped over.  Raises :class:`BrokenStream`."""
+    found, at = {}, 0
+    try:
+        while at < len(data):
+            name = data[at + 1 : at + 1 + data[at]].decode()
+            at += 1 + data[at]
+            kind = data[at]
+            at += 1
+            if kind in _SIZED:
+                size = struct.unpack_from(">H", data, at)[0]
+                at += 2
+            else:
+                size = _FIXED[kind]
+            if at + size > len(data):
+                raise BrokenStream("a header goes past its frame")
+            if kind == 7:
+                found[name] = data[at : at + size].decode()
+            at += size
+    except (IndexError, KeyError, struct.error, UnicodeDecodeError):
+        raise BrokenStream("a frame's headers cannot be read") from None
+    return found

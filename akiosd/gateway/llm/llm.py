@@ -1,0 +1,119 @@
+"""One call to a model: read, redacted, reserved, sent with the real key, answered with originals back, settled once."""
+
+from __future__ import annotations
+
+import time
+from weakref import WeakKeyDictionary
+
+from akiosd.gateway.context import Context
+from akiosd.gateway.http.exchange import Exchange
+from akiosd.gateway.llm.call import Call, Refused
+from akiosd.gateway.llm.prepare import prepare, safe_head
+from akiosd.gateway.llm.providers.base import Provider, Refuse, Route
+from akiosd.gateway.llm.providers.registry import BY_NAME
+from akiosd.gateway.llm.sender import Sender, read_reply, reply_headers
+from akiosd.gateway.llm.signed_texts import Memory
+from akiosd.gateway.llm.unpriced_paths import forward_passed, named_path
+from akiosd.gateway.net.refuse import Denial
+from akiosd.gateway.redaction.redactors import Redactors
+from akiosd.redact.json_and_forms import Structured
+from akiosd.values.spend import Grant
+from akiosd.wire.gateway import ProviderSetup
+
+MAX_REQUEST = 64 << 20
+
+_memories: WeakKeyDictionary[Redactors, Memory] = WeakKeyDictionary()
+
+
+def memory_of(context: Context) -> Memory:
+    found = _memories.get(context.redactors)
+    if found is None:
+        found = _memories[context.redactors] = Memory(context.redactors.models)
+    return found
+
+
+async def handle(context: Context, exchange: Exchange) -> None:
+    """Answer one request to a provider.  Errors of the upstream and of reading are raised for the server to tell."""
+    provider = BY_NAME[exchange.rule.provider]
+    target = exchange.target.decode("ascii")
+    setup = next((s for s in context.setup.providers if s.name == provider.name), ProviderSetup(provider.name))
+    found = provider.find(exchange.method, target.partition("?")[0])
+    denial = _stopped(provider, setup, exchange, found, context)
+    if denial is not None:
+        await exchange.refuse(denial)
+        return
+    sender = Sender(context, exchange, provider, setup)
+    if found is None:
+        await forward_passed(sender, target)
+    elif found.operation.kind == "read":
+        await _read(sender, target)
+    else:
+        await _call(sender, found, target)
+
+
+def _stopped(
+    provider: Provider, setup: ProviderSetup, exchange: Exchange, found: Route | None, context: Context
+) -> Denial | None:
+    """What is refused before the body is read."""
+    host = exchange.host
+    path = exchange.target.decode("ascii").partition("?")[0]
+    if found is None and not named_path(context.setup.policy.network.llm_paths, provider.name, path):
+        # The hint is recorded: what the log must not hold, it names in the form in which the log has it.
+        safe = exchange.safe_path.decode("utf-8", "replace")
+        words = f"{exchange.method} {safe} is not a request known to AKIOS"
+        return Denial(
+            rule="network.llm_paths", words=words, host=host, hint=f"network: {{llm_paths: [{provider.name}:{safe}]}}"
+        )
+    login = provider.login(exchange.headers)
+    if login:
+        hint = f"akiosctl keys set {provider.name}, and use the key the cage is given"
+        return Denial(rule="llm.login", words=f"{login} is not passed: only API keys are", host=host, hint=hint)
+    if provider.needs_key and not setup.key:
+        hint = f"akiosctl keys set {provider.name}"
+        return Denial(rule="llm.key", words=f"there is no key for {provider.name}", host=host, hint=hint)
+    return None
+
+
+async def _read(sender: Sender, target: str) -> None:
+    """A list of models and the like."""
+    exchange = sender.exchange
+    structured = Structured(sender.context.redactors.models)
+    head = safe_head(structured, sender.provider, exchange.headers, target)
+    if isinstance(head, Refuse):
+        await sender.refuse(head)
+        return
+    url, headers = sender.head(head[1], [pair for pair in head[0] if pair[0] != b"content-type"], b"")
+    async with sender.context.upstreams.request(exchange.method, url, headers) as response:
+        body = await read_reply(response)
+        await exchange.respond(response.status, reply_headers(response), body)
+    sender.context.link.report(exchange.record("llm"))
+
+
+async def _call(sender: Sender, route: Route, target: str) -> None:
+    context, exchange = sender.context, sender.exchange
+    memory = memory_of(context)
+    raw = await exchange.read_body(MAX_REQUEST)
+    request = prepare(
+        sender.provider, route, raw, exchange.headers, target, memory=memory,
+        overrides=context.setup.prices, binary=context.setup.policy.redact.binary, now_ns=time.time_ns(),
+    )  # fmt: skip
+    if isinstance(request, Refuse):
+        await sender.refuse(request, 400 if request.rule == "llm.body" else 403)
+        return
+    if route.operation.kind == "free":
+        await Call(sender, request, memory, _granted).run()
+        return
+    reservation = context.link.reserve(request.ask)
+    call = Call(sender, request, memory, reservation.wait_verdict)
+    try:
+        await call.run()
+    except Refused as refused:
+        verdict = refused.verdict
+        await sender.refuse(Refuse(verdict.rule, verdict.words), verdict.status)
+    finally:
+        # Whatever happened, and also when this task is cancelled: settle does not wait.
+        reservation.settle(call.bill())
+
+
+async def _granted() -> Grant:
+    return Grant()

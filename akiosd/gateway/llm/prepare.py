@@ -1,0 +1,182 @@
+"""A request to a model as the agent made it → as it may be sent, and what it may cost.  Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus
+
+import msgspec
+
+from akiosd.gateway.llm.providers.base import Json, Operation, Provider, Refuse, Route, Stream, unknown_field
+from akiosd.gateway.llm.redact_request import Outward
+from akiosd.gateway.llm.signed_texts import Memory
+from akiosd.gateway.net.request_head import Headers
+from akiosd.gateway.redaction.redactors import redact_target
+from akiosd.gateway.redaction.strict_json import BadJson, dump, parse
+from akiosd.meter import prices
+from akiosd.meter.models import UNKNOWN_OUTPUT
+from akiosd.redact.json_and_forms import Structured
+from akiosd.values.records import Finding
+from akiosd.values.spend import Ask, ModelPrice
+
+_MAX_MODEL = 2048
+"""Characters; Bedrock's have so many at most, and what is longer does not fit into a message to akiosd."""
+_OVERHEAD, _TOOLS_OVERHEAD = 256, 2048
+"""Tokens that providers add of their own: what begins and ends a message, how tools are explained."""
+_IDS = frozenset({"id", "call_id", "tool_call_id", "tool_use_id", "toolUseId", "item_id", "cache_control"})
+"""Names whose values are new with every attempt."""
+
+_CREDENTIALS = frozenset({"key", "access_token", "oauth_token", "bearer_token"})
+"""Parameters of a URL that take the place of a header."""
+_KEPT_HEADERS = frozenset({
+    b"accept", b"content-type", b"user-agent", b"accept-language", b"idempotency-key",
+    b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access", b"x-app",
+    b"openai-organization", b"openai-project", b"openai-beta", b"openai-client-user-agent", b"x-client-request-id",
+    b"x-goog-api-client", b"x-grok-conv-id", b"http-referer", b"x-title", b"x-session-affinity",
+    b"originator", b"session_id", b"conversation_id", b"amz-sdk-invocation-id", b"amz-sdk-request",
+    b"x-amzn-bedrock-accept", b"x-amz-user-agent",
+})  # fmt: skip
+"""All others stay behind: log-ins and cookies, and what would change the method or cut the usage out of the reply."""
+
+
+class Request(msgspec.Struct):
+    """``target`` and ``headers`` are redacted and without key; ``body`` is JSON still, for the grant to change."""
+
+    operation: Operation
+    target: str
+    headers: Headers
+    body: Json
+    ask: Ask
+    quote: prices.Quote | None
+    stream: Stream = ""
+    strip: bool = False
+    findings: tuple[Finding, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def grant(self, output: int) -> bytes:
+        """The body with at most ``output`` tokens asked for (0: as it is)."""
+        if output and self.operation.has_output:
+            asked = self.operation.output(self.body)
+            if not asked or asked > output:
+                self.operation.set_output(self.body, output)
+        return dump(self.body)
+
+
+def kept_headers(headers: Headers) -> Headers:
+    return [(name, value) for name, value in headers if name in _KEPT_HEADERS or name.startswith(b"x-stainless-")]
+
+
+def without_key(target: str) -> str:
+    """A target without the API key or token that may stand in its query."""
+    path, _, query = target.partition("?")
+    pieces = [piece for piece in query.split("&") if piece]
+    query = "&".join(piece for piece in pieces if unquote_plus(piece.partition("=")[0]).lower() not in _CREDENTIALS)
+    return path + ("?" + query if query else "")
+
+
+def safe_head(
+    structured: Structured, provider: Provider, headers: Headers, target: str
+) -> tuple[Headers, str] | Refuse:
+    """Headers and target as they may be sent; the agent's own credentials are gone from both."""
+    for name, _ in parse_qsl(target.partition("?")[2], keep_blank_values=True):
+        if name not in _CREDENTIALS and name not in provider.queries:
+            return Refuse("llm.fields", f"the parameter {name[:60]!r} is not known to AKIOS", "leave it out")
+    safe = redact_target(structured, without_key(target))
+    texts = [(name.decode("ascii"), value.decode("latin-1")) for name, value in kept_headers(headers)]
+    fields = [(name.encode(), value.encode("latin-1", "replace")) for name, value in structured.headers(texts)]
+    return fields, safe
+
+
+def read_body(raw: bytes) -> Json | Refuse:
+    try:
+        body = parse(raw)
+    except BadJson as error:
+        return Refuse("llm.body", f"the body is not JSON with one meaning: {error}", "send plain JSON")
+    return body if isinstance(body, dict) else Refuse("llm.body", "the body is not a JSON object", "send an object")
+
+
+def prepare(
+    provider: Provider, route: Route, raw: bytes, headers: Headers, target: str, *, memory: Memory,
+    overrides: dict[str, ModelPrice], binary: Any, now_ns: int,
+) -> Request | Refuse:  # fmt: skip
+    """Raises :class:`akiosd.redact.model.RedactError` for what cannot be read."""
+    operation = route.operation
+    body = read_body(raw)
+    if isinstance(body, Refuse):
+        return body
+    refused = operation.normalise(body) or unknown_field(operation, body)
+    left_out = () if refused else operation.leave_out(body)
+    if operation.kind == "call":
+        refused = refused or operation.refuse(body)
+    if refused:
+        return refused
+    if memory.redactor.mode != "off" and operation.unreadable(body):
+        return Refuse("redact.models", "personal data cannot be looked for in the numbers of tokens",
+                      "send text (langchain: check_embedding_ctx_length=False)")  # fmt: skip
+    outward, structured = Outward(memory, binary), Structured(memory.redactor)
+    body = outward.body(body)
+    operation.encode(body)
+    head = safe_head(structured, provider, headers, target)
+    if isinstance(head, Refuse):
+        return head
+    outward.found(structured.findings)
+    if outward.blocked or structured.blocked:
+        return Refuse("redact.models", f"{outward.blocked or 'personal data in the head'} may not be sent",
+                      "leave it out, or set redact.models")  # fmt: skip
+    query = dict(parse_qsl(target.partition("?")[2]))
+    # A name in the path is the agent's text like any other: it goes into the log.
+    model = operation.model(body, outward.text(route.model, ("model",), "") if route.model else "")
+    if operation.kind == "call" and not (model.isprintable() and 0 < len(model) <= _MAX_MODEL):
+        return Refuse("llm.body", "the body names no model", "name one")
+    quote = prices.quote(provider.name, model, overrides, now_ns=now_ns, context=operation.pricing(body))
+    request = Request(operation, head[1], head[0], body, Ask(provider.name, model, b""), quote,
+                      operation.stream(body, query), findings=outward.findings(), left_out=left_out)  # fmt: skip
+    if operation.kind == "call":
+        request.ask = _ask(request, outward)
+        request.strip = operation.prepare(body)
+    return request
+
+
+def _ask(request: Request, outward: Outward) -> Ask:
+    ask, operation, quote, body = request.ask, request.operation, request.quote, request.body
+    fingerprint = hashlib.sha256(
+        dump([ask.provider, type(operation).__name__, ask.model, _meaning(body, operation)], sort=True)
+    ).digest()
+    if quote is None:
+        return msgspec.structs.replace(ask, request=fingerprint, priced=False)
+    tokens = bound_input(operation, body, outward, quote.context)
+    # An hour in the cache has to be asked for in these words, whatever the name of the field.
+    dearest = prices.bound_input(quote, tokens, hour_cache=b'"1h"' in dump(body))
+    made = msgspec.structs.replace(
+        ask, request=fingerprint, input_tokens=tokens, input_usd_micro=dearest,
+        choices=operation.choices(body),
+    )  # fmt: skip
+    if not operation.has_output:
+        return made
+    return msgspec.structs.replace(
+        made, output_usd_nano=prices.bound_output(quote, tokens), output=operation.output(body),
+        floor=operation.floor(body),
+        ceiling=prices.ceiling(quote, tokens) if quote.max_output else UNKNOWN_OUTPUT,
+    )  # fmt: skip
+
+
+def bound_input(operation: Operation, body: Json, outward: Outward, context: int) -> int:
+    """No request has more tokens than its text has bytes: a token is at least one."""
+    if operation.refers(body) or any(not binary.image for binary in outward.binaries):
+        return context
+    size = len(dump(body)) - sum(binary.size for binary in outward.binaries)
+    size += len(outward.binaries) * operation.image_tokens + _OVERHEAD
+    if body.get("tools") or body.get("toolConfig") or body.get("functions"):
+        size += _TOOLS_OVERHEAD
+    return min(size, context)
+
+
+def _meaning(body: Json, operation: Operation) -> Json:
+    return {name: _bare(value) for name, value in body.items() if name not in operation.volatile}
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _bare(item) for name, item in value.items() if name not in _IDS}
+    return [_bare(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,232 @@
+"""A reply on its way to the agent: what stands for personal data is put back, in texts and in tool arguments.
+
+Whole replies and streams give the same text: a text that begins like JSON has originals put in as JSON writes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from akiosd.gateway.llm.frames import Codec, Frame
+from akiosd.gateway.llm.providers.base import Channel, Json, Operation, Piece
+from akiosd.gateway.llm.signed_texts import Memory, is_signed, plain
+from akiosd.gateway.redaction.strict_json import BadJson, dump, parse
+from akiosd.redact.pseudonyms import Pseudonyms, StreamRestorer
+from akiosd.values.spend import Tokens
+
+_BLANKS = " \t\r\n"
+
+
+def restore(
+    value: Any, pseudonyms: Pseudonyms | None, memory: Memory, skip: Iterable[tuple[int, str]] = ()
+) -> bool:  # fmt: skip
+    """Put originals back in place at any depth, but for ``skip`` (id of the object, name); whether anything changed.
+
+    Without ``pseudonyms`` nothing is put back, and what is signed is remembered as always.
+    """
+    passed = frozenset(skip)
+    changed = False
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if pseudonyms is not None and isinstance(item, dict) and _restore_names(item, pseudonyms):
+            changed = True
+        for name, inner in list(item.items() if isinstance(item, dict) else enumerate(item)):
+            if isinstance(inner, dict | list):
+                waiting.append(inner)
+            elif isinstance(inner, str):
+                if isinstance(item, dict) and is_signed(item, str(name)):
+                    memory.signed.remember(inner)
+                elif pseudonyms is not None and (id(item), name) not in passed:
+                    better = pseudonyms.restore(inner, inner.lstrip(_BLANKS)[:1] in ("{", "["))
+                    changed = changed or better != inner
+                    item[name] = better
+    return changed
+
+
+def _restore_names(item: Json, pseudonyms: Pseudonyms) -> bool:
+    better = {pseudonyms.restore(name): inner for name, inner in item.items()}
+    if better.keys() == item.keys() or len(better) != len(item):
+        return False
+    item.clear()
+    item.update(better)
+    return True
+
+
+class Text:
+    """One channel of a stream."""
+
+    def __init__(self, pseudonyms: Pseudonyms, kind: str) -> None:
+        self._pseudonyms = pseudonyms
+        self._restorer = StreamRestorer(pseudonyms, True) if kind == "arguments" else None
+        self._digest = hashlib.sha256() if kind == "signed" else None
+        self.last: tuple[Frame, Any, Json, Piece] | None = None
+        """The last event that brought some of it."""
+
+    def push(self, text: str) -> str:
+        if self._digest is not None:
+            self._digest.update(plain(text))
+            return text
+        if self._restorer is None:
+            begun = text.lstrip(_BLANKS)
+            if not begun:
+                return text
+            self._restorer = StreamRestorer(self._pseudonyms, begun[0] in "{[")
+        return self._restorer.push(text)
+
+    def flush(self, memory: Memory) -> str:
+        if self._digest is not None:
+            memory.signed.remember_digest(self._digest.digest())
+        return self._restorer.flush() if self._restorer else ""
+
+
+class Meter:
+    """What a reply cost, as far as it has come."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+        self._usage: Json = {}
+        self._calls: dict[Channel, list[Any]] = {}
+        self.served: dict[str, str] = {}
+        """As :meth:`Operation.served` has it."""
+        self.received = 0
+        """Bytes of text and of tool arguments: tokens are never more than that."""
+        self.failed = False
+        self.final = False
+        """The provider has said its last word about usage."""
+
+    def take(self, event: Json, kind: str) -> None:
+        usage = {k: v for k, v in (self._operation.usage(event) or {}).items() if v is not None}
+        self._usage |= usage
+        self.final = self.final or bool(usage and self._operation.is_last(event))
+        self.served |= self._operation.served(event)
+        for piece in self._operation.pieces(event, kind):
+            self.received += len(piece.owner[piece.key].encode("utf-8", "surrogatepass"))
+        for call in self._operation.tools(event, kind):
+            if not isinstance(call.arguments, str):
+                self.received += len(dump(call.arguments))
+            self._add(call.key, call.name, call.arguments)
+        self.failed = self.failed or self._operation.failed(event, kind)
+
+    def _add(self, key: Channel, name: str, arguments: Any) -> None:
+        known = self._calls.setdefault(key, ["", ""])
+        known[0] += name
+        if isinstance(arguments, str) and isinstance(known[1], str):
+            known[1] += arguments
+        elif known[1] in ("", arguments):
+            known[1] = arguments
+        else:
+            self._calls[(*key, len(self._calls))] = [name, arguments]
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """None while the provider has said nothing."""
+        return self._operation.count(self._usage) if self._usage else None
+
+    @property
+    def tool_calls(self) -> bytes:
+        """The SHA-256 of the batch's names and arguments, b"" when there is none."""
+        batch = [[name, _canonical(arguments)] for name, arguments in self._calls.values() if name]
+        return hashlib.sha256(dump(batch, sort=True)).digest() if batch else b""
+
+
+def _canonical(arguments: Any) -> Any:
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return parse(arguments)
+    except BadJson:
+        return arguments
+
+
+class StreamReply:
+    """A streamed reply: bytes in, bytes out, at most one event behind where a stand-in may still go on."""
+
+    def __init__(
+        self, operation: Operation, codec: Codec, pseudonyms: Pseudonyms, memory: Memory, strip: bool = False
+    ) -> None:
+        self._operation, self._codec, self._strip = operation, codec, strip
+        self._pseudonyms, self._memory = pseudonyms, memory
+        self._texts: dict[Channel, Text] = {}
+        self._added = 0
+        self.meter = Meter(operation)
+
+    def push(self, chunk: bytes) -> Iterator[bytes]:
+        """What may go on, event by event; b"" for one that is held.
+
+        Raises :class:`akiosd.gateway.llm.frames.BrokenStream`.
+        """
+        return map(self._take, self._codec.push(chunk))
+
+    def flush(self) -> bytes:
+        """The rest, when the upstream has ended."""
+        out = b"".join(map(self._take, self._codec.flush()))
+        return out + self._close([()], {})
+
+    def _take(self, frame: Frame) -> bytes:
+        if frame.data is None:
+            if frame.kind != "end":
+                return frame.raw
+            rest = self._close([()], {}).removesuffix(self._codec.between)
+            return (self._codec.between + rest if rest else b"") + frame.raw
+        if frame.data.strip() == b"[DONE]":
+            return self._close([()], {}) + frame.raw
+        try:
+            outer = parse(frame.data)
+        except BadJson:
+            return frame.raw
+        event = self._operation.open(outer, frame.kind)
+        if not isinstance(event, dict):
+            return frame.raw
+        self.meter.take(event, frame.kind)
+        return self._pass(frame, outer, event)
+
+    def _pass(self, frame: Frame, outer: Any, event: Json) -> bytes:
+        operation, kind = self._operation, frame.kind
+        pieces = list(operation.pieces(event, kind))
+        # An event that was packed into another is not to be seen in its bytes.
+        there = event is not outer or self._pseudonyms.may_be_in(frame.data or b"")
+        skip = [(id(piece.owner), piece.key) for piece in pieces]
+        changed = restore(event, self._pseudonyms if there else None, self._memory, skip)
+        here: dict[Channel, Piece] = {}
+        for piece in pieces:
+            text = self._texts.setdefault(piece.channel, Text(self._pseudonyms, piece.kind))
+            came = piece.owner[piece.key]
+            piece.owner[piece.key] = text.push(came)
+            changed = changed or piece.owner[piece.key] != came
+            text.last = frame, outer, event, piece
+            here[piece.channel] = piece
+        held = {channel: piece.owner[piece.key] for channel, piece in here.items()}
+        before = self._close(operation.closes(event, kind), here, event)
+        changed = changed or any(piece.owner[piece.key] != held[channel] for channel, piece in here.items())
+        changed = operation.number(event, event, self._added) or changed
+        if self._strip:
+            left = operation.strip(event)
+            if left is None:
+                return before
+            changed, event = changed or left is not event, left
+        if not changed:
+            return before + frame.raw
+        return before + self._codec.render(frame, dump(operation.close(outer, event)))
+
+    def _close(self, endings: Iterable[Channel], here: dict[Channel, Piece], place: Json | None = None) -> bytes:
+        """End the channels that begin with one of ``endings``; what they hold goes into the event that is
+        ``here``, else into one of its own."""
+        out = b""
+        for ending in endings:
+            for channel in [c for c in self._texts if c[: len(ending)] == ending]:
+                text = self._texts.pop(channel)
+                rest = text.flush(self._memory)
+                if not rest or text.last is None:
+                    continue
+                if channel in here:
+                    here[channel].owner[here[channel].key] += rest
+                    continue
+                frame, outer, event, piece = text.last
+                extra = self._operation.remainder(event, frame.kind, piece, rest)
+                self._operation.number(extra, place if place is not None else event, self._added)
+                out += self._codec.render(frame, dump(self._operation.close(outer, extra))) + self._codec.between
+                self._added += 1
+        return out

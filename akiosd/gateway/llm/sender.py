@@ -1,0 +1,91 @@
+"""The way of a request to its provider: URL, key, and how its answer is read."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+
+from akiosd.gateway.context import Context
+from akiosd.gateway.http.exchange import Exchange
+from akiosd.gateway.llm.providers.base import Headers, Outgoing, Provider, Refuse
+from akiosd.gateway.net.names import PROVIDER_HOSTS
+from akiosd.gateway.net.refuse import Denial
+from akiosd.gateway.upstream.client import Response, UpstreamFailed
+from akiosd.gateway.upstream.upstream import OLLAMA
+from akiosd.values.records import Finding, NetDenied, Redaction
+from akiosd.values.trust import DEFAULT_REGION
+from akiosd.wire.gateway import ProviderSetup
+
+MAX_REPLY = 64 << 20
+_DROPPED = frozenset({b"content-length", b"content-encoding"})
+
+
+class Sender:
+    """Where a request goes and with which key."""
+
+    def __init__(self, context: Context, exchange: Exchange, provider: Provider, setup: ProviderSetup) -> None:
+        self.context, self.exchange, self.provider, self._setup = context, exchange, provider, setup
+
+    def url(self, target: str) -> str:
+        if self._setup.upstream:
+            return self._setup.upstream.rstrip("/") + target
+        if self.provider.name == "ollama":
+            return OLLAMA + target
+        return f"https://{self.exchange.host}{target}"
+
+    def head(self, target: str, headers: Headers, body: bytes) -> tuple[str, Headers]:
+        """The URL, and the headers with the key on them."""
+        url = self.url(target)
+        region = self._setup.region or self._region()
+        fields = [*headers, (b"accept-encoding", b"identity")]
+        request = Outgoing(self.exchange.method, url, fields, body, time.time(), region)
+        return url, self.provider.sign(self._setup.key, request)
+
+    def _region(self) -> str:
+        pattern, host = PROVIDER_HOSTS.get(self.provider.name, ()), self.exchange.host
+        return host.split(".")[1] if any("*" in name for name in pattern) and host.count(".") > 2 else DEFAULT_REGION
+
+    async def refuse(self, refused: Refuse, status: int = 403) -> None:
+        await self.exchange.refuse(
+            Denial(status=status, rule=refused.rule, words=refused.words, host=self.exchange.host, hint=refused.hint)
+        )
+
+    def tell(self, findings: tuple[Finding, ...]) -> None:
+        if findings:
+            redactors = self.context.redactors
+            self.context.link.report(
+                Redaction(ts=0, towards=self.provider.name, mode=redactors.models.mode, findings=findings)
+            )
+
+    def tell_left_out(self, kinds: tuple[str, ...]) -> None:
+        """A tool that is taken out of a request is a denial, though the request is sent."""
+        exchange = self.exchange
+        for kind in kinds:
+            self.context.link.report(
+                NetDenied(
+                    ts=0, host=exchange.host.encode(), rule="llm.hosted_tools", protocol="http",
+                    port=exchange.destination.port, method=exchange.method, path=exchange.safe_path,
+                    hint=f"{kind} was left out of the request",
+                )
+            )  # fmt: skip
+
+
+def plain_encoding(response: Response) -> None:
+    """Raises :class:`UpstreamFailed` for a reply that cannot be read."""
+    if response.header(b"content-encoding") not in (b"", b"identity"):
+        raise UpstreamFailed("the provider's answer is compressed though that was not asked for", "reply")
+
+
+def reply_headers(response: Response) -> Headers:
+    return [(name, value) for name, value in response.headers if name not in _DROPPED]
+
+
+async def read_reply(response: Response, most: int = MAX_REPLY) -> bytes:
+    plain_encoding(response)
+    whole = bytearray()
+    async with aclosing(response.chunks()) as chunks:
+        async for chunk in chunks:
+            whole += chunk
+            if len(whole) > most:
+                raise UpstreamFailed(f"the provider's answer is larger than {most} bytes", "reply")
+    return bytes(whole)

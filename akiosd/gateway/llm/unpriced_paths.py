@@ -1,0 +1,63 @@
+"""Paths of a provider's API that the policy names: redacted, with the key, and not priced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import aclosing
+from urllib.parse import unquote
+
+import msgspec
+
+from akiosd.gateway.llm.prepare import kept_headers, without_key
+from akiosd.gateway.llm.providers.base import Headers, Refuse
+from akiosd.gateway.llm.sender import Sender, plain_encoding, reply_headers
+from akiosd.gateway.redaction.bodies import Blocked, BlockedBinary, Found, channel_for
+from akiosd.gateway.redaction.redactors import redact_target
+
+MAX_BODY = 64 << 20
+
+
+def named_path(entries: Iterable[str], provider: str, path: str) -> bool:
+    """Whether ``provider:/path`` stands in the policy, itself or as the beginning of the path; never with dots."""
+    plain = unquote(path)
+    if "\\" in plain or any(part in (".", "..", "") for part in plain.rstrip("/").split("/")[1:]):
+        return False
+    for entry in entries:
+        owner, _, allowed = entry.partition(":")
+        if owner == provider and (path == allowed or path.startswith(allowed.rstrip("/") + "/")):
+            return True
+    return False
+
+
+async def forward_passed(sender: Sender, target: str) -> None:
+    context, exchange = sender.context, sender.exchange
+    found = Found(context.redactors.models, context.setup.policy.redact.binary)
+    raw = await exchange.read_body(MAX_BODY) if exchange.has_body else b""
+    try:
+        channel = channel_for(exchange.header(b"content-type").decode("latin-1"), found)
+        body = channel.push(raw) + channel.finish()
+        fields, safe = _head(found, exchange.headers, target)
+    except Blocked as blocked:
+        rule = "redact.binary" if isinstance(blocked, BlockedBinary) else "redact.models"
+        await sender.refuse(Refuse(rule, blocked.what, "leave it out"))
+        return
+    sender.tell(found.findings())
+    url, headers = sender.head(safe, fields, body)
+    async with context.upstreams.request(exchange.method, url, headers, body) as response:
+        plain_encoding(response)
+        await exchange.start(response.status, reply_headers(response))
+        async with aclosing(response.chunks(exchange.flush)) as chunks:
+            async for chunk in chunks:
+                await exchange.send(chunk)
+        await exchange.finish()
+    record = exchange.record("llm", bytes_out=len(body), unread=found.unread)
+    context.link.report(msgspec.structs.replace(record, error="not priced: network.llm_paths"))
+
+
+def _head(found: Found, headers: Headers, target: str) -> tuple[Headers, str]:
+    structured = found.structured()
+    safe = redact_target(structured, without_key(target))
+    texts = [(name.decode("ascii"), value.decode("latin-1")) for name, value in kept_headers(headers)]
+    fields = [(name.encode(), value.encode("latin-1", "replace")) for name, value in structured.headers(texts)]
+    found.take(structured)
+    return fields, safe

@@ -1,0 +1,109 @@
+"""A gateway: serves one cage's sockets by its policy, until akiosd closes the link."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+
+from akiosd.gateway.context import Context
+from akiosd.gateway.daemon_link.link import Link, LinkLost
+from akiosd.gateway.net import dns, tls
+from akiosd.gateway.net.eager_stream import PromptStream
+from akiosd.gateway.redaction import redactors
+from akiosd.gateway.serve import accept, serve
+from akiosd.gateway.serve.serve_dns import DnsServer
+from akiosd.gateway.upstream import upstream
+from akiosd.values.records import GatewayFailed, NetDenied
+from akiosd.wire.gateway import Listener
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+Handler = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+def preload() -> None:
+    """What is to be read or compiled before anything is confined: once, by the zygote."""
+    import encodings.idna  # noqa: F401  getaddrinfo looks it up when first asked for a name
+
+    upstream.preload()
+    dns.preload()
+    tls.preload()
+    redactors.preload()
+
+
+def run(sock: socket.socket, cage: str, posture: tuple[str, ...]) -> int:
+    """The life of the gateway process.  ``sock`` is its link."""
+    trio.run(_serve, sock, posture)
+    return 0
+
+
+async def _serve(sock: socket.socket, posture: tuple[str, ...]) -> None:
+    link = Link(sock)
+    try:
+        setup, sockets = await link.start(posture)
+        context = Context(setup, link)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.run, partial(_take_connection, context, nursery))
+            server = DnsServer(context)
+            for listener, found in zip(setup.listeners, sockets, strict=True):
+                found.setblocking(False)
+                ours = trio.socket.from_stdlib_socket(found)
+                if listener.kind == "dns":
+                    nursery.start_soon(server.serve_datagrams, ours)
+                else:
+                    nursery.start_soon(_accept, context, ours, _handler(context, server, listener), listener.port)
+    except* LinkLost:
+        pass
+    finally:
+        await link.say_last_words()
+
+
+def _handler(context: Context, server: DnsServer, listener: Listener) -> Handler:
+    if listener.kind == "dns-tcp":
+        return server.serve_stream
+    handle = accept.serve_ollama if listener.kind == "ollama" else accept.serve_captured
+    return lambda stream: handle(context, stream, listener.port)
+
+
+async def _accept(context: Context, listener: trio.socket.SocketType, handle: Handler, port: int) -> None:
+    """Take connections, not more than the limit at once, and none while akiosd has not heard of the last ones."""
+    async with trio.open_nursery() as nursery:
+        while True:
+            await context.link.wait_room()
+            try:
+                sock, _address = await listener.accept()
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    await trio.sleep(0.1)
+                continue  # else one that was broken off before it was taken (accept(2))
+            if context.connections >= context.limits.connections:
+                sock.close()
+                context.link.report(NetDenied(ts=0, host=b"", rule="connections", protocol="tcp", port=port))
+                continue
+            context.connections += 1
+            nursery.start_soon(_hold, context, sock, handle)
+
+
+async def _hold(context: Context, sock: trio.socket.SocketType, handle: Handler) -> None:
+    try:
+        try:
+            stream = trio.SocketStream(sock)
+        except OSError:
+            return  # ENOTCONN: it was gone before we looked
+        await handle(stream)
+    except OSError as error:
+        context.link.report(GatewayFailed(ts=0, what=serve.where(error)))
+    finally:
+        context.connections -= 1
+        sock.close()
+
+
+def _take_connection(context: Context, nursery: trio.Nursery, sock: socket.socket) -> None:
+    sock.setblocking(False)
+    socket_stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+    stream = PromptStream(socket_stream, send_seconds=context.limits.send_seconds)
+    nursery.start_soon(serve.serve_proxy, context, stream)

@@ -1,0 +1,163 @@
+"""The zygote: imports what a gateway needs once, then forks one for each cage that asks.  It holds no secret.
+
+Started by akiosd as ``python -I -m akiosd.gateway.process.zygote`` with a SOCK_SEQPACKET socket as descriptor 3.  It
+has one thread, and of all capabilities only those by which a child takes a uid of its own; it leaves at end of file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from typing import NoReturn
+
+import msgspec
+
+from akiosd.errors import AkiosError, KernelError
+from akiosd.gateway.net.error_summary import describe
+from akiosd.gateway.process import main as gateway
+from akiosd.gateway.process.confine import Fences, confine, give_up_privileges
+from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.privileges import CAP_KILL, CAP_SETGID, CAP_SETUID, set_name, set_parent_death_signal
+from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
+
+CONTROL = 3
+_LINK, _RULESET = 3, 4
+_KEPT = frozenset((CAP_SETUID, CAP_SETGID, CAP_KILL))
+"""A child takes a uid of its own.  Its parent-death signal is sent in its parent's name, who must be allowed to."""
+_MAX_PACKET = 4096
+_MAX_FDS = 16
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(Fork)
+
+
+def main() -> None:
+    parent = os.getppid()
+    os.chdir("/")
+    os.setsid()
+    os.umask(0o077)
+    for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signo, signal.SIG_IGN)
+    with socket.socket(fileno=CONTROL) as control:
+        control.set_inheritable(False)
+        gateway.preload()
+        try:
+            fences = Fences.build()
+        except AkiosError as error:
+            # No gateway is made that is not held by all of them: cages are without network.
+            os.write(2, f"zygote: {error}\n".encode())
+            sys.exit(1)
+        give_up_privileges(_KEPT)
+        set_name("akios-zygote")
+        set_parent_death_signal(signal.SIGKILL)
+        if os.getppid() != parent:
+            return
+        _check_single_threaded()
+        # What is there now is never freed: a child's collector must not touch, and so copy, its pages.
+        gc.collect()
+        gc.freeze()
+        serve(control, fences)
+
+
+def _check_single_threaded() -> None:
+    threads = os.listdir("/proc/self/task")
+    if len(threads) != 1:
+        raise KernelError(f"{len(threads)} threads run before the first fork", "zygote")
+
+
+def serve(control: socket.socket, fences: Fences) -> None:
+    """Fork when asked, tell who ended, until akiosd is gone."""
+    wake, ringer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.signal(signal.SIGCHLD, lambda signo, frame: None)
+    signal.set_wakeup_fd(ringer, warn_on_full_buffer=False)
+    poller = select.poll()
+    poller.register(control, select.POLLIN)
+    poller.register(wake, select.POLLIN)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        _tell(control, Waiting())
+        while True:
+            for fd, _ in poller.poll():
+                if fd == wake:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(wake, 4096)
+                    _reap(control)
+                elif not _answer(control, fences):
+                    return
+
+
+def _answer(control: socket.socket, fences: Fences) -> bool:
+    """One request; False at the end of file."""
+    data, numbers, _flags, _address = socket.recv_fds(control, _MAX_PACKET, _MAX_FDS)
+    if not data:
+        return False
+    fds = [Fd(number) for number in numbers]
+    try:
+        request = _decoder.decode(data)
+        pid = os.fork()
+        if pid == 0:
+            _become_gateway(request, fds, fences)
+    except (OSError, msgspec.MsgspecError) as error:
+        _tell(control, Forked(cage="", error=str(error)))
+        return True
+    finally:
+        close_all(fds)
+    with Fd(os.pidfd_open(pid)) as process:
+        socket.send_fds(control, [_encode(Forked(cage=request.cage, pid=pid))], [process.fileno()])
+    return True
+
+
+def _reap(control: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        _tell(control, Exited(pid=pid, status=status))
+
+
+def _tell(control: socket.socket, message: FromZygote) -> None:
+    control.send(_encode(message))
+
+
+def _become_gateway(request: Fork, fds: list[Fd], fences: Fences) -> NoReturn:
+    """In the child.  ``fds``: its link, then the groups' files."""
+    code = 1
+    try:
+        parent = os.getppid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for group in fds[1:]:
+            os.write(group.fileno(), b"0")
+        _keep_only(fds[0], fences.ruleset)
+        set_name(f"gw-{request.cage}")
+        with Fd(_RULESET) as ruleset:
+            posture = confine(request.uid, parent, msgspec.structs.replace(fences, ruleset=ruleset))
+        code = gateway.run(socket.socket(fileno=_LINK), request.cage, posture)
+    except BaseException as error:
+        _complain(f"gateway of {request.cage}", error)
+    finally:
+        os._exit(code)
+
+
+def _keep_only(link: Fd, ruleset: Fd) -> None:
+    """Descriptors 0 to 2, the link as 3, the ruleset as 4."""
+    spare = os.dup(ruleset.fileno())
+    os.dup2(link.fileno(), _LINK, inheritable=False)
+    os.dup2(spare, _RULESET, inheritable=False)
+    os.closerange(_RULESET + 1, 1 << 20)
+
+
+def _complain(who: str, error: BaseException) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"{who}: {describe(error)}\n".encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Connections of the agent: the address they were made to is the name they want, and its rule decides."""
+
+from __future__ import annotations
+
+import contextlib
+
+import trio
+
+from akiosd.gateway.context import Context
+from akiosd.gateway.http.exchange import Destination
+from akiosd.gateway.net.eager_stream import PromptStream
+from akiosd.gateway.net.names import OLLAMA_PORT, Rule, canonical
+from akiosd.gateway.net.tls_hello import (
+    MAX_HELLO,
+    NO_APPLICATION_PROTOCOL,
+    UNRECOGNIZED_NAME,
+    BadHello,
+    Hello,
+    alert,
+    parse_hello,
+)
+from akiosd.gateway.serve import serve
+from akiosd.gateway.sites import passthrough
+from akiosd.values.records import NetDenied
+
+HELLO_SECONDS = 10
+"""For a client hello, and again for the rest of the handshake."""
+_TLS = b"\x16"
+_OLLAMA = Rule("llm", "ollama", "ollama", OLLAMA_PORT)
+
+
+def _prompt(context: Context, stream: trio.SocketStream, first: bytes = b"") -> PromptStream:
+    return PromptStream(stream, first, send_seconds=context.limits.send_seconds)
+
+
+async def serve_ollama(context: Context, stream: trio.SocketStream, port: int) -> None:
+    """The port at which an Ollama of this machine is expected."""
+    await serve.serve_stream(context, _prompt(context, stream), Destination("localhost", port, False, _OLLAMA))
+
+
+async def serve_captured(context: Context, stream: trio.SocketStream, port: int) -> None:
+    """One connection, until it ends.  ``stream`` is closed."""
+    async with stream:
+        address = stream.socket.getsockname()[0]
+        name = context.addresses.name_of(address)
+        if name is None:
+            await _deny(context, address.encode(), port, "")
+            return
+        rule = context.names.find(name, port)
+        if rule is None:
+            line = name if port in (80, 443) else f"{name}:{port}"
+            hint = f"network: {{allowed_domains: [{line}]}}"
+            await _deny(context, name.encode(), port, hint)
+            return
+        if rule.kind == "raw":
+            await passthrough.relay(context, stream, Destination(name, port, False, rule))
+        elif port == 80:
+            await serve.serve_stream(context, _prompt(context, stream), Destination(name, port, False, rule))
+        else:
+            await _serve_tls_or_plain(context, stream, Destination(name, port, True, rule))
+
+
+async def _serve_tls_or_plain(context: Context, stream: trio.SocketStream, destination: Destination) -> None:
+    """443 must be TLS; on other ports the first byte tells."""
+    first = bytearray()
+    try:
+        with trio.fail_after(HELLO_SECONDS):
+            hello = await _read_hello(stream, first, must=destination.port == 443)
+    except (BadHello, trio.TooSlowError) as error:
+        await _deny_tls(context, destination, "tls", str(error))
+        return
+    except trio.BrokenResourceError:
+        return
+    if not first:
+        return
+    if hello is None:
+        await _serve_plain(context, _prompt(context, stream, bytes(first)), destination)
+        return
+    refused = _refuse_hello(hello, destination)
+    if refused is not None:
+        description, words, hint = refused
+        await _deny_tls(context, destination, words, hint)
+        with contextlib.suppress(trio.BrokenResourceError), trio.move_on_after(1):
+            await stream.send_all(alert(description))
+    elif destination.rule.kind == "passthrough":
+        await passthrough.relay(context, stream, destination, already=bytes(first))
+    else:
+        await _serve_tls(context, _prompt(context, stream, bytes(first)), destination)
+
+
+async def _read_hello(stream: trio.SocketStream, first: bytearray, *, must: bool) -> Hello | None:
+    """Read into ``first``; None at the end of file, and where what comes is not TLS and need not be."""
+    while True:
+        data = await stream.receive_some(MAX_HELLO)
+        if not data:
+            return None
+        first += data
+        if not must and not first.startswith(_TLS):
+            return None
+        hello = parse_hello(bytes(first))
+        if hello is not None:
+            return hello
+
+
+async def _serve_plain(context: Context, stream: PromptStream, destination: Destination) -> None:
+    if destination.tls and destination.port == 443:
+        return  # the client closed in the middle of its hello
+    if destination.rule.kind == "passthrough":
+        await _deny_tls(context, destination, "network.passthrough", "without TLS there is no server name to check")
+        return
+    plain = Destination(destination.name, destination.port, False, destination.rule)
+    await serve.serve_stream(context, stream, plain)
+
+
+def _refuse_hello(hello: Hello, destination: Destination) -> tuple[int, str, str] | None:
+    """(alert, rule, hint) for a hello that is not let through."""
+    try:
+        name = canonical(hello.name or b"")
+    except ValueError:
+        name = ""
+    if name != destination.name:
+        return UNRECOGNIZED_NAME, "tls.server_name", "the server name must be the name that was resolved"
+    if destination.rule.kind != "passthrough" and hello.alpn and b"http/1.1" not in hello.alpn:
+        return NO_APPLICATION_PROTOCOL, "tls.alpn", f"network: {{passthrough: [{destination.name}]}}"
+    return None
+
+
+async def _serve_tls(context: Context, transport: PromptStream, destination: Destination) -> None:
+    stream = trio.SSLStream(
+        transport, context.tls.server_context(destination.name), server_side=True, https_compatible=True
+    )
+    try:
+        with trio.fail_after(HELLO_SECONDS):
+            await stream.do_handshake()
+    except (trio.BrokenResourceError, trio.TooSlowError):
+        # A client that does not trust the cage's authority, most likely: it pins, or brings its own roots.
+        await _deny_tls(context, destination, "tls.handshake", f"network: {{passthrough: [{destination.name}]}}")
+        return
+    await serve.serve_stream(context, stream, destination)
+
+
+async def _deny_tls(context: Context, destination: Destination, rule: str, hint: str) -> None:
+    await context.link.report_durable(
+        NetDenied(
+            ts=0, host=destination.name.encode(), rule=rule, protocol="tls", port=destination.port, hint=hint[:200]
+        )
+    )
+
+
+async def _deny(context: Context, host: bytes, port: int, hint: str) -> None:
+    await context.link.report_durable(
+        NetDenied(ts=0, host=host, rule="network.allowed_domains", protocol="tcp", port=port, hint=hint)
+    )

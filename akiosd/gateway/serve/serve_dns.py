@@ -1,0 +1,88 @@
+"""The cage's DNS server: datagrams and streams in, the answers of :mod:`akiosd.gateway.net.dns` out."""
+
+from __future__ import annotations
+
+import contextlib
+
+import trio
+
+from akiosd.gateway.context import Context
+from akiosd.gateway.net import dns
+from akiosd.gateway.net.names import canonical
+from akiosd.values.records import NetDenied
+
+RATE, BURST = 300.0, 900.0
+"""Questions a second: what comes faster waits in the socket, or is dropped there, and costs no time of ours."""
+DENIED_RATE, DENIED_BURST = 50.0, 100.0
+"""The same of names that are refused, each of which is a record on the host's disk before it is answered."""
+_IDLE_SECONDS = 10
+
+
+class DnsServer:
+    """One for a cage: datagrams and streams draw on the same bucket."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._bucket = dns.TokenBucket(RATE, BURST, trio.current_time())
+        self._denied = dns.TokenBucket(DENIED_RATE, DENIED_BURST, trio.current_time())
+
+    async def serve_datagrams(self, sock: trio.socket.SocketType) -> None:
+        while True:
+            await self._throttle(self._bucket)
+            # One byte more than may be: so a longer one is seen to be longer.
+            query, sender = await sock.recvfrom(dns.MAX_QUERY + 1)
+            reply = await self._answer(query, dns.MAX_QUERY)
+            if reply:
+                with contextlib.suppress(OSError):  # it has closed its socket, or reads no answers
+                    await sock.sendto(reply, sender)
+
+    async def serve_stream(self, stream: trio.SocketStream) -> None:
+        """One connection (RFC 7766): each message after its length in two bytes."""
+        async with stream:
+            with contextlib.suppress(trio.BrokenResourceError, trio.TooSlowError):
+                while True:
+                    await self._throttle(self._bucket)
+                    with trio.fail_after(_IDLE_SECONDS):
+                        length = int.from_bytes(await _read_exactly(stream, 2), "big")
+                        query = await _read_exactly(stream, length) if 0 < length <= dns.MAX_TCP_QUERY else b""
+                    reply = await self._answer(query, dns.MAX_TCP_QUERY)
+                    if not reply:
+                        return
+                    with trio.fail_after(_IDLE_SECONDS):
+                        await stream.send_all(len(reply).to_bytes(2, "big") + reply)
+
+    async def _throttle(self, bucket: dns.TokenBucket) -> None:
+        seconds = bucket.wait_seconds(trio.current_time())
+        if seconds:
+            self._context.link.report(NetDenied(ts=0, host=b"", rule="dns.rate", protocol="dns", port=53))
+            await trio.sleep(seconds)
+
+    async def _answer(self, query: bytes, limit: int) -> bytes:
+        reply = dns.answer(query, self._context.resolve, limit)
+        if reply.denied:
+            await self._throttle(self._denied)
+            await self._context.link.report_durable(
+                NetDenied(
+                    ts=0, host=reply.denied, rule="network.allowed_domains", protocol="dns", port=53,
+                    hint=hint_for(reply.denied),
+                )
+            )  # fmt: skip
+        return reply.wire
+
+
+def hint_for(name: bytes) -> str:
+    """The policy's line that would allow ``name``; "" when none could."""
+    try:
+        return f"network: {{allowed_domains: [{canonical(name)}]}}"
+    except ValueError:
+        return ""
+
+
+async def _read_exactly(stream: trio.SocketStream, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        more = await stream.receive_some(count - len(data))
+        if not more:
+            raise trio.BrokenResourceError
+        data += more
+    return bytes(data)

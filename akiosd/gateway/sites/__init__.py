@@ -1,0 +1,1 @@
+"""What is no model: allowed sites, and connections that are relayed unread."""

@@ -1,0 +1,98 @@
+"""Bytes relayed as they are: TLS that the policy leaves closed, raw TCP to a named host and port."""
+
+from __future__ import annotations
+
+import trio
+
+from akiosd.gateway.context import Context
+from akiosd.gateway.http.exchange import Destination
+from akiosd.gateway.upstream.client import UpstreamFailed
+from akiosd.gateway.upstream.upstream import NotPublic
+from akiosd.values.records import NetDenied, NetRequest
+
+_PIECE = 64 << 10
+
+
+class _Relay:
+    """Two directions, each ended for itself; both end when nothing moves in either for too long."""
+
+    def __init__(self, idle_seconds: float) -> None:
+        self._idle = idle_seconds
+        self._patience = trio.CancelScope()
+        self.out = self.back = 0
+
+    async def run(self, agent: trio.abc.HalfCloseableStream, upstream: trio.SocketStream, already: bytes) -> bool:
+        """False when it was given up.  Raises ``trio.BrokenResourceError``."""
+        broken = False
+        with self._patience:
+            self._moved()
+            async with trio.open_nursery() as nursery:
+
+                async def direction(outward: bool) -> None:
+                    nonlocal broken
+                    try:
+                        await (self._send(agent, upstream, already) if outward else self._receive(upstream, agent))
+                    except (trio.BrokenResourceError, trio.ClosedResourceError):
+                        broken = True
+                        nursery.cancel_scope.cancel()
+
+                nursery.start_soon(direction, True)
+                nursery.start_soon(direction, False)
+        if broken:
+            raise trio.BrokenResourceError
+        return not self._patience.cancelled_caught
+
+    def _moved(self) -> None:
+        self._patience.deadline = trio.current_time() + self._idle
+
+    async def _send(self, agent: trio.abc.Stream, upstream: trio.abc.HalfCloseableStream, already: bytes) -> None:
+        data = already or await agent.receive_some(_PIECE)
+        while data:
+            await upstream.send_all(data)
+            self.out += len(data)
+            self._moved()
+            data = await agent.receive_some(_PIECE)
+        await upstream.send_eof()
+
+    async def _receive(self, upstream: trio.abc.Stream, agent: trio.abc.HalfCloseableStream) -> None:
+        while data := await upstream.receive_some(_PIECE):
+            await agent.send_all(data)
+            self.back += len(data)
+            self._moved()
+        await agent.send_eof()
+
+
+async def relay(
+    context: Context, stream: trio.abc.HalfCloseableStream, destination: Destination, *, already: bytes = b""
+) -> None:
+    """Until both sides have closed, or nothing moves.  ``stream`` is closed; ``already`` was read from it (the name
+    in it checked).  One :class:`NetRequest` at the end, with bytes; :class:`NetDenied` where it leads inside."""
+    begun = trio.current_time()
+    bytes_moved = _Relay(context.limits.relay_idle_seconds)
+    error, denied = "ended from outside", False
+    try:
+        async with stream:
+            upstream = await context.upstreams.dial(destination.name, destination.port)
+            async with upstream:
+                error = "" if await bytes_moved.run(stream, upstream, already) else "nothing moved for too long"
+    except NotPublic:
+        denied = True
+        hint = f"hosts: {{{destination.name}: ADDRESS}} in akiosd.yaml"
+        host = destination.name.encode()
+        await context.link.report_durable(
+            NetDenied(ts=0, host=host, rule="upstream", protocol="upstream", port=destination.port, hint=hint)
+        )
+    except UpstreamFailed as failed:
+        error = failed.what
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        error = "the connection broke"
+    finally:
+        if not denied:
+            context.link.report(
+                NetRequest(
+                    ts=0, host=destination.name, port=destination.port,
+                    mode="raw" if destination.rule.kind == "raw" else "passthrough",
+                    bytes_out=bytes_moved.out, bytes_in=bytes_moved.back, unread=bytes_moved.out, error=error,
+                    duration_ns=int((trio.current_time() - begun) * 1e9),
+                )
+            )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The way out: one name resolved, its address checked, one connection dialled."""

@@ -1,0 +1,158 @@
+"""One connection to an upstream: HTTP/1.1 by h11, one request after another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from types import SimpleNamespace
+
+import h11
+import trio
+
+from akiosd.errors import AkiosError
+from akiosd.gateway.net.eager_stream import PromptStream
+from akiosd.gateway.net.request_head import Headers
+
+_READ = 64 << 10
+_MAX_HEAD = 100 << 10
+
+_ANYTHING = SimpleNamespace(pending=1)
+
+Stream = PromptStream | trio.SSLStream[PromptStream]
+Body = bytes | AsyncGenerator[bytes] | None
+BeforeWait = Callable[[], Awaitable[None]]
+
+
+class UpstreamFailed(AkiosError):
+    """The upstream was not reached, or did not answer as HTTP; ``timeout`` tells a 504 from a 502."""
+
+    timeout = False
+
+    @property
+    def status(self) -> int:
+        return 504 if self.timeout else 502
+
+
+class UpstreamTimeout(UpstreamFailed):
+    timeout = True
+
+
+class Response:
+    """An answer whose head has come.  ``headers``: names in lower case, as the upstream sent them."""
+
+    def __init__(self, connection: Connection, head: h11.Response, read_seconds: float) -> None:
+        self._connection, self._read_seconds = connection, read_seconds
+        self.status: int = head.status_code
+        self.headers: Headers = list(head.headers)
+
+    def header(self, name: bytes) -> bytes:
+        return b", ".join(value for key, value in self.headers if key == name)
+
+    async def chunks(self, before_wait: BeforeWait | None = None) -> AsyncGenerator[bytes]:
+        """The body as it arrives, transfer coding undone, content coding not.  Raises :class:`UpstreamFailed`.
+
+        ``before_wait`` is called whenever more has to come from the network first: what was made of the chunks so far
+        must not wait with it.
+        """
+        while True:
+            event = await self._connection.next_event(self._read_seconds, before_wait)
+            if isinstance(event, h11.Data):
+                yield bytes(event.data)
+            else:
+                return  # h11 gives nothing but EndOfMessage after the last of it
+
+
+class Connection:
+    """Owns ``stream``.  ``host`` is for the words of errors."""
+
+    def __init__(self, stream: Stream, host: str) -> None:
+        self._stream, self._host = stream, host
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        self.idle_since = 0.0
+
+    async def send(self, method: str, target: bytes, headers: Headers, body: Body) -> None:
+        """The head leaves with the body's first piece, or with its end.  A body in pieces is closed.
+
+        One packet instead of two; and where no piece comes, because the call may not be made, nothing was sent.
+        Raises :class:`UpstreamFailed`, and what ``body`` raises.
+        """
+        try:
+            held = self._encode(h11.Request(method=method, target=target, headers=headers))
+            if isinstance(body, bytes):
+                held += self._encode(h11.Data(data=body))
+            elif body is not None:
+                async with aclosing(body):
+                    async for piece in body:
+                        await self._stream.send_all(held + self._encode(h11.Data(data=piece)))
+                        held = b""
+            held += self._encode(h11.EndOfMessage())
+            if held:
+                await self._stream.send_all(held)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it may have answered before it closed
+        except trio.TooSlowError:
+            raise UpstreamTimeout("the upstream stopped reading", self._host) from None
+        except h11.LocalProtocolError as error:
+            raise UpstreamFailed(f"the request is not one of HTTP/1.1: {error}"[:200], self._host) from None
+
+    def _encode(self, event: h11.Event) -> bytes:
+        return self._http.send(event) or b""
+
+    async def wait_head(self, seconds: float) -> h11.Response:
+        """The head of the answer; 1xx are passed over, but for 101, to which h11 does not agree.
+
+        Raises :class:`UpstreamFailed`.
+        """
+        while True:
+            event = await self.next_event(seconds)
+            if isinstance(event, h11.Response):
+                return event
+
+    async def next_event(self, seconds: float, before_wait: BeforeWait | None = None) -> h11.Event:
+        """Waits ``seconds`` at most for more bytes.  Raises :class:`UpstreamFailed`."""
+        while True:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError as error:
+                raise UpstreamFailed(f"the upstream does not answer as HTTP/1.1: {error}"[:200], self._host) from None
+            if isinstance(event, h11.Event):
+                return event
+            if event is h11.PAUSED:
+                raise UpstreamFailed("the upstream says more than it was asked", self._host)
+            if before_wait is not None:
+                await before_wait()
+            self._take(await self._receive(seconds))
+
+    def _take(self, data: bytes) -> None:
+        if not data and self._http.their_state is h11.SEND_RESPONSE:
+            raise UpstreamFailed("the upstream closed without an answer", self._host)
+        self._http.receive_data(data)
+
+    async def _receive(self, seconds: float) -> bytes:
+        # Reading sends, too: in TLS a new key is answered.
+        with suppress(trio.TooSlowError), trio.move_on_after(seconds):
+            try:
+                return bytes(await self._stream.receive_some(_READ))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                raise UpstreamFailed("the upstream broke the connection", self._host) from None
+        raise UpstreamTimeout("the upstream stopped answering", self._host)
+
+    def end_exchange(self) -> bool:
+        """Whether another request can be made: this one and its answer are whole, and nothing came after it."""
+        if self._http.trailing_data[0] or self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+            return False
+        # What came in a record of its own is not decrypted yet, and no longer in the socket.  Trio does not show it;
+        # where it is kept in another place, no connection is used again.
+        if isinstance(self._stream, trio.SSLStream) and getattr(self._stream, "_incoming", _ANYTHING).pending:
+            return False
+        self._http.start_next_cycle()
+        return True
+
+    def is_usable(self) -> bool:
+        """Nothing has come since the last answer, not even the end."""
+        stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
+        return not stream.socket.is_readable()
+
+    async def aclose(self) -> None:
+        """Without a word to the other side, and without waiting for it."""
+        await trio.aclose_forcefully(self._stream)

@@ -1,0 +1,109 @@
+"""``List``: who is shown what, and that no caller's cages can make the answer larger than a frame."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from akiosctl.cages import find_cage, list_cages
+from akiosd.cage.remembered import Remembered
+from akiosd.daemon.base.peers import Peer, Role
+from akiosd.daemon.cages.pending_changes import Kept
+from akiosd.daemon.requests.supervisor import _MAX_LISTED, Supervisor, _cut
+from akiosd.errors import AkiosError, Refused
+from akiosd.kernel.user_tree import identify
+from akiosd.values.ids import make_cage_id
+from akiosd.wire.frame import MAX_FRAME
+from akiosd.wire.messages import CageInfo, Cages, List
+
+LONG = CageInfo("c-" + "0" * 12, 1, "u" * 32, "ended", _cut((b"\xff" * 10**6,)), b"/" * 4095, 0, reason="r" * 1024)
+
+
+def of(uid: int, number: int, **more: Any) -> Kept:
+    info = msgspec.structs.replace(LONG, cage=make_cage_id(number.to_bytes(8, "big")), uid=uid, **more)
+    return Kept(info=info, owner=(uid, uid), inside=(1, 1), host_id=0, host_gid=0, disk_size=0, workspace_id=(0, 0),
+                protect=())  # fmt: skip
+
+
+class Asker:
+    """A client whose requests the real handler answers, without a socket between."""
+
+    def __init__(self, kept: list[Kept], role: Role, uid: int) -> None:
+        self._supervisor = Supervisor.__new__(Supervisor)
+        self._supervisor._running = {}
+        self._supervisor._kept = {one.info.cage: one for one in kept}
+        self._supervisor._ended = Remembered()
+        self._peer = Peer(uid, uid, 1, (), role, reads_all=role != "user")
+        self.sizes: list[int] = []
+
+    def call(self, request: List, _expected: type[Cages], fds: Sequence[int] = ()) -> tuple[Cages, list[int]]:
+        answers: list[Cages] = []
+
+        async def reply(message: Cages) -> None:
+            answers.append(message)
+
+        with pytest.raises(StopIteration):
+            self._supervisor._list(self._peer, request, list(fds), SimpleNamespace(reply=reply)).send(None)  # type: ignore[arg-type]
+        self.sizes.append(len(msgspec.msgpack.encode(answers[0])))
+        return answers[0], []
+
+    def list(self, everyone: bool) -> list[CageInfo]:
+        return list_cages(self, everyone)  # type: ignore[arg-type]
+
+
+def test_any_number_of_long_command_lines_fits() -> None:
+    asker = Asker([of(7, number) for number in range(3 * _MAX_LISTED + 1)], "root", 0)
+    found = asker.list(everyone=True)
+    assert len(found) == len({info.cage for info in found}) == 3 * _MAX_LISTED + 1
+    assert len(asker.sizes) == 4 and max(asker.sizes) < MAX_FRAME
+
+
+def test_a_full_page_is_not_followed_by_an_empty_one() -> None:
+    asker = Asker([of(7, number) for number in range(_MAX_LISTED)], "user", 7)
+    assert len(asker.list(everyone=False)) == _MAX_LISTED and len(asker.sizes) == 1
+
+
+def test_a_command_line_that_fits_is_whole() -> None:
+    argv = (b"sh", b"-c", b"x" * 4000)
+    assert _cut(argv) == argv and _cut((*argv, b"y" * 200))[-1].startswith(b"y" * 80)
+
+
+@pytest.mark.parametrize(("role", "everyone", "shown"), [
+    ("user", False, {7}), ("user", True, {7}), ("admin", False, {7}), ("admin", True, {7, 8}),
+    ("root", True, {7, 8}), ("monitor", True, {7, 8}), ("monitor", False, {7}),
+])  # fmt: skip
+def test_whose_cages_are_shown(role: Role, everyone: bool, shown: set[int]) -> None:
+    asker = Asker([of(7, 1), of(8, 2)], role, 7)
+    assert {info.uid for info in asker.list(everyone)} == shown
+
+
+@pytest.mark.parametrize(("role", "uid", "may"), [
+    ("root", 0, True), ("user", 8, True), ("user", 7, False), ("admin", 7, False), ("monitor", 7, False),
+])  # fmt: skip
+def test_whose_changes_may_be_looked_at(role: Role, uid: int, may: bool) -> None:
+    """An administrator stops others' cages and reads their logs; the files of others are root's to read, not theirs."""
+    theirs = of(8, 2)
+    asker = Asker([theirs], role, uid)
+    with nullcontext() if may else pytest.raises(Refused, match="no ended cage"):
+        assert asker._supervisor._find_kept(asker._peer, theirs.info.cage) is theirs
+
+
+def test_last_is_the_last_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a user who starts a cage at the right moment has root commit it."""
+    monkeypatch.chdir(tmp_path)
+    fd = os.open(tmp_path, os.O_PATH)
+    here = identify(fd)
+    os.close(fd)
+    mine, theirs = of(0, 1, order=1, directory=here), of(8, 2, order=2, directory=here)
+    asker = Asker([mine, theirs], "root", 0)
+    assert find_cage(asker, "last").cage == mine.info.cage  # type: ignore[arg-type]
+    assert find_cage(asker, theirs.info.cage).cage == theirs.info.cage  # type: ignore[arg-type]
+    with pytest.raises(AkiosError, match="you have no cages"):
+        find_cage(Asker([theirs], "root", 0), "last")  # type: ignore[arg-type]

@@ -1,0 +1,122 @@
+"""JSON at any depth, JSON in strings, forms, URLs, headers."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from akiosd.redact.engine import Engine
+from akiosd.redact.json_and_forms import MAX_DEPTH, Structured
+from akiosd.redact.model import RedactError
+from akiosd.redact.redactor import Redactor
+
+ENGINE = Engine()
+KEY = bytes(range(32))
+
+
+def masked() -> Structured:
+    return Structured(Redactor(ENGINE, "mask"))
+
+
+def test_values_at_any_depth_and_keys_kept() -> None:
+    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "I am ada@example.org"}]}], "n": 1}
+    structure = masked()
+    assert structure.json(body)["messages"][0]["content"][0]["text"] == "I am [EMAIL]"
+    assert structure.findings[0].place == "$.messages[0].content[0].text"
+
+
+def test_a_key_is_the_context_of_its_value() -> None:
+    assert masked().json({"ssn": "order 078051121 x", "id": "order 078051121 x"}) == {
+        "ssn": "order [US_SSN_PLAIN] x",
+        "id": "order 078051121 x",
+    }
+    assert masked().json({"card": 4012888888881881, "count": 4012888888881882}) == {
+        "card": "[CREDIT_CARD]",
+        "count": 4012888888881882,
+    }
+
+
+def test_json_inside_a_string() -> None:
+    inner = {"path": "a.txt", "content": "to: ada@example.org"}
+    safe = masked().json({"function": {"arguments": json.dumps(inner)}})
+    assert json.loads(safe["function"]["arguments"]) == {"path": "a.txt", "content": "to: [EMAIL]"}
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ['{"ada@example.org": 1}', '{"a": {"ada@example.org": "bob"}}', '{"a": "ada@example.org", "a": "b"}',
+     '[{"a": "ada@example.org", "a": "b"}]', '{"card": 4012888888881881.0}', '[4012888888881881e0]'],
+)  # fmt: skip
+def test_json_inside_a_string_hides_nothing(inner: str) -> None:
+    """Neither in names, nor in what stands there twice, nor in a fraction."""
+    for body in ({"arguments": inner}, {"more": [json.dumps({"arguments": inner})]}):
+        structure = masked()
+        safe = json.dumps(structure.json(body))
+        assert "ada@" not in safe and "4012888888881881" not in safe and structure.findings
+
+
+def test_json_in_strings_is_read_however_deep() -> None:
+    text = "ada@example.org"
+    for _ in range(3):
+        text = "[" * (MAX_DEPTH - 5) + json.dumps(text) + "]" * (MAX_DEPTH - 5)
+    assert "ada" not in masked().text(text)
+
+
+def test_what_is_too_deep_is_refused() -> None:
+    deep = "x"
+    for _ in range(MAX_DEPTH + 5):
+        deep = [deep]  # type: ignore[assignment]
+    with pytest.raises(RedactError):
+        masked().json(deep)
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        ("https://ex.org/u/ada%40example.org/x?q=1", "https://ex.org/u/%5BEMAIL%5D/x?q=1"),
+        ("https://ex.org/?mail=ada%40example.org&x=1", "https://ex.org/?mail=%5BEMAIL%5D&x=1"),
+        ("https://ex.org/?ada@example.org", "https://ex.org/?%5BEMAIL%5D"),
+        ("https://bob:secret1@ex.org/", "https://%5BURL_PASSWORD%5D@ex.org/"),
+        ("https://ex.org/a%2Fb?x=%20y", "https://ex.org/a%2Fb?x=%20y"),
+    ],
+)
+def test_urls(url: str, safe: str) -> None:
+    assert masked().url(url) == safe
+
+
+def test_forms_and_headers() -> None:
+    assert masked().form("name=x&to=ada%40example.org&b=") == "name=x&to=%5BEMAIL%5D&b="
+    assert masked().headers([("X-From", "ada@example.org"), ("Accept", "*/*")]) == [
+        ("X-From", "[EMAIL]"),
+        ("Accept", "*/*"),
+    ]
+
+
+def test_findings_hold_types_and_places_and_no_values() -> None:
+    structure = masked()
+    structure.json({"ada@example.org": {"card": "4012888888881881"}, "text": "call +1 415 555 0132"})
+    record = msgspec.msgpack.encode(structure.findings)
+    for value in (b"ada@example", b"4012888888881881", b"0132"):
+        assert value not in record
+    assert [finding.place for finding in structure.findings] == ["$.*.card", "$.text"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_the_shape_of_json_stays(value: object) -> None:
+    def shape(item: object) -> object:
+        if isinstance(item, dict):
+            return {key: shape(inner) for key, inner in item.items()}
+        return [shape(inner) for inner in item] if isinstance(item, list) else None
+
+    assert shape(masked().json(value)) == shape(value)
