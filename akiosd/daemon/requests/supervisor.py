@@ -32,7 +32,7 @@ from akiosd.daemon.requests.keys import KeyKeeper
 from akiosd.daemon.requests.log_requests import LogKeeper
 from akiosd.daemon.requests.serve_logs import LogServer
 from akiosd.daemon.sockets.serve_clients import ClientConnection
-from akiosd.errors import Refused
+from akiosd.errors import DeniedError
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.user_tree import identify, read_name
 from akiosd.policy.compile.identity import AGENT_ID
@@ -61,7 +61,7 @@ class Supervisor:
         self._nursery = nursery
         self._running: dict[str, Cage] = {}
         self._spools: dict[str, Spool] = {}
-        self._kept: dict[str, pending_changes.Kept] = pending_changes.load_all(host.cages_dir)
+        self._kept: dict[str, pending_changes.KeptCage] = pending_changes.load_all(host.cages_dir)
         host.uids.kept = lambda: {kept.host_id for kept in self._kept.values()}
         self._kept_workspaces: dict[str, Fd] = {}
         self._ended = Remembered(pending_changes.load_ended(host.cages_dir))
@@ -176,20 +176,20 @@ class Supervisor:
 
     def _admit(self, peer: Peer, run: wire.Run) -> None:
         if self._stopping:
-            raise Refused("akiosd is stopping", "run", "run the command again in a moment")
+            raise DeniedError("akiosd is stopping", "run", "run the command again in a moment")
         if self._host.ledger.full:
             # It would wait for its birth record before it could say a word.
             where = str(self._host.state_dir)
-            raise Refused("No space left on device: the ledger cannot be written", where, "make room on its disk")
+            raise DeniedError("No space left on device: the ledger cannot be written", where, "make room on its disk")
         quotas = self._host.config.quotas
         own = sum(cage.peer.uid == peer.uid for cage in self._running.values())
         if len(self._running) >= quotas.cages_total or (peer.uid and own >= quotas.cages_per_user):
-            raise Refused(
+            raise DeniedError(
                 f"{own} cages of yours run, {len(self._running)} in all", "quotas", "stop one, or ask the admin"
             )
         waiting = sum(kept.owner[0] == peer.uid for kept in self._kept.values())
         if waiting >= quotas.kept_per_user:
-            raise Refused(
+            raise DeniedError(
                 f"{waiting} ended cages wait with changes", "quotas", "commit or discard some: akiosctl ps --all"
             )
         self._check_policy(run.policy)
@@ -198,15 +198,17 @@ class Supervisor:
             known = self._accounts.setdefault(peer.uid, set())
             if (run.user_name, run.home) not in known and len(known) >= _MAX_ACCOUNTS:
                 what = f"{len(known)} user names and homes of yours were used already"
-                raise Refused(what, "run", "run with your own HOME and USER")
+                raise DeniedError(what, "run", "run with your own HOME and USER")
             known.add((run.user_name, run.home))
 
     def _admit_direct(self, peer: Peer, policy: Policy) -> None:
         quotas, uids = self._host.config.quotas, list(self._direct.running.values())
         if self._stopping:
-            raise Refused("akiosd is stopping", "http", "ask again in a moment")
+            raise DeniedError("akiosd is stopping", "http", "ask again in a moment")
         if len(uids) >= quotas.cages_total or (peer.uid and uids.count(peer.uid) >= quotas.cages_per_user):
-            raise Refused(f"{uids.count(peer.uid)} requests of yours run, {len(uids)} in all", "quotas", "wait for one")
+            raise DeniedError(
+                f"{uids.count(peer.uid)} requests of yours run, {len(uids)} in all", "quotas", "wait for one"
+            )
         self._check_policy(policy)
 
     def _check_policy(self, policy: Policy) -> None:
@@ -217,7 +219,7 @@ class Supervisor:
         validate(policy)
         widenings = check_authority(self._host.policy, policy)
         if widenings:
-            raise Refused(
+            raise DeniedError(
                 "the policy asks for more than the system policy allows: " + "; ".join(map(str, widenings[:3])),
                 self._host.config.system_policy, "narrow it, or ask the admin to widen the system policy",
             )  # fmt: skip
@@ -258,9 +260,9 @@ class Supervisor:
             # They can still be committed, while this daemon lives.
             _log.error("changes are not safe from a restart", cage=cage.id, error=str(error))
 
-    def _describe_kept(self, cage: Cage) -> pending_changes.Kept:
+    def _describe_kept(self, cage: Cage) -> pending_changes.KeptCage:
         caller, where = cage.caller, cage.workspace_id
-        return pending_changes.Kept(
+        return pending_changes.KeptCage(
             info=self._describe(cage), owner=(caller.uid, caller.gid), inside=(caller.inside, caller.inside_gid),
             host_id=cage.prepared.host_id, host_gid=cage.prepared.host_gid,
             disk_size=cage.prepared.slot.size, workspace_id=(where.device, where.inode),
@@ -290,15 +292,15 @@ class Supervisor:
         """A running cage this peer may act on.  One of somebody else's does not exist for others."""
         cage = self._running.get(name)
         if cage is None or (peer.role not in ("root", "admin") and cage.peer.uid != peer.uid):
-            raise Refused(f"no running cage {name}", next="list cages with: akiosctl ps")
+            raise DeniedError(f"no running cage {name}", next="list cages with: akiosctl ps")
         return cage
 
-    def _find_kept(self, peer: Peer, name: str) -> pending_changes.Kept:
+    def _find_kept(self, peer: Peer, name: str) -> pending_changes.KeptCage:
         kept = self._kept.get(name)
         if kept is None or (peer.role != "root" and kept.owner[0] != peer.uid):
             running = name in self._running and self._running[name].peer.uid == peer.uid
             what = f"the cage {name} still runs" if running else f"no ended cage {name} with changes"
-            raise Refused(what, next="list cages with: akiosctl ps --all")
+            raise DeniedError(what, next="list cages with: akiosctl ps --all")
         return kept
 
     async def _signal(self, peer: Peer, request: wire.Signal, fds: list[int], client: ClientConnection) -> None:
@@ -323,7 +325,7 @@ class Supervisor:
         cage = self._find(peer, request.cage)
         spool = self._spools.pop(cage.id, None)
         if spool is None:
-            raise Refused(f"{cage.id} is attached somewhere else", "attach", "detach there first")
+            raise DeniedError(f"{cage.id} is attached somewhere else", "attach", "detach there first")
         spool.stop()
         try:
             numbers = [cage.master.fileno()] if cage.master is not None else [fd.fileno() for fd in cage.stdio[1:]]
@@ -344,7 +346,7 @@ class Supervisor:
     async def _detach(self, peer: Peer, request: wire.Detach, fds: list[int], client: ClientConnection) -> None:
         cage = self._find(peer, request.cage)
         if cage.master is None and not cage.detached:
-            raise Refused("only a cage with a terminal can be left", "detach", "start it with -t, or with --detach")
+            raise DeniedError("only a cage with a terminal can be left", "detach", "start it with -t, or with --detach")
         cage.detached = True
         self._begin_spool(cage)
         await client.reply(wire.Ok())
@@ -353,7 +355,7 @@ class Supervisor:
         owner = self.owner_of(LogId(request.cage))
         path = self._host.cages_dir / request.cage / pending_changes.OUTPUT
         if owner is None or (peer.role not in ("root", "admin") and owner != peer.uid) or not path.exists():
-            raise Refused(f"{request.cage} left no output here", "output", "only a detached cage's output is kept")
+            raise DeniedError(f"{request.cage} left no output here", "output", "only a detached cage's output is kept")
         with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)) as output:
             await client.reply(
                 wire.OutputReply(cage=request.cage, running=request.cage in self._running), [output.fileno()]
@@ -404,10 +406,10 @@ class Supervisor:
         elif request.cage in self._kept_workspaces:
             workspace = self._kept_workspaces[request.cage].dup()
         else:
-            raise Refused("akiosd was restarted since; the workspace must be sent again", request.cage)
+            raise DeniedError("akiosd was restarted since; the workspace must be sent again", request.cage)
         if request.cage in self._settling:
             workspace.close()
-            raise Refused("somebody else looks at these changes now", request.cage, WAIT)
+            raise DeniedError("somebody else looks at these changes now", request.cage, WAIT)
         self._settling.add(request.cage)
         try:
             with workspace:
@@ -428,7 +430,7 @@ class Supervisor:
 
     def _check_unseen(self, cage: str, client: ClientConnection) -> None:
         if any(name == cage and not client.is_same(viewer) for name, viewer in self._viewers):
-            raise Refused("somebody else looks at these changes now", cage, WAIT)
+            raise DeniedError("somebody else looks at these changes now", cage, WAIT)
 
     async def _wait_released(self, name: str) -> None:
         """A cage whose end was just told may still be giving its disk back."""
@@ -441,7 +443,7 @@ class Supervisor:
         kept = self._find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)
         if request.cage in self._settling:
-            raise Refused("somebody else settles these changes now", request.cage, "wait until they are done")
+            raise DeniedError("somebody else settles these changes now", request.cage, "wait until they are done")
         self._settling.add(request.cage)
         try:
             # Told first: what was destroyed without a word could not be told apart from a loss.

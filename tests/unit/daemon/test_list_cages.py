@@ -15,9 +15,9 @@ import pytest
 from akiosctl.cages import find_cage, list_cages
 from akiosd.cage.remembered import Remembered
 from akiosd.daemon.base.peers import Peer, Role
-from akiosd.daemon.cages.pending_changes import Kept
+from akiosd.daemon.cages.pending_changes import KeptCage
 from akiosd.daemon.requests.supervisor import _MAX_LISTED, Supervisor, _cut
-from akiosd.errors import AkiosError, Refused
+from akiosd.errors import AkiosError, DeniedError
 from akiosd.kernel.user_tree import identify
 from akiosd.values.ids import make_cage_id
 from akiosd.wire.frame import MAX_FRAME
@@ -26,16 +26,16 @@ from akiosd.wire.messages import CageInfo, Cages, List
 LONG = CageInfo("c-" + "0" * 12, 1, "u" * 32, "ended", _cut((b"\xff" * 10**6,)), b"/" * 4095, 0, reason="r" * 1024)
 
 
-def of(uid: int, number: int, **more: Any) -> Kept:
+def of(uid: int, number: int, **more: Any) -> KeptCage:
     info = msgspec.structs.replace(LONG, cage=make_cage_id(number.to_bytes(8, "big")), uid=uid, **more)
-    return Kept(info=info, owner=(uid, uid), inside=(1, 1), host_id=0, host_gid=0, disk_size=0, workspace_id=(0, 0),
+    return KeptCage(info=info, owner=(uid, uid), inside=(1, 1), host_id=0, host_gid=0, disk_size=0, workspace_id=(0, 0),
                 protect=())  # fmt: skip
 
 
 class Asker:
     """A client whose requests the real handler answers, without a socket between."""
 
-    def __init__(self, kept: list[Kept], role: Role, uid: int) -> None:
+    def __init__(self, kept: list[KeptCage], role: Role, uid: int) -> None:
         self._supervisor = Supervisor.__new__(Supervisor)
         self._supervisor._running = {}
         self._supervisor._kept = {one.info.cage: one for one in kept}
@@ -91,7 +91,7 @@ def test_whose_changes_may_be_looked_at(role: Role, uid: int, may: bool) -> None
     """An administrator stops others' cages and reads their logs; the files of others are root's to read, not theirs."""
     theirs = of(8, 2)
     asker = Asker([theirs], role, uid)
-    with nullcontext() if may else pytest.raises(Refused, match="no ended cage"):
+    with nullcontext() if may else pytest.raises(DeniedError, match="no ended cage"):
         assert asker._supervisor._find_kept(asker._peer, theirs.info.cage) is theirs
 
 
