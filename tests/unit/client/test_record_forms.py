@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import pytest
@@ -170,6 +170,47 @@ def test_entries_that_are_nearly_ours(entries: list[bytes]) -> None:
 @given(nearly_records())
 def test_many_entries_that_are_nearly_ours(entries: list[bytes]) -> None:
     both_agree(entries)
+
+
+def full(kind: Any) -> list[tuple[Any, Any]]:
+    """The pairs of an entry in which every simple field has a value of its own."""
+    values: dict[Any, Any] = {int: 7, bytes: b"/x", bytes | None: b"/y", str: "w", bool: True}
+    values |= {tuple[int, ...]: (1, 2), tuple[bytes, ...]: (b"a", b"b"), tuple[str, ...]: ("s",)}
+    given = {"ts": 1 << 60}
+    for field in msgspec.structs.fields(kind):
+        if field.name not in ("ts", "v"):
+            literal = get_args(field.type) if get_origin(field.type) is Literal else ()
+            value = literal[0] if literal else values.get(field.type, field.default)
+            given[field.name] = () if value is msgspec.NODEFAULT else value
+    return list(msgspec.msgpack.decode(encode_entry(kind(**given))).items())
+
+
+@pytest.mark.parametrize("kind", KnownRecord.__args__)
+def test_every_field_gone_twice_moved_empty_or_at_its_default(kind: Any) -> None:
+    pairs, defaults = full(kind), {field.name: field.default for field in msgspec.structs.fields(kind)}
+    changed, numbers = [pairs], range(len(pairs))
+    for a in numbers:
+        name, others = pairs[a][0], pairs[:a] + pairs[a + 1 :]
+        changed += [others, [*others[: a + 1], pairs[a], *others[a + 1 :]], [*pairs[:a], (name, None), *pairs[a + 1 :]]]
+        changed += [[pair for pair in others if pair is not pairs[b]] for b in numbers]
+        changed += [[*others[:b], *others[b + 1 :], others[b], others[b]] for b in range(len(others))]
+        changed += [[*others[:b], (others[b][0], None), *others[b:]] for b in range(len(others))]
+        changed.append([*pairs[:a], (1, "x"), *pairs[a + 1 :]])
+        if defaults.get(name, msgspec.NODEFAULT) is not msgspec.NODEFAULT and not isinstance(
+            defaults[name], msgspec.Struct
+        ):
+            changed.append([*pairs[:a], (name, defaults[name]), *pairs[a + 1 :]])
+            changed += [
+                [*part[:a], (name, defaults[name]), *part[a:]] for part in (others[:b] for b in range(a, len(pairs)))
+            ]
+    both_agree([map_of(each, long) for long in (False, True) for each in changed])
+
+
+def test_a_key_within_a_value_is_not_taken_for_the_field() -> None:
+    """The name of a program may hold a path's key, and a length that reaches over the real one."""
+    call = Syscall(ts=1 << 60, name="open", nr=2, pid=1, verdict="requested", path=b"b", directory=b"d")
+    comms = [b"x\xa4path\xc4" + bytes((length,)) for length in range(30)]
+    both_agree([encode_entry(msgspec.structs.replace(call, comm=comm)) for comm in (b"sh", *comms)])
 
 
 @pytest.mark.parametrize("value", [*HOSTILE_BYTES, *KEYS, b"x" * 2000])
