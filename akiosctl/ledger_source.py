@@ -181,7 +181,7 @@ def open_source(
             close_fds(fds)
 
 
-class HostFailed(AkiosError):
+class HostLogError(AkiosError):
     """The host's log was asked for, and cannot be: ``report`` says so of the cage's."""
 
     def __init__(self, found: Report) -> None:
@@ -195,11 +195,11 @@ class HostFailed(AkiosError):
 def from_files(
     cage: str, directory: Path, key: Vkey | None, host: Path | None = None, key_list: bytes | None = None
 ) -> LogSource:
-    """Raises ``OSError``, ``LedgerError`` and :class:`HostFailed` where nothing says whose word to take."""
+    """Raises ``OSError``, ``LedgerError`` and :class:`HostLogError` where nothing says whose word to take."""
     host_source = _host_from_files(host, key) if host is not None else None
     if key is None and host_source is not None:
         if host_source.failure is not None:
-            raise HostFailed(host_source.failure)
+            raise HostLogError(host_source.failure)
         if not os.path.lexists(directory) and host_source.trust is not None:
             key = host_source.trust.vkey
     trust = read_trust(directory, key, key_list=key_list)

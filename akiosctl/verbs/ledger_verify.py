@@ -14,7 +14,7 @@ from akiosctl.client import Client, DaemonError, close_fds
 from akiosctl.commands import print_line, wants_json
 from akiosctl.hashing import HASHER
 from akiosctl.ledger_source import (
-    HostFailed,
+    HostLogError,
     LogSource,
     files_in_words,
     from_daemon,
@@ -126,7 +126,7 @@ def _verify_files(
     key = read_key(vkey)
     try:
         return from_files(cage, directory, key, host, key_list).verify(pin, quorum)
-    except HostFailed as failed:
+    except HostLogError as failed:
         return failed.report
     except (OSError, LedgerError) as error:
         # There is no key beside it, or the archive is damaged: a verdict as well.

@@ -15,7 +15,7 @@ from akiosd.ledger.key_list import log_key, open_key_list
 from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import Checkpoint, NoteError, Vkey, open_checkpoint, parse_note
 from akiosd.ledger.quorum import Quorum
-from akiosd.ledger.report import Anchor, Bad, History, LogReader, Report, Verdict
+from akiosd.ledger.report import Anchor, History, LogReader, Report, Verdict, VerdictError
 from akiosd.ledger.verify import verify_log
 from akiosd.values.ids import HOST_LOG, is_cage_id
 from akiosd.values.records import CageDestroyed, escape
@@ -52,7 +52,7 @@ class _Known:
     def add(self, name: str, note: bytes, origin: str) -> None:
         found = Checkpoint.parse(parse_note(note).text)
         if found.origin != origin:
-            raise Bad(Verdict.UNTRUSTED, name, f"the {name} is of another log, {found.origin}")
+            raise VerdictError(Verdict.UNTRUSTED, name, f"the {name} is of another log, {found.origin}")
         self.anchors.append(Anchor(name, found.size, found.root))
         self.notes.append((name, note))
 
@@ -62,7 +62,7 @@ class _Known:
             try:
                 open_checkpoint(note, *keys)
             except NoteError as error:
-                raise Bad(Verdict.UNTRUSTED, name, f"the {name}: {error.what}") from None
+                raise VerdictError(Verdict.UNTRUSTED, name, f"the {name}: {error.what}") from None
 
 
 def judge(
@@ -82,7 +82,7 @@ def judge(
     vkey = log_key(trust.vkey, log) if log else trust.vkey
     try:
         report = _judge(reader, replace(trust, vkey=vkey), log, host, history, hasher)
-    except Bad as bad:
+    except VerdictError as bad:
         report = Report(bad.verdict, vkey.name, first_bad=bad.first_bad, detail=bad.detail)
     except NoteError as error:
         report = Report(Verdict.UNTRUSTED, vkey.name, first_bad=error.where, detail=error.what)
@@ -112,7 +112,7 @@ def _judge(
         known.check_signatures(_under(trust.vkey, kin))
         return _destroyed(word.destroyed, known.anchors, trust.vkey.name, reader is not None)
     if reader is None:
-        raise Bad(Verdict.INCOMPLETE, log, _why_missing(word, known.anchors, host is not None))
+        raise VerdictError(Verdict.INCOMPLETE, log, _why_missing(word, known.anchors, host is not None))
     anchors = list(known.anchors)
     if word is not None and word.size is not None:
         anchors.append(Anchor("host log", word.size, word.root))
@@ -125,7 +125,7 @@ def _judge(
         history.check_signatures(list(_under(trust.vkey, report.keys)))
     _check_anchored(report, anchors)
     if host is not None and (word is None or word.size is None):
-        raise Bad(Verdict.INCOMPLETE, "host log", "the host's log, though asked, does not list this log")
+        raise VerdictError(Verdict.INCOMPLETE, "host log", "the host's log, though asked, does not list this log")
     return report
 
 
@@ -140,9 +140,11 @@ def _ask_host(host: HostWord | None, vkey: Vkey, log: str) -> tuple[CageWord | N
     found = host.report
     if found.exit_code != 0:
         blamed = blame_host(found)
-        raise Bad(blamed.verdict, blamed.first_bad, blamed.detail)
+        raise VerdictError(blamed.verdict, blamed.first_bad, blamed.detail)
     if vkey.public_key not in found.keys:
-        raise Bad(Verdict.UNTRUSTED, "host log", "the key of this log is none of those that the host's log names")
+        raise VerdictError(
+            Verdict.UNTRUSTED, "host log", "the key of this log is none of those that the host's log names"
+        )
     return host.cages.get(log), found.keys
 
 
@@ -163,7 +165,7 @@ def _known_checkpoints(trust: Trust) -> _Known:
         seen = sorted({name for note in trust.cosigned for name in trust.quorum.cosigners(note)})
         by = f"by {', '.join(seen)} only" if seen else "by none of them"
         what = f"cosignatures are asked for, {trust.quorum.describe()}, and the known checkpoints are cosigned {by}"
-        raise Bad(Verdict.UNTRUSTED, "witness", what)
+        raise VerdictError(Verdict.UNTRUSTED, "witness", what)
     for note in met:
         names = " and ".join(sorted(trust.quorum.cosigners(note)))
         known.add(f"witness {names}", note, trust.vkey.name)
@@ -177,7 +179,7 @@ def _check_anchored(report: Report, anchors: list[Anchor]) -> None:
             detail = (
                 f"{anchor.name} is of size {anchor.size}, before what is left ({report.minimum}): it cannot be checked"
             )
-            raise Bad(Verdict.INCOMPLETE, anchor.name, detail)
+            raise VerdictError(Verdict.INCOMPLETE, anchor.name, detail)
 
 
 def _why_missing(word: CageWord | None, anchors: list[Anchor], asked: bool) -> str:
@@ -194,10 +196,10 @@ def _destroyed(record: CageDestroyed, anchors: list[Anchor], origin: str, files:
     for anchor in anchors:
         if anchor.size > record.size:
             detail = f"it was destroyed at size {record.size}, and {anchor.size} entries long before ({anchor.name})"
-            raise Bad(Verdict.ROLLBACK, "host log", detail)
+            raise VerdictError(Verdict.ROLLBACK, "host log", detail)
         if anchor.size == record.size and anchor.root != record.root:
             detail = f"at size {anchor.size} the log had another root ({anchor.name}): two histories"
-            raise Bad(Verdict.FORK, "host log", detail)
+            raise VerdictError(Verdict.FORK, "host log", detail)
     notes = [f"how: {escape(record.method)}"] if record.method else []
     notes += ["files of it are there, and were not looked at"] if files else []
     notes += [
