@@ -166,7 +166,7 @@ def test_entries_that_are_nearly_ours(entries: list[bytes]) -> None:
 
 
 @pytest.mark.named_set("histories")
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(nearly_records())
 def test_many_entries_that_are_nearly_ours(entries: list[bytes]) -> None:
     both_agree(entries)
