@@ -13,8 +13,9 @@ _SIZES = frozenset(
 )
 _MONEY = frozenset(("budget.usd_micro", "budget.usd_micro_per_minute"))
 _REPEATED = {
-    "budget.same_request": "a loop when answered {:,} times in a row",
-    "budget.same_tool_calls": "a loop when answered {:,} times in a row",
+    "budget.same_request": "a loop when answered the same {:,} times in a row",
+    "budget.same_tool_calls": "a loop when the results are the same {:,} times in a row",
+    "budget.same_answers": "a loop when nothing is new {:,} times in a row",
     "budget.cycles": "a loop when gone round {:,} times",
 }
 

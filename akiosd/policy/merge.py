@@ -133,7 +133,9 @@ RULES: dict[str, Wider] = {
     "budget.usd_micro_per_minute": _higher_limit,
     "budget.same_request": _higher_limit,
     "budget.same_tool_calls": _higher_limit,
+    "budget.same_answers": _higher_limit,
     "budget.cycles": _higher_limit,
+    "budget.loops_up_to": _higher_limit,
     "redact.models": _ranked({"block": 0, "mask": 1, "pseudonym": 2, "off": 3}),
     "redact.sites": _ranked({"block": 0, "mask": 1, "pseudonym": 2, "off": 3}),
     "redact.disable": _adds,
@@ -148,6 +150,9 @@ RULES: dict[str, Wider] = {
     "environment.set": _never,
     "allow_widening": _turned_on,
 }
+
+# Numbers that a project may raise to budget.loops_up_to, whatever they are.
+LOOPS = ("budget.same_request", "budget.same_tool_calls", "budget.same_answers", "budget.cycles")
 
 # Fields whose layers add up; in all others the later layer replaces the earlier one.
 ADDING = frozenset(("filesystem.read", "filesystem.write", "filesystem.hide", "filesystem.protect", "syscalls.deny"))
@@ -169,6 +174,9 @@ def flatten(policy: Policy) -> dict[str, Any]:
 def narrower(base: Policy, over: Policy) -> list[Widening]:
     """Everything in which ``over`` is *not* narrower than (or equal to) ``base``; empty means it may stand."""
     given, wanted = flatten(base), flatten(over)
+    bound = base.budget.loops_up_to
+    for key in LOOPS:
+        given[key] = max(given[key], bound) if given[key] and bound else 0
     return [Widening(key, given[key], wanted[key]) for key in wanted if RULES[key](given[key], wanted[key])]
 
 
@@ -193,7 +201,7 @@ def merge_explained(layers: Sequence[Layer]) -> Merged:
     for layer in layers:
         if layer.name not in TRUSTED_LAYERS and "allow_widening" in layer.policy.values:
             raise _refused(layer, "allow_widening", "allow_widening belongs to the system policy", "remove it")
-        merged = _apply(policy, layer.policy)
+        merged = _apply(policy, _bounded(policy, layer))
         if layer.name not in TRUSTED_LAYERS and not policy.allow_widening:
             for widening in narrower(policy, merged):
                 raise _refused(layer, widening.key, _sentence(layer, widening, origin), _next(widening))
@@ -201,6 +209,17 @@ def merge_explained(layers: Sequence[Layer]) -> Merged:
             origin[key] = (layer.name, layer.policy.where.get(key, (layer.name, 0)))
         policy = merged
     return Merged(policy, origin)
+
+
+def _bounded(policy: Policy, layer: Layer) -> PartialPolicy:
+    """Who names numbers for loops, and no bound for the layers after, means the numbers as the bound."""
+    given, bound = layer.policy, policy.budget.loops_up_to
+    named = max((given.values[key] for key in LOOPS if key in given.values), default=0)
+    if layer.name not in ("system", "user") or "budget.loops_up_to" in given.values or not named:
+        return given
+    if layer.name == "user" and bound:
+        named = min(named, bound)
+    return PartialPolicy({**given.values, "budget.loops_up_to": named}, given.where)
 
 
 def _apply(policy: Policy, layer: PartialPolicy) -> Policy:

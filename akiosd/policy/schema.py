@@ -228,7 +228,9 @@ SCHEMA: dict[str, dict[str, tuple[str, Reader | ListOf]]] = {
         "usd_per_minute": ("usd_micro_per_minute", _bounded(_money)),
         "same_request": ("same_request", _count),
         "same_tool_calls": ("same_tool_calls", _count),
+        "same_answers": ("same_answers", _count),
         "cycles": ("cycles", _count),
+        "loops_up_to": ("loops_up_to", _count),
     },
     "redact": {
         "models": ("models", _one_of(get_args(values.RedactMode))),

@@ -76,6 +76,7 @@ class Spend:
         A ``patient`` one may be told to wait: it is asked for again when another was settled.
         """
         _check_digest(ask.request)
+        _check_digest(ask.before)
         self._waiting.pop(call, None)
         # It is kept while the call is open, a thousand of them at once.
         ask = msgspec.structs.replace(ask, provider=ask.provider[:_MAX_NAME], model=ask.model[:_MAX_NAME])
@@ -103,7 +104,7 @@ class Spend:
 
     async def settle(self, call: int, bill: Bill) -> None:
         """Book what a call cost.  One that was refused, or is booked already, changes nothing."""
-        _check_digest(bill.tool_calls)
+        _check_digest(bill.answer)
         if self._closed:
             return
         if call not in self.account.open:

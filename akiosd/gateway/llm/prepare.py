@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote_plus
 import msgspec
 
 from akiosd.gateway.llm.providers.base import Json, Operation, Provider, Route, Stream, unknown_field
+from akiosd.gateway.llm.read_turns import begin_of_last_turn, name_of_items
 from akiosd.gateway.llm.redact_request import Outward
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.net.request_head import Headers
@@ -16,6 +17,7 @@ from akiosd.gateway.redaction.redactors import redact_target
 from akiosd.gateway.redaction.strict_json import BadJsonError, dump, parse
 from akiosd.meter import prices
 from akiosd.meter.models import UNKNOWN_OUTPUT
+from akiosd.meter.turns import Turn, read_trail
 from akiosd.redact.json_and_forms import Structured
 from akiosd.values.denial import BAD_REQUEST, Denial
 from akiosd.values.records import Finding
@@ -54,6 +56,7 @@ class Request(msgspec.Struct):
     strip: bool = False
     findings: tuple[Finding, ...] = ()
     left_out: tuple[str, ...] = ()
+    turns: tuple[Turn, ...] = ()
 
     def grant(self, output: int) -> bytes:
         """The body with at most ``output`` tokens asked for (0: as it is)."""
@@ -137,22 +140,26 @@ def prepare(
                       operation.stream(body, query), findings=outward.findings(), left_out=left_out)  # fmt: skip
     if operation.kind == "call":
         request.ask = _ask(request, outward)
+        if operation.has_output:
+            request.turns = memory.threads.read(body)
+            request.ask = msgspec.structs.replace(request.ask, trail=read_trail(request.turns))
         request.strip = operation.prepare(body)
     return request
 
 
 def _ask(request: Request, outward: Outward) -> Ask:
     ask, operation, quote, body = request.ask, request.operation, request.quote, request.body
-    fingerprint = hashlib.sha256(
-        dump([ask.provider, type(operation).__name__, ask.model, _meaning(body, operation)], sort=True)
-    ).digest()
+    if operation.has_output:
+        # To turn the same text into numbers twice is no loop.
+        own, before = _fingerprints(ask, operation, body)
+        ask = msgspec.structs.replace(ask, request=own, before=before)
     if quote is None:
-        return msgspec.structs.replace(ask, request=fingerprint, priced=False)
+        return msgspec.structs.replace(ask, priced=False)
     tokens = bound_input(operation, body, outward, quote.context)
     # An hour in the cache has to be asked for in these words, whatever the name of the field.
     dearest = prices.bound_input(quote, tokens, hour_cache=b'"1h"' in dump(body))
     made = msgspec.structs.replace(
-        ask, request=fingerprint, input_tokens=tokens, input_usd_micro=dearest,
+        ask, input_tokens=tokens, input_usd_micro=dearest,
         choices=operation.choices(body),
     )  # fmt: skip
     if not operation.has_output:
@@ -173,6 +180,21 @@ def bound_input(operation: Operation, body: Json, outward: Outward, context: int
     if body.get("tools") or body.get("toolConfig") or body.get("functions"):
         size += _TOOLS_OVERHEAD
     return min(size, context)
+
+
+def _fingerprints(ask: Ask, operation: Operation, body: Json) -> tuple[bytes, bytes]:
+    """Of the request, and of the one that came before the newest turn of its conversation."""
+    name = name_of_items(body)
+    said = body.get(name)
+    said = said if isinstance(said, list) else [said]
+    head = _meaning({key: value for key, value in body.items() if key != name}, operation)
+    digest = hashlib.sha256(dump([ask.provider, type(operation).__name__, ask.model, head], sort=True))
+    before, begin = b"", begin_of_last_turn(said)
+    for at, item in enumerate(said):
+        if at == begin:
+            before = digest.copy().digest()
+        digest.update(b"," + dump(_bare(item), sort=True))
+    return digest.digest(), before
 
 
 def _meaning(body: Json, operation: Operation) -> Json:

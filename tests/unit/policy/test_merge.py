@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from akiosctl.policy_files import PROFILES, read_named
 from akiosd.errors import PolicyError
 from akiosd.policy.explain import explain_text
-from akiosd.policy.merge import RULES, Layer, check_authority, flatten, merge, merge_explained, narrower
+from akiosd.policy.merge import LOOPS, RULES, Layer, check_authority, flatten, merge, merge_explained, narrower
 from akiosd.policy.schema import SCHEMA, PartialPolicy, load, validate
 from akiosd.values.policy import DEFAULT_POLICY, Limits, Policy
 from akiosd.values.units import GIB
@@ -138,7 +138,9 @@ NARROWER = {
     "environment.keep": [(("*",), ("A", "LC_*")), (("LC_*",), ("LC_ALL", "LC_A*"))],
 }
 for numeric in [key for key in RULES if key.startswith(("limits.", "budget."))]:
-    WIDER[numeric] = [(1, 2), (1, 0)]
+    # Loops have a bound of their own, up to which they may be raised.
+    most = DEFAULT_POLICY.budget.loops_up_to if numeric in LOOPS else 1
+    WIDER[numeric] = [(most, most + 1), (most, 0)]
     NARROWER[numeric] = [(2, 1), (0, 1), (0, 0), (1, 1)]
 
 
@@ -263,9 +265,11 @@ def test_the_budget_is_explained_in_words():
         ["budget.calls", "1,000", "system: system.yaml"],
         ["budget.requests_per_minute", "no limit", "built-in"],
         ["budget.usd_micro_per_minute", "$0.05", "system: system.yaml"],
-        ["budget.same_request", "a loop when answered 5 times in a row", "built-in"],
-        ["budget.same_tool_calls", "a loop when answered 5 times in a row", "built-in"],
+        ["budget.same_request", "a loop when answered the same 5 times in a row", "built-in"],
+        ["budget.same_tool_calls", "a loop when the results are the same 8 times in a row", "built-in"],
+        ["budget.same_answers", "a loop when nothing is new 5 times in a row", "built-in"],
         ["budget.cycles", "no limit", "system: system.yaml"],
+        ["budget.loops_up_to", "50", "built-in"],
     ]
 
 
@@ -276,3 +280,37 @@ def test_a_budget_is_only_narrowed(key):
         with pytest.raises(PolicyError, match="widens budget"):
             merge([system, layer("flags", {"budget": {key: wider}})])
     merge([system, layer("flags", {"budget": {key: 3}})])
+
+
+@pytest.mark.parametrize("key", LOOPS)
+def test_a_project_raises_what_is_a_loop_up_to_the_bound(key):
+    name = key.removeprefix("budget.")
+
+    def raised(number, *before):
+        return getattr(merge([*before, layer("project", {"budget": {name: number}})]).budget, name)
+
+    assert raised(50) == 50
+    bounded = layer("system", {"budget": {"loops_up_to": 70}})
+    assert raised(70, bounded) == 70
+    asked = msgspec.structs.replace(DEFAULT_POLICY.budget, **{name: 51})
+    asked = msgspec.structs.replace(DEFAULT_POLICY, budget=asked)
+    assert [str(wider) for wider in check_authority(DEFAULT_POLICY, asked)] == [f"{key}: 51 is wider than 50"]
+    for wider, before in ((51, []), (0, []), (71, [bounded]), (0, [bounded])):
+        with pytest.raises(PolicyError, match=f"widens {key}"):
+            raised(wider, *before)
+    # Who names a number means it; a bound of 0 is none.
+    for who in ("system", "user"):
+        named = layer(who, {"budget": {name: 20}})
+        assert raised(20, named) == 20
+        with pytest.raises(PolicyError, match=f"widens {key}"):
+            raised(21, named)
+    free = layer("system", {"budget": {name: 4, "loops_up_to": 0}})
+    assert raised(10_000, free) == 10_000 and raised(0, free) == 0
+
+
+def test_the_bound_of_loops_is_not_the_projects():
+    for wider in (51, 0):
+        with pytest.raises(PolicyError, match=r"widens budget\.loops_up_to"):
+            merge([layer("project", {"budget": {"loops_up_to": wider}})])
+    with pytest.raises(PolicyError, match=r"widens budget\.cycles"):
+        merge([layer("user", {"budget": {"cycles": 51}})])
