@@ -62,8 +62,8 @@ ONLY: dict[str, tuple[str, ...]] = {
     # Loading the prices takes 0.15 s and what they need; akiosd and the client only count what the gateway says.
     "genai_prices": ("akiosd.meter.prices",),
     "akiosd.meter.prices": ("akiosd.gateway",),
-    # It hides what it imports from this test.  The verbs of the command line are a table of names.
-    "importlib": ("akiosctl.commands",),
+    # It hides what it imports from this test.  The verbs of the command line and the providers are tables of names.
+    "importlib": ("akiosctl.commands", "akiosd.gateway.llm.providers.registry"),
     # Programs are started with an environment and a directory of their own, in one place for the client and for akiosd.
     "subprocess": ("akiosd.kernel.programs", "akiosctl.standalone"),
     "tests": (),

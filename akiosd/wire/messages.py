@@ -226,7 +226,7 @@ class Prune(Message, frozen=True, tag="prune"):
 
 
 class KeySet(Message, frozen=True, tag="key_set"):
-    """Root and admins: keep the API key of a provider; ``key`` as in ``ProviderSetup``, ``region`` of bedrock."""
+    """Root and admins: keep the API key of a provider; ``key`` as in ``ProviderSetup``, ``region`` where it has any."""
 
     provider: str = ""
     key: bytes = b""

@@ -62,7 +62,7 @@ class Call:
     async def run(self) -> None:
         """Raises :class:`CallDeniedError`, :class:`UpstreamError`."""
         request, error = self._request, ""
-        if self._sender.provider.signs_body:
+        if self._sender.provider.facts.signed_as:
             await self._wait_grant()
         # Until it is known, as it is where all is granted that is asked for.
         self._longest = longest_output(self._context.setup.policy.budget, request.ask)

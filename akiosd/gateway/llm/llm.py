@@ -68,7 +68,7 @@ def _stopped(
     if login:
         hint = f"akiosctl keys set {provider.name}, and use the key the cage is given"
         return Denial(rule="llm.login", words=f"{login} is not passed: only API keys are", host=host, hint=hint)
-    if provider.needs_key and not setup.key:
+    if provider.facts.needs_key and not setup.key:
         hint = f"akiosctl keys set {provider.name}"
         return Denial(rule="llm.key", words=f"there is no key for {provider.name}", host=host, hint=hint)
     return None

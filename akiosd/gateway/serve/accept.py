@@ -9,7 +9,7 @@ import trio
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.eager_stream import PromptStream
-from akiosd.gateway.net.names import OLLAMA_PORT, Rule, canonical
+from akiosd.gateway.net.names import LOCAL_PORTS, Rule, canonical
 from akiosd.gateway.net.tls_hello import (
     MAX_HELLO,
     NO_APPLICATION_PROTOCOL,
@@ -26,16 +26,16 @@ from akiosd.values.records import NetDenied
 HELLO_SECONDS = 10
 """For a client hello, and again for the rest of the handshake."""
 _TLS = b"\x16"
-_OLLAMA = Rule("llm", "ollama", "ollama", OLLAMA_PORT)
+_LOCAL = {port: Rule("llm", provider, provider, port) for port, provider in LOCAL_PORTS.items()}
 
 
 def _prompt(context: Context, stream: trio.SocketStream, first: bytes = b"") -> PromptStream:
     return PromptStream(stream, first, send_seconds=context.limits.send_seconds)
 
 
-async def serve_ollama(context: Context, stream: trio.SocketStream, port: int) -> None:
-    """The port at which an Ollama of this machine is expected."""
-    await serve.serve_stream(context, _prompt(context, stream), Destination("localhost", port, False, _OLLAMA))
+async def serve_local(context: Context, stream: trio.SocketStream, port: int) -> None:
+    """The ``port`` at which a provider on this machine is expected."""
+    await serve.serve_stream(context, _prompt(context, stream), Destination("localhost", port, False, _LOCAL[port]))
 
 
 async def serve_captured(context: Context, stream: trio.SocketStream, port: int) -> None:
