@@ -91,6 +91,8 @@ class ProviderFacts(NamedTuple):
         prefix and length, because programs check them before they call; the rest says what it is.
     other_variables: other ways to hand a program a key, or to make it look for one where none is.
     client_headers: request headers of the vendor's own clients (lower case) that are passed on.
+    patience_seconds: how long a call may wait for others to leave room in the budget; half of what the vendor's clients
+        wait for an answer, and not more than four minutes where that is ten minutes or for ever.
     login_headers, login_tokens: a header, or the beginning of a token, that shows a log-in instead of a key → words.
     error: the shape of its errors.
     price_list: the provider's name in genai-prices; "" where it has no list.
@@ -110,6 +112,7 @@ class ProviderFacts(NamedTuple):
     placeholders: Mapping[str, str] = {}
     other_variables: tuple[str, ...] = ()
     client_headers: tuple[bytes, ...] = ()
+    patience_seconds: float = 240.0
     login_headers: Mapping[bytes, str] = {}
     login_tokens: Mapping[bytes, str] = {}
     error: ErrorShape = ErrorShape()
@@ -234,6 +237,8 @@ _ROWS = (
         client_headers=(
             b"amz-sdk-invocation-id", b"amz-sdk-request", b"x-amzn-bedrock-accept", b"x-amz-user-agent",
         ),
+        # botocore gives up after 60 s without a byte (Config.read_timeout).
+        patience_seconds=30.0,
         error=ErrorShape(
             "", fields={"message": "text", "__type": "name"},
             # Names of the errors of the Bedrock runtime.

@@ -10,6 +10,7 @@ import pytest
 import akiosctl
 import akiosd
 from akiosd.gateway.llm import providers
+from akiosd.gateway.llm.llm import patience_seconds
 from akiosd.gateway.llm.providers.base import Provider
 from akiosd.gateway.llm.providers.registry import BY_NAME
 from akiosd.gateway.net.names import WEB_PORTS
@@ -81,3 +82,9 @@ def test_of_a_name_that_is_no_providers_nothing_is_known() -> None:
     assert facts_of("nobody").hosts == () and facts_of("nobody").error == ErrorShape()
     assert quote("nobody", "gpt-4o", now_ns=0) is None
     assert quote("openai", "gpt-4o", now_ns=1_795_000_000_000_000_000) is not None, "the control"
+
+
+def test_a_call_waits_at_most_half_of_what_its_client_does() -> None:
+    assert {name: patience_seconds(FACTS[name], []) for name in ("openai", "bedrock")} == {"openai": 240, "bedrock": 30}
+    assert patience_seconds(FACTS["openai"], [(b"x-stainless-timeout", b"10")]) == 5
+    assert patience_seconds(FACTS["bedrock"], [(b"x-stainless-timeout", b"600")]) == 30
