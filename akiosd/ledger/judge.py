@@ -110,12 +110,11 @@ def _judge(
         known.anchors.append(trust.head)
     if word is not None and word.destroyed is not None:
         known.check_signatures(_under(trust.vkey, kin))
-        return _destroyed(word.destroyed, known.anchors, trust.vkey.name, reader is not None)
+        anchors = [*known.anchors, *_listed(word)]
+        return _destroyed(word.destroyed, anchors, trust.vkey.name, reader is not None)
     if reader is None:
         raise Bad(Verdict.INCOMPLETE, log, _why_missing(word, known.anchors, host is not None))
-    anchors = list(known.anchors)
-    if word is not None and word.size is not None:
-        anchors.append(Anchor("host log", word.size, word.root))
+    anchors = [*known.anchors, *_listed(word)]
     report = verify_log(reader, trust.vkey, tuple(anchors), hasher, kin, history=history)
     # A note that no key of this log signed says nothing: also where it contradicts the log.
     known.check_signatures(_under(trust.vkey, kin | report.keys))
@@ -127,6 +126,10 @@ def _judge(
     if host is not None and (word is None or word.size is None):
         raise Bad(Verdict.INCOMPLETE, "host log", "the host's log, though asked, does not list this log")
     return report
+
+
+def _listed(word: CageWord | None) -> list[Anchor]:
+    return [Anchor("host log", word.size, word.root)] if word is not None and word.size is not None else []
 
 
 def _under(vkey: Vkey, keys: Iterable[bytes]) -> list[Vkey]:
@@ -203,7 +206,7 @@ def _destroyed(record: CageDestroyed, anchors: list[Anchor], origin: str, files:
     notes += [
         f"{anchor.name} is of size {anchor.size}, before the end: only the host's log speaks for what came after"
         for anchor in anchors
-        if anchor.size < record.size
+        if anchor.size < record.size and anchor.name != "host log"
     ]
     return Report(
         Verdict.DESTROYED,
