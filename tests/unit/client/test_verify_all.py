@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from akiosctl.commands import run_verb
+from akiosctl.pins import pins_directory
 from akiosd.store.keys import LedgerKey
 from akiosd.store.log_dir import directory
 from akiosd.values.ids import HOST_LOG, LogId
@@ -77,3 +78,17 @@ def test_what_is_gone_has_a_verdict(state: Path, capsys: pytest.CaptureFixture[s
     host_of(state)
     GONE[gone](state)
     assert verify_all(state, capsys) == (3, {HOST_LOG: "OK", CAGE: "INCOMPLETE"})
+
+
+@pytest.mark.parametrize("suffix", ["", ".vkey", ".witnesses"])
+@pytest.mark.parametrize("log", [HOST_LOG, CAGE])
+def test_what_is_kept_and_damaged_is_a_verdict_here_too(
+    state: Path, capsys: pytest.CaptureFixture[str], log: LogId, suffix: str
+) -> None:
+    host_of(state)
+    path = pins_directory() / (KEY.origin(log).replace("/", "%2F") + suffix)
+    path.mkdir(parents=True)
+    code, found = verify_all(state, capsys)
+    assert (code, found[log]) == (3, "INCOMPLETE")
+    path.rmdir()
+    assert verify_all(state, capsys)[0] == 0
