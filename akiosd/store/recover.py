@@ -32,10 +32,11 @@ from akiosd.values.records import End, decode_entry
 
 _CAGES = "cages"
 _FIRST = Head(HOST_LOG, 0, EMPTY_ROOT)
-_WAY_OUT = (
-    "restore the whole state directory from one backup; or begin a new history under a new key: stop akiosd and move "
-    "keys/ledger.key*, ledger and cages out of the state directory"
+BEGIN_ANEW = (
+    "begin a new history under a new key: stop akiosd and move keys/ledger.key*, ledger and cages out of the state "
+    "directory"
 )
+_WAY_OUT = f"restore the whole state directory from one backup; or {BEGIN_ANEW}"
 
 
 @dataclass
