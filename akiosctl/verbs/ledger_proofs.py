@@ -33,6 +33,7 @@ from akiosctl.verbs.ledger_read import (
     read_checkpoint,
     read_key_list,
     read_quorum,
+    read_verified,
 )
 from akiosd.errors import AkiosError
 from akiosd.ledger.epochs import host_of
@@ -196,7 +197,7 @@ def pin(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None,
         path = None
         if report.exit_code == 0 and report.verdict is not Verdict.DESTROYED:
             with source.reader() as reader:
-                _, note = read_checkpoint(source, reader)
+                _, note = read_verified(source, reader, report)
             path = save_pin(source.vkey, note)
             remember_host(source.met, host_of(source.vkey.name))
     if wants_json(ctx, as_json):

@@ -12,11 +12,12 @@ import pytest
 
 from akiosctl import pins
 from akiosctl.client import DaemonError
-from akiosctl.ledger_source import refused
+from akiosctl.ledger_source import LogSource, refused
 from akiosctl.pins import pins_directory
 from akiosd.errors import AkiosError
 from akiosd.ledger.note import Signer
 from akiosd.ledger.proof import TlogProof
+from akiosd.ledger.report import Report
 from akiosd.ledger.witness import WitnessKey, cosignature_line, cosigned_message, witnesses_of
 from akiosd.store.keys import LedgerKey
 from akiosd.store.log_dir import directory
@@ -289,3 +290,29 @@ def test_witnesses_asked_for_a_cage_must_have_seen_the_hosts_log_list_it(
     got, text = log(*words, "--witness-key", witness)
     assert got == 4 and "destruction" in text  # the one that holds the key may have made that up since
     assert log(*words)[0] == 0
+
+
+@pytest.mark.parametrize("verb", ["pin", "witness"])
+def test_a_log_put_back_after_it_was_verified_is_not_kept(
+    log: Log, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Else whoever puts an older log there just then would take the anchor back with it."""
+    older = tmp_path / "older"
+    shutil.copytree(log.path, older)
+    log.grow(300)
+    ask(log, server)
+    verified = LogSource.verify
+
+    def verify_and_roll_back(self: LogSource) -> Report:
+        report = verified(self)
+        shutil.rmtree(log.path)
+        shutil.copytree(older, log.path)
+        return report
+
+    monkeypatch.setattr(LogSource, "verify", verify_and_roll_back)
+    words = {"pin": (), "witness": (server.url, "--witness-key", server.witness.key)}[verb]
+    with pytest.raises(AkiosError, match="600 entries long when it was verified"):
+        log.here(verb, *words)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "user"))
+    assert log.here("verify")[0] == 2

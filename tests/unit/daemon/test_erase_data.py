@@ -32,6 +32,7 @@ async def test_a_start_goes_on_with_a_destruction_that_spares_files_of_any_name(
         hide_names(state, log)
         method = method_of(How(), look(state / "cages" / log))
         await ledger.destroy_log(log, method)  # and is stopped here
+    assert len(method) < 4096
     async with running(open_here(state)) as ledger:
         await finish_destructions(ledger, state / "cages")
         (stone,) = [record for record in await host_records(ledger) if isinstance(record, CageDestroyed)]
