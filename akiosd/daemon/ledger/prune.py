@@ -40,7 +40,7 @@ async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], below: int, now
     return minimum
 
 
-async def read_cage_words(ledger: Ledger) -> dict[str, CageWord]:
+async def _read_cage_words(ledger: Ledger) -> dict[str, CageWord]:
     """What the host's log, durable or not, says of every cage."""
     words: dict[str, CageWord] = {}
     start, end = ledger.first_index(HOST_LOG), ledger.size(HOST_LOG)
@@ -59,7 +59,7 @@ async def _last_roots(ledger: Ledger, cages: Iterable[LogId]) -> list[tuple[str,
     the cut hide that a log was destroyed when it was shorter than it had been.
     """
     listed: list[tuple[str, int, bytes]] = []
-    words = await read_cage_words(ledger)
+    words = await _read_cage_words(ledger)
     for log, word in words.items():
         if word.size is not None and (word.destroyed is None or word.destroyed.size < word.size):
             listed.append((log, word.size, word.root))

@@ -12,12 +12,11 @@ from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages.erase_data import erase_log
 from akiosd.daemon.host import Host
-from akiosd.daemon.ledger.prune import prune_host_log, read_cage_words
+from akiosd.daemon.ledger.prune import prune_host_log
 from akiosd.daemon.ledger.read_clocks import LogAges, read_clocks
 from akiosd.daemon.sockets.serve_clients import ClientConnection
 from akiosd.errors import AkiosError, Refused
 from akiosd.kernel.hashing import NATIVE
-from akiosd.ledger.host_word import CageWord
 from akiosd.store.ages import Reading
 from akiosd.store.packing import Places, drop_directory, make_archive
 from akiosd.store.retention import Use, choose, survey_cages
@@ -124,13 +123,13 @@ class LogKeeper:
     async def pack_old(self, min_age_ns: int, how: How) -> list[LogId]:
         """Put the logs of cages that ended so long ago into archives; ``how`` their files then go."""
         packed = []
+        # First which are finished, then what the host's log lists of them: their last roots are in it by then.
+        finished = [use.log for use in await self._survey() if self._may_pack(use.log)]
         ages = await self._ages.now()
-        todo = [use.log for use in await self._survey() if self._may_pack(use.log)]
-        words = await read_cage_words(self._host.ledger) if todo else {}
-        for log in todo:
+        for log in finished:
             if ages.age_of(log) >= min_age_ns:
                 try:
-                    if await self._pack(log, words.get(log, CageWord()), how):
+                    if await self._pack(log, how):
                         packed.append(log)
                 except (AkiosError, OSError) as error:
                     # One that is damaged stays as it is, for whoever looks into it; the others are packed.
@@ -141,14 +140,14 @@ class LogKeeper:
         finished = log not in self._host.ledger.logs() and not self._why_busy(log)
         return finished and not Places.of(self._host.state_dir, log).is_packed
 
-    async def _pack(self, log: LogId, word: CageWord, how: How) -> bool:
-        """``word``: what the host's log said of it; a log that is not that is not confirmed by packing it."""
+    async def _pack(self, log: LogId, how: How) -> bool:
+        """A log that is not what the host's log lists is not confirmed by packing it."""
         ledger, places = self._host.ledger, Places.of(self._host.state_dir, log)
         with trio.CancelScope(shield=True):
             async with self._one_at_a_time:
                 if log in ledger.logs() or places.is_packed:
                     return False
-                report = await trio.to_thread.run_sync(make_archive, places, NATIVE, word)
+                report = await trio.to_thread.run_sync(make_archive, places, NATIVE, self._ages.word_of(log))
                 record = CagePacked(ts=time.time_ns(), cage=log, size=report.size, root=report.root)
                 await ledger.commit(HOST_LOG, record)
                 await trio.to_thread.run_sync(drop_directory, places, how)
