@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from akiosctl.cages import list_cages, open_at
-from akiosctl.changes import Diff, Plan, Report, Rules, commit, compare, make_plan, survey_workspace
+from akiosctl.changes import CommitReport, Diff, Plan, Rules, commit, compare, make_plan, survey_workspace
 from akiosctl.client import Client, DaemonError, close_fds
 from akiosctl.render import escape, note
 from akiosd.errors import AkiosError
@@ -44,7 +44,7 @@ class CageView:
             force=force,
         )
 
-    def commit(self, plan: Plan) -> Report:
+    def commit(self, plan: Plan) -> CommitReport:
         return commit(self.workspace_fd, self.view_fd, plan)
 
 
@@ -84,7 +84,7 @@ Agrees = Callable[[CageView, Plan], None]
 
 def commit_cage(
     client: Client, cage: str, *, skip_refused: bool = False, force: bool = False, agrees: Agrees | None = None
-) -> tuple[Plan, Report, str]:
+) -> tuple[Plan, CommitReport, str]:
     """Commit, then have the changes destroyed; says where, too.  Raises :class:`AkiosError` when nothing was done.
 
     What was left out is destroyed too: once the workspace has changed, what the agent renamed leads nowhere, and a
@@ -132,7 +132,7 @@ def discard_cage(client: Client, cage: str, *, committed: bool = False, paths: i
     return reply.note
 
 
-def settle_changes(path: str, cage: str, how: str, *, quiet: bool = False) -> bool:
+def dispose_of_changes(path: str, cage: str, how: str, *, quiet: bool = False) -> bool:
     """At the end of a run: ``commit`` or ``discard``.  False when something was left, after saying what."""
     with Client(path) as client:
         if how == "discard":

@@ -21,7 +21,7 @@ from akiosctl.cages import find_log
 from akiosctl.client import Client, DaemonError, close_fds
 from akiosctl.hashing import HASHER
 from akiosctl.known_places import find_alarm, names_by_daemon, names_on_disk
-from akiosctl.pins import KeptDamaged, Known, known_elsewhere, load_known, pinned_origins, trusted_key
+from akiosctl.pins import KeptDamagedError, Known, known_elsewhere, load_known, pinned_origins, trusted_key
 from akiosctl.small_files import read_key_text
 from akiosctl.socket_log import ByDaemon
 from akiosd.errors import AkiosError, LedgerError
@@ -91,7 +91,7 @@ class LogSource:
         """
         try:
             return find_alarm(self.met, self.vkey.name) or self._verify(pin, quorum, word)
-        except KeptDamaged as error:
+        except KeptDamagedError as error:
             return damaged(error, self.vkey.name)
 
     def _verify(self, pin: bytes | None, quorum: Quorum, word: HostWord | None) -> Report:
@@ -114,7 +114,7 @@ class LogSource:
         return HostSource(self.place, self.trust).ask("", NOTHING)
 
 
-def damaged(error: KeptDamaged, origin: str = "") -> Report:
+def damaged(error: KeptDamagedError, origin: str = "") -> Report:
     """The verdict where something is kept, and cannot be used."""
     return Report(Verdict.INCOMPLETE, origin, first_bad=error.where, detail=f"{error.what}; {error.next}")
 
@@ -187,7 +187,7 @@ def open_source(
             close_fds(fds)
 
 
-class HostFailed(AkiosError):
+class HostLogError(AkiosError):
     """The host's log was asked for, and cannot be: ``report`` says so of the cage's."""
 
     def __init__(self, found: Report) -> None:
@@ -201,11 +201,11 @@ class HostFailed(AkiosError):
 def from_files(
     cage: str, directory: Path, key: Vkey | None, host: Path | None = None, key_list: bytes | None = None
 ) -> LogSource:
-    """Raises ``OSError``, ``LedgerError`` and :class:`HostFailed` where nothing says whose word to take."""
+    """Raises ``OSError``, ``LedgerError`` and :class:`HostLogError` where nothing says whose word to take."""
     host_source = _host_from_files(host, key) if host is not None else None
     if key is None and host_source is not None:
         if host_source.failure is not None:
-            raise HostFailed(host_source.failure)
+            raise HostLogError(host_source.failure)
         if not os.path.lexists(directory) and host_source.trust is not None:
             key = host_source.trust.vkey
     trust = read_trust(directory, key, key_list=key_list)

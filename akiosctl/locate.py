@@ -10,14 +10,14 @@ import os
 import re
 from typing import NamedTuple
 
-from akiosctl.toolchain import Bind, CommandNotExecutable, CommandNotFound, Toolchain, locate_toolchain
+from akiosctl.toolchain import Bind, CommandNotExecutableError, CommandNotFoundError, Toolchain, locate_toolchain
 from akiosctl.version_managers import is_below
 from akiosd.errors import AkiosError
 
 __all__ = [
     "Bind",
-    "CommandNotExecutable",
-    "CommandNotFound",
+    "CommandNotExecutableError",
+    "CommandNotFoundError",
     "Toolchain",
     "Workspace",
     "find_policy_files",

@@ -7,7 +7,7 @@ import os
 import stat
 
 
-class NotRegular(OSError):
+class NotRegularError(OSError):
     """It is there, and no file."""
 
 
@@ -27,7 +27,7 @@ def open_regular(path: str | bytes) -> int:
 def reopen_regular(anchor: int) -> int:
     """The same from an O_PATH descriptor, which stays the caller's."""
     if not stat.S_ISREG(os.fstat(anchor).st_mode):
-        raise NotRegular(errno.EINVAL, "not a regular file")
+        raise NotRegularError(errno.EINVAL, "not a regular file")
     return os.open(f"/proc/self/fd/{anchor}", os.O_RDONLY | os.O_CLOEXEC)
 
 

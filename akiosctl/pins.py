@@ -23,7 +23,7 @@ from akiosd.ledger.witness import WitnessKey
 _MAX_HOSTS_BYTES = 1 << 20
 
 
-class KeptDamaged(AkiosError):
+class KeptDamagedError(AkiosError):
     """What is kept is there and cannot be used: an anchor that cannot be checked, which is no good verdict."""
 
     def __init__(self, what: str, path: Path) -> None:
@@ -56,11 +56,11 @@ def _beside(origin: str, suffix: str) -> Path:
 
 
 def load_known(origin: str) -> Known:
-    """Raises :class:`KeptDamaged`, as all that reads here does."""
+    """Raises :class:`KeptDamagedError`, as all that reads here does."""
     cosigned, witnesses = _read(_beside(origin, ".cosigned")), _load_witnesses(origin)
     if cosigned is not None and not witnesses:
         what = "whose cosignatures the kept checkpoint must have cannot be told: the witnesses' keys are missing"
-        raise KeptDamaged(what, _beside(origin, ".witnesses"))
+        raise KeptDamagedError(what, _beside(origin, ".witnesses"))
     return Known(load_pin(origin), load_pinned_key(origin), cosigned, witnesses)
 
 
@@ -70,7 +70,7 @@ def _load_witnesses(origin: str) -> tuple[WitnessKey, ...]:
     try:
         return tuple(WitnessKey.parse(line) for line in lines if line)
     except LedgerError:
-        raise KeptDamaged("what is kept as the keys of witnesses is damaged", path) from None
+        raise KeptDamagedError("what is kept as the keys of witnesses is damaged", path) from None
 
 
 def load_pin(origin: str) -> bytes | None:
@@ -85,7 +85,7 @@ def load_pinned_key(origin: str) -> Vkey | None:
     try:
         return Vkey.parse(data.decode("utf-8", "replace")) if data is not None else None
     except LedgerError:
-        raise KeptDamaged("what is kept as the log's public key is damaged", path) from None
+        raise KeptDamagedError("what is kept as the log's public key is damaged", path) from None
 
 
 def trusted_key(origin: str) -> Vkey | None:
@@ -166,7 +166,7 @@ def _read_hosts() -> dict[str, str]:
     except ValueError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(host, str) for host in found.values()):
-        raise KeptDamaged("the list of known hosts is damaged", _hosts_path())
+        raise KeptDamagedError("the list of known hosts is damaged", _hosts_path())
     return found
 
 
@@ -178,9 +178,9 @@ def _read(path: Path, limit: int = MAX_NOTE_BYTES) -> bytes | None:
         return None
     except OSError as error:
         why = "it is no file" if error.errno == errno.EINVAL else error.strerror
-        raise KeptDamaged(f"what is kept of a log cannot be read: {why}", path) from None
+        raise KeptDamagedError(f"what is kept of a log cannot be read: {why}", path) from None
     if len(data) > limit:
-        raise KeptDamaged("what is kept of a log is damaged: it is too large", path)
+        raise KeptDamagedError("what is kept of a log is damaged: it is too large", path)
     return data
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 import akiosd.policy
 from akiosctl.changes.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
-from akiosctl.open_regular import NotRegular, reopen_regular
+from akiosctl.open_regular import NotRegularError, reopen_regular
 from akiosd import __version__
 from akiosd.errors import PolicyError
 from akiosd.policy.merge import Layer, LayerName
@@ -114,7 +114,7 @@ def _reopen(anchor: int, path: str) -> int:
     """What ``anchor`` (O_PATH, closed here) stands for, for reading."""
     try:
         return reopen_regular(anchor)
-    except NotRegular:
+    except NotRegularError:
         raise PolicyError("the policy is not a regular file", path, "check the path") from None
     finally:
         os.close(anchor)

@@ -25,13 +25,13 @@ _MAX_HOPS = 40
 _MAX_SHEBANGS = 4
 
 
-class CommandNotFound(AkiosError):
+class CommandNotFoundError(AkiosError):
     """No such command; the exit code of a shell is 127."""
 
     exit_code = 127
 
 
-class CommandNotExecutable(AkiosError):
+class CommandNotExecutableError(AkiosError):
     """The command is there and cannot be executed; the exit code of a shell is 126."""
 
     exit_code = 126
@@ -137,7 +137,9 @@ class _Search:
     def find(self, argv0: str) -> str:
         """The path of a command; a manager's shim is passed over for what it stands for."""
         if not argv0 or "\0" in argv0:
-            raise CommandNotFound("the command is empty or holds a NUL", where="run", next="write akiosctl run -- CMD")
+            raise CommandNotFoundError(
+                "the command is empty or holds a NUL", where="run", next="write akiosctl run -- CMD"
+            )
         if "/" in argv0:
             path = os.path.normpath(os.path.join(self.host.cwd, argv0))
             behind = stands_for(os.path.dirname(path), self.host)
@@ -157,12 +159,14 @@ class _Search:
     def explain_missing(self, argv0: str, candidates: list[str]) -> AkiosError:
         present = next((path for path in candidates if os.path.lexists(path)), None)
         if present is None:
-            return CommandNotFound(f"{argv0}: command not found", where="PATH", next="check the name and your PATH")
+            return CommandNotFoundError(
+                f"{argv0}: command not found", where="PATH", next="check the name and your PATH"
+            )
         if os.path.isdir(present):
-            return CommandNotExecutable(f"{present} is a directory", where="run", next="name a program in it")
+            return CommandNotExecutableError(f"{present} is a directory", where="run", next="name a program in it")
         own = is_below(present, self.host.workspace) or is_below(present, self.host.home)
         hint = f"chmod +x {present}" if own else "name a program"
-        return CommandNotExecutable(f"{present} cannot be executed", where="run", next=hint)
+        return CommandNotExecutableError(f"{present} cannot be executed", where="run", next=hint)
 
     def expose(self, path: str, *, trusted: bool, depth: int = 0) -> str:
         """Show everything ``path`` needs; returns the first of its names that exists inside."""

@@ -34,7 +34,7 @@ class ProtocolError(AkiosError):
     """The peer broke the wire protocol; the connection is closed."""
 
 
-class Refused(AkiosError):
+class DeniedError(AkiosError):
     """The request was understood and is not permitted to this peer."""
 
 
@@ -46,7 +46,7 @@ class KernelError(AkiosError):
         self.errno = errno
 
 
-class LayerUnavailable(AkiosError):
+class LayerUnavailableError(AkiosError):
     """The policy asks for a layer that this host cannot enforce."""
 
 
@@ -54,5 +54,5 @@ class LedgerError(AkiosError):
     """The ledger cannot be written, or what is on disk is not what was written."""
 
 
-class CageFailed(AkiosError):
+class CageFailedError(AkiosError):
     """A cage could not be started; ``where`` names the step of the plan."""

@@ -1,9 +1,9 @@
 """Compare a cage's view with the workspace, and commit the difference with the caller's own credentials."""
 
-from akiosctl.changes.apply import Committer, Failure, Report, commit
+from akiosctl.changes.apply import CommitReport, Committer, Failure, commit
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType
 from akiosctl.changes.plan import Operation, Plan, Verb, find_conflicts, make_plan
-from akiosctl.changes.protect import DEFAULT_PROTECTED, Refusal, Rules, find_refusals
+from akiosctl.changes.protect import DEFAULT_PROTECTED, RefusedChange, Rules, find_refusals
 from akiosctl.changes.survey import survey_workspace
 from akiosctl.changes.walk import MAX_CHANGES, MAX_PATH, compare
 
@@ -13,6 +13,7 @@ __all__ = [
     "MAX_PATH",
     "Change",
     "ChangeKind",
+    "CommitReport",
     "Committer",
     "Diff",
     "Entry",
@@ -20,8 +21,7 @@ __all__ = [
     "Failure",
     "Operation",
     "Plan",
-    "Refusal",
-    "Report",
+    "RefusedChange",
     "Rules",
     "Verb",
     "commit",

@@ -46,7 +46,7 @@ class Failure(msgspec.Struct, frozen=True):
     errno: int = 0
 
 
-class Report(msgspec.Struct, frozen=True):
+class CommitReport(msgspec.Struct, frozen=True):
     """What a commit did.
 
     Without a ``failure`` everything is ``done``.  With one, ``done`` holds what could not be rolled back (nothing, as
@@ -59,7 +59,7 @@ class Report(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     """The workspace or the view is not what the plan was made from."""
 
 
@@ -68,7 +68,7 @@ _CHANGED = "it changed in the workspace since it was compared"
 
 def commit(
     workspace_fd: int, view_fd: int, plan: Plan, progress: Callable[[Operation], None] | None = None
-) -> Report:
+) -> CommitReport:
     """Perform ``plan``.  Both fds are the caller's and stay open.  AkiosError: the plan is blocked."""
     if plan.blocked:
         raise AkiosError(
@@ -78,7 +78,7 @@ def commit(
             "--skip-refused leaves them out, --force overrides conflicts",
         )
     if not plan.operations:
-        return Report(())
+        return CommitReport(())
     committer = Committer(workspace_fd, view_fd)
     done: list[Operation] = []
     try:
@@ -97,7 +97,7 @@ def commit(
         raise
     finally:
         kept = committer.finish()
-    return Report(tuple(done), failure, kept, tuple(committer.notes))
+    return CommitReport(tuple(done), failure, kept, tuple(committer.notes))
 
 
 class Committer:
@@ -126,7 +126,7 @@ class Committer:
             for current in operations:
                 if current.verb is Verb.WRITE_FILE:
                     self._staged[current.path] = self._stage_file(current)
-        except _Stop as stop:
+        except _StopError as stop:
             return Failure(current, str(stop))
         except OSError as error:
             return Failure(current, explain(error), error.errno or 0)
@@ -138,7 +138,7 @@ class Committer:
         try:
             with self._directory(parent_of(operation.path)) as directory:
                 self._dispatch(operation, directory, name_of(operation.path))
-        except _Stop as stop:
+        except _StopError as stop:
             return Failure(operation, str(stop))
         except OSError as error:
             return Failure(operation, explain(error), error.errno or 0)
@@ -229,10 +229,10 @@ class Committer:
         new, old = operation.new, operation.old
         assert new is not None
         if not entry_from_stat(os.fstat(source)).same_object(new):
-            raise _Stop("it changed in the cage since it was compared")
+            raise _StopError("it changed in the cage since it was compared")
         copy_content(source, target, new.size)
         if not entry_from_stat(os.fstat(source)).same_object(new):
-            raise _Stop("it changed in the cage while it was copied")
+            raise _StopError("it changed in the cage while it was copied")
         if old is not None:
             self._keep_owner(operation.path, target, old)
         os.fchmod(target, new.mode & 0o777)
@@ -316,13 +316,13 @@ class Committer:
     def _check_anchor(self, found: Entry, expected: Entry) -> None:
         # A placed file keeps its inode on the same file system; a copy of it (another one) at least its stamp.
         if (found.size, found.mtime_ns) != (expected.size, expected.mtime_ns) or found.type is not EntryType.FILE:
-            raise _Stop("the file it is a link to changed in the workspace")
+            raise _StopError("the file it is a link to changed in the workspace")
 
     def _remove(self, operation: Operation, directory: int, name: bytes) -> None:
         old = operation.old
         assert old is not None
         if not read_entry(directory, name).same_object(old):
-            raise _Stop(_CHANGED)
+            raise _StopError(_CHANGED)
         parked = self._new_name()
         try:
             move(directory, name, self._staging_fd, parked)
@@ -367,8 +367,8 @@ class Committer:
             undo()
         except OSError:
             self._keep = True
-            raise _Stop(f"{_CHANGED}; the newest version is in {self._staging.decode()}") from None
-        raise _Stop(_CHANGED)
+            raise _StopError(f"{_CHANGED}; the newest version is in {self._staging.decode()}") from None
+        raise _StopError(_CHANGED)
 
     def _park_beside(self, operation: Operation) -> bytes:
         name = self._staging + b"-" + self._new_name()
@@ -398,10 +398,10 @@ class Committer:
         try:
             status = entry_from_stat(os.fstat(fd))
             if status.type is not operation.new.type:
-                raise _Stop(_CHANGED)
+                raise _StopError(_CHANGED)
             is_file = status.type is EntryType.FILE
             if is_file and operation.old is not None and not (status.same_object(operation.old) and status.nlink == 1):
-                raise _Stop(_CHANGED)
+                raise _StopError(_CHANGED)
             inherited = 0 if is_file else status.mode & 0o7000
             chmod(fd, operation.new.mode & 0o777 | inherited & (operation.new.mode | 0o2000))
             self._written[operation.path] = entry_from_stat(os.fstat(fd))
@@ -421,7 +421,7 @@ class Committer:
         """Put ``staged`` where exactly ``operation.old`` (or nothing) stands; what stood there takes its place."""
         old, place, local = operation.old, self._staging_fd, False
         if old is not None and not read_entry(directory, name).same_object(old):
-            raise _Stop(_CHANGED)
+            raise _StopError(_CHANGED)
         change = move if old is None else exchange
         try:
             change(place, staged, directory, name)

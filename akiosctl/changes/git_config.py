@@ -23,7 +23,7 @@ class Setting(msgspec.Struct, frozen=True):
         return f"{self.section}.*.{self.key}" if self.subsection is not None else f"{self.section}.{self.key}"
 
 
-class BadConfig(Exception):
+class BadConfigError(Exception):
     """Git itself would stop at this file."""
 
 
@@ -35,10 +35,10 @@ _ESCAPES = {b"n": b"\n", b"t": b"\t", b"b": b"\b", b"\\": b"\\", b'"': b'"'}
 
 
 def parse_config(data: bytes) -> list[Setting]:
-    """Every setting, in order.  Raises :class:`BadConfig`."""
+    """Every setting, in order.  Raises :class:`BadConfigError`."""
     text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     if b"\0" in text:
-        raise BadConfig("a NUL byte")
+        raise BadConfigError("a NUL byte")
     found: list[Setting] = []
     section: tuple[str, bytes | None] | None = None
     at = 0
@@ -54,7 +54,7 @@ def parse_config(data: bytes) -> list[Setting]:
             found.append(Setting(*section, key[1].decode().lower(), value))
         else:
             line = text.count(b"\n", 0, at) + 1
-            raise BadConfig(f"line {line}")
+            raise BadConfigError(f"line {line}")
 
 
 def _section(header: re.Match[bytes]) -> tuple[str, bytes | None]:
@@ -91,13 +91,13 @@ def _value(text: bytes, at: int) -> tuple[bytes, int]:
         else:
             value += one
     if quoted:
-        raise BadConfig("a quote is not closed")
+        raise BadConfigError("a quote is not closed")
     return bytes(value), min(at, len(text))
 
 
 def _unescaped(one: bytes) -> bytes:
     if one not in _ESCAPES:
-        raise BadConfig("an unknown escape")
+        raise BadConfigError("an unknown escape")
     return _ESCAPES[one]
 
 
@@ -134,7 +134,7 @@ _ADDABLE = {
 def forbidden_changes(old: bytes, new: bytes) -> list[str]:
     """The names of settings that differ and that a commit must not change; empty when nothing speaks against it.
 
-    Raises :class:`BadConfig` when one of the two cannot be read.
+    Raises :class:`BadConfigError` when one of the two cannot be read.
     """
     before, after = parse_config(old), parse_config(new)
     known = frozenset((setting.section, setting.subsection) for setting in before if setting.name in _ADDABLE)

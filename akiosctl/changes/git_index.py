@@ -43,7 +43,7 @@ _MAX_NAME, _MAX_NAMES = 4096, 64 << 20
 _SUSPECT = re.compile(rb"(?i)(?:\A|[/\\])(?:[./\\]|git~1|\Z)")
 
 
-class _Bad(Exception):
+class _BadIndexError(Exception):
     """Not an index with this hash."""
 
 
@@ -55,7 +55,7 @@ def find_objection(data: bytes) -> str:
         try:
             for name in _names(data, hash_size):
                 is_safe = is_safe and _is_safe(name)
-        except (_Bad, struct.error, IndexError):
+        except (_BadIndexError, struct.error, IndexError):
             continue
         readings += 1
         if not is_safe:
@@ -75,7 +75,7 @@ def _is_safe(name: bytes) -> bool:
 def _names(data: bytes, hash_size: int) -> Iterator[bytes]:
     _, version, count = struct.unpack_from(">4sII", data)
     if version not in (2, 3, 4):
-        raise _Bad
+        raise _BadIndexError
     at, name, starts, total = 12, b"", [], 0
     for _ in range(count):
         # In version 4 a block of the offset table begins with a name that owes nothing to the one before.
@@ -85,22 +85,22 @@ def _names(data: bytes, hash_size: int) -> Iterator[bytes]:
         at += 2
         if flags & _EXTENDED:
             if version == 2:
-                raise _Bad
+                raise _BadIndexError
             at += 2
         stripped = before
         if version == 4:
             stripped, at = _varint(data, at)
             if stripped > before:
-                raise _Bad
+                raise _BadIndexError
         end = data.find(b"\0", at)
         if end < 0:
-            raise _Bad
+            raise _BadIndexError
         name = name[: before - stripped] + data[at:end] if version == 4 else data[at:end]
         if flags & _NAME_LENGTH != min(len(name), _NAME_LENGTH):
-            raise _Bad
+            raise _BadIndexError
         total += len(name)
         if len(name) > _MAX_NAME or total > _MAX_NAMES:
-            raise _Bad
+            raise _BadIndexError
         at = end + 1 if version == 4 else start + (end - start + 8) // 8 * 8
         starts.append((start, stripped == before))
         yield name
@@ -128,9 +128,9 @@ def _check_extensions(data: bytes, at: int, end: int, starts: list[tuple[int, bo
             entry = 0
             for offset, count in struct.iter_unpack(">II", body[4:]):
                 if entry >= len(starts) or starts[entry] != (offset, True):
-                    raise _Bad
+                    raise _BadIndexError
                 entry += count
             if entry != len(starts):
-                raise _Bad
+                raise _BadIndexError
     if at != end:
-        raise _Bad
+        raise _BadIndexError

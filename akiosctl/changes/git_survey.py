@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from akiosctl.changes.git_config import (
-    BadConfig,
+    BadConfigError,
     Setting,
     hook_paths,
     includes,
@@ -115,7 +115,7 @@ def read_configuration(files: Iterable[bytes], home: bytes) -> Configuration:
         seen.add(path)
         try:
             found = parse_config(data) if data is not None else []
-        except BadConfig:
+        except BadConfigError:
             continue
         settings += [(path, setting) for setting in found]
         for value in includes(found):

@@ -17,7 +17,7 @@ from enum import StrEnum
 import msgspec
 
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, ancestors, parent_of
-from akiosctl.changes.protect import Refusal, Rules, find_refusals, standing_protection
+from akiosctl.changes.protect import RefusedChange, Rules, find_refusals, standing_protection
 from akiosctl.changes.reached_paths import show
 from akiosctl.changes.walk import CLOCK_GRAIN_NS
 
@@ -53,9 +53,9 @@ class Plan(msgspec.Struct, frozen=True):
     """What a commit will do.  ``blocked``: something is refused or in conflict, and nothing will be done."""
 
     operations: tuple[Operation, ...]
-    refusals: tuple[Refusal, ...]
-    conflicts: tuple[Refusal, ...]
-    skipped: tuple[Refusal, ...] = ()
+    refusals: tuple[RefusedChange, ...]
+    conflicts: tuple[RefusedChange, ...]
+    skipped: tuple[RefusedChange, ...] = ()
     blocked: bool = False
 
 
@@ -69,7 +69,7 @@ def explain_block(plan: Plan) -> str:
     return f"{counts}; nothing was written ({shown}{more})"
 
 
-def find_conflicts(diff: Diff) -> list[Refusal]:
+def find_conflicts(diff: Diff) -> list[RefusedChange]:
     """The changes whose workspace entry is newer than the cage's start."""
     if diff.started_ns is None:
         return []
@@ -79,9 +79,9 @@ def find_conflicts(diff: Diff) -> list[Refusal]:
         if change.old is None:
             continue
         if change.old.type is not EntryType.DIRECTORY and change.old.ctime_ns >= limit:
-            found.append(Refusal(change.path, "changed in the workspace since the cage started"))
+            found.append(RefusedChange(change.path, "changed in the workspace since the cage started"))
         elif diff.moved and any(path in diff.moved for path in (change.path, *ancestors(change.path))):
-            found.append(Refusal(change.path, "its directory was moved in the workspace since the cage started"))
+            found.append(RefusedChange(change.path, "its directory was moved in the workspace since the cage started"))
     return found
 
 
@@ -98,7 +98,7 @@ def make_plan(diff: Diff, rules: Rules, *, skip_refused: bool = False, force: bo
         return Plan((), refusals, conflicts, blocked=True)
     skipped = _spread(diff, {refusal.path: refusal.reason for refusal in reversed(held_back)})
     changes = [change for change in diff.changes if change.path not in skipped]
-    left_out = tuple(Refusal(path, reason) for path, reason in sorted(skipped.items()))
+    left_out = tuple(RefusedChange(path, reason) for path, reason in sorted(skipped.items()))
     return Plan(tuple(_order(changes, diff, rules)), refusals, conflicts, left_out)
 
 

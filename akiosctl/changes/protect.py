@@ -43,7 +43,7 @@ class Rules(msgspec.Struct, frozen=True):
     """What stands in the workspace.  Without it only names count."""
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class RefusedChange(msgspec.Struct, frozen=True):
     """A path that must not be committed, and why in one phrase."""
 
     path: bytes
@@ -74,7 +74,7 @@ def escapes(path: bytes, target: bytes, rules: Rules) -> bool:
     return up > path.count(b"/")
 
 
-def find_refusals(diff: Diff, rules: Rules) -> list[Refusal]:
+def find_refusals(diff: Diff, rules: Rules) -> list[RefusedChange]:
     """Every change that the rules forbid, in path order, at most one refusal for a path."""
     directories = {change.path: change.new for change in diff.changes if change.new is not None}
     known: dict[bytes, str | None] = {}
@@ -91,7 +91,7 @@ def find_refusals(diff: Diff, rules: Rules) -> list[Refusal]:
             found[change.path] = f"protected: {rules.survey.contents[change.path]}"
     if rules.survey is not None:
         _refuse_obeyed(diff, rules, rules.survey, found)
-    return [Refusal(path, found[path]) for path in sorted(found)]
+    return [RefusedChange(path, found[path]) for path in sorted(found)]
 
 
 def standing_protection(rules: Rules) -> Callable[[bytes], bool]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 import akiosctl
 import akiosd
 from akiosctl.changes import git_index
-from akiosctl.changes.git_config import BadConfig, forbidden_changes
+from akiosctl.changes.git_config import BadConfigError, forbidden_changes
 from akiosctl.changes.git_survey import Repository, survey_git
 from akiosctl.changes.host_paths import reenter
 from akiosctl.changes.model import ChangeKind, Diff, EntryType, join, name_of, parent_of
@@ -160,7 +160,7 @@ def _objection(workspace_fd: int, view_fd: int, path: bytes) -> str:
     try:
         old = _read(workspace_fd, path) if workspace_fd >= 0 else b""
         names = forbidden_changes(old, _read(view_fd, path))
-    except (OSError, BadConfig):
+    except (OSError, BadConfigError):
         return "it cannot be read"
     return f"it changes {', '.join(names)}" if names else ""
 

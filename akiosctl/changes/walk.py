@@ -65,7 +65,7 @@ class _Side(Enum):
     NEW = 2
 
 
-class _Problem(Exception):
+class _ProblemError(Exception):
     """A directory or file that cannot be examined; the text goes into the change."""
 
 
@@ -107,7 +107,7 @@ class _Comparison:
             path, side, old_dir, new_dir = self.pending.pop()
             try:
                 self.directory(path, side)
-            except _Problem as problem:
+            except _ProblemError as problem:
                 self.unreadable_directory(path, side, old_dir, new_dir, str(problem))
         return Diff(
             tuple(self.changes[path] for path in sorted(self.changes)),
@@ -152,7 +152,7 @@ class _Comparison:
                 before, new, after = (
                     self.look(root, parent, name) for root in (self.workspace_fd, self.view_fd, self.workspace_fd)
                 )
-            except _Problem:
+            except _ProblemError:
                 return False
             if before is None or new is None or before.dev != self.workspace_dev:
                 return False
@@ -187,7 +187,7 @@ class _Comparison:
             child = join(path, name)
             try:
                 self.pair(child, old, new)
-            except _Problem as problem:
+            except _ProblemError as problem:
                 if not self.is_own(child):
                     self.add(_kind(old, new), child, old, new, str(problem))
 
@@ -195,7 +195,7 @@ class _Comparison:
         try:
             fd = open_directory(root_fd, path, readable=True)
         except OSError as error:
-            raise _Problem(_explain(error)) from None
+            raise _ProblemError(_explain(error)) from None
         names = set()
         try:
             with os.scandir(fd) as listing:
@@ -204,7 +204,7 @@ class _Comparison:
                     if len(names) > self.max_changes:
                         raise self.too_many()
         except OSError as error:
-            raise _Problem(_explain(error)) from None
+            raise _ProblemError(_explain(error)) from None
         finally:
             os.close(fd)
         return frozenset(names)
@@ -232,7 +232,7 @@ class _Comparison:
         try:
             return open_directory(root_fd, path, readable=False)
         except OSError as error:
-            raise _Problem(_explain(error)) from None
+            raise _ProblemError(_explain(error)) from None
 
     def pair(self, path: bytes, old: Entry | None, new: Entry | None) -> None:
         if new is not None and new.type is EntryType.FILE and new.nlink > 1:
@@ -248,7 +248,7 @@ class _Comparison:
 
     def one_sided(self, path: bytes, old: Entry | None, new: Entry | None) -> None:
         if len(path) > MAX_PATH:
-            raise _Problem(f"the path is longer than {MAX_PATH} bytes")
+            raise _ProblemError(f"the path is longer than {MAX_PATH} bytes")
         self.add(_kind(old, new), path, old, new)
         if old is not None and old.type is EntryType.DIRECTORY:
             self.note_moved(path, old)
@@ -258,7 +258,7 @@ class _Comparison:
 
     def both_directories(self, path: bytes, old: Entry, new: Entry) -> None:
         if len(path) > MAX_PATH:
-            raise _Problem(f"the path is longer than {MAX_PATH} bytes")
+            raise _ProblemError(f"the path is longer than {MAX_PATH} bytes")
         self.note_moved(path, old)
         if old.mode != new.mode:
             self.add(ChangeKind.MODE, path, old, new)
@@ -283,7 +283,7 @@ class _Comparison:
                 fds.append(open_file(root, path))
             return same_content(*fds)
         except OSError as error:
-            raise _Problem(_explain(error)) from None
+            raise _ProblemError(_explain(error)) from None
         finally:
             for fd in fds:
                 os.close(fd)
@@ -323,7 +323,7 @@ def _lstat(dir_fd: int, name: bytes) -> Entry | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _Problem(_explain(error)) from None
+        raise _ProblemError(_explain(error)) from None
 
 
 def _kind(old: Entry | None, new: Entry | None) -> ChangeKind:

@@ -40,7 +40,7 @@ from akiosd.ledger.epochs import host_of
 from akiosd.ledger.judge import NOTHING
 from akiosd.ledger.key_list import log_key, open_key_list
 from akiosd.ledger.merkle import ProofError
-from akiosd.ledger.note import Checkpoint, NoteError, UntrustedNote, Vkey, parse_note
+from akiosd.ledger.note import Checkpoint, NoteError, UntrustedNoteError, Vkey, parse_note
 from akiosd.ledger.proof import MAX_EXTRA_BYTES, MAX_PROOF_BYTES, TlogProof, verify_proof
 from akiosd.ledger.quorum import Quorum
 from akiosd.ledger.report import Report, Verdict, describe
@@ -159,15 +159,17 @@ def check_proof(
         given = vkey or trusted_key(origin)
         key = log_key(given, origin.rpartition("/")[2]) if given is not None else None
         if key is None:
-            raise UntrustedNote("no public key was given, and none is kept for this log", next="give one with --vkey")
+            raise UntrustedNoteError(
+                "no public key was given, and none is kept for this log", next="give one with --vkey"
+            )
         if entry is None and not text:
             raise ProofError("the proof does not hold the record", next="give it with --entry")
         kin = open_key_list(key_list, key) if key_list is not None else ()
         found = verify_proof(proof, text, key, *(Vkey(key.name, other) for other in kin))
         if not quorum.is_met(proof.checkpoint):
-            raise UntrustedNote(f"the proof does not carry the cosignatures asked for: {quorum.describe()}")
+            raise UntrustedNoteError(f"the proof does not carry the cosignatures asked for: {quorum.describe()}")
         names = sorted(quorum.cosigners(proof.checkpoint))
-    except UntrustedNote as error:
+    except UntrustedNoteError as error:
         return Report(Verdict.UNTRUSTED, origin, detail=str(error)), text, index
     except (ProofError, NoteError) as error:
         return Report(Verdict.TAMPERED, origin, detail=str(error)), text, index

@@ -14,7 +14,7 @@ from akiosctl.client import Client, DaemonError, close_fds
 from akiosctl.commands import print_line, wants_json
 from akiosctl.hashing import HASHER
 from akiosctl.ledger_source import (
-    HostFailed,
+    HostLogError,
     LogSource,
     damaged,
     files_in_words,
@@ -24,7 +24,7 @@ from akiosctl.ledger_source import (
     read_key,
     refused,
 )
-from akiosctl.pins import KeptDamaged
+from akiosctl.pins import KeptDamagedError
 from akiosctl.small_files import read_file
 from akiosctl.verbs.ledger_read import (
     DIRECTORY,
@@ -128,9 +128,9 @@ def _verify_files(
     key = read_key(vkey)
     try:
         return from_files(cage, directory, key, host, key_list).verify(pin, quorum)
-    except HostFailed as failed:
+    except HostLogError as failed:
         return failed.report
-    except KeptDamaged as error:
+    except KeptDamagedError as error:
         return damaged(error)
     except (OSError, LedgerError) as error:
         # There is no key beside it, or the archive is damaged: a verdict as well.
@@ -151,7 +151,7 @@ def _verify_by_daemon(
         return report
     except DaemonError as error:
         return refused(cage, error)
-    except KeptDamaged as error:
+    except KeptDamagedError as error:
         return damaged(error)
 
 
@@ -227,7 +227,7 @@ def _all_in_files(state: Path, key: Vkey | None, quorum: Quorum) -> dict[str, Re
     places = {name: _in_state(state, name) for name in names}
     try:
         source = from_files("", host, key)
-    except KeptDamaged as error:
+    except KeptDamagedError as error:
         return {HOST_LOG: damaged(error)}
     except (OSError, LedgerError) as error:
         return {HOST_LOG: refusal(error, str(host))}
@@ -238,7 +238,7 @@ def _all_in_files(state: Path, key: Vkey | None, quorum: Quorum) -> dict[str, Re
         try:
             there = from_files(cage, path, log_key(trusted, cage), host if word is None else None)
             return there.verify(word=word)
-        except KeptDamaged as error:
+        except KeptDamagedError as error:
             return damaged(error)
         except (OSError, LedgerError) as error:
             return refusal(error, str(path))
@@ -272,14 +272,14 @@ def _all_by_daemon(client: Client, key: Vkey | None, quorum: Quorum) -> dict[str
         more: list[int] = []
         try:
             return from_daemon(client, cage, key, more, ask_host=word is None).verify(word=word)
-        except KeptDamaged as error:
+        except KeptDamagedError as error:
             return damaged(error)
         finally:
             close_fds(more)
 
     try:
         return _all(from_daemon(client, "", key, fds), names, look, quorum)
-    except KeptDamaged as error:
+    except KeptDamagedError as error:
         return {HOST_LOG: damaged(error)}
     finally:
         close_fds(fds)

@@ -78,7 +78,7 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
     if ended is None:
         note(f"left running; akiosctl attach {cage}")
         return 0
-    settle = settlement(options, policy)
+    settle = disposition(options, policy)
     hint = f"akiosctl diff {cage} · commit · discard" if keeps else "they are gone; --commit keeps them"
     return finish(ended, cage, path, as_json, settle=settle, hint="" if options.has("quiet") else hint)
 
@@ -209,7 +209,7 @@ def user_name() -> str:
         return f"uid{os.getuid()}"
 
 
-def settlement(options: RunOptions, policy: RunPolicy) -> str:
+def disposition(options: RunOptions, policy: RunPolicy) -> str:
     """What to do with changes at the end: ``commit``, ``discard``, or ``keep``."""
     if options.has("commit") or (policy.workspace_mode == "rw" and not options.has("discard")):
         return "commit"
@@ -223,9 +223,9 @@ def finish(ended: dict[str, Any], cage: str, path: str, as_json: bool, *, settle
     changes = bool(ended.get("changes", False))
     failed = False
     if changes and settle != "keep":
-        from akiosctl.commit_cage import settle_changes
+        from akiosctl.commit_cage import dispose_of_changes
 
-        failed = not settle_changes(path, cage, settle, quiet=as_json or not hint)
+        failed = not dispose_of_changes(path, cage, settle, quiet=as_json or not hint)
         changes = failed
     if as_json:
         print_report(ended, cage, changes)

@@ -7,7 +7,7 @@ from functools import cached_property
 from akiosd.gateway.daemon_link.link import Link
 from akiosd.gateway.net.limits import Limits
 from akiosd.gateway.net.names import Addresses, Names
-from akiosd.gateway.net.rates import Rates
+from akiosd.gateway.net.rates import RateLimiter
 from akiosd.gateway.net.tls import ServerTls
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.gateway.upstream import upstream
@@ -25,7 +25,7 @@ class Context:
         self.limits = Limits()
         self.names = Names(setup.policy, reserved=upstream.reserved(setup))
         self.addresses = Addresses(setup.addresses)
-        self.rates = Rates(setup.policy.network.requests_per_minute)
+        self.rates = RateLimiter(setup.policy.network.requests_per_minute)
         self.connections = 0
         link.clean = self.clean
 

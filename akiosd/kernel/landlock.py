@@ -13,7 +13,7 @@ from typing import Any
 
 from cffi import FFI
 
-from akiosd.errors import KernelError, LayerUnavailable
+from akiosd.errors import KernelError, LayerUnavailableError
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.probe import landlock_abi
 from akiosd.policy.compile.landlock import (
@@ -57,7 +57,9 @@ def read_only_ruleset(directories: Iterable[str]) -> tuple[Fd, str]:
     """
     abi = landlock_abi()
     if abi < FLOOR_ABI:
-        raise LayerUnavailable(f"Landlock is ABI {abi}, needed is {FLOOR_ABI}", "landlock", "boot with lsm=landlock,…")
+        raise LayerUnavailableError(
+            f"Landlock is ABI {abi}, needed is {FLOOR_ABI}", "landlock", "boot with lsm=landlock,…"
+        )
     net = _BIND_TCP if abi >= 4 else 0
     scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL if abi >= 6 else 0
     attr = _RULESET_ATTR.pack(handled_rights(abi), net, scoped)[: 24 if abi >= 6 else 16 if abi >= 4 else 8]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from akiosd.errors import CageFailed, KernelError
+from akiosd.errors import CageFailedError, KernelError
 from akiosd.kernel import niceness, pidfd
 from akiosd.kernel.fds import Fd
 from akiosd.values import plan as plan_format
@@ -120,11 +120,11 @@ class Launcher:
                     pid, fd = await self._answer(where)
                 except (BrokenPipeError, ConnectionResetError, EOFError):
                     await self._restart()
-                    raise CageFailed(
+                    raise CageFailedError(
                         "the launcher ended while it made a cage", where, "run the command again; it was restarted"
                     ) from None
         if fd is None:
-            raise CageFailed("the launcher answered without a process", where)
+            raise CageFailedError("the launcher answered without a process", where)
         return pid, fd
 
     async def _send(self, request: bytes, ancillary: list[tuple[int, int, bytes]]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from akiosd.errors import CageFailed
+from akiosd.errors import CageFailedError
 from akiosd.kernel import _shim, acl
 from akiosd.kernel.fds import read_file
 from akiosd.kernel.mounts import check
@@ -131,7 +131,9 @@ async def _ask(size: int, where: str, question: str, fd: int, name: bytes = b"")
     """At least ``size`` bytes of an answer of :mod:`akiosd.kernel.print_facts`."""
     global _unanswered
     if _unanswered >= MAX_UNANSWERED:
-        raise CageFailed(f"{_unanswered} questions to file systems are not answered", where, "see which of them hang")
+        raise CageFailedError(
+            f"{_unanswered} questions to file systems are not answered", where, "see which of them hang"
+        )
     _unanswered += 1
     try:
         process = await open_python(_ASK, fd, question, name)
@@ -155,9 +157,9 @@ async def _hear(process: trio.Process, size: int, where: str) -> bytes:
                 data += part
             if await process.wait() == 0 and len(data) >= size:
                 return data
-            raise CageFailed("its file system refuses to say what it is", where, "check its mount options")
+            raise CageFailedError("its file system refuses to say what it is", where, "check its mount options")
     hint = "check that it is there, and what serves it"
-    raise CageFailed(f"its file system gave no answer within {ANSWER_S:g} s", where, hint)
+    raise CageFailedError(f"its file system gave no answer within {ANSWER_S:g} s", where, hint)
 
 
 async def _collect(process: trio.Process) -> None:

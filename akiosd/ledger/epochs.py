@@ -14,7 +14,7 @@ from itertools import pairwise
 import msgspec
 
 from akiosd.errors import LedgerError
-from akiosd.ledger.note import UntrustedNote, Vkey, encode_base64
+from akiosd.ledger.note import UntrustedNoteError, Vkey, encode_base64
 from akiosd.values.records import KeyEpoch, LogOpen, decode_entry
 
 _MARKS = (b"key_epoch", b"log_open")
@@ -77,11 +77,13 @@ def key_in_force(statements: Sequence[Statement], trusted: Vkey, kin: frozenset[
     """The key that signs a log with these statements, all of them before its size.
 
     ``trusted`` must be one of its keys, or of the host's (``kin``: keys a verified host log names).  Raises
-    ``UntrustedNote``.
+    ``UntrustedNoteError``.
     """
     if not statements:
         return trusted
     named = {statement.epoch.public_key for statement in statements}
     if trusted.public_key not in named and not (trusted.public_key in kin and named <= kin):
-        raise UntrustedNote("the trusted key is none of this log's keys", next="check the public key you verify with")
+        raise UntrustedNoteError(
+            "the trusted key is none of this log's keys", next="check the public key you verify with"
+        )
     return Vkey(trusted.name, statements[-1].epoch.public_key)

@@ -108,13 +108,13 @@ def encode_frame(magic: bytes, seq: int, base: int, body: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class Frame:
+class WalFrame:
     seq: int
     base: int
     body: bytes
 
 
-def read_frame(magic: bytes, data: bytes, offset: int) -> Frame | None:
+def read_frame(magic: bytes, data: bytes, offset: int) -> WalFrame | None:
     """The frame at ``offset``, or None where there is no whole one."""
     if data[offset : offset + MAGIC_BYTES] != magic or offset + HEADER_BYTES > len(data):
         return None
@@ -123,7 +123,7 @@ def read_frame(magic: bytes, data: bytes, offset: int) -> Frame | None:
     body = data[start : start + length]
     if len(body) != length or zlib.crc32(body, zlib.crc32(_covered.pack(seq, base, length))) != crc:
         return None
-    return Frame(seq, base, body)
+    return WalFrame(seq, base, body)
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,14 @@ class Segment:
     follows ``end``, up to the last byte that is not zero.
     """
 
-    frames: tuple[Frame, ...]
+    frames: tuple[WalFrame, ...]
     end: int
     stray: int
     torn_bytes: int
 
 
 def scan_segment(magic: bytes, data: bytes) -> Segment:
-    frames: list[Frame] = []
+    frames: list[WalFrame] = []
     end = 0
     while frame := read_frame(magic, data, end):
         if frames and frame.seq != frames[-1].seq + 1:

@@ -15,7 +15,7 @@ from akiosd.ledger.key_list import log_key, open_key_list
 from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import Checkpoint, NoteError, Vkey, open_checkpoint, parse_note
 from akiosd.ledger.quorum import Quorum
-from akiosd.ledger.report import Anchor, Bad, History, LogReader, Report, Verdict
+from akiosd.ledger.report import Anchor, History, LogReader, Report, Verdict, VerdictError
 from akiosd.ledger.verify import verify_log
 from akiosd.values.ids import HOST_LOG, is_cage_id
 from akiosd.values.records import CageDestroyed, escape
@@ -53,9 +53,9 @@ class _Known:
         try:
             found = Checkpoint.parse(parse_note(note).text)
         except NoteError as error:
-            raise Bad(Verdict.UNTRUSTED, name, f"the {name} is damaged: {error.what}") from None
+            raise VerdictError(Verdict.UNTRUSTED, name, f"the {name} is damaged: {error.what}") from None
         if found.origin != origin:
-            raise Bad(Verdict.UNTRUSTED, name, f"the {name} is of another log, {found.origin}")
+            raise VerdictError(Verdict.UNTRUSTED, name, f"the {name} is of another log, {found.origin}")
         self.anchors.append(Anchor(name, found.size, found.root))
         self.notes.append((name, note))
 
@@ -65,7 +65,7 @@ class _Known:
             try:
                 open_checkpoint(note, *keys)
             except NoteError as error:
-                raise Bad(Verdict.UNTRUSTED, name, f"the {name}: {error.what}") from None
+                raise VerdictError(Verdict.UNTRUSTED, name, f"the {name}: {error.what}") from None
 
 
 def judge(
@@ -85,7 +85,7 @@ def judge(
     vkey = log_key(trust.vkey, log) if log else trust.vkey
     try:
         report = _judge(reader, replace(trust, vkey=vkey), log, host, history, hasher)
-    except Bad as bad:
+    except VerdictError as bad:
         report = Report(bad.verdict, vkey.name, first_bad=bad.first_bad, detail=bad.detail)
     except NoteError as error:
         report = Report(Verdict.UNTRUSTED, vkey.name, first_bad=error.where, detail=error.what)
@@ -117,7 +117,7 @@ def _judge(
         anchors = [*known.anchors, *_listed(word)]
         return _destroyed(word.destroyed, anchors, trust.vkey.name, reader is not None)
     if reader is None:
-        raise Bad(Verdict.INCOMPLETE, log, _why_missing(word, known.anchors, host is not None))
+        raise VerdictError(Verdict.INCOMPLETE, log, _why_missing(word, known.anchors, host is not None))
     anchors = [*known.anchors, *_listed(word)]
     report = verify_log(reader, trust.vkey, tuple(anchors), hasher, kin, history=history)
     # A note that no key of this log signed says nothing: also where it contradicts the log.
@@ -128,7 +128,7 @@ def _judge(
         history.check_signatures(list(_under(trust.vkey, report.keys)))
     _check_anchored(report, anchors)
     if host is not None and (word is None or word.size is None):
-        raise Bad(Verdict.INCOMPLETE, "host log", "the host's log, though asked, does not list this log")
+        raise VerdictError(Verdict.INCOMPLETE, "host log", "the host's log, though asked, does not list this log")
     _check_cosigned(host, word.listed_at if word is not None else None, "lists this log first")
     return report
 
@@ -148,9 +148,11 @@ def _ask_host(host: HostWord | None, vkey: Vkey, log: str) -> tuple[CageWord | N
     found = host.report
     if found.exit_code != 0:
         blamed = blame_host(found)
-        raise Bad(blamed.verdict, blamed.first_bad, blamed.detail)
+        raise VerdictError(blamed.verdict, blamed.first_bad, blamed.detail)
     if vkey.public_key not in found.keys:
-        raise Bad(Verdict.UNTRUSTED, "host log", "the key of this log is none of those that the host's log names")
+        raise VerdictError(
+            Verdict.UNTRUSTED, "host log", "the key of this log is none of those that the host's log names"
+        )
     return host.cages.get(log), found.keys
 
 
@@ -165,7 +167,7 @@ def _check_cosigned(host: HostWord | None, index: int | None, what: str) -> None
     if host is None or host.cosigned is None or (index is not None and index < host.cosigned):
         return
     detail = f"the host's log {what} in entry {index}, and witnesses cosigned it at size {host.cosigned}, before that"
-    raise Bad(Verdict.UNTRUSTED, "witness", detail)
+    raise VerdictError(Verdict.UNTRUSTED, "witness", detail)
 
 
 def cosigned_size(trust: Trust) -> int:
@@ -189,12 +191,12 @@ def _known_checkpoints(trust: Trust) -> _Known:
     try:
         met = [note for note in trust.cosigned if trust.quorum.is_met(note)]
     except NoteError as error:
-        raise Bad(Verdict.UNTRUSTED, "witness", f"a kept checkpoint is damaged: {error.what}") from None
+        raise VerdictError(Verdict.UNTRUSTED, "witness", f"a kept checkpoint is damaged: {error.what}") from None
     if not met:
         seen = sorted({name for note in trust.cosigned for name in trust.quorum.cosigners(note)})
         by = f"by {', '.join(seen)} only" if seen else "by none of them"
         what = f"cosignatures are asked for, {trust.quorum.describe()}, and the known checkpoints are cosigned {by}"
-        raise Bad(Verdict.UNTRUSTED, "witness", what)
+        raise VerdictError(Verdict.UNTRUSTED, "witness", what)
     for note in met:
         names = " and ".join(sorted(trust.quorum.cosigners(note)))
         known.add(f"witness {names}", note, trust.vkey.name)
@@ -208,7 +210,7 @@ def _check_anchored(report: Report, anchors: list[Anchor]) -> None:
             detail = (
                 f"{anchor.name} is of size {anchor.size}, before what is left ({report.minimum}): it cannot be checked"
             )
-            raise Bad(Verdict.INCOMPLETE, anchor.name, detail)
+            raise VerdictError(Verdict.INCOMPLETE, anchor.name, detail)
 
 
 def _why_missing(word: CageWord | None, anchors: list[Anchor], asked: bool) -> str:
@@ -225,10 +227,10 @@ def _destroyed(record: CageDestroyed, anchors: list[Anchor], origin: str, files:
     for anchor in anchors:
         if anchor.size > record.size:
             detail = f"it was destroyed at size {record.size}, and {anchor.size} entries long before ({anchor.name})"
-            raise Bad(Verdict.ROLLBACK, "host log", detail)
+            raise VerdictError(Verdict.ROLLBACK, "host log", detail)
         if anchor.size == record.size and anchor.root != record.root:
             detail = f"at size {anchor.size} the log had another root ({anchor.name}): two histories"
-            raise Bad(Verdict.FORK, "host log", detail)
+            raise VerdictError(Verdict.FORK, "host log", detail)
     notes = [f"how: {escape(record.method)}"] if record.method else []
     notes += ["files of it are there, and were not looked at"] if files else []
     notes += [

@@ -19,7 +19,7 @@ from akiosd.ledger.epochs import Epoch, Statement, check_chain, host_of
 from akiosd.ledger.note import (
     NoteError,
     Signer,
-    UntrustedNote,
+    UntrustedNoteError,
     Vkey,
     decode_base64,
     decode_decimal,
@@ -59,7 +59,7 @@ def sign_key_list(host: str, epochs: Sequence[Epoch], seed: bytes) -> bytes:
 def open_key_list(data: bytes, trusted: Vkey) -> frozenset[bytes]:
     """The public keys for which ``trusted``, the key of any log of the host, vouches; itself one of them.
 
-    Raises ``UntrustedNote`` if it vouches for none, ``NoteError`` if the list is damaged.
+    Raises ``UntrustedNoteError`` if it vouches for none, ``NoteError`` if the list is damaged.
     """
     host = host_of(trusted.name)
     epochs = _parse(parse_note(data).text, host)
@@ -70,7 +70,9 @@ def open_key_list(data: bytes, trusted: Vkey) -> frozenset[bytes]:
     open_note(data, Vkey(list_name(host), epochs[-1].public_key))
     keys = frozenset(epoch.public_key for epoch in epochs)
     if trusted.public_key not in keys:
-        raise UntrustedNote("the trusted key is none of this host's keys", next="check the public key you verify with")
+        raise UntrustedNoteError(
+            "the trusted key is none of this host's keys", next="check the public key you verify with"
+        )
     return keys
 
 
@@ -79,7 +81,7 @@ def _parse(text: str, host: str) -> list[Epoch]:
     if header != HEADER or not lines:
         raise NoteError("not a list of a host's keys", where="host.keys")
     if name != host:
-        raise UntrustedNote(f"the list of keys is of another host, {name}", where="host.keys")
+        raise UntrustedNoteError(f"the list of keys is of another host, {name}", where="host.keys")
     epochs = []
     for line in lines:
         number, *words = line.split(" ")

@@ -27,7 +27,7 @@ class NoteError(LedgerError):
     """A note or key is not well formed, or no trusted key signed it."""
 
 
-class UntrustedNote(NoteError):
+class UntrustedNoteError(NoteError):
     """A well-formed note that none of the trusted keys signed."""
 
 
@@ -190,7 +190,7 @@ def open_note(data: bytes, *trusted: Vkey) -> str:
             raise NoteError("a signature of a trusted key does not verify", where=line.name)
         verified.add(vkey)
     if not verified:
-        raise UntrustedNote("no trusted key signed this note", next="check the public key you verify with")
+        raise UntrustedNoteError("no trusted key signed this note", next="check the public key you verify with")
     return note.text
 
 
@@ -198,7 +198,7 @@ def is_signed_by(data: bytes, vkey: Vkey) -> bool:
     """Whether this key signed the note; raises ``NoteError`` for what is no note."""
     try:
         open_note(data, vkey)
-    except UntrustedNote:
+    except UntrustedNoteError:
         return False
     return True
 

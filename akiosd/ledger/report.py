@@ -87,7 +87,7 @@ def describe(report: Report) -> Mapping[str, object]:
     }
 
 
-class Bad(Exception):
+class VerdictError(Exception):
     """Verification ends here."""
 
     def __init__(self, verdict: Verdict, first_bad: str, detail: str) -> None:

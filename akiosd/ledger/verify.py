@@ -15,8 +15,16 @@ from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
 from akiosd.ledger.edge import TILE_BYTES
 from akiosd.ledger.epochs import Epoch, Statement, check_chain, key_in_force
 from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher
-from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNote, Vkey, open_checkpoint, parse_note
-from akiosd.ledger.report import Anchor, Bad, History, LogReader, Report, Verdict
+from akiosd.ledger.note import (
+    MAX_NOTE_BYTES,
+    Checkpoint,
+    NoteError,
+    UntrustedNoteError,
+    Vkey,
+    open_checkpoint,
+    parse_note,
+)
+from akiosd.ledger.report import Anchor, History, LogReader, Report, Verdict, VerdictError
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 from akiosd.ledger.walk import Walk
 
@@ -37,7 +45,7 @@ def verify_log(
     log's tiles are files; else the reader makes them of the entries, and only the entries are looked at.
     """
     report = Report(Verdict.OK, vkey.name)
-    untrusted: Bad | None = None
+    untrusted: VerdictError | None = None
     try:
         note = _read_note(reader)
         checkpoint, untrusted = _open_checkpoint(note, vkey)
@@ -51,7 +59,7 @@ def verify_log(
         _check_roots(walk, checkpoint)
         statements = _check_pruned(walk, names)
         signer = _check_keys(note, statements, vkey, kin)
-    except Bad as bad:
+    except VerdictError as bad:
         # What is signed by no trusted key has no other faults worth naming, whatever its entries say.
         bad = untrusted or bad
         return replace(report, verdict=bad.verdict, first_bad=bad.first_bad, detail=bad.detail)
@@ -74,23 +82,23 @@ def verify_log(
 def _read_note(reader: LogReader) -> bytes:
     note = reader.read("checkpoint", MAX_NOTE_BYTES)
     if note is None:
-        raise Bad(Verdict.INCOMPLETE, "checkpoint", "there is no checkpoint")
+        raise VerdictError(Verdict.INCOMPLETE, "checkpoint", "there is no checkpoint")
     return note
 
 
-def _open_checkpoint(note: bytes, vkey: Vkey) -> tuple[Checkpoint, Bad | None]:
+def _open_checkpoint(note: bytes, vkey: Vkey) -> tuple[Checkpoint, VerdictError | None]:
     """The checkpoint, and why it is not to be trusted yet: another key of the log may have signed it."""
     try:
         try:
             return open_checkpoint(note, vkey), None
-        except UntrustedNote as error:
-            bad = Bad(Verdict.UNTRUSTED, "checkpoint", error.what)
+        except UntrustedNoteError as error:
+            bad = VerdictError(Verdict.UNTRUSTED, "checkpoint", error.what)
             checkpoint = Checkpoint.parse(parse_note(note).text)
             if checkpoint.origin != vkey.name:
                 raise bad from None
             return checkpoint, bad
     except NoteError as error:
-        raise Bad(Verdict.TAMPERED, "checkpoint", error.what) from None
+        raise VerdictError(Verdict.TAMPERED, "checkpoint", error.what) from None
 
 
 def _check_sizes(size: int, anchors: tuple[Anchor, ...], history: History | None) -> None:
@@ -99,16 +107,16 @@ def _check_sizes(size: int, anchors: tuple[Anchor, ...], history: History | None
         known.append((history.sizes[-1], "kept checkpoint"))
     for longer, name in known:
         if longer > size:
-            raise Bad(Verdict.ROLLBACK, "checkpoint", f"the log was {longer} entries long ({name})")
+            raise VerdictError(Verdict.ROLLBACK, "checkpoint", f"the log was {longer} entries long ({name})")
 
 
 def _check_roots(walk: Walk, checkpoint: Checkpoint) -> None:
     if walk.edge().root() != checkpoint.root:
-        raise Bad(Verdict.TAMPERED, "checkpoint", "the entries do not lead to the signed root")
+        raise VerdictError(Verdict.TAMPERED, "checkpoint", "the entries do not lead to the signed root")
     for anchor in walk.anchors:
         if walk.roots.get(anchor.size, anchor.root) != anchor.root:
             detail = f"at size {anchor.size} the log had another root ({anchor.name}): two histories"
-            raise Bad(Verdict.FORK, f"before entry {anchor.size}", detail)
+            raise VerdictError(Verdict.FORK, f"before entry {anchor.size}", detail)
     if walk.fork is not None:
         raise walk.fork
 
@@ -117,7 +125,7 @@ def _check_pruned(walk: Walk, names: _Names) -> list[Statement]:
     """What stands about keys in the log and, for what was pruned, in the record of that; only there may files lack."""
     stated = walk.pruned.minimum if walk.pruned is not None else 0
     if walk.first > stated:
-        raise Bad(Verdict.INCOMPLETE, names.missing_from(stated), "a file of the signed tree is missing")
+        raise VerdictError(Verdict.INCOMPLETE, names.missing_from(stated), "a file of the signed tree is missing")
     if walk.pruned is None or not walk.first:
         return walk.statements
     found = {statement.epoch.public_key for statement in walk.statements}
@@ -137,11 +145,11 @@ def _check_keys(note: bytes, statements: list[Statement], vkey: Vkey, kin: froze
     try:
         signer = key_in_force(statements, vkey, kin)
         open_checkpoint(note, signer)
-    except UntrustedNote as error:
+    except UntrustedNoteError as error:
         why = "it is not signed by the key in force at its size" if statements else error.what
-        raise Bad(Verdict.UNTRUSTED, "checkpoint", why) from None
+        raise VerdictError(Verdict.UNTRUSTED, "checkpoint", why) from None
     except NoteError as error:
-        raise Bad(Verdict.TAMPERED, "checkpoint", error.what) from None
+        raise VerdictError(Verdict.TAMPERED, "checkpoint", error.what) from None
     return signer
 
 
@@ -215,9 +223,9 @@ def _check_old_partial(reader: LogReader, old: Tile, new: Tile) -> None:
     if data is None or whole is None:
         return  # the pass over the tree names what is missing
     if not whole.startswith(data) or (old.level != ENTRIES and len(data) != old.width * HASH_BYTES):
-        raise Bad(Verdict.TAMPERED, old.path, "a partial tile is not what the later one begins with")
+        raise VerdictError(Verdict.TAMPERED, old.path, "a partial tile is not what the later one begins with")
     if old.level == ENTRIES:
         try:
             decode_bundle(data, old.width)
         except LedgerError as error:
-            raise Bad(Verdict.TAMPERED, old.path, error.what) from None
+            raise VerdictError(Verdict.TAMPERED, old.path, error.what) from None

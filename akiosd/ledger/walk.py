@@ -14,7 +14,7 @@ from akiosd.ledger.bundle import decode_bundle
 from akiosd.ledger.edge import TILE_BYTES, Edge
 from akiosd.ledger.epochs import Statement, read_statement
 from akiosd.ledger.merkle import HASH_BYTES, Hasher, halve
-from akiosd.ledger.report import Anchor, Bad, History, LogReader, Verdict, read_tile
+from akiosd.ledger.report import Anchor, History, LogReader, Verdict, VerdictError, read_tile
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 from akiosd.values.records import LogPruned, Recovered, decode_entry
 
@@ -39,7 +39,7 @@ class Walk:
     history: History | None = None
     stored: bool = True
     roots: dict[int, bytes] = field(default_factory=dict)
-    fork: Bad | None = None
+    fork: VerdictError | None = None
     recoveries: int = 0
     statements: list[Statement] = field(default_factory=list)
     pruned: LogPruned | None = None
@@ -49,7 +49,7 @@ class Walk:
     _next: tuple[int, bool] | None = None
 
     def run(self) -> None:
-        """Raises ``Bad``, and ``LedgerError`` from the reader."""
+        """Raises ``VerdictError``, and ``LedgerError`` from the reader."""
         self._start()
         self._snapshot(b"", 0)
         full, partial = divmod(self.size, WIDTH)
@@ -79,7 +79,7 @@ class Walk:
                 tile = Tile(level, index, WIDTH if index < full else partial)
                 content = self._read(tile)[: width * HASH_BYTES]
                 if len(content) != width * HASH_BYTES:
-                    raise Bad(Verdict.TAMPERED, tile.path, "the tile is shorter than the tree says")
+                    raise VerdictError(Verdict.TAMPERED, tile.path, "the tile is shorter than the tree says")
             self._levels.append(content)
         kept = ((size, True) for size in self.history.sizes if size >= self.first) if self.history else iter(())
         anchors = sorted({(anchor.size, False) for anchor in self.anchors if anchor.size >= self.first})
@@ -95,7 +95,7 @@ class Walk:
                 self.roots[size] = root
             elif self.fork is None and self.history is not None and self.history.read(size)[2].root != root:
                 detail = f"at size {size} the log had another root (kept checkpoint): two histories"
-                self.fork = Bad(Verdict.FORK, f"before entry {size}", detail)
+                self.fork = VerdictError(Verdict.FORK, f"before entry {size}", detail)
             self._next = next(self._wanted, None)
 
     def _bundles(self, batch: list[Tile]) -> None:
@@ -111,7 +111,7 @@ class Walk:
         try:
             leaves = self.hasher.bundle(data, tile.width)
         except LedgerError as error:
-            raise Bad(Verdict.TAMPERED, tile.path, error.what) from None
+            raise VerdictError(Verdict.TAMPERED, tile.path, error.what) from None
         if any(mark in data for mark in _MARKS):
             for index, entry in enumerate(decode_bundle(data, tile.width), tile.index * WIDTH):
                 if any(mark in entry for mark in _MARKS):
@@ -150,17 +150,17 @@ class Walk:
         if data == content:
             return
         if len(data) != len(content):
-            raise Bad(Verdict.TAMPERED, tile.path, f"the tile is {len(data)} bytes long, not {len(content)}")
+            raise VerdictError(Verdict.TAMPERED, tile.path, f"the tile is {len(data)} bytes long, not {len(content)}")
         place = next(i for i in range(tile.width) if data[32 * i : 32 * i + 32] != content[32 * i : 32 * i + 32])
         if tile.level:
-            raise Bad(Verdict.TAMPERED, tile.path, "the tile does not follow from the tiles below it")
+            raise VerdictError(Verdict.TAMPERED, tile.path, "the tile does not follow from the tiles below it")
         index = tile.index * WIDTH + place
-        raise Bad(Verdict.TAMPERED, f"entry {index}", f"entry {index} does not hash to what {tile.path} says")
+        raise VerdictError(Verdict.TAMPERED, f"entry {index}", f"entry {index} does not hash to what {tile.path} says")
 
     def _read(self, tile: Tile) -> bytes:
         data = read_tile(self.reader, tile)
         if data is None:
-            raise Bad(Verdict.INCOMPLETE, tile.path, "a file of the signed tree is missing")
+            raise VerdictError(Verdict.INCOMPLETE, tile.path, "a file of the signed tree is missing")
         return data
 
 

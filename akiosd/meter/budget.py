@@ -30,8 +30,9 @@ from akiosd.errors import ProtocolError
 from akiosd.meter import loops
 from akiosd.meter.account import Account, Ending, Open, Settled, Warned
 from akiosd.meter.headroom import MAX_AMOUNT, Need, Room, fit, read_ask
+from akiosd.values.denial import BAD_REQUEST, FORBIDDEN, PAYMENT_REQUIRED, TOO_MANY, Denial
 from akiosd.values.policy import Budget
-from akiosd.values.spend import Ask, Bill, Grant, Refusal, Tokens
+from akiosd.values.spend import Ask, Bill, Grant, Tokens
 from akiosd.values.units import NS_PER_S, format_usd
 
 PATIENCE_NS = 5 * NS_PER_S
@@ -39,9 +40,8 @@ PATIENCE_NS = 5 * NS_PER_S
 MAX_REFUSALS = 256
 RATE_REFUSALS = 10
 MAX_OPEN = 1024
-BAD_REQUEST, PAYMENT_REQUIRED, FORBIDDEN, TOO_MANY = 400, 402, 403, 429
 
-Verdict = tuple[Account, Grant | Refusal]
+Verdict = tuple[Account, Grant | Denial]
 
 
 def reserve(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
@@ -52,9 +52,9 @@ def reserve(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
         return account, _last_word("budget", PAYMENT_REQUIRED, account.ending)
     if not ask.priced:
         words = "this model's price is not known; the administrator can name it in akiosd.yaml, gateway.prices"
-        return account, Refusal("prices", words, FORBIDDEN)
+        return account, Denial("prices", words, status=FORBIDDEN)
     if len(account.open) >= MAX_OPEN:
-        return account, Refusal("budget.calls", f"{MAX_OPEN} calls are open; wait for one to end", TOO_MANY)
+        return account, Denial("budget.calls", f"{MAX_OPEN} calls are open; wait for one to end", status=TOO_MANY)
     for check in (_check_circles, _check_batches, _check_rate):
         verdict = check(account, ask, now_ns)
         if verdict is not None:
@@ -174,7 +174,7 @@ def _check_room(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
     shortened = output < need.named or (not need.named and _is_bounded(account.limits, need))
     usd, tokens = need.usd_micro(output), Tokens(input=need.input_tokens, output=need.choices * output)
     if max(usd, tokens.input, tokens.output) > MAX_AMOUNT:
-        return account, Refusal("budget.usd", "no call can be as large as this one", PAYMENT_REQUIRED)
+        return account, Denial("budget.usd", "no call can be as large as this one", status=PAYMENT_REQUIRED)
     held = Open(ask.provider, ask.model, ask.request, now_ns, usd, tokens)
     account = msgspec.structs.replace(
         account,
@@ -192,7 +192,7 @@ def _is_bounded(limits: Budget, need: Need) -> bool:
 def _no_room(account: Account, need: Need, room: Room, now_ns: int) -> Verdict:
     state = room.describe(need)
     if room.held and fit(need, room, room.limit - room.used) is not None:
-        return account, Refusal(room.rule, f"{state}; wait for an open call to end", PAYMENT_REQUIRED)
+        return account, Denial(room.rule, f"{state}; wait for an open call to end", status=PAYMENT_REQUIRED)
     if room.rule == "budget.usd_per_minute":
         ending = Ending("loop", f"more than {format_usd(room.limit)} in a minute")
         words = f"{state}; wait until the minute is over"
@@ -226,12 +226,12 @@ def _refuse(
         return msgspec.structs.replace(account, ending=ending), _last_word(rule, status, ending)
     warned = {**account.warned, rule: Warned(before.since_ns, before.count + 1)}
     last = "; going on ends the run" if before.count + 1 >= patience else ""
-    return msgspec.structs.replace(account, warned=warned), Refusal(rule, words + last, status)
+    return msgspec.structs.replace(account, warned=warned), Denial(rule, words + last, status=status)
 
 
-def _last_word(rule: str, status: int, ending: Ending) -> Refusal:
+def _last_word(rule: str, status: int, ending: Ending) -> Denial:
     budget = "budget " if ending.kind == "budget" else ""
-    return Refusal(rule, f"the run ends: {budget}{ending.detail}", status, final=True)
+    return Denial(rule, f"the run ends: {budget}{ending.detail}", status=status, final=True)
 
 
 def _amount(number: int) -> int:

@@ -18,7 +18,7 @@ from akiosd.ledger.host_word import HostWord, read_host_word
 from akiosd.ledger.judge import NOTHING, Trust, blame_host, judge, name_of
 from akiosd.ledger.key_list import KEY_LIST_PATH, MAX_KEY_LIST_BYTES, log_key, open_key_list
 from akiosd.ledger.merkle import PYTHON, Hasher
-from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNote, Vkey, parse_note
+from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNoteError, Vkey, parse_note
 from akiosd.ledger.quorum import Quorum
 from akiosd.ledger.report import LogReader, Report, Verdict
 from akiosd.store.history import Files, KeptCheckpoints
@@ -256,7 +256,9 @@ def find_vkey(path: Path | int) -> Vkey:
         with LogFiles(beside.parent) as folder:
             data = folder.read(f"{beside.name}.vkey", _MAX_VKEY_BYTES)
     if data is None:
-        raise UntrustedNote("there is no public key beside the log", where=f"{path}.vkey", next="give one with --vkey")
+        raise UntrustedNoteError(
+            "there is no public key beside the log", where=f"{path}.vkey", next="give one with --vkey"
+        )
     text = data.decode("utf-8", "replace")
     vkey = Vkey.parse(text)
     if text != f"{vkey}\n":

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from akiosd.errors import LedgerError
-from akiosd.ledger.frame import MAGIC_BYTES, Frame, encode_frame, scan_segment
+from akiosd.ledger.frame import MAGIC_BYTES, WalFrame, encode_frame, scan_segment
 from akiosd.store.durable import Disk, RegionFile, write_durably
 
 DIRECTORY = "ledger/wal"
@@ -138,7 +138,7 @@ class Wal:
     def _refuse(self, seq: int, name: str) -> None:
         raise LedgerError(f"frame {seq} of the WAL is missing or damaged", where=f"{DIRECTORY}/{name}", next=_RESTORE)
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Iterator[WalFrame]:
         """The frames still needed, and some before them, oldest first; only before ``start``."""
         for used in self._used:
             yield from scan_segment(self._magic, self._read(used.name)).frames

@@ -71,18 +71,6 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True, tag="grant"):
     output: int = 0
 
 
-class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, tag="refusal"):
-    """Not made.  ``rule`` is the policy key (``budget.usd``), ``words`` a sentence for the agent and for people.
-
-    ``status`` is the HTTP status of the refusal; ``final`` means that the cage ends.
-    """
-
-    rule: str
-    words: str
-    status: int = 402
-    final: bool = False
-
-
 class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a call cost: settles its reservation.  ``tool_calls`` is the SHA-256 of the batch it asked for, or b""."""
 

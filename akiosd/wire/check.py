@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from akiosd.errors import Refused
+from akiosd.errors import DeniedError
 from akiosd.values.ids import is_cage_id
 from akiosd.values.policy import PROVIDERS
 from akiosd.values.trust import MAX_STORES, STORES
@@ -45,7 +45,7 @@ SHARED_PLACES = frozenset((b"/run", b"/tmp", b"/var", b"/var/tmp"))
 
 
 def check_request(message: Message, fd_count: int) -> None:
-    """Raise :class:`Refused` when ``message``, which came with ``fd_count`` descriptors, makes no sense."""
+    """Raise :class:`DeniedError` when ``message``, which came with ``fd_count`` descriptors, makes no sense."""
     if isinstance(message, Run):
         _check_run(message, fd_count)
     elif isinstance(message, LedgerInfo | ReadLog | ReadLogFile | ListLogFiles):
@@ -57,7 +57,9 @@ def check_request(message: Message, fd_count: int) -> None:
             _check_cage(message.cage)
     elif isinstance(message, KeySet | KeyRemove):
         if message.provider not in PROVIDERS:
-            raise Refused(f"there is no provider {message.provider[:40]!r}", "keys", "known: " + ", ".join(PROVIDERS))
+            raise DeniedError(
+                f"there is no provider {message.provider[:40]!r}", "keys", "known: " + ", ".join(PROVIDERS)
+            )
         if isinstance(message, KeySet):
             check_key(message.provider, message.key)
     elif isinstance(message, Subscribe):
@@ -65,35 +67,37 @@ def check_request(message: Message, fd_count: int) -> None:
             if name != "host":
                 _check_cage(name)
     if isinstance(message, Signal) and message.signo not in SIGNALS.values():
-        raise Refused(f"signal {message.signo} is not forwarded", "signal", "use one of " + ", ".join(SIGNALS))
+        raise DeniedError(f"signal {message.signo} is not forwarded", "signal", "use one of " + ", ".join(SIGNALS))
     if isinstance(message, Stop) and message.grace_ns < 0:
-        raise Refused("a grace period is not negative", "stop")
+        raise DeniedError("a grace period is not negative", "stop")
     if isinstance(message, Subscribe) and any(index < 0 for index in message.cursors.values()):
-        raise Refused("a cursor is an index, 0 or more", "subscribe")
+        raise DeniedError("a cursor is an index, 0 or more", "subscribe")
 
 
 def _check_log(message: LedgerInfo | ReadLog | ReadLogFile | ListLogFiles) -> None:
     if message.cage:
         _check_cage(message.cage)  # else the host log
     if isinstance(message, ReadLog) and not 0 <= message.start <= message.stop:
-        raise Refused("a range of entries runs from a lower index to a higher one", "read_log")
+        raise DeniedError("a range of entries runs from a lower index to a higher one", "read_log")
     if isinstance(message, ReadLogFile | ListLogFiles) and message.start < 0:
-        raise Refused("a place in a file, or in a list, is not negative", "read_log_file")
+        raise DeniedError("a place in a file, or in a list, is not negative", "read_log_file")
     if isinstance(message, ReadLogFile):
         shown = message.path[:_MAX_NAME]
         if shown != message.path or _LOG_FILE.fullmatch(shown) is None:
-            raise Refused(f"{shown!r} is not the name of a file of a log", "read_log_file")
+            raise DeniedError(f"{shown!r} is not the name of a file of a log", "read_log_file")
 
 
 def check_key(provider: str, key: bytes) -> None:
-    """Raise :class:`Refused`, without a word of the key itself, when it cannot be one of this provider's."""
+    """Raise :class:`DeniedError`, without a word of the key itself, when it cannot be one of this provider's."""
     parts = key.split(b"\n")
     wanted = "an access key id, a secret key, and perhaps a session token" if provider == "bedrock" else "one key"
     if not (2 <= len(parts) <= 3 if provider == "bedrock" else len(parts) == 1):
-        raise Refused(f"{len(parts)} lines were given; {provider} takes {wanted}", "keys", "see akiosctl keys --help")
+        raise DeniedError(
+            f"{len(parts)} lines were given; {provider} takes {wanted}", "keys", "see akiosctl keys --help"
+        )
     if len(key) > MAX_KEY or any(len(part) < _MIN_KEY or not _is_token(part) for part in parts):
         what = "a key is of printable ASCII without spaces, and at least 8 characters long"
-        raise Refused(what, "keys", "give the key alone, as the provider shows it")
+        raise DeniedError(what, "keys", "give the key alone, as the provider shows it")
 
 
 def _is_token(text: bytes) -> bool:
@@ -102,18 +106,18 @@ def _is_token(text: bytes) -> bool:
 
 def _check_cage(name: str) -> None:
     if not is_cage_id(name):
-        raise Refused(f"{name[:40]!r} is not a cage", next="list cages with: akiosctl ps --all")
+        raise DeniedError(f"{name[:40]!r} is not a cage", next="list cages with: akiosctl ps --all")
 
 
 def _check_run(run: Run, fd_count: int) -> None:
     if not run.argv or not run.argv[0]:
-        raise Refused("no command was given", "run", "write the command after --: akiosctl run -- python agent.py")
+        raise DeniedError("no command was given", "run", "write the command after --: akiosctl run -- python agent.py")
     for text in (*run.argv, *run.env, *run.env.values()):
         if b"\0" in text:
-            raise Refused("an argument or environment variable holds a NUL byte", "run")
+            raise DeniedError("an argument or environment variable holds a NUL byte", "run")
     for name in run.env:
         if not name or b"=" in name:
-            raise Refused("an environment variable has an empty name, or one with '='", "run")
+            raise DeniedError("an environment variable has an empty name, or one with '='", "run")
     for what, path in (("command", run.command), ("cwd", run.cwd), ("workspace", run.workspace), ("home", run.home)):
         if path or what in ("command", "cwd"):
             check_path(what, path)
@@ -122,44 +126,46 @@ def _check_run(run: Run, fd_count: int) -> None:
     for what, path in (("workspace", run.workspace), *(("bind", bind.path) for bind in run.binds)):
         if is_system_path(path):
             shown = path.decode("utf-8", "backslashreplace")
-            raise Refused(f"the {what} {shown} would cover the cage's own system", "run", "choose another directory")
+            raise DeniedError(
+                f"the {what} {shown} would cover the cage's own system", "run", "choose another directory"
+            )
     _check_stores(run)
     if run.policy.filesystem.workspace == "rw-direct":
         inside = run.workspace + b"/"
         if any(path.startswith(inside) for path in (run.home, *(bind.path for bind in run.binds))):
             # The directories that lead there would be made by root, on the host.
-            raise Refused("nothing can be shown inside a workspace that is a plain bind", "run", "use another mode")
+            raise DeniedError("nothing can be shown inside a workspace that is a plain bind", "run", "use another mode")
     if len(run.user_name) > 64 or not run.user_name.isprintable() or ":" in run.user_name:
-        raise Refused("the user name is not one a passwd file could hold", "run")
+        raise DeniedError("the user name is not one a passwd file could hold", "run")
     _check_descriptors(run, fd_count)
     if run.tty is not None and not (0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION):
-        raise Refused("a terminal of that size does not exist", "run")
+        raise DeniedError("a terminal of that size does not exist", "run")
 
 
 def _check_descriptors(run: Run, fd_count: int) -> None:
     expected = [0, *(bind.fd for bind in run.binds), *(bind.holder for bind in run.binds if bind.holder)]
     if sorted(expected) != list(range(fd_count)):
-        raise Refused(
+        raise DeniedError(
             f"{fd_count} file descriptors came with a workspace and {len(run.binds)} binds",
             "run",
             "send the workspace first, then one descriptor for each bind, and one for what holds a file",
         )
     for bind in run.binds:
         if bool(bind.holder) != bool(bind.name) or bind.name in (b".", b"..") or set(b"/\0") & set(bind.name):
-            raise Refused("a bind has a holder without a name in it, or the other way", "run")
+            raise DeniedError("a bind has a holder without a name in it, or the other way", "run")
 
 
 def _check_stores(run: Run) -> None:
     """Only a file that has the name of a trust store, in a tree of the caller's or the system's, is covered."""
     if len(run.stores) > MAX_STORES:
-        raise Refused(f"{len(run.stores)} trust stores were named, at most {MAX_STORES} can be", "run")
+        raise DeniedError(f"{len(run.stores)} trust stores were named, at most {MAX_STORES} can be", "run")
     places = (b"/usr", run.workspace, *(bind.path for bind in run.binds))
     for path in run.stores:
         check_path("trust store", path)
         below = any(place and path.startswith(place + b"/") for place in places)
         if not below or path.rpartition(b"/")[2].decode("utf-8", "replace") not in STORES:
             shown = path.decode("utf-8", "backslashreplace")
-            raise Refused(f"{shown} is not a trust store that the cage shows", "run", "leave it out")
+            raise DeniedError(f"{shown} is not a trust store that the cage shows", "run", "leave it out")
 
 
 def is_system_path(path: bytes) -> bool:
@@ -171,6 +177,6 @@ def check_path(what: str, path: bytes) -> None:
     """An absolute path inside, normal: no NUL, no ``.`` or ``..``, no empty part, at most PATH_MAX."""
     parts = path.split(b"/")
     if parts[0] != b"" or b"\0" in path or len(path) >= MAX_PATH:
-        raise Refused(f"the {what} is not an absolute path", "run")
+        raise DeniedError(f"the {what} is not an absolute path", "run")
     if path != b"/" and any(part in (b"", b".", b"..") for part in parts[1:]):
-        raise Refused(f"the {what} is not a normal path ('.', '..' or '//' in it)", "run")
+        raise DeniedError(f"the {what} is not a normal path ('.', '..' or '//' in it)", "run")

@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from akiosd.values.denial import Denial
 from akiosd.values.policy import Policy
 from akiosd.values.records import (
     GatewayFailed,
@@ -22,7 +23,7 @@ from akiosd.values.records import (
     Redaction,
     SpendWarning,
 )
-from akiosd.values.spend import Ask, Bill, Grant, ModelPrice, Refusal
+from akiosd.values.spend import Ask, Bill, Grant, ModelPrice
 
 MAX_LISTENERS = 48
 
@@ -114,7 +115,7 @@ class Answer(LinkMessage, frozen=True, tag="answer"):
     """To an :class:`Reserve`."""
 
     call: int
-    verdict: Grant | Refusal
+    verdict: Grant | Denial
 
 
 class Kept(LinkMessage, frozen=True, tag="kept"):
@@ -158,7 +159,7 @@ class Address(LinkMessage, frozen=True, tag="address"):
 GatewayRecord = NetDenied | NetRequest | LlmCall | Redaction | SpendWarning | GatewayFailed
 
 
-class Report(LinkMessage, frozen=True, tag="report"):
+class GatewayRecords(LinkMessage, frozen=True, tag="report"):
     """Records for the cage's log, their ``ts`` set by akiosd.  ``report`` > 0 asks for :class:`Kept`."""
 
     records: tuple[GatewayRecord, ...]
@@ -168,4 +169,4 @@ class Report(LinkMessage, frozen=True, tag="report"):
 ToZygote = Fork
 FromZygote = Waiting | Forked | Exited
 ToGateway = Setup | Answer | Kept | Connection
-FromGateway = Ready | Reserve | Settle | Address | Report
+FromGateway = Ready | Reserve | Settle | Address | GatewayRecords

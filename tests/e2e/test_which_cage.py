@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from akiosctl.client import Client, close_fds
-from akiosd.daemon.cages.pending_changes import Kept
+from akiosd.daemon.cages.pending_changes import KeptCage
 from akiosd.wire.messages import Bind, Ended, Run
 from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.terminal import Terminal
@@ -132,7 +132,7 @@ def test_a_directory_made_again_is_another_also_after_a_restart(private: Daemon)
     record = private.state / "cages" / cage / "kept.msgpack"
     private.stop()
     truth = record.read_bytes()
-    kept = msgspec.msgpack.decode(truth, type=Kept)
+    kept = msgspec.msgpack.decode(truth, type=KeptCage)
     assert kept.workspace_born_ns and kept.info.directory, "this file system keeps the time"
     born = kept.workspace_born_ns - 1
     info = msgspec.structs.replace(kept.info, directory=msgspec.structs.replace(kept.info.directory, born_ns=born))

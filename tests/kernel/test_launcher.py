@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from akiosd.daemon.base.status_channel import StatusChannel
-from akiosd.errors import CageFailed, KernelError
+from akiosd.errors import CageFailedError, KernelError
 from akiosd.kernel import launcher as launcher_module
 from akiosd.kernel import pidfd
 from akiosd.kernel.fds import Fd
@@ -155,7 +155,7 @@ async def test_a_request_that_died_with_it_is_told_and_the_next_one_works() -> N
         os.kill(launcher.pid, signal.SIGSTOP)
 
         async def ask() -> None:
-            with pytest.raises(CageFailed, match="ended while"):
+            with pytest.raises(CageFailedError, match="ended while"):
                 await clone(launcher, plan_of(*GOOD_STEPS))
 
         async with trio.open_nursery() as nursery:

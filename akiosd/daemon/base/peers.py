@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from akiosd.errors import Refused
+from akiosd.errors import DeniedError
 from akiosd.wire.messages import (
     Doctor,
     Hello,
@@ -55,9 +55,9 @@ class Peer(msgspec.Struct, frozen=True):
     reads_all: bool = False
 
     def check_may(self, message: Message) -> None:
-        """Raise :class:`Refused` when this role may not send such a request at all."""
+        """Raise :class:`DeniedError` when this role may not send such a request at all."""
         if self.role == "monitor" and not isinstance(message, READ_ONLY):
-            raise Refused("a monitor only reads", type(message).__name__, "ask to be added to the group of users")
+            raise DeniedError("a monitor only reads", type(message).__name__, "ask to be added to the group of users")
 
 
 class HasSockopt(Protocol):
@@ -92,17 +92,17 @@ class Gate:
                 continue
 
     def admit(self, connection: HasSockopt) -> Peer:
-        """The peer of a connected socket.  Raises :class:`Refused` with what the peer can do about it."""
+        """The peer of a connected socket.  Raises :class:`DeniedError` with what the peer can do about it."""
         pid, uid, gid = read_credentials(connection)
         groups = read_groups(connection)
         if self.is_caged(uid):
-            raise Refused("a process in a cage does not talk to akiosd", f"uid {uid}")
+            raise DeniedError("a process in a cage does not talk to akiosd", f"uid {uid}")
         held = {gid, *groups}
         roles = [role for role in _STRONGEST_FIRST if self._gids.get(role, -1) in held]
         if uid == 0:
             return Peer(uid, gid, pid, groups, "root", reads_all=True)
         if not roles:
-            raise Refused(f"uid {uid} may not use akiosd", "control socket", self._how_to_join())
+            raise DeniedError(f"uid {uid} may not use akiosd", "control socket", self._how_to_join())
         return Peer(uid, gid, pid, groups, roles[0], reads_all=roles != ["user"])
 
     def _how_to_join(self) -> str:
@@ -127,11 +127,11 @@ def read_uid(connection: HasSockopt) -> int:
 
 
 def read_groups(connection: HasSockopt) -> tuple[int, ...]:
-    """Supplementary groups at connect time.  Raises :class:`Refused` for a peer with more than 256 of them."""
+    """Supplementary groups at connect time.  Raises :class:`DeniedError` for a peer with more than 256 of them."""
     try:
         raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _GROUPS_BYTES)
     except OSError as error:
         if error.errno != errno.ERANGE:
             raise
-        raise Refused("a user in more than 256 groups cannot be checked", "SO_PEERGROUPS") from None
+        raise DeniedError("a user in more than 256 groups cannot be checked", "SO_PEERGROUPS") from None
     return struct.unpack(f"{len(raw) // 4}I", raw)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import trio
 
-from akiosd.errors import CageFailed
+from akiosd.errors import CageFailedError
 from akiosd.kernel.fds import Fd
 from akiosd.values import plan as form
 from akiosd.values.plan import StatusMessage, decode_status, encode_status
@@ -58,7 +58,9 @@ class StatusChannel:
             try:
                 await self._socket.sendmsg([request], ancillary, socket.MSG_NOSIGNAL)
             except (BrokenPipeError, ConnectionResetError):
-                raise CageFailed("the child that was to become the cage is gone", "start", "run it again") from None
+                raise CageFailedError(
+                    "the child that was to become the cage is gone", "start", "run it again"
+                ) from None
 
     def close(self) -> None:
         self._socket.close()

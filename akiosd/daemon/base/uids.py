@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from akiosd.errors import AkiosError, CageFailed
+from akiosd.errors import AkiosError, CageFailedError
 
 _BLOCK = 1000
 
@@ -47,7 +47,9 @@ class CageUids:
                 self._living.add(uid)
                 return uid
         what = f"all {self._count} uids for cages are in use, {len(kept)} of them by changes that wait"
-        raise CageFailed(what, "uids.cage_count in akiosd.yaml", "commit or discard changes, or ask the admin for more")
+        raise CageFailedError(
+            what, "uids.cage_count in akiosd.yaml", "commit or discard changes, or ask the admin for more"
+        )
 
     def give_back(self, uid: int) -> None:
         """Nothing runs with ``uid`` any more, and what its cage left is gone or kept."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 import trio
 
-from akiosd.errors import CageFailed, KernelError
+from akiosd.errors import CageFailedError, KernelError
 from akiosd.kernel import niceness, pidfd
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
@@ -88,7 +88,7 @@ class Zygote:
                     made = await self._fork(Fork(cage=cage, uid=uid), fds)
                 except (BrokenPipeError, ConnectionResetError, EOFError):
                     await self._restart()
-                    raise CageFailed("the gateways' zygote ended; it was started again", "gateway") from None
+                    raise CageFailedError("the gateways' zygote ended; it was started again", "gateway") from None
         return made
 
     async def wait_status(self, pid: int) -> int | None:
@@ -118,7 +118,7 @@ class Zygote:
                 await self._receive()
         if patience.cancelled_caught:
             await self._restart()
-            raise CageFailed(f"the gateways' zygote is not ready after {_IMPORT_SECONDS} s", "gateway")
+            raise CageFailedError(f"the gateways' zygote is not ready after {_IMPORT_SECONDS} s", "gateway")
 
     async def _fork(self, request: Fork, fds: Sequence[int]) -> tuple[int, Fd]:
         assert self._socket is not None
@@ -129,7 +129,7 @@ class Zygote:
             if not isinstance(message, Forked):
                 continue
             if fd is None:
-                raise CageFailed(f"the gateway cannot be forked: {message.error}", "gateway")
+                raise CageFailedError(f"the gateway cannot be forked: {message.error}", "gateway")
             self._statuses[message.pid] = None
             return message.pid, fd
 

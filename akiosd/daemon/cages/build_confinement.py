@@ -12,7 +12,7 @@ import msgspec
 from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
 from akiosd.daemon.gateways.gateway_setup import allowed_providers, region_of
 from akiosd.daemon.host import Host
-from akiosd.errors import CageFailed, LayerUnavailable, Refused
+from akiosd.errors import CageFailedError, DeniedError, LayerUnavailableError
 from akiosd.kernel import acl, cage_etc, mounts, probe, user_tree
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.overlay_layer import make_layer
@@ -144,11 +144,11 @@ class _Opened:
         try:
             found = await user_tree.find_entry(tree.fileno(), bind.name, self.mounted(bind), what)
         except OSError as error:
-            raise Refused(f"{what} cannot be shown: {error.strerror}", "binds") from error
+            raise DeniedError(f"{what} cannot be shown: {error.strerror}", "binds") from error
         file = self.shown(bind).directory
         if found != (file.device, file.inode):
             problem = f"{what} is not the file of that name in its directory"
-            raise Refused(problem, what, "it was replaced, or mounted over")
+            raise DeniedError(problem, what, "it was replaced, or mounted over")
 
 
 async def build_confinement(parts: Parts, user_name: str) -> Confinement:
@@ -198,7 +198,7 @@ def _build(
     landlock = _ruleset(run.policy.filesystem, view, host.facts.landlock_abi)
     if landlock is None and not run.allow_degraded:
         what = f"Landlock is {probe.describe_landlock(host.facts.landlock_abi)}"
-        raise LayerUnavailable(what, "landlock", "boot with lsm=landlock,…; or --allow-degraded")
+        raise LayerUnavailableError(what, "landlock", "boot with lsm=landlock,…; or --allow-degraded")
     spec = CageSpec(
         name=prepared.cage, identity=identity,
         workspace=run.workspace, workspace_mode=run.policy.filesystem.workspace,
@@ -291,9 +291,9 @@ def _check_degradation(parts: Parts, plain: str) -> None:
     what = f"the file system of {plain} has no id maps"
     if not parts.run.allow_degraded:
         hint = "use ext4, xfs, btrfs or tmpfs; or --allow-degraded: the agent then runs under your own uid"
-        raise LayerUnavailable(what, "identity", hint)
+        raise LayerUnavailableError(what, "identity", hint)
     if 0 in (parts.caller.uid, parts.caller.gid):
-        raise LayerUnavailable(
+        raise LayerUnavailableError(
             f"{what}, and an agent never runs as root", "identity", "run as an ordinary user, or use ext4, xfs or tmpfs"
         )
 
@@ -303,7 +303,7 @@ def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
     plain = ""
     workspace, mode = parts.workspace_fd.fileno(), parts.run.policy.filesystem.workspace
     if not stat.S_ISDIR(opened.workspace.mode) or not parts.run.workspace:
-        raise Refused("the workspace is not a directory with a name", "workspace")
+        raise DeniedError("the workspace is not a directory with a name", "workspace")
     attrs = _ATTRS if mode == "rw-direct" else _READ_ONLY
     asked = [("workspace", workspace, opened.workspace, "the workspace", attrs)]
     for number, bind in enumerate(parts.run.binds):
@@ -319,9 +319,9 @@ def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
 def _check_file_system(known: Known, what: str) -> None:
     kind = known.file_system
     if not kind:
-        raise CageFailed(f"{what} is not in akiosd's mount namespace", what, "run akiosctl outside of containers")
+        raise CageFailedError(f"{what} is not in akiosd's mount namespace", what, "run akiosctl outside of containers")
     if kind in probe.REFUSED_FILE_SYSTEMS:
-        raise Refused(f"{what} is on {kind}, which shows the host itself", what, "choose a directory of your own")
+        raise DeniedError(f"{what} is on {kind}, which shows the host itself", what, "choose a directory of your own")
 
 
 def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
@@ -334,11 +334,11 @@ def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd,
             try:
                 tree = mounts.clone_idmapped(fd, -1, attrs)
             except OSError:
-                raise CageFailed(
+                raise CageFailedError(
                     f"{what} is not in akiosd's mount namespace", what, "run akiosctl outside of containers"
                 ) from error
             return tree, False
-        raise CageFailed(f"{what} cannot be mounted: {error.strerror}", what) from error
+        raise CageFailedError(f"{what} cannot be mounted: {error.strerror}", what) from error
 
 
 def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
@@ -346,12 +346,12 @@ def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
     what = os.fsdecode(bind.path)
     named = {"read": parts.run.policy.filesystem.read, "write": parts.run.policy.filesystem.write}
     if bind.kind in named and what not in named[bind.kind]:
-        raise Refused(f"{what} is not in the policy's filesystem.{bind.kind}", what)
+        raise DeniedError(f"{what} is not in the policy's filesystem.{bind.kind}", what)
     kind = opened.shown(bind).mode
     if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
-        raise Refused(f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out")
+        raise DeniedError(f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out")
     if stat.S_ISREG(kind) != bool(bind.name):
-        raise Refused(f"{what} came without the directory that holds it", what, "use the akiosctl of this version")
+        raise DeniedError(f"{what} came without the directory that holds it", what, "use the akiosctl of this version")
     mode = "cow" if bind.kind == "write" and not bind.name else "sealed"
     return BindSpec(bind.path, f"bind:{number}", mode, bind.name)
 

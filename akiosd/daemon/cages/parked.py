@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import trio
 
 from akiosd.daemon.base.status_channel import StatusChannel
-from akiosd.errors import CageFailed, KernelError
+from akiosd.errors import CageFailedError, KernelError
 from akiosd.kernel import pidfd
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd, close_all
@@ -75,7 +75,7 @@ async def _wait_parked(child: Parked, plan: Plan) -> None:
     if fd is not None:
         fd.close()
     if message is None:
-        raise CageFailed("the child ended while it made a cage", "launcher")
+        raise CageFailedError("the child ended while it made a cage", "launcher")
     if message.kind != "parked":
         step = plan.steps[message.step].describe() if message.step < len(plan.steps) else "park"
         raise KernelError(f"{os.strerror(message.err)} at step {message.step}, {step}", "launcher", errno=message.err)

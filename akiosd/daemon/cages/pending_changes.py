@@ -39,7 +39,7 @@ _LOST_CODE = 137
 Stored = TypeVar("Stored")
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
     """``owner``: (uid, gid) of the caller; ``workspace_id``: (device, inode) of the directory it was opened from.
 
     ``workspace_born_ns``: when that directory was made, 0 if unknown.  ``boot``: the boot of the host it ran in.
@@ -61,12 +61,12 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
         return DirectoryId(*self.workspace_id, self.workspace_born_ns)
 
 
-def begin(directory: Path, kept: Kept) -> None:
+def begin(directory: Path, kept: KeptCage) -> None:
     """The agent is about to begin.  In the page cache, which survives akiosd: a disk is not waited for here."""
     _write(directory / _RUNNING, msgspec.msgpack.encode(kept))
 
 
-def save(directory: Path, kept: Kept) -> None:
+def save(directory: Path, kept: KeptCage) -> None:
     """Durable before the end is told: a crash must not lose an agent's work."""
     fresh = directory / (KEPT + ".new")
     _write(fresh, msgspec.msgpack.encode(kept), durable=True)
@@ -104,9 +104,9 @@ def _write(path: Path, data: bytes, *, durable: bool = False) -> None:
             os.fsync(file.fileno())
 
 
-def load_all(cages_dir: Path) -> dict[str, Kept]:
+def load_all(cages_dir: Path) -> dict[str, KeptCage]:
     """Every cage that still waits; what cannot be read is left alone and skipped."""
-    return dict(_load(cages_dir, KEPT, Kept))
+    return dict(_load(cages_dir, KEPT, KeptCage))
 
 
 def load_ended(cages_dir: Path) -> list[CageInfo]:
@@ -122,7 +122,7 @@ def _load(cages_dir: Path, name: str, kind: type[Stored]) -> Iterator[tuple[str,
             continue
 
 
-def forget(directory: Path, disks: Disks, kept: Kept) -> None:
+def forget(directory: Path, disks: Disks, kept: KeptCage) -> None:
     """Remove the changes; the cage's log stays."""
     image = directory / IMAGE
     if image.exists():
@@ -142,7 +142,7 @@ def recover(cages_dir: Path, disks: Disks) -> list[str]:
     Blocking.  Nothing runs in these cages any more.  Raises OSError when it cannot be written down.
     """
     found = []
-    for name, running in list(_load(cages_dir, _RUNNING, Kept)):
+    for name, running in list(_load(cages_dir, _RUNNING, KeptCage)):
         directory = cages_dir / name
         if (directory / KEPT).exists():
             _put_aside(directory / _RUNNING)

@@ -18,7 +18,7 @@ from akiosd.daemon.base.log import get_log
 from akiosd.daemon.cages.prepared_cage import Caller, Prepared, create_slot
 from akiosd.daemon.gateways import listeners
 from akiosd.daemon.host import Host
-from akiosd.errors import AkiosError, CageFailed
+from akiosd.errors import AkiosError, CageFailedError
 from akiosd.kernel import heap, netns
 from akiosd.kernel.disk import Slot
 from akiosd.kernel.fds import Fd, close_all
@@ -169,9 +169,9 @@ class Pool:
         return made
 
 
-def _explain(error: OSError, state_dir: Path) -> CageFailed:
+def _explain(error: OSError, state_dir: Path) -> CageFailedError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return CageFailed(
+    return CageFailedError(
         f"a cage cannot be made: {error.strerror}",
         str(error.filename or state_dir),
         f"make room on the disk of {state_dir}" if full else "see akiosd's log and akiosctl doctor",

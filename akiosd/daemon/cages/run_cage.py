@@ -29,7 +29,7 @@ from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.gateways import Gateway
 from akiosd.daemon.gateways.spend import Spend
 from akiosd.daemon.host import Host
-from akiosd.errors import AkiosError, CageFailed, KernelError, LayerUnavailable, Refused
+from akiosd.errors import AkiosError, CageFailedError, DeniedError, KernelError, LayerUnavailableError
 from akiosd.kernel import pidfd, probe
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd, close_all
@@ -127,10 +127,10 @@ class Cage:
             await self._status.send("signal", signo)
 
     async def connect(self, stream: Fd) -> None:
-        """Serve akiosctl on ``stream``, owned from now on, by this cage's gateway.  Raises :class:`Refused`."""
+        """Serve akiosctl on ``stream``, owned from now on, by this cage's gateway.  Raises :class:`DeniedError`."""
         if self._gateway is None or self.life.state != "running":
             stream.close()
-            raise Refused(f"the cage {self.id} does not run its agent now", "http", "list cages with: akiosctl ps")
+            raise DeniedError(f"the cage {self.id} does not run its agent now", "http", "list cages with: akiosctl ps")
         await self._gateway.connect(stream)
 
     def freeze(self, frozen: bool) -> None:
@@ -307,14 +307,14 @@ class Cage:
         self.posture = self._read_posture()
         bad = [layer for layer in self.posture if layer.status != "enforced"]
         if bad and not self.request.allow_degraded:
-            raise LayerUnavailable(
+            raise LayerUnavailableError(
                 f"a layer is not enforced: {bad[0]}", "posture", "see akiosctl doctor; --allow-degraded runs without it"
             )
         ledger = self.host.ledger
         origin = ledger.origin(self.log)
         ledger.append(HOST_LOG, records.CageBirth(ts=time.time_ns(), cage=self.id, uid=self.peer.uid, origin=origin))
         if self.request.tty is not None and self.master is None:
-            raise CageFailed("the cage gave no terminal", "pty")
+            raise CageFailedError("the cage gave no terminal", "pty")
         await ledger.commit(self.log, self._birth(bool(bad)))
         self.post(Event("go"))
 

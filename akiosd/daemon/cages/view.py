@@ -14,9 +14,9 @@ from pathlib import Path
 import trio
 
 from akiosd.daemon.base.status_channel import StatusChannel
-from akiosd.daemon.cages.pending_changes import Kept
+from akiosd.daemon.cages.pending_changes import KeptCage
 from akiosd.daemon.host import Host
-from akiosd.errors import CageFailed, Refused
+from akiosd.errors import CageFailedError, DeniedError
 from akiosd.kernel import mounts, pidfd, userns
 from akiosd.kernel.disk import Disks, Slot
 from akiosd.kernel.fds import Fd
@@ -25,17 +25,20 @@ from akiosd.kernel.user_tree import identify
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import caller_map, reverse
 from akiosd.policy.compile.mounts import OVERLAY_OPTIONS
-from akiosd.values.plan import F_STAGE, Plan, Step, encode, encode_options
+from akiosd.values import steps as steps_of
+from akiosd.values.plan import Plan, encode
 
 WAIT = "wait until they are done: a diff in a pager, or a commit that asks"
 _PATIENCE_S, _PAUSE_S = 2.0, 0.05
 _ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
 
-async def open_view(host: Host, kept: Kept, workspace: Fd) -> Fd:
+async def open_view(host: Host, kept: KeptCage, workspace: Fd) -> Fd:
     """The view's root directory; the descriptor is the caller's.  Refused when the workspace is another one."""
     if not identify(workspace.fileno()).is_same(kept.directory):
-        raise Refused("this is not the directory the cage was started in", kept.info.cage, "go back to that directory")
+        raise DeniedError(
+            "this is not the directory the cage was started in", kept.info.cage, "go back to that directory"
+        )
     display = host.config.uids.display_base
     lines = IdMap(
         reverse(caller_map(kept.owner[0], kept.inside[0], kept.host_id, display)),
@@ -53,7 +56,7 @@ async def open_view(host: Host, kept: Kept, workspace: Fd) -> Fd:
         slot.release()
 
 
-async def _reopen(disks: Disks, directory: Path, kept: Kept) -> Slot:
+async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:
     """An image is mounted once; who has just closed it may still be giving it back."""
     with trio.move_on_after(_PATIENCE_S):
         while True:
@@ -63,15 +66,15 @@ async def _reopen(disks: Disks, directory: Path, kept: Kept) -> Slot:
                 if error.errno != errno.EBUSY:
                     raise
             await trio.sleep(_PAUSE_S)
-    raise Refused("somebody else looks at these changes now", kept.info.cage, WAIT)
+    raise DeniedError("somebody else looks at these changes now", kept.info.cage, WAIT)
 
 
 def view_plan() -> Plan:
     options = {"lowerdir": "/slot/upper:/lower", **OVERLAY_OPTIONS}
     steps = (
-        Step(op="attach", what="the cage's disk, ids mapped back", fd="slot", a=b"/slot", flags=F_STAGE),
-        Step(op="attach", what="the workspace as it is", fd="lower", a=b"/lower", flags=F_STAGE),
-        Step(op="export", what="the merged view", a=b"overlay", b=encode_options(options), u0=_ATTRS),
+        steps_of.attach("the cage's disk, ids mapped back", "slot", b"/slot", stage=True),
+        steps_of.attach("the workspace as it is", "lower", b"/lower", stage=True),
+        steps_of.export("the merged view", "overlay", options, _ATTRS),
     )
     return Plan(steps=steps, command=b"", argv=(), env=(), cwd=b"")
 
@@ -100,5 +103,5 @@ async def _mount(host: Host, slot: Fd, lower: Fd) -> Fd:
         failed = message is not None and message.kind == "failed"
         why = os.strerror(message.err) if failed and message is not None else "its helper died"
         step = plan.steps[message.step].describe() if failed and message is not None else "view"
-        raise CageFailed(f"the view cannot be made: {why}", step)
+        raise CageFailedError(f"the view cannot be made: {why}", step)
     return view

@@ -13,7 +13,7 @@ import trio
 
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.spend import Spend
-from akiosd.errors import CageFailed, ProtocolError
+from akiosd.errors import CageFailedError, ProtocolError
 from akiosd.kernel.fds import Fd
 from akiosd.values.records import SCHEMA_VERSION, GatewayFailed, NetDenied, NetRequest, Redaction
 from akiosd.wire.frame import FrameReader, encode_frame
@@ -22,9 +22,9 @@ from akiosd.wire.gateway import (
     Answer,
     Connection,
     FromGateway,
+    GatewayRecords,
     Kept,
     Ready,
-    Report,
     Reserve,
     Settle,
     Setup,
@@ -73,7 +73,7 @@ class GatewayLink:
         """Its posture.  Raises CageFailed when it ended, ProtocolError when it says anything else first."""
         message = await self._receive()
         if message is None:
-            raise CageFailed("the gateway ended before it was ready", "gateway")
+            raise CageFailedError("the gateway ended before it was ready", "gateway")
         if not isinstance(message, Ready):
             raise ProtocolError("a gateway's first word is not Ready", "gateway")
         return message.posture
@@ -116,7 +116,7 @@ class GatewayLink:
     # ---- messages ----------------------------------------------------------------------------------
 
     async def _take(self, message: FromGateway, nursery: trio.Nursery) -> None:
-        if isinstance(message, Report):
+        if isinstance(message, GatewayRecords):
             await self._record(message, nursery)
         elif isinstance(message, Reserve):
             # Here and now: what comes after it must find it decided.
@@ -133,7 +133,7 @@ class GatewayLink:
         else:
             raise ProtocolError("a gateway says Ready twice", "gateway")
 
-    async def _record(self, report: Report, nursery: trio.Nursery) -> None:
+    async def _record(self, report: GatewayRecords, nursery: trio.Nursery) -> None:
         now = time.time_ns()
         stamped = [msgspec.structs.replace(record, ts=now, v=SCHEMA_VERSION) for record in report.records]
         if not stamped or not all(isinstance(record, _ITS_OWN) for record in stamped):

@@ -18,7 +18,7 @@ from akiosd.daemon.gateways.gateway_setup import gateway_setup
 from akiosd.daemon.gateways.listeners import Bound
 from akiosd.daemon.gateways.spend import Spend
 from akiosd.daemon.host import Host
-from akiosd.errors import AkiosError, CageFailed, KernelError
+from akiosd.errors import AkiosError, CageFailedError, KernelError
 from akiosd.gateway.process.confine import check_status
 from akiosd.kernel import pidfd
 from akiosd.kernel.cgroup import CageCgroup
@@ -153,7 +153,7 @@ class Gateway:
                 with trio.move_on_after(_READY_S) as patience:
                     self.posture = await link.receive_ready()
                 if patience.cancelled_caught:
-                    raise CageFailed(f"it was not ready after {_READY_S} s", "gateway")
+                    raise CageFailedError(f"it was not ready after {_READY_S} s", "gateway")
                 self._check(process)
                 await link.send_setup(self._setup(), [one.fd.fileno() for one in self._bound])
                 self._link = link
@@ -208,7 +208,7 @@ class Gateway:
         except OSError as error:
             raise KernelError(f"the gateway cannot be looked at: {error.strerror}", "gateway") from None
         if _is_readable(process):
-            raise CageFailed("it died before it was set up", "gateway")  # so that was another's pid, perhaps
+            raise CageFailedError("it died before it was set up", "gateway")  # so that was another's pid, perhaps
         check_status(status, self._uid)
         assert self._group is not None
         ours = sum(line.endswith("/" + self._group.v2.name) for line in groups.splitlines())

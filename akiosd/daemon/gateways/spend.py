@@ -19,9 +19,10 @@ import trio
 from akiosd.errors import ProtocolError
 from akiosd.meter.account import Account, Settled
 from akiosd.meter.budget import lose, reserve, settle
+from akiosd.values.denial import PAYMENT_REQUIRED, Denial
 from akiosd.values.policy import Budget
 from akiosd.values.records import LlmCall, Record, SpendWarning
-from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, OpenCall, Refusal
+from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, OpenCall
 from akiosd.wire.messages import BudgetReply
 
 OnFinal = Callable[[str, str], None]
@@ -66,19 +67,19 @@ class Spend:
 
     # ---- what a gateway asks and tells ---------------------------------------------------------------
 
-    async def reserve(self, call: int, ask: Ask) -> Grant | Refusal:
+    async def reserve(self, call: int, ask: Ask) -> Grant | Denial:
         """May this call be made?  Raises ``ProtocolError`` when ``call`` is open already, or ``ask`` is malformed."""
         _check_digest(ask.request)
         # It is kept while the call is open, a thousand of them at once.
         ask = msgspec.structs.replace(ask, provider=ask.provider[:_MAX_NAME], model=ask.model[:_MAX_NAME])
         if self._closed:
-            return Refusal("budget.usd", "the run has ended", final=True)
+            return Denial("budget.usd", "the run has ended", status=PAYMENT_REQUIRED, final=True)
         if call in self._early:
             # The agent went away before the gateway had its answer, and its giving up came first.
             del self._early[call]
-            return Refusal("budget.calls", "the call was given up")
+            return Denial("budget.calls", "the call was given up", status=PAYMENT_REQUIRED)
         self.account, verdict = reserve(self.account, call, ask, self._clock_ns())
-        if isinstance(verdict, Refusal):
+        if isinstance(verdict, Denial):
             await self._record_refusal(ask, verdict)
             self._tell_ending()
         return verdict
@@ -129,7 +130,7 @@ class Spend:
 
     # ---- inside --------------------------------------------------------------------------------------
 
-    async def _record_refusal(self, ask: Ask, refusal: Refusal) -> None:
+    async def _record_refusal(self, ask: Ask, refusal: Denial) -> None:
         self.refused += 1
         now = trio.current_time()
         self._next_refusal = max(self._next_refusal, now) + 1 / REFUSALS_PER_SECOND

@@ -22,7 +22,7 @@ from akiosd.ledger.edge import Edge
 from akiosd.ledger.epochs import Epoch
 from akiosd.ledger.frame import Forget
 from akiosd.ledger.merkle import PYTHON, Hasher
-from akiosd.ledger.note import MAX_NOTE_BYTES, NoteError, UntrustedNote, Vkey, is_signed_by, open_checkpoint
+from akiosd.ledger.note import MAX_NOTE_BYTES, NoteError, UntrustedNoteError, Vkey, is_signed_by, open_checkpoint
 from akiosd.store import erasure_intent, prune
 from akiosd.store.durable import Directory, Disk, FileWriter, write_files
 from akiosd.store.lock import StateLock
@@ -335,7 +335,7 @@ class Ledger:
                     return note, vkey
         except NoteError as error:
             raise NoteError(error.what, where=where) from None
-        raise UntrustedNote("the checkpoint is signed by none of this host's keys", where=where)
+        raise UntrustedNoteError("the checkpoint is signed by none of this host's keys", where=where)
 
     def head(self, log: LogId) -> tuple[int, bytes]:
         """Size and root of what was last published of an open log, from memory; (0, b"") of others."""

@@ -23,7 +23,7 @@ from akiosd.daemon.gateways.gateways import Gateway
 from akiosd.daemon.gateways.spend import Spend
 from akiosd.daemon.host import Host
 from akiosd.daemon.sockets.serve_clients import ClientConnection
-from akiosd.errors import AkiosError, CageFailed, Refused
+from akiosd.errors import AkiosError, CageFailedError, DeniedError
 from akiosd.kernel.fds import Fd
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId, make_cage_id
@@ -38,7 +38,9 @@ _log = get_log("http")
 class Direct:
     """The handler of :class:`Http`.  ``find``: a running cage that a peer may act on; ``admit`` judges a policy."""
 
-    def __init__(self, host: Host, find: Callable[[Peer, str], Cage], admit: Callable[[Peer, Policy], None]) -> None:
+    def __init__(
+        self, host: Host, find: Callable[[Peer, str], Cage], admit: Callable[[Peer, Policy, list[int]], None]
+    ) -> None:
         self._host, self._find, self._admit = host, find, admit
         self.running: dict[str, int] = {}
         """The logs of gateways made here that live, with the uid each was made for."""
@@ -50,13 +52,13 @@ class Direct:
             cage = self._find(peer, request.cage)
             if peer.uid not in (0, cage.peer.uid):
                 # It would spend another's money, and stand in another's log.
-                raise Refused(f"the cage {cage.id} is not yours", "http", "use one of your own, or none")
+                raise DeniedError(f"the cage {cage.id} is not yours", "http", "use one of your own, or none")
             ours, theirs = _pair()
             with ours:
                 await cage.connect(theirs)
                 await client.reply(HttpReply(cage=cage.id), [ours.fileno()])
             return
-        self._admit(peer, request.policy)
+        self._admit(peer, request.policy, list(self.running.values()))
         with trio.CancelScope() as scope:
             self._scopes.add(scope)
             try:
@@ -144,7 +146,9 @@ class _OneGateway:
             Path(directory, "owner").write_text(str(self._peer.uid))
         except OSError as error:
             shutil.rmtree(directory, ignore_errors=True)
-            raise CageFailed(f"a log cannot be made: {error.strerror}", str(directory), "make room there") from error
+            raise CageFailedError(
+                f"a log cannot be made: {error.strerror}", str(directory), "make room there"
+            ) from error
         ledger, now = self._host.ledger, time.time_ns()
         ledger.open_log(self.id)
         policy = hashlib.sha256(msgspec.msgpack.encode(self._policy)).digest()

@@ -10,7 +10,7 @@ from akiosd.daemon.base.gateway_config import check_region
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.host import Host
 from akiosd.daemon.sockets.serve_clients import ClientConnection
-from akiosd.errors import Refused
+from akiosd.errors import DeniedError
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG
 from akiosd.wire import messages as wire
@@ -36,7 +36,7 @@ class KeyKeeper:
         _check_may(peer)
         async with self._one_at_a_time:
             if not self._host.keys.is_set(request.provider):
-                raise Refused(f"no key of {request.provider} was set", "keys", "see akiosctl keys list")
+                raise DeniedError(f"no key of {request.provider} was set", "keys", "see akiosctl keys list")
             await self._record(peer, request.provider, "removed")
             await trio.to_thread.run_sync(self._host.keys.remove, request.provider)
         await client.reply(wire.Ok())
@@ -52,4 +52,4 @@ class KeyKeeper:
 
 def _check_may(peer: Peer) -> None:
     if peer.role not in ("root", "admin"):
-        raise Refused("only root and admins see and change keys", "keys", "ask an administrator")
+        raise DeniedError("only root and admins see and change keys", "keys", "ask an administrator")

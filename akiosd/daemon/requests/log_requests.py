@@ -15,7 +15,7 @@ from akiosd.daemon.host import Host
 from akiosd.daemon.ledger.prune import prune_host_log
 from akiosd.daemon.ledger.read_clocks import LogAges, read_clocks
 from akiosd.daemon.sockets.serve_clients import ClientConnection
-from akiosd.errors import AkiosError, Refused
+from akiosd.errors import AkiosError, DeniedError
 from akiosd.kernel.hashing import NATIVE
 from akiosd.store.ages import Reading
 from akiosd.store.packing import Places, drop_directory, make_archive
@@ -38,7 +38,7 @@ class LogKeeper:
 
     async def rotate(self, peer: Peer, request: wire.RotateKey, fds: list[int], client: ClientConnection) -> None:
         if peer.role != "root":
-            raise Refused("only root changes the key that signs the logs", "rotate-key")
+            raise DeniedError("only root changes the key that signs the logs", "rotate-key")
         ledger = self._host.ledger
         await ledger.rotate_key()
         note, vkey = await ledger.checkpoint(HOST_LOG)
@@ -49,10 +49,10 @@ class LogKeeper:
     async def destroy(self, peer: Peer, request: wire.Destroy, fds: list[int], client: ClientConnection) -> None:
         how = _how(peer, request)
         if not is_cage_id(request.cage):
-            raise Refused(f"{request.cage!r} is not the name of a cage", "destroy", "give its whole name")
+            raise DeniedError(f"{request.cage!r} is not the name of a cage", "destroy", "give its whole name")
         why = self._why_busy(request.cage)
         if why:
-            raise Refused(why, request.cage)
+            raise DeniedError(why, request.cage)
         wiped, stone = await self._erase(LogId(request.cage), how)
         await self._clear_traces()
         await client.reply(
@@ -67,7 +67,7 @@ class LogKeeper:
         found = await self._survey()
         failed: dict[LogId, str] = {}
         if request.max_age_ns is not None and (await self._ages.now()).clock.waits:
-            raise Refused("the clock jumped; ages count again when it has been steady for a day", "prune")
+            raise DeniedError("the clock jumped; ages count again when it has been steady for a day", "prune")
         if request.dry_run:
             chosen = await self._choose(found, request.max_age_ns, request.max_bytes)
         else:
@@ -187,7 +187,7 @@ def _complain(what: str, log: LogId, error: AkiosError | OSError) -> str:
 
 def _how(peer: Peer, request: wire.Destroy | wire.Prune) -> How:
     if peer.role not in ("root", "admin"):
-        raise Refused("only root and admins destroy logs", "destroy", "ask an administrator")
+        raise DeniedError("only root and admins destroy logs", "destroy", "ask an administrator")
     if not 1 <= request.passes <= 35:
-        raise Refused("between 1 and 35 passes", "destroy")
+        raise DeniedError("between 1 and 35 passes", "destroy")
     return How(request.passes, request.fast)

@@ -14,7 +14,7 @@ import trio
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.host import Host
 from akiosd.daemon.sockets.serve_clients import ClientConnection
-from akiosd.errors import CageFailed, LedgerError, Refused
+from akiosd.errors import CageFailedError, DeniedError, LedgerError
 from akiosd.kernel.fds import Fd
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES
 from akiosd.ledger.note import MAX_NOTE_BYTES
@@ -38,7 +38,7 @@ class LogServer:
         log = LogId(cage) if cage else HOST_LOG
         if not _reads_host(peer) and self._owner_of(log) != peer.uid:
             hint = "a cage's log is for its user, root and admins" if cage else "only root and admins read the host log"
-            raise Refused(f"no log {cage or 'of the host'} for you", "ledger", hint)
+            raise DeniedError(f"no log {cage or 'of the host'} for you", "ledger", hint)
         return log
 
     def _path(self, log: LogId) -> Path:
@@ -96,7 +96,7 @@ class LogServer:
 
     async def names(self, peer: Peer, request: wire.ListLogs, fds: list[int], client: ClientConnection) -> None:
         if not _reads_host(peer):
-            raise Refused("the list of all logs is not for you", "ledger", "only root and admins read the host log")
+            raise DeniedError("the list of all logs is not for you", "ledger", "only root and admins read the host log")
         found = await trio.to_thread.run_sync(list_logs, self._host.cages_dir)
         rest = [name for name in found if name > request.after]
         await client.reply(wire.LogNames(names=tuple(rest[:_MAX_NAMES]), more=len(rest) > _MAX_NAMES))
@@ -115,7 +115,7 @@ def _open(path: Path) -> Fd | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise CageFailed(f"the log cannot be opened: {error.strerror}", str(path)) from error
+        raise CageFailedError(f"the log cannot be opened: {error.strerror}", str(path)) from error
 
 
 def _read_checkpoint(path: Path) -> bytes:

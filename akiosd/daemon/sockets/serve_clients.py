@@ -27,7 +27,7 @@ import trio
 from akiosd import __version__
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Gate, Peer, read_uid
-from akiosd.errors import AkiosError, ProtocolError, Refused
+from akiosd.errors import AkiosError, DeniedError, ProtocolError
 from akiosd.wire.check import check_request
 from akiosd.wire.frame import MAX_FDS
 from akiosd.wire.messages import Error, Hello, Message
@@ -219,8 +219,8 @@ class _Server:
                 peer = self.gate.admit(sock)
                 account = self.accounts.setdefault(peer.uid, _Account())
                 if account.connections >= self.limits.connections:
-                    raise Refused(f"uid {peer.uid} has {account.connections} connections already", "control socket")
-            except (Refused, OSError) as error:
+                    raise DeniedError(f"uid {peer.uid} has {account.connections} connections already", "control socket")
+            except (DeniedError, OSError) as error:
                 await _turn_away(sock, read_uid(sock), error)
                 return
             account.connections += 1

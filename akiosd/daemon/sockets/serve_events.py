@@ -17,7 +17,7 @@ import trio
 
 from akiosd.daemon.base.peers import Gate, Peer
 from akiosd.daemon.sockets.serve_clients import DEFAULT_LIMITS, ClientConnection, ConnectionLimits, serve_clients
-from akiosd.errors import Refused
+from akiosd.errors import DeniedError
 from akiosd.values.ids import LogId
 from akiosd.wire.messages import Gap, Message, Records, Subscribe
 from akiosd.wire.session import EventsRequest
@@ -82,7 +82,7 @@ class Subscription:
         self._replaying: dict[str, int] = dict.fromkeys(request.cursors, 0)
         for name in (*request.cages, *request.cursors):
             if not self._may_read(LogId(name)):
-                raise Refused("no such log, or not yours", name, "list your cages with: akiosctl ps --all")
+                raise DeniedError("no such log, or not yours", name, "list your cages with: akiosctl ps --all")
 
     def _may_read(self, log: LogId) -> bool:
         return self._peer.reads_all or self._owner_of(log) == self._peer.uid
@@ -154,7 +154,7 @@ class Subscription:
                 continue
             entries = await ledger.read(log, start, start + REPLAY_ENTRIES)
             if not entries and announced > start:
-                raise Refused("the ledger cannot read back what it announced", log)
+                raise DeniedError("the ledger cannot read back what it announced", log)
             if not entries:
                 if self._replaying[log] <= start:
                     del self._replaying[log]
@@ -179,7 +179,7 @@ class EventsHandler:
 
     async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
         if not isinstance(request, Subscribe):
-            raise Refused("only subscriptions are made here", type(request).__name__, "use the control socket")
+            raise DeniedError("only subscriptions are made here", type(request).__name__, "use the control socket")
         subscription = Subscription(peer, request, self._owner_of, self._queue_bytes)
         unsubscribe = self._ledger.subscribe(subscription.offer)
         failures: list[Exception] = []

@@ -16,7 +16,8 @@ import trio
 from akiosd.errors import ProtocolError
 from akiosd.gateway.daemon_link.coalesce_denials import Folder
 from akiosd.kernel.fds import close_all
-from akiosd.values.spend import Ask, Bill, Grant, Refusal
+from akiosd.values.denial import Denial
+from akiosd.values.spend import Ask, Bill, Grant
 from akiosd.wire.frame import MAX_FDS, Frame, FrameReader, encode_frame
 from akiosd.wire.gateway import (
     Address,
@@ -24,9 +25,9 @@ from akiosd.wire.gateway import (
     Connection,
     FromGateway,
     GatewayRecord,
+    GatewayRecords,
     Kept,
     Ready,
-    Report,
     Reserve,
     Settle,
     Setup,
@@ -48,7 +49,7 @@ OnConnection = Callable[[socket.socket], None]
 """Takes a stream of akiosctl's, and owns it."""
 
 
-class LinkLost(Exception):
+class LinkLostError(Exception):
     """akiosd closed the link, or is gone: the gateway ends."""
 
 
@@ -58,20 +59,20 @@ class Reservation:
     def __init__(self, settle: Callable[[Bill], None]) -> None:
         self._settle = settle
         self._decided = trio.Event()
-        self._verdict: Grant | Refusal | None = None
+        self._verdict: Grant | Denial | None = None
 
-    def decide(self, verdict: Grant | Refusal) -> None:
+    def decide(self, verdict: Grant | Denial) -> None:
         self._verdict = verdict
         self._decided.set()
 
-    async def wait_verdict(self) -> Grant | Refusal:
+    async def wait_verdict(self) -> Grant | Denial:
         await self._decided.wait()
         assert self._verdict is not None
         return self._verdict
 
     def settle(self, bill: Bill) -> None:
         """The call is over.  Nothing is owed for one that was refused; one not decided yet may have been granted."""
-        if not isinstance(self._verdict, Refusal):
+        if not isinstance(self._verdict, Denial):
             self._settle(bill)
 
 
@@ -120,7 +121,7 @@ class Link:
         """What is still queued or folded, as far as akiosd takes it; the link is closed then."""
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             self._enqueue_folded(math.inf)
-            with contextlib.suppress(LinkLost):
+            with contextlib.suppress(LinkLostError):
                 await self._write_all()
         self._socket.close()
 
@@ -144,7 +145,7 @@ class Link:
     def report(self, *records: GatewayRecord) -> None:
         """Records for the cage's log, told within some milliseconds; equal denials within a second are one."""
         for record in self._folder.fold(map(self.clean, records), trio.current_time()):
-            self._put(Report(records=(record,)))
+            self._put(GatewayRecords(records=(record,)))
 
     async def report_durable(self, *records: GatewayRecord) -> None:
         """The same; returns once they are on disk.  A denial told a moment ago is not waited for again."""
@@ -156,8 +157,8 @@ class Link:
         kept = self._waiting[number] = trio.Event()
         # One a frame, so that no number of them is too large for one; the last is answered for all.
         for record in new[:-1]:
-            self._put(Report(records=(record,)))
-        self._put(Report(records=new[-1:], report=number), now=True)
+            self._put(GatewayRecords(records=(record,)))
+        self._put(GatewayRecords(records=new[-1:], report=number), now=True)
         try:
             await kept.wait()
         finally:
@@ -217,7 +218,7 @@ class Link:
                     while view:
                         view = view[await self._socket.send(view) :]
                 except (BrokenPipeError, ConnectionResetError):
-                    raise LinkLost from None
+                    raise LinkLostError from None
                 if len(self._queue) <= _WAITING // 2:
                     self._room.set()
         self._writing = False
@@ -229,13 +230,13 @@ class Link:
 
     def _enqueue_folded(self, now: float) -> None:
         for record in self._folder.take_due(now):
-            self._put(Report(records=(record,)))
+            self._put(GatewayRecords(records=(record,)))
 
     async def _receive(self) -> tuple[ToGateway, list[int]]:
         while not self._frames:
             data, fds, truncated = await self._read()
             if not data:
-                raise LinkLost
+                raise LinkLostError
             self._frames += self._reader.receive(data, fds, truncated=truncated)
         frame = self._frames.pop(0)
         try:
@@ -248,7 +249,7 @@ class Link:
         try:
             data, ancillary, flags, _ = await self._socket.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
-            raise LinkLost from None
+            raise LinkLostError from None
         fds = array.array("i")
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -11,7 +11,7 @@ import trio
 
 from akiosd.gateway.net.eager_stream import PromptStream
 from akiosd.gateway.net.limits import Limits
-from akiosd.gateway.net.request_head import END, BadHead, Malformed, check_head
+from akiosd.gateway.net.request_head import END, BadHeadError, MalformedError, check_head
 
 _READ = 64 << 10
 _AHEAD = 64 << 10
@@ -36,7 +36,7 @@ class Wire:
         self._buffer = bytearray()
 
     async def read_head(self) -> bytes | None:
-        """The next request's head, checked; None when nothing more is asked.  Raises :class:`BadHead`."""
+        """The next request's head, checked; None when nothing more is asked.  Raises :class:`BadHeadError`."""
         with trio.move_on_after(self._limits.idle_seconds) as patience:
             while True:
                 # Empty lines before a request are overlooked (RFC 9112 §2.2).
@@ -48,13 +48,13 @@ class Wire:
                 if end >= 0:
                     return self._take_head(end + len(END))
                 if len(self._buffer) > self._limits.head_bytes:
-                    raise BadHead(f"the head is larger than {self._limits.head_bytes} bytes", 431)
+                    raise BadHeadError(f"the head is larger than {self._limits.head_bytes} bytes", 431)
                 data = await self._stream.receive_some(_READ)
                 if not data:
                     return None
                 self._buffer += data
         if self._buffer:
-            raise BadHead("the head did not come in time", 408)
+            raise BadHeadError("the head did not come in time", 408)
         return None
 
     def _take_head(self, size: int) -> bytes:
@@ -68,13 +68,16 @@ class Wire:
         self._buffer[:0] = data
 
     async def next_event(self, http: h11.Connection, leaver: Leaver) -> h11.Event:
-        """Data or EndOfMessage of a request.  Raises :class:`Malformed`; when the agent is gone, its handler ends."""
+        """Data or EndOfMessage of a request.  When the agent is gone, its handler ends.
+
+        Raises :class:`MalformedError`.
+        """
         while True:
             try:
                 event = http.next_event()
             except h11.RemoteProtocolError:
                 # h11's words quote the agent's bytes.
-                raise Malformed("the body is not framed as HTTP has it", "request body") from None
+                raise MalformedError("the body is not framed as HTTP has it", "request body") from None
             if event is not h11.NEED_DATA:
                 assert isinstance(event, h11.Event)
                 return event

@@ -13,10 +13,10 @@ import trio
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.agent_connection import Wire
 from akiosd.gateway.net import refuse
-from akiosd.gateway.net.decode import Decoder, TooLarge, decoder
+from akiosd.gateway.net.decode import Decoder, TooLargeError, decoder
 from akiosd.gateway.net.names import Rule
-from akiosd.gateway.net.refuse import Denial
-from akiosd.gateway.net.request_head import Headers, Malformed, end_to_end
+from akiosd.gateway.net.request_head import Headers, MalformedError, end_to_end
+from akiosd.values.denial import Denial
 from akiosd.values.records import Finding, NetDenied, NetRequest
 
 _DRAIN_BYTES = 1 << 20
@@ -101,7 +101,7 @@ class Exchange:
     async def body(self, *, decode: bool = True) -> AsyncGenerator[bytes]:
         """The body in pieces as they arrive.  ``decode`` undoes Content-Encoding and takes the header away.
 
-        Raises :class:`Malformed`, and :class:`TooLarge` when the decoded body grows beyond its bounds.
+        Raises :class:`MalformedError`, and :class:`TooLargeError` when the decoded body grows beyond its bounds.
         """
         if self._read:
             raise RuntimeError("a body is read once")
@@ -128,17 +128,17 @@ class Exchange:
             if isinstance(event, h11.Data):
                 size += len(event.data)
                 if size > self.context.limits.body_bytes:
-                    raise TooLarge(f"the body is larger than {self.context.limits.body_bytes} bytes", "body")
+                    raise TooLargeError(f"the body is larger than {self.context.limits.body_bytes} bytes", "body")
                 yield bytes(event.data)
 
     async def read_body(self, limit: int) -> bytes:
-        """The whole decoded body.  Raises :class:`TooLarge` above ``limit`` bytes."""
+        """The whole decoded body.  Raises :class:`TooLargeError` above ``limit`` bytes."""
         whole = bytearray()
         async with aclosing(self.body()) as pieces:
             async for piece in pieces:
                 whole += piece
                 if len(whole) > limit:
-                    raise TooLarge(f"the body is larger than {limit} bytes", "body", "send it in smaller parts")
+                    raise TooLargeError(f"the body is larger than {limit} bytes", "body", "send it in smaller parts")
         return bytes(whole)
 
     # ---- the answer -------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ class Exchange:
         if self._last:
             return False
         if self._http.their_state is h11.SEND_BODY:
-            with suppress(Malformed):
+            with suppress(MalformedError):
                 await self._drain()
         return self._http.their_state is h11.DONE and self._http.our_state is h11.DONE
 
@@ -274,4 +274,4 @@ class Exchange:
                     left -= len(event.data)
 
 
-__all__ = ["Denial", "Destination", "Exchange", "Malformed", "TooLarge"]
+__all__ = ["Destination", "Exchange", "MalformedError", "TooLargeError"]

@@ -8,18 +8,19 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from akiosd.gateway.llm.eventstream import EventStreamCodec
-from akiosd.gateway.llm.frames import BrokenStream, Codec
+from akiosd.gateway.llm.frames import BrokenStreamError, Codec
 from akiosd.gateway.llm.ndjson import ArrayCodec, NdjsonCodec
 from akiosd.gateway.llm.prepare import Request
 from akiosd.gateway.llm.restore_reply import Meter, StreamReply, restore
 from akiosd.gateway.llm.sender import Sender, plain_encoding, read_reply, reply_headers
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.llm.sse import SseCodec
-from akiosd.gateway.redaction.strict_json import BadJson, dump, parse
-from akiosd.gateway.upstream.client import Response, UpstreamFailed
+from akiosd.gateway.redaction.strict_json import BadJsonError, dump, parse
+from akiosd.gateway.upstream.client import Response, UpstreamError
 from akiosd.meter import prices
 from akiosd.meter.budget import longest as longest_output
-from akiosd.values.spend import Bill, Grant, Outcome, Refusal
+from akiosd.values.denial import Denial
+from akiosd.values.spend import Bill, Grant, Outcome
 
 MAX_TOKEN_BYTES = 256
 """No vocabulary has a longer token: text beyond that is more than was asked for."""
@@ -33,11 +34,11 @@ _TYPES = {
 }  # fmt: skip
 
 
-class Refused(Exception):
+class CallDeniedError(Exception):
     """akiosd does not let the call be made; nothing of it was sent."""
 
-    def __init__(self, verdict: Refusal) -> None:
-        self.verdict = verdict
+    def __init__(self, denial: Denial) -> None:
+        self.denial = denial
 
 
 class Call:
@@ -47,7 +48,7 @@ class Call:
     """
 
     def __init__(
-        self, sender: Sender, request: Request, memory: Memory, verdict: Callable[[], Awaitable[Grant | Refusal]]
+        self, sender: Sender, request: Request, memory: Memory, verdict: Callable[[], Awaitable[Grant | Denial]]
     ) -> None:
         self._sender, self._request, self._memory, self._verdict = sender, request, memory, verdict
         self._grant: Grant | None = None
@@ -59,7 +60,7 @@ class Call:
         self._size = self._longest = 0
 
     async def run(self) -> None:
-        """Raises :class:`Refused`, :class:`UpstreamFailed`."""
+        """Raises :class:`CallDeniedError`, :class:`UpstreamError`."""
         request, error = self._request, ""
         if self._sender.provider.signs_body:
             await self._wait_grant()
@@ -73,12 +74,12 @@ class Call:
                 self._status = response.status
                 self._answered = True
                 await self._answer(response)
-        except (UpstreamFailed, BrokenStream) as failure:
+        except (UpstreamError, BrokenStreamError) as failure:
             # What the budget says comes first, also where the provider was not reached.
             await self._wait_grant()
             error = str(failure)[:200]
-            if isinstance(failure, BrokenStream):
-                raise UpstreamFailed(f"the provider's stream cannot be read: {failure}", "reply") from None
+            if isinstance(failure, BrokenStreamError):
+                raise UpstreamError(f"the provider's stream cannot be read: {failure}", "reply") from None
             raise
         finally:
             if self._grant is not None:
@@ -88,8 +89,8 @@ class Call:
     async def _wait_grant(self) -> Grant:
         if self._grant is None:
             verdict = await self._verdict()
-            if isinstance(verdict, Refusal):
-                raise Refused(verdict) from None
+            if isinstance(verdict, Denial):
+                raise CallDeniedError(verdict) from None
             self._grant = verdict
             self._output = verdict.output or self._request.ask.output
         return self._grant
@@ -132,7 +133,7 @@ class Call:
     async def _fail(self, response: Response) -> None:
         """The provider's own refusal: status, Retry-After and limits as they are; nothing is paid."""
         body = await read_reply(response)
-        with suppress(BadJson):
+        with suppress(BadJsonError):
             body = self._restored(body, parse(body))
         await self._exchange.respond(response.status, reply_headers(response), body)
 
@@ -147,8 +148,8 @@ class Call:
         body = await read_reply(response)
         try:
             value = parse(body)
-        except BadJson:
-            raise UpstreamFailed("the provider's answer is not JSON", "reply") from None
+        except BadJsonError:
+            raise UpstreamError("the provider's answer is not JSON", "reply") from None
         for event in value if isinstance(value, list) else [value]:
             if isinstance(event, dict):
                 self._meter.take(event, "")
@@ -170,7 +171,7 @@ class Call:
                     await self._pass(ready)
                 if self._is_beyond():
                     await exchange.flush()
-                    raise UpstreamFailed("the answer went beyond what was reserved for it", "reply")
+                    raise UpstreamError("the answer went beyond what was reserved for it", "reply")
         await self._pass(reply.flush())
         self._complete = not reply.meter.failed
         await exchange.finish()

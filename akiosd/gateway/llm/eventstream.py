@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from akiosd.gateway.llm.frames import MAX_FRAME, BrokenStream, Frame
+from akiosd.gateway.llm.frames import MAX_FRAME, BrokenStreamError, StreamFrame
 
 _FIXED = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 """Sizes of header values by type: true, false, byte, short, int, long, timestamp, uuid."""
@@ -23,15 +23,15 @@ class EventStreamCodec:
     def __init__(self) -> None:
         self._held = bytearray()
 
-    def push(self, chunk: bytes) -> list[Frame]:
+    def push(self, chunk: bytes) -> list[StreamFrame]:
         self._held += chunk
         frames, begin = [], 0
         while len(self._held) - begin >= 12:
             total, size, check = struct.unpack_from(">III", self._held, begin)
             if zlib.crc32(self._held[begin : begin + 8]) != check:
-                raise BrokenStream("the checksum of a frame's prelude is wrong")
+                raise BrokenStreamError("the checksum of a frame's prelude is wrong")
             if not 16 + size <= total <= MAX_FRAME:
-                raise BrokenStream("a frame's lengths are impossible")
+                raise BrokenStreamError("a frame's lengths are impossible")
             if len(self._held) - begin < total:
                 break
             frames.append(_frame(bytes(self._held[begin : begin + total]), size))
@@ -39,22 +39,22 @@ class EventStreamCodec:
         del self._held[:begin]
         return frames
 
-    def flush(self) -> list[Frame]:
+    def flush(self) -> list[StreamFrame]:
         if self._held:
-            raise BrokenStream("the stream ends within a frame")
+            raise BrokenStreamError("the stream ends within a frame")
         return []
 
-    def render(self, frame: Frame, data: bytes) -> bytes:
+    def render(self, frame: StreamFrame, data: bytes) -> bytes:
         size = struct.unpack_from(">I", frame.raw, 4)[0]
         return pack(frame.raw[12 : 12 + size], data)
 
 
-def _frame(raw: bytes, size: int) -> Frame:
+def _frame(raw: bytes, size: int) -> StreamFrame:
     if zlib.crc32(raw[:-4]) != struct.unpack(">I", raw[-4:])[0]:
-        raise BrokenStream("the checksum of a frame is wrong")
+        raise BrokenStreamError("the checksum of a frame is wrong")
     headers = read_headers(raw[12 : 12 + size])
     kind = headers.get(":event-type") or headers.get(":exception-type") or headers.get(":error-code") or ""
-    return Frame(raw, raw[12 + size : -4] or None, kind)
+    return StreamFrame(raw, raw[12 + size : -4] or None, kind)
 
 
 def pack(headers: bytes, payload: bytes) -> bytes:
@@ -72,7 +72,7 @@ def pack_headers(headers: dict[str, str]) -> bytes:
 
 
 def read_headers(data: bytes) -> dict[str, str]:
-    """The string headers; others are stepped over.  Raises :class:`BrokenStream`."""
+    """The string headers; others are stepped over.  Raises :class:`BrokenStreamError`."""
     found, at = {}, 0
     try:
         while at < len(data):
@@ -86,10 +86,10 @@ def read_headers(data: bytes) -> dict[str, str]:
             else:
                 size = _FIXED[kind]
             if at + size > len(data):
-                raise BrokenStream("a header goes past its frame")
+                raise BrokenStreamError("a header goes past its frame")
             if kind == 7:
                 found[name] = data[at : at + size].decode()
             at += size
     except (IndexError, KeyError, struct.error, UnicodeDecodeError):
-        raise BrokenStream("a frame's headers cannot be read") from None
+        raise BrokenStreamError("a frame's headers cannot be read") from None
     return found

@@ -10,11 +10,11 @@ from typing import Protocol
 MAX_FRAME = 16 << 20
 
 
-class BrokenStream(ValueError):
+class BrokenStreamError(ValueError):
     """The upstream's bytes are not the format they were announced as, or a frame is above ``MAX_FRAME``."""
 
 
-class Frame:
+class StreamFrame:
     """``data`` is the JSON text inside, ``None`` where there is none; ``kind`` the event's name outside the JSON."""
 
     __slots__ = ("data", "kind", "raw")
@@ -27,11 +27,11 @@ class Codec(Protocol):
     between: bytes
     """What stands between two frames with data that follow each other."""
 
-    def push(self, chunk: bytes) -> list[Frame]:
-        """The frames that ``chunk`` completes.  Raises :class:`BrokenStream`."""
+    def push(self, chunk: bytes) -> list[StreamFrame]:
+        """The frames that ``chunk`` completes.  Raises :class:`BrokenStreamError`."""
 
-    def flush(self) -> list[Frame]:
+    def flush(self) -> list[StreamFrame]:
         """What is left when the stream has ended."""
 
-    def render(self, frame: Frame, data: bytes) -> bytes:
+    def render(self, frame: StreamFrame, data: bytes) -> bytes:
         """``frame`` with other data; everything else of it stays."""

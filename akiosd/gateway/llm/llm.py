@@ -7,16 +7,16 @@ from weakref import WeakKeyDictionary
 
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Exchange
-from akiosd.gateway.llm.call import Call, Refused
+from akiosd.gateway.llm.call import Call, CallDeniedError
 from akiosd.gateway.llm.prepare import prepare, safe_head
-from akiosd.gateway.llm.providers.base import Provider, Refuse, Route
+from akiosd.gateway.llm.providers.base import Provider, Route
 from akiosd.gateway.llm.providers.registry import BY_NAME
 from akiosd.gateway.llm.sender import Sender, read_reply, reply_headers
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.llm.unpriced_paths import forward_passed, named_path
-from akiosd.gateway.net.refuse import Denial
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.redact.json_and_forms import Structured
+from akiosd.values.denial import Denial
 from akiosd.values.spend import Grant
 from akiosd.wire.gateway import ProviderSetup
 
@@ -79,7 +79,7 @@ async def _read(sender: Sender, target: str) -> None:
     exchange = sender.exchange
     structured = Structured(sender.context.redactors.models)
     head = safe_head(structured, sender.provider, exchange.headers, target)
-    if isinstance(head, Refuse):
+    if isinstance(head, Denial):
         await sender.refuse(head)
         return
     url, headers = sender.head(head[1], [pair for pair in head[0] if pair[0] != b"content-type"], b"")
@@ -97,8 +97,8 @@ async def _call(sender: Sender, route: Route, target: str) -> None:
         sender.provider, route, raw, exchange.headers, target, memory=memory,
         overrides=context.setup.prices, binary=context.setup.policy.redact.binary, now_ns=time.time_ns(),
     )  # fmt: skip
-    if isinstance(request, Refuse):
-        await sender.refuse(request, 400 if request.rule == "llm.body" else 403)
+    if isinstance(request, Denial):
+        await sender.refuse(request)
         return
     if route.operation.kind == "free":
         await Call(sender, request, memory, _granted).run()
@@ -107,9 +107,8 @@ async def _call(sender: Sender, route: Route, target: str) -> None:
     call = Call(sender, request, memory, reservation.wait_verdict)
     try:
         await call.run()
-    except Refused as refused:
-        verdict = refused.verdict
-        await sender.refuse(Refuse(verdict.rule, verdict.words), verdict.status)
+    except CallDeniedError as refused:
+        await sender.refuse(refused.denial)
     finally:
         # Whatever happened, and also when this task is cancelled: settle does not wait.
         reservation.settle(call.bill())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from akiosd.gateway.llm.frames import MAX_FRAME, BrokenStream, Frame
+from akiosd.gateway.llm.frames import MAX_FRAME, BrokenStreamError, StreamFrame
 
 
 class NdjsonCodec:
@@ -13,7 +13,7 @@ class NdjsonCodec:
     def __init__(self) -> None:
         self._held = bytearray()
 
-    def push(self, chunk: bytes) -> list[Frame]:
+    def push(self, chunk: bytes) -> list[StreamFrame]:
         at = len(self._held)
         self._held += chunk
         frames, begin = [], 0
@@ -22,20 +22,20 @@ class NdjsonCodec:
             begin = at = end + 1
         del self._held[:begin]
         if len(self._held) > MAX_FRAME:
-            raise BrokenStream(f"a line is longer than {MAX_FRAME} bytes")
+            raise BrokenStreamError(f"a line is longer than {MAX_FRAME} bytes")
         return frames
 
-    def flush(self) -> list[Frame]:
+    def flush(self) -> list[StreamFrame]:
         rest, self._held = bytes(self._held), bytearray()
         return [_line(rest)] if rest else []
 
-    def render(self, frame: Frame, data: bytes) -> bytes:
+    def render(self, frame: StreamFrame, data: bytes) -> bytes:
         body = frame.raw.rstrip(b"\r\n")
         return data + (frame.raw[len(body) :] or b"\n")
 
 
-def _line(raw: bytes) -> Frame:
-    return Frame(raw, raw.strip() or None)
+def _line(raw: bytes) -> StreamFrame:
+    return StreamFrame(raw, raw.strip() or None)
 
 
 _SPECIAL = re.compile(rb'["\\{}\[\]]')
@@ -56,7 +56,7 @@ class ArrayCodec:
         self._string = False
         self._escaped = -1
 
-    def push(self, chunk: bytes) -> list[Frame]:
+    def push(self, chunk: bytes) -> list[StreamFrame]:
         self._held += chunk
         frames, begin = [], 0
         while match := _SPECIAL.search(self._held, self._at):
@@ -64,20 +64,20 @@ class ArrayCodec:
             self._at = at + 1
             if self._step(at, byte) and byte == b"{" and self._depth == 2:
                 if at > begin:
-                    frames.append(Frame(bytes(self._held[begin:at]), None))
+                    frames.append(StreamFrame(bytes(self._held[begin:at]), None))
                 begin = at
             elif byte == b"}" and not self._string and self._depth == 1:
-                frames.append(Frame(bytes(self._held[begin : at + 1]), bytes(self._held[begin : at + 1])))
+                frames.append(StreamFrame(bytes(self._held[begin : at + 1]), bytes(self._held[begin : at + 1])))
                 begin = at + 1
         self._at = len(self._held)
         if self._depth <= 1 and begin < len(self._held):
-            frames.append(Frame(bytes(self._held[begin:]), None, "end" if b"]" in self._held[begin:] else ""))
+            frames.append(StreamFrame(bytes(self._held[begin:]), None, "end" if b"]" in self._held[begin:] else ""))
             begin = len(self._held)
         del self._held[:begin]
         self._at -= begin
         self._escaped -= begin
         if len(self._held) > MAX_FRAME:
-            raise BrokenStream(f"an element is longer than {MAX_FRAME} bytes")
+            raise BrokenStreamError(f"an element is longer than {MAX_FRAME} bytes")
         return frames
 
     def _step(self, at: int, byte: bytes) -> bool:
@@ -97,9 +97,9 @@ class ArrayCodec:
             self._depth -= 1
         return True
 
-    def flush(self) -> list[Frame]:
+    def flush(self) -> list[StreamFrame]:
         rest, self._held = bytes(self._held), bytearray()
-        return [Frame(rest, rest)] if rest else []
+        return [StreamFrame(rest, rest)] if rest else []
 
-    def render(self, frame: Frame, data: bytes) -> bytes:
+    def render(self, frame: StreamFrame, data: bytes) -> bytes:
         return data

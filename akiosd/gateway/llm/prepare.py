@@ -8,15 +8,16 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 
-from akiosd.gateway.llm.providers.base import Json, Operation, Provider, Refuse, Route, Stream, unknown_field
+from akiosd.gateway.llm.providers.base import Json, Operation, Provider, Route, Stream, unknown_field
 from akiosd.gateway.llm.redact_request import Outward
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.net.request_head import Headers
 from akiosd.gateway.redaction.redactors import redact_target
-from akiosd.gateway.redaction.strict_json import BadJson, dump, parse
+from akiosd.gateway.redaction.strict_json import BadJsonError, dump, parse
 from akiosd.meter import prices
 from akiosd.meter.models import UNKNOWN_OUTPUT
 from akiosd.redact.json_and_forms import Structured
+from akiosd.values.denial import BAD_REQUEST, Denial
 from akiosd.values.records import Finding
 from akiosd.values.spend import Ask, ModelPrice
 
@@ -77,33 +78,35 @@ def without_key(target: str) -> str:
 
 def safe_head(
     structured: Structured, provider: Provider, headers: Headers, target: str
-) -> tuple[Headers, str] | Refuse:
+) -> tuple[Headers, str] | Denial:
     """Headers and target as they may be sent; the agent's own credentials are gone from both."""
     for name, _ in parse_qsl(target.partition("?")[2], keep_blank_values=True):
         if name not in _CREDENTIALS and name not in provider.queries:
-            return Refuse("llm.fields", f"the parameter {name[:60]!r} is not known to AKIOS", "leave it out")
+            return Denial("llm.fields", f"the parameter {name[:60]!r} is not known to AKIOS", "leave it out")
     safe = redact_target(structured, without_key(target))
     texts = [(name.decode("ascii"), value.decode("latin-1")) for name, value in kept_headers(headers)]
     fields = [(name.encode(), value.encode("latin-1", "replace")) for name, value in structured.headers(texts)]
     return fields, safe
 
 
-def read_body(raw: bytes) -> Json | Refuse:
+def read_body(raw: bytes) -> Json | Denial:
     try:
         body = parse(raw)
-    except BadJson as error:
-        return Refuse("llm.body", f"the body is not JSON with one meaning: {error}", "send plain JSON")
-    return body if isinstance(body, dict) else Refuse("llm.body", "the body is not a JSON object", "send an object")
+    except BadJsonError as error:
+        return Denial("llm.body", f"the body is not JSON with one meaning: {error}", "send plain JSON", BAD_REQUEST)
+    if not isinstance(body, dict):
+        return Denial("llm.body", "the body is not a JSON object", "send an object", BAD_REQUEST)
+    return body
 
 
 def prepare(
     provider: Provider, route: Route, raw: bytes, headers: Headers, target: str, *, memory: Memory,
     overrides: dict[str, ModelPrice], binary: Any, now_ns: int,
-) -> Request | Refuse:  # fmt: skip
+) -> Request | Denial:  # fmt: skip
     """Raises :class:`akiosd.redact.model.RedactError` for what cannot be read."""
     operation = route.operation
     body = read_body(raw)
-    if isinstance(body, Refuse):
+    if isinstance(body, Denial):
         return body
     refused = operation.normalise(body) or unknown_field(operation, body)
     left_out = () if refused else operation.leave_out(body)
@@ -112,23 +115,23 @@ def prepare(
     if refused:
         return refused
     if memory.redactor.mode != "off" and operation.unreadable(body):
-        return Refuse("redact.models", "personal data cannot be looked for in the numbers of tokens",
+        return Denial("redact.models", "personal data cannot be looked for in the numbers of tokens",
                       "send text (langchain: check_embedding_ctx_length=False)")  # fmt: skip
     outward, structured = Outward(memory, binary), Structured(memory.redactor)
     body = outward.body(body)
     operation.encode(body)
     head = safe_head(structured, provider, headers, target)
-    if isinstance(head, Refuse):
+    if isinstance(head, Denial):
         return head
     outward.found(structured.findings)
     if outward.blocked or structured.blocked:
-        return Refuse("redact.models", f"{outward.blocked or 'personal data in the head'} may not be sent",
+        return Denial("redact.models", f"{outward.blocked or 'personal data in the head'} may not be sent",
                       "leave it out, or set redact.models")  # fmt: skip
     query = dict(parse_qsl(target.partition("?")[2]))
     # A name in the path is the agent's text like any other: it goes into the log.
     model = operation.model(body, outward.text(route.model, ("model",), "") if route.model else "")
     if operation.kind == "call" and not (model.isprintable() and 0 < len(model) <= _MAX_MODEL):
-        return Refuse("llm.body", "the body names no model", "name one")
+        return Denial("llm.body", "the body names no model", "name one", BAD_REQUEST)
     quote = prices.quote(provider.name, model, overrides, now_ns=now_ns, context=operation.pricing(body))
     request = Request(operation, head[1], head[0], body, Ask(provider.name, model, b""), quote,
                       operation.stream(body, query), findings=outward.findings(), left_out=left_out)  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from akiosd.gateway.llm.signed_texts import STANDARD, Memory, is_signed
-from akiosd.gateway.redaction.strict_json import MAX_DEPTH, BadJson, Number, parse
+from akiosd.gateway.redaction.strict_json import MAX_DEPTH, BadJsonError, Number, parse
 from akiosd.redact.containers.leaf import NUMBER, member_label
 from akiosd.redact.json_and_forms import Finding as Found
 from akiosd.redact.json_and_forms import told_place
@@ -130,7 +130,7 @@ class Outward:
             return None
         try:
             found = parse(text)
-        except BadJson:
+        except BadJsonError:
             return None
         return found if isinstance(found, dict | list) else None
 

@@ -9,10 +9,10 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from akiosd.gateway.llm.frames import Codec, Frame
+from akiosd.gateway.llm.frames import Codec, StreamFrame
 from akiosd.gateway.llm.providers.base import Channel, Json, Operation, Piece
 from akiosd.gateway.llm.signed_texts import Memory, is_signed, plain
-from akiosd.gateway.redaction.strict_json import BadJson, dump, parse
+from akiosd.gateway.redaction.strict_json import BadJsonError, dump, parse
 from akiosd.redact.pseudonyms import Pseudonyms, StreamRestorer
 from akiosd.values.spend import Tokens
 
@@ -62,7 +62,7 @@ class Text:
         self._pseudonyms = pseudonyms
         self._restorer = StreamRestorer(pseudonyms, True) if kind == "arguments" else None
         self._digest = hashlib.sha256() if kind == "signed" else None
-        self.last: tuple[Frame, Any, Json, Piece] | None = None
+        self.last: tuple[StreamFrame, Any, Json, Piece] | None = None
         """The last event that brought some of it."""
 
     def push(self, text: str) -> str:
@@ -137,7 +137,7 @@ def _canonical(arguments: Any) -> Any:
         return arguments
     try:
         return parse(arguments)
-    except BadJson:
+    except BadJsonError:
         return arguments
 
 
@@ -156,7 +156,7 @@ class StreamReply:
     def push(self, chunk: bytes) -> Iterator[bytes]:
         """What may go on, event by event; b"" for one that is held.
 
-        Raises :class:`akiosd.gateway.llm.frames.BrokenStream`.
+        Raises :class:`akiosd.gateway.llm.frames.BrokenStreamError`.
         """
         return map(self._take, self._codec.push(chunk))
 
@@ -165,7 +165,7 @@ class StreamReply:
         out = b"".join(map(self._take, self._codec.flush()))
         return out + self._close([()], {})
 
-    def _take(self, frame: Frame) -> bytes:
+    def _take(self, frame: StreamFrame) -> bytes:
         if frame.data is None:
             if frame.kind != "end":
                 return frame.raw
@@ -175,7 +175,7 @@ class StreamReply:
             return self._close([()], {}) + frame.raw
         try:
             outer = parse(frame.data)
-        except BadJson:
+        except BadJsonError:
             return frame.raw
         event = self._operation.open(outer, frame.kind)
         if not isinstance(event, dict):
@@ -183,7 +183,7 @@ class StreamReply:
         self.meter.take(event, frame.kind)
         return self._pass(frame, outer, event)
 
-    def _pass(self, frame: Frame, outer: Any, event: Json) -> bytes:
+    def _pass(self, frame: StreamFrame, outer: Any, event: Json) -> bytes:
         operation, kind = self._operation, frame.kind
         pieces = list(operation.pieces(event, kind))
         # An event that was packed into another is not to be seen in its bytes.

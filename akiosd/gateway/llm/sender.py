@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from contextlib import aclosing
 
+import msgspec
+
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Exchange
-from akiosd.gateway.llm.providers.base import Headers, Outgoing, Provider, Refuse
+from akiosd.gateway.llm.providers.base import Headers, Outgoing, Provider
 from akiosd.gateway.net.names import PROVIDER_HOSTS
-from akiosd.gateway.net.refuse import Denial
-from akiosd.gateway.upstream.client import Response, UpstreamFailed
+from akiosd.gateway.upstream.client import Response, UpstreamError
 from akiosd.gateway.upstream.upstream import OLLAMA
+from akiosd.values.denial import Denial
 from akiosd.values.records import Finding, NetDenied, Redaction
 from akiosd.values.trust import DEFAULT_REGION
 from akiosd.wire.gateway import ProviderSetup
@@ -45,10 +47,8 @@ class Sender:
         pattern, host = PROVIDER_HOSTS.get(self.provider.name, ()), self.exchange.host
         return host.split(".")[1] if any("*" in name for name in pattern) and host.count(".") > 2 else DEFAULT_REGION
 
-    async def refuse(self, refused: Refuse, status: int = 403) -> None:
-        await self.exchange.refuse(
-            Denial(status=status, rule=refused.rule, words=refused.words, host=self.exchange.host, hint=refused.hint)
-        )
+    async def refuse(self, denial: Denial) -> None:
+        await self.exchange.refuse(msgspec.structs.replace(denial, host=self.exchange.host))
 
     def tell(self, findings: tuple[Finding, ...]) -> None:
         if findings:
@@ -71,9 +71,9 @@ class Sender:
 
 
 def plain_encoding(response: Response) -> None:
-    """Raises :class:`UpstreamFailed` for a reply that cannot be read."""
+    """Raises :class:`UpstreamError` for a reply that cannot be read."""
     if response.header(b"content-encoding") not in (b"", b"identity"):
-        raise UpstreamFailed("the provider's answer is compressed though that was not asked for", "reply")
+        raise UpstreamError("the provider's answer is compressed though that was not asked for", "reply")
 
 
 def reply_headers(response: Response) -> Headers:
@@ -87,5 +87,5 @@ async def read_reply(response: Response, most: int = MAX_REPLY) -> bytes:
         async for chunk in chunks:
             whole += chunk
             if len(whole) > most:
-                raise UpstreamFailed(f"the provider's answer is larger than {most} bytes", "reply")
+                raise UpstreamError(f"the provider's answer is larger than {most} bytes", "reply")
     return bytes(whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from akiosd.gateway.llm.frames import MAX_FRAME, BrokenStream, Frame
+from akiosd.gateway.llm.frames import MAX_FRAME, BrokenStreamError, StreamFrame
 
 _LINE = re.compile(rb"\r\n|\n|\r")
 
@@ -19,14 +19,14 @@ class SseCodec:
         self._at = 0
         """Up to where line ends were looked for."""
 
-    def push(self, chunk: bytes) -> list[Frame]:
+    def push(self, chunk: bytes) -> list[StreamFrame]:
         self._held += chunk
         frames = self._take(False)
         if len(self._held) > MAX_FRAME:
-            raise BrokenStream(f"an event is longer than {MAX_FRAME} bytes")
+            raise BrokenStreamError(f"an event is longer than {MAX_FRAME} bytes")
         return frames
 
-    def flush(self) -> list[Frame]:
+    def flush(self) -> list[StreamFrame]:
         frames = self._take(True)
         if self._held:
             # A browser drops an event without its blank line; SDKs do not, so it is read too.
@@ -35,7 +35,7 @@ class SseCodec:
         self._line = self._at = 0
         return frames
 
-    def _take(self, final: bool) -> list[Frame]:
+    def _take(self, final: bool) -> list[StreamFrame]:
         frames = []
         begin = 0
         while match := _LINE.search(self._held, self._at):
@@ -53,7 +53,7 @@ class SseCodec:
         self._at -= begin
         return frames
 
-    def render(self, frame: Frame, data: bytes) -> bytes:
+    def render(self, frame: StreamFrame, data: bytes) -> bytes:
         """The data lines are replaced where the first one stood."""
         out, done = [], False
         for line, end in _lines(frame.raw):
@@ -81,7 +81,7 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
     return name, value.removeprefix(b" ")
 
 
-def _frame(raw: bytes) -> Frame:
+def _frame(raw: bytes) -> StreamFrame:
     data, kind = [], ""
     for line, _ in _lines(raw):
         name, value = _field(line)
@@ -89,4 +89,4 @@ def _frame(raw: bytes) -> Frame:
             data.append(value)
         elif name == b"event":
             kind = value.decode("utf-8", "replace")
-    return Frame(raw, b"\n".join(data) if data else None, kind)
+    return StreamFrame(raw, b"\n".join(data) if data else None, kind)

@@ -9,10 +9,11 @@ from urllib.parse import unquote
 import msgspec
 
 from akiosd.gateway.llm.prepare import kept_headers, without_key
-from akiosd.gateway.llm.providers.base import Headers, Refuse
+from akiosd.gateway.llm.providers.base import Headers
 from akiosd.gateway.llm.sender import Sender, plain_encoding, reply_headers
-from akiosd.gateway.redaction.bodies import Blocked, BlockedBinary, Found, channel_for
+from akiosd.gateway.redaction.bodies import BlockedBinaryError, BlockedError, Found, channel_for
 from akiosd.gateway.redaction.redactors import redact_target
+from akiosd.values.denial import Denial
 
 MAX_BODY = 64 << 20
 
@@ -37,9 +38,9 @@ async def forward_passed(sender: Sender, target: str) -> None:
         channel = channel_for(exchange.header(b"content-type").decode("latin-1"), found)
         body = channel.push(raw) + channel.finish()
         fields, safe = _head(found, exchange.headers, target)
-    except Blocked as blocked:
-        rule = "redact.binary" if isinstance(blocked, BlockedBinary) else "redact.models"
-        await sender.refuse(Refuse(rule, blocked.what, "leave it out"))
+    except BlockedError as blocked:
+        rule = "redact.binary" if isinstance(blocked, BlockedBinaryError) else "redact.models"
+        await sender.refuse(Denial(rule, blocked.what, "leave it out"))
         return
     sender.tell(found.findings())
     url, headers = sender.head(safe, fields, body)

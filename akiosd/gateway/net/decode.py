@@ -13,7 +13,7 @@ _FREE = 1 << 20
 """Up to here the ratio does not matter."""
 
 
-class BadEncoding(AkiosError):
+class BadEncodingError(AkiosError):
     """The body is not encoded as it says (``status`` 400), or in a way that is not undone here (415)."""
 
     def __init__(self, what: str, status: int = 400) -> None:
@@ -21,12 +21,15 @@ class BadEncoding(AkiosError):
         self.status = status
 
 
-class TooLarge(AkiosError):
+class TooLargeError(AkiosError):
     """A body is larger than may be, as it came or decoded."""
 
 
 class Decoder:
-    """gzip, deflate.  Raises :class:`BadEncoding`; :class:`TooLarge` beyond ``limit`` bytes or 200 times the input."""
+    """gzip, deflate.
+
+    Raises :class:`BadEncodingError`, and :class:`TooLargeError` beyond ``limit`` bytes or 200 times the input.
+    """
 
     def __init__(self, name: bytes, limit: int) -> None:
         self._name, self._limit = name, limit
@@ -44,7 +47,7 @@ class Decoder:
             try:
                 piece = self._inflate.decompress(data, _PIECE)
             except zlib.error:
-                raise BadEncoding(f"the body is not {self._name.decode()}") from None
+                raise BadEncodingError(f"the body is not {self._name.decode()}") from None
             data = self._inflate.unconsumed_tail or self._inflate.unused_data
             self._given += len(piece)
             self._check()
@@ -53,25 +56,25 @@ class Decoder:
 
     def _next_member(self) -> zlib._Decompress:
         if self._name == b"deflate":
-            raise BadEncoding("there are bytes after the end of the deflate body")
+            raise BadEncodingError("there are bytes after the end of the deflate body")
         return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # RFC 1952 §2.2: members follow each other
 
     def _check(self) -> None:
         if self._given > self._limit:
-            raise TooLarge(f"the decoded body is larger than {self._limit} bytes", "body")
+            raise TooLargeError(f"the decoded body is larger than {self._limit} bytes", "body")
         if self._given > _FREE and self._given > _RATIO * self._taken:
-            raise TooLarge(f"the body grows more than {_RATIO} times when it is decoded", "body")
+            raise TooLargeError(f"the body grows more than {_RATIO} times when it is decoded", "body")
 
     def finish(self) -> None:
         if self._inflate is not None and not self._inflate.eof:
-            raise BadEncoding(f"the {self._name.decode()} body is cut short")
+            raise BadEncodingError(f"the {self._name.decode()} body is cut short")
 
 
 def decoder(encoding: bytes, limit: int) -> Decoder | None:
-    """For a Content-Encoding header; None when there is nothing to undo.  Raises :class:`BadEncoding` with 415."""
+    """For a Content-Encoding header; None when there is nothing to undo.  Raises :class:`BadEncodingError` with 415."""
     names = [name for word in encoding.lower().split(b",") if (name := word.strip()) not in (b"", b"identity")]
     if not names:
         return None
     if len(names) > 1 or names[0] not in (b"gzip", b"x-gzip", b"deflate"):
-        raise BadEncoding("this content encoding is not read here", 415)
+        raise BadEncodingError("this content encoding is not read here", 415)
     return Decoder(names[0], limit)

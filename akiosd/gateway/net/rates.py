@@ -5,7 +5,7 @@ from __future__ import annotations
 _MAX_BUCKETS = 4096
 
 
-class Rates:
+class RateLimiter:
     """A token bucket for each site: ``per_minute`` requests, all of them at once if need be.  0 is no limit."""
 
     def __init__(self, per_minute: int) -> None:

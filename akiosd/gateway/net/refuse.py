@@ -6,30 +6,13 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
-
+from akiosd.values.denial import Denial
 from akiosd.values.records import Finding
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 _MAX_TEXT = 1000
 _SENT_AGAIN = (402, 403, 429)
 _UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
-
-
-class Denial(msgspec.Struct, frozen=True, kw_only=True):
-    """``rule`` is the policy key that refuses, ``words`` a sentence, ``host`` what was asked for, ``hint`` what helps.
-
-    ``retry_after`` is seconds, 0 for none.  ``failed``: nothing was refused, the upstream did not do its part; then
-    the client may try again as it does by itself.
-    """
-
-    status: int = 403
-    rule: str = ""
-    words: str
-    host: str = ""
-    hint: str = ""
-    retry_after: int = 0
-    failed: bool = False
 
 
 def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answer:

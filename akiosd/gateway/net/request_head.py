@@ -26,13 +26,13 @@ HOP_BY_HOP = frozenset({
 })  # fmt: skip
 
 
-class Malformed(AkiosError):
+class MalformedError(AkiosError):
     """The agent's bytes are not HTTP/1.1 as it is taken here; the connection is closed."""
 
     status = 400
 
 
-class BadHead(Malformed):
+class BadHeadError(MalformedError):
     """It is the head.  ``status`` is the answer's."""
 
     def __init__(self, what: str, status: int = 400) -> None:
@@ -41,22 +41,22 @@ class BadHead(Malformed):
 
 
 def check_head(head: bytes, limits: Limits) -> None:
-    """``head`` ends with an empty line.  Raises :class:`BadHead` for everything that is not plain HTTP/1.1."""
+    """``head`` ends with an empty line.  Raises :class:`BadHeadError` for everything that is not plain HTTP/1.1."""
     lines = head[: -len(END)].split(b"\r\n")
     if not _REQUEST_LINE.match(lines[0]):
-        raise BadHead("the request line is not METHOD target HTTP/1.1")
+        raise BadHeadError("the request line is not METHOD target HTTP/1.1")
     if len(lines) - 1 > limits.head_fields:
-        raise BadHead(f"more than {limits.head_fields} header fields", 431)
+        raise BadHeadError(f"more than {limits.head_fields} header fields", 431)
     seen: dict[bytes, bytes] = {}
     for line in lines[1:]:
         if line[:1] in (b" ", b"\t"):
-            raise BadHead("a header field is folded over two lines")
+            raise BadHeadError("a header field is folded over two lines")
         field = _FIELD.match(line)
         if field is None:
-            raise BadHead("a header field has a character that does not belong there")
+            raise BadHeadError("a header field has a character that does not belong there")
         name, value = field[1].lower(), field[2].strip(b" \t")
         if name in seen and name in (b"host", b"content-length", b"transfer-encoding", b"expect"):
-            raise BadHead(f"{name.decode()} stands twice")
+            raise BadHeadError(f"{name.decode()} stands twice")
         seen[name] = value
     _check_framing(lines[0], seen)
 
@@ -64,15 +64,15 @@ def check_head(head: bytes, limits: Limits) -> None:
 def _check_framing(line: bytes, fields: dict[bytes, bytes]) -> None:
     length, coding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
     if length is not None and coding is not None:
-        raise BadHead("both Content-Length and Transfer-Encoding are given")
+        raise BadHeadError("both Content-Length and Transfer-Encoding are given")
     if length is not None and not _LENGTH.match(length):
-        raise BadHead("Content-Length is not a number")
+        raise BadHeadError("Content-Length is not a number")
     if coding is not None and (coding.lower() != b"chunked" or line.endswith(b"1.0")):
-        raise BadHead("Transfer-Encoding is not chunked", 501)
+        raise BadHeadError("Transfer-Encoding is not chunked", 501)
     if b"host" not in fields:
-        raise BadHead("there is no Host")
+        raise BadHeadError("there is no Host")
     if fields.get(b"expect", b"100-continue").lower() != b"100-continue":
-        raise BadHead("Expect is not 100-continue", 417)
+        raise BadHeadError("Expect is not 100-continue", 417)
 
 
 def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -21,7 +21,7 @@ UNRECOGNIZED_NAME = 112
 DECODE_ERROR = 50
 
 
-class BadHello(ValueError):
+class BadHelloError(ValueError):
     """This is no client hello; the words say why."""
 
 
@@ -39,7 +39,7 @@ class _Cursor:
     def take(self, count: int) -> bytes:
         end = self._at + count
         if end > len(self._data):
-            raise BadHello("a length points past the end")
+            raise BadHelloError("a length points past the end")
         taken, self._at = self._data[self._at : end], end
         return taken
 
@@ -56,18 +56,18 @@ class _Cursor:
 
 
 def parse_hello(data: bytes) -> Hello | None:
-    """The bytes received so far → what they ask for; None: there must be more.  Raises :class:`BadHello`."""
+    """The bytes received so far → what they ask for; None: there must be more.  Raises :class:`BadHelloError`."""
     message = _join_records(data)
     if len(message) < 4:
         if message[:1] not in (b"", bytes([_CLIENT_HELLO])):
-            raise BadHello("the first message is not a client hello")
+            raise BadHelloError("the first message is not a client hello")
         _check_may_grow(data)
         return None
     if message[0] != _CLIENT_HELLO:
-        raise BadHello("the first message is not a client hello")
+        raise BadHelloError("the first message is not a client hello")
     size = int.from_bytes(message[1:4], "big")
     if size > MAX_HELLO:
-        raise BadHello(f"a client hello of {size} bytes")
+        raise BadHelloError(f"a client hello of {size} bytes")
     if len(message) < 4 + size:
         _check_may_grow(data)
         return None
@@ -76,7 +76,7 @@ def parse_hello(data: bytes) -> Hello | None:
 
 def _check_may_grow(data: bytes) -> None:
     if len(data) >= MAX_HELLO:
-        raise BadHello("the client hello does not end")
+        raise BadHelloError("the client hello does not end")
 
 
 def _join_records(data: bytes) -> bytes:
@@ -84,13 +84,13 @@ def _join_records(data: bytes) -> bytes:
     joined, at = bytearray(), 0
     while at < len(data):
         if data[at] != _HANDSHAKE or data[at + 1 : at + 2] not in (b"", b"\x03"):
-            raise BadHello("this is not TLS")
+            raise BadHelloError("this is not TLS")
         header = data[at : at + 5]
         if len(header) < 5:
             break
         size = int.from_bytes(header[3:5], "big")
         if not 0 < size <= _MAX_RECORD:
-            raise BadHello(f"a record of {size} bytes")
+            raise BadHelloError(f"a record of {size} bytes")
         joined += data[at + 5 : at + 5 + size]
         if len(joined) >= 4 and len(joined) >= 4 + int.from_bytes(joined[1:4], "big"):
             break  # what follows is not the hello's
@@ -109,10 +109,10 @@ def _parse_body(body: _Cursor) -> Hello:
         while extensions.left:
             kind, content = extensions.number(2), extensions.vector(2)
             if kind in found:
-                raise BadHello(f"the extension {kind} stands twice")
+                raise BadHelloError(f"the extension {kind} stands twice")
             found[kind] = content
     if body.left:
-        raise BadHello("bytes behind the extensions")
+        raise BadHelloError("bytes behind the extensions")
     return Hello(_server_name(found.get(_SERVER_NAME)), _protocols(found.get(_ALPN)))
 
 
@@ -124,10 +124,10 @@ def _server_name(content: _Cursor | None) -> bytes | None:
     while entries.left:
         kind, name = entries.number(1), entries.vector(2)
         if kind != _HOST_NAME:
-            raise BadHello("a server name of an unknown kind")
+            raise BadHelloError("a server name of an unknown kind")
         names.append(name.take(name.left))
     if len(names) != 1 or not names[0] or content.left:
-        raise BadHello("not exactly one server name")
+        raise BadHelloError("not exactly one server name")
     return names[0]
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import trio
 
 from akiosd.gateway.context import Context
-from akiosd.gateway.daemon_link.link import Link, LinkLost
+from akiosd.gateway.daemon_link.link import Link, LinkLostError
 from akiosd.gateway.net import dns, tls
 from akiosd.gateway.net.eager_stream import PromptStream
 from akiosd.gateway.redaction import redactors
@@ -56,7 +56,7 @@ async def _serve(sock: socket.socket, posture: tuple[str, ...]) -> None:
                     nursery.start_soon(server.serve_datagrams, ours)
                 else:
                     nursery.start_soon(_accept, context, ours, _handler(context, server, listener), listener.port)
-    except* LinkLost:
+    except* LinkLostError:
         pass
     finally:
         await link.say_last_words()

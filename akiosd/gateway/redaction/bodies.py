@@ -50,13 +50,13 @@ _PART_NAME = re.compile(
 _BOMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
-class Blocked(AkiosError):
+class BlockedError(AkiosError):
     """Personal data was found and the mode is ``block``, or a body is no text and may not pass."""
 
     rule = "redact.sites"
 
 
-class BlockedBinary(Blocked):
+class BlockedBinaryError(BlockedError):
     rule = "redact.binary"
 
 
@@ -77,7 +77,7 @@ class Found:
         return Structured(self.redactor)
 
     def take(self, structured: Structured) -> None:
-        """The findings of ``structured``.  Raises :class:`Blocked`."""
+        """The findings of ``structured``.  Raises :class:`BlockedError`."""
         for finding in structured.findings:
             self.add(finding.type, finding.category, finding.place)
         if structured.blocked:
@@ -85,7 +85,7 @@ class Found:
 
     def block(self) -> None:
         what = f"the request holds personal data: {self.summary()}"
-        raise Blocked(what, "redaction", "remove it, or set redact.sites: mask")
+        raise BlockedError(what, "redaction", "remove it, or set redact.sites: mask")
 
     def summary(self) -> str:
         return ", ".join(f"{kind} in {place}" for kind, _, place in list(self._counts)[:8])
@@ -116,7 +116,7 @@ class Binary:
     def push(self, data: bytes) -> bytes:
         if data and self._found.binary == "block":
             what = "the body is not text, and the policy blocks such bodies"
-            raise BlockedBinary(what, "redaction", "redact.binary: pass")
+            raise BlockedBinaryError(what, "redaction", "redact.binary: pass")
         self._found.unread += len(data)
         return data
 
@@ -176,7 +176,7 @@ class Text:
         try:
             return self._decoder.decode(data, final)
         except UnicodeError:
-            raise Blocked(f"the body is not {self._charset}, as it says", self._place, "send UTF-8") from None
+            raise BlockedError(f"the body is not {self._charset}, as it says", self._place, "send UTF-8") from None
 
     def _encode(self, text: str) -> bytes:
         for span in self._stream.spans[self._seen :]:
@@ -348,7 +348,9 @@ class Multipart:
         if end < 0 and len(self._buffer) < 256 and not self._buffer.strip(b" \t\r-"):
             return None
         if end < 0 or self._buffer[:end].strip(b" \t"):
-            raise Blocked("the multipart body is not as RFC 2046 has it", self._place, "send well-formed multipart")
+            raise BlockedError(
+                "the multipart body is not as RFC 2046 has it", self._place, "send well-formed multipart"
+            )
         line = bytes(self._buffer[: end + 2])
         # The head is found with the line end before it, so that an empty head is one too.
         del self._buffer[:end]
@@ -358,7 +360,7 @@ class Multipart:
     def _head(self) -> bytes | None:
         end = self._buffer.find(b"\r\n\r\n")
         if (len(self._buffer) if end < 0 else end) > _MAX_PART_HEAD:
-            raise Blocked("a part's head is too large", self._place, "send well-formed multipart")
+            raise BlockedError("a part's head is too large", self._place, "send well-formed multipart")
         if end < 0:
             return None
         head = bytes(self._buffer[:end])

@@ -17,7 +17,7 @@ MAX_DEPTH = 200
 _MOST = 1 << 40
 
 
-class BadJson(ValueError):
+class BadJsonError(ValueError):
     """Not JSON that has one meaning; the text says why."""
 
 
@@ -42,7 +42,7 @@ class Number:
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise BadJson("a name occurs twice in one object")
+        raise BadJsonError("a name occurs twice in one object")
     return found
 
 
@@ -51,7 +51,7 @@ def _integer(text: str) -> Any:
 
 
 def _constant(text: str) -> Any:
-    raise BadJson(f"{text} is not JSON")
+    raise BadJsonError(f"{text} is not JSON")
 
 
 _decoder = json.JSONDecoder(
@@ -60,15 +60,15 @@ _decoder = json.JSONDecoder(
 
 
 def parse(data: bytes | str) -> Any:
-    """The value; integers as ``int``, all other numbers as :class:`Number`.  Raises :class:`BadJson`."""
+    """The value; integers as ``int``, all other numbers as :class:`Number`.  Raises :class:`BadJsonError`."""
     try:
         return _decoder.decode(data if isinstance(data, str) else data.decode())
-    except BadJson:
+    except BadJsonError:
         raise
     except RecursionError:
-        raise BadJson(f"it is deeper than {MAX_DEPTH} levels") from None
+        raise BadJsonError(f"it is deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:
-        raise BadJson(str(error)[:200]) from None
+        raise BadJsonError(str(error)[:200]) from None
 
 
 def dump(value: Any, sort: bool = False) -> bytes:
@@ -78,7 +78,7 @@ def dump(value: Any, sort: bool = False) -> bytes:
     except UnicodeEncodeError:
         pass  # it has a lone surrogate, which msgspec does not write
     except RecursionError:
-        raise BadJson(f"it is deeper than {MAX_DEPTH} levels") from None
+        raise BadJsonError(f"it is deeper than {MAX_DEPTH} levels") from None
     pieces: list[str] = []
     _write(value, pieces, sort, 0)
     return "".join(pieces).encode()
@@ -101,7 +101,7 @@ def _string(text: str) -> str:
 
 def _write(value: Any, pieces: list[str], sort: bool, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise BadJson(f"it is deeper than {MAX_DEPTH} levels")
+        raise BadJsonError(f"it is deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
         pieces.append(_string(value))
     elif value is None or isinstance(value, bool):

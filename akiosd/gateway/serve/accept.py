@@ -14,7 +14,7 @@ from akiosd.gateway.net.tls_hello import (
     MAX_HELLO,
     NO_APPLICATION_PROTOCOL,
     UNRECOGNIZED_NAME,
-    BadHello,
+    BadHelloError,
     Hello,
     alert,
     parse_hello,
@@ -66,7 +66,7 @@ async def _serve_tls_or_plain(context: Context, stream: trio.SocketStream, desti
     try:
         with trio.fail_after(HELLO_SECONDS):
             hello = await _read_hello(stream, first, must=destination.port == 443)
-    except (BadHello, trio.TooSlowError) as error:
+    except (BadHelloError, trio.TooSlowError) as error:
         await _deny_tls(context, destination, "tls", str(error))
         return
     except trio.BrokenResourceError:

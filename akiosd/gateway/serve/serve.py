@@ -16,14 +16,14 @@ from akiosd.gateway.http.disconnect_watch import Watch
 from akiosd.gateway.http.exchange import Destination, Exchange
 from akiosd.gateway.llm import llm
 from akiosd.gateway.net import refuse
-from akiosd.gateway.net.decode import BadEncoding, TooLarge
+from akiosd.gateway.net.decode import BadEncodingError, TooLargeError
 from akiosd.gateway.net.names import canonical
-from akiosd.gateway.net.refuse import Denial
-from akiosd.gateway.net.request_head import Malformed
+from akiosd.gateway.net.request_head import MalformedError
 from akiosd.gateway.sites import sites
-from akiosd.gateway.upstream.client import UpstreamFailed
-from akiosd.gateway.upstream.upstream import NotPublic
+from akiosd.gateway.upstream.client import UpstreamError
+from akiosd.gateway.upstream.upstream import NotPublicError
 from akiosd.redact.model import RedactError
+from akiosd.values.denial import Denial
 from akiosd.values.records import GatewayFailed, NetDenied
 
 _PORTS = {True: 443, False: 80}
@@ -31,10 +31,10 @@ _LOOPBACK = (b"localhost", b"127.0.0.1", b"[::1]")
 _MAX_HOST = 256
 
 Place = Callable[[h11.Request], tuple[Destination, bytes]]
-"""A request's destination and its target in origin-form.  Raises :class:`Misdirected`."""
+"""A request's destination and its target in origin-form.  Raises :class:`MisdirectedError`."""
 
 
-class Misdirected(AkiosError):
+class MisdirectedError(AkiosError):
     """A request for something that this connection, or this cage, does not lead to."""
 
     def __init__(self, host: bytes, denial: Denial) -> None:
@@ -84,13 +84,13 @@ async def _serve_request(
         http.receive_data(head)
         request = _next_request(http)
         destination, target = place(request)
-    except Malformed as error:
+    except MalformedError as error:
         words = f"not taken: {error.what}"
         name = captured.name if captured is not None else ""
         denial = Denial(status=error.status, rule="http", words=words, host=name)
         await _turn_away(context, wire, name.encode(), port, denial)
         return False
-    except Misdirected as error:
+    except MisdirectedError as error:
         await _turn_away(context, wire, error.host, port, error.denial)
         return False
     exchange = Exchange(context, wire, http, request, destination, target, direct=captured is None)
@@ -114,7 +114,7 @@ def _next_request(http: h11.Connection) -> h11.Request:
     try:
         event = http.next_event()
     except h11.RemoteProtocolError:
-        raise Malformed("the head is not one of HTTP/1.1", "request head") from None
+        raise MalformedError("the head is not one of HTTP/1.1", "request head") from None
     assert isinstance(event, h11.Request)
     return event
 
@@ -169,14 +169,14 @@ async def _explain(exchange: Exchange, error: AkiosError) -> None:
     if exchange.started:
         await exchange.flush()
         return
-    if isinstance(error, NotPublic):
+    if isinstance(error, NotPublicError):
         hint = f"hosts: {{{exchange.host}: ADDRESS}} in akiosd.yaml"
         await exchange.refuse(Denial(rule="upstream", words=error.what, host=exchange.host, hint=hint))
-    elif isinstance(error, UpstreamFailed):
+    elif isinstance(error, UpstreamError):
         await exchange.fail(error.status, error.what)
-    elif isinstance(error, TooLarge):
+    elif isinstance(error, TooLargeError):
         await exchange.refuse(Denial(status=413, rule="http", words=error.what, host=exchange.host, hint=error.next))
-    elif isinstance(error, BadEncoding | Malformed):
+    elif isinstance(error, BadEncodingError | MalformedError):
         denial = Denial(status=error.status, rule="http", words=error.what, host=exchange.host, hint=error.next)
         await exchange.refuse(denial)
     elif isinstance(error, RedactError):
@@ -191,10 +191,10 @@ def _captured(request: h11.Request, destination: Destination) -> tuple[Destinati
     host = dict(request.headers)[b"host"]
     if not target.startswith(b"/"):
         words = "the target is not a path: this is no proxy"
-        raise Misdirected(target, Denial(status=400, rule="http", words=words, host=destination.name))
+        raise MisdirectedError(target, Denial(status=400, rule="http", words=words, host=destination.name))
     if not _names(host, destination):
         words = "Host is not the name this connection was made to"
-        raise Misdirected(host, Denial(status=421, rule="http", words=words, host=destination.name))
+        raise MisdirectedError(host, Denial(status=421, rule="http", words=words, host=destination.name))
     return destination, target
 
 
@@ -222,20 +222,22 @@ def _asked(request: h11.Request, context: Context) -> tuple[Destination, bytes]:
     shown = authority[:_MAX_HOST].decode("ascii", "replace")
     if authority.startswith(b"["):
         words = "addresses cannot be allowed, only names"
-        raise Misdirected(authority, Denial(rule="network.allowed_domains", words=words, host=shown))
+        raise MisdirectedError(authority, Denial(rule="network.allowed_domains", words=words, host=shown))
     if scheme not in (b"http", b"https") or (port and not (port.isdigit() and 0 < int(port[:6]) < 65536)):
-        raise Misdirected(authority, Denial(status=400, rule="http", words="not an http or https URL", host=shown))
+        raise MisdirectedError(authority, Denial(status=400, rule="http", words="not an http or https URL", host=shown))
     number = int(port) if port else _PORTS[tls]
     try:
         host = canonical(name)
     except ValueError as error:
-        raise Misdirected(authority, Denial(rule="network.allowed_domains", words=str(error), host=shown)) from None
+        raise MisdirectedError(
+            authority, Denial(rule="network.allowed_domains", words=str(error), host=shown)
+        ) from None
     rule = context.names.find(host, number)
     if rule is None:
-        raise Misdirected(authority, denied_name(host, number))
+        raise MisdirectedError(authority, denied_name(host, number))
     destination = Destination(host, number, tls, rule)
     if not _names(dict(request.headers)[b"host"], destination):
-        raise Misdirected(authority, Denial(status=400, rule="http", words="Host and URL differ", host=host))
+        raise MisdirectedError(authority, Denial(status=400, rule="http", words="Host and URL differ", host=host))
     return destination, target if target.startswith(b"/") else b"/" + target
 
 

@@ -6,8 +6,8 @@ import trio
 
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Destination
-from akiosd.gateway.upstream.client import UpstreamFailed
-from akiosd.gateway.upstream.upstream import NotPublic
+from akiosd.gateway.upstream.client import UpstreamError
+from akiosd.gateway.upstream.upstream import NotPublicError
 from akiosd.values.records import NetDenied, NetRequest
 
 _PIECE = 64 << 10
@@ -75,14 +75,14 @@ async def relay(
             upstream = await context.upstreams.dial(destination.name, destination.port)
             async with upstream:
                 error = "" if await bytes_moved.run(stream, upstream, already) else "nothing moved for too long"
-    except NotPublic:
+    except NotPublicError:
         denied = True
         hint = f"hosts: {{{destination.name}: ADDRESS}} in akiosd.yaml"
         host = destination.name.encode()
         await context.link.report_durable(
             NetDenied(ts=0, host=host, rule="upstream", protocol="upstream", port=destination.port, hint=hint)
         )
-    except UpstreamFailed as failed:
+    except UpstreamError as failed:
         error = failed.what
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         error = "the connection broke"

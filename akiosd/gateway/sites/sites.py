@@ -10,14 +10,14 @@ import trio
 
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Exchange
-from akiosd.gateway.net.refuse import Denial
-from akiosd.gateway.net.request_head import Headers, Malformed
-from akiosd.gateway.redaction.bodies import Blocked, Channel, Found, channel_for, clean_names, form_names
+from akiosd.gateway.net.request_head import Headers, MalformedError
+from akiosd.gateway.redaction.bodies import BlockedError, Channel, Found, channel_for, clean_names, form_names
 from akiosd.gateway.redaction.redactors import redact_target
-from akiosd.gateway.upstream.client import UpstreamFailed
-from akiosd.gateway.upstream.upstream import NotPublic
+from akiosd.gateway.upstream.client import UpstreamError
+from akiosd.gateway.upstream.upstream import NotPublicError
 from akiosd.redact.model import Span
 from akiosd.redact.redactor import Redactor
+from akiosd.values.denial import Denial
 from akiosd.values.records import Redaction
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -45,11 +45,11 @@ async def handle(context: Context, exchange: Exchange) -> None:
     try:
         await _pass_on(context, exchange, found, sent)
         error, denied = "", False
-    except Blocked as blocked:
+    except BlockedError as blocked:
         denial = Denial(rule=blocked.rule, words=blocked.what, host=exchange.host, hint=blocked.next)
-    except NotPublic:
+    except NotPublicError:
         raise
-    except UpstreamFailed as failed:
+    except UpstreamError as failed:
         error, denied = failed.what, False
         raise
     except trio.Cancelled:
@@ -107,7 +107,7 @@ async def _pass_on(context: Context, exchange: Exchange, found: Found, sent: _Co
         for_now = Found(found.redactor, found.binary)
         for read in (lambda: _headers(exchange.headers, for_now), lambda: _target(exchange.target, for_now)):
             # What is refused is refused, and told, when it is read for good.
-            with suppress(Blocked, Malformed):
+            with suppress(BlockedError, MalformedError):
                 read()
     async with aclosing(exchange.body(decode=not plain)) as pieces:
         body: bytes | AsyncGenerator[bytes] = b""
@@ -181,7 +181,7 @@ def _target(target: bytes, found: Found) -> bytes:
     safe = redact_target(structured, text).encode("ascii", "backslashreplace")
     found.take(structured)
     if not safe.startswith(b"/"):
-        raise Malformed("the path is not one that can be passed on", "request target")
+        raise MalformedError("the path is not one that can be passed on", "request target")
     return safe
 
 
@@ -192,10 +192,10 @@ def _headers(headers: Headers, found: Found) -> Headers:
         title = name.decode("ascii")
         redacted = _header(title, text, found)
         if redacted != text and name == b"content-type":
-            raise Blocked("Content-Type holds personal data", "header.content-type", "send a plain media type")
+            raise BlockedError("Content-Type holds personal data", "header.content-type", "send a plain media type")
         safe.append((name, redacted.encode("utf-8", "surrogateescape")))
     if not clean_names((name.decode("ascii") for name, _ in headers), found.redactor):
-        raise Blocked("the name of a header is personal data", "header", "send it as a value")
+        raise BlockedError("the name of a header is personal data", "header", "send it as a value")
     return safe
 
 

@@ -23,7 +23,7 @@ Body = bytes | AsyncGenerator[bytes] | None
 BeforeWait = Callable[[], Awaitable[None]]
 
 
-class UpstreamFailed(AkiosError):
+class UpstreamError(AkiosError):
     """The upstream was not reached, or did not answer as HTTP; ``timeout`` tells a 504 from a 502."""
 
     timeout = False
@@ -33,7 +33,7 @@ class UpstreamFailed(AkiosError):
         return 504 if self.timeout else 502
 
 
-class UpstreamTimeout(UpstreamFailed):
+class UpstreamTimeoutError(UpstreamError):
     timeout = True
 
 
@@ -49,7 +49,7 @@ class Response:
         return b", ".join(value for key, value in self.headers if key == name)
 
     async def chunks(self, before_wait: BeforeWait | None = None) -> AsyncGenerator[bytes]:
-        """The body as it arrives, transfer coding undone, content coding not.  Raises :class:`UpstreamFailed`.
+        """The body as it arrives, transfer coding undone, content coding not.  Raises :class:`UpstreamError`.
 
         ``before_wait`` is called whenever more has to come from the network first: what was made of the chunks so far
         must not wait with it.
@@ -74,7 +74,7 @@ class Connection:
         """The head leaves with the body's first piece, or with its end.  A body in pieces is closed.
 
         One packet instead of two; and where no piece comes, because the call may not be made, nothing was sent.
-        Raises :class:`UpstreamFailed`, and what ``body`` raises.
+        Raises :class:`UpstreamError`, and what ``body`` raises.
         """
         try:
             held = self._encode(h11.Request(method=method, target=target, headers=headers))
@@ -91,9 +91,9 @@ class Connection:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # it may have answered before it closed
         except trio.TooSlowError:
-            raise UpstreamTimeout("the upstream stopped reading", self._host) from None
+            raise UpstreamTimeoutError("the upstream stopped reading", self._host) from None
         except h11.LocalProtocolError as error:
-            raise UpstreamFailed(f"the request is not one of HTTP/1.1: {error}"[:200], self._host) from None
+            raise UpstreamError(f"the request is not one of HTTP/1.1: {error}"[:200], self._host) from None
 
     def _encode(self, event: h11.Event) -> bytes:
         return self._http.send(event) or b""
@@ -101,7 +101,7 @@ class Connection:
     async def wait_head(self, seconds: float) -> h11.Response:
         """The head of the answer; 1xx are passed over, but for 101, to which h11 does not agree.
 
-        Raises :class:`UpstreamFailed`.
+        Raises :class:`UpstreamError`.
         """
         while True:
             event = await self.next_event(seconds)
@@ -109,23 +109,23 @@ class Connection:
                 return event
 
     async def next_event(self, seconds: float, before_wait: BeforeWait | None = None) -> h11.Event:
-        """Waits ``seconds`` at most for more bytes.  Raises :class:`UpstreamFailed`."""
+        """Waits ``seconds`` at most for more bytes.  Raises :class:`UpstreamError`."""
         while True:
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as error:
-                raise UpstreamFailed(f"the upstream does not answer as HTTP/1.1: {error}"[:200], self._host) from None
+                raise UpstreamError(f"the upstream does not answer as HTTP/1.1: {error}"[:200], self._host) from None
             if isinstance(event, h11.Event):
                 return event
             if event is h11.PAUSED:
-                raise UpstreamFailed("the upstream says more than it was asked", self._host)
+                raise UpstreamError("the upstream says more than it was asked", self._host)
             if before_wait is not None:
                 await before_wait()
             self._take(await self._receive(seconds))
 
     def _take(self, data: bytes) -> None:
         if not data and self._http.their_state is h11.SEND_RESPONSE:
-            raise UpstreamFailed("the upstream closed without an answer", self._host)
+            raise UpstreamError("the upstream closed without an answer", self._host)
         self._http.receive_data(data)
 
     async def _receive(self, seconds: float) -> bytes:
@@ -134,8 +134,8 @@ class Connection:
             try:
                 return bytes(await self._stream.receive_some(_READ))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                raise UpstreamFailed("the upstream broke the connection", self._host) from None
-        raise UpstreamTimeout("the upstream stopped answering", self._host)
+                raise UpstreamError("the upstream broke the connection", self._host) from None
+        raise UpstreamTimeoutError("the upstream stopped answering", self._host)
 
     def end_exchange(self) -> bool:
         """Whether another request can be made: this one and its answer are whole, and nothing came after it."""

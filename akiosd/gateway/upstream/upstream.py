@@ -22,7 +22,7 @@ from akiosd.gateway.net.eager_stream import PromptStream
 from akiosd.gateway.net.limits import DEFAULT_LIMITS, Limits
 from akiosd.gateway.net.public_addresses import is_public
 from akiosd.gateway.net.request_head import Headers, end_to_end
-from akiosd.gateway.upstream.client import Body, Connection, Response, UpstreamFailed, UpstreamTimeout
+from akiosd.gateway.upstream.client import Body, Connection, Response, UpstreamError, UpstreamTimeoutError
 from akiosd.wire.gateway import Setup
 
 OLLAMA = "http://127.0.0.1:11434"
@@ -34,7 +34,7 @@ _IDLE_SECONDS = 30
 """No longer than servers keep a connection: a request on one that is being closed is lost."""
 
 
-class NotPublic(UpstreamFailed):
+class NotPublicError(UpstreamError):
     """The name leads to an address inside somebody's network: a refusal, not a failure."""
 
 
@@ -75,7 +75,7 @@ class Upstreams:
 
         ``url`` is absolute and its path and query go out as they are.  ``headers`` go out as they are, but for those
         of the hop and Host, which is made from ``url``.  A body in pieces is sent chunked, unless ``headers`` have
-        Content-Length; bytes get theirs here.  Raises :class:`UpstreamFailed`, also while the block runs ``chunks``.
+        Content-Length; bytes get theirs here.  Raises :class:`UpstreamError`, also while the block runs ``chunks``.
         """
         scheme, host, port, target = _split(url)
         origin = Origin(scheme, host, port)
@@ -95,7 +95,7 @@ class Upstreams:
                 if not (reusable and self._keep(origin, connection)):
                     await connection.aclose()
         if total.cancelled_caught:
-            raise UpstreamTimeout("the upstream's answer took too long", origin.host)
+            raise UpstreamTimeoutError("the upstream's answer took too long", origin.host)
 
     async def _take(self, origin: Origin) -> Connection:
         """A connection that is open already, else a new one."""
@@ -135,35 +135,35 @@ class Upstreams:
         except BaseException as error:
             await trio.aclose_forcefully(tls)
             if isinstance(error, trio.TooSlowError):
-                raise UpstreamTimeout("the upstream does not finish TLS", origin.host) from None
+                raise UpstreamTimeoutError("the upstream does not finish TLS", origin.host) from None
             if isinstance(error, trio.BrokenResourceError):
-                raise UpstreamFailed(_tls_words(error.__cause__), origin.host, _TLS_HINT) from None
+                raise UpstreamError(_tls_words(error.__cause__), origin.host, _TLS_HINT) from None
             raise
         return Connection(tls, origin.host)
 
     async def resolve(self, host: str, port: int) -> list[tuple[str, int]]:
         """The addresses that may be dialled for ``host``, each with its port.
 
-        Raises :class:`NotPublic` when there are only others, :class:`UpstreamFailed` when there are none.
+        Raises :class:`NotPublicError` when there are only others, :class:`UpstreamError` when there are none.
         """
         if host in self._hosts:
             return [_address(self._hosts[host], port)]
         try:
             found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            raise UpstreamFailed("the name has no address", host, "check the name, and this host's DNS") from None
+            raise UpstreamError("the name has no address", host, "check the name, and this host's DNS") from None
         addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
         if (host, port) not in self._trusted:
             allowed = [address for address in addresses if is_public(address) and not _is_ours(address)]
             if not allowed:
-                raise NotPublic("the name leads to an address that is not public", host, _NOT_PUBLIC_HINT)
+                raise NotPublicError("the name leads to an address that is not public", host, _NOT_PUBLIC_HINT)
             addresses = allowed
         # Hosts without IPv6 are common, those without IPv4 are not.
         addresses.sort(key=lambda address: ":" in address)
         return [(address, port) for address in addresses[:_MAX_ADDRESSES]]
 
     async def dial(self, host: str, port: int) -> trio.SocketStream:
-        """A TCP connection to a checked address of ``host``, the caller's to close.  Raises :class:`UpstreamFailed`."""
+        """A TCP connection to a checked address of ``host``, the caller's to close.  Raises :class:`UpstreamError`."""
         words = "the upstream cannot be reached"
         with trio.move_on_after(self._limits.connect_seconds):
             for address, at in await self.resolve(host, port):
@@ -180,8 +180,8 @@ class Upstreams:
                 except BaseException:
                     sock.close()
                     raise
-            raise UpstreamFailed(words, host, _REACH_HINT)
-        raise UpstreamTimeout("the upstream did not answer the connection", host, _REACH_HINT)
+            raise UpstreamError(words, host, _REACH_HINT)
+        raise UpstreamTimeoutError("the upstream did not answer the connection", host, _REACH_HINT)
 
     async def aclose(self) -> None:
         self._closed = True
@@ -225,12 +225,12 @@ def client_context(roots: bytes = b"") -> ssl.SSLContext:
 
 
 def _split(url: str | bytes) -> tuple[str, str, int, bytes]:
-    """Scheme, host, port, and the target as it is.  Raises :class:`UpstreamFailed`."""
+    """Scheme, host, port, and the target as it is.  Raises :class:`UpstreamError`."""
     text = url.decode("ascii") if isinstance(url, bytes) else url
     scheme, _, rest = text.partition("://")
     parts = urlsplit(text)
     if scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
-        raise UpstreamFailed("the upstream's URL is not http:// or https:// and a host", "upstream")
+        raise UpstreamError("the upstream's URL is not http:// or https:// and a host", "upstream")
     target = rest[len(parts.netloc) :].partition("#")[0]
     if not target.startswith("/"):
         target = "/" + target

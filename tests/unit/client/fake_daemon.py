@@ -20,7 +20,7 @@ import trio
 
 from akiosd.daemon.base.peers import Gate, Peer
 from akiosd.daemon.sockets.serve_clients import ClientConnection, close_all, open_unix_listener, serve_clients
-from akiosd.errors import AkiosError, Refused
+from akiosd.errors import AkiosError, DeniedError
 from akiosd.kernel.user_tree import identify
 from akiosd.values.ids import DirectoryId
 from akiosd.values.policy import Budget
@@ -110,7 +110,7 @@ class FakeDaemon:
                     self.committed.append(request.paths)
                 await client.reply(Ok())
             case _:
-                raise Refused("not here", type(request).__name__)
+                raise DeniedError("not here", type(request).__name__)
 
     async def view(self, workspace: bytes, cage: str, client: ClientConnection) -> None:
         """The view is the directory beside the workspace whose name ends in ``-view``; without it: no changes."""
@@ -120,7 +120,7 @@ class FakeDaemon:
                 fds.append(os.open(path, os.O_PATH | os.O_DIRECTORY))
             await client.reply(ViewReply(cage=cage, workspace=workspace, protect=(".envrc",)), fds)
         except FileNotFoundError:
-            raise Refused("the cage has no changes", cage) from None
+            raise DeniedError("the cage has no changes", cage) from None
         finally:
             close_all(fds)
 

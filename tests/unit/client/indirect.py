@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from akiosctl.changes import DEFAULT_PROTECTED, Plan, Report, Rules, commit, compare, make_plan, survey_workspace
+from akiosctl.changes import DEFAULT_PROTECTED, CommitReport, Plan, Rules, commit, compare, make_plan, survey_workspace
 
 QUICK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """A commit syncs its file system; of this one nothing is on a disk."""
@@ -39,7 +39,7 @@ class Desk:
         }  # fmt: skip
         subprocess.run(["bash", "-ec", script], cwd=cwd or self.place, env=env, capture_output=True, check=False)
 
-    def caged(self, script: str, survey: bool = True) -> tuple[Plan, Report]:
+    def caged(self, script: str, survey: bool = True) -> tuple[Plan, CommitReport]:
         """The script runs on a copy, and what it changed is committed, as far as it may be."""
         view = self.base / "view"
         shutil.copytree(self.place, view, symlinks=True)

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from akiosctl.changes import (
     Change,
     ChangeKind,
+    CommitReport,
     Committer,
     Diff,
     Failure,
     Operation,
     Plan,
-    Report,
     Rules,
     Verb,
     commit,
@@ -68,7 +68,7 @@ class Trees:
     def plan(self, rules: Rules = DEFAULT_RULES, **options: bool) -> Plan:
         return make_plan(self.diff(), rules, **options)
 
-    def commit(self, rules: Rules = DEFAULT_RULES, **options: bool) -> Report:
+    def commit(self, rules: Rules = DEFAULT_RULES, **options: bool) -> CommitReport:
         return commit(self.workspace_fd, self.view_fd, self.plan(rules, **options))
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from akiosctl.changes.protect import Refusal
+from akiosctl.changes.protect import RefusedChange
 from tests.unit.client.indirect import QUICK, Desk
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
@@ -194,7 +194,7 @@ def test_nothing_planted_runs(base: Path, name: str) -> None:
         outside.shell(script)
     outside.shell(case.next)
     assert outside.mark.exists(), "the control: written outside, it runs"
-    refused: list[Refusal] = []
+    refused: list[RefusedChange] = []
     for script in case.planted:
         refused += desk.caged(script)[0].refusals
     desk.shell(case.next)

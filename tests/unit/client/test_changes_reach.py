@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from akiosctl.changes import DEFAULT_PROTECTED, Rules, commit, compare, make_plan, survey_workspace
-from akiosctl.changes.git_config import BadConfig, Setting, parse_config
+from akiosctl.changes.git_config import BadConfigError, Setting, parse_config
 from akiosctl.changes.names import protecting_pattern
 from tests.unit.client.indirect import QUICK
 
@@ -204,7 +204,7 @@ def test_configuration_is_read_as_git_reads_it(pieces: list[bytes]) -> None:
         command = ["git", "config", "-f", file.name, "--no-includes", "-z", "--list"]
         done = subprocess.run(command, cwd="/", capture_output=True)
     if done.returncode != 0:
-        with pytest.raises(BadConfig):
+        with pytest.raises(BadConfigError):
             parse_config(data)
         return
     assert [plain(line_of(one)) for one in parse_config(data)] == list(map(plain, done.stdout.split(b"\0")[:-1]))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from akiosctl.locate import (
-    CommandNotExecutable,
-    CommandNotFound,
+    CommandNotExecutableError,
+    CommandNotFoundError,
     Toolchain,
     find_policy_files,
     locate_toolchain,
@@ -111,7 +111,7 @@ def test_a_hostile_version_file_selects_nothing(machine: Machine, text: str) -> 
     (machine.workspace / ".python-version").write_text(text)
     found = machine.locate("sh")
     assert found.binds == []
-    with pytest.raises(CommandNotFound):
+    with pytest.raises(CommandNotFoundError):
         machine.locate("pytest")
 
 
@@ -266,9 +266,9 @@ def test_links_of_the_workspace_show_nothing_private(machine: Machine) -> None:
         found = machine.locate(command)
         assert found.binds == [], command
         assert any("which no known tool installed" in note for note in found.notes)
-    with pytest.raises(CommandNotExecutable):
+    with pytest.raises(CommandNotExecutableError):
         machine.locate("./key")
-    with pytest.raises(CommandNotExecutable):
+    with pytest.raises(CommandNotExecutableError):
         machine.locate("./loop")
 
 
@@ -287,7 +287,7 @@ def test_commands_that_cannot_run_say_why(machine: Machine) -> None:
     (machine.workspace / "data").write_text("x")
     (machine.workspace / "dir").mkdir()
     for command in ("", "no-such-command", "./nothing", "a\0b"):
-        with pytest.raises(CommandNotFound) as missing:
+        with pytest.raises(CommandNotFoundError) as missing:
             machine.locate(command)
         assert missing.value.exit_code == 127
     hints = {
@@ -296,7 +296,7 @@ def test_commands_that_cannot_run_say_why(machine: Machine) -> None:
         "/etc/passwd": "name a program",
     }
     for command, hint in hints.items():
-        with pytest.raises(CommandNotExecutable) as refused:
+        with pytest.raises(CommandNotExecutableError) as refused:
             machine.locate(command)
         assert (refused.value.exit_code, refused.value.next) == (126, hint)
 

@@ -9,7 +9,7 @@ import pytest
 
 from akiosctl.run_policy import RunPolicy, choose_environment
 from akiosctl.trust_stores import find_trust_stores
-from akiosd.errors import AkiosError, Refused
+from akiosd.errors import AkiosError, DeniedError
 from akiosd.values.trust import MAX_STORES, PLACEHOLDERS, STORES, VARIABLES, environment, hidden_variables
 from akiosd.wire.check import check_request
 from akiosd.wire.messages import Bind, Run
@@ -87,9 +87,9 @@ def test_akiosd_takes_stores_in_the_callers_trees_only() -> None:
         b"/proc/cacert.pem",
         b"/home/u/ws/cacert.pem\0", b"/home/u/ws/\xff",
     ):  # fmt: skip
-        with pytest.raises(Refused):
+        with pytest.raises(DeniedError):
             check_request(run_with(bad), 2)
-    with pytest.raises(Refused, match="at most"):
+    with pytest.raises(DeniedError, match="at most"):
         check_request(run_with(*good[:1] * (MAX_STORES + 1)), 2)
 
 

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from akiosd.ledger.merkle import ProofError, verify_consistency
-from akiosd.ledger.note import Checkpoint, NoteError, Signer, UntrustedNote, Vkey, open_checkpoint, parse_note
+from akiosd.ledger.note import Checkpoint, NoteError, Signer, UntrustedNoteError, Vkey, open_checkpoint, parse_note
 from akiosd.ledger.witness import WitnessKey, cosignature_line, cosigned_message, parse_request
 
 
@@ -49,7 +49,7 @@ class Witness:
         with self._lock:
             try:
                 return self._answer(body)
-            except UntrustedNote:
+            except UntrustedNoteError:
                 return 403, "text/plain", b""
             except ProofError:
                 return 422, "text/plain", b""

@@ -9,7 +9,7 @@ import pytest
 
 from akiosd.daemon.base.peers import Peer, Role
 from akiosd.daemon.requests.http_requests import Direct
-from akiosd.errors import Refused
+from akiosd.errors import DeniedError
 from akiosd.wire.messages import Http, HttpReply
 
 CAGE = "c-" + "0" * 12
@@ -30,7 +30,7 @@ async def test_whose_cage_a_request_may_use(uid: int, role: Role, may: bool) -> 
         replies.append((message, len(fds)))
 
     cage = SimpleNamespace(id=CAGE, peer=Peer(8, 8, 1, (), "user"), connect=connect)
-    direct = Direct(None, lambda peer, name: cage, lambda peer, policy: None)  # type: ignore[arg-type,return-value]
+    direct = Direct(None, lambda peer, name: cage, lambda peer, policy, uids: None)  # type: ignore[arg-type,return-value]
     asked = direct.handle(Peer(uid, uid, 1, (), role), Http(cage=CAGE), [], SimpleNamespace(reply=reply))  # type: ignore[arg-type]
     if may:
         await asked
@@ -38,6 +38,6 @@ async def test_whose_cage_a_request_may_use(uid: int, role: Role, may: bool) -> 
         [stream] = given
         stream.close()
     else:
-        with pytest.raises(Refused, match="is not yours"):
+        with pytest.raises(DeniedError, match="is not yours"):
             await asked
         assert not given and not replies

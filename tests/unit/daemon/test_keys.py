@@ -17,7 +17,7 @@ from akiosd.daemon.base.key_store import Key, KeyStore, fingerprint
 from akiosd.daemon.base.peers import Peer, Role
 from akiosd.daemon.gateways.gateway_setup import allowed_providers, gateway_setup, region_of
 from akiosd.daemon.requests.keys import KeyKeeper
-from akiosd.errors import AkiosError, Refused
+from akiosd.errors import AkiosError, DeniedError
 from akiosd.values.policy import PROVIDERS, Network, Policy
 from akiosd.values.records import ProviderKey
 from akiosd.values.spend import ModelPrice
@@ -101,12 +101,12 @@ def test_shapes_of_keys() -> None:
         ("openai", "schlüssel-schlüssel".encode()), ("openai", b"nul\0nul-nul"), ("bedrock", SECRET),
         ("bedrock", AWS + b"\n" + AWS), ("bedrock", AWS + b"\n"),
     ):  # fmt: skip
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(DeniedError) as caught:
             check_key(provider, key)
         assert not key or key.decode("utf-8", "replace") not in str(caught.value)
-    with pytest.raises(Refused, match="no provider"):
+    with pytest.raises(DeniedError, match="no provider"):
         check_request(KeySet(provider="../ledger.key", key=SECRET), 0)
-    with pytest.raises(Refused, match="no provider"):
+    with pytest.raises(DeniedError, match="no provider"):
         check_request(KeyRemove(provider=""), 0)
 
 
@@ -151,7 +151,7 @@ async def test_administrators_change_keys_and_the_ledger_hears_it_first(store: K
     told = [(record.provider, record.action, record.uid, was_set) for record, was_set in ledger.records]
     assert told == [("openai", "set", 1001, False), ("openai", "removed", 0, True)]
     assert all(b"0123456789" not in msgspec.msgpack.encode(record) for record, _ in ledger.records)
-    with pytest.raises(Refused, match="no key of openai"):
+    with pytest.raises(DeniedError, match="no key of openai"):
         await keeper.remove(peer("root", 0), KeyRemove(provider="openai"), [], client)  # type: ignore[arg-type]
     with pytest.raises(AkiosError, match="only bedrock"):
         await keeper.set(peer("root"), KeySet(provider="openai", key=SECRET, region="eu-west-1"), [], client)  # type: ignore[arg-type]
@@ -160,7 +160,7 @@ async def test_administrators_change_keys_and_the_ledger_hears_it_first(store: K
             (keeper.set, KeySet(provider="openai", key=SECRET)), (keeper.list, KeyList()),
             (keeper.remove, KeyRemove(provider="openai")),
         ):  # fmt: skip
-            with pytest.raises(Refused, match="only root and admins"):
+            with pytest.raises(DeniedError, match="only root and admins"):
                 await handler(peer(role), request, [], client)  # type: ignore[arg-type, operator]
     assert store.list() == () and len(ledger.records) == 2
 

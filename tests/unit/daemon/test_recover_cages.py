@@ -43,10 +43,10 @@ class FakeDisks:
         return answer
 
 
-def begun(base: Path, **more: Any) -> pending_changes.Kept:
+def begun(base: Path, **more: Any) -> pending_changes.KeptCage:
     info = CageInfo(CAGE, 7, "me", "running", (b"agent",), b"/w", 1, pid=42, directory=DirectoryId(1, 2, 3), order=9)
     values: dict[str, Any] = {"boot": pending_changes.read_boot(), **more}
-    kept = pending_changes.Kept(
+    kept = pending_changes.KeptCage(
         info=info, owner=(7, 7), inside=(1000, 1000), host_id=5, host_gid=5, disk_size=1, protect=(),
         workspace_id=(1, 2), workspace_born_ns=3, **values)  # fmt: skip
     (base / CAGE).mkdir()

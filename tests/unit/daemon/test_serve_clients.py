@@ -25,7 +25,7 @@ from akiosd.daemon.sockets.serve_clients import (
     send_with_fds,
     serve_clients,
 )
-from akiosd.errors import AkiosError, Refused
+from akiosd.errors import AkiosError, DeniedError
 from akiosd.wire.frame import encode_frame
 from akiosd.wire.messages import Bind, Doctor, Ended, Error, Hello, List, Message, Ok, Run, Started, Stop, View
 from akiosd.wire.session import EventsRequest
@@ -60,7 +60,7 @@ class Echo:
             case List():
                 await client.reply(Ok())
             case Stop():
-                raise Refused("not yours", request.cage, "ask its owner")
+                raise DeniedError("not yours", request.cage, "ask its owner")
             case View():
                 raise ValueError("a bug")
             case _:

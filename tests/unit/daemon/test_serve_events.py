@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from akiosd.daemon.base.peers import Gate, Peer
 from akiosd.daemon.sockets.serve_clients import open_unix_listener
 from akiosd.daemon.sockets.serve_events import MESSAGE_BYTES, Subscription, peek_kind, serve_events
-from akiosd.errors import Refused
+from akiosd.errors import DeniedError
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import End, Started, encode_entry
 from akiosd.wire.messages import Error, Gap, Message, Records, Subscribe
@@ -77,7 +77,7 @@ def test_users_see_their_own_cages_and_admins_everything() -> None:
 
 @pytest.mark.parametrize("request_", [Subscribe(cages=(OTHERS,)), Subscribe(cursors={HOST_LOG: 0})])
 def test_asking_for_another_users_log_is_refused(request_: Subscribe) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(DeniedError):
         Subscription(USER, request_, OWNERS.get)
     Subscription(ADMIN, request_, OWNERS.get)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from akiosd.daemon.requests.serve_logs import list_files, read_file
-from akiosd.errors import Refused
+from akiosd.errors import DeniedError
 from akiosd.wire.check import check_request
 from akiosd.wire.messages import ListLogFiles, ReadLogFile
 
@@ -20,7 +20,7 @@ CAGE = "c-000000000001"
     ["", "..", "../owner", "tile/../../owner", "/etc/passwd", "tile//0", "tile/", "a\0", "a" * 5000, "./checkpoint"],
 )
 def test_what_leads_out_of_a_log_is_refused(path: str) -> None:
-    with pytest.raises(Refused, match="not the name"):
+    with pytest.raises(DeniedError, match="not the name"):
         check_request(ReadLogFile(cage=CAGE, path=path), 0)
 
 
@@ -31,10 +31,10 @@ def test_its_own_files_are_not(path: str) -> None:
 
 def test_no_cage_and_no_place_before_the_first() -> None:
     for message in (ReadLogFile(cage="x", path="checkpoint"), ListLogFiles(cage="../..")):
-        with pytest.raises(Refused, match="not a cage"):
+        with pytest.raises(DeniedError, match="not a cage"):
             check_request(message, 0)
     for message in (ReadLogFile(path="checkpoint", start=-1), ListLogFiles(start=-1)):
-        with pytest.raises(Refused, match="not negative"):
+        with pytest.raises(DeniedError, match="not negative"):
             check_request(message, 0)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from akiosd.daemon.base.uids import CageUids
-from akiosd.errors import AkiosError, CageFailed
+from akiosd.errors import AkiosError, CageFailedError
 
 FIRST = 1_900_000_000
 
@@ -30,7 +30,7 @@ def test_an_id_is_never_handed_out_while_it_is_in_use(count: int, history: list[
             if step == "take":
                 try:
                     uid = uids.take()
-                except CageFailed:
+                except CageFailedError:
                     assert len(living) + len(kept) == count
                     continue
                 assert uid not in living and uid not in kept and FIRST <= uid < FIRST + count

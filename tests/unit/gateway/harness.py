@@ -16,7 +16,7 @@ from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.eager_stream import PromptStream
 from akiosd.gateway.net.limits import DEFAULT_LIMITS, Limits
 from akiosd.gateway.net.names import Names, Rule
-from akiosd.gateway.net.rates import Rates
+from akiosd.gateway.net.rates import RateLimiter
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.gateway.serve.serve import serve_proxy, serve_stream
 from akiosd.gateway.upstream.upstream import Upstreams
@@ -60,7 +60,7 @@ class Context:
     upstreams: Upstreams
     redactors: Redactors
     limits: Limits
-    rates: Rates
+    rates: RateLimiter
     more: dict[str, Any] = field(default_factory=dict)
 
 
@@ -76,7 +76,7 @@ def make_context(
     bounds = msgspec.structs.replace(DEFAULT_LIMITS, **limits)
     return Context(
         setup, Names(setup.policy), Link(), Upstreams.from_setup(setup, bounds),
-        Redactors(redact, b"k" * 32), bounds, Rates(network.requests_per_minute),
+        Redactors(redact, b"k" * 32), bounds, RateLimiter(network.requests_per_minute),
     )  # fmt: skip
 
 

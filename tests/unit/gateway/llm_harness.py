@@ -14,7 +14,7 @@ from akiosd.gateway.daemon_link.link import Reservation
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.limits import Limits
 from akiosd.gateway.net.names import Names, Rule
-from akiosd.gateway.net.rates import Rates
+from akiosd.gateway.net.rates import RateLimiter
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.gateway.upstream.upstream import Upstreams
 from akiosd.meter import budget
@@ -90,7 +90,7 @@ class Gateway:
         self.names = Names(policy)
         self.upstreams = Upstreams.from_setup(self.setup, self.limits)
         self.redactors = Redactors(policy.redact, bytes(range(32)))
-        self.rates = Rates(0)
+        self.rates = RateLimiter(0)
 
 
 @asynccontextmanager

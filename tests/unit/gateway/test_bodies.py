@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akiosd.gateway.redaction import bodies
-from akiosd.gateway.redaction.bodies import WHOLE, Blocked, BlockedBinary, Found, channel_for
+from akiosd.gateway.redaction.bodies import WHOLE, BlockedBinaryError, BlockedError, Found, channel_for
 from akiosd.redact.engine import Engine
 from akiosd.redact.known_values import Known
 from akiosd.redact.pseudonyms import Pseudonyms
@@ -161,7 +161,7 @@ def test_findings_have_types_and_places_and_no_values() -> None:
 def test_block_tells_types_and_places_and_gives_nothing_of_the_value(name: str) -> None:
     body, content_type = BODIES[name]
     found = found_by("block")
-    with pytest.raises(Blocked) as caught:
+    with pytest.raises(BlockedError) as caught:
         run(body, content_type, found=found)
     assert "EMAIL in " in caught.value.what and not leaks(str(caught.value).encode())
 
@@ -169,9 +169,9 @@ def test_block_tells_types_and_places_and_gives_nothing_of_the_value(name: str) 
 def test_binary_is_passed_and_counted_or_blocked() -> None:
     found = found_by()
     assert run(IMAGE, "image/png", found=found) == IMAGE and found.unread == len(IMAGE)
-    with pytest.raises(BlockedBinary):
+    with pytest.raises(BlockedBinaryError):
         run(IMAGE, "image/png", found=found_by(binary="block"))
-    with pytest.raises(BlockedBinary):
+    with pytest.raises(BlockedBinaryError):
         run(MULTI, f"multipart/form-data; boundary={BOUNDARY}", found=found_by(binary="block"))
     assert run(b"clean text", "image/png", found=found_by(binary="block")) == b"clean text"
     assert run(b"", "image/png", found=found_by(binary="block")) == b""
@@ -198,5 +198,5 @@ def test_multipart_that_is_none_is_refused_not_guessed() -> None:
         f"--{BOUNDARY}X\r\n\r\n{TEXT}\r\n--{BOUNDARY}--".encode(),
         f"--{BOUNDARY}\r\nX: {'y' * 20_000}\r\n\r\n{TEXT}\r\n--{BOUNDARY}--".encode(),
     ):
-        with pytest.raises(Blocked):
+        with pytest.raises(BlockedError):
             run(body, kind)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akiosd.gateway.llm.eventstream import EventStreamCodec, pack, pack_headers, read_headers
-from akiosd.gateway.llm.frames import BrokenStream, Codec, Frame
+from akiosd.gateway.llm.frames import BrokenStreamError, Codec, StreamFrame
 from akiosd.gateway.llm.ndjson import ArrayCodec, NdjsonCodec
 from akiosd.gateway.llm.sse import SseCodec
 
@@ -37,7 +37,7 @@ STREAMS: list[tuple[Callable[[], Codec], bytes, list[tuple[bytes | None, str]]]]
 ]  # fmt: skip
 
 
-def frames(codec: Codec, chunks: list[bytes]) -> list[Frame]:
+def frames(codec: Codec, chunks: list[bytes]) -> list[StreamFrame]:
     found = [frame for chunk in chunks for frame in codec.push(chunk)]
     return found + codec.flush()
 
@@ -95,23 +95,23 @@ def test_rendering_keeps_all_but_the_data() -> None:
 def test_a_flipped_bit_is_seen(at: int) -> None:
     broken = bytearray(EVENTS[: struct.unpack_from(">I", EVENTS)[0]])
     broken[at] ^= 1
-    with pytest.raises(BrokenStream):
+    with pytest.raises(BrokenStreamError):
         frames(EventStreamCodec(), [bytes(broken)])
 
 
 def test_cut_and_impossible_frames() -> None:
-    with pytest.raises(BrokenStream):
+    with pytest.raises(BrokenStreamError):
         frames(EventStreamCodec(), [EVENTS[:-1]])
     prelude = struct.pack(">II", 12, 0)
-    with pytest.raises(BrokenStream):
+    with pytest.raises(BrokenStreamError):
         EventStreamCodec().push(prelude + struct.pack(">I", zlib.crc32(prelude)))
-    with pytest.raises(BrokenStream):
+    with pytest.raises(BrokenStreamError):
         read_headers(b"\x05ab")
     assert read_headers(b"\x01t\x00\x01n\x04\x00\x00\x00\x05" + pack_headers({"k": "v"})) == {"k": "v"}
 
 
 @pytest.mark.parametrize("codec", [SseCodec(), NdjsonCodec(), ArrayCodec()])
 def test_a_frame_without_end_is_refused(codec: Codec) -> None:
-    with pytest.raises(BrokenStream):
+    with pytest.raises(BrokenStreamError):
         for _ in range(20):
             codec.push(b'[{"data": "' + b"x" * (1 << 20))

@@ -13,14 +13,15 @@ import trio
 import trio.testing
 
 from akiosd.daemon.gateways.gateway_link import MAX_ADDRESSES, MAX_NAMES_BYTES, GatewayLink
-from akiosd.errors import CageFailed, ProtocolError
+from akiosd.errors import CageFailedError, ProtocolError
 from akiosd.gateway.daemon_link.coalesce_denials import Folder
-from akiosd.gateway.daemon_link.link import Link, LinkLost
+from akiosd.gateway.daemon_link.link import Link, LinkLostError
+from akiosd.values.denial import Denial
 from akiosd.values.policy import Policy
 from akiosd.values.records import GatewayFailed, LlmCall, NetDenied, NetRequest, Record
-from akiosd.values.spend import Ask, Bill, Grant, Refusal
+from akiosd.values.spend import Ask, Bill, Grant
 from akiosd.wire.frame import encode_frame
-from akiosd.wire.gateway import Address, FromGateway, Listener, Ready, Report, Setup
+from akiosd.wire.gateway import Address, FromGateway, GatewayRecords, Listener, Ready, Setup
 
 ASK = Ask("openai", "m", b"r" * 32)
 
@@ -48,10 +49,10 @@ class Notes:
     async def wait_durable(self, index: int) -> None:
         await self.durable.wait()
 
-    async def reserve(self, call: int, ask: Ask) -> Grant | Refusal:
+    async def reserve(self, call: int, ask: Ask) -> Grant | Denial:
         self.asked.append(ask)
         await self.decided.wait()
-        return Grant(usd_micro=call) if ask.model == "m" else Refusal("budget.usd", "no")
+        return Grant(usd_micro=call) if ask.model == "m" else Denial("budget.usd", "no")
 
     async def settle(self, call: int, bill: Bill) -> None:
         self.settled.append((call, bill))
@@ -120,7 +121,7 @@ async def test_a_setup_with_other_sockets_than_it_names_is_refused(count: int) -
 async def test_reserve_and_settle() -> None:
     async with running() as (link, _theirs, notes):
         first, second = link.reserve(ASK), link.reserve(msgspec.structs.replace(ASK, model="x"))
-        assert await second.wait_verdict() == Refusal("budget.usd", "no")
+        assert await second.wait_verdict() == Denial("budget.usd", "no")
         verdict = await first.wait_verdict()
         assert isinstance(verdict, Grant) and verdict.usd_micro
         second.settle(Bill("failed"))
@@ -178,7 +179,7 @@ async def test_what_was_folded_is_said_at_the_end() -> None:
             theirs.end()
             with pytest.raises(BaseExceptionGroup) as caught:
                 await link.run(socket.socket.close)
-            assert caught.group_contains(LinkLost)
+            assert caught.group_contains(LinkLostError)
             await link.say_last_words()
     assert [record.count for record in notes.records if isinstance(record, NetDenied)] == [1, 6]
 
@@ -206,10 +207,10 @@ NOT_A_MESSAGE: dict[str, bytes] = {
     "a name that no host has": encode_frame(msgspec.msgpack.encode(Address(name="a" * 254, address="198.18.0.1"))),
     "what is no address": encode_frame(msgspec.msgpack.encode(Address(name="a", address="1" * 16))),
     "Ready again": encode_frame(msgspec.msgpack.encode(Ready())),
-    "an empty report": encode_frame(msgspec.msgpack.encode(Report(records=()))),
+    "an empty report": encode_frame(msgspec.msgpack.encode(GatewayRecords(records=()))),
     "a bill of its own": encode_frame(
         msgspec.msgpack.encode(
-            Report(records=(LlmCall(ts=0, provider="p", model="m", outcome="completed", usd_micro=-5),))
+            GatewayRecords(records=(LlmCall(ts=0, provider="p", model="m", outcome="completed", usd_micro=-5),))
         )
     ),
     "a record of akiosd's": encode_frame(
@@ -252,7 +253,7 @@ async def test_descriptors_have_no_way_in() -> None:
 async def test_one_that_ends_before_it_is_ready() -> None:
     async with pair() as (link, theirs, _notes):
         await link.say_last_words()
-        with pytest.raises(CageFailed):
+        with pytest.raises(CageFailedError):
             await theirs.receive_ready()
 
 

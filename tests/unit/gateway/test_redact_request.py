@@ -12,18 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akiosd.gateway.llm.prepare import prepare
-from akiosd.gateway.llm.providers.base import Refuse, Route, unknown_field
+from akiosd.gateway.llm.providers.base import Route, unknown_field
 from akiosd.gateway.llm.providers.registry import BY_NAME
 from akiosd.gateway.llm.redact_request import Outward
 from akiosd.gateway.llm.restore_reply import Meter, StreamReply, restore
 from akiosd.gateway.llm.signed_texts import Memory, Signed, is_signed
 from akiosd.gateway.llm.sse import SseCodec
 from akiosd.gateway.redaction.redactors import Redactors
-from akiosd.gateway.redaction.strict_json import MAX_DEPTH, BadJson, Number, dump, parse
+from akiosd.gateway.redaction.strict_json import MAX_DEPTH, BadJsonError, Number, dump, parse
 from akiosd.redact.engine import Engine
 from akiosd.redact.model import RedactError, Result
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor, Remembering
+from akiosd.values.denial import Denial
 from akiosd.values.policy import Redact
 from akiosd.values.records import NetDenied
 from akiosd.values.spend import ModelPrice
@@ -105,7 +106,7 @@ def test_a_number_that_is_personal_data_becomes_text() -> None:
     "text", ['{"a":1,"a":2}', '{"a":{"b":1,"b":1}}', "[NaN]", "[Infinity]", "[1", "", "\ufeff{}", "[01]"]
 )
 def test_json_with_two_meanings_is_refused(text: str) -> None:
-    with pytest.raises(BadJson):
+    with pytest.raises(BadJsonError):
         parse(text)
 
 
@@ -121,7 +122,7 @@ def test_what_is_too_deep_is_refused() -> None:
         outward()[0].body(parse(deep))
     with pytest.raises(RedactError):
         outward()[0].body(parse('{"a":' * (MAX_DEPTH + 2) + "1" + "}" * (MAX_DEPTH + 2)))
-    with pytest.raises(BadJson):
+    with pytest.raises(BadJsonError):
         parse("[" * 1_000_000)
 
 
@@ -170,7 +171,7 @@ def test_no_reply_of_any_shape_breaks_the_reader(events: list[dict[str, Any]], k
 def test_no_request_of_any_shape_breaks_the_reader(body: dict[str, Any]) -> None:
     for operation in OPERATIONS:
         copy = parse(json.dumps(body))
-        if isinstance(operation.normalise(copy), Refuse) or isinstance(unknown_field(operation, copy), Refuse):
+        if isinstance(operation.normalise(copy), Denial) or isinstance(unknown_field(operation, copy), Denial):
             continue
         if operation.refuse(copy) is None:
             operation.prepare(copy)
@@ -202,7 +203,7 @@ def test_every_body_is_sent_redacted_or_refused(body: dict[str, Any]) -> None:
                 )  # fmt: skip
             except RedactError:
                 continue
-            if isinstance(made, Refuse):
+            if isinstance(made, Denial):
                 continue
             assert verb == "POST" and PLANTED.encode() not in made.grant(3)
             ask = made.ask

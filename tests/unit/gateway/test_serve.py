@@ -14,7 +14,7 @@ import trio.testing
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.eager_stream import PromptStream
 from akiosd.gateway.net.names import Rule
-from akiosd.gateway.net.rates import Rates
+from akiosd.gateway.net.rates import RateLimiter
 from akiosd.values.policy import Network
 from akiosd.values.records import GatewayFailed, NetDenied, NetRequest
 from tests.e2e.upstreams import Seen, Upstream, answer
@@ -297,10 +297,10 @@ async def test_only_get_is_only_get_also_in_a_header(header: str) -> None:
 
 
 def test_the_bucket_of_a_rate() -> None:
-    rates = Rates(60)
+    rates = RateLimiter(60)
     assert [rates.take("a", 0.0) for _ in range(61)] == [0] * 60 + [1.0]
     assert rates.take("b", 0.0) == 0 and rates.take("a", 0.5) == 0.5 and rates.take("a", 1.5) == 0
-    assert all(Rates(0).take("a", 0.0) == 0 for _ in range(1000))
+    assert all(RateLimiter(0).take("a", 0.0) == 0 for _ in range(1000))
 
 
 async def test_an_agent_that_leaves_ends_its_request_at_the_upstream() -> None:

@@ -14,9 +14,10 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from akiosd.gateway.net.refuse import Denial, render, to_bytes
+from akiosd.gateway.net.refuse import render, to_bytes
 from akiosd.gateway.serve.serve import serve_stream
 from akiosd.gateway.sites.passthrough import relay
+from akiosd.values.denial import Denial
 from akiosd.values.policy import PROVIDERS, Network, Redact
 from akiosd.values.records import NetDenied, NetRequest, Redaction
 from tests.e2e.upstreams import Authority, Upstream, answer

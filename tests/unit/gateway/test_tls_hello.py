@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akiosd.gateway.net.tls_hello import MAX_HELLO, BadHello, Hello, alert, parse_hello
+from akiosd.gateway.net.tls_hello import MAX_HELLO, BadHelloError, Hello, alert, parse_hello
 
 
 def real_hello(name: str | None = "api.example.com", alpn: tuple[str, ...] = ("h2", "http/1.1")) -> bytes:
@@ -95,14 +95,14 @@ BAD = {
 
 @pytest.mark.parametrize("what", BAD)
 def test_what_is_refused(what: str) -> None:
-    with pytest.raises(BadHello):
+    with pytest.raises(BadHelloError):
         parse_hello(BAD[what])
 
 
 def test_it_must_end() -> None:
     endless = records(b"\1" + MAX_HELLO.to_bytes(3, "big") + b"\0" * MAX_HELLO)
     assert parse_hello(endless[: MAX_HELLO - 1]) is None
-    with pytest.raises(BadHello, match="does not end"):
+    with pytest.raises(BadHelloError, match="does not end"):
         parse_hello(endless[:MAX_HELLO])
 
 
@@ -113,7 +113,7 @@ def test_no_changed_byte_breaks_it(at: int, value: int) -> None:
     changed[at % len(changed)] = value
     try:
         parse_hello(bytes(changed))
-    except BadHello:
+    except BadHelloError:
         pass
 
 
@@ -123,7 +123,7 @@ def test_no_bytes_break_it(data: bytes) -> None:
     for prefix in (b"", b"\x16\3\1", records(b"\1\0\0\x50")[:-1]):
         try:
             parse_hello(prefix + data)
-        except BadHello:
+        except BadHelloError:
             pass
 
 

@@ -14,8 +14,8 @@ import trio
 import trio.testing
 
 from akiosd.gateway.net.limits import DEFAULT_LIMITS
-from akiosd.gateway.upstream.client import UpstreamFailed
-from akiosd.gateway.upstream.upstream import NotPublic, Upstreams
+from akiosd.gateway.upstream.client import UpstreamError
+from akiosd.gateway.upstream.upstream import NotPublicError, Upstreams
 from akiosd.values.policy import DEFAULT_POLICY
 from akiosd.values.records import NetDenied, NetRequest
 from akiosd.wire.gateway import ProviderSetup, Setup
@@ -82,7 +82,7 @@ def resolve(*answers: str | list[str]) -> Resolver:
 async def test_a_name_that_leads_inside_is_refused_and_nobody_is_called(address: str) -> None:
     with Upstream() as up:
         resolve(address)
-        with pytest.raises(NotPublic):
+        with pytest.raises(NotPublicError):
             await ask(Upstreams(), f"http://{NAME}:{up.port}/")
         assert up.connections == 0
         # The control: with the administrator's word the same name is reached.
@@ -100,7 +100,7 @@ async def test_a_name_that_changes_after_the_check_is_asked_once(monkeypatch: py
     monkeypatch.setattr(trio.socket.SocketType, "connect", connect, raising=False)
     monkeypatch.setattr("trio._socket._SocketType.connect", connect)
     resolver = resolve("93.184.216.34", "127.0.0.1")
-    with pytest.raises(UpstreamFailed):
+    with pytest.raises(UpstreamError):
         await ask(Upstreams(), f"http://{NAME}/")
     assert (resolver.asked, dialled) == ([NAME.encode()], [("93.184.216.34", 80)])
 
@@ -115,7 +115,7 @@ async def test_an_address_of_this_host_is_refused_however_public_it_looks(monkey
     monkeypatch.setattr("akiosd.gateway.upstream.upstream.is_public", lambda address: True)
     with Upstream() as up:
         resolve("127.0.0.1")
-        with pytest.raises(NotPublic):
+        with pytest.raises(NotPublicError):
             await Upstreams().resolve(NAME, up.port)
         assert up.connections == 0
     resolve("192.0.2.1", "2001:db8::1")
@@ -127,7 +127,7 @@ async def test_a_trusted_upstream_is_its_host_and_port_and_no_other() -> None:
         providers = (ProviderSetup("openai", f"http://127.0.0.1:{up.port}/base"),)
         setup = Setup(cage="c", policy=DEFAULT_POLICY, providers=providers)
         assert (await ask(Upstreams.from_setup(setup, DEFAULT_LIMITS), f"http://127.0.0.1:{up.port}/base"))[0] == 200
-        with pytest.raises(NotPublic):
+        with pytest.raises(NotPublicError):
             await ask(Upstreams.from_setup(setup, DEFAULT_LIMITS), f"http://127.0.0.1:{other.port}/")
     assert other.connections == 0
 
@@ -137,11 +137,11 @@ async def test_tls_is_for_the_name_while_the_bytes_go_to_the_address(authority: 
         mapped = {"hosts": {NAME: f"127.0.0.1:{up.port}", "other.example": f"127.0.0.1:{up.port}"}}
         assert (await ask(Upstreams(**mapped, roots=authority.pem), f"https://{NAME}/"))[0] == 200
         assert up.requests[0].server_name == NAME
-        with pytest.raises(UpstreamFailed, match="certificate"):
+        with pytest.raises(UpstreamError, match="certificate"):
             await ask(Upstreams(**mapped, roots=authority.pem), "https://other.example/")
-        with pytest.raises(UpstreamFailed, match="certificate"):
+        with pytest.raises(UpstreamError, match="certificate"):
             await ask(Upstreams(**mapped), f"https://{NAME}/")
-        with pytest.raises(UpstreamFailed, match="certificate"):
+        with pytest.raises(UpstreamError, match="certificate"):
             await ask(Upstreams(**mapped, roots=Authority("another").pem), f"https://{NAME}/")
     assert len(up.requests) == 1
 
@@ -343,7 +343,7 @@ async def test_a_body_that_fails_ends_its_connection_and_nothing_of_the_request_
             async def wrong(piece: bytes = short) -> AsyncIterator[bytes]:
                 yield piece
 
-            with pytest.raises(UpstreamFailed, match="not one of HTTP"):
+            with pytest.raises(UpstreamError, match="not one of HTTP"):
                 async with upstreams.request("POST", f"http://{NAME}/x", [(b"content-length", b"5")], wrong()):
                     pass
         assert not idle(upstreams) and len(up.requests) == 1
@@ -463,7 +463,7 @@ async def test_names_without_address_and_ports_without_listener_are_502() -> Non
     context = make_context(port=free)
     async with connected(context) as agent:
         assert (await agent.ask())[0] == 502
-    with pytest.raises(UpstreamFailed, match="no address"):
+    with pytest.raises(UpstreamError, match="no address"):
         resolve()
         await ask(Upstreams(), "http://name.invalid/")
 

@@ -28,7 +28,7 @@ from akiosd.ledger.note import (
     Checkpoint,
     NoteError,
     Signer,
-    UntrustedNote,
+    UntrustedNoteError,
     Vkey,
     decode_decimal,
     open_checkpoint,
@@ -148,7 +148,7 @@ def test_sloppy_checkpoints_are_refused(text: str) -> None:
 
 def test_a_note_of_another_key_or_log_is_untrusted() -> None:
     note = Signer("example.com/log", bytes(32)).sign(Checkpoint("example.com/log", 1, bytes(32)).text())
-    with pytest.raises(UntrustedNote):
+    with pytest.raises(UntrustedNoteError):
         open_checkpoint(note, SIGNER.vkey)
     other = SIGNER.sign(Checkpoint("example.com/other", 1, bytes(32)).text())
     with pytest.raises(NoteError, match="another log"):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from akiosd.ledger.epochs import Epoch
 from akiosd.ledger.key_list import log_key, open_key_list, sign_key_list
-from akiosd.ledger.note import NoteError, Signer, UntrustedNote, Vkey
+from akiosd.ledger.note import NoteError, Signer, UntrustedNoteError, Vkey
 from akiosd.store.keys import LedgerKey
 
 FIRST = LedgerKey("akios/test", bytes(32))
@@ -29,7 +29,7 @@ def test_any_of_them_vouches_for_all(key: LedgerKey) -> None:
 
 
 def test_a_strangers_key_vouches_for_none() -> None:
-    with pytest.raises(UntrustedNote, match="none of this host's keys"):
+    with pytest.raises(UntrustedNoteError, match="none of this host's keys"):
         open_key_list(THIRD.key_list(), vkey(STRANGER))
 
 

@@ -9,8 +9,9 @@ from akiosd.errors import ProtocolError
 from akiosd.meter.account import Account, Ending
 from akiosd.meter.budget import MAX_OPEN, PATIENCE_NS, longest, lose, reserve, settle
 from akiosd.meter.loops import MINUTE_S
+from akiosd.values.denial import Denial
 from akiosd.values.policy import Budget
-from akiosd.values.spend import Ask, Bill, Grant, Refusal, Tokens
+from akiosd.values.spend import Ask, Bill, Grant, Tokens
 from akiosd.values.units import NS_PER_S, USD
 
 FREE = Budget(usd_micro=0, same_request=0, same_tool_calls=0, cycles=0)
@@ -71,7 +72,7 @@ def test_a_long_answer_is_shortened_and_a_missing_length_filled_in():
 
 def test_an_answer_is_not_shortened_below_its_floor():
     state = account(usd_micro=1_000)
-    assert isinstance(reserve(state, 1, ask(output=200, floor=101), 0)[1], Refusal)
+    assert isinstance(reserve(state, 1, ask(output=200, floor=101), 0)[1], Denial)
     assert reserve(state, 1, ask(output=200, floor=100), 0)[1] == Grant(1_000, 100)
     # A floor above what is asked for is what is asked for.
     assert reserve(state, 1, ask(output=10, floor=5_000), 0)[1] == Grant(100, 0)
@@ -88,7 +89,7 @@ def test_what_a_call_may_cost_is_said_and_what_to_do():
         "going on ends the run"
     )
     refused = state.ask(input_usd_micro=50_000)
-    assert refused == Refusal("budget.usd", "the run ends: budget $1.00 spent", 402, final=True)
+    assert refused == Denial("budget.usd", "the run ends: budget $1.00 spent", status=402, final=True)
     assert state.state.ending == Ending("budget", "$1.00 spent")
     assert state.ask(input_usd_micro=0).final
 
@@ -252,7 +253,7 @@ def test_no_interleaving_passes_a_limit(limits, steps):
         if isinstance(step, Ask):
             number += 1
             state, verdict = reserve(state, number, step, now)
-            last_word = last_word or (isinstance(verdict, Refusal) and verdict.final)
+            last_word = last_word or (isinstance(verdict, Denial) and verdict.final)
             if isinstance(verdict, Grant):
                 assert not last_word
                 grants.append(now)
@@ -401,7 +402,7 @@ def test_failed_and_cut_calls_are_no_loop():
     for _ in range(2):
         agent.make(b"a")
         agent.make(b"a", outcome="failed")
-    assert isinstance(agent.make(b"a"), Refusal)
+    assert isinstance(agent.make(b"a"), Denial)
 
 
 def test_cycles_are_warned_about_and_ended():
@@ -427,7 +428,7 @@ def test_an_answer_to_a_call_made_before_the_warning_does_not_end_it():
     agent.ask(b"early")
     early = agent.call
     assert isinstance(agent.make(b"1", b"t"), Grant) and isinstance(agent.make(b"2", b"t"), Grant)
-    assert isinstance(agent.ask(b"3"), Refusal)
+    assert isinstance(agent.ask(b"3"), Denial)
     agent.state, _ = settle(agent.state, early, Bill("completed", tool_calls=b"t"), agent.now)
     assert agent.state.ending is None
     assert isinstance(agent.make(b"4", b"t"), Grant) and agent.state.ending is not None
@@ -438,7 +439,7 @@ def test_other_tool_calls_after_the_warning_go_on():
     for number in range(20):
         agent.make(b"%d" % number, b"t")
         agent.make(b"%d" % number, b"t")
-        assert isinstance(agent.ask(b"x"), Refusal)
+        assert isinstance(agent.ask(b"x"), Denial)
         assert isinstance(agent.make(b"%d" % number, b"" if number % 2 else b"u"), Grant)
     assert agent.state.ending is None
 

@@ -18,10 +18,11 @@ from akiosd.daemon.gateways.spend import Spend
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.errors import ProtocolError
 from akiosd.meter.budget import PATIENCE_NS
+from akiosd.values.denial import Denial
 from akiosd.values.ids import CageId, LogId
 from akiosd.values.policy import Budget, Limits
 from akiosd.values.records import LlmCall, Record, SpendWarning, decode_entry
-from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, Refusal, Tokens
+from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, Tokens
 from akiosd.values.units import NS_PER_S, USD
 
 CAGE = CageId("c-000000000001")
@@ -87,7 +88,7 @@ async def test_a_call_is_granted_settled_and_recorded(tmp_path: Path) -> None:
 async def test_a_refusal_is_durable_before_it_is_answered(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         verdict = await b.spend.reserve(1, ask(input_usd_micro=2_000))
-        assert isinstance(verdict, Refusal) and not verdict.final
+        assert isinstance(verdict, Denial) and not verdict.final
         assert b.durable == b.ledger.size(b.log) == 2
         assert await b.records(SpendWarning) == [
             SpendWarning(ts=7, provider="openai", model="gpt-4o", rule="budget.usd", words=verdict.words)
@@ -103,7 +104,7 @@ async def test_the_end_is_told_once_and_after_its_record(tmp_path: Path) -> None
         b.spend._on_final = lambda kind, detail: sizes.append((kind, detail, b.durable))
         for call in (2, 3, 4):
             verdict = await b.spend.reserve(call, ask(input_usd_micro=2_000))
-            assert isinstance(verdict, Refusal) and verdict.final
+            assert isinstance(verdict, Denial) and verdict.final
         assert sizes == [("budget", "$0.001 too small: $0.00 used, this call needs room for $0.00201", 3)]
 
 
@@ -113,7 +114,7 @@ async def test_a_loop_ends_the_cage_with_its_reason(tmp_path: Path) -> None:
             assert isinstance(await b.spend.reserve(call, ask(b"same")), Grant)
             await b.spend.settle(call, Bill("completed", 1))
         verdict = await b.spend.reserve(3, ask(b"same"))
-        assert isinstance(verdict, Refusal) and verdict.status == 400 and b.ended == []
+        assert isinstance(verdict, Denial) and verdict.status == 400 and b.ended == []
         b.clock = PATIENCE_NS
         await b.spend.reserve(4, ask(b"same"))
         assert b.ended == [("loop", "same request 3 times")]
@@ -161,7 +162,7 @@ async def test_the_close_books_what_is_open_and_then_nothing(tmp_path: Path) -> 
         await b.spend.gateway_lost()
         await b.spend.close()
         verdict = await b.spend.reserve(2, ask())
-        assert isinstance(verdict, Refusal) and verdict.final
+        assert isinstance(verdict, Denial) and verdict.final
         assert b.ledger.size(b.log) == size and b.ended == []
 
 
@@ -169,7 +170,7 @@ async def test_a_hundred_at_once_never_pass_the_budget(tmp_path: Path) -> None:
     async with bench(tmp_path, Budget(usd_micro=USD)) as b:
         await b.spend.reserve(0, ask(input_usd_micro=990_000, output=0, output_usd_nano=0))
         await b.spend.settle(0, Bill("completed", 990_000))
-        verdicts: dict[int, Grant | Refusal] = {}
+        verdicts: dict[int, Grant | Denial] = {}
 
         async def call(number: int) -> None:
             verdicts[number] = await b.spend.reserve(number, ask(input_usd_micro=3_000, output_usd_nano=0))
@@ -214,7 +215,7 @@ async def test_what_is_given_up_before_it_was_asked_for_holds_no_money(tmp_path:
     async with bench(tmp_path) as b:
         await b.spend.settle(5, Bill("failed"))
         verdict = await b.spend.reserve(5, ask())
-        assert isinstance(verdict, Refusal) and not verdict.final
+        assert isinstance(verdict, Denial) and not verdict.final
         assert b.spend.account.open == {} and await b.spend.reserve(6, ask()) == Grant(100)
         # Numbers are those of one gateway's life.
         await b.spend.settle(7, Bill("failed"))

@@ -53,7 +53,7 @@ async def write(ledger: Ledger) -> None:
     await ledger.publish(HOST_LOG)
 
 
-def change(cages: Path, disks: Images, name: str, word: str) -> pending_changes.Kept:
+def change(cages: Path, disks: Images, name: str, word: str) -> pending_changes.KeptCage:
     """A cage that ended with changes: a file, one that it had removed again, output, a command line."""
     directory = cages / name
     directory.mkdir(parents=True)
@@ -68,7 +68,7 @@ def change(cages: Path, disks: Images, name: str, word: str) -> pending_changes.
     (directory / "output.log").write_bytes(f"MARK-{word}-output".encode() * 100)
     argv = (f"MARK-{word}-argv".encode(),)
     info = CageInfo(cage=name, uid=0, user="root", state="ended", argv=argv, workspace=b"/w", started_ns=1)
-    kept = pending_changes.Kept(
+    kept = pending_changes.KeptCage(
         info=info, owner=(0, 0), inside=(0, 0), host_id=1, host_gid=1, disk_size=DISK, workspace_id=(1, 1), protect=()
     )
     pending_changes.begin(directory, kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from akiosd.errors import Refused
+from akiosd.errors import DeniedError
 from akiosd.wire.check import check_request
 from akiosd.wire.messages import Bind, Run
 
@@ -36,5 +36,5 @@ def test_each_descriptor_has_one_use_and_each_holder_a_name(binds: tuple[Bind, .
     if good:
         check_request(a_run(*binds), count)
     else:
-        with pytest.raises(Refused):
+        with pytest.raises(DeniedError):
             check_request(a_run(*binds), count)

@@ -14,7 +14,6 @@ from akiosd.gateway.llm.providers.base import (
     Piece,
     Provider,
     Read,
-    Refuse,
     ToolCall,
     hosted,
     items,
@@ -27,6 +26,7 @@ from akiosd.gateway.llm.providers.base import (
     tier,
 )  # fmt: skip
 from akiosd.gateway.redaction.strict_json import integer
+from akiosd.values.denial import Denial
 from akiosd.values.spend import Tokens
 
 _CLIENT_TOOLS = ("custom", "bash_", "text_editor_", "computer_", "memory_", "browser_toolset_")
@@ -46,7 +46,7 @@ class Messages(Operation):
     image_tokens = 8_192
     volatile = frozenset({"metadata", "stream", "cache_control", "diagnostics"})
 
-    def refuse(self, body: Json) -> Refuse | None:
+    def refuse(self, body: Json) -> Denial | None:
         for tool in [*items(body.get("tools")), *_added_tools(body)]:
             kind = text(tool.get("type", "custom"))
             if not kind.startswith(_CLIENT_TOOLS):

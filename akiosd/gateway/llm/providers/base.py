@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from akiosd.gateway.redaction.strict_json import Number, integer
+from akiosd.values.denial import Denial
 from akiosd.values.spend import Tokens
 
 Json = dict[str, Any]
@@ -20,14 +21,6 @@ Channel = tuple[int | str, ...]
 Stream = Literal["", "sse", "ndjson", "eventstream", "array"]
 PLACEHOLDER = b"akios"
 """Stands in every key that a cage is given instead of a real one."""
-
-
-class Refuse(NamedTuple):
-    """Why a request is not passed: ``rule``, a sentence, and what helps."""
-
-    rule: str
-    words: str
-    hint: str = ""
 
 
 class Piece(NamedTuple):
@@ -69,7 +62,7 @@ class Operation:
         """``named`` is what the path says."""
         return named or text(body.get("model"))
 
-    def normalise(self, body: Json) -> Refuse | None:
+    def normalise(self, body: Json) -> Denial | None:
         """Bring several spellings of a field to one."""
         return None
 
@@ -80,7 +73,7 @@ class Operation:
         """Take out tools of the provider's that a client offers unasked beside its own; their types."""
         return ()
 
-    def refuse(self, body: Json) -> Refuse | None:
+    def refuse(self, body: Json) -> Denial | None:
         """What would cost money that is not counted, or run where nobody looks."""
         return None
 
@@ -319,23 +312,23 @@ def _reference(item: Json) -> bool:
     return False
 
 
-def unknown_field(operation: Operation, body: Json) -> Refuse | None:
+def unknown_field(operation: Operation, body: Json) -> Denial | None:
     """What a later version of an API may charge for is not passed by an older gateway."""
     if not operation.fields:
         return None
     unknown = sorted(name for name, value in body.items() if name not in operation.fields and value is not None)
     if not unknown:
         return None
-    return Refuse("llm.fields", f"the field {unknown[0][:60]!r} is not known to AKIOS, so what it costs is not either",
+    return Denial("llm.fields", f"the field {unknown[0][:60]!r} is not known to AKIOS, so what it costs is not either",
                   "leave it out, or update AKIOS")  # fmt: skip
 
 
-def hosted(kind: str) -> Refuse:
-    return Refuse("llm.hosted_tools", f"the provider itself would run {kind[:60]!r}, outside the cage and its budget",
+def hosted(kind: str) -> Denial:
+    return Denial("llm.hosted_tools", f"the provider itself would run {kind[:60]!r}, outside the cage and its budget",
                   "give the model tools that the agent runs")  # fmt: skip
 
 
-def tier(body: Json, name: str, known: Iterable[str]) -> Refuse | None:
+def tier(body: Json, name: str, known: Iterable[str]) -> Denial | None:
     """A service tier that is not among the ``known`` has a price of its own."""
     asked = body.get(name)
     if asked is None or (isinstance(asked, str) and asked.lower() in known):
@@ -343,5 +336,5 @@ def tier(body: Json, name: str, known: Iterable[str]) -> Refuse | None:
     return priced_apart(f"the service tier {text(asked)[:60]!r}")
 
 
-def priced_apart(what: str) -> Refuse:
-    return Refuse("llm.unpriced", f"{what} is charged at a price that is not counted", "leave it out")
+def priced_apart(what: str) -> Denial:
+    return Denial("llm.unpriced", f"{what} is charged at a price that is not counted", "leave it out")

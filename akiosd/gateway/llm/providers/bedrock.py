@@ -21,7 +21,6 @@ from akiosd.gateway.llm.providers.base import (
     Outgoing,
     Piece,
     Provider,
-    Refuse,
     Stream,
     ToolCall,
     hosted,
@@ -33,7 +32,8 @@ from akiosd.gateway.llm.providers.base import (
     route,
     text,
 )  # fmt: skip
-from akiosd.gateway.redaction.strict_json import BadJson, dump, integer, parse
+from akiosd.gateway.redaction.strict_json import BadJsonError, dump, integer, parse
+from akiosd.values.denial import BAD_REQUEST, Denial
 from akiosd.values.spend import Tokens
 
 _MODEL_FIELDS = frozenset({
@@ -58,7 +58,7 @@ class Converse(Operation):
     def stream(self, body: Json, query: Mapping[str, str]) -> Stream:
         return "eventstream" if self.streaming else ""
 
-    def refuse(self, body: Json) -> Refuse | None:
+    def refuse(self, body: Json) -> Denial | None:
         for tool in items(mapping(body.get("toolConfig")).get("tools")):
             for kind in tool:
                 if kind not in ("toolSpec", "cachePoint"):
@@ -66,7 +66,7 @@ class Converse(Operation):
         more = mapping(body.get("additionalModelRequestFields"))
         for name in more:
             if name not in _MODEL_FIELDS:
-                return Refuse(
+                return Denial(
                     "llm.fields", f"the model's own field {name[:60]!r} is not known to AKIOS", "leave it out"
                 )
         if body.get("guardrailConfig") or body.get("promptVariables"):
@@ -156,9 +156,9 @@ class Invoke(Messages):
     def stream(self, body: Json, query: Mapping[str, str]) -> Stream:
         return "eventstream" if self.streaming else ""
 
-    def refuse(self, body: Json) -> Refuse | None:
+    def refuse(self, body: Json) -> Denial | None:
         if "anthropic_version" not in body:
-            return Refuse(
+            return Denial(
                 "llm.fields", "InvokeModel is known for Anthropic's models only", "use Converse for this model"
             )
         return super().refuse(body)
@@ -168,7 +168,7 @@ class Invoke(Messages):
             return event
         try:
             return parse(base64.b64decode(mapping(event).get("bytes") or "", validate=True))
-        except (BadJson, ValueError, TypeError):
+        except (BadJsonError, ValueError, TypeError):
             return None
 
     def close(self, event: Any, inner: Any) -> Any:
@@ -195,13 +195,14 @@ class InvokeStream(Invoke):
 class CountTokens(Free):
     """The request to be counted; one for InvokeModel comes as base64 of its JSON."""
 
-    def normalise(self, body: Json) -> Refuse | None:
+    def normalise(self, body: Json) -> Denial | None:
         inner = mapping(mapping(body.get("input")).get("invokeModel"))
         if "body" in inner:
             try:
                 inner["body"] = parse(base64.b64decode(inner["body"], validate=True))
-            except (BadJson, ValueError, TypeError):
-                return Refuse("llm.body", "input.invokeModel.body is not base64 of JSON", "send it as boto3 does")
+            except (BadJsonError, ValueError, TypeError):
+                words = "input.invokeModel.body is not base64 of JSON"
+                return Denial("llm.body", words, "send it as boto3 does", BAD_REQUEST)
         return None
 
     def encode(self, body: Json) -> None:

@@ -19,7 +19,6 @@ from akiosd.gateway.llm.providers.base import (
     Piece,
     Provider,
     Read,
-    Refuse,
     Stream,
     ToolCall,
     hosted,
@@ -33,6 +32,7 @@ from akiosd.gateway.llm.providers.base import (
     tier,
 )  # fmt: skip
 from akiosd.gateway.redaction.strict_json import integer
+from akiosd.values.denial import Denial
 from akiosd.values.spend import Tokens
 
 _SNAKE = re.compile(r"_([a-z0-9])")
@@ -61,11 +61,11 @@ def camel(value: Any, inner: bool = True) -> Any:
 class Google(Operation):
     """What all operations of Gemini share."""
 
-    def normalise(self, body: Json) -> Refuse | None:
+    def normalise(self, body: Json) -> Denial | None:
         try:
             better = camel(body)
         except ValueError as error:
-            return Refuse("llm.fields", f"the field {str(error)[:60]!r} stands there in two spellings", "leave one out")
+            return Denial("llm.fields", f"the field {str(error)[:60]!r} stands there in two spellings", "leave one out")
         body.clear()
         body.update(better)
         return None
@@ -103,7 +103,7 @@ class Generate(Google):
     def stream(self, body: Json, query: Mapping[str, str]) -> Stream:
         return "" if not self.streaming else "sse" if query.get("alt") == "sse" else "array"
 
-    def refuse(self, body: Json) -> Refuse | None:
+    def refuse(self, body: Json) -> Denial | None:
         for tool in items(body.get("tools")):
             for kind in tool:
                 if kind not in self.client_tools:
@@ -188,7 +188,7 @@ class Embed(Google):
     def model(self, body: Json, named: str) -> str:
         return named.removeprefix("models/")
 
-    def refuse(self, body: Json) -> Refuse | None:
+    def refuse(self, body: Json) -> Denial | None:
         for request in items(body.get("requests")):
             if text(request.get("model")).startswith("tunedModels/"):
                 return priced_apart("a tuned model")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from akiosd.gateway.llm.providers.base import Json, Piece, Provider, Read, Refuse, items, refers, route
+from akiosd.gateway.llm.providers.base import Json, Piece, Provider, Read, items, refers, route
 from akiosd.gateway.llm.providers.openai import Chat, Embeddings
+from akiosd.values.denial import Denial
 
 
 class MistralChat(Chat):
@@ -53,7 +54,7 @@ class Fim(MistralChat):
         "random_seed", "metadata", "prompt_cache_key",
     })  # fmt: skip
 
-    def refuse(self, body: Json) -> Refuse | None:
+    def refuse(self, body: Json) -> Denial | None:
         return None
 
 

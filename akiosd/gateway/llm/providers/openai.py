@@ -12,7 +12,6 @@ from akiosd.gateway.llm.providers.base import (
     Piece,
     Provider,
     Read,
-    Refuse,
     ToolCall,
     hosted,
     items,
@@ -24,6 +23,7 @@ from akiosd.gateway.llm.providers.base import (
 )  # fmt: skip
 from akiosd.gateway.llm.providers.responses import TIERS, Compact, InputTokens, Responses, keeps_long
 from akiosd.gateway.redaction.strict_json import integer
+from akiosd.values.denial import Denial
 from akiosd.values.spend import Tokens
 
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
@@ -46,14 +46,14 @@ class Chat(Operation):
     client_tools = frozenset({"function", "custom"})
     tiers = TIERS
 
-    def normalise(self, body: Json) -> Refuse | None:
+    def normalise(self, body: Json) -> Denial | None:
         # Under two names the smaller limit holds, for both: lowering it then only ever makes the body shorter.
         said = [limit for name in self.limits if (limit := limit_of(body.get(name)))]
         if said:
             body.update({name: min(said) for name in self.limits if body.get(name) is not None})
         return None
 
-    def refuse(self, body: Json) -> Refuse | None:
+    def refuse(self, body: Json) -> Denial | None:
         for tool in items(body.get("tools")):
             kind = text(tool.get("type", "function"))
             if kind not in self.client_tools:
@@ -61,7 +61,7 @@ class Chat(Operation):
         if body.get("web_search_options") is not None or "-search" in text(body.get("model")):
             return hosted("web_search")
         if body.get("background"):
-            return Refuse("llm.background", "a background job goes on when nobody counts", "ask for the answer itself")
+            return Denial("llm.background", "a background job goes on when nobody counts", "ask for the answer itself")
         return tier(body, "service_tier", self.tiers) or keeps_long(body)
 
     def refers(self, body: Json) -> bool:

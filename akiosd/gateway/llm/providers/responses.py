@@ -14,7 +14,6 @@ from akiosd.gateway.llm.providers.base import (
     Json,
     Operation,
     Piece,
-    Refuse,
     Stream,
     ToolCall,
     hosted,
@@ -26,6 +25,7 @@ from akiosd.gateway.llm.providers.base import (
     tier,
 )  # fmt: skip
 from akiosd.gateway.redaction.strict_json import integer
+from akiosd.values.denial import Denial
 from akiosd.values.spend import Tokens
 
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
@@ -35,7 +35,7 @@ TIERS = frozenset({"auto", "default", "flex", "priority", "fast"})
 """Tiers whose prices are known, or said to be those of another."""
 
 
-def keeps_long(body: Json) -> Refuse | None:
+def keeps_long(body: Json) -> Denial | None:
     """A prompt kept for longer than half an hour is written at a price that is not published."""
     waiting: list[Any] = [body]
     while waiting:
@@ -79,14 +79,14 @@ class Responses(Operation):
         body["tools"] = kept
         return ("web_search",)
 
-    def refuse(self, body: Json) -> Refuse | None:
+    def refuse(self, body: Json) -> Denial | None:
         later = [tool for item in items(body.get("input")) for tool in items(item.get("tools"))]
         for tool in [*items(body.get("tools")), *later]:
             refused = self._tool(tool)
             if refused:
                 return refused
         if body.get("background"):
-            return Refuse("llm.background", "a background job goes on when nobody counts", "ask for the answer itself")
+            return Denial("llm.background", "a background job goes on when nobody counts", "ask for the answer itself")
         if isinstance(body.get("prompt"), dict):
             # Its tools and its model are the provider's secret until it is paid.
             return priced_apart("a stored prompt")
@@ -98,7 +98,7 @@ class Responses(Operation):
         stored = any(item.get("id") and not item.get("type") and "role" not in item for item in given)
         return stored or super().refers(body)
 
-    def _tool(self, tool: Json) -> Refuse | None:
+    def _tool(self, tool: Json) -> Denial | None:
         kind = text(tool.get("type"))
         if kind == "shell" and mapping(tool.get("environment")).get("type") == "local":
             return None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from akiosd.gateway.llm.providers.base import Free, Json, Provider, Read, Refuse, hosted, mapping, route
+from akiosd.gateway.llm.providers.base import Free, Json, Provider, Read, hosted, mapping, route
 from akiosd.gateway.llm.providers.openai import Chat, Embeddings
 from akiosd.gateway.llm.providers.responses import Responses
 from akiosd.gateway.redaction.strict_json import integer
+from akiosd.values.denial import Denial
 from akiosd.values.spend import Tokens
 
 _TIERS = frozenset({"auto", "default"})
@@ -17,12 +18,12 @@ class GrokChat(Chat):
     image_tokens = 8_192
     tiers = _TIERS
 
-    def refuse(self, body: Json) -> Refuse | None:
+    def refuse(self, body: Json) -> Denial | None:
         search = mapping(body.get("search_parameters"))
         if body.get("search_parameters") is not None and search.get("mode") != "off":
             return hosted("live search")
         if body.get("deferred"):
-            return Refuse("llm.background", "a deferred answer is made when nobody counts", "ask for the answer itself")
+            return Denial("llm.background", "a deferred answer is made when nobody counts", "ask for the answer itself")
         return super().refuse(body)
 
     def count(self, usage: Json) -> Tokens:
