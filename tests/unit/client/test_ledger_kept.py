@@ -316,3 +316,12 @@ def test_a_log_put_back_after_it_was_verified_is_not_kept(
     monkeypatch.undo()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "user"))
     assert log.here("verify")[0] == 2
+
+
+def test_up_to_where_an_anchor_vouches_is_said(log: Log, server: Server) -> None:
+    ask(log, server)
+    assert "anchored to: pin, witness" in log.here("verify")[1]
+    log.grow(400)
+    assert f"anchored to: pin (up to 300), witness {server.witness.key.name} (up to 300)" in log.here("verify")[1]
+    sizes = [anchor["size"] for anchor in json.loads(log.here("verify", "--json")[1])["anchors"]]
+    assert sizes == [300, 300]
