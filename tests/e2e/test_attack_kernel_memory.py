@@ -50,6 +50,10 @@ THINGS = {
     "seccomp_filters": Thing(BOUNDS.filters, "ENOMEM", control=BOUNDS.filters + 16),
     "timers": Thing(65_536, "EAGAIN", 100_000),
     "terminals": Thing(64, "ENOSPC", control=72),
+    # A directory of one block weighs 80 KiB, one of 8,000 names some 1.1 MiB.
+    "directories": Thing(BOUNDS.directories // 80, "ENOMEM", control=BOUNDS.directories // 80 + 8),
+    "readings": Thing(BOUNDS.directories // 1130, "ENOMEM", 1000, control=BOUNDS.directories // 1130 + 8),
+    "own_descriptors": Thing(0, "EINVAL"),
     "orphan_locks": Thing(0, "EINVAL"),
     "keys": Thing(0, "ENOPROTOOPT"),
     "groups": Thing(0, "ENOPROTOOPT"),
@@ -83,15 +87,17 @@ def in_cage(daemon: Daemon, programs: Programs, name: str, asked: int) -> subpro
     return daemon.popen(*flags, "--", *command, uid=NOBODY, cwd=where, text=True, **_PIPES)
 
 
-def outside(program: Path, name: str, asked: int) -> subprocess.Popen[str]:
-    return subprocess.Popen([*_OUTSIDE, program, name, str(asked)], text=True, **_PIPES)  # type: ignore[call-overload,no-any-return]
+def outside(program: Path, name: str, asked: int, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([*_OUTSIDE, program, name, str(asked)], cwd=cwd, text=True, **_PIPES)  # type: ignore[call-overload,no-any-return]
 
 
 _PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 
 
 @pytest.mark.parametrize("name", THINGS)
-def test_the_host_gives_a_cage_no_more_than_its_bound(daemon: Daemon, programs: Programs, name: str) -> None:
+def test_the_host_gives_a_cage_no_more_than_its_bound(
+    daemon: Daemon, programs: Programs, name: str, tmp_path: Path
+) -> None:
     thing = THINGS[name]
     before = kernel_memory_kib()
     with holding(in_cage(daemon, programs, name, thing.asked)) as inside:
@@ -104,7 +110,7 @@ def test_the_host_gives_a_cage_no_more_than_its_bound(daemon: Daemon, programs: 
         assert inside.kib <= MOST_KIB >> 1 and grown <= MOST_KIB, (inside, grown)
         if name == "errors" and probe.kernel_version() >= (6, 13):
             assert inside.kib == 0, "copies with time stamps are not made in a cage's network"
-    with holding(outside(programs.path("hoard"), name, thing.control)) as control:
+    with holding(outside(programs.path("hoard"), name, thing.control, tmp_path)) as control:
         assert control.kib > 0 or name not in ("netlink", "errors"), control
         assert (control.stopped, control.count >= thing.control or control.kib >= MOST_KIB) == ("0", True), control
 

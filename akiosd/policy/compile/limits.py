@@ -70,6 +70,8 @@ class Bounds(msgspec.Struct, frozen=True):
     filters: int = 0
     locks: int = 0
     ofd_locks: int = 0
+    directories: int = 0
+    """KiB that the kernel keeps for those being read."""
 
 
 class CgroupValue(msgspec.Struct, frozen=True):
@@ -132,7 +134,8 @@ def compile_bounds(limits: Limits, pools: HostPools) -> Bounds:
     """Each keeps what lies outside the memory limit to a part of it, or of what the host has.
 
     A socket holds up to 208 KiB of unread packets that nobody is charged for, a netlink socket twice that.
-    A record lock is 192 bytes.  Filters take an eighth of the machine code that the host has room for.
+    A record lock is 192 bytes.  What directories that are read hold is weighed (native/src/shim_directories.c); the
+    kernel has at most twice as much.  Filters take an eighth of the machine code that the host has room for.
     """
     sockets = min(max(limits.memory // _SOCKET_MEMORY, 256), 2048) if limits.memory else 2048
     return Bounds(
@@ -141,6 +144,7 @@ def compile_bounds(limits: Limits, pools: HostPools) -> Bounds:
         filters=min(max(pools.bpf_jit_limit // 8 // _FILTER_BYTES, 64), 1024),
         locks=16_384,
         ofd_locks=65_536,
+        directories=(min(max(limits.memory // 32, 32 * MIB), 128 * MIB) if limits.memory else 128 * MIB) // KIB,
     )
 
 

@@ -239,6 +239,46 @@ static void fill_terminals(void) {
         count++;
 }
 
+/* Readings of a directory of as many names, which stay open; each after a change, so that an overlay has to keep the
+ * names once more.  Nothing tells a program how much that is: it is for who watches the host. */
+static void fill_readings_of(const char *directory, int names) {
+    static char entries[1024];
+    char name[32];
+    int ignored = chdir(directory);
+    (void)ignored;
+    close(open("name", O_CREAT | O_WRONLY, 0644));
+    for (int n = 0; n < names; n++) {
+        snprintf(name, sizeof name, "another-name-%d", n);
+        ignored = link("name", name);
+    }
+    int fd;
+    while (!full(fd = open(".", O_RDONLY | O_DIRECTORY))) {
+        if (full(syscall(SYS_getdents64, fd, entries, sizeof entries)))
+            return;
+        count++;
+        close(open("change", O_CREAT | O_WRONLY, 0644));
+        unlink("change");
+    }
+}
+static char own_directory[] = "/tmp/hoard-XXXXXX";
+static void leave_directory(void) {
+    unlink("name");
+    rmdir(own_directory);
+}
+static void fill_directories(void) {
+    if (full(mkdtemp(own_directory) != NULL ? 0 : -1))
+        return;
+    atexit(leave_directory);
+    fill_readings_of(own_directory, 0);
+}
+static void fill_readings(void) { fill_readings_of(".", 8000); }
+
+/* What a thread has open for itself alone, nobody would see. */
+static void fill_own_descriptors(void) {
+    while (!full(syscall(SYS_close_range, ~0u, ~0u, CLOSE_RANGE_UNSHARE)))
+        count++;
+}
+
 static const struct {
     const char *name;
     void (*fill)(void);
@@ -257,6 +297,9 @@ static const struct {
     {"seccomp_filters", fill_seccomp_filters},
     {"timers", fill_timers},
     {"terminals", fill_terminals},
+    {"directories", fill_directories},
+    {"readings", fill_readings},
+    {"own_descriptors", fill_own_descriptors},
 };
 
 int main(int argc, char **argv) {
