@@ -139,7 +139,8 @@ def forget(directory: Path, disks: Disks, kept: KeptCage) -> None:
 def recover(cages_dir: Path, disks: Disks) -> list[str]:
     """Keep what agents had changed when a daemon before us was killed; the names of their cages.
 
-    Blocking.  Nothing runs in these cages any more, but what waits for a file system that does not answer.  Raises OSError when it cannot be written down.
+    Blocking.  Nothing runs in these cages any more, but what waits for a file system that does not answer.
+    Raises OSError when it cannot be written down.
     """
     found = []
     # For all together: a start that waited for each disk that stays in use would have no end.
