@@ -203,7 +203,7 @@ class Cage:
         """Build the confinement, have the parked child go on, and listen to what it says."""
         run = self.request
         if self.policy.syscalls.trace != "none":
-            self._files = FileRecorder(self.prepared.owner)
+            self._files = FileRecorder(self.prepared.owner, self.peer.uid)
         watch = self._files.events.group if self._files is not None and self._files.events is not None else None
         parts = Parts(self.host, self.prepared, run, self.workspace_fd, self.bind_fds, watch)
         try:
