@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
 
 import trio
 
 from akiosd.daemon.base.log import get_log
+from akiosd.daemon.cages import left_behind
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.errors import KernelError
 from akiosd.kernel.fanotify import MAX_EVENTS, FileEvent, FileEvents
@@ -19,11 +19,6 @@ _OVERFLOW = "the kernel had more names of executed and written files than its qu
 _STALLED = "a file system did not answer when the kernel was to name executed and written files"
 _LINGER_S = 0.005
 _PATIENCE_S = 5.0
-
-
-MAX_LEFT = 4
-"""How many readings of one user's ended cages may still wait for a file system: each is a thread of akiosd's."""
-_left: Counter[int] = Counter()
 
 
 class FileRecorder:
@@ -42,9 +37,6 @@ class FileRecorder:
         self._done = trio.Event()
         # One thread for each cage: a file system that stalls holds up nobody else's names.
         self._limiter = trio.CapacityLimiter(1)
-        if _left[caller] >= MAX_LEFT:
-            self.missing = f"{_left[caller]} threads wait for file systems of this user's; see which of them hang"
-            return
         try:
             self._events = FileEvents(owner)
         except KernelError as error:
@@ -113,7 +105,7 @@ class FileRecorder:
             nonlocal back
             back = True
             if left:
-                _left[self._caller] -= 1
+                left_behind.remove(self._caller)
 
         def read() -> tuple[list[FileEvent], int]:
             try:
@@ -129,7 +121,7 @@ class FileRecorder:
         except trio.Cancelled:
             if not back:
                 left = True
-                _left[self._caller] += 1
+                left_behind.add(self._caller)
             raise
 
     def close(self) -> None:

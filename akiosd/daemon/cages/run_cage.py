@@ -21,6 +21,7 @@ from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.base.priority import Bulk, Hurried
 from akiosd.daemon.base.status_channel import StatusChannel
+from akiosd.daemon.cages import left_behind
 from akiosd.daemon.cages.build_confinement import Confinement, Parts, build_confinement
 from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.prepared_cage import Caller, Prepared
@@ -202,6 +203,7 @@ class Cage:
     async def _begin(self) -> None:
         """Build the confinement, have the parked child go on, and listen to what it says."""
         run = self.request
+        left_behind.check(self.peer.uid)
         if self.policy.syscalls.trace != "none":
             self._files = FileRecorder(self.prepared.owner, self.peer.uid)
         watch = self._files.events.group if self._files is not None and self._files.events is not None else None
@@ -220,7 +222,9 @@ class Cage:
         self._open_log()
         self.on_begin(self)
         self._gateway = self._make_gateway()
-        self._calls = CallRecorder(self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk)
+        self._calls = CallRecorder(
+            self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk, self.peer.uid
+        )  # fmt: skip
         self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
         self._nursery.start_soon(self._listen)
         if values.remote:

@@ -10,9 +10,10 @@ import pytest
 import trio
 import trio.testing
 
-from akiosd.daemon.cages import record_files
-from akiosd.daemon.cages.record_files import MAX_LEFT, FileRecorder
+from akiosd.daemon.cages import left_behind, record_files
+from akiosd.daemon.cages.record_files import FileRecorder
 from akiosd.daemon.gateways.gateway_records import Book
+from akiosd.errors import CageFailedError
 from akiosd.kernel.fanotify import FileEvent
 from akiosd.kernel.fds import Fd
 
@@ -53,9 +54,11 @@ def silent_file_systems(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 async def cage(caller: int) -> str:
     """One that begins, waits for a name, and ends; why it could not."""
+    try:
+        left_behind.check(caller)
+    except CageFailedError as error:
+        return error.what
     recorder = FileRecorder(5, caller)
-    if recorder.missing:
-        return recorder.missing
     book = Quiet()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(recorder.run, book)
@@ -69,19 +72,19 @@ async def cage(caller: int) -> str:
 
 def test_one_users_silent_file_systems_take_a_few_threads_and_nobody_elses() -> None:
     async def scene() -> None:
-        said = [await cage(HERS) for _ in range(MAX_LEFT + 2)]
-        assert said[:MAX_LEFT] == [""] * MAX_LEFT
-        assert all("file systems of this user's" in text for text in said[MAX_LEFT:])
+        said = [await cage(HERS) for _ in range(left_behind.MOST + 2)]
+        assert said[: left_behind.MOST] == [""] * left_behind.MOST
+        assert all("do not answer" in text for text in said[left_behind.MOST :])
         assert await cage(HIS) == ""
         ANSWER.set()
         with trio.fail_after(30):
-            while record_files._left[HERS] + record_files._left[HIS]:
+            while left_behind.count(HERS) + left_behind.count(HIS):
                 await trio.sleep(0.001)
         ANSWER.clear()
         assert await cage(HERS) == "", "what came back counts no more"
         ANSWER.set()
         with trio.fail_after(30):
-            while record_files._left[HERS]:
+            while left_behind.count(HERS):
                 await trio.sleep(0.001)
 
     trio.run(scene)
