@@ -61,10 +61,12 @@ static bool holds_descriptors(long pid, const char *fd)
     return found != NULL && strtol(found + strlen("scm_fds:"), NULL, 10) > 0;
 }
 
-long akios_weigh_open_directories(long pid)
+/* Of all that one thread has open; *any says whether that is anything. */
+static long weigh_table(long thread, bool *any)
 {
     char path[64];
-    snprintf(path, sizeof path, "/proc/%ld/fd", pid);
+    snprintf(path, sizeof path, "/proc/%ld/fd", thread);
+    *any = false;
     DIR *list = opendir(path);
     if (list == NULL)
         return errno == ENOENT || errno == ESRCH ? 0 : -1;
@@ -72,13 +74,36 @@ long akios_weigh_open_directories(long pid)
     struct dirent *entry;
     while (kib >= 0 && (entry = readdir(list)) != NULL) {
         struct statx found;
-        if (entry->d_name[0] == '.' || !look_at(dirfd(list), entry->d_name, &found))
+        if (entry->d_name[0] == '.')
+            continue;
+        *any = true;
+        if (!look_at(dirfd(list), entry->d_name, &found))
             continue;
         if (S_ISDIR(found.stx_mode))
             kib += weigh(&found);
-        else if (S_ISSOCK(found.stx_mode) && holds_descriptors(pid, entry->d_name))
+        else if (S_ISSOCK(found.stx_mode) && holds_descriptors(thread, entry->d_name))
             kib = -1;
     }
+    closedir(list);
+    return kib;
+}
+
+/* A first thread that has ended shows nothing of what the others of its process have open. */
+long akios_weigh_open_directories(long pid)
+{
+    bool any;
+    long kib = weigh_table(pid, &any);
+    if (any || kib < 0)
+        return kib;
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%ld/task", pid);
+    DIR *list = opendir(path);
+    if (list == NULL)
+        return errno == ENOENT || errno == ESRCH ? 0 : -1;
+    struct dirent *entry;
+    while (kib >= 0 && !any && (entry = readdir(list)) != NULL)
+        if (entry->d_name[0] != '.')
+            kib = weigh_table(strtol(entry->d_name, NULL, 10), &any);
     closedir(list);
     return kib;
 }

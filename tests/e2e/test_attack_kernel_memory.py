@@ -53,6 +53,9 @@ THINGS = {
     # A directory of one block weighs 80 KiB, one of 8,000 names some 1.1 MiB.
     "directories": Thing(BOUNDS.directories // 80, "ENOMEM", control=BOUNDS.directories // 80 + 8),
     "readings": Thing(BOUNDS.directories // 1130, "ENOMEM", 1000, control=BOUNDS.directories // 1130 + 8),
+    "readings_without_first_thread": Thing(
+        BOUNDS.directories // 1130, "ENOMEM", 1000, control=BOUNDS.directories // 1130 + 8
+    ),
     "own_descriptors": Thing(0, "EINVAL"),
     "orphan_locks": Thing(0, "EINVAL"),
     "keys": Thing(0, "ENOPROTOOPT"),

@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -273,6 +274,33 @@ static void fill_directories(void) {
 }
 static void fill_readings(void) { fill_readings_of(".", 8000); }
 
+/* By a process whose first thread has ended: its list of descriptors is empty. */
+static int readings_said[2];
+static void *read_and_say(void *nothing) {
+    fill_readings();
+    long said[2] = {count, stopped};
+    int ignored = (int)write(readings_said[1], said, sizeof said);
+    (void)ignored;
+    pause();
+    return nothing;
+}
+static void fill_readings_without_first_thread(void) {
+    long said[2] = {0, 0};
+    if (full(pipe(readings_said)))
+        return;
+    pid_t pid = fork();
+    if (pid == 0) {
+        pthread_t thread;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        pthread_create(&thread, NULL, read_and_say, NULL);
+        syscall(SYS_exit, 0);
+    }
+    if (full(pid) || read(readings_said[0], said, sizeof said) != sizeof said)
+        return;
+    count = said[0];
+    stopped = (int)said[1];
+}
+
 /* What a thread has open for itself alone, nobody would see. */
 static void fill_own_descriptors(void) {
     while (!full(syscall(SYS_close_range, ~0u, ~0u, CLOSE_RANGE_UNSHARE)))
@@ -299,6 +327,7 @@ static const struct {
     {"terminals", fill_terminals},
     {"directories", fill_directories},
     {"readings", fill_readings},
+    {"readings_without_first_thread", fill_readings_without_first_thread},
     {"own_descriptors", fill_own_descriptors},
 };
 
