@@ -49,7 +49,9 @@ KINDS: tuple[Kind, ...] = (
     # memory
     Kind("mappings and pages", ("mmap", "mremap", "brk", "memfd_create", "remap_file_pages"), "charged",
          "SLAB_ACCOUNT; huge pages of the host's pool refused", "mm/mmap.c"),
-    Kind("locked memory", ("mlock", "mlock2", "mlockall"), "limited", "RLIMIT_MEMLOCK; charged", "mm/mlock.c"),
+    Kind("locked memory", ("mlock", "mlock2", "mlockall"), "limited",
+         "RLIMIT_MEMLOCK × pids ≤ memory (64 KiB a process in any case); pages of a file are charged where first read",
+         "mm/mlock.c"),
     Kind("protection keys", ("pkey_alloc",), "with", "an address space", "arch/x86/mm/pkeys.c"),
     # files
     Kind("open files", ("open", "openat", "openat2", "creat", "dup", "dup2", "dup3", "pidfd_open"), "limited",

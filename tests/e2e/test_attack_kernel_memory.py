@@ -226,3 +226,36 @@ def test_a_cages_network_has_numbers_of_its_own(daemon: Daemon) -> None:
 def test_all_cages_together_leave_half_of_the_process_numbers(daemon: Daemon) -> None:
     found = [group / "pids.max" for group in base_groups(daemon) if (group / "pids.max").exists()]
     assert [int(path.read_text()) for path in found] == [max(read_pools().pid_max // 2, 1024)]
+
+
+LOCK_FILE = """
+import ctypes, mmap, os, resource, signal, sys
+libc, size, total = ctypes.CDLL(None), resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] & -4096, 0
+file = os.open(sys.argv[1], os.O_RDONLY)
+size = min(size, 8 << 20)
+read_end, write_end = os.pipe()
+children = []
+for part in range(os.fstat(file).st_size // size if size > 1 << 20 else 8):
+    children.append(os.fork())
+    if not children[-1]:
+        libc.mmap.restype = ctypes.c_void_p
+        at = libc.mmap(None, ctypes.c_size_t(size), 1, 1, file, ctypes.c_long(part * size))
+        os.write(write_end, b"y" if libc.mlock(ctypes.c_void_p(at), ctypes.c_size_t(size)) == 0 else b"n")
+        signal.pause()
+    total += size * (os.read(read_end, 1) == b"y")
+print(total, size)
+for child in children:
+    os.kill(child, signal.SIGKILL)
+"""
+
+
+def test_a_cage_cannot_keep_the_hosts_files_in_memory(daemon: Daemon) -> None:
+    """Their pages are charged to the host, which read them first."""
+    where = daemon.workspace()
+    (where / "large").write_bytes(bytes(2 * MEMORY))
+    done = daemon.run("python3", "-c", LOCK_FILE, "large", cwd=where, flags=["--memory", f"{MEMORY >> 20}M"])
+    assert done.returncode == 0, done.stderr
+    locked, each = map(int, done.stdout.split())
+    assert 0 < locked <= MEMORY and each * Limits().pids <= MEMORY
+    control = subprocess.run(["python3", "-c", LOCK_FILE, where / "large"], capture_output=True, text=True)
+    assert int(control.stdout.split()[0]) > MEMORY, control.stderr

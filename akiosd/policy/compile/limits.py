@@ -16,7 +16,7 @@ RLIM_INFINITY = (1 << 64) - 1
 CPU_PERIOD_US = 100_000
 MAX_OPEN_FILES = 1 << 20
 _LEAST_FILES = 1024
-_MEMLOCK = 64 * MIB
+_LEAST_LOCKED, _MOST_LOCKED = 64 * KIB, 64 * MIB
 _STACK = 8 * MIB
 _MSGQUEUE = 819_200
 _SIGPENDING = 65_536
@@ -107,7 +107,7 @@ def compile_rlimits(limits: Limits, pools: HostPools) -> tuple[Rlimit, ...]:
         # controller's, which else would never be the one to refuse, and so to count, a fork.
         _both("nproc", limits.pids + 1 if limits.pids else RLIM_INFINITY),
         _both("nofile", files),
-        _both("memlock", _MEMLOCK),
+        _both("memlock", _locked_memory(limits)),
         _both("as", RLIM_INFINITY),
         _both("locks", RLIM_INFINITY),
         _both("sigpending", _SIGPENDING),
@@ -123,6 +123,15 @@ def _open_files(limits: Limits, pools: HostPools) -> int:
     wanted = min(limits.open_files or MAX_OPEN_FILES, MAX_OPEN_FILES)
     share = pools.file_max // 4 // limits.pids if limits.pids else wanted
     return min(wanted, max(share, _LEAST_FILES))
+
+
+def _locked_memory(limits: Limits) -> int:
+    """All processes of a cage together lock no more than its memory limit.
+
+    Pages of a file are charged to whoever read it first, the host or another cage: locked, they are lost to them.
+    """
+    share = limits.memory // limits.pids if limits.memory and limits.pids else _MOST_LOCKED
+    return min(max(share, _LEAST_LOCKED), _MOST_LOCKED)
 
 
 # A classic program of 4,096 instructions, the longest, is about 57 KiB of machine code on x86-64 (measured).
