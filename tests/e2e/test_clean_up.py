@@ -56,10 +56,11 @@ def test_where_a_cages_group_stays_so_does_its_disk(private: Daemon) -> None:
         with kept_busy(private, one.cage):
             one.end()
             assert wait_until(lambda: "its control groups" in private.log.read_text())
+            # A whole life behind it: by now its own disk would be gone, too.
+            with caged(private) as control:
+                control.end()
+                assert wait_until(lambda: not has_disk(private, control.cage))
             assert has_disk(private, one.cage)
-    with caged(private) as control:
-        control.end()
-        assert wait_until(lambda: not has_disk(private, control.cage))
     private.stop()
     private.start()
     assert not has_disk(private, one.cage), "the next start removes it"
