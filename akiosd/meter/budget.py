@@ -36,16 +36,26 @@ from akiosd.values.spend import Ask, Bill, Grant, Tokens
 from akiosd.values.units import NS_PER_S, format_usd
 
 PATIENCE_NS = 5 * NS_PER_S
-"""A hundred calls begun at once on a busy machine reach the gateway within this."""
+"""So long after its first refusal a rule may end the cage.  A hundred calls that begin at once on a
+busy machine reach the gateway within this time, before any of them can have read the warning.
+"""
 MAX_REFUSALS = 256
+"""After so many refusals by one rule the cage ends in any case."""
 RATE_REFUSALS = 10
+"""Refusals by a rate limit before the cage may end."""
 MAX_OPEN = 1024
+"""Calls of one cage that may be open at once."""
 
 Verdict = tuple[Account, Grant | Denial]
+"""The account after a question, and the answer."""
 
 
 def reserve(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
-    """May this call be made?  ``call`` names it until it is settled; ``ProtocolError`` if it names one already."""
+    """Decide whether the call that ``ask`` describes may be made.
+
+    ``call`` is its number until it is settled; ProtocolError if that number is in use. ``now_ns``
+    is of a monotonic clock. A grant says how much was reserved, and how long the answer may be.
+    """
     if call in account.open:
         raise ProtocolError(f"the call {call} is open already", "reserve")
     if account.ending is not None:
@@ -63,13 +73,18 @@ def reserve(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
 
 
 def longest(limits: Budget, ask: Ask) -> int:
-    """The ``Grant.output`` that :func:`reserve` gives ``ask`` where there is room for all of it; never a longer one."""
+    """The ``Grant.output`` that :func:`reserve` would give if there were room for everything; it
+    never grants a longer one.
+    """
     need = read_ask(ask)
     return 0 if need.named or not _is_bounded(limits, need) else need.wanted
 
 
 def settle(account: Account, call: int, bill: Bill, now_ns: int) -> tuple[Account, Settled]:
-    """The call is over.  ``ProtocolError`` if it is not open."""
+    """Book a call that is over and release its reservation.  ProtocolError if ``call`` is not open.
+
+    A bill that is estimated is booked at the whole reservation.
+    """
     if call not in account.open:
         raise ProtocolError(f"the call {call} is not open", "settle")
     held = account.open[call]
@@ -92,7 +107,9 @@ def settle(account: Account, call: int, bill: Bill, now_ns: int) -> tuple[Accoun
 
 
 def lose(account: Account, now_ns: int) -> tuple[Account, tuple[Settled, ...]]:
-    """The gateway is gone: what it had open may have been spent to the last, and is booked so."""
+    """Settle all open calls because the gateway is gone: each may have been spent in full, and is
+    booked so.
+    """
     lost = []
     for call in list(account.open):
         account, settled = settle(account, call, Bill("cut", estimated=True), now_ns)
@@ -116,7 +133,9 @@ def _check_circles(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
 
 
 def _check_batches(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
-    """The warning only: whether the loop goes on, the next answer tells."""
+    """Refuse once, as a warning.  Whether the loop goes on is seen only in the next answer
+    (:func:`_remember`).
+    """
     circle, _ = loops.find_batch(account.repeats, account.limits.same_tool_calls)
     warned = account.warned.get("budget.same_tool_calls")
     if circle is None or (warned is not None and now_ns - warned.since_ns >= PATIENCE_NS):
@@ -152,7 +171,7 @@ def _remember(account: Account, held: Open, tool_calls: bytes) -> Account:
 
 
 def _rooms(account: Account, now_ns: int) -> list[Room]:
-    """What every limit that is set leaves; those that end a cage soonest come first."""
+    """What each limit that is set leaves; those that end a cage soonest come first."""
     limits, held = account.limits, account.reserved_usd_micro
     rooms = [
         Room("budget.usd", "usd", limits.usd_micro, account.usd_micro, held),
@@ -219,7 +238,9 @@ def _check_overdrawn(account: Account, settled: Settled) -> Account:
 def _refuse(
     account: Account, rule: str, words: str, now_ns: int, ending: Ending, status: int, patience: int = 1
 ) -> Verdict:
-    """Warn, and after ``patience`` warnings that could be read, end."""
+    """Refuse with a warning; after ``patience`` warnings that the agent had time to read, refuse
+    and end the cage.
+    """
     before = account.warned.get(rule, Warned(now_ns, 0))
     readable = now_ns - before.since_ns >= PATIENCE_NS
     if (before.count >= patience and readable) or before.count >= MAX_REFUSALS:
