@@ -17,7 +17,9 @@ KILLED = 128 + SIGKILL
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """``exit_code`` −1: that of the agent.  ``template`` may use every name of :func:`_words`."""
+    """``exit_code``: -1 stands for the agent's own.  ``template`` may use every name that
+    :func:`_words` returns.
+    """
 
     exit_code: int
     template: str
@@ -74,6 +76,8 @@ class EndFacts(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
+    """The end of a cage: machine name, exit code, and the line for people."""
+
     kind: str
     exit_code: int
     reason: str
@@ -128,7 +132,9 @@ def _words(facts: EndFacts) -> dict[str, str]:
 
 
 def _remarks(kind: str, facts: EndFacts) -> str:
-    """Limits that were felt but did not end the cage; they often explain the agent's own exit status."""
+    """Limits that were reached without ending the cage: they often explain the agent's own exit
+    status.
+    """
     usage, remarks = facts.usage, []
     if usage.oom_kills and kind not in ("memory", "failed_start"):
         limit = format_size(usage.memory_limit or facts.limits.memory)
