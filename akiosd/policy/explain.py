@@ -1,4 +1,6 @@
-"""A policy for people and for programs: every value, and which layer said so, with file and line."""
+"""Shows a merged policy to people and programs: every value, and which layer set it, with file and
+line.
+"""
 
 from __future__ import annotations
 
