@@ -24,6 +24,10 @@ def _names(text: str) -> frozenset[str]:
 
 
 class Kind(NamedTuple):
+    """One kind of kernel object: what it is, how a cage is kept from exhausting it, and where the
+    kernel says so.
+    """
+
     what: str
     made_by: tuple[str, ...]
     """System calls (or ``call:option``) that make one."""
@@ -136,4 +140,4 @@ MAKES_NOTHING: frozenset[str] = _names(
     "timer_getoverrun timer_gettime timer_settime timerfd_gettime timerfd_settime times truncate umask uname "
     "unlink unlinkat uprobe uretprobe utime utimensat utimes wait4 waitid write writev"
 )
-"""Allowed calls that leave nothing behind in the kernel but what an object above holds already."""
+"""Allowed calls that leave nothing in the kernel beyond the objects listed above."""

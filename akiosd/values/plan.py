@@ -92,7 +92,11 @@ _OPTIONS = ("fsmount", "export")
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation.  ``fd`` names a descriptor given to the launcher; strings are bytes without NUL."""
+    """One operation of the launcher.
+
+    ``fd`` names a descriptor that is given to the launcher. ``a b c`` are strings without NUL and
+    ``u0 u1 u2`` numbers; their meaning depends on ``op`` (``native/src/launcher_steps.c``).
+    """
 
     op: str
     what: str
@@ -108,11 +112,14 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     u2: int = 0
 
     def describe(self) -> str:
+        """The step for ``policy explain`` and for errors."""
         return f"{self.op}: {self.what}"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the launcher needs to make one cage; bytes are in the cage's own view."""
+    """Everything the launcher needs to make one cage.  ``command`` and ``cwd`` are paths inside the
+    cage.
+    """
 
     steps: tuple[Step, ...]
     command: bytes
@@ -132,7 +139,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Blob:
-    """Strings of a plan, each stored once and NUL-terminated; offset ``base`` is the empty string."""
+    """Strings of a plan, each stored once and NUL-terminated.  ``base`` is the offset of the first
+    byte, an empty string.
+    """
 
     def __init__(self, base: int) -> None:
         self._base = base
@@ -148,10 +157,11 @@ class _Blob:
 
 
 def encode(plan: Plan) -> bytes:
-    """Plan → the bytes the launcher maps: header, steps, argv and env offsets, strings.
+    """The bytes that the launcher maps: header, steps, offsets of argv and env, strings.
 
-    ``fsmount`` options (``b``) and the seccomp program (``a``) are raw bytes: key NUL value NUL … NUL,
-    and an array of ``struct sock_filter``.
+    ``fsmount`` options (``b``) and the seccomp program (``a``) are raw bytes: key NUL value NUL …
+    NUL, and an array of ``struct sock_filter``. Raises ValueError for too many descriptors and for
+    a NUL in a string.
     """
     names = {name: index for index, name in enumerate(plan.fd_names())}
     if len(names) > MAX_FDS:
@@ -203,7 +213,7 @@ _KINDS = {number: name for name, number in STATUS.items()}
 
 
 def decode_status(data: bytes) -> StatusMessage:
-    """Bytes of one status message → value; raises ValueError when they are not one."""
+    """The message in ``data``; ValueError when it is none."""
     if len(data) == _EXIT.size:
         kind, err, step, value, *usage = _EXIT.unpack(data)
         return StatusMessage(_KINDS.get(kind, "?"), err, step, value, (usage[0], usage[1], usage[2]))
@@ -214,6 +224,7 @@ def decode_status(data: bytes) -> StatusMessage:
 
 
 def encode_status(kind: str, value: int = 0) -> bytes:
+    """A message of akiosd to init."""
     return _MESSAGE.pack(STATUS[kind], 0, 0, value)
 
 

@@ -132,7 +132,7 @@ GIT_OBEYS: tuple[tuple[str, ...], ...] = (
     ("config",), ("config.worktree",), ("hooks",), ("commondir",), ("info", "attributes"),
     ("objects", "info", "alternates"), ("rebase-merge",), ("rebase-apply",), ("sequencer",),
 )  # fmt: skip
-"""What git runs or obeys in the directory of a repository, by whatever name that directory goes."""
+"""What git runs or obeys inside a repository's own directory, whatever that directory is called."""
 
 
 NAMING_PROGRAMS: tuple[str, ...] = (
@@ -147,9 +147,13 @@ NAMING_PROGRAMS: tuple[str, ...] = (
     ".cursor/hooks.json", ".codex/config.toml", ".codex/hooks.json", ".gemini/settings.json",
     ".qwen/settings.json", "opencode.json", ".crush.json",
 )  # fmt: skip
-"""Of the protected files those whose text names programs that run with them: relative to any directory."""
+"""Those protected files, relative to any directory, whose text names further programs that then
+run.
+"""
 
 
 def why_protected(name: str) -> str:
-    """One phrase on what acts on a name of the table; of another name, that the policy has it."""
+    """What acts on this name, in one phrase; for a name that is not in the table, that the policy
+    names it.
+    """
     return _WHY.get(name, "the policy names it")
