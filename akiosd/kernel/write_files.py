@@ -1,4 +1,6 @@
-"""Many small files in one native call: the interpreter's lock is free meanwhile, however busy the loop is."""
+"""Writes many small files in one native call, which releases the interpreter lock however busy the
+event loop is.
+"""
 
 from __future__ import annotations
 
