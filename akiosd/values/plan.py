@@ -92,10 +92,10 @@ _OPTIONS = ("fsmount", "export")
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation of the launcher.
+    """One operation, as the launcher reads it.
 
-    ``fd`` names a descriptor that is given to the launcher. ``a b c`` are strings without NUL and
-    ``u0 u1 u2`` numbers; their meaning depends on ``op`` (``native/src/launcher_steps.c``).
+    :mod:`akiosd.values.steps` makes them, and says what each of ``a b c u0 u1 u2`` holds. ``fd``
+    names a descriptor that is given to the launcher; strings are bytes without NUL.
     """
 
     op: str
