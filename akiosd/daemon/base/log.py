@@ -58,9 +58,11 @@ def get_log(name: str) -> Any:
 
 
 class Damp:
-    """structlog processor: of one kind of trouble only so many lines a minute, the rest counted; see ``log_limit``.
+    """A structlog processor that limits how many lines of one kind are written in a minute and
+    counts the rest.
 
-    A kind is what is said; a source, the uid or cage it is said of.  What akiosd did by itself (``info``) is all said.
+    A kind is the text of the line; a source is the uid or cage that the line names. What akiosd did
+    by itself (``info``) is always written. See :mod:`akiosd.daemon.base.log_limit`.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -7,6 +7,7 @@ import socket
 
 
 def notify(state: str) -> None:
+    """Send ``state`` (such as ``READY=1``) to the service manager, if there is one."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return

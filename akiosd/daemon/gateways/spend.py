@@ -1,10 +1,12 @@
-"""The authority over one cage's money: a gateway asks before it calls a model, and tells what the call cost.
+"""The authority over one cage's money: a gateway asks before it calls a model, and reports what the
+call cost.
 
-Whatever decides happens before the first wait, so no two calls are granted the same money.
+Every decision is made before the first wait, so that no two calls are granted the same money.
 
-What is durable when: a refusal before it is answered, like every denial.  A grant waits for no disk: nothing was spent
-yet.  A bill is in the log's queue when ``settle`` returns, before anything that is recorded later, and on disk within
-the 20 ms of all that nobody waits for; the cage's ``end`` record is waited for and stands behind every bill.
+When what is durable: a refusal before it is answered, like every denial. A grant waits for no disk,
+because nothing is spent yet. A bill is in the log's queue when ``settle`` returns, before anything
+that is recorded later, and on disk within 20 ms; the cage's ``end`` record is waited for, and
+stands behind every bill.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from akiosd.wire.messages import BudgetReply
 OnFinal = Callable[[str, str], None]
 
 REFUSALS_PER_SECOND = 50
-"""What an agent that takes no for no answer may write into the log; more of them wait."""
+"""Refusals that one cage may write into the log; more of them wait."""
 _BURST_S = 2.0
 _MAX_MODELS = 64
 _OTHERS = "(others)"
@@ -46,7 +48,11 @@ class Book(Protocol):
 
 
 class Spend:
-    """Of one cage, through all its gateways.  ``on_final(kind, detail)`` is called once, when the cage must end."""
+    """The account of one cage, through all its gateways.
+
+    ``on_final(kind, detail)`` is called once, when the cage must end. ``now_ns`` is Unix time,
+    ``clock_ns`` a monotonic clock.
+    """
 
     def __init__(
         self,
@@ -68,14 +74,18 @@ class Spend:
     # ---- what a gateway asks and tells ---------------------------------------------------------------
 
     async def reserve(self, call: int, ask: Ask) -> Grant | Denial:
-        """May this call be made?  Raises ``ProtocolError`` when ``call`` is open already, or ``ask`` is malformed."""
+        """Decide whether a call may be made; see :func:`akiosd.meter.budget.reserve`.
+
+        Raises ProtocolError when ``call`` is open already or ``ask`` is malformed.
+        """
         _check_digest(ask.request)
         # It is kept while the call is open, a thousand of them at once.
         ask = msgspec.structs.replace(ask, provider=ask.provider[:_MAX_NAME], model=ask.model[:_MAX_NAME])
         if self._closed:
             return Denial("budget.usd", "the run has ended", status=PAYMENT_REQUIRED, final=True)
         if call in self._early:
-            # The agent went away before the gateway had its answer, and its giving up came first.
+            # The agent went away before this answer, and the gateway's settling overtook its
+            # question.
             del self._early[call]
             return Denial("budget.calls", "the call was given up", status=PAYMENT_REQUIRED)
         self.account, verdict = reserve(self.account, call, ask, self._clock_ns())
@@ -85,7 +95,9 @@ class Spend:
         return verdict
 
     async def settle(self, call: int, bill: Bill) -> None:
-        """Book what a call cost.  One that was refused, or is booked already, changes nothing."""
+        """Book what a call cost.  A call that was refused, or is booked already,
+        changes nothing.
+        """
         _check_digest(bill.tool_calls)
         if self._closed:
             return
@@ -99,7 +111,9 @@ class Spend:
         await self._record(settled, bill, now)
 
     async def gateway_lost(self) -> None:
-        """A gateway is dead: what it had open counts as spent.  Before another one's first word."""
+        """A gateway is dead: what it had open counts as spent.  To be called before the next
+        gateway is started.
+        """
         now = self._clock_ns()
         self._early.clear()
         self.account, lost = lose(self.account, now)
@@ -108,7 +122,9 @@ class Spend:
             await self._record(settled, Bill("cut", estimated=True), now)
 
     async def close(self) -> None:
-        """The cage has ended, its last record is about to be written: what can still be booked."""
+        """The cage has ended and its last record is about to be written: book what can still be
+        booked.
+        """
         self._told = self._closed = True
         await self.gateway_lost()
 

@@ -1,6 +1,7 @@
-"""The host log forgets its oldest entries: whole bundles, and never what still ties the cages' logs to it.
+"""Prunes the host log: removes its oldest bundles, but nothing that ties the cages' logs to it.
 
-Before anything goes the log lists again the root of every log there is, and the keys that signed so far.
+Before anything is removed, the log lists again the root of every log, and all keys that signed so
+far.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from akiosd.values.records import CageDestroyed, LogPruned, Roots, decode_entry
 
 
 async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], below: int, now_ns: int) -> int:
-    """Prune whole bundles of entries before index ``below``; returns the minimum index, the new or the old one.
+    """Prune whole bundles of entries before index ``below``; returns the minimum index, new or old.
 
-    ``cages``: every log there is.
+    ``cages`` are all logs that exist. Raises ``LedgerError``.
     """
     first = ledger.first_index(HOST_LOG)
     note, vkey = await ledger.checkpoint(HOST_LOG)
@@ -40,9 +41,10 @@ async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], below: int, now
 
 
 async def _last_roots(ledger: Ledger, first: int, cages: Iterable[LogId]) -> list[tuple[str, int, bytes]]:
-    """The last root of every log that was not destroyed, as this log itself lists it.
+    """The last root of every log that was not destroyed, as the host log lists it.
 
-    Not as it is on disk: a log that is gone, rolled back or spoilt must still be missed when the cut is done.
+    Not as found on disk: a log that is missing, rolled back or damaged must still be missed after
+    the cut.
     """
     listed: dict[str, tuple[str, int, bytes]] = {}
     destroyed: set[str] = set()

@@ -1,4 +1,4 @@
-"""The host's clocks, written into its log, and the ages that follow from what the log says of them."""
+"""Reads the host's clocks into its log, and computes ages from what the log says about them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ _KINDS = (b"cage_end", b"cage_destroyed", b"clock_read")
 
 
 def read_clocks() -> Reading:
+    """A reading of the host's clocks now."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return Reading(boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.time_ns())
 
 
 class LogAges:
-    """Reads the host log once from its start, and then what is new; writes a reading each time it is asked."""
+    """Reads the host log once from its start, then only what is new; every question writes a
+    reading of the clocks.
+    """
 
     def __init__(self, ledger: Ledger, read: Callable[[], Reading] = read_clocks) -> None:
         self._ledger, self._read = ledger, read

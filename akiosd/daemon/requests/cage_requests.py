@@ -1,4 +1,4 @@
-"""What is asked of cages that run: a signal, an end, what they spent, and which there are."""
+"""Requests about running cages: send a signal, stop, ask for the budget, list."""
 
 from __future__ import annotations
 

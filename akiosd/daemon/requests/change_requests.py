@@ -1,6 +1,7 @@
-"""The changes of an ended cage: shown read-only to their owner, or given up once they were committed or not wanted.
+"""Requests about the changes of an ended cage: shown read-only to their owner, or given up.
 
-One at a time: what somebody compares or writes from must not vanish under them.
+One request at a time for each cage: what somebody compares or commits from must not vanish
+meanwhile.
 """
 
 from __future__ import annotations

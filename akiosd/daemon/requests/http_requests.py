@@ -1,4 +1,6 @@
-"""``akiosctl http``: requests under a cage's rules without an agent, by its gateway or by one made for them."""
+"""Answers ``akiosctl http``: requests under a cage's rules without an agent, by its gateway or by
+one made for them.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,11 @@ _log = get_log("http")
 
 
 class Direct:
-    """The handler of :class:`Http`.  ``find``: a running cage that a peer may act on; ``admit`` judges a policy."""
+    """The handler of :class:`Http`.
+
+    ``find`` returns a running cage that a peer may act on; ``admit`` raises when a policy may not
+    be used.
+    """
 
     def __init__(
         self, host: Host, find: Callable[[Peer, str], Cage], admit: Callable[[Peer, Policy, list[int]], None]
@@ -107,7 +113,9 @@ class _OneGateway:
         self._scope.cancel()
 
     async def live(self, client: ClientConnection) -> None:
-        """Raises :class:`AkiosError` when it cannot be made."""
+        """Serve ``client`` until it leaves.  Raises :class:`AkiosError` when the gateway cannot be
+        made.
+        """
         await self._begin()
         try:
             async with trio.open_nursery() as nursery:

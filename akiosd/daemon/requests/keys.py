@@ -1,4 +1,4 @@
-"""What administrators ask about keys: set one, remove one, which there are."""
+"""Requests of administrators about API keys: set, remove, list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from akiosd.wire import messages as wire
 
 
 class KeyKeeper:
-    """Handlers for the supervisor.  The ledger is told first: no key is ever changed without a record."""
+    """Handlers of the requests.  A record is durable before a key is changed, so none is ever
+    changed without one.
+    """
 
     def __init__(self, host: Host) -> None:
         self._host = host

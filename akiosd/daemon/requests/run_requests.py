@@ -1,4 +1,4 @@
-"""Runs: one is begun, watched by its client or by nobody, left and joined again, and what it wrote is kept."""
+"""Requests about runs: begin one, leave it and join it again, read what it wrote."""
 
 from __future__ import annotations
 

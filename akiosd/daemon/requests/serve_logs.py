@@ -1,4 +1,6 @@
-"""Hands out logs as they are on disk: descriptors, files, names, entries.  What they are worth the client finds out."""
+"""Hands out logs as they are on disk: descriptors, files, names, entries.  It verifies nothing:
+that is for the client.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _MAX_NAMES = 4096
 
 
 class LogServer:
-    """Handlers for the supervisor.  ``owner_of``: the uid whose cage a log is, None for unknown ones."""
+    """Handlers of the requests.  ``owner_of``: the uid whose cage a log is, None for
+    unknown ones.
+    """
 
     def __init__(self, host: Host, owner_of: Callable[[LogId], int | None]) -> None:
         self._host, self._owner_of = host, owner_of
@@ -127,7 +131,9 @@ def _read_checkpoint(path: Path) -> bytes:
 
 
 def read_file(folder: Path, path: str, start: int) -> wire.LogFileData:
-    """A piece of one file of a log.  Blocking; what is wrong with it is part of the answer."""
+    """A piece of one file of a log.  Blocking.  What is wrong with the file is part of
+    the answer.
+    """
     try:
         with LogFiles(folder) as files:
             data = files.read(path, MAX_BUNDLE_BYTES)
@@ -143,7 +149,7 @@ def read_file(folder: Path, path: str, start: int) -> wire.LogFileData:
 
 
 def list_files(folder: Path, start: int) -> wire.LogFileNames:
-    """Some of the names of a log's files.  Blocking."""
+    """Names of a log's files, from number ``start`` on.  Blocking."""
     names: list[str] = []
     try:
         with LogFiles(folder) as files:
