@@ -1,10 +1,11 @@
-"""Files that held records and are no longer part of a log: moved aside, overwritten with zeros, then unlinked.
+"""Files that held records and are no longer part of a log: moved aside, overwritten with zeros,
+then unlinked.
 
     out of the log by one rename → the rename durable → zeros in place, durable → unlinked
 
-A reader of the log never meets a file of zeros, and no block with a record goes back to the file system.  What a stop
-left here is done at the next start.  Moving is cheap and belongs to whoever outgrows a file; ``sweep`` is for a thread
-that nobody waits for.
+So a reader of the log never meets a file of zeros, and no block with a record goes back to the file
+system. What a stop left here is done at the next start. Moving is cheap, and done by whoever
+outgrows a file; ``sweep`` is for a thread that nobody waits for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ DIRECTORY = "ledger/outgrown"
 
 
 class Outgrown:
-    """``take`` from any thread, ``sweep`` beside it."""
+    """``take`` may be called from any thread, also while ``sweep`` runs."""
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk

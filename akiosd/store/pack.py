@@ -1,8 +1,10 @@
-"""A finished log in one archive that verifies as it is: a tar file (POSIX ustar) of the log's files, and its key.
+"""The archive of a finished log, which verifies as it is: a tar file (POSIX ustar) of the log's
+files and its key.
 
-``audit.vkey`` first, then ``audit/…`` sorted by name, then ``host.keys`` where the list of the host's keys was put in;
-regular files of root, mode 0644, time 0: the same log gives the same bytes.  Any tar unpacks it into a tlog-tiles
-directory.  Reading accepts only what ``pack`` would have written, so that no byte can change unnoticed.
+``audit.vkey`` comes first, then ``audit/…`` sorted by name, then ``host.keys`` if the list of the
+host's keys was included. All are regular files of root, mode 0644, time 0: the same log gives the
+same bytes. Any tar unpacks it into a tlog-tiles directory. Reading accepts only what ``pack`` would
+have written, so that no byte can change unnoticed.
 """
 
 from __future__ import annotations
@@ -45,11 +47,11 @@ def header(name: str, size: int) -> bytes:
 
 
 def pack(reader: Source, vkey: Vkey, limit: int, out: int, key_list: bytes | None = None) -> int:
-    """Write the archive to the open file ``out``; returns its length.  ``limit``: of one file, in bytes.
+    """Write the archive to the open file ``out``; returns its length in bytes.
 
-    With ``key_list`` the archive verifies under any key of its host (``akiosd.ledger.key_list``).
-
-    The caller verifies what was written before anything is removed, and syncs it.
+    ``limit`` bounds each file. With ``key_list`` the archive verifies under any key of its host
+    (``akiosd.ledger.key_list``). The caller verifies what was written before anything is removed,
+    and syncs it. Raises ``LedgerError``, ``OSError``.
     """
     length = _write(out, _KEY, f"{vkey}\n".encode())
     for path in sorted(reader.files()):

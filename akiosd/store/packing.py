@@ -1,8 +1,9 @@
-"""A finished cage's log becomes one archive in place of its directory: one file for a dozen inodes.
+"""Replaces a finished cage's log by one archive: one file instead of a dozen inodes.
 
-    archive written, verified, durable → its record in the host log → directory and kept checkpoints wiped.
+    archive written, verified, durable → its record in the host log
+    → directory and kept checkpoints wiped
 
-Stopped in between, both are there: the archive is what is read, and the next time the directory goes.
+Stopped in between, both exist: the archive is read, and the directory is wiped the next time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from akiosd.values.ids import LogId
 
 @dataclass(frozen=True)
 class Places:
-    """Where the parts of a cage's log lie."""
+    """Paths of the parts of a cage's log."""
 
     log: Path
     archive: Path
@@ -42,14 +43,16 @@ class Places:
 
     @property
     def is_packed(self) -> bool:
-        """Nothing is left to do."""
+        """Whether only the archive is left."""
         return self.archive.exists() and not any(path.exists() for path in (self.log, self.history, self.vkey))
 
 
 def make_archive(places: Places, hasher: Hasher) -> Report:
-    """Put the log into its archive, which is verified and durable on return, and dated as the log's end.
+    """Put the log into its archive, which on return is verified, durable, and dated as the log's
+    end.
 
-    Raises ``LedgerError``: the log is not whole, or there is no room.  It then stays as it is.
+    Raises ``LedgerError`` when the log is not whole or there is no room; the log then stays as it
+    is.
     """
     key = find_vkey(places.archive if places.archive.exists() else places.log)
     if not places.archive.exists():
@@ -74,7 +77,7 @@ def _refuse_bad(report: Report) -> None:
 
 
 def drop_directory(places: Places, how: How) -> None:
-    """The archive stands for the log: wipe the files it was made of."""
+    """The archive has replaced the log: wipe the files that it was made of."""
     wipe(places.log, how)
     wipe(places.history, how)
     places.vkey.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Which finished cages' data goes: whole cages, oldest first, by age and by size.
+"""Chooses the ended cages whose data is destroyed: whole cages, oldest first, by age and by size.
 
-A log is never shortened: what is left of a cage is its tombstone in the host log, with its last size and root, so that
-what is gone is known to be gone.
+No log is ever shortened. What is left of a cage is its tombstone in the host log, with its last
+size and root, so that what is gone is known to be gone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from akiosd.values.ids import LogId, is_cage_id
 
 @dataclass(frozen=True)
 class Use:
-    """What an ended cage takes: ``bytes`` on disk; ``ended_ns`` is when its last checkpoint was written."""
+    """What an ended cage uses: ``bytes`` on disk.  ``ended_ns`` is when its last checkpoint was
+    written (Unix time).
+    """
 
     log: LogId
     bytes: int
