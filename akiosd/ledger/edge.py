@@ -1,4 +1,6 @@
-"""The edge of a growing log: its partial tiles and the entries of its partial bundle, and how entries extend it."""
+"""The edge of a growing log (its partial tiles and the entries of its partial bundle), and how
+entries extend it.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ TILE_BYTES = WIDTH * HASH_BYTES
 
 @dataclass(frozen=True)
 class Edge:
-    """A tree of ``size`` leaves, as much of it as growing needs.
+    """A tree of ``size`` leaves, as much of it as growing needs: a few KiB whatever the size.
 
-    ``levels[i]`` is the content of the partial tile at level i (may be empty), ``tail`` that of the partial
-    bundle.  A few KiB whatever the size.
+    ``levels[i]`` is the content of the partial tile at level i, possibly empty; ``tail`` that of
+    the partial bundle.
     """
 
     size: int = 0
@@ -25,7 +27,9 @@ class Edge:
     tail: bytes = b""
 
     def root(self) -> bytes:
-        """The root at ``size``: each level's partial tile, the remainder below it appended, hashed as one list."""
+        """The root at ``size``, computed level by level: the hash of each level's partial tile is
+        appended to the next.
+        """
         below = b""
         for hashes in self.levels:
             row = hashes + below
@@ -35,14 +39,18 @@ class Edge:
 
 @dataclass(frozen=True)
 class Growth:
-    """What extending gives: the new edge, and the files (path, bytes) that the new size has and the old lacks."""
+    """The result of extending: the new edge, and the files (path, bytes) of the new size that the
+    old size lacks.
+    """
 
     edge: Edge
     files: tuple[tuple[str, bytes], ...]
 
 
 def extend(edge: Edge, batch: Batch, hasher: Hasher = PYTHON) -> Growth:
-    """Append the entries of ``batch``.  Costs time linear in their number, and one hash of each partial tile."""
+    """Append the entries of ``batch``.  Takes time linear in their number, and one hash of each
+    partial tile.
+    """
     if not batch:
         return Growth(edge, ())
     leaves = hasher.bundle(batch.data, batch.count)  # which sees that so many are there
@@ -52,7 +60,9 @@ def extend(edge: Edge, batch: Batch, hasher: Hasher = PYTHON) -> Growth:
 
 
 def extend_hashes(edge: Edge, leaves: bytes, hasher: Hasher = PYTHON) -> Growth:
-    """The same where only the tree is wanted: leaf hashes in, tiles out; the new edge has no tail."""
+    """The same where only the tree is wanted: takes leaf hashes, returns tiles; the new edge has no
+    tail.
+    """
     files: list[tuple[str, bytes]] = []
     levels, row, level = [], leaves, 0
     while row or level < len(edge.levels):

@@ -1,4 +1,4 @@
-"""What a host's log, once it is verified, says of the logs of its cages."""
+"""What a host's log, once verified, says about the logs of its cages: the *host word*."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _MARKS = (b"cage_birth", b"cage_end", b"cage_destroyed", b"cage_packed", b"roots
 
 @dataclass
 class CageWord:
-    """``size`` and ``root`` are those listed last; None where none is listed: nothing was ever published."""
+    """What it says about one cage's log.  ``size`` and ``root`` are those listed last; None when
+    nothing was ever published.
+    """
 
     born: bool = False
     ended: bool = False
@@ -26,14 +28,21 @@ class CageWord:
 
 @dataclass
 class HostWord:
-    """``report`` is the verdict on the host's log itself; where it is bad, ``cages`` says nothing."""
+    """What it says about all cages, or the one that was asked for.
+
+    ``report`` is the verdict on the host's log itself; when that is bad, ``cages`` means nothing.
+    """
 
     report: Report
     cages: dict[str, CageWord] = field(default_factory=dict)
 
 
 def read_host_word(reader: LogReader, report: Report, cage: str = "") -> HostWord:
-    """What the log of which this is the (good) report says, of one cage or of all.  Raises ``LedgerError``."""
+    """Read the host word of one cage (``""``: of all) from a log whose verification gave
+    ``report``.
+
+    Raises ``LedgerError``.
+    """
     word = HostWord(report)
     name = cage.encode()
     for entry in entries_of(reader, report.size, report.minimum):

@@ -43,6 +43,7 @@ def decode_base64(text: str) -> bytes:
 
 
 def encode_base64(data: bytes) -> str:
+    """Standard base 64 (RFC 4648 §4)."""
     return base64.b64encode(data).decode()
 
 
@@ -54,15 +55,20 @@ def decode_decimal(text: str) -> int:
 
 
 def is_key_name(name: str) -> bool:
+    """Whether ``name`` may be the name of a key."""
     return bool(name) and not _NOT_IN_NAMES.search(name)
 
 
 def key_id(name: str, public_key: bytes, algorithm: int = ED25519) -> bytes:
+    """The first four bytes of the hash of name, algorithm and key (c2sp.org/signed-note)."""
     return sha256(name.encode() + b"\n" + bytes([algorithm]) + public_key).digest()[:4]
 
 
 def parse_key(text: str, algorithm: int, what: str, next: str) -> tuple[str, bytes]:
-    """``name+id+base64`` of a key of this algorithm → (name, public key, 32 bytes).  NoteError: it is not ``what``."""
+    """Parse ``name+id+base64``, a key of this algorithm: (name, public key of 32 bytes).
+
+    Raises NoteError, saying that it is not ``what``.
+    """
     name, plus, rest = text.strip("\n").partition("+")
     hex_id, plus2, encoded = rest.partition("+")
     if not plus or not plus2 or not is_key_name(name):
@@ -84,6 +90,7 @@ class Vkey:
 
     @property
     def id(self) -> bytes:
+        """The key id, four bytes."""
         return key_id(self.name, self.public_key)
 
     def __str__(self) -> str:
@@ -91,9 +98,11 @@ class Vkey:
 
     @classmethod
     def parse(cls, text: str) -> Vkey:
+        """Parse the text form.  Raises ``NoteError``."""
         return cls(*parse_key(text, ED25519, "an Ed25519 verifier key", "use the log's .vkey file"))
 
     def verifies(self, text: bytes, signature: bytes) -> bool:
+        """Whether ``signature`` (64 bytes) over ``text`` is by this key."""
         try:
             Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, text)
         except InvalidSignature:
@@ -129,12 +138,15 @@ class Signer:
 
 
 def check_text(text: str) -> None:
+    """Raise ``NoteError`` unless ``text`` may be the text of a note."""
     if not text.endswith("\n") or _CONTROL.search(text):
         raise NoteError("a note's text ends in a newline and has no other control characters")
 
 
 @dataclass(frozen=True)
 class Signature:
+    """One signature line: key name, key id, signature."""
+
     name: str
     id: bytes
     signature: bytes
@@ -213,11 +225,13 @@ class Checkpoint:
     extensions: tuple[str, ...] = ()
 
     def text(self) -> str:
+        """The text that is signed."""
         lines = [self.origin, str(self.size), encode_base64(self.root), *self.extensions]
         return "".join(line + "\n" for line in lines)
 
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
+        """Parse a checkpoint's text, strictly.  Raises ``NoteError``."""
         lines = text.split("\n")
         if len(lines) < 4 or lines.pop() != "" or not all(lines):
             raise NoteError("not a checkpoint: fewer than three lines, or an empty one")

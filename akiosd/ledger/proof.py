@@ -38,7 +38,9 @@ TileReader = Callable[[Tile], bytes]
 
 @dataclass(frozen=True)
 class TlogProof:
-    """``checkpoint`` is the signed note as it stands in the file; nothing is believed before ``verify_proof``."""
+    """A proof in parts.  ``checkpoint`` is the signed note as it stands in the file; nothing is
+    verified yet.
+    """
 
     index: int
     path: tuple[bytes, ...]
@@ -46,6 +48,7 @@ class TlogProof:
     extra: bytes = b""
 
     def encode(self) -> bytes:
+        """The text file."""
         lines = [HEADER]
         if self.extra:
             lines.append(f"extra {encode_base64(self.extra)}")
@@ -98,7 +101,10 @@ def prove_entry(
 
 
 def verify_proof(proof: TlogProof, entry: bytes, *vkeys: Vkey) -> Checkpoint:
-    """The checkpoint, signed by one of the keys, under which ``entry`` stands; raises ``ProofError``, ``NoteError``."""
+    """The checkpoint, signed by one of the keys, whose tree holds ``entry``.
+
+    Raises ``ProofError`` when the proof does not prove it, ``NoteError`` when no key signed.
+    """
     checkpoint = open_checkpoint(proof.checkpoint, *vkeys)
     verify_inclusion(leaf_hash(entry), proof.index, checkpoint.size, proof.path, checkpoint.root)
     return checkpoint

@@ -1,4 +1,6 @@
-"""The pass over all bundles of a log, in memory that does not grow with it: hashed, and held against the tiles."""
+"""The pass over all bundles of a log, in constant memory: they are hashed, and compared with the
+tiles.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,13 @@ _MARKS = (b"recovered", b"key_epoch", b"log_open", b"log_pruned")  # kinds of re
 
 @dataclass
 class Walk:
-    """A log of ``size`` entries, read from ``first`` on (a whole bundle's; what is before follows from its tiles).
+    """A log of ``size`` entries, read from ``first`` on, which begins a bundle; what is before
+    follows from its tiles.
 
-    ``stored``: the tiles are files of their own; else the reader makes them of the entries, and to compare says
-    nothing.  After ``run`` stand here: the roots at the sizes of ``anchors``, what contradicts the kept checkpoints,
-    and what the entries say about the log itself.
+    ``stored``: the tiles are files of their own; otherwise the reader derives them from the
+    entries, and they are not compared. After :meth:`run` this object holds the roots at the sizes
+    of ``anchors``, what contradicts the kept checkpoints, and what the entries say about the log
+    itself.
     """
 
     reader: LogReader
@@ -66,6 +70,7 @@ class Walk:
                 self._compare(Tile(level, index, width), self._levels[level])
 
     def edge(self) -> Edge:
+        """The edge after the last bundle."""
         return Edge(self.size, tuple(self._levels))
 
     def _start(self) -> None:
