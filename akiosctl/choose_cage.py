@@ -1,8 +1,9 @@
-"""Which cage a verb means: a decision over values alone.
+"""Decides which cage a verb means.  Pure.
 
-Without a name, or as ``last``, it is the newest cage of the caller's in this very directory, changed or not; with one,
-the cage of that id.  A directory is the one that akiosd found behind the descriptor, never a name: a link to it and its
-new name after a rename lead to the same cages, another directory under its old name does not.
+Without a name, or as ``last``, it is the newest cage of the caller's in this very directory,
+changed or not; with a name, the cage of that id. A directory is the one that akiosd found behind
+the descriptor, never a name: a link to it, or its new name after a rename, lead to the same cages;
+another directory under its old name does not.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def place(cage: CageInfo) -> str:
 
 
 def newest(cages: Sequence[CageInfo]) -> CageInfo | None:
+    """The cage that started last; None of none."""
     return max(cages, key=_age, default=None)
 
 

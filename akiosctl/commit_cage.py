@@ -1,4 +1,6 @@
-"""What becomes of a cage's changes: compared through the cage's read-only view, written as the user, or destroyed."""
+"""Settles a cage's changes: compared through the cage's read-only view, then written as the user,
+or destroyed.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +28,7 @@ class CageView:
 
     @property
     def place(self) -> str:
+        """The workspace, fit to be shown."""
         return escape(self.root)
 
     def compare(self) -> Diff:
@@ -33,6 +36,7 @@ class CageView:
         return compare(self.workspace_fd, self.view_fd, started_ns=self.reply.started_ns or None)
 
     def plan(self, diff: Diff, *, skip_refused: bool = False, force: bool = False) -> Plan:
+        """The operations of a commit; see :func:`akiosctl.changes.plan.make_plan`."""
         return make_plan(
             diff,
             Rules(
@@ -45,6 +49,7 @@ class CageView:
         )
 
     def commit(self, plan: Plan) -> CommitReport:
+        """Perform a plan; see :func:`akiosctl.changes.apply.commit`."""
         return commit(self.workspace_fd, self.view_fd, plan)
 
 
@@ -101,9 +106,11 @@ def commit_cage(
 
 
 def become_owner(cage: CageInfo) -> None:
-    """Root looks at and settles another's cage with that user's rights, for good: the workspace is full of their links.
+    """Take on the rights of the cage's user, for good, when root settles another's cage.
 
-    A user may start a cage on a directory that only root may write to, and wait for root to commit it.
+    Otherwise a user could start a cage on a directory that only root may write to, and wait for
+    root to commit it; and the workspace is full of that user's links. Raises :class:`AkiosError`
+    when the user is not known here.
     """
     if os.geteuid() != 0 or cage.uid == 0:
         return
@@ -127,7 +134,7 @@ def become_owner(cage: CageInfo) -> None:
 
 
 def discard_cage(client: Client, cage: str, *, committed: bool = False, paths: int = 0, wipe: bool = False) -> str:
-    """Returns what of it was not overwritten, in words, or ""."""
+    """Have the changes destroyed; returns in words what was not overwritten, or ""."""
     reply, _ = client.call(Discard(cage=cage, committed=committed, paths=paths, wipe=wipe), Ok)
     return reply.note
 
@@ -151,4 +158,5 @@ def dispose_of_changes(path: str, cage: str, how: str, *, quiet: bool = False) -
 
 
 def count_changes(count: int) -> str:
+    """The number in words."""
     return f"{count:,} change{'' if count == 1 else 's'}"

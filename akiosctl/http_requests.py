@@ -1,4 +1,4 @@
-"""One HTTP request over a stream of a gateway: absolute form, h11, blocking."""
+"""One HTTP request over a stream to a gateway: absolute URLs, h11, blocking."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Body:
             self.size = len(self._data)
 
     def pieces(self) -> Iterator[bytes]:
+        """The body in pieces.  Raises :class:`AkiosError` when the file cannot be read."""
         if self._file is None:
             yield self._data
             return
@@ -81,6 +82,7 @@ class Reply:
         self.headers: Headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in response.headers]
 
     def header(self, name: str) -> str:
+        """The value of a header (lower case name), "" for none."""
         return ", ".join(value for key, value in self.headers if key == name)
 
     def pieces(self) -> Iterator[bytes]:

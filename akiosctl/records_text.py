@@ -95,6 +95,7 @@ def address_text(address: bytes) -> str:
 
 
 def plain_value(value: Any) -> Any:
+    """A field's value as plain values for JSON."""
     if isinstance(value, bytes):
         return escape(value)
     if isinstance(value, msgspec.Struct):
@@ -109,6 +110,7 @@ def plain_value(value: Any) -> Any:
 
 
 def text_of(value: Any) -> str:
+    """A field's value as text for a line."""
     if isinstance(value, bytes | str):
         text = escape(value)
         # Nothing in a value may look like the end of it, and a field behind it.
@@ -123,6 +125,7 @@ def text_of(value: Any) -> str:
 
 
 def time_text(ts: int) -> str:
+    """Unix time in ns as text."""
     seconds, rest = divmod(ts, 1_000_000_000)
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) + f".{rest // 1_000_000:03d}"

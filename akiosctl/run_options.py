@@ -49,12 +49,15 @@ class RunOptions:
         self._given = given
 
     def has(self, name: str) -> bool:
+        """Whether the option was given."""
         return name in self._given
 
     def value(self, name: str) -> str | None:
+        """The value of an option that was given, the last one; None for none."""
         return self._given[name][-1] if name in self._given else None
 
     def values(self, name: str) -> list[str]:
+        """All values of an option."""
         return self._given.get(name, [])
 
 
@@ -120,6 +123,7 @@ def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
 
 
 def help_text() -> str:
+    """What ``akiosctl run --help`` prints."""
     lines = ["Usage: akiosctl run [OPTIONS] -- COMMAND [ARGUMENTS]", "", "Run a command in a cage.", ""]
     shorts = {long: short for short, long in SHORT.items()}
     for option, (_, _, placeholder, text) in OPTIONS.items():

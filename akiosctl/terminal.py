@@ -20,6 +20,7 @@ class RawTerminal:
         self._saved: list[object] | None = None
 
     def enter(self) -> None:
+        """Switch to raw mode."""
         mode = termios.tcgetattr(self._fd)
         if self._saved is None:
             self._saved = list(mode)
@@ -42,6 +43,7 @@ class RawTerminal:
         termios.tcsetattr(self._fd, termios.TCSANOW, mode)
 
     def leave(self) -> None:
+        """Restore what was before."""
         if self._saved is None:
             return
         try:

@@ -1,8 +1,10 @@
-"""Output of a program long gone, for a terminal: all of its text, its colours, nothing that drives the terminal.
+"""Shows the output of a program that has ended on a terminal: all of its text and colours, nothing
+that drives the terminal.
 
-A terminal obeys more than colours: it can be told to retitle itself, to answer as if somebody typed, to fill the
-clipboard.  Someone who reads what a cage left, root perhaps, did not ask for its program to do that; nor to be shown
-only a part of it: text concealed, in the colour of the background, overwritten, or of characters that nobody sees.
+A terminal obeys more than colours: it can be told to change its title, to answer as if somebody
+typed, to fill the clipboard. Someone who reads what a cage left, root perhaps, did not ask for its
+program to do that; nor to be shown only a part of it: text that is concealed, in the colour of the
+background, overwritten, or made of invisible characters.
 """
 
 from __future__ import annotations
@@ -26,17 +28,20 @@ _INDEXED, _DIRECT = 5, 2
 
 
 class Tamer:
-    """Bytes in, harmless bytes out; what may go on in the next piece is held back until it comes."""
+    """Takes bytes and returns harmless bytes; a sequence that may continue in the next piece is
+    held back until it comes.
+    """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._held = ""
 
     def feed(self, data: bytes) -> bytes:
+        """Take the next piece; returns what may be shown."""
         return self._take(self._decoder.decode(data))
 
     def finish(self) -> bytes:
-        """The rest, and the colours back to what they were."""
+        """The rest, and the colours as they were before."""
         rest = self._take(self._decoder.decode(b"", True))
         held, self._held = self._held, ""
         return rest + _show(held) + b"\x1b[0m"

@@ -55,6 +55,7 @@ class Toolchain(NamedTuple):
     notes: list[str]
 
     def close(self) -> None:
+        """Close all descriptors."""
         for bind in self.binds:
             os.close(bind.fd)
 

@@ -1,7 +1,8 @@
-"""Where version managers keep what they install, and which version a directory selects.
+"""Knows where version managers install, and which version a directory selects.
 
-Nothing of a manager is run: its shims are scripts that would look for their own files inside the cage.  Their version
-files are read instead, and the shim directory in PATH is replaced by the directories it stands for.
+Nothing of a manager is run: its shims are scripts that would look for their own files inside the
+cage. Their version files are read instead, and the shim directory in PATH is replaced by the
+directories that it stands for.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ def manager_home(host: Host, variable: str, default: str) -> str:
 
 
 def is_below(path: str, tree: str) -> bool:
+    """Whether ``path`` is ``tree`` or below it."""
     return path == tree or path.startswith(tree.rstrip("/") + "/")
 
 

@@ -1,4 +1,6 @@
-"""The bytes of files: comparing two of them and copying one, in time that follows the data and not the holes."""
+"""The bytes of files: comparing two and copying one, in time proportional to the data, not to the
+holes.
+"""
 
 from __future__ import annotations
 

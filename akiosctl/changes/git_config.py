@@ -1,6 +1,8 @@
-"""Git's configuration as values: what a file says, which of it a commit may change, and which files it names.
+"""Git's configuration as values: what a file says, which settings a commit may change, and which
+files it names.
 
-The grammar is that of git-config(1), CONFIGURATION FILE; a test compares this reader with git's own.
+The grammar is that of git-config(1), CONFIGURATION FILE; a test compares this reader with git's
+own.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
+        """The full name, such as ``core.hookspath``, or ``filter.*.clean`` where there is a
+        subsection.
+        """
         return f"{self.section}.*.{self.key}" if self.subsection is not None else f"{self.section}.{self.key}"
 
 
@@ -172,10 +177,12 @@ def includes(settings: list[Setting]) -> list[bytes]:
 
 
 def hook_paths(settings: list[Setting]) -> list[bytes]:
+    """The values of ``core.hooksPath``."""
     return [setting.value for setting in settings if setting.value and setting.name == "core.hookspath"]
 
 
 def worktrees(settings: list[Setting]) -> list[bytes]:
+    """The values of ``core.worktree``."""
     return [setting.value for setting in settings if setting.value and setting.name == "core.worktree"]
 
 

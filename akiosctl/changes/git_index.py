@@ -1,8 +1,9 @@
-"""Names that git keeps and takes at their word: those of files in its index, those of its references.
+"""Checks names that git keeps and uses without checking: those of files in its index, and of its
+references.
 
-``git restore .`` and ``git checkout -- .`` write where the index says.  Git checks a name when it comes into an index,
-never when it reads one, so an index that an agent wrote puts a file into ``.git/hooks``, or out of the workspace.  The
-format is that of gitformat-index(5).  Pure.
+``git restore .`` and ``git checkout -- .`` write where the index says. Git checks a name when it
+comes into an index, never when it reads one, so an index that an agent wrote could put a file into
+``.git/hooks``, or outside of the workspace. The format is that of gitformat-index(5). Pure.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What git reaches in a workspace: the directories of its repositories, and what configuration names.
+"""Finds what git reaches in a workspace: the directories of its repositories, and files that its
+configuration names.
 
-Read are the files that git reads (git-config(1), FILES): the system's, the user's, each repository's, and what they
-include, whatever the condition.  A file that git itself would stop at says nothing.  Git is not run: a repository's
-configuration decides what running it does.
+The files that git reads are read (git-config(1), FILES): the system's, the user's, each
+repository's, and what they include under any condition. A file that git itself would stop at says
+nothing. Git is not run, because a repository's configuration decides what running it does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Paths and files beside the workspace, as the user's programs would reach them."""
+"""Paths and files beside the workspace, as the user's own programs would reach them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _PROGRAM = re.compile(
 
 
 def is_program_name(path: bytes) -> bool:
+    """Whether the last part of ``path`` looks like the name of a program."""
     return _PROGRAM.search(path) is not None
 
 

@@ -13,6 +13,8 @@ import msgspec
 
 
 class EntryType(StrEnum):
+    """What an entry is."""
+
     FILE = "file"
     DIRECTORY = "directory"
     SYMLINK = "symlink"
@@ -34,6 +36,8 @@ _TYPES = {
 
 
 class ChangeKind(StrEnum):
+    """How an entry differs."""
+
     ADDED = "added"
     MODIFIED = "modified"
     DELETED = "deleted"
@@ -127,6 +131,7 @@ class Diff(msgspec.Struct, frozen=True):
 
 
 def entry_from_stat(status: os.stat_result, target: bytes = b"") -> Entry:
+    """The entry that lstat(2) described; ``target`` is that of a link."""
     return Entry(
         _TYPES[stat.S_IFMT(status.st_mode)],
         stat.S_IMODE(status.st_mode),
@@ -150,14 +155,17 @@ def read_entry(dir_fd: int, name: bytes) -> Entry:
 
 
 def parent_of(path: bytes) -> bytes:
+    """The directory part of a relative path; ``b""`` is the root."""
     return path.rpartition(b"/")[0]
 
 
 def name_of(path: bytes) -> bytes:
+    """The last part of a relative path."""
     return path.rpartition(b"/")[2]
 
 
 def join(directory: bytes, name: bytes) -> bytes:
+    """``directory/name``; ``b""`` is the root."""
     return directory + b"/" + name if directory else name
 
 

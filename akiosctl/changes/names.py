@@ -1,8 +1,10 @@
-"""Names as the laxest file system compares them, and the patterns that protect a path.
+"""Compares names as the most lenient file system does, and matches the patterns that protect a
+path.
 
-A pattern is a row of components; it protects every path that holds this row anywhere, and everything below it, so
-nested repositories are covered.  A pattern that starts with ``/`` holds at the root only; ``*`` and ``?`` work within
-a component.  Case, Unicode composition and invisible characters do not count.
+A pattern is a sequence of components; it protects every path that has this sequence anywhere, and
+everything below it, so nested repositories are covered. A pattern that starts with ``/`` holds at
+the root only; ``*`` and ``?`` match within a component. Case, Unicode composition and invisible
+characters are ignored.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Directories of a workspace in which a shell looks for programs: what an agent puts there under the name of a program
-of the system's runs in that one's place, at the next ``ls`` or from the prompt.
+"""Finds directories of a workspace in which a shell looks for programs.
 
-They stand in the PATH of who commits (an activated environment, ``./node_modules/.bin``), or a file that is read on
-entering the directory puts them there.  A name that nothing else has is the project's own: people who type it mean it.
+What an agent puts there under the name of a system program runs instead of it, at the next ``ls``
+or from the prompt. Such directories stand in the PATH of the user who commits (an activated
+environment, ``./node_modules/.bin``), or a file that is read on entering the directory adds them. A
+name that nothing else has belongs to the project: whoever types it means it.
 """
 
 from __future__ import annotations

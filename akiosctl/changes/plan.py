@@ -1,13 +1,16 @@
-"""From a comparison to the operations of a commit: refusals, conflicts, order.  Pure.
+"""Turns a comparison into the operations of a commit: refusals, conflicts, order.  Pure.
 
-A conflict is a workspace entry that the user changed after the cage started and that the commit would replace or
-remove.  It is read from ctime, which no program can set back: nothing has to be recorded when the cage starts.
-A directory's ctime moves with every entry made in it, so on its own it is no conflict; a directory with a new ctime and
-an old mtime was renamed or chmod-ed, and everything below may be another tree than the agent saw.  Not seen: a file the
-user *deleted* while the agent changed it comes back, and a directory that was both moved here and filled since.
+A conflict is a workspace entry that the user changed after the cage started, and that the commit
+would replace or remove. It is recognised by ctime, which no program can set back, so nothing has to
+be recorded when the cage starts. A directory's ctime changes with every entry made in it, so on its
+own it is no conflict; a directory with a new ctime and an old mtime was renamed or had its mode
+changed, and everything below it may be another tree than the agent saw.
 
-The order keeps data: everything new is in place before anything old is removed.  Only where a name changes its type
-must the old go first.
+Not noticed: a file that the user *deleted* while the agent changed it comes back; and a directory
+that was both moved here and filled since.
+
+The order keeps data: everything new is in place before anything old is removed. Only where a name
+changes its type must the old one go first.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ _SHOWN = 3
 
 
 class Verb(StrEnum):
+    """What an operation does."""
+
     MAKE_DIRECTORY = "make directory"
     WRITE_FILE = "write file"
     MAKE_SYMLINK = "make symlink"

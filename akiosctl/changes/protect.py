@@ -1,11 +1,11 @@
-"""What a commit refuses, decided from values alone: protected names and what is reached through them, mode bits, entry
-types, escaping links.
+"""Decides what a commit refuses, from values alone: protected names and what they lead to, mode
+bits, entry types, links that escape.
 
-A protected name is one that some program of the developer runs or obeys without being asked to run the project: a git
-hook, a shell start file, an editor task, the configuration of another agent (``akiosd/values/protected.py``).
-What such names lead to through links, and what git's configuration names, is protected alike
-(``akiosctl/changes/reached_paths.py``).  Renames need no rule of their own: a comparison lists each name that
-vanished and each that appeared.
+A protected name is one that some program of the developer runs or obeys without being asked to run
+the project: a git hook, a shell start file, an editor task, the configuration of another agent
+(``akiosd/values/protected.py``). What such names lead to through links, and what git's
+configuration names, is protected too (``akiosctl/changes/reached_paths.py``). Renames need no rule
+of their own: a comparison lists each name that vanished and each that appeared.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Which paths of a workspace the host's programs reach, whatever they are called: protected names through links, and
-what git's configuration names.  Pure: a survey (what stands in the workspace) and changes go in, paths come out.
+"""Computes which paths of a workspace the host's programs reach, whatever they are called.  Pure.
 
-A commit must not change what is reached before it, nor let anything of the agent's be reached after it.  So the paths
-are computed twice: in the workspace as it stands, and in the one that the remaining changes would make.  The second
-matters where a link of the developer's leads to a name that is not there: a link the agent puts on the way is followed
-like any other.  Every link on a way is reached itself.
+They are reached by protected names through links, and by what git's configuration names. A survey
+(what stands in the workspace) and changes go in, paths come out. A commit must change nothing that
+is reached before it, and let nothing of the agent's be reached after it. So the paths are computed
+twice: for the workspace as it is, and for the one that the remaining changes would make. The second
+matters where a link of the developer's leads to a name that does not exist: a link that the agent
+puts on the way is followed like any other. Every link on a way is itself reached.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Print a comparison: a list, a unified diff of text files, counts, JSON.
+"""Prints a comparison: a list, a unified diff of text files, counts, JSON.
 
-Every name and every line comes from the agent.  Names are quoted in C style as git quotes them; in lines, what
-nobody would see is shown as what it is (:mod:`akiosd.values.text`), so nothing printed here can drive a terminal.
+Every name and every line comes from the agent. Names are quoted in C style as git quotes them; in
+lines, characters that nobody would see are shown as escapes (:mod:`akiosd.values.text`), so that
+nothing printed here can drive a terminal.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Programs of a workspace that its protected files name: a hook that calls ``scripts/lint.py``, an ``.envrc`` that
-sources ``env.sh``, a server in ``.mcp.json``.
+"""Finds programs of a workspace that its protected files name.
 
-The text is not understood, only searched for words that are names of programs or of shell files in the workspace, and
-what is found is searched in turn.  A word that is data (a lock file, a document) has no name of that kind.  Not found
-is what a program puts together while it runs, or takes by a name of another sort (``make``, ``npm test``, an import).
+Examples: a hook that calls ``scripts/lint.py``, an ``.envrc`` that sources ``env.sh``, a server in
+``.mcp.json``. The text is not understood, only searched for words that are names of programs or
+shell files in the workspace, and what is found is searched in turn. Data (a lock file, a document)
+has no name of that kind. Not found is what a program composes while it runs, or takes by a name of
+another sort (``make``, ``npm test``, an import).
 """
 
 from __future__ import annotations
