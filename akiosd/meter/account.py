@@ -12,10 +12,9 @@ from akiosd.values.spend import Outcome, Tokens
 
 
 class Open(msgspec.Struct, frozen=True):
-    """A call that was granted and is not settled yet.
+    """A call that was granted.  ``usd_micro``, ``tokens``: its reservation.
 
-    ``usd_micro`` and ``tokens`` are its reservation, ``request`` the SHA-256 of its meaning,
-    ``at_ns`` the time of the grant on a monotonic clock.
+    ``lowered``: output tokens of each choice, where fewer were granted than the request or its model allows; else 0.
     """
 
     provider: str
@@ -24,6 +23,7 @@ class Open(msgspec.Struct, frozen=True):
     at_ns: int
     usd_micro: int
     tokens: Tokens
+    lowered: int = 0
 
 
 class Settled(msgspec.Struct, frozen=True):

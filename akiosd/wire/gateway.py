@@ -25,7 +25,7 @@ from akiosd.values.records import (
     Redaction,
     SpendWarning,
 )
-from akiosd.values.spend import Ask, Bill, Grant, ModelPrice
+from akiosd.values.spend import Ask, Bill, Grant, ModelPrice, Wait
 
 MAX_LISTENERS = 48
 
@@ -122,7 +122,7 @@ class Answer(LinkMessage, frozen=True, tag="answer"):
     """The answer to a :class:`Reserve` with the same ``call``."""
 
     call: int
-    verdict: Grant | Denial
+    verdict: Grant | Denial | Wait
 
 
 class Kept(LinkMessage, frozen=True, tag="kept"):
@@ -149,10 +149,15 @@ class Ready(LinkMessage, frozen=True, tag="ready"):
 class Reserve(LinkMessage, frozen=True, tag="reserve"):
     """May the call that ``ask`` describes be made?  ``call`` is a new number for each, as long as
     this gateway lives.
+
+    A call that was told to wait is asked for again under its number. ``patient``: it may be told to
+    wait. ``waited_ns``: how long it has stood in line.
     """
 
     call: int
     ask: Ask
+    patient: bool = False
+    waited_ns: int = 0
 
 
 class Settle(LinkMessage, frozen=True, tag="settle"):
