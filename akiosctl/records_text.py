@@ -111,6 +111,8 @@ def plain_value(value: Any) -> Any:
 
 def text_of(value: Any) -> str:
     """A field's value as text for a line."""
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, bytes | str):
         text = escape(value)
         # Nothing in a value may look like the end of it, and a field behind it.
