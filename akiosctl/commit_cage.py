@@ -90,10 +90,12 @@ Agrees = Callable[[CageView, Plan], None]
 def commit_cage(
     client: Client, cage: str, *, skip_refused: bool = False, force: bool = False, agrees: Agrees | None = None
 ) -> tuple[Plan, CommitReport, str]:
-    """Commit, then have the changes destroyed; says where, too.  Raises :class:`AkiosError` when nothing was done.
+    """Commit, then have the changes destroyed; returns the plan, the report, and the workspace in
+    words.
 
-    What was left out is destroyed too: once the workspace has changed, what the agent renamed leads nowhere, and a
-    second comparison would call it deleted.
+    What was left out is destroyed too: once the workspace has changed, names that the agent renamed
+    lead nowhere, and a second comparison would call them deleted. Raises :class:`AkiosError` when
+    nothing was done.
     """
     with open_view(client, cage) as view:
         plan, place = view.plan(view.compare(), skip_refused=skip_refused, force=force), view.place

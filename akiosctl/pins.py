@@ -22,6 +22,7 @@ _MAX_HOSTS_BYTES = 1 << 20
 
 
 def pins_directory() -> Path:
+    """The directory, which may not exist."""
     base = os.environ.get("XDG_STATE_HOME") or ""
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "akios" / "pins"
 
@@ -47,6 +48,7 @@ def _beside(origin: str, suffix: str) -> Path:
 
 
 def load_known(origin: str) -> Known:
+    """What is kept of the log with this origin."""
     witnesses = (_read(_beside(origin, ".witnesses")) or b"").decode("utf-8", "replace").split("\n")
     return Known(
         load_pin(origin),
@@ -109,6 +111,7 @@ def known_host(place: str) -> str | None:
 
 
 def remember_host(place: str, host: str) -> None:
+    """Remember which host's logs are read at ``place``."""
     hosts = _read_hosts()
     if hosts.get(place) != host:
         _write_hosts({**hosts, place: host})
@@ -120,6 +123,7 @@ def _write_hosts(hosts: dict[str, str]) -> None:
 
 
 def forget_place(place: str) -> None:
+    """Forget which host was met at ``place``."""
     hosts = _read_hosts()
     if hosts.pop(place, None) is not None:
         _write_hosts(hosts)

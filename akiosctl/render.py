@@ -37,6 +37,7 @@ def coloured(fd: int) -> bool:
 
 
 def paint(text: str, colour: str, fd: int = 1) -> str:
+    """``text`` in a colour, where ``fd`` may have colour."""
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if coloured(fd) else text
 
 

@@ -52,6 +52,9 @@ def _files(workspace: str, explicit: str | None) -> list[str]:
 
 
 def user_directory(variable: str, below_home: str) -> str:
+    """The directory ``akios`` in the one that the XDG ``variable`` names, else in ``below_home`` of
+    the user's home.
+    """
     base = os.environ.get(variable, "")
     return (base if base.startswith("/") else os.path.expanduser(f"~/{below_home}")) + "/akios"
 

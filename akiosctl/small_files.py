@@ -29,6 +29,7 @@ def read_key_text(text: str) -> str:
 
 
 def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` whole.  Raises :class:`AkiosError`."""
     try:
         path.write_bytes(data)
     except OSError as error:

@@ -39,9 +39,10 @@ class CopyEnds:
 
 
 def copy(source: int, target: int, limit: OutputLimit | None = None) -> str:
-    """Copy until one side ends; blocks.  Closes nothing.  Raises OSError for what is no end (ENOSPC, for example).
+    """Copy until one side ends; blocks, and closes nothing.
 
-    What ``limit`` does not let pass is read and dropped: a blocked writer could not tell why it waits.
+    What ``limit`` does not let pass is read and dropped: a blocked writer could not tell why it
+    waits. Raises OSError for errors that are no end, such as ENOSPC.
     """
     if limit is None and _may_splice(source) and _may_splice(target) and _is_for_splicing(source, target):
         try:

@@ -48,7 +48,7 @@ class Configuration(msgspec.Struct, frozen=True):
 def survey_git(
     root: bytes, repositories: Iterable[Repository], env: Mapping[bytes, bytes]
 ) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """(what is reached, the same relative to the top of a repository that is still to come)."""
+    """(what git reaches, the same relative to the top of a repository that does not exist yet)."""
     home = env.get(b"HOME", b"")
     users = read_configuration(_general_files(env, home), home)
     place = _Places(root, home)

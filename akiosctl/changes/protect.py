@@ -95,7 +95,9 @@ def find_refusals(diff: Diff, rules: Rules) -> list[RefusedChange]:
 
 
 def standing_protection(rules: Rules) -> Callable[[bytes], bool]:
-    """Whether a path of the workspace as it stands is protected, by its name or by what leads there."""
+    """Returns a function: is a path of the workspace, as it is now, protected by its name or by
+    what leads there?
+    """
     obeyed = Obeyed(rules.survey, {}, rules.protected) if rules.survey is not None else None
 
     def is_protected(path: bytes) -> bool:
@@ -192,7 +194,9 @@ def _is_git_link(change: Change) -> bool:
 
 
 def _is_in_repository(path: bytes, git_dirs: frozenset[bytes]) -> bool:
-    """In its directory (``.git``, or a bare one), at any depth: through a link there git fills what it leads to."""
+    """Whether ``path`` is in the directory of a repository, at any depth: through a link there, git
+    fills what it leads to.
+    """
     return any(fold(name_of(place)) == ".git" or place in git_dirs for place in ancestors(path)) or b"" in git_dirs
 
 

@@ -24,9 +24,11 @@ _MAX_LINKS = 40
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A pattern with a place: ``base`` in the workspace, which may lead through links, and components still to come.
+    """A pattern at a place: ``base`` in the workspace, which may lead through links, and the
+    components that follow.
 
-    With none left, ``base`` is reached with all below it.  ``why`` says for people what reaches it.
+    With none left, ``base`` is reached, and everything below it. ``why`` tells people what reaches
+    it.
     """
 
     base: bytes
@@ -135,7 +137,7 @@ class Obeyed:
         return self._exact.get("/".join(folded))
 
     def is_named(self, path: bytes) -> bool:
-        """Whether something leads to ``path`` itself, not only to what it lies in."""
+        """Whether something leads to ``path`` itself, not only to a directory above it."""
         return any(not rest for rest, _ in self._rows.get(_folded(path), ()))
 
     def _named(self, protected: tuple[str, ...]) -> Iterator[Row]:

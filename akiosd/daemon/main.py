@@ -42,6 +42,7 @@ _SWITCH_S = 0.0005
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """The command line; see akiosd(8)."""
     parser = argparse.ArgumentParser(prog="akiosd", description="The AKIOS daemon: cages for AI agents.")
     parser.add_argument("--config", type=Path, help="akiosd.yaml (default: /etc/akios/akiosd.yaml, if it exists)")
     parser.add_argument("--state-dir", help="where cages, ledger and keys live (default: /var/lib/akios)")
@@ -53,7 +54,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def harden() -> None:
-    """No core dump, no ptrace by others of what holds every cage's listener; nobody's directory; many descriptors."""
+    """Harden this process: no core dump, no ptrace, ``/`` as working directory, many descriptors, a
+    strict umask.
+    """
     prctl.set_dumpable(False)
     prctl.set_name("akiosd")
     os.chdir("/")

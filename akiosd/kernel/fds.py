@@ -36,6 +36,7 @@ class Fd:
 
     @property
     def closed(self) -> bool:
+        """Whether it was closed or taken."""
         return self._number < 0
 
     def take(self) -> int:
@@ -48,6 +49,7 @@ class Fd:
         return Fd(os.dup(self.fileno()))
 
     def close(self) -> None:
+        """Close it; does nothing the second time."""
         if self._number >= 0:
             number, self._number = self._number, -1
             os.close(number)

@@ -62,7 +62,9 @@ _POOLS = {"file_max": "fs/file-max", "pid_max": "kernel/pid_max", "bpf_jit_limit
 
 
 def read_pools() -> HostPools:
-    """What the kernel says of each; what it does not show (a kernel without JIT) keeps its default."""
+    """The pools as the kernel shows them; a number that it does not show (a kernel without JIT)
+    keeps its default.
+    """
     found: dict[str, int] = {}
     for field, name in _POOLS.items():
         with contextlib.suppress(OSError):

@@ -211,6 +211,7 @@ class Ring:
         return ring
 
     def close(self) -> None:
+        """Free the ring, unless it was taken."""
         ring, self._ring = self._ring, None
         if ring is not None:
             lib.akios_ring_close(ring)

@@ -64,7 +64,7 @@ PYTHON = Hasher(python_leaves, python_nodes, python_bundle, python_ends)
 
 
 class ProofError(LedgerError):
-    """A proof does not prove what it was said to prove."""
+    """A proof does not prove what it claims."""
 
 
 def leaf_hash(entry: bytes) -> bytes:

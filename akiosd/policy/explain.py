@@ -22,7 +22,9 @@ _REPEATED = {
 
 
 def explain(merged: Merged) -> dict[str, dict[str, Any]]:
-    """Field → ``{"value", "layer", "file", "line"}``; ``layer`` is ``built-in`` where nobody said anything."""
+    """Field → ``{"value", "layer", "file", "line"}``; ``layer`` is ``built-in`` where no layer sets
+    it.
+    """
     result: dict[str, dict[str, Any]] = {}
     for key, value in flatten(merged.policy).items():
         layer, (file, line) = merged.origin.get(key, ("built-in", ("", 0)))

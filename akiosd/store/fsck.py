@@ -143,7 +143,7 @@ def _ask_there(host: Path | int, key: Vkey | None, pin: bytes | None, log: str, 
 
 
 def ask_host(place: Place, trust: Trust, cage: str, hasher: Hasher = PYTHON) -> HostWord:
-    """Verify the host's log, then read what it says of a cage (``""``: of all)."""
+    """Verify the host's log, then read its word about a cage (``""``: about all)."""
     report = verify_place(place, trust, HOST_LOG, None, hasher)
     if report.exit_code != 0:
         return HostWord(report)

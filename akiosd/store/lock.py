@@ -32,4 +32,5 @@ class StateLock:
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
+        """Give the lock up."""
         os.close(self._fd)

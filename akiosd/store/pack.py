@@ -170,7 +170,9 @@ class PackedLog:
                 raise LedgerError("not a file of a log", where=name)
 
     def vkey_text(self) -> bytes:
+        """The public key in the archive, as text."""
         return self._read(_KEY, MAX_NOTE_BYTES) or b""
 
     def key_list(self) -> bytes | None:
+        """The list of the host's keys, if the archive holds it."""
         return self._read(_KEY_LIST, MAX_NOTE_BYTES)

@@ -31,14 +31,17 @@ class Places:
 
     @classmethod
     def of(cls, state_dir: Path, log: LogId) -> Places:
+        """The places of ``log`` below the state directory."""
         return cls(state_dir / directory(log), state_dir / archive(log))
 
     @property
     def history(self) -> Path:
+        """Where its kept checkpoints are."""
         return self.log.with_name(self.log.name + ".history")
 
     @property
     def vkey(self) -> Path:
+        """Where its public key is."""
         return self.log.with_name(self.log.name + ".vkey")
 
     @property

@@ -131,6 +131,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Landlock scope bits the agent adds to itself before exec; 0 where the ABI has none."""
 
     def describe(self) -> list[str]:
+        """One line for each step."""
         return [step.describe() for step in self.steps]
 
     def fd_names(self) -> tuple[str, ...]:

@@ -106,9 +106,10 @@ class Stop(Message, frozen=True, tag="stop"):
 
 
 class List(Message, frozen=True, tag="list"):
-    """The caller's cages; with ``everyone``, all that the caller may see.  ``after``: only those with a greater id.
+    """List the caller's cages; with ``everyone`` all that the caller may see, with ``after`` only
+    those with a greater id.
 
-    fds: none, or a directory that the client opened; the answer then says in ``here`` which one that is.
+    fds: none, or a directory that the client opened; the reply then identifies it in ``here``.
     """
 
     everyone: bool = False
@@ -143,9 +144,11 @@ class View(Message, frozen=True, tag="view"):
 
 
 class Discard(Message, frozen=True, tag="discard"):
-    """Destroy an ended cage's changes; answered by :class:`Ok`, whose note says what was not overwritten.
+    """Destroy an ended cage's changes; answered by :class:`Ok`, whose note says what was not
+    overwritten.
 
-    ``committed`` tells the ledger they were committed first.  ``wipe``: overwritten, not unlinked only.
+    ``committed`` tells the ledger that they were committed first. ``wipe``: overwrite them, instead
+    of only unlinking.
     """
 
     cage: str = ""

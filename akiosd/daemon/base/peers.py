@@ -61,6 +61,8 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 class HasSockopt(Protocol):
+    """A connected socket."""
+
     def getsockopt(self, level: int, option: int, buflen: int) -> bytes: ...
 
 

@@ -71,6 +71,7 @@ def make_authority(cage: str, now: datetime) -> Authority:
 
 
 def make_authority_now(cage: str) -> Authority:
+    """:func:`make_authority` with the present time."""
     return make_authority(cage, datetime.now(UTC))
 
 

@@ -113,6 +113,7 @@ class Committer:
         return await trio.to_thread.run_sync(partial(function, *args), limiter=self._limiter)
 
     async def run(self) -> None:
+        """Commit for ever.  Raises LedgerError when the disk fails."""
         await self.tidy()
         while True:
             await self._data.wait()
@@ -185,6 +186,7 @@ class Committer:
         self._urgent.set()
 
     async def wait_durable(self, log: LogId, index: int, *, hasten: bool = True) -> None:
+        """See :meth:`akiosd.daemon.ledger.append.Ledger.wait_durable`."""
         while True:
             self.check()
             state = self.sequencer.logs.get(log)

@@ -36,6 +36,7 @@ class ChangeRequests:
         self._viewers: list[tuple[str, ClientConnection]] = []
 
     async def view(self, peer: Peer, request: wire.View, fds: list[int], client: ClientConnection) -> None:
+        """Send the merged view of an ended cage, and its workspace, as descriptors."""
         await self._registry.wait_released(request.cage)
         kept = self._registry.find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)
@@ -71,6 +72,7 @@ class ChangeRequests:
             raise DeniedError("somebody else looks at these changes now", cage, WAIT)
 
     async def discard(self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection) -> None:
+        """Destroy the changes of an ended cage, after the host log has a durable record of it."""
         await self._registry.wait_released(request.cage)
         kept = self._registry.find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)

@@ -54,6 +54,9 @@ class Direct:
         self._idle = trio.Event()
 
     async def handle(self, peer: Peer, request: Http, fds: list[int], client: ClientConnection) -> None:
+        """Send a stream to the gateway of a running cage, or to one that is made for
+        this request.
+        """
         if request.cage:
             cage = self._find(peer, request.cage)
             if peer.uid not in (0, cage.peer.uid):

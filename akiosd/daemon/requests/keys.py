@@ -26,6 +26,7 @@ class KeyKeeper:
         self._one_at_a_time = trio.Lock()
 
     async def set(self, peer: Peer, request: wire.KeySet, fds: list[int], client: ClientConnection) -> None:
+        """Store a key."""
         _check_may(peer)
         if request.region:
             check_region(request.provider, request.region, "region")
@@ -35,6 +36,7 @@ class KeyKeeper:
         await client.reply(wire.Ok())
 
     async def remove(self, peer: Peer, request: wire.KeyRemove, fds: list[int], client: ClientConnection) -> None:
+        """Remove a key that was set."""
         _check_may(peer)
         async with self._one_at_a_time:
             if not self._host.keys.is_set(request.provider):
@@ -44,6 +46,7 @@ class KeyKeeper:
         await client.reply(wire.Ok())
 
     async def list(self, peer: Peer, request: wire.KeyList, fds: list[int], client: ClientConnection) -> None:
+        """List providers that have a key."""
         _check_may(peer)
         await client.reply(wire.Keys(keys=await trio.to_thread.run_sync(self._host.keys.list)))
 

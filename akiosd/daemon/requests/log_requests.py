@@ -43,6 +43,7 @@ class LogKeeper:
         self._one_at_a_time = trio.Lock()
 
     async def rotate(self, peer: Peer, request: wire.RotateKey, fds: list[int], client: ClientConnection) -> None:
+        """Replace the signing key (root only)."""
         if peer.role != "root":
             raise DeniedError("only root changes the key that signs the logs", "rotate-key")
         ledger = self._host.ledger
@@ -53,6 +54,7 @@ class LogKeeper:
         )
 
     async def destroy(self, peer: Peer, request: wire.Destroy, fds: list[int], client: ClientConnection) -> None:
+        """Destroy all data of an ended cage; answers when no trace is left, in the WAL neither."""
         how = _how(peer, request)
         if not is_cage_id(request.cage):
             raise DeniedError(f"{request.cage!r} is not the name of a cage", "destroy", "give its whole name")
@@ -69,6 +71,7 @@ class LogKeeper:
         )  # fmt: skip
 
     async def prune(self, peer: Peer, request: wire.Prune, fds: list[int], client: ClientConnection) -> None:
+        """Destroy the data of old cages, or with ``dry_run`` only say which."""
         how = _how(peer, request)
         found = await self._survey()
         failed: dict[LogId, str] = {}

@@ -67,6 +67,7 @@ class Supervisor:
         }
 
     async def handle(self, peer: Peer, request: wire.Message, fds: list[int], client: ClientConnection) -> None:
+        """Answer one request with the handler of its type."""
         await self._handlers[type(request)](peer, request, fds, client)
 
     async def stop_all(self) -> None:

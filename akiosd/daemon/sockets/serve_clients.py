@@ -55,7 +55,11 @@ DEFAULT_LIMITS = ConnectionLimits()
 class Handler(Protocol):
     """What the daemon does with a request.  Exceptions become one Error reply; AkiosErrors word for word."""
 
-    async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None: ...
+    async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
+        """Answer ``request``; its last reply ends it.  Descriptors that are left in ``fds`` are
+        closed afterwards.
+        """
+        ...
 
 
 class _Account:

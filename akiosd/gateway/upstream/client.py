@@ -33,6 +33,7 @@ class UpstreamError(AkiosError):
 
     @property
     def status(self) -> int:
+        """The HTTP status for the agent."""
         return 504 if self.timeout else 502
 
 

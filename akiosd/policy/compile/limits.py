@@ -46,12 +46,15 @@ Controller = Literal["memory", "pids", "cpu"]
 
 
 class Rlimit(msgspec.Struct, frozen=True):
+    """One resource limit, by its name in ``RLIMIT_NUMBERS``."""
+
     name: str
     soft: int
     hard: int
 
     @property
     def resource(self) -> int:
+        """Its number for setrlimit(2)."""
         return RLIMIT_NUMBERS[self.name]
 
 

@@ -163,8 +163,11 @@ Cube = dict[int, tuple[int, int]]
 
 
 def allowed_cubes(checked: Checked) -> Iterator[tuple[Compare, ...]]:
-    """Disjoint conjunctions, one test an argument at most, that together hold exactly when the call is allowed
-    (and usual, where the table says what is)."""
+    """Disjoint conjunctions (at most one test for each argument) that together hold exactly when
+    the call is allowed.
+
+    Where the table says which calls are usual, only those are covered.
+    """
     earlier: list[Cube] = []
     among = (checked.usual,) if checked.usual_together else ((test,) for test in checked.usual)
     usual = [_cube(tests) for tests in among] or [Cube()]
@@ -245,7 +248,7 @@ def _encode_entry(entry: PumpEntry, first: int, count: int) -> bytes:
 
 
 def _rows(nr: int, form: Form, silent: bool) -> list[bytes]:
-    """One row a test; the last says what is done."""
+    """The rows of a form, one for each test; the last says what is done."""
     *others, last = form.tests
     rows = [_RULE.pack(nr, test.arg, test.mask, test.value, 0, RULE_AND) for test in others]
     return [*rows, _RULE.pack(nr, last.arg, last.mask, last.value, form.errno, _flags(form, silent))]
