@@ -58,7 +58,8 @@ def open_here() -> Iterator[int | None]:
 
 
 def open_at(client: Client, cage: CageInfo) -> int:
-    """A cage's workspace, opened by the caller: where they are if it is that one, whatever it is called now.
+    """A cage's workspace, opened by the caller: where they are if it is that one, whatever it is
+    called now.
 
     The descriptor is the caller's.  Raises OSError.
     """
@@ -86,7 +87,9 @@ def find_cage(client: Client, name: str, *, writes: bool = False, need: Need = "
 
 
 def find_log(client: Client, name: str) -> str:
-    """The cage whose log is called ``name``: also one that ended and left nothing but its log, by its whole name."""
+    """The cage whose log is called ``name``: also one that ended and left nothing but its log, by
+    its whole name.
+    """
     try:
         return find_cage(client, name).cage
     except AkiosError:

@@ -19,7 +19,9 @@ from akiosd.wire.messages import CageInfo
 
 LAST = "last"
 MIN_PREFIX = 4
-"""Characters of an id that a verb which changes something takes for its beginning: two cages rarely share them."""
+"""Characters of an id that a verb which changes something takes for its beginning: two cages rarely
+share them.
+"""
 _MAX_NAMED = 5
 _ID_PART = re.compile(r"(?:c-)?[0-9a-z]{1,12}")
 
@@ -35,10 +37,12 @@ def choose(
     writes: bool = False,
     need: Need = "",
 ) -> CageInfo:
-    """The one cage ``name`` means.  ``own`` are the caller's, ``others`` the rest that they may see, in any order.
+    """The one cage ``name`` means.  ``own`` are the caller's, ``others`` the rest that they may
+    see, in any order.
 
-    ``writes``: the verb changes something, so it takes no short beginning, and somebody else's cage only by its whole
-    name.  ``need``: what the cage must have for the verb.  Raises :class:`AkiosError` when none or several are meant.
+    ``writes``: the verb changes something, so it takes no short beginning, and somebody else's cage
+    only by its whole name.  ``need``: what the cage must have for the verb.  Raises
+    :class:`AkiosError` when none or several are meant.
     """
     found = _last(own, here) if name == LAST else _named(own, others, name, writes)
     problem = _lacks(found, need)

@@ -36,7 +36,9 @@ class Fence:
 
 
 def harmless(text: str) -> str:
-    """``text`` with its lines, tabs and our own colours; the rest that nobody would see as ``\\xNN``."""
+    """``text`` with its lines, tabs and our own colours; the rest that nobody would see as
+    ``\\xNN``.
+    """
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     from akiosd.values.text import as_bytes, show

@@ -21,7 +21,9 @@ Headers = list[tuple[str, str]]
 
 
 class Body:
-    """What ``-d`` gives: bytes, ``@FILE`` or ``-``.  ``size`` is None when it is not known before the end."""
+    """What ``-d`` gives: bytes, ``@FILE`` or ``-``.  ``size`` is None when it is not known before
+    the end.
+    """
 
     def __init__(self, text: str, stdin: BinaryIO) -> None:
         self.size: int | None = None
@@ -58,7 +60,9 @@ def _open(path: str) -> tuple[BinaryIO, int | None]:
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """(absolute form, Host) of what a person wrote; without a scheme it is https.  Raises :class:`AkiosError`."""
+    """(absolute form, Host) of what a person wrote; without a scheme it is https.  Raises
+    :class:`AkiosError`.
+    """
     text = url if "://" in url else f"https://{url}"
     try:
         parts = urlsplit(text)
@@ -74,7 +78,9 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 class Reply:
-    """The answer: its head is there, the body comes with :meth:`pieces`.  Header names are in lower case."""
+    """The answer: its head is there, the body comes with :meth:`pieces`.  Header names are in lower
+    case.
+    """
 
     def __init__(self, sock: socket.socket, http: h11.Connection, response: h11.Response) -> None:
         self._socket, self._http = sock, http

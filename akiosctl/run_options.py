@@ -1,4 +1,6 @@
-"""The options of ``akiosctl run`` as a table, and its parser: the run path imports no argument library."""
+"""The options of ``akiosctl run`` as a table, and its parser: the run path imports no argument
+library.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ _EXCLUSIVE = (("cow", "rw", "ro", "mode"), ("tty", "no_tty"), ("commit", "discar
 
 
 class RunOptions:
-    """What was given: ``has(name)``, ``value(name)``, ``values(name)``, and the command after the options."""
+    """What was given: ``has(name)``, ``value(name)``, ``values(name)``, and the command after the
+    options.
+    """
 
     def __init__(self, command: list[str], given: dict[str, list[str]]) -> None:
         self.command = command
@@ -62,7 +66,9 @@ class RunOptions:
 
 
 def parse_run(arguments: list[str]) -> RunOptions:
-    """Options up to ``--`` or the first word that is none; the rest is the command.  Raises :class:`AkiosError`."""
+    """Options up to ``--`` or the first word that is none; the rest is the command.  Raises
+    :class:`AkiosError`.
+    """
     given: dict[str, list[str]] = {}
     words = list(arguments)
     while words and words[0].startswith("-") and words[0] != "-":

@@ -18,9 +18,11 @@ from akiosd.values.text import as_bytes, show
 _SGR = re.compile(r"\x1b\[([0-9;:]{0,40})m")
 _PIECES = re.compile(r"(\x1b\[[0-9;:]{0,40}m|\r\n|\r|\n)")
 _UNFINISHED = re.compile(r"(?:\x1b(?:\[[0-9;:]{0,40})?|\r)\Z")
-# Reset, bold, faint, italic, underlined, inverse, struck out, and the ends of all attributes there are.
+# Reset, bold, faint, italic, underlined, inverse, struck out, and the ends of all attributes there
+# are.
 _ATTRIBUTES = frozenset((0, 1, 2, 3, 4, 7, 9, *range(22, 30), 39, 49))
-# Red to cyan can be read on dark and on light; black, white and their bright ones on one of the two.
+# Red to cyan can be read on dark and on light; black, white and their bright ones on one of the
+# two.
 _COLOURS = frozenset((*range(31, 37), *range(91, 97)))
 _DARKEST, _LIGHTEST = 60, 200
 _FOREGROUND, _GROUND, _UNDERLINE = 38, 48, 58
@@ -70,7 +72,9 @@ def _piece(piece: str) -> str:
 
 
 def _sgr(parameters: str) -> str:
-    """The sequence again with what leaves text readable on any ground; "" when nothing of it does."""
+    """The sequence again with what leaves text readable on any ground; "" when nothing
+    of it does.
+    """
     if not parameters:
         return "\x1b[m"
     numbers = [int(text or "0") for text in parameters.split(";") if ":" not in text]

@@ -13,7 +13,9 @@ import msgspec
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One line.  ``section`` and ``key`` are in lower case; a key without ``=`` has the value ``None``."""
+    """One line.  ``section`` and ``key`` are in lower case; a key without ``=`` has the value
+    ``None``.
+    """
 
     section: str
     subsection: bytes | None
@@ -72,7 +74,9 @@ def _section(header: re.Match[bytes]) -> tuple[str, bytes | None]:
 
 
 def _value(text: bytes, at: int) -> tuple[bytes, int]:
-    """The value that starts behind ``=``, and where the next line begins.  Space outside quotes is cut at both ends."""
+    """The value that starts behind ``=``, and where the next line begins.  Space outside quotes is
+    cut at both ends.
+    """
     value, spaces, quoted = bytearray(), bytearray(), False
     while at < len(text):
         one = text[at : at + 1]
@@ -106,7 +110,8 @@ def _unescaped(one: bytes) -> bytes:
     return _ESCAPES[one]
 
 
-# What a commit may change: it names no program, no file and no other host for what is there already.
+# What a commit may change: it names no program, no file and no other host for what is there
+# already.
 _BOOLEAN = rb"(?i:true|false|yes|no|on|off|1|0)"
 _URL = rb"(?:https|ssh)://[A-Za-z0-9][^\s]*|[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:(?!:)[^\s]*"
 _CHANGEABLE = {
@@ -137,7 +142,8 @@ _ADDABLE = {
 
 
 def forbidden_changes(old: bytes, new: bytes) -> list[str]:
-    """The names of settings that differ and that a commit must not change; empty when nothing speaks against it.
+    """The names of settings that differ and that a commit must not change; empty when nothing
+    speaks against it.
 
     Raises :class:`BadConfigError` when one of the two cannot be read.
     """
@@ -160,7 +166,8 @@ def _may_change(setting: Setting, known: frozenset[tuple[str, bytes | None]]) ->
     return setting.name in _CHANGEABLE and _CHANGEABLE[setting.name].fullmatch(value) is not None
 
 
-# Values that are data to git, whatever they look like: no program runs them and no configuration is read from them.
+# Values that are data to git, whatever they look like: no program runs them and no configuration is
+# read from them.
 _DATA = frozenset((
     *_CHANGEABLE, *_ADDABLE, "commit.template", "blame.ignorerevsfile", "core.excludesfile", "core.attributesfile",
     "core.whitespace", "remote.*.push", "remote.*.pushurl", "branch.*.description", "submodule.*.url",
@@ -187,10 +194,11 @@ def worktrees(settings: list[Setting]) -> list[bytes]:
 
 
 def named_words(settings: list[Setting]) -> list[tuple[str, bytes]]:
-    """(name of the setting, word) for each word that may be a path, of every value that is not plain data.
+    """(name of the setting, word) for each word that may be a path, of every value that is not
+    plain data.
 
-    Commands stand there (core.fsmonitor, filters, drivers, pagers, helpers, aliases) and paths of other kinds; a
-    key that this version does not know counts as one of them.
+    Commands stand there (core.fsmonitor, filters, drivers, pagers, helpers, aliases) and paths of
+    other kinds; a key that this version does not know counts as one of them.
     """
     return [
         (setting.name, word.removeprefix(b"!"))

@@ -16,7 +16,9 @@ from akiosctl.changes.names import fold
 
 MAGIC = b"DIRC"
 ACTIVE = re.compile(rb"[$`]")
-"""git-check-ref-format(1) lets a name of a reference hold what a shell expands in a prompt that shows it."""
+"""git-check-ref-format(1) lets a name of a reference hold what a shell expands in a prompt that
+shows it.
+"""
 _PACKED = re.compile(rb"(?m)^[0-9a-f]{40,64} refs/.*[$`]")
 _STAT = 40
 _HASHES = (20, 32)  # bytes of SHA-1 and SHA-256; which of them, only the repository says
@@ -65,7 +67,9 @@ def find_objection(data: bytes) -> str:
 
 
 def _is_safe(name: bytes) -> bool:
-    """As verify_path() of git has it, for every kind of file system.  A directory's entry ends in a slash."""
+    """As verify_path() of git has it, for every kind of file system.  A directory's entry ends in a
+    slash.
+    """
     if name.isascii() and _SUSPECT.search(name) is None:
         return True
     parts = name.removesuffix(b"/").split(b"/") if name else []
@@ -79,7 +83,8 @@ def _names(data: bytes, hash_size: int) -> Iterator[bytes]:
         raise _BadIndexError
     at, name, starts, total = 12, b"", [], 0
     for _ in range(count):
-        # In version 4 a block of the offset table begins with a name that owes nothing to the one before.
+        # In version 4 a block of the offset table begins with a name that owes nothing to the one
+        # before.
         start, before = at, len(name)
         at += _STAT + hash_size
         (flags,) = struct.unpack_from(">H", data, at)
@@ -120,7 +125,9 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _check_extensions(data: bytes, at: int, end: int, starts: list[tuple[int, bool]]) -> None:
-    """The table of offsets, by which git reads with several threads, must lead to the same entries."""
+    """The table of offsets, by which git reads with several threads, must lead to the
+    same entries.
+    """
     while at < end:
         signature, size = struct.unpack_from(">4sI", data, at)
         body = data[at + 8 : at + 8 + size]

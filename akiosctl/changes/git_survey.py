@@ -31,7 +31,9 @@ _OBEYS = "git runs or obeys it at the next command, as git status"
 
 
 class Repository(msgspec.Struct, frozen=True):
-    """Absolute paths: the top of the work tree (``None`` in a bare one), and its ``.git`` or the directory itself."""
+    """Absolute paths: the top of the work tree (``None`` in a bare one), and its ``.git`` or the
+    directory itself.
+    """
 
     top: bytes | None
     git: bytes
@@ -89,7 +91,9 @@ def _around(root: bytes) -> Iterator[Repository]:
 
 
 def _directories(repository: Repository) -> tuple[bytes, bytes]:
-    """(the directory of the repository, that of what its work trees share): gitrepository-layout(5)."""
+    """(the directory of the repository, that of what its work trees share):
+    gitrepository-layout(5).
+    """
     git = repository.git
     pointer = read_small(git)
     if pointer is not None and pointer.startswith(b"gitdir:"):
@@ -156,7 +160,9 @@ class _Places:
                     yield from self._word(base, expand_home(word, self._home), f"{name} of {show(source)} names it")
 
     def _word(self, base: bytes, word: bytes, why: str) -> Iterator[Row]:
-        """A word counts when it looks like a path or a program, or names a file; a whole directory is not meant."""
+        """A word counts when it looks like a path or a program, or names a file; a whole directory
+        is not meant.
+        """
         path = os.path.join(base, word)
         if not os.path.isdir(path) and (b"/" in word or is_program_name(word) or os.path.isfile(path)):
             yield from self.row(path, why)

@@ -24,11 +24,13 @@ def is_program_name(path: bytes) -> bool:
 
 
 def reenter(absolute: bytes, root: bytes) -> bytes | None:
-    """The part of a path below the workspace, its own links not followed; ``None`` when it does not lead there.
+    """The part of a path below the workspace, its own links not followed; ``None`` when it does not
+    lead there.
 
     Empty is the workspace itself, and whatever it lies in.
 
-    ``absolute`` is walked as path_resolution(7) has it until it is in ``root``, which has no links in its own path.
+    ``absolute`` is walked as path_resolution(7) has it until it is in ``root``, which has no links
+    in its own path.
     """
     done: list[bytes] = []
     todo = absolute.split(b"/")[::-1]

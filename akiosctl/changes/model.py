@@ -1,4 +1,5 @@
-"""The values of a comparison: what an entry is, how it changed, and everything one comparison found.
+"""The values of a comparison: what an entry is, how it changed, and everything one comparison
+found.
 
 Paths are bytes relative to the root of the tree, without a leading slash; ``b""`` is the root.
 """
@@ -46,7 +47,9 @@ class ChangeKind(StrEnum):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One name in one tree, as lstat(2) saw it.  ``mode`` is the twelve permission bits, times are ns."""
+    """One name in one tree, as lstat(2) saw it.  ``mode`` is the twelve permission bits, times are
+    ns.
+    """
 
     type: EntryType
     mode: int
@@ -72,10 +75,11 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One difference: ``old`` is the workspace's entry, ``new`` the view's; one of them may be absent.
+    """One difference: ``old`` is the workspace's entry, ``new`` the view's; one of them may be
+    absent.
 
-    ``problem`` says why the difference could not be examined (unreadable, too deep, a mount point) and is empty
-    otherwise.  Such a change can be shown, never committed.
+    ``problem`` says why the difference could not be examined (unreadable, too deep, a mount point)
+    and is empty otherwise.  Such a change can be shown, never committed.
     """
 
     kind: ChangeKind
@@ -113,13 +117,14 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Diff(msgspec.Struct, frozen=True):
-    """Everything one comparison of a view with a workspace found.  The mode of the root itself is not compared.
+    """Everything one comparison of a view with a workspace found.  The mode of the root itself is
+    not compared.
 
-    ``changes`` is sorted by path.  ``git_dirs`` are the directories of the view that git would take for a
-    repository although they may have any name.  ``moved`` are workspace directories that were moved or had their
-    mode changed since ``started_ns`` (when the cage started).  ``links`` maps (dev, ino) in the
-    view to every examined path of a file with several names, changed or not; ``unchanged_links`` gives the
-    workspace's entry of those that did not change.
+    ``changes`` is sorted by path.  ``git_dirs`` are the directories of the view that git would take
+    for a repository although they may have any name.  ``moved`` are workspace directories that were
+    moved or had their mode changed since ``started_ns`` (when the cage started).  ``links`` maps
+    (dev, ino) in the view to every examined path of a file with several names, changed or not;
+    ``unchanged_links`` gives the workspace's entry of those that did not change.
     """
 
     changes: tuple[Change, ...]
@@ -148,7 +153,9 @@ def entry_from_stat(status: os.stat_result, target: bytes = b"") -> Entry:
 
 
 def read_entry(dir_fd: int, name: bytes) -> Entry:
-    """lstat (and readlink) of one name in an open directory; never follows a link.  Raises OSError."""
+    """lstat (and readlink) of one name in an open directory; never follows a link.
+    Raises OSError.
+    """
     status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     target = os.readlink(name, dir_fd=dir_fd) if stat.S_ISLNK(status.st_mode) else b""
     return entry_from_stat(status, target)

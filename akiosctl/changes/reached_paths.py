@@ -41,21 +41,31 @@ class Survey(msgspec.Struct, frozen=True):
 
     root: bytes
     links: dict[bytes, bytes] = {}
-    """Every symbolic link and its target; one that leads in again from outside has a target below ``root``."""
+    """Every symbolic link and its target; one that leads in again from outside has a target below
+    ``root``.
+    """
     rows: tuple[Row, ...] = ()
     """What git reaches by its configuration, and in the directories of repositories."""
     in_repositories: tuple[Row, ...] = ()
     """The same by the configuration of the user, relative to the top of any repository."""
     taken: dict[bytes, str] = {}
-    """Directories ``.git`` that changes add where the user's configuration reaches something that is there already."""
+    """Directories ``.git`` that changes add where the user's configuration reaches something that
+    is there already.
+    """
     contents: dict[bytes, str] = {}
-    """Changed files that git could take as its index or its references: what speaks against their content."""
+    """Changed files that git could take as its index or its references: what speaks against their
+    content.
+    """
     configurations: dict[bytes, str] = {}
-    """Changed files ``.git/config``: what speaks against their new content; empty when nothing does."""
+    """Changed files ``.git/config``: what speaks against their new content; empty when nothing
+    does.
+    """
 
 
 def resolve(path: bytes, links: Mapping[bytes, bytes], root: bytes) -> tuple[bytes | None, list[bytes]]:
-    """Where ``path`` leads, as path_resolution(7) has it, and the links on the way.  ``None``: out of the workspace."""
+    """Where ``path`` leads, as path_resolution(7) has it, and the links on the way.  ``None``: out
+    of the workspace.
+    """
     done: list[bytes] = []
     todo = path.split(b"/")[::-1]
     met: list[bytes] = []
@@ -85,7 +95,8 @@ def resolve(path: bytes, links: Mapping[bytes, bytes], root: bytes) -> tuple[byt
 
 
 def _from_outside(root: bytes, todo: list[bytes], *, from_top: bool = False) -> list[bytes] | None:
-    """What is left to walk (backwards) from one step above ``root``, or from ``/``, when it leads straight back in.
+    """What is left to walk (backwards) from one step above ``root``, or from ``/``, when it leads
+    straight back in.
 
     A walk that ends above is taken as one that ends at ``root``: all of the workspace is below it.
     """

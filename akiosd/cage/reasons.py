@@ -1,7 +1,8 @@
 """Why a cage ended: a table of kinds, their exit codes, and the one line that a person reads.
 
-Exit codes: the agent's own; 125 AKIOS failed, 126 cannot execute, 127 not found, 128+n signal n, 137 also
-for every limit.  ``kind`` is the machine's name for the same thing and never changes its meaning.
+Exit codes: the agent's own; 125 AKIOS failed, 126 cannot execute, 127 not found, 128+n signal n,
+137 also for every limit.  ``kind`` is the machine's name for the same thing and never changes its
+meaning.
 """
 
 from __future__ import annotations
@@ -62,9 +63,10 @@ _SIGNALS = (
 class EndFacts(msgspec.Struct, frozen=True):
     """What akiosd knows at the end.
 
-    ``cause`` is the kind akiosd decided on itself, empty when the agent ended by itself or by the kernel.
-    ``status`` is the agent's exit status, −1 when init could not report one; ``signal`` what killed it, or 0.
-    ``detail`` fills ``{detail}``: a sum of money, a loop, a user, a step, a path; already printable.
+    ``cause`` is the kind akiosd decided on itself, empty when the agent ended by itself or by the
+    kernel. ``status`` is the agent's exit status, −1 when init could not report one; ``signal``
+    what killed it, or 0. ``detail`` fills ``{detail}``: a sum of money, a loop, a user, a step, a
+    path; already printable.
     """
 
     cause: str = ""

@@ -61,8 +61,8 @@ def harden() -> None:
     prctl.set_name("akiosd")
     os.chdir("/")
     with contextlib.suppress(ValueError):
-        # 1, because a limit of 0 does not keep a core handler from being started (core(5)).  Where the one who
-        # started us took that away, the posture of every cage says so.
+        # 1, because a limit of 0 does not keep a core handler from being started (core(5)).  Where
+        # the one who started us took that away, the posture of every cage says so.
         resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -70,7 +70,9 @@ def harden() -> None:
 
 
 async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
-    """The whole daemon; returns after a graceful stop.  Raises AkiosError when it cannot start or go on."""
+    """The whole daemon; returns after a graceful stop.  Raises AkiosError when it cannot start or
+    go on.
+    """
     state = Path(config.state_dir)
     directories.make_state(state)
     directories.make_runtime(Path(config.runtime_dir))
@@ -161,7 +163,9 @@ async def _wait_for_stop(gate: Gate) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The console script.  Exit 0 after a graceful stop, 1 when it could not start or had to give up."""
+    """The console script.  Exit 0 after a graceful stop, 1 when it could not start or had to give
+    up.
+    """
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     try:
         config = load_config(
@@ -172,7 +176,8 @@ def main(argv: list[str] | None = None) -> int:
         if os.geteuid() != 0:
             raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
         harden()
-        # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it has something to do.
+        # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it
+        # has something to do.
         sys.setswitchinterval(_SWITCH_S)
         niceness.take()
         policy = load_system_policy(Path(config.system_policy))

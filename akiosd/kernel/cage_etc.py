@@ -85,7 +85,9 @@ def _make_parent(path: Path) -> None:
 
 
 def _link_stores(fresh: Path) -> None:
-    """The host's trust stores become links to that of the cage, which is mounted on the last directory made here."""
+    """The host's trust stores become links to that of the cage, which is mounted on the last
+    directory made here.
+    """
     for name in _ALWAYS:
         _make_place((fresh / name).parent, fresh)
     for names, target in ((_BUNDLES, trust.BUNDLE), (_JAVA, trust.JAVA)):

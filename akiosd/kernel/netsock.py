@@ -15,7 +15,9 @@ from akiosd.kernel._shim import ffi, lib
 
 
 class SocketSpec(NamedTuple):
-    """One socket to make; ``address``: bytes of a struct sockaddr (empty: not bound), ``backlog`` < 0: no listen."""
+    """One socket to make; ``address``: bytes of a struct sockaddr (empty: not bound), ``backlog`` <
+    0: no listen.
+    """
 
     domain: int
     type: int

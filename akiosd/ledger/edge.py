@@ -76,7 +76,9 @@ def extend_hashes(edge: Edge, leaves: bytes, hasher: Hasher = PYTHON) -> Growth:
 def _level(
     level: int, size: int, content: bytes, files: list[tuple[str, bytes]], hasher: Hasher
 ) -> tuple[bytes, bytes]:
-    """Cut a level's hashes, from its partial tile on, into tiles; returns the new partial and the row above."""
+    """Cut a level's hashes, from its partial tile on, into tiles; returns the new partial and the
+    row above.
+    """
     index, whole = size >> (HEIGHT * (level + 1)), len(content) // TILE_BYTES * TILE_BYTES
     for start in range(0, whole, TILE_BYTES):
         files.append((tiles.tile_path(level, index), content[start : start + TILE_BYTES]))
@@ -88,7 +90,9 @@ def _level(
 
 
 def _bundles(edge: Edge, batch: Batch, hasher: Hasher) -> tuple[list[tuple[str, bytes]], bytes]:
-    """The bundles, the partial one first, and what the last one holds if that is partial: the new tail."""
+    """The bundles, the partial one first, and what the last one holds if that is partial: the new
+    tail.
+    """
     files, index, begun = [], edge.size // WIDTH, edge.size % WIDTH
     head, start = edge.tail, 0
     for end in hasher.ends(batch.data, batch.count, WIDTH - begun):
@@ -101,11 +105,14 @@ def _bundles(edge: Edge, batch: Batch, hasher: Hasher) -> tuple[list[tuple[str, 
 
 
 def outgrown(old_size: int, new_size: int) -> list[str]:
-    """The ``.p`` directories whose full tile exists at ``new_size`` but not at ``old_size``: they may be dropped."""
+    """The ``.p`` directories whose full tile exists at ``new_size`` but not at ``old_size``: they
+    may be dropped.
+    """
     gone = []
     for level, tile_level in ((0, ENTRIES), *((i, i) for i in range(len(tiles.widths(new_size))))):
         shift = HEIGHT * (level + 1)
-        # Only the tile that was partial at old_size can have partial files: later ones were written whole.
+        # Only the tile that was partial at old_size can have partial files: later ones were written
+        # whole.
         if new_size >> shift > old_size >> shift and (old_size >> (HEIGHT * level)) % WIDTH:
             gone.append(Tile(tile_level, old_size >> shift).path + ".p")
     return gone

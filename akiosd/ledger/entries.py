@@ -11,7 +11,9 @@ from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, parse_path
 
 
 def entries_of(reader: LogReader, size: int, first: int = 0) -> Iterator[bytes]:
-    """The entries of a log of ``size`` from ``first`` on; raises ``LedgerError`` where a bundle is missing."""
+    """The entries of a log of ``size`` from ``first`` on; raises ``LedgerError`` where a bundle is
+    missing.
+    """
     for index in range(first // WIDTH, -(-size // WIDTH)):
         tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
         data = read_tile(reader, tile)

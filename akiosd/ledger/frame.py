@@ -1,10 +1,11 @@
 """Frames of the write-ahead log: one frame is one group commit, whole or absent.
 
-``magic[16] | seq u64 | base u64 | body length u32 | crc32 u32 | body``, little-endian, padded with zeros to a multiple
-of 4 KiB, so that writing the next frame never rewrites a sector of this one.  ``base`` is the oldest frame still needed
-when this one was written; the crc covers everything but the magic.  The magic is random per state directory and known
-to root only: bytes that an agent managed to get into a record can never look like a frame.  A body is a sequence of
-marks, each for one log.
+``magic[16] | seq u64 | base u64 | body length u32 | crc32 u32 | body``, little-endian, padded with
+zeros to a multiple of 4 KiB, so that writing the next frame never rewrites a sector of this one.
+``base`` is the oldest frame still needed when this one was written; the crc covers everything but
+the magic.  The magic is random per state directory and known to root only: bytes that an agent
+managed to get into a record can never look like a frame.  A body is a sequence of marks, each for
+one log.
 """
 
 from __future__ import annotations

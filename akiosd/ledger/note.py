@@ -48,7 +48,9 @@ def encode_base64(data: bytes) -> str:
 
 
 def decode_decimal(text: str) -> int:
-    """A number as it is written here: ASCII digits, at most 19, no sign, no leading zero; raises ``NoteError``."""
+    """A number as it is written here: ASCII digits, at most 19, no sign, no leading zero; raises
+    ``NoteError``.
+    """
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or (text != "0" and text.startswith("0")):
         raise NoteError("not a plain decimal number")
     return int(text)
@@ -189,7 +191,9 @@ def _parse_signature(line: str) -> Signature:
 
 
 def open_note(data: bytes, *trusted: Vkey) -> str:
-    """The text of a note that at least one trusted key signed, and none signed wrongly; raises ``NoteError``."""
+    """The text of a note that at least one trusted key signed, and none signed wrongly; raises
+    ``NoteError``.
+    """
     note = parse_note(data)
     text = note.text.encode()
     known = {(vkey.name, vkey.id): vkey for vkey in trusted}
@@ -217,7 +221,9 @@ def is_signed_by(data: bytes, vkey: Vkey) -> bool:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A tree head: the log's origin, its size and its root (32 bytes).  Ours has no extension lines."""
+    """A tree head: the log's origin, its size and its root (32 bytes).  Ours has no extension
+    lines.
+    """
 
     origin: str
     size: int
@@ -247,7 +253,9 @@ class Checkpoint:
 
 
 def open_checkpoint(data: bytes, *vkeys: Vkey) -> Checkpoint:
-    """A checkpoint signed by one of the keys, all of one name, which is its origin; raises ``NoteError``."""
+    """A checkpoint signed by one of the keys, all of one name, which is its origin; raises
+    ``NoteError``.
+    """
     checkpoint = Checkpoint.parse(open_note(data, *vkeys))
     if checkpoint.origin != vkeys[0].name:
         raise NoteError("the checkpoint is of another log", where=checkpoint.origin, next=f"expected {vkeys[0].name}")

@@ -74,7 +74,9 @@ class Walk:
         return Edge(self.size, tuple(self._levels))
 
     def _start(self) -> None:
-        """The edge at ``first``, from the tiles of the present size, which the root vouches for at the end."""
+        """The edge at ``first``, from the tiles of the present size, which the root vouches for at
+        the end.
+        """
         self._done = self.first
         widths = tiles.widths(self.size)
         for level, (index, width) in enumerate(tiles.widths(self.first)):
@@ -111,7 +113,9 @@ class Walk:
         self._push(0, first, leaves)
 
     def _leaves(self, tile: Tile) -> bytes:
-        """The leaf hashes of a bundle; entries become objects only where one may concern the verifier."""
+        """The leaf hashes of a bundle; entries become objects only where one may concern the
+        verifier.
+        """
         data = self._read(tile)
         try:
             leaves = self.hasher.bundle(data, tile.width)
@@ -136,7 +140,9 @@ class Walk:
             self.pruned = record
 
     def _push(self, level: int, first: int, hashes: bytes) -> None:
-        """Put hashes behind a level's unfinished tile; ``first`` is the first of them, counted in that level."""
+        """Put hashes behind a level's unfinished tile; ``first`` is the first of them, counted in
+        that level.
+        """
         if not hashes:
             return
         while len(self._levels) <= level:

@@ -1,11 +1,12 @@
 """The account of one cage: what its calls to models may still cost.  A state machine over values.
 
-Before a call its dearest outcome is reserved, afterwards what it cost is booked, or all of the reservation where that
-was not learned; spent and reserved together never pass a limit, in whatever order calls begin and end.  Only a provider
-that counts more than the call could cost gets past it.
+Before a call its dearest outcome is reserved, afterwards what it cost is booked, or all of the
+reservation where that was not learned; spent and reserved together never pass a limit, in whatever
+order calls begin and end.  Only a provider that counts more than the call could cost gets past it.
 
-What is refused, and when the cage ends.  ``again`` is a refusal at least ``PATIENCE_NS`` after the first with no call
-granted between, since calls that were under way together could not read the warning; the 256th ends it in any case.
+What is refused, and when the cage ends.  ``again`` is a refusal at least ``PATIENCE_NS`` after the
+first with no call granted between, since calls that were under way together could not read the
+warning; the 256th ends it in any case.
 
 rule                          refused                                              ends the cage
 ----------------------------  ---------------------------------------------------  ------------------------------------
@@ -20,8 +21,8 @@ budget.usd, tokens, calls     402: it does not fit until open calls end, and    
 budget.usd, tokens, calls     402: it does not fit                                 again
 budget.usd, tokens            (a bill above its reservation reaches the limit)     at once
 
-A call that may wait is told to while open calls hold what it needs.  One that fits only alone, or may not wait, has its
-answer shortened to what fits before it is refused.
+A call that may wait is told to while open calls hold what it needs.  One that fits only alone, or
+may not wait, has its answer shortened to what fits before it is refused.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ MAX_OPEN = 1024
 """Calls of one cage that may be open at once."""
 
 COMFORTABLE = 8192
-"""Output tokens.  A request that names no length waits for no more than that: few answers are longer."""
+"""Output tokens.  A request that names no length waits for no more than that: few answers are
+longer.
+"""
 
 Verdict = tuple[Account, Grant | Denial | Wait]
 
@@ -129,7 +132,8 @@ def lose(account: Account, now_ns: int) -> tuple[Account, tuple[Settled, ...]]:
     return account, tuple(lost)
 
 
-# ---- loops and rates -------------------------------------------------------------------------------
+# ---- loops and rates
+# -------------------------------------------------------------------------------
 
 
 def _check_circles(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
@@ -179,7 +183,8 @@ def _remember(account: Account, held: Open, tool_calls: bytes) -> Account:
     return msgspec.structs.replace(account, repeats=repeats, warned=warned, ending=ending)
 
 
-# ---- money, tokens, calls --------------------------------------------------------------------------
+# ---- money, tokens, calls
+# --------------------------------------------------------------------------
 
 
 def _rooms(account: Account, now_ns: int) -> list[Room]:
@@ -223,7 +228,9 @@ def _check_room(
 
 
 def _find_wait(need: Need, rooms: list[Room]) -> Wait | None:
-    """Whether open calls hold what would make this one possible, or its answer as long as it should be."""
+    """Whether open calls hold what would make this one possible, or its answer as long as it should
+    be.
+    """
     alone = [fit(need, room, room.limit - room.used) for room in rooms]
     possible = [output for output in alone if output is not None]
     if len(possible) < len(rooms):
@@ -267,7 +274,8 @@ def _check_overdrawn(account: Account, settled: Settled) -> Account:
     return msgspec.structs.replace(account, ending=ending)
 
 
-# ---- refusing --------------------------------------------------------------------------------------
+# ---- refusing
+# --------------------------------------------------------------------------------------
 
 
 def _refuse(

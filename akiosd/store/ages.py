@@ -18,7 +18,9 @@ _SLACK_NS = 60 * 10**9  # what clock discipline may move the wall clock by betwe
 
 @dataclass(frozen=True)
 class Reading:
-    """``boot`` differs after every start of the host (random(4)); the clocks as clock_gettime(2) gives them."""
+    """``boot`` differs after every start of the host (random(4)); the clocks as clock_gettime(2)
+    gives them.
+    """
 
     boot: str
     boottime_ns: int
@@ -46,7 +48,8 @@ class Clock:
     _jumped: bool = False
     _trusted_wall: int | None = None  # the wall clock when it was last settled, and how old the host was then
     _trusted_age: int = 0
-    # How far the wall clock jumped, each way on its own: any jump may be the fault, or what puts an unseen one right.
+    # How far the wall clock jumped, each way on its own: any jump may be the fault, or what puts an
+    # unseen one right.
     _ahead: int = 0
     _behind: int = 0
     _gaps_then: int = 0

@@ -1,4 +1,6 @@
-"""Checkpoints kept beside a log as ``<log>.history/<size>``: read one at a time, however many there are."""
+"""Checkpoints kept beside a log as ``<log>.history/<size>``: read one at a time, however many there
+are.
+"""
 
 from __future__ import annotations
 

@@ -83,7 +83,9 @@ class LedgerKey:
 
 
 def load_key(disk: Disk, path: str = KEY_PATH) -> LedgerKey | None:
-    """The key of this state directory, or None where there is none; raises ``LedgerError`` if it is damaged."""
+    """The key of this state directory, or None where there is none; raises ``LedgerError`` if it is
+    damaged.
+    """
     data = disk.read(path, _MAX_BYTES)
     if data is None:
         return None

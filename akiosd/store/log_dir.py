@@ -28,7 +28,9 @@ from akiosd.values.ids import HOST_LOG, LogId
 
 
 def directory(log: LogId) -> str:
-    """Where a log lives below the state directory; its public key is beside it as ``<this>.vkey``."""
+    """Where a log lives below the state directory; its public key is beside it as
+    ``<this>.vkey``.
+    """
     return "ledger/host" if log == HOST_LOG else f"cages/{log}/audit"
 
 
@@ -38,7 +40,9 @@ def archive(log: LogId) -> str:
 
 
 def read_file(disk: Disk, log: LogId, path: str, limit: int) -> bytes | None:
-    """A file of a log, by its path in the tree, from its directory or its archive; None where there is none."""
+    """A file of a log, by its path in the tree, from its directory or its archive; None where there
+    is none.
+    """
     packed = None if log == HOST_LOG else disk.archive(archive(log))
     return disk.read(f"{directory(log)}/{path}", limit) if packed is None else packed.read(path, limit)
 
@@ -93,7 +97,9 @@ def _write(disk: Disk, touched: Touched, path: str, data: bytes) -> None:
 
 
 def write_checkpoint(disk: Disk, key: LedgerKey, publication: Publication) -> str:
-    """Sign and write ``checkpoint.tmp``; returns its path, which the caller syncs before ``reveal``."""
+    """Sign and write ``checkpoint.tmp``; returns its path, which the caller syncs before
+    ``reveal``.
+    """
     signer = key.signer(publication.log)
     note = signer.sign(Checkpoint(signer.vkey.name, publication.size, publication.root).text())
     path = f"{directory(publication.log)}/checkpoint.tmp"
@@ -116,8 +122,8 @@ def publish_all(
 ) -> None:
     """Publish the trees of several logs, each step of all of them under one sync.
 
-    ``commit_heads`` returns once the head marks are durable in the WAL.  Raises ``OSError``: ENOSPC from a write may
-    be tried again (after ``discard_unpublished``), anything from a sync is final.
+    ``commit_heads`` returns once the head marks are durable in the WAL.  Raises ``OSError``: ENOSPC
+    from a write may be tried again (after ``discard_unpublished``), anything from a sync is final.
     """
     touched = [write_tiles(disk, key, publication) for publication in publications]
     disk.sync([path for t in touched for path in t.files], [path for t in touched for path in t.dirs])

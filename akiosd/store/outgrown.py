@@ -39,14 +39,17 @@ class Outgrown:
             self._changed[parent(path)] = None
 
     def sweep(self) -> None:
-        """Blocking: overwrite and unlink everything taken so far.  Raises ``LedgerError`` when a sync fails."""
+        """Blocking: overwrite and unlink everything taken so far.  Raises ``LedgerError`` when a
+        sync fails.
+        """
         with self._sweeping:
             with self._lock:
                 names, changed = self.disk.names(DIRECTORY), list(self._changed)
                 self._changed.clear()
             if not names:
                 return
-            # Before the first zero: after a power loss nothing may be found under its old name and be zeros.
+            # Before the first zero: after a power loss nothing may be found under its old name and
+            # be zeros.
             self.disk.sync([], [DIRECTORY, *filter(self.disk.is_dir, changed)])
             files, folders = self._below(names)
             for path in files:

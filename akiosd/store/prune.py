@@ -25,7 +25,9 @@ _MAX_BYTES = 256
 
 
 class Minimum(msgspec.Struct, frozen=True):
-    """Entries below ``minimum``, a whole number of bundles, may be gone; the log's record at ``index`` says so."""
+    """Entries below ``minimum``, a whole number of bundles, may be gone; the log's record at
+    ``index`` says so.
+    """
 
     minimum: int = 0
     index: int = 0
@@ -82,7 +84,8 @@ def _remove_history(disk: Disk, minimum: int) -> None:
 
 
 def _remove_level(outgrown: Outgrown, folder: str, end: int, prefix: int) -> list[str]:
-    """Remove tiles of index < ``end``; ``prefix`` is what the names of the directories above add up to.
+    """Remove tiles of index < ``end``; ``prefix`` is what the names of the directories above add up
+    to.
 
     Returns the directories that are left of those whose listing changed.
     """

@@ -27,8 +27,9 @@ class Use:
 
 
 def choose(cages: Iterable[Use], now_ns: int, max_age_ns: int | None = None, max_bytes: int | None = None) -> list[Use]:
-    """The cages to destroy, oldest first: those older than ``max_age_ns``, then as many as bring the rest to
-    ``max_bytes``.  None is no limit."""
+    """The cages to destroy, oldest first: those older than ``max_age_ns``, then as many as bring
+    the rest to ``max_bytes``.  None is no limit.
+    """
     ordered = sorted(cages, key=lambda use: (use.ended_ns, use.log))
     gone = [use for use in ordered if max_age_ns is not None and now_ns - use.ended_ns > max_age_ns]
     left = ordered[len(gone) :]
@@ -42,7 +43,9 @@ def choose(cages: Iterable[Use], now_ns: int, max_age_ns: int | None = None, max
 
 
 def survey_cages(cages_dir: Path) -> list[Use]:
-    """Every cage that has a published log.  Raises ``LedgerError`` when the directory cannot be read."""
+    """Every cage that has a published log.  Raises ``LedgerError`` when the directory cannot be
+    read.
+    """
     found = []
     try:
         for entry in os.scandir(cages_dir):

@@ -196,7 +196,9 @@ def encode(plan: Plan) -> bytes:
 
 
 def encode_options(options: dict[str, str]) -> bytes:
-    """Mount options as the launcher and the shim take them: key NUL value NUL …; an empty value is a flag."""
+    """Mount options as the launcher and the shim take them: key NUL value NUL …; an empty value is
+    a flag.
+    """
     return b"".join(key.encode() + b"\0" + value.encode() + b"\0" for key, value in options.items())
 
 

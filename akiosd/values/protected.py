@@ -1,10 +1,12 @@
-"""The table of protected names: what a program of the developer's runs or obeys although nobody names it.
+"""The table of protected names: what a program of the developer's runs or obeys although nobody
+names it.
 
-A row belongs here when a file of this name acts on the host by itself: on entering the directory, at the prompt, at the
-next ``git status``, on opening an editor, a debugger, a package manager or another agent there.  What a person
-runs by name (a Makefile, the scripts of package.json, a build file) is theirs to review and stays out, and so do
-documents that people read too (CLAUDE.md, AGENTS.md).  How names are compared is in ``akiosctl/changes/names.py``: a
-row of components protects wherever it stands, with all below it; ``*`` and ``?`` work within a component.
+A row belongs here when a file of this name acts on the host by itself: on entering the directory,
+at the prompt, at the next ``git status``, on opening an editor, a debugger, a package manager or
+another agent there.  What a person runs by name (a Makefile, the scripts of package.json, a build
+file) is theirs to review and stays out, and so do documents that people read too (CLAUDE.md,
+AGENTS.md).  How names are compared is in ``akiosctl/changes/names.py``: a row of components
+protects wherever it stands, with all below it; ``*`` and ``?`` work within a component.
 """
 
 from __future__ import annotations

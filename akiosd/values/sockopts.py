@@ -39,10 +39,12 @@ SETTABLE: dict[int, dict[str, int]] = {
 """Level → name → number of the options that may be set."""
 
 ANSWERED: dict[int, dict[str, int]] = {
-    # What waits unread in a socket, unsent netlink and errors lie outside the memory limit, up to these sizes:
+    # What waits unread in a socket, unsent netlink and errors lie outside the memory limit, up to
+    # these sizes:
     # a socket keeps the host's default ones.
     SOL_SOCKET: {"SNDBUF": 7, "RCVBUF": 8},
-    # The C library's resolver gives up where it cannot ask for errors; there is no network for them to come from.
+    # The C library's resolver gives up where it cannot ask for errors; there is no network for them
+    # to come from.
     SOL_IP: {"RECVERR": 11},
     SOL_IPV6: {"RECVERR": 25},
 }

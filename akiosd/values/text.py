@@ -12,8 +12,9 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-# Printable to Python and invisible all the same: Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt,
-# as far as those are letters and marks; the Braille blank; a null notehead; the Khitan filler.
+# Printable to Python and invisible all the same: Default_Ignorable_Code_Point of Unicode's
+# DerivedCoreProperties.txt, as far as those are letters and marks; the Braille blank; a null
+# notehead; the Khitan filler.
 _INVISIBLE = (
     "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U00016fe4\U0001d159\U000e0100-\U000e01ef"

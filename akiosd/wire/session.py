@@ -11,8 +11,8 @@ state          what may come            then
 any            anything else            ProtocolError; ``close`` returns every descriptor
 =============  =======================  =====================================================
 
-A request is open from its arrival until its last reply; ``Started``, ``Records`` and ``Gap`` are never
-the last.  A client need not wait for the daemon's hello before its first request.
+A request is open from its arrival until its last reply; ``Started``, ``Records`` and ``Gap`` are
+never the last.  A client need not wait for the daemon's hello before its first request.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ def make(path: Path, mode: int) -> bool:
         return make(path, mode)
     except OSError as error:
         raise AkiosError(f"it cannot be made: {error.strerror}", str(path), "name another directory") from None
-    # The umask is 077.  By descriptor, for where others may write above it the name may lead elsewhere by now.
+    # The umask is 077.  By descriptor, for where others may write above it the name may lead
+    # elsewhere by now.
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if os.fstat(fd).st_uid == os.geteuid():
@@ -74,7 +75,9 @@ def make(path: Path, mode: int) -> bool:
 
 
 def find_foreign(names: Collection[str]) -> str:
-    """Something that shows that a directory with these names in it is not akiosd's; "" when nothing does."""
+    """Something that shows that a directory with these names in it is not akiosd's; "" when nothing
+    does.
+    """
     if any(mark in names for mark in _MARKS):
         return ""
     return next((name for name in sorted(names) if name not in _NOBODYS), "")

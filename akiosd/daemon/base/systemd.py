@@ -1,4 +1,6 @@
-"""sd_notify(3): readiness and status, one datagram each; nothing where no manager asked for them."""
+"""sd_notify(3): readiness and status, one datagram each; nothing where no manager asked
+for them.
+"""
 
 from __future__ import annotations
 

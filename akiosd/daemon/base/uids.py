@@ -28,7 +28,8 @@ class CageUids:
         try:
             self._next = int(path.read_text())
         except FileNotFoundError:
-            # Two daemons on one host share the range: a start of its own keeps their cages' ids apart.
+            # Two daemons on one host share the range: a start of its own keeps their cages' ids
+            # apart.
             self._next = int.from_bytes(os.urandom(4), "big") % count
         except ValueError as error:
             raise AkiosError("the id counter is not a number", str(path), "remove the file") from error

@@ -87,10 +87,13 @@ class Registry:
     def close(self) -> None:
         close_all(self.workspaces.values())
 
-    # ---- who may see what --------------------------------------------------------------------------
+    # ---- who may see what
+    # --------------------------------------------------------------------------
 
     def owner_of(self, log: LogId) -> int | None:
-        """The uid of the caller whose cage this log is; None for the host's and for unknown ones."""
+        """The uid of the caller whose cage this log is; None for the host's and for
+        unknown ones.
+        """
         if log not in self._owners and is_cage_id(log):
             try:
                 self._owners[log] = int((self._host.cages_dir / log / "owner").read_text())
@@ -149,7 +152,8 @@ class Registry:
             outdated=cage.is_outdated(),
         )  # fmt: skip
 
-    # ---- what outlives this process ----------------------------------------------------------------
+    # ---- what outlives this process
+    # ----------------------------------------------------------------
 
     def _begin(self, cage: Cage) -> None:
         try:

@@ -101,7 +101,8 @@ async def _mount(host: Host, slot: Fd, lower: Fd) -> Fd:
         message, view = await ours.receive()
     finally:
         ours.close()
-        # It may wait for the workspace's file system, where no signal reaches it; whoever asked has left meanwhile.
+        # It may wait for the workspace's file system, where no signal reaches it; whoever asked has
+        # left meanwhile.
         pidfd.send_signal(process.fileno(), signal.SIGKILL)
         trio.lowlevel.spawn_system_task(_reap, process)
     if view is None:

@@ -72,7 +72,8 @@ class Spend:
         self._next_refusal = 0.0
         self._closed = self._told = False
 
-    # ---- what a gateway asks and tells ---------------------------------------------------------------
+    # ---- what a gateway asks and tells
+    # ---------------------------------------------------------------
 
     async def reserve(
         self, call: int, ask: Ask, *, patient: bool = False, waited_ns: int = 0
@@ -147,7 +148,8 @@ class Spend:
         self._told = self._closed = True
         await self.gateway_lost()
 
-    # ---- telling -------------------------------------------------------------------------------------
+    # ---- telling
+    # -------------------------------------------------------------------------------------
 
     def describe(self, cage: str) -> BudgetReply:
         """The state of the account, for its owner."""
@@ -163,7 +165,8 @@ class Spend:
             ending=account.ending.detail if account.ending is not None else "",
         )  # fmt: skip
 
-    # ---- inside --------------------------------------------------------------------------------------
+    # ---- inside
+    # --------------------------------------------------------------------------------------
 
     async def _record_refusal(self, ask: Ask, refusal: Denial) -> None:
         self.refused += 1

@@ -47,7 +47,8 @@ class Committer:
     def __init__(self, disk: Disk, opened: Opened) -> None:
         self.on_full: Callable[[], None] = lambda: None
         self.on_room: Callable[[], None] = lambda: None
-        # A log has something to publish that had nothing, or room has run out: the publisher should look.
+        # A log has something to publish that had nothing, or room has run out: the publisher should
+        # look.
         self.wake_publisher: Callable[[], None] = lambda: None
         self.full = False
         self.stopping = False

@@ -59,7 +59,8 @@ class ChangeRequests:
                         protect=kept.protect,
                         started_ns=kept.info.started_ns,
                     )
-                    # Until that client leaves: what it compares or writes from must not vanish under it.
+                    # Until that client leaves: what it compares or writes from must not vanish
+                    # under it.
                     viewer = request.cage, client
                     self._viewers.append(viewer)
                     client.at_end(lambda: self._viewers.remove(viewer))

@@ -134,7 +134,8 @@ class _OneGateway:
                 await self._finish()
 
     async def _run(self) -> None:
-        # Its client is gone as soon as it has its answer, and what was done for it is still to be told.
+        # Its client is gone as soon as it has its answer, and what was done for it is still to be
+        # told.
         with trio.CancelScope(shield=True):
             await self._gateway.run()
 

@@ -1,8 +1,10 @@
-"""The events socket: durable records of the logs a peer may read, from a cursor on, without ever blocking the ledger.
+"""The events socket: durable records of the logs a peer may read, from a cursor on, without ever
+blocking the ledger.
 
-Each subscription has a bounded queue.  What does not fit is not sent: the subscriber gets a ``Gap`` that names
-the missing entries, and can read them back from the control socket.  A cursor is replayed from the ledger
-itself; while a log is being replayed, live entries are only counted, so replay and live meet without a seam.
+Each subscription has a bounded queue.  What does not fit is not sent: the subscriber gets a ``Gap``
+that names the missing entries, and can read them back from the control socket.  A cursor is
+replayed from the ledger itself; while a log is being replayed, live entries are only counted, so
+replay and live meet without a seam.
 """
 
 from __future__ import annotations
@@ -201,7 +203,9 @@ class EventsHandler:
 
 
 async def _catch(failures: list[Exception], nursery: trio.Nursery, job: Callable[[], Awaitable[None]]) -> None:
-    """Run ``job``; what it raises ends the subscription, and reaches its client as it is, not in a group."""
+    """Run ``job``; what it raises ends the subscription, and reaches its client as it is, not in a
+    group.
+    """
     try:
         await job()
     except Exception as error:

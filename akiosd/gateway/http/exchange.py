@@ -109,7 +109,8 @@ class Exchange:
         else:
             self.scope.cancel()
 
-    # ---- the request ------------------------------------------------------------------------------
+    # ---- the request
+    # ------------------------------------------------------------------------------
 
     def header(self, name: bytes) -> bytes:
         """The value of the header ``name`` (lower case); several are joined by commas; b"" when
@@ -164,7 +165,8 @@ class Exchange:
                     raise TooLargeError(f"the body is larger than {limit} bytes", "body", "send it in smaller parts")
         return bytes(whole)
 
-    # ---- the answer -------------------------------------------------------------------------------
+    # ---- the answer
+    # -------------------------------------------------------------------------------
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Begin the answer with its head.
@@ -270,7 +272,8 @@ class Exchange:
         found = b", ".join(refuse.describe(finding) for finding in self.findings)
         return [*fields, (b"akios-redacted", found)] if found else fields
 
-    # ---- what is told -----------------------------------------------------------------------------
+    # ---- what is told
+    # -----------------------------------------------------------------------------
 
     @property
     def safe_path(self) -> bytes:

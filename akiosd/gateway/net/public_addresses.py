@@ -22,7 +22,8 @@ _UNICAST_6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = [
     ip_network(text)
     for text in (
-        # Protocol assignments with Teredo, ORCHID; documentation; 6to4; documentation; the former 6bone.
+        # Protocol assignments with Teredo, ORCHID; documentation; 6to4; documentation; the former
+        # 6bone.
         "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "3ffe::/16",
     )
 ]  # fmt: skip

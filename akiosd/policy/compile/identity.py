@@ -1,9 +1,9 @@
 """Ids: who the agent is on the host, and who files appear to belong to.  Pure arithmetic on ranges.
 
-One host uid belongs to each cage, and only the agent runs under it.  Every other id, inside or on a disk, is
-shown in one shared *display range* in which nothing runs, so that owners look right and nothing foreign
-maps to the agent.  Lines are ``(first inside, first outside, count)`` as in uid_map (user_namespaces(7));
-for an idmapped mount "inside" is the id on disk (mount_setattr(2)).
+One host uid belongs to each cage, and only the agent runs under it.  Every other id, inside or on a
+disk, is shown in one shared *display range* in which nothing runs, so that owners look right and
+nothing foreign maps to the agent.  Lines are ``(first inside, first outside, count)`` as in uid_map
+(user_namespaces(7)); for an idmapped mount "inside" is the id on disk (mount_setattr(2)).
 """
 
 from __future__ import annotations

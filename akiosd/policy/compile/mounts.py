@@ -32,7 +32,8 @@ DATA_ATTRS = NOSUID | NODEV
 FAN_CLOSE_WRITE, FAN_OPEN_EXEC = 0x8, 0x1000
 # include/uapi/linux/sched.h
 _NEWCGROUP, _NEWUSER, _NEWNET = 0x02000000, 0x10000000, 0x40000000
-# include/uapi/linux/securebits.h: noroot, no setuid fixup, no ambient raise, and the lock of all four
+# include/uapi/linux/securebits.h: noroot, no setuid fixup, no ambient raise, and the lock of all
+# four
 _SECUREBITS = 0xEF
 
 _S_IFCHR, _S_IFREG = 0o020000, 0o100000
@@ -274,7 +275,8 @@ def _trees(spec: CageSpec) -> list[Step]:
     files = {bind.path for bind in spec.binds if bind.name}
     steps: list[Step] = []
     for path, mounts in sorted(trees, key=lambda tree: (tree[0].count(b"/"), tree[0])):
-        # What leads to a mount in the private home belongs to the agent, who may put things beside it.
+        # What leads to a mount in the private home belongs to the agent, who may put things beside
+        # it.
         owner = spec.identity.host_id if path.startswith(spec.home + b"/") else spec.identity.display
         steps += _mkfile(path, owner) if path in files else _mkdirs(path, owner)
         steps += mounts
@@ -301,11 +303,12 @@ def _workspace(spec: CageSpec) -> list[Step]:
 
 
 def _sealed(what: str, path: bytes, fd: str, layers: str = _SEALED) -> list[Step]:
-    """A read-only overlay.  In a read-only bind the host's sockets can be connected to, its pipes opened, what others
-    do with its files be watched, and locks and leases keep the host waiting; an overlay's inodes are its own.
+    """A read-only overlay.  In a read-only bind the host's sockets can be connected to, its pipes
+    opened, what others do with its files be watched, and locks and leases keep the host waiting; an
+    overlay's inodes are its own.
 
-    It needs a second layer, which is empty; the stage is used by one overlay after the other.  Each cage mounts its
-    own: clones of one overlay share its inodes.
+    It needs a second layer, which is empty; the stage is used by one overlay after the other.  Each
+    cage mounts its own: clones of one overlay share its inodes.
     """
     return [
         steps_of.attach(f"{_show(path)} as it is", fd, b"/lower", SYSTEM_ATTRS, stage=True),
@@ -314,7 +317,9 @@ def _sealed(what: str, path: bytes, fd: str, layers: str = _SEALED) -> list[Step
 
 
 def _sealed_file(bind: BindSpec) -> list[Step]:
-    """One file of a sealed directory, which itself stays in the staging root: only directories can be sealed."""
+    """One file of a sealed directory, which itself stays in the staging root: only directories can
+    be sealed.
+    """
     shown = _show(bind.path)
     options = {"lowerdir": _SEALED, **OVERLAY_OPTIONS}
     what = f"what holds {shown}, sealed"
@@ -443,7 +448,8 @@ def _landlock(spec: LandlockSpec) -> tuple[Step, ...]:
     )
 
 
-# ---- single steps ---------------------------------------------------------------------------------
+# ---- single steps
+# ---------------------------------------------------------------------------------
 
 
 def _show(path: bytes) -> str:
