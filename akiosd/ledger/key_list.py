@@ -32,7 +32,11 @@ HEADER = "akios/key-list/v1"
 KEY_LIST_PATH = "ledger/host.keys"
 """Where a state directory has it."""
 MAX_KEY_LIST_BYTES = 64 * 1024
-"""The limit of a note, enough for some 350 rotations."""
+"""The limit of a note."""
+MAX_EPOCHS = 400
+"""Most keys of a host: so many always fit into the list, and into the record of a
+pruned host log.
+"""
 
 
 def list_name(host: str) -> str:

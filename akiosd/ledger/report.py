@@ -42,16 +42,17 @@ class Report:
     """The result of a verification.
 
     ``anchored_to`` says what, apart from the log itself, vouches for it; ``nothing`` means that
-    whoever holds the signing key could have rewritten everything. ``first_bad`` is a path or
-    ``entry N``. ``vkey`` is the key that signs the log now, ``keys`` are all public keys it has
-    named. Entries below ``minimum`` were pruned.
+    whoever holds the signing key could have rewritten everything. ``anchors`` are pairs: the name of each
+    anchor to the size up to which it vouches. ``first_bad`` is a path or ``entry N``. ``vkey`` is
+    the key that signs the log now, ``keys`` are all public keys it has named. Entries below
+    ``minimum`` were pruned.
     """
 
     verdict: Verdict
     origin: str = ""
     size: int = 0
     root: bytes = b""
-    anchored_to: str = "nothing"
+    anchors: tuple[tuple[str, int], ...] = ()
     first_bad: str = ""
     detail: str = ""
     notes: tuple[str, ...] = ()
@@ -62,6 +63,16 @@ class Report:
     @property
     def exit_code(self) -> int:
         return self.verdict.exit_code
+
+    @property
+    def anchored_to(self) -> str:
+        return ", ".join(name for name, _ in self.anchors) or "nothing"
+
+
+def describe_anchors(report: Report) -> str:
+    """For people: what vouches for the log, and for how much of it where that is not all."""
+    parts = [name if size == report.size else f"{name} (up to {size})" for name, size in report.anchors]
+    return ", ".join(parts) or "nothing"
 
 
 def describe(report: Report) -> Mapping[str, object]:
@@ -74,6 +85,7 @@ def describe(report: Report) -> Mapping[str, object]:
         "minimum": report.minimum,
         "root": report.root.hex(),
         "anchored_to": report.anchored_to,
+        "anchors": [{"name": name, "size": size} for name, size in report.anchors],
         "first_bad": report.first_bad,
         "detail": report.detail,
         "notes": list(report.notes),
