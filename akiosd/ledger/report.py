@@ -42,10 +42,10 @@ class Report:
     """The result of a verification.
 
     ``anchored_to`` says what, apart from the log itself, vouches for it; ``nothing`` means that
-    whoever holds the signing key could have rewritten everything. ``anchors`` are pairs: the name of each
-    anchor to the size up to which it vouches. ``first_bad`` is a path or ``entry N``. ``vkey`` is
-    the key that signs the log now, ``keys`` are all public keys it has named. Entries below
-    ``minimum`` were pruned.
+    whoever holds the signing key could have rewritten everything. ``anchors`` are pairs of an
+    anchor's name and the size up to which it vouches. ``first_bad`` is a path or ``entry N``.
+    ``vkey`` is the key that signs the log now, ``keys`` are all public keys it has named. Entries
+    below ``minimum`` were pruned.
     """
 
     verdict: Verdict
