@@ -62,6 +62,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
+        """The exit code of the verdict."""
         return self.verdict.exit_code
 
     @property

@@ -36,7 +36,9 @@ class Source(Protocol):
 
 
 def header(name: str, size: int) -> bytes:
-    """The one header this archive has for a file (POSIX.1-2017, pax, "ustar Interchange Format")."""
+    """The one header this archive has for a file (POSIX.1-2017, pax, "ustar Interchange
+    Format").
+    """
     if not name.isascii() or len(name) > 100 or size >= 1 << 33:
         raise LedgerError("the archive cannot hold this file", where=name)
     fields = (name.encode().ljust(100, b"\0"), b"0000644\0", b"0000000\0" * 2, b"%011o\0" % size, b"%011o\0" % 0)
@@ -81,10 +83,12 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 class PackedLog:
-    """A ``LogReader`` over an archive.  Raises ``LedgerError`` at the first byte ``pack`` would not have written.
+    """A ``LogReader`` over an archive.  Raises ``LedgerError`` at the first byte ``pack`` would not
+    have written.
 
-    Owns the fd it opens; ``close`` it, use it in ``with``, or forget it.  An fd that is given is duplicated.  Of each
-    file in it only the offset is kept: names are sorted, and read again from the archive.
+    Owns the fd it opens; ``close`` it, use it in ``with``, or forget it.  An fd that is given is
+    duplicated.  Of each file in it only the offset is kept: names are sorted, and read again from
+    the archive.
     """
 
     def __init__(self, path: Path | int) -> None:

@@ -1,7 +1,7 @@
 """Every kind of kernel object an agent can make, and what keeps it from taking the host's.
 
-Data only; tests compare it with the table of system calls, so that a call which is allowed and makes something
-cannot be forgotten here.  ``kept`` says how:
+Data only; tests compare it with the table of system calls, so that a call which is allowed and
+makes something cannot be forgotten here.  ``kept`` says how:
 
 * **charged**: its memory is the cage's (SLAB_ACCOUNT, GFP_KERNEL_ACCOUNT, or socket memory charged to the group).
 * **counted**: the pump lets a bounded number be made (policy/compile/limits.py, ``Bounds``).
