@@ -57,7 +57,12 @@ _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 
 
 class Cage:
-    """One run.  ``ended`` is set when :attr:`result` stands; what the kernel held is released behind it."""
+    """One run.
+
+    ``ended`` is set when :attr:`result` is there; what the kernel held for the cage is released
+    after that. ``fds`` are the request's descriptors, owned from now on: the workspace first, then
+    the binds.
+    """
 
     def __init__(
         self, host: Host, prepared: Prepared, peer: Peer, request: Run, fds: list[int], hurried: Hurried, order: int
@@ -85,7 +90,9 @@ class Cage:
         self.on_begin: Callable[[Cage], None] = lambda cage: None
         """Called once, before the agent begins.  Must not raise."""
         self.on_changes: Callable[[Cage], None] = lambda cage: None
-        """Called once, before the end is told, when the workspace was changed.  Must not raise."""
+        """Called once, before the end is reported, if the workspace was changed.  Must
+        not raise.
+        """
         self.posture: tuple[LayerState, ...] = ()
         self.stdio: list[Fd] = []
         self.log = LogId(self.id)
@@ -107,22 +114,27 @@ class Cage:
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock = trio.current_time()
         self._patience_s = 30.0
-        """How long the end waits for killed processes to be gone."""
+        """Seconds for which the end waits until killed processes are gone."""
         self._agent_ran = False
 
     # ---- what others may do to it ------------------------------------------------------------------
 
     def post(self, event: Event) -> None:
-        """Tell the cage what happened; from the Trio thread, never blocks."""
+        """Tell the cage what happened; to be called from the Trio thread, never blocks."""
         self._send.send_nowait(event)
 
     def end(self, cause: str, detail: str = "") -> None:
+        """Ask for the end; ``cause`` is a kind of :mod:`akiosd.cage.reasons`,
+        ``detail`` printable.
+        """
         self.post(Event("stop", cause, detail=detail))
 
     async def signal(self, signo: int) -> None:
-        """Forward a signal to the agent's process group, once there is one; ignored when it has ended.
+        """Send a signal to the agent's process group as soon as there is one; ignored when the
+        agent has ended.
 
-        The agent's first words may reach the client before init's word that it runs reaches us.
+        The agent's first output may reach the client before akiosd hears from init that the agent
+        runs.
         """
         await self._begun.wait()
         if self._status is not None and self.life.state == "running":
@@ -136,11 +148,14 @@ class Cage:
         await self._gateway.connect(stream)
 
     def freeze(self, frozen: bool) -> None:
+        """Freeze or thaw a running cage."""
         if self.life.state == "running":
             self._cgroup.freeze(frozen)
 
     def is_outdated(self) -> bool:
-        """Whether it runs over a system that was changed since it began; found for the first time, it is recorded."""
+        """Whether the host's programs were updated since the cage began; recorded when it is first
+        seen.
+        """
         if self.life.state == "running" and not self._system_changed and self.host.system.state() != self._system:
             self._system_changed = True
             self.host.ledger.append(self.log, records.SystemChanged(ts=time.time_ns()))
@@ -152,7 +167,9 @@ class Cage:
     # ---- its life ----------------------------------------------------------------------------------
 
     async def run(self, on_started: StartedCallback) -> None:
-        """The whole life.  ``on_started`` gets the reply and the descriptors for the client (ours to close)."""
+        """The whole life of the cage.  ``on_started`` gets the reply and the descriptors for the
+        client, which stay ours.
+        """
         self._on_started = on_started
         try:
             async with trio.open_nursery() as nursery:
@@ -200,7 +217,7 @@ class Cage:
             self.post(Event("stop", "failed_start", detail=_words(error)))
 
     async def _begin(self) -> None:
-        """Build the confinement, have the parked child go on, and listen to what it says."""
+        """Build the confinement, let the parked child continue, and listen to it."""
         run = self.request
         left_behind.check(self.peer.uid)
         if self.policy.syscalls.trace != "none":
@@ -238,13 +255,15 @@ class Cage:
             self._log_is_open = True
 
     def _adopt(self) -> None:
-        """The child that was parked is this cage's from now on."""
+        """Take over the parked child with its descriptors."""
         child, self.prepared.child = self.prepared.child, None
         if child is not None:
             self.pid, self._pidfd, self._status, self._mounts = child.pid, child.process, child.status, child.mounts
 
     def _make_gateway(self) -> Gateway:
-        """Its sockets are there before the agent; its process, when the agent first asks for something."""
+        """The gateway's sockets exist before the agent does; its process is made when the agent
+        first asks for something.
+        """
         prepared, bound = self.prepared, self.prepared.bound
         assert prepared.authority is not None
         listeners.fit(bound, prepared.network, self.policy.network)
@@ -284,7 +303,7 @@ class Cage:
         self.post(Event("go"))
 
     async def _start_agent(self) -> None:
-        """The agent first, then the word to the client: its pipes are there whoever comes first."""
+        """Start the agent, then tell the client: its pipes exist in either order."""
         assert self._status is not None and self._gateway is not None
         self._agent_ran = True
         await self._status.send("go")
@@ -294,7 +313,7 @@ class Cage:
         )
         await self._on_started(reply, numbers)
         if not self.detached and self.master is None:
-            # Ours would keep the agent from ever seeing end of file or a broken pipe.
+            # Our copies would keep the agent from ever seeing end of file or a broken pipe.
             close_all(self.stdio)
             self.stdio = []
         self._nursery.start_soon(self._gateway.run)
@@ -333,7 +352,9 @@ class Cage:
     # ---- what can end it ---------------------------------------------------------------------------
 
     async def _watch_start(self, remote: str) -> None:
-        """The child may wait for ever for a file system of the caller's, and cannot be killed meanwhile."""
+        """End a start that waits for a file system of the caller's: the child may wait for ever,
+        and cannot be killed.
+        """
         await trio.sleep(_REMOTE_START_S)
         if self.life.state == "preparing":
             self._patience_s = 0.0
@@ -350,7 +371,7 @@ class Cage:
             self.post(Event("limit", "audit_limit"))
 
     def _count_audit(self, size: int) -> None:
-        """What the gateway wrote into the log stands beside what the pump did."""
+        """Count what the gateway writes into the log, together with the records of the pump."""
         if self._calls is None or not self.policy.limits.audit_bytes:
             return
         before = self._calls.bytes
@@ -361,7 +382,7 @@ class Cage:
     # ---- its end -----------------------------------------------------------------------------------
 
     async def _collect(self) -> None:
-        """Everything in the leaf is dying: reap init, drain the last records, tell the end."""
+        """Everything in the leaf is dying: reap init, drain the last records, report the end."""
         self._bulk.end()
         if self._gateway is not None and self._gateway.is_idle:
             await self._gateway.finish()
@@ -405,7 +426,8 @@ class Cage:
     async def _clean_up(self) -> None:
         """Give everything back, each part whatever became of the others.
 
-        Disk and uid stay as long as something may live in the cage; the disk also while changes wait for a commit.
+        Disk and uid stay as long as something may live in the cage, the disk also while changes
+        wait.
         """
         give_back = functools.partial(attempt, self.id)
         await give_back("its descriptors", self._close_descriptors)
@@ -434,7 +456,9 @@ class Cage:
             self._said.master = None
 
     def _keep_what_is_there(self) -> None:
-        """AKIOS failed before the end could be told: what the agent did until then is still its user's."""
+        """AKIOS failed before the end was reported: what the agent did until then still belongs to
+        its user.
+        """
         self.ended_ns = self.ended_ns or time.time_ns()
         try:
             self.changes = self._has_changes()
@@ -448,9 +472,11 @@ class Cage:
             self.on_changes(self)
 
     def _give_disk_back(self, gone: bool) -> None:
-        """Blocking: the kernel takes down the cage's mounts, and then its disk.
+        """Blocking: the kernel takes down the cage's mounts, then its disk is released or
+        destroyed.
 
-        Under processes that may not be ``gone`` it stays; the next start of akiosd removes it.
+        Under processes that may not be ``gone`` the disk stays; the next start of akiosd removes
+        it.
         """
         close_all((self._mounts,))
         if self.changes or not gone:
