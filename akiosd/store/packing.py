@@ -1,8 +1,9 @@
-"""A finished cage's log becomes one archive in place of its directory: one file for a dozen inodes.
+"""Replaces a finished cage's log by one archive: one file instead of a dozen inodes.
 
-    archive written, verified, durable → its record in the host log → directory and kept checkpoints wiped.
+    archive written, verified, durable → its record in the host log
+    → directory and kept checkpoints wiped
 
-Stopped in between, both are there: the archive is what is read, and the next time the directory goes.
+Stopped in between, both exist: the archive is read, and the directory is wiped the next time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from akiosd.errors import LedgerError
+from akiosd.ledger.host_word import CageWord
 from akiosd.ledger.merkle import Hasher
 from akiosd.ledger.report import Report
 from akiosd.store.fsck import find_vkey, fsck
@@ -23,37 +25,42 @@ from akiosd.values.ids import LogId
 
 @dataclass(frozen=True)
 class Places:
-    """Where the parts of a cage's log lie."""
+    """Paths of the parts of a cage's log."""
 
     log: Path
     archive: Path
 
     @classmethod
     def of(cls, state_dir: Path, log: LogId) -> Places:
+        """The places of ``log`` below the state directory."""
         return cls(state_dir / directory(log), state_dir / archive(log))
 
     @property
     def history(self) -> Path:
+        """Where its kept checkpoints are."""
         return self.log.with_name(self.log.name + ".history")
 
     @property
     def vkey(self) -> Path:
+        """Where its public key is."""
         return self.log.with_name(self.log.name + ".vkey")
 
     @property
     def is_packed(self) -> bool:
-        """Nothing is left to do."""
+        """Whether only the archive is left."""
         return self.archive.exists() and not any(path.exists() for path in (self.log, self.history, self.vkey))
 
 
-def make_archive(places: Places, hasher: Hasher) -> Report:
-    """Put the log into its archive, which is verified and durable on return, and dated as the log's end.
+def make_archive(places: Places, hasher: Hasher, word: CageWord) -> Report:
+    """Put the log into its archive, which on return is verified, durable, and dated as the log's
+    end.
 
-    Raises ``LedgerError``: the log is not whole, or there is no room.  It then stays as it is.
+    ``word``: what the host's log says about it. Raises ``LedgerError`` when the log is not whole or
+    not as listed, or when there is no room; the log then stays as it is.
     """
     key = find_vkey(places.archive if places.archive.exists() else places.log)
     if not places.archive.exists():
-        _refuse_bad(fsck(places.log, key, hasher=hasher))
+        _refuse_bad(fsck(places.log, key, hasher=hasher), word)
         ended = os.stat(places.log / "checkpoint", follow_symlinks=False).st_mtime_ns
         try:
             pack_log(places.log, places.archive, key, hasher)
@@ -64,17 +71,21 @@ def make_archive(places: Places, hasher: Hasher) -> Report:
             raise LedgerError(f"the log cannot be packed: {error.strerror}", where=str(places.archive)) from error
         os.utime(places.archive, ns=(ended, ended))
     report = fsck(places.archive, key, hasher=hasher)
-    _refuse_bad(report)
+    _refuse_bad(report, word)
     return report
 
 
-def _refuse_bad(report: Report) -> None:
+def _refuse_bad(report: Report, word: CageWord) -> None:
     if report.exit_code != 0:
         raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)
+    if (report.size, report.root) != (word.size, word.root):
+        listed = "does not list it" if word.size is None else f"lists it at size {word.size}, root {word.root.hex()}"
+        what = f"the log is of size {report.size}, root {report.root.hex()}, and the host's log {listed}"
+        raise LedgerError(what, where=report.origin, next="akiosctl ledger verify")
 
 
 def drop_directory(places: Places, how: How) -> None:
-    """The archive stands for the log: wipe the files it was made of."""
+    """The archive has replaced the log: wipe the files that it was made of."""
     wipe(places.log, how)
     wipe(places.history, how)
     places.vkey.unlink(missing_ok=True)
