@@ -8,17 +8,15 @@ import msgspec
 
 from akiosd.ledger.entries import entries_of
 from akiosd.ledger.report import LogReader, Report
-from akiosd.values.records import CageBirth, CageDestroyed, CageEnd, CagePacked, Roots, decode_entry
+from akiosd.values.records import CageBirth, CageDestroyed, CagePacked, Roots, decode_entry
 
-_MARKS = (b"cage_birth", b"cage_end", b"cage_destroyed", b"cage_packed", b"roots")
+_MARKS = (b"cage_birth", b"cage_destroyed", b"cage_packed", b"roots")
 
 
 @dataclass
 class CageWord:
     """``size`` and ``root`` are those listed last; None where none is listed: nothing was ever published."""
 
-    born: bool = False
-    ended: bool = False
     size: int | None = None
     root: bytes = b""
     destroyed: CageDestroyed | None = None
@@ -48,9 +46,7 @@ def read_host_word(reader: LogReader, report: Report, cage: str = "") -> HostWor
                 for log, size, root in record.roots:
                     _of(word, log, cage, size=size, root=root)
             case CageBirth():
-                _of(word, record.cage, cage, born=True)
-            case CageEnd():
-                _of(word, record.cage, cage, ended=True)
+                _of(word, record.cage, cage)
             case CagePacked():
                 _of(word, record.cage, cage, size=record.size, root=record.root)
             case CageDestroyed():

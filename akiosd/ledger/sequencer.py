@@ -223,10 +223,6 @@ class Sequencer:
         if state.published.size == state.size:
             self._drop(log)
 
-    def forget(self, log: LogId) -> None:
-        """The log is destroyed: nothing of it is written any more."""
-        self._drop(log)
-
     def published_size(self, log: LogId) -> int | None:
         """None: the log is not open, so everything of it is published (or it is destroyed)."""
         state = self.logs.get(log)

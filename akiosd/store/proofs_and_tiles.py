@@ -16,7 +16,7 @@ from akiosd.ledger.proof import TlogProof, prove_entry, tile_nodes
 from akiosd.ledger.report import LogReader, read_tile
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, edge_of, parse_path, widths
 from akiosd.ledger.verify import verify_log
-from akiosd.store.fsck import fsck, open_log_files
+from akiosd.store.fsck import fsck
 from akiosd.store.log_files import LogFiles
 from akiosd.store.pack import pack
 from akiosd.store.sync import sync_directory
@@ -30,16 +30,12 @@ def read_checkpoint(reader: LogReader, vkey: Vkey) -> tuple[Checkpoint, bytes]:
     return open_checkpoint(note, vkey), note
 
 
-def prove(path: Path | int, index: int, vkey: Vkey) -> tuple[TlogProof, bytes]:
-    """The proof of the entry at ``index`` under the log's present checkpoint, and the entry itself."""
-    with open_log_files(path) as reader:
-        return prove_from(reader, index, vkey)
-
-
 def prove_from(
     reader: LogReader, index: int, vkey: Vkey, max_extra_bytes: int = 0, under: bytes | None = None
 ) -> tuple[TlogProof, bytes]:
-    """The same, of a log that is open.  An entry of at most ``max_extra_bytes`` is the proof's extra data.
+    """The proof of the entry at ``index`` under the log's present checkpoint, and the entry itself.
+
+    An entry of at most ``max_extra_bytes`` is the proof's extra data.
 
     ``under``: an earlier checkpoint of the log, perhaps a cosigned one, in the place of the present one.
     """
@@ -52,15 +48,8 @@ def prove_from(
     return (replace(proof, extra=entry) if len(entry) <= max_extra_bytes else proof), entry
 
 
-def prove_consistency(path: Path | int, old_size: int, vkey: Vkey) -> tuple[Checkpoint, list[bytes]]:
-    """The proof that the log's tree of ``old_size`` is a prefix of its present one."""
-    with open_log_files(path) as reader:
-        checkpoint, _ = read_checkpoint(reader, vkey)
-        return checkpoint, prove_consistency_from(reader, old_size, checkpoint)
-
-
 def prove_consistency_from(reader: LogReader, old_size: int, checkpoint: Checkpoint) -> list[bytes]:
-    """The same, of a log that is open."""
+    """The proof that the log's tree of ``old_size`` is a prefix of the ``checkpoint``'s."""
     nodes = tile_nodes(checkpoint.size, lambda tile: _tile(reader, tile))
     return consistency_proof(old_size, checkpoint.size, nodes)
 

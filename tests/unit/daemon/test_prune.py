@@ -23,18 +23,19 @@ from akiosd.ledger.note import Vkey
 from akiosd.ledger.proof import TlogProof, verify_proof
 from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import prepare
-from akiosd.ledger.tiles import parse_path, tiles_of
+from akiosd.ledger.tiles import parse_path
 from akiosd.ledger.verify import verify_log
 from akiosd.store import prune
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
 from akiosd.store.log_dir import directory, publish_all
 from akiosd.store.outgrown import Outgrown
-from akiosd.store.proofs_and_tiles import prove
 from akiosd.values.ids import HOST_LOG
 from akiosd.values.records import DaemonStart, LogPruned, Started, encode_entry
 from tests.unit.daemon.test_append import CAGE, LOG, killed_at_the_end, running
+from tests.unit.ledger.all_tiles import tiles_of
 from tests.unit.store.disk_model import Crash, ModelDisk, ModelLog
+from tests.unit.store.proofs import prove
 from tests.unit.store.test_fsck import KEY, flip
 
 ENTRIES = 66_500  # more than one tile of level 1

@@ -21,10 +21,11 @@ from akiosd.store.fsck import fsck
 from akiosd.store.log_dir import load_edge, read_entries
 from akiosd.store.pack import PackedLog
 from akiosd.store.packing import Places, drop_directory, make_archive
-from akiosd.store.proofs_and_tiles import pack_log, prove
+from akiosd.store.proofs_and_tiles import pack_log
 from akiosd.store.retention import survey_cages
 from akiosd.store.wipe import How
 from akiosd.values.records import Started, encode_entry
+from tests.unit.store.proofs import prove
 from tests.unit.store.test_fsck import CAGE, KEY, flip, write_log
 
 VKEY = KEY.vkey(CAGE)
