@@ -74,20 +74,6 @@ class FilterSpec(msgspec.Struct, frozen=True):
     listener: bool = True
 
 
-def evaluate(checked: Checked, args: tuple[int, ...]) -> int:
-    """The errno of a call of which the cage has not too many already."""
-    form = find_form(checked, args)
-    return form.errno if form.counted is None else 0
-
-
-def find_form(checked: Checked, args: tuple[int, ...]) -> Form:
-    return next((form for form in checked.forms if matches(form.tests, args)), Form((), checked.otherwise))
-
-
-def matches(tests: Iterable[Compare], args: tuple[int, ...]) -> bool:
-    return all(args[test.arg] & test.mask == test.value for test in tests)
-
-
 def compile_filter(policy: Policy, *, listener: bool = True) -> FilterSpec:
     """``listener=False`` gives the same fence without records: what would be denied and seen is then ENOSYS."""
     trace = policy.syscalls.trace if listener else "none"

@@ -10,7 +10,7 @@ import pytest
 from akiosd.errors import KernelError
 from akiosd.gateway.process.confine import RLIMITS, check_status, confine, filter_spec
 from akiosd.kernel.seccomp import compile_bpf
-from akiosd.policy.compile.seccomp import matches
+from tests.unit.policy.decide import matches
 
 UID = 1_900_000_123
 STATUS = "\n".join(
