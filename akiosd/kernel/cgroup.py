@@ -84,10 +84,6 @@ class Layout(msgspec.Struct, frozen=True):
     v2: str
     v1: dict[str, str]
 
-    @property
-    def hybrid(self) -> bool:
-        return any(name in self.v1 for name in CONTROLLERS)
-
 
 def find_layout(mountinfo: str) -> Layout:
     """``/proc/self/mountinfo`` → layout (proc(5)); KernelError without a v2 hierarchy."""
@@ -322,9 +318,6 @@ class CageCgroup:
 
     def freeze(self, frozen: bool) -> None:
         write(self.v2 / "cgroup.freeze", "1" if frozen else "0")
-
-    def populated(self) -> bool:
-        return read_field(self.v2 / "cgroup.events", "populated") == 1
 
     def events(self) -> MemoryEvents:
         memory = self.v1.get("memory")

@@ -21,10 +21,8 @@ PROGRAM = Path(__file__).with_name("akios-launcher")
 # clone(2) flags; include/uapi/linux/sched.h
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
-CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_INTO_CGROUP = 0x200000000
@@ -47,11 +45,6 @@ class Launcher:
         self._pid = 0
         self._socket: trio.socket.SocketType | None = None
         self._lock = trio.Lock()
-        self.restarts = 0
-
-    @property
-    def pid(self) -> int:
-        return self._pid
 
     async def start(self) -> None:
         """Start it and wait for its word that its staging root stands; KernelError with its errno otherwise."""
@@ -139,7 +132,6 @@ class Launcher:
 
     async def _restart(self) -> None:
         await self.close()
-        self.restarts += 1
         await self.start()
 
     async def _answer(self, where: str) -> tuple[int, Fd | None]:

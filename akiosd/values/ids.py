@@ -1,4 +1,4 @@
-"""Names of things: cage ids, log ids, the ledger's event id, and ranges of uids."""
+"""Names of things: cage ids, log ids, directories, and ranges of uids."""
 
 from __future__ import annotations
 
@@ -45,10 +45,3 @@ class DirectoryId(msgspec.Struct, frozen=True, array_like=True):
         """Whether both are one directory; a time of birth that one of them lacks does not count."""
         reborn = self.born_ns and other.born_ns and self.born_ns != other.born_ns
         return (self.device, self.inode) == (other.device, other.inode) and not reborn
-
-
-class EventId(msgspec.Struct, frozen=True, array_like=True):
-    """Where a record stands: the log's origin and the leaf index in it."""
-
-    log: LogId
-    index: int

@@ -166,7 +166,6 @@ class GatewayRecords(LinkMessage, frozen=True, tag="report"):
     report: int = 0
 
 
-ToZygote = Fork
 FromZygote = Waiting | Forked | Exited
 ToGateway = Setup | Answer | Kept | Connection
 FromGateway = Ready | Reserve | Settle | Address | GatewayRecords

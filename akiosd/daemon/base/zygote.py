@@ -37,11 +37,6 @@ class Zygote:
         self._lock = trio.Lock()
         self._waiting = False
         self._statuses: dict[int, int | None] = {}
-        self.restarts = 0
-
-    @property
-    def pid(self) -> int:
-        return self._pid
 
     def start(self) -> None:
         """Start it; it goes on importing behind this call, and the first :meth:`fork` waits for that."""
@@ -102,14 +97,9 @@ class Zygote:
                     await self._restart()
         return self._statuses.pop(pid, None)
 
-    def forget(self, pid: int) -> None:
-        """Nobody will ask how this one ended."""
-        self._statuses.pop(pid, None)
-
     async def _restart(self) -> None:
         with trio.CancelScope(shield=True):
             await self.close()
-            self.restarts += 1
             self.start()
 
     async def _wait_imported(self) -> None:

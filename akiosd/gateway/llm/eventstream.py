@@ -63,14 +63,6 @@ def pack(headers: bytes, payload: bytes) -> bytes:
     return body + struct.pack(">I", zlib.crc32(body))
 
 
-def pack_headers(headers: dict[str, str]) -> bytes:
-    """String headers only."""
-    out = b""
-    for name, value in headers.items():
-        out += bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value.encode())) + value.encode()
-    return out
-
-
 def read_headers(data: bytes) -> dict[str, str]:
     """The string headers; others are stepped over.  Raises :class:`BrokenStreamError`."""
     found, at = {}, 0

@@ -152,19 +152,6 @@ async def test_reading_across_disk_and_memory(tmp_path: Path) -> None:
         assert await ledger.read(log, 700, 710) == []
 
 
-async def test_a_published_log_is_taken_up_again(tmp_path: Path) -> None:
-    async with running(open_here(tmp_path)) as ledger:
-        log = ledger.open_log(CAGE)
-        ledger.append_many(log, [started(i) for i in range(299)])
-        ledger.close_log(log)
-        await ledger.publish(log)
-        assert await ledger.reopen_log(CAGE) == log
-        assert await ledger.commit(log, started(1)) == 300
-        with pytest.raises(LedgerError, match="no such log"):
-            await ledger.reopen_log(CageId("c-00000000000z"))
-    assert fsck(tmp_path / directory(LOG)).size == 301
-
-
 async def test_a_second_log_of_the_same_name_is_refused(tmp_path: Path) -> None:
     async with running(open_here(tmp_path)) as ledger:
         log = ledger.open_log(CAGE)

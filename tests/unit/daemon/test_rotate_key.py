@@ -255,20 +255,6 @@ async def test_rotations_while_records_pour_in(tmp_path: Path) -> None:
     check_all(tmp_path, [HOST_LOG, LOG])
 
 
-async def test_a_log_taken_up_again_names_the_key(tmp_path: Path) -> None:
-    async with running(open_here(tmp_path)) as ledger:
-        log = ledger.open_log(CAGE)
-        ledger.close_log(log)
-        await ledger.publish(log)
-        await ledger.rotate_key()
-        await ledger.rotate_key()
-        await ledger.reopen_log(CAGE)
-        await ledger.commit(log, started(1))
-        await ledger.publish(log)
-    check_all(tmp_path, [HOST_LOG, LOG])
-    assert signer_of(tmp_path, LOG) == 3
-
-
 def test_the_key_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     disk = Directory(tmp_path)
     disk.make_dirs("keys", 0o700)

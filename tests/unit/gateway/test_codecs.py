@@ -11,10 +11,11 @@ from chunk_invariance import assert_chunk_invariant, per_chunk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akiosd.gateway.llm.eventstream import EventStreamCodec, pack, pack_headers, read_headers
+from akiosd.gateway.llm.eventstream import EventStreamCodec, pack, read_headers
 from akiosd.gateway.llm.frames import BrokenStreamError, Codec, StreamFrame
 from akiosd.gateway.llm.ndjson import ArrayCodec, NdjsonCodec
 from akiosd.gateway.llm.sse import SseCodec
+from tests.unit.gateway.pack_headers import pack_headers
 
 SSE = (
     b'\xef\xbb\xbf: hello\n\nevent: message_start\r\ndata: {"a":1}\r\n\r\nid: 7\rretry: 100\rdata: x\rdata: y\r\r'

@@ -10,10 +10,11 @@ from typing import Any
 import h11
 import pytest
 
-from akiosd.gateway.llm.eventstream import pack, pack_headers
+from akiosd.gateway.llm.eventstream import pack
 from akiosd.values.policy import Budget
 from tests.e2e.models import Models, answer
 from tests.unit.gateway.llm_harness import post, talking
+from tests.unit.gateway.pack_headers import pack_headers
 from tests.unit.gateway.test_llm import body_of
 from tests.unit.gateway.test_replies import CASES
 
