@@ -72,10 +72,6 @@ class LogSource:
     def vkey(self) -> Vkey:
         return self.trust.vkey
 
-    @property
-    def is_host(self) -> bool:
-        return self.cage == HOST_LOG
-
     @contextmanager
     def reader(self) -> Iterator[LogReader]:
         with self.place.open() as files:

@@ -25,8 +25,6 @@ from akiosd.values.records import (
 )
 from akiosd.values.spend import Ask, Bill, Grant, ModelPrice
 
-MAX_LISTENERS = 48
-
 
 class LinkMessage(msgspec.Struct, frozen=True, tag_field="m", omit_defaults=True, forbid_unknown_fields=True):
     pass

@@ -245,7 +245,6 @@ int akios_mount_setattr(int fd, unsigned flags, uint64_t set, uint64_t clear, in
 int akios_fs_mount(const char *type, const char *options, size_t options_len, uint64_t attrs);
 int akios_pidfd_getfd(int pidfd, int fd);
 int akios_unshare(int flags);
-int akios_setns(int fd, int type);
 int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data);
 int akios_landlock_abi(void);
 

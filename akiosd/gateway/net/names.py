@@ -32,7 +32,7 @@ WEB_PORTS = (80, 443)
 OLLAMA_PORT = 11434
 _DNS_PORT = 53
 MAX_PORTS = 44
-"""With DNS and Ollama within ``wire.gateway.MAX_LISTENERS``."""
+"""With DNS and Ollama they go to a gateway in one frame (``wire.frame.MAX_FDS``)."""
 
 _RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 MAX_WILDCARD_NAMES = 2048

@@ -18,7 +18,7 @@ from akiosd.gateway.net.names import (
     listens_for_ollama,
 )
 from akiosd.values.policy import PROVIDERS, Network, Policy
-from akiosd.wire.gateway import MAX_LISTENERS
+from akiosd.wire.frame import MAX_FDS
 
 
 def names(**network: object) -> Names:
@@ -161,7 +161,7 @@ def test_ports() -> None:
     network = Network(allowed_domains=("a.example:22", "b.example", "c.example:443"), ports=(8443, 8080))
     assert capture_ports(network) == (80, 443, 22, 8080, 8443)
     assert capture_ports(Network()) == (80, 443)
-    assert MAX_PORTS + 3 <= MAX_LISTENERS
+    assert MAX_PORTS + 3 <= MAX_FDS
 
 
 def test_ports_that_cannot_be_listened_on() -> None:
