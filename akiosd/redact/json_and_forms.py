@@ -1,20 +1,15 @@
-"""JSON, forms, URLs and headers: values are redacted, names and shape stay."""
+"""Texts with JSON in them, forms, URLs and headers: values are redacted, names and shape stay."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit, urlunsplit
 
 import msgspec
 
-from akiosd.redact.containers.leaf import NUMBER, member_label
-from akiosd.redact.model import RedactError
 from akiosd.redact.redactor import Redactor
 
-MAX_DEPTH = 200
-"""Deeper JSON is refused: it must not pass unread."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a pair: JSON has it as an escape, no encoding does."""
 _MAX_PLACE = 250
@@ -58,28 +53,6 @@ class Structured:
             self.findings.append(Finding(where, span.type, span.category, span.confidence))
         self.blocked = self.blocked or result.blocked
         return result.text
-
-    def json(self, value: Any, place: str = "$", depth: int = 0, hint: str = "") -> Any:
-        """A JSON value with its strings redacted at any depth; keys are kept and are the context of their values.
-
-        Numbers are read too: one that is personal data becomes text.  Raises :class:`RedactError` when too deep.
-        """
-        if depth > MAX_DEPTH:
-            raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", place, "send a flatter body")
-        if isinstance(value, str):
-            return self.text(value, place, hint)
-        if isinstance(value, dict):
-            return {
-                key: self.json(item, f"{place}.{self._name(key)}", depth + 1, member_label(value, key, hint))
-                for key, item in value.items()
-            }
-        if isinstance(value, list):
-            return [self.json(item, f"{place}[{i}]", depth + 1, hint) for i, item in enumerate(value)]
-        if value is None or isinstance(value, bool) or _is_small(value):
-            return value
-        text = NUMBER.decode(str(value))
-        safe = self.text(text, place, hint or "number")
-        return value if safe == text else safe
 
     def _name(self, name: str) -> str:
         return "*" if self._redactor.has(name) else name
@@ -128,9 +101,3 @@ class Structured:
     def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Header values, their names as context."""
         return self.pairs(headers, "header")
-
-
-def _is_small(number: Any) -> bool:
-    """Whether it has too few digits before its point to be anybody's: measurements are many, and cost nothing then."""
-    whole = str(number).removeprefix("-").partition(".")[0]
-    return len(whole) < 6 and whole.isdigit()

@@ -40,10 +40,6 @@ def not_one_of(words: str) -> Check:
     return lambda text: False if text.split()[0] in refused else None
 
 
-def shorter_than(size: int) -> Check:
-    return lambda text: None if len(text) < size else False
-
-
 def check_company(text: str) -> bool | None:
     """Not the article of a sentence, not the holder of a copyright."""
     first = text.split(None, 1)[0].lower()
