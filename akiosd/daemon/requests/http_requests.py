@@ -38,7 +38,9 @@ _log = get_log("http")
 class Direct:
     """The handler of :class:`Http`.  ``find``: a running cage that a peer may act on; ``admit`` judges a policy."""
 
-    def __init__(self, host: Host, find: Callable[[Peer, str], Cage], admit: Callable[[Peer, Policy], None]) -> None:
+    def __init__(
+        self, host: Host, find: Callable[[Peer, str], Cage], admit: Callable[[Peer, Policy, list[int]], None]
+    ) -> None:
         self._host, self._find, self._admit = host, find, admit
         self.running: dict[str, int] = {}
         """The logs of gateways made here that live, with the uid each was made for."""
@@ -56,7 +58,7 @@ class Direct:
                 await cage.connect(theirs)
                 await client.reply(HttpReply(cage=cage.id), [ours.fileno()])
             return
-        self._admit(peer, request.policy)
+        self._admit(peer, request.policy, list(self.running.values()))
         with trio.CancelScope() as scope:
             self._scopes.add(scope)
             try:

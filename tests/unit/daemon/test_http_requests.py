@@ -30,7 +30,7 @@ async def test_whose_cage_a_request_may_use(uid: int, role: Role, may: bool) -> 
         replies.append((message, len(fds)))
 
     cage = SimpleNamespace(id=CAGE, peer=Peer(8, 8, 1, (), "user"), connect=connect)
-    direct = Direct(None, lambda peer, name: cage, lambda peer, policy: None)  # type: ignore[arg-type,return-value]
+    direct = Direct(None, lambda peer, name: cage, lambda peer, policy, uids: None)  # type: ignore[arg-type,return-value]
     asked = direct.handle(Peer(uid, uid, 1, (), role), Http(cage=CAGE), [], SimpleNamespace(reply=reply))  # type: ignore[arg-type]
     if may:
         await asked

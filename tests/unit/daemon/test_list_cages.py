@@ -16,14 +16,15 @@ from akiosctl.cages import find_cage, list_cages
 from akiosd.cage.remembered import Remembered
 from akiosd.daemon.base.peers import Peer, Role
 from akiosd.daemon.cages.pending_changes import KeptCage
-from akiosd.daemon.requests.supervisor import _MAX_LISTED, Supervisor, _cut
+from akiosd.daemon.cages.registry import MAX_LISTED, Registry, cut_argv
+from akiosd.daemon.requests.cage_requests import CageRequests
 from akiosd.errors import AkiosError, DeniedError
 from akiosd.kernel.user_tree import identify
 from akiosd.values.ids import make_cage_id
 from akiosd.wire.frame import MAX_FRAME
 from akiosd.wire.messages import CageInfo, Cages, List
 
-LONG = CageInfo("c-" + "0" * 12, 1, "u" * 32, "ended", _cut((b"\xff" * 10**6,)), b"/" * 4095, 0, reason="r" * 1024)
+LONG = CageInfo("c-" + "0" * 12, 1, "u" * 32, "ended", cut_argv((b"\xff" * 10**6,)), b"/" * 4095, 0, reason="r" * 1024)
 
 
 def of(uid: int, number: int, **more: Any) -> KeptCage:
@@ -36,10 +37,10 @@ class Asker:
     """A client whose requests the real handler answers, without a socket between."""
 
     def __init__(self, kept: list[KeptCage], role: Role, uid: int) -> None:
-        self._supervisor = Supervisor.__new__(Supervisor)
-        self._supervisor._running = {}
-        self._supervisor._kept = {one.info.cage: one for one in kept}
-        self._supervisor._ended = Remembered()
+        self.registry = Registry.__new__(Registry)
+        self.registry.running = {}
+        self.registry.kept = {one.info.cage: one for one in kept}
+        self.registry.ended = Remembered()
         self._peer = Peer(uid, uid, 1, (), role, reads_all=role != "user")
         self.sizes: list[int] = []
 
@@ -50,7 +51,7 @@ class Asker:
             answers.append(message)
 
         with pytest.raises(StopIteration):
-            self._supervisor._list(self._peer, request, list(fds), SimpleNamespace(reply=reply)).send(None)  # type: ignore[arg-type]
+            CageRequests(self.registry).list(self._peer, request, list(fds), SimpleNamespace(reply=reply)).send(None)  # type: ignore[arg-type]
         self.sizes.append(len(msgspec.msgpack.encode(answers[0])))
         return answers[0], []
 
@@ -59,20 +60,20 @@ class Asker:
 
 
 def test_any_number_of_long_command_lines_fits() -> None:
-    asker = Asker([of(7, number) for number in range(3 * _MAX_LISTED + 1)], "root", 0)
+    asker = Asker([of(7, number) for number in range(3 * MAX_LISTED + 1)], "root", 0)
     found = asker.list(everyone=True)
-    assert len(found) == len({info.cage for info in found}) == 3 * _MAX_LISTED + 1
+    assert len(found) == len({info.cage for info in found}) == 3 * MAX_LISTED + 1
     assert len(asker.sizes) == 4 and max(asker.sizes) < MAX_FRAME
 
 
 def test_a_full_page_is_not_followed_by_an_empty_one() -> None:
-    asker = Asker([of(7, number) for number in range(_MAX_LISTED)], "user", 7)
-    assert len(asker.list(everyone=False)) == _MAX_LISTED and len(asker.sizes) == 1
+    asker = Asker([of(7, number) for number in range(MAX_LISTED)], "user", 7)
+    assert len(asker.list(everyone=False)) == MAX_LISTED and len(asker.sizes) == 1
 
 
 def test_a_command_line_that_fits_is_whole() -> None:
     argv = (b"sh", b"-c", b"x" * 4000)
-    assert _cut(argv) == argv and _cut((*argv, b"y" * 200))[-1].startswith(b"y" * 80)
+    assert cut_argv(argv) == argv and cut_argv((*argv, b"y" * 200))[-1].startswith(b"y" * 80)
 
 
 @pytest.mark.parametrize(("role", "everyone", "shown"), [
@@ -92,7 +93,7 @@ def test_whose_changes_may_be_looked_at(role: Role, uid: int, may: bool) -> None
     theirs = of(8, 2)
     asker = Asker([theirs], role, uid)
     with nullcontext() if may else pytest.raises(DeniedError, match="no ended cage"):
-        assert asker._supervisor._find_kept(asker._peer, theirs.info.cage) is theirs
+        assert asker.registry.find_kept(asker._peer, theirs.info.cage) is theirs
 
 
 def test_last_is_the_last_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

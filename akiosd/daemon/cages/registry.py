@@ -1,0 +1,196 @@
+"""The cages that akiosd knows: those that run, those whose changes wait, and the last one of each workspace.
+
+Whoever asks about a cage asks here, and a cage of somebody else's does not exist for them.
+"""
+
+from __future__ import annotations
+
+import pwd
+
+import msgspec
+import trio
+
+from akiosd.cage.remembered import Remembered
+from akiosd.daemon.base.log import get_log
+from akiosd.daemon.base.peers import Peer
+from akiosd.daemon.cages import pending_changes
+from akiosd.daemon.cages.pending_changes import KeptCage
+from akiosd.daemon.cages.run_cage import Cage
+from akiosd.daemon.host import Host
+from akiosd.errors import DeniedError
+from akiosd.kernel.fds import Fd, close_all
+from akiosd.values.ids import LogId, is_cage_id
+from akiosd.wire import messages as wire
+
+_log = get_log("cages")
+MAX_LISTED = 64
+"""Cages in one page of a list."""
+_MAX_ARGV = 4096
+"""Together with a path of PATH_MAX, far less than a 64th of a frame."""
+
+
+class Registry:
+    """Read once from disk at start; afterwards the truth is here, and disk follows."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.running: dict[str, Cage] = {}
+        self.kept: dict[str, KeptCage] = pending_changes.load_all(host.cages_dir)
+        host.uids.kept = lambda: {kept.host_id for kept in self.kept.values()}
+        self.workspaces: dict[str, Fd] = {}
+        """The workspaces of kept cages that ended since this start; owned here."""
+        self.ended = Remembered(pending_changes.load_ended(host.cages_dir))
+        known = [*(kept.info for kept in self.kept.values()), *self.ended.infos()]
+        self._order = max((info.order for info in known), default=0)
+        self._boot = pending_changes.read_boot()
+        self._owners: dict[str, int] = {}
+        self._removed = trio.Event()
+        """Set for all who wait when a cage is gone, and then a new one."""
+
+    def next_order(self) -> int:
+        """A number higher than that of every cage before, also of those before this start."""
+        self._order += 1
+        return self._order
+
+    def add(self, cage: Cage) -> None:
+        cage.on_begin, cage.on_changes = self._begin, self._keep
+        self.running[cage.id] = cage
+        self._owners[cage.id] = cage.peer.uid
+
+    def remove(self, cage: Cage) -> None:
+        """It gave everything back."""
+        del self.running[cage.id]
+        if not cage.changes:
+            self._remember(msgspec.structs.replace(self._describe(cage), state="ended", pid=0))
+        self._removed.set()
+        self._removed = trio.Event()
+
+    def forget_changes(self, name: str) -> None:
+        """They were committed or discarded, and are gone from disk."""
+        kept = self.kept.pop(name)
+        self._remember(msgspec.structs.replace(kept.info, changes=False))
+        close_all((self.workspaces.pop(name, None),))
+
+    async def wait_empty(self) -> None:
+        while self.running:
+            await self._removed.wait()
+
+    async def wait_released(self, name: str) -> None:
+        """A cage whose end was just told may still be giving its disk back."""
+        while name in self.running and self.running[name].ended.is_set():
+            await self._removed.wait()
+
+    def close(self) -> None:
+        close_all(self.workspaces.values())
+
+    # ---- who may see what --------------------------------------------------------------------------
+
+    def owner_of(self, log: LogId) -> int | None:
+        """The uid of the caller whose cage this log is; None for the host's and for unknown ones."""
+        if log not in self._owners and is_cage_id(log):
+            try:
+                self._owners[log] = int((self._host.cages_dir / log / "owner").read_text())
+            except (OSError, ValueError):
+                return None
+        return self._owners.get(log)
+
+    def find(self, peer: Peer, name: str) -> Cage:
+        """A running cage this peer may act on.  One of somebody else's does not exist for others."""
+        cage = self.running.get(name)
+        if cage is None or (peer.role not in ("root", "admin") and cage.peer.uid != peer.uid):
+            raise DeniedError(f"no running cage {name}", next="list cages with: akiosctl ps")
+        return cage
+
+    def find_kept(self, peer: Peer, name: str) -> KeptCage:
+        kept = self.kept.get(name)
+        if kept is None or (peer.role != "root" and kept.owner[0] != peer.uid):
+            running = name in self.running and self.running[name].peer.uid == peer.uid
+            what = f"the cage {name} still runs" if running else f"no ended cage {name} with changes"
+            raise DeniedError(what, next="list cages with: akiosctl ps --all")
+        return kept
+
+    def list_page(self, peer: Peer, everyone: bool, after: str) -> tuple[list[wire.CageInfo], bool]:
+        """Cages whose ids come behind ``after``, as many as fit a page, and whether there are more."""
+        everyone = everyone and (peer.reads_all or peer.role in ("root", "admin"))
+        infos = [self._describe(cage) for cage in self.running.values()]
+        infos += [kept.info for name, kept in self.kept.items() if name not in self.running]
+        infos += self._list_ended({info.cage for info in infos})
+        wanted = [info for info in infos if (everyone or info.uid == peer.uid) and info.cage > after]
+        wanted.sort(key=lambda info: info.cage)
+        return wanted[:MAX_LISTED], len(wanted) > MAX_LISTED
+
+    def _list_ended(self, listed: set[str]) -> list[wire.CageInfo]:
+        """But those whose data was destroyed since: nothing of them is shown any more."""
+        infos = [info for info in self.ended.infos() if info.cage not in listed]
+        gone = [info.cage for info in infos if not (self._host.cages_dir / info.cage).exists()]
+        self.ended.remove(gone)
+        return [info for info in infos if info.cage not in gone]
+
+    def _describe(self, cage: Cage) -> wire.CageInfo:
+        result = cage.result
+        return wire.CageInfo(
+            cage=cage.id, uid=cage.peer.uid, user=user_name(cage.peer.uid), state=cage.life.state,
+            argv=cut_argv(cage.request.argv), workspace=cage.workspace_name, started_ns=cage.started_ns,
+            ended_ns=cage.ended_ns, exit_code=result.exit_code if result else 0,
+            reason=result.reason if result else "", changes=cage.changes, pid=cage.pid,
+            tty=cage.request.tty is not None, detached=cage.detached, usd_micro=cage.spend.account.usd_micro,
+            calls=cage.spend.account.calls, gid=cage.peer.gid, directory=cage.workspace_id, order=cage.order,
+            outdated=cage.is_outdated(),
+        )  # fmt: skip
+
+    # ---- what outlives this process ----------------------------------------------------------------
+
+    def _begin(self, cage: Cage) -> None:
+        try:
+            pending_changes.begin(cage.directory, self._describe_kept(cage))
+        except OSError as error:
+            _log.error("changes are not safe until this cage ends", cage=cage.id, error=str(error))
+
+    def _keep(self, cage: Cage) -> None:
+        kept = self._describe_kept(cage)
+        info = msgspec.structs.replace(kept.info, state="ended", changes=True, pid=0)
+        self.kept[cage.id] = kept = msgspec.structs.replace(kept, info=info)
+        self.workspaces[cage.id] = cage.workspace_fd
+        try:
+            pending_changes.save(cage.directory, kept)
+        except OSError as error:
+            # They can still be committed, while this daemon lives.
+            _log.error("changes are not safe from a restart", cage=cage.id, error=str(error))
+
+    def _describe_kept(self, cage: Cage) -> KeptCage:
+        caller, where = cage.caller, cage.workspace_id
+        return KeptCage(
+            info=self._describe(cage), owner=(caller.uid, caller.gid), inside=(caller.inside, caller.inside_gid),
+            host_id=cage.prepared.host_id, host_gid=cage.prepared.host_gid,
+            disk_size=cage.prepared.slot.size, workspace_id=(where.device, where.inode),
+            workspace_born_ns=where.born_ns, protect=cage.policy.filesystem.protect, boot=self._boot,
+        )  # fmt: skip
+
+    def _remember(self, info: wire.CageInfo) -> None:
+        """It ended, and nothing of it waits: it may still be the last cage of its workspace."""
+        try:
+            pending_changes.end(self._host.cages_dir / info.cage, info)
+            for name in self.ended.add(info):
+                pending_changes.drop(self._host.cages_dir / name)
+        except OSError as error:
+            _log.error("an ended cage is forgotten with the next start", cage=info.cage, error=str(error))
+
+
+def cut_argv(argv: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """As much of a command line as a list shows."""
+    shown: list[bytes] = []
+    room = _MAX_ARGV
+    for word in argv:
+        if len(word) + 1 > room:
+            return (*shown, word[:room] + "…".encode())
+        shown.append(word)
+        room -= len(word) + 1
+    return tuple(shown)
+
+
+def user_name(uid: int) -> str:
+    """The name of a uid, or the number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

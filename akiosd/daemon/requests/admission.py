@@ -1,0 +1,93 @@
+"""Who may begin what: quotas of users and of the host, the disk of the ledger, the system policy."""
+
+from __future__ import annotations
+
+import msgspec
+
+from akiosd.daemon.base.peers import Peer
+from akiosd.daemon.cages.registry import Registry
+from akiosd.daemon.host import Host
+from akiosd.errors import DeniedError
+from akiosd.policy.merge import check_authority
+from akiosd.policy.schema import validate
+from akiosd.values.policy import Policy
+from akiosd.wire.messages import Run
+
+_MAX_ACCOUNTS = 32
+"""User names and homes that one uid may run under while akiosd runs."""
+_MAX_ADMITTED, _MAX_REMEMBERED = 64, 64 << 10
+"""Policies that were admitted and are remembered, and the largest of them in bytes."""
+
+
+class Admission:
+    """Every method raises :class:`DeniedError` with what stands in the way and who can change it."""
+
+    def __init__(self, host: Host, registry: Registry) -> None:
+        self._host, self._registry = host, registry
+        self.stopping = False
+        self._admitted: set[bytes] = set()
+        self._accounts: dict[int, set[tuple[str, bytes]]] = {}
+
+    def admit_run(self, peer: Peer, run: Run) -> None:
+        if self.stopping:
+            raise DeniedError("akiosd is stopping", "run", "run the command again in a moment")
+        if self._host.ledger.full:
+            # It would wait for its birth record before it could say a word.
+            where = str(self._host.state_dir)
+            raise DeniedError("No space left on device: the ledger cannot be written", where, "make room on its disk")
+        self._check_quotas(peer)
+        self._check_policy(run.policy)
+        self._check_account(peer, run)
+
+    def admit_request(self, peer: Peer, policy: Policy, uids: list[int]) -> None:
+        """One request without an agent; ``uids`` are those for whom such are made now, one for each."""
+        quotas = self._host.config.quotas
+        if self.stopping:
+            raise DeniedError("akiosd is stopping", "http", "ask again in a moment")
+        if len(uids) >= quotas.cages_total or (peer.uid and uids.count(peer.uid) >= quotas.cages_per_user):
+            raise DeniedError(
+                f"{uids.count(peer.uid)} requests of yours run, {len(uids)} in all", "quotas", "wait for one"
+            )
+        self._check_policy(policy)
+
+    def _check_quotas(self, peer: Peer) -> None:
+        quotas = self._host.config.quotas
+        own = sum(cage.peer.uid == peer.uid for cage in self._registry.running.values())
+        if len(self._registry.running) >= quotas.cages_total or (peer.uid and own >= quotas.cages_per_user):
+            raise DeniedError(
+                f"{own} cages of yours run, {len(self._registry.running)} in all",
+                "quotas",
+                "stop one, or ask the admin",
+            )
+        waiting = sum(kept.owner[0] == peer.uid for kept in self._registry.kept.values())
+        if waiting >= quotas.kept_per_user:
+            raise DeniedError(
+                f"{waiting} ended cages wait with changes", "quotas", "commit or discard some: akiosctl ps --all"
+            )
+
+    def _check_account(self, peer: Peer, run: Run) -> None:
+        if not peer.uid:
+            return
+        # Each is a directory of files that stays while akiosd runs.
+        known = self._accounts.setdefault(peer.uid, set())
+        if (run.user_name, run.home) not in known and len(known) >= _MAX_ACCOUNTS:
+            what = f"{len(known)} user names and homes of yours were used already"
+            raise DeniedError(what, "run", "run with your own HOME and USER")
+        known.add((run.user_name, run.home))
+
+    def _check_policy(self, policy: Policy) -> None:
+        """Refused or not, the same policy is so as long as this daemon runs: the system's is read at its start."""
+        known = msgspec.msgpack.encode(policy)
+        if known in self._admitted:
+            return
+        validate(policy)
+        widenings = check_authority(self._host.policy, policy)
+        if widenings:
+            raise DeniedError(
+                "the policy asks for more than the system policy allows: " + "; ".join(map(str, widenings[:3])),
+                self._host.config.system_policy, "narrow it, or ask the admin to widen the system policy",
+            )  # fmt: skip
+        if len(self._admitted) >= _MAX_ADMITTED:
+            self._admitted.clear()
+        if len(known) <= _MAX_REMEMBERED:
+            self._admitted.add(known)

@@ -1,0 +1,46 @@
+"""What is asked of cages that run: a signal, an end, what they spent, and which there are."""
+
+from __future__ import annotations
+
+import trio
+
+from akiosd.cage.machine import Event
+from akiosd.daemon.base.peers import Peer
+from akiosd.daemon.cages.registry import Registry, user_name
+from akiosd.daemon.sockets.serve_clients import ClientConnection
+from akiosd.kernel.user_tree import identify
+from akiosd.wire import messages as wire
+
+
+class CageRequests:
+    """Handlers of :class:`Signal`, :class:`Stop`, :class:`BudgetInfo` and :class:`List`."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def signal(self, peer: Peer, request: wire.Signal, fds: list[int], client: ClientConnection) -> None:
+        await self._registry.find(peer, request.cage).signal(request.signo)
+        await client.reply(wire.Ok())
+
+    async def stop(self, peer: Peer, request: wire.Stop, fds: list[int], client: ClientConnection) -> None:
+        cage = self._registry.find(peer, request.cage)
+        if request.cause == "output" and cage.policy.limits.output:
+            cage.post(Event("limit", "output"))
+            await cage.ended.wait()
+        elif request.grace_ns:
+            await cage.signal(15)
+            with trio.move_on_after(request.grace_ns / 1e9):
+                await cage.ended.wait()
+        if not cage.ended.is_set():
+            cage.end("stopped", user_name(peer.uid))
+            await cage.ended.wait()
+        await client.reply(wire.Ok())
+
+    async def budget(self, peer: Peer, request: wire.BudgetInfo, fds: list[int], client: ClientConnection) -> None:
+        cage = self._registry.find(peer, request.cage)
+        await client.reply(cage.spend.describe(cage.id))
+
+    async def list(self, peer: Peer, request: wire.List, fds: list[int], client: ClientConnection) -> None:
+        page, more = self._registry.list_page(peer, request.everyone, request.after)
+        here = identify(fds[0]) if fds else None
+        await client.reply(wire.Cages(cages=tuple(page), more=more, here=here))

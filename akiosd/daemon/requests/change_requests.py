@@ -1,0 +1,94 @@
+"""The changes of an ended cage: shown read-only to their owner, or given up once they were committed or not wanted.
+
+One at a time: what somebody compares or writes from must not vanish under them.
+"""
+
+from __future__ import annotations
+
+import time
+
+import trio
+
+from akiosd.daemon.base.peers import Peer
+from akiosd.daemon.cages import pending_changes
+from akiosd.daemon.cages.registry import Registry
+from akiosd.daemon.cages.view import WAIT, open_view
+from akiosd.daemon.cages.wipe_changes import UNLINKED, wipe_changes
+from akiosd.daemon.host import Host
+from akiosd.daemon.sockets.serve_clients import ClientConnection
+from akiosd.errors import DeniedError
+from akiosd.kernel.fds import Fd
+from akiosd.kernel.user_tree import read_name
+from akiosd.store.wipe import How
+from akiosd.values import records
+from akiosd.values.ids import HOST_LOG
+from akiosd.wire import messages as wire
+
+
+class ChangeRequests:
+    """Handlers of :class:`View` and :class:`Discard`."""
+
+    def __init__(self, host: Host, registry: Registry) -> None:
+        self._host, self._registry = host, registry
+        self._busy: set[str] = set()
+        """Cages for which one of these requests is being answered."""
+        self._viewers: list[tuple[str, ClientConnection]] = []
+
+    async def view(self, peer: Peer, request: wire.View, fds: list[int], client: ClientConnection) -> None:
+        await self._registry.wait_released(request.cage)
+        kept = self._registry.find_kept(peer, request.cage)
+        self._check_unseen(request.cage, client)
+        if fds:
+            workspace = Fd(fds.pop(0))
+        elif request.cage in self._registry.workspaces:
+            workspace = self._registry.workspaces[request.cage].dup()
+        else:
+            raise DeniedError("akiosd was restarted since; the workspace must be sent again", request.cage)
+        if request.cage in self._busy:
+            workspace.close()
+            raise DeniedError("somebody else looks at these changes now", request.cage, WAIT)
+        self._busy.add(request.cage)
+        try:
+            with workspace:
+                with await open_view(self._host, kept, workspace) as view:
+                    reply = wire.ViewReply(
+                        cage=request.cage,
+                        workspace=read_name(workspace.fileno()),
+                        protect=kept.protect,
+                        started_ns=kept.info.started_ns,
+                    )
+                    # Until that client leaves: what it compares or writes from must not vanish under it.
+                    viewer = request.cage, client
+                    self._viewers.append(viewer)
+                    client.at_end(lambda: self._viewers.remove(viewer))
+                    await client.reply(reply, [view.fileno(), workspace.fileno()])
+        finally:
+            self._busy.discard(request.cage)
+
+    def _check_unseen(self, cage: str, client: ClientConnection) -> None:
+        if any(name == cage and not client.is_same(viewer) for name, viewer in self._viewers):
+            raise DeniedError("somebody else looks at these changes now", cage, WAIT)
+
+    async def discard(self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection) -> None:
+        await self._registry.wait_released(request.cage)
+        kept = self._registry.find_kept(peer, request.cage)
+        self._check_unseen(request.cage, client)
+        if request.cage in self._busy:
+            raise DeniedError("somebody else settles these changes now", request.cage, "wait until they are done")
+        self._busy.add(request.cage)
+        try:
+            # Told first: what was destroyed without a word could not be told apart from a loss.
+            record = records.CageSettled(
+                ts=time.time_ns(), cage=request.cage, uid=peer.uid, committed=request.committed, paths=request.paths
+            )
+            await self._host.ledger.commit(HOST_LOG, record)
+            disks, directory = self._host.disks, self._host.cages_dir / request.cage
+            assert disks is not None
+            said = UNLINKED
+            if request.wipe:
+                said = await trio.to_thread.run_sync(wipe_changes, directory, disks, kept.disk_size, How())
+            await trio.to_thread.run_sync(pending_changes.forget, directory, disks, kept)
+            self._registry.forget_changes(request.cage)
+        finally:
+            self._busy.discard(request.cage)
+        await client.reply(wire.Ok(note=said))
