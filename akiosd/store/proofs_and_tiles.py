@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from akiosd.errors import LedgerError
-from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
+from akiosd.ledger.bundle import decode_bundle
 from akiosd.ledger.edge import TILE_BYTES, Edge, extend_hashes
 from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, consistency_proof, leaf_hash, verify_inclusion
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, open_checkpoint, parse_note
@@ -16,9 +16,7 @@ from akiosd.ledger.proof import TlogProof, prove_entry, tile_nodes
 from akiosd.ledger.report import LogReader, read_tile
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, edge_of, parse_path, widths
 from akiosd.ledger.verify import verify_log
-from akiosd.store.fsck import fsck
 from akiosd.store.log_files import LogFiles
-from akiosd.store.pack import pack
 from akiosd.store.sync import sync_directory
 
 
@@ -119,34 +117,6 @@ def _restore(path: Path, reader: LogFiles, name: str, data: bytes) -> bool:
     os.replace(temporary, target)
     sync_directory(target.parent)
     return True
-
-
-def pack_log(path: Path, out: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> int:
-    """Put a finished log into the archive ``out``, durable on return; returns its length in bytes."""
-    with LogFiles(path) as reader:
-        return pack_from(reader, out, vkey, hasher)
-
-
-def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list: bytes | None = None) -> int:
-    """The same, of a log that is open, with the list of its host's keys if one is given.
-
-    What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is left as it is.
-    """
-    temporary = out.with_name(out.name + ".tmp")
-    # No O_TRUNC: what a stop left of it is written over, not given back as it is.
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    try:
-        length = pack(reader, vkey, MAX_BUNDLE_BYTES, fd, key_list)
-        os.ftruncate(fd, length)
-        report = fsck(fd, vkey, hasher=hasher)
-        if report.exit_code != 0:
-            raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.replace(temporary, out)
-    sync_directory(out.parent)
-    return length
 
 
 def _tile_of(reader: LogReader, tile: Tile, size: int) -> bytes:

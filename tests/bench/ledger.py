@@ -29,10 +29,10 @@ from akiosd.ledger.bundle import Batch, encode_bundle
 from akiosd.ledger.entries import entries_of
 from akiosd.ledger.merkle import root_of
 from akiosd.ledger.note import Checkpoint, parse_note
+from akiosd.store.archive_log import Places, drop_directory, make_archive
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck, open_log_files
 from akiosd.store.log_dir import directory
-from akiosd.store.packing import Places, drop_directory, make_archive
 from akiosd.store.wipe import How
 from akiosd.values.ids import HOST_LOG, CageId, LogId, make_cage_id
 from akiosd.values.records import End, Syscall, encode_entry

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tarfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,12 @@ from akiosd.errors import LedgerError
 from akiosd.ledger.merkle import PYTHON
 from akiosd.ledger.proof import verify_proof
 from akiosd.ledger.report import Verdict
-from akiosd.store import packing
+from akiosd.store import archive_log
+from akiosd.store.archive_format import PackedLog, header
+from akiosd.store.archive_log import Places, drop_directory, make_archive, pack_log
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
 from akiosd.store.log_dir import load_edge, read_entries
-from akiosd.store.pack import PackedLog
-from akiosd.store.packing import Places, drop_directory, make_archive
-from akiosd.store.proofs_and_tiles import pack_log
 from akiosd.store.retention import survey_cages
 from akiosd.store.wipe import How
 from akiosd.values.records import Started, encode_entry
@@ -59,6 +59,15 @@ def test_it_verifies_as_it_is(archive: Path, source: Path) -> None:
 def test_the_same_log_gives_the_same_bytes(archive: Path, source: Path, tmp_path: Path) -> None:
     pack_log(source, tmp_path / "again.tar", VKEY)
     assert (tmp_path / "again.tar").read_bytes() == archive.read_bytes()
+
+
+def test_a_header_stays_as_it_is_and_tar_reads_it() -> None:
+    """Archives that were written before are compared with it, byte for byte."""
+    raw = header("audit/tile/entries/x001/234", 70_000)
+    assert sha256(raw).hexdigest() == "239d6c42c95cb70a5f0980ac14e151b375647606f80e24d4109abb78c9d747df"
+    info = tarfile.TarInfo.frombuf(raw, "ascii", "strict")
+    assert (info.name, info.size, info.mode, info.mtime) == ("audit/tile/entries/x001/234", 70_000, 0o644, 0)
+    assert info.isreg() and (info.uid, info.gid, info.uname, info.gname) == (0, 0, "root", "root")
 
 
 def test_other_tools_unpack_it(archive: Path, source: Path, tmp_path: Path) -> None:
@@ -128,7 +137,7 @@ def test_packing_stopped_anywhere_leaves_the_log_readable_and_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: str
 ) -> None:
     log = write_log(tmp_path, CAGE, 100, 600)
-    places, wiped = Places.of(tmp_path, CAGE), packing.wipe
+    places, wiped = Places.of(tmp_path, CAGE), archive_log.wipe
     ended = (log / "checkpoint").stat().st_mtime_ns
 
     class Stop(Exception):
@@ -146,7 +155,7 @@ def test_packing_stopped_anywhere_leaves_the_log_readable_and_is_finished(
     assert not places.is_packed
     report = make_archive(places, PYTHON)
     if stop_at != "archive":
-        monkeypatch.setattr(packing, "wipe", stop)
+        monkeypatch.setattr(archive_log, "wipe", stop)
         with pytest.raises(Stop):
             drop_directory(places, How())
         monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""A finished log in one archive that verifies as it is: a tar file (POSIX ustar) of the log's files, and its key.
+"""The format of an archived log, which verifies as it is: a tar file (POSIX ustar) of the log's files, and its key.
 
 ``audit.vkey`` first, then ``audit/…`` sorted by name, then ``host.keys`` where the list of the host's keys was put in;
 regular files of root, mode 0644, time 0: the same log gives the same bytes.  Any tar unpacks it into a tlog-tiles
@@ -34,7 +34,11 @@ class Source(Protocol):
 
 
 def header(name: str, size: int) -> bytes:
-    """The one header this archive has for a file (POSIX.1-2017, pax, "ustar Interchange Format")."""
+    """The one header this archive has for a file (POSIX.1-2017, pax, "ustar Interchange Format").
+
+    Not by ``tarfile``, whose headers have changed with the versions of Python (in the numbers of a device): every byte
+    of an archive is compared with this when it is read, and those written before must stay right.
+    """
     if not name.isascii() or len(name) > 100 or size >= 1 << 33:
         raise LedgerError("the archive cannot hold this file", where=name)
     fields = (name.encode().ljust(100, b"\0"), b"0000644\0", b"0000000\0" * 2, b"%011o\0" % size, b"%011o\0" % 0)

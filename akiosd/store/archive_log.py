@@ -1,4 +1,4 @@
-"""A finished cage's log becomes one archive in place of its directory: one file for a dozen inodes.
+"""A finished log is put into an archive, and that in the place of the log's directory: one file for a dozen inodes.
 
     archive written, verified, durable → its record in the host log → directory and kept checkpoints wiped.
 
@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from akiosd.errors import LedgerError
-from akiosd.ledger.merkle import Hasher
-from akiosd.ledger.report import Report
+from akiosd.ledger.bundle import MAX_BUNDLE_BYTES
+from akiosd.ledger.merkle import PYTHON, Hasher
+from akiosd.ledger.note import Vkey
+from akiosd.ledger.report import LogReader, Report
+from akiosd.store.archive_format import pack
 from akiosd.store.fsck import find_vkey, fsck
 from akiosd.store.log_dir import archive, directory
-from akiosd.store.proofs_and_tiles import pack_log
+from akiosd.store.log_files import LogFiles
+from akiosd.store.sync import sync_directory
 from akiosd.store.wipe import How, overwrite, wipe
 from akiosd.values.ids import LogId
 
@@ -44,6 +48,34 @@ class Places:
     def is_packed(self) -> bool:
         """Nothing is left to do."""
         return self.archive.exists() and not any(path.exists() for path in (self.log, self.history, self.vkey))
+
+
+def pack_log(path: Path, out: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> int:
+    """Put a finished log into the archive ``out``, durable on return; returns its length in bytes."""
+    with LogFiles(path) as reader:
+        return pack_from(reader, out, vkey, hasher)
+
+
+def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list: bytes | None = None) -> int:
+    """The same, of a log that is open, with the list of its host's keys if one is given.
+
+    What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is left as it is.
+    """
+    temporary = out.with_name(out.name + ".tmp")
+    # No O_TRUNC: what a stop left of it is written over, not given back as it is.
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        length = pack(reader, vkey, MAX_BUNDLE_BYTES, fd, key_list)
+        os.ftruncate(fd, length)
+        report = fsck(fd, vkey, hasher=hasher)
+        if report.exit_code != 0:
+            raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.replace(temporary, out)
+    sync_directory(out.parent)
+    return length
 
 
 def make_archive(places: Places, hasher: Hasher) -> Report:
