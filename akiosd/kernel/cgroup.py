@@ -109,7 +109,6 @@ class CgroupHost:
 
     def __init__(self, layout: Layout, name: str) -> None:
         self.layout = layout
-        self.name = name
         self.v2 = _delegated_base(layout) / name
         self.v1 = {controller: Path(mount) / name for controller, mount in layout.v1.items()}
         self.controllers: frozenset[str] = frozenset()

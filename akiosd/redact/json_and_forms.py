@@ -23,7 +23,6 @@ class Finding(msgspec.Struct, frozen=True):
     place: str
     type: str
     category: str
-    confidence: float
 
 
 def told_place(place: str) -> str:
@@ -50,7 +49,7 @@ class Structured:
         result = self._redactor.read(text, hint)
         for number, span in enumerate(result.spans):
             where = place + told_path(result.paths[number], self._redactor.has) if result.paths else place
-            self.findings.append(Finding(where, span.type, span.category, span.confidence))
+            self.findings.append(Finding(where, span.type, span.category))
         self.blocked = self.blocked or result.blocked
         return result.text
 
@@ -90,7 +89,7 @@ class Structured:
     def _user(self, user: str) -> str:
         if ":" not in user:
             return quote(self.text(unquote(user), "url.user", "user"))
-        self.findings.append(Finding("url.user", "URL_PASSWORD", "digital", 0.9))
+        self.findings.append(Finding("url.user", "URL_PASSWORD", "digital"))
         return quote(self._redactor.replacement(unquote(user), "URL_PASSWORD"))
 
     def _part(self, piece: str, place: str) -> str:

@@ -410,7 +410,7 @@ async def test_parallel_calls_cannot_pass_the_cap(models: Models) -> None:
 
         async def call() -> None:
             ours, theirs = trio.testing.memory_stream_pair()
-            where = Destination(HOSTS["openai"], 443, True, Rule("llm", "x", "openai", 443))
+            where = Destination(HOSTS["openai"], 443, True, Rule("llm", "x", "openai"))
             async with trio.open_nursery() as inner:
                 inner.start_soon(serve_stream, gateway, theirs, where)
                 body = {**CHAT, "max_tokens": 4000, "stream": True}

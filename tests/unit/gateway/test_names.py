@@ -39,33 +39,33 @@ SITES = names(
 @pytest.mark.parametrize(
     ("host", "port", "expected"),
     [
-        ("example.com", 443, Rule("inspect", "example.com", port=443)),
-        ("example.com", 80, Rule("inspect", "example.com", port=80)),
-        ("example.com", 8080, Rule("inspect", "example.com", port=8080)),
+        ("example.com", 443, Rule("inspect", "example.com")),
+        ("example.com", 80, Rule("inspect", "example.com")),
+        ("example.com", 8080, Rule("inspect", "example.com")),
         ("example.com", 22, None),
         ("www.example.com", 443, None),
         ("notexample.com", 443, None),
-        ("a.wild.org", 443, Rule("inspect", "*.wild.org", port=443, get_only=True)),
-        ("a.b.wild.org", 80, Rule("inspect", "*.wild.org", port=80, get_only=True)),
+        ("a.wild.org", 443, Rule("inspect", "*.wild.org", get_only=True)),
+        ("a.b.wild.org", 80, Rule("inspect", "*.wild.org", get_only=True)),
         ("wild.org", 443, None),
         ("evilwild.org", 443, None),
-        ("git.example.net", 22, Rule("raw", "git.example.net:22", port=22)),
+        ("git.example.net", 22, Rule("raw", "git.example.net:22")),
         ("git.example.net", 443, None),
-        ("plain.example.net", 80, Rule("inspect", "plain.example.net:80", port=80)),
+        ("plain.example.net", 80, Rule("inspect", "plain.example.net:80")),
         ("plain.example.net", 443, None),
         # A wildcard never gives raw bytes: which host it was would be the agent's word alone.
-        ("a.ports.example", 8443, Rule("inspect", "*.ports.example:8443", port=8443)),
-        ("pinned.example", 443, Rule("passthrough", "pinned.example", port=443)),
+        ("a.ports.example", 8443, Rule("inspect", "*.ports.example:8443")),
+        ("pinned.example", 443, Rule("passthrough", "pinned.example")),
         ("pinned.example", 80, None),
-        ("a.closed.example", 8080, Rule("passthrough", "*.closed.example", port=8080)),
-        ("odd.example", 9443, Rule("passthrough", "odd.example:9443", port=9443)),
+        ("a.closed.example", 8080, Rule("passthrough", "*.closed.example")),
+        ("odd.example", 9443, Rule("passthrough", "odd.example:9443")),
         ("odd.example", 443, None),
         # A provider's host is the provider's, whatever else covers it.
-        ("api.x.ai", 443, Rule("llm", "api.x.ai", "xai", 443)),
+        ("api.x.ai", 443, Rule("llm", "api.x.ai", "xai")),
         ("api.x.ai", 80, None),
-        ("api.openai.com", 443, Rule("llm", "api.openai.com", "openai", 443)),
+        ("api.openai.com", 443, Rule("llm", "api.openai.com", "openai")),
         ("bedrock-runtime.eu-west-1.amazonaws.com", 443,
-         Rule("llm", "bedrock-runtime.*.amazonaws.com", "bedrock", 443)),
+         Rule("llm", "bedrock-runtime.*.amazonaws.com", "bedrock")),
         ("bedrock-runtime.a.b.amazonaws.com", 443, None),
         ("s3.eu-west-1.amazonaws.com", 443, None),
         # Buckets that anybody may own, and names of no region.
@@ -73,7 +73,7 @@ SITES = names(
         ("bedrock-runtime.s3-us-west-2.amazonaws.com", 443, None),
         ("bedrock-runtime.my-secret-1234567.amazonaws.com", 443, None),
         ("bedrock-runtime.us-gov-west-1.amazonaws.com", 443,
-         Rule("llm", "bedrock-runtime.*.amazonaws.com", "bedrock", 443)),
+         Rule("llm", "bedrock-runtime.*.amazonaws.com", "bedrock")),
     ],
 )  # fmt: skip
 def test_the_rule_of_a_host_and_a_port(host: str, port: int, expected: Rule | None) -> None:
@@ -112,7 +112,7 @@ def test_an_upstream_that_the_administrator_set_is_no_site() -> None:
     found = Names(Policy(network=network), reserved={("llm.inside.example", 443), ("api.openai.com", 443)})
     assert found.find("llm.inside.example", 443) is None
     assert found.find("other.inside.example", 443) is not None and found.find("llm.inside.example", 8443) is not None
-    assert found.find("api.openai.com", 443) == Rule("llm", "api.openai.com", "openai", 443)
+    assert found.find("api.openai.com", 443) == Rule("llm", "api.openai.com", "openai")
 
 
 def test_literal_names_are_told_from_those_of_wildcards() -> None:

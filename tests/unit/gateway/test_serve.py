@@ -277,7 +277,7 @@ async def test_the_names_of_a_wildcard_are_one_site() -> None:
         for number in range(3):
             name = f"{number}.{NAME}"
             context.upstreams._hosts[name] = f"127.0.0.1:{up.port}"
-            place = Destination(name, 80, False, Rule("inspect", f"*.{NAME}", port=80))
+            place = Destination(name, 80, False, Rule("inspect", f"*.{NAME}"))
             async with connected(context, place) as agent:
                 found.append((await agent.ask(host=name))[0])
     assert found == [200, 200, 429]
