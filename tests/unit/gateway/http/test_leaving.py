@@ -20,10 +20,10 @@ from akiosd.gateway.net.limits import Limits
 from akiosd.meter import prices
 from akiosd.values.spend import Tokens
 from tests.e2e import models
+from tests.unit.gateway.llm.test_llm import body_of
+from tests.unit.gateway.llm.test_money import no_usage
+from tests.unit.gateway.llm.test_replies import CASES
 from tests.unit.gateway.llm_harness import HOSTS, PRICE, Gateway, post, talking
-from tests.unit.gateway.test_llm import body_of
-from tests.unit.gateway.test_money import no_usage
-from tests.unit.gateway.test_replies import CASES
 
 TEXT = "hello " * 300
 """Long enough for what the stand-in claims to be less than what is reserved for it."""

@@ -24,7 +24,7 @@ from akiosd.store.log_dir import archive, directory
 from akiosd.store.wipe import How
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 from akiosd.values.records import CageBirth, DaemonStart, End, Started
-from tests.unit.daemon.test_append import open_here, running
+from tests.unit.daemon.ledger.test_append import open_here, running
 from tests.unit.store.test_fsck import flip
 
 NAMES = [CageId(f"c-00000000000{n}") for n in range(4)]

@@ -13,10 +13,10 @@ import pytest
 from akiosd.gateway.llm.eventstream import pack
 from akiosd.values.policy import Budget
 from tests.e2e.models import Models, answer
+from tests.unit.gateway.llm.test_llm import body_of
+from tests.unit.gateway.llm.test_replies import CASES
 from tests.unit.gateway.llm_harness import post, talking
 from tests.unit.gateway.pack_headers import pack_headers
-from tests.unit.gateway.test_llm import body_of
-from tests.unit.gateway.test_replies import CASES
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 100}
 PLAIN = {**CHAT, "model": "gpt-4o-mini"}

@@ -26,8 +26,8 @@ from tests.e2e import models as stand_in
 from tests.e2e.models import Models
 from tests.unit.gateway import llm_harness
 from tests.unit.gateway.harness import Agent
+from tests.unit.gateway.llm.test_replies import CASES, CODECS, TEXT, TOOLS, Heard
 from tests.unit.gateway.llm_harness import HOSTS, KEYS, PRICE, AccountLink, post, talking
-from tests.unit.gateway.test_replies import CASES, CODECS, TEXT, TOOLS, Heard
 
 SECRETS = (b"ada@example.org", b"4012888888881881", b"415 555 0132")
 PLACEHOLDER = "sk-akios-placeholder"

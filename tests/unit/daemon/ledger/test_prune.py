@@ -32,7 +32,7 @@ from akiosd.store.log_dir import directory, publish_all
 from akiosd.store.outgrown import Outgrown
 from akiosd.values.ids import HOST_LOG
 from akiosd.values.records import DaemonStart, LogPruned, Started, encode_entry
-from tests.unit.daemon.test_append import CAGE, LOG, killed_at_the_end, running
+from tests.unit.daemon.ledger.test_append import CAGE, LOG, killed_at_the_end, running
 from tests.unit.ledger.all_tiles import tiles_of
 from tests.unit.store.disk_model import Crash, ModelDisk, ModelLog
 from tests.unit.store.proofs import prove

@@ -27,7 +27,7 @@ from akiosd.store.keys import KEY_PATH, NEXT_PATH, LedgerKey, load_key
 from akiosd.store.log_dir import directory, publish_all
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 from akiosd.values.records import End, KeyEpoch, LogOpen, Started, encode_entry
-from tests.unit.daemon.test_append import CAGE, LOG, host_records, killed_at_the_end, open_here, running, started
+from tests.unit.daemon.ledger.test_append import CAGE, LOG, host_records, killed_at_the_end, open_here, running, started
 from tests.unit.store.proofs import prove
 
 OTHER = CageId("c-000000000002")
