@@ -25,7 +25,6 @@ class Definition:
 
     name: str
     module: str
-    line: int = 1
     owner: str = ""
     """The class it is a member of; "" for what stands in a module."""
     kept: bool = False
@@ -35,8 +34,8 @@ class Definition:
     """Full names: ``akiosd.errors.AkiosError``."""
     reads: set[str] = field(default_factory=set)
     """Names of attributes of values whose class is not known."""
-    given: set[str] = field(default_factory=set)
-    """Full names of what is called, and with the name of each keyword behind it: ``values.records.Lost.count``."""
+    calls: set[str] = field(default_factory=set)
+    """Full names of what is called; of classes: of what is made."""
 
     @property
     def last(self) -> str:
@@ -64,11 +63,10 @@ class Reader:
         self.found = {module: root}
         self._read(tree.body, Scope(root))
 
-    def _define(self, name: str, line: int, owner: Definition | None) -> Definition:
+    def _define(self, name: str, owner: Definition | None) -> Definition:
         full = f"{owner.name if owner else self.module}.{name}"
-        made = Definition(
-            full, self.module, line, owner.name if owner else "", name.startswith("__")
-        )
+        kept = name.startswith("__")
+        made = Definition(full, self.module, owner.name if owner else "", kept)
         return self.found.setdefault(full, made)
 
     def _read(self, nodes: Iterable[ast.AST], scope: Scope) -> None:
@@ -83,24 +81,21 @@ class Reader:
         if isinstance(node, Function | ast.Lambda):
             here = scope.here
             if scope.local is None and isinstance(node, Function):
-                here = self._define(node.name, node.lineno, scope.owner)
+                here = self._define(node.name, scope.owner)
                 here.kept |= any(map(registers, node.decorator_list))
             outer = {
-                name
-                for inner in ast.walk(node)
-                if isinstance(inner, ast.Global)
-                for name in inner.names
+                n for part in ast.walk(node) if isinstance(part, ast.Global) for n in part.names
             }
             local = (scope.local or frozenset()) | (set(stored(ast.iter_child_nodes(node))) - outer)
             return replace(scope, here=here, local=local)
         if scope.local is not None:
             return scope
         if isinstance(node, ast.ClassDef):
-            here = self._define(node.name, node.lineno, scope.owner)
+            here = self._define(node.name, scope.owner)
             here.bases = [self._resolve(base, frozenset()) for base in node.bases]
             return Scope(here, here)
         if isinstance(node, ast.Assign | ast.AnnAssign) and (names := [*stored([node])]):
-            first, *others = [self._define(name, node.lineno, scope.owner) for name in names]
+            first, *others = [self._define(name, scope.owner) for name in names]
             for other in others:
                 other.uses.add(first.name)
             return replace(scope, here=first)
@@ -114,28 +109,19 @@ class Reader:
                     here.uses.add(full)
                 elif isinstance(node, ast.Attribute):
                     here.reads.add(node.attr)
-            case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()) if (
-                scope.owner and scope.local
-            ):
-                self._define(name, node.lineno, scope.owner)
+            case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
+                if scope.owner and scope.local:
+                    self._define(name, scope.owner)
             case ast.Import(names=names):
                 here.uses.update(alias.name for alias in names)
             case ast.ImportFrom(module=str(module), names=names):
                 inner = {f"{module}.{alias.name}" for alias in names}
                 here.uses.update({module}, inner & {*self.modules})
-            case ast.Call(func=function, args=arguments, keywords=keywords):
-                if called := self._resolve(function, local):
-                    here.given.update(
-                        {called, *(f"{called}.{keyword.arg}" for keyword in keywords)}
-                    )
-                if isinstance(function, ast.Name) and function.id in (
-                    "getattr",
-                    "hasattr",
-                    "attrgetter",
-                ):
-                    here.reads.update(
-                        str(a.value) for a in arguments if isinstance(a, ast.Constant)
-                    )
+            case ast.Call(func=function, args=arguments):
+                here.calls.add(self._resolve(function, local))
+                if isinstance(function, ast.Name) and function.id in ("getattr", "hasattr"):
+                    texts = (part.value for part in arguments if isinstance(part, ast.Constant))
+                    here.reads.update(map(str, texts))
             case ast.MatchClass(kwd_attrs=names):
                 here.reads.update(names)
             case ast.Constant(value=str(text)):

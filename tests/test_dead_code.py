@@ -100,14 +100,14 @@ def dead(graph: Graph, roots: set[str], kept: dict[str, str]) -> list[str]:
 
 def unwritten(graph: Graph, alive: set[str], modules: tuple[str, ...]) -> list[str]:
     """Messages and records of which none is made."""
-    given = {name for found in graph.all.values() if found.name in alive for name in found.given}
+    made = {name for found in graph.all.values() if found.name in alive for name in found.calls}
     based = {base for found in graph.all.values() for base in found.bases}
     return sorted(
         name
         for name, found in graph.all.items()
         if found.module in modules
         and found.bases
-        and not {name, f"{name}.__init__"} & given
+        and name not in made
         and name not in based
     )
 
