@@ -13,6 +13,7 @@ from pathlib import Path
 
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES
+from akiosd.ledger.host_word import CageWord
 from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import Vkey
 from akiosd.ledger.report import LogReader, Report
@@ -20,6 +21,7 @@ from akiosd.store.archive_format import pack
 from akiosd.store.fsck import find_vkey, fsck
 from akiosd.store.log_dir import archive, directory
 from akiosd.store.log_files import LogFiles
+from akiosd.store.scratch import open_scratch
 from akiosd.store.sync import sync_directory
 from akiosd.store.wipe import How, overwrite, wipe
 from akiosd.values.ids import LogId
@@ -62,8 +64,7 @@ def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list
     What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is left as it is.
     """
     temporary = out.with_name(out.name + ".tmp")
-    # No O_TRUNC: what a stop left of it is written over, not given back as it is.
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    fd = open_scratch(temporary)
     try:
         length = pack(reader, vkey, MAX_BUNDLE_BYTES, fd, key_list)
         os.ftruncate(fd, length)
@@ -78,14 +79,15 @@ def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list
     return length
 
 
-def make_archive(places: Places, hasher: Hasher) -> Report:
+def make_archive(places: Places, hasher: Hasher, word: CageWord) -> Report:
     """Put the log into its archive, which is verified and durable on return, and dated as the log's end.
 
-    Raises ``LedgerError``: the log is not whole, or there is no room.  It then stays as it is.
+    ``word``: what the host's log said of it.  Raises ``LedgerError``: the log is not whole or not what is listed, or
+    there is no room.  It then stays as it is.
     """
     key = find_vkey(places.archive if places.archive.exists() else places.log)
     if not places.archive.exists():
-        _refuse_bad(fsck(places.log, key, hasher=hasher))
+        _refuse_bad(fsck(places.log, key, hasher=hasher), word)
         ended = os.stat(places.log / "checkpoint", follow_symlinks=False).st_mtime_ns
         try:
             pack_log(places.log, places.archive, key, hasher)
@@ -96,13 +98,17 @@ def make_archive(places: Places, hasher: Hasher) -> Report:
             raise LedgerError(f"the log cannot be packed: {error.strerror}", where=str(places.archive)) from error
         os.utime(places.archive, ns=(ended, ended))
     report = fsck(places.archive, key, hasher=hasher)
-    _refuse_bad(report)
+    _refuse_bad(report, word)
     return report
 
 
-def _refuse_bad(report: Report) -> None:
+def _refuse_bad(report: Report, word: CageWord) -> None:
     if report.exit_code != 0:
         raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)
+    if (report.size, report.root) != (word.size, word.root):
+        listed = "does not list it" if word.size is None else f"lists it at size {word.size}, root {word.root.hex()}"
+        what = f"the log is of size {report.size}, root {report.root.hex()}, and the host's log {listed}"
+        raise LedgerError(what, where=report.origin, next="akiosctl ledger verify")
 
 
 def drop_directory(places: Places, how: How) -> None:

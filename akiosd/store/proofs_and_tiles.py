@@ -17,7 +17,7 @@ from akiosd.ledger.report import LogReader, read_tile
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, edge_of, parse_path, widths
 from akiosd.ledger.verify import verify_log
 from akiosd.store.log_files import LogFiles
-from akiosd.store.sync import sync_directory
+from akiosd.store.scratch import open_folder, open_scratch
 
 
 def read_checkpoint(reader: LogReader, vkey: Vkey) -> tuple[Checkpoint, bytes]:
@@ -106,16 +106,16 @@ def _restore(path: Path, reader: LogFiles, name: str, data: bytes) -> bool:
             return False
     except FileNotFoundError:
         pass
-    target = path / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(target.name + ".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(fd)
-    os.replace(temporary, target)
-    sync_directory(target.parent)
+    with open_folder(path, os.path.dirname(name)) as folder:
+        last = os.path.basename(name)
+        fd = open_scratch(f"{last}.tmp", folder)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.truncate()
+            file.flush()
+            os.fsync(fd)
+        os.replace(f"{last}.tmp", last, src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
     return True
 
 
