@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.daemon.test_append import open_here, running
 
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.daemon.ledger.prune import prune_host_log
@@ -20,12 +19,13 @@ from akiosd.daemon.requests import log_requests
 from akiosd.daemon.requests.log_requests import LogKeeper
 from akiosd.kernel.hashing import NATIVE
 from akiosd.ledger.report import Report, Verdict
+from akiosd.store.archive_log import pack_log
 from akiosd.store.fsck import find_vkey, fsck
 from akiosd.store.log_dir import archive, directory
-from akiosd.store.proofs_and_tiles import pack_log
 from akiosd.store.wipe import How
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 from akiosd.values.records import CageBirth, CageDestroyed, CagePacked, DaemonStart, End, Started, decode_entry
+from tests.unit.daemon.ledger.test_append import open_here, running
 
 CAGE = CageId("c-000000000001")
 LOG = LogId(CAGE)

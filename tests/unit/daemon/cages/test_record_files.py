@@ -78,13 +78,13 @@ def test_one_users_silent_file_systems_take_a_few_threads_and_nobody_elses() -> 
         assert await cage(HIS) == ""
         ANSWER.set()
         with trio.fail_after(30):
-            while left_behind.count(HERS) + left_behind.count(HIS):
+            while left_behind._waiting[HERS] + left_behind._waiting[HIS]:
                 await trio.sleep(0.001)
         ANSWER.clear()
         assert await cage(HERS) == "", "what came back counts no more"
         ANSWER.set()
         with trio.fail_after(30):
-            while left_behind.count(HERS):
+            while left_behind._waiting[HERS]:
                 await trio.sleep(0.001)
 
     trio.run(scene)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.unit.daemon.test_append import CAGE, LOG, host_records, open_here, running
-
 from akiosd.daemon.cages.erase_data import finish_destructions, method_of
 from akiosd.store.wipe import How, look
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import CageDestroyed, End
+from tests.unit.daemon.ledger.test_append import CAGE, LOG, host_records, open_here, running
 
 
 def hide_names(state: Path, log: LogId) -> None:
