@@ -24,6 +24,7 @@ class Tile:
 
     @property
     def path(self) -> str:
+        """Its path in the log's directory."""
         return tile_path(self.level, self.index, self.width)
 
 

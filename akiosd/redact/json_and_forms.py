@@ -11,14 +11,17 @@ import msgspec
 from akiosd.redact.redactor import Redactor
 
 SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a pair: JSON has it as an escape, no encoding does."""
+"""Half of a surrogate pair: JSON can have it as an escape, no encoding can."""
 _MAX_PLACE = 250
 _MAX_PARTS = 20
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What the log may hold.  ``place`` is a path such as ``$.messages[0].content``; names that are personal
-    data themselves are ``*`` in it."""
+    """What the log may hold of a finding.
+
+    ``place`` is a path such as ``$.messages[0].content``; names in it that are personal data
+    themselves are ``*``.
+    """
 
     place: str
     type: str
@@ -26,18 +29,22 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def told_place(place: str) -> str:
-    """``place`` as it can be written down: names are the agent's, of any length, and JSON's may be no Unicode."""
+    """``place`` as it can be written down: names are the agent's, of any length, and JSON's may be
+    no Unicode.
+    """
     return place[:_MAX_PLACE].encode("utf-8", "backslashreplace").decode()
 
 
 def told_path(path: tuple[str | int, ...], is_personal: Callable[[str], bool]) -> str:
-    """``path`` as it goes on behind a place, such as ``.a[0]``; names that are personal data themselves are ``*``."""
+    """``path`` as it goes on behind a place, such as ``.a[0]``; names that are personal data
+    themselves are ``*``.
+    """
     return "".join(f"[{part}]" if isinstance(part, int) else f".{'*' if is_personal(part) else part[:60]}"
                    for part in path[:_MAX_PARTS])  # fmt: skip
 
 
 class Structured:
-    """Redacts one body; ``findings`` and ``blocked`` tell what happened in it."""
+    """Redacts one body; ``findings`` and ``blocked`` say what happened."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -57,6 +64,7 @@ class Structured:
         return "*" if self._redactor.has(name) else name
 
     def pairs(self, pairs: Iterable[tuple[str, str]], place: str) -> list[tuple[str, str]]:
+        """(name, value) pairs with their values redacted."""
         return [(name, self.text(value, f"{place}.{self._name(name)}", name)) for name, value in pairs]
 
     def form(self, body: str, place: str = "form") -> str:
@@ -73,7 +81,9 @@ class Structured:
         return piece if safe == plain else f"{name}{equals}{quote_plus(safe)}"
 
     def url(self, url: str) -> str:
-        """User, path, query and fragment of a URL; scheme and host are kept: they say where it goes."""
+        """User, path, query and fragment of a URL; scheme and host are kept: they say where it
+        goes.
+        """
         before = len(self.findings)
         parts = urlsplit(url)
         user, at, host = parts.netloc.rpartition("@")
@@ -98,5 +108,5 @@ class Structured:
         return piece if safe == plain else quote(safe)
 
     def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Header values, their names as context."""
+        """Header values redacted, with their names as labels."""
         return self.pairs(headers, "header")

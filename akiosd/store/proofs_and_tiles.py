@@ -1,4 +1,4 @@
-"""What can be derived from a log's files without a daemon: portable proofs, and tiles that were lost."""
+"""Derives from a log's files, without a daemon: portable proofs, and tiles that were lost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def prove_from(
 
     An entry of at most ``max_extra_bytes`` is the proof's extra data.
 
-    ``under``: an earlier checkpoint of the log, perhaps a cosigned one, in the place of the present one.
+    An entry of at most ``max_extra_bytes`` becomes the proof's extra data. ``under``: an earlier
+    checkpoint of the log, perhaps a cosigned one, to be used instead of the present one.
     """
     present, note = read_checkpoint(reader, vkey)
     checkpoint = Checkpoint.parse(parse_note(under).text) if under is not None else present
@@ -53,10 +54,11 @@ def prove_consistency_from(reader: LogReader, old_size: int, checkpoint: Checkpo
 
 
 def rebuild_tiles(path: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> list[str]:
-    """Write again every tile that is missing or wrong, byte for byte, from the entry bundles; returns their paths.
+    """Write every tile that is missing or wrong again, byte for byte, from the entry bundles;
+    returns their paths.
 
-    Raises ``LedgerError``, having changed nothing, unless the bundles lead to the signed root; those of a pruned log
-    no longer do.  Bundles are never written: they are the log.
+    Raises ``LedgerError``, having changed nothing, unless the bundles lead to the signed root,
+    which those of a pruned log do not. Bundles are never written: they are the log.
     """
     with LogFiles(path) as reader:
         report = verify_log(reader, vkey, (), hasher, stored=False)
