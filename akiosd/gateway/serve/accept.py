@@ -28,7 +28,7 @@ from akiosd.values.records import NetDenied
 HELLO_SECONDS = 10
 """For the ClientHello to arrive, and again for the rest of the handshake."""
 _TLS = b"\x16"
-_LOCAL = {port: Rule("llm", provider, provider, port) for port, provider in LOCAL_PORTS.items()}
+_LOCAL = {port: Rule("llm", provider, provider) for port, provider in LOCAL_PORTS.items()}
 
 
 def _prompt(context: Context, stream: trio.SocketStream, first: bytes = b"") -> PromptStream:
