@@ -16,7 +16,7 @@ import trio
 
 from akiosd.cage import machine, posture
 from akiosd.cage.machine import Event, Life
-from akiosd.cage.reasons import End, EndFacts, explain_end
+from akiosd.cage.reasons import explain_end
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.base.priority import Bulk, Hurried
@@ -24,9 +24,12 @@ from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.daemon.cages import left_behind
 from akiosd.daemon.cages.build_confinement import Confinement, Parts, build_confinement
 from akiosd.daemon.cages.give_back import attempt
+from akiosd.daemon.cages.init_status import InitStatus
 from akiosd.daemon.cages.prepared_cage import Caller, Prepared
 from akiosd.daemon.cages.record_calls import CallRecorder
 from akiosd.daemon.cages.record_files import FileRecorder
+from akiosd.daemon.cages.tell_end import end_facts, read_usage, record_end
+from akiosd.daemon.cages.watch_limits import watch_limits, watch_memory
 from akiosd.daemon.gateways import listeners
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.gateways import Gateway
@@ -40,17 +43,14 @@ from akiosd.kernel.user_tree import identify, read_name
 from akiosd.policy.compile.landlock import describe as describe_landlock
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId
-from akiosd.values.plan import StatusMessage, encode
+from akiosd.values.plan import encode
 from akiosd.values.posture import LayerState
-from akiosd.values.usage import Usage
 from akiosd.wire.messages import Ended, Run, Started
 
 _log = get_log("cage")
 
 StartedCallback = Callable[[Started, list[int]], Awaitable[None]]
 
-_EXEC_STEPS = ("change to the working directory", "execute", "make a session", "add the Landlock scope")
-_SHOWN_NAME = 256
 _LOOK_AT_SYSTEM_S = 30
 _REMOTE_START_S = 10.0
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
@@ -95,13 +95,13 @@ class Cage:
         """
         self.posture: tuple[LayerState, ...] = ()
         self.stdio: list[Fd] = []
-        self.master: Fd | None = None
         self.log = LogId(self.id)
         self._log_is_open = False
         self._confinement: Confinement | None = None
         self._cgroup: CageCgroup = prepared.leaf
         self._pidfd: Fd | None = None
         self._status: StatusChannel | None = None
+        self._said: InitStatus | None = None
         self._mounts: Fd | None = None
         self._calls: CallRecorder | None = None
         self._files: FileRecorder | None = None
@@ -113,7 +113,6 @@ class Cage:
         self.spend = Spend(self.policy.budget, self._book, self._end_by_spending)
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock = trio.current_time()
-        self._rusage = (0, 0, 0)
         self._patience_s = 30.0
         """Seconds for which the end waits until killed processes are gone."""
         self._agent_ran = False
@@ -243,11 +242,12 @@ class Cage:
             self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk, self.peer.uid
         )  # fmt: skip
         self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
-        self._nursery.start_soon(self._listen)
+        self._said = InitStatus(self._status, self._plan, run.argv[0], self.post)
+        self._nursery.start_soon(self._said.listen)
         if values.remote:
             self._nursery.start_soon(self._watch_start, values.remote)
         if self.policy.limits.memory:
-            self._nursery.start_soon(self._watch_oom)
+            self._nursery.start_soon(watch_memory, self._cgroup, self.post)
 
     def _open_log(self) -> None:
         if not self._log_is_open:
@@ -271,62 +271,19 @@ class Cage:
         return Gateway(self.host, self.id, self.policy, prepared.authority, bound, self._book, self.spend)
 
     @property
+    def master(self) -> Fd | None:
+        """The master of the cage's terminal, once there is one; owned here."""
+        return self._said.master if self._said is not None else None
+
+    @property
     def caller(self) -> Caller:
         assert self.prepared.caller is not None
         return self.prepared.caller
 
-    async def _listen(self) -> None:
-        """Turn status messages into events, until the cage's end of the socket is closed."""
-        assert self._status is not None
-        while True:
-            message, fd = await self._status.receive()
-            if message is None:
-                self.post(Event("init_died"))
-                return
-            if message.kind == "pty" and fd is not None:
-                self.master = fd
-            elif fd is not None:
-                fd.close()
-            event = self._translate(message)
-            if event is not None:
-                self.post(event)
-
-    def _translate(self, message: StatusMessage) -> Event | None:
-        if message.kind == "failed":
-            steps = self._plan.steps
-            step = steps[message.step].describe() if message.step < len(steps) else "init"
-            return Event(
-                "step_failed", "failed_start", detail=f"{os.strerror(message.err)} at step {message.step}, {step}"
-            )
-        if message.kind == "ready":
-            self._listener_number = message.value
-            self._landlock_proved = message.err == 0
-            return Event("ready")
-        if message.kind == "execed":
-            return Event("execed")
-        if message.kind == "exec_failed":
-            return self._exec_failed(message)
-        if message.kind == "exited":
-            self._rusage = message.rusage
-            return Event("exited", status=message.value)
-        return None
-
-    def _exec_failed(self, message: StatusMessage) -> Event:
-        self._agent_ran = False
-        name = records.escape(self.request.argv[0][:_SHOWN_NAME])
-        step = _EXEC_STEPS[message.step] if message.step < len(_EXEC_STEPS) else "start"
-        if message.step == 1 and message.err == 2:
-            return Event("exec_failed", "not_found", detail=name)
-        if message.step == 1:
-            return Event("exec_failed", "cannot_execute", detail=f"{name}: {os.strerror(message.err)}")
-        return Event("exec_failed", "failed_start", detail=f"{os.strerror(message.err)}: cannot {step}")
-
     async def _confirm(self) -> None:
-        """Init is behind every fence: take the listener, read everything back, record the birth,
-        then let it go on.
-        """
-        assert self._pidfd is not None and self._calls is not None
-        listener = pidfd.get_fd(self._pidfd.fileno(), self._listener_number)
+        """Init stands behind every fence: take the listener, read everything back, record the birth, say go."""
+        assert self._pidfd is not None and self._calls is not None and self._said is not None
+        listener = pidfd.get_fd(self._pidfd.fileno(), self._said.listener_number)
         self._calls.start(listener, self._cgroup, self.host.facts.pools)
         self._nursery.start_soon(self._record_calls)
         if self._files is not None:
@@ -360,7 +317,7 @@ class Cage:
             close_all(self.stdio)
             self.stdio = []
         self._nursery.start_soon(self._gateway.run)
-        self._watch_clocks()
+        watch_limits(self._nursery, self.policy.limits, self._cgroup, self.post)
         self._nursery.start_soon(self._watch_system)
 
     def _birth(self, degraded: bool) -> records.Birth:
@@ -371,14 +328,14 @@ class Cage:
         )  # fmt: skip
 
     def _read_posture(self) -> tuple[LayerState, ...]:
-        assert self._confinement is not None and self._calls is not None
+        assert self._confinement is not None and self._calls is not None and self._said is not None
         values = self._confinement
         status, mountinfo, uid_map, limits = probe.read_process(self.pid)
         disks = self.host.disks
         evidence = posture.Evidence(
             status=status, mountinfo=mountinfo, uid_map=uid_map,
             namespaces=probe.read_namespaces(self.pid), own_namespaces=self.host.own_namespaces,
-            landlock_proved=self._landlock_proved,
+            landlock_proved=self._said.landlock_proved,
             landlock=describe_landlock(values.landlock) if values.landlock is not None else "",
             cgroup=self.prepared.limits_found, cgroup_missing=self.prepared.limits_missing,
             disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
@@ -404,33 +361,9 @@ class Cage:
             what = f"no answer within {_REMOTE_START_S:g} s from the file system of {remote}"
             self.post(Event("step_failed", "failed_start", detail=what))
 
-    async def _watch_oom(self) -> None:
-        """Post a limit event when the kernel has killed a process for memory (v1 only; v2 kills the
-        whole group).
-        """
-        if await self._cgroup.wait_oom_kill():
-            self.post(Event("limit", "memory"))
-
-    def _watch_clocks(self) -> None:
-        if self.policy.limits.wall_clock_ns:
-            self._nursery.start_soon(self._watch_wall_clock)
-        if self.policy.limits.cpu_time_ns:
-            self._nursery.start_soon(self._watch_cpu_time)
-
     async def _watch_system(self) -> None:
         while not self.is_outdated():
             await trio.sleep(_LOOK_AT_SYSTEM_S)
-
-    async def _watch_wall_clock(self) -> None:
-        await trio.sleep(self.policy.limits.wall_clock_ns / 1e9)
-        self.post(Event("limit", "wall_clock"))
-
-    async def _watch_cpu_time(self) -> None:
-        cpus = os.cpu_count() or 1
-        while (left := self.policy.limits.cpu_time_ns - sum(self._cgroup.cpu_ns())) > 0:
-            # Not even all processors together can use up the rest sooner.
-            await trio.sleep(max(left / cpus / 1e9, 0.05))
-        self.post(Event("limit", "cpu_time"))
 
     async def _record_calls(self) -> None:
         assert self._calls is not None
@@ -467,10 +400,13 @@ class Cage:
         if self._files is not None:
             await self._files.finish(self._book)
         self.ended_ns = time.time_ns()
-        usage = self._usage()
-        end = explain_end(self._facts(usage))
+        slot, limits, account = self.prepared.slot, self.policy.limits, self.spend.account
+        wall_ns = int((trio.current_time() - self._start_clock) * 1e9)
+        usage = read_usage(self._cgroup, slot, self._calls, account, limits, wall_ns)
+        end = explain_end(end_facts(self.life, usage, limits))
         self.changes = self._has_changes()
-        await self._record_end(end)
+        rusage = self._said.rusage if self._said is not None else (0, 0, 0)
+        await record_end(self.host.ledger, self.log, self.id, end, self.life.status, rusage)
         self.result = Ended(
             cage=self.id, exit_code=end.exit_code, kind=end.kind, reason=end.reason, usage=usage, changes=self.changes
         )
@@ -479,48 +415,13 @@ class Cage:
         self.post(Event("reaped"))
         self.ended.set()
 
-    def _facts(self, usage: Usage) -> EndFacts:
-        status = self.life.status
-        signalled = status >= 0 and os.WIFSIGNALED(status)
-        code = -1 if status < 0 else (128 + os.WTERMSIG(status) if signalled else os.WEXITSTATUS(status))
-        return EndFacts(
-            cause=self.life.cause, status=code, signal=os.WTERMSIG(status) if signalled else 0,
-            usage=usage, limits=self.policy.limits, detail=self.life.detail,
-        )  # fmt: skip
-
-    def _usage(self) -> Usage:
-        found = self._cgroup.events()
-        slot, calls, account = self.prepared.slot, self._calls, self.spend.account
-        used, limit = slot.space()
-        # Of the whole cage, also of what was killed: init's rusage knows only what it could reap.
-        user_ns, system_ns = self._cgroup.cpu_ns()
-        return Usage(
-            wall_ns=int((trio.current_time() - self._start_clock) * 1e9), user_ns=user_ns, system_ns=system_ns,
-            memory_peak=found.peak, memory_limit=found.limit if self.policy.limits.memory else 0,
-            oom_kills=found.oom_kills, pids_peak=found.pids_peak, pids_limit=found.pids_limit,
-            pids_denied=found.pids_denied, disk_used=used, disk_limit=limit,
-            records=calls.records if calls is not None else 0, denials=calls.denials if calls is not None else 0,
-            usd_micro=account.usd_micro, tokens=account.tokens, calls=account.calls,
-        )  # fmt: skip
-
     def _has_changes(self) -> bool:
         """Whether there is something to commit; nothing is where the agent never began."""
-        if not self._agent_ran:
+        if not self._agent_ran or (self._said is not None and self._said.exec_failed):
             return False
         if self.policy.filesystem.workspace not in ("cow", "rw") or self.prepared.slot.mount.closed:
             return False
         return not self.prepared.slot.is_empty()
-
-    async def _record_end(self, end: End) -> None:
-        ledger, now = self.host.ledger, time.time_ns()
-        usage = self.life.status
-        rusage = records.Rusage(user_ns=self._rusage[0], system_ns=self._rusage[1], max_rss=self._rusage[2])
-        signo = os.WTERMSIG(usage) if usage >= 0 and os.WIFSIGNALED(usage) else 0
-        ledger.append(HOST_LOG, records.CageEnd(ts=now, cage=self.id, exit_code=end.exit_code, reason=end.reason))
-        await ledger.commit(
-            self.log, records.End(ts=now, exit_code=end.exit_code, signal=signo, reason=end.reason, rusage=rusage)
-        )
-        ledger.close_log(self.log)
 
     async def _clean_up(self) -> None:
         """Give everything back, each part whatever became of the others.
@@ -550,7 +451,9 @@ class Cage:
             if part is not None:
                 part.close()
         close_all((*self.stdio, self.master, *self.bind_fds, self._pidfd))
-        self.stdio, self.master = [], None
+        self.stdio = []
+        if self._said is not None:
+            self._said.master = None
 
     def _keep_what_is_there(self) -> None:
         """AKIOS failed before the end was reported: what the agent did until then still belongs to
