@@ -73,6 +73,7 @@ def key_of(vkey: str | None, quorum: Quorum) -> str | None:
 
 
 def read_key_list(keys_file: Path | None) -> bytes | None:
+    """The bytes of the list of keys; None where no file was named."""
     return read_file(keys_file, MAX_KEY_LIST_BYTES, "list of keys") if keys_file is not None else None
 
 

@@ -89,6 +89,7 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def hybrid(self) -> bool:
+        """Whether a controller that AKIOS needs is mounted as v1."""
         return any(name in self.v1 for name in CONTROLLERS)
 
 

@@ -53,6 +53,7 @@ class Launcher:
 
     @property
     def pid(self) -> int:
+        """The process id of the launcher."""
         return self._pid
 
     async def start(self) -> None:

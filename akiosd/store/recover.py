@@ -65,6 +65,7 @@ class Opened:
 
     @property
     def first_start(self) -> bool:
+        """Whether the host's log is still empty."""
         return self.sequencer.logs[HOST_LOG].size == 0
 
 

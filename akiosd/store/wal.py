@@ -200,6 +200,7 @@ class Wal:
 
     @property
     def bytes_in_use(self) -> int:
+        """The size of all segments that hold frames still needed."""
         return len(self._used) * self.segment_bytes
 
     def write(self, body: bytes) -> int:
@@ -250,6 +251,7 @@ class Wal:
 
     @property
     def has_spare(self) -> bool:
+        """Whether a prepared segment is ready for when the present one is full."""
         return bool(self._free)
 
     def make_spare(self) -> None:
@@ -299,6 +301,7 @@ class Wal:
             self._listed = data
 
     def close(self) -> None:
+        """Close the present segment's file; what was written is durable already."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -42,6 +42,7 @@ class Zygote:
 
     @property
     def pid(self) -> int:
+        """The process id of the zygote."""
         return self._pid
 
     def start(self) -> None:

@@ -132,5 +132,6 @@ class FileRecorder:
             raise
 
     def close(self) -> None:
+        """Close the fanotify group; what it still held is lost."""
         if self._events is not None:
             self._events.close()

@@ -277,6 +277,7 @@ class Cage:
 
     @property
     def caller(self) -> Caller:
+        """Who asked for the cage."""
         assert self.prepared.caller is not None
         return self.prepared.caller
 
@@ -486,6 +487,7 @@ class Cage:
 
     @property
     def directory(self) -> Path:
+        """The cage's directory in the state directory."""
         return self.prepared.directory
 
 
