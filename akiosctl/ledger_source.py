@@ -76,11 +76,6 @@ class LogSource:
         """The key that is trusted for it."""
         return self.trust.vkey
 
-    @property
-    def is_host(self) -> bool:
-        """Whether it is the host's log."""
-        return self.cage == HOST_LOG
-
     @contextmanager
     def reader(self) -> Iterator[LogReader]:
         """Its files, to be used in ``with``."""

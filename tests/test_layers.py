@@ -50,7 +50,10 @@ NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
     # nothing); a standalone run finds its log.
     "akiosctl": (
         PURE,
-        ("akiosd.store.fsck", "akiosd.store.proofs_and_tiles", "akiosd.store.log_dir", "akiosd.kernel.hashing"),
+        (
+            *("akiosd.store.fsck", "akiosd.store.archive_log", "akiosd.store.proofs_and_tiles", "akiosd.store.log_dir"),
+            "akiosd.kernel.hashing",
+        ),
     ),
 }
 # Modules that only these may import.

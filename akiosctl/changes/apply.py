@@ -43,11 +43,10 @@ TEMPORARY_PREFIX = b".akios-commit-"
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """The operation at which a commit stopped, and why; ``errno`` is 0 when it was no system call."""
+    """The operation at which a commit stopped, and why."""
 
     operation: Operation
     reason: str
-    errno: int = 0
 
 
 class CommitReport(msgspec.Struct, frozen=True):
@@ -133,7 +132,7 @@ class Committer:
         except _StopError as stop:
             return Failure(current, str(stop))
         except OSError as error:
-            return Failure(current, explain(error), error.errno or 0)
+            return Failure(current, explain(error))
         self._sync()
         return None
 
@@ -145,7 +144,7 @@ class Committer:
         except _StopError as stop:
             return Failure(operation, str(stop))
         except OSError as error:
-            return Failure(operation, explain(error), error.errno or 0)
+            return Failure(operation, explain(error))
         self._performed += 1
         return None
 

@@ -57,7 +57,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(evidence: Evidence, wanted: Wanted) -> tuple[LayerState, ...]:
-    """One state for each layer, in the order of ``posture.LAYERS``."""
+    """Evidence → one state for each layer, in the order in which a posture prints them."""
     fields = dict(line.split(":\t", 1) for line in evidence.status.splitlines() if ":\t" in line)
     mounts = _mounts(evidence.mountinfo)
     return (

@@ -87,11 +87,6 @@ class Layout(msgspec.Struct, frozen=True):
     v2: str
     v1: dict[str, str]
 
-    @property
-    def hybrid(self) -> bool:
-        """Whether a controller that AKIOS needs is mounted as v1."""
-        return any(name in self.v1 for name in CONTROLLERS)
-
 
 def find_layout(mountinfo: str) -> Layout:
     """``/proc/self/mountinfo`` → layout (proc(5)); KernelError without a v2 hierarchy."""
@@ -119,7 +114,6 @@ class CgroupHost:
 
     def __init__(self, layout: Layout, name: str) -> None:
         self.layout = layout
-        self.name = name
         self.v2 = _delegated_base(layout) / name
         self.v1 = {controller: Path(mount) / name for controller, mount in layout.v1.items()}
         self.controllers: frozenset[str] = frozenset()
@@ -341,10 +335,6 @@ class CageCgroup:
     def freeze(self, frozen: bool) -> None:
         """Freeze or thaw the leaf (cgroup.freeze).  Raises KernelError."""
         write(self.v2 / "cgroup.freeze", "1" if frozen else "0")
-
-    def populated(self) -> bool:
-        """Whether any process lives in the leaf."""
-        return read_field(self.v2 / "cgroup.events", "populated") == 1
 
     def events(self) -> MemoryEvents:
         """The counters of memory and processes, from v2 or v1."""

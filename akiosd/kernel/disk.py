@@ -53,12 +53,11 @@ class Slot:
     have no upper one. ``size`` is in bytes; ``image`` is None in a quota pool.
     """
 
-    def __init__(self, mount: Fd, size: int, directory: Path, image: Path | None, root: str = ".") -> None:
+    def __init__(self, mount: Fd, size: int, directory: Path, image: Path | None) -> None:
         self.mount = mount
         self.size = size
         self.directory = directory
         self.image = image
-        self._root = root
 
     def prepare(self, agent: int, display: int) -> None:
         """Make the directories; home belongs to the uid ``agent``, ``/tmp`` to ``display`` (host
@@ -279,7 +278,6 @@ class QuotaPool:
         if not os.path.ismount(self._mount_point):
             self._mount_pool(base / "pool.img", size)
         self._root = Fd(os.open(self._mount_point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        self._next = 1
         try:
             self._set_quota(1, 1 << 20)
         except OSError:

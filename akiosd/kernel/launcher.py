@@ -23,10 +23,8 @@ PROGRAM = Path(__file__).with_name("akios-launcher")
 # clone(2) flags; include/uapi/linux/sched.h
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
-CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_INTO_CGROUP = 0x200000000
@@ -49,12 +47,6 @@ class Launcher:
         self._pid = 0
         self._socket: trio.socket.SocketType | None = None
         self._lock = trio.Lock()
-        self.restarts = 0
-
-    @property
-    def pid(self) -> int:
-        """The process id of the launcher."""
-        return self._pid
 
     async def start(self) -> None:
         """Start it and wait until its staging root stands.  KernelError with the errno of what
@@ -148,7 +140,6 @@ class Launcher:
 
     async def _restart(self) -> None:
         await self.close()
-        self.restarts += 1
         await self.start()
 
     async def _answer(self, where: str) -> tuple[int, Fd | None]:

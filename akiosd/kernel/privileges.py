@@ -20,7 +20,6 @@ from akiosd.kernel.seccomp import resolve
 CAP_KILL = 5
 CAP_SETGID = 6
 CAP_SETUID = 7
-CAP_SETPCAP = 8
 
 # include/uapi/linux/prctl.h, securebits.h, seccomp.h
 _PR_SET_PDEATHSIG = 1

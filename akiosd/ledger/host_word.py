@@ -22,7 +22,6 @@ class CageWord:
     first, and report its destruction.
     """
 
-    born: bool = False
     ended: bool = False
     size: int | None = None
     root: bytes = b""
@@ -82,8 +81,6 @@ def note_entry(cages: dict[str, CageWord], index: int, entry: bytes, cage: str =
 
 def _note_cage(word: CageWord, index: int, record: CageBirth | CageEnd | CagePacked | CageDestroyed) -> None:
     match record:
-        case CageBirth():
-            word.born = True
         case CageEnd():
             word.ended = True
         case CagePacked():

@@ -160,18 +160,6 @@ class Redactor:
             return True
         return self.known is not None and bool(known_spans(self.known, Joined([View(text)], [""])))
 
-    def redact_bytes(self, data: bytes, binary: Literal["pass", "block"] = "block") -> tuple[bytes, Result]:
-        """As :meth:`redact` for UTF-8; bytes that are not text pass or are blocked, as ``binary``
-        says.
-        """
-        try:
-            text = data.decode()
-        except ValueError:
-            blocked = binary == "block" and self.mode != "off"
-            return b"" if blocked else data, Result("", (), blocked)
-        result = self.redact(text)
-        return result.text.encode("utf-8", "surrogatepass"), result
-
     def shown(self, text: str) -> str:
         """The part of ``text`` that is to be searched: stand-ins that were given before are not,
         and stay as they are.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from akiosd.errors import LedgerError
-from akiosd.store.pack import PackedLog
+from akiosd.store.archive_format import PackedLog
 
 # Above this many files one syncfs(2) is cheaper than an fsync for each.
 _MANY = 64

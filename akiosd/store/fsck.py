@@ -21,9 +21,9 @@ from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNoteError, Vkey, parse_note
 from akiosd.ledger.quorum import Quorum
 from akiosd.ledger.report import LogReader, Report, Verdict
+from akiosd.store.archive_format import KEYS_IN_ARCHIVE, PackedLog
 from akiosd.store.history import Files, KeptCheckpoints
 from akiosd.store.log_files import LogFiles
-from akiosd.store.pack import KEYS_IN_ARCHIVE, PackedLog
 from akiosd.values.ids import HOST_LOG, is_cage_id
 
 _MAX_VKEY_BYTES = 4096

@@ -198,11 +198,6 @@ class Wal:
         self._opening = opening  # first: it says what the older frames said
         self.base = seq
 
-    @property
-    def bytes_in_use(self) -> int:
-        """The size of all segments that hold frames still needed."""
-        return len(self._used) * self.segment_bytes
-
     def write(self, body: bytes) -> int:
         """Write one frame and make it durable; returns its sequence number.
 

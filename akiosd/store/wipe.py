@@ -21,11 +21,6 @@ from typing import Literal
 from akiosd.errors import LedgerError
 from akiosd.store.sync import sync_directory
 
-SSD_CAVEAT = (
-    "Overwriting reaches the blocks a file has now. An SSD, a copy-on-write file system or a snapshot may still hold "
-    "older copies of them; only encryption of the whole disk, or its own secure erase, reaches those."
-)
-
 _CHUNK = 1 << 20
 # openat2(2): no component may be a link, leave the tree or cross a mount, a bind mount of the same device included.
 _SYS_OPENAT2 = 437

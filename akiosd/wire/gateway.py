@@ -27,8 +27,6 @@ from akiosd.values.records import (
 )
 from akiosd.values.spend import Ask, Bill, Grant, ModelPrice, Wait
 
-MAX_LISTENERS = 48
-
 
 class LinkMessage(msgspec.Struct, frozen=True, tag_field="m", omit_defaults=True, forbid_unknown_fields=True):
     """Base of all messages of both sockets."""
@@ -186,7 +184,6 @@ class GatewayRecords(LinkMessage, frozen=True, tag="report"):
     report: int = 0
 
 
-ToZygote = Fork
 FromZygote = Waiting | Forked | Exited
 ToGateway = Setup | Answer | Kept | Connection
 FromGateway = Ready | Reserve | Settle | Address | GatewayRecords

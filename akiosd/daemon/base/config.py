@@ -57,8 +57,8 @@ class Quotas(Section, frozen=True):
 class Pools(Section, frozen=True):
     """What is prepared before anybody asks for a cage."""
 
-    netns: int = 8
     userns: int = 8
+    """Half-made cages, each with its namespaces."""
     disk_image_bytes: int = 16 << 30
     """Size of the sparse image that holds cages' disks where the file system has no project quota."""
 

@@ -38,12 +38,6 @@ class Zygote:
         self._lock = trio.Lock()
         self._waiting = False
         self._statuses: dict[int, int | None] = {}
-        self.restarts = 0
-
-    @property
-    def pid(self) -> int:
-        """The process id of the zygote."""
-        return self._pid
 
     def start(self) -> None:
         """Start the process.  It goes on importing after this call; the first :meth:`fork` waits
@@ -109,14 +103,9 @@ class Zygote:
                     await self._restart()
         return self._statuses.pop(pid, None)
 
-    def forget(self, pid: int) -> None:
-        """Nobody will ask for the status of this pid."""
-        self._statuses.pop(pid, None)
-
     async def _restart(self) -> None:
         with trio.CancelScope(shield=True):
             await self.close()
-            self.restarts += 1
             self.start()
 
     async def _wait_imported(self) -> None:

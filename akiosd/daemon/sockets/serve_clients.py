@@ -76,7 +76,6 @@ class ClientConnection:
     def __init__(self, connection: _Connection, request_id: int) -> None:
         self._connection = connection
         self._request_id = request_id
-        self.peer = connection.peer
 
     def is_same(self, other: ClientConnection) -> bool:
         """Whether both requests came over one connection."""

@@ -77,8 +77,6 @@ class Reservation:
         self._settle, self._patience_s, self._insist = settle, patience_s, insist
         self._decided, self._heard = trio.Event(), trio.Event()
         self._verdict: Grant | Denial | None = None
-        self.waited = False
-        """Whether it stood in line."""
 
     def decide(self, verdict: Grant | Denial) -> None:
         """Store akiosd's answer and wake whoever waits for it."""
@@ -87,8 +85,7 @@ class Reservation:
         self._heard.set()
 
     def hold(self) -> None:
-        """It has to wait in line."""
-        self.waited = True
+        """It waits in line."""
         self._heard.set()
 
     async def wait_word(self) -> bool:

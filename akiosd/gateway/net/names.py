@@ -36,9 +36,7 @@ WEB_PORTS = (80, 443)
 OLLAMA_PORT = 11434
 _DNS_PORT = 53
 MAX_PORTS = 44
-"""Most ports on which connections are captured; together with DNS and Ollama within
-``wire.gateway.MAX_LISTENERS``.
-"""
+"""With DNS and Ollama they go to a gateway in one frame (``wire.frame.MAX_FDS``)."""
 
 _RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 MAX_WILDCARD_NAMES = 2048
@@ -56,7 +54,6 @@ class Rule(msgspec.Struct, frozen=True):
     kind: RuleKind
     pattern: str
     provider: str = ""
-    port: int = 0
     get_only: bool = False
 
 
@@ -127,7 +124,7 @@ class Names:
         provider = self._provider(host)
         if provider is not None:
             name, permitted, pattern = provider
-            return Rule("llm", pattern, name, port) if permitted and port == 443 else None
+            return Rule("llm", pattern, name) if permitted and port == 443 else None
         if (host, port) in self._reserved:
             return None
         return self._find_passthrough(host, port) or self._find_site(host, port)
@@ -159,7 +156,7 @@ class Names:
             # Port 80 is plain text: there is no TLS to leave closed.
             ports = (entry.port,) if entry.port else self._ports - {80}
             if entry.holds(host) and port in ports:
-                return Rule("passthrough", entry.pattern, port=port)
+                return Rule("passthrough", entry.pattern)
         return None
 
     def _find_site(self, host: str, port: int) -> Rule | None:
@@ -167,7 +164,7 @@ class Names:
             if not entry.holds(host) or port not in ((entry.port,) if entry.port else self._ports):
                 continue
             raw = port not in self._ports and not entry.host.startswith("*.")
-            return Rule("raw" if raw else "inspect", entry.pattern, port=port, get_only=self._is_get_only(host, port))
+            return Rule("raw" if raw else "inspect", entry.pattern, get_only=self._is_get_only(host, port))
         return None
 
     def _is_get_only(self, host: str, port: int) -> bool:

@@ -11,7 +11,7 @@ import trio
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.eager_stream import PromptStream
-from akiosd.gateway.net.names import OLLAMA_PORT, Rule, canonical
+from akiosd.gateway.net.names import Rule, canonical
 from akiosd.gateway.net.tls_hello import (
     MAX_HELLO,
     NO_APPLICATION_PROTOCOL,
@@ -28,7 +28,7 @@ from akiosd.values.records import NetDenied
 HELLO_SECONDS = 10
 """For the ClientHello to arrive, and again for the rest of the handshake."""
 _TLS = b"\x16"
-_OLLAMA = Rule("llm", "ollama", "ollama", OLLAMA_PORT)
+_OLLAMA = Rule("llm", "ollama", "ollama")
 
 
 def _prompt(context: Context, stream: trio.SocketStream, first: bytes = b"") -> PromptStream:

@@ -74,24 +74,6 @@ class FilterSpec(msgspec.Struct, frozen=True):
     listener: bool = True
 
 
-def evaluate(checked: Checked, args: tuple[int, ...]) -> int:
-    """The errno of a call with these ``args``, 0 when it is allowed, in a cage that is below all of
-    its bounds.
-    """
-    form = find_form(checked, args)
-    return form.errno if form.counted is None else 0
-
-
-def find_form(checked: Checked, args: tuple[int, ...]) -> Form:
-    """The form that decides a call with these ``args``."""
-    return next((form for form in checked.forms if matches(form.tests, args)), Form((), checked.otherwise))
-
-
-def matches(tests: Iterable[Compare], args: tuple[int, ...]) -> bool:
-    """Whether all ``tests`` hold for ``args``."""
-    return all(args[test.arg] & test.mask == test.value for test in tests)
-
-
 def compile_filter(policy: Policy, *, listener: bool = True) -> FilterSpec:
     """The filter and the pump table of ``policy``.
 

@@ -6,7 +6,6 @@ import datetime
 import re
 
 from stdnum import imei
-from stdnum.at import vnr
 from stdnum.be import nn
 from stdnum.ca import sin
 from stdnum.ch import ssn as ch_ssn
@@ -33,7 +32,6 @@ check_bsn = stdnum(bsn)
 check_ahv = stdnum(ch_ssn)
 check_be_nn = stdnum(nn)
 check_sin = stdnum(sin)
-check_vnr = stdnum(vnr)
 
 
 def check_hetu(text: str) -> bool | None:
