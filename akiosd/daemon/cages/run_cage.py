@@ -1,4 +1,5 @@
-"""One cage, from request to end: carries events between the kernel and :mod:`akiosd.cage.machine`."""
+"""One cage, from request to end: carries events between the kernel and :mod:`akiosd.cage.machine`.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +142,9 @@ class Cage:
             await self._status.send("signal", signo)
 
     async def connect(self, stream: Fd) -> None:
-        """Serve akiosctl on ``stream``, owned from now on, by this cage's gateway.  Raises :class:`DeniedError`."""
+        """Serve akiosctl on ``stream``, owned from now on, by this cage's gateway.  Raises
+        :class:`DeniedError`.
+        """
         if self._gateway is None or self.life.state != "running":
             stream.close()
             raise DeniedError(f"the cage {self.id} does not run its agent now", "http", "list cages with: akiosctl ps")
@@ -282,7 +285,9 @@ class Cage:
         return self.prepared.caller
 
     async def _confirm(self) -> None:
-        """Init stands behind every fence: take the listener, read everything back, record the birth, say go."""
+        """Init stands behind every fence: take the listener, read everything back, record the
+        birth, say go.
+        """
         assert self._pidfd is not None and self._calls is not None and self._said is not None
         listener = pidfd.get_fd(self._pidfd.fileno(), self._said.listener_number)
         self._calls.start(listener, self._cgroup, self.host.facts.pools)
