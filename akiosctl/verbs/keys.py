@@ -88,5 +88,6 @@ def ask_key(provider: str) -> bytes:
 
 
 def read_key() -> bytes:
+    """A key from standard input, white space around its lines removed."""
     data = sys.stdin.buffer.read(MAX_KEY + 1)
     return b"\n".join(line.strip() for line in data.strip().splitlines())

@@ -58,6 +58,7 @@ class Parts(NamedTuple):
 
     @property
     def caller(self) -> Caller:
+        """Who asked for the cage."""
         assert self.prepared.caller is not None
         return self.prepared.caller
 
