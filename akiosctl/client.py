@@ -120,6 +120,7 @@ class PlainClient:
         self._send({"m": "hello", "protocol": PROTOCOL, "software": f"akiosctl {__version__}"}, ())
 
     def fileno(self) -> int:
+        """The socket's descriptor; it stays this object's."""
         return self._connection.fileno()
 
     def request(self, name: str, fields: dict[str, object], fds: Sequence[int] = ()) -> int:
@@ -158,9 +159,11 @@ class PlainClient:
 
     @property
     def ready(self) -> bool:
+        """Whether :meth:`receive` would return without waiting."""
         return bool(self._ready)
 
     def close(self) -> None:
+        """Close the connection, and descriptors that nobody took."""
         close_fds(self._frames.close())
         for frame in self._ready:
             close_fds(frame.fds)
@@ -191,7 +194,7 @@ class Client:
 
     @property
     def path(self) -> str:
-        """The socket's."""
+        """The path of the socket."""
         return self._connection.path
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
@@ -231,6 +234,7 @@ class Client:
         return received.message, received.fds
 
     def close(self) -> None:
+        """Close the socket and every descriptor that was received and not taken."""
         close_fds(self._session.close())
         for received in self._ready:
             close_fds(received.fds)

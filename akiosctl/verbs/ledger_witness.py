@@ -1,4 +1,6 @@
-"""``akiosctl ledger witness``: have a witness cosign a log's checkpoint, and keep that as an anchor."""
+"""``akiosctl ledger witness``: have a witness cosign a log's checkpoint, and keep that as an
+anchor.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,11 @@ from akiosctl.commands import print_line, wants_json
 from akiosctl.ledger_source import LogSource, open_source
 from akiosctl.pins import remember_host, save_cosigned, save_pin
 from akiosctl.small_files import read_key_text, write_file
-from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY, read_checkpoint
+from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY, read_verified
 from akiosd.errors import AkiosError
 from akiosd.ledger.epochs import host_of
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, decode_decimal
-from akiosd.ledger.report import LogReader, describe
+from akiosd.ledger.report import LogReader, Report, describe
 from akiosd.ledger.witness import WitnessKey, add_cosignatures, encode_request
 from akiosd.store.proofs_and_tiles import prove_consistency_from
 
@@ -49,18 +51,19 @@ def witness(
     vkey: str | None,
     as_json: bool,
 ) -> int:
-    """Have the witness at URL cosign the checkpoint of CAGE's log, by default the host's (c2sp.org/tlog-witness).
+    """Have the witness at URL cosign the checkpoint of CAGE's log, by default the host's
+    (c2sp.org/tlog-witness).
 
-    The log is verified first. The cosigned checkpoint is kept as ledger pin keeps one, and apart from it: from then on
-    verify looks for the cosignature of this witness, and proofs carry it. The witness must know the log: give its
-    operator what ledger keys prints.
+    The log is verified first. The cosigned checkpoint is kept as ledger pin keeps one, and apart
+    from it: from then on verify looks for the cosignature of this witness, and proofs carry it. The
+    witness must know the log: give its operator what ledger keys prints.
     """
     asked = {place: WitnessKey.parse(read_key_text(key)) for place, key in ((url, witness_key), *also)}
     with open_source(ctx, cage, directory, vkey) as source:
         report = source.verify()
         if report.exit_code != 0:
             raise AkiosError(f"the log is {report.verdict}: {report.detail}", report.first_bad, "see ledger verify")
-        found, note, given = _cosign(source, asked)
+        found, note, given = _cosign(source, asked, report)
     save_pin(source.vkey, note)
     save_cosigned(source.vkey, note, list(asked.values()))
     remember_host(source.met, host_of(source.vkey.name))
@@ -76,10 +79,13 @@ def witness(
     return 0
 
 
-def _cosign(source: LogSource, asked: dict[str, WitnessKey]) -> tuple[Checkpoint, bytes, dict[str, int]]:
-    """Ask each witness, by its URL, for the same checkpoint; what they all gave stands behind it."""
+def _cosign(
+    source: LogSource, asked: dict[str, WitnessKey], report: Report
+) -> tuple[Checkpoint, bytes, dict[str, int]]:
+    """Ask each witness, by its URL, for the same checkpoint; what they all gave stands behind it.
+    """
     with source.reader() as reader:
-        found, note = read_checkpoint(source, reader)
+        found, note = read_verified(source, reader, report)
         cosigned, given = note, dict[str, int]()
         for url, key in asked.items():
             cosigned, more = add_cosignatures(cosigned, _ask(reader, found, note, url), [key])
@@ -88,7 +94,9 @@ def _cosign(source: LogSource, asked: dict[str, WitnessKey]) -> tuple[Checkpoint
 
 
 def _ask(reader: LogReader, found: Checkpoint, note: bytes, url: str) -> bytes:
-    """What the witness answers; where it knows the log at another size, it is asked again from there."""
+    """What the witness answers; where it knows the log at another size, it is asked again from
+    there.
+    """
     old_size = 0
     for _ in range(_TRIES):
         proof = prove_consistency_from(reader, old_size, found) if old_size else []
@@ -120,7 +128,9 @@ def _parse_size(body: bytes, size: int, url: str) -> int:
 
 
 def post(url: str, body: bytes) -> tuple[int, str, bytes]:
-    """POST to ``<url>/add-checkpoint``: status, content type, answer.  No redirects, no proxies; bounded."""
+    """POST to ``<url>/add-checkpoint``: status, content type, answer.  No redirects, no proxies;
+    bounded.
+    """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise AkiosError("not the URL of a witness", url, "write https://HOST/PATH")

@@ -1,4 +1,6 @@
-"""What all cages share: the launcher, the base cgroup, disks, id ranges, facts, and the ledger."""
+"""What all cages of a host share: launcher, zygote, base cgroup, disks, id ranges, facts, keys, and
+the ledger.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,12 @@ import hashlib
 import os
 from pathlib import Path
 
+import trio
+
 from akiosd.daemon.base import directories
 from akiosd.daemon.base.config import Config, load_roots
 from akiosd.daemon.base.key_store import KeyStore, credentials_directory
+from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.priority import Hurry
 from akiosd.daemon.base.uids import CageUids
 from akiosd.daemon.base.zygote import Zygote
@@ -25,11 +30,12 @@ from akiosd.policy.compile.identity import system_map
 from akiosd.policy.compile.limits import compile_base_pids
 from akiosd.values.policy import Policy
 
+_log = get_log("host")
 _SYSTEM_ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
 
 class Host:
-    """Opened once; ``close`` leaves nothing of ours in the kernel."""
+    """Opened once, by :meth:`open`; :meth:`close` leaves nothing of it in the kernel."""
 
     def __init__(self, config: Config, policy: Policy, ledger: Ledger) -> None:
         self.config = config
@@ -52,32 +58,53 @@ class Host:
         self.uids = CageUids(self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count)
 
     async def open(self) -> None:
-        """Raises AkiosError when the host lacks what every cage needs."""
+        """Start the launcher and the zygote, set up cgroups and disks; remove what a killed daemon
+        left.
+
+        Raises AkiosError when the host lacks what every cage needs.
+        """
         if probe.kernel_version() < probe.KERNEL_FLOOR:
             raise KernelError(f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel")
         directories.make(self.cages_dir, directories.CAGES_MODE)
         cage_etc.sweep(self.state_dir / "etc")
         await self.launcher.start()
         self.cgroups.set_up(compile_base_pids(self.facts.pools))
-        for name in self.cgroups.leaves():
-            # Left by a daemon that was killed; its cages died with it, their leaves did not.
-            await self.cgroups.leaf(name).destroy()
+        async with trio.open_nursery() as nursery:
+            for name in self.cgroups.leaves():
+                nursery.start_soon(self._remove_left, name)
         self.zygote.start()
         self.disks = disk.open_disks(self.state_dir, self.config.pools.disk_image_bytes)
         lines = system_map(self.config.uids.display_base)
         self.system_userns = await userns.create(self.launcher, IdMap(lines, lines))
 
+    async def _remove_left(self, name: str) -> None:
+        """A group of a daemon that was killed: its cages died with it, their groups did not."""
+        try:
+            await self.cgroups.leaf(name).destroy()
+        except KernelError as error:
+            # Something in it waits for a file system that does not answer, and cannot be killed
+            # before.
+            _log.error("what an earlier akiosd left stays", group=name, error=str(error))
+
     async def close(self) -> None:
+        """End the helper processes and unmount; raises KernelError when a cgroup is
+        still in use.
+        """
         if self.system_userns is not None:
             self.system_userns.close()
         await self.launcher.close()
         await self.zygote.close()
         if self.disks is not None:
             self.disks.close()
-        await self.cgroups.tear_down()
+        try:
+            await self.cgroups.tear_down()
+        except KernelError as error:
+            _log.error("the control groups stay", error=str(error))
 
     def clone_system(self, tree: int) -> Fd:
-        """A read-only clone of a system tree, owners shown in the display range; the descriptor is the caller's."""
+        """A read-only clone of the system tree at ``tree``, with owners in the display range; the
+        descriptor is the caller's.
+        """
         assert self.system_userns is not None
         try:
             return mounts.clone_idmapped(tree, self.system_userns.fileno(), _SYSTEM_ATTRS)
@@ -86,12 +113,15 @@ class Host:
             return mounts.clone_idmapped(tree, -1, _SYSTEM_ATTRS)
 
     def clone_system_trees(self) -> dict[str, Fd]:
-        """``/usr`` and what else is shown as it is, under the names of the plan."""
+        """Clones of ``/usr`` and the other system directories, under their names in the plan; the
+        caller owns them.
+        """
         trees: dict[str, Fd] = {}
         for name in self.facts.system_dirs:
             with Fd(os.open(b"/" + name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
                 trees["system:" + name.decode()] = self.clone_system(tree.fileno())
         return trees
+
 
 def cgroup_name(state_dir: str) -> str:
     """``akios`` for the service, a name of its own for every private daemon."""

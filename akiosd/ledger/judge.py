@@ -1,7 +1,8 @@
-"""The verdict on a log: its own files, held against everything that is known of it from elsewhere.
+"""The verdict on a log: its own files, compared with everything that is known about it from
+elsewhere.
 
-One function for every door by which a log is looked at: files, the daemon, an archive.  A door only brings readers.
-What is known or asked for, and cannot be checked, is never passed over: that is a verdict, not a note.
+One function for all ways to reach a log: files, the daemon, an archive; each only brings readers.
+What is known or asked for and cannot be checked becomes a verdict, never a note.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ NOTHING = Quorum("none")
 class Trust:
     """Whose word is taken for a log, and what was carried away from it earlier.
 
-    ``vkey``: the key of this log, or of any log of its host, under that log's own name.  ``pin``: a checkpoint kept
-    earlier.  ``head``: what a running akiosd remembers to have published.  ``cosigned``: checkpoints that may hold
-    cosignatures, of which one must meet ``quorum``.  ``key_list``: as in ``key_list``.  ``beside``: the key came with
-    the log, which says nothing about who made it.
+    ``vkey``: the key of this log or of any log of its host, under that log's own name. ``pin``: a
+    checkpoint kept earlier. ``head``: what a running akiosd remembers to have published.
+    ``cosigned``: checkpoints with cosignatures, of which one must satisfy ``quorum``. ``key_list``:
+    see :mod:`akiosd.ledger.key_list`. ``beside``: the key came with the log, which says nothing
+    about who made it.
     """
 
     vkey: Vkey
@@ -44,13 +46,18 @@ class Trust:
 
 @dataclass
 class _Known:
-    """Checkpoints known from elsewhere: anchors, and the notes whose signatures are still to be checked."""
+    """Checkpoints known from elsewhere: anchors, and the notes whose signatures are still to be
+    checked.
+    """
 
     anchors: list[Anchor] = field(default_factory=list)
     notes: list[tuple[str, bytes]] = field(default_factory=list)
 
     def add(self, name: str, note: bytes, origin: str) -> None:
-        found = Checkpoint.parse(parse_note(note).text)
+        try:
+            found = Checkpoint.parse(parse_note(note).text)
+        except NoteError as error:
+            raise VerdictError(Verdict.UNTRUSTED, name, f"the {name} is damaged: {error.what}") from None
         if found.origin != origin:
             raise VerdictError(Verdict.UNTRUSTED, name, f"the {name} is of another log, {found.origin}")
         self.anchors.append(Anchor(name, found.size, found.root))
@@ -74,10 +81,11 @@ def judge(
     history: History | None = None,
     hasher: Hasher = PYTHON,
 ) -> Report:
-    """The report on the log called ``log`` (a cage's id, or ``host``), whose files ``reader`` reads.
+    """The report on the log called ``log`` (a cage's id, or ``host``), whose files ``reader``
+    reads.
 
-    ``reader`` is None where there are none.  ``host``: what the host's log says, if it was asked.  Raises ``OSError``
-    only when reading itself fails.
+    ``reader`` is None when there are no files. ``host``: what the host's log says, if it was asked.
+    ``history``: checkpoints kept beside the log. Raises ``OSError`` only when reading itself fails.
     """
     vkey = log_key(trust.vkey, log) if log else trust.vkey
     try:
@@ -110,12 +118,12 @@ def _judge(
         known.anchors.append(trust.head)
     if word is not None and word.destroyed is not None:
         known.check_signatures(_under(trust.vkey, kin))
-        return _destroyed(word.destroyed, known.anchors, trust.vkey.name, reader is not None)
+        _check_cosigned(host, word.destroyed_at, "tells of its destruction")
+        anchors = [*known.anchors, *_listed(word)]
+        return _destroyed(word.destroyed, anchors, trust.vkey.name, reader is not None)
     if reader is None:
         raise VerdictError(Verdict.INCOMPLETE, log, _why_missing(word, known.anchors, host is not None))
-    anchors = list(known.anchors)
-    if word is not None and word.size is not None:
-        anchors.append(Anchor("host log", word.size, word.root))
+    anchors = [*known.anchors, *_listed(word)]
     report = verify_log(reader, trust.vkey, tuple(anchors), hasher, kin, history=history)
     # A note that no key of this log signed says nothing: also where it contradicts the log.
     known.check_signatures(_under(trust.vkey, kin | report.keys))
@@ -126,7 +134,12 @@ def _judge(
     _check_anchored(report, anchors)
     if host is not None and (word is None or word.size is None):
         raise VerdictError(Verdict.INCOMPLETE, "host log", "the host's log, though asked, does not list this log")
+    _check_cosigned(host, word.listed_at if word is not None else None, "lists this log first")
     return report
+
+
+def _listed(word: CageWord | None) -> list[Anchor]:
+    return [Anchor("host log", word.size, word.root)] if word is not None and word.size is not None else []
 
 
 def _under(vkey: Vkey, keys: Iterable[bytes]) -> list[Vkey]:
@@ -149,9 +162,31 @@ def _ask_host(host: HostWord | None, vkey: Vkey, log: str) -> tuple[CageWord | N
 
 
 def blame_host(report: Report) -> Report:
-    """What it means for a cage's log that the host's, an anchor of it, does not verify."""
+    """The report on a cage's log whose anchor, the host's log, does not verify."""
     detail = f"the host log is {report.verdict}: {report.detail}"
     return Report(report.verdict, first_bad=report.first_bad, detail=detail)
+
+
+def _check_cosigned(host: HostWord | None, index: int | None, what: str) -> None:
+    """Witnesses that are asked for on this log's behalf must have seen the host's log say so."""
+    if host is None or host.cosigned is None or (index is not None and index < host.cosigned):
+        return
+    detail = f"the host's log {what} in entry {index}, and witnesses cosigned it at size {host.cosigned}, before that"
+    raise VerdictError(Verdict.UNTRUSTED, "witness", detail)
+
+
+def cosigned_size(trust: Trust) -> int:
+    """The size of the longest known checkpoint that enough of the witnesses asked for cosigned; 0
+    if none is known.
+    """
+    sizes = [0]
+    for note in trust.cosigned:
+        try:
+            if trust.quorum.is_met(note):
+                sizes.append(Checkpoint.parse(parse_note(note).text).size)
+        except NoteError:
+            continue  # said where the log itself is judged
+    return max(sizes)
 
 
 def _known_checkpoints(trust: Trust) -> _Known:
@@ -160,7 +195,10 @@ def _known_checkpoints(trust: Trust) -> _Known:
         known.add("pin", trust.pin, trust.vkey.name)
     if not trust.quorum.asks:
         return known
-    met = [note for note in trust.cosigned if trust.quorum.is_met(note)]
+    try:
+        met = [note for note in trust.cosigned if trust.quorum.is_met(note)]
+    except NoteError as error:
+        raise VerdictError(Verdict.UNTRUSTED, "witness", f"a kept checkpoint is damaged: {error.what}") from None
     if not met:
         seen = sorted({name for note in trust.cosigned for name in trust.quorum.cosigners(note)})
         by = f"by {', '.join(seen)} only" if seen else "by none of them"
@@ -173,7 +211,9 @@ def _known_checkpoints(trust: Trust) -> _Known:
 
 
 def _check_anchored(report: Report, anchors: list[Anchor]) -> None:
-    """What was pruned can no longer be held against a checkpoint that is older."""
+    """A pruned log can no longer be compared with anchors that are older than its first entry:
+    INCOMPLETE.
+    """
     for anchor in anchors:
         if anchor.size < report.minimum:
             detail = (
@@ -205,23 +245,25 @@ def _destroyed(record: CageDestroyed, anchors: list[Anchor], origin: str, files:
     notes += [
         f"{anchor.name} is of size {anchor.size}, before the end: only the host's log speaks for what came after"
         for anchor in anchors
-        if anchor.size < record.size
+        if anchor.size < record.size and anchor.name != "host log"
     ]
     return Report(
         Verdict.DESTROYED,
         origin=origin,
         size=record.size,
         root=record.root,
-        anchored_to="host log",
+        anchors=(("host log", record.size),),
         detail=f"destroyed on purpose, as the host log's record of {record.ts} ns says",
         notes=tuple(notes),
     )
 
 
 def name_of(trusted: Vkey | None, beside: str, origin: str) -> str:
-    """Which log is meant: by the name of its directory, else by what its checkpoint or the given key says.
+    """Which log is meant: by its directory's name, else by what its checkpoint or the given key
+    says.
 
-    ``beside``: the directory's name, or what the caller said; ``origin``: what the log says of itself, unverified.
+    ``beside`` is the directory's name, or what the caller said; ``origin`` what the log says of
+    itself, unverified.
     """
     if beside == HOST_LOG or is_cage_id(beside):
         return beside

@@ -118,11 +118,16 @@ def _most(limit: int, factor: int = 1) -> int:
 
 
 class Minute(msgspec.Struct, frozen=True):
-    """A sum over the last minute: (second, amount), the newest at the end.  A second leaves it as a whole, late."""
+    """A sum over the last minute.
+
+    ``seconds`` are (second, amount) pairs, the newest at the end. A whole second leaves the sum at
+    once, when its last moment is a minute old.
+    """
 
     seconds: tuple[tuple[int, int], ...] = ()
 
     def add(self, amount: int, now_ns: int) -> Minute:
+        """The sum with ``amount`` more at ``now_ns``."""
         second = now_ns // NS_PER_S
         kept = self._since(second)
         if kept and kept[-1][0] == second:
@@ -130,6 +135,7 @@ class Minute(msgspec.Struct, frozen=True):
         return Minute((*kept, (second, amount)))
 
     def total(self, now_ns: int) -> int:
+        """The sum over the minute before ``now_ns``."""
         return sum(amount for _, amount in self._since(now_ns // NS_PER_S))
 
     def _since(self, second: int) -> tuple[tuple[int, int], ...]:

@@ -1,6 +1,8 @@
-"""What a call to a model may cost, did cost, and what the budget says to it: values of the gateway's link.
+"""What a call to a model may cost, what it did cost, and what the budget answers: the values on the
+gateway's link.
 
-Money is micro-USD, prices of single tokens nano-USD (a token of $0.15 a million costs 150), always rounded up.
+Money is in micro-USD, prices of single tokens in nano-USD (a token of $0.15 a million costs 150);
+always rounded up.
 """
 
 from __future__ import annotations
@@ -10,15 +12,17 @@ from typing import Literal
 import msgspec
 
 Outcome = Literal["completed", "failed", "cut"]
-"""``completed``: the provider answered to the end.  ``failed``: refused or broken before usage was known.
-``cut``: stopped midway, by us, the agent or the provider; it is paid all the same."""
+"""``completed``: the provider answered to the end.  ``failed``: refused, or broken before usage was
+known.  ``cut``: stopped midway by AKIOS, the agent or the provider; it is paid all the same.
+"""
 
 
 class Tokens(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens as the provider counted them.
 
-    ``input`` includes both cache counts and audio, ``output`` reasoning and audio, ``cache_write`` what is kept for an
-    hour (which costs more).
+    ``input`` includes ``cache_read``, ``cache_write`` and ``input_audio``; ``output`` includes
+    ``reasoning`` and ``output_audio``; ``cache_write`` includes ``cache_write_1h``, which is kept
+    for an hour and costs more.
     """
 
     input: int = 0
@@ -64,7 +68,7 @@ class Trail(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
-    """May this call be made?  Everything is an upper bound.
+    """A question to the budget: may this call be made?  All numbers are upper bounds.
 
     ``output`` is the number of output tokens asked for by one choice, 0 where the request names none, ``floor`` the
     least that makes sense (a thinking budget and one more), ``ceiling`` the most the model can give, ``choices`` how
@@ -90,7 +94,9 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True, tag="grant"):
-    """Reserved: ``usd_micro`` in all, for at most ``output`` tokens of each choice (0: as the request says)."""
+    """The call may be made: ``usd_micro`` is reserved in all, for ``output`` tokens of each choice
+    (0: as the request says).
+    """
 
     usd_micro: int = 0
     output: int = 0
@@ -99,7 +105,9 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True, tag="grant"):
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True, tag="wait"):
-    """Not now: what open calls hold of the limit ``rule`` would be enough, or enough for a longer answer."""
+    """Not now: what open calls hold of the limit ``rule`` would be enough for this call, or for a
+    longer answer.
+    """
 
     rule: str
 
@@ -119,7 +127,7 @@ class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ModelSpend(msgspec.Struct, frozen=True):
-    """What the answered calls to one model took so far; ``model`` is ``provider/name``."""
+    """What the answered calls to one model cost so far; ``model`` is ``provider/name``."""
 
     model: str
     calls: int = 0
@@ -129,7 +137,7 @@ class ModelSpend(msgspec.Struct, frozen=True):
 
 
 class OpenCall(msgspec.Struct, frozen=True):
-    """A call that is under way: what is reserved for it, and since when."""
+    """A call under way: what is reserved for it, and its age."""
 
     model: str
     usd_micro: int

@@ -59,7 +59,8 @@ enum {
     AKIOS_COUNTED_FILTERS = 2,  /* seccomp filters beyond the cage's own */
     AKIOS_COUNTED_LOCKS = 3,    /* record locks of processes, F_SETLK */
     AKIOS_COUNTED_OFD_LOCKS = 4, /* calls of F_OFD_SETLK, ever */
-    AKIOS_COUNTED = 5
+    AKIOS_COUNTED_DIRECTORIES = 5, /* KiB that the kernel keeps for directories being read */
+    AKIOS_COUNTED = 6
 };
 
 /* What stands at path_arg or path2_arg is no path that the kernel looks up: a name, the text of a link. */
@@ -138,7 +139,7 @@ struct akios_pump_config {
     uint32_t sync_wake_up;       /* 1: SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP where the kernel has it */
     int32_t niceness;            /* of the thread, setpriority(2) */
     int32_t group;               /* the cage's v2 group, stays the caller's; -1: none, and nothing in it is counted */
-    uint32_t most[5];            /* AKIOS_COUNTED bounds, 0: none */
+    uint32_t most[6];            /* AKIOS_COUNTED bounds, 0: none */
 };
 
 enum { AKIOS_RING_MIN = 1 << 16, AKIOS_RING_MAX = 1 << 28 };
@@ -186,8 +187,6 @@ void akios_pump_stop(struct akios_pump *pump);
  * (a page on a dead network file system) frees what is left when it returns. */
 void akios_pump_close(struct akios_pump *pump);
 
-/* SHA-256 of prefix || entry for n entries that stand one after the other in data; out: 32 n bytes. */
-int akios_sha256_leaves(const uint8_t *data, const uint32_t *lens, size_t n, uint8_t prefix, uint8_t *out);
 /* SHA-256 of 0x00 || entry for the n entries of an entry bundle (c2sp.org/tlog-tiles: big-endian uint16 length, entry,
  * and again); out: 32 n bytes.  -EBADMSG unless data holds exactly n entries and not one byte more. */
 int akios_sha256_bundle(const uint8_t *data, size_t len, size_t n, uint8_t *out);
@@ -247,7 +246,6 @@ int akios_mount_setattr(int fd, unsigned flags, uint64_t set, uint64_t clear, in
 int akios_fs_mount(const char *type, const char *options, size_t options_len, uint64_t attrs);
 int akios_pidfd_getfd(int pidfd, int fd);
 int akios_unshare(int flags);
-int akios_setns(int fd, int type);
 int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data);
 int akios_landlock_abi(void);
 

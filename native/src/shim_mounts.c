@@ -68,8 +68,6 @@ int akios_pidfd_getfd(int pidfd, int fd) { return result(syscall(__NR_pidfd_getf
 
 int akios_unshare(int flags) { return result(unshare(flags)); }
 
-int akios_setns(int fd, int type) { return result(setns(fd, type)); }
-
 int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data) {
     return result(syscall(__NR_quotactl_fd, fd, command, id, data));
 }

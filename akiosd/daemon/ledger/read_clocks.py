@@ -1,4 +1,6 @@
-"""The host's clocks, written into its log, and the ages that follow from what the log says of them."""
+"""Reads the host's clocks into its log, and what the log says about cages: how old they are, how
+long their logs.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +12,31 @@ import trio
 
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.ledger.append import Ledger
+from akiosd.ledger.host_word import CageWord, note_entry
 from akiosd.store.ages import Ages, Reading
 from akiosd.values.ids import HOST_LOG
 from akiosd.values.records import CageDestroyed, CageEnd, ClockRead, decode_entry
 
 _log = get_log("clocks")
 _AT_ONCE = 4096
-_KINDS = (b"cage_end", b"cage_destroyed", b"clock_read")
+_KINDS = (b"cage_end", b"cage_destroyed", b"clock_read", b"cage_packed", b"roots")
 
 
 def read_clocks() -> Reading:
+    """A reading of the host's clocks now."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return Reading(boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.time_ns())
 
 
 class LogAges:
-    """Reads the host log once from its start, and then what is new; writes a reading each time it is asked."""
+    """Reads the host log once from its start, then only what is new; every question writes a
+    reading of the clocks.
+    """
 
     def __init__(self, ledger: Ledger, read: Callable[[], Reading] = read_clocks) -> None:
         self._ledger, self._read = ledger, read
         self._ages = Ages()
+        self._words: dict[str, CageWord] = {}
         self._next = 0
         self._one_at_a_time = trio.Lock()
 
@@ -45,6 +52,12 @@ class LogAges:
             await self._ledger.commit(HOST_LOG, record)
             await self._catch_up()
             return self._ages
+
+    def word_of(self, cage: str) -> CageWord:
+        """What the host log listed of a cage's log, as far as it was read: up to the last reading
+        of the clocks.
+        """
+        return self._words.get(cage, CageWord())
 
     async def _catch_up(self) -> None:
         if not self._next:
@@ -63,10 +76,12 @@ class LogAges:
             await trio.lowlevel.checkpoint()
 
     def _note(self, index: int, entry: bytes) -> None:
+        note_entry(self._words, index, entry)
         match decode_entry(entry):
             case CageEnd(cage=cage, ts=wall_ns):
                 self._ages.ended(cage, wall_ns)
             case CageDestroyed(cage=cage):
                 self._ages.gone(cage)
+                self._words.pop(cage, None)
             case ClockRead(boot=boot, boottime_ns=boottime_ns, ts=wall_ns):
                 self._ages.read(index, Reading(boot, boottime_ns, wall_ns))

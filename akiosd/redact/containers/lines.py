@@ -1,7 +1,8 @@
 """Lines such as ``name: value``: YAML, TOML, INI, .env, properties, headers.
 
-No parser of any of these: one reading for all, which follows their common form: a name, a sign, a value that may be
-quoted, go on in lines that are indented deeper, or stand below its name.
+No parser for any of these: one reading for all, which follows their common form. A name, a sign,
+and a value that may be quoted, may continue in lines that are indented deeper, or may stand below
+its name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from akiosd.redact.re2_search import Finder, latin
 
 _LINE = re.compile(
     r"^(?P<lead>[ \t]*(?:- +){0,4}(?:export +|set +|setenv +|ENV +)?)"
-    r"(?:\"(?P<double>[^\"\n]{1,64})\"|'(?P<single>[^'\n]{1,64})'"
+    r"(?:\"(?P<double>(?:[^\"\\\n]|\\[^\n]){1,64})\"|'(?P<single>[^'\n]{1,64})'"
     r"|(?P<bare>(?!(?:if|elif|else|for|while|return|class|def|with|try|except|case|lambda|assert|print)\b)"
     r"[^\W\d]?[\w.$/@-]{1,63}(?: [\w.$/@-]{1,30}){0,3}))"
     r"[ \t]*(?P<sign>:(?=[ \t\r\n]|\Z)|=>|:=|=(?!=)|(?<=\")[ \t]*:)[ \t]*", re.M)  # fmt: skip
@@ -23,7 +24,11 @@ _MAY_BE = Finder(latin(
     r"[\w.$/@\"'?\x80-\xff-][^\n:=]{0,160}(?::(?:[ \t\r\n]|\z)|=|:=)"
 ))  # fmt: skip
 """A line that may have a name: what is not in Latin-1 is a question mark here."""
-_SECTION = re.compile(r"[ \t]*\[{1,2}([\w.\" -]{1,64})\]{1,2}[ \t]*(?:[#;].*)?\r?")
+_SECTION = re.compile(
+    r"[ \t]*\[{1,2}(?P<bracketed>[\w.\" -]{1,64})\]{1,2}[ \t]*(?:[#;].*)?\r?"
+    r"|[ \t]*\w{1,32}(?:[ \t]+\"[\w.-]{1,64}\"){0,2}[ \t]+\"(?P<block>[\w.-]{1,64})\"[ \t]*\{[ \t]*\r?"
+)
+"""``[name]``, or ``variable "name" {``."""
 _COMMENT = re.compile(r"[ \t]*(?:[#;].*|//.*|---|\.\.\.)?\r?")
 _ITEM = re.compile(r"[ \t]*- +")
 _BLOCK = re.compile(r"[|>][+-]?\d?[+-]?[ \t]*(?:#.*)?\r?")
@@ -45,7 +50,8 @@ class _Level:
 def leaves_of(
     text: str, data: bytes, begin: int, end: int, label: str, path: Path
 ) -> Iterator[tuple[int, int, list[Leaf]]]:
-    """(begin, end, values) of every run of such lines between ``begin`` and ``end``; ``data`` is ``text`` in Latin-1.
+    """(begin, end, values) of every run of such lines between ``begin`` and ``end``; ``data`` is
+    ``text`` in Latin-1.
 
     One such line among others is prose: ``Note: this is …``.
     """
@@ -70,7 +76,9 @@ def _next_line(text: str, data: bytes, at: int, end: int) -> re.Match[str] | Non
 
 
 def _section_before(text: str, begin: int, at: int) -> int:
-    """Where the line that names the section begins, if that is the line before ``at``; else ``at``."""
+    """Where the line that names the section begins, if that is the line before ``at``;
+    else ``at``.
+    """
     if at - begin < 2:
         return at
     before = max(begin, text.rfind("\n", begin, at - 1) + 1)
@@ -100,7 +108,7 @@ class _Block:
             elif _COMMENT.fullmatch(self._text, at, stop):
                 pass
             elif (section := _SECTION.fullmatch(self._text, at, stop)) is not None:
-                name = section[1].strip().replace('"', "")
+                name = (section["bracketed"] or section["block"]).strip().replace('"', "")
                 self._levels = [self._top, _Level(-1, (*self._top.path, name), label_of(name.rpartition(".")[2], ""))]
                 self._below = None
                 done = stop
@@ -129,7 +137,9 @@ class _Block:
         return (match.end() if match else at), stop
 
     def _named(self, match: re.Match[str], at: int, stop: int) -> int:
-        """A line with a name, and the lines that its value goes on in; returns the end of the last."""
+        """A line with a name, and the lines that its value goes on in; returns the end
+        of the last.
+        """
         self.names += 1
         name = match["double"] or match["single"] or match["bare"]
         lead = match["lead"]
@@ -161,7 +171,9 @@ class _Block:
         return stop
 
     def _value(self, below: _Level, name: str, at: int, stop: int, level: _Level | None = None) -> None:
-        """The value between ``at`` and ``stop``, without its quotes and what is remarked behind it."""
+        """The value between ``at`` and ``stop``, without its quotes and what is
+        remarked behind it.
+        """
         while at < stop and self._text[at] in " \t":
             at += 1
         for pattern, codec in ((_DOUBLE, JSON), (_SINGLE, SINGLE)):

@@ -11,7 +11,8 @@ P = partial(Pattern, category="communication")
 
 OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 DOTTED = rf"{OCTET}(?:\.{OCTET}){{3}}"
-# Four numbers after one of these are a version or the number of a section (RFC 9110 § 10.1.5: product/version).
+# Four numbers after one of these are a version or the number of a section (RFC 9110 § 10.1.5:
+# product/version).
 VERSION = (
     r"(?:(?i:(?:\b|_)(?:versions?|sections?|release|firmware|chapter|clause)[ \"'=:_#(\[-]{0,6}v?|\bv)"
     r"|\b(?:Chrome|Chromium|HeadlessChrome|CriOS|EdgA?|OPR|Electron|Firefox|Safari|Version|Vivaldi|YaBrowser)/)"
@@ -31,7 +32,7 @@ PATTERNS = (
         regex=rf"{VERSION}{DOTTED}|\b({DOTTED}(?:/(?:3[0-2]|[12]?\d))?)\b",
         trigger=rf"\b{DOTTED}",
         check=addresses.check_ipv4,
-        doubt=addresses.is_example_ipv4,
+        doubt=addresses.is_doubtful_ipv4,
         context=ADDRESSED,
         lone=True,
         yes=(
@@ -54,6 +55,11 @@ PATTERNS = (
             "169.254.169.254",
             "255.255.240.0",
             "1.2.3.4.5",
+            "2.5.29.17 subjectAltName",
+            "RFC 9162, 2.1.3.2",
+            "OBJECT :1.3.101.110",
+            "1.3.6.1.4.1.311.21.7",
+            "Git 1.7.12.4 Release",
         ),
         source="RFC 791, RFC 1122 § 3.2.1.3, RFC 5737, RFC 6890",
         priority=53,

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from akiosctl.policy_files import PROFILES, read_named
 from akiosd.errors import PolicyError
+from akiosd.policy import wider as compare
 from akiosd.policy.explain import explain_text
+from akiosd.policy.fields import FIELDS
 from akiosd.policy.merge import LOOPS, RULES, Layer, check_authority, flatten, merge, merge_explained, narrower
 from akiosd.policy.schema import SCHEMA, PartialPolicy, load, validate
 from akiosd.values.policy import DEFAULT_POLICY, Limits, Policy
@@ -137,6 +139,19 @@ NARROWER = {
     "redact.binary": [("pass", "block")],
     "environment.keep": [(("*",), ("A", "LC_*")), (("LC_*",), ("LC_ALL", "LC_A*"))],
 }
+# Of a field without cases of its own, those of its comparison.
+BY_COMPARISON = {
+    compare.never: [],
+    compare.turned_on: [(False, True)],
+    compare.adds: [((), ("x",))],
+    compare.removes: [(("x",), ())],
+    compare.adds_domain: [((), ("a.b",))],
+    compare.uncovers_domain: [(("a.b",), ())],
+    compare.adds_variable: [((), ("A",))],
+}
+for row in FIELDS:
+    if row.kind.wider in BY_COMPARISON:
+        WIDER.setdefault(row.name, BY_COMPARISON[row.kind.wider])
 for numeric in [key for key in RULES if key.startswith(("limits.", "budget."))]:
     # Loops have a bound of their own, up to which they may be raised.
     most = DEFAULT_POLICY.budget.loops_up_to if numeric in LOOPS else 1
@@ -265,9 +280,9 @@ def test_the_budget_is_explained_in_words():
         ["budget.calls", "1,000", "system: system.yaml"],
         ["budget.requests_per_minute", "no limit", "built-in"],
         ["budget.usd_micro_per_minute", "$0.05", "system: system.yaml"],
-        ["budget.same_request", "a loop when answered the same 5 times in a row", "built-in"],
-        ["budget.same_tool_calls", "a loop when the results are the same 8 times in a row", "built-in"],
-        ["budget.same_answers", "a loop when nothing is new 5 times in a row", "built-in"],
+        ["budget.same_request", "a loop when the same 5 times in a row", "built-in"],
+        ["budget.same_tool_calls", "a loop when the same 8 times in a row", "built-in"],
+        ["budget.same_answers", "a loop when the same 5 times in a row", "built-in"],
         ["budget.cycles", "no limit", "system: system.yaml"],
         ["budget.loops_up_to", "50", "built-in"],
     ]
