@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 
-MAX_READ = 32 << 10
-"""Characters; a longer text is compared as it is."""
-MAX_SAID = 8 << 10
+MAX_READ = 16 << 10
+"""Characters of a line; a longer one is compared as it is."""
+MAX_SAID = 4 << 10
 """Characters of an answer in which sentences are looked for."""
 
 _MONTHS = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
@@ -72,6 +72,16 @@ _COURTESY = """
 """
 COURTESY = frozenset(_COURTESY.split())
 """Words of which thanks and farewells are made: a sentence of nothing else says nothing."""
+
+
+def same_results(one: str, other: str) -> bool:
+    """Whether two results differ in times, ids and counts only; the first other difference decides."""
+    if one == other:
+        return True
+    lines, others = (_without_reminders(text).rstrip().split("\n") for text in (one, other))
+    return len(lines) == len(others) and all(
+        a == b or plain_result(a) == plain_result(b) for a, b in zip(lines, others, strict=True)
+    )
 
 
 def plain_result(text: str) -> str:

@@ -20,11 +20,11 @@ from typing import Any
 
 import msgspec
 
-from akiosd.meter.plain_results import COURTESY, MAX_SAID, plain_result, plain_words, sentences
+from akiosd.meter.plain_results import COURTESY, MAX_SAID, plain_words, same_results, sentences
 from akiosd.values.spend import PERIODS, Trail
 
 MAX_TURNS = 512
-MAX_STALE = 24
+MAX_STALE = 16
 """So many turns back is looked for what was said before."""
 SHORT = 6
 """Words; a shorter answer may come again (a coin's two sides) and still be news."""
@@ -82,8 +82,7 @@ def same(one: Turn, other: Turn) -> bool:
     if one.calls:
         if not all(map(_same_call, one.calls, other.calls)):
             return False
-        pairs = [*zip(one.results, other.results, strict=True)]
-        if not all(a == b or plain_result(a) == plain_result(b) for a, b in pairs):
+        if not all(map(same_results, one.results, other.results)):
             return False
     elif one.said != other.said and plain_words(one.said) != plain_words(other.said):
         return False
@@ -92,14 +91,13 @@ def same(one: Turn, other: Turn) -> bool:
 
 def _count_rounds(turns: Sequence[Turn], period: int) -> int:
     """How often the last ``period`` turns stand in a row; 0 where they are fewer, or all alike."""
-    if len(turns) < period or (
-        period > 1 and all(same(turns[-1], turn) for turn in turns[-period:-1])
-    ):
+    if len(turns) < period:
         return 0
     length = period
     while length < len(turns) and same(turns[-1 - length], turns[-1 - length + period]):
         length += 1
-    return length // period
+    alike = period > 1 and length > period and all(same(turns[-1], t) for t in turns[-period:-1])
+    return 0 if alike else length // period
 
 
 def _count_stale(turns: Sequence[Turn]) -> int:

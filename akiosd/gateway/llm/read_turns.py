@@ -66,7 +66,7 @@ def begin_of_last_turn(said: list[Any]) -> int:
 
 def _is_by_model(item: Any) -> bool:
     kind = text(mapping(item).get("type"))
-    return mapping(item).get("role") in _MODEL or kind.endswith("_call") or kind in _SILENT
+    return text(mapping(item).get("role")) in _MODEL or kind.endswith("_call") or kind in _SILENT
 
 
 def read_answer(reply: Json) -> str:
@@ -148,7 +148,7 @@ def _read_message(item: Json, model: bool) -> Iterator[Entry]:
         function = mapping(call.get("function")) or mapping(call.get("custom"))
         yield (
             "call",
-            (text(function.get("name")), function.get("arguments") or function.get("input")),
+            (text(function.get("name")), function.get("arguments", function.get("input"))),
         )
     call = mapping(item.get("function_call"))
     if call:
@@ -171,7 +171,7 @@ def _read_part(part: Json, model: bool) -> Iterator[Entry]:
             "call",
             (
                 text(part.get("name")) or text(use.get("name")),
-                part.get("input") or use.get("input"),
+                part.get("input", use.get("input")),
             ),
         )
     elif asked:

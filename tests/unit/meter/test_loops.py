@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akiosd.meter.loops import BATCH, MAX_SEEN, WAITING, Minute, Repeats, answered, find_circle
-from akiosd.meter.plain_results import MAX_READ, plain_result, plain_words, sentences
+from akiosd.meter.plain_results import MAX_READ, plain_result, plain_words, same_results, sentences
 from akiosd.meter.turns import MAX_TURNS, Turn, read_trail, same
 from akiosd.values.policy import Budget
 from akiosd.values.spend import Ask, Trail
@@ -194,7 +194,7 @@ def test_what_is_remembered_is_bounded():
     ("none<system-reminder>5 left</system-reminder>", "none<system-reminder>4 left</system-reminder>"),
 ])  # fmt: skip
 def test_times_ids_and_counts_are_no_difference(one, other):
-    assert one != other and plain_result(one) == plain_result(other)
+    assert one != other and same_results(one, other) and same_results(f"a\n{one}\nb", f"a\n{other}\nb")
     assert same(tool("a", one), tool("a", other)) and not same(tool("a", one), tool("b", other))
 
 
@@ -205,6 +205,7 @@ def test_times_ids_and_counts_are_no_difference(one, other):
     ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "f" * 64),
 ])  # fmt: skip
 def test_every_other_number_is_a_difference(one, other):
+    assert not same_results(one, other) and not same_results(f"a\n{one}", f"a\n{other}")
     assert plain_result(one) != plain_result(other) and not same(tool("a", one), tool("a", other))
 
 
