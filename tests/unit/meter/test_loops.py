@@ -150,6 +150,16 @@ def test_the_same_request_closes_at_its_number_if_its_answer_is_the_same():
         )
 
 
+def test_a_conversation_that_shows_its_last_turns_only_is_counted_on():
+    """Three rounds are seen in each request, and each is the request before: they add up."""
+    shown = Trail(rounds=(3, 0, 0, 0), calls=True, live=True)
+    ask, repeats = Ask("p", "m", b"a", trail=shown), Repeats()
+    for made in range(4):
+        found = find_circle(repeats, ask, limits(same_request=5))
+        assert (found is not None) == (made >= 2), made
+        repeats = answered(repeats, b"a", b"x", True)
+
+
 def test_conversations_that_begin_alike_are_as_many_as_their_beginning_was_answered():
     live = Trail(rounds=(1, 0, 0, 0), calls=True, live=True)
     repeats = Repeats()

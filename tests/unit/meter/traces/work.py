@@ -352,12 +352,13 @@ def embedded() -> Iterator[Step]:
 
 @trace("the same text embedded two hundred times, by three providers")
 def embedded_often() -> Iterator[Step]:
-    for _ in range(67):
-        yield embed(
-            "openai", "/v1/embeddings", {"model": "text-embedding-3-small", "input": "hello"}, {}
-        )
-        yield embed("mistral", "/v1/embeddings", {"model": "mistral-embed", "input": ["hello"]}, {})
-        yield embed("ollama", "/api/embed", {"model": "nomic-embed-text", "input": "hello"}, {})
+    for provider, target, body in (
+        ("openai", "/v1/embeddings", {"model": "text-embedding-3-small", "input": "hello"}),
+        ("mistral", "/v1/embeddings", {"model": "mistral-embed", "input": ["hello"]}),
+        ("ollama", "/api/embed", {"model": "nomic-embed-text", "input": "hello"}),
+    ):
+        for _ in range(67):
+            yield embed(provider, target, body, {})
 
 
 # ---- what failed ---------------------------------------------------------------------------------
