@@ -43,14 +43,22 @@ IMPURE = {
     *("os", "socket", "time", "random", "subprocess", "threading", "trio", "asyncio", "multiprocessing", "secrets"),
     *("select", "signal", "fcntl", "ctypes", "pathlib", "shutil", "tempfile"),
 }
+# Mechanisms of the kernel's floor that the store beside it and the client above it use too.  Each asks the kernel and
+# nobody else: it imports nothing of ours and needs no compiled part, so that whoever reads a ledger on another machine
+# has it.  They are shared because a mechanism is to have one door: written a second time, openat2 would have a second
+# idea of what "beneath" means.
+SHARED = ("akiosd.kernel.syscalls",)
 # Packages that see less than their floor allows: (highest floor, modules besides).
 NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
     "akiosd.workflow": (PURE, ()),
     # The verifier reads files without the daemon, and hashes natively where that is built (it asks the kernel for
-    # nothing); a standalone run finds its log.
+    # nothing); a standalone run finds its log; a commit is made with the kernel's own doors.
     "akiosctl": (
         PURE,
-        ("akiosd.store.fsck", "akiosd.store.proofs_and_tiles", "akiosd.store.log_dir", "akiosd.kernel.hashing"),
+        (
+            *("akiosd.store.fsck", "akiosd.store.proofs_and_tiles", "akiosd.store.log_dir", "akiosd.kernel.hashing"),
+            *SHARED,
+        ),
     ),
 }
 # Modules that only these may import.
@@ -58,6 +66,9 @@ ONLY: dict[str, tuple[str, ...]] = {
     "pyroute2": ("akiosd.kernel.netns",),
     "prctl": ("akiosd.daemon.main",),
     "akiosd.kernel._shim": ("akiosd.kernel",),
+    # The C library, and the one other library that is loaded by name.
+    "ctypes": ("akiosd.kernel.syscalls",),
+    "cffi": ("akiosd.kernel.seccomp",),
     "yaml": ("akiosctl", "akiosd.workflow.schema", "akiosd.daemon.base.config"),
     # Loading the prices takes 0.15 s and what they need; akiosd and the client only count what the gateway says.
     "genai_prices": ("akiosd.meter.prices",),
@@ -129,13 +140,15 @@ def complaint(module: str, target: str) -> str:
         return f"{here} is pure and knows no {top}" if FLOORS[here] <= PURE and top in IMPURE else ""
     if there not in FLOORS:
         return f"{there} has no floor in the table"
+    if module in SHARED:
+        return f"{module} is shared, so it knows nothing of ours"
     if here == there:
         return climbs(module, target, here)
     if there in EVERYBODY:
         return ""
     if FLOORS[there] > FLOORS[here]:
         return f"{there} is above {here}"
-    if FLOORS[there] == FLOORS[here]:
+    if FLOORS[there] == FLOORS[here] and target not in SHARED:
         return f"{there} is a sibling of {here}: what two need belongs in values"
     if here in NARROW:
         highest, besides = NARROW[here]
@@ -206,6 +219,11 @@ PLANTED = [
     ("akiosctl.client", "from akiosd.daemon.base.config import Config", "floors 0 to 2"),
     ("akiosd.kernel.probe", "import pyroute2", "akiosd.kernel.netns"),
     ("akiosd.kernel.netns", "import prctl", "akiosd.daemon.main"),
+    ("akiosd.store.wal", "import ctypes", "akiosd.kernel.syscalls"),
+    ("akiosd.kernel.landlock", "from cffi import FFI", "akiosd.kernel.seccomp"),
+    ("akiosd.kernel.syscalls", "from akiosd.errors import KernelError", "knows nothing of ours"),
+    ("akiosd.policy.merge", "from akiosd.kernel import syscalls", "above"),
+    ("akiosd.workflow.runner", "from akiosd.kernel import syscalls", "floors 0 to 2"),
     ("akiosd.daemon.host", "from akiosd.kernel import _shim", "akiosd.kernel"),
     ("akiosd.daemon.host", "from akiosd.kernel._shim import lib", "akiosd.kernel"),
     ("akiosd.policy.schema", "import yaml", "akiosctl"),
@@ -227,7 +245,7 @@ PLANTED = [
 
 @pytest.mark.parametrize(("module", "source", "why"), PLANTED)
 def test_a_planted_violation_is_found(module: str, source: str, why: str) -> None:
-    known = ("akiosd.daemon", "akiosd.kernel.disk", "akiosd.ledger.note", "akiosd.unheard.of")
+    known = ("akiosd.daemon", "akiosd.kernel.disk", "akiosd.kernel.syscalls", "akiosd.ledger.note", "akiosd.unheard.of")
     found = check({**dict.fromkeys(known, ""), module: source})
     assert len(found) == 1 and why in found[0], found
 
@@ -238,6 +256,8 @@ def test_a_planted_violation_is_found(module: str, source: str, why: str) -> Non
         ("akiosd.wire.frame", "import struct\nfrom akiosd.errors import ProtocolError\nfrom akiosd import __version__"),
         ("akiosd.kernel.disk", "import os\nfrom akiosd.kernel import _shim\nfrom akiosd.policy import schema"),
         ("akiosd.daemon.base.config", "import yaml\nfrom akiosd.store import fsck"),
+        ("akiosd.store.wal", "from akiosd.kernel.syscalls import openat2"),
+        ("akiosctl.client", "from akiosd.kernel.syscalls import openat2"),
         ("akiosctl.verbs.ledger", "import os, yaml\nfrom akiosd.store.fsck import fsck\nfrom akiosctl import client"),
     ],
 )

@@ -8,7 +8,7 @@ import platform
 
 import msgspec
 
-from akiosd.kernel._shim import lib as _lib
+from akiosd.kernel import syscalls
 from akiosd.kernel.fds import read_file
 from akiosd.policy.compile.landlock import FLOOR_ABI
 from akiosd.policy.compile.limits import HostPools
@@ -39,7 +39,11 @@ def kernel_version() -> tuple[int, int]:
 
 
 def landlock_abi() -> int:
-    return max(0, int(_lib.akios_landlock_abi()))
+    """0 where there is none."""
+    try:
+        return syscalls.landlock_abi()
+    except OSError:
+        return 0
 
 
 def read_host() -> HostFacts:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from akiosd.errors import LedgerError
+from akiosd.kernel.syscalls import sync_directory
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
 from akiosd.ledger.edge import TILE_BYTES, Edge, extend_hashes
 from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, consistency_proof, leaf_hash, verify_inclusion
@@ -19,7 +20,6 @@ from akiosd.ledger.verify import verify_log
 from akiosd.store.fsck import fsck, open_log_files
 from akiosd.store.log_files import LogFiles
 from akiosd.store.pack import pack
-from akiosd.store.sync import sync_directory
 
 
 def read_checkpoint(reader: LogReader, vkey: Vkey) -> tuple[Checkpoint, bytes]:
