@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import phonenumbers
 from stdnum import luhn
+from stdnum.eu import vat
+from stdnum.iso7064 import mod_11_10
 
 from akiosd.redact import fictional_phones
 from akiosd.redact.model import Check
@@ -184,7 +186,11 @@ CHECKED = (
     "PL_PESEL", "NL_BSN", "CA_SIN", "CH_AHV", "BE_NN", "FI_HETU", "IMEI", "BITCOIN_ADDRESS",
 )  # fmt: skip
 """Kinds whose every number has check digits: with a wrong one it is nobody's."""
-_LUHN = ("CREDIT_CARD", "CARD_NUMBER", "CA_SIN", "IMEI", "US_NPI")
+_WIDER: dict[str, Callable[[str], object]] = {
+    **dict.fromkeys(("CREDIT_CARD", "CARD_NUMBER", "CA_SIN", "IMEI", "US_NPI"), luhn.is_valid),
+    "DE_TAX_ID": mod_11_10.is_valid, "EU_VAT": vat.is_valid,
+}  # fmt: skip
+"""What says of more numbers that they are right than what finds them in texts."""
 _BY_SIZE: dict[int, tuple[str, ...]] = {
     9: ("CA_SIN", "NL_BSN", "US_ROUTING_NUMBER"), 10: ("UK_NHS", "US_NPI", "UK_UTR"),
     11: ("DE_TAX_ID", "PL_PESEL", "BE_NN"), 13: ("FR_TAX_ID", "CH_AHV"), 15: ("FR_NIR", "IMEI"),
@@ -195,7 +201,7 @@ _BY_SIZE: dict[int, tuple[str, ...]] = {
 def is_held(text: str, kind: str) -> bool:
     """Whether somebody may hold ``text`` as a number of this kind, or of another that looks the same."""
     check, plain = _CHECKS[kind], bare(text)
-    if check(text) is not False or (kind in _LUHN and _passes(luhn.is_valid, plain)):
+    if check(text) is not False or (kind in _WIDER and _passes(_WIDER[kind], plain)):
         return True
     if kind == "IBAN":
         return _remainder(plain) == 1
@@ -216,8 +222,8 @@ def _may_be_phone(digits: str) -> bool | None:
     return digits[0] > "1"
 
 
-def _passes(check: Callable[[str], bool], text: str) -> bool:
-    return text.isdigit() and bool(check(text))
+def _passes(check: Callable[[str], object], text: str) -> bool:
+    return text.isascii() and bool(check(text))
 
 
 def _remainder(iban: str) -> int:

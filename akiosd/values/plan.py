@@ -92,7 +92,10 @@ _OPTIONS = ("fsmount", "export")
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation.  ``fd`` names a descriptor given to the launcher; strings are bytes without NUL."""
+    """One operation, as the launcher reads it; :mod:`akiosd.values.steps` makes them and says what each slot holds.
+
+    ``fd`` names a descriptor given to the launcher; strings are bytes without NUL.
+    """
 
     op: str
     what: str

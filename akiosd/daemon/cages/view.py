@@ -25,7 +25,8 @@ from akiosd.kernel.user_tree import identify
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import caller_map, reverse
 from akiosd.policy.compile.mounts import OVERLAY_OPTIONS
-from akiosd.values.plan import F_STAGE, Plan, Step, encode, encode_options
+from akiosd.values import steps as steps_of
+from akiosd.values.plan import Plan, encode
 
 WAIT = "wait until they are done: a diff in a pager, or a commit that asks"
 _PATIENCE_S, _PAUSE_S = 2.0, 0.05
@@ -71,9 +72,9 @@ async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:
 def view_plan() -> Plan:
     options = {"lowerdir": "/slot/upper:/lower", **OVERLAY_OPTIONS}
     steps = (
-        Step(op="attach", what="the cage's disk, ids mapped back", fd="slot", a=b"/slot", flags=F_STAGE),
-        Step(op="attach", what="the workspace as it is", fd="lower", a=b"/lower", flags=F_STAGE),
-        Step(op="export", what="the merged view", a=b"overlay", b=encode_options(options), u0=_ATTRS),
+        steps_of.attach("the cage's disk, ids mapped back", "slot", b"/slot", stage=True),
+        steps_of.attach("the workspace as it is", "lower", b"/lower", stage=True),
+        steps_of.export("the merged view", "overlay", options, _ATTRS),
     )
     return Plan(steps=steps, command=b"", argv=(), env=(), cwd=b"")
 

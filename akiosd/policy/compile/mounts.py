@@ -15,7 +15,8 @@ from akiosd.errors import PolicyError
 from akiosd.policy.compile.identity import Identity
 from akiosd.policy.compile.landlock import LandlockSpec
 from akiosd.policy.compile.limits import Rlimit
-from akiosd.values.plan import F_EXIST_OK, F_SAME_KIND, F_STAGE, FD_FIRST_FREE, Plan, Step, encode_options
+from akiosd.values import steps as steps_of
+from akiosd.values.plan import FD_FIRST_FREE, Plan, Step
 from akiosd.values.policy import WorkspaceMode
 from akiosd.values.trust import DIRECTORY as TRUST
 from akiosd.values.trust import store_kind
@@ -130,7 +131,7 @@ def compile_plan(spec: CageSpec) -> Plan:
 
 def compile_base(spec: BaseSpec) -> Plan:
     """What depends on no request; the child then waits for the plan with the rest."""
-    steps = (*_base(spec), Step(op="park", what="wait for the rest of the plan"))
+    steps = (*_base(spec), steps_of.park("wait for the rest of the plan"))
     return Plan(steps=steps, command=b"", argv=(), env=(), cwd=b"/")
 
 
@@ -169,13 +170,13 @@ def _request(spec: CageSpec) -> list[Step]:
 
 
 def _places(spec: BaseSpec) -> list[Step]:
-    steps = [Step(op="cgroup_v1", what=f"enter the {name} leaf", fd=f"tasks:{name}") for name in spec.v1_controllers]
+    steps = [steps_of.cgroup_v1(f"enter the {name} leaf", f"tasks:{name}") for name in spec.v1_controllers]
     return [
         *steps,
-        Step(op="unshare", what="a cgroup namespace whose root is the leaf", u0=_NEWCGROUP),
-        Step(op="setns", what="enter the cage's network namespace", fd="netns", u0=_NEWNET),
-        Step(op="hostname", what=f"host name {spec.name}", a=spec.name.encode()),
-        Step(op="setsid", what="a session of its own"),
+        steps_of.unshare("a cgroup namespace whose root is the leaf", _NEWCGROUP),
+        steps_of.setns("enter the cage's network namespace", "netns", _NEWNET),
+        steps_of.hostname(f"host name {spec.name}", spec.name),
+        steps_of.setsid("a session of its own"),
     ]
 
 
@@ -183,9 +184,9 @@ def _root(spec: BaseSpec) -> list[Step]:
     owner = spec.display
     steps = [
         _tmpfs("new root", b"/root", "0755", 1 << 20, DATA_ATTRS, owner, stage=True),
-        Step(op="root", what="build in the new root", a=b"/root"),
-        Step(op="canary", what="keep a file that Landlock must refuse", a=b"/proof"),
-        Step(op="attach", what="the cage's disk", fd="slot", a=b"/slot", flags=F_STAGE, u0=DATA_ATTRS),
+        steps_of.root("build in the new root", b"/root"),
+        steps_of.canary("keep a file that Landlock must refuse", b"/proof"),
+        steps_of.attach("the cage's disk", "slot", b"/slot", DATA_ATTRS, stage=True),
     ]
     for name in spec.system_dirs:
         steps += [
@@ -203,18 +204,7 @@ def _devices(spec: BaseSpec) -> list[Step]:
     owner, agent = spec.display, spec.agent
     steps = [_tmpfs("a minimal /dev", b"/dev", "0755", 64 << 10, NOSUID | NOEXEC, owner)]
     for name, major, minor in _DEVICES:
-        steps.append(
-            Step(
-                op="mknod",
-                what=f"/dev/{name.decode()}",
-                a=b"dev",
-                b=name,
-                u0=_S_IFCHR | 0o666,
-                u1=major << 8 | minor,
-                uid=owner,
-                gid=owner,
-            )
-        )
+        steps.append(steps_of.mknod(f"/dev/{name.decode()}", b"dev", name, _S_IFCHR | 0o666, major << 8 | minor, owner))
     steps += [_symlink(b"dev", name, target, owner) for name, target in _DEV_LINKS]
     steps += [*_mkdirs(b"/dev/pts", owner), *_mkdirs(b"/dev/shm", owner)]
     options = {"newinstance": "", "ptmxmode": "0666", "mode": "0600", "uid": str(agent), "gid": str(agent)}
@@ -282,17 +272,17 @@ def _workspace(spec: CageSpec) -> list[Step]:
     mode, layers = spec.workspace_mode, "/lower"
     what = f"the workspace {_show(spec.workspace)}, {mode}"
     if mode == "rw-direct":
-        return [Step(op="attach", what=what, fd="workspace", a=spec.workspace.lstrip(b"/"), u0=DATA_ATTRS)]
+        return [steps_of.attach(what, "workspace", spec.workspace.lstrip(b"/"), DATA_ATTRS)]
     steps = []
     if spec.layer:
         layers = "/layer:/lower"
         why = "the workspace's trust stores, with the cage's authority"
-        steps = [Step(op="attach", what=why, fd="layer", a=b"/layer", flags=F_STAGE, u0=SYSTEM_ATTRS)]
+        steps = [steps_of.attach(why, "layer", b"/layer", SYSTEM_ATTRS, stage=True)]
     if mode == "ro":
         return [*steps, *_sealed(what, spec.workspace, "workspace", layers if spec.layer else _SEALED)]
     return [
         *steps,
-        Step(op="attach", what="the workspace as it is", fd="workspace", a=b"/lower", flags=F_STAGE, u0=SYSTEM_ATTRS),
+        steps_of.attach("the workspace as it is", "workspace", b"/lower", SYSTEM_ATTRS, stage=True),
         _overlay_mount(what, layers, "/slot/upper", "/slot/work", spec.workspace),
     ]
 
@@ -305,7 +295,7 @@ def _sealed(what: str, path: bytes, fd: str, layers: str = _SEALED) -> list[Step
     own: clones of one overlay share its inodes.
     """
     return [
-        Step(op="attach", what=f"{_show(path)} as it is", fd=fd, a=b"/lower", flags=F_STAGE, u0=SYSTEM_ATTRS),
+        steps_of.attach(f"{_show(path)} as it is", fd, b"/lower", SYSTEM_ATTRS, stage=True),
         _fsmount(what, "overlay", {"lowerdir": layers, **OVERLAY_OPTIONS}, path, SYSTEM_ATTRS),
     ]
 
@@ -316,19 +306,18 @@ def _sealed_file(bind: BindSpec) -> list[Step]:
     options = {"lowerdir": _SEALED, **OVERLAY_OPTIONS}
     what = f"what holds {shown}, sealed"
     return [
-        Step(op="attach", what=f"what holds {shown}", fd=bind.fd, a=b"/lower", flags=F_STAGE, u0=SYSTEM_ATTRS),
+        steps_of.attach(f"what holds {shown}", bind.fd, b"/lower", SYSTEM_ATTRS, stage=True),
         _fsmount(what, "overlay", options, _SEALED_STAGE, SYSTEM_ATTRS, stage=True),
-        Step(
-            op="bind", what=f"{shown} read-only", a=_SEALED_STAGE + b"/" + bind.name, c=bind.path.lstrip(b"/"),
-            u0=SYSTEM_ATTRS, flags=F_STAGE,
+        steps_of.bind(
+            f"{shown} read-only", _SEALED_STAGE + b"/" + bind.name, bind.path.lstrip(b"/"), SYSTEM_ATTRS, stage=True
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _overlay(path: bytes, fd: str, number: int) -> list[Step]:
     stage = f"/l{number}"
     return [
-        Step(op="attach", what=f"{_show(path)} as it is", fd=fd, a=stage.encode(), flags=F_STAGE, u0=SYSTEM_ATTRS),
+        steps_of.attach(f"{_show(path)} as it is", fd, stage.encode(), SYSTEM_ATTRS, stage=True),
         _overlay_mount(
             f"{_show(path)}, changes thrown away", stage, f"/slot/w{number}/upper", f"/slot/w{number}/work", path
         ),
@@ -343,15 +332,14 @@ def _overlay_mount(what: str, lower: str, upper: str, work: str, path: bytes) ->
 def _trust() -> Step:
     """The directory is in every chosen /etc, whose own trust stores are links to its files."""
     what = "the roots of the host, and the cage's own certificate authority"
-    return Step(op="attach", what=what, fd="trust", a=TRUST.encode().lstrip(b"/"), u0=SYSTEM_ATTRS | NOEXEC)
+    return steps_of.attach(what, "trust", TRUST.encode().lstrip(b"/"), SYSTEM_ATTRS | NOEXEC)
 
 
 def _stores(spec: CageSpec) -> list[Step]:
     steps = []
     for path in spec.stores:
         source = f"{TRUST}/{store_kind(path)}".encode()
-        step = _bind(f"{_show(path)} is that of the cage", source.lstrip(b"/"), path.strip(b"/"), SYSTEM_ATTRS | NOEXEC)
-        steps.append(msgspec.structs.replace(step, flags=step.flags | F_SAME_KIND))
+        steps.append(_cover(f"{_show(path)} is that of the cage", source.lstrip(b"/"), path))
     return steps
 
 
@@ -360,8 +348,7 @@ def _hidden(spec: CageSpec) -> list[Step]:
     steps = []
     for path in spec.hide:
         for source in (b"dev/null", b"run"):
-            step = _bind(f"{_show(path)} hidden", source, path.strip(b"/"), SYSTEM_ATTRS | NOEXEC)
-            steps.append(msgspec.structs.replace(step, flags=step.flags | F_SAME_KIND))
+            steps.append(_cover(f"{_show(path)} hidden", source, path))
     return steps
 
 
@@ -378,7 +365,7 @@ def _watched(spec: CageSpec) -> list[Step]:
     for path, mask in uses:
         parent, _, name = path.strip(b"/").rpartition(b"/")
         what = f"the kernel tells what is executed{' and written' * bool(mask & FAN_CLOSE_WRITE)} in {_show(path)}"
-        steps.append(Step(op="watch", what=what, fd="files", a=parent, b=name, u0=mask))
+        steps.append(steps_of.watch(what, "files", parent, name, mask))
     return steps
 
 
@@ -386,74 +373,59 @@ def _entry(spec: CageSpec) -> list[Step]:
     steps = []
     if spec.tty is not None:
         rows, columns = spec.tty
-        steps.append(Step(op="pty", what="a terminal of the cage's own", a=b"dev/pts/ptmx", u0=rows, u1=columns))
+        steps.append(steps_of.pty("a terminal of the cage's own", b"dev/pts/ptmx", rows, columns))
     else:
-        steps += [
-            Step(op="stdio", what=name, fd=name, u0=number) for number, name in enumerate(("stdin", "stdout", "stderr"))
-        ]
+        steps += [steps_of.stdio(name, name, number) for number, name in enumerate(("stdin", "stdout", "stderr"))]
     return [
         *steps,
-        Step(op="setattr", what="the root read-only", u0=RDONLY),
-        Step(op="pivot", what="the new root is all there is"),
-        Step(op="umask", what="umask 022", u0=0o022),
+        steps_of.setattr("the root read-only", RDONLY),
+        steps_of.pivot("the new root is all there is"),
+        steps_of.umask("umask 022", 0o022),
     ]
 
 
 def _confinement(spec: CageSpec) -> list[Step]:
     steps = [
         *_rlimits(spec.rlimits),
-        Step(op="keyring", what="an empty session keyring"),
-        Step(op="setns", what="enter the cage's user namespace", fd="userns", u0=_NEWUSER),
-        Step(op="close_range", what="no descriptor but stdio and the status socket", u0=FD_FIRST_FREE),
-        Step(op="bounding", what="empty the capability bounding set"),
-        Step(op="securebits", what="lock the securebits", u0=_SECUREBITS),
-        Step(
-            op="ids",
-            what=f"become {spec.identity.inside}:{spec.identity.inside_gid} inside, {spec.identity.host_id} outside",
-            uid=spec.identity.inside, gid=spec.identity.inside_gid,
+        steps_of.keyring("an empty session keyring"),
+        steps_of.setns("enter the cage's user namespace", "userns", _NEWUSER),
+        steps_of.close_range("no descriptor but stdio and the status socket", FD_FIRST_FREE),
+        steps_of.bounding("empty the capability bounding set"),
+        steps_of.securebits("lock the securebits", _SECUREBITS),
+        steps_of.ids(
+            f"become {spec.identity.inside}:{spec.identity.inside_gid} inside, {spec.identity.host_id} outside",
+            spec.identity.inside,
+            spec.identity.inside_gid,
         ),
-        Step(op="capset", what="no capability"),
-        Step(op="lockdown", what="no_new_privs, non-dumpable, dies with akiosd"),
-    ]  # fmt: skip
+        steps_of.capset("no capability"),
+        steps_of.lockdown("no_new_privs, non-dumpable, dies with akiosd"),
+    ]
     if spec.landlock is not None:
         steps += _landlock(spec.landlock)
     if spec.filter:
-        steps.append(
-            Step(
-                op="seccomp",
-                what=f"{len(spec.filter) // 8} instructions, with listener",
-                a=spec.filter,
-                u0=spec.filter_flags,
-            )
-        )
+        what = f"{len(spec.filter) // 8} instructions, with listener"
+        steps.append(steps_of.seccomp(what, spec.filter, spec.filter_flags))
     return steps
 
 
 @functools.lru_cache(maxsize=64)
 def _rlimits(limits: tuple[Rlimit, ...]) -> tuple[Step, ...]:
     return tuple(
-        Step(op="rlimit", what=f"{limit.name} ≤ {limit.hard}", u0=limit.resource, u1=limit.soft, u2=limit.hard)
-        for limit in limits
+        steps_of.rlimit(f"{limit.name} ≤ {limit.hard}", limit.resource, limit.soft, limit.hard) for limit in limits
     )
 
 
 @functools.lru_cache(maxsize=64)
 def _landlock(spec: LandlockSpec) -> tuple[Step, ...]:
-    steps = [
-        Step(op="landlock", what=f"ruleset for ABI {spec.abi}", u0=spec.handled_fs, u1=spec.scoped, u2=spec.attr_size)
-    ]
-    for rule in spec.rules:
-        flags = F_EXIST_OK if rule.optional else 0
-        steps.append(
-            Step(
-                op="landlock_rule",
-                what=f"{_show(rule.path)}: {rule.access:#x}",
-                a=rule.path,
-                u0=rule.access,
-                flags=flags,
-            )
-        )
-    return (*steps, Step(op="landlock_enforce", what="enforce it and prove one refusal"))
+    rules = (
+        steps_of.landlock_rule(f"{_show(rule.path)}: {rule.access:#x}", rule.path, rule.access, optional=rule.optional)
+        for rule in spec.rules
+    )
+    return (
+        steps_of.landlock(f"ruleset for ABI {spec.abi}", spec.handled_fs, spec.scoped, spec.attr_size),
+        *rules,
+        steps_of.landlock_enforce("enforce it and prove one refusal"),
+    )
 
 
 # ---- single steps ---------------------------------------------------------------------------------
@@ -466,18 +438,8 @@ def _show(path: bytes) -> str:
 def _mkdirs(path: bytes, owner: int) -> list[Step]:
     steps, parent = [], b""
     for name in path.strip(b"/").split(b"/"):
-        steps.append(
-            Step(
-                op="mkdir",
-                what=f"/{_show(parent + b'/' if parent else b'')}{_show(name)}",
-                a=parent,
-                b=name,
-                u0=0o755,
-                uid=owner,
-                gid=owner,
-                flags=F_EXIST_OK,
-            )
-        )
+        what = f"/{_show(parent + b'/' if parent else b'')}{_show(name)}"
+        steps.append(steps_of.mkdir(what, parent, name, owner))
         parent = parent + b"/" + name if parent else name
     return steps
 
@@ -485,38 +447,30 @@ def _mkdirs(path: bytes, owner: int) -> list[Step]:
 def _mkfile(path: bytes, owner: int) -> list[Step]:
     parent, _, name = path.strip(b"/").rpartition(b"/")
     steps = _mkdirs(parent, owner) if parent else []
-    return [
-        *steps,
-        Step(
-            op="mkfile",
-            what=f"/{_show(path)}",
-            a=parent,
-            b=name,
-            u0=_S_IFREG | 0o644,
-            uid=owner,
-            gid=owner,
-            flags=F_EXIST_OK,
-        ),
-    ]
+    return [*steps, steps_of.mkfile(f"/{_show(path)}", parent, name, owner, _S_IFREG | 0o644)]
 
 
 def _symlink(parent: bytes, name: bytes, target: bytes, owner: int) -> Step:
     what = f"/{_show(parent + b'/' if parent else b'')}{_show(name)} → {_show(target)}"
-    return Step(op="symlink", what=what, a=parent, b=name, c=target, uid=owner, gid=owner)
+    return steps_of.symlink(what, parent, name, target, owner)
 
 
 def _bind(what: str, source: bytes, target: bytes, attrs: int) -> Step:
-    return Step(op="bind", what=what, a=source, c=target, u0=attrs, flags=F_EXIST_OK)
+    return steps_of.bind(what, source, target, attrs, optional=True)
+
+
+def _cover(what: str, source: bytes, path: bytes) -> Step:
+    attrs = SYSTEM_ATTRS | NOEXEC
+    return steps_of.bind(what, source, path.strip(b"/"), attrs, optional=True, same_kind=True)
 
 
 def _slot(what: str, source: bytes, target: bytes) -> Step:
-    return Step(op="bind", what=what, a=source, c=target.lstrip(b"/"), u0=DATA_ATTRS, flags=F_STAGE)
+    return steps_of.bind(what, source, target.lstrip(b"/"), DATA_ATTRS, stage=True)
 
 
 def _fsmount(what: str, kind: str, options: dict[str, str], path: bytes, attrs: int, *, stage: bool = False) -> Step:
-    encoded = encode_options(options)
     where = path if stage else path.lstrip(b"/")
-    return Step(op="fsmount", what=what, a=kind.encode(), b=encoded, c=where, u0=attrs, flags=F_STAGE if stage else 0)
+    return steps_of.fsmount(what, kind, options, where, attrs, stage=stage)
 
 
 def _tmpfs(what: str, path: bytes, mode: str, size: int, attrs: int, owner: int, *, stage: bool = False) -> Step:

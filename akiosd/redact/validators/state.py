@@ -94,9 +94,12 @@ def check_nino(text: str) -> bool | None:
 
 
 def check_idnr(text: str) -> bool | None:
-    """The check digit of § 139b AO.  How often a digit may repeat has changed since: only rows of one are refused."""
+    """The check digit of § 139b AO.  How often one of the first ten digits may occur has changed since.
+
+    Three times is the most that was ever allowed; the check digit is not counted.
+    """
     digits = digits_of(text)
-    return bool(mod_11_10.is_valid(digits)) and max(map(digits.count, digits)) <= 3
+    return bool(mod_11_10.is_valid(digits)) and max(map(digits[:-1].count, digits[:-1])) <= 3
 
 
 _VIN = dict(zip("ABCDEFGHJKLMNPRSTUVWXYZ", (*range(1, 9), *range(1, 6), 7, 9, *range(2, 10)), strict=True))
