@@ -240,16 +240,7 @@ int akios_file_use_open(uint32_t owner);
  * where the file's own file system does: call it from a thread that may. */
 int64_t akios_file_use_read(int fd, uint8_t *buffer, size_t capacity, uint32_t max_events, uint32_t *lost);
 
-/* ---- mounts, pidfds, namespaces (shim_mounts.c) ---- */
-int akios_open_tree(int dirfd, const char *path, unsigned flags);
-int akios_move_mount(int from_fd, int to_dirfd, const char *to_path);
-int akios_mount_setattr(int fd, unsigned flags, uint64_t set, uint64_t clear, int userns_fd);
-int akios_fs_mount(const char *type, const char *options, size_t options_len, uint64_t attrs);
-int akios_pidfd_getfd(int pidfd, int fd);
-int akios_unshare(int flags);
-int akios_setns(int fd, int type);
-int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data);
-int akios_landlock_abi(void);
+/* ---- open files (shim_stat.c) ---- */
 
 struct akios_known_stat {
     uint32_t mode;

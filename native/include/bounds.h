@@ -8,6 +8,8 @@
 
 #include "akios.h"
 
+#define NS_PER_S 1000000000ull
+
 struct akios_bounds {
     uint32_t most[AKIOS_COUNTED];    /* 0: no bound */
     uint32_t held[AKIOS_COUNTED];    /* when last counted */

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mount.h"
 #include "plan.h"
 
 /* One cage being made: the mapped plan and the descriptors that came with it. */
@@ -47,12 +48,10 @@ _Noreturn void akios_init(struct akios_child *child);
 void *akios_at(const struct akios_child *child, uint32_t offset, uint64_t length);
 
 int akios_send_status(uint32_t kind, int32_t err, uint32_t step, uint32_t value);
+/* Sends a message whole, with fd where that is >= 0; it stays the caller's. */
+int akios_send_with_fd(int socket_fd, const void *message, size_t size, int fd);
 int akios_send_fd(int fd, uint32_t kind);
 
-int akios_fs_mount(const char *type, char *options, uint32_t options_len, uint64_t attrs);
-int akios_move_mount(int from_fd, int to_fd, const char *to_path);
-int akios_open_tree(int dirfd, const char *path, unsigned flags);
-int akios_mount_setattr(int fd, const char *path, unsigned flags, uint64_t set, uint64_t clear);
 /* Opens below the new root without following any link. */
 int akios_open_beneath(int root_fd, const char *path, uint64_t flags);
 

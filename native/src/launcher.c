@@ -137,26 +137,10 @@ static long run_request(const struct akios_received *in, int *pidfd) {
 
 static int answer(long pid, int pidfd) {
     struct akios_reply reply = {.pid = pid < 0 ? -1 : (int32_t)pid, .err = pid < 0 ? (int32_t)-pid : 0};
-    struct iovec iov = {.iov_base = &reply, .iov_len = sizeof reply};
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    memset(&control, 0, sizeof control);
-    struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (pid > 0) {
-        header.msg_control = control.bytes;
-        header.msg_controllen = sizeof control.bytes;
-        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&header);
-        cmsg->cmsg_level = SOL_SOCKET;
-        cmsg->cmsg_type = SCM_RIGHTS;
-        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(cmsg), &pidfd, sizeof pidfd);
-    }
-    int sent = sendmsg(CONTROL_FD, &header, MSG_NOSIGNAL) < 0 ? -errno : 0;
+    int sent = akios_send_with_fd(CONTROL_FD, &reply, sizeof reply, pid > 0 ? pidfd : -1);
     if (pid > 0)
         close(pidfd);
-    return sent;
+    return sent < 0 ? sent : 0;
 }
 
 static int serve_one(void) {

@@ -48,7 +48,7 @@ static int place_mount(const struct step *s, int mount_fd, const char *path) {
 
 static int attach(const struct step *s) {
     if (s->op->u0) {
-        int err = akios_mount_setattr(s->fd, "", AT_EMPTY_PATH, s->op->u0, 0);
+        int err = akios_mount_setattr(s->fd, 0, s->op->u0, 0, 0, -1);
         if (err < 0)
             return err;
     }
@@ -101,7 +101,7 @@ static int bind_inside(const struct step *s) {
     int tree = akios_open_tree(source, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
     int err = tree < 0 ? tree : 0;
     if (err == 0 && s->op->u0)
-        err = akios_mount_setattr(tree, "", AT_EMPTY_PATH, s->op->u0, 0);
+        err = akios_mount_setattr(tree, 0, s->op->u0, 0, 0, -1);
     if (err == 0)
         err = akios_move_mount(tree, target, "");
     if (tree >= 0)
@@ -296,8 +296,8 @@ static int run_step(const struct step *s) {
     case AKIOS_OP_EXPORT: return export_mount(s);
     case AKIOS_OP_BIND: return bind_inside(s);
     case AKIOS_OP_SETATTR:
-        return akios_mount_setattr(s->child->root_fd, "", AT_EMPTY_PATH | (op->flags & AKIOS_F_RECURSIVE ? AT_RECURSIVE : 0),
-                                   op->u0, op->u1);
+        return akios_mount_setattr(s->child->root_fd, op->flags & AKIOS_F_RECURSIVE ? AT_RECURSIVE : 0, op->u0, op->u1,
+                                   0, -1);
     case AKIOS_OP_ROOT: return use_root(s);
     case AKIOS_OP_CANARY: {
         int fd = open(s->a, O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -15,7 +15,6 @@
 
 #include "bounds.h"
 
-#define NS_PER_S 1000000000ull
 #define MOST_MEMBERS 65536u
 #define TURNS 8
 

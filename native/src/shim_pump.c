@@ -31,8 +31,6 @@
 #error "name the AUDIT_ARCH of this machine"
 #endif
 
-#define NS_PER_S 1000000000ull
-
 enum outcome { GO_ON, READY, STOPPED, ALL_DEAD, FAILED };
 /* By record->err; made or not, and told to nobody; answered with 0 and not made. */
 enum verdict { DECIDED, SILENT, ANSWERED };

@@ -12,14 +12,6 @@
 #include "thread.h"
 #include "uapi.h"
 
-#ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
-#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
-#endif
-#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
-#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
-#endif
-
-#define NS_PER_S 1000000000ull
 #define ERRNO_MAX 4095
 
 _Static_assert(sizeof ((struct akios_pump_config *)NULL)->most == AKIOS_COUNTED * sizeof(uint32_t), "a bound each");

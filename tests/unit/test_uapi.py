@@ -31,6 +31,7 @@ HEADERS = [
 IN_PYTHON: dict[str, int] = {
     **{name: getattr(launcher, name) for name in dir(launcher) if name.startswith("CLONE_")},
     **{name: getattr(mounts, name) for name in dir(mounts) if name.startswith("MOUNT_ATTR_")},
+    "MS_PRIVATE": mounts._MS_PRIVATE,
     "OPEN_TREE_CLONE": mounts.OPEN_TREE_CLONE,
     "AT_EMPTY_PATH": mounts.AT_EMPTY_PATH,
     "AT_RECURSIVE": mounts.AT_RECURSIVE,
