@@ -47,7 +47,7 @@ IMPURE = {
 # nobody else: it imports nothing of ours and needs no compiled part, so that whoever reads a ledger on another machine
 # has it.  They are shared because a mechanism is to have one door: written a second time, openat2 would have a second
 # idea of what "beneath" means.
-SHARED = ("akiosd.kernel.syscalls",)
+SHARED = ("akiosd.kernel.syscalls", "akiosd.kernel.scm_rights")
 # Packages that see less than their floor allows: (highest floor, modules besides).
 NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
     "akiosd.workflow": (PURE, ()),

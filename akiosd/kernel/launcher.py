@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import os
 import signal
 import socket
@@ -12,7 +11,7 @@ from pathlib import Path
 import trio
 
 from akiosd.errors import CageFailedError, KernelError
-from akiosd.kernel import niceness, pidfd
+from akiosd.kernel import niceness, pidfd, scm_rights
 from akiosd.kernel.fds import Fd
 from akiosd.values import plan as plan_format
 
@@ -113,10 +112,9 @@ class Launcher:
             if self._socket is None:
                 await self._restart()
             assert self._socket is not None
-            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
             with trio.CancelScope(shield=True):
                 try:
-                    await self._send(request, ancillary)
+                    await self._send(request, fds)
                     pid, fd = await self._answer(where)
                 except (BrokenPipeError, ConnectionResetError, EOFError):
                     await self._restart()
@@ -127,15 +125,15 @@ class Launcher:
             raise CageFailedError("the launcher answered without a process", where)
         return pid, fd
 
-    async def _send(self, request: bytes, ancillary: list[tuple[int, int, bytes]]) -> None:
+    async def _send(self, request: bytes, fds: Sequence[int]) -> None:
         """To the launcher that runs, or to a new one if that had died: it has not begun anything then."""
         assert self._socket is not None
         try:
-            await self._socket.sendmsg([request], ancillary)
+            await scm_rights.send(self._socket, request, fds)
         except (BrokenPipeError, ConnectionResetError):
             await self._restart()
             assert self._socket is not None
-            await self._socket.sendmsg([request], ancillary)
+            await scm_rights.send(self._socket, request, fds)
 
     async def _restart(self) -> None:
         await self.close()
@@ -144,13 +142,8 @@ class Launcher:
 
     async def _answer(self, where: str) -> tuple[int, Fd | None]:
         assert self._socket is not None
-        data, ancillary, _flags, _address = await self._socket.recvmsg(
-            plan_format.REPLY.size, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
-        )
-        fd: Fd | None = None
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fd = Fd(array.array("i", content[:4])[0])
+        data, numbers, _ = await scm_rights.receive(self._socket, plan_format.REPLY.size, 1)
+        fd = Fd(numbers[0]) if numbers else None
         if len(data) != plan_format.REPLY.size:
             raise EOFError
         pid, err = plan_format.REPLY.unpack(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import os
 import signal
 import socket
@@ -13,7 +12,7 @@ import msgspec
 import trio
 
 from akiosd.errors import CageFailedError, KernelError
-from akiosd.kernel import niceness, pidfd
+from akiosd.kernel import niceness, pidfd, scm_rights
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
 
@@ -122,8 +121,7 @@ class Zygote:
 
     async def _fork(self, request: Fork, fds: Sequence[int]) -> tuple[int, Fd]:
         assert self._socket is not None
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())]
-        await self._socket.sendmsg([_encode(request)], ancillary)
+        await scm_rights.send(self._socket, _encode(request), fds)
         while True:
             message, fd = await self._receive()
             if not isinstance(message, Forked):
@@ -137,13 +135,7 @@ class Zygote:
         """One message; of descriptors the first is the caller's, there are no others."""
         if self._socket is None:
             raise EOFError
-        data, ancillary, _flags, _address = await self._socket.recvmsg(
-            _MAX_PACKET, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
-        )
-        numbers = array.array("i")
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                numbers.frombytes(content[:4])
+        data, numbers, _ = await scm_rights.receive(self._socket, _MAX_PACKET, 1)
         if not data:
             close_all(numbers)
             raise EOFError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
 import math
 import socket
@@ -15,6 +14,7 @@ import trio
 
 from akiosd.errors import ProtocolError
 from akiosd.gateway.daemon_link.coalesce_denials import Folder
+from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import close_all
 from akiosd.values.denial import Denial
 from akiosd.values.spend import Ask, Bill, Grant
@@ -35,7 +35,6 @@ from akiosd.wire.gateway import (
 )
 
 _READ = 64 << 10
-_ANCILLARY = socket.CMSG_SPACE(4 * (MAX_FDS + 1))
 _WAITING = 1000
 """Messages not yet sent, from which on no new connection is taken."""
 _LAST_WORDS_SECONDS = 2.0
@@ -245,16 +244,11 @@ class Link:
             close_all(frame.fds)
             raise ProtocolError(f"a message of akiosd's is not one: {error}", "link") from None
 
-    async def _read(self) -> tuple[bytes, list[int], bool]:
+    async def _read(self) -> scm_rights.Chunk:
         try:
-            data, ancillary, flags, _ = await self._socket.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+            return await scm_rights.receive(self._socket, _READ, MAX_FDS + 1)
         except ConnectionResetError:
             raise LinkLostError from None
-        fds = array.array("i")
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-        return data, list(fds), bool(flags & socket.MSG_CTRUNC)
 
     def _take(self, message: ToGateway, fds: list[int], on_connection: OnConnection) -> None:
         if isinstance(message, Answer) and message.call in self._asked:
