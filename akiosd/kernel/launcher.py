@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import trio
 
 from akiosd.errors import CageFailedError, KernelError
-from akiosd.kernel import niceness, pidfd, scm_rights
+from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd
+from akiosd.kernel.programs import HelperProcess
 from akiosd.values import plan as plan_format
 
 PROGRAM = Path(__file__).with_name("akios-launcher")
@@ -34,55 +34,40 @@ if os.path.exists("/proc/self/ns/time"):
     CAGE_FLAGS |= CLONE_NEWTIME
 
 
-class Launcher:
-    """One ``akios-launcher`` process and the socket to it; requests are answered in order.
+@contextmanager
+def plan_request(plan: bytes, fds: Sequence[int], flags: int = 0) -> Iterator[tuple[bytes, list[int]]]:
+    """The request to execute a plan, for the launcher and for a child that waits for the rest of its plan, and the
+    descriptors that go with it: the plan's memory, which is closed behind the ``with``, and ``fds``."""
+    with Fd(os.memfd_create("akios-plan", os.MFD_CLOEXEC)) as memory:
+        os.write(memory.fileno(), plan)
+        numbers = [memory.fileno(), *fds]
+        yield (
+            plan_format.REQUEST.pack(plan_format.MAGIC, plan_format.REQUEST_RUN, len(numbers), len(plan), flags),
+            numbers,
+        )
 
-    Must be started from the main thread: the parent-death signal of everything it clones is tied to
-    the thread that forked it (prctl(2), PR_SET_PDEATHSIG).
-    """
+
+class Launcher(HelperProcess):
+    """One ``akios-launcher`` process and the socket to it.  Start it from the main thread."""
 
     def __init__(self, program: Path = PROGRAM) -> None:
-        self._program = program
-        self._pid = 0
-        self._socket: trio.socket.SocketType | None = None
-        self._lock = trio.Lock()
+        super().__init__([str(program)], {})
         self.restarts = 0
-
-    @property
-    def pid(self) -> int:
-        return self._pid
 
     async def start(self) -> None:
         """Start it and wait for its word that its staging root stands; KernelError with its errno otherwise."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
-            self._pid = _spawn(self._program, theirs)
+            self._spawn()
         except OSError as error:
-            ours.close()
             raise KernelError(
                 f"the launcher cannot be started: {error.strerror}",
-                str(self._program),
+                self._words[0],
                 "install AKIOS again so that its native part is built",
                 error.errno or 0,
             ) from error
-        finally:
-            theirs.close()
-        self._socket = trio.socket.from_stdlib_socket(ours)
         _pid, fd = await self._answer("start")
         if fd is not None:
             fd.close()
-        _be_ordinary_when_memory_is_short(self._pid)
-        niceness.give_back(self._pid)
-
-    async def close(self) -> None:
-        """Close the socket: the launcher leaves at end of file; cages it cloned stay."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if self._pid:
-            pid, self._pid = self._pid, 0
-            with Fd(os.pidfd_open(pid)) as process:
-                await pidfd.wait_exit(process.fileno())
 
     async def clone_userns(self, owner: int = 0) -> tuple[int, Fd]:
         """A paused process in a new user namespace that belongs to the host uid ``owner``: (pid, its pidfd).
@@ -99,12 +84,7 @@ class Launcher:
 
         ``cgroup_fd`` is the directory of the v2 leaf.  Descriptors are copied, the caller keeps its own.
         """
-        with Fd(os.memfd_create("akios-plan", os.MFD_CLOEXEC)) as memory:
-            os.write(memory.fileno(), plan)
-            all_fds = [memory.fileno(), status_fd, cgroup_fd, *fds]
-            request = plan_format.REQUEST.pack(
-                plan_format.MAGIC, plan_format.REQUEST_RUN, len(all_fds), len(plan), flags | CLONE_INTO_CGROUP
-            )
+        with plan_request(plan, [status_fd, cgroup_fd, *fds], flags | CLONE_INTO_CGROUP) as (request, all_fds):
             return await self._request(request, all_fds, "clone")
 
     async def _request(self, request: bytes, fds: Sequence[int], where: str) -> tuple[int, Fd]:
@@ -150,28 +130,3 @@ class Launcher:
         if err:
             raise KernelError(f"the kernel refused it: {os.strerror(err)}", f"launcher, {where}", errno=err)
         return pid, fd
-
-
-def _be_ordinary_when_memory_is_short(pid: int) -> None:
-    """What the service has against the OOM killer is not for cages, which inherit it (proc_pid_oom_score_adj(5)).
-
-    Written by us, it is also the least an agent can set for itself.
-    """
-    with open(f"/proc/{pid}/oom_score_adj", "w") as file:
-        file.write("0")
-
-
-def _spawn(program: Path, control: socket.socket) -> int:
-    """Everything else the daemon has open is close-on-exec; dup2 clears the flag on the socket's copy."""
-    return os.posix_spawn(
-        program,
-        [str(program)],
-        {},
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
-            (os.POSIX_SPAWN_DUP2, 0, 1),
-            (os.POSIX_SPAWN_DUP2, control.fileno(), 3),
-        ],
-        setsigmask=[],
-        setsigdef=[signal.SIGPIPE],
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ import trio
 from akiosd.errors import CageFailedError
 from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd
-from akiosd.values import plan as form
+from akiosd.kernel.launcher import plan_request
 from akiosd.values.plan import StatusMessage, decode_status, encode_status
 
 
@@ -44,10 +43,7 @@ class StatusChannel:
 
     async def send_plan(self, plan: bytes, fds: Sequence[int]) -> None:
         """The rest of its plan to a child that is parked; ``fds`` stay the caller's."""
-        with Fd(os.memfd_create("akios-plan", os.MFD_CLOEXEC)) as memory:
-            os.write(memory.fileno(), plan)
-            numbers = [memory.fileno(), *fds]
-            request = form.REQUEST.pack(form.MAGIC, form.REQUEST_RUN, len(numbers), len(plan), 0)
+        with plan_request(plan, fds) as (request, numbers):
             try:
                 await scm_rights.send(self._socket, request, numbers)
             except (BrokenPipeError, ConnectionResetError):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import sys
 from collections.abc import Sequence
 
@@ -12,8 +9,9 @@ import msgspec
 import trio
 
 from akiosd.errors import CageFailedError, KernelError
-from akiosd.kernel import niceness, pidfd, scm_rights
+from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.programs import HelperProcess
 from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
 
 _MAX_PACKET = 4096
@@ -24,54 +22,26 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[FromZygote] = msgspec.msgpack.Decoder(FromZygote)
 
 
-class Zygote:
-    """One process and the socket to it; requests are answered in order.
-
-    :meth:`start` from the main thread: its parent-death signal is tied to the thread that forked it.
-    """
+class Zygote(HelperProcess):
+    """The process and the socket to it.  Start it from the main thread; its gateways leave with it."""
 
     def __init__(self) -> None:
-        self._pid = 0
-        self._socket: trio.socket.SocketType | None = None
-        self._lock = trio.Lock()
+        # A name is looked up as it is: else one that does not exist is tried again below the host's own domain.
+        super().__init__(
+            [sys.executable, "-I", "-m", "akiosd.gateway.process.zygote"], {"PATH": "/usr/bin:/bin", "LOCALDOMAIN": ""}
+        )
         self._waiting = False
         self._statuses: dict[int, int | None] = {}
         self.restarts = 0
 
-    @property
-    def pid(self) -> int:
-        return self._pid
-
     def start(self) -> None:
         """Start it; it goes on importing behind this call, and the first :meth:`fork` waits for that."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
-            self._pid = _spawn(theirs)
+            self._spawn()
         except OSError as error:
-            ours.close()
-            raise KernelError(f"the gateways' zygote cannot be started: {error.strerror}", sys.executable) from error
-        finally:
-            theirs.close()
-        ours.setblocking(False)
-        self._socket = trio.socket.from_stdlib_socket(ours)
+            raise KernelError(f"the gateways' zygote cannot be started: {error.strerror}", self._words[0]) from error
         self._waiting = False
         self._statuses = {}
-        _be_ordinary_when_memory_is_short(self._pid)
-        niceness.give_back(self._pid)
-
-    async def close(self) -> None:
-        """It leaves at end of file, and its gateways with it."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if self._pid:
-            pid, self._pid = self._pid, 0
-            with Fd(os.pidfd_open(pid)) as process:
-                with trio.move_on_after(2) as patience:
-                    await pidfd.wait_exit(process.fileno())
-                if patience.cancelled_caught:
-                    pidfd.send_signal(process.fileno(), signal.SIGKILL)
-                    await pidfd.wait_exit(process.fileno())
 
     async def fork(self, cage: str, uid: int, fds: Sequence[int]) -> tuple[int, Fd]:
         """A new gateway: (pid, pidfd).  ``fds``: its link, then the groups' files; they stay the caller's.
@@ -145,26 +115,3 @@ class Zygote:
         elif isinstance(message, Exited) and message.pid in self._statuses:
             self._statuses[message.pid] = message.status
         return message, Fd(numbers[0]) if numbers else None
-
-
-def _be_ordinary_when_memory_is_short(pid: int) -> None:
-    """What the service has against the OOM killer is not for gateways, which inherit it (proc_pid_oom_score_adj(5))."""
-    with open(f"/proc/{pid}/oom_score_adj", "w") as file:
-        file.write("0")
-
-
-def _spawn(control: socket.socket) -> int:
-    """Everything else the daemon has open is close-on-exec; dup2 clears the flag on the socket's copy."""
-    return os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-I", "-m", "akiosd.gateway.process.zygote"],
-        # A name is looked up as it is: else one that does not exist is tried again below the host's own domain.
-        {"PATH": "/usr/bin:/bin", "LOCALDOMAIN": ""},
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
-            (os.POSIX_SPAWN_DUP2, 0, 1),
-            (os.POSIX_SPAWN_DUP2, control.fileno(), 3),
-        ],
-        setsigmask=[],
-        setsigdef=[signal.SIGPIPE],
-    )
