@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from akiosd.meter.token_bucket import TokenBucket
+
 _MAX_BUCKETS = 4096
 
 
@@ -10,18 +12,15 @@ class RateLimiter:
 
     def __init__(self, per_minute: int) -> None:
         self._size = per_minute
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._buckets: dict[str, TokenBucket] = {}
 
     def take(self, name: str, now: float) -> float:
         """0 and a token less, or the seconds until there is one."""
         if not self._size:
             return 0
-        rate = self._size / 60
-        left, then = self._buckets.pop(name, (float(self._size), now))
-        left = min(float(self._size), left + (now - then) * rate)
-        wait = 0 if left >= 1 else (1 - left) / rate
-        self._buckets[name] = (left if wait else left - 1, now)
+        bucket = self._buckets.pop(name, None) or TokenBucket(self._size / 60, self._size, now)
+        self._buckets[name] = bucket
         if len(self._buckets) > _MAX_BUCKETS:
             # The one that was used longest ago is full again, or nearly.
             del self._buckets[next(iter(self._buckets))]
-        return wait
+        return bucket.ask(now)
