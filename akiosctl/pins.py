@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from akiosd.errors import AkiosError
+from akiosd.kernel.syscalls import sync_directory
 from akiosd.ledger.epochs import host_of
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey
 from akiosd.ledger.witness import WitnessKey
@@ -159,5 +160,6 @@ def _write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_directory(path.parent)
     except OSError as error:
         raise AkiosError(f"it cannot be kept: {error.strerror}", str(path)) from None
