@@ -80,6 +80,14 @@ ONLY: dict[str, tuple[str, ...]] = {
     "tests": (),
 }
 
+# Mechanisms that the standard library gives to everybody, and their one door: attribute → the module that uses it.
+DOORS = {
+    **dict.fromkeys(("SCM_RIGHTS", "send_fds", "recv_fds"), "akiosd.kernel.scm_rights"),
+    **dict.fromkeys(("posix_spawn", "open_process"), "akiosd.kernel.programs"),
+    **dict.fromkeys(("CDLL", "PyDLL"), "akiosd.kernel.syscalls"),
+    "dlopen": "akiosd.kernel.seccomp",
+}
+
 
 def is_in(module: str, parent: str) -> bool:
     return module == parent or module.startswith(parent + ".")
@@ -169,6 +177,16 @@ def check(sources: dict[str, str]) -> list[str]:
     return found
 
 
+def find_back_doors(sources: dict[str, str]) -> list[str]:
+    """Uses of what stands in ``DOORS`` by other modules than the one that stands there."""
+    return [
+        f"{module}:{node.lineno}: {node.attr} belongs to {DOORS[node.attr]}"
+        for module, source in sources.items()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and DOORS.get(node.attr, module) != module
+    ]
+
+
 def read_sources(directories: Iterable[str]) -> dict[str, str]:
     found = {}
     for directory in directories:
@@ -183,6 +201,12 @@ def test_every_import_points_down() -> None:
     assert "akiosd.daemon.main" in sources and "akiosctl.cli" in sources
     violations = check(sources)
     assert not violations, "\n" + "\n".join(violations)
+
+
+def test_a_mechanism_has_one_door() -> None:
+    assert not find_back_doors(read_sources(["akiosd", "akiosctl"]))
+    planted = {"akiosctl.client": "import socket\nsocket.send_fds(s, [b'x'], [0])"}
+    assert find_back_doors(planted) == ["akiosctl.client:2: send_fds belongs to akiosd.kernel.scm_rights"]
 
 
 def test_packages_re_export_and_do_nothing_else() -> None:
