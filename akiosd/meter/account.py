@@ -10,7 +10,10 @@ from akiosd.values.spend import Outcome, Tokens
 
 
 class Open(msgspec.Struct, frozen=True):
-    """A call that was granted.  ``usd_micro``, ``tokens``: its reservation."""
+    """A call that was granted.  ``usd_micro``, ``tokens``: its reservation.
+
+    ``lowered``: output tokens of each choice, where fewer were granted than the request or its model allows; else 0.
+    """
 
     provider: str
     model: str
@@ -18,6 +21,7 @@ class Open(msgspec.Struct, frozen=True):
     at_ns: int
     usd_micro: int
     tokens: Tokens
+    lowered: int = 0
 
 
 class Settled(msgspec.Struct, frozen=True):

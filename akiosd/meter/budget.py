@@ -15,11 +15,13 @@ budget.cycles                 400: it would end a cycle of 2 to 4 the Nth time  
 budget.same_tool_calls        400: after N - 1 equal batches in a row, once        the Nth, answered to a later call
 budget.requests_per_minute    429: N calls were granted within a minute            again, after max(N, 10) refusals
 budget.usd_per_minute         402: it may not fit into the minute                  again, after 10 refusals
-budget.usd, tokens, calls     402: it does not fit until open calls end            never
+budget.usd, tokens, calls     402: it does not fit until open calls end, and       never
+                              waited for as long as its client may wait
 budget.usd, tokens, calls     402: it does not fit                                 again
 budget.usd, tokens            (a bill above its reservation reaches the limit)     at once
 
-An answer is shortened to what fits before a call is refused.
+A call that may wait is told to while open calls hold what it needs.  One that fits only alone, or may not wait, has its
+answer shortened to what fits before it is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from akiosd.meter.account import Account, Ending, Open, Settled, Warned
 from akiosd.meter.headroom import MAX_AMOUNT, Need, Room, fit, read_ask
 from akiosd.values.denial import BAD_REQUEST, FORBIDDEN, PAYMENT_REQUIRED, TOO_MANY, Denial
 from akiosd.values.policy import Budget
-from akiosd.values.spend import Ask, Bill, Grant, Tokens
+from akiosd.values.spend import Ask, Bill, Grant, Tokens, Wait
 from akiosd.values.units import NS_PER_S, format_usd
 
 PATIENCE_NS = 5 * NS_PER_S
@@ -41,11 +43,20 @@ MAX_REFUSALS = 256
 RATE_REFUSALS = 10
 MAX_OPEN = 1024
 
-Verdict = tuple[Account, Grant | Denial]
+COMFORTABLE = 8192
+"""Output tokens.  A request that names no length waits for no more than that: few answers are longer."""
+
+Verdict = tuple[Account, Grant | Denial | Wait]
 
 
-def reserve(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
-    """May this call be made?  ``call`` names it until it is settled; ``ProtocolError`` if it names one already."""
+def reserve(
+    account: Account, call: int, ask: Ask, now_ns: int, *, patient: bool = False, waited_ns: int = 0
+) -> Verdict:
+    """May this call be made?  ``call`` names it until it is settled; ``ProtocolError`` if it names one already.
+
+    Only one that is ``patient`` is told to wait, and then to be asked for again once another was settled.
+    ``waited_ns``: for how long it has waited; what it is refused now says nothing of who could read a warning since.
+    """
     if call in account.open:
         raise ProtocolError(f"the call {call} is open already", "reserve")
     if account.ending is not None:
@@ -54,12 +65,14 @@ def reserve(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
         words = "this model's price is not known; the administrator can name it in akiosd.yaml, gateway.prices"
         return account, Denial("prices", words, status=FORBIDDEN)
     if len(account.open) >= MAX_OPEN:
+        if patient:
+            return account, Wait("budget.calls")
         return account, Denial("budget.calls", f"{MAX_OPEN} calls are open; wait for one to end", status=TOO_MANY)
     for check in (_check_circles, _check_batches, _check_rate):
         verdict = check(account, ask, now_ns)
         if verdict is not None:
             return verdict
-    return _check_room(account, call, ask, now_ns)
+    return _check_room(account, call, ask, now_ns, patient, max(waited_ns, 0))
 
 
 def longest(limits: Budget, ask: Ask) -> int:
@@ -163,33 +176,55 @@ def _rooms(account: Account, now_ns: int) -> list[Room]:
     return [room for room in rooms if room.limit]
 
 
-def _check_room(account: Account, call: int, ask: Ask, now_ns: int) -> Verdict:
+def _check_room(
+    account: Account, call: int, ask: Ask, now_ns: int, patient: bool, waited_ns: int
+) -> Verdict:
     need, rooms = read_ask(ask), _rooms(account, now_ns)
+    wait = _find_wait(need, rooms) if patient else None
+    if wait is not None:
+        return account, wait
     output = need.wanted
     for room in rooms:
         fits = fit(need, room, room.left)
         if fits is None:
-            return _no_room(account, need, room, now_ns)
+            return _no_room(account, need, room, now_ns, waited_ns)
         output = min(output, fits)
     shortened = output < need.named or (not need.named and _is_bounded(account.limits, need))
     usd, tokens = need.usd_micro(output), Tokens(input=need.input_tokens, output=need.choices * output)
     if max(usd, tokens.input, tokens.output) > MAX_AMOUNT:
         return account, Denial("budget.usd", "no call can be as large as this one", status=PAYMENT_REQUIRED)
-    held = Open(ask.provider, ask.model, ask.request, now_ns, usd, tokens)
+    lowered = output if output < (need.named or ask.ceiling) else 0
+    held = Open(ask.provider, ask.model, ask.request, now_ns, usd, tokens, lowered)
     account = msgspec.structs.replace(
         account,
         open={**account.open, call: held},
         granted=account.granted.add(1, now_ns) if account.limits.requests_per_minute else account.granted,
         warned={rule: value for rule, value in account.warned.items() if rule == "budget.same_tool_calls"},
     )
-    return account, Grant(usd, output if shortened else 0)
+    return account, Grant(usd, output if shortened else 0, lowered)
+
+
+def _find_wait(need: Need, rooms: list[Room]) -> Wait | None:
+    """Whether open calls hold what would make this one possible, or its answer as long as it should be."""
+    alone = [fit(need, room, room.limit - room.used) for room in rooms]
+    possible = [output for output in alone if output is not None]
+    if len(possible) < len(rooms):
+        return None
+    enough = min(need.wanted, *possible) if possible else need.wanted
+    if not need.named:
+        enough = min(enough, max(COMFORTABLE, need.least))
+    for room in rooms:
+        now = fit(need, room, room.left)
+        if room.held and (now is None or now < enough):
+            return Wait(room.rule)
+    return None
 
 
 def _is_bounded(limits: Budget, need: Need) -> bool:
     return bool(limits.tokens or ((limits.usd_micro or limits.usd_micro_per_minute) and need.output_usd_nano))
 
 
-def _no_room(account: Account, need: Need, room: Room, now_ns: int) -> Verdict:
+def _no_room(account: Account, need: Need, room: Room, now_ns: int, waited_ns: int) -> Verdict:
     state = room.describe(need)
     if room.held and fit(need, room, room.limit - room.used) is not None:
         return account, Denial(room.rule, f"{state}; wait for an open call to end", status=PAYMENT_REQUIRED)
@@ -198,7 +233,8 @@ def _no_room(account: Account, need: Need, room: Room, now_ns: int) -> Verdict:
         words = f"{state}; wait until the minute is over"
         return _refuse(account, room.rule, words, now_ns, ending, PAYMENT_REQUIRED, RATE_REFUSALS)
     words = f"{state}; finish without further calls"
-    return _refuse(account, room.rule, words, now_ns, Ending("budget", room.verdict(need)), PAYMENT_REQUIRED)
+    ending = Ending("budget", room.verdict(need))
+    return _refuse(account, room.rule, words, now_ns, ending, PAYMENT_REQUIRED, waited_ns=waited_ns)
 
 
 def _check_overdrawn(account: Account, settled: Settled) -> Account:
@@ -217,11 +253,12 @@ def _check_overdrawn(account: Account, settled: Settled) -> Account:
 
 
 def _refuse(
-    account: Account, rule: str, words: str, now_ns: int, ending: Ending, status: int, patience: int = 1
-) -> Verdict:
+    account: Account, rule: str, words: str, now_ns: int, ending: Ending, status: int, patience: int = 1,
+    waited_ns: int = 0,
+) -> Verdict:  # fmt: skip
     """Warn, and after ``patience`` warnings that could be read, end."""
     before = account.warned.get(rule, Warned(now_ns, 0))
-    readable = now_ns - before.since_ns >= PATIENCE_NS
+    readable = now_ns - waited_ns - before.since_ns >= PATIENCE_NS
     if (before.count >= patience and readable) or before.count >= MAX_REFUSALS:
         return msgspec.structs.replace(account, ending=ending), _last_word(rule, status, ending)
     warned = {**account.warned, rule: Warned(before.since_ns, before.count + 1)}

@@ -299,7 +299,8 @@ class NetRequest(Record, frozen=True, kw_only=True, tag="net_request"):
 class LlmCall(Record, frozen=True, kw_only=True, tag="llm_call"):
     """A settled call to a model; money is micro-USD.
 
-    ``estimated``: its usage was not seen, and what was reserved is booked.
+    ``estimated``: its usage was not seen, and what was reserved is booked.  ``lowered``: output tokens of each choice
+    that the budget left room for, where the request or its model allows more; 0 otherwise.
     """
 
     provider: str
@@ -314,6 +315,7 @@ class LlmCall(Record, frozen=True, kw_only=True, tag="llm_call"):
     status: int = 0
     stream: bool = False
     duration_ns: int = 0
+    lowered: int = 0
 
 
 class Finding(msgspec.Struct, frozen=True):

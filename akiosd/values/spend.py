@@ -69,6 +69,14 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True, tag="grant"):
 
     usd_micro: int = 0
     output: int = 0
+    lowered: int = 0
+    """The same, where it is less than the request or its model allows; 0 otherwise."""
+
+
+class Wait(msgspec.Struct, frozen=True, omit_defaults=True, tag="wait"):
+    """Not now: what open calls hold of the limit ``rule`` would be enough, or enough for a longer answer."""
+
+    rule: str
 
 
 class Bill(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -23,7 +23,7 @@ from akiosd.values.records import (
     Redaction,
     SpendWarning,
 )
-from akiosd.values.spend import Ask, Bill, Grant, ModelPrice
+from akiosd.values.spend import Ask, Bill, Grant, ModelPrice, Wait
 
 MAX_LISTENERS = 48
 
@@ -115,7 +115,7 @@ class Answer(LinkMessage, frozen=True, tag="answer"):
     """To an :class:`Reserve`."""
 
     call: int
-    verdict: Grant | Denial
+    verdict: Grant | Denial | Wait
 
 
 class Kept(LinkMessage, frozen=True, tag="kept"):
@@ -138,10 +138,15 @@ class Ready(LinkMessage, frozen=True, tag="ready"):
 
 
 class Reserve(LinkMessage, frozen=True, tag="reserve"):
-    """``call`` is new for every reservation of this gateway's life."""
+    """``call`` is new for every reservation of this gateway's life; one that was told to wait is asked for again.
+
+    ``patient``: it may be told to wait.  ``waited_ns``: for how long it stood in line.
+    """
 
     call: int
     ask: Ask
+    patient: bool = False
+    waited_ns: int = 0
 
 
 class Settle(LinkMessage, frozen=True, tag="settle"):

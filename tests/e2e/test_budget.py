@@ -5,6 +5,7 @@ The stand-in claims 30 tokens out for every answer, which is what the agents ask
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -26,7 +27,14 @@ gateway:
     openai: {{upstream: "{url}"}}
   prices:
     stand-in: {{input: 0, output: 100, context: 100000, max_output: 1000}}
+    small: {{input: 0.05, output: 0.6, max_output: 16384}}
+    middle: {{input: 0.05, output: 10, max_output: 16384}}
+    long: {{input: 0.05, output: 10, max_output: 65536}}
+    large: {{input: 0.05, output: 15, max_output: 64000}}
+    dear: {{input: 0.05, output: 75, max_output: 32000}}
 """
+FIVE = ("small", "middle", "long", "large", "dear")
+"""Output prices and lengths of models that are sold: of two, one answer of full length costs more than $0.50."""
 COST = 100 * USAGE["output"]  # micro-USD of one answer, and of the reservation for it
 GIVE_UP_S = 60
 
@@ -126,14 +134,17 @@ for number in range(99):
     assert status(f"call {number}")[0] == 200
 found, barrier = [], threading.Barrier(100)
 def one(number):
+    connection = http.client.HTTPSConnection("api.openai.com", timeout=60)
+    connection.connect()
     barrier.wait()
-    found.append(status(f"at once {number}")[0])
+    found.append(status(f"at once {number}", connection=connection)[0])
 threads = [threading.Thread(target=one, args=(n,)) for n in range(100)]
 [t.start() for t in threads]
 [t.join() for t in threads]
 print(json.dumps(sorted(found)))
 """
     report, printed = run(priced, code, "--budget", f"{limit / 1_000_000:.6f}")
+    assert report["kind"] == "exited", report
     found = json.loads(printed)
     assert found == [200] + [402] * 99
     assert report["kind"] == "exited" and report["usage"]["usd_micro"] == limit
@@ -267,6 +278,49 @@ print(status("after")[0])
     assert (cut["outcome"], cut["estimated"], whole["outcome"]) == ("cut", True, "completed")
     assert cut["usd_micro"] == cut["reserved_usd_micro"] == 100 * 500 and whole["usd_micro"] == COST
     assert report["usage"]["usd_micro"] == cut["usd_micro"] + COST
+
+
+@pytest.mark.parametrize("many", [30, 300])
+def test_default_calls_all_at_once_wait_for_each_other(priced: Daemon, models: Models, many: int) -> None:
+    """None names a length, so each may cost more than is left beside the others; what they do cost is a part of it."""
+    code = f"""
+import collections
+models, results, limits = {FIVE!r}, [], set()
+begin = threading.Barrier({many})
+
+def one(number):
+    body = {{"model": models[number % 5], "messages": [{{"role": "user", "content": f"text {{number}}"}}]}}
+    connection = http.client.HTTPSConnection("api.openai.com", timeout=300)
+    connection.connect()
+    begin.wait()
+    headers = {{"authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "content-type": "application/json"}}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+    answer = connection.getresponse()
+    results.append(answer.status if answer.read() else 0)
+    if models[number % 5] == "dear":
+        limits.add(int(answer.getheader("akios-output-limit", 0)))
+
+threads = [threading.Thread(target=one, args=(number,)) for number in range({many})]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(json.dumps([collections.Counter(results), min(limits), max(limits)]))
+"""
+    report, printed = run(priced, code, "--budget", "0.50")
+    results, least, most = json.loads(printed)
+    assert results == {"200": many}, report
+    # The dearest fits only lowered, and says so: a comfortable length, and never the whole.
+    assert 1_000 < least <= most < 32_000
+    calls = of_kind(priced, report["cage"], "llm_call")
+    assert len(calls) == many and all(call["outcome"] == "completed" for call in calls)
+    for before, call in itertools.pairwise([{"total_usd_micro": 0}, *calls]):
+        assert before["total_usd_micro"] + call["reserved_usd_micro"] <= 500_000
+    assert not of_kind(priced, report["cage"], "spend_warning")
+    assert report["usage"]["usd_micro"] < 500_000
+
+
+def test_control_without_money_nobody_waits(priced: Daemon) -> None:
+    report, printed = run(priced, "print(status('x', 8)[0])", "--budget", "0.000050")
+    assert printed.split() == ["402"] and report["usage"]["usd_micro"] == 0
 
 
 def test_an_agent_that_goes_away_pays_its_reservation(

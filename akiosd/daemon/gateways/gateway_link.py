@@ -118,7 +118,9 @@ class GatewayLink:
             await self._record(message, nursery)
         elif isinstance(message, Reserve):
             # Here and now: what comes after it must find it decided.
-            verdict = await self._spend.reserve(message.call, message.ask)
+            verdict = await self._spend.reserve(
+                message.call, message.ask, patient=message.patient, waited_ns=message.waited_ns
+            )
             await self._send(Answer(call=message.call, verdict=verdict))
         elif isinstance(message, Settle):
             await self._spend.settle(message.call, message.bill)

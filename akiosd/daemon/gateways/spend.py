@@ -22,7 +22,7 @@ from akiosd.meter.budget import lose, reserve, settle
 from akiosd.values.denial import PAYMENT_REQUIRED, Denial
 from akiosd.values.policy import Budget
 from akiosd.values.records import LlmCall, Record, SpendWarning
-from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, OpenCall
+from akiosd.values.spend import Ask, Bill, Grant, ModelSpend, OpenCall, Wait
 from akiosd.wire.messages import BudgetReply
 
 OnFinal = Callable[[str, str], None]
@@ -62,14 +62,21 @@ class Spend:
         self._now_ns, self._clock_ns = now_ns, clock_ns
         self._models: dict[str, ModelSpend] = {}
         self._early: dict[int, None] = {}
+        self._waiting: dict[int, None] = {}
         self._next_refusal = 0.0
         self._closed = self._told = False
 
     # ---- what a gateway asks and tells ---------------------------------------------------------------
 
-    async def reserve(self, call: int, ask: Ask) -> Grant | Denial:
-        """May this call be made?  Raises ``ProtocolError`` when ``call`` is open already, or ``ask`` is malformed."""
+    async def reserve(
+        self, call: int, ask: Ask, *, patient: bool = False, waited_ns: int = 0
+    ) -> Grant | Denial | Wait:
+        """May this call be made?  Raises ``ProtocolError`` when ``call`` is open already, or ``ask`` is malformed.
+
+        A ``patient`` one may be told to wait: it is asked for again when another was settled.
+        """
         _check_digest(ask.request)
+        self._waiting.pop(call, None)
         # It is kept while the call is open, a thousand of them at once.
         ask = msgspec.structs.replace(ask, provider=ask.provider[:_MAX_NAME], model=ask.model[:_MAX_NAME])
         if self._closed:
@@ -78,7 +85,17 @@ class Spend:
             # The agent went away before the gateway had its answer, and its giving up came first.
             del self._early[call]
             return Denial("budget.calls", "the call was given up", status=PAYMENT_REQUIRED)
-        self.account, verdict = reserve(self.account, call, ask, self._clock_ns())
+        patient = patient and len(self._waiting) < _MAX_EARLY
+        verdict: Grant | Denial | Wait
+        if patient and self._waiting and min(self._waiting) < call:
+            # Nobody passes who came before.
+            verdict = Wait("budget")
+        else:
+            self.account, verdict = reserve(
+                self.account, call, ask, self._clock_ns(), patient=patient, waited_ns=waited_ns
+            )
+        if isinstance(verdict, Wait):
+            self._waiting[call] = None
         if isinstance(verdict, Denial):
             await self._record_refusal(ask, verdict)
             self._tell_ending()
@@ -90,7 +107,9 @@ class Spend:
         if self._closed:
             return
         if call not in self.account.open:
-            if len(self._early) < _MAX_EARLY:
+            if call in self._waiting:
+                del self._waiting[call]
+            elif len(self._early) < _MAX_EARLY:
                 self._early[call] = None
             return
         now = self._clock_ns()
@@ -102,6 +121,7 @@ class Spend:
         """A gateway is dead: what it had open counts as spent.  Before another one's first word."""
         now = self._clock_ns()
         self._early.clear()
+        self._waiting.clear()
         self.account, lost = lose(self.account, now)
         self._tell_ending()
         for settled in lost:
@@ -152,7 +172,7 @@ class Spend:
             ts=self._now_ns(), provider=held.provider, model=held.model, outcome=settled.outcome,
             usd_micro=settled.usd_micro, reserved_usd_micro=held.usd_micro,
             total_usd_micro=self.account.usd_micro, tokens=settled.tokens, estimated=settled.estimated,
-            status=bill.status, stream=bill.stream, duration_ns=now_ns - held.at_ns,
+            status=bill.status, stream=bill.stream, duration_ns=now_ns - held.at_ns, lowered=held.lowered,
         )  # fmt: skip
         await self._book.append([record])
 

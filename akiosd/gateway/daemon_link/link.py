@@ -14,10 +14,11 @@ import trio
 
 from akiosd.errors import ProtocolError
 from akiosd.gateway.daemon_link.coalesce_denials import Folder
+from akiosd.gateway.daemon_link.wait_line import MOST_WAITING, WaitLine
 from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import close_all
 from akiosd.values.denial import Denial
-from akiosd.values.spend import Ask, Bill, Grant
+from akiosd.values.spend import Ask, Bill, Grant, Wait
 from akiosd.wire.frame import MAX_FDS, Frame, FrameReader, encode_frame
 from akiosd.wire.gateway import (
     Address,
@@ -53,18 +54,41 @@ class LinkLostError(Exception):
 
 
 class Reservation:
-    """What akiosd was asked for one call.  Whoever asked calls :meth:`settle` once, whatever happened."""
+    """What akiosd was asked for one call.  Whoever asked calls :meth:`settle` once, whatever happened.
 
-    def __init__(self, settle: Callable[[Bill], None]) -> None:
-        self._settle = settle
-        self._decided = trio.Event()
+    ``patience_s``: for how long it may wait for open calls to leave room; ``insist`` is called when that is over.
+    """
+
+    def __init__(
+        self, settle: Callable[[Bill], None], patience_s: float = 0.0, insist: Callable[[], None] = lambda: None
+    ) -> None:
+        self._settle, self._patience_s, self._insist = settle, patience_s, insist
+        self._decided, self._heard = trio.Event(), trio.Event()
         self._verdict: Grant | Denial | None = None
+        self.waited = False
+        """Whether it stood in line."""
 
     def decide(self, verdict: Grant | Denial) -> None:
         self._verdict = verdict
         self._decided.set()
+        self._heard.set()
+
+    def hold(self) -> None:
+        """It waits in line."""
+        self.waited = True
+        self._heard.set()
+
+    async def wait_word(self) -> bool:
+        """Return once it is decided, or waits in line; whether it is decided."""
+        await self._heard.wait()
+        return self._decided.is_set()
 
     async def wait_verdict(self) -> Grant | Denial:
+        if self._patience_s:
+            with trio.move_on_after(self._patience_s):
+                await self._decided.wait()
+            if not self._decided.is_set():
+                self._insist()
         await self._decided.wait()
         assert self._verdict is not None
         return self._verdict
@@ -89,7 +113,11 @@ class Link:
         """Frames; the first may be what is left of one."""
         self._some = trio.Event()
         self._writing = False
-        self._asked: dict[int, Reservation] = {}
+        self._asked: dict[int, tuple[Reservation, Ask, float]] = {}
+        """Calls that are undecided, what was asked for each, and when."""
+        self._line = WaitLine()
+        self._insistent: set[int] = set()
+        """Calls whose patience ended while their answer was to come."""
         self._waiting: dict[int, trio.Event] = {}
         self._numbers = 0
         self._folder = Folder()
@@ -126,17 +154,71 @@ class Link:
 
     # ---- what handlers ask and tell ----------------------------------------------------------------
 
-    def reserve(self, ask: Ask) -> Reservation:
-        """Ask whether this call may be made."""
+    def reserve(self, ask: Ask, patience_s: float = 0.0) -> Reservation:
+        """Ask whether this call may be made; for up to ``patience_s`` it waits for open calls to leave room."""
         call = self._number()
-        found = self._asked[call] = Reservation(partial(self._settle, call))
-        self._put(Reserve(call=call, ask=ask), now=True)
+        if len(self._line) >= MOST_WAITING:
+            patience_s = 0.0
+        found = Reservation(partial(self._settle, call), patience_s, partial(self._insist, call))
+        self._asked[call] = found, ask, trio.current_time()
+        if not patience_s:
+            self._ask(call)
+        elif self._line.come(call) is None:
+            found.hold()
+        else:
+            self._ask(call, patient=True)
         return found
 
+    def _ask(self, call: int, *, patient: bool = False) -> None:
+        _, ask, since = self._asked[call]
+        waited_ns = int((trio.current_time() - since) * 1e9)
+        self._put(Reserve(call=call, ask=ask, patient=patient, waited_ns=waited_ns), now=True)
+
     def _settle(self, call: int, bill: Bill) -> None:
+        undecided = call in self._asked
         # An answer that is still to come finds nobody.
         self._asked.pop(call, None)
-        self._put(Settle(call=call, bill=bill), now=True)
+        self._insistent.discard(call)
+        waits = undecided and call in self._line and not self._line.is_asked(call)
+        if not waits or self._line.is_known(call):
+            self._put(Settle(call=call, bill=bill), now=True)
+        self._ask_again(self._line.left(call))
+        if not waits:
+            self._ask_again(self._line.settled())
+
+    def _insist(self, call: int) -> None:
+        """It waits no longer: akiosd says yes or no now."""
+        if self._line.is_asked(call):
+            self._insistent.add(call)
+        else:
+            self._ask_again(self._line.left(call))
+            self._ask(call)
+
+    def _ask_again(self, call: int | None) -> None:
+        if call is None:
+            return
+        if call in self._asked:
+            self._ask(call, patient=True)
+        else:
+            self._ask_again(self._line.answered(call))
+
+    def _hear(self, call: int, verdict: Grant | Denial | Wait) -> None:
+        found = self._asked.get(call)
+        if isinstance(verdict, Wait) and found is not None and call not in self._insistent:
+            found[0].hold()
+            self._ask_again(self._line.told_to_wait(call))
+            return
+        if isinstance(verdict, Wait):
+            self._ask_again(self._line.answered(call))
+            if found is not None:
+                self._insistent.discard(call)
+                self._ask(call)
+            return
+        if found is not None:
+            del self._asked[call]
+            self._insistent.discard(call)
+            found[0].decide(verdict)
+        self._ask_again(self._line.answered(call))
 
     def remember(self, name: str, address: str) -> None:
         self._put(Address(name=name, address=address), now=True)
@@ -251,8 +333,8 @@ class Link:
             raise LinkLostError from None
 
     def _take(self, message: ToGateway, fds: list[int], on_connection: OnConnection) -> None:
-        if isinstance(message, Answer) and message.call in self._asked:
-            self._asked.pop(message.call).decide(message.verdict)
+        if isinstance(message, Answer):
+            self._hear(message.call, message.verdict)
         elif isinstance(message, Kept) and message.report in self._waiting:
             self._waiting[message.report].set()
         elif isinstance(message, Connection) and fds:

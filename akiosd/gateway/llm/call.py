@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
+from akiosd.gateway.daemon_link.link import Reservation
 from akiosd.gateway.llm.eventstream import EventStreamCodec
 from akiosd.gateway.llm.frames import BrokenStreamError, Codec
 from akiosd.gateway.llm.ndjson import ArrayCodec, NdjsonCodec
@@ -15,6 +16,7 @@ from akiosd.gateway.llm.restore_reply import Meter, StreamReply, restore
 from akiosd.gateway.llm.sender import Sender, plain_encoding, read_reply, reply_headers
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.llm.sse import SseCodec
+from akiosd.gateway.net.request_head import Headers
 from akiosd.gateway.redaction.strict_json import BadJsonError, dump, parse
 from akiosd.gateway.upstream.client import Response, UpstreamError
 from akiosd.meter import prices
@@ -41,17 +43,22 @@ class CallDeniedError(Exception):
         self.denial = denial
 
 
-class Call:
-    """One request that may be made once ``verdict`` says so, and its reply.  Owes what :meth:`bill` says.
+class _WaitsError(Exception):
+    """The call stands in line: no connection to its provider is kept meanwhile."""
 
-    The provider is reached while akiosd decides, and the head is ready then; no byte of either leaves before.
+
+class Call:
+    """One request that may be made once its ``reservation`` says so, and its reply.  Owes what :meth:`bill` says.
+
+    The provider is reached while akiosd decides, and the head is ready then; no byte of either leaves before.  A call
+    that has to wait for others gives the connection up and makes it again.  Without a reservation it costs nothing.
     """
 
     def __init__(
-        self, sender: Sender, request: Request, memory: Memory, verdict: Callable[[], Awaitable[Grant | Denial]]
+        self, sender: Sender, request: Request, memory: Memory, reservation: Reservation | None
     ) -> None:
-        self._sender, self._request, self._memory, self._verdict = sender, request, memory, verdict
-        self._grant: Grant | None = None
+        self._sender, self._request, self._memory, self._reservation = sender, request, memory, reservation
+        self._grant: Grant | None = None if reservation is not None else Grant()
         self._context, self._exchange = sender.context, sender.exchange
         self._meter = Meter(request.operation)
         self._sent = self._answered = self._complete = self._told = False
@@ -61,9 +68,16 @@ class Call:
 
     async def run(self) -> None:
         """Raises :class:`CallDeniedError`, :class:`UpstreamError`."""
-        request, error = self._request, ""
         if self._sender.provider.signs_body:
             await self._wait_grant()
+        try:
+            await self._attempt()
+        except _WaitsError:
+            await self._wait_grant()
+            await self._attempt()
+
+    async def _attempt(self) -> None:
+        request, error = self._request, ""
         # Until it is known, as it is where all is granted that is asked for.
         self._longest = longest_output(self._context.setup.policy.budget, request.ask)
         longest = request.grant(self._grant.output if self._grant else self._longest)
@@ -88,7 +102,8 @@ class Call:
 
     async def _wait_grant(self) -> Grant:
         if self._grant is None:
-            verdict = await self._verdict()
+            assert self._reservation is not None
+            verdict = await self._reservation.wait_verdict()
             if isinstance(verdict, Denial):
                 raise CallDeniedError(verdict) from None
             self._grant = verdict
@@ -97,6 +112,8 @@ class Call:
 
     async def _send(self, longest: bytes) -> AsyncGenerator[bytes]:
         """The body, asked for once the provider was reached: from here on it may be at work, answered or not."""
+        if self._grant is None and self._reservation is not None and not await self._reservation.wait_word():
+            raise _WaitsError
         grant = await self._wait_grant()
         body = longest if grant.output == self._longest else self._request.grant(grant.output)
         self._sent, self._size = True, len(body)
@@ -154,7 +171,13 @@ class Call:
             if isinstance(event, dict):
                 self._meter.take(event, "")
         self._complete = True
-        await self._exchange.respond(response.status, reply_headers(response), self._restored(body, value))
+        await self._exchange.respond(response.status, self._reply_headers(response), self._restored(body, value))
+
+    def _reply_headers(self, response: Response) -> Headers:
+        """With a word on an answer that could not become as long as was asked for."""
+        lowered = self._grant.lowered if self._grant is not None else 0
+        told = [(b"akios-output-limit", b"%d" % lowered)] if lowered else []
+        return [*reply_headers(response), *told]
 
     async def _stream(self, response: Response) -> None:
         plain_encoding(response)
@@ -164,7 +187,7 @@ class Call:
             self._memory, request.strip,
         )  # fmt: skip
         self._meter = reply.meter
-        await exchange.start(response.status, reply_headers(response))
+        await exchange.start(response.status, self._reply_headers(response))
         async with aclosing(response.chunks(exchange.flush)) as chunks:
             async for chunk in chunks:
                 for ready in reply.push(chunk):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from weakref import WeakKeyDictionary
 
@@ -14,13 +15,15 @@ from akiosd.gateway.llm.providers.registry import BY_NAME
 from akiosd.gateway.llm.sender import Sender, read_reply, reply_headers
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.llm.unpriced_paths import forward_passed, named_path
+from akiosd.gateway.net.request_head import Headers
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.redact.json_and_forms import Structured
 from akiosd.values.denial import Denial
-from akiosd.values.spend import Grant
 from akiosd.wire.gateway import ProviderSetup
 
 MAX_REQUEST = 64 << 20
+_MOST_PATIENCE_SECONDS = 240.0
+_PATIENCE_SECONDS = {"bedrock": 30.0}
 
 _memories: WeakKeyDictionary[Redactors, Memory] = WeakKeyDictionary()
 
@@ -101,10 +104,10 @@ async def _call(sender: Sender, route: Route, target: str) -> None:
         await sender.refuse(request)
         return
     if route.operation.kind == "free":
-        await Call(sender, request, memory, _granted).run()
+        await Call(sender, request, memory, None).run()
         return
-    reservation = context.link.reserve(request.ask)
-    call = Call(sender, request, memory, reservation.wait_verdict)
+    reservation = context.link.reserve(request.ask, patience_seconds(sender.provider.name, exchange.headers))
+    call = Call(sender, request, memory, reservation)
     try:
         await call.run()
     except CallDeniedError as refused:
@@ -114,5 +117,12 @@ async def _call(sender: Sender, route: Route, target: str) -> None:
         reservation.settle(call.bill())
 
 
-async def _granted() -> Grant:
-    return Grant()
+def patience_seconds(provider: str, headers: Headers) -> float:
+    """How long a call may wait for others: half of what its client waits for an answer, where that is known.
+
+    The SDKs of OpenAI and Anthropic say it in a header.  Those of AWS give up after 60 s without a byte (botocore,
+    Config.read_timeout), the others after 10 minutes or never.
+    """
+    found = [value for name, value in headers if name == b"x-stainless-timeout"]
+    named = float(found[0]) if found and found[0].isdigit() and len(found[0]) < 9 else math.inf
+    return min(named / 2, _PATIENCE_SECONDS.get(provider, _MOST_PATIENCE_SECONDS))

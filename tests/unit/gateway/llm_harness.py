@@ -22,7 +22,7 @@ from akiosd.meter.account import Account, Settled
 from akiosd.values.policy import PROVIDERS, Network, Policy, Redact
 from akiosd.values.policy import Budget as Limit
 from akiosd.values.records import Record
-from akiosd.values.spend import Ask, Bill, ModelPrice
+from akiosd.values.spend import Ask, Bill, ModelPrice, Wait
 from akiosd.wire.frame import encode_frame
 from akiosd.wire.gateway import ProviderSetup, Setup
 from tests.unit.gateway import harness
@@ -50,25 +50,52 @@ class AccountLink(harness.Link):
         self.bills: list[Bill] = []
         self.settled: list[Settled] = []
         self._call = 0
+        self.line: list[tuple[int, Ask, Reservation]] = []
+        """Who was told to wait."""
         self.undecided: list[Callable[[], None]] | None = None
         """Where there is a list, verdicts wait here to be called."""
 
-    def reserve(self, ask: Ask) -> Reservation:
+    def reserve(self, ask: Ask, patience_s: float = 0.0) -> Reservation:
         self._call += 1
         encode_frame(msgspec.msgpack.encode(ask))
         self.asks.append(ask)
-        self.account, verdict = budget.reserve(self.account, self._call, ask, self._call * 10**9)
-        reservation = Reservation(partial(self.settle, self._call))
+        call = self._call
+        self.account, verdict = budget.reserve(
+            self.account, call, ask, call * 10**9, patient=patience_s > 0
+        )
+        reservation = Reservation(partial(self.settle, call), patience_s, partial(self._insist, call))
+        if isinstance(verdict, Wait):
+            reservation.hold()
+            self.line.append((call, ask, reservation))
+            return reservation
         decide = partial(reservation.decide, verdict)
         decide() if self.undecided is None else self.undecided.append(decide)
         return reservation
 
     def settle(self, call: int, bill: Bill) -> None:
+        left = [waiting for waiting in self.line if waiting[0] == call]
+        if left:
+            self.line.remove(left[0])
+            return
         encode_frame(msgspec.msgpack.encode(bill))
         self.bills.append(bill)
         # Raises when a call is settled twice.
         self.account, settled = budget.settle(self.account, call, bill, self._call * 10**9)
         self.settled.append(settled)
+        for waiting in list(self.line):
+            self._retry(*waiting, patient=True)
+
+    def _insist(self, call: int) -> None:
+        for waiting in [one for one in self.line if one[0] == call]:
+            self._retry(*waiting, patient=False)
+
+    def _retry(self, call: int, ask: Ask, reservation: Reservation, *, patient: bool) -> None:
+        self.account, verdict = budget.reserve(
+            self.account, call, ask, self._call * 10**9, patient=patient
+        )
+        if not isinstance(verdict, Wait):
+            self.line.remove((call, ask, reservation))
+            reservation.decide(verdict)
 
 
 class Upstream(Protocol):

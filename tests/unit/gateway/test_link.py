@@ -13,13 +13,14 @@ import trio
 import trio.testing
 
 from akiosd.daemon.gateways.gateway_link import MAX_ADDRESSES, MAX_NAMES_BYTES, GatewayLink
+from akiosd.daemon.gateways.spend import Spend
 from akiosd.errors import CageFailedError, ProtocolError
 from akiosd.gateway.daemon_link.coalesce_denials import Folder
 from akiosd.gateway.daemon_link.link import Link, LinkLostError
 from akiosd.values.denial import Denial
-from akiosd.values.policy import Policy
+from akiosd.values.policy import Budget, Policy
 from akiosd.values.records import GatewayFailed, LlmCall, NetDenied, NetRequest, Record
-from akiosd.values.spend import Ask, Bill, Grant
+from akiosd.values.spend import Ask, Bill, Grant, Wait
 from akiosd.wire.frame import encode_frame
 from akiosd.wire.gateway import Address, FromGateway, GatewayRecords, Listener, Ready, Setup
 
@@ -39,6 +40,8 @@ class Notes:
         self.durable = trio.Event()
         self.durable.set()
         self.asked: list[Ask] = []
+        self.spend: Spend | None = None
+        """The real authority, where a test wants it."""
         self.decided = trio.Event()
         self.decided.set()
 
@@ -49,13 +52,19 @@ class Notes:
     async def wait_durable(self, index: int) -> None:
         await self.durable.wait()
 
-    async def reserve(self, call: int, ask: Ask) -> Grant | Denial:
+    async def reserve(
+        self, call: int, ask: Ask, *, patient: bool = False, waited_ns: int = 0
+    ) -> Grant | Denial | Wait:
         self.asked.append(ask)
+        if self.spend is not None:
+            return await self.spend.reserve(call, ask, patient=patient)
         await self.decided.wait()
         return Grant(usd_micro=call) if ask.model == "m" else Denial("budget.usd", "no")
 
     async def settle(self, call: int, bill: Bill) -> None:
         self.settled.append((call, bill))
+        if self.spend is not None:
+            await self.spend.settle(call, bill)
 
 
 @asynccontextmanager
@@ -140,6 +149,70 @@ async def test_a_reservation_that_nobody_waits_for_any_more_is_given_back() -> N
         notes.decided.set()
         await until(lambda: notes.settled)
         assert [bill.outcome for _, bill in notes.settled] == ["failed"]
+
+
+class Booked:
+    async def append(self, records: Sequence[Record]) -> int:
+        return 0
+
+    async def wait_durable(self, index: int) -> None:
+        pass
+
+
+def spending(usd_micro: int) -> Spend:
+    return Spend(Budget(usd_micro=usd_micro, same_request=0, cycles=0), Booked(), lambda kind, detail: None)
+
+
+def priced(usd_micro: int) -> Ask:
+    return msgspec.structs.replace(ASK, input_usd_micro=usd_micro, output_usd_nano=0, output=1)
+
+
+async def test_calls_wait_in_line_and_are_granted_in_their_order() -> None:
+    async with running() as (link, _theirs, notes):
+        notes.spend = spending(1_000)
+        done: list[int] = []
+
+        async def call(number: int, usd_micro: int) -> None:
+            reservation = link.reserve(priced(usd_micro), patience_s=60)
+            assert isinstance(await reservation.wait_verdict(), Grant)
+            assert notes.spend is not None and notes.spend.account.reserved_usd_micro <= 1_000
+            done.append(number)
+            await trio.testing.wait_all_tasks_blocked()
+            reservation.settle(Bill("completed", 1))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                # The third is large: no small one passes it.
+                nursery.start_soon(call, number, 900 if number == 2 else 300)
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        assert done == list(range(40)) and notes.spend.account.open == {} and len(link._line) == 0
+
+
+async def test_who_leaves_the_line_holds_nobody_up_and_leaves_nothing() -> None:
+    async with running() as (link, _theirs, notes):
+        notes.spend = spending(1_000)
+        first = link.reserve(priced(900), patience_s=60)
+        assert isinstance(await first.wait_verdict(), Grant)
+        large, small = link.reserve(priced(800), patience_s=60), link.reserve(priced(100), patience_s=60)
+        assert not await large.wait_word() and not await small.wait_word()
+        large.settle(Bill("failed"))
+        # With the large one gone, the small one fits beside the first.
+        assert isinstance(await small.wait_verdict(), Grant)
+        small.settle(Bill("completed", 1))
+        first.settle(Bill("completed", 1))
+        await until(lambda: notes.spend is not None and not notes.spend.account.open)
+        assert not notes.spend._waiting and not notes.spend._early
+
+
+async def test_patience_ends_with_a_refusal_that_is_recorded() -> None:
+    async with running() as (link, _theirs, notes):
+        notes.spend = spending(1_000)
+        first = link.reserve(priced(900), patience_s=60)
+        assert isinstance(await first.wait_verdict(), Grant)
+        verdict = await link.reserve(priced(200), patience_s=0.05).wait_verdict()
+        assert isinstance(verdict, Denial) and "wait for an open call" in verdict.words
+        assert notes.spend.refused == 1
+        first.settle(Bill("completed", 1))
 
 
 async def test_a_durable_report_returns_when_it_is_durable() -> None:

@@ -401,8 +401,8 @@ async def test_small_limits_and_thinking_stay(models: Models) -> None:
         assert gateway.link.asks[-1].floor == 2001 and len(models.received) == 1
 
 
-async def test_parallel_calls_cannot_pass_the_cap(models: Models) -> None:
-    """Twenty at once, each with a reservation of about 6 cents, against 20 cents."""
+async def test_parallel_calls_wait_for_each_other_and_never_pass_the_cap(models: Models) -> None:
+    """Twenty at once, each with a reservation of about 6 cents and a bill of a third of one, against 20 cents."""
     limits = Budget(usd_micro=200_000, same_request=0)
     gate = models.pause = threading.Event()
     statuses: list[int] = []
@@ -420,13 +420,25 @@ async def test_parallel_calls_cannot_pass_the_cap(models: Models) -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(20):
                 nursery.start_soon(call)
-            while len(statuses) + len(models.received) < 20:
+            while len(gateway.link.line) + len(models.received) < 20:
                 await trio.lowlevel.checkpoint()
-            assert gateway.link.account.reserved_usd_micro <= 200_000
+            assert len(models.received) == 3 and gateway.link.account.reserved_usd_micro <= 200_000
             gate.set()
-    # Three whole, and a fourth with what was left.
-    assert sorted(statuses) == [200] * 4 + [402] * 16
-    assert gateway.link.account.usd_micro == 4 * COST <= 200_000 and len(models.received) == 4
+    assert statuses == [200] * 20 and len(models.received) == 20
+    assert gateway.link.account.usd_micro == 20 * COST <= 200_000
+
+
+async def test_a_call_that_fits_only_alone_is_lowered_and_told_so(models: Models) -> None:
+    async with talking(models, "openai", limits=Budget(usd_micro=100_000)) as (gateway, agent):
+        status, headers, _ = await post(agent, "openai", "/v1/chat/completions", {**CHAT, "max_tokens": 50_000})
+        assert status == 200
+        lowered = int(headers["akios-output-limit"])
+        assert 0 < lowered < 50_000
+        assert json.loads(models.received[-1].body)["max_tokens"] == lowered
+        assert gateway.link.settled[-1].open.lowered == lowered
+        # The control: what fits is not lowered.
+        _, headers, _ = await post(agent, "openai", "/v1/chat/completions", {**CHAT, "max_tokens": 50})
+        assert "akios-output-limit" not in headers
 
 
 async def test_server_side_state_reserves_the_whole_window(models: Models) -> None:

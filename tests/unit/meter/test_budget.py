@@ -11,7 +11,7 @@ from akiosd.meter.budget import MAX_OPEN, PATIENCE_NS, longest, lose, reserve, s
 from akiosd.meter.loops import MINUTE_S
 from akiosd.values.denial import Denial
 from akiosd.values.policy import Budget
-from akiosd.values.spend import Ask, Bill, Grant, Tokens
+from akiosd.values.spend import Ask, Bill, Grant, Tokens, Wait
 from akiosd.values.units import NS_PER_S, USD
 
 FREE = Budget(usd_micro=0, same_request=0, same_tool_calls=0, cycles=0)
@@ -60,20 +60,22 @@ def test_a_grant_reserves_input_and_all_choices_rounded_up():
 
 def test_a_long_answer_is_shortened_and_a_missing_length_filled_in():
     limits = {"usd_micro": 1_000}
-    assert reserve(account(**limits), 1, ask(output=1_000), 0)[1] == Grant(1_000, 100)
+    assert reserve(account(**limits), 1, ask(output=1_000), 0)[1] == Grant(1_000, 100, lowered=100)
     assert reserve(account(**limits), 1, ask(output=50), 0)[1] == Grant(500, 0)
     assert reserve(account(**limits), 1, ask(output=0, ceiling=30), 0)[1] == Grant(300, 30)
-    assert reserve(account(**limits), 1, ask(output=0, ceiling=9_999), 0)[1] == Grant(1_000, 100)
+    assert reserve(account(**limits), 1, ask(output=0, ceiling=9_999), 0)[1] == Grant(1_000, 100, lowered=100)
     assert reserve(account(**limits), 1, ask(output=0, ceiling=0), 0)[1] == Grant(1_000, 100)
     assert reserve(account(**limits), 1, ask(output=0, ceiling=0, output_usd_nano=0), 0)[1] == Grant(0, 0)
-    assert reserve(account(tokens=40), 1, ask(output=0, ceiling=90, input_tokens=10), 0)[1] == Grant(300, 30)
+    assert reserve(account(tokens=40), 1, ask(output=0, ceiling=90, input_tokens=10), 0)[1] == Grant(
+        300, 30, lowered=30
+    )
     assert reserve(account(), 1, ask(output=0, ceiling=90), 0)[1] == Grant(900, 0)
 
 
 def test_an_answer_is_not_shortened_below_its_floor():
     state = account(usd_micro=1_000)
     assert isinstance(reserve(state, 1, ask(output=200, floor=101), 0)[1], Denial)
-    assert reserve(state, 1, ask(output=200, floor=100), 0)[1] == Grant(1_000, 100)
+    assert reserve(state, 1, ask(output=200, floor=100), 0)[1] == Grant(1_000, 100, lowered=100)
     # A floor above what is asked for is what is asked for.
     assert reserve(state, 1, ask(output=10, floor=5_000), 0)[1] == Grant(100, 0)
 
@@ -221,10 +223,54 @@ def test_a_hundred_calls_at_once_at_99_percent_of_the_budget():
         else:
             assert not verdict.final
     # Three as they were asked for, the fourth shortened to what was left.
-    assert [grant for _, grant in granted] == [Grant(3_050)] * 3 + [Grant(845, 53)]
+    assert [grant for _, grant in granted] == [Grant(3_050)] * 3 + [Grant(845, 53, lowered=53)]
     for call, grant in granted:
         agent.state, _ = settle(agent.state, call, Bill("completed", grant.usd_micro), agent.now)
     assert agent.state.usd_micro == 999_995 and agent.state.ending is None
+
+
+def test_a_patient_call_waits_for_what_open_ones_hold():
+    state, first = reserve(account(usd_micro=USD), 1, ask(output=90_000), 0, patient=True)
+    assert first == Grant(900_000)
+    # A tenth is left: who may wait waits for the length it named, who may not is shortened to it.
+    assert reserve(state, 2, ask(output=20_000), 0, patient=True) == (state, Wait("budget.usd"))
+    assert reserve(state, 2, ask(output=20_000), 0)[1] == Grant(100_000, 10_000, lowered=10_000)
+    assert reserve(state, 2, ask(output=10_000), 0, patient=True)[1] == Grant(100_000)
+    # One that names no length waits for a comfortable one only.
+    assert reserve(state, 2, ask(output=0, ceiling=64_000), 0, patient=True)[1] == Grant(
+        100_000, 10_000, lowered=10_000
+    )
+    state, second = reserve(state, 2, ask(output=5_000), 0, patient=True)
+    assert second == Grant(50_000)
+    assert reserve(state, 3, ask(output=0, ceiling=64_000), 0, patient=True)[1] == Wait("budget.usd")
+    # Once the first is over, and cost less than was held, there is room.
+    state, _ = settle(state, 1, Bill("completed", 300_000), 0)
+    assert reserve(state, 3, ask(output=0, ceiling=64_000), 0, patient=True)[1] == Grant(640_000, 64_000)
+
+
+def test_who_waited_could_not_read_a_warning_given_meanwhile():
+    state = account(usd_micro=1_000)
+    state, _ = reserve(state, 1, ask(output=100), 0)
+    state, _ = settle(state, 1, Bill("completed", 1_000), 0)
+    for call in range(2, 80):
+        # They stood in line together, and are told one after the other.
+        now = call * NS_PER_S
+        state, verdict = reserve(state, call, ask(), now, patient=True, waited_ns=now)
+        assert isinstance(verdict, Denial) and not verdict.final
+    # The control: who asks anew so much later was warned.
+    _, verdict = reserve(state, 99, ask(), 99 * NS_PER_S, patient=True)
+    assert isinstance(verdict, Denial) and verdict.final
+
+
+def test_nobody_waits_for_what_will_never_be_there():
+    spent = account(usd_micro=1_000)
+    spent, _ = reserve(spent, 1, ask(output=50), 0)
+    refused = reserve(spent, 2, ask(input_usd_micro=1_001, output=1), 0, patient=True)[1]
+    assert isinstance(refused, Denial)
+    # What fits only alone is shortened as soon as it is alone.
+    assert reserve(spent, 2, ask(output=900), 0, patient=True)[1] == Wait("budget.usd")
+    spent, _ = settle(spent, 1, Bill("completed", 400), 0)
+    assert reserve(spent, 2, ask(output=900), 0, patient=True)[1] == Grant(600, 60, lowered=60)
 
 
 amounts = st.integers(-5, 5_000)
@@ -235,7 +281,7 @@ asks = st.builds(
 )  # fmt: skip
 # A step: a call to reserve (an ask), or to settle: (which of the open, share of its reservation, outcome).
 settles = st.tuples(st.integers(0, 99), st.integers(0, 100), st.sampled_from(["completed", "failed", "cut"]))
-steps = st.lists(st.tuples(st.one_of(asks, asks, settles), st.integers(0, 8 * NS_PER_S)), max_size=60)
+steps = st.lists(st.tuples(st.one_of(asks, asks, settles), st.integers(0, 8 * NS_PER_S), st.booleans()), max_size=60)
 limits = st.builds(
     lambda **fields: msgspec.structs.replace(FREE, **fields),
     usd_micro=st.sampled_from([0, 1, 500, 20_000]), tokens=st.sampled_from([0, 1, 300, 9_000]),
@@ -248,11 +294,15 @@ limits = st.builds(
 @given(limits, steps)
 def test_no_interleaving_passes_a_limit(limits, steps):
     state, now, number, grants, paid, last_word = Account(limits), 0, 0, [], [], False
-    for step, wait in steps:
+    for step, wait, patient in steps:
         now += wait
         if isinstance(step, Ask):
             number += 1
-            state, verdict = reserve(state, number, step, now)
+            before = state
+            state, verdict = reserve(state, number, step, now, patient=patient)
+            if isinstance(verdict, Wait):
+                # It moves nothing, and somebody is there to wait for.
+                assert patient and state == before and state.open
             last_word = last_word or (isinstance(verdict, Denial) and verdict.final)
             if isinstance(verdict, Grant):
                 assert not last_word
@@ -351,7 +401,7 @@ def test_money_within_a_minute():
     agent = Agent(account(usd_micro_per_minute=2_500), pause=NS_PER_S)
     assert agent.make(usd_micro=1_000) == Grant(1_000)
     assert agent.make(usd_micro=1_000) == Grant(1_000)
-    assert agent.make(usd_micro=500) == Grant(500, 50)
+    assert agent.make(usd_micro=500) == Grant(500, 50, lowered=50)
     refused = agent.ask()
     assert (refused.rule, refused.status, refused.final) == ("budget.usd_per_minute", 402, False)
     for _ in range(9):
