@@ -15,10 +15,10 @@ struct akios_child {
     size_t plan_size;
     const int *fds;
     unsigned nfds;
-    int root_fd;     /* O_PATH of the new root, -1 before the step "root" */
-    int ruleset_fd;  /* Landlock ruleset under construction, -1 */
-    int scope_fd;    /* Landlock ruleset that the agent adds to itself, -1 */
-    int listener_fd; /* seccomp listener, -1 */
+    int root_fd;        /* O_PATH of the new root, -1 before the step "root" */
+    int ruleset_fd;     /* Landlock ruleset under construction, -1 */
+    int scope_fd;       /* Landlock ruleset that the agent adds to itself, -1 */
+    int listener_fd;    /* seccomp listener, -1 */
     int landlock_proof; /* 1: a read that succeeded before was refused after */
 };
 
@@ -29,13 +29,15 @@ struct akios_received {
     unsigned nfds;
 };
 
-/* The next request on a SOCK_SEQPACKET socket: 1, 0 at end of file, -EPROTO for anything that is not one. */
+/* The next request on a SOCK_SEQPACKET socket: 1, 0 at end of file, -EPROTO for anything that is
+ * not one. */
 int akios_receive(int socket_fd, struct akios_received *in);
 
 /* Maps a plan of this size for the child, which keeps what it had on failure. */
 int akios_map_plan(struct akios_child *child, int fd, uint32_t size);
 
-/* Says that everything so far is done and waits for the plan that goes on from there; leaves at end of file. */
+/* Says that everything so far is done and waits for the plan that goes on from there; leaves at end
+ * of file. */
 int akios_park(struct akios_child *child);
 
 /* Runs every step; 0, or -errno with the number of the failing step in *step. */

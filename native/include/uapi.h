@@ -1,5 +1,5 @@
-/* Kernel constants that older distribution headers lack.  Each stands under #ifndef, so that where a
- * header has it the header's word counts; a test compares the values with the newest headers. */
+/* Kernel constants that older distribution headers lack.  Each stands under #ifndef, so that where
+ * a header has it the header's word counts; a test compares the values with the newest headers. */
 #ifndef AKIOS_UAPI_H
 #define AKIOS_UAPI_H
 
@@ -104,7 +104,8 @@ struct akios_landlock_path_beneath {
 #define AKIOS_LANDLOCK_RULE_PATH_BENEATH 1
 #define AKIOS_LANDLOCK_ACCESS_FS_REFER (1ULL << 13)
 struct akios_clone_args {
-    __u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+    __u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
+        set_tid_size, cgroup;
 };
 
 #endif

@@ -21,7 +21,8 @@
 
 #define CONTROL_FD 3
 
-static int drop_sys_resource(void) {
+static int drop_sys_resource(void)
+{
     /* An overlay writes with its mounter's credentials, and this capability ignores disk quota. */
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2];
@@ -36,18 +37,21 @@ static int drop_sys_resource(void) {
     return 0;
 }
 
-static int make_staging_root(void) {
-    /* The launcher lives in an empty root of its own: a cage's mount namespace is a copy of this one,
-     * so no mount of the host is ever in it, and the copy is cheap. */
+static int make_staging_root(void)
+{
+    /* The launcher lives in an empty root of its own: a cage's mount namespace is a copy of this
+     * one, so no mount of the host is ever in it, and the copy is cheap. */
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return -errno;
     if (mount("akios", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=64k") < 0)
         return -errno;
-    if (chdir("/tmp") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+    if (chdir("/tmp") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+        umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         return -errno;
     umask(0);
-    static const char *const directories[] = {"/root", "/slot", "/lower", "/l0", "/l1", "/l2", "/l3",
-                                              "/l4",   "/l5",   "/l6",    "/l7", "/layer", "/proof", "/seal"};
+    static const char *const directories[] = {"/root", "/slot",  "/lower", "/l0",  "/l1",
+                                              "/l2",   "/l3",    "/l4",    "/l5",  "/l6",
+                                              "/l7",   "/layer", "/proof", "/seal"};
     for (unsigned i = 0; i < sizeof directories / sizeof directories[0]; i++)
         if (mkdir(directories[i], 0755) < 0)
             return -errno;
@@ -58,8 +62,10 @@ static int make_staging_root(void) {
     return 0;
 }
 
-static long clone_child(uint64_t flags, int *pidfd, int cgroup_fd) {
-    struct akios_clone_args args = {.flags = flags | CLONE_PIDFD | CLONE_PARENT, .pidfd = (uintptr_t)pidfd};
+static long clone_child(uint64_t flags, int *pidfd, int cgroup_fd)
+{
+    struct akios_clone_args args = {.flags = flags | CLONE_PIDFD | CLONE_PARENT,
+                                    .pidfd = (uintptr_t)pidfd};
     if (flags & CLONE_INTO_CGROUP)
         args.cgroup = (uint64_t)cgroup_fd;
     /* exit_signal stays 0: CLONE_PARENT makes akiosd the parent, which waits on the pidfd. */
@@ -67,7 +73,8 @@ static long clone_child(uint64_t flags, int *pidfd, int cgroup_fd) {
     return pid < 0 ? -errno : pid;
 }
 
-static _Noreturn void become_cage(struct akios_child *child, int status_fd) {
+static _Noreturn void become_cage(struct akios_child *child, int status_fd)
+{
     uint32_t step = 0;
     if (dup2(status_fd, AKIOS_FD_STATUS) < 0)
         _exit(125);
@@ -77,13 +84,15 @@ static _Noreturn void become_cage(struct akios_child *child, int status_fd) {
         akios_send_status(AKIOS_STATUS_FAILED, -err, step, 0);
         _exit(125);
     }
-    const char *command = akios_at(child, ((const struct akios_plan *)(const void *)child->plan)->command_at, 1);
+    const char *command =
+        akios_at(child, ((const struct akios_plan *)(const void *)child->plan)->command_at, 1);
     if (command != NULL && *command == '\0')
         _exit(0); /* a plan without a command only makes and sends a mount */
     akios_init(child);
 }
 
-static int take_effective_uid(uid_t uid) {
+static int take_effective_uid(uid_t uid)
+{
     /* The kernel takes away the effective capabilities, and forgets whose death is ours. */
     if (syscall(SYS_setresuid, -1, uid, -1) < 0)
         return -errno;
@@ -98,9 +107,11 @@ static int take_effective_uid(uid_t uid) {
     return 0;
 }
 
-static long clone_namespace(uid_t owner, int *pidfd) {
-    /* What is counted in a user namespace (inotify instances, queued signals, message queues) is counted
-     * for its owner in the parent, too: owned by root, one cage could use up what root itself may have. */
+static long clone_namespace(uid_t owner, int *pidfd)
+{
+    /* What is counted in a user namespace (inotify instances, queued signals, message queues) is
+     * counted for its owner in the parent, too: owned by root, one cage could use up what root
+     * itself may have. */
     int err = owner ? take_effective_uid(owner) : 0;
     long pid = err < 0 ? err : clone_child(CLONE_NEWUSER, pidfd, -1);
     if (pid == 0 || owner == 0)
@@ -111,7 +122,8 @@ static long clone_namespace(uid_t owner, int *pidfd) {
     return pid;
 }
 
-static _Noreturn void become_holder(void) {
+static _Noreturn void become_holder(void)
+{
     /* Holds a user namespace until akiosd has written its maps and opened it. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     syscall(__NR_close_range, 0, ~0U, 0);
@@ -119,12 +131,18 @@ static _Noreturn void become_holder(void) {
         pause();
 }
 
-static long run_request(const struct akios_received *in, int *pidfd) {
-    /* fds: plan, status, v2 cgroup (looked at with CLONE_INTO_CGROUP only), then those of the plan */
+static long run_request(const struct akios_received *in, int *pidfd)
+{
+    /* fds: plan, status, v2 cgroup (looked at with CLONE_INTO_CGROUP only), then those of the plan
+     */
     if (in->nfds < 3)
         return -EPROTO;
-    struct akios_child child = {.fds = in->fds + 3, .nfds = in->nfds - 3,
-                                .root_fd = -1, .ruleset_fd = -1, .scope_fd = -1, .listener_fd = -1};
+    struct akios_child child = {.fds = in->fds + 3,
+                                .nfds = in->nfds - 3,
+                                .root_fd = -1,
+                                .ruleset_fd = -1,
+                                .scope_fd = -1,
+                                .listener_fd = -1};
     int err = akios_map_plan(&child, in->fds[0], in->request.plan_size);
     if (err < 0)
         return err;
@@ -135,15 +153,18 @@ static long run_request(const struct akios_received *in, int *pidfd) {
     return pid;
 }
 
-static int answer(long pid, int pidfd) {
-    struct akios_reply reply = {.pid = pid < 0 ? -1 : (int32_t)pid, .err = pid < 0 ? (int32_t)-pid : 0};
+static int answer(long pid, int pidfd)
+{
+    struct akios_reply reply = {.pid = pid < 0 ? -1 : (int32_t)pid,
+                                .err = pid < 0 ? (int32_t)-pid : 0};
     int sent = akios_send_with_fd(CONTROL_FD, &reply, sizeof reply, pid > 0 ? pidfd : -1);
     if (pid > 0)
         close(pidfd);
     return sent < 0 ? sent : 0;
 }
 
-static int serve_one(void) {
+static int serve_one(void)
+{
     static struct akios_received in;
     int got = akios_receive(CONTROL_FD, &in);
     if (got <= 0)
@@ -153,7 +174,8 @@ static int serve_one(void) {
     if (in.request.kind == AKIOS_REQUEST_RUN) {
         pid = run_request(&in, &pidfd);
     } else if (in.request.kind == AKIOS_REQUEST_USERNS) {
-        pid = in.request.argument < UINT32_MAX ? clone_namespace((uid_t)in.request.argument, &pidfd) : -EINVAL;
+        pid = in.request.argument < UINT32_MAX ? clone_namespace((uid_t)in.request.argument, &pidfd)
+                                               : -EINVAL;
         if (pid == 0)
             become_holder();
     }
@@ -163,7 +185,8 @@ static int serve_one(void) {
     return sent < 0 ? sent : 1;
 }
 
-int main(void) {
+int main(void)
+{
     prctl(PR_SET_NAME, "akios-launcher");
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigset_t none;

@@ -6,7 +6,8 @@
 
 #include "akios.h"
 
-int akios_known_stat(int fd, struct akios_known_stat *found) {
+int akios_known_stat(int fd, struct akios_known_stat *found)
+{
     struct statx buffer;
     unsigned wanted = STATX_TYPE | STATX_MODE | STATX_UID | STATX_GID | STATX_INO | STATX_MNT_ID;
     unsigned flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
@@ -16,9 +17,13 @@ int akios_known_stat(int fd, struct akios_known_stat *found) {
     if ((buffer.stx_mask & wanted) != wanted)
         return -ENODATA;
     *found = (struct akios_known_stat){
-        .mode = buffer.stx_mode, .uid = buffer.stx_uid, .gid = buffer.stx_gid,
-        .dev_major = buffer.stx_dev_major, .dev_minor = buffer.stx_dev_minor,
-        .inode = buffer.stx_ino, .mount_id = buffer.stx_mnt_id,
+        .mode = buffer.stx_mode,
+        .uid = buffer.stx_uid,
+        .gid = buffer.stx_gid,
+        .dev_major = buffer.stx_dev_major,
+        .dev_minor = buffer.stx_dev_minor,
+        .inode = buffer.stx_ino,
+        .mount_id = buffer.stx_mnt_id,
     };
     if (buffer.stx_mask & STATX_BTIME) {
         found->born_s = buffer.stx_btime.tv_sec;
