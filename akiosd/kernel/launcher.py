@@ -52,16 +52,17 @@ class Launcher(HelperProcess):
 
     def __init__(self, program: Path = PROGRAM) -> None:
         super().__init__([str(program)], {})
+        self._lock = trio.Lock()
         self.restarts = 0
 
     async def start(self) -> None:
         """Start it and wait for its word that its staging root stands; KernelError with its errno otherwise."""
         try:
-            self._spawn()
+            self.spawn()
         except OSError as error:
             raise KernelError(
                 f"the launcher cannot be started: {error.strerror}",
-                self._words[0],
+                self.words[0],
                 "install AKIOS again so that its native part is built",
                 error.errno or 0,
             ) from error

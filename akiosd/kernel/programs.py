@@ -73,17 +73,17 @@ class HelperProcess:
 
     def __init__(self, words: list[str], environment: Mapping[str, str]) -> None:
         """``words`` begin with the program's absolute path; ``environment`` is all of its variables."""
-        self._words, self._environment = words, environment
+        self.words = words
+        self._environment = environment
         self._pid = 0
         self._socket: trio.socket.SocketType | None = None
-        self._lock = trio.Lock()
 
     @property
     def pid(self) -> int:
         """0 while there is none."""
         return self._pid
 
-    def _spawn(self) -> None:
+    def spawn(self) -> None:
         """Start it; OSError when that fails.
 
         From the main thread: parent-death signals, its own and those of what it clones, are tied to the thread that
@@ -91,7 +91,7 @@ class HelperProcess:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
-            self._pid = spawn_helper(self._words, self._environment, theirs)
+            self._pid = spawn_helper(self.words, self._environment, theirs)
         except OSError:
             ours.close()
             raise

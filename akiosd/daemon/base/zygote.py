@@ -32,14 +32,15 @@ class Zygote(HelperProcess):
         )
         self._waiting = False
         self._statuses: dict[int, int | None] = {}
+        self._lock = trio.Lock()
         self.restarts = 0
 
     def start(self) -> None:
         """Start it; it goes on importing behind this call, and the first :meth:`fork` waits for that."""
         try:
-            self._spawn()
+            self.spawn()
         except OSError as error:
-            raise KernelError(f"the gateways' zygote cannot be started: {error.strerror}", self._words[0]) from error
+            raise KernelError(f"the gateways' zygote cannot be started: {error.strerror}", self.words[0]) from error
         self._waiting = False
         self._statuses = {}
 

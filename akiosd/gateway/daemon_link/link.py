@@ -315,10 +315,10 @@ class Link:
 
     async def _receive(self) -> tuple[ToGateway, list[int]]:
         while not self._frames:
-            data, fds, truncated = await self._read()
-            if not data:
+            chunk = await self._read()
+            if not chunk.data:
                 raise LinkLostError
-            self._frames += self._reader.receive(data, fds, truncated=truncated)
+            self._frames += self._reader.receive(chunk.data, chunk.fds, truncated=chunk.truncated)
         frame = self._frames.pop(0)
         try:
             return _decoder.decode(frame.payload), frame.fds
