@@ -28,8 +28,9 @@ HEADERS = ("akios.h", "mount.h")
 MODULE = "akiosd.kernel._shim"
 LAUNCHER = Path("akiosd", "kernel", "akios-launcher")
 
-SHIM_SOURCES = ("shim_*.c", "mount.c")
-LAUNCHER_SOURCES = ("launcher*.c", "init*.c", "common*.c", "mount.c")
+SHARED_SOURCES = ("mount.c", "credentials.c")
+SHIM_SOURCES = ("shim_*.c", *SHARED_SOURCES)
+LAUNCHER_SOURCES = ("launcher*.c", "init*.c", "common*.c", *SHARED_SOURCES)
 ENTRY_SOURCES = ("entry.c",)
 PROGRAMS = ("akiosctl", "akiosd")
 SHIM_LIBRARIES = ["crypto", "pthread"]

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "credentials.h"
 #include "launcher.h"
 #include "uapi.h"
 
@@ -91,20 +92,12 @@ static _Noreturn void become_cage(struct akios_child *child, int status_fd)
     akios_init(child);
 }
 
-static int take_effective_uid(uid_t uid)
+static int become_owner(uid_t uid)
 {
-    /* The kernel takes away the effective capabilities, and forgets whose death is ours. */
-    if (syscall(SYS_setresuid, -1, uid, -1) < 0)
-        return -errno;
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2];
-    if (syscall(SYS_capget, &header, data) < 0)
-        return -errno;
-    for (unsigned i = 0; i < 2; i++)
-        data[i].effective = data[i].permitted;
-    if (syscall(SYS_capset, &header, data) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-        return -errno;
-    return 0;
+    int err = akios_take_effective_uid(uid);
+    if (err < 0)
+        return err;
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? -errno : 0;
 }
 
 static long clone_namespace(uid_t owner, int *pidfd)
@@ -112,11 +105,11 @@ static long clone_namespace(uid_t owner, int *pidfd)
     /* What is counted in a user namespace (inotify instances, queued signals, message queues) is
      * counted for its owner in the parent, too: owned by root, one cage could use up what root
      * itself may have. */
-    int err = owner ? take_effective_uid(owner) : 0;
+    int err = owner ? become_owner(owner) : 0;
     long pid = err < 0 ? err : clone_child(CLONE_NEWUSER, pidfd, -1);
     if (pid == 0 || owner == 0)
         return pid;
-    err = take_effective_uid(0);
+    err = become_owner(0);
     if (err < 0)
         _exit(125); /* whatever it would clone now would be another's */
     return pid;

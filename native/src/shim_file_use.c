@@ -6,33 +6,21 @@
  * sockets and devices. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/fanotify.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "akios.h"
+#include "credentials.h"
 #include "thread.h"
 
 _Static_assert((int)AKIOS_FILE_EXECUTED == FAN_OPEN_EXEC &&
                    (int)AKIOS_FILE_WRITTEN == FAN_CLOSE_WRITE,
                "uapi");
-
-/* Only to the calling thread, unlike the C library's functions.  Real and saved id stay: no
- * capability is lost for good, and nobody of that user may signal the thread. */
-static int become_effectively(uint32_t uid)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct sets[2];
-    if (syscall(SYS_capget, &header, sets) < 0 || syscall(SYS_setresuid, -1, uid, -1) < 0)
-        return -errno;
-    return syscall(SYS_capset, &header, sets) < 0 ? -errno : 0;
-}
 
 struct job {
     uint32_t owner;
@@ -42,7 +30,7 @@ struct job {
 static void *open_group(void *argument)
 {
     struct job *job = argument;
-    job->result = become_effectively(job->owner);
+    job->result = akios_take_effective_uid(job->owner);
     if (job->result < 0)
         return NULL;
     /* O_NONBLOCK, or a lease that the agent holds on its file would keep the reader for 45 seconds
