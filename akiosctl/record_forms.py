@@ -1,55 +1,122 @@
-"""Many records as lines or as JSON, fast: what is the same for all records of a kind is worked out once.
+"""Many records as lines or as JSON, fast: what was written once is not worked out again.
 
-The texts are those of ``records_text``, which is asked for whatever is not simple: a value that was not seen yet, a
-record of a kind that this version does not know.  Records that differ in their time alone, as most of a busy agent's
-do, share what is written behind it.
+An entry as it is written here is its kind, its time, and its other fields in their order.  Those up to the first one of
+bytes (a call's name, number, process) and those from there on (its path and directory) come again and again, though
+seldom together: the text of each part is remembered by its bytes.  A part that was not seen yet is read by its layout
+(``record_layouts``); whatever is not written so is left to ``records_text``, whose texts these are.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from akiosctl.records_text import HIDDEN, SPECIAL, plain_value, readable, record_json, record_line, text_of, time_text
-from akiosd.values.records import KnownRecord, escape
+from akiosctl.record_layouts import Layout, Reader, Texts, layouts
+from akiosctl.records_text import record_json, record_line, time_text
+from akiosd.values.records import KnownRecord
 
-_MOST_TEXTS = 1 << 16
+_MOST_PARTS = 1 << 16
 _LONGEST_KEPT = 1024
-_quote = json.encoder.encode_basestring_ascii
+_MILLISECOND = 1_000_000
 _decode = msgspec.msgpack.Decoder(KnownRecord).decode
+_decode_pairs: Callable[[bytes], dict[Any, Any]] = msgspec.msgpack.Decoder(dict).decode
 _encode = msgspec.msgpack.Encoder().encode
-# How the entries of this version begin: a map's header of three bytes, the kind, and a time behind 1970-01-01 00:00:04.
-_TS = b"\xa2ts\xcf"
-_BEGINNINGS = {b"\xa4kind" + _encode(kind.__struct_config__.tag) + _TS for kind in KnownRecord.__args__}
-Text = Callable[[Any], str]
+_MAP = b"\xde"  # a map; how many pairs, as two bytes, follows
+_VERSION = _encode("v") + b"\x01"
+_TS = b"\xa2ts\xcf"  # before a time behind 1970-01-01 00:00:04
 
 
-class _Texts(dict[Any, str]):
-    """Value → its text, made when it is first asked for; bounded."""
+class _Room:
+    """How many parts may be remembered in all; then they are forgotten, and learned anew."""
 
-    def __init__(self, make: Text) -> None:
+    def __init__(self) -> None:
+        self.all: list[dict[bytes, str]] = []
+        self.left = _MOST_PARTS
+
+    def forget(self) -> None:
+        for parts in self.all:
+            parts.clear()
+        self.left = _MOST_PARTS
+
+
+class _Parts(dict[bytes, str]):
+    """Fields that end an entry → their text, made by ``read`` when it is first asked for."""
+
+    def __init__(self, read: Callable[[bytes], str], room: _Room) -> None:
         super().__init__()
-        self._make = make
+        self._read, self._room = read, room
+        room.all.append(self)
 
-    def __missing__(self, value: Any) -> str:
-        if len(self) >= _MOST_TEXTS:
-            self.clear()
-        text = self[value] = self._make(value)
+    def __missing__(self, part: bytes) -> str:
+        text = self._read(part)
+        if len(part) <= _LONGEST_KEPT:
+            self[part] = text
+            room = self._room
+            room.left -= 1
+            if not room.left:
+                room.forget()
         return text
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Of one kind: its fields but for the common ones, their defaults, and how a value of each type is written."""
+def _part_reader(layout: Layout, count: int, rank: int, lead: bytes, before: str | None) -> Callable[[bytes], str]:
+    """Reads the last ``count`` fields of entries of a kind, behind ``lead``, from the ``rank``th on.
 
-    kind: str
-    get: Callable[[Any], tuple[Any, ...]]
-    fields: tuple[tuple[str, Any, dict[type, Text]], ...]
+    ``before`` stands before a text; None: no text is wanted.  What it gives raises ``KeyError`` for what is not written
+    as it is here, or not simple.
+    """
+    header, skip = _MAP + count.to_bytes(2), len(lead)
+    readers: dict[tuple[Any, ...], Reader] = {}
+    get_reader, decode, begin = readers.get, _decode_pairs, before or ""
+
+    def find_reader(names: tuple[Any, ...]) -> Reader:
+        if len(names) != count:
+            raise KeyError(names)
+        reader = readers[names] = layout.reader(names, rank)
+        return reader
+
+    def read(part: bytes) -> str:
+        if skip:
+            if not part.startswith(lead):
+                raise KeyError(part)
+            part = part[skip:]
+        try:
+            found = decode(header + part)
+            names = tuple(found)
+            text = begin + (get_reader(names) or find_reader(names))(tuple(found.values()))
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+            raise KeyError(part) from None
+        return "" if before is None else text
+
+    return read
+
+
+class _Head:
+    """What entries begin with up to their time: of one kind, with ``pairs`` fields behind the time.
+
+    ``firsts``: the fields up to ``cut`` → their text, and the texts of those that follow.  ``wholes``: the text of all
+    fields, where none is the one to cut at.
+    """
+
+    def __init__(self, layout: Layout, pairs: int, room: _Room, wanted: bool) -> None:
+        self.layout, self.cut, self._room, self._wanted = layout, layout.cut, room, wanted
+        self.wholes = self._parts(pairs - 1, 0, _VERSION, layout.begin(True))
+        self.firsts: dict[bytes, tuple[str, _Parts]] = {}
+        self._seconds: dict[int, _Parts] = {}
+
+    def learn(self, first: bytes, text: str, count: int) -> None:
+        """``count`` fields follow ``first``."""
+        if len(self.firsts) >= _MOST_PARTS >> 4:
+            self.firsts.clear()
+        if count not in self._seconds:
+            self._seconds[count] = self._parts(count, self.layout.first, b"", "")
+        self.firsts[first] = text if self._wanted else "", self._seconds[count]
+
+    def _parts(self, count: int, rank: int, lead: bytes, before: str) -> _Parts:
+        read = _part_reader(self.layout, count, rank, lead, before if self._wanted else None)
+        return _Parts(read, self._room)
 
 
 class Form:
@@ -57,103 +124,81 @@ class Form:
 
     def __init__(self, as_json: bool, kinds: frozenset[str] = frozenset()) -> None:
         self._json, self._kinds = as_json, kinds
-        self._layouts = {kind: self._lay_out(kind) for kind in KnownRecord.__args__}
-        self._seconds = _Texts(lambda second: time_text(second * 1_000_000_000)[:-3])
-        self._known: dict[bytes, str] = {}  # an entry without its time → what is written behind it; "" of other kinds
+        self._layouts = layouts(as_json)
+        self._seconds = Texts(lambda second: time_text(second * 1_000_000_000)[:-3])
+        self._times = Texts(lambda ms: f"{self._seconds[ms // 1000]}{ms % 1000:03d}")
+        self._heads: dict[bytes, _Head] = {}
+        self._room = _Room()
 
     def lines(self, log: str, start: int, entries: Iterable[bytes]) -> list[str]:
         """One line, without its end, for each entry of the wanted kinds."""
         lines: list[str] = []
-        head = f'{{"log": {json.dumps(log)}, "index": ' if self._json else f"  {log}:"
-        known, as_json, seconds = self._known.get, self._json, self._seconds
+        where = f'{{"log": {json.dumps(log)}, "index": ' if self._json else f"  {log}:"
+        heads, as_json, times, number = self._heads, self._json, self._times, int.from_bytes
+        ts: int | None
         for index, entry in enumerate(entries, start):
             place = entry.find(_TS, 1, 64) + 4
-            tail = known(entry[:place] + entry[place + 8 :])
-            if tail is None:
-                tail, ts = self._learn(entry, place)
+            try:
+                head = heads[entry[:place]]
+                cut = entry.find(head.cut, place + 8)
+                if cut < 0:
+                    text = head.wholes[entry[place + 8 :]]
+                else:
+                    text, others = head.firsts[entry[place + 8 : cut]]
+                    text += others[entry[cut:]]
+                ts = number(entry[place : place + 8])
+            except KeyError:
+                text, ts = self._read(entry, place)
                 if ts is None:
                     lines += self._other(log, index, entry)
                     continue
-            else:
-                ts = int.from_bytes(entry[place : place + 8])
-            if not tail:
+            if not text:
                 continue
             if as_json:
-                lines.append(f'{head}{index}, "ts": {ts}{tail}')
+                lines.append(f'{where}{index}, "ts": {ts}{text}}}')
             else:
-                second, rest = divmod(ts, 1_000_000_000)
-                lines.append(f"{seconds[second]}{rest // 1_000_000:03d}{head}{index}{tail}")
+                lines.append(f"{times[ts // _MILLISECOND]}{where}{index}{text}")
         return lines
 
-    def _learn(self, entry: bytes, place: int) -> tuple[str, int | None]:
+    def _read(self, entry: bytes, place: int) -> tuple[str, int | None]:
         """What is written behind time and place of this record, and its time; no time: it needs another way."""
         try:
             record = _decode(entry)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return "", None
         layout = self._layouts[type(record)]
-        tail = self._tail(record, layout) if not self._kinds or layout.kind in self._kinds else ""
-        # Only an entry as it is written here has its time in that place alone, and nowhere else.
-        if entry[3:place] in _BEGINNINGS and len(entry) <= _LONGEST_KEPT and _encode(record) == entry:
-            if len(self._known) >= _MOST_TEXTS:
-                self._known.clear()
-            self._known[entry[:place] + entry[place + 8 :]] = tail
-        return tail, record.ts if record.ts >= 0 else None
-
-    def _tail(self, record: Any, layout: _Layout) -> str:
-        words = [
-            name + texts[type(value)](value)
-            for (name, default, texts), value in zip(layout.fields, layout.get(record), strict=True)
-            if value != default
-        ]
-        if self._json:
-            return f', "kind": "{layout.kind}"{"".join(words)}}}'
-        return f"  {layout.kind}  {' '.join(words)}".rstrip()
+        wanted = not self._kinds or layout.kind in self._kinds
+        first, second = layout.words(record)
+        begin = layout.begin(bool(first or second)) + "".join(first)
+        pairs = _pairs_of(entry, place, layout)
+        # Only an entry as it is written here has its time and its fields in those places alone.
+        if pairs and len(entry) <= _LONGEST_KEPT and _encode(record) == entry:
+            head = self._heads.get(entry[:place])
+            if head is None:
+                head = self._heads[entry[:place]] = _Head(layout, pairs, self._room, wanted)
+            cut = entry.find(head.cut, place + 8)
+            if cut >= 0 and _are_pairs(entry[place + 8 : cut], pairs - len(second)):  # else it stands within a value
+                head.learn(entry[place + 8 : cut], begin, len(second))
+        text = begin + "".join(second) if wanted else ""
+        return text, record.ts if record.ts >= 0 else None
 
     def _other(self, log: str, index: int, entry: bytes) -> list[str]:
         if self._kinds and record_json(log, index, entry)["kind"] not in self._kinds:
             return []
         return [json.dumps(record_json(log, index, entry)) if self._json else record_line(log, index, entry)]
 
-    def _lay_out(self, kind: type[msgspec.Struct]) -> _Layout:
-        fields = [field for field in msgspec.structs.fields(kind) if field.name not in HIDDEN]
-        names = tuple(field.name for field in fields)
-        getter = attrgetter(*names)
-        get = getter if len(names) != 1 else lambda record: (getter(record),)
-        rows = tuple(
-            (self._name(field.name), field.default, self._texts_of(field.name, field.type)) for field in fields
-        )
-        return _Layout(str(kind.__struct_config__.tag), get if names else lambda record: (), rows)
 
-    def _name(self, name: str) -> str:
-        return f", {json.dumps(name)}: " if self._json else f"{escape(name)}="
-
-    def _texts_of(self, field: str, kind: Any) -> dict[type, Text]:
-        """How values of each type are written in this field; types that may be many are remembered."""
-
-        def make(value: Any) -> str:
-            shown = readable(field, value)
-            return json.dumps(plain_value(shown)) if self._json else text_of(shown)
-
-        plain = field not in SPECIAL
-        of_bytes = (lambda value: _quote(escape(value))) if self._json and plain else text_of if plain else make
-        of_str = make if not plain else _quote if self._json else text_of
-        texts: dict[type, Text] = {
-            bytes: _Texts(of_bytes).__getitem__,
-            str: _Texts(of_str).__getitem__,
-            int: int.__repr__,
-        }
-        if kind == tuple[int, ...]:
-            texts[tuple] = _Texts(make).__getitem__
-        return _Rest(make, texts)
+def _pairs_of(entry: bytes, place: int, layout: Layout) -> int:
+    """How many fields follow the time of an entry that begins as its kind is written; 0: it does not."""
+    for header in (1, 3):
+        if entry[header:place] == layout.beginning:
+            return (entry[0] & 0x0F if header == 1 else int.from_bytes(entry[1:3])) - 2
+    return 0
 
 
-class _Rest(dict[type, Text]):
-    """Types without a faster way."""
-
-    def __init__(self, make: Text, texts: dict[type, Text]) -> None:
-        super().__init__(texts)
-        self._make = make
-
-    def __missing__(self, kind: type) -> Text:
-        return self._make
+def _are_pairs(data: bytes, count: int) -> bool:
+    """Whether ``data`` is ``count`` keys of msgpack with their values, and nothing else."""
+    try:
+        return len(_decode_pairs(_MAP + count.to_bytes(2) + data)) == count
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
+        return False

@@ -109,6 +109,8 @@ def plain_value(value: Any) -> Any:
 
 
 def text_of(value: Any) -> str:
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, bytes | str):
         text = escape(value)
         # Nothing in a value may look like the end of it, and a field behind it.

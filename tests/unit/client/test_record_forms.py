@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from akiosctl import records_text
+from akiosctl import record_forms, records_text
 from akiosctl.record_forms import Form
 from akiosctl.records_text import record_json, record_line
-from akiosd.values.records import KnownRecord, LogOpen, Started, Syscall, encode_entry
+from akiosd.values.records import FileUsed, KnownRecord, LogOpen, Started, Syscall, encode_entry
 
 
 def one_by_one(entries: list[bytes], as_json: bool, kinds: frozenset[str] = frozenset()) -> list[str]:
@@ -33,8 +33,40 @@ def both_agree(entries: list[bytes], kinds: frozenset[str] = frozenset()) -> Non
 
 
 TIMES = st.integers(-(1 << 40), (1 << 64) - 1) | st.integers(0, 1 << 34) | st.just(1_800_000_000_123_456_789)
-WORDS = st.text(max_size=12) | st.sampled_from(["a b", "'", "\x1b[2J", "x='y'", "\u202e", "\xa2ts\xcf"])
-NAMES = st.binary(max_size=20) | st.sampled_from([b"a b", b"\xa2ts\xcf12345678", b"/usr/bin/python3", b"\n"])
+HOSTILE = [
+    *(
+        "a b",
+        "'",
+        '"',
+        "x='y'",
+        "=",
+        "[1 2]",
+        "{a=b}",
+        "\\",
+        "%s",
+        "%",
+        "\n",
+        "\r",
+        "\0",
+        "\x7f",
+        "\x1b[2J",
+        "\x9b",
+        "\u2028",
+    ),
+    *("\u202e", "\u200b", "\u3164", "\U000e0041", "e" + 9 * "\u0301", "\ud800", "é", "path=/etc", "\xa4path\xc4\x01a"),
+]
+HOSTILE_BYTES = [text.encode("utf-8", "surrogatepass") for text in HOSTILE]
+KEYS = [
+    b"\xa4path\xc4\x01a",
+    b"\xa4path",
+    b"\xa2ts\xcf12345678",
+    b"\xa4kind\xa7started",
+    b"\xa1v\x01",
+    b"\xc1",
+    b"\xff",
+]
+WORDS = st.text(max_size=12) | st.sampled_from([text for text in HOSTILE if text != "\ud800"])
+NAMES = st.binary(max_size=20) | st.sampled_from([b"/usr/bin/python3", b"", *HOSTILE_BYTES, *KEYS])
 
 
 def records() -> st.SearchStrategy[Any]:
@@ -60,10 +92,8 @@ def _values(kind: Any) -> st.SearchStrategy[Any]:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(records(), max_size=4))
 def test_records_of_every_kind(found: list[Any]) -> None:
-    try:
-        entries = [encode_entry(record) for record in found]
-    except OverflowError:
-        assume(False)  # no number of ours is so large
+    assume(are_encoded(found))
+    entries = [encode_entry(record) for record in found]
     both_agree(entries)
 
 
@@ -71,6 +101,145 @@ def test_records_of_every_kind(found: list[Any]) -> None:
 @given(st.lists(st.binary(max_size=60) | st.dictionaries(WORDS, WORDS | NAMES | TIMES).map(msgspec.msgpack.encode)))
 def test_entries_that_are_none_of_ours(entries: list[bytes]) -> None:
     both_agree(entries)
+
+
+ANYTHING = TIMES | WORDS | NAMES | st.none() | st.booleans() | st.floats() | st.lists(NAMES | TIMES, max_size=3)
+NUMBERS = st.integers(0, 30)
+
+
+def map_of(pairs: list[tuple[Any, Any]], long: bool) -> bytes:
+    """A map of these pairs, in this order, whether or not a key comes twice."""
+    head = b"\xde" + len(pairs).to_bytes(2) if long or len(pairs) > 15 else bytes((0x80 | len(pairs),))
+    return head + b"".join(msgspec.msgpack.encode(item) for pair in pairs for item in pair)
+
+
+@st.composite
+def nearly_records(draw: st.DrawFn) -> list[bytes]:
+    """Entries of one kind as they are written, and the same with a pair or a byte gone, new, changed or moved."""
+    whole = draw(st.lists(records(), min_size=1, max_size=2).filter(are_encoded))
+    entries = [encode_entry(record) for record in whole]
+    found = entries[:]
+    for _ in range(draw(st.integers(1, 4))):
+        entry = draw(st.sampled_from(found))
+        at = draw(NUMBERS)
+        if draw(st.booleans()):
+            place, byte = (draw(st.integers(0, len(entry)))), bytes((draw(st.integers(0, 255)),))
+            found.append(entry[:place] + draw(st.sampled_from([b"", byte])) + entry[place + at % 2 :])
+            continue
+        try:
+            pairs = list(msgspec.msgpack.decode(entry).items())
+        except (ValueError, TypeError, AttributeError, msgspec.MsgspecError):
+            continue
+        pair = pairs[at % len(pairs)] if pairs else ("ts", 0)
+        match draw(st.sampled_from(["drop", "twice", "move", "value", "unknown", "other kind's", "as it is"])):
+            case "drop":
+                pairs = [each for each in pairs if each is not pair]
+            case "twice":
+                pairs.append((pair[0], draw(st.just(pair[1]) | ANYTHING)))
+            case "move":
+                pairs.remove(pair)
+                pairs.insert(draw(NUMBERS), pair)
+            case "value":
+                pairs[at % len(pairs) : at % len(pairs) + 1] = [(pair[0], draw(ANYTHING))]
+            case "unknown":
+                pairs.insert(draw(NUMBERS), (draw(WORDS | NAMES | TIMES), draw(ANYTHING)))
+            case "other kind's":
+                pairs.insert(draw(NUMBERS), (draw(st.sampled_from(FIELDS)), draw(ANYTHING)))
+        found.append(map_of(pairs, draw(st.booleans())))
+    return found + entries
+
+
+def are_encoded(found: list[Any]) -> bool:
+    try:
+        return all(encode_entry(record) for record in found)
+    except OverflowError:
+        return False  # no number of ours is so large
+
+
+FIELDS = sorted({field.name for kind in KnownRecord.__args__ for field in msgspec.structs.fields(kind)} | {"kind"})
+
+
+@settings(max_examples=150, deadline=None)
+@given(nearly_records())
+def test_entries_that_are_nearly_ours(entries: list[bytes]) -> None:
+    both_agree(entries)
+
+
+@pytest.mark.named_set("histories")
+@settings(max_examples=500, deadline=None)
+@given(nearly_records())
+def test_many_entries_that_are_nearly_ours(entries: list[bytes]) -> None:
+    both_agree(entries)
+
+
+def full(kind: Any) -> list[tuple[Any, Any]]:
+    """The pairs of an entry in which every simple field has a value of its own."""
+    values: dict[Any, Any] = {int: 7, bytes: b"/x", bytes | None: b"/y", str: "w", bool: True}
+    values |= {tuple[int, ...]: (1, 2), tuple[bytes, ...]: (b"a", b"b"), tuple[str, ...]: ("s",)}
+    given = {"ts": 1 << 60}
+    for field in msgspec.structs.fields(kind):
+        if field.name not in ("ts", "v"):
+            literal = get_args(field.type) if get_origin(field.type) is Literal else ()
+            value = literal[0] if literal else values.get(field.type, field.default)
+            given[field.name] = () if value is msgspec.NODEFAULT else value
+    return list(msgspec.msgpack.decode(encode_entry(kind(**given))).items())
+
+
+@pytest.mark.parametrize("kind", KnownRecord.__args__)
+def test_every_field_gone_twice_moved_empty_or_at_its_default(kind: Any) -> None:
+    pairs, defaults = full(kind), {field.name: field.default for field in msgspec.structs.fields(kind)}
+    changed, numbers = [pairs], range(len(pairs))
+    for a in numbers:
+        name, others = pairs[a][0], pairs[:a] + pairs[a + 1 :]
+        changed += [others, [*others[: a + 1], pairs[a], *others[a + 1 :]], [*pairs[:a], (name, None), *pairs[a + 1 :]]]
+        changed += [[pair for pair in others if pair is not pairs[b]] for b in numbers]
+        changed += [[*others[:b], *others[b + 1 :], others[b], others[b]] for b in range(len(others))]
+        changed += [[*others[:b], (others[b][0], None), *others[b:]] for b in range(len(others))]
+        changed.append([*pairs[:a], (1, "x"), *pairs[a + 1 :]])
+        if defaults.get(name, msgspec.NODEFAULT) is not msgspec.NODEFAULT and not isinstance(
+            defaults[name], msgspec.Struct
+        ):
+            changed.append([*pairs[:a], (name, defaults[name]), *pairs[a + 1 :]])
+            changed += [
+                [*part[:a], (name, defaults[name]), *part[a:]] for part in (others[:b] for b in range(a, len(pairs)))
+            ]
+    entries = [map_of(each, long) for long in (False, True) for each in changed]
+    torn = [entry.replace(b"\xa1v\x01", b"\x01\x01\x01", 1) for entry in entries[:1]]
+    both_agree([*entries, *torn])
+
+
+def test_a_key_within_a_value_is_not_taken_for_the_field() -> None:
+    """The name of a program may hold a path's key, and a length that reaches over the real one."""
+    call = Syscall(ts=1 << 60, name="open", nr=2, pid=1, verdict="requested", path=b"b", directory=b"d")
+    comms = [b"x\xa4path\xc4" + bytes((length,)) for length in range(30)]
+    both_agree([encode_entry(msgspec.structs.replace(call, comm=comm)) for comm in (b"sh", *comms)])
+
+
+@pytest.mark.parametrize("value", [*HOSTILE_BYTES, *KEYS, b"x" * 2000])
+def test_what_was_remembered_of_plain_records_does_not_let_a_hostile_one_through(value: bytes) -> None:
+    def calls(path: bytes, directory: bytes, comm: bytes, argv: bytes) -> list[bytes]:
+        call = Syscall(ts=1 << 60, name="openat", nr=257, pid=1, verdict="requested", comm=comm, path=path)
+        more = [{"directory": directory}, {"argv": (argv, argv)}, {"errno": 13}, {"args": (1, 2)}]
+        used = FileUsed(ts=1 << 60, use="written", path=path, pid=9)
+        return [encode_entry(each) for each in (used, call, *(msgspec.structs.replace(call, **m) for m in more))]
+
+    plain = calls(b"/a", b"/b", b"sh", b"-c")
+    both_agree([*plain, *calls(value, b"/b", b"sh", b"-c"), *calls(b"/a", value, b"sh", value)])
+    both_agree([*plain, *calls(b"/a", b"/b", value, b"-c"), *calls(value, value, value, value), *plain])
+    for line in Form(False).lines("c", 0, [*plain, *calls(value, value, value, value)]):
+        assert line.isprintable()
+
+
+def test_what_is_remembered_is_bounded_and_forgotten_in_the_middle_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_forms, "_MOST_PARTS", 32)
+    entries = [
+        encode_entry(Syscall(ts=1 << 60, name=f"n{n % 7}", nr=n % 5, pid=n % 3, verdict="requested", path=b"/%d" % n))
+        for n in range(300)
+    ]
+    both_agree(entries)
+    form = Form(False)
+    form.lines("c", 0, entries)
+    assert sum(map(len, form._room.all)) <= 32 and all(len(head.firsts) <= 32 for head in form._heads.values())
 
 
 def test_only_some_kinds() -> None:
