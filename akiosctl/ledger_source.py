@@ -20,20 +20,21 @@ import click
 from akiosctl.cages import find_log
 from akiosctl.client import Client, DaemonError
 from akiosctl.hashing import HASHER
-from akiosctl.pins import Known, known_host, load_known, pinned_origins, trusted_key
+from akiosctl.known_places import find_alarm, names_by_daemon, names_on_disk
+from akiosctl.pins import KeptDamagedError, Known, known_elsewhere, load_known, pinned_origins, trusted_key
 from akiosctl.small_files import read_key_text
 from akiosctl.socket_log import ByDaemon
 from akiosd.errors import AkiosError, LedgerError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.ledger.epochs import host_of
 from akiosd.ledger.host_word import HostWord
-from akiosd.ledger.judge import NOTHING, Trust, blame_host
+from akiosd.ledger.judge import NOTHING, Trust, blame_host, cosigned_size
 from akiosd.ledger.key_list import log_key
-from akiosd.ledger.note import Vkey
+from akiosd.ledger.note import NoteError, Vkey
 from akiosd.ledger.quorum import Quorum, all_of
-from akiosd.ledger.report import Anchor, LogReader, Report, Verdict
+from akiosd.ledger.report import Anchor, LogReader, Report, Verdict, describe_anchors
 from akiosd.store.fsck import Foreign, Nowhere, OnDisk, Place, ask_host, name_log, read_trust, refusal, verify_place
-from akiosd.values.ids import HOST_LOG, is_cage_id
+from akiosd.values.ids import HOST_LOG
 from akiosd.wire.messages import LedgerInfo, LedgerReply
 
 
@@ -50,7 +51,9 @@ class HostSource:
         if self.failure is not None or self.trust is None:
             return HostWord(self.failure or Report(Verdict.INCOMPLETE, detail="it was not given"))
         known = load_known(self.trust.vkey.name)
-        return ask_host(self.place, _with_known(self.trust, known, quorum), cage, HASHER)
+        trust = _with_known(self.trust, known, quorum)
+        word = ask_host(self.place, trust, cage, HASHER)
+        return replace(word, cosigned=cosigned_size(trust)) if quorum.asks else word
 
 
 @dataclass
@@ -58,13 +61,13 @@ class LogSource:
     """One log.  ``trust`` says whose word is taken.
 
     ``cage`` is the log's name, ``""`` where only the log itself says it.  ``met``: where it was met, as known hosts are
-    kept.  ``notes`` are for people.
+    kept: one place may have several names.  ``notes`` are for people.
     """
 
     cage: str
     place: Place
     trust: Trust
-    met: str
+    met: tuple[str, ...]
     host: HostSource | None = None
     path: Path | None = None
     notes: list[str] = field(default_factory=list)
@@ -87,9 +90,12 @@ class LogSource:
 
         ``word``: what the host's log said when it was asked before.
         """
-        alarm = self.find_alarm()
-        if alarm is not None:
-            return alarm
+        try:
+            return find_alarm(self.met, self.vkey.name) or self._verify(pin, quorum, word)
+        except KeptDamagedError as error:
+            return damaged(error, self.vkey.name)
+
+    def _verify(self, pin: bytes | None, quorum: Quorum, word: HostWord | None) -> Report:
         known = load_known(self.vkey.name)
         mine, hosts = _share_quorum(quorum, known, pin, self.host is not None)
         if word is None and self.host is not None:
@@ -97,36 +103,36 @@ class LogSource:
         trust = _with_known(self.trust, known, mine, pin)
         report = verify_place(self.place, trust, self.cage, word, HASHER)
         notes = list(self.notes)
-        if word is not None and word.report.anchored_to != "nothing":
-            notes.append(f"the host log is anchored to: {word.report.anchored_to}")
+        if word is not None and word.report.anchors:
+            notes.append(f"the host log is anchored to: {describe_anchors(word.report)}")
+        others = known_elsewhere(host_of(self.vkey.name))
+        if others:
+            notes.append(f"nothing of this host was ever pinned, but of {', '.join(others)}")
         return replace(report, notes=(*report.notes, *notes))
 
     def read_word(self) -> HostWord:
         """Of the host's log: what it says of all cages."""
         return HostSource(self.place, self.trust).ask("", NOTHING)
 
-    def find_alarm(self) -> Report | None:
-        """Whether another host than the one that was met here before now answers in its place."""
-        host = host_of(self.vkey.name)
-        before = known_host(self.met)
-        if before is None and is_cage_id(self.cage):
-            others = {host_of(origin) for origin in pinned_origins(self.cage)}
-            before = min(others) if others and host not in others else None
-        if before in (None, host):
-            return None
-        detail = (
-            f"this is {host}, and what was pinned here is {before}: another host's logs in its place, or a host set up "
-            "anew; if you know why, akiosctl ledger pin --renew"
-        )
-        return Report(Verdict.UNTRUSTED, self.vkey.name, first_bad=self.met, detail=detail)
+
+def damaged(error: KeptDamagedError, origin: str = "") -> Report:
+    """The verdict where something is kept, and cannot be used."""
+    return Report(Verdict.INCOMPLETE, origin, first_bad=error.where, detail=f"{error.what}; {error.next}")
 
 
 def _share_quorum(quorum: Quorum, known: Known, pin: bytes | None, has_host: bool) -> tuple[Quorum, Quorum]:
     """Of which log cosignatures are asked: of this one, or, where it has none, of the host's, which lists it."""
     if not quorum.asks or not has_host:
         return quorum, NOTHING
-    own = any(note is not None and quorum.is_met(note) for note in (known.cosigned, pin))
+    own = any(note is not None and _meets(quorum, note) for note in (known.cosigned, pin))
     return (quorum, NOTHING) if own else (NOTHING, quorum)
+
+
+def _meets(quorum: Quorum, note: bytes) -> bool:
+    try:
+        return quorum.is_met(note)
+    except NoteError:
+        return False  # a damaged one is found where the log is judged
 
 
 def _with_known(trust: Trust, known: Known, quorum: Quorum, pin: bytes | None = None) -> Trust:
@@ -209,7 +215,7 @@ def from_files(
         trust = replace(trust, vkey=log_key(trust.vkey, log))
     if key is None:
         trust = _prefer_kept(trust)
-    return LogSource(log, OnDisk(directory), trust, f"directory {os.path.realpath(directory)}", host_source, directory)
+    return LogSource(log, OnDisk(directory), trust, names_on_disk(directory), host_source, directory)
 
 
 def _host_from_files(host: Path, key: Vkey | None) -> HostSource:
@@ -244,7 +250,8 @@ def from_daemon(
     fds += more
     trust = _trust_daemon(reply, key, key_list)
     log = cage or HOST_LOG
-    source = LogSource(log, _place(client, cage, reply, more, fds), trust, f"socket {os.path.realpath(client.path)}")
+    met = (f"socket {os.path.realpath(client.path)}", *names_by_daemon(reply.path, more))
+    source = LogSource(log, _place(client, cage, reply, more, fds), trust, met)
     if not ask_host:
         return source
     if cage and not reply.host:

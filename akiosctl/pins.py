@@ -7,19 +7,28 @@ there (``hosts``), as ssh keeps known hosts: another one there is an alarm, not 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from akiosd.errors import AkiosError
+from akiosctl.open_regular import open_regular
+from akiosd.errors import AkiosError, LedgerError
 from akiosd.kernel.syscalls import sync_directory
 from akiosd.ledger.epochs import host_of
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey
 from akiosd.ledger.witness import WitnessKey
 
 _MAX_HOSTS_BYTES = 1 << 20
+
+
+class KeptDamagedError(AkiosError):
+    """What is kept is there and cannot be used: an anchor that cannot be checked, which is no good verdict."""
+
+    def __init__(self, what: str, path: Path) -> None:
+        super().__init__(what, str(path), "put back a copy of it; or remove it, and keep the log's present state anew")
 
 
 def pins_directory() -> Path:
@@ -48,13 +57,21 @@ def _beside(origin: str, suffix: str) -> Path:
 
 
 def load_known(origin: str) -> Known:
-    witnesses = (_read(_beside(origin, ".witnesses")) or b"").decode("utf-8", "replace").split("\n")
-    return Known(
-        load_pin(origin),
-        load_pinned_key(origin),
-        _read(_beside(origin, ".cosigned")),
-        tuple(WitnessKey.parse(line) for line in witnesses if line),
-    )
+    """Raises :class:`KeptDamagedError`, as all that reads here does."""
+    cosigned, witnesses = _read(_beside(origin, ".cosigned")), _load_witnesses(origin)
+    if cosigned is not None and not witnesses:
+        what = "whose cosignatures the kept checkpoint must have cannot be told: the witnesses' keys are missing"
+        raise KeptDamagedError(what, _beside(origin, ".witnesses"))
+    return Known(load_pin(origin), load_pinned_key(origin), cosigned, witnesses)
+
+
+def _load_witnesses(origin: str) -> tuple[WitnessKey, ...]:
+    path = _beside(origin, ".witnesses")
+    lines = (_read(path) or b"").decode("utf-8", "replace").split("\n")
+    try:
+        return tuple(WitnessKey.parse(line) for line in lines if line)
+    except LedgerError:
+        raise KeptDamagedError("what is kept as the keys of witnesses is damaged", path) from None
 
 
 def load_pin(origin: str) -> bytes | None:
@@ -64,8 +81,12 @@ def load_pin(origin: str) -> bytes | None:
 
 def load_pinned_key(origin: str) -> Vkey | None:
     """The public key of this log as it was when its checkpoint was kept."""
-    data = _read(_beside(origin, ".vkey"))
-    return Vkey.parse(data.decode("utf-8", "replace")) if data is not None else None
+    path = _beside(origin, ".vkey")
+    data = _read(path)
+    try:
+        return Vkey.parse(data.decode("utf-8", "replace")) if data is not None else None
+    except LedgerError:
+        raise KeptDamagedError("what is kept as the log's public key is damaged", path) from None
 
 
 def trusted_key(origin: str) -> Vkey | None:
@@ -104,15 +125,23 @@ def forget(origin: str) -> None:
         _beside(origin, suffix).unlink(missing_ok=True)
 
 
-def known_host(place: str) -> str | None:
-    """The host (``akios/<16 hex digits>``) whose logs were pinned from there, or None."""
-    return _read_hosts().get(place)
-
-
-def remember_host(place: str, host: str) -> None:
+def known_hosts(places: Sequence[str]) -> dict[str, str]:
+    """Of these places: the host (``akios/<16 hex digits>``) whose logs were pinned from there."""
     hosts = _read_hosts()
-    if hosts.get(place) != host:
-        _write_hosts({**hosts, place: host})
+    return {place: hosts[place] for place in places if place in hosts}
+
+
+def known_elsewhere(host: str) -> list[str]:
+    """Other hosts that were pinned, from wherever, if nothing of this one was."""
+    known = set(_read_hosts().values())
+    return [] if host in known else sorted(known)
+
+
+def remember_host(places: Sequence[str], host: str) -> None:
+    hosts = _read_hosts()
+    found = {**hosts, **dict.fromkeys(places, host)}
+    if found != hosts:
+        _write_hosts(found)
 
 
 def _write_hosts(hosts: dict[str, str]) -> None:
@@ -120,10 +149,11 @@ def _write_hosts(hosts: dict[str, str]) -> None:
     _write(_hosts_path(), json.dumps(hosts, indent=1, sort_keys=True).encode() + b"\n")
 
 
-def forget_place(place: str) -> None:
+def forget_places(places: Sequence[str]) -> None:
     hosts = _read_hosts()
-    if hosts.pop(place, None) is not None:
-        _write_hosts(hosts)
+    left = {place: host for place, host in hosts.items() if place not in places}
+    if left != hosts:
+        _write_hosts(left)
 
 
 def _hosts_path() -> Path:
@@ -137,18 +167,21 @@ def _read_hosts() -> dict[str, str]:
     except ValueError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(host, str) for host in found.values()):
-        raise AkiosError("the list of known hosts is damaged", str(_hosts_path()), "restore it, or remove it and pin")
+        raise KeptDamagedError("the list of known hosts is damaged", _hosts_path())
     return found
 
 
 def _read(path: Path, limit: int = MAX_NOTE_BYTES) -> bytes | None:
     try:
-        with path.open("rb") as file:
+        with open(open_regular(str(path)), "rb") as file:
             data = file.read(limit + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise AkiosError(f"what is kept of a log cannot be read: {error.strerror}", str(path)) from None
+        why = "it is no file" if error.errno == errno.EINVAL else error.strerror
+        raise KeptDamagedError(f"what is kept of a log cannot be read: {why}", path) from None
+    if len(data) > limit:
+        raise KeptDamagedError("what is kept of a log is damaged: it is too large", path)
     return data
 
 

@@ -12,8 +12,8 @@ from akiosctl.commands import print_line, wants_json
 from akiosctl.ledger_source import open_source, read_key
 from akiosctl.pins import (
     forget,
-    forget_place,
-    known_host,
+    forget_places,
+    known_hosts,
     load_known,
     pinned_origins,
     remember_host,
@@ -33,6 +33,7 @@ from akiosctl.verbs.ledger_read import (
     read_checkpoint,
     read_key_list,
     read_quorum,
+    read_verified,
 )
 from akiosd.errors import AkiosError
 from akiosd.ledger.epochs import host_of
@@ -173,7 +174,7 @@ def check_proof(
     except (ProofError, NoteError) as error:
         return Report(Verdict.TAMPERED, origin, detail=str(error)), text, index
     anchor = f"its key and witness {' and '.join(names)}" if names else "its key"
-    return Report(Verdict.OK, found.origin, found.size, found.root, anchored_to=anchor), text, index
+    return Report(Verdict.OK, found.origin, found.size, found.root, anchors=((anchor, found.size),)), text, index
 
 
 @click.command("pin", short_help="Keep a log's checkpoint as an anchor.")
@@ -198,7 +199,7 @@ def pin(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None,
         path = None
         if report.exit_code == 0 and report.verdict is not Verdict.DESTROYED:
             with source.reader() as reader:
-                _, note = read_checkpoint(source, reader)
+                _, note = read_verified(source, reader, report)
             path = save_pin(source.vkey, note)
             remember_host(source.met, host_of(source.vkey.name))
     if wants_json(ctx, as_json):
@@ -213,11 +214,10 @@ def pin(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None,
 
 def _forget(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None) -> None:
     with open_source(ctx, cage, directory, vkey) as source:
-        before, log = known_host(source.met), source.vkey.name.rpartition("/")[2]
+        before, log = known_hosts(source.met), source.vkey.name.rpartition("/")[2]
         origins = {source.vkey.name, *(pinned_origins(log) if is_cage_id(log) else ())}
-        if before is not None:
-            origins.add(f"{before}/{log}")
-        forget_place(source.met)
+        origins |= {f"{host}/{log}" for host in before.values()}
+        forget_places(source.met)
     for origin in origins:
         forget(origin)
 

@@ -90,6 +90,15 @@ def read_checkpoint(source: LogSource, reader: LogReader) -> tuple[Checkpoint, b
     return open_checkpoint(note, source.vkey), note
 
 
+def read_verified(source: LogSource, reader: LogReader, report: Report) -> tuple[Checkpoint, bytes]:
+    """The same after the log was found good: what is kept of it is that, or what it has grown to since."""
+    found, note = read_checkpoint(source, reader)
+    if found.size < report.size or (found.size == report.size and found.root != report.root):
+        what = f"the log was {report.size} entries long when it was verified, and now is another of {found.size}"
+        raise AkiosError(what, found.origin, "see ledger verify")
+    return found, note
+
+
 @click.command("export", short_help="Write out a whole log, verified.")
 @click.argument("cage", default="")
 @DIRECTORY

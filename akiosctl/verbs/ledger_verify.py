@@ -16,6 +16,7 @@ from akiosctl.hashing import HASHER
 from akiosctl.ledger_source import (
     HostLogError,
     LogSource,
+    damaged,
     files_in_words,
     from_daemon,
     from_files,
@@ -23,6 +24,7 @@ from akiosctl.ledger_source import (
     read_key,
     refused,
 )
+from akiosctl.pins import KeptDamagedError
 from akiosctl.small_files import read_file
 from akiosctl.verbs.ledger_read import (
     DIRECTORY,
@@ -42,7 +44,7 @@ from akiosd.ledger.judge import BESIDE
 from akiosd.ledger.key_list import log_key
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey
 from akiosd.ledger.quorum import Quorum
-from akiosd.ledger.report import Report, Verdict, describe
+from akiosd.ledger.report import Report, Verdict, describe, describe_anchors
 from akiosd.store import proofs_and_tiles
 from akiosd.store.fsck import refusal
 from akiosd.store.log_dir import archive, directory
@@ -129,6 +131,8 @@ def _verify_files(
         return from_files(cage, directory, key, host, key_list).verify(pin, quorum)
     except HostLogError as failed:
         return failed.report
+    except KeptDamagedError as error:
+        return damaged(error)
     except (OSError, LedgerError) as error:
         # There is no key beside it, or the archive is damaged: a verdict as well.
         report = refusal(error, str(directory))
@@ -148,13 +152,15 @@ def _verify_by_daemon(
         return report
     except DaemonError as error:
         return refused(cage, error)
+    except KeptDamagedError as error:
+        return damaged(error)
 
 
 def print_report(report: Report) -> None:
     print_line(f"ledger verify: {report.verdict}")
     if report.origin and report.root:
         print_line(f"  log: {report.origin}, {report.size} records, root {report.root.hex()}")
-        print_line(f"  anchored to: {report.anchored_to}")
+        print_line(f"  anchored to: {describe_anchors(report)}")
     elif report.origin:
         print_line(f"  log: {report.origin}")
     for text in (report.detail, f"first bad: {report.first_bad}" if report.first_bad else "", *report.notes):
@@ -190,13 +196,26 @@ def _verify_all(ctx: click.Context, state: Path | None, vkey: str | None, quorum
 Look = Callable[[str, HostWord | None], Report]
 
 
-def _all(source: LogSource, names: list[str], look: Look, quorum: Quorum) -> dict[str, Report]:
-    """The host's log, then each that it lists or that is there; what looks bad is looked at again by itself."""
+def _unpublished(word: HostWord) -> set[str]:
+    """Cages that run, or ran when akiosd stopped: of their logs there may be nothing yet but what the WAL holds."""
+    return {cage for cage, said in word.cages.items() if said.size is None and not said.destroyed and not said.ended}
+
+
+def _all(
+    source: LogSource,
+    names: list[str],
+    look: Look,
+    quorum: Quorum,
+    young: Callable[[HostWord], set[str]] = lambda word: set(),
+) -> dict[str, Report]:
+    """The host's log, then each that it tells of or that is there; what looks bad is looked at again by itself.
+
+    ``young``: those that it tells of and that need not be there.
+    """
     report = source.verify(quorum=quorum)
     word = HostWord(report) if report.exit_code else source.read_word()
     reports: dict[str, Report] = {HOST_LOG: report}
-    listed = {cage for cage, said in word.cages.items() if said.size is not None or said.destroyed is not None}
-    for cage in sorted(listed | set(names)):
+    for cage in sorted((word.cages.keys() - young(word)) | set(names)):
         found = look(cage, word)
         # It may have been born, published, packed or destroyed since the host's log was read.
         reports[cage] = look(cage, None) if found.exit_code and not report.exit_code else found
@@ -205,13 +224,12 @@ def _all(source: LogSource, names: list[str], look: Look, quorum: Quorum) -> dic
 
 def _all_in_files(state: Path, key: Vkey | None, quorum: Quorum) -> dict[str, Report]:
     host = state / directory(HOST_LOG)
-    try:
-        names = sorted(entry.name for entry in os.scandir(state / "cages") if is_cage_id(entry.name))
-    except OSError as error:
-        raise AkiosError(f"this is no state directory: {error.strerror}", str(state), "name akiosd's") from None
+    names = _names_in(state)
     places = {name: _in_state(state, name) for name in names}
     try:
         source = from_files("", host, key)
+    except KeptDamagedError as error:
+        return {HOST_LOG: damaged(error)}
     except (OSError, LedgerError) as error:
         return {HOST_LOG: refusal(error, str(host))}
     trusted = source.vkey
@@ -221,10 +239,22 @@ def _all_in_files(state: Path, key: Vkey | None, quorum: Quorum) -> dict[str, Re
         try:
             there = from_files(cage, path, log_key(trusted, cage), host if word is None else None)
             return there.verify(word=word)
+        except KeptDamagedError as error:
+            return damaged(error)
         except (OSError, LedgerError) as error:
             return refusal(error, str(path))
 
-    return _all(source, [name for name, path in places.items() if path], look, quorum)
+    return _all(source, [name for name, path in places.items() if path], look, quorum, _unpublished)
+
+
+def _names_in(state: Path) -> list[str]:
+    """The cages that are there; none where their directory is gone, which the host's log then tells."""
+    try:
+        return sorted(entry.name for entry in os.scandir(state / "cages") if is_cage_id(entry.name))
+    except OSError as error:
+        if not os.path.lexists(state / "ledger"):
+            raise AkiosError(f"this is no state directory: {error.strerror}", str(state), "name akiosd's") from None
+        return []
 
 
 def _in_state(state: Path, cage: str) -> Path | None:
@@ -243,11 +273,15 @@ def _all_by_daemon(client: Client, key: Vkey | None, quorum: Quorum) -> dict[str
         more: list[int] = []
         try:
             return from_daemon(client, cage, key, more, ask_host=word is None).verify(word=word)
+        except KeptDamagedError as error:
+            return damaged(error)
         finally:
             close_fds(more)
 
     try:
         return _all(from_daemon(client, "", key, fds), names, look, quorum)
+    except KeptDamagedError as error:
+        return {HOST_LOG: damaged(error)}
     finally:
         close_fds(fds)
 

@@ -14,11 +14,11 @@ from akiosctl.commands import print_line, wants_json
 from akiosctl.ledger_source import LogSource, open_source
 from akiosctl.pins import remember_host, save_cosigned, save_pin
 from akiosctl.small_files import read_key_text, write_file
-from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY, read_checkpoint
+from akiosctl.verbs.ledger_read import DIRECTORY, JSON, VKEY, read_verified
 from akiosd.errors import AkiosError
 from akiosd.ledger.epochs import host_of
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, decode_decimal
-from akiosd.ledger.report import LogReader, describe
+from akiosd.ledger.report import LogReader, Report, describe
 from akiosd.ledger.witness import WitnessKey, add_cosignatures, encode_request
 from akiosd.store.proofs_and_tiles import prove_consistency_from
 
@@ -60,7 +60,7 @@ def witness(
         report = source.verify()
         if report.exit_code != 0:
             raise AkiosError(f"the log is {report.verdict}: {report.detail}", report.first_bad, "see ledger verify")
-        found, note, given = _cosign(source, asked)
+        found, note, given = _cosign(source, asked, report)
     save_pin(source.vkey, note)
     save_cosigned(source.vkey, note, list(asked.values()))
     remember_host(source.met, host_of(source.vkey.name))
@@ -76,10 +76,12 @@ def witness(
     return 0
 
 
-def _cosign(source: LogSource, asked: dict[str, WitnessKey]) -> tuple[Checkpoint, bytes, dict[str, int]]:
+def _cosign(
+    source: LogSource, asked: dict[str, WitnessKey], report: Report
+) -> tuple[Checkpoint, bytes, dict[str, int]]:
     """Ask each witness, by its URL, for the same checkpoint; what they all gave stands behind it."""
     with source.reader() as reader:
-        found, note = read_checkpoint(source, reader)
+        found, note = read_verified(source, reader, report)
         cosigned, given = note, dict[str, int]()
         for url, key in asked.items():
             cosigned, more = add_cosignatures(cosigned, _ask(reader, found, note, url), [key])

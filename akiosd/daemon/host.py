@@ -6,9 +6,12 @@ import hashlib
 import os
 from pathlib import Path
 
+import trio
+
 from akiosd.daemon.base import directories
 from akiosd.daemon.base.config import Config, load_roots
 from akiosd.daemon.base.key_store import KeyStore, credentials_directory
+from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.priority import Hurry
 from akiosd.daemon.base.uids import CageUids
 from akiosd.daemon.base.zygote import Zygote
@@ -25,6 +28,7 @@ from akiosd.policy.compile.identity import system_map
 from akiosd.policy.compile.limits import compile_base_pids
 from akiosd.values.policy import Policy
 
+_log = get_log("host")
 _SYSTEM_ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
 
@@ -59,13 +63,21 @@ class Host:
         cage_etc.sweep(self.state_dir / "etc")
         await self.launcher.start()
         self.cgroups.set_up(compile_base_pids(self.facts.pools))
-        for name in self.cgroups.leaves():
-            # Left by a daemon that was killed; its cages died with it, their leaves did not.
-            await self.cgroups.leaf(name).destroy()
+        async with trio.open_nursery() as nursery:
+            for name in self.cgroups.leaves():
+                nursery.start_soon(self._remove_left, name)
         self.zygote.start()
         self.disks = disk.open_disks(self.state_dir, self.config.pools.disk_image_bytes)
         lines = system_map(self.config.uids.display_base)
         self.system_userns = await userns.create(self.launcher, IdMap(lines, lines))
+
+    async def _remove_left(self, name: str) -> None:
+        """A group of a daemon that was killed: its cages died with it, their groups did not."""
+        try:
+            await self.cgroups.leaf(name).destroy()
+        except KernelError as error:
+            # Something in it waits for a file system that does not answer, and cannot be killed before.
+            _log.error("what an earlier akiosd left stays", group=name, error=str(error))
 
     async def close(self) -> None:
         if self.system_userns is not None:
@@ -74,7 +86,10 @@ class Host:
         await self.zygote.close()
         if self.disks is not None:
             self.disks.close()
-        await self.cgroups.tear_down()
+        try:
+            await self.cgroups.tear_down()
+        except KernelError as error:
+            _log.error("the control groups stay", error=str(error))
 
     def clone_system(self, tree: int) -> Fd:
         """A read-only clone of a system tree, owners shown in the display range; the descriptor is the caller's."""

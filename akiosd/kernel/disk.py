@@ -26,6 +26,8 @@ from akiosd.kernel.programs import find_program, run_program
 IMAGE = "disk.img"
 """In the cage's directory, where each cage's disk is an image of its own."""
 _DIRECTORIES = ("upper", "work", "home", "tmp", "sealed")
+# All names of a directory lie in the kernel while it is read through an overlay; this is some 400,000 (ext4(5)).
+_OPTIONS = {"max_dir_size_kb": str(16 << 10)}
 _DATA = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
 # include/uapi/linux/fs.h, include/uapi/linux/quota.h
@@ -209,7 +211,7 @@ class Images:
         with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
             device, path = loop.attach(backing.fileno())
         with device:
-            mount = mounts.fs_mount("ext4", {"source": path}, _DATA | mounts.MOUNT_ATTR_NOATIME)
+            mount = mounts.fs_mount("ext4", {"source": path, **_OPTIONS}, _DATA | mounts.MOUNT_ATTR_NOATIME)
         return Slot(mount, size, directory, image)
 
     def remove_others(self, names: Collection[str]) -> None:
@@ -269,10 +271,8 @@ class QuotaPool:
             device, path = (
                 (Fd(os.open(bound, os.O_RDWR | os.O_CLOEXEC)), bound) if bound else loop.attach(backing.fileno())
             )
-        with (
-            device,
-            mounts.fs_mount("ext4", {"source": path, "prjquota": ""}, _DATA | mounts.MOUNT_ATTR_NOATIME) as mount,
-        ):
+        options = {"source": path, "prjquota": "", **_OPTIONS}
+        with device, mounts.fs_mount("ext4", options, _DATA | mounts.MOUNT_ATTR_NOATIME) as mount:
             mounts.move_mount(mount.fileno(), -100, os.fsencode(self._mount_point))
 
     def _set_quota(self, project: int, size: int) -> None:

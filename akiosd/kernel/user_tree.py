@@ -9,6 +9,7 @@ answer does not come (:func:`read_access`).
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +34,10 @@ LOCAL = frozenset(
     ("bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs", "ntfs3", "overlay",
      "ramfs", "squashfs", "tmpfs", "udf", "vfat", "xfs", "zfs")
 )  # fmt: skip
+# A layer may be an overlay itself; the kernel allows two storeys (FILESYSTEM_MAX_STACK_DEPTH).
+_MAX_LAYERS = 2
+_BETWEEN_LAYERS = re.compile(r"(?<!\\):+")
+_ESCAPED, _OCTAL = re.compile(r"\\(.)"), re.compile(r"\\([0-7]{3})")
 _ASK = Path(__file__).with_name("print_facts.py")
 _ACCESS = struct.Struct("=III")
 _ENTRY = struct.Struct("=QQ")
@@ -43,7 +48,7 @@ class Known(msgspec.Struct, frozen=True):
     """What the kernel knows of an open file, which may be old, but for its type, identity and file system.
 
     Ids are the host's; ``file_system`` is a name of filesystems(5), empty when the file's mount is not in akiosd's
-    mount namespace.
+    mount namespace; ``is_local``: it, and of an overlay every layer, answers from this machine's memory and disks.
     """
 
     mode: int
@@ -51,10 +56,7 @@ class Known(msgspec.Struct, frozen=True):
     gid: int
     directory: DirectoryId
     file_system: str
-
-    @property
-    def is_local(self) -> bool:
-        return self.file_system in LOCAL
+    is_local: bool
 
 
 def look(fds: Iterable[int]) -> tuple[Known, ...]:
@@ -81,16 +83,77 @@ def _look(fd: int, mountinfo: str) -> Known:
     check(_shim.lib.akios_known_stat(fd, found), "statx")
     device = os.makedev(found.dev_major, found.dev_minor)
     directory = DirectoryId(device, found.inode, found.born_s * 10**9 + found.born_ns)
-    return Known(found.mode, found.uid, found.gid, directory, find_file_system(mountinfo, found.mount_id))
+    kind = find_file_system(mountinfo, found.mount_id)
+    return Known(found.mode, found.uid, found.gid, directory, kind, is_local(mountinfo, found.mount_id))
 
 
 def find_file_system(mountinfo: str, mount_id: int) -> str:
     """The type of the mount with this id in ``/proc/self/mountinfo`` (proc(5)), without its subtype; ``""``: none."""
+    found = _find_mount(mountinfo, mount_id)
+    return found.kind if found is not None else ""
+
+
+def is_local(mountinfo: str, mount_id: int) -> bool:
+    """Whether no question to the mount with this id is put to another machine, or to a program.
+
+    An overlay asks its layers, which mountinfo names by paths of the time when it was mounted: what they lie on now
+    is the best that can be known, and what lies on nothing known is not local.
+    """
+    mount = _find_mount(mountinfo, mount_id)
+    return mount is not None and _answers(_read_mounts(mountinfo), mount, _MAX_LAYERS)
+
+
+class _Mount(msgspec.Struct, frozen=True):
+    point: str
+    kind: str
+    options: str
+
+
+def _answers(mounts: list[_Mount], mount: _Mount, depth: int) -> bool:
+    if mount.kind != "overlay":
+        return mount.kind in LOCAL
+    below = [_find_covering(mounts, path) for path in _layers(mount.options)]
+    return depth > 0 and bool(below) and all(
+        found is not None and _answers(mounts, found, depth - 1) for found in below
+    )  # fmt: skip
+
+
+def _layers(options: str) -> list[str]:
+    """The paths of an overlay's layers: colons stand between them, one in a path has a backslash before it."""
+    found = []
+    for option in options.split(","):
+        name, _, value = option.partition("=")
+        if name.rstrip("+") in ("lowerdir", "datadir", "upperdir"):
+            found += [_ESCAPED.sub(r"\1", path) for path in _BETWEEN_LAYERS.split(_unescape(value)) if path]
+    return found
+
+
+def _find_covering(mounts: list[_Mount], path: str) -> _Mount | None:
+    """The mount that a path lies on: the deepest, and of several at one place the last."""
+    if not path.startswith("/"):
+        return None
+    over = [mount for mount in mounts if f"{path}/".startswith(f"{mount.point.rstrip('/')}/")]
+    return max(reversed(over), key=lambda mount: len(mount.point), default=None)
+
+
+def _find_mount(mountinfo: str, mount_id: int) -> _Mount | None:
     start = f"{mount_id} "
-    for line in mountinfo.splitlines():
-        if line.startswith(start):
-            return line.partition(" - ")[2].split(" ", 1)[0].partition(".")[0]
-    return ""
+    return next((_parse(line) for line in mountinfo.splitlines() if line.startswith(start)), None)
+
+
+def _read_mounts(mountinfo: str) -> list[_Mount]:
+    return [_parse(line) for line in mountinfo.splitlines() if " - " in line]
+
+
+def _parse(line: str) -> _Mount:
+    left, _, right = line.partition(" - ")
+    kind, _, rest = right.partition(" ")
+    return _Mount(_unescape(left.split(" ")[4]), kind.partition(".")[0], rest.partition(" ")[2])
+
+
+def _unescape(text: str) -> str:
+    """As seq_path writes it (proc_pid_mountinfo(5))."""
+    return _OCTAL.sub(lambda found: chr(int(found[1], 8)), text)
 
 
 class Access(msgspec.Struct, frozen=True):

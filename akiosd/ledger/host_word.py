@@ -15,51 +15,74 @@ _MARKS = (b"cage_birth", b"cage_end", b"cage_destroyed", b"cage_packed", b"roots
 
 @dataclass
 class CageWord:
-    """``size`` and ``root`` are those listed last; None where none is listed: nothing was ever published."""
+    """``size`` and ``root``: the longest tree that is listed; None where none is: nothing was ever published.
+
+    ``listed_at`` and ``destroyed_at``: the entries of the host's log that list it first, and tell of its destruction.
+    """
 
     born: bool = False
     ended: bool = False
     size: int | None = None
     root: bytes = b""
+    listed_at: int | None = None
     destroyed: CageDestroyed | None = None
+    destroyed_at: int | None = None
+
+    def list_root(self, index: int, size: int, root: bytes) -> None:
+        """A log only grows: a later record of a shorter tree, or another one of the same size, takes nothing back."""
+        if self.size is None or size > self.size:
+            self.size, self.root = size, root
+        if self.listed_at is None:
+            self.listed_at = index
 
 
 @dataclass
 class HostWord:
-    """``report`` is the verdict on the host's log itself; where it is bad, ``cages`` says nothing."""
+    """``report`` is the verdict on the host's log itself; where it is bad, ``cages`` says nothing.
+
+    ``cosigned``: where witnesses were asked for on a cage's behalf, the size at which they cosigned this log.
+    """
 
     report: Report
     cages: dict[str, CageWord] = field(default_factory=dict)
+    cosigned: int | None = None
 
 
 def read_host_word(reader: LogReader, report: Report, cage: str = "") -> HostWord:
     """What the log of which this is the (good) report says, of one cage or of all.  Raises ``LedgerError``."""
     word = HostWord(report)
-    name = cage.encode()
-    for entry in entries_of(reader, report.size, report.minimum):
-        if (name and name not in entry) or not any(mark in entry for mark in _MARKS):
-            continue
-        try:
-            record = decode_entry(entry)
-        except msgspec.DecodeError:
-            continue
-        match record:
-            case Roots():
-                for log, size, root in record.roots:
-                    _of(word, log, cage, size=size, root=root)
-            case CageBirth():
-                _of(word, record.cage, cage, born=True)
-            case CageEnd():
-                _of(word, record.cage, cage, ended=True)
-            case CagePacked():
-                _of(word, record.cage, cage, size=record.size, root=record.root)
-            case CageDestroyed():
-                _of(word, record.cage, cage, destroyed=record)
+    for index, entry in enumerate(entries_of(reader, report.size, report.minimum), report.minimum):
+        note_entry(word.cages, index, entry, cage)
     return word
 
 
-def _of(word: HostWord, log: str, wanted: str, **said: object) -> None:
-    if not wanted or log == wanted:
-        found = word.cages.setdefault(log, CageWord())
-        for name, value in said.items():
-            setattr(found, name, value)
+def note_entry(cages: dict[str, CageWord], index: int, entry: bytes, cage: str = "") -> None:
+    """Put what the entry of a host's log says, of one cage or of all, to what those before it said."""
+    if (cage and cage.encode() not in entry) or not any(mark in entry for mark in _MARKS):
+        return
+    try:
+        record = decode_entry(entry)
+    except msgspec.DecodeError:
+        return
+    if isinstance(record, Roots):
+        for log, size, root in record.roots:
+            if log == cage or not cage:
+                _of(cages, log).list_root(index, size, root)
+    elif isinstance(record, CageBirth | CageEnd | CagePacked | CageDestroyed) and record.cage == (cage or record.cage):
+        _note_cage(_of(cages, record.cage), index, record)
+
+
+def _note_cage(word: CageWord, index: int, record: CageBirth | CageEnd | CagePacked | CageDestroyed) -> None:
+    match record:
+        case CageBirth():
+            word.born = True
+        case CageEnd():
+            word.ended = True
+        case CagePacked():
+            word.list_root(index, record.size, record.root)
+        case CageDestroyed():
+            word.destroyed, word.destroyed_at = record, index
+
+
+def _of(cages: dict[str, CageWord], log: str) -> CageWord:
+    return cages.setdefault(log, CageWord())

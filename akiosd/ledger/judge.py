@@ -50,7 +50,10 @@ class _Known:
     notes: list[tuple[str, bytes]] = field(default_factory=list)
 
     def add(self, name: str, note: bytes, origin: str) -> None:
-        found = Checkpoint.parse(parse_note(note).text)
+        try:
+            found = Checkpoint.parse(parse_note(note).text)
+        except NoteError as error:
+            raise VerdictError(Verdict.UNTRUSTED, name, f"the {name} is damaged: {error.what}") from None
         if found.origin != origin:
             raise VerdictError(Verdict.UNTRUSTED, name, f"the {name} is of another log, {found.origin}")
         self.anchors.append(Anchor(name, found.size, found.root))
@@ -110,12 +113,12 @@ def _judge(
         known.anchors.append(trust.head)
     if word is not None and word.destroyed is not None:
         known.check_signatures(_under(trust.vkey, kin))
-        return _destroyed(word.destroyed, known.anchors, trust.vkey.name, reader is not None)
+        _check_cosigned(host, word.destroyed_at, "tells of its destruction")
+        anchors = [*known.anchors, *_listed(word)]
+        return _destroyed(word.destroyed, anchors, trust.vkey.name, reader is not None)
     if reader is None:
         raise VerdictError(Verdict.INCOMPLETE, log, _why_missing(word, known.anchors, host is not None))
-    anchors = list(known.anchors)
-    if word is not None and word.size is not None:
-        anchors.append(Anchor("host log", word.size, word.root))
+    anchors = [*known.anchors, *_listed(word)]
     report = verify_log(reader, trust.vkey, tuple(anchors), hasher, kin, history=history)
     # A note that no key of this log signed says nothing: also where it contradicts the log.
     known.check_signatures(_under(trust.vkey, kin | report.keys))
@@ -126,7 +129,12 @@ def _judge(
     _check_anchored(report, anchors)
     if host is not None and (word is None or word.size is None):
         raise VerdictError(Verdict.INCOMPLETE, "host log", "the host's log, though asked, does not list this log")
+    _check_cosigned(host, word.listed_at if word is not None else None, "lists this log first")
     return report
+
+
+def _listed(word: CageWord | None) -> list[Anchor]:
+    return [Anchor("host log", word.size, word.root)] if word is not None and word.size is not None else []
 
 
 def _under(vkey: Vkey, keys: Iterable[bytes]) -> list[Vkey]:
@@ -154,13 +162,36 @@ def blame_host(report: Report) -> Report:
     return Report(report.verdict, first_bad=report.first_bad, detail=detail)
 
 
+def _check_cosigned(host: HostWord | None, index: int | None, what: str) -> None:
+    """Witnesses that are asked for on this log's behalf must have seen the host's log say so."""
+    if host is None or host.cosigned is None or (index is not None and index < host.cosigned):
+        return
+    detail = f"the host's log {what} in entry {index}, and witnesses cosigned it at size {host.cosigned}, before that"
+    raise VerdictError(Verdict.UNTRUSTED, "witness", detail)
+
+
+def cosigned_size(trust: Trust) -> int:
+    """The size of the longest known checkpoint that enough of the witnesses asked for cosigned; 0 if none is known."""
+    sizes = [0]
+    for note in trust.cosigned:
+        try:
+            if trust.quorum.is_met(note):
+                sizes.append(Checkpoint.parse(parse_note(note).text).size)
+        except NoteError:
+            continue  # said where the log itself is judged
+    return max(sizes)
+
+
 def _known_checkpoints(trust: Trust) -> _Known:
     known = _Known()
     if trust.pin is not None:
         known.add("pin", trust.pin, trust.vkey.name)
     if not trust.quorum.asks:
         return known
-    met = [note for note in trust.cosigned if trust.quorum.is_met(note)]
+    try:
+        met = [note for note in trust.cosigned if trust.quorum.is_met(note)]
+    except NoteError as error:
+        raise VerdictError(Verdict.UNTRUSTED, "witness", f"a kept checkpoint is damaged: {error.what}") from None
     if not met:
         seen = sorted({name for note in trust.cosigned for name in trust.quorum.cosigners(note)})
         by = f"by {', '.join(seen)} only" if seen else "by none of them"
@@ -205,14 +236,14 @@ def _destroyed(record: CageDestroyed, anchors: list[Anchor], origin: str, files:
     notes += [
         f"{anchor.name} is of size {anchor.size}, before the end: only the host's log speaks for what came after"
         for anchor in anchors
-        if anchor.size < record.size
+        if anchor.size < record.size and anchor.name != "host log"
     ]
     return Report(
         Verdict.DESTROYED,
         origin=origin,
         size=record.size,
         root=record.root,
-        anchored_to="host log",
+        anchors=(("host log", record.size),),
         detail=f"destroyed on purpose, as the host log's record of {record.ts} ns says",
         notes=tuple(notes),
     )

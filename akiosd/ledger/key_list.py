@@ -32,7 +32,9 @@ HEADER = "akios/key-list/v1"
 KEY_LIST_PATH = "ledger/host.keys"
 """Where a state directory has it."""
 MAX_KEY_LIST_BYTES = 64 * 1024
-"""A note's limit; some 350 rotations."""
+"""A note's limit."""
+MAX_EPOCHS = 400
+"""So many keys always fit into the list, and into the record of a cut in the host's log."""
 
 
 def list_name(host: str) -> str:

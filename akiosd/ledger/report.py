@@ -39,13 +39,14 @@ class Verdict(Enum):
 class Report:
     """The result.  ``anchored_to`` says what, apart from the log itself, vouches for it: ``nothing`` means that whoever
     holds the signing key could have rewritten everything.  ``first_bad`` is a path or ``entry N``.  ``vkey`` is the key
-    that signs the log now, ``keys`` all the public keys it has named.  Entries below ``minimum`` were pruned."""
+    that signs the log now, ``keys`` all the public keys it has named.  Entries below ``minimum`` were pruned.
+    ``anchors``: by name, and the size up to which each vouches."""
 
     verdict: Verdict
     origin: str = ""
     size: int = 0
     root: bytes = b""
-    anchored_to: str = "nothing"
+    anchors: tuple[tuple[str, int], ...] = ()
     first_bad: str = ""
     detail: str = ""
     notes: tuple[str, ...] = ()
@@ -56,6 +57,16 @@ class Report:
     @property
     def exit_code(self) -> int:
         return self.verdict.exit_code
+
+    @property
+    def anchored_to(self) -> str:
+        return ", ".join(name for name, _ in self.anchors) or "nothing"
+
+
+def describe_anchors(report: Report) -> str:
+    """For people: what vouches for the log, and for how much of it where that is not all."""
+    parts = [name if size == report.size else f"{name} (up to {size})" for name, size in report.anchors]
+    return ", ".join(parts) or "nothing"
 
 
 def describe(report: Report) -> Mapping[str, object]:
@@ -68,6 +79,7 @@ def describe(report: Report) -> Mapping[str, object]:
         "minimum": report.minimum,
         "root": report.root.hex(),
         "anchored_to": report.anchored_to,
+        "anchors": [{"name": name, "size": size} for name, size in report.anchors],
         "first_bad": report.first_bad,
         "detail": report.detail,
         "notes": list(report.notes),

@@ -70,8 +70,7 @@ def verify_log(
     return replace(
         report,
         verdict=Verdict.OK_RECOVERED if walk.recoveries else Verdict.OK,
-        anchored_to=", ".join(anchor.name for anchor in anchors if anchor.vouches and anchor.size >= names.first)
-        or "nothing",
+        anchors=tuple((a.name, a.size) for a in anchors if a.vouches and a.size >= names.first),
         detail=f"{walk.recoveries} recoveries recorded" if walk.recoveries else "",
         notes=(*names.notes(), *_pruned_notes(walk)),
         vkey=str(signer),

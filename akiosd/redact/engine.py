@@ -47,7 +47,7 @@ class Engine:
             raise RedactError(f"there is no pattern or category {min(unknown)!r}", "redact.disable",
                               "akiosctl protect patterns lists them")  # fmt: skip
         self.patterns = (*(p for p in PATTERNS if p.name not in off and p.category.upper() not in off), LINES, BASE64)
-        self.has_passwords = any(p.name == "PASSWORD" for p in self.patterns)
+        self.names = frozenset(p.name for p in self.patterns)
         self.allowed = frozenset(value.casefold() for value in allow_values)
         # One end of a line must not hide the next.
         self._finders = [Finder(latin(p.trigger if p is LINES else folded(p))) for p in self.patterns]

@@ -58,8 +58,13 @@ class Pseudonyms:
     def __len__(self) -> int:
         return len(self._given)
 
-    def give(self, value: str, kind: str) -> str:
-        """The stand-in for ``value``; the same every time."""
+    def give(self, value: str, kind: str, spelled: str = "") -> str:
+        """The stand-in for ``value``; the same every time.
+
+        ``spelled`` is how a container writes it, such as ``p&amp;ss``: that has a spelling of its own, and comes back.
+        """
+        if spelled and spelled != value:
+            return self._give_spelled(value, kind, spelled)
         found = self._given.get(value)
         if found is None:
             rule = standins.rule_of(self._rules, kind)
@@ -67,6 +72,17 @@ class Pseudonyms:
             entry = self._entries.get((rule.family, rule.same(value)))
             found = self._spell(entry, value, kind, rule) if entry else self._new(value, kind, rule)
             self._given[value] = found
+        return found
+
+    def _give_spelled(self, value: str, kind: str, spelled: str) -> str:
+        found = self._given.get(spelled)
+        if found is None:
+            found, rule = self.give(value, kind), standins.rule_of(self._rules, kind)
+            entry = self._entries.get((rule.family, rule.same(value)))
+            if entry is not None and not entry.label:
+                form = next((form for form in _varied(found) if form not in entry.forms), "")
+                found = self._note(entry, form, spelled) if form else found
+            self._given[spelled] = found
         return found
 
     def expect(self, values: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from akiosd.redact.containers.leaf import Edit, edited, spelled_edits
+from akiosd.redact.containers.leaf import Codec, Edit, edited, spelled_edits
 from akiosd.redact.containers.view import Text, view
 from akiosd.redact.engine import BY_FORM, Engine
 from akiosd.redact.known_values import Known, until_all_known
@@ -18,7 +18,7 @@ from akiosd.redact.labelled_texts import Joined, checked
 from akiosd.redact.model import RedactError, Result, Span
 from akiosd.redact.normalise import View
 from akiosd.redact.pseudonyms import Pseudonyms
-from akiosd.redact.whole_passwords import whole_password
+from akiosd.redact.whole_secrets import whole_secret
 
 Mode = Literal["pseudonym", "mask", "block", "off"]
 
@@ -78,10 +78,26 @@ class Redactor:
             return [(s.start, s.end, self.replacement(text.text[s.start : s.end], s.type)) for s in next(found)]
         edits: list[Edit] = []
         for leaf, inner in text.inner:
-            changed = self._edits(inner, found)
-            if changed:
-                spelled = spelled_edits(text.text[leaf.begin : leaf.end], leaf.codec, changed)
-                edits += [(leaf.begin + start, leaf.begin + end, new) for start, end, new in spelled]
+            spelled = text.text[leaf.begin : leaf.end]
+            if not inner.inner and self.mode == "pseudonym" and spelled != inner.text:
+                changed = self._as_spelled(spelled, leaf.codec, inner.text, next(found))
+            else:
+                changed = spelled_edits(spelled, leaf.codec, some) if (some := self._edits(inner, found)) else []
+            edits += [(leaf.begin + start, leaf.begin + end, new) for start, end, new in changed]
+        return edits
+
+    def _as_spelled(self, spelled: str, codec: Codec, text: str, spans: list[Span]) -> list[Edit]:
+        """The edits of ``spelled``, which says ``text``: each stand-in brings back how its value is spelled there."""
+        edits: list[Edit] = []
+        for span in spans:
+            value = text[span.start : span.end]
+            ((start, end, _),) = spelled_edits(spelled, codec, [(span.start, span.end, "")])
+            written = spelled[start:end]
+            if codec.decode(written) != value:
+                return spelled_edits(spelled, codec, [(s.start, s.end, self.replacement(text[s.start : s.end], s.type))
+                                                      for s in spans])  # fmt: skip
+            stand_in = self.replacement(value, span.type, written)
+            edits += spelled_edits(spelled, codec, [(span.start, span.end, stand_in)])
         return edits
 
     def find(self, text: str, hint: str = "", learn: Callable[[Span], bool] = lambda span: True) -> list[Span]:
@@ -95,7 +111,7 @@ class Redactor:
         joined = Joined([View(self.shown(text)) for text in texts], hints)
         found = self.engine.find_all(joined)
         for number, (seen, hint) in enumerate(zip(joined.views, hints, strict=True)):
-            found[number] = self.with_password(found[number], seen.text, hint)
+            found[number] = self.with_whole(found[number], seen.text, hint)
         if self.mode == "pseudonym" and self.pseudonyms is not None:
             for seen, spans in zip(joined.views, found, strict=True):
                 self.pseudonyms.expect(seen.text[span.start : span.end] for span in spans)
@@ -108,12 +124,12 @@ class Redactor:
         again = known_spans(self.known, joined)
         return [merged(spans, again[i]) if i in again else spans for i, spans in enumerate(found)]
 
-    def with_password(self, spans: list[Span], text: str, hint: str) -> list[Span]:
-        """``spans``, and a password that only the name of the whole text gives away."""
-        password = whole_password(text, hint) if self.engine.has_passwords else None
-        if password is None or text.casefold() in self.engine.allowed or (spans and spans[0].end == len(text)):
+    def with_whole(self, spans: list[Span], text: str, hint: str) -> list[Span]:
+        """``spans``, and a secret that only the name of the whole text gives away."""
+        secret = whole_secret(text, hint) if hint else None
+        if secret is None or secret.type not in self.engine.names or text.casefold() in self.engine.allowed:
             return spans
-        return merged(spans, [password])
+        return spans if spans and spans[0].end == len(text) else merged(spans, [secret])
 
     def learn(self, value: str, span: Span) -> list[bytes]:
         """Remember ``value``, unless its form gives it away wherever it stands; returns the keys of what is new."""
@@ -161,10 +177,10 @@ class Redactor:
             return Result("", tuple(kept), True)
         return Result("".join([*pieces, text[done:]]), tuple(kept))
 
-    def replacement(self, value: str, kind: str) -> str:
-        """What stands for ``value`` in this mode."""
+    def replacement(self, value: str, kind: str, spelled: str = "") -> str:
+        """What stands for ``value`` in this mode; ``spelled`` is how a container writes it."""
         if self.mode == "pseudonym" and self.pseudonyms is not None:
-            return self.pseudonyms.give(value, kind)
+            return self.pseudonyms.give(value, kind, spelled)
         return f"[{kind}]"
 
 

@@ -127,7 +127,7 @@ class StreamRedactor:
             held = [*bound, *with_cause(around.changed, around.candidates)]
             cut, again = self._known_again(view, data, offset, size if final else cut, found, held, final)
         if final and self._named:
-            again = self._redactor.with_password([], self._redactor.shown(self._pending), self._hint) + again
+            again = self._redactor.with_whole([], self._redactor.shown(self._pending), self._hint) + again
         self._rest = self._rest_at(data, offset, cut, candidates)
         done = {name: count + offset - cut for name, count in self._done.items() if count + offset > cut}
         cut_through = {c.pattern.name: c.last - cut for c in candidates if c.first < cut < c.last and not is_passed(c)}

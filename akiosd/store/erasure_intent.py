@@ -12,7 +12,7 @@ from akiosd.store.durable import Disk, write_durably
 from akiosd.values.ids import LogId, is_cage_id
 
 DIRECTORY = "ledger/destroying"
-_MAX_BYTES = 4096
+_MAX_BYTES = 64 << 10  # what the method says is bounded where it is made
 
 
 class Intent(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from akiosd.ledger.quorum import Quorum
 from akiosd.ledger.report import LogReader, Report, Verdict
 from akiosd.store.history import Files, KeptCheckpoints
 from akiosd.store.log_files import LogFiles
-from akiosd.store.pack import PackedLog
+from akiosd.store.pack import KEYS_IN_ARCHIVE, PackedLog
 from akiosd.values.ids import HOST_LOG, is_cage_id
 
 _MAX_VKEY_BYTES = 4096
@@ -267,10 +267,10 @@ def find_vkey(path: Path | int) -> Vkey:
 
 
 def _find_key_list(path: Path | int, vkey: Vkey) -> bytes | None:
-    """The list of the host's keys: in an archive, or where a state directory has it; None where there is none.
+    """The list of the host's keys: in an archive, beside one that was unpacked, or where a state directory has it.
 
-    One in a state directory counts only if it is sound: it can only add to what is trusted, and a stop in a rotation
-    may leave it behind.
+    None where there is none.  One that is no part of an archive counts only if it is sound: it can only add to what is
+    trusted, and a stop in a rotation may leave it behind.
     """
     if _is_archive(path):
         with open_log_files(path) as reader:
@@ -279,11 +279,14 @@ def _find_key_list(path: Path | int, vkey: Vkey) -> bytes | None:
         return None
     place = path.absolute()
     state = place.parent.parent if place.name == HOST_LOG else place.parent.parent.parent
-    try:
-        with LogFiles(state) as files:
-            data = files.read(KEY_LIST_PATH, MAX_KEY_LIST_BYTES)
-        if data is not None:
-            open_key_list(data, vkey)
-        return data
-    except (OSError, LedgerError):
-        return None
+    # Beside it: where tar puts what an archive holds.
+    for folder, name in ((state, KEY_LIST_PATH), (place.parent, KEYS_IN_ARCHIVE)):
+        try:
+            with LogFiles(folder) as files:
+                data = files.read(name, MAX_KEY_LIST_BYTES)
+            if data is not None:
+                open_key_list(data, vkey)
+                return data
+        except (OSError, LedgerError):
+            continue
+    return None

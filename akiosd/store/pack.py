@@ -23,7 +23,7 @@ _BLOCK = 512
 _RECORD = 20 * _BLOCK  # tar pads an archive to whole records
 _KEY = "audit.vkey"
 _PREFIX = "audit/"
-_KEY_LIST = "host.keys"
+KEYS_IN_ARCHIVE = "host.keys"
 
 
 class Source(Protocol):
@@ -60,7 +60,7 @@ def pack(reader: Source, vkey: Vkey, limit: int, out: int, key_list: bytes | Non
             raise LedgerError("the file went while the log was packed", where=path)
         length += _write(out, _PREFIX + path, data)
     if key_list is not None:
-        length += _write(out, _KEY_LIST, key_list)
+        length += _write(out, KEYS_IN_ARCHIVE, key_list)
     end = -(-(length + 2 * _BLOCK) // _RECORD) * _RECORD - length
     _write_all(out, bytes(end))
     return length + end
@@ -164,11 +164,11 @@ class PackedLog:
         for name in (self._file(place)[0] for place in range(len(self._offsets))):
             if name.startswith(_PREFIX):
                 yield name.removeprefix(_PREFIX)
-            elif name not in (_KEY, _KEY_LIST):
+            elif name not in (_KEY, KEYS_IN_ARCHIVE):
                 raise LedgerError("not a file of a log", where=name)
 
     def vkey_text(self) -> bytes:
         return self._read(_KEY, MAX_NOTE_BYTES) or b""
 
     def key_list(self) -> bytes | None:
-        return self._read(_KEY_LIST, MAX_NOTE_BYTES)
+        return self._read(KEYS_IN_ARCHIVE, MAX_NOTE_BYTES)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from akiosd.errors import LedgerError
+from akiosd.ledger.host_word import CageWord
 from akiosd.ledger.merkle import Hasher
 from akiosd.ledger.report import Report
 from akiosd.store.fsck import find_vkey, fsck
@@ -46,14 +47,15 @@ class Places:
         return self.archive.exists() and not any(path.exists() for path in (self.log, self.history, self.vkey))
 
 
-def make_archive(places: Places, hasher: Hasher) -> Report:
+def make_archive(places: Places, hasher: Hasher, word: CageWord) -> Report:
     """Put the log into its archive, which is verified and durable on return, and dated as the log's end.
 
-    Raises ``LedgerError``: the log is not whole, or there is no room.  It then stays as it is.
+    ``word``: what the host's log said of it.  Raises ``LedgerError``: the log is not whole or not what is listed, or
+    there is no room.  It then stays as it is.
     """
     key = find_vkey(places.archive if places.archive.exists() else places.log)
     if not places.archive.exists():
-        _refuse_bad(fsck(places.log, key, hasher=hasher))
+        _refuse_bad(fsck(places.log, key, hasher=hasher), word)
         ended = os.stat(places.log / "checkpoint", follow_symlinks=False).st_mtime_ns
         try:
             pack_log(places.log, places.archive, key, hasher)
@@ -64,13 +66,17 @@ def make_archive(places: Places, hasher: Hasher) -> Report:
             raise LedgerError(f"the log cannot be packed: {error.strerror}", where=str(places.archive)) from error
         os.utime(places.archive, ns=(ended, ended))
     report = fsck(places.archive, key, hasher=hasher)
-    _refuse_bad(report)
+    _refuse_bad(report, word)
     return report
 
 
-def _refuse_bad(report: Report) -> None:
+def _refuse_bad(report: Report, word: CageWord) -> None:
     if report.exit_code != 0:
         raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)
+    if (report.size, report.root) != (word.size, word.root):
+        listed = "does not list it" if word.size is None else f"lists it at size {word.size}, root {word.root.hex()}"
+        what = f"the log is of size {report.size}, root {report.root.hex()}, and the host's log {listed}"
+        raise LedgerError(what, where=report.origin, next="akiosctl ledger verify")
 
 
 def drop_directory(places: Places, how: How) -> None:

@@ -20,6 +20,7 @@ from akiosd.ledger.verify import verify_log
 from akiosd.store.fsck import fsck, open_log_files
 from akiosd.store.log_files import LogFiles
 from akiosd.store.pack import pack
+from akiosd.store.scratch import open_folder, open_scratch
 
 
 def read_checkpoint(reader: LogReader, vkey: Vkey) -> tuple[Checkpoint, bytes]:
@@ -119,16 +120,16 @@ def _restore(path: Path, reader: LogFiles, name: str, data: bytes) -> bool:
             return False
     except FileNotFoundError:
         pass
-    target = path / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(target.name + ".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(fd)
-    os.replace(temporary, target)
-    sync_directory(target.parent)
+    with open_folder(path, os.path.dirname(name)) as folder:
+        last = os.path.basename(name)
+        fd = open_scratch(f"{last}.tmp", folder)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.truncate()
+            file.flush()
+            os.fsync(fd)
+        os.replace(f"{last}.tmp", last, src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
     return True
 
 
@@ -144,8 +145,7 @@ def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list
     What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is left as it is.
     """
     temporary = out.with_name(out.name + ".tmp")
-    # No O_TRUNC: what a stop left of it is written over, not given back as it is.
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    fd = open_scratch(temporary)
     try:
         length = pack(reader, vkey, MAX_BUNDLE_BYTES, fd, key_list)
         os.ftruncate(fd, length)

@@ -23,6 +23,7 @@ from akiosd.ledger.note import MAX_NOTE_BYTES, is_signed_by
 from akiosd.ledger.sequencer import Sequencer, check_heads
 from akiosd.store.durable import Disk
 from akiosd.store.keys import KEY_PATH, NEXT_PATH, LedgerKey, drop_next, drop_old, install_next, load_key, make_key
+from akiosd.store.known_cages import CAGES, find_unknown
 from akiosd.store.log_dir import archive, directory, discard_unpublished, load_edge, read_file
 from akiosd.store.outgrown import Outgrown
 from akiosd.store.wal import DIRECTORY as WAL_DIRECTORY
@@ -30,12 +31,12 @@ from akiosd.store.wal import SEGMENT_BYTES, Torn, Wal
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
 from akiosd.values.records import End, decode_entry
 
-_CAGES = "cages"
 _FIRST = Head(HOST_LOG, 0, EMPTY_ROOT)
-_WAY_OUT = (
-    "restore the whole state directory from one backup; or begin a new history under a new key: stop akiosd and move "
-    "keys/ledger.key*, ledger and cages out of the state directory"
+BEGIN_ANEW = (
+    "begin a new history under a new key: stop akiosd and move keys/ledger.key*, ledger and cages out of the state "
+    "directory"
 )
+_WAY_OUT = f"restore the whole state directory from one backup; or {BEGIN_ANEW}"
 
 
 @dataclass
@@ -97,6 +98,7 @@ def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int =
         edge, batch = sequencer.work(log)
         _check_log(edge, batch.entries(), seen, log)
     _check_names(newer or key, sequencer)
+    _check_cages(disk, seen, sequencer)
     wal.start()
     wal.keep_from(wal.base, published_host(sequencer))
     key = _settle_rotation(disk, key, newer, sequencer)
@@ -122,7 +124,7 @@ def _open_keys(disk: Disk, wal: Wal) -> tuple[LedgerKey | None, LedgerKey | None
     """The signing key, None where nothing was ever signed, and the one a rotation was about to put in its place."""
     key, newer = load_key(disk), load_key(disk, NEXT_PATH)
     doubtful = key is None or wal.is_empty
-    signed = doubtful and (disk.names(directory(HOST_LOG)) or _cage_logs(disk))
+    signed = doubtful and (disk.names(directory(HOST_LOG)) or _any_cage_log(disk))
     if key is None and (signed or newer or _says_something(wal)):
         raise LedgerError("the signing key of an existing ledger is missing", KEY_PATH, _WAY_OUT)
     if wal.is_empty and (key or signed):
@@ -133,9 +135,9 @@ def _open_keys(disk: Disk, wal: Wal) -> tuple[LedgerKey | None, LedgerKey | None
     return key, newer
 
 
-def _cage_logs(disk: Disk) -> bool:
-    """Whether any cage's log is on disk: asked only where a key or the WAL is missing."""
-    cages = [LogId(name) for name in disk.names(_CAGES) if is_cage_id(name)]
+def _any_cage_log(disk: Disk) -> bool:
+    """Whether anything of any cage's log is on disk: asked only where a key or the WAL is missing."""
+    cages = [LogId(name) for name in disk.names(CAGES) if is_cage_id(name)]
     return any(disk.names(directory(log)) or disk.size(archive(log)) is not None for log in cages)
 
 
@@ -159,6 +161,18 @@ def _check_names(key: LedgerKey, sequencer: Sequencer) -> None:
     known = {epoch.public_key for epoch in key.epochs}
     if any(statement is not None and statement.epoch.public_key not in known for statement in named):
         raise LedgerError("the signing key is not the one that the host log names", KEY_PATH, _WAY_OUT)
+
+
+def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
+    """A host's log that is older than the logs of cages would be gone on with otherwise than it was."""
+    edge, waiting = sequencer.work(HOST_LOG)
+    known = {*seen.first, *seen.heads, *seen.forgotten}
+    unknown = find_unknown(disk, known, waiting.entries(), edge.size)
+    if unknown:
+        log = min(unknown)
+        what = f"the host's log does not know {log}, whose log is there: it is older, and records of it are lost"
+        next = f"{_WAY_OUT}; or, if that cage's log is not of here, move its directory away"
+        raise LedgerError(what, directory(log), next)
 
 
 def _settle_rotation(disk: Disk, key: LedgerKey, newer: LedgerKey | None, sequencer: Sequencer) -> LedgerKey:

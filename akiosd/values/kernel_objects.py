@@ -49,7 +49,9 @@ KINDS: tuple[Kind, ...] = (
     # memory
     Kind("mappings and pages", ("mmap", "mremap", "brk", "memfd_create", "remap_file_pages"), "charged",
          "SLAB_ACCOUNT; huge pages of the host's pool refused", "mm/mmap.c"),
-    Kind("locked memory", ("mlock", "mlock2", "mlockall"), "limited", "RLIMIT_MEMLOCK; charged", "mm/mlock.c"),
+    Kind("locked memory", ("mlock", "mlock2", "mlockall"), "limited",
+         "RLIMIT_MEMLOCK × pids ≤ memory (64 KiB a process in any case); pages of a file are charged where first read",
+         "mm/mlock.c"),
     Kind("protection keys", ("pkey_alloc",), "with", "an address space", "arch/x86/mm/pkeys.c"),
     # files
     Kind("open files", ("open", "openat", "openat2", "creat", "dup", "dup2", "dup3", "pidfd_open"), "limited",
@@ -57,6 +59,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("inodes, names, extended attributes", ("mkdir", "mkdirat", "mknod", "mknodat", "link", "linkat", "symlink",
          "symlinkat", "setxattr", "lsetxattr", "fsetxattr", "setxattrat", "rename", "renameat", "renameat2"),
          "charged", "SLAB_ACCOUNT; disk by quota, tmpfs by size", "fs/inode.c, fs/dcache.c"),
+    Kind("names of directories that are being read", ("getdents", "getdents64"), "counted",
+         "Bounds.directories, by size; a directory on the cage's disk is of 16 MiB at most (max_dir_size_kb)",
+         "fs/overlayfs/readdir.c, fs/ext4/dir.c"),
     Kind("record locks of processes", ("fcntl:F_SETLK", "fcntl:F_SETLKW"), "counted",
          "Bounds.locks; descriptors are not shared between processes, so a lock's holder lives", "fs/locks.c"),
     Kind("record locks of open files", ("fcntl:F_OFD_SETLK", "fcntl:F_OFD_SETLKW"), "counted",
@@ -119,7 +124,7 @@ MAKES_NOTHING: frozenset[str] = _names(
     "clock_nanosleep close_range copy_file_range epoll_pwait epoll_pwait2 epoll_wait exit exit_group "
     "faccessat faccessat2 fadvise64 fallocate fchdir fchmod fchmodat fchmodat2 fchown fchownat fdatasync "
     "fgetxattr file_getattr flistxattr fremovexattr fstat fstatfs fsync ftruncate futex_requeue futex_wake "
-    "futimesat get_robust_list getcpu getcwd getdents getdents64 getegid geteuid getgid getgroups getitimer "
+    "futimesat get_robust_list getcpu getcwd getegid geteuid getgid getgroups getitimer "
     "getpeername getpgid getpgrp getpid getppid getpriority getrandom getresgid getresuid getrlimit getrusage "
     "getsid getsockname getsockopt gettid gettimeofday getuid getxattr getxattrat inotify_rm_watch ioctl "
     "ioprio_get ioprio_set lchown lgetxattr listxattr listxattrat llistxattr lremovexattr lseek lstat madvise "

@@ -66,8 +66,8 @@ class Compare(msgspec.Struct, frozen=True):
     value: int
 
 
-Counted = Literal["sockets", "netlink_sockets", "filters", "locks", "ofd_locks"]
-COUNTED: tuple[Counted, ...] = ("sockets", "netlink_sockets", "filters", "locks", "ofd_locks")
+Counted = Literal["sockets", "netlink_sockets", "filters", "locks", "ofd_locks", "directories"]
+COUNTED: tuple[Counted, ...] = ("sockets", "netlink_sockets", "filters", "locks", "ofd_locks", "directories")
 """What the pump counts before it lets another be made, in the order of AKIOS_COUNTED_* (native/include/akios.h)."""
 
 
@@ -135,8 +135,8 @@ def _names(text: str) -> tuple[str, ...]:
 ALLOWED: tuple[str, ...] = _names(
     # files
     "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 open openat openat2 creat close "
-    "close_range stat lstat fstat newfstatat statx access faccessat faccessat2 lseek dup dup2 dup3 flock fsync "
-    "fdatasync sync syncfs sync_file_range truncate ftruncate fallocate fadvise64 readahead getdents getdents64 getcwd "
+    "stat lstat fstat newfstatat statx access faccessat faccessat2 lseek dup dup2 dup3 flock fsync "
+    "fdatasync sync syncfs sync_file_range truncate ftruncate fallocate fadvise64 readahead getcwd "
     "chdir fchdir rename renameat renameat2 mkdir mkdirat rmdir link linkat unlink unlinkat symlink symlinkat readlink "
     "readlinkat chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat umask utime utimes futimesat utimensat "
     "statfs fstatfs sendfile splice tee vmsplice copy_file_range cachestat name_to_handle_at file_getattr "
@@ -225,7 +225,7 @@ TIOCSTI, TIOCLINUX, TIOCCONS, TIOCSETD = 0x5412, 0x541C, 0x541D, 0x5423
 PR_SET_SECCOMP, PR_SET_MM, PR_SCHED_CORE = 22, 35, 62
 RLIMIT_CORE = 4
 F_SETLK, F_OFD_SETLK, F_OFD_SETLKW = 6, 37, 38
-CLONE_FILES, CLONE_THREAD = 0x400, 0x10000
+CLONE_FILES, CLONE_THREAD, CLOSE_RANGE_UNSHARE = 0x400, 0x10000, 2
 MAP_HUGETLB, MFD_HUGETLB = 0x40000, 4
 PRIO_USER, IOPRIO_WHO_USER = 2, 3
 PR_SET_VMA, PR_SET_PTRACER = 0x53564D41, 0x59616D61
@@ -263,6 +263,8 @@ CHECKED: dict[str, Checked] = {
             # A process that shares another's descriptors keeps its locks when that one has ended, and then
             # nothing tells any more whose they are.
             Form((Compare(0, CLONE_FILES | CLONE_THREAD, CLONE_FILES),), EINVAL),
+            # And what a thread had open for itself alone would be in no list.
+            Form((Compare(0, CLONE_FILES | CLONE_THREAD, CLONE_THREAD),), EINVAL),
         ),
         0,
     ),
@@ -285,6 +287,9 @@ CHECKED: dict[str, Checked] = {
     ),
     # An accepted socket was connected to from inside; connections may be made again and again by one socket.
     "connect": Checked((Form((Compare(0, 0, 0),), ENOBUFS, "sockets"),), 0),
+    "close_range": Checked((Form((Compare(2, CLOSE_RANGE_UNSHARE, CLOSE_RANGE_UNSHARE),), EINVAL),), 0),
+    # No control group charges for the names that the kernel keeps of a directory while it is read.
+    **dict.fromkeys(("getdents", "getdents64"), Checked((Form((Compare(0, 0, 0),), ENOMEM, "directories"),), 0)),
     "setsockopt": Checked((*_options(SETTABLE), *_options(ANSWERED, answered=True)), ENOPROTOOPT),
     # Other families have pairs, too (TIPC), and load their modules for them.
     "socketpair": Checked((Form((_low(0, AF_UNIX),), 0),), EAFNOSUPPORT),
@@ -476,6 +481,7 @@ DENIED_FACTS: dict[str, Facts] = {
     "socketpair": Facts("socket", "security", flags=1),
     "setsockopt": Facts("socket", "security"),
     "fcntl": Facts("other", "security"),
+    **dict.fromkeys(("getdents", "getdents64", "close_range"), Facts("other", "security")),
     "setrlimit": Facts("process", "security"),
     **dict.fromkeys(
         ("prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"),

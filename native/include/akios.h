@@ -56,12 +56,13 @@ enum {
     AKIOS_PUMP_RULE_SILENT = 16
 };
 enum {
-    AKIOS_COUNTED_SOCKETS = 0,   /* all sockets of the network namespace */
-    AKIOS_COUNTED_NETLINK = 1,   /* the same, for a netlink socket */
-    AKIOS_COUNTED_FILTERS = 2,   /* seccomp filters beyond the cage's own */
-    AKIOS_COUNTED_LOCKS = 3,     /* record locks of processes, F_SETLK */
-    AKIOS_COUNTED_OFD_LOCKS = 4, /* calls of F_OFD_SETLK, ever */
-    AKIOS_COUNTED = 5
+    AKIOS_COUNTED_SOCKETS = 0,     /* all sockets of the network namespace */
+    AKIOS_COUNTED_NETLINK = 1,     /* the same, for a netlink socket */
+    AKIOS_COUNTED_FILTERS = 2,     /* seccomp filters beyond the cage's own */
+    AKIOS_COUNTED_LOCKS = 3,       /* record locks of processes, F_SETLK */
+    AKIOS_COUNTED_OFD_LOCKS = 4,   /* calls of F_OFD_SETLK, ever */
+    AKIOS_COUNTED_DIRECTORIES = 5, /* KiB that the kernel keeps for directories being read */
+    AKIOS_COUNTED = 6
 };
 
 /* What stands at path_arg or path2_arg is no path that the kernel looks up: a name, the text of a
@@ -146,9 +147,8 @@ struct akios_pump_config {
     uint32_t burst;        /* events that may come at once after a pause; 0: those of one second */
     uint32_t sync_wake_up; /* 1: SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP where the kernel has it */
     int32_t niceness;      /* of the thread, setpriority(2) */
-    int32_t
-        group; /* the cage's v2 group, stays the caller's; -1: none, and nothing in it is counted */
-    uint32_t most[5]; /* AKIOS_COUNTED bounds, 0: none */
+    int32_t group;         /* the cage's v2 group, the caller's; -1: none, nothing is counted */
+    uint32_t most[6];      /* AKIOS_COUNTED bounds, 0: none */
 };
 
 enum { AKIOS_RING_MIN = 1 << 16, AKIOS_RING_MAX = 1 << 28 };

@@ -23,7 +23,9 @@ struct akios_bounds {
 
 void akios_bounds_open(struct akios_bounds *bounds, const struct akios_pump_config *config);
 void akios_bounds_close(struct akios_bounds *bounds);
-/* May thread `pid` make one more of `kind`?  What cannot be counted is full. */
-bool akios_bounds_admit(struct akios_bounds *bounds, unsigned kind, pid_t pid, uint64_t now_ns);
+/* May thread `pid` make one more of `kind`, by a call with this first argument?  What cannot be
+ * counted is full. */
+bool akios_bounds_admit(struct akios_bounds *bounds, unsigned kind, pid_t pid, uint64_t argument,
+                        uint64_t now_ns);
 
 #endif

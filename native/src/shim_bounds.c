@@ -1,9 +1,9 @@
 /* Counts of what no control group charges: see bounds.h.
  *
- * Sockets are read off the network namespace at each call.  Filters and locks have no gauge: what
- * was granted since the last count is added to it, and only where the sum reaches the bound are
- * they counted again: after half as many calls as the bound, or once a second, so that a cage that
- * lives at its bound costs no more than that.
+ * Sockets are read off the network namespace at each call.  Filters, locks and directories have no
+ * gauge: what was granted since the last count is added to it, and only where the sum reaches the
+ * bound are they counted again: after half of the bound was granted, or once a second, so that a
+ * cage that lives at its bound costs no more than that.
  *
  * Sources: proc(5), proc_locks(5), the kernel's cgroup-v2.rst, net/ipv4/proc.c. */
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "bounds.h"
+#include "directories.h"
 
 #define MOST_MEMBERS 65536u
 #define TURNS 8
@@ -127,8 +128,33 @@ static long count_locks(struct akios_bounds *bounds)
     return total;
 }
 
-static bool admit_counted(struct akios_bounds *bounds, unsigned kind, uint64_t now_ns,
-                          long (*count)(struct akios_bounds *))
+/* The table has all threads of a process share its descriptors.  Descriptors on their way to
+ * another process are in none: where there are some, it is looked again, and then nothing can be
+ * said. */
+static long sum_directories(const struct akios_bounds *bounds)
+{
+    size_t count;
+    long *members = read_members(bounds, "cgroup.procs", &count), total = 0;
+    if (members == NULL)
+        return -1;
+    for (size_t n = 0; n < count && total >= 0; n++) {
+        long kib = akios_weigh_open_directories(members[n]);
+        total = kib < 0 ? -1 : total + kib;
+    }
+    free(members);
+    return total;
+}
+
+static long count_directories(struct akios_bounds *bounds)
+{
+    long total = -1;
+    for (int turn = 0; turn < TURNS && total < 0; turn++)
+        total = sum_directories(bounds);
+    return total;
+}
+
+static bool admit_counted(struct akios_bounds *bounds, unsigned kind, uint32_t size,
+                          uint64_t now_ns, long (*count)(struct akios_bounds *))
 {
     uint32_t most = bounds->most[kind];
     if (bounds->held[kind] + bounds->granted[kind] >= most && count != NULL &&
@@ -141,11 +167,12 @@ static bool admit_counted(struct akios_bounds *bounds, unsigned kind, uint64_t n
     }
     if (bounds->held[kind] + bounds->granted[kind] >= most)
         return false;
-    bounds->granted[kind]++;
+    bounds->granted[kind] += size;
     return true;
 }
 
-bool akios_bounds_admit(struct akios_bounds *bounds, unsigned kind, pid_t pid, uint64_t now_ns)
+bool akios_bounds_admit(struct akios_bounds *bounds, unsigned kind, pid_t pid, uint64_t argument,
+                        uint64_t now_ns)
 {
     if (kind >= AKIOS_COUNTED)
         return false;
@@ -157,10 +184,13 @@ bool akios_bounds_admit(struct akios_bounds *bounds, unsigned kind, pid_t pid, u
         long used = count_sockets(bounds, pid);
         return used >= 0 && used < (long)bounds->most[kind];
     }
-    case AKIOS_COUNTED_FILTERS: return admit_counted(bounds, kind, now_ns, count_filters);
-    case AKIOS_COUNTED_LOCKS: return admit_counted(bounds, kind, now_ns, count_locks);
+    case AKIOS_COUNTED_FILTERS: return admit_counted(bounds, kind, 1, now_ns, count_filters);
+    case AKIOS_COUNTED_LOCKS: return admit_counted(bounds, kind, 1, now_ns, count_locks);
+    case AKIOS_COUNTED_DIRECTORIES:
+        return admit_counted(bounds, kind, akios_weigh_reading(pid, (int)argument), now_ns,
+                             count_directories);
     default: /* nothing tells whose they are: all there ever were */
-        return admit_counted(bounds, kind, now_ns, NULL);
+        return admit_counted(bounds, kind, 1, now_ns, NULL);
     }
 }
 

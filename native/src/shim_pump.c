@@ -128,7 +128,8 @@ static enum verdict decide(struct akios_pump *pump, const struct akios_pump_entr
         return rule != NULL && (rule->flags & AKIOS_PUMP_RULE_ANSWER) != 0 ? ANSWERED : DECIDED;
     }
     uint64_t now = read_clock(CLOCK_MONOTONIC);
-    bool more = akios_bounds_admit(&pump->bounds, rule->flags >> 8, (pid_t)record->pid, now);
+    bool more = akios_bounds_admit(&pump->bounds, rule->flags >> 8, (pid_t)record->pid,
+                                   record->args[0], now);
     record->err = more ? 0 : rule->err;
     return more && (rule->flags & AKIOS_PUMP_RULE_SILENT) != 0 ? SILENT : DECIDED;
 }

@@ -26,6 +26,7 @@ from akiosd.daemon.ledger.append import Ledger
 from akiosd.kernel.hashing import NATIVE
 from akiosd.kernel.write_files import write_files
 from akiosd.ledger.bundle import Batch, decode_bundle, encode_bundle
+from akiosd.ledger.host_word import CageWord
 from akiosd.ledger.merkle import root_of
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
@@ -243,9 +244,10 @@ async def paced_cages(ledger: Ledger, state: Path, per_second: int = 100, second
           f"p99 {taken[count * 99 // 100]:.2f} ms   {cpu / count * 1000:.2f} ms of CPU each")  # fmt: skip
     print(f"each leaves                     {files / count:.1f} files   {inodes / count:.1f} inodes   "
           f"{blocks / 2 / count:.0f} KiB   {made / count:.2f} syncs ({each})")  # fmt: skip
+    reports = {log: fsck(state / directory(log), hasher=NATIVE) for log in logs[:50]}
     start, packed = time.perf_counter(), logs[:50]
     for log in packed:
-        make_archive(Places.of(state, log), NATIVE)
+        make_archive(Places.of(state, log), NATIVE, CageWord(size=reports[log].size, root=reports[log].root))
         drop_directory(Places.of(state, log), How())
     spent = (time.perf_counter() - start) / len(packed) * 1000
     inodes = sum(1 for log in packed for _ in (state / "cages" / log, *(state / "cages" / log).rglob("*")))

@@ -50,6 +50,13 @@ THINGS = {
     "seccomp_filters": Thing(BOUNDS.filters, "ENOMEM", control=BOUNDS.filters + 16),
     "timers": Thing(65_536, "EAGAIN", 100_000),
     "terminals": Thing(64, "ENOSPC", control=72),
+    # A directory of one block weighs 80 KiB, one of 8,000 names some 1.1 MiB.
+    "directories": Thing(BOUNDS.directories // 80, "ENOMEM", control=BOUNDS.directories // 80 + 8),
+    "readings": Thing(BOUNDS.directories // 1130, "ENOMEM", 1000, control=BOUNDS.directories // 1130 + 8),
+    "readings_without_first_thread": Thing(
+        BOUNDS.directories // 1130, "ENOMEM", 1000, control=BOUNDS.directories // 1130 + 8
+    ),
+    "own_descriptors": Thing(0, "EINVAL"),
     "orphan_locks": Thing(0, "EINVAL"),
     "keys": Thing(0, "ENOPROTOOPT"),
     "groups": Thing(0, "ENOPROTOOPT"),
@@ -83,15 +90,17 @@ def in_cage(daemon: Daemon, programs: Programs, name: str, asked: int) -> subpro
     return daemon.popen(*flags, "--", *command, uid=NOBODY, cwd=where, text=True, **_PIPES)
 
 
-def outside(program: Path, name: str, asked: int) -> subprocess.Popen[str]:
-    return subprocess.Popen([*_OUTSIDE, program, name, str(asked)], text=True, **_PIPES)  # type: ignore[call-overload,no-any-return]
+def outside(program: Path, name: str, asked: int, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([*_OUTSIDE, program, name, str(asked)], cwd=cwd, text=True, **_PIPES)  # type: ignore[call-overload,no-any-return]
 
 
 _PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 
 
 @pytest.mark.parametrize("name", THINGS)
-def test_the_host_gives_a_cage_no_more_than_its_bound(daemon: Daemon, programs: Programs, name: str) -> None:
+def test_the_host_gives_a_cage_no_more_than_its_bound(
+    daemon: Daemon, programs: Programs, name: str, tmp_path: Path
+) -> None:
     thing = THINGS[name]
     before = kernel_memory_kib()
     with holding(in_cage(daemon, programs, name, thing.asked)) as inside:
@@ -104,7 +113,7 @@ def test_the_host_gives_a_cage_no_more_than_its_bound(daemon: Daemon, programs: 
         assert inside.kib <= MOST_KIB >> 1 and grown <= MOST_KIB, (inside, grown)
         if name == "errors" and probe.kernel_version() >= (6, 13):
             assert inside.kib == 0, "copies with time stamps are not made in a cage's network"
-    with holding(outside(programs.path("hoard"), name, thing.control)) as control:
+    with holding(outside(programs.path("hoard"), name, thing.control, tmp_path)) as control:
         assert control.kib > 0 or name not in ("netlink", "errors"), control
         assert (control.stopped, control.count >= thing.control or control.kib >= MOST_KIB) == ("0", True), control
 
@@ -217,3 +226,36 @@ def test_a_cages_network_has_numbers_of_its_own(daemon: Daemon) -> None:
 def test_all_cages_together_leave_half_of_the_process_numbers(daemon: Daemon) -> None:
     found = [group / "pids.max" for group in base_groups(daemon) if (group / "pids.max").exists()]
     assert [int(path.read_text()) for path in found] == [max(read_pools().pid_max // 2, 1024)]
+
+
+LOCK_FILE = """
+import ctypes, mmap, os, resource, signal, sys
+libc, size, total = ctypes.CDLL(None), resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] & -4096, 0
+file = os.open(sys.argv[1], os.O_RDONLY)
+size = min(size, 8 << 20)
+read_end, write_end = os.pipe()
+children = []
+for part in range(os.fstat(file).st_size // size if size > 1 << 20 else 8):
+    children.append(os.fork())
+    if not children[-1]:
+        libc.mmap.restype = ctypes.c_void_p
+        at = libc.mmap(None, ctypes.c_size_t(size), 1, 1, file, ctypes.c_long(part * size))
+        os.write(write_end, b"y" if libc.mlock(ctypes.c_void_p(at), ctypes.c_size_t(size)) == 0 else b"n")
+        signal.pause()
+    total += size * (os.read(read_end, 1) == b"y")
+print(total, size)
+for child in children:
+    os.kill(child, signal.SIGKILL)
+"""
+
+
+def test_a_cage_cannot_keep_the_hosts_files_in_memory(daemon: Daemon) -> None:
+    """Their pages are charged to the host, which read them first."""
+    where = daemon.workspace()
+    (where / "large").write_bytes(bytes(2 * MEMORY))
+    done = daemon.run("python3", "-c", LOCK_FILE, "large", cwd=where, flags=["--memory", f"{MEMORY >> 20}M"])
+    assert done.returncode == 0, done.stderr
+    locked, each = map(int, done.stdout.split())
+    assert 0 < locked <= MEMORY and each * Limits().pids <= MEMORY
+    control = subprocess.run(["python3", "-c", LOCK_FILE, where / "large"], capture_output=True, text=True)
+    assert int(control.stdout.split()[0]) > MEMORY, control.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -39,13 +41,13 @@ def fuse(private: Daemon) -> Iterator[StallingFuse]:
         served.close()
 
 
-def run(private: Daemon, workspace: str, *binds: str) -> Client:
+def run(private: Daemon, workspace: str, *binds: str, script: bytes = b"true") -> Client:
     """Ask for a cage, as the user whose files they are; the answer is still to come."""
     assert private.process is not None
     fds = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (workspace, *binds)]
     request = Run(
-        policy=Policy(), argv=(b"true",), command=b"/usr/bin/true", cwd=b"/ws", workspace=b"/ws", home=b"/home/agent",
-        user_name="agent", env={b"PATH": b"/usr/bin:/bin"}, allow_degraded=True,
+        policy=Policy(), argv=(b"sh", b"-c", script), command=b"/bin/sh", cwd=b"/ws", workspace=b"/ws",
+        home=b"/home/agent", user_name="agent", env={b"PATH": b"/usr/bin:/bin"}, allow_degraded=True,
         binds=tuple(Bind(path=b"/bound%d" % number, fd=number + 1) for number in range(len(binds))),
     )  # fmt: skip
     os.setegid(NOBODY)
@@ -145,3 +147,33 @@ def test_the_daemon_can_be_stopped_while_a_file_system_does_not_answer(private: 
     fuse.close()
     private.start()
     assert exit_code(private, host_path(private)) == 0
+
+
+def waits(pid: int) -> bool:
+    """Whether it is in a call that no signal ends (proc_pid_stat(5)), although it was killed."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    pending = int(status.partition("\nShdPnd:\t")[2][:16], 16)
+    return "\nState:\tD" in status and bool(pending >> (signal.SIGKILL - 1) & 1)
+
+
+@needs_fuse
+@pytest.mark.named_set("stalls")
+def test_the_next_daemon_starts_while_a_file_system_still_does_not_answer(private: Daemon, fuse: StallingFuse) -> None:
+    """What waits in a cage cannot be killed, and the cage's control group not be removed."""
+    assert private.process is not None
+    with run(private, fuse.path, script=b"read line; ls /ws/not-asked-for-yet") as client:
+        started = client.receive()
+        assert isinstance(started.message, Started), started.message
+        fuse.stall()
+        os.write(started.fds[0], b"go on\n")
+        assert fuse.wait_stalled().startswith("stalled ")
+        started_by_it = descendants(private.process.pid)
+        private.stop(signal.SIGKILL)
+        close_fds(started.fds)
+    assert wait_until(lambda: any(waits(pid) for pid in started_by_it)), "a start would show nothing"
+    private.start()
+    assert exit_code(private, host_path(private)) == 0
+    assert any(waits(pid) for pid in started_by_it) and "an earlier akiosd" in private.log.read_text()

@@ -463,6 +463,13 @@ def test_all_logs_are_held_against_the_hosts(scene: Scene) -> None:
     finally:
         scene.restore()
     assert scene.akios.ctl("ledger", "verify", "--all", uid=NOBODY).returncode == 125
+    cages = scene.akios.state / "cages"
+    cages.rename(cages.with_name("away"))
+    try:
+        for door in doors:
+            assert all_of(*door) == (3, {**good, scene.cage: "INCOMPLETE", scene.other: "INCOMPLETE"})
+    finally:
+        cages.with_name("away").rename(cages)
 
 
 def test_an_exported_archive_verifies_elsewhere_with_the_hosts_key(scene: Scene, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.kernel.pump_harness import needs_root
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ["ring", "remote", "pump", "pump_start", "thread", "hash", "netsock", "bounds"]
+SOURCES = ["ring", "remote", "pump", "pump_start", "thread", "hash", "netsock", "bounds", "directories"]
 
 
 @needs_root

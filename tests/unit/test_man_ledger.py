@@ -13,6 +13,7 @@ from akiosd.kernel.hashing import NATIVE
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
 from akiosd.ledger.note import Vkey
+from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import prepare
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
@@ -99,3 +100,18 @@ def test_it_finds_what_was_changed(program: Path, tmp_path: Path, part: str) -> 
     path.unlink()
     code = run(program, tmp_path / "unpacked", NEW.vkey(HOST_LOG))[0]
     assert code != 0, "of this log the new key knows nothing by itself"
+
+
+def test_what_tar_unpacked_is_verified_by_any_key_of_the_host_as_the_archive_is(tmp_path: Path) -> None:
+    """The list of its keys lies beside it; another one there, or none, makes nobody trusted."""
+    unpack(exported(tmp_path / "state", 300), tmp_path / "unpacked")
+    log = tmp_path / "unpacked/audit"
+    for key, verdict in ((OLD, Verdict.OK), (NEW, Verdict.OK), (STRANGER, Verdict.UNTRUSTED)):
+        assert fsck(log, key.vkey(HOST_LOG)).verdict is verdict
+    for junk in (STRANGER.key_list(), b"x", None):
+        (tmp_path / "unpacked/host.keys").unlink()
+        if junk is not None:
+            (tmp_path / "unpacked/host.keys").write_bytes(junk)
+        assert fsck(log, OLD.vkey(HOST_LOG)).verdict is Verdict.OK
+        assert fsck(log, NEW.vkey(HOST_LOG)).verdict is Verdict.UNTRUSTED
+        (tmp_path / "unpacked/host.keys").touch()

@@ -24,18 +24,22 @@ _log = get_log("erase")
 _UNLINKED = "its disk and output were unlinked before, not overwritten"
 _OVERWRITTEN = "its disk and output were overwritten before"
 _OUTPUT_HERE = "its disk was unlinked before, not overwritten; its output was wiped with its log"
-_MOST_NAMES = 20
+_MOST_NAMES, _MOST_LETTERS = 20, 100  # named, and of each name
 
 
 def method_of(how: How, found: Sequence[Found] = ()) -> str:
     """What the tombstone says: how what was found is wiped, and what is not overwritten."""
     paths = {item.path for item in found}
     before = _OVERWRITTEN if MARKER in paths else _OUTPUT_HERE if OUTPUT in paths else _UNLINKED
-    spared = [escape(path) for path in spared_by(found)]
+    spared = [_shorten(escape(path)) for path in spared_by(found)]
     if not spared or how.fast:
         return f"{how}; {before}"
     more = f" and {len(spared) - _MOST_NAMES} more" if len(spared) > _MOST_NAMES else ""
     return f"{how}; {before}; not overwritten, as they have names elsewhere: {', '.join(spared[:_MOST_NAMES])}{more}"
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= _MOST_LETTERS else f"…{name[-_MOST_LETTERS:]}"
 
 
 async def erase_log(ledger: Ledger, cages_dir: Path, log: LogId, how: How) -> tuple[Wiped, CageDestroyed]:

@@ -139,9 +139,12 @@ def forget(directory: Path, disks: Disks, kept: KeptCage) -> None:
 def recover(cages_dir: Path, disks: Disks) -> list[str]:
     """Keep what agents had changed when a daemon before us was killed; the names of their cages.
 
-    Blocking.  Nothing runs in these cages any more.  Raises OSError when it cannot be written down.
+    Blocking.  Nothing runs in these cages any more, but what waits for a file system that does not answer.
+    Raises OSError when it cannot be written down.
     """
     found = []
+    # For all together: a start that waited for each disk that stays in use would have no end.
+    deadline = time.monotonic() + _PATIENCE_S
     for name, running in list(_load(cages_dir, _RUNNING, KeptCage)):
         directory = cages_dir / name
         if (directory / KEPT).exists():
@@ -151,7 +154,7 @@ def recover(cages_dir: Path, disks: Disks) -> list[str]:
         info = msgspec.structs.replace(
             running.info, state="ended", ended_ns=time.time_ns(), exit_code=_LOST_CODE, reason=reason, pid=0
         )
-        if _has_changes(directory, disks, running.disk_size):
+        if _has_changes(directory, disks, running.disk_size, deadline):
             save(directory, msgspec.structs.replace(running, info=msgspec.structs.replace(info, changes=True)))
             found.append(name)
         else:
@@ -167,9 +170,8 @@ def list_torn(cages_dir: Path) -> list[str]:
     return sorted(path.parent.name for path in cages_dir.glob(f"*/{_RUNNING}"))
 
 
-def _has_changes(directory: Path, disks: Disks, size: int) -> bool:
+def _has_changes(directory: Path, disks: Disks, size: int, deadline: float) -> bool:
     """What cannot be looked at is kept: it may hold an agent's work."""
-    deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
             slot = disks.reopen(directory, size)

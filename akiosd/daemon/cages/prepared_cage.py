@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,11 @@ import msgspec
 import trio
 
 from akiosd.daemon.base.log import get_log
+from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.parked import Parked, park
 from akiosd.daemon.gateways import listeners
 from akiosd.daemon.gateways.cage_ca import Authority, make_authority
 from akiosd.daemon.host import Host
-from akiosd.errors import KernelError
 from akiosd.kernel import userns
 from akiosd.kernel.cgroup import CONTROLLERS, CageCgroup
 from akiosd.kernel.disk import Slot
@@ -207,14 +208,15 @@ class Prepared:
         close_all((self.trust, self.network, self.userns, self.bind_userns))
 
     async def destroy(self, host: Host) -> None:
-        """Never used: remove it all."""
+        """Never used: remove it all, but what something may still live in; the next start of akiosd removes that."""
+        give_back = functools.partial(attempt, self.cage)
         with trio.CancelScope(shield=True):
-            await self.end_child()
-            self.close()
-            self.slot.destroy()
-            try:
-                await self.leaf.destroy()
-                host.uids.give_back(self.owner)
-            except KernelError as error:
-                _log.error("a cgroup stays", cage=self.cage, error=str(error))
+            gone = await give_back("its parked child", self.end_child)
+            await give_back("what was prepared", self.close)
+            gone = await give_back("its control groups", self.leaf.destroy) and gone
+            if not gone:
+                self.slot.release()
+                return
+            host.uids.give_back(self.owner)
+            await give_back("its disk", self.slot.destroy)
             shutil.rmtree(self.directory, ignore_errors=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import trio
 
 from akiosd.daemon.base.priority import Bulk
+from akiosd.daemon.cages import left_behind
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd
@@ -13,18 +16,26 @@ from akiosd.kernel.seccomp import Compiled
 from akiosd.policy.compile.limits import HostPools, compile_bounds
 from akiosd.values.ids import LogId
 from akiosd.values.policy import Limits
+from akiosd.values.records import Lost
+
+_STALLED = "a file system did not answer when what stands in an agent's memory was to be read"
+_PATIENCE_S = 5.0
+_LOOK_S = 1.0
 
 
 class CallRecorder:
-    """Owns the pump of one cage."""
+    """Owns the pump of one cage of the user ``caller``."""
 
-    def __init__(self, ledger: Ledger, log: LogId, compiled: Compiled, limits: Limits, bulk: Bulk) -> None:
+    def __init__(
+        self, ledger: Ledger, log: LogId, compiled: Compiled, limits: Limits, bulk: Bulk, caller: int
+    ) -> None:
         """Raises KernelError when there is no memory for a ring."""
         self._ledger = ledger
         self._log = log
         self._compiled = compiled
         self._limits = limits
         self._bulk = bulk
+        self._caller = caller
         self._ring = Ring()
         self._pump: Pump | None = None
         self._done = trio.Event()
@@ -78,13 +89,32 @@ class CallRecorder:
         """Every process is dead: wait until the ring is empty."""
         if self._pump is None:
             return
-        with trio.move_on_after(5) as patience:
+        with trio.move_on_after(_PATIENCE_S):
             await self._done.wait()
-        if patience.cancelled_caught:
+        if not self._done.is_set():
             self._pump.stop()
-            await self._done.wait()
+            with trio.move_on_after(_PATIENCE_S):
+                await self._done.wait()
+        if not self._done.is_set():
+            # Memory that it reads may be a file, on a file system of the caller's: nothing ends that wait.
+            self._ledger.append(self._log, Lost(ts=time.time_ns(), count=0, why=_STALLED))
 
     def close(self) -> None:
+        if self._pump is not None:
+            self._pump.stop()
+        if self.running:
+            left_behind.add(self._caller)
+            trio.lowlevel.spawn_system_task(self._close_when_ended)
+        else:
+            self._close()
+
+    async def _close_when_ended(self) -> None:
+        while self.running:
+            await trio.sleep(_LOOK_S)
+        left_behind.remove(self._caller)
+        self._close()
+
+    def _close(self) -> None:
         if self._pump is not None:
             self._pump.close()
         self._ring.close()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import trio
 
 from akiosd.daemon.base.log import get_log
+from akiosd.daemon.cages import left_behind
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.errors import KernelError
-from akiosd.kernel.fanotify import MAX_EVENTS, FileEvents
+from akiosd.kernel.fanotify import MAX_EVENTS, FileEvent, FileEvents
 from akiosd.values.records import FileUsed, Lost, Record
 
 _log = get_log("files")
@@ -20,10 +22,14 @@ _PATIENCE_S = 5.0
 
 
 class FileRecorder:
-    """Owns a cage's group, kept on the account of the host uid ``owner``.  ``missing`` says why there is none."""
+    """Owns a cage's group, kept on the account of the host uid ``owner``.  ``missing`` says why there is none.
 
-    def __init__(self, owner: int) -> None:
+    ``caller``: the uid of the user whose file systems the cage sees.
+    """
+
+    def __init__(self, owner: int, caller: int) -> None:
         self.missing = ""
+        self._caller = caller
         self._events: FileEvents | None = None
         self._waiting: trio.CancelScope | None = None
         self._finishing = False
@@ -76,9 +82,7 @@ class FileRecorder:
     async def _drain(self, events: FileEvents, book: Book) -> None:
         while True:
             try:
-                found, lost = await trio.to_thread.run_sync(
-                    events.read, limiter=self._limiter, abandon_on_cancel=True
-                )  # fmt: skip
+                found, lost = await self._read(events)
             except OSError as error:
                 _log.error("files executed and written are told no more", error=str(error))
                 found, lost = [], 1
@@ -92,6 +96,33 @@ class FileRecorder:
                 await book.append(records)
             if len(found) < MAX_EVENTS // 2:
                 return
+
+    async def _read(self, events: FileEvents) -> tuple[list[FileEvent], int]:
+        """In a thread, which is left behind when this is cancelled, and counted until it comes back."""
+        token, back, left = trio.lowlevel.current_trio_token(), False, False
+
+        def come_back() -> None:
+            nonlocal back
+            back = True
+            if left:
+                left_behind.remove(self._caller)
+
+        def read() -> tuple[list[FileEvent], int]:
+            try:
+                return events.read()
+            finally:
+                with contextlib.suppress(trio.RunFinishedError):
+                    token.run_sync_soon(come_back)
+
+        # From here on the thread is started whatever happens: the limiter is free, so there is nothing to wait for.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            return await trio.to_thread.run_sync(read, limiter=self._limiter, abandon_on_cancel=True)
+        except trio.Cancelled:
+            if not back:
+                left = True
+                left_behind.add(self._caller)
+            raise
 
     def close(self) -> None:
         if self._events is not None:

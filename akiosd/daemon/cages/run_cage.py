@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -20,7 +21,9 @@ from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.base.priority import Bulk, Hurried
 from akiosd.daemon.base.status_channel import StatusChannel
+from akiosd.daemon.cages import left_behind
 from akiosd.daemon.cages.build_confinement import Confinement, Parts, build_confinement
+from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.prepared_cage import Caller, Prepared
 from akiosd.daemon.cages.record_calls import CallRecorder
 from akiosd.daemon.cages.record_files import FileRecorder
@@ -29,7 +32,7 @@ from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.gateways import Gateway
 from akiosd.daemon.gateways.spend import Spend
 from akiosd.daemon.host import Host
-from akiosd.errors import AkiosError, CageFailedError, DeniedError, KernelError, LayerUnavailableError
+from akiosd.errors import AkiosError, CageFailedError, DeniedError, LayerUnavailableError
 from akiosd.kernel import pidfd, probe
 from akiosd.kernel.cgroup import CageCgroup
 from akiosd.kernel.fds import Fd, close_all
@@ -200,8 +203,9 @@ class Cage:
     async def _begin(self) -> None:
         """Build the confinement, have the parked child go on, and listen to what it says."""
         run = self.request
+        left_behind.check(self.peer.uid)
         if self.policy.syscalls.trace != "none":
-            self._files = FileRecorder(self.prepared.owner)
+            self._files = FileRecorder(self.prepared.owner, self.peer.uid)
         watch = self._files.events.group if self._files is not None and self._files.events is not None else None
         parts = Parts(self.host, self.prepared, run, self.workspace_fd, self.bind_fds, watch)
         try:
@@ -218,7 +222,9 @@ class Cage:
         self._open_log()
         self.on_begin(self)
         self._gateway = self._make_gateway()
-        self._calls = CallRecorder(self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk)
+        self._calls = CallRecorder(
+            self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk, self.peer.uid
+        )  # fmt: skip
         self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
         self._nursery.start_soon(self._listen)
         if values.remote:
@@ -491,30 +497,20 @@ class Cage:
         ledger.close_log(self.log)
 
     async def _clean_up(self) -> None:
-        """Give everything back.  The disk stays only while changes wait for a commit."""
-        if self._status is not None:
-            self._status.close()
-        if self._calls is not None:
-            self._calls.close()
-        if self._files is not None:
-            self._files.close()
-        if self._confinement is not None:
-            self._confinement.close()
-        close_all((*self.stdio, self.master, *self.bind_fds, self._pidfd))
-        self.stdio, self.master = [], None
-        await self.prepared.end_child()
-        self.prepared.close()
-        try:
-            if self._gateway is not None:
-                await self._gateway.close()
-            await self._cgroup.destroy()
-            gone = True
-        except KernelError as error:
-            gone = False
-            _log.error("a cgroup stays", cage=self.id, error=str(error))
+        """Give everything back, each part whatever became of the others.
+
+        Disk and uid stay as long as something may live in the cage; the disk also while changes wait for a commit.
+        """
+        give_back = functools.partial(attempt, self.id)
+        await give_back("its descriptors", self._close_descriptors)
+        gone = await give_back("its parked child", self.prepared.end_child)
+        await give_back("what was prepared", self.prepared.close)
+        if self._gateway is not None:
+            await give_back("its gateway", self._gateway.close)
+        gone = await give_back("its control groups", self._cgroup.destroy) and gone
         if not self.ended.is_set():
             self._keep_what_is_there()
-        await trio.to_thread.run_sync(self._give_disk_back)
+        await give_back("its disk", functools.partial(trio.to_thread.run_sync, self._give_disk_back, gone))
         if gone:
             self.host.uids.give_back(self.prepared.owner)
         if not self.changes:
@@ -522,20 +518,34 @@ class Cage:
         self.ended.set()
         self._begun.set()
 
+    def _close_descriptors(self) -> None:
+        for part in (self._status, self._calls, self._files, self._confinement):
+            if part is not None:
+                part.close()
+        close_all((*self.stdio, self.master, *self.bind_fds, self._pidfd))
+        self.stdio, self.master = [], None
+
     def _keep_what_is_there(self) -> None:
         """AKIOS failed before the end could be told: what the agent did until then is still its user's."""
         self.ended_ns = self.ended_ns or time.time_ns()
-        self.changes = self._has_changes()
+        try:
+            self.changes = self._has_changes()
+        except OSError as error:
+            _log.error("whether a workspace was changed is not known", cage=self.id, error=str(error))
+            self.changes = True
         self.result = Ended(
             cage=self.id, exit_code=125, kind="internal", reason="killed: AKIOS failed", changes=self.changes
         )
         if self.changes:
             self.on_changes(self)
 
-    def _give_disk_back(self) -> None:
-        """Blocking: the kernel takes down the cage's mounts, and then its disk."""
+    def _give_disk_back(self, gone: bool) -> None:
+        """Blocking: the kernel takes down the cage's mounts, and then its disk.
+
+        Under processes that may not be ``gone`` it stays; the next start of akiosd removes it.
+        """
         close_all((self._mounts,))
-        if self.changes:
+        if self.changes or not gone:
             self.prepared.slot.release()
         else:
             self.prepared.slot.destroy()

@@ -12,10 +12,11 @@ import trio
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.daemon.ledger.publish import ROOTS_IN_A_RECORD
 from akiosd.errors import LedgerError
+from akiosd.ledger.host_word import CageWord, note_entry
 from akiosd.ledger.note import open_checkpoint
 from akiosd.ledger.tiles import WIDTH
 from akiosd.values.ids import HOST_LOG, LogId
-from akiosd.values.records import CageDestroyed, LogPruned, Roots, decode_entry
+from akiosd.values.records import LogPruned, Roots
 
 
 async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], below: int, now_ns: int) -> int:
@@ -28,7 +29,7 @@ async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], below: int, now
     minimum = min(below, open_checkpoint(note, vkey).size) // WIDTH * WIDTH
     if minimum <= first:
         return first
-    roots = await _last_roots(ledger, first, cages)
+    roots = await _last_roots(ledger, cages)
     for start in range(0, len(roots), ROOTS_IN_A_RECORD):
         ledger.append(HOST_LOG, Roots(ts=now_ns, roots=tuple(roots[start : start + ROOTS_IN_A_RECORD])))
     epochs = tuple((epoch.number, epoch.public_key, epoch.certified_by) for epoch in ledger.epochs)
@@ -39,30 +40,35 @@ async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], below: int, now
     return minimum
 
 
-async def _last_roots(ledger: Ledger, first: int, cages: Iterable[LogId]) -> list[tuple[str, int, bytes]]:
-    """The last root of every log that was not destroyed, as this log itself lists it.
-
-    Not as it is on disk: a log that is gone, rolled back or spoilt must still be missed when the cut is done.
-    """
-    listed: dict[str, tuple[str, int, bytes]] = {}
-    destroyed: set[str] = set()
-    start, end = first, ledger.size(HOST_LOG)
+async def _read_cage_words(ledger: Ledger) -> dict[str, CageWord]:
+    """What the host's log, durable or not, says of every cage."""
+    words: dict[str, CageWord] = {}
+    start, end = ledger.first_index(HOST_LOG), ledger.size(HOST_LOG)
     while start < end:
         entries = await ledger.read(HOST_LOG, start, min(start + 4096, end))
-        for _, entry in entries:
-            if not any(mark in entry for mark in (b"roots", b"cage_destroyed")):
-                continue
-            record = decode_entry(entry)
-            if isinstance(record, Roots):
-                listed.update((root[0], root) for root in record.roots)
-            elif isinstance(record, CageDestroyed):
-                destroyed.add(record.cage)
+        for index, entry in entries:
+            note_entry(words, index, entry)
         start = entries[-1][0] + 1 if entries else end
+    return words
+
+
+async def _last_roots(ledger: Ledger, cages: Iterable[LogId]) -> list[tuple[str, int, bytes]]:
+    """The last root of every log that was not destroyed, as this log itself lists it.
+
+    Not as it is on disk: a log that is gone, rolled back or spoilt must still be missed when the cut is done.  Nor may
+    the cut hide that a log was destroyed when it was shorter than it had been.
+    """
+    listed: list[tuple[str, int, bytes]] = []
+    words = await _read_cage_words(ledger)
+    for log, word in words.items():
+        if word.size is not None and (word.destroyed is None or word.destroyed.size < word.size):
+            listed.append((log, word.size, word.root))
     for cage in cages:
-        root = await _root_of(ledger, cage) if cage not in listed else None
+        word = words.get(cage, CageWord())
+        root = await _root_of(ledger, cage) if word.size is None and word.destroyed is None else None
         if root is not None:
-            listed[cage] = root
-    return [root for log, root in sorted(listed.items()) if log not in destroyed]
+            listed.append(root)
+    return sorted(listed)
 
 
 async def _root_of(ledger: Ledger, log: LogId) -> tuple[str, int, bytes] | None:

@@ -1,4 +1,4 @@
-"""The host's clocks, written into its log, and the ages that follow from what the log says of them."""
+"""The host's clocks, written into its log; and what that says of the cages: how old they are, how long their logs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import trio
 
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.ledger.append import Ledger
+from akiosd.ledger.host_word import CageWord, note_entry
 from akiosd.store.ages import Ages, Reading
 from akiosd.values.ids import HOST_LOG
 from akiosd.values.records import CageDestroyed, CageEnd, ClockRead, decode_entry
 
 _log = get_log("clocks")
 _AT_ONCE = 4096
-_KINDS = (b"cage_end", b"cage_destroyed", b"clock_read")
+_KINDS = (b"cage_end", b"cage_destroyed", b"clock_read", b"cage_packed", b"roots")
 
 
 def read_clocks() -> Reading:
@@ -30,6 +31,7 @@ class LogAges:
     def __init__(self, ledger: Ledger, read: Callable[[], Reading] = read_clocks) -> None:
         self._ledger, self._read = ledger, read
         self._ages = Ages()
+        self._words: dict[str, CageWord] = {}
         self._next = 0
         self._one_at_a_time = trio.Lock()
 
@@ -45,6 +47,10 @@ class LogAges:
             await self._ledger.commit(HOST_LOG, record)
             await self._catch_up()
             return self._ages
+
+    def word_of(self, cage: str) -> CageWord:
+        """What the host log listed of a cage's log, as far as it was read: up to the last reading of the clocks."""
+        return self._words.get(cage, CageWord())
 
     async def _catch_up(self) -> None:
         if not self._next:
@@ -63,10 +69,12 @@ class LogAges:
             await trio.lowlevel.checkpoint()
 
     def _note(self, index: int, entry: bytes) -> None:
+        note_entry(self._words, index, entry)
         match decode_entry(entry):
             case CageEnd(cage=cage, ts=wall_ns):
                 self._ages.ended(cage, wall_ns)
             case CageDestroyed(cage=cage):
                 self._ages.gone(cage)
+                self._words.pop(cage, None)
             case ClockRead(boot=boot, boottime_ns=boottime_ns, ts=wall_ns):
                 self._ages.read(index, Reading(boot, boottime_ns, wall_ns))

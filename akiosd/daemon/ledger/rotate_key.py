@@ -14,9 +14,10 @@ import trio
 
 from akiosd.daemon.ledger.commit import Committer
 from akiosd.errors import LedgerError
-from akiosd.ledger.key_list import KEY_LIST_PATH, MAX_KEY_LIST_BYTES
+from akiosd.ledger.key_list import KEY_LIST_PATH, MAX_EPOCHS, MAX_KEY_LIST_BYTES
 from akiosd.store.durable import Disk, write_durably
 from akiosd.store.keys import NEXT_PATH, LedgerKey, install_next, save_next
+from akiosd.store.recover import BEGIN_ANEW
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import KeyEpoch, encode_entry
 
@@ -62,7 +63,7 @@ class KeyRing:
 
         def write() -> None:
             data = key.key_list()
-            if self._disk.read(KEY_LIST_PATH, MAX_KEY_LIST_BYTES) != data:
+            if not _holds(self._disk, KEY_LIST_PATH, data):
                 write_durably(self._disk, KEY_LIST_PATH, data)
 
         await self._committer.in_thread_unless_full(write)
@@ -76,6 +77,9 @@ class KeyRing:
         async with self._lock:
             if self._committer.full:
                 raise LedgerError("the disk is full: the key is not changed now", next="make room first")
+            if len(self.current.epochs) >= MAX_EPOCHS:
+                what = f"a host has at most {MAX_EPOCHS} keys: this one stays"
+                raise LedgerError(what, KEY_LIST_PATH, f"to change it all the same, {BEGIN_ANEW}")
             newer = self.current.next(seed)
             before = self.current.epochs[-1].number
             try:
@@ -101,3 +105,11 @@ class KeyRing:
             self._named_at.clear()
             await self.keep_list()
             return newer.epochs[-1].number
+
+
+def _holds(disk: Disk, path: str, data: bytes) -> bool:
+    """Whether a derived file is as it should be; what else is in its place is written over."""
+    try:
+        return disk.read(path, MAX_KEY_LIST_BYTES) == data
+    except LedgerError:
+        return False

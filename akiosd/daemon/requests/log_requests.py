@@ -120,26 +120,34 @@ class LogKeeper:
         if self._host.ledger.has_traces:
             await self._clear_traces()
 
-    async def pack_old(self, ended_before_ns: int, how: How) -> list[LogId]:
-        """Put the logs of cages that ended before that time into archives; ``how`` their files then go."""
+    async def pack_old(self, min_age_ns: int, how: How) -> list[LogId]:
+        """Put the logs of cages that ended so long ago into archives; ``how`` their files then go."""
         packed = []
-        for use in await self._survey():
-            if use.ended_ns < ended_before_ns and not self._why_busy(use.log):
+        # First which are finished, then what the host's log lists of them: their last roots are in it by then.
+        finished = [use.log for use in await self._survey() if self._may_pack(use.log)]
+        ages = await self._ages.now()
+        for log in finished:
+            if ages.age_of(log) >= min_age_ns:
                 try:
-                    if await self._pack(use.log, how):
-                        packed.append(use.log)
+                    if await self._pack(log, how):
+                        packed.append(log)
                 except (AkiosError, OSError) as error:
                     # One that is damaged stays as it is, for whoever looks into it; the others are packed.
-                    _complain("a log could not be packed", use.log, error)
+                    _complain("a log could not be packed", log, error)
         return packed
 
+    def _may_pack(self, log: LogId) -> bool:
+        finished = log not in self._host.ledger.logs() and not self._why_busy(log)
+        return finished and not Places.of(self._host.state_dir, log).is_packed
+
     async def _pack(self, log: LogId, how: How) -> bool:
+        """A log that is not what the host's log lists is not confirmed by packing it."""
         ledger, places = self._host.ledger, Places.of(self._host.state_dir, log)
         with trio.CancelScope(shield=True):
             async with self._one_at_a_time:
                 if log in ledger.logs() or places.is_packed:
                     return False
-                report = await trio.to_thread.run_sync(make_archive, places, NATIVE)
+                report = await trio.to_thread.run_sync(make_archive, places, NATIVE, self._ages.word_of(log))
                 record = CagePacked(ts=time.time_ns(), cage=log, size=report.size, root=report.root)
                 await ledger.commit(HOST_LOG, record)
                 await trio.to_thread.run_sync(drop_directory, places, how)

@@ -33,7 +33,7 @@ async def retain_once(keeper: LogKeeper, config: LedgerConfig, now_ns: int) -> N
             for use in gone:
                 _log.info("a cage's data was destroyed, as the configuration says", cage=use.log, bytes=use.bytes)
         if config.pack_after_s:
-            for log in await keeper.pack_old(now_ns - config.pack_after_s * 10**9, config.how):
+            for log in await keeper.pack_old(config.pack_after_s * 10**9, config.how):
                 _log.info("a finished log was packed", cage=log)
         if config.host_keep_days:
             await keeper.prune_host(config.host_keep_days * _DAY_NS, now_ns)

@@ -161,7 +161,11 @@ def list_files(folder: Path, start: int) -> wire.LogFileNames:
 def list_logs(cages_dir: Path) -> list[str]:
     """The cages that have something of a log on disk, in order.  Blocking."""
     found = []
-    for entry in os.scandir(cages_dir):
+    try:
+        entries = list(os.scandir(cages_dir))
+    except OSError:
+        return []  # that they are gone is what the host's log then tells
+    for entry in entries:
         there = (os.path.lexists(f"{entry.path}/{name}") for name in ("audit", "audit.tar"))
         if is_cage_id(entry.name) and any(there):
             found.append(entry.name)

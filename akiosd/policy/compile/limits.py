@@ -16,7 +16,7 @@ RLIM_INFINITY = (1 << 64) - 1
 CPU_PERIOD_US = 100_000
 MAX_OPEN_FILES = 1 << 20
 _LEAST_FILES = 1024
-_MEMLOCK = 64 * MIB
+_LEAST_LOCKED, _MOST_LOCKED = 64 * KIB, 64 * MIB
 _STACK = 8 * MIB
 _MSGQUEUE = 819_200
 _SIGPENDING = 65_536
@@ -70,6 +70,8 @@ class Bounds(msgspec.Struct, frozen=True):
     filters: int = 0
     locks: int = 0
     ofd_locks: int = 0
+    directories: int = 0
+    """KiB that the kernel keeps for those being read."""
 
 
 class CgroupValue(msgspec.Struct, frozen=True):
@@ -105,7 +107,7 @@ def compile_rlimits(limits: Limits, pools: HostPools) -> tuple[Rlimit, ...]:
         # controller's, which else would never be the one to refuse, and so to count, a fork.
         _both("nproc", limits.pids + 1 if limits.pids else RLIM_INFINITY),
         _both("nofile", files),
-        _both("memlock", _MEMLOCK),
+        _both("memlock", _locked_memory(limits)),
         _both("as", RLIM_INFINITY),
         _both("locks", RLIM_INFINITY),
         _both("sigpending", _SIGPENDING),
@@ -123,6 +125,15 @@ def _open_files(limits: Limits, pools: HostPools) -> int:
     return min(wanted, max(share, _LEAST_FILES))
 
 
+def _locked_memory(limits: Limits) -> int:
+    """All processes of a cage together lock no more than its memory limit.
+
+    Pages of a file are charged to whoever read it first, the host or another cage: locked, they are lost to them.
+    """
+    share = limits.memory // limits.pids if limits.memory and limits.pids else _MOST_LOCKED
+    return min(max(share, _LEAST_LOCKED), _MOST_LOCKED)
+
+
 # A classic program of 4,096 instructions, the longest, is about 57 KiB of machine code on x86-64 (measured).
 _FILTER_BYTES = 64 * KIB
 _SOCKET_MEMORY = MIB
@@ -132,7 +143,8 @@ def compile_bounds(limits: Limits, pools: HostPools) -> Bounds:
     """Each keeps what lies outside the memory limit to a part of it, or of what the host has.
 
     A socket holds up to 208 KiB of unread packets that nobody is charged for, a netlink socket twice that.
-    A record lock is 192 bytes.  Filters take an eighth of the machine code that the host has room for.
+    A record lock is 192 bytes.  What directories that are read hold is weighed (native/src/shim_directories.c); the
+    kernel has at most twice as much.  Filters take an eighth of the machine code that the host has room for.
     """
     sockets = min(max(limits.memory // _SOCKET_MEMORY, 256), 2048) if limits.memory else 2048
     return Bounds(
@@ -141,6 +153,7 @@ def compile_bounds(limits: Limits, pools: HostPools) -> Bounds:
         filters=min(max(pools.bpf_jit_limit // 8 // _FILTER_BYTES, 64), 1024),
         locks=16_384,
         ofd_locks=65_536,
+        directories=(min(max(limits.memory // 32, 32 * MIB), 128 * MIB) if limits.memory else 128 * MIB) // KIB,
     )
 
 

@@ -8,9 +8,14 @@ from __future__ import annotations
 import re
 
 from akiosd.redact.containers.leaf import JSON, MOST_LEAVES, NUMBER, PLAIN, Codec, Entry, Leaf, Path, Region, label_of
+from akiosd.redact.re2_search import Finder, latin
+from akiosd.redact.secret_names import kind_of
+from akiosd.redact.validators.keys import is_short_key, is_whole_password
 
 MAX_DEPTH = 200
 _START = re.compile(r"""\{\s*(?:["'}]|[A-Za-z_$][\w.$-]{0,63}\s*[:=])|\[\s*["'{\[\d-]""")
+_MAY_BE = Finder(latin(r"""[{\[][\s?\x80-\xff]*["'}{\[\dA-Za-z_$-]"""))
+"""A place where one may begin: what is not in Latin-1 is a question mark here."""
 _BLANK = re.compile(r"\s*")
 _DOUBLE = re.compile(r'"([^"\\\n]*(?:\\[^\n][^"\\\n]*)*)(")?')
 _SINGLE = re.compile(r"'([^'\\\n]*(?:\\[^\n][^'\\\n]*)*)(')?")
@@ -21,29 +26,54 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _SMALL = re.compile(r"-?\d{1,5}(?:\.\d*)?|true|false|null|None|True|False")
 
 
+_REACH = 80
+
+
 class _Frame:
     """An object or an array that has begun."""
 
-    __slots__ = ("entry", "index", "is_object", "key", "label", "path")
+    __slots__ = ("before", "entry", "index", "is_object", "key", "label", "path")
 
     def __init__(self, is_object: bool, path: Path, label: str) -> None:
         self.is_object, self.path, self.label = is_object, path, label
         self.key, self.index, self.entry = "", -1, Entry()
+        self.before = ""
+        """Of an array: the text before, where that is the name of a secret."""
 
 
-def regions(text: str, label: str, path: Path) -> list[Region]:
-    """The objects and arrays in ``text`` that have at least one named member, or are all there is."""
+def regions(text: str, data: bytes, label: str, path: Path) -> list[Region]:
+    """The objects and arrays in ``text`` that have at least one named member, or are all there is.
+
+    ``data`` is ``text`` in Latin-1.
+    """
     found: list[Region] = []
     at = count = 0
     first, last = len(text) - len(text.lstrip()), len(text.rstrip())
-    while count < MOST_LEAVES and (match := _START.search(text, at)) is not None:
-        reader = _Reader(text, match.start(), label, path)
+    while count < MOST_LEAVES and (spans := next(_MAY_BE.spans(data, at, len(data)), None)) is not None:
+        match = _START.match(text, spans[0][0])
+        if match is None:
+            at = spans[0][0] + 1
+            continue
+        reader = _Reader(text, match.start(), _before(text, match.start()) or label, path)
         at = max(reader.read(), match.start() + 1)
         whole = match.start() <= first and at >= last
         if reader.is_whole and (reader.has_names or (whole and reader.leaves)):
             found.append(Region(match.start(), at, reader.leaves))
             count += len(reader.leaves)
     return found
+
+
+def _before(text: str, at: int) -> str:
+    """The name of a secret that stands before the brace at ``at``: ``variable "token" {``, ``password = {``."""
+    before = text[max(0, at - _REACH) : at].rstrip(" \t\r\n\"'=:")
+    begin = len(before)
+    while begin and (before[begin - 1].isalnum() or before[begin - 1] in "_$.-"):
+        begin -= 1
+    return name if (name := before[begin:]) and kind_of(name) else ""
+
+
+def _may_be_secret(text: str) -> bool:
+    return not kind_of(text) and (is_whole_password(text) or is_short_key(text))
 
 
 class _Reader:
@@ -157,6 +187,15 @@ class _Reader:
         text = codec.decode(self._text[begin:end]) if frame is not None and end - begin <= 64 else ""
         if frame is not None and frame.is_object:
             label = frame.entry.label(frame.key, label, len(self.leaves))
+        elif frame is not None and frame.before and _may_be_secret(text):
+            # ["password", "…"], ["--password", "…"]
+            label, self.has_names = frame.before, True
         self.leaves.append(Leaf(self._below(frame), label, begin, end, codec))
-        if frame is not None and frame.is_object and text:
-            frame.entry.take(frame.key, text, self.leaves)
+        if frame is None:
+            return
+        if frame.is_object:
+            if text:
+                frame.entry.take(frame.key, text, self.leaves)
+            return
+        frame.before = text if codec is not NUMBER and kind_of(text) else ""
+

@@ -11,6 +11,8 @@ from decimal import Decimal
 from typing import NamedTuple
 from urllib.parse import quote_plus, unquote_plus
 
+from akiosd.redact.secret_names import kind_of
+
 Path = tuple[str | int, ...]
 MOST_LEAVES = 1 << 17
 """Texts that are told apart in one; where there are more, what is left of it is read as a plain text."""
@@ -30,6 +32,8 @@ _NUMBERS = frozenset({"number", "num", "no", "nr", "id"})
 _NAMING = frozenset({
     "name", "key", "field", "label", "header", "param", "parameter", "variable", "var", "attribute", "property", "k",
 })  # fmt: skip
+_TYPING = frozenset({"type", "id", "autocomplete", "kind"})
+"""Names of what says of a field that it is a password."""
 _VALUED = frozenset({"value", "val", "v", "values", "stringvalue", "content", "data", "default"})
 _NAME = re.compile(r"[^\W\d][\w .:/$@#()\[\]-]{0,63}")
 
@@ -174,17 +178,24 @@ class Entry:
 
     def take(self, key: str, text: str, leaves: list[Leaf]) -> None:
         """The member ``key`` is ``text``: values before it may be called so."""
-        if key.lower() in _NAMING and not self.name and _NAME.fullmatch(text):
+        if not self.name and _names(key, text):
             self.name = text
             for number in self._waiting:
                 if number < len(leaves):
                     leaves[number] = leaves[number]._replace(label=text)
 
 
+def _names(key: str, text: str) -> bool:
+    """Whether the member ``key``, which is ``text``, says what another is."""
+    if key.lower() in _NAMING:
+        return _NAME.fullmatch(text) is not None
+    return key.lower() in _TYPING and kind_of(text) == "PASSWORD"
+
+
 def names_another(owner: dict[str, object]) -> str:
     """What the member of ``owner`` that is its value is called by another member; "" where none does so."""
     for key, text in owner.items():
-        if key.lower() in _NAMING and isinstance(text, str) and _NAME.fullmatch(text):
+        if isinstance(text, str) and _names(key, text):
             return text
     return ""
 

@@ -14,7 +14,7 @@ from akiosd.redact.re2_search import Finder, latin
 
 _LINE = re.compile(
     r"^(?P<lead>[ \t]*(?:- +){0,4}(?:export +|set +|setenv +|ENV +)?)"
-    r"(?:\"(?P<double>[^\"\n]{1,64})\"|'(?P<single>[^'\n]{1,64})'"
+    r"(?:\"(?P<double>(?:[^\"\\\n]|\\[^\n]){1,64})\"|'(?P<single>[^'\n]{1,64})'"
     r"|(?P<bare>(?!(?:if|elif|else|for|while|return|class|def|with|try|except|case|lambda|assert|print)\b)"
     r"[^\W\d]?[\w.$/@-]{1,63}(?: [\w.$/@-]{1,30}){0,3}))"
     r"[ \t]*(?P<sign>:(?=[ \t\r\n]|\Z)|=>|:=|=(?!=)|(?<=\")[ \t]*:)[ \t]*", re.M)  # fmt: skip
@@ -23,7 +23,11 @@ _MAY_BE = Finder(latin(
     r"[\w.$/@\"'?\x80-\xff-][^\n:=]{0,160}(?::(?:[ \t\r\n]|\z)|=|:=)"
 ))  # fmt: skip
 """A line that may have a name: what is not in Latin-1 is a question mark here."""
-_SECTION = re.compile(r"[ \t]*\[{1,2}([\w.\" -]{1,64})\]{1,2}[ \t]*(?:[#;].*)?\r?")
+_SECTION = re.compile(
+    r"[ \t]*\[{1,2}(?P<bracketed>[\w.\" -]{1,64})\]{1,2}[ \t]*(?:[#;].*)?\r?"
+    r"|[ \t]*\w{1,32}(?:[ \t]+\"[\w.-]{1,64}\"){0,2}[ \t]+\"(?P<block>[\w.-]{1,64})\"[ \t]*\{[ \t]*\r?"
+)
+"""``[name]``, or ``variable "name" {``."""
 _COMMENT = re.compile(r"[ \t]*(?:[#;].*|//.*|---|\.\.\.)?\r?")
 _ITEM = re.compile(r"[ \t]*- +")
 _BLOCK = re.compile(r"[|>][+-]?\d?[+-]?[ \t]*(?:#.*)?\r?")
@@ -100,7 +104,7 @@ class _Block:
             elif _COMMENT.fullmatch(self._text, at, stop):
                 pass
             elif (section := _SECTION.fullmatch(self._text, at, stop)) is not None:
-                name = section[1].strip().replace('"', "")
+                name = (section["bracketed"] or section["block"]).strip().replace('"', "")
                 self._levels = [self._top, _Level(-1, (*self._top.path, name), label_of(name.rpartition(".")[2], ""))]
                 self._below = None
                 done = stop

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from akiosd.redact.containers import json_text, lines, markup, tables
+from akiosd.redact.containers import json_text, lines, markup, named_secrets, tables
 from akiosd.redact.containers.leaf import FORM, MOST_LEAVES, PLAIN, Leaf, Path, Region, label_of
 
 MAX_NESTED = 8
 MAX_SIZE = 8 << 20
 """Characters; a longer text is read as a plain one."""
+_LEAST = 4
+"""Characters; a shorter text holds no other."""
 _SIGNS = re.compile(r"[{\[<=:,;|\t]")
 _WORD = re.compile(r"[^\W_]")
 _FORM = re.compile(r"[\w.\[\]%+*-]{1,128}=[^\s&\"'<>{}]*(?:&[\w.\[\]%+*-]{1,128}=[^\s&\"'<>{}]*)*")
@@ -54,9 +56,13 @@ def view(text: str, label: str = "") -> Text:
 
 def _view(text: str, label: str, path: Path, depth: int, room: _Room) -> Text:
     found = Text(text, label, path)
-    if depth >= MAX_NESTED or len(text) > MAX_SIZE or _SIGNS.search(text) is None:
+    if depth >= MAX_NESTED or not _LEAST <= len(text) <= MAX_SIZE:
         return found
-    places = _places(text, label, path)
+    # As long as the text, character for character.
+    data = text.encode("latin-1", "replace")
+    if _SIGNS.search(text) is None and not named_secrets.may_hold(text, data, label):
+        return found
+    places = _places(text, data, label, path)
     if not 0 < len(places) <= room.left:
         return found
     room.left -= len(places)
@@ -73,20 +79,18 @@ def _view(text: str, label: str, path: Path, depth: int, room: _Room) -> Text:
     return found
 
 
-def _places(text: str, label: str, path: Path) -> list[Leaf]:
+def _places(text: str, data: bytes, label: str, path: Path) -> list[Leaf]:
     """What stands in ``text``, by position; none overlap."""
     if "=" in text and (form := _FORM.fullmatch(text.strip())) is not None and ("&" in text or "%" in text):
         begin = text.index(form[0])
         return _pairs(text, begin, begin + len(form[0]), label, path)
     inside: list[Region] = []
     if "{" in text or "[" in text:
-        inside += json_text.regions(text, label, path)
+        inside += json_text.regions(text, data, label, path)
     if "<" in text and ("</" in text or "/>" in text):
         inside += markup.regions(text, label, path)
     inside = _outermost(inside)
     found = [leaf for region in inside for leaf in region.leaves]
-    # As long as the text, character for character.
-    data = text.encode("latin-1", "replace")
     for begin, end in _free(inside, len(text)):
         found += _in_prose(text, data, begin, end, label, path)
     return sorted(found, key=lambda leaf: leaf.begin)
@@ -110,7 +114,7 @@ def _free(regions: list[Region], size: int) -> Iterator[tuple[int, int]]:
 
 
 def _in_prose(text: str, data: bytes, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
-    """Tables, then lines with names, then queries of URLs."""
+    """Tables, then lines with names, then queries of URLs, then what is called a secret."""
     done = begin
     if text.find("\n", begin, end) >= 0:
         for first, last, cells in tables.leaves_of(text, data, begin, end, path):
@@ -123,17 +127,20 @@ def _in_prose(text: str, data: bytes, begin: int, end: int, label: str, path: Pa
 def _in_lines(text: str, data: bytes, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
     done = begin
     for first, last, values in lines.leaves_of(text, data, begin, end, label, path):
-        yield from _queries(text, done, first, label, path)
+        yield from _queries(text, data, done, first, label, path)
         yield from values
         done = last
-    yield from _queries(text, done, end, label, path)
+    yield from _queries(text, data, done, end, label, path)
 
 
-def _queries(text: str, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
-    if text.find("?", begin, end) < 0:
-        return
-    for match in _QUERY.finditer(text, begin, end):
-        yield from _pairs(text, match.start() + 1, match.end(), label, path)
+def _queries(text: str, data: bytes, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
+    done = begin
+    if text.find("?", begin, end) >= 0:
+        for match in _QUERY.finditer(text, begin, end):
+            yield from named_secrets.leaves_of(text, data, done, match.start(), label, path)
+            yield from _pairs(text, match.start() + 1, match.end(), label, path)
+            done = match.end()
+    yield from named_secrets.leaves_of(text, data, done, end, label, path)
 
 
 def _pairs(text: str, begin: int, end: int, label: str, path: Path) -> list[Leaf]:

@@ -64,6 +64,21 @@ def _is_mask(number: int, bits: int) -> bool:
     return number >> (bits - 8) == 0xFF and bool(re.fullmatch("1+0*", f"{number:0{bits}b}"))
 
 
+_IDENTIFIERS = re.compile(r"2\.5\.(?:4|8|29)\.\d+|1\.3\.101\.11\d|1\.3\.(?:6\.1|14\.\d+|36\.\d+|132\.\d)")
+"""ITU-T X.660: of what certificates hold, RFC 8410, RFC 1155."""
+_SMALL = 32
+
+
+def is_doubtful_ipv4(text: str) -> bool:
+    """Nobody's; or four small numbers, as those of versions, sections and object identifiers are.
+
+    Of a million addresses of the internet about two hundred have four such numbers.
+    """
+    plain = text.partition("/")[0]
+    small = not plain.startswith("10.") and all(int(number) < _SMALL for number in plain.split("."))
+    return small or _IDENTIFIERS.fullmatch(plain) is not None or is_example_ipv4(text)
+
+
 def is_example_ipv4(text: str) -> bool:
     """A whole network, or an address that is given to nobody."""
     plain, slash, prefix = text.partition("/")

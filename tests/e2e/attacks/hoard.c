@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -239,6 +240,73 @@ static void fill_terminals(void) {
         count++;
 }
 
+/* Readings of a directory of as many names, which stay open; each after a change, so that an overlay has to keep the
+ * names once more.  Nothing tells a program how much that is: it is for who watches the host. */
+static void fill_readings_of(const char *directory, int names) {
+    static char entries[1024];
+    char name[32];
+    int ignored = chdir(directory);
+    (void)ignored;
+    close(open("name", O_CREAT | O_WRONLY, 0644));
+    for (int n = 0; n < names; n++) {
+        snprintf(name, sizeof name, "another-name-%d", n);
+        ignored = link("name", name);
+    }
+    int fd;
+    while (!full(fd = open(".", O_RDONLY | O_DIRECTORY))) {
+        if (full(syscall(SYS_getdents64, fd, entries, sizeof entries)))
+            return;
+        count++;
+        close(open("change", O_CREAT | O_WRONLY, 0644));
+        unlink("change");
+    }
+}
+static char own_directory[] = "/tmp/hoard-XXXXXX";
+static void leave_directory(void) {
+    unlink("name");
+    rmdir(own_directory);
+}
+static void fill_directories(void) {
+    if (full(mkdtemp(own_directory) != NULL ? 0 : -1))
+        return;
+    atexit(leave_directory);
+    fill_readings_of(own_directory, 0);
+}
+static void fill_readings(void) { fill_readings_of(".", 8000); }
+
+/* By a process whose first thread has ended: its list of descriptors is empty. */
+static int readings_said[2];
+static void *read_and_say(void *nothing) {
+    fill_readings();
+    long said[2] = {count, stopped};
+    int ignored = (int)write(readings_said[1], said, sizeof said);
+    (void)ignored;
+    pause();
+    return nothing;
+}
+static void fill_readings_without_first_thread(void) {
+    long said[2] = {0, 0};
+    if (full(pipe(readings_said)))
+        return;
+    pid_t pid = fork();
+    if (pid == 0) {
+        pthread_t thread;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        pthread_create(&thread, NULL, read_and_say, NULL);
+        syscall(SYS_exit, 0);
+    }
+    if (full(pid) || read(readings_said[0], said, sizeof said) != sizeof said)
+        return;
+    count = said[0];
+    stopped = (int)said[1];
+}
+
+/* What a thread has open for itself alone, nobody would see. */
+static void fill_own_descriptors(void) {
+    while (!full(syscall(SYS_close_range, ~0u, ~0u, CLOSE_RANGE_UNSHARE)))
+        count++;
+}
+
 static const struct {
     const char *name;
     void (*fill)(void);
@@ -257,6 +325,10 @@ static const struct {
     {"seccomp_filters", fill_seccomp_filters},
     {"timers", fill_timers},
     {"terminals", fill_terminals},
+    {"directories", fill_directories},
+    {"readings", fill_readings},
+    {"readings_without_first_thread", fill_readings_without_first_thread},
+    {"own_descriptors", fill_own_descriptors},
 };
 
 int main(int argc, char **argv) {

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from akiosctl import pins
 from akiosctl.client import DaemonError
-from akiosctl.ledger_source import refused
+from akiosctl.ledger_source import LogSource, refused
 from akiosctl.pins import pins_directory
+from akiosd.errors import AkiosError
 from akiosd.ledger.note import Signer
 from akiosd.ledger.proof import TlogProof
-from akiosd.ledger.witness import WitnessKey, witnesses_of
+from akiosd.ledger.report import Report
+from akiosd.ledger.witness import WitnessKey, cosignature_line, cosigned_message, witnesses_of
 from akiosd.store.keys import LedgerKey
+from akiosd.store.log_dir import directory
+from akiosd.values.ids import HOST_LOG
+from akiosd.values.records import CageBirth, CageDestroyed, Record, Roots, Started
 from tests.unit.client import test_ledger_verbs
 from tests.unit.client.test_ledger_verbs import CAGE, KEY, ORIGIN, Log
 from tests.unit.client.witness_server import Server, Witness
 from tests.unit.store.test_fsck import flip
+from tests.unit.store.test_tombstone import write
 
 ABSENT = WitnessKey("absent.example/w", Signer("absent.example/w", bytes([8]) * 32).vkey.public_key)
 
@@ -198,8 +206,122 @@ def test_a_log_that_was_pinned_and_that_akiosd_refuses_is_missing(log: Log) -> N
     assert (report.exit_code, report.origin) == (3, ORIGIN) and "for you" in report.detail
 
 
-def test_a_damaged_list_of_known_hosts_is_no_empty_one(log: Log) -> None:
+# What is done to something that is kept.
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "garbage": lambda path: path.write_bytes(b"garbage\n"),
+    "bytes": lambda path: path.write_bytes(bytes(range(256))),
+    "empty": lambda path: path.write_bytes(b""),
+    "too much": lambda path: path.write_bytes(b"x" * (2 << 20)),
+    "a directory": lambda path: (path.unlink(), path.mkdir()),
+    "a FIFO": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a link to nothing of that kind": lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
+    "a loop of links": lambda path: (path.unlink(), path.symlink_to(path.name)),
+}
+KEPT = ("", ".vkey", ".cosigned", ".witnesses", "hosts")
+
+
+@pytest.mark.parametrize("what", KEPT)
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_is_kept_and_damaged_is_a_failed_verdict(log: Log, server: Server, what: str, damage: str) -> None:
+    """Never an OK, as if nothing had been kept, nor an error that says nothing of the log."""
+    ask(log, server)
+    assert verify(log)[0] == 0
+    path = kept(what) if what != "hosts" else pins_directory() / "hosts"
+    DAMAGE[damage](path)
+    for words in ((), ("--witness-key", server.witness.key)):
+        code, text = log.here("verify", "--json", *words)
+        report = json.loads(text)
+        assert (code, report["verdict"]) in ((3, "INCOMPLETE"), (4, "UNTRUSTED")), report
+        said = f"{report['first_bad']} {report['detail']}"
+        assert str(path) in said or "damaged" in said or "known checkpoints" in said, report
+    before = os.lstat(path).st_ino
+    try:
+        assert log.here("pin")[0] in (3, 4)
+    except AkiosError as error:
+        assert error.where == str(path)
+    assert os.lstat(path).st_ino == before, "nothing is put in its place"
+
+
+def test_a_checkpoint_whose_witnesses_are_forgotten_is_no_anchor_that_may_go(log: Log, server: Server) -> None:
+    ask(log, server)
+    kept(".witnesses").unlink()
+    code, text = log.here("verify", "--json")
+    assert (code, json.loads(text)["first_bad"]) == (3, str(kept(".witnesses")))
+
+
+def test_another_log_of_the_state_directory_that_was_pinned_is_told_by_it(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All logs of a state directory are one host's, whichever of them was pinned."""
     assert log.here("pin")[0] == 0
-    (pins_directory() / "hosts").write_text("{")
-    with pytest.raises(pins.AkiosError, match="known hosts is damaged"):
-        log.here("verify")
+    host = tmp_path / "state" / directory(HOST_LOG)
+    monkeypatch.setattr(test_ledger_verbs, "KEY", LedgerKey("akios/other", bytes([3]) * 32))
+    write(tmp_path / "state", HOST_LOG, test_ledger_verbs.KEY, [])
+    code, text = log("verify", "--dir", host)
+    assert code == 4 and "akios/other" in text and "akios/test" in text
+    assert log("pin", "--renew", "--dir", host)[0] == 0
+    assert log("verify", "--dir", host)[0] == 0
+    assert log.here("verify")[0] == 4  # now that one is the stranger
+
+
+@pytest.mark.parametrize(("at", "code"), [(3, 0), (2, 4), (1, 4)])
+def test_witnesses_asked_for_a_cage_must_have_seen_the_hosts_log_list_it(
+    log: Log, tmp_path: Path, server: Server, at: int, code: int
+) -> None:
+    """A cosigned checkpoint of the host's log that is older than the cage says nothing of it."""
+    state, key = tmp_path / "two", KEY
+    found = write(state, CAGE, key, [Started(ts=n, pid=n) for n in range(5)])
+    records: list[Record] = [CageBirth(ts=1, cage=CAGE), Roots(ts=2, roots=((CAGE, found.size, found.root),))]
+    cosigned = write(tmp_path / "older", HOST_LOG, key, records[: at - 1])
+    write(state, HOST_LOG, key, records)
+    vkey, witness = key.vkey(HOST_LOG), server.witness.key
+    note = key.signer(HOST_LOG).sign(cosigned.text())
+    signature = Signer(witness.name, bytes([7]) * 32).sign_bytes(cosigned_message(cosigned.text(), 1))
+    note += cosignature_line(witness, 1, signature).encode()
+    pins.save_pin(vkey, note)
+    pins.save_cosigned(vkey, note, [witness])
+    words = ("verify", "--dir", state / directory(CAGE), "--host", state / directory(HOST_LOG), "--vkey", vkey)
+    got, text = log(*words, "--witness-key", witness, "--json")
+    assert got == code, text
+    assert log(*words)[0] == 0  # nothing was asked on the cage's behalf: the control
+    tomb = CageDestroyed(ts=3, cage=CAGE, size=found.size, root=found.root)
+    shutil.rmtree(state / directory(HOST_LOG))
+    write(state, HOST_LOG, key, [*records, tomb])
+    got, text = log(*words, "--witness-key", witness)
+    assert got == 4 and "destruction" in text  # the one that holds the key may have made that up since
+    assert log(*words)[0] == 0
+
+
+@pytest.mark.parametrize("verb", ["pin", "witness"])
+def test_a_log_put_back_after_it_was_verified_is_not_kept(
+    log: Log, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Else whoever puts an older log there just then would take the anchor back with it."""
+    older = tmp_path / "older"
+    shutil.copytree(log.path, older)
+    log.grow(300)
+    ask(log, server)
+    verified = LogSource.verify
+
+    def verify_and_roll_back(self: LogSource) -> Report:
+        report = verified(self)
+        shutil.rmtree(log.path)
+        shutil.copytree(older, log.path)
+        return report
+
+    monkeypatch.setattr(LogSource, "verify", verify_and_roll_back)
+    words = {"pin": (), "witness": (server.url, "--witness-key", server.witness.key)}[verb]
+    with pytest.raises(AkiosError, match="600 entries long when it was verified"):
+        log.here(verb, *words)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "user"))
+    assert log.here("verify")[0] == 2
+
+
+def test_up_to_where_an_anchor_vouches_is_said(log: Log, server: Server) -> None:
+    ask(log, server)
+    assert "anchored to: pin, witness" in log.here("verify")[1]
+    log.grow(400)
+    assert f"anchored to: pin (up to 300), witness {server.witness.key.name} (up to 300)" in log.here("verify")[1]
+    sizes = [anchor["size"] for anchor in json.loads(log.here("verify", "--json")[1])["anchors"]]
+    assert sizes == [300, 300]

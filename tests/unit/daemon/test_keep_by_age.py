@@ -14,6 +14,7 @@ from akiosd.daemon.ledger import commit
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.daemon.requests.log_requests import LogKeeper
 from akiosd.store.ages import HOUR_NS, Reading
+from akiosd.store.log_dir import directory
 from akiosd.store.wipe import How
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 from akiosd.values.records import CageEnd, ClockRead, End, Started, decode_entry, encode_entry
@@ -85,4 +86,23 @@ async def test_a_jump_destroys_nothing_and_time_does(tmp_path: Path, wrong_ns: i
         # A keeper that reads the log anew comes to the same, and what was cut off is older than what is left.
         again = LogKeeper(host, lambda cage: "", clocks.read)
         assert (await again._ages.now()).age_of("c-00000000000x") >= 31 * DAY_NS
+        await ledger.aclose()
+
+
+async def test_a_jump_packs_nothing_and_time_does(tmp_path: Path) -> None:
+    clocks = Clocks()
+    (tmp_path / "cages").mkdir()
+    ledger = Ledger.open(tmp_path, lambda: clocks.wall_ns, os.urandom, segment_bytes=256 << 10)
+    host: Any = SimpleNamespace(ledger=ledger, cages_dir=tmp_path / "cages", state_dir=tmp_path, disks=None)
+    keeper = LogKeeper(host, lambda cage: "", clocks.read)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ledger.run)
+        await keeper.note_clocks()
+        await ended_cage(ledger, clocks.wall_ns)
+        os.utime(tmp_path / directory(LogId(CAGE)) / "checkpoint", (0, 0))  # nor does a file's own time count
+        clocks.wall_ns += 60 * DAY_NS
+        assert await keeper.pack_old(DAY_NS, FAST) == []
+        clocks.wall_ns -= 60 * DAY_NS
+        clocks.pass_ns(DAY_NS + HOUR_NS)
+        assert await keeper.pack_old(DAY_NS, FAST) == [CAGE]
         await ledger.aclose()

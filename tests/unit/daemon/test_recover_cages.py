@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -115,3 +117,17 @@ def test_a_record_of_an_older_daemon_is_read(tmp_path: Path) -> None:
     (tmp_path / CAGE / "kept.msgpack").write_bytes(msgspec.msgpack.encode(old))
     kept = pending_changes.load_all(tmp_path)[CAGE]
     assert kept.info.directory is None and kept.directory.is_same(DirectoryId(1, 2, 99))
+
+
+def test_all_that_stays_in_use_is_waited_for_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that takes longer for each cage on a file system that does not answer is never done."""
+    cages = [f"c-00000000000{number}" for number in range(1, 9)]
+    begun(tmp_path)
+    for cage in cages[1:]:
+        (tmp_path / cage).mkdir()
+        (tmp_path / cage / "running.msgpack").write_bytes((tmp_path / CAGE / "running.msgpack").read_bytes())
+    slept: list[float] = []
+    clock = SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept), time_ns=time.time_ns)
+    monkeypatch.setattr(pending_changes, "time", clock)
+    assert pending_changes.recover(tmp_path, cast(Disks, FakeDisks(busy()))) == cages
+    assert 9 < sum(slept) < 11

@@ -13,10 +13,11 @@ import trio
 
 from akiosd.daemon.ledger import rotate_key
 from akiosd.daemon.ledger.append import Ledger
+from akiosd.daemon.ledger.prune import prune_host_log
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
-from akiosd.ledger.key_list import KEY_LIST_PATH
+from akiosd.ledger.key_list import KEY_LIST_PATH, MAX_EPOCHS, open_key_list
 from akiosd.ledger.note import Checkpoint, Vkey, is_signed_by, open_note
 from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import prepare
@@ -371,3 +372,45 @@ async def test_a_next_key_that_does_not_follow_stops_the_start(tmp_path: Path) -
     disk.close()
     with pytest.raises(LedgerError, match="does not follow"):
         Ledger.open(tmp_path, lambda: 1, bytes)
+
+
+def many_epochs(state: Path, count: int) -> None:
+    """A state directory whose key is its ``count``-th, each certified by the one before; nothing but that is signed."""
+    disk = Directory(state)
+    key = key_of(state)
+    for number in range(count - len(key.epochs)):
+        key = key.next(number.to_bytes(32, "big"))
+    keys.save_next(disk, key)
+    keys.install_next(disk)
+    disk.close()
+
+
+async def test_the_last_key_that_there_is_room_for_stays(tmp_path: Path) -> None:
+    """Its list, and a cut in the host's log, which names them all, are read by whoever trusts the first."""
+    async with running(open_here(tmp_path)) as ledger:
+        first = ledger.vkey(HOST_LOG)
+    many_epochs(tmp_path, MAX_EPOCHS - 1)
+    async with running(open_here(tmp_path)) as ledger:
+        assert await ledger.rotate_key() == MAX_EPOCHS
+        for _ in range(2):
+            with pytest.raises(LedgerError, match=f"at most {MAX_EPOCHS} keys"):
+                await ledger.rotate_key()
+        assert len(open_key_list((tmp_path / KEY_LIST_PATH).read_bytes(), first)) == MAX_EPOCHS
+        ledger.append_many(HOST_LOG, [started(1)] * 600)
+        await ledger.publish(HOST_LOG)
+        assert await prune_host_log(ledger, [], MAX_EPOCHS + 500, 1) > MAX_EPOCHS
+        await ledger.publish(HOST_LOG)
+        assert len(ledger.epochs) == MAX_EPOCHS
+    assert fsck(tmp_path / directory(HOST_LOG), first).verdict is Verdict.OK
+    async with running(open_here(tmp_path)) as ledger:
+        assert len(ledger.epochs) == MAX_EPOCHS
+
+
+@pytest.mark.parametrize("junk", [b"x" * (1 << 20), b"x", b""])
+async def test_another_file_in_the_lists_place_is_written_over(tmp_path: Path, junk: bytes) -> None:
+    async with running(open_here(tmp_path)) as ledger:
+        wanted = ledger.key_list()
+    (tmp_path / KEY_LIST_PATH).write_bytes(junk)
+    async with running(open_here(tmp_path)) as ledger:
+        await ledger.commit(HOST_LOG, started(1))
+    assert (tmp_path / KEY_LIST_PATH).read_bytes() == wanted

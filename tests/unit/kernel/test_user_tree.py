@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+import pytest
+
 from akiosd.kernel import user_tree
 
 MOUNTINFO = """\
@@ -23,6 +25,43 @@ def test_a_file_system_is_found_by_the_id_of_its_mount() -> None:
 
 def test_only_file_systems_of_this_machine_are_local() -> None:
     assert not {"fuse", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "virtiofs"} & user_tree.LOCAL
+
+
+LAYERS = MOUNTINFO + """\
+50 22 0:50 / /nfs rw - nfs4 server:/ rw
+51 22 0:51 / /nfs/disk rw - xfs /dev/vdb rw
+52 22 0:52 / /over rw - ext4 /dev/vdc rw
+53 52 0:53 / /over rw - nfs4 server:/ rw
+54 22 0:54 / /a:b,c rw - nfs4 server:/ rw
+"""
+OVERLAYS = {
+    "lowerdir=/srv/tree,upperdir=/u,workdir=/w": True,
+    "lowerdir=/srv/tree:/opt,redirect_dir=on,xino=auto": True,
+    "lowerdir=/nfs/disk/tree,upperdir=/u,workdir=/w": True,
+    "lowerdir=/nfsother,upperdir=/u,workdir=/w": True,
+    "lowerdir+=/srv/tree,lowerdir+=/nfs/tree": False,
+    "lowerdir=/nfs/tree,upperdir=/u,workdir=/w": False,
+    "lowerdir=/srv/tree:/home/a\\040b/tree": False,
+    "lowerdir=/srv/tree::/nfs": False,
+    "lowerdir=/srv/tree,upperdir=/nfs/u,workdir=/nfs/w": False,
+    "lowerdir=/over/tree:/srv": False,
+    "lowerdir=/a\\134:b\\134\\054c/tree:/srv": False,
+    "lowerdir=l/ABC:l/DEF": False,
+    "redirect_dir=on": False,
+}
+
+
+@pytest.mark.parametrize("options", OVERLAYS)
+def test_an_overlay_is_as_local_as_its_layers(options: str) -> None:
+    own = f"60 22 0:60 / /overlay rw - overlay overlay rw,{options}\n"
+    assert user_tree.is_local(LAYERS + own, 60) == OVERLAYS[options]
+    again = "61 22 0:61 / /again rw - overlay overlay rw,lowerdir=/overlay/x:/srv\n"
+    assert user_tree.is_local(LAYERS + own + again, 61) == OVERLAYS[options], "and so is one that lies on it"
+
+
+def test_an_overlay_on_itself_is_not_looked_at_for_ever() -> None:
+    root = "22 1 0:9 / / rw - overlay overlay rw,lowerdir=/a:/b,upperdir=/c,workdir=/d\n"
+    assert not user_tree.is_local(root, 22), "of a container whose layers are the host's"
 
 
 def test_what_is_known_is_what_stat_says(tmp_path: Path) -> None:

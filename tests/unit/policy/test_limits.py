@@ -1,5 +1,7 @@
 import resource
 
+import pytest
+
 from akiosd.policy.compile.limits import (
     RLIM_INFINITY,
     RLIMIT_NUMBERS,
@@ -53,6 +55,15 @@ def test_all_processes_of_a_cage_open_a_quarter_of_what_the_host_can():
     assert open_files(10_000_000, pids=0) == 4096, "without a limit of processes there is nothing to divide by"
     assert open_files(100_000) == 1024, "no program works with less"
     assert open_files(100_000, open_files=64) == 64
+
+
+@pytest.mark.parametrize(
+    ("memory", "pids"), [(2 * GIB, 1024), (64 * MIB, 1024), (64 * MIB, 8), (64 * GIB, 16), (GIB, 0)]
+)
+def test_all_processes_together_lock_no_more_than_the_memory_limit(memory, pids):
+    limits = {one.name: one.hard for one in compile_rlimits(Limits(memory=memory, pids=pids), POOLS)}
+    assert 64 << 10 <= limits["memlock"] <= 64 * MIB
+    assert not pids or limits["memlock"] * pids <= memory
 
 
 def test_bounds_grow_with_the_memory_limit_and_the_hosts_pools():

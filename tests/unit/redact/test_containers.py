@@ -156,6 +156,10 @@ HOSTILE = {
     "attributes": '<a b="c" ', "spaces": "<a " + " " * 50, "names": "a: ", "lines": "a: b\n", "items": "- a:\n",
     "sections": "[a]\n", "below": "a:\n  b\n", "triple": 'a = """\n', "headers": "a,b\n", "quotes": 'a,b\n"',
     "cells": '"",', "bars": "| a ", "queries": "?a=b&c", "pairs": "a=b&", "strings in JSON": '{"a":"{\\"',
+    "names of secrets": "password ", "secrets": "password: a1\n",
+    "commands": "curl -u a ", "inputs": "<input a=b ", "columns": "USER  PASSWORD\n", "calls": "login(", "prose":
+    "password for a b c d e f g ", "inserts": "(password) VALUES (", "attributes of secrets": '="password" value ',
+    "SQL": "identified with ", "blocks": '"password" {', "pairs of names": '["password",', "one line": "password|",
 }  # fmt: skip
 
 

@@ -102,6 +102,7 @@ def test_block_ends_a_stream() -> None:
     assert channel.blocked and "ada" not in safe and "more" not in safe
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), max_size=40))
 def test_a_reply_is_restored_however_it_is_cut(sizes: list[int]) -> None:
     pseudonyms = Pseudonyms(KEY)

@@ -94,8 +94,18 @@ class Driver:
         self.opened.sequencer.mark(*heads)
         self.commit()
 
+    def name_in_host_log(self, logs: list[LogId]) -> None:
+        """Durable before anything of them is published."""
+        full, self.disk.full = self.disk.full, lambda: False
+        self.append(HOST_LOG, [" ".join(["roots", *logs]).encode()])
+        self.commit()
+        self.disk.full = full
+
     def publish_logs(self, logs: list[LogId]) -> None:
         sequencer = self.opened.sequencer
+        new = [log for log in logs if log != HOST_LOG and not sequencer.logs[log].published.size]
+        if new:
+            self.name_in_host_log(new)
         work = [(log, *sequencer.work(log)) for log in logs]
         publications = [prepare(log, edge, batch) for log, edge, batch in work if batch]
         try:

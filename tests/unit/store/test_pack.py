@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from akiosd.errors import LedgerError
+from akiosd.ledger.host_word import CageWord
 from akiosd.ledger.merkle import PYTHON
+from akiosd.ledger.note import Checkpoint, parse_note
 from akiosd.ledger.proof import verify_proof
 from akiosd.ledger.report import Verdict
 from akiosd.store import packing
@@ -122,6 +124,12 @@ def test_a_bad_log_is_not_packed(tmp_path: Path) -> None:
     assert not (tmp_path / "out.tar").exists()
 
 
+def listed(log: Path) -> CageWord:
+    """What the host's log says of it: that it is as it is here."""
+    found = Checkpoint.parse(parse_note((log / "checkpoint").read_bytes()).text)
+    return CageWord(size=found.size, root=found.root)
+
+
 @pytest.mark.parametrize("stop_at", ["archive", "log", "history"])
 def test_packing_stopped_anywhere_leaves_the_log_readable_and_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: str
@@ -143,7 +151,7 @@ def test_packing_stopped_anywhere_leaves_the_log_readable_and_is_finished(
 
     disk = Directory(tmp_path)
     assert not places.is_packed
-    report = make_archive(places, PYTHON)
+    report = make_archive(places, PYTHON, listed(log))
     if stop_at != "archive":
         monkeypatch.setattr(packing, "wipe", stop)
         with pytest.raises(Stop):
@@ -153,7 +161,7 @@ def test_packing_stopped_anywhere_leaves_the_log_readable_and_is_finished(
     assert load_edge(disk, KEY, CAGE).root() == report.root
     assert read_entries(disk, CAGE, 299, 301, 600) == [encode_entry(Started(ts=i, pid=i)) for i in (299, 300)]
     if not places.is_packed:
-        assert make_archive(places, PYTHON) == report
+        assert make_archive(places, PYTHON, CageWord(size=report.size, root=report.root)) == report
     drop_directory(places, How())
     assert places.is_packed and sorted(path.name for path in log.parent.iterdir()) == ["audit.tar"]
     assert places.archive.stat().st_mtime_ns == ended
@@ -167,7 +175,7 @@ def test_a_bad_log_stays_as_it_is(tmp_path: Path) -> None:
     flip(log / "tile/entries/000")
     before = {path: path.read_bytes() for path in log.rglob("*") if path.is_file()}
     with pytest.raises(LedgerError, match="TAMPERED"):
-        make_archive(Places.of(tmp_path, CAGE), PYTHON)
+        make_archive(Places.of(tmp_path, CAGE), PYTHON, listed(log))
     assert {path: path.read_bytes() for path in log.rglob("*") if path.is_file()} == before
     assert not Places.of(tmp_path, CAGE).archive.exists()
 
@@ -176,4 +184,4 @@ def test_kept_checkpoints_must_agree_before_they_go(tmp_path: Path) -> None:
     log = write_log(tmp_path, CAGE, 100, 600)
     flip(log.with_name("audit.history") / "100", -3)
     with pytest.raises(LedgerError, match="TAMPERED"):
-        make_archive(Places.of(tmp_path, CAGE), PYTHON)
+        make_archive(Places.of(tmp_path, CAGE), PYTHON, listed(log))

@@ -21,6 +21,7 @@ from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import (
     CageBirth,
     CageDestroyed,
+    CagePacked,
     DaemonStart,
     KeyEpoch,
     LogOpen,
@@ -96,7 +97,8 @@ def test_a_tombstone_of_another_key_is_not_believed(true: Host, tmp_path: Path, 
 @pytest.mark.parametrize("vkey", [TRUE.vkey(CAGE), TRUE.vkey(HOST_LOG)], ids=["the cage's", "the host's"])
 def test_one_of_the_trusted_key_is(tmp_path: Path, vkey: Vkey) -> None:
     """The control."""
-    host = Host(tmp_path / "true", TRUE, tombstone())
+    root = Host(tmp_path / "before", TRUE).cage.root
+    host = Host(tmp_path / "true", TRUE, tombstone(root=root))
     shutil.rmtree(host.log)
     report = host.verify(vkey)
     assert (report.verdict, report.size, report.anchored_to) == (Verdict.DESTROYED, 41, "host log")
@@ -173,6 +175,36 @@ def test_a_pin_and_a_tombstone_must_agree(true: Host, tmp_path: Path) -> None:
     ):
         rewrite(true, TRUE, [CageBirth(ts=1, cage=CAGE), tombstone(size, root)])
         assert true.verify(key, pin=pin).verdict is verdict, size
+
+
+# What the host's log says of a log on disk after it has listed another; each is signed by the host's own key.
+SAID_LATER: dict[str, Callable[[Checkpoint], Record]] = {
+    "destroyed": lambda now: tombstone(now.size, now.root),
+    "packed": lambda now: CagePacked(ts=3, cage=CAGE, size=now.size, root=now.root),
+    "listed": lambda now: Roots(ts=3, roots=((CAGE, now.size, now.root),)),
+}
+# The log that is there → the verdict; it was listed with 41 entries.
+THERE: dict[str, tuple[range, Verdict]] = {
+    "the same": (range(40), Verdict.OK),
+    "a shorter one": (range(30), Verdict.ROLLBACK),
+    "another one": (range(1, 41), Verdict.FORK),
+}
+
+
+@pytest.mark.parametrize("said", SAID_LATER)
+@pytest.mark.parametrize("there", THERE)
+def test_no_later_record_takes_back_what_the_hosts_log_listed(tmp_path: Path, said: str, there: str) -> None:
+    """An akiosd that believed what it found on disk may have signed that record."""
+    state = tmp_path / "state"
+    numbers, verdict = THERE[there]
+    listed = write(tmp_path / "before", CAGE, TRUE, [Started(ts=n, pid=n) for n in range(40)])
+    now = write(state, CAGE, TRUE, [Started(ts=n, pid=n) for n in numbers])
+    roots = Roots(ts=2, roots=((CAGE, listed.size, listed.root),))
+    write(state, HOST_LOG, TRUE, [CageBirth(ts=1, cage=CAGE), roots, SAID_LATER[said](now)])
+    if (said, there) == ("destroyed", "the same"):
+        verdict = Verdict.DESTROYED
+    report = fsck(state / directory(CAGE), TRUE.vkey(HOST_LOG), host=state / directory(HOST_LOG), cage=CAGE)
+    assert report.verdict is verdict
 
 
 def test_logs_that_changed_places_are_told_even_with_their_keys(true: Host) -> None:

@@ -13,7 +13,7 @@ from akiosd.redact.engine import Engine
 from akiosd.redact.known_values import Known
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.stream import StreamRedactor
-from akiosd.redact.whole_passwords import whole_password
+from akiosd.redact.whole_secrets import whole_secret
 
 ENGINE = Engine()
 PASSWORDS = ["""x'y&z<98765""", """a"b\\c1!xyz""", "ab,cd;ef12", "p&1q,2w;3z", "<9abc>defg"]
@@ -57,7 +57,7 @@ def test_a_stream_with_a_name_says_the_same(value: str) -> None:
      ("a'b,cde", "password"), ("a'b,c1d", "password_hint"), ("a'1", "password"), ("a,b'1xyz", "compass")],
 )  # fmt: skip
 def test_what_is_none(text: str, label: str) -> None:
-    assert whole_password(text, label) is None
+    assert whole_secret(text, label) is None
 
 
 def test_what_the_policy_lets_pass() -> None:
