@@ -20,12 +20,10 @@ __all__ = [
     "CommandNotFoundError",
     "Toolchain",
     "Workspace",
-    "find_policy_files",
     "locate_toolchain",
     "locate_workspace",
 ]
 
-SYSTEM_POLICY = "/etc/akios/policy.yaml"
 PROJECT_POLICY = "akios.yaml"
 _PROJECT_MARKS = (".git", PROJECT_POLICY)
 
@@ -121,33 +119,3 @@ def _check_readable(fd: int, path: str) -> None:
         raise AkiosError(
             f"{path} cannot be read with your permissions", where="workspace", next="check the directory's mode"
         )
-
-
-def find_policy_files(cwd: str, home: str, workspace: str | None = None) -> list[tuple[str, str]]:
-    """The policy files that apply, widest first, as (layer, path); layers are ``system``, ``user``, ``project``.
-
-    Every ``akios.yaml`` from the workspace's root down to ``cwd`` is one project layer: a policy only narrows, so a
-    run from a subdirectory may not lose its project's.  A file that is there and cannot be read is listed all the
-    same: reading it fails, and the run with it.  Raises AkiosError when not even its presence can be told.
-    """
-    candidates = [("system", SYSTEM_POLICY), ("user", f"{home}/.config/akios/policy.yaml")]
-    places = [cwd]
-    if workspace is not None and is_below(cwd, workspace):
-        while places[-1] != workspace and places[-1] != "/":
-            places.append(os.path.dirname(places[-1]))
-    candidates += [("project", f"{place}/{PROJECT_POLICY}") for place in reversed(places)]
-    return [(layer, path) for layer, path in candidates if _exists(path)]
-
-
-def _exists(path: str) -> bool:
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise AkiosError(
-            f"whether there is a policy at {path} cannot be told: {error.strerror}",
-            where="policy",
-            next="check the permissions of its directory",
-        ) from None
-    return True

@@ -56,7 +56,8 @@ NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
     "akiosctl": (
         PURE,
         (
-            *("akiosd.store.fsck", "akiosd.store.proofs_and_tiles", "akiosd.store.log_dir", "akiosd.kernel.hashing"),
+            *("akiosd.store.fsck", "akiosd.store.archive_log", "akiosd.store.proofs_and_tiles", "akiosd.store.log_dir"),
+            "akiosd.kernel.hashing",
             *SHARED,
         ),
     ),

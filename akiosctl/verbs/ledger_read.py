@@ -29,7 +29,7 @@ from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, is_signed_by, o
 from akiosd.ledger.quorum import MAX_POLICY_BYTES, Quorum, all_of, parse_policy
 from akiosd.ledger.report import LogReader, Report, describe
 from akiosd.ledger.witness import WitnessKey
-from akiosd.store.proofs_and_tiles import pack_from, pack_log
+from akiosd.store.archive_log import pack_from, pack_log
 from akiosd.values.records import Unknown
 
 DIRECTORY = click.option(

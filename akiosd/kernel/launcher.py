@@ -1,4 +1,6 @@
-"""The launcher process: started, asked, restarted.  It clones; the daemon stays the parent of what it clones."""
+"""The launcher process: started, asked to clone cages and user namespaces, restarted.  The daemon
+is the parent of what it clones.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,8 @@ PROGRAM = Path(__file__).with_name("akios-launcher")
 # clone(2) flags; include/uapi/linux/sched.h
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
-CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_INTO_CGROUP = 0x200000000
@@ -53,10 +53,11 @@ class Launcher(HelperProcess):
     def __init__(self, program: Path = PROGRAM) -> None:
         super().__init__([str(program)], {})
         self._lock = trio.Lock()
-        self.restarts = 0
 
     async def start(self) -> None:
-        """Start it and wait for its word that its staging root stands; KernelError with its errno otherwise."""
+        """Start it and wait until its staging root stands.  KernelError with the errno of what
+        failed.
+        """
         try:
             self.spawn()
         except OSError as error:
@@ -71,9 +72,10 @@ class Launcher(HelperProcess):
             fd.close()
 
     async def clone_userns(self, owner: int = 0) -> tuple[int, Fd]:
-        """A paused process in a new user namespace that belongs to the host uid ``owner``: (pid, its pidfd).
+        """Clone a paused process in a new user namespace owned by the host uid ``owner``: (pid, its
+        pidfd).
 
-        The caller kills and reaps it.
+        The caller owns the pidfd, and kills and reaps the process.
         """
         request = plan_format.REQUEST.pack(plan_format.MAGIC, plan_format.REQUEST_USERNS, 0, 0, owner)
         return await self._request(request, [], "user namespace")
@@ -81,9 +83,12 @@ class Launcher(HelperProcess):
     async def clone_cage(
         self, plan: bytes, status_fd: int, cgroup_fd: int, fds: Sequence[int], flags: int
     ) -> tuple[int, Fd]:
-        """Clone a child that executes ``plan``: (pid, pidfd), both the caller's child.
+        """Clone a child that executes ``plan``: (pid, pidfd).  It is the caller's child, and the
+        pidfd the caller's.
 
-        ``cgroup_fd`` is the directory of the v2 leaf.  Descriptors are copied, the caller keeps its own.
+        ``cgroup_fd`` is the directory of the v2 leaf. ``fds`` are in the order of
+        ``Plan.fd_names``; descriptors are copied, and the caller keeps its own. KernelError with
+        the errno of the clone, CageFailedError when the launcher ended.
         """
         with plan_request(plan, [status_fd, cgroup_fd, *fds], flags | CLONE_INTO_CGROUP) as (request, all_fds):
             return await self._request(request, all_fds, "clone")
@@ -118,7 +123,6 @@ class Launcher(HelperProcess):
 
     async def _restart(self) -> None:
         await self.close()
-        self.restarts += 1
         await self.start()
 
     async def _answer(self, where: str) -> tuple[int, Fd | None]:

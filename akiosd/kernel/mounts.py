@@ -19,7 +19,6 @@ MOUNT_ATTR_NOSUID = 0x02
 MOUNT_ATTR_NODEV = 0x04
 MOUNT_ATTR_NOEXEC = 0x08
 MOUNT_ATTR_NOATIME = 0x10
-MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 OPEN_TREE_CLONE = 1
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
@@ -31,7 +30,7 @@ _lib = _shim.lib
 
 
 def check(value: int, call: str) -> int:
-    """-errno → OSError naming the call; anything else is returned."""
+    """Raise OSError, naming ``call``, when ``value`` is -errno; else return it."""
     if value < 0:
         raise OSError(-value, f"{call}: {os.strerror(-value)}")
     return value
@@ -64,6 +63,7 @@ def fs_mount(kind: str, options: dict[str, str], attrs: int = 0) -> Fd:
 
 
 def move_mount(fd: int, to_dirfd: int, to_path: bytes = b"") -> None:
+    """Attach the detached mount ``fd`` at ``to_path`` below ``to_dirfd`` (move_mount(2))."""
     check(_lib.akios_move_mount(fd, to_dirfd, to_path), "move_mount")
 
 

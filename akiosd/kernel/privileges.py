@@ -1,7 +1,8 @@
-"""What a process gives up for good: identity, capabilities, the right to gain any, and most system calls.
+"""What a process gives up for good: identity, capabilities, the right to gain any, and most system
+calls.
 
-For a single-threaded process that restricts itself: each function changes the calling thread (credentials(7)), and
-raises KernelError with the kernel's errno.
+For a single-threaded process that restricts itself: each function changes the calling thread
+(credentials(7)). All raise KernelError with the kernel's errno.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from akiosd.kernel.refusals import named_refusal
 CAP_KILL = 5
 CAP_SETGID = 6
 CAP_SETUID = 7
-CAP_SETPCAP = 8
 
 SECUREBITS_LOCKED = 0xEF
 """Every bit but KEEP_CAPS set, every bit locked (capabilities(7))."""
@@ -26,7 +26,7 @@ def _prctl(option: int, argument: int | bytes = 0) -> int:
 
 
 def drop_bounding_set(keep: frozenset[int] = frozenset()) -> None:
-    """No capability outside ``keep`` can ever be gained again; needs CAP_SETPCAP."""
+    """Remove every capability outside ``keep`` from the bounding set; needs CAP_SETPCAP."""
     for number in range(64):
         try:
             held = _prctl(syscalls.PR_CAPBSET_READ, number)
@@ -37,37 +37,46 @@ def drop_bounding_set(keep: frozenset[int] = frozenset()) -> None:
 
 
 def lock_securebits() -> None:
-    """uid 0 means nothing from here on, and nobody changes that back; needs CAP_SETPCAP."""
+    """Take all meaning from uid 0, irrevocably; needs CAP_SETPCAP."""
     _prctl(syscalls.PR_SET_SECUREBITS, SECUREBITS_LOCKED)
     if _prctl(syscalls.PR_GET_SECUREBITS) != SECUREBITS_LOCKED:
         raise KernelError("the securebits read back differently", "securebits")
 
 
 def set_capabilities(keep: frozenset[int] = frozenset()) -> None:
-    """Effective and permitted set become ``keep``, inheritable and ambient empty (capset(2))."""
+    """Set the effective and permitted sets to ``keep``, and empty the inheritable and ambient sets
+    (capset(2)).
+    """
     _prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_CLEAR_ALL)
     with named_refusal("capset", "capset"):
         syscalls.capset(sum(1 << number for number in keep))
 
 
 def set_no_new_privs() -> None:
+    """Set no_new_privs, which cannot be undone (prctl(2))."""
     _prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
 
 
 def set_undumpable() -> None:
-    """No core, no ptrace, no reading of /proc/PID/mem by the same uid.  A change of ids resets it: call after that."""
+    """Forbid core dumps, ptrace, and reading of /proc/PID/mem by the same uid.
+
+    A change of ids undoes it: call it after that.
+    """
     _prctl(syscalls.PR_SET_DUMPABLE, 0)
     if _prctl(syscalls.PR_GET_DUMPABLE) != 0:
         raise KernelError("the process is still dumpable", "dumpable")
 
 
 def set_parent_death_signal(signo: int) -> None:
-    """Sent when the thread that forked us ends.  A change of ids clears it: call after that, then look at getppid."""
+    """Ask for ``signo`` when the thread that forked this process ends.
+
+    A change of ids clears it: call it after that, then compare getppid with the expected parent.
+    """
     _prctl(syscalls.PR_SET_PDEATHSIG, signo)
 
 
 def set_name(name: str) -> None:
-    """What ps shows: at most 15 bytes."""
+    """Set the name that ps(1) shows; cut to 15 bytes."""
     _prctl(syscalls.PR_SET_NAME, name.encode()[:15])
 
 

@@ -91,18 +91,17 @@ def name_of(number: int) -> str:
 
 
 class Compiled(msgspec.Struct, frozen=True):
-    """What one cage needs: the filter for seccomp(2), the table for the pump, and their source."""
+    """What one cage needs: the filter for seccomp(2), and the table for the pump."""
 
     bpf: bytes
     pump_table: bytes
-    spec: FilterSpec
 
 
 @functools.lru_cache(maxsize=64)
 def compiled(syscalls: Syscalls, listener: bool = True) -> Compiled:
     """The filter of a policy's ``syscalls`` section; made once, then from the cache."""
     spec = compile_filter(Policy(syscalls=syscalls), listener=listener)
-    return Compiled(compile_bpf(spec), compile_pump_table(spec), spec)
+    return Compiled(compile_bpf(spec), compile_pump_table(spec))
 
 
 def compile_bpf(spec: FilterSpec) -> bytes:

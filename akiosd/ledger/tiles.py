@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from akiosd.errors import LedgerError
@@ -11,7 +10,6 @@ from akiosd.errors import LedgerError
 WIDTH = 256
 HEIGHT = 8
 ENTRIES = -1  # the "level" of entry bundles
-MAX_LEVEL = 7  # 256**8 leaves is more than a 63-bit index can name
 
 _PATH = re.compile(r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 
@@ -26,11 +24,8 @@ class Tile:
 
     @property
     def path(self) -> str:
+        """Its path in the log's directory."""
         return tile_path(self.level, self.index, self.width)
-
-    @property
-    def first_leaf(self) -> int:
-        return self.index << (HEIGHT * (max(self.level, 0) + 1))
 
 
 def tile_path(level: int, index: int, width: int = WIDTH) -> str:
@@ -63,15 +58,6 @@ def widths(size: int) -> list[tuple[int, int]]:
         levels.append(divmod(size, WIDTH))
         size //= WIDTH
     return levels
-
-
-def tiles_of(size: int) -> Iterator[Tile]:
-    """Every tile and entry bundle a tree of ``size`` leaves has, bundles first, then level by level."""
-    for level, (full, partial) in [(ENTRIES, divmod(size, WIDTH)), *enumerate(widths(size))]:
-        for index in range(full):
-            yield Tile(level, index)
-        if partial:
-            yield Tile(level, full, partial)
 
 
 def edge_of(size: int) -> list[Tile]:

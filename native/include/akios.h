@@ -201,10 +201,6 @@ void akios_pump_stop(struct akios_pump *pump);
  * (a page on a dead network file system) frees what is left when it returns. */
 void akios_pump_close(struct akios_pump *pump);
 
-/* SHA-256 of prefix || entry for n entries that stand one after the other in data; out: 32 n bytes.
- */
-int akios_sha256_leaves(const uint8_t *data, const uint32_t *lens, size_t n, uint8_t prefix,
-                        uint8_t *out);
 /* SHA-256 of 0x00 || entry for the n entries of an entry bundle (c2sp.org/tlog-tiles: big-endian
  * uint16 length, entry, and again); out: 32 n bytes.  -EBADMSG unless data holds exactly n entries
  * and not one byte more. */

@@ -40,19 +40,6 @@ static int hash_one(EVP_MD_CTX *context, uint8_t prefix, const uint8_t *data, si
                : -EIO;
 }
 
-int akios_sha256_leaves(const uint8_t *data, const uint32_t *lens, size_t n, uint8_t prefix,
-                        uint8_t *out)
-{
-    EVP_MD_CTX *context = new_context();
-    int err = context == NULL ? -ENOMEM : 0;
-    for (size_t i = 0; i < n && err == 0; i++) {
-        err = hash_one(context, prefix, data, lens[i], out + i * DIGEST_BYTES);
-        data += lens[i];
-    }
-    EVP_MD_CTX_free(context);
-    return err;
-}
-
 int akios_sha256_bundle(const uint8_t *data, size_t len, size_t n, uint8_t *out)
 {
     EVP_MD_CTX *context = new_context();

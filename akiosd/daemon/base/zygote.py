@@ -1,4 +1,4 @@
-"""The zygote process, akiosd's end: started, asked for gateways, restarted when it died."""
+"""akiosd's end of the zygote process: started, asked for gateways, restarted when it died."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _decoder: msgspec.msgpack.Decoder[FromZygote] = msgspec.msgpack.Decoder(FromZygo
 
 
 class Zygote(HelperProcess):
-    """The process and the socket to it.  Start it from the main thread; its gateways leave with it."""
+    """One zygote process and the socket to it; its gateways exit with it.
+
+    Call :meth:`start` from the main thread.
+    """
 
     def __init__(self) -> None:
         # A name is looked up as it is: else one that does not exist is tried again below the host's own domain.
@@ -33,10 +36,11 @@ class Zygote(HelperProcess):
         self._waiting = False
         self._statuses: dict[int, int | None] = {}
         self._lock = trio.Lock()
-        self.restarts = 0
 
     def start(self) -> None:
-        """Start it; it goes on importing behind this call, and the first :meth:`fork` waits for that."""
+        """Start the process.  It goes on importing after this call; the first :meth:`fork` waits
+        for that.  KernelError.
+        """
         try:
             self.spawn()
         except OSError as error:
@@ -45,9 +49,10 @@ class Zygote(HelperProcess):
         self._statuses = {}
 
     async def fork(self, cage: str, uid: int, fds: Sequence[int]) -> tuple[int, Fd]:
-        """A new gateway: (pid, pidfd).  ``fds``: its link, then the groups' files; they stay the caller's.
+        """Fork a gateway: (pid, pidfd), the pidfd is the caller's.
 
-        Raises CageFailed when it could not be made; a zygote that died is started again for the next.
+        ``fds`` are its link, then files of cgroups; they stay the caller's. CageFailedError when it
+        could not be made; a zygote that died is started again.
         """
         async with self._lock:
             with trio.CancelScope(shield=True):
@@ -62,7 +67,9 @@ class Zygote(HelperProcess):
         return made
 
     async def wait_status(self, pid: int) -> int | None:
-        """How a gateway that is dead ended (waitpid(2)); None where nobody knows: its zygote died too."""
+        """The wait status (waitpid(2)) of a gateway that is dead; None when its zygote died too, or
+        within two seconds says nothing.
+        """
         with trio.move_on_after(_STATUS_SECONDS):
             async with self._lock:
                 try:
@@ -72,14 +79,9 @@ class Zygote(HelperProcess):
                     await self._restart()
         return self._statuses.pop(pid, None)
 
-    def forget(self, pid: int) -> None:
-        """Nobody will ask how this one ended."""
-        self._statuses.pop(pid, None)
-
     async def _restart(self) -> None:
         with trio.CancelScope(shield=True):
             await self.close()
-            self.restarts += 1
             self.start()
 
     async def _wait_imported(self) -> None:

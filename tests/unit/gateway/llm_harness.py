@@ -129,7 +129,7 @@ async def talking(
     policy = msgspec.structs.replace(Policy(), budget=limits, network=network, redact=redact)
     gateway = Gateway(models, policy, without_keys, **prices)
     host = HOSTS[provider]
-    where = Destination(host, 443, True, Rule("llm", host, provider, 443))
+    where = Destination(host, 443, True, Rule("llm", host, provider))
     async with harness.connected(gateway, where) as agent:
         yield gateway, agent
 
