@@ -109,6 +109,7 @@ class PlainClient:
         self._send({"m": "hello", "protocol": PROTOCOL, "software": f"akiosctl {__version__}"}, ())
 
     def fileno(self) -> int:
+        """The socket's descriptor; it stays this object's."""
         return self._connection.fileno()
 
     def request(self, name: str, fields: dict[str, object], fds: Sequence[int] = ()) -> int:
@@ -222,6 +223,7 @@ class Client:
         return received.message, received.fds
 
     def close(self) -> None:
+        """Close the socket and every descriptor that was received and not taken."""
         close_fds(self._session.close())
         for received in self._ready:
             close_fds(received.fds)

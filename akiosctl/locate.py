@@ -1,7 +1,7 @@
 """Find and open, as the user, what a run needs: the workspace, the toolchain, the policy files.
 
-akiosd resolves no path that a client names; it gets the fds opened here.  This is on the hot path of ``run``, so
-nothing here imports yaml or click.
+akiosd resolves no path that a client names; it gets the fds opened here.  This is on the hot path
+of ``run``, so nothing here imports yaml or click.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ _HOME_SHARED = (".config", ".local", ".local/share", ".local/bin", ".cache")
 
 
 class Workspace(NamedTuple):
-    """``path`` is absolute and real, ``fd`` (O_PATH, a directory) the receiver's, ``cwd`` relative to ``path``."""
+    """``path`` is absolute and real, ``fd`` (O_PATH, a directory) the receiver's, ``cwd`` relative
+    to ``path``.
+    """
 
     path: str
     fd: int
@@ -50,10 +52,10 @@ class Workspace(NamedTuple):
 def locate_workspace(cwd: str, flag: str | None, home: str) -> Workspace:
     """Open the workspace: what ``--workspace`` names, else the project ``cwd`` is in, else ``cwd``.
 
-    A project is the nearest directory from ``cwd`` upwards that holds ``.git`` or ``akios.yaml``; directory and mark
-    must both belong to the user or to root's own project, so that nobody else's ``/tmp/.git`` widens the view.
-    When ``cwd`` lies outside the named workspace, ``cwd`` inside is its root.
-    Raises AkiosError: not there, not readable, or a place that must not be a workspace.
+    A project is the nearest directory from ``cwd`` upwards that holds ``.git`` or ``akios.yaml``;
+    directory and mark must both belong to the user or to root's own project, so that nobody else's
+    ``/tmp/.git`` widens the view. When ``cwd`` lies outside the named workspace, ``cwd`` inside is
+    its root. Raises AkiosError: not there, not readable, or a place that must not be a workspace.
     """
     if flag is not None:
         named = os.path.join(cwd, flag)

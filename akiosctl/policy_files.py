@@ -101,7 +101,7 @@ def parse(data: bytes, name: str) -> PartialPolicy:
     """YAML text → partial policy; ``name`` stands in error messages before the line."""
     if len(data) > MAX_BYTES:
         raise PolicyError(f"the policy is larger than {MAX_BYTES} bytes", name, "policies are short; check the path")
-    from akiosctl.policy_yaml import load_positions
+    from akiosd.policy.yaml_lines import load_positions
 
     content, positions = load_positions(data, name)
     return load(content, positions, name=name)

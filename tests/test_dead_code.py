@@ -11,6 +11,7 @@ from functools import cache
 
 import pytest
 
+from akiosd.values.providers import FACTS
 from akiosd.values.syscalls import COUNTED
 from tests.dead_c import dead_native
 from tests.dead_code import Graph, named_in
@@ -26,6 +27,12 @@ KEPT: dict[str, str] = {
         for name in ("_CapData", "_CapHeader", "_FileHandle", "_FilterProgram", "_OpenHow")
     },
     "akiosctl.fence.Fence.writelines": "it stands in the place of sys.stdout: a library may call it, past the fence",
+    **{
+        f"akiosd.gateway.llm.providers.{name}{part}": "registry.py imports the modules of the table of providers"
+        for name in FACTS
+        for part in ("", ".PROVIDER")
+    },
+    "akiosd.policy.fields.Kind.word": "the manual is written from it (tests/unit/describe_policy.py)",
     "native.build_shim.BuildExt.force": "setuptools reads it",
     "native.build_shim.BuildScripts.scripts": "setuptools reads it",
     **{

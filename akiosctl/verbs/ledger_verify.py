@@ -157,6 +157,7 @@ def _verify_by_daemon(
 
 
 def print_report(report: Report) -> None:
+    """Print a verdict and what it rests on, for people."""
     print_line(f"ledger verify: {report.verdict}")
     if report.origin and report.root:
         print_line(f"  log: {report.origin}, {report.size} records, root {report.root.hex()}")

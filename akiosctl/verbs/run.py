@@ -202,6 +202,7 @@ def open_bind(path: str) -> int:
 
 
 def user_name() -> str:
+    """The caller's name on the host, ``uid1000`` where it has none."""
     import pwd
 
     try:

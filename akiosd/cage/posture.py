@@ -224,7 +224,9 @@ def _seccomp(fields: dict[str, str], evidence: Evidence) -> LayerState:
 
 
 def _cores(evidence: Evidence) -> LayerState:
-    """proc_pid_limits(5): name, soft, hard, unit.  Only 1 keeps the host's handler, a program of root, from running."""
+    """proc_pid_limits(5): name, soft, hard, unit.  Only 1 keeps the host's handler, a program of
+    root, from running.
+    """
     found = re.search(r"^Max core file size +(\S+) +(\S+) ", evidence.limits, re.MULTILINE)
     if found is None or found.groups() != ("1", "1"):
         said = " ".join(found.groups()) if found is not None else "nothing"

@@ -209,6 +209,7 @@ class Images:
             path.unlink(missing_ok=True)
 
     def create(self, directory: Path, size: int) -> Slot:
+        """A new, empty disk of at least 8 MiB in ``directory``; OSError where it cannot be made."""
         size = max(size, 8 << 20)
         image = directory / IMAGE
         for more_tries in reversed(range(MAX_TEMPLATES)):
@@ -233,15 +234,17 @@ class Images:
         return Slot(mount, size, directory, image)
 
     def remove_others(self, names: Collection[str]) -> None:
+        """Remove the images of all cages that are not in ``names``."""
         for image in self._base.parent.glob(f"cages/*/{IMAGE}"):
             if image.parent.name not in names:
                 image.unlink()
 
     def punch_free(self) -> bool:
+        """True: an image is removed as a whole, so its blocks are free at once."""
         return True  # nothing is shared: an image goes as a whole
 
     def close(self) -> None:
-        return None
+        """Nothing is held."""
 
 
 def _copy_sparse(source: Path, target: Path) -> None:
@@ -303,6 +306,9 @@ class QuotaPool:
         syscalls.quotactl_fd(self._root.fileno(), number, project, data)
 
     def create(self, directory: Path, size: int) -> Slot:
+        """A new, empty directory in the pool, named as ``directory`` is, with a quota of ``size``
+        bytes.
+        """
         where = self._mount_point / directory.name
         where.mkdir()
         # Its owner has no id in some of the mounts that show it; only root gets this far on the host.
@@ -319,6 +325,7 @@ class QuotaPool:
         return self._slot(where, size)
 
     def reopen(self, directory: Path, size: int) -> Slot:
+        """The disk that an ended cage left; OSError when it left none."""
         return self._slot(self._mount_point / directory.name, size)
 
     def _slot(self, where: Path, size: int) -> Slot:
@@ -327,14 +334,17 @@ class QuotaPool:
         return Slot(tree, size, where, None)
 
     def remove_others(self, names: Collection[str]) -> None:
+        """Remove the directories of all cages that are not in ``names``."""
         for path in self._mount_point.iterdir():
             if path.name not in names and path.name != "lost+found":
                 remove_tree(path)
 
     def punch_free(self) -> bool:
+        """Give the pool's free blocks back to the file system below; whether that worked."""
         return punch_free(self._root.fileno())
 
     def close(self) -> None:
+        """Close the pool's root and unmount the pool."""
         self._root.close()
         run_program("umount", str(self._mount_point))
 

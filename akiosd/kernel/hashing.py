@@ -32,7 +32,8 @@ def bundle_hashes(data: bytes, count: int) -> bytes:
 
 
 def bundle_ends(data: bytes, count: int, first: int) -> list[int]:
-    """Where the first ``first`` of the ``count`` entries in ``data`` end, and each 256 after them."""
+    """Where the first ``first`` of the ``count`` entries in ``data`` end, and each 256 after them.
+    """
     many = max(count - first + WIDTH, 0) // WIDTH
     ends = array("Q", bytes(8 * many))
     result = lib.akios_bundle_ends(ffi.from_buffer(data), len(data), first, ffi.from_buffer("uint64_t[]", ends), many)
@@ -42,12 +43,16 @@ def bundle_ends(data: bytes, count: int, first: int) -> list[int]:
 
 
 def count_entries(data: bytes) -> int:
-    """How many entries stand in ``data``, one after the other as in a bundle; KernelError if the last is cut short."""
+    """How many entries stand in ``data``, one after the other as in a bundle; KernelError if the
+    last is cut short.
+    """
     return _check(lib.akios_bundle_ends(ffi.from_buffer(data), len(data), 0, ffi.NULL, 0))
 
 
 def node_hashes(pairs: bytes) -> bytes:
-    """``SHA-256(0x01 || left || right)`` of each 64 bytes of ``pairs``; ValueError if they do not come out even."""
+    """``SHA-256(0x01 || left || right)`` of each 64 bytes of ``pairs``; ValueError if they do not
+    come out even.
+    """
     count, rest = divmod(len(pairs), 2 * DIGEST_SIZE)
     if rest:
         raise ValueError(f"{len(pairs)} bytes are not pairs of digests")

@@ -1,10 +1,12 @@
-"""The pump seen from Python: one native thread serves a cage's seccomp listener, one Trio task drains its ring.
+"""The pump seen from Python: one native thread serves a cage's seccomp listener, one Trio task
+drains its ring.
 
-A reader takes the entries that a log holds of the records, made natively: 20,000 a second from one cage must not keep
-the daemon from the others.
+A reader takes the entries that a log holds of the records, made natively: 20,000 a second from one
+cage must not keep the daemon from the others.
 
-A record shows what was *requested* and the answer given to it, never the result of the call; paths are the bytes the
-target pointed at when it was stopped (seccomp_unotify(2) explains why nothing may be decided on them).
+A record shows what was *requested* and the answer given to it, never the result of the call; paths
+are the bytes the target pointed at when it was stopped (seccomp_unotify(2) explains why nothing may
+be decided on them).
 """
 
 from __future__ import annotations
@@ -72,14 +74,18 @@ def _names() -> tuple[Any, Any, Any]:
 
 
 def encode_entries(records: Any, size: int, out: Any, capacity: int) -> Batch:
-    """``size`` bytes of records at ``records`` → their entries, by way of ``out``; both aligned native buffers."""
+    """``size`` bytes of records at ``records`` → their entries, by way of ``out``; both aligned
+    native buffers.
+    """
     written = _check(lib.akios_encode_entries(records, size, _names()[0], out, capacity), "a record is damaged")
     data = bytes(ffi.buffer(out, written))
     return Batch(count_entries(data), data)
 
 
 class Ring:
-    """Where a pump writes and its reader reads.  ``size``: bytes, a power of two from 64 KiB.  Raises KernelError."""
+    """Where a pump writes and its reader reads.  ``size``: bytes, a power of two from 64 KiB.
+    Raises KernelError.
+    """
 
     def __init__(self, size: int = RING_SIZE) -> None:
         ring = ffi.new("struct akios_ring **")
@@ -110,11 +116,13 @@ class Ring:
 class Pump:
     """A running pump thread and its ring.
 
-    Takes ``listener_fd`` (closed when the pump ends; on failure it stays the caller's).  ``table_bytes`` is what
-    ``akiosd.policy.compile.seccomp.encode_pump_table`` makes.  ``events_per_second`` 0 means no limit, ``burst`` how
-    many may come at once after a pause (0: one second's worth).  ``ring``: one made before, taken too; else one of
-    ``ring_size`` is made.  ``bounds`` are kept for the processes of ``group``, a descriptor of the cage's v2 group that
-    stays the caller's; without one, filters and locks are never found to be fewer than were granted.  KernelError.
+    Takes ``listener_fd`` (closed when the pump ends; on failure it stays the caller's).
+    ``table_bytes`` is what ``akiosd.policy.compile.seccomp.encode_pump_table`` makes.
+    ``events_per_second`` 0 means no limit, ``burst`` how many may come at once after a pause (0:
+    one second's worth).  ``ring``: one made before, taken too; else one of ``ring_size`` is made.
+    ``bounds`` are kept for the processes of ``group``, a descriptor of the cage's v2 group that
+    stays the caller's; without one, filters and locks are never found to be fewer than were
+    granted.  KernelError.
 
     One task at a time reads ``entries()``.  While nobody reads, the ring fills and the cage's
     notified calls wait.
@@ -156,10 +164,11 @@ class Pump:
         self._wake_fd: int = lib.akios_ring_wake_fd(self._ring)
 
     async def entries(self) -> AsyncIterator[Batch]:
-        """The log entries of at most 256 records at a time, in order; ends when the pump has ended and gave out all.
+        """The log entries of at most 256 records at a time, in order; ends when the pump has ended
+        and gave out all.
 
-        The pump ends by itself when the last task under the filter is dead, before Linux 6.11 when it is reaped.
-        Nothing is lost when the reader is cancelled.
+        The pump ends by itself when the last task under the filter is dead, before Linux 6.11 when
+        it is reaped. Nothing is lost when the reader is cancelled.
         """
         while (batch := await self._next()) is not None:
             yield batch
@@ -212,7 +221,8 @@ class Pump:
         return PumpCounters(*numbers, bool(raw.ended), raw.error)
 
     def stop(self) -> None:
-        """Asks the thread to end and returns at once: it closes the listener, so notified calls get ENOSYS.
+        """Asks the thread to end and returns at once: it closes the listener, so notified calls get
+        ENOSYS.
 
         ``entries`` still gives out what is in the ring.
         """

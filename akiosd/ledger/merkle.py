@@ -1,6 +1,7 @@
 """RFC 6962 Merkle trees: hashing, the edge of a growing tree, inclusion and consistency proofs.
 
-Hashes are 32 bytes of SHA-256; a leaf is prefixed with 0x00, a node with 0x01 (RFC 6962 section 2.1).
+Hashes are 32 bytes of SHA-256; a leaf is prefixed with 0x00, a node with 0x01 (RFC 6962 section
+2.1).
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def python_bundle(data: bytes, count: int) -> bytes:
 
 
 def python_ends(data: bytes, count: int, first: int) -> list[int]:
-    """Where ``first`` entries of ``data``, and each 256 after them, end; the data holds ``count``."""
+    """Where ``first`` entries of ``data``, and each 256 after them, end; the data holds ``count``.
+    """
     ends, end = [], 0
     for number in range(1, count + 1):
         end += 2 + (data[end] << 8 | data[end + 1])
@@ -49,9 +51,10 @@ def python_ends(data: bytes, count: int, first: int) -> list[int]:
 class Hasher:
     """Batch hashing: ``nodes`` gives 32 bytes for each pair of hashes (64 bytes).
 
-    ``bundle`` gives the leaf hashes of a whole bundle, ``LedgerError`` if it does not hold exactly that many entries.
-    ``ends`` says where such data is to be cut so that ``first`` entries, then 256 at a time, stand together.
-    The native one is ``akiosd.kernel.hashing.NATIVE``; ``PYTHON`` gives the same bytes without it.
+    ``bundle`` gives the leaf hashes of a whole bundle, ``LedgerError`` if it does not hold exactly
+    that many entries. ``ends`` says where such data is to be cut so that ``first`` entries, then
+    256 at a time, stand together. The native one is ``akiosd.kernel.hashing.NATIVE``; ``PYTHON``
+    gives the same bytes without it.
     """
 
     nodes: Callable[[bytes], bytes]
@@ -90,14 +93,17 @@ def root_of(hashes: bytes, hasher: Hasher = PYTHON) -> bytes:
 
 
 def halve(hashes: bytes, times: int, hasher: Hasher = PYTHON) -> bytes:
-    """The roots of consecutive perfect subtrees of ``2**times`` leaves each, all of them at once."""
+    """The roots of consecutive perfect subtrees of ``2**times`` leaves each, all of them at once.
+    """
     for _ in range(times):
         hashes = hasher.nodes(hashes)
     return hashes
 
 
 def range_hash(start: int, end: int, node: NodeReader) -> bytes:
-    """The Merkle tree hash over leaves [start, end) of a larger tree; ``start`` is a multiple of the range's span."""
+    """The Merkle tree hash over leaves [start, end) of a larger tree; ``start`` is a multiple of
+    the range's span.
+    """
     width = end - start
     if width < 1:
         raise ValueError("an empty range has no hash in a tree")
@@ -114,7 +120,9 @@ def split_point(width: int) -> int:
 
 
 def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
-    """The audit path of leaf ``index`` in the tree of ``size`` leaves, leaf's sibling first (section 2.1.1)."""
+    """The audit path of leaf ``index`` in the tree of ``size`` leaves, leaf's sibling first
+    (section 2.1.1).
+    """
     if not 0 <= index < size:
         raise ProofError(f"entry {index} is not in a tree of {size}", next="ask for an index below the size")
     start, end, path = 0, size, []
@@ -130,7 +138,8 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
 
 
 def consistency_proof(old_size: int, size: int, node: NodeReader) -> list[bytes]:
-    """The proof that the tree of ``old_size`` is a prefix of the tree of ``size`` (section 2.1.2)."""
+    """The proof that the tree of ``old_size`` is a prefix of the tree of ``size`` (section 2.1.2).
+    """
     if not 0 < old_size <= size:
         raise ProofError(f"no consistency proof exists from size {old_size} to {size}", next="use sizes 0 < old <= new")
     start, end, path, whole = 0, size, [], True
@@ -148,7 +157,9 @@ def consistency_proof(old_size: int, size: int, node: NodeReader) -> list[bytes]
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
-    """Raise ``ProofError`` unless ``proof`` shows that ``leaf`` (a hash) stands at ``index`` (RFC 9162, 2.1.3.2)."""
+    """Raise ``ProofError`` unless ``proof`` shows that ``leaf`` (a hash) stands at ``index`` (RFC
+    9162, 2.1.3.2).
+    """
     _check_hashes(leaf, root, *proof)
     if not 0 <= index < size:
         raise ProofError(f"entry {index} is not in a tree of {size}")

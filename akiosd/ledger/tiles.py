@@ -16,7 +16,9 @@ _PATH = re.compile(r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*[0-9
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One tile or entry bundle: ``level`` (or ``ENTRIES``), ``index`` in that level, ``width`` 1..256 hashes."""
+    """One tile or entry bundle: ``level`` (or ``ENTRIES``), ``index`` in that level, ``width``
+    1..256 hashes.
+    """
 
     level: int
     index: int
@@ -40,7 +42,9 @@ def tile_path(level: int, index: int, width: int = WIDTH) -> str:
 
 
 def parse_path(path: str) -> Tile:
-    """The strict inverse of ``tile_path``; raises ``LedgerError`` for anything it would not have written."""
+    """The strict inverse of ``tile_path``; raises ``LedgerError`` for anything it would not have
+    written.
+    """
     match = _PATH.fullmatch(path)
     if match is not None:
         index = int(match[2].replace("x", "").replace("/", ""))
@@ -52,7 +56,9 @@ def parse_path(path: str) -> Tile:
 
 
 def widths(size: int) -> list[tuple[int, int]]:
-    """(full tiles, width of the partial tile or 0) for each tile level of a tree of ``size`` leaves."""
+    """(full tiles, width of the partial tile or 0) for each tile level of a tree of ``size``
+    leaves.
+    """
     levels = []
     while size:
         levels.append(divmod(size, WIDTH))
@@ -61,5 +67,6 @@ def widths(size: int) -> list[tuple[int, int]]:
 
 
 def edge_of(size: int) -> list[Tile]:
-    """The partial tiles of a tree of ``size`` leaves: enough, with the size, to go on growing it."""
+    """The partial tiles of a tree of ``size`` leaves: enough, with the size, to go on growing it.
+    """
     return [Tile(level, full, partial) for level, (full, partial) in enumerate(widths(size)) if partial]

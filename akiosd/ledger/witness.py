@@ -73,15 +73,19 @@ def cosignature_line(key: WitnessKey, seconds: int, signature: bytes) -> str:
 
 
 def encode_request(old_size: int, proof: Sequence[bytes], checkpoint: bytes) -> bytes:
-    """The body of ``add-checkpoint``; the proof leads from the old size to the checkpoint's, and is empty for 0."""
+    """The body of ``add-checkpoint``; the proof leads from the old size to the checkpoint's, and is
+    empty for 0.
+    """
     lines = [f"old {old_size}", *map(encode_base64, proof), ""]
     return "".join(line + "\n" for line in lines).encode() + checkpoint
 
 
 def add_cosignatures(checkpoint: bytes, answer: bytes, keys: Iterable[WitnessKey]) -> tuple[bytes, dict[str, int]]:
-    """The checkpoint with the valid cosignatures of ``answer`` behind its own lines, and when each witness gave it.
+    """The checkpoint with the valid cosignatures of ``answer`` behind its own lines, and when each
+    witness gave it.
 
-    Lines of unknown keys are ignored; raises ``NoteError`` when none of the known witnesses cosigned.
+    Lines of unknown keys are ignored; raises ``NoteError`` when none of the known witnesses
+    cosigned.
     """
     if len(answer) > MAX_NOTE_BYTES:
         raise NoteError("the witness's answer is too long")

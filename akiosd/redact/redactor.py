@@ -206,9 +206,11 @@ class Remembering(Redactor):
         self._bytes, self._most = 0, most_bytes
 
     def redact(self, text: str, hint: str = "") -> Result:
+        """As :meth:`Redactor.redact`; a text met before is not searched again."""
         return self._remembered("plain", text, hint, super().redact)
 
     def read(self, text: str, hint: str = "") -> Result:
+        """As :meth:`Redactor.read`; a text met before is not searched again."""
         return self._remembered("", text, hint, super().read)
 
     def _remembered(self, way: str, text: str, hint: str, make: Callable[[str, str], Result]) -> Result:
@@ -251,6 +253,7 @@ class Remembering(Redactor):
         return True
 
     def has(self, text: str) -> bool:
+        """As :meth:`Redactor.has`; an answer holds until another value becomes known."""
         version, found = self._names.get(text, (-1, False))
         if version != self._version:
             found = super().has(text)

@@ -1,4 +1,5 @@
-"""The format of an archived log, which verifies as it is: a tar file (POSIX ustar) of the log's files, and its key.
+"""The format of an archived log, which verifies as it is: a tar file (POSIX ustar) of the log's
+files, and its key.
 
 ``audit.vkey`` comes first, then ``audit/…`` sorted by name, then ``host.keys`` if the list of the
 host's keys was included. All are regular files of root, mode 0644, time 0: the same log gives the
@@ -37,8 +38,9 @@ class Source(Protocol):
 def header(name: str, size: int) -> bytes:
     """The one header this archive has for a file (POSIX.1-2017, pax, "ustar Interchange Format").
 
-    Not by ``tarfile``, whose headers have changed with the versions of Python (in the numbers of a device): every byte
-    of an archive is compared with this when it is read, and those written before must stay right.
+    Not by ``tarfile``, whose headers have changed with the versions of Python (in the numbers of a
+    device): every byte of an archive is compared with this when it is read, and those written
+    before must stay right.
     """
     if not name.isascii() or len(name) > 100 or size >= 1 << 33:
         raise LedgerError("the archive cannot hold this file", where=name)

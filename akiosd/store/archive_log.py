@@ -1,4 +1,4 @@
-"""A finished log is put into an archive, and that in the place of the log's directory: one file for a dozen inodes.
+"""Replaces a finished log's directory by one archive: one file instead of a dozen inodes.
 
     archive written, verified, durable → its record in the host log
     → directory and kept checkpoints wiped
@@ -57,7 +57,8 @@ class Places:
 
 
 def pack_log(path: Path, out: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> int:
-    """Put a finished log into the archive ``out``, durable on return; returns its length in bytes."""
+    """Put a finished log into the archive ``out``, durable on return; returns its length in bytes.
+    """
     with LogFiles(path) as reader:
         return pack_from(reader, out, vkey, hasher)
 
@@ -65,7 +66,8 @@ def pack_log(path: Path, out: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> int:
 def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list: bytes | None = None) -> int:
     """The same, of a log that is open, with the list of its host's keys if one is given.
 
-    What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is left as it is.
+    What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is
+    left as it is.
     """
     temporary = out.with_name(out.name + ".tmp")
     fd = open_scratch(temporary)

@@ -55,7 +55,9 @@ KINDS: tuple[str, ...] = (
     "socket",
     "privilege",
 )
-"""What a record is about; its index here is the ``kind`` of a pump entry.  Append only: numbers are in ledgers."""
+"""What a record is about; its index here is the ``kind`` of a pump entry.  Append only: numbers are
+in ledgers.
+"""
 
 
 class Compare(msgspec.Struct, frozen=True):
@@ -68,7 +70,9 @@ class Compare(msgspec.Struct, frozen=True):
 
 Counted = Literal["sockets", "netlink_sockets", "filters", "locks", "ofd_locks", "directories"]
 COUNTED: tuple[Counted, ...] = ("sockets", "netlink_sockets", "filters", "locks", "ofd_locks", "directories")
-"""What the pump counts before it lets another be made, in the order of AKIOS_COUNTED_* (native/include/akios.h)."""
+"""What the pump counts before it lets another be made, in the order of AKIOS_COUNTED_*
+(native/include/akios.h).
+"""
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -179,7 +183,8 @@ ESSENTIAL: frozenset[str] = frozenset(
         "set_tid_address set_robust_list rseq prlimit64 getrandom futex waitid signalfd4 fcntl getpid gettid tgkill"
     )
 )
-"""Without these neither the cage's own init nor any program starts; ``syscalls.deny`` refuses them."""
+"""Without these neither the cage's own init nor any program starts; ``syscalls.deny`` refuses them.
+"""
 
 OPTIONAL: tuple[str, ...] = _names(
     # the host has one number of asynchronous requests for everybody (fs.aio-max-nr), and one cage can take it all
@@ -190,7 +195,9 @@ OPTIONAL: tuple[str, ...] = _names(
 """ENOSYS by default.  None of them gives a privilege: they act on the caller, or only read."""
 
 ABSENT: tuple[str, ...] = ("clone3",)
-"""Answered ENOSYS by the filter itself, unrecorded: libcs ask first, then use ``clone``, whose flags are seen."""
+"""Answered ENOSYS by the filter itself, unrecorded: libcs ask first, then use ``clone``, whose
+flags are seen.
+"""
 
 DENIED: tuple[str, ...] = _names(
     # the mount interfaces, old and new
@@ -565,7 +572,9 @@ NEW_NUMBERS: dict[str, int] = {
     "file_setattr": 469,
     "listns": 470,
 }
-"""Numbers that every architecture shares (from 424 on), for names that the installed libseccomp does not know."""
+"""Numbers that every architecture shares (from 424 on), for names that the installed libseccomp
+does not know.
+"""
 
 X86_64_NUMBERS: dict[str, int] = {"uretprobe": 335, "uprobe": 336}
 """Numbers of x86_64 alone that the installed libseccomp may not know."""

@@ -68,17 +68,17 @@ class Exited(LinkMessage, frozen=True, tag="exited"):
 
 class Listener(msgspec.Struct, frozen=True):
     """A socket in the cage's network namespace.  ``dns`` is UDP on port 53, ``dns-tcp`` TCP on port
-    53.
+    53.  ``local`` is the port of a provider on this machine.
     """
 
-    kind: Literal["dns", "dns-tcp", "capture", "ollama"]
+    kind: Literal["dns", "dns-tcp", "capture", "local"]
     port: int
 
 
 class ProviderSetup(msgspec.Struct, frozen=True, omit_defaults=True):
     """One LLM provider as this host reaches it.  ``upstream``: "" is the vendor's own address, else a URL.
 
-    ``key`` is the API key (for bedrock: access key id, secret key, and session token, with newlines between).
+    ``key`` is the API key; what it consists of (``KeyForm`` in :mod:`akiosd.values.providers`) has newlines between.
     """
 
     name: str

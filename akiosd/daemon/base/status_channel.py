@@ -61,4 +61,5 @@ class StatusChannel:
                 ) from None
 
     def close(self) -> None:
+        """Close this end of the socket."""
         self._socket.close()

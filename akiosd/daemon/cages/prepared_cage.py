@@ -214,6 +214,7 @@ class Prepared:
                 pass  # the user's share of pipe memory is used up: the default size works too
 
     def close_pipes(self) -> None:
+        """Close both ends of all pipes; calling it again does nothing."""
         pipes, self.pipes = self.pipes, []
         close_all(fd for pipe in pipes for fd in (pipe.theirs, pipe.ours))
 

@@ -122,6 +122,7 @@ class GatewayLink:
             pass  # it is gone
 
     def close(self) -> None:
+        """Close the socket; the gateway ends when it sees that."""
         self._socket.close()
 
     # ---- messages ----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from akiosd.values.denial import Denial
+from akiosd.values.providers import ErrorPart, ErrorShape, facts_of
 from akiosd.values.records import Finding
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
@@ -30,9 +31,9 @@ def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answe
         "rule": denial.rule[:_MAX_TEXT], "host": denial.host[:_MAX_TEXT],
         "message": denial.words[:_MAX_TEXT], "hint": denial.hint[:_MAX_TEXT],
     }  # fmt: skip
-    shape = _shape(provider, denial.status, values)
+    shape = facts_of(provider).error
     # Only strings may hold these three; there the escape means the same.
-    body = json.dumps(shape).translate(_UNSAFE).encode("ascii")
+    body = json.dumps(_body(shape, denial.status, values)).translate(_UNSAFE).encode("ascii")
     headers = [
         (b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff"),
         (b"akios-verdict", b"failed" if denial.failed else b"denied"),
@@ -41,42 +42,26 @@ def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answe
         headers.append((b"x-should-retry", b"false"))
     if denial.retry_after:
         headers.append((b"retry-after", b"%d" % denial.retry_after))
-    if provider == "bedrock":
-        headers.append((b"x-amzn-errortype", _AWS.get(denial.status, "AccessDeniedException").encode()))
+    if shape.header:
+        headers.append((shape.header.encode(), _name(shape, denial.status).encode()))
     # Codex knows nothing of x-should-retry and sends all but a bad request again, as a new turn.
     final = not denial.failed and denial.status in _SENT_AGAIN and originator.startswith(b"codex")
     return 400 if final else denial.status, headers, body
 
 
-def _shape(provider: str, status: int, values: dict[str, str]) -> dict[str, Any]:
+def _body(shape: ErrorShape, status: int, values: dict[str, str]) -> dict[str, Any]:
     """The error as the provider's documentation shows it, with AKIOS's own fields added."""
-    text = f"{values['message']} ({values['hint']})" if values["hint"] else values["message"]
-    if provider == "openai":
-        return {"error": {**values, "param": None, "code": values["rule"]}}
-    if provider == "anthropic":
-        return {"type": "error", "error": values}
-    if provider == "gemini":
-        return {"error": {**values, "code": status, "status": _GOOGLE.get(status, "PERMISSION_DENIED")}}
-    if provider == "mistral":
-        return {"object": "error", **values, "param": None, "code": values["rule"]}
-    if provider == "xai":
-        return {**values, "code": values["type"], "error": text}
-    if provider == "bedrock":
-        return {**values, "message": text, "__type": _AWS.get(status, "AccessDeniedException")}
-    if provider == "ollama":
-        return {**values, "error": text}
-    return {"error": values}
+    parts: dict[ErrorPart, str | int | None] = {
+        "null": None, "rule": values["rule"], "type": values["type"], "status": status,
+        "text": f"{values['message']} ({values['hint']})" if values["hint"] else values["message"],
+        "name": _name(shape, status),
+    }  # fmt: skip
+    inner = values | {field: parts[part] for field, part in shape.fields.items()}
+    return {**shape.first, **({shape.beneath: inner} if shape.beneath else inner)}
 
 
-# google.rpc.Code names for HTTP statuses (googleapis google/rpc/code.proto); AWS names of the Bedrock runtime's errors.
-_GOOGLE = {
-    400: "INVALID_ARGUMENT", 413: "INVALID_ARGUMENT", 415: "INVALID_ARGUMENT", 426: "FAILED_PRECONDITION",
-    402: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
-}  # fmt: skip
-_AWS = {
-    400: "ValidationException", 413: "ValidationException", 415: "ValidationException",
-    502: "ServiceUnavailableException", 504: "ModelTimeoutException",
-}  # fmt: skip
+def _name(shape: ErrorShape, status: int) -> str:
+    return shape.names.get(status, shape.other)
 
 
 def describe(finding: Finding) -> bytes:

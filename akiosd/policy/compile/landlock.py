@@ -65,7 +65,9 @@ DEVICES = (
 
 
 class LandlockView(msgspec.Struct, frozen=True):
-    """Where things are inside the cage; absolute paths.  ``read`` and ``write`` say whether each is a directory."""
+    """Where things are inside the cage; absolute paths.  ``read`` and ``write`` say whether each is
+    a directory.
+    """
 
     workspace: bytes
     home: bytes

@@ -89,6 +89,7 @@ def check_itin(text: str) -> bool | None:
 
 
 def check_nino(text: str) -> bool | None:
+    """False for the prefixes that are not given out."""
     prefix = re.sub(r"\s", "", text)[:2].upper()
     return False if prefix in ("BG", "GB", "NK", "KN", "NT", "TN", "ZZ") else None
 
@@ -123,6 +124,10 @@ def icao(text: str) -> bool:
 
 
 def check_de_id(text: str) -> bool | None:
+    """False without a digit; with ten characters what the ICAO 9303 check digit says.
+
+    With fewer, True where the last is a right check digit, else None: they need not have one.
+    """
     if not any(x.isdigit() for x in text):
         return False
     return icao(text) if len(text) == 10 else (icao(text) or None)

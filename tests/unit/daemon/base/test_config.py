@@ -37,7 +37,7 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("quotas: 3\n", "f, line 1", "table of keys"),
         ("log_level: loud\n", "f, line 1", "Invalid enum value"),
         ("a: 1\na: 2\n", "f, line 2", "stands twice"),
-        ("a: &x [1]\nb: *x\n", "f, line 1", "aliases"),
+        ("a: &x [1]\nb: *x\n", "f, line 2", "aliases"),
         ("a: [\n", "f, line 2", "not valid YAML"),
         ("- 1\n", "f, line 1", "table of keys"),
         ("state_dir: here\n", "f", "not an absolute path"),

@@ -15,7 +15,7 @@ from akiosd.gateway.net.names import (
     Rule,
     canonical,
     capture_ports,
-    listens_for_ollama,
+    local_ports,
 )
 from akiosd.values.policy import PROVIDERS, Network, Policy
 from akiosd.wire.frame import MAX_FDS
@@ -175,9 +175,9 @@ def test_ports_that_cannot_be_listened_on() -> None:
 
 
 def test_ollama() -> None:
-    assert listens_for_ollama(Network())
-    assert not listens_for_ollama(Network(llm=False))
-    assert not listens_for_ollama(Network(providers=("openai",)))
+    assert local_ports(Network())
+    assert not local_ports(Network(llm=False))
+    assert not local_ports(Network(providers=("openai",)))
 
 
 def test_addresses_are_stable_and_apart() -> None:
