@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 import akiosd.policy
-from akiosctl.changes.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
 from akiosctl.open_regular import NotRegularError, reopen_regular
 from akiosd import __version__
 from akiosd.errors import PolicyError
+from akiosd.kernel.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
 from akiosd.policy.merge import Layer, LayerName
 from akiosd.policy.schema import PartialPolicy, load
 

@@ -22,8 +22,10 @@ NAMING = ("native", "packaging", "systemd", "pyproject.toml")
 """Besides the product's own Python: what starts a module, or names a function in it."""
 
 KEPT: dict[str, str] = {
-    "akiosctl.changes.openat2._FileHandle._fields_": "ctypes reads it",
-    "akiosctl.changes.openat2._OpenHow._fields_": "ctypes reads it",
+    **{
+        f"akiosd.kernel.syscalls.{name}._fields_": "ctypes reads it"
+        for name in ("_CapData", "_CapHeader", "_FileHandle", "_FilterProgram", "_OpenHow")
+    },
     "akiosctl.fence.Fence.writelines": "it stands in the place of sys.stdout: a library may call it, past the fence",
     **{
         f"akiosd.gateway.llm.providers.{name}{part}": "registry.py imports the modules of the table of providers"

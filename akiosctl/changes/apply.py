@@ -32,11 +32,11 @@ import msgspec
 
 from akiosctl.changes.content import copy_content
 from akiosctl.changes.model import Entry, EntryType, entry_from_stat, name_of, parent_of, read_entry
-from akiosctl.changes.openat2 import open_directory, openat2, syncfs
 from akiosctl.changes.plan import Operation, Plan, Verb, explain_block
 from akiosctl.changes.primitives import chmod, clone, create, exchange, explain, make_symlink, move
 from akiosctl.changes.walk import open_file
 from akiosd.errors import AkiosError
+from akiosd.kernel.syscalls import open_directory, openat2, syncfs
 
 _NO_HARD_LINK = (errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP)
 TEMPORARY_PREFIX = b".akios-commit-"

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Protocol
 
 from akiosd.errors import KernelError
-from akiosd.kernel import _shim, loop, mounts
+from akiosd.kernel import loop, mounts, syscalls
 from akiosd.kernel.acl import write_acl
 from akiosd.kernel.fds import Fd
-from akiosd.kernel.mounts import check
 from akiosd.kernel.programs import find_program, run_program
 
 IMAGE = "disk.img"
@@ -304,8 +303,7 @@ class QuotaPool:
 
     def _quotactl(self, command: int, project: int, data: bytearray) -> None:
         number = ((command << 8) | _PRJQUOTA) & 0xFFFFFFFF
-        buffer = _shim.ffi.from_buffer(data)
-        check(_shim.lib.akios_quotactl_fd(self._root.fileno(), number, project, buffer), "quotactl_fd")
+        syscalls.quotactl_fd(self._root.fileno(), number, project, data)
 
     def create(self, directory: Path, size: int) -> Slot:
         """A new, empty directory in the pool, named as ``directory`` is, with a quota of ``size``

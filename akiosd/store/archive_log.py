@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from akiosd.errors import LedgerError
+from akiosd.kernel.syscalls import sync_directory
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES
 from akiosd.ledger.host_word import CageWord
 from akiosd.ledger.merkle import PYTHON, Hasher
@@ -23,7 +24,6 @@ from akiosd.store.fsck import find_vkey, fsck
 from akiosd.store.log_dir import archive, directory
 from akiosd.store.log_files import LogFiles
 from akiosd.store.scratch import open_scratch
-from akiosd.store.sync import sync_directory
 from akiosd.store.wipe import How, overwrite, wipe
 from akiosd.values.ids import LogId
 

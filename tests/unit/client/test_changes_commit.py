@@ -31,9 +31,9 @@ from akiosctl.changes import (
 )
 from akiosctl.changes.apply import TEMPORARY_PREFIX
 from akiosctl.changes.model import read_entry
-from akiosctl.changes.openat2 import renameat2
 from akiosctl.changes.walk import open_file
 from akiosd.errors import AkiosError
+from akiosd.kernel.syscalls import renameat2
 
 DEFAULT_RULES = Rules()
 

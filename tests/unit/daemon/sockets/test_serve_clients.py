@@ -19,14 +19,13 @@ from akiosd.daemon.base.peers import Gate, Peer
 from akiosd.daemon.sockets.serve_clients import (
     ClientConnection,
     ConnectionLimits,
-    close_all,
     open_unix_listener,
-    receive_with_fds,
     send_with_fds,
     serve_clients,
 )
 from akiosd.errors import AkiosError, DeniedError
-from akiosd.wire.frame import encode_frame
+from akiosd.kernel.scm_rights import close_fds, receive
+from akiosd.wire.frame import MAX_FDS, encode_frame
 from akiosd.wire.messages import Bind, Doctor, Ended, Error, Hello, List, Message, Ok, Run, Started, Stop, View
 from akiosd.wire.session import EventsRequest
 from tests.unit.daemon.caller import connect
@@ -120,7 +119,7 @@ async def test_a_run_passes_descriptors_both_ways_and_closes_what_the_handler_le
         # The handler's two left-over write ends were closed: the pipe is at its end.
         await trio.lowlevel.wait_readable(started.fds[0])
         assert os.read(started.fds[0], 10) == b""
-        close_all(started.fds)
+        close_fds(started.fds)
         assert open_fds() == before
         caller.close()
 
@@ -267,8 +266,8 @@ async def attack(path: str, null: int, hello: bool, attack_: list[tuple[bytes, i
             await send_with_fds(caller.sock, data, [null] * count)
         caller.sock.shutdown(socket.SHUT_WR)
         while True:
-            data, fds, _ = await receive_with_fds(caller.sock)
-            close_all(fds)
+            data, fds, _ = await receive(caller.sock, 1 << 16, MAX_FDS + 1)
+            close_fds(fds)
             if not data:
                 break
     except (OSError, trio.BrokenResourceError):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from akiosd.gateway.net.dns import MAX_QUERY, MAX_TCP_QUERY, Reply, TokenBucket, answer
+from akiosd.gateway.net.dns import MAX_QUERY, MAX_TCP_QUERY, Reply, answer
 from akiosd.gateway.serve.serve_dns import hint_for
 
 KNOWN = {"example.com": "198.18.0.1", "a.wild.org": "198.18.0.2"}
@@ -139,10 +139,3 @@ def test_no_changed_byte_breaks_it(at: int, value: int, kind: str) -> None:
     )
     query[at % len(query)] = value
     answer(bytes(query), KNOWN.get)
-
-
-def test_the_bucket() -> None:
-    bucket = TokenBucket(10, 3, 0.0)
-    assert [bucket.wait_seconds(0.0) for _ in range(5)] == [0, 0, 0, pytest.approx(0.1), pytest.approx(0.2)]
-    assert bucket.wait_seconds(10.0) == 0
-    assert [bucket.wait_seconds(10.0) for _ in range(3)] == [0, 0, pytest.approx(0.1)]
