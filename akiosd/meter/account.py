@@ -14,8 +14,8 @@ from akiosd.values.spend import Outcome, Tokens
 class Open(msgspec.Struct, frozen=True):
     """A call that was granted.  ``usd_micro``, ``tokens``: its reservation.
 
-    ``lowered``: output tokens of each choice, where fewer were granted than the request or its model allows; else 0.
-    ``live``: as :class:`akiosd.values.spend.Trail` has it.
+    ``lowered``: output tokens of each choice, where fewer were granted than the request or its
+    model allows; else 0.  ``live``: as :class:`akiosd.values.spend.Trail` has it.
     """
 
     provider: str

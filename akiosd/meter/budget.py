@@ -75,12 +75,17 @@ def reserve(
     if account.ending is not None:
         return account, _last_word("budget", PAYMENT_REQUIRED, account.ending)
     if not ask.priced:
-        words = "this model's price is not known; the administrator can name it in akiosd.yaml, gateway.prices"
+        words = (
+            "this model's price is not known; the administrator can name it in akiosd.yaml,"
+            " gateway.prices"
+        )
         return account, Denial("prices", words, status=FORBIDDEN)
     if len(account.open) >= MAX_OPEN:
         if patient:
             return account, Wait("budget.calls")
-        return account, Denial("budget.calls", f"{MAX_OPEN} calls are open; wait for one to end", status=TOO_MANY)
+        return account, Denial(
+            "budget.calls", f"{MAX_OPEN} calls are open; wait for one to end", status=TOO_MANY
+        )
     for check in (_check_circles, _check_rate):
         verdict = check(account, ask, now_ns)
         if verdict is not None:
@@ -145,7 +150,10 @@ def _check_circles(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
         return None
     words = f"{circle.what} {circle.count} times in this conversation; change something or stop"
     if circle.rule == "budget.same_request":
-        words = f"the same request had the same answer {circle.count - 1} times in a row; change it or stop"
+        words = (
+            f"the same request had the same answer {circle.count - 1} times in a row; change it or"
+            " stop"
+        )
     ending = Ending("loop", circle.describe())
     account, refusal = _refuse(account, circle.rule, words, now_ns, ending, BAD_REQUEST)
     assert isinstance(refusal, Denial)
@@ -157,9 +165,15 @@ def _how_to_raise(circle: loops.Circle, limits: Budget) -> str:
     """The number, its setting, and who may change it where."""
     key = circle.rule.removeprefix("budget.")
     if circle.limit >= limits.loops_up_to > 0:
-        return f"{circle.rule} is {circle.limit}, the most that /etc/akios/policy.yaml lets a project set"
+        return (
+            f"{circle.rule} is {circle.limit}, the most that /etc/akios/policy.yaml lets a"
+            " project set"
+        )
     most = f"up to {limits.loops_up_to}" if limits.loops_up_to else "to any number"
-    return f"{circle.rule} is {circle.limit}; akios.yaml may raise it {most}, as in budget: {{{key}: N}}"
+    return (
+        f"{circle.rule} is {circle.limit}; akios.yaml may raise it {most}, as in budget:"
+        f" {{{key}: N}}"
+    )
 
 
 def _check_rate(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
@@ -172,7 +186,7 @@ def _check_rate(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
     return _refuse(account, "budget.requests_per_minute", words, now_ns, ending, TOO_MANY, patience)
 
 
-# ---- money, tokens, calls --------------------------------------------------------------------------
+# ---- money, tokens, calls ------------------------------------------------------------------------
 
 
 def _rooms(account: Account, now_ns: int) -> list[Room]:
@@ -182,7 +196,13 @@ def _rooms(account: Account, now_ns: int) -> list[Room]:
         Room("budget.usd", "usd", limits.usd_micro, account.usd_micro, held),
         Room("budget.tokens", "tokens", limits.tokens, account.tokens, account.reserved_tokens),
         Room("budget.calls", "calls", limits.calls, account.calls, len(account.open)),
-        Room("budget.usd_per_minute", "usd", limits.usd_micro_per_minute, account.paid.total(now_ns), held),
+        Room(
+            "budget.usd_per_minute",
+            "usd",
+            limits.usd_micro_per_minute,
+            account.paid.total(now_ns),
+            held,
+        ),
     ]
     return [room for room in rooms if room.limit]
 
@@ -201,17 +221,24 @@ def _check_room(
             return _no_room(account, need, room, now_ns, waited_ns)
         output = min(output, fits)
     shortened = output < need.named or (not need.named and _is_bounded(account.limits, need))
-    usd, tokens = need.usd_micro(output), Tokens(input=need.input_tokens, output=need.choices * output)
+    usd, tokens = (
+        need.usd_micro(output),
+        Tokens(input=need.input_tokens, output=need.choices * output),
+    )
     if max(usd, tokens.input, tokens.output) > MAX_AMOUNT:
-        return account, Denial("budget.usd", "no call can be as large as this one", status=PAYMENT_REQUIRED)
+        return account, Denial(
+            "budget.usd", "no call can be as large as this one", status=PAYMENT_REQUIRED
+        )
     lowered = output if output < (need.named or ask.ceiling) else 0
-    held = Open(
-        ask.provider, ask.model, ask.request, now_ns, usd, tokens, lowered, ask.trail.live
-    )  # fmt: skip
+    held = Open(ask.provider, ask.model, ask.request, now_ns, usd, tokens, lowered, ask.trail.live)
     account = msgspec.structs.replace(
         account,
         open={**account.open, call: held},
-        granted=account.granted.add(1, now_ns) if account.limits.requests_per_minute else account.granted,
+        granted=(
+            account.granted.add(1, now_ns)
+            if account.limits.requests_per_minute
+            else account.granted
+        ),
         warned={},
     )
     return account, Grant(usd, output if shortened else 0, lowered)
@@ -236,13 +263,18 @@ def _find_wait(need: Need, rooms: list[Room]) -> Wait | None:
 
 
 def _is_bounded(limits: Budget, need: Need) -> bool:
-    return bool(limits.tokens or ((limits.usd_micro or limits.usd_micro_per_minute) and need.output_usd_nano))
+    return bool(
+        limits.tokens
+        or ((limits.usd_micro or limits.usd_micro_per_minute) and need.output_usd_nano)
+    )
 
 
 def _no_room(account: Account, need: Need, room: Room, now_ns: int, waited_ns: int) -> Verdict:
     state = room.describe(need)
     if room.held and fit(need, room, room.limit - room.used) is not None:
-        return account, Denial(room.rule, f"{state}; wait for an open call to end", status=PAYMENT_REQUIRED)
+        return account, Denial(
+            room.rule, f"{state}; wait for an open call to end", status=PAYMENT_REQUIRED
+        )
     if room.rule == "budget.usd_per_minute":
         ending = Ending("loop", f"more than {format_usd(room.limit)} in a minute")
         words = f"{state}; wait until the minute is over"
@@ -256,7 +288,11 @@ def _check_overdrawn(account: Account, settled: Settled) -> Account:
     """A bill within its reservation cannot reach past a limit; one above it may."""
     limits, held = account.limits, settled.open
     ending = account.ending
-    if limits.usd_micro and settled.usd_micro > held.usd_micro and account.usd_micro >= limits.usd_micro:
+    if (
+        limits.usd_micro
+        and settled.usd_micro > held.usd_micro
+        and account.usd_micro >= limits.usd_micro
+    ):
         ending = ending or Ending("budget", f"{format_usd(limits.usd_micro)} spent")
     over = _both(settled.tokens) > _both(held.tokens)
     if limits.tokens and over and account.tokens >= limits.tokens:
@@ -269,9 +305,15 @@ def _check_overdrawn(account: Account, settled: Settled) -> Account:
 
 
 def _refuse(
-    account: Account, rule: str, words: str, now_ns: int, ending: Ending, status: int, patience: int = 1,
+    account: Account,
+    rule: str,
+    words: str,
+    now_ns: int,
+    ending: Ending,
+    status: int,
+    patience: int = 1,
     waited_ns: int = 0,
-) -> Verdict:  # fmt: skip
+) -> Verdict:
     """Warn, and after ``patience`` warnings that could be read, end."""
     before = account.warned.get(rule, Warned(now_ns, 0))
     readable = now_ns - waited_ns - before.since_ns >= PATIENCE_NS
@@ -279,7 +321,9 @@ def _refuse(
         return msgspec.structs.replace(account, ending=ending), _last_word(rule, status, ending)
     warned = {**account.warned, rule: Warned(before.since_ns, before.count + 1)}
     last = "; going on ends the run" if before.count + 1 >= patience else ""
-    return msgspec.structs.replace(account, warned=warned), Denial(rule, words + last, status=status)
+    return msgspec.structs.replace(account, warned=warned), Denial(
+        rule, words + last, status=status
+    )
 
 
 def _last_word(rule: str, status: int, ending: Ending) -> Denial:

@@ -75,7 +75,9 @@ COURTESY = frozenset(_COURTESY.split())
 
 
 def same_results(one: str, other: str) -> bool:
-    """Whether two results differ in times, ids and counts only; the first other difference decides."""
+    """Whether two results differ in times, ids and counts only; the first other difference
+    decides.
+    """
     if one == other:
         return True
     lines, others = (_without_reminders(text).rstrip().split("\n") for text in (one, other))
@@ -98,7 +100,9 @@ def plain_words(text: str) -> str:
 
 
 def sentences(text: str) -> frozenset[str]:
-    """The sentences of ``text``, as :func:`plain_words` has them, but for those that say nothing."""
+    """The sentences of ``text``, as :func:`plain_words` has them, but for those that say
+    nothing.
+    """
     found = (plain_words(sentence) for sentence in _SENTENCES.split(text[:MAX_SAID]))
     return frozenset(words for words in found if not COURTESY.issuperset(words.split()))
 

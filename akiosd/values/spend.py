@@ -70,11 +70,12 @@ class Trail(msgspec.Struct, frozen=True, omit_defaults=True):
 class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     """A question to the budget: may this call be made?  All numbers are upper bounds.
 
-    ``output`` is the number of output tokens asked for by one choice, 0 where the request names none, ``floor`` the
-    least that makes sense (a thinking budget and one more), ``ceiling`` the most the model can give, ``choices`` how
-    often it is paid (``n``).  ``request`` is the SHA-256 of the request's meaning, b"" for embeddings, ``before``
-    that of the request before the newest turn of its conversation, and ``trail`` what that conversation looks like:
-    all three are for the loop detectors.
+    ``output`` is the number of output tokens asked for by one choice, 0 where the request names
+    none, ``floor`` the least that makes sense (a thinking budget and one more), ``ceiling`` the
+    most the model can give, ``choices`` how often it is paid (``n``).  ``request`` is the SHA-256
+    of the request's meaning, b"" for embeddings, ``before`` that of the request before the newest
+    turn of its conversation, and ``trail`` what that conversation looks like:  all three are for
+    the loop detectors.
     """
 
     provider: str
@@ -113,13 +114,17 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True, tag="wait"):
 
 
 class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a call cost: settles its reservation.  ``answer`` is the SHA-256 of what was said and called, or b""."""
+    """What a call cost: settles its reservation.  ``answer`` is the SHA-256 of what was said and
+    called, or b"".
+    """
 
     outcome: Outcome
     usd_micro: int = 0
     tokens: Tokens = Tokens()
     estimated: bool = False
-    """The call was sent and its usage not seen to the end: akiosd books what was reserved, in money and tokens."""
+    """The call was sent and its usage not seen to the end: akiosd books what was reserved, in money
+    and tokens.
+    """
     answer: bytes = b""
     status: int = 0
     """The HTTP status of the provider's answer, and whether it was a stream: for the record."""

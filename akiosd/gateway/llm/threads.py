@@ -66,7 +66,7 @@ def _short(turn: Turn) -> Turn:
         results = (_digest("\0".join(results)),)
     return Turn(
         _short_calls(turn.calls), results, _clip(turn.said, MAX_SAID), _clip(turn.told, MAX_SAID)
-    )  # fmt: skip
+    )
 
 
 def _short_calls(calls: tuple[Call, ...]) -> tuple[Call, ...]:

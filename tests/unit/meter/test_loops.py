@@ -28,7 +28,9 @@ def asked(turns=(), request=b"", before=b""):
 
 
 def rounds(history, period):
-    """How often the last ``period`` turns stand in a row at the end: the definition, written down plainly."""
+    """How often the last ``period`` turns stand in a row at the end: the definition, written down
+    plainly.
+    """
     length = 0
     while length < len(history) and (
         length < period or history[-1 - length] == history[-1 - length + period]
@@ -124,7 +126,7 @@ def test_nothing_new_is_a_loop_in_whatever_order_it_is_said():
     assert read_trail(short).stale == 0
 
 
-# ---- the same request ------------------------------------------------------------------------------
+# ---- the same request ----------------------------------------------------------------------------
 
 
 def test_the_same_request_closes_at_its_number_if_its_answer_is_the_same():
@@ -189,7 +191,7 @@ def test_what_is_remembered_is_bounded():
     assert max(read_trail([tool("a")] * 2000).rounds) == MAX_TURNS
 
 
-# ---- results ---------------------------------------------------------------------------------------
+# ---- results -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("one", "other"), [
@@ -204,7 +206,9 @@ def test_what_is_remembered_is_bounded():
     ("none<system-reminder>5 left</system-reminder>", "none<system-reminder>4 left</system-reminder>"),
 ])  # fmt: skip
 def test_times_ids_and_counts_are_no_difference(one, other):
-    assert one != other and same_results(one, other) and same_results(f"a\n{one}\nb", f"a\n{other}\nb")
+    assert (
+        one != other and same_results(one, other) and same_results(f"a\n{one}\nb", f"a\n{other}\nb")
+    )
     assert same(tool("a", one), tool("a", other)) and not same(tool("a", one), tool("b", other))
 
 

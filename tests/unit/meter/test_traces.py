@@ -31,7 +31,9 @@ def test_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
     within = [name for name, end in ends.items() if end and end.round <= REPEATS + 1]
     with capsys.disabled():
         print(f"\nwork: {len(work.TRACES)} traces, {len(false_ends)} false ends {false_ends}")
-        print(f"loops: {len(ends)} traces, {len(within)} ended within {REPEATS} repeats "
-              f"({100 * len(within) / len(ends):.1f} %)")  # fmt: skip
+        print(
+            f"loops: {len(ends)} traces, {len(within)} ended within {REPEATS} repeats "
+            f"({100 * len(within) / len(ends):.1f} %)"
+        )
     assert len(work.TRACES) >= 40 <= len(ends)
     assert false_ends == [] and len(within) >= 0.95 * len(ends)

@@ -1,4 +1,6 @@
-"""What a call is booked at when its reply does not say, breaks off or is tried again; and loops, at their number."""
+"""What a call is booked at when its reply does not say, breaks off or is tried again; and loops, at
+their number.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,15 @@ def models(server: Models) -> Iterator[Models]:
 def no_usage(data: bytes, content_type: str) -> bytes:
     """A reply of the stand-in with every word of usage taken out."""
     if "eventstream" in content_type:
-        return b"".join(frame for frame in frames(data) if b"usage" not in frame and b"dXNhZ2" not in frame)
+        return b"".join(
+            frame for frame in frames(data) if b"usage" not in frame and b"dXNhZ2" not in frame
+        )
     if "event-stream" in content_type:
         return b"\n\n".join(bare_line(line) for line in data.split(b"\n\n"))
     if "ndjson" in content_type:
-        return b"".join(json.dumps(bare(json.loads(line))).encode() + b"\n" for line in data.splitlines())
+        return b"".join(
+            json.dumps(bare(json.loads(line))).encode() + b"\n" for line in data.splitlines()
+        )
     return json.dumps(bare(json.loads(data))).encode()
 
 
@@ -67,7 +73,13 @@ def bare_line(line: bytes) -> bytes:
 
 def bare(value: Any) -> Any:
     if isinstance(value, dict):
-        gone = ("usage", "usageMetadata", "prompt_eval_count", "eval_count", "amazon-bedrock-invocationMetrics")
+        gone = (
+            "usage",
+            "usageMetadata",
+            "prompt_eval_count",
+            "eval_count",
+            "amazon-bedrock-invocationMetrics",
+        )
         return {name: bare(item) for name, item in value.items() if name not in gone}
     return [bare(item) for item in value] if isinstance(value, list) else value
 
@@ -80,7 +92,11 @@ async def test_a_reply_that_says_nothing_of_usage(models: Models, name: str) -> 
         status, headers, _ = await post(agent, provider, target, body_of(name, "hi"))
         received = models.received[-1]
         raw = b"".join(answer("POST", received.target, json.loads(received.body)).chunks)
-        models.fail = (200, {"content-type": headers["content-type"]}, no_usage(raw, headers["content-type"]))
+        models.fail = (
+            200,
+            {"content-type": headers["content-type"]},
+            no_usage(raw, headers["content-type"]),
+        )
         assert (await post(agent, provider, target, body_of(name, "hi")))[0] == status == 200
     said, silent = gateway.link.settled
     assert not said.estimated and silent.estimated
@@ -89,7 +105,9 @@ async def test_a_reply_that_says_nothing_of_usage(models: Models, name: str) -> 
     assert gateway.link.account.open == {}
 
 
-@pytest.mark.parametrize("name", ["openai chat stream", "anthropic stream", "gemini sse", "bedrock converse stream"])
+@pytest.mark.parametrize(
+    "name", ["openai chat stream", "anthropic stream", "gemini sse", "bedrock converse stream"]
+)
 async def test_an_upstream_that_closes_early(models: Models, name: str) -> None:
     """The agent sees an error, and what was reserved is booked."""
     provider, target = CASES[name][:2]
@@ -108,7 +126,11 @@ async def test_a_count_that_cannot_be_true_is_booked_all_the_same(models: Models
     async with talking(models, "openai") as (gateway, agent):
         assert (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] == 200
     [settled] = gateway.link.settled
-    assert settled.tokens.input > 10**9 and settled.usd_micro > 10**9 and gateway.link.account.open == {}
+    assert (
+        settled.tokens.input > 10**9
+        and settled.usd_micro > 10**9
+        and gateway.link.account.open == {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,29 +139,46 @@ async def test_a_count_that_cannot_be_true_is_booked_all_the_same(models: Models
 )  # fmt: skip
 async def test_a_count_of_nothing_is_no_count(models: Models, usage: dict[str, Any]) -> None:
     """Servers that do not count say so with zeros; every request has a token at least."""
-    said = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}}], "usage": usage}
+    said = {
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}}],
+        "usage": usage,
+    }
     models.failures = [(200, {"content-type": "application/json"}, json.dumps(said).encode())]
     async with talking(models, "openai") as (gateway, agent):
         assert (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] == 200
         assert (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] == 200
     silent, counted = gateway.link.settled
-    assert silent.estimated and 0 < silent.usd_micro == silent.open.usd_micro and silent.tokens == silent.open.tokens
-    assert not counted.estimated and counted.usd_micro == COST, "the control: what is counted is booked as counted"
+    assert (
+        silent.estimated
+        and 0 < silent.usd_micro == silent.open.usd_micro
+        and silent.tokens == silent.open.tokens
+    )
+    assert not counted.estimated and counted.usd_micro == COST, (
+        "the control: what is counted is booked as counted"
+    )
 
 
 async def test_what_is_tried_again_is_paid_once_and_no_loop(models: Models) -> None:
     """As SDKs do after 408, 409, 429 and 5xx: the same request, to the byte."""
     limits = Budget(same_request=2, cycles=2, usd_micro=10_000_000)
-    models.failures = [(status, {"retry-after": "0"}, b'{"error":{}}') for status in (429, 500, 503, 529, 408, 409)]
+    models.failures = [
+        (status, {"retry-after": "0"}, b'{"error":{}}') for status in (429, 500, 503, 529, 408, 409)
+    ]
     async with talking(models, "openai", limits=limits) as (gateway, agent):
-        statuses = [(await post(agent, "openai", "/v1/chat/completions", CHAT))[0] for _ in range(7)]
+        statuses = [
+            (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] for _ in range(7)
+        ]
     assert statuses == [429, 500, 503, 529, 408, 409, 200]
     assert [bill.usd_micro for bill in gateway.link.bills] == [0] * 6 + [COST]
     assert gateway.link.account.usd_micro == COST and gateway.link.account.calls == 1
 
 
 def turn(number: int, result: str, name: str = "write") -> list[dict[str, Any]]:
-    call = {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": '{"path":"a.txt"}'}}
+    call = {
+        "id": f"call_{number}",
+        "type": "function",
+        "function": {"name": name, "arguments": '{"path":"a.txt"}'},
+    }
     return [
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": f"call_{number}", "content": result},
@@ -158,7 +197,9 @@ async def worked(models: Models, limits: Budget, turns: list[list[dict[str, Any]
 
 
 @pytest.mark.parametrize("limit", [3, 5])
-async def test_the_same_tool_calls_and_results_at_their_number_and_not_before(models: Models, limit: int) -> None:
+async def test_the_same_tool_calls_and_results_at_their_number_and_not_before(
+    models: Models, limit: int
+) -> None:
     turns = [turn(number, f"no such file at 12:00:0{number}") for number in range(limit)]
     statuses = await worked(models, Budget(same_tool_calls=limit), turns)
     assert statuses == [200] * limit + [400] and len(models.received) == limit
@@ -181,13 +222,17 @@ async def test_embeddings_of_the_same_text_are_no_loop(models: Models) -> None:
     body = {"model": "m", "input": "hello"}
     limits = Budget(same_request=1, same_answers=1, cycles=1, same_tool_calls=1)
     async with talking(models, "openai", limits=limits) as (gateway, agent):
-        assert [(await post(agent, "openai", "/v1/embeddings", body))[0] for _ in range(70)] == [200] * 70
+        assert [(await post(agent, "openai", "/v1/embeddings", body))[0] for _ in range(70)] == [
+            200
+        ] * 70
     assert {ask.request for ask in gateway.link.asks} == {b""}
 
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("by", ["previous_response_id", "conversation"])
-async def test_a_conversation_that_the_provider_keeps_is_followed(models: Models, by: str, stream: bool) -> None:
+async def test_a_conversation_that_the_provider_keeps_is_followed(
+    models: Models, by: str, stream: bool
+) -> None:
     """The request holds what is new, and what was answered is known from the reply."""
     models.plan = ("look", {"path": "a.txt"})
     limits = Budget(same_tool_calls=4)
@@ -197,7 +242,11 @@ async def test_a_conversation_that_the_provider_keeps_is_followed(models: Models
         async with talking(models, "openai", limits=limits) as (_, agent):
             for number in range(7):
                 result = "empty" if looping else f"{number} lines"
-                given = [{"type": "function_call_output", "call_id": "c", "output": result}] if number else "go"
+                given = (
+                    [{"type": "function_call_output", "call_id": "c", "output": result}]
+                    if number
+                    else "go"
+                )
                 kept = {by: last} if last else {}
                 body = {"model": "m", "input": given, "tools": tools, "stream": stream, **kept}
                 if by == "conversation":

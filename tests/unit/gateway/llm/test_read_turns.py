@@ -1,4 +1,6 @@
-"""A conversation is the same turns in the words of every API, and what a provider keeps is bounded."""
+"""A conversation is the same turns in the words of every API, and what a provider keeps is
+bounded.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,22 @@ def talked(kind: type[shapes.Talk]) -> shapes.Talk:
 def test_every_api_tells_the_same(kind: type[shapes.Talk]) -> None:
     body = talked(kind).body()
     turns = [
-        ([(name, json.loads(given) if isinstance(given, str) else given) for name, given in turn.calls], turn)
+        (
+            [
+                (name, json.loads(given) if isinstance(given, str) else given)
+                for name, given in turn.calls
+            ],
+            turn,
+        )
         for turn in read_turns(body)
     ]
     assert [calls for calls, _ in turns] == [[("read", GIVEN)], [], [("read", GIVEN), ("list", {})]]
     assert [turn.said for _, turn in turns] == ["I look.", "Nothing is in it.", ""]
     assert [turn.told for _, turn in turns] == ["", "Look again.", ""]
-    results = [[result.strip('{}"').removeprefix('output":"') for result in turn.results] for _, turn in turns]
+    results = [
+        [result.strip('{}"').removeprefix('output":"') for result in turn.results]
+        for _, turn in turns
+    ]
     assert results == [["nothing"], [], ["nothing", "a.txt"]]
 
 
@@ -59,7 +70,9 @@ def test_the_request_before_is_found(kind: type[shapes.Talk]) -> None:
 ])  # fmt: skip
 def test_what_has_no_shape_is_no_turn_and_no_error(body: dict[str, Any]) -> None:
     turns = read_turns(body)
-    assert all(isinstance(text, str) for turn in turns for text in (*turn.results, turn.said, turn.told))
+    assert all(
+        isinstance(text, str) for turn in turns for text in (*turn.results, turn.said, turn.told)
+    )
     said = body.get(name_of_items(body))
     begin_of_last_turn(said if isinstance(said, list) else [said])
 
@@ -69,14 +82,18 @@ def test_what_a_provider_keeps_is_remembered_in_bounds() -> None:
     many = tuple(("f" * 999, {"a": "x" * 99_999}) for _ in range(99))
     for number in range(MAX_KEPT + MAX_THREADS + 9):
         threads.remember(f"resp_{number}", turns, OpenTurn(many, "y" * 99_999))
-        given = [{"type": "function_call_output", "output": f"{number}" * 99_999} for _ in range(99)]
+        given = [
+            {"type": "function_call_output", "output": f"{number}" * 99_999} for _ in range(99)
+        ]
         turns = threads.read({"previous_response_id": f"resp_{number}", "input": given})
     kept = threads._kept
     assert len(kept) == MAX_THREADS and max(len(before) for before, _ in kept.values()) == MAX_KEPT
     for before, begun in kept.values():
         for turn in before:
             assert len(turn.calls) <= MAX_PARTS and len(turn.results) <= MAX_PARTS
-            assert max(map(len, (*turn.results, *(str(given) for _, given in turn.calls)))) <= MAX_PART
+            assert (
+                max(map(len, (*turn.results, *(str(given) for _, given in turn.calls)))) <= MAX_PART
+            )
         assert len(begun.said) <= MAX_SAID and len(begun.calls) <= MAX_PARTS
     assert len(turns) > 1 and threads.read({"previous_response_id": "resp_0", "input": "go"}) == ()
     threads.remember("r" * 9999, turns, OpenTurn())
@@ -113,4 +130,6 @@ def test_an_answer_is_the_same_whatever_was_thought(provider: str, path: str, ev
         assert meter.open_turn == OpenTurn((), said)
         return meter.answer
 
-    assert heard("one", "It is done.") == heard("another", "It is done.") != heard("one", "It is not.")
+    assert (
+        heard("one", "It is done.") == heard("another", "It is done.") != heard("one", "It is not.")
+    )

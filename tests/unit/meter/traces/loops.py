@@ -23,7 +23,7 @@ THANKS = (
 PARAGRAPH = (
     "The report is complete and covers all three regions. Revenue grew in the north and fell in the "
     "south. I recommend that the team reviews the figures before the next meeting."
-)  # fmt: skip
+)
 READ = ("read_file", {"path": "src/main.rs"})
 TEST = ("Bash", {"command": "pytest -q tests/test_flaky.py", "description": "run the test"})
 

@@ -59,9 +59,16 @@ def _prepare(step: Step, memory: Memory) -> Request:
     route = provider.find("POST", step.target)
     assert route is not None, step.target
     request = prepare(
-        provider, route, json.dumps(step.body).encode(), [], step.target, memory=memory, overrides={},
-        binary="pass", now_ns=1_795_000_000 * 10**9,
-    )  # fmt: skip
+        provider,
+        route,
+        json.dumps(step.body).encode(),
+        [],
+        step.target,
+        memory=memory,
+        overrides={},
+        binary="pass",
+        now_ns=1_795_000_000 * 10**9,
+    )
     assert isinstance(request, Request), request
     return request
 

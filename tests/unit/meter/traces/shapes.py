@@ -20,7 +20,8 @@ USAGE = {"input_tokens": 100, "output_tokens": 20, "prompt_tokens": 100, "comple
 class Step(msgspec.Struct):
     """One request and its reply.  ``round``: which time round a loop it is, 0 where it is none.
 
-    ``failed``: the provider refused, so an SDK sends the same again.  ``cut``: the answer broke off.
+    ``failed``: the provider refused, so an SDK sends the same again.  ``cut``: the answer broke
+    off.
     """
 
     provider: str
