@@ -193,7 +193,9 @@ class Exchange:
         """A whole answer; Content-Length is set here."""
         await self._respond(status, self._fields(headers), body)
 
-    async def _respond(self, status: int, headers: Headers, body: bytes) -> None:
+    async def _respond(
+        self, status: int, headers: Headers, body: bytes, reason: bytes = b""
+    ) -> None:
         # What is held of another answer was not seen by anybody.
         self._held, self._held_bytes = [], 0
         self.started, self.status, self.bytes_in = True, status, 0
@@ -203,7 +205,8 @@ class Exchange:
             # RFC 9110 §15.5.22: it must say what is spoken instead.
             fields += [(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")]
         fields += self._last_words()
-        events: list[h11.Event] = [h11.Response(status_code=status, headers=fields)]
+        head = h11.Response(status_code=status, headers=fields, reason=reason)
+        events: list[h11.Event] = [head]
         if body and self.method != "HEAD":
             events.append(h11.Data(data=body))
             self.bytes_in += len(body)
@@ -228,7 +231,7 @@ class Exchange:
     async def _say(self, denial: Denial) -> None:
         provider = "" if self.direct else self.rule.provider
         status, headers, body = refuse.render(denial, provider, self.header(b"originator"))
-        await self._respond(status, headers, body)
+        await self._respond(status, headers, body, refuse.reason_phrase(denial))
 
     def _fields(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
         fields = end_to_end(headers)

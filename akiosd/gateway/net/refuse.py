@@ -11,6 +11,7 @@ from akiosd.values.records import Finding
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 _MAX_TEXT = 1000
+_MAX_REASON = 200
 _SENT_AGAIN = (402, 403, 429)
 _UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
@@ -44,23 +45,36 @@ def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answe
 
 
 def _shape(provider: str, status: int, values: dict[str, str]) -> dict[str, Any]:
-    """As the provider's own documentation of errors has it, with our fields besides."""
+    """As the provider's own documentation of errors has it, with our fields besides.
+
+    The words and the hint stand together where that provider's clients look for a text: they
+    print nothing else.  ``hint`` is there besides, for programs.
+    """
     text = f"{values['message']} ({values['hint']})" if values["hint"] else values["message"]
+    told = {**values, "message": text}
     if provider == "openai":
-        return {"error": {**values, "param": None, "code": values["rule"]}}
+        return {"error": {**told, "param": None, "code": values["rule"]}}
     if provider == "anthropic":
-        return {"type": "error", "error": values}
+        return {"type": "error", "error": told}
     if provider == "gemini":
-        return {"error": {**values, "code": status, "status": _GOOGLE.get(status, "PERMISSION_DENIED")}}
+        google = _GOOGLE.get(status, "PERMISSION_DENIED")
+        return {"error": {**told, "code": status, "status": google}}
     if provider == "mistral":
-        return {"object": "error", **values, "param": None, "code": values["rule"]}
+        return {"object": "error", **told, "param": None, "code": values["rule"]}
     if provider == "xai":
         return {**values, "code": values["type"], "error": text}
     if provider == "bedrock":
-        return {**values, "message": text, "__type": _AWS.get(status, "AccessDeniedException")}
-    if provider == "ollama":
-        return {**values, "error": text}
-    return {"error": values}
+        return {**told, "__type": _AWS.get(status, "AccessDeniedException")}
+    # npm, Ollama and many others print ``error`` as it is, so it must be a string.
+    return {**values, "error": text}
+
+
+def reason_phrase(denial: Denial) -> bytes:
+    """What stands behind the status number, which pip, curl and requests print: one plain line."""
+    who = "AKIOS failed" if denial.failed else "Denied by AKIOS"
+    text = f"{who}: {denial.words} ({denial.rule})"
+    plain = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
+    return plain[:_MAX_REASON].encode("ascii")
 
 
 # google.rpc.Code names for HTTP statuses (googleapis google/rpc/code.proto); AWS names of the Bedrock runtime's errors.
@@ -88,5 +102,6 @@ def to_bytes(denial: Denial) -> bytes:
     """A whole HTTP/1.1 answer after which the connection is closed: for what was not understood as a request."""
     status, headers, body = render(denial)
     fields = [*headers, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-    lines = [b"HTTP/1.1 %d Refused" % status, *(b"%b: %b" % field for field in fields), b"", body]
+    first = b"HTTP/1.1 %d %b" % (status, reason_phrase(denial))
+    lines = [first, *(b"%b: %b" % field for field in fields), b"", body]
     return b"\r\n".join(lines)
