@@ -158,9 +158,11 @@ class PlainClient:
 
     @property
     def ready(self) -> bool:
+        """Whether :meth:`receive` would return without waiting."""
         return bool(self._ready)
 
     def close(self) -> None:
+        """Close the connection, and descriptors that nobody took."""
         close_fds(self._frames.close())
         for frame in self._ready:
             close_fds(frame.fds)
@@ -191,7 +193,7 @@ class Client:
 
     @property
     def path(self) -> str:
-        """The socket's."""
+        """The path of the socket."""
         return self._connection.path
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:

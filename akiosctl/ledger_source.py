@@ -73,19 +73,23 @@ class LogSource:
 
     @property
     def vkey(self) -> Vkey:
+        """The key that is trusted for it."""
         return self.trust.vkey
 
     @property
     def is_host(self) -> bool:
+        """Whether it is the host's log."""
         return self.cage == HOST_LOG
 
     @contextmanager
     def reader(self) -> Iterator[LogReader]:
+        """Its files, to be used in ``with``."""
         with self.place.open() as files:
             yield files
 
     def verify(self, pin: bytes | None = None, quorum: Quorum = NOTHING, word: HostWord | None = None) -> Report:
-        """The report, held against ``pin`` and against all that is kept, here and by the host's log.
+        """The report on it, with ``pin``, everything that the user keeps, and the host's log taken
+        into account.
 
         ``word``: what the host's log said when it was asked before.
         """
@@ -110,7 +114,7 @@ class LogSource:
         return replace(report, notes=(*report.notes, *notes))
 
     def read_word(self) -> HostWord:
-        """Of the host's log: what it says of all cages."""
+        """What the host's log, if this is it, says about all cages."""
         return HostSource(self.place, self.trust).ask("", NOTHING)
 
 

@@ -39,6 +39,7 @@ class _Cached(msgspec.Struct, frozen=True):
 
 
 def user_policy_path() -> Path:
+    """The user's own policy file, which may not exist."""
     return _directory("XDG_CONFIG_HOME", ".config") / "policy.yaml"
 
 
@@ -137,7 +138,9 @@ def _open_beneath(directory: Path, path: str, flags: int) -> int:
 
 
 def _is_closed_link(path: Path, status: os.stat_result) -> bool:
-    """Whoever made a link may not be allowed to read what it leads to; who follows it may."""
+    """Whether ``path`` is a link to a file that not everybody may read: who made the link may not
+    be allowed to.
+    """
     return os.path.islink(path) and not status.st_mode & stat.S_IROTH
 
 

@@ -1,7 +1,9 @@
-"""The policy of a run, quickly: the merged result is remembered as msgpack, keyed by the files it came from.
+"""The policy of a run, quickly: the merged result is remembered as msgpack, under the identity of
+the files it came from.
 
-A run whose policy files and options are those of an earlier run imports neither the YAML parser nor the policy
-language.  What is remembered lies in the user's own cache directory and counts only if this user wrote it.
+A run whose policy files and options are those of an earlier run imports neither the YAML parser nor
+the policy language. What is remembered lies in the user's own cache directory, and counts only if
+this user wrote it.
 """
 
 from __future__ import annotations
@@ -50,11 +52,15 @@ def _files(workspace: str, explicit: str | None) -> list[str]:
 
 
 def user_directory(variable: str, below_home: str) -> str:
+    """The directory ``akios`` in the one that the XDG ``variable`` names, else in ``below_home`` of
+    the user's home.
+    """
     base = os.environ.get(variable, "")
     return (base if base.startswith("/") else os.path.expanduser(f"~/{below_home}")) + "/akios"
 
 
 def identity(path: str) -> tuple[str | int, ...]:
+    """Device, inode, time of change and size of a file, or that it does not exist."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -85,6 +91,7 @@ def _merge(workspace: str, explicit: str | None, flags: dict[str, dict[str, obje
 
 
 def read_cache(cache: str, key: str) -> dict[str, Any] | None:
+    """What is remembered under ``key``; None when it is missing, foreign or unreadable."""
     try:
         with open(cache, "rb") as file:
             # Only what this user wrote, and nobody else can write, is our own memory.
@@ -100,6 +107,7 @@ def read_cache(cache: str, key: str) -> dict[str, Any] | None:
 
 
 def write_cache(cache: str, data: bytes) -> None:
+    """Remember ``data``; failures are ignored."""
     temporary = f"{cache}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(cache), mode=0o700, exist_ok=True)

@@ -1,18 +1,22 @@
-"""Perform a plan in the workspace with the caller's own credentials: all of it, or nothing.
+"""Performs a plan in the workspace with the caller's own rights: all of it, or nothing.
 
-The view stands on the workspace: a directory the agent renamed is an overlay redirect to the old place, so writing into
-the workspace changes what the view shows.  Therefore every file is first copied out of the view into a staging
-directory in the workspace's root; a full disk or a busy cage is found there, with nothing changed.  Then each name is
-put in its place by renameat2(2): RENAME_NOREPLACE where nothing stood, RENAME_EXCHANGE where something did.  What
-stood there moves into the staging directory and is compared with what the plan expected *then*; if the user was
-quicker, it is exchanged back.  What is removed moves there too.  So any failure can be rolled back, newest first;
-the old files go when all is in place and synced.  If even that fails, the staging directory is kept and named.
+The view stands on the workspace: a directory that the agent renamed is an overlay redirect to the
+old place, so that writing into the workspace changes what the view shows. Therefore every file is
+first copied out of the view into a staging directory in the workspace's root; a full disk or a busy
+cage is found there, with nothing changed.
 
-Every operation opens its directory anew with RESOLVE_STRICT and works on one name in it, so a directory that was
-swapped for a link since the plan was made is an error, never a way out.
+Then each name is put in its place by renameat2(2): RENAME_NOREPLACE where nothing stood,
+RENAME_EXCHANGE where something did. What stood there moves into the staging directory, and is
+compared only then with what the plan expected; if the user was quicker, it is exchanged back. What
+is removed moves there too. So every failure can be rolled back, newest first; the old files go when
+all is in place and synced. If even that fails, the staging directory is kept and named.
 
-Kept: content, holes, mode (0777), mtime, links, and the owner of a replaced file as far as the caller may set it.
-Not kept: xattrs, ACLs.  After a commit the cage's upper layer no longer describes anything: it must be discarded.
+Every operation opens its directory anew with RESOLVE_STRICT and works on one name in it, so that a
+directory that was replaced by a link since the plan was made is an error, never a way out.
+
+Kept: content, holes, mode (0777), mtime, links, and the owner of a replaced file as far as the
+caller may set it. Not kept: xattrs, ACLs. After a commit the cage's upper layer no longer describes
+anything, and must be discarded.
 """
 
 from __future__ import annotations

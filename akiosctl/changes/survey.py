@@ -1,7 +1,8 @@
-"""Look at a workspace before a commit: its links, its repositories, and what git's configuration names in it.
+"""Looks at a workspace before a commit: its links, its repositories, and what git's configuration
+names in it.
 
-Everything is read as the user who commits, because the programs that must not be led astray run as that user.  The
-agent has ended, and what it changed is not here yet.
+Everything is read as the user who commits, because the programs that must not be misled run as that
+user. The agent has ended, and what it changed is not here yet.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ from akiosd.wire.messages import BudgetInfo, BudgetReply
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; money in micro-USD.")
 @click.pass_context
 def command(ctx: click.Context, cage: str, as_json: bool) -> None:
-    """Show what the calls of a running CAGE to models cost so far, what open ones hold, and what is left."""
+    """Show what the calls of a running CAGE to models cost so far, what open ones hold, and what is
+    left.
+    """
     with ctx.obj.connect() as client:
         found = find_cage(client, cage)
         if found.ended_ns:

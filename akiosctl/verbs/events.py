@@ -38,7 +38,9 @@ kinds_option = click.option(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
 def command(ctx: click.Context, follow: bool, names: tuple[str, ...], wanted: tuple[str, ...], as_json: bool) -> None:
-    """Print the records of cages.  Without --cage and --follow: of the last cage of this directory."""
+    """Print the records of cages.  Without --cage and --follow: of the last cage of
+    this directory.
+    """
     printer = Printer(wants_json(ctx, as_json), frozenset(wanted))
     with ctx.obj.connect() as client:
         cages = tuple(find_log(client, name) for name in (names or (() if follow else ("last",))))

@@ -1,6 +1,6 @@
-"""Many SHA-256 digests in one native call, as the ledger's trees need them (RFC 6962 §2.1).
+"""Computes many SHA-256 digests in one native call, for the ledger's trees (RFC 6962 §2.1).
 
-The interpreter's lock is free meanwhile, so a worker thread can hash while the loop runs.
+The interpreter lock is released meanwhile, so a worker thread can hash while the event loop runs.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ import ctypes
 
 
 def trim() -> None:
-    """Give free pages back to the kernel, also those between others in use: malloc_trim(3).  Blocks for milliseconds.
+    """Return free pages to the kernel, also those between pages in use: malloc_trim(3).  Blocks for
+    milliseconds.
 
-    After a crowd of cages what is still in use lies scattered, and nothing shrinks by itself.
+    After many cages what is still in use lies scattered, and the heap does not shrink by itself.
     """
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in every C library
     if malloc_trim is not None:

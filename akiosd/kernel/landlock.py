@@ -1,4 +1,5 @@
-"""Landlock for a process that restricts itself (landlock(7)).  A cage's ruleset is the launcher's business.
+"""Landlock for a process that restricts itself (landlock(7)); the launcher applies a cage's
+ruleset, not this module.
 
 The numbers of the three system calls are the same on every architecture.
 """
@@ -49,11 +50,11 @@ def _call(number: int, what: str, *arguments: Any) -> int:
 
 
 def read_only_ruleset(directories: Iterable[str]) -> tuple[Fd, str]:
-    """A ruleset under which only files below ``directories`` can be read and nothing written; no TCP port bound, no
-    signal or abstract socket reaches out, where the kernel has that.
+    """A ruleset that allows reading below ``directories`` and no writing; where the kernel can,
+    also no binding of TCP ports, no signals and no abstract sockets towards other processes.
 
-    Returns the ruleset, the caller's, and its description.  Directories that this host lacks are left out.  Raises
-    LayerUnavailable below ABI 2.
+    Returns the ruleset, which the caller owns, and its description. Directories that this host
+    lacks are left out. Raises LayerUnavailableError below ABI 2.
     """
     abi = landlock_abi()
     if abi < FLOOR_ABI:
@@ -85,5 +86,7 @@ def _allow_reading(ruleset: Fd, path: str) -> None:
 
 
 def restrict_self(ruleset: Fd) -> None:
-    """The calling thread, and what it starts, is bound from now on; needs no_new_privs."""
+    """Apply ``ruleset`` for good to the calling thread and whatever it starts; needs no_new_privs.
+    Raises KernelError.
+    """
     _call(_RESTRICT_SELF, "restrict_self", ruleset.fileno(), 0)

@@ -1,4 +1,6 @@
-"""The launcher process: started, asked, restarted.  It clones; the daemon stays the parent of what it clones."""
+"""The launcher process: started, asked to clone cages and user namespaces, restarted.  The daemon
+is the parent of what it clones.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ class Launcher:
         return self._pid
 
     async def start(self) -> None:
-        """Start it and wait for its word that its staging root stands; KernelError with its errno otherwise."""
+        """Start it and wait until its staging root stands.  KernelError with the errno of what
+        failed.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
             self._pid = _spawn(self._program, theirs)
@@ -76,7 +80,7 @@ class Launcher:
         niceness.give_back(self._pid)
 
     async def close(self) -> None:
-        """Close the socket: the launcher leaves at end of file; cages it cloned stay."""
+        """Close the socket; the launcher exits at end of file.  Cages that it cloned stay."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -86,9 +90,10 @@ class Launcher:
                 await pidfd.wait_exit(process.fileno())
 
     async def clone_userns(self, owner: int = 0) -> tuple[int, Fd]:
-        """A paused process in a new user namespace that belongs to the host uid ``owner``: (pid, its pidfd).
+        """Clone a paused process in a new user namespace owned by the host uid ``owner``: (pid, its
+        pidfd).
 
-        The caller kills and reaps it.
+        The caller owns the pidfd, and kills and reaps the process.
         """
         request = plan_format.REQUEST.pack(plan_format.MAGIC, plan_format.REQUEST_USERNS, 0, 0, owner)
         return await self._request(request, [], "user namespace")
@@ -96,9 +101,12 @@ class Launcher:
     async def clone_cage(
         self, plan: bytes, status_fd: int, cgroup_fd: int, fds: Sequence[int], flags: int
     ) -> tuple[int, Fd]:
-        """Clone a child that executes ``plan``: (pid, pidfd), both the caller's child.
+        """Clone a child that executes ``plan``: (pid, pidfd).  It is the caller's child, and the
+        pidfd the caller's.
 
-        ``cgroup_fd`` is the directory of the v2 leaf.  Descriptors are copied, the caller keeps its own.
+        ``cgroup_fd`` is the directory of the v2 leaf. ``fds`` are in the order of
+        ``Plan.fd_names``; descriptors are copied, and the caller keeps its own. KernelError with
+        the errno of the clone, CageFailedError when the launcher ended.
         """
         with Fd(os.memfd_create("akios-plan", os.MFD_CLOEXEC)) as memory:
             os.write(memory.fileno(), plan)
@@ -160,9 +168,11 @@ class Launcher:
 
 
 def _be_ordinary_when_memory_is_short(pid: int) -> None:
-    """What the service has against the OOM killer is not for cages, which inherit it (proc_pid_oom_score_adj(5)).
+    """Give the launcher an OOM score of 0: cages inherit it, and must not be spared as the service
+    is.
 
-    Written by us, it is also the least an agent can set for itself.
+    See proc_pid_oom_score_adj(5). Because root wrote it, it is also the lowest score an agent can
+    set for itself.
     """
     with open(f"/proc/{pid}/oom_score_adj", "w") as file:
         file.write("0")

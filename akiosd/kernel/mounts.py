@@ -28,7 +28,7 @@ _lib = _shim.lib
 
 
 def check(value: int, call: str) -> int:
-    """-errno → OSError naming the call; anything else is returned."""
+    """Raise OSError, naming ``call``, when ``value`` is -errno; else return it."""
     if value < 0:
         raise OSError(-value, f"{call}: {os.strerror(-value)}")
     return value
@@ -61,6 +61,7 @@ def fs_mount(kind: str, options: dict[str, str], attrs: int = 0) -> Fd:
 
 
 def move_mount(fd: int, to_dirfd: int, to_path: bytes = b"") -> None:
+    """Attach the detached mount ``fd`` at ``to_path`` below ``to_dirfd`` (move_mount(2))."""
     check(_lib.akios_move_mount(fd, to_dirfd, to_path), "move_mount")
 
 

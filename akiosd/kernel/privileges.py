@@ -1,7 +1,8 @@
-"""What a process gives up for good: identity, capabilities, the right to gain any, and most system calls.
+"""What a process gives up for good: identity, capabilities, the right to gain any, and most system
+calls.
 
-For a single-threaded process that restricts itself: each function changes the calling thread (credentials(7)).  libc is
-reached through cffi's ABI mode, as in :mod:`akiosd.kernel.seccomp`: its interface is stable.
+For a single-threaded process that restricts itself: each function changes the calling thread
+(credentials(7)). All raise KernelError with the kernel's errno.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def prctl(option: int, argument: int = 0, second: int = 0) -> int:
 
 
 def drop_bounding_set(keep: frozenset[int] = frozenset()) -> None:
-    """No capability outside ``keep`` can ever be gained again; needs CAP_SETPCAP."""
+    """Remove every capability outside ``keep`` from the bounding set; needs CAP_SETPCAP."""
     for number in range(64):
         try:
             held = prctl(_PR_CAPBSET_READ, number)
@@ -77,14 +78,16 @@ def drop_bounding_set(keep: frozenset[int] = frozenset()) -> None:
 
 
 def lock_securebits() -> None:
-    """uid 0 means nothing from here on, and nobody changes that back; needs CAP_SETPCAP."""
+    """Take all meaning from uid 0, irrevocably; needs CAP_SETPCAP."""
     prctl(_PR_SET_SECUREBITS, SECUREBITS_LOCKED)
     if prctl(_PR_GET_SECUREBITS) != SECUREBITS_LOCKED:
         raise KernelError("the securebits read back differently", "securebits")
 
 
 def set_capabilities(keep: frozenset[int] = frozenset()) -> None:
-    """Effective and permitted set become ``keep``, inheritable and ambient empty (capset(2))."""
+    """Set the effective and permitted sets to ``keep``, and empty the inheritable and ambient sets
+    (capset(2)).
+    """
     mask = sum(1 << number for number in keep)
     header = _ffi.new("struct cap_header *", {"version": _CAPABILITY_VERSION_3, "pid": 0})
     low, high = mask & 0xFFFFFFFF, mask >> 32
@@ -95,23 +98,30 @@ def set_capabilities(keep: frozenset[int] = frozenset()) -> None:
 
 
 def set_no_new_privs() -> None:
+    """Set no_new_privs, which cannot be undone (prctl(2))."""
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def set_undumpable() -> None:
-    """No core, no ptrace, no reading of /proc/PID/mem by the same uid.  A change of ids resets it: call after that."""
+    """Forbid core dumps, ptrace, and reading of /proc/PID/mem by the same uid.
+
+    A change of ids undoes it: call it after that.
+    """
     prctl(_PR_SET_DUMPABLE, 0)
     if prctl(_PR_GET_DUMPABLE) != 0:
         raise KernelError("the process is still dumpable", "dumpable")
 
 
 def set_parent_death_signal(signo: int) -> None:
-    """Sent when the thread that forked us ends.  A change of ids clears it: call after that, then look at getppid."""
+    """Ask for ``signo`` when the thread that forked this process ends.
+
+    A change of ids clears it: call it after that, then compare getppid with the expected parent.
+    """
     prctl(_PR_SET_PDEATHSIG, signo)
 
 
 def set_name(name: str) -> None:
-    """What ps shows: at most 15 bytes."""
+    """Set the name that ps(1) shows; cut to 15 bytes."""
     buffer = _ffi.new("char[]", name.encode()[:15])
     prctl(_PR_SET_NAME, int(_ffi.cast("uintptr_t", buffer)))
 

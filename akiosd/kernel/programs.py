@@ -20,10 +20,10 @@ def find_program(name: str) -> str | None:
 
 
 def run_program(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run to the end; its output comes with the result.
+    """Run a system program to its end; returns status and output.
 
-    It has no input, ``/`` as its directory and none of our variables.  A path among the arguments must be absolute.
-    Raises OSError when there is no such program.
+    It has no input, ``/`` as working directory and none of our variables. A path among the
+    arguments must be absolute. Raises OSError when there is no such program.
     """
     return subprocess.run(
         [find_program(name) or os.path.join("/usr/bin", name), *arguments],
@@ -37,9 +37,10 @@ def run_program(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 async def open_python(script: Path, fd: int, *words: str | bytes) -> trio.Process:
-    """Start a script of ours that imports only the standard library, with the number of ``fd`` and ``words``.
+    """Start a Python script of ours; its arguments are the number of ``fd``, then ``words``.
 
-    It inherits that descriptor and no other, and no variable; what it prints is read from the process's ``stdout``.
+    The script may import only the standard library. It inherits that descriptor, no other, and no
+    variable; its output is read from ``stdout`` of the returned process, which is the caller's.
     """
     return await trio.lowlevel.open_process(
         [sys.executable, "-I", "-S", str(script), str(fd), *words],

@@ -99,9 +99,10 @@ class SyscallEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class PumpCounters(NamedTuple):
-    """What a pump did so far; ``bytes`` and ``records`` count before folding.
+    """What a pump has done so far; ``bytes`` and ``records`` count before equal records are folded.
 
-    ``error`` says why it ended: 0 every task of the filter is dead, ECANCELED stopped, else an errno.
+    ``error`` says why it ended: 0 when every task of the filter is dead, ECANCELED when it was
+    stopped, else an errno.
     """
 
     records: int
@@ -199,16 +200,18 @@ class Ring:
         self.entries = _allocate("uint8_t[]", _ENTRIES_SIZE)
 
     def get(self) -> Any:
+        """The native ring, still owned here."""
         if self._ring is None:
             raise KernelError("the ring is gone")
         return self._ring
 
     def take(self) -> Any:
-        """It is another's from now on."""
+        """The native ring, owned by the caller from now on."""
         ring, self._ring = self.get(), None
         return ring
 
     def close(self) -> None:
+        """Free the ring, unless it was taken."""
         ring, self._ring = self._ring, None
         if ring is not None:
             lib.akios_ring_close(ring)
@@ -298,7 +301,9 @@ class Pump:
                 await self._wait_bell()
 
     async def _linger(self) -> None:
-        """Lets a busy cage's records gather: waking for each costs both sides more than the call itself."""
+        """Wait a little for more records: being woken for each costs both sides more than the call
+        itself.
+        """
         self._lingers = False
         if self._linger_s and lib.akios_ring_sleep(self._ring, lib.AKIOS_LINGERING):
             with trio.move_on_after(self._linger_s):

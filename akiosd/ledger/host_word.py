@@ -1,4 +1,4 @@
-"""What a host's log, once it is verified, says of the logs of its cages."""
+"""What a host's log, once verified, says about the logs of its cages: the *host word*."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ _MARKS = (b"cage_birth", b"cage_end", b"cage_destroyed", b"cage_packed", b"roots
 
 @dataclass
 class CageWord:
-    """``size`` and ``root``: the longest tree that is listed; None where none is: nothing was ever published.
+    """What it says about one cage's log.
 
-    ``listed_at`` and ``destroyed_at``: the entries of the host's log that list it first, and tell of its destruction.
+    ``size`` and ``root`` are those of the longest tree that is listed; None when nothing was ever
+    published. ``listed_at`` and ``destroyed_at`` are the entries of the host's log that list it
+    first, and report its destruction.
     """
 
     born: bool = False
@@ -38,9 +40,11 @@ class CageWord:
 
 @dataclass
 class HostWord:
-    """``report`` is the verdict on the host's log itself; where it is bad, ``cages`` says nothing.
+    """What it says about all cages, or the one that was asked for.
 
-    ``cosigned``: where witnesses were asked for on a cage's behalf, the size at which they cosigned this log.
+    ``report`` is the verdict on the host's log itself; when that is bad, ``cages`` means nothing.
+    ``cosigned``: where witnesses were asked for on a cage's behalf, the size at which they cosigned
+    the host's log.
     """
 
     report: Report
@@ -49,7 +53,11 @@ class HostWord:
 
 
 def read_host_word(reader: LogReader, report: Report, cage: str = "") -> HostWord:
-    """What the log of which this is the (good) report says, of one cage or of all.  Raises ``LedgerError``."""
+    """Read the host word of one cage (``""``: of all) from a log whose verification gave
+    ``report``.
+
+    Raises ``LedgerError``.
+    """
     word = HostWord(report)
     for index, entry in enumerate(entries_of(reader, report.size, report.minimum), report.minimum):
         note_entry(word.cages, index, entry, cage)

@@ -21,14 +21,17 @@ NodeReader = Callable[[int, int], bytes]
 
 
 def python_leaves(entries: Sequence[bytes]) -> bytes:
+    """The leaf hash of each entry, 32 bytes each, in plain Python."""
     return b"".join([sha256(b"\x00" + entry).digest() for entry in entries])
 
 
 def python_nodes(pairs: bytes) -> bytes:
+    """The node hash of each pair of hashes (64 bytes), in plain Python."""
     return b"".join([sha256(b"\x01" + pairs[i : i + 64]).digest() for i in range(0, len(pairs), 64)])
 
 
 def python_bundle(data: bytes, count: int) -> bytes:
+    """The leaf hashes of a bundle's ``count`` entries, in plain Python."""
     return python_leaves(decode_bundle(data, count))
 
 
@@ -61,14 +64,16 @@ PYTHON = Hasher(python_leaves, python_nodes, python_bundle, python_ends)
 
 
 class ProofError(LedgerError):
-    """A proof does not prove what it was said to prove."""
+    """A proof does not prove what it claims."""
 
 
 def leaf_hash(entry: bytes) -> bytes:
+    """``SHA-256(0x00 || entry)``."""
     return sha256(b"\x00" + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
+    """``SHA-256(0x01 || left || right)``."""
     return sha256(b"\x01" + left + right).digest()
 
 
@@ -110,6 +115,7 @@ def range_hash(start: int, end: int, node: NodeReader) -> bytes:
 
 
 def tree_root(size: int, node: NodeReader) -> bytes:
+    """The root of the tree of ``size`` leaves; ``node`` returns hashes of its perfect subtrees."""
     return range_hash(0, size, node) if size else EMPTY_ROOT
 
 

@@ -26,10 +26,12 @@ class Tile:
 
     @property
     def path(self) -> str:
+        """Its path in the log's directory."""
         return tile_path(self.level, self.index, self.width)
 
     @property
     def first_leaf(self) -> int:
+        """The index of the first leaf below it."""
         return self.index << (HEIGHT * (max(self.level, 0) + 1))
 
 

@@ -1,7 +1,9 @@
-"""Witnesses: what ``add-checkpoint`` says (c2sp.org/tlog-witness) and cosignatures (c2sp.org/tlog-cosignature).
+"""Witnesses: the request ``add-checkpoint`` (c2sp.org/tlog-witness) and cosignatures
+(c2sp.org/tlog-cosignature).
 
-Ed25519 only (``cosignature/v1``).  A cosignature says that this root at this size follows from everything the witness
-saw of the log before; somebody who rewrites the log, and even its key's holder, cannot get a second one.
+Ed25519 only (``cosignature/v1``). A cosignature says that this root at this size is consistent with
+everything that the witness saw of the log before. Whoever rewrites the log, the holder of its key
+included, cannot get a second one.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ class WitnessKey:
 
     @property
     def id(self) -> bytes:
+        """The key id, four bytes."""
         return key_id(self.name, self.public_key, COSIGNATURE)
 
     def __str__(self) -> str:
@@ -48,10 +51,13 @@ class WitnessKey:
 
     @classmethod
     def parse(cls, text: str) -> WitnessKey:
+        """Parse the text form.  Raises ``NoteError``."""
         return cls(*parse_key(text, COSIGNATURE, "a key of an Ed25519 witness", "ask the witness's operator for it"))
 
     def time_of(self, text: str, line: Signature) -> int | None:
-        """When this witness cosigned ``text`` (seconds since 1970), or None if ``line`` does not say so."""
+        """When this witness cosigned ``text`` (Unix time in seconds); None when ``line`` is no
+        cosignature of it by this key.
+        """
         if (line.name, line.id) != (self.name, self.id) or len(line.signature) != 72:
             return None
         (seconds,) = _timestamp.unpack(line.signature[:8])
@@ -62,11 +68,12 @@ class WitnessKey:
 
 
 def cosigned_message(text: str, seconds: int) -> bytes:
-    """What is signed: ``text`` is the checkpoint's, without its signatures."""
+    """The bytes that are signed; ``text`` is the checkpoint's, without its signatures."""
     return f"cosignature/v1\ntime {seconds}\n{text}".encode()
 
 
 def cosignature_line(key: WitnessKey, seconds: int, signature: bytes) -> str:
+    """The line that is appended to the checkpoint."""
     return f"{_MARK}{key.name} {encode_base64(key.id + _timestamp.pack(seconds) + signature)}\n"
 
 

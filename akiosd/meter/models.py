@@ -1,7 +1,9 @@
-"""The names of models: each provider's spellings → the name under which a price is looked up, and the longest answer.
+"""Names of models: from each provider's spellings to the name under which a price is listed, and
+the longest answer of a model.
 
-A name comes from the agent.  What is not plainly the name of one of the provider's own models has no candidates, so no
-price, so it is refused: a name made up to match a cheap model's pattern must not get that model's price.
+The name comes from the agent. A name that is not plainly one of the provider's own models has no
+candidates, hence no price, and is refused: a made-up name must not get the price of a cheap model
+whose pattern it matches.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ import re
 
 MAX_NAME = 200
 UNKNOWN_OUTPUT = 32_768
-"""Asked for where a request names no limit and the model is not in the table; every current model takes it."""
+"""Output tokens to ask for where the request names no limit and the model is not in the table;
+every current model accepts it.
+"""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._:@/-]*\Z")
 # Inference profiles by geography (Amazon Bedrock user guide, "Supported regions and models for inference profiles").
@@ -19,7 +23,9 @@ _BEDROCK_VENDOR = re.compile(r"(?:anthropic|amazon|meta|mistral|cohere|deepseek|
 
 
 def candidates(provider: str, model: str) -> tuple[str, ...]:
-    """Names to look a price up by, the best first; none when there can be no list price."""
+    """Names under which to look for a price, the best first; empty when there can be no
+    list price.
+    """
     name = model.lower()
     if len(name) > MAX_NAME or _NAME.match(name) is None:
         return ()
@@ -37,7 +43,9 @@ def candidates(provider: str, model: str) -> tuple[str, ...]:
 
 
 def _bedrock(name: str) -> tuple[str, ...]:
-    """A model id, or that of a region's profile.  An ARN names what only its account knows."""
+    """The model id, and the id without the region of an inference profile.  None for an ARN: only
+    its account knows the model.
+    """
     if name.startswith("arn:"):
         return ()
     bare = _REGION.sub("", name, count=1)
@@ -67,7 +75,7 @@ _MAX_OUTPUT: tuple[tuple[str, str, int], ...] = (
 
 
 def max_output(provider: str, name: str) -> int:
-    """The most tokens of one answer; ``name`` is one of :func:`candidates`."""
+    """Most tokens of one answer; ``name`` is one of :func:`candidates`."""
     if provider == "bedrock":
         name = _REGION.sub("", name, count=1)
         if name.startswith("anthropic."):

@@ -1,4 +1,6 @@
-"""A policy for people and for programs: every value, and which layer said so, with file and line."""
+"""Shows a merged policy to people and programs: every value, and which layer set it, with file and
+line.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _REPEATED = {
 
 
 def explain(merged: Merged) -> dict[str, dict[str, Any]]:
-    """Field → ``{"value", "layer", "file", "line"}``; ``layer`` is ``built-in`` where nobody said anything."""
+    """Field → ``{"value", "layer", "file", "line"}``; ``layer`` is ``built-in`` where no layer sets
+    it.
+    """
     result: dict[str, dict[str, Any]] = {}
     for key, value in flatten(merged.policy).items():
         layer, (file, line) = merged.origin.get(key, ("built-in", ("", 0)))

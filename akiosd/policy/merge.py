@@ -1,7 +1,7 @@
-"""Layers of policy → one policy.  Past the system policy a layer may only narrow.
+"""Merges layers of policy into one.  After the system policy, a layer may only narrow.
 
-``RULES`` says for every field when a value is wider than another.  The same table serves the client's
-merge and akiosd's own check of a policy that a client merged: akiosd believes no client.
+``RULES`` says for every field when a value is wider than another. The same table serves the
+client's merge and akiosd's check of a policy that a client has merged: akiosd believes no client.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ TRUSTED_LAYERS: tuple[LayerName, ...] = ("built-in", "profile", "system")
 
 
 class Layer(msgspec.Struct, frozen=True):
+    """One layer of policy, with the values that it sets."""
+
     name: LayerName
     policy: PartialPolicy
 
@@ -173,9 +175,9 @@ def narrower(base: Policy, over: Policy) -> list[Widening]:
 
 
 def check_authority(system: Policy, asked: Policy) -> list[Widening]:
-    """akiosd's question about a client's policy: does it exceed the system policy?
+    """Where a client's policy exceeds the system policy; empty means that it may be used.
 
-    ``allow_widening`` itself is the system's word alone and never comes from a client.
+    ``allow_widening`` itself is only ever read from the system policy.
     """
     return [] if system.allow_widening else narrower(system, asked)
 
@@ -184,11 +186,14 @@ def check_authority(system: Policy, asked: Policy) -> list[Widening]:
 
 
 def merge(layers: Sequence[Layer]) -> Policy:
-    """Built-in ← ``layers`` in order.  A wider value past the system layer is a :class:`PolicyError`."""
+    """Built-in policy, then ``layers`` in order.  PolicyError when a layer after the system's
+    widens a value.
+    """
     return merge_explained(layers).policy
 
 
 def merge_explained(layers: Sequence[Layer]) -> Merged:
+    """The same as :func:`merge`, with the origin of every value."""
     policy, origin = DEFAULT_POLICY, dict[str, tuple[str, Position]]()
     for layer in layers:
         if layer.name not in TRUSTED_LAYERS and "allow_widening" in layer.policy.values:

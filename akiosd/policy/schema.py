@@ -1,7 +1,7 @@
-"""Policy text, already parsed to plain data → a checked partial policy.
+"""Reads a policy that was parsed to plain data, and returns it as a checked partial policy.
 
-``SCHEMA`` is the whole language: for every key its field in :mod:`akiosd.values.policy` and how its value
-is read.  Every refusal names file and line, and for a key nobody knows the nearest one that exists.
+``SCHEMA`` is the whole language: for every key, its field in :mod:`akiosd.values.policy` and how
+its value is read. Every refusal names file and line, and for an unknown key the nearest known one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 class PartialPolicy(msgspec.Struct, frozen=True):
-    """One layer: only the keys it gives.  ``values`` by field (``limits.memory``), ``where`` each was written."""
+    """One layer: only the keys that it sets.  ``values`` by field (``limits.memory``), ``where``
+    each was written.
+    """
 
     values: dict[str, Any] = {}
     where: dict[str, Position] = {}
@@ -249,9 +251,10 @@ TOP_LEVEL = ("version", *SCHEMA, "allow_widening")
 
 
 def validate(policy: values.Policy) -> None:
-    """Refuses a policy whose values no text could have given: negative numbers, relative paths, NUL.
+    """Check a policy that arrived as a message, of which only the types are known.
 
-    For a policy that arrived as a message, where only the types are known.  Raises :class:`PolicyError`.
+    Raises :class:`PolicyError` for values that no policy text could have given: negative numbers,
+    relative paths, NUL.
     """
     for section, entries in SCHEMA.items():
         for field, reader in entries.values():
@@ -276,9 +279,10 @@ def _validate_field(key: str, value: Any, reader: Reader | ListOf) -> None:
 
 
 def load(data: object, positions: Positions, *, name: str = "policy") -> PartialPolicy:
-    """``data``: what a YAML parser gave; ``positions``: (file, line) of each key and item, by its path.
+    """Read one layer.
 
-    ``name`` stands in errors where no position is known.  Raises :class:`PolicyError`.
+    ``data`` is what a YAML parser returned; ``positions`` has (file, line) of each key and item, by
+    its path. ``name`` stands in errors where no position is known. Raises :class:`PolicyError`.
     """
     layer = _Layer(positions, name)
     if data is not None:

@@ -1,7 +1,7 @@
-"""``fsck``: verify a log on disk without a daemon, and without trusting the directory it lies in.
+"""Verifies a log on disk without a daemon, and without trusting the directory that it lies in.
 
-Symbolic links, FIFOs, devices, giant files and foreign names are findings, never followed or waited for.  What is found
-is judged in ``akiosd.ledger.judge``, as for every other door.
+Symbolic links, FIFOs, devices, giant files and foreign names are findings, never followed or waited
+for. What is found is judged in :mod:`akiosd.ledger.judge`, as for every other way to reach a log.
 """
 
 from __future__ import annotations
@@ -31,26 +31,28 @@ _ATTEMPTS = 4
 
 
 class Place(Protocol):
-    """Where a log's files are; the same whichever door leads there."""
+    """Where a log's files are; the same for all ways to reach one."""
 
     def open(self) -> AbstractContextManager[LogReader]:
-        """Raises ``OSError`` and ``LedgerError``."""
+        """The files of the log; the caller closes them.  Raises ``OSError`` and ``LedgerError``."""
 
     def history(self) -> KeptCheckpoints:
-        """The checkpoints kept beside it; the caller's, used in ``with``."""
+        """The checkpoints kept beside the log; the caller closes them."""
 
 
 Kept = KeptCheckpoints
 
 
 def kept_checkpoints(files: Files | None, name: str = "audit.history") -> Kept:
-    """Those that some reader reads; it owns ``files``.  Raises ``LedgerError`` where one cannot be one."""
+    """Kept checkpoints read by ``files``, which they own.  Raises ``LedgerError`` where one cannot
+    be a checkpoint.
+    """
     return KeptCheckpoints(files, name)
 
 
 @dataclass(frozen=True)
 class Nowhere:
-    """No file of the log is there."""
+    """A place without any file of the log."""
 
     name: str
 
@@ -63,7 +65,7 @@ class Nowhere:
 
 @dataclass(frozen=True)
 class Foreign(Nowhere):
-    """Something is there that cannot be a log."""
+    """A place with something that cannot be a log."""
 
     def open(self) -> AbstractContextManager[LogReader]:
         raise LedgerError("neither a directory nor an archive", where=self.name)
@@ -71,7 +73,7 @@ class Foreign(Nowhere):
 
 @dataclass(frozen=True)
 class OnDisk:
-    """A directory or an archive: a path, or an open fd, which stays the caller's."""
+    """A directory or an archive: a path, or an open descriptor, which stays the caller's."""
 
     path: Path | int
 
@@ -141,7 +143,7 @@ def _ask_there(host: Path | int, key: Vkey | None, pin: bytes | None, log: str, 
 
 
 def ask_host(place: Place, trust: Trust, cage: str, hasher: Hasher = PYTHON) -> HostWord:
-    """Verify the host's log, then read what it says of a cage (``""``: of all)."""
+    """Verify the host's log, then read its word about a cage (``""``: about all)."""
     report = verify_place(place, trust, HOST_LOG, None, hasher)
     if report.exit_code != 0:
         return HostWord(report)
@@ -153,7 +155,9 @@ def ask_host(place: Place, trust: Trust, cage: str, hasher: Hasher = PYTHON) -> 
 
 
 def verify_place(place: Place, trust: Trust, log: str, host: HostWord | None, hasher: Hasher = PYTHON) -> Report:
-    """Judge what is at ``place``; again, a few times at most, where what was found may be a publication going on."""
+    """Judge what is at ``place``; tried again a few times where what was found may be a publication
+    in progress.
+    """
     try:
         for attempt in range(2):
             with place.history() as kept:
@@ -183,7 +187,7 @@ def _verify_still(
 
 
 def refusal(error: OSError | LedgerError, where: str) -> Report:
-    """The verdict that it is when something cannot be read, or is not what it should be."""
+    """The verdict when something cannot be read, or is not what it should be."""
     if isinstance(error, FileNotFoundError):
         return Report(Verdict.INCOMPLETE, first_bad=str(error.filename or where), detail="there is no such log")
     if isinstance(error, OSError):
@@ -194,9 +198,10 @@ def refusal(error: OSError | LedgerError, where: str) -> Report:
 
 
 def name_log(path: Path | int, trust: Trust, cage: str = "") -> str:
-    """Which log should be there: as the caller or the directory says, else the trusted key, else the log itself.
+    """The name of the log that should be there.
 
-    ``""`` where nothing does: then the verdict will say what is wrong with it.
+    As the caller or the directory says, else the trusted key, else the log itself; "" when none of
+    these does.
     """
     said = cage or _name_by_place(path)
     if said:
@@ -213,9 +218,9 @@ def name_log(path: Path | int, trust: Trust, cage: str = "") -> str:
 def read_trust(
     path: Path | int, given: Vkey | None, *, pin: bytes | None = None, key_list: bytes | None = None
 ) -> Trust:
-    """Whose word is taken for the log there: the key that was given, else the one beside it.
+    """Whose word is taken for the log there: the given key, else the one beside it.
 
-    Raises ``OSError``, and ``LedgerError`` where there is no key.
+    Raises ``OSError``, and ``LedgerError`` when there is no key.
     """
     # An archive's own key must be whole even where another is trusted: no byte of it may change unnoticed.
     own = find_vkey(path) if given is None or _is_archive(path) else None

@@ -1,8 +1,10 @@
-"""A finished log in one archive that verifies as it is: a tar file (POSIX ustar) of the log's files, and its key.
+"""The archive of a finished log, which verifies as it is: a tar file (POSIX ustar) of the log's
+files and its key.
 
-``audit.vkey`` first, then ``audit/…`` sorted by name, then ``host.keys`` where the list of the host's keys was put in;
-regular files of root, mode 0644, time 0: the same log gives the same bytes.  Any tar unpacks it into a tlog-tiles
-directory.  Reading accepts only what ``pack`` would have written, so that no byte can change unnoticed.
+``audit.vkey`` comes first, then ``audit/…`` sorted by name, then ``host.keys`` if the list of the
+host's keys was included. All are regular files of root, mode 0644, time 0: the same log gives the
+same bytes. Any tar unpacks it into a tlog-tiles directory. Reading accepts only what ``pack`` would
+have written, so that no byte can change unnoticed.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class Source(Protocol):
 
 
 def header(name: str, size: int) -> bytes:
-    """The one header this archive has for a file (POSIX.1-2017, pax, "ustar Interchange Format")."""
+    """The one header this archive has for a file (POSIX.1-2017, pax, "ustar Interchange
+    Format").
+    """
     if not name.isascii() or len(name) > 100 or size >= 1 << 33:
         raise LedgerError("the archive cannot hold this file", where=name)
     fields = (name.encode().ljust(100, b"\0"), b"0000644\0", b"0000000\0" * 2, b"%011o\0" % size, b"%011o\0" % 0)
@@ -45,11 +49,11 @@ def header(name: str, size: int) -> bytes:
 
 
 def pack(reader: Source, vkey: Vkey, limit: int, out: int, key_list: bytes | None = None) -> int:
-    """Write the archive to the open file ``out``; returns its length.  ``limit``: of one file, in bytes.
+    """Write the archive to the open file ``out``; returns its length in bytes.
 
-    With ``key_list`` the archive verifies under any key of its host (``akiosd.ledger.key_list``).
-
-    The caller verifies what was written before anything is removed, and syncs it.
+    ``limit`` bounds each file. With ``key_list`` the archive verifies under any key of its host
+    (``akiosd.ledger.key_list``). The caller verifies what was written before anything is removed,
+    and syncs it. Raises ``LedgerError``, ``OSError``.
     """
     length = _write(out, _KEY, f"{vkey}\n".encode())
     for path in sorted(reader.files()):
@@ -79,10 +83,12 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 class PackedLog:
-    """A ``LogReader`` over an archive.  Raises ``LedgerError`` at the first byte ``pack`` would not have written.
+    """A ``LogReader`` over an archive.  Raises ``LedgerError`` at the first byte ``pack`` would not
+    have written.
 
-    Owns the fd it opens; ``close`` it, use it in ``with``, or forget it.  An fd that is given is duplicated.  Of each
-    file in it only the offset is kept: names are sorted, and read again from the archive.
+    Owns the fd it opens; ``close`` it, use it in ``with``, or forget it.  An fd that is given is
+    duplicated.  Of each file in it only the offset is kept: names are sorted, and read again from
+    the archive.
     """
 
     def __init__(self, path: Path | int) -> None:
@@ -168,7 +174,9 @@ class PackedLog:
                 raise LedgerError("not a file of a log", where=name)
 
     def vkey_text(self) -> bytes:
+        """The public key in the archive, as text."""
         return self._read(_KEY, MAX_NOTE_BYTES) or b""
 
     def key_list(self) -> bytes | None:
+        """The list of the host's keys, if the archive holds it."""
         return self._read(KEYS_IN_ARCHIVE, MAX_NOTE_BYTES)

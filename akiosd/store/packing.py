@@ -1,8 +1,9 @@
-"""A finished cage's log becomes one archive in place of its directory: one file for a dozen inodes.
+"""Replaces a finished cage's log by one archive: one file instead of a dozen inodes.
 
-    archive written, verified, durable → its record in the host log → directory and kept checkpoints wiped.
+    archive written, verified, durable → its record in the host log
+    → directory and kept checkpoints wiped
 
-Stopped in between, both are there: the archive is what is read, and the next time the directory goes.
+Stopped in between, both exist: the archive is read, and the directory is wiped the next time.
 """
 
 from __future__ import annotations
@@ -24,34 +25,38 @@ from akiosd.values.ids import LogId
 
 @dataclass(frozen=True)
 class Places:
-    """Where the parts of a cage's log lie."""
+    """Paths of the parts of a cage's log."""
 
     log: Path
     archive: Path
 
     @classmethod
     def of(cls, state_dir: Path, log: LogId) -> Places:
+        """The places of ``log`` below the state directory."""
         return cls(state_dir / directory(log), state_dir / archive(log))
 
     @property
     def history(self) -> Path:
+        """Where its kept checkpoints are."""
         return self.log.with_name(self.log.name + ".history")
 
     @property
     def vkey(self) -> Path:
+        """Where its public key is."""
         return self.log.with_name(self.log.name + ".vkey")
 
     @property
     def is_packed(self) -> bool:
-        """Nothing is left to do."""
+        """Whether only the archive is left."""
         return self.archive.exists() and not any(path.exists() for path in (self.log, self.history, self.vkey))
 
 
 def make_archive(places: Places, hasher: Hasher, word: CageWord) -> Report:
-    """Put the log into its archive, which is verified and durable on return, and dated as the log's end.
+    """Put the log into its archive, which on return is verified, durable, and dated as the log's
+    end.
 
-    ``word``: what the host's log said of it.  Raises ``LedgerError``: the log is not whole or not what is listed, or
-    there is no room.  It then stays as it is.
+    ``word``: what the host's log says about it. Raises ``LedgerError`` when the log is not whole or
+    not as listed, or when there is no room; the log then stays as it is.
     """
     key = find_vkey(places.archive if places.archive.exists() else places.log)
     if not places.archive.exists():
@@ -80,7 +85,7 @@ def _refuse_bad(report: Report, word: CageWord) -> None:
 
 
 def drop_directory(places: Places, how: How) -> None:
-    """The archive stands for the log: wipe the files it was made of."""
+    """The archive has replaced the log: wipe the files that it was made of."""
     wipe(places.log, how)
     wipe(places.history, how)
     places.vkey.unlink(missing_ok=True)

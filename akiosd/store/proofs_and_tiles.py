@@ -1,4 +1,4 @@
-"""What can be derived from a log's files without a daemon: portable proofs, and tiles that were lost."""
+"""Derives from a log's files, without a daemon: portable proofs, and tiles that were lost."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ def prove(path: Path | int, index: int, vkey: Vkey) -> tuple[TlogProof, bytes]:
 def prove_from(
     reader: LogReader, index: int, vkey: Vkey, max_extra_bytes: int = 0, under: bytes | None = None
 ) -> tuple[TlogProof, bytes]:
-    """The same, of a log that is open.  An entry of at most ``max_extra_bytes`` is the proof's extra data.
+    """The same as :func:`prove` for a log that is open.
 
-    ``under``: an earlier checkpoint of the log, perhaps a cosigned one, in the place of the present one.
+    An entry of at most ``max_extra_bytes`` becomes the proof's extra data. ``under``: an earlier
+    checkpoint of the log, perhaps a cosigned one, to be used instead of the present one.
     """
     present, note = read_checkpoint(reader, vkey)
     checkpoint = Checkpoint.parse(parse_note(under).text) if under is not None else present
@@ -61,16 +62,17 @@ def prove_consistency(path: Path | int, old_size: int, vkey: Vkey) -> tuple[Chec
 
 
 def prove_consistency_from(reader: LogReader, old_size: int, checkpoint: Checkpoint) -> list[bytes]:
-    """The same, of a log that is open."""
+    """The same as :func:`prove_consistency` for a log that is open."""
     nodes = tile_nodes(checkpoint.size, lambda tile: _tile(reader, tile))
     return consistency_proof(old_size, checkpoint.size, nodes)
 
 
 def rebuild_tiles(path: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> list[str]:
-    """Write again every tile that is missing or wrong, byte for byte, from the entry bundles; returns their paths.
+    """Write every tile that is missing or wrong again, byte for byte, from the entry bundles;
+    returns their paths.
 
-    Raises ``LedgerError``, having changed nothing, unless the bundles lead to the signed root; those of a pruned log
-    no longer do.  Bundles are never written: they are the log.
+    Raises ``LedgerError``, having changed nothing, unless the bundles lead to the signed root,
+    which those of a pruned log do not. Bundles are never written: they are the log.
     """
     with LogFiles(path) as reader:
         report = verify_log(reader, vkey, (), hasher, stored=False)
@@ -140,9 +142,11 @@ def pack_log(path: Path, out: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> int:
 
 
 def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list: bytes | None = None) -> int:
-    """The same, of a log that is open, with the list of its host's keys if one is given.
+    """The same as :func:`pack_log` for a log that is open, with the list of its host's keys if one
+    is given.
 
-    What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is left as it is.
+    What was written is verified before it gets its name. Raises ``LedgerError``; the log itself is
+    left as it is.
     """
     temporary = out.with_name(out.name + ".tmp")
     fd = open_scratch(temporary)

@@ -1,10 +1,12 @@
-"""Start-up: from whatever a stop, a crash or a full disk left to a ledger that can go on.  There is no other way in.
+"""Start-up: makes a ledger that can go on of whatever a stop, a crash or a full disk left.  There
+is no other way in.
 
-Lock held by the caller → keys → WAL frames → each log's signed edge, checked → marks replayed → heads checked.
-Nothing on disk is changed before everything was found sound.
+The caller holds the lock. Then: keys → WAL frames → each log's signed edge, checked → marks
+replayed → heads checked. Nothing on disk is changed before everything was found sound.
 
-A first frame is durable before there is a key, and a key before anything is signed: where there is a key, a
-checkpoint or a cage's log and no frame, the frames were lost, and whatever was signed of them is not signed anew.
+The first frame is durable before there is a key, and a key before anything is signed. Where there
+is a key, a checkpoint or a cage's log but no frame, frames were lost, and what was signed of them
+is not signed again.
 """
 
 from __future__ import annotations
@@ -41,12 +43,13 @@ _WAY_OUT = f"restore the whole state directory from one backup; or {BEGIN_ANEW}"
 
 @dataclass
 class Opened:
-    """A ledger ready to go on.
+    """A ledger that is ready to go on.
 
-    ``unfinished`` logs have durable entries that are not yet published.  ``interrupted`` cage logs are open and have
-    no ``end`` record among what the WAL still holds: their cages did not end in order.  ``frame_ends`` says for each
-    WAL frame how far it takes each log.  ``behind`` says of open logs that name an earlier key than the present one
-    which epoch they name.  Of ``forgotten`` logs, which are destroyed, the WAL still holds something.
+    ``unfinished`` logs have durable entries that are not published yet. ``interrupted`` cage logs
+    are open, and the WAL holds no ``end`` record of them: their cages did not end in order.
+    ``frame_ends`` says for each WAL frame how far it takes each log. ``behind`` maps open logs that
+    name an earlier key to its epoch. Of ``forgotten`` logs, which are destroyed, the WAL still
+    holds something.
     """
 
     key: LedgerKey
@@ -115,7 +118,7 @@ def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int =
 
 
 def published_host(sequencer: Sequencer) -> bytes:
-    """The mark that every new segment of the WAL begins with: how far the host log is published."""
+    """The mark that every new WAL segment begins with: how far the host log is published."""
     edge = sequencer.logs[HOST_LOG].published
     return encode_mark(Head(HOST_LOG, edge.size, edge.root(), published=True))
 
@@ -188,7 +191,9 @@ def _settle_rotation(disk: Disk, key: LedgerKey, newer: LedgerKey | None, sequen
 
 
 def epoch_of(disk: Disk, key: LedgerKey, log: LogId, waiting: Sequence[bytes]) -> int:
-    """The epoch whose key signs the next checkpoint of a log with these unpublished entries; 0 if it says nothing."""
+    """The epoch whose key signs the next checkpoint of a log with these unpublished entries; 0 when
+    nothing says so.
+    """
     numbers = {epoch.public_key: epoch.number for epoch in key.epochs}
     named = [statement.epoch.public_key for i, e in enumerate(waiting) if (statement := read_statement(i, e))]
     if named:

@@ -1,7 +1,7 @@
 """Every kind of kernel object an agent can make, and what keeps it from taking the host's.
 
-Data only; tests compare it with the table of system calls, so that a call which is allowed and makes something
-cannot be forgotten here.  ``kept`` says how:
+Data only; tests compare it with the table of system calls, so that a call which is allowed and
+makes something cannot be forgotten here.  ``kept`` says how:
 
 * **charged**: its memory is the cage's (SLAB_ACCOUNT, GFP_KERNEL_ACCOUNT, or socket memory charged to the group).
 * **counted**: the pump lets a bounded number be made (policy/compile/limits.py, ``Bounds``).
@@ -24,6 +24,10 @@ def _names(text: str) -> frozenset[str]:
 
 
 class Kind(NamedTuple):
+    """One kind of kernel object: what it is, how a cage is kept from exhausting it, and where the
+    kernel says so.
+    """
+
     what: str
     made_by: tuple[str, ...]
     """System calls (or ``call:option``) that make one."""
@@ -141,4 +145,4 @@ MAKES_NOTHING: frozenset[str] = _names(
     "timer_getoverrun timer_gettime timer_settime timerfd_gettime timerfd_settime times truncate umask uname "
     "unlink unlinkat uprobe uretprobe utime utimensat utimes wait4 waitid write writev"
 )
-"""Allowed calls that leave nothing behind in the kernel but what an object above holds already."""
+"""Allowed calls that leave nothing in the kernel beyond the objects listed above."""

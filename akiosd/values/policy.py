@@ -27,6 +27,8 @@ class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Filesystem(Value, frozen=True):
+    """What the agent sees of files."""
+
     workspace: WorkspaceMode = "cow"
     read: tuple[str, ...] = ()
     """Absolute host paths shown read-only at the same place; opened by the client."""
@@ -39,6 +41,8 @@ class Filesystem(Value, frozen=True):
 
 
 class Network(Value, frozen=True):
+    """What the agent can reach."""
+
     llm: bool = True
     """Whether the LLM providers' APIs are reachable at all."""
     providers: tuple[str, ...] = PROVIDERS
@@ -56,6 +60,8 @@ class Network(Value, frozen=True):
 
 
 class Limits(Value, frozen=True):
+    """What the agent may use."""
+
     memory: int = 2 * GIB
     pids: int = 1024
     cpu_percent: int = 0
@@ -91,6 +97,8 @@ class Budget(Value, frozen=True):
 
 
 class Redact(Value, frozen=True):
+    """What happens to personal data on its way out."""
+
     models: RedactMode = "pseudonym"
     sites: RedactMode = "mask"
     disable: tuple[str, ...] = ()
@@ -101,6 +109,8 @@ class Redact(Value, frozen=True):
 
 
 class Syscalls(Value, frozen=True):
+    """What is recorded of system calls, and which are added or removed."""
+
     trace: TraceLevel = "security"
     allow: tuple[str, ...] = ()
     """System calls added to the allow-list; only names marked ``optional`` in the table."""
@@ -109,6 +119,8 @@ class Syscalls(Value, frozen=True):
 
 
 class Identity(Value, frozen=True):
+    """Which user the agent sees itself as."""
+
     mode: IdentityMode = "agent"
 
 
@@ -120,6 +132,8 @@ class Environment(Value, frozen=True):
 
 
 class Policy(Value, frozen=True):
+    """The whole policy of one cage."""
+
     version: Literal[1] = 1
     filesystem: Filesystem = Filesystem()
     network: Network = Network()

@@ -8,7 +8,7 @@ import msgspec
 
 Status = Literal["enforced", "degraded", "unavailable"]
 
-# The layers of DESIGN §5 in the order in which a posture prints them.
+# The layers in the order in which a posture prints them.
 LAYERS: tuple[str, ...] = (
     "identity",
     "view",
@@ -41,13 +41,17 @@ class LayerState(msgspec.Struct, frozen=True):
 
 
 class Posture(msgspec.Struct, frozen=True):
+    """The state of every layer of one cage, or of a host."""
+
     layers: tuple[LayerState, ...] = ()
 
     def worst(self) -> Status:
+        """The worst status of any layer."""
         states = {layer.status for layer in self.layers}
         if "unavailable" in states:
             return "unavailable"
         return "degraded" if "degraded" in states else "enforced"
 
     def get(self, layer: str) -> LayerState | None:
+        """The state of ``layer``; None when the posture does not have it."""
         return next((state for state in self.layers if state.layer == layer), None)

@@ -72,10 +72,10 @@ COUNTED: tuple[Counted, ...] = ("sockets", "netlink_sockets", "filters", "locks"
 
 
 class Form(msgspec.Struct, frozen=True):
-    """All ``tests`` hold → ``errno`` (0: the call is allowed).
+    """One row of a decision: when all ``tests`` hold, the call gets ``errno`` (0: it is allowed).
 
-    ``counted``: the call is made while the cage holds fewer of these than its bound, and else answered ``errno``.
-    ``answered``: the call is answered with 0 and not made.
+    ``counted``: the call is allowed while the cage holds fewer of these objects than its bound,
+    else it gets ``errno``. ``answered``: the call returns 0 without being made.
     """
 
     tests: tuple[Compare, ...]
@@ -85,16 +85,17 @@ class Form(msgspec.Struct, frozen=True):
 
     @property
     def passes(self) -> bool:
-        """Whether the filter itself may let it through."""
+        """Whether the filter itself may allow it, without asking the pump."""
         return self.errno == 0 and not self.answered
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """A call decided by its numbers: the first matching form, else ``otherwise`` (0: allowed).
+    """A call decided by its numbers: by the first matching form, else by ``otherwise`` (0:
+    allowed).
 
-    ``usual``: the numbers among which the filter itself lets the allowed through, none meaning all; one of them
-    is enough, or it takes all together.  An unusual allowed call takes the way through the pump, and the filter
-    stays short.
+    ``usual``: comparisons that most allowed calls satisfy. Only calls that satisfy one of them (or
+    all, with ``usual_together``) are allowed in the filter itself; other allowed calls go through
+    the pump, so that the filter stays short. Empty means all calls.
     """
 
     forms: tuple[Form, ...]
@@ -104,9 +105,10 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """Where the arguments of a call are (−1: it has none) and from which trace level on it is recorded.
+    """Where the arguments of a call are (-1: it has none), and from which trace level on it is
+    recorded.
 
-    ``quiet`` names the form of the call that is *not* recorded at ``level`` itself, only above it:
+    ``quiet`` is the form of the call that is *not* recorded at ``level`` itself but only above it:
     opens that neither write nor create.
     """
 

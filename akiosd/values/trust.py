@@ -1,14 +1,16 @@
-"""What a cage trusts, and the names its agent finds keys under: places, variables, placeholders.
+"""What a cage trusts and where its agent finds API keys: paths, environment variables,
+placeholders.
 
-The certificates of the host and that of the cage's own authority stand in one directory of the cage's ``/etc``.
-Known trust stores lead there, by a link in ``/etc`` or by a mount over the file; variables are the second way.
+The host's certificates and that of the cage's own authority stand in one directory of the cage's
+``/etc``. Known trust stores lead there, by a link in ``/etc`` or by a mount over the file;
+environment variables are the second way.
 """
 
 from __future__ import annotations
 
 DIRECTORY = "/etc/akios"
 BUNDLE_NAME = "ca-bundle.pem"
-"""The host's roots and the cage's certificate."""
+"""The host's root certificates and the cage's."""
 AUTHORITY_NAME = "ca.pem"
 """The cage's certificate alone."""
 JAVA_NAME = "cacerts"
@@ -40,11 +42,13 @@ STORES: dict[str, str] = {
     "ca-certificates.crt": BUNDLE_NAME,  # stripe
     "cacerts": JAVA_NAME,
 }
-"""Names of files that are trust stores wherever they stand, and what is put over each."""
+"""Names of files that are trust stores wherever they stand, and which of the cage's files is put
+over each.
+"""
 
 
 def store_kind(path: bytes) -> str:
-    """Which of the cage's files stands for this store; its name is one of ``STORES``."""
+    """Which of the cage's files covers this trust store, whose name is one of ``STORES``."""
     return STORES[path.rpartition(b"/")[2].decode()]
 
 
@@ -77,7 +81,7 @@ def hidden_variables(providers: tuple[str, ...]) -> frozenset[str]:
 
 
 def environment(providers: tuple[str, ...], region: str = "") -> dict[str, str]:
-    """Name → value of the trust variables, and of the placeholders for ``providers``."""
+    """The trust variables, and the placeholders of ``providers``; ``region`` is that of bedrock."""
     found = dict(VARIABLES)
     for provider in providers:
         found |= PLACEHOLDERS.get(provider, {})

@@ -36,7 +36,9 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Groups(Section, frozen=True):
-    """Names of the groups that give a role.  One that does not exist gives it to nobody."""
+    """Names of the unix groups that give a role.  A group that does not exist gives its role to
+    nobody.
+    """
 
     user: str = "akios"
     admin: str = "akios-admin"
@@ -53,7 +55,7 @@ class Quotas(Section, frozen=True):
 
 
 class Pools(Section, frozen=True):
-    """What is prepared ahead of a run."""
+    """What is prepared before anybody asks for a cage."""
 
     netns: int = 8
     userns: int = 8
@@ -62,38 +64,45 @@ class Pools(Section, frozen=True):
 
 
 class LedgerConfig(Section, frozen=True):
-    """What becomes of old logs by itself; 0 is never, or no limit."""
+    """What happens to old logs without anybody asking; 0 means never, or no limit."""
 
     keep_days: int = 0
-    """Ended cages are destroyed, their log included, after so many days."""
+    """Ended cages are destroyed after so many days, logs included."""
     keep_bytes: int = 0
-    """The oldest are destroyed until the rest takes at most so many bytes."""
+    """The oldest ended cages are destroyed until the rest takes at most so many bytes."""
     pack_after_s: int = 86_400
-    """The log of an ended cage becomes one archive file."""
+    """After so many seconds the log of an ended cage becomes one archive."""
     host_keep_days: int = 0
     """Entries of the host's log are pruned after so many days."""
     wipe_passes: int = 1
-    """How often what goes is overwritten with random bytes, before the zeros; 0 unlinks only."""
+    """How often data is overwritten with random bytes before the zeros; 0 only unlinks."""
     check_every_s: int = 3600
 
     @property
     def how(self) -> How:
+        """How files are destroyed, in the terms of :mod:`akiosd.store.wipe`."""
         return How(self.wipe_passes) if self.wipe_passes else How(fast=True)
 
 
 class Uids(Section, frozen=True):
-    """Host ids of cages: one for each from ``first_cage`` on, and a range in which nothing runs, that shows
-    everybody else's ids with their numbers kept (``display_base`` + id)."""
+    """Host ids of cages.
+
+    Each cage gets one from ``first_cage`` on. ``display_base`` begins a range in which nothing
+    runs: it shows everybody else's ids, with their numbers kept (``display_base`` + id).
+    """
 
     first_cage: int = 1_900_000_000
     cage_count: int = 1_000_000
     display_base: int = 1 << 31
 
     def is_caged(self, uid: int) -> bool:
+        """Whether ``uid`` belongs to the inside of a cage."""
         return self.first_cage <= uid < self.first_cage + self.cage_count or uid >= self.display_base
 
 
 class Config(Section, frozen=True):
+    """All of ``akiosd.yaml``, with its defaults."""
+
     state_dir: str = "/var/lib/akios"
     runtime_dir: str = "/run/akios"
     system_policy: str = "/etc/akios/policy.yaml"
@@ -107,10 +116,10 @@ class Config(Section, frozen=True):
 
 
 def load_config(path: Path | None = None, **overrides: str | None) -> Config:
-    """The configuration of ``path``; None reads the default file, which need not exist.
+    """The configuration in ``path``; None reads the default file, which may be absent.
 
-    ``overrides`` are fields given on the command line (``state_dir``, ``runtime_dir``, ``log_level``); None
-    leaves the file's value.  Raises :class:`AkiosError` with file and line.
+    ``overrides`` are fields given on the command line (``state_dir``, ``runtime_dir``,
+    ``log_level``); None keeps the file's value. Raises :class:`AkiosError` with file and line.
     """
     data = read_trusted(path if path is not None else DEFAULT_CONFIG, optional=path is None)
     config = parse_config(data, str(path or DEFAULT_CONFIG)) if data is not None else Config()
@@ -119,7 +128,7 @@ def load_config(path: Path | None = None, **overrides: str | None) -> Config:
 
 
 def parse_config(data: bytes, name: str) -> Config:
-    """YAML text → configuration.  ``name`` stands in errors before the line."""
+    """Parse YAML; ``name`` stands before the line in errors.  Raises :class:`AkiosError`."""
     values, lines = parse_yaml(data, name)
     if values is None:
         return Config()
@@ -134,7 +143,11 @@ def parse_config(data: bytes, name: str) -> Config:
 
 
 def load_system_policy(path: Path, *, optional: bool = True) -> Policy:
-    """The built-in policy narrowed or widened by the administrator's file; without a file the built-in one."""
+    """The built-in policy, changed by the administrator's file; the built-in one when there is no
+    file.
+
+    Raises :class:`AkiosError`.
+    """
     data = read_trusted(path, optional=optional)
     if data is None:
         return merge([])
@@ -152,9 +165,10 @@ def load_roots(config: Config) -> bytes:
 
 
 def read_trusted(path: Path, *, optional: bool = False) -> bytes | None:
-    """The bytes of a file only root may write; None when it is absent and ``optional``.
+    """The bytes of a file that only root may write; None when it is absent and ``optional``.
 
-    Its owner and mode are those of the opened file, so nothing can be put in its place between.
+    Owner and mode are checked on the open file, so that it cannot be exchanged in between. Raises
+    :class:`AkiosError`.
     """
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:

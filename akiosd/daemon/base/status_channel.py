@@ -1,4 +1,6 @@
-"""The socket between akiosd and a cage's init: small fixed messages, and once the terminal's master."""
+"""The socket between akiosd and a cage's init: small fixed messages, and once the master of the
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +18,23 @@ from akiosd.values.plan import StatusMessage, decode_status, encode_status
 
 
 class StatusChannel:
-    """akiosd's end.  Messages keep their borders (SOCK_SEQPACKET), end of file means init is gone."""
+    """akiosd's end.  Messages keep their borders (SOCK_SEQPACKET); end of file means that init is
+    gone.
+    """
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self._socket = sock
 
     @classmethod
     def pair(cls) -> tuple[StatusChannel, Fd]:
-        """(our end, the cage's end); the latter is the caller's to send and close."""
+        """(our end, the cage's end).  The caller sends the latter on and closes it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         return cls(trio.socket.from_stdlib_socket(ours)), Fd(theirs.detach())
 
     async def receive(self) -> tuple[StatusMessage | None, Fd | None]:
-        """The next message and its descriptor (the caller's); (None, None) at the end."""
+        """The next message, and a descriptor if one came with it (the caller owns it); (None, None)
+        at end of file.
+        """
         try:
             data, ancillary, _flags, _address = await self._socket.recvmsg(
                 64, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
@@ -42,14 +48,17 @@ class StatusChannel:
         return (decode_status(data) if data else None), fd
 
     async def send(self, kind: str, value: int = 0) -> None:
-        """A command to init; one that is gone is no error, its end of file tells."""
+        """Send a command to init.  An init that is gone is no error: its end of file tells."""
         try:
             await self._socket.send(encode_status(kind, value))
         except (BrokenPipeError, ConnectionResetError):
             pass
 
     async def send_plan(self, plan: bytes, fds: Sequence[int]) -> None:
-        """The rest of its plan to a child that is parked; ``fds`` stay the caller's."""
+        """Send the rest of its plan to a parked child; ``fds`` stay the caller's.
+
+        Raises CageFailedError when the child is gone.
+        """
         with Fd(os.memfd_create("akios-plan", os.MFD_CLOEXEC)) as memory:
             os.write(memory.fileno(), plan)
             numbers = [memory.fileno(), *fds]

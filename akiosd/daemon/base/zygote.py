@@ -1,4 +1,4 @@
-"""The zygote process, akiosd's end: started, asked for gateways, restarted when it died."""
+"""akiosd's end of the zygote process: started, asked for gateways, restarted when it died."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _decoder: msgspec.msgpack.Decoder[FromZygote] = msgspec.msgpack.Decoder(FromZygo
 
 
 class Zygote:
-    """One process and the socket to it; requests are answered in order.
+    """One zygote process and the socket to it; requests are answered in order.
 
-    :meth:`start` from the main thread: its parent-death signal is tied to the thread that forked it.
+    Call :meth:`start` from the main thread: the parent-death signal is tied to the thread that
+    forked.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,9 @@ class Zygote:
         return self._pid
 
     def start(self) -> None:
-        """Start it; it goes on importing behind this call, and the first :meth:`fork` waits for that."""
+        """Start the process.  It goes on importing after this call; the first :meth:`fork` waits
+        for that.  KernelError.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
             self._pid = _spawn(theirs)
@@ -61,7 +64,7 @@ class Zygote:
         niceness.give_back(self._pid)
 
     async def close(self) -> None:
-        """It leaves at end of file, and its gateways with it."""
+        """Close the socket: the zygote exits at end of file, and its gateways with it."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -75,9 +78,10 @@ class Zygote:
                     await pidfd.wait_exit(process.fileno())
 
     async def fork(self, cage: str, uid: int, fds: Sequence[int]) -> tuple[int, Fd]:
-        """A new gateway: (pid, pidfd).  ``fds``: its link, then the groups' files; they stay the caller's.
+        """Fork a gateway: (pid, pidfd), the pidfd is the caller's.
 
-        Raises CageFailed when it could not be made; a zygote that died is started again for the next.
+        ``fds`` are its link, then files of cgroups; they stay the caller's. CageFailedError when it
+        could not be made; a zygote that died is started again.
         """
         async with self._lock:
             with trio.CancelScope(shield=True):
@@ -92,7 +96,9 @@ class Zygote:
         return made
 
     async def wait_status(self, pid: int) -> int | None:
-        """How a gateway that is dead ended (waitpid(2)); None where nobody knows: its zygote died too."""
+        """The wait status (waitpid(2)) of a gateway that is dead; None when its zygote died too, or
+        within two seconds says nothing.
+        """
         with trio.move_on_after(_STATUS_SECONDS):
             async with self._lock:
                 try:
@@ -103,7 +109,7 @@ class Zygote:
         return self._statuses.pop(pid, None)
 
     def forget(self, pid: int) -> None:
-        """Nobody will ask how this one ended."""
+        """Nobody will ask for the status of this pid."""
         self._statuses.pop(pid, None)
 
     async def _restart(self) -> None:
@@ -156,7 +162,11 @@ class Zygote:
 
 
 def _be_ordinary_when_memory_is_short(pid: int) -> None:
-    """What the service has against the OOM killer is not for gateways, which inherit it (proc_pid_oom_score_adj(5))."""
+    """Give the zygote an OOM score of 0: gateways inherit it, and must not be spared as the service
+    is.
+
+    See proc_pid_oom_score_adj(5).
+    """
     with open(f"/proc/{pid}/oom_score_adj", "w") as file:
         file.write("0")
 
@@ -166,7 +176,8 @@ def _spawn(control: socket.socket) -> int:
     return os.posix_spawn(
         sys.executable,
         [sys.executable, "-I", "-m", "akiosd.gateway.process.zygote"],
-        # A name is looked up as it is: else one that does not exist is tried again below the host's own domain.
+        # LOCALDOMAIN is empty so that the resolver does not try names again below the host's own
+        # domain.
         {"PATH": "/usr/bin:/bin", "LOCALDOMAIN": ""},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),

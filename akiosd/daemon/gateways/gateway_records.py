@@ -1,4 +1,6 @@
-"""A cage's log as its gateway may fill it: as fast as the policy lets records come, counted like those of calls."""
+"""A cage's log as its gateway may write to it: at the rate that the policy allows, counted like
+records of system calls.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from akiosd.values.records import Record, encode_entry
 
 
 class Book:
-    """``count`` is told the bytes of what was appended: ``audit_bytes`` bounds them."""
+    """``count`` is called with the bytes of each append, which ``audit_bytes`` bounds."""
 
     def __init__(self, ledger: Ledger, log: LogId, limits: Limits, count: Callable[[int], None], bulk: Bulk) -> None:
         self._ledger, self._log, self._count = ledger, log, count
@@ -23,7 +25,7 @@ class Book:
         self._free_at = 0.0
 
     async def append(self, records: Sequence[Record]) -> int:
-        """Waits for its turn and for room; returns the index of the last."""
+        """Append when its turn has come and there is room; returns the index of the last record."""
         if self._rate:
             now = trio.current_time()
             # Those of one second may come at once.
@@ -39,5 +41,6 @@ class Book:
         return first + len(entries) - 1
 
     async def wait_durable(self, index: int) -> None:
+        """Wait until the entry at ``index`` is on disk."""
         # One denial is answered as soon as it is on disk, a hundred a second with what is written every 10 ms anyway.
         await self._ledger.wait_durable(self._log, index, hasten=not self._bulk.is_busy)

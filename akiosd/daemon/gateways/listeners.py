@@ -1,4 +1,6 @@
-"""The sockets that a gateway serves: made by akiosd in the cage's network, before there is a gateway."""
+"""The sockets that a gateway serves: made by akiosd in the cage's network namespace, before there
+is a gateway.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,14 @@ _BASE = (
 
 
 def open_base(network: Fd) -> list[Bound]:
-    """What nearly every cage needs, whatever its policy: made in advance.  Raises KernelError."""
+    """The sockets that nearly every cage needs, made in advance; they are the caller's.  Raises
+    KernelError.
+    """
     return _open(network, _BASE)
 
 
 def fit(bound: list[Bound], network: Fd, policy: Network) -> None:
-    """Bring what was made in advance to what this policy says, in place.  Raises PolicyError, KernelError."""
+    """Change ``bound`` in place to what ``policy`` needs.  Raises PolicyError, KernelError."""
     if not listens_for_ollama(policy):
         # An Ollama that the agent starts itself may have the port.
         for found in [one for one in bound if one.listener.kind == "ollama"]:

@@ -55,11 +55,15 @@ DEFAULT_LIMITS = ConnectionLimits()
 class Handler(Protocol):
     """What the daemon does with a request.  Exceptions become one Error reply; AkiosErrors word for word."""
 
-    async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None: ...
+    async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
+        """Answer ``request``; its last reply ends it.  Descriptors that are left in ``fds`` are
+        closed afterwards.
+        """
+        ...
 
 
 class _Account:
-    """What one uid holds at the moment."""
+    """What one uid holds at the moment: connections, and descriptors of open requests."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -67,7 +71,7 @@ class _Account:
 
 
 class ClientConnection:
-    """The way back to one request's client."""
+    """The way back to the client of one request."""
 
     def __init__(self, connection: _Connection, request_id: int) -> None:
         self._connection = connection
@@ -79,7 +83,7 @@ class ClientConnection:
         return self._connection is other._connection
 
     def at_end(self, call: Callable[[], None]) -> None:
-        """``call`` when the client has left."""
+        """Call ``call`` once the client has left."""
         self._connection.at_end.append(call)
 
     async def reply(self, message: Message, fds: Sequence[int] = ()) -> None:
@@ -104,7 +108,9 @@ class _Connection:
         self.at_end: list[Callable[[], None]] = []
 
     async def serve(self) -> None:
-        """Until the client leaves, breaks the protocol, or does not greet in time."""
+        """Serve until the client leaves, breaks the protocol, or does not send its
+        hello in time.
+        """
         async with trio.open_nursery() as nursery:
             try:
                 with trio.CancelScope(deadline=trio.current_time() + self.server.limits.hello_timeout) as greeting:
@@ -241,7 +247,11 @@ async def serve_clients(
     accepts: UnionType | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve ``listener`` until cancelled.  ``accepts`` is the union of messages; None is the control socket's."""
+    """Serve ``listener`` until cancelled.
+
+    ``handler`` answers requests, ``gate`` admits peers. ``accepts`` is the union of messages; None
+    is that of the control socket.
+    """
     server = _Server(handler, gate, limits, accepts)
     async with trio.open_nursery() as nursery:
         task_status.started()
@@ -290,7 +300,9 @@ async def _remove_stale(path: str) -> None:
 
 
 async def receive_with_fds(sock: trio.socket.SocketType) -> tuple[bytes, list[int], bool]:
-    """One ``recvmsg(2)``: bytes, descriptors (close-on-exec, the caller's now), and whether some were dropped."""
+    """One ``recvmsg(2)``: bytes, descriptors (close-on-exec, the caller's), and whether some were
+    dropped.
+    """
     data, ancillary, flags, _ = await sock.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
     fds: list[int] = []
     for level, kind, raw in ancillary:
@@ -302,7 +314,10 @@ async def receive_with_fds(sock: trio.socket.SocketType) -> tuple[bytes, list[in
 
 
 async def send_with_fds(sock: trio.socket.SocketType, data: bytes, fds: Sequence[int] = ()) -> None:
-    """All of ``data``, the descriptors with its first byte.  Raises ``trio.BrokenResourceError`` when the peer left."""
+    """Send all of ``data``; the descriptors go with its first byte and stay the caller's.
+
+    Raises ``trio.BrokenResourceError`` when the peer has left.
+    """
     view = memoryview(data)
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
     try:

@@ -1,4 +1,6 @@
-"""One call to a model: read, redacted, reserved, sent with the real key, answered with originals back, settled once."""
+"""Handles one request to a provider: read, redacted, reserved, sent with the real key, answered
+with originals restored, and settled exactly once.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +24,7 @@ from akiosd.values.denial import Denial
 from akiosd.wire.gateway import ProviderSetup
 
 MAX_REQUEST = 64 << 20
+"""Largest decoded request body, in bytes."""
 _MOST_PATIENCE_SECONDS = 240.0
 _PATIENCE_SECONDS = {"bedrock": 30.0}
 
@@ -29,6 +32,7 @@ _memories: WeakKeyDictionary[Redactors, Memory] = WeakKeyDictionary()
 
 
 def memory_of(context: Context) -> Memory:
+    """The memory that all calls of this gateway share; made on first use."""
     found = _memories.get(context.redactors)
     if found is None:
         found = _memories[context.redactors] = Memory(context.redactors.models)
@@ -36,7 +40,11 @@ def memory_of(context: Context) -> Memory:
 
 
 async def handle(context: Context, exchange: Exchange) -> None:
-    """Answer one request to a provider.  Errors of the upstream and of reading are raised for the server to tell."""
+    """Answer one request to a provider's host.
+
+    Raises :class:`UpstreamError`, :class:`RedactError` and the errors of reading the body; the
+    server answers for them.
+    """
     provider = BY_NAME[exchange.rule.provider]
     target = exchange.target.decode("ascii")
     setup = next((s for s in context.setup.providers if s.name == provider.name), ProviderSetup(provider.name))
@@ -57,11 +65,13 @@ async def handle(context: Context, exchange: Exchange) -> None:
 def _stopped(
     provider: Provider, setup: ProviderSetup, exchange: Exchange, found: Route | None, context: Context
 ) -> Denial | None:
-    """What is refused before the body is read."""
+    """The denial of a request whose head is enough to refuse it: unknown path, a log-in instead of
+    a key, no key.
+    """
     host = exchange.host
     path = exchange.target.decode("ascii").partition("?")[0]
     if found is None and not named_path(context.setup.policy.network.llm_paths, provider.name, path):
-        # The hint is recorded: what the log must not hold, it names in the form in which the log has it.
+        # The hint goes into the log, so it names the path with personal data masked.
         safe = exchange.safe_path.decode("utf-8", "replace")
         words = f"{exchange.method} {safe} is not a request known to AKIOS"
         return Denial(
@@ -78,7 +88,7 @@ def _stopped(
 
 
 async def _read(sender: Sender, target: str) -> None:
-    """A list of models and the like."""
+    """A request that only reads, such as a list of models: no budget, no restoring."""
     exchange = sender.exchange
     structured = Structured(sender.context.redactors.models)
     head = safe_head(structured, sender.provider, exchange.headers, target)
@@ -93,6 +103,7 @@ async def _read(sender: Sender, target: str) -> None:
 
 
 async def _call(sender: Sender, route: Route, target: str) -> None:
+    """A request with a body: a paid call, or one that is free of charge (``kind`` "free")."""
     context, exchange = sender.context, sender.exchange
     memory = memory_of(context)
     raw = await exchange.read_body(MAX_REQUEST)
@@ -113,7 +124,7 @@ async def _call(sender: Sender, route: Route, target: str) -> None:
     except CallDeniedError as refused:
         await sender.refuse(refused.denial)
     finally:
-        # Whatever happened, and also when this task is cancelled: settle does not wait.
+        # Also when this task is cancelled: settle() does not wait, so it cannot be interrupted.
         reservation.settle(call.bill())
 
 

@@ -1,4 +1,4 @@
-"""The way of a request to its provider: URL, key, and how its answer is read."""
+"""Sends a request to its provider: the URL, the key, and how the answer is read."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ from akiosd.values.trust import DEFAULT_REGION
 from akiosd.wire.gateway import ProviderSetup
 
 MAX_REPLY = 64 << 20
+"""Largest reply in one piece, in bytes."""
 _DROPPED = frozenset({b"content-length", b"content-encoding"})
 
 
 class Sender:
-    """Where a request goes and with which key."""
+    """Where the requests of one exchange go, and with which key."""
 
     def __init__(self, context: Context, exchange: Exchange, provider: Provider, setup: ProviderSetup) -> None:
         self.context, self.exchange, self.provider, self._setup = context, exchange, provider, setup
 
     def url(self, target: str) -> str:
+        """The provider's URL for ``target``: the administrator's upstream, or the host that the
+        agent asked for.
+        """
         if self._setup.upstream:
             return self._setup.upstream.rstrip("/") + target
         if self.provider.name == "ollama":
@@ -36,7 +40,9 @@ class Sender:
         return f"https://{self.exchange.host}{target}"
 
     def head(self, target: str, headers: Headers, body: bytes) -> tuple[str, Headers]:
-        """The URL, and the headers with the key on them."""
+        """URL and headers with the real key on them; ``body`` is what the key signs, where the
+        provider signs bodies.
+        """
         url = self.url(target)
         region = self._setup.region or self._region()
         fields = [*headers, (b"accept-encoding", b"identity")]
@@ -48,9 +54,11 @@ class Sender:
         return host.split(".")[1] if any("*" in name for name in pattern) and host.count(".") > 2 else DEFAULT_REGION
 
     async def refuse(self, denial: Denial) -> None:
+        """Answer the agent with ``denial``, once that is recorded."""
         await self.exchange.refuse(msgspec.structs.replace(denial, host=self.exchange.host))
 
     def tell(self, findings: tuple[Finding, ...]) -> None:
+        """Report what was redacted in the request."""
         if findings:
             redactors = self.context.redactors
             self.context.link.report(
@@ -58,7 +66,9 @@ class Sender:
             )
 
     def tell_left_out(self, kinds: tuple[str, ...]) -> None:
-        """A tool that is taken out of a request is a denial, though the request is sent."""
+        """Report each hosted tool that was removed from the request: a denial, although the request
+        is sent.
+        """
         exchange = self.exchange
         for kind in kinds:
             self.context.link.report(
@@ -71,16 +81,18 @@ class Sender:
 
 
 def plain_encoding(response: Response) -> None:
-    """Raises :class:`UpstreamError` for a reply that cannot be read."""
+    """Raises :class:`UpstreamError` for a reply that is compressed: it could not be read."""
     if response.header(b"content-encoding") not in (b"", b"identity"):
         raise UpstreamError("the provider's answer is compressed though that was not asked for", "reply")
 
 
 def reply_headers(response: Response) -> Headers:
+    """The provider's headers without those of length and encoding, which are set anew."""
     return [(name, value) for name, value in response.headers if name not in _DROPPED]
 
 
 async def read_reply(response: Response, most: int = MAX_REPLY) -> bytes:
+    """The whole reply.  Raises :class:`UpstreamError` above ``most`` bytes."""
     plain_encoding(response)
     whole = bytearray()
     async with aclosing(response.chunks()) as chunks:

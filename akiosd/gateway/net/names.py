@@ -1,4 +1,6 @@
-"""Names of the network: which the policy allows, under which rule, and the address each has inside the cage.  Pure."""
+"""Host names: which the policy allows and under which rule, and the address each has inside the
+cage.  Pure.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ PROVIDER_HOSTS: dict[str, tuple[str, ...]] = {
     "bedrock": ("bedrock-runtime.*.amazonaws.com",),
     "ollama": (),
 }
-"""Where each provider's API is; ``*`` is a region of AWS, one whole label."""
+"""The hosts of each provider's API.  ``*`` stands for one label that is the name of an
+AWS region.
+"""
 # Not any label: bedrock-runtime.s3.amazonaws.com is a bucket that anybody may own.
 _REGION = re.compile(r"[a-z]{2}(-[a-z]{1,16}){1,3}-[0-9]{1,2}\Z")
 
@@ -32,14 +36,22 @@ WEB_PORTS = (80, 443)
 OLLAMA_PORT = 11434
 _DNS_PORT = 53
 MAX_PORTS = 44
-"""With DNS and Ollama within ``wire.gateway.MAX_LISTENERS``."""
+"""Most ports on which connections are captured; together with DNS and Ollama within
+``wire.gateway.MAX_LISTENERS``.
+"""
 
 _RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 MAX_WILDCARD_NAMES = 2048
+"""Most names that get an address although only a wildcard of the policy allows them."""
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """Why a name may be reached, and how: ``pattern`` is the policy's line, or a provider's host."""
+    """Why a name may be reached and how.
+
+    ``kind``: ``llm`` a provider's API, ``inspect`` an HTTP site, ``passthrough`` TLS that is not
+    opened, ``raw`` TCP. ``pattern`` is the line of the policy that allows it, or the provider's
+    host. ``port`` is the port asked for.
+    """
 
     kind: RuleKind
     pattern: str
@@ -49,7 +61,11 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 def canonical(host: bytes | str) -> str:
-    """A host as a client spells it → the one spelling of rules.  Raises ValueError with words."""
+    """The one spelling of a host name that rules are compared with: IDNA, lower case, without
+    trailing dot.
+
+    Raises ValueError, with words for the agent, for what is no host name.
+    """
     if isinstance(host, bytes):
         try:
             host = host.decode("ascii")
@@ -64,7 +80,7 @@ def canonical(host: bytes | str) -> str:
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """One line of a policy's list, taken apart."""
+    """One line of a list of hosts in the policy, split into host and port (0: any)."""
 
     pattern: str
     host: str
@@ -82,13 +98,18 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class Names:
-    """The policy's answer to (host, port).  A provider's host is never a mere site, also when the provider is off."""
+    """The policy's answers about (host, port).
+
+    A provider's host is never treated as a site, also where the policy turns that provider off.
+    """
 
     def __init__(
         self, policy: Policy, providers: Mapping[str, Sequence[str]] = PROVIDER_HOSTS,
         reserved: Iterable[tuple[str, int]] = (),
     ) -> None:  # fmt: skip
-        """``reserved``: (host, port) of providers' upstreams that the administrator set; no site either."""
+        """``reserved`` are (host, port) of upstreams that the administrator set for providers; they
+        are no sites either.
+        """
         network = policy.network
         self._reserved = frozenset(reserved)
         self._providers = [
@@ -102,7 +123,7 @@ class Names:
         self._ports = frozenset((*WEB_PORTS, *network.ports))
 
     def find(self, host: str, port: int) -> Rule | None:
-        """The rule for a canonical ``host``; None: denied."""
+        """The rule for a canonical ``host`` and ``port``; None when it is denied."""
         provider = self._provider(host)
         if provider is not None:
             name, permitted, pattern = provider
@@ -112,14 +133,16 @@ class Names:
         return self._find_passthrough(host, port) or self._find_site(host, port)
 
     def resolves(self, host: str) -> bool:
-        """Is there any port on which the canonical ``host`` may be reached?"""
+        """Whether the canonical ``host`` may be reached on any port."""
         provider = self._provider(host)
         if provider is not None:
             return provider[1]
         return any(entry.holds(host) for entry in (*self._allowed, *self._passthrough))
 
     def is_literal(self, host: str) -> bool:
-        """Does the name itself stand in the policy?  Those are as many as the policy is long."""
+        """Whether ``host`` itself is named by the policy or is a provider's, so that the number of
+        such names is bounded.
+        """
         return any(entry.host == host for entry in (*self._allowed, *self._passthrough)) or any(
             ".".join(labels) == host for _, _, labels in self._providers
         )
@@ -160,11 +183,15 @@ def _providers_of(network: Network) -> frozenset[str]:
 
 
 def listens_for_ollama(network: Network) -> bool:
+    """Whether the cage has a listener on Ollama's port."""
     return "ollama" in _providers_of(network)
 
 
 def capture_ports(network: Network) -> tuple[int, ...]:
-    """The ports on which connections are taken, 80 and 443 first.  Raises :class:`PolicyError`."""
+    """The ports of the cage on which connections are accepted; 80 and 443 come first.
+
+    Raises :class:`PolicyError` for a port that the gateway needs itself, and for too many ports.
+    """
     entries = [_Entry.parse(pattern) for pattern in (*network.allowed_domains, *network.passthrough)]
     named = {*network.ports, *(entry.port for entry in entries if entry.port)} - set(WEB_PORTS)
     taken = {_DNS_PORT, *([OLLAMA_PORT] if listens_for_ollama(network) else [])} & named
@@ -178,7 +205,12 @@ def capture_ports(network: Network) -> tuple[int, ...]:
 
 
 class Addresses:
-    """The address a name has in one cage: from 198.18.0.0/15, the same as long as the cage lives."""
+    """The addresses of names in one cage, from 198.18.0.0/15; a name keeps its address as long as
+    the cage lives.
+
+    ``known`` are those that an earlier gateway of the cage reported, ``wildcards`` the bound on
+    names that are not literal.
+    """
 
     def __init__(self, known: Mapping[str, str] = {}, wildcards: int = MAX_WILDCARD_NAMES) -> None:
         self._by_name: dict[str, str] = {}
@@ -189,7 +221,11 @@ class Addresses:
             self._restore(name, address)
 
     def allocate(self, name: str, *, literal: bool = True) -> str | None:
-        """The address of a canonical name, a new one if it has none; None: too many that only a wildcard allows."""
+        """The address of a canonical name; a new one if it has none.
+
+        ``literal``: the name itself stands in the policy. None when too many names have one that
+        only a wildcard allows.
+        """
         found = self._by_name.get(name)
         if found is not None:
             return found
@@ -203,16 +239,23 @@ class Addresses:
         return address
 
     def address_of(self, name: str) -> str | None:
+        """The address of a canonical name; None when it has none."""
         return self._by_name.get(name)
 
     def name_of(self, address: str) -> str | None:
+        """The name that ``address`` stands for; None when it stands for none."""
         return self._by_address.get(address)
 
     def names(self) -> Iterable[str]:
+        """All names that have an address."""
         return self._by_name.keys()
 
     def _restore(self, name: str, address: str) -> None:
-        """What an earlier gateway said; it may have been broken, so only what could have come from here counts."""
+        """Take over a pair that an earlier gateway reported, if it is one that this class could
+        have made.
+
+        That gateway may have been taken over by an attacker, so every pair is checked.
+        """
         try:
             good = ipaddress.IPv4Address(address) in _RANGE and canonical(name) == name
         except ValueError:

@@ -1,4 +1,6 @@
-"""Refusals and failures as HTTP answers, in the shape in which the clients of a provider expect its errors."""
+"""Refusals and failures as HTTP answers, in the shape in which each provider's clients expect
+errors.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,18 @@ from akiosd.values.records import Finding
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 _MAX_TEXT = 1000
+"""Characters of each text in an answer."""
 _MAX_REASON = 200
 _SENT_AGAIN = (402, 403, 429)
+"""Statuses after which Codex sends the request again."""
 _UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
 def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answer:
-    """Status, headers (names in lower case), body.  Everything in the body is escaped: none of it is trusted.
+    """Status, headers (names in lower case) and body that tell the agent of ``denial``.
 
-    ``originator`` is the request's header of this name, by which Codex is known.
+    ``provider`` selects the shape, "" the plain one. ``originator`` is the request's header of that
+    name, by which Codex is recognised. All texts are escaped: they may hold what the agent sent.
     """
     values = {
         "type": "akios_failed" if denial.failed else "akios_denied",
@@ -89,17 +94,22 @@ _AWS = {
 
 
 def describe(finding: Finding) -> bytes:
-    """``TYPE place count`` for a header; what is not plain in the place is escaped."""
+    """``TYPE place count`` as the value of a header; characters that are special in a header are
+    percent-encoded.
+    """
     place = quote(finding.place, safe="$.[]*/")[:200]
     return f"{finding.type} {place} {finding.count}".encode("ascii")
 
 
 def failure(status: int, words: str, host: str) -> Denial:
+    """The denial that stands for a failed upstream: the client may try again."""
     return Denial(status=status, rule="upstream", words=words, host=host, failed=True)
 
 
 def to_bytes(denial: Denial) -> bytes:
-    """A whole HTTP/1.1 answer after which the connection is closed: for what was not understood as a request."""
+    """A whole HTTP/1.1 answer that closes the connection, for bytes that were not understood as a
+    request.
+    """
     status, headers, body = render(denial)
     fields = [*headers, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
     first = b"HTTP/1.1 %d %b" % (status, reason_phrase(denial))

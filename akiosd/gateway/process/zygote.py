@@ -1,7 +1,9 @@
-"""The zygote: imports what a gateway needs once, then forks one for each cage that asks.  It holds no secret.
+"""The zygote: imports what a gateway needs once, then forks a gateway for each cage that needs one.
+It holds no secret.
 
-Started by akiosd as ``python -I -m akiosd.gateway.process.zygote`` with a SOCK_SEQPACKET socket as descriptor 3.  It
-has one thread, and of all capabilities only those by which a child takes a uid of its own; it leaves at end of file.
+akiosd starts it as ``python -I -m akiosd.gateway.process.zygote`` with a SOCK_SEQPACKET socket as
+descriptor 3. It has one thread, and only the capabilities that a child needs to take a uid of its
+own. It exits at end of file.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
 CONTROL = 3
 _LINK, _RULESET = 3, 4
 _KEPT = frozenset((CAP_SETUID, CAP_SETGID, CAP_KILL))
-"""A child takes a uid of its own.  Its parent-death signal is sent in its parent's name, who must be allowed to."""
+"""SETUID and SETGID let a child take its uid.  KILL is needed because a parent-death signal is sent
+with the parent's credentials.
+"""
 _MAX_PACKET = 4096
 _MAX_FDS = 16
 
@@ -37,6 +41,7 @@ _decoder = msgspec.msgpack.Decoder(Fork)
 
 
 def main() -> None:
+    """The life of the zygote."""
     parent = os.getppid()
     os.chdir("/")
     os.setsid()
@@ -49,7 +54,7 @@ def main() -> None:
         try:
             fences = Fences.build()
         except AkiosError as error:
-            # No gateway is made that is not held by all of them: cages are without network.
+            # A gateway without all of its fences is never made: cages then have no network.
             os.write(2, f"zygote: {error}\n".encode())
             sys.exit(1)
         give_up_privileges(_KEPT)
@@ -58,7 +63,9 @@ def main() -> None:
         if os.getppid() != parent:
             return
         _check_single_threaded()
-        # What is there now is never freed: a child's collector must not touch, and so copy, its pages.
+        # Objects that exist now are never collected: a child's collector would write to their
+        # pages, and
+        # so copy them.
         gc.collect()
         gc.freeze()
         serve(control, fences)
@@ -71,7 +78,9 @@ def _check_single_threaded() -> None:
 
 
 def serve(control: socket.socket, fences: Fences) -> None:
-    """Fork when asked, tell who ended, until akiosd is gone."""
+    """Fork a gateway for each request and report each one that exits, until akiosd closes
+    ``control``.
+    """
     wake, ringer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda signo, frame: None)
     signal.set_wakeup_fd(ringer, warn_on_full_buffer=False)
@@ -91,7 +100,11 @@ def serve(control: socket.socket, fences: Fences) -> None:
 
 
 def _answer(control: socket.socket, fences: Fences) -> bool:
-    """One request; False at the end of file."""
+    """Answer one request; returns False at end of file.
+
+    A packet carries the gateway's link and files of cgroups; they are closed here. The answer
+    carries a pidfd.
+    """
     data, numbers, _flags, _address = socket.recv_fds(control, _MAX_PACKET, _MAX_FDS)
     if not data:
         return False
@@ -127,7 +140,9 @@ def _tell(control: socket.socket, message: FromZygote) -> None:
 
 
 def _become_gateway(request: Fork, fds: list[Fd], fences: Fences) -> NoReturn:
-    """In the child.  ``fds``: its link, then the groups' files."""
+    """Runs in the child and never returns.  ``fds`` are its link, then the cgroup files to join by
+    writing "0".
+    """
     code = 1
     try:
         parent = os.getppid()
@@ -147,7 +162,7 @@ def _become_gateway(request: Fork, fds: list[Fd], fences: Fences) -> NoReturn:
 
 
 def _keep_only(link: Fd, ruleset: Fd) -> None:
-    """Descriptors 0 to 2, the link as 3, the ruleset as 4."""
+    """Keep descriptors 0 to 2, the link as 3 and the ruleset as 4; close all others."""
     spare = os.dup(ruleset.fileno())
     os.dup2(link.fileno(), _LINK, inheritable=False)
     os.dup2(spare, _RULESET, inheritable=False)

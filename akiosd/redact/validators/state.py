@@ -37,7 +37,9 @@ check_vnr = stdnum(vnr)
 
 
 def check_hetu(text: str) -> bool | None:
-    """The check character of the birth date and serial; python-stdnum does not know the signs added in 2023."""
+    """The check character of the birth date and serial; python-stdnum does not know the signs added
+    in 2023.
+    """
     number = text[:6] + text[7:10]
     try:
         datetime.date(2000 + int(text[4:6]), int(text[2:4]), int(text[:2]))
@@ -94,7 +96,8 @@ def check_nino(text: str) -> bool | None:
 
 
 def check_idnr(text: str) -> bool | None:
-    """The check digit of § 139b AO.  How often one of the first ten digits may occur has changed since.
+    """The check digit of § 139b AO.  How often one of the first ten digits may occur has changed
+    since.
 
     Three times is the most that was ever allowed; the check digit is not counted.
     """
