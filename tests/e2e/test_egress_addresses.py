@@ -146,7 +146,7 @@ def test_an_allowed_name_that_leads_inside(
         status, body = agent.do(f"get('http://{name}/')")
         error = json.loads(body)
         assert (status, error["rule"], error["host"]) == (403, "upstream", name)
-        assert error["hint"] == f"hosts: {{{name}: ADDRESS}} in akiosd.yaml"
+        assert error["hint"].startswith(f"gateway: {{hosts: {{{name}: ADDRESS}}}} in /etc/akios/")
         agent.end()
         assert agent.denials() == {("http", "upstream", name): 1}
     assert connections(services)[address] == before[address]

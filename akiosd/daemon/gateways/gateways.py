@@ -230,7 +230,8 @@ class Gateway:
         self._pseudonym_key = self._pseudonym_key or os.urandom(32)
         told = gateway_setup(self._host, self._policy)
         return Setup(
-            cage=self._cage, policy=self._policy, listeners=tuple(one.listener for one in self._bound),
+            cage=self._cage, policy=self._policy, system=self._host.policy,
+            listeners=tuple(one.listener for one in self._bound),
             providers=told.providers, prices=told.prices, hosts=told.hosts, roots=told.roots,
             ca_certificate=self._authority.certificate, ca_key=self._authority.key,
             pseudonym_key=self._pseudonym_key, addresses=dict(self._addresses),

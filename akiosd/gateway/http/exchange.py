@@ -15,6 +15,7 @@ from akiosd.gateway.http.agent_connection import Wire
 from akiosd.gateway.net import refuse
 from akiosd.gateway.net.decode import Decoder, TooLargeError, decoder
 from akiosd.gateway.net.names import Rule
+from akiosd.gateway.net.remedies import Asked, hint
 from akiosd.gateway.net.request_head import Headers, MalformedError, end_to_end
 from akiosd.values.denial import Denial
 from akiosd.values.records import Finding, NetDenied, NetRequest
@@ -254,6 +255,12 @@ class Exchange:
             )
         )  # fmt: skip
         await self._say(denial)
+
+    def what_helps(self, rule: str) -> str:
+        """What would allow this request where ``rule`` refuses it; see ``net.remedies``."""
+        where = self.destination
+        asked = Asked(rule, where.name, where.port, tls=where.tls)
+        return hint(self.context.setup, self.context.names, asked)
 
     async def fail(self, status: int, words: str) -> None:
         """Answer that the upstream failed, with ``status``.  Does nothing once an answer has begun:

@@ -10,7 +10,7 @@ import trio
 
 from akiosd.gateway.context import Context
 from akiosd.gateway.net import dns
-from akiosd.gateway.net.names import canonical
+from akiosd.gateway.net.remedies import Asked, hint
 from akiosd.values.records import NetDenied
 
 RATE, BURST = 300.0, 900.0
@@ -70,21 +70,14 @@ class DnsServer:
         reply = dns.answer(query, self._context.resolve, limit)
         if reply.denied:
             await self._throttle(self._denied)
+            asked = Asked("network.allowed_domains", reply.denied.decode("ascii"))
             await self._context.link.report_durable(
                 NetDenied(
                     ts=0, host=reply.denied, rule="network.allowed_domains", protocol="dns", port=53,
-                    hint=hint_for(reply.denied),
+                    hint=hint(self._context.setup, self._context.names, asked),
                 )
             )  # fmt: skip
         return reply.wire
-
-
-def hint_for(name: bytes) -> str:
-    """The line of the policy that would allow ``name``; "" when none could."""
-    try:
-        return f"network: {{allowed_domains: [{canonical(name)}]}}"
-    except ValueError:
-        return ""
 
 
 async def _read_exactly(stream: trio.SocketStream, count: int) -> bytes:

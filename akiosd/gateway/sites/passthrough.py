@@ -8,6 +8,7 @@ import trio
 
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Destination
+from akiosd.gateway.net.remedies import Asked, hint
 from akiosd.gateway.upstream.client import UpstreamError
 from akiosd.gateway.upstream.upstream import NotPublicError
 from akiosd.values.records import NetDenied, NetRequest
@@ -91,10 +92,10 @@ async def relay(
                 error = "" if await bytes_moved.run(stream, upstream, already) else "nothing moved for too long"
     except NotPublicError:
         denied = True
-        hint = f"hosts: {{{destination.name}: ADDRESS}} in akiosd.yaml"
+        found = hint(context.setup, context.names, Asked("upstream", destination.name))
         host = destination.name.encode()
         await context.link.report_durable(
-            NetDenied(ts=0, host=host, rule="upstream", protocol="upstream", port=destination.port, hint=hint)
+            NetDenied(ts=0, host=host, rule="upstream", protocol="upstream", port=destination.port, hint=found)
         )
     except UpstreamError as failed:
         error = failed.what

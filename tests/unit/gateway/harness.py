@@ -71,7 +71,8 @@ def make_context(
     """``NAME`` leads to ``port`` on loopback."""
     network = network or Network(allowed_domains=(NAME, f"*.{NAME}"))
     setup = Setup(
-        cage="test", policy=Policy(network=network, redact=redact), hosts={NAME: f"127.0.0.1:{port}"}, roots=roots
+        cage="test", policy=Policy(network=network, redact=redact),
+        system=Policy(allow_widening=True), hosts={NAME: f"127.0.0.1:{port}"}, roots=roots
     )
     bounds = msgspec.structs.replace(DEFAULT_LIMITS, **limits)
     return Context(

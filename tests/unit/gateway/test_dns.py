@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akiosd.gateway.net.dns import MAX_QUERY, MAX_TCP_QUERY, Reply, TokenBucket, answer
-from akiosd.gateway.serve.serve_dns import hint_for
+from akiosd.gateway.net.remedies import Asked, find_remedy
+from akiosd.values.policy import Policy
 
 KNOWN = {"example.com": "198.18.0.1", "a.wild.org": "198.18.0.2"}
 
@@ -63,11 +64,8 @@ def test_a_name_no_host_has_is_denied_without_being_looked_up() -> None:
     reply = answer(ask("not\\032a\\000host.example"), never)
     assert read(reply).rcode() == dns.rcode.NXDOMAIN
     assert reply.denied == b"not\\032a\\000host.example"
-    assert hint_for(reply.denied) == ""
-
-
-def test_the_hint_is_the_line_to_write() -> None:
-    assert hint_for(b"Denied.test") == "network: {allowed_domains: [denied.test]}"
+    asked = Asked("network.allowed_domains", reply.denied.decode())
+    assert find_remedy(asked, Policy()).edits == ()
 
 
 def test_localhost_is_this_machine() -> None:
