@@ -50,7 +50,9 @@ NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
     # nothing); a standalone run finds its log.
     "akiosctl": (
         PURE,
-        ("akiosd.store.fsck", "akiosd.store.proofs_and_tiles", "akiosd.store.log_dir", "akiosd.kernel.hashing"),
+        ("akiosd.store.fsck", "akiosd.store.proofs_and_tiles", "akiosd.store.log_dir", "akiosd.kernel.hashing",
+         # Pure: hints are tried against the rules of the gateway itself.
+         "akiosd.gateway.net.remedies"),
     ),
 }
 # Modules that only these may import.

@@ -19,7 +19,13 @@ from akiosd.values.usage import Usage
 
 
 def read_usage(
-    group: CageCgroup, slot: Slot, calls: CallRecorder | None, account: Account, limits: Limits, wall_ns: int
+    group: CageCgroup,
+    slot: Slot,
+    calls: CallRecorder | None,
+    account: Account,
+    limits: Limits,
+    wall_ns: int,
+    refusals: int,
 ) -> Usage:
     """Of the whole cage, also of what was killed: init's rusage knows only what it could reap."""
     found, (used, limit), (user_ns, system_ns) = group.events(), slot.space(), group.cpu_ns()
@@ -29,6 +35,7 @@ def read_usage(
         oom_kills=found.oom_kills, pids_peak=found.pids_peak, pids_limit=found.pids_limit,
         pids_denied=found.pids_denied, disk_used=used, disk_limit=limit,
         records=calls.records if calls is not None else 0, denials=calls.denials if calls is not None else 0,
+        refusals=refusals,
         usd_micro=account.usd_micro, tokens=account.tokens, calls=account.calls,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from akiosd.daemon.base.priority import Bulk
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.values.ids import LogId
 from akiosd.values.policy import Limits
-from akiosd.values.records import Record, encode_entry
+from akiosd.values.records import NetDenied, Record, SpendWarning, encode_entry
 
 
 class Book:
@@ -23,6 +23,8 @@ class Book:
         self._bulk = bulk
         self._rate = limits.events_per_second
         self._free_at = 0.0
+        self.refusals = 0
+        """Records of denials so far."""
 
     async def append(self, records: Sequence[Record]) -> int:
         """Append when its turn has come and there is room; returns the index of the last record."""
@@ -35,6 +37,7 @@ class Book:
         await self._bulk.brought(len(records))
         if not self._ledger.has_room:
             await self._ledger.wait_room()
+        self.refusals += sum(isinstance(record, NetDenied | SpendWarning) for record in records)
         entries = [encode_entry(record) for record in records]
         first = self._ledger.append_many(self._log, entries)
         self._count(sum(map(len, entries)))
