@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 from akiosctl.cages import list_cages, open_at
 from akiosctl.changes import CommitReport, Diff, Plan, Rules, commit, compare, make_plan, survey_workspace
-from akiosctl.client import Client, DaemonError, close_fds
+from akiosctl.client import Client, DaemonError
 from akiosctl.render import escape, note
 from akiosd.errors import AkiosError
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.wire.messages import CageInfo, Discard, Ok, View, ViewReply
 
 

@@ -18,13 +18,14 @@ from pathlib import Path
 import click
 
 from akiosctl.cages import find_log
-from akiosctl.client import Client, DaemonError, close_fds
+from akiosctl.client import Client, DaemonError
 from akiosctl.hashing import HASHER
 from akiosctl.known_places import find_alarm, names_by_daemon, names_on_disk
 from akiosctl.pins import KeptDamagedError, Known, known_elsewhere, load_known, pinned_origins, trusted_key
 from akiosctl.small_files import read_key_text
 from akiosctl.socket_log import ByDaemon
 from akiosd.errors import AkiosError, LedgerError
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.ledger.epochs import host_of
 from akiosd.ledger.host_word import HostWord
 from akiosd.ledger.judge import NOTHING, Trust, blame_host, cosigned_size
@@ -75,11 +76,6 @@ class LogSource:
     def vkey(self) -> Vkey:
         """The key that is trusted for it."""
         return self.trust.vkey
-
-    @property
-    def is_host(self) -> bool:
-        """Whether it is the host's log."""
-        return self.cage == HOST_LOG
 
     @contextmanager
     def reader(self) -> Iterator[LogReader]:

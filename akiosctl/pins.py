@@ -16,6 +16,7 @@ from pathlib import Path
 
 from akiosctl.open_regular import open_regular
 from akiosd.errors import AkiosError, LedgerError
+from akiosd.kernel.syscalls import sync_directory
 from akiosd.ledger.epochs import host_of
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey
 from akiosd.ledger.witness import WitnessKey
@@ -199,5 +200,6 @@ def _write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_directory(path.parent)
     except OSError as error:
         raise AkiosError(f"it cannot be kept: {error.strerror}", str(path)) from None

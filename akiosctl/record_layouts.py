@@ -181,6 +181,7 @@ def _read_bytes(fields: tuple[Field, ...], as_json: bool) -> Reader:
 
 
 def layouts(as_json: bool) -> dict[type, Layout]:
+    """For each kind of record, how its fields are printed: as JSON, or as words for people."""
     return {record: Layout(record, as_json) for record in get_args(KnownRecord)}
 
 

@@ -111,7 +111,14 @@ def plain_value(value: Any) -> Any:
         return {str(key): plain_value(item) for key, item in value.items()}
     if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return escape(str(value))  # what JSON has no form for: other numbers, dates, extensions of msgpack
+    return _show(value)
+
+
+def _show(value: Any) -> str:
+    """What JSON has no form for: other numbers, dates, extensions of msgpack (as their bytes)."""
+    if isinstance(value, msgspec.msgpack.Ext):
+        return f"ext({value.code} {bytes(value.data).hex()})"
+    return escape(str(value))
 
 
 def text_of(value: Any) -> str:
@@ -128,7 +135,7 @@ def text_of(value: Any) -> str:
         return "[" + " ".join(text_of(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + " ".join(f"{escape(str(key))}={text_of(item)}" for key, item in value.items()) + "}"
-    return escape(str(value))
+    return _show(value)
 
 
 def time_text(ts: int) -> str:

@@ -15,7 +15,7 @@ from zlib import crc32
 from akiosctl.plain_msgpack import Packed, pack, unpack
 from akiosd import __version__
 from akiosd.errors import AkiosError, ProtocolError
-from akiosd.values.trust import PLACEHOLDERS, VARIABLES, hidden_variables
+from akiosd.values.trust import VARIABLES
 
 SYSTEM_POLICY = "/etc/akios/policy.yaml"
 PROJECT_POLICY = "akios.yaml"
@@ -147,7 +147,11 @@ def choose_environment(policy: RunPolicy, given: list[str], kept: list[str]) -> 
 
 def _refuse_ours(name: str) -> None:
     """akiosd sets these; only the policy can say otherwise, and a value given here would be lost without a word."""
-    if name in hidden_variables(tuple(PLACEHOLDERS)):
+    # Only an option that names a variable needs the table of providers.
+    from akiosd.values.agent_environment import hidden_variables
+    from akiosd.values.providers import FACTS
+
+    if name in hidden_variables(FACTS):
         raise AkiosError(
             f"{name} is a key, which stays outside: the agent gets a placeholder and its gateway the key",
             "environment",

@@ -32,22 +32,21 @@ import msgspec
 
 from akiosctl.changes.content import copy_content
 from akiosctl.changes.model import Entry, EntryType, entry_from_stat, name_of, parent_of, read_entry
-from akiosctl.changes.openat2 import open_directory, openat2, syncfs
 from akiosctl.changes.plan import Operation, Plan, Verb, explain_block
 from akiosctl.changes.primitives import chmod, clone, create, exchange, explain, make_symlink, move
 from akiosctl.changes.walk import open_file
 from akiosd.errors import AkiosError
+from akiosd.kernel.syscalls import open_directory, openat2, syncfs
 
 _NO_HARD_LINK = (errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP)
 TEMPORARY_PREFIX = b".akios-commit-"
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """The operation at which a commit stopped, and why; ``errno`` is 0 when it was no system call."""
+    """The operation at which a commit stopped, and why."""
 
     operation: Operation
     reason: str
-    errno: int = 0
 
 
 class CommitReport(msgspec.Struct, frozen=True):
@@ -133,7 +132,7 @@ class Committer:
         except _StopError as stop:
             return Failure(current, str(stop))
         except OSError as error:
-            return Failure(current, explain(error), error.errno or 0)
+            return Failure(current, explain(error))
         self._sync()
         return None
 
@@ -145,7 +144,7 @@ class Committer:
         except _StopError as stop:
             return Failure(operation, str(stop))
         except OSError as error:
-            return Failure(operation, explain(error), error.errno or 0)
+            return Failure(operation, explain(error))
         self._performed += 1
         return None
 

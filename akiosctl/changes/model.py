@@ -90,16 +90,19 @@ class Change(msgspec.Struct, frozen=True):
 
     @property
     def type(self) -> EntryType:
+        """The type of the new entry, of the old one where it was removed."""
         entry = self.new or self.old
         assert entry is not None
         return entry.type
 
     @property
     def size(self) -> int:
+        """Bytes of the new entry; 0 where it was removed."""
         return self.new.size if self.new else 0
 
     @property
     def mode(self) -> int:
+        """``st_mode`` of the new entry, of the old one where it was removed."""
         entry = self.new or self.old
         assert entry is not None
         return entry.mode

@@ -12,8 +12,8 @@ from contextlib import suppress
 
 from akiosctl.changes.content import copy_content
 from akiosctl.changes.model import Entry, EntryType, read_entry
-from akiosctl.changes.openat2 import RENAME_EXCHANGE, RENAME_NOREPLACE, renameat2
 from akiosctl.changes.walk import open_file
+from akiosd.kernel.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, renameat2
 
 _NO_RENAME_FLAGS = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 

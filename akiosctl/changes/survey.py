@@ -21,11 +21,11 @@ from akiosctl.changes.git_survey import Repository, survey_git
 from akiosctl.changes.host_paths import reenter
 from akiosctl.changes.model import ChangeKind, Diff, EntryType, join, name_of, parent_of
 from akiosctl.changes.names import fold
-from akiosctl.changes.openat2 import openat2
 from akiosctl.changes.path_survey import survey_path
 from akiosctl.changes.reached_paths import Row, Survey, resolve, show
 from akiosctl.changes.script_survey import survey_scripts
 from akiosd.errors import AkiosError
+from akiosd.kernel.syscalls import openat2
 from akiosd.values.protected import NAMING_PROGRAMS
 
 _MAX_CONFIG = 1 << 20

@@ -20,6 +20,7 @@ from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
 
 
 def check_kinds(ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names as they are; ``click.BadParameter`` for one that no record has."""
     unknown = next((name for name in names if name not in kinds()), None)
     if unknown is not None:
         raise click.BadParameter(f"there is no kind {unknown!r}; the kinds are {', '.join(kinds())}.", ctx, parameter)
@@ -68,12 +69,14 @@ class Printer:
         self._form = Form(as_json, kinds)
 
     def entries(self, log: str, start: int, entries: Iterable[bytes]) -> None:
+        """Print entries of ``log``, the first of them being number ``start``, and flush."""
         lines = self._form.lines(log, start, entries)
         if lines:
             sys.stdout.write("\n".join(lines) + "\n")
             sys.stdout.flush()
 
     def gap(self, gap: Gap) -> None:
+        """Say that records were left out because this reader was too slow."""
         if self._json:
             print(json.dumps({"log": gap.log, "gap": [gap.start, gap.stop]}), flush=True)
         else:

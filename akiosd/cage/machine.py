@@ -51,11 +51,6 @@ class Life(msgspec.Struct, frozen=True):
     status: int = -1
     """Wait status (wait(2)) of the agent; −1 while unknown."""
 
-    @property
-    def decided(self) -> bool:
-        """Whether the reason of the end is settled."""
-        return self.state in ("ending", "ended")
-
 
 # (state, event) → (next state, commands).  What is not here is ignored: it came too late to matter.
 _END: tuple[State, tuple[Command, ...]] = ("ending", ("kill", "collect"))

@@ -57,7 +57,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(evidence: Evidence, wanted: Wanted) -> tuple[LayerState, ...]:
-    """One state for each layer, in the order of ``posture.LAYERS``."""
+    """Evidence → one state for each layer, in the order in which a posture prints them."""
     fields = dict(line.split(":\t", 1) for line in evidence.status.splitlines() if ":\t" in line)
     mounts = _mounts(evidence.mountinfo)
     return (
@@ -224,7 +224,9 @@ def _seccomp(fields: dict[str, str], evidence: Evidence) -> LayerState:
 
 
 def _cores(evidence: Evidence) -> LayerState:
-    """proc_pid_limits(5): name, soft, hard, unit.  Only 1 keeps the host's handler, a program of root, from running."""
+    """proc_pid_limits(5): name, soft, hard, unit.  Only 1 keeps the host's handler, a program of
+    root, from running.
+    """
     found = re.search(r"^Max core file size +(\S+) +(\S+) ", evidence.limits, re.MULTILINE)
     if found is None or found.groups() != ("1", "1"):
         said = " ".join(found.groups()) if found is not None else "nothing"

@@ -45,14 +45,17 @@ class Context:
 
     @cached_property
     def tls(self) -> ServerTls:
+        """The TLS contexts for the agent's connections, made on first use."""
         return ServerTls(self.setup.ca_certificate, self.setup.ca_key)
 
     @cached_property
     def upstreams(self) -> Upstreams:
+        """The connections to the real hosts, made on first use."""
         return Upstreams.from_setup(self.setup, self.limits)
 
     @cached_property
     def redactors(self) -> Redactors:
+        """The redaction of this cage, made on first use."""
         return Redactors(self.setup.policy.redact, self.setup.pseudonym_key)
 
     def resolve(self, name: str) -> str | None:

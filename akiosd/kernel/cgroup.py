@@ -1,8 +1,9 @@
-"""Control groups: v2, and the hybrid layout in which controllers still sit on v1 hierarchies (cgroups(7)).
+"""Control groups: v2, and the hybrid layout in which controllers still sit on v1 hierarchies
+(cgroups(7)).
 
-In both, the v2 leaf kills and freezes; limits are set where the controller is.  Everything written is
-read back, and a directory counts as a cgroup only if the kernel's mount table says so: a tmpfs accepts
-any file.  Only groups below our own base are ever made or removed.
+In both, the v2 leaf kills and freezes; limits are set where the controller is.  Everything written
+is read back, and a directory counts as a cgroup only if the kernel's mount table says so: a tmpfs
+accepts any file.  Only groups below our own base are ever made or removed.
 """
 
 from __future__ import annotations
@@ -87,10 +88,6 @@ class Layout(msgspec.Struct, frozen=True):
     v2: str
     v1: dict[str, str]
 
-    @property
-    def hybrid(self) -> bool:
-        return any(name in self.v1 for name in CONTROLLERS)
-
 
 def find_layout(mountinfo: str) -> Layout:
     """``/proc/self/mountinfo`` → layout (proc(5)); KernelError without a v2 hierarchy."""
@@ -118,7 +115,6 @@ class CgroupHost:
 
     def __init__(self, layout: Layout, name: str) -> None:
         self.layout = layout
-        self.name = name
         self.v2 = _delegated_base(layout) / name
         self.v1 = {controller: Path(mount) / name for controller, mount in layout.v1.items()}
         self.controllers: frozenset[str] = frozenset()
@@ -175,12 +171,14 @@ class CgroupHost:
 
 
 def _delegated_base(layout: Layout) -> Path:
-    """The v2 group below which we may make groups: the unit's own when systemd delegated it, else the root.
+    """The v2 group below which we may make groups: the unit's own when systemd delegated it, else
+    the root.
 
-    A unit with ``Delegate=yes`` carries the xattr ``trusted.delegate`` (systemd.resource-control(5)).  With
-    ``DelegateSubgroup=`` the daemon is in a child of it; without, it moves itself there, because a v2
-    group with processes cannot hand controllers to its children.  For the same reason a delegated group in
-    which somebody else runs (a private daemon in a user's shell) is not used.
+    A unit with ``Delegate=yes`` carries the xattr ``trusted.delegate``
+    (systemd.resource-control(5)).  With ``DelegateSubgroup=`` the daemon is in a child of it;
+    without, it moves itself there, because a v2 group with processes cannot hand controllers to its
+    children.  For the same reason a delegated group in which somebody else runs (a private daemon
+    in a user's shell) is not used.
     """
     root = Path(layout.v2)
     own = next((line[3:] for line in read(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::")), "/")
@@ -237,7 +235,8 @@ class CageCgroup:
             path.mkdir()
 
     def limit(self, v2: Iterable[CgroupValue], v1: Iterable[CgroupValue]) -> dict[str, str]:
-        """Set the limits, read each back.  Returns controller → what the kernel now says.  May be called again.
+        """Set the limits, read each back.  Returns controller → what the kernel now says.  May be
+        called again.
 
         KernelError when a controller is missing or a value did not take.
         """
@@ -341,10 +340,6 @@ class CageCgroup:
         """Freeze or thaw the leaf (cgroup.freeze).  Raises KernelError."""
         write(self.v2 / "cgroup.freeze", "1" if frozen else "0")
 
-    def populated(self) -> bool:
-        """Whether any process lives in the leaf."""
-        return read_field(self.v2 / "cgroup.events", "populated") == 1
-
     def events(self) -> MemoryEvents:
         """The counters of memory and processes, from v2 or v1."""
         memory = self.v1.get("memory")
@@ -362,7 +357,9 @@ class CageCgroup:
         )  # fmt: skip
 
     def cpu_ns(self) -> tuple[int, int]:
-        """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, also without the controller."""
+        """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, also without
+        the controller.
+        """
         text = read(f"{self.v2}/cpu.stat")
         return field_of(text, "user_usec") * 1000, field_of(text, "system_usec") * 1000
 

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Protocol
 
 from akiosd.errors import KernelError
-from akiosd.kernel import _shim, loop, mounts
+from akiosd.kernel import loop, mounts, syscalls
 from akiosd.kernel.acl import write_acl
 from akiosd.kernel.fds import Fd
-from akiosd.kernel.mounts import check
 from akiosd.kernel.programs import find_program, run_program
 
 IMAGE = "disk.img"
@@ -53,12 +52,11 @@ class Slot:
     have no upper one. ``size`` is in bytes; ``image`` is None in a quota pool.
     """
 
-    def __init__(self, mount: Fd, size: int, directory: Path, image: Path | None, root: str = ".") -> None:
+    def __init__(self, mount: Fd, size: int, directory: Path, image: Path | None) -> None:
         self.mount = mount
         self.size = size
         self.directory = directory
         self.image = image
-        self._root = root
 
     def prepare(self, agent: int, display: int) -> None:
         """Make the directories; home belongs to the uid ``agent``, ``/tmp`` to ``display`` (host
@@ -211,6 +209,7 @@ class Images:
             path.unlink(missing_ok=True)
 
     def create(self, directory: Path, size: int) -> Slot:
+        """A new, empty disk of at least 8 MiB in ``directory``; OSError where it cannot be made."""
         size = max(size, 8 << 20)
         image = directory / IMAGE
         for more_tries in reversed(range(MAX_TEMPLATES)):
@@ -235,15 +234,17 @@ class Images:
         return Slot(mount, size, directory, image)
 
     def remove_others(self, names: Collection[str]) -> None:
+        """Remove the images of all cages that are not in ``names``."""
         for image in self._base.parent.glob(f"cages/*/{IMAGE}"):
             if image.parent.name not in names:
                 image.unlink()
 
     def punch_free(self) -> bool:
+        """True: an image is removed as a whole, so its blocks are free at once."""
         return True  # nothing is shared: an image goes as a whole
 
     def close(self) -> None:
-        return None
+        """Nothing is held."""
 
 
 def _copy_sparse(source: Path, target: Path) -> None:
@@ -276,7 +277,6 @@ class QuotaPool:
         if not os.path.ismount(self._mount_point):
             self._mount_pool(base / "pool.img", size)
         self._root = Fd(os.open(self._mount_point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        self._next = 1
         try:
             self._set_quota(1, 1 << 20)
         except OSError:
@@ -303,10 +303,12 @@ class QuotaPool:
 
     def _quotactl(self, command: int, project: int, data: bytearray) -> None:
         number = ((command << 8) | _PRJQUOTA) & 0xFFFFFFFF
-        buffer = _shim.ffi.from_buffer(data)
-        check(_shim.lib.akios_quotactl_fd(self._root.fileno(), number, project, buffer), "quotactl_fd")
+        syscalls.quotactl_fd(self._root.fileno(), number, project, data)
 
     def create(self, directory: Path, size: int) -> Slot:
+        """A new, empty directory in the pool, named as ``directory`` is, with a quota of ``size``
+        bytes.
+        """
         where = self._mount_point / directory.name
         where.mkdir()
         # Its owner has no id in some of the mounts that show it; only root gets this far on the host.
@@ -323,6 +325,7 @@ class QuotaPool:
         return self._slot(where, size)
 
     def reopen(self, directory: Path, size: int) -> Slot:
+        """The disk that an ended cage left; OSError when it left none."""
         return self._slot(self._mount_point / directory.name, size)
 
     def _slot(self, where: Path, size: int) -> Slot:
@@ -331,14 +334,17 @@ class QuotaPool:
         return Slot(tree, size, where, None)
 
     def remove_others(self, names: Collection[str]) -> None:
+        """Remove the directories of all cages that are not in ``names``."""
         for path in self._mount_point.iterdir():
             if path.name not in names and path.name != "lost+found":
                 remove_tree(path)
 
     def punch_free(self) -> bool:
+        """Give the pool's free blocks back to the file system below; whether that worked."""
         return punch_free(self._root.fileno())
 
     def close(self) -> None:
+        """Close the pool's root and unmount the pool."""
         self._root.close()
         run_program("umount", str(self._mount_point))
 

@@ -62,6 +62,7 @@ class FileEvents:
         return parse_events(bytes(ffi.buffer(raw, size))), int(lost[0])
 
     def close(self) -> None:
+        """Close the group; events not yet read are lost."""
         self.group.close()
 
 

@@ -19,10 +19,12 @@ MOUNT_ATTR_NOSUID = 0x02
 MOUNT_ATTR_NODEV = 0x04
 MOUNT_ATTR_NOEXEC = 0x08
 MOUNT_ATTR_NOATIME = 0x10
-MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 OPEN_TREE_CLONE = 1
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
+
+_MS_PRIVATE = 1 << 18
+"""Clones of a shared mount are its peers: what is mounted in one appears in all, also on the host."""
 
 _lib = _shim.lib
 
@@ -49,7 +51,7 @@ def set_attr(fd: int, *, set: int = 0, clear: int = 0, userns_fd: int = -1, recu
     ``userns_fd`` ≥ 0 makes it idmapped (once, while detached).
     """
     check(
-        _lib.akios_mount_setattr(fd, AT_RECURSIVE if recursive else 0, set, clear, userns_fd),
+        _lib.akios_mount_setattr(fd, AT_RECURSIVE if recursive else 0, set, clear, _MS_PRIVATE, userns_fd),
         "mount_setattr" if userns_fd < 0 else "mount_setattr(idmap)",
     )
 

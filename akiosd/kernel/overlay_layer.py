@@ -6,16 +6,17 @@ fail.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from akiosd.kernel import acl, mounts
 from akiosd.kernel.fds import Fd
+from akiosd.kernel.syscalls import RESOLVE_NO_LINKS, open_directory
 from akiosd.kernel.trust_mount import Parts, size_of, write_file
 
 _ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_ABSENT = (FileNotFoundError, NotADirectoryError)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 def make_layer(tree: int, files: dict[str, Parts], owner: int) -> Fd | None:
@@ -52,17 +53,14 @@ def _is_file(tree: int, path: str) -> bool:
     try:
         with _open_beneath(tree, parent) as directory:
             return stat.S_ISREG(os.stat(name, dir_fd=directory.fileno(), follow_symlinks=False).st_mode)
-    except _ABSENT:
-        return False
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return False
+        raise
 
 
 def _open_beneath(root: int, path: str) -> Fd:
-    """Open step by step: a single open(2) would follow links in the middle of the path."""
-    at = Fd(os.open(".", _DIRECTORY, dir_fd=root))
-    for name in filter(None, path.split("/")):
-        with at:
-            at = Fd(os.open(name, _DIRECTORY, dir_fd=at.fileno()))
-    return at
+    return Fd(open_directory(root, os.fsencode(path), readable=False, resolve=RESOLVE_NO_LINKS))
 
 
 def _make_way(layer: int, path: str, made: list[str]) -> None:

@@ -8,7 +8,7 @@ import platform
 
 import msgspec
 
-from akiosd.kernel._shim import lib as _lib
+from akiosd.kernel import syscalls
 from akiosd.kernel.fds import read_file
 from akiosd.policy.compile.landlock import FLOOR_ABI
 from akiosd.policy.compile.limits import HostPools
@@ -43,7 +43,10 @@ def kernel_version() -> tuple[int, int]:
 
 def landlock_abi() -> int:
     """The kernel's Landlock ABI; 0 for none."""
-    return max(0, int(_lib.akios_landlock_abi()))
+    try:
+        return syscalls.landlock_abi()
+    except OSError:
+        return 0
 
 
 def read_host() -> HostFacts:

@@ -93,7 +93,9 @@ def _look(fd: int, mountinfo: str) -> Known:
 
 
 def find_file_system(mountinfo: str, mount_id: int) -> str:
-    """The type of the mount with this id in ``/proc/self/mountinfo`` (proc(5)), without its subtype; ``""``: none."""
+    """The type of the mount with this id in ``/proc/self/mountinfo`` (proc(5)), without its
+    subtype; ``""``: none.
+    """
     found = _find_mount(mountinfo, mount_id)
     return found.kind if found is not None else ""
 
@@ -101,8 +103,8 @@ def find_file_system(mountinfo: str, mount_id: int) -> str:
 def is_local(mountinfo: str, mount_id: int) -> bool:
     """Whether no question to the mount with this id is put to another machine, or to a program.
 
-    An overlay asks its layers, which mountinfo names by paths of the time when it was mounted: what they lie on now
-    is the best that can be known, and what lies on nothing known is not local.
+    An overlay asks its layers, which mountinfo names by paths of the time when it was mounted: what
+    they lie on now is the best that can be known, and what lies on nothing known is not local.
     """
     mount = _find_mount(mountinfo, mount_id)
     return mount is not None and _answers(_read_mounts(mountinfo), mount, _MAX_LAYERS)
@@ -124,7 +126,9 @@ def _answers(mounts: list[_Mount], mount: _Mount, depth: int) -> bool:
 
 
 def _layers(options: str) -> list[str]:
-    """The paths of an overlay's layers: colons stand between them, one in a path has a backslash before it."""
+    """The paths of an overlay's layers: colons stand between them, one in a path has a backslash
+    before it.
+    """
     found = []
     for option in options.split(","):
         name, _, value = option.partition("=")
@@ -162,7 +166,9 @@ def _unescape(text: str) -> str:
 
 
 class Access(msgspec.Struct, frozen=True):
-    """Who may use a file: ``mode`` and host ids as of stat(2), and its access list (:mod:`akiosd.kernel.acl`)."""
+    """Who may use a file: ``mode`` and host ids as of stat(2), and its access list
+    (:mod:`akiosd.kernel.acl`).
+    """
 
     mode: int
     uid: int

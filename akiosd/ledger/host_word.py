@@ -22,7 +22,6 @@ class CageWord:
     first, and report its destruction.
     """
 
-    born: bool = False
     ended: bool = False
     size: int | None = None
     root: bytes = b""
@@ -31,7 +30,9 @@ class CageWord:
     destroyed_at: int | None = None
 
     def list_root(self, index: int, size: int, root: bytes) -> None:
-        """A log only grows: a later record of a shorter tree, or another one of the same size, takes nothing back."""
+        """A log only grows: a later record of a shorter tree, or another one of the same size,
+        takes nothing back.
+        """
         if self.size is None or size > self.size:
             self.size, self.root = size, root
         if self.listed_at is None:
@@ -65,7 +66,8 @@ def read_host_word(reader: LogReader, report: Report, cage: str = "") -> HostWor
 
 
 def note_entry(cages: dict[str, CageWord], index: int, entry: bytes, cage: str = "") -> None:
-    """Put what the entry of a host's log says, of one cage or of all, to what those before it said."""
+    """Put what the entry of a host's log says, of one cage or of all, to what those before it said.
+    """
     if (cage and cage.encode() not in entry) or not any(mark in entry for mark in _MARKS):
         return
     try:
@@ -82,8 +84,6 @@ def note_entry(cages: dict[str, CageWord], index: int, entry: bytes, cage: str =
 
 def _note_cage(word: CageWord, index: int, record: CageBirth | CageEnd | CagePacked | CageDestroyed) -> None:
     match record:
-        case CageBirth():
-            word.born = True
         case CageEnd():
             word.ended = True
         case CagePacked():

@@ -46,7 +46,9 @@ class Trust:
 
 @dataclass
 class _Known:
-    """Checkpoints known from elsewhere: anchors, and the notes whose signatures are still to be checked."""
+    """Checkpoints known from elsewhere: anchors, and the notes whose signatures are still to be
+    checked.
+    """
 
     anchors: list[Anchor] = field(default_factory=list)
     notes: list[tuple[str, bytes]] = field(default_factory=list)
@@ -174,7 +176,9 @@ def _check_cosigned(host: HostWord | None, index: int | None, what: str) -> None
 
 
 def cosigned_size(trust: Trust) -> int:
-    """The size of the longest known checkpoint that enough of the witnesses asked for cosigned; 0 if none is known."""
+    """The size of the longest known checkpoint that enough of the witnesses asked for cosigned; 0
+    if none is known.
+    """
     sizes = [0]
     for note in trust.cosigned:
         try:

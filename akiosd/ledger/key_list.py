@@ -5,9 +5,10 @@
     1 <base64 of the public key>
     2 <base64 of the public key> <base64 of key 1's certificate of it>
 
-signed (c2sp.org/signed-note) by the last key under the name ``akios/<host>/keys``.  Whoever trusts one key follows the
-certificates from it to the last, and takes the last one's word for those before.  So the public key of a host, carried
-away once, verifies every log of that host, of whatever age.
+signed (c2sp.org/signed-note) by the last key under the name ``akios/<host>/keys``.  Whoever trusts
+one key follows the certificates from it to the last, and takes the last one's word for those
+before.  So the public key of a host, carried away once, verifies every log of that host, of
+whatever age.
 """
 
 from __future__ import annotations

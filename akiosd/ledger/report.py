@@ -31,6 +31,7 @@ class Verdict(Enum):
 
     @property
     def exit_code(self) -> int:
+        """What ``akiosctl ledger verify`` exits with."""
         return self.value[1]
 
     def __str__(self) -> str:
@@ -67,6 +68,7 @@ class Report:
 
     @property
     def anchored_to(self) -> str:
+        """What vouches for the log, as one text."""
         return ", ".join(name for name, _ in self.anchors) or "nothing"
 
 

@@ -240,10 +240,6 @@ class Sequencer:
         if state.published.size == state.size:
             self._drop(log)
 
-    def forget(self, log: LogId) -> None:
-        """The log is destroyed: nothing of it is written any more."""
-        self._drop(log)
-
     def published_size(self, log: LogId) -> int | None:
         """How far the log is published; None when it is not open: everything of it is published, or
         it is destroyed.

@@ -125,7 +125,9 @@ def _check_roots(walk: Walk, checkpoint: Checkpoint) -> None:
 
 
 def _check_pruned(walk: Walk, names: _Names) -> list[Statement]:
-    """What stands about keys in the log and, for what was pruned, in the record of that; only there may files lack."""
+    """What stands about keys in the log and, for what was pruned, in the record of that; only there
+    may files lack.
+    """
     stated = walk.pruned.minimum if walk.pruned is not None else 0
     if walk.first > stated:
         raise VerdictError(Verdict.INCOMPLETE, names.missing_from(stated), "a file of the signed tree is missing")
@@ -158,9 +160,11 @@ def _check_keys(note: bytes, statements: list[Statement], vkey: Vkey, kin: froze
 
 @dataclass
 class _Names:
-    """Every file must have its place in the tree of ``size``; old partial tiles must be what the full ones begin with.
+    """Every file must have its place in the tree of ``size``; old partial tiles must be what the
+    full ones begin with.
 
-    ``first`` is where the bundles begin that are there without a gap up to the end: 0, but for a pruned log.
+    ``first`` is where the bundles begin that are there without a gap up to the end: 0, but for a
+    pruned log.
     """
 
     size: int
@@ -195,7 +199,8 @@ class _Names:
                 self._bundles.append(tile.index)
 
     def _find_first(self) -> int:
-        """The index of the bundle from which on all are there; 0 when already the last is missing."""
+        """The index of the bundle from which on all are there; 0 when already the last is missing.
+        """
         expected = -(-self.size // WIDTH)
         for index in reversed(self._bundles):
             if index < expected - 1:

@@ -12,15 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
-from akiosd.ledger.merkle import HASH_BYTES
 from akiosd.ledger.note import (
     MAX_NOTE_BYTES,
     Note,
     NoteError,
     Signature,
     Vkey,
-    decode_base64,
-    decode_decimal,
     encode_base64,
     key_id,
     parse_key,
@@ -28,8 +25,6 @@ from akiosd.ledger.note import (
 )
 
 COSIGNATURE = 0x04
-MAX_PROOF_LINES = 63
-MAX_REQUEST_BYTES = MAX_NOTE_BYTES + 64 * 64
 _timestamp = Struct(">Q")
 _MARK = "\u2014 "
 
@@ -78,32 +73,19 @@ def cosignature_line(key: WitnessKey, seconds: int, signature: bytes) -> str:
 
 
 def encode_request(old_size: int, proof: Sequence[bytes], checkpoint: bytes) -> bytes:
-    """The body of ``add-checkpoint``; the proof leads from the old size to the checkpoint's, and is empty for 0."""
+    """The body of ``add-checkpoint``; the proof leads from the old size to the checkpoint's, and is
+    empty for 0.
+    """
     lines = [f"old {old_size}", *map(encode_base64, proof), ""]
     return "".join(line + "\n" for line in lines).encode() + checkpoint
 
 
-def parse_request(body: bytes) -> tuple[int, list[bytes], bytes]:
-    """(old size, proof, checkpoint), strictly; raises ``NoteError``."""
-    head, blank, checkpoint = body.partition(b"\n\n")
-    try:
-        first, *lines = head.decode("ascii").split("\n")
-    except UnicodeDecodeError:
-        raise NoteError("the request is malformed") from None
-    word, _, number = first.partition(" ")
-    if len(body) > MAX_REQUEST_BYTES or not blank or word != "old" or len(lines) > MAX_PROOF_LINES:
-        raise NoteError("the request is malformed")
-    old_size = decode_decimal(number)
-    proof = [decode_base64(line) for line in lines]
-    if any(len(value) != HASH_BYTES for value in proof):
-        raise NoteError("a hash of the proof is not 32 bytes")
-    return old_size, proof, checkpoint
-
-
 def add_cosignatures(checkpoint: bytes, answer: bytes, keys: Iterable[WitnessKey]) -> tuple[bytes, dict[str, int]]:
-    """The checkpoint with the valid cosignatures of ``answer`` behind its own lines, and when each witness gave it.
+    """The checkpoint with the valid cosignatures of ``answer`` behind its own lines, and when each
+    witness gave it.
 
-    Lines of unknown keys are ignored; raises ``NoteError`` when none of the known witnesses cosigned.
+    Lines of unknown keys are ignored; raises ``NoteError`` when none of the known witnesses
+    cosigned.
     """
     if len(answer) > MAX_NOTE_BYTES:
         raise NoteError("the witness's answer is too long")

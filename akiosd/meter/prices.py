@@ -21,6 +21,7 @@ from genai_prices import types as genai
 from genai_prices.data import providers as _DATA
 
 from akiosd.meter.models import candidates, max_output
+from akiosd.values.providers import FACTS, facts_of
 from akiosd.values.spend import ModelPrice, Tokens
 
 _MILLION = 1_000_000
@@ -30,14 +31,9 @@ UNKNOWN_CONTEXT = 1_000_000
 """Input tokens of a model whose context window is not listed."""
 
 # Our name of a provider → that of genai-prices.
-VENDORS = {
-    "openai": "openai", "anthropic": "anthropic", "gemini": "google", "mistral": "mistral", "xai": "x-ai",
-    "bedrock": "aws",
-}  # fmt: skip
+VENDORS = {name: facts.price_list for name, facts in FACTS.items() if facts.price_list}
 _PROVIDERS = {ours: next(p for p in _DATA if p.id == theirs) for ours, theirs in VENDORS.items()}
 
-# Models that the data lists without any price and whose vendor gives them away.  Others without one are unknown.
-_GIVEN_AWAY = (("openai", "omni-moderation"), ("openai", "text-moderation"), ("gemini", "gemma-"))
 # Counted by the call, not by tokens: hosted tools, which are refused or priced elsewhere.
 _PER_USE = frozenset(
     ("web_searches_kcount", "storage_searches_kcount", "social_searches_kcount", "code_executions_kcount")
@@ -114,7 +110,7 @@ def quote(
         given = (overrides or {}).get(f"{provider}/{name}") or (overrides or {}).get(name)
         if given is not None:
             return _given(given)
-    if provider == "ollama":
+    if facts_of(provider).is_free:
         return FREE
     if provider not in _PROVIDERS:
         return None
@@ -195,7 +191,7 @@ def _listed(provider: str, name: str, day: int, context: tuple[tuple[str, str], 
         return None
     found = model.get_prices(moment, dict(context))
     prices = {key: value for key, value in vars(found).items() if value is not None}
-    if not prices and name.startswith(tuple(prefix for owner, prefix in _GIVEN_AWAY if owner == provider)):
+    if not prices and name.startswith(facts_of(provider).models.given_away):
         return msgspec.structs.replace(FREE, max_output=max_output(provider, name))
     if "input_mtok" not in prices or not prices.keys() <= _KNOWN:
         return None

@@ -100,6 +100,10 @@ class Engine:
         return sorted([*kept, *more], key=_begin) if more else kept
 
     def spans(self, view: View, decisions: Iterable[Decision], offset: int) -> list[Span]:
+        """The decisions as places in the text of ``view``; what the policy allows is left out.
+
+        ``offset`` is where the view's bytes begin in the bytes that the candidates count in.
+        """
         found = []
         for candidate, confidence, reason, _ in decisions:
             start, end = view.start(candidate.start - offset), view.end(candidate.end - offset)

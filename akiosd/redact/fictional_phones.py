@@ -99,12 +99,3 @@ def _fitting(code: int, size: int, first: str) -> tuple[tuple[Block, ...], tuple
     fitting = tuple(block for block in blocks if len(block.prefix) + block.digits == size) or blocks
     fitting = tuple(block for block in fitting if block.prefix.startswith(first)) or fitting
     return fitting, tuple(itertools.accumulate(map(len, fitting)))
-
-
-def is_kept(code: int, number: str) -> bool:
-    """Whether the national ``number`` is one of these."""
-    for block in BLOCKS.get(code, ()):
-        rest = number.removeprefix(block.prefix)
-        if rest != number and len(rest) == block.digits and block.first <= int(rest) <= block.last:
-            return True
-    return False

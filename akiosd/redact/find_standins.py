@@ -110,6 +110,7 @@ class Index:
         self._ahead = max(self._ahead, len(match[3]) + 1)
 
     def may_be_in(self, letters: bytes) -> bool:
+        """Whether a stand-in may be in ``letters``: a quick check, True where it cannot tell."""
         if not self.keys:
             return False
         return len(self.keys) > _FEW or self._find().search(letters) is not None

@@ -1,20 +1,15 @@
-"""Redacts JSON, forms, URLs and headers: values are redacted, names and shape stay."""
+"""Texts with JSON in them, forms, URLs and headers: values are redacted, names and shape stay."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit, urlunsplit
 
 import msgspec
 
-from akiosd.redact.containers.leaf import NUMBER, member_label
-from akiosd.redact.model import RedactError
 from akiosd.redact.redactor import Redactor
 
-MAX_DEPTH = 200
-"""JSON that is nested deeper is refused, because it must not pass unread."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a surrogate pair: JSON can have it as an escape, no encoding can."""
 _MAX_PLACE = 250
@@ -31,7 +26,6 @@ class Finding(msgspec.Struct, frozen=True):
     place: str
     type: str
     category: str
-    confidence: float
 
 
 def told_place(place: str) -> str:
@@ -62,33 +56,9 @@ class Structured:
         result = self._redactor.read(text, hint)
         for number, span in enumerate(result.spans):
             where = place + told_path(result.paths[number], self._redactor.has) if result.paths else place
-            self.findings.append(Finding(where, span.type, span.category, span.confidence))
+            self.findings.append(Finding(where, span.type, span.category))
         self.blocked = self.blocked or result.blocked
         return result.text
-
-    def json(self, value: Any, place: str = "$", depth: int = 0, hint: str = "") -> Any:
-        """A JSON value with its strings redacted at any depth; keys are kept and are the context of
-        their values.
-
-        Numbers are read too: one that is personal data becomes text.  Raises :class:`RedactError`
-        when too deep.
-        """
-        if depth > MAX_DEPTH:
-            raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", place, "send a flatter body")
-        if isinstance(value, str):
-            return self.text(value, place, hint)
-        if isinstance(value, dict):
-            return {
-                key: self.json(item, f"{place}.{self._name(key)}", depth + 1, member_label(value, key, hint))
-                for key, item in value.items()
-            }
-        if isinstance(value, list):
-            return [self.json(item, f"{place}[{i}]", depth + 1, hint) for i, item in enumerate(value)]
-        if value is None or isinstance(value, bool) or _is_small(value):
-            return value
-        text = NUMBER.decode(str(value))
-        safe = self.text(text, place, hint or "number")
-        return value if safe == text else safe
 
     def _name(self, name: str) -> str:
         return "*" if self._redactor.has(name) else name
@@ -129,7 +99,7 @@ class Structured:
     def _user(self, user: str) -> str:
         if ":" not in user:
             return quote(self.text(unquote(user), "url.user", "user"))
-        self.findings.append(Finding("url.user", "URL_PASSWORD", "digital", 0.9))
+        self.findings.append(Finding("url.user", "URL_PASSWORD", "digital"))
         return quote(self._redactor.replacement(unquote(user), "URL_PASSWORD"))
 
     def _part(self, piece: str, place: str) -> str:
@@ -140,11 +110,3 @@ class Structured:
     def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """Header values redacted, with their names as labels."""
         return self.pairs(headers, "header")
-
-
-def _is_small(number: Any) -> bool:
-    """Whether it has too few digits before its point to be anybody's: measurements are many, and
-    cost nothing then.
-    """
-    whole = str(number).removeprefix("-").partition(".")[0]
-    return len(whole) < 6 and whole.isdigit()

@@ -89,6 +89,7 @@ class Fields:
         return self.holding(candidate.start, candidate.end)
 
     def holding(self, start: int, end: int) -> int:
+        """The number of the text that ``[start, end)`` lies in; -1 when in none."""
         place = bisect_right(self.begins, start) - 1
         return place if place >= 0 and end <= self.ends[place] else -1
 

@@ -167,6 +167,7 @@ class Pseudonyms:
         return self.replaced(text, places, 0, len(text), escape)
 
     def replaced(self, text: str, places: list[Place], done: int, stop: int, escape: bool) -> str:
+        """``text[done:stop]`` with the stand-ins at ``places`` replaced by what they stand for."""
         pieces = []
         for place in places:
             pieces += [text[done : place.start], _dressed(self._back(text, place), text, place, escape)]

@@ -34,6 +34,7 @@ def latin(regex: str) -> bytes:
 
 
 def folded(pattern: Pattern) -> str:
+    """The pattern's expression, made to ignore case where the pattern says so."""
     return f"(?i:{pattern.regex})" if pattern.fold else pattern.regex
 
 

@@ -160,18 +160,6 @@ class Redactor:
             return True
         return self.known is not None and bool(known_spans(self.known, Joined([View(text)], [""])))
 
-    def redact_bytes(self, data: bytes, binary: Literal["pass", "block"] = "block") -> tuple[bytes, Result]:
-        """As :meth:`redact` for UTF-8; bytes that are not text pass or are blocked, as ``binary``
-        says.
-        """
-        try:
-            text = data.decode()
-        except ValueError:
-            blocked = binary == "block" and self.mode != "off"
-            return b"" if blocked else data, Result("", (), blocked)
-        result = self.redact(text)
-        return result.text.encode("utf-8", "surrogatepass"), result
-
     def shown(self, text: str) -> str:
         """The part of ``text`` that is to be searched: stand-ins that were given before are not,
         and stay as they are.
@@ -218,9 +206,11 @@ class Remembering(Redactor):
         self._bytes, self._most = 0, most_bytes
 
     def redact(self, text: str, hint: str = "") -> Result:
+        """As :meth:`Redactor.redact`; a text met before is not searched again."""
         return self._remembered("plain", text, hint, super().redact)
 
     def read(self, text: str, hint: str = "") -> Result:
+        """As :meth:`Redactor.read`; a text met before is not searched again."""
         return self._remembered("", text, hint, super().read)
 
     def _remembered(self, way: str, text: str, hint: str, make: Callable[[str, str], Result]) -> Result:
@@ -263,6 +253,7 @@ class Remembering(Redactor):
         return True
 
     def has(self, text: str) -> bool:
+        """As :meth:`Redactor.has`; an answer holds until another value becomes known."""
         version, found = self._names.get(text, (-1, False))
         if version != self._version:
             found = super().has(text)

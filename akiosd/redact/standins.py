@@ -131,6 +131,8 @@ _EXTENSION = re.compile(r" ?(?:x|ext\.?) ?[0-9]{1,5}$")
 
 
 class Phone(NamedTuple):
+    """A phone number's country code, and the digits after it."""
+
     code: int
     national: str
 

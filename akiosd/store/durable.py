@@ -7,7 +7,6 @@ place is refused.  Everything blocks; the daemon calls it from worker threads.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
@@ -16,12 +15,12 @@ from pathlib import Path
 from typing import Protocol
 
 from akiosd.errors import LedgerError
-from akiosd.store.pack import PackedLog
+from akiosd.kernel import syscalls
+from akiosd.store.archive_format import PackedLog
 
 # Above this many files one syncfs(2) is cheaper than an fsync for each.
 _MANY = 64
 _ARCHIVES = 8  # kept open
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 # (the directory's fd, (path below it, content) of each file, mode): they are created or overwritten, in their order.
@@ -229,9 +228,7 @@ class Directory:
             raise LedgerError(f"syncfs failed: {error.strerror}", where=str(self.root)) from error
 
     def _syncfs(self) -> None:
-        if _libc.syncfs(self._fd) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+        syscalls.syncfs(self._fd)
 
     def _sync(self, paths: list[str]) -> None:
         if len(paths) > _MANY:

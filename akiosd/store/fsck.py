@@ -21,9 +21,9 @@ from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNoteError, Vkey, parse_note
 from akiosd.ledger.quorum import Quorum
 from akiosd.ledger.report import LogReader, Report, Verdict
+from akiosd.store.archive_format import KEYS_IN_ARCHIVE, PackedLog
 from akiosd.store.history import Files, KeptCheckpoints
 from akiosd.store.log_files import LogFiles
-from akiosd.store.pack import KEYS_IN_ARCHIVE, PackedLog
 from akiosd.values.ids import HOST_LOG, is_cage_id
 
 _MAX_VKEY_BYTES = 4096
@@ -85,7 +85,9 @@ class OnDisk:
 
 
 def open_log_files(path: Path | int) -> LogFiles | PackedLog:
-    """The files of a log: a directory, or an archive made by ``pack``.  Raises ``LedgerError`` for anything else."""
+    """The files of a log: a directory, or an archive made by ``pack``.  Raises ``LedgerError`` for
+    anything else.
+    """
     status = os.fstat(path) if isinstance(path, int) else os.stat(path, follow_symlinks=False)
     if stat.S_ISLNK(status.st_mode):
         raise LedgerError("a symbolic link where a log should be", where=str(path))
@@ -108,10 +110,11 @@ def fsck(
 ) -> Report:
     """Verify the log in a directory or archive (a path, or an open fd, which stays the caller's).
 
-    ``vkey`` is a public key of its host, or its text; without it the file ``<path>.vkey`` beside the log is taken, and
-    the report says so.  ``pin`` is a checkpoint remembered earlier, ``host`` the host log's directory, which lists the
-    roots of all cages; it must verify under the same key, or ``host_key``, and agree with ``host_pin``.  ``cage``
-    names the log (by default the directory above does).  ``cosigned``, ``quorum``, ``key_list``: see ``judge.Trust``.
+    ``vkey`` is a public key of its host, or its text; without it the file ``<path>.vkey`` beside
+    the log is taken, and the report says so.  ``pin`` is a checkpoint remembered earlier, ``host``
+    the host log's directory, which lists the roots of all cages; it must verify under the same key,
+    or ``host_key``, and agree with ``host_pin``.  ``cage`` names the log (by default the directory
+    above does).  ``cosigned``, ``quorum``, ``key_list``: see ``judge.Trust``.
     """
     log = cage or _name_by_place(path)
     try:
@@ -131,9 +134,11 @@ def fsck(
 
 
 def _ask_there(host: Path | int, key: Vkey | None, pin: bytes | None, log: str, hasher: Hasher) -> HostWord:
-    """The host's log is believed under the key that is trusted for the cage's, not under the one that lies beside it.
+    """The host's log is believed under the key that is trusted for the cage's, not under the one
+    that lies beside it.
 
-    Only where nothing is trusted but what lies beside the logs, it is that, and ``judge`` wants both to agree.
+    Only where nothing is trusted but what lies beside the logs, it is that, and ``judge`` wants
+    both to agree.
     """
     try:
         trust = read_trust(host, log_key(key, HOST_LOG) if key is not None else None, pin=pin)
@@ -252,7 +257,8 @@ def _parse_vkey(vkey: Vkey | str | None) -> Vkey | None:
 
 
 def find_vkey(path: Path | int) -> Vkey:
-    """The key beside a log's directory, or in an archive; raises ``NoteError`` where there is none."""
+    """The key beside a log's directory, or in an archive; raises ``NoteError`` where there is none.
+    """
     if isinstance(path, int) or not path.is_dir():
         with open_log_files(path) as reader:
             data = reader.vkey_text() if isinstance(reader, PackedLog) else None
@@ -272,10 +278,11 @@ def find_vkey(path: Path | int) -> Vkey:
 
 
 def _find_key_list(path: Path | int, vkey: Vkey) -> bytes | None:
-    """The list of the host's keys: in an archive, beside one that was unpacked, or where a state directory has it.
+    """The list of the host's keys: in an archive, beside one that was unpacked, or where a state
+    directory has it.
 
-    None where there is none.  One that is no part of an archive counts only if it is sound: it can only add to what is
-    trusted, and a stop in a rotation may leave it behind.
+    None where there is none.  One that is no part of an archive counts only if it is sound: it can
+    only add to what is trusted, and a stop in a rotation may leave it behind.
     """
     if _is_archive(path):
         with open_log_files(path) as reader:

@@ -61,6 +61,7 @@ class LedgerKey:
 
     @property
     def public_key(self) -> bytes:
+        """The 32 bytes of the present Ed25519 public key."""
         return Signer(self.name, self.seed).vkey.public_key
 
     @property

@@ -65,6 +65,7 @@ class Opened:
 
     @property
     def first_start(self) -> bool:
+        """Whether the host's log is still empty."""
         return self.sequencer.logs[HOST_LOG].size == 0
 
 
@@ -80,7 +81,9 @@ class _Seen:
 
 
 def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int = SEGMENT_BYTES) -> Opened:
-    """Recover and open.  Raises ``LedgerError`` when the state is damaged: fail closed, change nothing."""
+    """Recover and open.  Raises ``LedgerError`` when the state is damaged: fail closed, change
+    nothing.
+    """
     # What a killed daemon left in the page cache must be on disk before it is believed.
     disk.sync_everything()
     wal = Wal.open(disk, random, segment_bytes)
@@ -124,7 +127,9 @@ def published_host(sequencer: Sequencer) -> bytes:
 
 
 def _open_keys(disk: Disk, wal: Wal) -> tuple[LedgerKey | None, LedgerKey | None]:
-    """The signing key, None where nothing was ever signed, and the one a rotation was about to put in its place."""
+    """The signing key, None where nothing was ever signed, and the one a rotation was about to put
+    in its place.
+    """
     key, newer = load_key(disk), load_key(disk, NEXT_PATH)
     doubtful = key is None or wal.is_empty
     signed = doubtful and (disk.names(directory(HOST_LOG)) or _any_cage_log(disk))
@@ -139,7 +144,8 @@ def _open_keys(disk: Disk, wal: Wal) -> tuple[LedgerKey | None, LedgerKey | None
 
 
 def _any_cage_log(disk: Disk) -> bool:
-    """Whether anything of any cage's log is on disk: asked only where a key or the WAL is missing."""
+    """Whether anything of any cage's log is on disk: asked only where a key or the WAL is missing.
+    """
     cages = [LogId(name) for name in disk.names(CAGES) if is_cage_id(name)]
     return any(disk.names(directory(log)) or disk.size(archive(log)) is not None for log in cages)
 
@@ -158,7 +164,9 @@ def _found(disk: Disk, wal: Wal, random: Callable[[int], bytes]) -> LedgerKey:
 
 
 def _check_names(key: LedgerKey, sequencer: Sequencer) -> None:
-    """A host log that has yet to be published must not name another key than the one that would sign it."""
+    """A host log that has yet to be published must not name another key than the one that would
+    sign it.
+    """
     edge, waiting = sequencer.work(HOST_LOG)
     named = [read_statement(index, entry) for index, entry in enumerate(waiting.entries(), edge.size)]
     known = {epoch.public_key for epoch in key.epochs}
@@ -167,7 +175,9 @@ def _check_names(key: LedgerKey, sequencer: Sequencer) -> None:
 
 
 def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
-    """A host's log that is older than the logs of cages would be gone on with otherwise than it was."""
+    """A host's log that is older than the logs of cages would be gone on with otherwise than it
+    was.
+    """
     edge, waiting = sequencer.work(HOST_LOG)
     known = {*seen.first, *seen.heads, *seen.forgotten}
     unknown = find_unknown(disk, known, waiting.entries(), edge.size)
@@ -179,7 +189,9 @@ def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
 
 
 def _settle_rotation(disk: Disk, key: LedgerKey, newer: LedgerKey | None, sequencer: Sequencer) -> LedgerKey:
-    """A rotation has happened if the host log, durable as it is now, names the new key; else it never began."""
+    """A rotation has happened if the host log, durable as it is now, names the new key; else it
+    never began.
+    """
     drop_old(disk)
     if newer is None:
         return key

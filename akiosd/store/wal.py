@@ -31,7 +31,9 @@ _RESTORE = "restore the state directory from a backup; nothing was changed"
 
 @dataclass(frozen=True)
 class Torn:
-    """The frame that was being written when the daemon or the machine stopped; it was never acknowledged."""
+    """The frame that was being written when the daemon or the machine stopped; it was never
+    acknowledged.
+    """
 
     segment: str
     offset: int
@@ -198,15 +200,12 @@ class Wal:
         self._opening = opening  # first: it says what the older frames said
         self.base = seq
 
-    @property
-    def bytes_in_use(self) -> int:
-        return len(self._used) * self.segment_bytes
-
     def write(self, body: bytes) -> int:
         """Write one frame and make it durable; returns its sequence number.
 
-        Raises ``OSError`` when a new segment was needed and could not be had (ENOSPC): nothing was written, the same
-        frame may be tried again later.  ``LedgerError`` is final: the frame's state is unknown.
+        Raises ``OSError`` when a new segment was needed and could not be had (ENOSPC): nothing was
+        written, the same frame may be tried again later.  ``LedgerError`` is final: the frame's
+        state is unknown.
         """
         base = self.base
         frame = encode_frame(self._magic, self.seq, base, body)
@@ -250,10 +249,13 @@ class Wal:
 
     @property
     def has_spare(self) -> bool:
+        """Whether a prepared segment is ready for when the present one is full."""
         return bool(self._free)
 
     def make_spare(self) -> None:
-        """Have a free segment ready: zeros written, file and directory synced.  Raises ``OSError`` (ENOSPC)."""
+        """Have a free segment ready: zeros written, file and directory synced.  Raises ``OSError``
+        (ENOSPC).
+        """
         with self._lock:
             if self._free:
                 return
@@ -299,6 +301,7 @@ class Wal:
             self._listed = data
 
     def close(self) -> None:
+        """Close the present segment's file; what was written is durable already."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -8,7 +8,6 @@ done again from the start.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import re
@@ -19,19 +18,9 @@ from pathlib import Path
 from typing import Literal
 
 from akiosd.errors import LedgerError
-from akiosd.store.sync import sync_directory
-
-SSD_CAVEAT = (
-    "Overwriting reaches the blocks a file has now. An SSD, a copy-on-write file system or a snapshot may still hold "
-    "older copies of them; only encryption of the whole disk, or its own secure erase, reaches those."
-)
+from akiosd.kernel.syscalls import openat2, sync_directory
 
 _CHUNK = 1 << 20
-# openat2(2): no component may be a link, leave the tree or cross a mount, a bind mount of the same device included.
-_SYS_OPENAT2 = 437
-_RESOLVE = 0x01 | 0x02 | 0x04 | 0x08  # NO_XDEV | NO_MAGICLINKS | NO_SYMLINKS | BENEATH
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
 
 Kind = Literal["file", "dir", "other", "mount"]
 
@@ -171,12 +160,8 @@ def _is_mount(root: int, path: str) -> bool:
 
 
 def _open_below(root: int, path: str, flags: int) -> int:
-    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, _RESOLVE)
-    fd = int(_libc.syscall(_SYS_OPENAT2, root, os.fsencode(path), how, ctypes.sizeof(how)))
-    if fd < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
-    return fd
+    """No component may be a link, leave the tree or cross a mount."""
+    return openat2(root, os.fsencode(path), flags)
 
 
 def _allow(root: int, path: str, mode: int) -> None:

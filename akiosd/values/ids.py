@@ -1,4 +1,4 @@
-"""Identifiers: cages, logs, ledger events, directories, and ranges of uids."""
+"""Names of things: cage ids, log ids, directories, and ranges of uids."""
 
 from __future__ import annotations
 
@@ -51,10 +51,3 @@ class DirectoryId(msgspec.Struct, frozen=True, array_like=True):
         """
         reborn = self.born_ns and other.born_ns and self.born_ns != other.born_ns
         return (self.device, self.inode) == (other.device, other.inode) and not reborn
-
-
-class EventId(msgspec.Struct, frozen=True, array_like=True):
-    """The place of a record: its log, and the index of its leaf there."""
-
-    log: LogId
-    index: int

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from akiosd.values.protected import PROTECTED_NAMES
+from akiosd.values.providers import FACTS
 from akiosd.values.units import GIB, MIB, USD
 
 WorkspaceMode = Literal["cow", "rw", "ro", "rw-direct"]
@@ -19,7 +20,7 @@ TraceLevel = Literal["none", "security", "files", "all"]
 IdentityMode = Literal["agent", "caller", "root"]
 RedactMode = Literal["pseudonym", "mask", "block", "off"]
 
-PROVIDERS: tuple[str, ...] = ("openai", "anthropic", "gemini", "mistral", "xai", "bedrock", "ollama")
+PROVIDERS: tuple[str, ...] = tuple(FACTS)
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ import re
 from akiosd.errors import DeniedError
 from akiosd.values.ids import is_cage_id
 from akiosd.values.policy import PROVIDERS
+from akiosd.values.providers import facts_of
 from akiosd.values.trust import MAX_STORES, STORES
 from akiosd.wire.messages import (
     Attach,
@@ -100,10 +101,10 @@ def check_key(provider: str, key: bytes) -> None:
     nothing of the key.
     """
     parts = key.split(b"\n")
-    wanted = "an access key id, a secret key, and perhaps a session token" if provider == "bedrock" else "one key"
-    if not (2 <= len(parts) <= 3 if provider == "bedrock" else len(parts) == 1):
+    form = facts_of(provider).key
+    if not len(form.prompts) - form.optional <= len(parts) <= len(form.prompts):
         raise DeniedError(
-            f"{len(parts)} lines were given; {provider} takes {wanted}", "keys", "see akiosctl keys --help"
+            f"{len(parts)} lines were given; {provider} takes {form.words}", "keys", "see akiosctl keys --help"
         )
     if len(key) > MAX_KEY or any(len(part) < _MIN_KEY or not _is_token(part) for part in parts):
         what = "a key is of printable ASCII without spaces, and at least 8 characters long"

@@ -27,8 +27,6 @@ from akiosd.values.records import (
 )
 from akiosd.values.spend import Ask, Bill, Grant, ModelPrice, Wait
 
-MAX_LISTENERS = 48
-
 
 class LinkMessage(msgspec.Struct, frozen=True, tag_field="m", omit_defaults=True, forbid_unknown_fields=True):
     """Base of all messages of both sockets."""
@@ -70,17 +68,17 @@ class Exited(LinkMessage, frozen=True, tag="exited"):
 
 class Listener(msgspec.Struct, frozen=True):
     """A socket in the cage's network namespace.  ``dns`` is UDP on port 53, ``dns-tcp`` TCP on port
-    53.
+    53.  ``local`` is the port of a provider on this machine.
     """
 
-    kind: Literal["dns", "dns-tcp", "capture", "ollama"]
+    kind: Literal["dns", "dns-tcp", "capture", "local"]
     port: int
 
 
 class ProviderSetup(msgspec.Struct, frozen=True, omit_defaults=True):
     """One LLM provider as this host reaches it.  ``upstream``: "" is the vendor's own address, else a URL.
 
-    ``key`` is the API key (for bedrock: access key id, secret key, and session token, with newlines between).
+    ``key`` is the API key; what it consists of (``KeyForm`` in :mod:`akiosd.values.providers`) has newlines between.
     """
 
     name: str
@@ -188,7 +186,6 @@ class GatewayRecords(LinkMessage, frozen=True, tag="report"):
     report: int = 0
 
 
-ToZygote = Fork
 FromZygote = Waiting | Forked | Exited
 ToGateway = Setup | Answer | Kept | Connection
 FromGateway = Ready | Reserve | Settle | Address | GatewayRecords

@@ -245,7 +245,7 @@ class Prune(Message, frozen=True, tag="prune"):
 
 class KeySet(Message, frozen=True, tag="key_set"):
     """Root and admins: store the API key of a provider; ``key`` as in ``ProviderSetup``, ``region``
-    for bedrock.
+    for a provider that has regions.
     """
 
     provider: str = ""

@@ -17,6 +17,7 @@ from cryptography import x509
 from akiosd.errors import AkiosError, PolicyError
 from akiosd.values.domains import canonical_domain
 from akiosd.values.policy import PROVIDERS
+from akiosd.values.providers import with_regions
 from akiosd.values.spend import ModelPrice
 
 MAX_ROOTS_BYTES = 512 << 10
@@ -27,7 +28,7 @@ _DEAREST = 1_000_000.0
 
 
 class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``upstream``: a URL in the place of the vendor's own; ``region``: of bedrock."""
+    """``upstream``: a URL in the place of the vendor's own; ``region``: of those that have regions."""
 
     upstream: str = ""
     region: str = ""
@@ -86,9 +87,11 @@ def check_gateway(config: GatewayConfig, name: str) -> None:
 def check_region(provider: str, region: str, where: str) -> None:
     """Check a region, which becomes part of a host name.  Raises :class:`AkiosError`."""
     plain = region.replace("-", "").isalnum() and region.isascii() and region == region.lower() and len(region) <= 32
-    if provider != "bedrock" or not plain or region.startswith("-") or region.endswith("-"):
-        words = "only bedrock has regions" if provider != "bedrock" else f"{region!r} is not a region"
-        raise AkiosError(words, where, "write one as in eu-central-1, for bedrock")
+    having = with_regions()
+    if provider not in having or not plain or region.startswith("-") or region.endswith("-"):
+        known = " and ".join(having)
+        words = f"{region!r} is not a region" if provider in having else f"only {known} has regions"
+        raise AkiosError(words, where, f"write one as in eu-central-1, for {known}")
 
 
 def check_roots(pem: bytes, where: str) -> bytes:

@@ -4,16 +4,15 @@ terminal.
 
 from __future__ import annotations
 
-import array
-import os
 import socket
 from collections.abc import Sequence
 
 import trio
 
 from akiosd.errors import CageFailedError
+from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd
-from akiosd.values import plan as form
+from akiosd.kernel.launcher import plan_request
 from akiosd.values.plan import StatusMessage, decode_status, encode_status
 
 
@@ -36,16 +35,10 @@ class StatusChannel:
         at end of file.
         """
         try:
-            data, ancillary, _flags, _address = await self._socket.recvmsg(
-                64, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
-            )
+            data, numbers, _ = await scm_rights.receive(self._socket, 64, 1)
         except ConnectionResetError:
             return None, None
-        fd = None
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fd = Fd(array.array("i", content[:4])[0])
-        return (decode_status(data) if data else None), fd
+        return (decode_status(data) if data else None), Fd(numbers[0]) if numbers else None
 
     async def send(self, kind: str, value: int = 0) -> None:
         """Send a command to init.  An init that is gone is no error: its end of file tells."""
@@ -59,17 +52,14 @@ class StatusChannel:
 
         Raises CageFailedError when the child is gone.
         """
-        with Fd(os.memfd_create("akios-plan", os.MFD_CLOEXEC)) as memory:
-            os.write(memory.fileno(), plan)
-            numbers = [memory.fileno(), *fds]
-            request = form.REQUEST.pack(form.MAGIC, form.REQUEST_RUN, len(numbers), len(plan), 0)
-            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", numbers).tobytes())]
+        with plan_request(plan, fds) as (request, numbers):
             try:
-                await self._socket.sendmsg([request], ancillary, socket.MSG_NOSIGNAL)
+                await scm_rights.send(self._socket, request, numbers)
             except (BrokenPipeError, ConnectionResetError):
                 raise CageFailedError(
                     "the child that was to become the cage is gone", "start", "run it again"
                 ) from None
 
     def close(self) -> None:
+        """Close this end of the socket."""
         self._socket.close()

@@ -25,7 +25,7 @@ from akiosd.policy.compile.identity import Identity, caller_map, lookup
 from akiosd.policy.compile.landlock import LandlockSpec, LandlockView, compile_landlock
 from akiosd.policy.compile.limits import compile_rlimits
 from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_rest
-from akiosd.values import trust
+from akiosd.values.agent_environment import environment, hidden_variables
 from akiosd.values.ids import Lines
 from akiosd.values.plan import Plan
 from akiosd.values.policy import Filesystem, Policy
@@ -58,6 +58,7 @@ class Parts(NamedTuple):
 
     @property
     def caller(self) -> Caller:
+        """Who asked for the cage."""
         assert self.prepared.caller is not None
         return self.prepared.caller
 
@@ -256,9 +257,9 @@ def _environment(parts: Parts, user_name: str, home: bytes) -> tuple[bytes, ...]
     policy = parts.run.policy
     providers = allowed_providers(policy)
     named = {os.fsencode(name) for name in policy.environment.set}
-    hidden = {name.encode() for name in trust.hidden_variables(providers)} - named
+    hidden = {name.encode() for name in hidden_variables(providers)} - named
     env = {name: value for name, value in parts.run.env.items() if name not in hidden}
-    ours = trust.environment(providers, region_of(parts.host, "bedrock") if "bedrock" in providers else "")
+    ours = environment(providers, {provider: region_of(parts.host, provider) for provider in providers})
     env |= {name.encode(): value.encode() for name, value in ours.items() if name.encode() not in named}
     fixed = {b"HOME": home, b"USER": user_name.encode(), b"LOGNAME": user_name.encode(), b"SHELL": b"/bin/bash"}
     merged = {b"PATH": b"/usr/local/bin:/usr/bin:/bin", **env, **fixed, b"AKIOS": b"1"}

@@ -1,4 +1,8 @@
-"""What the init of one cage says over its status socket, as events of the cage's life."""
+"""What the init of one cage says over its status socket, as events of the cage's life.
+
+The other side is the C in ``native/src``; the messages are
+:class:`akiosd.values.plan.StatusMessage`.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,16 @@ _SHOWN_NAME = 256
 
 
 class InitStatus:
-    """:meth:`listen` runs until the socket ends.  What was said so far stands in the attributes."""
+    """Listens to one init; what it has said so far stands in the attributes."""
 
     def __init__(self, channel: StatusChannel, plan: Plan, program: bytes, post: Callable[[Event], None]) -> None:
-        """``channel`` stays the caller's; ``program`` is the name that a failed start is told with."""
+        """Keep the arguments; nothing is read before :meth:`listen`.
+
+        ``channel`` stays the caller's to close; ``plan`` turns the number of a failed step into
+        words;
+        ``program`` is the name that a failed start is told with; ``post`` is called with each
+        event.
+        """
         self._channel, self._plan, self._program, self._post = channel, plan, program, post
         self.master: Fd | None = None
         """The master of the cage's terminal; the caller's to close."""
@@ -31,6 +41,10 @@ class InitStatus:
         self.exec_failed = False
 
     async def listen(self) -> None:
+        """Post an event for each message until the socket ends, then ``init_died``, and return.
+
+        Descriptors that come along and are not a terminal's master are closed.
+        """
         while True:
             message, fd = await self._channel.receive()
             if message is None:

@@ -25,11 +25,6 @@ def check(uid: int) -> None:
         raise CageFailedError(what, "workspace", "see which of them hang, and unmount or mend them")
 
 
-def count(uid: int) -> int:
-    """How many threads wait for this user's file systems."""
-    return _waiting[uid]
-
-
 def add(uid: int) -> None:
     """One more thread waits."""
     _waiting[uid] += 1

@@ -23,8 +23,8 @@ import msgspec
 from akiosd.errors import KernelError
 from akiosd.kernel.disk import IMAGE, Disks
 from akiosd.kernel.fds import Fd
+from akiosd.kernel.syscalls import sync_directory
 from akiosd.store.outgrown import DIRECTORY as OUTGROWN
-from akiosd.store.sync import sync_directory
 from akiosd.values.ids import DirectoryId, is_cage_id
 from akiosd.wire.messages import CageInfo
 

@@ -20,7 +20,7 @@ from akiosd.daemon.cages.prepared_cage import Caller, Prepared, create_slot
 from akiosd.daemon.gateways import listeners
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError, CageFailedError
-from akiosd.kernel import heap, netns
+from akiosd.kernel import netns, syscalls
 from akiosd.kernel.disk import Slot
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.values.ids import make_cage_id
@@ -108,7 +108,8 @@ class Pool:
         with trio.move_on_after(_REST_S) as rest:
             await self._wanted.wait()
         if rest.cancelled_caught:
-            await trio.to_thread.run_sync(heap.trim)
+            # After a crowd of cages what is still in use lies scattered, and nothing shrinks by itself.
+            await trio.to_thread.run_sync(syscalls.malloc_trim)
             await self._wanted.wait()
 
     async def _destroy_spoiled(self) -> None:

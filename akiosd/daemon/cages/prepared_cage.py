@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 import trio
 
-from akiosd.daemon.base.log import get_log
 from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.parked import Parked, park
 from akiosd.daemon.gateways import listeners
@@ -33,7 +32,6 @@ from akiosd.values.ids import CageId, Lines
 from akiosd.values.policy import Limits
 
 STDIO = ("stdin", "stdout", "stderr")
-_log = get_log("pool")
 _AUTHORITY_WAITS = timedelta(days=1)
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
@@ -216,6 +214,7 @@ class Prepared:
                 pass  # the user's share of pipe memory is used up: the default size works too
 
     def close_pipes(self) -> None:
+        """Close both ends of all pipes; calling it again does nothing."""
         pipes, self.pipes = self.pipes, []
         close_all(fd for pipe in pipes for fd in (pipe.theirs, pipe.ours))
 

@@ -71,6 +71,7 @@ class CallRecorder:
 
     @property
     def denials(self) -> int:
+        """How many system calls were denied so far; 0 before the pump runs."""
         return self._pump.counters().denials if self._pump is not None else 0
 
     async def run(self) -> bool:

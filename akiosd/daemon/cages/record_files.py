@@ -104,7 +104,9 @@ class FileRecorder:
                 return
 
     async def _read(self, events: FileEvents) -> tuple[list[FileEvent], int]:
-        """In a thread, which is left behind when this is cancelled, and counted until it comes back."""
+        """In a thread, which is left behind when this is cancelled, and counted until it comes
+        back.
+        """
         token, back, left = trio.lowlevel.current_trio_token(), False, False
 
         def come_back() -> None:
@@ -132,5 +134,6 @@ class FileRecorder:
             raise
 
     def close(self) -> None:
+        """Close the fanotify group; what it still held is lost."""
         if self._events is not None:
             self._events.close()

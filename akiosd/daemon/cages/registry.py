@@ -85,6 +85,7 @@ class Registry:
             await self._removed.wait()
 
     def close(self) -> None:
+        """Close the descriptors of all workspaces."""
         close_all(self.workspaces.values())
 
     # ---- who may see what

@@ -1,4 +1,5 @@
-"""One cage, from request to end: carries events between the kernel and :mod:`akiosd.cage.machine`."""
+"""One cage, from request to end: carries events between the kernel and :mod:`akiosd.cage.machine`.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +142,9 @@ class Cage:
             await self._status.send("signal", signo)
 
     async def connect(self, stream: Fd) -> None:
-        """Serve akiosctl on ``stream``, owned from now on, by this cage's gateway.  Raises :class:`DeniedError`."""
+        """Serve akiosctl on ``stream``, owned from now on, by this cage's gateway.  Raises
+        :class:`DeniedError`.
+        """
         if self._gateway is None or self.life.state != "running":
             stream.close()
             raise DeniedError(f"the cage {self.id} does not run its agent now", "http", "list cages with: akiosctl ps")
@@ -277,11 +280,14 @@ class Cage:
 
     @property
     def caller(self) -> Caller:
+        """Who asked for the cage."""
         assert self.prepared.caller is not None
         return self.prepared.caller
 
     async def _confirm(self) -> None:
-        """Init stands behind every fence: take the listener, read everything back, record the birth, say go."""
+        """Init stands behind every fence: take the listener, read everything back, record the
+        birth, say go.
+        """
         assert self._pidfd is not None and self._calls is not None and self._said is not None
         listener = pidfd.get_fd(self._pidfd.fileno(), self._said.listener_number)
         self._calls.start(listener, self._cgroup, self.host.facts.pools)
@@ -418,7 +424,7 @@ class Cage:
         self.ended.set()
 
     def _has_changes(self) -> bool:
-        """Of an agent that never began there is nothing to commit, whatever was prepared for it."""
+        """Whether there is something to commit; nothing is where the agent never began."""
         if not self._agent_ran or (self._said is not None and self._said.exec_failed):
             return False
         if self.policy.filesystem.workspace not in ("cow", "rw") or self.prepared.slot.mount.closed:
@@ -488,6 +494,7 @@ class Cage:
 
     @property
     def directory(self) -> Path:
+        """The cage's directory in the state directory."""
         return self.prepared.directory
 
 

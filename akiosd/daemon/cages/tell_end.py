@@ -1,4 +1,6 @@
-"""The end of a cage in numbers and words: what it used, why it ended, and the records that say so."""
+"""The end of a cage in numbers and words: what it used, why it ended, and the records
+that say so.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,12 @@ def read_usage(
     wall_ns: int,
     refusals: int,
 ) -> Usage:
-    """Of the whole cage, also of what was killed: init's rusage knows only what it could reap."""
+    """What the whole cage has used, also what was killed: init's rusage knows only what it could
+    reap.
+
+    ``calls`` is None where nothing was recorded; ``wall_ns`` is the time since the start in ns.
+    Read before the cgroup and the slot are given back.
+    """
     found, (used, limit), (user_ns, system_ns) = group.events(), slot.space(), group.cpu_ns()
     return Usage(
         wall_ns=wall_ns, user_ns=user_ns, system_ns=system_ns,
@@ -41,7 +48,10 @@ def read_usage(
 
 
 def end_facts(life: Life, usage: Usage, limits: Limits) -> EndFacts:
-    """``life.status`` is a wait status (wait(2)), -1 where there is none."""
+    """What :mod:`akiosd.cage.reasons` makes an exit code and a sentence of.
+
+    ``life.status`` is a wait status (wait(2)), -1 where there is none.
+    """
     signal = end_signal(life.status)
     code = -1 if life.status < 0 else (128 + signal if signal else os.WEXITSTATUS(life.status))
     return EndFacts(cause=life.cause, status=code, signal=signal, usage=usage, limits=limits, detail=life.detail)
@@ -55,7 +65,12 @@ def end_signal(status: int) -> int:
 async def record_end(
     ledger: Ledger, log: LogId, cage: str, end: End, status: int, rusage: tuple[int, int, int]
 ) -> None:
-    """Into the host's log and the cage's own, which is closed then; returns once the latter is durable."""
+    """Record the end in the host's log and in the cage's own, which is closed then.
+
+    ``status`` is a wait status or -1; ``rusage`` is user ns, system ns, largest resident set in
+    bytes.
+    Returns once the record in the cage's log is durable.
+    """
     now = time.time_ns()
     used = records.Rusage(user_ns=rusage[0], system_ns=rusage[1], max_rss=rusage[2])
     ledger.append(HOST_LOG, records.CageEnd(ts=now, cage=cage, exit_code=end.exit_code, reason=end.reason))

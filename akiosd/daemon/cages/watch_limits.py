@@ -1,4 +1,7 @@
-"""What can end a cage besides its agent: each function waits for one limit and says that it was reached."""
+"""What can end a cage besides its agent: each function waits for one limit and posts that event.
+
+Not here: the budget (``gateways/spend.py``) and the bytes of the audit log.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ _LEAST_WAIT_S = 0.05
 
 
 def watch_limits(nursery: trio.Nursery, limits: Limits, group: CageCgroup, post: Post) -> None:
-    """Begin with the clocks that run from the agent's first moment on."""
+    """Start, in ``nursery``, the clocks that run from the agent's first moment on; 0 is
+    no limit.
+    """
     if limits.wall_clock_ns:
         nursery.start_soon(watch_wall_clock, limits.wall_clock_ns, post)
     if limits.cpu_time_ns:
@@ -25,16 +30,23 @@ def watch_limits(nursery: trio.Nursery, limits: Limits, group: CageCgroup, post:
 
 
 async def watch_memory(group: CageCgroup, post: Post) -> None:
+    """Wait until the kernel has killed a process of ``group`` for memory; cgroup v1
+    only says so.
+    """
     if await group.wait_oom_kill():
         post(Event("limit", "memory"))
 
 
 async def watch_wall_clock(limit_ns: int, post: Post) -> None:
+    """Post ``wall_clock`` after ``limit_ns`` nanoseconds."""
     await trio.sleep(limit_ns / 1e9)
     post(Event("limit", "wall_clock"))
 
 
 async def watch_cpu_time(limit_ns: int, group: CageCgroup, post: Post) -> None:
+    """Post ``cpu_time`` once user and system time of ``group`` together reach ``limit_ns``
+    nanoseconds.
+    """
     cpus = os.cpu_count() or 1
     while (left := limit_ns - sum(group.cpu_ns())) > 0:
         # Not even all processors together can use up the rest sooner.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from akiosd.daemon.cages.pending_changes import KEPT, OUTPUT
 from akiosd.kernel.disk import IMAGE, Disks
-from akiosd.store.sync import sync_directory
+from akiosd.kernel.syscalls import sync_directory
 from akiosd.store.wipe import How, overwrite
 
 MARKER = "wiped"

@@ -6,7 +6,6 @@ The gateway's end is :mod:`akiosd.gateway.daemon_link.link`, the messages are in
 
 from __future__ import annotations
 
-import array
 import contextlib
 import socket
 import time
@@ -18,6 +17,7 @@ import trio
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.spend import Spend
 from akiosd.errors import CageFailedError, ProtocolError
+from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd
 from akiosd.values.records import SCHEMA_VERSION, GatewayFailed, NetDenied, NetRequest, Redaction
 from akiosd.wire.frame import FrameReader, encode_frame
@@ -91,20 +91,18 @@ class GatewayLink:
     async def send_setup(self, setup: Setup, listeners: Sequence[int]) -> None:
         """Send the setup with its ``listeners``, whose descriptors stay the caller's."""
         frame = encode_frame(_encode(setup))
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", listeners).tobytes())]
-        sent = await self._socket.sendmsg([frame], ancillary)
-        await self._send_all(memoryview(frame)[sent:])
+        with trio.move_on_after(_SEND_S, shield=True) as patience:
+            await scm_rights.send(self._socket, frame, listeners)
+        if patience.cancelled_caught:
+            raise ProtocolError("a gateway does not read its setup", "gateway")
 
     async def send_connection(self, stream: Fd) -> None:
         """Hand over a stream of akiosctl's, which is closed here."""
-        frame = memoryview(encode_frame(_encode(Connection())))
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [stream.fileno()]).tobytes())]
+        frame = encode_frame(_encode(Connection()))
         with stream:
             async with self._sending:
                 try:
-                    sent = await self._socket.sendmsg([frame], ancillary)
-                    while sent < len(frame):
-                        sent += await self._socket.send(frame[sent:])
+                    await scm_rights.send(self._socket, frame, [stream.fileno()])
                 except OSError:
                     pass  # it is gone; reading tells, and akiosctl sees its end closed
 
@@ -124,6 +122,7 @@ class GatewayLink:
             pass  # it is gone
 
     def close(self) -> None:
+        """Close the socket; the gateway ends when it sees that."""
         self._socket.close()
 
     # ---- messages ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import trio
 
 from akiosd.daemon.base.priority import Bulk
 from akiosd.daemon.ledger.append import Ledger
+from akiosd.meter.token_bucket import TokenBucket
 from akiosd.values.ids import LogId
 from akiosd.values.policy import Limits
 from akiosd.values.records import NetDenied, Record, SpendWarning, encode_entry
@@ -21,19 +22,18 @@ class Book:
     def __init__(self, ledger: Ledger, log: LogId, limits: Limits, count: Callable[[int], None], bulk: Bulk) -> None:
         self._ledger, self._log, self._count = ledger, log, count
         self._bulk = bulk
-        self._rate = limits.events_per_second
-        self._free_at = 0.0
         self.refusals = 0
         """Records of denials so far."""
+        rate = limits.events_per_second
+        # Those of one second may come at once.
+        self._bucket = TokenBucket(rate, rate, trio.current_time()) if rate else None
 
     async def append(self, records: Sequence[Record]) -> int:
         """Append when its turn has come and there is room; returns the index of the last record."""
-        if self._rate:
-            now = trio.current_time()
-            # Those of one second may come at once.
-            self._free_at = max(self._free_at, now - 1) + len(records) / self._rate
-            if self._free_at > now:
-                await trio.sleep(self._free_at - now)
+        if self._bucket is not None:
+            seconds = self._bucket.spend(trio.current_time(), len(records))
+            if seconds:
+                await trio.sleep(seconds)
         await self._bulk.brought(len(records))
         if not self._ledger.has_room:
             await self._ledger.wait_room()

@@ -12,8 +12,8 @@ from akiosd.daemon.base.log import get_log
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError
 from akiosd.values.policy import PROVIDERS, Policy
+from akiosd.values.providers import facts_of
 from akiosd.values.spend import ModelPrice
-from akiosd.values.trust import DEFAULT_REGION
 from akiosd.wire.gateway import ProviderSetup
 
 _log = get_log("keys")
@@ -50,7 +50,9 @@ def gateway_setup(host: Host, policy: Policy) -> GatewaySetup:
 
 def region_of(host: Host, provider: str) -> str:
     """The region to which requests to ``provider`` go; "" for those without regions."""
-    return _region(host.config.gateway.providers.get(provider), _key(host, provider)) if provider == "bedrock" else ""
+    if facts_of(provider).regions is None:
+        return ""
+    return _region(provider, host.config.gateway.providers.get(provider), _key(host, provider))
 
 
 def _provider(host: Host, name: str) -> ProviderSetup:
@@ -59,14 +61,19 @@ def _provider(host: Host, name: str) -> ProviderSetup:
         name=name,
         upstream=settings.upstream if settings is not None else "",
         key=key.value if key is not None else b"",
-        region=_region(settings, key) if name == "bedrock" else "",
+        region=_region(name, settings, key),
     )
 
 
-def _region(settings: ProviderConfig | None, key: Key | None) -> str:
-    """The region of the key, else of the configuration, else the vendor's first."""
+def _region(provider: str, settings: ProviderConfig | None, key: Key | None) -> str:
+    """The region of the key, else of the configuration, else the vendor's first; "" for a provider
+    without regions.
+    """
+    regions = facts_of(provider).regions
+    if regions is None:
+        return ""
     return (
-        (key.region if key is not None else "") or (settings.region if settings is not None else "") or DEFAULT_REGION
+        (key.region if key is not None else "") or (settings.region if settings is not None else "") or regions.default
     )
 
 

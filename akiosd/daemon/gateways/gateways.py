@@ -67,7 +67,6 @@ class Gateway:
         self._scope = trio.CancelScope()
         self._running: trio.Event | None = None
         self._finishing = False
-        self.posture: tuple[str, ...] = ()
         self.pid = 0
 
     @property
@@ -160,9 +159,10 @@ class Gateway:
                 with theirs:
                     process = await self._fork(theirs)
                 with trio.move_on_after(_READY_S) as patience:
-                    self.posture = await link.receive_ready()
+                    posture = await link.receive_ready()
                 if patience.cancelled_caught:
                     raise CageFailedError(f"it was not ready after {_READY_S} s", "gateway")
+                _log.debug("a gateway is confined", cage=self._cage, pid=self.pid, layers=list(posture))
                 self._check(process)
                 await link.send_setup(self._setup(), [one.fd.fileno() for one in self._bound])
                 self._link = link

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from akiosd.gateway.net.names import OLLAMA_PORT, WEB_PORTS, capture_ports, listens_for_ollama
+from akiosd.gateway.net.names import LOCAL_PORTS, WEB_PORTS, capture_ports, local_ports
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.netsock import SocketSpec, encode_inet_address, open_sockets
 from akiosd.values.policy import Network
@@ -28,7 +28,7 @@ class Bound(NamedTuple):
 _BASE = (
     Listener("dns", _DNS_PORT),
     Listener("dns-tcp", _DNS_PORT),
-    Listener("ollama", OLLAMA_PORT),
+    *(Listener("local", port) for port in LOCAL_PORTS),
     *(Listener("capture", port) for port in WEB_PORTS),
 )
 
@@ -42,11 +42,11 @@ def open_base(network: Fd) -> list[Bound]:
 
 def fit(bound: list[Bound], network: Fd, policy: Network) -> None:
     """Change ``bound`` in place to what ``policy`` needs.  Raises PolicyError, KernelError."""
-    if not listens_for_ollama(policy):
-        # An Ollama that the agent starts itself may have the port.
-        for found in [one for one in bound if one.listener.kind == "ollama"]:
-            bound.remove(found)
-            found.fd.close()
+    served = local_ports(policy)
+    # A provider's program that the agent starts itself may have the port.
+    for found in [one for one in bound if one.listener.kind == "local" and one.listener.port not in served]:
+        bound.remove(found)
+        found.fd.close()
     wanted = (Listener("capture", port) for port in capture_ports(policy) if port not in WEB_PORTS)
     bound += _open(network, wanted)
 

@@ -28,7 +28,7 @@ from akiosd.store import erasure_intent, prune
 from akiosd.store.durable import Directory, Disk, FileWriter, write_files
 from akiosd.store.lock import StateLock
 from akiosd.store.log_dir import archive, directory, load_edge, read_entries, read_file
-from akiosd.store.recover import Opened, epoch_of, open_ledger
+from akiosd.store.recover import Opened, open_ledger
 from akiosd.store.wal import SEGMENT_BYTES
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 from akiosd.values.records import CageDestroyed, KeyEpoch, LogOpen, Record, Recovered, decode_entry, encode_entry
@@ -142,22 +142,6 @@ class Ledger:
         self._sequencer.open_log(log)
         self._publisher.opened(log)
         self._committer.append_quietly(log, [encode_entry(self._log_open())])
-        return log
-
-    async def reopen_log(self, cage: CageId) -> LogId:
-        """Continue a published log of an earlier run."""
-        log = LogId(cage)
-        if log not in self._sequencer.logs:
-            if self._disk.archive(archive(log)) is not None:
-                raise LedgerError("the log is packed: nothing is added to it", where=archive(log))
-            edge = await self._committer.in_thread(load_edge, self._disk, self._keys.current, log)
-            if edge.size == 0:
-                raise LedgerError("there is no such log", where=directory(log))
-            epoch = epoch_of(self._disk, self._keys.current, log, ())
-            self._sequencer.open_log(log, edge)
-            self._publisher.opened(log)
-            if epoch < self._keys.current.epochs[-1].number:
-                self._keys.name_key(log, epoch)
         return log
 
     def append(self, log: LogId, record: Record | bytes) -> int:

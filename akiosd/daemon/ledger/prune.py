@@ -56,8 +56,9 @@ async def _read_cage_words(ledger: Ledger) -> dict[str, CageWord]:
 async def _last_roots(ledger: Ledger, cages: Iterable[LogId]) -> list[tuple[str, int, bytes]]:
     """The last root of every log that was not destroyed, as this log itself lists it.
 
-    Not as it is on disk: a log that is gone, rolled back or spoilt must still be missed when the cut is done.  Nor may
-    the cut hide that a log was destroyed when it was shorter than it had been.
+    Not as it is on disk: a log that is gone, rolled back or spoilt must still be missed when the
+    cut is done.  Nor may the cut hide that a log was destroyed when it was shorter than it had
+    been.
     """
     listed: list[tuple[str, int, bytes]] = []
     words = await _read_cage_words(ledger)

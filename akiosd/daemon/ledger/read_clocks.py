@@ -54,7 +54,9 @@ class LogAges:
             return self._ages
 
     def word_of(self, cage: str) -> CageWord:
-        """What the host log listed of a cage's log, as far as it was read: up to the last reading of the clocks."""
+        """What the host log listed of a cage's log, as far as it was read: up to the last reading
+        of the clocks.
+        """
         return self._words.get(cage, CageWord())
 
     async def _catch_up(self) -> None:

@@ -20,7 +20,7 @@ from akiosd.daemon.sockets.serve_clients import ClientConnection
 from akiosd.errors import AkiosError, DeniedError
 from akiosd.kernel.hashing import NATIVE
 from akiosd.store.ages import Reading
-from akiosd.store.packing import Places, drop_directory, make_archive
+from akiosd.store.archive_log import Places, drop_directory, make_archive
 from akiosd.store.retention import Use, choose, survey_cages
 from akiosd.store.wipe import How, Wiped
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id

@@ -116,7 +116,8 @@ def _reads_host(peer: Peer) -> bool:
 
 
 def _open(path: Path) -> Fd | None:
-    """What is there, or nothing: an archive for reading, anything else by name only; the caller's."""
+    """What is there, or nothing: an archive for reading, anything else by name only; the caller's.
+    """
     try:
         is_archive = path.suffix == ".tar" and stat.S_ISREG(os.lstat(path).st_mode)
         flags = os.O_RDONLY | os.O_NONBLOCK if is_archive else os.O_PATH

@@ -11,7 +11,6 @@ Those given to :meth:`ClientConnection.reply` stay the caller's, who closes them
 
 from __future__ import annotations
 
-import array
 import errno
 import math
 import os
@@ -28,13 +27,14 @@ from akiosd import __version__
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Gate, Peer, read_uid
 from akiosd.errors import AkiosError, DeniedError, ProtocolError
+from akiosd.kernel import scm_rights
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.wire.check import check_request
 from akiosd.wire.frame import MAX_FDS
 from akiosd.wire.messages import Error, Hello, Message
 from akiosd.wire.session import Received, ServerSession
 
 _READ = 1 << 16
-_ANCILLARY = socket.CMSG_SPACE(4 * (MAX_FDS + 1))
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _log = get_log("clients")
 
@@ -76,7 +76,6 @@ class ClientConnection:
     def __init__(self, connection: _Connection, request_id: int) -> None:
         self._connection = connection
         self._request_id = request_id
-        self.peer = connection.peer
 
     def is_same(self, other: ClientConnection) -> bool:
         """Whether both requests came over one connection."""
@@ -123,17 +122,17 @@ class _Connection:
             except (OSError, trio.BrokenResourceError) as error:
                 _log.debug("connection lost", uid=self.peer.uid, error=str(error))
             finally:
-                close_all(self.session.close())
+                close_fds(self.session.close())
                 nursery.cancel_scope.cancel()
         for call in self.at_end:
             call()
 
     async def _read(self, nursery: trio.Nursery, greeting: trio.CancelScope) -> None:
         while True:
-            data, fds, truncated = await receive_with_fds(self.sock)
+            data, fds, truncated = await scm_rights.receive(self.sock, _READ, MAX_FDS + 1)
             # No await between here and start_soon: a cancellation there would strand the descriptors.
             if not data:
-                close_all(fds)
+                close_fds(fds)
                 self.session.receive_eof()
                 return
             received = self.session.receive(data, fds, truncated=truncated)
@@ -152,7 +151,7 @@ class _Connection:
             held = self.account.fds + len(item.fds)
             if len(nursery.child_tasks) >= self.server.limits.requests or held > self.server.limits.fds:
                 for rest in received[position:]:
-                    close_all(rest.fds)
+                    close_fds(rest.fds)
                 raise ProtocolError("too many requests or file descriptors at once", next="wait for answers first")
             self.account.fds = held
             nursery.start_soon(self._handle, item)
@@ -168,7 +167,7 @@ class _Connection:
         except trio.BrokenResourceError:
             pass
         finally:
-            close_all(item.fds)
+            close_fds(item.fds)
             self.account.fds -= count
 
     async def _run_handler(self, item: Received, client: ClientConnection) -> Error | None:
@@ -299,31 +298,13 @@ async def _remove_stale(path: str) -> None:
     raise AkiosError("another akiosd serves this socket", path, "stop it, or choose another --runtime-dir")
 
 
-async def receive_with_fds(sock: trio.socket.SocketType) -> tuple[bytes, list[int], bool]:
-    """One ``recvmsg(2)``: bytes, descriptors (close-on-exec, the caller's), and whether some were
-    dropped.
-    """
-    data, ancillary, flags, _ = await sock.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
-    fds: list[int] = []
-    for level, kind, raw in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            numbers = array.array("i")
-            numbers.frombytes(raw[: len(raw) - len(raw) % numbers.itemsize])
-            fds += numbers
-    return data, fds, bool(flags & socket.MSG_CTRUNC)
-
-
 async def send_with_fds(sock: trio.socket.SocketType, data: bytes, fds: Sequence[int] = ()) -> None:
     """Send all of ``data``; the descriptors go with its first byte and stay the caller's.
 
     Raises ``trio.BrokenResourceError`` when the peer has left.
     """
-    view = memoryview(data)
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
     try:
-        while view:
-            sent = await sock.sendmsg([view], ancillary, socket.MSG_NOSIGNAL)
-            view, ancillary = view[sent:], []
+        await scm_rights.send(sock, data, fds)
     except OSError as error:
         raise trio.BrokenResourceError(str(error)) from error
 
@@ -338,9 +319,3 @@ async def _turn_away(sock: trio.socket.SocketType, uid: int, error: Exception) -
             await send_with_fds(sock, ServerSession().send(message))
         except trio.BrokenResourceError:
             pass
-
-
-def close_all(fds: list[int]) -> None:
-    """Close and forget every descriptor in the list."""
-    while fds:
-        os.close(fds.pop())

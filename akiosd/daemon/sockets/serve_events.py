@@ -185,6 +185,7 @@ class EventsHandler:
         self._queue_bytes = queue_bytes
 
     async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
+        """Serve one subscription until its client goes; DeniedError for any other message."""
         if not isinstance(request, Subscribe):
             raise DeniedError("only subscriptions are made here", type(request).__name__, "use the control socket")
         subscription = Subscription(peer, request, self._owner_of, self._queue_bytes)

@@ -7,7 +7,6 @@ an address, and receives its ``Setup`` and connections of ``akiosctl http``. The
 
 from __future__ import annotations
 
-import array
 import contextlib
 import math
 import socket
@@ -21,6 +20,7 @@ import trio
 from akiosd.errors import ProtocolError
 from akiosd.gateway.daemon_link.coalesce_denials import Folder
 from akiosd.gateway.daemon_link.wait_line import MOST_WAITING, WaitLine
+from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import close_all
 from akiosd.values.denial import Denial
 from akiosd.values.spend import Ask, Bill, Grant, Wait
@@ -41,7 +41,6 @@ from akiosd.wire.gateway import (
 )
 
 _READ = 64 << 10
-_ANCILLARY = socket.CMSG_SPACE(4 * (MAX_FDS + 1))
 _WAITING = 1000
 """While more frames than this wait to be sent, no new connection is accepted
 (:meth:`Link.wait_room`).
@@ -77,8 +76,6 @@ class Reservation:
         self._settle, self._patience_s, self._insist = settle, patience_s, insist
         self._decided, self._heard = trio.Event(), trio.Event()
         self._verdict: Grant | Denial | None = None
-        self.waited = False
-        """Whether it stood in line."""
 
     def decide(self, verdict: Grant | Denial) -> None:
         """Store akiosd's answer and wake whoever waits for it."""
@@ -87,8 +84,7 @@ class Reservation:
         self._heard.set()
 
     def hold(self) -> None:
-        """It has to wait in line."""
-        self.waited = True
+        """It waits in line."""
         self._heard.set()
 
     async def wait_word(self) -> bool:
@@ -369,10 +365,10 @@ class Link:
 
     async def _receive(self) -> tuple[ToGateway, list[int]]:
         while not self._frames:
-            data, fds, truncated = await self._read()
-            if not data:
+            chunk = await self._read()
+            if not chunk.data:
                 raise LinkLostError
-            self._frames += self._reader.receive(data, fds, truncated=truncated)
+            self._frames += self._reader.receive(chunk.data, chunk.fds, truncated=chunk.truncated)
         frame = self._frames.pop(0)
         try:
             return _decoder.decode(frame.payload), frame.fds
@@ -380,16 +376,11 @@ class Link:
             close_all(frame.fds)
             raise ProtocolError(f"a message of akiosd's is not one: {error}", "link") from None
 
-    async def _read(self) -> tuple[bytes, list[int], bool]:
+    async def _read(self) -> scm_rights.Chunk:
         try:
-            data, ancillary, flags, _ = await self._socket.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+            return await scm_rights.receive(self._socket, _READ, MAX_FDS + 1)
         except ConnectionResetError:
             raise LinkLostError from None
-        fds = array.array("i")
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-        return data, list(fds), bool(flags & socket.MSG_CTRUNC)
 
     def _take(self, message: ToGateway, fds: list[int], on_connection: OnConnection) -> None:
         if isinstance(message, Answer):

@@ -78,7 +78,7 @@ class Call:
         Raises :class:`CallDeniedError`, and :class:`UpstreamError` when the provider fails or its
         reply cannot be read.
         """
-        if self._sender.provider.signs_body:
+        if self._sender.provider.facts.signed_as:
             await self._wait_grant()
         try:
             await self._attempt()

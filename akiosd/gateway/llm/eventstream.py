@@ -69,14 +69,6 @@ def pack(headers: bytes, payload: bytes) -> bytes:
     return body + struct.pack(">I", zlib.crc32(body))
 
 
-def pack_headers(headers: dict[str, str]) -> bytes:
-    """Encode headers whose values are strings of at most 65,535 bytes."""
-    out = b""
-    for name, value in headers.items():
-        out += bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value.encode())) + value.encode()
-    return out
-
-
 def read_headers(data: bytes) -> dict[str, str]:
     """The headers whose values are strings; others are skipped.  Raises
     :class:`BrokenStreamError`.

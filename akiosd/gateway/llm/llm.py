@@ -23,12 +23,11 @@ from akiosd.gateway.net.request_head import Headers
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.redact.json_and_forms import Structured
 from akiosd.values.denial import Denial
+from akiosd.values.providers import ProviderFacts
 from akiosd.wire.gateway import ProviderSetup
 
 MAX_REQUEST = 64 << 20
 """Largest decoded request body, in bytes."""
-_MOST_PATIENCE_SECONDS = 240.0
-_PATIENCE_SECONDS = {"bedrock": 30.0}
 
 _memories: WeakKeyDictionary[Redactors, Memory] = WeakKeyDictionary()
 
@@ -83,7 +82,7 @@ def _stopped(
     if login:
         what_helps = f"akiosctl keys set {provider.name}, and use the key the cage is given"
         return Denial(rule="llm.login", words=f"{login} is not passed: only API keys are", host=host, hint=what_helps)
-    if provider.needs_key and not setup.key:
+    if provider.facts.needs_key and not setup.key:
         what_helps = f"akiosctl keys set {provider.name}"
         return Denial(rule="llm.key", words=f"there is no key for {provider.name}", host=host, hint=what_helps)
     return None
@@ -119,7 +118,7 @@ async def _call(sender: Sender, route: Route, target: str) -> None:
     if route.operation.kind == "free":
         await Call(sender, request, memory, None).run()
         return
-    reservation = context.link.reserve(request.ask, patience_seconds(sender.provider.name, exchange.headers))
+    reservation = context.link.reserve(request.ask, patience_seconds(sender.provider.facts, exchange.headers))
     call = Call(sender, request, memory, reservation)
     try:
         await call.run()
@@ -130,12 +129,11 @@ async def _call(sender: Sender, route: Route, target: str) -> None:
         reservation.settle(call.bill())
 
 
-def patience_seconds(provider: str, headers: Headers) -> float:
+def patience_seconds(facts: ProviderFacts, headers: Headers) -> float:
     """How long a call may wait for others: half of what its client waits for an answer, where that is known.
 
-    The SDKs of OpenAI and Anthropic say it in a header.  Those of AWS give up after 60 s without a byte (botocore,
-    Config.read_timeout), the others after 10 minutes or never.
+    The SDKs of OpenAI and Anthropic say it in a header.
     """
     found = [value for name, value in headers if name == b"x-stainless-timeout"]
     named = float(found[0]) if found and found[0].isdigit() and len(found[0]) < 9 else math.inf
-    return min(named / 2, _PATIENCE_SECONDS.get(provider, _MOST_PATIENCE_SECONDS))
+    return min(named / 2, facts.patience_seconds)

@@ -20,6 +20,7 @@ from akiosd.meter import prices
 from akiosd.meter.models import UNKNOWN_OUTPUT
 from akiosd.redact.json_and_forms import Structured
 from akiosd.values.denial import BAD_REQUEST, Denial
+from akiosd.values.providers import FACTS
 from akiosd.values.records import Finding
 from akiosd.values.spend import Ask, ModelPrice
 
@@ -35,13 +36,9 @@ _IDS = frozenset({"id", "call_id", "tool_call_id", "tool_use_id", "toolUseId", "
 _CREDENTIALS = frozenset({"key", "access_token", "oauth_token", "bearer_token"})
 """Parameters of a URL that carry a key in place of a header."""
 _KEPT_HEADERS = frozenset({
-    b"accept", b"content-type", b"user-agent", b"accept-language", b"idempotency-key",
-    b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access", b"x-app",
-    b"openai-organization", b"openai-project", b"openai-beta", b"openai-client-user-agent", b"x-client-request-id",
-    b"x-goog-api-client", b"x-grok-conv-id", b"http-referer", b"x-title", b"x-session-affinity",
-    b"originator", b"session_id", b"conversation_id", b"amz-sdk-invocation-id", b"amz-sdk-request",
-    b"x-amzn-bedrock-accept", b"x-amz-user-agent",
-})  # fmt: skip
+    b"accept", b"content-type", b"user-agent", b"accept-language", b"idempotency-key", b"x-client-request-id",
+    b"http-referer", b"x-title", b"x-session-affinity", b"originator", b"session_id", b"conversation_id",
+}).union(*(facts.client_headers for facts in FACTS.values()))  # fmt: skip
 """The only headers that are sent on.  Others may be log-ins or cookies, change the method, or
 remove usage from the reply.
 """

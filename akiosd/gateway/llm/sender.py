@@ -10,12 +10,9 @@ import msgspec
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Exchange
 from akiosd.gateway.llm.providers.base import Headers, Outgoing, Provider
-from akiosd.gateway.net.names import PROVIDER_HOSTS
 from akiosd.gateway.upstream.client import Response, UpstreamError
-from akiosd.gateway.upstream.upstream import OLLAMA
 from akiosd.values.denial import Denial
 from akiosd.values.records import Finding, NetDenied, Redaction
-from akiosd.values.trust import DEFAULT_REGION
 from akiosd.wire.gateway import ProviderSetup
 
 MAX_REPLY = 64 << 20
@@ -35,8 +32,8 @@ class Sender:
         """
         if self._setup.upstream:
             return self._setup.upstream.rstrip("/") + target
-        if self.provider.name == "ollama":
-            return OLLAMA + target
+        if self.provider.facts.local_port:
+            return self.provider.facts.local_url + target
         return f"https://{self.exchange.host}{target}"
 
     def head(self, target: str, headers: Headers, body: bytes) -> tuple[str, Headers]:
@@ -50,8 +47,11 @@ class Sender:
         return url, self.provider.sign(self._setup.key, request)
 
     def _region(self) -> str:
-        pattern, host = PROVIDER_HOSTS.get(self.provider.name, ()), self.exchange.host
-        return host.split(".")[1] if any("*" in name for name in pattern) and host.count(".") > 2 else DEFAULT_REGION
+        """The one that the agent's host names, else the provider's default."""
+        facts, host = self.provider.facts, self.exchange.host
+        if facts.regions is None:
+            return ""
+        return host.split(".")[1] if host.count(".") > 2 else facts.regions.default
 
     async def refuse(self, denial: Denial) -> None:
         """Answer the agent with ``denial``, once that is recorded."""

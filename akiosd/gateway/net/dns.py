@@ -101,17 +101,3 @@ def _record(spelled: str, kind: dns.rdatatype.RdataType, address: str) -> str:
     if kind == dns.rdatatype.AAAA and address == "127.0.0.1":
         return "::1"
     return ""
-
-
-class TokenBucket:
-    """A rate limit of ``rate`` tokens a second, and ``burst`` at once.  Times are in seconds."""
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._tokens, self._at = burst, now
-
-    def wait_seconds(self, now: float) -> float:
-        """Take one token, also where it is not there yet; returns the seconds until it is."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1
-        self._at = now
-        return max(0.0, -self._tokens / self._rate)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 from urllib.parse import unquote
 
@@ -15,31 +16,20 @@ import msgspec
 from akiosd.errors import PolicyError
 from akiosd.values.domains import canonical_domain
 from akiosd.values.policy import PROVIDERS, Network, Policy
+from akiosd.values.providers import FACTS
 
 RuleKind = Literal["llm", "inspect", "passthrough", "raw"]
 
-PROVIDER_HOSTS: dict[str, tuple[str, ...]] = {
-    "openai": ("api.openai.com",),
-    "anthropic": ("api.anthropic.com",),
-    "gemini": ("generativelanguage.googleapis.com",),
-    "mistral": ("api.mistral.ai", "codestral.mistral.ai"),
-    "xai": ("api.x.ai",),
-    "bedrock": ("bedrock-runtime.*.amazonaws.com",),
-    "ollama": (),
-}
-"""The hosts of each provider's API.  ``*`` stands for one label that is the name of an
-AWS region.
-"""
-# Not any label: bedrock-runtime.s3.amazonaws.com is a bucket that anybody may own.
-_REGION = re.compile(r"[a-z]{2}(-[a-z]{1,16}){1,3}-[0-9]{1,2}\Z")
+PROVIDER_HOSTS: dict[str, tuple[str, ...]] = {name: facts.hosts for name, facts in FACTS.items()}
+_REGIONS = {name: re.compile(facts.regions.label) for name, facts in FACTS.items() if facts.regions is not None}
+"""What the label ``*`` in a host of this provider may be."""
 
 WEB_PORTS = (80, 443)
-OLLAMA_PORT = 11434
+LOCAL_PORTS: dict[int, str] = {facts.local_port: name for name, facts in FACTS.items() if facts.local_port}
+"""The ports of providers on this machine."""
 _DNS_PORT = 53
 MAX_PORTS = 44
-"""Most ports on which connections are captured; together with DNS and Ollama within
-``wire.gateway.MAX_LISTENERS``.
-"""
+"""With DNS and ``LOCAL_PORTS`` they go to a gateway in one frame (``wire.frame.MAX_FDS``)."""
 
 _RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 MAX_WILDCARD_NAMES = 2048
@@ -57,7 +47,6 @@ class Rule(msgspec.Struct, frozen=True):
     kind: RuleKind
     pattern: str
     provider: str = ""
-    port: int = 0
     get_only: bool = False
 
 
@@ -128,7 +117,7 @@ class Names:
         provider = self._provider(host)
         if provider is not None:
             name, permitted, pattern = provider
-            return Rule("llm", pattern, name, port) if permitted and port == 443 else None
+            return Rule("llm", pattern, name) if permitted and port == 443 else None
         if (host, port) in self.reserved:
             return None
         return self._find_passthrough(host, port) or self._find_site(host, port)
@@ -151,7 +140,7 @@ class Names:
     def _provider(self, host: str) -> tuple[str, bool, str] | None:
         labels = host.split(".")
         for name, permitted, pattern in self._providers:
-            if len(pattern) == len(labels) and all(map(_is_label, pattern, labels)):
+            if len(pattern) == len(labels) and all(map(partial(_is_label, name), pattern, labels)):
                 return name, permitted, ".".join(pattern)
         return None
 
@@ -160,7 +149,7 @@ class Names:
             # Port 80 is plain text: there is no TLS to leave closed.
             ports = (entry.port,) if entry.port else self._ports - {80}
             if entry.holds(host) and port in ports:
-                return Rule("passthrough", entry.pattern, port=port)
+                return Rule("passthrough", entry.pattern)
         return None
 
     def _find_site(self, host: str, port: int) -> Rule | None:
@@ -168,24 +157,25 @@ class Names:
             if not entry.holds(host) or port not in ((entry.port,) if entry.port else self._ports):
                 continue
             raw = port not in self._ports and not entry.host.startswith("*.")
-            return Rule("raw" if raw else "inspect", entry.pattern, port=port, get_only=self._is_get_only(host, port))
+            return Rule("raw" if raw else "inspect", entry.pattern, get_only=self._is_get_only(host, port))
         return None
 
     def _is_get_only(self, host: str, port: int) -> bool:
         return any(entry.holds(host) and entry.port in (0, port) for entry in self._get_only)
 
 
-def _is_label(pattern: str, label: str) -> bool:
-    return bool(_REGION.match(label)) if pattern == "*" else pattern == label
+def _is_label(provider: str, pattern: str, label: str) -> bool:
+    return bool(_REGIONS[provider].fullmatch(label)) if pattern == "*" else pattern == label
 
 
 def _providers_of(network: Network) -> frozenset[str]:
     return frozenset(network.providers if network.llm else ()) & frozenset(PROVIDERS)
 
 
-def listens_for_ollama(network: Network) -> bool:
-    """Whether the cage has a listener on Ollama's port."""
-    return "ollama" in _providers_of(network)
+def local_ports(network: Network) -> tuple[int, ...]:
+    """The ports at which the policy's providers on this machine are expected."""
+    providers = _providers_of(network)
+    return tuple(port for port, name in LOCAL_PORTS.items() if name in providers)
 
 
 def capture_ports(network: Network) -> tuple[int, ...]:
@@ -195,10 +185,11 @@ def capture_ports(network: Network) -> tuple[int, ...]:
     """
     entries = [_Entry.parse(pattern) for pattern in (*network.allowed_domains, *network.passthrough)]
     named = {*network.ports, *(entry.port for entry in entries if entry.port)} - set(WEB_PORTS)
-    taken = {_DNS_PORT, *([OLLAMA_PORT] if listens_for_ollama(network) else [])} & named
+    taken = {_DNS_PORT, *local_ports(network)} & named
     if taken:
         what = f"port {min(taken)} is AKIOS's own in a cage"
-        raise PolicyError(what, "network.ports", "remove it, or ollama from network.providers")
+        local = " and ".join(LOCAL_PORTS.values())
+        raise PolicyError(what, "network.ports", f"remove it, or {local} from network.providers")
     if len(named) + len(WEB_PORTS) > MAX_PORTS:
         what = f"the policy names {len(named)} ports, at most {MAX_PORTS - len(WEB_PORTS)} can be"
         raise PolicyError(what, "network.ports", "name fewer ports")

@@ -9,12 +9,15 @@ from typing import Any
 from urllib.parse import quote
 
 from akiosd.values.denial import Denial
+from akiosd.values.providers import ErrorPart, ErrorShape, facts_of
 from akiosd.values.records import Finding
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 _MAX_TEXT = 1000
 """Characters of each text in an answer."""
 _MAX_REASON = 200
+# npm and many others print ``error`` as it is, so it must be a string.
+_SITE = ErrorShape("", fields={"message": "text", "error": "text"})
 _SENT_AGAIN = (402, 403, 429)
 """Statuses after which Codex sends the request again."""
 _UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
@@ -31,9 +34,9 @@ def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answe
         "rule": denial.rule[:_MAX_TEXT], "host": denial.host[:_MAX_TEXT],
         "message": denial.words[:_MAX_TEXT], "hint": denial.hint[:_MAX_TEXT],
     }  # fmt: skip
-    shape = _shape(provider, denial.status, values)
+    shape = facts_of(provider).error if provider else _SITE
     # Only strings may hold these three; there the escape means the same.
-    body = json.dumps(shape).translate(_UNSAFE).encode("ascii")
+    body = json.dumps(_body(shape, denial.status, values)).translate(_UNSAFE).encode("ascii")
     headers = [
         (b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff"),
         (b"akios-verdict", b"failed" if denial.failed else b"denied"),
@@ -42,36 +45,26 @@ def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answe
         headers.append((b"x-should-retry", b"false"))
     if denial.retry_after:
         headers.append((b"retry-after", b"%d" % denial.retry_after))
-    if provider == "bedrock":
-        headers.append((b"x-amzn-errortype", _AWS.get(denial.status, "AccessDeniedException").encode()))
+    if shape.header:
+        headers.append((shape.header.encode(), _name(shape, denial.status).encode()))
     # Codex knows nothing of x-should-retry and sends all but a bad request again, as a new turn.
     final = not denial.failed and denial.status in _SENT_AGAIN and originator.startswith(b"codex")
     return 400 if final else denial.status, headers, body
 
 
-def _shape(provider: str, status: int, values: dict[str, str]) -> dict[str, Any]:
-    """As the provider's own documentation of errors has it, with our fields besides.
+def _body(shape: ErrorShape, status: int, values: dict[str, str]) -> dict[str, Any]:
+    """The error as the provider's documentation shows it, with AKIOS's own fields added.
 
-    The words and the hint stand together where that provider's clients look for a text: they
-    print nothing else.  ``hint`` is there besides, for programs.
+    The words and the hint stand together where that provider's clients look for a text: they print
+    nothing else.  ``hint`` is there besides, for programs.
     """
     text = f"{values['message']} ({values['hint']})" if values["hint"] else values["message"]
-    told = {**values, "message": text}
-    if provider == "openai":
-        return {"error": {**told, "param": None, "code": values["rule"]}}
-    if provider == "anthropic":
-        return {"type": "error", "error": told}
-    if provider == "gemini":
-        google = _GOOGLE.get(status, "PERMISSION_DENIED")
-        return {"error": {**told, "code": status, "status": google}}
-    if provider == "mistral":
-        return {"object": "error", **told, "param": None, "code": values["rule"]}
-    if provider == "xai":
-        return {**values, "code": values["type"], "error": text}
-    if provider == "bedrock":
-        return {**told, "__type": _AWS.get(status, "AccessDeniedException")}
-    # npm, Ollama and many others print ``error`` as it is, so it must be a string.
-    return {**values, "error": text}
+    parts: dict[ErrorPart, str | int | None] = {
+        "null": None, "rule": values["rule"], "type": values["type"], "status": status,
+        "text": text, "name": _name(shape, status),
+    }  # fmt: skip
+    inner = values | {field: parts[part] for field, part in shape.fields.items()}
+    return {**shape.first, **({shape.beneath: inner} if shape.beneath else inner)}
 
 
 def reason_phrase(denial: Denial) -> bytes:
@@ -82,15 +75,8 @@ def reason_phrase(denial: Denial) -> bytes:
     return plain[:_MAX_REASON].encode("ascii")
 
 
-# google.rpc.Code names for HTTP statuses (googleapis google/rpc/code.proto); AWS names of the Bedrock runtime's errors.
-_GOOGLE = {
-    400: "INVALID_ARGUMENT", 413: "INVALID_ARGUMENT", 415: "INVALID_ARGUMENT", 426: "FAILED_PRECONDITION",
-    402: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
-}  # fmt: skip
-_AWS = {
-    400: "ValidationException", 413: "ValidationException", 415: "ValidationException",
-    502: "ServiceUnavailableException", 504: "ModelTimeoutException",
-}  # fmt: skip
+def _name(shape: ErrorShape, status: int) -> str:
+    return shape.names.get(status, shape.other)
 
 
 def describe(finding: Finding) -> bytes:

@@ -71,7 +71,7 @@ async def _serve(sock: socket.socket, posture: tuple[str, ...]) -> None:
 def _handler(context: Context, server: DnsServer, listener: Listener) -> Handler:
     if listener.kind == "dns-tcp":
         return server.serve_stream
-    handle = accept.serve_ollama if listener.kind == "ollama" else accept.serve_captured
+    handle = accept.serve_local if listener.kind == "local" else accept.serve_captured
     return lambda stream: handle(context, stream, listener.port)
 
 

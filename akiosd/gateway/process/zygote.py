@@ -23,6 +23,7 @@ from akiosd.errors import AkiosError, KernelError
 from akiosd.gateway.net.error_summary import describe
 from akiosd.gateway.process import main as gateway
 from akiosd.gateway.process.confine import Fences, confine, give_up_privileges
+from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.privileges import CAP_KILL, CAP_SETGID, CAP_SETUID, set_name, set_parent_death_signal
 from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
@@ -105,7 +106,7 @@ def _answer(control: socket.socket, fences: Fences) -> bool:
     A packet carries the gateway's link and files of cgroups; they are closed here. The answer
     carries a pidfd.
     """
-    data, numbers, _flags, _address = socket.recv_fds(control, _MAX_PACKET, _MAX_FDS)
+    data, numbers, _ = scm_rights.receive_blocking(control, _MAX_PACKET, _MAX_FDS)
     if not data:
         return False
     fds = [Fd(number) for number in numbers]
@@ -120,7 +121,7 @@ def _answer(control: socket.socket, fences: Fences) -> bool:
     finally:
         close_all(fds)
     with Fd(os.pidfd_open(pid)) as process:
-        socket.send_fds(control, [_encode(Forked(cage=request.cage, pid=pid))], [process.fileno()])
+        scm_rights.send_blocking(control, _encode(Forked(cage=request.cage, pid=pid)), [process.fileno()])
     return True
 
 

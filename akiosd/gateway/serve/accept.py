@@ -11,7 +11,7 @@ import trio
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.eager_stream import PromptStream
-from akiosd.gateway.net.names import OLLAMA_PORT, Rule, canonical
+from akiosd.gateway.net.names import LOCAL_PORTS, Rule, canonical
 from akiosd.gateway.net.remedies import Asked, hint
 from akiosd.gateway.net.tls_hello import (
     MAX_HELLO,
@@ -30,18 +30,18 @@ HELLO_SECONDS = 10
 """For the ClientHello to arrive, and again for the rest of the handshake."""
 _TLS = b"\x16"
 _MAX_HINT = 300
-_OLLAMA = Rule("llm", "ollama", "ollama", OLLAMA_PORT)
+_LOCAL = {port: Rule("llm", provider, provider) for port, provider in LOCAL_PORTS.items()}
 
 
 def _prompt(context: Context, stream: trio.SocketStream, first: bytes = b"") -> PromptStream:
     return PromptStream(stream, first, send_seconds=context.limits.send_seconds)
 
 
-async def serve_ollama(context: Context, stream: trio.SocketStream, port: int) -> None:
-    """Serve a connection to the port on which the agent expects a local Ollama.  ``stream`` is
-    closed.
+async def serve_local(context: Context, stream: trio.SocketStream, port: int) -> None:
+    """Serve a connection to the ``port`` at which the agent expects a provider on this machine.
+    ``stream`` is closed.
     """
-    await serve.serve_stream(context, _prompt(context, stream), Destination("localhost", port, False, _OLLAMA))
+    await serve.serve_stream(context, _prompt(context, stream), Destination("localhost", port, False, _LOCAL[port]))
 
 
 async def serve_captured(context: Context, stream: trio.SocketStream, port: int) -> None:

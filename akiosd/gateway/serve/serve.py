@@ -27,6 +27,7 @@ from akiosd.gateway.upstream.client import UpstreamError
 from akiosd.gateway.upstream.upstream import NotPublicError
 from akiosd.redact.model import RedactError
 from akiosd.values.denial import Denial
+from akiosd.values.providers import facts_of
 from akiosd.values.records import GatewayFailed, NetDenied
 
 _PORTS = {True: 443, False: 80}
@@ -222,7 +223,7 @@ def _names(host: bytes, destination: Destination) -> bool:
         name, port = host, b"%d" % _PORTS[destination.tls]
     if not port.isdigit() or len(port) > 5 or int(port) != destination.port:
         return False
-    if destination.rule.provider == "ollama" and name.lower() in _LOOPBACK:
+    if facts_of(destination.rule.provider).local_port and name.lower() in _LOOPBACK:
         return True
     try:
         return canonical(name) == destination.name

@@ -11,6 +11,7 @@ import trio
 from akiosd.gateway.context import Context
 from akiosd.gateway.net import dns
 from akiosd.gateway.net.remedies import Asked, hint
+from akiosd.meter.token_bucket import TokenBucket
 from akiosd.values.records import NetDenied
 
 RATE, BURST = 300.0, 900.0
@@ -29,8 +30,8 @@ class DnsServer:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._bucket = dns.TokenBucket(RATE, BURST, trio.current_time())
-        self._denied = dns.TokenBucket(DENIED_RATE, DENIED_BURST, trio.current_time())
+        self._bucket = TokenBucket(RATE, BURST, trio.current_time())
+        self._denied = TokenBucket(DENIED_RATE, DENIED_BURST, trio.current_time())
 
     async def serve_datagrams(self, sock: trio.socket.SocketType) -> None:
         """Serve UDP until cancelled.  ``sock`` belongs to the caller."""
@@ -60,8 +61,8 @@ class DnsServer:
                     with trio.fail_after(_IDLE_SECONDS):
                         await stream.send_all(len(reply).to_bytes(2, "big") + reply)
 
-    async def _throttle(self, bucket: dns.TokenBucket) -> None:
-        seconds = bucket.wait_seconds(trio.current_time())
+    async def _throttle(self, bucket: TokenBucket) -> None:
+        seconds = bucket.spend(trio.current_time())
         if seconds:
             self._context.link.report(NetDenied(ts=0, host=b"", rule="dns.rate", protocol="dns", port=53))
             await trio.sleep(seconds)

@@ -25,10 +25,9 @@ from akiosd.gateway.net.limits import DEFAULT_LIMITS, Limits
 from akiosd.gateway.net.public_addresses import is_public
 from akiosd.gateway.net.request_head import Headers, end_to_end
 from akiosd.gateway.upstream.client import Body, Connection, Response, UpstreamError, UpstreamTimeoutError
+from akiosd.values.providers import facts_of
 from akiosd.wire.gateway import Setup
 
-OLLAMA = "http://127.0.0.1:11434"
-"""Where Ollama listens unless the administrator says otherwise: on this host."""
 _PORTS = {"http": 80, "https": 443}
 _MAX_ADDRESSES = 6
 _MAX_IDLE = 64
@@ -290,10 +289,10 @@ def _is_ours(address: str) -> bool:
 
 
 def _upstreams_of(setup: Setup) -> list[str]:
+    """What the administrator set; where nobody says otherwise, a provider on this machine listens on its own port."""
     found = [provider.upstream for provider in setup.providers if provider.upstream]
-    if any(provider.name == "ollama" and not provider.upstream for provider in setup.providers):
-        found.append(OLLAMA)
-    return found
+    rows = (facts_of(provider.name) for provider in setup.providers if not provider.upstream)
+    return found + [facts.local_url for facts in rows if facts.local_port]
 
 
 def reserved(setup: Setup) -> set[tuple[str, int]]:

@@ -35,7 +35,9 @@ IOCTL_DEV = 1 << 15
 SCOPE_ABSTRACT_UNIX_SOCKET = 1 << 0
 SCOPE_SIGNAL = 1 << 1
 
-_ABI_1 = (MAKE_SYM << 1) - 1
+_REMOVE = REMOVE_DIR | REMOVE_FILE
+_MAKE = MAKE_CHAR | MAKE_DIR | MAKE_REG | MAKE_SOCK | MAKE_FIFO | MAKE_BLOCK | MAKE_SYM
+_ABI_1 = EXECUTE | WRITE_FILE | READ_FILE | READ_DIR | _REMOVE | _MAKE
 _SINCE = {2: REFER, 3: TRUNCATE, 5: IOCTL_DEV}
 _SCOPES_SINCE = 6
 # struct landlock_ruleset_attr grew by one __u64 for the network (ABI 4) and one for scopes (ABI 6).
@@ -63,7 +65,9 @@ DEVICES = (
 
 
 class LandlockView(msgspec.Struct, frozen=True):
-    """Where things are inside the cage; absolute paths.  ``read`` and ``write`` say whether each is a directory."""
+    """Where things are inside the cage; absolute paths.  ``read`` and ``write`` say whether each is
+    a directory.
+    """
 
     workspace: bytes
     home: bytes

@@ -144,7 +144,8 @@ def _open_files(limits: Limits, pools: HostPools) -> int:
 def _locked_memory(limits: Limits) -> int:
     """All processes of a cage together lock no more than its memory limit.
 
-    Pages of a file are charged to whoever read it first, the host or another cage: locked, they are lost to them.
+    Pages of a file are charged to whoever read it first, the host or another cage: locked, they are
+    lost to them.
     """
     share = limits.memory // limits.pids if limits.memory and limits.pids else _MOST_LOCKED
     return min(max(share, _LEAST_LOCKED), _MOST_LOCKED)

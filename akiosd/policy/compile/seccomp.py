@@ -55,7 +55,8 @@ class SeccompRule(msgspec.Struct, frozen=True):
 
 
 class PumpEntry(msgspec.Struct, frozen=True):
-    """What the pump does with a call: what to read, and the verdict by the numbers in ``checked``."""
+    """What the pump does with a call: what to read, and the verdict by the numbers in ``checked``.
+    """
 
     name: str
     kind: str
@@ -66,30 +67,14 @@ class PumpEntry(msgspec.Struct, frozen=True):
 
 
 class FilterSpec(msgspec.Struct, frozen=True):
-    """One compiled policy.  What no rule answers goes to the listener; ``default_errno`` is the pump's default."""
+    """One compiled policy.  What no rule answers goes to the listener; ``default_errno`` is the
+    pump's default.
+    """
 
     rules: tuple[SeccompRule, ...]
     pump_table: tuple[PumpEntry, ...]
     default_errno: int = table.ENOSYS
     listener: bool = True
-
-
-def evaluate(checked: Checked, args: tuple[int, ...]) -> int:
-    """The errno of a call with these ``args``, 0 when it is allowed, in a cage that is below all of
-    its bounds.
-    """
-    form = find_form(checked, args)
-    return form.errno if form.counted is None else 0
-
-
-def find_form(checked: Checked, args: tuple[int, ...]) -> Form:
-    """The form that decides a call with these ``args``."""
-    return next((form for form in checked.forms if matches(form.tests, args)), Form((), checked.otherwise))
-
-
-def matches(tests: Iterable[Compare], args: tuple[int, ...]) -> bool:
-    """Whether all ``tests`` hold for ``args``."""
-    return all(args[test.arg] & test.mask == test.value for test in tests)
 
 
 def compile_filter(policy: Policy, *, listener: bool = True) -> FilterSpec:
@@ -204,7 +189,9 @@ def _meet(cube: Cube, other: Cube) -> Cube | None:
 
 
 def _subtract(cube: Cube, other: Cube) -> Iterator[Cube]:
-    """``cube`` without ``other``: disjoint cubes, each differing from ``other`` first at another bit."""
+    """``cube`` without ``other``: disjoint cubes, each differing from ``other`` first at another
+    bit.
+    """
     for arg, (mask, value) in other.items():
         own_mask, own_value = cube.get(arg, (0, 0))
         if (own_value ^ value) & own_mask & mask:
@@ -224,7 +211,9 @@ def _subtract(cube: Cube, other: Cube) -> Iterator[Cube]:
 
 
 def encode_pump_table(spec: FilterSpec, resolve: Callable[[str], int]) -> bytes:
-    """``resolve``: name → number on this machine, negative when it has no such call (the entry is left out)."""
+    """``resolve``: name → number on this machine, negative when it has no such call (the entry is
+    left out).
+    """
     entries = [_ENTRY.pack(0, 0, 0, 0, *(NO_ARG,) * 7, 0, spec.default_errno)] * PUMP_NUMBERS
     rules: list[bytes] = []
     for entry in spec.pump_table:

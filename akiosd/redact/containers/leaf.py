@@ -134,6 +134,7 @@ def _spelled_at(places: list[tuple[int, int, int, int]], number: int, at: int) -
 
 
 def edited(text: str, edits: Sequence[Edit]) -> str:
+    """``text`` with each edit's ``[start, end)`` replaced by its new text; edits are in order."""
     pieces, done = [], 0
     for start, end, new in edits:
         pieces += [text[done:start], new]

@@ -112,6 +112,7 @@ def is_example_ipv6(text: str) -> bool:
 
 
 def check_mac(text: str) -> bool | None:
+    """False for mixed separators, all zeros and broadcast."""
     digits = re.sub(r"[^0-9A-Fa-f]", "", text).lower()
     if len(set(re.sub(r"[0-9A-Fa-f]", "", text))) > 1:
         return False
@@ -119,6 +120,7 @@ def check_mac(text: str) -> bool | None:
 
 
 def check_coordinates(text: str) -> bool | None:
+    """False outside 90 degrees of latitude and 180 of longitude, and for 0, 0."""
     numbers = [abs(float(x)) for x in re.findall(r"-?[0-9]+\.[0-9]+", text)][:2]
     if len(numbers) < 2:
         return None

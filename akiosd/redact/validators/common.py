@@ -42,13 +42,6 @@ def not_one_of(words: str) -> Check:
     return lambda text: False if text.split()[0] in refused else None
 
 
-def shorter_than(size: int) -> Check:
-    """A check that refuses texts of ``size`` characters or more, and leaves shorter
-    ones unchecked.
-    """
-    return lambda text: None if len(text) < size else False
-
-
 def check_company(text: str) -> bool | None:
     """Not the article of a sentence, not the holder of a copyright."""
     first = text.split(None, 1)[0].lower()

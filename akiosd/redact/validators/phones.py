@@ -90,6 +90,7 @@ def check_phone_us(text: str) -> bool | None:
 
 
 def check_phone_labelled(text: str) -> bool | None:
+    """False unless there are 7 to 12 digits, at least 9 where nothing separates them."""
     digits = digits_of(text)
     least = 9 if text == digits else 7
     return None if least <= len(digits) <= 12 and not same_digit(digits) else False
