@@ -87,6 +87,8 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
     settle = disposition(options, policy)
     hint = f"akiosctl diff {cage} · commit · discard" if keeps else "they are gone; --commit keeps them"
     hint = "" if options.has("quiet") else hint
+    if ended.get("kind") == "not_found" and hint:
+        explain_not_found(os.fsdecode(request["command"]))  # type: ignore[arg-type]
     denied = find_denied(ended, path, cage, workspace, options) if hint or as_json else []
     return finish(ended, cage, path, as_json, settle=settle, hint=hint, denied=denied)
 
@@ -223,6 +225,15 @@ def disposition(options: RunOptions, policy: RunPolicy) -> str:
     if options.has("commit") or (policy.workspace_mode == "rw" and not options.has("discard")):
         return "commit"
     return "discard" if options.has("discard") else "keep"
+
+
+def explain_not_found(command: str) -> None:
+    """A file that is there and "was not found" lacks the program that it names."""
+    from akiosctl.missing_interpreter import explain_missing
+
+    words = explain_missing(command)
+    if words:
+        note(words)
 
 
 def find_denied(

@@ -62,9 +62,12 @@ class Context:
         """The address inside the cage of a canonical name; a new one is allocated, and told to
         akiosd, on first use.
 
-        None when the policy allows the name on no port, or when the bound on names that only a
-        wildcard allows is reached.
+        The cage's own name is its loopback interface.  None when the policy allows the name on no
+        port, or when the bound on names that only a wildcard allows is reached.
         """
+        if name == self.setup.cage:
+            # Many programs ask for the address of their own host name.
+            return "127.0.0.1"
         found = self.addresses.address_of(name)
         if found is not None:
             return found

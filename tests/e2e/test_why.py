@@ -75,3 +75,28 @@ def test_why_tells_it_again_and_says_when_the_policy_is_another(daemon: Daemon, 
     assert "had another policy" in done.stdout and "the policy as it is now allows it" in done.stdout
     daemon.run("true", cwd=project, uid=NOBODY)
     assert daemon.ctl("why", cwd=project, uid=NOBODY).stdout.endswith("was denied nothing\n")
+
+
+def test_a_cage_knows_its_own_host_name(daemon: Daemon) -> None:
+    ask = "import socket\nfor name in (socket.gethostname(), 'c-000000000000'):\n"
+    ask += " try: print(socket.gethostbyname(name))\n except OSError: print('none')"
+    assert daemon.run("python3", "-c", ask).stdout == "127.0.0.1\nnone\n"
+
+
+def test_the_missing_interpreter_of_a_script_is_named(daemon: Daemon) -> None:
+    path = daemon.workspace()
+    (path / "tool").write_text("#!/opt/none/python3\n")
+    (path / "tool").chmod(0o755)
+    done = daemon.run("./tool", cwd=path)
+    assert done.returncode == 127
+    assert f"{path}/tool needs /opt/none/python3, which is not on this host" in done.stderr
+    (path / "tool").write_text("#!/bin/sh\necho ran\n")
+    assert daemon.run("./tool", cwd=path).stdout == "ran\n", "the control"
+
+
+def test_shared_memory_that_is_full_is_named(daemon: Daemon) -> None:
+    fill = "import mmap, os, sys\nfd = os.open('/dev/shm/x', os.O_RDWR | os.O_CREAT)\nsize = int(sys.argv[1]) << 20\n"
+    fill += "os.ftruncate(fd, size)\nmmap.mmap(fd, size).write(bytes(size))"
+    assert daemon.run("python3", "-c", fill, "8").returncode == 0, "the control"
+    done = daemon.run("python3", "-c", fill, "80")
+    assert done.returncode == 135 and "/dev/shm may be full: it holds 64 MiB (limits.shm)" in done.stderr

@@ -79,6 +79,16 @@ def test_edns_is_answered_with_edns() -> None:
     assert read(answer(ask("example.com"), KNOWN.get)).edns == -1
 
 
+def test_a_refusal_names_itself_where_the_client_can_read_it() -> None:
+    message = read(answer(ask("denied.test", use_edns=0), KNOWN.get))
+    [option] = message.options
+    assert option.code == dns.edns.EDECode.BLOCKED  # type: ignore[attr-defined]
+    assert message.rcode() == dns.rcode.NXDOMAIN and "AKIOS" in option.text  # type: ignore[attr-defined]
+    # RFC 6891, 7: a client that does not say that it knows EDNS gets none.
+    assert read(answer(ask("denied.test"), KNOWN.get)).edns == -1
+    assert not read(answer(ask("example.com", use_edns=0), KNOWN.get)).options
+
+
 def test_another_class_is_refused() -> None:
     message = read(answer(ask("version.bind", "TXT", rdclass="CH"), KNOWN.get))
     assert message.rcode() == dns.rcode.REFUSED
