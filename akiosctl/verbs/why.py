@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from itertools import chain, islice
 
 import click
 import msgspec
@@ -15,14 +16,16 @@ from akiosctl.client import Client
 from akiosctl.commands import print_line, wants_json
 from akiosctl.denials import collect, explain, long_lines, report
 from akiosctl.read_denials import files_of, layers_of, read_entries
-from akiosd.errors import AkiosError
+from akiosctl.records_text import read_record
+from akiosd.errors import AkiosError, PolicyError
 from akiosd.policy.merge import Layer, merge
-from akiosd.values.records import Birth, decode_entry
+from akiosd.values.records import Birth
 
 _OTHER_POLICY = (
     "the run had another policy than one from here has now (its files, --policy or options): "
     "the settings below are for the policy of now"
 )
+_HEAD = 64
 _PORTS = "a name is reached on ports 80 and 443; for another write host:port, as in github.com:22"
 
 
@@ -37,10 +40,13 @@ def command(ctx: click.Context, cage: str, explicit: str | None, as_json: bool) 
     """
     with ctx.obj.connect() as client:
         name, workspace = _find(client, cage)
-        entries = list(read_entries(client, name))
+        entries = read_entries(client, name)
+        # A log may be larger than memory; the birth is among its first records.
+        head = list(islice(entries, _HEAD))
+        groups = collect(chain(head, entries))
     layers = layers_of(workspace, explicit, {})
-    told = explain(collect(entries), layers, files_of(workspace, explicit))
-    same = _is_policy(entries, layers)
+    told = explain(groups, layers, files_of(workspace, explicit))
+    same = _is_policy(head, layers)
     if wants_json(ctx, as_json):
         click.echo(json.dumps({"cage": name, "same_policy": same, "denied": report(told)}))
         return
@@ -70,9 +76,12 @@ def _find(client: Client, name: str) -> tuple[str, str]:
 
 def _is_policy(entries: list[bytes], layers: list[Layer]) -> bool:
     """Whether the cage was born with the policy that these layers give."""
-    digest = hashlib.sha256(msgspec.msgpack.encode(merge(layers))).digest()
+    try:
+        digest = hashlib.sha256(msgspec.msgpack.encode(merge(layers))).digest()
+    except PolicyError:
+        return False
     for entry in entries:
-        record = decode_entry(entry)
+        record = read_record(entry)
         if isinstance(record, Birth):
             return record.policy_sha256 == digest
     return True

@@ -67,6 +67,7 @@ def test_what_an_agent_chose_cannot_drive_a_terminal_or_fill_it() -> None:
     assert lines[-1] == "akiosctl why c-1 tells all of it"
     found = explain(collect(map(encode_entry, many)), [WIDE], FILES)
     assert sum(one.count for one in found) == len(many)
+    assert sum(len(one.subjects) for one in found) == MAX_SUBJECTS
     assert all(line.isprintable() for line in long_lines(found))
     assert all(subject["name"].isprintable() for subject in report(found)[0]["subjects"])
 
