@@ -1,7 +1,7 @@
 """What was denied in a cage, from its log: what, how often, and the setting that would allow it.
 
-``collect`` reads entries, ``explain`` asks the policy of this place, ``short_lines`` is the end of a
-run and ``long_lines`` is ``akiosctl why``.  Everything of the agent's is escaped and bounded.
+``collect`` reads entries, ``explain`` asks the policy of this place, ``short_lines`` is the end of
+a run and ``long_lines`` is ``akiosctl why``.  Everything of the agent's is escaped and bounded.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ _NO_SETTING = "no setting allows it"
 
 
 class Group(msgspec.Struct):
-    """What one rule denied: each subject with its count and what was asked for; ``words`` as the agent got them."""
+    """What one rule denied: each subject with its count and what was asked for; ``words`` as the
+    agent got them.
+    """
 
     rule: str
     counts: dict[str, int] = {}
@@ -76,7 +78,7 @@ class Told(msgspec.Struct):
     who: str = ""
 
 
-# ---- from the log -----------------------------------------------------------------------------------
+# ---- from the log --------------------------------------------------------------------------------
 
 
 def collect(entries: Iterable[bytes]) -> list[Group]:
@@ -124,11 +126,13 @@ def _read(record: object) -> tuple[str, int, Asked, str] | None:
     return None
 
 
-# ---- against the policy -----------------------------------------------------------------------------
+# ---- against the policy --------------------------------------------------------------------------
 
 
 def places(workspace: str, system: str, user: str, explicit: str | None = None) -> list[Place]:
-    """The policy files of a run from here, those of the project first; a profile is nobody's file."""
+    """The policy files of a run from here, those of the project first; a profile is nobody's
+    file.
+    """
     from akiosctl.policy_files import PROFILES, PROJECT_POLICY
 
     root = YOU if os.geteuid() == 0 else ADMINISTRATOR
@@ -138,9 +142,7 @@ def places(workspace: str, system: str, user: str, explicit: str | None = None) 
     return found if explicit in PROFILES else [Place("project", explicit, YOU), *found]
 
 
-def explain(
-    groups: Sequence[Group], layers: Sequence[Layer], where: Sequence[Place]
-) -> list[Told]:  # fmt: skip
+def explain(groups: Sequence[Group], layers: Sequence[Layer], where: Sequence[Place]) -> list[Told]:
     """One :class:`Told` for all subjects that the same setting would allow."""
     try:
         policy = merge(layers)
@@ -164,7 +166,9 @@ def explain(
 def _explain_part(
     group: Group, part: list[tuple[str, Remedy]], layers: Sequence[Layer], where: Sequence[Place]
 ) -> Iterator[Told]:
-    """Together, if one setting allows all of them; else each by itself, those without one together."""
+    """Together, if one setting allows all of them; else each by itself, those without one
+    together.
+    """
     remedies = [remedy for _, remedy in part]
     advice = advise(layers, where, _together(remedies), lambda policy: _all_allow(remedies, policy))
     if advice is not None or len(part) == 1:
@@ -186,7 +190,9 @@ def _all_allow(remedies: Sequence[Remedy], policy: Policy) -> bool:
 
 
 def _together(remedies: Sequence[Remedy]) -> tuple[Edit, ...]:
-    """The edits of one; of several, which all have one of the same key, that with all their values."""
+    """The edits of one; of several, which all have one of the same key, that with all their
+    values.
+    """
     first = remedies[0].edits
     if len(remedies) == 1 or not first or first[0].action == "set":
         return first
@@ -197,16 +203,19 @@ def _together(remedies: Sequence[Remedy]) -> tuple[Edit, ...]:
 def _tell(group: Group, subjects: list[str], advice: Advice | None, instead: str) -> Told:
     counted = sorted(((name, group.counts[name]) for name in subjects), key=lambda pair: -pair[1])
     told = Told(
-        group.rule, group.words or _WORDS.get(group.rule, group.rule),
-        sum(count for _, count in counted), counted, instead or _NO_SETTING,
-    )  # fmt: skip
+        group.rule,
+        group.words or _WORDS.get(group.rule, group.rule),
+        sum(count for _, count in counted),
+        counted,
+        instead or _NO_SETTING,
+    )
     if advice is not None:
         told.advice, told.setting, told.who = advice.words, advice.setting, advice.who
         told.files = list(advice.files)
     return told
 
 
-# ---- in words ---------------------------------------------------------------------------------------
+# ---- in words ------------------------------------------------------------------------------------
 
 
 def short_lines(told: Sequence[Told], cage: str) -> list[str]:

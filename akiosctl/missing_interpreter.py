@@ -1,4 +1,6 @@
-"""Why a command "was not found" that is there: execve(2) says ENOENT also of the interpreter it names."""
+"""Why a command "was not found" that is there: execve(2) says ENOENT also of the interpreter it
+names.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def _shebang(head: bytes) -> bytes:
 
 
 def _elf_interpreter(head: bytes) -> bytes:
-    """The dynamic loader of a 64-bit program (elf(5)); "" for what has none within the first page."""
+    """The dynamic loader of a 64-bit program (elf(5)); "" for what has none within the first
+    page.
+    """
     if head[:6] != b"\x7fELF\x02\x01" or len(head) < 64:
         return b""
     offset, size, count = _HEADER.unpack_from(head)
@@ -54,5 +58,7 @@ def _elf_interpreter(head: bytes) -> bytes:
             return b""
         kind, start, length = _ENTRY.unpack_from(head, at)
         if kind == _PT_INTERP:
-            return head[start : start + length].rstrip(b"\0") if start + length <= len(head) else b""
+            return (
+                head[start : start + length].rstrip(b"\0") if start + length <= len(head) else b""
+            )
     return b""

@@ -1,4 +1,6 @@
-"""The denials of a cage, read through the daemon: as many entries of its log as a person waits for."""
+"""The denials of a cage, read through the daemon: as many entries of its log as a person waits
+for.
+"""
 
 from __future__ import annotations
 

@@ -31,12 +31,14 @@ _PORTS = "a name is reached on ports 80 and 443; for another write host:port, as
 
 @click.command("why")
 @click.argument("cage", default="last")
-@click.option("--policy", "explicit", metavar="FILE", help="The policy file or profile that the run had.")
+@click.option(
+    "--policy", "explicit", metavar="FILE", help="The policy file or profile that the run had."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, cage: str, explicit: str | None, as_json: bool) -> None:
-    """Tell what CAGE was denied, the last of this directory when left out: each name, call and file, how often,
-    and the setting and the file that would allow it.
+    """Tell what CAGE was denied, the last of this directory when left out: each name, call and
+    file, how often, and the setting and the file that would allow it.
     """
     with ctx.obj.connect() as client:
         name, workspace = _find(client, cage)

@@ -1,4 +1,5 @@
-"""What would have allowed something: settings are tried with the real merge before anybody is told of them.
+"""What would have allowed something: settings are tried with the real merge before anybody is told
+of them.
 
 A setting is told only if written into that file, by the person who may write it, the policy that
 comes out really allows what was denied.  Otherwise the next file is tried, and in the end the
@@ -48,7 +49,9 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Advice(msgspec.Struct, frozen=True):
-    """``words`` is a whole sentence; without ``files`` no setting allows it.  ``who`` may write all ``files``."""
+    """``words`` is a whole sentence; without ``files`` no setting allows it.  ``who`` may write all
+    ``files``.
+    """
 
     words: str
     setting: str = ""
@@ -61,8 +64,9 @@ ALLOWED_NOW = Advice("the policy as it is now allows it")
 
 def advise(
     layers: Sequence[Layer], places: Sequence[Place], edits: Sequence[Edit], allows: Allows
-) -> Advice | None:  # fmt: skip
-    """The first of ``edits`` in the first of ``places`` that really helps, else in two of them; None: none does.
+) -> Advice | None:
+    """The first of ``edits`` in the first of ``places`` that really helps, else in two of them;
+    None: none does.
 
     ``layers`` are those of the run, ``places`` in the order of preference.  Pure.
     """
@@ -83,7 +87,9 @@ def advise(
 
 
 def advise_merged(policy: Policy, system: Policy, edits: Sequence[Edit], allows: Allows) -> str:
-    """As :func:`advise` where the layers are not known, only what came out: a line, "" where nothing helps."""
+    """As :func:`advise` where the layers are not known, only what came out: a line, "" where
+    nothing helps.
+    """
     for edit in edits:
         asked = _apply_to(policy, edit)
         if asked is None or not allows(asked):
@@ -99,7 +105,7 @@ def advise_merged(policy: Policy, system: Policy, edits: Sequence[Edit], allows:
 
 def _try(
     layers: Sequence[Layer], places: Sequence[Place], edit: Edit, allows: Allows
-) -> list[tuple[Any, ...]] | None:  # fmt: skip
+) -> list[tuple[Any, ...]] | None:
     """The new values of the lists in the edited files, in order; None when this does not help."""
     found, values = list(layers), list[tuple[Any, ...]]()
     try:
@@ -113,7 +119,7 @@ def _try(
 
 def _edit_layer(
     layers: Sequence[Layer], name: LayerName, edit: Edit
-) -> tuple[list[Layer], tuple[Any, ...]]:  # fmt: skip
+) -> tuple[list[Layer], tuple[Any, ...]]:
     """The layers with ``edit`` made in one of them, which is made if it is not there."""
     index = next((i for i, layer in enumerate(layers) if layer.name == name), -1)
     if index < 0:
@@ -160,12 +166,10 @@ def _apply_to(policy: Policy, edit: Edit) -> Policy | None:
     return policy
 
 
-# ---- in words --------------------------------------------------------------------------------------
+# ---- in words ------------------------------------------------------------------------------------
 
 
-def _word(
-    values: Sequence[tuple[Any, ...]], places: Sequence[Place], edit: Edit
-) -> Advice:  # fmt: skip
+def _word(values: Sequence[tuple[Any, ...]], places: Sequence[Place], edit: Edit) -> Advice:
     who = ADMINISTRATOR if any(place.who == ADMINISTRATOR for place in places) else YOU
     setting = _line(edit, values[-1] if edit.action == "add" else ())
     files = tuple(place.file for place in places)
@@ -179,7 +183,9 @@ def _removal(edit: Edit) -> str:
 
 
 def _line(edit: Edit, whole: tuple[Any, ...]) -> str:
-    """As a policy file has it; a list that is replaced is shown whole, where that is not too long."""
+    """As a policy file has it; a list that is replaced is shown whole, where that is not too
+    long.
+    """
     section, _, entry = edit.key.partition(".")
     if edit.action == "set":
         return f"{section}: {{{entry}: {_yaml(edit.value)}}}"

@@ -63,7 +63,12 @@ class Call:
     def __init__(
         self, sender: Sender, request: Request, memory: Memory, reservation: Reservation | None
     ) -> None:
-        self._sender, self._request, self._memory, self._reservation = sender, request, memory, reservation
+        self._sender, self._request, self._memory, self._reservation = (
+            sender,
+            request,
+            memory,
+            reservation,
+        )
         self._grant: Grant | None = None if reservation is not None else Grant()
         self._context, self._exchange = sender.context, sender.exchange
         self._meter = Meter(request.operation)
@@ -95,7 +100,9 @@ class Call:
         url, headers = self._sender.head(request.target, request.headers, longest)
         fields = [*headers, (b"content-length", b"%d" % len(longest))]
         try:
-            async with self._context.upstreams.request("POST", url, fields, self._send(longest)) as response:
+            async with self._context.upstreams.request(
+                "POST", url, fields, self._send(longest)
+            ) as response:
                 self._status = response.status
                 self._answered = True
                 await self._answer(response)
@@ -104,12 +111,16 @@ class Call:
             await self._wait_grant()
             error = str(failure)[:200]
             if isinstance(failure, BrokenStreamError):
-                raise UpstreamError(f"the provider's stream cannot be read: {failure}", "reply") from None
+                raise UpstreamError(
+                    f"the provider's stream cannot be read: {failure}", "reply"
+                ) from None
             raise
         finally:
             if self._grant is not None:
                 self._tell()
-                self._context.link.report(self._exchange.record("llm", bytes_out=self._size, error=error))
+                self._context.link.report(
+                    self._exchange.record("llm", bytes_out=self._size, error=error)
+                )
 
     async def _wait_grant(self) -> Grant:
         if self._grant is None:
@@ -125,7 +136,11 @@ class Call:
         """Wait for the grant, then yield the body: from here on the provider may work on it,
         whether it answers or not.
         """
-        if self._grant is None and self._reservation is not None and not await self._reservation.wait_word():
+        if (
+            self._grant is None
+            and self._reservation is not None
+            and not await self._reservation.wait_word()
+        ):
             raise _WaitsError
         grant = await self._wait_grant()
         body = longest if grant.output == self._longest else self._request.grant(grant.output)
@@ -144,7 +159,9 @@ class Call:
         """
         if self._request.operation.kind == "call":
             limits = self._context.limits
-            self._exchange.lingers = limits.paid_stream_seconds if self._request.stream else limits.paid_seconds
+            self._exchange.lingers = (
+                limits.paid_stream_seconds if self._request.stream else limits.paid_seconds
+            )
 
     def _tell(self) -> None:
         """Report, once, what was redacted in the request and which tools were left out of it."""
@@ -188,7 +205,9 @@ class Call:
             if isinstance(event, dict):
                 self._meter.take(event, "")
         self._complete = True
-        await self._exchange.respond(response.status, self._reply_headers(response), self._restored(body, value))
+        await self._exchange.respond(
+            response.status, self._reply_headers(response), self._restored(body, value)
+        )
 
     def _reply_headers(self, response: Response) -> Headers:
         """With a word on an answer that could not become as long as was asked for."""
@@ -200,9 +219,12 @@ class Call:
         plain_encoding(response)
         request, exchange = self._request, self._exchange
         reply = StreamReply(
-            request.operation, _CODECS[request.stream](), self._context.redactors.pseudonyms,
-            self._memory, request.strip,
-        )  # fmt: skip
+            request.operation,
+            _CODECS[request.stream](),
+            self._context.redactors.pseudonyms,
+            self._memory,
+            request.strip,
+        )
         self._meter = reply.meter
         await exchange.start(response.status, self._reply_headers(response))
         async with aclosing(response.chunks(exchange.flush)) as chunks:
@@ -235,12 +257,18 @@ class Call:
         """
         tokens, quote = self._meter.tokens, self._request.quote
         along = self._request.operation.counts_along
-        if along and tokens and quote and self._grant and 0 < self._grant.usd_micro < prices.cost(quote, tokens):
+        if (
+            along
+            and tokens
+            and quote
+            and self._grant
+            and 0 < self._grant.usd_micro < prices.cost(quote, tokens)
+        ):
             return True
         most = self._output * self._request.ask.choices
         return bool(most) and self._meter.received > most * MAX_TOKEN_BYTES
 
-    # ---- what it cost -----------------------------------------------------------------------------
+    # ---- what it cost ----------------------------------------------------------------------------
 
     def bill(self) -> Bill:
         """What is owed: what the provider's final usage says, or all that was reserved where it
@@ -259,10 +287,14 @@ class Call:
         # Every request has at least one token: zeros come from servers that do not count.
         counted = tokens is not None and (tokens.input > 0 or tokens.output > 0)
         if tokens is None or not counted or not meter.final:
-            return Bill(outcome, estimated=True, tool_calls=meter.tool_calls, status=status, stream=stream)
+            return Bill(
+                outcome, estimated=True, tool_calls=meter.tool_calls, status=status, stream=stream
+            )
         quote = self._quote()
         cost = prices.cost(quote, tokens) if quote else 0
-        return Bill(outcome, cost, tokens, tool_calls=meter.tool_calls, status=status, stream=stream)
+        return Bill(
+            outcome, cost, tokens, tool_calls=meter.tool_calls, status=status, stream=stream
+        )
 
     def _quote(self) -> prices.Quote | None:
         """The prices of the tier that served the call, where the reply names one whose prices are
@@ -273,7 +305,10 @@ class Call:
             return request.quote
         asked = request.operation.pricing(request.body)
         found = prices.quote(
-            request.ask.provider, request.ask.model, self._context.setup.prices,
-            now_ns=time.time_ns(), context=asked | served,
-        )  # fmt: skip
+            request.ask.provider,
+            request.ask.model,
+            self._context.setup.prices,
+            now_ns=time.time_ns(),
+            context=asked | served,
+        )
         return found or request.quote

@@ -1,4 +1,5 @@
-"""What would allow what was denied: for each rule the settings to try, and the question to the policy itself.
+"""What would allow what was denied: for each rule the settings to try, and the question to the
+policy itself.
 
 The words of a rule are one table, :data:`REMEDIES`.  What stands here are candidates; told are
 only those that :mod:`akiosd.policy.advice` finds to help.  Pure.
@@ -73,7 +74,7 @@ def hint(setup: Setup, names: Names, asked: Asked) -> str:
     return found or remedy.instead
 
 
-# ---- names -----------------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------------------
 
 
 def _name(asked: Asked, policy: Policy) -> Remedy:
@@ -127,7 +128,9 @@ def provider_of(host: str) -> str:
 
 
 def _unopened(asked: Asked, policy: Policy) -> Remedy:
-    """TLS that is not opened.  A provider's own host is never passed through, nor what is no TLS."""
+    """TLS that is not opened.  A provider's own host is never passed through, nor what is no
+    TLS.
+    """
     trust = "have the client trust the certificates of the file that SSL_CERT_FILE names"
     speak = {"tls.handshake": trust, "tls.alpn": "speak HTTP/1.1"}
     instead = speak.get(asked.rule, "")
@@ -201,7 +204,7 @@ def _inspected(asked: Asked, policy: Policy) -> Remedy:
     return Remedy((Edit("network.ports", "add", (asked.port,)),), allows)
 
 
-# ---- numbers and modes -----------------------------------------------------------------------------
+# ---- numbers and modes ---------------------------------------------------------------------------
 
 
 def _raised(asked: Asked, policy: Policy) -> Remedy:
@@ -235,7 +238,7 @@ def _masked(field: str, mode: str) -> Callable[[Asked, Policy], Remedy]:
     return remedy
 
 
-# ---- what no policy decides -------------------------------------------------------------------------
+# ---- what no policy decides ----------------------------------------------------------------------
 
 
 def _address(asked: Asked, policy: Policy) -> Remedy:

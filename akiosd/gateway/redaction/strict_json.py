@@ -58,7 +58,7 @@ def _constant(text: str) -> Any:
 
 _decoder = json.JSONDecoder(
     object_pairs_hook=_pairs, parse_float=Number, parse_int=_integer, parse_constant=_constant
-)  # fmt: skip
+)
 
 
 def parse(data: bytes | str) -> Any:
@@ -146,4 +146,8 @@ def integer(value: Any, least: int = 0) -> int:
 
     Cut at 2^40, so that sums of such counts still fit into a message.
     """
-    return min(value, _MOST) if isinstance(value, int) and not isinstance(value, bool) and value >= least else 0
+    return (
+        min(value, _MOST)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= least
+        else 0
+    )

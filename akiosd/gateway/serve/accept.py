@@ -41,7 +41,9 @@ async def serve_local(context: Context, stream: trio.SocketStream, port: int) ->
     """Serve a connection to the ``port`` at which the agent expects a provider on this machine.
     ``stream`` is closed.
     """
-    await serve.serve_stream(context, _prompt(context, stream), Destination("localhost", port, False, _LOCAL[port]))
+    await serve.serve_stream(
+        context, _prompt(context, stream), Destination("localhost", port, False, _LOCAL[port])
+    )
 
 
 async def serve_captured(context: Context, stream: trio.SocketStream, port: int) -> None:
@@ -65,12 +67,16 @@ async def serve_captured(context: Context, stream: trio.SocketStream, port: int)
         if rule.kind == "raw":
             await passthrough.relay(context, stream, Destination(name, port, False, rule))
         elif port == 80:
-            await serve.serve_stream(context, _prompt(context, stream), Destination(name, port, False, rule))
+            await serve.serve_stream(
+                context, _prompt(context, stream), Destination(name, port, False, rule)
+            )
         else:
             await _serve_tls_or_plain(context, stream, Destination(name, port, True, rule))
 
 
-async def _serve_tls_or_plain(context: Context, stream: trio.SocketStream, destination: Destination) -> None:
+async def _serve_tls_or_plain(
+    context: Context, stream: trio.SocketStream, destination: Destination
+) -> None:
     """Port 443 must be TLS; on other ports the first byte tells."""
     first = bytearray()
     try:
@@ -120,7 +126,12 @@ async def _serve_plain(context: Context, stream: PromptStream, destination: Dest
     if destination.tls and destination.port == 443:
         return  # the client closed in the middle of its hello
     if destination.rule.kind == "passthrough":
-        await _deny_tls(context, destination, "network.passthrough", "without TLS there is no server name to check")
+        await _deny_tls(
+            context,
+            destination,
+            "network.passthrough",
+            "without TLS there is no server name to check",
+        )
         return
     plain = Destination(destination.name, destination.port, False, destination.rule)
     await serve.serve_stream(context, stream, plain)
@@ -135,7 +146,11 @@ def _refuse_hello(
     except ValueError:
         name = ""
     if name != destination.name:
-        return UNRECOGNIZED_NAME, "tls.server_name", "the server name must be the name that was resolved"
+        return (
+            UNRECOGNIZED_NAME,
+            "tls.server_name",
+            "the server name must be the name that was resolved",
+        )
     if destination.rule.kind != "passthrough" and hello.alpn and b"http/1.1" not in hello.alpn:
         return NO_APPLICATION_PROTOCOL, "tls.alpn", _unopened(context, destination, "tls.alpn")
     return None
@@ -143,7 +158,10 @@ def _refuse_hello(
 
 async def _serve_tls(context: Context, transport: PromptStream, destination: Destination) -> None:
     stream = trio.SSLStream(
-        transport, context.tls.server_context(destination.name), server_side=True, https_compatible=True
+        transport,
+        context.tls.server_context(destination.name),
+        server_side=True,
+        https_compatible=True,
     )
     try:
         with trio.fail_after(HELLO_SECONDS):
@@ -165,7 +183,11 @@ def _unopened(context: Context, destination: Destination, rule: str) -> str:
 async def _deny_tls(context: Context, destination: Destination, rule: str, words: str) -> None:
     await context.link.report_durable(
         NetDenied(
-            ts=0, host=destination.name.encode(), rule=rule, protocol="tls", port=destination.port,
+            ts=0,
+            host=destination.name.encode(),
+            rule=rule,
+            protocol="tls",
+            port=destination.port,
             hint=words[:_MAX_HINT],
         )
     )
@@ -173,5 +195,7 @@ async def _deny_tls(context: Context, destination: Destination, rule: str, words
 
 async def _deny(context: Context, host: bytes, port: int, words: str) -> None:
     await context.link.report_durable(
-        NetDenied(ts=0, host=host, rule="network.allowed_domains", protocol="tcp", port=port, hint=words)
+        NetDenied(
+            ts=0, host=host, rule="network.allowed_domains", protocol="tcp", port=port, hint=words
+        )
     )

@@ -1,4 +1,6 @@
-"""What the end of a run and ``akiosctl why`` make of a log: bounded, escaped, with the setting that helps."""
+"""What the end of a run and ``akiosctl why`` make of a log: bounded, escaped, with the setting that
+helps.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,19 @@ FILES = places("/p", SYSTEM_FILE, "/h/policy.yaml")
 
 
 def name(host: str, count: int = 1) -> NetDenied:
-    return NetDenied(ts=1, host=host.encode(), rule="network.allowed_domains", protocol="dns", port=53, count=count)
+    return NetDenied(
+        ts=1,
+        host=host.encode(),
+        rule="network.allowed_domains",
+        protocol="dns",
+        port=53,
+        count=count,
+    )
 
 
-def call(called: str, path: bytes | None = None, verdict: str = "denied", count: int = 1) -> Syscall:
+def call(
+    called: str, path: bytes | None = None, verdict: str = "denied", count: int = 1
+) -> Syscall:
     return Syscall(ts=1, name=called, nr=1, pid=1, verdict=verdict, path=path, errno=1, count=count)  # type: ignore[arg-type]
 
 
@@ -30,7 +41,13 @@ def told(*records: Record, layers: tuple[Layer, ...] = (WIDE,)) -> list[str]:
 
 
 def test_one_line_a_kind_with_how_often_and_what_allows_it() -> None:
-    assert told(name("a.example", 2), call("mount", b"/dev/x"), name("b.example"), name("a.example"), call("bpf")) == [
+    assert told(
+        name("a.example", 2),
+        call("mount", b"/dev/x"),
+        name("b.example"),
+        name("a.example"),
+        call("bpf"),
+    ) == [
         "denied 4 times: names: a.example (3), b.example (1); set network: {allowed_domains: [a.example, b.example]} "
         "in /p/akios.yaml, which you may change",
         "denied once: system calls on files: mount /dev/x (1); no setting allows it",
@@ -55,7 +72,9 @@ def test_a_refusal_of_the_budget_says_its_words_and_the_setting() -> None:
 
 def test_names_of_which_one_cannot_be_allowed_are_told_apart() -> None:
     lines = told(name("a.example"), name("10.0.0.1"), name("x..y"))
-    assert "a.example (1); set network" in lines[0] and "10.0.0.1 (1); addresses cannot be" in lines[1]
+    assert (
+        "a.example (1); set network" in lines[0] and "10.0.0.1 (1); addresses cannot be" in lines[1]
+    )
     assert lines[2].endswith("x..y (1); no setting allows it")
 
 
@@ -73,13 +92,15 @@ def test_what_an_agent_chose_cannot_drive_a_terminal_or_fill_it() -> None:
 
 
 def test_damaged_and_unknown_entries_are_passed_over() -> None:
-    assert collect([b"", b"denied", b"\x81\xa4kind\xa6denied", encode_entry(name("a.example"))])[0].counts == {
-        "a.example": 1
-    }
+    assert collect([b"", b"denied", b"\x81\xa4kind\xa6denied", encode_entry(name("a.example"))])[
+        0
+    ].counts == {"a.example": 1}
 
 
 @pytest.mark.parametrize("explicit", [None, "mine.yaml", "strict"])
 def test_the_file_is_that_of_the_run(explicit: str | None, tmp_path: Path) -> None:
     files = [place.file for place in places("/p", SYSTEM_FILE, "/h/policy.yaml", explicit)]
     assert files[-2:] == ["/h/policy.yaml", SYSTEM_FILE]
-    assert files[:-2] == {None: ["/p/akios.yaml"], "mine.yaml": ["mine.yaml"], "strict": []}[explicit]
+    assert (
+        files[:-2] == {None: ["/p/akios.yaml"], "mine.yaml": ["mine.yaml"], "strict": []}[explicit]
+    )

@@ -44,9 +44,13 @@ def test_what_a_program_needs_is_named(tmp_path: Path) -> None:
     assert f"needs {loader.decode()}, which is not shown" in explain_missing(script(tmp_path, data))
     musl = b"/lib/ld-musl-x86_64.so.1"[: len(loader)].ljust(len(loader), b"x")
     changed = data[:start] + musl + data[start + len(loader) :]
-    assert f"needs {musl.decode()}, which is not on this host" in explain_missing(script(tmp_path, changed))
+    assert f"needs {musl.decode()}, which is not on this host" in explain_missing(
+        script(tmp_path, changed)
+    )
 
 
 def test_of_what_cannot_be_read_nothing_is_said(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    assert [explain_missing(str(path)) for path in (tmp_path / "none", tmp_path, tmp_path / "fifo")] == ["", "", ""]
+    assert [
+        explain_missing(str(path)) for path in (tmp_path / "none", tmp_path, tmp_path / "fifo")
+    ] == ["", "", ""]

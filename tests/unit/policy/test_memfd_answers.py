@@ -14,7 +14,16 @@ from tests.unit.policy.decide import find_form
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _SINGLE = [1 << bit for bit in range(32)]
-_SHAPES = [0, *_SINGLE, *(bit | MFD_HUGETLB for bit in _SINGLE), 0x18, 0x1C, 0xFFFFFFFF, 0xFFFFFFFB, 21 << 26 | 4]
+_SHAPES = [
+    0,
+    *_SINGLE,
+    *(bit | MFD_HUGETLB for bit in _SINGLE),
+    0x18,
+    0x1C,
+    0xFFFFFFFF,
+    0xFFFFFFFB,
+    21 << 26 | 4,
+]
 
 
 def kernel_answer(flags: int) -> int:

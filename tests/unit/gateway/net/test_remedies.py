@@ -53,8 +53,8 @@ def follow(advice: Advice, layers: Sequence[Layer]) -> Policy:
     """What a person does who reads the advice: the setting stands in those files afterwards."""
     found = list(layers)
     data = yaml.safe_load(advice.setting)
-    (section, entries), = data.items()
-    (entry, value), = entries.items()
+    ((section, entries),) = data.items()
+    ((entry, value),) = entries.items()
     for file in advice.files:
         name = FILES[file]
         before = next((one.policy.values for one in found if one.name == name), {})
@@ -141,7 +141,9 @@ def test_what_is_told_really_allows_what_was_denied(case: str) -> None:
 def test_every_rule_that_may_help_has_a_denial_here() -> None:
     tried = {asked.rule for asked, _ in DENIALS.values()}
     assert tried >= set(REMEDIES) - {"upstream"}  # of akiosd.yaml, below
-    assert tried >= {f"budget.{name}" for name in ("usd", "tokens", "calls", "same_request", "cycles")}
+    assert tried >= {
+        f"budget.{name}" for name in ("usd", "tokens", "calls", "same_request", "cycles")
+    }
 
 
 def test_a_file_that_would_be_refused_is_not_named() -> None:
@@ -186,7 +188,9 @@ PAID = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("provider", [name for name in PROVIDERS if name not in ("bedrock", "ollama")])
+@pytest.mark.parametrize(
+    "provider", [name for name in PROVIDERS if name not in ("bedrock", "ollama")]
+)
 @pytest.mark.parametrize("path", PAID)
 def test_no_path_that_costs_money_is_made_free_of_the_budget(provider: str, path: str) -> None:
     host = PROVIDER_HOSTS[provider][0]
