@@ -189,11 +189,13 @@ class Exchange:
         if self._held_bytes >= _MAX_HELD:
             await self.flush()
 
-    async def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes = b"") -> None:
-        """A whole answer; Content-Length is set here."""
+    async def respond(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes | bytearray = b""
+    ) -> None:
+        """A whole answer; Content-Length is set here.  Sent in pieces: no copy of a long one is made."""
         await self._respond(status, self._fields(headers), body)
 
-    async def _respond(self, status: int, headers: Headers, body: bytes) -> None:
+    async def _respond(self, status: int, headers: Headers, body: bytes | bytearray) -> None:
         # What is held of another answer was not seen by anybody.
         self._held, self._held_bytes = [], 0
         self.started, self.status, self.bytes_in = True, status, 0
@@ -205,7 +207,12 @@ class Exchange:
         fields += self._last_words()
         events: list[h11.Event] = [h11.Response(status_code=status, headers=fields)]
         if body and self.method != "HEAD":
-            events.append(h11.Data(data=body))
+            view = memoryview(body)
+            for start in range(0, len(body), _MAX_HELD):
+                if start:
+                    await self._put(events)
+                    events = []
+                events.append(h11.Data(data=bytes(view[start : start + _MAX_HELD])))
             self.bytes_in += len(body)
         await self._put([*events, h11.EndOfMessage()])
         self.finished = not self.left

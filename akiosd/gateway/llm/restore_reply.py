@@ -11,8 +11,9 @@ from typing import Any
 
 from akiosd.gateway.llm.frames import Codec, StreamFrame
 from akiosd.gateway.llm.providers.base import Channel, Json, Operation, Piece
+from akiosd.gateway.llm.restore_large import digest_of, restore_kept
 from akiosd.gateway.llm.signed_texts import Memory, is_signed, plain
-from akiosd.gateway.redaction.strict_json import BadJsonError, dump, parse
+from akiosd.gateway.redaction.strict_json import BadJsonError, Kept, dump, parse
 from akiosd.redact.pseudonyms import Pseudonyms, StreamRestorer
 from akiosd.values.spend import Tokens
 
@@ -36,6 +37,9 @@ def restore(
         for name, inner in list(item.items() if isinstance(item, dict) else enumerate(item)):
             if isinstance(inner, dict | list):
                 waiting.append(inner)
+            elif isinstance(inner, Kept):
+                kept = item[name] = _restore_kept(item, name, memory, pseudonyms)
+                changed = changed or kept is not inner
             elif isinstance(inner, str):
                 if isinstance(item, dict) and is_signed(item, str(name)):
                     memory.signed.remember(inner)
@@ -44,6 +48,14 @@ def restore(
                     changed = changed or better != inner
                     item[name] = better
     return changed
+
+
+def _restore_kept(item: Any, name: Any, memory: Memory, pseudonyms: Pseudonyms | None) -> Kept:
+    kept: Kept = item[name]
+    if kept.is_text and isinstance(item, dict) and is_signed(item, str(name)):
+        memory.signed.remember_digest(digest_of(kept))
+        return kept
+    return kept if pseudonyms is None else restore_kept(kept, pseudonyms)
 
 
 def _restore_names(item: Json, pseudonyms: Pseudonyms) -> bool:

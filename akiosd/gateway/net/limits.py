@@ -34,6 +34,10 @@ class Limits(msgspec.Struct, frozen=True):
     """A connection passed through on which nothing moves."""
     connections: int = 1024
     """Of one cage, at once."""
+    reply_bytes: int = 64 << 20
+    """One answer of a model in one piece."""
+    held_replies_bytes: int = 64 << 20
+    """What such answers hold at once; small ones are not counted, and the first in line may hold more."""
 
 
 DEFAULT_LIMITS = Limits()

@@ -15,6 +15,7 @@ from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.limits import Limits
 from akiosd.gateway.net.names import Names, Rule
 from akiosd.gateway.net.rates import RateLimiter
+from akiosd.gateway.net.room import Room
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.gateway.upstream.upstream import Upstreams
 from akiosd.meter import budget
@@ -118,6 +119,7 @@ class Gateway:
         self.upstreams = Upstreams.from_setup(self.setup, self.limits)
         self.redactors = Redactors(policy.redact, bytes(range(32)))
         self.rates = RateLimiter(0)
+        self.replies = Room(self.limits.held_replies_bytes)
 
 
 @asynccontextmanager
