@@ -158,7 +158,12 @@ class Exchange:
         """Some of the body.  Waits while the agent does not read."""
         if not self.left:
             self.bytes_in += len(data)
-        await self._hold(h11.Data(data=data), len(data))
+        if len(data) <= _MAX_HELD:
+            await self._hold(h11.Data(data=data), len(data))
+            return
+        for start in range(0, len(data), _MAX_HELD):
+            piece = data[start : start + _MAX_HELD]
+            await self._hold(h11.Data(data=piece), len(piece))
 
     async def finish(self) -> None:
         """The answer is complete.  Without this it is broken off, which the agent sees as an error."""

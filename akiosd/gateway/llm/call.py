@@ -18,7 +18,8 @@ from akiosd.gateway.llm.sender import Sender, plain_encoding, read_reply, reply_
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.llm.sse import SseCodec
 from akiosd.gateway.net.request_head import Headers
-from akiosd.gateway.redaction.sparse_json import parse_sparse
+from akiosd.gateway.net.room import Share
+from akiosd.gateway.redaction.sparse_json import LARGE, parse_sparse
 from akiosd.gateway.redaction.strict_json import BadJsonError, dump
 from akiosd.gateway.upstream.client import Response, UpstreamError
 from akiosd.meter import prices
@@ -28,6 +29,9 @@ from akiosd.values.spend import Bill, Grant, Outcome
 
 MAX_TOKEN_BYTES = 256
 """No vocabulary has a longer token: text beyond that is more than was asked for."""
+
+EVENT_COPIES = 4
+"""An event of a stream as it comes, as it is read, and as it goes on."""
 
 _CODECS: Mapping[str, type[Codec]] = {
     "sse": SseCodec, "ndjson": NdjsonCodec, "eventstream": EventStreamCodec, "array": ArrayCodec,
@@ -197,16 +201,27 @@ class Call:
         )  # fmt: skip
         self._meter = reply.meter
         await exchange.start(response.status, self._reply_headers(response))
-        async with aclosing(response.chunks(exchange.flush)) as chunks:
-            async for chunk in chunks:
-                for ready in reply.push(chunk):
-                    await self._pass(ready)
-                if self._is_beyond():
-                    await exchange.flush()
-                    raise UpstreamError("the answer went beyond what was reserved for it", "reply")
-        await self._pass(reply.flush())
+        with self._context.replies.share() as share:
+            async with aclosing(response.chunks(exchange.flush)) as chunks:
+                async for chunk in chunks:
+                    await self._push(reply, chunk, share)
+                    if self._is_beyond():
+                        await exchange.flush()
+                        raise UpstreamError("the answer went beyond what was reserved for it", "reply")
+            await self._pass(reply.flush())
         self._complete = not reply.meter.failed
         await exchange.finish()
+
+    async def _push(self, reply: StreamReply, chunk: bytes, share: Share) -> None:
+        """A long event waits for its share of the memory, and gives it back once it was passed on."""
+        most = EVENT_COPIES * (reply.held + len(chunk)) if reply.held > LARGE else 0
+        if most > share.size:
+            await share.grow(most - share.size)
+        for ready in reply.push(chunk):
+            await self._pass(ready)
+        if share.size and reply.held <= LARGE:
+            await self._exchange.flush()
+            share.shrink(0)
 
     async def _pass(self, ready: bytes) -> None:
         """The first of an answer goes at once, whatever came with it; the rest as it comes."""

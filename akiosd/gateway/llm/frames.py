@@ -27,6 +27,10 @@ class Codec(Protocol):
     between: bytes
     """What stands between two frames with data that follow each other."""
 
+    @property
+    def held(self) -> int:
+        """Bytes of the frame that is not complete."""
+
     def push(self, chunk: bytes) -> list[StreamFrame]:
         """The frames that ``chunk`` completes.  Raises :class:`BrokenStreamError`."""
 

@@ -13,6 +13,7 @@ from akiosd.gateway.llm.frames import Codec, StreamFrame
 from akiosd.gateway.llm.providers.base import Channel, Json, Operation, Piece
 from akiosd.gateway.llm.restore_large import digest_of, restore_kept
 from akiosd.gateway.llm.signed_texts import Memory, is_signed, plain
+from akiosd.gateway.redaction.sparse_json import LARGE
 from akiosd.gateway.redaction.strict_json import BadJsonError, Kept, dump, parse
 from akiosd.redact.pseudonyms import Pseudonyms, StreamRestorer
 from akiosd.values.spend import Tokens
@@ -165,6 +166,11 @@ class StreamReply:
         self._added = 0
         self.meter = Meter(operation)
 
+    @property
+    def held(self) -> int:
+        """Bytes of the event that is not complete."""
+        return self._codec.held
+
     def push(self, chunk: bytes) -> Iterator[bytes]:
         """What may go on, event by event; b"" for one that is held.
 
@@ -219,9 +225,18 @@ class StreamReply:
             if left is None:
                 return before
             changed, event = changed or left is not event, left
-        if not changed:
-            return before + frame.raw
-        return before + self._codec.render(frame, dump(operation.close(outer, event)))
+        rest = self._codec.render(frame, dump(operation.close(outer, event))) if changed else frame.raw
+        if len(frame.raw) > LARGE:
+            self._forget(frame, here)
+        return before + rest if before else rest
+
+    def _forget(self, frame: StreamFrame, here: dict[Channel, Piece]) -> None:
+        """Of a long event nothing but its form is kept until its channels end."""
+        form = StreamFrame(self._codec.render(frame, b"{}"), b"{}", frame.kind)
+        for channel, piece in here.items():
+            piece.owner[piece.key] = ""
+            if channel in self._texts and (last := self._texts[channel].last) is not None:
+                self._texts[channel].last = form, *last[1:]
 
     def _close(self, endings: Iterable[Channel], here: dict[Channel, Piece], place: Json | None = None) -> bytes:
         """End the channels that begin with one of ``endings``; what they hold goes into the event that is

@@ -19,6 +19,10 @@ class SseCodec:
         self._at = 0
         """Up to where line ends were looked for."""
 
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
     def push(self, chunk: bytes) -> list[StreamFrame]:
         self._held += chunk
         frames = self._take(False)

@@ -27,10 +27,12 @@ class Room:
         self._line.setdefault(share)
         self._admit()
 
-    def give_back(self, share: Share) -> None:
-        self.held -= share.size
-        share.size = 0
-        self._line.pop(share, None)
+    def give_back(self, share: Share, left: int) -> None:
+        """Whoever holds nothing is in line no more."""
+        self.held -= share.size - left
+        share.size = left
+        if not left:
+            self._line.pop(share, None)
         self._admit()
 
     def _admit(self) -> None:
@@ -61,7 +63,12 @@ class Share:
         trace: TracebackType | None,
     ) -> None:
         self.wants = 0
-        self._room.give_back(self)
+        self._room.give_back(self, 0)
+
+    def shrink(self, size: int) -> None:
+        """No more than ``size`` bytes are held."""
+        if size < self.size:
+            self._room.give_back(self, size)
 
     async def grow(self, size: int) -> None:
         """Waits until there is room for ``size`` bytes more."""

@@ -11,20 +11,37 @@ import pytest
 import trio
 
 from akiosd.gateway.http.exchange import Destination
+from akiosd.gateway.llm import restore_reply
+from akiosd.gateway.llm.call import EVENT_COPIES
 from akiosd.gateway.net.names import Rule
 from akiosd.gateway.net.room import Room
 from akiosd.gateway.redaction.sparse_json import LARGE
+from akiosd.redact.engine import Engine
+from akiosd.redact.pseudonyms import Pseudonyms
+from akiosd.redact.redactor import Redactor
 from akiosd.values.records import LlmCall
-from tests.e2e.models import Models, answer
+from tests.e2e.models import Models, answer, sse
 from tests.unit.gateway import harness
 from tests.unit.gateway.llm_harness import HOSTS, Gateway, post, talking
 from tests.unit.gateway.test_llm import body_of
-from tests.unit.gateway.test_replies import CASES, TEXT
+from tests.unit.gateway.test_replies import CASES, TEXT, replied
 
 JSON = {"content-type": "application/json"}
 WHOLE = [name for name, (*_, streamed) in CASES.items() if not streamed]
 WHERE = Destination(HOSTS["openai"], 443, True, Rule("llm", HOSTS["openai"], "openai", 443))
 EMBED = {"model": "m", "input": ["a text"] * 10}
+
+
+class Watched(Room):
+    """Writes down what is held."""
+
+    def __init__(self, bound: int, most: list[int]) -> None:
+        super().__init__(bound)
+        self.seen = most
+
+    def _admit(self) -> None:
+        super()._admit()
+        self.seen.append(self.held)
 
 
 @pytest.fixture
@@ -96,18 +113,13 @@ async def test_many_at_once_hold_no_more_than_there_is_room_for(models: Models) 
     models.fail = (200, JSON, reply)
     most: list[int] = []
 
-    class Watched(Room):
-        def _admit(self) -> None:
-            super()._admit()
-            most.append(self.held)
-
     async def call(gateway: Gateway) -> None:
         async with harness.connected(gateway, WHERE) as other:
             status, _, data = await post(other, "openai", "/v1/embeddings", EMBED)
             assert status == 200 and data == reply
 
     async with talking(models, "openai") as (gateway, _):
-        gateway.replies = Watched(2 * len(reply))
+        gateway.replies = Watched(2 * len(reply), most)
         with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 for _ in range(20):
@@ -122,3 +134,46 @@ async def test_one_beyond_the_bound_is_refused(models: Models) -> None:
         gateway.limits = msgspec.structs.replace(gateway.limits, reply_bytes=1 << 20)
         assert (await post(agent, "openai", "/v1/embeddings", EMBED))[0] == 502
     assert gateway.replies.held == 0 and len(gateway.link.of(LlmCall)) == 0
+
+
+@pytest.mark.parametrize("name", [name for name, (*_, streamed) in CASES.items() if streamed])
+@pytest.mark.parametrize("cut", [3, 8, 1000])
+def test_of_long_events_only_the_form_is_kept(
+    monkeypatch: pytest.MonkeyPatch, name: str, cut: int
+) -> None:
+    """Where every event is a long one, a stream says and costs the same, whatever is held of it."""
+    pseudonyms = Pseudonyms(bytes(range(32)))
+    sent = Redactor(Engine(), "pseudonym", pseudonyms).redact(TEXT).text
+    for end in (len(sent), len(sent) - 4, len(sent) - 9):
+        monkeypatch.setattr(restore_reply, "LARGE", LARGE)
+        plain, counted, _ = replied(name, sent[:end], cut, pseudonyms, [])
+        monkeypatch.setattr(restore_reply, "LARGE", 0)
+        heard, meter, _ = replied(name, sent[:end], cut, pseudonyms, [])
+        assert (heard.text, heard.arguments) == (plain.text, plain.arguments)
+        assert "ada@example.org" in heard.text
+        assert (meter.tokens, meter.tool_calls) == (counted.tokens, counted.tool_calls)
+
+
+async def test_long_events_of_streams_share_the_room(models: Models) -> None:
+    """Ten streams of one long event each, where there is room for two: all come whole and cost the same."""
+    said = {"choices": [{"index": 0, "delta": {"content": "so it goes " * 30_000}}]}
+    ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    usage = {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 2}}
+    reply = b"".join(sse([said, ended, usage], done=True))
+    models.fail = (200, {"content-type": "text/event-stream"}, reply)
+    most: list[int] = []
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+
+    async def call(gateway: Gateway) -> None:
+        async with harness.connected(gateway, WHERE) as other:
+            status, _, data = await post(other, "openai", "/v1/chat/completions", body)
+            assert status == 200 and data.startswith(reply.partition(b"\n")[0])
+
+    async with talking(models, "openai") as (gateway, _):
+        gateway.replies = Watched(EVENT_COPIES * 2 * len(reply), most)
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for _ in range(10):
+                    nursery.start_soon(call, gateway)
+    assert len(reply) < max(most) <= EVENT_COPIES * 3 * (len(reply) + LARGE) and most[-1] == 0
+    assert [one.usd_micro for one in gateway.link.settled] == [66] * 10
