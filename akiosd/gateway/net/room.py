@@ -62,7 +62,6 @@ class Share:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.wants = 0
         self._room.give_back(self, 0)
 
     def shrink(self, size: int) -> None:

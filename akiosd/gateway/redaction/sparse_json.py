@@ -128,7 +128,8 @@ def _end_of_nested(view: memoryview, start: int) -> int:
 
 
 _CHARACTERS = re.compile(
-    rb"(?:[^\\]{1,64}+[\x80-\xbf]*+|\\u[dD][89abAB]..(?:\\u....)?+|\\u....|\\.){1,1024}+", re.S
+    rb"(?:[^\\]{1,64}+[\x80-\xbf]*+|\\u[dD][89abAB]..(?:\\u[dD][c-fC-F]..)?+|\\u....|\\.){1,1024}+",
+    re.S,
 )
 """Whole characters and escapes of a string; an escape and its other half are one."""
 

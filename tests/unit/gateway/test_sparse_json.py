@@ -161,3 +161,12 @@ def test_long_signed_texts_are_remembered_and_not_touched(pseudonyms: Pseudonyms
     value, memory = parse_sparse(data), Memory(Redactor(ENGINE))
     assert not restore(value, pseudonyms, memory)
     assert memory.signed.known(secret) and parse(dump(value)) == parse(data)
+
+
+def test_what_is_held_where_a_piece_ends_is_not_lost(pseudonyms: Pseudonyms) -> None:
+    """A piece with a stand-in ends like another one, and nothing that follows may hold any."""
+    stand_in = pseudonyms.give(VALUE, "email")
+    head = f"{stand_in} {'n' * LARGE}"[: LARGE - 5] + stand_in[:5]
+    text = head + " n" * LARGE
+    kept = restore_kept(Kept(written(text, plain=True)), pseudonyms)
+    assert parse(bytes(kept.raw)) == pseudonyms.restore(text)
