@@ -1,4 +1,6 @@
-"""Cages by the names people give them: a whole id, its beginning, or ``last``; see :mod:`akiosctl.choose_cage`."""
+"""Finds cages by the names that people give them: a whole id, its beginning, or ``last``; see
+:mod:`akiosctl.choose_cage`.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,11 @@ def _list(client: Client, everyone: bool, here: int | None) -> tuple[list[CageIn
 
 @contextmanager
 def open_here() -> Iterator[int | None]:
-    """The directory that a run from here would have as its workspace; None where there could be none."""
+    """The directory that a run from here would have as its workspace; None where there could be
+    none.
+
+    The descriptor is the caller's.
+    """
     try:
         found = locate_workspace(os.getcwd(), None, os.path.expanduser("~"))
     except (AkiosError, OSError):
@@ -52,7 +58,8 @@ def open_here() -> Iterator[int | None]:
 
 
 def open_at(client: Client, cage: CageInfo) -> int:
-    """A cage's workspace, opened by the caller: where they are if it is that one, whatever it is called now.
+    """A cage's workspace, opened by the caller: where they are if it is that one, whatever it is
+    called now.
 
     The descriptor is the caller's.  Raises OSError.
     """
@@ -65,7 +72,11 @@ def open_at(client: Client, cage: CageInfo) -> int:
 
 
 def find_cage(client: Client, name: str, *, writes: bool = False, need: Need = "") -> CageInfo:
-    """The cage that ``name`` means here.  Raises :class:`AkiosError` when none or several are meant."""
+    """The cage that ``name`` means here.  Raises :class:`AkiosError` when it means none, or
+    several.
+
+    ``writes``: the verb changes something. ``need``: what the cage must have for the verb.
+    """
     with open_here() as here:
         own, directory = _list(client, False, here if name == LAST else None)
     others: list[CageInfo] = []
@@ -76,7 +87,9 @@ def find_cage(client: Client, name: str, *, writes: bool = False, need: Need = "
 
 
 def find_log(client: Client, name: str) -> str:
-    """The cage whose log is called ``name``: also one that ended and left nothing but its log, by its whole name."""
+    """The cage whose log is called ``name``: also one that ended and left nothing but its log, by
+    its whole name.
+    """
     try:
         return find_cage(client, name).cage
     except AkiosError:

@@ -1,8 +1,9 @@
-"""Which cage a verb means: a decision over values alone.
+"""Decides which cage a verb means.  Pure.
 
-Without a name, or as ``last``, it is the newest cage of the caller's in this very directory, changed or not; with one,
-the cage of that id.  A directory is the one that akiosd found behind the descriptor, never a name: a link to it and its
-new name after a rename lead to the same cages, another directory under its old name does not.
+Without a name, or as ``last``, it is the newest cage of the caller's in this very directory,
+changed or not; with a name, the cage of that id. A directory is the one that akiosd found behind
+the descriptor, never a name: a link to it, or its new name after a rename, lead to the same cages;
+another directory under its old name does not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from akiosd.wire.messages import CageInfo
 
 LAST = "last"
 MIN_PREFIX = 4
-"""Characters of an id that a verb which changes something takes for its beginning: two cages rarely share them."""
+"""Characters of an id that a verb which changes something takes for its beginning: two cages rarely
+share them.
+"""
 _MAX_NAMED = 5
 _ID_PART = re.compile(r"(?:c-)?[0-9a-z]{1,12}")
 
@@ -34,10 +37,12 @@ def choose(
     writes: bool = False,
     need: Need = "",
 ) -> CageInfo:
-    """The one cage ``name`` means.  ``own`` are the caller's, ``others`` the rest that they may see, in any order.
+    """The one cage ``name`` means.  ``own`` are the caller's, ``others`` the rest that they may
+    see, in any order.
 
-    ``writes``: the verb changes something, so it takes no short beginning, and somebody else's cage only by its whole
-    name.  ``need``: what the cage must have for the verb.  Raises :class:`AkiosError` when none or several are meant.
+    ``writes``: the verb changes something, so it takes no short beginning, and somebody else's cage
+    only by its whole name.  ``need``: what the cage must have for the verb.  Raises
+    :class:`AkiosError` when none or several are meant.
     """
     found = _last(own, here) if name == LAST else _named(own, others, name, writes)
     problem = _lacks(found, need)
@@ -56,6 +61,7 @@ def place(cage: CageInfo) -> str:
 
 
 def newest(cages: Sequence[CageInfo]) -> CageInfo | None:
+    """The cage that started last; None of none."""
     return max(cages, key=_age, default=None)
 
 

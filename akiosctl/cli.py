@@ -1,4 +1,6 @@
-"""``akiosctl``: the global options and the way to a verb.  ``run`` is reached without importing anything heavy."""
+"""``akiosctl``: the global options and the way to a verb.  ``run`` is reached without importing
+anything heavy.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
-    """The program.  Leaves with ``os._exit``: a thread may still wait for input that never comes."""
+    """The program.  Leaves with ``os._exit``: a thread may still wait for input that
+    never comes.
+    """
     code = 125
     _take_name()
     for name in ("stdout", "stderr"):
@@ -31,7 +35,9 @@ def main() -> None:
 
 
 def _take_name() -> None:
-    """``ps`` shows the name of the program that was started, not of the interpreter it became (proc_pid_comm(5))."""
+    """``ps`` shows the name of the program that was started, not of the interpreter it became
+    (proc_pid_comm(5)).
+    """
     try:
         fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:
@@ -41,7 +47,9 @@ def _take_name() -> None:
 
 
 def _flush(stream: TextIO | None) -> bool:
-    """False, and words about it, when there was no room for what was printed: that must not pass for success."""
+    """False, and words about it, when there was no room for what was printed: that must not pass
+    for success.
+    """
     try:
         if stream is not None:
             stream.flush()

@@ -6,7 +6,6 @@ speaks it in the types of ``akiosd.wire.messages``.  Descriptors that come with 
 
 from __future__ import annotations
 
-import array
 import errno
 import os
 import socket
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from akiosctl.plain_msgpack import pack, unpack
 from akiosd import __version__
 from akiosd.errors import AkiosError, ProtocolError
+from akiosd.kernel.scm_rights import Chunk, close_fds, receive_blocking, send_blocking
 from akiosd.wire.frame import MAX_FDS, Frame, FrameReader, encode_frame
 
 if TYPE_CHECKING:
@@ -62,29 +62,18 @@ class _Connection:
 
         A daemon that turned us away has closed: what it said is then in the socket, so this is no error yet.
         """
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        view = memoryview(data)
         try:
-            while view:
-                view = view[self._socket.sendmsg([view], ancillary, socket.MSG_NOSIGNAL) :]
-                ancillary = []
+            send_blocking(self._socket, data, fds)
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 raise AkiosError(f"cannot send to akiosd: {error.strerror}", self.path) from None
 
-    def receive(self) -> tuple[bytes, list[int], bool]:
+    def receive(self) -> Chunk:
         """One ``recvmsg(2)``: bytes (none at the end), descriptors, whether some were dropped."""
         try:
-            data, ancillary, flags, _ = self._socket.recvmsg(
-                _READ, socket.CMSG_SPACE(4 * (MAX_FDS + 1)), socket.MSG_CMSG_CLOEXEC
-            )
+            return receive_blocking(self._socket, _READ, MAX_FDS + 1)
         except ConnectionError:
-            return b"", [], False
-        fds = array.array("i")
-        for level, kind, raw in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(raw[: len(raw) - len(raw) % fds.itemsize])
-        return data, list(fds), bool(flags & socket.MSG_CTRUNC)
+            return Chunk(b"", [], False)
 
     def close(self) -> None:
         self._socket.close()
@@ -120,6 +109,7 @@ class PlainClient:
         self._send({"m": "hello", "protocol": PROTOCOL, "software": f"akiosctl {__version__}"}, ())
 
     def fileno(self) -> int:
+        """The socket's descriptor; it stays this object's."""
         return self._connection.fileno()
 
     def request(self, name: str, fields: dict[str, object], fds: Sequence[int] = ()) -> int:
@@ -158,9 +148,11 @@ class PlainClient:
 
     @property
     def ready(self) -> bool:
+        """Whether :meth:`receive` would return without waiting."""
         return bool(self._ready)
 
     def close(self) -> None:
+        """Close the connection, and descriptors that nobody took."""
         close_fds(self._frames.close())
         for frame in self._ready:
             close_fds(frame.fds)
@@ -191,7 +183,7 @@ class Client:
 
     @property
     def path(self) -> str:
-        """The socket's."""
+        """The path of the socket."""
         return self._connection.path
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
@@ -231,14 +223,9 @@ class Client:
         return received.message, received.fds
 
     def close(self) -> None:
+        """Close the socket and every descriptor that was received and not taken."""
         close_fds(self._session.close())
         for received in self._ready:
             close_fds(received.fds)
         self._ready.clear()
         self._connection.close()
-
-
-def close_fds(fds: list[int]) -> None:
-    """Close and forget every descriptor in the list."""
-    while fds:
-        os.close(fds.pop())

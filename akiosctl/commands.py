@@ -1,4 +1,6 @@
-"""Every verb but ``run``: a click group that imports a verb's module when it is asked for."""
+"""Every verb but ``run``: a click group that imports the module of a verb when that verb is asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +45,13 @@ class Globals:
         self.as_json = as_json
 
     def connect(self) -> Client:
+        """A connection to the daemon, to be used in ``with``."""
         return Client(self.path)
 
 
 class Verbs(click.Group):
+    """The group; its commands are the modules in ``verbs``."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
 

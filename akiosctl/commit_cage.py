@@ -1,4 +1,6 @@
-"""What becomes of a cage's changes: compared through the cage's read-only view, written as the user, or destroyed."""
+"""Settles a cage's changes: compared through the cage's read-only view, then written as the user,
+or destroyed.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,10 @@ from contextlib import contextmanager
 
 from akiosctl.cages import list_cages, open_at
 from akiosctl.changes import CommitReport, Diff, Plan, Rules, commit, compare, make_plan, survey_workspace
-from akiosctl.client import Client, DaemonError, close_fds
+from akiosctl.client import Client, DaemonError
 from akiosctl.render import escape, note
 from akiosd.errors import AkiosError
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.wire.messages import CageInfo, Discard, Ok, View, ViewReply
 
 
@@ -26,6 +29,7 @@ class CageView:
 
     @property
     def place(self) -> str:
+        """The workspace, fit to be shown."""
         return escape(self.root)
 
     def compare(self) -> Diff:
@@ -33,6 +37,7 @@ class CageView:
         return compare(self.workspace_fd, self.view_fd, started_ns=self.reply.started_ns or None)
 
     def plan(self, diff: Diff, *, skip_refused: bool = False, force: bool = False) -> Plan:
+        """The operations of a commit; see :func:`akiosctl.changes.plan.make_plan`."""
         return make_plan(
             diff,
             Rules(
@@ -45,6 +50,7 @@ class CageView:
         )
 
     def commit(self, plan: Plan) -> CommitReport:
+        """Perform a plan; see :func:`akiosctl.changes.apply.commit`."""
         return commit(self.workspace_fd, self.view_fd, plan)
 
 
@@ -85,10 +91,12 @@ Agrees = Callable[[CageView, Plan], None]
 def commit_cage(
     client: Client, cage: str, *, skip_refused: bool = False, force: bool = False, agrees: Agrees | None = None
 ) -> tuple[Plan, CommitReport, str]:
-    """Commit, then have the changes destroyed; says where, too.  Raises :class:`AkiosError` when nothing was done.
+    """Commit, then have the changes destroyed; returns the plan, the report, and the workspace in
+    words.
 
-    What was left out is destroyed too: once the workspace has changed, what the agent renamed leads nowhere, and a
-    second comparison would call it deleted.
+    What was left out is destroyed too: once the workspace has changed, names that the agent renamed
+    lead nowhere, and a second comparison would call them deleted. Raises :class:`AkiosError` when
+    nothing was done.
     """
     with open_view(client, cage) as view:
         plan, place = view.plan(view.compare(), skip_refused=skip_refused, force=force), view.place
@@ -101,9 +109,11 @@ def commit_cage(
 
 
 def become_owner(cage: CageInfo) -> None:
-    """Root looks at and settles another's cage with that user's rights, for good: the workspace is full of their links.
+    """Take on the rights of the cage's user, for good, when root settles another's cage.
 
-    A user may start a cage on a directory that only root may write to, and wait for root to commit it.
+    Otherwise a user could start a cage on a directory that only root may write to, and wait for
+    root to commit it; and the workspace is full of that user's links. Raises :class:`AkiosError`
+    when the user is not known here.
     """
     if os.geteuid() != 0 or cage.uid == 0:
         return
@@ -127,7 +137,7 @@ def become_owner(cage: CageInfo) -> None:
 
 
 def discard_cage(client: Client, cage: str, *, committed: bool = False, paths: int = 0, wipe: bool = False) -> str:
-    """Returns what of it was not overwritten, in words, or ""."""
+    """Have the changes destroyed; returns in words what was not overwritten, or ""."""
     reply, _ = client.call(Discard(cage=cage, committed=committed, paths=paths, wipe=wipe), Ok)
     return reply.note
 
@@ -151,4 +161,5 @@ def dispose_of_changes(path: str, cage: str, how: str, *, quiet: bool = False) -
 
 
 def count_changes(count: int) -> str:
+    """The number in words."""
     return f"{count:,} change{'' if count == 1 else 's'}"

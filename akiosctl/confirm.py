@@ -1,4 +1,6 @@
-"""Ask before what cannot be overlooked: more changes than a screen shows, on a terminal where somebody can answer."""
+"""Asks before what cannot be overlooked: more changes than a screen shows, on a terminal where
+somebody can answer.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ def is_too_much(count: int, rows: int) -> bool:
 
 
 def can_ask() -> bool:
+    """Whether somebody is at the terminal."""
     return os.isatty(0) and os.isatty(2)
 
 

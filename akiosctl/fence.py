@@ -1,7 +1,9 @@
-"""The last fence before a terminal: what is printed as text, by whichever printer, drives nothing and hides nothing.
+"""The last filter before a terminal: whatever a printer writes as text can neither drive the
+terminal nor hide anything.
 
-Printers escape what is not theirs; this is for the one that forgot, for a traceback, for a message of a library.  What
-is written as bytes (an agent's own output, an archive) does not pass here.
+Printers escape what is not theirs; this is for the one that forgot, for a traceback, and for
+messages of libraries. What is written as bytes (an agent's own output, an archive) does not pass
+here.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class Fence:
 
 
 def harmless(text: str) -> str:
-    """``text`` with its lines, tabs and our own colours; the rest that nobody would see as ``\\xNN``."""
+    """``text`` with its lines, tabs and our own colours; the rest that nobody would see as
+    ``\\xNN``.
+    """
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
     from akiosd.values.text import as_bytes, show

@@ -1,4 +1,6 @@
-"""What a user's git configuration would change without a word, as values: imported only when that is not remembered."""
+"""What a user's git configuration would change without a word, as values: imported only when that
+is not remembered.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,10 @@ from akiosctl.changes.git_config import Setting
 from akiosctl.changes.git_survey import read_configuration
 from akiosctl.changes.host_paths import expand_home
 
-# A setting that makes git write otherwise, and says nothing where it is missing → the values that are git's own.
-# git-config(1).  What fails loudly without it (a name to commit under, a credential), or looks otherwise, is not here.
+# A setting that makes git write otherwise, and says nothing where it is missing → the values that
+# are git's own.
+# git-config(1).  What fails loudly without it (a name to commit under, a credential), or looks
+# otherwise, is not here.
 SILENT: dict[str, tuple[str, ...]] = {
     "core.autocrlf": ("false",),
     "core.eol": ("native",),
@@ -40,7 +44,9 @@ DRIVERS = {"filter": ("clean", "smudge", "process"), "merge": ("driver",)}
 
 
 def summarise(files: Iterable[str], home: str) -> dict[str, Any]:
-    """Plain values: ``ignore`` and ``attributes`` if they are set, ``lacks``, and the files that were ``read``."""
+    """Plain values: ``ignore`` and ``attributes`` if they are set, ``lacks``, and the files that
+    were ``read``.
+    """
     base = os.fsencode(home)
     found = read_configuration([os.fsencode(path) for path in files], base)
     settings = [setting for _, setting in found.settings]
@@ -60,7 +66,9 @@ def _path(settings: Iterable[Setting], name: str, home: bytes) -> str:
 
 
 def find_lacks(settings: Iterable[Setting]) -> list[str]:
-    """Names of settings that are not git's own, ``filter.NAME`` and ``merge.NAME`` for drivers; sorted."""
+    """Names of settings that are not git's own, ``filter.NAME`` and ``merge.NAME`` for drivers;
+    sorted.
+    """
     last: dict[str, str] = {}
     drivers = set()
     for setting in settings:

@@ -1,8 +1,10 @@
-"""The user's git outside and the agent's inside: the ignore rules come along, what else would differ is said.
+"""The user's git outside and the agent's inside: the ignore rules come along, what else would
+differ is said.
 
-Inside there is no ``~/.gitconfig``: a file that the user ignores everywhere would be committed there, a large file that
-a filter keeps out of the repository would go into it, and nobody would notice.  This is on the way of every run in a
-repository, so what the configuration says is remembered, keyed by the files that say it.
+Inside there is no ``~/.gitconfig``: a file that the user ignores everywhere would be committed
+there, a large file that a filter keeps out of the repository would go into it, and nobody would
+notice.  This is on the way of every run in a repository, so what the configuration says is
+remembered, keyed by the files that say it.
 """
 
 from __future__ import annotations
@@ -29,14 +31,17 @@ _USED = re.compile(rb"(?:^|\s)(filter|merge)=([^\s]+)")
 
 
 class GitUser(NamedTuple):
-    """``ignore``: (path inside, descriptor of the file, the receiver's), or None.  ``warning``: what differs, or ""."""
+    """``ignore``: (path inside, descriptor of the file, the receiver's), or None.  ``warning``:
+    what differs, or "".
+    """
 
     ignore: tuple[str, int] | None = None
     warning: str = ""
 
 
 def look(workspace: str, home: str, env: Mapping[str, str], inside_config_home: str = "") -> GitUser:
-    """What a run in ``workspace`` needs of its user's git.  Nothing of the workspace's own configuration is read.
+    """What a run in ``workspace`` needs of its user's git.  Nothing of the workspace's own
+    configuration is read.
 
     ``inside_config_home``: XDG_CONFIG_HOME inside, where the agent gets one.
     """
@@ -60,7 +65,9 @@ def _warn(lacks: list[str]) -> str:
 
 
 def general_files(home: str, env: Mapping[str, str]) -> list[str]:
-    """The system's and the user's configuration, in the order in which git reads them.  git-config(1), FILES."""
+    """The system's and the user's configuration, in the order in which git reads them.
+    git-config(1), FILES.
+    """
     files = [] if env.get("GIT_CONFIG_NOSYSTEM") else [env.get("GIT_CONFIG_SYSTEM") or "/etc/gitconfig"]
     if "GIT_CONFIG_GLOBAL" in env:
         return [*files, env["GIT_CONFIG_GLOBAL"]]
@@ -92,7 +99,9 @@ def _remembered(home: str, env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _open_ignore(path: str, workspace: str, home: str) -> int | None:
-    """The file of ignore rules; None if it is not there, or nothing that may be shown.  The descriptor is O_PATH."""
+    """The file of ignore rules; None if it is not there, or nothing that may be shown.  The
+    descriptor is O_PATH.
+    """
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -113,7 +122,9 @@ def _is_secret(path: str, home: str) -> bool:
 
 
 def _used_drivers(workspace: str, attributes: str) -> set[bytes] | None:
-    """``filter.lfs`` and the like, as far as attributes name them; None when there is too much to look through."""
+    """``filter.lfs`` and the like, as far as attributes name them; None when there is too much to
+    look through.
+    """
     used: set[bytes] = set()
     files = [attributes, "/etc/gitattributes", f"{workspace}/.git/info/attributes"]
     try:

@@ -1,4 +1,6 @@
-"""The batch hasher of the ledger's verbs: the native one, or plain Python where that is not built; the same bytes."""
+"""The batch hasher of the ledger's verbs: the native one, or plain Python where that is not built;
+the same bytes.
+"""
 
 from __future__ import annotations
 

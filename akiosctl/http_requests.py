@@ -1,4 +1,4 @@
-"""One HTTP request over a stream of a gateway: absolute form, h11, blocking."""
+"""One HTTP request over a stream to a gateway: absolute URLs, h11, blocking."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ Headers = list[tuple[str, str]]
 
 
 class Body:
-    """What ``-d`` gives: bytes, ``@FILE`` or ``-``.  ``size`` is None when it is not known before the end."""
+    """What ``-d`` gives: bytes, ``@FILE`` or ``-``.  ``size`` is None when it is not known before
+    the end.
+    """
 
     def __init__(self, text: str, stdin: BinaryIO) -> None:
         self.size: int | None = None
@@ -36,6 +38,7 @@ class Body:
             self.size = len(self._data)
 
     def pieces(self) -> Iterator[bytes]:
+        """The body in pieces.  Raises :class:`AkiosError` when the file cannot be read."""
         if self._file is None:
             yield self._data
             return
@@ -57,7 +60,9 @@ def _open(path: str) -> tuple[BinaryIO, int | None]:
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """(absolute form, Host) of what a person wrote; without a scheme it is https.  Raises :class:`AkiosError`."""
+    """(absolute form, Host) of what a person wrote; without a scheme it is https.  Raises
+    :class:`AkiosError`.
+    """
     text = url if "://" in url else f"https://{url}"
     try:
         parts = urlsplit(text)
@@ -73,7 +78,9 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 class Reply:
-    """The answer: its head is there, the body comes with :meth:`pieces`.  Header names are in lower case."""
+    """The answer: its head is there, the body comes with :meth:`pieces`.  Header names are in lower
+    case.
+    """
 
     def __init__(self, sock: socket.socket, http: h11.Connection, response: h11.Response) -> None:
         self._socket, self._http = sock, http
@@ -81,6 +88,7 @@ class Reply:
         self.headers: Headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in response.headers]
 
     def header(self, name: str) -> str:
+        """The value of a header (lower case name), "" for none."""
         return ", ".join(value for key, value in self.headers if key == name)
 
     def pieces(self) -> Iterator[bytes]:

@@ -1,4 +1,6 @@
-"""Where logs are met, as known hosts are kept: one place may have several names, and each is one host's."""
+"""Where logs are met, as known hosts are kept: one place may have several names, and each is one
+host's.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from akiosd.values.ids import is_cage_id
 
 
 def find_alarm(met: tuple[str, ...], origin: str) -> Report | None:
-    """Whether another host than the one that was met there before now answers in its place, with the log ``origin``."""
+    """Whether another host than the one that was met there before now answers in its place, with
+    the log ``origin``.
+    """
     host, _, log = origin.rpartition("/")
     before = known_hosts(met)
     if not before and is_cage_id(log):
@@ -29,7 +33,9 @@ def find_alarm(met: tuple[str, ...], origin: str) -> Report | None:
 
 
 def names_on_disk(directory: Path) -> tuple[str, ...]:
-    """A log's directory or archive; and, where it lies as akiosd has it, the state directory, which is one host's."""
+    """A log's directory or archive; and, where it lies as akiosd has it, the state directory, which
+    is one host's.
+    """
     # The log itself may be a link that was put there; those above it lead to the place.
     above, name = Path(os.path.realpath(directory.parent)), directory.name
     is_host = (above.name, name) == ("ledger", "host")
@@ -39,7 +45,9 @@ def names_on_disk(directory: Path) -> tuple[str, ...]:
 
 
 def names_by_daemon(path: str, got: list[int]) -> tuple[str, ...]:
-    """The names of the same place for whoever reads its files: if what the daemon gave is what is there for us too."""
+    """The names of the same place for whoever reads its files: if what the daemon gave is what is
+    there for us too.
+    """
     try:
         if not got or not os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(got[0])):
             return ()

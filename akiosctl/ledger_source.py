@@ -18,13 +18,14 @@ from pathlib import Path
 import click
 
 from akiosctl.cages import find_log
-from akiosctl.client import Client, DaemonError, close_fds
+from akiosctl.client import Client, DaemonError
 from akiosctl.hashing import HASHER
 from akiosctl.known_places import find_alarm, names_by_daemon, names_on_disk
 from akiosctl.pins import KeptDamagedError, Known, known_elsewhere, load_known, pinned_origins, trusted_key
 from akiosctl.small_files import read_key_text
 from akiosctl.socket_log import ByDaemon
 from akiosd.errors import AkiosError, LedgerError
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.ledger.epochs import host_of
 from akiosd.ledger.host_word import HostWord
 from akiosd.ledger.judge import NOTHING, Trust, blame_host, cosigned_size
@@ -73,19 +74,18 @@ class LogSource:
 
     @property
     def vkey(self) -> Vkey:
+        """The key that is trusted for it."""
         return self.trust.vkey
-
-    @property
-    def is_host(self) -> bool:
-        return self.cage == HOST_LOG
 
     @contextmanager
     def reader(self) -> Iterator[LogReader]:
+        """Its files, to be used in ``with``."""
         with self.place.open() as files:
             yield files
 
     def verify(self, pin: bytes | None = None, quorum: Quorum = NOTHING, word: HostWord | None = None) -> Report:
-        """The report, held against ``pin`` and against all that is kept, here and by the host's log.
+        """The report on it, with ``pin``, everything that the user keeps, and the host's log taken
+        into account.
 
         ``word``: what the host's log said when it was asked before.
         """
@@ -110,7 +110,7 @@ class LogSource:
         return replace(report, notes=(*report.notes, *notes))
 
     def read_word(self) -> HostWord:
-        """Of the host's log: what it says of all cages."""
+        """What the host's log, if this is it, says about all cages."""
         return HostSource(self.place, self.trust).ask("", NOTHING)
 
 

@@ -1,7 +1,7 @@
 """Find and open, as the user, what a run needs: the workspace, the toolchain, the policy files.
 
-akiosd resolves no path that a client names; it gets the fds opened here.  This is on the hot path of ``run``, so
-nothing here imports yaml or click.
+akiosd resolves no path that a client names; it gets the fds opened here.  This is on the hot path
+of ``run``, so nothing here imports yaml or click.
 """
 
 from __future__ import annotations
@@ -20,12 +20,10 @@ __all__ = [
     "CommandNotFoundError",
     "Toolchain",
     "Workspace",
-    "find_policy_files",
     "locate_toolchain",
     "locate_workspace",
 ]
 
-SYSTEM_POLICY = "/etc/akios/policy.yaml"
 PROJECT_POLICY = "akios.yaml"
 _PROJECT_MARKS = (".git", PROJECT_POLICY)
 
@@ -42,7 +40,9 @@ _HOME_SHARED = (".config", ".local", ".local/share", ".local/bin", ".cache")
 
 
 class Workspace(NamedTuple):
-    """``path`` is absolute and real, ``fd`` (O_PATH, a directory) the receiver's, ``cwd`` relative to ``path``."""
+    """``path`` is absolute and real, ``fd`` (O_PATH, a directory) the receiver's, ``cwd`` relative
+    to ``path``.
+    """
 
     path: str
     fd: int
@@ -52,10 +52,10 @@ class Workspace(NamedTuple):
 def locate_workspace(cwd: str, flag: str | None, home: str) -> Workspace:
     """Open the workspace: what ``--workspace`` names, else the project ``cwd`` is in, else ``cwd``.
 
-    A project is the nearest directory from ``cwd`` upwards that holds ``.git`` or ``akios.yaml``; directory and mark
-    must both belong to the user or to root's own project, so that nobody else's ``/tmp/.git`` widens the view.
-    When ``cwd`` lies outside the named workspace, ``cwd`` inside is its root.
-    Raises AkiosError: not there, not readable, or a place that must not be a workspace.
+    A project is the nearest directory from ``cwd`` upwards that holds ``.git`` or ``akios.yaml``;
+    directory and mark must both belong to the user or to root's own project, so that nobody else's
+    ``/tmp/.git`` widens the view. When ``cwd`` lies outside the named workspace, ``cwd`` inside is
+    its root. Raises AkiosError: not there, not readable, or a place that must not be a workspace.
     """
     if flag is not None:
         named = os.path.join(cwd, flag)
@@ -121,33 +121,3 @@ def _check_readable(fd: int, path: str) -> None:
         raise AkiosError(
             f"{path} cannot be read with your permissions", where="workspace", next="check the directory's mode"
         )
-
-
-def find_policy_files(cwd: str, home: str, workspace: str | None = None) -> list[tuple[str, str]]:
-    """The policy files that apply, widest first, as (layer, path); layers are ``system``, ``user``, ``project``.
-
-    Every ``akios.yaml`` from the workspace's root down to ``cwd`` is one project layer: a policy only narrows, so a
-    run from a subdirectory may not lose its project's.  A file that is there and cannot be read is listed all the
-    same: reading it fails, and the run with it.  Raises AkiosError when not even its presence can be told.
-    """
-    candidates = [("system", SYSTEM_POLICY), ("user", f"{home}/.config/akios/policy.yaml")]
-    places = [cwd]
-    if workspace is not None and is_below(cwd, workspace):
-        while places[-1] != workspace and places[-1] != "/":
-            places.append(os.path.dirname(places[-1]))
-    candidates += [("project", f"{place}/{PROJECT_POLICY}") for place in reversed(places)]
-    return [(layer, path) for layer, path in candidates if _exists(path)]
-
-
-def _exists(path: str) -> bool:
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise AkiosError(
-            f"whether there is a policy at {path} cannot be told: {error.strerror}",
-            where="policy",
-            next="check the permissions of its directory",
-        ) from None
-    return True

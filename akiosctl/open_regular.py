@@ -1,4 +1,6 @@
-"""Open what may be anything: a project's link can lead to a device or a FIFO, and those do something when opened."""
+"""Open what may be anything: a project's link can lead to a device or a FIFO, and those do
+something when opened.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,11 @@ class NotRegularError(OSError):
 
 
 def open_regular(path: str | bytes) -> int:
-    """A regular file, for reading; the descriptor is the caller's.  Links are followed.  Raises OSError.
+    """A regular file, for reading; the descriptor is the caller's.  Links are followed.  Raises
+    OSError.
 
-    Nothing else is opened, only looked at (O_PATH, open(2)): a watchdog would begin to run, a tape would be wound back,
-    a program that waits for a reader would go on.
+    Nothing else is opened, only looked at (O_PATH, open(2)): a watchdog would begin to run, a tape
+    would be wound back, a program that waits for a reader would go on.
     """
     anchor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:

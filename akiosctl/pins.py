@@ -16,6 +16,7 @@ from pathlib import Path
 
 from akiosctl.open_regular import open_regular
 from akiosd.errors import AkiosError, LedgerError
+from akiosd.kernel.syscalls import sync_directory
 from akiosd.ledger.epochs import host_of
 from akiosd.ledger.note import MAX_NOTE_BYTES, Vkey
 from akiosd.ledger.witness import WitnessKey
@@ -31,6 +32,7 @@ class KeptDamagedError(AkiosError):
 
 
 def pins_directory() -> Path:
+    """The directory, which may not exist."""
     base = os.environ.get("XDG_STATE_HOME") or ""
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "akios" / "pins"
 
@@ -56,7 +58,9 @@ def _beside(origin: str, suffix: str) -> Path:
 
 
 def load_known(origin: str) -> Known:
-    """Raises :class:`KeptDamagedError`, as all that reads here does."""
+    """What is kept of the log with this origin.  Raises :class:`KeptDamagedError`, as all that
+    reads here.
+    """
     cosigned, witnesses = _read(_beside(origin, ".cosigned")), _load_witnesses(origin)
     if cosigned is not None and not witnesses:
         what = "whose cosignatures the kept checkpoint must have cannot be told: the witnesses' keys are missing"
@@ -125,18 +129,21 @@ def forget(origin: str) -> None:
 
 
 def known_hosts(places: Sequence[str]) -> dict[str, str]:
-    """Of these places: the host (``akios/<16 hex digits>``) whose logs were pinned from there."""
+    """Place → the host (``akios/<16 hex digits>``) whose logs were pinned from there, for those of
+    ``places`` where one is known.
+    """
     hosts = _read_hosts()
     return {place: hosts[place] for place in places if place in hosts}
 
 
 def known_elsewhere(host: str) -> list[str]:
-    """Other hosts that were pinned, from wherever, if nothing of this one was."""
+    """All hosts that were ever pinned, unless ``host`` is one of them."""
     known = set(_read_hosts().values())
     return [] if host in known else sorted(known)
 
 
 def remember_host(places: Sequence[str], host: str) -> None:
+    """Remember which host's logs are read at ``places``."""
     hosts = _read_hosts()
     found = {**hosts, **dict.fromkeys(places, host)}
     if found != hosts:
@@ -149,6 +156,7 @@ def _write_hosts(hosts: dict[str, str]) -> None:
 
 
 def forget_places(places: Sequence[str]) -> None:
+    """Forget which host was met at ``places``."""
     hosts = _read_hosts()
     left = {place: host for place, host in hosts.items() if place not in places}
     if left != hosts:
@@ -192,5 +200,6 @@ def _write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_directory(path.parent)
     except OSError as error:
         raise AkiosError(f"it cannot be kept: {error.strerror}", str(path)) from None

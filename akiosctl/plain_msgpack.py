@@ -1,7 +1,8 @@
 """msgpack (github.com/msgpack/msgpack, spec.md) for plain values, small and quick to import.
 
-The run path speaks the protocol with this: importing msgspec costs several times what bare Python costs to
-start.  The types are those the protocol uses: None, bool, int, float, str, bytes, list or tuple, dict.
+The run path speaks the protocol with this: importing msgspec costs several times what bare Python
+costs to start.  The types are those the protocol uses: None, bool, int, float, str, bytes, list or
+tuple, dict.
 """
 
 from __future__ import annotations
@@ -108,7 +109,9 @@ def _pack_head(length: int, code: int, widths: tuple[int, ...], out: bytearray) 
 
 
 def unpack(data: bytes) -> object:
-    """The one value in ``data``.  Raises :class:`ProtocolError` for anything else, and beyond 32 levels."""
+    """The one value in ``data``.  Raises :class:`ProtocolError` for anything else, and beyond 32
+    levels.
+    """
     try:
         value, end = _unpack(data, 0, _MAX_DEPTH)
     except (IndexError, ValueError, TypeError) as error:

@@ -1,4 +1,6 @@
-"""The plan of a run here, as people read it: the steps that the launcher would execute, in their order."""
+"""The plan of a run here, as people read it: the steps that the launcher would execute, in their
+order.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _MERGED = (b"bin", b"sbin", b"lib", b"lib32", b"lib64", b"libx32")
 
 
 def plan_text(policy: Policy, workspace: Path, home: Path) -> list[str]:
-    """One line a step.  Numbers that only a run has (the cage's uid, its descriptors) are examples."""
+    """One line a step.  Numbers that only a run has (the cage's uid, its descriptors)
+    are examples.
+    """
     inside, own_home = os.fsencode(workspace), os.fsencode(home)
     view = LandlockView(workspace=inside, home=own_home)
     spec = CageSpec(

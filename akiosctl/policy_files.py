@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 import akiosd.policy
-from akiosctl.changes.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
 from akiosctl.open_regular import NotRegularError, reopen_regular
 from akiosd import __version__
 from akiosd.errors import PolicyError
+from akiosd.kernel.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
 from akiosd.policy.merge import Layer, LayerName
 from akiosd.policy.schema import PartialPolicy, load
 
@@ -39,6 +39,7 @@ class _Cached(msgspec.Struct, frozen=True):
 
 
 def user_policy_path() -> Path:
+    """The user's own policy file, which may not exist."""
     return _directory("XDG_CONFIG_HOME", ".config") / "policy.yaml"
 
 
@@ -100,7 +101,7 @@ def parse(data: bytes, name: str) -> PartialPolicy:
     """YAML text → partial policy; ``name`` stands in error messages before the line."""
     if len(data) > MAX_BYTES:
         raise PolicyError(f"the policy is larger than {MAX_BYTES} bytes", name, "policies are short; check the path")
-    from akiosctl.policy_yaml import load_positions
+    from akiosd.policy.yaml_lines import load_positions
 
     content, positions = load_positions(data, name)
     return load(content, positions, name=name)
@@ -137,7 +138,9 @@ def _open_beneath(directory: Path, path: str, flags: int) -> int:
 
 
 def _is_closed_link(path: Path, status: os.stat_result) -> bool:
-    """Whoever made a link may not be allowed to read what it leads to; who follows it may."""
+    """Whether ``path`` is a link to a file that not everybody may read: who made the link may not
+    be allowed to.
+    """
     return os.path.islink(path) and not status.st_mode & stat.S_IROTH
 
 

@@ -1,9 +1,10 @@
 """Many records as lines or as JSON, fast: what was written once is not worked out again.
 
-An entry as it is written here is its kind, its time, and its other fields in their order.  Those up to the first one of
-bytes (a call's name, number, process) and those from there on (its path and directory) come again and again, though
-seldom together: the text of each part is remembered by its bytes.  A part that was not seen yet is read by its layout
-(``record_layouts``); whatever is not written so is left to ``records_text``, whose texts these are.
+An entry as it is written here is its kind, its time, and its other fields in their order.  Those up
+to the first one of bytes (a call's name, number, process) and those from there on (its path and
+directory) come again and again, though seldom together: the text of each part is remembered by its
+bytes.  A part that was not seen yet is read by its layout (``record_layouts``); whatever is not
+written so is left to ``records_text``, whose texts these are.
 """
 
 from __future__ import annotations
@@ -62,10 +63,11 @@ class _Parts(dict[bytes, str]):
 
 
 def _part_reader(layout: Layout, count: int, rank: int, lead: bytes, before: str | None) -> Callable[[bytes], str]:
-    """Reads the last ``count`` fields of entries of a kind, behind ``lead``, from the ``rank``th on.
+    """Reads the last ``count`` fields of entries of a kind, behind ``lead``, from the ``rank``th
+    on.
 
-    ``before`` stands before a text; None: no text is wanted.  What it gives raises ``KeyError`` for what is not written
-    as it is here, or not simple.
+    ``before`` stands before a text; None: no text is wanted.  What it gives raises ``KeyError`` for
+    what is not written as it is here, or not simple.
     """
     header, skip = _MAP + count.to_bytes(2), len(lead)
     readers: dict[tuple[Any, ...], Reader] = {}
@@ -96,8 +98,8 @@ def _part_reader(layout: Layout, count: int, rank: int, lead: bytes, before: str
 class _Head:
     """What entries begin with up to their time: of one kind, with ``pairs`` fields behind the time.
 
-    ``firsts``: the fields up to ``cut`` → their text, and the texts of those that follow.  ``wholes``: the text of all
-    fields, where none is the one to cut at.
+    ``firsts``: the fields up to ``cut`` → their text, and the texts of those that follow.
+    ``wholes``: the text of all fields, where none is the one to cut at.
     """
 
     def __init__(self, layout: Layout, pairs: int, room: _Room, wanted: bool) -> None:
@@ -161,7 +163,9 @@ class Form:
         return lines
 
     def _read(self, entry: bytes, place: int) -> tuple[str, int | None]:
-        """What is written behind time and place of this record, and its time; no time: it needs another way."""
+        """What is written behind time and place of this record, and its time; no time: it needs
+        another way.
+        """
         try:
             record = _decode(entry)
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -189,7 +193,9 @@ class Form:
 
 
 def _pairs_of(entry: bytes, place: int, layout: Layout) -> int:
-    """How many fields follow the time of an entry that begins as its kind is written; 0: it does not."""
+    """How many fields follow the time of an entry that begins as its kind is written; 0: it does
+    not.
+    """
     for header in (1, 3):
         if entry[header:place] == layout.beginning:
             return (entry[0] & 0x0F if header == 1 else int.from_bytes(entry[1:3])) - 2

@@ -1,6 +1,8 @@
-"""How the fields of each kind of record are written, as words of a line or as members of a JSON object.
+"""How the fields of each kind of record are written, as words of a line or as members of a JSON
+object.
 
-The texts are those of ``records_text``; what is the same for all records of a kind is worked out once.
+The texts are those of ``records_text``; what is the same for all records of a kind is worked out
+once.
 """
 
 from __future__ import annotations
@@ -23,14 +25,16 @@ Reader = Callable[[Values], str]
 _MOST_TEXTS = 1 << 14
 _encode = msgspec.msgpack.Encoder().encode
 _quote = json.encoder.encode_basestring_ascii
-# Where a kind's fields are cut in two, unless at the first one of bytes; what comes before varies less.
+# Where a kind's fields are cut in two, unless at the first one of bytes; what comes before varies
+# less.
 _CUT_AT = {"syscall": "path"}
 _NOWHERE = b"\xc1"  # no value of msgpack begins so
-# Bytes that are written as they are: printable ASCII but for "\"; in a line, for whatever could end a value; in JSON,
-# for quotation marks.
+# Bytes that are written as they are: printable ASCII but for "\"; in a line, for whatever could end
+# a value; in JSON, for quotation marks.
 _PLAIN_WORD = bytes(set(range(0x21, 0x7F)) - set(b"\\'=[]{}"))
 _PLAIN_JSON = bytes(set(range(0x20, 0x7F)) - set(b'\\"'))
-# What values of a type are to a decoder that knows no types, and their elements; others are not read by one.
+# What values of a type are to a decoder that knows no types, and their elements; others are not
+# read by one.
 _UNTYPED: dict[Any, tuple[type, type | None]] = {
     bytes: (bytes, None),
     bytes | None: (bytes, None),
@@ -57,8 +61,9 @@ class Texts(dict[Any, str]):
 
 @dataclass(frozen=True)
 class Field:
-    """``before``: what stands before its value.  ``untyped``, ``element`` and ``allowed``: what a value is to a decoder
-    that knows no types, what it is made of, and which there are (None: any)."""
+    """``before``: what stands before its value.  ``untyped``, ``element`` and ``allowed``: what a
+    value is to a decoder that knows no types, what it is made of, and which there are (None: any).
+    """
 
     name: str
     default: Any
@@ -70,7 +75,9 @@ class Field:
 
     @property
     def text(self) -> Text:
-        """How a value is written that a decoder gave which knows no types; raises ``TypeError`` where it is not one."""
+        """How a value is written that a decoder gave which knows no types; raises ``TypeError``
+        where it is not one.
+        """
         if self.untyped is None:
             return self._refuse
         plain = self.texts[self.untyped]
@@ -92,8 +99,8 @@ class Field:
 class Layout:
     """Of one kind: its fields but for the common ones.
 
-    ``beginning``: of its entries, between the map's header and the time.  ``first``: the rank of the field at which
-    they are cut in two, and ``cut`` its key in msgpack.
+    ``beginning``: of its entries, between the map's header and the time.  ``first``: the rank of
+    the field at which they are cut in two, and ``cut`` its key in msgpack.
     """
 
     def __init__(self, record: type[msgspec.Struct], as_json: bool) -> None:
@@ -122,10 +129,11 @@ class Layout:
         return words
 
     def reader(self, names: Values, rank: int) -> Reader:
-        """How the values of these fields are written, which end a record's fields from the ``rank``th on.
+        """How the values of these fields are written, which end a record's fields from the
+        ``rank``th on.
 
-        Raises ``KeyError`` unless they are in order, and all that must be there.  A reader raises ``TypeError`` for
-        values that are not written so, or not simple.
+        Raises ``KeyError`` unless they are in order, and all that must be there.  A reader raises
+        ``TypeError`` for values that are not written so, or not simple.
         """
         ranks = [self._rank[name] for name in names]
         if any(a >= b for a, b in pairwise([rank - 1, *ranks])):
@@ -173,6 +181,7 @@ def _read_bytes(fields: tuple[Field, ...], as_json: bool) -> Reader:
 
 
 def layouts(as_json: bool) -> dict[type, Layout]:
+    """For each kind of record, how its fields are printed: as JSON, or as words for people."""
     return {record: Layout(record, as_json) for record in get_args(KnownRecord)}
 
 

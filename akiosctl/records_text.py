@@ -1,4 +1,6 @@
-"""Records as lines and as JSON, for ``events`` and ``ledger show``.  Everything of unknown origin is escaped."""
+"""Records as lines and as JSON, for ``events`` and ``ledger show``.  Everything of unknown origin
+is escaped.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,8 @@ def _parts(record: AnyRecord) -> tuple[str, dict[str, Any]]:
 
 @cache
 def _defaults(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    # Looking fields up evaluates their annotations, which takes a hundred times as long as printing a record.
+    # Looking fields up evaluates their annotations, which takes a hundred times as long as printing
+    # a record.
     return {field.name: field.default for field in msgspec.structs.fields(kind)}
 
 
@@ -79,7 +82,9 @@ def readable(name: str, value: Any) -> Any:
 
 
 def address_text(address: bytes) -> str:
-    """A struct sockaddr (unix(7), ip(7), ipv6(7)) as text: ``unix:/path``, ``unix:@name``, ``192.0.2.1:443``."""
+    """A struct sockaddr (unix(7), ip(7), ipv6(7)) as text: ``unix:/path``, ``unix:@name``,
+    ``192.0.2.1:443``.
+    """
     family = int.from_bytes(address[:2], sys.byteorder)
     if family == _AF_UNIX:
         path = address[2:]
@@ -95,6 +100,7 @@ def address_text(address: bytes) -> str:
 
 
 def plain_value(value: Any) -> Any:
+    """A field's value as plain values for JSON."""
     if isinstance(value, bytes):
         return escape(value)
     if isinstance(value, msgspec.Struct):
@@ -105,10 +111,18 @@ def plain_value(value: Any) -> Any:
         return {str(key): plain_value(item) for key, item in value.items()}
     if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return escape(str(value))  # what JSON has no form for: other numbers, dates, extensions of msgpack
+    return _show(value)
+
+
+def _show(value: Any) -> str:
+    """What JSON has no form for: other numbers, dates, extensions of msgpack (as their bytes)."""
+    if isinstance(value, msgspec.msgpack.Ext):
+        return f"ext({value.code} {bytes(value.data).hex()})"
+    return escape(str(value))
 
 
 def text_of(value: Any) -> str:
+    """A field's value as text for a line."""
     if isinstance(value, int):
         return str(value)
     if isinstance(value, bytes | str):
@@ -121,10 +135,11 @@ def text_of(value: Any) -> str:
         return "[" + " ".join(text_of(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + " ".join(f"{escape(str(key))}={text_of(item)}" for key, item in value.items()) + "}"
-    return escape(str(value))
+    return _show(value)
 
 
 def time_text(ts: int) -> str:
+    """Unix time in ns as text."""
     seconds, rest = divmod(ts, 1_000_000_000)
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) + f".{rest // 1_000_000:03d}"

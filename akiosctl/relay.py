@@ -9,10 +9,11 @@ import sys
 import time
 from typing import Any
 
-from akiosctl.client import DaemonError, PlainClient, close_fds
+from akiosctl.client import DaemonError, PlainClient
 from akiosctl.stdio import Copiers, OutputLimit
 from akiosctl.terminal import RawTerminal, read_size, write_size
 from akiosd.errors import AkiosError
+from akiosd.kernel.scm_rights import close_fds
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _TERMINAL_ONLY = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)

@@ -1,4 +1,6 @@
-"""What akiosctl prints: errors as what, where, next; colour only on a terminal; unknown text always escaped."""
+"""What akiosctl prints: errors as what, where, next; colour only on a terminal; unknown text always
+escaped.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 
 
 def escape(text: str | bytes) -> str:
-    """Text of unknown origin as one printable line: what nobody would see, and broken UTF-8, as ``\\xNN``."""
+    """Text of unknown origin as one printable line: what nobody would see, and broken UTF-8, as
+    ``\\xNN``.
+    """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
     if text.isascii() and text.isprintable():
@@ -32,11 +36,14 @@ def quote_command(argv: Iterable[bytes]) -> str:
 
 
 def coloured(fd: int) -> bool:
-    """Whether output to ``fd`` may have colour: a terminal, no NO_COLOR (no-color.org), no dumb terminal."""
+    """Whether output to ``fd`` may have colour: a terminal, no NO_COLOR (no-color.org), no dumb
+    terminal.
+    """
     return os.isatty(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def paint(text: str, colour: str, fd: int = 1) -> str:
+    """``text`` in a colour, where ``fd`` may have colour."""
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if coloured(fd) else text
 
 

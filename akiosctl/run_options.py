@@ -1,4 +1,6 @@
-"""The options of ``akiosctl run`` as a table, and its parser: the run path imports no argument library."""
+"""The options of ``akiosctl run`` as a table, and its parser: the run path imports no argument
+library.
+"""
 
 from __future__ import annotations
 
@@ -42,24 +44,31 @@ _EXCLUSIVE = (("cow", "rw", "ro", "mode"), ("tty", "no_tty"), ("commit", "discar
 
 
 class RunOptions:
-    """What was given: ``has(name)``, ``value(name)``, ``values(name)``, and the command after the options."""
+    """What was given: ``has(name)``, ``value(name)``, ``values(name)``, and the command after the
+    options.
+    """
 
     def __init__(self, command: list[str], given: dict[str, list[str]]) -> None:
         self.command = command
         self._given = given
 
     def has(self, name: str) -> bool:
+        """Whether the option was given."""
         return name in self._given
 
     def value(self, name: str) -> str | None:
+        """The value of an option that was given, the last one; None for none."""
         return self._given[name][-1] if name in self._given else None
 
     def values(self, name: str) -> list[str]:
+        """All values of an option."""
         return self._given.get(name, [])
 
 
 def parse_run(arguments: list[str]) -> RunOptions:
-    """Options up to ``--`` or the first word that is none; the rest is the command.  Raises :class:`AkiosError`."""
+    """Options up to ``--`` or the first word that is none; the rest is the command.  Raises
+    :class:`AkiosError`.
+    """
     given: dict[str, list[str]] = {}
     words = list(arguments)
     while words and words[0].startswith("-") and words[0] != "-":
@@ -120,6 +129,7 @@ def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
 
 
 def help_text() -> str:
+    """What ``akiosctl run --help`` prints."""
     lines = ["Usage: akiosctl run [OPTIONS] -- COMMAND [ARGUMENTS]", "", "Run a command in a cage.", ""]
     shorts = {long: short for short, long in SHORT.items()}
     for option, (_, _, placeholder, text) in OPTIONS.items():

@@ -1,7 +1,9 @@
-"""The policy of a run, quickly: the merged result is remembered as msgpack, keyed by the files it came from.
+"""The policy of a run, quickly: the merged result is remembered as msgpack, under the identity of
+the files it came from.
 
-A run whose policy files and options are those of an earlier run imports neither the YAML parser nor the policy
-language.  What is remembered lies in the user's own cache directory and counts only if this user wrote it.
+A run whose policy files and options are those of an earlier run imports neither the YAML parser nor
+the policy language. What is remembered lies in the user's own cache directory, and counts only if
+this user wrote it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from zlib import crc32
 from akiosctl.plain_msgpack import Packed, pack, unpack
 from akiosd import __version__
 from akiosd.errors import AkiosError, ProtocolError
-from akiosd.values.trust import PLACEHOLDERS, VARIABLES, hidden_variables
+from akiosd.values.trust import VARIABLES
 
 SYSTEM_POLICY = "/etc/akios/policy.yaml"
 PROJECT_POLICY = "akios.yaml"
@@ -50,11 +52,15 @@ def _files(workspace: str, explicit: str | None) -> list[str]:
 
 
 def user_directory(variable: str, below_home: str) -> str:
+    """The directory ``akios`` in the one that the XDG ``variable`` names, else in ``below_home`` of
+    the user's home.
+    """
     base = os.environ.get(variable, "")
     return (base if base.startswith("/") else os.path.expanduser(f"~/{below_home}")) + "/akios"
 
 
 def identity(path: str) -> tuple[str | int, ...]:
+    """Device, inode, time of change and size of a file, or that it does not exist."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -85,6 +91,7 @@ def _merge(workspace: str, explicit: str | None, flags: dict[str, dict[str, obje
 
 
 def read_cache(cache: str, key: str) -> dict[str, Any] | None:
+    """What is remembered under ``key``; None when it is missing, foreign or unreadable."""
     try:
         with open(cache, "rb") as file:
             # Only what this user wrote, and nobody else can write, is our own memory.
@@ -100,6 +107,7 @@ def read_cache(cache: str, key: str) -> dict[str, Any] | None:
 
 
 def write_cache(cache: str, data: bytes) -> None:
+    """Remember ``data``; failures are ignored."""
     temporary = f"{cache}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(cache), mode=0o700, exist_ok=True)
@@ -139,7 +147,11 @@ def choose_environment(policy: RunPolicy, given: list[str], kept: list[str]) -> 
 
 def _refuse_ours(name: str) -> None:
     """akiosd sets these; only the policy can say otherwise, and a value given here would be lost without a word."""
-    if name in hidden_variables(tuple(PLACEHOLDERS)):
+    # Only an option that names a variable needs the table of providers.
+    from akiosd.values.agent_environment import hidden_variables
+    from akiosd.values.providers import FACTS
+
+    if name in hidden_variables(FACTS):
         raise AkiosError(
             f"{name} is a key, which stays outside: the agent gets a placeholder and its gateway the key",
             "environment",

@@ -1,4 +1,6 @@
-"""Files a user names on the command line: read up to a limit, written whole, and errors in words."""
+"""Files a user names on the command line: read up to a limit, written whole, and errors
+in words.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from akiosd.ledger.note import MAX_NOTE_BYTES
 
 
 def read_file(path: Path, limit: int, what: str) -> bytes:
-    """The whole file.  Raises :class:`AkiosError` if it cannot be read or is larger than a ``what`` may be."""
+    """The whole file.  Raises :class:`AkiosError` if it cannot be read or is larger than a ``what``
+    may be.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
@@ -29,6 +33,7 @@ def read_key_text(text: str) -> str:
 
 
 def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` whole.  Raises :class:`AkiosError`."""
     try:
         path.write_bytes(data)
     except OSError as error:

@@ -1,6 +1,8 @@
-"""A log read through the daemon, file by file, by somebody who may not open its files: streamed, never held.
+"""A log read through the daemon, file by file, by somebody who may not open its files: streamed,
+never held.
 
-What comes is what is on disk, untouched; so whoever reads a log this way finds what is found in the files themselves.
+What comes is what is on disk, untouched; so whoever reads a log this way finds what is found in the
+files themselves.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class SocketFiles:
-    """A ``LogReader``; with ``kept`` over the checkpoints kept beside the log.  ``client`` stays the caller's."""
+    """A ``LogReader``; with ``kept`` over the checkpoints kept beside the log.  ``client`` stays
+    the caller's.
+    """
 
     def __init__(self, client: Client, cage: str, kept: bool = False) -> None:
         self._client, self._cage, self._kept = client, cage, kept

@@ -21,7 +21,9 @@ from akiosd.errors import AkiosError
 _START_SECONDS = 60
 _STOP_SECONDS = 30
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-"""All that a root process gets of the caller's; what a service manager would set is not wanted here."""
+"""All that a root process gets of the caller's; what a service manager would set is not wanted
+here.
+"""
 
 
 class RunWith(Protocol):
@@ -31,7 +33,9 @@ class RunWith(Protocol):
 
 
 def run_standalone(options: RunOptions, as_json: bool, run_with: RunWith) -> int:
-    """Start the daemon, run, verify what it wrote, stop it.  The exit status is the run's; 125 if the log is bad."""
+    """Start the daemon, run, verify what it wrote, stop it.  The exit status is the run's; 125 if
+    the log is bad.
+    """
     if os.geteuid() != 0:
         raise AkiosError("--standalone starts akiosd, which needs root", "akiosctl run", "use sudo, or the service")
     if options.has("detach"):
@@ -56,13 +60,16 @@ def run_standalone(options: RunOptions, as_json: bool, run_with: RunWith) -> int
 
 @contextmanager
 def private_daemon(directory: str) -> Iterator[None]:
-    """An akiosd on ``directory``, ready to be used inside the ``with``; its log lies in ``akiosd.log`` there."""
+    """An akiosd on ``directory``, ready to be used inside the ``with``; its log lies in
+    ``akiosd.log`` there.
+    """
     ready_read, ready_write = os.pipe()
     log = f"{directory}/akiosd.log"
     with open(log, "wb") as log_file:
         daemon = subprocess.Popen(
             [
-                # Isolated: the caller's directory, which an agent may have written to, and variables are nothing to it.
+                # Isolated: the caller's directory, which an agent may have written to, and
+                # variables are nothing to it.
                 *(sys.executable, "-I", "-m", "akiosd.daemon.main"),
                 *("--state-dir", f"{directory}/state", "--runtime-dir", f"{directory}/run"),
                 *("--ready-fd", str(ready_write)),

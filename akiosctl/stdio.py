@@ -1,11 +1,13 @@
-"""Copies between the caller's descriptors and a cage's pipes or terminal, at the speed of a plain pipe copy.
+"""Copies between the caller's descriptors and a cage's pipes or terminal, at the speed of a plain
+pipe copy.
 
-One thread for each direction, so that none waits for another; the main thread watches the control socket,
-signals and the threads' ends.  The caller's descriptors are never switched to non-blocking mode: others share
-them.  Pipes are spliced.  Splicing holds the pipe's lock while it waits for the other side, so it is used only
-where the other side is a pipe or a plain file; a blocked terminal would else stop the agent in the kernel.
-Never into a plain file: splice(2) takes the file's position before it waits for data, and what others wrote
-there meanwhile (``>log 2>&1``) would be overwritten.
+One thread for each direction, so that none waits for another; the main thread watches the control
+socket, signals and the threads' ends.  The caller's descriptors are never switched to non-blocking
+mode: others share them.  Pipes are spliced.  Splicing holds the pipe's lock while it waits for the
+other side, so it is used only where the other side is a pipe or a plain file; a blocked terminal
+would else stop the agent in the kernel. Never into a plain file: splice(2) takes the file's
+position before it waits for data, and what others wrote there meanwhile (``>log 2>&1``) would be
+overwritten.
 """
 
 from __future__ import annotations
@@ -39,9 +41,10 @@ class CopyEnds:
 
 
 def copy(source: int, target: int, limit: OutputLimit | None = None) -> str:
-    """Copy until one side ends; blocks.  Closes nothing.  Raises OSError for what is no end (ENOSPC, for example).
+    """Copy until one side ends; blocks, and closes nothing.
 
-    What ``limit`` does not let pass is read and dropped: a blocked writer could not tell why it waits.
+    What ``limit`` does not let pass is read and dropped: a blocked writer could not tell why it
+    waits. Raises OSError for errors that are no end, such as ENOSPC.
     """
     if limit is None and _may_splice(source) and _may_splice(target) and _is_for_splicing(source, target):
         try:
@@ -72,7 +75,9 @@ def _copy_by_splice(source: int, target: int) -> str:
 
 
 def _widen(fd: int) -> None:
-    """A bigger pipe for a heavy stream.  Not for every stream: pipe memory is limited for each user."""
+    """A bigger pipe for a heavy stream.  Not for every stream: pipe memory is limited for each
+    user.
+    """
     try:
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
     except OSError:
@@ -112,7 +117,9 @@ def write_all(target: int, data: bytes) -> bool:
 
 
 def wait_ready(source: int | None, target: int | None) -> None:
-    """Wait until ``source`` can be read and ``target`` written: for descriptors somebody made non-blocking."""
+    """Wait until ``source`` can be read and ``target`` written: for descriptors somebody made
+    non-blocking.
+    """
     for fd, event in ((source, select.POLLIN), (target, select.POLLOUT)):
         if fd is not None:
             poll = select.poll()
@@ -141,7 +148,9 @@ def _may_splice(fd: int) -> bool:
 
 
 def open_missing_stdio() -> None:
-    """Give 0, 1 and 2 something to be, so that nothing opened later takes their place (``<&-`` in a shell)."""
+    """Give 0, 1 and 2 something to be, so that nothing opened later takes their place (``<&-`` in a
+    shell).
+    """
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
@@ -153,7 +162,9 @@ def open_missing_stdio() -> None:
 
 
 class OutputLimit:
-    """How much of a cage's output may still be copied; ``reached`` is an eventfd, readable once that was too little."""
+    """How much of a cage's output may still be copied; ``reached`` is an eventfd, readable once
+    that was too little.
+    """
 
     def __init__(self, left: int) -> None:
         self.reached = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -171,7 +182,9 @@ class OutputLimit:
 
 
 class Copiers:
-    """The copying threads of one run.  ``ended`` is an eventfd readable once every output has ended."""
+    """The copying threads of one run.  ``ended`` is an eventfd readable once every output has
+    ended.
+    """
 
     def __init__(self, limit: OutputLimit | None = None) -> None:
         self._limit = limit
@@ -190,7 +203,9 @@ class Copiers:
         self._start(lambda: self._output(stderr, 2))
 
     def start_terminal(self, master: int, keys: bytes, detach: Callable[[], None]) -> None:
-        """Copy between 0, 1 and a terminal's master, which stays the caller's.  ``detach`` is called in a thread."""
+        """Copy between 0, 1 and a terminal's master, which stays the caller's.  ``detach`` is
+        called in a thread.
+        """
         self._outputs = 1
         self._start(lambda: self._typed(master, DetachKeys(keys), detach))
         self._start(lambda: self._shown(master))

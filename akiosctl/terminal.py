@@ -13,18 +13,22 @@ DEFAULT_DETACH_KEYS = "ctrl-p,ctrl-q"
 
 
 class RawTerminal:
-    """Puts the terminal ``fd`` into raw mode between :meth:`enter` and :meth:`leave`; both may be repeated."""
+    """Puts the terminal ``fd`` into raw mode between :meth:`enter` and :meth:`leave`; both may be
+    repeated.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._saved: list[object] | None = None
 
     def enter(self) -> None:
+        """Switch to raw mode."""
         mode = termios.tcgetattr(self._fd)
         if self._saved is None:
             self._saved = list(mode)
             self._saved[6] = list(mode[6])
-        # As cfmakeraw(3): every byte goes through in both directions, the cage's own terminal does the editing.
+        # As cfmakeraw(3): every byte goes through in both directions, the cage's own terminal does
+        # the editing.
         mode[0] &= ~(
             termios.IGNBRK
             | termios.BRKINT
@@ -42,6 +46,7 @@ class RawTerminal:
         termios.tcsetattr(self._fd, termios.TCSANOW, mode)
 
     def leave(self) -> None:
+        """Restore what was before."""
         if self._saved is None:
             return
         try:
@@ -61,7 +66,9 @@ def read_size(fd: int) -> tuple[int, int]:
 
 
 def write_size(master: int, rows: int, columns: int) -> None:
-    """TIOCSWINSZ on a master: the kernel tells the foreground process group inside with SIGWINCH."""
+    """TIOCSWINSZ on a master: the kernel tells the foreground process group inside with
+    SIGWINCH.
+    """
     try:
         fcntl.ioctl(master, termios.TIOCSWINSZ, pack("HHHH", rows, columns, 0, 0))
     except OSError:
@@ -69,7 +76,9 @@ def write_size(master: int, rows: int, columns: int) -> None:
 
 
 def parse_detach_keys(text: str) -> bytes:
-    """``ctrl-p,ctrl-q`` → bytes; single characters, or ctrl- and one of a–z @ [ ] \\ ^ _.  Empty: none."""
+    """``ctrl-p,ctrl-q`` → bytes; single characters, or ctrl- and one of a–z @ [ ] \\ ^ _.  Empty:
+    none.
+    """
     keys = bytearray()
     for key in filter(None, text.split(",")):
         name = key.removeprefix("ctrl-")
@@ -84,7 +93,9 @@ def parse_detach_keys(text: str) -> bytes:
 
 
 class DetachKeys:
-    """Finds the detach sequence in typed input.  A beginning of it is held back until the next key decides."""
+    """Finds the detach sequence in typed input.  A beginning of it is held back until the next key
+    decides.
+    """
 
     def __init__(self, keys: bytes) -> None:
         self._keys = keys

@@ -1,8 +1,10 @@
-"""Output of a program long gone, for a terminal: all of its text, its colours, nothing that drives the terminal.
+"""Shows the output of a program that has ended on a terminal: all of its text and colours, nothing
+that drives the terminal.
 
-A terminal obeys more than colours: it can be told to retitle itself, to answer as if somebody typed, to fill the
-clipboard.  Someone who reads what a cage left, root perhaps, did not ask for its program to do that; nor to be shown
-only a part of it: text concealed, in the colour of the background, overwritten, or of characters that nobody sees.
+A terminal obeys more than colours: it can be told to change its title, to answer as if somebody
+typed, to fill the clipboard. Someone who reads what a cage left, root perhaps, did not ask for its
+program to do that; nor to be shown only a part of it: text that is concealed, in the colour of the
+background, overwritten, or made of invisible characters.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from akiosd.values.text import as_bytes, show
 _SGR = re.compile(r"\x1b\[([0-9;:]{0,40})m")
 _PIECES = re.compile(r"(\x1b\[[0-9;:]{0,40}m|\r\n|\r|\n)")
 _UNFINISHED = re.compile(r"(?:\x1b(?:\[[0-9;:]{0,40})?|\r)\Z")
-# Reset, bold, faint, italic, underlined, inverse, struck out, and the ends of all attributes there are.
+# Reset, bold, faint, italic, underlined, inverse, struck out, and the ends of all attributes there
+# are.
 _ATTRIBUTES = frozenset((0, 1, 2, 3, 4, 7, 9, *range(22, 30), 39, 49))
-# Red to cyan can be read on dark and on light; black, white and their bright ones on one of the two.
+# Red to cyan can be read on dark and on light; black, white and their bright ones on one of the
+# two.
 _COLOURS = frozenset((*range(31, 37), *range(91, 97)))
 _DARKEST, _LIGHTEST = 60, 200
 _FOREGROUND, _GROUND, _UNDERLINE = 38, 48, 58
@@ -26,17 +30,20 @@ _INDEXED, _DIRECT = 5, 2
 
 
 class Tamer:
-    """Bytes in, harmless bytes out; what may go on in the next piece is held back until it comes."""
+    """Takes bytes and returns harmless bytes; a sequence that may continue in the next piece is
+    held back until it comes.
+    """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._held = ""
 
     def feed(self, data: bytes) -> bytes:
+        """Take the next piece; returns what may be shown."""
         return self._take(self._decoder.decode(data))
 
     def finish(self) -> bytes:
-        """The rest, and the colours back to what they were."""
+        """The rest, and the colours as they were before."""
         rest = self._take(self._decoder.decode(b"", True))
         held, self._held = self._held, ""
         return rest + _show(held) + b"\x1b[0m"
@@ -65,7 +72,9 @@ def _piece(piece: str) -> str:
 
 
 def _sgr(parameters: str) -> str:
-    """The sequence again with what leaves text readable on any ground; "" when nothing of it does."""
+    """The sequence again with what leaves text readable on any ground; "" when nothing
+    of it does.
+    """
     if not parameters:
         return "\x1b[m"
     numbers = [int(text or "0") for text in parameters.split(";") if ":" not in text]

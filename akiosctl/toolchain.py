@@ -1,9 +1,11 @@
-"""Find what a command needs beside the system: the interpreter behind it and the tools its PATH leads to.
+"""Find what a command needs beside the system: the interpreter behind it and the tools its PATH
+leads to.
 
-From the command one goes along symlinks (each hop must exist inside), the shebang line and ``pyvenv.cfg``; from
-PATH along its entries.  Each installation found is shown read-only as its own tree: a version of Python, never the
-manager's directory, never a home.  The workspace's own files are the agent's work of yesterday: a link in it
-may lead to an installation that a known manager made, to nothing else.
+From the command one goes along symlinks (each hop must exist inside), the shebang line and
+``pyvenv.cfg``; from PATH along its entries.  Each installation found is shown read-only as its own
+tree: a version of Python, never the manager's directory, never a home.  The workspace's own files
+are the agent's work of yesterday: a link in it may lead to an installation that a known manager
+made, to nothing else.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ class CommandNotExecutableError(AkiosError):
 
 
 class Bind(NamedTuple):
-    """A tree (or one file) to show read-only: path inside, O_PATH fd, whether it is a directory, which manager."""
+    """A tree (or one file) to show read-only: path inside, O_PATH fd, whether it is a directory,
+    which manager.
+    """
 
     inside: str
     fd: int
@@ -47,7 +51,9 @@ class Bind(NamedTuple):
 
 
 class Toolchain(NamedTuple):
-    """``command`` is the path to execute inside; the fds in ``binds`` are the receiver's; ``env`` to be added."""
+    """``command`` is the path to execute inside; the fds in ``binds`` are the receiver's; ``env``
+    to be added.
+    """
 
     command: str
     binds: list[Bind]
@@ -55,6 +61,7 @@ class Toolchain(NamedTuple):
     notes: list[str]
 
     def close(self) -> None:
+        """Close all descriptors."""
         for bind in self.binds:
             os.close(bind.fd)
 
@@ -62,8 +69,9 @@ class Toolchain(NamedTuple):
 def locate_toolchain(argv0: str, env: Mapping[str, str], workspace: str, home: str, cwd: str = "") -> Toolchain:
     """Resolve ``argv0`` as execvp(3) would and find all it needs beside the system.
 
-    ``workspace``, ``home`` and ``cwd`` (default: the workspace) are absolute.  The workspace appears inside under
-    its own path.  Raises CommandNotFound, CommandNotExecutable; OSError never leaves an fd open.
+    ``workspace``, ``home`` and ``cwd`` (default: the workspace) are absolute.  The workspace
+    appears inside under its own path.  Raises CommandNotFound, CommandNotExecutable; OSError never
+    leaves an fd open.
     """
     search = _Search(Host(env, os.path.normpath(home), cwd or workspace, os.path.normpath(workspace)))
     search.examine_path()
@@ -120,7 +128,9 @@ class _Search:
             self.env[variable] = value
 
     def virtual_environment(self, tree: str, *, trusted: bool) -> None:
-        """Show the Python behind a venv: what its ``python`` links to and what ``pyvenv.cfg`` calls home."""
+        """Show the Python behind a venv: what its ``python`` links to and what ``pyvenv.cfg`` calls
+        home.
+        """
         config = read_head(f"{tree}/pyvenv.cfg", 8192)
         if not config:
             return
@@ -229,7 +239,9 @@ class _Search:
         return False
 
     def add_file(self, real: str, path: str, trusted: bool) -> bool:
-        """Show one executable of no known installation, when the caller named it; never one the workspace names."""
+        """Show one executable of no known installation, when the caller named it; never one the
+        workspace names.
+        """
         if trusted and _is_executable(real):
             self.trees[real] = "command"
             return True
@@ -254,7 +266,9 @@ class _Search:
 
 
 def venv_home(config: bytes) -> str:
-    """The absolute directory that a ``pyvenv.cfg`` calls home, as Python reads it (PEP 405); "" for anything else."""
+    """The absolute directory that a ``pyvenv.cfg`` calls home, as Python reads it (PEP 405); "" for
+    anything else.
+    """
     for line in config.decode("utf-8", "surrogateescape").split("\n"):
         key, equals, value = line.partition("=")
         if equals and key.strip().lower() == "home":
@@ -264,7 +278,9 @@ def venv_home(config: bytes) -> str:
 
 
 def _hops(path: str) -> list[str]:
-    """``path`` and each name it leads to by symlink, as path_resolution(7) meets them, the final component only."""
+    """``path`` and each name it leads to by symlink, as path_resolution(7) meets them, the final
+    component only.
+    """
     hops = [path]
     while os.path.islink(hops[-1]) and len(hops) < _MAX_HOPS:
         target = os.readlink(hops[-1])
@@ -279,12 +295,15 @@ def _is_executable(path: str) -> bool:
 
 
 def _interpreter(head: bytes) -> str:
-    """The program of a shebang line: a path, or the bare name that env(1) is asked to find.  Empty: no script."""
+    """The program of a shebang line: a path, or the bare name that env(1) is asked to find.  Empty:
+    no script.
+    """
     if not head.startswith(b"#!"):
         return ""
     lines = head.decode("utf-8", "surrogateescape").split("\n")
     words = lines[0][2:].split()
-    # Installers write this when the path is too long or holds a space: the shell starts the real interpreter.
+    # Installers write this when the path is too long or holds a space: the shell starts the real
+    # interpreter.
     long_form = re.match(r"'''exec' (?:\"([^\"]+)\"|(\S+))", lines[1]) if len(lines) > 1 else None
     if long_form and words[:1] == ["/bin/sh"]:
         return long_form[1] or long_form[2]

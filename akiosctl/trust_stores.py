@@ -1,7 +1,8 @@
-"""Find the trust stores that programs bring along: files with certificates in what a cage will show.
+"""Find the trust stores that programs bring along: files with certificates in what a cage will
+show.
 
-Looked for where they are known to stand, not everywhere: a run waits for this.  A path is told only under its real
-name, because nothing inside follows a link on the way to it.
+Looked for where they are known to stand, not everywhere: a run waits for this.  A path is told only
+under its real name, because nothing inside follows a link on the way to it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _IN_TREE = (
     "lib/security/cacerts", "jre/lib/security/cacerts", "ssl/cacert.pem", "lib/third_party/certifi/cacert.pem",
     "aws-cli/v2/current/dist/awscli/botocore/cacert.pem", "dist/awscli/botocore/cacert.pem",
 )  # fmt: skip
-# Below any package of Python: certifi, botocore, requests, and certifi in those that bring their own.
+# Below any package of Python: certifi, botocore, requests, and certifi in those that bring their
+# own.
 _IN_PACKAGE = ("cacert.pem", "_vendor/certifi/cacert.pem")
 _IN_PACKAGES = (
     "pip/_vendor/requests/cacert.pem", "pipenv/patched/pip/_vendor/certifi/cacert.pem",
@@ -30,9 +32,11 @@ _NO_PACKAGES = (".dist-info", ".egg-info", ".so", ".py", ".pth")
 
 
 def find_trust_stores(trees: Iterable[str], workspace: str, environments: Iterable[str] = ()) -> list[str]:
-    """Absolute, real paths of stores in ``trees``, in the system, and in Python environments of the workspace.
+    """Absolute, real paths of stores in ``trees``, in the system, and in Python environments of the
+    workspace.
 
-    ``environments`` are directories that may be such environments, besides those with the usual names.
+    ``environments`` are directories that may be such environments, besides those with the usual
+    names.
     """
     places = list(trees)
     own = [f"{workspace}/{name}" for name in (".venv", "venv", "env")] + list(environments)

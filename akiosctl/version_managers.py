@@ -1,7 +1,8 @@
-"""Where version managers keep what they install, and which version a directory selects.
+"""Knows where version managers install, and which version a directory selects.
 
-Nothing of a manager is run: its shims are scripts that would look for their own files inside the cage.  Their version
-files are read instead, and the shim directory in PATH is replaced by the directories it stands for.
+Nothing of a manager is run: its shims are scripts that would look for their own files inside the
+cage. Their version files are read instead, and the shim directory in PATH is replaced by the
+directories that it stands for.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _ENV_MANAGERS = {
     "rbenv": ("RBENV_VERSION", ".ruby-version"),
     "nodenv": ("NODENV_VERSION", ".node-version"),
 }
-# What stands at the top of an installation of Python, and of nothing else that could be shown with it.
+# What stands at the top of an installation of Python, and of nothing else that could be shown with
+# it.
 _INSTALLATION = frozenset((
     *("bin", "lib", "lib32", "lib64", "libexec", "include", "share", "man", "ssl", "conda-meta", "python.json"),
     *("licenses", "license", "license.txt", "readme", "readme.txt", "readme.md"),
@@ -36,7 +38,9 @@ _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*(/envs/[A-Za-z0-9][A-Za
 
 
 class Host(NamedTuple):
-    """What the search knows: the caller's environment, home, working directory and workspace (absolute paths)."""
+    """What the search knows: the caller's environment, home, working directory and workspace
+    (absolute paths).
+    """
 
     env: Mapping[str, str]
     home: str
@@ -87,17 +91,22 @@ def known_roots(host: Host) -> list[Root]:
 
 
 def manager_home(host: Host, variable: str, default: str) -> str:
-    """A manager's directory, from its variable when that is absolute, else below the home directory."""
+    """A manager's directory, from its variable when that is absolute, else below the home
+    directory.
+    """
     value = host.env.get(variable, "")
     return value.rstrip("/") if value.startswith("/") else f"{host.home}/{default}"
 
 
 def is_below(path: str, tree: str) -> bool:
+    """Whether ``path`` is ``tree`` or below it."""
     return path == tree or path.startswith(tree.rstrip("/") + "/")
 
 
 def is_private(tree: str, home: str) -> bool:
-    """Whether ``tree`` must not be shown: a home, an ancestor of one, a place shared by many things."""
+    """Whether ``tree`` must not be shown: a home, an ancestor of one, a place shared by many
+    things.
+    """
     real = os.path.realpath(tree)
     for path in {tree, real}:
         if path in _TOO_WIDE or is_below(home, path) or is_below(os.path.realpath(home), path):
@@ -108,9 +117,10 @@ def is_private(tree: str, home: str) -> bool:
 def installed_tree(path: str, roots: list[Root], host: Host, *, trusted: bool) -> tuple[str, str] | None:
     """The smallest tree that holds the installation ``path`` belongs to, and why, or ``None``.
 
-    Known places first; then by shape: a Python installation, its standard library beside it.  Only when the caller's
-    own environment led here (``trusted``) and no file of the workspace: anything in /opt, npm's packages, a venv, a
-    conda environment, and a Python that stands among other things.
+    Known places first; then by shape: a Python installation, its standard library beside it.  Only
+    when the caller's own environment led here (``trusted``) and no file of the workspace: anything
+    in /opt, npm's packages, a venv, a conda environment, and a Python that stands among other
+    things.
     """
     for root in roots:
         if is_below(path, root.path) and (trusted or root.why != "/opt"):
@@ -119,7 +129,8 @@ def installed_tree(path: str, roots: list[Root], host: Host, *, trusted: bool) -
             if (not root.depth or (len(parts) >= root.depth and parts[0])) and not is_private(tree, host.home):
                 return tree, root.why
     if trusted and "/node_modules/" in path:
-        # Packages find each other in the outermost directory of this name, whoever's bin/ leads to one of them.
+        # Packages find each other in the outermost directory of this name, whoever's bin/ leads to
+        # one of them.
         tree = path[: path.index("/node_modules/")] + "/node_modules"
         if not is_private(tree, host.home):
             return tree, "npm"
@@ -147,7 +158,9 @@ def _shape(tree: str, trusted: bool) -> str:
 
 
 def stands_for(directory: str, host: Host) -> list[str] | None:
-    """The directories that a PATH entry of a manager stands for, best first; ``None``: it is an ordinary one."""
+    """The directories that a PATH entry of a manager stands for, best first; ``None``: it is an
+    ordinary one.
+    """
     parent, name = os.path.split(directory)
     if name == "shims":
         for manager in _ENV_MANAGERS:
@@ -172,7 +185,9 @@ def _is_manager(root: str, manager: str) -> bool:
 
 
 def _env_manager_bins(root: str, manager: str, host: Host) -> list[str]:
-    """What pyenv(1) selects: the variable, the version file of the directory or one above, the global file."""
+    """What pyenv(1) selects: the variable, the version file of the directory or one above, the
+    global file.
+    """
     variable, file_name = _ENV_MANAGERS[manager]
     names = host.env.get(variable, "").replace(":", " ").split()
     if not names:
@@ -187,7 +202,9 @@ def _env_manager_bins(root: str, manager: str, host: Host) -> list[str]:
 
 
 def _version_directory(versions: str, name: str) -> str | None:
-    """``3.11.7`` itself, or for a prefix such as ``3.11`` the highest installed version that it begins."""
+    """``3.11.7`` itself, or for a prefix such as ``3.11`` the highest installed version that it
+    begins.
+    """
     if not _VERSION_NAME.match(name) or ".." in name:
         return None
     if os.path.isdir(f"{versions}/{name}"):
@@ -201,7 +218,9 @@ def _version_key(name: str) -> list[int]:
 
 
 def _tool_versions_bins(installs: str, host: Host) -> list[str]:
-    """asdf and mise: ``.tool-versions`` of each directory upwards and of the home; the nearest line of a tool wins."""
+    """asdf and mise: ``.tool-versions`` of each directory upwards and of the home; the nearest line
+    of a tool wins.
+    """
     chosen: dict[str, str] = {}
     for place in [*_upwards(host.cwd), host.home]:
         for line in _read(f"{place}/.tool-versions").splitlines():
@@ -209,7 +228,8 @@ def _tool_versions_bins(installs: str, host: Host) -> list[str]:
             if len(words) > 1:
                 chosen.setdefault(words[0], words[1])
     if not chosen:
-        # mise's own files are TOML of many shapes; its "latest" links stand for what it would most likely choose.
+        # mise's own files are TOML of many shapes; its "latest" links stand for what it would most
+        # likely choose.
         chosen = {tool: "latest" for tool in _list(installs) if os.path.isdir(f"{installs}/{tool}/latest")}
     found = []
     for tool, version in chosen.items():
@@ -234,7 +254,9 @@ def _volta_bins(root: str) -> list[str]:
 
 
 def _rustup_bins(host: Host) -> list[str]:
-    """The toolchain rustup's proxies would start: the variable, a toolchain file upwards, the default."""
+    """The toolchain rustup's proxies would start: the variable, a toolchain file upwards, the
+    default.
+    """
     rustup = manager_home(host, "RUSTUP_HOME", ".rustup")
     names = [host.env.get("RUSTUP_TOOLCHAIN", "")]
     for place in _upwards(host.cwd):
@@ -261,7 +283,9 @@ def _words(text: str) -> list[str]:
 
 
 def _read(path: str) -> str:
-    """The text of a small regular file, empty when there is none.  Version files may be the agent's work."""
+    """The text of a small regular file, empty when there is none.  Version files may be the agent's
+    work.
+    """
     return read_head(path, 64 * 1024).decode("utf-8", "replace")
 
 

@@ -1,4 +1,6 @@
-"""The exception family of AKIOS: every error says what failed, where, and what a person can do next."""
+"""The exception family of AKIOS: every error says what failed, where, and what a person can do
+next.
+"""
 
 from __future__ import annotations
 

@@ -24,15 +24,16 @@ from setuptools.command.build_ext import build_ext
 from distutils.command.build_scripts import build_scripts  # isort: skip
 
 NATIVE = Path(__file__).resolve().parent
-HEADER = NATIVE / "include" / "akios.h"
+HEADERS = ("akios.h", "mount.h")
 MODULE = "akiosd.kernel._shim"
 LAUNCHER = Path("akiosd", "kernel", "akios-launcher")
 
-SHIM_SOURCES = ("shim_*.c",)
-LAUNCHER_SOURCES = ("launcher*.c", "init*.c", "common*.c")
+SHARED_SOURCES = ("mount.c", "credentials.c")
+SHIM_SOURCES = ("shim_*.c", *SHARED_SOURCES)
+LAUNCHER_SOURCES = ("launcher*.c", "init*.c", "common*.c", *SHARED_SOURCES)
 ENTRY_SOURCES = ("entry.c",)
 PROGRAMS = ("akiosctl", "akiosd")
-SHIM_LIBRARIES = ["seccomp", "crypto", "pthread"]
+SHIM_LIBRARIES = ["crypto", "pthread"]
 LAUNCHER_LIBRARIES: list[str] = []
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wformat=2", "-Wshadow", "-Wconversion", "-Wno-sign-conversion"]
@@ -51,8 +52,9 @@ def read_declarations(header: Path) -> str:
 
 def write_wrapper(target: Path) -> None:
     builder = FFI()
-    builder.cdef(read_declarations(HEADER))
-    builder.set_source(MODULE, '#include "akios.h"')
+    for name in HEADERS:
+        builder.cdef(read_declarations(NATIVE / "include" / name))
+    builder.set_source(MODULE, "".join(f'#include "{name}"\n' for name in HEADERS))
     builder.emit_c_code(str(target))
 
 

@@ -1,4 +1,6 @@
-"""Compare a cage's view with the workspace, and commit the difference with the caller's own credentials."""
+"""Compare a cage's view with the workspace, and commit the difference with the caller's own
+credentials.
+"""
 
 from akiosctl.changes.apply import CommitReport, Committer, Failure, commit
 from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType

@@ -1,18 +1,22 @@
-"""Perform a plan in the workspace with the caller's own credentials: all of it, or nothing.
+"""Performs a plan in the workspace with the caller's own rights: all of it, or nothing.
 
-The view stands on the workspace: a directory the agent renamed is an overlay redirect to the old place, so writing into
-the workspace changes what the view shows.  Therefore every file is first copied out of the view into a staging
-directory in the workspace's root; a full disk or a busy cage is found there, with nothing changed.  Then each name is
-put in its place by renameat2(2): RENAME_NOREPLACE where nothing stood, RENAME_EXCHANGE where something did.  What
-stood there moves into the staging directory and is compared with what the plan expected *then*; if the user was
-quicker, it is exchanged back.  What is removed moves there too.  So any failure can be rolled back, newest first;
-the old files go when all is in place and synced.  If even that fails, the staging directory is kept and named.
+The view stands on the workspace: a directory that the agent renamed is an overlay redirect to the
+old place, so that writing into the workspace changes what the view shows. Therefore every file is
+first copied out of the view into a staging directory in the workspace's root; a full disk or a busy
+cage is found there, with nothing changed.
 
-Every operation opens its directory anew with RESOLVE_STRICT and works on one name in it, so a directory that was
-swapped for a link since the plan was made is an error, never a way out.
+Then each name is put in its place by renameat2(2): RENAME_NOREPLACE where nothing stood,
+RENAME_EXCHANGE where something did. What stood there moves into the staging directory, and is
+compared only then with what the plan expected; if the user was quicker, it is exchanged back. What
+is removed moves there too. So every failure can be rolled back, newest first; the old files go when
+all is in place and synced. If even that fails, the staging directory is kept and named.
 
-Kept: content, holes, mode (0777), mtime, links, and the owner of a replaced file as far as the caller may set it.
-Not kept: xattrs, ACLs.  After a commit the cage's upper layer no longer describes anything: it must be discarded.
+Every operation opens its directory anew with RESOLVE_STRICT and works on one name in it, so that a
+directory that was replaced by a link since the plan was made is an error, never a way out.
+
+Kept: content, holes, mode (0777), mtime, links, and the owner of a replaced file as far as the
+caller may set it. Not kept: xattrs, ACLs. After a commit the cage's upper layer no longer describes
+anything, and must be discarded.
 """
 
 from __future__ import annotations
@@ -28,22 +32,21 @@ import msgspec
 
 from akiosctl.changes.content import copy_content
 from akiosctl.changes.model import Entry, EntryType, entry_from_stat, name_of, parent_of, read_entry
-from akiosctl.changes.openat2 import open_directory, openat2, syncfs
 from akiosctl.changes.plan import Operation, Plan, Verb, explain_block
 from akiosctl.changes.primitives import chmod, clone, create, exchange, explain, make_symlink, move
 from akiosctl.changes.walk import open_file
 from akiosd.errors import AkiosError
+from akiosd.kernel.syscalls import open_directory, openat2, syncfs
 
 _NO_HARD_LINK = (errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP)
 TEMPORARY_PREFIX = b".akios-commit-"
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """The operation at which a commit stopped, and why; ``errno`` is 0 when it was no system call."""
+    """The operation at which a commit stopped, and why."""
 
     operation: Operation
     reason: str
-    errno: int = 0
 
 
 class CommitReport(msgspec.Struct, frozen=True):
@@ -129,7 +132,7 @@ class Committer:
         except _StopError as stop:
             return Failure(current, str(stop))
         except OSError as error:
-            return Failure(current, explain(error), error.errno or 0)
+            return Failure(current, explain(error))
         self._sync()
         return None
 
@@ -141,7 +144,7 @@ class Committer:
         except _StopError as stop:
             return Failure(operation, str(stop))
         except OSError as error:
-            return Failure(operation, explain(error), error.errno or 0)
+            return Failure(operation, explain(error))
         self._performed += 1
         return None
 

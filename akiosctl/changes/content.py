@@ -1,4 +1,6 @@
-"""The bytes of files: comparing two of them and copying one, in time that follows the data and not the holes."""
+"""The bytes of files: comparing two and copying one, in time proportional to the data, not to the
+holes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ _CHUNK = 1 << 20
 
 
 def _next_data(fd: int, offset: int, size: int) -> int:
-    """The first offset at or after ``offset`` that may hold data; ``size`` when only a hole is left.  lseek(2)."""
+    """The first offset at or after ``offset`` that may hold data; ``size`` when only a hole is
+    left.  lseek(2).
+    """
     try:
         return min(os.lseek(fd, offset, os.SEEK_DATA), size)
     except OSError as error:
@@ -56,7 +60,9 @@ def same_content(one: int, other: int) -> bool:
 
 
 def copy_content(source: int, target: int, size: int) -> None:
-    """Copy ``size`` bytes into the empty file ``target``; holes stay holes.  Raises OSError (ENOSPC, EDQUOT, EFBIG)."""
+    """Copy ``size`` bytes into the empty file ``target``; holes stay holes.  Raises OSError
+    (ENOSPC, EDQUOT, EFBIG).
+    """
     os.ftruncate(target, size)
     offset = _next_data(source, 0, size) if size else 0
     while offset < size:

@@ -1,6 +1,8 @@
-"""Git's configuration as values: what a file says, which of it a commit may change, and which files it names.
+"""Git's configuration as values: what a file says, which settings a commit may change, and which
+files it names.
 
-The grammar is that of git-config(1), CONFIGURATION FILE; a test compares this reader with git's own.
+The grammar is that of git-config(1), CONFIGURATION FILE; a test compares this reader with git's
+own.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import msgspec
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One line.  ``section`` and ``key`` are in lower case; a key without ``=`` has the value ``None``."""
+    """One line.  ``section`` and ``key`` are in lower case; a key without ``=`` has the value
+    ``None``.
+    """
 
     section: str
     subsection: bytes | None
@@ -20,6 +24,9 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
+        """The full name, such as ``core.hookspath``, or ``filter.*.clean`` where there is a
+        subsection.
+        """
         return f"{self.section}.*.{self.key}" if self.subsection is not None else f"{self.section}.{self.key}"
 
 
@@ -67,7 +74,9 @@ def _section(header: re.Match[bytes]) -> tuple[str, bytes | None]:
 
 
 def _value(text: bytes, at: int) -> tuple[bytes, int]:
-    """The value that starts behind ``=``, and where the next line begins.  Space outside quotes is cut at both ends."""
+    """The value that starts behind ``=``, and where the next line begins.  Space outside quotes is
+    cut at both ends.
+    """
     value, spaces, quoted = bytearray(), bytearray(), False
     while at < len(text):
         one = text[at : at + 1]
@@ -101,7 +110,8 @@ def _unescaped(one: bytes) -> bytes:
     return _ESCAPES[one]
 
 
-# What a commit may change: it names no program, no file and no other host for what is there already.
+# What a commit may change: it names no program, no file and no other host for what is there
+# already.
 _BOOLEAN = rb"(?i:true|false|yes|no|on|off|1|0)"
 _URL = rb"(?:https|ssh)://[A-Za-z0-9][^\s]*|[A-Za-z0-9_][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:(?!:)[^\s]*"
 _CHANGEABLE = {
@@ -132,7 +142,8 @@ _ADDABLE = {
 
 
 def forbidden_changes(old: bytes, new: bytes) -> list[str]:
-    """The names of settings that differ and that a commit must not change; empty when nothing speaks against it.
+    """The names of settings that differ and that a commit must not change; empty when nothing
+    speaks against it.
 
     Raises :class:`BadConfigError` when one of the two cannot be read.
     """
@@ -155,7 +166,8 @@ def _may_change(setting: Setting, known: frozenset[tuple[str, bytes | None]]) ->
     return setting.name in _CHANGEABLE and _CHANGEABLE[setting.name].fullmatch(value) is not None
 
 
-# Values that are data to git, whatever they look like: no program runs them and no configuration is read from them.
+# Values that are data to git, whatever they look like: no program runs them and no configuration is
+# read from them.
 _DATA = frozenset((
     *_CHANGEABLE, *_ADDABLE, "commit.template", "blame.ignorerevsfile", "core.excludesfile", "core.attributesfile",
     "core.whitespace", "remote.*.push", "remote.*.pushurl", "branch.*.description", "submodule.*.url",
@@ -172,18 +184,21 @@ def includes(settings: list[Setting]) -> list[bytes]:
 
 
 def hook_paths(settings: list[Setting]) -> list[bytes]:
+    """The values of ``core.hooksPath``."""
     return [setting.value for setting in settings if setting.value and setting.name == "core.hookspath"]
 
 
 def worktrees(settings: list[Setting]) -> list[bytes]:
+    """The values of ``core.worktree``."""
     return [setting.value for setting in settings if setting.value and setting.name == "core.worktree"]
 
 
 def named_words(settings: list[Setting]) -> list[tuple[str, bytes]]:
-    """(name of the setting, word) for each word that may be a path, of every value that is not plain data.
+    """(name of the setting, word) for each word that may be a path, of every value that is not
+    plain data.
 
-    Commands stand there (core.fsmonitor, filters, drivers, pagers, helpers, aliases) and paths of other kinds; a
-    key that this version does not know counts as one of them.
+    Commands stand there (core.fsmonitor, filters, drivers, pagers, helpers, aliases) and paths of
+    other kinds; a key that this version does not know counts as one of them.
     """
     return [
         (setting.name, word.removeprefix(b"!"))

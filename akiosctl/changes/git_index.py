@@ -1,8 +1,9 @@
-"""Names that git keeps and takes at their word: those of files in its index, those of its references.
+"""Checks names that git keeps and uses without checking: those of files in its index, and of its
+references.
 
-``git restore .`` and ``git checkout -- .`` write where the index says.  Git checks a name when it comes into an index,
-never when it reads one, so an index that an agent wrote puts a file into ``.git/hooks``, or out of the workspace.  The
-format is that of gitformat-index(5).  Pure.
+``git restore .`` and ``git checkout -- .`` write where the index says. Git checks a name when it
+comes into an index, never when it reads one, so an index that an agent wrote could put a file into
+``.git/hooks``, or outside of the workspace. The format is that of gitformat-index(5). Pure.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from akiosctl.changes.names import fold
 
 MAGIC = b"DIRC"
 ACTIVE = re.compile(rb"[$`]")
-"""git-check-ref-format(1) lets a name of a reference hold what a shell expands in a prompt that shows it."""
+"""git-check-ref-format(1) lets a name of a reference hold what a shell expands in a prompt that
+shows it.
+"""
 _PACKED = re.compile(rb"(?m)^[0-9a-f]{40,64} refs/.*[$`]")
 _STAT = 40
 _HASHES = (20, 32)  # bytes of SHA-1 and SHA-256; which of them, only the repository says
@@ -64,7 +67,9 @@ def find_objection(data: bytes) -> str:
 
 
 def _is_safe(name: bytes) -> bool:
-    """As verify_path() of git has it, for every kind of file system.  A directory's entry ends in a slash."""
+    """As verify_path() of git has it, for every kind of file system.  A directory's entry ends in a
+    slash.
+    """
     if name.isascii() and _SUSPECT.search(name) is None:
         return True
     parts = name.removesuffix(b"/").split(b"/") if name else []
@@ -78,7 +83,8 @@ def _names(data: bytes, hash_size: int) -> Iterator[bytes]:
         raise _BadIndexError
     at, name, starts, total = 12, b"", [], 0
     for _ in range(count):
-        # In version 4 a block of the offset table begins with a name that owes nothing to the one before.
+        # In version 4 a block of the offset table begins with a name that owes nothing to the one
+        # before.
         start, before = at, len(name)
         at += _STAT + hash_size
         (flags,) = struct.unpack_from(">H", data, at)
@@ -119,7 +125,9 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _check_extensions(data: bytes, at: int, end: int, starts: list[tuple[int, bool]]) -> None:
-    """The table of offsets, by which git reads with several threads, must lead to the same entries."""
+    """The table of offsets, by which git reads with several threads, must lead to the
+    same entries.
+    """
     while at < end:
         signature, size = struct.unpack_from(">4sI", data, at)
         body = data[at + 8 : at + 8 + size]

@@ -1,8 +1,9 @@
-"""What git reaches in a workspace: the directories of its repositories, and what configuration names.
+"""Finds what git reaches in a workspace: the directories of its repositories, and files that its
+configuration names.
 
-Read are the files that git reads (git-config(1), FILES): the system's, the user's, each repository's, and what they
-include, whatever the condition.  A file that git itself would stop at says nothing.  Git is not run: a repository's
-configuration decides what running it does.
+The files that git reads are read (git-config(1), FILES): the system's, the user's, each
+repository's, and what they include under any condition. A file that git itself would stop at says
+nothing. Git is not run, because a repository's configuration decides what running it does.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _OBEYS = "git runs or obeys it at the next command, as git status"
 
 
 class Repository(msgspec.Struct, frozen=True):
-    """Absolute paths: the top of the work tree (``None`` in a bare one), and its ``.git`` or the directory itself."""
+    """Absolute paths: the top of the work tree (``None`` in a bare one), and its ``.git`` or the
+    directory itself.
+    """
 
     top: bytes | None
     git: bytes
@@ -47,7 +50,7 @@ class Configuration(msgspec.Struct, frozen=True):
 def survey_git(
     root: bytes, repositories: Iterable[Repository], env: Mapping[bytes, bytes]
 ) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """(what is reached, the same relative to the top of a repository that is still to come)."""
+    """(what git reaches, the same relative to the top of a repository that does not exist yet)."""
     home = env.get(b"HOME", b"")
     users = read_configuration(_general_files(env, home), home)
     place = _Places(root, home)
@@ -88,7 +91,9 @@ def _around(root: bytes) -> Iterator[Repository]:
 
 
 def _directories(repository: Repository) -> tuple[bytes, bytes]:
-    """(the directory of the repository, that of what its work trees share): gitrepository-layout(5)."""
+    """(the directory of the repository, that of what its work trees share):
+    gitrepository-layout(5).
+    """
     git = repository.git
     pointer = read_small(git)
     if pointer is not None and pointer.startswith(b"gitdir:"):
@@ -155,7 +160,9 @@ class _Places:
                     yield from self._word(base, expand_home(word, self._home), f"{name} of {show(source)} names it")
 
     def _word(self, base: bytes, word: bytes, why: str) -> Iterator[Row]:
-        """A word counts when it looks like a path or a program, or names a file; a whole directory is not meant."""
+        """A word counts when it looks like a path or a program, or names a file; a whole directory
+        is not meant.
+        """
         path = os.path.join(base, word)
         if not os.path.isdir(path) and (b"/" in word or is_program_name(word) or os.path.isfile(path)):
             yield from self.row(path, why)

@@ -1,4 +1,4 @@
-"""Paths and files beside the workspace, as the user's programs would reach them."""
+"""Paths and files beside the workspace, as the user's own programs would reach them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ _PROGRAM = re.compile(
 
 
 def is_program_name(path: bytes) -> bool:
+    """Whether the last part of ``path`` looks like the name of a program."""
     return _PROGRAM.search(path) is not None
 
 
 def reenter(absolute: bytes, root: bytes) -> bytes | None:
-    """The part of a path below the workspace, its own links not followed; ``None`` when it does not lead there.
+    """The part of a path below the workspace, its own links not followed; ``None`` when it does not
+    lead there.
 
     Empty is the workspace itself, and whatever it lies in.
 
-    ``absolute`` is walked as path_resolution(7) has it until it is in ``root``, which has no links in its own path.
+    ``absolute`` is walked as path_resolution(7) has it until it is in ``root``, which has no links
+    in its own path.
     """
     done: list[bytes] = []
     todo = absolute.split(b"/")[::-1]

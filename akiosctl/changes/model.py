@@ -1,4 +1,5 @@
-"""The values of a comparison: what an entry is, how it changed, and everything one comparison found.
+"""The values of a comparison: what an entry is, how it changed, and everything one comparison
+found.
 
 Paths are bytes relative to the root of the tree, without a leading slash; ``b""`` is the root.
 """
@@ -13,6 +14,8 @@ import msgspec
 
 
 class EntryType(StrEnum):
+    """What an entry is."""
+
     FILE = "file"
     DIRECTORY = "directory"
     SYMLINK = "symlink"
@@ -34,6 +37,8 @@ _TYPES = {
 
 
 class ChangeKind(StrEnum):
+    """How an entry differs."""
+
     ADDED = "added"
     MODIFIED = "modified"
     DELETED = "deleted"
@@ -42,7 +47,9 @@ class ChangeKind(StrEnum):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One name in one tree, as lstat(2) saw it.  ``mode`` is the twelve permission bits, times are ns."""
+    """One name in one tree, as lstat(2) saw it.  ``mode`` is the twelve permission bits, times are
+    ns.
+    """
 
     type: EntryType
     mode: int
@@ -68,10 +75,11 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One difference: ``old`` is the workspace's entry, ``new`` the view's; one of them may be absent.
+    """One difference: ``old`` is the workspace's entry, ``new`` the view's; one of them may be
+    absent.
 
-    ``problem`` says why the difference could not be examined (unreadable, too deep, a mount point) and is empty
-    otherwise.  Such a change can be shown, never committed.
+    ``problem`` says why the difference could not be examined (unreadable, too deep, a mount point)
+    and is empty otherwise.  Such a change can be shown, never committed.
     """
 
     kind: ChangeKind
@@ -82,16 +90,19 @@ class Change(msgspec.Struct, frozen=True):
 
     @property
     def type(self) -> EntryType:
+        """The type of the new entry, of the old one where it was removed."""
         entry = self.new or self.old
         assert entry is not None
         return entry.type
 
     @property
     def size(self) -> int:
+        """Bytes of the new entry; 0 where it was removed."""
         return self.new.size if self.new else 0
 
     @property
     def mode(self) -> int:
+        """``st_mode`` of the new entry, of the old one where it was removed."""
         entry = self.new or self.old
         assert entry is not None
         return entry.mode
@@ -109,13 +120,14 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Diff(msgspec.Struct, frozen=True):
-    """Everything one comparison of a view with a workspace found.  The mode of the root itself is not compared.
+    """Everything one comparison of a view with a workspace found.  The mode of the root itself is
+    not compared.
 
-    ``changes`` is sorted by path.  ``git_dirs`` are the directories of the view that git would take for a
-    repository although they may have any name.  ``moved`` are workspace directories that were moved or had their
-    mode changed since ``started_ns`` (when the cage started).  ``links`` maps (dev, ino) in the
-    view to every examined path of a file with several names, changed or not; ``unchanged_links`` gives the
-    workspace's entry of those that did not change.
+    ``changes`` is sorted by path.  ``git_dirs`` are the directories of the view that git would take
+    for a repository although they may have any name.  ``moved`` are workspace directories that were
+    moved or had their mode changed since ``started_ns`` (when the cage started).  ``links`` maps
+    (dev, ino) in the view to every examined path of a file with several names, changed or not;
+    ``unchanged_links`` gives the workspace's entry of those that did not change.
     """
 
     changes: tuple[Change, ...]
@@ -127,6 +139,7 @@ class Diff(msgspec.Struct, frozen=True):
 
 
 def entry_from_stat(status: os.stat_result, target: bytes = b"") -> Entry:
+    """The entry that lstat(2) described; ``target`` is that of a link."""
     return Entry(
         _TYPES[stat.S_IFMT(status.st_mode)],
         stat.S_IMODE(status.st_mode),
@@ -143,21 +156,26 @@ def entry_from_stat(status: os.stat_result, target: bytes = b"") -> Entry:
 
 
 def read_entry(dir_fd: int, name: bytes) -> Entry:
-    """lstat (and readlink) of one name in an open directory; never follows a link.  Raises OSError."""
+    """lstat (and readlink) of one name in an open directory; never follows a link.
+    Raises OSError.
+    """
     status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     target = os.readlink(name, dir_fd=dir_fd) if stat.S_ISLNK(status.st_mode) else b""
     return entry_from_stat(status, target)
 
 
 def parent_of(path: bytes) -> bytes:
+    """The directory part of a relative path; ``b""`` is the root."""
     return path.rpartition(b"/")[0]
 
 
 def name_of(path: bytes) -> bytes:
+    """The last part of a relative path."""
     return path.rpartition(b"/")[2]
 
 
 def join(directory: bytes, name: bytes) -> bytes:
+    """``directory/name``; ``b""`` is the root."""
     return directory + b"/" + name if directory else name
 
 

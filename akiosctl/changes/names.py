@@ -1,8 +1,10 @@
-"""Names as the laxest file system compares them, and the patterns that protect a path.
+"""Compares names as the most lenient file system does, and matches the patterns that protect a
+path.
 
-A pattern is a row of components; it protects every path that holds this row anywhere, and everything below it, so
-nested repositories are covered.  A pattern that starts with ``/`` holds at the root only; ``*`` and ``?`` work within
-a component.  Case, Unicode composition and invisible characters do not count.
+A pattern is a sequence of components; it protects every path that has this sequence anywhere, and
+everything below it, so nested repositories are covered. A pattern that starts with ``/`` holds at
+the root only; ``*`` and ``?`` match within a component. Case, Unicode composition and invisible
+characters are ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ _IGNORABLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe0
 
 @lru_cache(maxsize=4096)
 def fold(name: bytes) -> str:
-    """A component as the laxest file system compares it; bytes that are no UTF-8 stand for themselves."""
+    """A component as the laxest file system compares it; bytes that are no UTF-8 stand for
+    themselves.
+    """
     text = name.decode("utf-8", "surrogateescape")
     if not text.isascii():
         decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
@@ -31,7 +35,9 @@ def fold(name: bytes) -> str:
 
 
 def _is_invisible(character: str) -> bool:
-    """Unicode's default-ignorable code points, which case-folding file systems leave out of a comparison."""
+    """Unicode's default-ignorable code points, which case-folding file systems leave out of a
+    comparison.
+    """
     return unicodedata.category(character) == "Cf" or _IGNORABLE.match(character) is not None
 
 
@@ -40,7 +46,8 @@ def protecting_pattern(
 ) -> str | None:
     """The first pattern that protects ``path``, or ``None``.
 
-    ``known`` remembers answers between calls with the same patterns, so that a deep tree costs one look at each name.
+    ``known`` remembers answers between calls with the same patterns, so that a deep tree costs one
+    look at each name.
     """
     known = {} if known is None else known
     matcher = _compile(patterns)
@@ -50,7 +57,8 @@ def protecting_pattern(
         path = parent_of(path)
     found = known.get(path)
     for place in reversed(unknown):
-        # A row that ended higher up has protected all below it, so only rows that end in this name are new.
+        # A row that ended higher up has protected all below it, so only rows that end in this name
+        # are new.
         found = known[place] = found or matcher.match_end(place)
     return found
 
@@ -63,7 +71,8 @@ class _Matcher:
 
     def match_end(self, path: bytes) -> str | None:
         parts = path.rsplit(b"/", self.depth)
-        # The first part of a longer path stands for all above; NUL keeps it from looking like the root.
+        # The first part of a longer path stands for all above; NUL keeps it from looking like the
+        # root.
         is_whole = b"/" not in parts[0]
         text = ("/" if is_whole else "\0/") + "/".join(fold(part) for part in parts[0 if is_whole else 1 :]) + "/"
         if not self.any.search(text):
@@ -99,7 +108,9 @@ def _glob(glob: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=16)
 def rows_of(patterns: tuple[str, ...]) -> tuple[tuple[str, bool, tuple[str, ...]], ...]:
-    """(pattern, whether it holds at the root only, its components) of each pattern with more than one component."""
+    """(pattern, whether it holds at the root only, its components) of each pattern with more than
+    one component.
+    """
     rows = ((name, name.startswith("/"), tuple(part for part in name.split("/") if part)) for name in patterns)
     return tuple(row for row in rows if len(row[2]) > 1)
 

@@ -1,8 +1,9 @@
-"""Directories of a workspace in which a shell looks for programs: what an agent puts there under the name of a program
-of the system's runs in that one's place, at the next ``ls`` or from the prompt.
+"""Finds directories of a workspace in which a shell looks for programs.
 
-They stand in the PATH of who commits (an activated environment, ``./node_modules/.bin``), or a file that is read on
-entering the directory puts them there.  A name that nothing else has is the project's own: people who type it mean it.
+What an agent puts there under the name of a system program runs instead of it, at the next ``ls``
+or from the prompt. Such directories stand in the PATH of the user who commits (an activated
+environment, ``./node_modules/.bin``), or a file that is read on entering the directory adds them. A
+name that nothing else has belongs to the project: whoever types it means it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from akiosctl.changes.model import Diff, EntryType, join, name_of, parent_of
 from akiosctl.changes.reached_paths import Row, resolve, show
 
 _SYSTEM = (b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin")
-# direnv-stdlib(1) (PATH_add, path_add, layout), mise.jdx.dev/environments (_.path), and plain shell.
+# direnv-stdlib(1) (PATH_add, path_add, layout), mise.jdx.dev/environments (_.path), and plain
+# shell.
 _ADDS = re.compile(rb"(?m)^.*?\b(?:PATH_add|path_add[ \t]+PATH|PATH=|_\.path[ \t]*=)(.*)$")
 _LAYOUT = re.compile(rb"(?m)^[ \t]*layout[_ \t]+(node|php)\b")
 _LAYOUTS = {b"node": b"node_modules/.bin", b"php": b"vendor/bin"}
@@ -26,7 +28,9 @@ _WORD = re.compile(rb"[^\s'\"`;&|<>(){}=,:\[\]]+")
 def survey_path(
     root: bytes, files: Iterable[bytes], links: Mapping[bytes, bytes], diff: Diff, env: Mapping[bytes, bytes]
 ) -> list[Row]:
-    """``files``: those that are read on entering a directory.  Only names that shadow others are rows."""
+    """``files``: those that are read on entering a directory.  Only names that shadow others are
+    rows.
+    """
     places = dict(_from_environment(root, env))
     for path in files:
         places |= {place: f"{show(path)} puts {show(place)} into PATH" for place in _named(root, path)}
@@ -57,7 +61,9 @@ def _from_environment(root: bytes, env: Mapping[bytes, bytes]) -> Iterator[tuple
 
 
 def _inside(root: bytes, entry: bytes) -> bytes | None:
-    """An entry of PATH as a place of the workspace; "." and nothing are the directory that people are in."""
+    """An entry of PATH as a place of the workspace; "." and nothing are the directory that people
+    are in.
+    """
     absolute = os.path.join(root, entry)
     inside = reenter(absolute, root)
     return inside if inside or os.path.realpath(absolute) == root else None

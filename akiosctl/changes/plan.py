@@ -1,13 +1,16 @@
-"""From a comparison to the operations of a commit: refusals, conflicts, order.  Pure.
+"""Turns a comparison into the operations of a commit: refusals, conflicts, order.  Pure.
 
-A conflict is a workspace entry that the user changed after the cage started and that the commit would replace or
-remove.  It is read from ctime, which no program can set back: nothing has to be recorded when the cage starts.
-A directory's ctime moves with every entry made in it, so on its own it is no conflict; a directory with a new ctime and
-an old mtime was renamed or chmod-ed, and everything below may be another tree than the agent saw.  Not seen: a file the
-user *deleted* while the agent changed it comes back, and a directory that was both moved here and filled since.
+A conflict is a workspace entry that the user changed after the cage started, and that the commit
+would replace or remove. It is recognised by ctime, which no program can set back, so nothing has to
+be recorded when the cage starts. A directory's ctime changes with every entry made in it, so on its
+own it is no conflict; a directory with a new ctime and an old mtime was renamed or had its mode
+changed, and everything below it may be another tree than the agent saw.
 
-The order keeps data: everything new is in place before anything old is removed.  Only where a name changes its type
-must the old go first.
+Not noticed: a file that the user *deleted* while the agent changed it comes back; and a directory
+that was both moved here and filled since.
+
+The order keeps data: everything new is in place before anything old is removed. Only where a name
+changes its type must the old one go first.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ _SHOWN = 3
 
 
 class Verb(StrEnum):
+    """What an operation does."""
+
     MAKE_DIRECTORY = "make directory"
     WRITE_FILE = "write file"
     MAKE_SYMLINK = "make symlink"
@@ -35,10 +40,11 @@ class Verb(StrEnum):
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One step.  ``old`` is what must stand at ``path`` (``None``: nothing), ``new`` what the view has there.
+    """One step.  ``old`` is what must stand at ``path`` (``None``: nothing), ``new`` what the view
+    has there.
 
-    ``anchor`` is the path in the workspace that a hard link is made from, ``anchor_entry`` what must stand there when
-    the plan itself does not write it.
+    ``anchor`` is the path in the workspace that a hard link is made from, ``anchor_entry`` what
+    must stand there when the plan itself does not write it.
     """
 
     verb: Verb
@@ -50,7 +56,9 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a commit will do.  ``blocked``: something is refused or in conflict, and nothing will be done."""
+    """What a commit will do.  ``blocked``: something is refused or in conflict, and nothing will be
+    done.
+    """
 
     operations: tuple[Operation, ...]
     refusals: tuple[RefusedChange, ...]
@@ -60,7 +68,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def explain_block(plan: Plan) -> str:
-    """Why nothing of a blocked plan is done, in one line: the first few paths with their reasons."""
+    """Why nothing of a blocked plan is done, in one line: the first few paths with
+    their reasons.
+    """
     held_back = (*plan.refusals, *plan.conflicts)
     shown = "; ".join(f"{show(held.path)}: {held.reason}" for held in held_back[:_SHOWN])
     more = f"; and {len(held_back) - _SHOWN} more" if len(held_back) > _SHOWN else ""
@@ -88,8 +98,8 @@ def find_conflicts(diff: Diff) -> list[RefusedChange]:
 def make_plan(diff: Diff, rules: Rules, *, skip_refused: bool = False, force: bool = False) -> Plan:
     """The operations that make the workspace equal the view.
 
-    Refusals and conflicts block the whole plan, unless ``skip_refused`` leaves out those paths (and what hangs on
-    them).  ``force`` takes the view's side in conflicts; refusals it does not lift.
+    Refusals and conflicts block the whole plan, unless ``skip_refused`` leaves out those paths (and
+    what hangs on them).  ``force`` takes the view's side in conflicts; refusals it does not lift.
     """
     refusals = tuple(find_refusals(diff, rules))
     conflicts = tuple(find_conflicts(diff))
@@ -103,7 +113,9 @@ def make_plan(diff: Diff, rules: Rules, *, skip_refused: bool = False, force: bo
 
 
 def _spread(diff: Diff, skipped: dict[bytes, str]) -> dict[bytes, str]:
-    """Add what cannot be done without a skipped path: its removed ancestors, then all below an unmade directory."""
+    """Add what cannot be done without a skipped path: its removed ancestors, then all below an
+    unmade directory.
+    """
     by_path = {change.path: change for change in diff.changes}
     result = dict(skipped)
     for path in skipped:
@@ -178,7 +190,9 @@ def _creation(kind: ChangeKind, path: bytes, old: Entry | None, new: Entry) -> O
 
 
 def _hard_links(changes: list[Change], diff: Diff, rules: Rules) -> dict[bytes, Operation]:
-    """For each file with several names in the view: one name is written, the others are linked to it."""
+    """For each file with several names in the view: one name is written, the others are linked to
+    it.
+    """
     if not diff.links:
         return {}
     written = {change.path: change for change in changes if change.new and change.new.type is EntryType.FILE}
@@ -186,7 +200,8 @@ def _hard_links(changes: list[Change], diff: Diff, rules: Rules) -> dict[bytes, 
     is_protected = standing_protection(rules)
     for paths in diff.links.values():
         names = [path for path in paths if path in written]
-        # A protected file is never an anchor: a second name for it would be a way round its protection.
+        # A protected file is never an anchor: a second name for it would be a way round its
+        # protection.
         standing = [path for path in paths if path in diff.unchanged_links and not is_protected(path)]
         anchors = standing or names
         for path in names:

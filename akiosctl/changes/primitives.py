@@ -1,7 +1,7 @@
 """What a commit does to single names in open directories: create, copy, move, exchange, chmod.
 
-Every function works on one component relative to a directory fd, follows no link and replaces nothing but in
-``exchange``.  All raise OSError.
+Every function works on one component relative to a directory descriptor, follows no link, and
+replaces nothing except in ``exchange``. All raise OSError.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from contextlib import suppress
 
 from akiosctl.changes.content import copy_content
 from akiosctl.changes.model import Entry, EntryType, read_entry
-from akiosctl.changes.openat2 import RENAME_EXCHANGE, RENAME_NOREPLACE, renameat2
 from akiosctl.changes.walk import open_file
+from akiosd.kernel.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, renameat2
 
 _NO_RENAME_FLAGS = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def create(directory: int, name: bytes) -> int:
+    """A new empty file; the descriptor is the caller's."""
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.open(name, flags, 0o600, dir_fd=directory)
 
 
 def make_symlink(directory: int, name: bytes, entry: Entry) -> None:
+    """A new symbolic link like ``entry``."""
     os.symlink(entry.target, name, dir_fd=directory)
     os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=directory, follow_symlinks=False)
 
@@ -80,6 +82,7 @@ def chmod(path_fd: int, mode: int) -> None:
 
 
 def explain(error: OSError) -> str:
+    """The error in words."""
     match error.errno:
         case errno.ENOSPC:
             return "no space is left on the workspace's file system"

@@ -1,11 +1,11 @@
-"""What a commit refuses, decided from values alone: protected names and what is reached through them, mode bits, entry
-types, escaping links.
+"""Decides what a commit refuses, from values alone: protected names and what they lead to, mode
+bits, entry types, links that escape.
 
-A protected name is one that some program of the developer runs or obeys without being asked to run the project: a git
-hook, a shell start file, an editor task, the configuration of another agent (``akiosd/values/protected.py``).
-What such names lead to through links, and what git's configuration names, is protected alike
-(``akiosctl/changes/reached_paths.py``).  Renames need no rule of their own: a comparison lists each name that
-vanished and each that appeared.
+A protected name is one that some program of the developer runs or obeys without being asked to run
+the project: a git hook, a shell start file, an editor task, the configuration of another agent
+(``akiosd/values/protected.py``). What such names lead to through links, and what git's
+configuration names, is protected too (``akiosctl/changes/reached_paths.py``). Renames need no rule
+of their own: a comparison lists each name that vanished and each that appeared.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ from akiosd.values.protected import GIT_OBEYS, PROTECTED_NAMES, why_protected
 
 DEFAULT_PROTECTED = PROTECTED_NAMES
 
-# Inside the cage these are the system's read-only trees, outside only root writes them: a link there gives nothing.
+# Inside the cage these are the system's read-only trees, outside only root writes them: a link
+# there gives nothing.
 SYSTEM_TARGETS: tuple[bytes, ...] = (b"/usr", b"/bin", b"/sbin", b"/lib", b"/lib32", b"/lib64", b"/dev/null")
 
-# What makes a directory one; that it became one is refused, for the rest may have been committed before.
+# What makes a directory one; that it became one is refused, for the rest may have been committed
+# before.
 _SIGNS_OF_A_REPOSITORY = ("head", "objects", "refs")
 _REPOSITORIES_IN_GIT = ("modules", "worktrees")
 _SPECIAL_BITS = {0o4000: "setuid", 0o2000: "setgid", 0o1000: "sticky"}
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What the caller allows.  ``root`` is the absolute path of the workspace (links into it do not escape)."""
+    """What the caller allows.  ``root`` is the absolute path of the workspace (links into it do not
+    escape).
+    """
 
     protected: tuple[str, ...] = DEFAULT_PROTECTED
     allow_escaping_links: bool = False
@@ -53,9 +57,9 @@ class RefusedChange(msgspec.Struct, frozen=True):
 def escapes(path: bytes, target: bytes, rules: Rules) -> bool:
     """Whether following a link at ``path`` with this ``target`` could lead out of the workspace.
 
-    ``..`` after a name is taken as an escape too: the name may be a link itself, and then ``..`` is its target's
-    parent.  Links stay as they are on commit; refusing the escaping ones keeps a developer's tools, which do
-    follow links, from writing where the agent could not.
+    ``..`` after a name is taken as an escape too: the name may be a link itself, and then ``..`` is
+    its target's parent.  Links stay as they are on commit; refusing the escaping ones keeps a
+    developer's tools, which do follow links, from writing where the agent could not.
     """
     if target.startswith(b"/"):
         inside = (*rules.safe_targets, rules.root) if rules.root else rules.safe_targets
@@ -95,7 +99,9 @@ def find_refusals(diff: Diff, rules: Rules) -> list[RefusedChange]:
 
 
 def standing_protection(rules: Rules) -> Callable[[bytes], bool]:
-    """Whether a path of the workspace as it stands is protected, by its name or by what leads there."""
+    """Returns a function: is a path of the workspace, as it is now, protected by its name or by
+    what leads there?
+    """
     obeyed = Obeyed(rules.survey, {}, rules.protected) if rules.survey is not None else None
 
     def is_protected(path: bytes) -> bool:
@@ -106,7 +112,9 @@ def standing_protection(rules: Rules) -> Callable[[bytes], bool]:
 
 
 def _refuse_obeyed(diff: Diff, rules: Rules, survey: Survey, found: dict[bytes, str]) -> None:
-    """Add what is reached: as things stand, and after what is left of the changes.  Each round leaves less, or ends."""
+    """Add what is reached: as things stand, and after what is left of the changes.  Each round
+    leaves less, or ends.
+    """
     accepted: dict[bytes, Change] = {}
     while True:
         obeyed = Obeyed(survey, accepted, rules.protected)
@@ -123,7 +131,9 @@ def _refuse_obeyed(diff: Diff, rules: Rules, survey: Survey, found: dict[bytes, 
 
 
 def _changes_ways(change: Change) -> bool:
-    """Whether it can change what is reached: by a link, or by a repository for the user's configuration."""
+    """Whether it can change what is reached: by a link, or by a repository for the user's
+    configuration.
+    """
     ends = (change.old, change.new)
     return name_of(change.path) == b".git" or any(e is not None and e.type is EntryType.SYMLINK for e in ends)
 
@@ -132,7 +142,8 @@ def _protecting(path: bytes, protected: tuple[str, ...], known: dict[bytes, str 
     pattern = protecting_pattern(path, protected, known)
     if pattern is None or ".git" in pattern:
         return pattern
-    # A branch may be called as it likes.  (No reference's name begins with a dot: git-check-ref-format(1).)
+    # A branch may be called as it likes.  (No reference's name begins with a dot:
+    # git-check-ref-format(1).)
     names = [fold(name) for name in path.split(b"/")]
     is_reference = any(a == ".git" and b in ("refs", "logs") for a, b in itertools.pairwise(names))
     return None if is_reference and not names[-1].startswith(".") else pattern
@@ -144,7 +155,9 @@ def _why(change: Change, pattern: str, rules: Rules) -> str:
 
 
 def _is_harmless(change: Change, rules: Rules) -> bool:
-    """What ``git init`` makes and nothing runs: samples of hooks, their directory, a plain configuration."""
+    """What ``git init`` makes and nothing runs: samples of hooks, their directory, a plain
+    configuration.
+    """
     names = [fold(name) for name in change.path.split(b"/")]
     is_file = all(entry is None or entry.type is EntryType.FILE for entry in (change.old, change.new))
     if names[-3:-1] == [".git", "hooks"]:
@@ -192,7 +205,9 @@ def _is_git_link(change: Change) -> bool:
 
 
 def _is_in_repository(path: bytes, git_dirs: frozenset[bytes]) -> bool:
-    """In its directory (``.git``, or a bare one), at any depth: through a link there git fills what it leads to."""
+    """Whether ``path`` is in the directory of a repository, at any depth: through a link there, git
+    fills what it leads to.
+    """
     return any(fold(name_of(place)) == ".git" or place in git_dirs for place in ancestors(path)) or b"" in git_dirs
 
 
@@ -211,7 +226,9 @@ def _is_in_bare_repository(change: Change, git_dirs: frozenset[bytes]) -> bool:
 
 
 def _is_in_inner_repository(path: bytes) -> bool:
-    """Directories of submodules and worktrees, at any depth: a submodule's name may hold slashes."""
+    """Directories of submodules and worktrees, at any depth: a submodule's name may
+    hold slashes.
+    """
     if b"/" not in path:
         return False
     names = [fold(name) for name in path.split(b"/")]

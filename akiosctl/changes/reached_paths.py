@@ -1,10 +1,11 @@
-"""Which paths of a workspace the host's programs reach, whatever they are called: protected names through links, and
-what git's configuration names.  Pure: a survey (what stands in the workspace) and changes go in, paths come out.
+"""Computes which paths of a workspace the host's programs reach, whatever they are called.  Pure.
 
-A commit must not change what is reached before it, nor let anything of the agent's be reached after it.  So the paths
-are computed twice: in the workspace as it stands, and in the one that the remaining changes would make.  The second
-matters where a link of the developer's leads to a name that is not there: a link the agent puts on the way is followed
-like any other.  Every link on a way is reached itself.
+They are reached by protected names through links, and by what git's configuration names. A survey
+(what stands in the workspace) and changes go in, paths come out. A commit must change nothing that
+is reached before it, and let nothing of the agent's be reached after it. So the paths are computed
+twice: for the workspace as it is, and for the one that the remaining changes would make. The second
+matters where a link of the developer's leads to a name that does not exist: a link that the agent
+puts on the way is followed like any other. Every link on a way is itself reached.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ _MAX_LINKS = 40
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A pattern with a place: ``base`` in the workspace, which may lead through links, and components still to come.
+    """A pattern at a place: ``base`` in the workspace, which may lead through links, and the
+    components that follow.
 
-    With none left, ``base`` is reached with all below it.  ``why`` says for people what reaches it.
+    With none left, ``base`` is reached, and everything below it. ``why`` tells people what reaches
+    it.
     """
 
     base: bytes
@@ -38,21 +41,31 @@ class Survey(msgspec.Struct, frozen=True):
 
     root: bytes
     links: dict[bytes, bytes] = {}
-    """Every symbolic link and its target; one that leads in again from outside has a target below ``root``."""
+    """Every symbolic link and its target; one that leads in again from outside has a target below
+    ``root``.
+    """
     rows: tuple[Row, ...] = ()
     """What git reaches by its configuration, and in the directories of repositories."""
     in_repositories: tuple[Row, ...] = ()
     """The same by the configuration of the user, relative to the top of any repository."""
     taken: dict[bytes, str] = {}
-    """Directories ``.git`` that changes add where the user's configuration reaches something that is there already."""
+    """Directories ``.git`` that changes add where the user's configuration reaches something that
+    is there already.
+    """
     contents: dict[bytes, str] = {}
-    """Changed files that git could take as its index or its references: what speaks against their content."""
+    """Changed files that git could take as its index or its references: what speaks against their
+    content.
+    """
     configurations: dict[bytes, str] = {}
-    """Changed files ``.git/config``: what speaks against their new content; empty when nothing does."""
+    """Changed files ``.git/config``: what speaks against their new content; empty when nothing
+    does.
+    """
 
 
 def resolve(path: bytes, links: Mapping[bytes, bytes], root: bytes) -> tuple[bytes | None, list[bytes]]:
-    """Where ``path`` leads, as path_resolution(7) has it, and the links on the way.  ``None``: out of the workspace."""
+    """Where ``path`` leads, as path_resolution(7) has it, and the links on the way.  ``None``: out
+    of the workspace.
+    """
     done: list[bytes] = []
     todo = path.split(b"/")[::-1]
     met: list[bytes] = []
@@ -82,7 +95,8 @@ def resolve(path: bytes, links: Mapping[bytes, bytes], root: bytes) -> tuple[byt
 
 
 def _from_outside(root: bytes, todo: list[bytes], *, from_top: bool = False) -> list[bytes] | None:
-    """What is left to walk (backwards) from one step above ``root``, or from ``/``, when it leads straight back in.
+    """What is left to walk (backwards) from one step above ``root``, or from ``/``, when it leads
+    straight back in.
 
     A walk that ends above is taken as one that ends at ``root``: all of the workspace is below it.
     """
@@ -134,7 +148,7 @@ class Obeyed:
         return self._exact.get("/".join(folded))
 
     def is_named(self, path: bytes) -> bool:
-        """Whether something leads to ``path`` itself, not only to what it lies in."""
+        """Whether something leads to ``path`` itself, not only to a directory above it."""
         return any(not rest for rest, _ in self._rows.get(_folded(path), ()))
 
     def _named(self, protected: tuple[str, ...]) -> Iterator[Row]:

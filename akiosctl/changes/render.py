@@ -1,7 +1,8 @@
-"""Print a comparison: a list, a unified diff of text files, counts, JSON.
+"""Prints a comparison: a list, a unified diff of text files, counts, JSON.
 
-Every name and every line comes from the agent.  Names are quoted in C style as git quotes them; in lines, what
-nobody would see is shown as what it is (:mod:`akiosd.values.text`), so nothing printed here can drive a terminal.
+Every name and every line comes from the agent. Names are quoted in C style as git quotes them; in
+lines, characters that nobody would see are shown as escapes (:mod:`akiosd.values.text`), so that
+nothing printed here can drive a terminal.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from akiosd.values.text import as_code, is_plain, show
 from akiosd.values.units import format_size
 
 MAX_TEXT_BYTES = 512 * 1024
-# difflib is quadratic or worse on text made to be so; past this many differing lines a block is replaced as a whole.
+# difflib is quadratic or worse on text made to be so; past this many differing lines a block is
+# replaced as a whole.
 _MAX_MATCHED_LINES = 1500
 _CONTEXT = 3
 
@@ -37,7 +39,9 @@ _INO_MASK = (1 << 32) - 1
 
 
 def quote_path(path: bytes) -> str:
-    """A path for people and line-based tools: bare when harmless, else in double quotes with C escapes."""
+    """A path for people and line-based tools: bare when harmless, else in double quotes with C
+    escapes.
+    """
     text = path.decode("utf-8", "surrogateescape")
     if is_plain(text) and not any(character in text for character in _QUOTED):
         return text
@@ -56,10 +60,11 @@ def visible(line: str) -> str:
 
 
 def find_renames(diff: Diff) -> dict[bytes, bytes]:
-    """New path → old path, for showing only: a name that vanished and one that appeared with the same inode.
+    """New path → old path, for showing only: a name that vanished and one that appeared with the
+    same inode.
 
-    overlayfs keeps the inode number of what it copied up, with marks of its own above the 32nd or the 56th bit.
-    Ambiguous numbers give nothing.
+    overlayfs keeps the inode number of what it copied up, with marks of its own above the 32nd or
+    the 56th bit. Ambiguous numbers give nothing.
     """
     gone: dict[tuple[str, int], list[bytes]] = {}
     for change in diff.changes:
@@ -75,7 +80,9 @@ def find_renames(diff: Diff) -> dict[bytes, bytes]:
 
 
 def render_list(diff: Diff, notes: dict[bytes, str] | None = None) -> Iterator[str]:
-    """One line for each change: ``M path  (detail)``; ``notes`` adds a reason to a path (a refusal, a conflict)."""
+    """One line for each change: ``M path  (detail)``; ``notes`` adds a reason to a path (a refusal,
+    a conflict).
+    """
     renames = find_renames(diff)
     moved_away = set(renames.values())
     for change in diff.changes:
@@ -129,7 +136,8 @@ def _json_path(key: str, path: bytes) -> dict[str, str]:
 
 
 def render_patch(workspace_fd: int, view_fd: int, change: Change) -> Iterator[str]:
-    """The unified diff of one change, line by line without line ends; a note instead for what is not text.
+    """The unified diff of one change, line by line without line ends; a note instead for what is
+    not text.
 
     Reads at most MAX_TEXT_BYTES of each side.  Both fds stay the caller's.
     """
@@ -156,7 +164,9 @@ def render_patch(workspace_fd: int, view_fd: int, change: Change) -> Iterator[st
 
 
 def _text(root_fd: int, path: bytes, entry: Entry | None) -> list[str] | None:
-    """The lines of one side; ``None`` when it is binary, too long or no file.  A symlink is one line."""
+    """The lines of one side; ``None`` when it is binary, too long or no file.  A symlink is one
+    line.
+    """
     if entry is None:
         return []
     if entry.type is EntryType.SYMLINK:
@@ -179,7 +189,9 @@ def _text(root_fd: int, path: bytes, entry: Entry | None) -> list[str] | None:
 
 
 def unified(before: list[str], after: list[str]) -> Iterator[str]:
-    """Hunks of a unified diff.  A line that ends with ``\\n`` is a last line without line end in its file."""
+    """Hunks of a unified diff.  A line that ends with ``\\n`` is a last line without line end in
+    its file.
+    """
     operations = _opcodes(before, after)
     for group in _grouped(operations):
         first, last = group[0], group[-1]

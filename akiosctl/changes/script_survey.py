@@ -1,9 +1,10 @@
-"""Programs of a workspace that its protected files name: a hook that calls ``scripts/lint.py``, an ``.envrc`` that
-sources ``env.sh``, a server in ``.mcp.json``.
+"""Finds programs of a workspace that its protected files name.
 
-The text is not understood, only searched for words that are names of programs or of shell files in the workspace, and
-what is found is searched in turn.  A word that is data (a lock file, a document) has no name of that kind.  Not found
-is what a program puts together while it runs, or takes by a name of another sort (``make``, ``npm test``, an import).
+Examples: a hook that calls ``scripts/lint.py``, an ``.envrc`` that sources ``env.sh``, a server in
+``.mcp.json``. The text is not understood, only searched for words that are names of programs or
+shell files in the workspace, and what is found is searched in turn. Data (a lock file, a document)
+has no name of that kind. Not found is what a program composes while it runs, or takes by a name of
+another sort (``make``, ``npm test``, an import).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from akiosctl.changes.reached_paths import Row, show
 _MAX_TEXT = 64 << 10
 _MAX_DEPTH = 4
 _WORD = re.compile(rb"[^\s'\"`;&|<>(){}=,\[\]:]+")
-# What names files to be looked at or passed over (the choice of files for a hook, direnv's watch_file), and permissions
-# of an agent, "Bash(python x.py:*)", by which nothing runs yet.
+# What names files to be looked at or passed over (the choice of files for a hook, direnv's
+# watch_file), and permissions of an agent, "Bash(python x.py:*)", by which nothing runs yet.
 _ONLY_LOOKED_AT = re.compile(
     rb'(?m)^[ \t-]*"?(?:exclude|files|ignore\w*|globs?|watch_file)\b.*$|"[A-Z][A-Za-z]+\([^"]*\)"'
 )
@@ -37,7 +38,9 @@ _RUN = re.compile(
 
 
 def survey_scripts(root: bytes, files: Iterable[bytes]) -> list[Row]:
-    """What these files of the workspace (relative paths, links followed) name, directly or through one another."""
+    """What these files of the workspace (relative paths, links followed) name, directly or through
+    one another.
+    """
     rows: list[Row] = []
     todo = [(path, 0) for path in files]
     seen = set()
@@ -61,7 +64,8 @@ def _programs(root: bytes, path: bytes) -> Iterator[bytes]:
     words |= run
     for word in list(words):
         words.update(_STANDS_FOR.get(word, ()))
-    # From the file's own directory up to the root: only its program knows which of them a word is relative to.
+    # From the file's own directory up to the root: only its program knows which of them a word is
+    # relative to.
     places = [os.path.dirname(path)]
     while places[-1]:
         places.append(os.path.dirname(places[-1]))
@@ -87,5 +91,7 @@ def _is_program(absolute: bytes, is_run: bool) -> bool:
 
 
 def _may_come(word: bytes, is_run: bool) -> bool:
-    """Whether a file that is not there would be run if it were, as in ``source_env_if_exists .envrc.local``."""
+    """Whether a file that is not there would be run if it were, as in ``source_env_if_exists
+    .envrc.local``.
+    """
     return (is_run or is_program_name(word)) and (b"/" in word or word.startswith(b".env"))

@@ -1,7 +1,8 @@
-"""Look at a workspace before a commit: its links, its repositories, and what git's configuration names in it.
+"""Looks at a workspace before a commit: its links, its repositories, and what git's configuration
+names in it.
 
-Everything is read as the user who commits, because the programs that must not be led astray run as that user.  The
-agent has ended, and what it changed is not here yet.
+Everything is read as the user who commits, because the programs that must not be misled run as that
+user. The agent has ended, and what it changed is not here yet.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from akiosctl.changes.git_survey import Repository, survey_git
 from akiosctl.changes.host_paths import reenter
 from akiosctl.changes.model import ChangeKind, Diff, EntryType, join, name_of, parent_of
 from akiosctl.changes.names import fold
-from akiosctl.changes.openat2 import openat2
 from akiosctl.changes.path_survey import survey_path
 from akiosctl.changes.reached_paths import Row, Survey, resolve, show
 from akiosctl.changes.script_survey import survey_scripts
 from akiosd.errors import AkiosError
+from akiosd.kernel.syscalls import openat2
 from akiosd.values.protected import NAMING_PROGRAMS
 
 _MAX_CONFIG = 1 << 20

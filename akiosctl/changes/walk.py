@@ -43,8 +43,8 @@ from akiosctl.changes.model import (
     read_entry,
 )
 from akiosctl.changes.names import fold
-from akiosctl.changes.openat2 import has_short_inodes, open_directory, openat2
 from akiosd.errors import AkiosError
+from akiosd.kernel.syscalls import name_to_handle_at, open_directory, openat2
 
 MAX_PATH = 4000
 MAX_CHANGES = 500_000
@@ -53,6 +53,8 @@ _PROOF_MARGIN_NS = 2_000_000_000
 # current_time() of the kernel is the last tick's: at 100 Hz a stamp may be this much older than the call.
 CLOCK_GRAIN_NS = 10_000_000
 _INO_MASK, _SHORT_INO_MASK = (1 << 56) - 1, (1 << 32) - 1
+# include/linux/exportfs.h: a file handle of an inode number of 32 bits and its generation.
+_FILEID_INO32_GEN = 1
 _LOOKS = 5
 # is_git_directory() of git's setup.c: where there is a commondir, objects and refs are elsewhere.
 _GIT_DIRS = (frozenset({"head", "objects", "refs"}), frozenset({"head", "commondir"}))
@@ -96,7 +98,7 @@ class _Comparison:
         self.links: dict[tuple[int, int], list[bytes]] = {}
         self.unchanged_links: dict[bytes, Entry] = {}
         self.workspace_dev = os.fstat(workspace_fd).st_dev
-        self.ino_mask = _SHORT_INO_MASK if has_short_inodes(workspace_fd) else _INO_MASK
+        self.ino_mask = _SHORT_INO_MASK if _has_short_inodes(workspace_fd) else _INO_MASK
         self.pending: list[tuple[bytes, _Side, Entry | None, Entry | None]] = []
 
     def run(self) -> Diff:
@@ -315,6 +317,17 @@ def open_file(root_fd: int, path: bytes) -> int:
         os.close(fd)
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
     return fd
+
+
+def _has_short_inodes(fd: int) -> bool:
+    """Whether inode numbers of the file system of ``fd`` have 32 bits, as overlayfs tells it.
+
+    overlayfs then puts its own marks right above them.  False where there are no file handles at all.
+    """
+    try:
+        return name_to_handle_at(fd) == _FILEID_INO32_GEN
+    except OSError:
+        return False
 
 
 def _lstat(dir_fd: int, name: bytes) -> Entry | None:

@@ -20,7 +20,9 @@ from akiosd.wire.messages import BudgetInfo, BudgetReply
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; money in micro-USD.")
 @click.pass_context
 def command(ctx: click.Context, cage: str, as_json: bool) -> None:
-    """Show what the calls of a running CAGE to models cost so far, what open ones hold, and what is left."""
+    """Show what the calls of a running CAGE to models cost so far, what open ones hold, and what is
+    left.
+    """
     with ctx.obj.connect() as client:
         found = find_cage(client, cage)
         if found.ended_ns:
@@ -72,6 +74,7 @@ def _line(name: str, limit: int, used: int, held: int, show: Callable[[int], str
 
 
 def model_rows(reply: BudgetReply) -> list[list[str]]:
+    """The table of models with its header, the dearest first."""
     rows = [["MODEL", "CALLS", "SPENT", "TOKENS IN", "TOKENS OUT"]]
     for model in sorted(reply.models, key=lambda model: -model.usd_micro):
         numbers = [f"{model.calls:,}", format_usd(model.usd_micro)]
@@ -80,11 +83,15 @@ def model_rows(reply: BudgetReply) -> list[list[str]]:
 
 
 def open_rows(reply: BudgetReply) -> list[list[str]]:
+    """The table of calls that still hold a reservation, with its header."""
     rows = [["OPEN CALL", "HOLDS", "SINCE"]]
     return rows + [[call.model, format_usd(call.usd_micro), format_duration(call.age_ns)] for call in reply.open]
 
 
 def to_json(reply: BudgetReply) -> dict[str, object]:
+    """The reply as plain values; amounts are millionths of a dollar, None where there
+    is no limit.
+    """
     limits = reply.limits
     left = max(0, limits.usd_micro - reply.usd_micro - reply.reserved_usd_micro) if limits.usd_micro else None
     return {

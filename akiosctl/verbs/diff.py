@@ -23,11 +23,14 @@ _PATCH_COLOURS = {"+": "green", "-": "red", "@": "dim"}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, cage: str, patch: bool, stat: bool, as_json: bool) -> None:
-    """Show what CAGE changed; nothing is written.  CAGE is the last cage of this directory when it is left out."""
+    """Show what CAGE changed; nothing is written.  CAGE is the last cage of this directory when it
+    is left out.
+    """
     with ctx.obj.connect() as client:
         found = find_cage(client, cage, need="changes")
         name = found.cage
-        # Their workspace is full of their links, and what a commit would refuse is told by their configuration.
+        # Their workspace is full of their links, and what a commit would refuse is told by their
+        # configuration.
         become_owner(found)
         with open_view(client, name) as view:
             diff = view.compare()
@@ -53,6 +56,7 @@ def _painted(line: str) -> str:
 
 def _write(lines: object) -> None:
     for line in lines:  # type: ignore[attr-defined]
-        # File names may hold what the terminal's encoding cannot show; the renderer has quoted what is dangerous.
+        # File names may hold what the terminal's encoding cannot show; the renderer has quoted what
+        # is dangerous.
         sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape") + b"\n")
     sys.stdout.buffer.flush()

@@ -21,7 +21,9 @@ from akiosd.wire.messages import CageInfo
 @click.option("--wipe", is_flag=True, help="Overwrite it before it is unlinked; this can take minutes.")
 @click.pass_context
 def command(ctx: click.Context, cages: tuple[str, ...], yes: bool, wipe: bool) -> None:
-    """Destroy what each CAGE changed; its log stays.  CAGE is the last cage of this directory when it is left out."""
+    """Destroy what each CAGE changed; its log stays.  CAGE is the last cage of this directory when
+    it is left out.
+    """
     with ctx.obj.connect() as client:
         for name in cages or (LAST,):
             cage = find_cage(client, name, writes=True, need="changes")

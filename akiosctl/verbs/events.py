@@ -20,6 +20,7 @@ from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
 
 
 def check_kinds(ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names as they are; ``click.BadParameter`` for one that no record has."""
     unknown = next((name for name in names if name not in kinds()), None)
     if unknown is not None:
         raise click.BadParameter(f"there is no kind {unknown!r}; the kinds are {', '.join(kinds())}.", ctx, parameter)
@@ -38,7 +39,9 @@ kinds_option = click.option(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
 def command(ctx: click.Context, follow: bool, names: tuple[str, ...], wanted: tuple[str, ...], as_json: bool) -> None:
-    """Print the records of cages.  Without --cage and --follow: of the last cage of this directory."""
+    """Print the records of cages.  Without --cage and --follow: of the last cage of
+    this directory.
+    """
     printer = Printer(wants_json(ctx, as_json), frozenset(wanted))
     with ctx.obj.connect() as client:
         cages = tuple(find_log(client, name) for name in (names or (() if follow else ("last",))))
@@ -66,12 +69,14 @@ class Printer:
         self._form = Form(as_json, kinds)
 
     def entries(self, log: str, start: int, entries: Iterable[bytes]) -> None:
+        """Print entries of ``log``, the first of them being number ``start``, and flush."""
         lines = self._form.lines(log, start, entries)
         if lines:
             sys.stdout.write("\n".join(lines) + "\n")
             sys.stdout.flush()
 
     def gap(self, gap: Gap) -> None:
+        """Say that records were left out because this reader was too slow."""
         if self._json:
             print(json.dumps({"log": gap.log, "gap": [gap.start, gap.stop]}), flush=True)
         else:

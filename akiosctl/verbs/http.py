@@ -1,4 +1,6 @@
-"""``akiosctl http``: one request under the rules of a policy, or of a running cage, without an agent."""
+"""``akiosctl http``: one request under the rules of a policy, or of a running cage, without an
+agent.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def command(
 ) -> int:  # fmt: skip
     """Send one request to URL as an agent here could: same names, same redaction, same records.
 
-    The exit status is 0 for answers below 400 and 22 for others; a refusal is explained on standard error.
+    The exit status is 0 for answers below 400 and 22 for others; a refusal is explained on standard
+    error.
     """
     if cage and explicit:
         raise AkiosError("a cage has its policy", "--policy", "give --cage or --policy, not both")

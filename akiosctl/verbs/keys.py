@@ -10,12 +10,17 @@ import click
 from akiosctl.commands import print_line, wants_json
 from akiosd.errors import AkiosError
 from akiosd.values.policy import PROVIDERS
+from akiosd.values.providers import FACTS, with_regions
 from akiosd.wire.check import MAX_KEY, check_key
 from akiosd.wire.messages import KeyList, KeyRemove, Keys, KeySet, Ok
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _PROVIDER = click.argument("provider", type=click.Choice(PROVIDERS))
-_BEDROCK = ("Access key ID", "Secret access key", "Session token (empty: none)")
+_SET_HELP = " ".join([
+    "Keep the key of PROVIDER, read from the terminal without echo, or from standard input.\n\n",
+    *(facts.key.help for facts in FACTS.values() if facts.key.help),
+    "Cages that run keep the key they were started with.",
+])  # fmt: skip
 
 
 @click.group("keys")
@@ -26,16 +31,11 @@ def group() -> None:
     """
 
 
-@group.command("set")
+@group.command("set", help=_SET_HELP)
 @_PROVIDER
-@click.option("--region", default="", help="The region that requests go to (bedrock).")
+@click.option("--region", default="", help=f"The region that requests go to ({', '.join(with_regions())}).")
 @click.pass_context
 def set_key(ctx: click.Context, provider: str, region: str) -> None:
-    """Keep the key of PROVIDER, read from the terminal without echo, or from standard input.
-
-    Bedrock takes an access key id, a secret access key, and a session token if there is one: a line each. Cages that
-    run keep the key they were started with.
-    """
     key = ask_key(provider) if sys.stdin.isatty() else read_key()
     check_key(provider, key)
     with ctx.obj.connect() as client:
@@ -74,11 +74,13 @@ def remove_key(ctx: click.Context, provider: str) -> None:
 
 def ask_key(provider: str) -> bytes:
     """Without echo; raises :class:`AkiosError` for what is no ASCII."""
-    prompts = _BEDROCK if provider == "bedrock" else (f"Key of {provider}",)
+    form = FACTS[provider].key
+    must = len(form.prompts) - form.optional
     words = [
-        click.prompt(text, hide_input=True, default="" if text == _BEDROCK[2] else None, show_default=False, err=True)
-        for text in prompts
-    ]
+        click.prompt(text or f"Key of {provider}", hide_input=True, default=None if number < must else "",
+                     show_default=False, err=True)
+        for number, text in enumerate(form.prompts)
+    ]  # fmt: skip
     try:
         return "\n".join(word.strip() for word in words if word.strip()).encode("ascii")
     except UnicodeEncodeError:
@@ -86,5 +88,6 @@ def ask_key(provider: str) -> bytes:
 
 
 def read_key() -> bytes:
+    """A key from standard input, white space around its lines removed."""
     data = sys.stdin.buffer.read(MAX_KEY + 1)
     return b"\n".join(line.strip() for line in data.strip().splitlines())

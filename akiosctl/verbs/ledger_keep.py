@@ -37,7 +37,8 @@ FAST = click.option("--fast", is_flag=True, help="Unlink only; overwrite nothing
 def rotate_key(ctx: click.Context, as_json: bool) -> None:
     """Put a new key that signs the logs in the present one's place (root only).
 
-    The present key certifies it in every open log, so that whoever trusts that follows; then it is gone.
+    The present key certifies it in every open log, so that whoever trusts that follows; then it is
+    gone.
     """
     with ctx.obj.connect() as client:
         reply, _ = client.call(RotateKey(), LedgerReply)
@@ -56,8 +57,8 @@ def rotate_key(ctx: click.Context, as_json: bool) -> None:
 def destroy(ctx: click.Context, cage: str, passes: int, fast: bool, as_json: bool) -> None:
     """Destroy everything an ended CAGE left, its log included (root and administrators).
 
-    The host's log keeps that it existed, its last size and root, and that it was destroyed. Returns when nothing of it
-    is left, in the write-ahead log neither.
+    The host's log keeps that it existed, its last size and root, and that it was destroyed. Returns
+    when nothing of it is left, in the write-ahead log neither.
     """
     with ctx.obj.connect() as client:
         name = find_log(client, cage)
@@ -92,7 +93,9 @@ def prune(
     fast: bool,
     as_json: bool,
 ) -> int:
-    """Destroy what old cages left, as ledger destroy does: whole cages, oldest first (root and administrators)."""
+    """Destroy what old cages left, as ledger destroy does: whole cages, oldest first (root and
+    administrators).
+    """
     if older_than is None and max_size is None:
         raise AkiosError("nothing says which cages should go", "ledger prune", "give --older-than or --max-size")
     age = parse_number(older_than, _SECONDS, "--older-than") if older_than is not None else None

@@ -1,4 +1,6 @@
-"""``akiosctl ledger prove|verify-proof|pin``: what can be carried away from a log, and checked without it."""
+"""``akiosctl ledger prove|verify-proof|pin``: what can be carried away from a log, and checked
+without it.
+"""
 
 from __future__ import annotations
 
@@ -68,11 +70,12 @@ def prove(
     entry_out: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a proof that record INDEX is in the log of CAGE, by default the host's (c2sp.org/tlog-proof@v1).
+    """Write a proof that record INDEX is in the log of CAGE, by default the host's
+    (c2sp.org/tlog-proof@v1).
 
-    The record itself is put into the proof's extra data where it fits (8 KiB); a larger one needs --entry-out.  Where
-    ledger witness kept a cosigned checkpoint that holds the record, the proof is under that, and carries its
-    cosignatures.
+    The record itself is put into the proof's extra data where it fits (8 KiB); a larger one needs
+    --entry-out.  Where ledger witness kept a cosigned checkpoint that holds the record, the proof
+    is under that, and carries its cosignatures.
     """
     with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
         read_checkpoint(source, reader)
@@ -119,10 +122,11 @@ def verify_proof_file(
     policy_file: Path | None,
     as_json: bool,
 ) -> int:
-    """Verify a proof with a public key alone: --vkey (of the log or of its host), or the one ledger pin kept.
+    """Verify a proof with a public key alone: --vkey (of the log or of its host), or the one ledger
+    pin kept.
 
-    Exit status: 0 the record is in the log, 1 the proof does not prove it, 4 it is signed by no trusted key, or not
-    cosigned by the witnesses that --witness-key or --policy asks for.
+    Exit status: 0 the record is in the log, 1 the proof does not prove it, 4 it is signed by no
+    trusted key, or not cosigned by the witnesses that --witness-key or --policy asks for.
     """
     quorum = read_quorum(witness_keys, policy_file)
     report, entry, index = check_proof(
@@ -185,12 +189,13 @@ def check_proof(
 @JSON
 @click.pass_context
 def pin(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, renew: bool, as_json: bool) -> int:
-    """Keep the checkpoint of CAGE's log, by default the host's, as an anchor for every later verification.
+    """Keep the checkpoint of CAGE's log, by default the host's, as an anchor for every later
+    verification.
 
-    The log is verified first, against what was kept before: a log that was rolled back or rewritten is not pinned, nor
-    one of another host than was pinned from the same place.  --renew is for a host that was set up anew, and for a log
-    pruned past what was kept.  Kept in $XDG_STATE_HOME/akios/pins (~/.local/state); copy that elsewhere to be safe
-    from this host.
+    The log is verified first, against what was kept before: a log that was rolled back or rewritten
+    is not pinned, nor one of another host than was pinned from the same place.  --renew is for a
+    host that was set up anew, and for a log pruned past what was kept.  Kept in
+    $XDG_STATE_HOME/akios/pins (~/.local/state); copy that elsewhere to be safe from this host.
     """
     if renew:
         _forget(ctx, cage, directory, vkey)

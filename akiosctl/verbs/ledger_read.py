@@ -1,4 +1,6 @@
-"""``akiosctl ledger export|stats|checkpoint|keys|pack``: a log read as a whole, by the daemon or from its files."""
+"""``akiosctl ledger export|stats|checkpoint|keys|pack``: a log read as a whole, by the daemon or
+from its files.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, is_signed_by, o
 from akiosd.ledger.quorum import MAX_POLICY_BYTES, Quorum, all_of, parse_policy
 from akiosd.ledger.report import LogReader, Report, describe
 from akiosd.ledger.witness import WitnessKey
-from akiosd.store.proofs_and_tiles import pack_from, pack_log
+from akiosd.store.archive_log import pack_from, pack_log
 from akiosd.values.records import Unknown
 
 DIRECTORY = click.option(
@@ -73,6 +75,7 @@ def key_of(vkey: str | None, quorum: Quorum) -> str | None:
 
 
 def read_key_list(keys_file: Path | None) -> bytes | None:
+    """The bytes of the list of keys; None where no file was named."""
     return read_file(keys_file, MAX_KEY_LIST_BYTES, "list of keys") if keys_file is not None else None
 
 
@@ -91,7 +94,9 @@ def read_checkpoint(source: LogSource, reader: LogReader) -> tuple[Checkpoint, b
 
 
 def read_verified(source: LogSource, reader: LogReader, report: Report) -> tuple[Checkpoint, bytes]:
-    """The same after the log was found good: what is kept of it is that, or what it has grown to since."""
+    """The same after the log was found good: what is kept of it is that, or what it has grown to
+    since.
+    """
     found, note = read_checkpoint(source, reader)
     if found.size < report.size or (found.size == report.size and found.root != report.root):
         what = f"the log was {report.size} entries long when it was verified, and now is another of {found.size}"
@@ -118,9 +123,9 @@ def export(
 ) -> int:
     """Write the whole log of CAGE, by default the host's, verified first.
 
-    ndjson: one record a line, with its index.  json: one object, which holds the verification's report as well.
-    archive: a tar file of the log itself and the keys of its host.  It verifies anywhere with the host's public key:
-    akiosctl ledger verify --dir FILE --vkey KEY.
+    ndjson: one record a line, with its index.  json: one object, which holds the verification's
+    report as well. archive: a tar file of the log itself and the keys of its host.  It verifies
+    anywhere with the host's public key: akiosctl ledger verify --dir FILE --vkey KEY.
     """
     if form == "archive" and out is None:
         raise AkiosError("an archive is no text", "--format archive", "name its file with --out")
@@ -162,7 +167,8 @@ _AT_ONCE = 1024
 
 
 def _export_archive(source: LogSource, report: Report, out: Path) -> int:
-    """Again, a few times at most: a running cage's log outgrows its last files while they are read."""
+    """Again, a few times at most: a running cage's log outgrows its last files while they are read.
+    """
     for attempt in range(_TRIES):
         try:
             with files_in_words(), source.reader() as reader:
@@ -264,8 +270,9 @@ def checkpoint(ctx: click.Context, cage: str, directory: Path | None, vkey: str 
 def keys(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, form: str, as_json: bool) -> None:
     """Print the public key that signs CAGE's log now, by default the host's.
 
-    policy: a file for tools that check proofs (c2sp.org/tlog-policy), which asks for no witness.  list: all keys the
-    host ever had, signed by the present one, so that any of them verifies all its logs (verify --keys).
+    policy: a file for tools that check proofs (c2sp.org/tlog-policy), which asks for no witness.
+    list: all keys the host ever had, signed by the present one, so that any of them verifies all
+    its logs (verify --keys).
     """
     with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
         read_checkpoint(source, reader)
@@ -288,7 +295,9 @@ def keys(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None
 @JSON
 @click.pass_context
 def pack(ctx: click.Context, out: Path, directory: Path, vkey: str | None, as_json: bool) -> None:
-    """Put a finished log into one archive, OUT: a tar file that verifies as it is.  The log stays where it is."""
+    """Put a finished log into one archive, OUT: a tar file that verifies as it is.  The log stays
+    where it is.
+    """
     with open_source(ctx, "", directory, vkey) as source:
         length = pack_log(directory, out, source.vkey, HASHER)
     if wants_json(ctx, as_json):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from akiosctl.client import Client, DaemonError, close_fds
+from akiosctl.client import Client, DaemonError
 from akiosctl.commands import print_line, wants_json
 from akiosctl.hashing import HASHER
 from akiosctl.ledger_source import (
@@ -38,6 +38,7 @@ from akiosctl.verbs.ledger_read import (
     read_quorum,
 )
 from akiosd.errors import AkiosError, LedgerError
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.ledger.host_word import HostWord
 from akiosd.ledger.judge import BESIDE
 from akiosd.ledger.key_list import log_key
@@ -156,6 +157,7 @@ def _verify_by_daemon(
 
 
 def print_report(report: Report) -> None:
+    """Print a verdict and what it rests on, for people."""
     print_line(f"ledger verify: {report.verdict}")
     if report.origin and report.root:
         print_line(f"  log: {report.origin}, {report.size} records, root {report.root.hex()}")

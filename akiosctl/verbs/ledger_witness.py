@@ -1,4 +1,6 @@
-"""``akiosctl ledger witness``: have a witness cosign a log's checkpoint, and keep that as an anchor."""
+"""``akiosctl ledger witness``: have a witness cosign a log's checkpoint, and keep that as an
+anchor.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +51,12 @@ def witness(
     vkey: str | None,
     as_json: bool,
 ) -> int:
-    """Have the witness at URL cosign the checkpoint of CAGE's log, by default the host's (c2sp.org/tlog-witness).
+    """Have the witness at URL cosign the checkpoint of CAGE's log, by default the host's
+    (c2sp.org/tlog-witness).
 
-    The log is verified first. The cosigned checkpoint is kept as ledger pin keeps one, and apart from it: from then on
-    verify looks for the cosignature of this witness, and proofs carry it. The witness must know the log: give its
-    operator what ledger keys prints.
+    The log is verified first. The cosigned checkpoint is kept as ledger pin keeps one, and apart
+    from it: from then on verify looks for the cosignature of this witness, and proofs carry it. The
+    witness must know the log: give its operator what ledger keys prints.
     """
     asked = {place: WitnessKey.parse(read_key_text(key)) for place, key in ((url, witness_key), *also)}
     with open_source(ctx, cage, directory, vkey) as source:
@@ -79,7 +82,8 @@ def witness(
 def _cosign(
     source: LogSource, asked: dict[str, WitnessKey], report: Report
 ) -> tuple[Checkpoint, bytes, dict[str, int]]:
-    """Ask each witness, by its URL, for the same checkpoint; what they all gave stands behind it."""
+    """Ask each witness, by its URL, for the same checkpoint; what they all gave stands behind it.
+    """
     with source.reader() as reader:
         found, note = read_verified(source, reader, report)
         cosigned, given = note, dict[str, int]()
@@ -90,7 +94,9 @@ def _cosign(
 
 
 def _ask(reader: LogReader, found: Checkpoint, note: bytes, url: str) -> bytes:
-    """What the witness answers; where it knows the log at another size, it is asked again from there."""
+    """What the witness answers; where it knows the log at another size, it is asked again from
+    there.
+    """
     old_size = 0
     for _ in range(_TRIES):
         proof = prove_consistency_from(reader, old_size, found) if old_size else []
@@ -122,7 +128,9 @@ def _parse_size(body: bytes, size: int, url: str) -> int:
 
 
 def post(url: str, body: bytes) -> tuple[int, str, bytes]:
-    """POST to ``<url>/add-checkpoint``: status, content type, answer.  No redirects, no proxies; bounded."""
+    """POST to ``<url>/add-checkpoint``: status, content type, answer.  No redirects, no proxies;
+    bounded.
+    """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise AkiosError("not the URL of a witness", url, "write https://HOST/PATH")

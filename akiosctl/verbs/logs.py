@@ -8,8 +8,8 @@ import sys
 import click
 
 from akiosctl.cages import find_log
-from akiosctl.client import close_fds
 from akiosctl.terminal_filter import Tamer
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.wire.messages import Output, OutputReply
 
 

@@ -1,4 +1,6 @@
-"""``akiosctl policy explain|check``: what holds here, where it came from, and whether a file is right."""
+"""``akiosctl policy explain|check``: what holds here, where it came from, and whether a file is
+right.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def group() -> None:
 @click.option("--plan", is_flag=True, help="Print the steps that make the cage instead.")
 @_JSON_OPTION
 def explain_command(explicit: str | None, plan: bool, as_json: bool) -> None:
-    """Print the policy that a run here would get, each value with the layer, file and line that gave it."""
+    """Print the policy that a run here would get, each value with the layer, file and line that
+    gave it.
+    """
     try:
         merged = _merge_here(explicit)
     except PolicyError as error:
@@ -56,7 +60,8 @@ def explain_command(explicit: str | None, plan: bool, as_json: bool) -> None:
 @click.argument("files", nargs=-1, metavar="[FILE]…")
 @_JSON_OPTION
 def check_command(files: tuple[str, ...], as_json: bool) -> None:
-    """Check policy files: keys, values, and what each would widen; without FILE, the layers of a run here.
+    """Check policy files: keys, values, and what each would widen; without FILE, the layers of a
+    run here.
 
     Exit status 1 when a file is not acceptable.
     """
@@ -78,7 +83,9 @@ def check_command(files: tuple[str, ...], as_json: bool) -> None:
 
 
 def _check_file(name: str) -> dict[str, Any]:
-    """Alone, as if it were the system's; what it widens against the built-in policy is told, not refused."""
+    """Alone, as if it were the system's; what it widens against the built-in policy is told, not
+    refused.
+    """
     merged = merge_explained([Layer("system", policy_files.read_named(name))])
     return {"file": name, "ok": True, "widens": [str(widening) for widening in narrower(DEFAULT_POLICY, merged.policy)]}
 

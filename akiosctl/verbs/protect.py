@@ -1,7 +1,7 @@
 """``akiosctl protect``: look for personal data in files, without a daemon.
 
-A file is read piece by piece through the same stream redactor that a gateway has: it may have any size, and what comes
-through a pipe goes on as it comes.
+A file is read piece by piece through the same stream redactor that a gateway has: it may have any
+size, and what comes through a pipe goes on as it comes.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ class _Seen:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def scan(ctx: click.Context, file: str, disable: tuple[str, ...], show: bool, as_json: bool) -> int:
-    """List personal data in FILE (``-``: standard input); the exit status is 1 when there is some."""
+    """List personal data in FILE (``-``: standard input); the exit status is 1 when
+    there is some.
+    """
     if wants_json(ctx, as_json):
         findings = [_entry(found, show) for found in _findings(file, disable)]
         click.echo(json.dumps({"file": file, "findings": findings}))

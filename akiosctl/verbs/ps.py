@@ -44,10 +44,12 @@ def describe(cage: CageInfo) -> str:
 
 
 def age(cage: CageInfo, now_ns: int) -> str:
+    """How long the cage has existed, for people."""
     return format_duration(max(0, now_ns - cage.started_ns))
 
 
 def spent(cage: CageInfo) -> str:
+    """What its model calls cost, for people; ``-`` where there were none."""
     return format_usd(cage.usd_micro) if cage.calls else "-"
 
 

@@ -10,7 +10,7 @@ import stat
 import sys
 from typing import Any
 
-from akiosctl.client import DaemonError, PlainClient, close_fds, socket_path
+from akiosctl.client import DaemonError, PlainClient, socket_path
 from akiosctl.git_user import look
 from akiosctl.locate import locate_toolchain, locate_workspace
 from akiosctl.render import describe_spend, note
@@ -20,6 +20,7 @@ from akiosctl.stdio import open_missing_stdio
 from akiosctl.trust_stores import find_trust_stores
 from akiosctl.version_managers import is_below
 from akiosd.errors import AkiosError
+from akiosd.kernel.scm_rights import close_fds
 
 _MAX_FDS = 64  # akiosd.wire.frame.MAX_FDS
 
@@ -201,6 +202,7 @@ def open_bind(path: str) -> int:
 
 
 def user_name() -> str:
+    """The caller's name on the host, ``uid1000`` where it has none."""
     import pwd
 
     try:

@@ -1,8 +1,8 @@
-"""The life of a cage: events in, commands out.  The table is the specification; docs and tests read it.
+"""The life of a cage as a state machine: events in, commands out.  The table is the specification.
 
     preparing ─ready→ confined ─go→ starting ─execed→ running ─ended→ ending ─reaped→ ended
 
-Whatever happens first decides why the cage ended; everything later only confirms it.
+The first event that ends a cage decides the reason; later ones only confirm it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ Command = Literal["take_listener", "start_agent", "record_start", "kill", "colle
 
 
 class Event(msgspec.Struct, frozen=True):
-    """``cause`` is a kind of :mod:`akiosd.cage.reasons`; ``status`` a wait status; ``detail`` is printable."""
+    """Something that happened to a cage.
+
+    ``cause`` is a kind of :mod:`akiosd.cage.reasons`, ``status`` a wait status (wait(2)),
+    ``detail`` printable text.
+    """
 
     kind: EventKind
     cause: str = ""
@@ -37,17 +41,15 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Life(msgspec.Struct, frozen=True):
-    """Where a cage is, and what decided its end: ``cause`` empty means the agent itself."""
+    """The state of a cage and what decided its end; an empty ``cause`` means that the agent ended
+    by itself.
+    """
 
     state: State = "preparing"
     cause: str = ""
     detail: str = ""
     status: int = -1
     """Wait status (wait(2)) of the agent; −1 while unknown."""
-
-    @property
-    def decided(self) -> bool:
-        return self.state in ("ending", "ended")
 
 
 # (state, event) → (next state, commands).  What is not here is ignored: it came too late to matter.
@@ -71,7 +73,9 @@ TABLE: dict[tuple[State, EventKind], tuple[State, tuple[Command, ...]]] = {
 
 
 def advance(life: Life, event: Event) -> tuple[Life, tuple[Command, ...]]:
-    """One step of the table."""
+    """The life after ``event``, and what akiosd must do now.  An event that the table does not list
+    changes nothing.
+    """
     found = TABLE.get((life.state, event.kind))
     if found is None:
         # The agent's own status is kept even when something else decided first: it explains.

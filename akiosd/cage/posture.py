@@ -1,4 +1,5 @@
-"""What the kernel says about a cage that is about to start, compared with what was asked for.  Pure: texts in.
+"""Compares what the kernel says about a cage that is about to start with what was asked for.  Pure:
+texts in, states out.
 
 Nothing is reported as enforced that was not read back here, or proved by one refused action.
 """
@@ -18,7 +19,9 @@ _RW_DIRECT = "rw-direct: changes reach the files at once, no name is protected, 
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """Read by akiosd from ``/proc/<init>`` and from the cgroup files, not told by the cage."""
+    """What akiosd itself has read from ``/proc/<init>`` and the cgroup files; nothing of it is told
+    by the cage.
+    """
 
     status: str
     mountinfo: str
@@ -27,19 +30,21 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     own_namespaces: dict[str, str]
     landlock_proved: bool
     landlock: str
-    """Description of the ruleset; empty when the kernel's ABI is below the floor."""
+    """Description of the ruleset; "" when the kernel's ABI is below the floor."""
     cgroup: dict[str, str]
     cgroup_missing: dict[str, str]
     disk: str
     pump_running: bool
     limits: str
     core_to_socket: bool
-    """The host's core pattern names a socket: no limit of a process keeps a dump from it."""
+    """The host's core pattern names a socket, so no resource limit keeps a core dump from it."""
     files_missing: str = ""
-    """Why the kernel does not tell which files are executed and written."""
+    """Why the kernel does not report which files are executed and written; "" when it does."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the plan asked for, as far as the comparison needs it."""
+
     host_id: int
     host_gid: int
     uid_lines: Lines
@@ -48,11 +53,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     tty: bool
     as_caller: bool = False
     files: bool = False
-    """Whether what was executed and written is to be recorded as the kernel tells it."""
+    """Whether executed and written files are to be recorded from the kernel's own reports."""
 
 
 def check(evidence: Evidence, wanted: Wanted) -> tuple[LayerState, ...]:
-    """Evidence → one state for each layer, in the order of ``posture.LAYERS``."""
+    """Evidence → one state for each layer, in the order in which a posture prints them."""
     fields = dict(line.split(":\t", 1) for line in evidence.status.splitlines() if ":\t" in line)
     mounts = _mounts(evidence.mountinfo)
     return (
@@ -219,7 +224,9 @@ def _seccomp(fields: dict[str, str], evidence: Evidence) -> LayerState:
 
 
 def _cores(evidence: Evidence) -> LayerState:
-    """proc_pid_limits(5): name, soft, hard, unit.  Only 1 keeps the host's handler, a program of root, from running."""
+    """proc_pid_limits(5): name, soft, hard, unit.  Only 1 keeps the host's handler, a program of
+    root, from running.
+    """
     found = re.search(r"^Max core file size +(\S+) +(\S+) ", evidence.limits, re.MULTILINE)
     if found is None or found.groups() != ("1", "1"):
         said = " ".join(found.groups()) if found is not None else "nothing"

@@ -1,7 +1,8 @@
 """Why a cage ended: a table of kinds, their exit codes, and the one line that a person reads.
 
-Exit codes: the agent's own; 125 AKIOS failed, 126 cannot execute, 127 not found, 128+n signal n, 137 also
-for every limit.  ``kind`` is the machine's name for the same thing and never changes its meaning.
+Exit codes: the agent's own; 125 AKIOS failed, 126 cannot execute, 127 not found, 128+n signal n,
+137 also for every limit.  ``kind`` is the machine's name for the same thing and never changes its
+meaning.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ KILLED = 128 + SIGKILL
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """``exit_code`` −1: that of the agent.  ``template`` may use every name of :func:`_words`."""
+    """``exit_code``: -1 stands for the agent's own.  ``template`` may use every name that
+    :func:`_words` returns.
+    """
 
     exit_code: int
     template: str
@@ -60,9 +63,10 @@ _SIGNALS = (
 class EndFacts(msgspec.Struct, frozen=True):
     """What akiosd knows at the end.
 
-    ``cause`` is the kind akiosd decided on itself, empty when the agent ended by itself or by the kernel.
-    ``status`` is the agent's exit status, −1 when init could not report one; ``signal`` what killed it, or 0.
-    ``detail`` fills ``{detail}``: a sum of money, a loop, a user, a step, a path; already printable.
+    ``cause`` is the kind akiosd decided on itself, empty when the agent ended by itself or by the
+    kernel. ``status`` is the agent's exit status, −1 when init could not report one; ``signal``
+    what killed it, or 0. ``detail`` fills ``{detail}``: a sum of money, a loop, a user, a step, a
+    path; already printable.
     """
 
     cause: str = ""
@@ -74,6 +78,8 @@ class EndFacts(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
+    """The end of a cage: machine name, exit code, and the line for people."""
+
     kind: str
     exit_code: int
     reason: str
@@ -128,7 +134,9 @@ def _words(facts: EndFacts) -> dict[str, str]:
 
 
 def _remarks(kind: str, facts: EndFacts) -> str:
-    """Limits that were felt but did not end the cage; they often explain the agent's own exit status."""
+    """Limits that were reached without ending the cage: they often explain the agent's own exit
+    status.
+    """
     usage, remarks = facts.usage, []
     if usage.oom_kills and kind not in ("memory", "failed_start"):
         limit = format_size(usage.memory_limit or facts.limits.memory)

@@ -1,6 +1,7 @@
-"""Cages that ended and left nothing: one for each user and workspace, so that the last cage there stays the last.
+"""Remembers the newest ended cage of each user and workspace after its data is gone, so that
+``last`` still names it.
 
-Without them the newest cage of a workspace that changed something would pass for its last.
+Otherwise an older cage that left changes would be taken for the last one of its workspace.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from akiosd.values.ids import DirectoryId
 from akiosd.wire.messages import CageInfo
 
 MAX_PER_USER = 256
-"""Workspaces of one user; past that the one longest unused is forgotten."""
+"""Workspaces remembered for one user; beyond it the one that was used longest ago is forgotten."""
 
 
 class Remembered:
-    """A table; ``add`` says which entries it drops."""
+    """A table of one cage for each (user, workspace)."""
 
     def __init__(self, infos: Iterable[CageInfo] = ()) -> None:
         self._newest: dict[tuple[int, DirectoryId | None], CageInfo] = {}
@@ -23,7 +24,9 @@ class Remembered:
             self.add(info)
 
     def add(self, info: CageInfo) -> list[str]:
-        """The names of cages that are no longer remembered, perhaps this one's."""
+        """Remember ``info`` if it is the newest of its workspace; returns names that are no longer
+        remembered, perhaps its own.
+        """
         place = (info.uid, info.directory)
         known = self._newest.get(place)
         if known is not None and known.order > info.order:
@@ -36,9 +39,10 @@ class Remembered:
         return dropped
 
     def remove(self, cages: Iterable[str]) -> None:
-        """Their data was destroyed."""
+        """Forget ``cages``, whose data was destroyed."""
         gone = set(cages)
         self._newest = {key: info for key, info in self._newest.items() if info.cage not in gone}
 
     def infos(self) -> list[CageInfo]:
+        """All remembered cages, in no particular order."""
         return list(self._newest.values())

@@ -1,4 +1,6 @@
-"""What all cages share: the launcher, the base cgroup, disks, id ranges, facts, and the ledger."""
+"""What all cages of a host share: launcher, zygote, base cgroup, disks, id ranges, facts, keys, and
+the ledger.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ _SYSTEM_ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOU
 
 
 class Host:
-    """Opened once; ``close`` leaves nothing of ours in the kernel."""
+    """Opened once, by :meth:`open`; :meth:`close` leaves nothing of it in the kernel."""
 
     def __init__(self, config: Config, policy: Policy, ledger: Ledger) -> None:
         self.config = config
@@ -56,7 +58,11 @@ class Host:
         self.uids = CageUids(self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count)
 
     async def open(self) -> None:
-        """Raises AkiosError when the host lacks what every cage needs."""
+        """Start the launcher and the zygote, set up cgroups and disks; remove what a killed daemon
+        left.
+
+        Raises AkiosError when the host lacks what every cage needs.
+        """
         if probe.kernel_version() < probe.KERNEL_FLOOR:
             raise KernelError(f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel")
         directories.make(self.cages_dir, directories.CAGES_MODE)
@@ -76,10 +82,14 @@ class Host:
         try:
             await self.cgroups.leaf(name).destroy()
         except KernelError as error:
-            # Something in it waits for a file system that does not answer, and cannot be killed before.
+            # Something in it waits for a file system that does not answer, and cannot be killed
+            # before.
             _log.error("what an earlier akiosd left stays", group=name, error=str(error))
 
     async def close(self) -> None:
+        """End the helper processes and unmount; raises KernelError when a cgroup is
+        still in use.
+        """
         if self.system_userns is not None:
             self.system_userns.close()
         await self.launcher.close()
@@ -92,7 +102,9 @@ class Host:
             _log.error("the control groups stay", error=str(error))
 
     def clone_system(self, tree: int) -> Fd:
-        """A read-only clone of a system tree, owners shown in the display range; the descriptor is the caller's."""
+        """A read-only clone of the system tree at ``tree``, with owners in the display range; the
+        descriptor is the caller's.
+        """
         assert self.system_userns is not None
         try:
             return mounts.clone_idmapped(tree, self.system_userns.fileno(), _SYSTEM_ATTRS)
@@ -101,12 +113,15 @@ class Host:
             return mounts.clone_idmapped(tree, -1, _SYSTEM_ATTRS)
 
     def clone_system_trees(self) -> dict[str, Fd]:
-        """``/usr`` and what else is shown as it is, under the names of the plan."""
+        """Clones of ``/usr`` and the other system directories, under their names in the plan; the
+        caller owns them.
+        """
         trees: dict[str, Fd] = {}
         for name in self.facts.system_dirs:
             with Fd(os.open(b"/" + name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
                 trees["system:" + name.decode()] = self.clone_system(tree.fileno())
         return trees
+
 
 def cgroup_name(state_dir: str) -> str:
     """``akios`` for the service, a name of its own for every private daemon."""

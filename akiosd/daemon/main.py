@@ -42,6 +42,7 @@ _SWITCH_S = 0.0005
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    """The command line; see akiosd(8)."""
     parser = argparse.ArgumentParser(prog="akiosd", description="The AKIOS daemon: cages for AI agents.")
     parser.add_argument("--config", type=Path, help="akiosd.yaml (default: /etc/akios/akiosd.yaml, if it exists)")
     parser.add_argument("--state-dir", help="where cages, ledger and keys live (default: /var/lib/akios)")
@@ -53,13 +54,15 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def harden() -> None:
-    """No core dump, no ptrace by others of what holds every cage's listener; nobody's directory; many descriptors."""
+    """Harden this process: no core dump, no ptrace, ``/`` as working directory, many descriptors, a
+    strict umask.
+    """
     prctl.set_dumpable(False)
     prctl.set_name("akiosd")
     os.chdir("/")
     with contextlib.suppress(ValueError):
-        # 1, because a limit of 0 does not keep a core handler from being started (core(5)).  Where the one who
-        # started us took that away, the posture of every cage says so.
+        # 1, because a limit of 0 does not keep a core handler from being started (core(5)).  Where
+        # the one who started us took that away, the posture of every cage says so.
         resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -67,7 +70,9 @@ def harden() -> None:
 
 
 async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
-    """The whole daemon; returns after a graceful stop.  Raises AkiosError when it cannot start or go on."""
+    """The whole daemon; returns after a graceful stop.  Raises AkiosError when it cannot start or
+    go on.
+    """
     state = Path(config.state_dir)
     directories.make_state(state)
     directories.make_runtime(Path(config.runtime_dir))
@@ -158,7 +163,9 @@ async def _wait_for_stop(gate: Gate) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The console script.  Exit 0 after a graceful stop, 1 when it could not start or had to give up."""
+    """The console script.  Exit 0 after a graceful stop, 1 when it could not start or had to give
+    up.
+    """
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     try:
         config = load_config(
@@ -169,7 +176,8 @@ def main(argv: list[str] | None = None) -> int:
         if os.geteuid() != 0:
             raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
         harden()
-        # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it has something to do.
+        # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it
+        # has something to do.
         sys.setswitchinterval(_SWITCH_S)
         niceness.take()
         policy = load_system_policy(Path(config.system_policy))

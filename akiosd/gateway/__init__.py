@@ -1,1 +1,3 @@
-"""The gateway: one process for each cage, outside it, that answers its names and carries its requests."""
+"""The gateway: one process for each cage, which answers its DNS questions and carries
+its requests.
+"""

@@ -1,4 +1,6 @@
-"""What the handlers of one cage's gateway share."""
+"""The state that all handlers of one cage's gateway share: its setup, its link, names, limits,
+redactors and upstreams.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ from akiosd.wire.gateway import GatewayRecord, Setup
 
 
 class Context:
-    """Made once.  What only requests need is made for the first of them."""
+    """Made once, when the gateway has received its ``Setup``.
+
+    TLS, upstreams and redactors are cached properties: they are made when the first request needs
+    them, so that a cage that makes no request does not pay for them.
+    """
 
     def __init__(self, setup: Setup, link: Link) -> None:
         self.setup = setup
@@ -32,23 +38,35 @@ class Context:
         link.clean = self.clean
 
     def clean(self, record: GatewayRecord) -> GatewayRecord:
-        """A name that was asked for may be made of personal data; the log has none."""
+        """Mask personal data in a denial before it is reported.
+
+        The name that an agent asks for may itself be personal data, and the log must not hold any.
+        Records of every other kind are returned as they are.
+        """
         return self.redactors.mask_denial(record) if isinstance(record, NetDenied) else record
 
     @cached_property
     def tls(self) -> ServerTls:
+        """The TLS contexts for the agent's connections, made on first use."""
         return ServerTls(self.setup.ca_certificate, self.setup.ca_key)
 
     @cached_property
     def upstreams(self) -> Upstreams:
+        """The connections to the real hosts, made on first use."""
         return Upstreams.from_setup(self.setup, self.limits)
 
     @cached_property
     def redactors(self) -> Redactors:
+        """The redaction of this cage, made on first use."""
         return Redactors(self.setup.policy.redact, self.setup.pseudonym_key)
 
     def resolve(self, name: str) -> str | None:
-        """The address of a canonical name; None when the policy allows it on no port, or wildcards gave too many."""
+        """The address inside the cage of a canonical name; a new one is allocated, and told to
+        akiosd, on first use.
+
+        None when the policy allows the name on no port, or when the bound on names that only a
+        wildcard allows is reached.
+        """
         found = self.addresses.address_of(name)
         if found is not None:
             return found

@@ -1,7 +1,7 @@
-"""POSIX access lists (acl(5)) of directories, as the extended attribute holds them: read, mapped, written.
+"""POSIX access control lists (acl(5)) as extended attributes: read, mapped to other ids, written.
 
-The attribute is ``struct posix_acl_xattr_header`` and entries of ``include/uapi/linux/posix_acl_xattr.h``, little
-endian whatever the machine is.
+The attribute is ``struct posix_acl_xattr_header`` and entries of
+``include/uapi/linux/posix_acl_xattr.h``, little endian on every machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _NONE = (errno.ENODATA, errno.EOPNOTSUPP)
 
 
 def read_acl(fd: int) -> bytes:
-    """The access list of an open file (O_PATH is enough), empty when it has none.  OSError."""
+    """The access control list of an open file (O_PATH is enough), b"" when it has none.  Raises
+    OSError.
+    """
     try:
         return os.getxattr(f"/proc/self/fd/{fd}", _ATTRIBUTE)
     except OSError as error:
@@ -29,7 +31,7 @@ def read_acl(fd: int) -> bytes:
 
 
 def map_acl(data: bytes, map_uid: Callable[[int], int], map_gid: Callable[[int], int]) -> bytes:
-    """The same list for mapped ids.  ``struct.error`` when it is none."""
+    """The list with its ids mapped.  Raises ``struct.error`` when ``data`` is no list."""
     entries = []
     for tag, perm, number in _ENTRY.iter_unpack(data[_HEADER.size :]):
         if tag in (_USER, _GROUP):
@@ -41,5 +43,5 @@ def map_acl(data: bytes, map_uid: Callable[[int], int], map_gid: Callable[[int],
 
 
 def write_acl(path: str, data: bytes) -> None:
-    """Give ``path`` this access list; its mode follows.  OSError."""
+    """Give ``path`` this list; its mode follows.  Raises OSError."""
     os.setxattr(path, _ATTRIBUTE, data, follow_symlinks=False)

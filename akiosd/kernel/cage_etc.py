@@ -1,7 +1,9 @@
-"""The ``/etc`` that cages see: a chosen, world-readable part of the host's, and files made for the agent.
+"""The ``/etc`` that cages see: a chosen, world-readable part of the host's, and files made for the
+agent.
 
-The host's part is copied once, and again when one of its files changed.  One directory for each user name and home
-links to it: making one is cheap, and it holds little, for the names in it are a caller's choice.
+The host's part is copied once, and again when one of its files changes. For each user name and home
+one directory of hard links to that copy is made: it is cheap, and small, since callers choose these
+names.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ _BUNDLES = (
 # Where programs look that bring their own OpenSSL, on hosts that have it or not.
 _ALWAYS = ("ssl/certs/ca-certificates.crt", "ssl/cert.pem")
 _JAVA = ("ssl/certs/java/cacerts", "pki/ca-trust/extracted/java/cacerts", "pki/java/cacerts")
-# A change of what is made here must not meet a directory of an earlier version.
+# Part of every name, so that a directory that an earlier version made is not used.
 _LAYOUT = 3
 _COMMON = "common-"
 
@@ -44,7 +46,7 @@ _last: tuple[float, str] = (-1e9, "")
 
 
 def signature() -> str:
-    """Changes when a chosen file of the host does; looked at again after two seconds."""
+    """A text that changes when a chosen file of the host does; checked again after two seconds."""
     global _last
     now = time.monotonic()
     if now - _last[0] > _CHECK_EVERY_S:
@@ -83,7 +85,9 @@ def _make_parent(path: Path) -> None:
 
 
 def _link_stores(fresh: Path) -> None:
-    """The host's trust stores become links to that of the cage, which is mounted on the last directory made here."""
+    """The host's trust stores become links to that of the cage, which is mounted on the last
+    directory made here.
+    """
     for name in _ALWAYS:
         _make_place((fresh / name).parent, fresh)
     for names, target in ((_BUNDLES, trust.BUNDLE), (_JAVA, trust.JAVA)):
@@ -96,7 +100,9 @@ def _link_stores(fresh: Path) -> None:
 
 
 def _is_inside(directory: Path, fresh: Path) -> bool:
-    """Whether no link leads out of the new tree on the way: this process could write to the host's files there."""
+    """Whether ``directory`` is reached from ``fresh`` without a link: a link could lead this
+    process to write on the host.
+    """
     way = [directory, *directory.parents]
     return all(path.is_dir() and not path.is_symlink() for path in way[: way.index(fresh)])
 
@@ -133,7 +139,7 @@ def _accounts(user: str, home: str, uid: int, gid: int) -> dict[str, str]:
 
 
 def make(base: Path, user: str, home: str, uid: int, gid: int) -> Path:
-    """The directory for this user name, made if needed; owned by root, readable by everybody."""
+    """The directory for this user, made if needed; owned by root, readable by everybody."""
     key = hashlib.sha256(f"{_LAYOUT}\0{signature()}\0{user}\0{home}\0{uid}\0{gid}".encode()).hexdigest()[:24]
     target = base / key
     if target.is_dir():
@@ -170,7 +176,7 @@ def _make_common(base: Path) -> Path:
 
 
 def sweep(base: Path) -> None:
-    """Remove what an earlier daemon made: no cage shows it any more."""
+    """Remove all directories that an earlier daemon made."""
     with contextlib.suppress(FileNotFoundError):
         for path in base.iterdir():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,8 +1,9 @@
-"""Control groups: v2, and the hybrid layout in which controllers still sit on v1 hierarchies (cgroups(7)).
+"""Control groups: v2, and the hybrid layout in which controllers still sit on v1 hierarchies
+(cgroups(7)).
 
-In both, the v2 leaf kills and freezes; limits are set where the controller is.  Everything written is
-read back, and a directory counts as a cgroup only if the kernel's mount table says so: a tmpfs accepts
-any file.  Only groups below our own base are ever made or removed.
+In both, the v2 leaf kills and freezes; limits are set where the controller is.  Everything written
+is read back, and a directory counts as a cgroup only if the kernel's mount table says so: a tmpfs
+accepts any file.  Only groups below our own base are ever made or removed.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _LOOSENED = (
 
 
 class MemoryEvents(msgspec.Struct, frozen=True):
+    """Counters of a cage's leaves: sizes in bytes, others are counts."""
+
     peak: int = 0
     limit: int = 0
     oom_kills: int = 0
@@ -52,6 +55,7 @@ def read(path: str | Path) -> str:
 
 
 def read_field(path: str | Path, field: str) -> int:
+    """The number behind ``field`` in the file ``path``; 0 when it is not there."""
     return field_of(read(path), field)
 
 
@@ -84,10 +88,6 @@ class Layout(msgspec.Struct, frozen=True):
     v2: str
     v1: dict[str, str]
 
-    @property
-    def hybrid(self) -> bool:
-        return any(name in self.v1 for name in CONTROLLERS)
-
 
 def find_layout(mountinfo: str) -> Layout:
     """``/proc/self/mountinfo`` → layout (proc(5)); KernelError without a v2 hierarchy."""
@@ -109,17 +109,19 @@ def find_layout(mountinfo: str) -> Layout:
 
 
 class CgroupHost:
-    """Our base group in every hierarchy that is used.  ``name`` is unique to this daemon's state directory."""
+    """The daemon's base group in every hierarchy that is used.  ``name`` is unique to its state
+    directory.
+    """
 
     def __init__(self, layout: Layout, name: str) -> None:
         self.layout = layout
-        self.name = name
         self.v2 = _delegated_base(layout) / name
         self.v1 = {controller: Path(mount) / name for controller, mount in layout.v1.items()}
         self.controllers: frozenset[str] = frozenset()
 
     def set_up(self, pids_max: str) -> None:
-        """Make the base groups, hand the controllers down to them, and bound what all cages together have of processes.
+        """Make the base groups, enable their controllers, and set ``pids_max`` for all cages
+        together.
 
         KernelError where a group cannot be made or bounded.
         """
@@ -145,14 +147,19 @@ class CgroupHost:
         return sorted({entry.name for base in bases for entry in base.iterdir() if entry.is_dir()})
 
     def leaf(self, name: str) -> CageCgroup:
+        """The leaves of the cage ``name``; nothing is made yet."""
         return CageCgroup(self, name)
 
     def open_helpers(self) -> Fd:
-        """The group of helpers that live for a moment."""
+        """The directory of the group of short-lived helper processes; the descriptor is the
+        caller's.
+        """
         return Fd(os.open(self.helpers(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
     def helpers(self) -> Path:
-        """A leaf of its own: a v2 group that hands controllers down cannot hold a process."""
+        """The group of helper processes, a leaf, because a v2 group that hands controllers down
+        cannot hold a process.
+        """
         path = self.v2 / "helpers"
         path.mkdir(exist_ok=True)
         return path
@@ -164,12 +171,14 @@ class CgroupHost:
 
 
 def _delegated_base(layout: Layout) -> Path:
-    """The v2 group below which we may make groups: the unit's own when systemd delegated it, else the root.
+    """The v2 group below which we may make groups: the unit's own when systemd delegated it, else
+    the root.
 
-    A unit with ``Delegate=yes`` carries the xattr ``trusted.delegate`` (systemd.resource-control(5)).  With
-    ``DelegateSubgroup=`` the daemon is in a child of it; without, it moves itself there, because a v2
-    group with processes cannot hand controllers to its children.  For the same reason a delegated group in
-    which somebody else runs (a private daemon in a user's shell) is not used.
+    A unit with ``Delegate=yes`` carries the xattr ``trusted.delegate``
+    (systemd.resource-control(5)).  With ``DelegateSubgroup=`` the daemon is in a child of it;
+    without, it moves itself there, because a v2 group with processes cannot hand controllers to its
+    children.  For the same reason a delegated group in which somebody else runs (a private daemon
+    in a user's shell) is not used.
     """
     root = Path(layout.v2)
     own = next((line[3:] for line in read(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::")), "/")
@@ -221,12 +230,13 @@ class CageCgroup:
         self._limited = False
 
     def make(self) -> None:
-        """Make the leaves, without limits yet."""
+        """Make the leaves, without limits.  Raises OSError."""
         for path in (self.v2, *self.v1.values()):
             path.mkdir()
 
     def limit(self, v2: Iterable[CgroupValue], v1: Iterable[CgroupValue]) -> dict[str, str]:
-        """Set the limits, read each back.  Returns controller → what the kernel now says.  May be called again.
+        """Set the limits, read each back.  Returns controller → what the kernel now says.  May be
+        called again.
 
         KernelError when a controller is missing or a value did not take.
         """
@@ -242,7 +252,9 @@ class CageCgroup:
         return found
 
     def _loosen(self) -> None:
-        """Of v1 limits, those no longer asked for are not written, and a higher one must not meet its companion."""
+        """Remove v1 limits before new ones are set: those no longer asked for, and because memory
+        must stay below memory+swap.
+        """
         for controller, file in _LOOSENED:
             if controller in self.v1:
                 with contextlib.suppress(KernelError):
@@ -266,19 +278,22 @@ class CageCgroup:
         return f"{value.file}={got}"
 
     def open_v2(self) -> Fd:
-        """The leaf's directory, for CLONE_INTO_CGROUP."""
+        """The v2 leaf's directory, for CLONE_INTO_CGROUP; the descriptor is the caller's."""
         return Fd(os.open(self.v2, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
     def open_v1_tasks(self) -> dict[str, Fd]:
-        """Each v1 leaf's ``tasks``, for the child that moves itself (the cheap way)."""
+        """The ``tasks`` file of each v1 leaf, for a child that moves itself, which is cheap; the
+        descriptors are the caller's.
+        """
         return {
             controller: Fd(os.open(path / "tasks", os.O_WRONLY | os.O_CLOEXEC)) for controller, path in self.v1.items()
         }
 
     def open_oom_event(self) -> Fd | None:
-        """v1 only: an eventfd that rings when the memory leaf runs out; None where v2's oom.group kills the whole.
+        """v1 only: an eventfd that is signalled when the memory leaf runs out of memory; None where
+        v2's oom.group does the work.
 
-        Owned by this object until :meth:`close`; the same one when it is asked for again.
+        Owned by this object until :meth:`close`; later calls return the same one.
         """
         if self._oom is not None:
             return self._oom
@@ -292,11 +307,12 @@ class CageCgroup:
         return event
 
     async def wait_oom_kill(self) -> bool:
-        """v1 only: True once the kernel has killed a process of the leaf for memory, False once the leaf is gone.
+        """v1 only: True once the kernel has killed a process of the leaf for memory, False once the
+        leaf is gone.
 
-        The event comes when the leaf runs out, and the counter is raised when a process has been killed, up to
-        some milliseconds later.  The event also rings when nothing is killed in the end (a process that was
-        dying anyway gave its memory back), so it is waited for again (cgroup-v1/memory.rst, 10).
+        The event comes when memory runs out; the counter is raised up to some milliseconds later,
+        when a process was killed. It also comes when nothing is killed in the end, because a dying
+        process gave its memory back, and is then awaited again (cgroup-v1/memory.rst, 10).
         """
         event = self.open_oom_event()
         control = f"{self.v1['memory']}/memory.oom_control" if "memory" in self.v1 else ""
@@ -321,12 +337,11 @@ class CageCgroup:
                 raise
 
     def freeze(self, frozen: bool) -> None:
+        """Freeze or thaw the leaf (cgroup.freeze).  Raises KernelError."""
         write(self.v2 / "cgroup.freeze", "1" if frozen else "0")
 
-    def populated(self) -> bool:
-        return read_field(self.v2 / "cgroup.events", "populated") == 1
-
     def events(self) -> MemoryEvents:
+        """The counters of memory and processes, from v2 or v1."""
         memory = self.v1.get("memory")
         pids = self.v1.get("pids", self.v2)
         if memory is not None:
@@ -342,11 +357,14 @@ class CageCgroup:
         )  # fmt: skip
 
     def cpu_ns(self) -> tuple[int, int]:
-        """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, also without the controller."""
+        """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, also without
+        the controller.
+        """
         text = read(f"{self.v2}/cpu.stat")
         return field_of(text, "user_usec") * 1000, field_of(text, "system_usec") * 1000
 
     def close(self) -> None:
+        """Close the eventfd."""
         if self._oom is not None:
             self._oom.close()
             self._oom = None

@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Protocol
 
 from akiosd.errors import KernelError
-from akiosd.kernel import _shim, loop, mounts
+from akiosd.kernel import loop, mounts, syscalls
 from akiosd.kernel.acl import write_acl
 from akiosd.kernel.fds import Fd
-from akiosd.kernel.mounts import check
 from akiosd.kernel.programs import find_program, run_program
 
 IMAGE = "disk.img"
-"""In the cage's directory, where each cage's disk is an image of its own."""
+"""Name of the image in the cage's directory, on hosts where each cage has one of its own."""
 _DIRECTORIES = ("upper", "work", "home", "tmp", "sealed")
-# All names of a directory lie in the kernel while it is read through an overlay; this is some 400,000 (ext4(5)).
+# All names of a directory lie in the kernel while it is read through an overlay; this is some
+# 400,000 (ext4(5)).
 _OPTIONS = {"max_dir_size_kb": str(16 << 10)}
 _DATA = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
@@ -46,20 +46,22 @@ MAX_TEMPLATES = 8
 
 
 class Slot:
-    """One cage's disk: a mounted tree holding ``upper work home tmp``, owned by whoever took it.
+    """One cage's disk: a mounted tree that holds ``upper work home tmp sealed``.
 
-    ``sealed`` stays empty: it is the second layer of overlays that have no upper one.
+    Whoever holds it owns ``mount``. ``sealed`` stays empty: it is the second layer of overlays that
+    have no upper one. ``size`` is in bytes; ``image`` is None in a quota pool.
     """
 
-    def __init__(self, mount: Fd, size: int, directory: Path, image: Path | None, root: str = ".") -> None:
+    def __init__(self, mount: Fd, size: int, directory: Path, image: Path | None) -> None:
         self.mount = mount
         self.size = size
         self.directory = directory
         self.image = image
-        self._root = root
 
     def prepare(self, agent: int, display: int) -> None:
-        """Make the directories; home belongs to the agent, ``/tmp`` to nobody in particular (host ids)."""
+        """Make the directories; home belongs to the uid ``agent``, ``/tmp`` to ``display`` (host
+        ids).
+        """
         top = self.mount.fileno()
         for name in _DIRECTORIES:
             os.mkdir(name, 0o700, dir_fd=top)
@@ -67,6 +69,7 @@ class Slot:
         self._own("tmp", display, display, 0o1777)
 
     def give_home(self, uid: int, gid: int) -> None:
+        """Give the home directory to these host ids."""
         self._own("home", uid, gid, 0o700)
 
     def prepare_upper(self, uid: int, gid: int, mode: int, acl: bytes) -> None:
@@ -100,7 +103,7 @@ class Slot:
         return (limit if full else limit - free), limit
 
     def is_empty(self) -> bool:
-        """Nothing was written to the workspace's upper layer."""
+        """Whether nothing was written to the workspace's upper layer."""
         fd = os.open("upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.mount.fileno())
         try:
             with os.scandir(fd) as entries:
@@ -122,23 +125,35 @@ class Slot:
 
 
 class Disks(Protocol):
+    """How this host bounds the disks of cages."""
+
     kind: str
 
-    def create(self, directory: Path, size: int) -> Slot: ...
+    def create(self, directory: Path, size: int) -> Slot:
+        """A new disk of ``size`` bytes for the cage whose directory this is; the slot is the
+        caller's.
+        """
+        ...
 
-    def reopen(self, directory: Path, size: int) -> Slot: ...
+    def reopen(self, directory: Path, size: int) -> Slot:
+        """The disk that an ended cage left."""
+        ...
 
     def remove_others(self, names: Collection[str]) -> None:
         """Remove the disks of all cages but these."""
 
     def punch_free(self) -> bool:
-        """Take what removed disks held out of an image they shared; False when its file system cannot."""
+        """Free the space of removed disks in an image that they share; False when its file system
+        cannot.
+        """
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Unmount what all cages share."""
+        ...
 
 
 def open_disks(state_dir: Path, pool_size: int) -> Disks:
-    """The best way this host has; raises KernelError when it has none."""
+    """The best way that this host offers: quota pool, else images.  Raises KernelError."""
     base = state_dir / "disk"
     base.mkdir(mode=0o700, exist_ok=True)
     try:
@@ -183,7 +198,9 @@ class Images:
         return path
 
     def _forget_templates(self) -> None:
-        """Sizes are callers' choice: those used last stay."""
+        """Keep the templates that were used last: callers choose the sizes, so their number must be
+        bounded.
+        """
         found: list[tuple[int, Path]] = []
         for path in self._base.glob("template-*.img"):
             with contextlib.suppress(FileNotFoundError):
@@ -192,6 +209,7 @@ class Images:
             path.unlink(missing_ok=True)
 
     def create(self, directory: Path, size: int) -> Slot:
+        """A new, empty disk of at least 8 MiB in ``directory``; OSError where it cannot be made."""
         size = max(size, 8 << 20)
         image = directory / IMAGE
         for more_tries in reversed(range(MAX_TEMPLATES)):
@@ -216,15 +234,17 @@ class Images:
         return Slot(mount, size, directory, image)
 
     def remove_others(self, names: Collection[str]) -> None:
+        """Remove the images of all cages that are not in ``names``."""
         for image in self._base.parent.glob(f"cages/*/{IMAGE}"):
             if image.parent.name not in names:
                 image.unlink()
 
     def punch_free(self) -> bool:
+        """True: an image is removed as a whole, so its blocks are free at once."""
         return True  # nothing is shared: an image goes as a whole
 
     def close(self) -> None:
-        return None
+        """Nothing is held."""
 
 
 def _copy_sparse(source: Path, target: Path) -> None:
@@ -257,7 +277,6 @@ class QuotaPool:
         if not os.path.ismount(self._mount_point):
             self._mount_pool(base / "pool.img", size)
         self._root = Fd(os.open(self._mount_point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        self._next = 1
         try:
             self._set_quota(1, 1 << 20)
         except OSError:
@@ -284,10 +303,12 @@ class QuotaPool:
 
     def _quotactl(self, command: int, project: int, data: bytearray) -> None:
         number = ((command << 8) | _PRJQUOTA) & 0xFFFFFFFF
-        buffer = _shim.ffi.from_buffer(data)
-        check(_shim.lib.akios_quotactl_fd(self._root.fileno(), number, project, buffer), "quotactl_fd")
+        syscalls.quotactl_fd(self._root.fileno(), number, project, data)
 
     def create(self, directory: Path, size: int) -> Slot:
+        """A new, empty directory in the pool, named as ``directory`` is, with a quota of ``size``
+        bytes.
+        """
         where = self._mount_point / directory.name
         where.mkdir()
         # Its owner has no id in some of the mounts that show it; only root gets this far on the host.
@@ -304,6 +325,7 @@ class QuotaPool:
         return self._slot(where, size)
 
     def reopen(self, directory: Path, size: int) -> Slot:
+        """The disk that an ended cage left; OSError when it left none."""
         return self._slot(self._mount_point / directory.name, size)
 
     def _slot(self, where: Path, size: int) -> Slot:
@@ -312,14 +334,17 @@ class QuotaPool:
         return Slot(tree, size, where, None)
 
     def remove_others(self, names: Collection[str]) -> None:
+        """Remove the directories of all cages that are not in ``names``."""
         for path in self._mount_point.iterdir():
             if path.name not in names and path.name != "lost+found":
                 remove_tree(path)
 
     def punch_free(self) -> bool:
+        """Give the pool's free blocks back to the file system below; whether that worked."""
         return punch_free(self._root.fileno())
 
     def close(self) -> None:
+        """Close the pool's root and unmount the pool."""
         self._root.close()
         run_program("umount", str(self._mount_point))
 
@@ -336,6 +361,8 @@ def punch_free(fd: int) -> bool:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove what an agent made: of any depth, which Python's own does not survive."""
+    """Remove a tree that an agent made, of any depth; Python's own function fails on very deep
+    ones.
+    """
     # Work for a cage that is gone: it does not have the daemon's precedence.
     run_program("nice", "-n", "10", "rm", "-rf", "--one-file-system", "--", str(path))

@@ -1,8 +1,8 @@
-"""Which files were executed and written, told by the kernel (fanotify(7)): one group for each cage, so that an event's
-cage is the group it came from.
+"""Which files were executed and written, reported by the kernel (fanotify(7)).
 
-Notification only: no process ever waits for us.  The kernel opens an event's file for this process when the event is
-read, which may wait where the file's own file system does, so :meth:`FileEvents.read` is for a thread.
+Each cage has a group of its own, so an event's cage is known from its group. Notification only: no
+process ever waits for AKIOS. When an event is read, the kernel opens its file for this process,
+which can block where the file's file system does; so :meth:`FileEvents.read` must run in a thread.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ assert _HEADER.size == ffi.sizeof("struct akios_file_use")
 
 
 class FileEvent(msgspec.Struct, frozen=True):
+    """One use of a file; ``count`` equal ones in a row are one event."""
+
     use: FileUse
     pid: int
     path: bytes
@@ -33,10 +35,10 @@ class FileEvent(msgspec.Struct, frozen=True):
 
 
 class FileEvents:
-    """The group's descriptor; marks are put on mounts by the plan's ``watch`` steps.
+    """One fanotify group.  The plan's ``watch`` steps put its marks on mounts.
 
-    ``owner``: the host uid on whose account the kernel keeps it; each has a number of its own (128), so that cages do
-    not use up root's.  Raises KernelError.
+    ``owner`` is the host uid that the kernel charges for the group; each may have 128, so cages do
+    not use up root's. ``group`` is owned by this object. Raises KernelError.
     """
 
     def __init__(self, owner: int) -> None:
@@ -49,7 +51,9 @@ class FileEvents:
         self.group = Fd(number)
 
     def read(self) -> tuple[list[FileEvent], int]:
-        """At most 256 events that wait, and how many were lost: an overflow of the queue counts as one.  OSError."""
+        """At most 256 waiting events, and how many were lost (an overflow of the queue counts as
+        one).  Raises OSError.
+        """
         buffer, lost = ffi.new("uint64_t[]", _BUFFER_SIZE // 8), ffi.new("uint32_t *")
         raw = ffi.cast("uint8_t *", buffer)
         size = int(lib.akios_file_use_read(self.group.fileno(), raw, _BUFFER_SIZE, MAX_EVENTS, lost))
@@ -58,11 +62,12 @@ class FileEvents:
         return parse_events(bytes(ffi.buffer(raw, size))), int(lost[0])
 
     def close(self) -> None:
+        """Close the group; events not yet read are lost."""
         self.group.close()
 
 
 def parse_events(data: bytes) -> list[FileEvent]:
-    """``struct akios_file_use``, one after the other; of one event with both uses, two."""
+    """Decode ``struct akios_file_use`` one after the other; an event with both uses becomes two."""
     events, at = [], 0
     while at < len(data):
         size, mask, pid, count, length = _HEADER.unpack_from(data, at)

@@ -10,7 +10,9 @@ _READ = 1 << 16
 
 
 class Fd:
-    """Owns one descriptor.  ``close`` may be called again; ``take`` hands the number to the caller."""
+    """Owns one descriptor.  :meth:`close` may be called again; :meth:`take` gives the descriptor to
+    the caller.
+    """
 
     __slots__ = ("_number",)
 
@@ -27,22 +29,27 @@ class Fd:
         return f"Fd({self._number})"
 
     def fileno(self) -> int:
+        """The number; ValueError when it is closed."""
         if self._number < 0:
             raise ValueError("the descriptor is closed")
         return self._number
 
     @property
     def closed(self) -> bool:
+        """Whether it was closed or taken."""
         return self._number < 0
 
     def take(self) -> int:
+        """The number, which the caller owns from now on."""
         number, self._number = self.fileno(), -1
         return number
 
     def dup(self) -> Fd:
+        """A copy, which the caller owns."""
         return Fd(os.dup(self.fileno()))
 
     def close(self) -> None:
+        """Close it; does nothing the second time."""
         if self._number >= 0:
             number, self._number = self._number, -1
             os.close(number)
@@ -58,7 +65,7 @@ def close_all(fds: Iterable[int | Fd | None]) -> None:
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The whole content of a file of the kernel's, whose size nobody says beforehand.  OSError."""
+    """The whole content of a kernel file, whose size is not known beforehand.  Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         parts = [os.read(fd, _READ)]
@@ -71,6 +78,6 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def open_pipe() -> tuple[Fd, Fd]:
-    """(read end, write end), close-on-exec."""
+    """(read end, write end), close-on-exec; both are the caller's."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     return Fd(read_end), Fd(write_end)

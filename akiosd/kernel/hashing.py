@@ -1,6 +1,6 @@
-"""Many SHA-256 digests in one native call, as the ledger's trees need them (RFC 6962 §2.1).
+"""Computes many SHA-256 digests in one native call, for the ledger's trees (RFC 6962 §2.1).
 
-The interpreter's lock is free meanwhile, so a worker thread can hash while the loop runs.
+The interpreter lock is released meanwhile, so a worker thread can hash while the event loop runs.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 from array import array
-from collections.abc import Sequence
 
 from akiosd.errors import KernelError
 from akiosd.kernel._shim import ffi, lib
@@ -17,18 +16,6 @@ from akiosd.ledger.merkle import Hasher
 from akiosd.ledger.tiles import WIDTH
 
 DIGEST_SIZE = 32
-LEAF_PREFIX = 0x00
-
-assert array("I").itemsize == 4
-
-
-def leaf_hashes(entries: Sequence[bytes]) -> bytes:
-    """``SHA-256(0x00 || entry)`` of each entry, 32 bytes each, one after the other."""
-    lens = array("I", map(len, entries))
-    out = bytearray(DIGEST_SIZE * len(entries))
-    lens_c, out_c = ffi.from_buffer("uint32_t[]", lens), ffi.from_buffer(out)
-    _check(lib.akios_sha256_leaves(b"".join(entries), lens_c, len(entries), LEAF_PREFIX, out_c))
-    return bytes(out)
 
 
 def bundle_hashes(data: bytes, count: int) -> bytes:
@@ -45,7 +32,8 @@ def bundle_hashes(data: bytes, count: int) -> bytes:
 
 
 def bundle_ends(data: bytes, count: int, first: int) -> list[int]:
-    """Where the first ``first`` of the ``count`` entries in ``data`` end, and each 256 after them."""
+    """Where the first ``first`` of the ``count`` entries in ``data`` end, and each 256 after them.
+    """
     many = max(count - first + WIDTH, 0) // WIDTH
     ends = array("Q", bytes(8 * many))
     result = lib.akios_bundle_ends(ffi.from_buffer(data), len(data), first, ffi.from_buffer("uint64_t[]", ends), many)
@@ -55,12 +43,16 @@ def bundle_ends(data: bytes, count: int, first: int) -> list[int]:
 
 
 def count_entries(data: bytes) -> int:
-    """How many entries stand in ``data``, one after the other as in a bundle; KernelError if the last is cut short."""
+    """How many entries stand in ``data``, one after the other as in a bundle; KernelError if the
+    last is cut short.
+    """
     return _check(lib.akios_bundle_ends(ffi.from_buffer(data), len(data), 0, ffi.NULL, 0))
 
 
 def node_hashes(pairs: bytes) -> bytes:
-    """``SHA-256(0x01 || left || right)`` of each 64 bytes of ``pairs``; ValueError if they do not come out even."""
+    """``SHA-256(0x01 || left || right)`` of each 64 bytes of ``pairs``; ValueError if they do not
+    come out even.
+    """
     count, rest = divmod(len(pairs), 2 * DIGEST_SIZE)
     if rest:
         raise ValueError(f"{len(pairs)} bytes are not pairs of digests")
@@ -75,4 +67,4 @@ def _check(result: int) -> int:
     return result
 
 
-NATIVE = Hasher(leaf_hashes, node_hashes, bundle_hashes, bundle_ends)
+NATIVE = Hasher(node_hashes, bundle_hashes, bundle_ends)

@@ -1,9 +1,11 @@
-"""Certificates as a Java key store, in the old format that every Java reads (sun.security.provider.JavaKeyStore).
+"""Writes certificates as a Java key store, in the old format that every Java reads
+(sun.security.provider.JavaKeyStore).
 
-Big endian: magic, version 2, count; for each certificate tag 2, alias, time in ms, ``X.509``, length, DER; then
-SHA-1 over the password in UTF-16, a constant and all of that.  The digest protects nothing: certificates are public,
-and the password is the one everybody knows.  A PKCS #12 store would be made anew for each cage in 11 ms; here what
-all cages share is encoded and hashed once.
+Big endian: magic, version 2, count; for each certificate: tag 2, alias, time in ms, ``X.509``,
+length, DER; at the end SHA-1 over the password in UTF-16, a constant, and all of that. The digest
+protects nothing: certificates are public, and the password is the one that everybody knows. A PKCS
+#12 store would take 11 ms for each cage; here the part that all cages share is encoded and hashed
+once.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s(.+?)-----END CERTIFICATE-----
 
 
 class JavaStore:
-    """The store of ``roots`` (DER) and one certificate more."""
+    """The store of ``roots`` (DER certificates) and one certificate more."""
 
     def __init__(self, roots: Iterable[bytes]) -> None:
         entries = [_entry(f"root-{number}", der) for number, der in enumerate(roots)]
@@ -30,7 +32,9 @@ class JavaStore:
         self._digest = hashlib.sha1(_PASSWORD.encode("utf-16-be") + _SALT + self._head, usedforsecurity=False)
 
     def with_authority(self, der: bytes) -> tuple[bytes, bytes, bytes]:
-        """The parts of the file; the first, which is large, is the same for every cage."""
+        """The parts of the file with the certificate ``der`` added; the first part is large and the
+        same for every cage.
+        """
         last = _entry("akios", der)
         digest = self._digest.copy()
         digest.update(last)
@@ -38,7 +42,7 @@ class JavaStore:
 
 
 def read_pem(text: bytes) -> list[bytes]:
-    """The DER of each certificate; what stands between them, and what is none, is passed over."""
+    """The DER of each certificate in ``text``; anything else in it is skipped."""
     found = []
     for match in _PEM.finditer(text):
         try:

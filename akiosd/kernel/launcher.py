@@ -1,19 +1,20 @@
-"""The launcher process: started, asked, restarted.  It clones; the daemon stays the parent of what it clones."""
+"""The launcher process: started, asked to clone cages and user namespaces, restarted.  The daemon
+is the parent of what it clones.
+"""
 
 from __future__ import annotations
 
-import array
 import os
-import signal
-import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import trio
 
 from akiosd.errors import CageFailedError, KernelError
-from akiosd.kernel import niceness, pidfd
+from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd
+from akiosd.kernel.programs import HelperProcess
 from akiosd.values import plan as plan_format
 
 PROGRAM = Path(__file__).with_name("akios-launcher")
@@ -21,10 +22,8 @@ PROGRAM = Path(__file__).with_name("akios-launcher")
 # clone(2) flags; include/uapi/linux/sched.h
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
-CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_INTO_CGROUP = 0x200000000
@@ -35,60 +34,48 @@ if os.path.exists("/proc/self/ns/time"):
     CAGE_FLAGS |= CLONE_NEWTIME
 
 
-class Launcher:
-    """One ``akios-launcher`` process and the socket to it; requests are answered in order.
+@contextmanager
+def plan_request(plan: bytes, fds: Sequence[int], flags: int = 0) -> Iterator[tuple[bytes, list[int]]]:
+    """The request to execute a plan, for the launcher and for a child that waits for the rest of its plan, and the
+    descriptors that go with it: the plan's memory, which is closed behind the ``with``, and ``fds``."""
+    with Fd(os.memfd_create("akios-plan", os.MFD_CLOEXEC)) as memory:
+        os.write(memory.fileno(), plan)
+        numbers = [memory.fileno(), *fds]
+        yield (
+            plan_format.REQUEST.pack(plan_format.MAGIC, plan_format.REQUEST_RUN, len(numbers), len(plan), flags),
+            numbers,
+        )
 
-    Must be started from the main thread: the parent-death signal of everything it clones is tied to
-    the thread that forked it (prctl(2), PR_SET_PDEATHSIG).
-    """
+
+class Launcher(HelperProcess):
+    """One ``akios-launcher`` process and the socket to it.  Start it from the main thread."""
 
     def __init__(self, program: Path = PROGRAM) -> None:
-        self._program = program
-        self._pid = 0
-        self._socket: trio.socket.SocketType | None = None
+        super().__init__([str(program)], {})
         self._lock = trio.Lock()
-        self.restarts = 0
-
-    @property
-    def pid(self) -> int:
-        return self._pid
 
     async def start(self) -> None:
-        """Start it and wait for its word that its staging root stands; KernelError with its errno otherwise."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        """Start it and wait until its staging root stands.  KernelError with the errno of what
+        failed.
+        """
         try:
-            self._pid = _spawn(self._program, theirs)
+            self.spawn()
         except OSError as error:
-            ours.close()
             raise KernelError(
                 f"the launcher cannot be started: {error.strerror}",
-                str(self._program),
+                self.words[0],
                 "install AKIOS again so that its native part is built",
                 error.errno or 0,
             ) from error
-        finally:
-            theirs.close()
-        self._socket = trio.socket.from_stdlib_socket(ours)
         _pid, fd = await self._answer("start")
         if fd is not None:
             fd.close()
-        _be_ordinary_when_memory_is_short(self._pid)
-        niceness.give_back(self._pid)
-
-    async def close(self) -> None:
-        """Close the socket: the launcher leaves at end of file; cages it cloned stay."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if self._pid:
-            pid, self._pid = self._pid, 0
-            with Fd(os.pidfd_open(pid)) as process:
-                await pidfd.wait_exit(process.fileno())
 
     async def clone_userns(self, owner: int = 0) -> tuple[int, Fd]:
-        """A paused process in a new user namespace that belongs to the host uid ``owner``: (pid, its pidfd).
+        """Clone a paused process in a new user namespace owned by the host uid ``owner``: (pid, its
+        pidfd).
 
-        The caller kills and reaps it.
+        The caller owns the pidfd, and kills and reaps the process.
         """
         request = plan_format.REQUEST.pack(plan_format.MAGIC, plan_format.REQUEST_USERNS, 0, 0, owner)
         return await self._request(request, [], "user namespace")
@@ -96,16 +83,14 @@ class Launcher:
     async def clone_cage(
         self, plan: bytes, status_fd: int, cgroup_fd: int, fds: Sequence[int], flags: int
     ) -> tuple[int, Fd]:
-        """Clone a child that executes ``plan``: (pid, pidfd), both the caller's child.
+        """Clone a child that executes ``plan``: (pid, pidfd).  It is the caller's child, and the
+        pidfd the caller's.
 
-        ``cgroup_fd`` is the directory of the v2 leaf.  Descriptors are copied, the caller keeps its own.
+        ``cgroup_fd`` is the directory of the v2 leaf. ``fds`` are in the order of
+        ``Plan.fd_names``; descriptors are copied, and the caller keeps its own. KernelError with
+        the errno of the clone, CageFailedError when the launcher ended.
         """
-        with Fd(os.memfd_create("akios-plan", os.MFD_CLOEXEC)) as memory:
-            os.write(memory.fileno(), plan)
-            all_fds = [memory.fileno(), status_fd, cgroup_fd, *fds]
-            request = plan_format.REQUEST.pack(
-                plan_format.MAGIC, plan_format.REQUEST_RUN, len(all_fds), len(plan), flags | CLONE_INTO_CGROUP
-            )
+        with plan_request(plan, [status_fd, cgroup_fd, *fds], flags | CLONE_INTO_CGROUP) as (request, all_fds):
             return await self._request(request, all_fds, "clone")
 
     async def _request(self, request: bytes, fds: Sequence[int], where: str) -> tuple[int, Fd]:
@@ -113,10 +98,9 @@ class Launcher:
             if self._socket is None:
                 await self._restart()
             assert self._socket is not None
-            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
             with trio.CancelScope(shield=True):
                 try:
-                    await self._send(request, ancillary)
+                    await self._send(request, fds)
                     pid, fd = await self._answer(where)
                 except (BrokenPipeError, ConnectionResetError, EOFError):
                     await self._restart()
@@ -127,58 +111,27 @@ class Launcher:
             raise CageFailedError("the launcher answered without a process", where)
         return pid, fd
 
-    async def _send(self, request: bytes, ancillary: list[tuple[int, int, bytes]]) -> None:
+    async def _send(self, request: bytes, fds: Sequence[int]) -> None:
         """To the launcher that runs, or to a new one if that had died: it has not begun anything then."""
         assert self._socket is not None
         try:
-            await self._socket.sendmsg([request], ancillary)
+            await scm_rights.send(self._socket, request, fds)
         except (BrokenPipeError, ConnectionResetError):
             await self._restart()
             assert self._socket is not None
-            await self._socket.sendmsg([request], ancillary)
+            await scm_rights.send(self._socket, request, fds)
 
     async def _restart(self) -> None:
         await self.close()
-        self.restarts += 1
         await self.start()
 
     async def _answer(self, where: str) -> tuple[int, Fd | None]:
         assert self._socket is not None
-        data, ancillary, _flags, _address = await self._socket.recvmsg(
-            plan_format.REPLY.size, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
-        )
-        fd: Fd | None = None
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fd = Fd(array.array("i", content[:4])[0])
+        data, numbers, _ = await scm_rights.receive(self._socket, plan_format.REPLY.size, 1)
+        fd = Fd(numbers[0]) if numbers else None
         if len(data) != plan_format.REPLY.size:
             raise EOFError
         pid, err = plan_format.REPLY.unpack(data)
         if err:
             raise KernelError(f"the kernel refused it: {os.strerror(err)}", f"launcher, {where}", errno=err)
         return pid, fd
-
-
-def _be_ordinary_when_memory_is_short(pid: int) -> None:
-    """What the service has against the OOM killer is not for cages, which inherit it (proc_pid_oom_score_adj(5)).
-
-    Written by us, it is also the least an agent can set for itself.
-    """
-    with open(f"/proc/{pid}/oom_score_adj", "w") as file:
-        file.write("0")
-
-
-def _spawn(program: Path, control: socket.socket) -> int:
-    """Everything else the daemon has open is close-on-exec; dup2 clears the flag on the socket's copy."""
-    return os.posix_spawn(
-        program,
-        [str(program)],
-        {},
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
-            (os.POSIX_SPAWN_DUP2, 0, 1),
-            (os.POSIX_SPAWN_DUP2, control.fileno(), 3),
-        ],
-        setsigmask=[],
-        setsigdef=[signal.SIGPIPE],
-    )

@@ -20,9 +20,10 @@ _CONFIG_TAIL = bytes(64)
 
 
 def attach(image_fd: int, *, read_only: bool = False) -> tuple[Fd, str]:
-    """Bind the image to a free device: (device fd, its path).  It is released when the last user closes it.
+    """Bind the image to a free device: (device, its path); the descriptor is the caller's.
 
-    OSError EBUSY when the same image is bound already: two devices on one image would corrupt it.
+    The device is released when its last user closes it. OSError EBUSY when the image is already
+    bound: two devices on one image would corrupt it.
     """
     if find(image_fd) is not None:
         raise OSError(errno.EBUSY, "the image is bound to a loop device already")
@@ -45,7 +46,9 @@ def attach(image_fd: int, *, read_only: bool = False) -> tuple[Fd, str]:
 
 
 def find(image_fd: int) -> str | None:
-    """The device an image is bound to, found by its backing inode; None when it is not."""
+    """The path of the device that an image is bound to, found by its backing inode;
+    None for none.
+    """
     stat = os.fstat(image_fd)
     for name in os.listdir("/sys/block"):
         if not name.startswith("loop") or not os.path.exists(f"/sys/block/{name}/loop/backing_file"):

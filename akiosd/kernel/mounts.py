@@ -19,16 +19,18 @@ MOUNT_ATTR_NOSUID = 0x02
 MOUNT_ATTR_NODEV = 0x04
 MOUNT_ATTR_NOEXEC = 0x08
 MOUNT_ATTR_NOATIME = 0x10
-MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 OPEN_TREE_CLONE = 1
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
+
+_MS_PRIVATE = 1 << 18
+"""Clones of a shared mount are its peers: what is mounted in one appears in all, also on the host."""
 
 _lib = _shim.lib
 
 
 def check(value: int, call: str) -> int:
-    """-errno → OSError naming the call; anything else is returned."""
+    """Raise OSError, naming ``call``, when ``value`` is -errno; else return it."""
     if value < 0:
         raise OSError(-value, f"{call}: {os.strerror(-value)}")
     return value
@@ -49,7 +51,7 @@ def set_attr(fd: int, *, set: int = 0, clear: int = 0, userns_fd: int = -1, recu
     ``userns_fd`` ≥ 0 makes it idmapped (once, while detached).
     """
     check(
-        _lib.akios_mount_setattr(fd, AT_RECURSIVE if recursive else 0, set, clear, userns_fd),
+        _lib.akios_mount_setattr(fd, AT_RECURSIVE if recursive else 0, set, clear, _MS_PRIVATE, userns_fd),
         "mount_setattr" if userns_fd < 0 else "mount_setattr(idmap)",
     )
 
@@ -61,6 +63,7 @@ def fs_mount(kind: str, options: dict[str, str], attrs: int = 0) -> Fd:
 
 
 def move_mount(fd: int, to_dirfd: int, to_path: bytes = b"") -> None:
+    """Attach the detached mount ``fd`` at ``to_path`` below ``to_dirfd`` (move_mount(2))."""
     check(_lib.akios_move_mount(fd, to_dirfd, to_path), "move_mount")
 
 

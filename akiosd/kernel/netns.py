@@ -20,10 +20,9 @@ from pyroute2.netlink.rtnl import RTM_NEWLINK, RTM_NEWROUTE
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from akiosd.kernel import _shim
+from akiosd.kernel import syscalls
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import CLONE_NEWNET
-from akiosd.kernel.mounts import check
 
 NAMES_RANGE = "198.18.0.0/15"
 """The benchmarking range of RFC 2544: no address of it is used on the internet."""
@@ -93,7 +92,7 @@ def _bound_memory() -> None:
 def _make(count: int) -> list[Fd]:
     made: list[Fd] = []
     for _ in range(count):
-        check(_shim.lib.akios_unshare(CLONE_NEWNET), "unshare(CLONE_NEWNET)")
+        syscalls.unshare(CLONE_NEWNET)
         _bound_memory()
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as route:
             for what, request in _requests():

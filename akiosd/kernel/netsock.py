@@ -1,4 +1,6 @@
-"""Sockets made in another network namespace, without any thread of ours ever staying there."""
+"""Sockets made in another network namespace, by one native call, so that no Python thread ever
+enters that namespace.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from akiosd.kernel._shim import ffi, lib
 
 
 class SocketSpec(NamedTuple):
-    """One socket to make; ``address``: bytes of a struct sockaddr (empty: not bound), ``backlog`` < 0: no listen."""
+    """One socket to make; ``address``: bytes of a struct sockaddr (empty: not bound), ``backlog`` <
+    0: no listen.
+    """
 
     domain: int
     type: int
@@ -33,9 +37,10 @@ def encode_inet_address(host: str, port: int) -> bytes:
 
 
 def open_sockets(netns_fd: int, specs: Sequence[SocketSpec]) -> list[int]:
-    """Makes the sockets in the namespace behind ``netns_fd``: non-blocking, close-on-exec, the caller's to close.
+    """Make the sockets in the namespace ``netns_fd``: non-blocking, close-on-exec, the caller's to
+    close.  All or none.
 
-    All or none.  Raises KernelError naming the socket (or the namespace) that failed.
+    Raises KernelError naming the socket that failed, or setns.
     """
     raw = ffi.new("struct akios_socket_spec[]", max(len(specs), 1))
     for into, spec in zip(raw, specs, strict=False):

@@ -1,7 +1,8 @@
-"""The daemon's own thread comes before what runs in cages: on a full processor too, a start takes its usual time.
+"""The niceness of the daemon's own thread, which is better than that of cages, so that a start
+takes its usual time on a busy processor.
 
-Niceness belongs to a thread and is inherited (sched(7), setpriority(2)): what the daemon starts for cages, and the
-pumps that work for them, go back to where the daemon was.
+Niceness belongs to a thread and is inherited (sched(7), setpriority(2)). Processes and pump threads
+that work for cages are set back to what the daemon had before.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ _taken = 0
 
 
 def take() -> None:
-    """For the calling thread and those it starts.  Without the right to, everything stays as it is."""
+    """Lower the niceness of the calling thread, and of threads it starts later, by ``STEP``.
+    Nothing changes without the right to.
+    """
     global _taken
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with contextlib.suppress(OSError):
@@ -23,11 +26,15 @@ def take() -> None:
 
 
 def give_back(pid: int) -> None:
-    """A process of one thread, just started by us, is as nice as we were.  OSError when it is gone."""
+    """Set ``pid``, a single-threaded process that was just started, back to the niceness before
+    :func:`take`.
+
+    Raises OSError when it is gone.
+    """
     if _taken:
         os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, pid) + _taken)
 
 
 def ordinary() -> int:
-    """The niceness of what works for a cage."""
+    """The niceness for whatever works for a cage."""
     return os.getpriority(os.PRIO_PROCESS, 0) + _taken

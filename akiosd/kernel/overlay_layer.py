@@ -1,27 +1,32 @@
-"""A few files in the place of those of a tree, as a layer of an overlay: the tree stays as it is, and so does what the
-agent may do with it.  A mount over a file would be seen by rm(1), which fails on it, and by whoever replaces the file.
+"""Makes an overlay layer that replaces a few files of a tree; the tree itself is not changed.
+
+A mount over each file would do too, but the agent could see it: rm(1) and replacing the file would
+fail.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from akiosd.kernel import acl, mounts
 from akiosd.kernel.fds import Fd
+from akiosd.kernel.syscalls import RESOLVE_NO_LINKS, open_directory
 from akiosd.kernel.trust_mount import Parts, size_of, write_file
 
 _ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_ABSENT = (FileNotFoundError, NotADirectoryError)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 def make_layer(tree: int, files: dict[str, Parts], owner: int) -> Fd | None:
-    """A detached tmpfs with ``files`` (path below ``tree`` → content) and the directories that lead to them.
+    """A detached tmpfs with ``files`` (path below ``tree`` → content), and the directories that
+    lead to them.
 
-    ``tree`` is the detached mount that the layer goes over, id map included: the directories get the owners, modes,
-    times and access lists that are seen through it.  No link is followed; a file that is not there, or is none, is
-    left out.  None when none is there.  The descriptor is the caller's.  Raises OSError.
+    ``tree`` is the detached mount that the layer goes over, with its id map: the directories get
+    the owners, modes, times and access lists that are seen through it. No link is followed; a path
+    that is missing or no regular file is left out. None when none is left. The descriptor is the
+    caller's. Raises OSError.
     """
     wanted = {path: parts for path, parts in files.items() if _is_file(tree, path)}
     if not wanted:
@@ -48,17 +53,14 @@ def _is_file(tree: int, path: str) -> bool:
     try:
         with _open_beneath(tree, parent) as directory:
             return stat.S_ISREG(os.stat(name, dir_fd=directory.fileno(), follow_symlinks=False).st_mode)
-    except _ABSENT:
-        return False
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return False
+        raise
 
 
 def _open_beneath(root: int, path: str) -> Fd:
-    """Step by step, because a link in the middle of a path would be followed."""
-    at = Fd(os.open(".", _DIRECTORY, dir_fd=root))
-    for name in filter(None, path.split("/")):
-        with at:
-            at = Fd(os.open(name, _DIRECTORY, dir_fd=at.fileno()))
-    return at
+    return Fd(open_directory(root, os.fsencode(path), readable=False, resolve=RESOLVE_NO_LINKS))
 
 
 def _make_way(layer: int, path: str, made: list[str]) -> None:

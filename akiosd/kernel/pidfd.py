@@ -7,9 +7,8 @@ import signal
 
 import trio
 
-from akiosd.kernel import _shim
+from akiosd.kernel import syscalls
 from akiosd.kernel.fds import Fd
-from akiosd.kernel.mounts import check
 
 WALL = 0x40000000
 """__WALL of wait(2): our children have exit signal 0, which a plain wait does not report."""
@@ -17,7 +16,7 @@ WALL = 0x40000000
 
 def get_fd(pidfd: int, number: int) -> Fd:
     """Copy descriptor ``number`` of the process (pidfd_getfd(2)); the copy is the caller's."""
-    return Fd(check(_shim.lib.akios_pidfd_getfd(pidfd, number), "pidfd_getfd"))
+    return Fd(syscalls.pidfd_getfd(pidfd, number))
 
 
 def send_signal(pidfd: int, signo: int) -> None:

@@ -1,9 +1,11 @@
-"""A program of its own: answers one question about the file whose descriptor it is given, in native integers.
+"""A program that answers one question about the file whose descriptor it is given, in native
+integers.
 
-``FD access``: mode, owner and group as three unsigned integers of 32 bits, and then its access list.
-``FD entry NAME``: device and inode of what is called so in the directory, as two of 64 bits.
+``FD access``: mode, owner and group as three unsigned 32-bit integers, then the access control
+list. ``FD entry NAME``: device and inode of ``NAME`` in the directory, as two 64-bit integers.
 
-Its file system may never answer (:mod:`akiosd.kernel.user_tree`), so it imports nothing of ours and holds nothing.
+The file system may never answer (:mod:`akiosd.kernel.user_tree`) and so block this process for
+ever; it therefore imports nothing of AKIOS and holds nothing.
 """
 
 import errno
@@ -13,6 +15,7 @@ import sys
 
 
 def access(fd: int) -> bytes:
+    """The answer to ``access``."""
     found = os.fstat(fd)
     try:
         listed = os.getxattr(f"/proc/self/fd/{fd}", "system.posix_acl_access")
@@ -24,6 +27,7 @@ def access(fd: int) -> bytes:
 
 
 def entry(fd: int, name: bytes) -> bytes:
+    """The answer to ``entry``."""
     found = os.stat(name, dir_fd=fd, follow_symlinks=False)
     return struct.pack("=QQ", found.st_dev, found.st_ino)
 

@@ -8,7 +8,7 @@ import platform
 
 import msgspec
 
-from akiosd.kernel._shim import lib as _lib
+from akiosd.kernel import syscalls
 from akiosd.kernel.fds import read_file
 from akiosd.policy.compile.landlock import FLOOR_ABI
 from akiosd.policy.compile.limits import HostPools
@@ -25,24 +25,32 @@ REFUSED_FILE_SYSTEMS = frozenset(
 
 
 class HostFacts(msgspec.Struct, frozen=True):
+    """What was found: ``system_links`` and ``system_dirs`` are names in the root directory."""
+
     kernel: str
     landlock_abi: int
-    """0 where there is none."""
+    """0 where the kernel has no Landlock."""
     system_links: tuple[tuple[bytes, bytes], ...]
     system_dirs: tuple[bytes, ...]
     pools: HostPools = HostPools()
 
 
 def kernel_version() -> tuple[int, int]:
+    """(major, minor) of the running kernel."""
     major, minor = platform.release().split(".")[:2]
     return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
 
 
 def landlock_abi() -> int:
-    return max(0, int(_lib.akios_landlock_abi()))
+    """The kernel's Landlock ABI; 0 for none."""
+    try:
+        return syscalls.landlock_abi()
+    except OSError:
+        return 0
 
 
 def read_host() -> HostFacts:
+    """Read all facts."""
     links, dirs = [], [b"usr"]
     for name in _MERGED:
         path = b"/" + name
@@ -57,7 +65,9 @@ _POOLS = {"file_max": "fs/file-max", "pid_max": "kernel/pid_max", "bpf_jit_limit
 
 
 def read_pools() -> HostPools:
-    """What the kernel says of each; what it does not show (a kernel without JIT) keeps its default."""
+    """The pools as the kernel shows them; a number that it does not show (a kernel without JIT)
+    keeps its default.
+    """
     found: dict[str, int] = {}
     for field, name in _POOLS.items():
         with contextlib.suppress(OSError):
@@ -73,6 +83,7 @@ def core_goes_to_a_socket() -> bool:
 
 
 def describe_landlock(abi: int) -> str:
+    """The ABI for ``doctor``."""
     return f"ABI {abi}" if abi >= FLOOR_ABI else f"ABI {abi}, needed is {FLOOR_ABI}"
 
 
@@ -80,7 +91,7 @@ NAMESPACES = ("mnt", "pid", "ipc", "uts", "net", "user", "cgroup", "time")
 
 
 def read_namespaces(pid: int | str) -> dict[str, str]:
-    """Name → its identity; kernels built without time namespaces lack that one."""
+    """Namespace → its identity, for a process; kernels without time namespaces lack that one."""
     present = os.listdir(f"/proc/{pid}/ns")
     return {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in NAMESPACES if name in present}
 

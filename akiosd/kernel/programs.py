@@ -1,16 +1,28 @@
-"""Programs that akiosd starts, as root: found in fixed directories, told nothing of our surroundings."""
+"""Programs that akiosd starts, as root: found in fixed directories, told nothing of our surroundings.
+
+Three kinds: the system's, run to their end (:func:`run_program`); a script of ours that answers one question
+(:func:`open_python`); and helpers that stay and serve requests on a socket (:class:`HelperProcess`).
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import trio
 
+from akiosd.kernel import niceness, pidfd
+from akiosd.kernel.fds import Fd
+
 _DIRECTORIES = "/usr/sbin:/usr/bin:/sbin:/bin"
+_LEAVE_S = 2
+"""How long a helper may take to leave after its socket's end of file, before it is killed."""
 _ENVIRONMENT = {"PATH": _DIRECTORIES, "LC_ALL": "C"}
 
 
@@ -20,10 +32,10 @@ def find_program(name: str) -> str | None:
 
 
 def run_program(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run to the end; its output comes with the result.
+    """Run a system program to its end; returns status and output.
 
-    It has no input, ``/`` as its directory and none of our variables.  A path among the arguments must be absolute.
-    Raises OSError when there is no such program.
+    It has no input, ``/`` as working directory and none of our variables. A path among the
+    arguments must be absolute. Raises OSError when there is no such program.
     """
     return subprocess.run(
         [find_program(name) or os.path.join("/usr/bin", name), *arguments],
@@ -37,9 +49,10 @@ def run_program(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 async def open_python(script: Path, fd: int, *words: str | bytes) -> trio.Process:
-    """Start a script of ours that imports only the standard library, with the number of ``fd`` and ``words``.
+    """Start a Python script of ours; its arguments are the number of ``fd``, then ``words``.
 
-    It inherits that descriptor and no other, and no variable; what it prints is read from the process's ``stdout``.
+    The script may import only the standard library. It inherits that descriptor, no other, and no
+    variable; its output is read from ``stdout`` of the returned process, which is the caller's.
     """
     return await trio.lowlevel.open_process(
         [sys.executable, "-I", "-S", str(script), str(fd), *words],
@@ -49,3 +62,83 @@ async def open_python(script: Path, fd: int, *words: str | bytes) -> trio.Proces
         cwd="/",
         env={},
     )
+
+
+class HelperProcess:
+    """A program of ours and the socket to it, on which it answers requests in their order.
+
+    It gets its end of the socket (SOCK_SEQPACKET) as descriptor 3 and nothing else of what akiosd has open, and leaves
+    at the end of file.  Whoever derives from this says in which words it asks, and starts the program again when it
+    died.
+    """
+
+    def __init__(self, words: list[str], environment: Mapping[str, str]) -> None:
+        """``words`` begin with the program's absolute path; ``environment`` is all of its variables."""
+        self.words = words
+        self._environment = environment
+        self._pid = 0
+        self._socket: trio.socket.SocketType | None = None
+
+    @property
+    def pid(self) -> int:
+        """0 while there is none."""
+        return self._pid
+
+    def spawn(self) -> None:
+        """Start it; OSError when that fails.
+
+        From the main thread: parent-death signals, its own and those of what it clones, are tied to the thread that
+        forked it (prctl(2), PR_SET_PDEATHSIG).
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        try:
+            self._pid = spawn_helper(self.words, self._environment, theirs)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._socket = trio.socket.from_stdlib_socket(ours)
+        _be_ordinary_when_memory_is_short(self._pid)
+        niceness.give_back(self._pid)
+
+    async def close(self) -> None:
+        """Close the socket, at which it leaves, and reap it; one that does not leave in time is killed."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._pid:
+            pid, self._pid = self._pid, 0
+            with Fd(os.pidfd_open(pid)) as process:
+                with trio.move_on_after(_LEAVE_S) as patience:
+                    await pidfd.wait_exit(process.fileno())
+                if patience.cancelled_caught:
+                    pidfd.send_signal(process.fileno(), signal.SIGKILL)
+                    await pidfd.wait_exit(process.fileno())
+
+
+def spawn_helper(words: list[str], environment: Mapping[str, str], control: socket.socket) -> int:
+    """The pid of a new process that has ``control`` as descriptor 3 and /dev/null as 0 and 1.  Raises OSError."""
+    # Everything else the daemon has open is close-on-exec; dup2 clears the flag on the socket's copy.
+    return os.posix_spawn(
+        words[0],
+        words,
+        environment,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDWR, 0),
+            (os.POSIX_SPAWN_DUP2, 0, 1),
+            (os.POSIX_SPAWN_DUP2, control.fileno(), 3),
+        ],
+        setsigmask=[],
+        setsigdef=[signal.SIGPIPE],
+    )
+
+
+def _be_ordinary_when_memory_is_short(pid: int) -> None:
+    """What the service has against the OOM killer is not for helpers, nor for cages and gateways, which inherit theirs
+    (proc_pid_oom_score_adj(5)).
+
+    Written by us, it is also the least an agent can set for itself.
+    """
+    with open(f"/proc/{pid}/oom_score_adj", "w") as file:
+        file.write("0")

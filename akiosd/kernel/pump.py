@@ -1,10 +1,12 @@
-"""The pump seen from Python: one native thread serves a cage's seccomp listener, one Trio task drains its ring.
+"""The pump seen from Python: one native thread serves a cage's seccomp listener, one Trio task
+drains its ring.
 
-A reader takes either events, as Python values, or the entries that a log holds of them, made natively: 20,000 a second
-from one cage must not keep the daemon from the others.
+A reader takes the entries that a log holds of the records, made natively: 20,000 a second from one
+cage must not keep the daemon from the others.
 
-A record shows what was *requested* and the answer given to it, never the result of the call; paths are the bytes the
-target pointed at when it was stopped (seccomp_unotify(2) explains why nothing may be decided on them).
+A record shows what was *requested* and the answer given to it, never the result of the call; paths
+are the bytes the target pointed at when it was stopped (seccomp_unotify(2) explains why nothing may
+be decided on them).
 """
 
 from __future__ import annotations
@@ -12,14 +14,10 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import socket
-import struct
-import sys
-from collections.abc import AsyncIterator, Callable, Sized
+from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import msgspec
 import trio
 
 from akiosd.errors import KernelError
@@ -29,7 +27,7 @@ from akiosd.kernel.hashing import count_entries
 from akiosd.kernel.seccomp import name_of
 from akiosd.ledger.bundle import Batch
 from akiosd.policy.compile.limits import Bounds
-from akiosd.values.records import SCHEMA_VERSION, Syscall
+from akiosd.values.records import SCHEMA_VERSION
 from akiosd.values.syscalls import COUNTED
 from akiosd.values.units import KIB
 
@@ -37,26 +35,6 @@ RING_SIZE = 256 * KIB
 MAX_BATCH = 256
 LINGER_NS = 2_000_000
 
-HAS_PATH: int = lib.AKIOS_HAS_PATH
-HAS_PATH2: int = lib.AKIOS_HAS_PATH2
-HAS_ARGV: int = lib.AKIOS_HAS_ARGV
-HAS_SOCKADDR: int = lib.AKIOS_HAS_SOCKADDR
-HAS_DIR: int = lib.AKIOS_HAS_DIR
-HAS_DIR2: int = lib.AKIOS_HAS_DIR2
-FAULT_PATH: int = lib.AKIOS_FAULT_PATH
-FAULT_PATH2: int = lib.AKIOS_FAULT_PATH2
-FAULT_ARGV: int = lib.AKIOS_FAULT_ARGV
-FAULT_SOCKADDR: int = lib.AKIOS_FAULT_SOCKADDR
-CUT_PATH: int = lib.AKIOS_CUT_PATH
-CUT_PATH2: int = lib.AKIOS_CUT_PATH2
-CUT_ARGV: int = lib.AKIOS_CUT_ARGV
-CUT_SOCKADDR: int = lib.AKIOS_CUT_SOCKADDR
-GONE: int = lib.AKIOS_GONE
-UNKNOWN: int = lib.AKIOS_UNKNOWN
-FOREIGN: int = lib.AKIOS_FOREIGN
-
-# struct akios_record
-_HEADER = struct.Struct("=IIQIIiIHHHHHHHBx6Q")
 _BUFFER_SIZE = 64 * KIB
 _ENTRIES_SIZE = _BUFFER_SIZE + MAX_BATCH * lib.AKIOS_ENTRY_ROOM
 _NAMED = 1024
@@ -64,44 +42,15 @@ _NO_BOUNDS = Bounds()
 
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
-T = TypeVar("T", bound=Sized)
-_AF_UNIX = socket.AF_UNIX.to_bytes(2, sys.byteorder)
-_CUT = CUT_PATH | CUT_PATH2 | CUT_ARGV | CUT_SOCKADDR
-
 assert lib.AKIOS_ENTRY_VERSION == SCHEMA_VERSION
 assert len(COUNTED) == lib.AKIOS_COUNTED
-assert _HEADER.size == ffi.sizeof("struct akios_record")
-
-
-class SyscallEvent(msgspec.Struct, frozen=True, gc=False):
-    """One notified system call; the shape of ``struct akios_record`` (native/include/akios.h).
-
-    ``time_ns`` is CLOCK_REALTIME, of the first call where ``count`` identical ones in a row are folded; ``pid`` is the
-    thread in this process's pid namespace; ``kind`` is the number the policy table gave it; ``err`` is 0 for a call
-    that continued, else the errno it was answered with.  ``path`` and the others are None where the call has no such
-    argument or it could not be read (``flags`` tells which).
-    """
-
-    time_ns: int
-    pid: int
-    nr: int
-    kind: int
-    err: int
-    flags: int
-    args: tuple[int, int, int, int, int, int]
-    path: bytes | None
-    path2: bytes | None
-    argv: tuple[bytes, ...] | None
-    sockaddr: bytes | None
-    directory: bytes | None
-    directory2: bytes | None
-    count: int
 
 
 class PumpCounters(NamedTuple):
-    """What a pump did so far; ``bytes`` and ``records`` count before folding.
+    """What a pump has done so far; ``bytes`` and ``records`` count before equal records are folded.
 
-    ``error`` says why it ended: 0 every task of the filter is dead, ECANCELED stopped, else an errno.
+    ``error`` says why it ended: 0 when every task of the filter is dead, ECANCELED when it was
+    stopped, else an errno.
     """
 
     records: int
@@ -112,59 +61,6 @@ class PumpCounters(NamedTuple):
     waits_rate: int
     ended: bool
     error: int
-
-
-def parse_records(data: memoryview) -> list[SyscallEvent]:
-    """Whole records, one after the other, as ``akios_ring_drain`` writes them."""
-    events: list[SyscallEvent] = []
-    append, unpack = events.append, _HEADER.unpack_from
-    at, end = 0, len(data)
-    while at < end:
-        size, flags, time_ns, pid, nr, err, count, kind, len1, len2, len3, len4, len5, len6, _, *args = unpack(data, at)
-        first = at + 96
-        second = first + len1
-        path = bytes(data[first:second]) if flags & 1 else None
-        path2 = argv = sockaddr = directory = directory2 = None
-        if flags & (14 | HAS_DIR | HAS_DIR2):
-            third = second + len2
-            fourth = third + len3
-            if flags & 2:
-                path2 = bytes(data[second:third])
-            if flags & 4:
-                argv = tuple(bytes(data[third : fourth - 1]).split(b"\0")) if len3 else ()
-            if flags & 8:
-                sockaddr = bytes(data[fourth : fourth + len4])
-            fifth = fourth + len4
-            sixth = fifth + len5
-            if flags & HAS_DIR:
-                directory = bytes(data[fifth:sixth])
-            if flags & HAS_DIR2:
-                directory2 = bytes(data[sixth : sixth + len6])
-        numbers = (args[0], args[1], args[2], args[3], args[4], args[5])
-        contents = (path, path2, argv, sockaddr, directory, directory2)
-        append(SyscallEvent(time_ns, pid, nr, kind, err, flags, numbers, *contents, count))
-        at += size
-    return events
-
-
-def to_record(event: SyscallEvent) -> Syscall:
-    """The record of an event; :func:`encode_entries` gives the bytes of its entry without making it."""
-    # Arguments tell something only where no content was read: the rest are addresses.
-    bare = event.path is None and event.argv is None and event.sockaddr is None
-    return Syscall(
-        ts=event.time_ns, name=name_of(event.nr), nr=event.nr, pid=event.pid,
-        verdict="denied" if event.err else "requested", errno=event.err,
-        args=event.args if bare else (), path=event.path, path2=event.path2,
-        directory=event.directory, directory2=event.directory2,
-        argv=event.argv or (), address=_trimmed(event.sockaddr), count=event.count, truncated=bool(event.flags & _CUT),
-    )  # fmt: skip
-
-
-def _trimmed(address: bytes | None) -> bytes | None:
-    """A path in a unix address ends at its first NUL; what the caller's buffer held behind it says nothing."""
-    if address is None or address[:2] != _AF_UNIX or address[2:3] == b"\0":
-        return address
-    return address[:2] + address[2:].split(b"\0", 1)[0]
 
 
 @functools.cache
@@ -178,17 +74,18 @@ def _names() -> tuple[Any, Any, Any]:
 
 
 def encode_entries(records: Any, size: int, out: Any, capacity: int) -> Batch:
-    """``size`` bytes of records at ``records`` → their entries, by way of ``out``; both aligned native buffers."""
+    """``size`` bytes of records at ``records`` → their entries, by way of ``out``; both aligned
+    native buffers.
+    """
     written = _check(lib.akios_encode_entries(records, size, _names()[0], out, capacity), "a record is damaged")
     data = bytes(ffi.buffer(out, written))
     return Batch(count_entries(data), data)
 
 
-assert (HAS_PATH, HAS_PATH2, HAS_ARGV, HAS_SOCKADDR, _HEADER.size) == (1, 2, 4, 8, 96), "parse_records spells these out"
-
-
 class Ring:
-    """Where a pump writes and its reader reads.  ``size``: bytes, a power of two from 64 KiB.  Raises KernelError."""
+    """Where a pump writes and its reader reads.  ``size``: bytes, a power of two from 64 KiB.
+    Raises KernelError.
+    """
 
     def __init__(self, size: int = RING_SIZE) -> None:
         ring = ffi.new("struct akios_ring **")
@@ -199,16 +96,18 @@ class Ring:
         self.entries = _allocate("uint8_t[]", _ENTRIES_SIZE)
 
     def get(self) -> Any:
+        """The native ring, still owned here."""
         if self._ring is None:
             raise KernelError("the ring is gone")
         return self._ring
 
     def take(self) -> Any:
-        """It is another's from now on."""
+        """The native ring, owned by the caller from now on."""
         ring, self._ring = self.get(), None
         return ring
 
     def close(self) -> None:
+        """Free the ring, unless it was taken."""
         ring, self._ring = self._ring, None
         if ring is not None:
             lib.akios_ring_close(ring)
@@ -217,13 +116,15 @@ class Ring:
 class Pump:
     """A running pump thread and its ring.
 
-    Takes ``listener_fd`` (closed when the pump ends; on failure it stays the caller's).  ``table_bytes`` is what
-    ``akiosd.policy.compile.seccomp.encode_pump_table`` makes.  ``events_per_second`` 0 means no limit, ``burst`` how
-    many may come at once after a pause (0: one second's worth).  ``ring``: one made before, taken too; else one of
-    ``ring_size`` is made.  ``bounds`` are kept for the processes of ``group``, a descriptor of the cage's v2 group that
-    stays the caller's; without one, filters and locks are never found to be fewer than were granted.  KernelError.
+    Takes ``listener_fd`` (closed when the pump ends; on failure it stays the caller's).
+    ``table_bytes`` is what ``akiosd.policy.compile.seccomp.encode_pump_table`` makes.
+    ``events_per_second`` 0 means no limit, ``burst`` how many may come at once after a pause (0:
+    one second's worth).  ``ring``: one made before, taken too; else one of ``ring_size`` is made.
+    ``bounds`` are kept for the processes of ``group``, a descriptor of the cage's v2 group that
+    stays the caller's; without one, filters and locks are never found to be fewer than were
+    granted.  KernelError.
 
-    One task at a time reads ``batches()`` or ``entries()``.  While nobody reads, the ring fills and the cage's
+    One task at a time reads ``entries()``.  While nobody reads, the ring fills and the cage's
     notified calls wait.
     """
 
@@ -248,7 +149,6 @@ class Pump:
         made = ring if ring is not None else Ring(ring_size)
         self._buffer = made.buffer
         self._bytes = ffi.cast("uint8_t *", self._buffer)
-        self._view = memoryview(ffi.buffer(self._buffer))
         self._entries = made.entries
         most = [getattr(bounds, name) for name in COUNTED]
         config = ffi.new(
@@ -263,31 +163,24 @@ class Pump:
         self._ring, self._pump = made.take(), pump[0]
         self._wake_fd: int = lib.akios_ring_wake_fd(self._ring)
 
-    async def batches(self) -> AsyncIterator[list[SyscallEvent]]:
-        """Lists of at most 256 events, in order; ends when the pump has ended and everything was given out.
-
-        The pump ends by itself when the last task under the filter is dead, before Linux 6.11 when it is reaped.
-        """
-        while (batch := await self.next_batch()) is not None:
-            yield batch
-
     async def entries(self) -> AsyncIterator[Batch]:
-        """The same as log entries: what ``encode_entry(to_record(event))`` gives of each event."""
-        while (batch := await self._next(self._drain_entries)) is not None:
+        """The log entries of at most 256 records at a time, in order; ends when the pump has ended
+        and gave out all.
+
+        The pump ends by itself when the last task under the filter is dead, before Linux 6.11 when
+        it is reaped. Nothing is lost when the reader is cancelled.
+        """
+        while (batch := await self._next()) is not None:
             yield batch
 
-    async def next_batch(self) -> list[SyscallEvent] | None:
-        """The next events (at least one), or None after the last.  Nothing is lost when it is cancelled."""
-        return await self._next(self._drain_events)
-
-    async def _next(self, drain: Callable[[], T]) -> T | None:
+    async def _next(self) -> Batch | None:
         await trio.lowlevel.checkpoint()
         while True:
             # Read before the drain: what the pump wrote before it ended is then in this drain.
             ended = self.counters().ended
             if self._lingers and not ended:
                 await self._linger()
-            if batch := drain():
+            if batch := self._drain():
                 # Left-over records are taken at once, else the next ones get time to gather.
                 self._lingers = len(batch) < MAX_BATCH
                 return batch
@@ -298,7 +191,9 @@ class Pump:
                 await self._wait_bell()
 
     async def _linger(self) -> None:
-        """Lets a busy cage's records gather: waking for each costs both sides more than the call itself."""
+        """Wait a little for more records: being woken for each costs both sides more than the call
+        itself.
+        """
         self._lingers = False
         if self._linger_s and lib.akios_ring_sleep(self._ring, lib.AKIOS_LINGERING):
             with trio.move_on_after(self._linger_s):
@@ -311,14 +206,9 @@ class Pump:
             if self._ring is not None:
                 lib.akios_ring_wake(self._ring)
 
-    def _drain(self) -> int:
-        return _check(lib.akios_ring_drain(self._ring, self._bytes, _BUFFER_SIZE, MAX_BATCH), "the ring is unreadable")
-
-    def _drain_events(self) -> list[SyscallEvent]:
-        return parse_records(self._view[: self._drain()])
-
-    def _drain_entries(self) -> Batch:
-        size = self._drain()
+    def _drain(self) -> Batch:
+        size = lib.akios_ring_drain(self._ring, self._bytes, _BUFFER_SIZE, MAX_BATCH)
+        _check(size, "the ring is unreadable")
         return encode_entries(self._bytes, size, self._entries, _ENTRIES_SIZE) if size else Batch()
 
     def counters(self) -> PumpCounters:
@@ -331,9 +221,10 @@ class Pump:
         return PumpCounters(*numbers, bool(raw.ended), raw.error)
 
     def stop(self) -> None:
-        """Asks the thread to end and returns at once: it closes the listener, so notified calls get ENOSYS.
+        """Asks the thread to end and returns at once: it closes the listener, so notified calls get
+        ENOSYS.
 
-        ``batches`` still gives out what is in the ring.
+        ``entries`` still gives out what is in the ring.
         """
         if self._pump is not None:
             lib.akios_pump_stop(self._pump)
@@ -341,7 +232,7 @@ class Pump:
     def close(self) -> None:
         """Stops and frees; what was not drained is gone.  Never waits for the thread.
 
-        No task may be in ``batches`` any more.
+        No task may be in ``entries`` any more.
         """
         pump, self._pump = self._pump, None
         ring, self._ring = self._ring, None

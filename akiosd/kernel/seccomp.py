@@ -1,7 +1,7 @@
 """FilterSpec → BPF, by libseccomp; system call names ↔ numbers of this machine.
 
-libseccomp is reached through cffi's ABI mode: its interface is stable (soname 2), and compiling a filter
-happens once per policy, so there is nothing to win by a call from C.
+libseccomp is reached through cffi's ABI mode: its interface is stable (soname 2), and compiling a
+filter happens once per policy, so there is nothing to win by a call from C.
 """
 
 from __future__ import annotations
@@ -91,24 +91,25 @@ def name_of(number: int) -> str:
 
 
 class Compiled(msgspec.Struct, frozen=True):
-    """What one cage needs: the filter for seccomp(2), the table for the pump, and their source."""
+    """What one cage needs: the filter for seccomp(2), and the table for the pump."""
 
     bpf: bytes
     pump_table: bytes
-    spec: FilterSpec
 
 
 @functools.lru_cache(maxsize=64)
 def compiled(syscalls: Syscalls, listener: bool = True) -> Compiled:
     """The filter of a policy's ``syscalls`` section; made once, then from the cache."""
     spec = compile_filter(Policy(syscalls=syscalls), listener=listener)
-    return Compiled(compile_bpf(spec), compile_pump_table(spec), spec)
+    return Compiled(compile_bpf(spec), compile_pump_table(spec))
 
 
 def compile_bpf(spec: FilterSpec) -> bytes:
-    """The program as an array of ``struct sock_filter`` (8 bytes each), for seccomp(2) SECCOMP_SET_MODE_FILTER.
+    """The program as an array of ``struct sock_filter`` (8 bytes each), for seccomp(2)
+    SECCOMP_SET_MODE_FILTER.
 
-    A foreign architecture (int 0x80) and x32 numbers kill the process.  Raises :class:`KernelError`.
+    A foreign architecture (int 0x80) and x32 numbers kill the process.  Raises
+    :class:`KernelError`.
     """
     library = _library()
     default = _ACT_NOTIFY if spec.listener else _ACT_ERRNO | spec.default_errno

@@ -1,7 +1,7 @@
 """Whether the system that cages show has changed.
 
-A cage's overlays were mounted over the system of its start, and what is replaced under them is seen, or not, file by
-file.  Package managers rename new files into place, so directories tell.
+A cage's overlays were mounted over the system of its start, and what is replaced under them is
+seen, or not, file by file.  Package managers rename new files into place, so directories tell.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""What a cage trusts, as files: the host's roots and the cage's own authority, in a small file system of their own.
+"""The trust files of a cage (host's roots, the cage's own authority) in a small file system of
+their own.
 
-It is made ahead of a run, detached, and goes away with its last descriptor or with the cage that it is mounted in.
+Made before a run, as a detached mount; it goes away with its last descriptor, or with the cage in
+which it is mounted.
 """
 
 from __future__ import annotations
@@ -26,13 +28,14 @@ _ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV | mounts.MOUNT_ATTR_
 
 Identity = tuple[int, int, int, int]
 Parts = tuple[bytes, ...]
-"""The content of a file.  Nobody puts it together: most of it is the same for all cages, and large."""
+"""The content of a file in parts, never joined: most of it is large, and the same for all cages."""
 
 
 class HostRoots:
-    """The host's trusted certificates, read again when their file is another one.
+    """The host's trusted certificates; read again when their file has changed.
 
-    A host without any is no failure: what its cages reach is seen by their gateways, which bring their own trust.
+    A host without any is no error: the gateway verifies upstreams, and the cage needs only its own
+    authority.
     """
 
     def __init__(self, paths: tuple[str, ...] = _HOST_BUNDLES) -> None:
@@ -42,7 +45,7 @@ class HostRoots:
         self.java = JavaStore(())
 
     def refresh(self) -> Identity | None:
-        """Look, read if need be; what identifies what is held now.  Raises OSError where it cannot be read."""
+        """Read the file again if it has changed; returns its identity.  Raises OSError."""
         path, identity = self._look()
         if identity != self.identity:
             with open(path, "rb") as file:
@@ -63,9 +66,11 @@ class HostRoots:
 
 
 def make_tree(roots: HostRoots, pem: bytes, der: bytes, owner: int) -> Fd:
-    """A detached tmpfs with the three files of :mod:`akiosd.values.trust`, ``owner``'s and read-only; the caller's.
+    """A detached, read-only tmpfs with the three files of :mod:`akiosd.values.trust`; the
+    descriptor is the caller's.
 
-    ``pem`` and ``der``: the certificate of the cage's authority.  Raises OSError.
+    ``pem`` and ``der`` are the certificate of the cage's authority; ``owner`` is the host uid of
+    the files. Raises OSError.
     """
     files = store_files(roots, pem, der)
     options = {"mode": "0555", "uid": str(owner), "gid": str(owner), "nr_inodes": "8", "size": str(size_of(files))}
@@ -81,7 +86,7 @@ def make_tree(roots: HostRoots, pem: bytes, der: bytes, owner: int) -> Fd:
 
 
 def store_files(roots: HostRoots, pem: bytes, der: bytes) -> dict[str, Parts]:
-    """Name → content of what a cage trusts."""
+    """Name → content of the three files."""
     return {
         BUNDLE_NAME: (pem, roots.pem),
         AUTHORITY_NAME: (pem,),
@@ -90,12 +95,12 @@ def store_files(roots: HostRoots, pem: bytes, der: bytes) -> dict[str, Parts]:
 
 
 def size_of(files: Mapping[str, Parts]) -> int:
-    """Bytes that a tmpfs needs for them."""
+    """Bytes that a tmpfs needs for ``files``."""
     return sum((sum(map(len, parts)) + 4095) // 4096 for parts in files.values()) * 4096
 
 
 def write_file(directory: int, path: str, parts: Parts, owner: int) -> None:
-    """A new file that everybody may read and nobody write.  Raises OSError."""
+    """Make a file that everybody may read and nobody write.  Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with Fd(os.open(path, flags, 0o444, dir_fd=directory)) as file:
         for part in parts:

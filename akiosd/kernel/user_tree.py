@@ -1,9 +1,10 @@
-"""What akiosd asks about a tree that a client opened, without ever waiting for the file system it is on.
+"""What akiosd asks about a tree that a client opened, without ever waiting for that tree's file
+system.
 
-A file system may be a program of the user's (FUSE) or a server that is away (NFS): any question to it can take for
-ever, and a process in the middle of one cannot be killed.  So akiosd itself reads only what the kernel knows
-already, and asks everything else of such a file system through a process of its own, which it leaves behind when the
-answer does not come (:func:`read_access`).
+A file system may be a program of the user's (FUSE) or a server that is away (NFS). Any question to
+it can take for ever, and a process in the middle of one cannot be killed. So akiosd itself reads
+only what the kernel has in memory, and asks everything else through a process of its own, which it
+abandons when no answer comes (:func:`read_access`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from akiosd.values.ids import DirectoryId
 ANSWER_S = 2.0
 """How long a file system may take to answer one question."""
 MAX_UNANSWERED = 16
-"""How many questions may stay unanswered at once, all users together: each is a process that cannot be killed."""
+"""Questions that may be unanswered at once, of all users together: each is a process that cannot be
+killed.
+"""
 
 # File systems that answer from this machine's memory and disks.
 LOCAL = frozenset(
@@ -45,10 +48,12 @@ _unanswered = 0
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the kernel knows of an open file, which may be old, but for its type, identity and file system.
+    """What the kernel has in memory of an open file.  Mode and owner may be out of date; identity
+    and file system are not.
 
-    Ids are the host's; ``file_system`` is a name of filesystems(5), empty when the file's mount is not in akiosd's
-    mount namespace; ``is_local``: it, and of an overlay every layer, answers from this machine's memory and disks.
+    Ids are the host's. ``file_system`` is a name of filesystems(5), "" when the mount is not in
+    akiosd's mount namespace. ``is_local``: it answers from this machine's memory and disks; of an
+    overlay, every layer does.
     """
 
     mode: int
@@ -60,20 +65,20 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def look(fds: Iterable[int]) -> tuple[Known, ...]:
-    """What is known of each open file.  Reads no file system, so it never waits.  OSError when one is not open."""
+    """What is known of each open file; never waits.  OSError when one is not open."""
     mountinfo = read_file("/proc/self/mountinfo").decode(errors="surrogateescape")
     return tuple(_look(fd, mountinfo) for fd in fds)
 
 
 def identify(fd: int) -> DirectoryId:
-    """The directory (or whatever it is) that ``fd`` is open on.  Never waits."""
+    """The identity of the file that ``fd`` is open on; never waits."""
     return _look(fd, "").directory
 
 
 def read_name(fd: int) -> bytes:
-    """Its path as akiosd sees it; a removed directory's ends in " (deleted)", as the kernel says it (proc(5)).
+    """Its path as akiosd sees it; that of a removed directory ends in " (deleted)" (proc(5)).
 
-    Never waits: the link is read from the kernel's own memory.
+    Never waits: the kernel reads the link from its own memory.
     """
     return os.readlink(b"/proc/self/fd/%d" % fd)
 
@@ -88,7 +93,9 @@ def _look(fd: int, mountinfo: str) -> Known:
 
 
 def find_file_system(mountinfo: str, mount_id: int) -> str:
-    """The type of the mount with this id in ``/proc/self/mountinfo`` (proc(5)), without its subtype; ``""``: none."""
+    """The type of the mount with this id in ``/proc/self/mountinfo`` (proc(5)), without its
+    subtype; ``""``: none.
+    """
     found = _find_mount(mountinfo, mount_id)
     return found.kind if found is not None else ""
 
@@ -96,8 +103,8 @@ def find_file_system(mountinfo: str, mount_id: int) -> str:
 def is_local(mountinfo: str, mount_id: int) -> bool:
     """Whether no question to the mount with this id is put to another machine, or to a program.
 
-    An overlay asks its layers, which mountinfo names by paths of the time when it was mounted: what they lie on now
-    is the best that can be known, and what lies on nothing known is not local.
+    An overlay asks its layers, which mountinfo names by paths of the time when it was mounted: what
+    they lie on now is the best that can be known, and what lies on nothing known is not local.
     """
     mount = _find_mount(mountinfo, mount_id)
     return mount is not None and _answers(_read_mounts(mountinfo), mount, _MAX_LAYERS)
@@ -119,7 +126,9 @@ def _answers(mounts: list[_Mount], mount: _Mount, depth: int) -> bool:
 
 
 def _layers(options: str) -> list[str]:
-    """The paths of an overlay's layers: colons stand between them, one in a path has a backslash before it."""
+    """The paths of an overlay's layers: colons stand between them, one in a path has a backslash
+    before it.
+    """
     found = []
     for option in options.split(","):
         name, _, value = option.partition("=")
@@ -157,7 +166,9 @@ def _unescape(text: str) -> str:
 
 
 class Access(msgspec.Struct, frozen=True):
-    """Who may use a file: ``mode`` and host ids as of stat(2), and its access list (:mod:`akiosd.kernel.acl`)."""
+    """Who may use a file: ``mode`` and host ids as of stat(2), and its access list
+    (:mod:`akiosd.kernel.acl`).
+    """
 
     mode: int
     uid: int
@@ -166,9 +177,10 @@ class Access(msgspec.Struct, frozen=True):
 
 
 async def read_access(fd: int, known: Known, what: str) -> Access:
-    """Who may use the open file ``fd``, of which ``known`` is known.
+    """Who may use the open file ``fd``; ``known`` is what :func:`look` returned for it.
 
-    Raises CageFailed naming ``what`` when its file system does not answer, OSError when a local one refuses.
+    Raises CageFailedError naming ``what`` when its file system does not answer, OSError when a
+    local one refuses.
     """
     if known.is_local:
         return Access(known.mode, known.uid, known.gid, acl.read_acl(fd))
@@ -178,9 +190,8 @@ async def read_access(fd: int, known: Known, what: str) -> Access:
 
 
 async def find_entry(fd: int, name: bytes, known: Known, what: str) -> tuple[int, int]:
-    """(device, inode) of what is called ``name`` in the directory ``fd``, of which ``known`` is known.
-
-    No link is followed.  Raises as :func:`read_access` does.
+    """(device, inode) of ``name`` in the directory ``fd``; no link is followed.  Raises as
+    :func:`read_access` does.
     """
     if known.is_local:
         found = os.stat(name, dir_fd=fd, follow_symlinks=False)

@@ -1,4 +1,5 @@
-"""User namespaces: one for each cage, and those that stand behind idmapped mounts (user_namespaces(7)).
+"""User namespaces: one for each cage, and those that stand behind idmapped mounts
+(user_namespaces(7)).
 
 The launcher clones a holder into a new namespace, the daemon writes its maps, opens it and lets the
 holder go; what stays is a descriptor.
@@ -39,8 +40,8 @@ def _write(path: str, data: bytes) -> None:
 async def create(launcher: Launcher, ids: IdMap, owner: int = 0) -> Fd:
     """A new user namespace with these maps; the descriptor is the caller's.
 
-    ``owner``: the host uid that is charged for what processes in it use of the kernel's numbers per user, and that
-    would have every capability in it, so one under which nothing else runs.
+    ``owner``: the host uid that is charged for what processes in it use of the kernel's numbers per
+    user, and that would have every capability in it, so one under which nothing else runs.
     """
     pid, holder = await launcher.clone_userns(owner)
     with holder:

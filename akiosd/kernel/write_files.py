@@ -1,4 +1,6 @@
-"""Many small files in one native call: the interpreter's lock is free meanwhile, however busy the loop is."""
+"""Writes many small files in one native call, which releases the interpreter lock however busy the
+event loop is.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,11 @@ from akiosd.kernel._shim import ffi, lib
 
 
 def write_files(folder: int, files: Sequence[tuple[str, bytes]], mode: int) -> None:
-    """Create or overwrite files, given as (path below the open directory, content); nothing is synced.
+    """Create or overwrite files, given as (path below the open directory, content); nothing is
+    synced.
 
-    Raises ``OSError`` with the path of the file that failed: those before it are written, those after it are not.
+    Raises ``OSError`` with the path of the file that failed: those before it are written, those
+    after it are not.
     """
     paths = [os.fsencode(path) for path, _ in files]
     if any(b"\0" in path for path in paths):

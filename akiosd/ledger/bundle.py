@@ -1,6 +1,7 @@
-"""Entry bundles (c2sp.org/tlog-tiles): big-endian uint16 length, entry, and again.
+"""Entry bundles (c2sp.org/tlog-tiles): for each entry a big-endian uint16 length, then the entry.
 
-In this form entries travel from where they are encoded to the disk: a million of them need not be a million objects.
+Entries travel in this form from where they are encoded to the disk, so that a million of them need
+not be a million objects.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ _length = Struct(">H").pack
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``count`` entries, however many, as a bundle would hold them."""
+    """``count`` entries, encoded as in a bundle; a batch may hold any number."""
 
     count: int = 0
     data: bytes = b""
 
     @classmethod
     def of(cls, entries: Sequence[bytes]) -> Batch:
+        """A batch of these entries."""
         return cls(len(entries), encode_bundle(entries))
 
     @classmethod
     def join(cls, batches: Iterable[Batch]) -> Batch:
+        """One batch of all entries of ``batches``, in order."""
         several = tuple(batches)
         return cls(sum(batch.count for batch in several), b"".join([batch.data for batch in several]))
 
@@ -37,11 +40,15 @@ class Batch:
         return self.count
 
     def entries(self) -> list[bytes]:
-        """Raises ``LedgerError`` if that is not what ``data`` holds."""
+        """The entries as objects.  Raises ``LedgerError`` when ``data`` does not hold exactly
+        ``count``.
+        """
         return decode_bundle(self.data, self.count)
 
     def split(self, limit: int) -> Iterable[Batch]:
-        """The same entries in batches of at most ``limit`` bytes, or of one entry where that is larger."""
+        """The same entries in batches of at most ``limit`` bytes each, or of one entry where that
+        is larger.
+        """
         if len(self.data) <= limit or self.count < 2:
             return (self,)
         parts, part, used = [], list[bytes](), 0
@@ -55,7 +62,7 @@ class Batch:
 
 
 def encode_bundle(entries: Sequence[bytes]) -> bytes:
-    """The entries with their length prefixes, end to end."""
+    """The entries with their length prefixes, one after the other."""
     parts = [b""] * (2 * len(entries))
     parts[::2] = map(_length, map(len, entries))
     parts[1::2] = entries

@@ -1,4 +1,6 @@
-"""The edge of a growing log: its partial tiles and the entries of its partial bundle, and how entries extend it."""
+"""The edge of a growing log (its partial tiles and the entries of its partial bundle), and how
+entries extend it.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ TILE_BYTES = WIDTH * HASH_BYTES
 
 @dataclass(frozen=True)
 class Edge:
-    """A tree of ``size`` leaves, as much of it as growing needs.
+    """A tree of ``size`` leaves, as much of it as growing needs: a few KiB whatever the size.
 
-    ``levels[i]`` is the content of the partial tile at level i (may be empty), ``tail`` that of the partial
-    bundle.  A few KiB whatever the size.
+    ``levels[i]`` is the content of the partial tile at level i, possibly empty; ``tail`` that of
+    the partial bundle.
     """
 
     size: int = 0
@@ -25,7 +27,9 @@ class Edge:
     tail: bytes = b""
 
     def root(self) -> bytes:
-        """The root at ``size``: each level's partial tile, the remainder below it appended, hashed as one list."""
+        """The root at ``size``, computed level by level: the hash of each level's partial tile is
+        appended to the next.
+        """
         below = b""
         for hashes in self.levels:
             row = hashes + below
@@ -35,14 +39,18 @@ class Edge:
 
 @dataclass(frozen=True)
 class Growth:
-    """What extending gives: the new edge, and the files (path, bytes) that the new size has and the old lacks."""
+    """The result of extending: the new edge, and the files (path, bytes) of the new size that the
+    old size lacks.
+    """
 
     edge: Edge
     files: tuple[tuple[str, bytes], ...]
 
 
 def extend(edge: Edge, batch: Batch, hasher: Hasher = PYTHON) -> Growth:
-    """Append the entries of ``batch``.  Costs time linear in their number, and one hash of each partial tile."""
+    """Append the entries of ``batch``.  Takes time linear in their number, and one hash of each
+    partial tile.
+    """
     if not batch:
         return Growth(edge, ())
     leaves = hasher.bundle(batch.data, batch.count)  # which sees that so many are there
@@ -52,7 +60,9 @@ def extend(edge: Edge, batch: Batch, hasher: Hasher = PYTHON) -> Growth:
 
 
 def extend_hashes(edge: Edge, leaves: bytes, hasher: Hasher = PYTHON) -> Growth:
-    """The same where only the tree is wanted: leaf hashes in, tiles out; the new edge has no tail."""
+    """The same where only the tree is wanted: takes leaf hashes, returns tiles; the new edge has no
+    tail.
+    """
     files: list[tuple[str, bytes]] = []
     levels, row, level = [], leaves, 0
     while row or level < len(edge.levels):
@@ -66,7 +76,9 @@ def extend_hashes(edge: Edge, leaves: bytes, hasher: Hasher = PYTHON) -> Growth:
 def _level(
     level: int, size: int, content: bytes, files: list[tuple[str, bytes]], hasher: Hasher
 ) -> tuple[bytes, bytes]:
-    """Cut a level's hashes, from its partial tile on, into tiles; returns the new partial and the row above."""
+    """Cut a level's hashes, from its partial tile on, into tiles; returns the new partial and the
+    row above.
+    """
     index, whole = size >> (HEIGHT * (level + 1)), len(content) // TILE_BYTES * TILE_BYTES
     for start in range(0, whole, TILE_BYTES):
         files.append((tiles.tile_path(level, index), content[start : start + TILE_BYTES]))
@@ -78,7 +90,9 @@ def _level(
 
 
 def _bundles(edge: Edge, batch: Batch, hasher: Hasher) -> tuple[list[tuple[str, bytes]], bytes]:
-    """The bundles, the partial one first, and what the last one holds if that is partial: the new tail."""
+    """The bundles, the partial one first, and what the last one holds if that is partial: the new
+    tail.
+    """
     files, index, begun = [], edge.size // WIDTH, edge.size % WIDTH
     head, start = edge.tail, 0
     for end in hasher.ends(batch.data, batch.count, WIDTH - begun):
@@ -91,11 +105,14 @@ def _bundles(edge: Edge, batch: Batch, hasher: Hasher) -> tuple[list[tuple[str, 
 
 
 def outgrown(old_size: int, new_size: int) -> list[str]:
-    """The ``.p`` directories whose full tile exists at ``new_size`` but not at ``old_size``: they may be dropped."""
+    """The ``.p`` directories whose full tile exists at ``new_size`` but not at ``old_size``: they
+    may be dropped.
+    """
     gone = []
     for level, tile_level in ((0, ENTRIES), *((i, i) for i in range(len(tiles.widths(new_size))))):
         shift = HEIGHT * (level + 1)
-        # Only the tile that was partial at old_size can have partial files: later ones were written whole.
+        # Only the tile that was partial at old_size can have partial files: later ones were written
+        # whole.
         if new_size >> shift > old_size >> shift and (old_size >> (HEIGHT * level)) % WIDTH:
             gone.append(Tile(tile_level, old_size >> shift).path + ".p")
     return gone

@@ -1,4 +1,4 @@
-"""The entries of a log, read one bundle after the other from its files; nothing is verified here."""
+"""Reads the entries of a log from its bundles, one after the other; verifies nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, parse_path
 
 
 def entries_of(reader: LogReader, size: int, first: int = 0) -> Iterator[bytes]:
-    """The entries of a log of ``size`` from ``first`` on; raises ``LedgerError`` where a bundle is missing."""
+    """The entries of a log of ``size`` from ``first`` on; raises ``LedgerError`` where a bundle is
+    missing.
+    """
     for index in range(first // WIDTH, -(-size // WIDTH)):
         tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
         data = read_tile(reader, tile)
@@ -21,7 +23,7 @@ def entries_of(reader: LogReader, size: int, first: int = 0) -> Iterator[bytes]:
 
 
 def first_index(reader: LogReader) -> int:
-    """Where the entries of a log begin that may have been pruned."""
+    """The index of the first entry that exists, in a log that may have been pruned."""
     if reader.read(Tile(ENTRIES, 0).path, MAX_BUNDLE_BYTES) is not None:
         return 0
     found = (parse_path(path) for path in reader.files() if path.startswith("tile/entries/"))

@@ -1,8 +1,9 @@
-"""Key epochs: which key signs a log of a given size, and how a new key is trusted because the old one certified it.
+"""Key epochs: which key signs a log of a given size, and how a new key is trusted because the old
+one certified it.
 
-A log says itself whose key it begins with (``log_open``) and where another takes over (``key_epoch``).  The checkpoint
-of size n is signed by the key last named before entry n: a newer key never signs an older range, an older one never a
-newer range.
+A log says itself which key it begins with (``log_open``), and where another takes over
+(``key_epoch``). The checkpoint of size n is signed by the key last named before entry n: a newer
+key never signs an older range, and an older key never a newer one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ _MARKS = (b"key_epoch", b"log_open")
 
 @dataclass(frozen=True)
 class Epoch:
-    """One key of a host: ``number`` from 1, the public key, and (from 2 on) the previous key's signature over both."""
+    """One key of a host: its ``number`` from 1, the public key, and from 2 on the previous key's
+    signature over both.
+    """
 
     number: int
     public_key: bytes
@@ -31,23 +34,26 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Statement:
-    """The entry at ``index`` of a log says: from the next size on this key signs.  ``number`` 0: it does not say."""
+    """The entry at ``index`` says that this key signs from the next size on.  Epoch ``number`` 0:
+    it does not say which.
+    """
 
     index: int
     epoch: Epoch
 
 
 def certificate_text(host: str, number: int, public_key: bytes) -> bytes:
-    """What the old key signs.  ``host`` is the common first part of all origins of this host."""
+    """What the old key signs.  ``host`` is the common first part of all origins of a host."""
     return f"akios/key-epoch/v1\n{host}\n{number}\n{encode_base64(public_key)}\n".encode()
 
 
 def host_of(origin: str) -> str:
+    """The common first part of all origins of the host whose log has this ``origin``."""
     return origin.rpartition("/")[0]
 
 
 def read_statement(index: int, entry: bytes) -> Statement | None:
-    """What this entry says about keys, if anything."""
+    """What this entry says about keys; None when it says nothing."""
     if not any(mark in entry for mark in _MARKS):
         return None
     try:
@@ -74,10 +80,10 @@ def check_chain(origin: str, statements: Sequence[Statement]) -> None:
 
 
 def key_in_force(statements: Sequence[Statement], trusted: Vkey, kin: frozenset[bytes] = frozenset()) -> Vkey:
-    """The key that signs a log with these statements, all of them before its size.
+    """The key that signs a log with these statements, all of which stand before its size.
 
-    ``trusted`` must be one of its keys, or of the host's (``kin``: keys a verified host log names).  Raises
-    ``UntrustedNoteError``.
+    ``trusted`` must be one of the log's keys, or of the host's (``kin``: keys that a verified host
+    log names). Raises ``UntrustedNoteError``.
     """
     if not statements:
         return trusted

@@ -1,10 +1,11 @@
 """Frames of the write-ahead log: one frame is one group commit, whole or absent.
 
-``magic[16] | seq u64 | base u64 | body length u32 | crc32 u32 | body``, little-endian, padded with zeros to a multiple
-of 4 KiB, so that writing the next frame never rewrites a sector of this one.  ``base`` is the oldest frame still needed
-when this one was written; the crc covers everything but the magic.  The magic is random per state directory and known
-to root only: bytes that an agent managed to get into a record can never look like a frame.  A body is a sequence of
-marks, each for one log.
+``magic[16] | seq u64 | base u64 | body length u32 | crc32 u32 | body``, little-endian, padded with
+zeros to a multiple of 4 KiB, so that writing the next frame never rewrites a sector of this one.
+``base`` is the oldest frame still needed when this one was written; the crc covers everything but
+the magic.  The magic is random per state directory and known to root only: bytes that an agent
+managed to get into a record can never look like a frame.  A body is a sequence of marks, each for
+one log.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _ENTRIES, _HEAD, _FORGET = 1, 2, 3
 
 @dataclass(frozen=True)
 class Entries:
-    """The entries of ``batch`` stand in ``log`` from index ``first`` on."""
+    """``batch`` stands in ``log`` from index ``first`` on."""
 
     log: LogId
     first: int
@@ -38,15 +39,17 @@ class Entries:
 
     @property
     def end(self) -> int:
+        """The index after the last entry."""
         return self.first + self.batch.count
 
 
 @dataclass(frozen=True)
 class Head:
-    """``log`` is about to be published at ``size`` with ``root``; durable before that checkpoint is signed.
+    """``log`` is about to be published at ``size`` with ``root``; durable before that checkpoint is
+    signed.
 
-    ``published``: that checkpoint was in place already.  The first frame of every segment says so of the host log, so
-    that whichever frames are left, they know how far it had come.
+    ``published``: that checkpoint was in place already. The first frame of every segment says so
+    about the host log, so that it is known how far that log had come, whichever frames are left.
     """
 
     log: LogId
@@ -57,7 +60,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Forget:
-    """``log`` is being destroyed: whatever older frames hold of it is no longer to be recovered."""
+    """``log`` is being destroyed: nothing that older frames hold of it is to be recovered."""
 
     log: LogId
 
@@ -66,6 +69,7 @@ Mark = Entries | Head | Forget
 
 
 def encode_mark(mark: Mark) -> bytes:
+    """The bytes of one mark."""
     name = mark.log.encode()
     match mark:
         case Entries(first=first, batch=batch):
@@ -77,6 +81,7 @@ def encode_mark(mark: Mark) -> bytes:
 
 
 def decode_body(body: bytes) -> Iterator[Mark]:
+    """The marks in the body of a frame.  Raises ``LedgerError``."""
     offset = 0
     while offset < len(body):
         try:
@@ -97,11 +102,12 @@ def decode_body(body: bytes) -> Iterator[Mark]:
 
 
 def frame_bytes(body_bytes: int) -> int:
-    """The space a frame with a body of that length takes."""
+    """The bytes that a frame with a body of that length takes."""
     return -(-(HEADER_BYTES + body_bytes) // ALIGN) * ALIGN
 
 
 def encode_frame(magic: bytes, seq: int, base: int, body: bytes) -> bytes:
+    """The bytes of a frame; ``seq`` is its number, ``base`` the oldest frame still needed."""
     crc = zlib.crc32(body, zlib.crc32(_covered.pack(seq, base, len(body))))
     frame = magic + _head.pack(seq, base, len(body), crc) + body
     return frame.ljust(frame_bytes(len(body)), b"\0")
@@ -109,6 +115,8 @@ def encode_frame(magic: bytes, seq: int, base: int, body: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class WalFrame:
+    """One frame as read."""
+
     seq: int
     base: int
     body: bytes
@@ -128,11 +136,11 @@ def read_frame(magic: bytes, data: bytes, offset: int) -> WalFrame | None:
 
 @dataclass(frozen=True)
 class Segment:
-    """What a scan of one segment found.
+    """The result of scanning one segment.
 
-    ``frames`` are the good ones from its start, in unbroken sequence; ``end`` is the offset where they stop.
-    ``stray`` is the highest sequence number of any good frame behind that point, or -1.  ``torn_bytes`` counts what
-    follows ``end``, up to the last byte that is not zero.
+    ``frames`` are the good frames from its start in unbroken sequence; they end at offset ``end``.
+    ``stray`` is the highest sequence number of any good frame behind that, or -1. ``torn_bytes``
+    counts the bytes from ``end`` to the last that is not zero.
     """
 
     frames: tuple[WalFrame, ...]
@@ -142,6 +150,7 @@ class Segment:
 
 
 def scan_segment(magic: bytes, data: bytes) -> Segment:
+    """Read all frames in the bytes of one segment."""
     frames: list[WalFrame] = []
     end = 0
     while frame := read_frame(magic, data, end):

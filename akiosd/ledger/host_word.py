@@ -1,4 +1,4 @@
-"""What a host's log, once it is verified, says of the logs of its cages."""
+"""What a host's log, once verified, says about the logs of its cages: the *host word*."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ _MARKS = (b"cage_birth", b"cage_end", b"cage_destroyed", b"cage_packed", b"roots
 
 @dataclass
 class CageWord:
-    """``size`` and ``root``: the longest tree that is listed; None where none is: nothing was ever published.
+    """What it says about one cage's log.
 
-    ``listed_at`` and ``destroyed_at``: the entries of the host's log that list it first, and tell of its destruction.
+    ``size`` and ``root`` are those of the longest tree that is listed; None when nothing was ever
+    published. ``listed_at`` and ``destroyed_at`` are the entries of the host's log that list it
+    first, and report its destruction.
     """
 
-    born: bool = False
     ended: bool = False
     size: int | None = None
     root: bytes = b""
@@ -29,7 +30,9 @@ class CageWord:
     destroyed_at: int | None = None
 
     def list_root(self, index: int, size: int, root: bytes) -> None:
-        """A log only grows: a later record of a shorter tree, or another one of the same size, takes nothing back."""
+        """A log only grows: a later record of a shorter tree, or another one of the same size,
+        takes nothing back.
+        """
         if self.size is None or size > self.size:
             self.size, self.root = size, root
         if self.listed_at is None:
@@ -38,9 +41,11 @@ class CageWord:
 
 @dataclass
 class HostWord:
-    """``report`` is the verdict on the host's log itself; where it is bad, ``cages`` says nothing.
+    """What it says about all cages, or the one that was asked for.
 
-    ``cosigned``: where witnesses were asked for on a cage's behalf, the size at which they cosigned this log.
+    ``report`` is the verdict on the host's log itself; when that is bad, ``cages`` means nothing.
+    ``cosigned``: where witnesses were asked for on a cage's behalf, the size at which they cosigned
+    the host's log.
     """
 
     report: Report
@@ -49,7 +54,11 @@ class HostWord:
 
 
 def read_host_word(reader: LogReader, report: Report, cage: str = "") -> HostWord:
-    """What the log of which this is the (good) report says, of one cage or of all.  Raises ``LedgerError``."""
+    """Read the host word of one cage (``""``: of all) from a log whose verification gave
+    ``report``.
+
+    Raises ``LedgerError``.
+    """
     word = HostWord(report)
     for index, entry in enumerate(entries_of(reader, report.size, report.minimum), report.minimum):
         note_entry(word.cages, index, entry, cage)
@@ -57,7 +66,8 @@ def read_host_word(reader: LogReader, report: Report, cage: str = "") -> HostWor
 
 
 def note_entry(cages: dict[str, CageWord], index: int, entry: bytes, cage: str = "") -> None:
-    """Put what the entry of a host's log says, of one cage or of all, to what those before it said."""
+    """Put what the entry of a host's log says, of one cage or of all, to what those before it said.
+    """
     if (cage and cage.encode() not in entry) or not any(mark in entry for mark in _MARKS):
         return
     try:
@@ -74,8 +84,6 @@ def note_entry(cages: dict[str, CageWord], index: int, entry: bytes, cage: str =
 
 def _note_cage(word: CageWord, index: int, record: CageBirth | CageEnd | CagePacked | CageDestroyed) -> None:
     match record:
-        case CageBirth():
-            word.born = True
         case CageEnd():
             word.ended = True
         case CagePacked():

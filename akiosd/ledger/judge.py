@@ -1,7 +1,8 @@
-"""The verdict on a log: its own files, held against everything that is known of it from elsewhere.
+"""The verdict on a log: its own files, compared with everything that is known about it from
+elsewhere.
 
-One function for every door by which a log is looked at: files, the daemon, an archive.  A door only brings readers.
-What is known or asked for, and cannot be checked, is never passed over: that is a verdict, not a note.
+One function for all ways to reach a log: files, the daemon, an archive; each only brings readers.
+What is known or asked for and cannot be checked becomes a verdict, never a note.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ NOTHING = Quorum("none")
 class Trust:
     """Whose word is taken for a log, and what was carried away from it earlier.
 
-    ``vkey``: the key of this log, or of any log of its host, under that log's own name.  ``pin``: a checkpoint kept
-    earlier.  ``head``: what a running akiosd remembers to have published.  ``cosigned``: checkpoints that may hold
-    cosignatures, of which one must meet ``quorum``.  ``key_list``: as in ``key_list``.  ``beside``: the key came with
-    the log, which says nothing about who made it.
+    ``vkey``: the key of this log or of any log of its host, under that log's own name. ``pin``: a
+    checkpoint kept earlier. ``head``: what a running akiosd remembers to have published.
+    ``cosigned``: checkpoints with cosignatures, of which one must satisfy ``quorum``. ``key_list``:
+    see :mod:`akiosd.ledger.key_list`. ``beside``: the key came with the log, which says nothing
+    about who made it.
     """
 
     vkey: Vkey
@@ -44,7 +46,9 @@ class Trust:
 
 @dataclass
 class _Known:
-    """Checkpoints known from elsewhere: anchors, and the notes whose signatures are still to be checked."""
+    """Checkpoints known from elsewhere: anchors, and the notes whose signatures are still to be
+    checked.
+    """
 
     anchors: list[Anchor] = field(default_factory=list)
     notes: list[tuple[str, bytes]] = field(default_factory=list)
@@ -77,10 +81,11 @@ def judge(
     history: History | None = None,
     hasher: Hasher = PYTHON,
 ) -> Report:
-    """The report on the log called ``log`` (a cage's id, or ``host``), whose files ``reader`` reads.
+    """The report on the log called ``log`` (a cage's id, or ``host``), whose files ``reader``
+    reads.
 
-    ``reader`` is None where there are none.  ``host``: what the host's log says, if it was asked.  Raises ``OSError``
-    only when reading itself fails.
+    ``reader`` is None when there are no files. ``host``: what the host's log says, if it was asked.
+    ``history``: checkpoints kept beside the log. Raises ``OSError`` only when reading itself fails.
     """
     vkey = log_key(trust.vkey, log) if log else trust.vkey
     try:
@@ -157,7 +162,7 @@ def _ask_host(host: HostWord | None, vkey: Vkey, log: str) -> tuple[CageWord | N
 
 
 def blame_host(report: Report) -> Report:
-    """What it means for a cage's log that the host's, an anchor of it, does not verify."""
+    """The report on a cage's log whose anchor, the host's log, does not verify."""
     detail = f"the host log is {report.verdict}: {report.detail}"
     return Report(report.verdict, first_bad=report.first_bad, detail=detail)
 
@@ -171,7 +176,9 @@ def _check_cosigned(host: HostWord | None, index: int | None, what: str) -> None
 
 
 def cosigned_size(trust: Trust) -> int:
-    """The size of the longest known checkpoint that enough of the witnesses asked for cosigned; 0 if none is known."""
+    """The size of the longest known checkpoint that enough of the witnesses asked for cosigned; 0
+    if none is known.
+    """
     sizes = [0]
     for note in trust.cosigned:
         try:
@@ -204,7 +211,9 @@ def _known_checkpoints(trust: Trust) -> _Known:
 
 
 def _check_anchored(report: Report, anchors: list[Anchor]) -> None:
-    """What was pruned can no longer be held against a checkpoint that is older."""
+    """A pruned log can no longer be compared with anchors that are older than its first entry:
+    INCOMPLETE.
+    """
     for anchor in anchors:
         if anchor.size < report.minimum:
             detail = (
@@ -250,9 +259,11 @@ def _destroyed(record: CageDestroyed, anchors: list[Anchor], origin: str, files:
 
 
 def name_of(trusted: Vkey | None, beside: str, origin: str) -> str:
-    """Which log is meant: by the name of its directory, else by what its checkpoint or the given key says.
+    """Which log is meant: by its directory's name, else by what its checkpoint or the given key
+    says.
 
-    ``beside``: the directory's name, or what the caller said; ``origin``: what the log says of itself, unverified.
+    ``beside`` is the directory's name, or what the caller said; ``origin`` what the log says of
+    itself, unverified.
     """
     if beside == HOST_LOG or is_cage_id(beside):
         return beside

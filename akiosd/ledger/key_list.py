@@ -5,9 +5,10 @@
     1 <base64 of the public key>
     2 <base64 of the public key> <base64 of key 1's certificate of it>
 
-signed (c2sp.org/signed-note) by the last key under the name ``akios/<host>/keys``.  Whoever trusts one key follows the
-certificates from it to the last, and takes the last one's word for those before.  So the public key of a host, carried
-away once, verifies every log of that host, of whatever age.
+signed (c2sp.org/signed-note) by the last key under the name ``akios/<host>/keys``.  Whoever trusts
+one key follows the certificates from it to the last, and takes the last one's word for those
+before.  So the public key of a host, carried away once, verifies every log of that host, of
+whatever age.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ HEADER = "akios/key-list/v1"
 KEY_LIST_PATH = "ledger/host.keys"
 """Where a state directory has it."""
 MAX_KEY_LIST_BYTES = 64 * 1024
-"""A note's limit."""
+"""The limit of a note."""
 MAX_EPOCHS = 400
-"""So many keys always fit into the list, and into the record of a cut in the host's log."""
+"""Most keys of a host: so many always fit into the list, and into the record of a
+pruned host log.
+"""
 
 
 def list_name(host: str) -> str:
@@ -43,12 +46,14 @@ def list_name(host: str) -> str:
 
 
 def log_key(vkey: Vkey, log: str) -> Vkey:
-    """The same public key under the name of another log of its host: one key signs them all."""
+    """The same public key under the name of another log of its host, because one key signs them
+    all.
+    """
     return Vkey(f"{host_of(vkey.name)}/{log}", vkey.public_key)
 
 
 def sign_key_list(host: str, epochs: Sequence[Epoch], seed: bytes) -> bytes:
-    """The list; ``seed`` is the private key of the last epoch."""
+    """The signed list; ``seed`` is the private key of the last epoch."""
     lines = [HEADER, host]
     for epoch in epochs:
         words = [str(epoch.number), encode_base64(epoch.public_key)]
@@ -57,9 +62,10 @@ def sign_key_list(host: str, epochs: Sequence[Epoch], seed: bytes) -> bytes:
 
 
 def open_key_list(data: bytes, trusted: Vkey) -> frozenset[bytes]:
-    """The public keys for which ``trusted``, the key of any log of the host, vouches; itself one of them.
+    """The public keys for which ``trusted``, the key of any log of the host, vouches; it is one of
+    them itself.
 
-    Raises ``UntrustedNoteError`` if it vouches for none, ``NoteError`` if the list is damaged.
+    Raises ``UntrustedNoteError`` when it vouches for none, ``NoteError`` when the list is damaged.
     """
     host = host_of(trusted.name)
     epochs = _parse(parse_note(data).text, host)

@@ -1,6 +1,7 @@
 """RFC 6962 Merkle trees: hashing, the edge of a growing tree, inclusion and consistency proofs.
 
-Hashes are 32 bytes of SHA-256; a leaf is prefixed with 0x00, a node with 0x01 (RFC 6962 section 2.1).
+Hashes are 32 bytes of SHA-256; a leaf is prefixed with 0x00, a node with 0x01 (RFC 6962 section
+2.1).
 """
 
 from __future__ import annotations
@@ -21,19 +22,23 @@ NodeReader = Callable[[int, int], bytes]
 
 
 def python_leaves(entries: Sequence[bytes]) -> bytes:
+    """The leaf hash of each entry, 32 bytes each, in plain Python."""
     return b"".join([sha256(b"\x00" + entry).digest() for entry in entries])
 
 
 def python_nodes(pairs: bytes) -> bytes:
+    """The node hash of each pair of hashes (64 bytes), in plain Python."""
     return b"".join([sha256(b"\x01" + pairs[i : i + 64]).digest() for i in range(0, len(pairs), 64)])
 
 
 def python_bundle(data: bytes, count: int) -> bytes:
+    """The leaf hashes of a bundle's ``count`` entries, in plain Python."""
     return python_leaves(decode_bundle(data, count))
 
 
 def python_ends(data: bytes, count: int, first: int) -> list[int]:
-    """Where ``first`` entries of ``data``, and each 256 after them, end; the data holds ``count``."""
+    """Where ``first`` entries of ``data``, and each 256 after them, end; the data holds ``count``.
+    """
     ends, end = [], 0
     for number in range(1, count + 1):
         end += 2 + (data[end] << 8 | data[end + 1])
@@ -44,37 +49,34 @@ def python_ends(data: bytes, count: int, first: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Hasher:
-    """Batch hashing: ``leaves`` gives 32 bytes for each entry, ``nodes`` 32 for each pair of hashes (64 bytes).
+    """Batch hashing: ``nodes`` gives 32 bytes for each pair of hashes (64 bytes).
 
-    ``bundle`` gives the leaf hashes of a whole bundle, ``LedgerError`` if it does not hold exactly that many entries.
-    ``ends`` says where such data is to be cut so that ``first`` entries, then 256 at a time, stand together.
-    The native one is ``akiosd.kernel.hashing.NATIVE``; ``PYTHON`` gives the same bytes without it.
+    ``bundle`` gives the leaf hashes of a whole bundle, ``LedgerError`` if it does not hold exactly
+    that many entries. ``ends`` says where such data is to be cut so that ``first`` entries, then
+    256 at a time, stand together. The native one is ``akiosd.kernel.hashing.NATIVE``; ``PYTHON``
+    gives the same bytes without it.
     """
 
-    leaves: Callable[[Sequence[bytes]], bytes]
     nodes: Callable[[bytes], bytes]
     bundle: Callable[[bytes, int], bytes]
     ends: Callable[[bytes, int, int], list[int]]
 
 
-PYTHON = Hasher(python_leaves, python_nodes, python_bundle, python_ends)
+PYTHON = Hasher(python_nodes, python_bundle, python_ends)
 
 
 class ProofError(LedgerError):
-    """A proof does not prove what it was said to prove."""
+    """A proof does not prove what it claims."""
 
 
 def leaf_hash(entry: bytes) -> bytes:
+    """``SHA-256(0x00 || entry)``."""
     return sha256(b"\x00" + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
+    """``SHA-256(0x01 || left || right)``."""
     return sha256(b"\x01" + left + right).digest()
-
-
-def split(hashes: bytes) -> list[bytes]:
-    """A tile's content as single hashes."""
-    return [hashes[i : i + HASH_BYTES] for i in range(0, len(hashes), HASH_BYTES)]
 
 
 def root_of(hashes: bytes, hasher: Hasher = PYTHON) -> bytes:
@@ -91,14 +93,17 @@ def root_of(hashes: bytes, hasher: Hasher = PYTHON) -> bytes:
 
 
 def halve(hashes: bytes, times: int, hasher: Hasher = PYTHON) -> bytes:
-    """The roots of consecutive perfect subtrees of ``2**times`` leaves each, all of them at once."""
+    """The roots of consecutive perfect subtrees of ``2**times`` leaves each, all of them at once.
+    """
     for _ in range(times):
         hashes = hasher.nodes(hashes)
     return hashes
 
 
 def range_hash(start: int, end: int, node: NodeReader) -> bytes:
-    """The Merkle tree hash over leaves [start, end) of a larger tree; ``start`` is a multiple of the range's span."""
+    """The Merkle tree hash over leaves [start, end) of a larger tree; ``start`` is a multiple of
+    the range's span.
+    """
     width = end - start
     if width < 1:
         raise ValueError("an empty range has no hash in a tree")
@@ -109,17 +114,15 @@ def range_hash(start: int, end: int, node: NodeReader) -> bytes:
     return node_hash(range_hash(start, middle, node), range_hash(middle, end, node))
 
 
-def tree_root(size: int, node: NodeReader) -> bytes:
-    return range_hash(0, size, node) if size else EMPTY_ROOT
-
-
 def split_point(width: int) -> int:
     """The largest power of two smaller than ``width`` (RFC 6962's k)."""
     return 1 << ((width - 1).bit_length() - 1)
 
 
 def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
-    """The audit path of leaf ``index`` in the tree of ``size`` leaves, leaf's sibling first (section 2.1.1)."""
+    """The audit path of leaf ``index`` in the tree of ``size`` leaves, leaf's sibling first
+    (section 2.1.1).
+    """
     if not 0 <= index < size:
         raise ProofError(f"entry {index} is not in a tree of {size}", next="ask for an index below the size")
     start, end, path = 0, size, []
@@ -135,7 +138,8 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
 
 
 def consistency_proof(old_size: int, size: int, node: NodeReader) -> list[bytes]:
-    """The proof that the tree of ``old_size`` is a prefix of the tree of ``size`` (section 2.1.2)."""
+    """The proof that the tree of ``old_size`` is a prefix of the tree of ``size`` (section 2.1.2).
+    """
     if not 0 < old_size <= size:
         raise ProofError(f"no consistency proof exists from size {old_size} to {size}", next="use sizes 0 < old <= new")
     start, end, path, whole = 0, size, [], True
@@ -153,7 +157,9 @@ def consistency_proof(old_size: int, size: int, node: NodeReader) -> list[bytes]
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
-    """Raise ``ProofError`` unless ``proof`` shows that ``leaf`` (a hash) stands at ``index`` (RFC 9162, 2.1.3.2)."""
+    """Raise ``ProofError`` unless ``proof`` shows that ``leaf`` (a hash) stands at ``index`` (RFC
+    9162, 2.1.3.2).
+    """
     _check_hashes(leaf, root, *proof)
     if not 0 <= index < size:
         raise ProofError(f"entry {index} is not in a tree of {size}")
@@ -172,43 +178,6 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
         raise ProofError("the inclusion proof is too short")
     if result != root:
         raise ProofError("the inclusion proof leads to another root")
-
-
-def verify_consistency(old_size: int, size: int, old_root: bytes, root: bytes, proof: Sequence[bytes]) -> None:
-    """Raise ``ProofError`` unless ``proof`` shows the old tree to be a prefix of the new (RFC 9162, 2.1.4.2)."""
-    _check_hashes(old_root, root, *proof)
-    if not 0 < old_size <= size:
-        raise ProofError(f"no consistency proof exists from size {old_size} to {size}")
-    if old_size == size:
-        if proof:
-            raise ProofError("the consistency proof of equal sizes is not empty")
-        if old_root != root:
-            raise ProofError("two roots at one size: a fork")
-        return
-    path = list(proof) if old_size & (old_size - 1) else [old_root, *proof]
-    if not path:
-        raise ProofError("the consistency proof is empty")
-    old_position, position = old_size - 1, size - 1
-    while old_position & 1:
-        old_position, position = old_position >> 1, position >> 1
-    old_result = result = path[0]
-    for sibling in path[1:]:
-        if position == 0:
-            raise ProofError("the consistency proof is too long")
-        if old_position & 1 or old_position == position:
-            old_result = node_hash(sibling, old_result)
-            result = node_hash(sibling, result)
-            while not old_position & 1 and old_position:
-                old_position, position = old_position >> 1, position >> 1
-        else:
-            result = node_hash(result, sibling)
-        old_position, position = old_position >> 1, position >> 1
-    if position != 0:
-        raise ProofError("the consistency proof is too short")
-    if old_result != old_root:
-        raise ProofError("the consistency proof leads to another old root")
-    if result != root:
-        raise ProofError("the consistency proof leads to another root")
 
 
 def _check_hashes(*hashes: bytes) -> None:

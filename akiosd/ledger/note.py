@@ -43,26 +43,34 @@ def decode_base64(text: str) -> bytes:
 
 
 def encode_base64(data: bytes) -> str:
+    """Standard base 64 (RFC 4648 §4)."""
     return base64.b64encode(data).decode()
 
 
 def decode_decimal(text: str) -> int:
-    """A number as it is written here: ASCII digits, at most 19, no sign, no leading zero; raises ``NoteError``."""
+    """A number as it is written here: ASCII digits, at most 19, no sign, no leading zero; raises
+    ``NoteError``.
+    """
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or (text != "0" and text.startswith("0")):
         raise NoteError("not a plain decimal number")
     return int(text)
 
 
 def is_key_name(name: str) -> bool:
+    """Whether ``name`` may be the name of a key."""
     return bool(name) and not _NOT_IN_NAMES.search(name)
 
 
 def key_id(name: str, public_key: bytes, algorithm: int = ED25519) -> bytes:
+    """The first four bytes of the hash of name, algorithm and key (c2sp.org/signed-note)."""
     return sha256(name.encode() + b"\n" + bytes([algorithm]) + public_key).digest()[:4]
 
 
 def parse_key(text: str, algorithm: int, what: str, next: str) -> tuple[str, bytes]:
-    """``name+id+base64`` of a key of this algorithm → (name, public key, 32 bytes).  NoteError: it is not ``what``."""
+    """Parse ``name+id+base64``, a key of this algorithm: (name, public key of 32 bytes).
+
+    Raises NoteError, saying that it is not ``what``.
+    """
     name, plus, rest = text.strip("\n").partition("+")
     hex_id, plus2, encoded = rest.partition("+")
     if not plus or not plus2 or not is_key_name(name):
@@ -84,6 +92,7 @@ class Vkey:
 
     @property
     def id(self) -> bytes:
+        """The key id, four bytes."""
         return key_id(self.name, self.public_key)
 
     def __str__(self) -> str:
@@ -91,9 +100,11 @@ class Vkey:
 
     @classmethod
     def parse(cls, text: str) -> Vkey:
+        """Parse the text form.  Raises ``NoteError``."""
         return cls(*parse_key(text, ED25519, "an Ed25519 verifier key", "use the log's .vkey file"))
 
     def verifies(self, text: bytes, signature: bytes) -> bool:
+        """Whether ``signature`` (64 bytes) over ``text`` is by this key."""
         try:
             Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, text)
         except InvalidSignature:
@@ -129,12 +140,15 @@ class Signer:
 
 
 def check_text(text: str) -> None:
+    """Raise ``NoteError`` unless ``text`` may be the text of a note."""
     if not text.endswith("\n") or _CONTROL.search(text):
         raise NoteError("a note's text ends in a newline and has no other control characters")
 
 
 @dataclass(frozen=True)
 class Signature:
+    """One signature line: key name, key id, signature."""
+
     name: str
     id: bytes
     signature: bytes
@@ -177,7 +191,9 @@ def _parse_signature(line: str) -> Signature:
 
 
 def open_note(data: bytes, *trusted: Vkey) -> str:
-    """The text of a note that at least one trusted key signed, and none signed wrongly; raises ``NoteError``."""
+    """The text of a note that at least one trusted key signed, and none signed wrongly; raises
+    ``NoteError``.
+    """
     note = parse_note(data)
     text = note.text.encode()
     known = {(vkey.name, vkey.id): vkey for vkey in trusted}
@@ -205,7 +221,9 @@ def is_signed_by(data: bytes, vkey: Vkey) -> bool:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A tree head: the log's origin, its size and its root (32 bytes).  Ours has no extension lines."""
+    """A tree head: the log's origin, its size and its root (32 bytes).  Ours has no extension
+    lines.
+    """
 
     origin: str
     size: int
@@ -213,11 +231,13 @@ class Checkpoint:
     extensions: tuple[str, ...] = ()
 
     def text(self) -> str:
+        """The text that is signed."""
         lines = [self.origin, str(self.size), encode_base64(self.root), *self.extensions]
         return "".join(line + "\n" for line in lines)
 
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
+        """Parse a checkpoint's text, strictly.  Raises ``NoteError``."""
         lines = text.split("\n")
         if len(lines) < 4 or lines.pop() != "" or not all(lines):
             raise NoteError("not a checkpoint: fewer than three lines, or an empty one")
@@ -233,7 +253,9 @@ class Checkpoint:
 
 
 def open_checkpoint(data: bytes, *vkeys: Vkey) -> Checkpoint:
-    """A checkpoint signed by one of the keys, all of one name, which is its origin; raises ``NoteError``."""
+    """A checkpoint signed by one of the keys, all of one name, which is its origin; raises
+    ``NoteError``.
+    """
     checkpoint = Checkpoint.parse(open_note(data, *vkeys))
     if checkpoint.origin != vkeys[0].name:
         raise NoteError("the checkpoint is of another log", where=checkpoint.origin, next=f"expected {vkeys[0].name}")

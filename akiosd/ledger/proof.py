@@ -1,4 +1,6 @@
-"""Portable proofs (c2sp.org/tlog-proof@v1): an entry's index, its audit path and the checkpoint, in one text file."""
+"""Portable proofs (c2sp.org/tlog-proof@v1): an entry's index, its audit path and the checkpoint, in
+one text file.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,16 @@ _MAX_PATH = 63
 MAX_PROOF_BYTES = MAX_NOTE_BYTES + 16 * 1024
 MAX_EXTRA_BYTES = 8 * 1024
 
-# A tile's content, for a tile of the tree that the proof is about; raises ``LedgerError`` if it is missing.
+# A tile's content, for a tile of the tree that the proof is about; raises ``LedgerError`` if it is
+# missing.
 TileReader = Callable[[Tile], bytes]
 
 
 @dataclass(frozen=True)
 class TlogProof:
-    """``checkpoint`` is the signed note as it stands in the file; nothing is believed before ``verify_proof``."""
+    """A proof in parts.  ``checkpoint`` is the signed note as it stands in the file; nothing is
+    verified yet.
+    """
 
     index: int
     path: tuple[bytes, ...]
@@ -46,6 +51,7 @@ class TlogProof:
     extra: bytes = b""
 
     def encode(self) -> bytes:
+        """The text file."""
         lines = [HEADER]
         if self.extra:
             lines.append(f"extra {encode_base64(self.extra)}")
@@ -54,7 +60,9 @@ class TlogProof:
 
     @classmethod
     def parse(cls, data: bytes) -> TlogProof:
-        """Strictly: one way to write each number and hash, no spare lines; raises ``ProofError``."""
+        """Strictly: one way to write each number and hash, no spare lines; raises
+        ``ProofError``.
+        """
         head, blank, checkpoint = data.partition(b"\n\n")
         try:
             lines = head.decode("ascii").split("\n")
@@ -92,20 +100,27 @@ def _take_index(lines: list[str]) -> int:
 def prove_entry(
     index: int, checkpoint: Checkpoint, note: bytes, read_tile: TileReader, extra: bytes = b""
 ) -> TlogProof:
-    """The proof that the entry at ``index`` is in the tree of ``checkpoint``, whose signed form is ``note``."""
+    """The proof that the entry at ``index`` is in the tree of ``checkpoint``, whose signed form is
+    ``note``.
+    """
     path = inclusion_proof(index, checkpoint.size, tile_nodes(checkpoint.size, read_tile))
     return TlogProof(index, tuple(path), note, extra)
 
 
 def verify_proof(proof: TlogProof, entry: bytes, *vkeys: Vkey) -> Checkpoint:
-    """The checkpoint, signed by one of the keys, under which ``entry`` stands; raises ``ProofError``, ``NoteError``."""
+    """The checkpoint, signed by one of the keys, whose tree holds ``entry``.
+
+    Raises ``ProofError`` when the proof does not prove it, ``NoteError`` when no key signed.
+    """
     checkpoint = open_checkpoint(proof.checkpoint, *vkeys)
     verify_inclusion(leaf_hash(entry), proof.index, checkpoint.size, proof.path, checkpoint.root)
     return checkpoint
 
 
 def tile_nodes(size: int, read_tile: TileReader) -> NodeReader:
-    """Subtree hashes of the tree of ``size`` leaves, computed from its tiles; each tile is read once."""
+    """Subtree hashes of the tree of ``size`` leaves, computed from its tiles; each tile is read
+    once.
+    """
     known: dict[tuple[int, int], bytes] = {}
 
     def node(level: int, index: int) -> bytes:

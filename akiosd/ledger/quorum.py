@@ -1,4 +1,6 @@
-"""Which witnesses must have cosigned a checkpoint: a policy file (c2sp.org/tlog-policy), or all of some keys."""
+"""Which witnesses must have cosigned a checkpoint: as a policy file says (c2sp.org/tlog-policy), or
+all of some keys.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ _SPACES = re.compile(r"[ \t]+")
 
 @dataclass(frozen=True)
 class Group:
-    """Met when ``threshold`` of its members, witnesses or groups, are."""
+    """Satisfied when at least ``threshold`` of its members (witnesses or groups) are."""
 
     threshold: int
     members: tuple[str, ...]
@@ -24,7 +26,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Quorum:
-    """``name`` is that of a witness, of a group, or ``none``: nothing is asked for.  ``logs`` are accepted as well."""
+    """What is asked for.
+
+    ``name`` is that of a witness or group that must be satisfied, or ``none``: nothing is asked
+    for. ``logs`` are the logs that the policy accepts.
+    """
 
     name: str
     witnesses: dict[str, WitnessKey] = field(default_factory=dict)
@@ -33,17 +39,19 @@ class Quorum:
 
     @property
     def asks(self) -> bool:
+        """Whether anything is asked for."""
         return self.name != "none"
 
     def cosigners(self, note: bytes) -> dict[str, int]:
-        """The key names of those that validly cosigned this note, and when (seconds since 1970).
-
-        Raises ``NoteError``.
+        """The names of the witnesses that validly cosigned this note, and when (Unix time in
+        seconds).  Raises ``NoteError``.
         """
         return witnesses_of(note, self.witnesses.values())
 
     def is_met(self, note: bytes) -> bool:
-        """Whether enough of the witnesses cosigned this note; raises ``NoteError`` for what is no note."""
+        """Whether enough witnesses cosigned this note.  Raises ``NoteError`` for what
+        is no note.
+        """
         given = {name for name, key in self.witnesses.items() if witnesses_of(note, [key])}
         return not self.asks or self._met(self.name, given)
 

@@ -1,4 +1,6 @@
-"""What a verification reads and what it says: readers and anchors in, a verdict with its exit code out."""
+"""What a verification reads and what it returns: readers and anchors in, a verdict with its exit
+code out.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +31,7 @@ class Verdict(Enum):
 
     @property
     def exit_code(self) -> int:
+        """What ``akiosctl ledger verify`` exits with."""
         return self.value[1]
 
     def __str__(self) -> str:
@@ -37,10 +40,14 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Report:
-    """The result.  ``anchored_to`` says what, apart from the log itself, vouches for it: ``nothing`` means that whoever
-    holds the signing key could have rewritten everything.  ``first_bad`` is a path or ``entry N``.  ``vkey`` is the key
-    that signs the log now, ``keys`` all the public keys it has named.  Entries below ``minimum`` were pruned.
-    ``anchors``: by name, and the size up to which each vouches."""
+    """The result of a verification.
+
+    ``anchored_to`` says what, apart from the log itself, vouches for it; ``nothing`` means that
+    whoever holds the signing key could have rewritten everything. ``anchors`` are pairs of an
+    anchor's name and the size up to which it vouches. ``first_bad`` is a path or ``entry N``.
+    ``vkey`` is the key that signs the log now, ``keys`` are all public keys it has named. Entries
+    below ``minimum`` were pruned.
+    """
 
     verdict: Verdict
     origin: str = ""
@@ -56,10 +63,12 @@ class Report:
 
     @property
     def exit_code(self) -> int:
+        """The exit code of the verdict."""
         return self.verdict.exit_code
 
     @property
     def anchored_to(self) -> str:
+        """What vouches for the log, as one text."""
         return ", ".join(name for name, _ in self.anchors) or "nothing"
 
 
@@ -88,7 +97,7 @@ def describe(report: Report) -> Mapping[str, object]:
 
 
 class VerdictError(Exception):
-    """Verification ends here."""
+    """Ends a verification with this verdict."""
 
     def __init__(self, verdict: Verdict, first_bad: str, detail: str) -> None:
         super().__init__(detail)
@@ -99,7 +108,8 @@ class VerdictError(Exception):
 class Anchor:
     """A tree head known from elsewhere; ``name`` says from where (``pin``, ``host log``).
 
-    ``vouches``: it outlives the host's daemon, so that a report may name it as what the log is anchored to.
+    ``vouches``: it is kept outside the host's daemon, so that a report may name it as what the log
+    is anchored to.
     """
 
     name: str
@@ -112,17 +122,22 @@ class LogReader(Protocol):
     """The files of one log, by path below its directory."""
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """The whole file; None if there is none; ``LedgerError`` if it is no regular file or larger than ``limit``."""
+        """The whole file; None when it does not exist.
+
+        ``LedgerError`` when it is no regular file, or larger than ``limit`` bytes.
+        """
 
     def files(self) -> Iterator[str]:
-        """Every file there is; ``LedgerError`` at anything that is neither file nor directory."""
+        """The path of every file.  ``LedgerError`` at anything that is neither file nor
+        directory.
+        """
 
 
 def read_tile(reader: LogReader, tile: Tile) -> bytes | None:
-    """A tile or bundle; None if it is missing.  Raises ``LedgerError``.
+    """A tile or bundle; None when it is missing.  Raises ``LedgerError``.
 
-    A partial one may be gone because it is full by now: then as much of the full one (c2sp.org/tlog-tiles, "Partial
-    Tiles").
+    A partial one may be missing because it has become full: then the beginning of the full one is
+    returned (c2sp.org/tlog-tiles, "Partial Tiles").
     """
     limit = MAX_BUNDLE_BYTES if tile.level == ENTRIES else TILE_BYTES
     data = reader.read(tile.path, limit)
@@ -141,14 +156,16 @@ def read_tile(reader: LogReader, tile: Tile) -> bytes | None:
 
 
 class History(Protocol):
-    """Checkpoints kept beside the log: it must agree with them, but they vouch for nothing."""
+    """Checkpoints kept beside a log: the log must agree with them, but they vouch for nothing."""
 
     @property
     def sizes(self) -> Sequence[int]:
         """Ascending."""
 
     def read(self, size: int) -> tuple[str, bytes, Checkpoint]:
-        """Its path, the note and what that says, its signature not yet verified; raises ``LedgerError``."""
+        """Its path, the note and what that says; its signature is not verified.  Raises
+        ``LedgerError``.
+        """
 
     def check_signatures(self, keys: Sequence[Vkey]) -> None:
         """Raise ``LedgerError`` unless each is signed by one of ``keys``."""

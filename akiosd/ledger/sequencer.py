@@ -26,7 +26,7 @@ SHARE_BYTES = 128 << 10  # of one log in one turn of a commit, so that a flood i
 
 @dataclass
 class Log:
-    """One log's way from memory to disk: ``published.size`` ≤ ``durable`` ≤ ``size``."""
+    """One log on its way from memory to disk: ``published.size`` ≤ ``durable`` ≤ ``size``."""
 
     id: LogId
     published: Edge = field(default_factory=Edge)
@@ -41,7 +41,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Commit:
-    """One WAL frame to be: ``body`` and the marks in it."""
+    """One WAL frame that is to be written: its body and the marks in it."""
 
     body: bytes
     marks: tuple[Mark, ...]
@@ -49,7 +49,9 @@ class Commit:
 
 @dataclass(frozen=True)
 class Publication:
-    """One log's next tree: write ``growth.files``, then its head mark, then its checkpoint, then drop ``outgrown``."""
+    """One log's next tree: write ``growth.files``, then its head mark, then its checkpoint, then
+    drop ``outgrown``.
+    """
 
     log: LogId
     old_size: int
@@ -58,15 +60,19 @@ class Publication:
 
     @property
     def size(self) -> int:
+        """The size of the tree."""
         return self.growth.edge.size
 
     @property
     def outgrown(self) -> list[str]:
+        """Directories of partial tiles that may be dropped once it is published."""
         return outgrown(self.old_size, self.size)
 
 
 class Sequencer:
-    """Every open log of the host.  Not thread-safe: one owner, who carries work elsewhere as values."""
+    """Every open log of the host.  Not thread-safe: it has one owner, who carries work to other
+    threads as values.
+    """
 
     def __init__(self, max_commit_bytes: int = 2 << 20) -> None:
         self.logs: dict[LogId, Log] = {}
@@ -79,6 +85,7 @@ class Sequencer:
         self._in_flight: Commit | None = None
 
     def open_log(self, log: LogId, edge: Edge | None = None) -> Log:
+        """Begin with a log at ``edge`` (default: an empty log)."""
         if log in self.logs:
             raise LedgerError("the log is already open", where=log)
         edge = edge or Edge()
@@ -86,13 +93,17 @@ class Sequencer:
         return state
 
     def append(self, log: LogId, entries: Sequence[bytes] | Batch) -> int:
-        """Queue entries; returns the index of the first.  They count only once ``committed`` names them."""
+        """Queue entries; returns the index of the first.  They do not count before ``committed``
+        names them.
+        """
         if self._open(log).closed:
             raise LedgerError("the log is closed", where=log)
         return self.append_own(log, entries)
 
     def append_own(self, log: LogId, entries: Sequence[bytes] | Batch) -> int:
-        """What the ledger itself has to say, also in a log that is closed and not yet published whole."""
+        """Queue entries of the ledger itself, also in a log that is closed and not yet published
+        whole.
+        """
         state = self._open(log)
         first = state.size
         if entries:
@@ -117,10 +128,13 @@ class Sequencer:
         return any(mark is other for mark in marks for other in known)
 
     def has_commit(self) -> bool:
+        """Whether :meth:`take_commit` would return a frame."""
         return bool(self._busy or self._marks)
 
     def take_commit(self) -> Commit | None:
-        """The next frame, or None: nothing to write, or one is in flight.  Logs take turns of ``SHARE_BYTES``."""
+        """The next frame; None when there is nothing to write, or one is in flight.  Logs take
+        turns of ``SHARE_BYTES``.
+        """
         if self._in_flight is not None or not self.has_commit():
             return None
         taken: dict[LogId, list[Batch]] = {}
@@ -165,7 +179,9 @@ class Sequencer:
         return announced
 
     def replay(self, entries: Entries) -> None:
-        """A durable mark found at start: what the tree already has is skipped, a gap is refused."""
+        """Take a durable mark found at start: what the tree already has is skipped, a gap raises
+        ``LedgerError``.
+        """
         state = self._open(entries.log)
         if entries.first > state.durable:
             raise LedgerError(
@@ -189,10 +205,11 @@ class Sequencer:
         return size
 
     def unpublished(self) -> list[LogId]:
+        """Logs with durable entries that are not published."""
         return [log.id for log in self.logs.values() if log.durable > log.published.size]
 
     def work(self, log: LogId, after: Publication | None = None) -> tuple[Edge, Batch]:
-        """What ``prepare`` needs, so that it may run in another thread.
+        """The arguments of ``prepare``, so that it can run in another thread.
 
         ``after``: for the tree that follows that publication, which may still be under way.
         """
@@ -201,7 +218,7 @@ class Sequencer:
         return edge, Batch.join(batch for first, batch in _numbered(state) if first >= edge.size)
 
     def published(self, publication: Publication) -> None:
-        """That tree's checkpoint is durable; its entries leave memory."""
+        """The checkpoint of that tree is durable: its entries leave memory."""
         state = self.logs.get(publication.log)
         if state is None:  # destroyed meanwhile
             return
@@ -217,23 +234,21 @@ class Sequencer:
             self._drop(publication.log)
 
     def close_log(self, log: LogId) -> None:
-        """No more entries; the log leaves memory once it is published whole."""
+        """No more entries; the log leaves memory once all of it is published."""
         state = self._open(log)
         state.closed = True
         if state.published.size == state.size:
             self._drop(log)
 
-    def forget(self, log: LogId) -> None:
-        """The log is destroyed: nothing of it is written any more."""
-        self._drop(log)
-
     def published_size(self, log: LogId) -> int | None:
-        """None: the log is not open, so everything of it is published (or it is destroyed)."""
+        """How far the log is published; None when it is not open: everything of it is published, or
+        it is destroyed.
+        """
         state = self.logs.get(log)
         return None if state is None else state.published.size
 
     def entries(self, log: LogId, start: int, end: int) -> tuple[int, list[bytes]]:
-        """The durable, unpublished entries in [start, end) and the index of the first."""
+        """The durable, unpublished entries in [start, end), and the index of the first."""
         state = self._open(log)
         first, last = max(start, state.published.size), min(end, state.durable)
         found: list[bytes] = []
@@ -265,15 +280,18 @@ def _numbered(state: Log) -> Iterator[tuple[int, Batch]]:
 
 
 def prepare(log: LogId, edge: Edge, batch: Batch, hasher: Hasher = PYTHON) -> Publication:
-    """A log's next tree: pure, and most of the ledger's work, so made for a worker thread."""
+    """A log's next tree.  Pure, and most of the ledger's work, so that it is made for a worker
+    thread.
+    """
     growth = extend(edge, batch, hasher)
     return Publication(log, edge.size, growth, growth.edge.root())
 
 
 def check_heads(edge: Edge, entries: Sequence[bytes], heads: Iterable[Head], log: LogId) -> None:
-    """At start: every head mark the WAL holds at or past the checkpoint must be the root of what is replayed.
+    """At start: every head mark in the WAL at or past the checkpoint must be the root of what is
+    replayed.
 
-    Raises ``LedgerError`` when what was once about to be signed can no longer be derived.
+    Raises ``LedgerError`` when a root that was about to be signed can no longer be derived.
     """
     start = edge.size
     for head in sorted(heads, key=lambda head: head.size):

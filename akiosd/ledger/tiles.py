@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from akiosd.errors import LedgerError
@@ -11,14 +10,15 @@ from akiosd.errors import LedgerError
 WIDTH = 256
 HEIGHT = 8
 ENTRIES = -1  # the "level" of entry bundles
-MAX_LEVEL = 7  # 256**8 leaves is more than a 63-bit index can name
 
 _PATH = re.compile(r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One tile or entry bundle: ``level`` (or ``ENTRIES``), ``index`` in that level, ``width`` 1..256 hashes."""
+    """One tile or entry bundle: ``level`` (or ``ENTRIES``), ``index`` in that level, ``width``
+    1..256 hashes.
+    """
 
     level: int
     index: int
@@ -26,11 +26,8 @@ class Tile:
 
     @property
     def path(self) -> str:
+        """Its path in the log's directory."""
         return tile_path(self.level, self.index, self.width)
-
-    @property
-    def first_leaf(self) -> int:
-        return self.index << (HEIGHT * (max(self.level, 0) + 1))
 
 
 def tile_path(level: int, index: int, width: int = WIDTH) -> str:
@@ -45,7 +42,9 @@ def tile_path(level: int, index: int, width: int = WIDTH) -> str:
 
 
 def parse_path(path: str) -> Tile:
-    """The strict inverse of ``tile_path``; raises ``LedgerError`` for anything it would not have written."""
+    """The strict inverse of ``tile_path``; raises ``LedgerError`` for anything it would not have
+    written.
+    """
     match = _PATH.fullmatch(path)
     if match is not None:
         index = int(match[2].replace("x", "").replace("/", ""))
@@ -57,7 +56,9 @@ def parse_path(path: str) -> Tile:
 
 
 def widths(size: int) -> list[tuple[int, int]]:
-    """(full tiles, width of the partial tile or 0) for each tile level of a tree of ``size`` leaves."""
+    """(full tiles, width of the partial tile or 0) for each tile level of a tree of ``size``
+    leaves.
+    """
     levels = []
     while size:
         levels.append(divmod(size, WIDTH))
@@ -65,15 +66,7 @@ def widths(size: int) -> list[tuple[int, int]]:
     return levels
 
 
-def tiles_of(size: int) -> Iterator[Tile]:
-    """Every tile and entry bundle a tree of ``size`` leaves has, bundles first, then level by level."""
-    for level, (full, partial) in [(ENTRIES, divmod(size, WIDTH)), *enumerate(widths(size))]:
-        for index in range(full):
-            yield Tile(level, index)
-        if partial:
-            yield Tile(level, full, partial)
-
-
 def edge_of(size: int) -> list[Tile]:
-    """The partial tiles of a tree of ``size`` leaves: enough, with the size, to go on growing it."""
+    """The partial tiles of a tree of ``size`` leaves: enough, with the size, to go on growing it.
+    """
     return [Tile(level, full, partial) for level, (full, partial) in enumerate(widths(size)) if partial]

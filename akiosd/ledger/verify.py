@@ -1,7 +1,8 @@
-"""Verify a log from its files and its public key alone: one pass, in memory that does not grow with the log.
+"""Verifies a log from its files and its public key alone: one pass, in memory that does not grow
+with the log.
 
-Strict where a lenient reader would let a change pass: every file in the log's directory must be one the tree has, with
-exactly the bytes the entries lead to.
+Strict where a lenient reader would miss a change: every file in the log's directory must be one
+that the tree has, with exactly the bytes that the entries lead to.
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ def verify_log(
     history: History | None = None,
     stored: bool = True,
 ) -> Report:
-    """The report on one log.  Raises ``OSError`` only when reading itself fails.
+    """The report on one log.
 
-    ``kin``: public keys that a verified host log names; they are trusted if ``vkey`` is one of them.  ``stored``: the
-    log's tiles are files; else the reader makes them of the entries, and only the entries are looked at.
+    ``anchors`` are tree heads to compare with; ``kin`` are public keys that a verified host log
+    names, trusted if ``vkey`` is one of them. ``stored``: the log's tiles are files; otherwise the
+    reader derives them from the entries, and only entries are checked. Raises ``OSError`` only when
+    reading itself fails.
     """
     report = Report(Verdict.OK, vkey.name)
     untrusted: VerdictError | None = None
@@ -87,7 +90,7 @@ def _read_note(reader: LogReader) -> bytes:
 
 
 def _open_checkpoint(note: bytes, vkey: Vkey) -> tuple[Checkpoint, VerdictError | None]:
-    """The checkpoint, and why it is not to be trusted yet: another key of the log may have signed it."""
+    """The checkpoint, and why it is not trusted yet: it may be signed by another key of the log."""
     try:
         try:
             return open_checkpoint(note, vkey), None
@@ -122,7 +125,9 @@ def _check_roots(walk: Walk, checkpoint: Checkpoint) -> None:
 
 
 def _check_pruned(walk: Walk, names: _Names) -> list[Statement]:
-    """What stands about keys in the log and, for what was pruned, in the record of that; only there may files lack."""
+    """What stands about keys in the log and, for what was pruned, in the record of that; only there
+    may files lack.
+    """
     stated = walk.pruned.minimum if walk.pruned is not None else 0
     if walk.first > stated:
         raise VerdictError(Verdict.INCOMPLETE, names.missing_from(stated), "a file of the signed tree is missing")
@@ -155,9 +160,11 @@ def _check_keys(note: bytes, statements: list[Statement], vkey: Vkey, kin: froze
 
 @dataclass
 class _Names:
-    """Every file must have its place in the tree of ``size``; old partial tiles must be what the full ones begin with.
+    """Every file must have its place in the tree of ``size``; old partial tiles must be what the
+    full ones begin with.
 
-    ``first`` is where the bundles begin that are there without a gap up to the end: 0, but for a pruned log.
+    ``first`` is where the bundles begin that are there without a gap up to the end: 0, but for a
+    pruned log.
     """
 
     size: int
@@ -192,7 +199,8 @@ class _Names:
                 self._bundles.append(tile.index)
 
     def _find_first(self) -> int:
-        """The index of the bundle from which on all are there; 0 when already the last is missing."""
+        """The index of the bundle from which on all are there; 0 when already the last is missing.
+        """
         expected = -(-self.size // WIDTH)
         for index in reversed(self._bundles):
             if index < expected - 1:

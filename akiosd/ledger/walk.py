@@ -1,4 +1,6 @@
-"""The pass over all bundles of a log, in memory that does not grow with it: hashed, and held against the tiles."""
+"""The pass over all bundles of a log, in constant memory: they are hashed, and compared with the
+tiles.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,13 @@ _MARKS = (b"recovered", b"key_epoch", b"log_open", b"log_pruned")  # kinds of re
 
 @dataclass
 class Walk:
-    """A log of ``size`` entries, read from ``first`` on (a whole bundle's; what is before follows from its tiles).
+    """A log of ``size`` entries, read from ``first`` on, which begins a bundle; what is before
+    follows from its tiles.
 
-    ``stored``: the tiles are files of their own; else the reader makes them of the entries, and to compare says
-    nothing.  After ``run`` stand here: the roots at the sizes of ``anchors``, what contradicts the kept checkpoints,
-    and what the entries say about the log itself.
+    ``stored``: the tiles are files of their own; otherwise the reader derives them from the
+    entries, and they are not compared. After :meth:`run` this object holds the roots at the sizes
+    of ``anchors``, what contradicts the kept checkpoints, and what the entries say about the log
+    itself.
     """
 
     reader: LogReader
@@ -66,10 +70,13 @@ class Walk:
                 self._compare(Tile(level, index, width), self._levels[level])
 
     def edge(self) -> Edge:
+        """The edge after the last bundle."""
         return Edge(self.size, tuple(self._levels))
 
     def _start(self) -> None:
-        """The edge at ``first``, from the tiles of the present size, which the root vouches for at the end."""
+        """The edge at ``first``, from the tiles of the present size, which the root vouches for at
+        the end.
+        """
         self._done = self.first
         widths = tiles.widths(self.size)
         for level, (index, width) in enumerate(tiles.widths(self.first)):
@@ -106,7 +113,9 @@ class Walk:
         self._push(0, first, leaves)
 
     def _leaves(self, tile: Tile) -> bytes:
-        """The leaf hashes of a bundle; entries become objects only where one may concern the verifier."""
+        """The leaf hashes of a bundle; entries become objects only where one may concern the
+        verifier.
+        """
         data = self._read(tile)
         try:
             leaves = self.hasher.bundle(data, tile.width)
@@ -131,7 +140,9 @@ class Walk:
             self.pruned = record
 
     def _push(self, level: int, first: int, hashes: bytes) -> None:
-        """Put hashes behind a level's unfinished tile; ``first`` is the first of them, counted in that level."""
+        """Put hashes behind a level's unfinished tile; ``first`` is the first of them, counted in
+        that level.
+        """
         if not hashes:
             return
         while len(self._levels) <= level:

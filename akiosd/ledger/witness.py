@@ -1,7 +1,9 @@
-"""Witnesses: what ``add-checkpoint`` says (c2sp.org/tlog-witness) and cosignatures (c2sp.org/tlog-cosignature).
+"""Witnesses: the request ``add-checkpoint`` (c2sp.org/tlog-witness) and cosignatures
+(c2sp.org/tlog-cosignature).
 
-Ed25519 only (``cosignature/v1``).  A cosignature says that this root at this size follows from everything the witness
-saw of the log before; somebody who rewrites the log, and even its key's holder, cannot get a second one.
+Ed25519 only (``cosignature/v1``). A cosignature says that this root at this size is consistent with
+everything that the witness saw of the log before. Whoever rewrites the log, the holder of its key
+included, cannot get a second one.
 """
 
 from __future__ import annotations
@@ -10,15 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
-from akiosd.ledger.merkle import HASH_BYTES
 from akiosd.ledger.note import (
     MAX_NOTE_BYTES,
     Note,
     NoteError,
     Signature,
     Vkey,
-    decode_base64,
-    decode_decimal,
     encode_base64,
     key_id,
     parse_key,
@@ -26,8 +25,6 @@ from akiosd.ledger.note import (
 )
 
 COSIGNATURE = 0x04
-MAX_PROOF_LINES = 63
-MAX_REQUEST_BYTES = MAX_NOTE_BYTES + 64 * 64
 _timestamp = Struct(">Q")
 _MARK = "\u2014 "
 
@@ -41,6 +38,7 @@ class WitnessKey:
 
     @property
     def id(self) -> bytes:
+        """The key id, four bytes."""
         return key_id(self.name, self.public_key, COSIGNATURE)
 
     def __str__(self) -> str:
@@ -48,10 +46,13 @@ class WitnessKey:
 
     @classmethod
     def parse(cls, text: str) -> WitnessKey:
+        """Parse the text form.  Raises ``NoteError``."""
         return cls(*parse_key(text, COSIGNATURE, "a key of an Ed25519 witness", "ask the witness's operator for it"))
 
     def time_of(self, text: str, line: Signature) -> int | None:
-        """When this witness cosigned ``text`` (seconds since 1970), or None if ``line`` does not say so."""
+        """When this witness cosigned ``text`` (Unix time in seconds); None when ``line`` is no
+        cosignature of it by this key.
+        """
         if (line.name, line.id) != (self.name, self.id) or len(line.signature) != 72:
             return None
         (seconds,) = _timestamp.unpack(line.signature[:8])
@@ -62,41 +63,29 @@ class WitnessKey:
 
 
 def cosigned_message(text: str, seconds: int) -> bytes:
-    """What is signed: ``text`` is the checkpoint's, without its signatures."""
+    """The bytes that are signed; ``text`` is the checkpoint's, without its signatures."""
     return f"cosignature/v1\ntime {seconds}\n{text}".encode()
 
 
 def cosignature_line(key: WitnessKey, seconds: int, signature: bytes) -> str:
+    """The line that is appended to the checkpoint."""
     return f"{_MARK}{key.name} {encode_base64(key.id + _timestamp.pack(seconds) + signature)}\n"
 
 
 def encode_request(old_size: int, proof: Sequence[bytes], checkpoint: bytes) -> bytes:
-    """The body of ``add-checkpoint``; the proof leads from the old size to the checkpoint's, and is empty for 0."""
+    """The body of ``add-checkpoint``; the proof leads from the old size to the checkpoint's, and is
+    empty for 0.
+    """
     lines = [f"old {old_size}", *map(encode_base64, proof), ""]
     return "".join(line + "\n" for line in lines).encode() + checkpoint
 
 
-def parse_request(body: bytes) -> tuple[int, list[bytes], bytes]:
-    """(old size, proof, checkpoint), strictly; raises ``NoteError``."""
-    head, blank, checkpoint = body.partition(b"\n\n")
-    try:
-        first, *lines = head.decode("ascii").split("\n")
-    except UnicodeDecodeError:
-        raise NoteError("the request is malformed") from None
-    word, _, number = first.partition(" ")
-    if len(body) > MAX_REQUEST_BYTES or not blank or word != "old" or len(lines) > MAX_PROOF_LINES:
-        raise NoteError("the request is malformed")
-    old_size = decode_decimal(number)
-    proof = [decode_base64(line) for line in lines]
-    if any(len(value) != HASH_BYTES for value in proof):
-        raise NoteError("a hash of the proof is not 32 bytes")
-    return old_size, proof, checkpoint
-
-
 def add_cosignatures(checkpoint: bytes, answer: bytes, keys: Iterable[WitnessKey]) -> tuple[bytes, dict[str, int]]:
-    """The checkpoint with the valid cosignatures of ``answer`` behind its own lines, and when each witness gave it.
+    """The checkpoint with the valid cosignatures of ``answer`` behind its own lines, and when each
+    witness gave it.
 
-    Lines of unknown keys are ignored; raises ``NoteError`` when none of the known witnesses cosigned.
+    Lines of unknown keys are ignored; raises ``NoteError`` when none of the known witnesses
+    cosigned.
     """
     if len(answer) > MAX_NOTE_BYTES:
         raise NoteError("the witness's answer is too long")

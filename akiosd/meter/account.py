@@ -1,4 +1,6 @@
-"""One cage's account with the providers of models: values only; :mod:`akiosd.meter.budget` moves them."""
+"""The account of one cage with the providers of models, as frozen values;
+:mod:`akiosd.meter.budget` changes them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from akiosd.values.spend import Outcome, Tokens
 class Open(msgspec.Struct, frozen=True):
     """A call that was granted.  ``usd_micro``, ``tokens``: its reservation.
 
-    ``lowered``: output tokens of each choice, where fewer were granted than the request or its model allows; else 0.
+    ``lowered``: output tokens of each choice, where fewer were granted than the request or its
+    model allows; else 0.
     """
 
     provider: str
@@ -25,7 +28,9 @@ class Open(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """A call that is over, as it was booked."""
+    """A call that is over, as it was booked.  ``estimated``: its usage was not seen, so the
+    reservation was booked.
+    """
 
     call: int
     open: Open
@@ -43,12 +48,18 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 class Warned(msgspec.Struct, frozen=True):
+    """How often a rule has refused a call since ``since_ns``, with no call granted in between."""
+
     since_ns: int
     count: int
 
 
 class Account(msgspec.Struct, frozen=True):
-    """Money in micro-USD, times of a monotonic clock.  ``calls`` were answered, wholly or in part."""
+    """Everything that is known of a cage's spending.
+
+    Money is in micro-USD, times are of a monotonic clock. ``calls`` counts answered calls, also
+    those cut short. ``open`` maps the number of a call to its reservation.
+    """
 
     limits: Budget
     usd_micro: int = 0
@@ -64,12 +75,15 @@ class Account(msgspec.Struct, frozen=True):
 
     @property
     def tokens(self) -> int:
+        """Input and output tokens of all settled calls."""
         return self.input_tokens + self.output_tokens
 
     @property
     def reserved_usd_micro(self) -> int:
+        """Money reserved for open calls."""
         return sum(call.usd_micro for call in self.open.values())
 
     @property
     def reserved_tokens(self) -> int:
+        """Tokens reserved for open calls."""
         return sum(call.tokens.input + call.tokens.output for call in self.open.values())

@@ -1,11 +1,12 @@
 """The account of one cage: what its calls to models may still cost.  A state machine over values.
 
-Before a call its dearest outcome is reserved, afterwards what it cost is booked, or all of the reservation where that
-was not learned; spent and reserved together never pass a limit, in whatever order calls begin and end.  Only a provider
-that counts more than the call could cost gets past it.
+Before a call its dearest outcome is reserved, afterwards what it cost is booked, or all of the
+reservation where that was not learned; spent and reserved together never pass a limit, in whatever
+order calls begin and end.  Only a provider that counts more than the call could cost gets past it.
 
-What is refused, and when the cage ends.  ``again`` is a refusal at least ``PATIENCE_NS`` after the first with no call
-granted between, since calls that were under way together could not read the warning; the 256th ends it in any case.
+What is refused, and when the cage ends.  ``again`` is a refusal at least ``PATIENCE_NS`` after the
+first with no call granted between, since calls that were under way together could not read the
+warning; the 256th ends it in any case.
 
 rule                          refused                                              ends the cage
 ----------------------------  ---------------------------------------------------  ------------------------------------
@@ -20,8 +21,8 @@ budget.usd, tokens, calls     402: it does not fit until open calls end, and    
 budget.usd, tokens, calls     402: it does not fit                                 again
 budget.usd, tokens            (a bill above its reservation reaches the limit)     at once
 
-A call that may wait is told to while open calls hold what it needs.  One that fits only alone, or may not wait, has its
-answer shortened to what fits before it is refused.
+A call that may wait is told to while open calls hold what it needs.  One that fits only alone, or
+may not wait, has its answer shortened to what fits before it is refused.
 """
 
 from __future__ import annotations
@@ -38,13 +39,20 @@ from akiosd.values.spend import Ask, Bill, Grant, Tokens, Wait
 from akiosd.values.units import NS_PER_S, format_usd
 
 PATIENCE_NS = 5 * NS_PER_S
-"""A hundred calls begun at once on a busy machine reach the gateway within this."""
+"""So long after its first refusal a rule may end the cage.  A hundred calls that begin at once on a
+busy machine reach the gateway within this time, before any of them can have read the warning.
+"""
 MAX_REFUSALS = 256
+"""After so many refusals by one rule the cage ends in any case."""
 RATE_REFUSALS = 10
+"""Refusals by a rate limit before the cage may end."""
 MAX_OPEN = 1024
+"""Calls of one cage that may be open at once."""
 
 COMFORTABLE = 8192
-"""Output tokens.  A request that names no length waits for no more than that: few answers are longer."""
+"""Output tokens.  A request that names no length waits for no more than that: few answers are
+longer.
+"""
 
 Verdict = tuple[Account, Grant | Denial | Wait]
 
@@ -52,10 +60,14 @@ Verdict = tuple[Account, Grant | Denial | Wait]
 def reserve(
     account: Account, call: int, ask: Ask, now_ns: int, *, patient: bool = False, waited_ns: int = 0
 ) -> Verdict:
-    """May this call be made?  ``call`` names it until it is settled; ``ProtocolError`` if it names one already.
+    """Decide whether the call that ``ask`` describes may be made.
 
-    Only one that is ``patient`` is told to wait, and then to be asked for again once another was settled.
-    ``waited_ns``: for how long it has waited; what it is refused now says nothing of who could read a warning since.
+    ``call`` is its number until it is settled; ProtocolError if that number is in use. ``now_ns``
+    is of a monotonic clock. A grant says how much was reserved, and how long the answer may be.
+
+    Only a ``patient`` call is told to wait; it is asked for again after another was settled.
+    ``waited_ns``: how long it has waited; as it could not read warnings meanwhile, a refusal now
+    does not count against it.
     """
     if call in account.open:
         raise ProtocolError(f"the call {call} is open already", "reserve")
@@ -76,13 +88,18 @@ def reserve(
 
 
 def longest(limits: Budget, ask: Ask) -> int:
-    """The ``Grant.output`` that :func:`reserve` gives ``ask`` where there is room for all of it; never a longer one."""
+    """The ``Grant.output`` that :func:`reserve` would give if there were room for everything; it
+    never grants a longer one.
+    """
     need = read_ask(ask)
     return 0 if need.named or not _is_bounded(limits, need) else need.wanted
 
 
 def settle(account: Account, call: int, bill: Bill, now_ns: int) -> tuple[Account, Settled]:
-    """The call is over.  ``ProtocolError`` if it is not open."""
+    """Book a call that is over and release its reservation.  ProtocolError if ``call`` is not open.
+
+    A bill that is estimated is booked at the whole reservation.
+    """
     if call not in account.open:
         raise ProtocolError(f"the call {call} is not open", "settle")
     held = account.open[call]
@@ -105,7 +122,9 @@ def settle(account: Account, call: int, bill: Bill, now_ns: int) -> tuple[Accoun
 
 
 def lose(account: Account, now_ns: int) -> tuple[Account, tuple[Settled, ...]]:
-    """The gateway is gone: what it had open may have been spent to the last, and is booked so."""
+    """Settle all open calls because the gateway is gone: each may have been spent in full, and is
+    booked so.
+    """
     lost = []
     for call in list(account.open):
         account, settled = settle(account, call, Bill("cut", estimated=True), now_ns)
@@ -113,7 +132,8 @@ def lose(account: Account, now_ns: int) -> tuple[Account, tuple[Settled, ...]]:
     return account, tuple(lost)
 
 
-# ---- loops and rates -------------------------------------------------------------------------------
+# ---- loops and rates
+# -------------------------------------------------------------------------------
 
 
 def _check_circles(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
@@ -129,7 +149,9 @@ def _check_circles(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
 
 
 def _check_batches(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
-    """The warning only: whether the loop goes on, the next answer tells."""
+    """Refuse once, as a warning.  Whether the loop goes on is seen only in the next answer
+    (:func:`_remember`).
+    """
     circle, _ = loops.find_batch(account.repeats, account.limits.same_tool_calls)
     warned = account.warned.get("budget.same_tool_calls")
     if circle is None or (warned is not None and now_ns - warned.since_ns >= PATIENCE_NS):
@@ -161,11 +183,12 @@ def _remember(account: Account, held: Open, tool_calls: bytes) -> Account:
     return msgspec.structs.replace(account, repeats=repeats, warned=warned, ending=ending)
 
 
-# ---- money, tokens, calls --------------------------------------------------------------------------
+# ---- money, tokens, calls
+# --------------------------------------------------------------------------
 
 
 def _rooms(account: Account, now_ns: int) -> list[Room]:
-    """What every limit that is set leaves; those that end a cage soonest come first."""
+    """What each limit that is set leaves; those that end a cage soonest come first."""
     limits, held = account.limits, account.reserved_usd_micro
     rooms = [
         Room("budget.usd", "usd", limits.usd_micro, account.usd_micro, held),
@@ -205,7 +228,9 @@ def _check_room(
 
 
 def _find_wait(need: Need, rooms: list[Room]) -> Wait | None:
-    """Whether open calls hold what would make this one possible, or its answer as long as it should be."""
+    """Whether open calls hold what would make this one possible, or its answer as long as it should
+    be.
+    """
     alone = [fit(need, room, room.limit - room.used) for room in rooms]
     possible = [output for output in alone if output is not None]
     if len(possible) < len(rooms):
@@ -249,7 +274,8 @@ def _check_overdrawn(account: Account, settled: Settled) -> Account:
     return msgspec.structs.replace(account, ending=ending)
 
 
-# ---- refusing --------------------------------------------------------------------------------------
+# ---- refusing
+# --------------------------------------------------------------------------------------
 
 
 def _refuse(

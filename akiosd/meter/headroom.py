@@ -1,4 +1,4 @@
-"""Whether a call fits into what is left of a limit, and how long its answer may then be."""
+"""Whether a call fits into what is left of a limit, and how long its answer may then be.  Pure."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from akiosd.values.spend import Ask
 from akiosd.values.units import format_usd
 
 UNKNOWN_CEILING = 32_768
-"""Where neither the request nor the price list says how long an answer can be."""
+"""Output tokens reserved where neither the request nor the price list says how long an answer can
+be.
+"""
 MAX_AMOUNT = 1 << 40
-"""Of one call, in micro-USD or tokens: more cannot be true, and sums of it stay encodable."""
+"""Most micro-USD or tokens of one call: more cannot be true, and sums of such amounts can still be
+encoded.
+"""
 _NANO_PER_MICRO = 1_000
 _NEARLY = 10  # a budget of which less than a tenth is left reads as spent
 
 
 class Need(msgspec.Struct, frozen=True):
-    """An ask in numbers that make sense: ``named`` by the request, ``wanted`` reserved for, at the ``least`` useful.
+    """An ask after its numbers were checked.
 
-    Output is tokens of each of ``choices``.
+    ``named``: output tokens that the request asks for, 0 for none. ``wanted``: those to reserve.
+    ``least``: fewer make no sense. Output counts once for each of ``choices``.
     """
 
     input_tokens: int
@@ -32,14 +37,18 @@ class Need(msgspec.Struct, frozen=True):
     least: int
 
     def usd_micro(self, output: int) -> int:
+        """The price of the call with ``output`` tokens for each choice, rounded up."""
         return self.input_usd_micro - (-self.choices * output * self.output_usd_nano // _NANO_PER_MICRO)
 
     def tokens(self, output: int) -> int:
+        """All tokens of the call with ``output`` tokens for each choice."""
         return self.input_tokens + self.choices * output
 
 
 def read_ask(ask: Ask) -> Need:
-    """A gateway's numbers are believed only as far as they cannot lower what is spent."""
+    """Check an ask that comes from a gateway: its numbers are believed only as far as they cannot
+    lower what is booked.
+    """
     named, nano = max(ask.output, 0), max(ask.output_usd_nano, 0)
     wanted = named or max(ask.ceiling, 0) or (UNKNOWN_CEILING if nano else 0)
     return Need(
@@ -49,7 +58,9 @@ def read_ask(ask: Ask) -> Need:
 
 
 class Room(msgspec.Struct, frozen=True):
-    """A limit, what of it is ``used``, and what open calls hold; ``unit`` of all three: micro-USD, tokens or calls."""
+    """One limit of the policy, how much of it is ``used``, and how much is ``held`` by open calls;
+    all three in ``unit`` (micro-USD, tokens or calls).
+    """
 
     rule: str
     unit: Literal["usd", "tokens", "calls"]
@@ -59,14 +70,16 @@ class Room(msgspec.Struct, frozen=True):
 
     @property
     def left(self) -> int:
+        """What a further call may still take."""
         return self.limit - self.used - self.held
 
     def describe(self, need: Need) -> str:
+        """The state of the limit and the call's need, in words for the agent."""
         held = f" and {self._show(self.held)} held by open calls" if self.held else ""
         return f"{self.rule} is {self._show(self.limit)}, {self._show(self.used)} used{held}; {self._want(need)}"
 
     def verdict(self, need: Need) -> str:
-        """What the reason line says of a budget."""
+        """What the reason line of the cage's end says of the budget."""
         if (self.limit - self.used) * _NEARLY <= self.limit or self.unit == "calls":
             return f"{self._show(self.limit)} spent"
         return f"{self._show(self.limit)} too small: {self._show(self.used)} used, {self._want(need)}"
@@ -82,7 +95,9 @@ class Room(msgspec.Struct, frozen=True):
 
 
 def fit(need: Need, room: Room, left: int) -> int | None:
-    """The longest output, up to the wanted, that fits into ``left``; None when not even the least does."""
+    """The longest output, at most ``need.wanted``, that fits into ``left``; None when not even
+    ``need.least`` does.
+    """
     if room.unit == "calls":
         return need.wanted if left >= 1 else None
     if room.unit == "usd":

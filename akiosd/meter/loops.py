@@ -1,8 +1,9 @@
-"""When an agent goes in circles, and what happened within a minute: counters over completed calls, no history.
+"""Finds out that an agent goes in circles, and sums amounts over a minute; counters only, no
+history.
 
-Only a request that was answered to its end counts; what failed and was sent again by an SDK does not.  A request is
-known by the hash of its meaning before it is sent, so one that would close a circle is refused before it is paid.  The
-tool calls of an answer are known only afterwards.
+Only a call that was answered to its end counts, so an SDK's retry of a failed one does not. A
+request is known by the hash of its meaning before it is sent: one that would close a circle is
+refused before it costs anything. The tool calls of an answer are known only afterwards.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ import msgspec
 from akiosd.values.units import NS_PER_S
 
 PERIODS = (1, 2, 3, 4)
-"""Lengths of the circles looked for; 1 is the same request in a row."""
+"""Lengths of the circles that are looked for; 1 is the same request again."""
 SHORTEST = 2
-"""A request made once is no repetition: a limit of 1 counts as 2."""
+"""A request made once is no repetition, so a limit of 1 counts as 2."""
 SHORTEST_BATCHES = 3
-"""The warning comes one before the limit, and one batch of tool calls is what every agent begins with."""
+"""A limit on equal batches of tool calls counts as at least 3: the warning comes one before the
+limit, and a single batch is how every agent begins.
+"""
 MINUTE_S = 60
 
 
 class Repeats(msgspec.Struct, frozen=True):
     """What the completed calls looked like.
 
-    ``recent``: the last requests, the newest at the end.  ``runs``: for each of ``PERIODS``, how many requests in a
-    row, up to the newest, were the same as the one that many before.  ``batch`` was answered ``batches`` times running.
+    ``recent`` are the last requests, the newest at the end. ``runs`` has one number for each of
+    ``PERIODS``: how many requests in a row, up to the newest, equal the request that many before.
+    ``batch`` is the last batch of tool calls, which came ``batches`` times in a row.
     """
 
     recent: tuple[bytes, ...] = ()
@@ -34,14 +38,16 @@ class Repeats(msgspec.Struct, frozen=True):
 
 
 class Circle(msgspec.Struct, frozen=True):
-    """``count`` times round ``period`` requests; 0 for a batch of tool calls.  ``rule`` is the policy's key."""
+    """A circle of ``period`` requests gone through ``count`` times; ``period`` 0 is a batch of tool
+    calls.  ``rule`` is the policy's key.
+    """
 
     rule: str
     period: int
     count: int
 
     def describe(self) -> str:
-        """As in the reason line: ``same request 5 times``."""
+        """The words of the reason line, such as ``same request 5 times``."""
         if not self.period:
             return f"same tool calls {self.count} times"
         what = "same request" if self.period == 1 else f"cycle of {self.period} requests"
@@ -49,7 +55,9 @@ class Circle(msgspec.Struct, frozen=True):
 
 
 def answered(repeats: Repeats, request: bytes, tool_calls: bytes) -> Repeats:
-    """A call was completed."""
+    """``repeats`` after one more completed call; ``tool_calls`` is the hash of its batch, b"" for
+    none.
+    """
     same = bool(tool_calls) and tool_calls == repeats.batch
     return Repeats(
         recent=(*repeats.recent, request)[-max(PERIODS) :],
@@ -60,7 +68,9 @@ def answered(repeats: Repeats, request: bytes, tool_calls: bytes) -> Repeats:
 
 
 def find_circle(repeats: Repeats, request: bytes, *, same_request: int, cycles: int) -> Circle | None:
-    """The circle that ``request`` would close for the last permitted time or more; limits of 0 look for none."""
+    """The circle that sending ``request`` would close once too often; None when it would not.  A
+    limit of 0 looks for none.
+    """
     for index, period in enumerate(PERIODS):
         limit = same_request if period == 1 else cycles
         if not limit or len(repeats.recent) < period:
@@ -76,7 +86,9 @@ def find_circle(repeats: Repeats, request: bytes, *, same_request: int, cycles: 
 
 
 def find_batch(repeats: Repeats, limit: int) -> tuple[Circle | None, bool]:
-    """(the circle of tool calls that is about to close, whether it is closed); a limit of 0 looks for none."""
+    """(the circle of tool calls that has reached ``limit`` - 1, whether it has reached ``limit``);
+    0 looks for none.
+    """
     limit = max(limit, SHORTEST_BATCHES) if limit else 0
     if not limit or repeats.batches < limit - 1:
         return None, False
@@ -91,11 +103,16 @@ def _run(repeats: Repeats, index: int, request: bytes) -> int:
 
 
 class Minute(msgspec.Struct, frozen=True):
-    """A sum over the last minute: (second, amount), the newest at the end.  A second leaves it as a whole, late."""
+    """A sum over the last minute.
+
+    ``seconds`` are (second, amount) pairs, the newest at the end. A whole second leaves the sum at
+    once, when its last moment is a minute old.
+    """
 
     seconds: tuple[tuple[int, int], ...] = ()
 
     def add(self, amount: int, now_ns: int) -> Minute:
+        """The sum with ``amount`` more at ``now_ns``."""
         second = now_ns // NS_PER_S
         kept = self._since(second)
         if kept and kept[-1][0] == second:
@@ -103,6 +120,7 @@ class Minute(msgspec.Struct, frozen=True):
         return Minute((*kept, (second, amount)))
 
     def total(self, now_ns: int) -> int:
+        """The sum over the minute before ``now_ns``."""
         return sum(amount for _, amount in self._since(now_ns // NS_PER_S))
 
     def _since(self, second: int) -> tuple[tuple[int, int], ...]:

@@ -1,10 +1,12 @@
-"""What a model's tokens cost: genai-prices, offline, compiled to integers; and what a call did or could cost.
+"""Prices of models, from genai-prices without network, compiled to integers; what a call did cost
+or could cost.
 
-Prices are micro-USD for a million tokens, the finest that vendors publish: a token of $0.0125 a million is no whole
-number of nano-USD.  Every sum is exact and rounded up once, to the micro-USD.
+Prices are micro-USD for a million tokens, the finest unit that vendors publish: a token at $0.0125
+a million is no whole number of nano-USD. Every sum is exact, and rounded up once to the micro-USD.
 
-Only the gateway imports this module: the price data takes 0.15 s to load.  It is what the installed package carries;
-the package's updater is never started, so nothing here reaches a network.
+Only the gateway imports this module: the price data takes 0.15 s to load. The data is what the
+installed package carries; the package's updater is never started, so nothing here reaches a
+network.
 """
 
 from __future__ import annotations
@@ -19,22 +21,19 @@ from genai_prices import types as genai
 from genai_prices.data import providers as _DATA
 
 from akiosd.meter.models import candidates, max_output
+from akiosd.values.providers import FACTS, facts_of
 from akiosd.values.spend import ModelPrice, Tokens
 
 _MILLION = 1_000_000
 _NANO_PER_MICRO = 1_000
 _NS_PER_DAY = 86_400 * 1_000_000_000
 UNKNOWN_CONTEXT = 1_000_000
+"""Input tokens of a model whose context window is not listed."""
 
 # Our name of a provider → that of genai-prices.
-VENDORS = {
-    "openai": "openai", "anthropic": "anthropic", "gemini": "google", "mistral": "mistral", "xai": "x-ai",
-    "bedrock": "aws",
-}  # fmt: skip
+VENDORS = {name: facts.price_list for name, facts in FACTS.items() if facts.price_list}
 _PROVIDERS = {ours: next(p for p in _DATA if p.id == theirs) for ours, theirs in VENDORS.items()}
 
-# Models that the data lists without any price and whose vendor gives them away.  Others without one are unknown.
-_GIVEN_AWAY = (("openai", "omni-moderation"), ("openai", "text-moderation"), ("gemini", "gemma-"))
 # Counted by the call, not by tokens: hosted tools, which are refused or priced elsewhere.
 _PER_USE = frozenset(
     ("web_searches_kcount", "storage_searches_kcount", "social_searches_kcount", "code_executions_kcount")
@@ -57,14 +56,18 @@ _CONTEXT = (*_DEAR, ("service_tier", "default"), ("service_tier", "flex"))
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Prices of all tokens of a call whose input has more than ``above`` tokens, in micro-USD for a million."""
+    """Prices for calls whose input has more than ``above`` tokens, in micro-USD for a million
+    tokens.
+    """
 
     above: int = 0
     input: int = 0
     output: int = 0
     cache_read: int = 0
     cache_read_audio: int = 0
-    """Of all that was read from the cache, when there is sound in the input: which of it was sound is not counted."""
+    """For all tokens read from the cache when the input has audio: providers do not say how many of
+    them were audio.
+    """
     cache_write: int = 0
     cache_write_1h: int = 0
     input_audio: int = 0
@@ -72,7 +75,11 @@ class Rates(msgspec.Struct, frozen=True):
 
 
 class Quote(msgspec.Struct, frozen=True):
-    """The prices of one model.  ``rates`` by rising ``above``, the first from 0; limits in tokens."""
+    """The prices of one model.
+
+    ``rates`` are sorted by ``above`` and begin with 0. ``context`` and ``max_output`` are in
+    tokens.
+    """
 
     rates: tuple[Rates, ...] = (Rates(),)
     context: int = UNKNOWN_CONTEXT
@@ -80,6 +87,7 @@ class Quote(msgspec.Struct, frozen=True):
 
 
 FREE = Quote()
+"""The prices of a model that costs nothing."""
 
 
 def quote(
@@ -90,17 +98,19 @@ def quote(
     now_ns: int,
     context: Mapping[str, str] | None = None,
 ) -> Quote | None:
-    """The prices of ``model`` as its provider spells it, at ``now_ns`` (wall clock); None when they are not known.
+    """The prices of ``model``, as its provider spells it, at ``now_ns`` (Unix time); None when they
+    are not known.
 
-    ``overrides``: the prices of akiosd.yaml, under ``model`` or ``provider/model``; they come first.  ``context``:
-    what else of the request decides the price: its ``service_tier``, its ``speed``.
+    ``overrides`` are prices from akiosd.yaml, under ``model`` or ``provider/model``; they take
+    precedence. ``context`` is what else in the request decides the price: its ``service_tier`` and
+    ``speed``.
     """
     names = candidates(provider, model)
     for name in (model, *names):
         given = (overrides or {}).get(f"{provider}/{name}") or (overrides or {}).get(name)
         if given is not None:
             return _given(given)
-    if provider == "ollama":
+    if facts_of(provider).is_free:
         return FREE
     if provider not in _PROVIDERS:
         return None
@@ -113,7 +123,10 @@ def quote(
 
 
 def cost(quote: Quote, tokens: Tokens) -> int:
-    """What a call cost, in micro-USD, rounded up.  Counts that contradict each other cost what the parts cost."""
+    """What a call cost in micro-USD, rounded up.
+
+    Where counts contradict each other (parts larger than the total), the parts are paid.
+    """
     rates = _rates(quote, tokens.input)
     hour = min(_count(tokens.cache_write_1h), _count(tokens.cache_write))
     parts_in = (
@@ -128,7 +141,10 @@ def cost(quote: Quote, tokens: Tokens) -> int:
 
 
 def bound_input(quote: Quote, tokens: int, *, hour_cache: bool = True, audio: bool = True) -> int:
-    """The most that ``tokens`` of input can cost, in micro-USD.  Flags: what the request may contain."""
+    """The most that ``tokens`` of input can cost, in micro-USD.
+
+    ``hour_cache`` and ``audio``: whether the request may use them.
+    """
     dearest = 0
     for rates in _reachable(quote, tokens):
         prices = [rates.input, rates.cache_read, rates.cache_write]
@@ -139,13 +155,15 @@ def bound_input(quote: Quote, tokens: int, *, hour_cache: bool = True, audio: bo
 
 
 def bound_output(quote: Quote, input_tokens: int, *, audio: bool = True) -> int:
-    """The most that one token of output can cost after that much input, in nano-USD rounded up."""
+    """The most that one token of output can cost after ``input_tokens``, in nano-USD rounded up."""
     dearest = max(max(rates.output, rates.output_audio if audio else 0) for rates in _reachable(quote, input_tokens))
     return -(-dearest * _NANO_PER_MICRO // _MILLION)
 
 
 def ceiling(quote: Quote, input_tokens: int) -> int:
-    """The longest answer to ask for where a request names none: it has to fit into the context, beside the input."""
+    """Output tokens to ask for where a request names none: they must fit into the context window
+    beside the input.
+    """
     return max(1, min(quote.max_output, max(quote.context - input_tokens, quote.context // 8)))
 
 
@@ -173,7 +191,7 @@ def _listed(provider: str, name: str, day: int, context: tuple[tuple[str, str], 
         return None
     found = model.get_prices(moment, dict(context))
     prices = {key: value for key, value in vars(found).items() if value is not None}
-    if not prices and name.startswith(tuple(prefix for owner, prefix in _GIVEN_AWAY if owner == provider)):
+    if not prices and name.startswith(facts_of(provider).models.given_away):
         return msgspec.structs.replace(FREE, max_output=max_output(provider, name))
     if "input_mtok" not in prices or not prices.keys() <= _KNOWN:
         return None

@@ -1,0 +1,1 @@
+"""The policy: read, merged, explained, and compiled to a plan and numbers.  No I/O."""

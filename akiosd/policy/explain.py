@@ -1,26 +1,20 @@
-"""A policy for people and for programs: every value, and which layer said so, with file and line."""
+"""Shows a merged policy to people and programs: every value, and which layer set it, with file and
+line.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from akiosd.policy.fields import BY_NAME
 from akiosd.policy.merge import Merged, flatten
 from akiosd.values.text import show
-from akiosd.values.units import format_duration, format_size, format_usd
-
-_SIZES = frozenset(
-    ("limits.memory", "limits.disk", "limits.shm", "limits.output", "limits.file_size", "limits.audit_bytes")
-)
-_MONEY = frozenset(("budget.usd_micro", "budget.usd_micro_per_minute"))
-_REPEATED = {
-    "budget.same_request": "a loop when answered {:,} times in a row",
-    "budget.same_tool_calls": "a loop when answered {:,} times in a row",
-    "budget.cycles": "a loop when gone round {:,} times",
-}
 
 
 def explain(merged: Merged) -> dict[str, dict[str, Any]]:
-    """Field → ``{"value", "layer", "file", "line"}``; ``layer`` is ``built-in`` where nobody said anything."""
+    """Field → ``{"value", "layer", "file", "line"}``; ``layer`` is ``built-in`` where no layer sets
+    it.
+    """
     result: dict[str, dict[str, Any]] = {}
     for key, value in flatten(merged.policy).items():
         layer, (file, line) = merged.origin.get(key, ("built-in", ("", 0)))
@@ -52,23 +46,9 @@ def format_value(key: str, value: Any) -> str:
         return ", ".join(f"{name}={_printable(text)}" for name, text in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(_printable(str(item)) for item in value) or "none"
-    if isinstance(value, int) and key.startswith(("limits.", "budget.")):
-        return _number(key, value)
+    if isinstance(value, int):
+        return BY_NAME[key].kind.show(value)
     return _printable(str(value))
-
-
-def _number(key: str, value: int) -> str:
-    if value == 0:
-        return "no limit"
-    if key in _SIZES:
-        return format_size(value)
-    if key.endswith("_ns"):
-        return format_duration(value)
-    if key == "limits.cpu_percent":
-        return f"{value}% of one CPU"
-    if key in _MONEY:
-        return format_usd(value)
-    return _REPEATED.get(key, "{:,}").format(value)
 
 
 def _origin(layer: str, file: str, line: int) -> str:

@@ -1,19 +1,20 @@
-"""Layers of policy → one policy.  Past the system policy a layer may only narrow.
+"""Merges layers of policy into one.  After the system policy, a layer may only narrow.
 
-``RULES`` says for every field when a value is wider than another.  The same table serves the client's
-merge and akiosd's own check of a policy that a client merged: akiosd believes no client.
+The table of fields says when a value is wider than another. It serves the client's merge and
+akiosd's check of a policy that a client has merged: akiosd believes no client.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from akiosd.errors import PolicyError
+from akiosd.policy.fields import FIELDS
 from akiosd.policy.schema import PartialPolicy, Position
-from akiosd.values.domains import covers
+from akiosd.policy.wider import Wider
 from akiosd.values.policy import DEFAULT_POLICY, Policy
 
 LayerName = Literal["built-in", "profile", "system", "user", "project", "flags"]
@@ -23,6 +24,8 @@ TRUSTED_LAYERS: tuple[LayerName, ...] = ("built-in", "profile", "system")
 
 
 class Layer(msgspec.Struct, frozen=True):
+    """One layer of policy, with the values that it sets."""
+
     name: LayerName
     policy: PartialPolicy
 
@@ -45,112 +48,10 @@ class Merged(msgspec.Struct, frozen=True):
     origin: dict[str, tuple[str, Position]]
 
 
-# ---- when is a value wider? ------------------------------------------------------------------------
-
-Wider = Callable[[Any, Any], bool]
-
-
-def _never(base: Any, over: Any) -> bool:
-    return False
-
-
-def _differs(base: Any, over: Any) -> bool:
-    return bool(base != over)
-
-
-def _higher_limit(base: int, over: int) -> bool:
-    """0 is no limit, so it is wider than any number."""
-    return base != 0 and (over == 0 or over > base)
-
-
-def _turned_on(base: bool, over: bool) -> bool:
-    return over and not base
-
-
-def _adds(base: Iterable[Any], over: Iterable[Any]) -> bool:
-    return not set(over) <= set(base)
-
-
-def _removes(base: Iterable[Any], over: Iterable[Any]) -> bool:
-    return not set(over) >= set(base)
-
-
-def _adds_domain(base: Sequence[str], over: Sequence[str]) -> bool:
-    return not all(any(covers(pattern, entry) for pattern in base) for entry in over)
-
-
-def _uncovers_domain(base: Sequence[str], over: Sequence[str]) -> bool:
-    return _adds_domain(over, base)
-
-
-def _adds_variable(base: Sequence[str], over: Sequence[str]) -> bool:
-    return not all(any(_keeps(pattern, name) for pattern in base) for name in over)
-
-
-def _keeps(pattern: str, name: str) -> bool:
-    return pattern == name or (pattern.endswith("*") and name.startswith(pattern[:-1]))
-
-
-def _ranked(ranks: Mapping[str, int]) -> Wider:
-    return lambda base, over: ranks[over] > ranks[base]
-
-
-RULES: dict[str, Wider] = {
-    "version": _differs,
-    # cow and rw differ in who says "commit", and both commit with the caller's own rights.
-    "filesystem.workspace": _ranked({"ro": 0, "cow": 1, "rw": 1, "rw-direct": 2}),
-    # Opened by the client with the caller's rights, and writes go to an overlay that is thrown away:
-    # nothing is reachable that the caller could not have put into the workspace.
-    "filesystem.read": _never,
-    "filesystem.write": _never,
-    "filesystem.hide": _removes,
-    "filesystem.protect": _removes,
-    "network.llm": _turned_on,
-    "network.providers": _adds,
-    "network.llm_paths": _adds,
-    "network.allowed_domains": _adds_domain,
-    # What passes through is not read, not redacted.
-    "network.passthrough": _adds_domain,
-    "network.get_only": _uncovers_domain,
-    "network.ports": _adds,
-    "network.requests_per_minute": _higher_limit,
-    "limits.memory": _higher_limit,
-    "limits.pids": _higher_limit,
-    "limits.cpu_percent": _higher_limit,
-    "limits.disk": _higher_limit,
-    "limits.shm": _higher_limit,
-    "limits.wall_clock_ns": _higher_limit,
-    "limits.cpu_time_ns": _higher_limit,
-    "limits.output": _higher_limit,
-    "limits.open_files": _higher_limit,
-    "limits.file_size": _higher_limit,
-    "limits.events_per_second": _higher_limit,
-    "limits.audit_bytes": _higher_limit,
-    "budget.usd_micro": _higher_limit,
-    "budget.tokens": _higher_limit,
-    "budget.calls": _higher_limit,
-    "budget.requests_per_minute": _higher_limit,
-    "budget.usd_micro_per_minute": _higher_limit,
-    "budget.same_request": _higher_limit,
-    "budget.same_tool_calls": _higher_limit,
-    "budget.cycles": _higher_limit,
-    "redact.models": _ranked({"block": 0, "mask": 1, "pseudonym": 2, "off": 3}),
-    "redact.sites": _ranked({"block": 0, "mask": 1, "pseudonym": 2, "off": 3}),
-    "redact.disable": _adds,
-    "redact.allow_values": _adds,
-    "redact.binary": _ranked({"block": 0, "pass": 1}),
-    "syscalls.trace": _ranked({"all": 0, "files": 1, "security": 2, "none": 3}),
-    "syscalls.allow": _adds,
-    "syscalls.deny": _removes,
-    # A number that the agent sees; the uid that the kernel checks is the cage's own in every mode.
-    "identity.mode": _never,
-    "environment.keep": _adds_variable,
-    "environment.set": _never,
-    "allow_widening": _turned_on,
-}
-
-# Fields whose layers add up; in all others the later layer replaces the earlier one.
-ADDING = frozenset(("filesystem.read", "filesystem.write", "filesystem.hide", "filesystem.protect", "syscalls.deny"))
+RULES: dict[str, Wider] = {row.name: row.kind.wider for row in FIELDS}
+"""Field → when a value of it is wider than another."""
+ADDING = frozenset(row.name for row in FIELDS if row.adds)
+"""Fields whose layers add up; in all others the later layer replaces the earlier one."""
 
 
 def flatten(policy: Policy) -> dict[str, Any]:
@@ -173,9 +74,9 @@ def narrower(base: Policy, over: Policy) -> list[Widening]:
 
 
 def check_authority(system: Policy, asked: Policy) -> list[Widening]:
-    """akiosd's question about a client's policy: does it exceed the system policy?
+    """Where a client's policy exceeds the system policy; empty means that it may be used.
 
-    ``allow_widening`` itself is the system's word alone and never comes from a client.
+    ``allow_widening`` itself is only ever read from the system policy.
     """
     return [] if system.allow_widening else narrower(system, asked)
 
@@ -184,11 +85,14 @@ def check_authority(system: Policy, asked: Policy) -> list[Widening]:
 
 
 def merge(layers: Sequence[Layer]) -> Policy:
-    """Built-in ← ``layers`` in order.  A wider value past the system layer is a :class:`PolicyError`."""
+    """Built-in policy, then ``layers`` in order.  PolicyError when a layer after the system's
+    widens a value.
+    """
     return merge_explained(layers).policy
 
 
 def merge_explained(layers: Sequence[Layer]) -> Merged:
+    """The same as :func:`merge`, with the origin of every value."""
     policy, origin = DEFAULT_POLICY, dict[str, tuple[str, Position]]()
     for layer in layers:
         if layer.name not in TRUSTED_LAYERS and "allow_widening" in layer.policy.values:

@@ -1,10 +1,13 @@
-"""One layer of base64: what it says is looked at, and what says something personal is replaced.
+"""One layer of base64: what a run of it encodes is searched, and the part of the run that encodes
+something personal is replaced.
 
-A line is a run.  What goes over the end of a line is looked for in the 28 characters before and after it.
+A line of base64 is a run. Findings that cross the end of a line are searched for in the 28
+characters before and after it.
 
-A run of up to two segments is one text.  A longer one is read through windows of two segments, each beginning where
-a segment does, and replaced segment by segment: so a stream can pass the beginning of a long run while its end has
-not arrived.  A finding that is longer than a segment (4,608 bytes) may be seen in part only.
+A run of up to two segments is one text. A longer one is read through windows of two segments, each
+beginning where a segment does, and replaced segment by segment; so a stream can pass the beginning
+of a long run while its end has not arrived. A finding that is longer than a segment (4,608 bytes)
+may be seen in part only.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ _HEAD = re.compile(rf"[ \t]{{0,8}}({RUN}{{4,28}}={{0,2}})".encode())
 
 
 class Kind(NamedTuple):
-    """What a segment gives away."""
+    """What was found in a segment."""
 
     name: str
     category: Category
@@ -61,8 +64,8 @@ def segments(
 ) -> dict[int, Kind]:
     """Which segments of a run that is longer than two of them hold what ``find`` finds.
 
-    ``within``: ``run`` is the rest of one, from the beginning of a segment on, and ``carried`` what the window before
-    found in that segment.  Only the first ``windows`` are read.
+    ``within``: ``run`` is the rest of a run, from the beginning of a segment on, and ``carried`` is
+    what the window before found in that segment. Only the first ``windows`` are read.
     """
     found = {} if carried is None else {0: carried}
     for first in range((len(run) - 1) // SEGMENT if windows is None else windows):
@@ -77,9 +80,10 @@ def segments(
 
 
 def decoded(run: bytes, within: bool = False) -> tuple[str, int]:
-    """The text that ``run`` encodes, empty when it is none.
+    """The text that ``run`` encodes, "" when it encodes none.
 
-    ``within``: a character may have begun before it; that many of its bytes are left out, and counted.
+    ``within``: a character may have begun before ``run``; that many of its bytes are left out, and
+    counted.
     """
     run = run.rstrip(b"=").translate(_STANDARD)
     data = base64.b64decode(run[: len(run) - (len(run) % 4 == 1)] + b"=" * (-len(run) % 4))
@@ -93,7 +97,9 @@ def decoded(run: bytes, within: bool = False) -> tuple[str, int]:
 
 
 def over_the_line(data: bytes, first: int, last: int) -> tuple[int, str]:
-    """Of the end of a line of base64 and the beginning of the next, at ``last``: (where that ends, what both say)."""
+    """Of the end of a line of base64 and the beginning of the next, at ``last``: (where that ends,
+    what both say).
+    """
     head = _HEAD.match(data, last)
     if head is None:
         return last, ""

@@ -1,4 +1,4 @@
-"""What may be a finding, what becomes of it, and which of two that overlap stays."""
+"""Possible findings, what is decided about each, and which of two that overlap is kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _ORDER = {pattern.name: place for place, pattern in enumerate(PATTERNS)}
 
 
 class Candidate(NamedTuple):
-    """A match, in positions of the plain form; ``start``–``end`` is the value, ``first``–``last`` all that matched."""
+    """A match of a pattern, in positions of the plain form.
+
+    ``start``–``end`` is the value, ``first``–``last`` everything that the pattern matched.
+    """
 
     pattern: Pattern
     first: int
@@ -25,25 +28,29 @@ class Candidate(NamedTuple):
     kind: str
     category: Category
     weak: bool
-    """Counts only near a word that says what it is."""
+    """It counts only near a word that says what it is."""
 
 
 class Decision(NamedTuple):
+    """Whether a candidate counts, and whether that is final."""
+
     candidate: Candidate
     confidence: float
     reason: str
     settled: bool
-    """Nothing to the right can take it back."""
+    """Nothing that follows in the text can change it."""
 
 
 Kept = list[tuple[int, int, Decision]]
 
 
 def resolve(decisions: Iterable[Decision]) -> list[Decision]:
-    """No two overlap: the higher priority wins (what is only alone comes last), then the longer, then the first,
-    then the one whose pattern is first.
+    """Choose among overlapping findings, so that no two overlap.
 
-    What the other has beside the winner is replaced too: as what it is where that is a secret, else with the winner.
+    The higher priority wins (a finding that counts only because it is alone comes last), then the
+    longer, then the first, then the one whose pattern is listed first. The part of the loser that
+    the winner does not cover is replaced too: as what it is where that is a secret, otherwise
+    together with the winner.
     """
     decisions = sorted(decisions, key=_begin)
     if all(a.candidate.end <= b.candidate.start for a, b in pairwise(decisions)):

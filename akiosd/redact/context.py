@@ -1,7 +1,8 @@
-"""Words near a number that say what it is, and the neighbours that make it a part of something else.
+"""Decides by context: words near a number that say what it is, and neighbours that make it a part
+of something else.
 
-Decided from ``LEFT`` characters before a candidate and ``RIGHT`` after it, no more: so a stream can give the same
-answer as the whole text.
+Only ``LEFT`` characters before a candidate and ``RIGHT`` after it are looked at, so that a stream
+can give the same answer as the whole text.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from akiosd.redact.re2_search import compiled, latin
 
 LEFT, RIGHT = 48, 24
 LONE = 64
-"""A text is short enough to be nothing but one number when it has at most this many characters."""
+"""A text of at most so many characters may be nothing but one number."""
 
 _WORD = bytes(1 if chr(c).isalnum() else 0 for c in range(256))
 _LETTER_OR_WALL = re.compile(b"[" + WALL + b"".join(bytes([c]) for c in range(256) if _WORD[c]) + b"]")
@@ -28,7 +29,9 @@ _POINT, _DIGITS = ord("."), b"0123456789"
 
 
 def context_regex(words: Iterable[str]) -> bytes:
-    """One of ``words``, also followed by "number" and the like; blanks in them may be ``_`` or ``-``."""
+    """A regular expression for one of ``words``, also when "number" and the like follows; blanks in
+    them may be ``_`` or ``-``.
+    """
     longest = sorted(words, key=len, reverse=True)
     choice = "|".join(re.escape(word).replace(r"\ ", "[ _-]?").replace("\\-", "-") for word in longest)
     edge = f"[^{_LETTERS_OF_WORDS}]"
@@ -37,7 +40,9 @@ def context_regex(words: Iterable[str]) -> bytes:
 
 
 def _after_word(data: bytes, at: int, stop: int) -> int:
-    """The first place from ``at`` on that is not within a word, so that no part of one is taken for a word."""
+    """The first place from ``at`` on that is not within a word, so that no part of one is taken for
+    a word.
+    """
     if at > 0 and data[at - 1] in _LETTERS:
         while at < stop and data[at] in _LETTERS:
             at += 1
@@ -52,7 +57,9 @@ def _before_word(data: bytes, start: int, at: int) -> int:
 
 
 class Surroundings(NamedTuple):
-    """What the context of a weak candidate is taken from; ``starts`` and ``ends`` of strong findings, sorted."""
+    """The text and the places from which the context of a weak candidate is taken; ``starts`` and
+    ``ends`` of strong findings are sorted.
+    """
 
     data: bytes
     fields: Fields | None
@@ -62,6 +69,7 @@ class Surroundings(NamedTuple):
     ends: list[int]
 
     def window(self, candidate: Candidate) -> tuple[int, int]:
+        """The text near a candidate in which a word may explain it."""
         left = max(self.barrier, _after_word(self.data, candidate.start - LEFT, candidate.start), 0)
         right = min(len(self.data), _before_word(self.data, candidate.end, candidate.end + RIGHT))
         before, after = bisect_right(self.ends, candidate.start), bisect_left(self.starts, candidate.end)
@@ -71,7 +79,7 @@ class Surroundings(NamedTuple):
         return max(left, self.data.rfind(WALL, left, candidate.start) + 1), right if wall < 0 else wall
 
     def lonely(self, candidate: Candidate) -> bool:
-        """It stands in a short text in which nothing else is a letter or digit."""
+        """Whether it stands in a short text that has no other letter or digit."""
         place = -1 if self.fields is None else self.fields.at(candidate)
         if self.fields is None or place < 0:
             return False
@@ -88,10 +96,11 @@ class Contexts:
     def decide(
         self, data: bytes, candidates: list[Candidate], fields: Fields | None, barrier: int = 0
     ) -> list[Decision]:
-        """Which candidates count.
+        """Decide which candidates count.
 
-        Context is not looked for across another finding or a mask, so that masking one finding never brings a
-        word nearer to another; ``barrier`` is the end of the last finding before what is looked at.
+        No context is taken from across another finding or a mask, so that masking one finding never
+        brings a word nearer to another. ``barrier`` is the end of the last finding before what is
+        looked at.
         """
         decisions: list[Decision] = []
         weak: list[Candidate] = []
@@ -160,7 +169,9 @@ def _strong(candidate: Candidate) -> Decision:
 
 
 def touches(data: bytes | bytearray, start: int, end: int, joints: bytes) -> bool:
-    """A letter or digit goes on beside it, or it is a decimal fraction; looks at two characters on each side."""
+    """Whether a letter or digit continues beside it, or it is a decimal fraction; looks at two
+    characters on each side.
+    """
     if start and _WORD[data[start - 1]] and _WORD[data[start]]:
         return True
     if start > 1 and data[start - 1] == _POINT and data[start - 2] in _DIGITS and data[start] in _DIGITS:

@@ -1,7 +1,8 @@
 """Finds personal data: candidates by an re2 Set, spans by re2, then validators, context, overlap.
 
-Everything is decided from a bounded neighbourhood: a finding itself and what :mod:`akiosd.redact.context` looks at
-around it.  That is why a stream can give the same answer as the whole text.
+Everything is decided from a bounded neighbourhood: a finding itself and what
+:mod:`akiosd.redact.context` looks at around it.  That is why a stream can give the same answer as
+the whole text.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Rest(NamedTuple):
 class Engine:
     """The patterns that are switched on, compiled.  Thread-safe and without state between calls.
 
-    ``disable`` takes names of patterns and of categories; ``allow_values`` are texts that are never a finding.
-    Raises :class:`RedactError` for a name that does not exist.
+    ``disable`` takes names of patterns and of categories; ``allow_values`` are texts that are never
+    a finding. Raises :class:`RedactError` for a name that does not exist.
     """
 
     def __init__(self, disable: Iterable[str] = (), allow_values: Iterable[str] = ()) -> None:
@@ -60,15 +61,16 @@ class Engine:
         self.decide, self.near = self._contexts.decide, self._contexts.near
 
     def find(self, text: str, hint: str = "") -> list[Span]:
-        """The findings of ``text``, by position.  ``hint`` is what names it elsewhere, such as a JSON key.
+        """The findings of ``text``, by position.
 
-        A text with a name is read as ``name: "text"``, so a pattern that holds its own label finds it there as it
-        does in prose.  Linear in the length.  Raises :class:`RedactError` above ``MAX_CHARACTERS``.
+        ``hint`` is its label from elsewhere, such as a JSON key. A text with a label is read as
+        ``name: "text"``, so that a pattern which contains its own label finds it there as it does
+        in prose. Linear in the length. Raises :class:`RedactError` above ``MAX_CHARACTERS``.
         """
         return self.find_all(Joined([View(checked(text))], [hint]))[0]
 
     def find_all(self, joined: Joined) -> list[list[Span]]:
-        """The findings of many texts in one pass, text by text: none is the context of another."""
+        """The findings of many texts in one pass, text by text: none is context for another."""
         if len(joined.views) == 1 and joined.fields.begins == [0]:
             return [self.spans(joined.views[0], self._findings(joined.data, joined.fields), 0)]
         found: list[list[Span]] = [[] for _ in joined.views]
@@ -79,7 +81,9 @@ class Engine:
 
     @cached_property
     def evident(self) -> frozenset[str]:
-        """The types whose values, found by their form, are found wherever they stand, going by their examples."""
+        """The types whose values, found by their form, are found wherever they stand; decided by
+        their examples.
+        """
         return frozenset(pattern.name for pattern in self.patterns if all(map(self._alone, pattern.yes)))
 
     def _alone(self, example: str) -> bool:
@@ -96,6 +100,10 @@ class Engine:
         return sorted([*kept, *more], key=_begin) if more else kept
 
     def spans(self, view: View, decisions: Iterable[Decision], offset: int) -> list[Span]:
+        """The decisions as places in the text of ``view``; what the policy allows is left out.
+
+        ``offset`` is where the view's bytes begin in the bytes that the candidates count in.
+        """
         found = []
         for candidate, confidence, reason, _ in decisions:
             start, end = view.start(candidate.start - offset), view.end(candidate.end - offset)
@@ -114,12 +122,13 @@ class Engine:
         done: Mapping[str, int] | None = None,
         short: bool = False,
     ) -> list[Candidate]:
-        """Every match from ``position`` on, also those that a check refuses (their verdict is False).
+        """Every match from ``position`` on, also those that a check refuses (their verdict is
+        False).
 
-        Weak patterns are left out where none of their words is in reach, unless ``more`` text may bring one.
-        ``rest``: ``position`` is in a run of base64; ``within``: what base64 said, not looked into again.
-        ``done``: how much from ``position`` on a pattern has searched already.  ``short``: of more than one text some
-        are short enough to be nothing but one number.
+        Weak patterns are left out where none of their words is in reach, unless ``more`` text may
+        bring one. ``rest``: ``position`` is in a run of base64; ``within``: what base64 said, not
+        looked into again. ``done``: how much from ``position`` on a pattern has searched already.
+        ``short``: of more than one text some are short enough to be nothing but one number.
         """
         found: list[Candidate] = []
         size = len(data)
@@ -145,7 +154,9 @@ class Engine:
         return found
 
     def _matching(self, piece: bytes, more: bool, short: bool = False) -> list[int]:
-        """Which patterns may match; without ``more`` to come none that is weak and has no word of its context here."""
+        """Which patterns may match; without ``more`` to come none that is weak and has no word of
+        its context here.
+        """
         size = len(self.patterns)
         hits = self._choice.matching(piece)
         if hits is None:
@@ -167,7 +178,9 @@ class Engine:
         return space + 1 if space >= 0 else stop
 
     def _scan(self, index: int, data: bytes, at: int, stop: int, reach: int, found: list[Candidate]) -> int:
-        """Matches that begin before ``stop``; returns before where there is nothing more to find."""
+        """Matches that begin before ``stop``; returns before where there is nothing
+        more to find.
+        """
         if at >= stop:
             return at
         for spans in self._finders[index].spans(data, at, reach):
@@ -224,7 +237,9 @@ class Engine:
         return last
 
     def carried(self, data: bytes, begin: int, cut: int, rest: Rest | None) -> Rest:
-        """What to know at ``cut`` of a run that begins at ``begin`` (``rest`` where that is within it too)."""
+        """What to know at ``cut`` of a run that begins at ``begin`` (``rest`` where that is within
+        it too).
+        """
         run = data[begin : _REST.match(data, begin).end()]
         count = (cut - begin) // SEGMENT
         return Rest(segments(run, self._inside, rest is not None, rest.carried if rest else None, count).get(count))

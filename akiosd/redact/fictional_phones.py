@@ -1,6 +1,7 @@
-"""Telephone numbers that no subscriber can be given: what regulators keep for films, books and documentation.
+"""Telephone numbers that no subscriber can be given: those that regulators reserve for films, books
+and documentation.
 
-A country that keeps none has none here, and its numbers get a label.
+For a country that reserves none, a label stands for its numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import NamedTuple
 
 
 class Block(NamedTuple):
-    """National numbers ``prefix`` and then each of ``first`` to ``last``, written with ``digits`` digits."""
+    """National numbers: ``prefix``, then each number from ``first`` to ``last``, written with
+    ``digits`` digits.
+    """
 
     prefix: str
     digits: int
@@ -24,6 +27,7 @@ class Block(NamedTuple):
         return self.last - self.first + 1
 
     def number(self, index: int) -> str:
+        """The number with this index."""
         return f"{self.prefix}{self.first + index:0{self.digits}}"
 
 
@@ -31,14 +35,16 @@ def _blocks(digits: int, first: int, last: int, *prefixes: str) -> tuple[Block, 
     return tuple(Block(prefix, digits, first, last) for prefix in prefixes)
 
 
-# Any code of an area stands before 555-01xx, but for x9x, which is kept for longer numbers, x11, and free calls.
+# Any code of an area stands before 555-01xx, but for x9x, which is kept for longer numbers, x11,
+# and free calls.
 _AREAS = tuple(
     f"{a}{b}{c}" for a in range(2, 10) for b in range(9) for c in range(10)
     if (b, c) != (1, 1) and f"{a}{b}{c}" not in ("555", "800", "888", "877", "866", "855", "844", "833", "822", "900")
 )  # fmt: skip
 
 BLOCKS: dict[int, tuple[Block, ...]] = {
-    # ATIS-0300115, 555 NXX Assignment Guidelines: line numbers 0100 to 0199 are for fiction, in every area.
+    # ATIS-0300115, 555 NXX Assignment Guidelines: line numbers 0100 to 0199 are for fiction, in
+    # every area.
     1: _blocks(2, 1, 98, *(f"{area}55501" for area in _AREAS)),
     # ARCEP, Plan national de numérotation (décision 2018-0881), numéros pour œuvres audiovisuelles.
     33: _blocks(4, 0, 9999, "19900", "26191", "35301", "46571", "53649", "63998"),
@@ -72,9 +78,10 @@ _FAMOUS = ("0100", "0123", "0199")
 
 
 def national(code: int, like: str, noise: Iterator[int]) -> str:
-    """One of the numbers kept under a calling code; "" where none is.
+    """One of the numbers reserved under a calling code; "" where none is.
 
-    As long as ``like`` where there is one, and mostly of its sort: mobile for mobile, of a region for one of a region.
+    As long as ``like`` where there is one, and mostly of its sort: mobile for mobile, of a region
+    for one of a region.
     """
     blocks, ends = _fitting(code, len(like), like[0] if next(noise) % 8 else "")
     if not blocks:
@@ -92,12 +99,3 @@ def _fitting(code: int, size: int, first: str) -> tuple[tuple[Block, ...], tuple
     fitting = tuple(block for block in blocks if len(block.prefix) + block.digits == size) or blocks
     fitting = tuple(block for block in fitting if block.prefix.startswith(first)) or fitting
     return fitting, tuple(itertools.accumulate(map(len, fitting)))
-
-
-def is_kept(code: int, number: str) -> bool:
-    """Whether the national ``number`` is one of these."""
-    for block in BLOCKS.get(code, ()):
-        rest = number.removeprefix(block.prefix)
-        if rest != number and len(rest) == block.digits and block.first <= int(rest) <= block.last:
-            return True
-    return False

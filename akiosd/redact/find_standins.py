@@ -1,7 +1,9 @@
-"""Finds stand-ins in a text however they are spelled: in other case, with other separators, wrapped, escaped.
+"""Finds stand-ins in a text however they are spelled: in another case, with other separators,
+wrapped, escaped.
 
-A stand-in is known by its letters and digits in their order.  What stands between them may be what stood there when it
-was given, or what writers put there; what touches it must not make another value of it.  Linear in the text.
+A stand-in is recognised by its letters and digits in their order. Between them may stand what stood
+there when it was given, or what writers put there; what touches it must not make another value of
+it. Linear in the text.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from akiosd.redact.re2_search import compiled
 
 _HEAD = 4
 LEAST = 6
-"""Letters and digits: fewer are found by chance."""
+"""Letters and digits of the shortest stand-in that is looked for: shorter ones would be found by
+chance.
+"""
 _FEW = 2000
 """Stand-ins that are looked for by one expression; more are looked up place by place."""
 _AHEAD = 3
@@ -38,7 +42,9 @@ _CLOSING = re.compile(rb"\\?\]")
 
 
 class Entry:
-    """One value and what stands for it.  ``forms``: a spelling of the stand-in → that of the value."""
+    """A value and its stand-in.  ``forms`` maps each spelling of the stand-in to that
+    of the value.
+    """
 
     def __init__(self, family: str, original: str, kind: str, exact: bool, label: bool) -> None:
         self.family, self.original, self.kind, self.exact, self.label = family, original, kind, exact, label
@@ -46,7 +52,9 @@ class Entry:
 
 
 class Key(NamedTuple):
-    """One spelling to look for.  ``poured``: the letters of the original that take the places of these, or ""."""
+    """One spelling to look for.  ``poured``: the letters of the original that replace
+    these, or "".
+    """
 
     entry: Entry
     poured: str
@@ -78,7 +86,7 @@ class Index:
         self._finder: Any = None
 
     def add(self, stand_in: str, entry: Entry, poured: str = "") -> None:
-        """Look for ``stand_in`` from now on, unless something else is found by its letters."""
+        """Look for ``stand_in`` from now on, unless its letters already lead to something else."""
         plain = View(stand_in).data
         letters = fold(plain)
         if len(letters) < LEAST or letters in self.keys:
@@ -102,12 +110,15 @@ class Index:
         self._ahead = max(self._ahead, len(match[3]) + 1)
 
     def may_be_in(self, letters: bytes) -> bool:
+        """Whether a stand-in may be in ``letters``: a quick check, True where it cannot tell."""
         if not self.keys:
             return False
         return len(self.keys) > _FEW or self._find().search(letters) is not None
 
     def may_begin_in(self, text: str) -> bool:
-        """Whether a stand-in may begin in a short text: quick, and yes where it cannot be told so quickly."""
+        """Whether a stand-in may begin in a short text: a quick check, which answers yes where it
+        cannot tell.
+        """
         if not text.isascii() or _ESCAPES.search(text) or text[-1:].encode() in self._leads:
             return True
         letters, heads, begun = fold(text.encode()), self._heads, self._begun
@@ -117,14 +128,19 @@ class Index:
         )
 
     def scan(self, text: str, begin: int = 0, final: bool = True) -> tuple[list[Place], int]:
-        """The stand-ins from the character ``begin`` on, and up to where that is decided: unless it is ``final``,
-        what comes may make one of the rest, or another value of what looks like one."""
+        """The stand-ins from the character ``begin`` on, and the position up to which all is
+        decided.
+
+        Unless ``final``, text that follows may make a stand-in of the rest, or another value of
+        what looks like one.
+        """
         if not self.keys:
             return [], len(text)
         places, known = self._scan(Folded(text, more=not final), begin, final)
         if not has_escapes(text):
             return places, known
-        # What stood before a value may make an escape of the first letters of its stand-in: \\ and n, % and 19.
+        # What stood before a value may make an escape of the first letters of its stand-in: \\ and
+        # n, % and 19.
         others, decided = self._scan(Folded(text, undo=False), begin, final)
         given = [place for place in others if text[place.start : place.end] in place.key.entry.forms]
         return _together(places, given, min(known, decided))
@@ -184,7 +200,9 @@ class Index:
         )
 
     def _is_open(self, folded: Folded, at: int) -> bool:
-        """Whether one begins at the letter ``at`` of which is not decided yet what comes behind it."""
+        """Whether one begins at the letter ``at`` of which is not decided yet what
+        comes behind it.
+        """
         letters = folded.letters
         ends = (at + size for size in self._heads.get(letters[at : at + _HEAD], ()) if at + size <= len(letters))
         return any(
@@ -220,7 +238,9 @@ class Index:
         return Place(first, last, plain[start:end], key)
 
     def _lead(self, folded: Folded, start: int) -> int:
-        """The character of the text where a stand-in begins whose first letter, or more of it, is at ``start``."""
+        """The character of the text where a stand-in begins whose first letter, or more of it, is
+        at ``start``.
+        """
         for size in range(min(start, _LONGEST_GAP), 0, -1):
             if folded.plain[start - size : start] in self._leads:
                 return folded.view.start(start - size)
@@ -253,14 +273,18 @@ def _is_whole(folded: Folded, key: Key, at: int, size: int, start: int, end: int
 
 
 def _has_more_parts(key: Key, before: bytes, after: bytes) -> bool:
-    """Whether what separates the parts goes on with another: 192.0.2.7 is not in 10.192.0.2.7, but in 192.0.2.7/24."""
+    """Whether what separates the parts goes on with another: 192.0.2.7 is not in 10.192.0.2.7, but
+    in 192.0.2.7/24.
+    """
     joint = next(iter(key.gaps.values()), b"").strip()
     more = before[-len(joint) :] == joint and before[-len(joint) - 1 : -len(joint)].isdigit()
     return bool(joint) and (more or (after.startswith(joint) and after[len(joint) : len(joint) + 1].isdigit()))
 
 
 def _may_touch(folded: Folded, entry: Entry, start: int, end: int, before: bytes, after: bytes) -> bool:
-    """As it was given it may touch letters, as values do in some texts; a digit that a digit touches is another."""
+    """As it was given it may touch letters, as values do in some texts; a digit that a digit
+    touches is another.
+    """
     plain = folded.plain
     if entry.family in UNTOUCHED:
         return False

@@ -1,4 +1,6 @@
-"""A text as stand-ins are looked for in it: its letters and digits in one case, and where they came from."""
+"""A text in the form in which stand-ins are looked for: its letters and digits in one case, with
+their origin.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +23,18 @@ _PLAIN = re.compile(rb"[^\\%&\x80-\xff]*")
 
 
 def is_plain(data: bytes) -> bool:
-    """Whether it has no escapes, and nothing beyond ASCII: it is its own plain form."""
+    """Whether ``data`` has no escapes and nothing beyond ASCII, and so is its own plain form."""
     return _PLAIN.fullmatch(data) is not None
 
 
 def fold(plain: bytes) -> bytes:
-    """The letters and digits of a plain form, ASCII in lower case."""
+    """The letters and digits of a plain form; ASCII in lower case."""
     return plain.translate(_FOLD, _DROPPED)
 
 
 class Folded:
-    """``plain`` is the text with escapes undone, ``letters`` what is compared.  ``more``: the text may go on.
-
-    Not ``undo``: escapes are read as they are written.
+    """``plain`` is the text with escapes undone, ``letters`` what is compared.  ``more``: the text
+    may continue.  Without ``undo`` escapes are read as they are written.
     """
 
     def __init__(self, text: str, more: bool = False, undo: bool = True) -> None:
@@ -43,7 +44,7 @@ class Folded:
 
     @cached_property
     def at(self) -> list[int]:
-        """Where in ``plain`` each of ``letters`` is."""
+        """The position in ``plain`` of each of ``letters``."""
         if len(self.letters) == len(self.plain):
             return list(range(len(self.plain)))
         return [place for place, byte in enumerate(self.plain) if byte in _LETTERS]
@@ -62,7 +63,9 @@ class Folded:
         return View(self.view.text[max(0, character - _BEFORE_ESCAPED) : character]).data[-_BEFORE:]
 
     def gaps(self, begin: int, end: int) -> dict[int, bytes]:
-        """What stands between the letters ``begin`` to ``end``, by the letter before it, counted from ``begin``."""
+        """What stands between the letters ``begin`` to ``end``, by the letter before it, counted
+        from ``begin``.
+        """
         at, found = self.at, {}
         for place in range(begin, end - 1):
             if at[place + 1] - at[place] > 1:

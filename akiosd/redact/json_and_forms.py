@@ -1,49 +1,50 @@
-"""JSON, forms, URLs and headers: values are redacted, names and shape stay."""
+"""Texts with JSON in them, forms, URLs and headers: values are redacted, names and shape stay."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit, urlunsplit
 
 import msgspec
 
-from akiosd.redact.containers.leaf import NUMBER, member_label
-from akiosd.redact.model import RedactError
 from akiosd.redact.redactor import Redactor
 
-MAX_DEPTH = 200
-"""Deeper JSON is refused: it must not pass unread."""
 SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a pair: JSON has it as an escape, no encoding does."""
+"""Half of a surrogate pair: JSON can have it as an escape, no encoding can."""
 _MAX_PLACE = 250
 _MAX_PARTS = 20
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What the log may hold.  ``place`` is a path such as ``$.messages[0].content``; names that are personal
-    data themselves are ``*`` in it."""
+    """What the log may hold of a finding.
+
+    ``place`` is a path such as ``$.messages[0].content``; names in it that are personal data
+    themselves are ``*``.
+    """
 
     place: str
     type: str
     category: str
-    confidence: float
 
 
 def told_place(place: str) -> str:
-    """``place`` as it can be written down: names are the agent's, of any length, and JSON's may be no Unicode."""
+    """``place`` as it can be written down: names are the agent's, of any length, and JSON's may be
+    no Unicode.
+    """
     return place[:_MAX_PLACE].encode("utf-8", "backslashreplace").decode()
 
 
 def told_path(path: tuple[str | int, ...], is_personal: Callable[[str], bool]) -> str:
-    """``path`` as it goes on behind a place, such as ``.a[0]``; names that are personal data themselves are ``*``."""
+    """``path`` as it goes on behind a place, such as ``.a[0]``; names that are personal data
+    themselves are ``*``.
+    """
     return "".join(f"[{part}]" if isinstance(part, int) else f".{'*' if is_personal(part) else part[:60]}"
                    for part in path[:_MAX_PARTS])  # fmt: skip
 
 
 class Structured:
-    """Redacts one body; ``findings`` and ``blocked`` tell what happened in it."""
+    """Redacts one body; ``findings`` and ``blocked`` say what happened."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -55,36 +56,15 @@ class Structured:
         result = self._redactor.read(text, hint)
         for number, span in enumerate(result.spans):
             where = place + told_path(result.paths[number], self._redactor.has) if result.paths else place
-            self.findings.append(Finding(where, span.type, span.category, span.confidence))
+            self.findings.append(Finding(where, span.type, span.category))
         self.blocked = self.blocked or result.blocked
         return result.text
-
-    def json(self, value: Any, place: str = "$", depth: int = 0, hint: str = "") -> Any:
-        """A JSON value with its strings redacted at any depth; keys are kept and are the context of their values.
-
-        Numbers are read too: one that is personal data becomes text.  Raises :class:`RedactError` when too deep.
-        """
-        if depth > MAX_DEPTH:
-            raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", place, "send a flatter body")
-        if isinstance(value, str):
-            return self.text(value, place, hint)
-        if isinstance(value, dict):
-            return {
-                key: self.json(item, f"{place}.{self._name(key)}", depth + 1, member_label(value, key, hint))
-                for key, item in value.items()
-            }
-        if isinstance(value, list):
-            return [self.json(item, f"{place}[{i}]", depth + 1, hint) for i, item in enumerate(value)]
-        if value is None or isinstance(value, bool) or _is_small(value):
-            return value
-        text = NUMBER.decode(str(value))
-        safe = self.text(text, place, hint or "number")
-        return value if safe == text else safe
 
     def _name(self, name: str) -> str:
         return "*" if self._redactor.has(name) else name
 
     def pairs(self, pairs: Iterable[tuple[str, str]], place: str) -> list[tuple[str, str]]:
+        """(name, value) pairs with their values redacted."""
         return [(name, self.text(value, f"{place}.{self._name(name)}", name)) for name, value in pairs]
 
     def form(self, body: str, place: str = "form") -> str:
@@ -101,7 +81,9 @@ class Structured:
         return piece if safe == plain else f"{name}{equals}{quote_plus(safe)}"
 
     def url(self, url: str) -> str:
-        """User, path, query and fragment of a URL; scheme and host are kept: they say where it goes."""
+        """User, path, query and fragment of a URL; scheme and host are kept: they say where it
+        goes.
+        """
         before = len(self.findings)
         parts = urlsplit(url)
         user, at, host = parts.netloc.rpartition("@")
@@ -117,7 +99,7 @@ class Structured:
     def _user(self, user: str) -> str:
         if ":" not in user:
             return quote(self.text(unquote(user), "url.user", "user"))
-        self.findings.append(Finding("url.user", "URL_PASSWORD", "digital", 0.9))
+        self.findings.append(Finding("url.user", "URL_PASSWORD", "digital"))
         return quote(self._redactor.replacement(unquote(user), "URL_PASSWORD"))
 
     def _part(self, piece: str, place: str) -> str:
@@ -126,11 +108,5 @@ class Structured:
         return piece if safe == plain else quote(safe)
 
     def headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Header values, their names as context."""
+        """Header values redacted, with their names as labels."""
         return self.pairs(headers, "header")
-
-
-def _is_small(number: Any) -> bool:
-    """Whether it has too few digits before its point to be anybody's: measurements are many, and cost nothing then."""
-    whole = str(number).removeprefix("-").partition(".")[0]
-    return len(whole) < 6 and whole.isdigit()

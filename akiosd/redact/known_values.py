@@ -1,13 +1,17 @@
-"""What was found once in a cage, so that it is found everywhere in it afterwards.
+"""Remembers values that were found once in a cage, so that they are found everywhere in it
+afterwards.
 
-A pattern that needs a label or a word beside a value does not see the value where that is missing: ``password:
-hunter22!`` is found, ``log in with hunter22!`` is not.  So values are remembered, in this object and nowhere else, and
-looked for in the plain form of every text, whatever their case; numbers whatever stands between their digits.
+A pattern that needs a label or a word beside a value does not find the value where that is missing:
+``password: hunter22!`` is found, ``log in with hunter22!`` is not. So values are remembered, in
+this object and nowhere else, and looked for in the plain form of every text, in any case; numbers
+with anything between their digits.
 
-Remembered is only what is distinctive: a short or common value such as ``1234`` or ``kubernetes`` would be replaced all
-over a text in which it means something else (:func:`is_distinctive`).  There is room for ``most`` values.  When it is
-used up, what is found by its form alone is no longer remembered, for it is found again; a value that only its label
-gives away raises :class:`RedactError`: the text is refused rather than passed with a value that will be missed later.
+Only distinctive values are remembered: a short or common value such as ``1234`` or ``kubernetes``
+would be replaced all over a text in which it means something else (:func:`is_distinctive`). There
+is room for ``most`` values. When it is used up, a value that its form alone gives away is no longer
+remembered, because it is found again; a value that only its label gives away raises
+:class:`RedactError`: the text is refused rather than passed with a value that would be missed
+later.
 """
 
 from __future__ import annotations
@@ -29,13 +33,17 @@ SHARED = frozenset({
     "BLOOD_PRESSURE", "VITAL_SIGN", "LAB_RESULT", "MEDICATION", "ICD10_CODE", "DSM_CODE", "SNOMED_CODE",
     "CARD_SECURITY_CODE", "COMPANY_NAME", "BIC", "US_ROUTING_NUMBER", "UK_SORT_CODE", "BASE64", "BASE64_LINES",
 })  # fmt: skip
-"""Kinds of which many have the same value: that one was somebody's says nothing about where else it stands."""
+"""Kinds of which many people have the same value, so that finding one says nothing about other
+places.
+"""
 LONGEST = 1024
 """Characters of the longest value that is remembered; what is longer has a form of its own."""
 _NUMBER = 7
 """So many digits make a number that is nobody else's."""
 _MARKED, _PLAIN, _LETTERS = 6, 7, 16
-"""Letters and digits a value needs: with other signs too, without, and when it is lower-case words alone."""
+"""Letters and digits a value needs: with other signs too, without, and when it is lower-case words
+alone.
+"""
 _LOWER = bytes(ord(chr(c).lower()) if ord(chr(c).lower()) < 256 else c for c in range(256))
 _NO_ALNUM = bytes(c for c in range(256) if not chr(c).isalnum())
 _FOREIGN = re.compile(rb"[\x80\xff]")
@@ -43,15 +51,19 @@ _AWKWARD = re.compile(r"[^\w.!@#$*-]")
 _GROUPS = Finder(latin(r"\d(?:[ ./()-]{0,2}\d){6,}"))
 _DIGITS = re.compile(rb"[0-9]+")
 BETWEEN = 20
-"""More than the characters between the digits of a number, and those beside a value that are looked at."""
+"""More than the characters between the digits of a number, and those beside a value that are looked
+at.
+"""
 _MOST_GROUPS, _MOST_DIGITS = 8, 40
 """Of a number that is written with something between its digits."""
 _FRESH, _FULL = 64, 4096
-"""Values that are compiled anew with each that is learned, and that one expression has: re2 slows down with more."""
+"""Values that are compiled anew with each that is learned, and that one expression has: re2 slows
+down with more.
+"""
 
 
 class Place(NamedTuple):
-    """An occurrence in the plain form."""
+    """One occurrence in the plain form."""
 
     start: int
     end: int
@@ -130,10 +142,11 @@ class Known:
         return new
 
     def places(self, data: bytes, begin: int = 0, counts: Counts = lambda key, start: True) -> list[Place]:
-        """Where in a plain form from ``begin`` on remembered values stand, as far as that tells; none overlap.
+        """Where in a plain form from ``begin`` on remembered values stand, as far as that tells;
+        none overlap.
 
-        ``counts`` is asked whether a value counts at its place.  By position.  Linear: one pass over the text for the
-        values of long ago and one for the latest.
+        ``counts`` is asked whether a value counts at its place.  By position.  Linear: one pass
+        over the text for the values of long ago and one for the latest.
         """
         if not self._kinds:
             return []
@@ -153,7 +166,8 @@ class Known:
         return _apart(found)
 
     def _longest(self, low: bytes, start: int, end: int, counts: Counts) -> int:
-        """Where the longest value that begins at ``start``, and is one there, ends; 0 where there is none.
+        """Where the longest value that begins at ``start``, and is one there, ends; 0 where there
+        is none.
 
         The longest of all is at ``end``, and may be refused.
         """
@@ -181,12 +195,16 @@ class Known:
                     found.append(Place(begin, stop, digits, *self._kinds[digits]))
 
     def is_spelled(self, place: Place, text: str) -> bool:
-        """Whether ``text``, what is given at ``place``, is the value that the plain form seems to say."""
+        """Whether ``text``, what is given at ``place``, is the value that the plain form seems to
+        say.
+        """
         spelled = self._spelled.get(place.key)
         return spelled is None or _folded(text) in spelled
 
     def _compiled(self) -> tuple[Finder, ...]:
-        """One for the latest, so that few are compiled when one is learned, and one for each few thousand before."""
+        """One for the latest, so that few are compiled when one is learned, and one for each few
+        thousand before.
+        """
         if self._finders is None:
             if len(self._fresh) > max(_FRESH, len(self._settled) // 2):
                 self._settled |= self._fresh
@@ -200,9 +218,9 @@ class Known:
 
 
 def until_all_known(known: Known | None, make: Callable[[], Made]) -> Made:
-    """What ``make`` gives when all that it finds is known: what the last of many texts gives away is in the first.
+    """Call ``make`` until nothing new is learned, and return its last result.
 
-    It is called again as long as something new was learned meanwhile.
+    So a value that the last of many texts reveals is also found in the first.
     """
     while True:
         before = 0 if known is None else len(known)
@@ -212,11 +230,13 @@ def until_all_known(known: Known | None, make: Callable[[], Made]) -> Made:
 
 
 def is_distinctive(value: str) -> bool:
-    """Whether ``value`` means the same wherever it stands, so that it may be replaced without a label.
+    """Whether ``value`` means the same wherever it stands, so that it may be replaced without a
+    label.
 
-    Numbers have seven digits at least and are no row such as 1234567 or 0000000.  What has letters and digits has
-    seven of them, six where there are other signs too.  Of letters alone a word is none unless capitals are within it;
-    several words are, with a capital or at least sixteen letters.
+    Numbers have seven digits at least and are no row such as 1234567 or 0000000.  What has letters
+    and digits has seven of them, six where there are other signs too.  Of letters alone a word is
+    none unless capitals are within it; several words are, with a capital or at least sixteen
+    letters.
     """
     letters = [c for c in value if c.isalpha()]
     digits = [c for c in value if c.isdecimal()]

@@ -1,4 +1,5 @@
-"""Many texts, each with what names it, as one plain form: ``name: "text"``, and walls between them.
+"""Many texts, each with its label, joined to one plain form: ``name: "text"``, with walls between
+them.
 
 Whatever container a text stood in, this is all that patterns see of it.
 """
@@ -15,9 +16,9 @@ from akiosd.redact.model import MAX_CHARACTERS, RedactError
 from akiosd.redact.normalise import WALL, View
 
 MOST_NAME = 48
-"""So much of a name is read, from its end."""
+"""Only so many characters of a name are read, from its end."""
 WHOLE_VALUE = 256
-"""A text with no blank in it that is no longer is one value."""
+"""A text of at most this length without a blank is a single value."""
 BLANK = re.compile(rb"[\s\x00]")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _QUOTE = b'"'
@@ -32,18 +33,18 @@ def checked(text: str) -> str:
 
 
 def separated(name: str) -> str:
-    """``apiKey`` is read as ``api_Key``."""
+    """The name with its words apart: ``apiKey`` is read as ``api_Key``."""
     return _CAMEL.sub("_", name)
 
 
 @lru_cache(4096)
 def named(name: str) -> bytes:
-    """What stands before a text with this name; nothing where it has none."""
+    """What is put before a text with this name; nothing where it has none."""
     return View(separated(name[-MOST_NAME:])).data + b": " + _QUOTE if name else b""
 
 
 def after(name: str) -> bytes:
-    """What stands after a text with this name."""
+    """What is put after a text with this name."""
     return _QUOTE if name else b""
 
 
@@ -67,7 +68,9 @@ class Joined:
         self.data, self.fields = b"".join(pieces), Fields(begins, ends)
 
     def at(self, start: int, end: int) -> tuple[int, int, int] | None:
-        """(number of the text, characters in it) of a place in the plain form; None where it is in no text."""
+        """(number of the text, characters in it) of a place in the plain form; None where it is in
+        no text.
+        """
         place = self.fields.holding(start, end)
         if place < 0:
             return None
@@ -86,6 +89,7 @@ class Fields:
         return self.holding(candidate.start, candidate.end)
 
     def holding(self, start: int, end: int) -> int:
+        """The number of the text that ``[start, end)`` lies in; -1 when in none."""
         place = bisect_right(self.begins, start) - 1
         return place if place >= 0 and end <= self.ends[place] else -1
 
@@ -103,8 +107,8 @@ class Fields:
 def _with_name(candidate: Candidate, data: bytes, begin: int, end: int) -> Candidate:
     """A candidate that begins in the name of the text ``begin``–``end``: what of it is in the text.
 
-    In prose a quote or a comma ends a password; a text of its own that has a secret's name and no blank in it is one
-    from there to its end.
+    In prose a quote or a comma ends a password; a text of its own that has a secret's name and no
+    blank in it is one from there to its end.
     """
     candidate = candidate._replace(start=max(begin, candidate.start))
     if candidate.verdict is False or candidate.category != "digital" or end - begin > WHOLE_VALUE:

@@ -1,4 +1,4 @@
-"""What a pattern is and what a finding is."""
+"""What a pattern is, and what a finding is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ Category = Literal["personal", "financial", "health", "digital", "communication"
 CATEGORIES: tuple[Category, ...] = ("personal", "financial", "health", "digital", "communication", "location")
 
 Check = Callable[[str], bool | None]
-"""The matched text in; True: valid, False: not of this type, None: it has the form and nothing to check."""
+"""Takes the matched text.  True: valid.  False: not of this type.  None: it has the form, and
+nothing can be checked.
+"""
 
 MAX_CHARACTERS = 16 << 20
 """The most characters one call takes; a longer text is refused, never passed unread."""
@@ -26,11 +28,12 @@ class RedactError(AkiosError):
 class Pattern(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of personal data.
 
-    ``regex`` is in the common subset of re2 and ``re`` without look-around; its first group, where it
-    has one, is the value.  ``yes`` are texts with a finding of this type, ``no`` texts without one.
-    A ``weak`` form counts only near one of the ``context`` words, or, where ``lone`` is set, when it is
-    the whole text and its check, where it has one, says that it is valid.
-    ``loose`` edges may touch letters and digits.
+    ``regex`` is in the common subset of re2 and ``re``, without look-around; its first group, if it
+    has one, is the value. ``yes`` are texts with a finding of this type, ``no`` texts without one.
+
+    A ``weak`` form counts only near one of the ``context`` words, or, where ``lone`` is set, when
+    it is the whole text and its check, if it has one, says that it is valid. ``loose`` edges may
+    touch letters and digits.
     """
 
     name: str
@@ -42,27 +45,33 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     check: Check | None = None
     trim: Callable[[str], int] | None = None
-    """How many characters of the match are the value, where the form alone cannot say."""
+    """Returns how many characters of the match are the value, where the form alone cannot say."""
     context: tuple[str, ...] = ()
     weak: bool = False
     doubt: Callable[[str], bool] | None = None
-    """Which values of a strong form need a context word as those of a weak one do."""
+    """Tells which values of a strong form need a context word, as those of a weak form do."""
     lone: bool = False
     fold: bool = False
     loose: bool = False
     joints: bytes = b""
-    """Not a part of something longer such as 1-2-3: none of these with a digit or ``:`` after it is beside it."""
+    """Characters that join it to something longer, as in 1-2-3: a match is refused when one of
+    these, followed by a digit or ``:``, is beside it.
+    """
     priority: int = 50
     instead_of: tuple[str, ...] = ()
-    """What overlaps it and looks like one of these types is none."""
+    """A match of one of these types that overlaps it does not count."""
     trigger: str = ""
-    """What the block search looks for where a finding may be longer than the overlap of two blocks."""
+    """What the block search looks for where a finding may be longer than the overlap of
+    two blocks.
+    """
     endless: str = ""
-    """What more than 1,200 characters that may become a match look like, where that is not as ``regex`` begins."""
+    """What more than 1,200 characters that may become a match look like, where that is not as
+    ``regex`` begins.
+    """
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A finding: ``start`` and ``end`` are characters of the text that was given."""
+    """A finding: ``start`` and ``end`` are characters of the given text."""
 
     start: int
     end: int
@@ -73,9 +82,10 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """``text`` is safe to pass on; it is empty when ``blocked``.
+    """What became of a text.
 
-    ``paths``, where there are any, say for each of ``spans`` in which text of a container it is; it counts from there.
+    ``text`` is safe to pass on; it is empty when ``blocked``. ``paths``, if any, say for each of
+    ``spans`` in which text of a container it is; positions count from there.
     """
 
     text: str

@@ -1,9 +1,10 @@
 """One plain form of a text to search in, with a map back to the characters that were given.
 
-The form is bytes, one per character, in Latin-1: full-width and other compatibility forms folded (NFKC),
-zero-width characters and combining marks gone, Unicode dashes, spaces and digits made ASCII, escapes of JSON,
-URLs and HTML undone once.  A letter outside Latin-1 is ``0xff``, anything else outside it ``0x80``.
-A mask such as ``[EMAIL]`` that stands in the text is a row of ``WALL``: nothing is searched in it or across it.
+The form is bytes, one per character, in Latin-1: full-width and other compatibility forms folded
+(NFKC), zero-width characters and combining marks gone, Unicode dashes, spaces and digits made
+ASCII, escapes of JSON, URLs and HTML undone once.  A letter outside Latin-1 is ``0xff``, anything
+else outside it ``0x80``. A mask such as ``[EMAIL]`` that stands in the text is a row of ``WALL``:
+nothing is searched in it or across it.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ LETTER, OTHER = "\xff", "\x80"
 WALL = b"\0"
 MASK = r"\[[A-Z][A-Z0-9_]{1,30}\]"
 UNRESOLVED = "UNRESOLVED"
-"""What could not be held until it was known what it is."""
+"""Stands for text that could not be held until it was known what it is."""
 _MASK = re.compile(MASK.encode())
 _NAMES = frozenset(f"[{name}]".encode() for name in (*(p.name for p in PATTERNS), BASE64.name, LINES.name, UNRESOLVED))
 _PLAIN = {"\xa0": " ", "\xad": "", "‘": "'", "’": "'", "′": "'", "“": '"', "”": '"', "″": '"', "−": "-",
           "¹": "1", "²": "2", "³": "3", "。": ".", "｡": "."}  # fmt: skip
 _SHORT = {"n": "\n", "r": "\r", "t": "\t", "b": " ", "f": " "}
 
-# Undone one by one, so that what a position decodes to never depends on what stands before it.  An escape that was
-# escaped again (``\\u0040``, ``%2540``, ``&amp;#64;``) is undone at once.
+# Undone one by one, so that what a position decodes to never depends on what stands before it.  An
+# escape that was escaped again (``\\u0040``, ``%2540``, ``&amp;#64;``) is undone at once.
 _AGAIN, _AMP = "%(?:25){0,3}", "&(?:amp;){0,3}"
 _ESCAPE = (
     r"(?:\\{1,4}(?:u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[nrtbf\"'/])|\\\\"
@@ -48,7 +49,7 @@ _DOUBLED = re.compile("(?<=%)(?:25)+(?=[0-9A-Fa-f]{2})|%")
 
 
 def plain(character: str) -> str:
-    """What one character above ASCII is searched as: nothing, one or more Latin-1 characters."""
+    """The plain form of one character above ASCII: no, one or more Latin-1 characters."""
     if character in _PLAIN:
         return _PLAIN[character]
     if character <= "\xff":
@@ -80,7 +81,9 @@ def _walled(mask: re.Match[bytes]) -> bytes:
 
 
 class _Table(dict[int, str]):
-    """:func:`plain` for ``str.translate``, filled as characters are met; ``odd`` are those of another length."""
+    """:func:`plain` for ``str.translate``, filled as characters are met; ``odd`` are those of
+    another length.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,8 +125,8 @@ def has_escapes(text: str) -> bool:
 class View:
     """``data`` is the plain form; :meth:`start` and :meth:`end` give characters of the text.
 
-    ``partial`` is where in the text an escape begins that the end cuts off, else its length.  Without ``undo`` escapes
-    stay as they are written.
+    ``partial`` is where in the text an escape begins that the end cuts off, else the text's length.
+    Without ``undo`` escapes stay as they are written.
     """
 
     __slots__ = ("_starts", "_units", "data", "partial", "text")

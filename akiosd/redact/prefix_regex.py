@@ -1,11 +1,13 @@
-"""Could a text that ends here still become a finding?  Answered by the prefixes of the patterns' languages.
+"""Answers whether a text that ends here could still become a finding, by the prefixes of the
+patterns' languages.
 
-For a regular expression ``r`` the set of all beginnings of its matches is regular too; :func:`prefixes` writes it
-down.  A stream searches the end of what it has for such a beginning and holds back from there.
+For a regular expression ``r``, the set of all beginnings of its matches is regular too;
+:func:`prefixes` writes it down. A stream searches the end of its text for such a beginning, and
+holds back from there.
 
-A search for the beginnings of all patterns at once that counted every repetition would be large.  So the long ones
-are not counted: more is held than must be, and where that is more than ``LONG`` characters only those beginnings are
-believed that belong to patterns without an end (:func:`endless`).
+A search for the beginnings of all patterns at once would be large if it counted every repetition.
+So long repetitions are not counted: more is held back than necessary, and where that is more than
+``LONG`` characters, only beginnings of patterns without an end count (:func:`endless`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from akiosd.redact.normalise import MASK
 from akiosd.redact.re2_search import compiled, folded, latin
 
 LONG = 1200
-"""No match of a pattern that has an end is longer."""
+"""No match of a pattern that has an end is longer than this, in characters."""
 _COUNTED = 28
 _CATEGORIES = {"CATEGORY_DIGIT": r"\d", "CATEGORY_SPACE": r"\s", "CATEGORY_WORD": r"\w",
                "CATEGORY_NOT_DIGIT": r"\D", "CATEGORY_NOT_SPACE": r"\S", "CATEGORY_NOT_WORD": r"\W"}  # fmt: skip
@@ -85,7 +87,9 @@ def _node(op: Any, value: Any, exact: bool) -> tuple[str, str]:
 
 
 def prefixes(nodes: Any, exact: bool) -> str:
-    """A regular expression for every beginning, the whole included, of what ``nodes`` match; ``exact`` or of more."""
+    """A regular expression for every beginning, the whole included, of what ``nodes`` match;
+    ``exact`` or of more.
+    """
     result = ""
     for op, value in reversed(list(nodes)):
         whole, begun = _node(op, value, exact)
@@ -113,7 +117,9 @@ class Growth:
         self._endless = _at_end(long) if long else None
 
     def start(self, data: bytes, position: int) -> int:
-        """From where on ``data`` may still become a finding; its length when nowhere."""
+        """The position from which ``data`` may still become a finding; its length when there is
+        none.
+        """
         size = len(data)
         match = self._any.search(data, position)
         if not match or size - match.start() <= LONG:

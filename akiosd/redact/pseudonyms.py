@@ -1,8 +1,8 @@
-"""Stand-ins for personal data, the same for the same value in one cage, and the way back.
+"""Stand-ins for personal data: the same for the same value in one cage, and the way back.
 
-What they are made of says :mod:`akiosd.redact.standins`: values that nobody can hold.  One value has one, however it is
-spelled, and it is spelled as the value is, so that the spelling comes back too.  The map lives in this object and
-nowhere else; it is gone with the cage.
+:mod:`akiosd.redact.standins` says what they are made of: values that nobody can hold. A value has
+one stand-in however it is spelled, spelled as the value is, so that the spelling comes back too.
+The map lives in this object and nowhere else; it is gone with the cage.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ _KEPT_NETS = ("192.0.2.", "198.51.100.", "203.0.113.", "5e-00-53", "5E-00-53", "
 _KEPT = re.compile(
     r"(?:192\.0\.2|198\.51\.100|203\.0\.113)\.[0-9]{1,3}|00[-:]?00[-:.]?5[eE][-:]?00[-:.]?53[-:]?[0-9a-fA-F]{2}"
 )
-"""Values of those small sets that stand-ins come from: what the agent's own texts show of them stands for itself."""
+"""Values of those small sets that stand-ins come from: what the agent's own texts show of them
+stands for itself.
+"""
 _DATE = re.compile(
     r"(?<![0-9])(?:[0-9]{4}([-/. ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/. ])[0-9]{1,2}\2[0-9]{4})(?![0-9])"
 )
@@ -39,7 +41,9 @@ _DATE = re.compile(
 
 
 class Pseudonyms:
-    """``key`` is 32 random bytes of one cage.  Not shared between threads."""
+    """The stand-ins of one cage.  ``key`` is 32 random bytes of that cage.  Not shared between
+    threads.
+    """
 
     def __init__(self, key: bytes) -> None:
         if len(key) < 16:
@@ -59,10 +63,7 @@ class Pseudonyms:
         return len(self._given)
 
     def give(self, value: str, kind: str, spelled: str = "") -> str:
-        """The stand-in for ``value``; the same every time.
-
-        ``spelled`` is how a container writes it, such as ``p&amp;ss``: that has a spelling of its own, and comes back.
-        """
+        """The stand-in for ``value``, the same every time."""
         if spelled and spelled != value:
             return self._give_spelled(value, kind, spelled)
         found = self._given.get(value)
@@ -86,7 +87,7 @@ class Pseudonyms:
         return found
 
     def expect(self, values: Iterable[str]) -> None:
-        """These are values of the agent's: none of them is to stand for another."""
+        """These are values of the agent's: none of them may stand for another value."""
         self._taken.update(fold(View(value).data) for value in values if value not in self._given)
 
     def _new(self, value: str, kind: str, rule: Rule) -> str:
@@ -106,7 +107,9 @@ class Pseudonyms:
         return stand_in
 
     def _made(self, value: str, kind: str, rule: Rule) -> Iterator[str]:
-        """What may stand for it, best first; a label where the kind has no room, or none is left."""
+        """What may stand for it, best first; a label where the kind has no room, or
+        none is left.
+        """
         for attempt in range(_FEW_TRIES if rule.family in self._full else _TRIES):
             stand_in = rule.make(value, self._noise(value, kind, attempt))
             if not stand_in or not _may_stand(stand_in, value, rule):
@@ -153,14 +156,18 @@ class Pseudonyms:
             return self._new(value, kind, rule)
         return self._note(entry, spelled, value)
 
-    # ---- the way back ------------------------------------------------------------------------------
+    # ---- the way back
+    # ------------------------------------------------------------------------------
 
     def restore(self, text: str, escape: bool = False) -> str:
-        """``text`` with every stand-in taken back; ``escape`` where ``text`` is inside a JSON string."""
+        """``text`` with every stand-in replaced by its original; ``escape`` where ``text`` is
+        inside a JSON string.
+        """
         places, _ = self._index.scan(text)
         return self.replaced(text, places, 0, len(text), escape)
 
     def replaced(self, text: str, places: list[Place], done: int, stop: int, escape: bool) -> str:
+        """``text[done:stop]`` with the stand-ins at ``places`` replaced by what they stand for."""
         pieces = []
         for place in places:
             pieces += [text[done : place.start], _dressed(self._back(text, place), text, place, escape)]
@@ -195,7 +202,7 @@ class Pseudonyms:
         return not is_plain(json) and self._index.may_be_in(Folded(json.decode("utf-8", "replace")).letters)
 
     def covered(self, text: str) -> str:
-        """``text`` with a NUL for each character of a stand-in: there is nothing to be found in it."""
+        """``text`` with a NUL for each character of a stand-in: nothing is to be found there."""
         places, _ = self._index.scan(text)
         if any(net in text for net in _KEPT_NETS):
             self._see(_KEPT, text, places)
@@ -214,12 +221,15 @@ class Pseudonyms:
                 self._taken.add(fold(match[0].encode("ascii")))
 
     def held(self, text: str) -> int:
-        """Where the end of ``text`` begins that may be the beginning of a stand-in; its length when nowhere."""
+        """Where the end of ``text`` begins that may be the beginning of a stand-in; its length when
+        nowhere.
+        """
         return self._index.scan(text, 0, final=False)[1]
 
 
 def _may_stand(stand_in: str, value: str, rule: Rule) -> bool:
-    """Whether what may touch ``value`` and be no part of it may touch ``stand_in``; anything may touch a label.
+    """Whether what may touch ``value`` and be no part of it may touch ``stand_in``; anything may
+    touch a label.
 
     ``…85::ffff:192.0.2.1`` is a number and an address; ``…672001:db8::1`` would be neither.
     """
@@ -256,7 +266,9 @@ def _is_in_url(text: str, at: int) -> bool:
 
 
 class StreamRestorer:
-    """Puts originals back into a text that arrives in pieces; holds back only what may become a stand-in."""
+    """Restores originals in a text that arrives in pieces; holds back only what may become a
+    stand-in.
+    """
 
     def __init__(self, pseudonyms: Pseudonyms, escape: bool = False) -> None:
         self._pseudonyms, self._escape, self._held = pseudonyms, escape, ""
@@ -264,9 +276,11 @@ class StreamRestorer:
         """What went before: it tells what the next place is in."""
 
     def push(self, chunk: str) -> str:
+        """Take the next piece; returns what may be passed on."""
         return self._pass(chunk, final=False)
 
     def flush(self) -> str:
+        """The rest, when the text has ended."""
         return self._pass("", final=True)
 
     def _pass(self, chunk: str, final: bool) -> str:

@@ -1,4 +1,4 @@
-"""Regular expressions over the plain form, which is Latin-1."""
+"""Regular expressions over the plain form, which is Latin-1, by re2."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _MEMORY = 128 << 20
 
 
 def options() -> Any:
+    """The options with which all are compiled."""
     chosen = re2.Options()
     chosen.encoding = re2.Options.Encoding.LATIN1
     chosen.max_mem = _MEMORY
@@ -23,14 +24,17 @@ def options() -> Any:
 
 
 def compiled(regex: bytes) -> Any:
+    """``regex`` compiled with these options."""
     return re2.compile(regex, options())
 
 
 def latin(regex: str) -> bytes:
+    """``regex`` in Latin-1."""
     return regex.encode("latin-1")
 
 
 def folded(pattern: Pattern) -> str:
+    """The pattern's expression, made to ignore case where the pattern says so."""
     return f"(?i:{pattern.regex})" if pattern.fold else pattern.regex
 
 
@@ -41,8 +45,9 @@ Spans = list[tuple[int, int]]
 class Finder:
     """All matches of a regular expression, left to right.
 
-    ``finditer`` of the binding spends more time on its match objects than on a search of a kilobyte; so its own
-    search is called, and ``finditer`` where a version of it has none of this name.
+    ``finditer`` of the binding spends more time on its match objects than on a search of a
+    kilobyte; so its own search is called, and ``finditer`` where a version of it has none of this
+    name.
     """
 
     def __init__(self, regex: bytes) -> None:
@@ -83,7 +88,8 @@ class Choice:
         self._set = re2.Set.SearchSet(options())
         for regex in regexes:
             self._set.Add(regex)
-        # Always matches: a Set that ran out of memory says nothing, and nothing must not mean clean.
+        # Always matches: a Set that ran out of memory says nothing, and nothing must not mean
+        # clean.
         self._sentinel = self._set.Add(b"")
         self._set.Compile()
 

@@ -1,4 +1,4 @@
-"""A whole text in, a safe text and its findings out."""
+"""Takes a whole text; returns a safe text and its findings."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ Mode = Literal["pseudonym", "mask", "block", "off"]
 
 
 class Redactor:
-    """One mode over one engine.  ``pseudonym`` needs the cage's :class:`Pseudonyms`.
+    """One mode over one engine.
 
-    ``known`` is what was found in the cage before: that is found again wherever it stands, and what is found now is
-    added to it.  In a text that is given whole also what stands before it is found.
+    ``pseudonym`` needs the cage's :class:`Pseudonyms`. ``known`` is what was found in the cage
+    before: it is found again wherever it stands, and what is found now is added to it. In a text
+    that is given as a whole, a value is also found in front of the place that revealed it.
     """
 
     def __init__(
@@ -38,13 +39,17 @@ class Redactor:
         self.engine, self.mode, self.pseudonyms, self.known = engine, mode, pseudonyms, known
 
     def redact(self, text: str, hint: str = "") -> Result:
-        """Linear.  ``hint`` names the place, such as a JSON key.  Raises :class:`RedactError` when too long."""
+        """Redact ``text``; linear.  ``hint`` is its label, such as a JSON key.  Raises
+        :class:`RedactError` when it is too long.
+        """
         if self.mode == "off":
             return Result(text, ())
         return self.apply(text, self.find(text, hint))
 
     def read(self, text: str, hint: str = "") -> Result:
-        """As :meth:`redact`, with the containers in ``text`` taken apart: the same value is found in each of them."""
+        """The same as :meth:`redact`, with the containers in ``text`` taken apart: a value is found
+        in each of them.
+        """
         if self.mode == "off":
             return Result(text, ())
         whole = view(checked(text), hint)
@@ -87,7 +92,9 @@ class Redactor:
         return edits
 
     def _as_spelled(self, spelled: str, codec: Codec, text: str, spans: list[Span]) -> list[Edit]:
-        """The edits of ``spelled``, which says ``text``: each stand-in brings back how its value is spelled there."""
+        """The edits of ``spelled``, which says ``text``: each stand-in brings back how its value is
+        spelled there.
+        """
         edits: list[Edit] = []
         for span in spans:
             value = text[span.start : span.end]
@@ -101,13 +108,15 @@ class Redactor:
         return edits
 
     def find(self, text: str, hint: str = "", learn: Callable[[Span], bool] = lambda span: True) -> list[Span]:
-        """What is to be replaced in ``text``; only what ``learn`` agrees to is remembered."""
+        """The findings that are to be replaced in ``text``; only those that ``learn`` agrees to are
+        remembered.
+        """
         return self.find_all([checked(text)], [hint], learn)[0]
 
     def find_all(
         self, texts: Iterable[str], hints: Sequence[str], learn: Callable[[Span], bool] = lambda span: True
     ) -> list[list[Span]]:
-        """As :meth:`find` for many texts, each with its own hint."""
+        """The same as :meth:`find` for many texts, each with its label."""
         joined = Joined([View(self.shown(text)) for text in texts], hints)
         found = self.engine.find_all(joined)
         for number, (seen, hint) in enumerate(zip(joined.views, hints, strict=True)):
@@ -132,7 +141,9 @@ class Redactor:
         return spans if spans and spans[0].end == len(text) else merged(spans, [secret])
 
     def learn(self, value: str, span: Span) -> list[bytes]:
-        """Remember ``value``, unless its form gives it away wherever it stands; returns the keys of what is new."""
+        """Remember ``value``, unless its form gives it away wherever it stands; returns the keys of
+        what is new.
+        """
         if self.known is None:
             return []
         evident = span.reason in BY_FORM and span.type in self.engine.evident
@@ -144,23 +155,15 @@ class Redactor:
         return [key for key in keys if key]
 
     def has(self, text: str) -> bool:
-        """Whether there is personal data in ``text``, such as a name."""
+        """Whether there is personal data in ``text``."""
         if self.engine.find(text):
             return True
         return self.known is not None and bool(known_spans(self.known, Joined([View(text)], [""])))
 
-    def redact_bytes(self, data: bytes, binary: Literal["pass", "block"] = "block") -> tuple[bytes, Result]:
-        """As :meth:`redact` for UTF-8; bytes that are not text pass or are blocked, as ``binary`` says."""
-        try:
-            text = data.decode()
-        except ValueError:
-            blocked = binary == "block" and self.mode != "off"
-            return b"" if blocked else data, Result("", (), blocked)
-        result = self.redact(text)
-        return result.text.encode("utf-8", "surrogatepass"), result
-
     def shown(self, text: str) -> str:
-        """What of ``text`` is to be searched: stand-ins given before are not, they stay what they are."""
+        """The part of ``text`` that is to be searched: stand-ins that were given before are not,
+        and stay as they are.
+        """
         return text if self.pseudonyms is None else self.pseudonyms.covered(text)
 
     def apply(self, text: str, spans: Iterable[Span], offset: int = 0) -> Result:
@@ -178,17 +181,18 @@ class Redactor:
         return Result("".join([*pieces, text[done:]]), tuple(kept))
 
     def replacement(self, value: str, kind: str, spelled: str = "") -> str:
-        """What stands for ``value`` in this mode; ``spelled`` is how a container writes it."""
+        """The mask or stand-in for ``value`` in this mode."""
         if self.mode == "pseudonym" and self.pseudonyms is not None:
             return self.pseudonyms.give(value, kind, spelled)
         return f"[{kind}]"
 
 
 class Remembering(Redactor):
-    """Searches no text twice: agents send their whole history, and the same headers, with every call.
+    """A redactor that searches no text twice: agents send their whole history, and the same
+    headers, with every call.
 
-    Texts that are not short are kept as digests, results where something was replaced; ``most_bytes`` bounds both
-    together, the oldest go first.
+    Longer texts are kept as digests, results only where something was replaced; ``most_bytes``
+    bounds both together, the oldest go first.
     """
 
     def __init__(
@@ -202,9 +206,11 @@ class Remembering(Redactor):
         self._bytes, self._most = 0, most_bytes
 
     def redact(self, text: str, hint: str = "") -> Result:
+        """As :meth:`Redactor.redact`; a text met before is not searched again."""
         return self._remembered("plain", text, hint, super().redact)
 
     def read(self, text: str, hint: str = "") -> Result:
+        """As :meth:`Redactor.read`; a text met before is not searched again."""
         return self._remembered("", text, hint, super().read)
 
     def _remembered(self, way: str, text: str, hint: str, make: Callable[[str, str], Result]) -> Result:
@@ -235,7 +241,9 @@ class Remembering(Redactor):
         return 0 if self.known is None else self.known.awkward
 
     def _holds(self, seen: _Seen, text: str) -> bool:
-        """Whether what was learned since changes nothing: no such value stands in what ``text`` became."""
+        """Whether what was learned since changes nothing: no such value stands in what ``text``
+        became.
+        """
         safe = text if seen.result is None else seen.result.text
         if self.known is None or seen.awkward != self.known.awkward:
             return False
@@ -245,6 +253,7 @@ class Remembering(Redactor):
         return True
 
     def has(self, text: str) -> bool:
+        """As :meth:`Redactor.has`; an answer holds until another value becomes known."""
         version, found = self._names.get(text, (-1, False))
         if version != self._version:
             found = super().has(text)
@@ -254,7 +263,9 @@ class Remembering(Redactor):
 
 
 class _Seen(msgspec.Struct):
-    """What a text became when ``version`` values were known, ``awkward`` of which may be spelled in another way."""
+    """What a text became when ``version`` values were known, ``awkward`` of which may be spelled in
+    another way.
+    """
 
     version: int
     awkward: int
@@ -273,7 +284,9 @@ def known_spans(known: Known, joined: Joined) -> dict[int, list[Span]]:
 
 
 def merged(spans: list[Span], again: Iterable[Span]) -> list[Span]:
-    """``spans`` and what else of ``again``, both by position: of two that overlap the larger takes the other in."""
+    """``spans`` and what else of ``again``, both by position: of two that overlap the larger takes
+    the other in.
+    """
     kept: list[Span] = []
     for span in sorted([*spans, *again], key=lambda s: (s.start, -s.end)):
         if kept and span.start < kept[-1].end:
@@ -290,7 +303,9 @@ _ENTRY = 200
 """Bytes of a digest and its place in the table, of one finding, about."""
 _MAX_NAMES, _MAX_NAME = 1000, 100
 _SHORT = 64
-"""Characters, of a text and the name it has; no longer than the digest that would stand for them."""
+"""Characters, of a text and the name it has; no longer than the digest that would stand
+for them.
+"""
 
 
 def _cost(kept: Result | None) -> int:

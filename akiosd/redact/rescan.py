@@ -1,16 +1,17 @@
-"""What masking a finding uncovers.
+"""Finds what masking a finding uncovers.
 
-A match may have been refused for what stands beside it, or hidden by one that was: once the neighbour is masked it
-counts.  In ``password: hunter2!(0161) 496 0000`` no password is seen until the phone number is ``[PHONE_UK]``.  So what
-touches a finding is searched again with a wall in the place of the finding, and what that finds is a wall in the next
-round, until nothing touches a wall any more.  That is why redacting twice changes nothing.
+A match may have been refused because of what stands beside it, or hidden by a match that was: once
+the neighbour is masked, it counts. In ``password: hunter2!(0161) 496 0000`` no password is found
+until the phone number is ``[PHONE_UK]``. So whatever touches a finding is searched again with a
+wall in the place of the finding; what that finds is a wall in the next round, until nothing touches
+a wall any more. That is why redacting twice changes nothing.
 
-A wall is written into the plain form as NUL characters, which no pattern matches; a mask that stands in the text
-already is such a wall from the beginning.  A round looks at what touches the walls of the round before and at nothing
-else, so the rounds cost what is near findings.
+A wall is written into the plain form as NUL characters, which no pattern matches; a mask that is
+already in the text is such a wall from the beginning. Each round looks only at what touches the
+walls of the round before, so the cost is proportional to what stands near findings.
 
-A run of base64 longer than two segments is not read again, nor is what goes over the end of a line: they are what they
-are.
+A run of base64 that is longer than two segments is not read again, nor is what crosses the end of a
+line.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from akiosd.redact.normalise import WALL
 from akiosd.redact.re2_search import Spans, least
 
 ROUNDS = 16
-"""A chain of neighbours of which each uncovers the next is followed this far."""
+"""A chain of neighbours of which each uncovers the next is followed so many times."""
 _WALLS = re.compile(WALL + b"+")
 BESIDE = 2
 """How far :func:`akiosd.redact.context.touches` looks."""
 
 
 class Matcher(Protocol):
-    """What is asked of :class:`akiosd.redact.engine.Engine`."""
+    """The part of :class:`akiosd.redact.engine.Engine` that is needed here."""
 
     @property
     def near(self) -> Callable[[bytes, list[Candidate]], list[Decision]]: ...
@@ -52,7 +53,9 @@ class Wall(NamedTuple):
 
 
 class Uncovered(NamedTuple):
-    """``walls`` are those of ``kept`` and ``more``; ``candidates`` were found in the places of ``changed``."""
+    """``walls`` are those of ``kept`` and ``more``; ``candidates`` were found in the places of
+    ``changed``.
+    """
 
     more: list[Decision]
     walls: list[Wall]
@@ -63,7 +66,9 @@ class Uncovered(NamedTuple):
 def uncovered(
     engine: Matcher, data: bytes, candidates: Iterable[Candidate], kept: Iterable[Decision], before: Iterable[Wall] = ()
 ) -> Uncovered:
-    """The findings that masking ``kept``, found among ``candidates``, and the walls ``before`` them uncovers."""
+    """The findings that masking ``kept``, found among ``candidates``, and the walls ``before`` them
+    uncovers.
+    """
     walls = [*before, *(Wall(d.candidate.start, d.candidate.end, 0) for d in kept)]
     result = Uncovered([], walls, [], [])
     live = [c for c in candidates if c.pattern is not LINES and (c.pattern is not BASE64 or _whole(c, data))]
@@ -110,7 +115,9 @@ def _touched(live: list[Candidate], walls: list[Wall], text: bytearray) -> dict[
 
 
 def _changes(candidate: Candidate, wall: Wall | None, text: bytearray) -> bool:
-    """Whether ``wall``, the first that ends after its beginning, or one beside it may change ``candidate``."""
+    """Whether ``wall``, the first that ends after its beginning, or one beside it may change
+    ``candidate``.
+    """
     first, last = candidate.first, candidate.last
     if wall is None or wall.start >= last:
         refused = candidate.verdict is False and not candidate.pattern.loose

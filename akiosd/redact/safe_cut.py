@@ -1,8 +1,9 @@
-"""Where a stream may be cut.
+"""Decides where a stream may be cut.
 
-Not within what is found or may still be, nor within a match that was refused but may be looked at again for what comes:
-one that touches what is not decided yet, or touches such a one, and so on ``DEPTH`` times.  A cut may go through any
-other that was refused, or a list of numbers would be held from its first to its last.
+Not inside anything that is found or may still be found, nor inside a match that was refused but may
+be looked at again because of text that follows: a match that touches what is not decided yet, or
+touches such a match, up to ``DEPTH`` times. A cut may go through any other refused match; otherwise
+a list of numbers would be held back from its first to its last.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from akiosd.redact.rescan import BESIDE
 
 DEPTH = 4
 NEAR = 4096
-"""Further from the end everything counts as near."""
+"""In characters: further from the end, everything counts as near."""
 
 
 class Tail:
-    """The run of base64 at the end: where it may be cut."""
+    """The run of base64 at the end of the text, and where it may be cut."""
 
     def __init__(self, run: int, size: int) -> None:
         self.run = run
@@ -30,13 +31,17 @@ class Tail:
         """At this length one more segment can pass."""
 
     def down(self, position: int) -> int:
-        """The last place up to ``position`` that is not within a segment, nor in one that is not decided."""
+        """The last place up to ``position`` that is not within a segment, nor in one that is not
+        decided.
+        """
         position = min(position, self.last)
         return position if position <= self.run else position - (position - self.run) % SEGMENT
 
 
 def before(candidates: Iterable[Candidate], cut: int, tail: Tail) -> int:
-    """The last place up to ``cut`` that is in none of ``candidates``, nor beside one that a finding may change."""
+    """The last place up to ``cut`` that is in none of ``candidates``, nor beside one that a finding
+    may change.
+    """
     candidates, moved = list(candidates), True
     while moved:
         moved = False
@@ -54,8 +59,8 @@ def is_passed(candidate: Candidate) -> bool:
 def binding(candidates: list[Candidate], found: set[int], open_: set[int], grows: int, size: int) -> list[Candidate]:
     """Those of ``candidates`` that a cut must not go through.
 
-    ``found`` and ``open_`` are ids of those that are findings and of those that may still be, ``grows`` is where
-    something may begin that is not known yet, ``size`` where the text ends.
+    ``found`` and ``open_`` are ids of those that are findings and of those that may still be,
+    ``grows`` is where something may begin that is not known yet, ``size`` where the text ends.
     """
     bound: list[Candidate] = []
     rest: list[Candidate] = []

@@ -1,6 +1,7 @@
-"""What secrets are called: the words for a password and for a key, in the languages whose numbers are known here.
+"""The names of secrets: words for passwords and keys, in the languages whose numbers are known
+here.
 
-One table for everybody who asks: what stands in containers, and what code and prose call by name.
+One table for all that use it: labels in containers, and names in code and prose.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ PASSWORDS = (
     "wachtwoord", "haslo", "l[öÖ]senord", "losenord", "passord", "adgangskode", "salasana", "heslo", "jelsz[óÓ]",
     "jelszo",
 )  # fmt: skip
-"""Words that mean nothing else; one may be a part of a longer name, such as ``dbPassword``."""
+"""Words that mean nothing else; each may be a part of a longer name, such as ``dbPassword``."""
 FOREIGN_PASSWORDS = ("has[łŁ]o", "[şŞ]ifre", "parol[ăĂ]", "пароль", "パスワード", "密码", "密碼", "비밀번호")
-"""Such as have letters that are not in Latin-1."""
+"""Words with letters that Latin-1 lacks."""
 SHORT_PASSWORDS = ("pass", "pwd", "pw", "passw", "psw", "mdp", "clave", "requirepass", "psk")
-"""Such as are parts of other words too: they count where a name begins and ends with them."""
+"""Words that are also parts of others: they count only as a whole word of a name."""
 KEYS = (
     "api[ _-]?key", "api[ _-]?secret", "secret[ _-]?key", "client[ _-]?secret", "access[ _-]?key", "account[ _-]?key",
     "app[ _-]?secret", "consumer[ _-]?secret", "(?:access|auth|refresh|api|bearer|bot|id|session|personal)[ _-]?token",
@@ -47,7 +48,9 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 @lru_cache(4096)
 def kind_of(name: str) -> Kind:
-    """What a value with this name is, going by its name: ``DB_PASSWORD``, ``xApiKey``, ``the password``."""
+    """What a value is, going by its name, such as ``DB_PASSWORD``, ``xApiKey`` or ``the
+    password``.
+    """
     name = _CAMEL.sub("_", name.strip("\"'`*_:- "))
     if _PASSWORD_NAME.fullmatch(name):
         return "PASSWORD"

@@ -1,4 +1,4 @@
-"""Dates moved by a number of days, in the form in which they are written."""
+"""Moves dates by a number of days, in the form in which they are written."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _MONTHS = (
     "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
 )
 _PIVOT = 30
-"""Two digits of a year above it are of the last century."""
+"""Years written with two digits above this belong to the last century."""
 
 
 def moved(text: str, days: int) -> str:
-    """``text`` moved by ``days``; "" where it is no date that can be written again in the same form."""
+    """``text`` moved by ``days``; "" when it is no date that can be written in the same form."""
     try:
         return _moved(text, datetime.timedelta(days))
     except (ValueError, OverflowError):

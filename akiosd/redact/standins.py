@@ -1,7 +1,8 @@
-"""Which values stand for personal data: only such as nobody can hold.  One table, kind → how, and by what source.
+"""Chooses the values that stand for personal data: only values that nobody can hold.  One table:
+kind → how, and its source.
 
-A kind that is not in the table has no values of that sort: a label stands for it.  A label also stands for a value
-whose kind has no room left.
+For a kind that is not in the table a label stands, and also for a value whose kind has no room
+left.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ _CHECKS = {pattern.name: pattern.check for pattern in PATTERNS if pattern.check}
 
 
 class Rule(NamedTuple):
-    """``make`` gives a value spelled as the one it stands for, or "" where it can give none.
+    """How stand-ins of one kind are made.
 
-    ``same`` is what is equal in all spellings of one value.  ``poured``: the stand-in of one spelling is that of
-    another with its letters and digits in other places.  ``exact``: what separates its parts is a part of it.
+    ``make`` returns a value spelled like the one it stands for, or "" when it can make none.
+    ``same`` returns what is equal in all spellings of one value. ``poured``: the stand-in of
+    another spelling has the same letters and digits in other places. ``exact``: the separators of
+    its parts belong to the value.
     """
 
     family: str
@@ -51,7 +54,9 @@ def bare(text: str) -> str:
 
 
 def pour(characters: str, layout: str) -> str:
-    """``characters`` in the places of the letters and digits of ``layout``, in the case of each."""
+    """``characters`` in the places of the letters and digits of ``layout``, each in the case of the
+    one that it replaces.
+    """
     left = iter(characters)
     return "".join(_as(next(left), place) if place.isalnum() else place for place in layout)
 
@@ -61,7 +66,9 @@ def _as(character: str, place: str) -> str:
 
 
 def shaped(value: str, noise: Noise, kept: int = 0) -> str:
-    """Digits for digits, letters for letters of the same case, everything else, and the first ``kept``, as it is."""
+    """Digits for digits, letters for letters of the same case, everything else, and the first
+    ``kept``, as it is.
+    """
     return value[:kept] + "".join(_random(character, noise) for character in value[kept:])
 
 
@@ -78,7 +85,8 @@ def _number(noise: Noise, below: int) -> int:
     return int.from_bytes(bytes(next(noise) for _ in range(8)), "big") % below
 
 
-# ---- mail, addresses -------------------------------------------------------------------------------
+# ---- mail, addresses
+# -------------------------------------------------------------------------------
 
 
 def _mail(value: str, noise: Noise) -> str:
@@ -114,7 +122,8 @@ def _mac(value: str, noise: Noise) -> str:
     return pour(f"00005e0053{next(noise):02x}", value) if len(bare(value)) == 12 else ""
 
 
-# ---- telephones ------------------------------------------------------------------------------------
+# ---- telephones
+# ------------------------------------------------------------------------------------
 
 _REGIONS = {"PHONE_US": "US", "PHONE_UK": "GB", "PHONE_FR": "FR", "PHONE_DE": "DE"}
 _HOME = {"PHONE_US": 1, "PHONE_UK": 44, "PHONE_FR": 33, "PHONE_DE": 49}
@@ -122,13 +131,15 @@ _EXTENSION = re.compile(r" ?(?:x|ext\.?) ?[0-9]{1,5}$")
 
 
 class Phone(NamedTuple):
+    """A phone number's country code, and the digits after it."""
+
     code: int
     national: str
 
 
 @lru_cache(4096)
 def read_phone(value: str, kind: str) -> Phone | None:
-    """None for a number whose country cannot be told."""
+    """The parts of a phone number; None when its country cannot be told."""
     text = re.sub(r"^00 ?", "+", _EXTENSION.sub("", value.strip()))
     try:
         found = phonenumbers.parse(text[:1] + text[1:].replace("+", " "), _REGIONS.get(kind))
@@ -176,7 +187,8 @@ def phone_spellings(phone: Phone) -> tuple[str, ...]:
     return (code + number, "00" + code + number, *home)
 
 
-# ---- numbers with check digits ---------------------------------------------------------------------
+# ---- numbers with check digits
+# ---------------------------------------------------------------------
 
 _KEPT = {"IBAN": 2, "EU_VAT": 2, "CREDIT_CARD": 1, "CARD_NUMBER": 1, "BITCOIN_ADDRESS": 3}
 """How many characters tell the country or the scheme, and are kept."""
@@ -199,7 +211,9 @@ _BY_SIZE: dict[int, tuple[str, ...]] = {
 
 
 def is_held(text: str, kind: str) -> bool:
-    """Whether somebody may hold ``text`` as a number of this kind, or of another that looks the same."""
+    """Whether somebody may hold ``text`` as a number of this kind, or of another kind that looks
+    the same.
+    """
     check, plain = _CHECKS[kind], bare(text)
     if check(text) is not False or (kind in _WIDER and _passes(_WIDER[kind], plain)):
         return True
@@ -242,7 +256,9 @@ def _unchecked(value: str, noise: Noise, kind: str) -> str:
 
 
 def _apart(text: str) -> str:
-    """Nine digits that are no SSN, ten that are no telephone number; what else there is as it is."""
+    """Nine digits that are no SSN, ten that are no telephone number; what else there is
+    as it is.
+    """
     plain = bare(text)
     if len(plain) == 9 and plain.isdigit():
         return pour(f"9{plain[1:3]}{int(plain[3]) % 5}{plain[4:]}", text)
@@ -262,7 +278,8 @@ def _nino(value: str, noise: Noise) -> str:
     return pour(f"QQ{_number(noise, 10**6):06}{'ABCD'[next(noise) % 4]}", value) if len(bare(value)) == 9 else ""
 
 
-# ---- secrets ---------------------------------------------------------------------------------------
+# ---- secrets
+# ---------------------------------------------------------------------------------------
 
 # What a key begins with is kept: programs look at it.
 _PREFIX = re.compile(
@@ -281,7 +298,8 @@ def _secret(value: str, noise: Noise, kind: str) -> str:
     kept = prefix.end() if prefix else 0
     if len(bare(value[kept:])) < _LONG or len(value) > _MOST or _ESCAPED.search(value):
         # Without brackets: it may stand in a URL before a host.
-        # A letter at the end: what stands behind the value may be a digit, and would be a part of a number.
+        # A letter at the end: what stands behind the value may be a digit, and would be a part of a
+        # number.
         return f"{kind}_{bytes(next(noise) for _ in range(5)).hex()}{'abcdef'[next(noise) % 6]}"
     return shaped(value, noise, kept)
 
@@ -297,7 +315,8 @@ SECRETS = (
 )  # fmt: skip
 
 
-# ---- the table -------------------------------------------------------------------------------------
+# ---- the table
+# -------------------------------------------------------------------------------------
 
 _PHONES = ("PHONE_INTERNATIONAL", "PHONE_US", "PHONE_UK", "PHONE_FR", "PHONE_DE", "PHONE_LABELLED")
 
@@ -321,7 +340,7 @@ def _date(days: int, value: str, noise: Noise) -> str:
 
 
 def rules(days: int) -> dict[str, Rule]:
-    """The table.  ``days`` is by how much this cage moves dates."""
+    """The table.  ``days`` is the number of days by which this cage moves dates."""
     table = {
         "EMAIL": Rule("EMAIL", _mail, _one_space, "RFC 2606 § 2, RFC 6761 § 6.4: .invalid never exists"),
         "IPV4": Rule("IPV4", _ipv4, _same_ip, "RFC 5737: TEST-NET-1, 2, 3", exact=True),
@@ -352,7 +371,7 @@ _FAMILIES = {"PERSON_NAME": "NAME", "LABELLED_NAME": "NAME", "EMERGENCY_CONTACT"
 
 
 def rule_of(table: dict[str, Rule], kind: str) -> Rule:
-    """That of a kind; kinds that are not in the table have a label."""
+    """The rule of a kind; a kind that is not in the table has a label."""
     if kind in table:
         return table[kind]
     family = _FAMILIES.get(kind, kind)

@@ -1,10 +1,11 @@
 """Text that arrives in pieces: each push gives what is safe to pass on.
 
-Held back is only what could still become, or still change, a finding: the beginning of a match at the end
-(:mod:`akiosd.redact.prefix_regex`), a match whose neighbour or context has not arrived, an escape cut in two, the last
-segments of a run of base64 (:mod:`akiosd.redact.base64_runs`).  For every way to cut a text the pieces together are
-what redacting it whole gives, as long as no finding is longer than ``MAX_HELD``.  A longer one, such as a token that
-does not end, is replaced when it has become that long, and the rest of it is left out, never passed.
+Held back is only what could still become, or still change, a finding: the beginning of a match at
+the end (:mod:`akiosd.redact.prefix_regex`), a match whose neighbour or context has not arrived, an
+escape cut in two, the last segments of a run of base64 (:mod:`akiosd.redact.base64_runs`).  For
+every way to cut a text the pieces together are what redacting it whole gives, as long as no finding
+is longer than ``MAX_HELD``.  A longer one, such as a token that does not end, is replaced when it
+has become that long, and the rest of it is left out, never passed.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ def _growth(patterns: tuple[Pattern, ...]) -> Growth:
 
 
 class StreamRedactor:
-    """One channel: one content block of one choice, one tool call's arguments.  A dict of these is many channels."""
+    """Redacts one channel: one content block of one choice, or the arguments of one tool call.
+
+    ``hint`` is its label. Many channels are many objects.
+    """
 
     def __init__(self, redactor: Redactor, hint: str = "") -> None:
         self._redactor, self._engine = redactor, redactor.engine
@@ -84,7 +88,9 @@ class StreamRedactor:
         return len(self._pending)
 
     def push(self, chunk: str) -> str:
-        """Take ``chunk``; returns what is safe.  After a finding in mode ``block`` nothing more comes."""
+        """Take ``chunk``; returns what may be passed on.  After a finding in mode ``block`` nothing
+        more is returned.
+        """
         if self._redactor.mode == "off":
             return chunk
         if self._left_out is not None:
@@ -172,7 +178,8 @@ class StreamRedactor:
         size, tail = len(data), self._tail_of(data, offset)
         candidates = [c for c in candidates if not is_passed(c)]
         grows = tail.down(max(offset, self._growth.start(data, 0 if self._named else offset)))
-        # Where the context of a weak candidate ends, nothing may come up that it must not be looked for across.
+        # Where the context of a weak candidate ends, nothing may come up that it must not be looked
+        # for across.
         strong = [c for c in candidates if not c.weak and (c.verdict is not False or c.last + BESIDE > size)]
         walls = before(strong, grows, tail)
         settled = {id(d.candidate) for d in decisions if d.settled}
@@ -192,7 +199,8 @@ class StreamRedactor:
     def _known_again(
         self, view: View, data: bytes, offset: int, cut: int, found: list[Decision], held: list[Candidate], final: bool
     ) -> tuple[int, list[Span]]:
-        """Learn what is found before ``cut``; where to cut now, and what stands before that and was found before it.
+        """Learn what is found before ``cut``; where to cut now, and what stands before that and was
+        found before it.
 
         What a stream finds is known from there on: what stands before may have passed already.
         """
@@ -255,7 +263,9 @@ class StreamRedactor:
         return result.text
 
     def _give_up(self, view: View, data: bytes, offset: int, cut: int, decisions: list[Decision]) -> str:
-        """Too much is held for what is a finding, or may be one: it is replaced, and what it goes on with left out."""
+        """Too much is held for what is a finding, or may be one: it is replaced, and what it goes
+        on with left out.
+        """
         begun = [d.candidate for d in decisions if d.candidate.first == cut and d.candidate.last + _MARKER > len(data)]
         kind, category, at = UNRESOLVED, BASE64.category, cut
         if begun:

@@ -1,6 +1,7 @@
-"""A text that has the name of a secret and no blank in it is one, whatever signs are in it.
+"""A text without blanks that is labelled as a secret is one secret, whatever signs it has.
 
-In prose a quote, a comma or an ampersand ends a password, so its pattern stops there; a text of its own has an end.
+In prose a quote, a comma or an ampersand ends a password, so its pattern stops there; a text of its
+own has an end.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from akiosd.redact.validators.keys import is_short_key, is_whole_password
 
 
 def whole_secret(text: str, label: str) -> Span | None:
-    """``text`` as a whole, where ``label`` says that it is a secret and nothing in it speaks against that."""
+    """The finding of all of ``text``, where ``label`` says that it is a secret and nothing in it
+    contradicts.
+    """
     if not label or not text or len(text) > WHOLE_VALUE:
         return None
     kind = kind_of(label)

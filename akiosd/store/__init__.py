@@ -1,0 +1,1 @@
+"""The ledger on disk: written durably, recovered, verified, packed, erased."""

@@ -1,8 +1,10 @@
-"""How old things are, from readings of the clocks in the host log: never from one reading of the wall clock.
+"""Computes how old things are from readings of the clocks in the host log, never from one reading
+of the wall clock.  Pure.
 
-A host's time is what its boot-time clock (CLOCK_BOOTTIME, which counts suspension) went on between readings of one
-boot.  How long it was off is believed only once the wall clock has agreed with the boot-time clock for ``SETTLED_NS``
-afterwards, and only as far as the wall clock did not jump.  All pure: readings are arguments.
+A host's time is how far its boot-time clock (CLOCK_BOOTTIME, which counts suspension) went on
+between readings of one boot. For how long the host was off is believed only once the wall clock has
+agreed with the boot-time clock for ``SETTLED_NS`` afterwards, and only as far as the wall clock did
+not jump.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ _SLACK_NS = 60 * 10**9  # what clock discipline may move the wall clock by betwe
 
 @dataclass(frozen=True)
 class Reading:
-    """``boot`` differs after every start of the host (random(4)); the clocks as clock_gettime(2) gives them."""
+    """``boot`` differs after every start of the host (random(4)); the clocks as clock_gettime(2)
+    gives them.
+    """
 
     boot: str
     boottime_ns: int
@@ -25,7 +29,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class Moment:
-    """A point in the host's time: ``up_ns`` it was up before, and how often it had been off."""
+    """A point in the host's time: ``up_ns`` is how long it had been up in all, ``gaps`` how often
+    it had been off.
+    """
 
     up_ns: int
     gaps: int
@@ -33,7 +39,7 @@ class Moment:
 
 @dataclass
 class Clock:
-    """The readings so far, folded.  ``settled_ns``: for how long the two clocks have agreed."""
+    """The readings so far, summed up.  ``settled_ns``: for how long the two clocks have agreed."""
 
     last: Reading | None = None
     up_ns: int = 0
@@ -42,18 +48,23 @@ class Clock:
     _jumped: bool = False
     _trusted_wall: int | None = None  # the wall clock when it was last settled, and how old the host was then
     _trusted_age: int = 0
-    # How far the wall clock jumped, each way on its own: any jump may be the fault, or what puts an unseen one right.
+    # How far the wall clock jumped, each way on its own: any jump may be the fault, or what puts an
+    # unseen one right.
     _ahead: int = 0
     _behind: int = 0
     _gaps_then: int = 0
 
     @property
     def waits(self) -> bool:
-        """After a jump nothing is destroyed for its age until the clocks have agreed for a day."""
+        """Whether the wall clock jumped and has not agreed for a day since: nothing is then
+        destroyed for its age.
+        """
         return self._jumped and self.settled_ns < SETTLED_NS
 
     def jump_of(self, reading: Reading) -> int:
-        """By how much the wall clock moved, beside the boot-time clock, since the last reading; 0 if plausibly."""
+        """How far the wall clock moved beside the boot-time clock since the last reading, in ns; 0
+        when that is plausible.
+        """
         last = self.last
         if last is None or last.boot != reading.boot:
             return 0
@@ -62,6 +73,7 @@ class Clock:
         return moved if abs(moved) > _SLACK_NS + max(went, 0) // 1000 else 0
 
     def read(self, reading: Reading) -> None:
+        """Take the next reading."""
         last, jump = self.last, self.jump_of(reading)
         if last is None or last.boot != reading.boot:
             self.up_ns += max(reading.boottime_ns, 0) if last is not None else 0
@@ -80,9 +92,11 @@ class Clock:
             self._settle(reading)
 
     def _settle(self, reading: Reading) -> None:
-        """What the wall clock says went by, and the host was not up, it was off: before the first time since then.
+        """The clocks agree: what the wall clock counts more than the host was up, it was off.
 
-        Less by what it jumped ahead, and by what it jumped back: it may have been put right while the host was off.
+        That time is attributed to the first time it was off since they last agreed, less by all
+        jumps of the wall clock in between, in either direction: it may have been corrected while
+        the host was off.
         """
         if self._trusted_wall is not None and len(self.off_ns) > self._gaps_then:
             off = max(reading.wall_ns - self._trusted_wall - (self._age() - self._trusted_age), 0)
@@ -96,13 +110,15 @@ class Clock:
         return self.up_ns + sum(self.off_ns)
 
     def moment(self) -> Moment:
-        """Now, that is: at the last reading."""
+        """The moment of the last reading."""
         return Moment(self.up_ns, len(self.off_ns))
 
     def between(self, before: Moment, wall_ns: int, earlier: Reading | None) -> Moment:
-        """When something happened that stands in the log between ``earlier``, at ``before``, and the last reading.
+        """The moment of something that the log has between the reading ``earlier``, at ``before``,
+        and the last reading.
 
-        Its own wall clock is believed within these two, and only where they agree; else it is as young as can be.
+        Its own wall clock time is believed within these two, and only where they agree; else it
+        counts as young as possible.
         """
         if earlier is None or self.last is None or earlier.boot != self.last.boot:
             return self.moment()
@@ -112,12 +128,15 @@ class Clock:
         return Moment(before.up_ns + into, before.gaps) if agreed and 0 <= into <= went else self.moment()
 
     def age_ns(self, moment: Moment) -> int:
+        """The age of ``moment`` at the last reading."""
         return self.up_ns - moment.up_ns + sum(self.off_ns[moment.gaps :])
 
 
 @dataclass
 class Ages:
-    """The host log, read from its start on: when cages ended, and where in it which time begins."""
+    """What the host log says, read from its start: when cages ended, and at which index which time
+    begins.
+    """
 
     clock: Clock = field(default_factory=Clock)
     ends: dict[str, Moment] = field(default_factory=dict)
@@ -126,13 +145,15 @@ class Ages:
     _pending: list[tuple[str, int]] = field(default_factory=list)  # ended since the last reading; their wall clocks
 
     def ended(self, cage: str, wall_ns: int) -> None:
+        """The log says that a cage ended; its moment is known with the next reading."""
         self._pending.append((cage, wall_ns))
 
     def gone(self, cage: str) -> None:
-        """Nobody will ask for its age."""
+        """The log says that a cage was destroyed: nobody will ask for its age."""
         self.ends.pop(cage, None)
 
     def read(self, index: int, reading: Reading) -> None:
+        """The log has a reading at ``index``."""
         before, earlier = self.clock.moment(), self.clock.last
         self.clock.read(reading)
         for cage, wall_ns in self._pending:
@@ -141,10 +162,13 @@ class Ages:
         self.readings.append((index, self.clock.moment()))
 
     def age_of(self, cage: str) -> int:
-        """In ns; 0 for one whose end is not in the log, and was not cut off it."""
+        """The age of a cage's end in ns.
+
+        0 for one whose end is not in the log; where the log was pruned, as old as the log.
+        """
         first = self.readings[0][1] if self.is_cut and self.readings else self.clock.moment()
         return self.clock.age_ns(self.ends.get(cage, first))
 
     def older_than(self, age_ns: int) -> int:
-        """The index in the host log below which everything is older."""
+        """The index in the host log below which every entry is older than ``age_ns``."""
         return max((index for index, moment in self.readings if self.clock.age_ns(moment) > age_ns), default=0)

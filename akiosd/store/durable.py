@@ -7,7 +7,6 @@ place is refused.  Everything blocks; the daemon calls it from worker threads.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
@@ -16,12 +15,12 @@ from pathlib import Path
 from typing import Protocol
 
 from akiosd.errors import LedgerError
-from akiosd.store.pack import PackedLog
+from akiosd.kernel import syscalls
+from akiosd.store.archive_format import PackedLog
 
 # Above this many files one syncfs(2) is cheaper than an fsync for each.
 _MANY = 64
 _ARCHIVES = 8  # kept open
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 # (the directory's fd, (path below it, content) of each file, mode): they are created or overwritten, in their order.
@@ -37,47 +36,69 @@ class RegionFile(Protocol):
 
 
 class Disk(Protocol):
-    """What the store asks of a disk.  ``Directory`` is the real one; tests put a strict model in its place."""
+    """What the store asks of a disk.  ``Directory`` is the real one; tests put a strict model in
+    its place.
+
+    Paths are relative to the state directory.
+    """
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """The whole file, or None where there is none.  Raises ``LedgerError`` if it is larger than ``limit``."""
+        """The whole file; None when it does not exist.  ``LedgerError`` when it is larger than
+        ``limit`` bytes.
+        """
 
     def size(self, path: str) -> int | None:
-        """The file's length in bytes, or None where there is none."""
+        """The file's length in bytes; None when it does not exist."""
 
     def names(self, path: str) -> list[str]:
-        """Names in a directory, sorted; empty where there is none."""
+        """Names in a directory, sorted; empty when it does not exist."""
 
     def make_dirs(self, path: str, mode: int) -> list[str]:
-        """Make a directory and its parents; returns the directories whose listing changed (to be synced)."""
+        """Make a directory and its parents; returns the directories whose listing changed, to be
+        synced by the caller.
+        """
 
-    def is_dir(self, path: str) -> bool: ...
+    def is_dir(self, path: str) -> bool:
+        """Whether there is a directory."""
 
     def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """Create a file, or overwrite it where it lies; not durable before ``sync``."""
+        """Create a file or overwrite it in place; durable only after :meth:`sync`."""
 
     def write_many(self, files: Sequence[tuple[str, bytes]], mode: int = 0o644) -> None:
-        """``write`` each (path, content), in their order; those behind one that fails are not written."""
+        """Write each (path, content) in order; those after one that fails are not written."""
 
     def sync(self, files: Iterable[str], dirs: Iterable[str]) -> None:
-        """Make the files' content and the directories' listings durable; ``LedgerError`` if not, and that is final."""
+        """Make the content of ``files`` and the listings of ``dirs`` durable.  ``LedgerError`` when
+        it fails, and that is final.
+        """
 
     def sync_everything(self) -> None:
-        """Make all of it durable, whoever wrote it: a killed daemon's unsynced writes are still readable."""
+        """Make everything durable, whoever wrote it: what a killed daemon did not sync can still be
+        read.
+        """
 
     def archive(self, path: str) -> PackedLog | None:
-        """The archive there, or None where there is none; it stays the disk's.  Raises ``LedgerError``."""
+        """The archive at ``path``, which stays the disk's; None when there is none.  Raises
+        ``LedgerError``.
+        """
 
-    def replace(self, source: str, target: str) -> None: ...
+    def replace(self, source: str, target: str) -> None:
+        """rename(2); ``target`` may exist."""
+
     def move(self, source: str, target: str) -> None:
-        """Give a file or a directory another name, which nothing has, in another directory."""
+        """Rename a file or directory to a name that does not exist."""
 
     def link(self, source: str, target: str) -> None:
-        """Give a file a second name; ``FileExistsError`` if that is taken."""
+        """Give a file a second name; ``FileExistsError`` when that exists."""
 
-    def remove(self, path: str) -> None: ...
-    def remove_dir(self, path: str) -> None: ...
-    def open_region(self, path: str) -> RegionFile: ...
+    def remove(self, path: str) -> None:
+        """Unlink a file."""
+
+    def remove_dir(self, path: str) -> None:
+        """Remove an empty directory."""
+
+    def open_region(self, path: str) -> RegionFile:
+        """Open an existing file for overwriting in place; the caller closes it."""
 
 
 def write_files(folder: int, files: Sequence[tuple[str, bytes]], mode: int) -> None:
@@ -97,7 +118,7 @@ def write_files(folder: int, files: Sequence[tuple[str, bytes]], mode: int) -> N
 
 
 class Directory:
-    """The real disk below ``root`` (see ``Disk``).  Owns one fd, for syncfs; ``close`` it."""
+    """The real disk below ``root``; see ``Disk``.  Owns a descriptor: ``close`` it."""
 
     def __init__(self, root: Path, write_files: FileWriter = write_files) -> None:
         self.root = root
@@ -207,9 +228,7 @@ class Directory:
             raise LedgerError(f"syncfs failed: {error.strerror}", where=str(self.root)) from error
 
     def _syncfs(self) -> None:
-        if _libc.syncfs(self._fd) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+        syscalls.syncfs(self._fd)
 
     def _sync(self, paths: list[str]) -> None:
         if len(paths) > _MANY:
@@ -259,7 +278,9 @@ class _Region:
 
 
 def write_durably(disk: Disk, path: str, data: bytes, mode: int = 0o644) -> None:
-    """Put ``data`` in the place of ``path`` as one step: whole or not at all, and durable on return."""
+    """Replace the file at ``path`` by ``data`` in one step: whole or not at all, and durable on
+    return.
+    """
     temporary = path + ".tmp"
     disk.write(temporary, data, mode)
     disk.sync([temporary], [])
@@ -268,6 +289,7 @@ def write_durably(disk: Disk, path: str, data: bytes, mode: int = 0o644) -> None
 
 
 def parent(path: str) -> str:
+    """The directory part of ``path``, "." for none."""
     return path.rpartition("/")[0] or "."
 
 

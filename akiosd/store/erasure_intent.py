@@ -1,6 +1,8 @@
-"""Destructions under way, remembered on disk from before the first byte is wiped until after the tombstone.
+"""Destructions under way, remembered on disk from before the first byte is wiped until after the
+tombstone.
 
-One small file for each: whatever stops in between, the next start finds it and goes on (``Ledger.destroy_log``).
+One small file for each: whatever stops in between, the next start finds it and continues
+(``Ledger.destroy_log``).
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ _MAX_BYTES = 64 << 10  # what the method says is bounded where it is made
 
 
 class Intent(msgspec.Struct, frozen=True):
-    """The tombstone is in the host log at ``host_index`` or later, or not yet, and is to say the rest.
+    """What a destruction is going to say in its tombstone.
 
-    ``method`` begins with how to wipe, and says what of the cage is not overwritten.  ``size`` and ``root`` are the
-    log's last; an earlier version, which wrote the tombstone first, left them out.
+    The tombstone, if it was written already, is in the host log at ``host_index`` or later.
+    ``method`` begins with how to wipe, and says what is not overwritten. ``size`` and ``root`` are
+    the log's last; an earlier version, which wrote the tombstone first, left them out.
     """
 
     host_index: int
@@ -29,20 +32,22 @@ class Intent(msgspec.Struct, frozen=True):
 
 
 def begin(disk: Disk, log: LogId, intent: Intent) -> None:
-    """Durable on return."""
+    """Remember that a destruction begins; durable on return."""
     disk.sync([], disk.make_dirs(DIRECTORY, 0o700))
     write_durably(disk, f"{DIRECTORY}/{log}", msgspec.msgpack.encode(intent), 0o600)
 
 
 def finish(disk: Disk, log: LogId) -> None:
-    """Nothing of the log is left; durable on return."""
+    """Nothing of the log is left: forget it; durable on return."""
     if disk.size(f"{DIRECTORY}/{log}") is not None:
         disk.remove(f"{DIRECTORY}/{log}")
         disk.sync([], [DIRECTORY])
 
 
 def unfinished(disk: Disk) -> dict[LogId, Intent]:
-    """Raises ``LedgerError`` for a file that cannot be one of ours: fail closed."""
+    """Destructions that were begun and not finished.  Raises ``LedgerError`` for a file that cannot
+    be one of these.
+    """
     found = {}
     for name in disk.names(DIRECTORY):
         if name.endswith(".tmp"):  # never became one: nothing was destroyed for it

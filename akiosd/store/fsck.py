@@ -1,7 +1,7 @@
-"""``fsck``: verify a log on disk without a daemon, and without trusting the directory it lies in.
+"""Verifies a log on disk without a daemon, and without trusting the directory that it lies in.
 
-Symbolic links, FIFOs, devices, giant files and foreign names are findings, never followed or waited for.  What is found
-is judged in ``akiosd.ledger.judge``, as for every other door.
+Symbolic links, FIFOs, devices, giant files and foreign names are findings, never followed or waited
+for. What is found is judged in :mod:`akiosd.ledger.judge`, as for every other way to reach a log.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNoteError, Vkey, parse_note
 from akiosd.ledger.quorum import Quorum
 from akiosd.ledger.report import LogReader, Report, Verdict
+from akiosd.store.archive_format import KEYS_IN_ARCHIVE, PackedLog
 from akiosd.store.history import Files, KeptCheckpoints
 from akiosd.store.log_files import LogFiles
-from akiosd.store.pack import KEYS_IN_ARCHIVE, PackedLog
 from akiosd.values.ids import HOST_LOG, is_cage_id
 
 _MAX_VKEY_BYTES = 4096
@@ -31,26 +31,28 @@ _ATTEMPTS = 4
 
 
 class Place(Protocol):
-    """Where a log's files are; the same whichever door leads there."""
+    """Where a log's files are; the same for all ways to reach one."""
 
     def open(self) -> AbstractContextManager[LogReader]:
-        """Raises ``OSError`` and ``LedgerError``."""
+        """The files of the log; the caller closes them.  Raises ``OSError`` and ``LedgerError``."""
 
     def history(self) -> KeptCheckpoints:
-        """The checkpoints kept beside it; the caller's, used in ``with``."""
+        """The checkpoints kept beside the log; the caller closes them."""
 
 
 Kept = KeptCheckpoints
 
 
 def kept_checkpoints(files: Files | None, name: str = "audit.history") -> Kept:
-    """Those that some reader reads; it owns ``files``.  Raises ``LedgerError`` where one cannot be one."""
+    """Kept checkpoints read by ``files``, which they own.  Raises ``LedgerError`` where one cannot
+    be a checkpoint.
+    """
     return KeptCheckpoints(files, name)
 
 
 @dataclass(frozen=True)
 class Nowhere:
-    """No file of the log is there."""
+    """A place without any file of the log."""
 
     name: str
 
@@ -63,7 +65,7 @@ class Nowhere:
 
 @dataclass(frozen=True)
 class Foreign(Nowhere):
-    """Something is there that cannot be a log."""
+    """A place with something that cannot be a log."""
 
     def open(self) -> AbstractContextManager[LogReader]:
         raise LedgerError("neither a directory nor an archive", where=self.name)
@@ -71,7 +73,7 @@ class Foreign(Nowhere):
 
 @dataclass(frozen=True)
 class OnDisk:
-    """A directory or an archive: a path, or an open fd, which stays the caller's."""
+    """A directory or an archive: a path, or an open descriptor, which stays the caller's."""
 
     path: Path | int
 
@@ -83,7 +85,9 @@ class OnDisk:
 
 
 def open_log_files(path: Path | int) -> LogFiles | PackedLog:
-    """The files of a log: a directory, or an archive made by ``pack``.  Raises ``LedgerError`` for anything else."""
+    """The files of a log: a directory, or an archive made by ``pack``.  Raises ``LedgerError`` for
+    anything else.
+    """
     status = os.fstat(path) if isinstance(path, int) else os.stat(path, follow_symlinks=False)
     if stat.S_ISLNK(status.st_mode):
         raise LedgerError("a symbolic link where a log should be", where=str(path))
@@ -106,10 +110,11 @@ def fsck(
 ) -> Report:
     """Verify the log in a directory or archive (a path, or an open fd, which stays the caller's).
 
-    ``vkey`` is a public key of its host, or its text; without it the file ``<path>.vkey`` beside the log is taken, and
-    the report says so.  ``pin`` is a checkpoint remembered earlier, ``host`` the host log's directory, which lists the
-    roots of all cages; it must verify under the same key, or ``host_key``, and agree with ``host_pin``.  ``cage``
-    names the log (by default the directory above does).  ``cosigned``, ``quorum``, ``key_list``: see ``judge.Trust``.
+    ``vkey`` is a public key of its host, or its text; without it the file ``<path>.vkey`` beside
+    the log is taken, and the report says so.  ``pin`` is a checkpoint remembered earlier, ``host``
+    the host log's directory, which lists the roots of all cages; it must verify under the same key,
+    or ``host_key``, and agree with ``host_pin``.  ``cage`` names the log (by default the directory
+    above does).  ``cosigned``, ``quorum``, ``key_list``: see ``judge.Trust``.
     """
     log = cage or _name_by_place(path)
     try:
@@ -129,9 +134,11 @@ def fsck(
 
 
 def _ask_there(host: Path | int, key: Vkey | None, pin: bytes | None, log: str, hasher: Hasher) -> HostWord:
-    """The host's log is believed under the key that is trusted for the cage's, not under the one that lies beside it.
+    """The host's log is believed under the key that is trusted for the cage's, not under the one
+    that lies beside it.
 
-    Only where nothing is trusted but what lies beside the logs, it is that, and ``judge`` wants both to agree.
+    Only where nothing is trusted but what lies beside the logs, it is that, and ``judge`` wants
+    both to agree.
     """
     try:
         trust = read_trust(host, log_key(key, HOST_LOG) if key is not None else None, pin=pin)
@@ -141,7 +148,7 @@ def _ask_there(host: Path | int, key: Vkey | None, pin: bytes | None, log: str, 
 
 
 def ask_host(place: Place, trust: Trust, cage: str, hasher: Hasher = PYTHON) -> HostWord:
-    """Verify the host's log, then read what it says of a cage (``""``: of all)."""
+    """Verify the host's log, then read its word about a cage (``""``: about all)."""
     report = verify_place(place, trust, HOST_LOG, None, hasher)
     if report.exit_code != 0:
         return HostWord(report)
@@ -153,7 +160,9 @@ def ask_host(place: Place, trust: Trust, cage: str, hasher: Hasher = PYTHON) -> 
 
 
 def verify_place(place: Place, trust: Trust, log: str, host: HostWord | None, hasher: Hasher = PYTHON) -> Report:
-    """Judge what is at ``place``; again, a few times at most, where what was found may be a publication going on."""
+    """Judge what is at ``place``; tried again a few times where what was found may be a publication
+    in progress.
+    """
     try:
         for attempt in range(2):
             with place.history() as kept:
@@ -183,7 +192,7 @@ def _verify_still(
 
 
 def refusal(error: OSError | LedgerError, where: str) -> Report:
-    """The verdict that it is when something cannot be read, or is not what it should be."""
+    """The verdict when something cannot be read, or is not what it should be."""
     if isinstance(error, FileNotFoundError):
         return Report(Verdict.INCOMPLETE, first_bad=str(error.filename or where), detail="there is no such log")
     if isinstance(error, OSError):
@@ -194,9 +203,10 @@ def refusal(error: OSError | LedgerError, where: str) -> Report:
 
 
 def name_log(path: Path | int, trust: Trust, cage: str = "") -> str:
-    """Which log should be there: as the caller or the directory says, else the trusted key, else the log itself.
+    """The name of the log that should be there.
 
-    ``""`` where nothing does: then the verdict will say what is wrong with it.
+    As the caller or the directory says, else the trusted key, else the log itself; "" when none of
+    these does.
     """
     said = cage or _name_by_place(path)
     if said:
@@ -213,9 +223,9 @@ def name_log(path: Path | int, trust: Trust, cage: str = "") -> str:
 def read_trust(
     path: Path | int, given: Vkey | None, *, pin: bytes | None = None, key_list: bytes | None = None
 ) -> Trust:
-    """Whose word is taken for the log there: the key that was given, else the one beside it.
+    """Whose word is taken for the log there: the given key, else the one beside it.
 
-    Raises ``OSError``, and ``LedgerError`` where there is no key.
+    Raises ``OSError``, and ``LedgerError`` when there is no key.
     """
     # An archive's own key must be whole even where another is trusted: no byte of it may change unnoticed.
     own = find_vkey(path) if given is None or _is_archive(path) else None
@@ -247,7 +257,8 @@ def _parse_vkey(vkey: Vkey | str | None) -> Vkey | None:
 
 
 def find_vkey(path: Path | int) -> Vkey:
-    """The key beside a log's directory, or in an archive; raises ``NoteError`` where there is none."""
+    """The key beside a log's directory, or in an archive; raises ``NoteError`` where there is none.
+    """
     if isinstance(path, int) or not path.is_dir():
         with open_log_files(path) as reader:
             data = reader.vkey_text() if isinstance(reader, PackedLog) else None
@@ -267,10 +278,11 @@ def find_vkey(path: Path | int) -> Vkey:
 
 
 def _find_key_list(path: Path | int, vkey: Vkey) -> bytes | None:
-    """The list of the host's keys: in an archive, beside one that was unpacked, or where a state directory has it.
+    """The list of the host's keys: in an archive, beside one that was unpacked, or where a state
+    directory has it.
 
-    None where there is none.  One that is no part of an archive counts only if it is sound: it can only add to what is
-    trusted, and a stop in a rotation may leave it behind.
+    None where there is none.  One that is no part of an archive counts only if it is sound: it can
+    only add to what is trusted, and a stop in a rotation may leave it behind.
     """
     if _is_archive(path):
         with open_log_files(path) as reader:

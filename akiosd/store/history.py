@@ -1,4 +1,6 @@
-"""Checkpoints kept beside a log as ``<log>.history/<size>``: read one at a time, however many there are."""
+"""Checkpoints kept beside a log as ``<log>.history/<size>``: read one at a time, however many there
+are.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ def _beside(log: Path | int) -> Path:
 
 
 class Files(Protocol):
-    """A ``LogReader`` that is closed when it is no longer needed."""
+    """A ``LogReader`` that can be closed."""
 
     def read(self, path: str, limit: int) -> bytes | None: ...
     def files(self) -> Iterator[str]: ...
@@ -28,10 +30,11 @@ class Files(Protocol):
 
 
 class KeptCheckpoints:
-    """``akiosd.ledger.report.History`` over the files of a directory beside a log; ``files`` is None for none.
+    """``akiosd.ledger.report.History`` over the files of a directory beside a log; ``files`` is
+    None for none.
 
-    Owns ``files``; ``close`` it, or use it in ``with``.  Raises ``LedgerError`` when a file there cannot be a kept
-    checkpoint.
+    Owns ``files``: ``close`` it, or use it in ``with``. Raises ``LedgerError`` when a file there
+    cannot be a kept checkpoint.
     """
 
     def __init__(self, files: Files | None, name: str) -> None:
@@ -51,7 +54,9 @@ class KeptCheckpoints:
 
     @classmethod
     def beside(cls, log: Path | int) -> KeptCheckpoints:
-        """Those beside a log's directory or archive, a path or an open fd."""
+        """The kept checkpoints beside a log's directory or archive (a path, or an open
+        descriptor).
+        """
         folder = _beside(log)
         try:
             return cls(LogFiles(folder), folder.name)
@@ -74,7 +79,7 @@ class KeptCheckpoints:
             self._files.close()
 
     def holds(self, path: str) -> bool:
-        """Whether a report's path is one of these."""
+        """Whether the path in a report is one of these."""
         return path.startswith(f"{self._name}/")
 
     def read(self, size: int) -> tuple[str, bytes, Checkpoint]:

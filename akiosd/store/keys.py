@@ -1,12 +1,13 @@
 """The signing keys of a state directory.
 
-One Ed25519 key signs all logs of a host, under each log's own name: what is signed is the checkpoint, whose first
-line is the origin, so a signature for one log can never pass for another's, and key ids differ because they hash the
-name.  Thousands of short cages then cost no key each, and losing a cage's directory loses no key.
+One Ed25519 key signs all logs of a host, under each log's own name. What is signed is the
+checkpoint, whose first line is the origin, so a signature for one log can never pass for another's,
+and key ids differ because they hash the name. Thousands of short cages then cost no key each, and
+losing a cage's directory loses no key.
 
-A rotation makes the next key, certified by the present one, durable as ``ledger.key.next``; names it in the host log;
-and puts it in the present one's place once that record is durable.  The old private key keeps a name of its own,
-``ledger.key.old``, until it is overwritten.
+A rotation makes the next key, certified by the present one, durable as ``ledger.key.next``; names
+it in the host log; and moves it to the present one's place once that record is durable. The old
+private key is called ``ledger.key.old`` until it is overwritten.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ _MAX_BYTES = 1 << 20  # thousands of epochs
 
 @dataclass(frozen=True)
 class LedgerKey:
-    """``name`` is the common first part of all origins of this host; ``seed`` is secret; ``earlier`` came before it."""
+    """A private key with its history.
+
+    ``name`` is the common first part of all origins of this host, ``seed`` is secret, ``earlier``
+    are the keys before it.
+    """
 
     name: str
     seed: bytes = field(repr=False)
@@ -39,12 +44,15 @@ class LedgerKey:
     certified_by: bytes = b""
 
     def origin(self, log: LogId) -> str:
+        """The name of a log of this host."""
         return f"{self.name}/{log}"
 
     def signer(self, log: LogId) -> Signer:
+        """Signs the checkpoints of ``log``."""
         return Signer(self.origin(log), self.seed)
 
     def vkey(self, log: LogId) -> Vkey:
+        """The public key under the name of ``log``."""
         return self.signer(log).vkey
 
     def vkeys(self, log: LogId) -> list[Vkey]:
@@ -53,15 +61,19 @@ class LedgerKey:
 
     @property
     def public_key(self) -> bytes:
+        """The 32 bytes of the present Ed25519 public key."""
         return Signer(self.name, self.seed).vkey.public_key
 
     @property
     def epochs(self) -> tuple[Epoch, ...]:
+        """All keys so far; this one is the last."""
         number = self.earlier[-1].number + 1 if self.earlier else 1
         return (*self.earlier, Epoch(number, self.public_key, self.certified_by))
 
     def key_list(self) -> bytes:
-        """The list of all keys so far, signed by the present one: any of them then vouches for all logs."""
+        """The list of all keys so far, signed by this one: any of them then vouches for
+        all logs.
+        """
         return sign_key_list(self.name, self.epochs, self.seed)
 
     def next(self, seed: bytes) -> LedgerKey:
@@ -72,7 +84,9 @@ class LedgerKey:
 
 
 def load_key(disk: Disk, path: str = KEY_PATH) -> LedgerKey | None:
-    """The key of this state directory, or None where there is none; raises ``LedgerError`` if it is damaged."""
+    """The key of this state directory, or None where there is none; raises ``LedgerError`` if it is
+    damaged.
+    """
     data = disk.read(path, _MAX_BYTES)
     if data is None:
         return None
@@ -116,12 +130,14 @@ def make_key(disk: Disk, random: Callable[[int], bytes]) -> LedgerKey:
 
 
 def save_next(disk: Disk, key: LedgerKey) -> None:
-    """Keep the key that is about to be named in the host log; durable on return."""
+    """Store the key that is about to be named in the host log; durable on return."""
     write_durably(disk, NEXT_PATH, _encode(key), 0o600)
 
 
 def install_next(disk: Disk) -> None:
-    """It is named there: from now on it signs, and the old private key is overwritten; durable on return."""
+    """The next key is named there: it signs from now on, and the old private key is overwritten.
+    Durable on return.
+    """
     disk.link(KEY_PATH, OLD_PATH)
     disk.sync([], [parent(KEY_PATH)])
     disk.replace(NEXT_PATH, KEY_PATH)
@@ -130,12 +146,14 @@ def install_next(disk: Disk) -> None:
 
 
 def drop_next(disk: Disk) -> None:
-    """It was never named: nothing was signed with it."""
+    """Destroy a next key that was never named: nothing was signed with it."""
     _shred(disk, NEXT_PATH)
 
 
 def drop_old(disk: Disk) -> None:
-    """Overwrite what a rotation left of the key before; where it stopped too early that is the present one still."""
+    """Overwrite the old private key that a rotation left; where it stopped too early, that one is
+    still the present key.
+    """
     old = disk.read(OLD_PATH, _MAX_BYTES)
     if old is not None and old == disk.read(KEY_PATH, _MAX_BYTES):
         disk.remove(OLD_PATH)

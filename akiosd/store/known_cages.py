@@ -1,7 +1,9 @@
-"""Whether the host's log knows every cage whose log is on disk: an older one from a backup does not.
+"""Checks that the host's log knows every cage whose log is on disk; a host's log from an older
+backup does not.
 
-A cage's root is in the host's log before its own checkpoint is; so what is there and was never named comes from a later
-time than the host's log, and what that would sign next was signed before, as something else.
+A cage's root is in the host's log before its own checkpoint is. So a cage log that was never named
+there is newer than the host's log, and what that would sign next was signed before, with other
+content.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ _ID = re.compile(rb"c-[0-9a-z]{12}")
 
 
 def cage_logs(disk: Disk) -> set[LogId]:
-    """The cages of whose logs anything is published."""
+    """Cages of whose log anything is published."""
     cages = [LogId(name) for name in disk.names(CAGES) if is_cage_id(name)]
     return {log for log in cages if any(disk.size(path) is not None for path in _published(log))}
 
@@ -31,9 +33,10 @@ def _published(log: LogId) -> tuple[str, str]:
 
 
 def find_unknown(disk: Disk, known: Iterable[LogId], waiting: Iterable[bytes], size: int) -> set[LogId]:
-    """Those that neither the WAL (``known``, ``waiting``: entries of the host's log) nor the host's log names.
+    """Cages that neither the WAL nor the host's log names.
 
-    ``size`` is how far the host's log is published.  Of what was pruned the last roots are listed again behind it.
+    ``known`` are named by the WAL, ``waiting`` are entries of the host's log in it; ``size`` is how
+    far the host's log is published. Last roots of what was pruned are listed again after it.
     """
     unknown = cage_logs(disk) - set(known) - erasure_intent.unfinished(disk).keys()
     unknown -= _named(b"\0".join(waiting)) if unknown else set()

@@ -1,4 +1,4 @@
-"""One daemon for each state directory."""
+"""Allows one daemon for each state directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from akiosd.errors import LedgerError
 
 
 class StateLock:
-    """An exclusive flock(2) on ``<state>/lock``, held until ``release`` or the end of the process."""
+    """An exclusive flock(2) on ``<state>/lock``, held until ``release`` or the end of the process.
+
+    Raises ``LedgerError`` naming the pid of the daemon that holds it.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         path = state_dir / "lock"
@@ -29,4 +32,5 @@ class StateLock:
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
+        """Give the lock up."""
         os.close(self._fd)

@@ -1,9 +1,10 @@
-"""One log's directory: tiles, bundles and the checkpoint, written in the order that a crash cannot hurt.
+"""One log's directory: tiles, bundles and the checkpoint, written in an order that no crash can
+hurt.
 
     write_tiles → disk.sync(files, dirs) → head marks durable in the WAL → write_checkpoint → sync → reveal → sync
 
-The caller does the syncs, so that many logs share one (``publish_all``).  Tiles are written in place: their names are
-not reachable from the old checkpoint, and what they hold follows from the WAL.
+The caller syncs, so that many logs share one sync (:func:`publish_all`). Tiles are written in
+place: the old checkpoint does not lead to their names, and their content follows from the WAL.
 """
 
 from __future__ import annotations
@@ -27,17 +28,21 @@ from akiosd.values.ids import HOST_LOG, LogId
 
 
 def directory(log: LogId) -> str:
-    """Where a log lives below the state directory; its public key is beside it as ``<this>.vkey``."""
+    """Where a log lives below the state directory; its public key is beside it as
+    ``<this>.vkey``.
+    """
     return "ledger/host" if log == HOST_LOG else f"cages/{log}/audit"
 
 
 def archive(log: LogId) -> str:
-    """Where a finished log lies once it is packed; its directory is then gone, or about to go."""
+    """The path of a finished log once it is packed; its directory is then gone, or about to go."""
     return f"cages/{log}/audit.tar"
 
 
 def read_file(disk: Disk, log: LogId, path: str, limit: int) -> bytes | None:
-    """A file of a log, by its path in the tree, from its directory or its archive; None where there is none."""
+    """A file of a log, by its path in the tree, from its directory or its archive; None where there
+    is none.
+    """
     packed = None if log == HOST_LOG else disk.archive(archive(log))
     return disk.read(f"{directory(log)}/{path}", limit) if packed is None else packed.read(path, limit)
 
@@ -71,9 +76,10 @@ def write_tiles(disk: Disk, key: LedgerKey, publication: Publication) -> Touched
 
 
 def _keep_checkpoint(disk: Disk, touched: Touched, publication: Publication) -> None:
-    """The last checkpoint before each new full bundle stays, beside the log as ``<log>.history/<size>``.
+    """Keep the last checkpoint before each new full bundle, beside the log as
+    ``<log>.history/<size>``.
 
-    Written with the tiles, under their sync; written again after a stop it is the same.
+    It is written with the tiles, under their sync; written again after a stop, it is the same.
     """
     if not publication.old_size or publication.size // WIDTH == publication.old_size // WIDTH:
         return
@@ -91,7 +97,9 @@ def _write(disk: Disk, touched: Touched, path: str, data: bytes) -> None:
 
 
 def write_checkpoint(disk: Disk, key: LedgerKey, publication: Publication) -> str:
-    """Sign and write ``checkpoint.tmp``; returns its path, which the caller syncs before ``reveal``."""
+    """Sign and write ``checkpoint.tmp``; returns its path, which the caller syncs before
+    ``reveal``.
+    """
     signer = key.signer(publication.log)
     note = signer.sign(Checkpoint(signer.vkey.name, publication.size, publication.root).text())
     path = f"{directory(publication.log)}/checkpoint.tmp"
@@ -114,8 +122,8 @@ def publish_all(
 ) -> None:
     """Publish the trees of several logs, each step of all of them under one sync.
 
-    ``commit_heads`` returns once the head marks are durable in the WAL.  Raises ``OSError``: ENOSPC from a write may
-    be tried again (after ``discard_unpublished``), anything from a sync is final.
+    ``commit_heads`` returns once the head marks are durable in the WAL.  Raises ``OSError``: ENOSPC
+    from a write may be tried again (after ``discard_unpublished``), anything from a sync is final.
     """
     touched = [write_tiles(disk, key, publication) for publication in publications]
     disk.sync([path for t in touched for path in t.files], [path for t in touched for path in t.dirs])
@@ -125,16 +133,20 @@ def publish_all(
 
 
 def drop_outgrown(outgrown: Outgrown, publication: Publication) -> None:
-    """Take away partial tiles whose full tile is published.  Not synced: a leftover is taken at the next start."""
+    """Move partial tiles away whose full tile is published.  Not synced: the next start moves what
+    is left.
+    """
     base = directory(publication.log)
     for folder in publication.outgrown:
         outgrown.take(f"{base}/{folder}")
 
 
 def load_edge(disk: Disk, key: LedgerKey, log: LogId) -> Edge:
-    """The edge at the log's checkpoint (size 0 where there is none), checked against signature and root.
+    """The edge at the log's checkpoint (size 0 when there is none), checked against signature and
+    root.
 
-    Raises ``LedgerError`` when what is on disk is not what was signed: nothing is ever repaired by signing again.
+    Raises ``LedgerError`` when what is on disk is not what was signed: nothing is ever repaired by
+    signing again.
     """
     base = directory(log)
     note = read_file(disk, log, "checkpoint", MAX_NOTE_BYTES)
@@ -175,9 +187,9 @@ def _read_tile(disk: Disk, log: LogId, tile: Tile, limit: int) -> bytes:
 
 
 def read_entries(disk: Disk, log: LogId, start: int, end: int, size: int, max_bytes: int | None = None) -> list[bytes]:
-    """Published entries [start, end) of a log of ``size``; bundle by bundle, no hashing.
+    """Published entries [start, end) of a log of ``size``, read by bundles, without hashing.
 
-    ``max_bytes``: no further bundle is read once there are so many.
+    ``max_bytes``: no further bundle is read after so many bytes. Raises ``LedgerError``.
     """
     entries, total = list[bytes](), 0
     end = min(end, size)
@@ -199,10 +211,11 @@ def read_entries(disk: Disk, log: LogId, start: int, end: int, size: int, max_by
 
 
 def discard_unpublished(outgrown: Outgrown, log: LogId, size: int) -> None:
-    """Take away what a half-done publication left beyond ``size``: partial tiles, the checkpoint not yet in place.
+    """Move away what a half-done publication left beyond ``size``: partial tiles, and a checkpoint
+    not yet in place.
 
-    Full tiles beyond it stay: the next publication writes the same bytes again.  Directories it made may not be
-    synced: the caller calls ``disk.sync_everything`` before it publishes again.
+    Full tiles beyond it stay: the next publication writes the same bytes. Directories that it made
+    may not be synced: the caller calls ``disk.sync_everything`` before it publishes again.
     """
     base, disk = directory(log), outgrown.disk
     names = disk.names(base)

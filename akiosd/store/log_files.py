@@ -1,6 +1,7 @@
-"""The files of a log on disk, read without trusting the directory they lie in.
+"""Reads the files of a log on disk without trusting the directory that they lie in.
 
-Symbolic links, FIFOs, devices, giant files and foreign names are findings, never followed or waited for.
+Symbolic links, FIFOs, devices, giant files and foreign names are findings, never followed or waited
+for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ _OUTSIDE = frozenset(("", ".", ".."))
 
 
 class LogFiles:
-    """A ``LogReader`` over a directory.  Owns the fd it opens; ``close`` it, or use it in ``with``."""
+    """A ``LogReader`` over a directory (a path, or an open descriptor, which is duplicated).
+
+    Owns what it opens: ``close`` it, or use it in ``with``.
+    """
 
     def __init__(self, path: Path | int) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -1,10 +1,11 @@
-"""Files that held records and are no longer part of a log: moved aside, overwritten with zeros, then unlinked.
+"""Files that held records and are no longer part of a log: moved aside, overwritten with zeros,
+then unlinked.
 
     out of the log by one rename → the rename durable → zeros in place, durable → unlinked
 
-A reader of the log never meets a file of zeros, and no block with a record goes back to the file system.  What a stop
-left here is done at the next start.  Moving is cheap and belongs to whoever outgrows a file; ``sweep`` is for a thread
-that nobody waits for.
+So a reader of the log never meets a file of zeros, and no block with a record goes back to the file
+system. What a stop left here is done at the next start. Moving is cheap, and done by whoever
+outgrows a file; ``sweep`` is for a thread that nobody waits for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ DIRECTORY = "ledger/outgrown"
 
 
 class Outgrown:
-    """``take`` from any thread, ``sweep`` beside it."""
+    """``take`` may be called from any thread, also while ``sweep`` runs."""
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
@@ -38,14 +39,17 @@ class Outgrown:
             self._changed[parent(path)] = None
 
     def sweep(self) -> None:
-        """Blocking: overwrite and unlink everything taken so far.  Raises ``LedgerError`` when a sync fails."""
+        """Blocking: overwrite and unlink everything taken so far.  Raises ``LedgerError`` when a
+        sync fails.
+        """
         with self._sweeping:
             with self._lock:
                 names, changed = self.disk.names(DIRECTORY), list(self._changed)
                 self._changed.clear()
             if not names:
                 return
-            # Before the first zero: after a power loss nothing may be found under its old name and be zeros.
+            # Before the first zero: after a power loss nothing may be found under its old name and
+            # be zeros.
             self.disk.sync([], [DIRECTORY, *filter(self.disk.is_dir, changed)])
             files, folders = self._below(names)
             for path in files:

@@ -1,4 +1,4 @@
-"""What can be derived from a log's files without a daemon: portable proofs, and tiles that were lost."""
+"""Derives from a log's files, without a daemon: portable proofs, and tiles that were lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from akiosd.errors import LedgerError
-from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
+from akiosd.ledger.bundle import decode_bundle
 from akiosd.ledger.edge import TILE_BYTES, Edge, extend_hashes
 from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, consistency_proof, leaf_hash, verify_inclusion
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, open_checkpoint, parse_note
@@ -16,11 +16,8 @@ from akiosd.ledger.proof import TlogProof, prove_entry, tile_nodes
 from akiosd.ledger.report import LogReader, read_tile
 from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile, edge_of, parse_path, widths
 from akiosd.ledger.verify import verify_log
-from akiosd.store.fsck import fsck, open_log_files
 from akiosd.store.log_files import LogFiles
-from akiosd.store.pack import pack
 from akiosd.store.scratch import open_folder, open_scratch
-from akiosd.store.sync import sync_directory
 
 
 def read_checkpoint(reader: LogReader, vkey: Vkey) -> tuple[Checkpoint, bytes]:
@@ -31,18 +28,15 @@ def read_checkpoint(reader: LogReader, vkey: Vkey) -> tuple[Checkpoint, bytes]:
     return open_checkpoint(note, vkey), note
 
 
-def prove(path: Path | int, index: int, vkey: Vkey) -> tuple[TlogProof, bytes]:
-    """The proof of the entry at ``index`` under the log's present checkpoint, and the entry itself."""
-    with open_log_files(path) as reader:
-        return prove_from(reader, index, vkey)
-
-
 def prove_from(
     reader: LogReader, index: int, vkey: Vkey, max_extra_bytes: int = 0, under: bytes | None = None
 ) -> tuple[TlogProof, bytes]:
-    """The same, of a log that is open.  An entry of at most ``max_extra_bytes`` is the proof's extra data.
+    """The proof of the entry at ``index`` under the log's present checkpoint, and the entry itself.
 
-    ``under``: an earlier checkpoint of the log, perhaps a cosigned one, in the place of the present one.
+    An entry of at most ``max_extra_bytes`` is the proof's extra data.
+
+    An entry of at most ``max_extra_bytes`` becomes the proof's extra data. ``under``: an earlier
+    checkpoint of the log, perhaps a cosigned one, to be used instead of the present one.
     """
     present, note = read_checkpoint(reader, vkey)
     checkpoint = Checkpoint.parse(parse_note(under).text) if under is not None else present
@@ -53,24 +47,18 @@ def prove_from(
     return (replace(proof, extra=entry) if len(entry) <= max_extra_bytes else proof), entry
 
 
-def prove_consistency(path: Path | int, old_size: int, vkey: Vkey) -> tuple[Checkpoint, list[bytes]]:
-    """The proof that the log's tree of ``old_size`` is a prefix of its present one."""
-    with open_log_files(path) as reader:
-        checkpoint, _ = read_checkpoint(reader, vkey)
-        return checkpoint, prove_consistency_from(reader, old_size, checkpoint)
-
-
 def prove_consistency_from(reader: LogReader, old_size: int, checkpoint: Checkpoint) -> list[bytes]:
-    """The same, of a log that is open."""
+    """The proof that the log's tree of ``old_size`` is a prefix of the ``checkpoint``'s."""
     nodes = tile_nodes(checkpoint.size, lambda tile: _tile(reader, tile))
     return consistency_proof(old_size, checkpoint.size, nodes)
 
 
 def rebuild_tiles(path: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> list[str]:
-    """Write again every tile that is missing or wrong, byte for byte, from the entry bundles; returns their paths.
+    """Write every tile that is missing or wrong again, byte for byte, from the entry bundles;
+    returns their paths.
 
-    Raises ``LedgerError``, having changed nothing, unless the bundles lead to the signed root; those of a pruned log
-    no longer do.  Bundles are never written: they are the log.
+    Raises ``LedgerError``, having changed nothing, unless the bundles lead to the signed root,
+    which those of a pruned log do not. Bundles are never written: they are the log.
     """
     with LogFiles(path) as reader:
         report = verify_log(reader, vkey, (), hasher, stored=False)
@@ -131,33 +119,6 @@ def _restore(path: Path, reader: LogFiles, name: str, data: bytes) -> bool:
         os.replace(f"{last}.tmp", last, src_dir_fd=folder, dst_dir_fd=folder)
         os.fsync(folder)
     return True
-
-
-def pack_log(path: Path, out: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> int:
-    """Put a finished log into the archive ``out``, durable on return; returns its length in bytes."""
-    with LogFiles(path) as reader:
-        return pack_from(reader, out, vkey, hasher)
-
-
-def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list: bytes | None = None) -> int:
-    """The same, of a log that is open, with the list of its host's keys if one is given.
-
-    What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is left as it is.
-    """
-    temporary = out.with_name(out.name + ".tmp")
-    fd = open_scratch(temporary)
-    try:
-        length = pack(reader, vkey, MAX_BUNDLE_BYTES, fd, key_list)
-        os.ftruncate(fd, length)
-        report = fsck(fd, vkey, hasher=hasher)
-        if report.exit_code != 0:
-            raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.replace(temporary, out)
-    sync_directory(out.parent)
-    return length
 
 
 def _tile_of(reader: LogReader, tile: Tile, size: int) -> bytes:

@@ -1,9 +1,11 @@
-"""The host log's minimum index (c2sp.org/tlog-tiles, "Pruning"): what lies below it may go, the tree stays the same.
+"""The host log's minimum index (c2sp.org/tlog-tiles, "Pruning"): files below it may be removed, the
+tree stays the same.
 
-    record in the log durable and published → ``ledger/host.minimum`` durable → bundles removed, durably → tiles and
-    kept checkpoints removed
+    record in the log durable and published → ``ledger/host.minimum`` durable
+    → bundles removed, durably → tiles and kept checkpoints removed
 
-A stop in between: the next start finds the file, sees that the log says the same, and removes what is left.
+After a stop in between, the next start finds the file, sees that the log says the same, and removes
+what is left.
 """
 
 from __future__ import annotations
@@ -23,22 +25,25 @@ _MAX_BYTES = 256
 
 
 class Minimum(msgspec.Struct, frozen=True):
-    """Entries below ``minimum``, a whole number of bundles, may be gone; the log's record at ``index`` says so."""
+    """Entries below ``minimum``, a whole number of bundles, may be gone; the log's record at
+    ``index`` says so.
+    """
 
     minimum: int = 0
     index: int = 0
 
 
 def set_minimum(outgrown: Outgrown, new: Minimum) -> None:
-    """Remember it, durably, and remove what is below."""
+    """Remember ``new`` durably, and remove what is below."""
     write_durably(outgrown.disk, PATH, msgspec.msgpack.encode(new), 0o600)
     remove_below(outgrown, new.minimum)
 
 
 def resume(outgrown: Outgrown, size: int) -> int:
-    """The minimum index of the host log, of which ``size`` entries are published; what is below is removed.
+    """The minimum index of the host log, of which ``size`` entries are published; files below it
+    are removed.
 
-    Raises ``LedgerError``, having removed nothing, if the log does not say so.
+    Raises ``LedgerError``, having removed nothing, when the log does not say so.
     """
     disk = outgrown.disk
     data = disk.read(PATH, _MAX_BYTES)
@@ -57,10 +62,11 @@ def resume(outgrown: Outgrown, size: int) -> int:
 
 
 def remove_below(outgrown: Outgrown, minimum: int) -> None:
-    """Remove the files of the host log whose entries are all below ``minimum``; ``outgrown.sweep`` overwrites them.
+    """Remove the files of the host log whose entries are all below ``minimum``; ``outgrown.sweep``
+    overwrites them.
 
-    The tiles go after the bundles, and need not be gone for good: the tree is complete from any bundle on from which
-    all are there, and ``resume`` does it again.
+    Bundles go first. Tiles may go without a sync: the tree is complete from any bundle on from
+    which all bundles exist, and ``resume`` removes them again.
     """
     base, disk = directory(HOST_LOG), outgrown.disk
     disk.sync([], _remove_level(outgrown, f"{base}/tile/entries", minimum >> HEIGHT, 0))
@@ -78,7 +84,8 @@ def _remove_history(disk: Disk, minimum: int) -> None:
 
 
 def _remove_level(outgrown: Outgrown, folder: str, end: int, prefix: int) -> list[str]:
-    """Remove tiles of index < ``end``; ``prefix`` is what the names of the directories above add up to.
+    """Remove tiles of index < ``end``; ``prefix`` is what the names of the directories above add up
+    to.
 
     Returns the directories that are left of those whose listing changed.
     """

@@ -1,10 +1,12 @@
-"""Start-up: from whatever a stop, a crash or a full disk left to a ledger that can go on.  There is no other way in.
+"""Start-up: makes a ledger that can go on of whatever a stop, a crash or a full disk left.  There
+is no other way in.
 
-Lock held by the caller → keys → WAL frames → each log's signed edge, checked → marks replayed → heads checked.
-Nothing on disk is changed before everything was found sound.
+The caller holds the lock. Then: keys → WAL frames → each log's signed edge, checked → marks
+replayed → heads checked. Nothing on disk is changed before everything was found sound.
 
-A first frame is durable before there is a key, and a key before anything is signed: where there is a key, a
-checkpoint or a cage's log and no frame, the frames were lost, and whatever was signed of them is not signed anew.
+The first frame is durable before there is a key, and a key before anything is signed. Where there
+is a key, a checkpoint or a cage's log but no frame, frames were lost, and what was signed of them
+is not signed again.
 """
 
 from __future__ import annotations
@@ -41,12 +43,13 @@ _WAY_OUT = f"restore the whole state directory from one backup; or {BEGIN_ANEW}"
 
 @dataclass
 class Opened:
-    """A ledger ready to go on.
+    """A ledger that is ready to go on.
 
-    ``unfinished`` logs have durable entries that are not yet published.  ``interrupted`` cage logs are open and have
-    no ``end`` record among what the WAL still holds: their cages did not end in order.  ``frame_ends`` says for each
-    WAL frame how far it takes each log.  ``behind`` says of open logs that name an earlier key than the present one
-    which epoch they name.  Of ``forgotten`` logs, which are destroyed, the WAL still holds something.
+    ``unfinished`` logs have durable entries that are not published yet. ``interrupted`` cage logs
+    are open, and the WAL holds no ``end`` record of them: their cages did not end in order.
+    ``frame_ends`` says for each WAL frame how far it takes each log. ``behind`` maps open logs that
+    name an earlier key to its epoch. Of ``forgotten`` logs, which are destroyed, the WAL still
+    holds something.
     """
 
     key: LedgerKey
@@ -62,6 +65,7 @@ class Opened:
 
     @property
     def first_start(self) -> bool:
+        """Whether the host's log is still empty."""
         return self.sequencer.logs[HOST_LOG].size == 0
 
 
@@ -77,7 +81,9 @@ class _Seen:
 
 
 def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int = SEGMENT_BYTES) -> Opened:
-    """Recover and open.  Raises ``LedgerError`` when the state is damaged: fail closed, change nothing."""
+    """Recover and open.  Raises ``LedgerError`` when the state is damaged: fail closed, change
+    nothing.
+    """
     # What a killed daemon left in the page cache must be on disk before it is believed.
     disk.sync_everything()
     wal = Wal.open(disk, random, segment_bytes)
@@ -115,13 +121,15 @@ def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int =
 
 
 def published_host(sequencer: Sequencer) -> bytes:
-    """The mark that every new segment of the WAL begins with: how far the host log is published."""
+    """The mark that every new WAL segment begins with: how far the host log is published."""
     edge = sequencer.logs[HOST_LOG].published
     return encode_mark(Head(HOST_LOG, edge.size, edge.root(), published=True))
 
 
 def _open_keys(disk: Disk, wal: Wal) -> tuple[LedgerKey | None, LedgerKey | None]:
-    """The signing key, None where nothing was ever signed, and the one a rotation was about to put in its place."""
+    """The signing key, None where nothing was ever signed, and the one a rotation was about to put
+    in its place.
+    """
     key, newer = load_key(disk), load_key(disk, NEXT_PATH)
     doubtful = key is None or wal.is_empty
     signed = doubtful and (disk.names(directory(HOST_LOG)) or _any_cage_log(disk))
@@ -136,7 +144,8 @@ def _open_keys(disk: Disk, wal: Wal) -> tuple[LedgerKey | None, LedgerKey | None
 
 
 def _any_cage_log(disk: Disk) -> bool:
-    """Whether anything of any cage's log is on disk: asked only where a key or the WAL is missing."""
+    """Whether anything of any cage's log is on disk: asked only where a key or the WAL is missing.
+    """
     cages = [LogId(name) for name in disk.names(CAGES) if is_cage_id(name)]
     return any(disk.names(directory(log)) or disk.size(archive(log)) is not None for log in cages)
 
@@ -155,7 +164,9 @@ def _found(disk: Disk, wal: Wal, random: Callable[[int], bytes]) -> LedgerKey:
 
 
 def _check_names(key: LedgerKey, sequencer: Sequencer) -> None:
-    """A host log that has yet to be published must not name another key than the one that would sign it."""
+    """A host log that has yet to be published must not name another key than the one that would
+    sign it.
+    """
     edge, waiting = sequencer.work(HOST_LOG)
     named = [read_statement(index, entry) for index, entry in enumerate(waiting.entries(), edge.size)]
     known = {epoch.public_key for epoch in key.epochs}
@@ -164,7 +175,9 @@ def _check_names(key: LedgerKey, sequencer: Sequencer) -> None:
 
 
 def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
-    """A host's log that is older than the logs of cages would be gone on with otherwise than it was."""
+    """A host's log that is older than the logs of cages would be gone on with otherwise than it
+    was.
+    """
     edge, waiting = sequencer.work(HOST_LOG)
     known = {*seen.first, *seen.heads, *seen.forgotten}
     unknown = find_unknown(disk, known, waiting.entries(), edge.size)
@@ -176,7 +189,9 @@ def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
 
 
 def _settle_rotation(disk: Disk, key: LedgerKey, newer: LedgerKey | None, sequencer: Sequencer) -> LedgerKey:
-    """A rotation has happened if the host log, durable as it is now, names the new key; else it never began."""
+    """A rotation has happened if the host log, durable as it is now, names the new key; else it
+    never began.
+    """
     drop_old(disk)
     if newer is None:
         return key
@@ -188,7 +203,9 @@ def _settle_rotation(disk: Disk, key: LedgerKey, newer: LedgerKey | None, sequen
 
 
 def epoch_of(disk: Disk, key: LedgerKey, log: LogId, waiting: Sequence[bytes]) -> int:
-    """The epoch whose key signs the next checkpoint of a log with these unpublished entries; 0 if it says nothing."""
+    """The epoch whose key signs the next checkpoint of a log with these unpublished entries; 0 when
+    nothing says so.
+    """
     numbers = {epoch.public_key: epoch.number for epoch in key.epochs}
     named = [statement.epoch.public_key for i, e in enumerate(waiting) if (statement := read_statement(i, e))]
     if named:

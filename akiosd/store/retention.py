@@ -1,7 +1,7 @@
-"""Which finished cages' data goes: whole cages, oldest first, by age and by size.
+"""Chooses the ended cages whose data is destroyed: whole cages, oldest first, by age and by size.
 
-A log is never shortened: what is left of a cage is its tombstone in the host log, with its last size and root, so that
-what is gone is known to be gone.
+No log is ever shortened. What is left of a cage is its tombstone in the host log, with its last
+size and root, so that what is gone is known to be gone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from akiosd.values.ids import LogId, is_cage_id
 
 @dataclass(frozen=True)
 class Use:
-    """What an ended cage takes: ``bytes`` on disk; ``ended_ns`` is when its last checkpoint was written."""
+    """What an ended cage uses: ``bytes`` on disk.  ``ended_ns`` is when its last checkpoint was
+    written (Unix time).
+    """
 
     log: LogId
     bytes: int
@@ -25,8 +27,9 @@ class Use:
 
 
 def choose(cages: Iterable[Use], now_ns: int, max_age_ns: int | None = None, max_bytes: int | None = None) -> list[Use]:
-    """The cages to destroy, oldest first: those older than ``max_age_ns``, then as many as bring the rest to
-    ``max_bytes``.  None is no limit."""
+    """The cages to destroy, oldest first: those older than ``max_age_ns``, then as many as bring
+    the rest to ``max_bytes``.  None is no limit.
+    """
     ordered = sorted(cages, key=lambda use: (use.ended_ns, use.log))
     gone = [use for use in ordered if max_age_ns is not None and now_ns - use.ended_ns > max_age_ns]
     left = ordered[len(gone) :]
@@ -40,7 +43,9 @@ def choose(cages: Iterable[Use], now_ns: int, max_age_ns: int | None = None, max
 
 
 def survey_cages(cages_dir: Path) -> list[Use]:
-    """Every cage that has a published log.  Raises ``LedgerError`` when the directory cannot be read."""
+    """Every cage that has a published log.  Raises ``LedgerError`` when the directory cannot be
+    read.
+    """
     found = []
     try:
         for entry in os.scandir(cages_dir):

@@ -1,4 +1,6 @@
-"""Files that are written beside the ones whose place they take: nobody who was there first gets what is written."""
+"""Temporary files that are written beside the file that they replace, safe from whoever may have
+put something there first.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,12 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_scratch(path: str | Path, folder: int | None = None) -> int:
-    """A regular file of ours under no other name, for reading and writing, made where there is none; the caller's.
+    """Open a regular file of ours that has no other name, for reading and writing, made if it is
+    missing; the caller's.
 
-    It is not cut to nothing: what a stop left of it is written over, not given back to the file system as it is.
-    Raises ``LedgerError`` for anything else: a link, a pipe, or a file that somebody else owns or calls otherwise would
-    be written to in its place.
+    It is not truncated: what a stop left of it is written over, not given back to the file system
+    as it is. Raises ``LedgerError`` for anything else there (a link, a pipe, a file of another
+    owner or with another name), because that would be written to instead.
     """
     try:
         # O_NONBLOCK: a FIFO must not hang us.
@@ -42,7 +45,9 @@ def _in_the_way(path: str | Path) -> LedgerError:
 
 @contextmanager
 def open_folder(root: Path, path: str) -> Iterator[int]:
-    """The directory ``path`` below ``root``, made where it is missing; no link on the way is followed."""
+    """The directory ``path`` below ``root``, made where it is missing; no link on the way is
+    followed.  Use it in ``with``.
+    """
     fd = os.open(root, _FOLDER)
     try:
         for part in path.split("/"):

@@ -1,10 +1,12 @@
 """The host's write-ahead log: a ring of preallocated segment files.
 
-Segments are written from front to back, one frame (``akiosd/ledger/frame.py``) for each group commit.  Once everything
-in a segment is published it is overwritten with zeros and used again.  At most one frame is ever unacknowledged, so a
-bad frame with a good one behind it is damage, never a torn write; and every frame names the oldest one still needed,
-so a segment that was being overwritten when the machine stopped is not mistaken for damage.  A list names every
-segment that may hold a frame: one that went, with whatever was in it, is missed at the next start.
+Segments are written from front to back, one frame (:mod:`akiosd.ledger.frame`) for each group
+commit. Once everything in a segment is published, it is overwritten with zeros and used again.
+
+At most one frame is ever unacknowledged, so a bad frame with a good one behind it is damage, never
+a torn write. Every frame names the oldest frame still needed, so a segment that was being
+overwritten when the machine stopped is not mistaken for damage. A list names every segment that may
+hold a frame: one that disappeared is missed at the next start.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ _RESTORE = "restore the state directory from a backup; nothing was changed"
 
 @dataclass(frozen=True)
 class Torn:
-    """The frame that was being written when the daemon or the machine stopped; it was never acknowledged."""
+    """The frame that was being written when the daemon or the machine stopped; it was never
+    acknowledged.
+    """
 
     segment: str
     offset: int
@@ -56,7 +60,7 @@ class _Found:
 
 
 class Wal:
-    """``open``, read ``frames``, ``start``, then ``write``.
+    """Use :meth:`open`, read :meth:`frames`, call :meth:`start`, then :meth:`write`.
 
     ``write`` belongs to one thread; ``release`` and ``make_spare`` may run beside it in another.
     """
@@ -82,9 +86,9 @@ class Wal:
 
     @classmethod
     def open(cls, disk: Disk, random: Callable[[int], bytes], segment_bytes: int = SEGMENT_BYTES) -> Wal:
-        """The WAL as it was left; read ``frames``, then ``start``.  Raises ``LedgerError`` on damage in the middle.
+        """The WAL as it was left.  The disk is not changed; ``wal.torn`` says what was dropped.
 
-        ``wal.torn`` says what was dropped.  The disk is not changed.
+        Raises ``LedgerError`` on damage in the middle.
         """
         names = [name for name in disk.names(DIRECTORY) if name.endswith(".seg")]
         magic = disk.read(_MAGIC_PATH, MAGIC_BYTES)
@@ -139,12 +143,16 @@ class Wal:
         raise LedgerError(f"frame {seq} of the WAL is missing or damaged", where=f"{DIRECTORY}/{name}", next=_RESTORE)
 
     def frames(self) -> Iterator[WalFrame]:
-        """The frames still needed, and some before them, oldest first; only before ``start``."""
+        """The frames still needed, and perhaps some before them, oldest first; only before
+        :meth:`start`.
+        """
         for used in self._used:
             yield from scan_segment(self._magic, self._read(used.name)).frames
 
     def start(self) -> None:
-        """After recovery has read the frames: clear the torn tail and every segment that is not needed."""
+        """After recovery has read the frames: clear the torn tail, and every segment that is not
+        needed.
+        """
         if self._is_new:
             self._disk.sync([], self._disk.make_dirs(DIRECTORY, 0o700))
             write_durably(self._disk, _MAGIC_PATH, self._magic, 0o600)
@@ -182,23 +190,22 @@ class Wal:
 
     @property
     def is_empty(self) -> bool:
-        """No frame is left, or there never was one."""
+        """Whether no frame is left, or there never was one."""
         return self.seq == 0
 
     def keep_from(self, seq: int, opening: bytes) -> None:
-        """Frames before ``seq`` are no longer needed.  ``opening``: marks that every new segment is to begin with."""
+        """Frames before ``seq`` are no longer needed.  ``opening`` are marks that every new segment
+        begins with.
+        """
         self._opening = opening  # first: it says what the older frames said
         self.base = seq
-
-    @property
-    def bytes_in_use(self) -> int:
-        return len(self._used) * self.segment_bytes
 
     def write(self, body: bytes) -> int:
         """Write one frame and make it durable; returns its sequence number.
 
-        Raises ``OSError`` when a new segment was needed and could not be had (ENOSPC): nothing was written, the same
-        frame may be tried again later.  ``LedgerError`` is final: the frame's state is unknown.
+        Raises ``OSError`` when a new segment was needed and could not be had (ENOSPC): nothing was
+        written, the same frame may be tried again later.  ``LedgerError`` is final: the frame's
+        state is unknown.
         """
         base = self.base
         frame = encode_frame(self._magic, self.seq, base, body)
@@ -230,7 +237,9 @@ class Wal:
         self._offset = 0
 
     def leave_segment(self) -> None:
-        """Have the next frame begin a new segment, so that the present one can be released and overwritten."""
+        """Let the next frame begin a new segment, so that the present one can be released and
+        overwritten.
+        """
         self._leave_segment = True
 
     @property
@@ -240,10 +249,13 @@ class Wal:
 
     @property
     def has_spare(self) -> bool:
+        """Whether a prepared segment is ready for when the present one is full."""
         return bool(self._free)
 
     def make_spare(self) -> None:
-        """Have a free segment ready: zeros written, file and directory synced.  Raises ``OSError`` (ENOSPC)."""
+        """Have a free segment ready: zeros written, file and directory synced.  Raises ``OSError``
+        (ENOSPC).
+        """
         with self._lock:
             if self._free:
                 return
@@ -262,7 +274,9 @@ class Wal:
                 raise
 
     def release(self, keep_free: int = 4) -> None:
-        """Overwrite the segments that the last durable frame no longer needs; more than a few are deleted."""
+        """Overwrite segments that the last durable frame no longer needs; more than ``keep_free``
+        free ones are removed.
+        """
         while len(self._used) > 1 and self._used[0].last_seq < self._said_base:
             name = self._used[0].name
             self._overwrite(name, 0, self.segment_bytes)
@@ -287,6 +301,7 @@ class Wal:
             self._listed = data
 
     def close(self) -> None:
+        """Close the present segment's file; what was written is durable already."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,12 +1,13 @@
-"""Erasure: every file overwritten with random bytes, synced, with zeros, synced, then unlinked; directories synced.
+"""Erases files: overwritten with random bytes, synced, with zeros, synced, then unlinked;
+directories synced.
 
-``survey`` looks, ``plan_wipe`` decides (pure), ``wipe`` does.  A link is removed, never followed; a mount below the
-directory refuses the whole wipe before its first byte.  A wipe that was stopped is done again from the start.
+``survey`` looks, ``plan_wipe`` decides (pure), ``wipe`` does. A link is removed, never followed. A
+mount below the directory refuses the whole wipe before its first byte. A wipe that was stopped is
+done again from the start.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import re
@@ -17,26 +18,18 @@ from pathlib import Path
 from typing import Literal
 
 from akiosd.errors import LedgerError
-from akiosd.store.sync import sync_directory
-
-SSD_CAVEAT = (
-    "Overwriting reaches the blocks a file has now. An SSD, a copy-on-write file system or a snapshot may still hold "
-    "older copies of them; only encryption of the whole disk, or its own secure erase, reaches those."
-)
+from akiosd.kernel.syscalls import openat2, sync_directory
 
 _CHUNK = 1 << 20
-# openat2(2): no component may be a link, leave the tree or cross a mount, a bind mount of the same device included.
-_SYS_OPENAT2 = 437
-_RESOLVE = 0x01 | 0x02 | 0x04 | 0x08  # NO_XDEV | NO_MAGICLINKS | NO_SYMLINKS | BENEATH
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
 
 Kind = Literal["file", "dir", "other", "mount"]
 
 
 @dataclass(frozen=True)
 class How:
-    """``passes`` of random bytes before the zeros; ``fast``: nothing is overwritten, only unlinked."""
+    """``passes`` of random bytes before the zeros.  ``fast``: nothing is overwritten, only
+    unlinked.
+    """
 
     passes: int = 1
     fast: bool = False
@@ -50,14 +43,18 @@ class How:
 
     @classmethod
     def parse(cls, text: str) -> How:
-        """The inverse of ``str``, for a wipe that goes on after a stop; anything else is one pass."""
+        """The inverse of ``str``, for a wipe that continues after a stop; any other text means one
+        pass.
+        """
         match = re.fullmatch(r"random x(\d{1,2}), zeros, unlinked", text)
         return cls(fast=True) if text == "unlinked" else cls(passes=int(match[1]) if match else 1)
 
 
 @dataclass(frozen=True)
 class Found:
-    """One thing below the directory: its path, what it is, (device, inode), and how many names that has."""
+    """One thing below the directory: its path, its kind, (device, inode), and how many names that
+    inode has.
+    """
 
     path: str
     kind: Kind
@@ -76,7 +73,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Wiped:
-    """``spared``: files that have a name outside, so that only their name here is gone; ``bytes`` were overwritten."""
+    """What was done: ``files`` removed, ``bytes`` overwritten.  ``spared`` files have a name
+    elsewhere, so only their name here is gone.
+    """
 
     files: int
     bytes: int
@@ -84,7 +83,9 @@ class Wiped:
 
 
 def spared_by(found: Sequence[Found]) -> tuple[str, ...]:
-    """Files with a name outside the directory: overwriting would destroy what is not ours to destroy."""
+    """Files that also have a name outside the directory: overwriting them would destroy data of
+    others.
+    """
     inside: dict[tuple[int, int], int] = {}
     for item in found:
         inside[item.node] = inside.get(item.node, 0) + 1
@@ -92,9 +93,10 @@ def spared_by(found: Sequence[Found]) -> tuple[str, ...]:
 
 
 def plan_wipe(found: Sequence[Found], how: How) -> list[Step]:
-    """What to do, in order: files first, each directory once it is empty, the directory itself ("") last.
+    """The steps in order: files first, each directory once it is empty, the directory itself ("")
+    last.
 
-    Raises ``LedgerError`` if anything found is a mount.
+    Raises ``LedgerError`` when anything found is a mount.
     """
     for item in found:
         if item.kind == "mount":
@@ -158,12 +160,8 @@ def _is_mount(root: int, path: str) -> bool:
 
 
 def _open_below(root: int, path: str, flags: int) -> int:
-    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, _RESOLVE)
-    fd = int(_libc.syscall(_SYS_OPENAT2, root, os.fsencode(path), how, ctypes.sizeof(how)))
-    if fd < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
-    return fd
+    """No component may be a link, leave the tree or cross a mount."""
+    return openat2(root, os.fsencode(path), flags)
 
 
 def _allow(root: int, path: str, mode: int) -> None:
@@ -176,10 +174,10 @@ def _allow(root: int, path: str, mode: int) -> None:
 
 
 def wipe(directory: Path, how: How | None = None, random: Callable[[int], bytes] = os.urandom) -> Wiped:
-    """Wipe ``directory`` and everything below it; nothing is left to do where there is none.
+    """Wipe ``directory`` and everything below it; does nothing when it does not exist.
 
-    Raises ``LedgerError``: before anything was touched when something is mounted below, afterwards when a file could
-    not be overwritten (it is left where it is, the others are wiped).
+    Raises ``LedgerError``: before anything was touched when something is mounted below; afterwards
+    when a file could not be overwritten, which then stays while the others are wiped.
     """
     how = how or How()
     root = _open_root(directory)
@@ -210,7 +208,8 @@ def look(directory: Path) -> list[Found]:
 
 
 def overwrite(directory: Path, how: How, names: Sequence[str] | None = None) -> Wiped:
-    """Overwrite the files below ``directory`` and leave them there; of those in it only ``names``, if given.
+    """Overwrite the files below ``directory`` without unlinking them; only ``names`` directly in
+    it, if given.
 
     Raises ``LedgerError`` as ``wipe`` does.
     """
@@ -299,7 +298,9 @@ class _Run:
 
 
 def data_extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
-    """The parts of a file that have blocks: a sparse file of terabytes must not be written full (lseek(2))."""
+    """(start, end) of the parts of a file that have blocks: a sparse file of terabytes must not be
+    written full (lseek(2)).
+    """
     end = 0
     while end < size:
         try:

@@ -1,0 +1,1 @@
+"""Frozen values and tables that several packages share.  No I/O."""

@@ -1,4 +1,6 @@
-"""No, said once: what a rule keeps from an agent, for the agent, for its log and for people."""
+"""A denial: what a rule refuses to an agent, in one form for the agent, for its log and
+for people.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,14 @@ TOO_MANY = 429
 
 
 class Denial(msgspec.Struct, frozen=True, omit_defaults=True, tag="denial"):
-    """``rule`` is the policy key that refuses (``budget.usd``), ``words`` a sentence for the agent and for people.
+    """One refusal.
 
-    ``hint`` is what helps, ``status`` the HTTP status of the answer, ``host`` what was asked for, ``retry_after``
-    seconds, 0 for none.  ``final``: the cage ends with it.  ``failed``: nothing was refused, an upstream did not do its
-    part; then the client may try again as it does by itself.
+    ``rule`` is the policy key that refuses (``budget.usd``), ``words`` a sentence for the agent and
+    for people, ``hint`` what would help. ``status`` is the HTTP status of the answer, ``host`` what
+    was asked for, ``retry_after`` seconds (0 for none).
+
+    ``final``: the cage ends with it. ``failed``: nothing was refused; an upstream did not do its
+    part, and the client may try again.
     """
 
     rule: str

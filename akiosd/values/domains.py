@@ -1,8 +1,9 @@
-"""Names of the network as policies write them: one canonical form, one rule of coverage.
+"""Host names as policies write them: one canonical form, and when one pattern covers another.
 
-``example.com``, ``*.example.com`` (one or more labels in front, never the name itself), either with
-``:port``.  Canonical: IDNA to ASCII, lower case, no trailing dot, letters-digits-hyphens labels of at most
-63 bytes, 253 in all (RFC 1123); never an IP literal, which no rule of names can hold.
+A pattern is ``example.com`` or ``*.example.com`` (one or more labels in front, never the name
+itself), either with ``:port``. Canonical form: IDNA to ASCII, lower case, no trailing dot, labels
+of letters, digits and hyphens of at most 63 bytes, 253 in all (RFC 1123). IP literals are never
+accepted: rules are about names.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import re
 from akiosd.errors import PolicyError
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
-# Browsers ask for another name than IDNA of 2003 makes of these (UTS 46, section 6.1).
+# IDNA 2003 maps these to other names than browsers do (UTS 46 §6.1).
 _READ_DIFFERENTLY = re.compile("[ßẞς\u200c\u200d]")
 _NEXT = "write example.com, *.example.com or host:port"
 
 
 def canonical_domain(text: str) -> str:
-    """Any spelling of an ``allowed_domains`` entry → its one spelling.  Raises :class:`PolicyError`."""
+    """The canonical form of an ``allowed_domains`` entry.  Raises :class:`PolicyError`."""
     name, colon, port = text.strip().partition(":")
     if colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise PolicyError(f"{text!r} is not a domain: {port!r} is not a port", next=_NEXT)
@@ -49,7 +50,7 @@ def _canonical_host(name: str, text: str) -> str:
 
 
 def covers(pattern: str, entry: str) -> bool:
-    """Does the canonical ``pattern`` allow everything that the canonical ``entry`` allows?"""
+    """Whether the canonical ``pattern`` allows everything that the canonical ``entry`` allows."""
     if pattern == entry:
         return True
     pattern_host, _, pattern_port = pattern.partition(":")

@@ -1,4 +1,4 @@
-"""Names of things: cage ids, log ids, the ledger's event id, and ranges of uids."""
+"""Names of things: cage ids, log ids, directories, and ranges of uids."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import NewType
 import msgspec
 
 CageId = NewType("CageId", str)
+"""``c-`` and twelve characters of base 32."""
 LogId = NewType("LogId", str)
+"""A cage id, or ``host``."""
 
 Lines = tuple[tuple[int, int, int], ...]
 """Ranges of ids, ``(first inside, first outside, count)``, as in uid_map (user_namespaces(7))."""
@@ -27,14 +29,16 @@ def make_cage_id(random_bytes: bytes) -> CageId:
 
 
 def is_cage_id(text: str) -> bool:
+    """Whether ``text`` has the form of a cage id."""
     return _CAGE_ID.fullmatch(text) is not None
 
 
 class DirectoryId(msgspec.Struct, frozen=True, array_like=True):
-    """One directory, whatever it is called: device, inode, and when it was made (ns since 1970).
+    """The identity of a directory, whatever its name: device, inode, and time of birth (ns of Unix
+    time).
 
-    An inode's number goes to another directory once the first is removed; the time of birth tells them apart.  It is 0
-    where the file system keeps none.
+    An inode number is given to another directory once the first is removed; the time of birth tells
+    them apart. It is 0 where the file system does not record it.
     """
 
     device: int
@@ -42,13 +46,8 @@ class DirectoryId(msgspec.Struct, frozen=True, array_like=True):
     born_ns: int = 0
 
     def is_same(self, other: DirectoryId) -> bool:
-        """Whether both are one directory; a time of birth that one of them lacks does not count."""
+        """Whether both are the same directory; a time of birth that one of them lacks is not
+        compared.
+        """
         reborn = self.born_ns and other.born_ns and self.born_ns != other.born_ns
         return (self.device, self.inode) == (other.device, other.inode) and not reborn
-
-
-class EventId(msgspec.Struct, frozen=True, array_like=True):
-    """Where a record stands: the log's origin and the leaf index in it."""
-
-    log: LogId
-    index: int

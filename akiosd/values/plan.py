@@ -92,9 +92,10 @@ _OPTIONS = ("fsmount", "export")
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation, as the launcher reads it; :mod:`akiosd.values.steps` makes them and says what each slot holds.
+    """One operation, as the launcher reads it.
 
-    ``fd`` names a descriptor given to the launcher; strings are bytes without NUL.
+    :mod:`akiosd.values.steps` makes them, and says what each of ``a b c u0 u1 u2`` holds. ``fd``
+    names a descriptor that is given to the launcher; strings are bytes without NUL.
     """
 
     op: str
@@ -111,11 +112,14 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     u2: int = 0
 
     def describe(self) -> str:
+        """The step for ``policy explain`` and for errors."""
         return f"{self.op}: {self.what}"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the launcher needs to make one cage; bytes are in the cage's own view."""
+    """Everything the launcher needs to make one cage.  ``command`` and ``cwd`` are paths inside the
+    cage.
+    """
 
     steps: tuple[Step, ...]
     command: bytes
@@ -127,6 +131,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Landlock scope bits the agent adds to itself before exec; 0 where the ABI has none."""
 
     def describe(self) -> list[str]:
+        """One line for each step."""
         return [step.describe() for step in self.steps]
 
     def fd_names(self) -> tuple[str, ...]:
@@ -135,7 +140,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Blob:
-    """Strings of a plan, each stored once and NUL-terminated; offset ``base`` is the empty string."""
+    """Strings of a plan, each stored once and NUL-terminated.  ``base`` is the offset of the first
+    byte, an empty string.
+    """
 
     def __init__(self, base: int) -> None:
         self._base = base
@@ -151,10 +158,11 @@ class _Blob:
 
 
 def encode(plan: Plan) -> bytes:
-    """Plan → the bytes the launcher maps: header, steps, argv and env offsets, strings.
+    """The bytes that the launcher maps: header, steps, offsets of argv and env, strings.
 
-    ``fsmount`` options (``b``) and the seccomp program (``a``) are raw bytes: key NUL value NUL … NUL,
-    and an array of ``struct sock_filter``.
+    ``fsmount`` options (``b``) and the seccomp program (``a``) are raw bytes: key NUL value NUL …
+    NUL, and an array of ``struct sock_filter``. Raises ValueError for too many descriptors and for
+    a NUL in a string.
     """
     names = {name: index for index, name in enumerate(plan.fd_names())}
     if len(names) > MAX_FDS:
@@ -188,7 +196,9 @@ def encode(plan: Plan) -> bytes:
 
 
 def encode_options(options: dict[str, str]) -> bytes:
-    """Mount options as the launcher and the shim take them: key NUL value NUL …; an empty value is a flag."""
+    """Mount options as the launcher and the shim take them: key NUL value NUL …; an empty value is
+    a flag.
+    """
     return b"".join(key.encode() + b"\0" + value.encode() + b"\0" for key, value in options.items())
 
 
@@ -206,7 +216,7 @@ _KINDS = {number: name for name, number in STATUS.items()}
 
 
 def decode_status(data: bytes) -> StatusMessage:
-    """Bytes of one status message → value; raises ValueError when they are not one."""
+    """The message in ``data``; ValueError when it is none."""
     if len(data) == _EXIT.size:
         kind, err, step, value, *usage = _EXIT.unpack(data)
         return StatusMessage(_KINDS.get(kind, "?"), err, step, value, (usage[0], usage[1], usage[2]))
@@ -217,6 +227,7 @@ def decode_status(data: bytes) -> StatusMessage:
 
 
 def encode_status(kind: str, value: int = 0) -> bytes:
+    """A message of akiosd to init."""
     return _MESSAGE.pack(STATUS[kind], 0, 0, value)
 
 

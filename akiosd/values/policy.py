@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from akiosd.values.protected import PROTECTED_NAMES
+from akiosd.values.providers import FACTS
 from akiosd.values.units import GIB, MIB, USD
 
 WorkspaceMode = Literal["cow", "rw", "ro", "rw-direct"]
@@ -19,7 +20,7 @@ TraceLevel = Literal["none", "security", "files", "all"]
 IdentityMode = Literal["agent", "caller", "root"]
 RedactMode = Literal["pseudonym", "mask", "block", "off"]
 
-PROVIDERS: tuple[str, ...] = ("openai", "anthropic", "gemini", "mistral", "xai", "bedrock", "ollama")
+PROVIDERS: tuple[str, ...] = tuple(FACTS)
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,6 +28,8 @@ class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Filesystem(Value, frozen=True):
+    """What the agent sees of files."""
+
     workspace: WorkspaceMode = "cow"
     read: tuple[str, ...] = ()
     """Absolute host paths shown read-only at the same place; opened by the client."""
@@ -39,6 +42,8 @@ class Filesystem(Value, frozen=True):
 
 
 class Network(Value, frozen=True):
+    """What the agent can reach."""
+
     llm: bool = True
     """Whether the LLM providers' APIs are reachable at all."""
     providers: tuple[str, ...] = PROVIDERS
@@ -56,6 +61,8 @@ class Network(Value, frozen=True):
 
 
 class Limits(Value, frozen=True):
+    """What the agent may use."""
+
     memory: int = 2 * GIB
     pids: int = 1024
     cpu_percent: int = 0
@@ -91,6 +98,8 @@ class Budget(Value, frozen=True):
 
 
 class Redact(Value, frozen=True):
+    """What happens to personal data on its way out."""
+
     models: RedactMode = "pseudonym"
     sites: RedactMode = "mask"
     disable: tuple[str, ...] = ()
@@ -101,6 +110,8 @@ class Redact(Value, frozen=True):
 
 
 class Syscalls(Value, frozen=True):
+    """What is recorded of system calls, and which are added or removed."""
+
     trace: TraceLevel = "security"
     allow: tuple[str, ...] = ()
     """System calls added to the allow-list; only names marked ``optional`` in the table."""
@@ -109,6 +120,8 @@ class Syscalls(Value, frozen=True):
 
 
 class Identity(Value, frozen=True):
+    """Which user the agent sees itself as."""
+
     mode: IdentityMode = "agent"
 
 
@@ -120,6 +133,8 @@ class Environment(Value, frozen=True):
 
 
 class Policy(Value, frozen=True):
+    """The whole policy of one cage."""
+
     version: Literal[1] = 1
     filesystem: Filesystem = Filesystem()
     network: Network = Network()

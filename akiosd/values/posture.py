@@ -8,26 +8,6 @@ import msgspec
 
 Status = Literal["enforced", "degraded", "unavailable"]
 
-# The layers of DESIGN §5 in the order in which a posture prints them.
-LAYERS: tuple[str, ...] = (
-    "identity",
-    "view",
-    "workspace",
-    "namespaces",
-    "network",
-    "memory",
-    "pids",
-    "cpu",
-    "disk",
-    "capabilities",
-    "landlock",
-    "seccomp",
-    "cores",
-    "stdio",
-    "files",
-    "ledger",
-)
-
 
 class LayerState(msgspec.Struct, frozen=True):
     """One layer: ``detail`` says what was read back, or why it is less than asked for."""
@@ -38,16 +18,3 @@ class LayerState(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.layer}: {self.status} ({self.detail})"
-
-
-class Posture(msgspec.Struct, frozen=True):
-    layers: tuple[LayerState, ...] = ()
-
-    def worst(self) -> Status:
-        states = {layer.status for layer in self.layers}
-        if "unavailable" in states:
-            return "unavailable"
-        return "degraded" if "degraded" in states else "enforced"
-
-    def get(self, layer: str) -> LayerState | None:
-        return next((state for state in self.layers if state.layer == layer), None)

@@ -1,10 +1,12 @@
-"""The table of protected names: what a program of the developer's runs or obeys although nobody names it.
+"""The table of protected names: what a program of the developer's runs or obeys although nobody
+names it.
 
-A row belongs here when a file of this name acts on the host by itself: on entering the directory, at the prompt, at the
-next ``git status``, on opening an editor, a debugger, a package manager or another agent there.  What a person
-runs by name (a Makefile, the scripts of package.json, a build file) is theirs to review and stays out, and so do
-documents that people read too (CLAUDE.md, AGENTS.md).  How names are compared is in ``akiosctl/changes/names.py``: a
-row of components protects wherever it stands, with all below it; ``*`` and ``?`` work within a component.
+A row belongs here when a file of this name acts on the host by itself: on entering the directory,
+at the prompt, at the next ``git status``, on opening an editor, a debugger, a package manager or
+another agent there.  What a person runs by name (a Makefile, the scripts of package.json, a build
+file) is theirs to review and stays out, and so do documents that people read too (CLAUDE.md,
+AGENTS.md).  How names are compared is in ``akiosctl/changes/names.py``: a row of components
+protects wherever it stands, with all below it; ``*`` and ``?`` work within a component.
 """
 
 from __future__ import annotations
@@ -132,7 +134,7 @@ GIT_OBEYS: tuple[tuple[str, ...], ...] = (
     ("config",), ("config.worktree",), ("hooks",), ("commondir",), ("info", "attributes"),
     ("objects", "info", "alternates"), ("rebase-merge",), ("rebase-apply",), ("sequencer",),
 )  # fmt: skip
-"""What git runs or obeys in the directory of a repository, by whatever name that directory goes."""
+"""What git runs or obeys inside a repository's own directory, whatever that directory is called."""
 
 
 NAMING_PROGRAMS: tuple[str, ...] = (
@@ -147,9 +149,13 @@ NAMING_PROGRAMS: tuple[str, ...] = (
     ".cursor/hooks.json", ".codex/config.toml", ".codex/hooks.json", ".gemini/settings.json",
     ".qwen/settings.json", "opencode.json", ".crush.json",
 )  # fmt: skip
-"""Of the protected files those whose text names programs that run with them: relative to any directory."""
+"""Those protected files, relative to any directory, whose text names further programs that then
+run.
+"""
 
 
 def why_protected(name: str) -> str:
-    """One phrase on what acts on a name of the table; of another name, that the policy has it."""
+    """What acts on this name, in one phrase; for a name that is not in the table, that the policy
+    names it.
+    """
     return _WHY.get(name, "the policy names it")

@@ -1,7 +1,7 @@
 """Records: what happened, as frozen values, and their entry bytes in a log.
 
 An entry is a msgpack map with ``kind``, ``v`` (schema version), ``ts`` (wall clock, ns) and the fields of its kind.
-Text of unknown origin (paths, argv, comm) is bytes; only ``escape`` turns it into something a terminal may see.
+Text of unknown origin (paths, argv) is bytes; only ``escape`` turns it into something a terminal may see.
 """
 
 from __future__ import annotations
@@ -77,7 +77,6 @@ class Syscall(Record, frozen=True, kw_only=True, tag="syscall"):
     nr: int
     pid: int
     verdict: Literal["requested", "attempt", "denied"]
-    comm: bytes = b""
     args: tuple[int, ...] = ()
     path: bytes | None = None
     path2: bytes | None = None
@@ -120,23 +119,12 @@ class Lost(Record, frozen=True, kw_only=True, tag="lost"):
     why: str = ""
 
 
-class Limit(Record, frozen=True, kw_only=True, tag="limit"):
-    """A limit was reached; ``limit`` and ``peak`` are in the unit of ``which`` (bytes, processes, ns, micro-USD)."""
-
-    which: str
-    limit: int
-    peak: int = 0
-    detail: str = ""
-
-
 class Rusage(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the agent and its reaped children used (getrusage(2)): times in ns, ``max_rss`` in bytes."""
 
     user_ns: int = 0
     system_ns: int = 0
     max_rss: int = 0
-    minor_faults: int = 0
-    major_faults: int = 0
 
 
 class End(Record, frozen=True, kw_only=True, tag="end"):
@@ -151,7 +139,6 @@ class End(Record, frozen=True, kw_only=True, tag="end"):
 class DaemonStart(Record, frozen=True, kw_only=True, tag="daemon_start"):
     version: str
     pid: int = 0
-    posture: tuple[Layer, ...] = ()
 
 
 class DaemonStop(Record, frozen=True, kw_only=True, tag="daemon_stop"):
@@ -367,7 +354,6 @@ KnownRecord = (
     | SystemChanged
     | FileUsed
     | Lost
-    | Limit
     | End
     | DaemonStart
     | DaemonStop

@@ -1,11 +1,13 @@
-"""Socket options by (level, name): which are set, which are answered and left, and that all others do not exist.
+"""Socket options by (level, name): those that may be set, and those that are answered without
+effect.  All others do not exist.
 
 An allow-list, because options make things that no control group charges: packets of the error queue
-(``SO_TIMESTAMPING``), keys (``TCP_MD5SIG``), multicast filters, classic BPF programs from a pool that the whole
-host shares.  What is here is a number or a flag in the socket itself.  Other options are ENOPROTOOPT, which
-programs take as "not on this system".
+(``SO_TIMESTAMPING``), keys (``TCP_MD5SIG``), multicast filters, BPF programs from a pool that the
+whole host shares. An option listed here is a number or a flag in the socket itself. Others fail
+with ENOPROTOOPT, which programs take as "not on this system".
 
-Numbers: include/uapi/asm-generic/socket.h (x86-64, aarch64, riscv64), linux/tcp.h, in.h, in6.h, udp.h, netlink.h.
+Numbers: include/uapi/asm-generic/socket.h (x86-64, aarch64, riscv64), linux/tcp.h, in.h, in6.h,
+udp.h, netlink.h.
 """
 
 from __future__ import annotations
@@ -34,20 +36,25 @@ SETTABLE: dict[int, dict[str, int]] = {
     SOL_UDP: {"SEGMENT": 103, "GRO": 104},
     SOL_NETLINK: {"CAP_ACK": 10, "EXT_ACK": 11, "GET_STRICT_CHK": 12},
 }  # fmt: skip
+"""Level → name → number of the options that may be set."""
 
 ANSWERED: dict[int, dict[str, int]] = {
-    # What waits unread in a socket, unsent netlink and errors lie outside the memory limit, up to these sizes:
+    # What waits unread in a socket, unsent netlink and errors lie outside the memory limit, up to
+    # these sizes:
     # a socket keeps the host's default ones.
     SOL_SOCKET: {"SNDBUF": 7, "RCVBUF": 8},
-    # The C library's resolver gives up where it cannot ask for errors; there is no network for them to come from.
+    # The C library's resolver gives up where it cannot ask for errors; there is no network for them
+    # to come from.
     SOL_IP: {"RECVERR": 11},
     SOL_IPV6: {"RECVERR": 25},
 }
-"""Answered with 0 and not done: programs ask for them and take a refusal as a failure."""
+"""Options that are answered with 0 and not set, because programs ask for them and take a refusal as
+a failure.
+"""
 
 
 def cover(numbers: frozenset[int], bit: int = 31) -> list[tuple[int, int]]:
-    """Few, disjoint (mask, value) that hold for exactly these 32-bit numbers."""
+    """A short list of disjoint (mask, value) pairs that match exactly these 32-bit numbers."""
     if not numbers:
         return []
     if bit < 0:

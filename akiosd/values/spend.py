@@ -1,6 +1,8 @@
-"""What a call to a model may cost, did cost, and what the budget says to it: values of the gateway's link.
+"""What a call to a model may cost, what it did cost, and what the budget answers: the values on the
+gateway's link.
 
-Money is micro-USD, prices of single tokens nano-USD (a token of $0.15 a million costs 150), always rounded up.
+Money is in micro-USD, prices of single tokens in nano-USD (a token of $0.15 a million costs 150);
+always rounded up.
 """
 
 from __future__ import annotations
@@ -10,15 +12,17 @@ from typing import Literal
 import msgspec
 
 Outcome = Literal["completed", "failed", "cut"]
-"""``completed``: the provider answered to the end.  ``failed``: refused or broken before usage was known.
-``cut``: stopped midway, by us, the agent or the provider; it is paid all the same."""
+"""``completed``: the provider answered to the end.  ``failed``: refused, or broken before usage was
+known.  ``cut``: stopped midway by AKIOS, the agent or the provider; it is paid all the same.
+"""
 
 
 class Tokens(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens as the provider counted them.
 
-    ``input`` includes both cache counts and audio, ``output`` reasoning and audio, ``cache_write`` what is kept for an
-    hour (which costs more).
+    ``input`` includes ``cache_read``, ``cache_write`` and ``input_audio``; ``output`` includes
+    ``reasoning`` and ``output_audio``; ``cache_write`` includes ``cache_write_1h``, which is kept
+    for an hour and costs more.
     """
 
     input: int = 0
@@ -43,11 +47,13 @@ class ModelPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
-    """May this call be made?  Everything is an upper bound.
+    """A question to the budget: may this call be made?  All numbers are upper bounds.
 
-    ``output`` is the number of output tokens asked for by one choice, 0 where the request names none, ``floor`` the
-    least that makes sense (a thinking budget and one more), ``ceiling`` the most the model can give, ``choices`` how
-    often it is paid (``n``).  ``request`` is the SHA-256 of the request's meaning, for the loop detectors.
+    ``output`` is the number of output tokens that the request asks for in one choice, 0 where it
+    names none; ``floor`` the least that makes sense (a thinking budget and one more); ``ceiling``
+    the most the model can give; ``choices`` how often output is paid (``n``). ``request`` is the
+    SHA-256 of the request's meaning, for the loop detectors. Prices: ``input_usd_micro`` for the
+    whole input, ``output_usd_nano`` for one output token.
     """
 
     provider: str
@@ -61,11 +67,13 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     ceiling: int = 0
     choices: int = 1
     priced: bool = True
-    """False: an unknown model, which is refused."""
+    """False for a model whose price is not known: the call is refused."""
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True, tag="grant"):
-    """Reserved: ``usd_micro`` in all, for at most ``output`` tokens of each choice (0: as the request says)."""
+    """The call may be made: ``usd_micro`` is reserved in all, for ``output`` tokens of each choice
+    (0: as the request says).
+    """
 
     usd_micro: int = 0
     output: int = 0
@@ -74,19 +82,26 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True, tag="grant"):
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True, tag="wait"):
-    """Not now: what open calls hold of the limit ``rule`` would be enough, or enough for a longer answer."""
+    """Not now: what open calls hold of the limit ``rule`` would be enough for this call, or for a
+    longer answer.
+    """
 
     rule: str
 
 
 class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a call cost: settles its reservation.  ``tool_calls`` is the SHA-256 of the batch it asked for, or b""."""
+    """What a call cost, to settle its reservation.
+
+    ``tool_calls`` is the SHA-256 of the batch of tool calls in its reply, b"" for none.
+    """
 
     outcome: Outcome
     usd_micro: int = 0
     tokens: Tokens = Tokens()
     estimated: bool = False
-    """The call was sent and its usage not seen to the end: akiosd books what was reserved, in money and tokens."""
+    """The call was sent and its usage was not seen to the end: akiosd books the reservation, money
+    and tokens.
+    """
     tool_calls: bytes = b""
     status: int = 0
     """The HTTP status of the provider's answer, and whether it was a stream: for the record."""
@@ -94,7 +109,7 @@ class Bill(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ModelSpend(msgspec.Struct, frozen=True):
-    """What the answered calls to one model took so far; ``model`` is ``provider/name``."""
+    """What the answered calls to one model cost so far; ``model`` is ``provider/name``."""
 
     model: str
     calls: int = 0
@@ -104,7 +119,7 @@ class ModelSpend(msgspec.Struct, frozen=True):
 
 
 class OpenCall(msgspec.Struct, frozen=True):
-    """A call that is under way: what is reserved for it, and since when."""
+    """A call under way: what is reserved for it, and its age."""
 
     model: str
     usd_micro: int

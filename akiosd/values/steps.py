@@ -1,9 +1,11 @@
-"""The steps of a plan by name: one function for each operation of the launcher, with its own arguments.
+"""The steps of a plan by name: one function for each operation of the launcher, with its own
+arguments.
 
-On the wire every step has the same slots (:class:`akiosd.values.plan.Step`); here stands what each operation reads from
-them.  ``what`` is the line that ``policy explain`` prints and an error names.  Paths are bytes: relative to the cage's
-new root without a leading slash, or absolute in the launcher's staging root where a step says ``stage``.  Attributes of
-mounts are those of mount_setattr(2).
+On the wire every step has the same slots (:class:`akiosd.values.plan.Step`); here stands what each
+operation reads from them.  ``what`` is the line that ``policy explain`` prints and an error names.
+Paths are bytes: relative to the cage's new root without a leading slash, or absolute in the
+launcher's staging root where a step says ``stage``.  Attributes of mounts are those of
+mount_setattr(2).
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ def root(what: str, path: bytes) -> Step:
 
 
 def canary(what: str, directory: bytes) -> Step:
-    """Keep a directory of the staging root open, whose file ``canary`` Landlock must refuse later."""
+    """Keep a directory of the staging root open, whose file ``canary`` Landlock must
+    refuse later.
+    """
     return Step(op="canary", what=what, a=directory)
 
 
@@ -55,7 +59,9 @@ def attach(what: str, tree_fd: str, path: bytes, attributes: int = 0, *, stage: 
 def fsmount(
     what: str, kind: str, options: dict[str, str], path: bytes, attributes: int, *, stage: bool = False
 ) -> Step:
-    """A new file system of ``kind`` at ``path`` (fsopen(2)); an option without a value is a flag."""
+    """A new file system of ``kind`` at ``path`` (fsopen(2)); an option without a value
+    is a flag.
+    """
     flags = F_STAGE if stage else 0
     return Step(op="fsmount", what=what, a=kind.encode(), b=encode_options(options), c=path, u0=attributes, flags=flags)
 
@@ -69,10 +75,11 @@ def bind(
     what: str, source: bytes, target: bytes, attributes: int,
     *, stage: bool = False, optional: bool = False, same_kind: bool = False,
 ) -> Step:  # fmt: skip
-    """``source`` once more, at ``target``.  ``stage``: the source is in the staging root; the target never is.
+    """``source`` once more, at ``target``.  ``stage``: the source is in the staging root; the
+    target never is.
 
-    ``optional``: a source or target that is not there is no failure.  ``same_kind``: nor is a target that is a
-    directory where the source is none, or the other way; it is left as it is.
+    ``optional``: a source or target that is not there is no failure.  ``same_kind``: nor is a
+    target that is a directory where the source is none, or the other way; it is left as it is.
     """
     flags = (F_STAGE if stage else 0) | (F_EXIST_OK if optional else 0) | (F_SAME_KIND if same_kind else 0)
     return Step(op="bind", what=what, a=source, c=target, u0=attributes, flags=flags)
@@ -120,7 +127,9 @@ def park(what: str) -> Step:
 
 
 def pty(what: str, multiplexer: bytes, rows: int, columns: int) -> Step:
-    """A terminal of that size becomes descriptors 0 to 2; its master goes over the status socket."""
+    """A terminal of that size becomes descriptors 0 to 2; its master goes over the
+    status socket.
+    """
     return Step(op="pty", what=what, a=multiplexer, u0=rows, u1=columns)
 
 
@@ -183,7 +192,9 @@ def landlock_rule(what: str, path: bytes, access: int, *, optional: bool = False
 
 
 def landlock_enforce(what: str) -> Step:
-    """Restrict the process, and prove that the canary is refused which could be read just before."""
+    """Restrict the process, and prove that the canary is refused which could be read
+    just before.
+    """
     return Step(op="landlock_enforce", what=what)
 
 

@@ -55,7 +55,9 @@ KINDS: tuple[str, ...] = (
     "socket",
     "privilege",
 )
-"""What a record is about; its index here is the ``kind`` of a pump entry.  Append only: numbers are in ledgers."""
+"""What a record is about; its index here is the ``kind`` of a pump entry.  Append only: numbers are
+in ledgers.
+"""
 
 
 class Compare(msgspec.Struct, frozen=True):
@@ -68,14 +70,16 @@ class Compare(msgspec.Struct, frozen=True):
 
 Counted = Literal["sockets", "netlink_sockets", "filters", "locks", "ofd_locks", "directories"]
 COUNTED: tuple[Counted, ...] = ("sockets", "netlink_sockets", "filters", "locks", "ofd_locks", "directories")
-"""What the pump counts before it lets another be made, in the order of AKIOS_COUNTED_* (native/include/akios.h)."""
+"""What the pump counts before it lets another be made, in the order of AKIOS_COUNTED_*
+(native/include/akios.h).
+"""
 
 
 class Form(msgspec.Struct, frozen=True):
-    """All ``tests`` hold → ``errno`` (0: the call is allowed).
+    """One row of a decision: when all ``tests`` hold, the call gets ``errno`` (0: it is allowed).
 
-    ``counted``: the call is made while the cage holds fewer of these than its bound, and else answered ``errno``.
-    ``answered``: the call is answered with 0 and not made.
+    ``counted``: the call is allowed while the cage holds fewer of these objects than its bound,
+    else it gets ``errno``. ``answered``: the call returns 0 without being made.
     """
 
     tests: tuple[Compare, ...]
@@ -85,16 +89,17 @@ class Form(msgspec.Struct, frozen=True):
 
     @property
     def passes(self) -> bool:
-        """Whether the filter itself may let it through."""
+        """Whether the filter itself may allow it, without asking the pump."""
         return self.errno == 0 and not self.answered
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """A call decided by its numbers: the first matching form, else ``otherwise`` (0: allowed).
+    """A call decided by its numbers: by the first matching form, else by ``otherwise`` (0:
+    allowed).
 
-    ``usual``: the numbers among which the filter itself lets the allowed through, none meaning all; one of them
-    is enough, or it takes all together.  An unusual allowed call takes the way through the pump, and the filter
-    stays short.
+    ``usual``: comparisons that most allowed calls satisfy. Only calls that satisfy one of them (or
+    all, with ``usual_together``) are allowed in the filter itself; other allowed calls go through
+    the pump, so that the filter stays short. Empty means all calls.
     """
 
     forms: tuple[Form, ...]
@@ -104,9 +109,10 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """Where the arguments of a call are (−1: it has none) and from which trace level on it is recorded.
+    """Where the arguments of a call are (-1: it has none), and from which trace level on it is
+    recorded.
 
-    ``quiet`` names the form of the call that is *not* recorded at ``level`` itself, only above it:
+    ``quiet`` is the form of the call that is *not* recorded at ``level`` itself but only above it:
     opens that neither write nor create.
     """
 
@@ -119,7 +125,6 @@ class Facts(msgspec.Struct, frozen=True):
     sockaddr: int = -1
     sockaddr_len: int = -1
     argv: int = -1
-    flags: int = -1
     quiet: Compare | None = None
 
 
@@ -178,7 +183,8 @@ ESSENTIAL: frozenset[str] = frozenset(
         "set_tid_address set_robust_list rseq prlimit64 getrandom futex waitid signalfd4 fcntl getpid gettid tgkill"
     )
 )
-"""Without these neither the cage's own init nor any program starts; ``syscalls.deny`` refuses them."""
+"""Without these neither the cage's own init nor any program starts; ``syscalls.deny`` refuses them.
+"""
 
 OPTIONAL: tuple[str, ...] = _names(
     # the host has one number of asynchronous requests for everybody (fs.aio-max-nr), and one cage can take it all
@@ -189,7 +195,9 @@ OPTIONAL: tuple[str, ...] = _names(
 """ENOSYS by default.  None of them gives a privilege: they act on the caller, or only read."""
 
 ABSENT: tuple[str, ...] = ("clone3",)
-"""Answered ENOSYS by the filter itself, unrecorded: libcs ask first, then use ``clone``, whose flags are seen."""
+"""Answered ENOSYS by the filter itself, unrecorded: libcs ask first, then use ``clone``, whose
+flags are seen.
+"""
 
 DENIED: tuple[str, ...] = _names(
     # the mount interfaces, old and new
@@ -372,9 +380,9 @@ def _opens(flags: int) -> Compare:
 
 FACTS: dict[str, Facts] = {
     "execve": Facts("exec", "security", path=0, argv=1),
-    "execveat": Facts("exec", "security", dirfd=0, path=1, argv=2, flags=4),
-    "open": Facts("open", "security", path=0, flags=1, quiet=_opens(1)),
-    "openat": Facts("open", "security", dirfd=0, path=1, flags=2, quiet=_opens(2)),
+    "execveat": Facts("exec", "security", dirfd=0, path=1, argv=2),
+    "open": Facts("open", "security", path=0, quiet=_opens(1)),
+    "openat": Facts("open", "security", dirfd=0, path=1, quiet=_opens(2)),
     # Its flags lie behind a pointer: recorded whatever they are, never decided on.
     "openat2": Facts("open", "security", dirfd=0, path=1),
     "creat": Facts("open", "security", path=0),
@@ -383,23 +391,23 @@ FACTS: dict[str, Facts] = {
     "connect": Facts("connect", "security", sockaddr=1, sockaddr_len=2),
     "bind": Facts("bind", "security", sockaddr=1, sockaddr_len=2),
     "unlink": Facts("unlink", "security", path=0),
-    "unlinkat": Facts("unlink", "security", dirfd=0, path=1, flags=2),
+    "unlinkat": Facts("unlink", "security", dirfd=0, path=1),
     "rmdir": Facts("unlink", "security", path=0),
     "rename": Facts("rename", "security", path=0, path2=1),
     "renameat": Facts("rename", "security", dirfd=0, path=1, dirfd2=2, path2=3),
-    "renameat2": Facts("rename", "security", dirfd=0, path=1, dirfd2=2, path2=3, flags=4),
+    "renameat2": Facts("rename", "security", dirfd=0, path=1, dirfd2=2, path2=3),
     "link": Facts("link", "security", path=0, path2=1),
-    "linkat": Facts("link", "security", dirfd=0, path=1, dirfd2=2, path2=3, flags=4),
+    "linkat": Facts("link", "security", dirfd=0, path=1, dirfd2=2, path2=3),
     "symlink": Facts("link", "security", path=0, path2=1),
     "symlinkat": Facts("link", "security", path=0, dirfd2=1, path2=2),
-    "chmod": Facts("chmod", "security", path=0, flags=1),
-    "fchmod": Facts("chmod", "security", dirfd=0, flags=1),
-    "fchmodat": Facts("chmod", "security", dirfd=0, path=1, flags=2),
-    "fchmodat2": Facts("chmod", "security", dirfd=0, path=1, flags=2),
+    "chmod": Facts("chmod", "security", path=0),
+    "fchmod": Facts("chmod", "security", dirfd=0),
+    "fchmodat": Facts("chmod", "security", dirfd=0, path=1),
+    "fchmodat2": Facts("chmod", "security", dirfd=0, path=1),
     "chown": Facts("chown", "security", path=0),
     "lchown": Facts("chown", "security", path=0),
     "fchown": Facts("chown", "security", dirfd=0),
-    "fchownat": Facts("chown", "security", dirfd=0, path=1, flags=4),
+    "fchownat": Facts("chown", "security", dirfd=0, path=1),
     "truncate": Facts("truncate", "security", path=0),
     "setxattr": Facts("xattr", "security", path=0, path2=1),
     "lsetxattr": Facts("xattr", "security", path=0, path2=1),
@@ -409,8 +417,8 @@ FACTS: dict[str, Facts] = {
     "lremovexattr": Facts("xattr", "security", path=0, path2=1),
     "fremovexattr": Facts("xattr", "security", dirfd=0, path2=1),
     "removexattrat": Facts("xattr", "security", dirfd=0, path=1, path2=3),
-    "mknod": Facts("mknod", "security", path=0, flags=1),
-    "mknodat": Facts("mknod", "security", dirfd=0, path=1, flags=2),
+    "mknod": Facts("mknod", "security", path=0),
+    "mknodat": Facts("mknod", "security", dirfd=0, path=1),
     # Rare, and recorded so that the filter need not take two of their arguments apart.
     "setpriority": Facts("process", "security"),
     "ioprio_set": Facts("process", "security"),
@@ -422,7 +430,7 @@ FACTS: dict[str, Facts] = {
     "utimensat": Facts("times", "files", dirfd=0, path=1),
     "name_to_handle_at": Facts("open", "files", dirfd=0, path=1),
     "inotify_add_watch": Facts("open", "files", dirfd=0, path=1),
-    "mq_open": Facts("open", "files", path=0, flags=1),
+    "mq_open": Facts("open", "files", path=0),
     "mq_unlink": Facts("unlink", "files", path=0),
     "stat": Facts("stat", "all", path=0),
     "lstat": Facts("stat", "all", path=0),
@@ -440,14 +448,14 @@ FACTS: dict[str, Facts] = {
     "lgetxattr": Facts("xattr", "all", path=0, path2=1),
     "getxattrat": Facts("xattr", "all", dirfd=0, path=1, path2=3),
     "ftruncate": Facts("truncate", "all", dirfd=0),
-    "memfd_create": Facts("open", "all", path=0, flags=1),
+    "memfd_create": Facts("open", "all", path=0),
     "listen": Facts("socket", "all"),
     "accept": Facts("socket", "all"),
     "accept4": Facts("socket", "all"),
     "sendto": Facts("send", "all", sockaddr=4, sockaddr_len=5),
     "sendmsg": Facts("send", "all"),
     "sendmmsg": Facts("send", "all"),
-    "clone": Facts("process", "all", flags=0),
+    "clone": Facts("process", "all"),
     "fork": Facts("process", "all"),
     "vfork": Facts("process", "all"),
     "setsid": Facts("process", "all"),
@@ -477,8 +485,8 @@ FACTS: dict[str, Facts] = {
 
 # Recorded only when denied.  ``socket`` among them: making one reaches nothing, connect and bind are recorded.
 DENIED_FACTS: dict[str, Facts] = {
-    "socket": Facts("socket", "security", flags=1),
-    "socketpair": Facts("socket", "security", flags=1),
+    "socket": Facts("socket", "security"),
+    "socketpair": Facts("socket", "security"),
     "setsockopt": Facts("socket", "security"),
     "fcntl": Facts("other", "security"),
     **dict.fromkeys(("getdents", "getdents64", "close_range"), Facts("other", "security")),
@@ -488,18 +496,18 @@ DENIED_FACTS: dict[str, Facts] = {
         Facts("process", "security"),
     ),
     "mmap": Facts("other", "security"),
-    "mount": Facts("privilege", "security", path=0, path2=1, flags=3),
-    "umount2": Facts("privilege", "security", path=0, flags=1),
+    "mount": Facts("privilege", "security", path=0, path2=1),
+    "umount2": Facts("privilege", "security", path=0),
     "pivot_root": Facts("privilege", "security", path=0, path2=1),
     "chroot": Facts("privilege", "security", path=0),
-    "open_tree": Facts("privilege", "security", dirfd=0, path=1, flags=2),
-    "open_tree_attr": Facts("privilege", "security", dirfd=0, path=1, flags=2),
-    "move_mount": Facts("privilege", "security", dirfd=0, path=1, dirfd2=2, path2=3, flags=4),
-    "fsopen": Facts("privilege", "security", path=0, flags=1),
-    "fspick": Facts("privilege", "security", dirfd=0, path=1, flags=2),
-    "mount_setattr": Facts("privilege", "security", dirfd=0, path=1, flags=2),
-    "unshare": Facts("privilege", "security", flags=0),
-    "setns": Facts("privilege", "security", dirfd=0, flags=1),
+    "open_tree": Facts("privilege", "security", dirfd=0, path=1),
+    "open_tree_attr": Facts("privilege", "security", dirfd=0, path=1),
+    "move_mount": Facts("privilege", "security", dirfd=0, path=1, dirfd2=2, path2=3),
+    "fsopen": Facts("privilege", "security", path=0),
+    "fspick": Facts("privilege", "security", dirfd=0, path=1),
+    "mount_setattr": Facts("privilege", "security", dirfd=0, path=1),
+    "unshare": Facts("privilege", "security"),
+    "setns": Facts("privilege", "security", dirfd=0),
     "swapon": Facts("privilege", "security", path=0),
     "swapoff": Facts("privilege", "security", path=0),
     "acct": Facts("privilege", "security", path=0),
@@ -564,7 +572,9 @@ NEW_NUMBERS: dict[str, int] = {
     "file_setattr": 469,
     "listns": 470,
 }
-"""Numbers that every architecture shares (from 424 on), for names that the installed libseccomp does not know."""
+"""Numbers that every architecture shares (from 424 on), for names that the installed libseccomp
+does not know.
+"""
 
 X86_64_NUMBERS: dict[str, int] = {"uretprobe": 335, "uprobe": 336}
 """Numbers of x86_64 alone that the installed libseccomp may not know."""

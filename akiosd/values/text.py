@@ -1,8 +1,9 @@
-"""What of a text a person can see: the one rule that every printer of AKIOS follows.
+"""Which characters of a text a person can see: the one rule that all printers of AKIOS follow.
 
-Text of unknown origin may drive a terminal (control characters), read otherwise than it runs (bidirectional overrides),
-or hold words that nobody sees (zero-width, tag and filler characters, variation selectors).  All of that is shown as
-what it is.  Printable is what Python calls so: Unicode's Cc, Cf, Cs, Co, Cn, Zl, Zp and Zs, but for the space, are not.
+Text of unknown origin may drive a terminal (control characters), read differently than it runs
+(bidirectional overrides), or hold words that nobody sees (zero-width, tag and filler characters,
+variation selectors). All of these are shown as escapes. Printable is what ``str.isprintable`` says:
+the Unicode categories Cc, Cf, Cs, Co, Cn, Zl, Zp and Zs, except the space, are not.
 """
 
 from __future__ import annotations
@@ -11,24 +12,27 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-# Printable to Python and invisible all the same: Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt,
-# as far as those are letters and marks; the Braille blank; a null notehead; the Khitan filler.
+# Printable to Python and invisible all the same: Default_Ignorable_Code_Point of Unicode's
+# DerivedCoreProperties.txt, as far as those are letters and marks; the Braille blank; a null
+# notehead; the Khitan filler.
 _INVISIBLE = (
     "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U00016fe4\U0001d159\U000e0100-\U000e01ef"
 )
 _CONCEALED = re.compile(f"[{_INVISIBLE}]")
 MAX_MARKS = 6
-"""Marks on one letter; a pile of them covers the lines above."""
+"""Combining marks on one letter; a pile of more covers the lines above."""
 
 
 def is_plain(text: str) -> bool:
-    """One line of which all is seen."""
+    """Whether ``text`` is one line of visible characters only."""
     return text.isprintable() and (text.isascii() or (_CONCEALED.search(text) is None and not _is_piled(text)))
 
 
 def show(text: str, form: Callable[[str], str], keep: str = "") -> str:
-    """``text`` with ``form`` of each character that would not be seen, but for those of ``keep``."""
+    """``text`` with ``form(character)`` in place of each character that would not be seen, except
+    those in ``keep``.
+    """
     if is_plain(text):
         return text
     shown: list[str] = []
@@ -41,13 +45,17 @@ def show(text: str, form: Callable[[str], str], keep: str = "") -> str:
 
 
 def as_bytes(character: str) -> str:
-    """Its bytes in UTF-8, as in ``\\xe2\\x80\\x8b``; of what was no UTF-8, the byte."""
+    """The character's bytes in UTF-8, such as ``\\xe2\\x80\\x8b``; for a byte that was no UTF-8,
+    that byte.
+    """
     handler = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", handler))
 
 
 def as_code(character: str) -> str:
-    """Its number, as in ``\\x1b``, ``\\u200b`` and ``\\U000e0041``; of what was no UTF-8, the byte."""
+    """The character's number, such as ``\\x1b``, ``\\u200b`` or ``\\U000e0041``; for a byte that
+    was no UTF-8, that byte.
+    """
     number = ord(character)
     if 0xDC80 <= number <= 0xDCFF:
         number -= 0xDC00

@@ -1,4 +1,6 @@
-"""Sizes, times and rates: parsing for people, integers inside (bytes, nanoseconds)."""
+"""Sizes, durations and money: parsed from what people write to integers (bytes, ns, micro-USD), and
+formatted for people.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _TIME_FACTOR = {"ms": 1_000_000, "s": NS_PER_S, "m": 60 * NS_PER_S, "h": 3600 * 
 
 
 def parse_size(text: str | int) -> int:
-    """``"512M"``, ``"2 GiB"`` or an int of bytes → bytes.  Binary factors throughout (K = 1024)."""
+    """``"512M"``, ``"2 GiB"`` or an int of bytes → bytes.  Factors are binary (K = 1024).  Raises
+    PolicyError.
+    """
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
         return text
     match = _SIZE.match(str(text))
@@ -29,7 +33,7 @@ def parse_size(text: str | int) -> int:
 
 
 def parse_duration_ns(text: str | int | float) -> int:
-    """``"90s"``, ``"15m"`` or a number of seconds → nanoseconds."""
+    """``"90s"``, ``"15m"`` or a number of seconds → nanoseconds.  Raises PolicyError."""
     match = _TIME.match(str(text))
     if match is None or isinstance(text, bool):
         raise PolicyError(f"{text!r} is not a duration", next="write seconds, or a number with ms, s, m, h or d")

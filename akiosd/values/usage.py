@@ -8,7 +8,7 @@ import msgspec
 class Usage(msgspec.Struct, frozen=True):
     """Read from the kernel when a cage ends; times in ns, sizes in bytes, money in micro-USD.
 
-    ``calls`` to models were answered, wholly or in part, and took ``tokens`` in and out.
+    ``calls`` to models were answered, wholly or in part, and took ``tokens`` of input and output.
     """
 
     wall_ns: int = 0

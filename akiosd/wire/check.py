@@ -1,4 +1,6 @@
-"""What a well-typed request must still satisfy before anything acts on it: no NUL, absolute paths, real names."""
+"""Checks of a well-typed request before anything acts on it: no NUL, absolute normal paths,
+existing names.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import re
 from akiosd.errors import DeniedError
 from akiosd.values.ids import is_cage_id
 from akiosd.values.policy import PROVIDERS
+from akiosd.values.providers import facts_of
 from akiosd.values.trust import MAX_STORES, STORES
 from akiosd.wire.messages import (
     Attach,
@@ -30,22 +33,28 @@ from akiosd.wire.messages import (
 
 MAX_PATH = 4096  # PATH_MAX, limits.h
 MAX_DIMENSION = 10_000
+"""Most rows or columns of a terminal."""
 MAX_KEY = 8192
+"""Longest API key, in bytes."""
 _MIN_KEY = 8
-# Those a terminal or a service manager sends; KILL and STOP go through Stop and the freezer.
+# Signals that a terminal or a service manager sends.  KILL is the message Stop, STOP the freezer.
 SIGNALS = {"HUP": 1, "INT": 2, "QUIT": 3, "USR1": 10, "USR2": 12, "TERM": 15, "CONT": 18, "TSTP": 20, "WINCH": 28}
 
-# Words of letters and digits: no "..", nothing absolute, nothing empty.  What of it is a tile's name the reader says.
+# Words of letters and digits: no "..", nothing absolute, nothing empty.  The reader of the log
+# decides
+# which of them name a file of a log.
 _MAX_NAME = 80
 _LOG_FILE = re.compile(r"[0-9a-z]+(?:\.p)?(?:/[0-9a-z]+(?:\.p)?){0,15}")
 
-# What the root of every cage holds, and directories in which other trees of it stand.
+# Names in the root of every cage, and directories that hold other mounts of a cage.
 SYSTEM_NAMES = frozenset(b"bin boot dev etc lib lib32 lib64 libx32 proc sbin sys usr".split())
 SHARED_PLACES = frozenset((b"/run", b"/tmp", b"/var", b"/var/tmp"))
 
 
 def check_request(message: Message, fd_count: int) -> None:
-    """Raise :class:`DeniedError` when ``message``, which came with ``fd_count`` descriptors, makes no sense."""
+    """Raise :class:`DeniedError` when ``message``, which came with ``fd_count`` descriptors, cannot
+    be meant.
+    """
     if isinstance(message, Run):
         _check_run(message, fd_count)
     elif isinstance(message, LedgerInfo | ReadLog | ReadLogFile | ListLogFiles):
@@ -88,12 +97,14 @@ def _check_log(message: LedgerInfo | ReadLog | ReadLogFile | ListLogFiles) -> No
 
 
 def check_key(provider: str, key: bytes) -> None:
-    """Raise :class:`DeniedError`, without a word of the key itself, when it cannot be one of this provider's."""
+    """Raise :class:`DeniedError` when ``key`` cannot be a key of ``provider``.  The error holds
+    nothing of the key.
+    """
     parts = key.split(b"\n")
-    wanted = "an access key id, a secret key, and perhaps a session token" if provider == "bedrock" else "one key"
-    if not (2 <= len(parts) <= 3 if provider == "bedrock" else len(parts) == 1):
+    form = facts_of(provider).key
+    if not len(form.prompts) - form.optional <= len(parts) <= len(form.prompts):
         raise DeniedError(
-            f"{len(parts)} lines were given; {provider} takes {wanted}", "keys", "see akiosctl keys --help"
+            f"{len(parts)} lines were given; {provider} takes {form.words}", "keys", "see akiosctl keys --help"
         )
     if len(key) > MAX_KEY or any(len(part) < _MIN_KEY or not _is_token(part) for part in parts):
         what = "a key is of printable ASCII without spaces, and at least 8 characters long"
@@ -156,7 +167,9 @@ def _check_descriptors(run: Run, fd_count: int) -> None:
 
 
 def _check_stores(run: Run) -> None:
-    """Only a file that has the name of a trust store, in a tree of the caller's or the system's, is covered."""
+    """Only a file with the name of a trust store, in a tree of the caller or the system, may be
+    covered.
+    """
     if len(run.stores) > MAX_STORES:
         raise DeniedError(f"{len(run.stores)} trust stores were named, at most {MAX_STORES} can be", "run")
     places = (b"/usr", run.workspace, *(bind.path for bind in run.binds))
@@ -174,7 +187,10 @@ def is_system_path(path: bytes) -> bool:
 
 
 def check_path(what: str, path: bytes) -> None:
-    """An absolute path inside, normal: no NUL, no ``.`` or ``..``, no empty part, at most PATH_MAX."""
+    """Raise :class:`DeniedError` unless ``path`` is absolute and normal.
+
+    Normal: no NUL, no ``.`` or ``..``, no empty part, shorter than PATH_MAX.
+    """
     parts = path.split(b"/")
     if parts[0] != b"" or b"\0" in path or len(path) >= MAX_PATH:
         raise DeniedError(f"the {what} is not an absolute path", "run")

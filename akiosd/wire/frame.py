@@ -1,9 +1,11 @@
-"""Frames of a unix stream socket, sans-IO: ``uint32`` length, big endian, then that many bytes of msgpack.
+"""Frames of a unix stream socket, sans-IO: ``uint32`` length, big endian, then that many bytes of
+msgpack.
 
-File descriptors ride on the first byte of a frame.  The kernel ends a ``recvmsg(2)`` with the buffer that
-carried descriptors (unix(7): ancillary data is a barrier), so the descriptors of one read belong to the
-last frame that *starts* in the bytes of that read.  A read with descriptors in which no frame starts is a
-protocol error.  A sender gives a frame with descriptors a ``sendmsg(2)`` of its own.
+File descriptors ride on the first byte of a frame.  The kernel ends a ``recvmsg(2)`` with the
+buffer that carried descriptors (unix(7): ancillary data is a barrier), so the descriptors of one
+read belong to the last frame that *starts* in the bytes of that read.  A read with descriptors in
+which no frame starts is a protocol error.  A sender gives a frame with descriptors a ``sendmsg(2)``
+of its own.
 
 Nothing here imports msgspec: the run path of the client uses this module and must start fast.
 """
@@ -22,7 +24,9 @@ HEADER_SIZE = _LENGTH.size
 
 
 class Frame:
-    """One complete frame: its payload and the descriptors that came with it, owned by whoever holds it."""
+    """One complete frame: its payload and the descriptors that came with it, owned by whoever holds
+    it.
+    """
 
     __slots__ = ("fds", "payload")
 
@@ -32,7 +36,9 @@ class Frame:
 
 
 def encode_frame(payload: bytes) -> bytes:
-    """``payload`` with its length in front; :class:`ProtocolError` above ``MAX_FRAME`` or when empty."""
+    """``payload`` with its length in front; :class:`ProtocolError` above ``MAX_FRAME`` or when
+    empty.
+    """
     if not 0 < len(payload) <= MAX_FRAME:
         raise ProtocolError(
             f"a message of {len(payload)} bytes does not fit a frame of {MAX_FRAME} bytes",
@@ -44,9 +50,9 @@ def encode_frame(payload: bytes) -> bytes:
 class FrameReader:
     """Bytes and descriptors in, whole frames out.
 
-    Every descriptor given to :meth:`receive` is at any time in exactly one place: in a :class:`Frame` that
-    was returned, or here.  After a :class:`ProtocolError`, and at the end of the connection, :meth:`close`
-    hands back all that are here, and the caller closes them.
+    Every descriptor given to :meth:`receive` is at any time in exactly one place: in a
+    :class:`Frame` that was returned, or here.  After a :class:`ProtocolError`, and at the end of
+    the connection, :meth:`close` hands back all that are here, and the caller closes them.
     """
 
     def __init__(self) -> None:
@@ -56,7 +62,9 @@ class FrameReader:
         self._broken = False
 
     def receive(self, data: bytes, fds: Iterable[int] = (), *, truncated: bool = False) -> list[Frame]:
-        """Take what one ``recvmsg(2)`` returned; ``truncated`` is its MSG_CTRUNC.  Returns the frames now whole."""
+        """Take what one ``recvmsg(2)`` returned; ``truncated`` is its MSG_CTRUNC.  Returns the
+        frames now whole.
+        """
         arrived = list(fds)
         if self._broken or truncated or len(arrived) > MAX_FDS:
             self._unclaimed += arrived
@@ -102,14 +110,18 @@ class FrameReader:
         del self._buffer[:start]
 
     def receive_eof(self) -> None:
-        """The peer closed its side; :class:`ProtocolError` when that was in the middle of a frame."""
+        """The peer closed its side; :class:`ProtocolError` when that was in the middle
+        of a frame.
+        """
         pending = len(self._buffer)
         self._break()
         if pending:
             raise ProtocolError(f"the connection ended inside a frame ({pending} bytes of it had arrived)")
 
     def close(self) -> list[int]:
-        """End reading for good.  Returns the descriptors that reached no frame: the caller's now, to be closed."""
+        """End reading for good.  Returns the descriptors that reached no frame: the caller's now,
+        to be closed.
+        """
         self._break()
         fds, self._unclaimed = self._unclaimed, []
         return fds

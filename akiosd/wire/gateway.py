@@ -1,10 +1,12 @@
-"""The link between akiosd and a gateway, and akiosd and the zygote: typed messages on private socket pairs.
+"""The messages between akiosd and a gateway, and between akiosd and the zygote, on private socket
+pairs.
 
-A gateway's link is a stream of frames (:mod:`akiosd.wire.frame`); the zygote's socket keeps borders (SOCK_SEQPACKET),
-one message a packet.
+A gateway's link is a stream of frames (:mod:`akiosd.wire.frame`); the zygote's socket is
+SOCK_SEQPACKET, one message a packet. "fd:" and "fds:" say which descriptors come with a message;
+the receiver owns them.
 
-Akiosd believes a gateway about one cage only: what it reserved, spent and saw.  A gateway parses hostile bytes, so
-everything it says is bounded, typed and stamped with the time by akiosd.
+akiosd believes a gateway about one cage only: what it reserved, spent and saw. A gateway parses
+hostile bytes, so everything it says is bounded and typed, and akiosd sets the time.
 """
 
 from __future__ import annotations
@@ -25,11 +27,9 @@ from akiosd.values.records import (
 )
 from akiosd.values.spend import Ask, Bill, Grant, ModelPrice, Wait
 
-MAX_LISTENERS = 48
-
 
 class LinkMessage(msgspec.Struct, frozen=True, tag_field="m", omit_defaults=True, forbid_unknown_fields=True):
-    pass
+    """Base of all messages of both sockets."""
 
 
 # ---- akiosd to the zygote -------------------------------------------------------------------------
@@ -43,7 +43,9 @@ class Fork(LinkMessage, frozen=True, tag="fork"):
 
 
 class Forked(LinkMessage, frozen=True, tag="forked"):
-    """The zygote's answer.  fd: a pidfd of the gateway, akiosd's to close.  ``error`` instead, if it could not."""
+    """The answer to :class:`Fork`.  fd: a pidfd of the gateway.  ``error`` says why
+    there is none.
+    """
 
     cage: str
     pid: int = 0
@@ -51,11 +53,11 @@ class Forked(LinkMessage, frozen=True, tag="forked"):
 
 
 class Waiting(LinkMessage, frozen=True, tag="waiting"):
-    """The zygote's first word: everything is imported."""
+    """The zygote's first message: everything is imported, gateways can be forked."""
 
 
 class Exited(LinkMessage, frozen=True, tag="exited"):
-    """A gateway is dead and reaped; ``status`` as of waitpid(2)."""
+    """A gateway is dead and reaped; ``status`` is that of waitpid(2)."""
 
     pid: int
     status: int
@@ -65,16 +67,18 @@ class Exited(LinkMessage, frozen=True, tag="exited"):
 
 
 class Listener(msgspec.Struct, frozen=True):
-    """A socket in the cage's network namespace; ``dns``: UDP for datagram, TCP for stream on port 53."""
+    """A socket in the cage's network namespace.  ``dns`` is UDP on port 53, ``dns-tcp`` TCP on port
+    53.  ``local`` is the port of a provider on this machine.
+    """
 
-    kind: Literal["dns", "dns-tcp", "capture", "ollama"]
+    kind: Literal["dns", "dns-tcp", "capture", "local"]
     port: int
 
 
 class ProviderSetup(msgspec.Struct, frozen=True, omit_defaults=True):
     """One LLM provider as this host reaches it.  ``upstream``: "" is the vendor's own address, else a URL.
 
-    ``key`` is the API key (for bedrock: access key id, secret key, and session token, with newlines between).
+    ``key`` is the API key; what it consists of (``KeyForm`` in :mod:`akiosd.values.providers`) has newlines between.
     """
 
     name: str
@@ -87,11 +91,12 @@ class ProviderSetup(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Setup(LinkMessage, frozen=True, tag="setup"):
-    """The first frame.  fds: one for each of ``listeners``.
+    """The first frame to a gateway: everything it needs, secrets included.  fds: one for each of
+    ``listeners``.
 
-    ``hosts``: names that resolve as the administrator says (``akiosd.yaml``), address or address:port, which may then
-    be private.  ``addresses``: names that were given an address by an earlier gateway of this cage.
-    ``roots``: PEM certificates trusted upstream besides the host's.
+    ``hosts``: names that resolve as the administrator says (``akiosd.yaml``), to an address or
+    address:port that may be private. ``addresses``: names that an earlier gateway of this cage gave
+    an address. ``roots``: PEM certificates to trust for upstreams besides the host's.
     """
 
     cage: str
@@ -112,14 +117,14 @@ class Setup(LinkMessage, frozen=True, tag="setup"):
 
 
 class Answer(LinkMessage, frozen=True, tag="answer"):
-    """To an :class:`Reserve`."""
+    """The answer to a :class:`Reserve` with the same ``call``."""
 
     call: int
     verdict: Grant | Denial | Wait
 
 
 class Kept(LinkMessage, frozen=True, tag="kept"):
-    """The records up to the ``report`` are durable."""
+    """All records up to the frame with this ``report`` are on disk."""
 
     report: int
 
@@ -132,15 +137,19 @@ class Connection(LinkMessage, frozen=True, tag="connection"):
 
 
 class Ready(LinkMessage, frozen=True, tag="ready"):
-    """The first frame: it is confined, as read back, and may be given its :class:`Setup`.  ``posture``: the layers."""
+    """The first frame of a gateway: it is confined, and ``posture`` lists the layers, each read
+    back or proved.
+    """
 
     posture: tuple[str, ...] = ()
 
 
 class Reserve(LinkMessage, frozen=True, tag="reserve"):
-    """``call`` is new for every reservation of this gateway's life; one that was told to wait is asked for again.
+    """May the call that ``ask`` describes be made?  ``call`` is a new number for each, as long as
+    this gateway lives.
 
-    ``patient``: it may be told to wait.  ``waited_ns``: for how long it stood in line.
+    A call that was told to wait is asked for again under its number. ``patient``: it may be told to
+    wait. ``waited_ns``: how long it has stood in line.
     """
 
     call: int
@@ -150,12 +159,14 @@ class Reserve(LinkMessage, frozen=True, tag="reserve"):
 
 
 class Settle(LinkMessage, frozen=True, tag="settle"):
+    """The call is over and cost what ``bill`` says."""
+
     call: int
     bill: Bill
 
 
 class Address(LinkMessage, frozen=True, tag="address"):
-    """``name`` was given ``address``, so that another gateway of this cage keeps it."""
+    """``name`` was given ``address``; a later gateway of this cage is told, and uses it again."""
 
     name: str
     address: str
@@ -165,13 +176,14 @@ GatewayRecord = NetDenied | NetRequest | LlmCall | Redaction | SpendWarning | Ga
 
 
 class GatewayRecords(LinkMessage, frozen=True, tag="report"):
-    """Records for the cage's log, their ``ts`` set by akiosd.  ``report`` > 0 asks for :class:`Kept`."""
+    """Records for the cage's log; akiosd sets their ``ts``.  ``report`` > 0 asks for
+    :class:`Kept`.
+    """
 
     records: tuple[GatewayRecord, ...]
     report: int = 0
 
 
-ToZygote = Fork
 FromZygote = Waiting | Forked | Exited
 ToGateway = Setup | Answer | Kept | Connection
 FromGateway = Ready | Reserve | Settle | Address | GatewayRecords

@@ -24,6 +24,8 @@ BindKind = Literal["toolchain", "read", "write"]
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="m", omit_defaults=True, forbid_unknown_fields=True):
+    """Base of all messages; ``id`` is chosen by the client and repeated in every reply."""
+
     id: int = 0
 
 
@@ -55,6 +57,8 @@ class Bind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The size of the caller's terminal."""
+
     rows: int = 24
     columns: int = 80
 
@@ -83,7 +87,7 @@ class Run(Message, frozen=True, tag="run"):
 
 
 class Signal(Message, frozen=True, tag="signal"):
-    """Forward a signal to the agent's process group (only those a terminal could send, and TERM, USR1, USR2)."""
+    """Send a signal to the agent's process group: one of ``wire.check.SIGNALS``."""
 
     cage: str = ""
     signo: int = 15
@@ -92,7 +96,8 @@ class Signal(Message, frozen=True, tag="signal"):
 class Stop(Message, frozen=True, tag="stop"):
     """End a cage: SIGTERM, then ``cgroup.kill`` after ``grace_ns``; 0 kills at once.
 
-    ``cause`` "output": its output limit was reached, says the client, which alone sees what it copies.
+    ``cause`` "output" says that the output limit was reached: only the client, who copies the
+    output, can know.
     """
 
     cage: str = ""
@@ -101,9 +106,10 @@ class Stop(Message, frozen=True, tag="stop"):
 
 
 class List(Message, frozen=True, tag="list"):
-    """The caller's cages; with ``everyone``, all that the caller may see.  ``after``: only those with a greater id.
+    """List the caller's cages; with ``everyone`` all that the caller may see, with ``after`` only
+    those with a greater id.
 
-    fds: none, or a directory that the client opened; the answer then says in ``here`` which one that is.
+    fds: none, or a directory that the client opened; the reply then identifies it in ``here``.
     """
 
     everyone: bool = False
@@ -138,9 +144,11 @@ class View(Message, frozen=True, tag="view"):
 
 
 class Discard(Message, frozen=True, tag="discard"):
-    """Destroy an ended cage's changes; answered by :class:`Ok`, whose note says what was not overwritten.
+    """Destroy an ended cage's changes; answered by :class:`Ok`, whose note says what was not
+    overwritten.
 
-    ``committed`` tells the ledger they were committed first.  ``wipe``: overwritten, not unlinked only.
+    ``committed`` tells the ledger that they were committed first. ``wipe``: overwrite them, instead
+    of only unlinking.
     """
 
     cage: str = ""
@@ -160,17 +168,19 @@ class Doctor(Message, frozen=True, tag="doctor"):
 
 
 class LedgerInfo(Message, frozen=True, tag="ledger"):
-    """Where the log of a cage (``""``: the host log) is, after publishing everything durable.
+    """Where the log of a cage (``""``: the host's) is; everything durable is published first.
 
-    fds of the reply: what is there, if anything: a packed log open for reading, else an ``O_PATH`` descriptor that the
-    client opens as itself.  Nothing of it was looked at: what it is worth the client finds out.
+    fds of the reply, if the log exists: a packed log open for reading, or an ``O_PATH`` descriptor
+    of its directory, which the client opens with its own rights. akiosd has not verified any of it.
     """
 
     cage: str = ""
 
 
 class ReadLogFile(Message, frozen=True, tag="read_log_file"):
-    """One file of a log by its path in it, from byte ``start`` on; ``kept``: of the checkpoints kept beside it."""
+    """Read a file of a log by its path in it, from byte ``start`` on; ``kept``: from the kept
+    checkpoints beside the log.
+    """
 
     cage: str = ""
     path: str = ""
@@ -179,7 +189,9 @@ class ReadLogFile(Message, frozen=True, tag="read_log_file"):
 
 
 class ListLogFiles(Message, frozen=True, tag="list_log_files"):
-    """The names of a log's files (or of the checkpoints ``kept`` beside it) in order, from the ``start``-th on."""
+    """List the names of a log's files, or of its ``kept`` checkpoints, in order, from number
+    ``start`` on.
+    """
 
     cage: str = ""
     start: int = 0
@@ -187,13 +199,17 @@ class ListLogFiles(Message, frozen=True, tag="list_log_files"):
 
 
 class ListLogs(Message, frozen=True, tag="list_logs"):
-    """The cages that have a log on disk, those behind ``after`` in order; for who may read the host's log."""
+    """List the cages that have a log on disk, in order, after the id ``after``; for those who may
+    read the host's log.
+    """
 
     after: str = ""
 
 
 class ReadLog(Message, frozen=True, tag="read_log"):
-    """Entries ``start``..``stop`` (exclusive) of a log, at most 512 KiB an answer."""
+    """Read the entries ``start``..``stop`` (exclusive) of a log; at most 512 KiB come in one
+    answer.
+    """
 
     cage: str = ""
     start: int = 0
@@ -201,7 +217,9 @@ class ReadLog(Message, frozen=True, tag="read_log"):
 
 
 class RotateKey(Message, frozen=True, tag="rotate_key"):
-    """Root only: put a new key that signs the logs in the present one's place; answered by :class:`LedgerReply`."""
+    """Root only: replace the key that signs the logs by a new one; answered by
+    :class:`LedgerReply`.
+    """
 
 
 class Destroy(Message, frozen=True, tag="destroy"):
@@ -226,7 +244,9 @@ class Prune(Message, frozen=True, tag="prune"):
 
 
 class KeySet(Message, frozen=True, tag="key_set"):
-    """Root and admins: keep the API key of a provider; ``key`` as in ``ProviderSetup``, ``region`` of bedrock."""
+    """Root and admins: store the API key of a provider; ``key`` as in ``ProviderSetup``, ``region``
+    for a provider that has regions.
+    """
 
     provider: str = ""
     key: bytes = b""
@@ -247,10 +267,11 @@ class KeyList(Message, frozen=True, tag="key_list"):
 
 
 class Http(Message, frozen=True, tag="http"):
-    """A way to the network under a cage's rules, without an agent; answered by :class:`HttpReply`.
+    """Open a way to the network under a cage's rules, without an agent; answered by
+    :class:`HttpReply`.
 
-    ``cage`` is a running cage of the caller's, with its policy, budget and log; "" makes a gateway and a log for this
-    request, under ``policy``, which end with the connection.
+    ``cage`` is a running cage of the caller's, whose policy, budget and log are used. "" makes a
+    gateway and a log for this request only, under ``policy``; they end with the connection.
     """
 
     cage: str = ""
@@ -278,7 +299,7 @@ class Error(Message, frozen=True, tag="error"):
 
 
 class Ok(Message, frozen=True, tag="ok"):
-    """``note``: what the person who asked should know all the same."""
+    """The request was carried out; ``note`` is what the person who asked should know besides."""
 
     note: str = ""
 
@@ -297,7 +318,9 @@ class Started(Message, frozen=True, tag="started"):
 
 
 class Ended(Message, frozen=True, tag="ended"):
-    """The end of a cage.  ``reason`` is one line for people, ``kind`` its machine name (DESIGN §4)."""
+    """The end of a cage.  ``reason`` is one line for people, ``kind`` its name in
+    :mod:`akiosd.cage.reasons`.
+    """
 
     cage: str = ""
     exit_code: int = 0
@@ -308,9 +331,11 @@ class Ended(Message, frozen=True, tag="ended"):
 
 
 class CageInfo(msgspec.Struct, frozen=True):
-    """``workspace`` is the name of its directory, read from the descriptor; ``directory`` says which directory that is.
+    """What ``ps`` shows of a cage.
 
-    ``order`` grows with each cage that starts on this host, whatever its clock does.
+    ``workspace`` is the path of its directory, read from the descriptor; ``directory`` identifies
+    that directory. ``order`` grows with each cage that starts on this host, whatever its clock
+    does. Times are Unix time in ns.
     """
 
     cage: str
@@ -333,11 +358,13 @@ class CageInfo(msgspec.Struct, frozen=True):
     directory: DirectoryId | None = None
     order: int = 0
     outdated: bool = False
-    """The host's system was changed since it began."""
+    """The host's programs were updated since the cage began."""
 
 
 class Cages(Message, frozen=True, tag="cages"):
-    """By id.  ``more``: this is as much as one frame holds; ask again ``after`` the last."""
+    """Cages in the order of their ids.  ``more``: the frame is full; ask again with ``after`` the
+    last.  ``here`` identifies the directory that came with :class:`List`.
+    """
 
     cages: tuple[CageInfo, ...] = ()
     more: bool = False
@@ -384,6 +411,8 @@ class OutputReply(Message, frozen=True, tag="output_reply"):
 
 
 class DoctorReply(Message, frozen=True, tag="doctor_reply"):
+    """What this host can enforce, and the state of the daemon."""
+
     software: str = ""
     kernel: str = ""
     posture: tuple[LayerState, ...] = ()
@@ -393,9 +422,12 @@ class DoctorReply(Message, frozen=True, tag="doctor_reply"):
 
 
 class LedgerReply(Message, frozen=True, tag="ledger_reply"):
-    """``vkey`` is the key that signs this log from now on, ``keys`` the list of all keys of the host; ``host``: the
-    client may read the host's log as well.  ``size`` and ``root`` are what akiosd remembers to have published of an
-    open log, ``checkpoint`` is as it is on disk; 0 or nothing where there is none."""
+    """The state of one log.
+
+    ``vkey`` is the key that signs it from now on, ``keys`` the list of all keys of the host.
+    ``host``: the client may read the host's log too. ``size`` and ``root`` are what akiosd last
+    published of an open log, ``checkpoint`` what is on disk; 0 or empty where there is none.
+    """
 
     log: str = ""
     origin: str = ""
@@ -409,7 +441,9 @@ class LedgerReply(Message, frozen=True, tag="ledger_reply"):
 
 
 class LogFileData(Message, frozen=True, tag="log_file"):
-    """``size`` is the whole file's; -1: there is none.  ``bad``: why it cannot be a file of a log, ``where`` in it."""
+    """A part of a file; ``size`` is that of the whole file, -1 for none.  ``bad``: why it cannot be
+    a file of a log, ``where``.
+    """
 
     data: bytes = b""
     size: int = -1
@@ -428,6 +462,8 @@ class LogFileNames(Message, frozen=True, tag="log_files"):
 
 
 class LogNames(Message, frozen=True, tag="logs"):
+    """Ids of cages that have a log.  ``more``: the frame is full."""
+
     names: tuple[str, ...] = ()
     more: bool = False
 
@@ -453,7 +489,11 @@ class Pruned(Message, frozen=True, tag="pruned"):
 
 
 class KeyInfo(msgspec.Struct, frozen=True):
-    """``source``: set, credential; ``fingerprint`` tells two keys apart; ``problem`` why it is of no use."""
+    """A provider's key without the key.
+
+    ``source``: "set" or "credential". ``fingerprint`` tells two keys apart. ``problem``: why the
+    key cannot be used.
+    """
 
     provider: str
     source: str = ""
@@ -463,6 +503,8 @@ class KeyInfo(msgspec.Struct, frozen=True):
 
 
 class Keys(Message, frozen=True, tag="keys"):
+    """One entry for each provider that has a key."""
+
     keys: tuple[KeyInfo, ...] = ()
 
 
@@ -473,6 +515,8 @@ class HttpReply(Message, frozen=True, tag="http_reply"):
 
 
 class LogEntries(Message, frozen=True, tag="log_entries"):
+    """Entries ``start``.. of a log, in order."""
+
     log: str = ""
     start: int = 0
     entries: tuple[bytes, ...] = ()

@@ -11,8 +11,8 @@ state          what may come            then
 any            anything else            ProtocolError; ``close`` returns every descriptor
 =============  =======================  =====================================================
 
-A request is open from its arrival until its last reply; ``Started``, ``Records`` and ``Gap`` are never
-the last.  A client need not wait for the daemon's hello before its first request.
+A request is open from its arrival until its last reply; ``Started``, ``Records`` and ``Gap`` are
+never the last.  A client need not wait for the daemon's hello before its first request.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Received(msgspec.Struct):
-    """A message and the descriptors that came with it; they belong to whoever holds this."""
+    """A message and the descriptors that came with it; whoever holds it owns them."""
 
     message: Message
     fds: list[int]
@@ -65,7 +65,8 @@ class Session:
         """What the peer calls itself; None until its hello came."""
 
     def receive(self, data: bytes, fds: Iterable[int] = (), *, truncated: bool = False) -> list[Received]:
-        """What one ``recvmsg(2)`` returned, with MSG_CTRUNC as ``truncated``; returns the messages now whole.
+        """Take what one ``recvmsg(2)`` returned (``truncated``: its MSG_CTRUNC); returns the
+        messages that are now whole.
 
         Raises :class:`ProtocolError` and nothing else; :meth:`close` then returns the descriptors.
         """
@@ -85,13 +86,17 @@ class Session:
         self._frames.receive_eof()
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> bytes:
-        """The bytes of ``message``.  The caller sends ``fds`` with the first of them and still owns them after."""
+        """The bytes of ``message``.  The caller sends ``fds`` with the first byte, and still owns
+        them afterwards.
+        """
         if len(fds) > FDS.get(type(message), 0):
             raise ValueError(f"{type(message).__name__} does not carry {len(fds)} file descriptors")
         return encode_frame(_encode(message))
 
     def close(self) -> list[int]:
-        """End the session.  Returns the descriptors that reached no message: the caller's now, to be closed."""
+        """End the session; returns the descriptors that reached no message, for the caller to
+        close.
+        """
         fds, self._unclaimed = self._unclaimed, []
         return fds + self._frames.close()
 
@@ -138,7 +143,7 @@ class Session:
 
 
 class ServerSession(Session):
-    """The daemon's side.  ``accepts`` is the union of requests this socket takes."""
+    """The daemon's side.  ``accepts`` is the union of requests that this socket takes."""
 
     def __init__(self, accepts: UnionType | None = None) -> None:
         super().__init__(Request if accepts is None else accepts)
@@ -167,6 +172,7 @@ class ClientSession(Session):
         self.open_requests: set[int] = set()
 
     def next_id(self) -> int:
+        """A new id for a request."""
         self._next_id += 1
         return self._next_id
 

@@ -11,10 +11,11 @@
 
 /* cffi: begin */
 
-/* One numeric comparison on a notification: (args[arg] & mask) == value -> err.  The first rule that holds decides.
- * flags, AKIOS_PUMP_RULE_*: CONTINUE: the call is made (err 0).  AND: this and the next comparison together; only the
- * last of such a row decides.  ANSWER: the call is answered with 0 and not made.  COUNT: it is made while there are
- * fewer than the bound of kind flags >> 8 (AKIOS_COUNTED_*), else answered err.  SILENT: made, it is not recorded. */
+/* One numeric comparison on a notification: (args[arg] & mask) == value -> err.  The first rule
+ * that holds decides. flags, AKIOS_PUMP_RULE_*: CONTINUE: the call is made (err 0).  AND: this and
+ * the next comparison together; only the last of such a row decides.  ANSWER: the call is answered
+ * with 0 and not made.  COUNT: it is made while there are fewer than the bound of kind flags >> 8
+ * (AKIOS_COUNTED_*), else answered err.  SILENT: made, it is not recorded. */
 struct akios_pump_rule {
     uint32_t nr;
     uint32_t arg;
@@ -27,10 +28,10 @@ struct akios_pump_rule {
 /* What the pump does with system call number nr (index in the table of AKIOS_PUMP_NRS).
  * An argument number of 255 means "none". */
 struct akios_pump_entry {
-    uint16_t kind;         /* goes into the record, meaning is Python's */
-    uint16_t rule_first;   /* first akios_pump_rule of this nr */
+    uint16_t kind;       /* goes into the record, meaning is Python's */
+    uint16_t rule_first; /* first akios_pump_rule of this nr */
     uint16_t rule_count;
-    uint8_t known;         /* 0: answered ENOSYS and recorded */
+    uint8_t known; /* 0: answered ENOSYS and recorded */
     uint8_t path_arg;
     uint8_t path2_arg;
     uint8_t dirfd_arg;
@@ -38,13 +39,14 @@ struct akios_pump_entry {
     uint8_t sockaddr_arg;
     uint8_t sockaddr_len_arg;
     uint8_t argv_arg;
-    uint8_t words;         /* AKIOS_WORD_*: strings that are no paths */
+    uint8_t words; /* AKIOS_WORD_*: strings that are no paths */
     uint8_t pad;
     int32_t default_errno; /* answer when no rule matched: 0 continues */
 };
 
 /* The table given to akios_pump_start: struct akios_pump_entry[1024], then any number of
- * struct akios_pump_rule.  err and default_errno are positive errno values, 0 continues the call. */
+ * struct akios_pump_rule.  err and default_errno are positive errno values, 0 continues the call.
+ */
 enum { AKIOS_PUMP_NRS = 1024, AKIOS_PUMP_NO_ARG = 255 };
 enum {
     AKIOS_PUMP_RULE_CONTINUE = 1,
@@ -54,19 +56,26 @@ enum {
     AKIOS_PUMP_RULE_SILENT = 16
 };
 enum {
-    AKIOS_COUNTED_SOCKETS = 0,  /* all sockets of the network namespace */
-    AKIOS_COUNTED_NETLINK = 1,  /* the same, for a netlink socket */
-    AKIOS_COUNTED_FILTERS = 2,  /* seccomp filters beyond the cage's own */
-    AKIOS_COUNTED_LOCKS = 3,    /* record locks of processes, F_SETLK */
-    AKIOS_COUNTED_OFD_LOCKS = 4, /* calls of F_OFD_SETLK, ever */
+    AKIOS_COUNTED_SOCKETS = 0,     /* all sockets of the network namespace */
+    AKIOS_COUNTED_NETLINK = 1,     /* the same, for a netlink socket */
+    AKIOS_COUNTED_FILTERS = 2,     /* seccomp filters beyond the cage's own */
+    AKIOS_COUNTED_LOCKS = 3,       /* record locks of processes, F_SETLK */
+    AKIOS_COUNTED_OFD_LOCKS = 4,   /* calls of F_OFD_SETLK, ever */
     AKIOS_COUNTED_DIRECTORIES = 5, /* KiB that the kernel keeps for directories being read */
     AKIOS_COUNTED = 6
 };
 
-/* What stands at path_arg or path2_arg is no path that the kernel looks up: a name, the text of a link. */
+/* What stands at path_arg or path2_arg is no path that the kernel looks up: a name, the text of a
+ * link. */
 enum { AKIOS_WORD_PATH = 1, AKIOS_WORD_PATH2 = 2 };
 
-enum { AKIOS_PATH_MAX = 4096, AKIOS_DIR_MAX = 4096, AKIOS_ARGV_MAX = 4096, AKIOS_ARGV_COUNT = 64, AKIOS_SOCKADDR_MAX = 128 };
+enum {
+    AKIOS_PATH_MAX = 4096,
+    AKIOS_DIR_MAX = 4096,
+    AKIOS_ARGV_MAX = 4096,
+    AKIOS_ARGV_COUNT = 64,
+    AKIOS_SOCKADDR_MAX = 128
+};
 
 /* akios_record.flags.  HAS: the content is there.  FAULT: the pointer could not be read.
  * CUT: there was more than the limit.  GONE: the target died or was interrupted before its call was
@@ -95,17 +104,17 @@ enum {
 };
 
 /* One notified system call.  Behind the header stand path, path2, argv (each argument ends in NUL),
- * sockaddr, dir and dir2 without gaps, then zeros up to size, which is a multiple of 8.  dir is where path
- * starts: the working directory, or what its directory's descriptor stands for; without a path, the file
- * that the call works on. */
+ * sockaddr, dir and dir2 without gaps, then zeros up to size, which is a multiple of 8.  dir is
+ * where path starts: the working directory, or what its directory's descriptor stands for; without
+ * a path, the file that the call works on. */
 struct akios_record {
     uint32_t size;
     uint32_t flags;
-    uint64_t time_ns;      /* CLOCK_REALTIME when it was received; of the first one if count > 1 */
-    uint32_t pid;          /* thread id in akiosd's pid namespace */
+    uint64_t time_ns; /* CLOCK_REALTIME when it was received; of the first one if count > 1 */
+    uint32_t pid;     /* thread id in akiosd's pid namespace */
     uint32_t nr;
-    int32_t err;           /* what was answered: 0 continued, else the errno */
-    uint32_t count;        /* identical consecutive records folded into this one */
+    int32_t err;    /* what was answered: 0 continued, else the errno */
+    uint32_t count; /* identical consecutive records folded into this one */
     uint16_t kind;
     uint16_t path_len;
     uint16_t path2_len;
@@ -113,7 +122,7 @@ struct akios_record {
     uint16_t sockaddr_len;
     uint16_t dir_len;
     uint16_t dir2_len;
-    uint8_t content_args;  /* bit n: args[n] is an address whose content stands in the record */
+    uint8_t content_args; /* bit n: args[n] is an address whose content stands in the record */
     uint8_t pad;
     uint64_t args[6];
 };
@@ -125,21 +134,21 @@ struct akios_pump;
 struct akios_pump_counters {
     uint64_t records;
     uint64_t denials;
-    uint64_t bytes;        /* of records, before folding */
-    uint64_t gone;         /* records whose target was gone when the call was to be answered */
-    uint64_t waits_full;   /* times the pump waited for room in the ring */
-    uint64_t waits_rate;   /* times the pump waited for events_per_second */
-    int32_t ended;         /* 1: the pump ended and closed the listener, nothing will follow */
-    int32_t error;         /* why: 0 every task of the filter is dead, ECANCELED stopped, else an errno */
+    uint64_t bytes;      /* of records, before folding */
+    uint64_t gone;       /* records whose target was gone when the call was to be answered */
+    uint64_t waits_full; /* times the pump waited for room in the ring */
+    uint64_t waits_rate; /* times the pump waited for events_per_second */
+    int32_t ended;       /* 1: the pump ended and closed the listener, nothing will follow */
+    int32_t error; /* why: 0 every task of the filter is dead, ECANCELED stopped, else an errno */
 };
 
 struct akios_pump_config {
-    uint32_t events_per_second;  /* 0: no limit */
-    uint32_t burst;              /* events that may come at once after a pause; 0: those of one second */
-    uint32_t sync_wake_up;       /* 1: SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP where the kernel has it */
-    int32_t niceness;            /* of the thread, setpriority(2) */
-    int32_t group;               /* the cage's v2 group, stays the caller's; -1: none, and nothing in it is counted */
-    uint32_t most[6];            /* AKIOS_COUNTED bounds, 0: none */
+    uint32_t events_per_second; /* 0: no limit */
+    uint32_t burst;        /* events that may come at once after a pause; 0: those of one second */
+    uint32_t sync_wake_up; /* 1: SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP where the kernel has it */
+    int32_t niceness;      /* of the thread, setpriority(2) */
+    int32_t group;         /* the cage's v2 group, the caller's; -1: none, nothing is counted */
+    uint32_t most[6];      /* AKIOS_COUNTED bounds, 0: none */
 };
 
 enum { AKIOS_RING_MIN = 1 << 16, AKIOS_RING_MAX = 1 << 28 };
@@ -147,110 +156,112 @@ enum { AKIOS_AWAKE = 0, AKIOS_ASLEEP = 1, AKIOS_LINGERING = 2 };
 
 /* A ring of `size` bytes (a power of two between AKIOS_RING_MIN and AKIOS_RING_MAX). */
 int akios_ring_open(uint32_t size, struct akios_ring **ring);
-/* Gives up the consumer's share.  The memory and the descriptors go when the pump has ended, too. */
+/* Gives up the consumer's share.  The memory and the descriptors go when the pump has ended, too.
+ */
 void akios_ring_close(struct akios_ring *ring);
 /* The eventfd that becomes readable when a sleeping consumer is to wake; stays the ring's own. */
 int akios_ring_wake_fd(const struct akios_ring *ring);
-/* Announces that the consumer is about to wait on the wake fd: ASLEEP for the next record, LINGERING
- * until the ring is half full.  1: wait now; 0: do not wait, there is something to drain. */
+/* Announces that the consumer is about to wait on the wake fd: ASLEEP for the next record,
+ * LINGERING until the ring is half full.  1: wait now; 0: do not wait, there is something to drain.
+ */
 int akios_ring_sleep(struct akios_ring *ring, uint32_t state);
 /* The consumer is awake again; empties the wake fd. */
 void akios_ring_wake(struct akios_ring *ring);
 /* Moves at most max_records records (after folding) into buffer and returns their bytes, 0 when the
  * ring is empty.  Identical consecutive records become one with a count: same pid, nr, kind, err,
  * flags, contents, and same args but for addresses whose content is in the record. */
-int64_t akios_ring_drain(struct akios_ring *ring, uint8_t *buffer, size_t capacity, uint32_t max_records);
+int64_t akios_ring_drain(struct akios_ring *ring, uint8_t *buffer, size_t capacity,
+                         uint32_t max_records);
 void akios_ring_counters(const struct akios_ring *ring, struct akios_pump_counters *counters);
 
-/* Names of system calls by number: name nr is text[ends[nr - 1] .. ends[nr]], empty where it has none. */
+/* Names of system calls by number: name nr is text[ends[nr - 1] .. ends[nr]], empty where it has
+ * none. */
 struct akios_names {
     const char *text;
     const uint32_t *ends;
     uint32_t count;
-    uint32_t size;         /* of text */
+    uint32_t size; /* of text */
 };
 enum { AKIOS_NAME_MAX = 64, AKIOS_ENTRY_VERSION = 1, AKIOS_ENTRY_ROOM = 1024 };
 
-/* Records as akios_ring_drain gave them → their entries, each behind its length as in a bundle (uint16,
- * big-endian).  Returns the bytes written; -EBADMSG for what is no record, -ENOBUFS when capacity is less
- * than size and AKIOS_ENTRY_ROOM for each record. */
-int64_t akios_encode_entries(const uint8_t *records, size_t size, const struct akios_names *names, uint8_t *out,
-                             size_t capacity);
+/* Records as akios_ring_drain gave them → their entries, each behind its length as in a bundle
+ * (uint16, big-endian).  Returns the bytes written; -EBADMSG for what is no record, -ENOBUFS when
+ * capacity is less than size and AKIOS_ENTRY_ROOM for each record. */
+int64_t akios_encode_entries(const uint8_t *records, size_t size, const struct akios_names *names,
+                             uint8_t *out, size_t capacity);
 
 /* Starts the thread that serves listener_fd, which is the pump's from success on: it is closed when
  * the pump ends.  The table is copied.  A ring has one pump in its life. */
-int akios_pump_start(int listener_fd, struct akios_ring *ring, const uint8_t *table, size_t table_len,
-                     const struct akios_pump_config *config, struct akios_pump **pump);
+int akios_pump_start(int listener_fd, struct akios_ring *ring, const uint8_t *table,
+                     size_t table_len, const struct akios_pump_config *config,
+                     struct akios_pump **pump);
 /* Asks the pump to end and returns at once; the ring says when it has. */
 void akios_pump_stop(struct akios_pump *pump);
 /* Stops, and gives up the caller's share.  Never waits: a thread held up by the target's memory
  * (a page on a dead network file system) frees what is left when it returns. */
 void akios_pump_close(struct akios_pump *pump);
 
-/* SHA-256 of prefix || entry for n entries that stand one after the other in data; out: 32 n bytes. */
-int akios_sha256_leaves(const uint8_t *data, const uint32_t *lens, size_t n, uint8_t prefix, uint8_t *out);
-/* SHA-256 of 0x00 || entry for the n entries of an entry bundle (c2sp.org/tlog-tiles: big-endian uint16 length, entry,
- * and again); out: 32 n bytes.  -EBADMSG unless data holds exactly n entries and not one byte more. */
+/* SHA-256 of 0x00 || entry for the n entries of an entry bundle (c2sp.org/tlog-tiles: big-endian
+ * uint16 length, entry, and again); out: 32 n bytes.  -EBADMSG unless data holds exactly n entries
+ * and not one byte more. */
 int akios_sha256_bundle(const uint8_t *data, size_t len, size_t n, uint8_t *out);
-/* Where the entries of such data end: ends[0] is the offset behind the first of them, ends[1] behind 256 more, and so
- * on, as many as capacity has room for.  Returns how many entries there are, -EBADMSG where the last is cut short. */
-int64_t akios_bundle_ends(const uint8_t *data, size_t len, size_t first, uint64_t *ends, size_t capacity);
+/* Where the entries of such data end: ends[0] is the offset behind the first of them, ends[1]
+ * behind 256 more, and so on, as many as capacity has room for.  Returns how many entries there
+ * are, -EBADMSG where the last is cut short. */
+int64_t akios_bundle_ends(const uint8_t *data, size_t len, size_t first, uint64_t *ends,
+                          size_t capacity);
 /* SHA-256 of 0x01 || pair for n pairs of 64 bytes (RFC 6962); out: 32 n bytes. */
 int akios_sha256_nodes(const uint8_t *pairs, size_t n, uint8_t *out);
 
-/* Creates or overwrites n files below dirfd, in their order; links in the last place are refused.  Nothing is synced.
- * On failure *failed is the index of the file; those before it are whole, it may be there in part. */
-int akios_write_files(int dirfd, const char *const *paths, const uint8_t *const *data, const size_t *lens, size_t n,
-                      unsigned mode, size_t *failed);
+/* Creates or overwrites n files below dirfd, in their order; links in the last place are refused.
+ * Nothing is synced. On failure *failed is the index of the file; those before it are whole, it may
+ * be there in part. */
+int akios_write_files(int dirfd, const char *const *paths, const uint8_t *const *data,
+                      const size_t *lens, size_t n, unsigned mode, size_t *failed);
 
 struct akios_socket_spec {
     int32_t domain;
     int32_t type;
     int32_t protocol;
-    int32_t backlog;            /* < 0: do not listen */
-    uint32_t reuse_address;     /* SO_REUSEADDR before bind */
-    uint32_t address_len;       /* 0: do not bind */
-    uint8_t address[128];       /* a struct sockaddr_* of the domain */
+    int32_t backlog;        /* < 0: do not listen */
+    uint32_t reuse_address; /* SO_REUSEADDR before bind */
+    uint32_t address_len;   /* 0: do not bind */
+    uint8_t address[128];   /* a struct sockaddr_* of the domain */
 };
 
 /* Makes n sockets (close-on-exec, non-blocking) in the network namespace of netns_fd, from a thread
- * of its own, so that no other thread ever changes its namespace.  All or none: on failure fds holds
- * nothing, *failed the index of the socket (n: entering the namespace). */
-int akios_netns_sockets(int netns_fd, const struct akios_socket_spec *specs, size_t n, int *fds, size_t *failed);
+ * of its own, so that no other thread ever changes its namespace.  All or none: on failure fds
+ * holds nothing, *failed the index of the socket (n: entering the namespace). */
+int akios_netns_sockets(int netns_fd, const struct akios_socket_spec *specs, size_t n, int *fds,
+                        size_t *failed);
 
 /* ---- files executed and written, as the kernel tells them (shim_file_use.c) ---- */
 
 /* akios_file_use.use: bits of fanotify_mark(2), FAN_OPEN_EXEC and FAN_CLOSE_WRITE. */
 enum { AKIOS_FILE_WRITTEN = 0x8, AKIOS_FILE_EXECUTED = 0x1000, AKIOS_FILE_USE_MAX = 5120 };
 
-/* One event; behind it path_len bytes of path, then zeros or anything up to size, a multiple of 8. */
+/* One event; behind it path_len bytes of path, then zeros or anything up to size, a multiple of 8.
+ */
 struct akios_file_use {
     uint32_t size;
     uint32_t use;
-    uint32_t pid;          /* of the process, in akiosd's pid namespace */
-    uint32_t count;        /* equal consecutive events folded into this one */
+    uint32_t pid;   /* of the process, in akiosd's pid namespace */
+    uint32_t count; /* equal consecutive events folded into this one */
     uint16_t path_len;
     uint8_t pad[6];
 };
 
-/* A group that gets events and stops nobody; the descriptor is the caller's, close-on-exec and non-blocking.  It is made
- * by a thread of its own under the uid `owner`, on whose account it is: the kernel lets each have 128. */
+/* A group that gets events and stops nobody; the descriptor is the caller's, close-on-exec and
+ * non-blocking.  It is made by a thread of its own under the uid `owner`, on whose account it is:
+ * the kernel lets each have 128. */
 int akios_file_use_open(uint32_t owner);
-/* Takes at most max_events off the group's queue: bytes of struct akios_file_use written, 0 when it is empty.
- * lost: how many events had no name, and overflows of the queue, each of which may stand for many.  It may wait
- * where the file's own file system does: call it from a thread that may. */
-int64_t akios_file_use_read(int fd, uint8_t *buffer, size_t capacity, uint32_t max_events, uint32_t *lost);
+/* Takes at most max_events off the group's queue: bytes of struct akios_file_use written, 0 when it
+ * is empty. lost: how many events had no name, and overflows of the queue, each of which may stand
+ * for many.  It may wait where the file's own file system does: call it from a thread that may. */
+int64_t akios_file_use_read(int fd, uint8_t *buffer, size_t capacity, uint32_t max_events,
+                            uint32_t *lost);
 
-/* ---- mounts, pidfds, namespaces (shim_mounts.c) ---- */
-int akios_open_tree(int dirfd, const char *path, unsigned flags);
-int akios_move_mount(int from_fd, int to_dirfd, const char *to_path);
-int akios_mount_setattr(int fd, unsigned flags, uint64_t set, uint64_t clear, int userns_fd);
-int akios_fs_mount(const char *type, const char *options, size_t options_len, uint64_t attrs);
-int akios_pidfd_getfd(int pidfd, int fd);
-int akios_unshare(int flags);
-int akios_setns(int fd, int type);
-int akios_quotactl_fd(int fd, unsigned command, unsigned id, void *data);
-int akios_landlock_abi(void);
+/* ---- open files (shim_stat.c) ---- */
 
 struct akios_known_stat {
     uint32_t mode;
@@ -258,14 +269,14 @@ struct akios_known_stat {
     uint32_t gid;
     uint32_t dev_major;
     uint32_t dev_minor;
-    uint32_t born_ns;           /* of the second born_s */
-    int64_t born_s;             /* since 1970; 0 where the file system keeps no time of birth */
+    uint32_t born_ns; /* of the second born_s */
+    int64_t born_s;   /* since 1970; 0 where the file system keeps no time of birth */
     uint64_t inode;
-    uint64_t mount_id;          /* as in mountinfo and /proc/PID/fdinfo */
+    uint64_t mount_id; /* as in mountinfo and /proc/PID/fdinfo */
 };
 
-/* What the kernel knows of an open file already (statx(2), AT_STATX_DONT_SYNC): its file system is not asked, and
- * so cannot keep the caller waiting. */
+/* What the kernel knows of an open file already (statx(2), AT_STATX_DONT_SYNC): its file system is
+ * not asked, and so cannot keep the caller waiting. */
 int akios_known_stat(int fd, struct akios_known_stat *found);
 
 /* cffi: end */

@@ -1,4 +1,5 @@
-/* What a cage may hold of what no control group charges: counted before the call that would make one more. */
+/* What a cage may hold of what no control group charges: counted before the call that would make
+ * one more. */
 #ifndef AKIOS_BOUNDS_H
 #define AKIOS_BOUNDS_H
 
@@ -8,19 +9,23 @@
 
 #include "akios.h"
 
+#define NS_PER_S 1000000000ull
+
 struct akios_bounds {
-    uint32_t most[AKIOS_COUNTED];    /* 0: no bound */
-    uint32_t held[AKIOS_COUNTED];    /* when last counted */
-    uint32_t granted[AKIOS_COUNTED]; /* since then */
+    uint32_t most[AKIOS_COUNTED];     /* 0: no bound */
+    uint32_t held[AKIOS_COUNTED];     /* when last counted */
+    uint32_t granted[AKIOS_COUNTED];  /* since then */
     uint64_t again_ns[AKIOS_COUNTED]; /* not counted again before */
-    int group;     /* the cage's v2 group, or -1 */
-    int sockstat;  /* of the cage's network namespace, -1 until first needed */
+    int group;                        /* the cage's v2 group, or -1 */
+    int sockstat;                     /* of the cage's network namespace, -1 until first needed */
     uint32_t base; /* filters that every process of the cage has: akiosd's and the cage's own */
 };
 
 void akios_bounds_open(struct akios_bounds *bounds, const struct akios_pump_config *config);
 void akios_bounds_close(struct akios_bounds *bounds);
-/* May thread `pid` make one more of `kind`, by a call with this first argument?  What cannot be counted is full. */
-bool akios_bounds_admit(struct akios_bounds *bounds, unsigned kind, pid_t pid, uint64_t argument, uint64_t now_ns);
+/* May thread `pid` make one more of `kind`, by a call with this first argument?  What cannot be
+ * counted is full. */
+bool akios_bounds_admit(struct akios_bounds *bounds, unsigned kind, pid_t pid, uint64_t argument,
+                        uint64_t now_ns);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mount.h"
 #include "plan.h"
 
 /* One cage being made: the mapped plan and the descriptors that came with it. */
@@ -14,10 +15,10 @@ struct akios_child {
     size_t plan_size;
     const int *fds;
     unsigned nfds;
-    int root_fd;     /* O_PATH of the new root, -1 before the step "root" */
-    int ruleset_fd;  /* Landlock ruleset under construction, -1 */
-    int scope_fd;    /* Landlock ruleset that the agent adds to itself, -1 */
-    int listener_fd; /* seccomp listener, -1 */
+    int root_fd;        /* O_PATH of the new root, -1 before the step "root" */
+    int ruleset_fd;     /* Landlock ruleset under construction, -1 */
+    int scope_fd;       /* Landlock ruleset that the agent adds to itself, -1 */
+    int listener_fd;    /* seccomp listener, -1 */
     int landlock_proof; /* 1: a read that succeeded before was refused after */
 };
 
@@ -28,13 +29,15 @@ struct akios_received {
     unsigned nfds;
 };
 
-/* The next request on a SOCK_SEQPACKET socket: 1, 0 at end of file, -EPROTO for anything that is not one. */
+/* The next request on a SOCK_SEQPACKET socket: 1, 0 at end of file, -EPROTO for anything that is
+ * not one. */
 int akios_receive(int socket_fd, struct akios_received *in);
 
 /* Maps a plan of this size for the child, which keeps what it had on failure. */
 int akios_map_plan(struct akios_child *child, int fd, uint32_t size);
 
-/* Says that everything so far is done and waits for the plan that goes on from there; leaves at end of file. */
+/* Says that everything so far is done and waits for the plan that goes on from there; leaves at end
+ * of file. */
 int akios_park(struct akios_child *child);
 
 /* Runs every step; 0, or -errno with the number of the failing step in *step. */
@@ -47,12 +50,10 @@ _Noreturn void akios_init(struct akios_child *child);
 void *akios_at(const struct akios_child *child, uint32_t offset, uint64_t length);
 
 int akios_send_status(uint32_t kind, int32_t err, uint32_t step, uint32_t value);
+/* Sends a message whole, with fd where that is >= 0; it stays the caller's. */
+int akios_send_with_fd(int socket_fd, const void *message, size_t size, int fd);
 int akios_send_fd(int fd, uint32_t kind);
 
-int akios_fs_mount(const char *type, char *options, uint32_t options_len, uint64_t attrs);
-int akios_move_mount(int from_fd, int to_fd, const char *to_path);
-int akios_open_tree(int dirfd, const char *path, unsigned flags);
-int akios_mount_setattr(int fd, const char *path, unsigned flags, uint64_t set, uint64_t clear);
 /* Opens below the new root without following any link. */
 int akios_open_beneath(int root_fd, const char *path, uint64_t flags);
 

@@ -1,8 +1,8 @@
 /* The ring between one pump thread (producer) and one Trio task (consumer) of the same process.
  *
- * The data pages are a memfd mapped twice in a row, so that a record never wraps.  head and tail count
- * bytes for ever and are reduced modulo the size only for access.  What each side writes stands on
- * cache lines of its own. */
+ * The data pages are a memfd mapped twice in a row, so that a record never wraps.  head and tail
+ * count bytes for ever and are reduced modulo the size only for access.  What each side writes
+ * stands on cache lines of its own. */
 #ifndef AKIOS_RING_H
 #define AKIOS_RING_H
 
@@ -11,8 +11,10 @@
 
 #include "akios.h"
 
-#define AKIOS_RECORD_MAX                                                                                \
-    ((sizeof(struct akios_record) + 2 * AKIOS_PATH_MAX + 2 * AKIOS_DIR_MAX + AKIOS_ARGV_MAX + AKIOS_SOCKADDR_MAX + 7) & ~7ul)
+#define AKIOS_RECORD_MAX                                                                           \
+    ((sizeof(struct akios_record) + 2 * AKIOS_PATH_MAX + 2 * AKIOS_DIR_MAX + AKIOS_ARGV_MAX +      \
+      AKIOS_SOCKADDR_MAX + 7) &                                                                    \
+     ~7ul)
 
 struct akios_ring {
     /* fixed */

@@ -1,10 +1,11 @@
-/* The programs akiosctl and akiosd: each executes the Python it was installed with, in isolated mode.
+/* The programs akiosctl and akiosd: each executes the Python it was installed with, in isolated
+ * mode.
  *
- * A script cannot do this.  Python reads PYTHONPATH, PYTHONHOME, the user's site-packages and their .pth files
- * before the first line of a script, and installers leave no option in a script's first line.  So the option is
- * given from here: -I (Python's manual, "Command line and environment") leaves all of that and the current directory
- * out.  A name is looked up nowhere: the interpreter lies beside this file, as in every virtual environment, or
- * where it was when this was built. */
+ * A script cannot do this.  Python reads PYTHONPATH, PYTHONHOME, the user's site-packages and their
+ * .pth files before the first line of a script, and installers leave no option in a script's first
+ * line.  So the option is given from here: -I (Python's manual, "Command line and environment")
+ * leaves all of that and the current directory out.  A name is looked up nowhere: the interpreter
+ * lies beside this file, as in every virtual environment, or where it was when this was built. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -22,25 +23,30 @@ static const struct entry entries[] = {
     {"akiosd", "import sys; from akiosd.daemon.main import main; sys.exit(main())", 1},
 };
 
-/* Variables by which OpenSSL loads code (openssl-env(7)); it reads them also in a program that has no use for them. */
+/* Variables by which OpenSSL loads code (openssl-env(7)); it reads them also in a program that has
+ * no use for them. */
 static const char *const loads_code[] = {"OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES"};
 
-static const struct entry *find_entry(const char *name) {
+static const struct entry *find_entry(const char *name)
+{
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++)
         if (strcmp(entries[i].name, name) == 0)
             return &entries[i];
     return NULL;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
     char self[PATH_MAX], beside[PATH_MAX + sizeof AKIOS_PYTHON_NAME];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     self[length < 0 ? 0 : length] = '\0';
     char *slash = strrchr(self, '/');
     const struct entry *entry = slash == NULL ? NULL : find_entry(slash + 1);
     if (entry == NULL) {
-        fprintf(stderr, "akios: this program is called neither akiosctl nor akiosd\n  where: %s\n"
-                        "  next: give it its name back, or mount /proc\n", self);
+        fprintf(stderr,
+                "akios: this program is called neither akiosctl nor akiosd\n  where: %s\n"
+                "  next: give it its name back, or mount /proc\n",
+                self);
         return 125;
     }
     snprintf(beside, sizeof beside, "%.*s/%s", (int)(slash - self), self, AKIOS_PYTHON_NAME);
@@ -58,7 +64,8 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof loads_code / sizeof *loads_code && entry->failed == 1; i++)
         unsetenv(loads_code[i]);
     execv(python, words);
-    fprintf(stderr, "%s: its Python cannot be started: %s\n  where: %s\n  next: install AKIOS again\n", entry->name,
-            strerror(errno), python);
+    fprintf(stderr,
+            "%s: its Python cannot be started: %s\n  where: %s\n  next: install AKIOS again\n",
+            entry->name, strerror(errno), python);
     return entry->failed;
 }

@@ -26,8 +26,10 @@ struct start {
     volatile enum start_step step;
 };
 
-static char **resolve_vector(struct akios_child *child, uint32_t at) {
-    /* Turns offsets into pointers in place: the mapping is private and the arrays are ended by 0. */
+static char **resolve_vector(struct akios_child *child, uint32_t at)
+{
+    /* Turns offsets into pointers in place: the mapping is private and the arrays are ended by 0.
+     */
     if (at % _Alignof(uint64_t) != 0)
         return NULL;
     for (uint32_t i = 0;; i++) {
@@ -43,13 +45,15 @@ static char **resolve_vector(struct akios_child *child, uint32_t at) {
     }
 }
 
-static _Noreturn void start_failed(struct start *start, enum start_step step, int err) {
+static _Noreturn void start_failed(struct start *start, enum start_step step, int err)
+{
     start->step = step;
     start->err = err;
     _exit(127);
 }
 
-static _Noreturn void run_agent(struct start *start) {
+static _Noreturn void run_agent(struct start *start)
+{
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -66,21 +70,25 @@ static _Noreturn void run_agent(struct start *start) {
     start_failed(start, START_EXEC, errno);
 }
 
-static pid_t start_agent(struct start *start) {
+static pid_t start_agent(struct start *start)
+{
     pid_t pid = vfork();
     if (pid == 0)
         run_agent(start);
     return pid;
 }
 
-static _Noreturn void report_exit(int status) {
+static _Noreturn void report_exit(int status)
+{
     struct rusage usage;
     memset(&usage, 0, sizeof usage);
     getrusage(RUSAGE_CHILDREN, &usage);
     struct akios_exit message = {
         .head = {.kind = AKIOS_STATUS_EXITED, .value = (uint32_t)status},
-        .user_ns = (uint64_t)usage.ru_utime.tv_sec * 1000000000u + (uint64_t)usage.ru_utime.tv_usec * 1000u,
-        .system_ns = (uint64_t)usage.ru_stime.tv_sec * 1000000000u + (uint64_t)usage.ru_stime.tv_usec * 1000u,
+        .user_ns = (uint64_t)usage.ru_utime.tv_sec * 1000000000u +
+                   (uint64_t)usage.ru_utime.tv_usec * 1000u,
+        .system_ns = (uint64_t)usage.ru_stime.tv_sec * 1000000000u +
+                     (uint64_t)usage.ru_stime.tv_usec * 1000u,
         .max_rss = (uint64_t)usage.ru_maxrss * 1024u,
     };
     ssize_t sent = write(AKIOS_FD_STATUS, &message, sizeof message);
@@ -88,7 +96,8 @@ static _Noreturn void report_exit(int status) {
     _exit(0);
 }
 
-static void reap(pid_t agent) {
+static void reap(pid_t agent)
+{
     for (;;) {
         int status = 0;
         pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
@@ -99,20 +108,24 @@ static void reap(pid_t agent) {
     }
 }
 
-static void take_command(pid_t agent) {
+static void take_command(pid_t agent)
+{
     struct akios_status message;
     ssize_t got = read(AKIOS_FD_STATUS, &message, sizeof message);
     if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN))
         _exit(0); /* akiosd is gone: the cage ends with it */
-    if (got == (ssize_t)sizeof message && message.kind == AKIOS_STATUS_SIGNAL && message.value < 65) {
+    if (got == (ssize_t)sizeof message && message.kind == AKIOS_STATUS_SIGNAL &&
+        message.value < 65) {
         /* the whole group, as a terminal would; the agent alone where it left its group */
         if (kill(-agent, (int)message.value) < 0)
             kill(agent, (int)message.value);
     }
 }
 
-static _Noreturn void watch(pid_t agent, int signals) {
-    struct pollfd fds[2] = {{.fd = signals, .events = POLLIN}, {.fd = AKIOS_FD_STATUS, .events = POLLIN}};
+static _Noreturn void watch(pid_t agent, int signals)
+{
+    struct pollfd fds[2] = {{.fd = signals, .events = POLLIN},
+                            {.fd = AKIOS_FD_STATUS, .events = POLLIN}};
     for (;;) {
         reap(agent);
         if (poll(fds, 2, -1) < 0 && errno != EINTR)
@@ -127,7 +140,8 @@ static _Noreturn void watch(pid_t agent, int signals) {
     }
 }
 
-static void wait_go(void) {
+static void wait_go(void)
+{
     struct akios_status message;
     ssize_t got;
     do
@@ -137,7 +151,8 @@ static void wait_go(void) {
         _exit(0);
 }
 
-_Noreturn void akios_init(struct akios_child *child) {
+_Noreturn void akios_init(struct akios_child *child)
+{
     const struct akios_plan *head = (const struct akios_plan *)(const void *)child->plan;
     struct start start = {
         .command = akios_at(child, head->command_at, 1),
@@ -161,7 +176,8 @@ _Noreturn void akios_init(struct akios_child *child) {
         _exit(125);
     }
     /* Up to here and until the listener is served: no call that any policy has notified. */
-    akios_send_status(AKIOS_STATUS_READY, child->landlock_proof ? 0 : EPERM, head->op_count, (uint32_t)child->listener_fd);
+    akios_send_status(AKIOS_STATUS_READY, child->landlock_proof ? 0 : EPERM, head->op_count,
+                      (uint32_t)child->listener_fd);
     wait_go();
     /* akiosd holds the listener now; a copy left here would keep calls waiting after its death. */
     if (child->listener_fd >= 0)
@@ -169,7 +185,8 @@ _Noreturn void akios_init(struct akios_child *child) {
     close(AKIOS_FD_CANARY);
     pid_t agent = start_agent(&start);
     if (agent < 0 || start.err != 0) {
-        akios_send_status(AKIOS_STATUS_EXEC_FAILED, agent < 0 ? errno : start.err, (uint32_t)start.step, 0);
+        akios_send_status(AKIOS_STATUS_EXEC_FAILED, agent < 0 ? errno : start.err,
+                          (uint32_t)start.step, 0);
         _exit(127);
     }
     if (start.scope_fd >= 0)

@@ -16,12 +16,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "credentials.h"
 #include "launcher.h"
 #include "uapi.h"
 
 #define CONTROL_FD 3
 
-static int drop_sys_resource(void) {
+static int drop_sys_resource(void)
+{
     /* An overlay writes with its mounter's credentials, and this capability ignores disk quota. */
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2];
@@ -36,18 +38,21 @@ static int drop_sys_resource(void) {
     return 0;
 }
 
-static int make_staging_root(void) {
-    /* The launcher lives in an empty root of its own: a cage's mount namespace is a copy of this one,
-     * so no mount of the host is ever in it, and the copy is cheap. */
+static int make_staging_root(void)
+{
+    /* The launcher lives in an empty root of its own: a cage's mount namespace is a copy of this
+     * one, so no mount of the host is ever in it, and the copy is cheap. */
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return -errno;
     if (mount("akios", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=64k") < 0)
         return -errno;
-    if (chdir("/tmp") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+    if (chdir("/tmp") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+        umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         return -errno;
     umask(0);
-    static const char *const directories[] = {"/root", "/slot", "/lower", "/l0", "/l1", "/l2", "/l3",
-                                              "/l4",   "/l5",   "/l6",    "/l7", "/layer", "/proof", "/seal"};
+    static const char *const directories[] = {"/root", "/slot",  "/lower", "/l0",  "/l1",
+                                              "/l2",   "/l3",    "/l4",    "/l5",  "/l6",
+                                              "/l7",   "/layer", "/proof", "/seal"};
     for (unsigned i = 0; i < sizeof directories / sizeof directories[0]; i++)
         if (mkdir(directories[i], 0755) < 0)
             return -errno;
@@ -58,8 +63,10 @@ static int make_staging_root(void) {
     return 0;
 }
 
-static long clone_child(uint64_t flags, int *pidfd, int cgroup_fd) {
-    struct akios_clone_args args = {.flags = flags | CLONE_PIDFD | CLONE_PARENT, .pidfd = (uintptr_t)pidfd};
+static long clone_child(uint64_t flags, int *pidfd, int cgroup_fd)
+{
+    struct akios_clone_args args = {.flags = flags | CLONE_PIDFD | CLONE_PARENT,
+                                    .pidfd = (uintptr_t)pidfd};
     if (flags & CLONE_INTO_CGROUP)
         args.cgroup = (uint64_t)cgroup_fd;
     /* exit_signal stays 0: CLONE_PARENT makes akiosd the parent, which waits on the pidfd. */
@@ -67,7 +74,8 @@ static long clone_child(uint64_t flags, int *pidfd, int cgroup_fd) {
     return pid < 0 ? -errno : pid;
 }
 
-static _Noreturn void become_cage(struct akios_child *child, int status_fd) {
+static _Noreturn void become_cage(struct akios_child *child, int status_fd)
+{
     uint32_t step = 0;
     if (dup2(status_fd, AKIOS_FD_STATUS) < 0)
         _exit(125);
@@ -77,41 +85,38 @@ static _Noreturn void become_cage(struct akios_child *child, int status_fd) {
         akios_send_status(AKIOS_STATUS_FAILED, -err, step, 0);
         _exit(125);
     }
-    const char *command = akios_at(child, ((const struct akios_plan *)(const void *)child->plan)->command_at, 1);
+    const char *command =
+        akios_at(child, ((const struct akios_plan *)(const void *)child->plan)->command_at, 1);
     if (command != NULL && *command == '\0')
         _exit(0); /* a plan without a command only makes and sends a mount */
     akios_init(child);
 }
 
-static int take_effective_uid(uid_t uid) {
-    /* The kernel takes away the effective capabilities, and forgets whose death is ours. */
-    if (syscall(SYS_setresuid, -1, uid, -1) < 0)
-        return -errno;
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2];
-    if (syscall(SYS_capget, &header, data) < 0)
-        return -errno;
-    for (unsigned i = 0; i < 2; i++)
-        data[i].effective = data[i].permitted;
-    if (syscall(SYS_capset, &header, data) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-        return -errno;
-    return 0;
+static int become_owner(uid_t uid)
+{
+    int err = akios_take_effective_uid(uid);
+    if (err < 0)
+        return err;
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ? -errno : 0;
 }
 
-static long clone_namespace(uid_t owner, int *pidfd) {
-    /* What is counted in a user namespace (inotify instances, queued signals, message queues) is counted
-     * for its owner in the parent, too: owned by root, one cage could use up what root itself may have. */
-    int err = owner ? take_effective_uid(owner) : 0;
+static long clone_namespace(uid_t owner, int *pidfd)
+{
+    /* What is counted in a user namespace (inotify instances, queued signals, message queues) is
+     * counted for its owner in the parent, too: owned by root, one cage could use up what root
+     * itself may have. */
+    int err = owner ? become_owner(owner) : 0;
     long pid = err < 0 ? err : clone_child(CLONE_NEWUSER, pidfd, -1);
     if (pid == 0 || owner == 0)
         return pid;
-    err = take_effective_uid(0);
+    err = become_owner(0);
     if (err < 0)
         _exit(125); /* whatever it would clone now would be another's */
     return pid;
 }
 
-static _Noreturn void become_holder(void) {
+static _Noreturn void become_holder(void)
+{
     /* Holds a user namespace until akiosd has written its maps and opened it. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     syscall(__NR_close_range, 0, ~0U, 0);
@@ -119,12 +124,18 @@ static _Noreturn void become_holder(void) {
         pause();
 }
 
-static long run_request(const struct akios_received *in, int *pidfd) {
-    /* fds: plan, status, v2 cgroup (looked at with CLONE_INTO_CGROUP only), then those of the plan */
+static long run_request(const struct akios_received *in, int *pidfd)
+{
+    /* fds: plan, status, v2 cgroup (looked at with CLONE_INTO_CGROUP only), then those of the plan
+     */
     if (in->nfds < 3)
         return -EPROTO;
-    struct akios_child child = {.fds = in->fds + 3, .nfds = in->nfds - 3,
-                                .root_fd = -1, .ruleset_fd = -1, .scope_fd = -1, .listener_fd = -1};
+    struct akios_child child = {.fds = in->fds + 3,
+                                .nfds = in->nfds - 3,
+                                .root_fd = -1,
+                                .ruleset_fd = -1,
+                                .scope_fd = -1,
+                                .listener_fd = -1};
     int err = akios_map_plan(&child, in->fds[0], in->request.plan_size);
     if (err < 0)
         return err;
@@ -135,31 +146,18 @@ static long run_request(const struct akios_received *in, int *pidfd) {
     return pid;
 }
 
-static int answer(long pid, int pidfd) {
-    struct akios_reply reply = {.pid = pid < 0 ? -1 : (int32_t)pid, .err = pid < 0 ? (int32_t)-pid : 0};
-    struct iovec iov = {.iov_base = &reply, .iov_len = sizeof reply};
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    memset(&control, 0, sizeof control);
-    struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (pid > 0) {
-        header.msg_control = control.bytes;
-        header.msg_controllen = sizeof control.bytes;
-        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&header);
-        cmsg->cmsg_level = SOL_SOCKET;
-        cmsg->cmsg_type = SCM_RIGHTS;
-        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(cmsg), &pidfd, sizeof pidfd);
-    }
-    int sent = sendmsg(CONTROL_FD, &header, MSG_NOSIGNAL) < 0 ? -errno : 0;
+static int answer(long pid, int pidfd)
+{
+    struct akios_reply reply = {.pid = pid < 0 ? -1 : (int32_t)pid,
+                                .err = pid < 0 ? (int32_t)-pid : 0};
+    int sent = akios_send_with_fd(CONTROL_FD, &reply, sizeof reply, pid > 0 ? pidfd : -1);
     if (pid > 0)
         close(pidfd);
-    return sent;
+    return sent < 0 ? sent : 0;
 }
 
-static int serve_one(void) {
+static int serve_one(void)
+{
     static struct akios_received in;
     int got = akios_receive(CONTROL_FD, &in);
     if (got <= 0)
@@ -169,7 +167,8 @@ static int serve_one(void) {
     if (in.request.kind == AKIOS_REQUEST_RUN) {
         pid = run_request(&in, &pidfd);
     } else if (in.request.kind == AKIOS_REQUEST_USERNS) {
-        pid = in.request.argument < UINT32_MAX ? clone_namespace((uid_t)in.request.argument, &pidfd) : -EINVAL;
+        pid = in.request.argument < UINT32_MAX ? clone_namespace((uid_t)in.request.argument, &pidfd)
+                                               : -EINVAL;
         if (pid == 0)
             become_holder();
     }
@@ -179,7 +178,8 @@ static int serve_one(void) {
     return sent < 0 ? sent : 1;
 }
 
-int main(void) {
+int main(void)
+{
     prctl(PR_SET_NAME, "akios-launcher");
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigset_t none;

@@ -1,5 +1,5 @@
-/* Plans and descriptors as they come in: by the launcher's socket, and by that of a child that waits for the rest of
- * its plan.  System calls only. */
+/* Plans and descriptors as they come in: by the launcher's socket, and by that of a child that
+ * waits for the rest of its plan.  System calls only. */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -10,14 +10,17 @@
 
 #include "launcher.h"
 
-int akios_receive(int socket_fd, struct akios_received *in) {
+int akios_receive(int socket_fd, struct akios_received *in)
+{
     struct iovec iov = {.iov_base = &in->request, .iov_len = sizeof in->request};
     union {
         char bytes[CMSG_SPACE(sizeof in->fds)];
         struct cmsghdr align;
     } control;
-    struct msghdr header = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr header = {.msg_iov = &iov,
+                            .msg_iovlen = 1,
+                            .msg_control = control.bytes,
+                            .msg_controllen = sizeof control.bytes};
     ssize_t got;
     do
         got = recvmsg(socket_fd, &header, MSG_CMSG_CLOEXEC);
@@ -25,7 +28,8 @@ int akios_receive(int socket_fd, struct akios_received *in) {
     if (got <= 0)
         return got < 0 ? -errno : 0;
     in->nfds = 0;
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&header); cmsg != NULL; cmsg = CMSG_NXTHDR(&header, cmsg)) {
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&header); cmsg != NULL;
+         cmsg = CMSG_NXTHDR(&header, cmsg)) {
         if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
             continue;
         unsigned count = (unsigned)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
@@ -40,7 +44,8 @@ int akios_receive(int socket_fd, struct akios_received *in) {
     return 1;
 }
 
-int akios_map_plan(struct akios_child *child, int fd, uint32_t size) {
+int akios_map_plan(struct akios_child *child, int fd, uint32_t size)
+{
     if (size < sizeof(struct akios_plan))
         return -EPROTO;
     /* A mapping longer than its file is a SIGBUS. */
@@ -60,7 +65,8 @@ int akios_map_plan(struct akios_child *child, int fd, uint32_t size) {
     return 0;
 }
 
-int akios_park(struct akios_child *child) {
+int akios_park(struct akios_child *child)
+{
     static struct akios_received in;
     prctl(PR_SET_NAME, "akios-parked");
     int got = akios_send_status(AKIOS_STATUS_PARKED, 0, 0, 0);

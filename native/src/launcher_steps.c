@@ -1,5 +1,5 @@
-/* The steps of a plan.  Each function is one mechanism and returns 0 or -errno; which, in what order
- * and with which values was decided in Python. */
+/* The steps of a plan.  Each function is one mechanism and returns 0 or -errno; which, in what
+ * order and with which values was decided in Python. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/fanotify.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -28,14 +28,19 @@ struct step {
     int fd;
 };
 
-static int check(long value) { return value < 0 ? -errno : 0; }
+static int check(long value)
+{
+    return value < 0 ? -errno : 0;
+}
 
-static int enter_cgroup_v1(const struct step *s) {
+static int enter_cgroup_v1(const struct step *s)
+{
     /* "0" means the writer: the kernel takes the cheap path only for a task that moves itself. */
     return check(write(s->fd, "0", 1));
 }
 
-static int place_mount(const struct step *s, int mount_fd, const char *path) {
+static int place_mount(const struct step *s, int mount_fd, const char *path)
+{
     if (s->op->flags & AKIOS_F_STAGE)
         return akios_move_mount(mount_fd, AT_FDCWD, path);
     int target = akios_open_beneath(s->child->root_fd, path, O_PATH);
@@ -46,16 +51,18 @@ static int place_mount(const struct step *s, int mount_fd, const char *path) {
     return err;
 }
 
-static int attach(const struct step *s) {
+static int attach(const struct step *s)
+{
     if (s->op->u0) {
-        int err = akios_mount_setattr(s->fd, "", AT_EMPTY_PATH, s->op->u0, 0);
+        int err = akios_mount_setattr(s->fd, 0, s->op->u0, 0, 0, -1);
         if (err < 0)
             return err;
     }
     return place_mount(s, s->fd, s->a);
 }
 
-static int mount_new(const struct step *s) {
+static int mount_new(const struct step *s)
+{
     int mount_fd = akios_fs_mount(s->a, s->b, s->op->b_len, s->op->u0);
     if (mount_fd < 0)
         return mount_fd;
@@ -64,7 +71,8 @@ static int mount_new(const struct step *s) {
     return err;
 }
 
-static int export_mount(const struct step *s) {
+static int export_mount(const struct step *s)
+{
     int mount_fd = akios_fs_mount(s->a, s->b, s->op->b_len, s->op->u0);
     if (mount_fd < 0)
         return mount_fd;
@@ -73,12 +81,14 @@ static int export_mount(const struct step *s) {
     return err < 0 ? err : 0;
 }
 
-static int is_directory(int fd) {
+static int is_directory(int fd)
+{
     struct stat status;
     return fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-static int bind_inside(const struct step *s) {
+static int bind_inside(const struct step *s)
+{
     /* a: source, absolute in the staging root or below the new root; c: target below the new root.
      * With EXIST_OK a source or target that is not there is no failure, with SAME_KIND neither is a
      * target that cannot carry the source: one of the two is a directory. */
@@ -101,7 +111,7 @@ static int bind_inside(const struct step *s) {
     int tree = akios_open_tree(source, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
     int err = tree < 0 ? tree : 0;
     if (err == 0 && s->op->u0)
-        err = akios_mount_setattr(tree, "", AT_EMPTY_PATH, s->op->u0, 0);
+        err = akios_mount_setattr(tree, 0, s->op->u0, 0, 0, -1);
     if (err == 0)
         err = akios_move_mount(tree, target, "");
     if (tree >= 0)
@@ -112,13 +122,15 @@ static int bind_inside(const struct step *s) {
 }
 
 /* a: parent below the new root, b: name in it */
-static int open_parent(const struct step *s) {
+static int open_parent(const struct step *s)
+{
     if (strchr(s->b, '/') != NULL)
         return -EINVAL;
     return akios_open_beneath(s->child->root_fd, s->a, O_PATH | O_DIRECTORY);
 }
 
-static int make_entry(const struct step *s) {
+static int make_entry(const struct step *s)
+{
     int parent = open_parent(s);
     if (parent < 0)
         return parent;
@@ -139,18 +151,21 @@ static int make_entry(const struct step *s) {
     return err;
 }
 
-/* a: parent below the new root, b: a name in it; events of the mount there go to the group.  Only now is the mount's
- * place known to be what the plan made: nothing of the cage has run. */
-static int watch_mount(const struct step *s) {
+/* a: parent below the new root, b: a name in it; events of the mount there go to the group.  Only
+ * now is the mount's place known to be what the plan made: nothing of the cage has run. */
+static int watch_mount(const struct step *s)
+{
     int parent = open_parent(s);
     if (parent < 0)
         return parent;
-    int err = check(fanotify_mark(s->fd, FAN_MARK_ADD | FAN_MARK_MOUNT | FAN_MARK_DONT_FOLLOW, s->op->u0, parent, s->b));
+    int err = check(fanotify_mark(s->fd, FAN_MARK_ADD | FAN_MARK_MOUNT | FAN_MARK_DONT_FOLLOW,
+                                  s->op->u0, parent, s->b));
     close(parent);
     return err;
 }
 
-static int use_root(const struct step *s) {
+static int use_root(const struct step *s)
+{
     int fd = open(s->a, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
@@ -158,17 +173,21 @@ static int use_root(const struct step *s) {
     return 0;
 }
 
-static int pivot(const struct step *s) {
-    if (fchdir(s->child->root_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
+static int pivot(const struct step *s)
+{
+    if (fchdir(s->child->root_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+        umount2(".", MNT_DETACH) < 0)
         return -errno;
     return check(chdir("/"));
 }
 
-static int open_pty(const struct step *s) {
+static int open_pty(const struct step *s)
+{
     int master = akios_open_beneath(s->child->root_fd, s->a, O_RDWR | O_NOCTTY);
     if (master < 0)
         return master;
-    struct winsize size = {.ws_row = (unsigned short)s->op->u0, .ws_col = (unsigned short)s->op->u1};
+    struct winsize size = {.ws_row = (unsigned short)s->op->u0,
+                           .ws_col = (unsigned short)s->op->u1};
     int unlock = 0;
     if (ioctl(master, TIOCSPTLCK, &unlock) < 0 || ioctl(master, TIOCSWINSZ, &size) < 0)
         return -errno;
@@ -183,7 +202,8 @@ static int open_pty(const struct step *s) {
     return err < 0 ? err : 0;
 }
 
-static int limit(const struct step *s) {
+static int limit(const struct step *s)
+{
     struct rlimit now, want = {.rlim_cur = s->op->u1, .rlim_max = s->op->u2};
     if (getrlimit((int)s->op->u0, &now) < 0)
         return -errno;
@@ -195,58 +215,70 @@ static int limit(const struct step *s) {
     return check(setrlimit((int)s->op->u0, &want));
 }
 
-static int drop_bounding(void) {
+static int drop_bounding(void)
+{
     for (int capability = 0; capability < 64; capability++)
         if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 && errno != EINVAL)
             return -errno;
     return check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0));
 }
 
-static int set_ids(const struct step *s) {
-    if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, s->op->gid, s->op->gid, s->op->gid) < 0)
+static int set_ids(const struct step *s)
+{
+    if (syscall(SYS_setgroups, 0, NULL) < 0 ||
+        syscall(SYS_setresgid, s->op->gid, s->op->gid, s->op->gid) < 0)
         return -errno;
     return check(syscall(SYS_setresuid, s->op->uid, s->op->uid, s->op->uid));
 }
 
-static int drop_capabilities(void) {
+static int drop_capabilities(void)
+{
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[2] = {{0}, {0}};
     return check(syscall(SYS_capset, &header, none));
 }
 
-static int lock_down(void) {
+static int lock_down(void)
+{
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         return -errno;
     return check(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
 }
 
-static int add_rule(int ruleset_fd, const char *path, uint64_t access) {
+static int add_rule(int ruleset_fd, const char *path, uint64_t access)
+{
     struct akios_landlock_path_beneath rule = {.allowed_access = access};
     rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
     if (rule.parent_fd < 0)
         return -errno;
-    int err = check(syscall(__NR_landlock_add_rule, ruleset_fd, AKIOS_LANDLOCK_RULE_PATH_BENEATH, &rule, 0));
+    int err = check(
+        syscall(__NR_landlock_add_rule, ruleset_fd, AKIOS_LANDLOCK_RULE_PATH_BENEATH, &rule, 0));
     close(rule.parent_fd);
     return err;
 }
 
-static int landlock_rule(const struct step *s) {
+static int landlock_rule(const struct step *s)
+{
     int err = add_rule(s->child->ruleset_fd, s->a, s->op->u0);
     return err == -ENOENT && (s->op->flags & AKIOS_F_EXIST_OK) ? 0 : err;
 }
 
-/* The ruleset that the agent adds to itself.  A layer that does not mention REFER refuses every rename
- * from one directory to another (landlock(7)), so it is allowed everywhere: the layer above decides. */
-static int prepare_scope(struct akios_child *child) {
+/* The ruleset that the agent adds to itself.  A layer that does not mention REFER refuses every
+ * rename from one directory to another (landlock(7)), so it is allowed everywhere: the layer above
+ * decides. */
+static int prepare_scope(struct akios_child *child)
+{
     const struct akios_plan *head = (const struct akios_plan *)(const void *)child->plan;
     if (head->nested_scope == 0)
         return 0;
     child->scope_fd = akios_landlock_create(AKIOS_LANDLOCK_ACCESS_FS_REFER, head->nested_scope,
                                             sizeof(struct akios_landlock_ruleset_attr));
-    return child->scope_fd < 0 ? child->scope_fd : add_rule(child->scope_fd, "/", AKIOS_LANDLOCK_ACCESS_FS_REFER);
+    return child->scope_fd < 0 ? child->scope_fd
+                               : add_rule(child->scope_fd, "/", AKIOS_LANDLOCK_ACCESS_FS_REFER);
 }
 
-static int read_canary(void) {
+static int read_canary(void)
+{
     int fd = openat(AKIOS_FD_CANARY, "canary", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
@@ -254,7 +286,8 @@ static int read_canary(void) {
     return 0;
 }
 
-static int landlock_enforce(const struct step *s) {
+static int landlock_enforce(const struct step *s)
+{
     /* The control first: without it a refusal would prove nothing. */
     int before = read_canary();
     if (before < 0)
@@ -267,10 +300,12 @@ static int landlock_enforce(const struct step *s) {
     return prepare_scope(s->child);
 }
 
-static int load_filter(const struct step *s) {
-    struct sock_fprog program = {
-        .len = (unsigned short)(s->op->a_len / sizeof(struct sock_filter)), .filter = (struct sock_filter *)(void *)s->a};
-    if (s->op->a_len % sizeof(struct sock_filter) != 0 || s->op->a_len / sizeof(struct sock_filter) > 4096)
+static int load_filter(const struct step *s)
+{
+    struct sock_fprog program = {.len = (unsigned short)(s->op->a_len / sizeof(struct sock_filter)),
+                                 .filter = (struct sock_filter *)(void *)s->a};
+    if (s->op->a_len % sizeof(struct sock_filter) != 0 ||
+        s->op->a_len / sizeof(struct sock_filter) > 4096)
         return -EINVAL;
     long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, (unsigned)s->op->u0, &program);
     if (fd < 0)
@@ -279,7 +314,8 @@ static int load_filter(const struct step *s) {
     return 0;
 }
 
-static int run_step(const struct step *s) {
+static int run_step(const struct step *s)
+{
     const struct akios_op *op = s->op;
     switch ((enum akios_op_kind)op->kind) {
     case AKIOS_OP_CGROUP_V1: return enter_cgroup_v1(s);
@@ -296,8 +332,9 @@ static int run_step(const struct step *s) {
     case AKIOS_OP_EXPORT: return export_mount(s);
     case AKIOS_OP_BIND: return bind_inside(s);
     case AKIOS_OP_SETATTR:
-        return akios_mount_setattr(s->child->root_fd, "", AT_EMPTY_PATH | (op->flags & AKIOS_F_RECURSIVE ? AT_RECURSIVE : 0),
-                                   op->u0, op->u1);
+        return akios_mount_setattr(s->child->root_fd,
+                                   op->flags & AKIOS_F_RECURSIVE ? AT_RECURSIVE : 0, op->u0, op->u1,
+                                   0, -1);
     case AKIOS_OP_ROOT: return use_root(s);
     case AKIOS_OP_CANARY: {
         int fd = open(s->a, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -329,7 +366,8 @@ static int run_step(const struct step *s) {
     return -EINVAL;
 }
 
-static int resolve_step(struct akios_child *child, const struct akios_op *op, struct step *s) {
+static int resolve_step(struct akios_child *child, const struct akios_op *op, struct step *s)
+{
     *s = (struct step){.child = child, .op = op, .fd = -1};
     s->a = akios_at(child, op->a_at, (uint64_t)op->a_len + 1);
     s->b = akios_at(child, op->b_at, (uint64_t)op->b_len + 1);
@@ -341,9 +379,11 @@ static int resolve_step(struct akios_child *child, const struct akios_op *op, st
     return 0;
 }
 
-int akios_run_steps(struct akios_child *child, uint32_t *number) {
+int akios_run_steps(struct akios_child *child, uint32_t *number)
+{
     const struct akios_plan *head = (const struct akios_plan *)(const void *)child->plan;
-    const struct akios_op *ops = akios_at(child, head->ops_at, (uint64_t)head->op_count * sizeof(struct akios_op));
+    const struct akios_op *ops =
+        akios_at(child, head->ops_at, (uint64_t)head->op_count * sizeof(struct akios_op));
     if (ops == NULL || head->ops_at % _Alignof(struct akios_op) != 0)
         return -EPROTO;
     for (uint32_t i = 0; i < head->op_count; i++) {

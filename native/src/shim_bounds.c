@@ -1,9 +1,9 @@
 /* Counts of what no control group charges: see bounds.h.
  *
- * Sockets are read off the network namespace at each call.  Filters, locks and directories have no gauge:
- * what was granted since the last count is added to it, and only where the sum reaches the bound are they
- * counted again: after half of the bound was granted, or once a second, so that a cage that lives at its
- * bound costs no more than that.
+ * Sockets are read off the network namespace at each call.  Filters, locks and directories have no
+ * gauge: what was granted since the last count is added to it, and only where the sum reaches the
+ * bound are they counted again: after half of the bound was granted, or once a second, so that a
+ * cage that lives at its bound costs no more than that.
  *
  * Sources: proc(5), proc_locks(5), the kernel's cgroup-v2.rst, net/ipv4/proc.c. */
 #include <errno.h>
@@ -16,7 +16,6 @@
 #include "bounds.h"
 #include "directories.h"
 
-#define NS_PER_S 1000000000ull
 #define MOST_MEMBERS 65536u
 #define TURNS 8
 
@@ -51,10 +50,12 @@ static long count_sockets(struct akios_bounds *bounds, pid_t pid)
         snprintf(text, sizeof text, "/proc/%d/net/sockstat", (int)pid);
         bounds->sockstat = open(text, O_RDONLY | O_CLOEXEC);
     }
-    return read_start(bounds->sockstat, text, sizeof text) ? read_number(text, "sockets: used") : -1;
+    return read_start(bounds->sockstat, text, sizeof text) ? read_number(text, "sockets: used")
+                                                           : -1;
 }
 
-/* The numbers in a file of the group, one a line; *count of them, to be freed.  NULL where it cannot be read. */
+/* The numbers in a file of the group, one a line; *count of them, to be freed.  NULL where it
+ * cannot be read. */
 static long *read_members(const struct akios_bounds *bounds, const char *name, size_t *count)
 {
     int fd = bounds->group < 0 ? -1 : openat(bounds->group, name, O_RDONLY | O_CLOEXEC);
@@ -72,8 +73,8 @@ static long *read_members(const struct akios_bounds *bounds, const char *name, s
     return members;
 }
 
-/* Threads that share a filter are counted each: never too few.  One that ended before it was looked at may have
- * left its filters to a child that is not in the list: -1. */
+/* Threads that share a filter are counted each: never too few.  One that ended before it was looked
+ * at may have left its filters to a child that is not in the list: -1. */
 static long sum_filters(const struct akios_bounds *bounds)
 {
     size_t count;
@@ -105,8 +106,8 @@ static int compare(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-/* Those that belong to a process.  Its number in /proc/locks is a living one: the table refuses to share
- * descriptors with a process of another number. */
+/* Those that belong to a process.  Its number in /proc/locks is a living one: the table refuses to
+ * share descriptors with a process of another number. */
 static long count_locks(struct akios_bounds *bounds)
 {
     size_t count;
@@ -127,8 +128,9 @@ static long count_locks(struct akios_bounds *bounds)
     return total;
 }
 
-/* The table has all threads of a process share its descriptors.  Descriptors on their way to another process are in
- * none: where there are some, it is looked again, and then nothing can be said. */
+/* The table has all threads of a process share its descriptors.  Descriptors on their way to
+ * another process are in none: where there are some, it is looked again, and then nothing can be
+ * said. */
 static long sum_directories(const struct akios_bounds *bounds)
 {
     size_t count;
@@ -151,11 +153,12 @@ static long count_directories(struct akios_bounds *bounds)
     return total;
 }
 
-static bool admit_counted(struct akios_bounds *bounds, unsigned kind, uint32_t size, uint64_t now_ns,
-                          long (*count)(struct akios_bounds *))
+static bool admit_counted(struct akios_bounds *bounds, unsigned kind, uint32_t size,
+                          uint64_t now_ns, long (*count)(struct akios_bounds *))
 {
     uint32_t most = bounds->most[kind];
-    if (bounds->held[kind] + bounds->granted[kind] >= most && count != NULL && now_ns >= bounds->again_ns[kind]) {
+    if (bounds->held[kind] + bounds->granted[kind] >= most && count != NULL &&
+        now_ns >= bounds->again_ns[kind]) {
         long held = count(bounds);
         bounds->held[kind] = held < 0 || held > (long)most ? most : (uint32_t)held;
         bounds->granted[kind] = 0;
@@ -168,7 +171,8 @@ static bool admit_counted(struct akios_bounds *bounds, unsigned kind, uint32_t s
     return true;
 }
 
-bool akios_bounds_admit(struct akios_bounds *bounds, unsigned kind, pid_t pid, uint64_t argument, uint64_t now_ns)
+bool akios_bounds_admit(struct akios_bounds *bounds, unsigned kind, pid_t pid, uint64_t argument,
+                        uint64_t now_ns)
 {
     if (kind >= AKIOS_COUNTED)
         return false;
@@ -180,12 +184,11 @@ bool akios_bounds_admit(struct akios_bounds *bounds, unsigned kind, pid_t pid, u
         long used = count_sockets(bounds, pid);
         return used >= 0 && used < (long)bounds->most[kind];
     }
-    case AKIOS_COUNTED_FILTERS:
-        return admit_counted(bounds, kind, 1, now_ns, count_filters);
-    case AKIOS_COUNTED_LOCKS:
-        return admit_counted(bounds, kind, 1, now_ns, count_locks);
+    case AKIOS_COUNTED_FILTERS: return admit_counted(bounds, kind, 1, now_ns, count_filters);
+    case AKIOS_COUNTED_LOCKS: return admit_counted(bounds, kind, 1, now_ns, count_locks);
     case AKIOS_COUNTED_DIRECTORIES:
-        return admit_counted(bounds, kind, akios_weigh_reading(pid, (int)argument), now_ns, count_directories);
+        return admit_counted(bounds, kind, akios_weigh_reading(pid, (int)argument), now_ns,
+                             count_directories);
     default: /* nothing tells whose they are: all there ever were */
         return admit_counted(bounds, kind, 1, now_ns, NULL);
     }

@@ -1,8 +1,9 @@
 /* What lies in the kernel for directories that are being read.
  *
- * An overlay keeps all names of a merged directory (fs/overlayfs/readdir.c), once more for each reading that began
- * after a change, and ext4 some hundreds of them (fs/ext4/dir.c); neither is charged to any group, and both stay until
- * the descriptor is closed.  How much it is, nobody tells: a directory's own size on its disk is the measure.
+ * An overlay keeps all names of a merged directory (fs/overlayfs/readdir.c), once more for each
+ * reading that began after a change, and ext4 some hundreds of them (fs/ext4/dir.c); neither is
+ * charged to any group, and both stay until the descriptor is closed.  How much it is, nobody
+ * tells: a directory's own size on its disk is the measure.
  *
  * No question here waits for a file system (AT_STATX_DONT_SYNC). */
 #include <dirent.h>
@@ -20,13 +21,14 @@
 /* In the kernel a name takes up to eight times its size on the disk, and few are as short. */
 #define PER_DISK 4u
 #define LEAST_KIB 64u
-/* A thread may put another directory in the place of one that was weighed, so of these no more than this many KiB
- * are granted before all are counted. */
+/* A thread may put another directory in the place of one that was weighed, so of these no more than
+ * this many KiB are granted before all are counted. */
 #define LEAST_OF_THREADS_KIB 1024u
 
 static bool look_at(int dir, const char *path, struct statx *found)
 {
-    return statx(dir, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE | STATX_SIZE | STATX_NLINK, found) == 0;
+    return statx(dir, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
+                 STATX_TYPE | STATX_SIZE | STATX_NLINK, found) == 0;
 }
 
 static uint32_t weigh(const struct statx *found)
@@ -47,7 +49,8 @@ uint32_t akios_weigh_reading(pid_t thread, int fd)
     return alone || kib > LEAST_OF_THREADS_KIB ? kib : LEAST_OF_THREADS_KIB;
 }
 
-/* Descriptors that a socket holds for who will receive them (fdinfo of unix sockets, proc_pid_fdinfo(5)). */
+/* Descriptors that a socket holds for who will receive them (fdinfo of unix sockets,
+ * proc_pid_fdinfo(5)). */
 static bool holds_descriptors(long pid, const char *fd)
 {
     char path[300], text[1024];

@@ -1,5 +1,6 @@
-/* Records of the ring → entries of a log: the bytes akiosd.values.records.encode_entry gives a Syscall, for which a
- * Python object a record is too dear.  The shape is fixed; a test holds the two against each other. */
+/* Records of the ring → entries of a log: the bytes akiosd.values.records.encode_entry gives a
+ * Syscall, for which a Python object a record is too dear.  The shape is fixed; a test holds the
+ * two against each other. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -9,7 +10,8 @@
 
 #include "akios.h"
 
-/* All that an entry has beside the contents: keys, numbers, a name, and a header for each argument. */
+/* All that an entry has beside the contents: keys, numbers, a name, and a header for each argument.
+ */
 enum { FIXED_MAX = 512 + 3 * AKIOS_ARGV_COUNT };
 _Static_assert((int)FIXED_MAX <= (int)AKIOS_ENTRY_ROOM, "the room asked for is enough");
 
@@ -112,7 +114,8 @@ static size_t count_argv(const uint8_t *argv, size_t size)
     return count;
 }
 
-/* A path in a unix address ends at its first NUL: what the caller's buffer held behind it says nothing. */
+/* A path in a unix address ends at its first NUL: what the caller's buffer held behind it says
+ * nothing. */
 static size_t address_size(const uint8_t *address, size_t size)
 {
     sa_family_t family;
@@ -136,7 +139,8 @@ static void put_name(struct writer *to, uint32_t nr, const struct akios_names *n
     put_text(to, number, (size_t)size);
 }
 
-static void put_entry(struct writer *to, const struct akios_record *record, const struct akios_names *names)
+static void put_entry(struct writer *to, const struct akios_record *record,
+                      const struct akios_names *names)
 {
     const uint8_t *path = (const uint8_t *)(record + 1);
     const uint8_t *path2 = path + record->path_len;
@@ -150,15 +154,18 @@ static void put_entry(struct writer *to, const struct akios_record *record, cons
     bool has_path2 = (record->flags & AKIOS_HAS_PATH2) != 0;
     bool has_argv = (record->flags & AKIOS_HAS_ARGV) != 0;
     bool has_address = (record->flags & AKIOS_HAS_SOCKADDR) != 0;
-    bool cut = (record->flags & (AKIOS_CUT_PATH | AKIOS_CUT_PATH2 | AKIOS_CUT_ARGV | AKIOS_CUT_SOCKADDR)) != 0;
+    bool cut = (record->flags &
+                (AKIOS_CUT_PATH | AKIOS_CUT_PATH2 | AKIOS_CUT_ARGV | AKIOS_CUT_SOCKADDR)) != 0;
     /* Arguments tell something only where no content was read: the rest are addresses. */
     bool bare = !has_path && !has_argv && !has_address;
     size_t arguments = has_argv ? count_argv(argv, record->argv_len) : 0;
 
     /* map 16, as msgspec writes where it may leave out defaults */
     put_byte(to, 0xde);
-    put_big_endian(to, 7u + cut + bare + has_path + has_path2 + has_directory + has_directory2 + (arguments > 0) +
-                           has_address + (record->err != 0) + (record->count != 1), 2);
+    put_big_endian(to,
+                   7u + cut + bare + has_path + has_path2 + has_directory + has_directory2 +
+                       (arguments > 0) + has_address + (record->err != 0) + (record->count != 1),
+                   2);
     put_key(to, "kind");
     put_key(to, "syscall");
     put_key(to, "ts");
@@ -219,8 +226,8 @@ static void put_entry(struct writer *to, const struct akios_record *record, cons
 
 static bool is_whole(const struct akios_record *record, size_t left)
 {
-    size_t contents = (size_t)record->path_len + record->path2_len + record->argv_len + record->sockaddr_len +
-                      record->dir_len + record->dir2_len;
+    size_t contents = (size_t)record->path_len + record->path2_len + record->argv_len +
+                      record->sockaddr_len + record->dir_len + record->dir2_len;
     if (record->size > left || (record->size & 7) != 0 || record->size < sizeof *record + contents)
         return false;
     if (record->path_len > AKIOS_PATH_MAX || record->path2_len > AKIOS_PATH_MAX ||
@@ -233,8 +240,8 @@ static bool is_whole(const struct akios_record *record, size_t left)
     return count_argv(argv, record->argv_len) <= AKIOS_ARGV_COUNT;
 }
 
-int64_t akios_encode_entries(const uint8_t *records, size_t size, const struct akios_names *names, uint8_t *out,
-                             size_t capacity)
+int64_t akios_encode_entries(const uint8_t *records, size_t size, const struct akios_names *names,
+                             uint8_t *out, size_t capacity)
 {
     if (((uintptr_t)records & 7) != 0)
         return -EINVAL;

@@ -1,34 +1,26 @@
-/* Files executed and written, as the kernel tells them (fanotify(7)): notification only, nothing waits for us.
+/* Files executed and written, as the kernel tells them (fanotify(7)): notification only, nothing
+ * waits for us.
  *
- * An event brings a descriptor of the file, opened by the kernel for this process: it is asked for its name and closed,
- * and nothing is read through it.  The kernel makes no such events of pipes, sockets and devices. */
+ * An event brings a descriptor of the file, opened by the kernel for this process: it is asked for
+ * its name and closed, and nothing is read through it.  The kernel makes no such events of pipes,
+ * sockets and devices. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/fanotify.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "akios.h"
+#include "credentials.h"
 #include "thread.h"
 
-_Static_assert((int)AKIOS_FILE_EXECUTED == FAN_OPEN_EXEC && (int)AKIOS_FILE_WRITTEN == FAN_CLOSE_WRITE, "uapi");
-
-/* Only to the calling thread, unlike the C library's functions.  Real and saved id stay: no capability is lost for good,
- * and nobody of that user may signal the thread. */
-static int become_effectively(uint32_t uid)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct sets[2];
-    if (syscall(SYS_capget, &header, sets) < 0 || syscall(SYS_setresuid, -1, uid, -1) < 0)
-        return -errno;
-    return syscall(SYS_capset, &header, sets) < 0 ? -errno : 0;
-}
+_Static_assert((int)AKIOS_FILE_EXECUTED == FAN_OPEN_EXEC &&
+                   (int)AKIOS_FILE_WRITTEN == FAN_CLOSE_WRITE,
+               "uapi");
 
 struct job {
     uint32_t owner;
@@ -38,10 +30,11 @@ struct job {
 static void *open_group(void *argument)
 {
     struct job *job = argument;
-    job->result = become_effectively(job->owner);
+    job->result = akios_take_effective_uid(job->owner);
     if (job->result < 0)
         return NULL;
-    /* O_NONBLOCK, or a lease that the agent holds on its file would keep the reader for 45 seconds (fcntl(2)). */
+    /* O_NONBLOCK, or a lease that the agent holds on its file would keep the reader for 45 seconds
+     * (fcntl(2)). */
     int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK,
                            O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_LARGEFILE);
     job->result = fd < 0 ? -errno : fd;
@@ -73,11 +66,12 @@ static uint16_t read_name(const struct fanotify_event_metadata *event, uint8_t *
 
 static bool is_same(const struct akios_file_use *a, const struct akios_file_use *b)
 {
-    return a->size == b->size && a->use == b->use && a->pid == b->pid && a->path_len == b->path_len &&
-           memcmp(a + 1, b + 1, a->path_len) == 0;
+    return a->size == b->size && a->use == b->use && a->pid == b->pid &&
+           a->path_len == b->path_len && memcmp(a + 1, b + 1, a->path_len) == 0;
 }
 
-static int64_t take_events(int fd, uint8_t *buffer, size_t capacity, uint32_t max_events, uint32_t *lost)
+static int64_t take_events(int fd, uint8_t *buffer, size_t capacity, uint32_t max_events,
+                           uint32_t *lost)
 {
     struct akios_file_use *last = NULL;
     size_t filled = 0;
@@ -86,7 +80,8 @@ static int64_t take_events(int fd, uint8_t *buffer, size_t capacity, uint32_t ma
         /* One at a time: of several, the kernel would not tell which one it could not open. */
         ssize_t got = read(fd, &event, sizeof event);
         if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-            /* EAGAIN is also what a file under a lease gives (fcntl(2)); then more may stand behind it. */
+            /* EAGAIN is also what a file under a lease gives (fcntl(2)); then more may stand behind
+             * it. */
             struct pollfd more = {.fd = fd, .events = POLLIN};
             if (poll(&more, 1, 0) <= 0)
                 break;
@@ -95,7 +90,8 @@ static int64_t take_events(int fd, uint8_t *buffer, size_t capacity, uint32_t ma
         }
         if (got < 0 && (errno == EBADF || errno == EINVAL || errno == EFAULT))
             return -errno;
-        if (got < (ssize_t)sizeof event || event.vers != FANOTIFY_METADATA_VERSION || (event.mask & FAN_Q_OVERFLOW)) {
+        if (got < (ssize_t)sizeof event || event.vers != FANOTIFY_METADATA_VERSION ||
+            (event.mask & FAN_Q_OVERFLOW)) {
             *lost += 1;
             continue;
         }
@@ -120,12 +116,14 @@ static int64_t take_events(int fd, uint8_t *buffer, size_t capacity, uint32_t ma
     return (int64_t)filled;
 }
 
-int64_t akios_file_use_read(int fd, uint8_t *buffer, size_t capacity, uint32_t max_events, uint32_t *lost)
+int64_t akios_file_use_read(int fd, uint8_t *buffer, size_t capacity, uint32_t max_events,
+                            uint32_t *lost)
 {
     *lost = 0;
     if (((uintptr_t)buffer & 7) != 0)
         return -EINVAL;
-    /* Who gave the number may close it while a file system keeps this thread, and then it is another's. */
+    /* Who gave the number may close it while a file system keeps this thread, and then it is
+     * another's. */
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (own < 0)
         return -errno;

@@ -1,4 +1,5 @@
-/* Batch hashing for the ledger (RFC 6962): one call for many digests, without the interpreter's lock. */
+/* Batch hashing for the ledger (RFC 6962): one call for many digests, without the interpreter's
+ * lock. */
 #include <errno.h>
 #include <openssl/evp.h>
 #include <pthread.h>
@@ -12,8 +13,8 @@
 #define LENGTH_BYTES 2
 #define WIDTH 256
 
-/* OpenSSL 3 looks an algorithm up by name at each EVP_sha256() init; fetched once, it costs nothing.
- * Kept for the life of the process. */
+/* OpenSSL 3 looks an algorithm up by name at each EVP_sha256() init; fetched once, it costs
+ * nothing. Kept for the life of the process. */
 static EVP_MD *sha256;
 static pthread_once_t fetched = PTHREAD_ONCE_INIT;
 
@@ -28,24 +29,15 @@ static EVP_MD_CTX *new_context(void)
     return sha256 == NULL ? NULL : EVP_MD_CTX_new();
 }
 
-static int hash_one(EVP_MD_CTX *context, uint8_t prefix, const uint8_t *data, size_t len, uint8_t *out)
+static int hash_one(EVP_MD_CTX *context, uint8_t prefix, const uint8_t *data, size_t len,
+                    uint8_t *out)
 {
-    return EVP_DigestInit_ex2(context, sha256, NULL) == 1 && EVP_DigestUpdate(context, &prefix, 1) == 1 &&
-                   EVP_DigestUpdate(context, data, len) == 1 && EVP_DigestFinal_ex(context, out, NULL) == 1
+    return EVP_DigestInit_ex2(context, sha256, NULL) == 1 &&
+                   EVP_DigestUpdate(context, &prefix, 1) == 1 &&
+                   EVP_DigestUpdate(context, data, len) == 1 &&
+                   EVP_DigestFinal_ex(context, out, NULL) == 1
                ? 0
                : -EIO;
-}
-
-int akios_sha256_leaves(const uint8_t *data, const uint32_t *lens, size_t n, uint8_t prefix, uint8_t *out)
-{
-    EVP_MD_CTX *context = new_context();
-    int err = context == NULL ? -ENOMEM : 0;
-    for (size_t i = 0; i < n && err == 0; i++) {
-        err = hash_one(context, prefix, data, lens[i], out + i * DIGEST_BYTES);
-        data += lens[i];
-    }
-    EVP_MD_CTX_free(context);
-    return err;
 }
 
 int akios_sha256_bundle(const uint8_t *data, size_t len, size_t n, uint8_t *out)
@@ -71,7 +63,8 @@ int akios_sha256_bundle(const uint8_t *data, size_t len, size_t n, uint8_t *out)
     return err == 0 && at != len ? -EBADMSG : err;
 }
 
-int64_t akios_bundle_ends(const uint8_t *data, size_t len, size_t first, uint64_t *ends, size_t capacity)
+int64_t akios_bundle_ends(const uint8_t *data, size_t len, size_t first, uint64_t *ends,
+                          size_t capacity)
 {
     size_t at = 0, count = 0, next = first, found = 0;
     while (at < len) {
@@ -96,7 +89,8 @@ int akios_sha256_nodes(const uint8_t *pairs, size_t n, uint8_t *out)
     EVP_MD_CTX *context = new_context();
     int err = context == NULL ? -ENOMEM : 0;
     for (size_t i = 0; i < n && err == 0; i++)
-        err = hash_one(context, NODE_PREFIX, pairs + i * PAIR_BYTES, PAIR_BYTES, out + i * DIGEST_BYTES);
+        err = hash_one(context, NODE_PREFIX, pairs + i * PAIR_BYTES, PAIR_BYTES,
+                       out + i * DIGEST_BYTES);
     EVP_MD_CTX_free(context);
     return err;
 }

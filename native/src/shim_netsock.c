@@ -1,5 +1,6 @@
-/* Sockets in another network namespace.  setns(2) changes the calling thread for good, so it is done
- * in a thread that ends with the call: a pooled thread would carry the namespace into its next job. */
+/* Sockets in another network namespace.  setns(2) changes the calling thread for good, so it is
+ * done in a thread that ends with the call: a pooled thread would carry the namespace into its next
+ * job. */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -30,8 +31,10 @@ static int open_one(const struct akios_socket_spec *spec)
     struct sockaddr_storage address;
     memset(&address, 0, sizeof address);
     memcpy(&address, spec->address, spec->address_len);
-    if ((spec->reuse_address != 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0) ||
-        (spec->address_len > 0 && bind(fd, (struct sockaddr *)&address, (socklen_t)spec->address_len) < 0) ||
+    if ((spec->reuse_address != 0 &&
+         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0) ||
+        (spec->address_len > 0 &&
+         bind(fd, (struct sockaddr *)&address, (socklen_t)spec->address_len) < 0) ||
         (spec->backlog >= 0 && listen(fd, spec->backlog) < 0)) {
         int err = -errno;
         close(fd);
@@ -61,7 +64,8 @@ static void *run_job(void *argument)
     return NULL;
 }
 
-int akios_netns_sockets(int netns_fd, const struct akios_socket_spec *specs, size_t n, int *fds, size_t *failed)
+int akios_netns_sockets(int netns_fd, const struct akios_socket_spec *specs, size_t n, int *fds,
+                        size_t *failed)
 {
     struct job job = {.netns_fd = netns_fd, .specs = specs, .n = n, .fds = fds, .failed = n};
     pthread_t thread;

@@ -1,12 +1,12 @@
 /* The pump: one thread that serves one seccomp listener (seccomp_unotify(2)).
  *
- * A record is in the ring before its call proceeds, so whoever kills the machine afterwards finds the
- * attempt in memory that the target cannot reach.  Waiting (for room in the ring, for the event rate)
- * is done *before* a notification is received: a cage with a received and unanswered one cannot be
- * frozen, and a target that dies meanwhile has done nothing yet.
+ * A record is in the ring before its call proceeds, so whoever kills the machine afterwards finds
+ * the attempt in memory that the target cannot reach.  Waiting (for room in the ring, for the event
+ * rate) is done *before* a notification is received: a cage with a received and unanswered one
+ * cannot be frozen, and a target that dies meanwhile has done nothing yet.
  *
- * Decisions look at numbers only.  What a pointer shows may change between the look and the call, so
- * akios_pump_start refuses a table with a rule on a pointer. */
+ * Decisions look at numbers only.  What a pointer shows may change between the look and the call,
+ * so akios_pump_start refuses a table with a rule on a pointer. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -31,8 +31,6 @@
 #error "name the AUDIT_ARCH of this machine"
 #endif
 
-#define NS_PER_S 1000000000ull
-
 enum outcome { GO_ON, READY, STOPPED, ALL_DEAD, FAILED };
 /* By record->err; made or not, and told to nobody; answered with 0 and not made. */
 enum verdict { DECIDED, SILENT, ANSWERED };
@@ -45,7 +43,8 @@ static uint64_t read_clock(clockid_t clock)
 }
 
 /* Waits for a kick, the death of every target and, with POLLIN, a notification. */
-static enum outcome wait_event(struct akios_pump *pump, short events, const struct timespec *timeout)
+static enum outcome wait_event(struct akios_pump *pump, short events,
+                               const struct timespec *timeout)
 {
     struct pollfd fds[2] = {
         {.fd = pump->listener, .events = events},
@@ -90,7 +89,8 @@ static enum outcome wait_rate(struct akios_pump *pump)
             akios_count(&pump->ring->waits_rate, 1);
         counted = true;
         uint64_t wait = pump->next_ns - pump->burst_ns - now;
-        struct timespec timeout = {.tv_sec = (time_t)(wait / NS_PER_S), .tv_nsec = (long)(wait % NS_PER_S)};
+        struct timespec timeout = {.tv_sec = (time_t)(wait / NS_PER_S),
+                                   .tv_nsec = (long)(wait % NS_PER_S)};
         enum outcome outcome = wait_event(pump, 0, &timeout);
         if (outcome != GO_ON)
             return outcome;
@@ -102,8 +102,8 @@ static enum outcome wait_rate(struct akios_pump *pump)
 }
 
 /* The rule that decides, NULL where none holds: then the entry's default does. */
-static const struct akios_pump_rule *find_rule(const struct akios_pump *pump, const struct akios_pump_entry *entry,
-                                               const uint64_t *args)
+static const struct akios_pump_rule *
+find_rule(const struct akios_pump *pump, const struct akios_pump_entry *entry, const uint64_t *args)
 {
     bool holds = true;
     for (unsigned n = 0; n < entry->rule_count; n++) {
@@ -119,7 +119,8 @@ static const struct akios_pump_rule *find_rule(const struct akios_pump *pump, co
 }
 
 /* What is done with a call, as the table says: sets record->err. */
-static enum verdict decide(struct akios_pump *pump, const struct akios_pump_entry *entry, struct akios_record *record)
+static enum verdict decide(struct akios_pump *pump, const struct akios_pump_entry *entry,
+                           struct akios_record *record)
 {
     const struct akios_pump_rule *rule = find_rule(pump, entry, record->args);
     if (rule == NULL || (rule->flags & AKIOS_PUMP_RULE_COUNT) == 0) {
@@ -127,19 +128,21 @@ static enum verdict decide(struct akios_pump *pump, const struct akios_pump_entr
         return rule != NULL && (rule->flags & AKIOS_PUMP_RULE_ANSWER) != 0 ? ANSWERED : DECIDED;
     }
     uint64_t now = read_clock(CLOCK_MONOTONIC);
-    bool more = akios_bounds_admit(&pump->bounds, rule->flags >> 8, (pid_t)record->pid, record->args[0], now);
+    bool more = akios_bounds_admit(&pump->bounds, rule->flags >> 8, (pid_t)record->pid,
+                                   record->args[0], now);
     record->err = more ? 0 : rule->err;
     return more && (rule->flags & AKIOS_PUMP_RULE_SILENT) != 0 ? SILENT : DECIDED;
 }
 
 /* Notes one content in the record; flags as those of path, shifted to its place. */
-static uint8_t *add_content(struct akios_record *record, uint8_t *end, struct akios_content content, uint16_t *len,
-                            unsigned place, uint8_t arg)
+static uint8_t *add_content(struct akios_record *record, uint8_t *end, struct akios_content content,
+                            uint16_t *len, unsigned place, uint8_t arg)
 {
     if (content.fault) {
         record->flags |= (uint32_t)AKIOS_FAULT_PATH << place;
-        /* The kernel reads memory that process_vm_readv(2) does not: mapped for writing or executing only, or
-         * special mappings.  A call that cannot be recorded is not made; NULL means "none" to some calls. */
+        /* The kernel reads memory that process_vm_readv(2) does not: mapped for writing or
+         * executing only, or special mappings.  A call that cannot be recorded is not made; NULL
+         * means "none" to some calls. */
         if (record->err == 0 && record->args[arg] != 0)
             record->err = EFAULT;
     }
@@ -153,9 +156,10 @@ static uint8_t *add_content(struct akios_record *record, uint8_t *end, struct ak
     return end + content.len;
 }
 
-/* Where a path starts that the target gave with this directory argument; a hint like the path itself. */
-static uint8_t *add_directory(struct akios_record *record, uint8_t *end, const uint8_t *path, uint16_t path_len,
-                              uint8_t dirfd_arg, uint32_t flag, uint16_t *len)
+/* Where a path starts that the target gave with this directory argument; a hint like the path
+ * itself. */
+static uint8_t *add_directory(struct akios_record *record, uint8_t *end, const uint8_t *path,
+                              uint16_t path_len, uint8_t dirfd_arg, uint32_t flag, uint16_t *len)
 {
     int fd = dirfd_arg == AKIOS_PUMP_NO_ARG ? AT_FDCWD : (int)record->args[dirfd_arg];
     *len = path != NULL ? akios_read_start((pid_t)record->pid, fd, path, path_len, end)
@@ -165,17 +169,20 @@ static uint8_t *add_directory(struct akios_record *record, uint8_t *end, const u
     return end + *len;
 }
 
-static uint8_t *read_directories(struct akios_record *record, const struct akios_pump_entry *entry, uint8_t *end)
+static uint8_t *read_directories(struct akios_record *record, const struct akios_pump_entry *entry,
+                                 uint8_t *end)
 {
     const uint8_t *path = (const uint8_t *)(record + 1);
     bool one = (record->flags & AKIOS_HAS_PATH) != 0, two = (record->flags & AKIOS_HAS_PATH2) != 0;
     if (one && (entry->words & AKIOS_WORD_PATH) == 0)
-        end = add_directory(record, end, path, record->path_len, entry->dirfd_arg, AKIOS_HAS_DIR, &record->dir_len);
+        end = add_directory(record, end, path, record->path_len, entry->dirfd_arg, AKIOS_HAS_DIR,
+                            &record->dir_len);
     else if (entry->path_arg == AKIOS_PUMP_NO_ARG && entry->dirfd_arg != AKIOS_PUMP_NO_ARG)
-        end = add_directory(record, end, NULL, 0, entry->dirfd_arg, AKIOS_HAS_DIR, &record->dir_len);
+        end =
+            add_directory(record, end, NULL, 0, entry->dirfd_arg, AKIOS_HAS_DIR, &record->dir_len);
     if (two && (entry->words & AKIOS_WORD_PATH2) == 0)
-        end = add_directory(record, end, path + record->path_len, record->path2_len, entry->dirfd2_arg,
-                            AKIOS_HAS_DIR2, &record->dir2_len);
+        end = add_directory(record, end, path + record->path_len, record->path2_len,
+                            entry->dirfd2_arg, AKIOS_HAS_DIR2, &record->dir2_len);
     return end;
 }
 
@@ -185,24 +192,29 @@ static uint8_t *read_contents(struct akios_record *record, const struct akios_pu
     const uint64_t *args = record->args;
     uint8_t *end = (uint8_t *)(record + 1);
     if (entry->path_arg != AKIOS_PUMP_NO_ARG)
-        end = add_content(record, end, akios_read_string(pid, args[entry->path_arg], end, AKIOS_PATH_MAX),
+        end = add_content(record, end,
+                          akios_read_string(pid, args[entry->path_arg], end, AKIOS_PATH_MAX),
                           &record->path_len, 0, entry->path_arg);
     if (entry->path2_arg != AKIOS_PUMP_NO_ARG)
-        end = add_content(record, end, akios_read_string(pid, args[entry->path2_arg], end, AKIOS_PATH_MAX),
+        end = add_content(record, end,
+                          akios_read_string(pid, args[entry->path2_arg], end, AKIOS_PATH_MAX),
                           &record->path2_len, 1, entry->path2_arg);
     if (entry->argv_arg != AKIOS_PUMP_NO_ARG)
-        end = add_content(record, end, akios_read_argv(pid, args[entry->argv_arg], end), &record->argv_len, 2,
-                          entry->argv_arg);
+        end = add_content(record, end, akios_read_argv(pid, args[entry->argv_arg], end),
+                          &record->argv_len, 2, entry->argv_arg);
     if (entry->sockaddr_arg != AKIOS_PUMP_NO_ARG) {
-        uint64_t claimed =
-            entry->sockaddr_len_arg == AKIOS_PUMP_NO_ARG ? AKIOS_SOCKADDR_MAX : args[entry->sockaddr_len_arg];
-        end = add_content(record, end, akios_read_sockaddr(pid, args[entry->sockaddr_arg], claimed, end),
+        uint64_t claimed = entry->sockaddr_len_arg == AKIOS_PUMP_NO_ARG
+                               ? AKIOS_SOCKADDR_MAX
+                               : args[entry->sockaddr_len_arg];
+        end = add_content(record, end,
+                          akios_read_sockaddr(pid, args[entry->sockaddr_arg], claimed, end),
                           &record->sockaddr_len, 3, entry->sockaddr_arg);
     }
     return read_directories(record, entry, end);
 }
 
-/* After the reads: if the target died meanwhile, its pid may be another's and so may what was read. */
+/* After the reads: if the target died meanwhile, its pid may be another's and so may what was read.
+ */
 static bool is_still_waiting(struct akios_pump *pump)
 {
     return ioctl(pump->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &pump->notif->id) == 0;
@@ -220,7 +232,8 @@ static enum verdict build_record(struct akios_pump *pump, struct akios_record *r
     memcpy(record->args, notif->data.args, sizeof record->args);
 
     uint8_t *end = (uint8_t *)(record + 1);
-    const struct akios_pump_entry *entry = record->nr < AKIOS_PUMP_NRS ? &pump->entries[record->nr] : NULL;
+    const struct akios_pump_entry *entry =
+        record->nr < AKIOS_PUMP_NRS ? &pump->entries[record->nr] : NULL;
     record->err = ENOSYS;
     if (notif->data.arch != NATIVE_ARCH) {
         record->flags |= AKIOS_FOREIGN;
@@ -308,7 +321,8 @@ void *akios_pump_run(void *argument)
     enum outcome outcome;
     int error = 0;
     pthread_setname_np(pthread_self(), "akios-pump");
-    /* A thread has the niceness of the one that made it.  Where it may not be changed, it is nobody's loss. */
+    /* A thread has the niceness of the one that made it.  Where it may not be changed, it is
+     * nobody's loss. */
     (void)setpriority(PRIO_PROCESS, 0, pump->niceness);
     do {
         if ((outcome = wait_room(pump)) == GO_ON && (outcome = wait_rate(pump)) == GO_ON &&

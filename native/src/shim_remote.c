@@ -10,13 +10,15 @@
 
 /* The smallest page of any machine we run on; finer cuts than the real pages do no harm. */
 #define PAGE 4096ul
-/* Nearly every path is shorter, and copying a whole page costs more than the call that asks for it. */
+/* Nearly every path is shorter, and copying a whole page costs more than the call that asks for it.
+ */
 #define FIRST_READ 256ul
 
-_Static_assert(AKIOS_PATH_MAX <= 4096 && AKIOS_ARGV_MAX <= 4096, "read_memory cuts at most 4096 bytes");
+_Static_assert(AKIOS_PATH_MAX <= 4096 && AKIOS_ARGV_MAX <= 4096,
+               "read_memory cuts at most 4096 bytes");
 
-/* Reads up to len (<= 4096) bytes, fewer where a page is missing.  process_vm_readv(2) stops at whole
- * elements, so the remote side is one element for each page. */
+/* Reads up to len (<= 4096) bytes, fewer where a page is missing.  process_vm_readv(2) stops at
+ * whole elements, so the remote side is one element for each page. */
 static size_t read_memory(pid_t pid, uint64_t address, uint8_t *out, size_t len)
 {
     struct iovec local = {.iov_base = out, .iov_len = len};
@@ -75,7 +77,8 @@ struct akios_content akios_read_argv(pid_t pid, uint64_t address, uint8_t *out)
             content.cut = true;
             break;
         }
-        struct akios_content one = akios_read_string(pid, pointers[n], out + filled, AKIOS_ARGV_MAX - filled - 1);
+        struct akios_content one =
+            akios_read_string(pid, pointers[n], out + filled, AKIOS_ARGV_MAX - filled - 1);
         if (one.fault) {
             content.fault = true;
             break;
@@ -90,7 +93,8 @@ struct akios_content akios_read_argv(pid_t pid, uint64_t address, uint8_t *out)
     return content;
 }
 
-struct akios_content akios_read_sockaddr(pid_t pid, uint64_t address, uint64_t claimed, uint8_t *out)
+struct akios_content akios_read_sockaddr(pid_t pid, uint64_t address, uint64_t claimed,
+                                         uint8_t *out)
 {
     struct akios_content content = {0};
     /* The kernel takes the length as an int: the upper half of the register is not looked at. */
@@ -105,8 +109,9 @@ struct akios_content akios_read_sockaddr(pid_t pid, uint64_t address, uint64_t c
     return content;
 }
 
-/* What a descriptor of the target stands for, or its working directory (AT_FDCWD), as proc_pid_fd(5) and
- * proc_pid_cwd(5) name it: from the root of the mounts it is on, which for a cage is its own. */
+/* What a descriptor of the target stands for, or its working directory (AT_FDCWD), as
+ * proc_pid_fd(5) and proc_pid_cwd(5) name it: from the root of the mounts it is on, which for a
+ * cage is its own. */
 uint16_t akios_read_link(pid_t pid, int fd, uint8_t *out)
 {
     char link[48];
@@ -118,8 +123,10 @@ uint16_t akios_read_link(pid_t pid, int fd, uint8_t *out)
     return got < 0 ? 0 : (uint16_t)got;
 }
 
-/* Names of the caller's own descriptors and directory: absolute, and yet they say nothing by themselves. */
-static const char *const own_descriptors[] = {"/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/"};
+/* Names of the caller's own descriptors and directory: absolute, and yet they say nothing by
+ * themselves. */
+static const char *const own_descriptors[] = {"/proc/self/fd/", "/proc/thread-self/fd/",
+                                              "/dev/fd/"};
 static const char own_directory[] = "/proc/self/cwd";
 
 /* The number at the start of size bytes that end in '/' or with them; -1 where there is none. */
@@ -146,7 +153,8 @@ uint16_t akios_read_start(pid_t pid, int fd, const uint8_t *path, size_t path_le
         }
     }
     size_t size = sizeof own_directory - 1;
-    if (path_len >= size && memcmp(path, own_directory, size) == 0 && (path_len == size || path[size] == '/'))
+    if (path_len >= size && memcmp(path, own_directory, size) == 0 &&
+        (path_len == size || path[size] == '/'))
         return akios_read_link(pid, AT_FDCWD, out);
     return 0;
 }

@@ -18,12 +18,13 @@ static int map_twice(uint32_t size, uint8_t **data)
     uint8_t *base = MAP_FAILED;
     if (ftruncate(fd, size) < 0) {
         err = -errno;
-    } else if ((base = mmap(NULL, 2ul * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) == MAP_FAILED) {
+    } else if ((base = mmap(NULL, 2ul * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) ==
+               MAP_FAILED) {
         err = -errno;
     } else {
         for (int half = 0; half < 2 && err == 0; half++)
-            if (mmap(base + (size_t)half * size, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
-                MAP_FAILED)
+            if (mmap(base + (size_t)half * size, size, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
                 err = -errno;
         if (err != 0)
             munmap(base, 2ul * size);
@@ -135,7 +136,8 @@ void akios_ring_publish(struct akios_ring *ring, uint32_t size)
      * its flag is seen here. */
     atomic_thread_fence(memory_order_seq_cst);
     uint32_t sleeping = atomic_load_explicit(&ring->sleeping, memory_order_relaxed);
-    if (sleeping == AKIOS_ASLEEP || (sleeping == AKIOS_LINGERING && used_bytes(ring) > ring->size / 2))
+    if (sleeping == AKIOS_ASLEEP ||
+        (sleeping == AKIOS_LINGERING && used_bytes(ring) > ring->size / 2))
         wake_consumer(ring);
 }
 
@@ -168,7 +170,8 @@ void akios_ring_wake(struct akios_ring *ring)
 
 static bool is_same(const struct akios_record *a, const struct akios_record *b)
 {
-    if (a->size != b->size || a->flags != b->flags || a->pid != b->pid || a->nr != b->nr || a->err != b->err)
+    if (a->size != b->size || a->flags != b->flags || a->pid != b->pid || a->nr != b->nr ||
+        a->err != b->err)
         return false;
     /* kind, the lengths, content_args and pad lie in one row */
     size_t from = offsetof(struct akios_record, kind);
@@ -181,7 +184,8 @@ static bool is_same(const struct akios_record *a, const struct akios_record *b)
     return memcmp(a + 1, b + 1, a->size - sizeof *a) == 0;
 }
 
-int64_t akios_ring_drain(struct akios_ring *ring, uint8_t *buffer, size_t capacity, uint32_t max_records)
+int64_t akios_ring_drain(struct akios_ring *ring, uint8_t *buffer, size_t capacity,
+                         uint32_t max_records)
 {
     if (capacity < AKIOS_RECORD_MAX || max_records == 0 || ((uintptr_t)buffer & 7) != 0)
         return -EINVAL;

@@ -4,7 +4,8 @@
 
 #include "thread.h"
 
-/* The deepest frame of any, the pump's, holds the argv pointers (520 bytes); the rest is the C library's. */
+/* The deepest frame of any, the pump's, holds the argv pointers (520 bytes); the rest is the C
+ * library's. */
 #define STACK_BYTES (64 * 1024)
 
 int akios_thread_start(void *(*run)(void *), void *argument, pthread_t *out)

@@ -28,10 +28,10 @@ from akiosd.kernel.write_files import write_files
 from akiosd.ledger.bundle import Batch, decode_bundle, encode_bundle
 from akiosd.ledger.host_word import CageWord
 from akiosd.ledger.merkle import root_of
+from akiosd.store.archive_log import Places, drop_directory, make_archive
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
 from akiosd.store.log_dir import directory
-from akiosd.store.packing import Places, drop_directory, make_archive
 from akiosd.store.wipe import How
 from akiosd.values.ids import HOST_LOG, CageId, LogId, make_cage_id
 from akiosd.values.records import End, Syscall, encode_entry
@@ -41,7 +41,7 @@ SLICE = 256  # records the pump's reader takes in one turn, as one batch
 
 def make_entries(count: int) -> list[bytes]:
     return [
-        encode_entry(Syscall(ts=n, name="openat", nr=257, pid=7, verdict="requested", comm=b"sh", path=b"/a/%d" % n))
+        encode_entry(Syscall(ts=n, name="openat", nr=257, pid=7, verdict="requested", path=b"/a/%d" % n))
         for n in range(count)
     ]
 
@@ -53,9 +53,10 @@ def rate(count: int, start: float) -> float:
 def hashing_alone(entries: list[bytes]) -> float:
     """The best of three: the first pays for memory."""
     rates = []
+    data = encode_bundle(entries)
     for _ in range(3):
         start = time.perf_counter()
-        root_of(NATIVE.leaves(entries), NATIVE)
+        root_of(NATIVE.bundle(data, len(entries)), NATIVE)
         rates.append(rate(len(entries), start))
     return max(rates)
 

@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from akiosctl.client import Client, close_fds
+from akiosctl.client import Client
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.wire.messages import Ended, Run, Started
 from tests.e2e.daemon import BIN, REPO, Daemon
 

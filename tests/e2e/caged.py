@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from akiosctl.client import Client, close_fds
+from akiosctl.client import Client
 from akiosctl.verbs.run import make_bind, open_bind
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import Filesystem, Limits, Network, Policy
 from akiosd.wire.messages import Bind, Ended, Run, Started
 from tests.e2e.daemon import Daemon

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from akiosctl.client import Client, DaemonError, close_fds
+from akiosctl.client import Client, DaemonError
 from akiosd.errors import AkiosError
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import Policy
 from akiosd.wire.messages import Bind, Ended, Message, Run, Started
 from tests.e2e.daemon import NOBODY

@@ -16,7 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
-from akiosd.gateway.llm.eventstream import pack, pack_headers
+from akiosd.gateway.llm.eventstream import pack
+from tests.unit.gateway.pack_headers import pack_headers
 
 USAGE = {"input": 1_000, "cached": 200, "output": 30, "reasoning": 10}
 """What every answer claims; ``input`` with ``cached``, ``output`` with ``reasoning``."""

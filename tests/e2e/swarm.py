@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from akiosctl.client import Client, close_fds
+from akiosctl.client import Client
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import DEFAULT_POLICY, Policy
 from akiosd.wire.messages import Ended, Run, Started
 

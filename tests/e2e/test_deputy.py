@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from akiosctl.client import Client, DaemonError, close_fds
+from akiosctl.client import Client, DaemonError
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import Filesystem, Policy
 from akiosd.wire import messages as wire
 from tests.e2e.daemon import NOBODY, OTHER, Daemon

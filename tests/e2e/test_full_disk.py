@@ -34,7 +34,7 @@ while True:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Daemon]:
     """A daemon whose state directory is a file system of 256 MiB.  A process that outlives the test unmounts it."""
-    daemon = Daemon("pools: {netns: 2, userns: 2}\n")
+    daemon = Daemon("pools: {userns: 2}\n")
     image = tmp_path / "image"
     with image.open("wb") as file:
         file.truncate(256 << 20)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from akiosctl.client import Client, close_fds
+from akiosctl.client import Client
 from akiosd.errors import AkiosError
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import Policy
 from akiosd.wire.messages import Bind, Ended, Run, Started
 from tests.e2e.daemon import NOBODY, Daemon

@@ -29,11 +29,11 @@ from akiosd.ledger.edge import Edge
 from akiosd.ledger.entries import entries_of
 from akiosd.ledger.note import Checkpoint, parse_note
 from akiosd.ledger.sequencer import prepare
+from akiosd.store.archive_log import pack_log
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import open_log_files
 from akiosd.store.keys import LedgerKey, load_key
 from akiosd.store.log_dir import directory, publish_all
-from akiosd.store.proofs_and_tiles import pack_log
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import CageDestroyed, encode_entry
 from tests.e2e.daemon import NOBODY, REPO, Daemon
@@ -131,7 +131,7 @@ class Scene:
 def _pack_unseen(reader: Any, out: Path, key: LedgerKey) -> None:
     """An archive of a log whatever it holds: a forger verifies nothing."""
     from akiosd.ledger.bundle import MAX_BUNDLE_BYTES
-    from akiosd.store.pack import pack
+    from akiosd.store.archive_format import pack
 
     log = LogId(out.name)
     fd = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)

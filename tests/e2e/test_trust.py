@@ -19,7 +19,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from akiosctl.client import Client, close_fds
+from akiosctl.client import Client
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import Environment, Network, Policy
 from akiosd.wire.messages import Run, Started
 from tests.e2e.daemon import NOBODY, OTHER, Daemon

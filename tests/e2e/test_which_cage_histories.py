@@ -45,7 +45,7 @@ class Run:
 class History:
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.daemon = Daemon("pools: {netns: 2, userns: 2}\n")
+        self.daemon = Daemon("pools: {userns: 2}\n")
         self.daemon.start()
         self.runs: list[Run] = []
         self.count = 0

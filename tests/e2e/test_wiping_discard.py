@@ -16,7 +16,8 @@ from tests.e2e import resources
 from tests.e2e.daemon import Daemon
 from tests.e2e.resources import wait_until
 
-# In files that stay, in one that is removed again, in one that grows and is cut short, and in what is printed.  The
+# In files that stay, in one that is removed again, in one that grows and is cut short, and in what
+# is printed.  The
 # mark is put together here, so that neither command line nor workspace holds it.
 AGENT = """
 import os, sys

@@ -11,8 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from akiosd.kernel.launcher import CAGE_FLAGS, _spawn
+from akiosd.kernel.launcher import CAGE_FLAGS
 from akiosd.kernel.pidfd import WALL
+from akiosd.kernel.programs import spawn_helper
 from akiosd.policy.compile.mounts import _SECUREBITS
 from akiosd.values import plan as form
 from akiosd.values.plan import F_STAGE, FD_FIRST_FREE, Plan, StatusMessage, Step, decode_status
@@ -76,7 +77,7 @@ class Blocking:
     def __init__(self, program: Path) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         self.socket.settimeout(20)
-        self.pid = _spawn(program, theirs)
+        self.pid = spawn_helper([str(program)], {}, theirs)
         theirs.close()
         assert form.REPLY.unpack(self.socket.recv(form.REPLY.size))[1] == 0
 

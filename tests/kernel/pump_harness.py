@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from akiosd.kernel.pump import Pump, SyscallEvent
 from tests.kernel.pump_target import LIBC, resolve
+from tests.kernel.raw_records import RawPump, SyscallEvent
 
 TARGET = Path(__file__).with_name("pump_target.py")
 
@@ -113,7 +113,7 @@ def open_target(*action: object) -> Iterator[Target]:
             target.process.stdout.close()
 
 
-async def collect(pump: Pump, kind: int | None = None) -> list[SyscallEvent]:
+async def collect(pump: RawPump, kind: int | None = None) -> list[SyscallEvent]:
     """Every event until the pump ends."""
     events: list[SyscallEvent] = []
     async for batch in pump.batches():
@@ -126,7 +126,7 @@ async def run_target(
     *action: object, table: bytes | None = None, kind: int | None = None
 ) -> tuple[list[SyscallEvent], list[str]]:
     """The events and the output of a whole run with a reader."""
-    with open_target(*action) as target, Pump(target.listener, table or encode_table()) as pump:
+    with open_target(*action) as target, RawPump(target.listener, table or encode_table()) as pump:
         target.go()
         return await collect(pump, kind), await target.wait_output()
 

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from akiosd.errors import KernelError
-from akiosd.kernel import pump as module
 from akiosd.kernel._shim import ffi
-from akiosd.kernel.pump import Pump, SyscallEvent, encode_entries, parse_records, to_record
+from akiosd.kernel.pump import Pump, encode_entries
 from akiosd.policy.compile.seccomp import LEVELS, compile_filter, encode_pump_table
 from akiosd.values import records
 from akiosd.values.policy import Policy
+from tests.kernel import raw_records as module
 from tests.kernel.pump_harness import (
     CHMOD,
     CONNECT,
@@ -33,6 +33,7 @@ from tests.kernel.pump_harness import (
     run_target,
 )
 from tests.kernel.pump_target import resolve
+from tests.kernel.raw_records import SyscallEvent, parse_records, to_record
 
 LOOPBACK = struct.pack("=H2s4s8x", socket.AF_INET, (9).to_bytes(2, "big"), socket.inet_aton("127.0.0.1"))
 

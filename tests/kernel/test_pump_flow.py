@@ -12,8 +12,7 @@ import pytest
 import trio
 
 from akiosd.errors import KernelError
-from akiosd.kernel import pump as module
-from akiosd.kernel.pump import Pump
+from tests.kernel import raw_records as module
 from tests.kernel.pump_harness import (
     CHMOD,
     collect,
@@ -24,6 +23,7 @@ from tests.kernel.pump_harness import (
     run_target,
     wait_until,
 )
+from tests.kernel.raw_records import RawPump
 
 SMALL = 1 << 16
 needs_userfaultfd = pytest.mark.skipif(not has_userfaultfd(), reason="userfaultfd(2) is not there")
@@ -45,7 +45,7 @@ async def wait_no_pump_threads() -> set[str]:
 
 @needs_root
 async def test_nothing_is_lost_and_order_is_kept_when_the_ring_is_full() -> None:
-    with open_target("sequence", 3000) as target, Pump(target.listener, encode_table(), ring_size=SMALL) as pump:
+    with open_target("sequence", 3000) as target, RawPump(target.listener, encode_table(), ring_size=SMALL) as pump:
         target.go()
         await wait_until(lambda: pump.counters().waits_full)
         assert target.process.poll() is None
@@ -59,7 +59,7 @@ async def test_nothing_is_lost_and_order_is_kept_when_the_ring_is_full() -> None
 @needs_root
 async def test_a_record_is_there_before_its_call_proceeds() -> None:
     """The target is killed while it waits; what it did is in the ring although nobody read until then."""
-    with open_target("sequence", 100_000) as target, Pump(target.listener, encode_table(), ring_size=SMALL) as pump:
+    with open_target("sequence", 100_000) as target, RawPump(target.listener, encode_table(), ring_size=SMALL) as pump:
         target.go()
         await wait_until(lambda: pump.counters().waits_full)
         target.kill()
@@ -71,7 +71,7 @@ async def test_a_record_is_there_before_its_call_proceeds() -> None:
 
 @needs_root
 async def test_a_stopped_target_wedges_nothing() -> None:
-    with open_target("sequence", 3000) as target, Pump(target.listener, encode_table(), ring_size=SMALL) as pump:
+    with open_target("sequence", 3000) as target, RawPump(target.listener, encode_table(), ring_size=SMALL) as pump:
         target.go()
         await wait_until(lambda: pump.counters().waits_full)
         os.kill(target.pid, signal.SIGSTOP)
@@ -86,7 +86,7 @@ async def test_a_stopped_target_wedges_nothing() -> None:
 @needs_root
 async def test_events_per_second_delays_the_calls() -> None:
     with open_target("sequence", 40) as target:
-        with Pump(target.listener, encode_table(), 1000, burst=10) as pump:
+        with RawPump(target.listener, encode_table(), 1000, burst=10) as pump:
             target.go()
             events = await collect(pump, CHMOD)
             assert [event.path for event in events] == [b"/sequence/%d" % n for n in range(40)]
@@ -99,7 +99,7 @@ async def test_events_per_second_delays_the_calls() -> None:
 async def test_stop_ends_a_pump_that_waits_for_its_pace() -> None:
     with (
         open_target("repeat", "/nowhere", 1_000_000) as target,
-        Pump(target.listener, encode_table(), 1, burst=1) as pump,
+        RawPump(target.listener, encode_table(), 1, burst=1) as pump,
     ):
         target.go()
         await wait_until(lambda: pump.counters().waits_rate)
@@ -111,7 +111,7 @@ async def test_stop_ends_a_pump_that_waits_for_its_pace() -> None:
 
 @needs_root
 async def test_stop_ends_a_pump_whose_ring_is_full_and_keeps_what_is_in_it() -> None:
-    with open_target("sequence", 100_000) as target, Pump(target.listener, encode_table(), ring_size=SMALL) as pump:
+    with open_target("sequence", 100_000) as target, RawPump(target.listener, encode_table(), ring_size=SMALL) as pump:
         target.go()
         await wait_until(lambda: pump.counters().waits_full)
         pump.stop()
@@ -122,7 +122,7 @@ async def test_stop_ends_a_pump_whose_ring_is_full_and_keeps_what_is_in_it() -> 
 
 @needs_root
 async def test_without_its_pump_a_notified_call_is_enosys() -> None:
-    with open_target("repeat", "/nowhere", 10) as target, Pump(target.listener, encode_table()) as pump:
+    with open_target("repeat", "/nowhere", 10) as target, RawPump(target.listener, encode_table()) as pump:
         pump.stop()
         assert await collect(pump) == []
         target.go()
@@ -131,7 +131,7 @@ async def test_without_its_pump_a_notified_call_is_enosys() -> None:
 
 @needs_root
 async def test_records_gather_in_the_ring_and_fold_into_one() -> None:
-    with open_target("repeat", "/nowhere", 1000) as target, Pump(target.listener, encode_table()) as pump:
+    with open_target("repeat", "/nowhere", 1000) as target, RawPump(target.listener, encode_table()) as pump:
         target.go()
         assert await target.wait_output() == ["ENOENT 1000"]
         events = await collect(pump, CHMOD)
@@ -140,7 +140,7 @@ async def test_records_gather_in_the_ring_and_fold_into_one() -> None:
 
 @needs_root
 async def test_a_cancelled_reader_loses_nothing() -> None:
-    with open_target("sequence", 2000) as target, Pump(target.listener, encode_table()) as pump:
+    with open_target("sequence", 2000) as target, RawPump(target.listener, encode_table()) as pump:
         target.go()
         events = []
         cancelled = 0
@@ -176,7 +176,7 @@ async def test_an_interrupted_call_is_recorded_again_and_never_missed() -> None:
 @needs_root
 async def test_contents_of_a_target_that_died_meanwhile_are_not_kept() -> None:
     """The path lies in a page that userfaultfd(2) holds back, so the pump is surely reading when the target dies."""
-    with open_target("held", "/from-the-dead") as target, Pump(target.listener, encode_table()) as pump:
+    with open_target("held", "/from-the-dead") as target, RawPump(target.listener, encode_table()) as pump:
         target.go()
         held = target.take_fd()
         await trio.lowlevel.wait_readable(held)
@@ -192,7 +192,7 @@ async def test_contents_of_a_target_that_died_meanwhile_are_not_kept() -> None:
 async def test_close_does_not_wait_for_a_thread_that_the_target_holds_up() -> None:
     fds = await wait_no_pump_threads()
     with open_target("held", "/late") as target:
-        pump = Pump(target.listener, encode_table())
+        pump = RawPump(target.listener, encode_table())
         target.go()
         held = target.take_fd()
         await trio.lowlevel.wait_readable(held)
@@ -209,7 +209,7 @@ async def test_a_hundred_pumps_at_once_leave_nothing_behind() -> None:
     seen: list[bytes | None] = []
 
     async def serve(listener: int) -> None:
-        with Pump(listener, encode_table()) as pump:
+        with RawPump(listener, encode_table()) as pump:
             seen.extend(event.path for event in await collect(pump, CHMOD))
             assert pump.counters().error == 0
 
@@ -224,13 +224,13 @@ async def test_a_hundred_pumps_at_once_leave_nothing_behind() -> None:
 
 
 async def test_a_descriptor_that_is_no_listener_ends_the_pump_with_the_reason() -> None:
-    with Pump(os.eventfd(1), encode_table()) as pump:
+    with RawPump(os.eventfd(1), encode_table()) as pump:
         assert await collect(pump) == []
         assert pump.counters().error == errno.ENOTTY
 
 
 async def test_a_closed_pump_says_so() -> None:
-    pump = Pump(os.eventfd(0), encode_table())
+    pump = RawPump(os.eventfd(0), encode_table())
     pump.close()
     pump.close()
     pump.stop()

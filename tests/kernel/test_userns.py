@@ -109,7 +109,7 @@ async def test_the_owner_is_who_was_asked_for(launcher: Launcher, owner: int) ->
     with await userns.create(launcher, ids, owner) as namespace:
         answer = fcntl.ioctl(namespace.fileno(), _NS_GET_OWNER_UID, struct.pack("I", 77))
         assert struct.unpack("I", answer) == (owner,)
-    status = Path(f"/proc/{launcher.pid}/status").read_text()
+    status = Path(f"/proc/{launcher._pid}/status").read_text()
     assert "\nUid:\t0\t0\t0\t0\n" in status, "the launcher is root again"
     sets = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Cap"))
     assert sets["CapEff"] == sets["CapPrm"]

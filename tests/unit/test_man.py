@@ -17,6 +17,7 @@ from akiosctl.run_options import OPTIONS, SHORT
 from akiosd.daemon.base.config import Config
 from akiosd.daemon.main import parse_arguments
 from akiosd.policy.schema import SCHEMA, TOP_LEVEL
+from tests.unit import describe_policy
 
 MAN = Path(__file__).resolve().parents[2] / "packaging" / "man"
 PAGES = ("akiosd.8", "akiosctl.1", "akios-policy.5", "akiosd.yaml.5", "akios-ledger.5")
@@ -91,6 +92,12 @@ def test_the_daemons_options_are_described(capsys: pytest.CaptureFixture[str]) -
         parse_arguments(["--help"])
     told = set(OPTION.findall(capsys.readouterr().out))
     assert told and options(sections("akiosd.8")["OPTIONS"]) == told
+
+
+def test_the_keys_of_a_policy_are_written_from_the_table() -> None:
+    text = describe_policy.PAGE.read_text()
+    assert describe_policy.described(text) == {"", *SCHEMA}
+    assert text == describe_policy.renewed(text), "write it again: python -m tests.unit.describe_policy"
 
 
 @pytest.mark.parametrize("section", SCHEMA)

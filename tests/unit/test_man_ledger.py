@@ -15,12 +15,12 @@ from akiosd.ledger.edge import Edge
 from akiosd.ledger.note import Vkey
 from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import prepare
+from akiosd.store.archive_log import pack_from
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck
 from akiosd.store.keys import LedgerKey
 from akiosd.store.log_dir import directory, publish_all
 from akiosd.store.log_files import LogFiles
-from akiosd.store.proofs_and_tiles import pack_from
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import LogOpen, Started, encode_entry
 from tests.unit.describe_records import PAGE, renewed

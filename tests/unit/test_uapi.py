@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from akiosd.daemon.cages import build_confinement, prepared_cage
-from akiosd.kernel import disk, launcher, loop, mounts
+from akiosd.kernel import disk, launcher, loop, mounts, syscalls
 from akiosd.policy.compile import landlock, limits
 from akiosd.policy.compile import mounts as plan_mounts
 
@@ -31,6 +31,7 @@ HEADERS = [
 IN_PYTHON: dict[str, int] = {
     **{name: getattr(launcher, name) for name in dir(launcher) if name.startswith("CLONE_")},
     **{name: getattr(mounts, name) for name in dir(mounts) if name.startswith("MOUNT_ATTR_")},
+    "MS_PRIVATE": mounts._MS_PRIVATE,
     "OPEN_TREE_CLONE": mounts.OPEN_TREE_CLONE,
     "AT_EMPTY_PATH": mounts.AT_EMPTY_PATH,
     "AT_RECURSIVE": mounts.AT_RECURSIVE,
@@ -42,6 +43,20 @@ IN_PYTHON: dict[str, int] = {
     "CLONE_NEWNET": plan_mounts._NEWNET,
     "(SECURE_ALL_BITS|SECURE_ALL_LOCKS)&~issecure_mask(SECURE_KEEP_CAPS)": plan_mounts._SECUREBITS,
     "SECCOMP_FILTER_FLAG_NEW_LISTENER|SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": build_confinement._FILTER_FLAGS,
+    **{
+        name: getattr(syscalls, name)
+        for name in dir(syscalls)
+        if name.startswith(("PR_", "RESOLVE_", "RENAME_", "LANDLOCK_", "SECCOMP_"))
+        and name not in ("RESOLVE_NO_LINKS", "RESOLVE_STRICT")  # ours
+    },
+    **{
+        f"__NR_{name}": getattr(syscalls, f"_{name.upper()}")
+        for name in (
+            *("openat2", "pidfd_getfd", "quotactl_fd", "landlock_create_ruleset", "landlock_add_rule"),
+            "landlock_restrict_self",
+        )
+    },
+    "_LINUX_CAPABILITY_VERSION_3": syscalls._CAPABILITY_VERSION_3,
     "F_SETPIPE_SZ": prepared_cage._F_SETPIPE_SZ,
     "FS_IOC_FSGETXATTR": disk._FS_IOC_FSGETXATTR,
     "FS_IOC_FSSETXATTR": disk._FS_IOC_FSSETXATTR,

@@ -1,1 +1,3 @@
-"""What every part of akiosd stands on: its log, its configuration, its directories, peers, uids and keys."""
+"""What all of akiosd stands on: configuration, log, directories, peers, priority, uids, keys, the
+zygote.
+"""

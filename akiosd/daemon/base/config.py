@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
-import yaml
 
 from akiosd.daemon.base.gateway_config import GatewayConfig, check_gateway, check_roots
-from akiosd.errors import AkiosError, PolicyError
+from akiosd.errors import AkiosError
 from akiosd.policy.compile.identity import DISPLAY_COUNT
 from akiosd.policy.merge import Layer, merge
-from akiosd.policy.schema import load
+from akiosd.policy.schema import Positions, load
+from akiosd.policy.yaml_lines import load_positions
 from akiosd.store.wipe import How
 from akiosd.values.policy import Policy
 
@@ -36,7 +36,9 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Groups(Section, frozen=True):
-    """Names of the groups that give a role.  One that does not exist gives it to nobody."""
+    """Names of the unix groups that give a role.  A group that does not exist gives its role to
+    nobody.
+    """
 
     user: str = "akios"
     admin: str = "akios-admin"
@@ -53,47 +55,54 @@ class Quotas(Section, frozen=True):
 
 
 class Pools(Section, frozen=True):
-    """What is prepared ahead of a run."""
+    """What is prepared before anybody asks for a cage."""
 
-    netns: int = 8
     userns: int = 8
+    """Half-made cages, each with its namespaces."""
     disk_image_bytes: int = 16 << 30
     """Size of the sparse image that holds cages' disks where the file system has no project quota."""
 
 
 class LedgerConfig(Section, frozen=True):
-    """What becomes of old logs by itself; 0 is never, or no limit."""
+    """What happens to old logs without anybody asking; 0 means never, or no limit."""
 
     keep_days: int = 0
-    """Ended cages are destroyed, their log included, after so many days."""
+    """Ended cages are destroyed after so many days, logs included."""
     keep_bytes: int = 0
-    """The oldest are destroyed until the rest takes at most so many bytes."""
+    """The oldest ended cages are destroyed until the rest takes at most so many bytes."""
     pack_after_s: int = 86_400
-    """The log of an ended cage becomes one archive file."""
+    """After so many seconds the log of an ended cage becomes one archive."""
     host_keep_days: int = 0
     """Entries of the host's log are pruned after so many days."""
     wipe_passes: int = 1
-    """How often what goes is overwritten with random bytes, before the zeros; 0 unlinks only."""
+    """How often data is overwritten with random bytes before the zeros; 0 only unlinks."""
     check_every_s: int = 3600
 
     @property
     def how(self) -> How:
+        """How files are destroyed, in the terms of :mod:`akiosd.store.wipe`."""
         return How(self.wipe_passes) if self.wipe_passes else How(fast=True)
 
 
 class Uids(Section, frozen=True):
-    """Host ids of cages: one for each from ``first_cage`` on, and a range in which nothing runs, that shows
-    everybody else's ids with their numbers kept (``display_base`` + id)."""
+    """Host ids of cages.
+
+    Each cage gets one from ``first_cage`` on. ``display_base`` begins a range in which nothing
+    runs: it shows everybody else's ids, with their numbers kept (``display_base`` + id).
+    """
 
     first_cage: int = 1_900_000_000
     cage_count: int = 1_000_000
     display_base: int = 1 << 31
 
     def is_caged(self, uid: int) -> bool:
+        """Whether ``uid`` belongs to the inside of a cage."""
         return self.first_cage <= uid < self.first_cage + self.cage_count or uid >= self.display_base
 
 
 class Config(Section, frozen=True):
+    """All of ``akiosd.yaml``, with its defaults."""
+
     state_dir: str = "/var/lib/akios"
     runtime_dir: str = "/run/akios"
     system_policy: str = "/etc/akios/policy.yaml"
@@ -107,10 +116,10 @@ class Config(Section, frozen=True):
 
 
 def load_config(path: Path | None = None, **overrides: str | None) -> Config:
-    """The configuration of ``path``; None reads the default file, which need not exist.
+    """The configuration in ``path``; None reads the default file, which may be absent.
 
-    ``overrides`` are fields given on the command line (``state_dir``, ``runtime_dir``, ``log_level``); None
-    leaves the file's value.  Raises :class:`AkiosError` with file and line.
+    ``overrides`` are fields given on the command line (``state_dir``, ``runtime_dir``,
+    ``log_level``); None keeps the file's value. Raises :class:`AkiosError` with file and line.
     """
     data = read_trusted(path if path is not None else DEFAULT_CONFIG, optional=path is None)
     config = parse_config(data, str(path or DEFAULT_CONFIG)) if data is not None else Config()
@@ -119,27 +128,30 @@ def load_config(path: Path | None = None, **overrides: str | None) -> Config:
 
 
 def parse_config(data: bytes, name: str) -> Config:
-    """YAML text → configuration.  ``name`` stands in errors before the line."""
-    values, lines = parse_yaml(data, name)
+    """Parse YAML; ``name`` stands before the line in errors.  Raises :class:`AkiosError`."""
+    values, positions = load_positions(data, name, noun="the configuration")
     if values is None:
         return Config()
-    _refuse_unknown(values, Config, (), lines, name)
+    _refuse_unknown(values, Config, (), positions, name)
     try:
         return _checked(msgspec.convert(values, Config), name)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at `$")
         # A key of a table with names of its own is written [...]: the table is told.
         keys = tuple(key for key in place.rstrip("`").partition("[")[0].split(".") if key)
-        raise AkiosError(what, _where(name, lines, keys), f"correct {'.'.join(keys) or 'the file'}") from None
+        raise AkiosError(what, _where(name, positions, keys), f"correct {'.'.join(keys) or 'the file'}") from None
 
 
 def load_system_policy(path: Path, *, optional: bool = True) -> Policy:
-    """The built-in policy narrowed or widened by the administrator's file; without a file the built-in one."""
+    """The built-in policy, changed by the administrator's file; the built-in one when there is no
+    file.
+
+    Raises :class:`AkiosError`.
+    """
     data = read_trusted(path, optional=optional)
     if data is None:
         return merge([])
-    values, lines = parse_yaml(data, str(path))
-    positions = {keys: (str(path), line) for keys, line in lines.items()}
+    values, positions = load_positions(data, str(path))
     return merge([Layer("system", load(values, positions, name=str(path)))])
 
 
@@ -152,9 +164,10 @@ def load_roots(config: Config) -> bytes:
 
 
 def read_trusted(path: Path, *, optional: bool = False) -> bytes | None:
-    """The bytes of a file only root may write; None when it is absent and ``optional``.
+    """The bytes of a file that only root may write; None when it is absent and ``optional``.
 
-    Its owner and mode are those of the opened file, so nothing can be put in its place between.
+    Owner and mode are checked on the open file, so that it cannot be exchanged in between. Raises
+    :class:`AkiosError`.
     """
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
@@ -181,51 +194,10 @@ def _refuse_untrusted(path: Path, status: os.stat_result) -> None:
         raise AkiosError("can be written by others than its owner", str(path), f"chmod go-w {path}")
 
 
-def parse_yaml(data: bytes, name: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
-    """Plain data and the line of every key and item.  Aliases and duplicate keys are refused."""
-    try:
-        loader = yaml.SafeLoader(data.decode())
-        node = loader.get_single_node()
-        lines: dict[tuple[str | int, ...], int] = {}
-        if node is None:
-            return None, lines
-        _note_lines(node, (), name, lines, set())
-        return loader.construct_document(node), lines
-    except UnicodeDecodeError:
-        raise PolicyError("is not UTF-8 text", name, "save it as UTF-8") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{name}, line {mark.line + 1}" if mark else name
-        raise PolicyError(f"not valid YAML: {error.problem}", where, "check the indentation and quotes there") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise PolicyError(f"not valid YAML: {error}", name, "check the file") from None
-
-
-def _note_lines(
-    node: yaml.Node, path: tuple[str | int, ...], name: str, lines: dict[tuple[str | int, ...], int], seen: set[int]
-) -> None:
-    # An alias is the same node met twice; nested ones grow without end.
-    if id(node) in seen or len(path) > 16:
-        raise PolicyError("aliases and deep nesting have no place here", f"{name}, line {node.start_mark.line + 1}")
-    seen.add(id(node))
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            inner = (*path, str(key.value))
-            line = key.start_mark.line + 1
-            if inner in lines:
-                raise PolicyError(f"the key {key.value!r} stands twice", f"{name}, line {line}", "keep one of the two")
-            lines[inner] = line
-            _note_lines(value, inner, name, lines, seen)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _note_lines(item, (*path, index), name, lines, seen)
-
-
 def _refuse_unknown(
-    values: Any, shape: type[msgspec.Struct], path: KeyPath, lines: dict[tuple[str | int, ...], int], name: str
+    values: Any, shape: type[msgspec.Struct], path: KeyPath, positions: Positions, name: str
 ) -> None:
-    where = _where(name, lines, path)
+    where = _where(name, positions, path)
     if not isinstance(values, dict):
         raise AkiosError("is not a table of keys", where, "write `key: value` lines")
     fields = {field.name: field.type for field in msgspec.structs.fields(shape)}
@@ -234,9 +206,9 @@ def _refuse_unknown(
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, 1)
             hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(fields)
-            raise AkiosError(f"unknown key {'.'.join(inner)}", _where(name, lines, inner), hint)
+            raise AkiosError(f"unknown key {'.'.join(inner)}", _where(name, positions, inner), hint)
         for shape, at, inside in _tables(fields[key], value, inner):
-            _refuse_unknown(inside, shape, at, lines, name)
+            _refuse_unknown(inside, shape, at, positions, name)
 
 
 def _tables(kind: Any, value: Any, path: KeyPath) -> list[tuple[type[msgspec.Struct], KeyPath, Any]]:
@@ -249,8 +221,8 @@ def _tables(kind: Any, value: Any, path: KeyPath) -> list[tuple[type[msgspec.Str
     return []
 
 
-def _where(name: str, lines: dict[tuple[str | int, ...], int], path: KeyPath) -> str:
-    return f"{name}, line {lines[path]}" if path in lines else name
+def _where(name: str, positions: Positions, path: KeyPath) -> str:
+    return f"{name}, line {positions[path][1]}" if path in positions else name
 
 
 def _check_ledger(ledger: LedgerConfig, name: str) -> None:

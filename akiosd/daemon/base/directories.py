@@ -1,7 +1,8 @@
-"""The two directories akiosd works in: made if they are not there, otherwise taken as they are or refused with words.
+"""The two directories that akiosd works in: made when absent, otherwise accepted as they are or
+refused.
 
-Mode and owner of what somebody else made stay as they are, and nothing in it is removed: ``--state-dir`` and
-``--runtime-dir`` may name any directory, ``/`` and ``/tmp`` among them.
+Mode and owner of a directory that somebody else made are not changed, and nothing in it is removed,
+because ``--state-dir`` and ``--runtime-dir`` may name any directory, ``/`` and ``/tmp`` among them.
 """
 
 from __future__ import annotations
@@ -17,13 +18,18 @@ from akiosd.errors import AkiosError
 _log = get_log("directories")
 STATE_MODE, RUNTIME_MODE, CAGES_MODE = 0o711, 0o755, 0o711
 _PARENT_MODE = 0o755
-# By one of these a state directory is known again; the lock is the first thing made in a new one.
+# A directory that holds one of these is a state directory; the lock is the first thing made in a
+# new one.
 _MARKS = ("lock", "ledger")
 _NOBODYS = ("lost+found",)
 
 
 def make_state(path: Path) -> None:
-    """Raises :class:`AkiosError` when it is there and not akiosd's, or others could change what is in it."""
+    """Make or accept the state directory.
+
+    Raises :class:`AkiosError` when it exists and is not akiosd's, or when others could change what
+    is in it.
+    """
     if not make(path, STATE_MODE):
         _accept(path, "--state-dir")
         foreign = find_foreign(os.listdir(path))
@@ -33,7 +39,10 @@ def make_state(path: Path) -> None:
 
 
 def make_runtime(path: Path) -> None:
-    """Raises :class:`AkiosError` when it is there and others could put their own sockets into it."""
+    """Make or accept the runtime directory.
+
+    Raises :class:`AkiosError` when it exists and others could put sockets of their own into it.
+    """
     if make(path, RUNTIME_MODE):
         return
     _accept(path, "--runtime-dir")
@@ -42,7 +51,9 @@ def make_runtime(path: Path) -> None:
 
 
 def make(path: Path, mode: int) -> bool:
-    """Make a directory with exactly this mode, and those above it; False when it is there already."""
+    """Make a directory with exactly this mode, and its parents; returns False when it exists
+    already.
+    """
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -52,7 +63,8 @@ def make(path: Path, mode: int) -> bool:
         return make(path, mode)
     except OSError as error:
         raise AkiosError(f"it cannot be made: {error.strerror}", str(path), "name another directory") from None
-    # The umask is 077.  By descriptor, for where others may write above it the name may lead elsewhere by now.
+    # The umask is 077.  By descriptor, for where others may write above it the name may lead
+    # elsewhere by now.
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if os.fstat(fd).st_uid == os.geteuid():
@@ -63,7 +75,9 @@ def make(path: Path, mode: int) -> bool:
 
 
 def find_foreign(names: Collection[str]) -> str:
-    """Something that shows that a directory with these names in it is not akiosd's; "" when nothing does."""
+    """Something that shows that a directory with these names in it is not akiosd's; "" when nothing
+    does.
+    """
     if any(mark in names for mark in _MARKS):
         return ""
     return next((name for name in sorted(names) if name not in _NOBODYS), "")

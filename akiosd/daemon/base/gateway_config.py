@@ -1,6 +1,6 @@
-"""The section ``gateway`` of ``akiosd.yaml``: how this host reaches what its gateways may reach.
+"""The section ``gateway`` of ``akiosd.yaml``: what gateways may reach, and how.
 
-Addresses given here are dialled also when they are private: it is the administrator who says so.
+Addresses given here are dialled even when they are private: the administrator has set them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cryptography import x509
 from akiosd.errors import AkiosError, PolicyError
 from akiosd.values.domains import canonical_domain
 from akiosd.values.policy import PROVIDERS
+from akiosd.values.providers import with_regions
 from akiosd.values.spend import ModelPrice
 
 MAX_ROOTS_BYTES = 512 << 10
@@ -27,14 +28,16 @@ _DEAREST = 1_000_000.0
 
 
 class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``upstream``: a URL in the place of the vendor's own; ``region``: of bedrock."""
+    """``upstream``: a URL in the place of the vendor's own; ``region``: of those that have regions."""
 
     upstream: str = ""
     region: str = ""
 
 
 class PriceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Dollars for a million tokens; the caches' prices are that of input where they are not given."""
+    """Dollars for a million tokens; the cache prices are those of input where they are
+    not given.
+    """
 
     input: float
     output: float
@@ -44,6 +47,7 @@ class PriceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_output: int = ModelPrice.__struct_defaults__[3]
 
     def price(self) -> ModelPrice:
+        """The same in micro-USD."""
         return ModelPrice(
             input=_micro(self.input), output=_micro(self.output),
             cache_read=-1 if self.cache_read is None else _micro(self.cache_read),
@@ -53,15 +57,17 @@ class PriceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The section; ``hosts`` maps names to addresses, ``prices`` models to prices."""
+
     roots: str = ""
-    """A file of PEM certificates."""
+    """Path of a file of PEM certificates."""
     hosts: dict[str, str] = {}
     providers: dict[str, ProviderConfig] = {}
     prices: dict[str, PriceConfig] = {}
 
 
 def check_gateway(config: GatewayConfig, name: str) -> None:
-    """What types cannot say.  Raises :class:`AkiosError`; ``name`` is the file's."""
+    """Check what types cannot express.  Raises :class:`AkiosError`; ``name`` is the file's."""
     if config.roots and not config.roots.startswith("/"):
         raise AkiosError("gateway.roots is not an absolute path", name, "write a path that starts with /")
     for host, address in config.hosts.items():
@@ -79,15 +85,17 @@ def check_gateway(config: GatewayConfig, name: str) -> None:
 
 
 def check_region(provider: str, region: str, where: str) -> None:
-    """A region becomes part of a host name.  Raises :class:`AkiosError`."""
+    """Check a region, which becomes part of a host name.  Raises :class:`AkiosError`."""
     plain = region.replace("-", "").isalnum() and region.isascii() and region == region.lower() and len(region) <= 32
-    if provider != "bedrock" or not plain or region.startswith("-") or region.endswith("-"):
-        words = "only bedrock has regions" if provider != "bedrock" else f"{region!r} is not a region"
-        raise AkiosError(words, where, "write one as in eu-central-1, for bedrock")
+    having = with_regions()
+    if provider not in having or not plain or region.startswith("-") or region.endswith("-"):
+        known = " and ".join(having)
+        words = f"{region!r} is not a region" if provider in having else f"only {known} has regions"
+        raise AkiosError(words, where, f"write one as in eu-central-1, for {known}")
 
 
 def check_roots(pem: bytes, where: str) -> bytes:
-    """The certificates as they are.  Raises :class:`AkiosError`."""
+    """Check PEM certificates and return them unchanged.  Raises :class:`AkiosError`."""
     try:
         if not x509.load_pem_x509_certificates(pem):
             raise ValueError

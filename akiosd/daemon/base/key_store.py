@@ -1,8 +1,10 @@
-"""The API keys of LLM providers: kept by akiosd for gateways, written by administrators, read by nobody else.
+"""The API keys of LLM providers: kept by akiosd for gateways, written by administrators, read by
+nobody else.
 
-A key stands in ``keys/providers/NAME`` of the state directory (root's, mode 0600), or is a credential of the
-service (systemd.exec(5), LoadCredential=) under the provider's name; one that was set goes before a credential.
-A file holds the lines of ``ProviderSetup.key``, and may end with one ``region=NAME``.
+A key stands in ``keys/providers/NAME`` of the state directory (owned by root, mode 0600), or is a
+credential of the service (systemd.exec(5), LoadCredential=) under the provider's name. A key that
+was set takes precedence over a credential. A file holds the lines of ``ProviderSetup.key``, and may
+end with one line ``region=NAME``.
 """
 
 from __future__ import annotations
@@ -38,20 +40,26 @@ class Key(msgspec.Struct, frozen=True):
 
 
 def credentials_directory() -> Path | None:
-    """Where the service manager put this process's credentials."""
+    """The directory in which the service manager put this process's credentials; None
+    without one.
+    """
     path = os.environ.get("CREDENTIALS_DIRECTORY", "")
     return Path(path) if path.startswith("/") else None
 
 
 class KeyStore:
-    """``credentials``: the directory of the service's credentials, or None.  Everything blocks."""
+    """All keys.  ``credentials`` is the directory of the service's credentials, or None.  Every
+    method blocks.
+    """
 
     def __init__(self, state_dir: Path, credentials: Path | None = None) -> None:
         self._state_dir = state_dir
         self._credentials = credentials
 
     def get(self, provider: str) -> Key | None:
-        """Raises :class:`AkiosError` where there is one that cannot be trusted or understood."""
+        """The key of ``provider``, None for none.  Raises :class:`AkiosError` for one that cannot
+        be trusted or parsed.
+        """
         found = self._read_set(provider)
         if found is not None:
             return _parse(provider, found, "set")
@@ -59,7 +67,9 @@ class KeyStore:
         return _parse(provider, found, "credential") if found is not None else None
 
     def set(self, provider: str, value: bytes, region: str = "") -> None:
-        """Durable on return; whole or not at all."""
+        """Store a key; on return it is durable.  A crash leaves the old key or the new one, never a
+        part.
+        """
         lines = value + b"\n" + (_REGION + region.encode() + b"\n" if region else b"")
         disk = Directory(self._state_dir)
         try:
@@ -69,10 +79,13 @@ class KeyStore:
             disk.close()
 
     def is_set(self, provider: str) -> bool:
+        """Whether a key was set (a credential does not count)."""
         return os.path.lexists(self._state_dir / _DIRECTORY / provider)
 
     def remove(self, provider: str) -> bool:
-        """Whether one was set; durable on return.  A credential is the service's, and stays."""
+        """Remove a key that was set; returns whether there was one.  Durable on return.  A
+        credential stays.
+        """
         disk = Directory(self._state_dir)
         try:
             # A crash in the middle of set() leaves the new key under this name.
@@ -85,7 +98,9 @@ class KeyStore:
             disk.close()
 
     def list(self) -> tuple[KeyInfo, ...]:
-        """Every provider with a key, in the order of ``PROVIDERS``; an unusable key with its problem."""
+        """Every provider that has a key, in the order of ``PROVIDERS``; an unusable key is listed
+        with its problem.
+        """
         found = []
         for provider in PROVIDERS:
             try:
@@ -126,7 +141,7 @@ class KeyStore:
 
 
 def fingerprint(provider: str, value: bytes) -> str:
-    """Tells two keys apart and gives nothing of either."""
+    """A short text that tells two keys apart and reveals nothing of either."""
     return hashlib.sha256(b"akios key\n" + provider.encode() + b"\n" + value).hexdigest()[:12]
 
 

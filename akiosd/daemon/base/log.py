@@ -1,7 +1,8 @@
-"""The daemon's own log: structlog to stderr, for people on a terminal, one JSON object a line elsewhere.
+"""The daemon's own log: structlog to stderr, for people on a terminal, one JSON object a line
+elsewhere.
 
-Under systemd a line starts with its priority (sd-daemon(3)).  Bytes and control characters of unknown origin
-are escaped before any renderer sees them.
+Under systemd a line starts with its priority (sd-daemon(3)).  Bytes and control characters of
+unknown origin are escaped before any renderer sees them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def configure_log(level: Level = "info", stream: TextIO | None = None) -> None:
     """Set the whole process's logging up; call once, before the first line."""
     out = stream if stream is not None else sys.stderr
     people = out.isatty()
-    # Where rich is installed, a pretty traceback would print the values of all variables, keys among them.
+    # Where rich is installed, a pretty traceback would print the values of all variables, keys
+    # among them.
     renderer: Any = structlog.dev.ConsoleRenderer(
         colors="NO_COLOR" not in os.environ, exception_formatter=structlog.dev.plain_traceback
     )
@@ -58,9 +60,11 @@ def get_log(name: str) -> Any:
 
 
 class Damp:
-    """structlog processor: of one kind of trouble only so many lines a minute, the rest counted; see ``log_limit``.
+    """A structlog processor that limits how many lines of one kind are written in a minute and
+    counts the rest.
 
-    A kind is what is said; a source, the uid or cage it is said of.  What akiosd did by itself (``info``) is all said.
+    A kind is the text of the line; a source is the uid or cage that the line names. What akiosd did
+    by itself (``info``) is always written. See :mod:`akiosd.daemon.base.log_limit`.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -81,7 +85,9 @@ class Damp:
 
 
 def escape_values(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """structlog processor: every text in the event becomes one printable line; tracebacks keep their lines."""
+    """structlog processor: every text in the event becomes one printable line; tracebacks keep
+    their lines.
+    """
     return {key: value if key in ("exception", "exc_info") else _escaped(value) for key, value in event.items()}
 
 
@@ -98,5 +104,7 @@ def _escaped(value: Any) -> Any:
 
 
 def prefix_priority(_logger: Any, method: str, line: str) -> str:
-    """structlog processor after the renderer: ``<6>`` and the like, which the journal takes as the priority."""
+    """structlog processor after the renderer: ``<6>`` and the like, which the journal takes as the
+    priority.
+    """
     return f"<{_PRIORITY.get(method, 6)}>{line}"

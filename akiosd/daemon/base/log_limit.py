@@ -1,6 +1,8 @@
-"""How much of one kind may stand in akiosd's log: the first lines of a minute, then a count.
+"""Limits the lines of one kind in akiosd's log: the first of a minute are written, the rest is
+counted.
 
-Who may not even connect can try as often as they like, under as many user ids as the host lends them.
+Even a user who may not connect can try as often as they like, under as many user ids as the host
+lends them.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ MAX_SOURCES = 1024
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Whether a line is written; ``left_out`` of its kind were not since the last that was; ``last``: no more will."""
+    """``written``: whether this line is written.  ``left_out``: lines of its kind since the last
+    written one.  ``last``: no more of its kind or source will be written in this window.
+    """
 
     written: bool
     left_out: int = 0
@@ -29,7 +33,10 @@ class _Window(msgspec.Struct):
 
 
 class Damper:
-    """Time is an argument.  What it holds is bounded: of sources by number, of kinds by what akiosd can say."""
+    """Counts lines for each kind and each (kind, source).  Times are arguments, in seconds.
+
+    Its memory is bounded: sources by number, kinds because akiosd has only so many messages.
+    """
 
     def __init__(self) -> None:
         self._kinds: dict[str, _Window] = {}
@@ -37,6 +44,7 @@ class Damper:
         self._left_out: dict[str, int] = {}
 
     def judge(self, kind: str, source: str, now: float) -> Verdict:
+        """Whether a line of ``kind`` about ``source`` is written at ``now``."""
         whole, own = _open(self._kinds, kind, now), self._source(kind, source, now)
         if whole.lines >= PER_KIND or own is None or own.lines >= PER_SOURCE:
             self._left_out[kind] = self._left_out.get(kind, 0) + 1
@@ -47,7 +55,7 @@ class Damper:
         return Verdict(True, self._left_out.pop(kind, 0), last)
 
     def _source(self, kind: str, source: str, now: float) -> _Window | None:
-        """None: there are too many to tell them apart."""
+        """The window of this source; None when there are too many sources to tell apart."""
         if len(self._sources) >= MAX_SOURCES and (kind, source) not in self._sources:
             self._sources = {key: window for key, window in self._sources.items() if window.ends > now}
             if len(self._sources) >= MAX_SOURCES:

@@ -1,6 +1,7 @@
 """Who is on the other end of a unix socket, and what such a peer may ask for.
 
-The kernel's word is taken at connect time: ``SO_PEERCRED`` and ``SO_PEERGROUPS`` (unix(7), socket(7)).
+The kernel's word is taken at connect time: ``SO_PEERCRED`` and ``SO_PEERGROUPS`` (unix(7),
+socket(7)).
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ READ_ONLY: tuple[type[Message], ...] = (
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """A client: its ids as the kernel gave them, the strongest role it has, and whether it may read all logs."""
+    """A client: its ids as the kernel gave them, the strongest role it has, and whether it may read
+    all logs.
+    """
 
     uid: int
     gid: int
@@ -61,13 +64,17 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 class HasSockopt(Protocol):
+    """A connected socket."""
+
     def getsockopt(self, level: int, option: int, buflen: int) -> bytes: ...
 
 
 class Gate:
-    """Admits peers.  ``user``, ``admin`` and ``monitor`` are group names; one that does not exist admits nobody.
+    """Admits peers.  ``user``, ``admin`` and ``monitor`` are group names; one that does not exist
+    admits nobody.
 
-    ``is_caged`` tells whether a uid belongs to the inside of a cage; such a peer is refused whatever its groups.
+    ``is_caged`` tells whether a uid belongs to the inside of a cage; such a peer is refused
+    whatever its groups.
     """
 
     def __init__(
@@ -92,7 +99,9 @@ class Gate:
                 continue
 
     def admit(self, connection: HasSockopt) -> Peer:
-        """The peer of a connected socket.  Raises :class:`DeniedError` with what the peer can do about it."""
+        """The peer of a connected socket.  Raises :class:`DeniedError` with what the peer can do
+        about it.
+        """
         pid, uid, gid = read_credentials(connection)
         groups = read_groups(connection)
         if self.is_caged(uid):
@@ -127,7 +136,9 @@ def read_uid(connection: HasSockopt) -> int:
 
 
 def read_groups(connection: HasSockopt) -> tuple[int, ...]:
-    """Supplementary groups at connect time.  Raises :class:`DeniedError` for a peer with more than 256 of them."""
+    """Supplementary groups at connect time.  Raises :class:`DeniedError` for a peer with more than
+    256 of them.
+    """
     try:
         raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _GROUPS_BYTES)
     except OSError as error:

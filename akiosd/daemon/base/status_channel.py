@@ -1,66 +1,65 @@
-"""The socket between akiosd and a cage's init: small fixed messages, and once the terminal's master."""
+"""The socket between akiosd and a cage's init: small fixed messages, and once the master of the
+terminal.
+"""
 
 from __future__ import annotations
 
-import array
-import os
 import socket
 from collections.abc import Sequence
 
 import trio
 
 from akiosd.errors import CageFailedError
+from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd
-from akiosd.values import plan as form
+from akiosd.kernel.launcher import plan_request
 from akiosd.values.plan import StatusMessage, decode_status, encode_status
 
 
 class StatusChannel:
-    """akiosd's end.  Messages keep their borders (SOCK_SEQPACKET), end of file means init is gone."""
+    """akiosd's end.  Messages keep their borders (SOCK_SEQPACKET); end of file means that init is
+    gone.
+    """
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self._socket = sock
 
     @classmethod
     def pair(cls) -> tuple[StatusChannel, Fd]:
-        """(our end, the cage's end); the latter is the caller's to send and close."""
+        """(our end, the cage's end).  The caller sends the latter on and closes it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         return cls(trio.socket.from_stdlib_socket(ours)), Fd(theirs.detach())
 
     async def receive(self) -> tuple[StatusMessage | None, Fd | None]:
-        """The next message and its descriptor (the caller's); (None, None) at the end."""
+        """The next message, and a descriptor if one came with it (the caller owns it); (None, None)
+        at end of file.
+        """
         try:
-            data, ancillary, _flags, _address = await self._socket.recvmsg(
-                64, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
-            )
+            data, numbers, _ = await scm_rights.receive(self._socket, 64, 1)
         except ConnectionResetError:
             return None, None
-        fd = None
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fd = Fd(array.array("i", content[:4])[0])
-        return (decode_status(data) if data else None), fd
+        return (decode_status(data) if data else None), Fd(numbers[0]) if numbers else None
 
     async def send(self, kind: str, value: int = 0) -> None:
-        """A command to init; one that is gone is no error, its end of file tells."""
+        """Send a command to init.  An init that is gone is no error: its end of file tells."""
         try:
             await self._socket.send(encode_status(kind, value))
         except (BrokenPipeError, ConnectionResetError):
             pass
 
     async def send_plan(self, plan: bytes, fds: Sequence[int]) -> None:
-        """The rest of its plan to a child that is parked; ``fds`` stay the caller's."""
-        with Fd(os.memfd_create("akios-plan", os.MFD_CLOEXEC)) as memory:
-            os.write(memory.fileno(), plan)
-            numbers = [memory.fileno(), *fds]
-            request = form.REQUEST.pack(form.MAGIC, form.REQUEST_RUN, len(numbers), len(plan), 0)
-            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", numbers).tobytes())]
+        """Send the rest of its plan to a parked child; ``fds`` stay the caller's.
+
+        Raises CageFailedError when the child is gone.
+        """
+        with plan_request(plan, fds) as (request, numbers):
             try:
-                await self._socket.sendmsg([request], ancillary, socket.MSG_NOSIGNAL)
+                await scm_rights.send(self._socket, request, numbers)
             except (BrokenPipeError, ConnectionResetError):
                 raise CageFailedError(
                     "the child that was to become the cage is gone", "start", "run it again"
                 ) from None
 
     def close(self) -> None:
+        """Close this end of the socket."""
         self._socket.close()

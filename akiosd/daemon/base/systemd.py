@@ -1,4 +1,6 @@
-"""sd_notify(3): readiness and status, one datagram each; nothing where no manager asked for them."""
+"""sd_notify(3): readiness and status, one datagram each; nothing where no manager asked
+for them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import socket
 
 
 def notify(state: str) -> None:
+    """Send ``state`` (such as ``READY=1``) to the service manager, if there is one."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return

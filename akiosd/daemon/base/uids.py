@@ -1,4 +1,6 @@
-"""Host ids for cages and gateways: each has one that no other living cage, and no kept change, has."""
+"""Host ids for cages and gateways: no two living cages share one, and none is reused while changes
+are owned by it.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,11 @@ _BLOCK = 1000
 
 
 class CageUids:
-    """Hands out ``count`` ids from ``first`` on, in order, so that one is used again as late as possible.
+    """Hands out ``count`` ids from ``first`` on, in order, so that each is used again as late as
+    possible.
 
-    How far it came is remembered in ``path``, in blocks, so that a restart does not hand one out again soon.
-    ``kept`` tells which ids own files that wait for a commit; it is asked each time.
+    The position is remembered in ``path``, in blocks, so that a restart does not reuse recent ids.
+    ``kept`` returns the ids that own changes waiting for a commit; it is asked each time.
     """
 
     def __init__(self, path: Path, first: int, count: int) -> None:
@@ -25,7 +28,8 @@ class CageUids:
         try:
             self._next = int(path.read_text())
         except FileNotFoundError:
-            # Two daemons on one host share the range: a start of its own keeps their cages' ids apart.
+            # Two daemons on one host share the range: a start of its own keeps their cages' ids
+            # apart.
             self._next = int.from_bytes(os.urandom(4), "big") % count
         except ValueError as error:
             raise AkiosError("the id counter is not a number", str(path), "remove the file") from error
@@ -38,7 +42,9 @@ class CageUids:
         return self._count - len(self._living) - kept
 
     def take(self) -> int:
-        """An id that is the caller's until :meth:`give_back`.  CageFailed when all are in use."""
+        """An id, which is the caller's until :meth:`give_back`.  CageFailedError when all are in
+        use.
+        """
         kept = self.kept()
         for _ in range(min(self._count, len(self._living) + len(kept) + 1)):
             uid = self._first + self._next % self._count
@@ -52,7 +58,7 @@ class CageUids:
         )
 
     def give_back(self, uid: int) -> None:
-        """Nothing runs with ``uid`` any more, and what its cage left is gone or kept."""
+        """Nothing runs as ``uid`` any more, and what its cage left is gone or is among ``kept``."""
         self._living.discard(uid)
 
     def _advance(self) -> None:

@@ -1,1 +1,3 @@
-"""One cage after another: made in advance, fitted to a request, run, recorded, kept or wiped."""
+"""The life of one cage in the kernel: made in advance, fitted to a request, run, recorded, kept or
+wiped.
+"""

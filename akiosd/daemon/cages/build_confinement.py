@@ -1,4 +1,6 @@
-"""A request → everything a cage is made of: descriptors opened and mapped, policy compiled, the plan."""
+"""Turns a request into everything that a cage is made of: descriptors opened and mapped, policy
+compiled, the plan.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from akiosd.policy.compile.identity import Identity, caller_map, lookup
 from akiosd.policy.compile.landlock import LandlockSpec, LandlockView, compile_landlock
 from akiosd.policy.compile.limits import compile_rlimits
 from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_rest
-from akiosd.values import trust
+from akiosd.values.agent_environment import environment, hidden_variables
 from akiosd.values.ids import Lines
 from akiosd.values.plan import Plan
 from akiosd.values.policy import Filesystem, Policy
@@ -41,9 +43,9 @@ _READ_ONLY = _ATTRS | mounts.MOUNT_ATTR_RDONLY
 
 
 class Parts(NamedTuple):
-    """What a request and the pool bring together; everything stays the caller's.
+    """What a request and the pool bring together; all of it stays the caller's.
 
-    ``bind_fds``: the descriptors behind the workspace's, in the order of the request's numbers.
+    ``bind_fds`` are the descriptors after the workspace's, in the order of the request's numbers.
     """
 
     host: Host
@@ -52,27 +54,31 @@ class Parts(NamedTuple):
     workspace_fd: Fd
     bind_fds: list[Fd]
     watch: Fd | None = None
-    """The group to which the kernel tells what files are executed and written; None where it tells nothing."""
+    """The fanotify group that reports executed and written files; None where there is none."""
 
     @property
     def caller(self) -> Caller:
+        """Who asked for the cage."""
         assert self.prepared.caller is not None
         return self.prepared.caller
 
     def opened(self, bind: Bind) -> Fd:
-        """What the client opened to be shown."""
+        """The descriptor of what the client opened to be shown."""
         return self.bind_fds[bind.fd - 1]
 
     def shown(self, bind: Bind) -> Fd:
-        """What is mounted for it: the tree, or the directory that holds the file."""
+        """The descriptor of what is mounted for it: the tree, or the directory that
+        holds the file.
+        """
         return self.bind_fds[(bind.holder or bind.fd) - 1]
 
 
 class Confinement:
-    """``fds`` are named as the plan names them and owned here.
+    """The descriptors and the plan of one cage.
 
-    ``stdio``: our ends of the cage's stdin, stdout and stderr, none with a terminal; the taker's.
-    ``remote``: the first tree whose file system may keep the child waiting for ever, for a message; ``""``: none.
+    ``fds`` are named as in the plan, and owned here. ``stdio`` are our ends of the cage's stdin,
+    stdout and stderr, empty with a terminal; whoever takes them owns them. ``remote`` names the
+    first tree whose file system may keep the child waiting for ever, "" for none.
     """
 
     def __init__(self, parts: Parts, identity: Identity, spec: CageSpec, fds: dict[str, Fd], remote: str) -> None:
@@ -86,21 +92,23 @@ class Confinement:
         self._spec = spec
 
     def plan(self) -> Plan:
-        """What the parked child has still to do."""
+        """The part of the plan that the parked child has still to do."""
         return compile_rest(msgspec.structs.replace(self._spec, filter=self.filter.bpf, filter_flags=_FILTER_FLAGS))
 
     def close_sent(self) -> None:
-        """The child has its copies."""
+        """Close what was sent: the child has copies."""
         close_all(self.fds.values())
 
     def close(self) -> None:
+        """Close what is left."""
         close_all(self.fds.values())
 
 
 class _Opened:
-    """What is known of what the client opened, without waiting for a file system, by the request's numbers.
+    """Facts about what the client opened, read without waiting for a file system, by the request's
+    numbers.
 
-    ``access`` says who may use those that may be written to.
+    ``access`` says who may use those that can be written to.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -126,9 +134,9 @@ class _Opened:
         return next((f"{what}, on {known.file_system}" for what, known in pairs if not known.is_local), "")
 
     async def ask(self, parts: Parts, trees: dict[str, Fd]) -> None:
-        """Who may use what, and whether files are where they are said to be.
+        """Ask who may use what, and whether files are where they are said to be.
 
-        Raises CageFailed where a file system does not answer, Refused, OSError.
+        Raises CageFailedError where a file system does not answer, DeniedError, OSError.
         """
         self.access[0] = await user_tree.read_access(parts.workspace_fd.fileno(), self.workspace, "the workspace")
         for number, bind in enumerate(parts.run.binds):
@@ -140,7 +148,9 @@ class _Opened:
                 await self._check_holder(trees[f"bind:{number}"], bind, what)
 
     async def _check_holder(self, tree: Fd, bind: Bind, what: str) -> None:
-        """The client could open the file; that there is one of its name in a directory it could open proves nothing."""
+        """Check that ``bind``'s file is the one with its name in its directory: that the client
+        could open both proves nothing.
+        """
         try:
             found = await user_tree.find_entry(tree.fileno(), bind.name, self.mounted(bind), what)
         except OSError as error:
@@ -152,7 +162,10 @@ class _Opened:
 
 
 async def build_confinement(parts: Parts, user_name: str) -> Confinement:
-    """Open and map everything the plan names.  Raises AkiosError or OSError; nothing stays open then."""
+    """Open and map everything that the plan names.
+
+    Raises AkiosError or OSError; nothing stays open then.
+    """
     fds: dict[str, Fd] = {}
     opened = _Opened(parts)
     trees = await _client_trees(parts, opened)
@@ -219,7 +232,9 @@ def _ruleset(filesystem: Filesystem, view: LandlockView, abi: int) -> LandlockSp
 
 
 def _trust_layer(parts: Parts, fds: dict[str, Fd]) -> tuple[bytes, ...]:
-    """Make the layer of the workspace's own trust stores; which of them it covers."""
+    """Make the layer that covers trust stores inside the workspace; returns the paths that it
+    covers.
+    """
     run, prepared, roots = parts.run, parts.prepared, parts.host.roots
     below = run.workspace + b"/"
     inner = tuple(bind.path + b"/" for bind in run.binds if bind.path.startswith(below))
@@ -236,13 +251,15 @@ def _trust_layer(parts: Parts, fds: dict[str, Fd]) -> tuple[bytes, ...]:
 
 
 def _environment(parts: Parts, user_name: str, home: bytes) -> tuple[bytes, ...]:
-    """What the client sent, without keys: the policy alone may name a value for what AKIOS sets itself."""
+    """The agent's environment: what the client sent without real keys, and what AKIOS sets.  Only
+    the policy may name other values for the latter.
+    """
     policy = parts.run.policy
     providers = allowed_providers(policy)
     named = {os.fsencode(name) for name in policy.environment.set}
-    hidden = {name.encode() for name in trust.hidden_variables(providers)} - named
+    hidden = {name.encode() for name in hidden_variables(providers)} - named
     env = {name: value for name, value in parts.run.env.items() if name not in hidden}
-    ours = trust.environment(providers, region_of(parts.host, "bedrock") if "bedrock" in providers else "")
+    ours = environment(providers, {provider: region_of(parts.host, provider) for provider in providers})
     env |= {name.encode(): value.encode() for name, value in ours.items() if name.encode() not in named}
     fixed = {b"HOME": home, b"USER": user_name.encode(), b"LOGNAME": user_name.encode(), b"SHELL": b"/bin/bash"}
     merged = {b"PATH": b"/usr/local/bin:/usr/bin:/bin", **env, **fixed, b"AKIOS": b"1"}
@@ -299,7 +316,9 @@ def _check_degradation(parts: Parts, plain: str) -> None:
 
 
 def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
-    """Fill ``trees``; returns the name of the last one that could not be mapped, "" if all were."""
+    """Fill ``trees``; returns the name of the last tree that could not be idmapped, "" when all
+    could.
+    """
     plain = ""
     workspace, mode = parts.workspace_fd.fileno(), parts.run.policy.filesystem.workspace
     if not stat.S_ISDIR(opened.workspace.mode) or not parts.run.workspace:

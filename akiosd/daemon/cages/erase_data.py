@@ -1,6 +1,7 @@
-"""The destruction of a cage's data: survey, wipe, tombstone: in this order.
+"""Destroys a cage's data: survey, wipe, tombstone, in this order.
 
-What refuses a wipe is met before anything was written or wiped; the tombstone is written when nothing is left.
+Whatever refuses a wipe is met before anything is written or wiped; the tombstone is written when
+nothing is left.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _MOST_NAMES, _MOST_LETTERS = 20, 100  # named, and of each name
 
 
 def method_of(how: How, found: Sequence[Found] = ()) -> str:
-    """What the tombstone says: how what was found is wiped, and what is not overwritten."""
+    """The words of the tombstone: how ``found`` is wiped, and what is not overwritten."""
     paths = {item.path for item in found}
     before = _OVERWRITTEN if MARKER in paths else _OUTPUT_HERE if OUTPUT in paths else _UNLINKED
     spared = [_shorten(escape(path)) for path in spared_by(found)]
@@ -43,10 +44,10 @@ def _shorten(name: str) -> str:
 
 
 async def erase_log(ledger: Ledger, cages_dir: Path, log: LogId, how: How) -> tuple[Wiped, CageDestroyed]:
-    """Destroy everything of an ended cage, its log included.  Raises ``LedgerError``: where that is no refusal, the
-    next start goes on.
+    """Destroy everything of an ended cage, its log included.
 
-    What its records left in the WAL, and in files that its log outgrew, is gone only after ``Ledger.overwrite_wal``.
+    Raises ``LedgerError``; where that is no refusal, the next start continues. Traces in the WAL
+    and in files that the log outgrew are gone only after ``Ledger.overwrite_wal``.
     """
     found = await trio.to_thread.run_sync(look, cages_dir / log)
     await ledger.destroy_log(log, method_of(how, found))
@@ -55,7 +56,9 @@ async def erase_log(ledger: Ledger, cages_dir: Path, log: LogId, how: How) -> tu
 
 
 async def finish_destructions(ledger: Ledger, cages_dir: Path) -> None:
-    """At start: go on with what an earlier run began.  What cannot be wiped is named, and tried at the next start."""
+    """At start: continue what an earlier run began.  What cannot be wiped is logged, and tried
+    again at the next start.
+    """
     for log, method in ledger.unfinished_destructions().items():
         try:
             await erase_log(ledger, cages_dir, log, How.parse(method.partition(";")[0]))

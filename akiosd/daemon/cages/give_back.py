@@ -1,4 +1,6 @@
-"""Clean-ups of several parts: one that fails must keep no other from being given back."""
+"""Gives back several parts, so that a failure of one does not keep the others from being given
+back.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ _log = get_log("cage")
 
 
 async def attempt(cage: str, what: str, step: Callable[[], Awaitable[None] | None]) -> bool:
-    """Give one part of ``cage`` back; False when that failed, which is said in the log."""
+    """Give one part of ``cage`` back; returns False, after logging it, when that failed.  ``what``
+    names the part.
+    """
     try:
         waits = step()
         if waits is not None:

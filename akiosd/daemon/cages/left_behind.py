@@ -1,7 +1,8 @@
-"""Threads of akiosd's that wait for a user's file system although their cage has ended: few for each user.
+"""Counts threads of akiosd that wait for a user's file system although their cage has ended, and
+bounds them for each user.
 
-Nothing ends such a wait but the file system, so it is counted until it is over, and the user begins no cage meanwhile
-when there are too many.
+Only the file system can end such a wait, so a thread is counted until it is over; with too many of
+them the user may not begin another cage.
 """
 
 from __future__ import annotations
@@ -11,23 +12,24 @@ from collections import Counter
 from akiosd.errors import CageFailedError
 
 MOST = 4
+"""Waiting threads of one user with which no further cage begins."""
 _waiting: Counter[int] = Counter()
 
 
 def check(uid: int) -> None:
-    """Before a cage of this user's begins.  CageFailedError when too much waits."""
+    """To be called before a cage of this user begins: CageFailedError when too many
+    threads wait.
+    """
     if _waiting[uid] >= MOST:
         what = f"{_waiting[uid]} threads of akiosd wait for file systems of yours that do not answer"
         raise CageFailedError(what, "workspace", "see which of them hang, and unmount or mend them")
 
 
-def count(uid: int) -> int:
-    return _waiting[uid]
-
-
 def add(uid: int) -> None:
+    """One more thread waits."""
     _waiting[uid] += 1
 
 
 def remove(uid: int) -> None:
+    """A thread's wait is over."""
     _waiting[uid] -= 1

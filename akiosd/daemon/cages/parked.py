@@ -1,4 +1,6 @@
-"""A child of the launcher that stands where a request is needed to go on: its groups, network, root, /dev and /proc."""
+"""A child of the launcher that has done what depends on no request, and waits: cgroups, network,
+root, /dev, /proc.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +21,29 @@ from akiosd.values.plan import Plan, encode
 
 
 class Parked:
-    """Our child, its pidfd and our end of its status socket; whoever takes it owns them.  Its end of file ends it."""
+    """A child that waits for the rest of its plan: pid, pidfd, and our end of its status socket.
+
+    Whoever takes it owns all three. It exits when the socket is closed.
+    """
 
     def __init__(self, pid: int, process: Fd, status: StatusChannel) -> None:
         self.pid = pid
         self.process = process
         self.status = status
         self.mounts: Fd | None = None
-        """Its mount namespace: held, its mounts outlive it, and taking them down delays no end of a cage."""
+        """Its mount namespace, held so that its mounts are taken down later, and delay no end of a
+        cage.
+        """
 
     @property
     def alive(self) -> bool:
+        """Whether the child still lives."""
         poller = select.poll()
         poller.register(self.process.fileno(), select.POLLIN)
         return not poller.poll(0)
 
     async def end(self) -> None:
-        """Kill and reap it; afterwards nothing of it is in its groups and mounts."""
+        """Kill and reap it; when this returns, nothing of it is left in its cgroups and mounts."""
         with trio.CancelScope(shield=True):
             self.status.close()
             pidfd.send_signal(self.process.fileno(), signal.SIGKILL)
@@ -44,9 +52,10 @@ class Parked:
 
 
 async def park(launcher: Launcher, plan: Plan, fds: Mapping[str, Fd], leaf: CageCgroup) -> Parked:
-    """A child in ``leaf`` that has done ``plan``, which ends in a ``park`` step.  ``fds`` stay the caller's.
+    """Clone a child into ``leaf`` and wait until it has done ``plan``, whose last step is ``park``.
 
-    Raises KernelError with the step that failed, CageFailed, OSError.
+    ``fds`` stay the caller's. Raises KernelError naming the step that failed, CageFailedError,
+    OSError.
     """
     status, theirs = StatusChannel.pair()
     tasks = leaf.open_v1_tasks()

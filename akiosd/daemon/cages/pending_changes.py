@@ -1,10 +1,11 @@
-"""What is remembered of a cage beside its log, in its directory, across restarts and kills of akiosd.
+"""What is kept of a cage besides its log, in its directory, across restarts and kills of akiosd.
 
     running.msgpack   written before its agent begins
     kept.msgpack      it ended, and its changes wait for a commit or a discard
-    ended.msgpack     it ended without changes, or they were settled; it is still the last of its workspace
+    ended.msgpack     it ended without changes, or they were settled; it may still be ``last``
 
-A start finds in ``running`` what a killed daemon left: the overlay is on the cage's disk, so nothing is lost.
+A start finds in ``running`` what a killed daemon left: the overlay is on the cage's disk, so
+nothing is lost.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ import msgspec
 from akiosd.errors import KernelError
 from akiosd.kernel.disk import IMAGE, Disks
 from akiosd.kernel.fds import Fd
+from akiosd.kernel.syscalls import sync_directory
 from akiosd.store.outgrown import DIRECTORY as OUTGROWN
-from akiosd.store.sync import sync_directory
 from akiosd.values.ids import DirectoryId, is_cage_id
 from akiosd.wire.messages import CageInfo
 
 _RUNNING, KEPT, _ENDED = "running.msgpack", "kept.msgpack", "ended.msgpack"
 OUTPUT = "output.log"
-"""What a detached agent printed."""
+"""Name of the file with the output of a detached agent."""
 _PATIENCE_S = 10.0
 _PAUSE_S = 0.02
 LOST = "killed: akiosd ended without a word"
@@ -40,9 +41,11 @@ Stored = TypeVar("Stored")
 
 
 class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
-    """``owner``: (uid, gid) of the caller; ``workspace_id``: (device, inode) of the directory it was opened from.
+    """An ended cage with changes.
 
-    ``workspace_born_ns``: when that directory was made, 0 if unknown.  ``boot``: the boot of the host it ran in.
+    ``owner`` is (uid, gid) of the caller; ``workspace_id`` (device, inode) of the directory that it
+    was opened from, ``workspace_born_ns`` when that was made (0: unknown). ``boot`` identifies the
+    boot of the host in which it ran.
     """
 
     info: CageInfo
@@ -58,16 +61,21 @@ class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def directory(self) -> DirectoryId:
+        """The identity of its workspace."""
         return DirectoryId(*self.workspace_id, self.workspace_born_ns)
 
 
 def begin(directory: Path, kept: KeptCage) -> None:
-    """The agent is about to begin.  In the page cache, which survives akiosd: a disk is not waited for here."""
+    """The agent is about to begin.  Written to the page cache only, which survives akiosd, so no
+    disk is waited for.
+    """
     _write(directory / _RUNNING, msgspec.msgpack.encode(kept))
 
 
 def save(directory: Path, kept: KeptCage) -> None:
-    """Durable before the end is told: a crash must not lose an agent's work."""
+    """Keep its changes.  Durable before the end is reported: a crash must not lose an
+    agent's work.
+    """
     fresh = directory / (KEPT + ".new")
     _write(fresh, msgspec.msgpack.encode(kept), durable=True)
     fresh.rename(directory / KEPT)
@@ -76,19 +84,23 @@ def save(directory: Path, kept: KeptCage) -> None:
 
 
 def end(directory: Path, info: CageInfo) -> None:
-    """It left no changes, or they were settled."""
+    """It left no changes, or they were committed or discarded."""
     _write(directory / _ENDED, msgspec.msgpack.encode(info))
     for name in (_RUNNING, KEPT):
         _put_aside(directory / name)
 
 
 def drop(directory: Path) -> None:
-    """A later cage of its workspace ended like it: this one is nobody's last."""
+    """Another cage is now the last one of its workspace: this one need not be remembered."""
     _put_aside(directory / _ENDED)
 
 
 def _put_aside(path: Path) -> None:
-    """It holds the agent's command line: the ledger overwrites it before it is unlinked.  Nothing there is fine."""
+    """Move a file to where the ledger overwrites it before it is unlinked, because it holds the
+    agent's command line.
+
+    A file that is not there is fine.
+    """
     aside = path.parent.parent.parent / OUTGROWN / f"{path.parent.name}.{path.name}"
     try:
         path.rename(aside)
@@ -105,12 +117,12 @@ def _write(path: Path, data: bytes, *, durable: bool = False) -> None:
 
 
 def load_all(cages_dir: Path) -> dict[str, KeptCage]:
-    """Every cage that still waits; what cannot be read is left alone and skipped."""
+    """Every cage whose changes wait; files that cannot be read are skipped and left alone."""
     return dict(_load(cages_dir, KEPT, KeptCage))
 
 
 def load_ended(cages_dir: Path) -> list[CageInfo]:
-    """Those that ended without changes and may be the last of their workspace."""
+    """Cages that ended without changes, and may be the last of their workspace."""
     return [info for _, info in _load(cages_dir, _ENDED, CageInfo)]
 
 
@@ -123,7 +135,7 @@ def _load(cages_dir: Path, name: str, kind: type[Stored]) -> Iterator[tuple[str,
 
 
 def forget(directory: Path, disks: Disks, kept: KeptCage) -> None:
-    """Remove the changes; the cage's log stays."""
+    """Remove the changes of a cage; its log stays."""
     image = directory / IMAGE
     if image.exists():
         image.unlink()
@@ -137,10 +149,11 @@ def forget(directory: Path, disks: Disks, kept: KeptCage) -> None:
 
 
 def recover(cages_dir: Path, disks: Disks) -> list[str]:
-    """Keep what agents had changed when a daemon before us was killed; the names of their cages.
+    """Keep what agents had changed when an earlier daemon was killed; returns the names of their
+    cages.
 
-    Blocking.  Nothing runs in these cages any more, but what waits for a file system that does not answer.
-    Raises OSError when it cannot be written down.
+    Blocking. Nothing runs in these cages any more, except processes that wait for a file system
+    that does not answer. Raises OSError when it cannot be written down.
     """
     found = []
     # For all together: a start that waited for each disk that stays in use would have no end.
@@ -163,15 +176,18 @@ def recover(cages_dir: Path, disks: Disks) -> list[str]:
 
 
 def list_torn(cages_dir: Path) -> list[str]:
-    """Cages of which :func:`recover` could not read what was begun: a host that lost its power may leave half of it.
+    """Cages whose record could not be read by :func:`recover`: a power loss may leave half of a
+    file.
 
-    Their disks stay, for they may hold an agent's work.
+    Their disks stay, because they may hold an agent's work.
     """
     return sorted(path.parent.name for path in cages_dir.glob(f"*/{_RUNNING}"))
 
 
 def _has_changes(directory: Path, disks: Disks, size: int, deadline: float) -> bool:
-    """What cannot be looked at is kept: it may hold an agent's work."""
+    """Whether the disk of a cage holds changes; True when it cannot be read before ``deadline``, so
+    that no work is lost.
+    """
     while True:
         try:
             slot = disks.reopen(directory, size)
@@ -192,14 +208,14 @@ def _has_changes(directory: Path, disks: Disks, size: int, deadline: float) -> b
 
 
 def read_boot() -> str:
-    """Differs after every start of the host (random(4))."""
+    """A text that differs after every start of the host (random(4))."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def sweep(cages_dir: Path, disks: Disks, logs: Collection[str]) -> None:
-    """Remove what a killed daemon left: half-made cages, disks of cages that died with it without a word.
+    """Remove what a killed daemon left: half-made cages, and disks of cages without changes.
 
-    ``logs`` are open: their directories are being written to, also where no tree is in them yet.
+    Directories of ``logs``, which are open, stay, also where no tree is in them yet.
     """
     waiting = {path.parent.name for name in (KEPT, _RUNNING) for path in cages_dir.glob(f"*/{name}")}
     disks.remove_others(waiting)

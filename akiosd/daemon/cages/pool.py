@@ -1,7 +1,8 @@
-"""Cages half-made in advance: an id, a directory, a uid with its user namespace, a network, a disk, a parked child.
+"""The pool of half-made cages: id, directory, uid with user namespaces, network, disk, cgroup,
+parked child.
 
-A run takes one and the pool makes another behind its back, so that the request does not wait for what
-depends on nothing in it.
+A run takes one, and the pool makes another in the background, so that no request waits for work
+that does not depend on it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from akiosd.daemon.cages.prepared_cage import Caller, Prepared, create_slot
 from akiosd.daemon.gateways import listeners
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError, CageFailedError
-from akiosd.kernel import heap, netns
+from akiosd.kernel import netns, syscalls
 from akiosd.kernel.disk import Slot
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.values.ids import make_cage_id
@@ -30,6 +31,8 @@ _REST_S = 1.0
 
 
 class Pool:
+    """Keeps ``size`` half-made cages ready."""
+
     def __init__(self, host: Host, size: int) -> None:
         self._host = host
         self._size = size
@@ -42,7 +45,11 @@ class Pool:
         self._limits = host.policy.limits
 
     async def take(self, caller: Caller, limits: Limits) -> Prepared:
-        """A half-made cage for this caller; the returned one is the taker's.  Those made next are for the same."""
+        """A half-made cage for this caller, which the caller of this method owns; the next ones are
+        made for the same caller.
+
+        Raises CageFailedError, KernelError.
+        """
         self._caller = caller
         self._limits = limits
         disk_size = limits.disk
@@ -65,13 +72,14 @@ class Pool:
         return found
 
     def refill_soon(self) -> None:
-        """One was taken, and is on its way."""
+        """A cage was taken and has started: there is time to make another."""
         self._wanted.set()
 
     def discard(self) -> None:
-        """Use nothing that is ready: a sparse image that met a full disk has lost writes, and says so only when used.
+        """Use nothing that is ready, and destroy it soon.
 
-        It is destroyed soon after.
+        To be called when the disk is full: a sparse image that met a full disk has lost writes, and
+        says so only when it is used.
         """
         self._spoiled += self._ready
         self._ready = []
@@ -100,7 +108,8 @@ class Pool:
         with trio.move_on_after(_REST_S) as rest:
             await self._wanted.wait()
         if rest.cancelled_caught:
-            await trio.to_thread.run_sync(heap.trim)
+            # After a crowd of cages what is still in use lies scattered, and nothing shrinks by itself.
+            await trio.to_thread.run_sync(syscalls.malloc_trim)
             await self._wanted.wait()
 
     async def _destroy_spoiled(self) -> None:
@@ -111,7 +120,7 @@ class Pool:
     async def _fill(self) -> None:
         self._wanted = trio.Event()
         while len(self._ready) < self._size and self._host.uids.left > self._size:
-            # With few left it is the next to ask who would wait.
+            # With few cages left the next caller would have to wait, so they are made at once.
             calm = len(self._ready) > self._size // 2
             made = await self._make(self._host.hurry.wait_calm if calm else trio.lowlevel.checkpoint)
             try:
@@ -123,14 +132,18 @@ class Pool:
             self._ready.append(made)
 
     async def _take_network(self) -> Fd:
-        """They are made several at once; of a crowd that finds none, the first makes some for those behind it."""
+        """A network namespace; several are made at once, so that of a crowd only the
+        first waits.
+        """
         async with self._making:
             if not self._networks:
                 self._networks += await netns.create(max(1, self._size // 2))
             return self._networks.pop()
 
     async def _make(self, wait: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint) -> Prepared:
-        """``wait`` is called between the parts: those who wait for their cages come first."""
+        """Make one cage.  ``wait`` is called between the parts, so that those who wait for their
+        cages come first.
+        """
         await wait()
         network = await self._take_network()
         cage = make_cage_id(os.urandom(8))

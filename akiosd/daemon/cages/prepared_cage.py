@@ -1,4 +1,6 @@
-"""One half-made cage: what it consists of before anybody asks for it, and how it is fitted to who does."""
+"""One half-made cage: what it consists of before anybody asks for it, and how it is fitted to its
+caller.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,6 @@ from pathlib import Path
 import msgspec
 import trio
 
-from akiosd.daemon.base.log import get_log
 from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.parked import Parked, park
 from akiosd.daemon.gateways import listeners
@@ -31,14 +32,13 @@ from akiosd.values.ids import CageId, Lines
 from akiosd.values.policy import Limits
 
 STDIO = ("stdin", "stdout", "stderr")
-_log = get_log("pool")
 _AUTHORITY_WAITS = timedelta(days=1)
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
 
 
 async def create_slot(host: Host, directory: Path, size: int, host_id: int) -> Slot:
-    """A disk with its directories; the caller's.  OSError, KernelError."""
+    """A disk with its directories; the caller owns it.  Raises OSError, KernelError."""
     assert host.disks is not None
     slot = await trio.to_thread.run_sync(host.disks.create, directory, size)
     try:
@@ -50,14 +50,14 @@ async def create_slot(host: Host, directory: Path, size: int, host_id: int) -> S
 
 
 class Pipe(msgspec.Struct):
-    """One of the cage's three: the end that becomes its descriptor, and ours."""
+    """One of the cage's three pipes: the end that the agent gets, and ours."""
 
     theirs: Fd
     ours: Fd
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Whose files the cage shows, and the numbers the agent has inside."""
+    """Whose files the cage shows, and which numbers the agent has inside."""
 
     uid: int
     gid: int
@@ -81,7 +81,9 @@ class Prepared:
         self.directory = directory
         self.host_id = self.host_gid = host_id
         self.owner = host_id
-        """Of its user namespace: the id stays the cage's own where the agent gets its caller's."""
+        """Host uid that owns its user namespace: the cage's own, also where the agent runs under
+        the caller's ids.
+        """
         self.network = network
         self.slot = slot
         self.leaf = leaf
@@ -101,7 +103,9 @@ class Prepared:
         self.limits_missing: dict[str, str] = {}
 
     async def fit(self, host: Host, caller: Caller) -> None:
-        """Make the two user namespaces for this caller, unless they are there, and say whose cage it is."""
+        """Make the two user namespaces for this caller, unless they exist, and record whose cage it
+        is.
+        """
         if self.caller == caller:
             return
         with Fd(os.open(self.directory / "owner", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)) as file:
@@ -120,11 +124,13 @@ class Prepared:
 
     @property
     def is_caller(self) -> bool:
-        """The agent has its caller's own ids on the host, because files could not be shown with others."""
+        """Whether the agent runs under its caller's own ids, because a file system has
+        no id maps.
+        """
         return self.caller is not None and self.host_id == self.caller.uid
 
     async def become_caller(self, host: Host) -> None:
-        """Give up the ids of the cage's own for the caller's.  Never for root."""
+        """Change from the cage's own ids to the caller's.  Never for root."""
         caller = self.caller
         assert caller is not None and caller.uid and caller.gid
         self.host_id, self.host_gid, self.caller = caller.uid, caller.gid, None
@@ -134,14 +140,16 @@ class Prepared:
         self.slot.give_home(caller.uid, caller.gid)
 
     async def begin_again(self, host: Host, disk_size: int) -> None:
-        """Another child, with another disk: the one there was is mounted in the first child's namespace."""
+        """Make another disk and another child: the old disk is mounted in the old child's
+        namespace.
+        """
         await self.end_child()
         self.slot.destroy()
         self.slot = await create_slot(host, self.directory, disk_size, self.host_id)
         await self.park(host)
 
     async def park(self, host: Host) -> None:
-        """Have a child begin the cage, with what this object has now."""
+        """Have a child begin the cage with what this object holds now."""
         spec = BaseSpec(
             name=self.cage, agent=self.host_id, display=host.config.uids.display_base,
             system_links=host.facts.system_links, system_dirs=host.facts.system_dirs,
@@ -155,12 +163,15 @@ class Prepared:
             close_all(trees.values())
 
     async def end_child(self) -> None:
+        """Kill and reap the child, if there is one."""
         child, self.child = self.child, None
         if child is not None:
             await child.end()
 
     def bring_trust(self, host: Host) -> None:
-        """Make its certificate authority and what shows it, unless they are fresh and the host's roots the same."""
+        """Make its certificate authority and trust files, unless they are recent and the host's
+        roots are unchanged.
+        """
         now, roots = datetime.now(UTC), host.roots.refresh()
         if self.authority is not None and not self.authority.is_older(now, _AUTHORITY_WAITS) and roots == self._roots:
             return
@@ -170,7 +181,9 @@ class Prepared:
         self.trust = make_tree(host.roots, self.authority.pem, self.authority.certificate, display)
 
     def limit(self, host: Host, limits: Limits) -> None:
-        """Set the limits of its groups, and read them back, unless that is done.  KernelError."""
+        """Set the limits of its cgroups and read them back, unless that was done.  Raises
+        KernelError.
+        """
         if limits == self.limits:
             return
         self.limits = None
@@ -186,7 +199,9 @@ class Prepared:
         self.limits = limits
 
     def make_pipes(self) -> None:
-        """stdin, stdout, stderr of the cage's own, owned by its uid so that /dev/stderr opens."""
+        """Pipes for stdin, stdout and stderr, owned by the cage's uid so that /dev/stderr can be
+        opened.
+        """
         self.close_pipes()
         for number in range(len(STDIO)):
             read_end, write_end = open_pipe()
@@ -199,16 +214,20 @@ class Prepared:
                 pass  # the user's share of pipe memory is used up: the default size works too
 
     def close_pipes(self) -> None:
+        """Close both ends of all pipes; calling it again does nothing."""
         pipes, self.pipes = self.pipes, []
         close_all(fd for pipe in pipes for fd in (pipe.theirs, pipe.ours))
 
     def close(self) -> None:
+        """Close all descriptors, except those of child and disk."""
         self.close_pipes()
         close_all(one.fd for one in self.bound)
         close_all((self.trust, self.network, self.userns, self.bind_userns))
 
     async def destroy(self, host: Host) -> None:
-        """Never used: remove it all, but what something may still live in; the next start of akiosd removes that."""
+        """Remove everything of a cage that was never used, except what something may still live in:
+        the next start removes that.
+        """
         give_back = functools.partial(attempt, self.cage)
         with trio.CancelScope(shield=True):
             gone = await give_back("its parked child", self.end_child)

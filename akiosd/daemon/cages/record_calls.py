@@ -1,4 +1,4 @@
-"""System calls → records: drains a cage's ring into its log, and stops a cage that fills it."""
+"""Records system calls: drains a cage's ring into its log, and stops a cage that fills its log."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class CallRecorder:
     def __init__(
         self, ledger: Ledger, log: LogId, compiled: Compiled, limits: Limits, bulk: Bulk, caller: int
     ) -> None:
-        """Raises KernelError when there is no memory for a ring."""
+        """``bulk`` measures how much this cage records; ``caller`` is the uid of its user.
+
+        Raises KernelError when there is no memory for a ring.
+        """
         self._ledger = ledger
         self._log = log
         self._compiled = compiled
@@ -42,7 +45,9 @@ class CallRecorder:
         self.bytes = 0
 
     def start(self, listener: Fd, leaf: CageCgroup, pools: HostPools) -> None:
-        """Serve ``listener`` from now on; it belongs to the pump.  ``leaf`` holds the processes of the cage."""
+        """Serve ``listener`` from now on; it belongs to the pump, also when this fails.  ``leaf``
+        holds the cage's processes.
+        """
         try:
             rate, bounds = self._limits.events_per_second, compile_bounds(self._limits, pools)
             with leaf.open_v2() as group:
@@ -56,18 +61,23 @@ class CallRecorder:
 
     @property
     def running(self) -> bool:
+        """Whether the pump serves the listener."""
         return self._pump is not None and not self._pump.counters().ended
 
     @property
     def records(self) -> int:
+        """Records so far, before equal ones are folded."""
         return self._pump.counters().records if self._pump is not None else 0
 
     @property
     def denials(self) -> int:
+        """How many system calls were denied so far; 0 before the pump runs."""
         return self._pump.counters().denials if self._pump is not None else 0
 
     async def run(self) -> bool:
-        """Until the last record is in the log; False when ``audit_bytes`` was passed first (the rest still goes in)."""
+        """Drain until the last record is in the log; False when ``audit_bytes`` was exceeded (the
+        rest is still recorded).
+        """
         assert self._pump is not None
         full_at = self._limits.audit_bytes
         within = True
@@ -96,10 +106,12 @@ class CallRecorder:
             with trio.move_on_after(_PATIENCE_S):
                 await self._done.wait()
         if not self._done.is_set():
-            # Memory that it reads may be a file, on a file system of the caller's: nothing ends that wait.
+            # Memory that it reads may be a file, on a file system of the caller's: nothing ends
+            # that wait.
             self._ledger.append(self._log, Lost(ts=time.time_ns(), count=0, why=_STALLED))
 
     def close(self) -> None:
+        """Stop the pump and free the ring."""
         if self._pump is not None:
             self._pump.stop()
         if self.running:

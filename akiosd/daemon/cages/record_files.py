@@ -1,4 +1,6 @@
-"""Files executed and written → records: reads what the kernel tells of a cage, and says when it could not tell all."""
+"""Records executed and written files: reads the kernel's reports about a cage, and says when some
+were lost.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,10 @@ _PATIENCE_S = 5.0
 
 
 class FileRecorder:
-    """Owns a cage's group, kept on the account of the host uid ``owner``.  ``missing`` says why there is none.
+    """Owns the fanotify group of a cage, charged to the host uid ``owner``.  ``missing`` says why
+    there is none.
 
-    ``caller``: the uid of the user whose file systems the cage sees.
+    ``caller`` is the uid of the user whose file systems the cage sees.
     """
 
     def __init__(self, owner: int, caller: int) -> None:
@@ -44,10 +47,11 @@ class FileRecorder:
 
     @property
     def events(self) -> FileEvents | None:
+        """The group; None where the kernel gives none."""
         return self._events
 
     async def run(self, book: Book) -> None:
-        """Until :meth:`finish` was called and the queue is empty."""
+        """Record until :meth:`finish` was called and the queue is empty."""
         self._running = True
         try:
             while self._events is not None:
@@ -61,7 +65,7 @@ class FileRecorder:
             self._done.set()
 
     async def finish(self, book: Book) -> None:
-        """Every process is dead: wait until what the kernel told is in the log."""
+        """Every process is dead: wait until all reports are in the log, five seconds at most."""
         self._finishing = True
         if not self._running:
             return
@@ -73,7 +77,9 @@ class FileRecorder:
             await book.append([Lost(ts=time.time_ns(), count=0, why=_STALLED)])
 
     async def _wait(self) -> None:
-        """For an event, and a moment more: of many, each would be a thread's work of its own."""
+        """Wait for an event and a little longer: every read takes a thread, so several events are
+        read at once.
+        """
         assert self._events is not None
         with trio.CancelScope() as self._waiting:
             await trio.lowlevel.wait_readable(self._events.group.fileno())
@@ -98,7 +104,9 @@ class FileRecorder:
                 return
 
     async def _read(self, events: FileEvents) -> tuple[list[FileEvent], int]:
-        """In a thread, which is left behind when this is cancelled, and counted until it comes back."""
+        """In a thread, which is left behind when this is cancelled, and counted until it comes
+        back.
+        """
         token, back, left = trio.lowlevel.current_trio_token(), False, False
 
         def come_back() -> None:
@@ -114,7 +122,8 @@ class FileRecorder:
                 with contextlib.suppress(trio.RunFinishedError):
                     token.run_sync_soon(come_back)
 
-        # From here on the thread is started whatever happens: the limiter is free, so there is nothing to wait for.
+        # From here on the thread is started whatever happens: the limiter is free, so there is
+        # nothing to wait for.
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
             return await trio.to_thread.run_sync(read, limiter=self._limiter, abandon_on_cancel=True)
@@ -125,5 +134,6 @@ class FileRecorder:
             raise
 
     def close(self) -> None:
+        """Close the fanotify group; what it still held is lost."""
         if self._events is not None:
             self._events.close()

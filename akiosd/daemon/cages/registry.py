@@ -1,6 +1,8 @@
-"""The cages that akiosd knows: those that run, those whose changes wait, and the last one of each workspace.
+"""The cages that akiosd knows: running ones, those whose changes wait, and the last one of each
+workspace.
 
-Whoever asks about a cage asks here, and a cage of somebody else's does not exist for them.
+Every question about a cage is asked here. A cage of another user does not exist for the one who
+asks.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _MAX_ARGV = 4096
 
 
 class Registry:
-    """Read once from disk at start; afterwards the truth is here, and disk follows."""
+    """Read from disk once, at start; afterwards this object is right, and the disk follows."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -53,12 +55,13 @@ class Registry:
         return self._order
 
     def add(self, cage: Cage) -> None:
+        """A cage runs from now on."""
         cage.on_begin, cage.on_changes = self._begin, self._keep
         self.running[cage.id] = cage
         self._owners[cage.id] = cage.peer.uid
 
     def remove(self, cage: Cage) -> None:
-        """It gave everything back."""
+        """The cage has ended and given everything back."""
         del self.running[cage.id]
         if not cage.changes:
             self._remember(msgspec.structs.replace(self._describe(cage), state="ended", pid=0))
@@ -66,27 +69,32 @@ class Registry:
         self._removed = trio.Event()
 
     def forget_changes(self, name: str) -> None:
-        """They were committed or discarded, and are gone from disk."""
+        """Its changes were committed or discarded, and are gone from disk."""
         kept = self.kept.pop(name)
         self._remember(msgspec.structs.replace(kept.info, changes=False))
         close_all((self.workspaces.pop(name, None),))
 
     async def wait_empty(self) -> None:
+        """Wait until no cage runs."""
         while self.running:
             await self._removed.wait()
 
     async def wait_released(self, name: str) -> None:
-        """A cage whose end was just told may still be giving its disk back."""
+        """Wait while a cage whose end was reported is still giving its disk back."""
         while name in self.running and self.running[name].ended.is_set():
             await self._removed.wait()
 
     def close(self) -> None:
+        """Close the descriptors of all workspaces."""
         close_all(self.workspaces.values())
 
-    # ---- who may see what --------------------------------------------------------------------------
+    # ---- who may see what
+    # --------------------------------------------------------------------------
 
     def owner_of(self, log: LogId) -> int | None:
-        """The uid of the caller whose cage this log is; None for the host's and for unknown ones."""
+        """The uid of the caller whose cage this log is; None for the host's and for
+        unknown ones.
+        """
         if log not in self._owners and is_cage_id(log):
             try:
                 self._owners[log] = int((self._host.cages_dir / log / "owner").read_text())
@@ -95,13 +103,16 @@ class Registry:
         return self._owners.get(log)
 
     def find(self, peer: Peer, name: str) -> Cage:
-        """A running cage this peer may act on.  One of somebody else's does not exist for others."""
+        """A running cage that this peer may act on.  Raises DeniedError, the same for unknown cages
+        and for others'.
+        """
         cage = self.running.get(name)
         if cage is None or (peer.role not in ("root", "admin") and cage.peer.uid != peer.uid):
             raise DeniedError(f"no running cage {name}", next="list cages with: akiosctl ps")
         return cage
 
     def find_kept(self, peer: Peer, name: str) -> KeptCage:
+        """An ended cage with changes that this peer may settle.  Raises DeniedError."""
         kept = self.kept.get(name)
         if kept is None or (peer.role != "root" and kept.owner[0] != peer.uid):
             running = name in self.running and self.running[name].peer.uid == peer.uid
@@ -110,7 +121,9 @@ class Registry:
         return kept
 
     def list_page(self, peer: Peer, everyone: bool, after: str) -> tuple[list[wire.CageInfo], bool]:
-        """Cages whose ids come behind ``after``, as many as fit a page, and whether there are more."""
+        """Cages whose ids follow ``after``, as many as fit into one reply, and whether there are
+        more.
+        """
         everyone = everyone and (peer.reads_all or peer.role in ("root", "admin"))
         infos = [self._describe(cage) for cage in self.running.values()]
         infos += [kept.info for name, kept in self.kept.items() if name not in self.running]
@@ -120,7 +133,9 @@ class Registry:
         return wanted[:MAX_LISTED], len(wanted) > MAX_LISTED
 
     def _list_ended(self, listed: set[str]) -> list[wire.CageInfo]:
-        """But those whose data was destroyed since: nothing of them is shown any more."""
+        """Remembered cages not in ``listed``; those whose data was destroyed since are
+        forgotten.
+        """
         infos = [info for info in self.ended.infos() if info.cage not in listed]
         gone = [info.cage for info in infos if not (self._host.cages_dir / info.cage).exists()]
         self.ended.remove(gone)
@@ -138,7 +153,8 @@ class Registry:
             outdated=cage.is_outdated(),
         )  # fmt: skip
 
-    # ---- what outlives this process ----------------------------------------------------------------
+    # ---- what outlives this process
+    # ----------------------------------------------------------------
 
     def _begin(self, cage: Cage) -> None:
         try:
@@ -167,7 +183,9 @@ class Registry:
         )  # fmt: skip
 
     def _remember(self, info: wire.CageInfo) -> None:
-        """It ended, and nothing of it waits: it may still be the last cage of its workspace."""
+        """The cage ended and nothing of it waits, but it may still be the last one of its
+        workspace.
+        """
         try:
             pending_changes.end(self._host.cages_dir / info.cage, info)
             for name in self.ended.add(info):
@@ -177,7 +195,7 @@ class Registry:
 
 
 def cut_argv(argv: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """As much of a command line as a list shows."""
+    """A command line cut to what a list shows."""
     shown: list[bytes] = []
     room = _MAX_ARGV
     for word in argv:

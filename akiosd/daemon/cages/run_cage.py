@@ -1,4 +1,5 @@
-"""One cage, from request to end: carries events between the kernel and :mod:`akiosd.cage.machine`."""
+"""One cage, from request to end: carries events between the kernel and :mod:`akiosd.cage.machine`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import trio
 
 from akiosd.cage import machine, posture
 from akiosd.cage.machine import Event, Life
-from akiosd.cage.reasons import End, EndFacts, explain_end
+from akiosd.cage.reasons import explain_end
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.base.priority import Bulk, Hurried
@@ -24,9 +25,12 @@ from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.daemon.cages import left_behind
 from akiosd.daemon.cages.build_confinement import Confinement, Parts, build_confinement
 from akiosd.daemon.cages.give_back import attempt
+from akiosd.daemon.cages.init_status import InitStatus
 from akiosd.daemon.cages.prepared_cage import Caller, Prepared
 from akiosd.daemon.cages.record_calls import CallRecorder
 from akiosd.daemon.cages.record_files import FileRecorder
+from akiosd.daemon.cages.tell_end import end_facts, read_usage, record_end
+from akiosd.daemon.cages.watch_limits import watch_limits, watch_memory
 from akiosd.daemon.gateways import listeners
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.gateways import Gateway
@@ -40,24 +44,26 @@ from akiosd.kernel.user_tree import identify, read_name
 from akiosd.policy.compile.landlock import describe as describe_landlock
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG, LogId
-from akiosd.values.plan import StatusMessage, encode
+from akiosd.values.plan import encode
 from akiosd.values.posture import LayerState
-from akiosd.values.usage import Usage
 from akiosd.wire.messages import Ended, Run, Started
 
 _log = get_log("cage")
 
 StartedCallback = Callable[[Started, list[int]], Awaitable[None]]
 
-_EXEC_STEPS = ("change to the working directory", "execute", "make a session", "add the Landlock scope")
-_SHOWN_NAME = 256
 _LOOK_AT_SYSTEM_S = 30
 _REMOTE_START_S = 10.0
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 
 
 class Cage:
-    """One run.  ``ended`` is set when :attr:`result` stands; what the kernel held is released behind it."""
+    """One run.
+
+    ``ended`` is set when :attr:`result` is there; what the kernel held for the cage is released
+    after that. ``fds`` are the request's descriptors, owned from now on: the workspace first, then
+    the binds.
+    """
 
     def __init__(
         self, host: Host, prepared: Prepared, peer: Peer, request: Run, fds: list[int], hurried: Hurried, order: int
@@ -85,16 +91,18 @@ class Cage:
         self.on_begin: Callable[[Cage], None] = lambda cage: None
         """Called once, before the agent begins.  Must not raise."""
         self.on_changes: Callable[[Cage], None] = lambda cage: None
-        """Called once, before the end is told, when the workspace was changed.  Must not raise."""
+        """Called once, before the end is reported, if the workspace was changed.  Must
+        not raise.
+        """
         self.posture: tuple[LayerState, ...] = ()
         self.stdio: list[Fd] = []
-        self.master: Fd | None = None
         self.log = LogId(self.id)
         self._log_is_open = False
         self._confinement: Confinement | None = None
         self._cgroup: CageCgroup = prepared.leaf
         self._pidfd: Fd | None = None
         self._status: StatusChannel | None = None
+        self._said: InitStatus | None = None
         self._mounts: Fd | None = None
         self._calls: CallRecorder | None = None
         self._files: FileRecorder | None = None
@@ -106,42 +114,51 @@ class Cage:
         self.spend = Spend(self.policy.budget, self._book, self._end_by_spending)
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock = trio.current_time()
-        self._rusage = (0, 0, 0)
         self._patience_s = 30.0
-        """How long the end waits for killed processes to be gone."""
+        """Seconds for which the end waits until killed processes are gone."""
         self._agent_ran = False
 
     # ---- what others may do to it ------------------------------------------------------------------
 
     def post(self, event: Event) -> None:
-        """Tell the cage what happened; from the Trio thread, never blocks."""
+        """Tell the cage what happened; to be called from the Trio thread, never blocks."""
         self._send.send_nowait(event)
 
     def end(self, cause: str, detail: str = "") -> None:
+        """Ask for the end; ``cause`` is a kind of :mod:`akiosd.cage.reasons`,
+        ``detail`` printable.
+        """
         self.post(Event("stop", cause, detail=detail))
 
     async def signal(self, signo: int) -> None:
-        """Forward a signal to the agent's process group, once there is one; ignored when it has ended.
+        """Send a signal to the agent's process group as soon as there is one; ignored when the
+        agent has ended.
 
-        The agent's first words may reach the client before init's word that it runs reaches us.
+        The agent's first output may reach the client before akiosd hears from init that the agent
+        runs.
         """
         await self._begun.wait()
         if self._status is not None and self.life.state == "running":
             await self._status.send("signal", signo)
 
     async def connect(self, stream: Fd) -> None:
-        """Serve akiosctl on ``stream``, owned from now on, by this cage's gateway.  Raises :class:`DeniedError`."""
+        """Serve akiosctl on ``stream``, owned from now on, by this cage's gateway.  Raises
+        :class:`DeniedError`.
+        """
         if self._gateway is None or self.life.state != "running":
             stream.close()
             raise DeniedError(f"the cage {self.id} does not run its agent now", "http", "list cages with: akiosctl ps")
         await self._gateway.connect(stream)
 
     def freeze(self, frozen: bool) -> None:
+        """Freeze or thaw a running cage."""
         if self.life.state == "running":
             self._cgroup.freeze(frozen)
 
     def is_outdated(self) -> bool:
-        """Whether it runs over a system that was changed since it began; found for the first time, it is recorded."""
+        """Whether the host's programs were updated since the cage began; recorded when it is first
+        seen.
+        """
         if self.life.state == "running" and not self._system_changed and self.host.system.state() != self._system:
             self._system_changed = True
             self.host.ledger.append(self.log, records.SystemChanged(ts=time.time_ns()))
@@ -153,7 +170,9 @@ class Cage:
     # ---- its life ----------------------------------------------------------------------------------
 
     async def run(self, on_started: StartedCallback) -> None:
-        """The whole life.  ``on_started`` gets the reply and the descriptors for the client (ours to close)."""
+        """The whole life of the cage.  ``on_started`` gets the reply and the descriptors for the
+        client, which stay ours.
+        """
         self._on_started = on_started
         try:
             async with trio.open_nursery() as nursery:
@@ -201,7 +220,7 @@ class Cage:
             self.post(Event("stop", "failed_start", detail=_words(error)))
 
     async def _begin(self) -> None:
-        """Build the confinement, have the parked child go on, and listen to what it says."""
+        """Build the confinement, let the parked child continue, and listen to it."""
         run = self.request
         left_behind.check(self.peer.uid)
         if self.policy.syscalls.trace != "none":
@@ -226,11 +245,12 @@ class Cage:
             self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk, self.peer.uid
         )  # fmt: skip
         self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
-        self._nursery.start_soon(self._listen)
+        self._said = InitStatus(self._status, self._plan, run.argv[0], self.post)
+        self._nursery.start_soon(self._said.listen)
         if values.remote:
             self._nursery.start_soon(self._watch_start, values.remote)
         if self.policy.limits.memory:
-            self._nursery.start_soon(self._watch_oom)
+            self._nursery.start_soon(watch_memory, self._cgroup, self.post)
 
     def _open_log(self) -> None:
         if not self._log_is_open:
@@ -238,13 +258,15 @@ class Cage:
             self._log_is_open = True
 
     def _adopt(self) -> None:
-        """The child that was parked is this cage's from now on."""
+        """Take over the parked child with its descriptors."""
         child, self.prepared.child = self.prepared.child, None
         if child is not None:
             self.pid, self._pidfd, self._status, self._mounts = child.pid, child.process, child.status, child.mounts
 
     def _make_gateway(self) -> Gateway:
-        """Its sockets are there before the agent; its process, when the agent first asks for something."""
+        """The gateway's sockets exist before the agent does; its process is made when the agent
+        first asks for something.
+        """
         prepared, bound = self.prepared, self.prepared.bound
         assert prepared.authority is not None
         listeners.fit(bound, prepared.network, self.policy.network)
@@ -252,60 +274,22 @@ class Cage:
         return Gateway(self.host, self.id, self.policy, prepared.authority, bound, self._book, self.spend)
 
     @property
+    def master(self) -> Fd | None:
+        """The master of the cage's terminal, once there is one; owned here."""
+        return self._said.master if self._said is not None else None
+
+    @property
     def caller(self) -> Caller:
+        """Who asked for the cage."""
         assert self.prepared.caller is not None
         return self.prepared.caller
 
-    async def _listen(self) -> None:
-        """Status messages → events, until the cage's end of the socket is closed."""
-        assert self._status is not None
-        while True:
-            message, fd = await self._status.receive()
-            if message is None:
-                self.post(Event("init_died"))
-                return
-            if message.kind == "pty" and fd is not None:
-                self.master = fd
-            elif fd is not None:
-                fd.close()
-            event = self._translate(message)
-            if event is not None:
-                self.post(event)
-
-    def _translate(self, message: StatusMessage) -> Event | None:
-        if message.kind == "failed":
-            steps = self._plan.steps
-            step = steps[message.step].describe() if message.step < len(steps) else "init"
-            return Event(
-                "step_failed", "failed_start", detail=f"{os.strerror(message.err)} at step {message.step}, {step}"
-            )
-        if message.kind == "ready":
-            self._listener_number = message.value
-            self._landlock_proved = message.err == 0
-            return Event("ready")
-        if message.kind == "execed":
-            return Event("execed")
-        if message.kind == "exec_failed":
-            return self._exec_failed(message)
-        if message.kind == "exited":
-            self._rusage = message.rusage
-            return Event("exited", status=message.value)
-        return None
-
-    def _exec_failed(self, message: StatusMessage) -> Event:
-        self._agent_ran = False
-        name = records.escape(self.request.argv[0][:_SHOWN_NAME])
-        step = _EXEC_STEPS[message.step] if message.step < len(_EXEC_STEPS) else "start"
-        if message.step == 1 and message.err == 2:
-            return Event("exec_failed", "not_found", detail=name)
-        if message.step == 1:
-            return Event("exec_failed", "cannot_execute", detail=f"{name}: {os.strerror(message.err)}")
-        return Event("exec_failed", "failed_start", detail=f"{os.strerror(message.err)}: cannot {step}")
-
     async def _confirm(self) -> None:
-        """Init stands behind every fence: take the listener, read everything back, record the birth, say go."""
-        assert self._pidfd is not None and self._calls is not None
-        listener = pidfd.get_fd(self._pidfd.fileno(), self._listener_number)
+        """Init stands behind every fence: take the listener, read everything back, record the
+        birth, say go.
+        """
+        assert self._pidfd is not None and self._calls is not None and self._said is not None
+        listener = pidfd.get_fd(self._pidfd.fileno(), self._said.listener_number)
         self._calls.start(listener, self._cgroup, self.host.facts.pools)
         self._nursery.start_soon(self._record_calls)
         if self._files is not None:
@@ -325,7 +309,7 @@ class Cage:
         self.post(Event("go"))
 
     async def _start_agent(self) -> None:
-        """The agent first, then the word to the client: its pipes are there whoever comes first."""
+        """Start the agent, then tell the client: its pipes exist in either order."""
         assert self._status is not None and self._gateway is not None
         self._agent_ran = True
         await self._status.send("go")
@@ -335,11 +319,11 @@ class Cage:
         )
         await self._on_started(reply, numbers)
         if not self.detached and self.master is None:
-            # Ours would keep the agent from ever seeing end of file or a broken pipe.
+            # Our copies would keep the agent from ever seeing end of file or a broken pipe.
             close_all(self.stdio)
             self.stdio = []
         self._nursery.start_soon(self._gateway.run)
-        self._watch_clocks()
+        watch_limits(self._nursery, self.policy.limits, self._cgroup, self.post)
         self._nursery.start_soon(self._watch_system)
 
     def _birth(self, degraded: bool) -> records.Birth:
@@ -350,14 +334,14 @@ class Cage:
         )  # fmt: skip
 
     def _read_posture(self) -> tuple[LayerState, ...]:
-        assert self._confinement is not None and self._calls is not None
+        assert self._confinement is not None and self._calls is not None and self._said is not None
         values = self._confinement
         status, mountinfo, uid_map, limits = probe.read_process(self.pid)
         disks = self.host.disks
         evidence = posture.Evidence(
             status=status, mountinfo=mountinfo, uid_map=uid_map,
             namespaces=probe.read_namespaces(self.pid), own_namespaces=self.host.own_namespaces,
-            landlock_proved=self._landlock_proved,
+            landlock_proved=self._said.landlock_proved,
             landlock=describe_landlock(values.landlock) if values.landlock is not None else "",
             cgroup=self.prepared.limits_found, cgroup_missing=self.prepared.limits_missing,
             disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
@@ -374,37 +358,18 @@ class Cage:
     # ---- what can end it ---------------------------------------------------------------------------
 
     async def _watch_start(self, remote: str) -> None:
-        """The child may wait for ever for a file system of the caller's, and cannot be killed meanwhile."""
+        """End a start that waits for a file system of the caller's: the child may wait for ever,
+        and cannot be killed.
+        """
         await trio.sleep(_REMOTE_START_S)
         if self.life.state == "preparing":
             self._patience_s = 0.0
             what = f"no answer within {_REMOTE_START_S:g} s from the file system of {remote}"
             self.post(Event("step_failed", "failed_start", detail=what))
 
-    async def _watch_oom(self) -> None:
-        if await self._cgroup.wait_oom_kill():
-            self.post(Event("limit", "memory"))
-
-    def _watch_clocks(self) -> None:
-        if self.policy.limits.wall_clock_ns:
-            self._nursery.start_soon(self._watch_wall_clock)
-        if self.policy.limits.cpu_time_ns:
-            self._nursery.start_soon(self._watch_cpu_time)
-
     async def _watch_system(self) -> None:
         while not self.is_outdated():
             await trio.sleep(_LOOK_AT_SYSTEM_S)
-
-    async def _watch_wall_clock(self) -> None:
-        await trio.sleep(self.policy.limits.wall_clock_ns / 1e9)
-        self.post(Event("limit", "wall_clock"))
-
-    async def _watch_cpu_time(self) -> None:
-        cpus = os.cpu_count() or 1
-        while (left := self.policy.limits.cpu_time_ns - sum(self._cgroup.cpu_ns())) > 0:
-            # Not even all processors together can use up the rest sooner.
-            await trio.sleep(max(left / cpus / 1e9, 0.05))
-        self.post(Event("limit", "cpu_time"))
 
     async def _record_calls(self) -> None:
         assert self._calls is not None
@@ -412,7 +377,7 @@ class Cage:
             self.post(Event("limit", "audit_limit"))
 
     def _count_audit(self, size: int) -> None:
-        """What the gateway wrote into the log stands beside what the pump did."""
+        """Count what the gateway writes into the log, together with the records of the pump."""
         if self._calls is None or not self.policy.limits.audit_bytes:
             return
         before = self._calls.bytes
@@ -423,7 +388,7 @@ class Cage:
     # ---- its end -----------------------------------------------------------------------------------
 
     async def _collect(self) -> None:
-        """Everything in the leaf is dying: reap init, drain the last records, tell the end."""
+        """Everything in the leaf is dying: reap init, drain the last records, report the end."""
         self._bulk.end()
         if self._gateway is not None and self._gateway.is_idle:
             await self._gateway.finish()
@@ -441,10 +406,13 @@ class Cage:
         if self._files is not None:
             await self._files.finish(self._book)
         self.ended_ns = time.time_ns()
-        usage = self._usage()
-        end = explain_end(self._facts(usage))
+        slot, limits, account = self.prepared.slot, self.policy.limits, self.spend.account
+        wall_ns = int((trio.current_time() - self._start_clock) * 1e9)
+        usage = read_usage(self._cgroup, slot, self._calls, account, limits, wall_ns)
+        end = explain_end(end_facts(self.life, usage, limits))
         self.changes = self._has_changes()
-        await self._record_end(end)
+        rusage = self._said.rusage if self._said is not None else (0, 0, 0)
+        await record_end(self.host.ledger, self.log, self.id, end, self.life.status, rusage)
         self.result = Ended(
             cage=self.id, exit_code=end.exit_code, kind=end.kind, reason=end.reason, usage=usage, changes=self.changes
         )
@@ -453,53 +421,19 @@ class Cage:
         self.post(Event("reaped"))
         self.ended.set()
 
-    def _facts(self, usage: Usage) -> EndFacts:
-        status = self.life.status
-        signalled = status >= 0 and os.WIFSIGNALED(status)
-        code = -1 if status < 0 else (128 + os.WTERMSIG(status) if signalled else os.WEXITSTATUS(status))
-        return EndFacts(
-            cause=self.life.cause, status=code, signal=os.WTERMSIG(status) if signalled else 0,
-            usage=usage, limits=self.policy.limits, detail=self.life.detail,
-        )  # fmt: skip
-
-    def _usage(self) -> Usage:
-        found = self._cgroup.events()
-        slot, calls, account = self.prepared.slot, self._calls, self.spend.account
-        used, limit = slot.space()
-        # Of the whole cage, also of what was killed: init's rusage knows only what it could reap.
-        user_ns, system_ns = self._cgroup.cpu_ns()
-        return Usage(
-            wall_ns=int((trio.current_time() - self._start_clock) * 1e9), user_ns=user_ns, system_ns=system_ns,
-            memory_peak=found.peak, memory_limit=found.limit if self.policy.limits.memory else 0,
-            oom_kills=found.oom_kills, pids_peak=found.pids_peak, pids_limit=found.pids_limit,
-            pids_denied=found.pids_denied, disk_used=used, disk_limit=limit,
-            records=calls.records if calls is not None else 0, denials=calls.denials if calls is not None else 0,
-            usd_micro=account.usd_micro, tokens=account.tokens, calls=account.calls,
-        )  # fmt: skip
-
     def _has_changes(self) -> bool:
-        """Of an agent that never began there is nothing to commit, whatever was prepared for it."""
-        if not self._agent_ran:
+        """Whether there is something to commit; nothing is where the agent never began."""
+        if not self._agent_ran or (self._said is not None and self._said.exec_failed):
             return False
         if self.policy.filesystem.workspace not in ("cow", "rw") or self.prepared.slot.mount.closed:
             return False
         return not self.prepared.slot.is_empty()
 
-    async def _record_end(self, end: End) -> None:
-        ledger, now = self.host.ledger, time.time_ns()
-        usage = self.life.status
-        rusage = records.Rusage(user_ns=self._rusage[0], system_ns=self._rusage[1], max_rss=self._rusage[2])
-        signo = os.WTERMSIG(usage) if usage >= 0 and os.WIFSIGNALED(usage) else 0
-        ledger.append(HOST_LOG, records.CageEnd(ts=now, cage=self.id, exit_code=end.exit_code, reason=end.reason))
-        await ledger.commit(
-            self.log, records.End(ts=now, exit_code=end.exit_code, signal=signo, reason=end.reason, rusage=rusage)
-        )
-        ledger.close_log(self.log)
-
     async def _clean_up(self) -> None:
         """Give everything back, each part whatever became of the others.
 
-        Disk and uid stay as long as something may live in the cage; the disk also while changes wait for a commit.
+        Disk and uid stay as long as something may live in the cage, the disk also while changes
+        wait.
         """
         give_back = functools.partial(attempt, self.id)
         await give_back("its descriptors", self._close_descriptors)
@@ -523,10 +457,14 @@ class Cage:
             if part is not None:
                 part.close()
         close_all((*self.stdio, self.master, *self.bind_fds, self._pidfd))
-        self.stdio, self.master = [], None
+        self.stdio = []
+        if self._said is not None:
+            self._said.master = None
 
     def _keep_what_is_there(self) -> None:
-        """AKIOS failed before the end could be told: what the agent did until then is still its user's."""
+        """AKIOS failed before the end was reported: what the agent did until then still belongs to
+        its user.
+        """
         self.ended_ns = self.ended_ns or time.time_ns()
         try:
             self.changes = self._has_changes()
@@ -540,9 +478,11 @@ class Cage:
             self.on_changes(self)
 
     def _give_disk_back(self, gone: bool) -> None:
-        """Blocking: the kernel takes down the cage's mounts, and then its disk.
+        """Blocking: the kernel takes down the cage's mounts, then its disk is released or
+        destroyed.
 
-        Under processes that may not be ``gone`` it stays; the next start of akiosd removes it.
+        Under processes that may not be ``gone`` the disk stays; the next start of akiosd removes
+        it.
         """
         close_all((self._mounts,))
         if self.changes or not gone:
@@ -552,6 +492,7 @@ class Cage:
 
     @property
     def directory(self) -> Path:
+        """The cage's directory in the state directory."""
         return self.prepared.directory
 
 

@@ -1,4 +1,6 @@
-"""What a detached cage writes: kept in a bounded file, so that nobody has to read it and nothing fills the disk."""
+"""Keeps the output of a detached cage in a bounded file, so that nobody has to read it and it
+cannot fill the disk.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,16 @@ import trio
 from akiosd.kernel.fds import Fd
 
 SPOOL_BYTES = 16 << 20
+"""Most bytes that are kept."""
 _CHUNK = 1 << 16
 
 
 class Spool:
-    """Copies the cage's output (pipes, or a terminal's master) to a file while nobody is attached.
+    """Copies the cage's output (pipes, or the master of its terminal) to a file while nobody is
+    attached.
 
-    Past ``SPOOL_BYTES`` the output is read and dropped, so that the agent never blocks on it.  ``on_limit`` is called
-    once more than ``limit`` bytes (0: any number) have come.
+    After ``SPOOL_BYTES`` the output is read and dropped, so that the agent never blocks on it.
+    ``on_limit`` is called once more than ``limit`` bytes (0: any number) have come.
     """
 
     def __init__(self, path: Path, limit: int, on_limit: Callable[[], None]) -> None:
@@ -28,7 +32,7 @@ class Spool:
         self._scope: trio.CancelScope | None = None
 
     async def run(self, sources: list[Fd]) -> None:
-        """Until every source ended or :meth:`stop`."""
+        """Copy until every source has ended, or :meth:`stop`; the sources stay the caller's."""
         with trio.CancelScope() as self._scope, Fd(
             os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         ) as target:
@@ -61,5 +65,6 @@ class Spool:
             self._on_limit = None
 
     def stop(self) -> None:
+        """Stop copying: somebody attached."""
         if self._scope is not None:
             self._scope.cancel()

@@ -1,7 +1,7 @@
-"""The merged view of an ended cage's workspace, for its caller's eyes: read-only, ids mapped back.
+"""Mounts the merged view of an ended cage's workspace for its caller: read-only, ids mapped back.
 
-It is mounted by a child of the launcher and handed over as a descriptor of a detached mount: nothing stands
-in any mount table, and it goes away when the client closes it.
+A child of the launcher mounts it, and hands it over as a descriptor of a detached mount: it stands
+in no mount table, and goes away when the client closes it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ _ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR
 
 
 async def open_view(host: Host, kept: KeptCage, workspace: Fd) -> Fd:
-    """The view's root directory; the descriptor is the caller's.  Refused when the workspace is another one."""
+    """The root directory of the view; the descriptor is the caller's.
+
+    DeniedError when ``workspace`` is another directory, or somebody else has the view;
+    CageFailedError.
+    """
     if not identify(workspace.fileno()).is_same(kept.directory):
         raise DeniedError(
             "this is not the directory the cage was started in", kept.info.cage, "go back to that directory"
@@ -57,7 +61,7 @@ async def open_view(host: Host, kept: KeptCage, workspace: Fd) -> Fd:
 
 
 async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:
-    """An image is mounted once; who has just closed it may still be giving it back."""
+    """Mount the cage's disk; retried while whoever had it before is still releasing it."""
     with trio.move_on_after(_PATIENCE_S):
         while True:
             try:
@@ -70,6 +74,7 @@ async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:
 
 
 def view_plan() -> Plan:
+    """The plan of the helper that mounts the view."""
     options = {"lowerdir": "/slot/upper:/lower", **OVERLAY_OPTIONS}
     steps = (
         steps_of.attach("the cage's disk, ids mapped back", "slot", b"/slot", stage=True),
@@ -96,7 +101,8 @@ async def _mount(host: Host, slot: Fd, lower: Fd) -> Fd:
         message, view = await ours.receive()
     finally:
         ours.close()
-        # It may wait for the workspace's file system, where no signal reaches it; whoever asked has left meanwhile.
+        # It may wait for the workspace's file system, where no signal reaches it; whoever asked has
+        # left meanwhile.
         pidfd.send_signal(process.fileno(), signal.SIGKILL)
         trio.lowlevel.spawn_system_task(_reap, process)
     if view is None:

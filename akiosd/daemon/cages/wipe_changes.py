@@ -1,6 +1,8 @@
-"""A discard that wipes: what a cage changed and printed is overwritten before it is unlinked.
+"""Discards changes by overwriting: what a cage changed and printed is overwritten before it is
+unlinked.
 
-What is remembered of the changes goes first: a stop in the middle must not leave a half-wiped disk to be committed.
+The record of the changes goes first, so that a stop in the middle leaves no half-wiped disk that
+could be committed.
 """
 
 from __future__ import annotations
@@ -9,18 +11,21 @@ from pathlib import Path
 
 from akiosd.daemon.cages.pending_changes import KEPT, OUTPUT
 from akiosd.kernel.disk import IMAGE, Disks
-from akiosd.store.sync import sync_directory
+from akiosd.kernel.syscalls import sync_directory
 from akiosd.store.wipe import How, overwrite
 
 MARKER = "wiped"
-"""In the cage's directory: its disk and output were overwritten, so its tombstone may say so."""
+"""Name of a file in the cage's directory: its disk and output were overwritten, and its tombstone
+may say so.
+"""
 UNLINKED = "its disk and output were unlinked, not overwritten"
 
 
 def wipe_changes(directory: Path, disks: Disks, size: int, how: How) -> str:
-    """Overwrite them, to be unlinked by the caller; returns what could not be overwritten, or "".
+    """Overwrite the changes, which the caller then unlinks; returns what could not be overwritten,
+    in words, or "".
 
-    Blocking.  Raises ``LedgerError``: something could not be overwritten, or is mounted there.
+    Blocking. Raises ``LedgerError`` when something could not be overwritten, or is mounted there.
     """
     overwrite(directory, how, [KEPT])
     (directory / KEPT).unlink(missing_ok=True)

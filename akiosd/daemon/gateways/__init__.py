@@ -1,1 +1,3 @@
-"""Akiosd's side of gateways: forked, told what they may, believed within bounds, ended."""
+"""akiosd's side of gateways: made and restarted, their link, their records, and the
+cage's money.
+"""

@@ -1,4 +1,4 @@
-"""The certificate authority of one cage: made for it, known to its gateway, gone with it."""
+"""The certificate authority of one cage: made for it, known to its gateway only, gone with it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 LIFE = timedelta(days=90)
-"""A cage that runs longer has to be started again."""
+"""How long it is valid; a cage that runs longer has to be started again."""
 _CLOCKS_DIFFER_BY = timedelta(hours=1)
 
 
 class Authority:
-    """``certificate`` (X.509) and ``key`` (PKCS #8) in DER.  The key is secret: it is in no text of this object."""
+    """``certificate`` (X.509) and ``key`` (PKCS #8), both DER.  The key is secret, so no text of
+    this object shows it.
+    """
 
     def __init__(self, certificate: bytes, key: bytes, made: datetime) -> None:
         self.certificate = certificate
@@ -24,16 +26,21 @@ class Authority:
         self.made = made
 
     def is_older(self, now: datetime, than: timedelta) -> bool:
-        """Whether it was made more than ``than`` before ``now``, or after it: a clock was set."""
+        """Whether it was made more than ``than`` before ``now``, or after ``now`` (the clock was
+        set).
+        """
         return not timedelta(0) <= now - self.made <= than
 
     @cached_property
     def pem(self) -> bytes:
+        """The certificate as PEM."""
         return x509.load_der_x509_certificate(self.certificate).public_bytes(serialization.Encoding.PEM)
 
 
 def make_authority(cage: str, now: datetime) -> Authority:
-    """A new key and its certificate, which may sign leaves and no further authority (RFC 5280, 4.2.1.9)."""
+    """A new key and its certificate, which may sign leaf certificates and no further authority (RFC
+    5280 §4.2.1.9).
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name(
         [
@@ -64,6 +71,7 @@ def make_authority(cage: str, now: datetime) -> Authority:
 
 
 def make_authority_now(cage: str) -> Authority:
+    """:func:`make_authority` with the present time."""
     return make_authority(cage, datetime.now(UTC))
 
 

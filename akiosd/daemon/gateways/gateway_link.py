@@ -1,8 +1,11 @@
-"""Akiosd's end of one gateway's link: believes it about its own cage, within bounds."""
+"""akiosd's end of one gateway's link: believes it about its own cage only, and within bounds.
+
+The gateway's end is :mod:`akiosd.gateway.daemon_link.link`, the messages are in
+:mod:`akiosd.wire.gateway`.
+"""
 
 from __future__ import annotations
 
-import array
 import contextlib
 import socket
 import time
@@ -14,6 +17,7 @@ import trio
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.spend import Spend
 from akiosd.errors import CageFailedError, ProtocolError
+from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd
 from akiosd.values.records import SCHEMA_VERSION, GatewayFailed, NetDenied, NetRequest, Redaction
 from akiosd.wire.frame import FrameReader, encode_frame
@@ -32,27 +36,31 @@ from akiosd.wire.gateway import (
 )
 
 MAX_ADDRESSES = 2200
-"""Names remembered for a next gateway: what wildcards may allocate, and some of the policy."""
+"""Names remembered for a later gateway: as many as wildcards may allocate, and some of
+the policy.
+"""
 MAX_NAMES_BYTES = 256 << 10
-"""Of all of them: with the roots and the policy they are one frame."""
+"""Bytes of all these names: with roots and policy they must fit into one frame."""
 _MAX_NAME, _MAX_ADDRESS = 253, 15
 _READ = 64 << 10
 _SEND_S = 5
 _MAX_UNKEPT = 256
-"""Reports whose being durable is waited for, before more is read."""
+"""Reports that may wait to be durable before more is read from the link."""
 
 _ITS_OWN = (NetDenied, NetRequest, Redaction, GatewayFailed)
-"""Of money only akiosd itself writes."""
+"""Records that a gateway may report; those about money are written by akiosd itself."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[FromGateway] = msgspec.msgpack.Decoder(FromGateway)
 
 
 class GatewayLink:
-    """:meth:`receive_ready`, :meth:`send_setup`, then :meth:`run`."""
+    """One link.  Call :meth:`receive_ready`, then :meth:`send_setup`, then :meth:`run`
+    in a task.
+    """
 
     def __init__(self, sock: socket.socket, book: Book, spend: Spend) -> None:
-        """``sock`` does not block, and is owned from now on."""
+        """``sock`` is non-blocking and owned from now on."""
         self._plain, self._socket = sock, trio.socket.from_stdlib_socket(sock)
         self._book = book
         self._spend = spend
@@ -64,13 +72,15 @@ class GatewayLink:
 
     @classmethod
     def pair(cls, book: Book, spend: Spend) -> tuple[GatewayLink, Fd]:
-        """(our end, the gateway's); the latter is the caller's to send and close."""
+        """(our end, the gateway's end).  The caller sends the latter on and closes it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         ours.setblocking(False)
         return cls(ours, book, spend), Fd(theirs.detach())
 
     async def receive_ready(self) -> tuple[str, ...]:
-        """Its posture.  Raises CageFailed when it ended, ProtocolError when it says anything else first."""
+        """The gateway's posture.  CageFailedError when it ended, ProtocolError when it sends
+        anything else first.
+        """
         message = await self._receive()
         if message is None:
             raise CageFailedError("the gateway ended before it was ready", "gateway")
@@ -79,38 +89,40 @@ class GatewayLink:
         return message.posture
 
     async def send_setup(self, setup: Setup, listeners: Sequence[int]) -> None:
+        """Send the setup with its ``listeners``, whose descriptors stay the caller's."""
         frame = encode_frame(_encode(setup))
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", listeners).tobytes())]
-        sent = await self._socket.sendmsg([frame], ancillary)
-        await self._send_all(memoryview(frame)[sent:])
+        with trio.move_on_after(_SEND_S, shield=True) as patience:
+            await scm_rights.send(self._socket, frame, listeners)
+        if patience.cancelled_caught:
+            raise ProtocolError("a gateway does not read its setup", "gateway")
 
     async def send_connection(self, stream: Fd) -> None:
         """Hand over a stream of akiosctl's, which is closed here."""
-        frame = memoryview(encode_frame(_encode(Connection())))
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [stream.fileno()]).tobytes())]
+        frame = encode_frame(_encode(Connection()))
         with stream:
             async with self._sending:
                 try:
-                    sent = await self._socket.sendmsg([frame], ancillary)
-                    while sent < len(frame):
-                        sent += await self._socket.send(frame[sent:])
+                    await scm_rights.send(self._socket, frame, [stream.fileno()])
                 except OSError:
                     pass  # it is gone; reading tells, and akiosctl sees its end closed
 
     async def run(self) -> None:
-        """Serve until the gateway closes its end.  Raises ProtocolError for what is no message of it."""
+        """Serve until the gateway closes its end.  Raises ProtocolError for what is no message of a
+        gateway.
+        """
         async with trio.open_nursery() as nursery:
             while (message := await self._receive()) is not None:
                 await self._take(message, nursery)
 
     def end(self) -> None:
-        """No more words of ours: it says what it still has to say, and leaves."""
+        """Send no more: the gateway then reports what is left, and exits."""
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # it is gone
 
     def close(self) -> None:
+        """Close the socket; the gateway ends when it sees that."""
         self._socket.close()
 
     # ---- messages ----------------------------------------------------------------------------------

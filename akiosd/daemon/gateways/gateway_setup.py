@@ -1,4 +1,6 @@
-"""What a gateway is told of this host: the providers its cage's policy allows, with their keys and no others."""
+"""What a gateway is told of this host: the providers that its cage's policy allows, with their keys
+and no others.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,15 @@ from akiosd.daemon.base.log import get_log
 from akiosd.daemon.host import Host
 from akiosd.errors import AkiosError
 from akiosd.values.policy import PROVIDERS, Policy
+from akiosd.values.providers import facts_of
 from akiosd.values.spend import ModelPrice
-from akiosd.values.trust import DEFAULT_REGION
 from akiosd.wire.gateway import ProviderSetup
 
 _log = get_log("keys")
 
 
 class GatewaySetup(NamedTuple):
-    """Fields of ``Setup``.  It holds keys: nobody prints or keeps it."""
+    """Fields of ``Setup``.  They hold keys, so nobody may print or keep them."""
 
     providers: tuple[ProviderSetup, ...]
     prices: dict[str, ModelPrice]
@@ -32,9 +34,10 @@ def allowed_providers(policy: Policy) -> tuple[str, ...]:
 
 
 def gateway_setup(host: Host, policy: Policy) -> GatewaySetup:
-    """Reads keys from disk: it blocks for some 0.1 ms.
+    """Collect the fields for a cage with ``policy``; reads keys from disk, which blocks for some
+    0.1 ms.
 
-    A provider without a key is there all the same: what answers its requests can then say what is missing.
+    A provider without a key is included: its requests are then answered with what is missing.
     """
     config = host.config.gateway
     return GatewaySetup(
@@ -46,8 +49,10 @@ def gateway_setup(host: Host, policy: Policy) -> GatewaySetup:
 
 
 def region_of(host: Host, provider: str) -> str:
-    """Where requests to ``provider`` go; "" for those without regions."""
-    return _region(host.config.gateway.providers.get(provider), _key(host, provider)) if provider == "bedrock" else ""
+    """The region to which requests to ``provider`` go; "" for those without regions."""
+    if facts_of(provider).regions is None:
+        return ""
+    return _region(provider, host.config.gateway.providers.get(provider), _key(host, provider))
 
 
 def _provider(host: Host, name: str) -> ProviderSetup:
@@ -56,14 +61,19 @@ def _provider(host: Host, name: str) -> ProviderSetup:
         name=name,
         upstream=settings.upstream if settings is not None else "",
         key=key.value if key is not None else b"",
-        region=_region(settings, key) if name == "bedrock" else "",
+        region=_region(name, settings, key),
     )
 
 
-def _region(settings: ProviderConfig | None, key: Key | None) -> str:
-    """The key's own, else the configuration's, else the vendor's first."""
+def _region(provider: str, settings: ProviderConfig | None, key: Key | None) -> str:
+    """The region of the key, else of the configuration, else the vendor's first; "" for a provider
+    without regions.
+    """
+    regions = facts_of(provider).regions
+    if regions is None:
+        return ""
     return (
-        (key.region if key is not None else "") or (settings.region if settings is not None else "") or DEFAULT_REGION
+        (key.region if key is not None else "") or (settings.region if settings is not None else "") or regions.default
     )
 
 

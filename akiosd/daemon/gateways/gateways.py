@@ -1,4 +1,6 @@
-"""The gateway of one cage, akiosd's side: forked when the cage first asks for something, served, restarted, ended."""
+"""The gateway of one cage, seen from akiosd: forked when the cage first asks for something, served,
+restarted, ended.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ from akiosd.wire.gateway import Setup
 GROUP_SUFFIX = "-gateway"
 LIMITS = Limits(memory=512 * MIB, pids=64)
 PAUSES_S = (0.0, 0.1, 0.5, 2.0, 10.0)
-"""Before a gateway that died is made again; the last for every further time."""
+"""Pauses before a gateway that died is made again; the last one for every further time."""
 _FORGIVEN_S = 60
 _READY_S = 20
 _LAST_WORDS_S = 3
@@ -41,9 +43,10 @@ _log = get_log("gateway")
 
 
 class Gateway:
-    """Of one cage.  ``bound`` are its listening sockets, owned from now on.
+    """The gateway of one cage, through all its processes.
 
-    :meth:`run` is a task of the cage; :meth:`finish` comes before the cage's last record, :meth:`close` after it.
+    ``bound`` are its listening sockets, owned from now on. :meth:`run` is a task of the cage;
+    :meth:`finish` is called before the cage's last record, :meth:`close` after it.
     """
 
     def __init__(
@@ -64,16 +67,15 @@ class Gateway:
         self._scope = trio.CancelScope()
         self._running: trio.Event | None = None
         self._finishing = False
-        self.posture: tuple[str, ...] = ()
         self.pid = 0
 
     @property
     def is_idle(self) -> bool:
-        """Nobody asked for anything yet, or nothing is left of who answered: it has no more to say."""
+        """Nobody has asked for anything yet, or no process is left: it has no more to report."""
         return self._link is None and self.pid == 0 and not self._streams
 
     async def run(self) -> None:
-        """Until :meth:`finish`, or cancelled."""
+        """Serve until :meth:`finish`, or until cancelled."""
         self._running = trio.Event()
         self._ready = select.epoll()
         for number in (self._wanted.fileno(), *(one.fd.fileno() for one in self._bound)):
@@ -95,7 +97,9 @@ class Gateway:
             self._running.set()
 
     async def connect(self, stream: Fd) -> None:
-        """Serve akiosctl on ``stream``, owned from now on, by this cage's rules; fork if nobody asked before."""
+        """Serve akiosctl on ``stream``, owned from now on, by this cage's rules; forks a gateway if
+        there is none.
+        """
         self._streams.append(stream)
         os.eventfd_write(self._wanted.fileno(), 1)
         await self._hand_over()
@@ -105,7 +109,9 @@ class Gateway:
             await self._link.send_connection(self._streams.pop(0))
 
     async def _wait_wanted(self) -> None:
-        """Until an agent's connection or query waits at a socket, or somebody called :meth:`connect`."""
+        """Wait until a connection or query of the agent is at a socket, or until :meth:`connect`
+        was called.
+        """
         assert self._ready is not None
         if not self._streams:
             await trio.lowlevel.wait_readable(self._ready.fileno())
@@ -115,7 +121,7 @@ class Gateway:
             pass
 
     async def finish(self) -> None:
-        """Every process of the cage is dead: have the gateway say what it still has to say, and end it."""
+        """Every process of the cage is dead: let the gateway report what is left, and end it."""
         self._finishing = True
         if self._running is None:
             return
@@ -129,7 +135,9 @@ class Gateway:
         await self._running.wait()
 
     async def close(self) -> None:
-        """Kill what is left, give back sockets and group.  KernelError when the group stays."""
+        """Kill what is left, and give back sockets and cgroup.  KernelError when the
+        cgroup stays.
+        """
         self._scope.cancel()
         if self._ready is not None:
             self._ready.close()
@@ -151,9 +159,10 @@ class Gateway:
                 with theirs:
                     process = await self._fork(theirs)
                 with trio.move_on_after(_READY_S) as patience:
-                    self.posture = await link.receive_ready()
+                    posture = await link.receive_ready()
                 if patience.cancelled_caught:
                     raise CageFailedError(f"it was not ready after {_READY_S} s", "gateway")
+                _log.debug("a gateway is confined", cage=self._cage, pid=self.pid, layers=list(posture))
                 self._check(process)
                 await link.send_setup(self._setup(), [one.fd.fileno() for one in self._bound])
                 self._link = link
@@ -201,7 +210,9 @@ class Gateway:
         return self._group
 
     def _check(self, process: Fd) -> None:
-        """What it says confines it, seen from outside, before it is given a key.  Raises KernelError."""
+        """Check from outside what the gateway says confines it, before it is given a key.  Raises
+        KernelError.
+        """
         proc = Path("/proc", str(self.pid))
         try:
             status, groups = (proc / "status").read_text(errors="replace"), (proc / "cgroup").read_text()

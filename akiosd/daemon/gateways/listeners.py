@@ -1,4 +1,6 @@
-"""The sockets that a gateway serves: made by akiosd in the cage's network, before there is a gateway."""
+"""The sockets that a gateway serves: made by akiosd in the cage's network namespace, before there
+is a gateway.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import socket
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from akiosd.gateway.net.names import OLLAMA_PORT, WEB_PORTS, capture_ports, listens_for_ollama
+from akiosd.gateway.net.names import LOCAL_PORTS, WEB_PORTS, capture_ports, local_ports
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.netsock import SocketSpec, encode_inet_address, open_sockets
 from akiosd.values.policy import Network
@@ -26,23 +28,25 @@ class Bound(NamedTuple):
 _BASE = (
     Listener("dns", _DNS_PORT),
     Listener("dns-tcp", _DNS_PORT),
-    Listener("ollama", OLLAMA_PORT),
+    *(Listener("local", port) for port in LOCAL_PORTS),
     *(Listener("capture", port) for port in WEB_PORTS),
 )
 
 
 def open_base(network: Fd) -> list[Bound]:
-    """What nearly every cage needs, whatever its policy: made in advance.  Raises KernelError."""
+    """The sockets that nearly every cage needs, made in advance; they are the caller's.  Raises
+    KernelError.
+    """
     return _open(network, _BASE)
 
 
 def fit(bound: list[Bound], network: Fd, policy: Network) -> None:
-    """Bring what was made in advance to what this policy says, in place.  Raises PolicyError, KernelError."""
-    if not listens_for_ollama(policy):
-        # An Ollama that the agent starts itself may have the port.
-        for found in [one for one in bound if one.listener.kind == "ollama"]:
-            bound.remove(found)
-            found.fd.close()
+    """Change ``bound`` in place to what ``policy`` needs.  Raises PolicyError, KernelError."""
+    served = local_ports(policy)
+    # A provider's program that the agent starts itself may have the port.
+    for found in [one for one in bound if one.listener.kind == "local" and one.listener.port not in served]:
+        bound.remove(found)
+        found.fd.close()
     wanted = (Listener("capture", port) for port in capture_ports(policy) if port not in WEB_PORTS)
     bound += _open(network, wanted)
 

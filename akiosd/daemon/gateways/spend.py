@@ -1,10 +1,12 @@
-"""The authority over one cage's money: a gateway asks before it calls a model, and tells what the call cost.
+"""The authority over one cage's money: a gateway asks before it calls a model, and reports what the
+call cost.
 
-Whatever decides happens before the first wait, so no two calls are granted the same money.
+Every decision is made before the first wait, so that no two calls are granted the same money.
 
-What is durable when: a refusal before it is answered, like every denial.  A grant waits for no disk: nothing was spent
-yet.  A bill is in the log's queue when ``settle`` returns, before anything that is recorded later, and on disk within
-the 20 ms of all that nobody waits for; the cage's ``end`` record is waited for and stands behind every bill.
+When what is durable: a refusal before it is answered, like every denial. A grant waits for no disk,
+because nothing is spent yet. A bill is in the log's queue when ``settle`` returns, before anything
+that is recorded later, and on disk within 20 ms; the cage's ``end`` record is waited for, and
+stands behind every bill.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from akiosd.wire.messages import BudgetReply
 OnFinal = Callable[[str, str], None]
 
 REFUSALS_PER_SECOND = 50
-"""What an agent that takes no for no answer may write into the log; more of them wait."""
+"""Refusals that one cage may write into the log; more of them wait."""
 _BURST_S = 2.0
 _MAX_MODELS = 64
 _OTHERS = "(others)"
@@ -46,7 +48,11 @@ class Book(Protocol):
 
 
 class Spend:
-    """Of one cage, through all its gateways.  ``on_final(kind, detail)`` is called once, when the cage must end."""
+    """The account of one cage, through all its gateways.
+
+    ``on_final(kind, detail)`` is called once, when the cage must end. ``now_ns`` is Unix time,
+    ``clock_ns`` a monotonic clock.
+    """
 
     def __init__(
         self,
@@ -66,14 +72,17 @@ class Spend:
         self._next_refusal = 0.0
         self._closed = self._told = False
 
-    # ---- what a gateway asks and tells ---------------------------------------------------------------
+    # ---- what a gateway asks and tells
+    # ---------------------------------------------------------------
 
     async def reserve(
         self, call: int, ask: Ask, *, patient: bool = False, waited_ns: int = 0
     ) -> Grant | Denial | Wait:
-        """May this call be made?  Raises ``ProtocolError`` when ``call`` is open already, or ``ask`` is malformed.
+        """Decide whether a call may be made; see :func:`akiosd.meter.budget.reserve`.
 
-        A ``patient`` one may be told to wait: it is asked for again when another was settled.
+        A ``patient`` call may be told to wait, and is asked for again after another was settled;
+        ``waited_ns`` says how long it has waited. Raises ProtocolError when ``call`` is open
+        already or ``ask`` is malformed.
         """
         _check_digest(ask.request)
         self._waiting.pop(call, None)
@@ -82,7 +91,8 @@ class Spend:
         if self._closed:
             return Denial("budget.usd", "the run has ended", status=PAYMENT_REQUIRED, final=True)
         if call in self._early:
-            # The agent went away before the gateway had its answer, and its giving up came first.
+            # The agent went away before this answer, and the gateway's settling overtook its
+            # question.
             del self._early[call]
             return Denial("budget.calls", "the call was given up", status=PAYMENT_REQUIRED)
         patient = patient and len(self._waiting) < _MAX_EARLY
@@ -102,7 +112,9 @@ class Spend:
         return verdict
 
     async def settle(self, call: int, bill: Bill) -> None:
-        """Book what a call cost.  One that was refused, or is booked already, changes nothing."""
+        """Book what a call cost.  A call that was refused, or is booked already,
+        changes nothing.
+        """
         _check_digest(bill.tool_calls)
         if self._closed:
             return
@@ -118,7 +130,9 @@ class Spend:
         await self._record(settled, bill, now)
 
     async def gateway_lost(self) -> None:
-        """A gateway is dead: what it had open counts as spent.  Before another one's first word."""
+        """A gateway is dead: what it had open counts as spent.  To be called before the next
+        gateway is started.
+        """
         now = self._clock_ns()
         self._early.clear()
         self._waiting.clear()
@@ -128,11 +142,14 @@ class Spend:
             await self._record(settled, Bill("cut", estimated=True), now)
 
     async def close(self) -> None:
-        """The cage has ended, its last record is about to be written: what can still be booked."""
+        """The cage has ended and its last record is about to be written: book what can still be
+        booked.
+        """
         self._told = self._closed = True
         await self.gateway_lost()
 
-    # ---- telling -------------------------------------------------------------------------------------
+    # ---- telling
+    # -------------------------------------------------------------------------------------
 
     def describe(self, cage: str) -> BudgetReply:
         """The state of the account, for its owner."""
@@ -148,7 +165,8 @@ class Spend:
             ending=account.ending.detail if account.ending is not None else "",
         )  # fmt: skip
 
-    # ---- inside --------------------------------------------------------------------------------------
+    # ---- inside
+    # --------------------------------------------------------------------------------------
 
     async def _record_refusal(self, ask: Ask, refusal: Denial) -> None:
         self.refused += 1

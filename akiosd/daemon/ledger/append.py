@@ -1,7 +1,8 @@
 """The ledger as a Trio service: append, wait until durable, publish, read back.
 
-The sequencer (``akiosd/ledger/sequencer.py``) says what to write; ``commit`` and ``publish`` have worker
-threads write it.  A failed fsync fails the service, and with it the daemon: recovery is the start-up path.
+The sequencer (:mod:`akiosd.ledger.sequencer`) says what to write; :mod:`commit` and :mod:`publish`
+have worker threads write it. A failed fsync fails the service, and with it the daemon: recovery is
+the start-up path.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from akiosd.store import erasure_intent, prune
 from akiosd.store.durable import Directory, Disk, FileWriter, write_files
 from akiosd.store.lock import StateLock
 from akiosd.store.log_dir import archive, directory, load_edge, read_entries, read_file
-from akiosd.store.recover import Opened, epoch_of, open_ledger
+from akiosd.store.recover import Opened, open_ledger
 from akiosd.store.wal import SEGMENT_BYTES
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 from akiosd.values.records import CageDestroyed, KeyEpoch, LogOpen, Record, Recovered, decode_entry, encode_entry
@@ -37,12 +38,12 @@ _SALT_BYTES = 32
 
 
 class Ledger:
-    """All logs of a host.  Every method is to be called from the Trio thread.
+    """All logs of a host.  Every method is to be called from the Trio thread, and raises
+    ``LedgerError``.
 
-    ``interrupted`` names the cage logs that an earlier run of the daemon left open: they are open again, for an ``end``
-    record.
-    ``on_full`` is called (not awaited) when the disk has no room for records, so that cages can be frozen, ``on_room``
-    when it has again.
+    ``interrupted`` are cage logs that an earlier run left open; they are open again, to get an
+    ``end`` record. ``on_full`` is called (not awaited) when the disk has no room for records, so
+    that cages can be frozen, ``on_room`` when it has room again.
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class Ledger:
         write_files: FileWriter = write_files,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> Ledger:
-        """Lock the state directory and recover.  Blocking.  Raises ``LedgerError``, changing nothing, if it is damaged.
+        """Lock the state directory and recover.  Blocking.
 
-        The caller then starts ``run`` in a nursery, and ends with ``aclose``.
+        The caller then starts :meth:`run` in a nursery, and ends with :meth:`aclose`. ``now_ns`` is
+        Unix time, ``random`` a source of random bytes. Raises ``LedgerError``, having changed
+        nothing, when the state is damaged.
         """
         lock = StateLock(state_dir)
         disk = Directory(state_dir, write_files)
@@ -124,79 +127,76 @@ class Ledger:
     # Appending
 
     def origin(self, log: LogId) -> str:
+        """The origin of a log, under the present key."""
         return self._keys.current.origin(log)
 
     def vkey(self, log: LogId) -> Vkey:
+        """The public key that signs a log now."""
         return self._keys.current.vkey(log)
 
     def open_log(self, cage: CageId) -> LogId:
-        """Begin a cage's log with its random first record (not durable before the next awaited record)."""
+        """Begin a cage's log with its first record, which is random (durable with the next record
+        that is waited for).
+        """
         log = LogId(cage)
         self._sequencer.open_log(log)
         self._publisher.opened(log)
         self._committer.append_quietly(log, [encode_entry(self._log_open())])
         return log
 
-    async def reopen_log(self, cage: CageId) -> LogId:
-        """Go on with a published log of an earlier run of the daemon."""
-        log = LogId(cage)
-        if log not in self._sequencer.logs:
-            if self._disk.archive(archive(log)) is not None:
-                raise LedgerError("the log is packed: nothing is added to it", where=archive(log))
-            edge = await self._committer.in_thread(load_edge, self._disk, self._keys.current, log)
-            if edge.size == 0:
-                raise LedgerError("there is no such log", where=directory(log))
-            epoch = epoch_of(self._disk, self._keys.current, log, ())
-            self._sequencer.open_log(log, edge)
-            self._publisher.opened(log)
-            if epoch < self._keys.current.epochs[-1].number:
-                self._keys.name_key(log, epoch)
-        return log
-
     def append(self, log: LogId, record: Record | bytes) -> int:
-        """Queue a record (or its entry bytes); returns its index.  It counts once ``wait_durable`` says so."""
+        """Queue a record (or its entry bytes); returns its index.  It does not count before
+        :meth:`wait_durable` returns.
+        """
         return self.append_many(log, [record if isinstance(record, bytes) else encode_entry(record)])
 
     def append_many(self, log: LogId, entries: Sequence[bytes] | Batch) -> int:
-        """Queue entries; returns the index of the first.  A batch is taken as it is, what it holds is not looked at."""
+        """Queue entries; returns the index of the first.  The content of a ``Batch`` is not
+        checked.
+        """
         return self._committer.append(log, entries)
 
     async def wait_durable(self, log: LogId, index: int, *, hasten: bool = True) -> None:
-        """Return once the entry at ``index`` is in the WAL on disk; without ``hasten``, with what nobody waits for."""
+        """Wait until the entry at ``index`` is in the WAL on disk.
+
+        Without ``hasten`` it is written with the next frame that is due anyway.
+        """
         await self._committer.wait_durable(log, index, hasten=hasten)
 
     async def commit(self, log: LogId, record: Record | bytes) -> int:
-        """Append and wait until it is durable: for birth, denial, money and death."""
+        """Append a record and wait until it is durable; for births, denials and ends."""
         index = self.append(log, record)
         await self.wait_durable(log, index)
         return index
 
     @property
     def has_room(self) -> bool:
+        """Whether telemetry may be appended now."""
         sequencer = self._sequencer
         return not self.full and sequencer.queued_bytes < QUEUE_BYTES and sequencer.waiting_bytes < 4 * WAITING_BYTES
 
     async def wait_room(self) -> None:
-        """Wait until telemetry may be appended: what a reader of a ring does before it drains it."""
+        """Wait until telemetry may be appended; readers of a ring do so before they drain it."""
         while not self.has_room:
             self._committer.check()
             await self._committer.progress.wait()
 
     async def publish(self, log: LogId) -> None:
-        """Publish what was appended so far, now; returns once its checkpoint is durable."""
+        """Publish what was appended so far; returns once its checkpoint is durable."""
         await self._publisher.publish(log)
 
     def close_log(self, log: LogId) -> None:
-        """The cage has ended: no more records; its tree is published within about a second."""
+        """The cage has ended: no more records.  Its tree is published within about a second."""
         self._sequencer.close_log(log)
         self._publisher.closed(log)
 
     async def destroy_log(self, log: LogId, method: str = "") -> None:
-        """Begin a destruction: when this returns the log's directory may be wiped; ``destroyed_log`` ends it.
+        """Begin to destroy a log: when this returns, its directory may be wiped;
+        :meth:`destroyed_log` ends it.
 
-        Everything in it is published first.  From then on a restart recovers nothing of it and names it in
-        ``unfinished_destructions``, until the end.  Done again after a stop, it goes on where it was.  ``method`` is
-        what the tombstone will say.
+        Everything in it is published first. From then on a restart recovers nothing of it, and
+        names it in :meth:`unfinished_destructions` until the end. Called again after a stop, it
+        continues. ``method`` is what the tombstone will say.
         """
         if log not in self._destroying:
             if log == HOST_LOG:
@@ -232,11 +232,13 @@ class Ledger:
         return None
 
     def unfinished_destructions(self) -> dict[LogId, str]:
-        """Logs whose destruction was begun, by this or an earlier run, and the method: to be gone on with."""
+        """Logs whose destruction was begun, by this or an earlier run, and their method."""
         return {log: intent.method for log, intent in self._destroying.items()}
 
     async def destroyed_log(self, log: LogId) -> CageDestroyed:
-        """Nothing of the log's directory is left: write the tombstone with its last size and root."""
+        """Nothing is left of the log's directory: write the tombstone, with its last
+        size and root.
+        """
         self._disk.archive(archive(log))  # lets go of one that was open
         record = await self._find_tombstone(log)
         if record is None:
@@ -248,9 +250,8 @@ class Ledger:
         return record
 
     async def overwrite_wal(self) -> None:
-        """Return once nothing appended before this call is left in the WAL, nor in files that logs outgrew.
-
-        What ``cage down`` waits for after ``destroy_log``.
+        """Wait until nothing that was appended before is left in the WAL, or in files that logs
+        outgrew.
         """
         destroyed = self._destroyed
         while True:
@@ -263,13 +264,17 @@ class Ledger:
 
     @property
     def has_traces(self) -> bool:
-        """Whether the WAL may hold records of destroyed logs: ``overwrite_wal`` has not returned since."""
+        """Whether the WAL may hold records of destroyed logs, because :meth:`overwrite_wal` has not
+        returned since.
+        """
         return self._destroyed > self._overwritten
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
-        """Call ``callback(log, first index, entries)`` once entries are durable; returns how to stop that.
+        """Call ``callback(log, first index, entries)`` once entries are durable; returns a function
+        that stops it.
 
-        The callback runs in the Trio thread and must be quick; what it raises fails the ledger.
+        The callback runs in the Trio thread and must be quick; an exception from it fails the
+        ledger.
         """
         self._committer.subscribers.append(callback)
         return partial(self._committer.subscribers.remove, callback)
@@ -277,6 +282,7 @@ class Ledger:
     # Reading
 
     def logs(self) -> list[LogId]:
+        """All open logs."""
         return list(self._sequencer.logs)
 
     def size(self, log: LogId) -> int:
@@ -286,24 +292,27 @@ class Ledger:
         return self._sequencer.logs[log].size
 
     def first_index(self, log: LogId) -> int:
-        """The index of the first entry there still is: the host log may have been pruned."""
+        """The index of the first entry that still exists: the host log may have been pruned."""
         return self._minimum if log == HOST_LOG else 0
 
     async def set_minimum(self, minimum: int, index: int) -> None:
-        """Remove the host log's entries below ``minimum``, as its published record at ``index`` says."""
+        """Remove the host log's entries below ``minimum``, as its published record at ``index``
+        says.
+        """
         self._minimum = minimum
         await self._committer.in_thread(prune.set_minimum, self._outgrown, prune.Minimum(minimum, index))
         self._committer.untidy_logs.set()
 
     @property
     def epochs(self) -> tuple[Epoch, ...]:
-        """The keys that signed so far, the present one last."""
+        """All keys that signed so far; the present one is the last."""
         return self._keys.current.epochs
 
     async def read(self, log: LogId, start: int, end: int, max_bytes: int | None = None) -> list[tuple[int, bytes]]:
-        """The durable entries [start, end) of a log, open or not, from disk and from memory.
+        """The durable entries [start, end) of a log, open or not, from disk and memory, with their
+        indices.
 
-        ``max_bytes``: fewer may come, but one at least, once there are so many.
+        ``max_bytes``: stop after so many bytes, but return at least one entry.
         """
         start = max(start, self.first_index(log))
         published = self._sequencer.published_size(log)
@@ -319,14 +328,16 @@ class Ledger:
         return [*enumerate(entries, start), *enumerate(waiting, first)]
 
     async def rotate_key(self) -> int:
-        """Make a new signing key, certified by the present one, which is then gone; returns its epoch.
+        """Make a new signing key, certified by the present one, which is then destroyed; returns
+        its epoch.
 
-        Every open log names it and is published under it on return.  Finished logs stay signed by the old one.
+        On return every open log names it and is published under it. Finished logs stay signed by
+        the old one.
         """
         return await self._keys.rotate(self._random(32), self.publish)
 
     async def checkpoint(self, log: LogId) -> tuple[bytes, Vkey]:
-        """The log's published checkpoint, a signed note, and the key that signed it; ``LedgerError`` without one."""
+        """The log's published checkpoint, a signed note, and the key that signed it."""
         note = await self._committer.in_thread(self._read_checkpoint, log)
         where = f"{directory(log)}/checkpoint"
         try:
@@ -338,14 +349,14 @@ class Ledger:
         raise UntrustedNoteError("the checkpoint is signed by none of this host's keys", where=where)
 
     def head(self, log: LogId) -> tuple[int, bytes]:
-        """Size and root of what was last published of an open log, from memory; (0, b"") of others."""
+        """Size and root of an open log as last published, from memory; (0, b"") for others."""
         state = self._sequencer.logs.get(log)
         return (
             (state.published.size, state.published.root()) if state is not None and state.published.size else (0, b"")
         )
 
     def key_list(self) -> bytes:
-        """The list of all keys of this host (``akiosd.ledger.key_list``)."""
+        """The list of all keys of this host (:mod:`akiosd.ledger.key_list`)."""
         return self._keys.current.key_list()
 
     def _read_checkpoint(self, log: LogId) -> bytes:
@@ -366,6 +377,7 @@ class Ledger:
 
     @property
     def full(self) -> bool:
+        """Whether the disk has no room."""
         return self._committer.full
 
     def _tell_full(self) -> None:
@@ -377,7 +389,7 @@ class Ledger:
             self.on_room()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Commit and publish until ``aclose``.  Raises ``LedgerError`` when the disk fails."""
+        """Commit and publish until :meth:`aclose`.  Raises ``LedgerError`` when the disk fails."""
         self._running = True
         try:
             async with trio.open_nursery() as nursery:
@@ -406,7 +418,9 @@ class Ledger:
             raise
 
     async def aclose(self) -> None:
-        """Commit and publish what there is, stop ``run``, release the state directory.  No append may follow."""
+        """Commit and publish what there is, stop :meth:`run`, release the state directory.  No
+        append may follow.
+        """
         if self._committer.stopped.is_set():
             return
         if not self._running:

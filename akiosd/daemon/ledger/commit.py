@@ -1,8 +1,9 @@
-"""The commit side of the ledger: one WAL frame after another, and what to do when the disk has no room.
+"""The commit side of the ledger: writes one WAL frame after another, and copes with a full disk.
 
-A commit starts as soon as somebody waits for a record and none is in flight.  What nobody waits for starts one of its
-own ``GATHER_S`` after the last began: else a flood of telemetry would keep a sync in flight in front of every record
-that a start or an end waits for.  A failed fsync is final.
+A commit starts as soon as somebody waits for a record and no commit is in flight. Records that
+nobody waits for are committed ``GATHER_S`` after the last commit began; otherwise a flood of
+telemetry would always have a sync in flight in front of the records that a start or an end waits
+for. A failed fsync is final.
 """
 
 from __future__ import annotations
@@ -37,12 +38,17 @@ GATHER_BYTES = 1 << 20  # more than this is written at once
 
 
 class Committer:
-    """Owns the WAL.  ``progress`` is set, and replaced, after each commit, each publication, and when room returns."""
+    """Owns the WAL.
+
+    ``progress`` is set, and replaced by a new event, after each commit, after each publication, and
+    when room returns.
+    """
 
     def __init__(self, disk: Disk, opened: Opened) -> None:
         self.on_full: Callable[[], None] = lambda: None
         self.on_room: Callable[[], None] = lambda: None
-        # A log has something to publish that had nothing, or room has run out: the publisher should look.
+        # A log has something to publish that had nothing, or room has run out: the publisher should
+        # look.
         self.wake_publisher: Callable[[], None] = lambda: None
         self.full = False
         self.stopping = False
@@ -65,18 +71,21 @@ class Committer:
         self._wal_limiter = trio.CapacityLimiter(1)  # of its own: nothing else stands before a commit
 
     def append(self, log: LogId, entries: Sequence[bytes] | Batch) -> int:
+        """Queue entries and wake the commit loop; returns the index of the first."""
         self.check()
         first = self.sequencer.append(log, entries)
         self._data.set()
         return first
 
     def append_quietly(self, log: LogId, entries: Sequence[bytes]) -> None:
-        """They go with whatever is committed next, and begin no commit of their own."""
+        """Queue entries without starting a commit: they go with the next one."""
         self.check()
         self.sequencer.append(log, entries)
 
     def append_own(self, log: LogId, entries: Sequence[bytes]) -> int:
-        """What the ledger itself has to say, also in a log that is closed."""
+        """Queue entries of the ledger itself, also in a log that is closed; returns the index of
+        the first.
+        """
         self.check()
         first = self.sequencer.append_own(log, entries)
         self._data.set()
@@ -90,18 +99,22 @@ class Committer:
             raise LedgerError("the ledger is closed")
 
     def fail(self, error: LedgerError) -> None:
+        """Remember the first failure: every later call raises ``LedgerError``."""
         if self.failure is None:
             self.failure = error
         self.progress.set()
 
     def advance(self) -> None:
+        """Wake everybody who waits for ``progress``."""
         event, self.progress = self.progress, trio.Event()
         event.set()
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """Call a blocking ``function`` in a worker thread."""
         return await trio.to_thread.run_sync(partial(function, *args), limiter=self._limiter)
 
     async def run(self) -> None:
+        """Commit for ever.  Raises LedgerError when the disk fails."""
         await self.tidy()
         while True:
             await self._data.wait()
@@ -121,14 +134,16 @@ class Committer:
                 self.untidy.set()
 
     async def keep_room(self) -> None:
-        """For ever: tidy when there is reason to, beside commits and publications: none of them waits for zeros."""
+        """For ever: recycle WAL segments when there is reason to, so that neither commits nor
+        publications wait for it.
+        """
         while True:
             await self.untidy.wait()
             self.untidy = trio.Event()
             await self.tidy()
 
     async def keep_clear(self) -> None:
-        """For ever: overwrite what logs outgrew, at most so often, and in nobody's way."""
+        """For ever: overwrite files that logs outgrew, at most once a second."""
         while True:
             await self.untidy_logs.wait()
             self.untidy_logs = trio.Event()
@@ -136,7 +151,7 @@ class Committer:
             await trio.sleep(SWEEP_S)
 
     async def sweep(self) -> None:
-        """Return once nothing that was outgrown before is left on disk."""
+        """Return once no file that was outgrown before this call is left on disk."""
         await self.in_thread_unless_full(self._outgrown.sweep)
 
     async def _write_frame(self, commit: Commit) -> int:
@@ -167,11 +182,12 @@ class Committer:
         return self.sequencer.published_size(mark.log) == mark.first
 
     def hasten(self) -> None:
-        """Whatever was appended, quietly too, is written now."""
+        """Write now whatever was appended."""
         self._data.set()
         self._urgent.set()
 
     async def wait_durable(self, log: LogId, index: int, *, hasten: bool = True) -> None:
+        """See :meth:`akiosd.daemon.ledger.append.Ledger.wait_durable`."""
         while True:
             self.check()
             state = self.sequencer.logs.get(log)
@@ -195,11 +211,11 @@ class Committer:
         self.check()
 
     def commit_heads(self, heads: list[Head]) -> None:
-        """The same, called from a worker thread."""
+        """The same as :meth:`commit_marks`, called from a worker thread."""
         trio.from_thread.run(self.commit_marks, heads)
 
     def release_frames(self) -> None:
-        """After a publication: say, from the next frame on, which frames are still needed."""
+        """After a publication: the next frame says which older frames are still needed."""
         while self._frame_ends and self._is_published(self._frame_ends[0][1]):
             self._frame_ends.popleft()
         needed = self._frame_ends[0][0] if self._frame_ends else self._registered_seq + 1
@@ -213,7 +229,7 @@ class Committer:
         return True
 
     async def overwrite_frames(self) -> bool:
-        """Overwrite what the WAL holds, as far as it is published; False if something old is still needed."""
+        """Overwrite the WAL as far as it is published; False when something old is still needed."""
         last = self._registered_seq
         self.release_frames()
         self._wal.leave_segment()
@@ -225,7 +241,7 @@ class Committer:
     # Room
 
     async def tidy(self) -> None:
-        """Give WAL segments back, keep a spare one and the reserve; one at a time."""
+        """Recycle WAL segments, keep a spare one and the reserve; one call at a time."""
         async with self._tidying:
             await self.in_thread_unless_full(self._keep_room)
 
@@ -248,7 +264,9 @@ class Committer:
         return True
 
     async def in_thread_unless_full(self, function: Callable[..., None], *args: object) -> None:
-        """Do work that needs room but nothing waits for; what it says about room becomes the state."""
+        """Call a function that needs room on disk but that nobody waits for; whether it found room
+        becomes the state.
+        """
         try:
             await self.in_thread(function, *args)
         except OSError as error:
@@ -260,7 +278,7 @@ class Committer:
             self.on_room()
 
     def no_room(self, error: OSError) -> None:
-        """A full disk is a state, not a failure; any other error is final and raised again."""
+        """A full disk is a state, not a failure; any other error is raised again."""
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise error
         if not self.full:

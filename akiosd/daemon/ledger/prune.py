@@ -1,6 +1,7 @@
-"""The host log forgets its oldest entries: whole bundles, and never what still ties the cages' logs to it.
+"""Prunes the host log: removes its oldest bundles, but nothing that ties the cages' logs to it.
 
-Before anything goes the log lists again the root of every log there is, and the keys that signed so far.
+Before anything is removed, the log lists again the root of every log, and all keys that signed so
+far.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from akiosd.values.records import LogPruned, Roots
 
 
 async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], below: int, now_ns: int) -> int:
-    """Prune whole bundles of entries before index ``below``; returns the minimum index, the new or the old one.
+    """Prune whole bundles of entries before index ``below``; returns the minimum index, new or old.
 
-    ``cages``: every log there is.
+    ``cages`` are all logs that exist. Raises ``LedgerError``.
     """
     first = ledger.first_index(HOST_LOG)
     note, vkey = await ledger.checkpoint(HOST_LOG)
@@ -41,7 +42,7 @@ async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], below: int, now
 
 
 async def _read_cage_words(ledger: Ledger) -> dict[str, CageWord]:
-    """What the host's log, durable or not, says of every cage."""
+    """What the host's log, durable or not, says about every cage."""
     words: dict[str, CageWord] = {}
     start, end = ledger.first_index(HOST_LOG), ledger.size(HOST_LOG)
     while start < end:
@@ -55,8 +56,9 @@ async def _read_cage_words(ledger: Ledger) -> dict[str, CageWord]:
 async def _last_roots(ledger: Ledger, cages: Iterable[LogId]) -> list[tuple[str, int, bytes]]:
     """The last root of every log that was not destroyed, as this log itself lists it.
 
-    Not as it is on disk: a log that is gone, rolled back or spoilt must still be missed when the cut is done.  Nor may
-    the cut hide that a log was destroyed when it was shorter than it had been.
+    Not as it is on disk: a log that is gone, rolled back or spoilt must still be missed when the
+    cut is done.  Nor may the cut hide that a log was destroyed when it was shorter than it had
+    been.
     """
     listed: list[tuple[str, int, bytes]] = []
     words = await _read_cage_words(ledger)

@@ -1,4 +1,6 @@
-"""The publishing side of the ledger: when which log's tree is written, all that are due under the same syncs."""
+"""The publishing side of the ledger: decides when which tree is written; all that are due share the
+same syncs.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,17 @@ from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import Roots, encode_entry
 
 ROOTS_IN_A_RECORD = 800
+"""Roots that fit into one record."""
 AHEAD_ENTRIES = 16_384
+"""With more durable entries than this behind a publication, the next tree is hashed while that one
+is written.
+"""
 
 
 class Publisher:
-    """The host log and logs that ended are due after ``every_s``, running cages after ``running_every_s``."""
+    """Publishes the host log and ended logs every ``every_s`` seconds, logs of running cages every
+    ``running_every_s``.
+    """
 
     every_s = 1.0
     running_every_s = 10.0
@@ -47,20 +55,25 @@ class Publisher:
         committer.wake_publisher = self.nudge
 
     def nudge(self) -> None:
+        """Look again at what is due."""
         self._nudge.set()
 
     def demand(self, logs: Iterable[LogId]) -> None:
+        """Publish these logs at once."""
         self._demanded.update(logs)
         self._nudge.set()
 
     def opened(self, log: LogId) -> None:
+        """A log was opened: its time runs from now on."""
         self._published_at[log] = trio.current_time()
 
     def closed(self, log: LogId) -> None:
+        """A log was closed: it is due soon."""
         self._published_at.pop(log, None)
         self._nudge.set()
 
     async def publish(self, log: LogId) -> None:
+        """Publish everything appended to ``log`` so far; returns once its checkpoint is durable."""
         target = self._sequencer.logs[log].size if log in self._sequencer.logs else 0
         if target:
             await self._committer.wait_durable(log, target - 1)
@@ -174,7 +187,9 @@ class Publisher:
     def _choose_keys(
         self, publications: list[Publication]
     ) -> tuple[list[Publication], list[tuple[LedgerKey, list[Publication]]]]:
-        """What can be signed, and by which key: one, but during a rotation."""
+        """The publications that can be signed now, grouped by key; there is more than one key only
+        during a rotation.
+        """
         chosen = [(self._keys.key_for(publication.log, publication.size), publication) for publication in publications]
         groups: dict[bytes, tuple[LedgerKey, list[Publication]]] = {}
         for key, publication in chosen:
@@ -242,10 +257,11 @@ class Publisher:
 
 
 def _keep_vkey(disk: Disk, key: LedgerKey, log: LogId) -> None:
-    """Put the key that signs a log since a rotation beside it, for tools that know nothing of rotations.
+    """Put the key that signs a log since a rotation beside it, for tools that know nothing of
+    rotations.
 
-    After its checkpoint: until then, and where a full disk forbids it, the old key is there, from which the log itself
-    leads to the new one.
+    After its checkpoint. Until then, or when the disk is full, the old key is there, from which the
+    log itself leads to the new one.
     """
     path, text = f"{directory(log)}.vkey", f"{key.vkey(log)}\n".encode()
     if disk.read(path, MAX_NOTE_BYTES) == text:

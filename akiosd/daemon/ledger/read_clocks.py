@@ -1,4 +1,6 @@
-"""The host's clocks, written into its log; and what that says of the cages: how old they are, how long their logs."""
+"""Reads the host's clocks into its log, and what the log says about cages: how old they are, how
+long their logs.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,15 @@ _KINDS = (b"cage_end", b"cage_destroyed", b"clock_read", b"cage_packed", b"roots
 
 
 def read_clocks() -> Reading:
+    """A reading of the host's clocks now."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return Reading(boot, time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.time_ns())
 
 
 class LogAges:
-    """Reads the host log once from its start, and then what is new; writes a reading each time it is asked."""
+    """Reads the host log once from its start, then only what is new; every question writes a
+    reading of the clocks.
+    """
 
     def __init__(self, ledger: Ledger, read: Callable[[], Reading] = read_clocks) -> None:
         self._ledger, self._read = ledger, read
@@ -49,7 +54,9 @@ class LogAges:
             return self._ages
 
     def word_of(self, cage: str) -> CageWord:
-        """What the host log listed of a cage's log, as far as it was read: up to the last reading of the clocks."""
+        """What the host log listed of a cage's log, as far as it was read: up to the last reading
+        of the clocks.
+        """
         return self._words.get(cage, CageWord())
 
     async def _catch_up(self) -> None:

@@ -1,9 +1,11 @@
-"""Which key signs which checkpoint while a rotation goes on, and the order of that rotation.
+"""Chooses the key for each checkpoint while a rotation goes on, and keeps the order of that
+rotation.
 
     next key durable → named in the host log, durable → in the present key's place → named in every open log
 
-A log is signed by the new key from the size on that holds its naming, and by the old one below; where the old one is
-gone (a restart in between) it is not published before the naming is durable.
+A log is signed by the new key from the size on that includes its naming, and by the old key below.
+Where the old key is gone, because of a restart in between, the log is not published before the
+naming is durable.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from akiosd.values.records import KeyEpoch, encode_entry
 
 
 class KeyRing:
-    """The present key, and during a rotation its neighbours."""
+    """The present key, and during a rotation the one before or after it."""
 
     def __init__(self, committer: Committer, disk: Disk, key: LedgerKey, now_ns: Callable[[], int]) -> None:
         self.current = key
@@ -34,7 +36,7 @@ class KeyRing:
         self._lock = trio.Lock()
 
     def key_for(self, log: LogId, size: int) -> LedgerKey | None:
-        """The key that signs this log at this size; None if that cannot be signed (any more, or yet)."""
+        """The key that signs this log at this size; None when none can, any more or yet."""
         named_at = self._named_at.get(log)
         if named_at is None:
             return self.current
@@ -43,7 +45,9 @@ class KeyRing:
         return self.current if self._newer else self._older
 
     def name_key(self, log: LogId, after: int) -> int:
-        """Append the naming of every epoch past ``after`` to an open log; returns the index of the last."""
+        """Append a record for every epoch after ``after`` to an open log; returns the index of the
+        last.
+        """
         key = self._newer or self.current
         self._committer.check()
         for epoch in key.epochs:
@@ -58,7 +62,9 @@ class KeyRing:
         return self._named_at[log]
 
     async def keep_list(self) -> None:
-        """Put the list of the host's keys beside its log; without room the next start does it."""
+        """Write the list of the host's keys beside its log; when there is no room, the next start
+        does it.
+        """
         key = self.current
 
         def write() -> None:
@@ -69,10 +75,11 @@ class KeyRing:
         await self._committer.in_thread_unless_full(write)
 
     async def rotate(self, seed: bytes, publish: Callable[[LogId], Awaitable[None]]) -> int:
-        """Put a new key in the present one's place; returns its epoch.  Everything is published under it on return.
+        """Replace the present key by a new one; returns its epoch.  On return everything is
+        published under it.
 
-        ``publish`` is awaited for each open log.  Raises ``LedgerError`` before anything was changed if the disk is
-        full.
+        ``seed`` is 32 random bytes; ``publish`` is awaited for each open log. Raises
+        ``LedgerError`` before anything was changed if the disk is full.
         """
         async with self._lock:
             if self._committer.full:

@@ -1,1 +1,1 @@
-"""What may be asked of akiosd, by whom, and the answers."""
+"""The requests that clients may make, who may make them, and the answers."""

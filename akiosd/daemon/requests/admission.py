@@ -1,4 +1,4 @@
-"""Who may begin what: quotas of users and of the host, the disk of the ledger, the system policy."""
+"""Who may begin what: quotas of users and of the host, room for the ledger, the system policy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _MAX_ADMITTED, _MAX_REMEMBERED = 64, 64 << 10
 
 
 class Admission:
-    """Every method raises :class:`DeniedError` with what stands in the way and who can change it."""
+    """Every method raises :class:`DeniedError`, saying what stands in the way and who can change
+    it.
+    """
 
     def __init__(self, host: Host, registry: Registry) -> None:
         self._host, self._registry = host, registry
@@ -29,6 +31,7 @@ class Admission:
         self._accounts: dict[int, set[tuple[str, bytes]]] = {}
 
     def admit_run(self, peer: Peer, run: Run) -> None:
+        """May this peer start this run?"""
         if self.stopping:
             raise DeniedError("akiosd is stopping", "run", "run the command again in a moment")
         if self._host.ledger.full:
@@ -40,7 +43,9 @@ class Admission:
         self._check_account(peer, run)
 
     def admit_request(self, peer: Peer, policy: Policy, uids: list[int]) -> None:
-        """One request without an agent; ``uids`` are those for whom such are made now, one for each."""
+        """May this peer make one request without an agent?  ``uids``: the callers of all such
+        requests under way.
+        """
         quotas = self._host.config.quotas
         if self.stopping:
             raise DeniedError("akiosd is stopping", "http", "ask again in a moment")
@@ -76,7 +81,9 @@ class Admission:
         known.add((run.user_name, run.home))
 
     def _check_policy(self, policy: Policy) -> None:
-        """Refused or not, the same policy is so as long as this daemon runs: the system's is read at its start."""
+        """Check a policy; admitted ones are remembered, because the system policy is read once at
+        start.
+        """
         known = msgspec.msgpack.encode(policy)
         if known in self._admitted:
             return

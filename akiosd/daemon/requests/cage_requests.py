@@ -1,4 +1,4 @@
-"""What is asked of cages that run: a signal, an end, what they spent, and which there are."""
+"""Requests about running cages: send a signal, stop, ask for the budget, list."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ class CageRequests:
         self._registry = registry
 
     async def signal(self, peer: Peer, request: wire.Signal, fds: list[int], client: ClientConnection) -> None:
+        """Send a signal to the agent of a running cage."""
         await self._registry.find(peer, request.cage).signal(request.signo)
         await client.reply(wire.Ok())
 
     async def stop(self, peer: Peer, request: wire.Stop, fds: list[int], client: ClientConnection) -> None:
+        """End a running cage; answers when it has ended."""
         cage = self._registry.find(peer, request.cage)
         if request.cause == "output" and cage.policy.limits.output:
             cage.post(Event("limit", "output"))
@@ -37,10 +39,12 @@ class CageRequests:
         await client.reply(wire.Ok())
 
     async def budget(self, peer: Peer, request: wire.BudgetInfo, fds: list[int], client: ClientConnection) -> None:
+        """Answer with the state of a running cage's account."""
         cage = self._registry.find(peer, request.cage)
         await client.reply(cage.spend.describe(cage.id))
 
     async def list(self, peer: Peer, request: wire.List, fds: list[int], client: ClientConnection) -> None:
+        """Answer with one page of the cages that the peer may see."""
         page, more = self._registry.list_page(peer, request.everyone, request.after)
         here = identify(fds[0]) if fds else None
         await client.reply(wire.Cages(cages=tuple(page), more=more, here=here))

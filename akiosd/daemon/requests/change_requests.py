@@ -1,6 +1,7 @@
-"""The changes of an ended cage: shown read-only to their owner, or given up once they were committed or not wanted.
+"""Requests about the changes of an ended cage: shown read-only to their owner, or given up.
 
-One at a time: what somebody compares or writes from must not vanish under them.
+One request at a time for each cage: what somebody compares or commits from must not vanish
+meanwhile.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class ChangeRequests:
         self._viewers: list[tuple[str, ClientConnection]] = []
 
     async def view(self, peer: Peer, request: wire.View, fds: list[int], client: ClientConnection) -> None:
+        """Send the merged view of an ended cage, and its workspace, as descriptors."""
         await self._registry.wait_released(request.cage)
         kept = self._registry.find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)
@@ -57,7 +59,8 @@ class ChangeRequests:
                         protect=kept.protect,
                         started_ns=kept.info.started_ns,
                     )
-                    # Until that client leaves: what it compares or writes from must not vanish under it.
+                    # Until that client leaves: what it compares or writes from must not vanish
+                    # under it.
                     viewer = request.cage, client
                     self._viewers.append(viewer)
                     client.at_end(lambda: self._viewers.remove(viewer))
@@ -70,6 +73,7 @@ class ChangeRequests:
             raise DeniedError("somebody else looks at these changes now", cage, WAIT)
 
     async def discard(self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection) -> None:
+        """Destroy the changes of an ended cage, after the host log has a durable record of it."""
         await self._registry.wait_released(request.cage)
         kept = self._registry.find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)

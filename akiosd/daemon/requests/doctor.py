@@ -47,7 +47,7 @@ def read_posture(host: Host) -> tuple[LayerState, ...]:
 
 
 def _why_untold(owner: int) -> str:
-    """Why fanotify tells nothing here; empty where it does."""
+    """Why fanotify cannot be used here; "" when it can."""
     try:
         FileEvents(owner).close()
     except KernelError as error:

@@ -1,4 +1,6 @@
-"""``akiosctl http``: requests under a cage's rules without an agent, by its gateway or by one made for them."""
+"""Answers ``akiosctl http``: requests under a cage's rules without an agent, by its gateway or by
+one made for them.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,11 @@ _log = get_log("http")
 
 
 class Direct:
-    """The handler of :class:`Http`.  ``find``: a running cage that a peer may act on; ``admit`` judges a policy."""
+    """The handler of :class:`Http`.
+
+    ``find`` returns a running cage that a peer may act on; ``admit`` raises when a policy may not
+    be used.
+    """
 
     def __init__(
         self, host: Host, find: Callable[[Peer, str], Cage], admit: Callable[[Peer, Policy, list[int]], None]
@@ -48,6 +54,9 @@ class Direct:
         self._idle = trio.Event()
 
     async def handle(self, peer: Peer, request: Http, fds: list[int], client: ClientConnection) -> None:
+        """Send a stream to the gateway of a running cage, or to one that is made for
+        this request.
+        """
         if request.cage:
             cage = self._find(peer, request.cage)
             if peer.uid not in (0, cage.peer.uid):
@@ -107,7 +116,9 @@ class _OneGateway:
         self._scope.cancel()
 
     async def live(self, client: ClientConnection) -> None:
-        """Raises :class:`AkiosError` when it cannot be made."""
+        """Serve ``client`` until it leaves.  Raises :class:`AkiosError` when the gateway cannot be
+        made.
+        """
         await self._begin()
         try:
             async with trio.open_nursery() as nursery:
@@ -123,7 +134,8 @@ class _OneGateway:
                 await self._finish()
 
     async def _run(self) -> None:
-        # Its client is gone as soon as it has its answer, and what was done for it is still to be told.
+        # Its client is gone as soon as it has its answer, and what was done for it is still to be
+        # told.
         with trio.CancelScope(shield=True):
             await self._gateway.run()
 

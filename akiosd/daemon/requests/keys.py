@@ -1,4 +1,4 @@
-"""What administrators ask about keys: set one, remove one, which there are."""
+"""Requests of administrators about API keys: set, remove, list."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from akiosd.wire import messages as wire
 
 
 class KeyKeeper:
-    """Handlers for the supervisor.  The ledger is told first: no key is ever changed without a record."""
+    """Handlers of the requests.  A record is durable before a key is changed, so none is ever
+    changed without one.
+    """
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._one_at_a_time = trio.Lock()
 
     async def set(self, peer: Peer, request: wire.KeySet, fds: list[int], client: ClientConnection) -> None:
+        """Store a key."""
         _check_may(peer)
         if request.region:
             check_region(request.provider, request.region, "region")
@@ -33,6 +36,7 @@ class KeyKeeper:
         await client.reply(wire.Ok())
 
     async def remove(self, peer: Peer, request: wire.KeyRemove, fds: list[int], client: ClientConnection) -> None:
+        """Remove a key that was set."""
         _check_may(peer)
         async with self._one_at_a_time:
             if not self._host.keys.is_set(request.provider):
@@ -42,6 +46,7 @@ class KeyKeeper:
         await client.reply(wire.Ok())
 
     async def list(self, peer: Peer, request: wire.KeyList, fds: list[int], client: ClientConnection) -> None:
+        """List providers that have a key."""
         _check_may(peer)
         await client.reply(wire.Keys(keys=await trio.to_thread.run_sync(self._host.keys.list)))
 

@@ -1,4 +1,6 @@
-"""What is done to logs: rotate the key that signs them, destroy a cage's data, prune old ones, pack finished ones."""
+"""Requests that change logs: rotate the signing key, destroy a cage's data, prune old cages, pack
+finished logs.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from akiosd.daemon.sockets.serve_clients import ClientConnection
 from akiosd.errors import AkiosError, DeniedError
 from akiosd.kernel.hashing import NATIVE
 from akiosd.store.ages import Reading
-from akiosd.store.packing import Places, drop_directory, make_archive
+from akiosd.store.archive_log import Places, drop_directory, make_archive
 from akiosd.store.retention import Use, choose, survey_cages
 from akiosd.store.wipe import How, Wiped
 from akiosd.values.ids import HOST_LOG, LogId, is_cage_id
@@ -29,7 +31,11 @@ _log = get_log("logs")
 
 
 class LogKeeper:
-    """Handlers for the supervisor.  ``why_busy`` says why a cage's data may not go now, or ""; ``read`` the clocks."""
+    """Handlers of the requests.
+
+    ``why_busy`` says why a cage's data may not be removed now, "" when it may; ``read`` reads the
+    clocks.
+    """
 
     def __init__(self, host: Host, why_busy: Callable[[str], str], read: Callable[[], Reading] = read_clocks) -> None:
         self._host, self._why_busy = host, why_busy
@@ -37,6 +43,7 @@ class LogKeeper:
         self._one_at_a_time = trio.Lock()
 
     async def rotate(self, peer: Peer, request: wire.RotateKey, fds: list[int], client: ClientConnection) -> None:
+        """Replace the signing key (root only)."""
         if peer.role != "root":
             raise DeniedError("only root changes the key that signs the logs", "rotate-key")
         ledger = self._host.ledger
@@ -47,6 +54,7 @@ class LogKeeper:
         )
 
     async def destroy(self, peer: Peer, request: wire.Destroy, fds: list[int], client: ClientConnection) -> None:
+        """Destroy all data of an ended cage; answers when no trace is left, in the WAL neither."""
         how = _how(peer, request)
         if not is_cage_id(request.cage):
             raise DeniedError(f"{request.cage!r} is not the name of a cage", "destroy", "give its whole name")
@@ -63,6 +71,7 @@ class LogKeeper:
         )  # fmt: skip
 
     async def prune(self, peer: Peer, request: wire.Prune, fds: list[int], client: ClientConnection) -> None:
+        """Destroy the data of old cages, or with ``dry_run`` only say which."""
         how = _how(peer, request)
         found = await self._survey()
         failed: dict[LogId, str] = {}
@@ -81,7 +90,7 @@ class LogKeeper:
         return await trio.to_thread.run_sync(survey_cages, self._host.cages_dir)
 
     async def _choose(self, found: list[Use], max_age_ns: int | None, max_bytes: int | None) -> list[Use]:
-        """Ages are the host log's, whatever a file's own time says."""
+        """Choose cages to destroy.  Ages come from the host log, whatever the time of a file."""
         ages = await self._ages.now()
         aged = [replace(use, ended_ns=-ages.age_of(use.log)) for use in found if not self._why_busy(use.log)]
         return choose(aged, 0, None if ages.clock.waits else max_age_ns, max_bytes)
@@ -89,9 +98,11 @@ class LogKeeper:
     async def destroy_old(
         self, max_age_ns: int | None, max_bytes: int | None, how: How
     ) -> tuple[list[Use], dict[LogId, str]]:
-        """Destroy ended cages, oldest first, past an age or until the rest takes at most ``max_bytes``.
+        """Destroy ended cages, oldest first: those past an age, then until the rest takes at most
+        ``max_bytes``.
 
-        Returns what is destroyed, and why what is not could not be: one that is damaged does not keep the others.
+        Returns what was destroyed, and for the others why not: one that is damaged does not stop
+        the rest.
         """
         gone: list[Use] = []
         failed: dict[LogId, str] = {}
@@ -106,24 +117,29 @@ class LogKeeper:
         return gone, failed
 
     async def _clear_traces(self) -> None:
-        """What destroyed cages left in places they shared: the write-ahead log, the free room of a shared image."""
+        """Remove what destroyed cages left in shared places: the WAL, and free space of a shared
+        image.
+        """
         await self._host.ledger.overwrite_wal()
         if self._host.disks is not None and not await trio.to_thread.run_sync(self._host.disks.punch_free):
             _log.warning("the image of the cages' disks still holds what was removed: its file system has no holes")
 
     async def note_clocks(self) -> None:
-        """Write a reading of the clocks into the host log: ages count from one to the next."""
+        """Write a reading of the clocks into the host log; ages are counted between readings."""
         await self._ages.now()
 
     async def finish_clearing(self) -> None:
-        """Go on with that where a stop, or a client that went away, cut it short."""
+        """Continue :meth:`_clear_traces` where a stop, or a client that left, interrupted it."""
         if self._host.ledger.has_traces:
             await self._clear_traces()
 
     async def pack_old(self, min_age_ns: int, how: How) -> list[LogId]:
-        """Put the logs of cages that ended so long ago into archives; ``how`` their files then go."""
+        """Pack the logs of cages that ended at least ``min_age_ns`` ago; their files are removed as
+        ``how`` says.
+        """
         packed = []
-        # First which are finished, then what the host's log lists of them: their last roots are in it by then.
+        # First which are finished, then what the host's log lists of them: their last roots are in
+        # it by then.
         finished = [use.log for use in await self._survey() if self._may_pack(use.log)]
         ages = await self._ages.now()
         for log in finished:
@@ -154,12 +170,12 @@ class LogKeeper:
         return True
 
     async def prune_host(self, max_age_ns: int, now_ns: int) -> int:
-        """Cut what is older from the start of the host log; returns its minimum index."""
+        """Prune entries older than ``max_age_ns`` from the host log; returns its minimum index."""
         ages = await self._ages.now()
         return await self.prune_host_below(0 if ages.clock.waits else ages.older_than(max_age_ns), now_ns)
 
     async def prune_host_below(self, index: int, now_ns: int) -> int:
-        """The same, of entries before ``index``."""
+        """Prune entries before ``index`` from the host log; returns its minimum index."""
         logs = {use.log for use in await self._survey()} | {log for log in self._host.ledger.logs() if log != HOST_LOG}
         ledger = self._host.ledger
         async with self._one_at_a_time:
@@ -170,7 +186,7 @@ class LogKeeper:
         return minimum
 
     async def _erase(self, log: LogId, how: How) -> tuple[Wiped, CageDestroyed]:
-        """Not left half done because the client went away: the next start would do it, but why wait for that."""
+        """Destroy one cage's data; not interrupted when the client leaves."""
         with trio.CancelScope(shield=True):
             async with self._one_at_a_time:
                 done = await erase_log(self._host.ledger, self._host.cages_dir, log, how)

@@ -1,4 +1,6 @@
-"""What akiosd does to old logs by itself, as ``ledger:`` in akiosd.yaml says: destroy, pack, prune."""
+"""What akiosd does to old logs by itself, as ``ledger:`` in akiosd.yaml says: destroy,
+pack, prune.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,18 @@ _log = get_log("retain")
 
 
 async def retain(keeper: LogKeeper, config: LedgerConfig) -> None:
-    """For ever: at start, and every ``check_every_s``.  What fails is said, and tried again the next time."""
+    """Run :func:`retain_once` at start and every ``check_every_s`` seconds, for ever.  Failures are
+    logged, and tried again.
+    """
     while True:
         await retain_once(keeper, config, time.time_ns())
         await trio.sleep(config.check_every_s)
 
 
 async def retain_once(keeper: LogKeeper, config: LedgerConfig, now_ns: int) -> None:
-    """Traces of what is destroyed, whole cages from the oldest on, packing, and last a cut in the host log."""
+    """One round: traces of what was destroyed, whole cages from the oldest on, packing, and last
+    the host log.
+    """
     age = config.keep_days * _DAY_NS or None
     try:
         await keeper.finish_clearing()

@@ -1,4 +1,4 @@
-"""Runs: one is begun, watched by its client or by nobody, left and joined again, and what it wrote is kept."""
+"""Requests about runs: begin one, leave it and join it again, read what it wrote."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class RunRequests:
         """Cages whose output nobody reads now, and where it goes."""
 
     async def run(self, peer: Peer, run: wire.Run, fds: list[int], client: ClientConnection) -> None:
+        """Start a cage; answers when it has started, and again when it has ended."""
         self._admission.admit_run(peer, run)
         # Until its agent begins; with its end it waits again.
         with self._host.hurry.begin() as hurried:
@@ -90,6 +91,7 @@ class RunRequests:
             self._registry.remove(cage)
 
     async def attach(self, peer: Peer, request: wire.Attach, fds: list[int], client: ClientConnection) -> None:
+        """Hand over the terminal or the output of a detached cage; answers again at its end."""
         cage = self._registry.find(peer, request.cage)
         spool = self._spools.pop(cage.id, None)
         if spool is None:
@@ -112,6 +114,7 @@ class RunRequests:
                 self._begin_spool(cage)
 
     async def detach(self, peer: Peer, request: wire.Detach, fds: list[int], client: ClientConnection) -> None:
+        """Leave a cage running: its output is kept in a spool."""
         cage = self._registry.find(peer, request.cage)
         if cage.master is None and not cage.detached:
             raise DeniedError("only a cage with a terminal can be left", "detach", "start it with -t, or with --detach")
@@ -120,6 +123,7 @@ class RunRequests:
         await client.reply(wire.Ok())
 
     async def output(self, peer: Peer, request: wire.Output, fds: list[int], client: ClientConnection) -> None:
+        """Send the file with the output of a detached cage."""
         owner = self._registry.owner_of(LogId(request.cage))
         path = self._host.cages_dir / request.cage / pending_changes.OUTPUT
         if owner is None or (peer.role not in ("root", "admin") and owner != peer.uid) or not path.exists():

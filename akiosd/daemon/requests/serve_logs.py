@@ -1,4 +1,6 @@
-"""Hands out logs as they are on disk: descriptors, files, names, entries.  What they are worth the client finds out."""
+"""Hands out logs as they are on disk: descriptors, files, names, entries.  It verifies nothing:
+that is for the client.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _MAX_NAMES = 4096
 
 
 class LogServer:
-    """Handlers for the supervisor.  ``owner_of``: the uid whose cage a log is, None for unknown ones."""
+    """Handlers of the requests.  ``owner_of``: the uid whose cage a log is, None for
+    unknown ones.
+    """
 
     def __init__(self, host: Host, owner_of: Callable[[LogId], int | None]) -> None:
         self._host, self._owner_of = host, owner_of
@@ -47,6 +51,7 @@ class LogServer:
         return packed if log != HOST_LOG and os.path.lexists(packed) else self._host.state_dir / directory(log)
 
     async def info(self, peer: Peer, request: wire.LedgerInfo, fds: list[int], client: ClientConnection) -> None:
+        """Publish a log, and send where it is, with a descriptor and the keys."""
         ledger = self._host.ledger
         log = self._log_for(peer, request.cage)
         await ledger.publish(log)
@@ -70,6 +75,7 @@ class LogServer:
             await client.reply(reply, [found.fileno()] if found is not None else [])
 
     async def entries(self, peer: Peer, request: wire.ReadLog, fds: list[int], client: ClientConnection) -> None:
+        """Send entries of a log."""
         log = self._log_for(peer, request.cage)
         start = max(request.start, self._host.ledger.first_index(log))
         found = await self._host.ledger.read(log, start, min(request.stop, start + 4096), _MAX_ANSWER)
@@ -83,10 +89,12 @@ class LogServer:
         await client.reply(wire.LogEntries(log=log, start=found[0][0] if found else start, entries=tuple(entries)))
 
     async def file(self, peer: Peer, request: wire.ReadLogFile, fds: list[int], client: ClientConnection) -> None:
+        """Send a piece of one file of a log."""
         folder = self._folder(self._log_for(peer, request.cage), request.kept)
         await client.reply(await trio.to_thread.run_sync(read_file, folder, request.path, request.start))
 
     async def files(self, peer: Peer, request: wire.ListLogFiles, fds: list[int], client: ClientConnection) -> None:
+        """List files of a log."""
         folder = self._folder(self._log_for(peer, request.cage), request.kept)
         await client.reply(await trio.to_thread.run_sync(list_files, folder, request.start))
 
@@ -95,6 +103,7 @@ class LogServer:
         return path.with_name(path.name + ".history") if kept else path
 
     async def names(self, peer: Peer, request: wire.ListLogs, fds: list[int], client: ClientConnection) -> None:
+        """List the cages that have a log."""
         if not _reads_host(peer):
             raise DeniedError("the list of all logs is not for you", "ledger", "only root and admins read the host log")
         found = await trio.to_thread.run_sync(list_logs, self._host.cages_dir)
@@ -107,7 +116,8 @@ def _reads_host(peer: Peer) -> bool:
 
 
 def _open(path: Path) -> Fd | None:
-    """What is there, or nothing: an archive for reading, anything else by name only; the caller's."""
+    """What is there, or nothing: an archive for reading, anything else by name only; the caller's.
+    """
     try:
         is_archive = path.suffix == ".tar" and stat.S_ISREG(os.lstat(path).st_mode)
         flags = os.O_RDONLY | os.O_NONBLOCK if is_archive else os.O_PATH
@@ -127,7 +137,9 @@ def _read_checkpoint(path: Path) -> bytes:
 
 
 def read_file(folder: Path, path: str, start: int) -> wire.LogFileData:
-    """A piece of one file of a log.  Blocking; what is wrong with it is part of the answer."""
+    """A piece of one file of a log.  Blocking.  What is wrong with the file is part of
+    the answer.
+    """
     try:
         with LogFiles(folder) as files:
             data = files.read(path, MAX_BUNDLE_BYTES)
@@ -143,7 +155,7 @@ def read_file(folder: Path, path: str, start: int) -> wire.LogFileData:
 
 
 def list_files(folder: Path, start: int) -> wire.LogFileNames:
-    """Some of the names of a log's files.  Blocking."""
+    """Names of a log's files, from number ``start`` on.  Blocking."""
     names: list[str] = []
     try:
         with LogFiles(folder) as files:

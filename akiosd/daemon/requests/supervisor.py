@@ -1,4 +1,4 @@
-"""Answers the requests of the control socket: a table of messages and their handlers."""
+"""Answers the requests of the control socket: a table from messages to handlers."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ class Supervisor:
         }
 
     async def handle(self, peer: Peer, request: wire.Message, fds: list[int], client: ClientConnection) -> None:
+        """Answer one request with the handler of its type."""
         await self._handlers[type(request)](peer, request, fds, client)
 
     async def stop_all(self) -> None:
@@ -79,6 +80,7 @@ class Supervisor:
         self._registry.close()
 
     def freeze_all(self, frozen: bool) -> None:
+        """Freeze or thaw all running cages: the ledger has no room, or has it again."""
         for cage in self._registry.running.values():
             cage.freeze(frozen)
 

@@ -1,1 +1,1 @@
-"""The two sockets of akiosd: requests of clients, and events for who watches."""
+"""The two sockets of akiosd: control.sock for requests, events.sock for those who watch."""

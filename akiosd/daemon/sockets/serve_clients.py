@@ -11,7 +11,6 @@ Those given to :meth:`ClientConnection.reply` stay the caller's, who closes them
 
 from __future__ import annotations
 
-import array
 import errno
 import math
 import os
@@ -28,13 +27,14 @@ from akiosd import __version__
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Gate, Peer, read_uid
 from akiosd.errors import AkiosError, DeniedError, ProtocolError
+from akiosd.kernel import scm_rights
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.wire.check import check_request
 from akiosd.wire.frame import MAX_FDS
 from akiosd.wire.messages import Error, Hello, Message
 from akiosd.wire.session import Received, ServerSession
 
 _READ = 1 << 16
-_ANCILLARY = socket.CMSG_SPACE(4 * (MAX_FDS + 1))
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _log = get_log("clients")
 
@@ -55,11 +55,15 @@ DEFAULT_LIMITS = ConnectionLimits()
 class Handler(Protocol):
     """What the daemon does with a request.  Exceptions become one Error reply; AkiosErrors word for word."""
 
-    async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None: ...
+    async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
+        """Answer ``request``; its last reply ends it.  Descriptors that are left in ``fds`` are
+        closed afterwards.
+        """
+        ...
 
 
 class _Account:
-    """What one uid holds at the moment."""
+    """What one uid holds at the moment: connections, and descriptors of open requests."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -67,19 +71,18 @@ class _Account:
 
 
 class ClientConnection:
-    """The way back to one request's client."""
+    """The way back to the client of one request."""
 
     def __init__(self, connection: _Connection, request_id: int) -> None:
         self._connection = connection
         self._request_id = request_id
-        self.peer = connection.peer
 
     def is_same(self, other: ClientConnection) -> bool:
         """Whether both requests came over one connection."""
         return self._connection is other._connection
 
     def at_end(self, call: Callable[[], None]) -> None:
-        """``call`` when the client has left."""
+        """Call ``call`` once the client has left."""
         self._connection.at_end.append(call)
 
     async def reply(self, message: Message, fds: Sequence[int] = ()) -> None:
@@ -104,7 +107,9 @@ class _Connection:
         self.at_end: list[Callable[[], None]] = []
 
     async def serve(self) -> None:
-        """Until the client leaves, breaks the protocol, or does not greet in time."""
+        """Serve until the client leaves, breaks the protocol, or does not send its
+        hello in time.
+        """
         async with trio.open_nursery() as nursery:
             try:
                 with trio.CancelScope(deadline=trio.current_time() + self.server.limits.hello_timeout) as greeting:
@@ -117,17 +122,17 @@ class _Connection:
             except (OSError, trio.BrokenResourceError) as error:
                 _log.debug("connection lost", uid=self.peer.uid, error=str(error))
             finally:
-                close_all(self.session.close())
+                close_fds(self.session.close())
                 nursery.cancel_scope.cancel()
         for call in self.at_end:
             call()
 
     async def _read(self, nursery: trio.Nursery, greeting: trio.CancelScope) -> None:
         while True:
-            data, fds, truncated = await receive_with_fds(self.sock)
+            data, fds, truncated = await scm_rights.receive(self.sock, _READ, MAX_FDS + 1)
             # No await between here and start_soon: a cancellation there would strand the descriptors.
             if not data:
-                close_all(fds)
+                close_fds(fds)
                 self.session.receive_eof()
                 return
             received = self.session.receive(data, fds, truncated=truncated)
@@ -146,7 +151,7 @@ class _Connection:
             held = self.account.fds + len(item.fds)
             if len(nursery.child_tasks) >= self.server.limits.requests or held > self.server.limits.fds:
                 for rest in received[position:]:
-                    close_all(rest.fds)
+                    close_fds(rest.fds)
                 raise ProtocolError("too many requests or file descriptors at once", next="wait for answers first")
             self.account.fds = held
             nursery.start_soon(self._handle, item)
@@ -162,7 +167,7 @@ class _Connection:
         except trio.BrokenResourceError:
             pass
         finally:
-            close_all(item.fds)
+            close_fds(item.fds)
             self.account.fds -= count
 
     async def _run_handler(self, item: Received, client: ClientConnection) -> Error | None:
@@ -241,7 +246,11 @@ async def serve_clients(
     accepts: UnionType | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve ``listener`` until cancelled.  ``accepts`` is the union of messages; None is the control socket's."""
+    """Serve ``listener`` until cancelled.
+
+    ``handler`` answers requests, ``gate`` admits peers. ``accepts`` is the union of messages; None
+    is that of the control socket.
+    """
     server = _Server(handler, gate, limits, accepts)
     async with trio.open_nursery() as nursery:
         task_status.started()
@@ -289,26 +298,13 @@ async def _remove_stale(path: str) -> None:
     raise AkiosError("another akiosd serves this socket", path, "stop it, or choose another --runtime-dir")
 
 
-async def receive_with_fds(sock: trio.socket.SocketType) -> tuple[bytes, list[int], bool]:
-    """One ``recvmsg(2)``: bytes, descriptors (close-on-exec, the caller's now), and whether some were dropped."""
-    data, ancillary, flags, _ = await sock.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
-    fds: list[int] = []
-    for level, kind, raw in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            numbers = array.array("i")
-            numbers.frombytes(raw[: len(raw) - len(raw) % numbers.itemsize])
-            fds += numbers
-    return data, fds, bool(flags & socket.MSG_CTRUNC)
-
-
 async def send_with_fds(sock: trio.socket.SocketType, data: bytes, fds: Sequence[int] = ()) -> None:
-    """All of ``data``, the descriptors with its first byte.  Raises ``trio.BrokenResourceError`` when the peer left."""
-    view = memoryview(data)
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
+    """Send all of ``data``; the descriptors go with its first byte and stay the caller's.
+
+    Raises ``trio.BrokenResourceError`` when the peer has left.
+    """
     try:
-        while view:
-            sent = await sock.sendmsg([view], ancillary, socket.MSG_NOSIGNAL)
-            view, ancillary = view[sent:], []
+        await scm_rights.send(sock, data, fds)
     except OSError as error:
         raise trio.BrokenResourceError(str(error)) from error
 
@@ -323,9 +319,3 @@ async def _turn_away(sock: trio.socket.SocketType, uid: int, error: Exception) -
             await send_with_fds(sock, ServerSession().send(message))
         except trio.BrokenResourceError:
             pass
-
-
-def close_all(fds: list[int]) -> None:
-    """Close and forget every descriptor in the list."""
-    while fds:
-        os.close(fds.pop())

@@ -1,8 +1,10 @@
-"""The events socket: durable records of the logs a peer may read, from a cursor on, without ever blocking the ledger.
+"""The events socket: durable records of the logs a peer may read, from a cursor on, without ever
+blocking the ledger.
 
-Each subscription has a bounded queue.  What does not fit is not sent: the subscriber gets a ``Gap`` that names
-the missing entries, and can read them back from the control socket.  A cursor is replayed from the ledger
-itself; while a log is being replayed, live entries are only counted, so replay and live meet without a seam.
+Each subscription has a bounded queue.  What does not fit is not sent: the subscriber gets a ``Gap``
+that names the missing entries, and can read them back from the control socket.  A cursor is
+replayed from the ledger itself; while a log is being replayed, live entries are only counted, so
+replay and live meet without a seam.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ OwnerOf = Callable[[LogId], int | None]
 
 
 class LedgerSource(Protocol):
-    """The part of the ledger service this needs; :class:`akiosd.daemon.ledger.append.Ledger` has it."""
+    """The part of the ledger service that is needed here;
+    :class:`akiosd.daemon.ledger.append.Ledger` has it.
+    """
 
     def subscribe(self, callback: Callable[[LogId, int, list[bytes]], None]) -> Callable[[], None]: ...
 
@@ -57,7 +61,7 @@ def peek_kind(entry: bytes) -> str:
 
 
 class _OpenGap:
-    """A gap in the queue that still grows, until the log it is in gets room again or it is sent."""
+    """A gap in the queue that still grows: until its log has room again, or it is sent."""
 
     __slots__ = ("log", "start", "stop")
 
@@ -66,7 +70,10 @@ class _OpenGap:
 
 
 class Subscription:
-    """One subscriber's filter and queue.  Everything here runs in the Trio thread."""
+    """One subscriber's filter and queue.  All of it runs in the Trio thread.
+
+    ``queue_bytes`` bounds the queue. Raises DeniedError for a log that the peer may not read.
+    """
 
     def __init__(self, peer: Peer, request: Subscribe, owner_of: OwnerOf, queue_bytes: int = QUEUE_BYTES) -> None:
         self._peer = peer
@@ -88,7 +95,7 @@ class Subscription:
         return self._peer.reads_all or self._owner_of(log) == self._peer.uid
 
     def offer(self, log: LogId, first: int, entries: Sequence[bytes]) -> None:
-        """The ledger's callback: queue what is wanted, or note a gap.  Never waits."""
+        """The ledger's callback: queue the wanted entries, or note a gap.  Never waits."""
         if log in self._replaying:
             self._replaying[log] = first + len(entries)
             return
@@ -114,7 +121,7 @@ class Subscription:
         self._wake.set()
 
     def _split(self, log: LogId, first: int, entries: Sequence[bytes]) -> Iterator[Records]:
-        """Runs of wanted entries, each small enough for a frame."""
+        """Runs of consecutive wanted entries, each small enough for a frame."""
         run: list[bytes] = []
         size = 0
         for index, entry in enumerate(entries, first):
@@ -129,7 +136,7 @@ class Subscription:
             yield Records(log=log, start=first + len(entries) - len(run), entries=tuple(run))
 
     async def send_live(self, client: ClientConnection) -> None:
-        """Send what is queued, for ever."""
+        """Send what is queued, until cancelled."""
         while True:
             while self._queue:
                 item = self._queue.popleft()
@@ -144,7 +151,7 @@ class Subscription:
             await self._wake.wait()
 
     async def replay(self, log: LogId, ledger: LedgerSource, client: ClientConnection) -> None:
-        """Send a log from its cursor up to its durable end, then let it live."""
+        """Send a log from its cursor to its durable end; from then on live entries are queued."""
         while True:
             start, announced = self._next[log], self._replaying[log]
             first = ledger.first_index(log)
@@ -178,6 +185,7 @@ class EventsHandler:
         self._queue_bytes = queue_bytes
 
     async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
+        """Serve one subscription until its client goes; DeniedError for any other message."""
         if not isinstance(request, Subscribe):
             raise DeniedError("only subscriptions are made here", type(request).__name__, "use the control socket")
         subscription = Subscription(peer, request, self._owner_of, self._queue_bytes)
@@ -196,7 +204,9 @@ class EventsHandler:
 
 
 async def _catch(failures: list[Exception], nursery: trio.Nursery, job: Callable[[], Awaitable[None]]) -> None:
-    """Run ``job``; what it raises ends the subscription, and reaches its client as it is, not in a group."""
+    """Run ``job``; what it raises ends the subscription, and reaches its client as it is, not in a
+    group.
+    """
     try:
         await job()
     except Exception as error:

@@ -1,1 +1,1 @@
-"""The link to akiosd: money is asked for, records are told."""
+"""The link to akiosd: asks for money, reports records, and the line of calls that wait."""

@@ -1,4 +1,7 @@
-"""Equal denials within a second are told as one.  Pure: time is an argument, in seconds."""
+"""Equal denials within one second are reported as one record with a count.
+
+Pure: the time is an argument, in seconds of any monotonic clock.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,26 @@ from akiosd.wire.gateway import GatewayRecord
 
 WINDOW_S = 1.0
 _MAX_OPEN = 4096
+"""How many different denials are remembered at once."""
 
 
 class Folder:
-    """The first of its kind is told at once, so that no denial is known to the agent and not to the log; those that
-    follow within a second are one record with their count."""
+    """Coalesces equal denials.
+
+    The first denial of its kind is reported at once, so that none is known to the agent and missing
+    from the log. Those that follow within ``WINDOW_S`` are counted, and reported as one record when
+    the window is over.
+    """
 
     def __init__(self) -> None:
         self._open: dict[NetDenied, tuple[float, int]] = {}
 
     def fold(self, records: Iterable[GatewayRecord], now: float) -> tuple[GatewayRecord, ...]:
-        """The records to be told now."""
+        """Returns the records to report now: all that are no denials, and each denial that is the
+        first of its kind.
+
+        ``now`` is in seconds. Records are equal when they differ in nothing but time and count.
+        """
         told: list[GatewayRecord] = []
         for record in records:
             if not isinstance(record, NetDenied):
@@ -40,7 +52,11 @@ class Folder:
         return tuple(told)
 
     def take_due(self, now: float) -> list[NetDenied]:
-        """What was folded into records whose second is over; for infinity, into all."""
+        """Remove and return one record with its count for each kind of denial whose window is over
+        at ``now`` (seconds).
+
+        ``now=inf`` returns everything that is still counted.
+        """
         due = []
         for key, (since, count) in list(self._open.items()):
             if now - since < WINDOW_S:

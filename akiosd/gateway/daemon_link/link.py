@@ -1,8 +1,12 @@
-"""The gateway's end of its link to akiosd: what may be spent, what is recorded, what it must remember."""
+"""The gateway's end of its socket to akiosd.
+
+The gateway asks akiosd whether a call may be paid, reports records for the log and names that got
+an address, and receives its ``Setup`` and connections of ``akiosctl http``. The messages are in
+:mod:`akiosd.wire.gateway`; akiosd's end is :mod:`akiosd.daemon.gateways.gateway_link`.
+"""
 
 from __future__ import annotations
 
-import array
 import contextlib
 import math
 import socket
@@ -16,6 +20,7 @@ import trio
 from akiosd.errors import ProtocolError
 from akiosd.gateway.daemon_link.coalesce_denials import Folder
 from akiosd.gateway.daemon_link.wait_line import MOST_WAITING, WaitLine
+from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import close_all
 from akiosd.values.denial import Denial
 from akiosd.values.spend import Ask, Bill, Grant, Wait
@@ -36,28 +41,33 @@ from akiosd.wire.gateway import (
 )
 
 _READ = 64 << 10
-_ANCILLARY = socket.CMSG_SPACE(4 * (MAX_FDS + 1))
 _WAITING = 1000
-"""Messages not yet sent, from which on no new connection is taken."""
+"""While more frames than this wait to be sent, no new connection is accepted
+(:meth:`Link.wait_room`).
+"""
 _LAST_WORDS_SECONDS = 2.0
 _GATHER_SECONDS = 0.005
-"""For how long what nobody waits for is kept for company."""
+"""Frames that nobody waits for are held this long, so that several are written by one
+system call.
+"""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[ToGateway] = msgspec.msgpack.Decoder(ToGateway)
 
 OnConnection = Callable[[socket.socket], None]
-"""Takes a stream of akiosctl's, and owns it."""
+"""Called with a connected stream socket from ``akiosctl http``; the callee owns it."""
 
 
 class LinkLostError(Exception):
-    """akiosd closed the link, or is gone: the gateway ends."""
+    """akiosd closed the link or is gone.  The gateway must end."""
 
 
 class Reservation:
-    """What akiosd was asked for one call.  Whoever asked calls :meth:`settle` once, whatever happened.
+    """One question to akiosd: may this call be made?  Its maker calls :meth:`settle` exactly once,
+    whatever happened.
 
-    ``patience_s``: for how long it may wait for open calls to leave room; ``insist`` is called when that is over.
+    ``patience_s``: for how long it may wait until open calls leave room; ``insist`` is called when
+    that time is over.
     """
 
     def __init__(
@@ -66,25 +76,24 @@ class Reservation:
         self._settle, self._patience_s, self._insist = settle, patience_s, insist
         self._decided, self._heard = trio.Event(), trio.Event()
         self._verdict: Grant | Denial | None = None
-        self.waited = False
-        """Whether it stood in line."""
 
     def decide(self, verdict: Grant | Denial) -> None:
+        """Store akiosd's answer and wake whoever waits for it."""
         self._verdict = verdict
         self._decided.set()
         self._heard.set()
 
     def hold(self) -> None:
         """It waits in line."""
-        self.waited = True
         self._heard.set()
 
     async def wait_word(self) -> bool:
-        """Return once it is decided, or waits in line; whether it is decided."""
+        """Wait until it is decided, or has to wait in line; returns whether it is decided."""
         await self._heard.wait()
         return self._decided.is_set()
 
     async def wait_verdict(self) -> Grant | Denial:
+        """Wait for akiosd's answer: a grant with its bounds, or a denial."""
         if self._patience_s:
             with trio.move_on_after(self._patience_s):
                 await self._decided.wait()
@@ -95,13 +104,21 @@ class Reservation:
         return self._verdict
 
     def settle(self, bill: Bill) -> None:
-        """The call is over.  Nothing is owed for one that was refused; one not decided yet may have been granted."""
+        """Report what the call cost, and give back the rest of the reservation.
+
+        Nothing is sent for a call that was denied: nothing was reserved for it. A call whose answer
+        has not come yet is settled too, because akiosd may have granted it already.
+        """
         if not isinstance(self._verdict, Denial):
             self._settle(bill)
 
 
 class Link:
-    """``sock`` is a unix stream, owned from now on.  :meth:`start`, then :meth:`run` in a task of its own."""
+    """The link over ``sock``, a connected unix stream socket that the link owns from now on.
+
+    Call :meth:`start` first, then :meth:`run` in a task of its own. All other methods may be called
+    from any task.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -109,9 +126,9 @@ class Link:
         self._reader = FrameReader()
         self._frames: list[Frame] = []
         self._plain = sock
-        """The same socket, for writing without waiting."""
+        """The same socket as a plain object, for a write that must not wait."""
         self._queue: deque[bytes] = deque()
-        """Frames; the first may be what is left of one."""
+        """Encoded frames that are not sent yet; the first may be the unsent rest of one."""
         self._some = trio.Event()
         self._writing = False
         self._asked: dict[int, tuple[Reservation, Ask, float]] = {}
@@ -123,11 +140,18 @@ class Link:
         self._numbers = 0
         self._folder = Folder()
         self.clean: Callable[[GatewayRecord], GatewayRecord] = lambda record: record
-        """What is done to a record before it is told."""
+        """Applied to every record before it is reported; set by ``Context`` to mask
+        personal data.
+        """
         self._room = trio.Event()
 
     async def start(self, posture: tuple[str, ...]) -> tuple[Setup, list[socket.socket]]:
-        """Say what confines us; returns what to serve, and its listening sockets, the caller's."""
+        """Send ``posture`` (the layers that confine this process), and wait for the setup.
+
+        Returns the setup and its listening sockets, in the order of ``Setup.listeners``; the caller
+        owns them. Raises :class:`ProtocolError` when the first frame is anything else,
+        :class:`LinkLostError`.
+        """
         self._put(Ready(posture=posture))
         await self._write_all()
         message, fds = await self._receive()
@@ -137,7 +161,10 @@ class Link:
         return message, [socket.socket(fileno=fd) for fd in fds]
 
     async def run(self, on_connection: OnConnection) -> None:
-        """Carry messages until akiosd closes its side; then LinkLost."""
+        """Send and receive until akiosd closes its side; then raises :class:`LinkLostError`.
+
+        Raises :class:`ProtocolError` for a frame that is no message.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             nursery.start_soon(self._tell_folded)
@@ -146,7 +173,10 @@ class Link:
                 self._take(message, fds, on_connection)
 
     async def say_last_words(self) -> None:
-        """What is still queued or folded, as far as akiosd takes it; the link is closed then."""
+        """Send what is queued or still being counted, for two seconds at most, and close the link.
+
+        Shielded from cancellation: it is the last thing a gateway does.
+        """
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             self._enqueue_folded(math.inf)
             with contextlib.suppress(LinkLostError):
@@ -156,7 +186,10 @@ class Link:
     # ---- what handlers ask and tell ----------------------------------------------------------------
 
     def reserve(self, ask: Ask, patience_s: float = 0.0) -> Reservation:
-        """Ask whether this call may be made; for up to ``patience_s`` it waits for open calls to leave room."""
+        """Ask akiosd whether the call that ``ask`` describes may be made.  Does not wait.
+
+        ``patience_s``: for how long the call may wait until open calls leave room.
+        """
         call = self._number()
         if len(self._line) >= MOST_WAITING:
             patience_s = 0.0
@@ -222,15 +255,24 @@ class Link:
         self._ask_again(self._line.answered(call))
 
     def remember(self, name: str, address: str) -> None:
+        """Tell akiosd that ``name`` was given ``address``, so that the next gateway of this cage
+        uses it again.
+        """
         self._put(Address(name=name, address=address), now=True)
 
     def report(self, *records: GatewayRecord) -> None:
-        """Records for the cage's log, told within some milliseconds; equal denials within a second are one."""
+        """Queue records for the cage's log; they are sent within some milliseconds.  Equal denials
+        are coalesced.
+        """
         for record in self._folder.fold(map(self.clean, records), trio.current_time()):
             self._put(GatewayRecords(records=(record,)))
 
     async def report_durable(self, *records: GatewayRecord) -> None:
-        """The same; returns once they are on disk.  A denial told a moment ago is not waited for again."""
+        """Report records and return once akiosd has them on disk.
+
+        A denial that equals one reported within the last second is only counted, and is not waited
+        for: the first of its kind is on disk already.
+        """
         new = self._folder.fold(map(self.clean, records), trio.current_time())
         if not new:
             await trio.lowlevel.checkpoint()
@@ -247,7 +289,9 @@ class Link:
             self._waiting.pop(number, None)
 
     async def wait_room(self) -> None:
-        """Return once akiosd has taken most of what was told: it decides how fast."""
+        """Wait until akiosd has read most of what is queued, so that reporting cannot outrun the
+        log.
+        """
         while len(self._queue) > _WAITING:
             self._room = trio.Event()
             await self._room.wait()
@@ -259,7 +303,9 @@ class Link:
         return self._numbers
 
     def _put(self, message: FromGateway, *, now: bool = False) -> None:
-        """Queue it; ``now``: and write what is queued, as far as akiosd takes it at once."""
+        """Queue ``message``; with ``now`` also write as much of the queue as the socket takes
+        without waiting.
+        """
         self._queue.append(encode_frame(_encode(message)))
         if not self._writing:
             self._some.set()
@@ -271,12 +317,14 @@ class Link:
         try:
             sent = self._plain.send(batch)
         except OSError:
-            sent = 0  # full, or gone: who writes in a task of its own finds out
+            sent = 0  # full, or gone: the task that writes (_write) finds out
         if sent < len(batch):
             self._queue.appendleft(batch[sent:])
 
     def _take_batch(self) -> bytes:
-        """Some of what is queued, in its order: each writing wakes akiosd, and that is what costs."""
+        """Take whole frames from the queue, 64 KiB or a little more: each write wakes akiosd, which
+        costs more than the bytes.
+        """
         batch = bytearray()
         while self._queue and len(batch) < _READ:
             batch += self._queue.popleft()
@@ -292,7 +340,8 @@ class Link:
 
     async def _write_all(self) -> None:
         self._writing = True
-        # A frame that was begun is ended: after half of one nothing can be told any more.
+        # A frame that was begun must be sent whole: after half a frame the stream cannot be read
+        # any more.
         with trio.CancelScope(shield=True):
             while self._queue:
                 view = memoryview(self._take_batch())
@@ -316,10 +365,10 @@ class Link:
 
     async def _receive(self) -> tuple[ToGateway, list[int]]:
         while not self._frames:
-            data, fds, truncated = await self._read()
-            if not data:
+            chunk = await self._read()
+            if not chunk.data:
                 raise LinkLostError
-            self._frames += self._reader.receive(data, fds, truncated=truncated)
+            self._frames += self._reader.receive(chunk.data, chunk.fds, truncated=chunk.truncated)
         frame = self._frames.pop(0)
         try:
             return _decoder.decode(frame.payload), frame.fds
@@ -327,16 +376,11 @@ class Link:
             close_all(frame.fds)
             raise ProtocolError(f"a message of akiosd's is not one: {error}", "link") from None
 
-    async def _read(self) -> tuple[bytes, list[int], bool]:
+    async def _read(self) -> scm_rights.Chunk:
         try:
-            data, ancillary, flags, _ = await self._socket.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+            return await scm_rights.receive(self._socket, _READ, MAX_FDS + 1)
         except ConnectionResetError:
             raise LinkLostError from None
-        fds = array.array("i")
-        for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-        return data, list(fds), bool(flags & socket.MSG_CTRUNC)
 
     def _take(self, message: ToGateway, fds: list[int], on_connection: OnConnection) -> None:
         if isinstance(message, Answer):

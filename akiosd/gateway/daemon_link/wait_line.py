@@ -1,9 +1,11 @@
-"""Calls to models that wait until open ones leave room, first come, first served.  Pure.
+"""The line of calls to models that wait until open ones leave room: first come, first served.
+Pure.
 
-A call is asked for at once while nobody waits.  Who is told to wait stands in line; whoever comes while there is a line
-stands at its end, unasked.  Only the first in line is asked for again: when another call was settled, or when the one
-before it was granted, for more may fit.  So a large call is never passed by small ones, and a thousand that wait ask
-akiosd no more often than calls end.
+A call is asked for at once while nobody waits. A call that is told to wait stands in line; one that
+comes while there is a line joins its end, without being asked for. Only the first in line is asked
+for again: when another call was settled, or when the one before it was granted, since more may fit.
+So small calls never pass a large one, and a thousand calls in line ask akiosd no more often than
+calls end.
 """
 
 from __future__ import annotations
@@ -11,17 +13,22 @@ from __future__ import annotations
 from bisect import insort
 
 MOST_WAITING = 1000
+"""Calls in line; further ones are asked for without patience."""
 
 
 class WaitLine:
-    """Numbers of calls, which grow; every method that may change who is asked for returns that call, or None."""
+    """Numbers of calls, which grow.  Methods that may change whose turn it is return the call to
+    ask for now, or None.
+    """
 
     def __init__(self) -> None:
         self._line: list[int] = []
         self._asked: dict[int, int] = {}
-        """Calls whose answer is to come, and how many had been settled when they were asked for."""
+        """Calls whose answer is still to come, and how many calls had been settled when each was
+        asked for.
+        """
         self._told: set[int] = set()
-        """Calls in line of which akiosd knows that they wait."""
+        """Calls in line that akiosd has told to wait."""
         self._settled = 0
 
     def __len__(self) -> int:
@@ -31,20 +38,22 @@ class WaitLine:
         return call in self._line
 
     def come(self, call: int) -> int | None:
-        """A new call that may wait: itself, or None when it stands in line."""
+        """A new call that may wait; returns it, or None when it has to join the line."""
         if self._line:
             self._line.append(call)
             return None
         return self._ask(call)
 
     def is_asked(self, call: int) -> bool:
+        """Whether the answer for ``call`` is still to come."""
         return call in self._asked
 
     def is_known(self, call: int) -> bool:
-        """Whether akiosd told it to wait, and lets nobody pass it."""
+        """Whether akiosd told ``call`` to wait, and lets no other pass it."""
         return call in self._told
 
     def told_to_wait(self, call: int) -> int | None:
+        """akiosd's answer for ``call`` was to wait."""
         before = self._asked.pop(call)
         self._told.add(call)
         if call not in self._line:
@@ -52,12 +61,12 @@ class WaitLine:
         return self._ask_first() if self._settled > before else None
 
     def answered(self, call: int) -> int | None:
-        """It was granted or denied."""
+        """``call`` was granted or denied."""
         self._asked.pop(call, None)
         return self._leave(call)
 
     def settled(self) -> int | None:
-        """A call is over: there is room, perhaps."""
+        """A call is over, so there may be room."""
         self._settled += 1
         return self._ask_first()
 

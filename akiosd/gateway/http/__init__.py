@@ -1,1 +1,3 @@
-"""HTTP/1.1 as the agent speaks it: its connection, one request with its answer, and the agent that leaves."""
+"""HTTP/1.1 towards the agent: its connection, one request with its answer, and noticing that it
+left.
+"""

@@ -1,4 +1,6 @@
-"""The agent's end of a connection: its bytes in, h11's bytes out, deadlines, and noticing that it left."""
+"""The agent's end of one HTTP connection: reads heads and bodies, sends h11's events, and notices
+that the agent left.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +17,41 @@ from akiosd.gateway.net.request_head import END, BadHeadError, MalformedError, c
 
 _READ = 64 << 10
 _AHEAD = 64 << 10
-"""How much of the next requests is taken in while one is answered."""
+"""While a request is answered, at most this many bytes of the following requests are read."""
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
-"""What reading and sending raise.  Reading sends, too: in TLS a new key is answered (RFC 8446, 4.6.3)."""
+"""What reading and sending raise when the other side is gone.  Reading may send as well: TLS
+answers a new key (RFC 8446 §4.6.3), so it can raise what sending raises.
+"""
 
 
 class Leaver(Protocol):
-    """Who must know that the agent went away."""
+    """Whoever must be told that the agent went away: the exchange in progress."""
 
     complete: trio.Event
+    """Set once the request has arrived whole."""
 
-    def leave(self) -> None: ...
+    def leave(self) -> None:
+        """The agent is gone."""
+        ...
 
 
 class Wire:
-    """Owns ``stream`` for as long as it serves; not closed here but by :meth:`reset`."""
+    """Reads from and writes to ``stream``, which may be TLS.
+
+    ``stream`` belongs to the caller, who closes it; only :meth:`reset` closes it here.
+    """
 
     def __init__(self, stream: trio.abc.Stream, limits: Limits) -> None:
         self._stream, self._limits = stream, limits
         self._buffer = bytearray()
 
     async def read_head(self) -> bytes | None:
-        """The next request's head, checked; None when nothing more is asked.  Raises :class:`BadHeadError`."""
+        """The next request's head, checked by :func:`check_head`; None when the agent closes, or
+        asks nothing within ``idle_seconds``.
+
+        Raises :class:`BadHeadError` for a head that is malformed, larger than ``head_bytes``, or
+        not complete ``head_seconds`` after its first byte; one of ``GONE`` when the agent is gone.
+        """
         with trio.move_on_after(self._limits.idle_seconds) as patience:
             while True:
                 # Empty lines before a request are overlooked (RFC 9112 §2.2).
@@ -64,13 +79,18 @@ class Wire:
         return head
 
     def give_back(self, data: bytes) -> None:
-        """``data`` belongs to the next request."""
+        """Put ``data``, which h11 read and did not use, back in front of the buffer: it begins the
+        next request.
+        """
         self._buffer[:0] = data
 
     async def next_event(self, http: h11.Connection, leaver: Leaver) -> h11.Event:
-        """Data or EndOfMessage of a request.  When the agent is gone, its handler ends.
+        """The next ``Data`` or ``EndOfMessage`` of the request's body; answers ``Expect:
+        100-continue`` first.
 
-        Raises :class:`MalformedError`.
+        Raises :class:`MalformedError` for bad framing. When the agent is gone, ``leaver`` is told,
+        and the handler that waits here is cancelled; where cancellation is shielded,
+        ``trio.BrokenResourceError`` is raised.
         """
         while True:
             try:
@@ -102,14 +122,16 @@ class Wire:
         return b""
 
     async def send_event(self, http: h11.Connection, events: h11.Event | Sequence[h11.Event], leaver: Leaver) -> None:
-        """Send what h11 makes of ``events``; when the agent does not take it, its handler ends."""
+        """Send what h11 makes of ``events``.  When the agent is gone, this ends as
+        :meth:`next_event` does.
+        """
         several = [events] if isinstance(events, h11.Event) else events
         data = b"".join(http.send(event) or b"" for event in several)
         if data and not await self.send(data):
             await self._gone(leaver)
 
     async def send(self, data: bytes) -> bool:
-        """False when the agent is gone, or did not read in time."""
+        """Send ``data``; returns False when the agent is gone, or did not read it in time."""
         try:
             await self._stream.send_all(data)
             return True
@@ -119,11 +141,17 @@ class Wire:
     async def _gone(self, leaver: Leaver) -> None:
         leaver.leave()
         await trio.lowlevel.checkpoint()
-        # Reached in a shielded scope, or outside of the handler.
+        # Only reached where leave() did not cancel this task: in a shielded scope, or outside of
+        # the handler.
         raise trio.BrokenResourceError("the agent is gone")
 
     async def watch(self, leaver: Leaver) -> None:
-        """While a request is answered: notice that nobody waits for it; what comes early is kept for later."""
+        """Read while a request is answered, to notice at once that the agent closed, and then tell
+        ``leaver``.
+
+        Begins when the request has arrived whole. What the agent sends early is kept, up to 64 KiB,
+        for the next request.
+        """
         await leaver.complete.wait()
         try:
             while len(self._buffer) < _AHEAD:
@@ -136,7 +164,9 @@ class Wire:
             leaver.leave()
 
     async def reset(self) -> None:
-        """Break the connection off so that it cannot look complete: TCP reset, no close_notify."""
+        """Close the connection with a TCP reset and without TLS close_notify, so that a cut answer
+        cannot look complete.
+        """
         stream = self._stream
         while isinstance(stream, trio.SSLStream):
             stream = stream.transport_stream

@@ -1,4 +1,6 @@
-"""Noticing, while a request is answered, that the agent went away: what nobody waits for need not be paid for."""
+"""Notices, while a request is answered, that the agent went away, so that the call to the upstream
+can be stopped.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,15 @@ import trio
 from akiosd.gateway.http.agent_connection import Leaver, Wire
 
 PATIENCE_SECONDS = 0.05
-"""Most answers take less, and are not watched: to read from the agent meanwhile costs as much as to serve it."""
+"""Watching begins so long after the request: most answers take less time, and reading from the
+agent costs as much as serving it.
+"""
 
 
 class Watch:
-    """Of one connection.  :meth:`run` is a task for as long as it stands; requests :meth:`begin` and :meth:`end`."""
+    """The watch over one connection.  :meth:`run` is a task for the whole connection; each request
+    calls :meth:`begin`, then :meth:`end`.
+    """
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -21,17 +27,21 @@ class Watch:
         self._stopped = trio.Event()
 
     def begin(self, leaver: Leaver) -> None:
+        """A request is being answered; ``leaver`` is told when the agent goes away."""
         self._leaver = leaver
         self._some.set()
 
     async def end(self) -> None:
-        """Nobody but the caller reads from the agent when this returns."""
+        """The request is answered.  When this returns, nobody but the caller reads from
+        the agent.
+        """
         self._leaver = None
         if self._reading is not None:
             self._reading.cancel()
             await self._stopped.wait()
 
     async def run(self) -> None:
+        """Runs until it is cancelled."""
         while True:
             await self._some.wait()
             seen = self._leaver

@@ -1,4 +1,4 @@
-"""One request of the agent and the answer to it, as the handlers of the rules see them."""
+"""One request of the agent and its answer, as the handlers (``llm``, ``sites``) see them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ from akiosd.values.denial import Denial
 from akiosd.values.records import Finding, NetDenied, NetRequest
 
 _DRAIN_BYTES = 1 << 20
+"""How much of an unread request body is read and dropped so that the connection can be
+used again.
+"""
 _MAX_HELD = 64 << 10
+"""Parts of an answer are held up to this size, to be sent together."""
 _DRAIN_SECONDS = 5
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """Where a connection wants to go: the canonical name its address stands for."""
+    """Where a connection leads: the canonical name that its address inside the cage stands for, the
+    port, whether TLS was spoken, and the rule that allows it.
+    """
 
     name: str
     port: int
@@ -34,13 +40,19 @@ class Destination(msgspec.Struct, frozen=True):
 
 
 class Exchange:
-    """``headers`` are the agent's without the hop-by-hop ones, names in lower case; ``target`` is path and query.
+    """One request and the answer to it.
 
-    A handler reads :meth:`body` at most once, and answers exactly once: :meth:`respond`, :meth:`refuse`, or
-    :meth:`start`, :meth:`send`…, :meth:`finish`.  What these are given may be held for what comes next, until
-    :meth:`flush`: who waits for more of an answer calls it first.  When the agent goes away, ``left`` is set and the
-    handler is cancelled (``trio.Cancelled``) wherever it waits: at once, or ``lingers`` seconds later where it set
-    that; what it says meanwhile is dropped.
+    ``headers`` are the agent's, without hop-by-hop fields, names in lower case. ``target`` is path
+    and query.
+
+    A handler reads :meth:`body` at most once and answers exactly once: by :meth:`respond`, by
+    :meth:`refuse`, or by :meth:`start`, then :meth:`send` any number of times, then :meth:`finish`.
+    Parts of an answer may be held to be sent with the next; a handler that has to wait for more
+    calls :meth:`flush` first.
+
+    When the agent goes away, ``left`` is set and the handler is cancelled (``trio.Cancelled``): at
+    once, or ``lingers`` seconds later where the handler has set that. What it sends in the meantime
+    is dropped.
     """
 
     def __init__(
@@ -49,9 +61,11 @@ class Exchange:
     ) -> None:  # fmt: skip
         self.context = context
         self.direct = direct
-        """The client is ``akiosctl http``: ``akios-`` headers tell it what was done, and nobody else may send some."""
+        """The client is ``akiosctl http``: ``akios-`` headers tell it what was done, and the
+        upstream may not send such headers.
+        """
         self.findings: tuple[Finding, ...] = ()
-        """What was taken out of this request, as far as it is known when the answer starts."""
+        """What was redacted in this request, as far as it is known when the answer starts."""
         self.method = request.method.decode("ascii")
         self.target = target
         self.headers: Headers = end_to_end(request.headers)
@@ -59,16 +73,17 @@ class Exchange:
         self.host = destination.name
         self.rule = destination.rule
         self.started = False
-        """Some of the answer was sent: there cannot be another."""
+        """Some of the answer was sent, so no other answer can be given."""
         self.finished = False
         self.left = False
-        """The agent went away: nobody waits for an answer."""
+        """The agent went away: nobody waits for the answer."""
         self.lingers = 0.0
+        """Seconds for which the handler goes on after the agent left."""
         self.encoded = False
-        """The body came compressed: what :meth:`body` gives is not what the agent sent."""
+        """The body was compressed: what :meth:`body` yields is not what the agent sent."""
         self.status = 0
         self.bytes_in = 0
-        """Body bytes sent to the agent."""
+        """Bytes of the answer's body that were sent to the agent."""
         self.scope = trio.CancelScope()
         self.complete = trio.Event()
         """The request has arrived whole."""
@@ -79,11 +94,13 @@ class Exchange:
         self._held_bytes = 0
         framing = dict(request.headers)
         self.length = int(framing[b"content-length"]) if b"content-length" in framing else None
-        """What the agent says is the body's size as it comes; None when it is chunked, or there is none."""
+        """Content-Length of the request: the size of its body as sent; None when the body is
+        chunked or absent.
+        """
         self.has_body = bool(self.length) or b"transfer-encoding" in framing
 
     def leave(self) -> None:
-        """The agent went away."""
+        """The agent went away: cancel the handler, after ``lingers`` seconds where that is set."""
         if self.left:
             return
         self.left = True
@@ -92,16 +109,21 @@ class Exchange:
         else:
             self.scope.cancel()
 
-    # ---- the request ------------------------------------------------------------------------------
+    # ---- the request
+    # ------------------------------------------------------------------------------
 
     def header(self, name: bytes) -> bytes:
-        """The value of a header, several joined by commas; b"" when there is none."""
+        """The value of the header ``name`` (lower case); several are joined by commas; b"" when
+        there is none.
+        """
         return b", ".join(value for key, value in self.headers if key == name)
 
     async def body(self, *, decode: bool = True) -> AsyncGenerator[bytes]:
-        """The body in pieces as they arrive.  ``decode`` undoes Content-Encoding and takes the header away.
+        """The body in pieces as they arrive; may be called once.
 
-        Raises :class:`MalformedError`, and :class:`TooLargeError` when the decoded body grows beyond its bounds.
+        ``decode`` undoes Content-Encoding and removes that header. Raises :class:`MalformedError`
+        for bad framing, :class:`BadEncodingError`, and :class:`TooLargeError` when the body as sent
+        or decoded is above its bound.
         """
         if self._read:
             raise RuntimeError("a body is read once")
@@ -132,7 +154,9 @@ class Exchange:
                 yield bytes(event.data)
 
     async def read_body(self, limit: int) -> bytes:
-        """The whole decoded body.  Raises :class:`TooLargeError` above ``limit`` bytes."""
+        """The whole decoded body.  Raises what :meth:`body` raises, and :class:`TooLargeError`
+        above ``limit`` bytes.
+        """
         whole = bytearray()
         async with aclosing(self.body()) as pieces:
             async for piece in pieces:
@@ -141,21 +165,27 @@ class Exchange:
                     raise TooLargeError(f"the body is larger than {limit} bytes", "body", "send it in smaller parts")
         return bytes(whole)
 
-    # ---- the answer -------------------------------------------------------------------------------
+    # ---- the answer
+    # -------------------------------------------------------------------------------
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """The head of the answer.  Hop-by-hop headers are left out; without Content-Length it is chunked."""
+        """Begin the answer with its head.
+
+        Hop-by-hop headers are left out; without Content-Length the body is chunked.
+        """
         self.status = status
         fields = self._fields(headers) + self._last_words()
         await self._hold(h11.Response(status_code=status, headers=fields))
 
     def _last_words(self) -> Headers:
-        """The agent that has not been asked for its body now need not send it: nothing after would be in step."""
+        """``Connection: close`` where the agent still waits for "100 Continue": it may or may not
+        send the body, so what follows on this connection could not be told apart from a request.
+        """
         self._last = self._http.they_are_waiting_for_100_continue
         return [(b"connection", b"close")] if self._last else []
 
     async def send(self, data: bytes) -> None:
-        """Some of the body.  Waits while the agent does not read."""
+        """Send a part of the answer's body.  Waits while the agent does not read."""
         if not self.left:
             self.bytes_in += len(data)
         if len(data) <= _MAX_HELD:
@@ -166,13 +196,15 @@ class Exchange:
             await self._hold(h11.Data(data=piece), len(piece))
 
     async def finish(self) -> None:
-        """The answer is complete.  Without this it is broken off, which the agent sees as an error."""
+        """End the answer.  An answer that is not finished is cut by a reset, which the agent sees
+        as an error.
+        """
         self._held.append(h11.EndOfMessage())
         await self.flush()
         self.finished = not self.left
 
     async def flush(self) -> None:
-        """Send what is held."""
+        """Send the parts of the answer that are held."""
         if self._held:
             self.started = True
             held, self._held, self._held_bytes = self._held, [], 0
@@ -223,7 +255,7 @@ class Exchange:
         self.finished = not self.left
 
     async def refuse(self, denial: Denial) -> None:
-        """Answer with a refusal, once its record is durable.  The connection stays usable."""
+        """Answer with a refusal, once its record is on disk.  The connection can still be used."""
         await self.context.link.report_durable(
             NetDenied(
                 ts=0, host=denial.host.encode("utf-8", "replace"), rule=denial.rule, protocol="http",
@@ -233,7 +265,9 @@ class Exchange:
         await self._say(denial)
 
     async def fail(self, status: int, words: str) -> None:
-        """The upstream failed.  An answer that has begun is broken off instead."""
+        """Answer that the upstream failed, with ``status``.  Does nothing once an answer has begun:
+        that one is cut by a reset.
+        """
         if not self.started:
             await self._say(refuse.failure(status, words, self.host))
 
@@ -250,18 +284,23 @@ class Exchange:
         found = b", ".join(refuse.describe(finding) for finding in self.findings)
         return [*fields, (b"akios-redacted", found)] if found else fields
 
-    # ---- what is told -----------------------------------------------------------------------------
+    # ---- what is told
+    # -----------------------------------------------------------------------------
 
     @property
     def safe_path(self) -> bytes:
-        """The path for a log: without query, personal data masked."""
+        """The path of the request for a log: without its query, personal data masked, 2,048 bytes
+        at most.
+        """
         return self.context.redactors.mask_path(self.target)
 
     def record(
         self, mode: Literal["inspect", "passthrough", "raw", "llm"], *, bytes_out: int = 0, error: str = "",
         unread: int = 0,
     ) -> NetRequest:  # fmt: skip
-        """What happened, as its record; ``bytes_out`` is what went to the upstream."""
+        """The record of this request; ``bytes_out`` and ``unread`` count body bytes sent to the
+        upstream, and those of them that were not inspected.
+        """
         return NetRequest(
             ts=0, host=self.host, port=self.destination.port, mode=mode, method=self.method, path=self.safe_path,
             status=self.status, bytes_out=bytes_out, bytes_in=self.bytes_in, unread=unread, error=error,
@@ -269,7 +308,10 @@ class Exchange:
         )  # fmt: skip
 
     async def drain(self) -> bool:
-        """Read what is left of the request, within reason; False when the connection cannot go on."""
+        """Read and drop the rest of the request, 1 MiB and 5 seconds at most.
+
+        Returns False when the connection cannot carry another request.
+        """
         if self._last:
             return False
         if self._http.their_state is h11.SEND_BODY:

@@ -1,1 +1,3 @@
-"""Calls to models: read, redacted, reserved, sent with the real key, answered with originals back, settled once."""
+"""Calls to models: read, redacted, reserved, sent with the real key, answered with originals
+restored, settled.
+"""

@@ -1,4 +1,6 @@
-"""One paid request and its reply: sent with the real key, answered with originals back, and what it cost."""
+"""One call to a model: the request is sent with the real key, the reply is passed on with originals
+restored, and what it cost is worked out.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ from akiosd.values.denial import Denial
 from akiosd.values.spend import Bill, Grant, Outcome
 
 MAX_TOKEN_BYTES = 256
-"""No vocabulary has a longer token: text beyond that is more than was asked for."""
+"""No tokenizer has a longer token, so text beyond this times the tokens granted is more than was
+granted.
+"""
 
 EVENT_COPIES = 4
 """An event of a stream as it comes, as it is read, and as it goes on."""
@@ -43,21 +47,23 @@ _TYPES = {
 
 
 class CallDeniedError(Exception):
-    """akiosd does not let the call be made; nothing of it was sent."""
+    """akiosd denied the call; nothing was sent to the provider."""
 
     def __init__(self, denial: Denial) -> None:
         self.denial = denial
 
 
 class _WaitsError(Exception):
-    """The call stands in line: no connection to its provider is kept meanwhile."""
+    """The call has to wait in line; meanwhile no connection to its provider is kept."""
 
 
 class Call:
-    """One request that may be made once its ``reservation`` says so, and its reply.  Owes what :meth:`bill` says.
+    """One request, which is sent once its ``reservation`` is granted, and its reply.
 
-    The provider is reached while akiosd decides, and the head is ready then; no byte of either leaves before.  A call
-    that has to wait for others gives the connection up and makes it again.  Without a reservation it costs nothing.
+    Without a reservation the call is free of charge. The provider is connected to while akiosd
+    decides, but no byte of the request leaves before the grant; a call that has to wait for others
+    gives the connection up and makes another. When :meth:`run` has ended, however it ended,
+    :meth:`bill` says what is owed.
     """
 
     def __init__(
@@ -73,8 +79,12 @@ class Call:
         self._size = self._longest = 0
 
     async def run(self) -> None:
-        """Raises :class:`CallDeniedError`, :class:`UpstreamError`."""
-        if self._sender.provider.signs_body:
+        """Make the call and answer the agent.
+
+        Raises :class:`CallDeniedError`, and :class:`UpstreamError` when the provider fails or its
+        reply cannot be read.
+        """
+        if self._sender.provider.facts.signed_as:
             await self._wait_grant()
         try:
             await self._attempt()
@@ -84,7 +94,8 @@ class Call:
 
     async def _attempt(self) -> None:
         request, error = self._request, ""
-        # Until it is known, as it is where all is granted that is asked for.
+        # The grant is usually not known yet: the longest body that any grant can lead to is
+        # prepared.
         self._longest = longest_output(self._context.setup.policy.budget, request.ask)
         longest = request.grant(self._grant.output if self._grant else self._longest)
         url, headers = self._sender.head(request.target, request.headers, longest)
@@ -95,7 +106,7 @@ class Call:
                 self._answered = True
                 await self._answer(response)
         except (UpstreamError, BrokenStreamError) as failure:
-            # What the budget says comes first, also where the provider was not reached.
+            # A denial takes precedence over a provider that could not be reached.
             await self._wait_grant()
             error = str(failure)[:200]
             if isinstance(failure, BrokenStreamError):
@@ -117,28 +128,32 @@ class Call:
         return self._grant
 
     async def _send(self, longest: bytes) -> AsyncGenerator[bytes]:
-        """The body, asked for once the provider was reached: from here on it may be at work, answered or not."""
+        """Wait for the grant, then yield the body: from here on the provider may work on it,
+        whether it answers or not.
+        """
         if self._grant is None and self._reservation is not None and not await self._reservation.wait_word():
             raise _WaitsError
         grant = await self._wait_grant()
         body = longest if grant.output == self._longest else self._request.grant(grant.output)
         self._sent, self._size = True, len(body)
         self._linger()
-        # JSON may end in blanks (RFC 8259, 2): its length was told.
+        # Content-Length was sent for the longest body; JSON may end in blanks (RFC 8259 §2).
         yield body.ljust(len(longest))
         self._tell()
 
     def _linger(self) -> None:
-        """From now on an answer is paid, whoever waits for it: it is read on when the agent leaves, to learn its cost.
+        """Let the reply be read to its end for a bounded time although the agent leaves, to learn
+        what it cost.
 
-        Bounded; the connection that the agent left counts among those of its cage until then.
+        From now on the call is paid whoever waits for it. The agent's connection counts among those
+        of its cage until then.
         """
         if self._request.operation.kind == "call":
             limits = self._context.limits
             self._exchange.lingers = limits.paid_stream_seconds if self._request.stream else limits.paid_seconds
 
     def _tell(self) -> None:
-        """What was taken out of the request, once it is on its way."""
+        """Report, once, what was redacted in the request and which tools were left out of it."""
         if not self._told:
             self._told = True
             self._sender.tell(self._request.findings)
@@ -224,7 +239,9 @@ class Call:
             share.shrink(0)
 
     async def _pass(self, ready: bytes) -> None:
-        """The first of an answer goes at once, whatever came with it; the rest as it comes."""
+        """Send a part of the reply; the first part is flushed at once, so that the first token is
+        not delayed.
+        """
         if ready:
             first = not self._exchange.bytes_in
             await self._exchange.send(ready)
@@ -232,9 +249,11 @@ class Call:
                 await self._exchange.flush()
 
     def _is_beyond(self) -> bool:
-        """Money by a count that the provider gives along the way, or more text than so many tokens can hold.
+        """Whether the reply costs or holds more than was granted.
 
-        A count that comes with the end comes too late: what it says is booked, and the answer passed.
+        Either the provider counts tokens while it streams, and they cost more than the grant; or
+        there is more text than the granted tokens can hold. A count that comes with the end of the
+        reply comes too late to stop it: the reply is passed on and what the count says is billed.
         """
         tokens, quote = self._meter.tokens, self._request.quote
         along = self._request.operation.counts_along
@@ -246,14 +265,20 @@ class Call:
     # ---- what it cost -----------------------------------------------------------------------------
 
     def bill(self) -> Bill:
-        """What is owed for what happened: the provider's last word, else all that was reserved."""
+        """What is owed: what the provider's final usage says, or all that was reserved where it
+        says none.
+
+        Nothing is owed when nothing was sent or the provider refused.
+        """
         stream, status, meter = bool(self._request.stream), self._status, self._meter
         if not self._sent or self._grant is None or (self._answered and status >= 300):
             return Bill("failed", status=status, stream=stream)
-        # What nobody read is no answer: who asks again after a time-out does not go in circles.
+        # A reply that the agent did not wait for counts as cut, so that asking again after a time-
+        # out
+        # is not taken for a loop.
         outcome: Outcome = "completed" if self._complete and not self._exchange.left else "cut"
         tokens = meter.tokens
-        # Every request has a token at least: servers that do not count say so with zeros.
+        # Every request has at least one token: zeros come from servers that do not count.
         counted = tokens is not None and (tokens.input > 0 or tokens.output > 0)
         if tokens is None or not counted or not meter.final:
             return Bill(outcome, estimated=True, tool_calls=meter.tool_calls, status=status, stream=stream)
@@ -262,7 +287,9 @@ class Call:
         return Bill(outcome, cost, tokens, tool_calls=meter.tool_calls, status=status, stream=stream)
 
     def _quote(self) -> prices.Quote | None:
-        """The prices of the tier that served the call, where the provider says which and its prices are known."""
+        """The prices of the tier that served the call, where the reply names one whose prices are
+        known; else those asked for.
+        """
         request, served = self._request, self._meter.served
         if request.quote is None or not served:
             return request.quote

@@ -1,7 +1,8 @@
-"""``application/vnd.amazon.eventstream``: length-prefixed frames with typed headers and two CRCs.
+"""Codec of ``application/vnd.amazon.eventstream``: length-prefixed frames with typed headers and
+two checksums.
 
-Prelude: total length, header length (uint32, big endian), CRC-32 of those eight bytes; headers; payload; CRC-32 of
-everything before it.
+A frame is: total length, length of the headers (uint32, big endian), CRC-32 of those eight bytes;
+headers; payload; CRC-32 of everything before it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ import zlib
 from akiosd.gateway.llm.frames import MAX_FRAME, BrokenStreamError, StreamFrame
 
 _FIXED = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
-"""Sizes of header values by type: true, false, byte, short, int, long, timestamp, uuid."""
+"""Size in bytes of a header's value by its type: true, false, byte, short, int, long, timestamp,
+uuid.
+"""
 _SIZED = (6, 7)
-"""Byte array and string: uint16 length first."""
+"""Types whose value follows its uint16 length: byte array and string."""
 
 
 class EventStreamCodec:
+    """A :class:`Codec`; the payload of a frame is its ``data``."""
+
     between = b""
 
     def __init__(self) -> None:
@@ -62,21 +67,16 @@ def _frame(raw: bytes, size: int) -> StreamFrame:
 
 
 def pack(headers: bytes, payload: bytes) -> bytes:
+    """A frame with these encoded headers and payload."""
     prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
     body = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + payload
     return body + struct.pack(">I", zlib.crc32(body))
 
 
-def pack_headers(headers: dict[str, str]) -> bytes:
-    """String headers only."""
-    out = b""
-    for name, value in headers.items():
-        out += bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value.encode())) + value.encode()
-    return out
-
-
 def read_headers(data: bytes) -> dict[str, str]:
-    """The string headers; others are stepped over.  Raises :class:`BrokenStreamError`."""
+    """The headers whose values are strings; others are skipped.  Raises
+    :class:`BrokenStreamError`.
+    """
     found, at = {}, 0
     try:
         while at < len(data):

@@ -1,6 +1,7 @@
-"""What a stream of a provider is made of: frames, kept as they came unless their content is changed.
+"""The frames of a provider's streamed reply, kept as they came unless their content is changed.
 
-A codec takes bytes in any pieces and gives frames; joining the ``raw`` of all frames gives the stream again.
+A codec takes bytes cut anywhere and returns frames; the ``raw`` of all frames joined is the stream
+again. Codecs: :mod:`sse`, :mod:`ndjson`, :mod:`eventstream`.
 """
 
 from __future__ import annotations
@@ -8,14 +9,19 @@ from __future__ import annotations
 from typing import Protocol
 
 MAX_FRAME = 16 << 20
+"""Largest frame, in bytes."""
 
 
 class BrokenStreamError(ValueError):
-    """The upstream's bytes are not the format they were announced as, or a frame is above ``MAX_FRAME``."""
+    """The stream is not in the format that was announced, or a frame is larger than
+    ``MAX_FRAME``.
+    """
 
 
 class StreamFrame:
-    """``data`` is the JSON text inside, ``None`` where there is none; ``kind`` the event's name outside the JSON."""
+    """One frame: ``raw`` its bytes, ``data`` the JSON text in it (None for none), ``kind`` an event
+    name that stands outside the JSON ("" for none).
+    """
 
     __slots__ = ("data", "kind", "raw")
 
@@ -24,8 +30,10 @@ class StreamFrame:
 
 
 class Codec(Protocol):
+    """Splits one stream into frames.  One object serves one stream."""
+
     between: bytes
-    """What stands between two frames with data that follow each other."""
+    """What must stand between two frames with data when one of them is inserted."""
 
     @property
     def held(self) -> int:
@@ -35,7 +43,9 @@ class Codec(Protocol):
         """The frames that ``chunk`` completes.  Raises :class:`BrokenStreamError`."""
 
     def flush(self) -> list[StreamFrame]:
-        """What is left when the stream has ended."""
+        """The frames that are left when the stream has ended.  Raises
+        :class:`BrokenStreamError`.
+        """
 
     def render(self, frame: StreamFrame, data: bytes) -> bytes:
-        """``frame`` with other data; everything else of it stays."""
+        """The bytes of ``frame`` with other ``data``; everything else of it stays."""

@@ -1,4 +1,6 @@
-"""One call to a model: read, redacted, reserved, sent with the real key, answered with originals back, settled once."""
+"""Handles one request to a provider: read, redacted, reserved, sent with the real key, answered
+with originals restored, and settled exactly once.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +21,17 @@ from akiosd.gateway.net.request_head import Headers
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.redact.json_and_forms import Structured
 from akiosd.values.denial import Denial
+from akiosd.values.providers import ProviderFacts
 from akiosd.wire.gateway import ProviderSetup
 
 MAX_REQUEST = 64 << 20
-_MOST_PATIENCE_SECONDS = 240.0
-_PATIENCE_SECONDS = {"bedrock": 30.0}
+"""Largest decoded request body, in bytes."""
 
 _memories: WeakKeyDictionary[Redactors, Memory] = WeakKeyDictionary()
 
 
 def memory_of(context: Context) -> Memory:
+    """The memory that all calls of this gateway share; made on first use."""
     found = _memories.get(context.redactors)
     if found is None:
         found = _memories[context.redactors] = Memory(context.redactors.models)
@@ -36,7 +39,11 @@ def memory_of(context: Context) -> Memory:
 
 
 async def handle(context: Context, exchange: Exchange) -> None:
-    """Answer one request to a provider.  Errors of the upstream and of reading are raised for the server to tell."""
+    """Answer one request to a provider's host.
+
+    Raises :class:`UpstreamError`, :class:`RedactError` and the errors of reading the body; the
+    server answers for them.
+    """
     provider = BY_NAME[exchange.rule.provider]
     target = exchange.target.decode("ascii")
     setup = next((s for s in context.setup.providers if s.name == provider.name), ProviderSetup(provider.name))
@@ -57,11 +64,13 @@ async def handle(context: Context, exchange: Exchange) -> None:
 def _stopped(
     provider: Provider, setup: ProviderSetup, exchange: Exchange, found: Route | None, context: Context
 ) -> Denial | None:
-    """What is refused before the body is read."""
+    """The denial of a request whose head is enough to refuse it: unknown path, a log-in instead of
+    a key, no key.
+    """
     host = exchange.host
     path = exchange.target.decode("ascii").partition("?")[0]
     if found is None and not named_path(context.setup.policy.network.llm_paths, provider.name, path):
-        # The hint is recorded: what the log must not hold, it names in the form in which the log has it.
+        # The hint goes into the log, so it names the path with personal data masked.
         safe = exchange.safe_path.decode("utf-8", "replace")
         words = f"{exchange.method} {safe} is not a request known to AKIOS"
         return Denial(
@@ -71,14 +80,14 @@ def _stopped(
     if login:
         hint = f"akiosctl keys set {provider.name}, and use the key the cage is given"
         return Denial(rule="llm.login", words=f"{login} is not passed: only API keys are", host=host, hint=hint)
-    if provider.needs_key and not setup.key:
+    if provider.facts.needs_key and not setup.key:
         hint = f"akiosctl keys set {provider.name}"
         return Denial(rule="llm.key", words=f"there is no key for {provider.name}", host=host, hint=hint)
     return None
 
 
 async def _read(sender: Sender, target: str) -> None:
-    """A list of models and the like."""
+    """A request that only reads, such as a list of models: no budget, no restoring."""
     exchange = sender.exchange
     structured = Structured(sender.context.redactors.models)
     head = safe_head(structured, sender.provider, exchange.headers, target)
@@ -94,6 +103,7 @@ async def _read(sender: Sender, target: str) -> None:
 
 
 async def _call(sender: Sender, route: Route, target: str) -> None:
+    """A request with a body: a paid call, or one that is free of charge (``kind`` "free")."""
     context, exchange = sender.context, sender.exchange
     memory = memory_of(context)
     raw = await exchange.read_body(MAX_REQUEST)
@@ -107,23 +117,22 @@ async def _call(sender: Sender, route: Route, target: str) -> None:
     if route.operation.kind == "free":
         await Call(sender, request, memory, None).run()
         return
-    reservation = context.link.reserve(request.ask, patience_seconds(sender.provider.name, exchange.headers))
+    reservation = context.link.reserve(request.ask, patience_seconds(sender.provider.facts, exchange.headers))
     call = Call(sender, request, memory, reservation)
     try:
         await call.run()
     except CallDeniedError as refused:
         await sender.refuse(refused.denial)
     finally:
-        # Whatever happened, and also when this task is cancelled: settle does not wait.
+        # Also when this task is cancelled: settle() does not wait, so it cannot be interrupted.
         reservation.settle(call.bill())
 
 
-def patience_seconds(provider: str, headers: Headers) -> float:
+def patience_seconds(facts: ProviderFacts, headers: Headers) -> float:
     """How long a call may wait for others: half of what its client waits for an answer, where that is known.
 
-    The SDKs of OpenAI and Anthropic say it in a header.  Those of AWS give up after 60 s without a byte (botocore,
-    Config.read_timeout), the others after 10 minutes or never.
+    The SDKs of OpenAI and Anthropic say it in a header.
     """
     found = [value for name, value in headers if name == b"x-stainless-timeout"]
     named = float(found[0]) if found and found[0].isdigit() and len(found[0]) < 9 else math.inf
-    return min(named / 2, _PATIENCE_SECONDS.get(provider, _MOST_PATIENCE_SECONDS))
+    return min(named / 2, facts.patience_seconds)

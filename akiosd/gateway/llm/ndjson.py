@@ -1,4 +1,6 @@
-"""One JSON value a line (Ollama), and a JSON array whose elements come one by one (Gemini without ``alt=sse``)."""
+"""Codecs of one JSON value a line (Ollama), and of a JSON array whose elements come one by one
+(Gemini without ``alt=sse``).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,8 @@ from akiosd.gateway.llm.frames import MAX_FRAME, BrokenStreamError, StreamFrame
 
 
 class NdjsonCodec:
+    """A :class:`Codec`: each line is a frame."""
+
     between = b""
 
     def __init__(self) -> None:
@@ -46,7 +50,8 @@ _SPECIAL = re.compile(rb'["\\{}\[\]]')
 
 
 class ArrayCodec:
-    """``[{…},{…}]``: brackets, commas and white space are frames without data, each element is one with.
+    """A :class:`Codec` for ``[{…},{…}]``: each element is a frame with data; brackets, commas and
+    white space are frames without.
 
     The frame that ends the array is of kind ``end``.
     """
@@ -89,7 +94,9 @@ class ArrayCodec:
         return frames
 
     def _step(self, at: int, byte: bytes) -> bool:
-        """Whether ``byte`` is structure; keeps the depth and whether a string is open."""
+        """Advance over ``byte`` at offset ``at``, keeping depth and string state.  Returns whether
+        it is structure, not text.
+        """
         if self._string:
             if at == self._escaped:
                 return False

@@ -1,4 +1,6 @@
-"""A request to a model as the agent made it → as it may be sent, and what it may cost.  Pure."""
+"""Turns a request as the agent made it into one that may be sent, and works out what it may cost at
+most.  Pure.
+"""
 
 from __future__ import annotations
 
@@ -18,31 +20,38 @@ from akiosd.meter import prices
 from akiosd.meter.models import UNKNOWN_OUTPUT
 from akiosd.redact.json_and_forms import Structured
 from akiosd.values.denial import BAD_REQUEST, Denial
+from akiosd.values.providers import FACTS
 from akiosd.values.records import Finding
 from akiosd.values.spend import Ask, ModelPrice
 
 _MAX_MODEL = 2048
-"""Characters; Bedrock's have so many at most, and what is longer does not fit into a message to akiosd."""
+"""Longest name of a model, in characters: Bedrock allows as many, and a longer one does not fit
+into a message to akiosd.
+"""
 _OVERHEAD, _TOOLS_OVERHEAD = 256, 2048
-"""Tokens that providers add of their own: what begins and ends a message, how tools are explained."""
+"""Tokens that providers add: around each message, and to explain tools."""
 _IDS = frozenset({"id", "call_id", "tool_call_id", "tool_use_id", "toolUseId", "item_id", "cache_control"})
-"""Names whose values are new with every attempt."""
+"""Names whose values differ with every attempt; they are left out of the fingerprint."""
 
 _CREDENTIALS = frozenset({"key", "access_token", "oauth_token", "bearer_token"})
-"""Parameters of a URL that take the place of a header."""
+"""Parameters of a URL that carry a key in place of a header."""
 _KEPT_HEADERS = frozenset({
-    b"accept", b"content-type", b"user-agent", b"accept-language", b"idempotency-key",
-    b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access", b"x-app",
-    b"openai-organization", b"openai-project", b"openai-beta", b"openai-client-user-agent", b"x-client-request-id",
-    b"x-goog-api-client", b"x-grok-conv-id", b"http-referer", b"x-title", b"x-session-affinity",
-    b"originator", b"session_id", b"conversation_id", b"amz-sdk-invocation-id", b"amz-sdk-request",
-    b"x-amzn-bedrock-accept", b"x-amz-user-agent",
-})  # fmt: skip
-"""All others stay behind: log-ins and cookies, and what would change the method or cut the usage out of the reply."""
+    b"accept", b"content-type", b"user-agent", b"accept-language", b"idempotency-key", b"x-client-request-id",
+    b"http-referer", b"x-title", b"x-session-affinity", b"originator", b"session_id", b"conversation_id",
+}).union(*(facts.client_headers for facts in FACTS.values()))  # fmt: skip
+"""The only headers that are sent on.  Others may be log-ins or cookies, change the method, or
+remove usage from the reply.
+"""
 
 
 class Request(msgspec.Struct):
-    """``target`` and ``headers`` are redacted and without key; ``body`` is JSON still, for the grant to change."""
+    """A request that may be sent once it is granted.
+
+    ``target`` and ``headers`` are redacted and hold no key. ``body`` is redacted JSON that
+    :meth:`grant` may still change. ``ask`` goes to akiosd. ``quote`` are the model's prices, None
+    when unknown. ``strip``: usage was asked for only by AKIOS and is taken out of the reply again.
+    ``left_out`` are hosted tools that were removed.
+    """
 
     operation: Operation
     target: str
@@ -56,7 +65,7 @@ class Request(msgspec.Struct):
     left_out: tuple[str, ...] = ()
 
     def grant(self, output: int) -> bytes:
-        """The body with at most ``output`` tokens asked for (0: as it is)."""
+        """The encoded body, asking for at most ``output`` tokens (0: as the agent asked)."""
         if output and self.operation.has_output:
             asked = self.operation.output(self.body)
             if not asked or asked > output:
@@ -65,11 +74,12 @@ class Request(msgspec.Struct):
 
 
 def kept_headers(headers: Headers) -> Headers:
+    """Those of ``headers`` that may be sent on."""
     return [(name, value) for name, value in headers if name in _KEPT_HEADERS or name.startswith(b"x-stainless-")]
 
 
 def without_key(target: str) -> str:
-    """A target without the API key or token that may stand in its query."""
+    """``target`` without an API key or token in its query."""
     path, _, query = target.partition("?")
     pieces = [piece for piece in query.split("&") if piece]
     query = "&".join(piece for piece in pieces if unquote_plus(piece.partition("=")[0]).lower() not in _CREDENTIALS)
@@ -79,7 +89,10 @@ def without_key(target: str) -> str:
 def safe_head(
     structured: Structured, provider: Provider, headers: Headers, target: str
 ) -> tuple[Headers, str] | Denial:
-    """Headers and target as they may be sent; the agent's own credentials are gone from both."""
+    """Headers and target, redacted and without the agent's own credentials.
+
+    A denial when the query has a parameter that the provider's table does not know.
+    """
     for name, _ in parse_qsl(target.partition("?")[2], keep_blank_values=True):
         if name not in _CREDENTIALS and name not in provider.queries:
             return Denial("llm.fields", f"the parameter {name[:60]!r} is not known to AKIOS", "leave it out")
@@ -90,6 +103,7 @@ def safe_head(
 
 
 def read_body(raw: bytes) -> Json | Denial:
+    """The JSON object in ``raw``; a denial when it is none, or can be read in two ways."""
     try:
         body = parse(raw)
     except BadJsonError as error:
@@ -103,7 +117,12 @@ def prepare(
     provider: Provider, route: Route, raw: bytes, headers: Headers, target: str, *, memory: Memory,
     overrides: dict[str, ModelPrice], binary: Any, now_ns: int,
 ) -> Request | Denial:  # fmt: skip
-    """Raises :class:`akiosd.redact.model.RedactError` for what cannot be read."""
+    """The request that may be sent, or why it may not.
+
+    ``raw`` is the decoded body; ``overrides`` are prices set by the administrator; ``binary`` is
+    the policy's ``redact.binary``; ``now_ns`` is Unix time. Raises
+    :class:`akiosd.redact.model.RedactError` for text that cannot be redacted.
+    """
     operation = route.operation
     body = read_body(raw)
     if isinstance(body, Denial):
@@ -128,7 +147,7 @@ def prepare(
         return Denial("redact.models", f"{outward.blocked or 'personal data in the head'} may not be sent",
                       "leave it out, or set redact.models")  # fmt: skip
     query = dict(parse_qsl(target.partition("?")[2]))
-    # A name in the path is the agent's text like any other: it goes into the log.
+    # The model's name in the path goes into the log, so it is redacted like any other text.
     model = operation.model(body, outward.text(route.model, ("model",), "") if route.model else "")
     if operation.kind == "call" and not (model.isprintable() and 0 < len(model) <= _MAX_MODEL):
         return Denial("llm.body", "the body names no model", "name one", BAD_REQUEST)
@@ -142,6 +161,9 @@ def prepare(
 
 
 def _ask(request: Request, outward: Outward) -> Ask:
+    """What akiosd is asked: a fingerprint of the request for loops, and upper bounds of its tokens
+    and money.
+    """
     ask, operation, quote, body = request.ask, request.operation, request.quote, request.body
     fingerprint = hashlib.sha256(
         dump([ask.provider, type(operation).__name__, ask.model, _meaning(body, operation)], sort=True)
@@ -149,7 +171,7 @@ def _ask(request: Request, outward: Outward) -> Ask:
     if quote is None:
         return msgspec.structs.replace(ask, request=fingerprint, priced=False)
     tokens = bound_input(operation, body, outward, quote.context)
-    # An hour in the cache has to be asked for in these words, whatever the name of the field.
+    # Caching for an hour costs more, and is asked for by this value in every API.
     dearest = prices.bound_input(quote, tokens, hour_cache=b'"1h"' in dump(body))
     made = msgspec.structs.replace(
         ask, request=fingerprint, input_tokens=tokens, input_usd_micro=dearest,
@@ -165,7 +187,12 @@ def _ask(request: Request, outward: Outward) -> Ask:
 
 
 def bound_input(operation: Operation, body: Json, outward: Outward, context: int) -> int:
-    """No request has more tokens than its text has bytes: a token is at least one."""
+    """Most input tokens of the request: a token has at least one byte, so the body's size bounds
+    them.
+
+    The model's whole ``context`` where the request refers to content that is stored at the
+    provider, or holds a file that is no image.
+    """
     if operation.refers(body) or any(not binary.image for binary in outward.binaries):
         return context
     size = len(dump(body)) - sum(binary.size for binary in outward.binaries)
@@ -176,6 +203,7 @@ def bound_input(operation: Operation, body: Json, outward: Outward, context: int
 
 
 def _meaning(body: Json, operation: Operation) -> Json:
+    """The body without what differs between two attempts of the same request."""
     return {name: _bare(value) for name, value in body.items() if name not in operation.volatile}
 
 

@@ -1,4 +1,8 @@
-"""A request on its way to a model: every string is redacted, names and shape stay, signed content goes untouched."""
+"""Redacts a request on its way to a model: every string and long number, at any depth.
+
+Names and structure stay. Content that the provider signed goes back byte for byte; files that are
+no text are counted.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +38,20 @@ _LONG_NUMBER = 99_999
 
 
 class Binary(msgspec.Struct, frozen=True):
-    """Base64 in the body that is not text: how many characters, and whether it is an image."""
+    """Base64 in the body that does not encode text: its length in characters, and whether it is an
+    image.
+    """
 
     size: int
     image: bool
 
 
 class Outward:
-    """Redacts one request.  ``blocked`` is why it must not be sent, "" while it may."""
+    """Redacts one request.
+
+    ``memory`` is the gateway's, ``binary`` the policy's ``redact.binary``. ``blocked`` says why the
+    request must not be sent, "" while it may. ``binaries`` are the files in it.
+    """
 
     def __init__(self, memory: Memory, binary: Literal["pass", "block"]) -> None:
         self._memory, self._binary = memory, binary
@@ -51,9 +61,11 @@ class Outward:
         self.blocked = ""
 
     def body(self, value: Any) -> Any:
-        """The value with its strings redacted at any depth.  Raises :class:`RedactError` when too deep.
+        """``value`` with its strings redacted at any depth.  Raises :class:`RedactError` when it is
+        nested too deeply.
 
-        What its end gives away is looked for at its beginning too: where something new was found, all is read again.
+        A value found near the end may also occur before it in a form that no pattern finds alone,
+        so the body is read again until nothing new is found.
         """
         return until_all_known(self._memory.redactor.known, lambda: self._body(value))
 
@@ -114,7 +126,9 @@ class Outward:
         return self.text(text, path, hint)
 
     def _binaries_in(self, text: str) -> None:
-        """Count what is no text in JSON inside a string; texts in it are found with all others."""
+        """Count files in JSON that stands inside the string ``text``; the texts in it are redacted
+        with the string itself.
+        """
         waiting = [self._inner(text)]
         while waiting:
             item = waiting.pop()
@@ -125,7 +139,7 @@ class Outward:
                     self._is_binary(value)
 
     def _inner(self, text: str) -> Any:
-        """JSON inside a string, such as the arguments of a tool."""
+        """JSON inside a string, such as the arguments of a tool; None when it is none."""
         if len(text) < _LEAST_BINARY or text.lstrip()[:1] not in ("{", "["):
             return None
         try:
@@ -135,7 +149,9 @@ class Outward:
         return found if isinstance(found, dict | list) else None
 
     def text(self, text: str, path: Path, hint: str) -> str:
-        """A text as a whole."""
+        """``text`` redacted as a whole; ``path`` is where it stands, ``hint`` the label that stands
+        beside it.
+        """
         result = self._memory.redactor.read(text, hint)
         if result.spans or result.blocked:
             self._note(result, path)
@@ -159,7 +175,9 @@ class Outward:
         return told_place(place) or "body"
 
     def _is_binary(self, text: str) -> bool:
-        """Base64 whose bytes are not text; what is text is read as such, whatever its name says."""
+        """Whether ``text`` is base64 of bytes that are not text; base64 of text is redacted,
+        whatever its field is called.
+        """
         prefix = _DATA_URL.match(text)
         begin = prefix.end() if prefix else 0
         if _ALPHABET.fullmatch(text, begin) is None or (prefix and self._memory.redactor.has(prefix[0])):
@@ -177,17 +195,17 @@ class Outward:
         return False
 
     def binary(self, size: int, image: bool = False) -> None:
-        """Something that is not text is on its way."""
+        """Note a file of ``size`` base64 characters that is not text."""
         self.binaries.append(Binary(size, image))
         if self._binary == "block" and not self._off:
             self.blocked = "a file that is not text"
 
     def found(self, findings: Iterable[Found]) -> None:
-        """Findings of headers and the URL."""
+        """Add the findings of headers and URL."""
         for finding in findings:
             self._counts[(finding.type, finding.category, told_place(finding.place))] += 1
 
     def findings(self, most: int = 200) -> tuple[Finding, ...]:
-        """For the log: types, places, counts; never a value."""
+        """Findings for the log, the ``most`` frequent: types, places and counts, never a value."""
         return tuple(Finding(kind, category, place, count) for (kind, category, place), count in
                      self._counts.most_common(most))  # fmt: skip

@@ -1,6 +1,8 @@
-"""A reply on its way to the agent: what stands for personal data is put back, in texts and in tool arguments.
+"""Restores originals in a reply on its way to the agent: in texts, and in the arguments of tool
+calls.
 
-Whole replies and streams give the same text: a text that begins like JSON has originals put in as JSON writes them.
+A whole reply and the same reply streamed give the same text. In a text that begins like JSON,
+originals are written as JSON strings are.
 """
 
 from __future__ import annotations
@@ -24,9 +26,12 @@ _BLANKS = " \t\r\n"
 def restore(
     value: Any, pseudonyms: Pseudonyms | None, memory: Memory, skip: Iterable[tuple[int, str]] = ()
 ) -> bool:  # fmt: skip
-    """Put originals back in place at any depth, but for ``skip`` (id of the object, name); whether anything changed.
+    """Replace stand-ins by originals in ``value``, in place, at any depth.  Returns whether
+    anything changed.
 
-    Without ``pseudonyms`` nothing is put back, and what is signed is remembered as always.
+    ``skip`` are (id of the object, name) of strings to leave alone, because they are parts of a
+    stream. With ``pseudonyms`` None nothing is restored; content that the provider signed is
+    remembered in any case.
     """
     passed = frozenset(skip)
     changed = False
@@ -69,16 +74,22 @@ def _restore_names(item: Json, pseudonyms: Pseudonyms) -> bool:
 
 
 class Text:
-    """One channel of a stream."""
+    """One channel of a stream: the pieces of one text, one set of arguments, or one signature.
+
+    ``kind`` is that of its pieces: "arguments", "signed", or text.
+    """
 
     def __init__(self, pseudonyms: Pseudonyms, kind: str) -> None:
         self._pseudonyms = pseudonyms
         self._restorer = StreamRestorer(pseudonyms, True) if kind == "arguments" else None
         self._digest = hashlib.sha256() if kind == "signed" else None
         self.last: tuple[StreamFrame, Any, Json, Piece] | None = None
-        """The last event that brought some of it."""
+        """The last event that brought a piece: frame, JSON as framed, JSON as opened, piece."""
 
     def push(self, text: str) -> str:
+        """Take the next piece; returns what may be passed on.  Signed text is returned
+        unchanged.
+        """
         if self._digest is not None:
             self._digest.update(plain(text))
             return text
@@ -90,27 +101,33 @@ class Text:
         return self._restorer.push(text)
 
     def flush(self, memory: Memory) -> str:
+        """The channel has ended: returns the text that was held back, and remembers a signature in
+        ``memory``.
+        """
         if self._digest is not None:
             memory.signed.remember_digest(self._digest.digest())
         return self._restorer.flush() if self._restorer else ""
 
 
 class Meter:
-    """What a reply cost, as far as it has come."""
+    """Usage and tool calls of a reply, as far as it has arrived."""
 
     def __init__(self, operation: Operation) -> None:
         self._operation = operation
         self._usage: Json = {}
         self._calls: dict[Channel, list[Any]] = {}
         self.served: dict[str, str] = {}
-        """As :meth:`Operation.served` has it."""
+        """The tier that served the call, as :meth:`Operation.served` gives it."""
         self.received = 0
-        """Bytes of text and of tool arguments: tokens are never more than that."""
+        """Bytes of text and tool arguments so far: an upper bound of the output tokens."""
         self.failed = False
         self.final = False
-        """The provider has said its last word about usage."""
+        """The provider has sent its last event with usage."""
 
     def take(self, event: Json, kind: str) -> None:
+        """Account for one event (a whole reply is one event); ``kind`` is its name outside the
+        JSON.
+        """
         usage = {k: v for k, v in (self._operation.usage(event) or {}).items() if v is not None}
         self._usage |= usage
         self.final = self.final or bool(usage and self._operation.is_last(event))
@@ -135,12 +152,14 @@ class Meter:
 
     @property
     def tokens(self) -> Tokens | None:
-        """None while the provider has said nothing."""
+        """The tokens counted by the provider; None while it has sent no count."""
         return self._operation.count(self._usage) if self._usage else None
 
     @property
     def tool_calls(self) -> bytes:
-        """The SHA-256 of the batch's names and arguments, b"" when there is none."""
+        """SHA-256 of the names and arguments of all tool calls in the reply; b"" when there is
+        none.
+        """
         batch = [[name, _canonical(arguments)] for name, arguments in self._calls.values() if name]
         return hashlib.sha256(dump(batch, sort=True)).digest() if batch else b""
 
@@ -155,7 +174,11 @@ def _canonical(arguments: Any) -> Any:
 
 
 class StreamReply:
-    """A streamed reply: bytes in, bytes out, at most one event behind where a stand-in may still go on."""
+    """A streamed reply: bytes of the provider in, bytes for the agent out.
+
+    An event is held back only while the end of its text may be the beginning of a stand-in.
+    ``strip``: remove the usage that only AKIOS asked for.
+    """
 
     def __init__(
         self, operation: Operation, codec: Codec, pseudonyms: Pseudonyms, memory: Memory, strip: bool = False
@@ -172,14 +195,16 @@ class StreamReply:
         return self._codec.held
 
     def push(self, chunk: bytes) -> Iterator[bytes]:
-        """What may go on, event by event; b"" for one that is held.
+        """The bytes that may be passed on, one item for each frame; b"" for a frame that is held.
 
         Raises :class:`akiosd.gateway.llm.frames.BrokenStreamError`.
         """
         return map(self._take, self._codec.push(chunk))
 
     def flush(self) -> bytes:
-        """The rest, when the upstream has ended."""
+        """The rest, when the upstream has ended.  Raises
+        :class:`akiosd.gateway.llm.frames.BrokenStreamError`.
+        """
         out = b"".join(map(self._take, self._codec.flush()))
         return out + self._close([()], {})
 
@@ -204,7 +229,8 @@ class StreamReply:
     def _pass(self, frame: StreamFrame, outer: Any, event: Json) -> bytes:
         operation, kind = self._operation, frame.kind
         pieces = list(operation.pieces(event, kind))
-        # An event that was packed into another is not to be seen in its bytes.
+        # An event that is packed inside another (base64) cannot be searched for in the frame's
+        # bytes.
         there = event is not outer or self._pseudonyms.may_be_in(frame.data or b"")
         skip = [(id(piece.owner), piece.key) for piece in pieces]
         changed = restore(event, self._pseudonyms if there else None, self._memory, skip)
@@ -239,8 +265,11 @@ class StreamReply:
                 self._texts[channel].last = form, *last[1:]
 
     def _close(self, endings: Iterable[Channel], here: dict[Channel, Piece], place: Json | None = None) -> bytes:
-        """End the channels that begin with one of ``endings``; what they hold goes into the event that is
-        ``here``, else into one of its own."""
+        """End all channels whose key begins with one of ``endings``; returns the frames to insert.
+
+        The text that such a channel holds is appended to its piece in the present event (``here``),
+        or else becomes an event of its own.
+        """
         out = b""
         for ending in endings:
             for channel in [c for c in self._texts if c[: len(ending)] == ending]:

@@ -1,4 +1,6 @@
-"""What a gateway remembers of its cage's calls to models, between them.  Bounded; nothing of it leaves the process."""
+"""What a gateway remembers between its cage's calls to models.  Bounded; nothing of it leaves the
+process.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,14 @@ _SIGNED_NAMES = frozenset(
 
 
 STANDARD = str.maketrans("-_", "+/")
-"""From the alphabet of base64 for URLs to the standard one (RFC 4648)."""
+"""Translates the URL-safe alphabet of base64 to the standard one (RFC 4648 §5)."""
 _SPELLING = str.maketrans("-_", "+/", "=")
 
 
 def is_signed(owner: dict[str, Any], name: str) -> bool:
-    """Whether ``owner[name]`` is what a provider signs or encrypts and wants back byte for byte."""
+    """Whether ``owner[name]`` is content that a provider signs or encrypts, and wants back byte for
+    byte.
+    """
     if name in _SIGNED_NAMES:
         return True
     if name == "thinking" or (name == "text" and "type" not in owner):
@@ -27,9 +31,11 @@ def is_signed(owner: dict[str, Any], name: str) -> bool:
 
 
 class Signed:
-    """Texts that came from a provider signed: they may go back unread.  What only claims to be signed is read.
+    """Digests of signed texts that came from the provider, which may therefore go back unredacted.
 
-    Clients that keep bytes write them again in an alphabet of their own, so the two of base64 are one here.
+    A text that only claims to be signed is redacted like any other. Clients that decode and encode
+    again may use the other alphabet of base64, so both are treated as the same text. ``most``
+    bounds how many are remembered.
     """
 
     def __init__(self, most: int = 1 << 16) -> None:
@@ -37,19 +43,22 @@ class Signed:
         self._most = most
 
     def remember(self, text: str) -> None:
+        """Remember ``text``, which came from the provider."""
         self.remember_digest(_digest(text))
 
     def remember_digest(self, digest: bytes) -> None:
+        """Remember a SHA-256 of what :func:`plain` returns."""
         if len(self._seen) >= self._most:
             del self._seen[next(iter(self._seen))]
         self._seen[digest] = None
 
     def known(self, text: str) -> bool:
+        """Whether ``text`` came from the provider."""
         return _digest(text) in self._seen
 
 
 def plain(text: str) -> bytes:
-    """What a digest is of; it may be taken piece by piece."""
+    """The bytes of ``text`` that are hashed; may be applied piece by piece."""
     return text.translate(_SPELLING).encode("utf-8", "surrogatepass")
 
 
@@ -58,6 +67,8 @@ def _digest(text: str) -> bytes:
 
 
 class Memory:
+    """The redactor towards models, and the signed texts."""
+
     def __init__(self, redactor: Redactor) -> None:
         self.signed = Signed()
         self.redactor = redactor

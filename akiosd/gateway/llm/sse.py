@@ -1,4 +1,6 @@
-"""Server-sent events (WHATWG HTML, 9.2), as a codec: event names, ids, comments and line ends are kept."""
+"""Codec of server-sent events (WHATWG HTML §9.2); event names, ids, comments and line ends are
+kept.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,16 @@ _LINE = re.compile(rb"\r\n|\n|\r")
 
 
 class SseCodec:
+    """A :class:`Codec`: each event with its blank line is a frame."""
+
     between = b""
 
     def __init__(self) -> None:
         self._held = bytearray()
         self._line = 0
-        """Where the unfinished line begins."""
+        """Offset in ``_held`` at which the unfinished line begins."""
         self._at = 0
-        """Up to where line ends were looked for."""
+        """Offset up to which line ends were searched."""
 
     @property
     def held(self) -> int:
@@ -58,7 +62,7 @@ class SseCodec:
         return frames
 
     def render(self, frame: StreamFrame, data: bytes) -> bytes:
-        """The data lines are replaced where the first one stood."""
+        """Replace the data lines, where the first of them stood."""
         out, done = [], False
         for line, end in _lines(frame.raw):
             name, _ = _field(line)

@@ -1,4 +1,6 @@
-"""Paths of a provider's API that the policy names: redacted, with the key, and not priced."""
+"""Requests to paths of a provider's API that only the policy names (``network.llm_paths``):
+redacted and sent with the key, but not priced.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,14 @@ from akiosd.gateway.redaction.redactors import redact_target
 from akiosd.values.denial import Denial
 
 MAX_BODY = 64 << 20
+"""Largest decoded request body, in bytes."""
 
 
 def named_path(entries: Iterable[str], provider: str, path: str) -> bool:
-    """Whether ``provider:/path`` stands in the policy, itself or as the beginning of the path; never with dots."""
+    """Whether ``entries`` of the policy name ``provider:path``, exactly or as a leading directory.
+
+    A path with ``.``, ``..``, empty parts or backslashes is never named.
+    """
     plain = unquote(path)
     if "\\" in plain or any(part in (".", "..", "") for part in plain.rstrip("/").split("/")[1:]):
         return False
@@ -31,6 +37,9 @@ def named_path(entries: Iterable[str], provider: str, path: str) -> bool:
 
 
 async def forward_passed(sender: Sender, target: str) -> None:
+    """Redact the request, send it, and pass the answer on as it comes.  Raises
+    :class:`UpstreamError`.
+    """
     context, exchange = sender.context, sender.exchange
     found = Found(context.redactors.models, context.setup.policy.redact.binary)
     raw = await exchange.read_body(MAX_BODY) if exchange.has_body else b""

@@ -1,1 +1,3 @@
-"""What the gateway knows of networks, names and bytes before any rule: limits, names, TLS, DNS, heads of requests."""
+"""Network facts without I/O: limits, names and their rules, TLS, DNS, heads of
+requests, refusals.
+"""

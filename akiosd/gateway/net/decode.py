@@ -1,4 +1,6 @@
-"""Content-Encoding undone within bounds: a small body cannot become a large one without end (RFC 9110 §8.4)."""
+"""Undoes Content-Encoding within bounds, so that a small body cannot become an endless one (RFC
+9110 §8.4).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,15 @@ from akiosd.errors import AkiosError
 
 _PIECE = 64 << 10
 _RATIO = 200
+"""A decoded body may be at most this many times as large as the encoded one."""
 _FREE = 1 << 20
-"""Up to here the ratio does not matter."""
+"""Up to this many decoded bytes the ratio is not checked."""
 
 
 class BadEncodingError(AkiosError):
-    """The body is not encoded as it says (``status`` 400), or in a way that is not undone here (415)."""
+    """The body is not encoded as its header says (``status`` 400), or in a way that is not
+    supported (``status`` 415).
+    """
 
     def __init__(self, what: str, status: int = 400) -> None:
         super().__init__(what, "content-encoding", "send the body without Content-Encoding")
@@ -22,13 +27,15 @@ class BadEncodingError(AkiosError):
 
 
 class TooLargeError(AkiosError):
-    """A body is larger than may be, as it came or decoded."""
+    """A body is above its bound, as sent or decoded."""
 
 
 class Decoder:
-    """gzip, deflate.
+    """Decodes gzip or deflate.
 
-    Raises :class:`BadEncodingError`, and :class:`TooLargeError` beyond ``limit`` bytes or 200 times the input.
+    ``name`` is the coding, ``limit`` the bound on decoded bytes. :meth:`push` and :meth:`finish`
+    raise :class:`BadEncodingError`, and :class:`TooLargeError` beyond ``limit`` or beyond 200 times
+    the input.
     """
 
     def __init__(self, name: bytes, limit: int) -> None:
@@ -37,6 +44,7 @@ class Decoder:
         self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16) if name != b"deflate" else None
 
     def push(self, data: bytes) -> Iterator[bytes]:
+        """Decode ``data``; yields pieces of at most 64 KiB."""
         self._taken += len(data)
         if self._inflate is None and data:
             # "deflate" is zlib (RFC 1950), but some send bare deflate (RFC 1951).
@@ -66,12 +74,17 @@ class Decoder:
             raise TooLargeError(f"the body grows more than {_RATIO} times when it is decoded", "body")
 
     def finish(self) -> None:
+        """The body has ended.  Raises :class:`BadEncodingError` when it was cut short."""
         if self._inflate is not None and not self._inflate.eof:
             raise BadEncodingError(f"the {self._name.decode()} body is cut short")
 
 
 def decoder(encoding: bytes, limit: int) -> Decoder | None:
-    """For a Content-Encoding header; None when there is nothing to undo.  Raises :class:`BadEncodingError` with 415."""
+    """The decoder for a Content-Encoding header; None when there is nothing to undo.
+
+    ``limit`` bounds the decoded bytes. Raises :class:`BadEncodingError` (415) for several codings,
+    or an unknown one.
+    """
     names = [name for word in encoding.lower().split(b",") if (name := word.strip()) not in (b"", b"identity")]
     if not names:
         return None

@@ -1,7 +1,8 @@
-"""DNS for a cage: answers of its own making, nothing is ever asked outside.  Pure: bytes in, bytes out.
+"""The DNS answers of a cage, made here: nothing is ever asked outside.  Pure: bytes in, bytes out.
 
-An allowed name has one A record and nothing else: an empty AAAA keeps clients on IPv4, no HTTPS or SVCB keeps them from
-encrypting the name they ask a server for.  Every other name does not exist (RFC 1035, RFC 2308, RFC 6891).
+An allowed name has one A record and nothing else. An empty AAAA answer keeps clients on IPv4;
+without HTTPS or SVCB records they cannot encrypt the name in the TLS hello (ECH), which the gateway
+has to check. Every other name does not exist (RFC 1035, RFC 2308, RFC 6891).
 """
 
 from __future__ import annotations
@@ -21,31 +22,43 @@ import msgspec
 from akiosd.gateway.net.names import canonical
 
 MAX_QUERY = 1232
-"""What a client may send by UDP (RFC 9715); a question alone is never longer than some 300 bytes."""
+"""Longest query by UDP, in bytes (RFC 9715); a question alone is never longer than some 300."""
 MAX_TCP_QUERY = 4096
+"""Longest query by TCP, in bytes."""
 TTL = 60
+"""Seconds for which a client may keep an answer."""
 _HEADER = 12
 _LOCALHOST = "localhost"
 
 Resolve = Callable[[str], str | None]
-"""A canonical name → its address; None: it is not allowed."""
+"""Takes a canonical name and returns its address inside the cage; None when the policy does not
+allow it.
+"""
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """``wire`` is to be sent, b"" for nothing; ``denied`` is the name that was refused, as it was asked for."""
+    """``wire`` is the datagram to send, b"" for no answer.  ``denied`` is the refused name as it
+    was asked, b"" for none.
+    """
 
     wire: bytes = b""
     denied: bytes = b""
 
 
 def preload() -> None:
-    """Record types are modules, looked up when first met: all now."""
+    """Import dnspython's modules of record types, which it else imports when it first meets each: a
+    confined gateway cannot.
+    """
     dns.rdata.load_all_types()
 
 
 def answer(query: bytes, resolve: Resolve, limit: int = MAX_QUERY) -> Reply:
-    """Never raises: what is no question is dropped without an answer."""
-    # RFC 1035, 4.1.1: a question, of the kind QUERY, and one.
+    """The answer to one query.  Never raises: bytes that are no query of one question get no
+    answer.
+
+    ``limit`` is the longest query that is read, in bytes.
+    """
+    # RFC 1035 §4.1.1: QR is 0, OPCODE is QUERY, QDCOUNT is 1.
     if not _HEADER <= len(query) <= limit or query[2] & 0xF8 or query[4:6] != b"\0\1":
         return Reply()
     try:
@@ -88,17 +101,3 @@ def _record(spelled: str, kind: dns.rdatatype.RdataType, address: str) -> str:
     if kind == dns.rdatatype.AAAA and address == "127.0.0.1":
         return "::1"
     return ""
-
-
-class TokenBucket:
-    """``rate`` a second, ``burst`` at once.  Times in seconds."""
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._tokens, self._at = burst, now
-
-    def wait_seconds(self, now: float) -> float:
-        """Take one; returns how long to wait until it is there."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1
-        self._at = now
-        return max(0.0, -self._tokens / self._rate)

@@ -1,9 +1,10 @@
-"""A socket's stream that gives up its turn only where the kernel makes it wait.
+"""A socket stream for Trio that yields to other tasks only where the kernel makes it wait.
 
-Trio's own yields after every read and write, and with TLS above it several times for each: one answer of a model went
-ten times through the scheduler and epoll_wait(2).  Here a task still yields when nothing is to be had, what is above it
-(``trio.SSLStream``) once for every operation, and where there always is something to be had, every few reads: who sends
-faster than it is read would keep all others out, and no deadline would come.
+Trio's own stream yields after every read and write, and TLS on top of it does several of each: one
+answer of a model went ten times through the scheduler and epoll_wait(2). This stream yields when
+there is nothing to read or no room to write, and after every fourth read that found something at
+once: a sender that is faster than its reader would otherwise keep all other tasks from running, and
+no deadline would be noticed. ``trio.SSLStream`` above it still yields once for each operation.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import trio
 
 _READ = 64 << 10
 _READS = 4
-"""So many in a row may find something without a turn for others."""
+"""After so many reads in a row that found data at once, other tasks get a turn."""
 
 
 class PromptStream(trio.abc.Stream):
-    """Owns ``stream``.  ``first`` are bytes that were read from it already, and are read again.
+    """Owns ``stream``.
 
-    What the other side does not take within ``send_seconds`` raises ``trio.TooSlowError``; how much it took is not
-    known then.
+    ``first`` are bytes that were already read from it and are returned first. :meth:`send_all`
+    raises ``trio.TooSlowError`` when the other side does not take the data within ``send_seconds``;
+    how much it took is then unknown.
     """
 
     def __init__(self, stream: trio.SocketStream, first: bytes = b"", *, send_seconds: float) -> None:
@@ -42,7 +44,8 @@ class PromptStream(trio.abc.Stream):
             return taken
         while True:
             try:
-                # Asked for every time: a closed one has -1, and its number may be another's by now.
+                # fileno() is asked every time: a closed socket has -1, and its old number may be
+                # another file's.
                 return os.read(self.socket.fileno(), count)
             except BlockingIOError:
                 self._reads = 0

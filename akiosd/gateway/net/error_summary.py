@@ -1,4 +1,4 @@
-"""Our own errors in words that can be written down anywhere."""
+"""Describes an error of AKIOS's own without any text that could hold data of the agent."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from akiosd.errors import KernelError
 
 
 def describe(error: BaseException) -> str:
-    """Which error, and the line that raised it; never its text, which may hold what an agent sent.
+    """The class of the error and the line that raised it, and never its message, which may quote
+    the agent.
 
-    Of a group the first.  What the kernel said, and what could not be imported or opened, is told: it is ours.
+    Of a group, the first error is described. Messages of the kernel and of failed imports are
+    included: they hold nothing from the agent.
     """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -1,10 +1,13 @@
-"""Names of the network: which the policy allows, under which rule, and the address each has inside the cage.  Pure."""
+"""Host names: which the policy allows and under which rule, and the address each has inside the
+cage.  Pure.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -12,44 +15,46 @@ import msgspec
 from akiosd.errors import PolicyError
 from akiosd.values.domains import canonical_domain
 from akiosd.values.policy import PROVIDERS, Network, Policy
+from akiosd.values.providers import FACTS
 
 RuleKind = Literal["llm", "inspect", "passthrough", "raw"]
 
-PROVIDER_HOSTS: dict[str, tuple[str, ...]] = {
-    "openai": ("api.openai.com",),
-    "anthropic": ("api.anthropic.com",),
-    "gemini": ("generativelanguage.googleapis.com",),
-    "mistral": ("api.mistral.ai", "codestral.mistral.ai"),
-    "xai": ("api.x.ai",),
-    "bedrock": ("bedrock-runtime.*.amazonaws.com",),
-    "ollama": (),
-}
-"""Where each provider's API is; ``*`` is a region of AWS, one whole label."""
-# Not any label: bedrock-runtime.s3.amazonaws.com is a bucket that anybody may own.
-_REGION = re.compile(r"[a-z]{2}(-[a-z]{1,16}){1,3}-[0-9]{1,2}\Z")
+PROVIDER_HOSTS: dict[str, tuple[str, ...]] = {name: facts.hosts for name, facts in FACTS.items()}
+_REGIONS = {name: re.compile(facts.regions.label) for name, facts in FACTS.items() if facts.regions is not None}
+"""What the label ``*`` in a host of this provider may be."""
 
 WEB_PORTS = (80, 443)
-OLLAMA_PORT = 11434
+LOCAL_PORTS: dict[int, str] = {facts.local_port: name for name, facts in FACTS.items() if facts.local_port}
+"""The ports of providers on this machine."""
 _DNS_PORT = 53
 MAX_PORTS = 44
-"""With DNS and Ollama within ``wire.gateway.MAX_LISTENERS``."""
+"""With DNS and ``LOCAL_PORTS`` they go to a gateway in one frame (``wire.frame.MAX_FDS``)."""
 
 _RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 MAX_WILDCARD_NAMES = 2048
+"""Most names that get an address although only a wildcard of the policy allows them."""
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """Why a name may be reached, and how: ``pattern`` is the policy's line, or a provider's host."""
+    """Why a name may be reached and how.
+
+    ``kind``: ``llm`` a provider's API, ``inspect`` an HTTP site, ``passthrough`` TLS that is not
+    opened, ``raw`` TCP. ``pattern`` is the line of the policy that allows it, or the provider's
+    host. ``port`` is the port asked for.
+    """
 
     kind: RuleKind
     pattern: str
     provider: str = ""
-    port: int = 0
     get_only: bool = False
 
 
 def canonical(host: bytes | str) -> str:
-    """A host as a client spells it → the one spelling of rules.  Raises ValueError with words."""
+    """The one spelling of a host name that rules are compared with: IDNA, lower case, without
+    trailing dot.
+
+    Raises ValueError, with words for the agent, for what is no host name.
+    """
     if isinstance(host, bytes):
         try:
             host = host.decode("ascii")
@@ -64,7 +69,7 @@ def canonical(host: bytes | str) -> str:
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """One line of a policy's list, taken apart."""
+    """One line of a list of hosts in the policy, split into host and port (0: any)."""
 
     pattern: str
     host: str
@@ -82,13 +87,18 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class Names:
-    """The policy's answer to (host, port).  A provider's host is never a mere site, also when the provider is off."""
+    """The policy's answers about (host, port).
+
+    A provider's host is never treated as a site, also where the policy turns that provider off.
+    """
 
     def __init__(
         self, policy: Policy, providers: Mapping[str, Sequence[str]] = PROVIDER_HOSTS,
         reserved: Iterable[tuple[str, int]] = (),
     ) -> None:  # fmt: skip
-        """``reserved``: (host, port) of providers' upstreams that the administrator set; no site either."""
+        """``reserved`` are (host, port) of upstreams that the administrator set for providers; they
+        are no sites either.
+        """
         network = policy.network
         self._reserved = frozenset(reserved)
         self._providers = [
@@ -102,24 +112,26 @@ class Names:
         self._ports = frozenset((*WEB_PORTS, *network.ports))
 
     def find(self, host: str, port: int) -> Rule | None:
-        """The rule for a canonical ``host``; None: denied."""
+        """The rule for a canonical ``host`` and ``port``; None when it is denied."""
         provider = self._provider(host)
         if provider is not None:
             name, permitted, pattern = provider
-            return Rule("llm", pattern, name, port) if permitted and port == 443 else None
+            return Rule("llm", pattern, name) if permitted and port == 443 else None
         if (host, port) in self._reserved:
             return None
         return self._find_passthrough(host, port) or self._find_site(host, port)
 
     def resolves(self, host: str) -> bool:
-        """Is there any port on which the canonical ``host`` may be reached?"""
+        """Whether the canonical ``host`` may be reached on any port."""
         provider = self._provider(host)
         if provider is not None:
             return provider[1]
         return any(entry.holds(host) for entry in (*self._allowed, *self._passthrough))
 
     def is_literal(self, host: str) -> bool:
-        """Does the name itself stand in the policy?  Those are as many as the policy is long."""
+        """Whether ``host`` itself is named by the policy or is a provider's, so that the number of
+        such names is bounded.
+        """
         return any(entry.host == host for entry in (*self._allowed, *self._passthrough)) or any(
             ".".join(labels) == host for _, _, labels in self._providers
         )
@@ -127,7 +139,7 @@ class Names:
     def _provider(self, host: str) -> tuple[str, bool, str] | None:
         labels = host.split(".")
         for name, permitted, pattern in self._providers:
-            if len(pattern) == len(labels) and all(map(_is_label, pattern, labels)):
+            if len(pattern) == len(labels) and all(map(partial(_is_label, name), pattern, labels)):
                 return name, permitted, ".".join(pattern)
         return None
 
@@ -136,7 +148,7 @@ class Names:
             # Port 80 is plain text: there is no TLS to leave closed.
             ports = (entry.port,) if entry.port else self._ports - {80}
             if entry.holds(host) and port in ports:
-                return Rule("passthrough", entry.pattern, port=port)
+                return Rule("passthrough", entry.pattern)
         return None
 
     def _find_site(self, host: str, port: int) -> Rule | None:
@@ -144,33 +156,39 @@ class Names:
             if not entry.holds(host) or port not in ((entry.port,) if entry.port else self._ports):
                 continue
             raw = port not in self._ports and not entry.host.startswith("*.")
-            return Rule("raw" if raw else "inspect", entry.pattern, port=port, get_only=self._is_get_only(host, port))
+            return Rule("raw" if raw else "inspect", entry.pattern, get_only=self._is_get_only(host, port))
         return None
 
     def _is_get_only(self, host: str, port: int) -> bool:
         return any(entry.holds(host) and entry.port in (0, port) for entry in self._get_only)
 
 
-def _is_label(pattern: str, label: str) -> bool:
-    return bool(_REGION.match(label)) if pattern == "*" else pattern == label
+def _is_label(provider: str, pattern: str, label: str) -> bool:
+    return bool(_REGIONS[provider].fullmatch(label)) if pattern == "*" else pattern == label
 
 
 def _providers_of(network: Network) -> frozenset[str]:
     return frozenset(network.providers if network.llm else ()) & frozenset(PROVIDERS)
 
 
-def listens_for_ollama(network: Network) -> bool:
-    return "ollama" in _providers_of(network)
+def local_ports(network: Network) -> tuple[int, ...]:
+    """The ports at which the policy's providers on this machine are expected."""
+    providers = _providers_of(network)
+    return tuple(port for port, name in LOCAL_PORTS.items() if name in providers)
 
 
 def capture_ports(network: Network) -> tuple[int, ...]:
-    """The ports on which connections are taken, 80 and 443 first.  Raises :class:`PolicyError`."""
+    """The ports of the cage on which connections are accepted; 80 and 443 come first.
+
+    Raises :class:`PolicyError` for a port that the gateway needs itself, and for too many ports.
+    """
     entries = [_Entry.parse(pattern) for pattern in (*network.allowed_domains, *network.passthrough)]
     named = {*network.ports, *(entry.port for entry in entries if entry.port)} - set(WEB_PORTS)
-    taken = {_DNS_PORT, *([OLLAMA_PORT] if listens_for_ollama(network) else [])} & named
+    taken = {_DNS_PORT, *local_ports(network)} & named
     if taken:
         what = f"port {min(taken)} is AKIOS's own in a cage"
-        raise PolicyError(what, "network.ports", "remove it, or ollama from network.providers")
+        local = " and ".join(LOCAL_PORTS.values())
+        raise PolicyError(what, "network.ports", f"remove it, or {local} from network.providers")
     if len(named) + len(WEB_PORTS) > MAX_PORTS:
         what = f"the policy names {len(named)} ports, at most {MAX_PORTS - len(WEB_PORTS)} can be"
         raise PolicyError(what, "network.ports", "name fewer ports")
@@ -178,7 +196,12 @@ def capture_ports(network: Network) -> tuple[int, ...]:
 
 
 class Addresses:
-    """The address a name has in one cage: from 198.18.0.0/15, the same as long as the cage lives."""
+    """The addresses of names in one cage, from 198.18.0.0/15; a name keeps its address as long as
+    the cage lives.
+
+    ``known`` are those that an earlier gateway of the cage reported, ``wildcards`` the bound on
+    names that are not literal.
+    """
 
     def __init__(self, known: Mapping[str, str] = {}, wildcards: int = MAX_WILDCARD_NAMES) -> None:
         self._by_name: dict[str, str] = {}
@@ -189,7 +212,11 @@ class Addresses:
             self._restore(name, address)
 
     def allocate(self, name: str, *, literal: bool = True) -> str | None:
-        """The address of a canonical name, a new one if it has none; None: too many that only a wildcard allows."""
+        """The address of a canonical name; a new one if it has none.
+
+        ``literal``: the name itself stands in the policy. None when too many names have one that
+        only a wildcard allows.
+        """
         found = self._by_name.get(name)
         if found is not None:
             return found
@@ -203,16 +230,23 @@ class Addresses:
         return address
 
     def address_of(self, name: str) -> str | None:
+        """The address of a canonical name; None when it has none."""
         return self._by_name.get(name)
 
     def name_of(self, address: str) -> str | None:
+        """The name that ``address`` stands for; None when it stands for none."""
         return self._by_address.get(address)
 
     def names(self) -> Iterable[str]:
+        """All names that have an address."""
         return self._by_name.keys()
 
     def _restore(self, name: str, address: str) -> None:
-        """What an earlier gateway said; it may have been broken, so only what could have come from here counts."""
+        """Take over a pair that an earlier gateway reported, if it is one that this class could
+        have made.
+
+        That gateway may have been taken over by an attacker, so every pair is checked.
+        """
         try:
             good = ipaddress.IPv4Address(address) in _RANGE and canonical(name) == name
         except ValueError:

@@ -1,7 +1,7 @@
-"""Which addresses are out on the internet, and which are somebody's inside.  Pure.
+"""Tells addresses of the public internet from those of private or special networks.  Pure.
 
-From the IANA special-purpose registries (iana-ipv4-special-registry, iana-ipv6-special-registry); everything that
-only leads elsewhere (mapped, NAT64, 6to4, Teredo) is refused with whatever it leads to.
+After the IANA special-purpose registries (iana-ipv4-special-registry, iana-ipv6-special-registry).
+An address that embeds another (mapped, NAT64, 6to4, Teredo) is never public, whatever it embeds.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ _UNICAST_6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = [
     ip_network(text)
     for text in (
-        # Protocol assignments with Teredo, ORCHID; documentation; 6to4; documentation; the former 6bone.
+        # Protocol assignments with Teredo, ORCHID; documentation; 6to4; documentation; the former
+        # 6bone.
         "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20", "3ffe::/16",
     )
 ]  # fmt: skip
 
 
 def is_public(address: str) -> bool:
-    """Is ``address`` an IP literal in its ordinary spelling, reachable by everybody, and of one host?"""
+    """Whether ``address`` is an IP literal in its ordinary spelling and a unicast address of the
+    public internet.
+    """
     try:
         number = ip_address(address)
     except ValueError:

@@ -1,4 +1,6 @@
-"""Refusals and failures as HTTP answers, in the shape in which the clients of a provider expect its errors."""
+"""Refusals and failures as HTTP answers, in the shape in which each provider's clients expect
+errors.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +9,31 @@ from typing import Any
 from urllib.parse import quote
 
 from akiosd.values.denial import Denial
+from akiosd.values.providers import ErrorPart, ErrorShape, facts_of
 from akiosd.values.records import Finding
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 _MAX_TEXT = 1000
+"""Characters of each text in an answer."""
 _SENT_AGAIN = (402, 403, 429)
+"""Statuses after which Codex sends the request again."""
 _UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
 def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answer:
-    """Status, headers (names in lower case), body.  Everything in the body is escaped: none of it is trusted.
+    """Status, headers (names in lower case) and body that tell the agent of ``denial``.
 
-    ``originator`` is the request's header of this name, by which Codex is known.
+    ``provider`` selects the shape, "" the plain one. ``originator`` is the request's header of that
+    name, by which Codex is recognised. All texts are escaped: they may hold what the agent sent.
     """
     values = {
         "type": "akios_failed" if denial.failed else "akios_denied",
         "rule": denial.rule[:_MAX_TEXT], "host": denial.host[:_MAX_TEXT],
         "message": denial.words[:_MAX_TEXT], "hint": denial.hint[:_MAX_TEXT],
     }  # fmt: skip
-    shape = _shape(provider, denial.status, values)
+    shape = facts_of(provider).error
     # Only strings may hold these three; there the escape means the same.
-    body = json.dumps(shape).translate(_UNSAFE).encode("ascii")
+    body = json.dumps(_body(shape, denial.status, values)).translate(_UNSAFE).encode("ascii")
     headers = [
         (b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff"),
         (b"akios-verdict", b"failed" if denial.failed else b"denied"),
@@ -36,56 +42,45 @@ def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answe
         headers.append((b"x-should-retry", b"false"))
     if denial.retry_after:
         headers.append((b"retry-after", b"%d" % denial.retry_after))
-    if provider == "bedrock":
-        headers.append((b"x-amzn-errortype", _AWS.get(denial.status, "AccessDeniedException").encode()))
+    if shape.header:
+        headers.append((shape.header.encode(), _name(shape, denial.status).encode()))
     # Codex knows nothing of x-should-retry and sends all but a bad request again, as a new turn.
     final = not denial.failed and denial.status in _SENT_AGAIN and originator.startswith(b"codex")
     return 400 if final else denial.status, headers, body
 
 
-def _shape(provider: str, status: int, values: dict[str, str]) -> dict[str, Any]:
-    """As the provider's own documentation of errors has it, with our fields besides."""
-    text = f"{values['message']} ({values['hint']})" if values["hint"] else values["message"]
-    if provider == "openai":
-        return {"error": {**values, "param": None, "code": values["rule"]}}
-    if provider == "anthropic":
-        return {"type": "error", "error": values}
-    if provider == "gemini":
-        return {"error": {**values, "code": status, "status": _GOOGLE.get(status, "PERMISSION_DENIED")}}
-    if provider == "mistral":
-        return {"object": "error", **values, "param": None, "code": values["rule"]}
-    if provider == "xai":
-        return {**values, "code": values["type"], "error": text}
-    if provider == "bedrock":
-        return {**values, "message": text, "__type": _AWS.get(status, "AccessDeniedException")}
-    if provider == "ollama":
-        return {**values, "error": text}
-    return {"error": values}
+def _body(shape: ErrorShape, status: int, values: dict[str, str]) -> dict[str, Any]:
+    """The error as the provider's documentation shows it, with AKIOS's own fields added."""
+    parts: dict[ErrorPart, str | int | None] = {
+        "null": None, "rule": values["rule"], "type": values["type"], "status": status,
+        "text": f"{values['message']} ({values['hint']})" if values["hint"] else values["message"],
+        "name": _name(shape, status),
+    }  # fmt: skip
+    inner = values | {field: parts[part] for field, part in shape.fields.items()}
+    return {**shape.first, **({shape.beneath: inner} if shape.beneath else inner)}
 
 
-# google.rpc.Code names for HTTP statuses (googleapis google/rpc/code.proto); AWS names of the Bedrock runtime's errors.
-_GOOGLE = {
-    400: "INVALID_ARGUMENT", 413: "INVALID_ARGUMENT", 415: "INVALID_ARGUMENT", 426: "FAILED_PRECONDITION",
-    402: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
-}  # fmt: skip
-_AWS = {
-    400: "ValidationException", 413: "ValidationException", 415: "ValidationException",
-    502: "ServiceUnavailableException", 504: "ModelTimeoutException",
-}  # fmt: skip
+def _name(shape: ErrorShape, status: int) -> str:
+    return shape.names.get(status, shape.other)
 
 
 def describe(finding: Finding) -> bytes:
-    """``TYPE place count`` for a header; what is not plain in the place is escaped."""
+    """``TYPE place count`` as the value of a header; characters that are special in a header are
+    percent-encoded.
+    """
     place = quote(finding.place, safe="$.[]*/")[:200]
     return f"{finding.type} {place} {finding.count}".encode("ascii")
 
 
 def failure(status: int, words: str, host: str) -> Denial:
+    """The denial that stands for a failed upstream: the client may try again."""
     return Denial(status=status, rule="upstream", words=words, host=host, failed=True)
 
 
 def to_bytes(denial: Denial) -> bytes:
-    """A whole HTTP/1.1 answer after which the connection is closed: for what was not understood as a request."""
+    """A whole HTTP/1.1 answer that closes the connection, for bytes that were not understood as a
+    request.
+    """
     status, headers, body = render(denial)
     fields = [*headers, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
     lines = [b"HTTP/1.1 %d Refused" % status, *(b"%b: %b" % field for field in fields), b"", body]

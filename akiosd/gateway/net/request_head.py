@@ -1,6 +1,7 @@
-"""The head of a request as bytes: strictly read before a parser sees it.  Pure.
+"""Checks the head of a request, as bytes, before any parser reads it.  Pure.
 
-What two parsers may read in two ways is refused here: it is how requests are smuggled (RFC 9112 §11.2).
+What two parsers could read in two ways is refused: that is how requests are smuggled (RFC 9112
+§11.2).
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from akiosd.errors import AkiosError
 from akiosd.gateway.net.limits import Limits
 
 Headers = list[tuple[bytes, bytes]]
-"""Names in lower case."""
+"""Name and value pairs; names are in lower case."""
 
 END = b"\r\n\r\n"
 _REQUEST_LINE = re.compile(rb"([A-Z][A-Z-]{0,19}) ([\x21-\x7e]+) HTTP/1\.[01]\Z")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)\Z")
 _LENGTH = re.compile(rb"[0-9]{1,18}\Z")
 
-# RFC 9110 §7.6.1, and what old clients call so.
+# RFC 9110 §7.6.1, and the names that old clients use.
 HOP_BY_HOP = frozenset({
     b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization",
     b"te", b"trailer", b"transfer-encoding", b"upgrade",
@@ -27,13 +28,15 @@ HOP_BY_HOP = frozenset({
 
 
 class MalformedError(AkiosError):
-    """The agent's bytes are not HTTP/1.1 as it is taken here; the connection is closed."""
+    """The agent's bytes are not HTTP/1.1 as it is accepted here.  ``status`` is that of the answer;
+    the connection is closed.
+    """
 
     status = 400
 
 
 class BadHeadError(MalformedError):
-    """It is the head.  ``status`` is the answer's."""
+    """The head of a request is malformed; ``status`` is that of the answer."""
 
     def __init__(self, what: str, status: int = 400) -> None:
         super().__init__(what, "request head")
@@ -41,7 +44,9 @@ class BadHeadError(MalformedError):
 
 
 def check_head(head: bytes, limits: Limits) -> None:
-    """``head`` ends with an empty line.  Raises :class:`BadHeadError` for everything that is not plain HTTP/1.1."""
+    """Check ``head``, which ends with the empty line.  Raises :class:`BadHeadError` for all that is
+    not plain HTTP/1.1.
+    """
     lines = head[: -len(END)].split(b"\r\n")
     if not _REQUEST_LINE.match(lines[0]):
         raise BadHeadError("the request line is not METHOD target HTTP/1.1")
@@ -76,7 +81,9 @@ def _check_framing(line: bytes, fields: dict[bytes, bytes]) -> None:
 
 
 def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """What goes on to the other side: without the fields of this hop, those that Connection names among them."""
+    """``headers`` without hop-by-hop fields, including those that Connection names; names in lower
+    case.
+    """
     fields = [(name.lower(), value) for name, value in headers]
     named = {
         option.strip().lower() for name, value in fields if name == b"connection" for option in value.split(b",")

@@ -1,4 +1,6 @@
-"""TLS towards the agent: a certificate for each name it connects to, signed by the authority of its cage."""
+"""TLS towards the agent: one certificate for each name, signed by the certificate authority of the
+cage.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 MAX_CONTEXTS = 256
+"""Names whose certificate is kept."""
 LEAF_LIFE = timedelta(hours=24)
+"""From notBefore to notAfter of a certificate."""
 _CLOCKS_DIFFER_BY = timedelta(hours=1)
 _RENEW_AFTER = timedelta(hours=12)
-# OpenSSL keeps 20,480 sessions a context for clients without tickets; with the context they go.
+# OpenSSL keeps up to 20,480 sessions in a context, for clients without tickets; they are freed with
+# the context.
 _MAX_HANDSHAKES = 2048
 
 
@@ -26,7 +31,10 @@ def _now() -> datetime:
 
 
 def preload() -> None:
-    """cryptography imports parts of itself when they are first used, and a confined gateway opens no modules."""
+    """Make one certificate and drop it.
+
+    cryptography imports parts of itself on first use, and a confined gateway cannot open modules.
+    """
     key, now = ec.generate_private_key(ec.SECP256R1()), _now()
     name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "AKIOS")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
@@ -40,9 +48,10 @@ def preload() -> None:
 
 
 class ServerTls:
-    """``ca_certificate`` and ``ca_key`` are DER, as in ``Setup``.  One key serves all leaves of a gateway.
+    """Makes TLS server contexts.
 
-    Raises ValueError when the two cannot be read, or do not belong together.
+    ``ca_certificate`` and ``ca_key`` are DER, as in ``Setup``. All certificates of a gateway share
+    one key. Raises ValueError when the two cannot be parsed or do not belong together.
     """
 
     def __init__(self, ca_certificate: bytes, ca_key: bytes, now: Callable[[], datetime] = _now) -> None:
@@ -59,10 +68,11 @@ class ServerTls:
         self._contexts: OrderedDict[str, _Context] = OrderedDict()
 
     def server_context(self, name: str) -> ssl.SSLContext:
-        """What serves a handshake with a client that asks for ``name``, a canonical host name.
+        """The context for a handshake with a client that asks for ``name``, a canonical host name.
 
-        TLS 1.2 and later, HTTP/1.1 and nothing else.  It is asked for anew for every connection: a context is kept
-        while its certificate has half of its life left, the least used of many is forgotten.
+        It speaks TLS 1.2 or later, and offers HTTP/1.1 only. Ask anew for every connection: a
+        context is reused for half the life of its certificate, and the least recently used of more
+        than ``MAX_CONTEXTS`` is dropped.
         """
         now = self._now()
         found = self._contexts.get(name)
@@ -84,7 +94,9 @@ class ServerTls:
         return context
 
     def leaf(self, name: str, now: datetime) -> x509.Certificate:
-        """A certificate for exactly this name; it ends with the authority's at the latest."""
+        """A certificate for exactly ``name``, valid from about ``now``, and never longer than the
+        authority's own.
+        """
         authority = self._authority
         organisation = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "AKIOS")])
         identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
@@ -109,21 +121,25 @@ class ServerTls:
 
 
 class _Context:
+    """A context, when it was made, and how many handshakes it has served."""
+
     def __init__(self, context: ssl.SSLContext, made: datetime) -> None:
         self.context = context
         self.made = made
         self.handshakes = 0
 
     def is_worn(self, now: datetime) -> bool:
+        """Whether a new one must be made."""
         return self.handshakes >= _MAX_HANDSHAKES or not timedelta(0) <= now - self.made <= _RENEW_AFTER
 
 
 def _load_chain(context: ssl.SSLContext, pem: bytes) -> None:
-    """The module takes key and certificate from files only.
+    """Load key and certificate from ``pem`` into ``context``.
 
-    A process may open its own descriptors by /proc also when it is non-dumpable and they belong to root
-    (``proc_fd_permission`` and ``proc_fd_access_allowed`` in the kernel's fs/proc), and Landlock leaves files alone
-    that are in no tree.
+    The ssl module reads both from files only, so a memfd is used. A process may open its own
+    descriptors by /proc even when it is non-dumpable and they belong to root
+    (``proc_fd_permission`` and ``proc_fd_access_allowed`` in the kernel's fs/proc), and Landlock
+    does not apply to files that are in no directory tree.
     """
     fd = os.memfd_create("leaf", os.MFD_CLOEXEC)
     try:

@@ -1,6 +1,8 @@
-"""The first message of TLS: which name the client asks for, and which protocols it speaks.  Pure.
+"""Reads the ClientHello of TLS: which host name the client asks for, and which protocols it offers.
+Pure.
 
-RFC 8446, 4.1.2 and 5.1; RFC 6066, 3; RFC 7301.  Only what is needed is read, every length is checked.
+RFC 8446 §4.1.2 and §5.1, RFC 6066 §3, RFC 7301. Only what is needed is read; every length is
+checked.
 """
 
 from __future__ import annotations
@@ -8,7 +10,9 @@ from __future__ import annotations
 import msgspec
 
 MAX_HELLO = 18 << 10
-"""A client hello with post-quantum key shares has about 2 KiB; one record has at most 16 KiB."""
+"""Longest ClientHello, in bytes: one with post-quantum key shares has about 2 KiB, one record at
+most 16 KiB.
+"""
 
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
@@ -18,21 +22,24 @@ _MAX_RECORD = 16384
 
 NO_APPLICATION_PROTOCOL = 120
 UNRECOGNIZED_NAME = 112
-DECODE_ERROR = 50
 
 
 class BadHelloError(ValueError):
-    """This is no client hello; the words say why."""
+    """The bytes are no ClientHello; the message says why."""
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """``name``: None when the client names no host.  ``alpn``: in its order, empty when it offers none."""
+    """``name``: the server name, None when the client sends none.  ``alpn``: offered protocols in
+    their order, () for none.
+    """
 
     name: bytes | None
     alpn: tuple[bytes, ...] = ()
 
 
 class _Cursor:
+    """Reads numbers and vectors from ``data``; raises :class:`BadHelloError` past its end."""
+
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
 
@@ -47,7 +54,7 @@ class _Cursor:
         return int.from_bytes(self.take(size), "big")
 
     def vector(self, size: int) -> _Cursor:
-        """What a length of ``size`` bytes stands in front of."""
+        """A vector after its length, which has ``size`` bytes."""
         return _Cursor(self.take(self.number(size)))
 
     @property
@@ -56,7 +63,9 @@ class _Cursor:
 
 
 def parse_hello(data: bytes) -> Hello | None:
-    """The bytes received so far → what they ask for; None: there must be more.  Raises :class:`BadHelloError`."""
+    """Parse the bytes received so far; None when more are needed.  Raises
+    :class:`BadHelloError`.
+    """
     message = _join_records(data)
     if len(message) < 4:
         if message[:1] not in (b"", bytes([_CLIENT_HELLO])):
@@ -80,7 +89,7 @@ def _check_may_grow(data: bytes) -> None:
 
 
 def _join_records(data: bytes) -> bytes:
-    """The handshake bytes in the records that have begun to arrive."""
+    """The handshake bytes of all records that have at least begun to arrive."""
     joined, at = bytearray(), 0
     while at < len(data):
         if data[at] != _HANDSHAKE or data[at + 1 : at + 2] not in (b"", b"\x03"):
@@ -143,5 +152,5 @@ def _protocols(content: _Cursor | None) -> tuple[bytes, ...]:
 
 
 def alert(description: int) -> bytes:
-    """A fatal alert in clear, which a client may be told before a handshake (RFC 8446, 6)."""
+    """A fatal alert as a plaintext record, which is allowed before the handshake (RFC 8446 §6)."""
     return bytes((21, 3, 3, 0, 2, 2, description))

@@ -1,1 +1,1 @@
-"""The gateway as a process: the zygote, its confinement, one gateway from start to end."""
+"""The gateway as a process: the zygote that forks it, its confinement, its main function."""

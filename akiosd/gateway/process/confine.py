@@ -1,8 +1,9 @@
-"""What holds a gateway: no privilege, few system calls, files it may only read, and the proof of each.
+"""Confines a gateway process and proves it: no privilege, few system calls, files it may only read.
 
-A gateway parses what the agent and the internet send.  Whoever takes it over finds an unprivileged process with a uid
-of its own, that can use the network as its host does and nothing else: no program to start, no file to write, no other
-process to see, no socket to listen on but those it was given.
+A gateway parses what the agent and the internet send. Whoever takes it over finds an unprivileged
+process with a uid of its own. It can use the network as its host does and nothing else: it can
+start no program, write no file, see no other process, and listen on no socket but those it was
+given.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ READABLE = (
     "/etc", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager",
     "/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/usr/lib/ssl", "/var/lib/ca-certificates",
 )  # fmt: skip
-"""The resolver's configuration, wherever /etc/resolv.conf leads, and certificates; what everybody may read of them."""
+"""Directories that a gateway may read, as far as file modes let everybody: the resolver's
+configuration, wherever /etc/resolv.conf leads, and certificates.
+"""
 
 RLIMITS: tuple[tuple[int, int], ...] = (
     (resource.RLIMIT_CORE, 1),
@@ -39,7 +42,9 @@ RLIMITS: tuple[tuple[int, int], ...] = (
     (resource.RLIMIT_SIGPENDING, 64),
     (resource.RLIMIT_DATA, 1 << 30),
 )
-"""FSIZE is for memfds, the only files it can write.  CORE of 1 keeps core handlers away, too; 0 does not (core(5))."""
+"""Resource limits of a gateway.  FSIZE bounds memfds, the only files it can write.  CORE of 1 also
+keeps core handlers from running, which 0 does not (core(5)).
+"""
 
 _ALLOWED = (
     # Descriptors and memory.
@@ -71,7 +76,10 @@ def _allow(name: str, *tests: Compare) -> SeccompRule:
 
 
 def filter_spec() -> FilterSpec:
-    """Allowed calls; every other is EPERM, clone3 ENOSYS, so that glibc takes clone, whose flags can be seen."""
+    """The seccomp filter: the calls listed here are allowed, every other fails with EPERM.
+
+    clone3 fails with ENOSYS, so that glibc uses clone, whose flags a filter can read.
+    """
     sockets = [
         _allow("socket", Compare(0, _LOW, family), Compare(1, _SOCK_TYPE, kind))
         for family in (socket.AF_INET, socket.AF_INET6)
@@ -99,7 +107,11 @@ def filter_spec() -> FilterSpec:
 
 
 class Fences(msgspec.Struct, frozen=True):
-    """Made once by the zygote, put up by every gateway."""
+    """The compiled filter and the Landlock ruleset: made once by the zygote, applied by every
+    gateway.
+
+    ``ruleset`` belongs to the zygote; ``landlock`` describes it for the posture.
+    """
 
     bpf: bytes
     ruleset: Fd
@@ -107,13 +119,15 @@ class Fences(msgspec.Struct, frozen=True):
 
     @classmethod
     def build(cls) -> Fences:
-        """Raises LayerUnavailable or KernelError where this kernel lacks one of them."""
+        """Raises LayerUnavailableError or KernelError where this kernel lacks one of them."""
         ruleset, description = landlock.read_only_ruleset(READABLE)
         return cls(compile_bpf(filter_spec()), ruleset, description)
 
 
 def give_up_privileges(keep: frozenset[int] = frozenset()) -> None:
-    """For the zygote: no capability but ``keep``, none to be gained ever, by it or by what it forks."""
+    """For the zygote: give up all capabilities but ``keep``, for itself and for all
+    that it forks.
+    """
     privileges.drop_bounding_set()
     privileges.lock_securebits()
     privileges.set_capabilities(keep)
@@ -124,7 +138,8 @@ def give_up_privileges(keep: frozenset[int] = frozenset()) -> None:
 def confine(uid: int, parent: int, fences: Fences) -> tuple[str, ...]:
     """Confine this single-threaded process for good; returns the layers, each read back or proved.
 
-    ``parent`` is the process whose death is ours.  Raises KernelError: then nothing may be served.
+    ``parent`` is the pid of the zygote, with whose death this process dies. Raises KernelError when
+    a layer does not hold: then nothing may be served.
     """
     if uid < 1000:
         raise KernelError(f"a gateway is not run as uid {uid}", "confine")
@@ -154,13 +169,16 @@ def confine(uid: int, parent: int, fences: Fences) -> tuple[str, ...]:
 
 
 def _control() -> None:
-    """What will be refused works now: else a refusal proves nothing."""
+    """Do successfully what the layers must refuse afterwards: without this control a refusal would
+    prove nothing.
+    """
     os.close(os.open("/proc/self/stat", os.O_RDONLY))
     os.close(os.open("/dev/null", os.O_WRONLY))
     socket.socket(socket.AF_UNIX).close()
 
 
 def _refused(layer: str, number: int, action: Callable[[], None]) -> None:
+    """Raises KernelError unless ``action`` fails with the errno ``number``."""
     try:
         action()
     except OSError as error:
@@ -179,9 +197,11 @@ def _read_limits() -> str:
 
 
 def check_status(text: str, uid: int) -> tuple[str, ...]:
-    """``/proc/PID/status`` of a gateway (proc_pid_status(5)) → what it shows to hold.  KernelError for what does not.
+    """Check ``text``, the ``/proc/PID/status`` of a gateway (proc_pid_status(5)); returns the
+    layers that it shows.
 
-    Asked by the gateway itself, and by akiosd before it hands over a key.
+    Called by the gateway about itself, and by akiosd before it hands over keys. Raises KernelError
+    for a field that differs.
     """
     fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
     wanted = {

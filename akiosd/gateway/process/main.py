@@ -1,4 +1,6 @@
-"""A gateway: serves one cage's sockets by its policy, until akiosd closes the link."""
+"""The main function of a gateway: serves one cage's sockets under its policy until akiosd closes
+the link.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
 
 def preload() -> None:
-    """What is to be read or compiled before anything is confined: once, by the zygote."""
+    """Read and compile, once and in the zygote, everything that a confined gateway could not."""
     import encodings.idna  # noqa: F401  getaddrinfo looks it up when first asked for a name
 
     upstream.preload()
@@ -36,7 +38,11 @@ def preload() -> None:
 
 
 def run(sock: socket.socket, cage: str, posture: tuple[str, ...]) -> int:
-    """The life of the gateway process.  ``sock`` is its link."""
+    """The whole life of the gateway of ``cage``; returns its exit code.
+
+    ``sock`` is the link to akiosd, owned from now on; ``posture`` are the layers that confine this
+    process.
+    """
     trio.run(_serve, sock, posture)
     return 0
 
@@ -65,12 +71,14 @@ async def _serve(sock: socket.socket, posture: tuple[str, ...]) -> None:
 def _handler(context: Context, server: DnsServer, listener: Listener) -> Handler:
     if listener.kind == "dns-tcp":
         return server.serve_stream
-    handle = accept.serve_ollama if listener.kind == "ollama" else accept.serve_captured
+    handle = accept.serve_local if listener.kind == "local" else accept.serve_captured
     return lambda stream: handle(context, stream, listener.port)
 
 
 async def _accept(context: Context, listener: trio.socket.SocketType, handle: Handler, port: int) -> None:
-    """Take connections, not more than the limit at once, and none while akiosd has not heard of the last ones."""
+    """Accept connections: no more than the limit at once, and none while too many records wait to
+    be sent.
+    """
     async with trio.open_nursery() as nursery:
         while True:
             await context.link.wait_room()
@@ -89,6 +97,7 @@ async def _accept(context: Context, listener: trio.socket.SocketType, handle: Ha
 
 
 async def _hold(context: Context, sock: trio.socket.SocketType, handle: Handler) -> None:
+    """Serve one connection; closes ``sock`` and gives its place free whatever happens."""
     try:
         try:
             stream = trio.SocketStream(sock)

@@ -1,7 +1,9 @@
-"""The zygote: imports what a gateway needs once, then forks one for each cage that asks.  It holds no secret.
+"""The zygote: imports what a gateway needs once, then forks a gateway for each cage that needs one.
+It holds no secret.
 
-Started by akiosd as ``python -I -m akiosd.gateway.process.zygote`` with a SOCK_SEQPACKET socket as descriptor 3.  It
-has one thread, and of all capabilities only those by which a child takes a uid of its own; it leaves at end of file.
+akiosd starts it as ``python -I -m akiosd.gateway.process.zygote`` with a SOCK_SEQPACKET socket as
+descriptor 3. It has one thread, and only the capabilities that a child needs to take a uid of its
+own. It exits at end of file.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from akiosd.errors import AkiosError, KernelError
 from akiosd.gateway.net.error_summary import describe
 from akiosd.gateway.process import main as gateway
 from akiosd.gateway.process.confine import Fences, confine, give_up_privileges
+from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.privileges import CAP_KILL, CAP_SETGID, CAP_SETUID, set_name, set_parent_death_signal
 from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
@@ -28,7 +31,9 @@ from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
 CONTROL = 3
 _LINK, _RULESET = 3, 4
 _KEPT = frozenset((CAP_SETUID, CAP_SETGID, CAP_KILL))
-"""A child takes a uid of its own.  Its parent-death signal is sent in its parent's name, who must be allowed to."""
+"""SETUID and SETGID let a child take its uid.  KILL is needed because a parent-death signal is sent
+with the parent's credentials.
+"""
 _MAX_PACKET = 4096
 _MAX_FDS = 16
 
@@ -37,6 +42,7 @@ _decoder = msgspec.msgpack.Decoder(Fork)
 
 
 def main() -> None:
+    """The life of the zygote."""
     parent = os.getppid()
     os.chdir("/")
     os.setsid()
@@ -49,7 +55,7 @@ def main() -> None:
         try:
             fences = Fences.build()
         except AkiosError as error:
-            # No gateway is made that is not held by all of them: cages are without network.
+            # A gateway without all of its fences is never made: cages then have no network.
             os.write(2, f"zygote: {error}\n".encode())
             sys.exit(1)
         give_up_privileges(_KEPT)
@@ -58,7 +64,9 @@ def main() -> None:
         if os.getppid() != parent:
             return
         _check_single_threaded()
-        # What is there now is never freed: a child's collector must not touch, and so copy, its pages.
+        # Objects that exist now are never collected: a child's collector would write to their
+        # pages, and
+        # so copy them.
         gc.collect()
         gc.freeze()
         serve(control, fences)
@@ -71,7 +79,9 @@ def _check_single_threaded() -> None:
 
 
 def serve(control: socket.socket, fences: Fences) -> None:
-    """Fork when asked, tell who ended, until akiosd is gone."""
+    """Fork a gateway for each request and report each one that exits, until akiosd closes
+    ``control``.
+    """
     wake, ringer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda signo, frame: None)
     signal.set_wakeup_fd(ringer, warn_on_full_buffer=False)
@@ -91,8 +101,12 @@ def serve(control: socket.socket, fences: Fences) -> None:
 
 
 def _answer(control: socket.socket, fences: Fences) -> bool:
-    """One request; False at the end of file."""
-    data, numbers, _flags, _address = socket.recv_fds(control, _MAX_PACKET, _MAX_FDS)
+    """Answer one request; returns False at end of file.
+
+    A packet carries the gateway's link and files of cgroups; they are closed here. The answer
+    carries a pidfd.
+    """
+    data, numbers, _ = scm_rights.receive_blocking(control, _MAX_PACKET, _MAX_FDS)
     if not data:
         return False
     fds = [Fd(number) for number in numbers]
@@ -107,7 +121,7 @@ def _answer(control: socket.socket, fences: Fences) -> bool:
     finally:
         close_all(fds)
     with Fd(os.pidfd_open(pid)) as process:
-        socket.send_fds(control, [_encode(Forked(cage=request.cage, pid=pid))], [process.fileno()])
+        scm_rights.send_blocking(control, _encode(Forked(cage=request.cage, pid=pid)), [process.fileno()])
     return True
 
 
@@ -127,7 +141,9 @@ def _tell(control: socket.socket, message: FromZygote) -> None:
 
 
 def _become_gateway(request: Fork, fds: list[Fd], fences: Fences) -> NoReturn:
-    """In the child.  ``fds``: its link, then the groups' files."""
+    """Runs in the child and never returns.  ``fds`` are its link, then the cgroup files to join by
+    writing "0".
+    """
     code = 1
     try:
         parent = os.getppid()
@@ -147,7 +163,7 @@ def _become_gateway(request: Fork, fds: list[Fd], fences: Fences) -> NoReturn:
 
 
 def _keep_only(link: Fd, ruleset: Fd) -> None:
-    """Descriptors 0 to 2, the link as 3, the ruleset as 4."""
+    """Keep descriptors 0 to 2, the link as 3 and the ruleset as 4; close all others."""
     spare = os.dup(ruleset.fileno())
     os.dup2(link.fileno(), _LINK, inheritable=False)
     os.dup2(spare, _RULESET, inheritable=False)

@@ -1,1 +1,1 @@
-"""Bodies of requests redacted as they pass, by the rules of this cage."""
+"""The redactors of this cage, and request bodies redacted as they pass."""

@@ -1,7 +1,8 @@
-"""Request bodies redacted as they pass: text, JSON, forms, multipart; what is no text is told apart.  Sans-IO.
+"""Redacts request bodies towards sites as they pass: text, JSON, forms, multipart; bodies that are
+no text are counted.  Sans-I/O.
 
-A channel takes the body in pieces cut anywhere, and gives pieces that are safe.  For every way to cut a body the
-pieces together are the same.
+A channel takes the body in pieces cut anywhere and returns pieces that are redacted. However a body
+is cut, the returned pieces joined are the same.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from akiosd.redact.stream import StreamRedactor
 from akiosd.values.records import Finding
 
 WHOLE = 8 << 20
-"""Bodies that say to be a container are taken apart up to this size; larger ones are read as a stream of text."""
+"""JSON and other containers are held whole and taken apart up to this many characters or bytes;
+larger ones are redacted as a stream of text.
+"""
 WHOLE_TEXT = 4 << 20
-"""Other texts up to so many characters are; that much of a body is held before any of it is sent."""
+"""Other text is held whole up to this many characters; nothing of it is sent before."""
 _PIECE = 1 << 16
 _SNIFF = 4096
 _MAX_PART_HEAD = 16 << 10
@@ -37,7 +40,7 @@ _CONTAINER = re.compile(
     r"application/(xml|yaml|toml|x-yaml|x-ndjson|ndjson|jsonl)\b|text/(xml|csv|yaml|tab-)|[^;]*\+(xml|yaml)\b"
 )
 _PARAMETER = re.compile(r';\s*(charset|boundary)\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
-# Charsets whose masks are what the redactor writes; anything else is no text here.
+# Charsets in which a mask can be written; a body in any other is treated as unknown.
 _CHARSETS = {
     "utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "utf-8", "ascii": "utf-8", "iso-8859-1": "latin-1",
     "latin1": "latin-1", "windows-1252": "cp1252", "utf-16": "utf-16", "utf-16le": "utf-16-le", "utf-16be": "utf-16-be",
@@ -46,22 +49,27 @@ _PART_NAME = re.compile(
     rb"(?i)content-disposition:[^\r\n]*?;[ \t]*name\*?[ \t]*=[ \t]*"
     rb"(?:[\w-]{0,20}'[\w-]{0,20}')?\"?([^\"\r\n;]{1,100})"
 )
-"""Also without quotes, and as RFC 5987 has it."""
+"""The name of a part of a form, also without quotes, and as RFC 5987 encodes it."""
 _BOMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
 class BlockedError(AkiosError):
-    """Personal data was found and the mode is ``block``, or a body is no text and may not pass."""
+    """Personal data was found and the mode is ``block``.  ``rule`` is the policy's field."""
 
     rule = "redact.sites"
 
 
 class BlockedBinaryError(BlockedError):
+    """The body is no text, and ``redact.binary`` is ``block``."""
+
     rule = "redact.binary"
 
 
 class Found:
-    """What was found in one request: never a value.  ``unread`` counts bytes that were not looked into."""
+    """Findings of one request: types, places and counts, never a value.
+
+    ``unread`` counts bytes of bodies that were not inspected.
+    """
 
     def __init__(self, redactor: Redactor, binary: Literal["pass", "block"]) -> None:
         self.redactor = redactor
@@ -70,43 +78,54 @@ class Found:
         self._counts: Counter[tuple[str, str, str]] = Counter()
 
     def add(self, kind: str, category: str, place: str) -> None:
+        """Count one finding.  After 100 different ones all further go to the place "…"."""
         key = (kind, category, told_place(place))
         self._counts[key if key in self._counts or len(self._counts) < _MAX_PLACES else (kind, category, "…")] += 1
 
     def structured(self) -> Structured:
+        """A redactor for named values (headers, forms, URLs), whose findings :meth:`take` adds."""
         return Structured(self.redactor)
 
     def take(self, structured: Structured) -> None:
-        """The findings of ``structured``.  Raises :class:`BlockedError`."""
+        """Add the findings of ``structured``.  Raises :class:`BlockedError`."""
         for finding in structured.findings:
             self.add(finding.type, finding.category, finding.place)
         if structured.blocked:
             self.block()
 
     def block(self) -> None:
+        """Raises :class:`BlockedError`, naming the types found."""
         what = f"the request holds personal data: {self.summary()}"
         raise BlockedError(what, "redaction", "remove it, or set redact.sites: mask")
 
     def summary(self) -> str:
+        """The first eight findings, in words."""
         return ", ".join(f"{kind} in {place}" for kind, _, place in list(self._counts)[:8])
 
     def findings(self) -> tuple[Finding, ...]:
+        """All findings, for the log."""
         return tuple(Finding(kind, category, place, n) for (kind, category, place), n in self._counts.items())
 
 
 class Channel(Protocol):
+    """Redacts one body, or one part of one."""
+
     @property
     def verbatim(self) -> bool:
-        """So far nothing was changed, and nothing will be."""
+        """Nothing was changed so far, and nothing will be: the length of the body stays."""
         ...
 
-    def push(self, data: bytes) -> bytes: ...
+    def push(self, data: bytes) -> bytes:
+        """Take the next piece; returns what may be sent.  Raises :class:`BlockedError`."""
+        ...
 
-    def finish(self) -> bytes: ...
+    def finish(self) -> bytes:
+        """The body has ended; returns the rest.  Raises :class:`BlockedError`."""
+        ...
 
 
 class Binary:
-    """Passed or refused as the policy says, and counted."""
+    """A body that is no text: passed and counted, or refused, as the policy says."""
 
     verbatim = True
 
@@ -125,10 +144,12 @@ class Binary:
 
 
 class Text:
-    """Read whole up to ``most`` characters, with the containers in it taken apart; a larger one as a stream.
+    """A text: held whole up to ``most`` characters, with the containers in it taken apart; a longer
+    one is redacted as a stream.
 
-    So what its end gives away is found at its beginning too, and a larger one passes as it comes.  Bytes that are not
-    of the charset come out as they went in.
+    When the whole is known, a value that only its end reveals is also found at its beginning. Bytes
+    that are not of the charset are passed on as they came. ``hint`` is a label, such as the name of
+    the form's field.
     """
 
     verbatim = False
@@ -156,7 +177,7 @@ class Text:
         if self._size <= self._most:
             return b""
         held, self._held = "".join(self._held), None
-        # In even pieces, whatever they came in: an end that is not known yet is searched again with each.
+        # In even pieces, however small those that came: the open end is searched again with each.
         pieces = (held[at : at + _PIECE] for at in range(0, len(held), _PIECE))
         return self._encode("".join(map(self._stream.push, pieces)))
 
@@ -188,7 +209,7 @@ class Text:
 
 
 class Sniffed:
-    """Text or binary, by its first bytes: a body of unknown kind is text as long as it can be."""
+    """A body of unknown type: its first 4 KiB tell whether it is text."""
 
     def __init__(self, found: Found, place: str, hint: str = "") -> None:
         self._found, self._place, self._hint = found, place, hint
@@ -229,7 +250,9 @@ def _is_text(sample: bytes, charset: str) -> bool:
 
 
 class Form:
-    """Read whole and taken apart; too large, or not what it says, it is text."""
+    """``application/x-www-form-urlencoded``: held whole and taken apart; redacted as text when it
+    is too large or malformed.
+    """
 
     verbatim = False
 
@@ -271,18 +294,21 @@ class Form:
 
 
 def form_names(text: str) -> list[str]:
+    """The decoded names of a form or query."""
     return [unquote_plus(name) for piece in text.split("&") if (name := piece.partition("=")[0]) != piece]
 
 
 def clean_names(names: Iterable[str], redactor: Redactor) -> bool:
-    """Is none of these names personal data itself?"""
+    """Whether none of ``names`` holds personal data."""
     return not redactor.has("\n".join(names))
 
 
 class Multipart:
-    """RFC 2046 §5.1: the parts redacted by their own kind, everything between them as it is.
+    """RFC 2046 §5.1: each part is redacted by its own type, and everything between parts stays as
+    it is.
 
-    Bytes are held back while they may be the beginning of a delimiter.  Preamble and epilogue are text.
+    Bytes that may be the beginning of a delimiter are held back. Preamble and epilogue are redacted
+    as text.
     """
 
     verbatim = False
@@ -316,7 +342,7 @@ class Multipart:
         return rest[cut:]
 
     def _step(self) -> bytes | None:
-        """What one step gives; None when more must come first."""
+        """The output of one step of parsing; None when more input is needed."""
         if self._state == "epilogue":
             return self._take(len(self._buffer)) if self._buffer else None
         if self._state == "body":
@@ -339,7 +365,7 @@ class Multipart:
         return rest + self._delimiter
 
     def _after_delimiter(self) -> bytes | None:
-        """``--`` and the epilogue, or blanks, a line end and the next part's head."""
+        """``--`` and the epilogue follow, or blanks, a line end and the head of the next part."""
         if self._buffer[:2] == b"--":
             self._state, self._channel = "epilogue", Text(self._found, f"{self._place}.epilogue")
             del self._buffer[:2]
@@ -381,7 +407,7 @@ class Multipart:
 
 
 class _Skip:
-    """Passes two bytes, then what ``inner`` gives."""
+    """Passes the first two bytes unchanged, then what ``inner`` returns."""
 
     verbatim = False
 
@@ -408,7 +434,8 @@ def _content_type(head: bytes) -> str:
 def channel_for(content_type: str, found: Found, place: str = "body", *, git: bool = False, hint: str = "") -> Channel:
     """The channel for a body of this Content-Type.
 
-    ``git``: a request of git's own protocol, which is binary.  ``hint`` names what is a part of a larger one.
+    ``place`` names the body in findings. ``git``: a request of git's own protocol, whose bodies are
+    binary. ``hint`` is the name of a part of a larger body.
     """
     lowered = content_type.lower()
     parameters = {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(content_type)}

@@ -1,4 +1,4 @@
-"""The redaction of one cage, as its policy says: towards models, towards sites, in its log."""
+"""The redactors of one cage, as its policy says: towards models, towards sites, and for its log."""
 
 from __future__ import annotations
 
@@ -24,17 +24,20 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def preload() -> None:
-    """Have the validators read all their tables: they do so country by country, and a confined gateway may not."""
+    """Make the validators read all their tables, which they otherwise do country by country: a
+    confined gateway cannot.
+    """
     phonenumbers.PhoneMetadata.load_all()
     for country in (first + second for first in _LETTERS for second in _LETTERS):
         for number in ("iban", "vat"):
             get_cc_module(country, number)
-    # A policy that changes nothing of it, as most do, finds this one, with what it has learned from the examples.
+    # Most policies use the engine without changes: it is made here, with its caches filled by the
+    # examples.
     engine = _engine((), ())
     for pattern in PATTERNS:
         for text in (*pattern.yes, *pattern.no):
             engine.find(text)
-    # Worked out once, here, for all cages.
+    # A cached property: computed here, once for all cages.
     _ = engine.evident
 
 
@@ -44,7 +47,12 @@ def _engine(disable: tuple[str, ...], allow_values: tuple[str, ...]) -> Engine:
 
 
 class Redactors:
-    """``key`` is the cage's pseudonym key.  One engine and one memory, so that all three look for the same."""
+    """Three redactors with one engine, one set of pseudonyms and one memory of known values, so
+    that all look for the same.
+
+    ``key`` is the cage's pseudonym key. ``models`` and ``sites`` have the modes of the policy;
+    ``log`` masks always.
+    """
 
     def __init__(self, policy: Redact, key: bytes) -> None:
         self.engine = _engine(policy.disable, policy.allow_values)
@@ -55,7 +63,9 @@ class Redactors:
         self.log = Remembering(self.engine, most_bytes=1 << 20, known=self.known)
 
     def mask_path(self, target: bytes) -> bytes:
-        """The path of a request target for the log: without its query, personal data masked, bounded."""
+        """The path of a request target for the log: without its query, personal data masked, 2,048
+        bytes at most.
+        """
         path = target.partition(b"?")[0].decode("ascii", "backslashreplace")
         try:
             safe = redact_target(Structured(self.log), path)
@@ -64,9 +74,10 @@ class Redactors:
         return safe.encode("utf-8", "backslashreplace")[:_MAX_PATH]
 
     def mask_denial(self, denial: NetDenied) -> NetDenied:
-        """The denial with personal data masked in the name asked for, and in the hint, which repeats it.
+        """``denial`` with personal data masked in the host asked for and in the hint, which repeats
+        it.
 
-        Where a connection went as an address, that is told: who reads of an attack needs to know.
+        An IP address stays as it is: whoever reads of an attack needs to know where it went.
         """
         if _is_address(denial.host):
             return denial
@@ -90,5 +101,7 @@ _BASE = "https://host"
 
 
 def redact_target(structured: Structured, target: str) -> str:
-    """An origin-form target (path and query) with its values redacted."""
+    """``target`` (path and query) with its values redacted; the findings are kept in
+    ``structured``.
+    """
     return structured.url(_BASE + target).removeprefix(_BASE)

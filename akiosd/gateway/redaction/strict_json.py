@@ -1,6 +1,7 @@
-"""JSON as it must be read when what is inspected has to be what is sent.
+"""A JSON reader that accepts only what every parser reads the same way, since what is inspected
+must be what is sent.
 
-One reading only: names that occur twice, NaN, and text that is not UTF-8 are refused.  Numbers keep their spelling.
+Duplicate names, NaN and text that is not UTF-8 are refused. Numbers keep their spelling.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ import msgspec
 from akiosd.redact.json_and_forms import SURROGATE
 
 MAX_DEPTH = 200
+"""Deepest nesting of objects and arrays."""
 _MOST = 1 << 40
 
 
 class BadJsonError(ValueError):
-    """Not JSON that has one meaning; the text says why."""
+    """The text is not JSON with exactly one meaning; the message says why."""
 
 
 class Number:
-    """A number that is no plain integer; ``text`` is how it was written."""
+    """A number that is no plain integer; ``text`` is its spelling."""
 
     __slots__ = ("text",)
 
@@ -114,7 +116,9 @@ def _parse(decoder: json.JSONDecoder, data: bytes | bytearray | str) -> Any:
 
 
 def dump(value: Any, sort: bool = False) -> bytes:
-    """The value as compact UTF-8; ``sort`` gives equal bytes for equal objects."""
+    """``value`` as compact UTF-8.  With ``sort`` equal objects give equal bytes.  Raises
+    :class:`BadJsonError` when too deep.
+    """
     try:
         return (_sorted if sort else _plain).encode(value)
     except UnicodeEncodeError:
@@ -182,8 +186,9 @@ def _write_object(value: dict[str, Any], written: bytearray, sort: bool, depth: 
 
 
 def integer(value: Any, least: int = 0) -> int:
-    """``value`` where it is an integer of at least ``least``, else 0: what a stranger's count is worth.
+    """``value`` if it is an integer of at least ``least``, else 0; for counts that come from
+    outside.
 
-    A larger one than can be true is cut, so that sums of it still go into a message.
+    Cut at 2^40, so that sums of such counts still fit into a message.
     """
     return min(value, _MOST) if isinstance(value, int) and not isinstance(value, bool) and value >= least else 0

@@ -1,1 +1,1 @@
-"""The sockets of a cage: its connections and its DNS questions, each under the rule of its destination."""
+"""The servers towards the cage: accepted connections, HTTP, and DNS."""

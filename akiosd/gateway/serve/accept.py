@@ -1,4 +1,6 @@
-"""Connections of the agent: the address they were made to is the name they want, and its rule decides."""
+"""Serves an accepted connection of the agent: its local address tells which name is wanted, and
+that name's rule decides.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import trio
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.eager_stream import PromptStream
-from akiosd.gateway.net.names import OLLAMA_PORT, Rule, canonical
+from akiosd.gateway.net.names import LOCAL_PORTS, Rule, canonical
 from akiosd.gateway.net.tls_hello import (
     MAX_HELLO,
     NO_APPLICATION_PROTOCOL,
@@ -24,22 +26,28 @@ from akiosd.gateway.sites import passthrough
 from akiosd.values.records import NetDenied
 
 HELLO_SECONDS = 10
-"""For a client hello, and again for the rest of the handshake."""
+"""For the ClientHello to arrive, and again for the rest of the handshake."""
 _TLS = b"\x16"
-_OLLAMA = Rule("llm", "ollama", "ollama", OLLAMA_PORT)
+_LOCAL = {port: Rule("llm", provider, provider) for port, provider in LOCAL_PORTS.items()}
 
 
 def _prompt(context: Context, stream: trio.SocketStream, first: bytes = b"") -> PromptStream:
     return PromptStream(stream, first, send_seconds=context.limits.send_seconds)
 
 
-async def serve_ollama(context: Context, stream: trio.SocketStream, port: int) -> None:
-    """The port at which an Ollama of this machine is expected."""
-    await serve.serve_stream(context, _prompt(context, stream), Destination("localhost", port, False, _OLLAMA))
+async def serve_local(context: Context, stream: trio.SocketStream, port: int) -> None:
+    """Serve a connection to the ``port`` at which the agent expects a provider on this machine.
+    ``stream`` is closed.
+    """
+    await serve.serve_stream(context, _prompt(context, stream), Destination("localhost", port, False, _LOCAL[port]))
 
 
 async def serve_captured(context: Context, stream: trio.SocketStream, port: int) -> None:
-    """One connection, until it ends.  ``stream`` is closed."""
+    """Serve one connection until it ends.  ``stream`` is closed.
+
+    An address that stands for no name, or a name that no rule allows on ``port``, is denied and
+    recorded.
+    """
     async with stream:
         address = stream.socket.getsockname()[0]
         name = context.addresses.name_of(address)
@@ -61,7 +69,7 @@ async def serve_captured(context: Context, stream: trio.SocketStream, port: int)
 
 
 async def _serve_tls_or_plain(context: Context, stream: trio.SocketStream, destination: Destination) -> None:
-    """443 must be TLS; on other ports the first byte tells."""
+    """Port 443 must be TLS; on other ports the first byte tells."""
     first = bytearray()
     try:
         with trio.fail_after(HELLO_SECONDS):
@@ -89,7 +97,11 @@ async def _serve_tls_or_plain(context: Context, stream: trio.SocketStream, desti
 
 
 async def _read_hello(stream: trio.SocketStream, first: bytearray, *, must: bool) -> Hello | None:
-    """Read into ``first``; None at the end of file, and where what comes is not TLS and need not be."""
+    """Read into ``first`` until it holds a whole ClientHello.
+
+    None at end of file, and where the bytes are not TLS and TLS is not a ``must``. Raises
+    :class:`BadHelloError`.
+    """
     while True:
         data = await stream.receive_some(MAX_HELLO)
         if not data:
@@ -113,7 +125,7 @@ async def _serve_plain(context: Context, stream: PromptStream, destination: Dest
 
 
 def _refuse_hello(hello: Hello, destination: Destination) -> tuple[int, str, str] | None:
-    """(alert, rule, hint) for a hello that is not let through."""
+    """(alert, rule, hint) for a ClientHello that is refused, None for one that is accepted."""
     try:
         name = canonical(hello.name or b"")
     except ValueError:
@@ -133,7 +145,8 @@ async def _serve_tls(context: Context, transport: PromptStream, destination: Des
         with trio.fail_after(HELLO_SECONDS):
             await stream.do_handshake()
     except (trio.BrokenResourceError, trio.TooSlowError):
-        # A client that does not trust the cage's authority, most likely: it pins, or brings its own roots.
+        # Most likely a client that does not trust the cage's authority: it pins, or has roots of
+        # its own.
         await _deny_tls(context, destination, "tls.handshake", f"network: {{passthrough: [{destination.name}]}}")
         return
     await serve.serve_stream(context, stream, destination)

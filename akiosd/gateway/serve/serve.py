@@ -1,4 +1,6 @@
-"""HTTP/1.1 as the agent speaks it: one connection, its requests in order, each under the rule of its destination."""
+"""The HTTP/1.1 server towards the agent: one connection, its requests in order, each under the rule
+of its destination.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +26,7 @@ from akiosd.gateway.upstream.client import UpstreamError
 from akiosd.gateway.upstream.upstream import NotPublicError
 from akiosd.redact.model import RedactError
 from akiosd.values.denial import Denial
+from akiosd.values.providers import facts_of
 from akiosd.values.records import GatewayFailed, NetDenied
 
 _PORTS = {True: 443, False: 80}
@@ -31,11 +34,16 @@ _LOOPBACK = (b"localhost", b"127.0.0.1", b"[::1]")
 _MAX_HOST = 256
 
 Place = Callable[[h11.Request], tuple[Destination, bytes]]
-"""A request's destination and its target in origin-form.  Raises :class:`MisdirectedError`."""
+"""Returns a request's destination and its target in origin form.  Raises
+:class:`MisdirectedError`.
+"""
 
 
 class MisdirectedError(AkiosError):
-    """A request for something that this connection, or this cage, does not lead to."""
+    """The request is for something other than what this connection, or this cage, leads to.
+
+    ``host`` is what was asked for, as the agent spelled it.
+    """
 
     def __init__(self, host: bytes, denial: Denial) -> None:
         super().__init__(denial.words, denial.host)
@@ -43,19 +51,25 @@ class MisdirectedError(AkiosError):
 
 
 async def serve_stream(context: Context, stream: trio.abc.Stream, destination: Destination) -> None:
-    """Serve a captured connection, after TLS where there was TLS, until it ends.  ``stream`` is closed."""
+    """Serve a captured connection, after TLS where there was TLS, until it ends.  ``stream`` is
+    closed.
+    """
     await _serve(context, stream, destination, lambda request: _captured(request, destination))
 
 
 async def serve_proxy(context: Context, stream: trio.abc.Stream) -> None:
-    """Serve a connection that speaks in absolute form (``akiosctl http``).  ``stream`` is closed."""
+    """Serve a connection of ``akiosctl http``, whose requests have absolute URLs.  ``stream`` is
+    closed.
+    """
     await _serve(context, stream, None, lambda request: _asked(request, context))
 
 
 async def _serve(context: Context, stream: trio.abc.Stream, captured: Destination | None, place: Place) -> None:
-    """Errors end this connection only; what is our own fault is reported."""
+    """Serve requests until the last.  An error ends this connection only; one of AKIOS's own is
+    reported.
+    """
     wire = Wire(stream, context.limits)
-    # Closed last: what is closed cannot be reset.
+    # The stream is closed last: a closed one cannot be reset.
     async with stream:
         try:
             async with trio.open_nursery() as nursery:
@@ -74,7 +88,7 @@ async def _serve(context: Context, stream: trio.abc.Stream, captured: Destinatio
 async def _serve_request(
     context: Context, wire: Wire, watch: Watch, captured: Destination | None, place: Place
 ) -> bool:  # fmt: skip
-    """One request and its answer; False when it was the connection's last."""
+    """Serve one request; returns False when the connection can carry no more."""
     port = captured.port if captured is not None else 0
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=context.limits.head_bytes)
     try:
@@ -120,7 +134,7 @@ def _next_request(http: h11.Connection) -> h11.Request:
 
 
 async def _turn_away(context: Context, wire: Wire, host: bytes, port: int, denial: Denial) -> None:
-    """Answer what is no request, or none for here: recorded, and then the connection ends."""
+    """Record and send a refusal of bytes that are no request, or none for this connection."""
     await context.link.report_durable(
         NetDenied(ts=0, host=host, rule=denial.rule, protocol="http", port=port, hint=denial.hint)
     )
@@ -150,7 +164,7 @@ async def _handle(context: Context, exchange: Exchange, request: h11.Request) ->
 
 
 def _refused_at_once(exchange: Exchange, request: h11.Request) -> Denial | None:
-    """What no rule permits."""
+    """The denial of a request that no rule permits, None for others."""
     if exchange.method in ("CONNECT", "TRACE"):
         return Denial(status=405, rule="http", words=f"{exchange.method} is not passed", host=exchange.host)
     if exchange.rule.kind == "raw":
@@ -165,7 +179,7 @@ def _refused_at_once(exchange: Exchange, request: h11.Request) -> Denial | None:
 
 
 async def _explain(exchange: Exchange, error: AkiosError) -> None:
-    """A handler's error as the agent's answer; one that came after the answer began breaks it off."""
+    """Answer for an error of a handler; an answer that has begun is cut instead."""
     if exchange.started:
         await exchange.flush()
         return
@@ -186,7 +200,9 @@ async def _explain(exchange: Exchange, error: AkiosError) -> None:
 
 
 def _captured(request: h11.Request, destination: Destination) -> tuple[Destination, bytes]:
-    """The target must be a path, and Host the name that the address stands for."""
+    """Check that the target is a path, and that Host is the name that the connection's address
+    stands for.
+    """
     target = request.target
     host = dict(request.headers)[b"host"]
     if not target.startswith(b"/"):
@@ -204,7 +220,7 @@ def _names(host: bytes, destination: Destination) -> bool:
         name, port = host, b"%d" % _PORTS[destination.tls]
     if not port.isdigit() or len(port) > 5 or int(port) != destination.port:
         return False
-    if destination.rule.provider == "ollama" and name.lower() in _LOOPBACK:
+    if facts_of(destination.rule.provider).local_port and name.lower() in _LOOPBACK:
         return True
     try:
         return canonical(name) == destination.name
@@ -213,7 +229,7 @@ def _names(host: bytes, destination: Destination) -> bool:
 
 
 def _asked(request: h11.Request, context: Context) -> tuple[Destination, bytes]:
-    """Absolute form: scheme, name and port decide, and Host must agree with them."""
+    """Destination and target of a request in absolute form; Host must agree with the URL."""
     scheme, _, rest = request.target.partition(b"://")
     authority = rest.partition(b"/")[0].partition(b"?")[0]
     target = rest[len(authority) :] or b"/"
@@ -242,7 +258,7 @@ def _asked(request: h11.Request, context: Context) -> tuple[Destination, bytes]:
 
 
 def denied_name(host: str, port: int) -> Denial:
-    """A name that no rule allows, with the line that would."""
+    """The denial of a name that no rule allows; its hint is the line of the policy that would."""
     line = host if port in (80, 443) else f"{host}:{port}"
     return Denial(
         rule="network.allowed_domains", words="the policy does not allow this name", host=host,
@@ -251,7 +267,9 @@ def denied_name(host: str, port: int) -> Denial:
 
 
 def where(error: BaseException) -> str:
-    """The kind of error and the line that raised it: never its text, which may hold what the agent sent."""
+    """The class of the error and the line that raised it; never its message, which may quote the
+    agent.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"

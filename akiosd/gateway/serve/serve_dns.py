@@ -1,4 +1,6 @@
-"""The cage's DNS server: datagrams and streams in, the answers of :mod:`akiosd.gateway.net.dns` out."""
+"""The cage's DNS server: reads datagrams and streams, and sends the answers of
+:mod:`akiosd.gateway.net.dns`.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +11,33 @@ import trio
 from akiosd.gateway.context import Context
 from akiosd.gateway.net import dns
 from akiosd.gateway.net.names import canonical
+from akiosd.meter.token_bucket import TokenBucket
 from akiosd.values.records import NetDenied
 
 RATE, BURST = 300.0, 900.0
-"""Questions a second: what comes faster waits in the socket, or is dropped there, and costs no time of ours."""
+"""Questions a second.  Faster ones wait in the socket or are dropped there by the kernel, at no
+cost for the gateway.
+"""
 DENIED_RATE, DENIED_BURST = 50.0, 100.0
-"""The same of names that are refused, each of which is a record on the host's disk before it is answered."""
+"""The same for refused names, each of which is a record on the host's disk before it is
+answered.
+"""
 _IDLE_SECONDS = 10
 
 
 class DnsServer:
-    """One for a cage: datagrams and streams draw on the same bucket."""
+    """One for a cage; datagrams and streams share its rate limits."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._bucket = dns.TokenBucket(RATE, BURST, trio.current_time())
-        self._denied = dns.TokenBucket(DENIED_RATE, DENIED_BURST, trio.current_time())
+        self._bucket = TokenBucket(RATE, BURST, trio.current_time())
+        self._denied = TokenBucket(DENIED_RATE, DENIED_BURST, trio.current_time())
 
     async def serve_datagrams(self, sock: trio.socket.SocketType) -> None:
+        """Serve UDP until cancelled.  ``sock`` belongs to the caller."""
         while True:
             await self._throttle(self._bucket)
-            # One byte more than may be: so a longer one is seen to be longer.
+            # One byte more than the limit, so that a longer query is seen to be too long.
             query, sender = await sock.recvfrom(dns.MAX_QUERY + 1)
             reply = await self._answer(query, dns.MAX_QUERY)
             if reply:
@@ -37,7 +45,9 @@ class DnsServer:
                     await sock.sendto(reply, sender)
 
     async def serve_stream(self, stream: trio.SocketStream) -> None:
-        """One connection (RFC 7766): each message after its length in two bytes."""
+        """Serve one TCP connection (RFC 7766): each message follows its length in two bytes.
+        ``stream`` is closed.
+        """
         async with stream:
             with contextlib.suppress(trio.BrokenResourceError, trio.TooSlowError):
                 while True:
@@ -51,8 +61,8 @@ class DnsServer:
                     with trio.fail_after(_IDLE_SECONDS):
                         await stream.send_all(len(reply).to_bytes(2, "big") + reply)
 
-    async def _throttle(self, bucket: dns.TokenBucket) -> None:
-        seconds = bucket.wait_seconds(trio.current_time())
+    async def _throttle(self, bucket: TokenBucket) -> None:
+        seconds = bucket.spend(trio.current_time())
         if seconds:
             self._context.link.report(NetDenied(ts=0, host=b"", rule="dns.rate", protocol="dns", port=53))
             await trio.sleep(seconds)
@@ -71,7 +81,7 @@ class DnsServer:
 
 
 def hint_for(name: bytes) -> str:
-    """The policy's line that would allow ``name``; "" when none could."""
+    """The line of the policy that would allow ``name``; "" when none could."""
     try:
         return f"network: {{allowed_domains: [{canonical(name)}]}}"
     except ValueError:

@@ -1,1 +1,3 @@
-"""What is no model: allowed sites, and connections that are relayed unread."""
+"""Everything that is no provider: requests to allowed sites, and connections that are relayed
+unread.
+"""

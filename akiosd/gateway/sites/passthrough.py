@@ -1,4 +1,6 @@
-"""Bytes relayed as they are: TLS that the policy leaves closed, raw TCP to a named host and port."""
+"""Relays bytes as they are: TLS that the policy leaves closed, and raw TCP to a named host and
+port.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ _PIECE = 64 << 10
 
 
 class _Relay:
-    """Two directions, each ended for itself; both end when nothing moves in either for too long."""
+    """Copies in both directions.  Each ends by itself; both end when nothing moves in either for
+    ``idle_seconds``.
+
+    ``out`` and ``back`` count bytes to and from the upstream.
+    """
 
     def __init__(self, idle_seconds: float) -> None:
         self._idle = idle_seconds
@@ -22,7 +28,10 @@ class _Relay:
         self.out = self.back = 0
 
     async def run(self, agent: trio.abc.HalfCloseableStream, upstream: trio.SocketStream, already: bytes) -> bool:
-        """False when it was given up.  Raises ``trio.BrokenResourceError``."""
+        """Relay until both directions have ended; False when nothing moved for too long.
+
+        ``already`` was read from ``agent`` and is sent first. Raises ``trio.BrokenResourceError``.
+        """
         broken = False
         with self._patience:
             self._moved()
@@ -65,8 +74,13 @@ class _Relay:
 async def relay(
     context: Context, stream: trio.abc.HalfCloseableStream, destination: Destination, *, already: bytes = b""
 ) -> None:
-    """Until both sides have closed, or nothing moves.  ``stream`` is closed; ``already`` was read from it (the name
-    in it checked).  One :class:`NetRequest` at the end, with bytes; :class:`NetDenied` where it leads inside."""
+    """Relay ``stream`` to ``destination`` until both sides have closed or nothing moves.
+    ``stream`` is closed.
+
+    ``already`` was read from it (its server name is checked). Reports one :class:`NetRequest` with
+    byte counts at the end, or :class:`NetDenied` where the name leads to an address that is not
+    public.
+    """
     begun = trio.current_time()
     bytes_moved = _Relay(context.limits.relay_idle_seconds)
     error, denied = "ended from outside", False

@@ -1,4 +1,6 @@
-"""Requests to allowed sites: under their rule, at their rate, personal data taken out.  Answers come as they are."""
+"""Handles requests to allowed sites: their rule and rate are checked, personal data is taken out.
+Answers pass unchanged.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +24,24 @@ from akiosd.values.records import Redaction
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _COLLECT = 4 << 20
-"""A body that is smaller when it is safe goes out with its length, a larger one in chunks as it comes."""
-# What the site itself gave the agent to be known by: tokens are its business, names and numbers of people are not.
+"""A request body up to this size is sent with its length; a larger one is sent in chunks as it
+comes.
+"""
+# Headers that carry what the site gave the agent to identify itself: tokens in them pass, while
+# personal data of people is still redacted.
 _CREDENTIAL = re.compile(r"auth|cookie|token|key|secret|session|signature|csrf|none-match|if-match")
-# Made anew for the way out.
+# Set anew for the request to the upstream.
 _OURS = (b"host", b"content-length", b"expect")
-# Another protocol than the one spoken here.
+# It would lead the agent to a protocol that the gateway does not speak.
 _UNSAID = (b"alt-svc",)
-# What servers take for the method in the place of the one on the request line.
+# Some servers take the method from these instead of from the request line.
 _OTHER_METHOD = (b"x-http-method-override", b"x-http-method", b"x-method-override")
 
 
 async def handle(context: Context, exchange: Exchange) -> None:
-    """One request to a site.  Raises :class:`AkiosError` for what the server answers in its place."""
+    """Answer one request to a site.  Raises :class:`AkiosError` for what the server answers in its
+    place.
+    """
     denial = _refused(context, exchange)
     if denial is not None:
         await exchange.refuse(denial)
@@ -67,12 +74,14 @@ async def handle(context: Context, exchange: Exchange) -> None:
 
 
 def _refused(context: Context, exchange: Exchange) -> Denial | None:
+    """The denial of a request against ``get_only`` or above the site's rate, None for others."""
     host = exchange.host
     if exchange.rule.get_only and exchange.method not in SAFE_METHODS:
         return _only_get(exchange, exchange.method)
     if exchange.rule.get_only and any(exchange.header(name) for name in _OTHER_METHOD):
         return _only_get(exchange, "another method in a header")
-    # By the policy's line: a wildcard's names are one site, or a rate would be multiplied by inventing names.
+    # Counted for each line of the policy: otherwise names made up under a wildcard would multiply
+    # the rate.
     wait = context.rates.take(exchange.rule.pattern, trio.current_time())
     if wait:
         words = "more requests in a minute than the policy allows to one site"
@@ -99,14 +108,16 @@ class _Counter:
 
 
 async def _pass_on(context: Context, exchange: Exchange, found: Found, sent: _Counter) -> None:
+    """Redact the request, send it, and pass the answer on as it comes."""
     place = exchange.destination
     scheme = "https" if place.tls else "http"
     plain = context.redactors.sites.mode == "off"
     if not plain:
-        # What the one gives away is then known when the others are read.
+        # A first reading, for the redactor's memory only: a value found in one part is then found
+        # in all.
         for_now = Found(found.redactor, found.binary)
         for read in (lambda: _headers(exchange.headers, for_now), lambda: _target(exchange.target, for_now)):
-            # What is refused is refused, and told, when it is read for good.
+            # A refusal is raised again, and reported, by the second reading.
             with suppress(BlockedError, MalformedError):
                 read()
     async with aclosing(exchange.body(decode=not plain)) as pieces:
@@ -140,7 +151,9 @@ async def _pass_on(context: Context, exchange: Exchange, found: Found, sent: _Co
 async def _body(
     exchange: Exchange, pieces: AsyncGenerator[bytes], found: Found
 ) -> tuple[bytes | AsyncGenerator[bytes], int | None]:
-    """The safe body, whole if it is small, and the length of one that will not change."""
+    """The redacted body and its length: whole if it is small, else a generator, with None where the
+    length may change.
+    """
     path = exchange.target.partition(b"?")[0]
     git = path.endswith((b"/git-upload-pack", b"/git-receive-pack"))
     channel = channel_for(exchange.header(b"content-type").decode("latin-1"), found, git=git)
@@ -168,7 +181,9 @@ async def _rest(first: bytes, pieces: AsyncGenerator[bytes], channel: Channel) -
 
 
 def _target(target: bytes, found: Found) -> bytes:
-    """Path and query with their values redacted; where a name is personal data, the whole is read as text."""
+    """Path and query with their values redacted; where a name in them is personal data, the whole
+    is redacted as text.
+    """
     text = target.decode("ascii")
     if not clean_names(form_names(text.partition("?")[2]), found.redactor):
         result = found.redactor.read(text)

@@ -1,1 +1,1 @@
-"""The way out: one name resolved, its address checked, one connection dialled."""
+"""The way out: a name is resolved, its address is checked, and exactly that address is dialled."""

@@ -1,4 +1,4 @@
-"""One connection to an upstream: HTTP/1.1 by h11, one request after another."""
+"""One HTTP/1.1 connection to an upstream, by h11; it carries one request after another."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from akiosd.gateway.net.request_head import Headers
 
 _READ = 64 << 10
 _MAX_HEAD = 100 << 10
+"""Largest head of an answer, in bytes."""
 
 _ANYTHING = SimpleNamespace(pending=1)
 
@@ -24,21 +25,26 @@ BeforeWait = Callable[[], Awaitable[None]]
 
 
 class UpstreamError(AkiosError):
-    """The upstream was not reached, or did not answer as HTTP; ``timeout`` tells a 504 from a 502."""
+    """The upstream could not be reached, or did not answer as HTTP.  ``status`` is 504 for a
+    time-out, else 502.
+    """
 
     timeout = False
 
     @property
     def status(self) -> int:
+        """The HTTP status for the agent."""
         return 504 if self.timeout else 502
 
 
 class UpstreamTimeoutError(UpstreamError):
+    """The upstream took too long."""
+
     timeout = True
 
 
 class Response:
-    """An answer whose head has come.  ``headers``: names in lower case, as the upstream sent them."""
+    """An answer whose head has arrived.  ``headers`` are as sent, names in lower case."""
 
     def __init__(self, connection: Connection, head: h11.Response, read_seconds: float) -> None:
         self._connection, self._read_seconds = connection, read_seconds
@@ -46,13 +52,15 @@ class Response:
         self.headers: Headers = list(head.headers)
 
     def header(self, name: bytes) -> bytes:
+        """The value of the header ``name`` (lower case), several joined by commas; b"" for none."""
         return b", ".join(value for key, value in self.headers if key == name)
 
     async def chunks(self, before_wait: BeforeWait | None = None) -> AsyncGenerator[bytes]:
-        """The body as it arrives, transfer coding undone, content coding not.  Raises :class:`UpstreamError`.
+        """The body as it arrives, without transfer coding, with content coding.  Raises
+        :class:`UpstreamError`.
 
-        ``before_wait`` is called whenever more has to come from the network first: what was made of the chunks so far
-        must not wait with it.
+        ``before_wait`` is called whenever more has to come from the network first, so that what was
+        made of the chunks so far can be flushed.
         """
         while True:
             event = await self._connection.next_event(self._read_seconds, before_wait)
@@ -63,7 +71,7 @@ class Response:
 
 
 class Connection:
-    """Owns ``stream``.  ``host`` is for the words of errors."""
+    """Owns ``stream``, connected to ``host`` (used in errors only)."""
 
     def __init__(self, stream: Stream, host: str) -> None:
         self._stream, self._host = stream, host
@@ -71,10 +79,11 @@ class Connection:
         self.idle_since = 0.0
 
     async def send(self, method: str, target: bytes, headers: Headers, body: Body) -> None:
-        """The head leaves with the body's first piece, or with its end.  A body in pieces is closed.
+        """Send one request.
 
-        One packet instead of two; and where no piece comes, because the call may not be made, nothing was sent.
-        Raises :class:`UpstreamError`, and what ``body`` raises.
+        The head is sent together with the body's first piece, or with the body's end: one packet
+        instead of two, and where the body yields nothing because the call is denied, nothing was
+        sent. A body in pieces is closed. Raises :class:`UpstreamError`, and what ``body`` raises.
         """
         try:
             held = self._encode(h11.Request(method=method, target=target, headers=headers))
@@ -99,9 +108,9 @@ class Connection:
         return self._http.send(event) or b""
 
     async def wait_head(self, seconds: float) -> h11.Response:
-        """The head of the answer; 1xx are passed over, but for 101, to which h11 does not agree.
+        """The head of the answer.  Interim answers (1xx) are skipped; h11 refuses 101.
 
-        Raises :class:`UpstreamError`.
+        Raises :class:`UpstreamError`, also when nothing comes for ``seconds``.
         """
         while True:
             event = await self.next_event(seconds)
@@ -109,7 +118,9 @@ class Connection:
                 return event
 
     async def next_event(self, seconds: float, before_wait: BeforeWait | None = None) -> h11.Event:
-        """Waits ``seconds`` at most for more bytes.  Raises :class:`UpstreamError`."""
+        """The next event of the answer; waits at most ``seconds`` for bytes.  Raises
+        :class:`UpstreamError`.
+        """
         while True:
             try:
                 event = self._http.next_event()
@@ -138,21 +149,25 @@ class Connection:
         raise UpstreamTimeoutError("the upstream stopped answering", self._host)
 
     def end_exchange(self) -> bool:
-        """Whether another request can be made: this one and its answer are whole, and nothing came after it."""
+        """Whether another request can be made: this request and its answer are complete, and
+        nothing came after it.
+        """
         if self._http.trailing_data[0] or self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
             return False
-        # What came in a record of its own is not decrypted yet, and no longer in the socket.  Trio does not show it;
-        # where it is kept in another place, no connection is used again.
+        # Bytes in a TLS record of their own may be read from the socket and not be decrypted yet.
+        # Trio has
+        # no public way to ask; if a later version keeps them elsewhere, no connection is used
+        # again.
         if isinstance(self._stream, trio.SSLStream) and getattr(self._stream, "_incoming", _ANYTHING).pending:
             return False
         self._http.start_next_cycle()
         return True
 
     def is_usable(self) -> bool:
-        """Nothing has come since the last answer, not even the end."""
+        """Whether the upstream has sent nothing since its last answer, not even end of file."""
         stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
         return not stream.socket.is_readable()
 
     async def aclose(self) -> None:
-        """Without a word to the other side, and without waiting for it."""
+        """Close at once, without TLS close_notify."""
         await trio.aclose_forcefully(self._stream)

@@ -1,7 +1,9 @@
-"""The way out: a name is resolved here, its address checked, and exactly that address dialled.
+"""The way out: a name is resolved here, its address is checked, and exactly that address is
+dialled.
 
-TLS verifies the name while the bytes go to the checked address.  Connections are kept for the next request to the same
-scheme, name and port.  Nothing is read from the environment, no redirect is followed.
+TLS verifies the name while the bytes go to the checked address. Connections are kept for further
+requests to the same scheme, name and port. Nothing is read from the environment, and no redirect is
+followed.
 """
 
 from __future__ import annotations
@@ -23,22 +25,25 @@ from akiosd.gateway.net.limits import DEFAULT_LIMITS, Limits
 from akiosd.gateway.net.public_addresses import is_public
 from akiosd.gateway.net.request_head import Headers, end_to_end
 from akiosd.gateway.upstream.client import Body, Connection, Response, UpstreamError, UpstreamTimeoutError
+from akiosd.values.providers import facts_of
 from akiosd.wire.gateway import Setup
 
-OLLAMA = "http://127.0.0.1:11434"
-"""Where Ollama listens if nobody says otherwise: this host's own."""
 _PORTS = {"http": 80, "https": 443}
 _MAX_ADDRESSES = 6
 _MAX_IDLE = 64
 _IDLE_SECONDS = 30
-"""No longer than servers keep a connection: a request on one that is being closed is lost."""
+"""Shorter than servers keep an idle connection: a request on one that is just being
+closed is lost.
+"""
 
 
 class NotPublicError(UpstreamError):
-    """The name leads to an address inside somebody's network: a refusal, not a failure."""
+    """The name leads to an address that is not public: a refusal, not a failure."""
 
 
 class Origin(NamedTuple):
+    """Connections with equal origins are interchangeable."""
+
     scheme: str
     host: str
     port: int
@@ -47,8 +52,9 @@ class Origin(NamedTuple):
 class Upstreams:
     """The connections of one cage to the outside.
 
-    ``hosts`` are names that lead where the administrator says (address, or address:port), ``trusted`` URLs whose host
-    and port may be private; nothing else leads to an address that is not public.  ``roots`` is PEM text.
+    ``hosts`` maps names to addresses (with or without ``:port``) that the administrator set.
+    ``trusted`` are URLs whose host and port may have a private address; nothing else may. ``roots``
+    are further root certificates, PEM.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class Upstreams:
 
     @classmethod
     def from_setup(cls, setup: Setup, limits: Limits) -> Upstreams:
+        """The upstreams that the cage's ``setup`` describes."""
         return cls(hosts=setup.hosts, trusted=_upstreams_of(setup), roots=setup.roots, limits=limits)
 
     @asynccontextmanager
@@ -71,11 +78,13 @@ class Upstreams:
         self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes | AsyncGenerator[bytes] = b"",
         *, first_byte_seconds: float | None = None,
     ) -> AsyncIterator[Response]:  # fmt: skip
-        """One request; the head of the answer has come when the block begins, its body is read by ``chunks``.
+        """Make one request; when the block begins, the head of the answer has arrived, and its body
+        is read by ``chunks``.
 
-        ``url`` is absolute and its path and query go out as they are.  ``headers`` go out as they are, but for those
-        of the hop and Host, which is made from ``url``.  A body in pieces is sent chunked, unless ``headers`` have
-        Content-Length; bytes get theirs here.  Raises :class:`UpstreamError`, also while the block runs ``chunks``.
+        ``url`` is absolute; its path and query are sent as they are. ``headers`` too, except
+        hop-by-hop ones and Host, which is made from ``url``. A body in pieces is sent chunked
+        unless ``headers`` have Content-Length; bytes get theirs here. Raises
+        :class:`UpstreamError`, also while the block runs ``chunks``.
         """
         scheme, host, port, target = _split(url)
         origin = Origin(scheme, host, port)
@@ -98,7 +107,7 @@ class Upstreams:
             raise UpstreamTimeoutError("the upstream's answer took too long", origin.host)
 
     async def _take(self, origin: Origin) -> Connection:
-        """A connection that is open already, else a new one."""
+        """An idle connection to ``origin``, or a new one."""
         await self._close_idle(trio.current_time() - _IDLE_SECONDS)
         while idle := self._idle.get(origin):
             connection = idle.pop()
@@ -108,7 +117,7 @@ class Upstreams:
         return await self._connect(origin)
 
     def _keep(self, origin: Origin, connection: Connection) -> bool:
-        """Put it by for the next request; False where enough are there."""
+        """Keep ``connection`` for the next request; False when there are enough."""
         if self._closed or sum(map(len, self._idle.values())) >= _MAX_IDLE:
             return False
         connection.idle_since = trio.current_time()
@@ -116,7 +125,9 @@ class Upstreams:
         return True
 
     async def _close_idle(self, since: float) -> None:
-        """Close those on which nothing was asked after ``since``; the oldest of an origin come first."""
+        """Close connections that have been idle since ``since``; the oldest of an origin come
+        first.
+        """
         for origin in list(self._idle):
             # Looked up every time: while one is closed, other requests take and keep.
             while (idle := self._idle.get(origin)) and idle[0].idle_since <= since:
@@ -142,9 +153,10 @@ class Upstreams:
         return Connection(tls, origin.host)
 
     async def resolve(self, host: str, port: int) -> list[tuple[str, int]]:
-        """The addresses that may be dialled for ``host``, each with its port.
+        """The addresses that may be dialled for ``host``, each with its port; six at most.
 
-        Raises :class:`NotPublicError` when there are only others, :class:`UpstreamError` when there are none.
+        Raises :class:`NotPublicError` when it has only others, :class:`UpstreamError` when it has
+        none.
         """
         if host in self._hosts:
             return [_address(self._hosts[host], port)]
@@ -163,7 +175,9 @@ class Upstreams:
         return [(address, port) for address in addresses[:_MAX_ADDRESSES]]
 
     async def dial(self, host: str, port: int) -> trio.SocketStream:
-        """A TCP connection to a checked address of ``host``, the caller's to close.  Raises :class:`UpstreamError`."""
+        """A TCP connection to a checked address of ``host``; the caller owns it.  Raises
+        :class:`UpstreamError`.
+        """
         words = "the upstream cannot be reached"
         with trio.move_on_after(self._limits.connect_seconds):
             for address, at in await self.resolve(host, port):
@@ -184,6 +198,7 @@ class Upstreams:
         raise UpstreamTimeoutError("the upstream did not answer the connection", host, _REACH_HINT)
 
     async def aclose(self) -> None:
+        """Close all idle connections; no connection is kept afterwards."""
         self._closed = True
         await self._close_idle(math.inf)
 
@@ -211,12 +226,16 @@ def _host_roots() -> ssl.SSLContext:
 
 
 def preload() -> None:
-    """Read the host's roots now: the zygote does it once, and every gateway inherits them."""
+    """Read the host's root certificates now: the zygote does it once, and every gateway inherits
+    them.
+    """
     _host_roots()
 
 
 def client_context(roots: bytes = b"") -> ssl.SSLContext:
-    """Verifies with the host's roots and ``roots``.  Raises ``ssl.SSLError`` for what is no PEM."""
+    """Verifies upstreams with the host's roots and ``roots`` (PEM).  Raises ``ssl.SSLError`` for
+    what is no PEM.
+    """
     if not roots:
         return _host_roots()
     context = ssl.create_default_context(cadata=roots.decode("ascii"))
@@ -254,9 +273,11 @@ def _framed(headers: Headers, body: Body) -> Headers:
 
 
 def _is_ours(address: str) -> bool:
-    """Is it an address of this host?  What listens there trusts those who are already inside.
+    """Whether ``address`` belongs to this host, where services may trust whoever reaches them from
+    inside.
 
-    Connecting a datagram socket sends nothing (udp(7)); the source that the kernel takes towards itself is the same.
+    Connecting a datagram socket sends nothing (udp(7)); the kernel picks the same address as source
+    when it is its own.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -268,22 +289,23 @@ def _is_ours(address: str) -> bool:
 
 
 def _upstreams_of(setup: Setup) -> list[str]:
+    """What the administrator set; where nobody says otherwise, a provider on this machine listens on its own port."""
     found = [provider.upstream for provider in setup.providers if provider.upstream]
-    if any(provider.name == "ollama" and not provider.upstream for provider in setup.providers):
-        found.append(OLLAMA)
-    return found
+    rows = (facts_of(provider.name) for provider in setup.providers if not provider.upstream)
+    return found + [facts.local_url for facts in rows if facts.local_port]
 
 
 def reserved(setup: Setup) -> set[tuple[str, int]]:
     """(host, port) of the providers' upstreams that the administrator set.
 
-    As sites they would be reached past redaction and budget, and at private addresses.
+    Reached as ordinary sites, they would be used past redaction and budget, and at private
+    addresses.
     """
     return {_split(url)[1:3] for url in _upstreams_of(setup)}
 
 
 def _address(text: str, port: int) -> tuple[str, int]:
-    """``address`` or ``address:port`` of the administrator."""
+    """An ``address`` or ``address:port`` that the administrator set, as a pair."""
     try:
         return str(ip_address(text)), port
     except ValueError:

@@ -1,0 +1,1 @@
+"""A policy and facts about the host become a plan, a filter, a Landlock ruleset, limits."""

@@ -1,7 +1,9 @@
-"""Policy and view → Landlock ruleset: the file rules once more, independent of mounts.
+"""Compiles policy and view to a Landlock ruleset: the file rules a second time, independent of
+mounts.
 
-Access rights and ABI numbers are those of landlock(7) and the kernel's ``uapi/linux/landlock.h``.  TCP is not
-handled: servers on localhost must work, and the network namespace holds that promise.
+Access rights and ABI numbers are those of landlock(7) and the kernel's ``uapi/linux/landlock.h``.
+TCP is not restricted: servers on localhost must work, and the network namespace has no way out in
+any case.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ IOCTL_DEV = 1 << 15
 SCOPE_ABSTRACT_UNIX_SOCKET = 1 << 0
 SCOPE_SIGNAL = 1 << 1
 
-_ABI_1 = (MAKE_SYM << 1) - 1
+_REMOVE = REMOVE_DIR | REMOVE_FILE
+_MAKE = MAKE_CHAR | MAKE_DIR | MAKE_REG | MAKE_SOCK | MAKE_FIFO | MAKE_BLOCK | MAKE_SYM
+_ABI_1 = EXECUTE | WRITE_FILE | READ_FILE | READ_DIR | _REMOVE | _MAKE
 _SINCE = {2: REFER, 3: TRUNCATE, 5: IOCTL_DEV}
 _SCOPES_SINCE = 6
 # struct landlock_ruleset_attr grew by one __u64 for the network (ABI 4) and one for scopes (ABI 6).
@@ -61,7 +65,9 @@ DEVICES = (
 
 
 class LandlockView(msgspec.Struct, frozen=True):
-    """Where things are inside the cage; absolute paths.  ``read`` and ``write`` say whether each is a directory."""
+    """Where things are inside the cage; absolute paths.  ``read`` and ``write`` say whether each is
+    a directory.
+    """
 
     workspace: bytes
     home: bytes
@@ -89,11 +95,14 @@ class LandlockSpec(msgspec.Struct, frozen=True):
 
     @property
     def nested_scope(self) -> int:
-        """What the agent adds to itself, so that it cannot signal the cage's init either."""
+        """The scope bits of the second ruleset that the agent applies to itself, so that it cannot
+        signal the cage's init.
+        """
         return self.scoped & SCOPE_SIGNAL
 
 
 def handled_rights(abi: int) -> int:
+    """The file access rights that a ruleset of this ABI can restrict."""
     rights = _ABI_1
     for since, right in _SINCE.items():
         if abi >= since:
@@ -102,7 +111,9 @@ def handled_rights(abi: int) -> int:
 
 
 def compile_landlock(policy: Policy, view: LandlockView, abi: int) -> LandlockSpec | None:
-    """The ruleset for a kernel of this ABI; ``None`` below the floor, where the layer cannot hold its promise."""
+    """The ruleset for a kernel of this ABI; None below ``FLOOR_ABI``, where the layer is reported
+    as unavailable.
+    """
     if abi < FLOOR_ABI:
         return None
     handled = handled_rights(abi)

@@ -1,4 +1,5 @@
-"""Limits → rlimits and cgroup files.  Pure; kernel/cgroup.py writes and reads them back.
+"""Compiles limits to rlimits and cgroup files.  Pure; :mod:`akiosd.kernel.cgroup` writes them and
+reads them back.
 
 Sources: getrlimit(2), the kernel's cgroup-v2.rst and cgroup-v1/{memory,pids}.rst.
 """
@@ -45,17 +46,22 @@ Controller = Literal["memory", "pids", "cpu"]
 
 
 class Rlimit(msgspec.Struct, frozen=True):
+    """One resource limit, by its name in ``RLIMIT_NUMBERS``."""
+
     name: str
     soft: int
     hard: int
 
     @property
     def resource(self) -> int:
+        """Its number for setrlimit(2)."""
         return RLIMIT_NUMBERS[self.name]
 
 
 class HostPools(msgspec.Struct, frozen=True):
-    """What all processes of this host share, as the kernel says it (proc_sys_kernel(5), proc_sys_fs(5))."""
+    """Numbers that all processes of this host share, as the kernel reports them
+    (proc_sys_kernel(5), proc_sys_fs(5)).
+    """
 
     file_max: int = 1 << 62
     pid_max: int = 1 << 22
@@ -63,7 +69,9 @@ class HostPools(msgspec.Struct, frozen=True):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """How many a cage may hold of what no control group charges; 0 is no bound."""
+    """How many kernel objects of each kind a cage may hold that no control group charges; 0 is no
+    bound.
+    """
 
     sockets: int = 0
     netlink_sockets: int = 0
@@ -75,7 +83,9 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class CgroupValue(msgspec.Struct, frozen=True):
-    """One file of a leaf.  ``optional``: a kernel without the file (swap accounting off) still enforces the rest."""
+    """One file of a leaf and what to write.  ``optional``: a kernel without the file (swap
+    accounting off) still enforces the rest.
+    """
 
     controller: Controller
     file: str
@@ -83,7 +93,9 @@ class CgroupValue(msgspec.Struct, frozen=True):
     optional: bool = False
 
     def is_read_back(self, text: str) -> bool:
-        """Is ``text``, read from the file, this limit?  The kernel rounds bytes down to whole pages (≤ 64 KiB)."""
+        """Whether ``text``, read from the file, is this limit.  The kernel rounds bytes down to
+        whole pages (at most 64 KiB).
+        """
         got, want = text.strip(), self.value
         if self.controller == "memory" and got.isdigit() and want.isdigit():
             return int(want) - 65_536 < int(got) <= int(want)
@@ -91,7 +103,9 @@ class CgroupValue(msgspec.Struct, frozen=True):
 
 
 def compile_rlimits(limits: Limits, pools: HostPools) -> tuple[Rlimit, ...]:
-    """Every rlimit is set, so that none is inherited from akiosd.  Second fence: per process, not per cage."""
+    """A value for every rlimit, so that none is inherited from akiosd.  They hold for one process,
+    not for the cage.
+    """
     files = _open_files(limits, pools)
     seconds = -(-limits.cpu_time_ns // NS_PER_S)
     return (
@@ -119,7 +133,9 @@ def compile_rlimits(limits: Limits, pools: HostPools) -> tuple[Rlimit, ...]:
 
 
 def _open_files(limits: Limits, pools: HostPools) -> int:
-    """All processes of a cage together open at most a quarter of what the host can; each at least a thousand."""
+    """Descriptors for one process: all of a cage together may open a quarter of what the host can,
+    each at least 1,024.
+    """
     wanted = min(limits.open_files or MAX_OPEN_FILES, MAX_OPEN_FILES)
     share = pools.file_max // 4 // limits.pids if limits.pids else wanted
     return min(wanted, max(share, _LEAST_FILES))
@@ -128,7 +144,8 @@ def _open_files(limits: Limits, pools: HostPools) -> int:
 def _locked_memory(limits: Limits) -> int:
     """All processes of a cage together lock no more than its memory limit.
 
-    Pages of a file are charged to whoever read it first, the host or another cage: locked, they are lost to them.
+    Pages of a file are charged to whoever read it first, the host or another cage: locked, they are
+    lost to them.
     """
     share = limits.memory // limits.pids if limits.memory and limits.pids else _MOST_LOCKED
     return min(max(share, _LEAST_LOCKED), _MOST_LOCKED)
@@ -140,11 +157,13 @@ _SOCKET_MEMORY = MIB
 
 
 def compile_bounds(limits: Limits, pools: HostPools) -> Bounds:
-    """Each keeps what lies outside the memory limit to a part of it, or of what the host has.
+    """Bounds on what the memory limit does not count, so that it stays small beside that limit and
+    beside the host's pools.
 
-    A socket holds up to 208 KiB of unread packets that nobody is charged for, a netlink socket twice that.
-    A record lock is 192 bytes.  What directories that are read hold is weighed (native/src/shim_directories.c); the
-    kernel has at most twice as much.  Filters take an eighth of the machine code that the host has room for.
+    A socket holds up to 208 KiB of unread packets that nobody is charged for, a netlink socket
+    twice that. A record lock takes 192 bytes. Directories that are read are weighed by what they
+    hold (``native/src/shim_directories.c``); the kernel has at most twice as much. Filters may take
+    an eighth of the host's pool for machine code.
     """
     sockets = min(max(limits.memory // _SOCKET_MEMORY, 256), 2048) if limits.memory else 2048
     return Bounds(
@@ -158,7 +177,9 @@ def compile_bounds(limits: Limits, pools: HostPools) -> Bounds:
 
 
 def compile_base_pids(pools: HostPools) -> str:
-    """``pids.max`` of the group that all cages are in: half of the host's process numbers stay for others."""
+    """``pids.max`` of the group that holds all cages: half of the host's process numbers stay for
+    others.
+    """
     return str(max(pools.pid_max // 2, 1024))
 
 
@@ -167,7 +188,9 @@ def _both(name: str, value: int) -> Rlimit:
 
 
 def compile_cgroup_v2(limits: Limits) -> tuple[CgroupValue, ...]:
-    """In the order of writing.  Swap is 0 and the whole cage dies together in any case."""
+    """Values in the order of writing.  Swap is 0, and the whole cage is killed together, in any
+    case.
+    """
     quota = str(limits.cpu_percent * CPU_PERIOD_US // 100) if limits.cpu_percent else "max"
     return (
         CgroupValue("memory", "memory.max", _or_max(limits.memory)),

@@ -1,8 +1,10 @@
-"""What a cage is → the plan that makes it: the view, then the confinement, in the one order that works.
+"""Compiles a cage to the plan that makes it: first the view, then the confinement, in the one order
+that works.
 
-The order is that of DESIGN §4 and each part of it was tried: id maps and detached trees are made by akiosd,
-the user namespace is entered last, and only then are the bounding set and the securebits dropped, because
-entering refills them.  Descriptors are named; the daemon sends them under these names.
+akiosd makes id maps and detached trees beforehand, because a child in another mount namespace
+cannot use akiosd's mounts. The user namespace is entered last, and only then are the bounding set
+and the securebits changed, because entering it resets both. Descriptors are named; the daemon sends
+them under these names.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ DATA_ATTRS = NOSUID | NODEV
 FAN_CLOSE_WRITE, FAN_OPEN_EXEC = 0x8, 0x1000
 # include/uapi/linux/sched.h
 _NEWCGROUP, _NEWUSER, _NEWNET = 0x02000000, 0x10000000, 0x40000000
-# include/uapi/linux/securebits.h: noroot, no setuid fixup, no ambient raise, and the lock of all four
+# include/uapi/linux/securebits.h: noroot, no setuid fixup, no ambient raise, and the lock of all
+# four
 _SECUREBITS = 0xEF
 
 _S_IFCHR, _S_IFREG = 0o020000, 0o100000
@@ -61,8 +64,8 @@ OVERLAY_OPTIONS = {"redirect_dir": "on", "metacopy": "off", "index": "off", "xin
 class BindSpec(msgspec.Struct, frozen=True):
     """A tree shown at ``path`` from descriptor ``fd``.
 
-    ``mode``: sealed, a read-only overlay; cow, an overlay that is thrown away.  A file is always sealed: ``fd`` is then
-    the directory that holds it, and ``name`` its name there.
+    ``mode``: "sealed" is a read-only overlay, "cow" an overlay whose changes are thrown away. A
+    file is always sealed: ``fd`` is then the directory that holds it, and ``name`` its name there.
     """
 
     path: bytes
@@ -72,7 +75,9 @@ class BindSpec(msgspec.Struct, frozen=True):
 
 
 class BaseSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a cage before anybody asks for one."""
+    """What is known of a cage before anybody asks for one: enough for a child that waits in the
+    pool.
+    """
 
     name: str
     agent: int
@@ -102,9 +107,11 @@ class CageSpec(msgspec.Struct, frozen=True, kw_only=True):
     binds: tuple[BindSpec, ...] = ()
     hide: tuple[bytes, ...] = ()
     layer: bool = False
-    """Whether a layer of trust stores goes over the workspace's own files, and below what the agent writes."""
+    """Whether a layer of trust stores lies over the workspace's own files and below what the agent
+    writes.
+    """
     stores: tuple[bytes, ...] = ()
-    """Trust stores in the trees, each covered by that of the cage where it is there."""
+    """Paths of trust stores in the trees; each that exists is covered by the cage's own."""
     tty: tuple[int, int] | None = None
     v1_controllers: tuple[str, ...] = ()
     shm: int = 64 << 20
@@ -113,10 +120,13 @@ class CageSpec(msgspec.Struct, frozen=True, kw_only=True):
     filter: bytes = b""
     filter_flags: int = 0
     watched: bool = False
-    """Whether the kernel tells which files are executed and written, to the group that comes as ``files``."""
+    """Whether the kernel reports which files are executed and written, to the fanotify group that
+    comes as ``files``.
+    """
 
     @property
     def base(self) -> BaseSpec:
+        """The part of it that depends on no request."""
         return BaseSpec(
             name=self.name, agent=self.identity.host_id, display=self.identity.display,
             system_links=self.system_links, system_dirs=self.system_dirs, v1_controllers=self.v1_controllers,
@@ -124,19 +134,21 @@ class CageSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compile_plan(spec: CageSpec) -> Plan:
-    """CageSpec → Plan.  PolicyError when two of its paths cannot stand together."""
+    """The whole plan of one cage.  PolicyError when two of its paths cannot stand together."""
     rest = compile_rest(spec)
     return msgspec.structs.replace(rest, steps=(*_base(spec.base), *rest.steps))
 
 
 def compile_base(spec: BaseSpec) -> Plan:
-    """What depends on no request; the child then waits for the plan with the rest."""
+    """The steps that depend on no request; after them the child waits (``park``) for the rest."""
     steps = (*_base(spec), steps_of.park("wait for the rest of the plan"))
     return Plan(steps=steps, command=b"", argv=(), env=(), cwd=b"/")
 
 
 def compile_rest(spec: CageSpec) -> Plan:
-    """What goes on where the base ends.  PolicyError as from :func:`compile_plan`."""
+    """The steps that follow those of :func:`compile_base`.  PolicyError as from
+    :func:`compile_plan`.
+    """
     return Plan(
         steps=(
             *_request(spec),
@@ -161,7 +173,9 @@ def _base(spec: BaseSpec) -> list[Step]:
 
 
 def _request(spec: CageSpec) -> list[Step]:
-    """In places that the base has: what the caller's name and policy decide."""
+    """Steps that fill in what depends on the caller's name and policy: ``/etc``, trust,
+    ``/dev/shm``.
+    """
     return [
         *_sealed("a chosen /etc, read-only", b"/etc", "etc"),
         _trust(),
@@ -261,7 +275,8 @@ def _trees(spec: CageSpec) -> list[Step]:
     files = {bind.path for bind in spec.binds if bind.name}
     steps: list[Step] = []
     for path, mounts in sorted(trees, key=lambda tree: (tree[0].count(b"/"), tree[0])):
-        # What leads to a mount in the private home belongs to the agent, who may put things beside it.
+        # What leads to a mount in the private home belongs to the agent, who may put things beside
+        # it.
         owner = spec.identity.host_id if path.startswith(spec.home + b"/") else spec.identity.display
         steps += _mkfile(path, owner) if path in files else _mkdirs(path, owner)
         steps += mounts
@@ -288,11 +303,12 @@ def _workspace(spec: CageSpec) -> list[Step]:
 
 
 def _sealed(what: str, path: bytes, fd: str, layers: str = _SEALED) -> list[Step]:
-    """A read-only overlay.  In a read-only bind the host's sockets can be connected to, its pipes opened, what others
-    do with its files be watched, and locks and leases keep the host waiting; an overlay's inodes are its own.
+    """A read-only overlay.  In a read-only bind the host's sockets can be connected to, its pipes
+    opened, what others do with its files be watched, and locks and leases keep the host waiting; an
+    overlay's inodes are its own.
 
-    It needs a second layer, which is empty; the stage is used by one overlay after the other.  Each cage mounts its
-    own: clones of one overlay share its inodes.
+    It needs a second layer, which is empty; the stage is used by one overlay after the other.  Each
+    cage mounts its own: clones of one overlay share its inodes.
     """
     return [
         steps_of.attach(f"{_show(path)} as it is", fd, b"/lower", SYSTEM_ATTRS, stage=True),
@@ -301,7 +317,9 @@ def _sealed(what: str, path: bytes, fd: str, layers: str = _SEALED) -> list[Step
 
 
 def _sealed_file(bind: BindSpec) -> list[Step]:
-    """One file of a sealed directory, which itself stays in the staging root: only directories can be sealed."""
+    """One file of a sealed directory, which itself stays in the staging root: only directories can
+    be sealed.
+    """
     shown = _show(bind.path)
     options = {"lowerdir": _SEALED, **OVERLAY_OPTIONS}
     what = f"what holds {shown}, sealed"
@@ -344,7 +362,9 @@ def _stores(spec: CageSpec) -> list[Step]:
 
 
 def _hidden(spec: CageSpec) -> list[Step]:
-    """What a path is, only the kernel knows: of a file and a directory to put over it, the one that fits stays."""
+    """Cover each hidden path with an empty file or directory: both are tried, and the kernel keeps
+    the one whose kind fits.
+    """
     steps = []
     for path in spec.hide:
         for source in (b"dev/null", b"run"):
@@ -353,7 +373,7 @@ def _hidden(spec: CageSpec) -> list[Step]:
 
 
 def _watched(spec: CageSpec) -> list[Step]:
-    """Every mount from which a program can be run, or on which a file can be written that stays."""
+    """Watch every mount that holds programs, and every one that holds files that stay."""
     if not spec.watched:
         return []
     system = [b"/" + name for name in spec.system_dirs]
@@ -428,7 +448,8 @@ def _landlock(spec: LandlockSpec) -> tuple[Step, ...]:
     )
 
 
-# ---- single steps ---------------------------------------------------------------------------------
+# ---- single steps
+# ---------------------------------------------------------------------------------
 
 
 def _show(path: bytes) -> str:

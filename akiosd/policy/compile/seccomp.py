@@ -55,7 +55,8 @@ class SeccompRule(msgspec.Struct, frozen=True):
 
 
 class PumpEntry(msgspec.Struct, frozen=True):
-    """What the pump does with a call: what to read, and the verdict by the numbers in ``checked``."""
+    """What the pump does with a call: what to read, and the verdict by the numbers in ``checked``.
+    """
 
     name: str
     kind: str
@@ -66,7 +67,9 @@ class PumpEntry(msgspec.Struct, frozen=True):
 
 
 class FilterSpec(msgspec.Struct, frozen=True):
-    """One compiled policy.  What no rule answers goes to the listener; ``default_errno`` is the pump's default."""
+    """One compiled policy.  What no rule answers goes to the listener; ``default_errno`` is the
+    pump's default.
+    """
 
     rules: tuple[SeccompRule, ...]
     pump_table: tuple[PumpEntry, ...]
@@ -74,22 +77,12 @@ class FilterSpec(msgspec.Struct, frozen=True):
     listener: bool = True
 
 
-def evaluate(checked: Checked, args: tuple[int, ...]) -> int:
-    """The errno of a call of which the cage has not too many already."""
-    form = find_form(checked, args)
-    return form.errno if form.counted is None else 0
-
-
-def find_form(checked: Checked, args: tuple[int, ...]) -> Form:
-    return next((form for form in checked.forms if matches(form.tests, args)), Form((), checked.otherwise))
-
-
-def matches(tests: Iterable[Compare], args: tuple[int, ...]) -> bool:
-    return all(args[test.arg] & test.mask == test.value for test in tests)
-
-
 def compile_filter(policy: Policy, *, listener: bool = True) -> FilterSpec:
-    """``listener=False`` gives the same fence without records: what would be denied and seen is then ENOSYS."""
+    """The filter and the pump table of ``policy``.
+
+    ``listener=False`` gives the same fence without records: a call that would be denied and
+    recorded then fails with ENOSYS.
+    """
     trace = policy.syscalls.trace if listener else "none"
     denied = frozenset((*table.DENIED, *policy.syscalls.deny))
     optional = frozenset(table.OPTIONAL) - frozenset(policy.syscalls.allow)
@@ -119,13 +112,17 @@ def _entry(name: str, checked: Checked, silent: bool = False) -> PumpEntry:
 
 
 def _without_listener(checked: Checked) -> Checked:
-    """Nobody counts and nobody answers there: what would be counted is let through."""
+    """``checked`` for a filter that nobody listens to: what would be counted is allowed, what would
+    be answered is not listed.
+    """
     forms = (Form(form.tests, form.errno if form.counted is None else 0) for form in checked.forms if not form.answered)
     return msgspec.structs.replace(checked, forms=tuple(forms))
 
 
 def _still_open(checked: Checked) -> Checked:
-    """What is left to decide when the filter lets every allowed form through: which errno."""
+    """What is left to decide when the filter itself allows every allowed form: which errno the
+    others get.
+    """
     return Checked(tuple(form for form in checked.forms if not form.passes), checked.otherwise)
 
 
@@ -151,8 +148,11 @@ Cube = dict[int, tuple[int, int]]
 
 
 def allowed_cubes(checked: Checked) -> Iterator[tuple[Compare, ...]]:
-    """Disjoint conjunctions, one test an argument at most, that together hold exactly when the call is allowed
-    (and usual, where the table says what is)."""
+    """Disjoint conjunctions (at most one test for each argument) that together hold exactly when
+    the call is allowed.
+
+    Where the table says which calls are usual, only those are covered.
+    """
     earlier: list[Cube] = []
     among = (checked.usual,) if checked.usual_together else ((test,) for test in checked.usual)
     usual = [_cube(tests) for tests in among] or [Cube()]
@@ -189,7 +189,9 @@ def _meet(cube: Cube, other: Cube) -> Cube | None:
 
 
 def _subtract(cube: Cube, other: Cube) -> Iterator[Cube]:
-    """``cube`` without ``other``: disjoint cubes, each differing from ``other`` first at another bit."""
+    """``cube`` without ``other``: disjoint cubes, each differing from ``other`` first at another
+    bit.
+    """
     for arg, (mask, value) in other.items():
         own_mask, own_value = cube.get(arg, (0, 0))
         if (own_value ^ value) & own_mask & mask:
@@ -209,7 +211,9 @@ def _subtract(cube: Cube, other: Cube) -> Iterator[Cube]:
 
 
 def encode_pump_table(spec: FilterSpec, resolve: Callable[[str], int]) -> bytes:
-    """``resolve``: name → number on this machine, negative when it has no such call (the entry is left out)."""
+    """``resolve``: name → number on this machine, negative when it has no such call (the entry is
+    left out).
+    """
     entries = [_ENTRY.pack(0, 0, 0, 0, *(NO_ARG,) * 7, 0, spec.default_errno)] * PUMP_NUMBERS
     rules: list[bytes] = []
     for entry in spec.pump_table:
@@ -233,7 +237,7 @@ def _encode_entry(entry: PumpEntry, first: int, count: int) -> bytes:
 
 
 def _rows(nr: int, form: Form, silent: bool) -> list[bytes]:
-    """One row a test; the last says what is done."""
+    """The rows of a form, one for each test; the last says what is done."""
     *others, last = form.tests
     rows = [_RULE.pack(nr, test.arg, test.mask, test.value, 0, RULE_AND) for test in others]
     return [*rows, _RULE.pack(nr, last.arg, last.mask, last.value, form.errno, _flags(form, silent))]

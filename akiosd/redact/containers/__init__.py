@@ -1,1 +1,3 @@
-"""Texts that hold others: what stands in them, and under which name.  Text in, places out; bounded, linear."""
+"""Texts that hold others: what stands in them, and under which name.  Text in, places out; bounded,
+linear.
+"""

@@ -1,4 +1,6 @@
-"""Columns that blanks alone keep apart, below a row of names: what programs print.  And those of ``INSERT``."""
+"""Columns below a row of names that only blanks separate, as programs print them; and the columns
+of ``INSERT``.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _MOST_WIDTH, _MOST_ROWS = 1024, 4096
 
 
 def cells(text: str, begin: int, first: int, last: int, end: int) -> Iterator[tuple[int, int]]:
-    """The cells in the column whose name stands at ``first``–``last``, when that is in a row of names."""
+    """The cells in the column whose name stands at ``first``–``last``, if that is in a row of
+    names.
+    """
     line = line_start(text, first, max(begin, first - _MOST_WIDTH))
     stop = line_end(text, last, min(end, last + _MOST_WIDTH))
     if (line > begin and text[line - 1] != "\n") or not _apart(text, line, first, last, stop):
@@ -36,7 +40,9 @@ def cells(text: str, begin: int, first: int, last: int, end: int) -> Iterator[tu
 
 
 def inserted(text: str, begin: int, first: int, last: int, end: int) -> Iterator[tuple[int, int]]:
-    """The values of the column whose name stands at ``first``–``last`` in ``(name, password) VALUES ('bob', 'x')``."""
+    """The values of the column whose name stands at ``first``–``last`` in ``(name, password) VALUES
+    ('bob', 'x')``.
+    """
     match = _VALUES.match(text, last, end)
     opened = text.rfind("(", max(begin, first - _MOST_WIDTH), first)
     if match is None or opened < 0 or ")" in text[opened:first]:
@@ -67,11 +73,11 @@ def _at(text: str, row: int, stop: int, left: int, right: int) -> tuple[int, int
 
 
 def line_start(text: str, at: int, begin: int) -> int:
-    """Of the line that ``at`` is on; ``begin`` where that is further away."""
+    """The beginning of the line of ``at``, but not before ``begin``."""
     return max(begin, text.rfind("\n", begin, at) + 1)
 
 
 def line_end(text: str, at: int, end: int) -> int:
-    """Of the line that ``at`` is on; ``end`` where that is further away."""
+    """The end of the line of ``at``, but not after ``end``."""
     stop = text.find("\n", at, end)
     return stop if stop >= 0 else end

@@ -1,7 +1,7 @@
 """Command lines that take a secret without its name: which command, behind which option.
 
-Sources: curl(1), mysql(1), sshpass(1), redis-cli(1), mongosh(1), docker-login(1), ldapsearch(1), smbclient(1),
-htpasswd(1), openssl-passphrase-options(1), chpasswd(8).
+Sources: curl(1), mysql(1), sshpass(1), redis-cli(1), mongosh(1), docker-login(1), ldapsearch(1),
+smbclient(1), htpasswd(1), openssl-passphrase-options(1), chpasswd(8).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _FED = re.compile(
     r"""(?:[\w.-]{1,64}:|echo[ \t]+(?:-n[ \t]+)?["']?)(?P<bare>[^\s"'|:]{4,256})["']?[ \t]*\|[ \t]*(?:sudo[ \t]+)?\Z"""
 )
 PIPED = ("chpasswd", "sudo -s")
-"""Commands that read a secret from what stands before them."""
+"""Commands that read a secret from their standard input."""
 NAMES = (
     r"\b(?:sshpass|mysql|mariadb|mycli|curl|https?|redis-cli|mongo|docker|podman|helm|cqlsh|clickhouse|sqlcmd|influx"
     r"|ldap|smbclient|rpcclient|htpasswd|openssl)[a-z_-]{0,12}[ \t]|\bnet user[ \t]|\bchpasswd\b|\bsudo -S\b"
 )
-"""What the search looks for."""
+"""The names that are searched for."""
 CALLS = (
     r"(?:auth|login|authenticate|authentication|credentials?|credentials?\.basic|basic_?auth|mysqli?(?:_connect)?"
     r"|db::connect|pdo)[ \t]*=?[ \t]*\("
@@ -44,7 +44,9 @@ _REACH = 400
 
 
 def values(text: str, start: int, end: int, last: int) -> Iterator[tuple[int, int, bool]]:
-    """(begin, end, whether it is in quotes) of the secrets of the command whose name is at ``start``–``end``."""
+    """(begin, end, whether it is in quotes) of the secrets of the command whose name is at
+    ``start``–``end``.
+    """
     name = text[start:end].strip()
     if name.lower() in PIPED:
         match = _FED.search(text, max(0, start - _REACH), start)

@@ -1,6 +1,8 @@
-"""JSON in a text, also such as people and programs write: single quotes, bare words, ``=``, cut off at the end.
+"""JSON in a text, also such as people and programs write: single quotes, bare words, ``=``, cut off
+at the end.
 
-Nothing is kept on a stack but a list, and no place is read twice: where the grammar ends, the search goes on.
+Nothing is kept on a stack but a list, and no place is read twice: where the grammar ends, the
+search goes on.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ def regions(text: str, data: bytes, label: str, path: Path) -> list[Region]:
 
 
 def _before(text: str, at: int) -> str:
-    """The name of a secret that stands before the brace at ``at``: ``variable "token" {``, ``password = {``."""
+    """The name of a secret that stands before the brace at ``at``: ``variable "token" {``,
+    ``password = {``.
+    """
     before = text[max(0, at - _REACH) : at].rstrip(" \t\r\n\"'=:")
     begin = len(before)
     while begin and (before[begin - 1].isalnum() or before[begin - 1] in "_$.-"):
@@ -84,7 +88,9 @@ class _Reader:
         self.has_names = self.is_whole = False
 
     def read(self) -> int:
-        """Read one value; returns where it ended.  One that the end of the text cuts off is whole too."""
+        """Read one value; returns where it ended.  One that the end of the text cuts off is whole
+        too.
+        """
         text, size = self._text, len(self._text)
         while self._value():
             while self._frames:
@@ -114,7 +120,9 @@ class _Reader:
         return match.end() if match else self._at
 
     def _value(self) -> bool:
-        """The next value, with its name in an object, down to one that is no container; False at what is none."""
+        """The next value, with its name in an object, down to one that is no container; False at
+        what is none.
+        """
         while True:
             self._at = self._blank()
             frame = self._frames[-1] if self._frames else None

@@ -1,4 +1,4 @@
-"""A text that stands in a container: where, how it is spelled there, and what it is called."""
+"""A text inside a container: where it stands, how it is spelled there, and its label."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from akiosd.redact.secret_names import kind_of
 
 Path = tuple[str | int, ...]
 MOST_LEAVES = 1 << 17
-"""Texts that are told apart in one; where there are more, what is left of it is read as a plain text."""
+"""Texts that are told apart in one container; the rest of a larger one is read as plain text."""
 _MOST_DIGITS = 40
 MOST_LABEL = 64
 """Characters of a name that may say what a value is."""
@@ -26,7 +26,7 @@ _GENERIC = frozenset({
     "value", "values", "val", "v", "string", "str", "text", "content", "data", "raw", "plain", "s", "n", "stringvalue",
     "simplevalue", "default", "current", "new", "_", "$", "#text",
 })  # fmt: skip
-"""Names that say nothing by themselves: what they are in does."""
+"""Names that say nothing by themselves; the name of what they stand in does."""
 _NUMBERS = frozenset({"number", "num", "no", "nr", "id"})
 """Names that say with what they are in what a value is: the number of an account."""
 _NAMING = frozenset({
@@ -39,7 +39,9 @@ _NAME = re.compile(r"[^\W\d][\w .:/$@#()\[\]-]{0,63}")
 
 
 class Codec(NamedTuple):
-    """How a container spells a text.  ``unit`` is what stands for other characters than it has, one by one."""
+    """How a container spells a text.  ``unit`` is what stands for other characters than it has, one
+    by one.
+    """
 
     decode: Callable[[str], str]
     encode: Callable[[str], str]
@@ -95,9 +97,11 @@ Edit = tuple[int, int, str]
 
 
 def spelled_edits(spelled: str, codec: Codec, edits: Sequence[Edit]) -> list[Edit]:
-    """``edits`` of what ``spelled`` says, by position, as those of ``spelled``: the rest keeps its spelling.
+    """``edits`` of what ``spelled`` says, by position, as those of ``spelled``: the rest keeps its
+    spelling.
 
-    Whoever edits a file finds what is not personal as it stands there, such as ``&#39;`` or ``\\/``.
+    Whoever edits a file finds what is not personal as it stands there, such as ``&#39;`` or
+    ``\\/``.
     """
     if codec.unit is None:
         return [(0, len(spelled), codec.encode(edited(codec.decode(spelled), edits)))] if codec is NUMBER else [*edits]
@@ -130,6 +134,7 @@ def _spelled_at(places: list[tuple[int, int, int, int]], number: int, at: int) -
 
 
 def edited(text: str, edits: Sequence[Edit]) -> str:
+    """``text`` with each edit's ``[start, end)`` replaced by its new text; edits are in order."""
     pieces, done = [], 0
     for start, end, new in edits:
         pieces += [text[done:start], new]
@@ -163,7 +168,9 @@ def label_of(name: str, outer: str) -> str:
 
 
 class Entry:
-    """One object of a list such as ``{"name": "password", "value": "…"}``: one member names the other."""
+    """One object of a list such as ``{"name": "password", "value": "…"}``: one member names the
+    other.
+    """
 
     def __init__(self) -> None:
         self.name = ""
@@ -193,7 +200,9 @@ def _names(key: str, text: str) -> bool:
 
 
 def names_another(owner: dict[str, object]) -> str:
-    """What the member of ``owner`` that is its value is called by another member; "" where none does so."""
+    """What the member of ``owner`` that is its value is called by another member; "" where none
+    does so.
+    """
     for key, text in owner.items():
         if isinstance(text, str) and _names(key, text):
             return text

@@ -1,7 +1,8 @@
 """Lines such as ``name: value``: YAML, TOML, INI, .env, properties, headers.
 
-No parser of any of these: one reading for all, which follows their common form: a name, a sign, a value that may be
-quoted, go on in lines that are indented deeper, or stand below its name.
+No parser for any of these: one reading for all, which follows their common form. A name, a sign,
+and a value that may be quoted, may continue in lines that are indented deeper, or may stand below
+its name.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class _Level:
 def leaves_of(
     text: str, data: bytes, begin: int, end: int, label: str, path: Path
 ) -> Iterator[tuple[int, int, list[Leaf]]]:
-    """(begin, end, values) of every run of such lines between ``begin`` and ``end``; ``data`` is ``text`` in Latin-1.
+    """(begin, end, values) of every run of such lines between ``begin`` and ``end``; ``data`` is
+    ``text`` in Latin-1.
 
     One such line among others is prose: ``Note: this is …``.
     """
@@ -74,7 +76,9 @@ def _next_line(text: str, data: bytes, at: int, end: int) -> re.Match[str] | Non
 
 
 def _section_before(text: str, begin: int, at: int) -> int:
-    """Where the line that names the section begins, if that is the line before ``at``; else ``at``."""
+    """Where the line that names the section begins, if that is the line before ``at``;
+    else ``at``.
+    """
     if at - begin < 2:
         return at
     before = max(begin, text.rfind("\n", begin, at - 1) + 1)
@@ -133,7 +137,9 @@ class _Block:
         return (match.end() if match else at), stop
 
     def _named(self, match: re.Match[str], at: int, stop: int) -> int:
-        """A line with a name, and the lines that its value goes on in; returns the end of the last."""
+        """A line with a name, and the lines that its value goes on in; returns the end
+        of the last.
+        """
         self.names += 1
         name = match["double"] or match["single"] or match["bare"]
         lead = match["lead"]
@@ -165,7 +171,9 @@ class _Block:
         return stop
 
     def _value(self, below: _Level, name: str, at: int, stop: int, level: _Level | None = None) -> None:
-        """The value between ``at`` and ``stop``, without its quotes and what is remarked behind it."""
+        """The value between ``at`` and ``stop``, without its quotes and what is
+        remarked behind it.
+        """
         while at < stop and self._text[at] in " \t":
             at += 1
         for pattern, codec in ((_DOUBLE, JSON), (_SINGLE, SINGLE)):

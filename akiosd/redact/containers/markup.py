@@ -1,6 +1,7 @@
-"""XML and HTML in a text: what stands between tags is called like the element, an attribute like itself.
+"""XML and HTML in a text: text between tags has its element's name as label, an attribute its own
+name.
 
-Only elements that begin and end count, so a ``<T>`` in source code holds nothing.
+Only elements that begin and end count, so that a ``<T>`` in source code holds nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""What code, command lines and prose call a secret: its name, what joins it to a value, and the value.
+"""Secrets in code, command lines and prose that are recognised by their name: the name, what joins
+it to a value, the value.
 
-One grammar for all of them (:mod:`akiosd.redact.containers.secret_forms`).  What it gives is a label and a text like
-those of any container, and only such texts as may be secrets, so that everything else is read as it stands.  How much a
-text must look like a secret depends on how plainly it is called one: see :class:`Trust`.
+One grammar for all (:mod:`akiosd.redact.containers.secret_forms`). The result is a label and a
+text, as of any container, and only for texts that may be secrets; everything else is read as it
+stands. How much a text must look like a secret depends on how plainly it is named as one: see
+:class:`Trust`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from akiosd.redact.secret_names import FOREIGN, LATIN, Kind, kind_of
 from akiosd.redact.validators.keys import is_outspoken, is_phrase, is_short_key, is_whole_password
 
 MOST_HITS = 1 << 16
-"""So many names are looked at in one text; what is behind them the patterns read like all else."""
+"""Names that are examined in one text; after that, patterns alone read it."""
 
 
 class Trust(IntEnum):
@@ -66,7 +68,9 @@ def leaves_of(text: str, data: bytes, begin: int, end: int, label: str, path: Pa
 
 
 def may_hold(text: str, data: bytes, label: str) -> bool:
-    """Whether there is a name of a secret in ``text``, which is ``data`` in Latin-1, or it is called one."""
+    """Whether ``text`` has the name of a secret in it, or is labelled as one; ``data`` is ``text``
+    in Latin-1.
+    """
     if label and kind_of(label):
         return True
     if next(_NAMES.spans(data, 0, len(data)), None) is not None:
@@ -134,7 +138,9 @@ class _Reader:
         return [leaf] if leaf is not None else []
 
     def _named(self, begin: int, first: int, start: int, at: int, kind: Kind) -> list[Leaf]:
-        """What stands behind the name ``first``–``at``: the first of the forms that gives a secret."""
+        """What stands behind the name ``first``–``at``: the first of the forms that
+        gives a secret.
+        """
         sign = self._text[at : at + 1]
         if not sign or (sign not in forms.JOINING and sign != "("):
             return []
@@ -228,7 +234,9 @@ def _leaf(match: re.Match[str], kind: Kind, trust: Trust, path: Path) -> Leaf | 
 def _checked(
     text: str, begin: int, end: int, kind: Kind, trust: Trust, path: Path, codec: Codec = PLAIN
 ) -> Iterator[Leaf]:
-    """``begin``–``end`` as a leaf where it may be a secret, without the signs that end a sentence or a bracket."""
+    """``begin``–``end`` as a leaf where it may be a secret, without the signs that end a sentence
+    or a bracket.
+    """
     while codec is PLAIN and end > begin and text[end - 1] in _TRAILING:
         if text[end - 1] in _OPENED and _OPENED[text[end - 1]] in text[begin:end]:
             break

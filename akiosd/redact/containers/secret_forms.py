@@ -1,7 +1,8 @@
-"""The forms in which a value is joined to the name of a secret, as regular expressions that begin behind the name.
+"""The forms in which a value is joined to the name of a secret, as regular expressions that begin
+behind the name.
 
-``['password'] = 'x'``, ``Password("x")``, ``: str = "x"``, ``**Password:** x``, ``for bob is x``.  All are bounded, so
-a name costs no more than what stands near it.
+``['password'] = 'x'``, ``Password("x")``, ``: str = "x"``, ``**Password:** x``, ``for bob is x``.
+All are bounded, so a name costs no more than what stands near it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Tables in a text: comma, semicolon, tab or bar between cells, and a first row that names the columns."""
+"""Tables in a text: cells separated by comma, semicolon, tab or bar, and a first row with the names
+of the columns.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ _MOST_MORE = 8
 
 
 def leaves_of(text: str, data: bytes, begin: int, end: int, path: Path) -> Iterator[tuple[int, int, list[Leaf]]]:
-    """(begin, end, cells) of every table between ``begin`` and ``end``; ``data`` is ``text`` in Latin-1."""
+    """(begin, end, cells) of every table between ``begin`` and ``end``; ``data`` is ``text`` in
+    Latin-1.
+    """
     budget = 4 * (end - begin) + 4096
     at = begin
     for spans in _MAY_BE.spans(data, begin, end):
@@ -77,7 +81,9 @@ class _Table:
         self.leaves: list[Leaf] = []
 
     def read(self, at: int) -> int:
-        """Read rows from ``at`` on, as long as each has a cell for each name; returns the end of the last."""
+        """Read rows from ``at`` on, as long as each has a cell for each name; returns the end of
+        the last.
+        """
         done = min(at, self._end)
         while at < self._end and len(self.leaves) < MOST_LEAVES:
             stop = self._line_end(at)
@@ -96,7 +102,9 @@ class _Table:
         return min(done, self._end)
 
     def _is_cut(self, row: list[tuple[int, int, bool]]) -> bool:
-        """Whether a row that has too few cells, or too many, has one for a secret that looks like one all the same."""
+        """Whether a row that has too few cells, or too many, has one for a secret that looks like
+        one all the same.
+        """
         if not self._secrets or len(row) < 2:
             return False
         cells = [(self._text[row[at][0] : row[at][1]], kind) for at, kind in self._secrets if at < len(row)]

@@ -1,8 +1,10 @@
-"""One function that makes of every container the same: (path, label, text), and of what is none of them one text.
+"""Turns every container into the same thing: (path, label, text); and what is no container into one
+text.
 
-Nothing is left out: what stands between the texts of a container, such as names and comments, is a text of its own
-without a label, and what cannot be read as a container is one as a whole.  Each text is looked into again, so JSON in a
-string in a table is found too, ``MAX_NESTED`` deep; what is deeper is read as a plain text.
+Nothing is left out: what stands between the texts of a container, such as names and comments, is a
+text of its own without a label, and what cannot be read as a container is one text as a whole. Each
+text is examined again, so JSON in a string in a table is found too, ``MAX_NESTED`` deep; deeper
+ones are read as plain text.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from akiosd.redact.containers.leaf import FORM, MOST_LEAVES, PLAIN, Leaf, Path, 
 
 MAX_NESTED = 8
 MAX_SIZE = 8 << 20
-"""Characters; a longer text is read as a plain one."""
+"""In characters; a longer text is read as plain text."""
 _LEAST = 4
 """Characters; a shorter text holds no other."""
 _SIGNS = re.compile(r"[{\[<=:,;|\t]")
@@ -26,7 +28,7 @@ _PAIR = re.compile(r"([\w.\[\]%+*-]{1,128})=([^\s&\"'<>{}#]*)")
 
 
 class Text:
-    """A text, its label and where it is; ``inner`` are the texts that stand in it, by position, where it holds any."""
+    """A text, its label and where it stands; ``inner`` are the texts in it, by position."""
 
     __slots__ = ("inner", "label", "path", "text")
 
@@ -50,7 +52,7 @@ class _Room:
 
 
 def view(text: str, label: str = "") -> Text:
-    """``text`` taken apart.  Linear in its length."""
+    """Take ``text`` apart; linear in its length."""
     return _view(text, label, (), 0, _Room())
 
 

@@ -11,7 +11,8 @@ P = partial(Pattern, category="communication")
 
 OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 DOTTED = rf"{OCTET}(?:\.{OCTET}){{3}}"
-# Four numbers after one of these are a version or the number of a section (RFC 9110 § 10.1.5: product/version).
+# Four numbers after one of these are a version or the number of a section (RFC 9110 § 10.1.5:
+# product/version).
 VERSION = (
     r"(?:(?i:(?:\b|_)(?:versions?|sections?|release|firmware|chapter|clause)[ \"'=:_#(\[-]{0,6}v?|\bv)"
     r"|\b(?:Chrome|Chromium|HeadlessChrome|CriOS|EdgA?|OPR|Electron|Firefox|Safari|Version|Vivaldi|YaBrowser)/)"

@@ -15,11 +15,13 @@ LABEL = (
     r"|token|secret|subscription[ _-]?key|(?:encryption|signing)[ _-]?key|webhook[ _-]?secret)"
 )
 
-# {"alg {"typ {"kid {"x5t {"x5c {"jku {"enc {"cty {"jwk {"zip {"epk {"crit {"x5u (RFC 7515 § 4.1, RFC 7516 § 4.1)
+# {"alg {"typ {"kid {"x5t {"x5c {"jku {"enc {"cty {"jwk {"zip {"epk {"crit {"x5u (RFC 7515 § 4.1,
+# RFC 7516 § 4.1)
 KEY = r"(?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?"
 JOSE = r"eyJ(?:hbGc|0eXA|raWQ|4NXQ|4NWM|4NXU|qa3U|lbmM|lcGs|jdHk|qd2s|6aXA|jcml0)"
 HEADERS = r"(?:\s{0,4}[A-Z][A-Za-z0-9-]{1,30}: [^\n\x00]{0,120}){0,6}"
-# Between the lines of a key: string quotes of languages, line numbers, marks of diffs and quotations.
+# Between the lines of a key: string quotes of languages, line numbers, marks of diffs and
+# quotations.
 BETWEEN = r"[\s\d\"'+,;:>|*#\x80]{0,40}"
 
 PATTERNS = (

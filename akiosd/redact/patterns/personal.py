@@ -30,13 +30,14 @@ PASSPORT = ("passport", "passports", "travel document", "reisepass", "passeport"
 TITLE = r"(?:Mrs?|Ms|Mx|Dr|Prof|Professor|Sir|Dame|Herr|Herrn|Frau|Monsieur|Madame|Mme|Mlle|Señora?|Sra?|Mr)"
 LEGAL = r"(?:Inc\b\.?|LLC\b|Ltd\b\.?|GmbH\b|GbR\b|AG\b|SARL\b|SAS\b|PLC\b|plc\b|Pty\b|LLP\b)"
 COMPANY = rf"{NAME}(?: (?:& )?{NAME}){{0,3}},? {LEGAL}"
-# The holder of the rights in a published work is public; years, and words a name does not begin with, are in between.
+# The holder of the rights in a published work is public; years, and words a name does not begin
+# with, are in between.
 HOLDER = (
     r"(?:\b(?:[Cc]opyright|COPYRIGHT)|\([Cc]\)|©)[ ,:]{0,2}(?:\([Cc]\) ?|© ?)?"
     r"(?:(?:19|20)\d\d(?:[-,] ?(?:19|20)?\d\d){0,3},? )?(?:[A-Za-z.&-]{1,20} ){0,2}"
 )
-# Who wrote published source says so in these forms and no others are taken: what stands in a letter, a header of mail or
-# a table is somebody's address also when the word "author" is near.
+# Who wrote published source says so in these forms and no others are taken: what stands in a
+# letter, a header of mail or a table is somebody's address also when the word "author" is near.
 CREDIT = (
     r"(?:\b__author__ {0,4}[=:] {0,2}[(\"']{1,3}|[#*;/][ \t]{1,12}(?:[Aa]uthors?:|[Ww]ritten by:?|[Mm]aintainer:)[ \t]{1,12}"
     r"|\b(?:[Cc]opyright|COPYRIGHT) (?:\([Cc]\)|©) {1,3}(?:19|20)\d\d(?: ?[-,] ?(?:19|20)\d\d)?,? {1,3}(?:by )?)"

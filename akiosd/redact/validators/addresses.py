@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 
-# Not names of the DNS: files and units are written name@2x.png, module@version.js, getty@tty1.service, ca@latin.UTF-8;
-# and the top level names that never exist (RFC 2606 § 2, RFC 6761).  example.com and its kin do exist, and what stands
-# before the @ there may still be somebody's name.
+# Not names of the DNS: files and units are written name@2x.png, module@version.js,
+# getty@tty1.service, ca@latin.UTF-8; and the top level names that never exist (RFC 2606 § 2, RFC
+# 6761).  example.com and its kin do exist, and what stands before the @ there may still be
+# somebody's name.
 _FILES = frozenset((
     "png", "jpg", "jpeg", "gif", "svg", "webp", "py", "js", "ts", "tsx", "jsx", "mjs", "cjs", "css", "html", "json",
     "txt", "lock", "utf", "service", "socket", "timer", "mount", "device", "slice", "scope",
@@ -43,7 +44,9 @@ _METADATA = ipaddress.IPv4Address("169.254.169.254")
 _EXAMPLES = tuple(map(ipaddress.IPv4Network, (
     "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4",
 )))  # fmt: skip
-"""RFC 5737, RFC 6890, RFC 2544 (benchmarks; the addresses of names in a cage), RFC 1112 § 4 (reserved)."""
+"""RFC 5737, RFC 6890, RFC 2544 (benchmarks; the addresses of names in a cage), RFC 1112 § 4
+(reserved).
+"""
 _EXAMPLES_6 = tuple(map(ipaddress.IPv6Network, ("2001:db8::/32", "3fff::/20", "2001:1::/32")))
 """RFC 3849, RFC 9637, RFC 7723 and 8155 (anycast of protocols)."""
 
@@ -109,6 +112,7 @@ def is_example_ipv6(text: str) -> bool:
 
 
 def check_mac(text: str) -> bool | None:
+    """False for mixed separators, all zeros and broadcast."""
     digits = re.sub(r"[^0-9A-Fa-f]", "", text).lower()
     if len(set(re.sub(r"[0-9A-Fa-f]", "", text))) > 1:
         return False
@@ -116,6 +120,7 @@ def check_mac(text: str) -> bool | None:
 
 
 def check_coordinates(text: str) -> bool | None:
+    """False outside 90 degrees of latitude and 180 of longitude, and for 0, 0."""
     numbers = [abs(float(x)) for x in re.findall(r"-?[0-9]+\.[0-9]+", text)][:2]
     if len(numbers) < 2:
         return None

@@ -1,4 +1,4 @@
-"""What checks are made of."""
+"""Parts from which checks are made."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ _SEPARATORS = re.compile(r"[\s./\-–_]+")
 
 
 def digits_of(text: str) -> str:
+    """Only the digits of ``text``."""
     return _NOT_DIGITS.sub("", text)
 
 
 def bare(text: str) -> str:
-    """In capitals and without separators."""
+    """``text`` in capitals, without separators."""
     return _SEPARATORS.sub("", text).upper()
 
 
@@ -31,6 +32,7 @@ def stdnum(module: Any) -> Check:
 
 
 def same_digit(digits: str) -> bool:
+    """Whether all digits are the same."""
     return len(set(digits)) <= 1
 
 
@@ -40,10 +42,6 @@ def not_one_of(words: str) -> Check:
     return lambda text: False if text.split()[0] in refused else None
 
 
-def shorter_than(size: int) -> Check:
-    return lambda text: None if len(text) < size else False
-
-
 def check_company(text: str) -> bool | None:
     """Not the article of a sentence, not the holder of a copyright."""
     first = text.split(None, 1)[0].lower()
@@ -51,10 +49,15 @@ def check_company(text: str) -> bool | None:
 
 
 def needs_digit(text: str) -> bool | None:
+    """A check that refuses texts without a digit, and leaves others unchecked."""
     return None if _DIGIT.search(text) else False
 
 
 def all_of(*checks: Check) -> Check:
+    """A check that refuses what one of ``checks`` refuses, and confirms what one confirms and none
+    refuses.
+    """
+
     def check(text: str) -> bool | None:
         verdicts = [one(text) for one in checks]
         return False if False in verdicts else (True if True in verdicts else None)

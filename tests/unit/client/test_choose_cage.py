@@ -171,7 +171,7 @@ class World(RuleBasedStateMachine):
         if found is None:
             return
         assert name and found.cage.startswith((name, f"c-{name}"))
-        alike = [info for info in self._infos() if info.cage.removeprefix("c-").startswith(name.removeprefix("c-"))]
+        alike = [info for info in self._infos() if info.cage.startswith((name, f"c-{name}"))]
         assert found.uid == user or (user == 0 and not [info for info in alike if info.uid == user])
         assert len([info for info in alike if info.uid == found.uid]) == 1
         if word != "diff":

@@ -182,7 +182,7 @@ def test_bad_msgpack(data: bytes) -> None:
 def test_nothing_printed_can_drive_a_terminal(text: bytes | str) -> None:
     assert escape(text).isprintable()
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-    entry = encode_entry(Syscall(ts=1, name="open", nr=2, pid=3, verdict="denied", path=raw, comm=raw))
+    entry = encode_entry(Syscall(ts=1, name="open", nr=2, pid=3, verdict="denied", path=raw))
     assert record_line("host", 1, entry).isprintable()
     assert json.dumps(record_json("host", 1, entry)).isprintable()
     assert record_line("host", 1, raw).isprintable()

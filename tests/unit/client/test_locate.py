@@ -15,7 +15,6 @@ from akiosctl.locate import (
     CommandNotExecutableError,
     CommandNotFoundError,
     Toolchain,
-    find_policy_files,
     locate_toolchain,
     locate_workspace,
 )
@@ -368,23 +367,6 @@ def test_places_that_are_no_workspace(machine: Machine) -> None:
             locate_workspace(str(machine.workspace), place, str(machine.home))
         assert refused.value.where == "workspace" and refused.value.next
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_policy_files_from_wide_to_narrow(machine: Machine) -> None:
-    below = machine.workspace / "a/b"
-    below.mkdir(parents=True)
-    (machine.home / ".config/akios").mkdir(parents=True)
-    user = machine.home / ".config/akios/policy.yaml"
-    user.touch()
-    (machine.workspace / "akios.yaml").touch()
-    (below / "akios.yaml").symlink_to("nowhere")
-    (machine.home / "akios.yaml").touch()
-    found = find_policy_files(str(below), str(machine.home), str(machine.workspace))
-    assert [item for item in found if item[0] != "system"] == [
-        ("user", str(user)),
-        ("project", str(machine.workspace / "akios.yaml")),
-        ("project", str(below / "akios.yaml")),
-    ]
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm")

@@ -209,16 +209,16 @@ def test_every_field_gone_twice_moved_empty_or_at_its_default(kind: Any) -> None
 
 
 def test_a_key_within_a_value_is_not_taken_for_the_field() -> None:
-    """The name of a program may hold a path's key, and a length that reaches over the real one."""
+    """A path may hold the key of its directory, and a length that reaches over the real one."""
     call = Syscall(ts=1 << 60, name="open", nr=2, pid=1, verdict="requested", path=b"b", directory=b"d")
-    comms = [b"x\xa4path\xc4" + bytes((length,)) for length in range(30)]
-    both_agree([encode_entry(msgspec.structs.replace(call, comm=comm)) for comm in (b"sh", *comms)])
+    paths = [b"x\xa9directory\xc4" + bytes((length,)) for length in range(30)]
+    both_agree([encode_entry(msgspec.structs.replace(call, path=path)) for path in (b"sh", *paths)])
 
 
 @pytest.mark.parametrize("value", [*HOSTILE_BYTES, *KEYS, b"x" * 2000])
 def test_what_was_remembered_of_plain_records_does_not_let_a_hostile_one_through(value: bytes) -> None:
-    def calls(path: bytes, directory: bytes, comm: bytes, argv: bytes) -> list[bytes]:
-        call = Syscall(ts=1 << 60, name="openat", nr=257, pid=1, verdict="requested", comm=comm, path=path)
+    def calls(path: bytes, directory: bytes, path2: bytes, argv: bytes) -> list[bytes]:
+        call = Syscall(ts=1 << 60, name="openat", nr=257, pid=1, verdict="requested", path=path, path2=path2)
         more = [{"directory": directory}, {"argv": (argv, argv)}, {"errno": 13}, {"args": (1, 2)}]
         used = FileUsed(ts=1 << 60, use="written", path=path, pid=9)
         return [encode_entry(each) for each in (used, call, *(msgspec.structs.replace(call, **m) for m in more))]

@@ -58,3 +58,10 @@ def test_what_a_record_of_tomorrow_holds_is_shown_and_cannot_say_it_stands_elsew
     found = record_json("c", 3, entry)
     assert (found["log"], found["index"], found["nan"], found["n"]) == ("c", 3, "nan", [1, None])
     assert "NaN" not in json.dumps(found) and record_line("c", 3, entry).isprintable()
+
+
+def test_an_extension_is_shown_as_its_bytes() -> None:
+    """Its repr is an address in memory: two lines of one entry would differ."""
+    entry = msgspec.msgpack.encode({"kind": "x", "ts": 1, "v": 1, "a": [msgspec.msgpack.Ext(3, b"\x01\xff")]})
+    assert record_line("c-1", 0, entry).endswith("a=[ext(3 01ff)]")
+    assert record_json("c-1", 0, entry)["a"] == ["ext(3 01ff)"]

@@ -10,7 +10,9 @@ import pytest
 from akiosctl.run_policy import RunPolicy, choose_environment
 from akiosctl.trust_stores import find_trust_stores
 from akiosd.errors import AkiosError, DeniedError
-from akiosd.values.trust import MAX_STORES, PLACEHOLDERS, STORES, VARIABLES, environment, hidden_variables
+from akiosd.values.agent_environment import environment, hidden_variables
+from akiosd.values.providers import FACTS
+from akiosd.values.trust import MAX_STORES, STORES, VARIABLES
 from akiosd.wire.check import check_request
 from akiosd.wire.messages import Bind, Run
 
@@ -97,18 +99,18 @@ def test_akiosd_takes_stores_in_the_callers_trees_only() -> None:
 
 
 def test_placeholders_are_those_of_the_providers() -> None:
-    found = environment(("openai", "bedrock"), "eu-west-1")
+    found = environment(("openai", "bedrock"), {"bedrock": "eu-west-1"})
     assert {name: found[name] for name in VARIABLES} == VARIABLES
     assert set(found) - set(VARIABLES) == {
         "OPENAI_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION",
     }  # fmt: skip
     assert found["OPENAI_API_KEY"].startswith("sk-") and found["AWS_REGION"] == "eu-west-1"
     assert environment(()) == VARIABLES
-    for provider, names in PLACEHOLDERS.items():
-        assert set(names) <= hidden_variables((provider,))
-        assert all("placeholder" in value.lower() for value in names.values())
+    for provider, facts in FACTS.items():
+        assert set(facts.placeholders) <= hidden_variables((provider,))
+        assert all("placeholder" in value.lower() for value in facts.placeholders.values())
     lengths = {"AWS_ACCESS_KEY_ID": 20, "AWS_SECRET_ACCESS_KEY": 40, "GEMINI_API_KEY": 39, "MISTRAL_API_KEY": 32}
-    everything = environment(tuple(PLACEHOLDERS))
+    everything = environment(tuple(FACTS))
     assert {name: len(everything[name]) for name in lengths} == lengths, "as the vendors' own"
     assert set(STORES.values()) <= {path.rpartition("/")[2] for path in ("/ca-bundle.pem", "/cacerts")}
 

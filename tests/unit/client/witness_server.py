@@ -8,9 +8,41 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from akiosd.ledger.merkle import ProofError, verify_consistency
-from akiosd.ledger.note import Checkpoint, NoteError, Signer, UntrustedNoteError, Vkey, open_checkpoint, parse_note
-from akiosd.ledger.witness import WitnessKey, cosignature_line, cosigned_message, parse_request
+from akiosd.ledger.merkle import HASH_BYTES, ProofError
+from akiosd.ledger.note import (
+    MAX_NOTE_BYTES,
+    Checkpoint,
+    NoteError,
+    Signer,
+    UntrustedNoteError,
+    Vkey,
+    decode_base64,
+    decode_decimal,
+    open_checkpoint,
+    parse_note,
+)
+from akiosd.ledger.witness import WitnessKey, cosignature_line, cosigned_message
+from tests.unit.ledger.consistency import verify_consistency
+
+MAX_PROOF_LINES = 63
+MAX_REQUEST_BYTES = MAX_NOTE_BYTES + 64 * 64
+
+
+def parse_request(body: bytes) -> tuple[int, list[bytes], bytes]:
+    """(old size, proof, checkpoint), strictly; raises ``NoteError``."""
+    head, blank, checkpoint = body.partition(b"\n\n")
+    try:
+        first, *lines = head.decode("ascii").split("\n")
+    except UnicodeDecodeError:
+        raise NoteError("the request is malformed") from None
+    word, _, number = first.partition(" ")
+    if len(body) > MAX_REQUEST_BYTES or not blank or word != "old" or len(lines) > MAX_PROOF_LINES:
+        raise NoteError("the request is malformed")
+    old_size = decode_decimal(number)
+    proof = [decode_base64(line) for line in lines]
+    if any(len(value) != HASH_BYTES for value in proof):
+        raise NoteError("a hash of the proof is not 32 bytes")
+    return old_size, proof, checkpoint
 
 
 class Witness:

@@ -6,7 +6,9 @@ import socket
 
 import trio
 
-from akiosd.daemon.sockets.serve_clients import close_all, receive_with_fds, send_with_fds
+from akiosd.daemon.sockets.serve_clients import send_with_fds
+from akiosd.kernel.scm_rights import close_fds, receive
+from akiosd.wire.frame import MAX_FDS
 from akiosd.wire.messages import Hello, Message
 from akiosd.wire.session import ClientSession, Received
 
@@ -23,7 +25,7 @@ class Caller:
 
     async def receive(self) -> Received:
         while not self.waiting:
-            data, fds, truncated = await receive_with_fds(self.sock)
+            data, fds, truncated = await receive(self.sock, 1 << 16, MAX_FDS + 1)
             if not data:
                 raise EOFError
             self.waiting += self.session.receive(data, fds, truncated=truncated)
@@ -31,11 +33,11 @@ class Caller:
 
     def close(self) -> None:
         self.sock.close()
-        close_all([fd for received in self.waiting for fd in received.fds] + self.session.close())
+        close_fds([fd for received in self.waiting for fd in received.fds] + self.session.close())
 
     async def answer(self) -> Message:
         received = await self.receive()
-        close_all(received.fds)
+        close_fds(received.fds)
         return received.message
 
 

@@ -85,7 +85,7 @@ def make_context(
 
 def destination(*, tls: bool = False, kind: Any = "inspect", **more: Any) -> Destination:
     port = 443 if tls else 80
-    return Destination(NAME, port, tls, Rule(kind, NAME, port=port, **more))
+    return Destination(NAME, port, tls, Rule(kind, NAME, **more))
 
 
 class Agent:

@@ -22,21 +22,20 @@ from akiosd.meter import budget
 from akiosd.meter.account import Account, Settled
 from akiosd.values.policy import PROVIDERS, Network, Policy, Redact
 from akiosd.values.policy import Budget as Limit
+from akiosd.values.providers import FACTS, with_regions
 from akiosd.values.records import Record
 from akiosd.values.spend import Ask, Bill, ModelPrice, Wait
 from akiosd.wire.frame import encode_frame
 from akiosd.wire.gateway import ProviderSetup, Setup
 from tests.unit.gateway import harness
 
-KEYS = {name: f"real-key-of-{name}".encode() for name in PROVIDERS} | {
-    "bedrock": b"AKIDEXAMPLE\nwJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+_AWS_KEY = b"AKIDEXAMPLE\nwJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+_REGION = "eu-west-1"
+KEYS = {
+    name: _AWS_KEY if len(facts.key.prompts) > 1 else f"real-key-of-{name}".encode() for name, facts in FACTS.items()
 }
-HOSTS = {
-    "openai": "api.openai.com", "anthropic": "api.anthropic.com", "gemini": "generativelanguage.googleapis.com",
-    "mistral": "api.mistral.ai", "xai": "api.x.ai", "bedrock": "bedrock-runtime.eu-west-1.amazonaws.com",
-    "ollama": "127.0.0.1",
-}  # fmt: skip
-REGIONS = {"bedrock": "eu-west-1"}
+HOSTS = {name: (facts.hosts or ("127.0.0.1",))[0].replace("*", _REGION) for name, facts in FACTS.items()}
+REGIONS = dict.fromkeys(with_regions(), _REGION)
 PRICE = ModelPrice(input=3_000_000, output=15_000_000, cache_read=300_000, context=100_000, max_output=8_000)
 """$3, $15, $0.30 a million tokens."""
 
@@ -131,7 +130,7 @@ async def talking(
     policy = msgspec.structs.replace(Policy(), budget=limits, network=network, redact=redact)
     gateway = Gateway(models, policy, without_keys, **prices)
     host = HOSTS[provider]
-    where = Destination(host, 443, True, Rule("llm", host, provider, 443))
+    where = Destination(host, 443, True, Rule("llm", host, provider))
     async with harness.connected(gateway, where) as agent:
         yield gateway, agent
 

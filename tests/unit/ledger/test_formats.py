@@ -37,6 +37,7 @@ from akiosd.ledger.note import (
 from akiosd.ledger.proof import TlogProof, prove_entry, verify_proof
 from akiosd.ledger.tiles import ENTRIES, Tile, parse_path
 from akiosd.values.ids import LogId
+from tests.unit.ledger.all_tiles import tiles_of
 
 ENTRY_LISTS = st.lists(st.binary(max_size=300), max_size=20)
 
@@ -104,16 +105,16 @@ def test_a_log_grown_in_steps_is_the_log_grown_at_once(steps: list[int]) -> None
         edge, done = growth.edge, done + step
     leaves = python_leaves(entries)
     assert edge.root() == root_of(leaves)
-    needed = {tile.path for tile in tiles.tiles_of(len(entries))}
+    needed = {tile.path for tile in tiles_of(len(entries))}
     assert needed <= files.keys()
     for path in files.keys() - needed:
         # Only older partial tiles of what is still partial may be left.
         tile = parse_path(path)
         assert any(
             other.level == tile.level and other.index == tile.index and tile.width < other.width < 256
-            for other in tiles.tiles_of(len(entries))
+            for other in tiles_of(len(entries))
         )
-    for tile in tiles.tiles_of(len(entries)):
+    for tile in tiles_of(len(entries)):
         if tile.level == 0:
             assert files[tile.path] == leaves[tile.index * 8192 :][: tile.width * 32]
 

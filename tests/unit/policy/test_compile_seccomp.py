@@ -18,13 +18,12 @@ from akiosd.policy.compile.seccomp import (
     allowed_cubes,
     compile_filter,
     encode_pump_table,
-    find_form,
-    matches,
 )
 from akiosd.values import syscalls as table
 from akiosd.values.policy import DEFAULT_POLICY, Policy, Syscalls
 from akiosd.values.sockopts import ANSWERED, SETTABLE, cover
 from akiosd.values.syscalls import Checked, Compare, Form
+from tests.unit.policy.decide import find_form, matches
 
 AUDIT_ARCH_X86_64 = 0xC000003E
 AUDIT_ARCH_I386 = 0x40000003

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from akiosd.policy.compile.seccomp import find_form
 from akiosd.values import syscalls as table
-from akiosd.values.kernel_objects import KINDS, MAKES_NOTHING
+from tests.unit.policy.decide import find_form
+from tests.unit.policy.kernel_objects import KINDS, MAKES_NOTHING
 
 MAKERS = {maker.partition(":")[0] for kind in KINDS for maker in kind.made_by}
 REACHABLE = set(table.ALLOWED) | set(table.CHECKED)

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from akiosctl.policy_files import PROFILES, read_named
 from akiosd.errors import PolicyError
+from akiosd.policy import wider as compare
 from akiosd.policy.explain import explain_text
+from akiosd.policy.fields import FIELDS
 from akiosd.policy.merge import RULES, Layer, check_authority, flatten, merge, merge_explained, narrower
 from akiosd.policy.schema import SCHEMA, PartialPolicy, load, validate
 from akiosd.values.policy import DEFAULT_POLICY, Limits, Policy
@@ -137,6 +139,19 @@ NARROWER = {
     "redact.binary": [("pass", "block")],
     "environment.keep": [(("*",), ("A", "LC_*")), (("LC_*",), ("LC_ALL", "LC_A*"))],
 }
+# Of a field without cases of its own, those of its comparison.
+BY_COMPARISON = {
+    compare.never: [],
+    compare.turned_on: [(False, True)],
+    compare.adds: [((), ("x",))],
+    compare.removes: [(("x",), ())],
+    compare.adds_domain: [((), ("a.b",))],
+    compare.uncovers_domain: [(("a.b",), ())],
+    compare.adds_variable: [((), ("A",))],
+}
+for row in FIELDS:
+    if row.kind.wider in BY_COMPARISON:
+        WIDER.setdefault(row.name, BY_COMPARISON[row.kind.wider])
 for numeric in [key for key in RULES if key.startswith(("limits.", "budget."))]:
     WIDER[numeric] = [(1, 2), (1, 0)]
     NARROWER[numeric] = [(2, 1), (0, 1), (0, 0), (1, 1)]

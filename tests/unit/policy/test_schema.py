@@ -1,5 +1,7 @@
 """Policy text: friendly spellings in, checked fields out, refusals with file, line and the nearest key."""
 
+import json
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -7,12 +9,29 @@ from hypothesis import strategies as st
 
 from akiosctl.policy_files import parse
 from akiosd.errors import PolicyError
+from akiosd.policy.fields import FIELDS
 from akiosd.policy.merge import RULES, Layer, flatten, merge
 from akiosd.policy.schema import SCHEMA, load, validate
+from akiosd.policy.yaml_lines import load_positions
 from akiosd.values.policy import DEFAULT_POLICY, Policy
 from akiosd.values.units import GIB, NS_PER_S
+from tests.unit.describe_policy import written
 
-FULL = b"""\
+
+def whole(text: str) -> bytes:
+    """``text`` with the fields that it does not give, as the manual writes their defaults."""
+    given, _ = load_positions(text.encode(), "f.yaml")
+    for row in FIELDS:
+        section, _, key = row.path.partition(".")
+        if isinstance(given[section], dict) and key not in given[section]:
+            default = flatten(DEFAULT_POLICY)[row.name]
+            plain = written(row.kind.word, default).replace("no limit", "0")
+            value = json.dumps(default) if isinstance(default, tuple | dict) else plain
+            text = text.replace(f"\n{section}:\n", f"\n{section}:\n  {key}: {value}\n")
+    return text.encode()
+
+
+FULL = whole("""\
 version: 1
 filesystem:
   workspace: rw
@@ -24,7 +43,7 @@ network:
   llm: false
   providers: [anthropic, ollama]
   llm_paths: ["openai:/v1/files"]
-  allowed_domains: [Example.COM., "*.B\xc3\xbccher.example", "host.example:22"]
+  allowed_domains: [Example.COM., "*.Bücher.example", "host.example:22"]
   passthrough: [example.com]
   get_only: ["*.Example.com"]
   ports: [8443]
@@ -66,7 +85,7 @@ environment:
   keep: [LANG, LC_*]
   set: {A: b}
 allow_widening: true
-"""
+""")
 
 
 def test_every_key_of_the_language_is_read():

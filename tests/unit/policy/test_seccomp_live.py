@@ -372,7 +372,7 @@ def test_every_number_with_zeros_is_survived_and_the_unlisted_are_enosys():
 
 async def test_the_native_pump_takes_the_table_and_answers_from_it(tmp_path):
     pytest.importorskip("akiosd.kernel._shim", reason="the native shim is not built")
-    from akiosd.kernel.pump import Pump
+    from tests.kernel.raw_records import RawPump
 
     built = compiled(Syscalls())
     missing = os.fsencode(tmp_path / "missing")
@@ -384,7 +384,7 @@ async def test_the_native_pump_takes_the_table_and_answers_from_it(tmp_path):
 
     pid, channel = start_caged(body, built)
     _, (listener,), _, _ = socket.recv_fds(channel, 1, 1)
-    pump = Pump(listener, built.pump_table)
+    pump = RawPump(listener, built.pump_table)
     try:
         events = [event async for batch in pump.batches() for event in batch]
     finally:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
-from akiosd.ledger.merkle import python_leaves, root_of, verify_consistency
+from akiosd.ledger.merkle import python_leaves, root_of
 from akiosd.ledger.note import Checkpoint, Signer
 from akiosd.ledger.proof import TlogProof, verify_proof
 from akiosd.ledger.report import Verdict
@@ -26,9 +26,11 @@ from akiosd.store.keys import LedgerKey
 from akiosd.store.log_dir import directory, drop_outgrown, load_edge, publish_all
 from akiosd.store.log_files import LogFiles
 from akiosd.store.outgrown import Outgrown
-from akiosd.store.proofs_and_tiles import prove, prove_consistency, prove_from, rebuild_tiles
+from akiosd.store.proofs_and_tiles import prove_from, rebuild_tiles
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import Started, encode_entry
+from tests.unit.ledger.consistency import verify_consistency
+from tests.unit.store.proofs import prove, prove_consistency
 
 KEY = LedgerKey("akios/test", bytes(range(32)))
 CAGE = LogId("c-000000000001")

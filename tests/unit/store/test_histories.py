@@ -239,7 +239,8 @@ def nothing(*_: object) -> None:
 PLANTED: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
     "a lost WAL is begun anew": lambda patch: patch.setattr(Wal, "is_empty", False),
     "checkpoints need no head": lambda patch: patch.setattr(recover, "_check_log", nothing),
-    # The logs of cages that the host log does not know would tell most of it: that they are asked is another fence.
+    # The logs of cages that the host log does not know would tell most of it: that they are asked
+    # is another fence.
     "segments do not say how far the host log is": lambda patch: (
         patch.setattr(Wal, "keep_from", lambda self, seq, opening: setattr(self, "base", seq)),
         patch.setattr(recover, "_check_cages", nothing),

@@ -21,7 +21,7 @@ from akiosd.store.keys import KEY_PATH, make_key
 from akiosd.store.log_dir import directory
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 from akiosd.values.records import End
-from tests.unit.daemon.test_append import SEGMENT, open_here, running, started
+from tests.unit.daemon.ledger.test_append import SEGMENT, open_here, running, started
 
 CAGE = CageId("c-000000000001")
 LOST_WAL, LOST_KEY = "write-ahead log", "signing key"

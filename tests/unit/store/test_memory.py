@@ -21,10 +21,10 @@ from akiosd.ledger.report import Report, Verdict
 from akiosd.ledger.sequencer import prepare
 from akiosd.ledger.tiles import WIDTH
 from akiosd.ledger.verify import verify_log
+from akiosd.store.archive_log import pack_log
 from akiosd.store.durable import Directory
 from akiosd.store.fsck import fsck, open_log_files
 from akiosd.store.log_dir import directory, publish_all
-from akiosd.store.proofs_and_tiles import pack_log
 from akiosd.wire.messages import ListLogFiles, Message, ReadLogFile
 from tests.unit.store.test_fsck import CAGE, KEY
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from akiosd.errors import LedgerError
+from akiosd.store.archive_log import pack_log
 from akiosd.store.fsck import fsck
-from akiosd.store.proofs_and_tiles import pack_log, rebuild_tiles
+from akiosd.store.proofs_and_tiles import rebuild_tiles
 from tests.unit.store.test_fsck import CAGE, KEY, write_log
 
 VKEY = KEY.vkey(CAGE)

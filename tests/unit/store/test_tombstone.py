@@ -177,7 +177,8 @@ def test_a_pin_and_a_tombstone_must_agree(true: Host, tmp_path: Path) -> None:
         assert true.verify(key, pin=pin).verdict is verdict, size
 
 
-# What the host's log says of a log on disk after it has listed another; each is signed by the host's own key.
+# What the host's log says of a log on disk after it has listed another; each is signed by the
+# host's own key.
 SAID_LATER: dict[str, Callable[[Checkpoint], Record]] = {
     "destroyed": lambda now: tombstone(now.size, now.root),
     "packed": lambda now: CagePacked(ts=3, cage=CAGE, size=now.size, root=now.root),

@@ -28,7 +28,7 @@ async def write(state: Path) -> None:
     ledger = Ledger.open(state, time.time_ns, os.urandom, segment_bytes=64 << 10)
     async with trio.open_nursery() as nursery:
         await nursery.start(ledger.run)
-        log = await ledger.reopen_log(CAGE) if ledger.interrupted else ledger.open_log(CAGE)
+        log = LogId(CAGE) if ledger.interrupted else ledger.open_log(CAGE)
         os.write(1, b"go\n")
         for turn in range(12):
             first = ledger.append_many(log, [encode_entry(Started(ts=turn, pid=n)) for n in range(40)])

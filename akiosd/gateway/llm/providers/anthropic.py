@@ -145,10 +145,7 @@ def _added_tools(body: Json) -> Iterator[Json]:
 
 
 class Anthropic(Provider):
-    name = "anthropic"
     queries = frozenset({"beta", "limit", "after_id", "before_id"})
-    key_header = b"x-api-key"
-    key_prefix = b""
     routes = (
         route("POST", r"/v1/messages", Messages()),
         route("POST", r"/v1/messages/count_tokens", Free()),
@@ -162,3 +159,6 @@ class Anthropic(Provider):
             if name == b"authorization" and PLACEHOLDER not in value.lower():
                 return oauth(headers) or "a bearer token"
         return oauth(headers)
+
+
+PROVIDER = Anthropic

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from akiosd.gateway.redaction.strict_json import Number, integer
 from akiosd.values.denial import Denial
+from akiosd.values.providers import FACTS, ProviderFacts
 from akiosd.values.spend import Tokens
 
 Json = dict[str, Any]
@@ -194,16 +195,16 @@ class Route(NamedTuple):
 
 
 class Provider:
-    """``queries``: parameters that may stand in a URL.  Its hosts are in :mod:`akiosd.gateway.net.names`."""
+    """What a provider's requests and answers mean.  What else is known of it is its row, ``facts``.
 
-    name = ""
+    ``queries``: parameters that may stand in a URL.
+    """
+
     routes: tuple[tuple[str, re.Pattern[str], Operation], ...] = ()
     queries: frozenset[str] = frozenset()
-    key_header = b"authorization"
-    key_prefix = b"Bearer "
-    needs_key = True
-    signs_body = False
-    """The body must be known before the head is made."""
+
+    def __init__(self, facts: ProviderFacts) -> None:
+        self.facts, self.name = facts, facts.name
 
     def find(self, method: str, path: str) -> Route | None:
         """The route of a raw (still percent-encoded) path."""
@@ -221,25 +222,28 @@ class Provider:
 
     def sign(self, key: bytes, request: Outgoing) -> Headers:
         """The request's headers with the key on them."""
-        return [*request.headers, (self.key_header, self.key_prefix + key)]
+        return [*request.headers, (self.facts.key_header, self.facts.key_prefix + key)]
 
 
 def route(method: str, pattern: str, operation: Operation) -> tuple[str, re.Pattern[str], Operation]:
     return method, re.compile(pattern), operation
 
 
+_LOGIN_HEADERS = {header: words for facts in FACTS.values() for header, words in facts.login_headers.items()}
+_LOGIN_TOKENS = {token: words for facts in FACTS.values() for token, words in facts.login_tokens.items()}
+
+
 def oauth(headers: Headers) -> str:
-    """A log-in is told from a key by its form: JWTs, and the prefixes of Anthropic's and Google's access tokens."""
+    """A log-in is told from a key by its form: JWTs, and the beginnings that the vendors give to access tokens."""
     for name, value in headers:
         bearer = value.removeprefix(b"Bearer ").strip()
-        if name == b"chatgpt-account-id":
-            return "a ChatGPT log-in"
+        if name in _LOGIN_HEADERS:
+            return _LOGIN_HEADERS[name]
         if name not in (b"authorization", b"x-api-key") or PLACEHOLDER in value.lower():
             continue
-        if bearer.startswith(b"sk-ant-oat"):
-            return "a Claude log-in (OAuth)"
-        if bearer.startswith(b"ya29."):
-            return "a Google log-in (OAuth)"
+        for beginning, words in _LOGIN_TOKENS.items():
+            if bearer.startswith(beginning):
+                return words
         if re.match(rb"eyJ[\w-]+\.[\w-]+\.[\w-]*\Z", bearer):
             return "a log-in (OAuth token)"
     return ""

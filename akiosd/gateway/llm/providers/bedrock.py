@@ -215,8 +215,6 @@ _PATH = r"/model/(?P<model>[^/]+)/"
 
 
 class Bedrock(Provider):
-    name = "bedrock"
-    signs_body = True
     routes = (
         route("POST", _PATH + "converse", Converse()),
         route("POST", _PATH + "converse-stream", ConverseStream()),
@@ -234,4 +232,7 @@ class Bedrock(Provider):
         if len(lines) == 1:
             return super().sign(key, request)
         credentials = sigv4.Credentials(lines[0], lines[1], lines[2] if len(lines) > 2 else "")
-        return sigv4.sign(credentials, request, "bedrock")
+        return sigv4.sign(credentials, request, self.facts.signed_as)
+
+
+PROVIDER = Bedrock

@@ -206,10 +206,7 @@ _MODEL = r"/v1(?:beta|alpha)?/models/(?P<model>[^/:]+)"
 
 
 class Gemini(Provider):
-    name = "gemini"
     queries = frozenset({"alt", "pageSize", "pageToken"})
-    key_header = b"x-goog-api-key"
-    key_prefix = b""
     routes = (
         route("POST", _MODEL + ":generateContent", Generate()),
         route("POST", _MODEL + ":streamGenerateContent", StreamGenerate()),
@@ -224,3 +221,6 @@ class Gemini(Provider):
             if name == b"authorization" and PLACEHOLDER not in value.lower():
                 return oauth(headers) or "a bearer token"
         return ""
+
+
+PROVIDER = Gemini

@@ -59,7 +59,6 @@ class Fim(MistralChat):
 
 
 class Mistral(Provider):
-    name = "mistral"
     routes = (
         route("POST", r"/v1/chat/completions", MistralChat()),
         route("POST", r"/v1/fim/completions", Fim()),
@@ -67,3 +66,6 @@ class Mistral(Provider):
         route("GET", r"/v1/models", Read()),
         route("GET", r"/v1/models/(?P<model>[^/]+)", Read()),
     )  # fmt: skip
+
+
+PROVIDER = Mistral

@@ -101,8 +101,6 @@ class LocalEmbeddings(Embeddings):
 
 
 class Ollama(Provider):
-    name = "ollama"
-    needs_key = False
     routes = (
         route("POST", r"/api/(?:chat|generate)", OllamaChat()),
         route("POST", r"/api/embed(?:dings)?", OllamaEmbed()),
@@ -118,3 +116,6 @@ class Ollama(Provider):
 
     def sign(self, key: bytes, request: Outgoing) -> Headers:
         return request.headers if not key else super().sign(key, request)
+
+
+PROVIDER = Ollama

@@ -180,7 +180,6 @@ class Embeddings(Operation):
 
 
 class OpenAI(Provider):
-    name = "openai"
     queries = frozenset({"limit", "after", "order"})
     routes = (
         route("POST", r"/v1/chat/completions", Chat()),
@@ -192,3 +191,6 @@ class OpenAI(Provider):
         route("GET", r"/v1/models", Read()),
         route("GET", r"/v1/models/(?P<model>[^/]+)", Read()),
     )  # fmt: skip
+
+
+PROVIDER = OpenAI

@@ -1,16 +1,17 @@
-"""The providers that exist for a cage."""
+"""The providers that exist for a cage: each row of facts with the class in the module of its name."""
 
 from __future__ import annotations
 
-from akiosd.gateway.llm.providers.anthropic import Anthropic
-from akiosd.gateway.llm.providers.base import Provider
-from akiosd.gateway.llm.providers.bedrock import Bedrock
-from akiosd.gateway.llm.providers.gemini import Gemini
-from akiosd.gateway.llm.providers.mistral import Mistral
-from akiosd.gateway.llm.providers.ollama import Ollama
-from akiosd.gateway.llm.providers.openai import OpenAI
-from akiosd.gateway.llm.providers.xai import XAI
+from importlib import import_module
 
-BY_NAME: dict[str, Provider] = {
-    provider.name: provider for provider in (OpenAI(), Anthropic(), Gemini(), Mistral(), XAI(), Bedrock(), Ollama())
-}
+from akiosd.gateway.llm.providers.base import Provider
+from akiosd.values.providers import FACTS, ProviderFacts
+
+
+def _load(facts: ProviderFacts) -> Provider:
+    """The module's ``PROVIDER`` with its row.  Raises ImportError when a row has no module."""
+    provider: Provider = import_module(f"akiosd.gateway.llm.providers.{facts.name}").PROVIDER(facts)
+    return provider
+
+
+BY_NAME: dict[str, Provider] = {name: _load(facts) for name, facts in FACTS.items()}

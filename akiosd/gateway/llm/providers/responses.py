@@ -1,6 +1,8 @@
-"""The Responses API, as OpenAI has it and xAI too: items in, items out, and a stream that says everything twice.
+"""The Responses API, as OpenAI has it and xAI too: items in, items out, and a stream that says
+everything twice.
 
-A text arrives in ``*.delta`` events, and again whole in ``*.done`` events and in ``response.completed``.
+A text arrives in ``*.delta`` events, and again whole in ``*.done`` events and in
+``response.completed``.
 """
 
 from __future__ import annotations
@@ -71,7 +73,9 @@ class Responses(Operation):
     tiers = TIERS
 
     def leave_out(self, body: Json) -> tuple[str, ...]:
-        """Codex offers a search by the provider whether it is wanted or not; without it, it works as well."""
+        """Codex offers a search by the provider whether it is wanted or not; without it, it works
+        as well.
+        """
         tools = items(body.get("tools"))
         kept = [tool for tool in tools if tool not in _CODEX_SEARCHES]
         if not kept or len(kept) == len(tools) or body.get("tool_choice") not in (None, "auto"):
@@ -195,7 +199,9 @@ class InputTokens(Free):
 
 
 class Compact(Responses):
-    """``POST /v1/responses/compact``: the model writes a summary of any length, so the longest is reserved."""
+    """``POST /v1/responses/compact``: the model writes a summary of any length, so the longest is
+    reserved.
+    """
 
     fields = frozenset({
         "model", "input", "image", "instructions", "previous_response_id", "prompt_cache_key", "prompt_cache_options",

@@ -50,7 +50,9 @@ def sign(credentials: Credentials, request: Outgoing, service: str) -> Headers:
 
 
 def _path(path: str) -> str:
-    """Encoded once more: what is signed is the path as it is sent, each of its segments quoted (not so for S3)."""
+    """Encoded once more: what is signed is the path as it is sent, each of its segments quoted (not
+    so for S3).
+    """
     return quote(path or "/", safe="/~")
 
 

@@ -40,7 +40,6 @@ class GrokResponses(Responses):
 
 
 class XAI(Provider):
-    name = "xai"
     routes = (
         route("POST", r"/v1/chat/completions", GrokChat()),
         route("POST", r"/v1/responses", GrokResponses()),
@@ -49,3 +48,6 @@ class XAI(Provider):
         route("GET", r"/v1/(?:models|language-models|embedding-models)", Read()),
         route("GET", r"/v1/(?:models|language-models|embedding-models)/(?P<model>[^/]+)", Read()),
     )  # fmt: skip
+
+
+PROVIDER = XAI

@@ -1,0 +1,88 @@
+"""What the init of one cage says over its status socket, as events of the cage's life.
+
+The other side is the C in ``native/src``; the messages are
+:class:`akiosd.values.plan.StatusMessage`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from akiosd.cage.machine import Event
+from akiosd.daemon.base.status_channel import StatusChannel
+from akiosd.kernel.fds import Fd
+from akiosd.values import records
+from akiosd.values.plan import Plan, StatusMessage
+
+_EXEC_STEPS = ("change to the working directory", "execute", "make a session", "add the Landlock scope")
+_SHOWN_NAME = 256
+
+
+class InitStatus:
+    """Listens to one init; what it has said so far stands in the attributes."""
+
+    def __init__(self, channel: StatusChannel, plan: Plan, program: bytes, post: Callable[[Event], None]) -> None:
+        """Keep the arguments; nothing is read before :meth:`listen`.
+
+        ``channel`` stays the caller's to close; ``plan`` turns the number of a failed step into
+        words;
+        ``program`` is the name that a failed start is told with; ``post`` is called with each
+        event.
+        """
+        self._channel, self._plan, self._program, self._post = channel, plan, program, post
+        self.master: Fd | None = None
+        """The master of the cage's terminal; the caller's to close."""
+        self.listener_number = -1
+        """The seccomp listener, as a descriptor of init."""
+        self.landlock_proved = False
+        self.rusage = (0, 0, 0)
+        """User ns, system ns, largest resident set in bytes."""
+        self.exec_failed = False
+
+    async def listen(self) -> None:
+        """Post an event for each message until the socket ends, then ``init_died``, and return.
+
+        Descriptors that come along and are not a terminal's master are closed.
+        """
+        while True:
+            message, fd = await self._channel.receive()
+            if message is None:
+                self._post(Event("init_died"))
+                return
+            if message.kind == "pty" and fd is not None:
+                self.master = fd
+            elif fd is not None:
+                fd.close()
+            event = self._translate(message)
+            if event is not None:
+                self._post(event)
+
+    def _translate(self, message: StatusMessage) -> Event | None:
+        if message.kind == "failed":
+            steps = self._plan.steps
+            step = steps[message.step].describe() if message.step < len(steps) else "init"
+            detail = f"{os.strerror(message.err)} at step {message.step}, {step}"
+            return Event("step_failed", "failed_start", detail=detail)
+        if message.kind == "ready":
+            self.listener_number = message.value
+            self.landlock_proved = message.err == 0
+            return Event("ready")
+        if message.kind == "execed":
+            return Event("execed")
+        if message.kind == "exec_failed":
+            self.exec_failed = True
+            return self._say_exec_failed(message)
+        if message.kind == "exited":
+            self.rusage = message.rusage
+            return Event("exited", status=message.value)
+        return None
+
+    def _say_exec_failed(self, message: StatusMessage) -> Event:
+        name = records.escape(self._program[:_SHOWN_NAME])
+        step = _EXEC_STEPS[message.step] if message.step < len(_EXEC_STEPS) else "start"
+        if message.step == 1 and message.err == 2:
+            return Event("exec_failed", "not_found", detail=name)
+        if message.step == 1:
+            return Event("exec_failed", "cannot_execute", detail=f"{name}: {os.strerror(message.err)}")
+        return Event("exec_failed", "failed_start", detail=f"{os.strerror(message.err)}: cannot {step}")

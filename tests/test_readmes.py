@@ -1,0 +1,77 @@
+"""The READMEs of the packages, and the documents they lead to, name what is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = (
+    *("akiosd/gateway", "akiosd/redact", "akiosd/daemon", "akiosd/ledger", "akiosd/store"),
+    *("akiosd/kernel", "akiosd/policy", "akiosctl", "native"),
+)
+LONGEST = 60
+"""Lines of a README: what does not fit on a page is not found in half a minute."""
+DOCUMENTS = (
+    *(f"{package}/README.md" for package in PACKAGES),
+    *("README.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/ledger.md"),
+)
+_FILE = re.compile(r"`([\w./-]+\.(?:py|c|h|md|yaml|sh))`")
+_DRAWN = re.compile(r"\b([a-z_]+(?:/[a-z_0-9]+)+)\b(?!\.c)")
+_LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+# Files of a host, of a project or of a state directory that are spoken of.
+_ELSEWHERE = re.compile(r"/.*|akios\.yaml|akiosd\.yaml|agent\.py|policy\.yaml")
+_BOX = "┌─├└│▶▼◀"
+
+
+def named_files(document: Path) -> Iterator[str]:
+    """Files that a document names in code: relative to it, to its package, or to the repository."""
+    yield from (name for name in _FILE.findall(document.read_text()) if not _ELSEWHERE.fullmatch(name))
+
+
+def drawn_modules(document: Path) -> Iterator[str]:
+    """Modules that a drawing names without ``.py``, as far as they begin with a directory of the package."""
+    for block in document.read_text().split("```")[1::2]:
+        for name in _DRAWN.findall(block):
+            if any((place / name.partition("/")[0]).is_dir() for place in (document.parent, ROOT)):
+                yield name
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_readme_fits_on_a_page(package: str) -> None:
+    lines = (ROOT / package / "README.md").read_text().splitlines()
+    assert len(lines) <= LONGEST
+
+
+@pytest.mark.parametrize("package", [package for package in PACKAGES if package != "native"])
+def test_a_readme_draws_the_flow_and_leads_to_files(package: str) -> None:
+    text = (ROOT / package / "README.md").read_text()
+    assert any(character in text for character in _BOX)
+    assert "| question | look in |" in text
+    assert "Invariants" in text
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_a_document_names_is_there(name: str) -> None:
+    document = ROOT / name
+    places = (document.parent, ROOT, ROOT / "akiosd", ROOT / "native" / "src", ROOT / "native")
+    missing = [file for file in named_files(document) if not any((place / file).exists() for place in places)]
+    missing += [link for link in _LINK.findall(document.read_text()) if not (document.parent / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_a_drawing_names_is_there(package: str) -> None:
+    document = ROOT / package / "README.md"
+    paths = [(name, place / name) for name in drawn_modules(document) for place in (document.parent, ROOT)]
+    there = {name for name, path in paths if path.is_dir() or path.with_name(path.name + ".py").exists()}
+    assert {name for name, _ in paths} == there
+
+
+def test_every_mechanism_of_the_kernel_has_its_line() -> None:
+    text = (ROOT / "akiosd/kernel/README.md").read_text()
+    modules = {path.name for path in (ROOT / "akiosd/kernel").glob("*.py")} - {"__init__.py"}
+    assert modules == set(re.findall(r"^\| `(\w+\.py)` \|", text, re.MULTILINE))
