@@ -24,7 +24,9 @@ def list_cages(client: Client, everyone: bool = False) -> list[CageInfo]:
     return _list(client, everyone, None)[0]
 
 
-def _list(client: Client, everyone: bool, here: int | None) -> tuple[list[CageInfo], DirectoryId | None]:
+def _list(
+    client: Client, everyone: bool, here: int | None
+) -> tuple[list[CageInfo], DirectoryId | None]:
     from akiosd.wire.messages import Cages, List
 
     found: list[CageInfo] = []

@@ -49,7 +49,11 @@ def choose(
     if problem:
         same = [cage for cage in own if _is_at(cage, found.directory) and not _lacks(cage, need)]
         better = newest(same) if name == LAST else None
-        hint = f"of this directory {better.cage} could be meant: name it" if better else "list them: akiosctl ps --all"
+        hint = (
+            f"of this directory {better.cage} could be meant: name it"
+            if better
+            else "list them: akiosctl ps --all"
+        )
         what = f"{found.cage}{', the last cage here,' if name == LAST else ''} {problem}"
         raise AkiosError(what, place(found), hint)
     return found
@@ -81,17 +85,23 @@ def _last(own: Sequence[CageInfo], here: DirectoryId | None) -> CageInfo:
     if elsewhere is None:
         raise AkiosError("you have no cages", LAST, "start one: akiosctl run -- COMMAND")
     what = "no cage of yours was started in this directory"
-    raise AkiosError(what, LAST, f"your newest is {elsewhere.cage} in {place(elsewhere)}: name it, or go there")
+    raise AkiosError(
+        what, LAST, f"your newest is {elsewhere.cage} in {place(elsewhere)}: name it, or go there"
+    )
 
 
-def _named(own: Sequence[CageInfo], others: Sequence[CageInfo], name: str, writes: bool) -> CageInfo:
+def _named(
+    own: Sequence[CageInfo], others: Sequence[CageInfo], name: str, writes: bool
+) -> CageInfo:
     exact = [cage for cage in (*own, *others) if cage.cage == name]
     if exact:
         return exact[0]
     found = match_beginning(own, name)
     if len(found) > 1:
         several = ", ".join(f"{cage.cage} in {place(cage)}" for cage in found[:_MAX_NAMED])
-        raise AkiosError(f"{name!r} could be {len(found)} cages: {several}", "cage", "give more of the name")
+        raise AkiosError(
+            f"{name!r} could be {len(found)} cages: {several}", "cage", "give more of the name"
+        )
     if found and (not writes or len(name.removeprefix("c-")) >= MIN_PREFIX):
         return found[0]
     strangers = match_beginning(others, name) if not found else []
@@ -100,7 +110,9 @@ def _named(own: Sequence[CageInfo], others: Sequence[CageInfo], name: str, write
     near = found or strangers
     if near:
         raise AkiosError(
-            f"{name!r} is only the beginning of a name", "cage", f"give all of it, {near[0].cage}, if you mean that one"
+            f"{name!r} is only the beginning of a name",
+            "cage",
+            f"give all of it, {near[0].cage}, if you mean that one",
         )
     raise AkiosError(f"there is no cage {name!r}", "cage", "list them: akiosctl ps --all")
 

@@ -67,7 +67,10 @@ def run_command(arguments: list[str]) -> int:
     as_json = False
     try:
         socket, as_json, rest = parse_global(arguments)
-        before, as_json = as_json, as_json or "--json" in rest[: rest.index("--") if "--" in rest else None]
+        before, as_json = (
+            as_json,
+            as_json or "--json" in rest[: rest.index("--") if "--" in rest else None],
+        )
         if rest[:1] == ["run"]:
             from akiosctl.verbs.run import run
 
@@ -86,12 +89,18 @@ def run_command(arguments: list[str]) -> int:
         return 141
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            print(f"akiosctl: {error.filename or 'the output'} cannot be written: {error.strerror}", file=sys.stderr)
+            print(
+                f"akiosctl: {error.filename or 'the output'} cannot be written: {error.strerror}",
+                file=sys.stderr,
+            )
             return 125
         import traceback
 
         traceback.print_exc()
-        print("akiosctl: this is a bug in akiosctl; please report it with the lines above", file=sys.stderr)
+        print(
+            "akiosctl: this is a bug in akiosctl; please report it with the lines above",
+            file=sys.stderr,
+        )
         return 125
 
 

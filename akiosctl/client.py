@@ -1,7 +1,8 @@
 """The blocking client of the control socket: one connection, plain or typed messages, descriptors.
 
-``PlainClient`` speaks the protocol in plain dicts and imports nothing heavy: it is the run path's.  ``Client``
-speaks it in the types of ``akiosd.wire.messages``.  Descriptors that come with a reply are the caller's.
+``PlainClient`` speaks the protocol in plain dicts and imports nothing heavy: it is the run path's.
+``Client`` speaks it in the types of ``akiosd.wire.messages``.  Descriptors that come with a reply
+are the caller's.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class _Connection:
     def send(self, data: bytes, fds: Sequence[int]) -> None:
         """All of ``data``, the descriptors with its first byte.
 
-        A daemon that turned us away has closed: what it said is then in the socket, so this is no error yet.
+        A daemon that turned us away has closed: what it said is then in the socket, so this is no
+        error yet.
         """
         try:
             send_blocking(self._socket, data, fds)
@@ -80,7 +82,9 @@ class _Connection:
 
     def gone(self) -> AkiosError:
         return AkiosError(
-            "akiosd closed the connection", self.path, "see its log: journalctl -u akiosd, or its standard error"
+            "akiosd closed the connection",
+            self.path,
+            "see its log: journalctl -u akiosd, or its standard error",
         )
 
 
@@ -89,13 +93,18 @@ def _explain_connect(path: str, error: OSError) -> AkiosError:
         return AkiosError(
             "akiosd is not running",
             path,
-            "start it: sudo systemctl enable --now akiosd; or, as root without a service: akiosctl run --standalone",
+            "start it: sudo systemctl enable --now akiosd; or, as root without a service: akiosctl"
+            " run --standalone",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return AkiosError(
-            "you may not connect to akiosd", path, "join its group and log in again: sudo usermod -aG akios $USER"
+            "you may not connect to akiosd",
+            path,
+            "join its group and log in again: sudo usermod -aG akios $USER",
         )
-    return AkiosError(f"cannot connect to akiosd: {error.strerror}", path, "check --socket and AKIOS_SOCKET")
+    return AkiosError(
+        f"cannot connect to akiosd: {error.strerror}", path, "check --socket and AKIOS_SOCKET"
+    )
 
 
 class PlainClient:
@@ -122,7 +131,9 @@ class PlainClient:
         self._connection.send(encode_frame(pack(message)), fds)
 
     def receive(self) -> tuple[dict[str, Any], list[int]]:
-        """The next message but the hello, and its descriptors.  Waits; raises :class:`AkiosError` at the end."""
+        """The next message but the hello, and its descriptors.  Waits; raises :class:`AkiosError`
+        at the end.
+        """
         while True:
             while not self._ready:
                 self.feed()
@@ -130,11 +141,15 @@ class PlainClient:
             message = unpack(frame.payload)
             if isinstance(message, dict) and message.get("m") == "hello" and not frame.fds:
                 if message.get("protocol", PROTOCOL) != PROTOCOL:
-                    raise ProtocolError("akiosd speaks another protocol", self._connection.path, _SAME_VERSION)
+                    raise ProtocolError(
+                        "akiosd speaks another protocol", self._connection.path, _SAME_VERSION
+                    )
                 continue
             if not isinstance(message, dict) or not isinstance(message.get("m"), str):
                 close_fds(frame.fds)
-                raise ProtocolError("akiosd sent what is no message", self._connection.path, _SAME_VERSION)
+                raise ProtocolError(
+                    "akiosd sent what is no message", self._connection.path, _SAME_VERSION
+                )
             return message, frame.fds
 
     def feed(self) -> bool:
@@ -211,14 +226,17 @@ class Client:
             if not isinstance(received.message, Hello):
                 return received
 
-    def call(self, message: Message, answer: type[Answer], fds: Sequence[int] = ()) -> tuple[Answer, list[int]]:
+    def call(
+        self, message: Message, answer: type[Answer], fds: Sequence[int] = ()
+    ) -> tuple[Answer, list[int]]:
         """Send a request and wait for its one reply, which must be an ``answer``."""
         self.send(message, fds)
         received = self.receive()
         if not isinstance(received.message, answer):
             close_fds(received.fds)
             raise ProtocolError(
-                f"akiosd answered {type(message).__name__} with {type(received.message).__name__}", next=_SAME_VERSION
+                f"akiosd answered {type(message).__name__} with {type(received.message).__name__}",
+                next=_SAME_VERSION,
             )
         return received.message, received.fds
 

@@ -78,7 +78,11 @@ class Verbs(click.Group):
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="akiosctl")
-@click.option("--socket", metavar="PATH", help="akiosd's control socket (AKIOS_SOCKET; /run/akios/control.sock).")
+@click.option(
+    "--socket",
+    metavar="PATH",
+    help="akiosd's control socket (AKIOS_SOCKET; /run/akios/control.sock).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def akiosctl(ctx: click.Context, socket: str | None, as_json: bool) -> None:
@@ -88,7 +92,11 @@ def akiosctl(ctx: click.Context, socket: str | None, as_json: bool) -> None:
 
 def run_verb(arguments: list[str], socket: str | None, as_json: bool) -> int:
     """Run a click verb; returns the exit status.  Raises :class:`AkiosError`."""
-    words = [*(["--socket", socket] if socket else []), *(["--json"] if as_json else []), *(arguments or ["--help"])]
+    words = [
+        *(["--socket", socket] if socket else []),
+        *(["--json"] if as_json else []),
+        *(arguments or ["--help"]),
+    ]
     try:
         result: Any = akiosctl.main(args=words, prog_name="akiosctl", standalone_mode=False)
     except click.UsageError as error:

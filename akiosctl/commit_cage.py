@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from akiosctl.cages import list_cages, open_at
-from akiosctl.changes import CommitReport, Diff, Plan, Rules, commit, compare, make_plan, survey_workspace
+from akiosctl.changes import (
+    CommitReport,
+    Diff,
+    Plan,
+    Rules,
+    commit,
+    compare,
+    make_plan,
+    survey_workspace,
+)
 from akiosctl.client import Client, DaemonError
 from akiosctl.render import escape, note
 from akiosd.errors import AkiosError
@@ -18,7 +27,9 @@ from akiosd.wire.messages import CageInfo, Discard, Ok, View, ViewReply
 
 
 class CageView:
-    """An ended cage's merged view and its workspace, both open for the caller alone; see :func:`open_view`."""
+    """An ended cage's merged view and its workspace, both open for the caller alone; see
+    :func:`open_view`.
+    """
 
     def __init__(self, reply: ViewReply, view_fd: int, workspace_fd: int) -> None:
         self.reply = reply
@@ -43,7 +54,11 @@ class CageView:
             Rules(
                 protected=self.reply.protect,
                 root=self.root,
-                survey=survey_workspace(self.workspace_fd, self.view_fd, diff) if diff.changes else None,
+                survey=(
+                    survey_workspace(self.workspace_fd, self.view_fd, diff)
+                    if diff.changes
+                    else None
+                ),
             ),
             skip_refused=skip_refused,
             force=force,
@@ -60,7 +75,9 @@ def open_view(client: Client, cage: str) -> Iterator[CageView]:
     reply, fds = _request_view(client, cage)
     try:
         if len(fds) != 2:
-            raise AkiosError("akiosd sent no view", cage, "the cage may still be running, or without changes")
+            raise AkiosError(
+                "akiosd sent no view", cage, "the cage may still be running, or without changes"
+            )
         yield CageView(reply, *fds)
     finally:
         close_fds(fds)
@@ -70,8 +87,13 @@ def _request_view(client: Client, cage: str) -> tuple[ViewReply, list[int]]:
     try:
         return client.call(View(cage=cage), ViewReply)
     except DaemonError as refused:
-        # A restarted akiosd holds no workspaces any more: it is opened again, as the user, and checked there.
-        known = [info for info in list_cages(client, everyone=True) if info.cage == cage and info.ended_ns]
+        # A restarted akiosd holds no workspaces any more: it is opened again, as the user, and
+        # checked there.
+        known = [
+            info
+            for info in list_cages(client, everyone=True)
+            if info.cage == cage and info.ended_ns
+        ]
         if not known or not known[0].changes:
             raise
         try:
@@ -89,7 +111,12 @@ Agrees = Callable[[CageView, Plan], None]
 
 
 def commit_cage(
-    client: Client, cage: str, *, skip_refused: bool = False, force: bool = False, agrees: Agrees | None = None
+    client: Client,
+    cage: str,
+    *,
+    skip_refused: bool = False,
+    force: bool = False,
+    agrees: Agrees | None = None,
 ) -> tuple[Plan, CommitReport, str]:
     """Commit, then have the changes destroyed; returns the plan, the report, and the workspace in
     words.
@@ -123,7 +150,8 @@ def become_owner(cage: CageInfo) -> None:
         entry = pwd.getpwuid(cage.uid)
         os.initgroups(entry.pw_name, entry.pw_gid)
         gid = entry.pw_gid
-        # What runs on the host by itself, and so what a commit protects, is told by that user's configuration.
+        # What runs on the host by itself, and so what a commit protects, is told by that user's
+        # configuration.
         os.environ["HOME"] = entry.pw_dir
         for name in ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
             os.environ.pop(name, None)
@@ -131,19 +159,25 @@ def become_owner(cage: CageInfo) -> None:
         os.setgroups([])
         gid = cage.gid
     if gid < 0:
-        raise AkiosError(f"the user of this cage, {cage.uid}, is not known here", cage.cage, "let them commit it")
+        raise AkiosError(
+            f"the user of this cage, {cage.uid}, is not known here", cage.cage, "let them commit it"
+        )
     os.setresgid(gid, gid, gid)
     os.setresuid(cage.uid, cage.uid, cage.uid)
 
 
-def discard_cage(client: Client, cage: str, *, committed: bool = False, paths: int = 0, wipe: bool = False) -> str:
+def discard_cage(
+    client: Client, cage: str, *, committed: bool = False, paths: int = 0, wipe: bool = False
+) -> str:
     """Have the changes destroyed; returns in words what was not overwritten, or ""."""
     reply, _ = client.call(Discard(cage=cage, committed=committed, paths=paths, wipe=wipe), Ok)
     return reply.note
 
 
 def dispose_of_changes(path: str, cage: str, how: str, *, quiet: bool = False) -> bool:
-    """At the end of a run: ``commit`` or ``discard``.  False when something was left, after saying what."""
+    """At the end of a run: ``commit`` or ``discard``.  False when something was left, after saying
+    what.
+    """
     with Client(path) as client:
         if how == "discard":
             discard_cage(client, cage)
@@ -154,7 +188,10 @@ def dispose_of_changes(path: str, cage: str, how: str, *, quiet: bool = False) -
             note(f"not committed: {error.what}; akiosctl diff {cage}")
             return False
     if report.failure is not None:
-        note(f"the commit stopped after {len(report.done)} changes: {report.failure.reason}; akiosctl diff {cage}")
+        note(
+            f"the commit stopped after {len(report.done)} changes: {report.failure.reason};"
+            f" akiosctl diff {cage}"
+        )
     elif not quiet:
         note(f"{count_changes(len(report.done))} of {cage} written to {place}")
     return report.failure is None

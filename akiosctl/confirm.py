@@ -36,7 +36,9 @@ def ask(question: str, count: int | None, verb: str) -> None:
     if not answer.endswith("\n"):
         print(file=sys.stderr)  # Ctrl-D leaves the cursor behind the question
     if answer.strip().lower() not in ("y", "yes"):
-        raise AkiosError("nothing was done", verb, "see what it is: akiosctl diff; --yes does it without asking")
+        raise AkiosError(
+            "nothing was done", verb, "see what it is: akiosctl diff; --yes does it without asking"
+        )
 
 
 def _rows() -> int:

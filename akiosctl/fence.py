@@ -44,4 +44,6 @@ def harmless(text: str) -> str:
     from akiosd.values.text import as_bytes, show
 
     pieces = _OURS.split(text)
-    return "".join(piece if _OURS.fullmatch(piece) else show(piece, as_bytes, keep="\n\t") for piece in pieces)
+    return "".join(
+        piece if _OURS.fullmatch(piece) else show(piece, as_bytes, keep="\n\t") for piece in pieces
+    )

@@ -54,7 +54,9 @@ def summarise(files: Iterable[str], home: str) -> dict[str, Any]:
         "ignore": _path(settings, "core.excludesfile", base),
         "attributes": _path(settings, "core.attributesfile", base),
         "lacks": find_lacks(settings),
-        "read": list(dict.fromkeys([*files, *(os.fsdecode(target) for _, target in found.included)])),
+        "read": list(
+            dict.fromkeys([*files, *(os.fsdecode(target) for _, target in found.included)])
+        ),
     }
 
 
@@ -76,14 +78,24 @@ def find_lacks(settings: Iterable[Setting]) -> list[str]:
         if setting.subsection is None:
             last[setting.name] = value
         elif setting.key in DRIVERS.get(setting.section, ()) and value:
-            drivers.add(f"{setting.section}.{setting.subsection.decode('utf-8', 'surrogateescape')}")
-    changed = [name for name, own in SILENT.items() if name in last and _plain(last[name]) not in own]
+            drivers.add(
+                f"{setting.section}.{setting.subsection.decode('utf-8', 'surrogateescape')}"
+            )
+    changed = [
+        name for name, own in SILENT.items() if name in last and _plain(last[name]) not in own
+    ]
     return sorted((*changed, *drivers))
 
 
 def _plain(value: str) -> str:
     """A boolean as git understands it; anything else in lower case."""
     word = value.strip().lower()
-    return {"": "false", "no": "false", "off": "false", "0": "false", "yes": "true", "on": "true", "1": "true"}.get(
-        word, word
-    )
+    return {
+        "": "false",
+        "no": "false",
+        "off": "false",
+        "0": "false",
+        "yes": "true",
+        "on": "true",
+        "1": "true",
+    }.get(word, word)

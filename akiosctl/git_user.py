@@ -39,7 +39,9 @@ class GitUser(NamedTuple):
     warning: str = ""
 
 
-def look(workspace: str, home: str, env: Mapping[str, str], inside_config_home: str = "") -> GitUser:
+def look(
+    workspace: str, home: str, env: Mapping[str, str], inside_config_home: str = ""
+) -> GitUser:
     """What a run in ``workspace`` needs of its user's git.  Nothing of the workspace's own
     configuration is read.
 
@@ -55,20 +57,27 @@ def look(workspace: str, home: str, env: Mapping[str, str], inside_config_home: 
     if drivers:
         used = _used_drivers(workspace, known["attributes"])
         lacks += [name for name in drivers if used is None or name.encode() in used]
-    return GitUser((f"{place}/git/ignore", ignore) if ignore is not None else None, _warn(sorted(lacks)))
+    return GitUser(
+        (f"{place}/git/ignore", ignore) if ignore is not None else None, _warn(sorted(lacks))
+    )
 
 
 def _warn(lacks: list[str]) -> str:
     if not lacks:
         return ""
-    return f"git inside does not have these settings of yours, and may write otherwise: {', '.join(lacks)}"
+    return (
+        "git inside does not have these settings of yours, and may write otherwise:"
+        f" {', '.join(lacks)}"
+    )
 
 
 def general_files(home: str, env: Mapping[str, str]) -> list[str]:
     """The system's and the user's configuration, in the order in which git reads them.
     git-config(1), FILES.
     """
-    files = [] if env.get("GIT_CONFIG_NOSYSTEM") else [env.get("GIT_CONFIG_SYSTEM") or "/etc/gitconfig"]
+    files = (
+        [] if env.get("GIT_CONFIG_NOSYSTEM") else [env.get("GIT_CONFIG_SYSTEM") or "/etc/gitconfig"]
+    )
     if "GIT_CONFIG_GLOBAL" in env:
         return [*files, env["GIT_CONFIG_GLOBAL"]]
     return [*files, f"{_config_home(home, env)}/git/config", f"{home}/.gitconfig"]
@@ -82,13 +91,19 @@ def _remembered(home: str, env: Mapping[str, str]) -> dict[str, Any]:
     """``ignore`` and ``attributes`` (paths), ``lacks`` (names of settings)."""
     files = general_files(home, env)
     standard = f"{_config_home(home, env)}/git"
-    known: dict[str, Any] = {"ignore": f"{standard}/ignore", "attributes": f"{standard}/attributes", "lacks": []}
+    known: dict[str, Any] = {
+        "ignore": f"{standard}/ignore",
+        "attributes": f"{standard}/attributes",
+        "lacks": [],
+    }
     if not any(os.path.lexists(path) for path in files):
         return known
     key = ascii((_FORMAT, home, standard, files))
     cache = f"{user_directory('XDG_CACHE_HOME', '.cache')}/git/{crc32(key.encode()):08x}"
     found = read_cache(cache, key)
-    if found is None or any(ascii(identity(path)) != wanted for path, wanted in found.get("read", {}).items()):
+    if found is None or any(
+        ascii(identity(path)) != wanted for path, wanted in found.get("read", {}).items()
+    ):
         from akiosctl.git_lacks import summarise
 
         found = summarise(files, home)
@@ -110,7 +125,9 @@ def _open_ignore(path: str, workspace: str, home: str) -> int | None:
     real = os.readlink(f"/proc/self/fd/{fd}")
     fit = stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_IGNORE
     # What the workspace holds is there anyway, and an agent may have made a link of it.
-    inner = any(is_below(place, workspace) for place in (real, os.path.realpath(os.path.dirname(path))))
+    inner = any(
+        is_below(place, workspace) for place in (real, os.path.realpath(os.path.dirname(path)))
+    )
     if not fit or inner or _is_secret(real, home) or not os.access(f"/proc/self/fd/{fd}", os.R_OK):
         os.close(fd)
         return None
@@ -118,7 +135,11 @@ def _open_ignore(path: str, workspace: str, home: str) -> int | None:
 
 
 def _is_secret(path: str, home: str) -> bool:
-    return any(is_below(path, f"{place}/{name}") for place in (home, os.path.realpath(home)) for name in SECRET_NAMES)
+    return any(
+        is_below(path, f"{place}/{name}")
+        for place in (home, os.path.realpath(home))
+        for name in SECRET_NAMES
+    )
 
 
 def _used_drivers(workspace: str, attributes: str) -> set[bytes] | None:

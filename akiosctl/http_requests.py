@@ -54,7 +54,9 @@ def _open(path: str) -> tuple[BinaryIO, int | None]:
     try:
         file = open(path, "rb", buffering=0)  # noqa: SIM115  it is read until the process ends
     except OSError as error:
-        raise AkiosError(f"{path} cannot be read: {error.strerror}", "-d", "check the path") from None
+        raise AkiosError(
+            f"{path} cannot be read: {error.strerror}", "-d", "check the path"
+        ) from None
     status = os.fstat(file.fileno())
     return file, status.st_size if stat.S_ISREG(status.st_mode) else None
 
@@ -66,7 +68,9 @@ def split_url(url: str) -> tuple[str, str]:
     text = url if "://" in url else f"https://{url}"
     try:
         parts = urlsplit(text)
-        host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
+        host = (
+            parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
+        )
     except (ValueError, UnicodeError):
         raise AkiosError(f"{url!r} is not a URL", "URL", "write https://host/path") from None
     if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in host):
@@ -85,7 +89,9 @@ class Reply:
     def __init__(self, sock: socket.socket, http: h11.Connection, response: h11.Response) -> None:
         self._socket, self._http = sock, http
         self.status = response.status_code
-        self.headers: Headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in response.headers]
+        self.headers: Headers = [
+            (name.decode("ascii"), value.decode("latin-1")) for name, value in response.headers
+        ]
 
     def header(self, name: str) -> str:
         """The value of a header (lower case name), "" for none."""
@@ -106,11 +112,19 @@ def ask(sock: socket.socket, method: str, url: str, headers: Headers, body: Body
     target, host = split_url(url)
     fields = [("Host", host), *headers]
     if body is not None:
-        fields.append(("Content-Length", str(body.size)) if body.size is not None else ("Transfer-Encoding", "chunked"))
+        fields.append(
+            ("Content-Length", str(body.size))
+            if body.size is not None
+            else ("Transfer-Encoding", "chunked")
+        )
     http = h11.Connection(h11.CLIENT)
     try:
         head = http.send(h11.Request(method=method, target=target, headers=fields))
-        pieces = (data for piece in (body.pieces() if body else ()) if (data := http.send(h11.Data(data=piece))))
+        pieces = (
+            data
+            for piece in (body.pieces() if body else ())
+            if (data := http.send(h11.Data(data=piece)))
+        )
         _send(sock, head)
         try:
             for data in pieces:
@@ -119,7 +133,9 @@ def ask(sock: socket.socket, method: str, url: str, headers: Headers, body: Body
         except (BrokenPipeError, ConnectionResetError):
             pass  # it may have answered before it stopped reading
     except h11.LocalProtocolError as error:
-        raise AkiosError(f"this cannot be sent: {error}", f"{method} {url}", "check the method and -H") from None
+        raise AkiosError(
+            f"this cannot be sent: {error}", f"{method} {url}", "check the method and -H"
+        ) from None
     while True:
         event = _next_event(sock, http)
         if isinstance(event, h11.Response):

@@ -25,8 +25,8 @@ def find_alarm(met: tuple[str, ...], origin: str) -> Report | None:
     for place, other in before.items():
         if other != host:
             detail = (
-                f"this is {host}, and what was pinned here is {other}: another host's logs in its place, or a host "
-                "set up anew; if you know why, akiosctl ledger pin --renew"
+                f"this is {host}, and what was pinned here is {other}: another host's logs in its"
+                " place, or a host set up anew; if you know why, akiosctl ledger pin --renew"
             )
             return Report(Verdict.UNTRUSTED, origin, first_bad=place, detail=detail)
     return None
@@ -41,7 +41,10 @@ def names_on_disk(directory: Path) -> tuple[str, ...]:
     is_host = (above.name, name) == ("ledger", "host")
     is_cage = above.parent.name == "cages" and is_cage_id(above.name)
     state = above.parent if is_host else above.parent.parent if is_cage else None
-    return (f"directory {os.path.realpath(directory)}", *([f"state {state}"] if state is not None else []))
+    return (
+        f"directory {os.path.realpath(directory)}",
+        *([f"state {state}"] if state is not None else []),
+    )
 
 
 def names_by_daemon(path: str, got: list[int]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Where a ledger verb reads a log from: a directory or archive, or the daemon.
 
-From the daemon, root and admins get the log's directory and read its files.  Anybody else may not open them: their
-bytes come over the socket (``socket_log``).  Whichever way, they are judged by the same function
-(``akiosd.ledger.judge``), with everything that is known: what the user kept, what witnesses cosigned, the host's log.
+From the daemon, root and admins get the log's directory and read its files.  Anybody else may not
+open them: their bytes come over the socket (``socket_log``).  Whichever way, they are judged by the
+same function (``akiosd.ledger.judge``), with everything that is known: what the user kept, what
+witnesses cosigned, the host's log.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from akiosctl.cages import find_log
 from akiosctl.client import Client, DaemonError
 from akiosctl.hashing import HASHER
 from akiosctl.known_places import find_alarm, names_by_daemon, names_on_disk
-from akiosctl.pins import KeptDamagedError, Known, known_elsewhere, load_known, pinned_origins, trusted_key
+from akiosctl.pins import (
+    KeptDamagedError,
+    Known,
+    known_elsewhere,
+    load_known,
+    pinned_origins,
+    trusted_key,
+)
 from akiosctl.small_files import read_key_text
 from akiosctl.socket_log import ByDaemon
 from akiosd.errors import AkiosError, LedgerError
@@ -33,14 +41,26 @@ from akiosd.ledger.key_list import log_key
 from akiosd.ledger.note import NoteError, Vkey
 from akiosd.ledger.quorum import Quorum, all_of
 from akiosd.ledger.report import Anchor, LogReader, Report, Verdict, describe_anchors
-from akiosd.store.fsck import Foreign, Nowhere, OnDisk, Place, ask_host, name_log, read_trust, refusal, verify_place
+from akiosd.store.fsck import (
+    Foreign,
+    Nowhere,
+    OnDisk,
+    Place,
+    ask_host,
+    name_log,
+    read_trust,
+    refusal,
+    verify_place,
+)
 from akiosd.values.ids import HOST_LOG
 from akiosd.wire.messages import LedgerInfo, LedgerReply
 
 
 @dataclass
 class HostSource:
-    """The host's log, an anchor that is asked: where it is and whose word is taken, or why it cannot be had."""
+    """The host's log, an anchor that is asked: where it is and whose word is taken, or why it
+    cannot be had.
+    """
 
     place: Place
     trust: Trust | None = None
@@ -60,8 +80,8 @@ class HostSource:
 class LogSource:
     """One log.  ``trust`` says whose word is taken.
 
-    ``cage`` is the log's name, ``""`` where only the log itself says it.  ``met``: where it was met, as known hosts are
-    kept: one place may have several names.  ``notes`` are for people.
+    ``cage`` is the log's name, ``""`` where only the log itself says it.  ``met``: where it was
+    met, as known hosts are kept: one place may have several names.  ``notes`` are for people.
     """
 
     cage: str
@@ -83,7 +103,9 @@ class LogSource:
         with self.place.open() as files:
             yield files
 
-    def verify(self, pin: bytes | None = None, quorum: Quorum = NOTHING, word: HostWord | None = None) -> Report:
+    def verify(
+        self, pin: bytes | None = None, quorum: Quorum = NOTHING, word: HostWord | None = None
+    ) -> Report:
         """The report on it, with ``pin``, everything that the user keeps, and the host's log taken
         into account.
 
@@ -116,11 +138,17 @@ class LogSource:
 
 def damaged(error: KeptDamagedError, origin: str = "") -> Report:
     """The verdict where something is kept, and cannot be used."""
-    return Report(Verdict.INCOMPLETE, origin, first_bad=error.where, detail=f"{error.what}; {error.next}")
+    return Report(
+        Verdict.INCOMPLETE, origin, first_bad=error.where, detail=f"{error.what}; {error.next}"
+    )
 
 
-def _share_quorum(quorum: Quorum, known: Known, pin: bytes | None, has_host: bool) -> tuple[Quorum, Quorum]:
-    """Of which log cosignatures are asked: of this one, or, where it has none, of the host's, which lists it."""
+def _share_quorum(
+    quorum: Quorum, known: Known, pin: bytes | None, has_host: bool
+) -> tuple[Quorum, Quorum]:
+    """Of which log cosignatures are asked: of this one, or, where it has none, of the host's, which
+    lists it.
+    """
     if not quorum.asks or not has_host:
         return quorum, NOTHING
     own = any(note is not None and _meets(quorum, note) for note in (known.cosigned, pin))
@@ -151,7 +179,9 @@ def files_in_words() -> Iterator[None]:
     except OSError as error:
         if error.filename is None or error.strerror is None:
             raise
-        raise AkiosError(f"the file cannot be used: {error.strerror}", str(error.filename)) from None
+        raise AkiosError(
+            f"the file cannot be used: {error.strerror}", str(error.filename)
+        ) from None
 
 
 def read_key(vkey: str | None) -> Vkey | None:
@@ -170,13 +200,17 @@ def open_source(
     host: Path | None = None,
     key_list: bytes | None = None,
 ) -> Iterator[LogSource]:
-    """The log of CAGE by the daemon, or the one at ``directory`` (``--dir``), for which no daemon is asked."""
+    """The log of CAGE by the daemon, or the one at ``directory`` (``--dir``), for which no daemon
+    is asked.
+    """
     key = read_key(vkey)
     if directory is not None:
         with files_in_words():
             if not os.path.lexists(directory) and host is None:
                 what = "there is no such log"
-                raise AkiosError(what, str(directory), "give a log's directory, or an archive of one")
+                raise AkiosError(
+                    what, str(directory), "give a log's directory, or an archive of one"
+                )
             yield from_files(cage, directory, key, host, key_list)
         return
     with ctx.obj.connect() as client:
@@ -195,13 +229,19 @@ class HostLogError(AkiosError):
         super().__init__(self.report.detail, self.report.first_bad, "akiosctl ledger verify")
 
 
-# ---- from files --------------------------------------------------------------------------------------
+# ---- from files ----------------------------------------------------------------------------------
 
 
 def from_files(
-    cage: str, directory: Path, key: Vkey | None, host: Path | None = None, key_list: bytes | None = None
+    cage: str,
+    directory: Path,
+    key: Vkey | None,
+    host: Path | None = None,
+    key_list: bytes | None = None,
 ) -> LogSource:
-    """Raises ``OSError``, ``LedgerError`` and :class:`HostLogError` where nothing says whose word to take."""
+    """Raises ``OSError``, ``LedgerError`` and :class:`HostLogError` where nothing says whose word
+    to take.
+    """
     host_source = _host_from_files(host, key) if host is not None else None
     if key is None and host_source is not None:
         if host_source.failure is not None:
@@ -214,7 +254,9 @@ def from_files(
         trust = replace(trust, vkey=log_key(trust.vkey, log))
     if key is None:
         trust = _prefer_kept(trust)
-    return LogSource(log, OnDisk(directory), trust, names_on_disk(directory), host_source, directory)
+    return LogSource(
+        log, OnDisk(directory), trust, names_on_disk(directory), host_source, directory
+    )
 
 
 def _host_from_files(host: Path, key: Vkey | None) -> HostSource:
@@ -233,7 +275,7 @@ def _prefer_kept(trust: Trust) -> Trust:
     return replace(trust, vkey=log_key(kept, trust.vkey.name.rpartition("/")[2]), beside=False)
 
 
-# ---- by the daemon -----------------------------------------------------------------------------------
+# ---- by the daemon -------------------------------------------------------------------------------
 
 
 def from_daemon(
@@ -244,7 +286,9 @@ def from_daemon(
     key_list: bytes | None = None,
     ask_host: bool = True,
 ) -> LogSource:
-    """Descriptors that come are put into ``fds``, the caller's.  Raises :class:`DaemonError` where it refuses."""
+    """Descriptors that come are put into ``fds``, the caller's.  Raises :class:`DaemonError` where
+    it refuses.
+    """
     reply, more = client.call(LedgerInfo(cage=cage), LedgerReply)
     fds += more
     trust = _trust_daemon(reply, key, key_list)
@@ -267,7 +311,9 @@ def _trust_daemon(reply: LedgerReply, key: Vkey | None, key_list: bytes | None) 
     beside = Vkey.parse(reply.vkey)
     vkey = log_key(trusted, name) if trusted is not None else beside
     same = host_of(vkey.name) == host_of(beside.name)
-    head = Anchor("akiosd's own memory", reply.size, reply.root, vouches=False) if reply.size else None
+    head = (
+        Anchor("akiosd's own memory", reply.size, reply.root, vouches=False) if reply.size else None
+    )
     return Trust(vkey, head=head, key_list=key_list or (reply.keys or None if same else None))
 
 
@@ -279,11 +325,15 @@ def _host_from_daemon(client: Client, trust: Trust, may_prefer: bool, fds: list[
         return HostSource(Nowhere(HOST_LOG), failure=failure)
     fds += more
     mine = Trust(log_key(trust.vkey, HOST_LOG), head=_trust_daemon(reply, None, None).head)
-    return HostSource(_place(client, "", reply, more, fds), _prefer_kept(mine) if may_prefer else mine)
+    return HostSource(
+        _place(client, "", reply, more, fds), _prefer_kept(mine) if may_prefer else mine
+    )
 
 
 def _place(client: Client, cage: str, reply: LedgerReply, got: list[int], fds: list[int]) -> Place:
-    """What came is read as the caller; where that is not allowed, its bytes come over the socket."""
+    """What came is read as the caller; where that is not allowed, its bytes come over the
+    socket.
+    """
     if not got:
         return Nowhere(reply.path)
     kind = os.fstat(got[0]).st_mode
@@ -302,7 +352,9 @@ def _place(client: Client, cage: str, reply: LedgerReply, got: list[int], fds: l
 
 
 def refused(cage: str, error: DaemonError) -> Report:
-    """The verdict where the daemon gives no log of which a checkpoint is kept; else ``error`` is raised."""
+    """The verdict where the daemon gives no log of which a checkpoint is kept; else ``error`` is
+    raised.
+    """
     origins = pinned_origins(cage) if cage else []
     if not origins:
         raise error

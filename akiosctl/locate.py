@@ -10,7 +10,13 @@ import os
 import re
 from typing import NamedTuple
 
-from akiosctl.toolchain import Bind, CommandNotExecutableError, CommandNotFoundError, Toolchain, locate_toolchain
+from akiosctl.toolchain import (
+    Bind,
+    CommandNotExecutableError,
+    CommandNotFoundError,
+    Toolchain,
+    locate_toolchain,
+)
 from akiosctl.version_managers import is_below
 from akiosd.errors import AkiosError
 
@@ -28,7 +34,9 @@ PROJECT_POLICY = "akios.yaml"
 _PROJECT_MARKS = (".git", PROJECT_POLICY)
 
 # Themselves and everything below; then themselves alone.
-_SYSTEM_TREES = re.compile(r"/(bin|boot|dev|etc|lib|lib32|lib64|libx32|proc|run|sbin|sys|usr)(/|\Z)")
+_SYSTEM_TREES = re.compile(
+    r"/(bin|boot|dev|etc|lib|lib32|lib64|libx32|proc|run|sbin|sys|usr)(/|\Z)"
+)
 _SOURCES = re.compile(r"/usr/(local/)?src/.")
 _SHARED = (
     *("/", "/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp"),
@@ -96,7 +104,11 @@ def _project_of(cwd: str, home: str) -> str | None:
 
 def _check_workspace(path: str, home: str) -> None:
     if path.endswith(" (deleted)") and not os.path.isdir(path):
-        raise AkiosError("the workspace has been deleted", where="workspace", next="change to a directory that exists")
+        raise AkiosError(
+            "the workspace has been deleted",
+            where="workspace",
+            next="change to a directory that exists",
+        )
     reason = ""
     if is_below(home, path):
         reason = "it is your home directory or holds it"
@@ -119,5 +131,7 @@ def _check_workspace(path: str, home: str) -> None:
 def _check_readable(fd: int, path: str) -> None:
     if not os.access(f"/proc/self/fd/{fd}", os.R_OK | os.X_OK):
         raise AkiosError(
-            f"{path} cannot be read with your permissions", where="workspace", next="check the directory's mode"
+            f"{path} cannot be read with your permissions",
+            where="workspace",
+            next="check the directory's mode",
         )

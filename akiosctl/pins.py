@@ -1,8 +1,9 @@
 """What a user keeps of logs, outside the reach of the host's log: ``$XDG_STATE_HOME/akios/pins``.
 
-Of a log: a checkpoint (``<origin>``), the public key it was verified with (``.vkey``), a checkpoint that witnesses
-cosigned (``.cosigned``) and these witnesses' keys (``.witnesses``).  Of a place where logs are read: which host was met
-there (``hosts``), as ssh keeps known hosts: another one there is an alarm, not an addition.
+Of a log: a checkpoint (``<origin>``), the public key it was verified with (``.vkey``), a checkpoint
+that witnesses cosigned (``.cosigned``) and these witnesses' keys (``.witnesses``).  Of a place
+where logs are read: which host was met there (``hosts``), as ssh keeps known hosts: another one
+there is an alarm, not an addition.
 """
 
 from __future__ import annotations
@@ -25,16 +26,26 @@ _MAX_HOSTS_BYTES = 1 << 20
 
 
 class KeptDamagedError(AkiosError):
-    """What is kept is there and cannot be used: an anchor that cannot be checked, which is no good verdict."""
+    """What is kept is there and cannot be used: an anchor that cannot be checked, which is no good
+    verdict.
+    """
 
     def __init__(self, what: str, path: Path) -> None:
-        super().__init__(what, str(path), "put back a copy of it; or remove it, and keep the log's present state anew")
+        super().__init__(
+            what,
+            str(path),
+            "put back a copy of it; or remove it, and keep the log's present state anew",
+        )
 
 
 def pins_directory() -> Path:
     """The directory, which may not exist."""
     base = os.environ.get("XDG_STATE_HOME") or ""
-    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "akios" / "pins"
+    return (
+        (Path(base) if base.startswith("/") else Path.home() / ".local" / "state")
+        / "akios"
+        / "pins"
+    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,10 @@ def load_known(origin: str) -> Known:
     """
     cosigned, witnesses = _read(_beside(origin, ".cosigned")), _load_witnesses(origin)
     if cosigned is not None and not witnesses:
-        what = "whose cosignatures the kept checkpoint must have cannot be told: the witnesses' keys are missing"
+        what = (
+            "whose cosignatures the kept checkpoint must have cannot be told: the witnesses' keys"
+            " are missing"
+        )
         raise KeptDamagedError(what, _beside(origin, ".witnesses"))
     return Known(load_pin(origin), load_pinned_key(origin), cosigned, witnesses)
 
@@ -117,7 +131,9 @@ def save_pin(vkey: Vkey, note: bytes) -> Path:
 
 
 def save_cosigned(vkey: Vkey, note: bytes, witnesses: Sequence[WitnessKey]) -> None:
-    """Keep a cosigned checkpoint apart from the pin, which moves on, and whose cosignatures are to be looked for."""
+    """Keep a cosigned checkpoint apart from the pin, which moves on, and whose cosignatures are to
+    be looked for.
+    """
     _write(_beside(vkey.name, ".witnesses"), "".join(f"{key}\n" for key in witnesses).encode())
     _write(_beside(vkey.name, ".cosigned"), note)
 

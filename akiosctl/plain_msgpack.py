@@ -92,7 +92,9 @@ def _pack_int(value: int, out: bytearray) -> None:
     raise OverflowError(f"{value} does not fit 64 bits")
 
 
-def _pack_short(length: int, short: int, below: int, code: int, widths: tuple[int, ...], out: bytearray) -> None:
+def _pack_short(
+    length: int, short: int, below: int, code: int, widths: tuple[int, ...], out: bytearray
+) -> None:
     if length < below:
         out.append(short | length)
     else:

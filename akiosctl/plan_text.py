@@ -33,7 +33,9 @@ def plan_text(policy: Policy, workspace: Path, home: Path) -> list[str]:
         argv=(b"CMD",),
         env=(),
         cwd=inside,
-        system_links=tuple((name, os.readlink(b"/" + name)) for name in _MERGED if os.path.islink(b"/" + name)),
+        system_links=tuple(
+            (name, os.readlink(b"/" + name)) for name in _MERGED if os.path.islink(b"/" + name)
+        ),
         system_dirs=(b"usr",),
         hide=tuple(os.fsencode(path) for path in policy.filesystem.hide),
         shm=policy.limits.shm,

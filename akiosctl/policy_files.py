@@ -43,7 +43,9 @@ def user_policy_path() -> Path:
     return _directory("XDG_CONFIG_HOME", ".config") / "policy.yaml"
 
 
-def find_layers(workspace: Path, explicit: str | None = None, *, system: Path = SYSTEM_POLICY) -> list[Layer]:
+def find_layers(
+    workspace: Path, explicit: str | None = None, *, system: Path = SYSTEM_POLICY
+) -> list[Layer]:
     """The system, user and project policies that exist, in the order of merging.
 
     ``explicit`` (``--policy``, a file or the name of a profile) stands in the project's place.
@@ -67,7 +69,8 @@ def read_named(name: str) -> PartialPolicy:
 
 
 def read_policy(path: Path, *, beneath: Path | None = None) -> PartialPolicy:
-    """A policy file, from the cache if the very same file was parsed before.  Raises :class:`PolicyError`.
+    """A policy file, from the cache if the very same file was parsed before.  Raises
+    :class:`PolicyError`.
 
     ``beneath``: a directory full of somebody's links, out of which no link may lead.
     """
@@ -89,9 +92,11 @@ def read_policy(path: Path, *, beneath: Path | None = None) -> PartialPolicy:
     except PolicyError:
         if _is_closed_link(path, status):
             raise PolicyError(
-                "what it links to is no policy, and not everybody may read that: nothing of it is shown",
-                str(path), "name that file itself to see what is wrong",
-            ) from None  # fmt: skip
+                "what it links to is no policy, and not everybody may read that: nothing of it is"
+                " shown",
+                str(path),
+                "name that file itself to see what is wrong",
+            ) from None
         raise
     _write_cache(cache, _Cached(_CACHE_VERSION, str(path), policy))
     return policy
@@ -100,7 +105,11 @@ def read_policy(path: Path, *, beneath: Path | None = None) -> PartialPolicy:
 def parse(data: bytes, name: str) -> PartialPolicy:
     """YAML text → partial policy; ``name`` stands in error messages before the line."""
     if len(data) > MAX_BYTES:
-        raise PolicyError(f"the policy is larger than {MAX_BYTES} bytes", name, "policies are short; check the path")
+        raise PolicyError(
+            f"the policy is larger than {MAX_BYTES} bytes",
+            name,
+            "policies are short; check the path",
+        )
     from akiosd.policy.yaml_lines import load_positions
 
     content, positions = load_positions(data, name)
@@ -122,7 +131,9 @@ def _reopen(anchor: int, path: str) -> int:
 
 
 def _open_beneath(directory: Path, path: str, flags: int) -> int:
-    """As ``_open_regular``, for a file in a directory whose links are not the user's.  openat2(2)."""
+    """As ``_open_regular``, for a file in a directory whose links are not the user's.
+    openat2(2).
+    """
     anchor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         name = os.fsencode(os.path.relpath(path, directory))
@@ -131,7 +142,9 @@ def _open_beneath(directory: Path, path: str, flags: int) -> int:
         if error.errno not in (errno.EXDEV, errno.ELOOP):
             raise
         hint = "put the policy itself there, or name it with --policy"
-        raise PolicyError("the project's policy is a link that leads out of the project", path, hint) from None
+        raise PolicyError(
+            "the project's policy is a link that leads out of the project", path, hint
+        ) from None
     finally:
         os.close(anchor)
     return _reopen(fd, path)
@@ -151,7 +164,11 @@ def _exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise PolicyError(f"cannot look for the policy: {error.strerror}", str(path), "check the mode of its directory")
+        raise PolicyError(
+            f"cannot look for the policy: {error.strerror}",
+            str(path),
+            "check the mode of its directory",
+        )
     return True
 
 
@@ -162,7 +179,11 @@ def _directory(variable: str, below_home: str) -> Path:
 
 def _cache_path(status: os.stat_result) -> Path:
     identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
-    return _directory("XDG_CACHE_HOME", ".cache") / "policy" / "-".join(f"{number:x}" for number in identity)
+    return (
+        _directory("XDG_CACHE_HOME", ".cache")
+        / "policy"
+        / "-".join(f"{number:x}" for number in identity)
+    )
 
 
 def _read_cache(cache: Path, path: str) -> PartialPolicy | None:
@@ -175,7 +196,10 @@ def _read_cache(cache: Path, path: str) -> PartialPolicy | None:
             entry = msgspec.msgpack.decode(file.read(MAX_BYTES), type=_Cached)
     except (OSError, msgspec.MsgspecError):
         return None
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.policy.values.items()}
+    values = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in entry.policy.values.items()
+    }
     is_ours = (entry.version, entry.path) == (_CACHE_VERSION, path)
     return PartialPolicy(values, entry.policy.where) if is_ours else None
 

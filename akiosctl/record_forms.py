@@ -62,7 +62,9 @@ class _Parts(dict[bytes, str]):
         return text
 
 
-def _part_reader(layout: Layout, count: int, rank: int, lead: bytes, before: str | None) -> Callable[[bytes], str]:
+def _part_reader(
+    layout: Layout, count: int, rank: int, lead: bytes, before: str | None
+) -> Callable[[bytes], str]:
     """Reads the last ``count`` fields of entries of a kind, behind ``lead``, from the ``rank``th
     on.
 
@@ -181,7 +183,9 @@ class Form:
             if head is None:
                 head = self._heads[entry[:place]] = _Head(layout, pairs, self._room, wanted)
             cut = entry.find(head.cut, place + 8)
-            if cut >= 0 and _are_pairs(entry[place + 8 : cut], pairs - len(second)):  # else it stands within a value
+            if cut >= 0 and _are_pairs(
+                entry[place + 8 : cut], pairs - len(second)
+            ):  # else it stands within a value
                 head.learn(entry[place + 8 : cut], begin, len(second))
         text = begin + "".join(second) if wanted else ""
         return text, record.ts if record.ts >= 0 else None
@@ -189,7 +193,13 @@ class Form:
     def _other(self, log: str, index: int, entry: bytes) -> list[str]:
         if self._kinds and record_json(log, index, entry)["kind"] not in self._kinds:
             return []
-        return [json.dumps(record_json(log, index, entry)) if self._json else record_line(log, index, entry)]
+        return [
+            (
+                json.dumps(record_json(log, index, entry))
+                if self._json
+                else record_line(log, index, entry)
+            )
+        ]
 
 
 def _pairs_of(entry: bytes, place: int, layout: Layout) -> int:

@@ -108,7 +108,9 @@ class Layout:
         shown = [field for field in msgspec.structs.fields(record) if field.name not in HIDDEN]
         self.fields = tuple(_field(field, as_json) for field in shown)
         self._rank = {field.name: rank for rank, field in enumerate(self.fields)}
-        name = _CUT_AT.get(self.kind) or next((field.name for field in self.fields if field.untyped is bytes), "")
+        name = _CUT_AT.get(self.kind) or next(
+            (field.name for field in self.fields if field.untyped is bytes), ""
+        )
         self.first = self._rank.get(name, len(self.fields))
         self.cut = _encode(name) if name else _NOWHERE
         self.beginning = _encode("kind") + _encode(self.kind) + _encode("ts") + b"\xcf"
@@ -138,7 +140,10 @@ class Layout:
         ranks = [self._rank[name] for name in names]
         if any(a >= b for a, b in pairwise([rank - 1, *ranks])):
             raise KeyError(names)
-        if any(field.default is msgspec.NODEFAULT and field.name not in names for field in self.fields[rank:]):
+        if any(
+            field.default is msgspec.NODEFAULT and field.name not in names
+            for field in self.fields[rank:]
+        ):
             raise KeyError(names)
         fields = tuple(self.fields[rank] for rank in ranks)
         if all(field.untyped is bytes and field.name not in SPECIAL for field in fields):
@@ -148,13 +153,17 @@ class Layout:
 
 def _read_any(fields: tuple[Field, ...]) -> Reader:
     kinds, defaults = [field.untyped for field in fields], [field.default for field in fields]
-    texts = [field.text if field.untyped is not int else None for field in fields]  # a number is what "%s" says of it
+    texts = [
+        field.text if field.untyped is not int else None for field in fields
+    ]  # a number is what "%s" says of it
     template = "".join([field.before.replace("%", "%%") + "%s" for field in fields])
 
     def read(values: Values) -> str:
         if list(map(type, values)) != kinds or True in map(eq, values, defaults):
             raise TypeError("not its fields as they are written")
-        return template % tuple([text(value) if text else value for text, value in zip(texts, values, strict=True)])
+        return template % tuple(
+            [text(value) if text else value for text, value in zip(texts, values, strict=True)]
+        )
 
     return read
 
@@ -189,8 +198,12 @@ def _field(field: msgspec.structs.FieldInfo, as_json: bool) -> Field:
     name = field.name
     before = f", {json.dumps(name)}: " if as_json else f" {escape(name)}="
     allowed = get_args(field.type) if get_origin(field.type) is Literal else None
-    untyped, element = (str, None) if allowed is not None else _UNTYPED.get(field.type, (None, None))
-    return Field(name, field.default, before, _texts_of(name, as_json, element), untyped, element, allowed)
+    untyped, element = (
+        (str, None) if allowed is not None else _UNTYPED.get(field.type, (None, None))
+    )
+    return Field(
+        name, field.default, before, _texts_of(name, as_json, element), untyped, element, allowed
+    )
 
 
 def _texts_of(name: str, as_json: bool, element: type | None) -> dict[type, Text]:
@@ -211,11 +224,19 @@ def _texts_of(name: str, as_json: bool, element: type | None) -> dict[type, Text
 
 
 def _bytes_as_word(value: bytes) -> str:
-    return value.decode("ascii") if value and not value.translate(None, _PLAIN_WORD) else text_of(value)
+    return (
+        value.decode("ascii")
+        if value and not value.translate(None, _PLAIN_WORD)
+        else text_of(value)
+    )
 
 
 def _bytes_as_json(value: bytes) -> str:
-    return _quote(escape(value)) if value.translate(None, _PLAIN_JSON) else f'"{value.decode("ascii")}"'
+    return (
+        _quote(escape(value))
+        if value.translate(None, _PLAIN_JSON)
+        else f'"{value.decode("ascii")}"'
+    )
 
 
 class _Rest(dict[type, Text]):

@@ -42,7 +42,9 @@ def record_line(log: str, index: int, entry: bytes) -> str:
     record = read_record(entry)
     kind, fields = _parts(record)
     words = [f"{escape(str(name))}={text_of(value)}" for name, value in fields.items()]
-    return f"{time_text(record.ts)}  {log}:{index}  {escape(kind) or '?'}  {' '.join(words)}".rstrip()
+    return (
+        f"{time_text(record.ts)}  {log}:{index}  {escape(kind) or '?'}  {' '.join(words)}".rstrip()
+    )
 
 
 def record_json(log: str, index: int, entry: bytes) -> dict[str, Any]:
@@ -51,7 +53,11 @@ def record_json(log: str, index: int, entry: bytes) -> dict[str, Any]:
     kind, fields = _parts(record)
     plain = {str(name): plain_value(value) for name, value in fields.items()}
     where = {"log": log, "index": index, "ts": record.ts, "kind": kind}
-    return {**where, **plain, **where}  # in that order; an unknown record cannot say that it stands elsewhere
+    return {
+        **where,
+        **plain,
+        **where,
+    }  # in that order; an unknown record cannot say that it stands elsewhere
 
 
 def _parts(record: AnyRecord) -> tuple[str, dict[str, Any]]:
@@ -59,8 +65,12 @@ def _parts(record: AnyRecord) -> tuple[str, dict[str, Any]]:
         return record.kind, {k: v for k, v in record.fields.items() if k not in HIDDEN}
     kind = str(record.__struct_config__.tag)
     defaults = _defaults(type(record))
-    values = {name: getattr(record, name) for name in record.__struct_fields__ if name not in HIDDEN}
-    return kind, {name: readable(name, value) for name, value in values.items() if value != defaults[name]}
+    values = {
+        name: getattr(record, name) for name in record.__struct_fields__ if name not in HIDDEN
+    }
+    return kind, {
+        name: readable(name, value) for name, value in values.items() if value != defaults[name]
+    }
 
 
 @cache
@@ -109,7 +119,11 @@ def plain_value(value: Any) -> Any:
         return [plain_value(item) for item in value]
     if isinstance(value, dict):
         return {str(key): plain_value(item) for key, item in value.items()}
-    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+    if (
+        value is None
+        or isinstance(value, str | int)
+        or (isinstance(value, float) and math.isfinite(value))
+    ):
         return value
     return _show(value)
 
@@ -128,13 +142,25 @@ def text_of(value: Any) -> str:
     if isinstance(value, bytes | str):
         text = escape(value)
         # Nothing in a value may look like the end of it, and a field behind it.
-        return text if text and _QUOTED.search(text) is None else "'" + text.replace("'", "\\'") + "'"
+        return (
+            text if text and _QUOTED.search(text) is None else "'" + text.replace("'", "\\'") + "'"
+        )
     if isinstance(value, msgspec.Struct):
-        return "{" + " ".join(f"{name}={text_of(getattr(value, name))}" for name in value.__struct_fields__) + "}"
+        return (
+            "{"
+            + " ".join(
+                f"{name}={text_of(getattr(value, name))}" for name in value.__struct_fields__
+            )
+            + "}"
+        )
     if isinstance(value, list | tuple):
         return "[" + " ".join(text_of(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + " ".join(f"{escape(str(key))}={text_of(item)}" for key, item in value.items()) + "}"
+        return (
+            "{"
+            + " ".join(f"{escape(str(key))}={text_of(item)}" for key, item in value.items())
+            + "}"
+        )
     return _show(value)
 
 
@@ -142,6 +168,9 @@ def time_text(ts: int) -> str:
     """Unix time in ns as text."""
     seconds, rest = divmod(ts, 1_000_000_000)
     try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) + f".{rest // 1_000_000:03d}"
+        return (
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+            + f".{rest // 1_000_000:03d}"
+        )
     except (OverflowError, ValueError, OSError):
         return str(ts)

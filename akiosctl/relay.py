@@ -1,4 +1,6 @@
-"""One run as the caller sees it: stdio, signals and the terminal, until the cage ends or is left behind."""
+"""One run as the caller sees it: stdio, signals and the terminal, until the cage ends or is left
+behind.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from akiosctl.terminal import RawTerminal, read_size, write_size
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
 
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_FORWARDED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 _TERMINAL_ONLY = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
 _TWICE_SECONDS = 2.0
 # Unanswered signals beyond these are dropped: the kernel, too, keeps one of a kind.
@@ -23,10 +32,17 @@ _MAX_UNANSWERED = 8
 
 
 class Relay:
-    """Owns the descriptors of ``Started`` from :meth:`run` on; restores signals and the terminal at its end."""
+    """Owns the descriptors of ``Started`` from :meth:`run` on; restores signals and the terminal at
+    its end.
+    """
 
     def __init__(
-        self, client: PlainClient, request: int, started: dict[str, Any], *, detach_keys: bytes = b""
+        self,
+        client: PlainClient,
+        request: int,
+        started: dict[str, Any],
+        *,
+        detach_keys: bytes = b"",
     ) -> None:
         self._client = client
         self._request = request
@@ -123,13 +139,18 @@ class Relay:
         self._unanswered.discard(answered)
         if message["m"] == "error" and answered in (0, self._request):
             raise DaemonError(
-                message.get("what", ""), message.get("where", ""), message.get("next", ""), message.get("code", 125)
+                message.get("what", ""),
+                message.get("where", ""),
+                message.get("next", ""),
+                message.get("code", 125),
             )
         if message["m"] == "ended" and answered == self._request:
             self._ended = message
             if self._tty:
                 self._copiers.finish_terminal()
-        return bool(self._detach_request) and answered == self._detach_request and message["m"] == "ok"
+        return (
+            bool(self._detach_request) and answered == self._detach_request and message["m"] == "ok"
+        )
 
     def _check_copies(self) -> None:
         failure = self._copiers.failure

@@ -32,7 +32,9 @@ def escape(text: str | bytes) -> str:
 def quote_command(argv: Iterable[bytes]) -> str:
     """A command line for people: escaped, words that need it in quotes."""
     words = [escape(word) for word in argv]
-    return " ".join(word if word and not set(word) & set(" \"'$`\\*?;&|<>()") else f"'{word}'" for word in words)
+    return " ".join(
+        word if word and not set(word) & set(" \"'$`\\*?;&|<>()") else f"'{word}'" for word in words
+    )
 
 
 def coloured(fd: int) -> bool:
@@ -52,7 +54,10 @@ def print_error(error: AkiosError, *, as_json: bool = False) -> None:
     if as_json:
         import json
 
-        print(json.dumps({"error": {"what": error.what, "where": error.where, "next": error.next}}), file=sys.stderr)
+        print(
+            json.dumps({"error": {"what": error.what, "where": error.where, "next": error.next}}),
+            file=sys.stderr,
+        )
         return
     print(f"{paint('akiosctl:', 'red', 2)} {escape(error.what)}", file=sys.stderr)
     if error.where:
@@ -78,5 +83,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]
     cells = [[escape(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for number, row in enumerate(cells):
-        line = "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]])
+        line = "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]]
+        )
         yield paint(line, "bold") if number == 0 else line

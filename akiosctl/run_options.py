@@ -10,9 +10,24 @@ FLAG, VALUE, MANY = "flag", "value", "many"
 
 # option → (name, what it takes, placeholder, help)
 OPTIONS: dict[str, tuple[str, str, str, str]] = {
-    "--policy": ("policy", VALUE, "FILE", "a policy file or profile (default, strict, permissive-dev)"),
-    "--workspace": ("workspace", VALUE, "DIR", "the directory the agent works in (default: the project here)"),
-    "--mode": ("mode", VALUE, "MODE", "cow, rw, ro or rw-direct: what becomes of changes in the workspace"),
+    "--policy": (
+        "policy",
+        VALUE,
+        "FILE",
+        "a policy file or profile (default, strict, permissive-dev)",
+    ),
+    "--workspace": (
+        "workspace",
+        VALUE,
+        "DIR",
+        "the directory the agent works in (default: the project here)",
+    ),
+    "--mode": (
+        "mode",
+        VALUE,
+        "MODE",
+        "cow, rw, ro or rw-direct: what becomes of changes in the workspace",
+    ),
     "--cow": ("cow", FLAG, "", "changes wait for diff, commit or discard (the default)"),
     "--rw": ("rw", FLAG, "", "changes are committed at the end"),
     "--ro": ("ro", FLAG, "", "the workspace cannot be changed"),
@@ -27,11 +42,26 @@ OPTIONS: dict[str, tuple[str, str, str, str]] = {
     "--trace": ("trace", VALUE, "LEVEL", "none, security, files or all: what goes into the log"),
     "--env": ("env", MANY, "NAME=VALUE", "set a variable inside"),
     "--keep-env": ("keep_env", MANY, "NAME", "pass a variable of yours"),
-    "--tty": ("tty", FLAG, "", "give the agent a terminal (the default when stdin and stdout are one)"),
+    "--tty": (
+        "tty",
+        FLAG,
+        "",
+        "give the agent a terminal (the default when stdin and stdout are one)",
+    ),
     "--no-tty": ("no_tty", FLAG, "", "give the agent pipes"),
     "--detach": ("detach", FLAG, "", "leave it running; print its cage"),
-    "--detach-keys": ("detach_keys", VALUE, "KEYS", "keys that leave a terminal running (ctrl-p,ctrl-q)"),
-    "--allow-degraded": ("allow_degraded", FLAG, "", "run although a layer cannot be enforced here"),
+    "--detach-keys": (
+        "detach_keys",
+        VALUE,
+        "KEYS",
+        "keys that leave a terminal running (ctrl-p,ctrl-q)",
+    ),
+    "--allow-degraded": (
+        "allow_degraded",
+        FLAG,
+        "",
+        "run although a layer cannot be enforced here",
+    ),
     "--standalone": ("standalone", FLAG, "", "as root: a private akiosd for this run"),
     "--socket": ("socket", VALUE, "PATH", "akiosd's control socket"),
     "--json": ("json", FLAG, "", "the report as one JSON line on stderr"),
@@ -39,8 +69,20 @@ OPTIONS: dict[str, tuple[str, str, str, str]] = {
     "--quiet": ("quiet", FLAG, "", "say nothing but errors"),
     "--help": ("help", FLAG, "", "this text"),
 }
-SHORT = {"-t": "--tty", "-T": "--no-tty", "-d": "--detach", "-v": "--verbose", "-q": "--quiet", "-h": "--help"}
-_EXCLUSIVE = (("cow", "rw", "ro", "mode"), ("tty", "no_tty"), ("commit", "discard"), ("verbose", "quiet"))
+SHORT = {
+    "-t": "--tty",
+    "-T": "--no-tty",
+    "-d": "--detach",
+    "-v": "--verbose",
+    "-q": "--quiet",
+    "-h": "--help",
+}
+_EXCLUSIVE = (
+    ("cow", "rw", "ro", "mode"),
+    ("tty", "no_tty"),
+    ("commit", "discard"),
+    ("verbose", "quiet"),
+)
 
 
 class RunOptions:
@@ -87,7 +129,9 @@ def parse_run(arguments: list[str]) -> RunOptions:
             continue
         if not equals:
             if not words:
-                raise AkiosError(f"{option} needs a value", "command line", f"write {option} {placeholder}")
+                raise AkiosError(
+                    f"{option} needs a value", "command line", f"write {option} {placeholder}"
+                )
             value = words.pop(0)
         given.setdefault(name, []).append(value)
     for group in _EXCLUSIVE:
@@ -103,7 +147,11 @@ def _unknown(option: str) -> AkiosError:
 
     near = difflib.get_close_matches(option, [*OPTIONS, *SHORT], 1)
     hint = f"did you mean {near[0]}?" if near else "see akiosctl run --help"
-    return AkiosError(f"unknown option {option}", "akiosctl run", f"{hint} (the agent's own options come after --)")
+    return AkiosError(
+        f"unknown option {option}",
+        "akiosctl run",
+        f"{hint} (the agent's own options come after --)",
+    )
 
 
 def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
@@ -121,7 +169,9 @@ def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
     ):
         value = options.value(name)
         if value is not None:
-            flags.setdefault(section, {})[key] = int(value) if name == "pids" and value.isdecimal() else value
+            flags.setdefault(section, {})[key] = (
+                int(value) if name == "pids" and value.isdecimal() else value
+            )
     for mode in ("cow", "rw", "ro"):
         if options.has(mode):
             flags.setdefault("filesystem", {})["workspace"] = mode
@@ -130,16 +180,28 @@ def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
 
 def help_text() -> str:
     """What ``akiosctl run --help`` prints."""
-    lines = ["Usage: akiosctl run [OPTIONS] -- COMMAND [ARGUMENTS]", "", "Run a command in a cage.", ""]
+    lines = [
+        "Usage: akiosctl run [OPTIONS] -- COMMAND [ARGUMENTS]",
+        "",
+        "Run a command in a cage.",
+        "",
+    ]
     shorts = {long: short for short, long in SHORT.items()}
     for option, (_, _, placeholder, text) in OPTIONS.items():
         left = (
-            f"{shorts[option] + ',' if option in shorts else '   '} {option}{' ' + placeholder if placeholder else ''}"
+            f"{shorts[option] + ',' if option in shorts else '   '}"
+            f" {option}{' ' + placeholder if placeholder else ''}"
         )
         lines.append(f"  {left:<28} {text}")
     lines += [
         "",
-        "Exit status: the command's own; 125 when AKIOS failed, 126 when the command cannot be executed,",
-        "127 when it is not found, 128+n when signal n ended it, 137 at a limit (the reason line says which).",
+        (
+            "Exit status: the command's own; 125 when AKIOS failed, 126 when the command cannot be"
+            " executed,"
+        ),
+        (
+            "127 when it is not found, 128+n when signal n ended it, 137 at a limit (the reason"
+            " line says which)."
+        ),
     ]
     return "\n".join(lines)

@@ -35,9 +35,21 @@ class RunPolicy:
         self.write: list[str] = parts["write"]
 
 
-def resolve_policy(workspace: str, explicit: str | None, flags: dict[str, dict[str, object]]) -> RunPolicy:
-    """Built-in ← system ← user ← project (or ``explicit``) ← ``flags``.  Raises :class:`AkiosError`."""
-    key = ascii((_FORMAT, __version__, [identity(path) for path in _files(workspace, explicit)], explicit, flags))
+def resolve_policy(
+    workspace: str, explicit: str | None, flags: dict[str, dict[str, object]]
+) -> RunPolicy:
+    """Built-in ← system ← user ← project (or ``explicit``) ← ``flags``.  Raises
+    :class:`AkiosError`.
+    """
+    key = ascii(
+        (
+            _FORMAT,
+            __version__,
+            [identity(path) for path in _files(workspace, explicit)],
+            explicit,
+            flags,
+        )
+    )
     cache = f"{user_directory('XDG_CACHE_HOME', '.cache')}/run/{crc32(key.encode()):08x}"
     parts = read_cache(cache, key)
     if parts is None:
@@ -48,7 +60,11 @@ def resolve_policy(workspace: str, explicit: str | None, flags: dict[str, dict[s
 
 def _files(workspace: str, explicit: str | None) -> list[str]:
     user = f"{user_directory('XDG_CONFIG_HOME', '.config')}/policy.yaml"
-    return [SYSTEM_POLICY, user, explicit if explicit is not None else f"{workspace}/{PROJECT_POLICY}"]
+    return [
+        SYSTEM_POLICY,
+        user,
+        explicit if explicit is not None else f"{workspace}/{PROJECT_POLICY}",
+    ]
 
 
 def user_directory(variable: str, below_home: str) -> str:
@@ -65,10 +81,19 @@ def identity(path: str) -> tuple[str | int, ...]:
         status = os.stat(path)
     except OSError as error:
         return (path, error.errno or 0)
-    return (os.path.abspath(path), status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+    return (
+        os.path.abspath(path),
+        status.st_dev,
+        status.st_ino,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_size,
+    )
 
 
-def _merge(workspace: str, explicit: str | None, flags: dict[str, dict[str, object]]) -> dict[str, Any]:
+def _merge(
+    workspace: str, explicit: str | None, flags: dict[str, dict[str, object]]
+) -> dict[str, Any]:
     from pathlib import Path
 
     import msgspec
@@ -101,7 +126,12 @@ def read_cache(cache: str, key: str) -> dict[str, Any] | None:
             entry = unpack(file.read(_MAX_CACHE))
     except (OSError, ProtocolError):
         return None
-    if not isinstance(entry, list) or len(entry) != 2 or entry[0] != key or not isinstance(entry[1], dict):
+    if (
+        not isinstance(entry, list)
+        or len(entry) != 2
+        or entry[0] != key
+        or not isinstance(entry[1], dict)
+    ):
         return None
     return entry[1]
 
@@ -124,11 +154,16 @@ def write_cache(cache: str, data: bytes) -> None:
 
 
 def choose_environment(policy: RunPolicy, given: list[str], kept: list[str]) -> dict[bytes, bytes]:
-    """What the agent gets of the caller's environment: the policy's list, its own values, then the options'."""
+    """What the agent gets of the caller's environment: the policy's list, its own values, then the
+    options'.
+    """
     chosen: dict[bytes, bytes] = {}
     for name, value in os.environb.items():
         text = os.fsdecode(name)
-        if any(text == pattern or (pattern[-1:] == "*" and text.startswith(pattern[:-1])) for pattern in policy.keep):
+        if any(
+            text == pattern or (pattern[-1:] == "*" and text.startswith(pattern[:-1]))
+            for pattern in policy.keep
+        ):
             chosen[name] = value
     for text, setting in policy.set.items():
         chosen[os.fsencode(text)] = os.fsencode(setting)
@@ -140,22 +175,30 @@ def choose_environment(policy: RunPolicy, given: list[str], kept: list[str]) -> 
     for text in given:
         name_text, equals, setting = text.partition("=")
         if not equals or not name_text:
-            raise AkiosError(f"{text!r} is not NAME=VALUE", "--env", "to pass a variable of yours: --keep-env NAME")
+            raise AkiosError(
+                f"{text!r} is not NAME=VALUE",
+                "--env",
+                "to pass a variable of yours: --keep-env NAME",
+            )
         chosen[os.fsencode(name_text)] = os.fsencode(setting)
     return chosen
 
 
 def _refuse_ours(name: str) -> None:
-    """akiosd sets these; only the policy can say otherwise, and a value given here would be lost without a word."""
+    """akiosd sets these; only the policy can say otherwise, and a value given here would be lost
+    without a word.
+    """
     # Only an option that names a variable needs the table of providers.
     from akiosd.values.agent_environment import hidden_variables
     from akiosd.values.providers import FACTS
 
     if name in hidden_variables(FACTS):
         raise AkiosError(
-            f"{name} is a key, which stays outside: the agent gets a placeholder and its gateway the key",
+            f"{name} is a key, which stays outside: the agent gets a placeholder and its gateway"
+            " the key",
             "environment",
-            "store it once: sudo akiosctl keys set PROVIDER; or name it in environment.set of the policy",
+            "store it once: sudo akiosctl keys set PROVIDER; or name it in environment.set of the"
+            " policy",
         )
     if name in VARIABLES:
         words = f"{name} is set to what the cage trusts"

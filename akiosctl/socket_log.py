@@ -34,7 +34,9 @@ class SocketFiles:
         if size < 0:
             return None
         if size > limit:
-            raise LedgerError(f"the file is {size} bytes long; at most {limit} can be right", where=path)
+            raise LedgerError(
+                f"the file is {size} bytes long; at most {limit} can be right", where=path
+            )
         while len(data) < size:
             piece = self._piece(path, len(data))
             if piece.size != size:
@@ -53,7 +55,9 @@ class SocketFiles:
     def files(self) -> Iterator[str]:
         start = 0
         while True:
-            found, _ = self._client.call(ListLogFiles(cage=self._cage, start=start, kept=self._kept), LogFileNames)
+            found, _ = self._client.call(
+                ListLogFiles(cage=self._cage, start=start, kept=self._kept), LogFileNames
+            )
             yield from found.names
             _refuse(found.bad, found.where)
             if not found.more or not found.names:

@@ -37,17 +37,27 @@ def run_standalone(options: RunOptions, as_json: bool, run_with: RunWith) -> int
     the log is bad.
     """
     if os.geteuid() != 0:
-        raise AkiosError("--standalone starts akiosd, which needs root", "akiosctl run", "use sudo, or the service")
+        raise AkiosError(
+            "--standalone starts akiosd, which needs root",
+            "akiosctl run",
+            "use sudo, or the service",
+        )
     if options.has("detach"):
-        raise AkiosError("--standalone ends with its run, so it cannot be left", "akiosctl run", "drop --detach")
-    directory = tempfile.mkdtemp(prefix="akios-standalone-", dir="/var/tmp" if os.path.isdir("/var/tmp") else None)
+        raise AkiosError(
+            "--standalone ends with its run, so it cannot be left", "akiosctl run", "drop --detach"
+        )
+    directory = tempfile.mkdtemp(
+        prefix="akios-standalone-", dir="/var/tmp" if os.path.isdir("/var/tmp") else None
+    )
     keep = False
     try:
         with private_daemon(directory):
             code = run_with(options, f"{directory}/run/control.sock", as_json, keeps=False)
         verdicts = verify_all(Path(directory) / "state")
         bad = [line for line, exit_code in verdicts if exit_code != 0]
-        for line in bad or ([line for line, _ in verdicts] if not options.has("quiet") and not as_json else []):
+        for line in bad or (
+            [line for line, _ in verdicts] if not options.has("quiet") and not as_json else []
+        ):
             note(line)
         keep = bool(bad)
         return 125 if bad else code
@@ -100,7 +110,9 @@ def _wait_ready(ready: int, daemon: subprocess.Popen[bytes], log: str) -> None:
     daemon.poll()
     with open(log, "rb") as file:
         lines = file.read().decode("utf-8", "replace").splitlines()
-    raise AkiosError("akiosd did not start", "--standalone", "; ".join(lines[-3:]) or "it said nothing")
+    raise AkiosError(
+        "akiosd did not start", "--standalone", "; ".join(lines[-3:]) or "it said nothing"
+    )
 
 
 def _stop(daemon: subprocess.Popen[bytes]) -> None:
@@ -121,13 +133,18 @@ def verify_all(state: Path) -> list[tuple[str, int]]:
 
     host = state / directory(HOST_LOG)
     report = fsck(host)
-    found = [(f"ledger verify: {report.verdict} (host log, {report.size} records)", report.exit_code)]
+    found = [
+        (f"ledger verify: {report.verdict} (host log, {report.size} records)", report.exit_code)
+    ]
     cages = state / "cages"
     for cage in sorted(os.listdir(cages)) if cages.is_dir() else []:
         log = state / directory(LogId(CageId(cage)))
         if log.is_dir():
             report = fsck(log, host=host, cage=cage)
-            text = f"ledger verify: {report.verdict} ({cage}, {report.size} records{_detail(report.detail)})"
+            text = (
+                f"ledger verify: {report.verdict} ({cage}, {report.size}"
+                f" records{_detail(report.detail)})"
+            )
             found.append((text, report.exit_code))
     return found
 

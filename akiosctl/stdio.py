@@ -46,7 +46,12 @@ def copy(source: int, target: int, limit: OutputLimit | None = None) -> str:
     What ``limit`` does not let pass is read and dropped: a blocked writer could not tell why it
     waits. Raises OSError for errors that are no end, such as ENOSPC.
     """
-    if limit is None and _may_splice(source) and _may_splice(target) and _is_for_splicing(source, target):
+    if (
+        limit is None
+        and _may_splice(source)
+        and _may_splice(target)
+        and _is_for_splicing(source, target)
+    ):
         try:
             return _copy_by_splice(source, target)
         except OSError as error:
@@ -278,7 +283,9 @@ class Copiers:
             data = os.read(master, _CHUNK)
         except OSError:
             return False  # EIO: every process inside has closed the terminal
-        return bool(data) and write_all(1, self._limit.take(data) if self._limit is not None else data)
+        return bool(data) and write_all(
+            1, self._limit.take(data) if self._limit is not None else data
+        )
 
     def _note_end(self) -> None:
         with self._lock:

@@ -88,7 +88,9 @@ def parse_detach_keys(text: str) -> bytes:
         elif 0 <= control < 32:
             keys.append(control)
         else:
-            raise AkiosError(f"{key!r} is not a key", "--detach-keys", "write for example ctrl-p,ctrl-q")
+            raise AkiosError(
+                f"{key!r} is not a key", "--detach-keys", "write for example ctrl-p,ctrl-q"
+            )
     return bytes(keys)
 
 

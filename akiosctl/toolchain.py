@@ -17,7 +17,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from akiosctl.open_regular import read_head
-from akiosctl.version_managers import Host, installed_tree, is_below, is_private, known_roots, stands_for
+from akiosctl.version_managers import (
+    Host,
+    installed_tree,
+    is_below,
+    is_private,
+    known_roots,
+    stands_for,
+)
 from akiosd.errors import AkiosError
 
 SYSTEM_TREES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives")
@@ -66,14 +73,18 @@ class Toolchain(NamedTuple):
             os.close(bind.fd)
 
 
-def locate_toolchain(argv0: str, env: Mapping[str, str], workspace: str, home: str, cwd: str = "") -> Toolchain:
+def locate_toolchain(
+    argv0: str, env: Mapping[str, str], workspace: str, home: str, cwd: str = ""
+) -> Toolchain:
     """Resolve ``argv0`` as execvp(3) would and find all it needs beside the system.
 
     ``workspace``, ``home`` and ``cwd`` (default: the workspace) are absolute.  The workspace
     appears inside under its own path.  Raises CommandNotFound, CommandNotExecutable; OSError never
     leaves an fd open.
     """
-    search = _Search(Host(env, os.path.normpath(home), cwd or workspace, os.path.normpath(workspace)))
+    search = _Search(
+        Host(env, os.path.normpath(home), cwd or workspace, os.path.normpath(workspace))
+    )
     search.examine_path()
     command = search.expose(search.find(argv0), trusted=True)
     return Toolchain(command, search.open_binds(), search.env, search.notes)
@@ -141,7 +152,9 @@ class _Search:
         base = venv_home(config)
         if base:
             for place in dict.fromkeys((base, os.path.realpath(base))):
-                if not self.is_visible(place) and any(_is_executable(f"{place}/{n}") for n in ("python3", "python")):
+                if not self.is_visible(place) and any(
+                    _is_executable(f"{place}/{n}") for n in ("python3", "python")
+                ):
                     self.add_tree(place + "/", trusted=trusted)
 
     def find(self, argv0: str) -> str:
@@ -159,7 +172,8 @@ class _Search:
             candidates = [
                 f"{place}/{argv0}"
                 for directory, places in self.path
-                for place in (places or ([] if stands_for(directory, self.host) is not None else [directory]))
+                for place in places
+                or ([] if stands_for(directory, self.host) is not None else [directory])
             ]
         found = next((path for path in candidates if _is_executable(path)), None)
         if found is None:
@@ -173,7 +187,9 @@ class _Search:
                 f"{argv0}: command not found", where="PATH", next="check the name and your PATH"
             )
         if os.path.isdir(present):
-            return CommandNotExecutableError(f"{present} is a directory", where="run", next="name a program in it")
+            return CommandNotExecutableError(
+                f"{present} is a directory", where="run", next="name a program in it"
+            )
         own = is_below(present, self.host.workspace) or is_below(present, self.host.home)
         hint = f"chmod +x {present}" if own else "name a program"
         return CommandNotExecutableError(f"{present} cannot be executed", where="run", next=hint)
@@ -211,10 +227,14 @@ class _Search:
         if found and _is_executable(found):
             self.expose(found, trusted=trusted, depth=depth + 1)
         if "/" in interpreter and not self.is_visible(found):
-            self.notes.append(f"{path} names the interpreter {interpreter}, which is not shown inside")
+            self.notes.append(
+                f"{path} names the interpreter {interpreter}, which is not shown inside"
+            )
 
     def is_visible(self, path: str) -> bool:
-        if is_below(path, self.host.workspace) or any(is_below(path, tree) for tree in SYSTEM_TREES):
+        if is_below(path, self.host.workspace) or any(
+            is_below(path, tree) for tree in SYSTEM_TREES
+        ):
             return True
         return any(is_below(path, tree) for tree in self.trees)
 
@@ -245,7 +265,9 @@ class _Search:
         if trusted and _is_executable(real):
             self.trees[real] = "command"
             return True
-        self.notes.append(f"{path} leads to {real}, which no known tool installed; it is not shown inside")
+        self.notes.append(
+            f"{path} leads to {real}, which no known tool installed; it is not shown inside"
+        )
         return False
 
     def open_binds(self) -> list[Bind]:
@@ -285,7 +307,11 @@ def _hops(path: str) -> list[str]:
     while os.path.islink(hops[-1]) and len(hops) < _MAX_HOPS:
         target = os.readlink(hops[-1])
         # ".." is the parent of where the link really is, not of how it was reached.
-        base = os.path.realpath(os.path.dirname(hops[-1])) if ".." in target else os.path.dirname(hops[-1])
+        base = (
+            os.path.realpath(os.path.dirname(hops[-1]))
+            if ".." in target
+            else os.path.dirname(hops[-1])
+        )
         hops.append(os.path.normpath(os.path.join(base, target)))
     return hops
 

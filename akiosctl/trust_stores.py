@@ -31,7 +31,9 @@ _IN_PACKAGES = (
 _NO_PACKAGES = (".dist-info", ".egg-info", ".so", ".py", ".pth")
 
 
-def find_trust_stores(trees: Iterable[str], workspace: str, environments: Iterable[str] = ()) -> list[str]:
+def find_trust_stores(
+    trees: Iterable[str], workspace: str, environments: Iterable[str] = ()
+) -> list[str]:
     """Absolute, real paths of stores in ``trees``, in the system, and in Python environments of the
     workspace.
 

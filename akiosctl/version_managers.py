@@ -15,12 +15,47 @@ from typing import NamedTuple
 from akiosctl.open_regular import read_head
 
 # A tree with one of these at its top is somebody's home, whatever it is called.
-_PRIVATE_NAMES = (".ssh", ".aws", ".gnupg", ".netrc", ".kube", ".docker", ".git-credentials", ".bash_history")
+_PRIVATE_NAMES = (
+    ".ssh",
+    ".aws",
+    ".gnupg",
+    ".netrc",
+    ".kube",
+    ".docker",
+    ".git-credentials",
+    ".bash_history",
+)
 # Below a home: what is never shown, whoever's configuration leads there.
 SECRET_NAMES = (*_PRIVATE_NAMES, ".password-store", ".mozilla", ".config/gh", ".config/gcloud")
 _TOO_WIDE = (
-    *("/", "/bin", "/boot", "/data", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/nix", "/opt"),
-    *("/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/tmp"),
+    *(
+        "/",
+        "/bin",
+        "/boot",
+        "/data",
+        "/dev",
+        "/etc",
+        "/home",
+        "/lib",
+        "/lib64",
+        "/media",
+        "/mnt",
+        "/nix",
+        "/opt",
+    ),
+    *(
+        "/proc",
+        "/root",
+        "/run",
+        "/sbin",
+        "/srv",
+        "/sys",
+        "/tmp",
+        "/usr",
+        "/var",
+        "/var/lib",
+        "/var/tmp",
+    ),
 )
 # manager → (variable that names versions, file that names versions)
 _ENV_MANAGERS = {
@@ -86,7 +121,11 @@ def known_roots(host: Host) -> list[Root]:
         Root("/nix/store", 0, "nix"),
         Root("/opt", 1, "/opt"),
     ]
-    real = [Root(os.path.realpath(root.path), root.depth, root.why) for root in roots if os.path.isdir(root.path)]
+    real = [
+        Root(os.path.realpath(root.path), root.depth, root.why)
+        for root in roots
+        if os.path.isdir(root.path)
+    ]
     return list(dict.fromkeys(roots + real))
 
 
@@ -114,7 +153,9 @@ def is_private(tree: str, home: str) -> bool:
     return any(os.path.lexists(f"{real}/{name}") for name in _PRIVATE_NAMES)
 
 
-def installed_tree(path: str, roots: list[Root], host: Host, *, trusted: bool) -> tuple[str, str] | None:
+def installed_tree(
+    path: str, roots: list[Root], host: Host, *, trusted: bool
+) -> tuple[str, str] | None:
     """The smallest tree that holds the installation ``path`` belongs to, and why, or ``None``.
 
     Known places first; then by shape: a Python installation, its standard library beside it.  Only
@@ -126,7 +167,9 @@ def installed_tree(path: str, roots: list[Root], host: Host, *, trusted: bool) -
         if is_below(path, root.path) and (trusted or root.why != "/opt"):
             parts = path[len(root.path) :].strip("/").split("/")
             tree = "/".join([root.path, *parts[: root.depth]])
-            if (not root.depth or (len(parts) >= root.depth and parts[0])) and not is_private(tree, host.home):
+            if (not root.depth or (len(parts) >= root.depth and parts[0])) and not is_private(
+                tree, host.home
+            ):
                 return tree, root.why
     if trusted and "/node_modules/" in path:
         # Packages find each other in the outermost directory of this name, whoever's bin/ leads to
@@ -152,7 +195,10 @@ def _shape(tree: str, trusted: bool) -> str:
         if not trusted and not _INSTALLATION.issuperset(name.lower() for name in _list(tree)):
             return ""
         names = _list(f"{tree}/lib")
-        if any(name.startswith("python") and os.path.isfile(f"{tree}/lib/{name}/os.py") for name in names):
+        if any(
+            name.startswith("python") and os.path.isfile(f"{tree}/lib/{name}/os.py")
+            for name in names
+        ):
             return "python"
     return ""
 
@@ -171,7 +217,10 @@ def stands_for(directory: str, host: Host) -> list[str] | None:
         if os.path.isdir(f"{parent}/installs"):
             return _tool_versions_bins(f"{parent}/installs", host)
     if name == "bin":
-        if any(_is_manager(parent, manager) and os.path.isdir(f"{parent}/versions") for manager in _ENV_MANAGERS):
+        if any(
+            _is_manager(parent, manager) and os.path.isdir(f"{parent}/versions")
+            for manager in _ENV_MANAGERS
+        ):
             return []
         if os.path.isdir(f"{parent}/tools/image"):
             return _volta_bins(parent)
@@ -181,7 +230,9 @@ def stands_for(directory: str, host: Host) -> list[str] | None:
 
 
 def _is_manager(root: str, manager: str) -> bool:
-    return os.path.basename(root).lstrip(".") == manager or os.path.exists(f"{root}/libexec/{manager}")
+    return os.path.basename(root).lstrip(".") == manager or os.path.exists(
+        f"{root}/libexec/{manager}"
+    )
 
 
 def _env_manager_bins(root: str, manager: str, host: Host) -> list[str]:
@@ -191,7 +242,9 @@ def _env_manager_bins(root: str, manager: str, host: Host) -> list[str]:
     variable, file_name = _ENV_MANAGERS[manager]
     names = host.env.get(variable, "").replace(":", " ").split()
     if not names:
-        texts = [_read(f"{place}/{file_name}") for place in _upwards(host.cwd)] + [_read(f"{root}/version")]
+        texts = [_read(f"{place}/{file_name}") for place in _upwards(host.cwd)] + [
+            _read(f"{root}/version")
+        ]
         names = next((words for words in map(_words, texts) if words), [])
     bins = []
     for name in names:
@@ -209,7 +262,9 @@ def _version_directory(versions: str, name: str) -> str | None:
         return None
     if os.path.isdir(f"{versions}/{name}"):
         return f"{versions}/{name}"
-    candidates = [entry for entry in _list(versions) if re.fullmatch(re.escape(name) + r"\.\d+", entry)]
+    candidates = [
+        entry for entry in _list(versions) if re.fullmatch(re.escape(name) + r"\.\d+", entry)
+    ]
     return f"{versions}/{max(candidates, key=_version_key)}" if candidates else None
 
 
@@ -230,7 +285,9 @@ def _tool_versions_bins(installs: str, host: Host) -> list[str]:
     if not chosen:
         # mise's own files are TOML of many shapes; its "latest" links stand for what it would most
         # likely choose.
-        chosen = {tool: "latest" for tool in _list(installs) if os.path.isdir(f"{installs}/{tool}/latest")}
+        chosen = {
+            tool: "latest" for tool in _list(installs) if os.path.isdir(f"{installs}/{tool}/latest")
+        }
     found = []
     for tool, version in chosen.items():
         tree = f"{installs}/{tool}/{version}"
@@ -246,10 +303,18 @@ def _volta_bins(root: str) -> list[str]:
     try:
         platform = json.loads(_read(f"{root}/tools/user/platform.json") or "{}")
         node = platform.get("node", {}).get("runtime", "")
-        versions = {"node": node, "npm": platform.get("node", {}).get("npm"), "yarn": platform.get("yarn")}
+        versions = {
+            "node": node,
+            "npm": platform.get("node", {}).get("npm"),
+            "yarn": platform.get("yarn"),
+        }
     except (ValueError, AttributeError):
         return []
-    trees = [f"{root}/tools/image/{tool}/{version}" for tool, version in versions.items() if isinstance(version, str)]
+    trees = [
+        f"{root}/tools/image/{tool}/{version}"
+        for tool, version in versions.items()
+        if isinstance(version, str)
+    ]
     return [f"{tree}/bin" for tree in trees if os.path.isdir(f"{tree}/bin")]
 
 
@@ -262,8 +327,12 @@ def _rustup_bins(host: Host) -> list[str]:
     for place in _upwards(host.cwd):
         plain = _words(_read(f"{place}/rust-toolchain"))
         names += plain[:1] if plain and not plain[0].startswith("[") else []
-        names += re.findall(r'(?m)^[ \t]*channel[ \t]*=[ \t]*"([^"\n]+)"', _read(f"{place}/rust-toolchain.toml"))
-    names += re.findall(r'(?m)^[ \t]*default_toolchain[ \t]*=[ \t]*"([^"\n]+)"', _read(f"{rustup}/settings.toml"))
+        names += re.findall(
+            r'(?m)^[ \t]*channel[ \t]*=[ \t]*"([^"\n]+)"', _read(f"{place}/rust-toolchain.toml")
+        )
+    names += re.findall(
+        r'(?m)^[ \t]*default_toolchain[ \t]*=[ \t]*"([^"\n]+)"', _read(f"{rustup}/settings.toml")
+    )
     for name in filter(None, names):
         if _VERSION_NAME.match(name):
             for entry in _list(f"{rustup}/toolchains"):

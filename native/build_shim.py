@@ -1,13 +1,14 @@
-"""Builds the native parts of AKIOS: the cffi extension `akiosd.kernel._shim`, the executable `akios-launcher`, and the
-programs `akiosctl` and `akiosd`.
+"""Builds the native parts of AKIOS: the cffi extension `akiosd.kernel._shim`, the executable
+`akios-launcher`, and the programs `akiosctl` and `akiosd`.
 
-setuptools calls `BuildExt` and `BuildScripts` (named in pyproject.toml) at every install. All but the two programs,
-which belong beside the interpreter they start, are also built without pip:
+setuptools calls `BuildExt` and `BuildScripts` (named in pyproject.toml) at every install. All but
+the two programs, which belong beside the interpreter they start, are also built without pip:
 
     python native/build_shim.py          # into the source tree, after an edit
     python native/build_shim.py DIR      # -> DIR/akiosd/kernel/{_shim.*.so,akios-launcher}
 
-`AKIOS_SANITIZE=1` builds both with the address and undefined-behaviour sanitizers; `CC` names the compiler.
+`AKIOS_SANITIZE=1` builds both with the address and undefined-behaviour sanitizers; `CC` names the
+compiler.
 """
 
 import os
@@ -20,7 +21,8 @@ from cffi import FFI
 from setuptools import Distribution, Extension
 from setuptools.command.build_ext import build_ext
 
-# setuptools brings distutils with it, also where Python has none any more, and has no such command of its own.
+# setuptools brings distutils with it, also where Python has none any more, and has no such command
+# of its own.
 from distutils.command.build_scripts import build_scripts  # isort: skip
 
 NATIVE = Path(__file__).resolve().parent
@@ -36,18 +38,30 @@ PROGRAMS = ("akiosctl", "akiosd")
 SHIM_LIBRARIES = ["crypto", "pthread"]
 LAUNCHER_LIBRARIES: list[str] = []
 
-WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wformat=2", "-Wshadow", "-Wconversion", "-Wno-sign-conversion"]
+WARNINGS = [
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wformat=2",
+    "-Wshadow",
+    "-Wconversion",
+    "-Wno-sign-conversion",
+]
 COMMON = ["-std=gnu11", "-g", "-fno-strict-aliasing", "-fstack-protector-strong", "-D_GNU_SOURCE"]
 LINK = ["-Wl,-z,relro,-z,now,-z,noexecstack"]
 
 
 def read_declarations(header: Path) -> str:
-    """The part of `header` between `/* cffi: begin */` and `/* cffi: end */`: plain declarations, no `#` lines."""
+    """The part of `header` between `/* cffi: begin */` and `/* cffi: end */`: plain declarations,
+    no `#` lines.
+    """
     text = header.read_text()
     try:
         return text.split("/* cffi: begin */", 1)[1].split("/* cffi: end */", 1)[0]
     except IndexError:
-        raise SystemExit(f"{header}: the lines `/* cffi: begin */` and `/* cffi: end */` are missing") from None
+        raise SystemExit(
+            f"{header}: the lines `/* cffi: begin */` and `/* cffi: end */` are missing"
+        ) from None
 
 
 def write_wrapper(target: Path) -> None:
@@ -61,12 +75,19 @@ def write_wrapper(target: Path) -> None:
 def sanitizers() -> list[str]:
     if os.environ.get("AKIOS_SANITIZE") != "1":
         return []
-    return ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+    return [
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=undefined",
+        "-fno-omit-frame-pointer",
+    ]
 
 
 def optimisation() -> list[str]:
-    # _FORTIFY_SOURCE hides the very calls the sanitizers intercept, so a build has one or the other.
-    fortify = ["-U_FORTIFY_SOURCE"] if sanitizers() else ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
+    # _FORTIFY_SOURCE hides the very calls the sanitizers intercept, so a build has one or the
+    # other.
+    fortify = (
+        ["-U_FORTIFY_SOURCE"] if sanitizers() else ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
+    )
     return ["-O1" if sanitizers() else "-O2", *fortify, *sanitizers()]
 
 
@@ -81,15 +102,21 @@ def run_compiler(arguments: list[str]) -> None:
     command = [*os.environ.get("CC", "cc").split(), *COMMON, *optimisation(), *WARNINGS]
     command += [f"-I{NATIVE / 'include'}", *arguments]
     if subprocess.run(command).returncode != 0:
-        raise SystemExit("native code did not compile; the compiler's words are above. Command: " + " ".join(command))
+        raise SystemExit(
+            "native code did not compile; the compiler's words are above. Command: "
+            + " ".join(command)
+        )
 
 
 class BuildExt(build_ext):
-    """build_ext that compiles our C strictly, lets cffi's generated wrapper be as it is, and adds the launcher."""
+    """build_ext that compiles our C strictly, lets cffi's generated wrapper be as it is, and adds
+    the launcher.
+    """
 
     def finalize_options(self) -> None:
         super().finalize_options()
-        # A changed header or flag must never leave an old object behind, and everything compiles in seconds.
+        # A changed header or flag must never leave an old object behind, and everything compiles in
+        # seconds.
         self.force = True
 
     def run(self) -> None:
@@ -109,8 +136,11 @@ class BuildExt(build_ext):
         ext.libraries = SHIM_LIBRARIES
         ext.extra_compile_args = optimisation()
         ext.extra_link_args = [*LINK, *sanitizers()]
-        # Our C goes in as finished objects: only so can it be held to warnings that cffi's generated C does not meet.
-        ext.extra_objects = [str(self.compile_object(source, work)) for source in find_sources(SHIM_SOURCES)]
+        # Our C goes in as finished objects: only so can it be held to warnings that cffi's
+        # generated C does not meet.
+        ext.extra_objects = [
+            str(self.compile_object(source, work)) for source in find_sources(SHIM_SOURCES)
+        ]
         super().build_extension(ext)
 
     def compile_object(self, source: Path, work: Path) -> Path:
@@ -126,7 +156,9 @@ class BuildExt(build_ext):
 
 
 class BuildScripts(build_scripts):
-    """The programs people start: executables that name their interpreter and its isolation, instead of scripts."""
+    """The programs people start: executables that name their interpreter and its isolation, instead
+    of scripts.
+    """
 
     def finalize_options(self) -> None:
         super().finalize_options()
@@ -147,14 +179,20 @@ def link_entry(target: Path) -> None:
     base = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]  # outside of any virtual environment
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     sources = [str(path) for path in find_sources(ENTRY_SOURCES)]
-    run_compiler([
-        *("-fPIE", "-pie", f'-DAKIOS_PYTHON="{base}"', f'-DAKIOS_PYTHON_NAME="{name}"'), *sources, *LINK,
-        *("-o", str(target)),
-    ])  # fmt: skip
+    run_compiler(
+        [
+            *("-fPIE", "-pie", f'-DAKIOS_PYTHON="{base}"', f'-DAKIOS_PYTHON_NAME="{name}"'),
+            *sources,
+            *LINK,
+            *("-o", str(target)),
+        ]
+    )
 
 
 def install_file(source: Path, target: Path) -> None:
-    """Copies, then renames: a launcher that is running keeps its old file instead of failing the build with ETXTBSY."""
+    """Copies, then renames: a launcher that is running keeps its old file instead of failing the
+    build with ETXTBSY.
+    """
     partial = target.with_suffix(".new")
     shutil.copy2(source, partial)
     partial.replace(target)

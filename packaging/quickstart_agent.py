@@ -1,8 +1,9 @@
 """A small agent for packaging/quickstart: it does a day's work, then what a hijacked one would try.
 
-Every line is one attempt with its outcome, `allowed` or `denied (ERRNO)`, and the outcome that is right. Needs only
-the standard library. Exit code: how many outcomes were wrong. An attempt that succeeds changes nothing: started
-outside a cage, even as root, it must do no harm, so settings are opened and not written, and a mount is undone.
+Every line is one attempt with its outcome, `allowed` or `denied (ERRNO)`, and the outcome that is
+right. Needs only the standard library. Exit code: how many outcomes were wrong. An attempt that
+succeeds changes nothing: started outside a cage, even as root, it must do no harm, so settings are
+opened and not written, and a mount is undone.
 
     quickstart_agent.py SECRET      SECRET is a file outside the project that the caller can read
     quickstart_agent.py --fork-bomb LIMIT
@@ -50,7 +51,10 @@ def start_child() -> None:
 
 
 def talk_to_itself() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname(), timeout=5):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname(), timeout=5),
+    ):
         pass
 
 
@@ -67,7 +71,9 @@ def read_shadow() -> None:
 
 
 def reach_address() -> None:
-    socket.create_connection(("192.0.2.1", 443), timeout=5).close()  # RFC 5737: an address nobody owns
+    socket.create_connection(
+        ("192.0.2.1", 443), timeout=5
+    ).close()  # RFC 5737: an address nobody owns
 
 
 def open_raw_socket() -> None:
@@ -122,7 +128,9 @@ ATTEMPTS: list[tuple[str, Callable[[], None], str]] = [
 
 
 def attempt(action: Callable[[], None]) -> tuple[str, str]:
-    """(allowed or denied, the errno's name). A time-out is a denial too slow to be one, and counts as allowed."""
+    """(allowed or denied, the errno's name). A time-out is a denial too slow to be one, and counts
+    as allowed.
+    """
     try:
         action()
     except TimeoutError:
@@ -137,12 +145,17 @@ def run_attempts() -> int:
     for title, action, right in ATTEMPTS:
         outcome, why = attempt(action)
         wrong += outcome != right
-        print(f"  {title:<34} {outcome}{why}{'' if outcome == right else f'   <-- should be {right}'}", flush=True)
+        print(
+            f"  {title:<34} {outcome}{why}{'' if outcome == right else f'   <-- should be {right}'}",
+            flush=True,
+        )
     return wrong
 
 
 def fork_bomb(limit: int) -> int:
-    """Forks until refused; the children only wait. Above `limit` something is wrong, and it stops by itself."""
+    """Forks until refused; the children only wait. Above `limit` something is wrong, and it stops
+    by itself.
+    """
     children: list[int] = []
     why = ""
     try:

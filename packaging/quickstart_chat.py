@@ -1,6 +1,7 @@
-"""An ordinary agent for packaging/quickstart: the official SDK, the vendor's address, no word of AKIOS.
+"""An ordinary agent for packaging/quickstart: the official SDK, the vendor's address, no word of
+AKIOS.
 
-    quickstart_chat.py MODEL
+quickstart_chat.py MODEL
 """
 
 import os
@@ -23,7 +24,10 @@ whole = client.chat.completions.create(model=model, messages=messages, max_token
 print(f"  a whole answer        {whole.choices[0].message.content}")
 Path("letter.txt").write_text(whole.choices[0].message.content or "")
 pieces = client.chat.completions.create(
-    model=model, messages=[*messages, {"role": "user", "content": "Please."}], max_tokens=200, stream=True
+    model=model,
+    messages=[*messages, {"role": "user", "content": "Please."}],
+    max_tokens=200,
+    stream=True,
 )
 print("  a streamed answer     ", end="")
 for event in pieces:

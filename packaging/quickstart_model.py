@@ -1,8 +1,10 @@
-"""A stand-in for a model provider, for packaging/quickstart: no model, a fixed answer, a record of what it was sent.
+"""A stand-in for a model provider, for packaging/quickstart: no model, a fixed answer, a record of
+what it was sent.
 
-It speaks enough of OpenAI's chat completions, over real TLS with an authority of its own, for the official SDK. It
-answers whatever it is asked with a sentence that repeats the first e-mail address and the first IBAN it finds in the
-prompt, so that one sees what reached it, and what the agent gets back.
+It speaks enough of OpenAI's chat completions, over real TLS with an authority of its own, for the
+official SDK. It answers whatever it is asked with a sentence that repeats the first e-mail address
+and the first IBAN it finds in the prompt, so that one sees what reached it, and what the agent gets
+back.
 
     quickstart_model.py DIRECTORY      writes DIRECTORY/{ca.pem,port} when it is ready, DIRECTORY/seen for each request
 """
@@ -28,19 +30,33 @@ _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[0-9A-Z]{4}){3,7}(?: ?[0-9A-Z]{1,3})?\b")
 
 _USAGE = x509.KeyUsage(
-    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
-    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
-)  # fmt: skip
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def make_certificates(directory: Path) -> ssl.SSLContext:
-    """An authority for the occasion and a certificate for 127.0.0.1; the authority's goes into ``ca.pem``."""
+    """An authority for the occasion and a certificate for 127.0.0.1; the authority's goes into
+    ``ca.pem``.
+    """
     now = datetime.datetime.now(datetime.UTC)
-    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    authority_key, key = (
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP256R1()),
+    )
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "AKIOS quickstart stand-in")])
 
     def builder(name: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        started = x509.CertificateBuilder().subject_name(name).issuer_name(authority).public_key(public)
+        started = (
+            x509.CertificateBuilder().subject_name(name).issuer_name(authority).public_key(public)
+        )
         started = started.serial_number(x509.random_serial_number())
         return started.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(
             now + datetime.timedelta(hours=12)
@@ -48,16 +64,25 @@ def make_certificates(directory: Path) -> ssl.SSLContext:
 
     root = builder(authority, authority_key.public_key())
     root = root.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    # From Python 3.13 on, a certificate that does not say whose it is, or what for, is not accepted (RFC 5280, 4.2.1).
+    # From Python 3.13 on, a certificate that does not say whose it is, or what for, is not accepted
+    # (RFC 5280, 4.2.1).
     root = root.add_extension(_USAGE, critical=True)
-    root = root.add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
-    leaf = builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]), key.public_key())
-    leaf = leaf.add_extension(
-        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+    root = root.add_extension(
+        x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False
     )
-    leaf = leaf.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    leaf = builder(
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]), key.public_key()
+    )
     leaf = leaf.add_extension(
-        x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
+        x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+        critical=False,
+    )
+    leaf = leaf.add_extension(
+        x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+    )
+    leaf = leaf.add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
+        critical=False,
     )
     signed = leaf.sign(authority_key, hashes.SHA256())
     root_pem = root.sign(authority_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
@@ -66,7 +91,9 @@ def make_certificates(directory: Path) -> ssl.SSLContext:
         chain.write(signed.public_bytes(serialization.Encoding.PEM))
         chain.write(
             key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
             )
         )
         chain.flush()
@@ -89,7 +116,11 @@ class Model(BaseHTTPRequestHandler):
         prompt = "\n".join(str(message["content"]) for message in body["messages"])
         answer = answer_to(prompt)
         with (self.directory / "seen").open("a") as seen:
-            found = {"path": self.path, "authorization": self.headers["authorization"] or "", "prompt": prompt}
+            found = {
+                "path": self.path,
+                "authorization": self.headers["authorization"] or "",
+                "prompt": prompt,
+            }
             seen.write(json.dumps({**found, "answer": answer}) + "\n")
         usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(answer) // 4}
         usage["total_tokens"] = sum(usage.values())
@@ -97,7 +128,11 @@ class Model(BaseHTTPRequestHandler):
             wants_usage = (body.get("stream_options") or {}).get("include_usage")
             self.stream(body["model"], answer, usage if wants_usage else None)
         else:
-            choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
+            choice = {
+                "index": 0,
+                "message": {"role": "assistant", "content": answer},
+                "finish_reason": "stop",
+            }
             self.reply(body["model"], "chat.completion", choices=[choice], usage=usage)
 
     def reply(self, model: str, kind: str, **fields: Any) -> None:
@@ -109,7 +144,13 @@ class Model(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def chunk(self, model: str, kind: str, **fields: Any) -> dict[str, Any]:
-        return {"id": "chatcmpl-stand-in", "object": kind, "created": int(time.time()), "model": model, **fields}
+        return {
+            "id": "chatcmpl-stand-in",
+            "object": kind,
+            "created": int(time.time()),
+            "model": model,
+            **fields,
+        }
 
     def stream(self, model: str, answer: str, usage: dict[str, int] | None) -> None:
         """Seven characters an event, so that every address and number is cut."""
@@ -118,7 +159,9 @@ class Model(BaseHTTPRequestHandler):
         self.send_header("connection", "close")
         self.end_headers()
         pieces = [answer[at : at + 7] for at in range(0, len(answer), 7)]
-        events = [[{"index": 0, "delta": {"content": piece}, "finish_reason": None}] for piece in pieces]
+        events = [
+            [{"index": 0, "delta": {"content": piece}, "finish_reason": None}] for piece in pieces
+        ]
         events.append([{"index": 0, "delta": {}, "finish_reason": "stop"}])
         for choices in events:
             self.event(self.chunk(model, "chat.completion.chunk", choices=choices))

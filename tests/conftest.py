@@ -1,7 +1,8 @@
 """Named sets: tests that take too long for every run, chosen by ``packaging/test --set NAME``.
 
-``@pytest.mark.named_set("histories")`` puts a test into the set ``histories``.  Without ``--set`` such tests are left
-out without a word; with ``--set NAME`` only that set's tests are run, and with ``--set all`` those of every set.
+``@pytest.mark.named_set("histories")`` puts a test into the set ``histories``.  Without ``--set``
+such tests are left out without a word; with ``--set NAME`` only that set's tests are run, and with
+``--set all`` those of every set.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--set", default="", metavar="NAME", help="run only the tests of this named set (or: all)")
+    parser.addoption(
+        "--set", default="", metavar="NAME", help="run only the tests of this named set (or: all)"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,7 +1,9 @@
-"""Finds what the native sources define and nobody names: functions, macros, constants, fields of structures.
+"""Finds what the native sources define and nobody names: functions, macros, constants, fields of
+structures.
 
-A name is a name, wherever it stands: a field is told apart from a function by the ``.`` or ``->`` in front of it only.
-The compiler finds the rest (unused static functions and variables are errors, native/build_shim.py).
+A name is a name, wherever it stands: a field is told apart from a function by the ``.`` or ``->``
+in front of it only.  The compiler finds the rest (unused static functions and variables are errors,
+native/build_shim.py).
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ def definitions(text: str) -> Iterator[tuple[str, str]]:
 
 
 def dead_native(sources: Iterable[str], python: str) -> list[str]:
-    """Texts of the C sources and headers, and of the Python that calls them → ``kind name`` of what nobody names."""
+    """Texts of the C sources and headers, and of the Python that calls them → ``kind name`` of
+    what nobody names.
+    """
     texts = [_COMMENT.sub(" ", text) for text in sources]
     whole = "\n".join(texts)
     found = [item for text in texts for item in definitions(text)]
@@ -45,7 +49,11 @@ def dead_native(sources: Iterable[str], python: str) -> list[str]:
     left.subtract(name for kind, name in found if kind != "field")
     read = set(re.findall(r"(?:->|\.)\s*(\w+)", whole + python))
     called = set(re.findall(r"\.(\w+)", python))
-    return sorted({
-        f"{kind} {name}" for kind, name in found
-        if kind != "test" and (name not in read if kind == "field" else left[name] <= 0 and name not in called)
-    })  # fmt: skip
+    return sorted(
+        {
+            f"{kind} {name}"
+            for kind, name in found
+            if kind != "test"
+            and (name not in read if kind == "field" else left[name] <= 0 and name not in called)
+        }
+    )

@@ -1,9 +1,9 @@
 """Finds definitions of the product that nothing in the product reaches, by reading its sources.
 
-Reaching is transitive: what only dead code uses is dead, and so are two functions that only call each other.  A name of
-a module is resolved through imports and local scopes.  A member of a class cannot be resolved without types: it is
-reached where living code reads an attribute of that name, a private one (``_x``) in its own module only.  Writing an
-attribute does not reach it.
+Reaching is transitive: what only dead code uses is dead, and so are two functions that only call
+each other.  A name of a module is resolved through imports and local scopes.  A member of a class
+cannot be resolved without types: it is reached where living code reads an attribute of that name, a
+private one (``_x``) in its own module only.  Writing an attribute does not reach it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-# A module or a definition named in text: in a table of modules, in the programs' entry, in a unit of systemd.
+# A module or a definition named in text: in a table of modules, in the programs' entry, in a unit
+# of systemd.
 NAMED = re.compile(r"\b(?:from )?((?:akiosd|akiosctl|native)(?:\.\w+)+)(?: import (\w+)|:(\w+))?")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -142,7 +143,9 @@ class Reader:
 
 
 def stored(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    """The names that a scope binds, but for its imports; inner functions and classes are scopes of their own."""
+    """The names that a scope binds, but for its imports; inner functions and classes are scopes of
+    their own.
+    """
     for node in nodes:
         match node:
             case (
@@ -225,7 +228,8 @@ class Graph:
             base, _, last = name.rpartition(".")
             if name.partition(".")[0] not in self.all:
                 return ()  # a library's
-            # What a module imported, or a member that is inherited or of a value: known by its last name.
+            # What a module imported, or a member that is inherited or of a value: known by its last
+            # name.
             reads.add(("", last))
             return (base, self.aliases[name]) if name in self.aliases else (base,)
         alive.add(name)

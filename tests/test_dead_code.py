@@ -1,7 +1,8 @@
-"""Every definition of the product is reached from the product: what only tests reach is dead, and goes with its tests.
+"""Every definition of the product is reached from the product: what only tests reach is dead, and
+goes with its tests.
 
-The finders are ``tests/dead_code.py`` (Python) and ``tests/dead_c.py`` (C); what they cannot see is in the tables here,
-each with its reason.  An entry that is not needed any more fails, too.
+The finders are ``tests/dead_code.py`` (Python) and ``tests/dead_c.py`` (C); what they cannot see is
+in the tables here, each with its reason.  An entry that is not needed any more fails, too.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ KEPT: dict[str, str] = {
 }
 
 WRITTEN = ("akiosd.values.records", "akiosd.wire.messages", "akiosd.wire.gateway")
-"""What is defined here is read by others: by tools that read logs, by other clients.  It lives where it is written."""
+"""What is defined here is read by others: by tools that read logs, by other clients.  It lives
+where it is written.
+"""
 FILLED: dict[str, str] = {
     "akiosd.values.records.Syscall": "native/src/shim_entry.c writes it",
     **{
@@ -114,10 +117,7 @@ def unwritten(graph: Graph, alive: set[str], modules: tuple[str, ...]) -> list[s
     return sorted(
         name
         for name, found in graph.all.items()
-        if found.module in modules
-        and found.bases
-        and name not in made
-        and name not in based
+        if found.module in modules and found.bases and name not in made and name not in based
     )
 
 

@@ -1,4 +1,6 @@
-"""The layers of the tree: arrows point down only.  Read from the sources, lazy and typing-only imports included."""
+"""The layers of the tree: arrows point down only.  Read from the sources, lazy and typing-only
+imports included.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,18 @@ FLOORS: dict[str, int] = {
 # The order inside a package that has wings: each may import what stands before it here, and itself.
 INSIDE: dict[str, tuple[str, ...]] = {
     "akiosd.gateway": (
-        *("net", "daemon_link", "upstream", "redaction", "context", "http", "llm", "sites", "serve", "process"),
+        *(
+            "net",
+            "daemon_link",
+            "upstream",
+            "redaction",
+            "context",
+            "http",
+            "llm",
+            "sites",
+            "serve",
+            "process",
+        ),
     ),
     "akiosd.daemon": ("base", "ledger", "sockets", "host", "gateways", "cages", "requests", "main"),
 }
@@ -40,23 +53,40 @@ EVERYBODY = ("akiosd", "akiosd.errors")
 PURE = 2
 """Up to this floor there are functions over values: time, randomness and the host are arguments."""
 IMPURE = {
-    *("os", "socket", "time", "random", "subprocess", "threading", "trio", "asyncio", "multiprocessing", "secrets"),
+    *(
+        "os",
+        "socket",
+        "time",
+        "random",
+        "subprocess",
+        "threading",
+        "trio",
+        "asyncio",
+        "multiprocessing",
+        "secrets",
+    ),
     *("select", "signal", "fcntl", "ctypes", "pathlib", "shutil", "tempfile"),
 }
-# Mechanisms of the kernel's floor that the store beside it and the client above it use too.  Each asks the kernel and
-# nobody else: it imports nothing of ours and needs no compiled part, so that whoever reads a ledger on another machine
-# has it.  They are shared because a mechanism is to have one door: written a second time, openat2 would have a second
-# idea of what "beneath" means.
+# Mechanisms of the kernel's floor that the store beside it and the client above it use too.  Each
+# asks the kernel and nobody else: it imports nothing of ours and needs no compiled part, so that
+# whoever reads a ledger on another machine has it.  They are shared because a mechanism is to have
+# one door: written a second time, openat2 would have a second idea of what "beneath" means.
 SHARED = ("akiosd.kernel.syscalls", "akiosd.kernel.scm_rights")
 # Packages that see less than their floor allows: (highest floor, modules besides).
 NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
     "akiosd.workflow": (PURE, ()),
-    # The verifier reads files without the daemon, and hashes natively where that is built (it asks the kernel for
-    # nothing); a standalone run finds its log; a commit is made with the kernel's own doors.
+    # The verifier reads files without the daemon, and hashes natively where that is built (it asks
+    # the kernel for nothing); a standalone run finds its log; a commit is made with the kernel's
+    # own doors.
     "akiosctl": (
         PURE,
         (
-            *("akiosd.store.fsck", "akiosd.store.archive_log", "akiosd.store.proofs_and_tiles", "akiosd.store.log_dir"),
+            *(
+                "akiosd.store.fsck",
+                "akiosd.store.archive_log",
+                "akiosd.store.proofs_and_tiles",
+                "akiosd.store.log_dir",
+            ),
             "akiosd.kernel.hashing",
             *SHARED,
         ),
@@ -72,12 +102,15 @@ ONLY: dict[str, tuple[str, ...]] = {
     "cffi": ("akiosd.kernel.seccomp",),
     # One rule for aliases and keys that stand twice.
     "yaml": ("akiosd.policy.yaml_lines",),
-    # Loading the prices takes 0.15 s and what they need; akiosd and the client only count what the gateway says.
+    # Loading the prices takes 0.15 s and what they need; akiosd and the client only count what the
+    # gateway says.
     "genai_prices": ("akiosd.meter.prices",),
     "akiosd.meter.prices": ("akiosd.gateway",),
-    # It hides what it imports from this test.  The verbs of the command line and the providers are tables of names.
+    # It hides what it imports from this test.  The verbs of the command line and the providers are
+    # tables of names.
     "importlib": ("akiosctl.commands", "akiosd.gateway.llm.providers.registry"),
-    # Programs are started with an environment and a directory of their own, in one place for the client and for akiosd.
+    # Programs are started with an environment and a directory of their own, in one place for the
+    # client and for akiosd.
     "subprocess": ("akiosd.kernel.programs", "akiosctl.standalone"),
     "tests": (),
 }
@@ -106,7 +139,9 @@ def owner(module: str) -> str:
 
 
 def imports(source: str, module: str, known: frozenset[str]) -> Iterator[tuple[int, str]]:
-    """(line, module) of every import, at whatever depth; ``from package import x`` is the module x if there is one."""
+    """(line, module) of every import, at whatever depth; ``from package import x`` is the module x
+    if there is one.
+    """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -119,7 +154,11 @@ def imports(source: str, module: str, known: frozenset[str]) -> Iterator[tuple[i
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
                 yield node.lineno, inner if inner in known else base
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "__import__":
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "__import__"
+        ):
             yield node.lineno, "importlib"
 
 
@@ -147,7 +186,9 @@ def complaint(module: str, target: str) -> str:
         return f"{here} has no floor in the table"
     if not there:
         top = target.partition(".")[0]
-        return f"{here} is pure and knows no {top}" if FLOORS[here] <= PURE and top in IMPURE else ""
+        return (
+            f"{here} is pure and knows no {top}" if FLOORS[here] <= PURE and top in IMPURE else ""
+        )
     if there not in FLOORS:
         return f"{there} has no floor in the table"
     if module in SHARED:
@@ -208,7 +249,9 @@ def test_every_import_points_down() -> None:
 def test_a_mechanism_has_one_door() -> None:
     assert not find_back_doors(read_sources(["akiosd", "akiosctl"]))
     planted = {"akiosctl.client": "import socket\nsocket.send_fds(s, [b'x'], [0])"}
-    assert find_back_doors(planted) == ["akiosctl.client:2: send_fds belongs to akiosd.kernel.scm_rights"]
+    assert find_back_doors(planted) == [
+        "akiosctl.client:2: send_fds belongs to akiosd.kernel.scm_rights"
+    ]
 
 
 def test_packages_re_export_and_do_nothing_else() -> None:
@@ -218,12 +261,16 @@ def test_packages_re_export_and_do_nothing_else() -> None:
         for node in ast.parse(text).body:
             plain = isinstance(node, ast.Import | ast.ImportFrom)
             value = node.value if isinstance(node, ast.Expr | ast.Assign) else None
-            assert plain or isinstance(value, ast.Constant | ast.List | ast.Tuple), f"{name}, line {node.lineno}"
+            assert plain or isinstance(value, ast.Constant | ast.List | ast.Tuple), (
+                f"{name}, line {node.lineno}"
+            )
 
 
 def test_the_build_and_the_scripts_do_not_import_tests() -> None:
     for path in (ROOT / "native").rglob("*.py"):
-        assert not [t for _, t in imports(path.read_text(), "native", frozenset()) if is_in(t, "tests")], path
+        assert not [
+            t for _, t in imports(path.read_text(), "native", frozenset()) if is_in(t, "tests")
+        ], path
 
 
 PLANTED = [
@@ -263,7 +310,11 @@ PLANTED = [
     ("akiosd.gateway.net.tls", "from akiosd.gateway.llm import call", "llm comes after net"),
     ("akiosd.gateway.context", "import akiosd.gateway.sites.sites", "sites comes after context"),
     ("akiosd.gateway", "from akiosd.gateway.net import tls", "after the package itself"),
-    ("akiosd.daemon.host", "from akiosd.daemon.cages.run_cage import Cage", "cages comes after host"),
+    (
+        "akiosd.daemon.host",
+        "from akiosd.daemon.cages.run_cage import Cage",
+        "cages comes after host",
+    ),
     ("akiosd.daemon.odd", "from akiosd.daemon.base import log", "akiosd.daemon.odd has no place"),
     ("akiosd.unheard.of", "import os", "no floor"),
     ("akiosd.daemon.host", "from akiosd.unheard import of", "no floor"),
@@ -272,7 +323,13 @@ PLANTED = [
 
 @pytest.mark.parametrize(("module", "source", "why"), PLANTED)
 def test_a_planted_violation_is_found(module: str, source: str, why: str) -> None:
-    known = ("akiosd.daemon", "akiosd.kernel.disk", "akiosd.kernel.syscalls", "akiosd.ledger.note", "akiosd.unheard.of")
+    known = (
+        "akiosd.daemon",
+        "akiosd.kernel.disk",
+        "akiosd.kernel.syscalls",
+        "akiosd.ledger.note",
+        "akiosd.unheard.of",
+    )
     found = check({**dict.fromkeys(known, ""), module: source})
     assert len(found) == 1 and why in found[0], found
 
@@ -280,11 +337,23 @@ def test_a_planted_violation_is_found(module: str, source: str, why: str) -> Non
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("akiosd.wire.frame", "import struct\nfrom akiosd.errors import ProtocolError\nfrom akiosd import __version__"),
-        ("akiosd.kernel.disk", "import os\nfrom akiosd.kernel import _shim\nfrom akiosd.policy import schema"),
-        ("akiosd.daemon.base.config", "from akiosd.policy import schema\nfrom akiosd.store import fsck"),
+        (
+            "akiosd.wire.frame",
+            "import struct\nfrom akiosd.errors import ProtocolError\nfrom akiosd import __version__",
+        ),
+        (
+            "akiosd.kernel.disk",
+            "import os\nfrom akiosd.kernel import _shim\nfrom akiosd.policy import schema",
+        ),
+        (
+            "akiosd.daemon.base.config",
+            "from akiosd.policy import schema\nfrom akiosd.store import fsck",
+        ),
         ("akiosd.policy.yaml_lines", "import yaml\nfrom akiosd.policy import schema"),
-        ("akiosctl.verbs.ledger", "import os, click\nfrom akiosd.store.fsck import fsck\nfrom akiosctl import client"),
+        (
+            "akiosctl.verbs.ledger",
+            "import os, click\nfrom akiosd.store.fsck import fsck\nfrom akiosctl import client",
+        ),
         ("akiosd.store.wal", "from akiosd.kernel.syscalls import openat2"),
         ("akiosctl.client", "from akiosd.kernel.syscalls import openat2"),
     ],

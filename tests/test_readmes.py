@@ -29,11 +29,15 @@ _BOX = "┌─├└│▶▼◀"
 
 def named_files(document: Path) -> Iterator[str]:
     """Files that a document names in code: relative to it, to its package, or to the repository."""
-    yield from (name for name in _FILE.findall(document.read_text()) if not _ELSEWHERE.fullmatch(name))
+    yield from (
+        name for name in _FILE.findall(document.read_text()) if not _ELSEWHERE.fullmatch(name)
+    )
 
 
 def drawn_modules(document: Path) -> Iterator[str]:
-    """Modules that a drawing names without ``.py``, as far as they begin with a directory of the package."""
+    """Modules that a drawing names without ``.py``, as far as they begin with a directory of the
+    package.
+    """
     for block in document.read_text().split("```")[1::2]:
         for name in _DRAWN.findall(block):
             if any((place / name.partition("/")[0]).is_dir() for place in (document.parent, ROOT)):
@@ -58,16 +62,30 @@ def test_a_readme_draws_the_flow_and_leads_to_files(package: str) -> None:
 def test_what_a_document_names_is_there(name: str) -> None:
     document = ROOT / name
     places = (document.parent, ROOT, ROOT / "akiosd", ROOT / "native" / "src", ROOT / "native")
-    missing = [file for file in named_files(document) if not any((place / file).exists() for place in places)]
-    missing += [link for link in _LINK.findall(document.read_text()) if not (document.parent / link).exists()]
+    missing = [
+        file
+        for file in named_files(document)
+        if not any((place / file).exists() for place in places)
+    ]
+    missing += [
+        link
+        for link in _LINK.findall(document.read_text())
+        if not (document.parent / link).exists()
+    ]
     assert missing == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_what_a_drawing_names_is_there(package: str) -> None:
     document = ROOT / package / "README.md"
-    paths = [(name, place / name) for name in drawn_modules(document) for place in (document.parent, ROOT)]
-    there = {name for name, path in paths if path.is_dir() or path.with_name(path.name + ".py").exists()}
+    paths = [
+        (name, place / name)
+        for name in drawn_modules(document)
+        for place in (document.parent, ROOT)
+    ]
+    there = {
+        name for name, path in paths if path.is_dir() or path.with_name(path.name + ".py").exists()
+    }
     assert {name for name, _ in paths} == there
 
 

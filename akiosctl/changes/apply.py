@@ -52,8 +52,9 @@ class Failure(msgspec.Struct, frozen=True):
 class CommitReport(msgspec.Struct, frozen=True):
     """What a commit did.
 
-    Without a ``failure`` everything is ``done``.  With one, ``done`` holds what could not be rolled back (nothing, as
-    a rule) and ``kept`` names the directory in the workspace that holds the old and unplaced files, if it is needed.
+    Without a ``failure`` everything is ``done``.  With one, ``done`` holds what could not be rolled
+    back (nothing, as a rule) and ``kept`` names the directory in the workspace that holds the old
+    and unplaced files, if it is needed.
     """
 
     done: tuple[Operation, ...]
@@ -72,13 +73,17 @@ _CHANGED = "it changed in the workspace since it was compared"
 def commit(
     workspace_fd: int, view_fd: int, plan: Plan, progress: Callable[[Operation], None] | None = None
 ) -> CommitReport:
-    """Perform ``plan``.  Both fds are the caller's and stay open.  AkiosError: the plan is blocked."""
+    """Perform ``plan``.  Both fds are the caller's and stay open.  AkiosError: the plan is
+    blocked.
+    """
     if plan.blocked:
         raise AkiosError(
             explain_block(plan),
             where="commit",
-            next="see them with akiosctl diff, and write yourself what you want of the refused; "
-            "--skip-refused leaves them out, --force overrides conflicts",
+            next=(
+                "see them with akiosctl diff, and write yourself what you want of the refused; "
+                "--skip-refused leaves them out, --force overrides conflicts"
+            ),
         )
     if not plan.operations:
         return CommitReport(())
@@ -104,7 +109,9 @@ def commit(
 
 
 class Committer:
-    """Performs operations one at a time: ``stage`` all, ``perform`` each, then ``finish`` (after ``roll_back``)."""
+    """Performs operations one at a time: ``stage`` all, ``perform`` each, then ``finish`` (after
+    ``roll_back``).
+    """
 
     def __init__(self, workspace_fd: int, view_fd: int) -> None:
         self.workspace_fd = workspace_fd
@@ -121,7 +128,9 @@ class Committer:
         self._keep = False
 
     def stage(self, operations: Sequence[Operation]) -> Failure | None:
-        """Copy every file that will be written out of the view; nothing in the workspace has changed yet."""
+        """Copy every file that will be written out of the view; nothing in the workspace has
+        changed yet.
+        """
         current = operations[0]
         try:
             os.mkdir(self._staging, 0o700, dir_fd=self.workspace_fd)
@@ -149,14 +158,18 @@ class Committer:
         return None
 
     def roll_back(self) -> int:
-        """Undo what was performed, newest first; returns how many operations remain done (0, as a rule)."""
+        """Undo what was performed, newest first; returns how many operations remain done (0, as a
+        rule).
+        """
         while self._undo:
             index, undo = self._undo[-1]
             try:
                 undo()
             except OSError as error:
                 self._keep = True
-                self.notes.append(f"the commit could not be rolled back completely: {explain(error)}")
+                self.notes.append(
+                    f"the commit could not be rolled back completely: {explain(error)}"
+                )
                 return index + 1
             self._undo.pop()
         return 0
@@ -172,7 +185,9 @@ class Committer:
                 return self._staging
             self._clean()
         except OSError as error:
-            self.notes.append(f"{self._staging.decode()} in the workspace could not be removed: {error.strerror}")
+            self.notes.append(
+                f"{self._staging.decode()} in the workspace could not be removed: {error.strerror}"
+            )
         finally:
             os.close(self._staging_fd)
             self._staging_fd = -1
@@ -180,7 +195,10 @@ class Committer:
 
     def _clean(self) -> None:
         for parent, name in self._local:
-            with suppress(FileNotFoundError, NotADirectoryError), self._directory(parent) as directory:
+            with (
+                suppress(FileNotFoundError, NotADirectoryError),
+                self._directory(parent) as directory,
+            ):
                 os.unlink(name, dir_fd=directory)
         fd = open_directory(self.workspace_fd, self._staging, readable=True)
         try:
@@ -248,7 +266,9 @@ class Committer:
         try:
             os.fchown(target, old.uid, old.gid)
         except PermissionError:
-            self.notes.append(f"{os.fsdecode(path)!r} belonged to {old.uid}:{old.gid} and now to you")
+            self.notes.append(
+                f"{os.fsdecode(path)!r} belonged to {old.uid}:{old.gid} and now to you"
+            )
 
     def _dispatch(self, operation: Operation, directory: int, name: bytes) -> None:
         match operation.verb:
@@ -270,7 +290,9 @@ class Committer:
     def _make_directory(self, operation: Operation, directory: int, name: bytes) -> None:
         assert operation.new is not None
         os.mkdir(name, 0o700, dir_fd=directory)
-        self._on_undo(lambda: self._in_parent(operation, lambda parent: os.rmdir(name, dir_fd=parent)))
+        self._on_undo(
+            lambda: self._in_parent(operation, lambda parent: os.rmdir(name, dir_fd=parent))
+        )
         fd = openat2(directory, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             inherited = stat.S_IMODE(os.fstat(fd).st_mode) & 0o2000
@@ -305,20 +327,30 @@ class Committer:
             anchor = name_of(operation.anchor)
             try:
                 os.link(
-                    anchor, staged, src_dir_fd=anchor_directory, dst_dir_fd=self._staging_fd, follow_symlinks=False
+                    anchor,
+                    staged,
+                    src_dir_fd=anchor_directory,
+                    dst_dir_fd=self._staging_fd,
+                    follow_symlinks=False,
                 )
                 self._check_anchor(read_entry(self._staging_fd, staged), expected)
             except OSError as error:
                 if error.errno not in _NO_HARD_LINK:
                     raise
-                self.notes.append(f"{os.fsdecode(operation.path)!r} was copied, not linked: {error.strerror}")
+                self.notes.append(
+                    f"{os.fsdecode(operation.path)!r} was copied, not linked: {error.strerror}"
+                )
                 self._check_anchor(read_entry(anchor_directory, anchor), expected)
                 clone(anchor_directory, anchor, self._staging_fd, staged)
         self._place(operation, directory, name, staged)
 
     def _check_anchor(self, found: Entry, expected: Entry) -> None:
-        # A placed file keeps its inode on the same file system; a copy of it (another one) at least its stamp.
-        if (found.size, found.mtime_ns) != (expected.size, expected.mtime_ns) or found.type is not EntryType.FILE:
+        # A placed file keeps its inode on the same file system; a copy of it (another one) at least
+        # its stamp.
+        if (found.size, found.mtime_ns) != (
+            expected.size,
+            expected.mtime_ns,
+        ) or found.type is not EntryType.FILE:
             raise _StopError("the file it is a link to changed in the workspace")
 
     def _remove(self, operation: Operation, directory: int, name: bytes) -> None:
@@ -342,7 +374,9 @@ class Committer:
             self._put_back(lambda: undo(directory))
         self._on_undo(lambda: self._in_parent(operation, undo))
 
-    def _remove_by_copy(self, operation: Operation, directory: int, name: bytes, parked: bytes) -> None:
+    def _remove_by_copy(
+        self, operation: Operation, directory: int, name: bytes, parked: bytes
+    ) -> None:
         """On another subvolume only a copy of the old can wait in the staging directory."""
         assert operation.old is not None
         beside = self._park_beside(operation)
@@ -365,12 +399,16 @@ class Committer:
         self._on_undo(lambda: self._in_parent(operation, undo))
 
     def _put_back(self, undo: Callable[[], None]) -> None:
-        """Return to the user what was taken by mistake; if that fails it is kept in the staging directory."""
+        """Return to the user what was taken by mistake; if that fails it is kept in the staging
+        directory.
+        """
         try:
             undo()
         except OSError:
             self._keep = True
-            raise _StopError(f"{_CHANGED}; the newest version is in {self._staging.decode()}") from None
+            raise _StopError(
+                f"{_CHANGED}; the newest version is in {self._staging.decode()}"
+            ) from None
         raise _StopError(_CHANGED)
 
     def _park_beside(self, operation: Operation) -> bytes:
@@ -403,7 +441,11 @@ class Committer:
             if status.type is not operation.new.type:
                 raise _StopError(_CHANGED)
             is_file = status.type is EntryType.FILE
-            if is_file and operation.old is not None and not (status.same_object(operation.old) and status.nlink == 1):
+            if (
+                is_file
+                and operation.old is not None
+                and not (status.same_object(operation.old) and status.nlink == 1)
+            ):
                 raise _StopError(_CHANGED)
             inherited = 0 if is_file else status.mode & 0o7000
             chmod(fd, operation.new.mode & 0o777 | inherited & (operation.new.mode | 0o2000))
@@ -421,7 +463,9 @@ class Committer:
         self._on_undo(lambda: self._in_parent(operation, undo))
 
     def _place(self, operation: Operation, directory: int, name: bytes, staged: bytes) -> None:
-        """Put ``staged`` where exactly ``operation.old`` (or nothing) stands; what stood there takes its place."""
+        """Put ``staged`` where exactly ``operation.old`` (or nothing) stands; what stood there
+        takes its place.
+        """
         old, place, local = operation.old, self._staging_fd, False
         if old is not None and not read_entry(directory, name).same_object(old):
             raise _StopError(_CHANGED)
@@ -431,7 +475,8 @@ class Committer:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            # Another subvolume or project quota: rename(2) cannot, so the file is copied beside its place first.
+            # Another subvolume or project quota: rename(2) cannot, so the file is copied beside its
+            # place first.
             beside = self._park_beside(operation)
             clone(self._staging_fd, staged, directory, beside)
             place, local, staged = directory, True, beside

@@ -80,7 +80,13 @@ def _copy_range(source: int, target: int, offset: int, end: int) -> None:
             try:
                 copied = os.copy_file_range(source, target, end - offset, offset, offset)
             except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
+                if error.errno not in (
+                    errno.EXDEV,
+                    errno.EINVAL,
+                    errno.EOPNOTSUPP,
+                    errno.ENOSYS,
+                    errno.EPERM,
+                ):
                     raise
                 copied = 0
             if copied:

@@ -27,7 +27,11 @@ class Setting(msgspec.Struct, frozen=True):
         """The full name, such as ``core.hookspath``, or ``filter.*.clean`` where there is a
         subsection.
         """
-        return f"{self.section}.*.{self.key}" if self.subsection is not None else f"{self.section}.{self.key}"
+        return (
+            f"{self.section}.*.{self.key}"
+            if self.subsection is not None
+            else f"{self.section}.{self.key}"
+        )
 
 
 class BadConfigError(Exception):
@@ -148,7 +152,9 @@ def forbidden_changes(old: bytes, new: bytes) -> list[str]:
     Raises :class:`BadConfigError` when one of the two cannot be read.
     """
     before, after = parse_config(old), parse_config(new)
-    known = frozenset((setting.section, setting.subsection) for setting in before if setting.name in _ADDABLE)
+    known = frozenset(
+        (setting.section, setting.subsection) for setting in before if setting.name in _ADDABLE
+    )
     kept = [setting for setting in before if not _may_change(setting, known)]
     left = [setting for setting in after if not _may_change(setting, known)]
     if kept == left:
@@ -185,12 +191,16 @@ def includes(settings: list[Setting]) -> list[bytes]:
 
 def hook_paths(settings: list[Setting]) -> list[bytes]:
     """The values of ``core.hooksPath``."""
-    return [setting.value for setting in settings if setting.value and setting.name == "core.hookspath"]
+    return [
+        setting.value for setting in settings if setting.value and setting.name == "core.hookspath"
+    ]
 
 
 def worktrees(settings: list[Setting]) -> list[bytes]:
     """The values of ``core.worktree``."""
-    return [setting.value for setting in settings if setting.value and setting.name == "core.worktree"]
+    return [
+        setting.value for setting in settings if setting.value and setting.name == "core.worktree"
+    ]
 
 
 def named_words(settings: list[Setting]) -> list[tuple[str, bytes]]:

@@ -37,7 +37,11 @@ def object_to_packed(data: bytes) -> str:
 
 
 def _shown(bad: object) -> str:
-    return "a prompt that shows the name of a reference in it may run what is in that name" if bad else ""
+    return (
+        "a prompt that shows the name of a reference in it may run what is in that name"
+        if bad
+        else ""
+    )
 
 
 # Version 4 shortens names by the one before, so a short file can hold endless ones.
@@ -62,7 +66,10 @@ def find_objection(data: bytes) -> str:
             continue
         readings += 1
         if not is_safe:
-            return "git would write what it names where git itself allows nothing (.git, or out of the workspace)"
+            return (
+                "git would write what it names where git itself allows nothing (.git, or out of the"
+                " workspace)"
+            )
     return "" if readings else _UNREADABLE
 
 
@@ -74,7 +81,9 @@ def _is_safe(name: bytes) -> bool:
         return True
     parts = name.removesuffix(b"/").split(b"/") if name else []
     inner = name.replace(b"\\", b"/").split(b"/")
-    return not any(part in (b"", b".", b"..") for part in parts) and all(fold(part) != ".git" for part in inner)
+    return not any(part in (b"", b".", b"..") for part in parts) and all(
+        fold(part) != ".git" for part in inner
+    )
 
 
 def _names(data: bytes, hash_size: int) -> Iterator[bytes]:

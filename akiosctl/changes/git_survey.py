@@ -104,7 +104,9 @@ def _directories(repository: Repository) -> tuple[bytes, bytes]:
 
 def _tops(repository: Repository, git: bytes, own: Configuration) -> list[bytes]:
     """The directories that git runs in: the top of the work tree, or its own."""
-    found = [os.path.join(git, value) for value in worktrees([setting for _, setting in own.settings])]
+    found = [
+        os.path.join(git, value) for value in worktrees([setting for _, setting in own.settings])
+    ]
     return [repository.top if repository.top is not None else git, *found]
 
 
@@ -147,24 +149,32 @@ class _Places:
 
     def included(self, configuration: Configuration) -> Iterator[Row]:
         for source, target in configuration.included:
-            yield from self.row(target, f"{show(source)} includes it: git obeys it at the next command")
+            yield from self.row(
+                target, f"{show(source)} includes it: git obeys it at the next command"
+            )
 
     def named(self, configuration: Configuration, tops: list[bytes], git: bytes) -> Iterator[Row]:
         for source, setting in configuration.settings:
             for value in hook_paths([setting]):
                 for top in tops:
                     path = os.path.join(top, expand_home(value, self._home))
-                    yield from self.row(path, f"core.hooksPath of {show(source)} leads here: git runs it")
+                    yield from self.row(
+                        path, f"core.hooksPath of {show(source)} leads here: git runs it"
+                    )
             for name, word in named_words([setting]):
                 for base in (*tops, git):
-                    yield from self._word(base, expand_home(word, self._home), f"{name} of {show(source)} names it")
+                    yield from self._word(
+                        base, expand_home(word, self._home), f"{name} of {show(source)} names it"
+                    )
 
     def _word(self, base: bytes, word: bytes, why: str) -> Iterator[Row]:
         """A word counts when it looks like a path or a program, or names a file; a whole directory
         is not meant.
         """
         path = os.path.join(base, word)
-        if not os.path.isdir(path) and (b"/" in word or is_program_name(word) or os.path.isfile(path)):
+        if not os.path.isdir(path) and (
+            b"/" in word or is_program_name(word) or os.path.isfile(path)
+        ):
             yield from self.row(path, why)
         inner = os.path.join(base, word.lstrip(b"/"))
         # What stands behind a variable: $PWD/tools/x.
@@ -175,7 +185,11 @@ class _Places:
 def _relative(users: Configuration) -> Iterator[Row]:
     """What the user's configuration names relative to any repository's top."""
     for source, setting in users.settings:
-        words = [("core.hooksPath", value) for value in hook_paths([setting])] + named_words([setting])
+        words = [("core.hooksPath", value) for value in hook_paths([setting])] + named_words(
+            [setting]
+        )
         for name, word in words:
-            if not word.startswith((b"/", b"~")) and (b"/" in word or b"." in word or name == "core.hooksPath"):
+            if not word.startswith((b"/", b"~")) and (
+                b"/" in word or b"." in word or name == "core.hooksPath"
+            ):
                 yield Row(word, (), f"{name} of {show(source)} leads here: git runs it")

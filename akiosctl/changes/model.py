@@ -114,7 +114,12 @@ class Change(msgspec.Struct, frozen=True):
             return self.problem
         if self.kind is ChangeKind.TYPE and self.old and self.new:
             return f"{self.old.type} became {self.new.type}"
-        if self.old and self.new and self.old.mode != self.new.mode and self.type is not EntryType.SYMLINK:
+        if (
+            self.old
+            and self.new
+            and self.old.mode != self.new.mode
+            and self.type is not EntryType.SYMLINK
+        ):
             return f"mode {self.old.mode:04o} became {self.new.mode:04o}"
         return ""
 

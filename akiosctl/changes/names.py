@@ -15,7 +15,9 @@ from functools import lru_cache
 
 from akiosctl.changes.model import parent_of
 
-_IGNORABLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
 
 
 @lru_cache(maxsize=4096)
@@ -66,15 +68,23 @@ def protecting_pattern(
 class _Matcher:
     def __init__(self, patterns: tuple[str, ...]) -> None:
         self.depth = max((pattern.count("/") + 1 for pattern in patterns), default=1)
-        self.patterns = [(pattern, re.compile(_expression(pattern), re.DOTALL)) for pattern in patterns]
-        self.any = re.compile("|".join(f"(?:{_expression(pattern)})" for pattern in patterns) or "(?!)", re.DOTALL)
+        self.patterns = [
+            (pattern, re.compile(_expression(pattern), re.DOTALL)) for pattern in patterns
+        ]
+        self.any = re.compile(
+            "|".join(f"(?:{_expression(pattern)})" for pattern in patterns) or "(?!)", re.DOTALL
+        )
 
     def match_end(self, path: bytes) -> str | None:
         parts = path.rsplit(b"/", self.depth)
         # The first part of a longer path stands for all above; NUL keeps it from looking like the
         # root.
         is_whole = b"/" not in parts[0]
-        text = ("/" if is_whole else "\0/") + "/".join(fold(part) for part in parts[0 if is_whole else 1 :]) + "/"
+        text = (
+            ("/" if is_whole else "\0/")
+            + "/".join(fold(part) for part in parts[0 if is_whole else 1 :])
+            + "/"
+        )
         if not self.any.search(text):
             return None
         return next(pattern for pattern, expression in self.patterns if expression.search(text))
@@ -111,7 +121,10 @@ def rows_of(patterns: tuple[str, ...]) -> tuple[tuple[str, bool, tuple[str, ...]
     """(pattern, whether it holds at the root only, its components) of each pattern with more than
     one component.
     """
-    rows = ((name, name.startswith("/"), tuple(part for part in name.split("/") if part)) for name in patterns)
+    rows = (
+        (name, name.startswith("/"), tuple(part for part in name.split("/") if part))
+        for name in patterns
+    )
     return tuple(row for row in rows if len(row[2]) > 1)
 
 

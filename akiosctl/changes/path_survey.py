@@ -26,14 +26,20 @@ _WORD = re.compile(rb"[^\s'\"`;&|<>(){}=,:\[\]]+")
 
 
 def survey_path(
-    root: bytes, files: Iterable[bytes], links: Mapping[bytes, bytes], diff: Diff, env: Mapping[bytes, bytes]
+    root: bytes,
+    files: Iterable[bytes],
+    links: Mapping[bytes, bytes],
+    diff: Diff,
+    env: Mapping[bytes, bytes],
 ) -> list[Row]:
     """``files``: those that are read on entering a directory.  Only names that shadow others are
     rows.
     """
     places = dict(_from_environment(root, env))
     for path in files:
-        places |= {place: f"{show(path)} puts {show(place)} into PATH" for place in _named(root, path)}
+        places |= {
+            place: f"{show(path)} puts {show(place)} into PATH" for place in _named(root, path)
+        }
     if not places:
         return []
     commands = _commands(root, env)
@@ -48,7 +54,10 @@ def survey_path(
         standing = (name for name in _list(os.path.join(root, place)) if name in commands)
         names = {name for name in standing if not os.path.isdir(os.path.join(root, place, name))}
         names |= {*changed.get(place, ()), *changed.get(place if real is None else real, ())}
-        rows += [Row(join(place, name), (), f"{why}, where it would run as {show(name)}") for name in names & commands]
+        rows += [
+            Row(join(place, name), (), f"{why}, where it would run as {show(name)}")
+            for name in names & commands
+        ]
         rows += [Row(path, (), why) for path in (place, real) if path in turned]
     return rows
 
@@ -83,7 +92,9 @@ def _named(root: bytes, path: bytes) -> Iterator[bytes]:
 def _commands(root: bytes, env: Mapping[bytes, bytes]) -> set[bytes]:
     """What the user's PATH offers outside of the workspace."""
     places = [entry for entry in env.get(b"PATH", b"").split(b":") if entry.startswith(b"/")]
-    outside = [place for place in dict.fromkeys((*places, *_SYSTEM)) if _inside(root, place) is None]
+    outside = [
+        place for place in dict.fromkeys((*places, *_SYSTEM)) if _inside(root, place) is None
+    ]
     return {name for place in outside for name in _list(place)}
 
 

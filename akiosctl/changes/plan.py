@@ -75,7 +75,9 @@ def explain_block(plan: Plan) -> str:
     shown = "; ".join(f"{show(held.path)}: {held.reason}" for held in held_back[:_SHOWN])
     more = f"; and {len(held_back) - _SHOWN} more" if len(held_back) > _SHOWN else ""
     kinds = ((len(plan.refusals), "refused"), (len(plan.conflicts), "in conflict"))
-    counts = " and ".join(f"{n} {'change is' if n == 1 else 'changes are'} {what}" for n, what in kinds if n)
+    counts = " and ".join(
+        f"{n} {'change is' if n == 1 else 'changes are'} {what}" for n, what in kinds if n
+    )
     return f"{counts}; nothing was written ({shown}{more})"
 
 
@@ -89,9 +91,17 @@ def find_conflicts(diff: Diff) -> list[RefusedChange]:
         if change.old is None:
             continue
         if change.old.type is not EntryType.DIRECTORY and change.old.ctime_ns >= limit:
-            found.append(RefusedChange(change.path, "changed in the workspace since the cage started"))
-        elif diff.moved and any(path in diff.moved for path in (change.path, *ancestors(change.path))):
-            found.append(RefusedChange(change.path, "its directory was moved in the workspace since the cage started"))
+            found.append(
+                RefusedChange(change.path, "changed in the workspace since the cage started")
+            )
+        elif diff.moved and any(
+            path in diff.moved for path in (change.path, *ancestors(change.path))
+        ):
+            found.append(
+                RefusedChange(
+                    change.path, "its directory was moved in the workspace since the cage started"
+                )
+            )
     return found
 
 
@@ -162,7 +172,9 @@ def _order(changes: list[Change], diff: Diff, rules: Rules) -> list[Operation]:
         if new.type is EntryType.DIRECTORY and new.mode & 0o700 != 0o700:
             modes.append(Operation(Verb.SET_MODE, change.path, None, new))
         operation = linked.get(change.path) or _creation(change.kind, change.path, old, new)
-        (links if change.path in linked else late if change.path in late_paths else early).append(operation)
+        (links if change.path in linked else late if change.path in late_paths else early).append(
+            operation
+        )
     # Paths are sorted, so a parent comes before what is in it, and after it in reverse.
     return [*first, *early, *reversed(removals), *late, *links, *reversed(modes)]
 
@@ -175,7 +187,9 @@ def _opening(path: bytes, old: Entry) -> Operation:
 def _removal(change: Change) -> Operation:
     assert change.old is not None
     is_directory = change.old.type is EntryType.DIRECTORY
-    return Operation(Verb.REMOVE_DIRECTORY if is_directory else Verb.REMOVE, change.path, change.old)
+    return Operation(
+        Verb.REMOVE_DIRECTORY if is_directory else Verb.REMOVE, change.path, change.old
+    )
 
 
 def _creation(kind: ChangeKind, path: bytes, old: Entry | None, new: Entry) -> Operation:
@@ -195,19 +209,27 @@ def _hard_links(changes: list[Change], diff: Diff, rules: Rules) -> dict[bytes, 
     """
     if not diff.links:
         return {}
-    written = {change.path: change for change in changes if change.new and change.new.type is EntryType.FILE}
+    written = {
+        change.path: change
+        for change in changes
+        if change.new and change.new.type is EntryType.FILE
+    }
     links: dict[bytes, Operation] = {}
     is_protected = standing_protection(rules)
     for paths in diff.links.values():
         names = [path for path in paths if path in written]
         # A protected file is never an anchor: a second name for it would be a way round its
         # protection.
-        standing = [path for path in paths if path in diff.unchanged_links and not is_protected(path)]
+        standing = [
+            path for path in paths if path in diff.unchanged_links and not is_protected(path)
+        ]
         anchors = standing or names
         for path in names:
             if path != anchors[0]:
                 change = written[path]
                 old = None if change.kind is ChangeKind.TYPE else change.old
                 standing_entry = diff.unchanged_links.get(anchors[0])
-                links[path] = Operation(Verb.HARD_LINK, path, old, change.new, anchors[0], standing_entry)
+                links[path] = Operation(
+                    Verb.HARD_LINK, path, old, change.new, anchors[0], standing_entry
+                )
     return links

@@ -64,7 +64,9 @@ def move(from_dir: int, name: bytes, to_dir: int, new_name: bytes) -> None:
 
 
 def exchange(staging: int, staged: bytes, directory: int, name: bytes) -> None:
-    """The two names change places; without RENAME_EXCHANGE in two steps, of which the second is atomic."""
+    """The two names change places; without RENAME_EXCHANGE in two steps, of which the second is
+    atomic.
+    """
     try:
         renameat2(staging, staged, directory, name, RENAME_EXCHANGE)
     except OSError as error:
@@ -77,7 +79,9 @@ def exchange(staging: int, staged: bytes, directory: int, name: bytes) -> None:
 
 
 def chmod(path_fd: int, mode: int) -> None:
-    """chmod of an O_PATH fd, which fchmod(2) does not take; the magic link leads to this very inode."""
+    """chmod of an O_PATH fd, which fchmod(2) does not take; the magic link leads to this very
+    inode.
+    """
     os.chmod(f"/proc/self/fd/{path_fd}", mode)
 
 

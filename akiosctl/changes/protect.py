@@ -16,7 +16,16 @@ from collections.abc import Callable
 import msgspec
 
 from akiosctl.changes import git_index
-from akiosctl.changes.model import Change, ChangeKind, Diff, Entry, EntryType, ancestors, name_of, parent_of
+from akiosctl.changes.model import (
+    Change,
+    ChangeKind,
+    Diff,
+    Entry,
+    EntryType,
+    ancestors,
+    name_of,
+    parent_of,
+)
 from akiosctl.changes.names import fold, protecting_pattern
 from akiosctl.changes.reached_paths import Obeyed, Survey
 from akiosd.values.protected import GIT_OBEYS, PROTECTED_NAMES, why_protected
@@ -25,7 +34,15 @@ DEFAULT_PROTECTED = PROTECTED_NAMES
 
 # Inside the cage these are the system's read-only trees, outside only root writes them: a link
 # there gives nothing.
-SYSTEM_TARGETS: tuple[bytes, ...] = (b"/usr", b"/bin", b"/sbin", b"/lib", b"/lib32", b"/lib64", b"/dev/null")
+SYSTEM_TARGETS: tuple[bytes, ...] = (
+    b"/usr",
+    b"/bin",
+    b"/sbin",
+    b"/lib",
+    b"/lib32",
+    b"/lib64",
+    b"/dev/null",
+)
 
 # What makes a directory one; that it became one is refused, for the rest may have been committed
 # before.
@@ -64,7 +81,9 @@ def escapes(path: bytes, target: bytes, rules: Rules) -> bool:
     if target.startswith(b"/"):
         inside = (*rules.safe_targets, rules.root) if rules.root else rules.safe_targets
         plain = b".." not in target.split(b"/")
-        return not (plain and any(target == root or target.startswith(root + b"/") for root in inside))
+        return not (
+            plain and any(target == root or target.startswith(root + b"/") for root in inside)
+        )
     up, descended = 0, False
     for part in target.split(b"/"):
         if part in (b"", b"."):
@@ -120,7 +139,9 @@ def _refuse_obeyed(diff: Diff, rules: Rules, survey: Survey, found: dict[bytes, 
         obeyed = Obeyed(survey, accepted, rules.protected)
         for change in diff.changes:
             # A sample is one no longer where a hook is a link to it.
-            if change.path not in found and (not _is_harmless(change, rules) or obeyed.is_named(change.path)):
+            if change.path not in found and (
+                not _is_harmless(change, rules) or obeyed.is_named(change.path)
+            ):
                 why = obeyed.why(change.path)
                 if why is not None:
                     found[change.path] = f"protected: {why}"
@@ -135,10 +156,14 @@ def _changes_ways(change: Change) -> bool:
     configuration.
     """
     ends = (change.old, change.new)
-    return name_of(change.path) == b".git" or any(e is not None and e.type is EntryType.SYMLINK for e in ends)
+    return name_of(change.path) == b".git" or any(
+        e is not None and e.type is EntryType.SYMLINK for e in ends
+    )
 
 
-def _protecting(path: bytes, protected: tuple[str, ...], known: dict[bytes, str | None]) -> str | None:
+def _protecting(
+    path: bytes, protected: tuple[str, ...], known: dict[bytes, str | None]
+) -> str | None:
     pattern = protecting_pattern(path, protected, known)
     if pattern is None or ".git" in pattern:
         return pattern
@@ -159,7 +184,9 @@ def _is_harmless(change: Change, rules: Rules) -> bool:
     configuration.
     """
     names = [fold(name) for name in change.path.split(b"/")]
-    is_file = all(entry is None or entry.type is EntryType.FILE for entry in (change.old, change.new))
+    is_file = all(
+        entry is None or entry.type is EntryType.FILE for entry in (change.old, change.new)
+    )
     if names[-3:-1] == [".git", "hooks"]:
         return is_file and names[-1].endswith(".sample")
     if names[-2:] == [".git", "hooks"]:
@@ -185,7 +212,10 @@ def _reason(change: Change, diff: Diff, rules: Rules, new_entries: dict[bytes, E
         return f"a {new.type} is not committed"
     if new.type is EntryType.SYMLINK:
         if _is_in_repository(change.path, diff.git_dirs):
-            return "protected: git writes through links in a repository's directory, and makes none there"
+            return (
+                "protected: git writes through links in a repository's directory, and makes none"
+                " there"
+            )
         escaping = not rules.allow_escaping_links and escapes(change.path, new.target, rules)
         return "the link leads out of the workspace" if escaping else ""
     return _special_bits(change, new, new_entries)
@@ -200,7 +230,9 @@ def _is_run_by_prompts(path: bytes) -> bool:
 def _is_git_link(change: Change) -> bool:
     if fold(name_of(change.path)) != ".git":
         return False
-    is_plain = change.kind in (ChangeKind.ADDED, ChangeKind.MODE) and change.type is EntryType.DIRECTORY
+    is_plain = (
+        change.kind in (ChangeKind.ADDED, ChangeKind.MODE) and change.type is EntryType.DIRECTORY
+    )
     return not is_plain
 
 
@@ -208,7 +240,10 @@ def _is_in_repository(path: bytes, git_dirs: frozenset[bytes]) -> bool:
     """Whether ``path`` is in the directory of a repository, at any depth: through a link there, git
     fills what it leads to.
     """
-    return any(fold(name_of(place)) == ".git" or place in git_dirs for place in ancestors(path)) or b"" in git_dirs
+    return (
+        any(fold(name_of(place)) == ".git" or place in git_dirs for place in ancestors(path))
+        or b"" in git_dirs
+    )
 
 
 def _is_in_bare_repository(change: Change, git_dirs: frozenset[bytes]) -> bool:
@@ -219,7 +254,9 @@ def _is_in_bare_repository(change: Change, git_dirs: frozenset[bytes]) -> bool:
         if place in git_dirs and fold(name_of(place)) != ".git":
             below = path[len(place) + 1 :] if place else path
             names = [fold(name) for name in below.split(b"/")]
-            makes_it_one = change.old is None and len(names) == 1 and names[0] in _SIGNS_OF_A_REPOSITORY
+            makes_it_one = (
+                change.old is None and len(names) == 1 and names[0] in _SIGNS_OF_A_REPOSITORY
+            )
             if _obeyed_by_git(names) or makes_it_one:
                 return True
     return False

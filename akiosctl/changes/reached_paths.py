@@ -62,7 +62,9 @@ class Survey(msgspec.Struct, frozen=True):
     """
 
 
-def resolve(path: bytes, links: Mapping[bytes, bytes], root: bytes) -> tuple[bytes | None, list[bytes]]:
+def resolve(
+    path: bytes, links: Mapping[bytes, bytes], root: bytes
+) -> tuple[bytes | None, list[bytes]]:
     """Where ``path`` leads, as path_resolution(7) has it, and the links on the way.  ``None``: out
     of the workspace.
     """
@@ -116,7 +118,9 @@ def _from_outside(root: bytes, todo: list[bytes], *, from_top: bool = False) -> 
 class Obeyed:
     """The paths reached in the workspace when ``accepted`` has been done to it."""
 
-    def __init__(self, survey: Survey, accepted: Mapping[bytes, Change], protected: tuple[str, ...]) -> None:
+    def __init__(
+        self, survey: Survey, accepted: Mapping[bytes, Change], protected: tuple[str, ...]
+    ) -> None:
         self._root = survey.root
         self._links = dict(survey.links)
         for path, change in accepted.items():

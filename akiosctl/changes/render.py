@@ -32,7 +32,17 @@ _LETTERS = {
     ChangeKind.MODE: "P",
     ChangeKind.TYPE: "T",
 }
-_ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
+_ESCAPES = {
+    7: "\\a",
+    8: "\\b",
+    9: "\\t",
+    10: "\\n",
+    11: "\\v",
+    12: "\\f",
+    13: "\\r",
+    34: '\\"',
+    92: "\\\\",
+}
 _SPECIAL = re.compile(r'([\t\n"\\])')
 _QUOTED = '\t\n"\\'
 _INO_MASK = (1 << 32) - 1
@@ -45,7 +55,11 @@ def quote_path(path: bytes) -> str:
     text = path.decode("utf-8", "surrogateescape")
     if is_plain(text) and not any(character in text for character in _QUOTED):
         return text
-    pieces = (_in_c(piece) if piece in _QUOTED else show(piece, _in_c) for piece in _SPECIAL.split(text) if piece)
+    pieces = (
+        _in_c(piece) if piece in _QUOTED else show(piece, _in_c)
+        for piece in _SPECIAL.split(text)
+        if piece
+    )
     return '"' + "".join(pieces) + '"'
 
 
@@ -95,7 +109,9 @@ def render_list(diff: Diff, notes: dict[bytes, str] | None = None) -> Iterator[s
             name += "/"
         if change.new is not None and change.new.type is EntryType.SYMLINK:
             name += f" -> {quote_path(change.new.target)}"
-        remarks = [remark for remark in (change.detail, (notes or {}).get(change.path, "")) if remark]
+        remarks = [
+            remark for remark in (change.detail, (notes or {}).get(change.path, "")) if remark
+        ]
         yield f"{letter} {name}" + (f"  ({'; '.join(dict.fromkeys(remarks))})" if remarks else "")
 
 
@@ -105,7 +121,8 @@ def render_stat(diff: Diff) -> str:
     size = sum(
         change.size
         for change in diff.changes
-        if change.type is EntryType.FILE and change.kind not in (ChangeKind.DELETED, ChangeKind.MODE)
+        if change.type is EntryType.FILE
+        and change.kind not in (ChangeKind.DELETED, ChangeKind.MODE)
     )
     names = {ChangeKind.MODE: "with a new mode", ChangeKind.TYPE: "of another type"}
     parts = [f"{count} {names.get(kind, kind.value)}" for kind, count in counts.items() if count]
@@ -117,7 +134,11 @@ def to_json(diff: Diff, notes: dict[bytes, str] | None = None) -> list[dict[str,
     renames = find_renames(diff)
     rows = []
     for change in diff.changes:
-        row: dict[str, Any] = {"kind": change.kind.value, **_json_path("path", change.path), "type": change.type.value}
+        row: dict[str, Any] = {
+            "kind": change.kind.value,
+            **_json_path("path", change.path),
+            "type": change.type.value,
+        }
         row.update(size=change.size, mode=f"{change.mode:04o}")
         if change.new is not None and change.new.type is EntryType.SYMLINK:
             row.update(_json_path("target", change.new.target))
@@ -218,7 +239,9 @@ def _opcodes(before: list[str], after: list[str]) -> list[_Opcode]:
     found: list[_Opcode] = [("equal", 0, head, 0, head)] if head else []
     if max(old_end - head, new_end - head) <= _MAX_MATCHED_LINES:
         matcher = difflib.SequenceMatcher(None, before[head:old_end], after[head:new_end])
-        found += [(t, a + head, b + head, c + head, d + head) for t, a, b, c, d in matcher.get_opcodes()]
+        found += [
+            (t, a + head, b + head, c + head, d + head) for t, a, b, c, d in matcher.get_opcodes()
+        ]
     elif old_end > head or new_end > head:
         found.append(("replace", head, old_end, head, new_end))
     if tail:

@@ -50,7 +50,9 @@ def survey_scripts(root: bytes, files: Iterable[bytes]) -> list[Row]:
             continue
         seen.add(path)
         for named in _programs(root, path):
-            rows.append(Row(named, (), f"{show(path)} names it, and that runs without being called"))
+            rows.append(
+                Row(named, (), f"{show(path)} names it, and that runs without being called")
+            )
             todo.append((named, depth + 1))
     return list(dict.fromkeys(rows))
 
@@ -75,7 +77,9 @@ def _programs(root: bytes, path: bytes) -> Iterator[bytes]:
         for part in {word, rest} - {b""}:
             for place in places:
                 there = os.path.join(root, place, part)
-                if _is_program(there, word in run) or (_may_come(word, word in run) and not os.path.exists(there)):
+                if _is_program(there, word in run) or (
+                    _may_come(word, word in run) and not os.path.exists(there)
+                ):
                     inside = reenter(there, root)
                     if inside and inside != path:
                         yield inside

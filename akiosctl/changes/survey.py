@@ -50,7 +50,9 @@ def survey_workspace(workspace_fd: int, view_fd: int, diff: Diff) -> Survey:
     except OSError:
         same = False
     if not same:
-        raise AkiosError("the workspace was moved or removed", os.fsdecode(root), "put it back and try again")
+        raise AkiosError(
+            "the workspace was moved or removed", os.fsdecode(root), "put it back and try again"
+        )
     links, repositories, naming = _walk(root)
     for path in list(links):
         if resolve(path, links, root)[0] is None:
@@ -68,7 +70,9 @@ def survey_workspace(workspace_fd: int, view_fd: int, diff: Diff) -> Survey:
 
 
 def _own_rows(root: bytes) -> Iterator[Row]:
-    """Where the installation that runs here lies in the workspace: it would be the agent's at the next command."""
+    """Where the installation that runs here lies in the workspace: it would be the agent's at the
+    next command.
+    """
     for place in dict.fromkeys((sys.prefix, *akiosctl.__path__, *akiosd.__path__)):
         inside = reenter(os.fsencode(place), root)
         if inside:
@@ -76,7 +80,9 @@ def _own_rows(root: bytes) -> Iterator[Row]:
 
 
 def _walk(root: bytes) -> tuple[dict[bytes, bytes], list[Repository], list[bytes]]:
-    """Every link, every repository, every file that names programs.  What the user cannot list does not count."""
+    """Every link, every repository, every file that names programs.  What the user cannot list does
+    not count.
+    """
     links: dict[bytes, bytes] = {}
     repositories: list[Repository] = []
     naming: list[bytes] = []
@@ -97,7 +103,9 @@ def _walk(root: bytes) -> tuple[dict[bytes, bytes], list[Repository], list[bytes
         for first in names & _NAMING.keys():
             naming += [path for pattern in _NAMING[first] for path in _glob(root, here, pattern)]
         if b".git" in names:
-            repositories.append(Repository(os.path.join(root, here), os.path.join(root, here, b".git")))
+            repositories.append(
+                Repository(os.path.join(root, here), os.path.join(root, here, b".git"))
+            )
         is_git = any(needed <= names for needed in _GIT_DIRS)
         if is_git and name_of(here) != b".git":
             repositories.append(Repository(None, os.path.join(root, here)))
@@ -131,20 +139,37 @@ def _taken(root: bytes, in_repositories: Iterable[Row], diff: Diff) -> dict[byte
 
 
 def _configurations(workspace_fd: int, view_fd: int, diff: Diff) -> dict[bytes, str]:
-    """What speaks against each changed ``.git/config``; the two sides are files that nobody writes to any more."""
+    """What speaks against each changed ``.git/config``; the two sides are files that nobody writes
+    to any more.
+    """
     found = {}
     for change in diff.changes:
-        is_config = fold(name_of(change.path)) == "config" and fold(name_of(parent_of(change.path))) == ".git"
-        if is_config and change.kind in (ChangeKind.ADDED, ChangeKind.MODIFIED) and change.type is EntryType.FILE:
-            found[change.path] = _objection(workspace_fd if change.old else -1, view_fd, change.path)
+        is_config = (
+            fold(name_of(change.path)) == "config"
+            and fold(name_of(parent_of(change.path))) == ".git"
+        )
+        if (
+            is_config
+            and change.kind in (ChangeKind.ADDED, ChangeKind.MODIFIED)
+            and change.type is EntryType.FILE
+        ):
+            found[change.path] = _objection(
+                workspace_fd if change.old else -1, view_fd, change.path
+            )
     return found
 
 
 def _contents(view_fd: int, diff: Diff) -> dict[bytes, str]:
-    """An index under whatever name: a link of the developer's may lead there from the place where git looks."""
+    """An index under whatever name: a link of the developer's may lead there from the place where
+    git looks.
+    """
     found = {}
     for change in diff.changes:
-        if change.new is not None and change.new.type is EntryType.FILE and change.kind is not ChangeKind.MODE:
+        if (
+            change.new is not None
+            and change.new.type is EntryType.FILE
+            and change.kind is not ChangeKind.MODE
+        ):
             judge = _REFERENCES.get(fold(name_of(change.path)))
             magic = b"" if judge else git_index.MAGIC
             try:
@@ -167,7 +192,9 @@ def _objection(workspace_fd: int, view_fd: int, path: bytes) -> str:
 
 
 def _read(root_fd: int, path: bytes, magic: bytes = b"", limit: int = _MAX_CONFIG) -> bytes:
-    """A regular file; empty when it does not begin with ``magic``.  Too large a one is cut, and so is no index."""
+    """A regular file; empty when it does not begin with ``magic``.  Too large a one is cut, and so
+    is no index.
+    """
     fd = openat2(root_fd, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     with open(fd, "rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):

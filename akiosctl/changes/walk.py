@@ -1,23 +1,26 @@
 """Compare the view of a cage with the workspace.
 
-The view is hostile: everything in it was named, typed and filled by the agent.  Every directory and file is opened
-by one openat2(2) from the root with RESOLVE_STRICT, so no link is followed, no mount crossed, and no number of
-levels costs more than two fds.  A path longer than MAX_PATH bytes is reported as a problem and not entered: no program
-could open it by name.
+The view is hostile: everything in it was named, typed and filled by the agent.  Every directory and
+file is opened by one openat2(2) from the root with RESOLVE_STRICT, so no link is followed, no mount
+crossed, and no number of levels costs more than two fds.  A path longer than MAX_PATH bytes is
+reported as a problem and not entered: no program could open it by name.
 
-What may be taken as unchanged without reading it.  An agent sets mtime at will but never ctime, and on an overlay an
-inode whose ctime lies before the cage's start cannot be in the upper layer: it is an inode of the workspace, as it was.
-So an entry is untouched when its ctime equals the workspace entry's, lies more than two seconds (the coarsest clock of
-a file system) before the start, and the inode number, size, mtime and mode are the same too; the number rules out
-another old file that a renamed directory moved here.  overlayfs sets the topmost bits of the number to tell its layers
-apart (``xino``): those above the lower 56, or, where all layers have numbers of 32 bits, those above them.  So that
-many are compared; a number that needs more is never taken as proof.  For a directory the
-same proof covers all below it: copying anything up copies every ancestor up first.  Everything else is read and
-compared byte by byte.  This rests on one writable layer over the workspace alone and on a clock that was not set
-back before the start; without ``started_ns`` everything is read.
+What may be taken as unchanged without reading it.  An agent sets mtime at will but never ctime, and
+on an overlay an inode whose ctime lies before the cage's start cannot be in the upper layer: it is
+an inode of the workspace, as it was.  So an entry is untouched when its ctime equals the workspace
+entry's, lies more than two seconds (the coarsest clock of a file system) before the start, and the
+inode number, size, mtime and mode are the same too; the number rules out another old file that a
+renamed directory moved here.  overlayfs sets the topmost bits of the number to tell its layers
+apart (``xino``): those above the lower 56, or, where all layers have numbers of 32 bits, those
+above them.  So that many are compared; a number that needs more is never taken as proof.  For a
+directory the same proof covers all below it: copying anything up copies every ancestor up first.
+Everything else is read and compared byte by byte.  This rests on one writable layer over the
+workspace alone and on a clock that was not set back before the start; without ``started_ns``
+everything is read.
 
-What the caller may not read (a database's directory, another's key) is judged by its inode alone: the very one of the
-workspace is no change, however new it is and whoever works in it; anything else is a problem, and blocks.
+What the caller may not read (a database's directory, another's key) is judged by its inode alone:
+the very one of the workspace is no change, however new it is and whoever works in it; anything else
+is a problem, and blocks.
 
 What is not a change: owner, timestamps, xattrs, and whether two old names became one inode.
 """
@@ -50,7 +53,8 @@ MAX_PATH = 4000
 MAX_CHANGES = 500_000
 
 _PROOF_MARGIN_NS = 2_000_000_000
-# current_time() of the kernel is the last tick's: at 100 Hz a stamp may be this much older than the call.
+# current_time() of the kernel is the last tick's: at 100 Hz a stamp may be this much older than the
+# call.
 CLOCK_GRAIN_NS = 10_000_000
 _INO_MASK, _SHORT_INO_MASK = (1 << 56) - 1, (1 << 32) - 1
 # include/linux/exportfs.h: a file handle of an inode number of 32 bits and its generation.
@@ -80,14 +84,17 @@ def compare(
 ) -> Diff:
     """Everything that differs between the workspace and the view.
 
-    Both fds are directories (O_PATH is enough) and stay the caller's.  ``started_ns`` is the wall clock (ns) when the
-    overlay was made, ``None`` if unknown.  AkiosError: a root cannot be read, or there are more than ``max_changes``.
+    Both fds are directories (O_PATH is enough) and stay the caller's.  ``started_ns`` is the wall
+    clock (ns) when the overlay was made, ``None`` if unknown.  AkiosError: a root cannot be read,
+    or there are more than ``max_changes``.
     """
     return _Comparison(workspace_fd, view_fd, started_ns, max_changes).run()
 
 
 class _Comparison:
-    def __init__(self, workspace_fd: int, view_fd: int, started_ns: int | None, max_changes: int) -> None:
+    def __init__(
+        self, workspace_fd: int, view_fd: int, started_ns: int | None, max_changes: int
+    ) -> None:
         self.workspace_fd = workspace_fd
         self.view_fd = view_fd
         self.started_ns = started_ns
@@ -102,7 +109,10 @@ class _Comparison:
         self.pending: list[tuple[bytes, _Side, Entry | None, Entry | None]] = []
 
     def run(self) -> Diff:
-        old, new = entry_from_stat(os.fstat(self.workspace_fd)), entry_from_stat(os.fstat(self.view_fd))
+        old, new = (
+            entry_from_stat(os.fstat(self.workspace_fd)),
+            entry_from_stat(os.fstat(self.view_fd)),
+        )
         if not self.untouched(old, new):
             self.pending.append((b"", _Side.BOTH, old, new))
         while self.pending:
@@ -120,7 +130,9 @@ class _Comparison:
             self.started_ns,
         )
 
-    def add(self, kind: ChangeKind, path: bytes, old: Entry | None, new: Entry | None, problem: str = "") -> None:
+    def add(
+        self, kind: ChangeKind, path: bytes, old: Entry | None, new: Entry | None, problem: str = ""
+    ) -> None:
         if len(self.changes) >= self.max_changes:
             raise self.too_many()
         self.changes[path] = Change(kind, path, old, new, problem)
@@ -133,26 +145,31 @@ class _Comparison:
         )
 
     def untouched(self, old: Entry, new: Entry) -> bool:
-        """Proof that ``new`` is the workspace's own inode (the reasoning is at the top of this file)."""
+        """Proof that ``new`` is the workspace's own inode (the reasoning is at the top of this
+        file).
+        """
         return (
             self.started_ns is not None
             and new.ctime_ns == old.ctime_ns < self.started_ns - _PROOF_MARGIN_NS
             and old.dev == self.workspace_dev
             and self.same_number(old, new)
-            and (new.type, new.size, new.mtime_ns, new.mode) == (old.type, old.size, old.mtime_ns, old.mode)
+            and (new.type, new.size, new.mtime_ns, new.mode)
+            == (old.type, old.size, old.mtime_ns, old.mode)
         )
 
     def is_own(self, path: bytes) -> bool:
-        """Whether what cannot be read in the view is still the workspace's own inode, which no agent can have changed.
+        """Whether what cannot be read in the view is still the workspace's own inode, which no
+        agent can have changed.
 
-        Copying up gives an inode a ctime of its own.  Somebody else may be at work in the workspace, so both are looked
-        at until they stand still.
+        Copying up gives an inode a ctime of its own.  Somebody else may be at work in the
+        workspace, so both are looked at until they stand still.
         """
         parent, name = parent_of(path), name_of(path)
         for _ in range(_LOOKS):
             try:
                 before, new, after = (
-                    self.look(root, parent, name) for root in (self.workspace_fd, self.view_fd, self.workspace_fd)
+                    self.look(root, parent, name)
+                    for root in (self.workspace_fd, self.view_fd, self.workspace_fd)
                 )
             except _ProblemError:
                 return False
@@ -175,12 +192,19 @@ class _Comparison:
         return new.ino == old.ino or new.ino & self.ino_mask == old.ino
 
     def note_moved(self, path: bytes, old: Entry) -> None:
-        """A ctime after the start with an older mtime: the directory was renamed or chmod-ed, not filled."""
-        if self.started_ns is not None and old.mtime_ns < self.started_ns - CLOCK_GRAIN_NS <= old.ctime_ns:
+        """A ctime after the start with an older mtime: the directory was renamed or chmod-ed, not
+        filled.
+        """
+        if (
+            self.started_ns is not None
+            and old.mtime_ns < self.started_ns - CLOCK_GRAIN_NS <= old.ctime_ns
+        ):
             self.moved.add(path)
 
     def directory(self, path: bytes, side: _Side) -> None:
-        old_names = self.list_names(self.workspace_fd, path) if side is not _Side.NEW else frozenset()
+        old_names = (
+            self.list_names(self.workspace_fd, path) if side is not _Side.NEW else frozenset()
+        )
         new_names = self.list_names(self.view_fd, path) if side is not _Side.OLD else frozenset()
         short = {fold(name) for name in new_names if len(name) <= _MAX_GIT_NAME}
         if any(names <= short for names in _GIT_DIRS):
@@ -295,7 +319,8 @@ class _Comparison:
     ) -> None:
         if not path:
             raise AkiosError(
-                f"the root of the tree cannot be compared: {problem}", where="comparing the view with the workspace"
+                f"the root of the tree cannot be compared: {problem}",
+                where="comparing the view with the workspace",
             )
         # A mount point or a foreign directory that the cage did not touch is no news.
         limit = (self.started_ns or 0) - _PROOF_MARGIN_NS
@@ -311,7 +336,9 @@ class _Comparison:
 
 
 def open_file(root_fd: int, path: bytes) -> int:
-    """Open a regular file for reading; anything else that stands there by now is OSError (never blocks on a FIFO)."""
+    """Open a regular file for reading; anything else that stands there by now is OSError (never
+    blocks on a FIFO).
+    """
     fd = openat2(root_fd, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     if entry_from_stat(os.fstat(fd)).type is not EntryType.FILE:
         os.close(fd)
@@ -322,7 +349,8 @@ def open_file(root_fd: int, path: bytes) -> int:
 def _has_short_inodes(fd: int) -> bool:
     """Whether inode numbers of the file system of ``fd`` have 32 bits, as overlayfs tells it.
 
-    overlayfs then puts its own marks right above them.  False where there are no file handles at all.
+    overlayfs then puts its own marks right above them.  False where there are no file handles at
+    all.
     """
     try:
         return name_to_handle_at(fd) == _FILEID_INO32_GEN

@@ -17,7 +17,12 @@ from akiosctl.verbs.run import finish, take_started
 
 @click.command("attach")
 @click.argument("cage", default="last")
-@click.option("--detach-keys", default=DEFAULT_DETACH_KEYS, show_default=True, help="Keys that leave it running.")
+@click.option(
+    "--detach-keys",
+    default=DEFAULT_DETACH_KEYS,
+    show_default=True,
+    help="Keys that leave it running.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON line on stderr.")
 @click.pass_context
 def command(ctx: click.Context, cage: str, detach_keys: str, as_json: bool) -> int:

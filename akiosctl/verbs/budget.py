@@ -51,9 +51,25 @@ def describe(reply: BudgetReply) -> list[str]:
         _line("calls", limits.calls, reply.calls, reply.open_calls, _number),
     ]
     if limits.usd_micro_per_minute:
-        lines.append(_line("money in this minute", limits.usd_micro_per_minute, reply.minute_usd_micro, 0, format_usd))
+        lines.append(
+            _line(
+                "money in this minute",
+                limits.usd_micro_per_minute,
+                reply.minute_usd_micro,
+                0,
+                format_usd,
+            )
+        )
     if limits.requests_per_minute:
-        lines.append(_line("requests in this minute", limits.requests_per_minute, reply.minute_requests, 0, _number))
+        lines.append(
+            _line(
+                "requests in this minute",
+                limits.requests_per_minute,
+                reply.minute_requests,
+                0,
+                _number,
+            )
+        )
     if reply.refused:
         lines.append(f"refused: {reply.refused:,}")
     if reply.ending:
@@ -69,7 +85,9 @@ def _line(name: str, limit: int, used: int, held: int, show: Callable[[int], str
     parts = [f"{show(used)} used"]
     if held:
         parts.append(f"{show(held)} held by open calls")
-    parts.append(f"{show(max(0, limit - used - held))} of {show(limit)} left" if limit else "no limit")
+    parts.append(
+        f"{show(max(0, limit - used - held))} of {show(limit)} left" if limit else "no limit"
+    )
     return f"{name}: " + ", ".join(parts)
 
 
@@ -85,7 +103,10 @@ def model_rows(reply: BudgetReply) -> list[list[str]]:
 def open_rows(reply: BudgetReply) -> list[list[str]]:
     """The table of calls that still hold a reservation, with its header."""
     rows = [["OPEN CALL", "HOLDS", "SINCE"]]
-    return rows + [[call.model, format_usd(call.usd_micro), format_duration(call.age_ns)] for call in reply.open]
+    return rows + [
+        [call.model, format_usd(call.usd_micro), format_duration(call.age_ns)]
+        for call in reply.open
+    ]
 
 
 def to_json(reply: BudgetReply) -> dict[str, object]:
@@ -93,7 +114,11 @@ def to_json(reply: BudgetReply) -> dict[str, object]:
     is no limit.
     """
     limits = reply.limits
-    left = max(0, limits.usd_micro - reply.usd_micro - reply.reserved_usd_micro) if limits.usd_micro else None
+    left = (
+        max(0, limits.usd_micro - reply.usd_micro - reply.reserved_usd_micro)
+        if limits.usd_micro
+        else None
+    )
     return {
         "cage": reply.cage,
         "limits": {name: getattr(limits, name) for name in limits.__struct_fields__},
@@ -119,7 +144,8 @@ def to_json(reply: BudgetReply) -> dict[str, object]:
             for model in reply.models
         ],
         "open": [
-            {"model": escape(call.model), "usd_micro": call.usd_micro, "age_ns": call.age_ns} for call in reply.open
+            {"model": escape(call.model), "usd_micro": call.usd_micro, "age_ns": call.age_ns}
+            for call in reply.open
         ],
         "ending": reply.ending,
     }

@@ -18,12 +18,18 @@ from akiosd.errors import AkiosError
 
 @click.command("commit")
 @click.argument("cage", default="last")
-@click.option("--skip-refused", is_flag=True, help="Commit without what is refused or in conflict; that is lost.")
+@click.option(
+    "--skip-refused",
+    is_flag=True,
+    help="Commit without what is refused or in conflict; that is lost.",
+)
 @click.option("--force", is_flag=True, help="Overwrite what you changed since the cage started.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask, however much it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def command(ctx: click.Context, cage: str, skip_refused: bool, force: bool, yes: bool, as_json: bool) -> int:
+def command(
+    ctx: click.Context, cage: str, skip_refused: bool, force: bool, yes: bool, as_json: bool
+) -> int:
     """Write what CAGE changed to its workspace: all or nothing, unless --skip-refused.
 
     CAGE is the last cage of this directory when it is left out.
@@ -38,7 +44,9 @@ def command(ctx: click.Context, cage: str, skip_refused: bool, force: bool, yes:
         found = find_cage(client, cage, writes=True, need="changes")
         name = found.cage
         become_owner(found)
-        plan, report, place = commit_cage(client, name, skip_refused=skip_refused, force=force, agrees=agrees)
+        plan, report, place = commit_cage(
+            client, name, skip_refused=skip_refused, force=force, agrees=agrees
+        )
     skipped = [(quote_path(refusal.path), refusal.reason) for refusal in plan.skipped]
     failure = report.failure
     if wants_json(ctx, as_json):

@@ -18,7 +18,9 @@ from akiosd.wire.messages import CageInfo
 @click.command("discard")
 @click.argument("cages", nargs=-1, metavar="[CAGE…]")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask, however much it is.")
-@click.option("--wipe", is_flag=True, help="Overwrite it before it is unlinked; this can take minutes.")
+@click.option(
+    "--wipe", is_flag=True, help="Overwrite it before it is unlinked; this can take minutes."
+)
 @click.pass_context
 def command(ctx: click.Context, cages: tuple[str, ...], yes: bool, wipe: bool) -> None:
     """Destroy what each CAGE changed; its log stays.  CAGE is the last cage of this directory when

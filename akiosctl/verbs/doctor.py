@@ -26,7 +26,10 @@ def command(ctx: click.Context, as_json: bool) -> int:
     if wants_json(ctx, as_json):
         click.echo(json.dumps({**msgspec.to_builtins(reply), "ok": whole}, indent=2))
         return 0 if whole else 1
-    print_line(f"{reply.software} on Linux {reply.kernel}, up {format_duration(reply.uptime_ns)}, {reply.cages} cages")
+    print_line(
+        f"{reply.software} on Linux {reply.kernel}, up {format_duration(reply.uptime_ns)},"
+        f" {reply.cages} cages"
+    )
     print_line(f"state: {reply.state_dir}")
     for layer in reply.posture:
         status = paint(f"{layer.status:<11}", _COLOURS[layer.status])

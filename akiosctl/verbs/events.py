@@ -19,16 +19,24 @@ from akiosd.errors import AkiosError
 from akiosd.wire.messages import Gap, LogEntries, ReadLog, Records, Subscribe
 
 
-def check_kinds(ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+def check_kinds(
+    ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...]
+) -> tuple[str, ...]:
     """The names as they are; ``click.BadParameter`` for one that no record has."""
     unknown = next((name for name in names if name not in kinds()), None)
     if unknown is not None:
-        raise click.BadParameter(f"there is no kind {unknown!r}; the kinds are {', '.join(kinds())}.", ctx, parameter)
+        raise click.BadParameter(
+            f"there is no kind {unknown!r}; the kinds are {', '.join(kinds())}.", ctx, parameter
+        )
     return names
 
 
 kinds_option = click.option(
-    "--kind", "wanted", multiple=True, callback=check_kinds, help="Only records of this kind; may be repeated."
+    "--kind",
+    "wanted",
+    multiple=True,
+    callback=check_kinds,
+    help="Only records of this kind; may be repeated.",
 )
 
 
@@ -38,13 +46,15 @@ kinds_option = click.option(
 @kinds_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
-def command(ctx: click.Context, follow: bool, names: tuple[str, ...], wanted: tuple[str, ...], as_json: bool) -> None:
+def command(
+    ctx: click.Context, follow: bool, names: tuple[str, ...], wanted: tuple[str, ...], as_json: bool
+) -> None:
     """Print the records of cages.  Without --cage and --follow: of the last cage of
     this directory.
     """
     printer = Printer(wants_json(ctx, as_json), frozenset(wanted))
     with ctx.obj.connect() as client:
-        cages = tuple(find_log(client, name) for name in (names or (() if follow else ("last",))))
+        cages = tuple(find_log(client, name) for name in names or (() if follow else ("last",)))
         if not follow:
             for cage in cages:
                 print_log(client, cage, printer)
@@ -58,7 +68,9 @@ def command(ctx: click.Context, follow: bool, names: tuple[str, ...], wanted: tu
             elif isinstance(message, Gap):
                 printer.gap(message)
             else:
-                raise AkiosError(f"akiosd sent {type(message).__name__} instead of records", "events socket")
+                raise AkiosError(
+                    f"akiosd sent {type(message).__name__} instead of records", "events socket"
+                )
 
 
 class Printer:
@@ -81,12 +93,15 @@ class Printer:
             print(json.dumps({"log": gap.log, "gap": [gap.start, gap.stop]}), flush=True)
         else:
             text = (
-                f"(records {gap.start} to {gap.stop - 1} of {escape(gap.log)} were not sent: this reader was too slow)"
+                f"(records {gap.start} to {gap.stop - 1} of {escape(gap.log)} were not sent: this"
+                " reader was too slow)"
             )
             print(text, flush=True)
 
 
-def print_log(client: Client, cage: str, printer: Printer, start: int = 0, stop: int = 1 << 62) -> None:
+def print_log(
+    client: Client, cage: str, printer: Printer, start: int = 0, stop: int = 1 << 62
+) -> None:
     """Print entries of a log (``""``: the host's) up to its present end."""
     while start < stop:
         reply, _ = client.call(ReadLog(cage=cage, start=start, stop=stop), LogEntries)

@@ -29,18 +29,39 @@ FAILED = 22
 @click.command("http")
 @click.argument("method")
 @click.argument("url")
-@click.option("-d", "--data", metavar="DATA", help="The body; @FILE: from a file, -: from standard input.")
-@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header; may be repeated.")
+@click.option(
+    "-d", "--data", metavar="DATA", help="The body; @FILE: from a file, -: from standard input."
+)
+@click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="A header; may be repeated.",
+)
 @click.option("--cage", default="", help="Ask as this running cage: its rules, budget and log.")
-@click.option("--policy", "explicit", metavar="FILE", help="A policy file or profile, in the project's place.")
+@click.option(
+    "--policy", "explicit", metavar="FILE", help="A policy file or profile, in the project's place."
+)
 @click.option("-o", "--output", metavar="FILE", help="Write the body into FILE.")
 @click.option("-i", "--include", is_flag=True, help="Print the answer's head too.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: status, headers, body, what was redacted.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: status, headers, body, what was redacted."
+)
 @click.pass_context
 def command(
-    ctx: click.Context, method: str, url: str, data: str | None, headers: tuple[str, ...], cage: str,
-    explicit: str | None, output: str | None, include: bool, as_json: bool,
-) -> int:  # fmt: skip
+    ctx: click.Context,
+    method: str,
+    url: str,
+    data: str | None,
+    headers: tuple[str, ...],
+    cage: str,
+    explicit: str | None,
+    output: str | None,
+    include: bool,
+    as_json: bool,
+) -> int:
     """Send one request to URL as an agent here could: same names, same redaction, same records.
 
     The exit status is 0 for answers below 400 and 22 for others; a refusal is explained on standard
@@ -79,7 +100,11 @@ def _header(text: str) -> tuple[str, str]:
 def _print(answer: http_requests.Reply, output: str | None, include: bool) -> dict[str, Any]:
     """Head and body as asked; returns what AKIOS says of a refusal, or nothing."""
     if include:
-        lines = [f"HTTP/1.1 {answer.status}", *(f"{name}: {value}" for name, value in answer.headers), ""]
+        lines = [
+            f"HTTP/1.1 {answer.status}",
+            *(f"{name}: {value}" for name, value in answer.headers),
+            "",
+        ]
         sys.stdout.write("".join(escape(line) + "\n" for line in lines))
     if answer.header("akios-verdict"):
         return _denial(b"".join(answer.pieces()))
@@ -122,13 +147,19 @@ def _create(path: str) -> BinaryIO:
     try:
         return open(path, "wb")
     except OSError as error:
-        raise AkiosError(f"{path} cannot be written: {error.strerror}", "-o", "check the path") from None
+        raise AkiosError(
+            f"{path} cannot be written: {error.strerror}", "-o", "check the path"
+        ) from None
 
 
 def _redactions(text: str) -> list[dict[str, Any]]:
     """``TYPE place count, …`` of the gateway."""
     words = [part.split() for part in text.split(", ") if part]
-    return [{"type": w[0], "place": w[1], "count": int(w[2])} for w in words if len(w) == 3 and w[2].isdecimal()]
+    return [
+        {"type": w[0], "place": w[1], "count": int(w[2])}
+        for w in words
+        if len(w) == 3 and w[2].isdecimal()
+    ]
 
 
 def _denial(body: bytes) -> dict[str, Any]:

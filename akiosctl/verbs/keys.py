@@ -1,4 +1,6 @@
-"""``akiosctl keys set|list|rm``: the API keys of LLM providers, which akiosd keeps and agents never hold."""
+"""``akiosctl keys set|list|rm``: the API keys of LLM providers, which akiosd keeps and agents never
+hold.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +18,32 @@ from akiosd.wire.messages import KeyList, KeyRemove, Keys, KeySet, Ok
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _PROVIDER = click.argument("provider", type=click.Choice(PROVIDERS))
-_SET_HELP = " ".join([
-    "Keep the key of PROVIDER, read from the terminal without echo, or from standard input.\n\n",
-    *(facts.key.help for facts in FACTS.values() if facts.key.help),
-    "Cages that run keep the key they were started with.",
-])  # fmt: skip
+_SET_HELP = " ".join(
+    [
+        (
+            "Keep the key of PROVIDER, read from the terminal without echo, or from standard"
+            " input.\n\n"
+        ),
+        *(facts.key.help for facts in FACTS.values() if facts.key.help),
+        "Cages that run keep the key they were started with.",
+    ]
+)
 
 
 @click.group("keys")
 def group() -> None:
     """Keep the API keys of LLM providers (root and administrators).
 
-    An agent gets a placeholder; the gateway of its cage puts the key on requests to that provider and to no other.
+    An agent gets a placeholder; the gateway of its cage puts the key on requests to that provider
+    and to no other.
     """
 
 
 @group.command("set", help=_SET_HELP)
 @_PROVIDER
-@click.option("--region", default="", help=f"The region that requests go to ({', '.join(with_regions())}).")
+@click.option(
+    "--region", default="", help=f"The region that requests go to ({', '.join(with_regions())})."
+)
 @click.pass_context
 def set_key(ctx: click.Context, provider: str, region: str) -> None:
     key = ask_key(provider) if sys.stdin.isatty() else read_key()
@@ -49,13 +59,16 @@ def set_key(ctx: click.Context, provider: str, region: str) -> None:
 def list_keys(ctx: click.Context, as_json: bool) -> None:
     """List the providers that have a key.
 
-    Of the key a fingerprint is shown, which tells two keys apart. Its source: set, or credential of the service.
+    Of the key a fingerprint is shown, which tells two keys apart. Its source: set, or credential of
+    the service.
     """
     with ctx.obj.connect() as client:
         reply, _ = client.call(KeyList(), Keys)
     if wants_json(ctx, as_json):
         fields = ("provider", "source", "fingerprint", "region", "problem")
-        click.echo(json.dumps([{name: getattr(info, name) for name in fields} for info in reply.keys]))
+        click.echo(
+            json.dumps([{name: getattr(info, name) for name in fields} for info in reply.keys])
+        )
         return
     for info in reply.keys:
         words = info.problem or " ".join(filter(None, (info.source, info.fingerprint, info.region)))
@@ -77,10 +90,15 @@ def ask_key(provider: str) -> bytes:
     form = FACTS[provider].key
     must = len(form.prompts) - form.optional
     words = [
-        click.prompt(text or f"Key of {provider}", hide_input=True, default=None if number < must else "",
-                     show_default=False, err=True)
+        click.prompt(
+            text or f"Key of {provider}",
+            hide_input=True,
+            default=None if number < must else "",
+            show_default=False,
+            err=True,
+        )
         for number, text in enumerate(form.prompts)
-    ]  # fmt: skip
+    ]
     try:
         return "\n".join(word.strip() for word in words if word.strip()).encode("ascii")
     except UnicodeEncodeError:

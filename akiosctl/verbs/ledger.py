@@ -35,9 +35,21 @@ for _verb in (
 @command.command("show", short_help="Print a log's records.")
 @click.argument("cage", default="")
 @click.option("--from", "start", type=click.IntRange(0), default=0, help="First index.")
-@click.option("--to", "stop", type=click.IntRange(0), default=1 << 62, help="Index to stop before.", show_default=False)
+@click.option(
+    "--to",
+    "stop",
+    type=click.IntRange(0),
+    default=1 << 62,
+    help="Index to stop before.",
+    show_default=False,
+)
 @kinds_option
-@click.option("--dir", "directory", type=click.Path(path_type=Path), help="A log's directory or archive; no daemon.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    help="A log's directory or archive; no daemon.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
 def show(

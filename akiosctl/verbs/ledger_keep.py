@@ -15,18 +15,23 @@ from akiosd.errors import AkiosError
 from akiosd.wire.messages import Destroy, Destroyed, LedgerReply, Prune, Pruned, RotateKey
 
 SSD_CAVEAT = (
-    "overwriting reaches the blocks a file has now; an SSD, a copy-on-write file system or a snapshot may still hold "
-    "older copies, which only encryption of the whole disk, or its own secure erase, reaches"
+    "overwriting reaches the blocks a file has now; an SSD, a copy-on-write file system or a"
+    " snapshot may still hold older copies, which only encryption of the whole disk, or its own"
+    " secure erase, reaches"
 )
 DISK_CAVEAT = (
-    "its disk (the copy of the workspace, the home, /tmp) and its output were unlinked, not overwritten, when the cage "
-    "ended or its changes were settled"
+    "its disk (the copy of the workspace, the home, /tmp) and its output were unlinked, not"
+    " overwritten, when the cage ended or its changes were settled"
 )
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 PASSES = click.option(
-    "--passes", type=click.IntRange(1, 35), default=1, show_default=True, help="How often with random bytes."
+    "--passes",
+    type=click.IntRange(1, 35),
+    default=1,
+    show_default=True,
+    help="How often with random bytes.",
 )
 FAST = click.option("--fast", is_flag=True, help="Unlink only; overwrite nothing.")
 
@@ -43,7 +48,15 @@ def rotate_key(ctx: click.Context, as_json: bool) -> None:
     with ctx.obj.connect() as client:
         reply, _ = client.call(RotateKey(), LedgerReply)
     if wants_json(ctx, as_json):
-        click.echo(json.dumps({"origin": reply.origin, "vkey": reply.vkey, "checkpoint": reply.checkpoint.decode()}))
+        click.echo(
+            json.dumps(
+                {
+                    "origin": reply.origin,
+                    "vkey": reply.vkey,
+                    "checkpoint": reply.checkpoint.decode(),
+                }
+            )
+        )
     else:
         print_line(f"the host's log is now signed by: {reply.vkey}")
 
@@ -64,7 +77,12 @@ def destroy(ctx: click.Context, cage: str, passes: int, fast: bool, as_json: boo
         name = find_log(client, cage)
         reply, _ = client.call(Destroy(cage=name, passes=passes, fast=fast), Destroyed)
     if wants_json(ctx, as_json):
-        values = {"cage": name, "files": reply.files, "bytes": reply.overwritten, "spared": list(reply.spared)}
+        values = {
+            "cage": name,
+            "files": reply.files,
+            "bytes": reply.overwritten,
+            "spared": list(reply.spared),
+        }
         click.echo(json.dumps({**values, "size": reply.size, "root": reply.root.hex()}))
         return
     print_line(f"destroyed: {name}, {reply.files} files, {reply.overwritten} bytes overwritten")
@@ -77,8 +95,14 @@ def destroy(ctx: click.Context, cage: str, passes: int, fast: bool, as_json: boo
 
 
 @click.command("prune", short_help="Destroy what old cages left.")
-@click.option("--older-than", metavar="TIME", help="Destroy cages that ended longer ago: 12h, 30d, 8w.")
-@click.option("--max-size", metavar="SIZE", help="Destroy the oldest until the rest takes at most this: 500M, 20G.")
+@click.option(
+    "--older-than", metavar="TIME", help="Destroy cages that ended longer ago: 12h, 30d, 8w."
+)
+@click.option(
+    "--max-size",
+    metavar="SIZE",
+    help="Destroy the oldest until the rest takes at most this: 500M, 20G.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say which.")
 @PASSES
 @FAST
@@ -97,7 +121,9 @@ def prune(
     administrators).
     """
     if older_than is None and max_size is None:
-        raise AkiosError("nothing says which cages should go", "ledger prune", "give --older-than or --max-size")
+        raise AkiosError(
+            "nothing says which cages should go", "ledger prune", "give --older-than or --max-size"
+        )
     age = parse_number(older_than, _SECONDS, "--older-than") if older_than is not None else None
     request = Prune(
         max_age_ns=age * 10**9 if age is not None else None,
@@ -109,7 +135,12 @@ def prune(
     with ctx.obj.connect() as client:
         reply, _ = client.call(request, Pruned)
     if wants_json(ctx, as_json):
-        values = {"cages": list(reply.cages), "bytes": reply.freed, "kept": reply.kept, "dry_run": dry_run}
+        values = {
+            "cages": list(reply.cages),
+            "bytes": reply.freed,
+            "kept": reply.kept,
+            "dry_run": dry_run,
+        }
         click.echo(json.dumps({**values, "failed": dict(reply.failed)}))
         return 1 if reply.failed else 0
     for cage in reply.cages:
@@ -129,7 +160,9 @@ def parse_number(text: str, units: dict[str, int], option: str) -> int:
     """A whole number with a unit; raises :class:`AkiosError`."""
     match = re.fullmatch(r"([0-9]{1,12})([a-zA-Z]?)", text)
     if match is None or match[2] not in units:
-        raise AkiosError(f"{text!r} is no number with a unit", option, f"units: {' '.join(filter(None, units))}")
+        raise AkiosError(
+            f"{text!r} is no number with a unit", option, f"units: {' '.join(filter(None, units))}"
+        )
     return int(match[1]) * units[match[2]]
 
 

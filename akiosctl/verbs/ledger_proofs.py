@@ -56,8 +56,12 @@ from akiosd.values.records import MAX_ENTRY_BYTES
 @click.argument("cage", default="")
 @DIRECTORY
 @VKEY
-@click.option("--out", type=click.Path(path_type=Path), help="Write the proof here; by default it is printed.")
-@click.option("--entry-out", type=click.Path(path_type=Path), help="Write the entry's own bytes here.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the proof here; by default it is printed."
+)
+@click.option(
+    "--entry-out", type=click.Path(path_type=Path), help="Write the entry's own bytes here."
+)
 @JSON
 @click.pass_context
 def prove(
@@ -83,7 +87,9 @@ def prove(
         proof, entry = prove_from(reader, index, source.vkey, MAX_EXTRA_BYTES, under)
     if not proof.extra and entry_out is None:
         raise AkiosError(
-            "the record does not fit into the proof", f"record {index}", "write it beside: --entry-out FILE"
+            "the record does not fit into the proof",
+            f"record {index}",
+            "write it beside: --entry-out FILE",
         )
     if entry_out is not None:
         write_file(entry_out, entry)
@@ -91,8 +97,14 @@ def prove(
     if out is not None:
         write_file(out, text)
     if wants_json(ctx, as_json):
-        values = {"index": index, "origin": source.vkey.name, "path": [value.hex() for value in proof.path]}
-        click.echo(json.dumps({**values, "vkey": str(source.vkey), "proof": text.decode()}, indent=2))
+        values = {
+            "index": index,
+            "origin": source.vkey.name,
+            "path": [value.hex() for value in proof.path],
+        }
+        click.echo(
+            json.dumps({**values, "vkey": str(source.vkey), "proof": text.decode()}, indent=2)
+        )
     elif out is None:
         sys.stdout.write(text.decode())
 
@@ -100,12 +112,19 @@ def prove(
 def _cosigned_above(index: int, origin: str) -> bytes | None:
     """The cosigned checkpoint that was kept of the log, if the record was in it by then."""
     note = load_known(origin).cosigned
-    return note if note is not None and Checkpoint.parse(parse_note(note).text).size > index else None
+    return (
+        note if note is not None and Checkpoint.parse(parse_note(note).text).size > index else None
+    )
 
 
 @click.command("verify-proof", short_help="Verify such a proof.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--entry", "entry_file", type=click.Path(path_type=Path), help="The record, if not in the proof itself.")
+@click.option(
+    "--entry",
+    "entry_file",
+    type=click.Path(path_type=Path),
+    help="The record, if not in the proof itself.",
+)
 @VKEY
 @KEYS
 @WITNESS_KEYS
@@ -143,7 +162,9 @@ def verify_proof_file(
         return report.exit_code
     print_line(f"ledger verify-proof: {report.verdict}")
     if report.exit_code == 0:
-        print_line(f"  record {index} of {report.origin}, at size {report.size}, root {report.root.hex()}")
+        print_line(
+            f"  record {index} of {report.origin}, at size {report.size}, root {report.root.hex()}"
+        )
         print_line(f"  anchored to: {report.anchored_to}")
         sys.stdout.write(f"  {record_line(log, index, entry)}\n")
     else:
@@ -152,7 +173,11 @@ def verify_proof_file(
 
 
 def check_proof(
-    data: bytes, entry: bytes | None, vkey: Vkey | None, quorum: Quorum = NOTHING, key_list: bytes | None = None
+    data: bytes,
+    entry: bytes | None,
+    vkey: Vkey | None,
+    quorum: Quorum = NOTHING,
+    key_list: bytes | None = None,
 ) -> tuple[Report, bytes, int]:
     """The verdict on a proof, the record it is about, and its index."""
     origin, index, text = "", 0, b""
@@ -164,31 +189,47 @@ def check_proof(
         key = log_key(given, origin.rpartition("/")[2]) if given is not None else None
         if key is None:
             raise UntrustedNoteError(
-                "no public key was given, and none is kept for this log", next="give one with --vkey"
+                "no public key was given, and none is kept for this log",
+                next="give one with --vkey",
             )
         if entry is None and not text:
             raise ProofError("the proof does not hold the record", next="give it with --entry")
         kin = open_key_list(key_list, key) if key_list is not None else ()
         found = verify_proof(proof, text, key, *(Vkey(key.name, other) for other in kin))
         if not quorum.is_met(proof.checkpoint):
-            raise UntrustedNoteError(f"the proof does not carry the cosignatures asked for: {quorum.describe()}")
+            raise UntrustedNoteError(
+                f"the proof does not carry the cosignatures asked for: {quorum.describe()}"
+            )
         names = sorted(quorum.cosigners(proof.checkpoint))
     except UntrustedNoteError as error:
         return Report(Verdict.UNTRUSTED, origin, detail=str(error)), text, index
     except (ProofError, NoteError) as error:
         return Report(Verdict.TAMPERED, origin, detail=str(error)), text, index
     anchor = f"its key and witness {' and '.join(names)}" if names else "its key"
-    return Report(Verdict.OK, found.origin, found.size, found.root, anchors=((anchor, found.size),)), text, index
+    return (
+        Report(Verdict.OK, found.origin, found.size, found.root, anchors=((anchor, found.size),)),
+        text,
+        index,
+    )
 
 
 @click.command("pin", short_help="Keep a log's checkpoint as an anchor.")
 @click.argument("cage", default="")
 @DIRECTORY
 @VKEY
-@click.option("--renew", is_flag=True, help="Forget what was kept of this log and of this place before.")
+@click.option(
+    "--renew", is_flag=True, help="Forget what was kept of this log and of this place before."
+)
 @JSON
 @click.pass_context
-def pin(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, renew: bool, as_json: bool) -> int:
+def pin(
+    ctx: click.Context,
+    cage: str,
+    directory: Path | None,
+    vkey: str | None,
+    renew: bool,
+    as_json: bool,
+) -> int:
     """Keep the checkpoint of CAGE's log, by default the host's, as an anchor for every later
     verification.
 
@@ -208,7 +249,9 @@ def pin(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None,
             path = save_pin(source.vkey, note)
             remember_host(source.met, host_of(source.vkey.name))
     if wants_json(ctx, as_json):
-        click.echo(json.dumps({**describe(report), "pinned": str(path) if path else None}, indent=2))
+        click.echo(
+            json.dumps({**describe(report), "pinned": str(path) if path else None}, indent=2)
+        )
     elif path is not None:
         print_line(f"pinned: {report.origin} at size {report.size}, root {report.root.hex()}")
         print_line(f"  in {path}")

@@ -35,9 +35,14 @@ from akiosd.store.archive_log import pack_from, pack_log
 from akiosd.values.records import Unknown
 
 DIRECTORY = click.option(
-    "--dir", "directory", type=click.Path(path_type=Path), help="A log's directory or archive; no daemon is asked."
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    help="A log's directory or archive; no daemon is asked.",
 )
-VKEY = click.option("--vkey", help="The public key of the log or of its host, or a file that holds it.")
+VKEY = click.option(
+    "--vkey", help="The public key of the log or of its host, or a file that holds it."
+)
 KEYS = click.option(
     "--keys",
     "keys_file",
@@ -45,7 +50,10 @@ KEYS = click.option(
     help="The list of the host's keys (ledger keys --format list).",
 )
 WITNESS_KEYS = click.option(
-    "--witness-key", "witness_keys", multiple=True, help="A witness that must have cosigned; may be repeated."
+    "--witness-key",
+    "witness_keys",
+    multiple=True,
+    help="A witness that must have cosigned; may be repeated.",
 )
 POLICY = click.option(
     "--policy",
@@ -61,7 +69,9 @@ def read_quorum(witness_keys: tuple[str, ...], policy_file: Path | None) -> Quor
     if policy_file is None:
         return all_of(WitnessKey.parse(read_key_text(key)) for key in witness_keys)
     if witness_keys:
-        raise AkiosError("a policy names its witnesses itself", "--witness-key", "give one of the two")
+        raise AkiosError(
+            "a policy names its witnesses itself", "--witness-key", "give one of the two"
+        )
     return parse_policy(read_file(policy_file, MAX_POLICY_BYTES, "policy"))
 
 
@@ -76,19 +86,27 @@ def key_of(vkey: str | None, quorum: Quorum) -> str | None:
 
 def read_key_list(keys_file: Path | None) -> bytes | None:
     """The bytes of the list of keys; None where no file was named."""
-    return read_file(keys_file, MAX_KEY_LIST_BYTES, "list of keys") if keys_file is not None else None
+    return (
+        read_file(keys_file, MAX_KEY_LIST_BYTES, "list of keys") if keys_file is not None else None
+    )
 
 
 def read_checkpoint(source: LogSource, reader: LogReader) -> tuple[Checkpoint, bytes]:
     """The log's checkpoint, its signature checked, and the note it stands in."""
     note = reader.read("checkpoint", MAX_NOTE_BYTES)
     if note is None:
-        raise AkiosError("the log has no checkpoint yet", source.cage or "host", "try again in a second")
+        raise AkiosError(
+            "the log has no checkpoint yet", source.cage or "host", "try again in a second"
+        )
     if not is_signed_by(note, source.vkey):
         # Another key may have taken over since: the log itself says so, if it is whole.
         report = source.verify()
         if report.exit_code != 0:
-            raise AkiosError(f"the log is {report.verdict}: {report.detail}", report.first_bad, "see ledger verify")
+            raise AkiosError(
+                f"the log is {report.verdict}: {report.detail}",
+                report.first_bad,
+                "see ledger verify",
+            )
         source.trust = replace(source.trust, vkey=Vkey.parse(report.vkey))
     return open_checkpoint(note, source.vkey), note
 
@@ -99,7 +117,10 @@ def read_verified(source: LogSource, reader: LogReader, report: Report) -> tuple
     """
     found, note = read_checkpoint(source, reader)
     if found.size < report.size or (found.size == report.size and found.root != report.root):
-        what = f"the log was {report.size} entries long when it was verified, and now is another of {found.size}"
+        what = (
+            f"the log was {report.size} entries long when it was verified, and now is another of"
+            f" {found.size}"
+        )
         raise AkiosError(what, found.origin, "see ledger verify")
     return found, note
 
@@ -108,9 +129,17 @@ def read_verified(source: LogSource, reader: LogReader, report: Report) -> tuple
 @click.argument("cage", default="")
 @DIRECTORY
 @VKEY
-@click.option("--format", "form", type=click.Choice(["json", "ndjson", "archive"]), default="ndjson", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "ndjson", "archive"]),
+    default="ndjson",
+    show_default=True,
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write it here; an archive needs this.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write it here; an archive needs this."
+)
 @click.pass_context
 def export(
     ctx: click.Context,
@@ -133,7 +162,9 @@ def export(
         report = source.verify()
         if report.exit_code != 0:
             raise AkiosError(
-                f"the log is {report.verdict}: {report.detail}", report.first_bad, "akiosctl ledger verify"
+                f"the log is {report.verdict}: {report.detail}",
+                report.first_bad,
+                "akiosctl ledger verify",
             )
         if form == "archive":
             assert out is not None
@@ -167,18 +198,23 @@ _AT_ONCE = 1024
 
 
 def _export_archive(source: LogSource, report: Report, out: Path) -> int:
-    """Again, a few times at most: a running cage's log outgrows its last files while they are read.
+    """Again, a few times at most: a running cage's log outgrows its last files while they are
+    read.
     """
     for attempt in range(_TRIES):
         try:
             with files_in_words(), source.reader() as reader:
-                length = pack_from(reader, out, Vkey.parse(report.vkey), HASHER, source.trust.key_list)
+                length = pack_from(
+                    reader, out, Vkey.parse(report.vkey), HASHER, source.trust.key_list
+                )
             break
         except LedgerError:
             if attempt == _TRIES - 1:
                 raise
             report = source.verify()
-    print_line(f"{out}: {length} bytes, verified; verify it with the key of {report.origin} or of its host")
+    print_line(
+        f"{out}: {length} bytes, verified; verify it with the key of {report.origin} or of its host"
+    )
     return 0
 
 
@@ -195,7 +231,9 @@ def _records(source: LogSource, reader: LogReader, size: int, first: int) -> Ite
 @VKEY
 @JSON
 @click.pass_context
-def stats(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, as_json: bool) -> None:
+def stats(
+    ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, as_json: bool
+) -> None:
     """Count the log of CAGE, by default the host's: records by kind, bytes, files, time."""
     with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
         checkpoint, _ = read_checkpoint(source, reader)
@@ -249,12 +287,19 @@ def _when(ts: int) -> str:
 @VKEY
 @JSON
 @click.pass_context
-def checkpoint(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, as_json: bool) -> None:
+def checkpoint(
+    ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, as_json: bool
+) -> None:
     """Print the signed checkpoint of CAGE's log, by default the host's, as other tools read it."""
     with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
         found, note = read_checkpoint(source, reader)
     if wants_json(ctx, as_json):
-        values = {"origin": found.origin, "size": found.size, "root": found.root.hex(), "note": note.decode()}
+        values = {
+            "origin": found.origin,
+            "size": found.size,
+            "root": found.root.hex(),
+            "note": note.decode(),
+        }
         click.echo(json.dumps({**values, "vkey": str(source.vkey)}, indent=2))
         return
     sys.stdout.write(note.decode())
@@ -264,10 +309,23 @@ def checkpoint(ctx: click.Context, cage: str, directory: Path | None, vkey: str 
 @click.argument("cage", default="")
 @DIRECTORY
 @VKEY
-@click.option("--format", "form", type=click.Choice(["vkey", "policy", "list"]), default="vkey", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["vkey", "policy", "list"]),
+    default="vkey",
+    show_default=True,
+)
 @JSON
 @click.pass_context
-def keys(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None, form: str, as_json: bool) -> None:
+def keys(
+    ctx: click.Context,
+    cage: str,
+    directory: Path | None,
+    vkey: str | None,
+    form: str,
+    as_json: bool,
+) -> None:
     """Print the public key that signs CAGE's log now, by default the host's.
 
     policy: a file for tools that check proofs (c2sp.org/tlog-policy), which asks for no witness.
@@ -279,18 +337,28 @@ def keys(ctx: click.Context, cage: str, directory: Path | None, vkey: str | None
         key = source.vkey
         if form == "list":
             if source.trust.key_list is None:
-                raise AkiosError("there is no list of the host's keys here", source.cage, "ask the daemon for it")
+                raise AkiosError(
+                    "there is no list of the host's keys here", source.cage, "ask the daemon for it"
+                )
             sys.stdout.write(source.trust.key_list.decode())
             return
     if wants_json(ctx, as_json):
-        click.echo(json.dumps({"origin": key.name, "vkey": str(key), "key_id": key.id.hex()}, indent=2))
+        click.echo(
+            json.dumps({"origin": key.name, "vkey": str(key), "key_id": key.id.hex()}, indent=2)
+        )
     else:
         sys.stdout.write(f"log {key}\nquorum none\n" if form == "policy" else f"{key}\n")
 
 
 @click.command("pack", short_help="Put a finished log into one archive.")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--dir", "directory", type=click.Path(path_type=Path), required=True, help="A finished log's directory.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A finished log's directory.",
+)
 @VKEY
 @JSON
 @click.pass_context

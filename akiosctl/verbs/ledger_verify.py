@@ -1,4 +1,6 @@
-"""``akiosctl ledger verify``: one log, or every log of a host, through whichever door it is reached."""
+"""``akiosctl ledger verify``: one log, or every log of a host, through whichever door it is
+reached.
+"""
 
 from __future__ import annotations
 
@@ -55,14 +57,27 @@ from akiosd.wire.messages import ListLogs, LogNames
 @click.command("verify", short_help="Verify a log, or all.")
 @click.argument("cage", default="")
 @DIRECTORY
-@click.option("--all", "every", is_flag=True, help="All logs of the host; with --dir: of that state directory.")
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="All logs of the host; with --dir: of that state directory.",
+)
 @VKEY
 @KEYS
-@click.option("--host", type=click.Path(path_type=Path), help="With --dir: the host log's directory, as an anchor.")
-@click.option("--pin", type=click.Path(path_type=Path), help="A checkpoint kept earlier, as an anchor.")
+@click.option(
+    "--host",
+    type=click.Path(path_type=Path),
+    help="With --dir: the host log's directory, as an anchor.",
+)
+@click.option(
+    "--pin", type=click.Path(path_type=Path), help="A checkpoint kept earlier, as an anchor."
+)
 @WITNESS_KEYS
 @POLICY
-@click.option("--rebuild-tiles", is_flag=True, help="With --dir: first make lost or damaged tiles again.")
+@click.option(
+    "--rebuild-tiles", is_flag=True, help="With --dir: first make lost or damaged tiles again."
+)
 @JSON
 @click.pass_context
 def verify(
@@ -81,28 +96,37 @@ def verify(
 ) -> int:
     """Verify the log of CAGE, by default the host's.
 
-    What is known of it is held against it: what ledger pin and ledger witness kept, and the host's log, which lists
-    it.  What is known or asked for and cannot be checked fails.  --vkey may be the key of any log of the same host.
-    --all compares every birth and root in the host's log with what is there.  --rebuild-tiles writes what follows from
-    the entries again, byte for byte, if they lead to the signed root.
+    What is known of it is held against it: what ledger pin and ledger witness kept, and the host's
+    log, which lists it.  What is known or asked for and cannot be checked fails.  --vkey may be the
+    key of any log of the same host.  --all compares every birth and root in the host's log with
+    what is there.  --rebuild-tiles writes what follows from the entries again, byte for byte, if
+    they lead to the signed root.
 
-    Exit status: 0 OK, OK-RECOVERED and DESTROYED, 1 TAMPERED, 2 ROLLBACK and FORK, 3 INCOMPLETE, 4 UNTRUSTED; with
-    --all the lowest that is not 0.
+    Exit status: 0 OK, OK-RECOVERED and DESTROYED, 1 TAMPERED, 2 ROLLBACK and FORK, 3 INCOMPLETE, 4
+    UNTRUSTED; with --all the lowest that is not 0.
     """
     quorum = read_quorum(witness_keys, policy_file)
     vkey = key_of(vkey, quorum)
     if every:
         if cage or host or pin or rebuild_tiles:
-            raise AkiosError("--all goes with no single log", "ledger verify", "leave out what names one")
+            raise AkiosError(
+                "--all goes with no single log", "ledger verify", "leave out what names one"
+            )
         return _verify_all(ctx, directory, vkey, quorum, wants_json(ctx, as_json))
     pinned = read_file(pin, MAX_NOTE_BYTES, "checkpoint") if pin is not None else None
     rebuilt = _rebuild(directory, vkey) if rebuild_tiles else []
     if directory is not None:
-        report = _verify_files(cage, directory, vkey, host, pinned, quorum, read_key_list(keys_file))
+        report = _verify_files(
+            cage, directory, vkey, host, pinned, quorum, read_key_list(keys_file)
+        )
     else:
         report = _verify_by_daemon(ctx, cage, vkey, pinned, quorum, read_key_list(keys_file))
     if wants_json(ctx, as_json):
-        click.echo(json.dumps({**describe(report), **({"rebuilt": rebuilt} if rebuild_tiles else {})}, indent=2))
+        click.echo(
+            json.dumps(
+                {**describe(report), **({"rebuilt": rebuilt} if rebuild_tiles else {})}, indent=2
+            )
+        )
     else:
         print_report(report)
         for path in rebuilt:
@@ -112,9 +136,13 @@ def verify(
 
 def _rebuild(directory: Path | None, vkey: str | None) -> list[str]:
     if directory is None or not directory.is_dir():
-        raise AkiosError("tiles are made again in a log's directory", "--rebuild-tiles", "name it with --dir")
+        raise AkiosError(
+            "tiles are made again in a log's directory", "--rebuild-tiles", "name it with --dir"
+        )
     with files_in_words():
-        return proofs_and_tiles.rebuild_tiles(directory, from_files("", directory, read_key(vkey)).vkey, HASHER)
+        return proofs_and_tiles.rebuild_tiles(
+            directory, from_files("", directory, read_key(vkey)).vkey, HASHER
+        )
 
 
 def _verify_files(
@@ -140,13 +168,19 @@ def _verify_files(
 
 
 def _verify_by_daemon(
-    ctx: click.Context, cage: str, vkey: str | None, pin: bytes | None, quorum: Quorum, key_list: bytes | None
+    ctx: click.Context,
+    cage: str,
+    vkey: str | None,
+    pin: bytes | None,
+    quorum: Quorum,
+    key_list: bytes | None,
 ) -> Report:
     try:
         with open_source(ctx, cage, None, vkey, key_list=key_list) as source:
             report = source.verify(pin, quorum)
         if report.exit_code != 0:
-            # Its files go while it is packed: whoever held them open then finds the archive in their place.
+            # Its files go while it is packed: whoever held them open then finds the archive in
+            # their place.
             with open_source(ctx, cage, None, vkey, key_list=key_list) as source:
                 report = source.verify(pin, quorum)
         return report
@@ -164,15 +198,21 @@ def print_report(report: Report) -> None:
         print_line(f"  anchored to: {describe_anchors(report)}")
     elif report.origin:
         print_line(f"  log: {report.origin}")
-    for text in (report.detail, f"first bad: {report.first_bad}" if report.first_bad else "", *report.notes):
+    for text in (
+        report.detail,
+        f"first bad: {report.first_bad}" if report.first_bad else "",
+        *report.notes,
+    ):
         if text:
             print_line(f"  {text}")
 
 
-# ---- all logs of a host ------------------------------------------------------------------------------
+# ---- all logs of a host --------------------------------------------------------------------------
 
 
-def _verify_all(ctx: click.Context, state: Path | None, vkey: str | None, quorum: Quorum, as_json: bool) -> int:
+def _verify_all(
+    ctx: click.Context, state: Path | None, vkey: str | None, quorum: Quorum, as_json: bool
+) -> int:
     if state is not None:
         reports = _all_in_files(state, read_key(vkey), quorum)
     else:
@@ -189,7 +229,10 @@ def _verify_all(ctx: click.Context, state: Path | None, vkey: str | None, quorum
             print_line(f"{log}: {report.verdict}: {report.detail}{where}")
     bad = sum(report.exit_code != 0 for report in reports.values())
     gone = sum(report.verdict is Verdict.DESTROYED for report in reports.values())
-    print_line(f"{len(reports)} logs: {len(reports) - bad} good, {gone} of them destroyed on purpose, {bad} bad")
+    print_line(
+        f"{len(reports)} logs: {len(reports) - bad} good, {gone} of them destroyed on purpose,"
+        f" {bad} bad"
+    )
     return code
 
 
@@ -198,8 +241,14 @@ Look = Callable[[str, HostWord | None], Report]
 
 
 def _unpublished(word: HostWord) -> set[str]:
-    """Cages that run, or ran when akiosd stopped: of their logs there may be nothing yet but what the WAL holds."""
-    return {cage for cage, said in word.cages.items() if said.size is None and not said.destroyed and not said.ended}
+    """Cages that run, or ran when akiosd stopped: of their logs there may be nothing yet but what
+    the WAL holds.
+    """
+    return {
+        cage
+        for cage, said in word.cages.items()
+        if said.size is None and not said.destroyed and not said.ended
+    }
 
 
 def _all(
@@ -209,7 +258,8 @@ def _all(
     quorum: Quorum,
     young: Callable[[HostWord], set[str]] = lambda word: set(),
 ) -> dict[str, Report]:
-    """The host's log, then each that it tells of or that is there; what looks bad is looked at again by itself.
+    """The host's log, then each that it tells of or that is there; what looks bad is looked at
+    again by itself.
 
     ``young``: those that it tells of and that need not be there.
     """
@@ -249,12 +299,16 @@ def _all_in_files(state: Path, key: Vkey | None, quorum: Quorum) -> dict[str, Re
 
 
 def _names_in(state: Path) -> list[str]:
-    """The cages that are there; none where their directory is gone, which the host's log then tells."""
+    """The cages that are there; none where their directory is gone, which the host's log then
+    tells.
+    """
     try:
         return sorted(entry.name for entry in os.scandir(state / "cages") if is_cage_id(entry.name))
     except OSError as error:
         if not os.path.lexists(state / "ledger"):
-            raise AkiosError(f"this is no state directory: {error.strerror}", str(state), "name akiosd's") from None
+            raise AkiosError(
+                f"this is no state directory: {error.strerror}", str(state), "name akiosd's"
+            ) from None
         return []
 
 

@@ -31,11 +31,19 @@ _TRIES = 3
 @click.command("witness", short_help="Have a witness cosign a log's checkpoint.")
 @click.argument("url")
 @click.argument("cage", default="")
-@click.option("--witness-key", required=True, help="The witness's public key, or a file that holds it.")
 @click.option(
-    "--also", nargs=2, multiple=True, metavar="URL KEY", help="Another witness of the same checkpoint; may be repeated."
+    "--witness-key", required=True, help="The witness's public key, or a file that holds it."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Write the cosigned checkpoint here as well.")
+@click.option(
+    "--also",
+    nargs=2,
+    multiple=True,
+    metavar="URL KEY",
+    help="Another witness of the same checkpoint; may be repeated.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the cosigned checkpoint here as well."
+)
 @DIRECTORY
 @VKEY
 @JSON
@@ -58,11 +66,17 @@ def witness(
     from it: from then on verify looks for the cosignature of this witness, and proofs carry it. The
     witness must know the log: give its operator what ledger keys prints.
     """
-    asked = {place: WitnessKey.parse(read_key_text(key)) for place, key in ((url, witness_key), *also)}
+    asked = {
+        place: WitnessKey.parse(read_key_text(key)) for place, key in ((url, witness_key), *also)
+    }
     with open_source(ctx, cage, directory, vkey) as source:
         report = source.verify()
         if report.exit_code != 0:
-            raise AkiosError(f"the log is {report.verdict}: {report.detail}", report.first_bad, "see ledger verify")
+            raise AkiosError(
+                f"the log is {report.verdict}: {report.detail}",
+                report.first_bad,
+                "see ledger verify",
+            )
         found, note, given = _cosign(source, asked, report)
     save_pin(source.vkey, note)
     save_cosigned(source.vkey, note, list(asked.values()))
@@ -70,7 +84,12 @@ def witness(
     if out is not None:
         write_file(out, note)
     if wants_json(ctx, as_json):
-        values = {"size": found.size, "root": found.root.hex(), "cosigned": given, "checkpoint": note.decode()}
+        values = {
+            "size": found.size,
+            "root": found.root.hex(),
+            "cosigned": given,
+            "checkpoint": note.decode(),
+        }
         click.echo(json.dumps({**describe(report), **values}, indent=2))
         return 0
     for name, seconds in given.items():
@@ -82,7 +101,8 @@ def witness(
 def _cosign(
     source: LogSource, asked: dict[str, WitnessKey], report: Report
 ) -> tuple[Checkpoint, bytes, dict[str, int]]:
-    """Ask each witness, by its URL, for the same checkpoint; what they all gave stands behind it.
+    """Ask each witness, by its URL, for the same checkpoint; what they all gave stands behind
+    it.
     """
     with source.reader() as reader:
         found, note = read_verified(source, reader, report)
@@ -106,7 +126,11 @@ def _ask(reader: LogReader, found: Checkpoint, note: bytes, url: str) -> bytes:
         if status != 409 or kind != "text/x.tlog.size":
             break
         old_size = _parse_size(body, found.size, url)
-    raise AkiosError(f"the witness refused: {status} {_MEANING.get(status, '')}".rstrip(), url, "ask its operator")
+    raise AkiosError(
+        f"the witness refused: {status} {_MEANING.get(status, '')}".rstrip(),
+        url,
+        "ask its operator",
+    )
 
 
 _MEANING = {
@@ -123,7 +147,9 @@ def _parse_size(body: bytes, size: int, url: str) -> int:
     except NoteError:
         raise AkiosError("the witness answered what is no size", url) from None
     if known > size:
-        raise AkiosError(f"the witness knows this log at size {known}, past {size}: it was rolled back", url)
+        raise AkiosError(
+            f"the witness knows this log at size {known}, past {size}: it was rolled back", url
+        )
     return known
 
 

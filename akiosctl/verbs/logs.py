@@ -17,7 +17,8 @@ from akiosd.wire.messages import Output, OutputReply
 @click.argument("cage", default="last")
 @click.pass_context
 def command(ctx: click.Context, cage: str) -> int:
-    """Print the output of a detached CAGE, the last of this directory when left out (its first 16 MiB are kept).
+    """Print the output of a detached CAGE, the last of this directory when left out (its first 16
+    MiB are kept).
 
     As it was written; on a terminal without what would drive the terminal, colours excepted.
     """

@@ -87,7 +87,11 @@ def _check_file(name: str) -> dict[str, Any]:
     refused.
     """
     merged = merge_explained([Layer("system", policy_files.read_named(name))])
-    return {"file": name, "ok": True, "widens": [str(widening) for widening in narrower(DEFAULT_POLICY, merged.policy)]}
+    return {
+        "file": name,
+        "ok": True,
+        "widens": [str(widening) for widening in narrower(DEFAULT_POLICY, merged.policy)],
+    }
 
 
 def _merge_here(explicit: str | None) -> Merged:
@@ -96,7 +100,12 @@ def _merge_here(explicit: str | None) -> Merged:
 
 def _fail(error: PolicyError, as_json: bool) -> NoReturn:
     if as_json:
-        click.echo(json.dumps({"ok": False, "what": error.what, "where": error.where, "next": error.next}, indent=2))
+        click.echo(
+            json.dumps(
+                {"ok": False, "what": error.what, "where": error.where, "next": error.next},
+                indent=2,
+            )
+        )
     else:
         print_error(error)
     sys.exit(1)

@@ -104,7 +104,9 @@ class _Seen:
 
 @group.command("scan")
 @click.argument("file", default="-")
-@click.option("--disable", multiple=True, metavar="NAME", help="A pattern or category to leave out.")
+@click.option(
+    "--disable", multiple=True, metavar="NAME", help="A pattern or category to leave out."
+)
 @click.option("--show", is_flag=True, help="Print what was found, not only where.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
@@ -151,10 +153,18 @@ def patterns(ctx: click.Context, as_json: bool) -> int:
 
     if wants_json(ctx, as_json):
         rows = [
-            {"name": p.name, "category": p.category, "description": p.description, "checked": p.check is not None,
-             "context": list(p.context), "examples": list(p.yes), "not": list(p.no), "source": p.source}
+            {
+                "name": p.name,
+                "category": p.category,
+                "description": p.description,
+                "checked": p.check is not None,
+                "context": list(p.context),
+                "examples": list(p.yes),
+                "not": list(p.no),
+                "source": p.source,
+            }
             for p in PATTERNS
-        ]  # fmt: skip
+        ]
         click.echo(json.dumps(rows, indent=2))
         return 0
     width = max(len(p.name) for p in PATTERNS)
@@ -166,7 +176,9 @@ def patterns(ctx: click.Context, as_json: bool) -> int:
 
 @group.command("redact")
 @click.argument("file", default="-")
-@click.option("--disable", multiple=True, metavar="NAME", help="A pattern or category to leave out.")
+@click.option(
+    "--disable", multiple=True, metavar="NAME", help="A pattern or category to leave out."
+)
 def redact(file: str, disable: tuple[str, ...]) -> int:
     """Print FILE (``-``: standard input) with personal data masked."""
     channel = _channel(disable)

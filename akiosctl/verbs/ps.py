@@ -28,7 +28,15 @@ def command(ctx: click.Context, everything: bool, as_json: bool) -> None:
         return
     now = time.time_ns()
     rows = [
-        [cage.cage, cage.user, describe(cage), age(cage, now), spent(cage), quote_command(cage.argv)] for cage in shown
+        [
+            cage.cage,
+            cage.user,
+            describe(cage),
+            age(cage, now),
+            spent(cage),
+            quote_command(cage.argv),
+        ]
+        for cage in shown
     ]
     for line in table(["CAGE", "USER", "STATE", "AGE", "SPENT", "COMMAND"], rows):
         click.echo(line)

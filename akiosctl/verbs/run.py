@@ -26,13 +26,19 @@ _MAX_FDS = 64  # akiosd.wire.frame.MAX_FDS
 
 
 def run(arguments: list[str], socket: str | None, as_json: bool) -> int:
-    """The verb; returns the exit status.  Raises :class:`AkiosError`, with ``exit_code`` or ``code`` if not 125."""
+    """The verb; returns the exit status.  Raises :class:`AkiosError`, with ``exit_code`` or
+    ``code`` if not 125.
+    """
     options = parse_run(arguments)
     if options.has("help"):
         print(help_text())
         return 0
     if not options.command:
-        raise AkiosError("no command was given", "akiosctl run", "write it after --: akiosctl run -- python agent.py")
+        raise AkiosError(
+            "no command was given",
+            "akiosctl run",
+            "write it after --: akiosctl run -- python agent.py",
+        )
     open_missing_stdio()
     path = options.value("socket") or socket
     if options.has("standalone"):
@@ -43,7 +49,9 @@ def run(arguments: list[str], socket: str | None, as_json: bool) -> int:
 
 
 def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = True) -> int:
-    """Run by the daemon at ``path``; without ``keeps`` that daemon forgets changes once the run is over."""
+    """Run by the daemon at ``path``; without ``keeps`` that daemon forgets changes once the run is
+    over.
+    """
     client = PlainClient(path)
     fds: list[int] = []
     try:
@@ -80,8 +88,14 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
         note(f"left running; akiosctl attach {cage}")
         return 0
     settle = disposition(options, policy)
-    hint = f"akiosctl diff {cage} · commit · discard" if keeps else "they are gone; --commit keeps them"
-    return finish(ended, cage, path, as_json, settle=settle, hint="" if options.has("quiet") else hint)
+    hint = (
+        f"akiosctl diff {cage} · commit · discard"
+        if keeps
+        else "they are gone; --commit keeps them"
+    )
+    return finish(
+        ended, cage, path, as_json, settle=settle, hint="" if options.has("quiet") else hint
+    )
 
 
 def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list[int]]:
@@ -89,16 +103,23 @@ def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list
     message, fds = client.receive()
     if message["m"] == "error":
         raise DaemonError(
-            message.get("what", ""), message.get("where", ""), message.get("next", ""), message.get("code", 125)
+            message.get("what", ""),
+            message.get("where", ""),
+            message.get("next", ""),
+            message.get("code", 125),
         )
     if message["m"] == "ended":
         # It failed before it started: what the cage could not be given is in the reason.
         raise DaemonError(
-            str(message.get("reason", "")), f"cage {message.get('cage', '')}", code=message.get("exit_code", 125)
+            str(message.get("reason", "")),
+            f"cage {message.get('cage', '')}",
+            code=message.get("exit_code", 125),
         )
     if message["m"] != "started" or message.get("id", 0) != number:
         close_fds(fds)
-        raise AkiosError("akiosd answered out of turn", message["m"], "install the same version of both")
+        raise AkiosError(
+            "akiosd answered out of turn", message["m"], "install the same version of both"
+        )
     return message, fds
 
 
@@ -109,13 +130,17 @@ def wants_tty(options: RunOptions) -> bool:
     return not options.has("detach") and os.isatty(0) and os.isatty(1)
 
 
-def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, object], RunPolicy, list[str]]:
+def prepare(
+    options: RunOptions, tty: bool, fds: list[int]
+) -> tuple[dict[str, object], RunPolicy, list[str]]:
     """The fields of ``Run``; what is opened for it is put into ``fds``, which stay the caller's."""
     home = os.path.expanduser("~")
     try:
         cwd = os.getcwd()
     except OSError as error:
-        raise AkiosError(f"the working directory is gone: {error.strerror}", "cwd", "go to one that exists") from None
+        raise AkiosError(
+            f"the working directory is gone: {error.strerror}", "cwd", "go to one that exists"
+        ) from None
     workspace = locate_workspace(cwd, options.value("workspace"), home)
     fds.append(workspace.fd)
     policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options))
@@ -132,19 +157,28 @@ def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, o
     git = look(workspace.path, home, os.environ, config_home)
     if git.ignore is not None:
         add_ignore(git.ignore, binds, fds)
-    environments = [tools.env.get("VIRTUAL_ENV", ""), os.path.dirname(os.path.dirname(tools.command))]
+    environments = [
+        tools.env.get("VIRTUAL_ENV", ""),
+        os.path.dirname(os.path.dirname(tools.command)),
+    ]
     shown = [bind.inside for bind in tools.binds if bind.is_directory] + policy.read + policy.write
     stores = find_trust_stores(shown, workspace.path, environments)
     if len(fds) > _MAX_FDS:
         raise AkiosError(
-            f"{len(binds)} trees and files would be shown inside, for which {len(fds)} descriptors are sent",
-            "binds", f"show fewer: a directory takes one descriptor, a file two, and at most {_MAX_FDS} can be sent",
-        )  # fmt: skip
+            f"{len(binds)} trees and files would be shown inside, for which {len(fds)} descriptors"
+            " are sent",
+            "binds",
+            f"show fewer: a directory takes one descriptor, a file two, and at most {_MAX_FDS} can"
+            " be sent",
+        )
     request: dict[str, object] = {
         "policy": policy.packed,
         "argv": [os.fsencode(word) for word in options.command],
         "command": os.fsencode(tools.command),
-        "env": {os.fsencode(name): os.fsencode(value) for name, value in tools.env.items()} | environment,
+        "env": (
+            {os.fsencode(name): os.fsencode(value) for name, value in tools.env.items()}
+            | environment
+        ),
         "cwd": os.fsencode(inside),
         "workspace": os.fsencode(workspace.path),
         "home": os.fsencode(home) if home.startswith("/") else b"",
@@ -161,43 +195,65 @@ def prepare(options: RunOptions, tty: bool, fds: list[int]) -> tuple[dict[str, o
         request["tty"] = {"rows": rows, "columns": columns}
     if git.warning and not options.has("quiet"):
         note(git.warning)
-    return request, policy, [*(f"shown inside: {bind.inside} ({bind.why})" for bind in tools.binds), *tools.notes]
+    return (
+        request,
+        policy,
+        [*(f"shown inside: {bind.inside} ({bind.why})" for bind in tools.binds), *tools.notes],
+    )
 
 
 def make_bind(path: str, fd: int, kind: str, why: str, fds: list[int]) -> dict[str, object]:
     """``fd`` becomes one of ``fds``; where it is a file, so does the directory that holds it."""
     fds.append(fd)
-    bind: dict[str, object] = {"path": os.fsencode(path), "fd": len(fds) - 1, "kind": kind, "why": why}
+    bind: dict[str, object] = {
+        "path": os.fsencode(path),
+        "fd": len(fds) - 1,
+        "kind": kind,
+        "why": why,
+    }
     if stat.S_ISREG(os.fstat(fd).st_mode):
         real = os.readlink(f"/proc/self/fd/{fd}")
         try:
             fds.append(os.open(os.path.dirname(real), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as error:
-            raise AkiosError(f"the directory of {path} cannot be opened: {error.strerror}", "binds") from None
+            raise AkiosError(
+                f"the directory of {path} cannot be opened: {error.strerror}", "binds"
+            ) from None
         bind |= {"holder": len(fds) - 1, "name": os.fsencode(os.path.basename(real))}
     return bind
 
 
 def add_ignore(ignore: tuple[str, int], binds: list[dict[str, object]], fds: list[int]) -> None:
-    """The user's ignore rules of git, where git inside looks for them; unless a tree stands there that has its own."""
+    """The user's ignore rules of git, where git inside looks for them; unless a tree stands there
+    that has its own.
+    """
     path, fd = ignore
-    if any(isinstance(shown := bind["path"], bytes) and is_below(path, os.fsdecode(shown)) for bind in binds):
+    if any(
+        isinstance(shown := bind["path"], bytes) and is_below(path, os.fsdecode(shown))
+        for bind in binds
+    ):
         os.close(fd)
         return
     binds.append(make_bind(path, fd, "toolchain", "git's ignore rules", fds))
 
 
 def open_bind(path: str) -> int:
-    """Open a tree that the policy names, as the user; O_PATH alone would not ask for permission to read."""
+    """Open a tree that the policy names, as the user; O_PATH alone would not ask for permission to
+    read.
+    """
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
         raise AkiosError(
-            f"{path} cannot be opened: {error.strerror}", "filesystem of the policy", "correct or remove it there"
+            f"{path} cannot be opened: {error.strerror}",
+            "filesystem of the policy",
+            "correct or remove it there",
         ) from None
     if not os.access(f"/proc/self/fd/{fd}", os.R_OK):
         os.close(fd)
-        raise AkiosError(f"{path} cannot be read by you", "filesystem of the policy", "remove it from the policy")
+        raise AkiosError(
+            f"{path} cannot be read by you", "filesystem of the policy", "remove it from the policy"
+        )
     return fd
 
 
@@ -218,8 +274,12 @@ def disposition(options: RunOptions, policy: RunPolicy) -> str:
     return "discard" if options.has("discard") else "keep"
 
 
-def finish(ended: dict[str, Any], cage: str, path: str, as_json: bool, *, settle: str, hint: str) -> int:
-    """Say how it ended, settle its changes; returns the exit status.  Without ``hint`` it says nothing."""
+def finish(
+    ended: dict[str, Any], cage: str, path: str, as_json: bool, *, settle: str, hint: str
+) -> int:
+    """Say how it ended, settle its changes; returns the exit status.  Without ``hint`` it says
+    nothing.
+    """
     code = int(ended.get("exit_code", 0))
     kind, reason = str(ended.get("kind", "exited")), str(ended.get("reason", ""))
     changes = bool(ended.get("changes", False))
@@ -255,5 +315,6 @@ def print_report(ended: dict[str, Any], cage: str, changes: bool) -> None:
         "changes": changes,
         "usage": ended.get("usage", {}),
     }
-    # The agent may have ended its own output in the middle of a line, and that line could look like a report.
+    # The agent may have ended its own output in the middle of a line, and that line could look like
+    # a report.
     print("\n" + json.dumps(report), file=sys.stderr)

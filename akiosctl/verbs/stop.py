@@ -28,7 +28,9 @@ def command(ctx: click.Context, cages: tuple[str, ...], kill: bool, grace: str) 
                 client.send(Stop(cage=cage, grace_ns=grace_ns))
                 reply = client.receive().message
                 if not isinstance(reply, Ok | Ended):
-                    raise AkiosError("akiosd answered out of turn", cage, "install the same version of both")
+                    raise AkiosError(
+                        "akiosd answered out of turn", cage, "install the same version of both"
+                    )
                 print_line(cage)
             except AkiosError as error:
                 print_error(error, as_json=ctx.obj.as_json)

@@ -15,7 +15,10 @@ from akiosd.values.ids import Lines
 from akiosd.values.posture import LayerState, Status
 
 _SYSTEM = ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-_RW_DIRECT = "rw-direct: changes reach the files at once, no name is protected, sockets and locks there are the host's"
+_RW_DIRECT = (
+    "rw-direct: changes reach the files at once, no name is protected, sockets and locks there are"
+    " the host's"
+)
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,12 +75,18 @@ def check(evidence: Evidence, wanted: Wanted) -> tuple[LayerState, ...]:
         _landlock(evidence),
         _seccomp(fields, evidence),
         _cores(evidence),
-        LayerState("stdio", "enforced", "a terminal of its own" if wanted.tty else "own pipes, no caller descriptor"),
+        LayerState(
+            "stdio",
+            "enforced",
+            "a terminal of its own" if wanted.tty else "own pipes, no caller descriptor",
+        ),
         _files(evidence, wanted),
     )
 
 
-def _say(layer: str, good: bool, detail: str, problem: str, bad: Status = "unavailable") -> LayerState:
+def _say(
+    layer: str, good: bool, detail: str, problem: str, bad: Status = "unavailable"
+) -> LayerState:
     return LayerState(layer, "enforced", detail) if good else LayerState(layer, bad, problem)
 
 
@@ -88,19 +97,26 @@ def _identity(fields: dict[str, str], evidence: Evidence, wanted: Wanted) -> Lay
             problem = f"{what} read back as {' '.join(numbers)}, wanted {number}"
             return LayerState("identity", "unavailable", problem)
     if fields.get("Groups", "?").split():
-        return LayerState("identity", "unavailable", f"groups read back as {fields.get('Groups', 'nothing')}")
+        return LayerState(
+            "identity", "unavailable", f"groups read back as {fields.get('Groups', 'nothing')}"
+        )
     lines = tuple(tuple(line.split()) for line in evidence.uid_map.splitlines())
     if lines != tuple(tuple(map(str, line)) for line in wanted.uid_lines):
         return LayerState("identity", "unavailable", "the uid map reads back differently")
     if wanted.as_caller:
         return LayerState(
-            "identity", "degraded", f"runs under the caller's uid {wanted.host_id}: a file system has no id maps"
+            "identity",
+            "degraded",
+            f"runs under the caller's uid {wanted.host_id}: a file system has no id maps",
         )
     return LayerState("identity", "enforced", f"own uid {wanted.host_id}, no group, binds idmapped")
 
 
-# proc_pid_mountinfo(5): id, parent, device, root, point, options, optional fields, "-", type, source, super options
-_MOUNT = re.compile(r"^\d+ \d+ \S+ \S* (\S+) (\S+)(?: [^ \n-]\S*)* - (\S+) \S* (\S+)$", re.MULTILINE)
+# proc_pid_mountinfo(5): id, parent, device, root, point, options, optional fields, "-", type,
+# source, super options
+_MOUNT = re.compile(
+    r"^\d+ \d+ \S+ \S* (\S+) (\S+)(?: [^ \n-]\S*)* - (\S+) \S* (\S+)$", re.MULTILINE
+)
 
 
 class _Mount(NamedTuple):
@@ -134,20 +150,32 @@ def _view(mounts: list[_Mount]) -> LayerState:
     if root is None or root.kind != "tmpfs" or "ro" not in root.options:
         return LayerState("view", "unavailable", "the root is not the cage's own read-only root")
     loose = [
-        m.point for m in mounts if "nosuid" not in m.options or ("nodev" not in m.options and not _may_hold_devices(m))
+        m.point
+        for m in mounts
+        if "nosuid" not in m.options or ("nodev" not in m.options and not _may_hold_devices(m))
     ]
     if loose:
         return LayerState("view", "unavailable", f"not nosuid,nodev: {', '.join(loose[:3])}")
-    writable = [m.point for m in mounts if m.point in ("/usr", "/etc", "/proc/sys") and "ro" not in m.options]
+    writable = [
+        m.point
+        for m in mounts
+        if m.point in ("/usr", "/etc", "/proc/sys") and "ro" not in m.options
+    ]
     if writable or "/proc/sys" not in by_point:
         return LayerState("view", "unavailable", f"writable: {', '.join(writable) or '/proc/sys'}")
     shared = [name for name in _SYSTEM if name in by_point and by_point[name].kind != "overlay"]
     if shared:
-        return LayerState("view", "unavailable", f"not sealed, a bind of the host's: {', '.join(shared)}")
+        return LayerState(
+            "view", "unavailable", f"not sealed, a bind of the host's: {', '.join(shared)}"
+        )
     proc = by_point.get("/proc")
     if "/sys" in by_point or proc is None or "hidepid=ptraceable" not in proc.super_options:
-        return LayerState("view", "unavailable", "/sys is mounted, or /proc is missing or shows other processes")
-    return LayerState("view", "enforced", f"{len(mounts)} mounts, all nosuid and nodev, system sealed, no /sys")
+        return LayerState(
+            "view", "unavailable", "/sys is mounted, or /proc is missing or shows other processes"
+        )
+    return LayerState(
+        "view", "enforced", f"{len(mounts)} mounts, all nosuid and nodev, system sealed, no /sys"
+    )
 
 
 def _may_hold_devices(mount: _Mount) -> bool:
@@ -162,12 +190,24 @@ def _workspace(mounts: list[_Mount], wanted: Wanted) -> LayerState:
     if mode in ("cow", "rw"):
         options = set(mount.super_options)
         # The kernel prints options that differ from its build's defaults.
-        if mount.kind != "overlay" or "userxattr" in options or "metacopy=on" in options or "index=on" in options:
-            return LayerState("workspace", "unavailable", f"options read back as {','.join(sorted(options))}")
+        if (
+            mount.kind != "overlay"
+            or "userxattr" in options
+            or "metacopy=on" in options
+            or "index=on" in options
+        ):
+            return LayerState(
+                "workspace", "unavailable", f"options read back as {','.join(sorted(options))}"
+            )
         return LayerState("workspace", "enforced", f"{mode}: overlay, changes wait for a commit")
     if mode == "ro":
         sealed = mount.kind == "overlay" and "ro" in mount.options
-        return _say("workspace", sealed, "ro: read-only overlay", "it is writable, or a bind of the host's files")
+        return _say(
+            "workspace",
+            sealed,
+            "ro: read-only overlay",
+            "it is writable, or a bind of the host's files",
+        )
     return LayerState(
         "workspace",
         "degraded",
@@ -176,9 +216,15 @@ def _workspace(mounts: list[_Mount], wanted: Wanted) -> LayerState:
 
 
 def _namespaces(evidence: Evidence) -> LayerState:
-    shared = [name for name, own in evidence.own_namespaces.items() if evidence.namespaces.get(name) in (own, None)]
+    shared = [
+        name
+        for name, own in evidence.own_namespaces.items()
+        if evidence.namespaces.get(name) in (own, None)
+    ]
     names = " ".join(sorted(evidence.own_namespaces))
-    return _say("namespaces", not shared, f"own {names}", f"shared with the host: {', '.join(shared)}")
+    return _say(
+        "namespaces", not shared, f"own {names}", f"shared with the host: {', '.join(shared)}"
+    )
 
 
 def _network(evidence: Evidence) -> LayerState:
@@ -195,32 +241,48 @@ def _cgroup(controller: str, evidence: Evidence) -> LayerState:
 
 
 def _capabilities(fields: dict[str, str]) -> LayerState:
-    sets = {name: fields.get(name, "?") for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+    sets = {
+        name: fields.get(name, "?") for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+    }
     loud = [f"{name} {value}" for name, value in sets.items() if value.strip("0")]
     if loud or fields.get("NoNewPrivs") != "1":
-        return LayerState("capabilities", "unavailable", ", ".join(loud) or "no_new_privs is not set")
+        return LayerState(
+            "capabilities", "unavailable", ", ".join(loud) or "no_new_privs is not set"
+        )
     return LayerState("capabilities", "enforced", "none, bounding set empty, no_new_privs")
 
 
 def _landlock(evidence: Evidence) -> LayerState:
     if not evidence.landlock:
         return LayerState("landlock", "unavailable", "this kernel's Landlock ABI is below 2")
-    return _say("landlock", evidence.landlock_proved, evidence.landlock, "a file it should refuse could be read")
+    return _say(
+        "landlock",
+        evidence.landlock_proved,
+        evidence.landlock,
+        "a file it should refuse could be read",
+    )
 
 
 def _files(evidence: Evidence, wanted: Wanted) -> LayerState:
     if not wanted.files:
         return LayerState("files", "enforced", "nothing is traced, as asked for")
     missing = evidence.files_missing
-    return _say("files", not missing, "the kernel tells what is executed and written", f"names are hints: {missing}")
+    return _say(
+        "files",
+        not missing,
+        "the kernel tells what is executed and written",
+        f"names are hints: {missing}",
+    )
 
 
 def _seccomp(fields: dict[str, str], evidence: Evidence) -> LayerState:
     loaded = fields.get("Seccomp") == "2" and fields.get("Seccomp_filters", "0") != "0"
     return _say(
-        "seccomp", loaded and evidence.pump_running,
-        f"{fields.get('Seccomp_filters', '?')} filter, default deny, listener served", "no filter, or nobody listens",
-    )  # fmt: skip
+        "seccomp",
+        loaded and evidence.pump_running,
+        f"{fields.get('Seccomp_filters', '?')} filter, default deny, listener served",
+        "no filter, or nobody listens",
+    )
 
 
 def _cores(evidence: Evidence) -> LayerState:

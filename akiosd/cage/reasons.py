@@ -31,15 +31,21 @@ REASONS: dict[str, Reason] = {
     "exited": Reason(-1, "exited {status}"),
     "signal": Reason(-1, "killed by {signal}"),
     # a limit
-    "memory": Reason(KILLED, "killed: memory limit {memory} reached, peak {memory_peak}, {oom_kills}"),
-    "pids": Reason(KILLED, "killed: limit of {pids} processes reached, peak {pids_peak}, {pids_denied} refused"),
+    "memory": Reason(
+        KILLED, "killed: memory limit {memory} reached, peak {memory_peak}, {oom_kills}"
+    ),
+    "pids": Reason(
+        KILLED, "killed: limit of {pids} processes reached, peak {pids_peak}, {pids_denied} refused"
+    ),
     "disk": Reason(KILLED, "killed: disk limit {disk} reached, {disk_used} used"),
     "wall_clock": Reason(KILLED, "killed: wall clock limit {wall_clock} reached, ran {wall}"),
     "cpu_time": Reason(KILLED, "killed: CPU time limit {cpu_time} reached, used {cpu_used}"),
     "output": Reason(KILLED, "killed: output limit {output} reached"),
     "budget": Reason(KILLED, "killed: budget {detail}"),
     "loop": Reason(KILLED, "killed: {detail}"),
-    "audit_limit": Reason(KILLED, "killed: audit limit {audit} of records reached, {records} records"),
+    "audit_limit": Reason(
+        KILLED, "killed: audit limit {audit} of records reached, {records} records"
+    ),
     # somebody's decision
     "stopped": Reason(-1, "stopped by {detail}"),
     "client_gone": Reason(KILLED, "killed: the client went away"),
@@ -95,7 +101,9 @@ def explain_end(facts: EndFacts) -> End:
 
 
 def _natural_kind(facts: EndFacts) -> str:
-    killed = facts.signal == SIGKILL or facts.status == KILLED or (facts.status < 0 and not facts.signal)
+    killed = (
+        facts.signal == SIGKILL or facts.status == KILLED or (facts.status < 0 and not facts.signal)
+    )
     if facts.usage.oom_kills and killed:
         return "memory"
     if facts.signal:
@@ -143,7 +151,9 @@ def _remarks(kind: str, facts: EndFacts) -> str:
         remarks.append(f"memory limit {limit} was reached, {_plural(usage.oom_kills, 'OOM kill')}")
     if usage.pids_denied and kind != "pids":
         limit = str(usage.pids_limit or facts.limits.pids)
-        remarks.append(f"limit of {limit} processes was reached, {_plural(usage.pids_denied, 'fork')} refused")
+        remarks.append(
+            f"limit of {limit} processes was reached, {_plural(usage.pids_denied, 'fork')} refused"
+        )
     if usage.disk_limit and usage.disk_used >= usage.disk_limit and kind != "disk":
         remarks.append(f"disk limit {format_size(usage.disk_limit)} was reached")
     return "".join(f"; {remark}" for remark in remarks)

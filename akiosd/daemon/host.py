@@ -49,13 +49,17 @@ class Host:
         self.hurry = Hurry()
         self.launcher = Launcher()
         self.zygote = Zygote()
-        self.cgroups = CgroupHost(find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir))
+        self.cgroups = CgroupHost(
+            find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir)
+        )
         self.keys = KeyStore(self.state_dir, credentials_directory())
         self.gateway_roots = load_roots(config)
         self.roots = HostRoots()
         self.disks: disk.Disks | None = None
         self.system_userns: Fd | None = None
-        self.uids = CageUids(self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count)
+        self.uids = CageUids(
+            self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count
+        )
 
     async def open(self) -> None:
         """Start the launcher and the zygote, set up cgroups and disks; remove what a killed daemon
@@ -64,7 +68,9 @@ class Host:
         Raises AkiosError when the host lacks what every cage needs.
         """
         if probe.kernel_version() < probe.KERNEL_FLOOR:
-            raise KernelError(f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel")
+            raise KernelError(
+                f"Linux {self.facts.kernel} is older than 5.19", "start", "run a newer kernel"
+            )
         directories.make(self.cages_dir, directories.CAGES_MODE)
         cage_etc.sweep(self.state_dir / "etc")
         await self.launcher.start()
@@ -109,7 +115,8 @@ class Host:
         try:
             return mounts.clone_idmapped(tree, self.system_userns.fileno(), _SYSTEM_ATTRS)
         except OSError:
-            # A root file system without id maps: owners look like nobody, nothing more is given away.
+            # A root file system without id maps: owners look like nobody, nothing more is given
+            # away.
             return mounts.clone_idmapped(tree, -1, _SYSTEM_ATTRS)
 
     def clone_system_trees(self) -> dict[str, Fd]:

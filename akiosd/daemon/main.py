@@ -43,9 +43,15 @@ _SWITCH_S = 0.0005
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     """The command line; see akiosd(8)."""
-    parser = argparse.ArgumentParser(prog="akiosd", description="The AKIOS daemon: cages for AI agents.")
-    parser.add_argument("--config", type=Path, help="akiosd.yaml (default: /etc/akios/akiosd.yaml, if it exists)")
-    parser.add_argument("--state-dir", help="where cages, ledger and keys live (default: /var/lib/akios)")
+    parser = argparse.ArgumentParser(
+        prog="akiosd", description="The AKIOS daemon: cages for AI agents."
+    )
+    parser.add_argument(
+        "--config", type=Path, help="akiosd.yaml (default: /etc/akios/akiosd.yaml, if it exists)"
+    )
+    parser.add_argument(
+        "--state-dir", help="where cages, ledger and keys live (default: /var/lib/akios)"
+    )
     parser.add_argument("--runtime-dir", help="where the sockets are made (default: /run/akios)")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     parser.add_argument("--ready-fd", type=int, default=-1, help="write one byte here when ready")
@@ -85,14 +91,22 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
             await host.open()
             await finish_destructions(ledger, host.cages_dir)
             assert host.disks is not None
-            for cage in await trio.to_thread.run_sync(pending_changes.recover, host.cages_dir, host.disks):
+            for cage in await trio.to_thread.run_sync(
+                pending_changes.recover, host.cages_dir, host.disks
+            ):
                 _log.warning("changes of a killed agent were kept", cage=cage)
             for cage in pending_changes.list_torn(host.cages_dir):
                 where = str(host.cages_dir / cage)
-                _log.warning("a record of a running agent is torn; its disk is kept, for you to look at", where=where)
+                _log.warning(
+                    "a record of a running agent is torn; its disk is kept, for you to look at",
+                    where=where,
+                )
             pending_changes.sweep(host.cages_dir, host.disks, ledger.logs())
             _end_interrupted(ledger)
-            ledger.append(HOST_LOG, records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()))
+            ledger.append(
+                HOST_LOG,
+                records.DaemonStart(ts=time.time_ns(), version=__version__, pid=os.getpid()),
+            )
             await _serve_until_told(host, runtime, ready_fd)
         finally:
             with trio.CancelScope(shield=True):
@@ -113,7 +127,9 @@ def _end_interrupted(ledger: Ledger) -> None:
 
 async def _serve_until_told(host: Host, runtime: Path, ready_fd: int) -> None:
     config = host.config
-    gate = Gate(config.groups.user, config.groups.admin, config.groups.monitor, config.uids.is_caged)
+    gate = Gate(
+        config.groups.user, config.groups.admin, config.groups.monitor, config.uids.is_caged
+    )
     control = await open_unix_listener(str(runtime / "control.sock"))
     events = await open_unix_listener(str(runtime / "events.sock"))
     try:
@@ -169,9 +185,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     try:
         config = load_config(
-            arguments.config, state_dir=arguments.state_dir, runtime_dir=arguments.runtime_dir,
+            arguments.config,
+            state_dir=arguments.state_dir,
+            runtime_dir=arguments.runtime_dir,
             log_level=arguments.log_level,
-        )  # fmt: skip
+        )
         configure_log(config.log_level)
         if os.geteuid() != 0:
             raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
@@ -190,7 +208,9 @@ def main(argv: list[str] | None = None) -> int:
         if causes is None:
             raise
         if rest is not None:
-            _log.error("stopped by several failures", failures=[repr(error) for error in rest.exceptions])
+            _log.error(
+                "stopped by several failures", failures=[repr(error) for error in rest.exceptions]
+            )
         return _report(_first(causes))
     return 0
 

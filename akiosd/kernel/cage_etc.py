@@ -127,8 +127,10 @@ def _accounts(user: str, home: str, uid: int, gid: int) -> dict[str, str]:
     return {
         "passwd": "\n".join(passwd) + "\n",
         "group": "\n".join(group) + "\n",
-        "nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n"
-        "protocols: files\nservices: files\n",
+        "nsswitch.conf": (
+            "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n"
+            "protocols: files\nservices: files\n"
+        ),
         "resolv.conf": "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n",
         "hostname": "cage\n",
         "hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost\n",
@@ -140,7 +142,9 @@ def _accounts(user: str, home: str, uid: int, gid: int) -> dict[str, str]:
 
 def make(base: Path, user: str, home: str, uid: int, gid: int) -> Path:
     """The directory for this user, made if needed; owned by root, readable by everybody."""
-    key = hashlib.sha256(f"{_LAYOUT}\0{signature()}\0{user}\0{home}\0{uid}\0{gid}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(
+        f"{_LAYOUT}\0{signature()}\0{user}\0{home}\0{uid}\0{gid}".encode()
+    ).hexdigest()[:24]
     target = base / key
     if target.is_dir():
         return target

@@ -22,7 +22,8 @@ from akiosd.kernel.fds import Fd, read_file
 from akiosd.policy.compile.limits import CgroupValue
 
 CONTROLLERS = ("memory", "pids", "cpu")
-# How often, and after what pause, the counter of kills is looked at once the leaf has run out of memory.
+# How often, and after what pause, the counter of kills is looked at once the leaf has run out of
+# memory.
 _OOM_LOOKS = 100
 _OOM_PAUSE_S = 0.001
 _LOOSENED = (
@@ -78,7 +79,9 @@ def write(path: str | Path, value: str) -> None:
             os.close(fd)
     except OSError as error:
         raise KernelError(
-            f"cannot write {value!r}: {os.strerror(error.errno or 0)}", str(path), errno=error.errno or 0
+            f"cannot write {value!r}: {os.strerror(error.errno or 0)}",
+            str(path),
+            errno=error.errno or 0,
         ) from error
 
 
@@ -104,7 +107,11 @@ def find_layout(mountinfo: str) -> Layout:
                 if name in CONTROLLERS:
                     v1.setdefault(name, fields[4])
     if not v2:
-        raise KernelError("no cgroup v2 hierarchy is mounted", "/proc/self/mountinfo", "mount cgroup2 (systemd does)")
+        raise KernelError(
+            "no cgroup v2 hierarchy is mounted",
+            "/proc/self/mountinfo",
+            "mount cgroup2 (systemd does)",
+        )
     return Layout(v2, v1)
 
 
@@ -129,7 +136,9 @@ class CgroupHost:
         for path in self.v1.values():
             path.mkdir(exist_ok=True)
         wanted = [
-            c for c in CONTROLLERS if c not in self.v1 and c in read(self.v2.parent / "cgroup.controllers").split()
+            c
+            for c in CONTROLLERS
+            if c not in self.v1 and c in read(self.v2.parent / "cgroup.controllers").split()
         ]
         for group in (self.v2.parent, self.v2):
             missing = [c for c in wanted if c not in read(group / "cgroup.subtree_control").split()]
@@ -181,7 +190,14 @@ def _delegated_base(layout: Layout) -> Path:
     in a user's shell) is not used.
     """
     root = Path(layout.v2)
-    own = next((line[3:] for line in read(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::")), "/")
+    own = next(
+        (
+            line[3:]
+            for line in read(Path("/proc/self/cgroup")).splitlines()
+            if line.startswith("0::")
+        ),
+        "/",
+    )
     here = root / own.lstrip("/")
     for group in (here, here.parent):
         if group != root and _is_delegated(group):
@@ -216,7 +232,9 @@ async def _remove(path: Path) -> None:
                 raise KernelError(
                     f"cannot remove a cgroup: {error.strerror}", str(path), errno=error.errno or 0
                 ) from error
-    raise KernelError("a cgroup stays busy", str(path), "see cgroup.procs in it for what is left", errno.EBUSY)
+    raise KernelError(
+        "a cgroup stays busy", str(path), "see cgroup.procs in it for what is left", errno.EBUSY
+    )
 
 
 class CageCgroup:
@@ -245,10 +263,14 @@ class CageCgroup:
             self._loosen()
         self._limited = True
         values = [(self.v2, value) for value in v2 if value.controller not in self.v1]
-        values += [(self.v1[value.controller], value) for value in v1 if value.controller in self.v1]
+        values += [
+            (self.v1[value.controller], value) for value in v1 if value.controller in self.v1
+        ]
         for path, value in values:
             said = self._apply(path, value)
-            found[value.controller] = f"{found[value.controller]}, {said}" if value.controller in found else said
+            found[value.controller] = (
+                f"{found[value.controller]}, {said}" if value.controller in found else said
+            )
         return found
 
     def _loosen(self) -> None:
@@ -262,7 +284,11 @@ class CageCgroup:
 
     def _apply(self, path: Path, value: CgroupValue) -> str:
         if value.controller not in self._host.controllers:
-            raise KernelError(f"this host has no cgroup controller {value.controller!r}", str(path), errno=errno.ENODEV)
+            raise KernelError(
+                f"this host has no cgroup controller {value.controller!r}",
+                str(path),
+                errno=errno.ENODEV,
+            )
         target = f"{path}/{value.file}"
         try:
             write(target, value.value)
@@ -273,7 +299,9 @@ class CageCgroup:
         got = read(target)
         if not value.is_read_back(got):
             raise KernelError(
-                f"{value.file} reads {got!r} after {value.value!r} was written", str(path), errno=errno.EINVAL
+                f"{value.file} reads {got!r} after {value.value!r} was written",
+                str(path),
+                errno=errno.EINVAL,
             )
         return f"{value.file}={got}"
 
@@ -286,7 +314,8 @@ class CageCgroup:
         descriptors are the caller's.
         """
         return {
-            controller: Fd(os.open(path / "tasks", os.O_WRONLY | os.O_CLOEXEC)) for controller, path in self.v1.items()
+            controller: Fd(os.open(path / "tasks", os.O_WRONLY | os.O_CLOEXEC))
+            for controller, path in self.v1.items()
         }
 
     def open_oom_event(self) -> Fd | None:
@@ -345,16 +374,22 @@ class CageCgroup:
         memory = self.v1.get("memory")
         pids = self.v1.get("pids", self.v2)
         if memory is not None:
-            peak, limit = read(f"{memory}/memory.max_usage_in_bytes"), read(f"{memory}/memory.limit_in_bytes")
+            peak, limit = (
+                read(f"{memory}/memory.max_usage_in_bytes"),
+                read(f"{memory}/memory.limit_in_bytes"),
+            )
             kills = read_field(f"{memory}/memory.oom_control", "oom_kill")
         else:
             peak, limit = read(f"{self.v2}/memory.peak"), read(f"{self.v2}/memory.max")
             kills = read_field(f"{self.v2}/memory.events", "oom_kill")
         return MemoryEvents(
-            peak=_number(peak), limit=_number(limit), oom_kills=kills,
-            pids_peak=_number(read(f"{pids}/pids.peak")), pids_limit=_number(read(f"{pids}/pids.max")),
+            peak=_number(peak),
+            limit=_number(limit),
+            oom_kills=kills,
+            pids_peak=_number(read(f"{pids}/pids.peak")),
+            pids_limit=_number(read(f"{pids}/pids.max")),
             pids_denied=read_field(f"{pids}/pids.events", "max"),
-        )  # fmt: skip
+        )
 
     def cpu_ns(self) -> tuple[int, int]:
         """CPU time of the whole leaf in ns: (user, system).  Every v2 group counts it, also without

@@ -1,8 +1,9 @@
 """The disk of a cage: one budget for the overlay's upper layer, the home and ``/tmp``.
 
-Where the kernel has project quota, all cages share one pool file system and each directory in it has its
-own project id; elsewhere each cage has a sparse image of its own.  Mounts of images are detached: nothing
-stands in the host's mount table, and a crash of the daemon leaves nothing mounted.
+Where the kernel has project quota, all cages share one pool file system and each directory in it
+has its own project id; elsewhere each cage has a sparse image of its own.  Mounts of images are
+detached: nothing stands in the host's mount table, and a crash of the daemon leaves nothing
+mounted.
 """
 
 from __future__ import annotations
@@ -98,13 +99,16 @@ class Slot:
         # With project quota, statfs of the directory counts the project (ext4_statfs_project).
         numbers = os.fstatvfs(self.mount.fileno())
         limit, free = numbers.f_blocks * numbers.f_frsize, numbers.f_bfree * numbers.f_frsize
-        # ext4 keeps some clusters back (free, not available), and nobody gets the very last one: that is full.
+        # ext4 keeps some clusters back (free, not available), and nobody gets the very last one:
+        # that is full.
         full = numbers.f_bavail * numbers.f_frsize < _FULL_MARGIN
         return (limit if full else limit - free), limit
 
     def is_empty(self) -> bool:
         """Whether nothing was written to the workspace's upper layer."""
-        fd = os.open("upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.mount.fileno())
+        fd = os.open(
+            "upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.mount.fileno()
+        )
         try:
             with os.scandir(fd) as entries:
                 return next(entries, None) is None
@@ -168,7 +172,9 @@ def _mkfs(image: Path, size: int, *options: str) -> None:
     fd = os.open(image, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.ftruncate(fd, size)
     os.close(fd)
-    done = run_program("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^resize_inode", *options, str(image))
+    done = run_program(
+        "mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^resize_inode", *options, str(image)
+    )
     if done.returncode != 0:
         image.unlink(missing_ok=True)
         raise KernelError(f"mkfs.ext4 failed: {done.stderr.strip()}", str(image))
@@ -192,7 +198,14 @@ class Images:
             # Several threads make disks at once.
             fresh = path.with_suffix(f".{threading.get_ident()}.new")
             # No journal: the disk lives as long as one run, and its loss is the run's loss.
-            _mkfs(fresh, size, "-O", "^has_journal,^metadata_csum", "-E", "lazy_itable_init=1,root_owner=0:0")
+            _mkfs(
+                fresh,
+                size,
+                "-O",
+                "^has_journal,^metadata_csum",
+                "-E",
+                "lazy_itable_init=1,root_owner=0:0",
+            )
             fresh.rename(path)
             self._forget_templates()
         return path
@@ -230,7 +243,9 @@ class Images:
         with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
             device, path = loop.attach(backing.fileno())
         with device:
-            mount = mounts.fs_mount("ext4", {"source": path, **_OPTIONS}, _DATA | mounts.MOUNT_ATTR_NOATIME)
+            mount = mounts.fs_mount(
+                "ext4", {"source": path, **_OPTIONS}, _DATA | mounts.MOUNT_ATTR_NOATIME
+            )
         return Slot(mount, size, directory, image)
 
     def remove_others(self, names: Collection[str]) -> None:
@@ -251,7 +266,9 @@ def _copy_sparse(source: Path, target: Path) -> None:
     """Copy the data of a sparse file and keep its holes; the target is new and 0600."""
     with Fd(os.open(source, os.O_RDONLY | os.O_CLOEXEC)) as from_fd:
         size = os.fstat(from_fd.fileno()).st_size
-        with Fd(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)) as to_fd:
+        with Fd(
+            os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        ) as to_fd:
             os.ftruncate(to_fd.fileno(), size)
             at = 0
             while at < size:
@@ -285,11 +302,20 @@ class QuotaPool:
 
     def _mount_pool(self, image: Path, size: int) -> None:
         if not image.exists():
-            _mkfs(image, size, "-O", "quota,project,^has_journal", "-E", "quotatype=prjquota,lazy_itable_init=1")
+            _mkfs(
+                image,
+                size,
+                "-O",
+                "quota,project,^has_journal",
+                "-E",
+                "quotatype=prjquota,lazy_itable_init=1",
+            )
         with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
             bound = loop.find(backing.fileno())
             device, path = (
-                (Fd(os.open(bound, os.O_RDWR | os.O_CLOEXEC)), bound) if bound else loop.attach(backing.fileno())
+                (Fd(os.open(bound, os.O_RDWR | os.O_CLOEXEC)), bound)
+                if bound
+                else loop.attach(backing.fileno())
             )
         options = {"source": path, "prjquota": "", **_OPTIONS}
         with device, mounts.fs_mount("ext4", options, _DATA | mounts.MOUNT_ATTR_NOATIME) as mount:
@@ -311,14 +337,19 @@ class QuotaPool:
         """
         where = self._mount_point / directory.name
         where.mkdir()
-        # Its owner has no id in some of the mounts that show it; only root gets this far on the host.
+        # Its owner has no id in some of the mounts that show it; only root gets this far on the
+        # host.
         where.chmod(0o755)
         # The inode number is unique while the directory exists, and small enough for a project id.
         project = where.stat().st_ino & 0x7FFFFFFF
         fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             flags = _FSXATTR.unpack(fcntl.ioctl(fd, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size)))[0]
-            fcntl.ioctl(fd, _FS_IOC_FSSETXATTR, _FSXATTR.pack(flags | _FS_XFLAG_PROJINHERIT, 0, 0, project, 0))
+            fcntl.ioctl(
+                fd,
+                _FS_IOC_FSSETXATTR,
+                _FSXATTR.pack(flags | _FS_XFLAG_PROJINHERIT, 0, 0, project, 0),
+            )
         finally:
             os.close(fd)
         self._set_quota(project, size)
@@ -350,7 +381,9 @@ class QuotaPool:
 
 
 def punch_free(fd: int) -> bool:
-    """FITRIM (ioctl_list(2), fstrim(8)): free blocks of a loop-mounted file system become holes in its image."""
+    """FITRIM (ioctl_list(2), fstrim(8)): free blocks of a loop-mounted file system become holes in
+    its image.
+    """
     try:
         fcntl.ioctl(fd, _FITRIM, struct.pack("=QQQ", 0, (1 << 64) - 1, 0))
     except OSError as error:

@@ -45,9 +45,11 @@ class FileEvents:
         number = int(lib.akios_file_use_open(owner))
         if number < 0:
             raise KernelError(
-                f"no fanotify group can be made: {os.strerror(-number)}", "files",
-                "a container may forbid it; or raise the sysctl fs.fanotify.max_user_groups", -number,
-            )  # fmt: skip
+                f"no fanotify group can be made: {os.strerror(-number)}",
+                "files",
+                "a container may forbid it; or raise the sysctl fs.fanotify.max_user_groups",
+                -number,
+            )
         self.group = Fd(number)
 
     def read(self) -> tuple[list[FileEvent], int]:
@@ -56,7 +58,9 @@ class FileEvents:
         """
         buffer, lost = ffi.new("uint64_t[]", _BUFFER_SIZE // 8), ffi.new("uint32_t *")
         raw = ffi.cast("uint8_t *", buffer)
-        size = int(lib.akios_file_use_read(self.group.fileno(), raw, _BUFFER_SIZE, MAX_EVENTS, lost))
+        size = int(
+            lib.akios_file_use_read(self.group.fileno(), raw, _BUFFER_SIZE, MAX_EVENTS, lost)
+        )
         if size < 0:
             raise OSError(-size, f"fanotify: {os.strerror(-size)}")
         return parse_events(bytes(ffi.buffer(raw, size))), int(lost[0])

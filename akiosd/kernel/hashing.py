@@ -32,11 +32,14 @@ def bundle_hashes(data: bytes, count: int) -> bytes:
 
 
 def bundle_ends(data: bytes, count: int, first: int) -> list[int]:
-    """Where the first ``first`` of the ``count`` entries in ``data`` end, and each 256 after them.
+    """Where the first ``first`` of the ``count`` entries in ``data`` end, and each 256 after
+    them.
     """
     many = max(count - first + WIDTH, 0) // WIDTH
     ends = array("Q", bytes(8 * many))
-    result = lib.akios_bundle_ends(ffi.from_buffer(data), len(data), first, ffi.from_buffer("uint64_t[]", ends), many)
+    result = lib.akios_bundle_ends(
+        ffi.from_buffer(data), len(data), first, ffi.from_buffer("uint64_t[]", ends), many
+    )
     if result < 0:
         decode_bundle(data, count)  # says what is wrong with it
     return ends.tolist()

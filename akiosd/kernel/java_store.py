@@ -29,7 +29,9 @@ class JavaStore:
     def __init__(self, roots: Iterable[bytes]) -> None:
         entries = [_entry(f"root-{number}", der) for number, der in enumerate(roots)]
         self._head = _HEADER.pack(_MAGIC, _VERSION, len(entries) + 1) + b"".join(entries)
-        self._digest = hashlib.sha1(_PASSWORD.encode("utf-16-be") + _SALT + self._head, usedforsecurity=False)
+        self._digest = hashlib.sha1(
+            _PASSWORD.encode("utf-16-be") + _SALT + self._head, usedforsecurity=False
+        )
 
     def with_authority(self, der: bytes) -> tuple[bytes, bytes, bytes]:
         """The parts of the file with the certificate ``der`` added; the first part is large and the
@@ -56,7 +58,11 @@ def _entry(alias: str, der: bytes) -> bytes:
     name, kind = alias.encode(), b"X.509"
     return b"".join(
         (
-            struct.pack(">IH", _TRUSTED, len(name)), name, struct.pack(">QH", 0, len(kind)), kind,
-            struct.pack(">I", len(der)), der,
+            struct.pack(">IH", _TRUSTED, len(name)),
+            name,
+            struct.pack(">QH", 0, len(kind)),
+            kind,
+            struct.pack(">I", len(der)),
+            der,
         )
-    )  # fmt: skip
+    )

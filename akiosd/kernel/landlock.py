@@ -41,7 +41,9 @@ def read_only_ruleset(directories: Iterable[str]) -> tuple[Fd, str]:
         )
     net = _BIND_TCP if abi >= 4 else 0
     scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL if abi >= 6 else 0
-    attr = _RULESET_ATTR.pack(handled_rights(abi), net, scoped)[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
+    attr = _RULESET_ATTR.pack(handled_rights(abi), net, scoped)[
+        : 24 if abi >= 6 else 16 if abi >= 4 else 8
+    ]
     with named_refusal("create_ruleset", "landlock"):
         ruleset = Fd(syscalls.landlock_create_ruleset(attr))
     try:
@@ -50,7 +52,11 @@ def read_only_ruleset(directories: Iterable[str]) -> tuple[Fd, str]:
     except BaseException:
         ruleset.close()
         raise
-    parts = ["files", *(["no TCP port"] if net else []), *(["signals and abstract sockets scoped"] if scoped else [])]
+    parts = [
+        "files",
+        *(["no TCP port"] if net else []),
+        *(["signals and abstract sockets scoped"] if scoped else []),
+    ]
     return ruleset, f"ABI {abi}: {', '.join(parts)}"
 
 

@@ -30,19 +30,26 @@ CLONE_INTO_CGROUP = 0x200000000
 
 CAGE_FLAGS = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS
 if os.path.exists("/proc/self/ns/time"):
-    # Its file in /proc can be opened, locked and watched, and is one for all who share the namespace.
+    # Its file in /proc can be opened, locked and watched, and is one for all who share the
+    # namespace.
     CAGE_FLAGS |= CLONE_NEWTIME
 
 
 @contextmanager
-def plan_request(plan: bytes, fds: Sequence[int], flags: int = 0) -> Iterator[tuple[bytes, list[int]]]:
-    """The request to execute a plan, for the launcher and for a child that waits for the rest of its plan, and the
-    descriptors that go with it: the plan's memory, which is closed behind the ``with``, and ``fds``."""
+def plan_request(
+    plan: bytes, fds: Sequence[int], flags: int = 0
+) -> Iterator[tuple[bytes, list[int]]]:
+    """The request to execute a plan, for the launcher and for a child that waits for the rest of
+    its plan, and the descriptors that go with it: the plan's memory, which is closed behind the
+    ``with``, and ``fds``.
+    """
     with Fd(os.memfd_create("akios-plan", os.MFD_CLOEXEC)) as memory:
         os.write(memory.fileno(), plan)
         numbers = [memory.fileno(), *fds]
         yield (
-            plan_format.REQUEST.pack(plan_format.MAGIC, plan_format.REQUEST_RUN, len(numbers), len(plan), flags),
+            plan_format.REQUEST.pack(
+                plan_format.MAGIC, plan_format.REQUEST_RUN, len(numbers), len(plan), flags
+            ),
             numbers,
         )
 
@@ -77,7 +84,9 @@ class Launcher(HelperProcess):
 
         The caller owns the pidfd, and kills and reaps the process.
         """
-        request = plan_format.REQUEST.pack(plan_format.MAGIC, plan_format.REQUEST_USERNS, 0, 0, owner)
+        request = plan_format.REQUEST.pack(
+            plan_format.MAGIC, plan_format.REQUEST_USERNS, 0, 0, owner
+        )
         return await self._request(request, [], "user namespace")
 
     async def clone_cage(
@@ -90,7 +99,10 @@ class Launcher(HelperProcess):
         ``Plan.fd_names``; descriptors are copied, and the caller keeps its own. KernelError with
         the errno of the clone, CageFailedError when the launcher ended.
         """
-        with plan_request(plan, [status_fd, cgroup_fd, *fds], flags | CLONE_INTO_CGROUP) as (request, all_fds):
+        with plan_request(plan, [status_fd, cgroup_fd, *fds], flags | CLONE_INTO_CGROUP) as (
+            request,
+            all_fds,
+        ):
             return await self._request(request, all_fds, "clone")
 
     async def _request(self, request: bytes, fds: Sequence[int], where: str) -> tuple[int, Fd]:
@@ -105,14 +117,18 @@ class Launcher(HelperProcess):
                 except (BrokenPipeError, ConnectionResetError, EOFError):
                     await self._restart()
                     raise CageFailedError(
-                        "the launcher ended while it made a cage", where, "run the command again; it was restarted"
+                        "the launcher ended while it made a cage",
+                        where,
+                        "run the command again; it was restarted",
                     ) from None
         if fd is None:
             raise CageFailedError("the launcher answered without a process", where)
         return pid, fd
 
     async def _send(self, request: bytes, fds: Sequence[int]) -> None:
-        """To the launcher that runs, or to a new one if that had died: it has not begun anything then."""
+        """To the launcher that runs, or to a new one if that had died: it has not begun anything
+        then.
+        """
         assert self._socket is not None
         try:
             await scm_rights.send(self._socket, request, fds)
@@ -133,5 +149,7 @@ class Launcher(HelperProcess):
             raise EOFError
         pid, err = plan_format.REPLY.unpack(data)
         if err:
-            raise KernelError(f"the kernel refused it: {os.strerror(err)}", f"launcher, {where}", errno=err)
+            raise KernelError(
+                f"the kernel refused it: {os.strerror(err)}", f"launcher, {where}", errno=err
+            )
         return pid, fd

@@ -35,7 +35,11 @@ def attach(image_fd: int, *, read_only: bool = False) -> tuple[Fd, str]:
             flags = _AUTOCLEAR | (_READ_ONLY if read_only else 0)
             info = _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, b"", b"", b"", 0, 0)
             try:
-                fcntl.ioctl(device.fileno(), _LOOP_CONFIGURE, struct.pack("<II", image_fd, 0) + info + _CONFIG_TAIL)
+                fcntl.ioctl(
+                    device.fileno(),
+                    _LOOP_CONFIGURE,
+                    struct.pack("<II", image_fd, 0) + info + _CONFIG_TAIL,
+                )
             except OSError as error:
                 device.close()
                 if error.errno != errno.EBUSY:
@@ -51,11 +55,15 @@ def find(image_fd: int) -> str | None:
     """
     stat = os.fstat(image_fd)
     for name in os.listdir("/sys/block"):
-        if not name.startswith("loop") or not os.path.exists(f"/sys/block/{name}/loop/backing_file"):
+        if not name.startswith("loop") or not os.path.exists(
+            f"/sys/block/{name}/loop/backing_file"
+        ):
             continue
         try:
             with Fd(os.open(f"/dev/{name}", os.O_RDONLY | os.O_CLOEXEC)) as device:
-                info = _INFO.unpack(fcntl.ioctl(device.fileno(), _LOOP_GET_STATUS64, bytes(_INFO.size)))
+                info = _INFO.unpack(
+                    fcntl.ioctl(device.fileno(), _LOOP_GET_STATUS64, bytes(_INFO.size))
+                )
         except OSError:
             continue  # released in between
         if (info[0], info[1]) == (stat.st_dev, stat.st_ino):

@@ -1,8 +1,9 @@
-"""Mounts by descriptor: detached trees, id maps, new file systems (open_tree(2), mount_setattr(2), fsopen(2)).
+"""Mounts by descriptor: detached trees, id maps, new file systems (open_tree(2), mount_setattr(2),
+fsopen(2)).
 
 Every function raises OSError with the kernel's errno.  A returned :class:`Fd` is the caller's; a
-detached tree that was not attached anywhere goes away when its last descriptor is closed, so a crash
-of the daemon leaves no mount behind.
+detached tree that was not attached anywhere goes away when its last descriptor is closed, so a
+crash of the daemon leaves no mount behind.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 
 _MS_PRIVATE = 1 << 18
-"""Clones of a shared mount are its peers: what is mounted in one appears in all, also on the host."""
+"""Clones of a shared mount are its peers: what is mounted in one appears in all, also on the
+host.
+"""
 
 _lib = _shim.lib
 
@@ -45,13 +48,18 @@ def open_tree(dirfd: int, path: bytes = b"", *, recursive: bool = False) -> Fd:
     return Fd(check(_lib.akios_open_tree(dirfd, path, flags), "open_tree"))
 
 
-def set_attr(fd: int, *, set: int = 0, clear: int = 0, userns_fd: int = -1, recursive: bool = False) -> None:
-    """mount_setattr(2) on the mount ``fd`` stands for, which also leaves its peer group: it becomes private.
+def set_attr(
+    fd: int, *, set: int = 0, clear: int = 0, userns_fd: int = -1, recursive: bool = False
+) -> None:
+    """mount_setattr(2) on the mount ``fd`` stands for, which also leaves its peer group: it becomes
+    private.
 
     ``userns_fd`` ≥ 0 makes it idmapped (once, while detached).
     """
     check(
-        _lib.akios_mount_setattr(fd, AT_RECURSIVE if recursive else 0, set, clear, _MS_PRIVATE, userns_fd),
+        _lib.akios_mount_setattr(
+            fd, AT_RECURSIVE if recursive else 0, set, clear, _MS_PRIVATE, userns_fd
+        ),
         "mount_setattr" if userns_fd < 0 else "mount_setattr(idmap)",
     )
 
@@ -68,7 +76,9 @@ def move_mount(fd: int, to_dirfd: int, to_path: bytes = b"") -> None:
 
 
 def clone_idmapped(fd: int, userns_fd: int, attrs: int) -> Fd:
-    """A detached clone of the tree at ``fd`` with ``attrs`` set and ids mapped by ``userns_fd`` (< 0: unmapped)."""
+    """A detached clone of the tree at ``fd`` with ``attrs`` set and ids mapped by ``userns_fd`` (<
+    0: unmapped).
+    """
     tree = open_tree(fd)
     try:
         set_attr(tree.fileno(), set=attrs, userns_fd=userns_fd)

@@ -1,4 +1,5 @@
-"""Network namespaces of cages: loopback up, ``198.18.0.0/15`` local on it, no way out (network_namespaces(7)).
+"""Network namespaces of cages: loopback up, ``198.18.0.0/15`` local on it, no way out
+(network_namespaces(7)).
 
 The only user of pyroute2.  A namespace is made in a thread of its own that ends with it: a pooled
 thread would keep the namespace and the next job would run in it.
@@ -38,10 +39,17 @@ _ACK = struct.Struct("=4xH10xi")
 
 @functools.cache
 def _requests() -> tuple[tuple[str, bytes], ...]:
-    """Loopback up, and the range on it: the same bytes every time.  A library's socket for each costs 2 ms."""
+    """Loopback up, and the range on it: the same bytes every time.  A library's socket for each
+    costs 2 ms.
+    """
     link = ifinfmsg()
     link["index"], link["flags"], link["change"] = 1, IFF_UP, IFF_UP
-    link["header"] |= {"type": RTM_NEWLINK, "flags": NLM_F_REQUEST | NLM_F_ACK, "sequence_number": 1, "pid": 0}
+    link["header"] |= {
+        "type": RTM_NEWLINK,
+        "flags": NLM_F_REQUEST | NLM_F_ACK,
+        "sequence_number": 1,
+        "pid": 0,
+    }
     link.encode()
     address, length = NAMES_RANGE.split("/")
     route = rtmsg()
@@ -61,8 +69,9 @@ def _check_answer(answer: bytes, what: str) -> None:
         raise OSError(-error or errno.EPROTO, f"{what}: {os.strerror(-error or errno.EPROTO)}")
 
 
-# What a socket may hold that no control group charges: packets that came before it was accepted, remains of closed
-# connections, copies of packets sent with a wish for time stamps (that one is a namespace's own from 6.13 on).
+# What a socket may hold that no control group charges: packets that came before it was accepted,
+# remains of closed connections, copies of packets sent with a wish for time stamps (that one is a
+# namespace's own from 6.13 on).
 _SYSCTLS = (
     ("net/ipv4/tcp_rmem", "4096 131072 262144"),
     ("net/ipv4/tcp_max_tw_buckets", "4096"),
@@ -73,8 +82,8 @@ _SYSCTLS = (
 def _bound_memory() -> None:
     """In the namespace of this thread, and only there: the kernel shows each thread its own.
 
-    Left alone where /proc/sys is read-only or the kernel has no such number for a namespace: the number of
-    sockets is bounded besides.
+    Left alone where /proc/sys is read-only or the kernel has no such number for a namespace: the
+    number of sockets is bounded besides.
     """
     for name, value in _SYSCTLS:
         try:
@@ -94,7 +103,9 @@ def _make(count: int) -> list[Fd]:
     for _ in range(count):
         syscalls.unshare(CLONE_NEWNET)
         _bound_memory()
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as route:
+        with socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+        ) as route:
             for what, request in _requests():
                 route.send(request)
                 _check_answer(route.recv(4096), what)

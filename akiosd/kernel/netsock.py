@@ -31,9 +31,16 @@ def encode_inet_address(host: str, port: int) -> bytes:
     """struct sockaddr_in (ip(7)) or, for an IPv6 literal, sockaddr_in6 (ipv6(7))."""
     if ":" in host:
         return struct.pack(
-            "=H2sI16sI", socket.AF_INET6, port.to_bytes(2, "big"), 0, socket.inet_pton(socket.AF_INET6, host), 0
+            "=H2sI16sI",
+            socket.AF_INET6,
+            port.to_bytes(2, "big"),
+            0,
+            socket.inet_pton(socket.AF_INET6, host),
+            0,
         )
-    return struct.pack("=H2s4s8x", socket.AF_INET, port.to_bytes(2, "big"), socket.inet_pton(socket.AF_INET, host))
+    return struct.pack(
+        "=H2s4s8x", socket.AF_INET, port.to_bytes(2, "big"), socket.inet_pton(socket.AF_INET, host)
+    )
 
 
 def open_sockets(netns_fd: int, specs: Sequence[SocketSpec]) -> list[int]:
@@ -45,8 +52,15 @@ def open_sockets(netns_fd: int, specs: Sequence[SocketSpec]) -> list[int]:
     raw = ffi.new("struct akios_socket_spec[]", max(len(specs), 1))
     for into, spec in zip(raw, specs, strict=False):
         if len(spec.address) > ffi.sizeof(into.address):
-            raise ValueError(f"an address of {len(spec.address)} bytes is longer than any socket address")
-        into.domain, into.type, into.protocol, into.backlog = spec.domain, spec.type, spec.protocol, spec.backlog
+            raise ValueError(
+                f"an address of {len(spec.address)} bytes is longer than any socket address"
+            )
+        into.domain, into.type, into.protocol, into.backlog = (
+            spec.domain,
+            spec.type,
+            spec.protocol,
+            spec.backlog,
+        )
         into.reuse_address, into.address_len = spec.reuse_address, len(spec.address)
         ffi.memmove(into.address, spec.address, len(spec.address))
     fds = ffi.new("int[]", max(len(specs), 1))

@@ -52,7 +52,9 @@ def _is_file(tree: int, path: str) -> bool:
     parent, _, name = path.rpartition("/")
     try:
         with _open_beneath(tree, parent) as directory:
-            return stat.S_ISREG(os.stat(name, dir_fd=directory.fileno(), follow_symlinks=False).st_mode)
+            return stat.S_ISREG(
+                os.stat(name, dir_fd=directory.fileno(), follow_symlinks=False).st_mode
+            )
     except OSError as error:
         if error.errno in _ABSENT:
             return False

@@ -28,7 +28,9 @@ def send_signal(pidfd: int, signo: int) -> None:
 
 
 def reap(pidfd: int) -> os.waitid_result | None:
-    """Collect the exit of our child without waiting; None while it runs or when it was collected before."""
+    """Collect the exit of our child without waiting; None while it runs or when it was collected
+    before.
+    """
     try:
         return os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | WALL)
     except ChildProcessError:
@@ -36,6 +38,8 @@ def reap(pidfd: int) -> os.waitid_result | None:
 
 
 async def wait_exit(pidfd: int) -> None:
-    """Return once the process is dead, and reap it.  A pidfd is readable from that moment (pidfd_open(2))."""
+    """Return once the process is dead, and reap it.  A pidfd is readable from that moment
+    (pidfd_open(2)).
+    """
     await trio.lowlevel.wait_readable(pidfd)
     reap(pidfd)

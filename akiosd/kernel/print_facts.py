@@ -35,7 +35,9 @@ def entry(fd: int, name: bytes) -> bytes:
 def main(words: list[str]) -> int:
     fd = int(words[0])
     try:
-        sys.stdout.buffer.write(access(fd) if words[1] == "access" else entry(fd, os.fsencode(words[2])))
+        sys.stdout.buffer.write(
+            access(fd) if words[1] == "access" else entry(fd, os.fsencode(words[2]))
+        )
     except OSError:
         return 1
     return 0

@@ -81,6 +81,8 @@ def set_name(name: str) -> None:
 
 
 def load_filter(bpf: bytes) -> None:
-    """Install a seccomp filter (an array of struct sock_filter, 8 bytes each); needs no_new_privs."""
+    """Install a seccomp filter (an array of struct sock_filter, 8 bytes each); needs
+    no_new_privs.
+    """
     with named_refusal("seccomp", "seccomp"):
         syscalls.load_filter(bpf)

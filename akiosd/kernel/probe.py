@@ -16,7 +16,8 @@ from akiosd.policy.compile.limits import HostPools
 KERNEL_FLOOR = (5, 19)
 _MERGED = (b"bin", b"sbin", b"lib", b"lib32", b"lib64", b"libx32")
 
-# File systems that show the host's own state: never bound into a cage, whoever opened them.  Names of filesystems(5).
+# File systems that show the host's own state: never bound into a cage, whoever opened them.  Names
+# of filesystems(5).
 REFUSED_FILE_SYSTEMS = frozenset(
     ("autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs",
      "fusectl", "hugetlbfs", "mqueue", "nsfs", "pidfs", "pipefs", "proc", "pstore", "resctrl", "rpc_pipefs",
@@ -61,7 +62,11 @@ def read_host() -> HostFacts:
     return HostFacts(platform.release(), landlock_abi(), tuple(links), tuple(dirs), read_pools())
 
 
-_POOLS = {"file_max": "fs/file-max", "pid_max": "kernel/pid_max", "bpf_jit_limit": "net/core/bpf_jit_limit"}
+_POOLS = {
+    "file_max": "fs/file-max",
+    "pid_max": "kernel/pid_max",
+    "bpf_jit_limit": "net/core/bpf_jit_limit",
+}
 
 
 def read_pools() -> HostPools:
@@ -76,7 +81,9 @@ def read_pools() -> HostPools:
 
 
 def core_goes_to_a_socket() -> bool:
-    """Whether the host sends dumps to a socket (core_pattern ``@…``, Linux 6.16): then no limit keeps them back."""
+    """Whether the host sends dumps to a socket (core_pattern ``@…``, Linux 6.16): then no limit
+    keeps them back.
+    """
     with contextlib.suppress(OSError):
         return read_file("/proc/sys/kernel/core_pattern").startswith(b"@")
     return False

@@ -1,7 +1,9 @@
-"""Programs that akiosd starts, as root: found in fixed directories, told nothing of our surroundings.
+"""Programs that akiosd starts, as root: found in fixed directories, told nothing of our
+surroundings.
 
-Three kinds: the system's, run to their end (:func:`run_program`); a script of ours that answers one question
-(:func:`open_python`); and helpers that stay and serve requests on a socket (:class:`HelperProcess`).
+Three kinds: the system's, run to their end (:func:`run_program`); a script of ours that answers one
+question (:func:`open_python`); and helpers that stay and serve requests on a socket
+(:class:`HelperProcess`).
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _ENVIRONMENT = {"PATH": _DIRECTORIES, "LC_ALL": "C"}
 
 
 def find_program(name: str) -> str | None:
-    """The absolute path of one of the system's programs, whatever ``PATH`` says; None when it is not installed."""
+    """The absolute path of one of the system's programs, whatever ``PATH`` says; None when it is
+    not installed.
+    """
     return shutil.which(name, path=_DIRECTORIES)
 
 
@@ -67,13 +71,15 @@ async def open_python(script: Path, fd: int, *words: str | bytes) -> trio.Proces
 class HelperProcess:
     """A program of ours and the socket to it, on which it answers requests in their order.
 
-    It gets its end of the socket (SOCK_SEQPACKET) as descriptor 3 and nothing else of what akiosd has open, and leaves
-    at the end of file.  Whoever derives from this says in which words it asks, and starts the program again when it
-    died.
+    It gets its end of the socket (SOCK_SEQPACKET) as descriptor 3 and nothing else of what akiosd
+    has open, and leaves at the end of file.  Whoever derives from this says in which words it asks,
+    and starts the program again when it died.
     """
 
     def __init__(self, words: list[str], environment: Mapping[str, str]) -> None:
-        """``words`` begin with the program's absolute path; ``environment`` is all of its variables."""
+        """``words`` begin with the program's absolute path; ``environment`` is all of its
+        variables.
+        """
         self.words = words
         self._environment = environment
         self._pid = 0
@@ -87,10 +93,12 @@ class HelperProcess:
     def spawn(self) -> None:
         """Start it; OSError when that fails.
 
-        From the main thread: parent-death signals, its own and those of what it clones, are tied to the thread that
-        forked it (prctl(2), PR_SET_PDEATHSIG).
+        From the main thread: parent-death signals, its own and those of what it clones, are tied to
+        the thread that forked it (prctl(2), PR_SET_PDEATHSIG).
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        ours, theirs = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
+        )
         try:
             self._pid = spawn_helper(self.words, self._environment, theirs)
         except OSError:
@@ -103,7 +111,9 @@ class HelperProcess:
         niceness.give_back(self._pid)
 
     async def close(self) -> None:
-        """Close the socket, at which it leaves, and reap it; one that does not leave in time is killed."""
+        """Close the socket, at which it leaves, and reap it; one that does not leave in time is
+        killed.
+        """
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -118,8 +128,11 @@ class HelperProcess:
 
 
 def spawn_helper(words: list[str], environment: Mapping[str, str], control: socket.socket) -> int:
-    """The pid of a new process that has ``control`` as descriptor 3 and /dev/null as 0 and 1.  Raises OSError."""
-    # Everything else the daemon has open is close-on-exec; dup2 clears the flag on the socket's copy.
+    """The pid of a new process that has ``control`` as descriptor 3 and /dev/null as 0 and 1.
+    Raises OSError.
+    """
+    # Everything else the daemon has open is close-on-exec; dup2 clears the flag on the socket's
+    # copy.
     return os.posix_spawn(
         words[0],
         words,
@@ -135,8 +148,8 @@ def spawn_helper(words: list[str], environment: Mapping[str, str], control: sock
 
 
 def _be_ordinary_when_memory_is_short(pid: int) -> None:
-    """What the service has against the OOM killer is not for helpers, nor for cages and gateways, which inherit theirs
-    (proc_pid_oom_score_adj(5)).
+    """What the service has against the OOM killer is not for helpers, nor for cages and gateways,
+    which inherit theirs (proc_pid_oom_score_adj(5)).
 
     Written by us, it is also the least an agent can set for itself.
     """

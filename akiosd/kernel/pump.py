@@ -70,14 +70,20 @@ def _names() -> tuple[Any, Any, Any]:
     text = [b"" if name.startswith("#") else name.encode() for name in names]
     joined = ffi.from_buffer(b"".join(text))
     ends = ffi.new("uint32_t[]", [*itertools.accumulate(map(len, text))])
-    return ffi.new("struct akios_names *", (joined, ends, _NAMED, sum(map(len, text)))), joined, ends
+    return (
+        ffi.new("struct akios_names *", (joined, ends, _NAMED, sum(map(len, text)))),
+        joined,
+        ends,
+    )
 
 
 def encode_entries(records: Any, size: int, out: Any, capacity: int) -> Batch:
     """``size`` bytes of records at ``records`` → their entries, by way of ``out``; both aligned
     native buffers.
     """
-    written = _check(lib.akios_encode_entries(records, size, _names()[0], out, capacity), "a record is damaged")
+    written = _check(
+        lib.akios_encode_entries(records, size, _names()[0], out, capacity), "a record is damaged"
+    )
     data = bytes(ffi.buffer(out, written))
     return Batch(count_entries(data), data)
 
@@ -156,7 +162,9 @@ class Pump:
             (events_per_second, burst, sync_wake_up, niceness.ordinary(), group, most),
         )
         pump = ffi.new("struct akios_pump **")
-        result = lib.akios_pump_start(listener_fd, made.get(), table_bytes, len(table_bytes), config, pump)
+        result = lib.akios_pump_start(
+            listener_fd, made.get(), table_bytes, len(table_bytes), config, pump
+        )
         if result < 0:
             made.close()
         _check(result, "the pump cannot be started")
@@ -244,7 +252,10 @@ class Pump:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

@@ -10,7 +10,9 @@ from akiosd.errors import KernelError
 
 @contextmanager
 def named_refusal(what: str, where: str) -> Iterator[None]:
-    """Inside, an OSError becomes a KernelError: ``what`` was refused, ``where`` is the mechanism it belongs to."""
+    """Inside, an OSError becomes a KernelError: ``what`` was refused, ``where`` is the mechanism it
+    belongs to.
+    """
     try:
         yield
     except OSError as error:

@@ -1,10 +1,11 @@
 """Descriptors that ride on a message of a unix socket: SCM_RIGHTS of unix(7), cmsg(3).
 
-``receive`` and ``send`` are for Trio's sockets, ``receive_blocking`` and ``send_blocking`` for plain ones.  Descriptors
-that were sent stay the sender's; those that were received are the caller's, and close-on-exec.
+``receive`` and ``send`` are for Trio's sockets, ``receive_blocking`` and ``send_blocking`` for
+plain ones.  Descriptors that were sent stay the sender's; those that were received are the
+caller's, and close-on-exec.
 
-Like :mod:`akiosd.kernel.syscalls` this module imports nothing of AKIOS, and nothing that is slow to import, because a
-run of the client begins with it.
+Like :mod:`akiosd.kernel.syscalls` this module imports nothing of AKIOS, and nothing that is slow to
+import, because a run of the client begins with it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ _FD_BYTES = array.array("i").itemsize
 
 
 class Chunk(NamedTuple):
-    """What one recvmsg(2) returned: no ``data`` at the end of file.  ``truncated``: more descriptors came than were
-    asked for, and the kernel dropped them."""
+    """What one recvmsg(2) returned: no ``data`` at the end of file.  ``truncated``: more
+    descriptors came than were asked for, and the kernel dropped them.
+    """
 
     data: bytes
     fds: list[int]
@@ -44,7 +46,9 @@ def receive_blocking(sock: socket.socket, size: int, most_fds: int) -> Chunk:
 
 
 async def send(sock: trio.socket.SocketType, data: bytes, fds: Sequence[int] = ()) -> None:
-    """All of ``data``, the descriptors with its first byte.  Raises OSError; some of it may be out by then."""
+    """All of ``data``, the descriptors with its first byte.  Raises OSError; some of it may be out
+    by then.
+    """
     view, ancillary = memoryview(data), _pack(fds)
     while view:
         view = view[await sock.sendmsg([view], ancillary, socket.MSG_NOSIGNAL) :]
@@ -66,7 +70,8 @@ def close_fds(fds: list[int]) -> None:
 
 
 def _room(most_fds: int) -> int:
-    # CMSG_SPACE would round up, and the kernel fill what is left with descriptors that nobody asked for.
+    # CMSG_SPACE would round up, and the kernel fill what is left with descriptors that nobody asked
+    # for.
     return socket.CMSG_LEN(_FD_BYTES * most_fds)
 
 

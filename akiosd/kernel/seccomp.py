@@ -31,8 +31,7 @@ _API_NOTIFY = 6
 _ERROR_NAME = -1
 
 _ffi = FFI()
-_ffi.cdef(
-    """
+_ffi.cdef("""
     struct scmp_arg_cmp { unsigned int arg; int op; uint64_t datum_a; uint64_t datum_b; };
     void *seccomp_init(uint32_t def_action);
     void seccomp_release(void *ctx);
@@ -45,8 +44,7 @@ _ffi.cdef(
                                      const struct scmp_arg_cmp *arg_array);
     int seccomp_export_bpf(void *ctx, int fd);
     void free(void *pointer);
-    """
-)
+    """)
 
 
 @functools.cache
@@ -117,8 +115,14 @@ def compile_bpf(spec: FilterSpec) -> bytes:
     if context == _ffi.NULL:
         raise KernelError("libseccomp made no filter", "seccomp_init")
     try:
-        _check(library.seccomp_attr_set(context, _ATTR_ACT_BADARCH, _ACT_KILL_PROCESS), "SCMP_FLTATR_ACT_BADARCH")
-        _check(library.seccomp_attr_set(context, _ATTR_OPTIMIZE, _OPTIMIZE_BINARY_TREE), "SCMP_FLTATR_CTL_OPTIMIZE")
+        _check(
+            library.seccomp_attr_set(context, _ATTR_ACT_BADARCH, _ACT_KILL_PROCESS),
+            "SCMP_FLTATR_ACT_BADARCH",
+        )
+        _check(
+            library.seccomp_attr_set(context, _ATTR_OPTIMIZE, _OPTIMIZE_BINARY_TREE),
+            "SCMP_FLTATR_CTL_OPTIMIZE",
+        )
         for rule in spec.rules:
             _add(library, context, rule, default)
         return _export(library, context)
@@ -140,7 +144,9 @@ def _add(library: Any, context: Any, rule: SeccompRule, default: int) -> None:
     for comparison, test in zip(comparisons, rule.tests, strict=False):
         comparison.arg, comparison.op = test.arg, _CMP_MASKED_EQ
         comparison.datum_a, comparison.datum_b = test.mask, test.value
-    code = library.seccomp_rule_add_exact_array(context, action, number, len(rule.tests), comparisons)
+    code = library.seccomp_rule_add_exact_array(
+        context, action, number, len(rule.tests), comparisons
+    )
     _check(code, f"seccomp_rule_add {rule.name}")
 
 

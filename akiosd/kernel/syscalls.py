@@ -1,12 +1,13 @@
 """The system calls that Python's os module lacks, each written once, with types.
 
-A function keeps the kernel's name, takes and returns plain numbers and bytes, and raises OSError with the kernel's
-errno.  A returned descriptor is close-on-exec and the caller's.  Numbers and layouts: include/uapi/linux of the kernel;
-the manual page of each call has the rest.
+A function keeps the kernel's name, takes and returns plain numbers and bytes, and raises OSError
+with the kernel's errno.  A returned descriptor is close-on-exec and the caller's.  Numbers and
+layouts: include/uapi/linux of the kernel; the manual page of each call has the rest.
 
-This module imports nothing of AKIOS and needs no compiled part (the C library is reached through ctypes), because also
-the client and the ledger's files use it, where the native part may not be built.  Mounts are the exception: their calls
-are in ``native/src/mount.c``, which the launcher shares, and in Python behind :mod:`akiosd.kernel.mounts`.
+This module imports nothing of AKIOS and needs no compiled part (the C library is reached through
+ctypes), because also the client and the ledger's files use it, where the native part may not be
+built.  Mounts are the exception: their calls are in ``native/src/mount.c``, which the launcher
+shares, and in Python behind :mod:`akiosd.kernel.mounts`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,11 @@ class _OpenHow(ctypes.Structure):
 
 
 class _FileHandle(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_uint32), ("type", ctypes.c_int32), ("_bytes", ctypes.c_uint8 * _MAX_HANDLE_SZ)]
+    _fields_ = [
+        ("size", ctypes.c_uint32),
+        ("type", ctypes.c_int32),
+        ("_bytes", ctypes.c_uint8 * _MAX_HANDLE_SZ),
+    ]
 
 
 class _CapHeader(ctypes.Structure):
@@ -76,7 +81,11 @@ class _CapHeader(ctypes.Structure):
 
 
 class _CapData(ctypes.Structure):
-    _fields_ = [("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32)]
+    _fields_ = [
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    ]
 
 
 class _FilterProgram(ctypes.Structure):
@@ -86,63 +95,89 @@ class _FilterProgram(ctypes.Structure):
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 _libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
-_libc.renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+_libc.renameat2.argtypes = [
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_uint,
+]
 
 
 def _check(result: int, call: str = "", path: bytes | None = None) -> int:
     """The result, or OSError, whose text begins with ``call`` if one is given."""
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{call}: {os.strerror(number)}" if call else os.strerror(number), path)
+        raise OSError(
+            number, f"{call}: {os.strerror(number)}" if call else os.strerror(number), path
+        )
     return int(result)
 
 
 def _syscall(number: int, *arguments: object) -> int:
-    """Numbers are passed in their full width: as a C int, half of a flag or of an address would be lost."""
+    """Numbers are passed in their full width: as a C int, half of a flag or of an address would be
+    lost.
+    """
     words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
     return int(_libc.syscall(ctypes.c_long(number), *words))
 
 
-# ---- files ------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------
 
 
-def openat2(dir_fd: int, path: bytes, flags: int, mode: int = 0, resolve: int = RESOLVE_STRICT) -> int:
+def openat2(
+    dir_fd: int, path: bytes, flags: int, mode: int = 0, resolve: int = RESOLVE_STRICT
+) -> int:
     """Open ``path`` (``b""``: the directory itself) relative to ``dir_fd``.
 
-    EAGAIN (a rename raced with the walk) is tried again a bounded number of times, as the manual page asks.
+    EAGAIN (a rename raced with the walk) is tried again a bounded number of times, as the manual
+    page asks.
     """
     if b"\0" in path:
         raise ValueError("embedded null byte")
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     for _ in range(_MOST_RACES):
-        fd = _syscall(_OPENAT2, dir_fd, ctypes.c_char_p(path or b"."), ctypes.byref(how), ctypes.sizeof(how))
+        fd = _syscall(
+            _OPENAT2, dir_fd, ctypes.c_char_p(path or b"."), ctypes.byref(how), ctypes.sizeof(how)
+        )
         if fd >= 0 or ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR):
             break
     return _check(fd, path=path)
 
 
-def open_directory(root_fd: int, path: bytes, *, readable: bool, resolve: int = RESOLVE_STRICT) -> int:
-    """Open the directory ``path`` (``b""`` is the root itself) below ``root_fd`` by :func:`openat2`.
+def open_directory(
+    root_fd: int, path: bytes, *, readable: bool, resolve: int = RESOLVE_STRICT
+) -> int:
+    """Open the directory ``path`` (``b""`` is the root itself) below ``root_fd`` by
+    :func:`openat2`.
 
-    ``readable`` asks for a descriptor that can be listed; otherwise it is O_PATH, good as an anchor for ``*at`` calls.
+    ``readable`` asks for a descriptor that can be listed; otherwise it is O_PATH, good as an anchor
+    for ``*at`` calls.
     """
-    flags = os.O_DIRECTORY | os.O_NOFOLLOW | (os.O_RDONLY | os.O_NONBLOCK if readable else os.O_PATH)
+    flags = (
+        os.O_DIRECTORY | os.O_NOFOLLOW | (os.O_RDONLY | os.O_NONBLOCK if readable else os.O_PATH)
+    )
     return openat2(root_fd, path, flags, resolve=resolve)
 
 
 def renameat2(old_dir: int, old: bytes, new_dir: int, new: bytes, flags: int) -> None:
-    """rename(2) with RENAME_NOREPLACE or RENAME_EXCHANGE.  EINVAL: the file system has no such operation."""
+    """rename(2) with RENAME_NOREPLACE or RENAME_EXCHANGE.  EINVAL: the file system has no such
+    operation.
+    """
     _check(_libc.renameat2(old_dir, old, new_dir, new, flags), path=new)
 
 
 def syncfs(fd: int) -> None:
-    """Wait until everything written to the file system of ``fd`` is on the disk.  A failure must not be tried again."""
+    """Wait until everything written to the file system of ``fd`` is on the disk.  A failure must
+    not be tried again.
+    """
     _check(_libc.syncfs(fd))
 
 
 def sync_directory(path: str | os.PathLike[str]) -> None:
-    """Wait until the names in the directory are on the disk: what a rename, a new name or an unlink needs to outlive a
-    power loss (fsync(2)).  A failure must not be tried again."""
+    """Wait until the names in the directory are on the disk: what a rename, a new name or an unlink
+    needs to outlive a power loss (fsync(2)).  A failure must not be tried again.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -151,9 +186,13 @@ def sync_directory(path: str | os.PathLike[str]) -> None:
 
 
 def name_to_handle_at(fd: int) -> int:
-    """The type of the file handle of an open file, a number of its file system's (include/linux/exportfs.h)."""
+    """The type of the file handle of an open file, a number of its file system's
+    (include/linux/exportfs.h).
+    """
     handle, mount = _FileHandle(size=_MAX_HANDLE_SZ), ctypes.c_int()
-    _check(_libc.name_to_handle_at(fd, b"", ctypes.byref(handle), ctypes.byref(mount), AT_EMPTY_PATH))
+    _check(
+        _libc.name_to_handle_at(fd, b"", ctypes.byref(handle), ctypes.byref(mount), AT_EMPTY_PATH)
+    )
     return int(handle.type)
 
 
@@ -163,14 +202,15 @@ def quotactl_fd(fd: int, command: int, identity: int, data: bytearray) -> None:
     _check(_syscall(_QUOTACTL_FD, fd, command, identity, ctypes.byref(buffer)), "quotactl_fd")
 
 
-# ---- processes --------------------------------------------------------------------------------------
+# ---- processes -----------------------------------------------------------------------------------
 
 
 def prctl(option: int, argument: int | bytes = 0, second: int = 0) -> int:
     """Of the calling thread.  Bytes are passed by their address and must not be kept by the kernel.
 
-    ``python-prctl``, by which the daemon hardens itself, is no substitute here: it refuses capabilities that are newer
-    than the headers it was compiled with, and these must leave a gateway's bounding set, too.
+    ``python-prctl``, by which the daemon hardens itself, is no substitute here: it refuses
+    capabilities that are newer than the headers it was compiled with, and these must leave a
+    gateway's bounding set, too.
     """
     buffer = ctypes.create_string_buffer(argument) if isinstance(argument, bytes) else None
     word = argument if buffer is None else ctypes.addressof(buffer)
@@ -178,7 +218,9 @@ def prctl(option: int, argument: int | bytes = 0, second: int = 0) -> int:
 
 
 def capset(mask: int) -> None:
-    """Bit n of ``mask`` is capability n: the effective and permitted set of the calling thread; none is inheritable."""
+    """Bit n of ``mask`` is capability n: the effective and permitted set of the calling thread;
+    none is inheritable.
+    """
     low, high = mask & 0xFFFFFFFF, mask >> 32
     data = (_CapData * 2)(_CapData(low, low, 0), _CapData(high, high, 0))
     header = _CapHeader(_CAPABILITY_VERSION_3, 0)
@@ -196,7 +238,9 @@ def load_filter(bpf: bytes) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Give the calling thread namespaces of its own, which it keeps: never in a thread of a pool."""
+    """Give the calling thread namespaces of its own, which it keeps: never in a thread of a
+    pool.
+    """
     _check(_libc.unshare(flags), "unshare")
 
 
@@ -205,7 +249,7 @@ def pidfd_getfd(pidfd: int, number: int) -> int:
     return _check(_syscall(_PIDFD_GETFD, pidfd, number, 0), "pidfd_getfd")
 
 
-# ---- Landlock ---------------------------------------------------------------------------------------
+# ---- Landlock ------------------------------------------------------------------------------------
 
 
 def landlock_create_ruleset(attr: bytes) -> int:
@@ -229,11 +273,13 @@ def landlock_restrict_self(ruleset_fd: int) -> None:
     _check(_syscall(_LANDLOCK_RESTRICT_SELF, ruleset_fd, 0))
 
 
-# ---- the C library ----------------------------------------------------------------------------------
+# ---- the C library -------------------------------------------------------------------------------
 
 
 def malloc_trim() -> None:
-    """Give free pages of the heap back to the kernel, also those between others in use.  Blocks for milliseconds."""
+    """Give free pages of the heap back to the kernel, also those between others in use.  Blocks for
+    milliseconds.
+    """
     trim = getattr(_libc, "malloc_trim", None)  # not in every C library
     if trim is not None:
         trim(0)

@@ -25,7 +25,9 @@ class SystemTrees:
 
     def __init__(self, names: tuple[bytes, ...], packages: tuple[str, ...] = _PACKAGES) -> None:
         below = (f"/{os.fsdecode(name)}/{part}" for name in names for part in _BELOW)
-        self._paths = [path for pattern in below for path in sorted(glob.glob(pattern))] + list(packages)
+        self._paths = [path for pattern in below for path in sorted(glob.glob(pattern))] + list(
+            packages
+        )
         self._last: tuple[float, tuple[tuple[int, int], ...]] = (-1e9, ())
 
     def state(self) -> tuple[tuple[int, int], ...]:

@@ -73,7 +73,13 @@ def make_tree(roots: HostRoots, pem: bytes, der: bytes, owner: int) -> Fd:
     the files. Raises OSError.
     """
     files = store_files(roots, pem, der)
-    options = {"mode": "0555", "uid": str(owner), "gid": str(owner), "nr_inodes": "8", "size": str(size_of(files))}
+    options = {
+        "mode": "0555",
+        "uid": str(owner),
+        "gid": str(owner),
+        "nr_inodes": "8",
+        "size": str(size_of(files)),
+    }
     tree = mounts.fs_mount("tmpfs", options, _ATTRS)
     try:
         for name, parts in files.items():

@@ -89,7 +89,9 @@ def _look(fd: int, mountinfo: str) -> Known:
     device = os.makedev(found.dev_major, found.dev_minor)
     directory = DirectoryId(device, found.inode, found.born_s * 10**9 + found.born_ns)
     kind = find_file_system(mountinfo, found.mount_id)
-    return Known(found.mode, found.uid, found.gid, directory, kind, is_local(mountinfo, found.mount_id))
+    return Known(
+        found.mode, found.uid, found.gid, directory, kind, is_local(mountinfo, found.mount_id)
+    )
 
 
 def find_file_system(mountinfo: str, mount_id: int) -> str:
@@ -120,9 +122,11 @@ def _answers(mounts: list[_Mount], mount: _Mount, depth: int) -> bool:
     if mount.kind != "overlay":
         return mount.kind in LOCAL
     below = [_find_covering(mounts, path) for path in _layers(mount.options)]
-    return depth > 0 and bool(below) and all(
-        found is not None and _answers(mounts, found, depth - 1) for found in below
-    )  # fmt: skip
+    return (
+        depth > 0
+        and bool(below)
+        and all(found is not None and _answers(mounts, found, depth - 1) for found in below)
+    )
 
 
 def _layers(options: str) -> list[str]:
@@ -133,7 +137,11 @@ def _layers(options: str) -> list[str]:
     for option in options.split(","):
         name, _, value = option.partition("=")
         if name.rstrip("+") in ("lowerdir", "datadir", "upperdir"):
-            found += [_ESCAPED.sub(r"\1", path) for path in _BETWEEN_LAYERS.split(_unescape(value)) if path]
+            found += [
+                _ESCAPED.sub(r"\1", path)
+                for path in _BETWEEN_LAYERS.split(_unescape(value))
+                if path
+            ]
     return found
 
 
@@ -206,7 +214,9 @@ async def _ask(size: int, where: str, question: str, fd: int, name: bytes = b"")
     global _unanswered
     if _unanswered >= MAX_UNANSWERED:
         raise CageFailedError(
-            f"{_unanswered} questions to file systems are not answered", where, "see which of them hang"
+            f"{_unanswered} questions to file systems are not answered",
+            where,
+            "see which of them hang",
         )
     _unanswered += 1
     try:
@@ -231,7 +241,9 @@ async def _hear(process: trio.Process, size: int, where: str) -> bytes:
                 data += part
             if await process.wait() == 0 and len(data) >= size:
                 return data
-            raise CageFailedError("its file system refuses to say what it is", where, "check its mount options")
+            raise CageFailedError(
+                "its file system refuses to say what it is", where, "check its mount options"
+            )
     hint = "check that it is there, and what serves it"
     raise CageFailedError(f"its file system gave no answer within {ANSWER_S:g} s", where, hint)
 

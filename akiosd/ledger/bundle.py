@@ -34,7 +34,9 @@ class Batch:
     def join(cls, batches: Iterable[Batch]) -> Batch:
         """One batch of all entries of ``batches``, in order."""
         several = tuple(batches)
-        return cls(sum(batch.count for batch in several), b"".join([batch.data for batch in several]))
+        return cls(
+            sum(batch.count for batch in several), b"".join([batch.data for batch in several])
+        )
 
     def __len__(self) -> int:
         return self.count

@@ -75,11 +75,17 @@ def check_chain(origin: str, statements: Sequence[Statement]) -> None:
             continue  # the host log names its first key twice
         text = certificate_text(host_of(origin), new.number, new.public_key)
         well_formed = len(old.public_key) == len(new.public_key) == 32 and new.number > old.number
-        if not well_formed or not Vkey(host_of(origin), old.public_key).verifies(text, new.certified_by):
-            raise LedgerError("the new key is not certified by the old one", where=f"entry {after.index}")
+        if not well_formed or not Vkey(host_of(origin), old.public_key).verifies(
+            text, new.certified_by
+        ):
+            raise LedgerError(
+                "the new key is not certified by the old one", where=f"entry {after.index}"
+            )
 
 
-def key_in_force(statements: Sequence[Statement], trusted: Vkey, kin: frozenset[bytes] = frozenset()) -> Vkey:
+def key_in_force(
+    statements: Sequence[Statement], trusted: Vkey, kin: frozenset[bytes] = frozenset()
+) -> Vkey:
     """The key that signs a log with these statements, all of which stand before its size.
 
     ``trusted`` must be one of the log's keys, or of the host's (``kin``: keys that a verified host
@@ -90,6 +96,7 @@ def key_in_force(statements: Sequence[Statement], trusted: Vkey, kin: frozenset[
     named = {statement.epoch.public_key for statement in statements}
     if trusted.public_key not in named and not (trusted.public_key in kin and named <= kin):
         raise UntrustedNoteError(
-            "the trusted key is none of this log's keys", next="check the public key you verify with"
+            "the trusted key is none of this log's keys",
+            next="check the public key you verify with",
         )
     return Vkey(trusted.name, statements[-1].epoch.public_key)

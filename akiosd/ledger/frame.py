@@ -24,7 +24,9 @@ ALIGN = 4096
 _head = Struct("<QQII")
 _covered = Struct("<QQI")
 HEADER_BYTES = MAGIC_BYTES + _head.size
-_mark = Struct("<BBQII")  # kind, length of the log id, first index or size, count, length of the payload
+_mark = Struct(
+    "<BBQII"
+)  # kind, length of the log id, first index or size, count, length of the payload
 
 _ENTRIES, _HEAD, _FORGET = 1, 2, 3
 
@@ -73,7 +75,11 @@ def encode_mark(mark: Mark) -> bytes:
     name = mark.log.encode()
     match mark:
         case Entries(first=first, batch=batch):
-            return _mark.pack(_ENTRIES, len(name), first, batch.count, len(batch.data)) + name + batch.data
+            return (
+                _mark.pack(_ENTRIES, len(name), first, batch.count, len(batch.data))
+                + name
+                + batch.data
+            )
         case Head(size=size, root=root, published=published):
             return _mark.pack(_HEAD, len(name), size, published, len(root)) + name + root
         case Forget():
@@ -98,7 +104,9 @@ def decode_body(body: bytes) -> Iterator[Mark]:
         elif kind == _FORGET:
             yield Forget(log)
         else:
-            raise LedgerError(f"a WAL mark of unknown kind {kind}", next="start the version that wrote this state")
+            raise LedgerError(
+                f"a WAL mark of unknown kind {kind}", next="start the version that wrote this state"
+            )
 
 
 def frame_bytes(body_bytes: int) -> int:

@@ -66,7 +66,8 @@ def read_host_word(reader: LogReader, report: Report, cage: str = "") -> HostWor
 
 
 def note_entry(cages: dict[str, CageWord], index: int, entry: bytes, cage: str = "") -> None:
-    """Put what the entry of a host's log says, of one cage or of all, to what those before it said.
+    """Put what the entry of a host's log says, of one cage or of all, to what those before it
+    said.
     """
     if (cage and cage.encode() not in entry) or not any(mark in entry for mark in _MARKS):
         return
@@ -78,11 +79,15 @@ def note_entry(cages: dict[str, CageWord], index: int, entry: bytes, cage: str =
         for log, size, root in record.roots:
             if log == cage or not cage:
                 _of(cages, log).list_root(index, size, root)
-    elif isinstance(record, CageBirth | CageEnd | CagePacked | CageDestroyed) and record.cage == (cage or record.cage):
+    elif isinstance(record, CageBirth | CageEnd | CagePacked | CageDestroyed) and record.cage == (
+        cage or record.cage
+    ):
         _note_cage(_of(cages, record.cage), index, record)
 
 
-def _note_cage(word: CageWord, index: int, record: CageBirth | CageEnd | CagePacked | CageDestroyed) -> None:
+def _note_cage(
+    word: CageWord, index: int, record: CageBirth | CageEnd | CagePacked | CageDestroyed
+) -> None:
     match record:
         case CageEnd():
             word.ended = True

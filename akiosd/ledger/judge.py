@@ -57,9 +57,13 @@ class _Known:
         try:
             found = Checkpoint.parse(parse_note(note).text)
         except NoteError as error:
-            raise VerdictError(Verdict.UNTRUSTED, name, f"the {name} is damaged: {error.what}") from None
+            raise VerdictError(
+                Verdict.UNTRUSTED, name, f"the {name} is damaged: {error.what}"
+            ) from None
         if found.origin != origin:
-            raise VerdictError(Verdict.UNTRUSTED, name, f"the {name} is of another log, {found.origin}")
+            raise VerdictError(
+                Verdict.UNTRUSTED, name, f"the {name} is of another log, {found.origin}"
+            )
         self.anchors.append(Anchor(name, found.size, found.root))
         self.notes.append((name, note))
 
@@ -122,7 +126,9 @@ def _judge(
         anchors = [*known.anchors, *_listed(word)]
         return _destroyed(word.destroyed, anchors, trust.vkey.name, reader is not None)
     if reader is None:
-        raise VerdictError(Verdict.INCOMPLETE, log, _why_missing(word, known.anchors, host is not None))
+        raise VerdictError(
+            Verdict.INCOMPLETE, log, _why_missing(word, known.anchors, host is not None)
+        )
     anchors = [*known.anchors, *_listed(word)]
     report = verify_log(reader, trust.vkey, tuple(anchors), hasher, kin, history=history)
     # A note that no key of this log signed says nothing: also where it contradicts the log.
@@ -133,20 +139,28 @@ def _judge(
         history.check_signatures(list(_under(trust.vkey, report.keys)))
     _check_anchored(report, anchors)
     if host is not None and (word is None or word.size is None):
-        raise VerdictError(Verdict.INCOMPLETE, "host log", "the host's log, though asked, does not list this log")
+        raise VerdictError(
+            Verdict.INCOMPLETE, "host log", "the host's log, though asked, does not list this log"
+        )
     _check_cosigned(host, word.listed_at if word is not None else None, "lists this log first")
     return report
 
 
 def _listed(word: CageWord | None) -> list[Anchor]:
-    return [Anchor("host log", word.size, word.root)] if word is not None and word.size is not None else []
+    return (
+        [Anchor("host log", word.size, word.root)]
+        if word is not None and word.size is not None
+        else []
+    )
 
 
 def _under(vkey: Vkey, keys: Iterable[bytes]) -> list[Vkey]:
     return [vkey, *(Vkey(vkey.name, key) for key in keys if key != vkey.public_key)]
 
 
-def _ask_host(host: HostWord | None, vkey: Vkey, log: str) -> tuple[CageWord | None, frozenset[bytes]]:
+def _ask_host(
+    host: HostWord | None, vkey: Vkey, log: str
+) -> tuple[CageWord | None, frozenset[bytes]]:
     """What the host's log says of this one, and the keys it names."""
     if host is None:
         return None, frozenset()
@@ -156,7 +170,9 @@ def _ask_host(host: HostWord | None, vkey: Vkey, log: str) -> tuple[CageWord | N
         raise VerdictError(blamed.verdict, blamed.first_bad, blamed.detail)
     if vkey.public_key not in found.keys:
         raise VerdictError(
-            Verdict.UNTRUSTED, "host log", "the key of this log is none of those that the host's log names"
+            Verdict.UNTRUSTED,
+            "host log",
+            "the key of this log is none of those that the host's log names",
         )
     return host.cages.get(log), found.keys
 
@@ -171,7 +187,10 @@ def _check_cosigned(host: HostWord | None, index: int | None, what: str) -> None
     """Witnesses that are asked for on this log's behalf must have seen the host's log say so."""
     if host is None or host.cosigned is None or (index is not None and index < host.cosigned):
         return
-    detail = f"the host's log {what} in entry {index}, and witnesses cosigned it at size {host.cosigned}, before that"
+    detail = (
+        f"the host's log {what} in entry {index}, and witnesses cosigned it at size"
+        f" {host.cosigned}, before that"
+    )
     raise VerdictError(Verdict.UNTRUSTED, "witness", detail)
 
 
@@ -198,11 +217,16 @@ def _known_checkpoints(trust: Trust) -> _Known:
     try:
         met = [note for note in trust.cosigned if trust.quorum.is_met(note)]
     except NoteError as error:
-        raise VerdictError(Verdict.UNTRUSTED, "witness", f"a kept checkpoint is damaged: {error.what}") from None
+        raise VerdictError(
+            Verdict.UNTRUSTED, "witness", f"a kept checkpoint is damaged: {error.what}"
+        ) from None
     if not met:
         seen = sorted({name for note in trust.cosigned for name in trust.quorum.cosigners(note)})
         by = f"by {', '.join(seen)} only" if seen else "by none of them"
-        what = f"cosignatures are asked for, {trust.quorum.describe()}, and the known checkpoints are cosigned {by}"
+        what = (
+            f"cosignatures are asked for, {trust.quorum.describe()}, and the known checkpoints are"
+            f" cosigned {by}"
+        )
         raise VerdictError(Verdict.UNTRUSTED, "witness", what)
     for note in met:
         names = " and ".join(sorted(trust.quorum.cosigners(note)))
@@ -217,33 +241,46 @@ def _check_anchored(report: Report, anchors: list[Anchor]) -> None:
     for anchor in anchors:
         if anchor.size < report.minimum:
             detail = (
-                f"{anchor.name} is of size {anchor.size}, before what is left ({report.minimum}): it cannot be checked"
+                f"{anchor.name} is of size {anchor.size}, before what is left ({report.minimum}):"
+                " it cannot be checked"
             )
             raise VerdictError(Verdict.INCOMPLETE, anchor.name, detail)
 
 
 def _why_missing(word: CageWord | None, anchors: list[Anchor], asked: bool) -> str:
     if word is not None and word.size is not None:
-        return f"there is no such log, though the host's log lists it at size {word.size}: its files are gone"
+        return (
+            f"there is no such log, though the host's log lists it at size {word.size}: its files"
+            " are gone"
+        )
     if word is not None:
         return "there is no such log, though the host's log tells of its birth"
     if anchors:
-        return f"there is no such log, though it was {anchors[0].size} entries long ({anchors[0].name})"
+        return (
+            f"there is no such log, though it was {anchors[0].size} entries long"
+            f" ({anchors[0].name})"
+        )
     return "there is no such log" + (", and the host's log does not name it" if asked else "")
 
 
 def _destroyed(record: CageDestroyed, anchors: list[Anchor], origin: str, files: bool) -> Report:
     for anchor in anchors:
         if anchor.size > record.size:
-            detail = f"it was destroyed at size {record.size}, and {anchor.size} entries long before ({anchor.name})"
+            detail = (
+                f"it was destroyed at size {record.size}, and {anchor.size} entries long before"
+                f" ({anchor.name})"
+            )
             raise VerdictError(Verdict.ROLLBACK, "host log", detail)
         if anchor.size == record.size and anchor.root != record.root:
-            detail = f"at size {anchor.size} the log had another root ({anchor.name}): two histories"
+            detail = (
+                f"at size {anchor.size} the log had another root ({anchor.name}): two histories"
+            )
             raise VerdictError(Verdict.FORK, "host log", detail)
     notes = [f"how: {escape(record.method)}"] if record.method else []
     notes += ["files of it are there, and were not looked at"] if files else []
     notes += [
-        f"{anchor.name} is of size {anchor.size}, before the end: only the host's log speaks for what came after"
+        f"{anchor.name} is of size {anchor.size}, before the end: only the host's log speaks for"
+        " what came after"
         for anchor in anchors
         if anchor.size < record.size and anchor.name != "host log"
     ]

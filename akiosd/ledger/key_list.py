@@ -57,7 +57,9 @@ def sign_key_list(host: str, epochs: Sequence[Epoch], seed: bytes) -> bytes:
     lines = [HEADER, host]
     for epoch in epochs:
         words = [str(epoch.number), encode_base64(epoch.public_key)]
-        lines.append(" ".join([*words, encode_base64(epoch.certified_by)] if epoch.certified_by else words))
+        lines.append(
+            " ".join([*words, encode_base64(epoch.certified_by)] if epoch.certified_by else words)
+        )
     return Signer(list_name(host), seed).sign("".join(line + "\n" for line in lines))
 
 
@@ -77,7 +79,8 @@ def open_key_list(data: bytes, trusted: Vkey) -> frozenset[bytes]:
     keys = frozenset(epoch.public_key for epoch in epochs)
     if trusted.public_key not in keys:
         raise UntrustedNoteError(
-            "the trusted key is none of this host's keys", next="check the public key you verify with"
+            "the trusted key is none of this host's keys",
+            next="check the public key you verify with",
         )
     return keys
 

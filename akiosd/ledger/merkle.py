@@ -17,7 +17,8 @@ from akiosd.ledger.tiles import WIDTH
 HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
 
-# A perfect subtree's hash by (level, index): it covers leaves [index << level, (index + 1) << level).
+# A perfect subtree's hash by (level, index): it covers leaves [index << level, (index + 1) <<
+# level).
 NodeReader = Callable[[int, int], bytes]
 
 
@@ -28,7 +29,9 @@ def python_leaves(entries: Sequence[bytes]) -> bytes:
 
 def python_nodes(pairs: bytes) -> bytes:
     """The node hash of each pair of hashes (64 bytes), in plain Python."""
-    return b"".join([sha256(b"\x01" + pairs[i : i + 64]).digest() for i in range(0, len(pairs), 64)])
+    return b"".join(
+        [sha256(b"\x01" + pairs[i : i + 64]).digest() for i in range(0, len(pairs), 64)]
+    )
 
 
 def python_bundle(data: bytes, count: int) -> bytes:
@@ -37,7 +40,8 @@ def python_bundle(data: bytes, count: int) -> bytes:
 
 
 def python_ends(data: bytes, count: int, first: int) -> list[int]:
-    """Where ``first`` entries of ``data``, and each 256 after them, end; the data holds ``count``.
+    """Where ``first`` entries of ``data``, and each 256 after them, end; the data holds
+    ``count``.
     """
     ends, end = [], 0
     for number in range(1, count + 1):
@@ -93,7 +97,8 @@ def root_of(hashes: bytes, hasher: Hasher = PYTHON) -> bytes:
 
 
 def halve(hashes: bytes, times: int, hasher: Hasher = PYTHON) -> bytes:
-    """The roots of consecutive perfect subtrees of ``2**times`` leaves each, all of them at once.
+    """The roots of consecutive perfect subtrees of ``2**times`` leaves each, all of them at
+    once.
     """
     for _ in range(times):
         hashes = hasher.nodes(hashes)
@@ -124,7 +129,9 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
     (section 2.1.1).
     """
     if not 0 <= index < size:
-        raise ProofError(f"entry {index} is not in a tree of {size}", next="ask for an index below the size")
+        raise ProofError(
+            f"entry {index} is not in a tree of {size}", next="ask for an index below the size"
+        )
     start, end, path = 0, size, []
     while end - start > 1:
         middle = start + split_point(end - start)
@@ -138,10 +145,14 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
 
 
 def consistency_proof(old_size: int, size: int, node: NodeReader) -> list[bytes]:
-    """The proof that the tree of ``old_size`` is a prefix of the tree of ``size`` (section 2.1.2).
+    """The proof that the tree of ``old_size`` is a prefix of the tree of ``size`` (section
+    2.1.2).
     """
     if not 0 < old_size <= size:
-        raise ProofError(f"no consistency proof exists from size {old_size} to {size}", next="use sizes 0 < old <= new")
+        raise ProofError(
+            f"no consistency proof exists from size {old_size} to {size}",
+            next="use sizes 0 < old <= new",
+        )
     start, end, path, whole = 0, size, [], True
     while end != old_size:
         middle = start + split_point(end - start)
@@ -156,7 +167,9 @@ def consistency_proof(old_size: int, size: int, node: NodeReader) -> list[bytes]
     return [range_hash(first, last, node) for first, last in reversed(path)]
 
 
-def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
+def verify_inclusion(
+    leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
+) -> None:
     """Raise ``ProofError`` unless ``proof`` shows that ``leaf`` (a hash) stands at ``index`` (RFC
     9162, 2.1.3.2).
     """

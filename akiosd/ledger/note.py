@@ -51,7 +51,11 @@ def decode_decimal(text: str) -> int:
     """A number as it is written here: ASCII digits, at most 19, no sign, no leading zero; raises
     ``NoteError``.
     """
-    if not (text.isascii() and text.isdigit()) or len(text) > 19 or (text != "0" and text.startswith("0")):
+    if (
+        not (text.isascii() and text.isdigit())
+        or len(text) > 19
+        or (text != "0" and text.startswith("0"))
+    ):
         raise NoteError("not a plain decimal number")
     return int(text)
 
@@ -206,7 +210,9 @@ def open_note(data: bytes, *trusted: Vkey) -> str:
             raise NoteError("a signature of a trusted key does not verify", where=line.name)
         verified.add(vkey)
     if not verified:
-        raise UntrustedNoteError("no trusted key signed this note", next="check the public key you verify with")
+        raise UntrustedNoteError(
+            "no trusted key signed this note", next="check the public key you verify with"
+        )
     return note.text
 
 
@@ -258,5 +264,9 @@ def open_checkpoint(data: bytes, *vkeys: Vkey) -> Checkpoint:
     """
     checkpoint = Checkpoint.parse(open_note(data, *vkeys))
     if checkpoint.origin != vkeys[0].name:
-        raise NoteError("the checkpoint is of another log", where=checkpoint.origin, next=f"expected {vkeys[0].name}")
+        raise NoteError(
+            "the checkpoint is of another log",
+            where=checkpoint.origin,
+            next=f"expected {vkeys[0].name}",
+        )
     return checkpoint

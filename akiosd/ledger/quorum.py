@@ -93,7 +93,9 @@ def parse_policy(data: bytes) -> Quorum:
             parser.line(words)
         except (NoteError, ValueError) as error:
             why = error.what if isinstance(error, NoteError) else str(error)
-            raise NoteError(f"the policy is not well formed: {why}", where=f"line {number}") from None
+            raise NoteError(
+                f"the policy is not well formed: {why}", where=f"line {number}"
+            ) from None
     if parser.quorum is None:
         raise NoteError("the policy has no quorum", next="add a line, quorum NAME or quorum none")
     return Quorum(parser.quorum, parser.witnesses, parser.groups, tuple(parser.logs))
@@ -118,7 +120,9 @@ class _Parser:
             case ["quorum", name]:
                 self._quorum(name)
             case _:
-                raise ValueError(f"{words[0]!r} begins no line of a policy, or has too few or too many words")
+                raise ValueError(
+                    f"{words[0]!r} begins no line of a policy, or has too few or too many words"
+                )
 
     def _log(self, key: Vkey) -> None:
         if any(key.public_key == other.public_key for other in self.logs):

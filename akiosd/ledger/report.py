@@ -74,7 +74,9 @@ class Report:
 
 def describe_anchors(report: Report) -> str:
     """For people: what vouches for the log, and for how much of it where that is not all."""
-    parts = [name if size == report.size else f"{name} (up to {size})" for name, size in report.anchors]
+    parts = [
+        name if size == report.size else f"{name} (up to {size})" for name, size in report.anchors
+    ]
     return ", ".join(parts) or "nothing"
 
 

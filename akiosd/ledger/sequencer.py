@@ -3,8 +3,8 @@
     append → take_commit → (the shell: WAL frame, fdatasync) → committed → announced
     work → prepare → (tiles and bundles durable) → mark(Head), committed → (checkpoint in place, durable) → published
 
-The shell (``commit.py`` and ``publish.py`` in ``akiosd/daemon/ledger``) does what stands in brackets, in that
-order, and says when it is done.
+The shell (``commit.py`` and ``publish.py`` in ``akiosd/daemon/ledger``) does what stands in
+brackets, in that order, and says when it is done.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from akiosd.ledger.merkle import PYTHON, Hasher
 from akiosd.values.ids import LogId
 from akiosd.values.records import MAX_ENTRY_BYTES
 
-SHARE_BYTES = 128 << 10  # of one log in one turn of a commit, so that a flood in one log never delays another's
+SHARE_BYTES = (
+    128 << 10
+)  # of one log in one turn of a commit, so that a flood in one log never delays another's
 
 
 @dataclass
@@ -141,7 +143,9 @@ class Sequencer:
         room = self._max_commit_bytes
         while self._busy and room > 0:
             log = next(iter(self._busy))
-            room -= self._take_share(self.logs[log], taken.setdefault(log, []), min(room, self._share_bytes))
+            room -= self._take_share(
+                self.logs[log], taken.setdefault(log, []), min(room, self._share_bytes)
+            )
         marks: list[Mark] = []
         for log, batches in taken.items():
             state, batch = self.logs[log], Batch.join(batches)
@@ -298,7 +302,12 @@ def check_heads(edge: Edge, entries: Sequence[bytes], heads: Iterable[Head], log
         if head.size < start:
             continue
         if head.size > start + len(entries):
-            raise LedgerError(f"a head of size {head.size} was recorded, but entries before it are lost", where=log)
+            raise LedgerError(
+                f"a head of size {head.size} was recorded, but entries before it are lost",
+                where=log,
+            )
         edge = extend(edge, Batch.of(entries[edge.size - start : head.size - start])).edge
         if edge.root() != head.root:
-            raise LedgerError(f"the tree at size {head.size} is not the one recorded before signing", where=log)
+            raise LedgerError(
+                f"the tree at size {head.size} is not the one recorded before signing", where=log
+            )

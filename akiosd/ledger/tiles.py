@@ -11,7 +11,9 @@ WIDTH = 256
 HEIGHT = 8
 ENTRIES = -1  # the "level" of entry bundles
 
-_PATH = re.compile(r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
+_PATH = re.compile(
+    r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,9 @@ def widths(size: int) -> list[tuple[int, int]]:
 
 
 def edge_of(size: int) -> list[Tile]:
-    """The partial tiles of a tree of ``size`` leaves: enough, with the size, to go on growing it.
+    """The partial tiles of a tree of ``size`` leaves: enough, with the size, to go on growing
+    it.
     """
-    return [Tile(level, full, partial) for level, (full, partial) in enumerate(widths(size)) if partial]
+    return [
+        Tile(level, full, partial) for level, (full, partial) in enumerate(widths(size)) if partial
+    ]

@@ -63,12 +63,18 @@ def verify_log(
         statements = _check_pruned(walk, names)
         signer = _check_keys(note, statements, vkey, kin)
     except VerdictError as bad:
-        # What is signed by no trusted key has no other faults worth naming, whatever its entries say.
+        # What is signed by no trusted key has no other faults worth naming, whatever its entries
+        # say.
         bad = untrusted or bad
         return replace(report, verdict=bad.verdict, first_bad=bad.first_bad, detail=bad.detail)
     except LedgerError as error:
         if untrusted is not None:
-            return replace(report, verdict=untrusted.verdict, first_bad=untrusted.first_bad, detail=untrusted.detail)
+            return replace(
+                report,
+                verdict=untrusted.verdict,
+                first_bad=untrusted.first_bad,
+                detail=untrusted.detail,
+            )
         return replace(report, verdict=Verdict.TAMPERED, first_bad=error.where, detail=error.what)
     return replace(
         report,
@@ -77,7 +83,8 @@ def verify_log(
         detail=f"{walk.recoveries} recoveries recorded" if walk.recoveries else "",
         notes=(*names.notes(), *_pruned_notes(walk)),
         vkey=str(signer),
-        keys=frozenset(statement.epoch.public_key for statement in statements) | {signer.public_key},
+        keys=frozenset(statement.epoch.public_key for statement in statements)
+        | {signer.public_key},
         minimum=names.first,
     )
 
@@ -110,15 +117,21 @@ def _check_sizes(size: int, anchors: tuple[Anchor, ...], history: History | None
         known.append((history.sizes[-1], "kept checkpoint"))
     for longer, name in known:
         if longer > size:
-            raise VerdictError(Verdict.ROLLBACK, "checkpoint", f"the log was {longer} entries long ({name})")
+            raise VerdictError(
+                Verdict.ROLLBACK, "checkpoint", f"the log was {longer} entries long ({name})"
+            )
 
 
 def _check_roots(walk: Walk, checkpoint: Checkpoint) -> None:
     if walk.edge().root() != checkpoint.root:
-        raise VerdictError(Verdict.TAMPERED, "checkpoint", "the entries do not lead to the signed root")
+        raise VerdictError(
+            Verdict.TAMPERED, "checkpoint", "the entries do not lead to the signed root"
+        )
     for anchor in walk.anchors:
         if walk.roots.get(anchor.size, anchor.root) != anchor.root:
-            detail = f"at size {anchor.size} the log had another root ({anchor.name}): two histories"
+            detail = (
+                f"at size {anchor.size} the log had another root ({anchor.name}): two histories"
+            )
             raise VerdictError(Verdict.FORK, f"before entry {anchor.size}", detail)
     if walk.fork is not None:
         raise walk.fork
@@ -130,21 +143,30 @@ def _check_pruned(walk: Walk, names: _Names) -> list[Statement]:
     """
     stated = walk.pruned.minimum if walk.pruned is not None else 0
     if walk.first > stated:
-        raise VerdictError(Verdict.INCOMPLETE, names.missing_from(stated), "a file of the signed tree is missing")
+        raise VerdictError(
+            Verdict.INCOMPLETE, names.missing_from(stated), "a file of the signed tree is missing"
+        )
     if walk.pruned is None or not walk.first:
         return walk.statements
     found = {statement.epoch.public_key for statement in walk.statements}
     gone = [Epoch(*epoch) for epoch in walk.pruned.epochs]
-    return [*(Statement(-1, epoch) for epoch in gone if epoch.public_key not in found), *walk.statements]
+    return [
+        *(Statement(-1, epoch) for epoch in gone if epoch.public_key not in found),
+        *walk.statements,
+    ]
 
 
 def _pruned_notes(walk: Walk) -> list[str]:
     if walk.pruned is None or not walk.first:
         return []
-    return [f"entries before {walk.first} were pruned, as the log's record of {walk.pruned.ts} ns says"]
+    return [
+        f"entries before {walk.first} were pruned, as the log's record of {walk.pruned.ts} ns says"
+    ]
 
 
-def _check_keys(note: bytes, statements: list[Statement], vkey: Vkey, kin: frozenset[bytes]) -> Vkey:
+def _check_keys(
+    note: bytes, statements: list[Statement], vkey: Vkey, kin: frozenset[bytes]
+) -> Vkey:
     """The key in force at this size, which must be the one that signed."""
     check_chain(vkey.name, statements)
     try:
@@ -192,14 +214,17 @@ class _Names:
             if tile == Tile(ENTRIES, full) and width:
                 self._bundles.append(full)  # it holds what the partial one held
         elif tile.width < WIDTH and (tile.index < full or tile.width < width):
-            _check_old_partial(reader, tile, Tile(tile.level, tile.index, width if tile.index == full else WIDTH))
+            _check_old_partial(
+                reader, tile, Tile(tile.level, tile.index, width if tile.index == full else WIDTH)
+            )
         else:
             self._ends.append((tile.index + 1) << (tiles.HEIGHT * (level + 1)))
             if tile.level == ENTRIES:
                 self._bundles.append(tile.index)
 
     def _find_first(self) -> int:
-        """The index of the bundle from which on all are there; 0 when already the last is missing.
+        """The index of the bundle from which on all are there; 0 when already the last is
+        missing.
         """
         expected = -(-self.size // WIDTH)
         for index in reversed(self._bundles):
@@ -219,7 +244,10 @@ class _Names:
 
     def notes(self) -> list[str]:
         texts = (
-            (self._beyond, "files lie beyond the checkpoint: a publication under way, or an older checkpoint"),
+            (
+                self._beyond,
+                "files lie beyond the checkpoint: a publication under way, or an older checkpoint",
+            ),
             (self._below, "files of pruned entries are still there, and were not looked at"),
         )
         return [f"{count} {text}" for count, text in texts if count]
@@ -231,7 +259,9 @@ def _check_old_partial(reader: LogReader, old: Tile, new: Tile) -> None:
     if data is None or whole is None:
         return  # the pass over the tree names what is missing
     if not whole.startswith(data) or (old.level != ENTRIES and len(data) != old.width * HASH_BYTES):
-        raise VerdictError(Verdict.TAMPERED, old.path, "a partial tile is not what the later one begins with")
+        raise VerdictError(
+            Verdict.TAMPERED, old.path, "a partial tile is not what the later one begins with"
+        )
     if old.level == ENTRIES:
         try:
             decode_bundle(data, old.width)

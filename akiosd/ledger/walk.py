@@ -21,7 +21,12 @@ from akiosd.ledger.tiles import ENTRIES, WIDTH, Tile
 from akiosd.values.records import LogPruned, Recovered, decode_entry
 
 _BATCH = 32  # bundles hashed together: memory stays flat, the native hasher is kept busy
-_MARKS = (b"recovered", b"key_epoch", b"log_open", b"log_pruned")  # kinds of records the verifier itself reads
+_MARKS = (
+    b"recovered",
+    b"key_epoch",
+    b"log_open",
+    b"log_pruned",
+)  # kinds of records the verifier itself reads
 
 
 @dataclass
@@ -86,10 +91,18 @@ class Walk:
                 tile = Tile(level, index, WIDTH if index < full else partial)
                 content = self._read(tile)[: width * HASH_BYTES]
                 if len(content) != width * HASH_BYTES:
-                    raise VerdictError(Verdict.TAMPERED, tile.path, "the tile is shorter than the tree says")
+                    raise VerdictError(
+                        Verdict.TAMPERED, tile.path, "the tile is shorter than the tree says"
+                    )
             self._levels.append(content)
-        kept = ((size, True) for size in self.history.sizes if size >= self.first) if self.history else iter(())
-        anchors = sorted({(anchor.size, False) for anchor in self.anchors if anchor.size >= self.first})
+        kept = (
+            ((size, True) for size in self.history.sizes if size >= self.first)
+            if self.history
+            else iter(())
+        )
+        anchors = sorted(
+            {(anchor.size, False) for anchor in self.anchors if anchor.size >= self.first}
+        )
         self._wanted = merge(kept, anchors)
         self._next = next(self._wanted, None)
 
@@ -97,10 +110,16 @@ class Walk:
         """Note the roots asked for among the sizes that end within the leaves at hand."""
         while self._next is not None and self._next[0] <= self._done + count:
             size, is_kept = self._next
-            root = _grown(self._levels, leaves[: (size - self._done) * HASH_BYTES], self.hasher).root()
+            root = _grown(
+                self._levels, leaves[: (size - self._done) * HASH_BYTES], self.hasher
+            ).root()
             if not is_kept:
                 self.roots[size] = root
-            elif self.fork is None and self.history is not None and self.history.read(size)[2].root != root:
+            elif (
+                self.fork is None
+                and self.history is not None
+                and self.history.read(size)[2].root != root
+            ):
                 detail = f"at size {size} the log had another root (kept checkpoint): two histories"
                 self.fork = VerdictError(Verdict.FORK, f"before entry {size}", detail)
             self._next = next(self._wanted, None)
@@ -150,7 +169,9 @@ class Walk:
         content = self._levels[level] + hashes
         index, whole = first // WIDTH, len(content) // TILE_BYTES * TILE_BYTES
         for start in range(0, whole, TILE_BYTES):
-            self._compare(Tile(level, index + start // TILE_BYTES), content[start : start + TILE_BYTES])
+            self._compare(
+                Tile(level, index + start // TILE_BYTES), content[start : start + TILE_BYTES]
+            )
         self._levels[level] = content[whole:]
         self._push(level + 1, index, halve(content[:whole], tiles.HEIGHT, self.hasher))
 
@@ -161,17 +182,33 @@ class Walk:
         if data == content:
             return
         if len(data) != len(content):
-            raise VerdictError(Verdict.TAMPERED, tile.path, f"the tile is {len(data)} bytes long, not {len(content)}")
-        place = next(i for i in range(tile.width) if data[32 * i : 32 * i + 32] != content[32 * i : 32 * i + 32])
+            raise VerdictError(
+                Verdict.TAMPERED,
+                tile.path,
+                f"the tile is {len(data)} bytes long, not {len(content)}",
+            )
+        place = next(
+            i
+            for i in range(tile.width)
+            if data[32 * i : 32 * i + 32] != content[32 * i : 32 * i + 32]
+        )
         if tile.level:
-            raise VerdictError(Verdict.TAMPERED, tile.path, "the tile does not follow from the tiles below it")
+            raise VerdictError(
+                Verdict.TAMPERED, tile.path, "the tile does not follow from the tiles below it"
+            )
         index = tile.index * WIDTH + place
-        raise VerdictError(Verdict.TAMPERED, f"entry {index}", f"entry {index} does not hash to what {tile.path} says")
+        raise VerdictError(
+            Verdict.TAMPERED,
+            f"entry {index}",
+            f"entry {index} does not hash to what {tile.path} says",
+        )
 
     def _read(self, tile: Tile) -> bytes:
         data = read_tile(self.reader, tile)
         if data is None:
-            raise VerdictError(Verdict.INCOMPLETE, tile.path, "a file of the signed tree is missing")
+            raise VerdictError(
+                Verdict.INCOMPLETE, tile.path, "a file of the signed tree is missing"
+            )
         return data
 
 

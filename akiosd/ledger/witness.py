@@ -42,12 +42,21 @@ class WitnessKey:
         return key_id(self.name, self.public_key, COSIGNATURE)
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.id.hex()}+{encode_base64(bytes([COSIGNATURE]) + self.public_key)}"
+        return (
+            f"{self.name}+{self.id.hex()}+{encode_base64(bytes([COSIGNATURE]) + self.public_key)}"
+        )
 
     @classmethod
     def parse(cls, text: str) -> WitnessKey:
         """Parse the text form.  Raises ``NoteError``."""
-        return cls(*parse_key(text, COSIGNATURE, "a key of an Ed25519 witness", "ask the witness's operator for it"))
+        return cls(
+            *parse_key(
+                text,
+                COSIGNATURE,
+                "a key of an Ed25519 witness",
+                "ask the witness's operator for it",
+            )
+        )
 
     def time_of(self, text: str, line: Signature) -> int | None:
         """When this witness cosigned ``text`` (Unix time in seconds); None when ``line`` is no
@@ -58,7 +67,9 @@ class WitnessKey:
         (seconds,) = _timestamp.unpack(line.signature[:8])
         message = cosigned_message(text, seconds)
         return (
-            seconds if seconds < 1 << 63 and Vkey("", self.public_key).verifies(message, line.signature[8:]) else None
+            seconds
+            if seconds < 1 << 63 and Vkey("", self.public_key).verifies(message, line.signature[8:])
+            else None
         )
 
 
@@ -80,7 +91,9 @@ def encode_request(old_size: int, proof: Sequence[bytes], checkpoint: bytes) -> 
     return "".join(line + "\n" for line in lines).encode() + checkpoint
 
 
-def add_cosignatures(checkpoint: bytes, answer: bytes, keys: Iterable[WitnessKey]) -> tuple[bytes, dict[str, int]]:
+def add_cosignatures(
+    checkpoint: bytes, answer: bytes, keys: Iterable[WitnessKey]
+) -> tuple[bytes, dict[str, int]]:
     """The checkpoint with the valid cosignatures of ``answer`` behind its own lines, and when each
     witness gave it.
 
@@ -99,7 +112,9 @@ def add_cosignatures(checkpoint: bytes, answer: bytes, keys: Iterable[WitnessKey
                 given[key.name] = seconds
                 lines += cosignature_line(key, seconds, line.signature[8:]).encode()
     if not given:
-        raise NoteError("the witness's answer holds no valid cosignature", next="check the witness's key")
+        raise NoteError(
+            "the witness's answer holds no valid cosignature", next="check the witness's key"
+        )
     known = checkpoint.split(b"\n")
     fresh = [line + b"\n" for line in lines.splitlines() if line not in known]
     return checkpoint + b"".join(fresh), given

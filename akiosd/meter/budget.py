@@ -74,12 +74,17 @@ def reserve(
     if account.ending is not None:
         return account, _last_word("budget", PAYMENT_REQUIRED, account.ending)
     if not ask.priced:
-        words = "this model's price is not known; the administrator can name it in akiosd.yaml, gateway.prices"
+        words = (
+            "this model's price is not known; the administrator can name it in akiosd.yaml,"
+            " gateway.prices"
+        )
         return account, Denial("prices", words, status=FORBIDDEN)
     if len(account.open) >= MAX_OPEN:
         if patient:
             return account, Wait("budget.calls")
-        return account, Denial("budget.calls", f"{MAX_OPEN} calls are open; wait for one to end", status=TOO_MANY)
+        return account, Denial(
+            "budget.calls", f"{MAX_OPEN} calls are open; wait for one to end", status=TOO_MANY
+        )
     for check in (_check_circles, _check_batches, _check_rate):
         verdict = check(account, ask, now_ns)
         if verdict is not None:
@@ -138,14 +143,23 @@ def lose(account: Account, now_ns: int) -> tuple[Account, tuple[Settled, ...]]:
 
 def _check_circles(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
     limits = account.limits
-    circle = loops.find_circle(account.repeats, ask.request, same_request=limits.same_request, cycles=limits.cycles)
+    circle = loops.find_circle(
+        account.repeats, ask.request, same_request=limits.same_request, cycles=limits.cycles
+    )
     if circle is None or not ask.request:
         return None
     if circle.period == 1:
-        words = f"the same request was answered {circle.count - 1} times in a row; change it or stop"
+        words = (
+            f"the same request was answered {circle.count - 1} times in a row; change it or stop"
+        )
     else:
-        words = f"the same {circle.period} requests went round {circle.count - 1} times; change something or stop"
-    return _refuse(account, circle.rule, words, now_ns, Ending("loop", circle.describe()), BAD_REQUEST)
+        words = (
+            f"the same {circle.period} requests went round {circle.count - 1} times; change"
+            " something or stop"
+        )
+    return _refuse(
+        account, circle.rule, words, now_ns, Ending("loop", circle.describe()), BAD_REQUEST
+    )
 
 
 def _check_batches(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
@@ -157,8 +171,13 @@ def _check_batches(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
     if circle is None or (warned is not None and now_ns - warned.since_ns >= PATIENCE_NS):
         return None
     count = account.repeats.batches
-    words = f"the model asked for the same tool calls {count} times in a row; try something else or stop"
-    return _refuse(account, circle.rule, words, now_ns, Ending("loop", circle.describe()), BAD_REQUEST)
+    words = (
+        f"the model asked for the same tool calls {count} times in a row; try something else or"
+        " stop"
+    )
+    return _refuse(
+        account, circle.rule, words, now_ns, Ending("loop", circle.describe()), BAD_REQUEST
+    )
 
 
 def _check_rate(account: Account, ask: Ask, now_ns: int) -> Verdict | None:
@@ -194,7 +213,13 @@ def _rooms(account: Account, now_ns: int) -> list[Room]:
         Room("budget.usd", "usd", limits.usd_micro, account.usd_micro, held),
         Room("budget.tokens", "tokens", limits.tokens, account.tokens, account.reserved_tokens),
         Room("budget.calls", "calls", limits.calls, account.calls, len(account.open)),
-        Room("budget.usd_per_minute", "usd", limits.usd_micro_per_minute, account.paid.total(now_ns), held),
+        Room(
+            "budget.usd_per_minute",
+            "usd",
+            limits.usd_micro_per_minute,
+            account.paid.total(now_ns),
+            held,
+        ),
     ]
     return [room for room in rooms if room.limit]
 
@@ -213,16 +238,29 @@ def _check_room(
             return _no_room(account, need, room, now_ns, waited_ns)
         output = min(output, fits)
     shortened = output < need.named or (not need.named and _is_bounded(account.limits, need))
-    usd, tokens = need.usd_micro(output), Tokens(input=need.input_tokens, output=need.choices * output)
+    usd, tokens = (
+        need.usd_micro(output),
+        Tokens(input=need.input_tokens, output=need.choices * output),
+    )
     if max(usd, tokens.input, tokens.output) > MAX_AMOUNT:
-        return account, Denial("budget.usd", "no call can be as large as this one", status=PAYMENT_REQUIRED)
+        return account, Denial(
+            "budget.usd", "no call can be as large as this one", status=PAYMENT_REQUIRED
+        )
     lowered = output if output < (need.named or ask.ceiling) else 0
     held = Open(ask.provider, ask.model, ask.request, now_ns, usd, tokens, lowered)
     account = msgspec.structs.replace(
         account,
         open={**account.open, call: held},
-        granted=account.granted.add(1, now_ns) if account.limits.requests_per_minute else account.granted,
-        warned={rule: value for rule, value in account.warned.items() if rule == "budget.same_tool_calls"},
+        granted=(
+            account.granted.add(1, now_ns)
+            if account.limits.requests_per_minute
+            else account.granted
+        ),
+        warned={
+            rule: value
+            for rule, value in account.warned.items()
+            if rule == "budget.same_tool_calls"
+        },
     )
     return account, Grant(usd, output if shortened else 0, lowered)
 
@@ -246,13 +284,18 @@ def _find_wait(need: Need, rooms: list[Room]) -> Wait | None:
 
 
 def _is_bounded(limits: Budget, need: Need) -> bool:
-    return bool(limits.tokens or ((limits.usd_micro or limits.usd_micro_per_minute) and need.output_usd_nano))
+    return bool(
+        limits.tokens
+        or ((limits.usd_micro or limits.usd_micro_per_minute) and need.output_usd_nano)
+    )
 
 
 def _no_room(account: Account, need: Need, room: Room, now_ns: int, waited_ns: int) -> Verdict:
     state = room.describe(need)
     if room.held and fit(need, room, room.limit - room.used) is not None:
-        return account, Denial(room.rule, f"{state}; wait for an open call to end", status=PAYMENT_REQUIRED)
+        return account, Denial(
+            room.rule, f"{state}; wait for an open call to end", status=PAYMENT_REQUIRED
+        )
     if room.rule == "budget.usd_per_minute":
         ending = Ending("loop", f"more than {format_usd(room.limit)} in a minute")
         words = f"{state}; wait until the minute is over"
@@ -266,7 +309,11 @@ def _check_overdrawn(account: Account, settled: Settled) -> Account:
     """A bill within its reservation cannot reach past a limit; one above it may."""
     limits, held = account.limits, settled.open
     ending = account.ending
-    if limits.usd_micro and settled.usd_micro > held.usd_micro and account.usd_micro >= limits.usd_micro:
+    if (
+        limits.usd_micro
+        and settled.usd_micro > held.usd_micro
+        and account.usd_micro >= limits.usd_micro
+    ):
         ending = ending or Ending("budget", f"{format_usd(limits.usd_micro)} spent")
     over = _both(settled.tokens) > _both(held.tokens)
     if limits.tokens and over and account.tokens >= limits.tokens:
@@ -279,9 +326,15 @@ def _check_overdrawn(account: Account, settled: Settled) -> Account:
 
 
 def _refuse(
-    account: Account, rule: str, words: str, now_ns: int, ending: Ending, status: int, patience: int = 1,
+    account: Account,
+    rule: str,
+    words: str,
+    now_ns: int,
+    ending: Ending,
+    status: int,
+    patience: int = 1,
     waited_ns: int = 0,
-) -> Verdict:  # fmt: skip
+) -> Verdict:
     """Warn, and after ``patience`` warnings that could be read, end."""
     before = account.warned.get(rule, Warned(now_ns, 0))
     readable = now_ns - waited_ns - before.since_ns >= PATIENCE_NS
@@ -289,7 +342,9 @@ def _refuse(
         return msgspec.structs.replace(account, ending=ending), _last_word(rule, status, ending)
     warned = {**account.warned, rule: Warned(before.since_ns, before.count + 1)}
     last = "; going on ends the run" if before.count + 1 >= patience else ""
-    return msgspec.structs.replace(account, warned=warned), Denial(rule, words + last, status=status)
+    return msgspec.structs.replace(account, warned=warned), Denial(
+        rule, words + last, status=status
+    )
 
 
 def _last_word(rule: str, status: int, ending: Ending) -> Denial:

@@ -38,7 +38,9 @@ class Need(msgspec.Struct, frozen=True):
 
     def usd_micro(self, output: int) -> int:
         """The price of the call with ``output`` tokens for each choice, rounded up."""
-        return self.input_usd_micro - (-self.choices * output * self.output_usd_nano // _NANO_PER_MICRO)
+        return self.input_usd_micro - (
+            -self.choices * output * self.output_usd_nano // _NANO_PER_MICRO
+        )
 
     def tokens(self, output: int) -> int:
         """All tokens of the call with ``output`` tokens for each choice."""
@@ -52,9 +54,14 @@ def read_ask(ask: Ask) -> Need:
     named, nano = max(ask.output, 0), max(ask.output_usd_nano, 0)
     wanted = named or max(ask.ceiling, 0) or (UNKNOWN_CEILING if nano else 0)
     return Need(
-        input_tokens=max(ask.input_tokens, 0), input_usd_micro=max(ask.input_usd_micro, 0), output_usd_nano=nano,
-        choices=max(ask.choices, 1), named=named, wanted=wanted, least=min(wanted, max(ask.floor, 1)),
-    )  # fmt: skip
+        input_tokens=max(ask.input_tokens, 0),
+        input_usd_micro=max(ask.input_usd_micro, 0),
+        output_usd_nano=nano,
+        choices=max(ask.choices, 1),
+        named=named,
+        wanted=wanted,
+        least=min(wanted, max(ask.floor, 1)),
+    )
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -76,13 +83,18 @@ class Room(msgspec.Struct, frozen=True):
     def describe(self, need: Need) -> str:
         """The state of the limit and the call's need, in words for the agent."""
         held = f" and {self._show(self.held)} held by open calls" if self.held else ""
-        return f"{self.rule} is {self._show(self.limit)}, {self._show(self.used)} used{held}; {self._want(need)}"
+        return (
+            f"{self.rule} is {self._show(self.limit)}, {self._show(self.used)} used{held};"
+            f" {self._want(need)}"
+        )
 
     def verdict(self, need: Need) -> str:
         """What the reason line of the cage's end says of the budget."""
         if (self.limit - self.used) * _NEARLY <= self.limit or self.unit == "calls":
             return f"{self._show(self.limit)} spent"
-        return f"{self._show(self.limit)} too small: {self._show(self.used)} used, {self._want(need)}"
+        return (
+            f"{self._show(self.limit)} too small: {self._show(self.used)} used, {self._want(need)}"
+        )
 
     def _want(self, need: Need) -> str:
         if self.unit == "calls":
@@ -101,7 +113,10 @@ def fit(need: Need, room: Room, left: int) -> int | None:
     if room.unit == "calls":
         return need.wanted if left >= 1 else None
     if room.unit == "usd":
-        price, rest = need.choices * need.output_usd_nano, (left - need.input_usd_micro) * _NANO_PER_MICRO
+        price, rest = (
+            need.choices * need.output_usd_nano,
+            (left - need.input_usd_micro) * _NANO_PER_MICRO,
+        )
     else:
         price, rest = need.choices, left - need.input_tokens
     if rest < 0:

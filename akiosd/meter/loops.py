@@ -67,7 +67,9 @@ def answered(repeats: Repeats, request: bytes, tool_calls: bytes) -> Repeats:
     )
 
 
-def find_circle(repeats: Repeats, request: bytes, *, same_request: int, cycles: int) -> Circle | None:
+def find_circle(
+    repeats: Repeats, request: bytes, *, same_request: int, cycles: int
+) -> Circle | None:
     """The circle that sending ``request`` would close once too often; None when it would not.  A
     limit of 0 looks for none.
     """

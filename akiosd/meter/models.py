@@ -43,8 +43,8 @@ def candidates(provider: str, model: str) -> tuple[str, ...]:
 
 
 def _of_geography(names: ModelNames, name: str) -> tuple[str, ...]:
-    """The model id, and the id without the geography of an inference profile.  None for an ARN: only
-    its account knows the model.
+    """The model id, and the id without the geography of an inference profile.  None for an ARN:
+    only its account knows the model.
     """
     if name.startswith("arn:"):
         return ()
@@ -60,7 +60,8 @@ def _without_geography(names: ModelNames, name: str) -> str:
 def max_output(provider: str, name: str) -> int:
     """Most tokens of one answer; ``name`` is one of :func:`candidates`.
 
-    It only fills in a limit where a request names none, so one too low shortens an answer and costs nothing.
+    It only fills in a limit where a request names none, so one too low shortens an answer and costs
+    nothing.
     """
     names = facts_of(provider).models
     name = _without_geography(names, name)
@@ -68,4 +69,6 @@ def max_output(provider: str, name: str) -> int:
         if name.startswith(beginning):
             names, name = facts_of(owner).models, name.removeprefix(beginning)
             break
-    return next((tokens for prefix, tokens in names.longest if name.startswith(prefix)), UNKNOWN_OUTPUT)
+    return next(
+        (tokens for prefix, tokens in names.longest if name.startswith(prefix)), UNKNOWN_OUTPUT
+    )

@@ -36,7 +36,12 @@ _PROVIDERS = {ours: next(p for p in _DATA if p.id == theirs) for ours, theirs in
 
 # Counted by the call, not by tokens: hosted tools, which are refused or priced elsewhere.
 _PER_USE = frozenset(
-    ("web_searches_kcount", "storage_searches_kcount", "social_searches_kcount", "code_executions_kcount")
+    (
+        "web_searches_kcount",
+        "storage_searches_kcount",
+        "social_searches_kcount",
+        "code_executions_kcount",
+    )
 )
 # Where the providers' usage does not tell these apart, the dearest of them counts.
 _UNITS: dict[str, tuple[str, ...]] = {
@@ -50,7 +55,8 @@ _UNITS: dict[str, tuple[str, ...]] = {
     "output_audio": ("output_audio_mtok",),
 }
 _KNOWN = _PER_USE.union(*_UNITS.values())
-# Request parameters that make a call dearer; a model without a price for what was asked is not priced.
+# Request parameters that make a call dearer; a model without a price for what was asked is not
+# priced.
 _DEAR = (("service_tier", "priority"), ("service_tier", "fast"), ("speed", "fast"))
 _CONTEXT = (*_DEAR, ("service_tier", "default"), ("service_tier", "flex"))
 
@@ -130,7 +136,10 @@ def cost(quote: Quote, tokens: Tokens) -> int:
     rates = _rates(quote, tokens.input)
     hour = min(_count(tokens.cache_write_1h), _count(tokens.cache_write))
     parts_in = (
-        (_count(tokens.cache_read), rates.cache_read_audio if _count(tokens.input_audio) else rates.cache_read),
+        (
+            _count(tokens.cache_read),
+            rates.cache_read_audio if _count(tokens.input_audio) else rates.cache_read,
+        ),
         (_count(tokens.cache_write) - hour, rates.cache_write),
         (hour, rates.cache_write_1h),
         (_count(tokens.input_audio), rates.input_audio),
@@ -156,7 +165,10 @@ def bound_input(quote: Quote, tokens: int, *, hour_cache: bool = True, audio: bo
 
 def bound_output(quote: Quote, input_tokens: int, *, audio: bool = True) -> int:
     """The most that one token of output can cost after ``input_tokens``, in nano-USD rounded up."""
-    dearest = max(max(rates.output, rates.output_audio if audio else 0) for rates in _reachable(quote, input_tokens))
+    dearest = max(
+        max(rates.output, rates.output_audio if audio else 0)
+        for rates in _reachable(quote, input_tokens)
+    )
     return -(-dearest * _NANO_PER_MICRO // _MILLION)
 
 
@@ -167,22 +179,31 @@ def ceiling(quote: Quote, input_tokens: int) -> int:
     return max(1, min(quote.max_output, max(quote.context - input_tokens, quote.context // 8)))
 
 
-# ---- inside ----------------------------------------------------------------------------------------
+# ---- inside --------------------------------------------------------------------------------------
 
 
 def _given(price: ModelPrice) -> Quote:
     read = price.cache_read if price.cache_read >= 0 else price.input
     write = price.cache_write if price.cache_write >= 0 else price.input
     rates = Rates(
-        input=_count(price.input), output=_count(price.output), cache_read=read, cache_read_audio=read,
-        cache_write=write, cache_write_1h=write, input_audio=_count(price.input), output_audio=_count(price.output),
-    )  # fmt: skip
+        input=_count(price.input),
+        output=_count(price.output),
+        cache_read=read,
+        cache_read_audio=read,
+        cache_write=write,
+        cache_write_1h=write,
+        input_audio=_count(price.input),
+        output_audio=_count(price.output),
+    )
     return Quote((rates,), price.context, price.max_output)
 
 
 @lru_cache(maxsize=512)
-def _listed(provider: str, name: str, day: int, context: tuple[tuple[str, str], ...]) -> Quote | None:
-    # Not the package's own search: that falls back to other vendors' models, and remembers every name ever asked for.
+def _listed(
+    provider: str, name: str, day: int, context: tuple[tuple[str, str], ...]
+) -> Quote | None:
+    # Not the package's own search: that falls back to other vendors' models, and remembers every
+    # name ever asked for.
     model = _PROVIDERS[provider].find_model(name)
     if model is None:
         return None
@@ -203,7 +224,8 @@ def _listed(provider: str, name: str, day: int, context: tuple[tuple[str, str], 
 
 def _has_variant(model: genai.ModelInfo, word: tuple[str, str], moment: datetime) -> bool:
     return any(
-        variant.when.get(word[0]) == word[1] and (variant.constraint is None or variant.constraint.active(moment))
+        variant.when.get(word[0]) == word[1]
+        and (variant.constraint is None or variant.constraint.active(moment))
         for variant in model.price_variants or ()
     )
 
@@ -229,7 +251,9 @@ def _compile(prices: Mapping[str, Decimal | genai.TieredPrices], above: int) -> 
 
 
 def _at(price: Decimal | genai.TieredPrices, above: int) -> int:
-    """The price that holds when the input has more than ``above`` tokens: dollars → micro-USD, rounded up."""
+    """The price that holds when the input has more than ``above`` tokens: dollars → micro-USD,
+    rounded up.
+    """
     dollars = price
     if isinstance(price, genai.TieredPrices):
         dollars = price.base

@@ -30,7 +30,11 @@ def explain(merged: Merged) -> dict[str, dict[str, Any]]:
 def explain_text(merged: Merged) -> list[str]:
     """One line a field, as in ``limits.memory      512 MiB    user: policy.yaml, line 3``."""
     rows = [
-        (key, format_value(key, entry["value"]), _origin(entry["layer"], entry["file"], entry["line"]))
+        (
+            key,
+            format_value(key, entry["value"]),
+            _origin(entry["layer"], entry["file"], entry["line"]),
+        )
         for key, entry in explain(merged).items()
     ]
     key_width = max(len(key) for key, _, _ in rows)

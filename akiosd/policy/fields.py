@@ -1,9 +1,9 @@
 """The fields of a policy, one row each: the whole language in one table.
 
-From a row come how the value is read (:mod:`akiosd.policy.schema`), when it is wider than another and whether layers
-add up (:mod:`akiosd.policy.merge`), how it is shown (:mod:`akiosd.policy.explain`) and its paragraph in
-akios-policy(5).  The type of its value and its default are in :mod:`akiosd.values.policy`: a new field is a line there
-and a row here.
+From a row come how the value is read (:mod:`akiosd.policy.schema`), when it is wider than another
+and whether layers add up (:mod:`akiosd.policy.merge`), how it is shown
+(:mod:`akiosd.policy.explain`) and its paragraph in akios-policy(5).  The type of its value and its
+default are in :mod:`akiosd.values.policy`: a new field is a line there and a row here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from akiosd.policy import wider
 from akiosd.policy.readers import ListOf, OneOf, Reader
 from akiosd.policy.wider import Wider
 from akiosd.values import policy as values
-from akiosd.values.units import format_duration, format_size, format_usd, parse_duration_ns, parse_size
+from akiosd.values.units import (
+    format_duration,
+    format_size,
+    format_usd,
+    parse_duration_ns,
+    parse_size,
+)
 
 
 class Kind(NamedTuple):
@@ -37,12 +43,13 @@ class Kind(NamedTuple):
 class Field(NamedTuple):
     """One field.
 
-    path: where it is written, as in ``limits.cpu``.
-    kind: how its values are read, compared and shown.
-    text: the paragraph of akios-policy(5); ``{default}`` (``{Default}`` where a sentence begins) is the
+    path: where it is written, as in ``limits.cpu``.  kind: how its values are read, compared and
+    shown.  text: the paragraph of akios-policy(5); ``{default}`` (``{Default}`` where a sentence
+    begins) is the
         built-in value, ``{choices}`` what may be written.
-    field: its name within the section of :class:`akiosd.values.policy.Policy`, where that is another.
-    adds: whether the lists of all layers are put together; else a later layer replaces an earlier one.
+    field: its name within the section of :class:`akiosd.values.policy.Policy`, where that is
+    another.  adds: whether the lists of all layers are put together; else a later layer replaces an
+    earlier one.
     """
 
     path: str
@@ -53,17 +60,23 @@ class Field(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The field's own name, as in ``limits.cpu_percent``: in merged policies, and for people."""
+        """The field's own name, as in ``limits.cpu_percent``: in merged policies, and for
+        people.
+        """
         section, dot, _ = self.path.partition(".")
         return section + dot + self.field if self.field else self.path
 
 
 def _limit(word: str, reader: Reader, show: Callable[[int], str]) -> Kind:
-    return Kind(word, reader, wider.higher_limit, lambda value: show(value) if value else "no limit")
+    return Kind(
+        word, reader, wider.higher_limit, lambda value: show(value) if value else "no limit"
+    )
 
 
 def _one_of(choices: tuple[str, ...], *ranks: tuple[str, ...], word: str = "MODE") -> Kind:
-    """One of ``choices``, in ``ranks`` from narrow to wide; without ranks none is wider than another."""
+    """One of ``choices``, in ``ranks`` from narrow to wide; without ranks none is wider than
+    another.
+    """
     rank_of = {choice: rank for rank, equals in enumerate(ranks) for choice in equals}
     return Kind(word, OneOf(choices), wider.ranked(rank_of) if ranks else wider.never)
 
@@ -91,8 +104,8 @@ FIELDS: tuple[Field, ...] = (
         "changed. rw-direct: a plain bind, only where the system policy allows it; names are not protected then. "
         "{default}.",
     ),
-    # Opened by the client with the caller's rights, and writes go to an overlay that is thrown away:
-    # nothing is reachable that the caller could not have put into the workspace.
+    # Opened by the client with the caller's rights, and writes go to an overlay that is thrown
+    # away:  nothing is reachable that the caller could not have put into the workspace.
     Field(
         "filesystem.read", _list(read.read_absolute, wider.never),
         "Absolute host paths shown read-only at the same place; opened with the caller's rights.", adds=True,

@@ -68,9 +68,15 @@ def flatten(policy: Policy) -> dict[str, Any]:
 
 
 def narrower(base: Policy, over: Policy) -> list[Widening]:
-    """Everything in which ``over`` is *not* narrower than (or equal to) ``base``; empty means it may stand."""
+    """Everything in which ``over`` is *not* narrower than (or equal to) ``base``; empty means it
+    may stand.
+    """
     given, wanted = flatten(base), flatten(over)
-    return [Widening(key, given[key], wanted[key]) for key in wanted if RULES[key](given[key], wanted[key])]
+    return [
+        Widening(key, given[key], wanted[key])
+        for key in wanted
+        if RULES[key](given[key], wanted[key])
+    ]
 
 
 def check_authority(system: Policy, asked: Policy) -> list[Widening]:
@@ -81,7 +87,7 @@ def check_authority(system: Policy, asked: Policy) -> list[Widening]:
     return [] if system.allow_widening else narrower(system, asked)
 
 
-# ---- merging ---------------------------------------------------------------------------------------
+# ---- merging -------------------------------------------------------------------------------------
 
 
 def merge(layers: Sequence[Layer]) -> Policy:
@@ -96,11 +102,15 @@ def merge_explained(layers: Sequence[Layer]) -> Merged:
     policy, origin = DEFAULT_POLICY, dict[str, tuple[str, Position]]()
     for layer in layers:
         if layer.name not in TRUSTED_LAYERS and "allow_widening" in layer.policy.values:
-            raise _refused(layer, "allow_widening", "allow_widening belongs to the system policy", "remove it")
+            raise _refused(
+                layer, "allow_widening", "allow_widening belongs to the system policy", "remove it"
+            )
         merged = _apply(policy, layer.policy)
         if layer.name not in TRUSTED_LAYERS and not policy.allow_widening:
             for widening in narrower(policy, merged):
-                raise _refused(layer, widening.key, _sentence(layer, widening, origin), _next(widening))
+                raise _refused(
+                    layer, widening.key, _sentence(layer, widening, origin), _next(widening)
+                )
         for key in layer.policy.values:
             origin[key] = (layer.name, layer.policy.where.get(key, (layer.name, 0)))
         policy = merged
@@ -135,7 +145,10 @@ def _sentence(layer: Layer, widening: Widening, origin: Mapping[str, tuple[str, 
 
 
 def _next(widening: Widening) -> str:
-    return f"narrow {widening.key}, or let the administrator widen it (or set allow_widening) in the system policy"
+    return (
+        f"narrow {widening.key}, or let the administrator widen it (or set allow_widening) in the"
+        " system policy"
+    )
 
 
 def _refused(layer: Layer, key: str, what: str, next: str) -> PolicyError:

@@ -1,7 +1,7 @@
 """Single values of a policy, as YAML gave them → as they are kept; one function a kind of value.
 
-Each raises :class:`PolicyError` that says what is wrong with the value, without a place: who reads a whole file knows
-the place.
+Each raises :class:`PolicyError` that says what is wrong with the value, without a place: who reads
+a whole file knows the place.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 def read_text(value: object) -> str:
     if not isinstance(value, str):
-        raise PolicyError(f"{value!r} is not text", next="put it in quotes" if value is not None else "write a value")
+        raise PolicyError(
+            f"{value!r} is not text",
+            next="put it in quotes" if value is not None else "write a value",
+        )
     if "\0" in value:
         raise PolicyError(f"{value!r} contains NUL", next="remove the NUL")
     return value
@@ -37,7 +40,9 @@ def read_flag(value: object) -> bool:
 
 def read_count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_VALUE:
-        raise PolicyError(f"{value!r} is not a whole number", next="write a whole number, 0 for no limit")
+        raise PolicyError(
+            f"{value!r} is not a whole number", next="write a whole number, 0 for no limit"
+        )
     return value
 
 
@@ -46,14 +51,18 @@ def bounded(parse: Callable[[Any], int]) -> Reader:
 
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise PolicyError(f"{value!r} is not a number", next="write a number, with its unit if it has one")
+            raise PolicyError(
+                f"{value!r} is not a number", next="write a number, with its unit if it has one"
+            )
         try:
             result = parse(value)
         except (OverflowError, ValueError):
             # More digits than a float or an int conversion takes.
             result = -1
         if not 0 <= result <= MAX_VALUE:
-            raise PolicyError(f"{value!r} is out of range", next="write a smaller number, 0 for no limit")
+            raise PolicyError(
+                f"{value!r} is out of range", next="write a smaller number, 0 for no limit"
+            )
         return result
 
     return read
@@ -62,7 +71,10 @@ def bounded(parse: Callable[[Any], int]) -> Reader:
 def parse_percent(value: int | float | str) -> int:
     text = str(value).strip().removesuffix("%").strip()
     if not (text.isascii() and text.isdigit()):
-        raise PolicyError(f"{value!r} is not a share of a CPU", next="write a percentage, as in 50% (100% is one CPU)")
+        raise PolicyError(
+            f"{value!r} is not a share of a CPU",
+            next="write a percentage, as in 50% (100% is one CPU)",
+        )
     return int(text)
 
 
@@ -85,7 +97,9 @@ class OneOf:
         text = "off" if value is False and "off" in self.choices else value
         if text not in self.choices:
             known = ", ".join(self.choices)
-            raise PolicyError(f"{value!r} is not one of {known}", next=nearest(str(value), self.choices))
+            raise PolicyError(
+                f"{value!r} is not one of {known}", next=nearest(str(value), self.choices)
+            )
         return str(text)
 
 
@@ -93,7 +107,9 @@ def read_absolute(value: object) -> str:
     path = read_text(value)
     parts = path.split("/")
     if not path.startswith("/") or ".." in parts:
-        raise PolicyError(f"{path!r} is not an absolute path", next="write the path from / on, without ..")
+        raise PolicyError(
+            f"{path!r} is not an absolute path", next="write the path from / on, without .."
+        )
     clean = "/" + "/".join(part for part in parts if part not in ("", "."))
     if clean == "/":
         raise PolicyError("'/' would be everything", next="name the directories that are needed")
@@ -104,7 +120,9 @@ def read_relative(value: object) -> str:
     path = read_text(value)
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or ".." in parts or not parts:
-        raise PolicyError(f"{path!r} is not a name relative to the workspace", next="write it as in .git/hooks")
+        raise PolicyError(
+            f"{path!r} is not a name relative to the workspace", next="write it as in .git/hooks"
+        )
     return "/".join(parts)
 
 
@@ -115,10 +133,14 @@ def read_domain(value: object) -> str:
 def read_provider_path(value: object) -> str:
     provider, colon, path = read_text(value).partition(":")
     if provider not in values.PROVIDERS or not colon:
-        raise PolicyError(f"{value!r} names no provider's path", next="write it as in openai:/v1/files")
+        raise PolicyError(
+            f"{value!r} names no provider's path", next="write it as in openai:/v1/files"
+        )
     good = path.startswith("/") and path.isascii() and path.isprintable() and ".." not in path
     if not good or set(path) & set("?# "):
-        raise PolicyError(f"{path!r} is not a path of an API", next="write it as in openai:/v1/files")
+        raise PolicyError(
+            f"{path!r} is not a path of an API", next="write it as in openai:/v1/files"
+        )
     return f"{provider}:{path}"
 
 
@@ -136,7 +158,11 @@ def read_optional_call(value: object) -> str:
 
     name = read_text(value)
     if name not in OPTIONAL:
-        known = f"{name} cannot be allowed" if name in known_names() else f"{name!r} is not an optional system call"
+        known = (
+            f"{name} cannot be allowed"
+            if name in known_names()
+            else f"{name!r} is not an optional system call"
+        )
         raise PolicyError(known, next="optional are: " + ", ".join(OPTIONAL))
     return name
 
@@ -146,7 +172,9 @@ def read_deniable_call(value: object) -> str:
 
     name = read_text(value)
     if name not in known_names():
-        raise PolicyError(f"{name!r} is not a known system call", next=nearest(name, tuple(known_names())))
+        raise PolicyError(
+            f"{name!r} is not a known system call", next=nearest(name, tuple(known_names()))
+        )
     if name in ESSENTIAL:
         raise PolicyError(f"no program starts without {name}", next="leave it out of syscalls.deny")
     return name
@@ -155,7 +183,9 @@ def read_deniable_call(value: object) -> str:
 def read_variable(value: object) -> str:
     name = read_text(value)
     if name != "*" and not _ENV_NAME.match(name.removesuffix("*")):
-        raise PolicyError(f"{name!r} is not the name of a variable", next="write a name, or a prefix as in LC_*")
+        raise PolicyError(
+            f"{name!r} is not the name of a variable", next="write a name, or a prefix as in LC_*"
+        )
     return name
 
 
@@ -164,7 +194,9 @@ def read_variables(value: object) -> dict[str, str]:
         raise PolicyError(f"{value!r} is not a table of variables", next="write NAME: value lines")
     for name in value:
         if not isinstance(name, str) or not _ENV_NAME.match(name):
-            raise PolicyError(f"{name!r} is not the name of a variable", next="use letters, digits and _")
+            raise PolicyError(
+                f"{name!r} is not the name of a variable", next="use letters, digits and _"
+            )
     return {name: read_text(text) for name, text in value.items()}
 
 
@@ -179,5 +211,7 @@ def nearest(word: str, valid: tuple[str, ...]) -> str:
     """What may have been meant with ``word``, as a question."""
     import difflib
 
-    best = max(sorted(valid), key=lambda name: difflib.SequenceMatcher(None, word.lower(), name).ratio())
+    best = max(
+        sorted(valid), key=lambda name: difflib.SequenceMatcher(None, word.lower(), name).ratio()
+    )
     return f"did you mean {best}?"

@@ -66,10 +66,12 @@ def _validate_field(key: str, value: Any, reader: Reader | ListOf) -> None:
     except PolicyError as error:
         raise PolicyError(f"{key}: {error.what}", "the policy of the request", error.next) from None
     if not canonical:
-        raise PolicyError(f"{key}: {value!r} is not in its canonical form", "the policy of the request")
+        raise PolicyError(
+            f"{key}: {value!r} is not in its canonical form", "the policy of the request"
+        )
 
 
-# ---- reading a whole layer -------------------------------------------------------------------------
+# ---- reading a whole layer -----------------------------------------------------------------------
 
 
 def load(data: object, positions: Positions, *, name: str = "policy") -> PartialPolicy:
@@ -94,14 +96,20 @@ class _Layer:
     def read_section(self, key: str, value: object) -> None:
         if key == "version":
             if value != 1 or isinstance(value, bool):
-                raise self.error(("version",), f"version {value!r} is not known", "write version: 1")
+                raise self.error(
+                    ("version",), f"version {value!r} is not known", "write version: 1"
+                )
         elif key == "allow_widening":
             self.read_value(("allow_widening",), "allow_widening", read_flag, value)
         elif key not in SCHEMA:
             raise self.unknown((key,), key, TOP_LEVEL)
         elif value is not None:
             # identity: root is short for identity: {mode: root}
-            table = {"mode": value} if key == "identity" and isinstance(value, str) else self.table(value, (key,))
+            table = (
+                {"mode": value}
+                if key == "identity" and isinstance(value, str)
+                else self.table(value, (key,))
+            )
             for entry, content in table.items():
                 if entry not in SCHEMA[key]:
                     raise self.unknown((key, entry), f"{key}.{entry}", tuple(SCHEMA[key]))
@@ -129,7 +137,11 @@ class _Layer:
 
     def table(self, value: object, path: Path) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise self.error(path, f"{_dotted(path) or 'the policy'} is not a table of keys", "write key: value lines")
+            raise self.error(
+                path,
+                f"{_dotted(path) or 'the policy'} is not a table of keys",
+                "write key: value lines",
+            )
         for key in value:
             if not isinstance(key, str):
                 raise self.error((*path, key), f"the key {key!r} is not text", "put it in quotes")

@@ -1,7 +1,7 @@
 """When is a value of a policy wider than another?  One function a kind of field, ``(base, over)`` → whether it is.
 
-Past the system policy a layer may only narrow.  The same functions serve the client's merge and akiosd's own check of
-a policy that a client merged.
+Past the system policy a layer may only narrow.  The same functions serve the client's merge and
+akiosd's own check of a policy that a client merged.
 """
 
 from __future__ import annotations

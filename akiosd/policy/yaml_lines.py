@@ -1,7 +1,8 @@
 """YAML text → plain data, and the line of every key and item; the only importer of the parser.
 
-Policies and ``akiosd.yaml`` are read by one rule: no aliases, because nested ones grow without end; no key twice,
-because readers disagree on which holds; bounded depth and length.  Imported only where a file must be parsed.
+Policies and ``akiosd.yaml`` are read by one rule: no aliases, because nested ones grow without end;
+no key twice, because readers disagree on which holds; bounded depth and length.  Imported only
+where a file must be parsed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ MAX_NODES = 20_000
 
 
 class _Source:
-    """What errors say of a text: ``name`` is the file as they show it, ``noun`` what it should be."""
+    """What errors say of a text: ``name`` is the file as they show it, ``noun`` what it should
+    be.
+    """
 
     def __init__(self, name: str, noun: str) -> None:
         self.name, self.noun = name, noun
@@ -43,7 +46,9 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def load_positions(data: bytes, name: str, *, noun: str = "the policy") -> tuple[Any, dict[Path, Position]]:
+def load_positions(
+    data: bytes, name: str, *, noun: str = "the policy"
+) -> tuple[Any, dict[Path, Position]]:
     """Plain data, None for an empty text; and path of each key and item → (``name``, line).
 
     ``name`` is the file as errors show it, ``noun`` what it holds.  Raises :class:`PolicyError`.
@@ -70,13 +75,17 @@ def load_positions(data: bytes, name: str, *, noun: str = "the policy") -> tuple
 
 def _walk(node: yaml.Node, path: Path, source: _Source, positions: dict[Path, Position]) -> None:
     if len(path) > MAX_DEPTH or len(positions) > MAX_NODES:
-        raise source.error(f"{source.noun} is nested too deeply or too long", node.start_mark, "make it flatter")
+        raise source.error(
+            f"{source.noun} is nested too deeply or too long", node.start_mark, "make it flatter"
+        )
     positions.setdefault(path, source.position(node.start_mark))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inner = (*path, str(key.value))
             if inner in positions:
-                raise source.error(f"the key {key.value!r} stands twice", key.start_mark, "keep one of the two")
+                raise source.error(
+                    f"the key {key.value!r} stands twice", key.start_mark, "keep one of the two"
+                )
             positions[inner] = source.position(key.start_mark)
             _walk(value, inner, source, positions)
     elif isinstance(node, yaml.SequenceNode):

@@ -25,9 +25,17 @@ SEGMENT = 6144
 
 RUN = r"[A-Za-z0-9+/_-]"
 BASE64 = Pattern(
-    name="BASE64", category="digital", description="base64 around personal data", yes=(), no=(), source="RFC 4648",
-    regex=rf"{RUN}{{20,}}={{0,2}}", trigger=rf"{RUN}{{20}}", priority=10, loose=True,
-)  # fmt: skip
+    name="BASE64",
+    category="digital",
+    description="base64 around personal data",
+    yes=(),
+    no=(),
+    source="RFC 4648",
+    regex=rf"{RUN}{{20,}}={{0,2}}",
+    trigger=rf"{RUN}{{20}}",
+    priority=10,
+    loose=True,
+)
 
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 
@@ -41,10 +49,17 @@ def is_run(data: bytes) -> bool:
 
 
 LINES = Pattern(
-    name="BASE64_LINES", category="digital", description="base64 around the end of a line", yes=(), no=(),
-    source="RFC 2045 § 6.8, RFC 7468", regex=rf"{RUN}{{28}}\r?\n[ \t]{{0,8}}{RUN}{{4,28}}={{0,2}}",
-    trigger=rf"{RUN}{{28}}\r?\n", priority=11, loose=True,
-)  # fmt: skip
+    name="BASE64_LINES",
+    category="digital",
+    description="base64 around the end of a line",
+    yes=(),
+    no=(),
+    source="RFC 2045 § 6.8, RFC 7468",
+    regex=rf"{RUN}{{28}}\r?\n[ \t]{{0,8}}{RUN}{{4,28}}={{0,2}}",
+    trigger=rf"{RUN}{{28}}\r?\n",
+    priority=11,
+    loose=True,
+)
 """Lines have a multiple of four characters (76, 64), so a group of four begins with a line."""
 _HEAD = re.compile(rf"[ \t]{{0,8}}({RUN}{{4,28}}={{0,2}})".encode())
 
@@ -60,7 +75,11 @@ Find = Callable[[str], list[Span]]
 
 
 def segments(
-    run: bytes, find: Find, within: bool = False, carried: Kind | None = None, windows: int | None = None
+    run: bytes,
+    find: Find,
+    within: bool = False,
+    carried: Kind | None = None,
+    windows: int | None = None,
 ) -> dict[int, Kind]:
     """Which segments of a run that is longer than two of them hold what ``find`` finds.
 

@@ -88,7 +88,12 @@ def _begin(decision: Decision) -> int:
 def _rank(decision: Decision) -> tuple[int, int, int, int]:
     candidate = decision.candidate
     rank = 30 * (decision.confidence < 0.7) - candidate.pattern.priority
-    return rank, candidate.start - candidate.end, candidate.start, _ORDER.get(candidate.pattern.name, len(_ORDER))
+    return (
+        rank,
+        candidate.start - candidate.end,
+        candidate.start,
+        _ORDER.get(candidate.pattern.name, len(_ORDER)),
+    )
 
 
 def _place(entry: tuple[int, int, Decision]) -> tuple[int, int]:

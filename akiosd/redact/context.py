@@ -22,9 +22,15 @@ LONE = 64
 """A text of at most so many characters may be nothing but one number."""
 
 _WORD = bytes(1 if chr(c).isalnum() else 0 for c in range(256))
-_LETTER_OR_WALL = re.compile(b"[" + WALL + b"".join(bytes([c]) for c in range(256) if _WORD[c]) + b"]")
+_LETTER_OR_WALL = re.compile(
+    b"[" + WALL + b"".join(bytes([c]) for c in range(256) if _WORD[c]) + b"]"
+)
 _LETTERS_OF_WORDS = "a-z0-9ß-öø-ÿ"
-_LETTERS = frozenset(b for b in range(256) if re.match(f"[{_LETTERS_OF_WORDS}]", bytes([b]).lower().decode("latin-1")))
+_LETTERS = frozenset(
+    b
+    for b in range(256)
+    if re.match(f"[{_LETTERS_OF_WORDS}]", bytes([b]).lower().decode("latin-1"))
+)
 _POINT, _DIGITS = ord("."), b"0123456789"
 
 
@@ -33,7 +39,9 @@ def context_regex(words: Iterable[str]) -> bytes:
     them may be ``_`` or ``-``.
     """
     longest = sorted(words, key=len, reverse=True)
-    choice = "|".join(re.escape(word).replace(r"\ ", "[ _-]?").replace("\\-", "-") for word in longest)
+    choice = "|".join(
+        re.escape(word).replace(r"\ ", "[ _-]?").replace("\\-", "-") for word in longest
+    )
     edge = f"[^{_LETTERS_OF_WORDS}]"
     tail = "(?:[ _-]?(?:number|num|no|nr|id|code)s?)?"
     return latin(rf"(?:\A|{edge})(?:{choice or 'a^'}){tail}(?:{edge}|\z)")
@@ -72,11 +80,16 @@ class Surroundings(NamedTuple):
         """The text near a candidate in which a word may explain it."""
         left = max(self.barrier, _after_word(self.data, candidate.start - LEFT, candidate.start), 0)
         right = min(len(self.data), _before_word(self.data, candidate.end, candidate.end + RIGHT))
-        before, after = bisect_right(self.ends, candidate.start), bisect_left(self.starts, candidate.end)
+        before, after = (
+            bisect_right(self.ends, candidate.start),
+            bisect_left(self.starts, candidate.end),
+        )
         left = max(left, self.ends[before - 1]) if before else left
         right = min(right, self.starts[after]) if after < len(self.starts) else right
         wall = self.data.find(WALL, candidate.end, right)
-        return max(left, self.data.rfind(WALL, left, candidate.start) + 1), right if wall < 0 else wall
+        return max(left, self.data.rfind(WALL, left, candidate.start) + 1), (
+            right if wall < 0 else wall
+        )
 
     def lonely(self, candidate: Candidate) -> bool:
         """Whether it stands in a short text that has no other letter or digit."""
@@ -84,14 +97,18 @@ class Surroundings(NamedTuple):
         if self.fields is None or place < 0:
             return False
         begin, end = self.fields.begins[place], self.fields.ends[place]
-        return end - begin <= LONE and not has_word(self.data[begin : candidate.start] + self.data[candidate.end : end])
+        return end - begin <= LONE and not has_word(
+            self.data[begin : candidate.start] + self.data[candidate.end : end]
+        )
 
 
 class Contexts:
     """The words of every pattern, compiled once."""
 
     def __init__(self, words: dict[str, tuple[str, ...]]) -> None:
-        self._regexes: dict[str, Any] = {name: compiled(context_regex(some)) for name, some in words.items() if some}
+        self._regexes: dict[str, Any] = {
+            name: compiled(context_regex(some)) for name, some in words.items() if some
+        }
 
     def decide(
         self, data: bytes, candidates: list[Candidate], fields: Fields | None, barrier: int = 0
@@ -122,7 +139,11 @@ class Contexts:
     def near(self, data: bytes, candidates: list[Candidate]) -> list[Decision]:
         """As :meth:`decide` where the findings known are walls in ``data``."""
         around = Surroundings(data, None, 0, [], [])
-        decisions = (_strong(c) if not c.weak else self._weak(c, around) for c in candidates if c.verdict is not False)
+        decisions = (
+            _strong(c) if not c.weak else self._weak(c, around)
+            for c in candidates
+            if c.verdict is not False
+        )
         return _explained([decision for decision in decisions if decision])
 
     def _weak(self, candidate: Candidate, around: Surroundings) -> Decision | None:
@@ -151,7 +172,11 @@ def _explained(decisions: list[Decision]) -> list[Decision]:
     def stays(candidate: Candidate) -> bool:
         at = bisect_left(starts, candidate.end) - 1
         other = others[at] if at >= 0 else None
-        return not (other and other.end > candidate.start and candidate.pattern.name in other.pattern.instead_of)
+        return not (
+            other
+            and other.end > candidate.start
+            and candidate.pattern.name in other.pattern.instead_of
+        )
 
     return [decision for decision in decisions if stays(decision.candidate)]
 
@@ -174,7 +199,12 @@ def touches(data: bytes | bytearray, start: int, end: int, joints: bytes) -> boo
     """
     if start and _WORD[data[start - 1]] and _WORD[data[start]]:
         return True
-    if start > 1 and data[start - 1] == _POINT and data[start - 2] in _DIGITS and data[start] in _DIGITS:
+    if (
+        start > 1
+        and data[start - 1] == _POINT
+        and data[start - 2] in _DIGITS
+        and data[start] in _DIGITS
+    ):
         return True
     if end < len(data) and _WORD[data[end]] and _WORD[data[end - 1]]:
         return True

@@ -11,7 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from akiosd.redact.base64_runs import BASE64, LINES, RUN, SEGMENT, Kind, decoded, over_the_line, segments
+from akiosd.redact.base64_runs import (
+    BASE64,
+    LINES,
+    RUN,
+    SEGMENT,
+    Kind,
+    decoded,
+    over_the_line,
+    segments,
+)
 from akiosd.redact.candidates import Candidate, Decision, resolve
 from akiosd.redact.context import LEFT, LONE, Contexts, context_regex, touches
 from akiosd.redact.labelled_texts import Fields, Joined, checked
@@ -45,13 +54,22 @@ class Engine:
         off = {name.upper() for name in disable}
         unknown = off - {p.name for p in PATTERNS} - {c.upper() for c in CATEGORIES}
         if unknown:
-            raise RedactError(f"there is no pattern or category {min(unknown)!r}", "redact.disable",
-                              "akiosctl protect patterns lists them")  # fmt: skip
-        self.patterns = (*(p for p in PATTERNS if p.name not in off and p.category.upper() not in off), LINES, BASE64)
+            raise RedactError(
+                f"there is no pattern or category {min(unknown)!r}",
+                "redact.disable",
+                "akiosctl protect patterns lists them",
+            )
+        self.patterns = (
+            *(p for p in PATTERNS if p.name not in off and p.category.upper() not in off),
+            LINES,
+            BASE64,
+        )
         self.names = frozenset(p.name for p in self.patterns)
         self.allowed = frozenset(value.casefold() for value in allow_values)
         # One end of a line must not hide the next.
-        self._finders = [Finder(latin(p.trigger if p is LINES else folded(p))) for p in self.patterns]
+        self._finders = [
+            Finder(latin(p.trigger if p is LINES else folded(p))) for p in self.patterns
+        ]
         self._contexts = Contexts({p.name: p.context for p in self.patterns})
         self._weak = [i for i, p in enumerate(self.patterns) if p.weak]
         words = [b"(?i:%s)" % context_regex(self.patterns[i].context) for i in self._weak]
@@ -84,7 +102,9 @@ class Engine:
         """The types whose values, found by their form, are found wherever they stand; decided by
         their examples.
         """
-        return frozenset(pattern.name for pattern in self.patterns if all(map(self._alone, pattern.yes)))
+        return frozenset(
+            pattern.name for pattern in self.patterns if all(map(self._alone, pattern.yes))
+        )
 
     def _alone(self, example: str) -> bool:
         spans = [span for span in self.find(example) if span.reason in BY_FORM]
@@ -92,7 +112,9 @@ class Engine:
 
     def _findings(self, data: bytes, fields: Fields, within: bool = False) -> list[Decision]:
         """Those of whole texts."""
-        short = any(end - begin <= LONE for begin, end in zip(fields.begins, fields.ends, strict=True))
+        short = any(
+            end - begin <= LONE for begin, end in zip(fields.begins, fields.ends, strict=True)
+        )
         candidates = fields.inside(self.candidates(data, 0, within=within, short=short), data)
         kept = resolve(self.decide(data, candidates, fields)) if candidates else []
         more = uncovered(self, data, candidates, kept).more if kept else []
@@ -162,7 +184,9 @@ class Engine:
         if hits is None:
             return list(range(size))
         near = {self._weak[hit - size] for hit in hits if hit >= size}
-        return [i for i in hits if i < size and (more or i in near or self._without_words(i, short))]
+        return [
+            i for i in hits if i < size and (more or i in near or self._without_words(i, short))
+        ]
 
     def _without_words(self, index: int, short: bool) -> bool:
         pattern = self.patterns[index]
@@ -177,7 +201,9 @@ class Engine:
         space = max(data.rfind(b" ", stop - 256, stop), data.rfind(b"\n", stop - 256, stop))
         return space + 1 if space >= 0 else stop
 
-    def _scan(self, index: int, data: bytes, at: int, stop: int, reach: int, found: list[Candidate]) -> int:
+    def _scan(
+        self, index: int, data: bytes, at: int, stop: int, reach: int, found: list[Candidate]
+    ) -> int:
         """Matches that begin before ``stop``; returns before where there is nothing
         more to find.
         """
@@ -233,7 +259,9 @@ class Engine:
     def _rest(self, data: bytes, position: int, rest: Rest, found: list[Candidate]) -> int:
         """What is left of a run whose beginning has passed; returns its end."""
         last = int(_REST.match(data, position).end())
-        self._segments(position, last, segments(data[position:last], self._inside, True, rest.carried), found)
+        self._segments(
+            position, last, segments(data[position:last], self._inside, True, rest.carried), found
+        )
         return last
 
     def carried(self, data: bytes, begin: int, cut: int, rest: Rest | None) -> Rest:
@@ -242,7 +270,11 @@ class Engine:
         """
         run = data[begin : _REST.match(data, begin).end()]
         count = (cut - begin) // SEGMENT
-        return Rest(segments(run, self._inside, rest is not None, rest.carried if rest else None, count).get(count))
+        return Rest(
+            segments(
+                run, self._inside, rest is not None, rest.carried if rest else None, count
+            ).get(count)
+        )
 
     @staticmethod
     def _segments(first: int, last: int, kinds: dict[int, Kind], found: list[Candidate]) -> None:
@@ -261,7 +293,9 @@ def _begin(decision: Decision) -> int:
     return decision.candidate.start
 
 
-def _judged(pattern: Pattern, data: bytes, first: int, last: int, start: int, end: int) -> Candidate:
+def _judged(
+    pattern: Pattern, data: bytes, first: int, last: int, start: int, end: int
+) -> Candidate:
     verdict: bool | None = None
     weak = pattern.weak
     if not pattern.loose and touches(data, start, end, pattern.joints):
@@ -270,4 +304,6 @@ def _judged(pattern: Pattern, data: bytes, first: int, last: int, start: int, en
         value = data[start:end].decode("latin-1")
         verdict = pattern.check(value)
         weak = weak or (pattern.doubt is not None and verdict is not False and pattern.doubt(value))
-    return Candidate(pattern, first, last, start, end, verdict, pattern.name, pattern.category, weak)
+    return Candidate(
+        pattern, first, last, start, end, verdict, pattern.name, pattern.category, weak
+    )

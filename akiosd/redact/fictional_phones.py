@@ -38,9 +38,13 @@ def _blocks(digits: int, first: int, last: int, *prefixes: str) -> tuple[Block, 
 # Any code of an area stands before 555-01xx, but for x9x, which is kept for longer numbers, x11,
 # and free calls.
 _AREAS = tuple(
-    f"{a}{b}{c}" for a in range(2, 10) for b in range(9) for c in range(10)
-    if (b, c) != (1, 1) and f"{a}{b}{c}" not in ("555", "800", "888", "877", "866", "855", "844", "833", "822", "900")
-)  # fmt: skip
+    f"{a}{b}{c}"
+    for a in range(2, 10)
+    for b in range(9)
+    for c in range(10)
+    if (b, c) != (1, 1)
+    and f"{a}{b}{c}" not in ("555", "800", "888", "877", "866", "855", "844", "833", "822", "900")
+)
 
 BLOCKS: dict[int, tuple[Block, ...]] = {
     # ATIS-0300115, 555 NXX Assignment Guidelines: line numbers 0100 to 0199 are for fiction, in
@@ -50,8 +54,12 @@ BLOCKS: dict[int, tuple[Block, ...]] = {
     33: _blocks(4, 0, 9999, "19900", "26191", "35301", "46571", "53649", "63998"),
     # Ofcom, Telephone numbers for use in TV and radio drama programmes.
     44: (
-        *_blocks(3, 0, 999, *(f"{area}4960" for area in (*range(113, 119), 121, 131, 141, 151, 161))),
-        *_blocks(3, 0, 999, "2079460", "1914980", "2896496", "2920180", "1632960", "7700900", "3069990"),
+        *_blocks(
+            3, 0, 999, *(f"{area}4960" for area in (*range(113, 119), 121, 131, 141, 151, 161))
+        ),
+        *_blocks(
+            3, 0, 999, "2079460", "1914980", "2896496", "2920180", "1632960", "7700900", "3069990"
+        ),
     ),
     # PTS, Telefonnummer till böcker och filmer m.m.
     46: (

@@ -47,7 +47,13 @@ class Entry:
     """
 
     def __init__(self, family: str, original: str, kind: str, exact: bool, label: bool) -> None:
-        self.family, self.original, self.kind, self.exact, self.label = family, original, kind, exact, label
+        self.family, self.original, self.kind, self.exact, self.label = (
+            family,
+            original,
+            kind,
+            exact,
+            label,
+        )
         self.forms: dict[str, str] = {}
 
 
@@ -142,7 +148,9 @@ class Index:
         # What stood before a value may make an escape of the first letters of its stand-in: \\ and
         # n, % and 19.
         others, decided = self._scan(Folded(text, undo=False), begin, final)
-        given = [place for place in others if text[place.start : place.end] in place.key.entry.forms]
+        given = [
+            place for place in others if text[place.start : place.end] in place.key.entry.forms
+        ]
         return _together(places, given, min(known, decided))
 
     def _scan(self, folded: Folded, begin: int, final: bool) -> tuple[list[Place], int]:
@@ -193,7 +201,11 @@ class Index:
             return False
         after = folded.plain[folded.at[-1] + 1 :]
         gaps = folded.gaps(at, len(folded.letters))
-        spelled = [self.keys[name].gaps for name in self._sorted[place : place + 50] if name.startswith(rest)]
+        spelled = [
+            self.keys[name].gaps
+            for name in self._sorted[place : place + 50]
+            if name.startswith(rest)
+        ]
         return len(after) <= _LONGEST_GAP and all(
             _GAP.fullmatch(gap) or any(given.get(index, b"").startswith(gap) for given in spelled)
             for index, gap in (gaps | ({len(rest) - 1: after} if after else {})).items()
@@ -204,9 +216,14 @@ class Index:
         comes behind it.
         """
         letters = folded.letters
-        ends = (at + size for size in self._heads.get(letters[at : at + _HEAD], ()) if at + size <= len(letters))
+        ends = (
+            at + size
+            for size in self._heads.get(letters[at : at + _HEAD], ())
+            if at + size <= len(letters)
+        )
         return any(
-            len(folded.plain) - folded.at[end - 1] <= self._ahead and letters[at:end] in self.keys for end in ends
+            len(folded.plain) - folded.at[end - 1] <= self._ahead and letters[at:end] in self.keys
+            for end in ends
         )
 
     def _match(self, folded: Folded, at: int) -> tuple[Place | None, int]:
@@ -231,7 +248,11 @@ class Index:
             at = first - edges.end(1)
             if at >= 0 and text.startswith(form, at):
                 return Place(at, at + len(form), plain[start:end], key)
-        closing = _CLOSING.match(plain, end) if key.entry.label and plain[start - 1 : start] == b"[" else None
+        closing = (
+            _CLOSING.match(plain, end)
+            if key.entry.label and plain[start - 1 : start] == b"["
+            else None
+        )
         if closing:
             start -= 2 if plain[start - 2 : start - 1] == b"\\" and closing[0][:1] == b"\\" else 1
             first, last = view.start(start), view.end(closing.end())
@@ -269,7 +290,9 @@ def _is_whole(folded: Folded, key: Key, at: int, size: int, start: int, end: int
         return False
     if entry.exact:
         return not _has_more_parts(key, before, after)
-    return plain[start] not in _DIGITS or not _ABROAD.search(before) or _is_given(folded, entry, start)
+    return (
+        plain[start] not in _DIGITS or not _ABROAD.search(before) or _is_given(folded, entry, start)
+    )
 
 
 def _has_more_parts(key: Key, before: bytes, after: bytes) -> bool:
@@ -278,24 +301,32 @@ def _has_more_parts(key: Key, before: bytes, after: bytes) -> bool:
     """
     joint = next(iter(key.gaps.values()), b"").strip()
     more = before[-len(joint) :] == joint and before[-len(joint) - 1 : -len(joint)].isdigit()
-    return bool(joint) and (more or (after.startswith(joint) and after[len(joint) : len(joint) + 1].isdigit()))
+    return bool(joint) and (
+        more or (after.startswith(joint) and after[len(joint) : len(joint) + 1].isdigit())
+    )
 
 
-def _may_touch(folded: Folded, entry: Entry, start: int, end: int, before: bytes, after: bytes) -> bool:
+def _may_touch(
+    folded: Folded, entry: Entry, start: int, end: int, before: bytes, after: bytes
+) -> bool:
     """As it was given it may touch letters, as values do in some texts; a digit that a digit
     touches is another.
     """
     plain = folded.plain
     if entry.family in UNTOUCHED:
         return False
-    if (plain[start] in _DIGITS and before[-1:].isdigit()) or (plain[end - 1] in _DIGITS and after[:1].isdigit()):
+    if (plain[start] in _DIGITS and before[-1:].isdigit()) or (
+        plain[end - 1] in _DIGITS and after[:1].isdigit()
+    ):
         return False
     return _is_given(folded, entry, start)
 
 
 def _is_given(folded: Folded, entry: Entry, start: int) -> bool:
     text, first = folded.view.text, folded.view.start(start)
-    return any(text.startswith(form.lstrip("+("), first) for form in itertools.islice(entry.forms, _FORMS))
+    return any(
+        text.startswith(form.lstrip("+("), first) for form in itertools.islice(entry.forms, _FORMS)
+    )
 
 
 def _fits(gaps: dict[int, bytes], key: Key) -> bool:
@@ -304,4 +335,6 @@ def _fits(gaps: dict[int, bytes], key: Key) -> bool:
         return False
     if key.entry.family == "IPV4":
         return all(gap.removeprefix(b"\\") == key.gaps[place] for place, gap in gaps.items())
-    return all(gap == key.gaps.get(place) or _GAP.fullmatch(gap) is not None for place, gap in gaps.items())
+    return all(
+        gap == key.gaps.get(place) or _GAP.fullmatch(gap) is not None for place, gap in gaps.items()
+    )

@@ -39,8 +39,10 @@ def told_path(path: tuple[str | int, ...], is_personal: Callable[[str], bool]) -
     """``path`` as it goes on behind a place, such as ``.a[0]``; names that are personal data
     themselves are ``*``.
     """
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{'*' if is_personal(part) else part[:60]}"
-                   for part in path[:_MAX_PARTS])  # fmt: skip
+    return "".join(
+        f"[{part}]" if isinstance(part, int) else f".{'*' if is_personal(part) else part[:60]}"
+        for part in path[:_MAX_PARTS]
+    )
 
 
 class Structured:
@@ -55,7 +57,11 @@ class Structured:
         """A string value; what stands in it is taken apart (JSON in the arguments of a tool)."""
         result = self._redactor.read(text, hint)
         for number, span in enumerate(result.spans):
-            where = place + told_path(result.paths[number], self._redactor.has) if result.paths else place
+            where = (
+                place + told_path(result.paths[number], self._redactor.has)
+                if result.paths
+                else place
+            )
             self.findings.append(Finding(where, span.type, span.category))
         self.blocked = self.blocked or result.blocked
         return result.text
@@ -65,7 +71,9 @@ class Structured:
 
     def pairs(self, pairs: Iterable[tuple[str, str]], place: str) -> list[tuple[str, str]]:
         """(name, value) pairs with their values redacted."""
-        return [(name, self.text(value, f"{place}.{self._name(name)}", name)) for name, value in pairs]
+        return [
+            (name, self.text(value, f"{place}.{self._name(name)}", name)) for name, value in pairs
+        ]
 
     def form(self, body: str, place: str = "form") -> str:
         """``application/x-www-form-urlencoded``; names kept, an unchanged body too."""
@@ -75,7 +83,9 @@ class Structured:
 
     def _field(self, piece: str, place: str) -> str:
         """One ``name=value``; without ``=`` it is all value."""
-        name, equals, value = piece.rpartition("=") if piece.count("=") < 2 else piece.partition("=")
+        name, equals, value = (
+            piece.rpartition("=") if piece.count("=") < 2 else piece.partition("=")
+        )
         plain = unquote_plus(value)
         safe = self.text(plain, f"{place}.{self._name(unquote_plus(name))}", unquote_plus(name))
         return piece if safe == plain else f"{name}{equals}{quote_plus(safe)}"

@@ -112,7 +112,12 @@ class Known:
         Raises :class:`RedactError` when there is no room for it and it must be remembered.
         """
         plain = View(value).data.translate(_LOWER).strip()
-        if kind in SHARED or not 0 < len(plain) <= LONGEST or b"\0" in plain or not is_distinctive(value):
+        if (
+            kind in SHARED
+            or not 0 < len(plain) <= LONGEST
+            or b"\0" in plain
+            or not is_distinctive(value)
+        ):
             return b""
         number, new = _is_number(plain), b""
         key = plain.translate(None, _NO_ALNUM) if number else plain
@@ -121,9 +126,10 @@ class Known:
                 if evident:
                     return b""
                 raise RedactError(
-                    f"more than {self._most} different values have been found in this cage", "redaction",
+                    f"more than {self._most} different values have been found in this cage",
+                    "redaction",
                     "start a new run: what is found is remembered until its cage ends",
-                )  # fmt: skip
+                )
             self._kinds[key] = kind, category
             self.awkward += _AWKWARD.search(value) is not None
             if number:
@@ -141,7 +147,9 @@ class Known:
             spelled.add(folded)
         return new
 
-    def places(self, data: bytes, begin: int = 0, counts: Counts = lambda key, start: True) -> list[Place]:
+    def places(
+        self, data: bytes, begin: int = 0, counts: Counts = lambda key, start: True
+    ) -> list[Place]:
         """Where in a plain form from ``begin`` on remembered values stand, as far as that tells;
         none overlap.
 
@@ -180,7 +188,9 @@ class Known:
                 return stop
         return 0
 
-    def _numbers(self, low: bytes, start: int, end: int, counts: Counts, found: list[Place]) -> None:
+    def _numbers(
+        self, low: bytes, start: int, end: int, counts: Counts, found: list[Place]
+    ) -> None:
         """Those that begin and end with a group of digits between ``start`` and ``end``."""
         groups = [match.span() for match in _DIGITS.finditer(low, start, end)]
         for first, (begin, _) in enumerate(groups):
@@ -189,7 +199,11 @@ class Known:
                 digits += low[at:stop]
                 if len(digits) > _MOST_DIGITS:
                     break
-                if len(digits) not in self._sizes or digits not in self._kinds or not counts(digits, begin):
+                if (
+                    len(digits) not in self._sizes
+                    or digits not in self._kinds
+                    or not counts(digits, begin)
+                ):
                     continue
                 if not touches(low, begin, stop, b""):
                     found.append(Place(begin, stop, digits, *self._kinds[digits]))
@@ -213,7 +227,11 @@ class Known:
             if len(self._settled) >= _FULL:
                 self._full += self._older
                 self._settled, self._older = set(), ()
-            self._finders = (*self._full, *self._older, *((_finder(self._fresh),) if self._fresh else ()))
+            self._finders = (
+                *self._full,
+                *self._older,
+                *((_finder(self._fresh),) if self._fresh else ()),
+            )
         return self._finders
 
 

@@ -27,8 +27,11 @@ _QUOTE = b'"'
 def checked(text: str) -> str:
     """``text``.  Raises :class:`RedactError` when it is too long."""
     if len(text) > MAX_CHARACTERS:
-        raise RedactError(f"the text has {len(text)} characters, more than {MAX_CHARACTERS}", "redaction",
-                          "send it in smaller parts")  # fmt: skip
+        raise RedactError(
+            f"the text has {len(text)} characters, more than {MAX_CHARACTERS}",
+            "redaction",
+            "send it in smaller parts",
+        )
     return text
 
 
@@ -100,7 +103,11 @@ class Fields:
             place = bisect_right(self.begins, candidate.end - 1) - 1
             if place >= 0 and candidate.end <= self.ends[place]:
                 begin, end = self.begins[place], self.ends[place]
-                found.append(candidate if candidate.first >= begin else _with_name(candidate, data, begin, end))
+                found.append(
+                    candidate
+                    if candidate.first >= begin
+                    else _with_name(candidate, data, begin, end)
+                )
         return found
 
 

@@ -10,7 +10,14 @@ import msgspec
 from akiosd.errors import AkiosError
 
 Category = Literal["personal", "financial", "health", "digital", "communication", "location"]
-CATEGORIES: tuple[Category, ...] = ("personal", "financial", "health", "digital", "communication", "location")
+CATEGORIES: tuple[Category, ...] = (
+    "personal",
+    "financial",
+    "health",
+    "digital",
+    "communication",
+    "location",
+)
 
 Check = Callable[[str], bool | None]
 """Takes the matched text.  True: valid.  False: not of this type.  None: it has the form, and

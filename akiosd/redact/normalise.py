@@ -24,7 +24,10 @@ MASK = r"\[[A-Z][A-Z0-9_]{1,30}\]"
 UNRESOLVED = "UNRESOLVED"
 """Stands for text that could not be held until it was known what it is."""
 _MASK = re.compile(MASK.encode())
-_NAMES = frozenset(f"[{name}]".encode() for name in (*(p.name for p in PATTERNS), BASE64.name, LINES.name, UNRESOLVED))
+_NAMES = frozenset(
+    f"[{name}]".encode()
+    for name in (*(p.name for p in PATTERNS), BASE64.name, LINES.name, UNRESOLVED)
+)
 _PLAIN = {"\xa0": " ", "\xad": "", "‘": "'", "’": "'", "′": "'", "“": '"', "”": '"', "″": '"', "−": "-",
           "¹": "1", "²": "2", "³": "3", "。": ".", "｡": "."}  # fmt: skip
 _SHORT = {"n": "\n", "r": "\r", "t": "\t", "b": " ", "f": " "}
@@ -114,7 +117,9 @@ def _undo(escape: str) -> str | None:
             return bytes.fromhex(_DOUBLED.sub("", escape)).decode().translate(_TABLE)
         except ValueError:
             return None
-    return html.unescape("&" + escape[1:].replace("amp;", "") if escape != "&amp;" else escape).translate(_TABLE)
+    return html.unescape(
+        "&" + escape[1:].replace("amp;", "") if escape != "&amp;" else escape
+    ).translate(_TABLE)
 
 
 def has_escapes(text: str) -> bool:
@@ -149,13 +154,20 @@ class View:
         self._starts = [unit[0] for unit in self._units]
 
     def _pieces(self, text: str, odd: set[str], escapes: bool, more: bool) -> Iterator[str]:
-        wanted = ([f"[{re.escape(''.join(sorted(odd)))}]"] if odd else []) + ([_ESCAPE] if escapes else [])
+        wanted = ([f"[{re.escape(''.join(sorted(odd)))}]"] if odd else []) + (
+            [_ESCAPE] if escapes else []
+        )
         if escapes and more:
             wanted.insert(0, _PARTIAL)
         done = size = 0
         for match in re.finditer("|".join(wanted), text):
             at, end = match.span()
-            if more and end == len(text) and at + _LONGEST >= end and re.fullmatch(_PARTIAL, match[0]):
+            if (
+                more
+                and end == len(text)
+                and at + _LONGEST >= end
+                and re.fullmatch(_PARTIAL, match[0])
+            ):
                 self.partial = at
                 break
             found = _TABLE[ord(match[0])] if end - at == 1 else _undo(match[0])

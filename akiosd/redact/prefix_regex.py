@@ -93,7 +93,13 @@ def prefixes(nodes: Any, exact: bool) -> str:
     result = ""
     for op, value in reversed(list(nodes)):
         whole, begun = _node(op, value, exact)
-        result = f"{whole}{result}" if str(op) == "AT" else f"(?:{begun}|{whole}{result})" if result else begun
+        result = (
+            f"{whole}{result}"
+            if str(op) == "AT"
+            else f"(?:{begun}|{whole}{result})"
+            if result
+            else begun
+        )
     return f"(?:{result})"
 
 
@@ -111,7 +117,9 @@ class Growth:
     """The beginnings of ``patterns``, and of masks."""
 
     def __init__(self, patterns: tuple[Pattern, ...]) -> None:
-        self._any = _at_end([prefixes(sre.parse(regex), False) for regex in (MASK, *map(folded, patterns))])
+        self._any = _at_end(
+            [prefixes(sre.parse(regex), False) for regex in (MASK, *map(folded, patterns))]
+        )
         without_end = [p for p in patterns if endless(sre.parse(p.regex))]
         long = [p.endless or prefixes(sre.parse(folded(p)), True) for p in without_end]
         self._endless = _at_end(long) if long else None

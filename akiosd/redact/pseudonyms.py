@@ -27,7 +27,16 @@ _TAIL = 256
 """Characters before a place that are looked at to tell what it is in."""
 _PERCENT = re.compile("%[0-9A-Fa-f]{2}")
 _UNICODE = re.compile(r"\\[ux][0-9A-Fa-f]{2}")
-_KEPT_NETS = ("192.0.2.", "198.51.100.", "203.0.113.", "5e-00-53", "5E-00-53", "5e:00:53", "5E:00:53", "5e00.53")
+_KEPT_NETS = (
+    "192.0.2.",
+    "198.51.100.",
+    "203.0.113.",
+    "5e-00-53",
+    "5E-00-53",
+    "5e:00:53",
+    "5E:00:53",
+    "5e00.53",
+)
 _KEPT = re.compile(
     r"(?:192\.0\.2|198\.51\.100|203\.0\.113)\.[0-9]{1,3}|00[-:]?00[-:.]?5[eE][-:]?00[-:.]?53[-:]?[0-9a-fA-F]{2}"
 )
@@ -35,7 +44,8 @@ _KEPT = re.compile(
 stands for itself.
 """
 _DATE = re.compile(
-    r"(?<![0-9])(?:[0-9]{4}([-/. ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/. ])[0-9]{1,2}\2[0-9]{4})(?![0-9])"
+    r"(?<![0-9])(?:[0-9]{4}([-/. ])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/."
+    r" ])[0-9]{1,2}\2[0-9]{4})(?![0-9])"
 )
 """The same for dates: there are only some thousand that anybody writes."""
 
@@ -93,10 +103,16 @@ class Pseudonyms:
     def _new(self, value: str, kind: str, rule: Rule) -> str:
         stand_in = next(filter(self._is_free, self._made(value, kind, rule)))
         label = stand_in.startswith("[")
-        entry = Entry("LABEL" if label else rule.family, value, kind, rule.exact and not label, label)
+        entry = Entry(
+            "LABEL" if label else rule.family, value, kind, rule.exact and not label, label
+        )
         self._entries[rule.family, rule.same(value)] = entry
-        poured = standins.bare(value) if (rule.poured or rule.family == "PHONE") and not label else ""
-        self._index.add(stand_in, entry, poured if len(poured) == len(standins.bare(stand_in)) else "")
+        poured = (
+            standins.bare(value) if (rule.poured or rule.family == "PHONE") and not label else ""
+        )
+        self._index.add(
+            stand_in, entry, poured if len(poured) == len(standins.bare(stand_in)) else ""
+        )
         if rule.family == "PHONE" and not label:
             self._add_phone(entry, stand_in, value, kind)
         return self._note(entry, stand_in, value)
@@ -131,13 +147,17 @@ class Pseudonyms:
 
     def _is_free(self, stand_in: str) -> bool:
         letters = fold(View(stand_in).data)
-        return len(letters) >= LEAST and letters not in self._index.keys and letters not in self._taken
+        return (
+            len(letters) >= LEAST and letters not in self._index.keys and letters not in self._taken
+        )
 
     def _add_phone(self, entry: Entry, stand_in: str, value: str, kind: str) -> None:
         """The same number as it is written at home and abroad."""
         ours, theirs = standins.read_phone(stand_in, kind), standins.read_phone(value, kind)
         if ours and theirs and ours.code == theirs.code:
-            pairs = zip(standins.phone_spellings(ours), standins.phone_spellings(theirs), strict=True)
+            pairs = zip(
+                standins.phone_spellings(ours), standins.phone_spellings(theirs), strict=True
+            )
             for spelled, original in pairs:
                 self._index.add(spelled, entry, original if len(original) == len(spelled) else "")
 
@@ -145,7 +165,11 @@ class Pseudonyms:
         """The stand-in of another spelling, as this one is spelled."""
         first = next(iter(entry.forms))
         spelled = ""
-        if not entry.label and rule.poured and len(standins.bare(first)) == len(standins.bare(value)):
+        if (
+            not entry.label
+            and rule.poured
+            and len(standins.bare(first)) == len(standins.bare(value))
+        ):
             spelled = standins.pour(standins.bare(first), value)
         elif not entry.label and rule.family == "PHONE":
             known = standins.read_phone(first, entry.kind)
@@ -170,7 +194,10 @@ class Pseudonyms:
         """``text[done:stop]`` with the stand-ins at ``places`` replaced by what they stand for."""
         pieces = []
         for place in places:
-            pieces += [text[done : place.start], _dressed(self._back(text, place), text, place, escape)]
+            pieces += [
+                text[done : place.start],
+                _dressed(self._back(text, place), text, place, escape),
+            ]
             done = place.end
         return "".join([*pieces, text[done:stop]])
 
@@ -199,7 +226,9 @@ class Pseudonyms:
             return False
         if self._index.may_be_in(fold(json)):
             return True
-        return not is_plain(json) and self._index.may_be_in(Folded(json.decode("utf-8", "replace")).letters)
+        return not is_plain(json) and self._index.may_be_in(
+            Folded(json.decode("utf-8", "replace")).letters
+        )
 
     def covered(self, text: str) -> str:
         """``text`` with a NUL for each character of a stand-in: nothing is to be found there."""

@@ -53,12 +53,18 @@ class Finder:
     def __init__(self, regex: bytes) -> None:
         self._regex = compiled(regex)
         self._search: Any = getattr(getattr(self._regex, "_regexp", None), "Match", None)
-        self._anchor: Any = getattr(getattr(getattr(re2, "_re2", None), "RE2", None), "Anchor", None)
+        self._anchor: Any = getattr(
+            getattr(getattr(re2, "_re2", None), "RE2", None), "Anchor", None
+        )
         self._direct = self._search is not None and self._anchor is not None
 
     def spans(self, data: bytes, at: int, reach: int) -> Iterator[Spans]:
         """From ``at`` to ``reach``, which see what is around them."""
-        return self._with_search(data, at, reach) if self._direct else self._with_objects(data, at, reach)
+        return (
+            self._with_search(data, at, reach)
+            if self._direct
+            else self._with_objects(data, at, reach)
+        )
 
     def _with_search(self, data: bytes, at: int, reach: int) -> Iterator[Spans]:
         search, anchor = self._search, self._anchor.UNANCHORED

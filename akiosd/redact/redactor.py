@@ -32,7 +32,11 @@ class Redactor:
     """
 
     def __init__(
-        self, engine: Engine, mode: Mode = "mask", pseudonyms: Pseudonyms | None = None, known: Known | None = None
+        self,
+        engine: Engine,
+        mode: Mode = "mask",
+        pseudonyms: Pseudonyms | None = None,
+        known: Known | None = None,
     ) -> None:
         if mode == "pseudonym" and pseudonyms is None:
             raise RedactError("mode pseudonym needs the pseudonyms of a cage", "redaction")
@@ -67,6 +71,7 @@ class Redactor:
 
     def _in_batches(self, leaves: list[Text]) -> list[list[Span]]:
         """What is found in ``leaves``; so many at once that memory stays bounded."""
+
         def find() -> list[list[Span]]:
             found: list[list[Span]] = []
             for at in range(0, len(leaves), _BATCH):
@@ -80,14 +85,21 @@ class Redactor:
     def _edits(self, text: Text, found: Iterator[list[Span]]) -> list[Edit]:
         """What is to be replaced in ``text``, in places of its own."""
         if not text.inner:
-            return [(s.start, s.end, self.replacement(text.text[s.start : s.end], s.type)) for s in next(found)]
+            return [
+                (s.start, s.end, self.replacement(text.text[s.start : s.end], s.type))
+                for s in next(found)
+            ]
         edits: list[Edit] = []
         for leaf, inner in text.inner:
             spelled = text.text[leaf.begin : leaf.end]
             if not inner.inner and self.mode == "pseudonym" and spelled != inner.text:
                 changed = self._as_spelled(spelled, leaf.codec, inner.text, next(found))
             else:
-                changed = spelled_edits(spelled, leaf.codec, some) if (some := self._edits(inner, found)) else []
+                changed = (
+                    spelled_edits(spelled, leaf.codec, some)
+                    if (some := self._edits(inner, found))
+                    else []
+                )
             edits += [(leaf.begin + start, leaf.begin + end, new) for start, end, new in changed]
         return edits
 
@@ -101,20 +113,31 @@ class Redactor:
             ((start, end, _),) = spelled_edits(spelled, codec, [(span.start, span.end, "")])
             written = spelled[start:end]
             if codec.decode(written) != value:
-                return spelled_edits(spelled, codec, [(s.start, s.end, self.replacement(text[s.start : s.end], s.type))
-                                                      for s in spans])  # fmt: skip
+                return spelled_edits(
+                    spelled,
+                    codec,
+                    [
+                        (s.start, s.end, self.replacement(text[s.start : s.end], s.type))
+                        for s in spans
+                    ],
+                )
             stand_in = self.replacement(value, span.type, written)
             edits += spelled_edits(spelled, codec, [(span.start, span.end, stand_in)])
         return edits
 
-    def find(self, text: str, hint: str = "", learn: Callable[[Span], bool] = lambda span: True) -> list[Span]:
+    def find(
+        self, text: str, hint: str = "", learn: Callable[[Span], bool] = lambda span: True
+    ) -> list[Span]:
         """The findings that are to be replaced in ``text``; only those that ``learn`` agrees to are
         remembered.
         """
         return self.find_all([checked(text)], [hint], learn)[0]
 
     def find_all(
-        self, texts: Iterable[str], hints: Sequence[str], learn: Callable[[Span], bool] = lambda span: True
+        self,
+        texts: Iterable[str],
+        hints: Sequence[str],
+        learn: Callable[[Span], bool] = lambda span: True,
     ) -> list[list[Span]]:
         """The same as :meth:`find` for many texts, each with its label."""
         joined = Joined([View(self.shown(text)) for text in texts], hints)
@@ -136,7 +159,11 @@ class Redactor:
     def with_whole(self, spans: list[Span], text: str, hint: str) -> list[Span]:
         """``spans``, and a secret that only the name of the whole text gives away."""
         secret = whole_secret(text, hint) if hint else None
-        if secret is None or secret.type not in self.engine.names or text.casefold() in self.engine.allowed:
+        if (
+            secret is None
+            or secret.type not in self.engine.names
+            or text.casefold() in self.engine.allowed
+        ):
             return spans
         return spans if spans and spans[0].end == len(text) else merged(spans, [secret])
 
@@ -151,7 +178,11 @@ class Redactor:
             return []
         keys = [self.known.learn(value, span.type, span.category, evident)]
         if span.type == "URL_PASSWORD":
-            keys.append(self.known.learn(unquote(value.partition(":")[2]), "PASSWORD", span.category, evident))
+            keys.append(
+                self.known.learn(
+                    unquote(value.partition(":")[2]), "PASSWORD", span.category, evident
+                )
+            )
         return [key for key in keys if key]
 
     def has(self, text: str) -> bool:
@@ -172,7 +203,14 @@ class Redactor:
         for span in spans:
             value = text[span.start : span.end]
             kept.append(
-                Span(span.start + offset, span.end + offset, span.type, span.category, span.confidence, span.reason)
+                Span(
+                    span.start + offset,
+                    span.end + offset,
+                    span.type,
+                    span.category,
+                    span.confidence,
+                    span.reason,
+                )
             )
             pieces += [text[done : span.start], self.replacement(value, span.type)]
             done = span.end
@@ -196,9 +234,13 @@ class Remembering(Redactor):
     """
 
     def __init__(
-        self, engine: Engine, mode: Mode = "mask", pseudonyms: Pseudonyms | None = None, most_bytes: int = 64 << 20,
+        self,
+        engine: Engine,
+        mode: Mode = "mask",
+        pseudonyms: Pseudonyms | None = None,
+        most_bytes: int = 64 << 20,
         known: Known | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(engine, mode, pseudonyms, known)
         # Of a dict the first is found by stepping over all that went before it.
         self._seen: OrderedDict[object, _Seen] = OrderedDict()
@@ -213,12 +255,16 @@ class Remembering(Redactor):
         """As :meth:`Redactor.read`; a text met before is not searched again."""
         return self._remembered("", text, hint, super().read)
 
-    def _remembered(self, way: str, text: str, hint: str, make: Callable[[str, str], Result]) -> Result:
+    def _remembered(
+        self, way: str, text: str, hint: str, make: Callable[[str, str], Result]
+    ) -> Result:
         if self.mode == "off":
             return Result(text, ())
         key: object = (way, hint, text)
         if len(hint) + len(text) > _SHORT:
-            key = hashlib.sha256(f"{way} {len(hint)} {hint}{text}".encode("utf-8", "surrogatepass")).digest()
+            key = hashlib.sha256(
+                f"{way} {len(hint)} {hint}{text}".encode("utf-8", "surrogatepass")
+            ).digest()
         seen = self._seen.get(key)
         if seen is not None and (seen.version == self._version or self._holds(seen, text)):
             return seen.result or Result(text, ())
@@ -279,7 +325,9 @@ def known_spans(known: Known, joined: Joined) -> dict[int, list[Span]]:
         at = joined.at(place.start, place.end)
         if at is None or not known.is_spelled(place, joined.views[at[0]].text[at[1] : at[2]]):
             continue
-        found.setdefault(at[0], []).append(Span(at[1], at[2], place.kind, place.category, 0.95, "found before"))
+        found.setdefault(at[0], []).append(
+            Span(at[1], at[2], place.kind, place.category, 0.95, "found before")
+        )
     return found
 
 

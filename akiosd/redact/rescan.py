@@ -64,14 +64,22 @@ class Uncovered(NamedTuple):
 
 
 def uncovered(
-    engine: Matcher, data: bytes, candidates: Iterable[Candidate], kept: Iterable[Decision], before: Iterable[Wall] = ()
+    engine: Matcher,
+    data: bytes,
+    candidates: Iterable[Candidate],
+    kept: Iterable[Decision],
+    before: Iterable[Wall] = (),
 ) -> Uncovered:
     """The findings that masking ``kept``, found among ``candidates``, and the walls ``before`` them
     uncovers.
     """
     walls = [*before, *(Wall(d.candidate.start, d.candidate.end, 0) for d in kept)]
     result = Uncovered([], walls, [], [])
-    live = [c for c in candidates if c.pattern is not LINES and (c.pattern is not BASE64 or _whole(c, data))]
+    live = [
+        c
+        for c in candidates
+        if c.pattern is not LINES and (c.pattern is not BASE64 or _whole(c, data))
+    ]
     fresh, text = [wall for wall in walls if wall.level == 0], bytearray(data)
     deepest = max((wall.level for wall in walls), default=-1)
     for level in range(1, ROUNDS + 1):
@@ -98,10 +106,14 @@ def uncovered(
 def _whole(candidate: Candidate, data: bytes) -> bool:
     """A run of base64 that is one text."""
     first, last = candidate.first, candidate.last
-    return last - first <= 2 * SEGMENT and not is_run(data[max(0, first - 1) : first] + data[last : last + 1])
+    return last - first <= 2 * SEGMENT and not is_run(
+        data[max(0, first - 1) : first] + data[last : last + 1]
+    )
 
 
-def _touched(live: list[Candidate], walls: list[Wall], text: bytearray) -> dict[str, list[Candidate]]:
+def _touched(
+    live: list[Candidate], walls: list[Wall], text: bytearray
+) -> dict[str, list[Candidate]]:
     """By pattern, what one of ``walls``, not in ``text`` yet, may change."""
     touched: dict[str, list[Candidate]] = {}
     ends = [wall.end for wall in walls]

@@ -46,7 +46,11 @@ def before(candidates: Iterable[Candidate], cut: int, tail: Tail) -> int:
     while moved:
         moved = False
         for c in candidates:
-            if c.first < cut < c.last + (BESIDE if c.verdict is False and not c.pattern.loose else 0):
+            if (
+                c.first
+                < cut
+                < c.last + (BESIDE if c.verdict is False and not c.pattern.loose else 0)
+            ):
                 cut, moved = tail.down(c.first), True
     return cut
 
@@ -56,7 +60,9 @@ def is_passed(candidate: Candidate) -> bool:
     return candidate.pattern is LINES and candidate.verdict is False
 
 
-def binding(candidates: list[Candidate], found: set[int], open_: set[int], grows: int, size: int) -> list[Candidate]:
+def binding(
+    candidates: list[Candidate], found: set[int], open_: set[int], grows: int, size: int
+) -> list[Candidate]:
     """Those of ``candidates`` that a cut must not go through.
 
     ``found`` and ``open_`` are ids of those that are findings and of those that may still be,
@@ -66,7 +72,11 @@ def binding(candidates: list[Candidate], found: set[int], open_: set[int], grows
     rest: list[Candidate] = []
     kept: list[Candidate] = []
     for c in candidates:
-        undecided = c.last > grows or c.last + BESIDE > size or (c.verdict is False and c.last + BESIDE > grows)
+        undecided = (
+            c.last > grows
+            or c.last + BESIDE > size
+            or (c.verdict is False and c.last + BESIDE > grows)
+        )
         if undecided or c.pattern is BASE64 or id(c) in open_ or c.last < grows - NEAR:
             bound.append(c)
         else:

@@ -19,7 +19,16 @@ PASSWORDS = (
     "jelszo",
 )  # fmt: skip
 """Words that mean nothing else; each may be a part of a longer name, such as ``dbPassword``."""
-FOREIGN_PASSWORDS = ("has[łŁ]o", "[şŞ]ifre", "parol[ăĂ]", "пароль", "パスワード", "密码", "密碼", "비밀번호")
+FOREIGN_PASSWORDS = (
+    "has[łŁ]o",
+    "[şŞ]ifre",
+    "parol[ăĂ]",
+    "пароль",
+    "パスワード",
+    "密码",
+    "密碼",
+    "비밀번호",
+)
 """Words with letters that Latin-1 lacks."""
 SHORT_PASSWORDS = ("pass", "pwd", "pw", "passw", "psw", "mdp", "clave", "requirepass", "psk")
 """Words that are also parts of others: they count only as a whole word of a name."""
@@ -38,9 +47,14 @@ _TAIL = (
     r"|[ _.](?:string|str|text|value)|[0-9]{1,2})?"
 )
 """What may stand behind the word in the name of a secret."""
-_LONG, _SHORT, _KEY = "|".join((*PASSWORDS, *FOREIGN_PASSWORDS)), "|".join(SHORT_PASSWORDS), "|".join(KEYS)
+_LONG, _SHORT, _KEY = (
+    "|".join((*PASSWORDS, *FOREIGN_PASSWORDS)),
+    "|".join(SHORT_PASSWORDS),
+    "|".join(KEYS),
+)
 _PASSWORD_NAME = re.compile(
-    rf"(?:.*[^a-z]|[a-z]{{0,12}})?(?:{_LONG})s?{_TAIL}|(?:.*[^a-z])?(?:{_SHORT}){_TAIL}", re.I | re.S
+    rf"(?:.*[^a-z]|[a-z]{{0,12}})?(?:{_LONG})s?{_TAIL}|(?:.*[^a-z])?(?:{_SHORT}){_TAIL}",
+    re.I | re.S,
 )
 _KEY_NAME = re.compile(rf"(?:.*[^a-z])?(?:{_KEY}){_TAIL}", re.I | re.S)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

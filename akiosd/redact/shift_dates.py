@@ -6,7 +6,9 @@ import datetime
 import re
 
 _NUMBERS = re.compile(r"(\d{1,4})([-/. ])(\d{1,2})\2(\d{1,4})")
-_DAY_FIRST = re.compile(r"(\d{1,2})(?:st|nd|rd|th|\.)? (?:de )?([A-Za-z]{3,9})\.?,? (?:de )?(\d{4})")
+_DAY_FIRST = re.compile(
+    r"(\d{1,2})(?:st|nd|rd|th|\.)? (?:de )?([A-Za-z]{3,9})\.?,? (?:de )?(\d{4})"
+)
 _MONTH_FIRST = re.compile(r"([A-Za-z]{3,9})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})")
 _MONTHS = (
     "January February March April May June July August September October November December",
@@ -56,7 +58,9 @@ def _numbers(match: re.Match[str], by: datetime.timedelta) -> str:
     padded = any(match[place].startswith("0") for place in order[1:])
     width = 2 if padded or all(len(match[place]) == 2 for place in order[1:]) else 1
     written = {order[0]: f"{new.year % 100:02}" if short else f"{new.year:04}"}
-    return _put(match, written | {order[1]: f"{new.month:0{width}}", order[2]: f"{new.day:0{width}}"})
+    return _put(
+        match, written | {order[1]: f"{new.month:0{width}}", order[2]: f"{new.day:0{width}}"}
+    )
 
 
 def _put(match: re.Match[str], groups: dict[int, str]) -> str:
@@ -72,13 +76,17 @@ def _month(name: str) -> tuple[list[str], int]:
     for row in _MONTHS:
         names = row.split()
         for place, full in enumerate(names):
-            if wanted == full.lower() or (row is _MONTHS[0] and wanted in (full[:3].lower(), full[:4].lower())):
+            if wanted == full.lower() or (
+                row is _MONTHS[0] and wanted in (full[:3].lower(), full[:4].lower())
+            ):
                 return names, place + 1
     raise ValueError(name)
 
 
 def _name(names: list[str], month: int, like: str) -> str:
     found = names[month - 1]
-    whole = any(like.lower() == name.lower() for name in names) and not (len(like) == 3 and like.lower() == "may")
+    whole = any(like.lower() == name.lower() for name in names) and not (
+        len(like) == 3 and like.lower() == "may"
+    )
     found = found if whole else found[:3]
     return found.upper() if like.isupper() else found.lower() if like.islower() else found.title()

@@ -62,7 +62,13 @@ def pour(characters: str, layout: str) -> str:
 
 
 def _as(character: str, place: str) -> str:
-    return character.lower() if place.islower() else character.upper() if place.isupper() else character
+    return (
+        character.lower()
+        if place.islower()
+        else character.upper()
+        if place.isupper()
+        else character
+    )
 
 
 def shaped(value: str, noise: Noise, kept: int = 0) -> str:
@@ -95,7 +101,9 @@ def _mail(value: str, noise: Noise) -> str:
 
 _TEST_NETS = ("192.0.2", "198.51.100", "203.0.113")
 _WELL_KNOWN = frozenset((*range(11), 20, 42, 50, 100, 101, 123, 200, 250, 254, 255))
-_HOSTS = tuple(f"{net}.{host}" for net in _TEST_NETS for host in range(256) if host not in _WELL_KNOWN)
+_HOSTS = tuple(
+    f"{net}.{host}" for net in _TEST_NETS for host in range(256) if host not in _WELL_KNOWN
+)
 _SUFFIX = re.compile(r"[/%].*", re.DOTALL)
 
 
@@ -167,7 +175,9 @@ def laid_out(value: str, kind: str, number: str) -> str:
         return ""
     plain = _EXTENSION.sub("", value)
     digits = [place for place, character in enumerate(plain) if character.isdigit()]
-    if len(number) == len(read.national) and "".join(plain[place] for place in digits).endswith(read.national):
+    if len(number) == len(read.national) and "".join(plain[place] for place in digits).endswith(
+        read.national
+    ):
         made = list(plain)
         for place, digit in zip(digits[-len(number) :], number, strict=True):
             made[place] = digit
@@ -271,11 +281,17 @@ def _ssn(value: str, noise: Noise) -> str:
     """Areas above 899 are not given out as SSNs, groups below 50 not as ITINs."""
     if len(bare(value)) != 9:
         return ""
-    return pour(f"9{_number(noise, 100):02}{1 + _number(noise, 49):02}{1 + _number(noise, 9999):04}", value)
+    return pour(
+        f"9{_number(noise, 100):02}{1 + _number(noise, 49):02}{1 + _number(noise, 9999):04}", value
+    )
 
 
 def _nino(value: str, noise: Noise) -> str:
-    return pour(f"QQ{_number(noise, 10**6):06}{'ABCD'[next(noise) % 4]}", value) if len(bare(value)) == 9 else ""
+    return (
+        pour(f"QQ{_number(noise, 10**6):06}{'ABCD'[next(noise) % 4]}", value)
+        if len(bare(value)) == 9
+        else ""
+    )
 
 
 # ---- secrets
@@ -342,11 +358,17 @@ def _date(days: int, value: str, noise: Noise) -> str:
 def rules(days: int) -> dict[str, Rule]:
     """The table.  ``days`` is the number of days by which this cage moves dates."""
     table = {
-        "EMAIL": Rule("EMAIL", _mail, _one_space, "RFC 2606 § 2, RFC 6761 § 6.4: .invalid never exists"),
+        "EMAIL": Rule(
+            "EMAIL", _mail, _one_space, "RFC 2606 § 2, RFC 6761 § 6.4: .invalid never exists"
+        ),
         "IPV4": Rule("IPV4", _ipv4, _same_ip, "RFC 5737: TEST-NET-1, 2, 3", exact=True),
         "IPV6": Rule("IPV6", _ipv6, _same_ip, "RFC 3849: 2001:db8::/32 is documentation"),
-        "MAC_ADDRESS": Rule("MAC", _mac, bare, "RFC 9542 § 2.1.2: 00-00-5E-00-53-xx is documentation", poured=True),
-        "BIRTH_DATE": Rule("BIRTH_DATE", partial(_date, days), _one_space, "one shift a cage", exact=True),
+        "MAC_ADDRESS": Rule(
+            "MAC", _mac, bare, "RFC 9542 § 2.1.2: 00-00-5E-00-53-xx is documentation", poured=True
+        ),
+        "BIRTH_DATE": Rule(
+            "BIRTH_DATE", partial(_date, days), _one_space, "one shift a cage", exact=True
+        ),
         "UK_NINO": Rule("NINO", _nino, bare, "HMRC NIM39110: no prefix has a Q", poured=True),
         "ETHEREUM_ADDRESS": Rule("ETHEREUM", _hexadecimal, str.lower, "random, 160 bits"),
     }
@@ -355,14 +377,23 @@ def rules(days: int) -> dict[str, Rule]:
         table[kind] = Rule("SSN", _ssn, bare, source, poured=True)
     for kind in _PHONES:
         make, same = partial(_phone, kind=kind), partial(_same_phone, kind=kind)
-        table[kind] = Rule("PHONE", make, same, "regulators' numbers for fiction: akiosd/redact/fictional_phones.py")
+        table[kind] = Rule(
+            "PHONE",
+            make,
+            same,
+            "regulators' numbers for fiction: akiosd/redact/fictional_phones.py",
+        )
     for kind in CHECKED:
         make, family = partial(_unchecked, kind=kind), "CARD" if kind == "CARD_NUMBER" else kind
         family = "CARD" if kind == "CREDIT_CARD" else family
         coin = kind == "BITCOIN_ADDRESS"
-        table[kind] = Rule(family, make, str if coin else bare, "check digits that are wrong", poured=not coin)
+        table[kind] = Rule(
+            family, make, str if coin else bare, "check digits that are wrong", poured=not coin
+        )
     for kind in SECRETS:
-        table[kind] = Rule(kind, partial(_secret, kind=kind), str, "random, 10^16 of its form at least, or a name")
+        table[kind] = Rule(
+            kind, partial(_secret, kind=kind), str, "random, 10^16 of its form at least, or a name"
+        )
     return table
 
 
@@ -375,4 +406,6 @@ def rule_of(table: dict[str, Rule], kind: str) -> Rule:
     if kind in table:
         return table[kind]
     family = _FAMILIES.get(kind, kind)
-    return Rule(family, partial(_label, kind=family), _one_space, "a label: no such values are kept")
+    return Rule(
+        family, partial(_label, kind=family), _one_space, "a label: no such values are kept"
+    )

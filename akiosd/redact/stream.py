@@ -110,9 +110,16 @@ class StreamRedactor:
             self._pending = ""
             return ""
         pseudonyms = self._redactor.pseudonyms
-        known = len(self._pending) if final or pseudonyms is None else pseudonyms.held(self._pending)
+        known = (
+            len(self._pending) if final or pseudonyms is None else pseudonyms.held(self._pending)
+        )
         view = View(self._redactor.shown(self._pending[:known]), more=not final)
-        if self._named and not final and len(view.data) <= WHOLE_VALUE and not BLANK.search(view.data):
+        if (
+            self._named
+            and not final
+            and len(view.data) <= WHOLE_VALUE
+            and not BLANK.search(view.data)
+        ):
             return ""
         data = self._before + view.data + (self._after if final else b"")
         offset, size = len(self._before), len(self._before) + len(view.data)
@@ -123,31 +130,63 @@ class StreamRedactor:
             known, bound = self._known(data, offset, candidates, decisions)
             known = max(known, offset)
         kept = resolve(d for d in decisions if d.candidate.first < known)
-        around = uncovered(self._engine, data, [c for c in candidates if c.first < known], kept, self._walls)
+        around = uncovered(
+            self._engine, data, [c for c in candidates if c.first < known], kept, self._walls
+        )
         cut = known if final else max(offset, self._cut(data, offset, known, bound, around))
         if not final and len(self._pending) - view.start(cut - offset) > MAX_HELD:
             return self._give_up(view, data, offset, cut, decisions)
         again: list[Span] = []
         if self._redactor.known is not None:
-            found = sorted((d for d in (*kept, *around.more) if d.candidate.start >= offset), key=_begin)
+            found = sorted(
+                (d for d in (*kept, *around.more) if d.candidate.start >= offset), key=_begin
+            )
             held = [*bound, *with_cause(around.changed, around.candidates)]
-            cut, again = self._known_again(view, data, offset, size if final else cut, found, held, final)
+            cut, again = self._known_again(
+                view, data, offset, size if final else cut, found, held, final
+            )
         if final and self._named:
-            again = self._redactor.with_whole([], self._redactor.shown(self._pending), self._hint) + again
+            again = (
+                self._redactor.with_whole([], self._redactor.shown(self._pending), self._hint)
+                + again
+            )
         self._rest = self._rest_at(data, offset, cut, candidates)
-        done = {name: count + offset - cut for name, count in self._done.items() if count + offset > cut}
-        cut_through = {c.pattern.name: c.last - cut for c in candidates if c.first < cut < c.last and not is_passed(c)}
+        done = {
+            name: count + offset - cut for name, count in self._done.items() if count + offset > cut
+        }
+        cut_through = {
+            c.pattern.name: c.last - cut
+            for c in candidates
+            if c.first < cut < c.last and not is_passed(c)
+        }
         self._done = {} if self._named and cut == offset else {**done, **cut_through}
-        strong = (d.candidate.end for d in decisions if not d.candidate.weak and d.candidate.first < cut)
+        strong = (
+            d.candidate.end for d in decisions if not d.candidate.weak and d.candidate.first < cut
+        )
         self._barrier = max(self._barrier, max(strong, default=0))
-        here = (d for d in (*kept, *around.more) if offset <= d.candidate.start < cut and d.candidate.end <= size)
+        here = (
+            d
+            for d in (*kept, *around.more)
+            if offset <= d.candidate.start < cut and d.candidate.end <= size
+        )
         passed = sorted(here, key=_begin)
-        return self._emit(view, data, offset, cut, passed, [w for w in around.walls if w.start < cut], final, again)
+        return self._emit(
+            view,
+            data,
+            offset,
+            cut,
+            passed,
+            [w for w in around.walls if w.start < cut],
+            final,
+            again,
+        )
 
     def _candidates(self, data: bytes, offset: int, size: int, final: bool) -> list[Candidate]:
         """Those from ``offset`` to ``size``, also such as begin in the name of the text."""
         if not self._named:
-            return self._engine.candidates(data, offset, more=not final, rest=self._rest, done=self._done)
+            return self._engine.candidates(
+                data, offset, more=not final, rest=self._rest, done=self._done
+            )
         found = self._engine.candidates(data, 0, more=not final, short=size - offset <= LONE)
         if final:
             return Fields([offset], [size]).inside(found, data)
@@ -155,12 +194,20 @@ class StreamRedactor:
 
     def _alone(self, offset: int, size: int) -> Fields | None:
         """The text, where all of it is here and short."""
-        return None if self._words or self._passed + size - offset > LONE else Fields([offset], [size])
+        return (
+            None if self._words or self._passed + size - offset > LONE else Fields([offset], [size])
+        )
 
-    def _cut(self, data: bytes, offset: int, known: int, bound: list[Candidate], around: Uncovered) -> int:
+    def _cut(
+        self, data: bytes, offset: int, known: int, bound: list[Candidate], around: Uncovered
+    ) -> int:
         """Up to ``known`` where nothing that comes can change what was found, or uncover more."""
         tail = self._tail_of(data, offset)
-        weak = (c for c in around.candidates if c.weak and c.verdict is not False and c.end + RIGHT >= known)
+        weak = (
+            c
+            for c in around.candidates
+            if c.weak and c.verdict is not False and c.end + RIGHT >= known
+        )
         cut = min((tail.down(c.first) for c in weak), default=known)
         cut = before([*bound, *with_cause(around.changed, around.candidates)], cut, tail)
         self._wait = min(MAX_HELD, tail.enough - cut) if tail.run < len(data) else 0
@@ -180,14 +227,20 @@ class StreamRedactor:
         grows = tail.down(max(offset, self._growth.start(data, 0 if self._named else offset)))
         # Where the context of a weak candidate ends, nothing may come up that it must not be looked
         # for across.
-        strong = [c for c in candidates if not c.weak and (c.verdict is not False or c.last + BESIDE > size)]
+        strong = [
+            c
+            for c in candidates
+            if not c.weak and (c.verdict is not False or c.last + BESIDE > size)
+        ]
         walls = before(strong, grows, tail)
         settled = {id(d.candidate) for d in decisions if d.settled}
         lone = not self._words and self._passed + size - offset <= LONE
         known, open_ = walls, set()
         for c in candidates:
             if c.weak and c.verdict is not False and id(c) not in settled:
-                alone = lone and c.pattern.lone and not has_word(data[offset : c.start] + data[c.end :])
+                alone = (
+                    lone and c.pattern.lone and not has_word(data[offset : c.start] + data[c.end :])
+                )
                 if alone or c.end + RIGHT >= walls:
                     known = min(known, tail.down(c.first))
                     open_.add(id(c))
@@ -197,7 +250,14 @@ class StreamRedactor:
         return known, binding(candidates, {id(c) for c in found}, open_, grows, size)
 
     def _known_again(
-        self, view: View, data: bytes, offset: int, cut: int, found: list[Decision], held: list[Candidate], final: bool
+        self,
+        view: View,
+        data: bytes,
+        offset: int,
+        cut: int,
+        found: list[Decision],
+        held: list[Candidate],
+        final: bool,
     ) -> tuple[int, list[Span]]:
         """Learn what is found before ``cut``; where to cut now, and what stands before that and was
         found before it.
@@ -207,7 +267,11 @@ class StreamRedactor:
         redactor, known, tail = self._redactor, self._redactor.known, self._tail_of(data, offset)
         if known is None:
             return cut, []
-        sizes = [c.end - c.start for c in (d.candidate for d in found) if c.start < cut and c.end - c.start <= LONGEST]
+        sizes = [
+            c.end - c.start
+            for c in (d.candidate for d in found)
+            if c.start < cut and c.end - c.start <= LONGEST
+        ]
         if not final and (sizes or len(known)):
             # Nothing is passed that may be the beginning of a value.
             reach = max([known.longest, *sizes]) + BETWEEN
@@ -232,7 +296,9 @@ class StreamRedactor:
                 again.append(Span(start, end, place.kind, place.category, 0.95, "found before"))
         return cut, again
 
-    def _rest_at(self, data: bytes, offset: int, cut: int, candidates: list[Candidate]) -> Rest | None:
+    def _rest_at(
+        self, data: bytes, offset: int, cut: int, candidates: list[Candidate]
+    ) -> Rest | None:
         """What to know when ``cut`` is within a run of base64."""
         if cut == offset:
             return self._rest
@@ -245,32 +311,59 @@ class StreamRedactor:
         return self._engine.carried(data, begin, cut, self._rest if begin == offset else None)
 
     def _emit(
-        self, view: View, data: bytes, offset: int, cut: int, kept: list[Decision], walls: list[Wall], final: bool,
+        self,
+        view: View,
+        data: bytes,
+        offset: int,
+        cut: int,
+        kept: list[Decision],
+        walls: list[Wall],
+        final: bool,
         again: Iterable[Span] = (),
-    ) -> str:  # fmt: skip
+    ) -> str:
         at = len(self._pending) if final else view.start(cut - offset)
         spans = merged(self._engine.spans(view, kept, offset), again)
         result = self._redactor.apply(self._pending[:at], spans, self._passed)
         self.spans += result.spans
         self.blocked = result.blocked
-        self._pending, self._passed, self._named = self._pending[at:], self._passed + at, self._named and at == 0
+        self._pending, self._passed, self._named = (
+            self._pending[at:],
+            self._passed + at,
+            self._named and at == 0,
+        )
         self._words = self._words or has_word(data[offset:cut])
         start = max(0, cut - _KEPT)
         if self._named:
             start = 0
         self._before, self._barrier = data[start:cut], max(0, self._barrier - start)
-        self._walls = [Wall(max(0, w.start - start), w.end - start, w.level) for w in walls if w.end > start]
+        self._walls = [
+            Wall(max(0, w.start - start), w.end - start, w.level) for w in walls if w.end > start
+        ]
         return result.text
 
-    def _give_up(self, view: View, data: bytes, offset: int, cut: int, decisions: list[Decision]) -> str:
+    def _give_up(
+        self, view: View, data: bytes, offset: int, cut: int, decisions: list[Decision]
+    ) -> str:
         """Too much is held for what is a finding, or may be one: it is replaced, and what it goes
         on with left out.
         """
-        begun = [d.candidate for d in decisions if d.candidate.first == cut and d.candidate.last + _MARKER > len(data)]
+        begun = [
+            d.candidate
+            for d in decisions
+            if d.candidate.first == cut and d.candidate.last + _MARKER > len(data)
+        ]
         kind, category, at = UNRESOLVED, BASE64.category, cut
         if begun:
             kind, category, at = begun[0].kind, begun[0].category, begun[0].start
-        safe = self._emit(view, data, offset, at, resolve(d for d in decisions if d.candidate.end <= at), [], False)
+        safe = self._emit(
+            view,
+            data,
+            offset,
+            at,
+            resolve(d for d in decisions if d.candidate.end <= at),
+            [],
+            False,
+        )
         end = self._passed + len(self._pending)
         self.spans.append(Span(self._passed, end, kind, category, 0.5, "longer than can be held"))
         self._left_out = _KEY_GOES_ON if kind == "PRIVATE_KEY" else _GOES_ON

@@ -22,5 +22,13 @@ def whole_secret(text: str, label: str) -> Span | None:
     if not kind or "\0" in text or any(map(str.isspace, text)):
         return None
     if kind == "PASSWORD":
-        return Span(0, len(text), kind, "digital", 0.9, "the name of a password") if is_whole_password(text) else None
-    return Span(0, len(text), kind, "digital", 0.9, "the name of a key") if is_short_key(text) else None
+        return (
+            Span(0, len(text), kind, "digital", 0.9, "the name of a password")
+            if is_whole_password(text)
+            else None
+        )
+    return (
+        Span(0, len(text), kind, "digital", 0.9, "the name of a key")
+        if is_short_key(text)
+        else None
+    )

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 HOUR_NS = 3600 * 10**9
 SETTLED_NS = 24 * HOUR_NS
-_SLACK_NS = 60 * 10**9  # what clock discipline may move the wall clock by between two readings; and 1 in 1,000
+_SLACK_NS = (
+    60 * 10**9
+)  # what clock discipline may move the wall clock by between two readings; and 1 in 1,000
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,14 @@ class Clock:
 
     last: Reading | None = None
     up_ns: int = 0
-    off_ns: list[int] = field(default_factory=list)  # each time it was off: how long, as far as that is believed
+    off_ns: list[int] = field(
+        default_factory=list
+    )  # each time it was off: how long, as far as that is believed
     settled_ns: int = 0
     _jumped: bool = False
-    _trusted_wall: int | None = None  # the wall clock when it was last settled, and how old the host was then
+    _trusted_wall: int | None = (
+        None  # the wall clock when it was last settled, and how old the host was then
+    )
     _trusted_age: int = 0
     # How far the wall clock jumped, each way on its own: any jump may be the fault, or what puts an
     # unseen one right.
@@ -125,7 +131,11 @@ class Clock:
         went = self.up_ns - before.up_ns
         agreed = abs(self.last.wall_ns - earlier.wall_ns - went) <= _SLACK_NS + went // 1000
         into = wall_ns - earlier.wall_ns
-        return Moment(before.up_ns + into, before.gaps) if agreed and 0 <= into <= went else self.moment()
+        return (
+            Moment(before.up_ns + into, before.gaps)
+            if agreed and 0 <= into <= went
+            else self.moment()
+        )
 
     def age_ns(self, moment: Moment) -> int:
         """The age of ``moment`` at the last reading."""
@@ -142,7 +152,9 @@ class Ages:
     ends: dict[str, Moment] = field(default_factory=dict)
     readings: list[tuple[int, Moment]] = field(default_factory=list)  # index in the log, and when
     is_cut: bool = False  # the log begins with a later entry: what it does not know of is older
-    _pending: list[tuple[str, int]] = field(default_factory=list)  # ended since the last reading; their wall clocks
+    _pending: list[tuple[str, int]] = field(
+        default_factory=list
+    )  # ended since the last reading; their wall clocks
 
     def ended(self, cage: str, wall_ns: int) -> None:
         """The log says that a cage ended; its moment is known with the next reading."""
@@ -171,4 +183,7 @@ class Ages:
 
     def older_than(self, age_ns: int) -> int:
         """The index in the host log below which every entry is older than ``age_ns``."""
-        return max((index for index, moment in self.readings if self.clock.age_ns(moment) > age_ns), default=0)
+        return max(
+            (index for index, moment in self.readings if self.clock.age_ns(moment) > age_ns),
+            default=0,
+        )

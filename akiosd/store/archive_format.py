@@ -44,8 +44,21 @@ def header(name: str, size: int) -> bytes:
     """
     if not name.isascii() or len(name) > 100 or size >= 1 << 33:
         raise LedgerError("the archive cannot hold this file", where=name)
-    fields = (name.encode().ljust(100, b"\0"), b"0000644\0", b"0000000\0" * 2, b"%011o\0" % size, b"%011o\0" % 0)
-    rest = b"0" + bytes(100) + b"ustar\x0000" + b"root".ljust(32, b"\0") * 2 + b"0000000\0" * 2 + bytes(167)
+    fields = (
+        name.encode().ljust(100, b"\0"),
+        b"0000644\0",
+        b"0000000\0" * 2,
+        b"%011o\0" % size,
+        b"%011o\0" % 0,
+    )
+    rest = (
+        b"0"
+        + bytes(100)
+        + b"ustar\x0000"
+        + b"root".ljust(32, b"\0") * 2
+        + b"0000000\0" * 2
+        + bytes(167)
+    )
     raw = b"".join(fields)
     checksum = sum(raw) + 8 * ord(" ") + sum(rest)
     return raw + b"%06o\0 " % checksum + rest
@@ -99,7 +112,9 @@ class PackedLog:
         self._fd = os.dup(path) if isinstance(path, int) else os.open(path, flags)
         self._close = weakref.finalize(self, os.close, self._fd)
         self._offsets = array("Q")
-        self._last: dict[str, int] = {}  # folder → the place of the file last read in it: the next one follows
+        self._last: dict[
+            str, int
+        ] = {}  # folder → the place of the file last read in it: the next one follows
         try:
             status = os.fstat(self._fd)
             if not stat.S_ISREG(status.st_mode):
@@ -124,14 +139,23 @@ class PackedLog:
             name = block[:100].rstrip(b"\0").decode("ascii", "replace")
             digits = block[124:135]
             size = int(digits, 8) if digits.isdigit() and not digits.strip(b"01234567") else -1
-            if size < 0 or block != header(name, size) or (last and name <= last) or (not last and name != _KEY):
-                raise LedgerError("the archive has a header that was not written here", where=f"byte {offset}")
+            if (
+                size < 0
+                or block != header(name, size)
+                or (last and name <= last)
+                or (not last and name != _KEY)
+            ):
+                raise LedgerError(
+                    "the archive has a header that was not written here", where=f"byte {offset}"
+                )
             start, last = offset + _BLOCK, name
             self._offsets.append(offset)
             offset = start + -(-size // _BLOCK) * _BLOCK
             padding = os.pread(self._fd, offset - start - size, start + size)
             if offset > length or any(padding):
-                raise LedgerError("the archive has bytes behind a file, or is cut short", where=name)
+                raise LedgerError(
+                    "the archive has bytes behind a file, or is cut short", where=name
+                )
         end = -(-(offset + 2 * _BLOCK) // _RECORD) * _RECORD
         if length != end or any(os.pread(self._fd, end - offset, offset)):
             raise LedgerError("the archive does not end as it should", where=f"byte {offset}")
@@ -142,13 +166,17 @@ class PackedLog:
         try:
             return block[:100].rstrip(b"\0").decode("ascii", "replace"), int(block[124:135], 8)
         except ValueError:
-            raise LedgerError("the archive changed while it was read", f"byte {self._offsets[place]}") from None
+            raise LedgerError(
+                "the archive changed while it was read", f"byte {self._offsets[place]}"
+            ) from None
 
     def _find(self, name: str) -> tuple[int, int] | None:
         folder = name.rpartition("/")[0]
         place = self._last.get(folder, -1) + 1
         if place >= len(self._offsets) or self._file(place)[0] != name:
-            place = bisect_left(range(len(self._offsets)), name, key=lambda place: self._file(place)[0])
+            place = bisect_left(
+                range(len(self._offsets)), name, key=lambda place: self._file(place)[0]
+            )
         if place == len(self._offsets):
             return None
         found, size = self._file(place)
@@ -163,7 +191,9 @@ class PackedLog:
             return None
         start, size = found
         if size > limit:
-            raise LedgerError(f"the file is {size} bytes long; at most {limit} can be right", where=name)
+            raise LedgerError(
+                f"the file is {size} bytes long; at most {limit} can be right", where=name
+            )
         return os.pread(self._fd, size, start)
 
     def read(self, path: str, limit: int) -> bytes | None:

@@ -53,17 +53,22 @@ class Places:
     @property
     def is_packed(self) -> bool:
         """Whether only the archive is left."""
-        return self.archive.exists() and not any(path.exists() for path in (self.log, self.history, self.vkey))
+        return self.archive.exists() and not any(
+            path.exists() for path in (self.log, self.history, self.vkey)
+        )
 
 
 def pack_log(path: Path, out: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> int:
-    """Put a finished log into the archive ``out``, durable on return; returns its length in bytes.
+    """Put a finished log into the archive ``out``, durable on return; returns its length in
+    bytes.
     """
     with LogFiles(path) as reader:
         return pack_from(reader, out, vkey, hasher)
 
 
-def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list: bytes | None = None) -> int:
+def pack_from(
+    reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list: bytes | None = None
+) -> int:
     """The same, of a log that is open, with the list of its host's keys if one is given.
 
     What was written is verified before it gets its name.  Raises ``LedgerError``; the log itself is
@@ -76,7 +81,9 @@ def pack_from(reader: LogReader, out: Path, vkey: Vkey, hasher: Hasher, key_list
         os.ftruncate(fd, length)
         report = fsck(fd, vkey, hasher=hasher)
         if report.exit_code != 0:
-            raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)
+            raise LedgerError(
+                f"the log is {report.verdict}: {report.detail}", where=report.first_bad
+            )
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -102,7 +109,9 @@ def make_archive(places: Places, hasher: Hasher, word: CageWord) -> Report:
             half = places.archive.with_name(places.archive.name + ".tmp")
             overwrite(half.parent, How(), [half.name])
             half.unlink(missing_ok=True)
-            raise LedgerError(f"the log cannot be packed: {error.strerror}", where=str(places.archive)) from error
+            raise LedgerError(
+                f"the log cannot be packed: {error.strerror}", where=str(places.archive)
+            ) from error
         os.utime(places.archive, ns=(ended, ended))
     report = fsck(places.archive, key, hasher=hasher)
     _refuse_bad(report, word)
@@ -113,8 +122,15 @@ def _refuse_bad(report: Report, word: CageWord) -> None:
     if report.exit_code != 0:
         raise LedgerError(f"the log is {report.verdict}: {report.detail}", where=report.first_bad)
     if (report.size, report.root) != (word.size, word.root):
-        listed = "does not list it" if word.size is None else f"lists it at size {word.size}, root {word.root.hex()}"
-        what = f"the log is of size {report.size}, root {report.root.hex()}, and the host's log {listed}"
+        listed = (
+            "does not list it"
+            if word.size is None
+            else f"lists it at size {word.size}, root {word.root.hex()}"
+        )
+        what = (
+            f"the log is of size {report.size}, root {report.root.hex()}, and the host's log"
+            f" {listed}"
+        )
         raise LedgerError(what, where=report.origin, next="akiosctl ledger verify")
 
 

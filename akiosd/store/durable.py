@@ -1,8 +1,9 @@
 """A directory whose files are written durably: the few operations the store is built from.
 
-Nothing here retries.  A failed fsync leaves the kernel free to forget the data (fsync(2), "Errors"): the caller stops
-and recovers by the start-up path.  Paths are relative to the directory, which belongs to root; a symlink in the last
-place is refused.  Everything blocks; the daemon calls it from worker threads.
+Nothing here retries.  A failed fsync leaves the kernel free to forget the data (fsync(2),
+"Errors"): the caller stops and recovers by the start-up path.  Paths are relative to the directory,
+which belongs to root; a symlink in the last place is refused.  Everything blocks; the daemon calls
+it from worker threads.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _MANY = 64
 _ARCHIVES = 8  # kept open
 
 
-# (the directory's fd, (path below it, content) of each file, mode): they are created or overwritten, in their order.
+# (the directory's fd, (path below it, content) of each file, mode): they are created or
+# overwritten, in their order.
 FileWriter = Callable[[int, Sequence[tuple[str, bytes]], int], None]
 
 
@@ -219,7 +221,9 @@ class Directory:
         try:
             self._sync(paths)
         except OSError as error:
-            raise LedgerError(f"fsync failed: {error.strerror}", where=str(error.filename or self.root)) from error
+            raise LedgerError(
+                f"fsync failed: {error.strerror}", where=str(error.filename or self.root)
+            ) from error
 
     def sync_everything(self) -> None:
         try:

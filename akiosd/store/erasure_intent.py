@@ -54,7 +54,9 @@ def unfinished(disk: Disk) -> dict[LogId, Intent]:
             continue
         path = f"{DIRECTORY}/{name}"
         try:
-            found[LogId(name)] = msgspec.msgpack.decode(disk.read(path, _MAX_BYTES) or b"", type=Intent)
+            found[LogId(name)] = msgspec.msgpack.decode(
+                disk.read(path, _MAX_BYTES) or b"", type=Intent
+            )
         except msgspec.DecodeError:
             raise LedgerError("what is being destroyed cannot be read", where=path) from None
         if not is_cage_id(name):

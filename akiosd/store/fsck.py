@@ -18,7 +18,14 @@ from akiosd.ledger.host_word import HostWord, read_host_word
 from akiosd.ledger.judge import NOTHING, Trust, blame_host, judge, name_of
 from akiosd.ledger.key_list import KEY_LIST_PATH, MAX_KEY_LIST_BYTES, log_key, open_key_list
 from akiosd.ledger.merkle import PYTHON, Hasher
-from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, NoteError, UntrustedNoteError, Vkey, parse_note
+from akiosd.ledger.note import (
+    MAX_NOTE_BYTES,
+    Checkpoint,
+    NoteError,
+    UntrustedNoteError,
+    Vkey,
+    parse_note,
+)
 from akiosd.ledger.quorum import Quorum
 from akiosd.ledger.report import LogReader, Report, Verdict
 from akiosd.store.archive_format import KEYS_IN_ARCHIVE, PackedLog
@@ -133,7 +140,9 @@ def fsck(
         return refusal(error, str(path))
 
 
-def _ask_there(host: Path | int, key: Vkey | None, pin: bytes | None, log: str, hasher: Hasher) -> HostWord:
+def _ask_there(
+    host: Path | int, key: Vkey | None, pin: bytes | None, log: str, hasher: Hasher
+) -> HostWord:
     """The host's log is believed under the key that is trusted for the cage's, not under the one
     that lies beside it.
 
@@ -159,7 +168,9 @@ def ask_host(place: Place, trust: Trust, cage: str, hasher: Hasher = PYTHON) -> 
         return HostWord(refusal(error, "host log"))
 
 
-def verify_place(place: Place, trust: Trust, log: str, host: HostWord | None, hasher: Hasher = PYTHON) -> Report:
+def verify_place(
+    place: Place, trust: Trust, log: str, host: HostWord | None, hasher: Hasher = PYTHON
+) -> Report:
     """Judge what is at ``place``; tried again a few times where what was found may be a publication
     in progress.
     """
@@ -178,7 +189,12 @@ def verify_place(place: Place, trust: Trust, log: str, host: HostWord | None, ha
 
 
 def _verify_still(
-    place: Place, trust: Trust, log: str, host: HostWord | None, hasher: Hasher, kept: KeptCheckpoints
+    place: Place,
+    trust: Trust,
+    log: str,
+    host: HostWord | None,
+    hasher: Hasher,
+    kept: KeptCheckpoints,
 ) -> Report:
     for attempt in range(_ATTEMPTS):
         with place.open() as reader:
@@ -194,7 +210,11 @@ def _verify_still(
 def refusal(error: OSError | LedgerError, where: str) -> Report:
     """The verdict when something cannot be read, or is not what it should be."""
     if isinstance(error, FileNotFoundError):
-        return Report(Verdict.INCOMPLETE, first_bad=str(error.filename or where), detail="there is no such log")
+        return Report(
+            Verdict.INCOMPLETE,
+            first_bad=str(error.filename or where),
+            detail="there is no such log",
+        )
     if isinstance(error, OSError):
         detail = f"it cannot be read: {error.strerror}"
         return Report(Verdict.INCOMPLETE, first_bad=str(error.filename or where), detail=detail)
@@ -227,7 +247,8 @@ def read_trust(
 
     Raises ``OSError``, and ``LedgerError`` when there is no key.
     """
-    # An archive's own key must be whole even where another is trusted: no byte of it may change unnoticed.
+    # An archive's own key must be whole even where another is trusted: no byte of it may change
+    # unnoticed.
     own = find_vkey(path) if given is None or _is_archive(path) else None
     vkey = given or own
     assert vkey is not None
@@ -247,7 +268,9 @@ def _exists(path: Path | int) -> bool:
 
 def _is_archive(path: Path | int) -> bool:
     try:
-        return stat.S_ISREG(os.fstat(path).st_mode if isinstance(path, int) else os.lstat(path).st_mode)
+        return stat.S_ISREG(
+            os.fstat(path).st_mode if isinstance(path, int) else os.lstat(path).st_mode
+        )
     except FileNotFoundError:
         return False
 
@@ -257,7 +280,8 @@ def _parse_vkey(vkey: Vkey | str | None) -> Vkey | None:
 
 
 def find_vkey(path: Path | int) -> Vkey:
-    """The key beside a log's directory, or in an archive; raises ``NoteError`` where there is none.
+    """The key beside a log's directory, or in an archive; raises ``NoteError`` where there is
+    none.
     """
     if isinstance(path, int) or not path.is_dir():
         with open_log_files(path) as reader:
@@ -268,7 +292,9 @@ def find_vkey(path: Path | int) -> Vkey:
             data = folder.read(f"{beside.name}.vkey", _MAX_VKEY_BYTES)
     if data is None:
         raise UntrustedNoteError(
-            "there is no public key beside the log", where=f"{path}.vkey", next="give one with --vkey"
+            "there is no public key beside the log",
+            where=f"{path}.vkey",
+            next="give one with --vkey",
         )
     text = data.decode("utf-8", "replace")
     vkey = Vkey.parse(text)

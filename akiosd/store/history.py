@@ -44,7 +44,11 @@ class KeptCheckpoints:
             return
         try:
             for found in self._names(files):
-                if not (found.isascii() and found.isdigit()) or found.startswith("0") or len(found) > 18:
+                if (
+                    not (found.isascii() and found.isdigit())
+                    or found.startswith("0")
+                    or len(found) > 18
+                ):
                     raise LedgerError("not the name of a kept checkpoint", where=f"{name}/{found}")
                 self.sizes.append(int(found))
         except BaseException:
@@ -100,4 +104,6 @@ class KeptCheckpoints:
         for size in self.sizes:
             where, note, _ = self.read(size)
             if not any(is_signed_by(note, key) for key in keys):
-                raise LedgerError("a kept checkpoint is signed by none of the log's keys", where=where)
+                raise LedgerError(
+                    "a kept checkpoint is signed by none of the log's keys", where=where
+                )

@@ -19,7 +19,16 @@ from dataclasses import dataclass, field
 from akiosd.errors import LedgerError
 from akiosd.ledger.epochs import Epoch, certificate_text
 from akiosd.ledger.key_list import sign_key_list
-from akiosd.ledger.note import ED25519, NoteError, Signer, Vkey, decode_base64, encode_base64, is_key_name, key_id
+from akiosd.ledger.note import (
+    ED25519,
+    NoteError,
+    Signer,
+    Vkey,
+    decode_base64,
+    encode_base64,
+    is_key_name,
+    key_id,
+)
 from akiosd.store.durable import Disk, parent, write_durably
 from akiosd.values.ids import LogId
 
@@ -80,7 +89,9 @@ class LedgerKey:
         """The key of the next epoch, certified by this one."""
         public_key = Signer(self.name, seed).vkey.public_key
         text = certificate_text(self.name, self.epochs[-1].number + 1, public_key)
-        return LedgerKey(self.name, seed, self.epochs, Signer(self.name, self.seed).sign_bytes(text))
+        return LedgerKey(
+            self.name, seed, self.epochs, Signer(self.name, self.seed).sign_bytes(text)
+        )
 
 
 def load_key(disk: Disk, path: str = KEY_PATH) -> LedgerKey | None:
@@ -117,7 +128,10 @@ def _encode(key: LedgerKey) -> bytes:
     identity = key_id(key.name, key.public_key).hex()
     lines = [f"{_PREFIX}{key.name}+{identity}+{encode_base64(bytes([ED25519]) + key.seed)}"]
     if key.earlier:
-        lines += [f"epoch {e.number} {encode_base64(e.public_key)} {encode_base64(e.certified_by)}" for e in key.epochs]
+        lines += [
+            f"epoch {e.number} {encode_base64(e.public_key)} {encode_base64(e.certified_by)}"
+            for e in key.epochs
+        ]
     return "".join(line + "\n" for line in lines).encode()
 
 

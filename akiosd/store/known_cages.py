@@ -32,7 +32,9 @@ def _published(log: LogId) -> tuple[str, str]:
     return f"{directory(log)}/checkpoint", archive(log)
 
 
-def find_unknown(disk: Disk, known: Iterable[LogId], waiting: Iterable[bytes], size: int) -> set[LogId]:
+def find_unknown(
+    disk: Disk, known: Iterable[LogId], waiting: Iterable[bytes], size: int
+) -> set[LogId]:
     """Cages that neither the WAL nor the host's log names.
 
     ``known`` are named by the WAL, ``waiting`` are entries of the host's log in it; ``size`` is how

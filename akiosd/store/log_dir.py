@@ -44,7 +44,9 @@ def read_file(disk: Disk, log: LogId, path: str, limit: int) -> bytes | None:
     is none.
     """
     packed = None if log == HOST_LOG else disk.archive(archive(log))
-    return disk.read(f"{directory(log)}/{path}", limit) if packed is None else packed.read(path, limit)
+    return (
+        disk.read(f"{directory(log)}/{path}", limit) if packed is None else packed.read(path, limit)
+    )
 
 
 @dataclass
@@ -126,7 +128,9 @@ def publish_all(
     from a write may be tried again (after ``discard_unpublished``), anything from a sync is final.
     """
     touched = [write_tiles(disk, key, publication) for publication in publications]
-    disk.sync([path for t in touched for path in t.files], [path for t in touched for path in t.dirs])
+    disk.sync(
+        [path for t in touched for path in t.files], [path for t in touched for path in t.dirs]
+    )
     commit_heads([Head(p.log, p.size, p.root) for p in publications])
     disk.sync([write_checkpoint(disk, key, publication) for publication in publications], [])
     disk.sync([], [reveal(disk, publication) for publication in publications])
@@ -175,18 +179,24 @@ def _read_tail(disk: Disk, log: LogId, size: int, levels: list[bytes]) -> bytes:
     tile = Tile(ENTRIES, full, width)
     tail = _read_tile(disk, log, tile, MAX_BUNDLE_BYTES)
     if python_bundle(tail, width) != levels[0]:
-        raise LedgerError("an entry bundle does not hash to its tile", where=f"{directory(log)}/{tile.path}")
+        raise LedgerError(
+            "an entry bundle does not hash to its tile", where=f"{directory(log)}/{tile.path}"
+        )
     return tail
 
 
 def _read_tile(disk: Disk, log: LogId, tile: Tile, limit: int) -> bytes:
     data = read_file(disk, log, tile.path, limit)
     if data is None:
-        raise LedgerError("a tile of the signed tree is missing", where=f"{directory(log)}/{tile.path}")
+        raise LedgerError(
+            "a tile of the signed tree is missing", where=f"{directory(log)}/{tile.path}"
+        )
     return data
 
 
-def read_entries(disk: Disk, log: LogId, start: int, end: int, size: int, max_bytes: int | None = None) -> list[bytes]:
+def read_entries(
+    disk: Disk, log: LogId, start: int, end: int, size: int, max_bytes: int | None = None
+) -> list[bytes]:
     """Published entries [start, end) of a log of ``size``, read by bundles, without hashing.
 
     ``max_bytes``: no further bundle is read after so many bytes. Raises ``LedgerError``.

@@ -65,7 +65,9 @@ class LogFiles:
             raise LedgerError("no file of a log is called so", where=path)
         folder, _, name = path.rpartition("/")
         try:
-            fd = _open_at(name, os.O_RDONLY | os.O_NONBLOCK, self._enter(folder) if folder else self._fd, path)
+            fd = _open_at(
+                name, os.O_RDONLY | os.O_NONBLOCK, self._enter(folder) if folder else self._fd, path
+            )
         except FileNotFoundError:
             return None
         try:
@@ -73,7 +75,10 @@ class LogFiles:
             if not stat.S_ISREG(status.st_mode):
                 raise LedgerError("not a regular file", where=path)
             if status.st_size > limit:
-                raise LedgerError(f"the file is {status.st_size} bytes long; at most {limit} can be right", where=path)
+                raise LedgerError(
+                    f"the file is {status.st_size} bytes long; at most {limit} can be right",
+                    where=path,
+                )
             return _read_exactly(fd, status.st_size, path)
         finally:
             os.close(fd)

@@ -26,7 +26,9 @@ class Outgrown:
         self._sweeping = threading.Lock()
         self._changed: dict[str, None] = {}
         disk.sync([], disk.make_dirs(DIRECTORY, 0o700))
-        self._next = 1 + max((int(name) for name in disk.names(DIRECTORY) if name.isdigit()), default=0)
+        self._next = 1 + max(
+            (int(name) for name in disk.names(DIRECTORY) if name.isdigit()), default=0
+        )
 
     def take(self, path: str) -> None:
         """Move a file, or a directory of files, out of its log; nothing there is nothing to do."""

@@ -10,7 +10,14 @@ from pathlib import Path
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import decode_bundle
 from akiosd.ledger.edge import TILE_BYTES, Edge, extend_hashes
-from akiosd.ledger.merkle import HASH_BYTES, PYTHON, Hasher, consistency_proof, leaf_hash, verify_inclusion
+from akiosd.ledger.merkle import (
+    HASH_BYTES,
+    PYTHON,
+    Hasher,
+    consistency_proof,
+    leaf_hash,
+    verify_inclusion,
+)
 from akiosd.ledger.note import MAX_NOTE_BYTES, Checkpoint, Vkey, open_checkpoint, parse_note
 from akiosd.ledger.proof import TlogProof, prove_entry, tile_nodes
 from akiosd.ledger.report import LogReader, read_tile
@@ -40,7 +47,9 @@ def prove_from(
     """
     present, note = read_checkpoint(reader, vkey)
     checkpoint = Checkpoint.parse(parse_note(under).text) if under is not None else present
-    proof = prove_entry(index, checkpoint, under or note, lambda tile: _tile_of(reader, tile, present.size))
+    proof = prove_entry(
+        index, checkpoint, under or note, lambda tile: _tile_of(reader, tile, present.size)
+    )
     entry = _bundle(reader, index // WIDTH, present.size)[index % WIDTH]
     if under is not None:
         verify_inclusion(leaf_hash(entry), index, checkpoint.size, proof.path, checkpoint.root)
@@ -64,8 +73,14 @@ def rebuild_tiles(path: Path, vkey: Vkey, hasher: Hasher = PYTHON) -> list[str]:
         report = verify_log(reader, vkey, (), hasher, stored=False)
         if report.exit_code != 0:
             what = f"the entries do not lead to the signed root: {report.detail}"
-            raise LedgerError(what, report.first_bad, "tiles are made again only of entries that are whole")
-        wrong = [name for name, data in _derived(reader, report.size, hasher) if _restore(path, reader, name, data)]
+            raise LedgerError(
+                what, report.first_bad, "tiles are made again only of entries that are whole"
+            )
+        wrong = [
+            name
+            for name, data in _derived(reader, report.size, hasher)
+            if _restore(path, reader, name, data)
+        ]
         return wrong + _rebuild_old_partials(path, reader)
 
 
@@ -74,7 +89,9 @@ def _derived(reader: LogFiles, size: int, hasher: Hasher) -> Iterator[tuple[str,
     edge = Edge()
     for index in range(-(-size // WIDTH)):
         bundle = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
-        growth = extend_hashes(edge, hasher.bundle(_read_bundle(reader, bundle), bundle.width), hasher)
+        growth = extend_hashes(
+            edge, hasher.bundle(_read_bundle(reader, bundle), bundle.width), hasher
+        )
         edge = growth.edge
         for name, data in growth.files:
             if parse_path(name).width == WIDTH:
@@ -122,7 +139,9 @@ def _restore(path: Path, reader: LogFiles, name: str, data: bytes) -> bool:
 
 
 def _tile_of(reader: LogReader, tile: Tile, size: int) -> bytes:
-    """A tile of an earlier tree, of what the tree of ``size`` has in its place: only that is sure to be there."""
+    """A tile of an earlier tree, of what the tree of ``size`` has in its place: only that is sure
+    to be there.
+    """
     full, partial = widths(size)[tile.level]
     whole = _tile(reader, Tile(tile.level, tile.index, WIDTH if tile.index < full else partial))
     return whole[: tile.width * HASH_BYTES]

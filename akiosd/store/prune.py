@@ -56,7 +56,9 @@ def resume(outgrown: Outgrown, size: int) -> int:
     except (msgspec.DecodeError, ValueError):
         record = None
     if not isinstance(record, LogPruned) or record.minimum != known.minimum:
-        raise LedgerError("the host log does not say that it was pruned", PATH, "restore the file, or remove it")
+        raise LedgerError(
+            "the host log does not say that it was pruned", PATH, "restore the file, or remove it"
+        )
     remove_below(outgrown, known.minimum)
     return known.minimum
 

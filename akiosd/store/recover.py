@@ -24,7 +24,16 @@ from akiosd.ledger.merkle import EMPTY_ROOT
 from akiosd.ledger.note import MAX_NOTE_BYTES, is_signed_by
 from akiosd.ledger.sequencer import Sequencer, check_heads
 from akiosd.store.durable import Disk
-from akiosd.store.keys import KEY_PATH, NEXT_PATH, LedgerKey, drop_next, drop_old, install_next, load_key, make_key
+from akiosd.store.keys import (
+    KEY_PATH,
+    NEXT_PATH,
+    LedgerKey,
+    drop_next,
+    drop_old,
+    install_next,
+    load_key,
+    make_key,
+)
 from akiosd.store.known_cages import CAGES, find_unknown
 from akiosd.store.log_dir import archive, directory, discard_unpublished, load_edge, read_file
 from akiosd.store.outgrown import Outgrown
@@ -35,8 +44,8 @@ from akiosd.values.records import End, decode_entry
 
 _FIRST = Head(HOST_LOG, 0, EMPTY_ROOT)
 BEGIN_ANEW = (
-    "begin a new history under a new key: stop akiosd and move keys/ledger.key*, ledger and cages out of the state "
-    "directory"
+    "begin a new history under a new key: stop akiosd and move keys/ledger.key*, ledger and cages"
+    " out of the state directory"
 )
 _WAY_OUT = f"restore the whole state directory from one backup; or {BEGIN_ANEW}"
 
@@ -80,7 +89,9 @@ class _Seen:
     frame_ends: list[tuple[int, dict[LogId, int]]] = field(default_factory=list)
 
 
-def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int = SEGMENT_BYTES) -> Opened:
+def open_ledger(
+    disk: Disk, random: Callable[[int], bytes], segment_bytes: int = SEGMENT_BYTES
+) -> Opened:
     """Recover and open.  Raises ``LedgerError`` when the state is damaged: fail closed, change
     nothing.
     """
@@ -113,11 +124,26 @@ def open_ledger(disk: Disk, random: Callable[[int], bytes], segment_bytes: int =
         discard_unpublished(outgrown, log, state.published.size)
         if log != HOST_LOG and _has_ended(seen.last_entry[log]):
             sequencer.close_log(log)
-    interrupted = [log for log, state in sequencer.logs.items() if log != HOST_LOG and not state.closed]
-    behind = {log: epoch_of(disk, key, log, sequencer.work(log)[1].entries()) for log in sequencer.logs}
+    interrupted = [
+        log for log, state in sequencer.logs.items() if log != HOST_LOG and not state.closed
+    ]
+    behind = {
+        log: epoch_of(disk, key, log, sequencer.work(log)[1].entries()) for log in sequencer.logs
+    }
     behind = {log: epoch for log, epoch in behind.items() if 0 < epoch < key.epochs[-1].number}
     forgotten = frozenset(seen.forgotten)
-    return Opened(key, wal, sequencer, wal.torn, unfinished, interrupted, seen.frame_ends, outgrown, behind, forgotten)
+    return Opened(
+        key,
+        wal,
+        sequencer,
+        wal.torn,
+        unfinished,
+        interrupted,
+        seen.frame_ends,
+        outgrown,
+        behind,
+        forgotten,
+    )
 
 
 def published_host(sequencer: Sequencer) -> bytes:
@@ -136,7 +162,10 @@ def _open_keys(disk: Disk, wal: Wal) -> tuple[LedgerKey | None, LedgerKey | None
     if key is None and (signed or newer or _says_something(wal)):
         raise LedgerError("the signing key of an existing ledger is missing", KEY_PATH, _WAY_OUT)
     if wal.is_empty and (key or signed):
-        what = "the write-ahead log of an existing ledger is missing: records that were acknowledged may be lost"
+        what = (
+            "the write-ahead log of an existing ledger is missing: records that were acknowledged"
+            " may be lost"
+        )
         raise LedgerError(what, WAL_DIRECTORY, _WAY_OUT)
     if key is not None and newer is not None and newer.earlier != key.epochs:
         raise LedgerError("the next signing key does not follow the present one", where=NEXT_PATH)
@@ -144,7 +173,8 @@ def _open_keys(disk: Disk, wal: Wal) -> tuple[LedgerKey | None, LedgerKey | None
 
 
 def _any_cage_log(disk: Disk) -> bool:
-    """Whether anything of any cage's log is on disk: asked only where a key or the WAL is missing.
+    """Whether anything of any cage's log is on disk: asked only where a key or the WAL is
+    missing.
     """
     cages = [LogId(name) for name in disk.names(CAGES) if is_cage_id(name)]
     return any(disk.names(directory(log)) or disk.size(archive(log)) is not None for log in cages)
@@ -168,10 +198,16 @@ def _check_names(key: LedgerKey, sequencer: Sequencer) -> None:
     sign it.
     """
     edge, waiting = sequencer.work(HOST_LOG)
-    named = [read_statement(index, entry) for index, entry in enumerate(waiting.entries(), edge.size)]
+    named = [
+        read_statement(index, entry) for index, entry in enumerate(waiting.entries(), edge.size)
+    ]
     known = {epoch.public_key for epoch in key.epochs}
-    if any(statement is not None and statement.epoch.public_key not in known for statement in named):
-        raise LedgerError("the signing key is not the one that the host log names", KEY_PATH, _WAY_OUT)
+    if any(
+        statement is not None and statement.epoch.public_key not in known for statement in named
+    ):
+        raise LedgerError(
+            "the signing key is not the one that the host log names", KEY_PATH, _WAY_OUT
+        )
 
 
 def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
@@ -183,19 +219,27 @@ def _check_cages(disk: Disk, seen: _Seen, sequencer: Sequencer) -> None:
     unknown = find_unknown(disk, known, waiting.entries(), edge.size)
     if unknown:
         log = min(unknown)
-        what = f"the host's log does not know {log}, whose log is there: it is older, and records of it are lost"
+        what = (
+            f"the host's log does not know {log}, whose log is there: it is older, and records of"
+            " it are lost"
+        )
         next = f"{_WAY_OUT}; or, if that cage's log is not of here, move its directory away"
         raise LedgerError(what, directory(log), next)
 
 
-def _settle_rotation(disk: Disk, key: LedgerKey, newer: LedgerKey | None, sequencer: Sequencer) -> LedgerKey:
+def _settle_rotation(
+    disk: Disk, key: LedgerKey, newer: LedgerKey | None, sequencer: Sequencer
+) -> LedgerKey:
     """A rotation has happened if the host log, durable as it is now, names the new key; else it
     never began.
     """
     drop_old(disk)
     if newer is None:
         return key
-    if epoch_of(disk, newer, HOST_LOG, sequencer.work(HOST_LOG)[1].entries()) == newer.epochs[-1].number:
+    if (
+        epoch_of(disk, newer, HOST_LOG, sequencer.work(HOST_LOG)[1].entries())
+        == newer.epochs[-1].number
+    ):
         install_next(disk)
         return newer
     drop_next(disk)
@@ -207,13 +251,19 @@ def epoch_of(disk: Disk, key: LedgerKey, log: LogId, waiting: Sequence[bytes]) -
     nothing says so.
     """
     numbers = {epoch.public_key: epoch.number for epoch in key.epochs}
-    named = [statement.epoch.public_key for i, e in enumerate(waiting) if (statement := read_statement(i, e))]
+    named = [
+        statement.epoch.public_key
+        for i, e in enumerate(waiting)
+        if (statement := read_statement(i, e))
+    ]
     if named:
         return numbers.get(named[-1], 0)
     note = read_file(disk, log, "checkpoint", MAX_NOTE_BYTES)
     if note is None:
         return 0
-    return next((numbers[vkey.public_key] for vkey in key.vkeys(log) if is_signed_by(note, vkey)), 0)
+    return next(
+        (numbers[vkey.public_key] for vkey in key.vkeys(log) if is_signed_by(note, vkey)), 0
+    )
 
 
 def _survey(wal: Wal) -> _Seen:
@@ -245,11 +295,16 @@ def _check_log(edge: Edge, entries: list[bytes], seen: _Seen, log: LogId) -> Non
     heads = seen.heads.get(log, [])
     check_heads(edge, entries, heads, log)
     first = seen.first.get(log)
-    # The WAL still holds an entry or an older checkpoint under this one, so it must also hold the head that was
-    # recorded before signing: else one of the two is from another time.
-    begun = (first is not None and first < edge.size) or any(h.published and h.size <= edge.size for h in heads)
+    # The WAL still holds an entry or an older checkpoint under this one, so it must also hold the
+    # head that was recorded before signing: else one of the two is from another time.
+    begun = (first is not None and first < edge.size) or any(
+        h.published and h.size <= edge.size for h in heads
+    )
     if begun and all(head.size != edge.size for head in heads):
-        what = f"the checkpoint of size {edge.size} is not among those that the write-ahead log recorded before signing"
+        what = (
+            f"the checkpoint of size {edge.size} is not among those that the write-ahead log"
+            " recorded before signing"
+        )
         raise LedgerError(what, directory(log), _WAY_OUT)
 
 

@@ -26,7 +26,9 @@ class Use:
     ended_ns: int
 
 
-def choose(cages: Iterable[Use], now_ns: int, max_age_ns: int | None = None, max_bytes: int | None = None) -> list[Use]:
+def choose(
+    cages: Iterable[Use], now_ns: int, max_age_ns: int | None = None, max_bytes: int | None = None
+) -> list[Use]:
     """The cages to destroy, oldest first: those older than ``max_age_ns``, then as many as bring
     the rest to ``max_bytes``.  None is no limit.
     """
@@ -55,7 +57,9 @@ def survey_cages(cages_dir: Path) -> list[Use]:
                     continue  # nothing of it is published
                 found.append(Use(LogId(entry.name), _bytes_below(entry.path), ended))
     except OSError as error:
-        raise LedgerError(f"the cages cannot be read: {error.strerror}", where=str(cages_dir)) from error
+        raise LedgerError(
+            f"the cages cannot be read: {error.strerror}", where=str(cages_dir)
+        ) from error
     return found
 
 

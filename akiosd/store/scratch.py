@@ -40,7 +40,11 @@ def open_scratch(path: str | Path, folder: int | None = None) -> int:
 
 
 def _in_the_way(path: str | Path) -> LedgerError:
-    return LedgerError("something that is not ours lies where a file is to be written", str(path), "look at it first")
+    return LedgerError(
+        "something that is not ours lies where a file is to be written",
+        str(path),
+        "look at it first",
+    )
 
 
 @contextmanager

@@ -85,7 +85,9 @@ class Wal:
         self._listed = b""
 
     @classmethod
-    def open(cls, disk: Disk, random: Callable[[int], bytes], segment_bytes: int = SEGMENT_BYTES) -> Wal:
+    def open(
+        cls, disk: Disk, random: Callable[[int], bytes], segment_bytes: int = SEGMENT_BYTES
+    ) -> Wal:
         """The WAL as it was left.  The disk is not changed; ``wal.torn`` says what was dropped.
 
         Raises ``LedgerError`` on damage in the middle.
@@ -96,12 +98,16 @@ class Wal:
         if magic is None and is_new:
             magic = random(MAGIC_BYTES)
         if magic is None or len(magic) != MAGIC_BYTES:
-            raise LedgerError("the WAL's magic file is missing or damaged", where=_MAGIC_PATH, next=_RESTORE)
+            raise LedgerError(
+                "the WAL's magic file is missing or damaged", where=_MAGIC_PATH, next=_RESTORE
+            )
         wal = cls(disk, magic, segment_bytes)
         wal._is_new = is_new
         wal._listed = disk.read(_LIST_PATH, _LONGEST_LIST) or b""
         for name in sorted({*wal._listed.decode("ascii", "replace").split()} - {*names}):
-            raise LedgerError("a segment of the WAL is missing", where=f"{DIRECTORY}/{name}", next=_RESTORE)
+            raise LedgerError(
+                "a segment of the WAL is missing", where=f"{DIRECTORY}/{name}", next=_RESTORE
+            )
         wal._take_over([wal._look(name) for name in names])
         return wal
 
@@ -119,11 +125,15 @@ class Wal:
 
     def _take_over(self, found: list[_Found]) -> None:
         """Put the segments in order and see that no needed frame is missing."""
-        newest = max((item for item in found if item.seqs), key=lambda item: item.seqs[-1], default=None)
+        newest = max(
+            (item for item in found if item.seqs), key=lambda item: item.seqs[-1], default=None
+        )
         last = newest.seqs[-1] if newest else -1
         self.base = self._said_base = newest.base if newest else 0
         self.seq = last + 1
-        needed = sorted((i for i in found if i.seqs and i.seqs[-1] >= self.base), key=lambda item: item.seqs[0])
+        needed = sorted(
+            (i for i in found if i.seqs and i.seqs[-1] >= self.base), key=lambda item: item.seqs[0]
+        )
         expected = needed[0].seqs[0] if needed and needed[0].seqs[0] <= self.base else self.base
         for item in needed:
             if item.seqs[0] != expected:
@@ -140,7 +150,11 @@ class Wal:
                 self.torn = Torn(item.name, item.end, item.torn_bytes)
 
     def _refuse(self, seq: int, name: str) -> None:
-        raise LedgerError(f"frame {seq} of the WAL is missing or damaged", where=f"{DIRECTORY}/{name}", next=_RESTORE)
+        raise LedgerError(
+            f"frame {seq} of the WAL is missing or damaged",
+            where=f"{DIRECTORY}/{name}",
+            next=_RESTORE,
+        )
 
     def frames(self) -> Iterator[WalFrame]:
         """The frames still needed, and perhaps some before them, oldest first; only before
@@ -167,7 +181,9 @@ class Wal:
                 self._disk.remove(f"{DIRECTORY}/{name}")
         if self._used:
             data = self._read(self._used[-1].name)
-            self._overwrite(self._used[-1].name, self._offset, len(data[self._offset :].rstrip(b"\0")))
+            self._overwrite(
+                self._used[-1].name, self._offset, len(data[self._offset :].rstrip(b"\0"))
+            )
             # A segment of another size than configured is read, never extended.
             if len(data) != self.segment_bytes:
                 self._offset = self.segment_bytes
@@ -221,7 +237,9 @@ class Wal:
             self._file.write_at(self._offset, frame)
             self._file.data_sync()
         except OSError as error:
-            raise LedgerError(f"writing the WAL failed: {error.strerror}", where=f"{DIRECTORY}/{name}") from error
+            raise LedgerError(
+                f"writing the WAL failed: {error.strerror}", where=f"{DIRECTORY}/{name}"
+            ) from error
         self._offset += len(frame)
         self._used[-1].last_seq = self.seq
         self._said_base = base

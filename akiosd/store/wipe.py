@@ -64,7 +64,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Step:
-    """``overwrite`` and ``unlink`` a file, ``sync`` and ``remove`` a directory that is empty by then."""
+    """``overwrite`` and ``unlink`` a file, ``sync`` and ``remove`` a directory that is empty by
+    then.
+    """
 
     do: Literal["overwrite", "unlink", "sync", "remove"]
     path: str
@@ -89,7 +91,9 @@ def spared_by(found: Sequence[Found]) -> tuple[str, ...]:
     inside: dict[tuple[int, int], int] = {}
     for item in found:
         inside[item.node] = inside.get(item.node, 0) + 1
-    return tuple(item.path for item in found if item.kind == "file" and item.names > inside[item.node])
+    return tuple(
+        item.path for item in found if item.kind == "file" and item.names > inside[item.node]
+    )
 
 
 def plan_wipe(found: Sequence[Found], how: How) -> list[Step]:
@@ -100,16 +104,26 @@ def plan_wipe(found: Sequence[Found], how: How) -> list[Step]:
     """
     for item in found:
         if item.kind == "mount":
-            raise LedgerError("something is mounted there; nothing was wiped", item.path, "unmount it first")
+            raise LedgerError(
+                "something is mounted there; nothing was wiped", item.path, "unmount it first"
+            )
     spared, done, steps = set(spared_by(found)), set[tuple[int, int]](), list[Step]()
     for item in found:
         if item.kind == "dir":
             continue
-        if item.kind == "file" and not how.fast and item.path not in spared and item.node not in done:
+        if (
+            item.kind == "file"
+            and not how.fast
+            and item.path not in spared
+            and item.node not in done
+        ):
             done.add(item.node)
             steps.append(Step("overwrite", item.path, item.node))
     steps += [Step("unlink", item.path, item.node) for item in found if item.kind != "dir"]
-    folders = sorted((item for item in found if item.kind == "dir"), key=lambda item: (-_depth(item.path), item.path))
+    folders = sorted(
+        (item for item in found if item.kind == "dir"),
+        key=lambda item: (-_depth(item.path), item.path),
+    )
     for item in folders:
         steps += [Step("sync", item.path, item.node), Step("remove", item.path, item.node)]
     return steps
@@ -120,7 +134,9 @@ def _depth(path: str) -> int:
 
 
 def survey(root: int) -> list[Found]:
-    """Everything below the open directory ``root``, the directory itself first; nothing is followed."""
+    """Everything below the open directory ``root``, the directory itself first; nothing is
+    followed.
+    """
     return list(_survey(root, ""))
 
 
@@ -154,7 +170,9 @@ def _is_mount(root: int, path: str) -> bool:
     except OSError as error:
         if error.errno == errno.EXDEV:
             return True
-        if error.errno != errno.ELOOP:  # RESOLVE_NO_SYMLINKS refuses a link even to O_PATH | O_NOFOLLOW
+        if (
+            error.errno != errno.ELOOP
+        ):  # RESOLVE_NO_SYMLINKS refuses a link even to O_PATH | O_NOFOLLOW
             raise
     return False
 
@@ -173,7 +191,9 @@ def _allow(root: int, path: str, mode: int) -> None:
         os.close(fd)
 
 
-def wipe(directory: Path, how: How | None = None, random: Callable[[int], bytes] = os.urandom) -> Wiped:
+def wipe(
+    directory: Path, how: How | None = None, random: Callable[[int], bytes] = os.urandom
+) -> Wiped:
     """Wipe ``directory`` and everything below it; does nothing when it does not exist.
 
     Raises ``LedgerError``: before anything was touched when something is mounted below; afterwards
@@ -231,7 +251,9 @@ def _open_root(directory: Path) -> int | None:
     except FileNotFoundError:
         return None
     except NotADirectoryError:
-        raise LedgerError("not a directory, or a link to one; nothing was wiped", where=str(directory)) from None
+        raise LedgerError(
+            "not a directory, or a link to one; nothing was wiped", where=str(directory)
+        ) from None
 
 
 @dataclass
@@ -252,11 +274,15 @@ class _Run:
                 if step.do != "overwrite":
                     if left and error.errno == errno.ENOTEMPTY:
                         continue
-                    raise LedgerError(f"cannot {step.do}: {error.strerror}", where=step.path) from error
+                    raise LedgerError(
+                        f"cannot {step.do}: {error.strerror}", where=step.path
+                    ) from error
                 left[step.node] = (step.path, error)
         if left:
             path, cause = next(iter(left.values()))
-            raise LedgerError(f"{len(left)} files could not be overwritten: {cause.strerror}", where=path) from cause
+            raise LedgerError(
+                f"{len(left)} files could not be overwritten: {cause.strerror}", where=path
+            ) from cause
         return self.written
 
     def _do(self, step: Step) -> None:

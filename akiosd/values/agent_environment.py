@@ -11,7 +11,9 @@ from akiosd.values.trust import VARIABLES
 def hidden_variables(providers: Iterable[str]) -> frozenset[str]:
     """Variables that would carry a real key of one of ``providers`` into the cage."""
     rows = [facts_of(provider) for provider in providers]
-    return frozenset(name for facts in rows for name in (*facts.placeholders, *facts.other_variables))
+    return frozenset(
+        name for facts in rows for name in (*facts.placeholders, *facts.other_variables)
+    )
 
 
 def environment(providers: Iterable[str], regions: Mapping[str, str] = {}) -> dict[str, str]:
@@ -24,5 +26,7 @@ def environment(providers: Iterable[str], regions: Mapping[str, str] = {}) -> di
         facts = facts_of(provider)
         found |= facts.placeholders
         if facts.regions is not None:
-            found |= dict.fromkeys(facts.regions.variables, regions.get(provider) or facts.regions.default)
+            found |= dict.fromkeys(
+                facts.regions.variables, regions.get(provider) or facts.regions.default
+            )
     return found

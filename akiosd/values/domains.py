@@ -35,7 +35,9 @@ def _canonical_host(name: str, text: str) -> str:
     if not host.isascii():
         if _READ_DIFFERENTLY.search(host):
             next_step = "write its ASCII form, which begins with xn--"
-            raise PolicyError(f"{text!r} is two different domains, by the old rules and the new", next=next_step)
+            raise PolicyError(
+                f"{text!r} is two different domains, by the old rules and the new", next=next_step
+            )
         try:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:
@@ -45,7 +47,9 @@ def _canonical_host(name: str, text: str) -> str:
     if len(host) > 253 or not all(_LABEL.match(label) for label in labels):
         raise PolicyError(f"{text!r} is not a domain", next=_NEXT)
     if labels[-1].isdigit() or labels[-1].startswith("0x"):
-        raise PolicyError(f"{text!r} is an address, not a name", next="name the host; addresses cannot be allowed")
+        raise PolicyError(
+            f"{text!r} is an address, not a name", next="name the host; addresses cannot be allowed"
+        )
     return host
 
 
@@ -55,4 +59,6 @@ def covers(pattern: str, entry: str) -> bool:
         return True
     pattern_host, _, pattern_port = pattern.partition(":")
     host, _, port = entry.partition(":")
-    return port == pattern_port and pattern_host.startswith("*.") and host.endswith(pattern_host[1:])
+    return (
+        port == pattern_port and pattern_host.startswith("*.") and host.endswith(pattern_host[1:])
+    )

@@ -17,7 +17,8 @@ Lines = tuple[tuple[int, int, int], ...]
 
 HOST_LOG = LogId("host")
 
-# Cage ids become directory and cgroup names, so the alphabet is closed: no dot, no slash, never empty.
+# Cage ids become directory and cgroup names, so the alphabet is closed: no dot, no slash, never
+# empty.
 _CAGE_ID = re.compile(r"c-[0-9a-z]{12}")
 
 

@@ -72,7 +72,9 @@ STATUS: dict[str, int] = {
 F_STAGE = 1  # the path is in the launcher's own staging root, not in the new root
 F_EXIST_OK = 2
 F_RECURSIVE = 4
-F_SAME_KIND = 8  # a target that is a directory where the source is none, or the other way, is left as it is
+F_SAME_KIND = (
+    8  # a target that is a directory where the source is none, or the other way, is left as it is
+)
 
 # Fixed descriptor numbers in the child while it confines itself.
 FD_STATUS = 3
@@ -176,13 +178,29 @@ def encode(plan: Plan) -> bytes:
     add, pack, empty = blob.add, _OP.pack, blob.add(b"")
     for step in plan.steps:
         a, b, c = step.a, step.b, step.c
-        if b"\0" in c or (b"\0" in a and step.op != "seccomp") or (b"\0" in b and step.op not in _OPTIONS):
+        if (
+            b"\0" in c
+            or (b"\0" in a and step.op != "seccomp")
+            or (b"\0" in b and step.op not in _OPTIONS)
+        ):
             raise ValueError(f"a string of the step {step.op} holds a NUL")
         ops += pack(
-            OPS[step.op], step.flags, names[step.fd] if step.fd is not None else NO_FD, NO_FD,
-            add(a) if a else empty, len(a), add(b) if b else empty, len(b), add(c) if c else empty, len(c),
-            step.uid, step.gid, step.u0, step.u1, step.u2,
-        )  # fmt: skip
+            OPS[step.op],
+            step.flags,
+            names[step.fd] if step.fd is not None else NO_FD,
+            NO_FD,
+            add(a) if a else empty,
+            len(a),
+            add(b) if b else empty,
+            len(b),
+            add(c) if c else empty,
+            len(c),
+            step.uid,
+            step.gid,
+            step.u0,
+            step.u1,
+            step.u2,
+        )
     argv = b"".join(struct.pack("<Q", add(arg)) for arg in plan.argv) + bytes(8)
     env = b"".join(struct.pack("<Q", add(item)) for item in plan.env) + bytes(8)
     if any(b"\0" in text for text in (*plan.argv, *plan.env, plan.command, plan.cwd)):
@@ -190,7 +208,16 @@ def encode(plan: Plan) -> bytes:
     command, cwd = add(plan.command), add(plan.cwd)
     total = env_at + len(env) + len(blob.data)
     header = _HEADER.pack(
-        MAGIC, total, len(plan.steps), ops_at, argv_at, env_at, command, cwd, int(plan.tty), plan.nested_scope
+        MAGIC,
+        total,
+        len(plan.steps),
+        ops_at,
+        argv_at,
+        env_at,
+        command,
+        cwd,
+        int(plan.tty),
+        plan.nested_scope,
     )
     return b"".join((header, ops, argv, env, blob.data))
 
@@ -219,7 +246,9 @@ def decode_status(data: bytes) -> StatusMessage:
     """The message in ``data``; ValueError when it is none."""
     if len(data) == _EXIT.size:
         kind, err, step, value, *usage = _EXIT.unpack(data)
-        return StatusMessage(_KINDS.get(kind, "?"), err, step, value, (usage[0], usage[1], usage[2]))
+        return StatusMessage(
+            _KINDS.get(kind, "?"), err, step, value, (usage[0], usage[1], usage[2])
+        )
     if len(data) != _MESSAGE.size:
         raise ValueError(f"a status message has {len(data)} bytes")
     kind, err, step, value = _MESSAGE.unpack(data)
@@ -259,9 +288,15 @@ def c_header() -> str:
         *(f"    AKIOS_STATUS_{name.upper()} = {number}," for name, number in STATUS.items()),
         "};",
         "",
-        "/* Offsets count from the start of the plan; argv and env are arrays of offsets ended by 0. */",
+        (
+            "/* Offsets count from the start of the plan; argv and env are arrays of offsets ended"
+            " by 0. */"
+        ),
         "struct akios_plan {",
-        "    uint32_t magic, size, op_count, ops_at, argv_at, env_at, command_at, cwd_at, tty, nested_scope;",
+        (
+            "    uint32_t magic, size, op_count, ops_at, argv_at, env_at, command_at, cwd_at, tty,"
+            " nested_scope;"
+        ),
         "};",
         "struct akios_op {",
         "    uint32_t kind, flags;",

@@ -49,10 +49,14 @@ class Network(Value, frozen=True):
     providers: tuple[str, ...] = PROVIDERS
     """Which of them."""
     llm_paths: tuple[str, ...] = ()
-    """Paths of a provider's API beyond those its file knows, as in ``openai:/v1/files``: redacted, not priced."""
+    """Paths of a provider's API beyond those its file knows, as in ``openai:/v1/files``: redacted,
+    not priced.
+    """
     allowed_domains: tuple[str, ...] = ()
     passthrough: tuple[str, ...] = ()
-    """Names whose TLS is not opened: the server name is checked, bytes are counted, nothing is redacted."""
+    """Names whose TLS is not opened: the server name is checked, bytes are counted, nothing is
+    redacted.
+    """
     get_only: tuple[str, ...] = ()
     """Names towards which only GET, HEAD and OPTIONS are passed."""
     ports: tuple[int, ...] = ()
@@ -90,9 +94,13 @@ class Budget(Value, frozen=True):
     requests_per_minute: int = 0
     usd_micro_per_minute: int = 0
     same_request: int = 5
-    """The same request this many times in a row is a loop: the last is refused with a warning, one more ends it."""
+    """The same request this many times in a row is a loop: the last is refused with a warning, one
+    more ends it.
+    """
     same_tool_calls: int = 5
-    """The same batch of tool calls answered this many times in a row; the agent is warned before the last."""
+    """The same batch of tool calls answered this many times in a row; the agent is warned before
+    the last.
+    """
     cycles: int = 4
     """A cycle of 2 to 4 requests gone through this many times."""
 
@@ -128,7 +136,17 @@ class Identity(Value, frozen=True):
 class Environment(Value, frozen=True):
     """Environment variables that pass from the caller into the cage."""
 
-    keep: tuple[str, ...] = ("TERM", "COLORTERM", "LANG", "LANGUAGE", "LC_*", "TZ", "NO_COLOR", "FORCE_COLOR", "CI")
+    keep: tuple[str, ...] = (
+        "TERM",
+        "COLORTERM",
+        "LANG",
+        "LANGUAGE",
+        "LC_*",
+        "TZ",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "CI",
+    )
     set: dict[str, str] = {}
 
 

@@ -1,10 +1,12 @@
 """The LLM providers: what is known of each before any of its requests is read, one row a provider.
 
-A provider is a row here and a class in the module of the same name in :mod:`akiosd.gateway.llm.providers`, which says
-what its requests and answers mean.  Who needs a fact of a provider reads it here and names none: hosts and keys for
-the gateway, price lists for the meter, variables for the cage's environment, prompts for ``akiosctl keys``.
+A provider is a row here and a class in the module of the same name in
+:mod:`akiosd.gateway.llm.providers`, which says what its requests and answers mean.  Who needs a
+fact of a provider reads it here and names none: hosts and keys for the gateway, price lists for the
+meter, variables for the cage's environment, prompts for ``akiosctl keys``.
 
-These are named tuples because ``akiosctl run`` reads them where an option names a variable, and it imports no msgspec.
+These are named tuples because ``akiosctl run`` reads them where an option names a variable, and it
+imports no msgspec.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from typing import Literal, NamedTuple
 class KeyForm(NamedTuple):
     """How a key is given, in lines.
 
-    ``prompts`` ask for one line each, "" for the provider's name alone; the last ``optional`` of them may be left
-    out.  ``words`` say in a refusal what was wanted, ``help`` is a sentence for ``akiosctl keys set --help``.
+    ``prompts`` ask for one line each, "" for the provider's name alone; the last ``optional`` of
+    them may be left out.  ``words`` say in a refusal what was wanted, ``help`` is a sentence for
+    ``akiosctl keys set --help``.
     """
 
     prompts: tuple[str, ...] = ("",)
@@ -29,8 +32,9 @@ class KeyForm(NamedTuple):
 class Regions(NamedTuple):
     """A provider that has hosts in regions.
 
-    ``label`` is the regular expression of a region, which is the ``*`` in the provider's hosts: one whole label.
-    ``variables`` tell the vendor's clients of the region, ``default`` is where requests go when nobody says.
+    ``label`` is the regular expression of a region, which is the ``*`` in the provider's hosts: one
+    whole label.  ``variables`` tell the vendor's clients of the region, ``default`` is where
+    requests go when nobody says.
     """
 
     label: str
@@ -44,10 +48,11 @@ ErrorPart = Literal["null", "rule", "type", "text", "status", "name"]
 class ErrorShape(NamedTuple):
     """The JSON in which the provider's clients expect an error, as its documentation has it.
 
-    AKIOS's own fields stand beneath the key ``beneath``, or on the top level when that is "".  ``first`` are fixed
-    fields before them on the top level, ``fields`` are those that are added beside or replace them, by what is put
-    there: ``null``, the ``rule``, the ``type`` of the answer, the ``text`` (message and hint), the HTTP ``status`` or
-    its ``name`` in ``names`` (``other`` where it has none).  ``header`` is the response header that has the name.
+    AKIOS's own fields stand beneath the key ``beneath``, or on the top level when that is "".
+    ``first`` are fixed fields before them on the top level, ``fields`` are those that are added
+    beside or replace them, by what is put there: ``null``, the ``rule``, the ``type`` of the
+    answer, the ``text`` (message and hint), the HTTP ``status`` or its ``name`` in ``names``
+    (``other`` where it has none).  ``header`` is the response header that has the name.
     """
 
     beneath: str = "error"
@@ -78,20 +83,19 @@ class ModelNames(NamedTuple):
 class ProviderFacts(NamedTuple):
     """One provider.
 
-    name: as the policy, ``akiosd.yaml`` and the log have it.
-    hosts: where its API is, on port 443.
-    local_port: the port of this machine on which it listens instead; 0 for none.
-    key_header, key_prefix: the request header with the key, and what stands before the key in it.
-    needs_key: False where requests without a key are answered.
-    key: how a key is given.
-    signed_as: the name of the service in AWS Signature Version 4, which is over the body too; "" where the key itself
+    name: as the policy, ``akiosd.yaml`` and the log have it.  hosts: where its API is, on port 443.
+    local_port: the port of this machine on which it listens instead; 0 for none.  key_header,
+    key_prefix: the request header with the key, and what stands before the key in it.  needs_key:
+    False where requests without a key are answered.  key: how a key is given.  signed_as: the name
+    of the service in AWS Signature Version 4, which is over the body too; "" where the key itself
         is sent.
     regions: None for a provider without.
     placeholders: the variables that programs take a key from → what stands there in a cage.  It has the vendor's
         prefix and length, because programs check them before they call; the rest says what it is.
     other_variables: other ways to hand a program a key, or to make it look for one where none is.
     client_headers: request headers of the vendor's own clients (lower case) that are passed on.
-    patience_seconds: how long a call may wait for others to leave room in the budget; half of what the vendor's clients
+    patience_seconds: how long a call may wait for others to leave room in the budget; half of what
+    the vendor's clients
         wait for an answer, and not more than four minutes where that is ten minutes or for ever.
     login_headers, login_tokens: a header, or the beginning of a token, that shows a log-in instead of a key → words.
     error: the shape of its errors.
@@ -193,7 +197,8 @@ _ROWS = (
         ),
         price_list="google",
         models=ModelNames(
-            # models/x (API), publishers/google/models/x (Vertex AI).  tunedModels/x is somebody's own.
+            # models/x (API), publishers/google/models/x (Vertex AI).  tunedModels/x is somebody's
+            # own.
             prefixes=("publishers/google/", "models/"),
             given_away=("gemma-",),
             longest=(("gemini-1", 8_192), ("gemini-2.0", 8_192), ("gemma", 8_192), ("gemini-", 65_536)),

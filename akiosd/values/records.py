@@ -1,7 +1,8 @@
 """Records: what happened, as frozen values, and their entry bytes in a log.
 
-An entry is a msgpack map with ``kind``, ``v`` (schema version), ``ts`` (wall clock, ns) and the fields of its kind.
-Text of unknown origin (paths, argv) is bytes; only ``escape`` turns it into something a terminal may see.
+An entry is a msgpack map with ``kind``, ``v`` (schema version), ``ts`` (wall clock, ns) and the
+fields of its kind.  Text of unknown origin (paths, argv) is bytes; only ``escape`` turns it into
+something a terminal may see.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ def _version() -> int:
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):
-    """The fields every record has.  ``truncated`` is set by ``encode_entry`` when fields were cut to fit."""
+    """The fields every record has.  ``truncated`` is set by ``encode_entry`` when fields were cut
+    to fit.
+    """
 
     ts: int
     # A factory, not a default: omit_defaults must never drop the schema version.
@@ -31,7 +34,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_d
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """One posture layer: ``status`` is ``enforced``, ``degraded`` or ``unavailable``; ``detail`` says why."""
+    """One posture layer: ``status`` is ``enforced``, ``degraded`` or ``unavailable``; ``detail``
+    says why.
+    """
 
     layer: str
     status: str
@@ -39,7 +44,9 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 class LogOpen(Record, frozen=True, kw_only=True, tag="log_open"):
-    """The first record of every log: 32 random bytes, so that a root alone gives nothing away, and whose key signs."""
+    """The first record of every log: 32 random bytes, so that a root alone gives nothing away, and
+    whose key signs.
+    """
 
     salt: bytes
     public_key: bytes = b""
@@ -66,11 +73,12 @@ class Started(Record, frozen=True, kw_only=True, tag="started"):
 class Syscall(Record, frozen=True, kw_only=True, tag="syscall"):
     """A traced system call: ``requested`` (its result is not known) or ``denied`` with ``errno``.
 
-    ``path``, ``argv`` and the others are what the agent's memory held when the call was stopped: a hint, which the
-    agent may change before the kernel looks.  ``directory`` is where a path starts that does not say so itself: the
-    working directory, or what the descriptor stands for (of a call that has no path, the file it works on).  What was
-    really executed and written, :class:`FileUsed` tells.  ``count`` identical records in a row are one record; ``ts``
-    is the first's.  Logs of before 1.0 say ``attempt`` for ``requested``.
+    ``path``, ``argv`` and the others are what the agent's memory held when the call was stopped: a
+    hint, which the agent may change before the kernel looks.  ``directory`` is where a path starts
+    that does not say so itself: the working directory, or what the descriptor stands for (of a call
+    that has no path, the file it works on).  What was really executed and written,
+    :class:`FileUsed` tells.  ``count`` identical records in a row are one record; ``ts`` is the
+    first's.  Logs of before 1.0 say ``attempt`` for ``requested``.
     """
 
     name: str
@@ -90,20 +98,23 @@ class Syscall(Record, frozen=True, kw_only=True, tag="syscall"):
 
 
 class SystemChanged(Record, frozen=True, kw_only=True, tag="system_changed"):
-    """Programs or libraries of the host were put in or taken out while the cage ran: it sees old and new ones mixed.
-    A cage started now sees the new system."""
+    """Programs or libraries of the host were put in or taken out while the cage ran: it sees old
+    and new ones mixed.  A cage started now sees the new system.
+    """
 
 
 FileUse = Literal["executed", "written"]
 
 
 class FileUsed(Record, frozen=True, kw_only=True, tag="file_used"):
-    """The kernel's word (fanotify(7)): this file was executed, or closed by who had it open for writing.
+    """The kernel's word (fanotify(7)): this file was executed, or closed by who had it open for
+    writing.
 
-    ``path`` is the file's name in the cage when the record was made: that of a file renamed meanwhile is the new one,
-    and the kernel puts " (deleted)" behind that of one removed.  ``pid`` is the process's on the host.  An executed
-    program is followed by its interpreters.  ``count`` equal ones in a row are one record; a file used again and again
-    before the first use was read is told once.
+    ``path`` is the file's name in the cage when the record was made: that of a file renamed
+    meanwhile is the new one, and the kernel puts " (deleted)" behind that of one removed.  ``pid``
+    is the process's on the host.  An executed program is followed by its interpreters.  ``count``
+    equal ones in a row are one record; a file used again and again before the first use was read is
+    told once.
     """
 
     use: FileUse
@@ -120,7 +131,9 @@ class Lost(Record, frozen=True, kw_only=True, tag="lost"):
 
 
 class Rusage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the agent and its reaped children used (getrusage(2)): times in ns, ``max_rss`` in bytes."""
+    """What the agent and its reaped children used (getrusage(2)): times in ns, ``max_rss`` in
+    bytes.
+    """
 
     user_ns: int = 0
     system_ns: int = 0
@@ -128,7 +141,9 @@ class Rusage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class End(Record, frozen=True, kw_only=True, tag="end"):
-    """The cage is empty.  ``exit_code`` is what the caller got, ``signal`` 0 unless one killed the agent."""
+    """The cage is empty.  ``exit_code`` is what the caller got, ``signal`` 0 unless one killed the
+    agent.
+    """
 
     exit_code: int
     signal: int = 0
@@ -148,7 +163,8 @@ class DaemonStop(Record, frozen=True, kw_only=True, tag="daemon_stop"):
 class KeyEpoch(Record, frozen=True, kw_only=True, tag="key_epoch"):
     """From here on logs are signed by ``public_key`` (Ed25519, 32 bytes).
 
-    From epoch 2 on ``certified_by`` is the old key's signature over ``akiosd.ledger.epochs.certificate_text``.
+    From epoch 2 on ``certified_by`` is the old key's signature over
+    ``akiosd.ledger.epochs.certificate_text``.
     """
 
     epoch: int
@@ -157,7 +173,8 @@ class KeyEpoch(Record, frozen=True, kw_only=True, tag="key_epoch"):
 
 
 class Recovered(Record, frozen=True, kw_only=True, tag="recovered"):
-    """What start-up found after an unclean end: ``dropped_bytes`` of a torn, never acknowledged last WAL frame.
+    """What start-up found after an unclean end: ``dropped_bytes`` of a torn, never acknowledged
+    last WAL frame.
 
     ``finished`` names the logs whose publication was completed.
     """
@@ -187,7 +204,9 @@ class CageEnd(Record, frozen=True, kw_only=True, tag="cage_end"):
 
 
 class CageSettled(Record, frozen=True, kw_only=True, tag="cage_settled"):
-    """What became of an ended cage's changes, as its client (``uid``) said: ``paths`` were committed, or none."""
+    """What became of an ended cage's changes, as its client (``uid``) said: ``paths`` were
+    committed, or none.
+    """
 
     cage: str
     uid: int
@@ -196,7 +215,8 @@ class CageSettled(Record, frozen=True, kw_only=True, tag="cage_settled"):
 
 
 class CageDestroyed(Record, frozen=True, kw_only=True, tag="cage_destroyed"):
-    """The tombstone: written when nothing is left to wipe.  ``size`` and ``root`` are the log's last.
+    """The tombstone: written when nothing is left to wipe.  ``size`` and ``root`` are the log's
+    last.
 
     ``method`` says how it was wiped, and what was only unlinked.
     """
@@ -216,9 +236,11 @@ class CagePacked(Record, frozen=True, kw_only=True, tag="cage_packed"):
 
 
 class LogPruned(Record, frozen=True, kw_only=True, tag="log_pruned"):
-    """The minimum index of this log (c2sp.org/tlog-tiles, "Pruning"): files of entries below it may be gone.
+    """The minimum index of this log (c2sp.org/tlog-tiles, "Pruning"): files of entries below it may
+    be gone.
 
-    ``epochs``: the keys (number, public key, certificate) named up to this record, whose naming may be gone with them.
+    ``epochs``: the keys (number, public key, certificate) named up to this record, whose naming may
+    be gone with them.
     """
 
     minimum: int
@@ -226,10 +248,11 @@ class LogPruned(Record, frozen=True, kw_only=True, tag="log_pruned"):
 
 
 class ClockRead(Record, frozen=True, kw_only=True, tag="clock_read"):
-    """The clocks of the host: which boot, and its boot-time clock (CLOCK_BOOTTIME, ns); ``ts`` is the wall's.
+    """The clocks of the host: which boot, and its boot-time clock (CLOCK_BOOTTIME, ns); ``ts`` is
+    the wall's.
 
-    ``jump_ns``: by how much the wall clock moved beside it since the last such record, where that is implausible:
-    nothing is destroyed for its age until the two have agreed for a day.
+    ``jump_ns``: by how much the wall clock moved beside it since the last such record, where that
+    is implausible:  nothing is destroyed for its age until the two have agreed for a day.
     """
 
     boot: str
@@ -249,8 +272,10 @@ class ProviderKey(Record, frozen=True, kw_only=True, tag="provider_key"):
 
 
 class NetDenied(Record, frozen=True, kw_only=True, tag="net_denied"):
-    """Something on the network was refused.  ``host`` is the name asked for as far as it was readable, ``rule`` the
-    rule that refused it, ``hint`` what to add to the policy.  ``count`` equal ones within a second are one record."""
+    """Something on the network was refused.  ``host`` is the name asked for as far as it was
+    readable, ``rule`` the rule that refused it, ``hint`` what to add to the policy.  ``count``
+    equal ones within a second are one record.
+    """
 
     host: bytes
     rule: str
@@ -264,9 +289,11 @@ class NetDenied(Record, frozen=True, kw_only=True, tag="net_denied"):
 
 
 class NetRequest(Record, frozen=True, kw_only=True, tag="net_request"):
-    """A request or a connection that was let through; ``path`` with personal data masked, without query.
+    """A request or a connection that was let through; ``path`` with personal data masked, without
+    query.
 
-    ``mode``: ``inspect``, ``passthrough`` (TLS not opened), ``raw`` (TCP), ``llm``.  Sizes are of bodies, in bytes.
+    ``mode``: ``inspect``, ``passthrough`` (TLS not opened), ``raw`` (TCP), ``llm``.  Sizes are of
+    bodies, in bytes.
     """
 
     host: str
@@ -286,8 +313,9 @@ class NetRequest(Record, frozen=True, kw_only=True, tag="net_request"):
 class LlmCall(Record, frozen=True, kw_only=True, tag="llm_call"):
     """A settled call to a model; money is micro-USD.
 
-    ``estimated``: its usage was not seen, and what was reserved is booked.  ``lowered``: output tokens of each choice
-    that the budget left room for, where the request or its model allows more; 0 otherwise.
+    ``estimated``: its usage was not seen, and what was reserved is booked.  ``lowered``: output
+    tokens of each choice that the budget left room for, where the request or its model allows more;
+    0 otherwise.
     """
 
     provider: str
@@ -306,7 +334,9 @@ class LlmCall(Record, frozen=True, kw_only=True, tag="llm_call"):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """``count`` findings of one ``type`` at ``place`` (a path into the message, never the value)."""
+    """``count`` findings of one ``type`` at ``place`` (a path into the message, never the
+    value).
+    """
 
     type: str
     category: str
@@ -339,7 +369,9 @@ class GatewayFailed(Record, frozen=True, kw_only=True, tag="gateway_failed"):
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """An entry this version has no type for; ``fields`` is the whole map, unknown fields included."""
+    """An entry this version has no type for; ``fields`` is the whole map, unknown fields
+    included.
+    """
 
     kind: str
     ts: int
@@ -383,7 +415,9 @@ _plain = msgspec.msgpack.Decoder()
 
 
 def encode_entry(record: Record) -> bytes:
-    """The record's entry bytes, at most ``MAX_ENTRY_BYTES``; fields that do not fit are cut and flagged."""
+    """The record's entry bytes, at most ``MAX_ENTRY_BYTES``; fields that do not fit are cut and
+    flagged.
+    """
     entry = _encode(record)
     return entry if len(entry) <= MAX_ENTRY_BYTES else _encode_cut(record)
 
@@ -412,7 +446,11 @@ def decode_entry(entry: bytes) -> AnyRecord:
 def _decode_plain(entry: bytes) -> Any:
     try:
         return _plain.decode(entry)
-    except (UnicodeDecodeError, TypeError, RecursionError) as error:  # bad text, unhashable keys, absurd nesting
+    except (
+        UnicodeDecodeError,
+        TypeError,
+        RecursionError,
+    ) as error:  # bad text, unhashable keys, absurd nesting
         raise msgspec.DecodeError(str(error)) from None
 
 
@@ -438,7 +476,8 @@ def _cut(value: Any, limit: int) -> Any:
 
 
 def escape(text: bytes | str) -> str:
-    """Bytes of unknown origin as one printable line: UTF-8 where printable, ``\\xNN`` elsewhere, ``\\`` doubled.
+    """Bytes of unknown origin as one printable line: UTF-8 where printable, ``\\xNN`` elsewhere,
+    ``\\`` doubled.
 
     What nobody would see or what drives a terminal (:mod:`akiosd.values.text`) never reaches one.
     """

@@ -51,19 +51,37 @@ def canary(what: str, directory: bytes) -> Step:
     return Step(op="canary", what=what, a=directory)
 
 
-def attach(what: str, tree_fd: str, path: bytes, attributes: int = 0, *, stage: bool = False) -> Step:
+def attach(
+    what: str, tree_fd: str, path: bytes, attributes: int = 0, *, stage: bool = False
+) -> Step:
     """Set ``attributes`` on a detached tree and move it to ``path`` (move_mount(2))."""
-    return Step(op="attach", what=what, fd=tree_fd, a=path, u0=attributes, flags=F_STAGE if stage else 0)
+    return Step(
+        op="attach", what=what, fd=tree_fd, a=path, u0=attributes, flags=F_STAGE if stage else 0
+    )
 
 
 def fsmount(
-    what: str, kind: str, options: dict[str, str], path: bytes, attributes: int, *, stage: bool = False
+    what: str,
+    kind: str,
+    options: dict[str, str],
+    path: bytes,
+    attributes: int,
+    *,
+    stage: bool = False,
 ) -> Step:
     """A new file system of ``kind`` at ``path`` (fsopen(2)); an option without a value
     is a flag.
     """
     flags = F_STAGE if stage else 0
-    return Step(op="fsmount", what=what, a=kind.encode(), b=encode_options(options), c=path, u0=attributes, flags=flags)
+    return Step(
+        op="fsmount",
+        what=what,
+        a=kind.encode(),
+        b=encode_options(options),
+        c=path,
+        u0=attributes,
+        flags=flags,
+    )
 
 
 def export(what: str, kind: str, options: dict[str, str], attributes: int) -> Step:
@@ -72,32 +90,48 @@ def export(what: str, kind: str, options: dict[str, str], attributes: int) -> St
 
 
 def bind(
-    what: str, source: bytes, target: bytes, attributes: int,
-    *, stage: bool = False, optional: bool = False, same_kind: bool = False,
-) -> Step:  # fmt: skip
+    what: str,
+    source: bytes,
+    target: bytes,
+    attributes: int,
+    *,
+    stage: bool = False,
+    optional: bool = False,
+    same_kind: bool = False,
+) -> Step:
     """``source`` once more, at ``target``.  ``stage``: the source is in the staging root; the
     target never is.
 
     ``optional``: a source or target that is not there is no failure.  ``same_kind``: nor is a
     target that is a directory where the source is none, or the other way; it is left as it is.
     """
-    flags = (F_STAGE if stage else 0) | (F_EXIST_OK if optional else 0) | (F_SAME_KIND if same_kind else 0)
+    flags = (
+        (F_STAGE if stage else 0)
+        | (F_EXIST_OK if optional else 0)
+        | (F_SAME_KIND if same_kind else 0)
+    )
     return Step(op="bind", what=what, a=source, c=target, u0=attributes, flags=flags)
 
 
 def setattr(what: str, attributes: int, cleared: int = 0, *, recursive: bool = False) -> Step:
     """Attributes of the new root itself."""
-    return Step(op="setattr", what=what, u0=attributes, u1=cleared, flags=F_RECURSIVE if recursive else 0)
+    return Step(
+        op="setattr", what=what, u0=attributes, u1=cleared, flags=F_RECURSIVE if recursive else 0
+    )
 
 
 def mkdir(what: str, parent: bytes, name: bytes, owner: int, mode: int = 0o755) -> Step:
     """What is there already stays as it is."""
-    return Step(op="mkdir", what=what, a=parent, b=name, u0=mode, uid=owner, gid=owner, flags=F_EXIST_OK)
+    return Step(
+        op="mkdir", what=what, a=parent, b=name, u0=mode, uid=owner, gid=owner, flags=F_EXIST_OK
+    )
 
 
 def mkfile(what: str, parent: bytes, name: bytes, owner: int, mode: int) -> Step:
     """An empty file; ``mode`` with its type.  What is there already stays as it is."""
-    return Step(op="mkfile", what=what, a=parent, b=name, u0=mode, uid=owner, gid=owner, flags=F_EXIST_OK)
+    return Step(
+        op="mkfile", what=what, a=parent, b=name, u0=mode, uid=owner, gid=owner, flags=F_EXIST_OK
+    )
 
 
 def symlink(what: str, parent: bytes, name: bytes, target: bytes, owner: int) -> Step:
@@ -188,7 +222,9 @@ def landlock(what: str, handled_fs: int, scoped: int, attr_size: int) -> Step:
 
 def landlock_rule(what: str, path: bytes, access: int, *, optional: bool = False) -> Step:
     """Allow ``access`` beneath ``path``; ``optional``: a path that is not there is no failure."""
-    return Step(op="landlock_rule", what=what, a=path, u0=access, flags=F_EXIST_OK if optional else 0)
+    return Step(
+        op="landlock_rule", what=what, a=path, u0=access, flags=F_EXIST_OK if optional else 0
+    )
 
 
 def landlock_enforce(what: str) -> Step:

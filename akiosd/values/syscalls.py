@@ -1,4 +1,5 @@
-"""The system call table: what a program in a cage may call, what is answered for it, what is recorded.
+"""The system call table: what a program in a cage may call, what is answered for it, what is
+recorded.
 
 Data only.  Five classes, by name, so that one table serves every architecture:
 
@@ -8,8 +9,8 @@ Data only.  Five classes, by name, so that one table serves every architecture:
 * **optional**: harmless but rarely wanted; ENOSYS unless the policy's ``syscalls.allow`` names it.
 * everything else, also a number that no kernel knows yet: ENOSYS, recorded.
 
-Argument positions and flag values are those of the manual pages (section 2) and of the kernel's uapi
-headers; kernels up to 6.18.
+Argument positions and flag values are those of the manual pages (section 2) and of the kernel's
+uapi headers; kernels up to 6.18.
 """
 
 from __future__ import annotations
@@ -69,7 +70,14 @@ class Compare(msgspec.Struct, frozen=True):
 
 
 Counted = Literal["sockets", "netlink_sockets", "filters", "locks", "ofd_locks", "directories"]
-COUNTED: tuple[Counted, ...] = ("sockets", "netlink_sockets", "filters", "locks", "ofd_locks", "directories")
+COUNTED: tuple[Counted, ...] = (
+    "sockets",
+    "netlink_sockets",
+    "filters",
+    "locks",
+    "ofd_locks",
+    "directories",
+)
 """What the pump counts before it lets another be made, in the order of AKIOS_COUNTED_*
 (native/include/akios.h).
 """
@@ -128,8 +136,8 @@ class Facts(msgspec.Struct, frozen=True):
     quiet: Compare | None = None
 
 
-# The kernel reads an int argument from the low half of its register; the high half may hold anything,
-# garbage from a compiler or an attempt to slip past a 64-bit comparison.
+# The kernel reads an int argument from the low half of its register; the high half may hold
+# anything, garbage from a compiler or an attempt to slip past a 64-bit comparison.
 LOW32 = 0xFFFFFFFF
 
 
@@ -139,58 +147,64 @@ def _names(text: str) -> tuple[str, ...]:
 
 ALLOWED: tuple[str, ...] = _names(
     # files
-    "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 open openat openat2 creat close "
-    "stat lstat fstat newfstatat statx access faccessat faccessat2 lseek dup dup2 dup3 flock fsync "
-    "fdatasync sync syncfs sync_file_range truncate ftruncate fallocate fadvise64 readahead getcwd "
-    "chdir fchdir rename renameat renameat2 mkdir mkdirat rmdir link linkat unlink unlinkat symlink symlinkat readlink "
-    "readlinkat chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat umask utime utimes futimesat utimensat "
-    "statfs fstatfs sendfile splice tee vmsplice copy_file_range cachestat name_to_handle_at file_getattr "
-    "setxattr lsetxattr fsetxattr setxattrat getxattr lgetxattr fgetxattr getxattrat listxattr llistxattr flistxattr "
-    "listxattrat removexattr lremovexattr fremovexattr removexattrat "
-    "inotify_init inotify_init1 inotify_add_watch inotify_rm_watch "
+    "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 open openat openat2"
+    " creat close stat lstat fstat newfstatat statx access faccessat faccessat2 lseek dup dup2 dup3"
+    " flock fsync fdatasync sync syncfs sync_file_range truncate ftruncate fallocate fadvise64"
+    " readahead getcwd chdir fchdir rename renameat renameat2 mkdir mkdirat rmdir link linkat"
+    " unlink unlinkat symlink symlinkat readlink readlinkat chmod fchmod fchmodat fchmodat2 chown"
+    " fchown lchown fchownat umask utime utimes futimesat utimensat statfs fstatfs sendfile splice"
+    " tee vmsplice copy_file_range cachestat name_to_handle_at file_getattr setxattr lsetxattr"
+    " fsetxattr setxattrat getxattr lgetxattr fgetxattr getxattrat listxattr llistxattr flistxattr"
+    " listxattrat removexattr lremovexattr fremovexattr removexattrat inotify_init inotify_init1"
+    " inotify_add_watch inotify_rm_watch "
     # memory
-    "mprotect munmap brk mremap msync mincore madvise mlock mlock2 munlock mlockall munlockall remap_file_pages "
-    "membarrier pkey_mprotect pkey_alloc pkey_free mseal map_shadow_stack "
+    "mprotect munmap brk mremap msync mincore madvise mlock mlock2 munlock mlockall munlockall"
+    " remap_file_pages membarrier pkey_mprotect pkey_alloc pkey_free mseal map_shadow_stack "
     # waiting, pipes, timers
-    "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd "
-    "eventfd2 signalfd signalfd4 pipe pipe2 timerfd_create timerfd_settime timerfd_gettime "
-    "nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday "
-    "time times alarm getitimer setitimer timer_create timer_settime timer_gettime timer_getoverrun timer_delete pause "
+    "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait"
+    " epoll_pwait2 eventfd eventfd2 signalfd signalfd4 pipe pipe2 timerfd_create timerfd_settime"
+    " timerfd_gettime nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time times"
+    " alarm getitimer setitimer timer_create timer_settime timer_gettime timer_getoverrun"
+    " timer_delete pause "
     # processes and threads
-    "fork vfork execve execveat exit exit_group wait4 waitid kill tkill tgkill pidfd_open pidfd_send_signal "
-    "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigqueueinfo rt_tgsigqueueinfo "
-    "rt_sigsuspend sigaltstack restart_syscall futex futex_wait futex_wake futex_requeue futex_waitv set_robust_list "
-    "get_robust_list set_tid_address rseq sched_yield sched_getaffinity sched_getparam "
-    "sched_getscheduler sched_get_priority_max sched_get_priority_min "
-    "sched_rr_get_interval sched_getattr getpriority ioprio_get getcpu "
-    "getpid gettid getppid getpgid setpgid getpgrp getsid setsid arch_prctl uretprobe uprobe "
+    "fork vfork execve execveat exit exit_group wait4 waitid kill tkill tgkill pidfd_open"
+    " pidfd_send_signal rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait"
+    " rt_sigqueueinfo rt_tgsigqueueinfo rt_sigsuspend sigaltstack restart_syscall futex futex_wait"
+    " futex_wake futex_requeue futex_waitv set_robust_list get_robust_list set_tid_address rseq"
+    " sched_yield sched_getaffinity sched_getparam sched_getscheduler sched_get_priority_max"
+    " sched_get_priority_min sched_rr_get_interval sched_getattr getpriority ioprio_get getcpu"
+    " getpid gettid getppid getpgid setpgid getpgrp getsid setsid arch_prctl uretprobe uprobe "
     # identity, limits, the system
-    "getuid geteuid getgid getegid getresuid getresgid getgroups setuid setgid setreuid setregid setresuid setresgid "
-    "setfsuid setfsgid setgroups capget capset getrlimit getrusage sysinfo uname getrandom "
+    "getuid geteuid getgid getegid getresuid getresgid getgroups setuid setgid setreuid setregid"
+    " setresuid setresgid setfsuid setfsgid setgroups capget capset getrlimit getrusage sysinfo"
+    " uname getrandom "
     # sockets and System V IPC, both in namespaces of the cage
-    "bind listen accept accept4 getsockname getpeername getsockopt sendto sendmsg "
-    "sendmmsg recvfrom recvmsg recvmmsg shutdown shmget shmat shmctl shmdt semget semop semctl semtimedop msgget "
-    "msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr "
+    "bind listen accept accept4 getsockname getpeername getsockopt sendto sendmsg sendmmsg recvfrom"
+    " recvmsg recvmmsg shutdown shmget shmat shmctl shmdt semget semop semctl semtimedop msgget"
+    " msgsnd msgrcv msgctl mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr "
     # agents sandbox their own tools
     "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
 )
 
 ESSENTIAL: frozenset[str] = frozenset(
     _names(
-        "read write close mmap munmap mprotect brk execve exit exit_group rt_sigaction rt_sigprocmask rt_sigreturn "
-        "restart_syscall wait4 kill openat newfstatat fstat clone vfork ppoll poll recvmsg setpgid setsid dup3 ioctl "
-        "prctl close_range landlock_create_ruleset landlock_add_rule landlock_restrict_self arch_prctl "
-        "set_tid_address set_robust_list rseq prlimit64 getrandom futex waitid signalfd4 fcntl getpid gettid tgkill"
+        "read write close mmap munmap mprotect brk execve exit exit_group rt_sigaction"
+        " rt_sigprocmask rt_sigreturn restart_syscall wait4 kill openat newfstatat fstat clone"
+        " vfork ppoll poll recvmsg setpgid setsid dup3 ioctl prctl close_range"
+        " landlock_create_ruleset landlock_add_rule landlock_restrict_self arch_prctl"
+        " set_tid_address set_robust_list rseq prlimit64 getrandom futex waitid signalfd4 fcntl"
+        " getpid gettid tgkill"
     )
 )
 """Without these neither the cage's own init nor any program starts; ``syscalls.deny`` refuses them.
 """
 
 OPTIONAL: tuple[str, ...] = _names(
-    # the host has one number of asynchronous requests for everybody (fs.aio-max-nr), and one cage can take it all
-    "io_setup io_destroy io_getevents io_pgetevents io_submit io_cancel "
-    "adjtimex clock_adjtime file_setattr get_mempolicy listmount lsm_get_self_attr lsm_list_modules mbind modify_ldt "
-    "process_madvise process_mrelease set_mempolicy set_mempolicy_home_node statmount sysfs ustat"
+    # the host has one number of asynchronous requests for everybody (fs.aio-max-nr), and one cage
+    # can take it all
+    "io_setup io_destroy io_getevents io_pgetevents io_submit io_cancel adjtimex clock_adjtime"
+    " file_setattr get_mempolicy listmount lsm_get_self_attr lsm_list_modules mbind modify_ldt"
+    " process_madvise process_mrelease set_mempolicy set_mempolicy_home_node statmount sysfs ustat"
 )
 """ENOSYS by default.  None of them gives a privilege: they act on the caller, or only read."""
 
@@ -201,26 +215,30 @@ flags are seen.
 
 DENIED: tuple[str, ...] = _names(
     # the mount interfaces, old and new
-    "mount umount2 pivot_root chroot open_tree open_tree_attr move_mount fsopen fsconfig fsmount fspick mount_setattr "
+    "mount umount2 pivot_root chroot open_tree open_tree_attr move_mount fsopen fsconfig fsmount"
+    " fspick mount_setattr "
     # namespaces
     "unshare setns listns "
-    # other processes; memfd_secret because a path in such memory could not be read by the supervisor
-    "ptrace process_vm_readv process_vm_writev pidfd_getfd kcmp move_pages migrate_pages memfd_secret "
+    # other processes; memfd_secret because a path in such memory could not be read by the
+    # supervisor
+    "ptrace process_vm_readv process_vm_writev pidfd_getfd kcmp move_pages migrate_pages"
+    " memfd_secret "
     # file handles, whole-filesystem watches
     "open_by_handle_at fanotify_init fanotify_mark quotactl quotactl_fd lookup_dcookie "
     # kernel interfaces with a history
-    "add_key request_key keyctl bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register "
+    "add_key request_key keyctl bpf perf_event_open userfaultfd io_uring_setup io_uring_enter"
+    " io_uring_register "
     # the machine
-    "kexec_load kexec_file_load create_module init_module finit_module delete_module query_module get_kernel_syms "
-    "swapon swapoff reboot settimeofday clock_settime iopl ioperm acct syslog vhangup sethostname setdomainname "
-    "nfsservctl uselib _sysctl vserver lsm_set_self_attr"
+    "kexec_load kexec_file_load create_module init_module finit_module delete_module query_module"
+    " get_kernel_syms swapon swapoff reboot settimeofday clock_settime iopl ioperm acct syslog"
+    " vhangup sethostname setdomainname nfsservctl uselib _sysctl vserver lsm_set_self_attr"
 )
 """Answered EPERM and recorded."""
 
-# ---- calls decided by numbers ---------------------------------------------------------------------
+# ---- calls decided by numbers --------------------------------------------------------------------
 
-# CLONE_NEWNS CGROUP UTS IPC USER PID NET.  CLONE_NEWTIME (0x80) lies inside clone's signal byte and means
-# nothing there; clone3 and unshare, where it does, are not available.
+# CLONE_NEWNS CGROUP UTS IPC USER PID NET.  CLONE_NEWTIME (0x80) lies inside clone's signal byte and
+# means nothing there; clone3 and unshare, where it does, are not available.
 CLONE_NEW_MASK = 0x7E020000
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
@@ -251,7 +269,11 @@ def _low(arg: int, value: int) -> Compare:
 
 def _inet(type_: int, protocol: int) -> tuple[Form, ...]:
     return tuple(
-        Form((_low(0, family), Compare(1, SOCK_TYPE_MASK, type_), _low(2, protocol)), ENOBUFS, "sockets")
+        Form(
+            (_low(0, family), Compare(1, SOCK_TYPE_MASK, type_), _low(2, protocol)),
+            ENOBUFS,
+            "sockets",
+        )
         for family in (AF_INET, AF_INET6)
     )
 
@@ -267,16 +289,21 @@ def _options(table: dict[int, dict[str, int]], *, answered: bool = False) -> tup
 CHECKED: dict[str, Checked] = {
     "clone": Checked(
         (
-            *(Form((Compare(0, 1 << bit, 1 << bit),), EPERM) for bit in range(32) if CLONE_NEW_MASK >> bit & 1),
-            # A process that shares another's descriptors keeps its locks when that one has ended, and then
-            # nothing tells any more whose they are.
+            *(
+                Form((Compare(0, 1 << bit, 1 << bit),), EPERM)
+                for bit in range(32)
+                if CLONE_NEW_MASK >> bit & 1
+            ),
+            # A process that shares another's descriptors keeps its locks when that one has ended,
+            # and then nothing tells any more whose they are.
             Form((Compare(0, CLONE_FILES | CLONE_THREAD, CLONE_FILES),), EINVAL),
             # And what a thread had open for itself alone would be in no list.
             Form((Compare(0, CLONE_FILES | CLONE_THREAD, CLONE_THREAD),), EINVAL),
         ),
         0,
     ),
-    # Loadable socket protocols (SCTP, SMC, DCCP…) are reached by number under AF_INET, so protocols are listed too.
+    # Loadable socket protocols (SCTP, SMC, DCCP…) are reached by number under AF_INET, so protocols
+    # are listed too.
     "socket": Checked(
         (
             Form((_low(0, AF_UNIX),), 0),
@@ -293,17 +320,22 @@ CHECKED: dict[str, Checked] = {
         ),
         EAFNOSUPPORT,
     ),
-    # An accepted socket was connected to from inside; connections may be made again and again by one socket.
+    # An accepted socket was connected to from inside; connections may be made again and again by
+    # one socket.
     "connect": Checked((Form((Compare(0, 0, 0),), ENOBUFS, "sockets"),), 0),
-    "close_range": Checked((Form((Compare(2, CLOSE_RANGE_UNSHARE, CLOSE_RANGE_UNSHARE),), EINVAL),), 0),
+    "close_range": Checked(
+        (Form((Compare(2, CLOSE_RANGE_UNSHARE, CLOSE_RANGE_UNSHARE),), EINVAL),), 0
+    ),
     # No control group charges for the names that the kernel keeps of a directory while it is read.
-    **dict.fromkeys(("getdents", "getdents64"), Checked((Form((Compare(0, 0, 0),), ENOMEM, "directories"),), 0)),
+    **dict.fromkeys(
+        ("getdents", "getdents64"), Checked((Form((Compare(0, 0, 0),), ENOMEM, "directories"),), 0)
+    ),
     "setsockopt": Checked((*_options(SETTABLE), *_options(ANSWERED, answered=True)), ENOPROTOOPT),
     # Other families have pairs, too (TIPC), and load their modules for them.
     "socketpair": Checked((Form((_low(0, AF_UNIX),), 0),), EAFNOSUPPORT),
-    # The kernel lets any process of the same uid lower the limits of the cage's init, and init would die of them.
-    # A core limit of 1 is the only one that keeps the host's core handler, a program of root, from running
-    # (core(5)); programs that set theirs to 0 would bring it back.
+    # The kernel lets any process of the same uid lower the limits of the cage's init, and init
+    # would die of them.  A core limit of 1 is the only one that keeps the host's core handler, a
+    # program of root, from running (core(5)); programs that set theirs to 0 would bring it back.
     "prlimit64": Checked(
         (
             Form((_low(0, 1),), EPERM),
@@ -314,7 +346,9 @@ CHECKED: dict[str, Checked] = {
         usual=(_low(0, 0), Compare(2, _ALL64, 0)),
         usual_together=True,
     ),
-    "setrlimit": Checked((Form((_low(0, RLIMIT_CORE),), 0, answered=True),), 0, usual=(Compare(0, 4, 0),)),
+    "setrlimit": Checked(
+        (Form((_low(0, RLIMIT_CORE),), 0, answered=True),), 0, usual=(Compare(0, 4, 0),)
+    ),
     # No control group charges for a record lock, and no limit counts them.
     "fcntl": Checked(
         (
@@ -323,24 +357,38 @@ CHECKED: dict[str, Checked] = {
             Form((_low(1, F_OFD_SETLKW),), ENOLCK, "ofd_locks"),
         ),
         0,
-        usual=tuple(Compare(1, LOW32 & ~mask, value) for mask, value in ((3, 0), (1, 4), (7, 8), (15, 1024))),
+        usual=tuple(
+            Compare(1, LOW32 & ~mask, value) for mask, value in ((3, 0), (1, 4), (7, 8), (15, 1024))
+        ),
     ),
-    # Nor is init slowed down: it says when the agent has ended.  "All of my user" would mean init, too.
+    # Nor is init slowed down: it says when the agent has ended.  "All of my user" would mean init,
+    # too.
     **dict.fromkeys(
         ("sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"),
         Checked((Form((_low(0, 1),), EPERM),), 0, usual=(_low(0, 0),)),
     ),
-    "setpriority": Checked((Form((_low(1, 1),), EPERM), Form((_low(0, PRIO_USER),), EPERM)), 0, usual=(_low(0, 0),)),
-    "ioprio_set": Checked(
-        (Form((_low(1, 1),), EPERM), Form((_low(0, IOPRIO_WHO_USER),), EPERM)), 0, usual=(_low(0, 1),)
+    "setpriority": Checked(
+        (Form((_low(1, 1),), EPERM), Form((_low(0, PRIO_USER),), EPERM)), 0, usual=(_low(0, 0),)
     ),
-    # TIOCSTI types into the terminal, TIOCLINUX pastes into a console, TIOCCONS takes the console's output,
-    # TIOCSETD loads line disciplines, a part of the kernel that no agent needs.
-    "ioctl": Checked(
-        tuple(Form((_low(1, command),), EPERM) for command in (TIOCSTI, TIOCLINUX, TIOCCONS, TIOCSETD)),
+    "ioprio_set": Checked(
+        (Form((_low(1, 1),), EPERM), Form((_low(0, IOPRIO_WHO_USER),), EPERM)),
         0,
-        # Plain 16-bit commands, and those whose top bits say that data is read or written (ioctl(2)).
-        usual=(Compare(1, 0xFFFF0000, 0), Compare(1, 1 << 31, 1 << 31), Compare(1, 3 << 30, 1 << 30)),
+        usual=(_low(0, 1),),
+    ),
+    # TIOCSTI types into the terminal, TIOCLINUX pastes into a console, TIOCCONS takes the console's
+    # output, TIOCSETD loads line disciplines, a part of the kernel that no agent needs.
+    "ioctl": Checked(
+        tuple(
+            Form((_low(1, command),), EPERM) for command in (TIOCSTI, TIOCLINUX, TIOCCONS, TIOCSETD)
+        ),
+        0,
+        # Plain 16-bit commands, and those whose top bits say that data is read or written
+        # (ioctl(2)).
+        usual=(
+            Compare(1, 0xFFFF0000, 0),
+            Compare(1, 1 << 31, 1 << 31),
+            Compare(1, 3 << 30, 1 << 30),
+        ),
     ),
     # PR_SCHED_CORE could keep sibling hardware threads from other cages.
     "prctl": Checked(
@@ -351,19 +399,28 @@ CHECKED: dict[str, Checked] = {
         0,
         usual=(Compare(0, LOW32 & ~0x7F, 0), _low(0, PR_SET_VMA), _low(0, PR_SET_PTRACER)),
     ),
-    # Pages of the pool that the administrator keeps for others: no memory limit counts them.  (shmget asks for a
-    # capability.)  The answer is that of a host whose pool is empty, which programs fall back from.
+    # Pages of the pool that the administrator keeps for others: no memory limit counts them.
+    # (shmget asks for a capability.)  The answer is that of a host whose pool is empty, which
+    # programs fall back from.
     "mmap": Checked((Form((Compare(3, MAP_HUGETLB, MAP_HUGETLB),), ENOMEM),), 0),
     "memfd_create": Checked((Form((Compare(1, MFD_HUGETLB, MFD_HUGETLB),), ENOMEM),), 0),
     # The kernel takes persona as an unsigned int; all ones only asks.
     "personality": Checked((Form((_low(0, 0),), 0), Form((_low(0, LOW32),), 0)), EPERM),
-    "mknod": Checked(tuple(Form((Compare(1, S_IFMT, type_),), EPERM) for type_ in (S_IFCHR, S_IFBLK)), 0),
-    "mknodat": Checked(tuple(Form((Compare(2, S_IFMT, type_),), EPERM) for type_ in (S_IFCHR, S_IFBLK)), 0),
-    # A second listener in the tree is EBUSY; denied here so that it is seen.  Only SECCOMP_SET_MODE_FILTER takes flags.
-    # Filters are machine code from a pool that the whole host shares (net.core.bpf_jit_limit).
+    "mknod": Checked(
+        tuple(Form((Compare(1, S_IFMT, type_),), EPERM) for type_ in (S_IFCHR, S_IFBLK)), 0
+    ),
+    "mknodat": Checked(
+        tuple(Form((Compare(2, S_IFMT, type_),), EPERM) for type_ in (S_IFCHR, S_IFBLK)), 0
+    ),
+    # A second listener in the tree is EBUSY; denied here so that it is seen.  Only
+    # SECCOMP_SET_MODE_FILTER takes flags.  Filters are machine code from a pool that the whole host
+    # shares (net.core.bpf_jit_limit).
     "seccomp": Checked(
         (
-            Form((Compare(1, SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_NEW_LISTENER),), EPERM),
+            Form(
+                (Compare(1, SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_FILTER_FLAG_NEW_LISTENER),),
+                EPERM,
+            ),
             Form((_low(0, SECCOMP_SET_MODE_FILTER),), ENOMEM, "filters"),
         ),
         0,
@@ -371,7 +428,7 @@ CHECKED: dict[str, Checked] = {
     ),
 }
 
-# ---- what is recorded, and where its arguments are -------------------------------------------------
+# ---- what is recorded, and where its arguments are -----------------------------------------------
 
 
 def _opens(flags: int) -> Compare:
@@ -386,8 +443,8 @@ FACTS: dict[str, Facts] = {
     # Its flags lie behind a pointer: recorded whatever they are, never decided on.
     "openat2": Facts("open", "security", dirfd=0, path=1),
     "creat": Facts("open", "security", path=0),
-    # A datagram with an address is not here: nothing leaves the network namespace but through the gateway,
-    # which records names and connections itself.
+    # A datagram with an address is not here: nothing leaves the network namespace but through the
+    # gateway, which records names and connections itself.
     "connect": Facts("connect", "security", sockaddr=1, sockaddr_len=2),
     "bind": Facts("bind", "security", sockaddr=1, sockaddr_len=2),
     "unlink": Facts("unlink", "security", path=0),
@@ -483,7 +540,8 @@ FACTS: dict[str, Facts] = {
     "msgget": Facts("other", "all"),
 }
 
-# Recorded only when denied.  ``socket`` among them: making one reaches nothing, connect and bind are recorded.
+# Recorded only when denied.  ``socket`` among them: making one reaches nothing, connect and bind
+# are recorded.
 DENIED_FACTS: dict[str, Facts] = {
     "socket": Facts("socket", "security"),
     "socketpair": Facts("socket", "security"),
@@ -515,13 +573,14 @@ DENIED_FACTS: dict[str, Facts] = {
     "fanotify_mark": Facts("privilege", "security", dirfd=3, path=4),
 }
 
-# Strings in the place of path (1) or path2 (2) that the kernel looks up nowhere: names, and the text of a new link.
+# Strings in the place of path (1) or path2 (2) that the kernel looks up nowhere: names, and the
+# text of a new link.
 WORDS: dict[str, int] = {
     **dict.fromkeys(("memfd_create", "mq_open", "mq_unlink", "fsopen", "symlink", "symlinkat"), 1),
     **{name: 2 for name in FACTS if "xattr" in name},
 }
 
-# ---- numbers ---------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------------------
 
 NEW_NUMBERS: dict[str, int] = {
     "pidfd_send_signal": 424,

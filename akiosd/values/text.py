@@ -26,7 +26,9 @@ MAX_MARKS = 6
 
 def is_plain(text: str) -> bool:
     """Whether ``text`` is one line of visible characters only."""
-    return text.isprintable() and (text.isascii() or (_CONCEALED.search(text) is None and not _is_piled(text)))
+    return text.isprintable() and (
+        text.isascii() or (_CONCEALED.search(text) is None and not _is_piled(text))
+    )
 
 
 def show(text: str, form: Callable[[str], str], keep: str = "") -> str:
@@ -38,8 +40,14 @@ def show(text: str, form: Callable[[str], str], keep: str = "") -> str:
     shown: list[str] = []
     marks = 0
     for character in text:
-        marks = marks + 1 if not character.isascii() and unicodedata.category(character) in ("Mn", "Me") else 0
-        seen = character.isprintable() and _CONCEALED.match(character) is None and marks <= MAX_MARKS
+        marks = (
+            marks + 1
+            if not character.isascii() and unicodedata.category(character) in ("Mn", "Me")
+            else 0
+        )
+        seen = (
+            character.isprintable() and _CONCEALED.match(character) is None and marks <= MAX_MARKS
+        )
         shown.append(character if seen or character in keep else form(character))
     return "".join(shown)
 

@@ -19,7 +19,8 @@ BUNDLE = f"{DIRECTORY}/{BUNDLE_NAME}"
 AUTHORITY = f"{DIRECTORY}/{AUTHORITY_NAME}"
 JAVA = f"{DIRECTORY}/{JAVA_NAME}"
 
-# Those that add to what a program trusts get the one certificate: node(1) parses the file at every start.
+# Those that add to what a program trusts get the one certificate: node(1) parses the file at every
+# start.
 VARIABLES: dict[str, str] = {
     "SSL_CERT_FILE": BUNDLE,
     "REQUESTS_CA_BUNDLE": BUNDLE,

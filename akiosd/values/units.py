@@ -17,7 +17,13 @@ NS_PER_S = 1_000_000_000
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
 _SIZE_FACTOR = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": GIB << 10}
 _TIME = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*$", re.IGNORECASE)
-_TIME_FACTOR = {"ms": 1_000_000, "s": NS_PER_S, "m": 60 * NS_PER_S, "h": 3600 * NS_PER_S, "d": 86400 * NS_PER_S}
+_TIME_FACTOR = {
+    "ms": 1_000_000,
+    "s": NS_PER_S,
+    "m": 60 * NS_PER_S,
+    "h": 3600 * NS_PER_S,
+    "d": 86400 * NS_PER_S,
+}
 
 
 def parse_size(text: str | int) -> int:
@@ -28,7 +34,9 @@ def parse_size(text: str | int) -> int:
         return text
     match = _SIZE.match(str(text))
     if match is None or isinstance(text, bool):
-        raise PolicyError(f"{text!r} is not a size", next="write bytes, or a number with K, M, G or T, as in 512M")
+        raise PolicyError(
+            f"{text!r} is not a size", next="write bytes, or a number with K, M, G or T, as in 512M"
+        )
     return int(float(match[1]) * _SIZE_FACTOR[match[2].upper()])
 
 
@@ -36,7 +44,9 @@ def parse_duration_ns(text: str | int | float) -> int:
     """``"90s"``, ``"15m"`` or a number of seconds → nanoseconds.  Raises PolicyError."""
     match = _TIME.match(str(text))
     if match is None or isinstance(text, bool):
-        raise PolicyError(f"{text!r} is not a duration", next="write seconds, or a number with ms, s, m, h or d")
+        raise PolicyError(
+            f"{text!r} is not a duration", next="write seconds, or a number with ms, s, m, h or d"
+        )
     return int(float(match[1]) * _TIME_FACTOR[(match[2] or "s").lower()])
 
 

@@ -38,7 +38,17 @@ MAX_KEY = 8192
 """Longest API key, in bytes."""
 _MIN_KEY = 8
 # Signals that a terminal or a service manager sends.  KILL is the message Stop, STOP the freezer.
-SIGNALS = {"HUP": 1, "INT": 2, "QUIT": 3, "USR1": 10, "USR2": 12, "TERM": 15, "CONT": 18, "TSTP": 20, "WINCH": 28}
+SIGNALS = {
+    "HUP": 1,
+    "INT": 2,
+    "QUIT": 3,
+    "USR1": 10,
+    "USR2": 12,
+    "TERM": 15,
+    "CONT": 18,
+    "TSTP": 20,
+    "WINCH": 28,
+}
 
 # Words of letters and digits: no "..", nothing absolute, nothing empty.  The reader of the log
 # decides
@@ -67,7 +77,9 @@ def check_request(message: Message, fd_count: int) -> None:
     elif isinstance(message, KeySet | KeyRemove):
         if message.provider not in PROVIDERS:
             raise DeniedError(
-                f"there is no provider {message.provider[:40]!r}", "keys", "known: " + ", ".join(PROVIDERS)
+                f"there is no provider {message.provider[:40]!r}",
+                "keys",
+                "known: " + ", ".join(PROVIDERS),
             )
         if isinstance(message, KeySet):
             check_key(message.provider, message.key)
@@ -76,7 +88,9 @@ def check_request(message: Message, fd_count: int) -> None:
             if name != "host":
                 _check_cage(name)
     if isinstance(message, Signal) and message.signo not in SIGNALS.values():
-        raise DeniedError(f"signal {message.signo} is not forwarded", "signal", "use one of " + ", ".join(SIGNALS))
+        raise DeniedError(
+            f"signal {message.signo} is not forwarded", "signal", "use one of " + ", ".join(SIGNALS)
+        )
     if isinstance(message, Stop) and message.grace_ns < 0:
         raise DeniedError("a grace period is not negative", "stop")
     if isinstance(message, Subscribe) and any(index < 0 for index in message.cursors.values()):
@@ -104,7 +118,9 @@ def check_key(provider: str, key: bytes) -> None:
     form = facts_of(provider).key
     if not len(form.prompts) - form.optional <= len(parts) <= len(form.prompts):
         raise DeniedError(
-            f"{len(parts)} lines were given; {provider} takes {form.words}", "keys", "see akiosctl keys --help"
+            f"{len(parts)} lines were given; {provider} takes {form.words}",
+            "keys",
+            "see akiosctl keys --help",
         )
     if len(key) > MAX_KEY or any(len(part) < _MIN_KEY or not _is_token(part) for part in parts):
         what = "a key is of printable ASCII without spaces, and at least 8 characters long"
@@ -122,14 +138,23 @@ def _check_cage(name: str) -> None:
 
 def _check_run(run: Run, fd_count: int) -> None:
     if not run.argv or not run.argv[0]:
-        raise DeniedError("no command was given", "run", "write the command after --: akiosctl run -- python agent.py")
+        raise DeniedError(
+            "no command was given",
+            "run",
+            "write the command after --: akiosctl run -- python agent.py",
+        )
     for text in (*run.argv, *run.env, *run.env.values()):
         if b"\0" in text:
             raise DeniedError("an argument or environment variable holds a NUL byte", "run")
     for name in run.env:
         if not name or b"=" in name:
             raise DeniedError("an environment variable has an empty name, or one with '='", "run")
-    for what, path in (("command", run.command), ("cwd", run.cwd), ("workspace", run.workspace), ("home", run.home)):
+    for what, path in (
+        ("command", run.command),
+        ("cwd", run.cwd),
+        ("workspace", run.workspace),
+        ("home", run.home),
+    ):
         if path or what in ("command", "cwd"):
             check_path(what, path)
     for bind in run.binds:
@@ -138,31 +163,48 @@ def _check_run(run: Run, fd_count: int) -> None:
         if is_system_path(path):
             shown = path.decode("utf-8", "backslashreplace")
             raise DeniedError(
-                f"the {what} {shown} would cover the cage's own system", "run", "choose another directory"
+                f"the {what} {shown} would cover the cage's own system",
+                "run",
+                "choose another directory",
             )
     _check_stores(run)
     if run.policy.filesystem.workspace == "rw-direct":
         inside = run.workspace + b"/"
         if any(path.startswith(inside) for path in (run.home, *(bind.path for bind in run.binds))):
             # The directories that lead there would be made by root, on the host.
-            raise DeniedError("nothing can be shown inside a workspace that is a plain bind", "run", "use another mode")
+            raise DeniedError(
+                "nothing can be shown inside a workspace that is a plain bind",
+                "run",
+                "use another mode",
+            )
     if len(run.user_name) > 64 or not run.user_name.isprintable() or ":" in run.user_name:
         raise DeniedError("the user name is not one a passwd file could hold", "run")
     _check_descriptors(run, fd_count)
-    if run.tty is not None and not (0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION):
+    if run.tty is not None and not (
+        0 <= run.tty.rows <= MAX_DIMENSION and 0 <= run.tty.columns <= MAX_DIMENSION
+    ):
         raise DeniedError("a terminal of that size does not exist", "run")
 
 
 def _check_descriptors(run: Run, fd_count: int) -> None:
-    expected = [0, *(bind.fd for bind in run.binds), *(bind.holder for bind in run.binds if bind.holder)]
+    expected = [
+        0,
+        *(bind.fd for bind in run.binds),
+        *(bind.holder for bind in run.binds if bind.holder),
+    ]
     if sorted(expected) != list(range(fd_count)):
         raise DeniedError(
             f"{fd_count} file descriptors came with a workspace and {len(run.binds)} binds",
             "run",
-            "send the workspace first, then one descriptor for each bind, and one for what holds a file",
+            "send the workspace first, then one descriptor for each bind, and one for what holds a"
+            " file",
         )
     for bind in run.binds:
-        if bool(bind.holder) != bool(bind.name) or bind.name in (b".", b"..") or set(b"/\0") & set(bind.name):
+        if (
+            bool(bind.holder) != bool(bind.name)
+            or bind.name in (b".", b"..")
+            or set(b"/\0") & set(bind.name)
+        ):
             raise DeniedError("a bind has a holder without a name in it, or the other way", "run")
 
 
@@ -171,19 +213,29 @@ def _check_stores(run: Run) -> None:
     covered.
     """
     if len(run.stores) > MAX_STORES:
-        raise DeniedError(f"{len(run.stores)} trust stores were named, at most {MAX_STORES} can be", "run")
+        raise DeniedError(
+            f"{len(run.stores)} trust stores were named, at most {MAX_STORES} can be", "run"
+        )
     places = (b"/usr", run.workspace, *(bind.path for bind in run.binds))
     for path in run.stores:
         check_path("trust store", path)
         below = any(place and path.startswith(place + b"/") for place in places)
         if not below or path.rpartition(b"/")[2].decode("utf-8", "replace") not in STORES:
             shown = path.decode("utf-8", "backslashreplace")
-            raise DeniedError(f"{shown} is not a trust store that the cage shows", "run", "leave it out")
+            raise DeniedError(
+                f"{shown} is not a trust store that the cage shows", "run", "leave it out"
+            )
 
 
 def is_system_path(path: bytes) -> bool:
-    """Whether a tree at this absolute path would lie in, or over, what every cage has there by itself."""
-    return path == b"/" or path in SHARED_PLACES or any(name in SYSTEM_NAMES for name in path.split(b"/")[1:2])
+    """Whether a tree at this absolute path would lie in, or over, what every cage has there by
+    itself.
+    """
+    return (
+        path == b"/"
+        or path in SHARED_PLACES
+        or any(name in SYSTEM_NAMES for name in path.split(b"/")[1:2])
+    )
 
 
 def check_path(what: str, path: bytes) -> None:

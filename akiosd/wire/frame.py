@@ -61,7 +61,9 @@ class FrameReader:
         self._unclaimed: list[int] = []
         self._broken = False
 
-    def receive(self, data: bytes, fds: Iterable[int] = (), *, truncated: bool = False) -> list[Frame]:
+    def receive(
+        self, data: bytes, fds: Iterable[int] = (), *, truncated: bool = False
+    ) -> list[Frame]:
         """Take what one ``recvmsg(2)`` returned; ``truncated`` is its MSG_CTRUNC.  Returns the
         frames now whole.
         """
@@ -87,7 +89,9 @@ class FrameReader:
 
     def _split(self, frames: list[Frame], old: int, arrived: list[int]) -> None:
         start = 0
-        newest: list[int] | None = None  # the descriptors of the last frame that starts in this read
+        newest: list[int] | None = (
+            None  # the descriptors of the last frame that starts in this read
+        )
         while start < len(self._buffer):
             if start >= old:
                 newest = self._fds
@@ -95,7 +99,9 @@ class FrameReader:
                 break
             (length,) = _LENGTH.unpack_from(self._buffer, start)
             if not 0 < length <= MAX_FRAME:
-                raise ProtocolError(f"a frame of {length} bytes: the limit is {MAX_FRAME}, and none is empty")
+                raise ProtocolError(
+                    f"a frame of {length} bytes: the limit is {MAX_FRAME}, and none is empty"
+                )
             end = start + HEADER_SIZE + length
             if end > len(self._buffer):
                 break
@@ -116,7 +122,9 @@ class FrameReader:
         pending = len(self._buffer)
         self._break()
         if pending:
-            raise ProtocolError(f"the connection ended inside a frame ({pending} bytes of it had arrived)")
+            raise ProtocolError(
+                f"the connection ended inside a frame ({pending} bytes of it had arrived)"
+            )
 
     def close(self) -> list[int]:
         """End reading for good.  Returns the descriptors that reached no frame: the caller's now,

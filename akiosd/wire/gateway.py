@@ -28,15 +28,19 @@ from akiosd.values.records import (
 from akiosd.values.spend import Ask, Bill, Grant, ModelPrice, Wait
 
 
-class LinkMessage(msgspec.Struct, frozen=True, tag_field="m", omit_defaults=True, forbid_unknown_fields=True):
+class LinkMessage(
+    msgspec.Struct, frozen=True, tag_field="m", omit_defaults=True, forbid_unknown_fields=True
+):
     """Base of all messages of both sockets."""
 
 
-# ---- akiosd to the zygote -------------------------------------------------------------------------
+# ---- akiosd to the zygote ------------------------------------------------------------------------
 
 
 class Fork(LinkMessage, frozen=True, tag="fork"):
-    """Make a gateway.  fds: its link, then the ``cgroup.procs`` or ``tasks`` files it puts itself into by writing 0."""
+    """Make a gateway.  fds: its link, then the ``cgroup.procs`` or ``tasks`` files it puts itself
+    into by writing 0.
+    """
 
     cage: str
     uid: int
@@ -63,7 +67,7 @@ class Exited(LinkMessage, frozen=True, tag="exited"):
     status: int
 
 
-# ---- akiosd to a gateway --------------------------------------------------------------------------
+# ---- akiosd to a gateway -------------------------------------------------------------------------
 
 
 class Listener(msgspec.Struct, frozen=True):
@@ -76,9 +80,11 @@ class Listener(msgspec.Struct, frozen=True):
 
 
 class ProviderSetup(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One LLM provider as this host reaches it.  ``upstream``: "" is the vendor's own address, else a URL.
+    """One LLM provider as this host reaches it.  ``upstream``: "" is the vendor's own address, else
+    a URL.
 
-    ``key`` is the API key; what it consists of (``KeyForm`` in :mod:`akiosd.values.providers`) has newlines between.
+    ``key`` is the API key; what it consists of (``KeyForm`` in :mod:`akiosd.values.providers`) has
+    newlines between.
     """
 
     name: str
@@ -133,7 +139,7 @@ class Connection(LinkMessage, frozen=True, tag="connection"):
     """fd: a stream on which akiosctl speaks HTTP/1.1 in absolute form, under this cage's rules."""
 
 
-# ---- a gateway to akiosd --------------------------------------------------------------------------
+# ---- a gateway to akiosd -------------------------------------------------------------------------
 
 
 class Ready(LinkMessage, frozen=True, tag="ready"):

@@ -23,13 +23,15 @@ PROTOCOL = 1
 BindKind = Literal["toolchain", "read", "write"]
 
 
-class Message(msgspec.Struct, frozen=True, tag_field="m", omit_defaults=True, forbid_unknown_fields=True):
+class Message(
+    msgspec.Struct, frozen=True, tag_field="m", omit_defaults=True, forbid_unknown_fields=True
+):
     """Base of all messages; ``id`` is chosen by the client and repeated in every reply."""
 
     id: int = 0
 
 
-# ---- both ways ------------------------------------------------------------------------------------
+# ---- both ways -----------------------------------------------------------------------------------
 
 
 class Hello(Message, frozen=True, tag="hello"):
@@ -39,13 +41,15 @@ class Hello(Message, frozen=True, tag="hello"):
     software: str = ""
 
 
-# ---- client to daemon -----------------------------------------------------------------------------
+# ---- client to daemon ----------------------------------------------------------------------------
 
 
 class Bind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tree the client opened (``O_PATH``) to be shown at ``path`` inside; ``fd`` indexes the frame's fds.
+    """A tree the client opened (``O_PATH``) to be shown at ``path`` inside; ``fd`` indexes the
+    frame's fds.
 
-    For a file ``holder`` indexes the directory that holds it, opened by the client too, and ``name`` is its name there.
+    For a file ``holder`` indexes the directory that holds it, opened by the client too, and
+    ``name`` is its name there.
     """
 
     path: bytes
@@ -135,9 +139,11 @@ class Output(Message, frozen=True, tag="output"):
 
 
 class View(Message, frozen=True, tag="view"):
-    """Ask for the read-only merged view of an ended cage's workspace; answered by :class:`ViewReply`.
+    """Ask for the read-only merged view of an ended cage's workspace; answered by
+    :class:`ViewReply`.
 
-    fds: none, or the workspace opened by the client, where akiosd was restarted and no longer holds it.
+    fds: none, or the workspace opened by the client, where akiosd was restarted and no longer holds
+    it.
     """
 
     cage: str = ""
@@ -223,7 +229,8 @@ class RotateKey(Message, frozen=True, tag="rotate_key"):
 
 
 class Destroy(Message, frozen=True, tag="destroy"):
-    """Root and admins: destroy an ended cage's data, its log included; answered by :class:`Destroyed`.
+    """Root and admins: destroy an ended cage's data, its log included; answered by
+    :class:`Destroyed`.
 
     ``passes`` of random bytes before the zeros; ``fast`` only unlinks.
     """
@@ -234,7 +241,9 @@ class Destroy(Message, frozen=True, tag="destroy"):
 
 
 class Prune(Message, frozen=True, tag="prune"):
-    """Root and admins: destroy ended cages, oldest first, past an age or until the rest takes at most ``max_bytes``."""
+    """Root and admins: destroy ended cages, oldest first, past an age or until the rest takes at
+    most ``max_bytes``.
+    """
 
     max_age_ns: int | None = None
     max_bytes: int | None = None
@@ -279,14 +288,16 @@ class Http(Message, frozen=True, tag="http"):
 
 
 class Subscribe(Message, frozen=True, tag="subscribe"):
-    """events.sock only.  Empty tuples mean everything one may see; cursors: log → next wanted index."""
+    """events.sock only.  Empty tuples mean everything one may see; cursors: log → next wanted
+    index.
+    """
 
     kinds: tuple[str, ...] = ()
     cages: tuple[str, ...] = ()
     cursors: dict[str, int] = {}
 
 
-# ---- daemon to client -----------------------------------------------------------------------------
+# ---- daemon to client ----------------------------------------------------------------------------
 
 
 class Error(Message, frozen=True, tag="error"):
@@ -307,7 +318,8 @@ class Ok(Message, frozen=True, tag="ok"):
 class Started(Message, frozen=True, tag="started"):
     """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends).
 
-    ``output``: how many bytes of output the client may copy before it asks for the end; 0 is no limit.
+    ``output``: how many bytes of output the client may copy before it asks for the end; 0 is no
+    limit.
     """
 
     cage: str = ""
@@ -372,7 +384,9 @@ class Cages(Message, frozen=True, tag="cages"):
 
 
 class ViewReply(Message, frozen=True, tag="view_reply"):
-    """fds: the merged view's root (directory of a detached read-only mount), then the workspace as it was opened."""
+    """fds: the merged view's root (directory of a detached read-only mount), then the workspace as
+    it was opened.
+    """
 
     cage: str = ""
     workspace: bytes = b""
@@ -381,9 +395,11 @@ class ViewReply(Message, frozen=True, tag="view_reply"):
 
 
 class BudgetReply(Message, frozen=True, tag="budget_reply"):
-    """Money is micro-USD.  ``calls`` were answered; ``open`` are under way (the oldest 100 of ``open_calls``).
+    """Money is micro-USD.  ``calls`` were answered; ``open`` are under way (the oldest 100 of
+    ``open_calls``).
 
-    ``minute_*``: within the last minute, where the policy limits that.  ``ending``: why the cage is about to end.
+    ``minute_*``: within the last minute, where the policy limits that.  ``ending``: why the cage is
+    about to end.
     """
 
     cage: str = ""
@@ -469,7 +485,9 @@ class LogNames(Message, frozen=True, tag="logs"):
 
 
 class Destroyed(Message, frozen=True, tag="destroyed"):
-    """What was wiped: files and overwritten bytes; ``spared`` files had a name elsewhere and lost only the one here."""
+    """What was wiped: files and overwritten bytes; ``spared`` files had a name elsewhere and lost
+    only the one here.
+    """
 
     files: int = 0
     overwritten: int = 0
@@ -480,7 +498,9 @@ class Destroyed(Message, frozen=True, tag="destroyed"):
 
 
 class Pruned(Message, frozen=True, tag="pruned"):
-    """The cages destroyed, or that would be, and the bytes they took on disk; ``failed``: which not, and why."""
+    """The cages destroyed, or that would be, and the bytes they took on disk; ``failed``: which
+    not, and why.
+    """
 
     cages: tuple[str, ...] = ()
     freed: int = 0
@@ -531,7 +551,9 @@ class Records(Message, frozen=True, tag="records"):
 
 
 class Gap(Message, frozen=True, tag="gap"):
-    """events.sock: entries ``start``..``stop`` (exclusive) were not sent; read them with :class:`ReadLog`."""
+    """events.sock: entries ``start``..``stop`` (exclusive) were not sent; read them with
+    :class:`ReadLog`.
+    """
 
     log: str = ""
     start: int = 0

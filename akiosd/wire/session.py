@@ -64,7 +64,9 @@ class Session:
         self.peer_software: str | None = None
         """What the peer calls itself; None until its hello came."""
 
-    def receive(self, data: bytes, fds: Iterable[int] = (), *, truncated: bool = False) -> list[Received]:
+    def receive(
+        self, data: bytes, fds: Iterable[int] = (), *, truncated: bool = False
+    ) -> list[Received]:
         """Take what one ``recvmsg(2)`` returned (``truncated``: its MSG_CTRUNC); returns the
         messages that are now whole.
 
@@ -190,6 +192,8 @@ class ClientSession(Session):
         if isinstance(message, Error) and message.id == 0:
             return
         if message.id not in self.open_requests:
-            raise ProtocolError(f"a reply to request {message.id}, which is not open", type(message).__name__)
+            raise ProtocolError(
+                f"a reply to request {message.id}, which is not open", type(message).__name__
+            )
         if not isinstance(message, NOT_LAST):
             self.open_requests.discard(message.id)

@@ -1,11 +1,12 @@
-"""What the gateway adds to a call to a model: the same client and upstream, directly and from a cage, in one run.
+"""What the gateway adds to a call to a model: the same client and upstream, directly and from a
+cage, in one run.
 
     python -m tests.bench.gateway [REQUESTS]
 
-Prints the median and p99 of whole answers, of the first event of streams, each with what the cage adds, and requests a
-second with 8 connections; with LiteLLM's proxy in the same place, where `litellm` (pip install 'litellm[proxy]') is
-found.  All are taken in turns, so that drift meets them alike.  The prompt has 1 KB with two findings and a number that
-changes.  Needs root.
+Prints the median and p99 of whole answers, of the first event of streams, each with what the cage
+adds, and requests a second with 8 connections; with LiteLLM's proxy in the same place, where
+`litellm` (pip install 'litellm[proxy]') is found.  All are taken in turns, so that drift meets them
+alike.  The prompt has 1 KB with two findings and a number that changes.  Needs root.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ REACH_MS = 1.5
 TURNS = 4
 MODEL = "gpt-4o-mini"
 USAGE = {"prompt_tokens": 300, "completion_tokens": 8, "total_tokens": 308}
-CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Good morning to you."}, "finish_reason": "stop"}
+CHOICE = {
+    "index": 0,
+    "message": {"role": "assistant", "content": "Good morning to you."},
+    "finish_reason": "stop",
+}
 ANSWER = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": MODEL}
 PIECES = ["Good ", "morning ", "to ", "you."]
 
@@ -87,7 +92,9 @@ print(json.dumps({"whole": measure(False), "first event": measure(True), "a seco
 
 
 class Upstream:
-    """OpenAI's chat completions with one fixed answer, over TLS, as fast as a Python process gives it."""
+    """OpenAI's chat completions with one fixed answer, over TLS, as fast as a Python process gives
+    it.
+    """
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
@@ -135,11 +142,15 @@ class Upstream:
             data = json.dumps({**ANSWER, "choices": [CHOICE], "usage": USAGE}).encode()
             head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
             return head.encode() + data
-        deltas = [[{"index": 0, "delta": {"content": piece}, "finish_reason": None}] for piece in PIECES]
+        deltas = [
+            [{"index": 0, "delta": {"content": piece}, "finish_reason": None}] for piece in PIECES
+        ]
         events = [{"choices": choices} for choices in deltas]
         events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         events.append({"choices": [], "usage": USAGE})
-        lines = [json.dumps({**ANSWER, "object": "chat.completion.chunk", **event}) for event in events]
+        lines = [
+            json.dumps({**ANSWER, "object": "chat.completion.chunk", **event}) for event in events
+        ]
         data = b"".join(b"data: " + line.encode() + b"\n\n" for line in (*lines, "[DONE]"))
         head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {len(data)}\r\n\r\n"
         return head.encode() + data
@@ -161,7 +172,9 @@ def read(done: subprocess.CompletedProcess[str]) -> Figures:
 def directly(scheme: str, port: int, roots: Path) -> Client:
     command = ["/usr/bin/python3", "-c", CLIENT, scheme, "127.0.0.1", str(port)]
     env = {**os.environ, "SSL_CERT_FILE": str(roots)}
-    return lambda count: read(subprocess.run([*command, str(count)], env=env, capture_output=True, text=True))
+    return lambda count: read(
+        subprocess.run([*command, str(count)], env=env, capture_output=True, text=True)
+    )
 
 
 @contextmanager
@@ -186,20 +199,36 @@ def litellm(upstream: Upstream, roots: Path) -> Iterator[Client]:
                     "model_list": [
                         {
                             "model_name": MODEL,
-                            "litellm_params": {"model": f"openai/{MODEL}", "api_base": base, "api_key": "sk-bench-key"},
+                            "litellm_params": {
+                                "model": f"openai/{MODEL}",
+                                "api_base": base,
+                                "api_key": "sk-bench-key",
+                            },
                         }
                     ]
                 }
             )
         )
         port = upstream.port + 1 if upstream.port < 65000 else upstream.port - 1
-        command = [str(find_litellm()), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+        command = [
+            str(find_litellm()),
+            "--config",
+            str(config),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
         env = {
-            **os.environ, "SSL_CERT_FILE": str(roots), "LITELLM_LOG": "ERROR",
+            **os.environ,
+            "SSL_CERT_FILE": str(roots),
+            "LITELLM_LOG": "ERROR",
             # Newer versions do not start without a key of their own.
             "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
-        }  # fmt: skip
-        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        }
+        process = subprocess.Popen(
+            command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             for _ in range(600):
                 try:

@@ -1,11 +1,12 @@
-"""What the ledger costs: throughput, latency of a record that must be durable, short cages, verification.
+"""What the ledger costs: throughput, latency of a record that must be durable, short cages,
+verification.
 
     TMPDIR=/on/a/real/disk python -m tests.bench.ledger [ENTRIES]
 
-Every figure is from the same run, on the file system of the temporary directory; ratios with their marks at the end.
-pymerkle (the extra ``bench``) is measured beside it where it is installed.  An ext4 without a journal does not give
-out inodes again that were removed within minutes and looks for others, up to a millisecond a file: measure on one that
-has a journal.
+Every figure is from the same run, on the file system of the temporary directory; ratios with their
+marks at the end.  pymerkle (the extra ``bench``) is measured beside it where it is installed.  An
+ext4 without a journal does not give out inodes again that were removed within minutes and looks for
+others, up to a millisecond a file: measure on one that has a journal.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ SLICE = 256  # records the pump's reader takes in one turn, as one batch
 
 def make_entries(count: int) -> list[bytes]:
     return [
-        encode_entry(Syscall(ts=n, name="openat", nr=257, pid=7, verdict="requested", path=b"/a/%d" % n))
+        encode_entry(
+            Syscall(ts=n, name="openat", nr=257, pid=7, verdict="requested", path=b"/a/%d" % n)
+        )
         for n in range(count)
     ]
 
@@ -62,8 +65,14 @@ def hashing_alone(entries: list[bytes]) -> float:
 
 
 def files_alone(log: Path, folder: Path) -> float:
-    """Seconds to create the files of a finished log again, as plainly as can be: what the file system asks for."""
-    contents = [(path.relative_to(log), path.read_bytes()) for path in sorted(log.rglob("*")) if path.is_file()]
+    """Seconds to create the files of a finished log again, as plainly as can be: what the file
+    system asks for.
+    """
+    contents = [
+        (path.relative_to(log), path.read_bytes())
+        for path in sorted(log.rglob("*"))
+        if path.is_file()
+    ]
     for name, _ in contents:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     root = os.open(folder, os.O_RDONLY)
@@ -91,7 +100,9 @@ def pymerkle(entries: list[bytes]) -> float | None:
 
 
 def make_calls(count: int, paths: int) -> list[bytes]:
-    """As a cage traces them that starts one program again and again: processes differ, ``paths`` come back."""
+    """As a cage traces them that starts one program again and again: processes differ, ``paths``
+    come back.
+    """
     call = Syscall(ts=0, name="openat", nr=257, pid=7, verdict="requested", directory=b"/work")
     return [
         encode_entry(
@@ -107,7 +118,9 @@ def make_calls(count: int, paths: int) -> list[bytes]:
 
 
 def show(bundles: list[bytes], as_json: bool) -> float:
-    """Lines of ``ledger show`` a second; taking bundles apart is part of it, writing lines out is not."""
+    """Lines of ``ledger show`` a second; taking bundles apart is part of it, writing lines out is
+    not.
+    """
     form, start = Form(as_json), time.perf_counter()
     for number, bundle in enumerate(bundles):
         "\n".join(form.lines("c", SLICE * number, decode_bundle(bundle, SLICE)))
@@ -115,10 +128,15 @@ def show(bundles: list[bytes], as_json: bool) -> float:
 
 
 def print_show(verify: float, count: int) -> None:
-    """What is printed beside what ``verify`` reads, records that differ in time alone, as traced, and all unlike."""
+    """What is printed beside what ``verify`` reads, records that differ in time alone, as traced,
+    and all unlike.
+    """
     for name, paths in (("alike but for their time", 1), ("as traced", 300), ("all unlike", count)):
         made = make_calls(count, paths)
-        bundles = [encode_bundle(made[first : first + SLICE]) for first in range(0, count - SLICE + 1, SLICE)]
+        bundles = [
+            encode_bundle(made[first : first + SLICE])
+            for first in range(0, count - SLICE + 1, SLICE)
+        ]
         for as_json in (False, True):
             lines = show(bundles, as_json)
             words = f"show{' --json' if as_json else ''}, records {name}"
@@ -153,7 +171,9 @@ async def to_the_checkpoint(ledger: Ledger, entries: list[bytes]) -> tuple[float
     return durable, published, log
 
 
-async def gate_latencies(ledger: Ledger, count: int = 300, pause: float = 0.003) -> tuple[float, float]:
+async def gate_latencies(
+    ledger: Ledger, count: int = 300, pause: float = 0.003
+) -> tuple[float, float]:
     """p50 and p99, in milliseconds, of append and wait until durable."""
     log = ledger.open_log(new_cage())
     record, taken = encode_entry(End(ts=1, exit_code=0)), []
@@ -167,7 +187,9 @@ async def gate_latencies(ledger: Ledger, count: int = 300, pause: float = 0.003)
     return taken[count // 2] * 1000, taken[count * 99 // 100] * 1000
 
 
-async def under_flood(ledger: Ledger, entries: list[bytes], per_second: int = 300_000) -> tuple[float, float]:
+async def under_flood(
+    ledger: Ledger, entries: list[bytes], per_second: int = 300_000
+) -> tuple[float, float]:
     flood, batches = ledger.open_log(new_cage()), batches_of(entries)[:-1]
 
     async def pour() -> None:
@@ -215,7 +237,9 @@ async def short_cages(ledger: Ledger, count: int = 300) -> float:
 
 
 async def paced_cages(ledger: Ledger, state: Path, per_second: int = 100, seconds: int = 4) -> None:
-    """A hundred short cages every second: how long one takes, and what each leaves and costs once all is published."""
+    """A hundred short cages every second: how long one takes, and what each leaves and costs once
+    all is published.
+    """
     taken: list[float] = []
     logs: list[LogId] = []
 
@@ -239,20 +263,34 @@ async def paced_cages(ledger: Ledger, state: Path, per_second: int = 100, second
     files = inodes = blocks = 0
     for log in logs:
         for path in (state / "cages" / log, *(state / "cages" / log).rglob("*")):
-            inodes, files, blocks = inodes + 1, files + path.is_file(), blocks + path.lstat().st_blocks
+            inodes, files, blocks = (
+                inodes + 1,
+                files + path.is_file(),
+                blocks + path.lstat().st_blocks,
+            )
     taken.sort()
-    print(f"{per_second} short cages a second           {count / wall:10,.0f} /s   p50 {taken[count // 2]:.2f} ms   "
-          f"p99 {taken[count * 99 // 100]:.2f} ms   {cpu / count * 1000:.2f} ms of CPU each")  # fmt: skip
-    print(f"each leaves                     {files / count:.1f} files   {inodes / count:.1f} inodes   "
-          f"{blocks / 2 / count:.0f} KiB   {made / count:.2f} syncs ({each})")  # fmt: skip
+    print(
+        f"{per_second} short cages a second           {count / wall:10,.0f} /s   p50 {taken[count // 2]:.2f} ms   "
+        f"p99 {taken[count * 99 // 100]:.2f} ms   {cpu / count * 1000:.2f} ms of CPU each"
+    )
+    print(
+        f"each leaves                     {files / count:.1f} files   {inodes / count:.1f} inodes   "
+        f"{blocks / 2 / count:.0f} KiB   {made / count:.2f} syncs ({each})"
+    )
     reports = {log: fsck(state / directory(log), hasher=NATIVE) for log in logs[:50]}
     start, packed = time.perf_counter(), logs[:50]
     for log in packed:
-        make_archive(Places.of(state, log), NATIVE, CageWord(size=reports[log].size, root=reports[log].root))
+        make_archive(
+            Places.of(state, log), NATIVE, CageWord(size=reports[log].size, root=reports[log].root)
+        )
         drop_directory(Places.of(state, log), How())
     spent = (time.perf_counter() - start) / len(packed) * 1000
-    inodes = sum(1 for log in packed for _ in (state / "cages" / log, *(state / "cages" / log).rglob("*")))
-    print(f"packed                          {inodes / len(packed):.1f} inodes   {spent:.1f} ms each, wiping included")
+    inodes = sum(
+        1 for log in packed for _ in (state / "cages" / log, *(state / "cages" / log).rglob("*"))
+    )
+    print(
+        f"packed                          {inodes / len(packed):.1f} inodes   {spent:.1f} ms each, wiping included"
+    )
 
 
 SYNCS = {"fsync": 0, "fdatasync": 0, "syncfs": 0}
@@ -315,13 +353,23 @@ def main() -> None:
     print(f"hashing alone                   {numbers['hash']:10,.0f} /s")
     print(f"ring to durable                 {numbers['durable']:10,.0f} /s")
     print(f"ring to checkpoint              {numbers['published']:10,.0f} /s")
-    print(f"pymerkle, bulk SQLite           {other:10,.0f} /s" if other else "pymerkle is not installed")
-    print(f"ring to checkpoint / hashing alone   {numbers['published'] / numbers['hash']:.2f}   (to reach 0.3)")
+    print(
+        f"pymerkle, bulk SQLite           {other:10,.0f} /s"
+        if other
+        else "pymerkle is not installed"
+    )
+    print(
+        f"ring to checkpoint / hashing alone   {numbers['published'] / numbers['hash']:.2f}   (to reach 0.3)"
+    )
     print(f"hashing, and creating the files {numbers['floor']:10,.0f} /s")
     print(f"ring to checkpoint / that            {numbers['published'] / numbers['floor']:.2f}")
-    print(f"verify / hashing alone               {numbers['verify'] / numbers['hash']:.2f}   (to reach 0.3)")
+    print(
+        f"verify / hashing alone               {numbers['verify'] / numbers['hash']:.2f}   (to reach 0.3)"
+    )
     if other:
-        print(f"ring to checkpoint / pymerkle        {numbers['published'] / other:.2f}   (to reach 2)")
+        print(
+            f"ring to checkpoint / pymerkle        {numbers['published'] / other:.2f}   (to reach 2)"
+        )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python -m tests.bench.redact
 
-Every figure is from the same run.  The comparison is Python's ``re`` doing less: only finding the matches of the
-same patterns, one after the other, without validators, context, overlap or replacement.
+Every figure is from the same run.  The comparison is Python's ``re`` doing less: only finding the
+matches of the same patterns, one after the other, without validators, context, overlap or
+replacement.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ HOSTILE = {
 def realistic(characters: int) -> str:
     """Prose, source code and log lines with one piece of personal data in about 600 characters."""
     choose = random.Random(7)
-    code = "".join(p.read_text() for p in sorted(Path(sysconfig.get_path("stdlib"), "json").glob("*.py")))
+    code = "".join(
+        p.read_text() for p in sorted(Path(sysconfig.get_path("stdlib"), "json").glob("*.py"))
+    )
     words = prose(characters)
     pieces: list[str] = []
     size = at = 0
@@ -54,7 +57,12 @@ def realistic(characters: int) -> str:
         begin = choose.randrange(len(source) - 700) if source is code else at
         pieces.append(source[begin : begin + 600])
         at += 600 if source is words else 0
-        pieces.append(" " + choose.choice(_DATA).format(n=choose.randint(10, 99), name=choose.choice(("ada", "Grace"))))
+        pieces.append(
+            " "
+            + choose.choice(_DATA).format(
+                n=choose.randint(10, 99), name=choose.choice(("ada", "Grace"))
+            )
+        )
         size += len(pieces[-1]) + len(pieces[-2])
     return "".join(pieces)[:characters]
 
@@ -81,15 +89,29 @@ def bench_whole(redactor: Redactor) -> None:
     patterns = [re.compile(folded(p), re.ASCII) for p in redactor.engine.patterns]
     theirs = best(lambda: [sum(1 for _ in pattern.finditer(text)) for pattern in patterns], 2)
     found = sum(redactor.redact(text).counts().values())
-    report("1 MB realistic", f"{ours * 1e3:.0f} ms, {1.048 / ours:.1f} MB/s, {found} findings", "", True)
-    report("  re over the same patterns", f"{theirs * 1e3:.0f} ms, {1.048 / theirs:.2f} MB/s", "", True)
+    report(
+        "1 MB realistic",
+        f"{ours * 1e3:.0f} ms, {1.048 / ours:.1f} MB/s, {found} findings",
+        "",
+        True,
+    )
+    report(
+        "  re over the same patterns", f"{theirs * 1e3:.0f} ms, {1.048 / theirs:.2f} MB/s", "", True
+    )
     report("  ratio", f"{theirs / ours:.1f}x", ">= 10x", theirs / ours >= 10)
     double = text + text
     twice = best(lambda: redactor.redact(double), 3)
     report("  2 MB / 1 MB", f"{twice / ours:.2f}x", "<= 2.4x", twice / ours <= 2.4)
     kilobytes = [text[at : at + 1024] for at in range(0, 1 << 20, 1 << 12)]
-    small = sorted(best(lambda piece=piece: redactor.redact(piece), 5) for piece in kilobytes)[len(kilobytes) // 2]  # type: ignore[misc]
-    report("1 KB, p50 of 256 places, best of 5 each", f"{small * 1e6:.0f} us", "<= 100 us", small <= 100e-6)
+    small = sorted(best(lambda piece=piece: redactor.redact(piece), 5) for piece in kilobytes)[
+        len(kilobytes) // 2
+    ]  # type: ignore[misc]
+    report(
+        "1 KB, p50 of 256 places, best of 5 each",
+        f"{small * 1e6:.0f} us",
+        "<= 100 us",
+        small <= 100e-6,
+    )
 
 
 def bench_read(engine: Engine) -> None:
@@ -104,12 +126,19 @@ def bench_read(engine: Engine) -> None:
     ours = best(lambda: redactor.read(text), 3)
     theirs = best(lambda: [sum(1 for _ in pattern.finditer(text)) for pattern in patterns], 1)
     good = theirs / ours >= 10
-    report("1 MB read, containers and 10,000 values", f"{ours * 1e3:.0f} ms, {theirs / ours:.1f}x", ">= 10x", good)
+    report(
+        "1 MB read, containers and 10,000 values",
+        f"{ours * 1e3:.0f} ms, {theirs / ours:.1f}x",
+        ">= 10x",
+        good,
+    )
     data = text.encode("latin-1", "replace")
     alone = best(lambda: known.places(data), 5)
     report("  the values alone", f"{alone * 1e3:.1f} ms", "", True)
     kilobytes = [text[at : at + 1024] for at in range(0, 1 << 20, 1 << 12)]
-    small = sorted(best(lambda piece=piece: redactor.read(piece), 5) for piece in kilobytes)[len(kilobytes) // 2]  # type: ignore[misc]
+    small = sorted(best(lambda piece=piece: redactor.read(piece), 5) for piece in kilobytes)[
+        len(kilobytes) // 2
+    ]  # type: ignore[misc]
     report("1 KB read, p50 of 256 places", f"{small * 1e6:.0f} us", "<= 100 us", small <= 100e-6)
 
 
@@ -127,7 +156,12 @@ def bench_stream(redactor: Redactor) -> None:
     times.sort()
     held.sort()
     p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
-    report("stream, 16-byte pieces, p50", f"{p50 * 1e6:.0f} us, p99 {p99 * 1e6:.0f} us", "<= 150 us", p50 <= 150e-6)
+    report(
+        "stream, 16-byte pieces, p50",
+        f"{p50 * 1e6:.0f} us, p99 {p99 * 1e6:.0f} us",
+        "<= 150 us",
+        p50 <= 150e-6,
+    )
     report("  held back", f"p50 {held[len(held) // 2]}, most {held[-1]} characters", "", True)
 
 
@@ -136,7 +170,10 @@ def bench_hostile(engine: Engine) -> None:
         texts = [unit * (size // len(unit)) for size in (1 << 19, 1 << 20)]
         half, whole = (best(lambda text=text: engine.find(text), 3) for text in texts)  # type: ignore[misc]
         report(
-            f"1 MB of {name}", f"{whole * 1e3:.0f} ms, {whole / half:.2f}x of half of it", "<= 3x", whole / half <= 3
+            f"1 MB of {name}",
+            f"{whole * 1e3:.0f} ms, {whole / half:.2f}x of half of it",
+            "<= 3x",
+            whole / half <= 3,
         )
 
 
@@ -144,7 +181,9 @@ def main() -> None:
     start = time.perf_counter()
     engine = Engine()
     redactor = Redactor(engine, "mask")
-    print(f"{len(engine.patterns)} patterns compiled in {(time.perf_counter() - start) * 1e3:.0f} ms")
+    print(
+        f"{len(engine.patterns)} patterns compiled in {(time.perf_counter() - start) * 1e3:.0f} ms"
+    )
     bench_whole(redactor)
     bench_read(redactor.engine)
     bench_stream(redactor)

@@ -2,8 +2,8 @@
 
     python -m tests.bench.start [RUNS]
 
-Medians in ms, with pauses of 25 ms between runs (back-to-back runs hide RCU waits), peers taken in turns.
-Needs root and, for the first ratio, bubblewrap.
+Medians in ms, with pauses of 25 ms between runs (back-to-back runs hide RCU waits), peers taken in
+turns.  Needs root and, for the first ratio, bubblewrap.
 """
 
 from __future__ import annotations
@@ -40,9 +40,13 @@ def start_cage(client: Client, workspace: Path) -> None:
     """Request → exit code of /bin/true, over a connection that stands."""
     fd = os.open(workspace, os.O_PATH | os.O_DIRECTORY)
     run = Run(
-        argv=(b"/bin/true",), command=b"/bin/true", cwd=bytes(workspace), workspace=bytes(workspace), home=b"/root",
+        argv=(b"/bin/true",),
+        command=b"/bin/true",
+        cwd=bytes(workspace),
+        workspace=bytes(workspace),
+        home=b"/root",
         user_name="agent",
-    )  # fmt: skip
+    )
     try:
         client.send(run, [fd])
         while True:
@@ -57,7 +61,9 @@ def start_cage(client: Client, workspace: Path) -> None:
 
 
 def quiet(command: str) -> Callable[[], object]:
-    return lambda: subprocess.run(command.split(), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return lambda: subprocess.run(
+        command.split(), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def measure(cases: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
@@ -101,7 +107,9 @@ def work_inside(daemon: Daemon) -> None:
     for name, bare, caged, mark in zip(
         ("faccessat", "open+close", "fork+exec"), outside, inside, (1.06, 1.6, 1.05), strict=True
     ):
-        print(f"{name:34} outside {bare:10.0f} ns  inside {caged:10.0f} ns  {caged / bare:5.2f}×  (reach ≤ {mark}×)")
+        print(
+            f"{name:34} outside {bare:10.0f} ns  inside {caged:10.0f} ns  {caged / bare:5.2f}×  (reach ≤ {mark}×)"
+        )
 
 
 def main() -> None:
@@ -117,12 +125,16 @@ def main() -> None:
         if shutil.which("bwrap"):
             cases["bwrap"] = quiet(BWRAP)
         cases["python"] = quiet(f"{BIN}/python -c pass")
-        cases["akiosctl"] = lambda: daemon.ctl("run", "--workspace", workspace, "--", "/bin/true", cwd=workspace)
+        cases["akiosctl"] = lambda: daemon.ctl(
+            "run", "--workspace", workspace, "--", "/bin/true", cwd=workspace
+        )
         found = measure(cases, runs)
         for name, value in found.items():
             print(f"{name:34} {value:8.2f} ms")
         if "bwrap" in found:
-            print(f"{'cage / bwrap --unshare-all':34} {found['cage'] / found['bwrap']:8.2f}×  (reach ≤ 1.0×)")
+            print(
+                f"{'cage / bwrap --unshare-all':34} {found['cage'] / found['bwrap']:8.2f}×  (reach ≤ 1.0×)"
+            )
         print(
             f"{'akiosctl run over python -c pass':34} {found['akiosctl'] - found['python']:+8.1f} ms  (reach ≤ +35 ms)"
         )

@@ -2,8 +2,8 @@
 
     python -m tests.bench.trace [CALLS]
 
-Prints one line for each way to see a system call (nanoseconds, the best round of all), then the ratios with their
-marks. Needs root, a C compiler and, for the last ratio, strace.
+Prints one line for each way to see a system call (nanoseconds, the best round of all), then the
+ratios with their marks. Needs root, a C compiler and, for the last ratio, strace.
 """
 
 from __future__ import annotations
@@ -35,15 +35,23 @@ def build(directory: Path) -> Path:
 
 def run(*command: object) -> float:
     """The one number that the program prints."""
-    result = subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True)
+    result = subprocess.run(
+        [str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True
+    )
     return float(result.stdout)
 
 
-async def run_pump(program: Path, calls: int, filter_file: Path, table: bytes, sync_wake_up: bool) -> float:
-    """The target under the shipped filter, the pump with the shipped table, a Trio task as the reader."""
+async def run_pump(
+    program: Path, calls: int, filter_file: Path, table: bytes, sync_wake_up: bool
+) -> float:
+    """The target under the shipped filter, the pump with the shipped table, a Trio task as the
+    reader.
+    """
     ours, theirs = socket.socketpair()
     command = [str(program), "target", str(theirs.fileno()), str(calls), str(filter_file)]
-    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True
+    )
     theirs.close()
     with ours, process:
         number = int.from_bytes(ours.recv(4), sys.byteorder)
@@ -109,15 +117,23 @@ def main() -> None:
     plain, shipped = found["getppid, no filter"], found["getppid, shipped filter"]
     ratios = {
         "pump / bare loop": (found["pump"] / found["bare loop"], 1.3),
-        "the same, sync wake-up": (found["pump, sync wake-up"] / found["bare loop, sync wake-up"], 1.3),
+        "the same, sync wake-up": (
+            found["pump, sync wake-up"] / found["bare loop, sync wake-up"],
+            1.3,
+        ),
         "allowed, ns over no filter": (shipped - plain, 10.0),
         # What any filter costs on this machine is the kernel's; this is what ours adds to it.
         "allowed, ns over smallest": (shipped - found["getppid, smallest filter"], 10.0),
     }
     if "strace --seccomp-bpf" in found:
-        ratios["pump / strace"] = (found["pump, sync wake-up"] / found["strace --seccomp-bpf"], 1 / 15)
+        ratios["pump / strace"] = (
+            found["pump, sync wake-up"] / found["strace --seccomp-bpf"],
+            1 / 15,
+        )
     for name, (value, limit) in ratios.items():
-        print(f"{name:28} {value:10.3f}    reach {limit:.3f}  {'ok' if value <= limit else 'MISSED'}")
+        print(
+            f"{name:28} {value:10.3f}    reach {limit:.3f}  {'ok' if value <= limit else 'MISSED'}"
+        )
 
 
 if __name__ == "__main__":

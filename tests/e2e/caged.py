@@ -57,37 +57,57 @@ class Caged:
         self._client.close()
 
     def records(self, *kinds: str) -> list[dict[str, Any]]:
-        return [record for record in self.daemon.events(self.cage) if not kinds or record["kind"] in kinds]
+        return [
+            record
+            for record in self.daemon.events(self.cage)
+            if not kinds or record["kind"] in kinds
+        ]
 
     def denials(self) -> Counter[tuple[str, str, str]]:
         """(protocol, rule, host) → how many."""
         found: Counter[tuple[str, str, str]] = Counter()
         for record in self.records("net_denied"):
-            found[record["protocol"], record["rule"], record.get("host", "")] += record.get("count", 1)
+            found[record["protocol"], record["rule"], record.get("host", "")] += record.get(
+                "count", 1
+            )
         return found
 
 
 @contextmanager
 def caged(
-    daemon: Daemon, network: Network | None = None, source: Path = SOURCE, files: Sequence[Path] = (), **more: Any
+    daemon: Daemon,
+    network: Network | None = None,
+    source: Path = SOURCE,
+    files: Sequence[Path] = (),
+    **more: Any,
 ) -> Iterator[Caged]:
     """A cage under ``network`` and the limits of ``more``; stopped when the block ends early.
 
     ``source``: what the agent obeys with; ``files``: trees and files that it sees, read-only.
     """
     read = tuple(str(path) for path in files)
-    policy = Policy(network=network or Network(), limits=Limits(**more), filesystem=Filesystem(read=read))
+    policy = Policy(
+        network=network or Network(), limits=Limits(**more), filesystem=Filesystem(read=read)
+    )
     where = os.fsencode(daemon.workspace())
     command = ("python3", "-c", source.read_text())
     request = Run(
-        policy=policy, argv=tuple(map(str.encode, command)), command=b"/usr/bin/python3", cwd=where, workspace=where,
-        home=b"/home/agent", user_name="agent", env={b"PATH": b"/usr/bin:/bin"},
-    )  # fmt: skip
+        policy=policy,
+        argv=tuple(map(str.encode, command)),
+        command=b"/usr/bin/python3",
+        cwd=where,
+        workspace=where,
+        home=b"/home/agent",
+        user_name="agent",
+        env={b"PATH": b"/usr/bin:/bin"},
+    )
     with Client(str(daemon.socket)) as client:
         fds = [os.open(where, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
         try:
             binds = [make_bind(str(path), open_bind(str(path)), "read", "", fds) for path in files]
-            client.send(msgspec.structs.replace(request, binds=tuple(Bind(**bind) for bind in binds)), fds)
+            client.send(
+                msgspec.structs.replace(request, binds=tuple(Bind(**bind) for bind in binds)), fds
+            )
             started = client.receive()
         finally:
             close_fds(fds)
@@ -102,4 +122,6 @@ def caged(
 def question(name: str, kind: int = 1) -> str:
     """A DNS query in hex; ``name`` is cut at its dots and otherwise sent as it is."""
     labels = b"".join(bytes([len(label)]) + label for label in name.encode("latin-1").split(b"."))
-    return (b"\x12\x34\1\0\0\1\0\0\0\0\0\0" + labels + b"\0" + kind.to_bytes(2, "big") + b"\0\1").hex()
+    return (
+        b"\x12\x34\1\0\0\1\0\0\0\0\0\0" + labels + b"\0" + kind.to_bytes(2, "big") + b"\0\1"
+    ).hex()

@@ -1,4 +1,6 @@
-"""End-to-end tests need root and a kernel with the cage's mechanisms; they share one private daemon."""
+"""End-to-end tests need root and a kernel with the cage's mechanisms; they share one private
+daemon.
+"""
 
 from __future__ import annotations
 
@@ -44,18 +46,24 @@ def programs(daemon: Daemon) -> Programs:
     return Programs(daemon)
 
 
-WATCHED = re.compile(r"test_(attack_\w+|limits|bad_input|second_fences|deputy|starvation|no_trace)\.py")
+WATCHED = re.compile(
+    r"test_(attack_\w+|limits|bad_input|second_fences|deputy|starvation|no_trace)\.py"
+)
 
 
 @pytest.fixture(scope="module")
 def before_the_attacks(daemon: Daemon) -> dict[str, int]:
-    """What the host had in use before the first test of a module: what each leaves, be it little, adds up."""
+    """What the host had in use before the first test of a module: what each leaves, be it little,
+    adds up.
+    """
     return host_watch.read(daemon)
 
 
 @pytest.fixture(autouse=True)
 def nothing_outside_grows(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each attack the host is as it was: memory, descriptors, processes, groups, mounts, clock, name."""
+    """After each attack the host is as it was: memory, descriptors, processes, groups, mounts,
+    clock, name.
+    """
     if WATCHED.fullmatch(request.path.name) is None:
         yield
         return

@@ -1,4 +1,6 @@
-"""A private akiosd for tests: real daemon, real client, own state.  It dies with the test process, and cleans up."""
+"""A private akiosd for tests: real daemon, real client, own state.  It dies with the test process,
+and cleans up.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,18 @@ groups: {{user: nogroup, admin: akios-test-nobody-has-it, monitor: akios-test-no
 
 
 def die_with_parent() -> None:
-    """For preexec_fn: SIGTERM when the test process is killed, so that the daemon still cleans up."""
+    """For preexec_fn: SIGTERM when the test process is killed, so that the daemon still cleans
+    up.
+    """
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 class Daemon:
     """``run`` starts a cage and waits; every path it makes is below one temporary directory."""
 
-    def __init__(self, config: str = "", system_policy: str = "", prefix: Sequence[str] = ()) -> None:
+    def __init__(
+        self, config: str = "", system_policy: str = "", prefix: Sequence[str] = ()
+    ) -> None:
         """``prefix``: words before the daemon's command, which must exec it."""
         self._prefix = list(prefix)
         self.base = Path(tempfile.mkdtemp(prefix="akios-test-"))
@@ -56,7 +62,14 @@ class Daemon:
         read_end, write_end = os.pipe()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self._prefix, BIN / "akiosd", "--config", self.config, "--ready-fd", str(write_end)],
+                [
+                    *self._prefix,
+                    BIN / "akiosd",
+                    "--config",
+                    self.config,
+                    "--ready-fd",
+                    str(write_end),
+                ],
                 pass_fds=[write_end],
                 stderr=log,
                 stdout=log,
@@ -84,7 +97,9 @@ class Daemon:
         shutil.rmtree(self.base, ignore_errors=True)
 
     def _remove_cgroups(self) -> None:
-        """What a daemon leaves that was killed and is not started again: its next start would remove them."""
+        """What a daemon leaves that was killed and is not started again: its next start would
+        remove them.
+        """
         name = cgroup_name(str(self.state))
         # os.walk passes over what other daemons remove meanwhile.
         for directory, below, _ in os.walk("/sys/fs/cgroup", topdown=False):
@@ -100,15 +115,26 @@ class Daemon:
         os.chown(path, uid, NOBODY if uid else 0)
         return path
 
-    def ctl(self, *arguments: str | os.PathLike[str], uid: int = 0, **more: Any) -> subprocess.CompletedProcess[Any]:
-        """``akiosctl`` with these arguments; as ``uid`` when it is not 0.  Output is captured as text."""
-        options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 90, "stdin": subprocess.DEVNULL}
+    def ctl(
+        self, *arguments: str | os.PathLike[str], uid: int = 0, **more: Any
+    ) -> subprocess.CompletedProcess[Any]:
+        """``akiosctl`` with these arguments; as ``uid`` when it is not 0.  Output is captured as
+        text.
+        """
+        options: dict[str, Any] = {
+            "capture_output": True,
+            "text": True,
+            "timeout": 90,
+            "stdin": subprocess.DEVNULL,
+        }
         options |= self.as_user(uid) | more
         if "input" in more:
             options.pop("stdin")
         return subprocess.run([BIN / "akiosctl", "--socket", self.socket, *arguments], **options)
 
-    def popen(self, *arguments: str | os.PathLike[str], uid: int = 0, **more: Any) -> subprocess.Popen[Any]:
+    def popen(
+        self, *arguments: str | os.PathLike[str], uid: int = 0, **more: Any
+    ) -> subprocess.Popen[Any]:
         options = self.as_user(uid) | more
         return subprocess.Popen([BIN / "akiosctl", "--socket", self.socket, *arguments], **options)
 
@@ -146,7 +172,9 @@ class Daemon:
         return found
 
     def events(self, cage: str = "") -> list[dict[str, Any]]:
-        """Every durable record of a cage's log (or of all logs), as ``akiosctl events --json`` prints them."""
+        """Every durable record of a cage's log (or of all logs), as ``akiosctl events --json``
+        prints them.
+        """
         done = self.ctl("events", "--json", *(["--cage", cage] if cage else []))
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]

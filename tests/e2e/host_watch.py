@@ -1,7 +1,8 @@
-"""What the host has in use, in numbers: read before and after an attack, it shows what stayed behind outside.
+"""What the host has in use, in numbers: read before and after an attack, it shows what stayed
+behind outside.
 
-Each reading costs a few milliseconds.  The host has other work as well, so each number has a slack: what may be there
-more when all has settled, and is nobody's leak.
+Each reading costs a few milliseconds.  The host has other work as well, so each number has a slack:
+what may be there more when all has settled, and is nobody's leak.
 """
 
 from __future__ import annotations
@@ -37,13 +38,15 @@ _SETTLES_S = 20.0
 
 
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") >> 10
-# Free pages that each processor keeps at hand (/proc/zoneinfo): MemFree leaves them out, and since Linux 6.7 they
-# can be hundreds of MiB after much work.
+# Free pages that each processor keeps at hand (/proc/zoneinfo): MemFree leaves them out, and since
+# Linux 6.7 they can be hundreds of MiB after much work.
 _AT_HAND = re.compile(r"^\s+count:\s+(\d+)$", re.MULTILINE)
 
 
 def kernel_memory_kib() -> int:
-    """What is neither free nor a program's nor a file's: what the kernel holds for itself and for whoever asked."""
+    """What is neither free nor a program's nor a file's: what the kernel holds for itself and for
+    whoever asked.
+    """
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     numbers = {name: int(value.split()[0]) for name, value in fields.items()}
     outside = ("MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "SReclaimable")
@@ -84,7 +87,10 @@ def read(daemon: Daemon) -> dict[str, int]:
         "processes in cages": max(tasks, default=0),
         "cgroups of cages": max(_below(group) for group in groups),
         "mounts of the daemon": sum(str(daemon.base) in line for line in resources.mounts()),
-        "wall clock over boot clock, ms": (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1_000_000,
+        "wall clock over boot clock, ms": (
+            time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        )
+        // 1_000_000,
         "host name": hash(socket.gethostname()),
     }
 
@@ -102,7 +108,9 @@ def _text(path: Path) -> str:
 
 
 def grown(before: dict[str, int], now: dict[str, int]) -> list[str]:
-    """What is there more than before, past its slack; a clock or a name that is another, either way."""
+    """What is there more than before, past its slack; a clock or a name that is another, either
+    way.
+    """
     found = []
     for name, slack in SLACK.items():
         more = now[name] - before[name]

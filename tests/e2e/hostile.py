@@ -22,7 +22,9 @@ Result = TypeVar("Result")
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of a request: refused with ``error``, or run with an ``exit_code`` and ``output``."""
+    """What became of a request: refused with ``error``, or run with an ``exit_code`` and
+    ``output``.
+    """
 
     error: str = ""
     exit_code: int = -1
@@ -31,7 +33,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def as_user(uid: int, work: Callable[[], Result]) -> Result:
-    """Call ``work`` in a child that is ``uid`` and nothing more; its result, or its exception, comes back."""
+    """Call ``work`` in a child that is ``uid`` and nothing more; its result, or its exception,
+    comes back.
+    """
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
@@ -72,12 +76,19 @@ def request(
     policy: Policy | None = None,
     **more: Any,
 ) -> Run:
-    """A Run of ``sh -c script``; binds are (path inside, kind), their descriptors follow the workspace's."""
+    """A Run of ``sh -c script``; binds are (path inside, kind), their descriptors follow the
+    workspace's.
+    """
     fields: dict[str, Any] = {
-        "policy": policy or Policy(), "argv": (b"sh", b"-c", script.encode()), "command": b"/bin/sh", "cwd": b"/",
-        "workspace": inside, "home": b"/home/agent", "user_name": "agent",
+        "policy": policy or Policy(),
+        "argv": (b"sh", b"-c", script.encode()),
+        "command": b"/bin/sh",
+        "cwd": b"/",
+        "workspace": inside,
+        "home": b"/home/agent",
+        "user_name": "agent",
         "binds": tuple(Bind(path, number, kind) for number, (path, kind) in enumerate(binds, 1)),  # type: ignore[arg-type]
-    }  # fmt: skip
+    }
     return Run(**(fields | more))
 
 
@@ -88,7 +99,9 @@ def send(socket: Path, message: Message, fds: Sequence[int]) -> Outcome:
             client.send(message, fds)
             received = client.receive()
             if isinstance(received.message, Ended):
-                return Outcome(error=received.message.reason or "ended", exit_code=received.message.exit_code)
+                return Outcome(
+                    error=received.message.reason or "ended", exit_code=received.message.exit_code
+                )
             if not isinstance(received.message, Started):
                 close_fds(received.fds)
                 return Outcome(error=f"answered with {type(received.message).__name__}")
@@ -118,9 +131,15 @@ def _read_all(fds: list[int]) -> str:
 
 
 def run(
-    socket: Path, uid: int, script: str, workspace: str | os.PathLike[str], *trees: str | os.PathLike[str], **more: Any
+    socket: Path,
+    uid: int,
+    script: str,
+    workspace: str | os.PathLike[str],
+    *trees: str | os.PathLike[str],
+    **more: Any,
 ) -> Outcome:
-    """As ``uid``: open ``workspace`` and ``trees`` with O_PATH, send :func:`request` with them, follow the run.
+    """As ``uid``: open ``workspace`` and ``trees`` with O_PATH, send :func:`request` with them,
+    follow the run.
 
     The directory that holds a file goes with it; ``holders`` (path inside → directory) are sent in the place of it.
     """
@@ -133,9 +152,13 @@ def run(
             for bind, tree in zip(message.binds, trees, strict=False):
                 if os.path.isfile(tree):
                     fds.append(open_path(holders.get(bind.path, os.path.dirname(tree))))
-                    bind = msgspec.structs.replace(bind, holder=len(fds) - 1, name=os.fsencode(os.path.basename(tree)))
+                    bind = msgspec.structs.replace(
+                        bind, holder=len(fds) - 1, name=os.fsencode(os.path.basename(tree))
+                    )
                 binds.append(bind)
-            return send(socket, msgspec.structs.replace(message, binds=tuple(binds) or message.binds), fds)
+            return send(
+                socket, msgspec.structs.replace(message, binds=tuple(binds) or message.binds), fds
+            )
         finally:
             close_fds(fds)
 

@@ -1,8 +1,10 @@
-"""An internet of one machine: a host's network, one cable, and behind it public and private addresses and a resolver.
+"""An internet of one machine: a host's network, one cable, and behind it public and private
+addresses and a resolver.
 
-Two network namespaces joined by a pair of veth(4).  In the first the daemon runs, and whatever is a control; in the
-second are the addresses of :data:`ADDRESSES`, upstreams that listen on them, and the resolver of this machine's
-``/etc/resolv.conf``, which answers as a test says.  Nothing leads out of the two, and they end with the test's process.
+Two network namespaces joined by a pair of veth(4).  In the first the daemon runs, and whatever is a
+control; in the second are the addresses of :data:`ADDRESSES`, upstreams that listen on them, and
+the resolver of this machine's ``/etc/resolv.conf``, which answers as a test says.  Nothing leads
+out of the two, and they end with the test's process.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ _FAR, _FAR_6 = "185.199.108.154", "2a04:4e42::2"
 
 
 class Resolver:
-    """A name server: ``names`` leads each name to addresses, which are given in turn; all questions are kept."""
+    """A name server: ``names`` leads each name to addresses, which are given in turn; all questions
+    are kept.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.names: dict[str, list[list[str]]] = {}
@@ -69,7 +73,11 @@ class Resolver:
             reply.set_rcode(dns.rcode.NXDOMAIN)
             return reply
         answers = self.names[name]
-        given = [one for one in answers[0] if (":" in one) == (kind == "AAAA")] if kind in ("A", "AAAA") else []
+        given = (
+            [one for one in answers[0] if (":" in one) == (kind == "AAAA")]
+            if kind in ("A", "AAAA")
+            else []
+        )
         if kind == "A" and len(answers) > 1:
             answers.pop(0)
         if given:
@@ -78,7 +86,9 @@ class Resolver:
 
 
 class Internet:
-    """``with Internet() as net``: its namespaces, its resolver; upstreams are made by :meth:`listen`."""
+    """``with Internet() as net``: its namespaces, its resolver; upstreams are made by
+    :meth:`listen`.
+    """
 
     def __enter__(self) -> Internet:
         with contextlib.ExitStack() as stack:
@@ -102,7 +112,9 @@ class Internet:
 
     def run(self, *command: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """On the host, outside every cage."""
-        return subprocess.run([*self.inside, *command], capture_output=True, text=True, timeout=60, **more)
+        return subprocess.run(
+            [*self.inside, *command], capture_output=True, text=True, timeout=60, **more
+        )
 
     def listen(self, address: str, port: int, *, on_host: bool = False) -> socket.socket:
         """A listening socket out there, or on the host itself, the caller's."""
@@ -114,23 +126,50 @@ class Internet:
         """An upstream that listens there; enter it to serve."""
         return Upstream(listener=self.listen(address, port, on_host=on_host), **more)
 
-    # ---- making it -------------------------------------------------------------------------------------
+    # ---- making it -------------------------------------------------------------------------------
 
     def _wire(self) -> None:
-        ip(self._host, "link", "add", "akios0", "type", "veth", "peer", "name", "akios1", "netns", str(self._far))
+        ip(
+            self._host,
+            "link",
+            "add",
+            "akios0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "akios1",
+            "netns",
+            str(self._far),
+        )
         for pid, device, four, six in (
             (self._host, "akios0", HOST, HOST_6),
             (self._far, "akios1", _FAR, _FAR_6),
         ):
             ip(pid, "link", "set", "lo", "up")
-            ip(pid, "address", "add", f"{four}/31" if pid == self._far else f"{four}/32", "dev", device)
+            ip(
+                pid,
+                "address",
+                "add",
+                f"{four}/31" if pid == self._far else f"{four}/32",
+                "dev",
+                device,
+            )
             ip(pid, "address", "add", f"{six}/126", "dev", device, "nodad")
             ip(pid, "link", "set", device, "up")
         ip(self._host, "route", "add", "default", "dev", "akios0")
         ip(self._host, "-6", "route", "add", "default", "via", _FAR_6)
         ip(self._far, "route", "add", HOST, "dev", "akios1")
         for address in (*ADDRESSES, *_name_servers()):
-            ip(self._far, "address", "add", address, "dev", "akios1", *(["nodad"] if ":" in address else []))
+            ip(
+                self._far,
+                "address",
+                "add",
+                address,
+                "dev",
+                "akios1",
+                *(["nodad"] if ":" in address else []),
+            )
 
     def _resolver(self, stack: contextlib.ExitStack) -> Resolver:
         [address, *_] = _name_servers()
@@ -149,7 +188,9 @@ class Internet:
 
 
 def ip(pid: int, *words: str) -> None:
-    done = subprocess.run(["nsenter", f"--net=/proc/{pid}/ns/net", "ip", *words], capture_output=True, text=True)
+    done = subprocess.run(
+        ["nsenter", f"--net=/proc/{pid}/ns/net", "ip", *words], capture_output=True, text=True
+    )
     assert done.returncode == 0, (words, done.stderr)
 
 
@@ -158,8 +199,10 @@ def _namespace() -> Iterator[int]:
     """The pid of a process that holds a network namespace of its own."""
     holder = subprocess.Popen(
         ["unshare", "--net", "sh", "-c", "echo; exec sleep infinity"],
-        stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
+    )
     try:
         assert holder.stdout is not None and holder.stdout.readline() == b"\n", "unshare --net"
         yield holder.pid

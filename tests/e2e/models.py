@@ -1,7 +1,9 @@
-"""Stand-ins for the providers' models: they speak each API, streaming and not, and write down what they were sent.
+"""Stand-ins for the providers' models: they speak each API, streaming and not, and write down what
+they were sent.
 
-A model says the last user's text back, in pieces of ``cut`` characters; if it has a tool it calls it with that text.
-With a ``plan`` (a tool's name and its arguments) it calls that tool alone, and not again once it has a result.
+A model says the last user's text back, in pieces of ``cut`` characters; if it has a tool it calls
+it with that text.  With a ``plan`` (a tool's name and its arguments) it calls that tool alone, and
+not again once it has a result.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def answer(method: str, target: str, body: Json, cut: int = 3, plan: Plan | None
     path, _, query = target.partition("?")
     path = unquote(path)
     if method == "GET":
-        return _json({"object": "list", "data": [{"id": "stand-in", "object": "model"}], "models": []})
+        return _json(
+            {"object": "list", "data": [{"id": "stand-in", "object": "model"}], "models": []}
+        )
     said = _said(body, cut) if plan is None else _planned(body, cut, plan)
     if path.endswith(("/chat/completions", "/fim/completions")):
         return _chat(body, said)
@@ -60,12 +64,26 @@ def answer(method: str, target: str, body: Json, cut: int = 3, plan: Plan | None
         return _responses(body, said)
     if path.endswith("/responses/compact"):
         kept = {"id": "cmp_1", "type": "compaction", "encrypted_content": SIGNATURE}
-        return _json({"id": "resp_1", "object": "response.compaction", "created_at": 1, "output": [kept],
-                      "usage": _RESPONSE_USAGE})  # fmt: skip
+        return _json(
+            {
+                "id": "resp_1",
+                "object": "response.compaction",
+                "created_at": 1,
+                "output": [kept],
+                "usage": _RESPONSE_USAGE,
+            }
+        )
     if path.endswith("/embeddings"):
         found = [{"object": "embedding", "index": 0, "embedding": [0.5, -1.0]}]
-        return _json({"id": "embd-1", "object": "list", "data": found, "model": body.get("model"),
-                      "usage": {"prompt_tokens": 8, "total_tokens": 8}})  # fmt: skip
+        return _json(
+            {
+                "id": "embd-1",
+                "object": "list",
+                "data": found,
+                "model": body.get("model"),
+                "usage": {"prompt_tokens": 8, "total_tokens": 8},
+            }
+        )
     if path.endswith("/messages"):
         return _messages(body, said)
     if path.endswith("/count_tokens"):
@@ -98,7 +116,13 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _said(body: Json, cut: int) -> Said:
-    source = body.get("messages") or body.get("input") or body.get("contents") or body.get("prompt") or ""
+    source = (
+        body.get("messages")
+        or body.get("input")
+        or body.get("contents")
+        or body.get("prompt")
+        or ""
+    )
     last = source[-1] if isinstance(source, list) and source else source
     text = "".join(_texts(last))
     tool = _tool(body)
@@ -115,7 +139,12 @@ def _planned(body: Json, cut: int, plan: Plan) -> Said:
 
 def _tool(body: Json) -> str:
     for tool in body.get("tools") or (body.get("toolConfig") or {}).get("tools") or []:
-        for holder in (tool, tool.get("function"), tool.get("toolSpec"), *tool.get("functionDeclarations", ())):
+        for holder in (
+            tool,
+            tool.get("function"),
+            tool.get("toolSpec"),
+            *tool.get("functionDeclarations", ()),
+        ):
             if isinstance(holder, dict) and isinstance(holder.get("name"), str):
                 return str(holder["name"])
     return ""
@@ -133,7 +162,7 @@ def _stream(events: list[Json], named: bool = False, done: bool = False) -> Repl
     return Reply(200, "text/event-stream; charset=utf-8", sse(events, named, done))
 
 
-# ---- OpenAI, Mistral, xAI ---------------------------------------------------------------------------
+# ---- OpenAI, Mistral, xAI ------------------------------------------------------------------------
 
 _CHAT_USAGE = {
     "prompt_tokens": USAGE["input"], "completion_tokens": USAGE["output"],
@@ -151,9 +180,13 @@ def _chat(body: Json, said: Said) -> Reply:
         message: Json = {"role": "assistant", "content": said.text}
         if said.tool:
             function = {"name": said.tool, "arguments": said.arguments}
-            message["tool_calls"] = [{"id": "call_abcdefgh1", "type": "function", "function": function}]
+            message["tool_calls"] = [
+                {"id": "call_abcdefgh1", "type": "function", "function": function}
+            ]
         choices = [{"index": i, "message": message, "finish_reason": finish} for i in range(count)]
-        return _json({**base, "object": "chat.completion", "choices": choices, "usage": _CHAT_USAGE})
+        return _json(
+            {**base, "object": "chat.completion", "choices": choices, "usage": _CHAT_USAGE}
+        )
     base["object"] = "chat.completion.chunk"
     asked = (body.get("stream_options") or {}).get("include_usage")
     empty = {"usage": None} if asked else {}
@@ -196,42 +229,84 @@ _RESPONSE_USAGE = {
 
 def _responses(body: Json, said: Said) -> Reply:
     part = {"type": "output_text", "text": said.text, "annotations": []}
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+    message = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [part],
+    }
     reasoning = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": SIGNATURE}
-    call = {"id": "fc_1", "type": "function_call", "call_id": "call_abcdefgh1", "name": said.tool,
-            "arguments": said.arguments, "status": "completed"}  # fmt: skip
+    call = {
+        "id": "fc_1",
+        "type": "function_call",
+        "call_id": "call_abcdefgh1",
+        "name": said.tool,
+        "arguments": said.arguments,
+        "status": "completed",
+    }
     output = [reasoning, message, *([call] if said.tool else [])]
     response = {
-        "id": "resp_1", "object": "response", "created_at": 1, "model": body.get("model", ""), "output": output,
-        "status": "completed", "usage": _RESPONSE_USAGE, "parallel_tool_calls": True, "tool_choice": "auto",
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "model": body.get("model", ""),
+        "output": output,
+        "status": "completed",
+        "usage": _RESPONSE_USAGE,
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
         "tools": [],
-    }  # fmt: skip
+    }
     if not body.get("stream"):
         return _json(response)
     begun = {**response, "output": [], "status": "in_progress", "usage": None}
-    events: list[Json] = [{"type": "response.created", "response": begun},
-                          {"type": "response.output_item.done", "output_index": 0, "item": reasoning}]  # fmt: skip
+    events: list[Json] = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.output_item.done", "output_index": 0, "item": reasoning},
+    ]
     at = {"item_id": "msg_1", "output_index": 1, "content_index": 0}
     empty = {**part, "text": ""}
-    events.append({"type": "response.output_item.added", "output_index": 1, "item": {**message, "content": []}})
+    events.append(
+        {
+            "type": "response.output_item.added",
+            "output_index": 1,
+            "item": {**message, "content": []},
+        }
+    )
     events.append({"type": "response.content_part.added", **at, "part": empty})
-    events += [{"type": "response.output_text.delta", **at, "delta": p, "logprobs": []} for p in said.pieces(said.text)]
+    events += [
+        {"type": "response.output_text.delta", **at, "delta": p, "logprobs": []}
+        for p in said.pieces(said.text)
+    ]
     events.append({"type": "response.output_text.done", **at, "text": said.text, "logprobs": []})
     events.append({"type": "response.content_part.done", **at, "part": part})
     events.append({"type": "response.output_item.done", "output_index": 1, "item": message})
     if said.tool:
         at = {"item_id": "fc_1", "output_index": 2}
-        events.append({"type": "response.output_item.added", "output_index": 2, "item": {**call, "arguments": ""}})
+        events.append(
+            {
+                "type": "response.output_item.added",
+                "output_index": 2,
+                "item": {**call, "arguments": ""},
+            }
+        )
         for piece in said.pieces(said.arguments):
             events.append({"type": "response.function_call_arguments.delta", **at, "delta": piece})
-        events.append({"type": "response.function_call_arguments.done", **at, "name": said.tool,
-                       "arguments": said.arguments})  # fmt: skip
+        events.append(
+            {
+                "type": "response.function_call_arguments.done",
+                **at,
+                "name": said.tool,
+                "arguments": said.arguments,
+            }
+        )
         events.append({"type": "response.output_item.done", "output_index": 2, "item": call})
     events.append({"type": "response.completed", "response": response})
     return _stream([{**event, "sequence_number": n} for n, event in enumerate(events)], named=True)
 
 
-# ---- Anthropic --------------------------------------------------------------------------------------
+# ---- Anthropic -----------------------------------------------------------------------------------
 
 _MESSAGES_USAGE = {
     "input_tokens": USAGE["input"] - USAGE["cached"], "cache_read_input_tokens": USAGE["cached"],
@@ -240,42 +315,77 @@ _MESSAGES_USAGE = {
 
 
 def _messages(body: Json, said: Said) -> Reply:
-    blocks: list[Json] = [{"type": "thinking", "thinking": THOUGHT + said.text, "signature": SIGNATURE}]
+    blocks: list[Json] = [
+        {"type": "thinking", "thinking": THOUGHT + said.text, "signature": SIGNATURE}
+    ]
     blocks.append({"type": "text", "text": said.text})
     if said.tool:
         given = json.loads(said.arguments)
-        blocks.append({"type": "tool_use", "id": "toolu_abcdefgh1", "name": said.tool, "input": given})
+        blocks.append(
+            {"type": "tool_use", "id": "toolu_abcdefgh1", "name": said.tool, "input": given}
+        )
     stop = "tool_use" if said.tool else "end_turn"
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": body.get("model", ""),
-               "content": blocks, "stop_reason": stop, "stop_sequence": None, "usage": _MESSAGES_USAGE}  # fmt: skip
+    message = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": body.get("model", ""),
+        "content": blocks,
+        "stop_reason": stop,
+        "stop_sequence": None,
+        "usage": _MESSAGES_USAGE,
+    }
     if not body.get("stream"):
         return _json(message)
     return _stream(anthropic_events(message, said), named=True)
 
 
 def anthropic_events(message: Json, said: Said) -> list[Json]:
-    begun = {**message, "content": [], "stop_reason": None, "usage": {**_MESSAGES_USAGE, "output_tokens": 1}}
+    begun = {
+        **message,
+        "content": [],
+        "stop_reason": None,
+        "usage": {**_MESSAGES_USAGE, "output_tokens": 1},
+    }
     events: list[Json] = [{"type": "message_start", "message": begun}, {"type": "ping"}]
 
     def block(index: int, start: Json, deltas: list[Json]) -> None:
         events.append({"type": "content_block_start", "index": index, "content_block": start})
-        events.extend({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas)
+        events.extend(
+            {"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas
+        )
         events.append({"type": "content_block_stop", "index": index})
 
-    thoughts = [{"type": "thinking_delta", "thinking": piece} for piece in said.pieces(THOUGHT + said.text)]
-    block(0, {"type": "thinking", "thinking": "", "signature": ""},
-          [*thoughts, {"type": "signature_delta", "signature": SIGNATURE}])  # fmt: skip
-    block(1, {"type": "text", "text": ""}, [{"type": "text_delta", "text": piece} for piece in said.pieces(said.text)])
+    thoughts = [
+        {"type": "thinking_delta", "thinking": piece} for piece in said.pieces(THOUGHT + said.text)
+    ]
+    block(
+        0,
+        {"type": "thinking", "thinking": "", "signature": ""},
+        [*thoughts, {"type": "signature_delta", "signature": SIGNATURE}],
+    )
+    block(
+        1,
+        {"type": "text", "text": ""},
+        [{"type": "text_delta", "text": piece} for piece in said.pieces(said.text)],
+    )
     if said.tool:
-        deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in said.pieces(said.arguments)]
-        block(2, {"type": "tool_use", "id": "toolu_abcdefgh1", "name": said.tool, "input": {}}, deltas)
+        deltas = [
+            {"type": "input_json_delta", "partial_json": piece}
+            for piece in said.pieces(said.arguments)
+        ]
+        block(
+            2, {"type": "tool_use", "id": "toolu_abcdefgh1", "name": said.tool, "input": {}}, deltas
+        )
     delta = {"stop_reason": message["stop_reason"], "stop_sequence": None}
-    events.append({"type": "message_delta", "delta": delta, "usage": {"output_tokens": USAGE["output"]}})
+    events.append(
+        {"type": "message_delta", "delta": delta, "usage": {"output_tokens": USAGE["output"]}}
+    )
     events.append({"type": "message_stop"})
     return events
 
 
-# ---- Gemini -----------------------------------------------------------------------------------------
+# ---- Gemini --------------------------------------------------------------------------------------
 
 
 def _gemini(verb: str, as_sse: bool, said: Said) -> Reply:
@@ -284,34 +394,48 @@ def _gemini(verb: str, as_sse: bool, said: Said) -> Reply:
     if verb in ("embedContent", "batchEmbedContents"):
         return _json({"embedding": {"values": [0.5]}, "embeddings": [{"values": [0.5]}]})
     usage = {
-        "promptTokenCount": USAGE["input"], "cachedContentTokenCount": USAGE["cached"],
-        "candidatesTokenCount": USAGE["output"] - USAGE["reasoning"], "thoughtsTokenCount": USAGE["reasoning"],
+        "promptTokenCount": USAGE["input"],
+        "cachedContentTokenCount": USAGE["cached"],
+        "candidatesTokenCount": USAGE["output"] - USAGE["reasoning"],
+        "thoughtsTokenCount": USAGE["reasoning"],
         "totalTokenCount": USAGE["input"] + USAGE["output"],
-    }  # fmt: skip
-    call = {"functionCall": {"name": said.tool, "args": json.loads(said.arguments)}, "thoughtSignature": SIGNATURE}
+    }
+    call = {
+        "functionCall": {"name": said.tool, "args": json.loads(said.arguments)},
+        "thoughtSignature": SIGNATURE,
+    }
 
     def event(parts: list[Json], finish: str = "") -> Json:
         candidate: Json = {"content": {"role": "model", "parts": parts}, "index": 0}
         if finish:
             candidate["finishReason"] = finish
-        return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "stand-in", "responseId": "r1"}
+        return {
+            "candidates": [candidate],
+            "usageMetadata": usage,
+            "modelVersion": "stand-in",
+            "responseId": "r1",
+        }
 
     tail = [call] if said.tool else []
     if verb == "generateContent":
         return _json(event([{"text": said.text}, *tail], "STOP"))
     pieces = said.pieces(said.text)
-    events = [event([{"text": piece}]) for piece in pieces[:-1]] + [event([{"text": pieces[-1]}, *tail], "STOP")]
+    events = [event([{"text": piece}]) for piece in pieces[:-1]] + [
+        event([{"text": pieces[-1]}, *tail], "STOP")
+    ]
     if as_sse:
         return _stream(events)
     parts = [json.dumps(e, ensure_ascii=False).encode() for e in events]
     return Reply(200, "application/json; charset=UTF-8", [b"[", b"\n,\r\n".join(parts), b"\n]\n"])
 
 
-# ---- Bedrock ----------------------------------------------------------------------------------------
+# ---- Bedrock -------------------------------------------------------------------------------------
 
 
 def _frame(kind: str, payload: Json) -> bytes:
-    headers = pack_headers({":event-type": kind, ":content-type": "application/json", ":message-type": "event"})
+    headers = pack_headers(
+        {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
+    )
     return pack(headers, json.dumps(payload, ensure_ascii=False).encode())
 
 
@@ -322,25 +446,44 @@ def _bedrock(verb: str, body: Json, said: Said) -> Reply:
             return whole
         events = anthropic_events(json.loads(whole.chunks[0]), said)
         frames = [
-            _frame("chunk", {"bytes": base64.b64encode(json.dumps(e).encode()).decode(), "p": "abc"}) for e in events
+            _frame(
+                "chunk", {"bytes": base64.b64encode(json.dumps(e).encode()).decode(), "p": "abc"}
+            )
+            for e in events
         ]
         return Reply(200, "application/vnd.amazon.eventstream", frames)
-    usage = {"inputTokens": USAGE["input"] - USAGE["cached"], "cacheReadInputTokens": USAGE["cached"],
-             "outputTokens": USAGE["output"], "totalTokens": USAGE["input"] + USAGE["output"]}  # fmt: skip
+    usage = {
+        "inputTokens": USAGE["input"] - USAGE["cached"],
+        "cacheReadInputTokens": USAGE["cached"],
+        "outputTokens": USAGE["output"],
+        "totalTokens": USAGE["input"] + USAGE["output"],
+    }
     stop = "tool_use" if said.tool else "end_turn"
     use = {"toolUseId": "tooluse_abcdefgh1", "name": said.tool}
     if verb == "converse":
         content: list[Json] = [{"text": said.text}]
         if said.tool:
             content.append({"toolUse": {**use, "input": json.loads(said.arguments)}})
-        return _json({"output": {"message": {"role": "assistant", "content": content}}, "stopReason": stop,
-                      "usage": usage, "metrics": {"latencyMs": 1}})  # fmt: skip
+        return _json(
+            {
+                "output": {"message": {"role": "assistant", "content": content}},
+                "stopReason": stop,
+                "usage": usage,
+                "metrics": {"latencyMs": 1},
+            }
+        )
     events = [_frame("messageStart", {"role": "assistant"})]
     for piece in said.pieces(said.text):
-        events.append(_frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": piece}, "p": "ab"}))
+        events.append(
+            _frame(
+                "contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": piece}, "p": "ab"}
+            )
+        )
     events.append(_frame("contentBlockStop", {"contentBlockIndex": 0}))
     if said.tool:
-        events.append(_frame("contentBlockStart", {"contentBlockIndex": 1, "start": {"toolUse": use}}))
+        events.append(
+            _frame("contentBlockStart", {"contentBlockIndex": 1, "start": {"toolUse": use}})
+        )
         for piece in said.pieces(said.arguments):
             delta = {"contentBlockIndex": 1, "delta": {"toolUse": {"input": piece}}}
             events.append(_frame("contentBlockDelta", delta))
@@ -350,30 +493,42 @@ def _bedrock(verb: str, body: Json, said: Said) -> Reply:
     return Reply(200, "application/vnd.amazon.eventstream", events)
 
 
-# ---- Ollama -----------------------------------------------------------------------------------------
+# ---- Ollama --------------------------------------------------------------------------------------
 
 
 def _ollama(path: str, body: Json, said: Said) -> Reply:
     base = {"model": body.get("model", ""), "created_at": "2026-01-01T00:00:00Z"}
     if path.startswith("/api/embed"):
         return _json({**base, "embeddings": [[0.5]], "prompt_eval_count": 8})
-    counts = {"prompt_eval_count": USAGE["input"], "eval_count": USAGE["output"], "done_reason": "stop"}
+    counts = {
+        "prompt_eval_count": USAGE["input"],
+        "eval_count": USAGE["output"],
+        "done_reason": "stop",
+    }
 
     def event(text: str, done: bool) -> Json:
         if path.endswith("/generate"):
             return {**base, "response": text, "done": done}
         message: Json = {"role": "assistant", "content": text}
         if said.tool and done:
-            message["tool_calls"] = [{"function": {"name": said.tool, "arguments": json.loads(said.arguments)}}]
+            message["tool_calls"] = [
+                {"function": {"name": said.tool, "arguments": json.loads(said.arguments)}}
+            ]
         return {**base, "message": message, "done": done}
 
     if body.get("stream") is False:
         return _json({**event(said.text, True), **counts})
-    events = [event(piece, False) for piece in said.pieces(said.text)] + [{**event("", True), **counts}]
-    return Reply(200, "application/x-ndjson", [json.dumps(e, ensure_ascii=False).encode() + b"\n" for e in events])
+    events = [event(piece, False) for piece in said.pieces(said.text)] + [
+        {**event("", True), **counts}
+    ]
+    return Reply(
+        200,
+        "application/x-ndjson",
+        [json.dumps(e, ensure_ascii=False).encode() + b"\n" for e in events],
+    )
 
 
-# ---- a server ---------------------------------------------------------------------------------------
+# ---- a server ------------------------------------------------------------------------------------
 
 
 class Received(NamedTuple):
@@ -384,7 +539,14 @@ class Received(NamedTuple):
 
     def everything(self) -> bytes:
         """All that a provider could have read."""
-        head = "\n".join([self.method, self.target, unquote(self.target), *(f"{k}: {v}" for k, v in self.headers)])
+        head = "\n".join(
+            [
+                self.method,
+                self.target,
+                unquote(self.target),
+                *(f"{k}: {v}" for k, v in self.headers),
+            ]
+        )
         return head.encode("utf-8", "replace") + b"\n\n" + self.body
 
 
@@ -395,10 +557,11 @@ class _Server(ThreadingHTTPServer):
 
 
 class Models:
-    """The stand-in on a loopback port, plain or TLS; ``received`` is its log.  Use as a context manager.
+    """The stand-in on a loopback port, plain or TLS; ``received`` is its log.  Use as a context
+    manager.
 
-    ``fail`` is a (status, headers, body) to answer with instead, ``failures`` are one each for the next requests;
-    ``pause`` holds a stream before its last piece.
+    ``fail`` is a (status, headers, body) to answer with instead, ``failures`` are one each for the
+    next requests; ``pause`` holds a stream before its last piece.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
@@ -431,7 +594,9 @@ class Models:
         self.url = f"{'http' if context is None else 'https'}://{address}:{self.port}"
 
     def __enter__(self) -> Models:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -453,9 +618,20 @@ class Models:
         except ValueError:
             parsed = {}
         reply = answer(request.command, request.path, parsed, self.cut, self.plan)
-        self._send(request, reply.status, {"content-type": reply.content_type, "x-request-id": "req_1"}, reply.chunks)
+        self._send(
+            request,
+            reply.status,
+            {"content-type": reply.content_type, "x-request-id": "req_1"},
+            reply.chunks,
+        )
 
-    def _send(self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], chunks: list[bytes]) -> None:
+    def _send(
+        self,
+        request: BaseHTTPRequestHandler,
+        status: int,
+        headers: dict[str, str],
+        chunks: list[bytes],
+    ) -> None:
         request.send_response(status)
         for name, value in headers.items():
             request.send_header(name, value)

@@ -45,7 +45,9 @@ def caged_processes() -> set[int]:
 
 
 def descriptors(pid: int) -> Counter[str]:
-    """How many descriptors of each kind: ``socket:[]``, ``net:[]``, ``anon_inode:[pidfd]``, ``file``."""
+    """How many descriptors of each kind: ``socket:[]``, ``net:[]``, ``anon_inode:[pidfd]``,
+    ``file``.
+    """
     found: Counter[str] = Counter()
     for fd in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -102,7 +104,9 @@ def cgroups(daemon: Daemon) -> set[str]:
         if " - cgroup" in line:
             for directory, below, _ in os.walk(line.split()[4]):
                 if os.path.basename(directory) == name:
-                    found |= {os.path.join(directory, entry) for entry in below if entry != "helpers"}
+                    found |= {
+                        os.path.join(directory, entry) for entry in below if entry != "helpers"
+                    }
     return found
 
 

@@ -1,7 +1,9 @@
-"""A FUSE file system that answers until it is told to stall: a program of its own, and how a test runs it.
+"""A FUSE file system that answers until it is told to stall: a program of its own, and how a test
+runs it.
 
-It is mounted in the mount namespace of another process, so that the mount goes away with that process.  The protocol
-is that of include/uapi/linux/fuse.h; an empty directory is served, and nothing else.
+It is mounted in the mount namespace of another process, so that the mount goes away with that
+process.  The protocol is that of include/uapi/linux/fuse.h; an empty directory is served, and
+nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ CLONE_NEWNS = 0x20000
 
 
 def attributes(uid: int) -> bytes:
-    numbers = struct.pack("<QQQQQQIIIIIIIIII", 1, 0, 0, 0, 0, 0, 0, 0, 0, 0o40755, 2, uid, uid, 0, 4096, 0)
+    numbers = struct.pack(
+        "<QQQQQQIIIIIIIIII", 1, 0, 0, 0, 0, 0, 0, 0, 0, 0o40755, 2, uid, uid, 0, 4096, 0
+    )
     return struct.pack("<QII", 0, 0, 0) + numbers
 
 
@@ -65,14 +69,18 @@ def main() -> None:
     namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     if libc.setns(namespace, CLONE_NEWNS) < 0:
         raise OSError(ctypes.get_errno(), "setns")
-    options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions".encode()
+    options = (
+        f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions".encode()
+    )
     if libc.mount(b"stalling", target.encode(), b"fuse.stalling", 6, options) < 0:
         raise OSError(ctypes.get_errno(), "mount")
     serve(device, uid, stall)
 
 
 class StallingFuse:
-    """``directory`` is served in the mount namespace of ``pid`` until :meth:`close`; it must be there."""
+    """``directory`` is served in the mount namespace of ``pid`` until :meth:`close`; it must be
+    there.
+    """
 
     def __init__(self, pid: int, directory: Path, uid: int) -> None:
         self.directory = directory
@@ -80,8 +88,9 @@ class StallingFuse:
         self._stall = directory.with_name(directory.name + ".stall")
         self.process = subprocess.Popen(
             [sys.executable, "-I", __file__, str(pid), str(directory), str(uid), str(self._stall)],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "mounted\n"
 

@@ -1,4 +1,6 @@
-"""Many runs at once through the typed client, without a process for each: for the tests that count."""
+"""Many runs at once through the typed client, without a process for each: for the tests that
+count.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,20 @@ from akiosd.values.policy import DEFAULT_POLICY, Policy
 from akiosd.wire.messages import Ended, Run, Started
 
 
-def run_once(socket: Path, workspace: Path, argv: Sequence[str], policy: Policy = DEFAULT_POLICY) -> Ended:
+def run_once(
+    socket: Path, workspace: Path, argv: Sequence[str], policy: Policy = DEFAULT_POLICY
+) -> Ended:
     """One run from request to end; the agent's output is dropped, its input is empty."""
     where = os.fsencode(workspace)
     request = Run(
-        policy=policy, argv=tuple(map(os.fsencode, argv)), command=os.fsencode(argv[0]),
-        cwd=where, workspace=where, home=b"/root", user_name="root",
-    )  # fmt: skip
+        policy=policy,
+        argv=tuple(map(os.fsencode, argv)),
+        command=os.fsencode(argv[0]),
+        cwd=where,
+        workspace=where,
+        home=b"/root",
+        user_name="root",
+    )
     with Client(str(socket)) as client:
         directory = os.open(workspace, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -34,6 +43,8 @@ def run_once(socket: Path, workspace: Path, argv: Sequence[str], policy: Policy 
         return received.message
 
 
-def run_many(socket: Path, workspace: Path, argv: Sequence[str], total: int, at_once: int) -> list[Ended]:
+def run_many(
+    socket: Path, workspace: Path, argv: Sequence[str], total: int, at_once: int
+) -> list[Ended]:
     with ThreadPoolExecutor(at_once) as threads:
         return list(threads.map(lambda _: run_once(socket, workspace, argv), range(total)))

@@ -1,4 +1,6 @@
-"""A terminal as a person sits at one: a pty, akiosctl in its foreground, keys typed and output waited for."""
+"""A terminal as a person sits at one: a pty, akiosctl in its foreground, keys typed and output
+waited for.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,16 @@ PROMPT = "ready> "
 
 
 class Terminal:
-    """Starts ``akiosctl ARGUMENTS`` with a controlling terminal of its own; kills it at the end of the block."""
+    """Starts ``akiosctl ARGUMENTS`` with a controlling terminal of its own; kills it at the end of
+    the block.
+    """
 
     def __init__(
-        self, daemon: Daemon, *arguments: str | os.PathLike[str], uid: int = 0, size: tuple[int, int] = (30, 90)
+        self,
+        daemon: Daemon,
+        *arguments: str | os.PathLike[str],
+        uid: int = 0,
+        size: tuple[int, int] = (30, 90),
     ) -> None:
         self.master, self.slave = os.openpty()
         self.resize(*size)
@@ -34,15 +42,23 @@ class Terminal:
         env = {**os.environ, **options.pop("env", {}), "TERM": "xterm-256color", "PS1": "$ "}
         self.process = subprocess.Popen(
             [BIN / "akiosctl", "--socket", daemon.socket, *arguments],
-            stdin=self.slave, stdout=self.slave, stderr=self.slave, start_new_session=True, env=env,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), **options,
-        )  # fmt: skip
+            stdin=self.slave,
+            stdout=self.slave,
+            stderr=self.slave,
+            start_new_session=True,
+            env=env,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            **options,
+        )
 
     def __enter__(self) -> Terminal:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self.process.poll() is None:
             self.process.kill()
@@ -71,7 +87,9 @@ class Terminal:
         return self.expect(answer)
 
     def ask(self, line: str, answer: str) -> re.Match[bytes]:
-        """:meth:`run`, and wait for the shell's prompt: what is typed before it would be echoed among the answers."""
+        """:meth:`run`, and wait for the shell's prompt: what is typed before it would be echoed
+        among the answers.
+        """
         found = self.run(line, answer)
         self.expect(PROMPT)
         return found

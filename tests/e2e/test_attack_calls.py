@@ -1,4 +1,6 @@
-"""Single system calls of a hostile agent, each with its control: the same call outside of a cage."""
+"""Single system calls of a hostile agent, each with its control: the same call outside of a
+cage.
+"""
 
 from __future__ import annotations
 
@@ -68,12 +70,18 @@ LACKING_HERE = {
 }
 
 CASES = [
-    pytest.param(program, name.lstrip("*"), answer, uid, NOBODY if uid and name.startswith("*") else 0,
-                 id=f"{name.lstrip('*')}-{'user' if uid else 'root'}")
+    pytest.param(
+        program,
+        name.lstrip("*"),
+        answer,
+        uid,
+        NOBODY if uid and name.startswith("*") else 0,
+        id=f"{name.lstrip('*')}-{'user' if uid else 'root'}",
+    )
     for program, table in ANSWERS.items()
     for name, answer in table.items()
     for uid in (0, NOBODY)
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("program", "name", "answer", "uid", "control_uid"), CASES)
@@ -111,21 +119,32 @@ def test_no_action_keeps_its_name_from_the_log(programs: Programs, name: str, ui
 
 @pytest.mark.parametrize("uid", [0, NOBODY])
 def test_reading_routes_works(programs: Programs, uid: int) -> None:
-    """Programs list interfaces by it: what is refused is refused by what it does, not by its family."""
+    """Programs list interfaces by it: what is refused is refused by what it does, not by its
+    family.
+    """
     where = programs.workspace("sockets", uid=uid)
-    assert programs.run_in_cage(where / "sockets", "route_read", cwd=where, uid=uid).stdout == "route_read 0\n"
+    assert (
+        programs.run_in_cage(where / "sockets", "route_read", cwd=where, uid=uid).stdout
+        == "route_read 0\n"
+    )
 
 
 def test_refused_calls_are_in_the_log(daemon: Daemon, programs: Programs) -> None:
     where = programs.workspace("spaces")
-    report = daemon.report(str(where / "spaces"), "unshare_user", "mount_tmpfs", "clone_user", cwd=where)
-    records = [record for record in daemon.events(report["cage"]) if record.get("verdict") == "denied"]
+    report = daemon.report(
+        str(where / "spaces"), "unshare_user", "mount_tmpfs", "clone_user", cwd=where
+    )
+    records = [
+        record for record in daemon.events(report["cage"]) if record.get("verdict") == "denied"
+    ]
     assert [record["name"] for record in records] == ["unshare", "mount", "clone"]
     assert report["usage"]["denials"] == 3
 
 
 def test_arguments_too_long_for_a_record_are_marked(daemon: Daemon) -> None:
-    """What the agent hides behind a long argument is not in the log; that something is missing, is."""
+    """What the agent hides behind a long argument is not in the log; that something is missing,
+    is.
+    """
     report = daemon.report("/bin/true", "x" * 5000, "rm -rf everything")
     ran = [record for record in daemon.events(report["cage"]) if record.get("name") == "execve"]
     assert [record.get("truncated", False) for record in ran] == [True]
@@ -154,5 +173,7 @@ def test_numbers_beyond_every_table_are_refused_and_recorded(daemon: Daemon) -> 
     # From 1 << 30 on they are calls of x32, which is a foreign architecture.
     assert set(answers[2:]) <= {errno.ENOSYS, -signal.SIGSYS}
     report = daemon.report(*command)
-    named = {record["name"] for record in daemon.events(report["cage"]) if record["kind"] == "syscall"}
+    named = {
+        record["name"] for record in daemon.events(report["cage"]) if record["kind"] == "syscall"
+    }
     assert {"#1024", "#5000"} <= named

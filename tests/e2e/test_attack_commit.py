@@ -1,4 +1,5 @@
-"""What an agent leaves behind for the developer's own git: a commit must not carry it out of the cage.
+"""What an agent leaves behind for the developer's own git: a commit must not carry it out of the
+cage.
 
 The control of each: the same files, written outside, make ``git status`` run the agent's command.
 """
@@ -77,7 +78,9 @@ def test_git_runs_nothing_of_the_agents(daemon: Daemon, name: str) -> None:
         if (place / where).exists():
             git(place / where, "status")
         assert mark.exists() != caged
-    assert (place / "main" / ("evil" if where == "linked" else "sub")).exists(), "the rest was committed"
+    assert (place / "main" / ("evil" if where == "linked" else "sub")).exists(), (
+        "the rest was committed"
+    )
 
 
 _RENAMED = (
@@ -160,7 +163,9 @@ ARRANGED: dict[str, tuple[str, str, str]] = {
 
 def shell(cwd: Path, script: str) -> None:
     env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
-    who = {f"GIT_{role}_{what}": "x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    who = {
+        f"GIT_{role}_{what}": "x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
     subprocess.run(["bash", "-c", script], cwd=cwd, env=env | who, capture_output=True)
 
 
@@ -176,7 +181,11 @@ def test_the_developers_own_ways_lead_to_nothing_of_the_agents(daemon: Daemon, n
             done = daemon.run("sh", "-c", f"{script}; echo x >ordinary", cwd=place)
             assert done.returncode == 0, done.stderr
             refused = daemon.ctl("commit", cwd=place)
-            assert refused.returncode != 0 and "protected" in refused.stderr and "akiosctl diff" in refused.stderr
+            assert (
+                refused.returncode != 0
+                and "protected" in refused.stderr
+                and "akiosctl diff" in refused.stderr
+            )
             done = daemon.ctl("commit", "--skip-refused", cwd=place)
             assert done.returncode == 0, done.stderr
             assert (place / "ordinary").exists(), "the rest was committed"

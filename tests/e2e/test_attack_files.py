@@ -27,10 +27,14 @@ def make_file(path: Path, text: str, uid: int) -> Path:
     return own(path, uid)
 
 
-def outside(daemon: Daemon, uid: int, *argv: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def outside(
+    daemon: Daemon, uid: int, *argv: str | Path, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """The control: the same command as the same user, without a cage."""
     options = daemon.as_user(uid)
-    return subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=cwd or "/", **options)
+    return subprocess.run(
+        argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=cwd or "/", **options
+    )
 
 
 @pytest.fixture
@@ -93,7 +97,11 @@ for path in sys.argv[1:]:
 @CALLERS
 def test_files_of_the_host_are_absent_or_empty(daemon: Daemon, uid: int) -> None:
     """Compared with what root sees outside; every file of the list that this host has counts."""
-    here = [path for path in HOST_FILES if os.path.exists(path) and path not in ("/proc/sysrq-trigger", "/dev/kmsg")]
+    here = [
+        path
+        for path in HOST_FILES
+        if os.path.exists(path) and path not in ("/proc/sysrq-trigger", "/dev/kmsg")
+    ]
     assert len(here) > 8
     inside = daemon.run("python3", "-c", SHOWS_SOMETHING, *HOST_FILES, uid=uid)
     assert not [line for line in inside.stdout.splitlines() if line.endswith("True")], inside.stdout
@@ -122,7 +130,9 @@ for path in sys.argv[1:]:
 def test_nothing_of_the_system_can_be_opened_for_writing(daemon: Daemon, uid: int) -> None:
     here = [path for path in WRITES if os.path.exists(path) and not os.path.islink(path)]
     control = outside(daemon, 0, "python3", "-c", OPEN_TO_WRITE, *here)
-    assert set(here) - set(control.stdout.split()) <= {"/usr/bin/env"}, "env may be running: ETXTBSY"
+    assert set(here) - set(control.stdout.split()) <= {"/usr/bin/env"}, (
+        "env may be running: ETXTBSY"
+    )
     inside = daemon.run("python3", "-c", OPEN_TO_WRITE, *WRITES, uid=uid)
     assert (inside.stdout, inside.returncode) == ("", 0), inside.stderr
 
@@ -177,10 +187,18 @@ def test_a_setuid_program_of_the_workspace_gives_nothing(daemon: Daemon, uid: in
 
 @CALLERS
 def test_setuid_programs_of_the_system_give_nothing(daemon: Daemon, uid: int) -> None:
-    """Those with which an ordinary user becomes root outside: su with its own password file is the shape of it."""
-    programs = [path for path in ("/usr/bin/su", "/usr/bin/mount", "/usr/bin/passwd") if os.path.exists(path)]
+    """Those with which an ordinary user becomes root outside: su with its own password file is the
+    shape of it.
+    """
+    programs = [
+        path
+        for path in ("/usr/bin/su", "/usr/bin/mount", "/usr/bin/passwd")
+        if os.path.exists(path)
+    ]
     assert any(os.stat(path).st_mode & stat.S_ISUID for path in programs)
-    script = "import os,sys\nfor p in sys.argv[1:]:\n  print(os.statvfs(p).f_flag & os.ST_NOSUID != 0)"
+    script = (
+        "import os,sys\nfor p in sys.argv[1:]:\n  print(os.statvfs(p).f_flag & os.ST_NOSUID != 0)"
+    )
     inside = daemon.run("python3", "-c", script, *programs, "/tmp", "/dev/shm", ".", uid=uid)
     assert set(inside.stdout.split()) == {"True"}, inside.stdout
 
@@ -196,7 +214,12 @@ def test_hard_links_do_not_leave_their_tree(daemon: Daemon, uid: int) -> None:
     )
     inside = daemon.run("python3", "-c", script, cwd=where, uid=uid, flags=["--discard"])
     assert inside.stdout == "18 /tmp/x\n18 /tmp/y\n18 z\nlinked inside\n"
-    assert outside(daemon, uid, "python3", "-c", "import os; os.link('file', 'inside')", cwd=where).returncode == 0
+    assert (
+        outside(
+            daemon, uid, "python3", "-c", "import os; os.link('file', 'inside')", cwd=where
+        ).returncode
+        == 0
+    )
 
 
 @CALLERS
@@ -209,7 +232,11 @@ def test_symlinks_of_the_workspace_lead_nowhere(daemon: Daemon, uid: int, mode: 
     (where / "absolute").symlink_to(secret)
     (where / "relative").symlink_to(f"../{secret.name}")
     (where / "magic").symlink_to("/proc/1/root" + str(secret))
-    command = ("sh", "-c", "cat absolute/data relative/data magic/data; ls -d .. | head -1; ls ..; true")
+    command = (
+        "sh",
+        "-c",
+        "cat absolute/data relative/data magic/data; ls -d .. | head -1; ls ..; true",
+    )
     inside = daemon.run(*command, cwd=where, uid=uid, flags=[f"--{mode}"])
     # What leads to the workspace and to the home is all there is beside it.
     assert set(inside.stdout.split()) - {f"home-{uid}"} == {"..", where.name}
@@ -230,8 +257,12 @@ print(sorted(seen), flush=True)
 
 
 @CALLERS
-def test_a_directory_swapped_for_a_link_during_the_run_shows_nothing_new(daemon: Daemon, uid: int) -> None:
-    """The caller, or somebody who plays with them, exchanges sub and a link to a secret as fast as possible."""
+def test_a_directory_swapped_for_a_link_during_the_run_shows_nothing_new(
+    daemon: Daemon, uid: int
+) -> None:
+    """The caller, or somebody who plays with them, exchanges sub and a link to a secret as fast as
+    possible.
+    """
     secret = daemon.base / f"swapped-{uid}"
     secret.mkdir()
     (secret / "data").write_text("top secret")
@@ -241,9 +272,20 @@ def test_a_directory_swapped_for_a_link_during_the_run_shows_nothing_new(daemon:
     (where / "link").symlink_to(secret)
     seen_outside = set()
     with daemon.popen(
-        "run", "--discard", "--workspace", where, "--", "python3", "-c", SWAP_READER, cwd=where, uid=uid,
-        stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True,
-    ) as client:  # fmt: skip
+        "run",
+        "--discard",
+        "--workspace",
+        where,
+        "--",
+        "python3",
+        "-c",
+        SWAP_READER,
+        cwd=where,
+        uid=uid,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+    ) as client:
         assert client.stdout is not None and client.stdout.readline() == "up\n"
         for _ in range(1000):
             os.rename(where / "sub", where / "aside")
@@ -251,14 +293,17 @@ def test_a_directory_swapped_for_a_link_during_the_run_shows_nothing_new(daemon:
             seen_outside.add((where / "sub" / "data").read_text())
             os.rename(where / "sub", where / "link")
             os.rename(where / "aside", where / "sub")
-        # An overlay may go on showing what it has looked up; whatever it says, it is nothing of outside.
+        # An overlay may go on showing what it has looked up; whatever it says, it is nothing of
+        # outside.
         out, _ = client.communicate("stop\n", timeout=30)
     assert "top secret" not in out and seen_outside == {"top secret"}
 
 
 @CALLERS
 def test_mount_targets_cannot_be_bent_by_links(daemon: Daemon, uid: int) -> None:
-    """A policy hides paths below the workspace; the workspace has a link where their parent should be."""
+    """A policy hides paths below the workspace; the workspace has a link where their parent should
+    be.
+    """
     victim = daemon.workspace("victim", uid=OTHER)
     (victim / "file").write_text("of somebody else")
     where = daemon.workspace(uid=uid)
@@ -268,7 +313,11 @@ def test_mount_targets_cannot_be_bent_by_links(daemon: Daemon, uid: int) -> None
     done = daemon.run("true", cwd=where, uid=uid, flags=["--policy", str(policy)])
     assert done.returncode in (0, 125)
     assert (victim / "file").read_text() == "of somebody else"
-    assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(victim) in line]
+    assert not [
+        line
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        if str(victim) in line
+    ]
 
 
 @CALLERS
@@ -282,16 +331,17 @@ def test_hidden_paths_are_empty_and_stay_so(daemon: Daemon, uid: int) -> None:
     policy.write_text(f"version: 1\nfilesystem:\n  hide: [{where}/.env, {where}/conf]\n")
     policy.chmod(0o644)
     command = (
-        "sh", "-c",
+        "sh",
+        "-c",
         "cat .env conf/token; mv .env x; mv conf y; ln .env l; cat x l y/token; cp -r . /tmp/all; cat /tmp/all/.env "
         "/tmp/all/conf/token; umount .env; cat /proc/self/root$PWD/.env; echo done",
-    )  # fmt: skip
+    )
     inside = daemon.run(*command, cwd=where, uid=uid, flags=["--policy", str(policy), "--discard"])
     assert inside.stdout == "done\n", inside.stderr
     assert "top secret" in outside(daemon, uid, "sh", "-c", "cat .env conf/token", cwd=where).stdout
 
 
-# ---- sockets, pipes and locks of the host ----------------------------------------------------------
+# ---- sockets, pipes and locks of the host --------------------------------------------------------
 
 CONNECT = """
 import socket, sys
@@ -352,19 +402,27 @@ except BlockingIOError:
 
 @CALLERS
 @pytest.mark.parametrize("place", ["workspace-cow", "workspace-ro", "read", "toolchain"])
-def test_locks_leases_and_pipes_do_not_cross_the_boundary(daemon: Daemon, uid: int, place: str) -> None:
+def test_locks_leases_and_pipes_do_not_cross_the_boundary(
+    daemon: Daemon, uid: int, place: str
+) -> None:
     where = daemon.workspace(uid=uid)
     shared = where if place.startswith("workspace") else daemon.workspace("shared", uid=uid)
     make_file(shared / "file", "x", uid)
     os.mkfifo(shared / "pipe")
     own(shared / "pipe", uid)
     flags = (
-        ["--ro"] if place == "workspace-ro" else ["--policy", read_policy(daemon, shared)] if place == "read" else []
+        ["--ro"]
+        if place == "workspace-ro"
+        else ["--policy", read_policy(daemon, shared)]
+        if place == "read"
+        else []
     )
     python = make_venv(shared) if place == "toolchain" else "python3"
     argv = [python, "-c", LOCKS, str(shared / "file"), str(shared / "pipe")]
     caged = ["run", "--quiet", *flags, "--workspace", str(where), "--", *argv]
-    with daemon.popen(*caged, cwd=where, uid=uid, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+    with daemon.popen(
+        *caged, cwd=where, uid=uid, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as client:
         assert host_may_work(client, shared) == (True, "nothing\n")
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **daemon.as_user(uid)
@@ -382,7 +440,9 @@ def make_venv(where: Path) -> str:
 
 
 def host_may_work(holder: subprocess.Popen[str], shared: Path) -> tuple[bool, str]:
-    """While ``holder`` has its locks: may the host write to the file?  And what did it read from the pipe?"""
+    """While ``holder`` has its locks: may the host write to the file?  And what did it read from
+    the pipe?
+    """
     assert holder.stdin is not None and holder.stdout is not None
     assert holder.stdout.readline() == "locked\n"
     pipe = os.open(shared / "pipe", os.O_RDWR | os.O_NONBLOCK)
@@ -412,5 +472,7 @@ def test_a_socket_is_no_file_to_read(daemon: Daemon, uid: int) -> None:
 
 
 def test_own_stderr_opens_by_name(daemon: Daemon) -> None:
-    done = daemon.run("sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr; echo fd > /dev/fd/1")
+    done = daemon.run(
+        "sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr; echo fd > /dev/fd/1"
+    )
     assert (done.stdout, done.stderr) == ("out\nfd\n", "err\n")

@@ -1,4 +1,6 @@
-"""The agent against its own cage: init, the exit status, descriptors, privileges that should be gone."""
+"""The agent against its own cage: init, the exit status, descriptors, privileges that should be
+gone.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def test_the_agent_has_stdio_and_nothing_else(daemon: Daemon, uid: int) -> None:
     os.set_inheritable(secret, True)
     try:
         inside = daemon.run("python3", "-c", script, uid=uid, pass_fds=[secret])
-        outside = subprocess.run([sys.executable, "-c", script], pass_fds=[secret], capture_output=True, text=True)
+        outside = subprocess.run(
+            [sys.executable, "-c", script], pass_fds=[secret], capture_output=True, text=True
+        )
     finally:
         os.close(secret)
     assert inside.stdout == "[0, 1, 2]\n", inside.stderr
@@ -80,7 +84,10 @@ def test_the_exit_status_cannot_be_forged(daemon: Daemon, uid: int) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         control = subprocess.run(
-            [sys.executable, "-c", FORGE], pass_fds=[theirs.fileno()], capture_output=True, text=True
+            [sys.executable, "-c", FORGE],
+            pass_fds=[theirs.fileno()],
+            capture_output=True,
+            text=True,
         )
         assert control.stdout == f"wrote {theirs.fileno()}\n"
         assert decode_status(ours.recv(4096)).kind == "exited"
@@ -114,7 +121,9 @@ def widening() -> Iterator[Daemon]:
 
 
 def privileges(text: str) -> dict[str, str]:
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+    return {
+        key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())
+    }
 
 
 @pytest.mark.parametrize("uid", [0, NOBODY])
@@ -129,24 +138,50 @@ def test_no_privilege_is_left(widening: Daemon, mode: str, uid: int) -> None:
     assert (inside["Securebits"], inside["Core"], inside["Rtprio"]) == ("0xef", "1 1", "0 0")
     expected = {"agent": "1000", "caller": str(uid or 1000), "root": "0"}[mode]
     assert set(inside["Uid"].split()) == {expected}
-    outside = privileges(subprocess.run([sys.executable, "-c", READ_PRIVILEGES], capture_output=True, text=True).stdout)
-    assert outside["CapEff"] != EMPTY["CapEff"] and outside["Seccomp"] == "0" and outside["Securebits"] == "0x0"
+    outside = privileges(
+        subprocess.run(
+            [sys.executable, "-c", READ_PRIVILEGES], capture_output=True, text=True
+        ).stdout
+    )
+    assert (
+        outside["CapEff"] != EMPTY["CapEff"]
+        and outside["Seccomp"] == "0"
+        and outside["Securebits"] == "0x0"
+    )
 
 
 @pytest.mark.parametrize("uid", [0, NOBODY])
 def test_the_agent_never_runs_as_a_host_user(widening: Daemon, uid: int) -> None:
-    """Not as host root above all: whoever is, may write core_pattern.  Read from outside, of a running agent."""
+    """Not as host root above all: whoever is, may write core_pattern.  Read from outside, of a
+    running agent.
+    """
     policy = widening.base / "as-root.yaml"
     policy.write_text("version: 1\nidentity: root\n")
     policy.chmod(0o644)
     where = widening.workspace(uid=uid)
     with widening.popen(
-        "run", "--policy", policy, "--workspace", where, "--", "sh", "-c", "echo up; read line", uid=uid, cwd=where,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as client:  # fmt: skip
+        "run",
+        "--policy",
+        policy,
+        "--workspace",
+        where,
+        "--",
+        "sh",
+        "-c",
+        "echo up; read line",
+        uid=uid,
+        cwd=where,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as client:
         assert client.stdin is not None and client.stdout is not None
         assert client.stdout.readline() == "up\n"
-        [cage] = [c for c in json.loads(widening.ctl("ps", "--json", uid=uid).stdout) if c["state"] == "running"]
+        [cage] = [
+            c
+            for c in json.loads(widening.ctl("ps", "--json", uid=uid).stdout)
+            if c["state"] == "running"
+        ]
         uids = {
             word
             for line in Path(f"/proc/{cage['pid']}/status").read_text().splitlines()
@@ -162,7 +197,9 @@ def test_the_agent_never_runs_as_a_host_user(widening: Daemon, uid: int) -> None
 def test_signals_of_the_agent_do_not_end_the_cage(daemon: Daemon) -> None:
     """Everything it may send to everybody it may reach: only the agent's own processes die."""
     script = "import os\nfor n in range(1, 65):\n  try: os.kill(1, n)\n  except OSError: pass\nprint('alive')"
-    done = daemon.run("python3", "-c", script + "\ntry: os.kill(-1, 9)\nexcept OSError: pass\nprint('and still')")
+    done = daemon.run(
+        "python3", "-c", script + "\ntry: os.kill(-1, 9)\nexcept OSError: pass\nprint('and still')"
+    )
     assert (done.stdout, done.returncode) == ("alive\nand still\n", 0)
     control = subprocess.Popen(["sleep", "1000"])
     os.kill(control.pid, signal.SIGTERM)

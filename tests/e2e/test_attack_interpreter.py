@@ -1,7 +1,8 @@
-"""Python that an agent left where a Python of ours could find it: none of it runs, as root or as a user.
+"""Python that an agent left where a Python of ours could find it: none of it runs, as root or as a
+user.
 
-The control of each place: a program as installers write them, a script whose first line names the interpreter and no
-more, runs what lies there.
+The control of each place: a program as installers write them, a script whose first line names the
+interpreter and no more, runs what lies there.
 """
 
 from __future__ import annotations
@@ -27,21 +28,33 @@ VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 MARKING = "import os\nos.close(os.open({!r}, os.O_WRONLY | os.O_CREAT, 0o666))\n"
 SCRIPT = "#!{}\nimport re\nimport sys\nfrom akiosctl.cli import main\nsys.exit(main())\n"
 # None of them reaches a daemon; between them they import most of the client.
-WORDS = (["run", "--", "true"], ["ps"], ["policy", "explain"], ["ledger", "verify", "--help"], ["protect", "patterns"])
+WORDS = (
+    ["run", "--", "true"],
+    ["ps"],
+    ["policy", "explain"],
+    ["ledger", "verify", "--help"],
+    ["protect", "patterns"],
+)
 
 
 @functools.cache
 def imported_names() -> list[str]:
     """Every top-level module that ours import, and those that Python imports by itself."""
     sources = read_sources(["akiosd", "akiosctl"])
-    names = {target for module, text in sources.items() for _, target in imports(text, module, frozenset())}
+    names = {
+        target
+        for module, text in sources.items()
+        for _, target in imports(text, module, frozenset())
+    }
     tops = {name.partition(".")[0] for name in names}
     assert {"trio", "msgspec", "click", "yaml", "cryptography"} <= tops
     return sorted(tops | {"sitecustomize", "usercustomize", "re", "encodings", "runpy", "site"})
 
 
 class Trap:
-    """A directory full of Python under every name of ours, an installation, and a mark that shows if any was run."""
+    """A directory full of Python under every name of ours, an installation, and a mark that shows
+    if any was run.
+    """
 
     def __init__(self, base: Path) -> None:
         self.base = base
@@ -68,10 +81,16 @@ class Trap:
             (place / f"{name}.py").write_text(MARKING.format(str(self.mark)))
 
     def plant_compiled(self, source: Path) -> None:
-        """Bytecode that passes for that of ``source``: Python compares its time and size (PEP 552)."""
+        """Bytecode that passes for that of ``source``: Python compares its time and size (PEP
+        552).
+        """
         evil = self.base / "evil.py"
         evil.write_text(MARKING.format(str(self.mark)))
-        target = self.pyc / str(source.parent)[1:] / Path(importlib.util.cache_from_source(str(source))).name
+        target = (
+            self.pyc
+            / str(source.parent)[1:]
+            / Path(importlib.util.cache_from_source(str(source))).name
+        )
         target.parent.mkdir(parents=True, exist_ok=True)
         py_compile.compile(str(evil), str(target), doraise=True)
         status = source.stat()
@@ -79,14 +98,18 @@ class Trap:
         target.write_bytes(target.read_bytes()[:8] + b"".join(header) + target.read_bytes()[16:])
 
     def install(self, place: Path) -> Path:
-        """Our programs in a virtual environment that also knows the user's site-packages; ``script`` is the control."""
+        """Our programs in a virtual environment that also knows the user's site-packages;
+        ``script`` is the control.
+        """
         packages = place / "lib" / VERSION / "site-packages"
         packages.mkdir(parents=True)
         (packages / "akios.pth").write_text(f"{sysconfig.get_path('purelib')}\n{REPO}\n")
         programs = place / "bin"
         programs.mkdir()
         base = Path(sys._base_executable)  # type: ignore[attr-defined]
-        (place / "pyvenv.cfg").write_text(f"home = {base.parent}\ninclude-system-site-packages = true\n")
+        (place / "pyvenv.cfg").write_text(
+            f"home = {base.parent}\ninclude-system-site-packages = true\n"
+        )
         (programs / VERSION).symlink_to(base)
         for name in ("akiosctl", "akiosd"):
             shutil.copy(BIN / name, programs / name)
@@ -107,9 +130,16 @@ class Trap:
     def springs(self, command: list[str], variables: dict[str, str], uid: int = 0) -> bool:
         """Run it in the project's directory; whether anything planted was run."""
         self.mark.unlink(missing_ok=True)
-        env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1", **variables}
+        env = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": "/nonexistent",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **variables,
+        }
         ids = {"user": uid, "group": NOBODY, "extra_groups": []} if uid else {}
-        done = subprocess.run(command, cwd=self.cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, **ids)  # type: ignore[call-overload]
+        done = subprocess.run(
+            command, cwd=self.cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, **ids
+        )  # type: ignore[call-overload]
         self.said = done.stdout.decode()
         return self.mark.exists()
 
@@ -125,7 +155,11 @@ def everything(trap: Trap) -> list[dict[str, str]]:
     """All at once, without and with the variable that hides the others' effect."""
     places = trap.places()
     home = places.pop("PYTHONHOME")
-    rest = {"PYTHONSTARTUP": str(trap.cwd / "trio.py"), "PYTHONINSPECT": "1", "PYTHONBREAKPOINT": "trio.x"}
+    rest = {
+        "PYTHONSTARTUP": str(trap.cwd / "trio.py"),
+        "PYTHONINSPECT": "1",
+        "PYTHONBREAKPOINT": "trio.x",
+    }
     together = {name: value for place in places.values() for name, value in place.items()} | rest
     together["PYTHONPATH"] = f":.:{trap.cwd}"
     return [together, together | home]
@@ -134,13 +168,17 @@ def everything(trap: Trap) -> list[dict[str, str]]:
 @pytest.mark.parametrize("uid", [0, NOBODY])
 def test_akiosctl_runs_nothing_planted(trap: Trap, uid: int) -> None:
     for name, variables in trap.places().items():
-        assert trap.springs([str(trap.bin / "script"), "ps"], variables, uid), f"the control: {name}"
+        assert trap.springs([str(trap.bin / "script"), "ps"], variables, uid), (
+            f"the control: {name}"
+        )
     for variables in everything(trap):
         for words in WORDS:
             command = [str(trap.bin / "akiosctl"), "--socket", "/nonexistent/socket", *words]
             assert not trap.springs(command, variables, uid), words
     env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
-    done = subprocess.run([trap.bin / "akiosctl", "protect", "patterns"], cwd=trap.cwd, env=env, capture_output=True)
+    done = subprocess.run(
+        [trap.bin / "akiosctl", "protect", "patterns"], cwd=trap.cwd, env=env, capture_output=True
+    )
     assert done.returncode == 0, "it does work there"
 
 
@@ -157,7 +195,9 @@ def test_a_link_to_the_program_names_no_other_interpreter(trap: Trap) -> None:
 def test_a_standalone_daemon_runs_nothing_of_the_projects(trap: Trap) -> None:
     """As root, in a directory where an agent left a ``trio.py``."""
     by_module = [str(trap.bin / VERSION), "-m", "akiosd.daemon.main", "--version"]
-    assert trap.springs(by_module, {}), "the control: started by its module, the directory comes first"
+    assert trap.springs(by_module, {}), (
+        "the control: started by its module, the directory comes first"
+    )
     command = [str(trap.bin / "akiosctl"), "run", "--standalone", "--quiet", "--", "ls"]
     for variables in everything(trap):
         assert not trap.springs(command, variables)

@@ -1,7 +1,9 @@
-"""What an agent makes inside the kernel stays within its cage's bounds; the host's memory is what is looked at.
+"""What an agent makes inside the kernel stays within its cage's bounds; the host's memory is what
+is looked at.
 
-Each program stops by itself at 300 MiB.  The control makes the same outside, in a network namespace of its own and in
-small numbers: it goes past the number at which the cage was refused, or makes the first of what the cage may not have.
+Each program stops by itself at 300 MiB.  The control makes the same outside, in a network namespace
+of its own and in small numbers: it goes past the number at which the cage was refused, or makes the
+first of what the cage may not have.
 """
 
 from __future__ import annotations
@@ -26,11 +28,15 @@ from tests.e2e.resources import wait_until
 MEMORY = 64 << 20
 BOUNDS = compile_bounds(Limits(memory=MEMORY), read_pools())
 MOST_KIB = 128 << 10
-"""What a cage of 64 MiB may hold of the host's memory in all: its limit, and as much again at the very most."""
+"""What a cage of 64 MiB may hold of the host's memory in all: its limit, and as much again at the
+very most.
+"""
 
 
 class Thing(NamedTuple):
-    """``most`` of it in a cage, where ``refusal`` comes; ``asked`` for inside, ``control`` outside."""
+    """``most`` of it in a cage, where ``refusal`` comes; ``asked`` for inside, ``control``
+    outside.
+    """
 
     most: int
     refusal: str
@@ -38,7 +44,8 @@ class Thing(NamedTuple):
     control: int = 1
 
 
-# Sockets of the gateway are in the cage's namespace, too, so a cage may come to a few less than its bound.
+# Sockets of the gateway are in the cage's namespace, too, so a cage may come to a few less than its
+# bound.
 THINGS = {
     "netlink": Thing(BOUNDS.netlink_sockets, "ENOBUFS", control=BOUNDS.netlink_sockets + 8),
     "errors": Thing(BOUNDS.sockets, "ENOBUFS", control=BOUNDS.sockets + 8),
@@ -52,7 +59,9 @@ THINGS = {
     "terminals": Thing(64, "ENOSPC", control=72),
     # A directory of one block weighs 80 KiB, one of 8,000 names some 1.1 MiB.
     "directories": Thing(BOUNDS.directories // 80, "ENOMEM", control=BOUNDS.directories // 80 + 8),
-    "readings": Thing(BOUNDS.directories // 1130, "ENOMEM", 1000, control=BOUNDS.directories // 1130 + 8),
+    "readings": Thing(
+        BOUNDS.directories // 1130, "ENOMEM", 1000, control=BOUNDS.directories // 1130 + 8
+    ),
     "readings_without_first_thread": Thing(
         BOUNDS.directories // 1130, "ENOMEM", 1000, control=BOUNDS.directories // 1130 + 8
     ),
@@ -63,7 +72,17 @@ THINGS = {
     "socket_filters": Thing(0, "ENOPROTOOPT"),
     "stamps": Thing(0, "ENOPROTOOPT"),
 }
-_OUTSIDE = ("unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", 'ip link set lo up; exec "$@"', "sh")
+_OUTSIDE = (
+    "unshare",
+    "--net",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "sh",
+    "-c",
+    'ip link set lo up; exec "$@"',
+    "sh",
+)
 
 
 class Held(NamedTuple):
@@ -115,7 +134,10 @@ def test_the_host_gives_a_cage_no_more_than_its_bound(
             assert inside.kib == 0, "copies with time stamps are not made in a cage's network"
     with holding(outside(programs.path("hoard"), name, thing.control, tmp_path)) as control:
         assert control.kib > 0 or name not in ("netlink", "errors"), control
-        assert (control.stopped, control.count >= thing.control or control.kib >= MOST_KIB) == ("0", True), control
+        assert (control.stopped, control.count >= thing.control or control.kib >= MOST_KIB) == (
+            "0",
+            True,
+        ), control
 
 
 # One of each, and work: what a neighbour must still be able to do.
@@ -137,7 +159,9 @@ print(os.ttyname(_), subprocess.run(["true"]).returncode)
 """
 
 
-def test_while_one_cage_holds_all_it_gets_another_starts_and_works(daemon: Daemon, programs: Programs) -> None:
+def test_while_one_cage_holds_all_it_gets_another_starts_and_works(
+    daemon: Daemon, programs: Programs
+) -> None:
     names = ("netlink", "errors", "locks", "seccomp_filters", "terminals")
     attackers = [in_cage(daemon, programs, name, THINGS[name].asked) for name in names]
     try:
@@ -182,7 +206,9 @@ print("done")
 
 
 def test_locks_that_are_given_back_may_be_taken_for_ever(daemon: Daemon) -> None:
-    """Each call counts until the locks are counted again: more calls than the bound, and few locks."""
+    """Each call counts until the locks are counted again: more calls than the bound, and few
+    locks.
+    """
     report = daemon.run("python3", "-c", LOCK_AGAIN, str(BOUNDS.locks + 100), flags=["--json"])
     assert report.stdout == "done\n", report.stderr
     assert '"denials": 0' in report.stderr
@@ -219,7 +245,9 @@ def test_a_cages_network_has_numbers_of_its_own(daemon: Daemon) -> None:
     before = [Path("/proc/sys", name).read_text() for name in wanted]
     done = daemon.run("cat", *(f"/proc/sys/{name}" for name in wanted))
     assert [" ".join(line.split()) for line in done.stdout.splitlines()] == list(wanted.values())
-    assert [Path("/proc/sys", name).read_text() for name in wanted] == before, "the host's are left alone"
+    assert [Path("/proc/sys", name).read_text() for name in wanted] == before, (
+        "the host's are left alone"
+    )
     assert " ".join(before[0].split()) != NUMBERS["net/ipv4/tcp_rmem"]
 
 
@@ -253,9 +281,13 @@ def test_a_cage_cannot_keep_the_hosts_files_in_memory(daemon: Daemon) -> None:
     """Their pages are charged to the host, which read them first."""
     where = daemon.workspace()
     (where / "large").write_bytes(bytes(2 * MEMORY))
-    done = daemon.run("python3", "-c", LOCK_FILE, "large", cwd=where, flags=["--memory", f"{MEMORY >> 20}M"])
+    done = daemon.run(
+        "python3", "-c", LOCK_FILE, "large", cwd=where, flags=["--memory", f"{MEMORY >> 20}M"]
+    )
     assert done.returncode == 0, done.stderr
     locked, each = map(int, done.stdout.split())
     assert 0 < locked <= MEMORY and each * Limits().pids <= MEMORY
-    control = subprocess.run(["python3", "-c", LOCK_FILE, where / "large"], capture_output=True, text=True)
+    control = subprocess.run(
+        ["python3", "-c", LOCK_FILE, where / "large"], capture_output=True, text=True
+    )
     assert int(control.stdout.split()[0]) > MEMORY, control.stderr

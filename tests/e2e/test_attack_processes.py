@@ -1,4 +1,6 @@
-"""Processes that will not die, that multiply, that look for others; and every call number there is."""
+"""Processes that will not die, that multiply, that look for others; and every call number there
+is.
+"""
 
 from __future__ import annotations
 
@@ -83,9 +85,21 @@ def test_stopped_and_deaf_processes_are_killed(daemon: Daemon, uid: int) -> None
     mark = f"akios-{uuid.uuid4()}"
     where = daemon.workspace(uid=uid)
     with daemon.popen(
-        "run", "--workspace", where, "--", "python3", "-c", STUBBORN, mark, uid=uid, cwd=where,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
-    ) as client:  # fmt: skip
+        "run",
+        "--workspace",
+        where,
+        "--",
+        "python3",
+        "-c",
+        STUBBORN,
+        mark,
+        uid=uid,
+        cwd=where,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    ) as client:
         assert client.stdout is not None and client.stdout.readline() == "up\n"
         inside = [pid for pid in pids_with(mark) if pid != client.pid]
         assert len(inside) == 3
@@ -122,7 +136,9 @@ os.kill(0, 9)
 
 @CALLERS
 def test_a_fork_bomb_meets_the_limit(daemon: Daemon, uid: int) -> None:
-    control = subprocess.run([sys.executable, "-c", FORKS], stdout=subprocess.PIPE, start_new_session=True)
+    control = subprocess.run(
+        [sys.executable, "-c", FORKS], stdout=subprocess.PIPE, start_new_session=True
+    )
     assert control.stdout == b"60\n"
     done = daemon.run("python3", "-c", FORKS, uid=uid, flags=["--pids", "20"])
     assert 10 <= int(done.stdout) < 20, done.stderr
@@ -131,20 +147,40 @@ def test_a_fork_bomb_meets_the_limit(daemon: Daemon, uid: int) -> None:
 @CALLERS
 def test_two_cages_share_nothing(daemon: Daemon, programs: Programs, uid: int) -> None:
     where = programs.workspace("hold", uid=uid)
-    everything = {"shm", "sem", "msg", "mqueue", "dev-shm", "tmp", "abstract", "path", "process", "held"}
+    everything = {
+        "shm",
+        "sem",
+        "msg",
+        "mqueue",
+        "dev-shm",
+        "tmp",
+        "abstract",
+        "path",
+        "process",
+        "held",
+    }
     argv = ["bash", "-c", "exec -a akios-meet-holder ./hold"]
     piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with daemon.popen("run", "--workspace", where, "--", *argv, uid=uid, cwd=where, **piped) as holder:
+    with daemon.popen(
+        "run", "--workspace", where, "--", *argv, uid=uid, cwd=where, **piped
+    ) as holder:
         # Message queues have a file system of their own, where Landlock lets nothing be made.
         assert read_until_held(holder) == everything - {"mqueue"}
         assert daemon.run("./hold", "find", cwd=where, uid=uid).stdout == "held\n"
         here = subprocess.run([where / "hold", "find"], capture_output=True, text=True)
-        assert set(here.stdout.split()) == {"held", "process"}, "the host sees the processes of a cage, and no more"
+        assert set(here.stdout.split()) == {"held", "process"}, (
+            "the host sees the processes of a cage, and no more"
+        )
         holder.communicate(timeout=30)
     with subprocess.Popen(argv, cwd=where, **piped) as control:  # type: ignore[call-overload]
         assert read_until_held(control) == everything
         assert (
-            set(subprocess.run([where / "hold", "find"], capture_output=True, text=True).stdout.split()) == everything
+            set(
+                subprocess.run(
+                    [where / "hold", "find"], capture_output=True, text=True
+                ).stdout.split()
+            )
+            == everything
         )
         assert daemon.run("./hold", "find", cwd=where, uid=uid).stdout == "held\n"
         control.communicate(timeout=30)
@@ -160,27 +196,43 @@ def read_until_held(process: subprocess.Popen[str]) -> set[str]:
     return found
 
 
-# ---- every number ----------------------------------------------------------------------------------
+# ---- every number --------------------------------------------------------------------------------
 
 
 @CALLERS
 def test_every_call_with_zeros(daemon: Daemon, programs: Programs, uid: int) -> None:
-    """What no kernel and no table knows is ENOSYS, what is denied EPERM; the daemon and the host's objects stay."""
+    """What no kernel and no table knows is ENOSYS, what is denied EPERM; the daemon and the host's
+    objects stay.
+    """
     host = HostObjects()
     try:
         where = programs.workspace("zeros", uid=uid)
         done = daemon.run("./zeros", "0", "1024", cwd=where, uid=uid, flags=["--discard"])
         assert done.returncode == 0, done.stderr
-        results = {int(nr): result for nr, result in (line.split() for line in done.stdout.splitlines())}
+        results = {
+            int(nr): result for nr, result in (line.split() for line in done.stdout.splitlines())
+        }
         assert len(results) == 1024
         assert host.intact()
     finally:
         host.remove()
-    numbers = {number: name for name in table.known_names() if (number := seccomp.resolve(name)) >= 0}
-    unlisted = {nr: result for nr, result in results.items() if nr not in numbers and result != "-38"}
+    numbers = {
+        number: name for name in table.known_names() if (number := seccomp.resolve(name)) >= 0
+    }
+    unlisted = {
+        nr: result for nr, result in results.items() if nr not in numbers and result != "-38"
+    }
     assert unlisted == {}
-    denied = {name: results[nr] for nr, name in numbers.items() if name in table.DENIED and results[nr] != "-1"}
-    absent = {name: results[nr] for nr, name in numbers.items() if name in (*table.ABSENT, *table.OPTIONAL)}
+    denied = {
+        name: results[nr]
+        for nr, name in numbers.items()
+        if name in table.DENIED and results[nr] != "-1"
+    }
+    absent = {
+        name: results[nr]
+        for nr, name in numbers.items()
+        if name in (*table.ABSENT, *table.OPTIONAL)
+    }
     assert denied == {} and set(absent.values()) <= {"-38"}
     # The control: without a cage the calls do something, also those that are denied inside.
     control = subprocess.run([where / "zeros", "39", "40"], capture_output=True, text=True)
@@ -189,7 +241,9 @@ def test_every_call_with_zeros(daemon: Daemon, programs: Programs, uid: int) -> 
 
 
 class HostObjects:
-    """System V objects and a device node on the host: zeros are the ids and the modes that would hit them."""
+    """System V objects and a device node on the host: zeros are the ids and the modes that would
+    hit them.
+    """
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -201,9 +255,10 @@ class HostObjects:
     def intact(self) -> bool:
         buffer = ctypes.create_string_buffer(256)
         found = (
-            self._libc.shmctl(self._shm, 2, buffer), self._libc.semctl(self._sem, 0, 2, buffer),
+            self._libc.shmctl(self._shm, 2, buffer),
+            self._libc.semctl(self._sem, 0, 2, buffer),
             self._libc.msgctl(self._msg, 2, buffer),
-        )  # fmt: skip
+        )
         return found == (0, 0, 0) and os.stat("/dev/null").st_mode == self._mode
 
     def remove(self) -> None:

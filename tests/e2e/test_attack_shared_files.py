@@ -1,7 +1,8 @@
-"""Files that cages and the host see alike are no way between them: no watch, lock, socket or pipe crosses.
+"""Files that cages and the host see alike are no way between them: no watch, lock, socket or pipe
+crosses.
 
-Each action is done three times: by the host and a cage, by two cages, and, as the control, by the host and a process
-that sees the same files through a read-only bind, where it crosses.
+Each action is done three times: by the host and a cage, by two cages, and, as the control, by the
+host and a process that sees the same files through a read-only bind, where it crosses.
 """
 
 from __future__ import annotations
@@ -31,12 +32,16 @@ ON_A_BIND = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2
 
 
 class Place:
-    """A directory that cages see: a file, a listening socket and a pipe that the host holds open."""
+    """A directory that cages see: a file, a listening socket and a pipe that the host holds
+    open.
+    """
 
     def __init__(self, parent: Path) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="akios-test-", dir=parent))
         self.directory.chmod(0o755)
-        self.file, self.socket, self.pipe = (self.directory / name for name in ("file", "socket", "pipe"))
+        self.file, self.socket, self.pipe = (
+            self.directory / name for name in ("file", "socket", "pipe")
+        )
         self.file.write_bytes(bytes(4096))
         self.listening = socket.socket(socket.AF_UNIX)
         self.listening.bind(str(self.socket))
@@ -94,8 +99,20 @@ class Outside:
 
 @contextmanager
 def on_a_bind(directory: Path) -> Iterator[Outside]:
-    command = ["unshare", "--mount", "sh", "-ec", ON_A_BIND, "sh", str(directory), sys.executable, str(SOURCE)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-ec",
+        ON_A_BIND,
+        "sh",
+        str(directory),
+        sys.executable,
+        str(SOURCE),
+    ]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None and process.stdout.readline() == "up\n"
         yield Outside(process)
 
@@ -158,16 +175,23 @@ def hold(fd: int, lock: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/profile", "/etc/passwd", "/etc/ssl/cert.pem", "/usr/bin/env", "/proc/self/ns/time"]
+    "path",
+    ["/etc/profile", "/etc/passwd", "/etc/ssl/cert.pem", "/usr/bin/env", "/proc/self/ns/time"],
 )
-def test_two_cages_lock_the_same_name_and_not_the_same_file(cages: tuple[Caged, Caged], path: str) -> None:
+def test_two_cages_lock_the_same_name_and_not_the_same_file(
+    cages: tuple[Caged, Caged], path: str
+) -> None:
     take = f"flock({path!r})"
     assert [cage.do(take) for cage in cages] == ["", ""]
     assert [cage.do(f"let_go({path!r})") for cage in cages] == [None, None]
 
 
-def test_one_file_of_a_cages_etc_is_not_the_hosts(cages: tuple[Caged, Caged], daemon: Daemon) -> None:
-    """Cages of all users share the copies of what was chosen; the copies themselves are the control."""
+def test_one_file_of_a_cages_etc_is_not_the_hosts(
+    cages: tuple[Caged, Caged], daemon: Daemon
+) -> None:
+    """Cages of all users share the copies of what was chosen; the copies themselves are the
+    control.
+    """
     take = "flock('/etc/profile')"
     copies = [*(daemon.state / "etc").glob("*/profile")]
     with copies[0].open() as one, copies[-1].open() as two:
@@ -195,9 +219,14 @@ def test_a_pipe_of_the_host_is_not_the_cages(cages: tuple[Caged, Caged], system:
     assert os.read(system.writing, 100) == b"two"
 
 
-def test_a_file_is_shown_without_what_stands_beside_it(cages: tuple[Caged, Caged], named: Place) -> None:
+def test_a_file_is_shown_without_what_stands_beside_it(
+    cages: tuple[Caged, Caged], named: Place
+) -> None:
     assert cages[0].do(f"os.listdir({str(named.directory)!r})") == ["file"]
-    assert cages[0].do(f"said(lambda: os.open({str(named.file)!r}, os.O_WRONLY))") in ("EROFS", "EACCES")
+    assert cages[0].do(f"said(lambda: os.open({str(named.file)!r}, os.O_WRONLY))") in (
+        "EROFS",
+        "EACCES",
+    )
 
 
 def test_a_system_that_was_changed_under_a_cage_is_said(daemon: Daemon) -> None:
@@ -217,8 +246,12 @@ def test_a_system_that_was_changed_under_a_cage_is_said(daemon: Daemon) -> None:
     assert kinds.count("system_changed") == 1
 
 
-@pytest.mark.parametrize(("path", "what"), [("eventfd", "anonymous kernel objects"), ("/usr/bin/env", "futex")])
-def test_what_is_still_shared_is_written_down(cages: tuple[Caged, Caged], path: str, what: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "what"), [("eventfd", "anonymous kernel objects"), ("/usr/bin/env", "futex")]
+)
+def test_what_is_still_shared_is_written_down(
+    cages: tuple[Caged, Caged], path: str, what: str
+) -> None:
     """When one of these fails, the kernel has closed a way: take it out of SECURITY.md."""
     one, two = cages
     if what == "futex":

@@ -1,6 +1,7 @@
 """What the kernel counts for each user: no cage uses up another's share, or root's.
 
-A user namespace charges its owner as well; were that root, all cages and the host would share one number.
+A user namespace charges its owner as well; were that root, all cages and the host would share one
+number.
 """
 
 from __future__ import annotations
@@ -63,11 +64,18 @@ def take_outside(script: str, *words: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("name", NUMBERS)
 def test_one_cage_does_not_use_up_what_others_have(daemon: Daemon, name: str) -> None:
     script = NUMBERS[name]
-    # The control: two processes of one user share the number, whatever namespaces of theirs they run in.
-    with held(take_outside(script)) as one, held(take_outside(script, "unshare", "--user", "--ipc")) as other:
+    # The control: two processes of one user share the number, whatever namespaces of theirs they
+    # run in.
+    with (
+        held(take_outside(script)) as one,
+        held(take_outside(script, "unshare", "--user", "--ipc")) as other,
+    ):
         assert one > other == 0
     with held(take_in_cage(daemon, script, NOBODY)) as first:
-        with held(take_in_cage(daemon, script, NOBODY)) as second, held(take_in_cage(daemon, script, OTHER)) as third:
+        with (
+            held(take_in_cage(daemon, script, NOBODY)) as second,
+            held(take_in_cage(daemon, script, OTHER)) as third,
+        ):
             assert first == second == third > 0 and root_may_still_watch()
 
 

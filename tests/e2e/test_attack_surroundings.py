@@ -1,4 +1,6 @@
-"""What surrounds a run: network, terminal, environment, limits; and what agents may do, confined as before."""
+"""What surrounds a run: network, terminal, environment, limits; and what agents may do, confined as
+before.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from tests.e2e.daemon import NOBODY, Daemon
 
 CALLERS = pytest.mark.parametrize("uid", [0, NOBODY])
 
-# ---- network ---------------------------------------------------------------------------------------
+# ---- network -------------------------------------------------------------------------------------
 
 CONNECT = """
 import errno, socket, sys
@@ -38,7 +40,8 @@ for word in sys.argv[1:]:
             print(word, errno.errorcode.get(error.errno, "slow"))
 """
 
-# Documentation addresses (RFC 5737, RFC 3849), the clouds' metadata service, private ranges, broadcast.
+# Documentation addresses (RFC 5737, RFC 3849), the clouds' metadata service, private ranges,
+# broadcast.
 AWAY = [
     "tcp,192.0.2.1,443", "tcp,169.254.169.254,80", "tcp,10.0.0.1,22", "tcp,2001:db8::1,443", "tcp,fd00::1,80",
     "tcp,::ffff:192.0.2.1,80", "udp,192.0.2.1,53", "udp,8.8.8.8,53", "udp,2001:db8::1,53", "udp,224.0.0.1,5353",
@@ -48,11 +51,15 @@ AWAY = [
 
 @CALLERS
 def test_no_address_outside_has_a_route(daemon: Daemon, uid: int) -> None:
-    """Connecting a datagram socket sends nothing: it only asks for a route, which is the control outside."""
+    """Connecting a datagram socket sends nothing: it only asks for a route, which is the control
+    outside.
+    """
     inside = daemon.run("python3", "-c", CONNECT, *AWAY, uid=uid)
     assert set(parse(inside.stdout).values()) == {"ENETUNREACH"}, inside.stdout
     assert len(inside.stdout.splitlines()) == len(AWAY)
-    control = subprocess.run([sys.executable, "-c", CONNECT, "udp,192.0.2.1,53"], capture_output=True, text=True)
+    control = subprocess.run(
+        [sys.executable, "-c", CONNECT, "udp,192.0.2.1,53"], capture_output=True, text=True
+    )
     if "connected" not in control.stdout:
         pytest.skip("this machine has no default route itself")
 
@@ -61,8 +68,13 @@ def test_no_address_outside_has_a_route(daemon: Daemon, uid: int) -> None:
 def test_servers_of_the_host_cannot_be_reached(daemon: Daemon, uid: int) -> None:
     with socket.create_server(("0.0.0.0", 0)) as server:
         port = server.getsockname()[1]
-        words = [f"tcp,{host},{port}" for host in ("127.0.0.1", "127.0.0.53", "0.0.0.0", *own_addresses())]
-        control = subprocess.run([sys.executable, "-c", CONNECT, *words], capture_output=True, text=True)
+        words = [
+            f"tcp,{host},{port}"
+            for host in ("127.0.0.1", "127.0.0.53", "0.0.0.0", *own_addresses())
+        ]
+        control = subprocess.run(
+            [sys.executable, "-c", CONNECT, *words], capture_output=True, text=True
+        )
         assert set(parse(control.stdout).values()) == {"connected"}
         inside = daemon.run("python3", "-c", CONNECT, *words, uid=uid)
     assert set(parse(inside.stdout).values()) <= {"ECONNREFUSED", "ENETUNREACH"}, inside.stdout
@@ -93,12 +105,14 @@ def test_servers_inside_cannot_be_reached_from_outside(daemon: Daemon, uid: int)
         port = client.stdout.readline().strip()
         assert client.stdout.readline() == "own\n"
         word = f"tcp,127.0.0.1,{port}"
-        control = subprocess.run([sys.executable, "-c", CONNECT, word], capture_output=True, text=True)
+        control = subprocess.run(
+            [sys.executable, "-c", CONNECT, word], capture_output=True, text=True
+        )
         client.communicate("go\n", timeout=30)
     assert control.stdout == f"{word} ECONNREFUSED\n"
 
 
-# ---- the caller's terminal and surroundings --------------------------------------------------------
+# ---- the caller's terminal and surroundings ------------------------------------------------------
 
 ON_TERMINAL = """
 import fcntl, os, sys, termios
@@ -130,7 +144,9 @@ def test_the_terminal_is_the_cages_own(daemon: Daemon, uid: int) -> None:
     where = daemon.workspace(uid=uid)
     argv = ["run", "-t", "--workspace", str(where), "--", "python3", "-c", ON_TERMINAL, theirs]
     text, own_device, name = on_a_terminal(daemon, argv, where, uid)
-    inside = [line for line in text.splitlines() if line.startswith(("tty", "opened", "typed", "end"))]
+    inside = [
+        line for line in text.splitlines() if line.startswith(("tty", "opened", "typed", "end"))
+    ]
     try:
         assert [line.split()[0] for line in inside] == ["tty", "end"], text
         assert inside[0].split()[2] != str(own_device)
@@ -143,12 +159,16 @@ def test_the_terminal_is_the_cages_own(daemon: Daemon, uid: int) -> None:
 
 
 def on_a_terminal(daemon: Daemon, argv: list[str], cwd: Path, uid: int) -> tuple[str, int, str]:
-    """Run the client on a terminal of its own: (what it showed, the terminal's device, its name)."""
+    """Run the client on a terminal of its own: (what it showed, the terminal's device, its
+    name).
+    """
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
     device, name = os.fstat(slave).st_dev, os.ttyname(slave)
     os.chown(name, uid, -1)
-    client = daemon.popen(*argv, cwd=cwd, uid=uid, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    client = daemon.popen(
+        *argv, cwd=cwd, uid=uid, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
     os.close(slave)
     text = b""
     while True:
@@ -167,11 +187,17 @@ def on_a_terminal(daemon: Daemon, argv: list[str], cwd: Path, uid: int) -> tuple
 @CALLERS
 def test_the_callers_variables_stay_outside(daemon: Daemon, uid: int) -> None:
     secrets = {
-        "AWS_SECRET_ACCESS_KEY": "a1", "GITHUB_TOKEN": "a2", "SSH_AUTH_SOCK": "/run/a3", "LD_PRELOAD": "",
+        "AWS_SECRET_ACCESS_KEY": "a1",
+        "GITHUB_TOKEN": "a2",
+        "SSH_AUTH_SOCK": "/run/a3",
+        "LD_PRELOAD": "",
         "DATABASE_URL": "a4",
-        "KUBECONFIG": "a5", "DBUS_SESSION_BUS_ADDRESS": "unix:a6",
-        "PYTHONPATH": "/a7", "BASH_ENV": "/a8", "GNUPGHOME": "a9",
-    }  # fmt: skip
+        "KUBECONFIG": "a5",
+        "DBUS_SESSION_BUS_ADDRESS": "unix:a6",
+        "PYTHONPATH": "/a7",
+        "BASH_ENV": "/a8",
+        "GNUPGHOME": "a9",
+    }
     options = daemon.as_user(uid)
     env = {**options.get("env", os.environ), **secrets}
     control = subprocess.run(["env"], env=env, capture_output=True, text=True).stdout
@@ -202,7 +228,8 @@ def test_limits_can_only_be_lowered(daemon: Daemon, uid: int) -> None:
     assert daemon.run("python3", "-c", RAISE_LIMITS, uid=uid).stdout == "1 1\n"
 
 
-# setrlimit is glibc's, by prlimit64; 160 is the call of that name on x86-64, which glibc no longer makes.
+# setrlimit is glibc's, by prlimit64; 160 is the call of that name on x86-64, which glibc no longer
+# makes.
 LOWER_CORES = """
 import ctypes, os, resource
 libc = ctypes.CDLL(None, use_errno=True)
@@ -223,10 +250,14 @@ print(*(soft for soft, hard in found))
 
 @CALLERS
 def test_nobody_brings_the_hosts_core_handler_back(daemon: Daemon, uid: int) -> None:
-    """A handler is not started at a limit of 1 alone, so programs that ask for 0 are told yes and keep 1."""
+    """A handler is not started at a limit of 1 alone, so programs that ask for 0 are told yes and
+    keep 1.
+    """
     done = daemon.run("python3", "-c", LOWER_CORES, uid=uid)
     assert (done.stdout, done.returncode) == ("1 1 1\n", 0), done.stderr
-    outside = subprocess.run([sys.executable, "-c", LOWER_CORES], capture_output=True, text=True, preexec_fn=cores_of_1)
+    outside = subprocess.run(
+        [sys.executable, "-c", LOWER_CORES], capture_output=True, text=True, preexec_fn=cores_of_1
+    )
     assert outside.stdout == "0 0 0\n", outside.stderr
 
 
@@ -242,7 +273,7 @@ def test_a_crash_leaves_no_core(daemon: Daemon, uid: int) -> None:
     assert list(where.iterdir()) == []
 
 
-# ---- what agents may do ----------------------------------------------------------------------------
+# ---- what agents may do --------------------------------------------------------------------------
 
 FROM_MEMORY = """
 import os, sys
@@ -253,19 +284,24 @@ os.execve(fd, ["hidden", *sys.argv[2:]], os.environ)
 
 
 @CALLERS
-def test_a_program_run_from_memory_is_confined_and_recorded(daemon: Daemon, programs: Programs, uid: int) -> None:
+def test_a_program_run_from_memory_is_confined_and_recorded(
+    daemon: Daemon, programs: Programs, uid: int
+) -> None:
     where = programs.workspace("spaces", uid=uid)
     argv = ["python3", "-c", FROM_MEMORY, "./spaces", "unshare_user", "mount_tmpfs"]
     done = daemon.run(*argv, cwd=where, uid=uid)
     assert done.stdout == "unshare_user EPERM\nmount_tmpfs EPERM\n", done.stderr
-    control = subprocess.run([sys.executable, *argv[1:4], "unshare_user"], cwd=where, capture_output=True, text=True)
+    control = subprocess.run(
+        [sys.executable, *argv[1:4], "unshare_user"], cwd=where, capture_output=True, text=True
+    )
     assert control.stdout == "unshare_user 0\n"
     report = daemon.report(*argv, cwd=where, uid=uid)
     records = daemon.events(report["cage"])
     assert any(record.get("name") == "execveat" for record in records), records
 
 
-# Landlock by number: make a ruleset that handles reading files, allow it below /usr, enforce it on oneself.
+# Landlock by number: make a ruleset that handles reading files, allow it below /usr, enforce it on
+# oneself.
 SANDBOX = """
 import ctypes, os, struct
 libc = ctypes.CDLL(None, use_errno=True)
@@ -325,7 +361,10 @@ print(made)
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the call number is that of x86_64")
 @CALLERS
 def test_one_cage_cannot_take_the_asynchronous_requests_of_all(daemon: Daemon, uid: int) -> None:
-    assert subprocess.run([sys.executable, "-c", REQUESTS], capture_output=True, text=True).stdout == "4\n"
+    assert (
+        subprocess.run([sys.executable, "-c", REQUESTS], capture_output=True, text=True).stdout
+        == "4\n"
+    )
     assert daemon.run("python3", "-c", REQUESTS, uid=uid).stdout == "0\n"
 
 

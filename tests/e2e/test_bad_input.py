@@ -1,4 +1,6 @@
-"""Bad input gets a clear error and loses nothing: on both sockets, on the command line, in policies."""
+"""Bad input gets a clear error and loses nothing: on both sockets, on the command line, in
+policies.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ from tests.e2e.resources import wait_until
 HELLO = {"m": "hello", "protocol": PROTOCOL, "software": "a test"}
 SOCKETS = ("control.sock", "events.sock")
 FUZZ = settings(
-    max_examples=12, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 
@@ -80,7 +85,7 @@ def verifies(daemon: Daemon) -> Iterator[None]:
     assert daemon.ctl("ledger", "verify").returncode == 0
 
 
-# ---- the sockets -----------------------------------------------------------------------------------
+# ---- the sockets ---------------------------------------------------------------------------------
 
 NESTED = b"\x91" * 100_000 + b"\xc0"
 BROKEN = {
@@ -102,7 +107,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", SOCKETS)
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_frame_is_answered_and_ends_its_connection_only(daemon: Daemon, name: str, case: str) -> None:
+def test_a_broken_frame_is_answered_and_ends_its_connection_only(
+    daemon: Daemon, name: str, case: str
+) -> None:
     data, greet = BROKEN[case]
     said = messages(talk(daemon, name, data, greet=greet))
     errors = [message for message in said if message["m"] == "error"]
@@ -118,16 +125,48 @@ def test_a_frame_that_stops_halfway(daemon: Daemon, name: str) -> None:
 
 # Only here a few: tests/unit/wire tries the same against the state machine in great number.
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 63), 1 << 63) | st.binary(max_size=9) | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), 1 << 63)
+    | st.binary(max_size=9)
+    | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=12,
 )
-TAGS = ("run", "signal", "stop", "attach", "detach", "view", "discard", "ledger", "read_log", "subscribe", "hello")
-FIELDS = ("cage", "signo", "grace_ns", "policy", "argv", "env", "cwd", "binds", "tty", "start", "kinds", "cursors")
+TAGS = (
+    "run",
+    "signal",
+    "stop",
+    "attach",
+    "detach",
+    "view",
+    "discard",
+    "ledger",
+    "read_log",
+    "subscribe",
+    "hello",
+)
+FIELDS = (
+    "cage",
+    "signo",
+    "grace_ns",
+    "policy",
+    "argv",
+    "env",
+    "cwd",
+    "binds",
+    "tty",
+    "start",
+    "kinds",
+    "cursors",
+)
 requests = st.builds(
     lambda tag, fields: {"m": tag, "id": 1, **fields},
-    st.sampled_from(TAGS), st.dictionaries(st.sampled_from(FIELDS), anything, max_size=4),
-)  # fmt: skip
+    st.sampled_from(TAGS),
+    st.dictionaries(st.sampled_from(FIELDS), anything, max_size=4),
+)
 
 
 @pytest.mark.parametrize("name", SOCKETS)
@@ -149,14 +188,20 @@ GOOD = {
     "m": "run", "id": 1, "argv": [b"true"], "command": b"/usr/bin/true",
     "workspace": b"/w", "cwd": b"/w", "home": b"/h",
 }  # fmt: skip
-BOMB = "version: 1\na0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+BOMB = "version: 1\na0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
+)
 BAD_RUNS = {
     "argv": ([], [b""], [b"a\0b"], "true"),
     "env": ({b"A=B": b"c"}, {b"": b"x"}, {b"A": b"b\0c"}, {b"A\0": b"b"}),
     "command": (b"", b"true", b"/usr/bin/\0true", b"/" * 5000),
     "cwd": (b"", b"w", b"/w\0", b"/" + b"x" * 5000),
     "workspace": (b"", b"w", b"/", b"/w/../..", b"/w\0", b"/proc", b"/" + b"a/" * 3000),
-    "binds": ([{"path": b"relative", "fd": 1}], [{"path": b"/x", "fd": 7}], [{"path": b"/x", "fd": -1}]),
+    "binds": (
+        [{"path": b"relative", "fd": 1}],
+        [{"path": b"/x", "fd": 7}],
+        [{"path": b"/x", "fd": -1}],
+    ),
     "user_name": ("x" * 10_000, "a:b:c", "a\nroot::0:0"),
 }
 
@@ -169,7 +214,9 @@ def test_a_run_that_cannot_be(daemon: Daemon, field: str) -> None:
             with greeted(daemon) as client:
                 data = frame({**GOOD, field: value})
                 sent = socket.send_fds(client, [data], [workspace])
-                with contextlib.suppress(BrokenPipeError):  # it may have answered, and left, before the rest
+                with contextlib.suppress(
+                    BrokenPipeError
+                ):  # it may have answered, and left, before the rest
                     client.sendall(data[sent:])
                 said = read_until(client, {"error", "ended"})
             if field == "user_name":  # only a wish: another name is given
@@ -225,7 +272,7 @@ def test_a_run_without_its_descriptors(daemon: Daemon) -> None:
         assert read_until(client, {"error", "ended", "started"})["m"] == "error"
 
 
-# ---- the command line ------------------------------------------------------------------------------
+# ---- the command line ----------------------------------------------------------------------------
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str, code: int = 125) -> None:
@@ -292,7 +339,11 @@ def test_a_directory_that_cannot_be_read(daemon: Daemon) -> None:
     workspace = daemon.workspace(uid=NOBODY)
     locked = workspace / "locked"
     locked.mkdir(mode=0o700)
-    for arguments in (["--workspace", locked], ["--workspace", workspace / "gone"], ["--workspace", "/proc"]):
+    for arguments in (
+        ["--workspace", locked],
+        ["--workspace", workspace / "gone"],
+        ["--workspace", "/proc"],
+    ):
         refused(daemon.ctl("run", *arguments, "--", "true", uid=NOBODY, cwd=workspace))
 
 
@@ -301,12 +352,16 @@ def test_a_working_directory_that_is_gone(daemon: Daemon) -> None:
     gone.mkdir()
     script = f'rmdir "{gone}"; exec "$0" "$@"'
     command = ["sh", "-c", script, str(BIN / "akiosctl"), "--socket", str(daemon.socket)]
-    done = subprocess.run([*command, "run", "--", "true"], capture_output=True, text=True, cwd=gone, timeout=60)
+    done = subprocess.run(
+        [*command, "run", "--", "true"], capture_output=True, text=True, cwd=gone, timeout=60
+    )
     refused(done)
 
 
 def test_a_million_bytes_of_arguments(daemon: Daemon) -> None:
-    """One argument of 128 KiB is the kernel's limit (MAX_ARG_STRLEN); a million in many is within it."""
+    """One argument of 128 KiB is the kernel's limit (MAX_ARG_STRLEN); a million in many is within
+    it.
+    """
     word = "x" * 100_000
     done = daemon.run("sh", "-c", "printf %s $# ", "sh", *[word] * 9)
     assert (done.stdout, done.returncode) == ("9", 0), done.stderr
@@ -325,14 +380,20 @@ def test_requests_about_cages_that_are_not(daemon: Daemon) -> None:
 
 
 def test_names_with_every_byte(daemon: Daemon) -> None:
-    """What a name may hold, an argument and a variable may: every byte but NUL, and it comes out as it went in."""
+    """What a name may hold, an argument and a variable may: every byte but NUL, and it comes out as
+    it went in.
+    """
     odd = bytes(range(1, 256)).replace(b"/", b"")[:200]
     done = daemon.run(b"printf", b"%s", odd, text=False)  # type: ignore[arg-type]
     assert done.stdout == odd, done.stderr
     workspace = daemon.workspace()
     (Path(os.fsdecode(os.fsencode(workspace) + b"/" + odd[:100]))).mkdir()
-    inside = daemon.ctl("run", "--", "pwd", cwd=os.fsencode(workspace) + b"/" + odd[:100], text=False)
-    assert inside.stdout.rstrip(b"\n").endswith(odd[:100]) or inside.returncode == 125, inside.stderr
+    inside = daemon.ctl(
+        "run", "--", "pwd", cwd=os.fsencode(workspace) + b"/" + odd[:100], text=False
+    )
+    assert inside.stdout.rstrip(b"\n").endswith(odd[:100]) or inside.returncode == 125, (
+        inside.stderr
+    )
 
 
 def test_the_struct_of_a_run_and_these_tests_agree() -> None:
@@ -343,21 +404,38 @@ def test_the_struct_of_a_run_and_these_tests_agree() -> None:
 @pytest.mark.parametrize(
     ("option", "mode"), [("--runtime-dir", 0o1777), ("--state-dir", 0o1777), ("--state-dir", 0o755)]
 )
-def test_a_directory_of_others_is_refused_and_stays_as_it_is(tmp_path: Path, option: str, mode: int) -> None:
-    """As /tmp, or a directory full of somebody's files, was.  The control: the same start in directories of its own."""
+def test_a_directory_of_others_is_refused_and_stays_as_it_is(
+    tmp_path: Path, option: str, mode: int
+) -> None:
+    """As /tmp, or a directory full of somebody's files, was.  The control: the same start in
+    directories of its own.
+    """
     for name in ("given", "given/cages/pictures", "given/etc"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "given/cages/pictures/one.jpg").touch()
     (tmp_path / "given/etc/passwd").touch()
     (tmp_path / "given").chmod(mode)
     before = sorted((str(path), path.lstat().st_mode) for path in (tmp_path / "given").rglob("*"))
-    options = {"--state-dir": tmp_path / "state", "--runtime-dir": tmp_path / "run", option: tmp_path / "given"}
+    options = {
+        "--state-dir": tmp_path / "state",
+        "--runtime-dir": tmp_path / "run",
+        option: tmp_path / "given",
+    }
     words = [word for pair in options.items() for word in pair]
-    done = subprocess.run([BIN / "akiosd", *words], capture_output=True, text=True, timeout=60, cwd="/")
-    assert done.returncode == 1 and f"where: {tmp_path / 'given'}" in done.stderr and option in done.stderr
+    done = subprocess.run(
+        [BIN / "akiosd", *words], capture_output=True, text=True, timeout=60, cwd="/"
+    )
+    assert (
+        done.returncode == 1
+        and f"where: {tmp_path / 'given'}" in done.stderr
+        and option in done.stderr
+    )
     assert "Traceback" not in done.stderr
     assert (tmp_path / "given").stat().st_mode & 0o7777 == mode
-    assert sorted((str(path), path.lstat().st_mode) for path in (tmp_path / "given").rglob("*")) == before
+    assert (
+        sorted((str(path), path.lstat().st_mode) for path in (tmp_path / "given").rglob("*"))
+        == before
+    )
 
 
 KNOCKING = """
@@ -374,9 +452,17 @@ print(answers)
 def test_who_is_refused_three_hundred_times_fills_no_log(daemon: Daemon) -> None:
     before = daemon.log.read_text().count("peer refused")
     done = subprocess.run(
-        ["/usr/bin/python3", "-c", KNOCKING, daemon.socket], user=12345, group=12345, extra_groups=[],
-        capture_output=True, text=True, timeout=60, cwd="/",
-    )  # fmt: skip
+        ["/usr/bin/python3", "-c", KNOCKING, daemon.socket],
+        user=12345,
+        group=12345,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd="/",
+    )
     assert done.stdout.strip() == "300", "the control: each knock was refused with words"
-    lines = [line for line in daemon.log.read_text().splitlines() if "peer refused" in line][before:]
+    lines = [line for line in daemon.log.read_text().splitlines() if "peer refused" in line][
+        before:
+    ]
     assert 0 < len(lines) < 20 and "counted, not written" in lines[-1]

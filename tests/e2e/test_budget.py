@@ -1,6 +1,7 @@
 """Money on the real daemon: a stand-in model behind the real gateway, an agent in a real cage.
 
-The stand-in claims 30 tokens out for every answer, which is what the agents ask for at most: $0.003 each.
+The stand-in claims 30 tokens out for every answer, which is what the agents ask for at most: $0.003
+each.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ gateway:
     dear: {{input: 0.05, output: 75, max_output: 32000}}
 """
 FIVE = ("small", "middle", "long", "large", "dear")
-"""Output prices and lengths of models that are sold: of two, one answer of full length costs more than $0.50."""
+"""Output prices and lengths of models that are sold: of two, one answer of full length costs more
+than $0.50.
+"""
 COST = 100 * USAGE["output"]  # micro-USD of one answer, and of the reservation for it
 GIVE_UP_S = 60
 
-# What the agents below share: plain HTTPS calls, as an SDK makes them, trusting what the cage tells them to trust.
+# What the agents below share: plain HTTPS calls, as an SDK makes them, trusting what the cage tells
+# them to trust.
 LIBRARY = """
 import http.client, json, os, ssl, sys, threading, time
 
@@ -86,13 +90,24 @@ def begin(daemon: Daemon, code: str) -> subprocess.Popen[Any]:
     """A run whose three streams are the test's."""
     words, workspace = agent(daemon, code)
     return daemon.popen(
-        "run", "--json", "--discard", "--workspace", workspace, "--", *words, cwd=workspace,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        "run",
+        "--json",
+        "--discard",
+        "--workspace",
+        workspace,
+        "--",
+        *words,
+        cwd=workspace,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def running_cage(daemon: Daemon) -> str:
-    found = [row["cage"] for row in json.loads(daemon.ctl("ps", "--json").stdout) if not row["ended_ns"]]
+    found = [
+        row["cage"] for row in json.loads(daemon.ctl("ps", "--json").stdout) if not row["ended_ns"]
+    ]
     return str(found[0]) if found else "none yet"
 
 
@@ -161,11 +176,18 @@ for number in range(1000):
 """
     report, printed = run(priced, code, "--budget", f"{COST * 20 / 1_000_000:.6f}")
     assert (report["kind"], report["exit_code"]) == ("budget", 137)
-    assert report["reason"].startswith("killed: budget $0.06 spent") and report["usage"]["usd_micro"] == COST * 20
+    assert (
+        report["reason"].startswith("killed: budget $0.06 spent")
+        and report["usage"]["usd_micro"] == COST * 20
+    )
     lines = printed.splitlines()
-    assert lines[0].startswith("200") and any(line.startswith("402") and "budget.usd" in line for line in lines)
+    assert lines[0].startswith("200") and any(
+        line.startswith("402") and "budget.usd" in line for line in lines
+    )
     warnings = of_kind(priced, report["cage"], "spend_warning")
-    assert [warning.get("final", False) for warning in warnings] == [False] * (len(warnings) - 1) + [True]
+    assert [warning.get("final", False) for warning in warnings] == [False] * (
+        len(warnings) - 1
+    ) + [True]
     assert 2 <= len(warnings) <= 257
 
 
@@ -200,7 +222,9 @@ def paused(models: Models) -> Iterator[threading.Event]:
 def test_money_stays_right_when_the_gateway_is_killed_in_mid_stream(
     priced: Daemon, models: Models, paused: threading.Event
 ) -> None:
-    """What it had open counts as spent to the last; `akiosctl budget` shows it; the next gateway goes on."""
+    """What it had open counts as spent to the last; `akiosctl budget` shows it; the next gateway
+    goes on.
+    """
     code = """
 try:
     answer = call("a stream", 500, stream=True)
@@ -225,13 +249,19 @@ sys.stdin.readline()
 
         held = wait_until(lambda: (found := budget()) and found["open_calls"] and found)
         reserved = held["reserved_usd_micro"]
-        assert held["usd_micro"] == 0 and reserved == 100 * 500 and held["left_usd_micro"] == 10_000_000 - reserved
+        assert (
+            held["usd_micro"] == 0
+            and reserved == 100 * 500
+            and held["left_usd_micro"] == 10_000_000 - reserved
+        )
         assert "openai/stand-in" in priced.ctl("budget", held["cage"]).stdout
         os.kill(gateway_of(held["cage"]), signal.SIGKILL)
         lost = wait_until(lambda: (found := budget()) and not found["open_calls"] and found)
         assert (lost["usd_micro"], lost["reserved_usd_micro"], lost["calls"]) == (reserved, 0, 1)
         paused.set()
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert (
+            process.stdin is not None and process.stdout is not None and process.stderr is not None
+        )
         process.stdin.write(b"\n")
         process.stdin.flush()
         later = wait_until(lambda: (found := budget()) and found["calls"] == 2 and found)
@@ -244,13 +274,17 @@ sys.stdin.readline()
     report = json.loads(err.strip().splitlines()[-1])
     assert report["usage"]["usd_micro"] == reserved + COST
     calls = of_kind(priced, report["cage"], "llm_call")
-    assert [(call["outcome"], call["usd_micro"], call.get("estimated", False)) for call in calls] == [
+    assert [
+        (call["outcome"], call["usd_micro"], call.get("estimated", False)) for call in calls
+    ] == [
         ("cut", reserved, True),
         ("completed", COST, False),
     ]
 
 
-def test_an_upstream_that_closes_early_is_paid_what_was_reserved(priced: Daemon, models: Models) -> None:
+def test_an_upstream_that_closes_early_is_paid_what_was_reserved(
+    priced: Daemon, models: Models
+) -> None:
     """The agent sees an error, the money is what was reserved, and the next call goes on."""
     code = """
 try:
@@ -281,8 +315,12 @@ print(status("after")[0])
 
 
 @pytest.mark.parametrize("many", [30, 300])
-def test_default_calls_all_at_once_wait_for_each_other(priced: Daemon, models: Models, many: int) -> None:
-    """None names a length, so each may cost more than is left beside the others; what they do cost is a part of it."""
+def test_default_calls_all_at_once_wait_for_each_other(
+    priced: Daemon, models: Models, many: int
+) -> None:
+    """None names a length, so each may cost more than is left beside the others; what they do cost
+    is a part of it.
+    """
     code = f"""
 import collections
 models, results, limits = {FIVE!r}, [], set()
@@ -342,6 +380,8 @@ os._exit(3)
 
 def gateway_of(cage: str) -> int:
     """The process in the control group of this cage's gateway."""
-    (group,) = {path.name: path for path in Path("/sys/fs/cgroup").glob(f"**/{cage}-gateway")}.values()
+    (group,) = {
+        path.name: path for path in Path("/sys/fs/cgroup").glob(f"**/{cage}-gateway")
+    }.values()
     (pid,) = (group / "cgroup.procs").read_text().split()
     return int(pid)

@@ -1,4 +1,6 @@
-"""What of a cage cannot be given back keeps nothing else, and nothing is taken from under what may still live."""
+"""What of a cage cannot be given back keeps nothing else, and nothing is taken from under what may
+still live.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,12 @@ IMAGE = "disk.img"
 
 @contextmanager
 def kept_busy(daemon: Daemon, name: str) -> Iterator[None]:
-    """A group below the cage's own (v2): the kernel refuses to remove what has children (cgroups(7))."""
-    inner = [Path(path, "inner") for path in cgroups(daemon) if path.endswith(f"/{name}") and is_v2(path)]
+    """A group below the cage's own (v2): the kernel refuses to remove what has children
+    (cgroups(7)).
+    """
+    inner = [
+        Path(path, "inner") for path in cgroups(daemon) if path.endswith(f"/{name}") and is_v2(path)
+    ]
     assert inner
     for path in inner:
         path.mkdir()
@@ -48,7 +54,9 @@ def test_where_the_gateways_group_stays_the_cages_own_goes(private: Daemon) -> N
         with kept_busy(private, f"{one.cage}-gateway"):
             one.end()
             assert wait_until(lambda: "its gateway" in private.log.read_text())
-            assert wait_until(lambda: not groups_of(private, one.cage) and not has_disk(private, one.cage))
+            assert wait_until(
+                lambda: not groups_of(private, one.cage) and not has_disk(private, one.cage)
+            )
 
 
 def test_where_a_cages_group_stays_so_does_its_disk(private: Daemon) -> None:

@@ -1,6 +1,8 @@
-"""Claude Code and Codex, as npm installs them, in cages of the real daemon, before stand-in models on loopback.
+"""Claude Code and Codex, as npm installs them, in cages of the real daemon, before stand-in models
+on loopback.
 
-They come from the package registry in their newest versions, once for a machine: a temporary directory keeps them.
+They come from the package registry in their newest versions, once for a machine: a temporary
+directory keeps them.
 """
 
 from __future__ import annotations
@@ -27,7 +29,13 @@ KEY = "real-key"
 RUN: dict[str, list[str]] = {
     "claude": ["-p", "--allowedTools", "Bash", "--model", "claude-sonnet-4-5"],
     # What holds an agent is the cage; a sandbox in it cannot make its own namespaces.
-    "codex": ["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "-m", "gpt-5.4"],
+    "codex": [
+        "exec",
+        "--skip-git-repo-check",
+        "--dangerously-bypass-approvals-and-sandbox",
+        "-m",
+        "gpt-5.4",
+    ],
 }
 PROVIDER = {"claude": "anthropic", "codex": "openai"}
 PATHS = {"claude": "/v1/messages", "codex": "/v1/responses"}
@@ -50,12 +58,23 @@ def packages() -> Path:
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / "done").exists():
-            words = [npm, "install", "-g", "--prefix", home, "--foreground-scripts", *PACKAGES.values()]
-            # npm that asks before it runs a package's script is told that Claude Code may unpack itself.
+            words = [
+                npm,
+                "install",
+                "-g",
+                "--prefix",
+                home,
+                "--foreground-scripts",
+                *PACKAGES.values(),
+            ]
+            # npm that asks before it runs a package's script is told that Claude Code may unpack
+            # itself.
             words.append(f"--allow-scripts={PACKAGES['claude']}")
             done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
             if done.returncode:
-                pytest.skip(f"the package registry is not reachable: {done.stderr.strip().splitlines()[-1:]}")
+                pytest.skip(
+                    f"the package registry is not reachable: {done.stderr.strip().splitlines()[-1:]}"
+                )
             (home / "done").touch()
     return home
 
@@ -90,7 +109,9 @@ def caged(server: Models) -> Iterator[Daemon]:
 
 
 class Ran:
-    def __init__(self, caged: Daemon, done: subprocess.CompletedProcess[str], models: Models) -> None:
+    def __init__(
+        self, caged: Daemon, done: subprocess.CompletedProcess[str], models: Models
+    ) -> None:
         self.out, self.err = done.stdout, done.stderr
         self.report: dict[str, Any] = json.loads(done.stderr.strip().splitlines()[-1])
         self.records = caged.events(self.report["cage"])
@@ -108,7 +129,9 @@ def answered(ran: Ran) -> bool:
     return ran.out.startswith("You said: ") and ASKED in ran.out
 
 
-def run(caged: Daemon, models: Models, packages: Path, agent: str, *flags: str, said: str = ASKED) -> Ran:
+def run(
+    caged: Daemon, models: Models, packages: Path, agent: str, *flags: str, said: str = ASKED
+) -> Ran:
     words = [*RUN[agent], said] if agent == "codex" else [RUN[agent][0], said, *RUN[agent][1:]]
     flags = ("--json", "--timeout", "80s", *flags)
     done = caged.run(packages / "bin" / agent, *words, flags=flags, timeout=120)
@@ -117,7 +140,9 @@ def run(caged: Daemon, models: Models, packages: Path, agent: str, *flags: str, 
 
 @agents
 def test_it_asks_and_is_answered(caged: Daemon, models: Models, packages: Path, agent: str) -> None:
-    """No login, no proxy settings: the key it is given is a placeholder, and the vendor's address is what it uses."""
+    """No login, no proxy settings: the key it is given is a placeholder, and the vendor's address
+    is what it uses.
+    """
     ran = run(caged, models, packages, agent)
     assert ran.report["exit_code"] == 0 and answered(ran), ran.out + ran.err
     assert ran.sent and all(received.target.startswith(PATHS[agent]) for received in ran.sent)
@@ -132,20 +157,30 @@ def test_it_asks_and_is_answered(caged: Daemon, models: Models, packages: Path, 
 
 @agents
 def test_it_works_with_tools(caged: Daemon, models: Models, packages: Path, agent: str) -> None:
-    """The command that the model asks for names the person as the agent does; its result goes back without her."""
+    """The command that the model asks for names the person as the agent does; its result goes back
+    without her.
+    """
     models.plan = PLANS[agent]
     # The model has seen a stand-in only: it can but call with what it saw.
     seen = run(caged, models, packages, agent)
     assert seen.report["exit_code"] == 0, seen.out + seen.err
-    results = [received.body for received in seen.sent if b"letter.txt" in received.body and b"to " in received.body]
+    results = [
+        received.body
+        for received in seen.sent
+        if b"letter.txt" in received.body and b"to " in received.body
+    ]
     assert results and all(MAIL.encode() not in received.everything() for received in seen.sent)
     shown = caged.ctl("diff", "-p", seen.report["cage"])
     assert f"+to {MAIL}" in shown.stdout, shown.stdout + shown.stderr
     caged.ctl("discard", seen.report["cage"])
 
 
-def test_codex_falls_back_from_websockets_at_once(caged: Daemon, models: Models, packages: Path) -> None:
-    """One 426 and no second attempt.  It tries five times more before a server that does not say so."""
+def test_codex_falls_back_from_websockets_at_once(
+    caged: Daemon, models: Models, packages: Path
+) -> None:
+    """One 426 and no second attempt.  It tries five times more before a server that does not say
+    so.
+    """
     ran = run(caged, models, packages, "codex")
     assert ran.report["exit_code"] == 0 and answered(ran)
     attempts = [record for record in ran.denied("http") if record["method"] == "GET"]
@@ -155,7 +190,9 @@ def test_codex_falls_back_from_websockets_at_once(caged: Daemon, models: Models,
 
 @agents
 @pytest.mark.parametrize("why", ["budget", "price"])
-def test_a_refusal_is_not_tried_again(caged: Daemon, models: Models, packages: Path, agent: str, why: str) -> None:
+def test_a_refusal_is_not_tried_again(
+    caged: Daemon, models: Models, packages: Path, agent: str, why: str
+) -> None:
     flags = ["--budget", "0.000001"] if why == "budget" else []
     before = RUN[agent]
     if why == "price":
@@ -168,24 +205,38 @@ def test_a_refusal_is_not_tried_again(caged: Daemon, models: Models, packages: P
     assert ran.report["exit_code"] != 0 and ran.report["kind"] == "exited", ran.report
     # Claude Code has a small model make a title at the same time: each is asked once.
     asked = [record["model"] for record in ran.of("spend_warning")]
-    assert len(asked) == len(set(asked)) >= 1 and {record["rule"] for record in ran.of("spend_warning")} == {rule}
-    assert sum(record.get("count", 1) for record in ran.denied(rule)) == len(asked), ran.denied(rule)
+    assert len(asked) == len(set(asked)) >= 1 and {
+        record["rule"] for record in ran.of("spend_warning")
+    } == {rule}
+    assert sum(record.get("count", 1) for record in ran.denied(rule)) == len(asked), ran.denied(
+        rule
+    )
     assert not [received for received in ran.sent if b"no-such-model" in received.body]
     assert ("needs room for" if why == "budget" else "price is not known") in ran.out + ran.err
 
 
 @agents
-def test_what_failed_is_tried_again_and_is_no_loop(caged: Daemon, models: Models, packages: Path, agent: str) -> None:
+def test_what_failed_is_tried_again_and_is_no_loop(
+    caged: Daemon, models: Models, packages: Path, agent: str
+) -> None:
     """More failures than the number of equal requests that is a loop, then an answer."""
-    overloaded = json.dumps({"type": "error", "error": {"type": "overloaded_error", "message": "later"}}).encode()
+    overloaded = json.dumps(
+        {"type": "error", "error": {"type": "overloaded_error", "message": "later"}}
+    ).encode()
     models.failures = [(503, {"retry-after": "0"}, overloaded)] * 4
     flags = ["--json", "--timeout", "80s"]
     policy = caged.workspace()
     (policy / "akios.yaml").write_text("version: 1\nbudget: {same_request: 2}\n")
     words = [*RUN[agent], ASKED] if agent == "codex" else [RUN[agent][0], ASKED, *RUN[agent][1:]]
-    ran = Ran(caged, caged.run(packages / "bin" / agent, *words, flags=flags, cwd=policy, timeout=120), models)
+    ran = Ran(
+        caged,
+        caged.run(packages / "bin" / agent, *words, flags=flags, cwd=policy, timeout=120),
+        models,
+    )
     assert ran.report["exit_code"] == 0 and answered(ran), ran.out + ran.err
     outcomes = [record["outcome"] for record in ran.of("llm_call")]
     assert outcomes.count("failed") == 4 and outcomes[-1] == "completed", outcomes
     assert not ran.of("spend_warning")
-    assert all(record["usd_micro"] == 0 for record in ran.of("llm_call") if record["outcome"] == "failed")
+    assert all(
+        record["usd_micro"] == 0 for record in ran.of("llm_call") if record["outcome"] == "failed"
+    )

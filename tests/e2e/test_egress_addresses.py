@@ -1,8 +1,10 @@
-"""Where a name leads, and that nothing but a name leads anywhere: addresses of every kind, tried from real cages.
+"""Where a name leads, and that nothing but a name leads anywhere: addresses of every kind, tried
+from real cages.
 
-The daemon runs in a network of its own with a small internet behind it (:mod:`tests.e2e.internet`), in which the
-metadata service, a host inside and a public site all answer.  The control of every attack is the same request, sent
-from that network by a process that is in no cage: there it succeeds.
+The daemon runs in a network of its own with a small internet behind it (:mod:`tests.e2e.internet`),
+in which the metadata service, a host inside and a public site all answer.  The control of every
+attack is the same request, sent from that network by a process that is in no cage: there it
+succeeds.
 """
 
 from __future__ import annotations
@@ -16,7 +18,16 @@ import pytest
 from akiosd.values.policy import Network
 from tests.e2e.caged import SOURCE, Caged, caged, question
 from tests.e2e.daemon import Daemon
-from tests.e2e.internet import HOST, METADATA, METADATA_6, OTHER_PUBLIC, PRIVATE, PUBLIC, PUBLIC_6, Internet
+from tests.e2e.internet import (
+    HOST,
+    METADATA,
+    METADATA_6,
+    OTHER_PUBLIC,
+    PRIVATE,
+    PUBLIC,
+    PUBLIC_6,
+    Internet,
+)
 from tests.e2e.upstreams import Upstream, answer
 
 SITES = (
@@ -49,7 +60,9 @@ def services(net: Internet) -> Iterator[Services]:
         found = {}
         for address in (PUBLIC, OTHER_PUBLIC, PRIVATE, METADATA, PUBLIC_6, METADATA_6, HOST):
             said = answer(200, f"I am {address}".encode())
-            up = net.upstream(address, 80, on_host=address == HOST, handler=lambda seen, said=said: said)
+            up = net.upstream(
+                address, 80, on_host=address == HOST, handler=lambda seen, said=said: said
+            )
             found[address] = stack.enter_context(up)
         yield found
 
@@ -80,7 +93,7 @@ def connections(services: Services) -> dict[str, int]:
     return {address: service.connections for address, service in services.items()}
 
 
-# ---- no name ---------------------------------------------------------------------------------------
+# ---- no name -------------------------------------------------------------------------------------
 
 SPELLINGS = [
     METADATA, "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "0xa9.0xfe.0xa9.0xfe", "169.16689662", "169.254.43518",
@@ -90,7 +103,9 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 @pytest.mark.parametrize("address", SPELLINGS)
-def test_an_address_leads_nowhere(net: Internet, agent: Caged, services: Services, address: str, kind: str) -> None:
+def test_an_address_leads_nowhere(
+    net: Internet, agent: Caged, services: Services, address: str, kind: str
+) -> None:
     """As the C library reads it: the kernel has no route, and says so at once."""
     expression = f"connect({address!r}, 80, 'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n', {kind!r})"
     if address != HOST or kind == "udp":
@@ -114,8 +129,12 @@ def test_quic_leads_nowhere(agent: Caged) -> None:
     assert agent.do(program) == 111, "nobody listens there: the agent is told, and goes on with TCP"
 
 
-@pytest.mark.parametrize("host", [*SPELLINGS[:8], "[fd00:ec2::254]", "[::ffff:169.254.169.254]", "localhost"])
-def test_an_address_as_a_name_is_none(there: Daemon, agent: Caged, services: Services, host: str) -> None:
+@pytest.mark.parametrize(
+    "host", [*SPELLINGS[:8], "[fd00:ec2::254]", "[::ffff:169.254.169.254]", "localhost"]
+)
+def test_an_address_as_a_name_is_none(
+    there: Daemon, agent: Caged, services: Services, host: str
+) -> None:
     """Asked of the resolver, as Host of a connection that does lead somewhere, and by hand."""
     before = connections(services)
     if host != "localhost":
@@ -128,12 +147,17 @@ def test_an_address_as_a_name_is_none(there: Daemon, agent: Caged, services: Ser
     assert connections(services) == before
 
 
-# ---- names that lead inside ------------------------------------------------------------------------
+# ---- names that lead inside ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("name", "address"),
-    [("inside.example", PRIVATE), ("metadata.example", METADATA), ("six.example", METADATA_6), ("host.example", HOST)],
+    [
+        ("inside.example", PRIVATE),
+        ("metadata.example", METADATA),
+        ("six.example", METADATA_6),
+        ("host.example", HOST),
+    ],
 )
 def test_an_allowed_name_that_leads_inside(
     net: Internet, there: Daemon, services: Services, name: str, address: str
@@ -152,11 +176,15 @@ def test_an_allowed_name_that_leads_inside(
     assert connections(services)[address] == before[address]
 
 
-def test_names_that_everybody_knows_lead_nowhere(agent: Caged, net: Internet, services: Services) -> None:
+def test_names_that_everybody_knows_lead_nowhere(
+    agent: Caged, net: Internet, services: Services
+) -> None:
     before = connections(services)
     for name in ("metadata.google.internal", "169-254-169-254.nip.example", "metadata"):
         assert agent.do(f"look({name!r})") == -2
-    assert outside(net, "get('http://metadata.google.internal/')") == [200, f"I am {METADATA}"], "the control"
+    assert outside(net, "get('http://metadata.google.internal/')") == [200, f"I am {METADATA}"], (
+        "the control"
+    )
     assert connections(services)[METADATA] == before[METADATA] + 1
 
 
@@ -164,7 +192,9 @@ def test_the_administrators_word_leads_inside(agent: Caged) -> None:
     assert agent.do("get('http://mapped.example/')") == [200, f"I am {PRIVATE}"]
 
 
-def test_of_many_addresses_only_public_ones_are_dialled(net: Internet, there: Daemon, services: Services) -> None:
+def test_of_many_addresses_only_public_ones_are_dialled(
+    net: Internet, there: Daemon, services: Services
+) -> None:
     net.resolver.names["many.example"] = [[METADATA, PRIVATE, METADATA_6, HOST, OTHER_PUBLIC]]
     before = connections(services)
     with caged(there, NETWORK) as agent:
@@ -173,15 +203,22 @@ def test_of_many_addresses_only_public_ones_are_dialled(net: Internet, there: Da
     assert {address for address in after if after[address] > before[address]} == {OTHER_PUBLIC}
 
 
-def test_a_name_that_turns_between_check_and_dial(net: Internet, there: Daemon, services: Services) -> None:
-    """Its time to live is 0 and every answer another: what was checked is what is dialled, and it is asked once."""
+def test_a_name_that_turns_between_check_and_dial(
+    net: Internet, there: Daemon, services: Services
+) -> None:
+    """Its time to live is 0 and every answer another: what was checked is what is dialled, and it
+    is asked once.
+    """
     before, asked = connections(services), len(net.resolver.asked)
     net.resolver["turning.example"] = [PUBLIC, METADATA, METADATA, METADATA]
     with caged(there, NETWORK) as agent:
         closing = "get('http://turning.example/', headers={'Connection': 'close'})"
         assert agent.do(closing) == [200, f"I am {PUBLIC}"]
-        assert sum(name == "turning.example" for name in net.resolver.asked[asked:]) == 2, "A and AAAA, once each"
-        # The pool may keep its connection, to the address that was checked; a new one is checked again.
+        assert sum(name == "turning.example" for name in net.resolver.asked[asked:]) == 2, (
+            "A and AAAA, once each"
+        )
+        # The pool may keep its connection, to the address that was checked; a new one is checked
+        # again.
         services[PUBLIC].hang_up()
         status, body = agent.do(closing)
         assert (status, json.loads(body)["error"]["rule"]) == (403, "upstream")
@@ -190,16 +227,37 @@ def test_a_name_that_turns_between_check_and_dial(net: Internet, there: Daemon, 
     assert after[PUBLIC] == before[PUBLIC] + 1
 
 
-# ---- what the host's resolver hears ----------------------------------------------------------------
+# ---- what the host's resolver hears --------------------------------------------------------------
 
 
-def test_the_hosts_resolver_hears_of_nothing_but_allowed_names(net: Internet, there: Daemon) -> None:
-    """Names carry data out to whoever answers for them: long and random labels, every type, by datagram and stream."""
+def test_the_hosts_resolver_hears_of_nothing_but_allowed_names(
+    net: Internet, there: Daemon
+) -> None:
+    """Names carry data out to whoever answers for them: long and random labels, every type, by
+    datagram and stream.
+    """
     net.resolver["gone.example"] = PUBLIC
-    types = {"A": 1, "NS": 2, "CNAME": 5, "NULL": 10, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33, "SVCB": 64,
-             "HTTPS": 65, "ANY": 255, "AXFR": 252, "odd": 65280}  # fmt: skip
+    types = {
+        "A": 1,
+        "NS": 2,
+        "CNAME": 5,
+        "NULL": 10,
+        "MX": 15,
+        "TXT": 16,
+        "AAAA": 28,
+        "SRV": 33,
+        "SVCB": 64,
+        "HTTPS": 65,
+        "ANY": 255,
+        "AXFR": 252,
+        "odd": 65280,
+    }
     secret = "deadbeefcafe"
-    names = [secret + ".evil.example", f"{secret * 5}.{secret * 5}.{secret * 5}.evil.example", secret + ".site.example"]
+    names = [
+        secret + ".evil.example",
+        f"{secret * 5}.{secret * 5}.{secret * 5}.evil.example",
+        secret + ".site.example",
+    ]
     before = len(net.resolver.asked)
     with caged(there, NETWORK) as agent:
         codes = set()
@@ -216,4 +274,6 @@ def test_the_hosts_resolver_hears_of_nothing_but_allowed_names(net: Internet, th
             ("dns", "network.allowed_domains", name): len(types) * 2 for name in names
         }, "each in the log, however often"
     heard = set(net.resolver.asked[before:])
-    assert heard == {"gone.example"}, "an allowed name is asked for as it is: no search list, nothing else"
+    assert heard == {"gone.example"}, (
+        "an allowed name is asked for as it is: no search list, nothing else"
+    )

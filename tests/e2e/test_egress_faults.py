@@ -1,7 +1,9 @@
-"""Gateways that are killed, daemons that are restarted, upstreams that hang or break off, in the middle of an answer.
+"""Gateways that are killed, daemons that are restarted, upstreams that hang or break off, in the
+middle of an answer.
 
-Each time the agent sees an error and no answer that looks whole, nothing is let through in between, and nothing stays
-behind: no process, no connection, no descriptor.  The control is the same transfer undisturbed.
+Each time the agent sees an error and no answer that looks whole, nothing is let through in between,
+and nothing stays behind: no process, no connection, no descriptor.  The control is the same
+transfer undisturbed.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ PIECE = b"a piece of the answer\n"
 
 
 class Streaming:
-    """``/stream`` gives a first piece, and the others when ``go`` is set; ``/whole`` everything; else ``ok``."""
+    """``/stream`` gives a first piece, and the others when ``go`` is set; ``/whole`` everything;
+    else ``ok``.
+    """
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -112,13 +116,17 @@ def test_a_gateway_that_is_killed_in_the_middle_of_an_answer(place: Place) -> No
         again = gateways(place.daemon)[agent.cage]
         assert again != pid and not alive(pid)
         agent.end()
-        assert [record["what"] for record in agent.records("gateway_failed")] == ["it was killed by signal 9"]
+        assert [record["what"] for record in agent.records("gateway_failed")] == [
+            "it was killed by signal 9"
+        ]
         assert agent.records()[-1]["kind"] == "end"
     assert wait_until(lambda: not alive(again) and not gateways(place.daemon))
 
 
 def test_a_gateway_that_is_killed_again_and_again(place: Place) -> None:
-    """It is made anew, later each time; in between connections wait or fail, and not one is let through unseen."""
+    """It is made anew, later each time; in between connections wait or fail, and not one is let
+    through unseen.
+    """
     with caged(place.daemon, NETWORK) as agent:
         for _ in range(3):
             assert agent.do(f"get('https://{NAME}/')") == [200, "ok"]
@@ -168,7 +176,9 @@ def connections_to(pid: int, port: int) -> int:
         if link.startswith("socket:["):
             inodes.add(link[8:-1])
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(words[9] in inodes and int(words[2].partition(":")[2], 16) == port for words in lines)
+    return sum(
+        words[9] in inodes and int(words[2].partition(":")[2], 16) == port for words in lines
+    )
 
 
 BREAKS: dict[str, bytes] = {
@@ -182,9 +192,14 @@ BREAKS: dict[str, bytes] = {
 }
 LATER: dict[str, bytes] = {
     "in the middle of a body": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + PIECE,
-    "in the middle of a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n50\r\n" + PIECE,
-    "between chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n16\r\n" + PIECE + b"\r\n",
-    "a chunk that is none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n16\r\n" + PIECE + b"\r\nzz\r\n",
+    "in the middle of a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n50\r\n"
+    + PIECE,
+    "between chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n16\r\n"
+    + PIECE
+    + b"\r\n",
+    "a chunk that is none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n16\r\n"
+    + PIECE
+    + b"\r\nzz\r\n",
 }
 
 
@@ -196,9 +211,14 @@ def test_an_upstream_that_closes_early(place: Place, case: str) -> None:
         text, how, _ms = agent.do(f"talk({BROKEN!r}, {request!r})")
         if case in BREAKS or (case == "a chunk that is none" and "502" in text):
             # Nothing of the answer was sent yet when it turned out to be none.
-            assert text.startswith("HTTP/1.1 502") and "akios_failed" in text and how == "end", (text, how)
+            assert text.startswith("HTTP/1.1 502") and "akios_failed" in text and how == "end", (
+                text,
+                how,
+            )
         else:
-            assert text.startswith("HTTP/1.1 200") and how == "ConnectionResetError", "it cannot look whole"
+            assert text.startswith("HTTP/1.1 200") and how == "ConnectionResetError", (
+                "it cannot look whole"
+            )
             assert not text.endswith("0\r\n\r\n")
         assert agent.do(f"get('https://{NAME}/')") == [200, "ok"]
         agent.end()
@@ -208,7 +228,9 @@ def test_an_upstream_that_closes_early(place: Place, case: str) -> None:
 
 
 def test_an_upstream_that_hangs(place: Place) -> None:
-    """Others go on; when the agent gives up, the upstream's connection is closed, and the record says who left."""
+    """Others go on; when the agent gives up, the upstream's connection is closed, and the record
+    says who left.
+    """
     with caged(place.daemon, NETWORK) as agent:
         begin(agent)
         assert agent.do(f"get('https://{NAME}/')") == [200, "ok"], "beside it"

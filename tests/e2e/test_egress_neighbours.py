@@ -1,6 +1,8 @@
-"""What a cage does to its network leaves another cage's alone: its requests, beside each attack, as a printed ratio.
+"""What a cage does to its network leaves another cage's alone: its requests, beside each attack, as
+a printed ratio.
 
-No time is asserted on: what is asserted is that every request of the other is answered, and that the attack was real.
+No time is asserted on: what is asserted is that every request of the other is answered, and that
+the attack was real.
 """
 
 from __future__ import annotations
@@ -69,5 +71,7 @@ def test_another_cage_goes_on(site: Daemon, neighbour: Caged, idle: float, attac
         done = agent.do("flooded[0]")
         assert done >= 5 or not ATTACKS[attack], "the attack was one"
     busy = statistics.median(found)
-    print(f"{attack:<28} {busy:6.1f} ms a request, {busy / idle:4.1f} times of idle; {done / took:7.0f} a second of it")
+    print(
+        f"{attack:<28} {busy:6.1f} ms a request, {busy / idle:4.1f} times of idle; {done / took:7.0f} a second of it"
+    )
     assert len(found) == REQUESTS

@@ -1,6 +1,8 @@
-"""Ordinary programs reach an allowed site, unmodified, without a proxy variable, over real TLS: curl, git, pip, Node.
+"""Ordinary programs reach an allowed site, unmodified, without a proxy variable, over real TLS:
+curl, git, pip, Node.
 
-The site is this machine's, on loopback; the control of each program is one that asks a site the policy does not name.
+The site is this machine's, on loopback; the control of each program is one that asks a site the
+policy does not name.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ from tests.e2e.upstreams import Authority
 
 SITE, CLOSED, READ_ONLY, RATED = "site.example", "closed.example", "docs.example", "rated.example"
 NETWORK = Network(
-    allowed_domains=(SITE, READ_ONLY), passthrough=(CLOSED,), get_only=(READ_ONLY,), requests_per_minute=0
+    allowed_domains=(SITE, READ_ONLY),
+    passthrough=(CLOSED,),
+    get_only=(READ_ONLY,),
+    requests_per_minute=0,
 )
 SECRET = "ada.lovelace@example.org"
 BIG = 48 << 20
@@ -41,7 +46,10 @@ def wheel() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("harmless.py", "answer = 42\n")
-        archive.writestr("harmless-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: harmless\nVersion: 1.0\n")
+        archive.writestr(
+            "harmless-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: harmless\nVersion: 1.0\n",
+        )
         tags = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         archive.writestr("harmless-1.0.dist-info/WHEEL", tags)
         archive.writestr("harmless-1.0.dist-info/RECORD", "")
@@ -70,7 +78,9 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/big":
             self._say(b"\0" * BIG, "application/octet-stream")
         elif self.headers.get("Upgrade", "").lower() == "websocket":
-            self.wfile.write(b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n\x81\x02hi")
+            self.wfile.write(
+                b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n\x81\x02hi"
+            )
             self.close_connection = True
         else:
             self._say(f"hello from {self.path}".encode(), "text/plain")
@@ -107,12 +117,18 @@ class Handler(BaseHTTPRequestHandler):
         """By git-http-backend(1), a CGI program."""
         path, _, query = self.path.partition("?")
         env = {
-            "GIT_PROJECT_ROOT": str(self.server.directory), "GIT_HTTP_EXPORT_ALL": "1", "PATH_INFO": path,
-            "QUERY_STRING": query, "REQUEST_METHOD": self.command, "PATH": os.environ["PATH"],
-            "CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(body)),
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""), "REMOTE_ADDR": "127.0.0.1",
+            "GIT_PROJECT_ROOT": str(self.server.directory),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "REQUEST_METHOD": self.command,
+            "PATH": os.environ["PATH"],
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "CONTENT_LENGTH": str(len(body)),
+            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "REMOTE_ADDR": "127.0.0.1",
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-        }  # fmt: skip
+        }
         done = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True)
         head, _, rest = done.stdout.partition(b"\r\n\r\n")
         fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
@@ -129,7 +145,9 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, context: ssl.SSLContext, directory: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.socket = context.wrap_socket(
+            self.socket, server_side=True, do_handshake_on_connect=False
+        )
         self.directory = directory
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
 
@@ -153,8 +171,12 @@ def server(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> It
     subprocess.run(["git", "-C", work, "add", "."], check=True)
     subprocess.run(["git", "-C", work, *identity, "commit", "-qm", "first"], check=True)
     subprocess.run(["git", "-C", work, "push", "-q", directory / "repo.git", "main"], check=True)
-    subprocess.run(["git", "-C", directory / "repo.git", "symbolic-ref", "HEAD", "refs/heads/main"], check=True)
-    subprocess.run(["git", "-C", directory / "repo.git", "config", "http.receivepack", "true"], check=True)
+    subprocess.run(
+        ["git", "-C", directory / "repo.git", "symbolic-ref", "HEAD", "refs/heads/main"], check=True
+    )
+    subprocess.run(
+        ["git", "-C", directory / "repo.git", "config", "http.receivepack", "true"], check=True
+    )
     server = Server(authority.server_context(SITE, CLOSED, READ_ONLY, RATED), directory)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -167,7 +189,9 @@ def server(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> It
 def site(server: Server, authority: Authority) -> Iterator[Daemon]:
     roots = server.directory / "roots.pem"
     roots.write_bytes(authority.pem)
-    hosts = ", ".join(f"{name}: '127.0.0.1:{server.server_port}'" for name in (SITE, CLOSED, READ_ONLY, RATED))
+    hosts = ", ".join(
+        f"{name}: '127.0.0.1:{server.server_port}'" for name in (SITE, CLOSED, READ_ONLY, RATED)
+    )
     daemon = Daemon(f"gateway:\n  roots: {roots}\n  hosts: {{{hosts}}}\n", "allow_widening: true\n")
     try:
         yield daemon.start()
@@ -211,9 +235,13 @@ def test_git(agent: Caged, server: Server) -> None:
     push = f"cd /tmp/repo && echo x > new && git add new && {commit} && git push -q"
     code, _, words = agent.do(f"run('sh', '-c', {push!r})")
     assert code == 0, words
-    found = subprocess.run(["git", "-C", server.directory / "repo.git", "log", "--format=%s"], capture_output=True)
+    found = subprocess.run(
+        ["git", "-C", server.directory / "repo.git", "log", "--format=%s"], capture_output=True
+    )
     assert found.stdout == b"second\nfirst\n"
-    code, _, words = agent.do("run('git', 'clone', '-q', 'https://other.example/repo.git', '/tmp/other')")
+    code, _, words = agent.do(
+        "run('git', 'clone', '-q', 'https://other.example/repo.git', '/tmp/other')"
+    )
     assert code == 128 and "Could not resolve host" in words, "the control"
 
 
@@ -227,7 +255,9 @@ def test_pip(agent: Caged) -> None:
     code, out, words = agent.do(pip.format(f"https://{SITE}/simple"))
     assert code == 0, out + words
     assert agent.do("os.listdir('/tmp/w')") == ["harmless-1.0-py3-none-any.whl"]
-    code, _, words = agent.do(pip.format("https://other.example/simple").replace("'-q'", "'-q', '--retries', '0'"))
+    code, _, words = agent.do(
+        pip.format("https://other.example/simple").replace("'-q'", "'-q', '--retries', '0'")
+    )
     assert code == 1 and "No matching distribution" in words, "the control"
 
 
@@ -254,7 +284,9 @@ def test_only_reading_where_the_policy_says_so(agent: Caged, server: Server) -> 
     for method in ("POST", "PUT", "DELETE", "PATCH", "PROPFIND"):
         status, body = agent.do(f"get('https://{READ_ONLY}/', 'x', method={method!r})")
         assert (status, json.loads(body)["error"]["rule"]) == (403, "network.get_only")
-    status, body = agent.do(f"get('https://{READ_ONLY}/', headers={{'X-HTTP-Method-Override': 'DELETE'}})")
+    status, body = agent.do(
+        f"get('https://{READ_ONLY}/', headers={{'X-HTTP-Method-Override': 'DELETE'}})"
+    )
     assert status == 403
     assert json.loads(body)["error"]["hint"] == f"take {READ_ONLY} out of network.get_only"
     assert [seen[0] for seen in server.seen] == ["GET"]
@@ -269,11 +301,17 @@ def test_a_rate_for_each_site(site: Daemon, server: Server) -> None:
         assert [status for status, _ in found].count(200) == 5
         assert agent.do(f"get('https://{SITE}/')")[0] == 200, "another site has its own"
         error = json.loads(found[-1][1])["error"]
-        assert found[-1][0] == 429 and error["rule"] == "network.requests_per_minute" and "raise" in error["hint"]
+        assert (
+            found[-1][0] == 429
+            and error["rule"] == "network.requests_per_minute"
+            and "raise" in error["hint"]
+        )
     assert len(server.seen) == 6
 
 
-def test_websockets_only_where_tls_is_passed_through(agent: Caged, authority: Authority, server: Server) -> None:
+def test_websockets_only_where_tls_is_passed_through(
+    agent: Caged, authority: Authority, server: Server
+) -> None:
     upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n"
     request = f"GET /ws HTTP/1.1\r\nHost: {{}}\r\n{upgrade}"
     text, _, _ = agent.do(f"talk({SITE!r}, {closing(request.format(SITE))!r}, port=443, tls=True)")
@@ -284,7 +322,9 @@ def test_websockets_only_where_tls_is_passed_through(agent: Caged, authority: Au
     )
     assert text.startswith("HTTP/1.1 101") and text.endswith("\x81\x02hi")
     model = "api.openai.com"
-    text, _, _ = agent.do(f"talk({model!r}, {closing(request.format(model))!r}, port=443, tls=True)")
+    text, _, _ = agent.do(
+        f"talk({model!r}, {closing(request.format(model))!r}, port=443, tls=True)"
+    )
     assert text.startswith("HTTP/1.1 426 ") and "upgrade: http/1.1" in text.lower()
     agent.end()
     modes = {(record["host"], record["mode"]) for record in agent.records("net_request")}
@@ -306,7 +346,9 @@ def test_a_client_that_waits_to_be_asked_for_its_body(agent: Caged, server: Serv
     assert code == 0 and out == hashlib.sha256(body.encode()).hexdigest()
     assert "HTTP/1.1 100 Continue" in words
     code, out, words = agent.do(expect.format(READ_ONLY))
-    assert "network.get_only" in out and "100 Continue" not in words, "who is refused is not asked for it"
+    assert "network.get_only" in out and "100 Continue" not in words, (
+        "who is refused is not asked for it"
+    )
 
 
 def test_large_bodies_stream(agent: Caged, server: Server) -> None:
@@ -343,12 +385,16 @@ def anonymous(pid: int) -> int:
 
 
 def test_a_hint_is_the_line_that_helps(site: Daemon) -> None:
-    """What the refusal and the event say, written into the policy as it stands, allows what was refused."""
+    """What the refusal and the event say, written into the policy as it stands, allows what was
+    refused.
+    """
     with caged(site, Network()) as agent:
         assert agent.do(f"look({SITE!r})") == -2
         agent.end()
         [record, *_] = agent.records("net_denied")
     assert record["host"] == SITE and record["rule"] == "network.allowed_domains"
     partial = parse(f"version: 1\n{record['hint']}\n".encode(), "hint")
-    with caged(site, Network(allowed_domains=tuple(partial.values["network.allowed_domains"]))) as agent:
+    with caged(
+        site, Network(allowed_domains=tuple(partial.values["network.allowed_domains"]))
+    ) as agent:
         assert agent.do(f"get('https://{SITE}/')")[0] == 200

@@ -1,7 +1,9 @@
-"""Requests that want to be read in two ways, names that want to be taken for others: from real cages, over real TLS.
+"""Requests that want to be read in two ways, names that want to be taken for others: from real
+cages, over real TLS.
 
-Each attack is refused, reaches no upstream, and is in the log exactly once, with the name it was about.  The control is
-the same request without its trick, in the same cage: it reaches the upstream.
+Each attack is refused, reaches no upstream, and is in the log exactly once, with the name it was
+about.  The control is the same request without its trick, in the same cage: it reaches the
+upstream.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from tests.e2e.upstreams import Authority, Seen, Upstream, answer
 
 NAME, CLOSED, READ_ONLY = "allowed.example", "closed.example", "docs.example"
 NETWORK = Network(
-    allowed_domains=(NAME, "*.wild.example", READ_ONLY, "xn--bcher-kva.example"), passthrough=(CLOSED,),
-    get_only=(READ_ONLY,), requests_per_minute=0,
-)  # fmt: skip
+    allowed_domains=(NAME, "*.wild.example", READ_ONLY, "xn--bcher-kva.example"),
+    passthrough=(CLOSED,),
+    get_only=(READ_ONLY,),
+    requests_per_minute=0,
+)
 
 
 class Site(NamedTuple):
@@ -59,7 +63,7 @@ def site(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iter
             daemon.close()
 
 
-# ---- requests --------------------------------------------------------------------------------------
+# ---- requests ------------------------------------------------------------------------------------
 
 HEAD = f"Host: {NAME}\r\n"
 GOOD = f"GET /behind HTTP/1.1\r\n{HEAD}\r\n"
@@ -181,9 +185,13 @@ def test_what_is_for_another(smuggler: Caged, site: Site, case: str) -> None:
 
 
 def test_the_controls_of_these(smuggler: Caged, site: Site) -> None:
-    """The same words without a trick, and what a strict reader takes: it goes out as one plain request."""
+    """The same words without a trick, and what a strict reader takes: it goes out as one plain
+    request.
+    """
     before = len(site.open.requests)
-    odd = f"GET /1 HTTP/1.1\r\nHOST: {NAME.upper()}.:443\r\nX:\t a \r\nConnection: x\r\nX: b\r\n\r\n"
+    odd = (
+        f"GET /1 HTTP/1.1\r\nHOST: {NAME.upper()}.:443\r\nX:\t a \r\nConnection: x\r\nX: b\r\n\r\n"
+    )
     chunked = (
         f"POST /2 HTTP/1.1\r\n{HEAD}Transfer-Encoding: CHUNKED\r\nTrailer: Host\r\n\r\n"
         "3;name=value\r\nabc\r\n2\r\nde\r\n0\r\nHost: evil.example\r\nX-Late: 1\r\n\r\n"
@@ -192,10 +200,20 @@ def test_the_controls_of_these(smuggler: Caged, site: Site) -> None:
     text, how, _ms = smuggler.do(f"talk({NAME!r}, {odd + chunked + last!r}, port=443, tls=True)")
     assert (text.count("HTTP/1.1 200"), how) == (3, "end"), "three in one packet are three"
     found = site.open.requests[before:]
-    assert [(seen.target, seen.body) for seen in found] == [("/1", b""), ("/2", b"abcde"), ("/3", b"")]
+    assert [(seen.target, seen.body) for seen in found] == [
+        ("/1", b""),
+        ("/2", b"abcde"),
+        ("/3", b""),
+    ]
     for seen in found:
         assert seen.header("host") == NAME
-        assert not {name for name, _ in seen.headers} & {"connection", "trailer", "x-late", "keep-alive", "te"}
+        assert not {name for name, _ in seen.headers} & {
+            "connection",
+            "trailer",
+            "x-late",
+            "keep-alive",
+            "te",
+        }
 
 
 @pytest.mark.parametrize(
@@ -211,13 +229,15 @@ def test_a_body_that_is_not_framed(site: Site, body: str) -> None:
         head = f"POST /framed HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n"
         text, how, _ms = agent.do(f"talk({NAME!r}, {head + body + GOOD!r}, port=443, tls=True)")
         agent.end()
-        assert text.startswith("HTTP/1.1 400") and text.count("HTTP/1.1 ") == 1 and how != "timeout", text
+        assert (
+            text.startswith("HTTP/1.1 400") and text.count("HTTP/1.1 ") == 1 and how != "timeout"
+        ), text
         assert sum(agent.denials().values()) == 1
         assert not agent.records("gateway_failed")
     assert len(site.open.requests) == before
 
 
-# ---- names -----------------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------------------
 
 NOT_THESE = [
     f"{NAME}.evil.example", f"x{NAME}", f"a.{NAME}", "wild.example", "xwild.example", "example", "allowed",
@@ -227,7 +247,15 @@ NOT_THESE = [
 SAME = [
     NAME, NAME.upper(), f"{NAME}.", "Allowed.eXample", "A.Wild.example", "b.a.wild.example", "XN--bcher-kva.example",
 ]  # fmt: skip
-ODD = [f"{NAME}\0.evil.example", f"{NAME}\0", f"{NAME} ", f"{NAME}\n", f"{NAME}/", f"*.{NAME}", "\xffllowed.example"]
+ODD = [
+    f"{NAME}\0.evil.example",
+    f"{NAME}\0",
+    f"{NAME} ",
+    f"{NAME}\n",
+    f"{NAME}/",
+    f"*.{NAME}",
+    "\xffllowed.example",
+]
 
 
 def test_names_that_look_like_others(site: Site) -> None:
@@ -243,7 +271,11 @@ def test_names_that_look_like_others(site: Site) -> None:
         agent.end()
         denied = {host for _, _, host in agent.denials()}
     assert set(NOT_THESE) <= denied and len(denied) == len(NOT_THESE) + len(ODD)
-    hints = {record["host"]: record["hint"] for record in agent.records("net_denied") if record.get("hint")}
+    hints = {
+        record["host"]: record["hint"]
+        for record in agent.records("net_denied")
+        if record.get("hint")
+    }
     assert all(hints[name] == f"network: {{allowed_domains: [{name}]}}" for name in NOT_THESE)
 
 
@@ -255,7 +287,9 @@ SERVER_NAMES = [
 @pytest.mark.parametrize("name", [NAME, CLOSED])
 @pytest.mark.parametrize("asked", SERVER_NAMES)
 def test_a_server_name_that_is_not_the_name(site: Site, name: str, asked: str) -> None:
-    """TLS opened here, and TLS passed through: the name in the hello must be the one that was resolved."""
+    """TLS opened here, and TLS passed through: the name in the hello must be the one that was
+    resolved.
+    """
     before = site.open.connections, site.closed.connections
     with caged(site.daemon, NETWORK) as agent:
         said = agent.do(f"talk({name!r}, 'x', port=443, tls=True, sni={asked!r})")
@@ -270,18 +304,25 @@ def test_a_hello_without_a_name_and_what_is_no_hello(site: Site) -> None:
     with caged(site.daemon, NETWORK) as agent:
         for name in (NAME, CLOSED):
             plain = f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n"
-            assert agent.do(f"talk({name!r}, {plain!r}, port=443)")[0] == "", "plain HTTP at the port of TLS"
+            assert agent.do(f"talk({name!r}, {plain!r}, port=443)")[0] == "", (
+                "plain HTTP at the port of TLS"
+            )
             address = agent.do(f"look({name!r})")[0]
-            assert "UNRECOGNIZED_NAME" in agent.do(f"talk({name!r}, 'x', port=443, tls=True, sni={address!r})")[1]
+            assert (
+                "UNRECOGNIZED_NAME"
+                in agent.do(f"talk({name!r}, 'x', port=443, tls=True, sni={address!r})")[1]
+            )
         agent.end()
-        assert agent.denials() == Counter({("tls", "tls", name): 1 for name in (NAME, CLOSED)}) + Counter(
-            {("tls", "tls.server_name", name): 1 for name in (NAME, CLOSED)}
-        )
+        assert agent.denials() == Counter(
+            {("tls", "tls", name): 1 for name in (NAME, CLOSED)}
+        ) + Counter({("tls", "tls.server_name", name): 1 for name in (NAME, CLOSED)})
     assert (site.open.connections, site.closed.connections) == before
 
 
 def test_a_hello_cut_at_every_byte_is_read_all_the_same(site: Site, authority: Authority) -> None:
-    """The control of those above: the right name, however slowly it comes, is let through, also closed."""
+    """The control of those above: the right name, however slowly it comes, is let through, also
+    closed.
+    """
     program = (
         "(lambda c, s: (s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), c.set_alpn_protocols(['http/1.1']), "
         "handshake_in_pieces(c, s, {name!r}))[-1])(ssl.create_default_context(cadata={ca!r}), "
@@ -290,7 +331,9 @@ def test_a_hello_cut_at_every_byte_is_read_all_the_same(site: Site, authority: A
     with caged(site.daemon, NETWORK) as agent:
         ca = agent.do("open('/etc/akios/ca.pem').read()")
         assert agent.do(program.format(name=NAME, ca=ca)).startswith("HTTP/1.1 200")
-        assert agent.do(program.format(name=CLOSED, ca=authority.pem.decode())).startswith("HTTP/1.1 200")
+        assert agent.do(program.format(name=CLOSED, ca=authority.pem.decode())).startswith(
+            "HTTP/1.1 200"
+        )
     assert site.closed.requests[-1].server_name == CLOSED
 
 
@@ -304,11 +347,15 @@ def test_another_cages_authority(site: Site) -> None:
         said = one.do(f"talk({NAME!r}, {request!r}, port=443, tls=True)")
         assert said[0].startswith("HTTP/1.1 200"), "the control"
         one.end()
-        assert one.denials() == {("tls", "tls.handshake", NAME): 1}, "that a client does not trust it is told"
+        assert one.denials() == {("tls", "tls.handshake", NAME): 1}, (
+            "that a client does not trust it is told"
+        )
 
 
 def test_a_relay_in_one_cage_is_nothing_to_another(site: Site) -> None:
-    """A server in a cage serves that cage; its own gateway's ports it cannot take, and no other cage sees it."""
+    """A server in a cage serves that cage; its own gateway's ports it cannot take, and no other
+    cage sees it.
+    """
     listen = (
         "(lambda s: (s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1), s.bind(('0.0.0.0', {port})), s.listen(), "
         "background.append(s), 'listens')[-1])(socket.socket())"
@@ -318,7 +365,9 @@ def test_a_relay_in_one_cage_is_nothing_to_another(site: Site) -> None:
         address = relay.do(f"look({NAME!r})")[0]
         reached = "(lambda s: (s.settimeout(5), s.connect_ex(({address!r}, {port})))[-1])(socket.socket())"
         assert relay.do(reached.format(address="127.0.0.1", port=8080)) == 0, "the control"
-        assert relay.do(reached.format(address=address, port=8080)) == 0, "its own relay, in its own cage"
+        assert relay.do(reached.format(address=address, port=8080)) == 0, (
+            "its own relay, in its own cage"
+        )
         for there in ("127.0.0.1", address):
             assert other.do(reached.format(address=there, port=8080)) == 111, "ECONNREFUSED"
         for port in (53, 80, 443):
@@ -326,7 +375,7 @@ def test_a_relay_in_one_cage_is_nothing_to_another(site: Site) -> None:
             assert relay.do(program) in ("EACCES", "EADDRINUSE"), port
 
 
-# ---- sizes and speeds ------------------------------------------------------------------------------
+# ---- sizes and speeds ----------------------------------------------------------------------------
 
 
 def test_what_is_too_large_is_refused_at_once(site: Site) -> None:
@@ -376,7 +425,9 @@ def test_a_compressed_body_that_explodes(site: Site, case: str) -> None:
 
 
 def test_who_is_slow_is_left_and_the_others_are_served(site: Site) -> None:
-    """Heads that come a byte at a time, on three hundred connections: others are answered meanwhile, then they end."""
+    """Heads that come a byte at a time, on three hundred connections: others are answered
+    meanwhile, then they end.
+    """
     with caged(site.daemon, NETWORK) as agent:
         assert agent.do(f"slow_heads({NAME!r}, 300)") == 300
         found = agent.do(f"times('https://{NAME}/', 50)")
@@ -390,7 +441,9 @@ def test_who_is_slow_is_left_and_the_others_are_served(site: Site) -> None:
 
 
 def test_ten_thousand_connections(site: Site) -> None:
-    """All at once: as many as may be are held, the others are closed and counted; then the cage goes on as before."""
+    """All at once: as many as may be are held, the others are closed and counted; then the cage
+    goes on as before.
+    """
     with caged(site.daemon, NETWORK) as agent:
         before = sorted(agent.do(f"times('https://{NAME}/', 20)"))[10]
         taken, closed, given_back = agent.do(f"open_many({NAME!r}, 10_000)")

@@ -1,4 +1,6 @@
-"""The state directory's disk runs full: errors name it, nothing durable is lost, and with room again it goes on."""
+"""The state directory's disk runs full: errors name it, nothing durable is lost, and with room
+again it goes on.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ while True:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon whose state directory is a file system of 256 MiB.  A process that outlives the test unmounts it."""
+    """A daemon whose state directory is a file system of 256 MiB.  A process that outlives the test
+    unmounts it.
+    """
     daemon = Daemon("pools: {userns: 2}\n")
     image = tmp_path / "image"
     with image.open("wb") as file:
@@ -54,7 +58,9 @@ def small(tmp_path: Path) -> Iterator[Daemon]:
         assert tidy.wait(60) == 0
         daemon.close()
         assert not [line for line in resources.mounts() if str(daemon.base) in line]
-        assert wait_until(lambda: not [line for line in resources.loop_devices() if str(tmp_path) in line])
+        assert wait_until(
+            lambda: not [line for line in resources.loop_devices() if str(tmp_path) in line]
+        )
 
 
 def fill(daemon: Daemon) -> Path:
@@ -73,7 +79,8 @@ def test_runs_are_refused_with_words_and_go_on_with_room(small: Daemon) -> None:
     ballast = fill(small)
     refused = 0
     for _ in range(16):
-        # What was prepared before still runs, and gives its room back; what began just before waits for room.
+        # What was prepared before still runs, and gives its room back; what began just before waits
+        # for room.
         with contextlib.suppress(subprocess.TimeoutExpired):
             done = small.run("sh", "-c", "exit 3", timeout=15)
             assert done.returncode in (3, 125)
@@ -85,9 +92,13 @@ def test_runs_are_refused_with_words_and_go_on_with_room(small: Daemon) -> None:
             break
         fill(small)
     assert refused == 3
-    assert small.ctl("doctor").returncode in (0, 1), "it answers, and is unwell once the ledger had to wait"
+    assert small.ctl("doctor").returncode in (0, 1), (
+        "it answers, and is unwell once the ledger had to wait"
+    )
     ballast.unlink()
-    assert wait_until(lambda: small.run("sh", "-c", "exit 3").returncode == 3), "room is not noticed"
+    assert wait_until(lambda: small.run("sh", "-c", "exit 3").returncode == 3), (
+        "room is not noticed"
+    )
     for _ in range(3):
         assert small.run("sh", "-c", "exit 3").returncode == 3
     assert_whole(small)
@@ -98,15 +109,26 @@ def test_a_cage_that_fills_the_log_waits_and_goes_on(small: Daemon) -> None:
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(
             small.popen(
-                "run", "--workspace", workspace, "--", "python3", "-c", FLOOD,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=workspace,
+                "run",
+                "--workspace",
+                workspace,
+                "--",
+                "python3",
+                "-c",
+                FLOOD,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=workspace,
             )
-        )  # fmt: skip
+        )
         stack.callback(client.kill)
         assert client.stdout is not None and client.stdout.readline() == b"up\n"
         cage = next(iter(json.loads(small.ctl("ps", "--json").stdout)))["cage"]
         ballast = fill(small)
-        assert wait_until(lambda: stands_still(small, cage), 60), "records are written although there is no room"
+        assert wait_until(lambda: stands_still(small, cage), 60), (
+            "records are written although there is no room"
+        )
         assert client.poll() is None, "the cage was to wait, not to end"
         assert small.ctl("ps").returncode == 0
         stopped_at = size_of_log(small, cage)
@@ -117,9 +139,13 @@ def test_a_cage_that_fills_the_log_waits_and_goes_on(small: Daemon) -> None:
     records = small.events(cage)
     assert records[-1]["kind"] == "end"
     # The last call may have been killed before its path was read.
-    unlinks = [record for record in records if record.get("name") == "unlink" and record.get("path")]
+    unlinks = [
+        record for record in records if record.get("name") == "unlink" and record.get("path")
+    ]
     numbers = [int(record["path"].rpartition("/")[2]) for record in unlinks]
-    assert numbers[: stopped_at] == list(range(1, len(numbers) + 1))[: stopped_at], "a record is missing or came twice"
+    assert numbers[:stopped_at] == list(range(1, len(numbers) + 1))[:stopped_at], (
+        "a record is missing or came twice"
+    )
     assert_whole(small)
 
 
@@ -128,10 +154,19 @@ def test_what_was_acknowledged_survives_a_kill_while_it_is_full(small: Daemon) -
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(
             small.popen(
-                "run", "--workspace", workspace, "--", "python3", "-c", FLOOD,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=workspace,
+                "run",
+                "--workspace",
+                workspace,
+                "--",
+                "python3",
+                "-c",
+                FLOOD,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=workspace,
             )
-        )  # fmt: skip
+        )
         stack.callback(client.kill)
         assert client.stdout is not None and client.stdout.readline() == b"up\n"
         cage = next(iter(json.loads(small.ctl("ps", "--json").stdout)))["cage"]
@@ -146,7 +181,9 @@ def test_what_was_acknowledged_survives_a_kill_while_it_is_full(small: Daemon) -
         assert client.wait(60) != 0
     ballast.unlink()
     small.start()
-    assert size_of_log(small, cage) >= acknowledged and entry_of(small, cage, acknowledged - 1) == last
+    assert (
+        size_of_log(small, cage) >= acknowledged and entry_of(small, cage, acknowledged - 1) == last
+    )
     assert small.run("sh", "-c", "exit 3").returncode == 3
     for words in ([], [cage]):
         report = json.loads(small.ctl("ledger", "verify", *words, "--json").stdout)

@@ -1,4 +1,6 @@
-"""The gateway as a process: names answered in real cages, what holds it, and that nothing of it outlives its cage."""
+"""The gateway as a process: names answered in real cages, what holds it, and that nothing of it
+outlives its cage.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +60,12 @@ for line in sys.stdin:
 """
 # Networks are made by fours, so that up to three are there in advance of the pool.
 SPARE = Counter({"net:[]": 3})
-QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03api\x06openai\x03com\x00\x00\x01\x00\x01"
+QUERY = (
+    b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03api\x06openai\x03com\x00\x00\x01\x00\x01"
+)
 RANGE = range(
-    int.from_bytes(socket.inet_aton("198.18.0.1"), "big"), int.from_bytes(socket.inet_aton("198.20.0.0"), "big")
+    int.from_bytes(socket.inet_aton("198.18.0.1"), "big"),
+    int.from_bytes(socket.inet_aton("198.20.0.0"), "big"),
 )
 
 
@@ -79,7 +84,11 @@ class Agent:
 
     def __init__(self, daemon: Daemon, client: subprocess.Popen[str]) -> None:
         self.daemon, self.client = daemon, client
-        [info] = [one for one in json.loads(daemon.ctl("ps", "--json").stdout) if one["state"] == "running"][-1:]
+        [info] = [
+            one
+            for one in json.loads(daemon.ctl("ps", "--json").stdout)
+            if one["state"] == "running"
+        ][-1:]
         self.cage = str(info["cage"])
 
     def do(self, expression: str) -> Any:
@@ -96,9 +105,19 @@ class Agent:
 @contextmanager
 def agent(daemon: Daemon) -> Iterator[Agent]:
     client = daemon.popen(
-        "run", "--workspace", daemon.workspace(), "--", "python3", "-c", OBEDIENT,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=daemon.base,
-    )  # fmt: skip
+        "run",
+        "--workspace",
+        daemon.workspace(),
+        "--",
+        "python3",
+        "-c",
+        OBEDIENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=daemon.base,
+    )
     with client:
         assert client.stdout is not None and client.stdout.readline() == "up\n"
         yield Agent(daemon, client)
@@ -128,7 +147,10 @@ def gateway_groups(daemon: Daemon, cage: str = "") -> set[str]:
 
 def zygote(daemon: Daemon) -> int:
     assert daemon.process is not None
-    names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in resources.descendants(daemon.process.pid)}
+    names = {
+        pid: Path(f"/proc/{pid}/comm").read_text().strip()
+        for pid in resources.descendants(daemon.process.pid)
+    }
     [found] = [pid for pid, name in names.items() if name == "akios-zygote"]
     return found
 
@@ -139,7 +161,13 @@ def resolve(daemon: Daemon, names: list[str], network: Network) -> tuple[dict[st
     (workspace / "agent.py").write_text(OBEDIENT)
     lines = "".join(f"look({name!r})\n" for name in names)
     (workspace / "lines").write_text(lines)
-    outcome = run(daemon.socket, 0, "cd /ws && python3 agent.py < lines", workspace, policy=Policy(network=network))
+    outcome = run(
+        daemon.socket,
+        0,
+        "cd /ws && python3 agent.py < lines",
+        workspace,
+        policy=Policy(network=network),
+    )
     assert outcome.exit_code == 0, outcome
     return dict(zip(names, map(json.loads, outcome.output.splitlines()[1:]), strict=True)), outcome
 
@@ -149,35 +177,67 @@ def denials(daemon: Daemon, cage: str) -> list[dict[str, Any]]:
 
 
 def in_range(addresses: Any) -> bool:
-    return isinstance(addresses, list) and all(int.from_bytes(socket.inet_aton(a), "big") in RANGE for a in addresses)
+    return isinstance(addresses, list) and all(
+        int.from_bytes(socket.inet_aton(a), "big") in RANGE for a in addresses
+    )
 
 
 class TestNames:
     def test_by_the_policy(self, private: Daemon) -> None:
-        network = Network(allowed_domains=("example.com", "*.wild.org"), passthrough=("pinned.example",))
-        allowed = ["example.com", "EXAMPLE.Com", "example.com.", "a.wild.org", "b.c.wild.org", "pinned.example"]
+        network = Network(
+            allowed_domains=("example.com", "*.wild.org"), passthrough=("pinned.example",)
+        )
+        allowed = [
+            "example.com",
+            "EXAMPLE.Com",
+            "example.com.",
+            "a.wild.org",
+            "b.c.wild.org",
+            "pinned.example",
+        ]
         denied = ["denied.test", "wild.org", "www.example.com", "com", "example.com.evil.test"]
-        found, outcome = resolve(private, [*allowed, "api.openai.com", "api.x.ai", *denied], network)
-        assert all(in_range(found[name]) and len(found[name]) == 1 for name in [*allowed, "api.openai.com", "api.x.ai"])
-        assert found["example.com"] == found["EXAMPLE.Com"] == found["example.com."], "one name, one address"
-        apart = {name: found[name][0] for name in ["example.com", *allowed[3:], "api.openai.com", "api.x.ai"]}
+        found, outcome = resolve(
+            private, [*allowed, "api.openai.com", "api.x.ai", *denied], network
+        )
+        assert all(
+            in_range(found[name]) and len(found[name]) == 1
+            for name in [*allowed, "api.openai.com", "api.x.ai"]
+        )
+        assert found["example.com"] == found["EXAMPLE.Com"] == found["example.com."], (
+            "one name, one address"
+        )
+        apart = {
+            name: found[name][0]
+            for name in ["example.com", *allowed[3:], "api.openai.com", "api.x.ai"]
+        }
         assert len(set(apart.values())) == len(apart)
         assert {name: found[name] for name in denied} == dict.fromkeys(denied, socket.EAI_NONAME)
         told = denials(private, outcome.cage)
         assert {record["host"] for record in told} == set(denied)
-        assert all(record["hint"] == f"network: {{allowed_domains: [{record['host']}]}}" for record in told)
+        assert all(
+            record["hint"] == f"network: {{allowed_domains: [{record['host']}]}}" for record in told
+        )
 
     def test_where_nothing_is_allowed_every_denial_is_explained(self, private: Daemon) -> None:
-        found, outcome = resolve(private, ["api.openai.com", "example.com", "localhost"], Network(llm=False))
+        found, outcome = resolve(
+            private, ["api.openai.com", "example.com", "localhost"], Network(llm=False)
+        )
         assert found["api.openai.com"] == found["example.com"] == socket.EAI_NONAME
         assert "127.0.0.1" in found["localhost"]
-        assert {record["host"] for record in denials(private, outcome.cage)} == {"api.openai.com", "example.com"}
+        assert {record["host"] for record in denials(private, outcome.cage)} == {
+            "api.openai.com",
+            "example.com",
+        }
 
     def test_by_datagram_and_by_stream(self, private: Daemon) -> None:
         with agent(private) as one:
-            by_datagram, by_stream = (one.do(f"ask({QUERY.hex()!r}, {stream})") for stream in (False, True))
+            by_datagram, by_stream = (
+                one.do(f"ask({QUERY.hex()!r}, {stream})") for stream in (False, True)
+            )
             assert by_datagram == by_stream and in_range(one.do("look('api.openai.com')"))
-            assert bytes.fromhex(by_datagram)[-4:] == socket.inet_aton(one.do("look('api.openai.com')")[0])
+            assert bytes.fromhex(by_datagram)[-4:] == socket.inet_aton(
+                one.do("look('api.openai.com')")[0]
+            )
 
 
 class TestDirectAddresses:
@@ -198,7 +258,9 @@ class TestDirectAddresses:
             six.listen()
             yield four.getsockname()[1], six.getsockname()[1], udp.getsockname()[1]
 
-    def test_the_hosts_own_are_others(self, private: Daemon, listening: tuple[int, int, int]) -> None:
+    def test_the_hosts_own_are_others(
+        self, private: Daemon, listening: tuple[int, int, int]
+    ) -> None:
         four, six, udp = listening
         socket.create_connection(("127.0.0.1", four)).close()
         socket.create_connection(("::1", six)).close()
@@ -206,8 +268,14 @@ class TestDirectAddresses:
             control.connect(("127.0.0.1", udp))
             control.send(b"x")
         with agent(private) as one:
-            assert one.do(f"connect(socket.AF_INET, socket.SOCK_STREAM, '127.0.0.1', {four})") == errno.ECONNREFUSED
-            assert one.do(f"connect(socket.AF_INET6, socket.SOCK_STREAM, '::1', {six})") == errno.ECONNREFUSED
+            assert (
+                one.do(f"connect(socket.AF_INET, socket.SOCK_STREAM, '127.0.0.1', {four})")
+                == errno.ECONNREFUSED
+            )
+            assert (
+                one.do(f"connect(socket.AF_INET6, socket.SOCK_STREAM, '::1', {six})")
+                == errno.ECONNREFUSED
+            )
 
     @pytest.mark.parametrize(
         ("family", "address"),
@@ -215,12 +283,16 @@ class TestDirectAddresses:
          ("AF_INET6", "2001:db8::1"), ("AF_INET6", "fd00::1")],
     )  # fmt: skip
     @pytest.mark.parametrize("kind", ["SOCK_STREAM", "SOCK_DGRAM"])
-    def test_no_route_leads_out(self, private: Daemon, family: str, address: str, kind: str) -> None:
+    def test_no_route_leads_out(
+        self, private: Daemon, family: str, address: str, kind: str
+    ) -> None:
         with agent(private) as one:
             got = one.do(f"connect(socket.{family}, socket.{kind}, {address!r}, 443)")
         assert got == errno.ENETUNREACH, "the kernel says no at once; nothing is waited for"
 
-    def test_an_address_that_stands_for_no_name_is_closed_and_recorded(self, private: Daemon) -> None:
+    def test_an_address_that_stands_for_no_name_is_closed_and_recorded(
+        self, private: Daemon
+    ) -> None:
         with agent(private) as one:
             for address in ("198.18.200.200", "198.19.255.254", "127.0.0.1"):
                 got = one.do(f"connect(socket.AF_INET, socket.SOCK_STREAM, {address!r}, 443)")
@@ -234,8 +306,14 @@ class TestDirectAddresses:
     def test_a_port_that_nobody_named_is_refused(self, private: Daemon) -> None:
         with agent(private) as one:
             address = one.do("look('api.openai.com')")[0]
-            assert one.do(f"connect(socket.AF_INET, socket.SOCK_STREAM, {address!r}, 22)") == errno.ECONNREFUSED
-            assert one.do(f"connect(socket.AF_INET, socket.SOCK_DGRAM, {address!r}, 443)") in (0, errno.ECONNREFUSED)
+            assert (
+                one.do(f"connect(socket.AF_INET, socket.SOCK_STREAM, {address!r}, 22)")
+                == errno.ECONNREFUSED
+            )
+            assert one.do(f"connect(socket.AF_INET, socket.SOCK_DGRAM, {address!r}, 443)") in (
+                0,
+                errno.ECONNREFUSED,
+            )
 
 
 def status_of(pid: int) -> dict[str, str]:
@@ -244,7 +322,9 @@ def status_of(pid: int) -> dict[str, str]:
 
 
 def attempt(uid: int, work: Callable[[], None]) -> int:
-    """The errno with which the kernel refuses ``work`` to a process of this uid; 0 when it does not."""
+    """The errno with which the kernel refuses ``work`` to a process of this uid; 0 when it does
+    not.
+    """
 
     def inner() -> int:
         os.setgroups([])
@@ -279,27 +359,45 @@ class TestConfinement:
     def test_it_has_no_privilege(self, private: Daemon, pair: tuple[Agent, Agent]) -> None:
         found = [status_of(one.gateway()) for one in pair]
         for status in found:
-            assert {status[name].strip("0") for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {""}
+            assert {
+                status[name].strip("0")
+                for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+            } == {""}
             assert (status["NoNewPrivs"], status["Seccomp"], status["Groups"]) == ("1", "2", "")
             assert len(set(status["Uid"].split() + status["Gid"].split())) == 1
         uids = {int(status["Uid"].split()[0]) for status in found}
         assert len(uids) == 2 and all(uid in resources.CAGED for uid in uids)
         assert private.process is not None
         caged = resources.caged_processes_of(private) - {one.gateway() for one in pair}
-        assert caged and not uids & {resources.processes()[pid][1] for pid in caged}, "never the agent's own"
+        assert caged and not uids & {resources.processes()[pid][1] for pid in caged}, (
+            "never the agent's own"
+        )
 
     def test_its_zygote_keeps_only_what_it_needs(self, private: Daemon) -> None:
         status = status_of(zygote(private))
-        assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0b111 << 5, "kill, setgid, setuid"
-        assert (status["CapBnd"].strip("0"), status["NoNewPrivs"], status["Threads"]) == ("", "1", "1")
+        assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0b111 << 5, (
+            "kill, setgid, setuid"
+        )
+        assert (status["CapBnd"].strip("0"), status["NoNewPrivs"], status["Threads"]) == (
+            "",
+            "1",
+            "1",
+        )
 
     def test_it_holds_nothing_of_others(self, private: Daemon, pair: tuple[Agent, Agent]) -> None:
         for one in pair:
             found = resources.descriptors(one.gateway())
-            assert set(found) <= {"file", "socket:[]", "anon_inode:[eventpoll]", "anon_inode:[eventfd]", "pipe:[]"}, (
-                found
-            )
-            links = {os.readlink(f"/proc/{one.gateway()}/fd/{fd}") for fd in os.listdir(f"/proc/{one.gateway()}/fd")}
+            assert set(found) <= {
+                "file",
+                "socket:[]",
+                "anon_inode:[eventpoll]",
+                "anon_inode:[eventfd]",
+                "pipe:[]",
+            }, found
+            links = {
+                os.readlink(f"/proc/{one.gateway()}/fd/{fd}")
+                for fd in os.listdir(f"/proc/{one.gateway()}/fd")
+            }
             files = {link for link in links if link.startswith("/")}
             assert files <= {"/dev/null", str(private.log)}, files
 
@@ -318,15 +416,30 @@ class TestConfinement:
             # Not even its own uid: it is not dumpable.
             for uid in (own, foreign):
                 assert attempt(uid, lambda: ptrace(victim)) == errno.EPERM
-                assert attempt(uid, lambda: os.close(os.open(f"/proc/{victim}/mem", os.O_RDONLY))) == errno.EACCES
-                assert attempt(uid, lambda: os.close(os.open(f"/proc/{victim}/fd/3", os.O_RDONLY))) == errno.EACCES
+                assert (
+                    attempt(uid, lambda: os.close(os.open(f"/proc/{victim}/mem", os.O_RDONLY)))
+                    == errno.EACCES
+                )
+                assert (
+                    attempt(uid, lambda: os.close(os.open(f"/proc/{victim}/fd/3", os.O_RDONLY)))
+                    == errno.EACCES
+                )
         finally:
             control.kill()
             control.wait()
 
-    def test_a_caged_agent_does_not_see_it(self, private: Daemon, pair: tuple[Agent, Agent]) -> None:
-        assert pair[0].do("sorted(name for name in __import__('os').listdir('/proc') if name.isdigit())") != []
-        seen = pair[0].do("[open(f'/proc/{n}/comm').read() for n in __import__('os').listdir('/proc') if n.isdigit()]")
+    def test_a_caged_agent_does_not_see_it(
+        self, private: Daemon, pair: tuple[Agent, Agent]
+    ) -> None:
+        assert (
+            pair[0].do(
+                "sorted(name for name in __import__('os').listdir('/proc') if name.isdigit())"
+            )
+            != []
+        )
+        seen = pair[0].do(
+            "[open(f'/proc/{n}/comm').read() for n in __import__('os').listdir('/proc') if n.isdigit()]"
+        )
         assert not [name for name in seen if name.startswith("gw-")]
 
     def test_it_is_in_groups_of_its_own(self, private: Daemon, pair: tuple[Agent, Agent]) -> None:
@@ -353,14 +466,21 @@ class TestItsLife:
 
     def test_killed_it_is_made_again_and_keeps_the_addresses(self, private: Daemon) -> None:
         with agent(private) as one:
-            before = {name: one.do(f"look({name!r})") for name in ("api.x.ai", "api.openai.com", "api.mistral.ai")}
+            before = {
+                name: one.do(f"look({name!r})")
+                for name in ("api.x.ai", "api.openai.com", "api.mistral.ai")
+            }
             for _ in range(2):
                 pid = one.gateway()
                 os.kill(pid, signal.SIGKILL)
                 assert wait_until(lambda pid=pid: not alive(pid))  # type: ignore[misc]
                 assert {name: one.do(f"look({name!r})") for name in reversed(before)} == before
                 assert one.gateway() not in (0, pid)
-        failures = [record["what"] for record in private.events(one.cage) if record["kind"] == "gateway_failed"]
+        failures = [
+            record["what"]
+            for record in private.events(one.cage)
+            if record["kind"] == "gateway_failed"
+        ]
         assert failures == ["it was killed by signal 9"] * 2
 
     def test_its_zygote_killed_both_are_made_again(self, private: Daemon) -> None:
@@ -396,7 +516,9 @@ class TestItsLife:
         assert private.events(one.cage)[-1]["kind"] == "end"
 
     def test_what_it_saw_last_is_in_the_log(self, private: Daemon) -> None:
-        """The agent is dead a moment after its last question: the denial is on record, with every repetition."""
+        """The agent is dead a moment after its last question: the denial is on record, with every
+        repetition.
+        """
         found, outcome = resolve(private, ["denied.test"] * 40, Network())
         assert found == {"denied.test": socket.EAI_NONAME}
         told = denials(private, outcome.cage)

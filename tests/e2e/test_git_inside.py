@@ -1,4 +1,6 @@
-"""git in a cage: it ignores what its user ignores everywhere, and its user is told what else it does not know."""
+"""git in a cage: it ignores what its user ignores everywhere, and its user is told what else it
+does not know.
+"""
 
 from __future__ import annotations
 
@@ -31,19 +33,39 @@ class Person:
         self.home = daemon.base / f"git-home-{len(list(daemon.base.iterdir()))}"
         self.home.mkdir()
         os.chown(self.home, uid, -1)
-        self.options = {**daemon.as_user(uid), "env": {"PATH": "/usr/bin:/bin", "HOME": str(self.home)}}
+        self.options = {
+            **daemon.as_user(uid),
+            "env": {"PATH": "/usr/bin:/bin", "HOME": str(self.home)},
+        }
         self.outside("git init -q && echo x > code && echo s3cret > local.env && echo x > b.tmp")
 
     def outside(self, script: str) -> str:
-        done = subprocess.run(["sh", "-ec", script], cwd=self.where, capture_output=True, text=True, **self.options)
+        done = subprocess.run(
+            ["sh", "-ec", script], cwd=self.where, capture_output=True, text=True, **self.options
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def inside(self, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [BIN / "akiosctl", "--socket", self.daemon.socket, "run", "--discard", *flags, "--", "sh", "-ec", script],
-            cwd=self.where, capture_output=True, text=True, timeout=90, **self.options,
-        )  # fmt: skip
+            [
+                BIN / "akiosctl",
+                "--socket",
+                self.daemon.socket,
+                "run",
+                "--discard",
+                *flags,
+                "--",
+                "sh",
+                "-ec",
+                script,
+            ],
+            cwd=self.where,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            **self.options,
+        )
 
     def write(self, path: str, text: str) -> None:
         target = self.home / path
@@ -70,15 +92,21 @@ def test_what_the_user_ignores_everywhere_is_ignored_inside(person: Person, how:
     """The control: without the rules git inside commits the secret, as git outside does."""
     before = person.inside(COMMIT)
     assert before.stdout.split() == ["b.tmp", "code", "local.env"], before.stderr
-    rules = {"standard": ".config/git/ignore", "link": "dotfiles/ignore"}.get(how, ".ignored-by-git")
+    rules = {"standard": ".config/git/ignore", "link": "dotfiles/ignore"}.get(
+        how, ".ignored-by-git"
+    )
     person.write(rules, "*.env\n")
     if how == "named":
         person.write(".gitconfig", "[core]\n  excludesFile = ~/.ignored-by-git\n")
     elif how == "by include":
         person.write(".config/git/config", "[include]\n  path = more\n")
-        person.write(".config/git/more", f"[core]\n  excludesFile = {person.home}/.ignored-by-git\n")
+        person.write(
+            ".config/git/more", f"[core]\n  excludesFile = {person.home}/.ignored-by-git\n"
+        )
     elif how == "link":
-        person.outside(f"mkdir -p ~/.config/git && ln -s {person.home}/dotfiles/ignore ~/.config/git/ignore")
+        person.outside(
+            f"mkdir -p ~/.config/git && ln -s {person.home}/dotfiles/ignore ~/.config/git/ignore"
+        )
     for _ in range(2):
         done = person.inside(COMMIT)
         assert done.stdout.split() == ["b.tmp", "code"], done.stderr
@@ -102,7 +130,9 @@ def test_what_would_differ_is_said_at_the_start(person: Person) -> None:
     person.write(".gitconfig", LACKING)
     done = person.inside("true")
     assert "git inside does not have these settings of yours" in done.stderr, done.stderr
-    assert "commit.gpgsign, core.autocrlf" in done.stderr and "filter.lfs" not in done.stderr, "no attribute names it"
+    assert "commit.gpgsign, core.autocrlf" in done.stderr and "filter.lfs" not in done.stderr, (
+        "no attribute names it"
+    )
     person.outside("mkdir -p deep/er && echo '*.bin filter=lfs diff=lfs' > deep/er/.gitattributes")
     assert "core.autocrlf, filter.lfs" in person.inside("true").stderr
     assert "git inside" not in person.inside("true", "--quiet").stderr
@@ -115,7 +145,9 @@ def test_no_secret_passes_for_ignore_rules(person: Person, where: str) -> None:
     person.write(".ssh/ignore", "PRIVATE KEY\n")
     path = f"{person.home}/.ssh/ignore" if where == ".ssh/ignore" else f"{person.where}/rules"
     if where == "project-link":
-        person.write("notes", "PRIVATE THOUGHTS\n")  # an agent's link: in no place known for its secrets
+        person.write(
+            "notes", "PRIVATE THOUGHTS\n"
+        )  # an agent's link: in no place known for its secrets
         person.outside(f"ln -s {person.home}/notes rules")
     person.write(".gitconfig", f"[core]\n excludesFile = {path}\n")
     done = person.inside("cat ~/.config/git/ignore")

@@ -1,4 +1,6 @@
-"""The watch over the host sees what it is there for: each thing planted outside is told, by name, and goes again."""
+"""The watch over the host sees what it is there for: each thing planted outside is told, by name,
+and goes again.
+"""
 
 from __future__ import annotations
 
@@ -78,17 +80,27 @@ def test_what_is_planted_on_the_host_is_told(daemon: Daemon, name: str) -> None:
         told = host_watch.grown(before, host_watch.read(daemon))
         assert any(line.startswith(name) for line in told), told
     assert not [
-        line for line in host_watch.grown_when_settled(before, lambda: host_watch.read(daemon)) if line.startswith(name)
+        line
+        for line in host_watch.grown_when_settled(before, lambda: host_watch.read(daemon))
+        if line.startswith(name)
     ]
 
 
 def test_a_cage_that_lives_on_is_told(daemon: Daemon) -> None:
     before = host_watch.read(daemon)
     with daemon.popen(
-        "run", "--workspace", daemon.workspace(), "--", "sh", "-c",
-        "for n in $(seq 80); do sleep 1000 & done; echo up; read line; kill 0", cwd=daemon.base,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    ) as client:  # fmt: skip
+        "run",
+        "--workspace",
+        daemon.workspace(),
+        "--",
+        "sh",
+        "-c",
+        "for n in $(seq 80); do sleep 1000 & done; echo up; read line; kill 0",
+        cwd=daemon.base,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as client:
         assert client.stdout is not None and client.stdout.readline() == b"up\n"
         told = host_watch.grown(before, host_watch.read(daemon))
         assert {line.split(":")[0] for line in told} >= {"processes in cages"}, told

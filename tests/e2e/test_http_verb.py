@@ -1,4 +1,6 @@
-"""``akiosctl http`` by hand: every flag, what is wrong, exit codes, JSON; by a running cage's rules, by one's own."""
+"""``akiosctl http`` by hand: every flag, what is wrong, exit codes, JSON; by a running cage's
+rules, by one's own.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +40,18 @@ def echo(seen: Seen) -> bytes:
     if seen.target == "/bytes":
         return answer(200, b"\xff\xfe\x00\x1b[2J")
     if seen.target == "/lies":
-        return answer(200, b"x", [("Akios-Redacted", "EMAIL body 99"), ("Akios-Verdict", "denied"), ("Alt-Svc", "h3")])
+        return answer(
+            200,
+            b"x",
+            [("Akios-Redacted", "EMAIL body 99"), ("Akios-Verdict", "denied"), ("Alt-Svc", "h3")],
+        )
     if seen.target == "/away":
         return answer(302, b"", [("Location", "http://169.254.169.254/")])
-    return answer(200, f"{seen.method} {seen.target} ".encode() + seen.body, [("X-Kept", seen.header("x-mine"))])
+    return answer(
+        200,
+        f"{seen.method} {seen.target} ".encode() + seen.body,
+        [("X-Kept", seen.header("x-mine"))],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,22 +83,38 @@ def project(site: Daemon) -> Path:
     return where
 
 
-def http(site: Daemon, project: Path, *words: str, uid: int = 0, **more: Any) -> subprocess.CompletedProcess[Any]:
+def http(
+    site: Daemon, project: Path, *words: str, uid: int = 0, **more: Any
+) -> subprocess.CompletedProcess[Any]:
     """``akiosctl http`` in a directory with a policy."""
-    options = {"capture_output": True, "text": True, "timeout": 60, "cwd": project} | site.as_user(uid) | more
+    options = (
+        {"capture_output": True, "text": True, "timeout": 60, "cwd": project}
+        | site.as_user(uid)
+        | more
+    )
     if "input" not in options:
         options["stdin"] = subprocess.DEVNULL
-    command = [sys.executable, "-c", AKIOSCTL, str(site.base / "policy.yaml"), "--socket", str(site.socket), "http"]
+    command = [
+        sys.executable,
+        "-c",
+        AKIOSCTL,
+        str(site.base / "policy.yaml"),
+        "--socket",
+        str(site.socket),
+        "http",
+    ]
     return subprocess.run([*command, *words], **options)
 
 
-# ---- a request -------------------------------------------------------------------------------------
+# ---- a request -----------------------------------------------------------------------------------
 
 
 def test_a_plain_one(site: Daemon, project: Path, up: Upstream) -> None:
     done = http(site, project, "GET", f"https://{NAME}/a?b=c%20d&e")
     assert (done.returncode, done.stdout, done.stderr) == (0, "GET /a?b=c%20d&e ", "")
-    assert http(site, project, "get", f"{NAME}/x y").stdout == "GET /x%20y ", "https when nothing is said"
+    assert http(site, project, "get", f"{NAME}/x y").stdout == "GET /x%20y ", (
+        "https when nothing is said"
+    )
     assert up.requests[-1].server_name == NAME and up.requests[-1].header("user-agent") == ""
 
 
@@ -97,13 +123,26 @@ def test_bodies(site: Daemon, project: Path, up: Upstream) -> None:
     url = f"https://{NAME}/b"
     assert http(site, project, "POST", url, "-d", "words").stdout == "POST /b words"
     assert http(site, project, "PUT", url, "--data", "@body").stdout == "PUT /b from a file"
-    assert http(site, project, "POST", url, "-d", "-", input="from a pipe").stdout == "POST /b from a pipe"
+    assert (
+        http(site, project, "POST", url, "-d", "-", input="from a pipe").stdout
+        == "POST /b from a pipe"
+    )
     assert http(site, project, "POST", url, "-d", "").stdout == "POST /b "
     assert up.requests[-1].header("content-length") == "0"
 
 
 def test_headers_in_and_out(site: Daemon, project: Path) -> None:
-    done = http(site, project, "GET", f"https://{NAME}/", "-H", "X-Mine: yes", "--header", "Accept: a/b", "-i")
+    done = http(
+        site,
+        project,
+        "GET",
+        f"https://{NAME}/",
+        "-H",
+        "X-Mine: yes",
+        "--header",
+        "Accept: a/b",
+        "-i",
+    )
     lines = done.stdout.splitlines()
     assert lines[0] == "HTTP/1.1 200" and "x-kept: yes" in lines and lines[-1] == "GET / "
 
@@ -117,8 +156,17 @@ def test_an_output_file(site: Daemon, project: Path) -> None:
 
 
 def test_json(site: Daemon, project: Path) -> None:
-    done = http(site, project, "POST", f"https://{NAME}/p", "-d", f"mail {SECRET}", "--json", "-H",
-                "Content-Type: text/plain")  # fmt: skip
+    done = http(
+        site,
+        project,
+        "POST",
+        f"https://{NAME}/p",
+        "-d",
+        f"mail {SECRET}",
+        "--json",
+        "-H",
+        "Content-Type: text/plain",
+    )
     found = json.loads(done.stdout)
     assert (done.returncode, found["status"], found["body"]) == (0, 200, "POST /p mail [EMAIL]")
     assert found["redactions"] == [{"type": "EMAIL", "place": "body", "count": 1}]
@@ -128,7 +176,9 @@ def test_json(site: Daemon, project: Path) -> None:
     cage = json.loads(done.stdout)["cage"]
     assert wait_until(lambda: site.events(cage)[-1]["kind"] == "end")
     kinds = [record["kind"] for record in site.events(cage)]
-    assert kinds == ["log_open", "birth", "redaction", "net_request", "end"], "it has a log of its own"
+    assert kinds == ["log_open", "birth", "redaction", "net_request", "end"], (
+        "it has a log of its own"
+    )
 
 
 def test_what_a_site_says_of_akios_is_not_believed(site: Daemon, project: Path) -> None:
@@ -143,7 +193,7 @@ def test_redirects_are_shown_and_not_followed(site: Daemon, project: Path) -> No
     assert (found["status"], dict(found["headers"])["location"]) == (302, "http://169.254.169.254/")
 
 
-# ---- what is refused -------------------------------------------------------------------------------
+# ---- what is refused -----------------------------------------------------------------------------
 
 REFUSED = {
     # The words of the command, the rule, and what helps.
@@ -168,7 +218,11 @@ def test_a_refusal_is_explained(site: Daemon, project: Path, up: Upstream, case:
     before = len(up.requests)
     done = http(site, project, *words)
     assert done.returncode == 22 and done.stdout == "", done.stderr
-    assert f"({rule}: " in done.stderr and ("next: " in done.stderr) == bool(hint) and hint in done.stderr
+    assert (
+        f"({rule}: " in done.stderr
+        and ("next: " in done.stderr) == bool(hint)
+        and hint in done.stderr
+    )
     found = json.loads(http(site, project, *words, "--json").stdout)
     assert (found["refusal"]["rule"], found["refusal"]["type"]) == (rule, "akios_denied")
     assert hint in found["refusal"]["hint"]
@@ -187,15 +241,33 @@ WRONG = {
     "no host": (["GET", "https:///"], "not an http or https URL"),
     "no URL": (["GET"], "Missing argument"),
     "a header without a colon": (["GET", f"https://{NAME}/", "-H", "nonsense"], "is no header"),
-    "a header of two lines": (["GET", f"https://{NAME}/", "-H", "X: a\r\nHost: evil"], "cannot be sent"),
-    "a Host": (["GET", f"https://{NAME}/", "-H", "Host: evil.example"], "Host is made from the URL"),
+    "a header of two lines": (
+        ["GET", f"https://{NAME}/", "-H", "X: a\r\nHost: evil"],
+        "cannot be sent",
+    ),
+    "a Host": (
+        ["GET", f"https://{NAME}/", "-H", "Host: evil.example"],
+        "Host is made from the URL",
+    ),
     "a length": (["POST", f"https://{NAME}/", "-H", "Content-Length: 9"], "is made from the URL"),
-    "a coding": (["POST", f"https://{NAME}/", "-H", "Transfer-Encoding: chunked"], "is made from the URL"),
-    "a file that is not there": (["POST", f"https://{NAME}/", "-d", "@nothing"], "nothing cannot be read"),
+    "a coding": (
+        ["POST", f"https://{NAME}/", "-H", "Transfer-Encoding: chunked"],
+        "is made from the URL",
+    ),
+    "a file that is not there": (
+        ["POST", f"https://{NAME}/", "-d", "@nothing"],
+        "nothing cannot be read",
+    ),
     "a method of two words": (["GET /x", f"https://{NAME}/"], "cannot be sent"),
     "a cage that is not there": (["--cage", "c-nothing", "GET", f"https://{NAME}/"], "c-nothing"),
-    "a cage and a policy": (["--cage", "c-x", "--policy", "akios.yaml", "GET", f"https://{NAME}/"], "not both"),
-    "a policy that is not there": (["--policy", "/none.yaml", "GET", f"https://{NAME}/"], "/none.yaml"),
+    "a cage and a policy": (
+        ["--cage", "c-x", "--policy", "akios.yaml", "GET", f"https://{NAME}/"],
+        "not both",
+    ),
+    "a policy that is not there": (
+        ["--policy", "/none.yaml", "GET", f"https://{NAME}/"],
+        "/none.yaml",
+    ),
     "a flag nobody knows": (["--insecure", "GET", f"https://{NAME}/"], "No such option"),
     "a user in the URL": (["GET", f"https://me:secret@{NAME}/"], ""),
 }
@@ -216,7 +288,7 @@ def test_a_daemon_that_is_not_there(site: Daemon, project: Path) -> None:
     assert done.returncode == 125 and "/none.sock" in done.stderr
 
 
-# ---- whose rules -----------------------------------------------------------------------------------
+# ---- whose rules ---------------------------------------------------------------------------------
 
 
 def test_another_policy(site: Daemon, project: Path) -> None:
@@ -229,12 +301,18 @@ def test_another_policy(site: Daemon, project: Path) -> None:
 
 def test_by_the_rules_of_a_running_cage(site: Daemon, project: Path, up: Upstream) -> None:
     with caged(site, NETWORK) as agent:
-        found = json.loads(http(site, project, "--cage", agent.cage, "GET", f"https://{NAME}/cage", "--json").stdout)
+        found = json.loads(
+            http(
+                site, project, "--cage", agent.cage, "GET", f"https://{NAME}/cage", "--json"
+            ).stdout
+        )
         assert (found["cage"], found["status"], found["body"]) == (agent.cage, 200, "GET /cage ")
         done = http(site, project, "--cage", agent.cage, "POST", f"https://{READ_ONLY}/", "-d", "x")
         assert done.returncode == 22 and "network.get_only" in done.stderr
         agent.end()
-        assert [record["path"] for record in agent.records("net_request")] == ["/cage"], "in its log"
+        assert [record["path"] for record in agent.records("net_request")] == ["/cage"], (
+            "in its log"
+        )
         assert agent.denials() == {("http", "network.get_only", READ_ONLY): 1}
     gone = http(site, project, "--cage", agent.cage, "GET", f"https://{NAME}/")
     assert gone.returncode == 125 and agent.cage in gone.stderr
@@ -247,13 +325,22 @@ def test_another_users_cage_is_not_ones_own(site: Daemon, project: Path, up: Ups
             done = http(site, project, "--cage", agent.cage, "GET", f"https://{NAME}/", uid=uid)
             assert done.returncode == 125 and done.stdout == "", done.stderr
         assert len(up.requests) == before
-        assert http(site, project, "--cage", agent.cage, "GET", f"https://{NAME}/").returncode == 0, "the control"
-    assert http(site, project, "GET", f"https://{NAME}/", uid=NOBODY).returncode == 0, "by rules of one's own"
+        assert (
+            http(site, project, "--cage", agent.cage, "GET", f"https://{NAME}/").returncode == 0
+        ), "the control"
+    assert http(site, project, "GET", f"https://{NAME}/", uid=NOBODY).returncode == 0, (
+        "by rules of one's own"
+    )
 
 
-def test_a_cage_without_a_word_of_its_agent_has_a_gateway_all_the_same(site: Daemon, project: Path) -> None:
+def test_a_cage_without_a_word_of_its_agent_has_a_gateway_all_the_same(
+    site: Daemon, project: Path
+) -> None:
     with caged(site, NETWORK) as agent:
-        results = [http(site, project, "--cage", agent.cage, "GET", f"https://{NAME}/{n}").stdout for n in range(3)]
+        results = [
+            http(site, project, "--cage", agent.cage, "GET", f"https://{NAME}/{n}").stdout
+            for n in range(3)
+        ]
         assert results == [f"GET /{n} " for n in range(3)]
         assert agent.do(f"get('https://{NAME}/')") == [200, "GET / "]
 
@@ -261,4 +348,3 @@ def test_a_cage_without_a_word_of_its_agent_has_a_gateway_all_the_same(site: Dae
 def test_nothing_is_left_of_it(site: Daemon, project: Path) -> None:
     http(site, project, "GET", f"https://{NAME}/")
     assert wait_until(lambda: not gateways(site))
-

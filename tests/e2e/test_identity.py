@@ -28,12 +28,20 @@ def policy(daemon: Daemon, mode: str) -> tuple[str, str]:
 class Standing:
     """A cage that waits; its processes as the host sees them."""
 
-    def __init__(self, daemon: Daemon, uid: int, mode: str = "agent", cwd: Path | None = None) -> None:
+    def __init__(
+        self, daemon: Daemon, uid: int, mode: str = "agent", cwd: Path | None = None
+    ) -> None:
         self.daemon, self.uid = daemon, uid
-        done = daemon.run("sleep", "1000", flags=["--detach", *policy(daemon, mode)], uid=uid, cwd=cwd)
+        done = daemon.run(
+            "sleep", "1000", flags=["--detach", *policy(daemon, mode)], uid=uid, cwd=cwd
+        )
         self.cage = done.stdout.strip()
         assert self.cage.startswith("c-"), done.stderr
-        found = [cage for cage in json.loads(daemon.ctl("ps", "--json").stdout) if cage["cage"] == self.cage]
+        found = [
+            cage
+            for cage in json.loads(daemon.ctl("ps", "--json").stdout)
+            if cage["cage"] == self.cage
+        ]
         self.pid = int(found[0]["pid"])
 
     def __enter__(self) -> Standing:
@@ -59,7 +67,9 @@ class Standing:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("uid", CALLERS)
 def test_ids_on_the_host(daemon: Daemon, uid: int, mode: str) -> None:
-    """Every process of the cage, whatever it is called inside: an id nobody has, no groups, no capabilities."""
+    """Every process of the cage, whatever it is called inside: an id nobody has, no groups, no
+    capabilities.
+    """
     with Standing(daemon, uid, mode) as cage:
         seen = set()
         for pid in cage.processes():
@@ -78,7 +88,11 @@ def test_ids_on_the_host(daemon: Daemon, uid: int, mode: str) -> None:
 
 
 def test_every_cage_has_an_id_of_its_own(daemon: Daemon) -> None:
-    with Standing(daemon, NOBODY) as one, Standing(daemon, NOBODY) as two, Standing(daemon, OTHER) as three:
+    with (
+        Standing(daemon, NOBODY) as one,
+        Standing(daemon, NOBODY) as two,
+        Standing(daemon, OTHER) as three,
+    ):
         ids = [cage.status(cage.pid)["Uid"][0] for cage in (one, two, three)]
         assert len(set(ids)) == 3
         assert str(NOBODY) not in ids and "0" not in ids
@@ -91,9 +105,12 @@ def test_every_cage_has_an_id_of_its_own(daemon: Daemon) -> None:
 )  # fmt: skip
 def test_ids_inside(daemon: Daemon, mode: str, uid: int, inside: int) -> None:
     done = daemon.run(
-        "sh", "-c", "id -u; id -g; touch f; stat -c %u f; getent passwd $(id -u) | cut -d: -f3",
-        flags=policy(daemon, mode), uid=uid,
-    )  # fmt: skip
+        "sh",
+        "-c",
+        "id -u; id -g; touch f; stat -c %u f; getent passwd $(id -u) | cut -d: -f3",
+        flags=policy(daemon, mode),
+        uid=uid,
+    )
     lines = done.stdout.split()
     assert lines[0] == lines[2] == lines[3] == str(inside), done.stderr
     assert done.returncode == 0
@@ -119,15 +136,15 @@ def test_a_root_inside_is_none_outside(daemon: Daemon, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_owners_in_a_workspace(daemon: Daemon, mode: str) -> None:
-    """The caller's files are the agent's, everybody else's are not: neither root's nor the host's uid 1000's."""
+    """The caller's files are the agent's, everybody else's are not: neither root's nor the host's
+    uid 1000's.
+    """
     where = daemon.workspace(uid=NOBODY)
     for name, uid in (("mine", NOBODY), ("of-root", 0), ("of-1000", 1000), ("of-other", OTHER)):
         (where / name).write_text(name)
         (where / name).chmod(0o600)
         os.chown(where / name, uid, uid)
-    script = (
-        "cat * 2> /dev/null; echo; for f in *; do test -O $f && echo $f; done; chmod 644 of-1000 2> /dev/null; true"
-    )
+    script = "cat * 2> /dev/null; echo; for f in *; do test -O $f && echo $f; done; chmod 644 of-1000 2> /dev/null; true"
     done = daemon.run("sh", "-c", script, flags=policy(daemon, mode), cwd=where, uid=NOBODY)
     assert done.stdout == "mine\nmine\n", done.stderr
 
@@ -136,7 +153,9 @@ def test_owners_in_a_workspace(daemon: Daemon, mode: str) -> None:
 def test_who_owns_what_was_committed(daemon: Daemon, uid: int) -> None:
     where = daemon.workspace(uid=uid)
     for mode in MODES:
-        done = daemon.run("touch", mode, flags=["--commit", *policy(daemon, mode)], cwd=where, uid=uid)
+        done = daemon.run(
+            "touch", mode, flags=["--commit", *policy(daemon, mode)], cwd=where, uid=uid
+        )
         assert done.returncode == 0, done.stderr
         assert (where / mode).stat().st_uid == uid
 
@@ -150,10 +169,18 @@ def test_set_user_id_programs_are_ordinary_ones(daemon: Daemon) -> None:
         (place / "id").chmod(0o4755)
     system = daemon.base / "read.yaml"
     system.write_text(f"version: 1\nfilesystem: {{read: [{tool}]}}\n")
-    control = subprocess.run([tool / "id", "-u"], capture_output=True, text=True, **daemon.as_user(NOBODY))
+    control = subprocess.run(
+        [tool / "id", "-u"], capture_output=True, text=True, **daemon.as_user(NOBODY)
+    )
     assert control.stdout == "0\n", "the control: outside it works"
-    done = daemon.run("sh", "-c", f"./id -u; {tool}/id -u; su -c id < /dev/null; true", flags=["--policy", str(system)],
-                      cwd=where, uid=NOBODY)  # fmt: skip
+    done = daemon.run(
+        "sh",
+        "-c",
+        f"./id -u; {tool}/id -u; su -c id < /dev/null; true",
+        flags=["--policy", str(system)],
+        cwd=where,
+        uid=NOBODY,
+    )
     assert done.stdout.split() == ["1000", "1000"], done.stderr
 
 
@@ -181,22 +208,30 @@ def unmapped(daemon: Daemon) -> Iterator[Path]:
     os.chown(mine, NOBODY, NOBODY)
     foreign.write_text("of root\n")
     options = f"lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work"
-    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, base / "merged"], check=True)
+    subprocess.run(
+        ["mount", "-t", "overlay", "overlay", "-o", options, base / "merged"], check=True
+    )
     try:
         yield base / "merged"
     finally:
         subprocess.run(["umount", "-l", base / "merged"], check=True)
 
 
-def test_without_id_maps_a_run_is_refused_and_says_what_would_help(daemon: Daemon, unmapped: Path) -> None:
+def test_without_id_maps_a_run_is_refused_and_says_what_would_help(
+    daemon: Daemon, unmapped: Path
+) -> None:
     done = daemon.run("true", cwd=unmapped, uid=NOBODY)
-    assert done.returncode == 125 and "no id maps" in done.stderr and "--allow-degraded" in done.stderr, done.stderr
+    assert (
+        done.returncode == 125 and "no id maps" in done.stderr and "--allow-degraded" in done.stderr
+    ), done.stderr
     root = daemon.run("true", flags=["--allow-degraded"], cwd=unmapped)
     assert root.returncode == 125 and "never runs as root" in root.stderr, root.stderr
 
 
 def test_without_id_maps_the_agent_may_run_as_its_caller(daemon: Daemon, unmapped: Path) -> None:
-    """Reported as degraded in the run, in the posture and in the log; files are the caller's; others' are not."""
+    """Reported as degraded in the run, in the posture and in the log; files are the caller's;
+    others' are not.
+    """
     program = (
         "import os\n"
         "print(os.getuid(), open('mine').read().strip(), oct(os.stat('mine').st_uid))\n"
@@ -206,7 +241,9 @@ def test_without_id_maps_the_agent_may_run_as_its_caller(daemon: Daemon, unmappe
         "except PermissionError: print('refused')\n"
         "print(open('/proc/self/uid_map').read().split()[:3], flush=True)\n"
     )
-    done = daemon.run("python3", "-c", program, flags=["--allow-degraded", "--commit"], cwd=unmapped, uid=NOBODY)
+    done = daemon.run(
+        "python3", "-c", program, flags=["--allow-degraded", "--commit"], cwd=unmapped, uid=NOBODY
+    )
     assert done.returncode == 0 and "refused" in done.stdout, (done.stdout, done.stderr)
     assert "identity: degraded" in done.stderr, done.stderr
     assert (unmapped / "mine").read_text() == "new"
@@ -215,7 +252,9 @@ def test_without_id_maps_the_agent_may_run_as_its_caller(daemon: Daemon, unmappe
     birth = next(record for record in daemon.events(cage) if record["kind"] == "birth")
     layers = {layer["layer"]: layer for layer in birth["posture"]}
     assert birth["degraded"]
-    assert layers["identity"]["status"] == "degraded" and str(NOBODY) in layers["identity"]["detail"]
+    assert (
+        layers["identity"]["status"] == "degraded" and str(NOBODY) in layers["identity"]["detail"]
+    )
 
 
 def test_cages_share_no_uid_however_few_there_are() -> None:
@@ -225,9 +264,13 @@ def test_cages_share_no_uid_however_few_there_are() -> None:
         few.start()
         with ExitStack() as stack:
             living = [stack.enter_context(Standing(few, 0)) for _ in range(3)]
-            assert {one.status(one.pid)["Uid"][0] for one in living} == {str(1_900_300_000 + n) for n in range(3)}
+            assert {one.status(one.pid)["Uid"][0] for one in living} == {
+                str(1_900_300_000 + n) for n in range(3)
+            }
             refused = few.run("true")
-            assert refused.returncode == 125 and "all 3 uids for cages are in use" in refused.stderr, refused.stderr
+            assert (
+                refused.returncode == 125 and "all 3 uids for cages are in use" in refused.stderr
+            ), refused.stderr
             assert "uids.cage_count" in refused.stderr
         assert wait_until(lambda: few.run("true").returncode == 0)
     finally:

@@ -1,4 +1,5 @@
-"""Many large answers at once: a cage's gateway reads, books and passes them all, within the memory it may have.
+"""Many large answers at once: a cage's gateway reads, books and passes them all, within the memory
+it may have.
 
 Printed (``-s``): the peak of the gateway's memory, and whether it lived.
 """
@@ -135,8 +136,11 @@ def test_all_are_passed_and_booked(priced: Daemon, models: Models, name: str) ->
     words = ["python3", "agent.py", path, str(count), json.dumps({**body, "model": "embed"})]
     client = priced.popen(
         *("run", "--json", "--discard", "--budget", "5", "--workspace", workspace, "--", *words),
-        cwd=workspace, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        cwd=workspace,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     with client:
         assert client.stdout is not None
         found = json.loads(client.stdout.readline() or "[]")

@@ -1,4 +1,6 @@
-"""A thousand runs, a hundred at once, leave nothing behind but their logs; and so does a daemon that is killed."""
+"""A thousand runs, a hundred at once, leave nothing behind but their logs; and so does a daemon
+that is killed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ SPARE = Counter({"net:[]": 3})
 LEFT = frozenset({"audit", "audit.vkey", "owner"})
 KEPT = frozenset({"audit", "audit.vkey", "owner", "kept.msgpack"})
 """Of a cage whose changes wait; its disk is an image beside them, or elsewhere."""
-# Each agent leaves behind what it can: a file on each of its disks, a process of its own session, a held lock.
+# Each agent leaves behind what it can: a file on each of its disks, a process of its own session, a
+# held lock.
 LITTER = "echo x >/tmp/x; echo x >/dev/shm/x; mkfifo /tmp/pipe; (setsid sleep 1000 &) ; exit 3"
 
 
@@ -43,12 +46,21 @@ class Held:
         self.cgroups = resources.used_cgroups(daemon)
         self.mounts = resources.mounts()
         self.devices = len(resources.backing(daemon))
-        self.disks = {name for name, files in resources.cage_directories(daemon).items() if "disk.img" in files}
+        self.disks = {
+            name
+            for name, files in resources.cage_directories(daemon).items()
+            if "disk.img" in files
+        }
         self.memory_kib = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4
 
     def leaked_since(self, before: Held) -> list[str]:
-        """What is held now and was not before; threads of the worker cache end ten seconds after their last job."""
-        found = [f"{count} × {kind}" for kind, count in (self.descriptors - before.descriptors - SPARE).items()]
+        """What is held now and was not before; threads of the worker cache end ten seconds after
+        their last job.
+        """
+        found = [
+            f"{count} × {kind}"
+            for kind, count in (self.descriptors - before.descriptors - SPARE).items()
+        ]
         found += [f"cgroup {path}" for path in self.cgroups]
         found += [f"mount {line}" for line in self.mounts - before.mounts if "akios" in line]
         for what in ("threads", "children", "caged", "devices"):
@@ -81,10 +93,14 @@ def test_a_thousand_runs_leave_nothing_but_their_logs(private: Daemon) -> None:
     ended: list[Ended] = run_many(private.socket, workspace, argv, RUNS, AT_ONCE)
     assert Counter((end.kind, end.exit_code) for end in ended) == {("exited", 3): RUNS}
     assert len({end.cage for end in ended}) == RUNS
-    assert wait_until(lambda: not Held(private).leaked_since(before)), Held(private).leaked_since(before)
+    assert wait_until(lambda: not Held(private).leaked_since(before)), Held(private).leaked_since(
+        before
+    )
 
     def remembered() -> list[str]:
-        """Only the last cage of a workspace is; the others' files are put aside behind their ends."""
+        """Only the last cage of a workspace is; the others' files are put aside behind their
+        ends.
+        """
         files = resources.cage_directories(private)
         return [end.cage for end in ended if "ended.msgpack" in files[end.cage]]
 
@@ -98,14 +114,17 @@ def test_a_thousand_runs_leave_nothing_but_their_logs(private: Daemon) -> None:
     def grown_kib() -> int:
         return Held(private).memory_kib - before.memory_kib
 
-    # What a crowd of a hundred leaves between what lives on: three thousand runs leave no more than one does.
+    # What a crowd of a hundred leaves between what lives on: three thousand runs leave no more than
+    # one does.
     assert wait_until(lambda: grown_kib() < 96 << 10), f"the daemon grew by {grown_kib()} KiB"
 
 
 def test_its_ledger_verifies(private: Daemon) -> None:
     done = private.ctl("ledger", "verify", "--json")
     assert (done.returncode, json.loads(done.stdout)["verdict"]) == (0, "OK"), done.stderr
-    some = [name for name, files in resources.cage_directories(private).items() if "audit" in files][::100]
+    some = [
+        name for name, files in resources.cage_directories(private).items() if "audit" in files
+    ][::100]
     for name in some:
         assert private.ctl("ledger", "verify", name).returncode == 0
 
@@ -118,11 +137,20 @@ def test_killed_and_started_again_it_takes_up_nothing_old() -> None:
         command = "touch kept; (setsid sleep 1000 &) ; trap '' TERM HUP; echo up; sleep 1000 & wait"
         running = [
             daemon.popen(
-                "run", "--workspace", daemon.workspace(), "--", "sh", "-c", command, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd=daemon.base,
+                "run",
+                "--workspace",
+                daemon.workspace(),
+                "--",
+                "sh",
+                "-c",
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
+                cwd=daemon.base,
             )
             for _ in range(5)
-        ]  # fmt: skip
+        ]
         for client in running:
             assert client.stdout is not None and client.stdout.readline() == b"up\n"
         ours = resources.descendants(pid_of(daemon))
@@ -133,22 +161,31 @@ def test_killed_and_started_again_it_takes_up_nothing_old() -> None:
             assert client.wait(30) == 125
             assert client.stdout is not None
             client.stdout.close()
-        assert wait_until(lambda: not ours & set(resources.processes())), "processes outlive the daemon"
+        assert wait_until(lambda: not ours & set(resources.processes())), (
+            "processes outlive the daemon"
+        )
         assert wait_until(lambda: not resources.backing(daemon)), "loop devices outlive the daemon"
         daemon.start()
         assert len(cgroups) >= 5
         assert resources.cgroups(daemon) & cgroups == set()
-        assert {line for line in resources.mounts() - mounts if str(daemon.base) in line} <= pool(daemon)
+        assert {line for line in resources.mounts() - mounts if str(daemon.base) in line} <= pool(
+            daemon
+        )
 
         def left() -> int:
-            return sum(files - {"disk.img"} == KEPT for files in resources.cage_directories(daemon).values())
+            return sum(
+                files - {"disk.img"} == KEPT
+                for files in resources.cage_directories(daemon).values()
+            )
 
         # Their logs are published in the daemon's own time.
         assert wait_until(lambda: left() == 5), resources.cage_directories(daemon)
         assert verify_all(daemon).keys() <= {"OK", "OK-RECOVERED"}
         assert daemon.run("true").returncode == 0
         ends = [event for event in host_log(daemon) if event["kind"] == "cage_end"]
-        assert len(ends) == 6, "an end for each cage that died with the daemon, and one for the run after"
+        assert len(ends) == 6, (
+            "an end for each cage that died with the daemon, and one for the run after"
+        )
     finally:
         daemon.close()
     assert resources.backing(daemon) == set()
@@ -158,7 +195,11 @@ def test_killed_and_started_again_it_takes_up_nothing_old() -> None:
 
 def pool(daemon: Daemon) -> set[str]:
     """The pool of disks with quota stands in the mount table while a daemon runs."""
-    return {line for line in resources.mounts() if line.split()[4] == str(daemon.state / "disk" / "pool")}
+    return {
+        line
+        for line in resources.mounts()
+        if line.split()[4] == str(daemon.state / "disk" / "pool")
+    }
 
 
 def host_log(daemon: Daemon) -> list[dict[str, object]]:
@@ -168,7 +209,9 @@ def host_log(daemon: Daemon) -> list[dict[str, object]]:
 
 
 def test_a_killed_launcher_is_replaced(private: Daemon) -> None:
-    run_many(private.socket, private.workspace(), ["/bin/true"], POOL + 2, 1)  # the pool knows its caller from now on
+    run_many(
+        private.socket, private.workspace(), ["/bin/true"], POOL + 2, 1
+    )  # the pool knows its caller from now on
     before = resources.rest(private)
     for _ in range(3):
         # It comes back when a cage is made ahead, which is soon after one was used.
@@ -197,9 +240,18 @@ def is_launcher(pid: int) -> bool:
 
 def test_a_running_cage_does_not_notice_that_its_launcher_died(private: Daemon) -> None:
     with private.popen(
-        "run", "--workspace", private.workspace(), "--", "sh", "-c", "echo up; read line; echo $line; exit 5",
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=private.base,
-    ) as client:  # fmt: skip
+        "run",
+        "--workspace",
+        private.workspace(),
+        "--",
+        "sh",
+        "-c",
+        "echo up; read line; echo $line; exit 5",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=private.base,
+    ) as client:
         assert client.stdout is not None and client.stdin is not None
         assert client.stdout.readline() == b"up\n"
         for pid in resources.descendants(pid_of(private)):

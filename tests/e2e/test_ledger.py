@@ -1,4 +1,6 @@
-"""The ledger of a real daemon: proofs, keys, destruction, retention, for root and for an ordinary user."""
+"""The ledger of a real daemon: proofs, keys, destruction, retention, for root and for an ordinary
+user.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def akios() -> Iterator[Daemon]:
 def ledger(akios: Daemon, *words: str | Path, uid: int = 0, code: int = 0) -> str:
     env = {"XDG_STATE_HOME": str(akios.base / "pins")} if uid == 0 else {}
     options = akios.as_user(uid)
-    done = akios.ctl("ledger", *words, uid=uid, env={**options.get("env", {"PATH": "/usr/bin:/bin"}), **env})
+    done = akios.ctl(
+        "ledger", *words, uid=uid, env={**options.get("env", {"PATH": "/usr/bin:/bin"}), **env}
+    )
     assert done.returncode == code, (words, done.stdout, done.stderr)
     return str(done.stdout) + (str(done.stderr) if code else "")
 
@@ -40,19 +44,32 @@ def make_cage(akios: Daemon, uid: int = 0, command: str = "cat /etc/hostname") -
     return str(report["cage"])
 
 
-def test_an_ordinary_user_verifies_proves_and_exports_what_is_theirs(akios: Daemon, tmp_path: Path) -> None:
+def test_an_ordinary_user_verifies_proves_and_exports_what_is_theirs(
+    akios: Daemon, tmp_path: Path
+) -> None:
     cage = make_cage(akios, NOBODY)
     report = as_json(akios, "verify", cage, uid=NOBODY)
-    assert (report["verdict"], report["size"]) == ("OK", as_json(akios, "stats", cage, uid=NOBODY)["size"])
+    assert (report["verdict"], report["size"]) == (
+        "OK",
+        as_json(akios, "stats", cage, uid=NOBODY)["size"],
+    )
     lines = [json.loads(line) for line in ledger(akios, "export", cage, uid=NOBODY).splitlines()]
-    assert [line["index"] for line in lines] == list(range(report["size"])) and lines[1]["kind"] == "birth"
+    assert [line["index"] for line in lines] == list(range(report["size"])) and lines[1][
+        "kind"
+    ] == "birth"
     proof = tmp_path / "proof"
     proof.write_text(ledger(akios, "prove", "1", cage, uid=NOBODY))
     vkey = ledger(akios, "keys", cage).strip()
     found = as_json(akios, "verify-proof", proof, "--vkey", vkey)
     assert found["record"]["kind"] == "birth" and found["record"]["cage"] == cage
     assert as_json(akios, "verify", cage)["anchored_to"] == "host log"
-    for words in (["verify"], ["export", "host"], ["rotate-key"], ["destroy", cage], ["prune", "--max-size", "0"]):
+    for words in (
+        ["verify"],
+        ["export", "host"],
+        ["rotate-key"],
+        ["destroy", cage],
+        ["prune", "--max-size", "0"],
+    ):
         assert ledger(akios, *words, uid=NOBODY, code=125)
     assert ledger(akios, "verify", cage, uid=OTHER, code=125)
 
@@ -66,7 +83,9 @@ def test_a_pin_follows_the_log(akios: Daemon) -> None:
 def test_rotation(akios: Daemon) -> None:
     before, cage = as_json(akios, "keys")["vkey"], make_cage(akios)
     ledger(akios, "verify", cage)
-    running = akios.popen("run", "--workspace", akios.workspace(), "--", "sh", "-c", "cat; true", stdin=-1)
+    running = akios.popen(
+        "run", "--workspace", akios.workspace(), "--", "sh", "-c", "cat; true", stdin=-1
+    )
     try:
         after = as_json(akios, "rotate-key")["vkey"]
         assert after != before and as_json(akios, "keys")["vkey"] == after
@@ -78,7 +97,10 @@ def test_rotation(akios: Daemon) -> None:
     akios.stop()
     akios.start()
     for name in ("", cage, later):
-        assert as_json(akios, "verify", *([name] if name else []))["verdict"] in ("OK", "OK-RECOVERED")
+        assert as_json(akios, "verify", *([name] if name else []))["verdict"] in (
+            "OK",
+            "OK-RECOVERED",
+        )
 
 
 def test_destruction_leaves_its_record_and_nothing_else(akios: Daemon) -> None:
@@ -95,9 +117,15 @@ def test_destruction_leaves_its_record_and_nothing_else(akios: Daemon) -> None:
         if path.is_file() and path.name != "disk.img":
             assert secret.encode() not in path.read_bytes(), path
     gone = as_json(akios, "verify", cage)
-    assert (gone["verdict"], gone["size"], gone["root"]) == ("DESTROYED", report["size"], report["root"])
+    assert (gone["verdict"], gone["size"], gone["root"]) == (
+        "DESTROYED",
+        report["size"],
+        report["root"],
+    )
     host = akios.state / "ledger/host"
-    assert "DESTROYED" in ledger(akios, "verify", cage, "--dir", akios.state / "cages" / cage / "audit", "--host", host)
+    assert "DESTROYED" in ledger(
+        akios, "verify", cage, "--dir", akios.state / "cages" / cage / "audit", "--host", host
+    )
     assert "no such log" in ledger(akios, "destroy", cage, code=125)
 
 

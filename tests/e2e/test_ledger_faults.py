@@ -1,4 +1,6 @@
-"""The real daemon with system calls of its ledger that fail or in which it is killed; then all verifies."""
+"""The real daemon with system calls of its ledger that fail or in which it is killed; then all
+verifies.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ from tests.e2e.resources import wait_until
 
 WORDS = "the-agents-own-words"
 
-# What happens, in which call on which file below the state directory, and whether the daemon lives on.  Only
-# checkpoints and WAL segments are renamed with renameat(2).
+# What happens, in which call on which file below the state directory, and whether the daemon lives
+# on.  Only checkpoints and WAL segments are renamed with renameat(2).
 FAULTS: dict[str, tuple[str, str, str, bool]] = {
     "append: EIO in the write": ("pwrite64", "error=EIO", "ledger/wal/*.seg", False),
     "append: ENOSPC in the write": ("pwrite64", "error=ENOSPC", "ledger/wal/*.seg", False),
@@ -35,14 +37,44 @@ FAULTS: dict[str, tuple[str, str, str, bool]] = {
     "publish: EIO in the sync of a bundle": ("fsync", "error=EIO", "next bundle", False),
     "publish: ENOSPC in the sync of a bundle": ("fsync", "error=ENOSPC", "next bundle", False),
     "publish: killed in the sync of a bundle": ("fsync", "signal=KILL", "next bundle", False),
-    "publish: EIO in the write of a checkpoint": ("write", "error=EIO", "ledger/host/checkpoint.tmp", False),
-    "publish: ENOSPC in the write of a checkpoint": ("write", "error=ENOSPC", "ledger/host/checkpoint.tmp", True),
-    "publish: EIO in the sync of a checkpoint": ("fsync", "error=EIO", "ledger/host/checkpoint.tmp", False),
-    "publish: ENOSPC in the sync of a checkpoint": ("fsync", "error=ENOSPC", "ledger/host/checkpoint.tmp", False),
+    "publish: EIO in the write of a checkpoint": (
+        "write",
+        "error=EIO",
+        "ledger/host/checkpoint.tmp",
+        False,
+    ),
+    "publish: ENOSPC in the write of a checkpoint": (
+        "write",
+        "error=ENOSPC",
+        "ledger/host/checkpoint.tmp",
+        True,
+    ),
+    "publish: EIO in the sync of a checkpoint": (
+        "fsync",
+        "error=EIO",
+        "ledger/host/checkpoint.tmp",
+        False,
+    ),
+    "publish: ENOSPC in the sync of a checkpoint": (
+        "fsync",
+        "error=ENOSPC",
+        "ledger/host/checkpoint.tmp",
+        False,
+    ),
     "publish: EIO in the rename": ("renameat", "error=EIO", "", False),
     "publish: ENOSPC in the rename": ("renameat", "error=ENOSPC", "", True),
-    "publish: killed in the write of a checkpoint": ("write", "signal=KILL", "ledger/host/checkpoint.tmp", False),
-    "publish: killed in the sync of a checkpoint": ("fsync", "signal=KILL", "ledger/host/checkpoint.tmp", False),
+    "publish: killed in the write of a checkpoint": (
+        "write",
+        "signal=KILL",
+        "ledger/host/checkpoint.tmp",
+        False,
+    ),
+    "publish: killed in the sync of a checkpoint": (
+        "fsync",
+        "signal=KILL",
+        "ledger/host/checkpoint.tmp",
+        False,
+    ),
     "publish: killed in the rename": ("renameat", "signal=KILL", "", False),
     "publish: killed in the sync of the directory": ("fsync", "signal=KILL", "ledger/host", False),
 }
@@ -51,8 +83,22 @@ FAULTS: dict[str, tuple[str, str, str, bool]] = {
 @cache
 def can_inject() -> bool:
     strace = shutil.which("strace")
-    command = ["strace", "-f", "-qq", "-e", "inject=getppid:error=EIO", "-e", "trace=getppid", "-o", os.devnull, "true"]
-    return strace is not None and subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    command = [
+        "strace",
+        "-f",
+        "-qq",
+        "-e",
+        "inject=getppid:error=EIO",
+        "-e",
+        "trace=getppid",
+        "-o",
+        os.devnull,
+        "true",
+    ]
+    return (
+        strace is not None
+        and subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +112,28 @@ def akios() -> Iterator[Daemon]:
         private.close()
 
 
-def inject(akios: Daemon, call: str, fault: str, paths: list[Path], out: Path) -> subprocess.Popen[str]:
-    """strace on every thread of the daemon; returns once it is attached.  The fault strikes once, at the next call."""
+def inject(
+    akios: Daemon, call: str, fault: str, paths: list[Path], out: Path
+) -> subprocess.Popen[str]:
+    """strace on every thread of the daemon; returns once it is attached.  The fault strikes once,
+    at the next call.
+    """
     assert akios.process is not None
     where = [word for path in paths for word in ("-P", str(path))]
-    command = ["strace", "-f", "-e", f"trace={call}", "-e", f"inject={call}:{fault}:when=1", *where, "-o", str(out)]
-    tracer = subprocess.Popen([*command, "-p", str(akios.process.pid)], stderr=subprocess.PIPE, text=True)
+    command = [
+        "strace",
+        "-f",
+        "-e",
+        f"trace={call}",
+        "-e",
+        f"inject={call}:{fault}:when=1",
+        *where,
+        "-o",
+        str(out),
+    ]
+    tracer = subprocess.Popen(
+        [*command, "-p", str(akios.process.pid)], stderr=subprocess.PIPE, text=True
+    )
     assert tracer.stderr is not None
     for line in tracer.stderr:
         if "attached" in line:
@@ -98,7 +160,10 @@ def paths_of(state: Path, pattern: str) -> list[Path]:
     if pattern == "next bundle":
         size = int((state / "ledger/host/checkpoint").read_bytes().split(b"\n")[1])
         bundles = (divmod(later, 256) for later in range(size + 1, size + 100))
-        tiles = (Tile(ENTRIES, full, width) if width else Tile(ENTRIES, full - 1) for full, width in bundles)
+        tiles = (
+            Tile(ENTRIES, full, width) if width else Tile(ENTRIES, full - 1)
+            for full, width in bundles
+        )
         return [state / "ledger/host" / tile.path for tile in tiles]
     return (sorted(state.glob(pattern)) or [state / pattern]) if pattern else []
 
@@ -139,7 +204,15 @@ def test_killed_again_while_it_recovers(akios: Daemon, tmp_path: Path) -> None:
     before = known_cages(akios)
     akios.stop(signal.SIGKILL)
     for call in ("syncfs", "pwrite64", "fdatasync", "renameat"):
-        command = ["strace", "-f", "-qq", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when=1"]
+        command = [
+            "strace",
+            "-f",
+            "-qq",
+            "-e",
+            f"trace={call}",
+            "-e",
+            f"inject={call}:signal=KILL:when=1",
+        ]
         daemon = BIN / "akiosd"
         done = subprocess.run(
             [*command, "-o", os.devnull, str(daemon), "--config", akios.config],
@@ -156,11 +229,14 @@ def test_killed_again_while_it_recovers(akios: Daemon, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["pwrite64", "unlinkat"])
-def test_killed_between_the_tombstone_and_the_last_byte(akios: Daemon, tmp_path: Path, call: str) -> None:
+def test_killed_between_the_tombstone_and_the_last_byte(
+    akios: Daemon, tmp_path: Path, call: str
+) -> None:
     cage = str(akios.report("true", WORDS)["cage"])
     assert akios.ctl("ledger", "verify", cage).returncode == 0
     folder = akios.state / "cages" / cage
-    # pwrite64 is told by the file that is overwritten; unlinkat has only a name below an open directory.
+    # pwrite64 is told by the file that is overwritten; unlinkat has only a name below an open
+    # directory.
     paths = [folder / "audit/checkpoint"] if call == "pwrite64" else [folder]
     inject(akios, call, "signal=KILL", paths, tmp_path / "trace")
     process = akios.process
@@ -172,21 +248,35 @@ def test_killed_between_the_tombstone_and_the_last_byte(akios: Daemon, tmp_path:
     akios.start()
     assert not folder.exists()
     found = json.loads(akios.ctl("ledger", "verify", cage, "--json").stdout)
-    assert (found["verdict"], found["exit_code"], found["anchored_to"]) == ("DESTROYED", 0, "host log")
+    assert (found["verdict"], found["exit_code"], found["anchored_to"]) == (
+        "DESTROYED",
+        0,
+        "host log",
+    )
     lines = akios.ctl("ledger", "show", "--kind", "cage_destroyed", "--json").stdout.splitlines()
     assert [json.loads(line)["cage"] for line in lines].count(cage) == 1
     segments = akios.state / "ledger/wal"
-    assert wait_until(lambda: not any(WORDS.encode() in path.read_bytes() for path in segments.glob("*.seg")))
+    assert wait_until(
+        lambda: not any(WORDS.encode() in path.read_bytes() for path in segments.glob("*.seg"))
+    )
 
 
 @pytest.mark.parametrize("fault", ["error=EIO", "signal=KILL"])
-def test_what_running_agents_did_outlives_a_ledger_that_failed(akios: Daemon, tmp_path: Path, fault: str) -> None:
-    """akiosd gives up, or is killed in the middle of it; nobody could write down how its cages ended."""
+def test_what_running_agents_did_outlives_a_ledger_that_failed(
+    akios: Daemon, tmp_path: Path, fault: str
+) -> None:
+    """akiosd gives up, or is killed in the middle of it; nobody could write down how its cages
+    ended.
+    """
     where = akios.workspace()
     script = "echo agent > new; echo did; exec sleep 600"
-    agent = akios.popen("run", "--", "sh", "-c", script, cwd=where, stdout=subprocess.PIPE, text=True)
+    agent = akios.popen(
+        "run", "--", "sh", "-c", script, cwd=where, stdout=subprocess.PIPE, text=True
+    )
     assert agent.stdout is not None and agent.stdout.readline() == "did\n"
-    tracer = inject(akios, "fdatasync", fault, paths_of(akios.state, "ledger/wal/*.seg"), tmp_path / "trace")
+    tracer = inject(
+        akios, "fdatasync", fault, paths_of(akios.state, "ledger/wal/*.seg"), tmp_path / "trace"
+    )
     process = akios.process
     assert process is not None
     akios.run("true")

@@ -45,7 +45,11 @@ def test_a_finished_log_is_packed_and_read_as_before(akios: Daemon, tmp_path: Pa
     assert wait_until(lambda: [path.name for path in folder.glob("audit*")] == ["audit.tar"])
     for uid in (0, NOBODY):
         report = as_json(akios, "verify", cage, uid=uid)
-        assert (report["verdict"], report["size"], report["root"]) == ("OK", before["size"], before["root"])
+        assert (report["verdict"], report["size"], report["root"]) == (
+            "OK",
+            before["size"],
+            before["root"],
+        )
         assert ledger(akios, "show", cage, uid=uid) == shown
         proof = tmp_path / f"proof{uid}"
         proof.write_text(ledger(akios, "prove", "1", cage, uid=uid))
@@ -57,7 +61,9 @@ def test_a_finished_log_is_packed_and_read_as_before(akios: Daemon, tmp_path: Pa
     assert as_json(akios, "verify", cage, "--dir", folder / "audit.tar")["verdict"] == "OK"
     akios.stop()
     akios.start()
-    assert as_json(akios, "verify", cage)["verdict"] == "OK" and ledger(akios, "show", cage) == shown
+    assert (
+        as_json(akios, "verify", cage)["verdict"] == "OK" and ledger(akios, "show", cage) == shown
+    )
     assert as_json(akios, "destroy", cage)["size"] == before["size"]
     assert not folder.exists() and as_json(akios, "verify", cage)["verdict"] == "DESTROYED"
 

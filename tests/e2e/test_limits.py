@@ -1,6 +1,8 @@
-"""Every limit ends, or stops, what passes it; the host stays well and the report names the limit and how far it went.
+"""Every limit ends, or stops, what passes it; the host stays well and the report names the limit
+and how far it went.
 
-The greedy programs are bounded by the cage's own limits, so that a broken limit fails the test, not the machine.
+The greedy programs are bounded by the cage's own limits, so that a broken limit fails the test, not
+the machine.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ held = []
 for step in range(int(sys.argv[1])):
     held.append(b"x" * (1 << 20))
 """
-# Reserves the bulk with fallocate(2), which the file system counts like written data, and writes the rest.
+# Reserves the bulk with fallocate(2), which the file system counts like written data, and writes
+# the rest.
 FILL = """
 import errno, os, sys
 fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
@@ -120,7 +123,7 @@ time.sleep(60)
 """
 
 
-# ---- the default policy, no flags ------------------------------------------------------------------
+# ---- the default policy, no flags ----------------------------------------------------------------
 
 
 def test_four_gib_of_memory_are_stopped(daemon: Daemon) -> None:
@@ -135,7 +138,9 @@ def test_four_gib_of_memory_are_stopped(daemon: Daemon) -> None:
 def test_three_gib_of_files_are_stopped(daemon: Daemon, place: str) -> None:
     if place.startswith("/root"):
         place = "~/fill"
-    done = daemon.run("sh", "-c", f'python3 -c "$1" {place}', "sh", FILL, flags=["--json", "--discard"])
+    done = daemon.run(
+        "sh", "-c", f'python3 -c "$1" {place}', "sh", FILL, flags=["--json", "--discard"]
+    )
     size, error = done.stdout.split()
     assert error in ("ENOSPC", "EDQUOT")
     assert int(size) <= 2 * GIB
@@ -160,10 +165,13 @@ def test_shared_memory_is_stopped(daemon: Daemon) -> None:
 def test_a_killed_run_prints_its_reason(daemon: Daemon) -> None:
     done = daemon.run("python3", "-c", EAT_MEMORY, "256", flags=["--memory", "64M"])
     assert done.returncode == 137
-    assert done.stderr.splitlines()[-1] == "akios: killed: memory limit 64 MiB reached, peak 64 MiB, 1 OOM kill"
+    assert (
+        done.stderr.splitlines()[-1]
+        == "akios: killed: memory limit 64 MiB reached, peak 64 MiB, 1 OOM kill"
+    )
 
 
-# ---- memory that is not the heap -------------------------------------------------------------------
+# ---- memory that is not the heap -----------------------------------------------------------------
 
 
 def test_memory_in_files_without_a_name_counts(daemon: Daemon) -> None:
@@ -172,7 +180,9 @@ def test_memory_in_files_without_a_name_counts(daemon: Daemon) -> None:
 
 def test_memory_in_shm_counts(daemon: Daemon) -> None:
     flags = ["--memory", "32M"]
-    assert_killed(daemon.report("sh", "-c", "head -c 512M /dev/zero >/dev/shm/x", flags=flags), "memory")
+    assert_killed(
+        daemon.report("sh", "-c", "head -c 512M /dev/zero >/dev/shm/x", flags=flags), "memory"
+    )
 
 
 @pytest.mark.parametrize("program", [FILL_PIPES, FILL_SOCKETS], ids=["pipes", "sockets"])
@@ -198,7 +208,7 @@ def command_lines() -> bytes:
     return found
 
 
-# ---- time ------------------------------------------------------------------------------------------
+# ---- time ----------------------------------------------------------------------------------------
 
 
 def test_wall_clock(daemon: Daemon) -> None:
@@ -215,7 +225,7 @@ def test_cpu_time_of_all_processes_together(daemon: Daemon) -> None:
     assert report["reason"].startswith("killed: CPU time limit 1 s reached, used 1")
 
 
-# ---- output ----------------------------------------------------------------------------------------
+# ---- output --------------------------------------------------------------------------------------
 
 
 def test_output_is_cut_at_its_limit(daemon: Daemon) -> None:
@@ -229,7 +239,9 @@ def test_output_and_errors_count_together(daemon: Daemon) -> None:
     limit = policy(daemon, "output: 100K")
     within = daemon.run("sh", "-c", "head -c 60K /dev/zero; head -c 40K /dev/zero >&2", flags=limit)
     assert within.returncode == 0
-    beyond = daemon.run("sh", "-c", "head -c 60K /dev/zero; head -c 41K /dev/zero >&2; sleep 600", flags=limit)
+    beyond = daemon.run(
+        "sh", "-c", "head -c 60K /dev/zero; head -c 41K /dev/zero >&2; sleep 600", flags=limit
+    )
     assert beyond.returncode == 137
     assert len(beyond.stdout) + beyond.stderr.count("\0") == 100 << 10
 
@@ -241,17 +253,21 @@ def test_output_to_a_terminal_counts(daemon: Daemon) -> None:
 def test_output_of_a_detached_cage_counts(daemon: Daemon) -> None:
     cage = daemon.run("yes", flags=["--detach", *policy(daemon, "output: 1M")]).stdout.strip()
     # It may be over before anybody asks.
-    daemon.ctl("attach", cage, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, capture_output=False)
+    daemon.ctl(
+        "attach", cage, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, capture_output=False
+    )
     end = [record for record in daemon.events(cage) if record["kind"] == "end"]
     assert [record["reason"] for record in end] == ["killed: output limit 1 MiB reached"]
 
 
-# ---- rlimits ---------------------------------------------------------------------------------------
+# ---- rlimits -------------------------------------------------------------------------------------
 
 
 def test_open_files_and_file_size(daemon: Daemon) -> None:
     flags = policy(daemon, "open_files: 64, file_size: 1M")
-    done = daemon.run("sh", "-c", "ulimit -Hn; ulimit -Hc; head -c 2M /dev/zero >~/x; stat -c %s ~/x", flags=flags)
+    done = daemon.run(
+        "sh", "-c", "ulimit -Hn; ulimit -Hc; head -c 2M /dev/zero >~/x; stat -c %s ~/x", flags=flags
+    )
     assert done.stdout.split() == ["64", "0", str(MIB)]
     opened = daemon.run("python3", "-c", "import os\nwhile True: os.dup(0)", flags=flags)
     assert "Too many open files" in opened.stderr
@@ -278,12 +294,20 @@ def test_limits_cannot_be_widened_by_the_caller(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("attempt", range(9))
-def test_a_cage_dies_whole_when_one_of_its_processes_is_killed_for_memory(daemon: Daemon, attempt: int) -> None:
-    """The one that would live on waits a minute: without the end of the whole cage the run takes as long."""
-    report = daemon.report("python3", "-c", SURVIVE, "256", flags=["--memory", "64M", "--timeout", "30s"])
+def test_a_cage_dies_whole_when_one_of_its_processes_is_killed_for_memory(
+    daemon: Daemon, attempt: int
+) -> None:
+    """The one that would live on waits a minute: without the end of the whole cage the run takes as
+    long.
+    """
+    report = daemon.report(
+        "python3", "-c", SURVIVE, "256", flags=["--memory", "64M", "--timeout", "30s"]
+    )
     assert_killed(report, "memory")
 
 
 def test_a_program_whose_children_stay_within_memory_lives_on(daemon: Daemon) -> None:
-    done = daemon.run("python3", "-c", SURVIVE.replace("time.sleep(60)", ""), "16", flags=["--memory", "64M"])
+    done = daemon.run(
+        "python3", "-c", SURVIVE.replace("time.sleep(60)", ""), "16", flags=["--memory", "64M"]
+    )
     assert (done.returncode, done.stdout) == (0, "the child is gone\n"), done.stderr

@@ -8,7 +8,9 @@ from tests.e2e.daemon import NOBODY, OTHER, Daemon
 
 
 def test_what_a_detached_cage_wrote_is_kept_for_its_owner(daemon: Daemon) -> None:
-    done = daemon.run("sh", "-c", "echo out; echo err >&2", flags=["--detach", "--json"], uid=NOBODY)
+    done = daemon.run(
+        "sh", "-c", "echo out; echo err >&2", flags=["--detach", "--json"], uid=NOBODY
+    )
     assert done.returncode == 0, done.stderr
     cage = done.stdout.strip() or json.loads(done.stderr)["cage"]
     daemon.ctl("stop", cage, uid=NOBODY)  # returns when it has ended, by itself or not

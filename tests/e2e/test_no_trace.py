@@ -1,5 +1,7 @@
-"""After real calls of every kind, nothing of what was planted is in the state directory, the runtime directory or the
-daemon's log, nor in what any upstream received: not as it is, and not in any of the spellings it was sent in."""
+"""After real calls of every kind, nothing of what was planted is in the state directory, the
+runtime directory or the daemon's log, nor in what any upstream received: not as it is, and not in
+any of the spellings it was sent in.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,12 @@ from tests.e2e.hostile import run
 from tests.e2e.models import Models
 from tests.e2e.upstreams import Authority, Upstream, answer
 
-MAIL, CARD, IBAN, PHONE = "ada.lovelace@kunde-mail.de", "4012888888881881", "DE89370400440532013000", "+14155550132"
+MAIL, CARD, IBAN, PHONE = (
+    "ada.lovelace@kunde-mail.de",
+    "4012888888881881",
+    "DE89370400440532013000",
+    "+14155550132",
+)
 PLANTED = (MAIL, CARD, IBAN, PHONE)
 POLICY = Policy(network=Network(allowed_domains=("site.example",), llm_paths=("openai:/v1/files",)))
 MARKER = "a-name-that-is-logged-7f3a"
@@ -102,7 +109,9 @@ def spellings() -> dict[str, bytes]:
         found[f"{value} quoted"] = quote(value, safe="").encode()
         found[f"{value} escaped"] = "".join(f"\\u{ord(char):04x}" for char in value).encode()
         for shift in range(3):
-            whole = base64.b64encode(b"x" * shift + value.encode() + b"y" * (-(shift + len(value)) % 3))
+            whole = base64.b64encode(
+                b"x" * shift + value.encode() + b"y" * (-(shift + len(value)) % 3)
+            )
             # The characters at the ends depend on what stands beside.
             found[f"{value} base64 {shift}"] = whole[4 if shift else 0 : -4]
         found[f"{value} hex"] = value.encode().hex().encode()
@@ -151,7 +160,9 @@ def models() -> Iterator[Models]:
 
 
 @pytest.fixture(scope="module")
-def caged(models: Models, site: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def caged(
+    models: Models, site: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
     assert site.authority is not None
     roots = tmp_path_factory.mktemp("roots") / "ca.pem"
     roots.write_bytes(site.authority.pem)
@@ -175,9 +186,14 @@ def ran(caged: Daemon) -> dict[str, Any]:
     workspace = caged.workspace()
     (workspace / "agent.py").write_text(AGENT.replace("NAME", MARKER))
     backwards = " ".join(value[::-1] for value in PLANTED)
-    done = run(caged.socket, 0, f"cd /ws && python3 agent.py '{backwards}' 2>&1", workspace, policy=POLICY)
+    done = run(
+        caged.socket, 0, f"cd /ws && python3 agent.py '{backwards}' 2>&1", workspace, policy=POLICY
+    )
     assert done.output.splitlines()[-1:] == ["done"], done
-    for url in (f"https://site.example/?q={quote(MAIL)}", f"https://api.openai.com/v1/models?after={quote(MAIL)}"):
+    for url in (
+        f"https://site.example/?q={quote(MAIL)}",
+        f"https://api.openai.com/v1/models?after={quote(MAIL)}",
+    ):
         caged.ctl("http", "GET", url, "-H", f"user-agent: {MAIL} {CARD}", cwd=workspace)
     for words in (["verify"], ["verify", done.cage]):
         assert caged.ctl("ledger", *words).returncode == 0
@@ -206,7 +222,12 @@ def test_no_trace_at_any_upstream(models: Models, site: Upstream, ran: dict[str,
 
 def test_the_records_of_redactions_hold_types_counts_and_places(ran: dict[str, Any]) -> None:
     found = [record for record in ran["records"] if record["kind"] == "redaction"]
-    assert {record["towards"] for record in found} >= {"openai", "anthropic", "gemini", "site.example"}
+    assert {record["towards"] for record in found} >= {
+        "openai",
+        "anthropic",
+        "gemini",
+        "site.example",
+    }
     kinds = {finding["type"] for record in found for finding in record["findings"]}
     assert {"EMAIL", "CREDIT_CARD", "IBAN"} <= kinds, kinds
     for record in found:
@@ -219,6 +240,11 @@ def test_the_records_of_redactions_hold_types_counts_and_places(ran: dict[str, A
 
 def test_control_the_values_are_found_where_they_are(tmp_path: Path) -> None:
     said = f"to {MAIL} x"
-    for text in (said, quote(said, safe=""), base64.b64encode(said.encode()).decode(), said.upper()):
+    for text in (
+        said,
+        quote(said, safe=""),
+        base64.b64encode(said.encode()).decode(),
+        said.upper(),
+    ):
         assert any(name.startswith(MAIL) for name in traces(text.encode())), text
     assert traces(os.urandom(1 << 16)) == []

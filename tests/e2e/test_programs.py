@@ -24,7 +24,9 @@ def need(program: str) -> None:
 
 def python(daemon: Daemon, uid: int, source: str, cwd: Path | None = None) -> str:
     """Run a Python program inside; its output.  It must end with 0 and print ``fine`` last."""
-    done = daemon.run("/usr/bin/python3", "-c", textwrap.dedent(source) + "\nprint('fine')", uid=uid, cwd=cwd)
+    done = daemon.run(
+        "/usr/bin/python3", "-c", textwrap.dedent(source) + "\nprint('fine')", uid=uid, cwd=cwd
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("fine\n"), done.stdout
     return str(done.stdout)
@@ -39,7 +41,12 @@ def shell(daemon: Daemon, uid: int, script: str, cwd: Path | None = None) -> str
 @pytest.mark.parametrize("uid", CALLERS)
 def test_who_and_where_the_agent_is(daemon: Daemon, uid: int) -> None:
     where = daemon.workspace(uid=uid)
-    out = shell(daemon, uid, 'id -u; id -un; whoami; pwd; echo "$HOME"; getent passwd "$(id -un)" | cut -d: -f6', where)
+    out = shell(
+        daemon,
+        uid,
+        'id -u; id -un; whoami; pwd; echo "$HOME"; getent passwd "$(id -un)" | cut -d: -f6',
+        where,
+    )
     number, name, again, here, home, entry = out.splitlines()
     assert (number, here) == ("1000", str(where))
     assert name == again != "root"
@@ -49,7 +56,8 @@ def test_who_and_where_the_agent_is(daemon: Daemon, uid: int) -> None:
 @pytest.mark.parametrize("uid", CALLERS)
 def test_places_to_write(daemon: Daemon, uid: int) -> None:
     shell(
-        daemon, uid,
+        daemon,
+        uid,
         """
         for place in /tmp "$HOME" /dev/shm .; do
             echo words > "$place/file"; test "$(cat "$place/file")" = words
@@ -58,13 +66,14 @@ def test_places_to_write(daemon: Daemon, uid: int) -> None:
         touch /var/tmp/seen; test -e /tmp/seen
         mktemp; mktemp -d; echo out > /dev/stdout; echo err > /dev/stderr; cat < /dev/null
         """,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("uid", CALLERS)
 def test_threads_subprocesses_and_pools(daemon: Daemon, uid: int) -> None:
     python(
-        daemon, uid,
+        daemon,
+        uid,
         """
         import concurrent.futures, multiprocessing, subprocess, threading
         seen = []
@@ -80,13 +89,14 @@ def test_threads_subprocesses_and_pools(daemon: Daemon, uid: int) -> None:
             assert sum(executor.map(abs, range(-3, 3))) == 9
         queue = multiprocessing.Queue(); queue.put(b"x" * 100_000); assert len(queue.get()) == 100_000
         """,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("uid", CALLERS)
 def test_files_of_every_kind(daemon: Daemon, uid: int) -> None:
     python(
-        daemon, uid,
+        daemon,
+        uid,
         """
         import fcntl, mmap, os, sqlite3, tempfile
         with open("big", "w+b") as file:
@@ -110,13 +120,14 @@ def test_files_of_every_kind(daemon: Daemon, uid: int) -> None:
         os.setxattr("big", "user.word", b"value"); assert os.getxattr("big", "user.word") == b"value"
         watch = os.open(".", os.O_RDONLY | os.O_DIRECTORY); fcntl.fcntl(watch, fcntl.F_GETFD)
         """,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("uid", CALLERS)
 def test_sockets_servers_and_event_loops(daemon: Daemon, uid: int) -> None:
     python(
-        daemon, uid,
+        daemon,
+        uid,
         """
         import asyncio, http.server, socket, threading, urllib.request
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
@@ -146,13 +157,14 @@ def test_sockets_servers_and_event_loops(daemon: Daemon, uid: int) -> None:
         with socket.socket(socket.AF_UNIX) as named:
             named.bind("\\0abstract inside"); named.listen()
         """,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("uid", CALLERS)
 def test_signals_timers_and_limits(daemon: Daemon, uid: int) -> None:
     python(
-        daemon, uid,
+        daemon,
+        uid,
         """
         import os, resource, select, signal, time
         got = []
@@ -170,7 +182,7 @@ def test_signals_timers_and_limits(daemon: Daemon, uid: int) -> None:
         import locale; locale.setlocale(locale.LC_ALL, "C.UTF-8"); assert "é".encode() == b"\\xc3\\xa9"
         import zoneinfo, datetime; datetime.datetime.now().astimezone()
         """,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("uid", CALLERS)
@@ -178,14 +190,15 @@ def test_tools_for_looking(daemon: Daemon, uid: int) -> None:
     for program in ("ps", "top", "less"):
         need(program)
     out = shell(
-        daemon, uid,
+        daemon,
+        uid,
         """
         ps -ef; ps aux | wc -l; top -bn1 | head -3; echo text | less; locale; date; uname -a; df . > /dev/null; free
         ls -la / /etc /usr/bin > /dev/null; stat .; which bash; env | sort; nproc; uptime || true; groups; tty || true
         du -s .; find . -type f; xargs --version; sleep 0; timeout 5 true; yes | head -1; seq 3 | sort -r | tail -1
         man nothing-of-this-name > /dev/null 2>&1 || test $? -ne 139
         """,
-    )  # fmt: skip
+    )
     assert "bash" in out
 
 
@@ -200,19 +213,24 @@ def test_git_looks_and_commits(daemon: Daemon, uid: int) -> None:
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
         subprocess.run([*git, *words], cwd=where, check=True, **user)
     out = shell(
-        daemon, uid,
+        daemon,
+        uid,
         """
         git status --short; echo two >> file; git -c user.name=B -c user.email=b@b commit -qam second
         git log --format=%s; git diff HEAD~1 --stat; git fsck; git gc -q; git checkout -qb branch; git stash list
         """,
         where,
-    )  # fmt: skip
+    )
     assert out.startswith("second\nfirst\n")
-    before = subprocess.run([*git, "log", "--format=%s"], cwd=where, check=True, capture_output=True, text=True, **user)
+    before = subprocess.run(
+        [*git, "log", "--format=%s"], cwd=where, check=True, capture_output=True, text=True, **user
+    )
     assert before.stdout == "first\n"
     done = daemon.ctl("commit", uid=uid, cwd=where)
     assert done.returncode == 0, done.stderr
-    after = subprocess.run([*git, "log", "--format=%s"], cwd=where, check=True, capture_output=True, text=True, **user)
+    after = subprocess.run(
+        [*git, "log", "--format=%s"], cwd=where, check=True, capture_output=True, text=True, **user
+    )
     assert after.stdout == "second\nfirst\n"
     subprocess.run([*git, "fsck"], cwd=where, check=True, capture_output=True, **user)
 
@@ -222,7 +240,8 @@ def test_node_and_npm(daemon: Daemon, uid: int) -> None:
     need("node")
     need("npm")
     out = shell(
-        daemon, uid,
+        daemon,
+        uid,
         """
         node -e 'const fs = require("fs"); fs.writeFileSync("made", "x"); require("child_process").execSync("true");
                  new (require("worker_threads").Worker)("1", {eval: true}).on("exit", () =>
@@ -230,7 +249,7 @@ def test_node_and_npm(daemon: Daemon, uid: int) -> None:
                  console.log("up"); this.close() }))'
         npm --version
         """,
-    )  # fmt: skip
+    )
     assert out.startswith("up\n") and out.splitlines()[1][0].isdigit()
 
 
@@ -246,7 +265,11 @@ def test_a_compiler(daemon: Daemon, uid: int) -> None:
 @pytest.mark.parametrize("uid", CALLERS)
 def test_ssh_reads_its_configuration(daemon: Daemon, uid: int) -> None:
     need("ssh")
-    out = shell(daemon, uid, "ssh -G somewhere | head -3; ssh-keygen -q -t ed25519 -N '' -f key; cat key.pub")
+    out = shell(
+        daemon,
+        uid,
+        "ssh -G somewhere | head -3; ssh-keygen -q -t ed25519 -N '' -f key; cat key.pub",
+    )
     assert "ssh-ed25519" in out
 
 
@@ -256,11 +279,17 @@ def make_wheel(where: Path) -> Path:
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("tiny_words.py", "WORD = 'found'\n")
         info = "tiny_words-1.0.dist-info"
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-words\nVersion: 1.0\n")
         wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-words\nVersion: 1.0\n"
         )
-        wheel.writestr(f"{info}/RECORD", f"tiny_words.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+        wheel.writestr(
+            f"{info}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        wheel.writestr(
+            f"{info}/RECORD",
+            f"tiny_words.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n",
+        )
     return path
 
 
@@ -272,11 +301,18 @@ def interpreter(uid: int) -> str:
 
 @pytest.mark.parametrize("uid", CALLERS)
 def test_a_projects_venv_with_its_own_pytest(daemon: Daemon, uid: int) -> None:
-    """The venv is made outside and seen inside; pytest runs in it, and pip installs a wheel into it."""
+    """The venv is made outside and seen inside; pytest runs in it, and pip installs a wheel into
+    it.
+    """
     where = daemon.workspace(uid=uid)
     user = daemon.as_user(uid)
     made = subprocess.run(
-        [interpreter(uid), "-m", "venv", ".venv"], cwd=where, capture_output=True, text=True, timeout=120, **user
+        [interpreter(uid), "-m", "venv", ".venv"],
+        cwd=where,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **user,
     )
     if made.returncode != 0:
         pytest.skip(f"this Python makes no venv: {made.stdout.strip()[:80]}")
@@ -287,21 +323,26 @@ def test_a_projects_venv_with_its_own_pytest(daemon: Daemon, uid: int) -> None:
             shutil.copytree(source / name, site / name)
     shutil.copy(source / "py.py", site)
     make_wheel(where)
-    (where / "test_own.py").write_text("import sys\ndef test_venv():\n    assert '.venv' in sys.prefix\n")
+    (where / "test_own.py").write_text(
+        "import sys\ndef test_venv():\n    assert '.venv' in sys.prefix\n"
+    )
     subprocess.run(["chown", "-R", f"{uid}:{NOBODY}", where], check=True)
     out = shell(daemon, uid, ".venv/bin/python -m pytest -q -p no:cacheprovider test_own.py", where)
     assert "1 passed" in out
-    by_name = daemon.run(".venv/bin/python", "-c", "import sys; print(sys.prefix)", uid=uid, cwd=where)
+    by_name = daemon.run(
+        ".venv/bin/python", "-c", "import sys; print(sys.prefix)", uid=uid, cwd=where
+    )
     assert by_name.stdout == f"{where}/.venv\n", by_name.stderr
     out = shell(
-        daemon, uid,
+        daemon,
+        uid,
         """
         .venv/bin/python -m pip --version
         .venv/bin/python -m pip install -q --no-index --disable-pip-version-check tiny_words-1.0-py3-none-any.whl
         .venv/bin/python -c 'import tiny_words; print(tiny_words.WORD)'
         """,
         where,
-    )  # fmt: skip
+    )
     assert out.endswith("found\n")
     assert not (site / "tiny_words.py").exists()
 
@@ -319,12 +360,18 @@ def test_the_version_manager_on_the_path(daemon: Daemon) -> None:
         pytest.skip("python3 here is no pyenv shim")
     where = daemon.workspace()
     outside = subprocess.run(
-        [shim, "-c", "import sys; print(sys.base_prefix)"], capture_output=True, text=True, cwd=where
+        [shim, "-c", "import sys; print(sys.base_prefix)"],
+        capture_output=True,
+        text=True,
+        cwd=where,
     )
     inside = daemon.run("python3", "-c", "import sys; print(sys.base_prefix)", cwd=where)
     assert inside.stdout == outside.stdout != "", inside.stderr
     below = daemon.run(
-        "bash", "-c", "python3 -c 'import sys, ssl, sqlite3; print(sys.base_prefix)'; pip --version", cwd=where
+        "bash",
+        "-c",
+        "python3 -c 'import sys, ssl, sqlite3; print(sys.base_prefix)'; pip --version",
+        cwd=where,
     )
     assert below.stdout.startswith(outside.stdout), below.stderr
     assert "pip" in below.stdout, below.stderr
@@ -336,13 +383,17 @@ def test_cargo(daemon: Daemon) -> None:
     done = daemon.run("cargo", "--version")
     assert done.returncode == 0 and done.stdout.startswith("cargo "), done.stderr
     built = daemon.run(
-        "sh", "-c", "cargo init -q --vcs none --name own . && cargo build -q --offline && target/debug/own"
+        "sh",
+        "-c",
+        "cargo init -q --vcs none --name own . && cargo build -q --offline && target/debug/own",
     )
     assert built.stdout == "Hello, world!\n", built.stderr
 
 
 def test_files_of_root_in_a_users_workspace(daemon: Daemon) -> None:
-    """They look like root's, are read and not written, and a directory of one's own still gives them up."""
+    """They look like root's, are read and not written, and a directory of one's own still gives
+    them up.
+    """
     where = daemon.workspace(uid=NOBODY)
     (where / "of-root").write_text("kept\n")
     (where / "of-root").chmod(0o644)
@@ -350,7 +401,8 @@ def test_files_of_root_in_a_users_workspace(daemon: Daemon) -> None:
     (where / "secret").chmod(0o600)
     (where / "closed").mkdir(0o700)
     out = shell(
-        daemon, NOBODY,
+        daemon,
+        NOBODY,
         """
         stat -c '%u %a' of-root; cat of-root
         if echo more >> of-root 2> /dev/null; then echo written; fi
@@ -360,6 +412,6 @@ def test_files_of_root_in_a_users_workspace(daemon: Daemon) -> None:
         mv of-root moved; rm -f secret; ls
         """,
         where,
-    )  # fmt: skip
+    )
     assert out == "0 644\nkept\nclosed\nmoved\n"
     assert sorted(path.name for path in where.iterdir()) == ["closed", "of-root", "secret"]

@@ -1,4 +1,6 @@
-"""Ends that somebody else decides: the client's, the daemon's; and what a second daemon may not do."""
+"""Ends that somebody else decides: the client's, the daemon's; and what a second daemon may not
+do.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,20 @@ def private() -> Iterator[Daemon]:
 def start(daemon: Daemon, *flags: str, command: str = STUBBORN) -> subprocess.Popen[bytes]:
     """A client whose agent has said that it is up."""
     client = daemon.popen(
-        "run", "--json", *flags, "--workspace", daemon.workspace(), "--", "sh", "-c", command,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=daemon.base,
-    )  # fmt: skip
+        "run",
+        "--json",
+        *flags,
+        "--workspace",
+        daemon.workspace(),
+        "--",
+        "sh",
+        "-c",
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=daemon.base,
+    )
     assert client.stdout is not None
     assert client.stdout.readline() == b"up\n"
     return client
@@ -81,7 +94,11 @@ def test_sigterm_ends_every_cage_and_closes_the_ledger(private: Daemon) -> None:
     for client in clients:
         words = client.communicate(timeout=30)[1]
         report = json.loads(words.splitlines()[-1])
-        assert (report["kind"], report["exit_code"], client.returncode) == ("daemon_stopped", 137, 137)
+        assert (report["kind"], report["exit_code"], client.returncode) == (
+            "daemon_stopped",
+            137,
+            137,
+        )
     assert not processes & set(resources.processes())
     assert resources.cgroups(private) == set()
     assert resources.backing(private) == set()
@@ -95,7 +112,11 @@ def test_sigterm_ends_every_cage_and_closes_the_ledger(private: Daemon) -> None:
 
 def second(daemon: Daemon, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [BIN / "akiosd", "--config", daemon.config, *arguments], capture_output=True, text=True, timeout=60, cwd="/"
+        [BIN / "akiosd", "--config", daemon.config, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd="/",
     )
 
 

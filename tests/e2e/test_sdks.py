@@ -1,6 +1,8 @@
-"""The vendors' own SDKs, unmodified, in cages of the real daemon, before stand-in models on loopback.
+"""The vendors' own SDKs, unmodified, in cages of the real daemon, before stand-in models on
+loopback.
 
-They come from the package index in their newest versions, once for a machine: a temporary directory keeps them.
+They come from the package index in their newest versions, once for a machine: a temporary directory
+keeps them.
 """
 
 from __future__ import annotations
@@ -33,16 +35,23 @@ SECRETS = (b"ada@example.org", b"4012888888881881")
 @pytest.fixture(scope="session")
 def python() -> Path:
     """A venv with the SDKs, made by plain pip."""
-    home = Path(tempfile.gettempdir()) / f"akios-test-sdks-{sys.version_info[0]}{sys.version_info[1]}-{os.getuid()}"
+    home = (
+        Path(tempfile.gettempdir())
+        / f"akios-test-sdks-{sys.version_info[0]}{sys.version_info[1]}-{os.getuid()}"
+    )
     home.mkdir(mode=0o755, exist_ok=True)
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         python = home / "venv" / "bin" / "python"
         if not (home / "done").exists():
             subprocess.run([sys.executable, "-m", "venv", "--clear", home / "venv"], check=True)
-            done = subprocess.run([python, "-m", "pip", "install", "-q", *SDKS], capture_output=True, text=True)
+            done = subprocess.run(
+                [python, "-m", "pip", "install", "-q", *SDKS], capture_output=True, text=True
+            )
             if done.returncode:
-                pytest.skip(f"the package index is not reachable: {done.stderr.strip().splitlines()[-1:]}")
+                pytest.skip(
+                    f"the package index is not reachable: {done.stderr.strip().splitlines()[-1:]}"
+                )
             (home / "done").touch()
     return python
 
@@ -62,7 +71,11 @@ def caged(models: Models) -> Iterator[Daemon]:
         daemon.start()
         for name in PROVIDERS:
             if name != "ollama":
-                key = "AKIDREAL\nsecret-of-bedrock\n" if name == "bedrock" else f"real-key-of-{name}\n"
+                key = (
+                    "AKIDREAL\nsecret-of-bedrock\n"
+                    if name == "bedrock"
+                    else f"real-key-of-{name}\n"
+                )
                 done = daemon.ctl("keys", "set", name, input=key)
                 assert done.returncode == 0, done.stderr
         yield daemon
@@ -70,7 +83,9 @@ def caged(models: Models) -> Iterator[Daemon]:
         daemon.close()
 
 
-def run(caged: Daemon, program: Path | str, script: str, policy: str = "") -> tuple[list[str], list[dict[str, Any]]]:
+def run(
+    caged: Daemon, program: Path | str, script: str, policy: str = ""
+) -> tuple[list[str], list[dict[str, Any]]]:
     """The lines a script printed, and its cage's records."""
     workspace = caged.workspace()
     if policy:
@@ -107,20 +122,33 @@ VENDORS = {"gemini": "google", "xai": "x-ai", "bedrock": "aws"}
 
 
 def due(record: dict[str, Any]) -> int:
-    """What the stand-in's claim costs by the price package's own reckoning, in micro-USD, rounded up."""
+    """What the stand-in's claim costs by the price package's own reckoning, in micro-USD, rounded
+    up.
+    """
     if record["provider"] == "ollama":
         return 0
     if record["tokens"]["output"]:
-        claimed = Usage(input_tokens=USAGE["input"], cache_read_tokens=USAGE["cached"], output_tokens=USAGE["output"])
+        claimed = Usage(
+            input_tokens=USAGE["input"],
+            cache_read_tokens=USAGE["cached"],
+            output_tokens=USAGE["output"],
+        )
     else:
         # Embeddings.  Gemini counts them only by the request: what is booked is an upper bound.
         claimed = Usage(input_tokens=record["tokens"]["input"] if record.get("estimated") else 8)
     vendor = VENDORS.get(record["provider"], record["provider"])
-    return math.ceil(calc_price(claimed, record["model"], provider_id=vendor).total_price * 1_000_000)
+    return math.ceil(
+        calc_price(claimed, record["model"], provider_id=vendor).total_price * 1_000_000
+    )
 
 
 def check(
-    said: list[str], records: list[dict[str, Any]], models: Models, provider: str, texts: int, calls: int
+    said: list[str],
+    records: list[dict[str, Any]],
+    models: Models,
+    provider: str,
+    texts: int,
+    calls: int,
 ) -> None:
     assert sum(TEXT in line for line in said) == texts, said
     assert models.received
@@ -133,7 +161,9 @@ def check(
     for record in paid:
         assert record["usd_micro"] == due(record), record
         assert (record["usd_micro"] > 0) == (provider != "ollama")
-    found = [f["type"] for record in records if record["kind"] == "redaction" for f in record["findings"]]
+    found = [
+        f["type"] for record in records if record["kind"] == "redaction" for f in record["findings"]
+    ]
     assert {"EMAIL", "CREDIT_CARD"} <= set(found)
     assert not [record for record in records if record["kind"] == "gateway_failed"]
 
@@ -160,6 +190,8 @@ def test_a_refusal_is_not_tried_again(caged: Daemon, models: Models, python: Pat
 def test_control_the_same_program_outside_sends_everything(models: Models, python: Path) -> None:
     models.received.clear()
     env = {**os.environ, "SAID": TEXT, "OLLAMA_HOST": models.url}
-    done = subprocess.run([python, SCRIPTS / "ollama_calls.py"], capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [python, SCRIPTS / "ollama_calls.py"], capture_output=True, text=True, env=env
+    )
     assert done.returncode == 0, done.stderr
     assert all(SECRETS[0] in received.everything() for received in models.received)

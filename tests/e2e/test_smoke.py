@@ -19,8 +19,14 @@ def test_an_ordinary_user_runs_too(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("trace", ["security", "files", "all"])
 def test_at_every_trace_level(daemon: Daemon, trace: str) -> None:
-    report = daemon.report("sh", "-c", "test -e /etc/hostname; exec /bin/true", flags=["--trace", trace])
+    report = daemon.report(
+        "sh", "-c", "test -e /etc/hostname; exec /bin/true", flags=["--trace", trace]
+    )
     assert report["exit_code"] == 0, report
-    kinds = {record["name"] for record in daemon.events(report["cage"]) if record["kind"] == "syscall"}
+    kinds = {
+        record["name"] for record in daemon.events(report["cage"]) if record["kind"] == "syscall"
+    }
     assert "execve" in kinds
-    assert bool(kinds & {"stat", "newfstatat", "faccessat", "faccessat2", "access"}) == (trace == "all")
+    assert bool(kinds & {"stat", "newfstatat", "faccessat", "faccessat2", "access"}) == (
+        trace == "all"
+    )

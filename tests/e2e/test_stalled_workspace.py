@@ -1,4 +1,6 @@
-"""A file system of the caller's that stops answering holds up the caller's cage, and nothing else."""
+"""A file system of the caller's that stops answering holds up the caller's cage, and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.resources import descendants, wait_until
 from tests.e2e.stalling_fuse import GETATTR, StallingFuse
 
-needs_fuse = pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="this kernel has no /dev/fuse")
+needs_fuse = pytest.mark.skipif(
+    not os.path.exists("/dev/fuse"), reason="this kernel has no /dev/fuse"
+)
 
 
 @pytest.fixture
@@ -46,10 +50,17 @@ def run(private: Daemon, workspace: str, *binds: str, script: bytes = b"true") -
     assert private.process is not None
     fds = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (workspace, *binds)]
     request = Run(
-        policy=Policy(), argv=(b"sh", b"-c", script), command=b"/bin/sh", cwd=b"/ws", workspace=b"/ws",
-        home=b"/home/agent", user_name="agent", env={b"PATH": b"/usr/bin:/bin"}, allow_degraded=True,
+        policy=Policy(),
+        argv=(b"sh", b"-c", script),
+        command=b"/bin/sh",
+        cwd=b"/ws",
+        workspace=b"/ws",
+        home=b"/home/agent",
+        user_name="agent",
+        env={b"PATH": b"/usr/bin:/bin"},
+        allow_degraded=True,
         binds=tuple(Bind(path=b"/bound%d" % number, fd=number + 1) for number in range(len(binds))),
-    )  # fmt: skip
+    )
     os.setegid(NOBODY)
     os.seteuid(NOBODY)
     try:
@@ -94,8 +105,12 @@ def test_a_file_system_that_answers_is_a_workspace(private: Daemon, fuse: Stalli
 
 
 @needs_fuse
-@pytest.mark.parametrize("where", ["workspace", pytest.param("bind", marks=pytest.mark.named_set("stalls"))])
-def test_others_start_while_a_file_system_does_not_answer(private: Daemon, fuse: StallingFuse, where: str) -> None:
+@pytest.mark.parametrize(
+    "where", ["workspace", pytest.param("bind", marks=pytest.mark.named_set("stalls"))]
+)
+def test_others_start_while_a_file_system_does_not_answer(
+    private: Daemon, fuse: StallingFuse, where: str
+) -> None:
     fuse.stall()
     trees = [fuse.path] if where == "workspace" else [host_path(private), fuse.path]
     with run(private, *trees) as client:
@@ -139,7 +154,9 @@ def test_what_waits_is_gone_with_the_file_system(private: Daemon, fuse: Stalling
 
 @needs_fuse
 @pytest.mark.named_set("stalls")
-def test_the_daemon_can_be_stopped_while_a_file_system_does_not_answer(private: Daemon, fuse: StallingFuse) -> None:
+def test_the_daemon_can_be_stopped_while_a_file_system_does_not_answer(
+    private: Daemon, fuse: StallingFuse
+) -> None:
     fuse.stall()
     with run(private, host_path(private), fuse.path) as client:
         assert "answer within" in refusal(client)
@@ -161,7 +178,9 @@ def waits(pid: int) -> bool:
 
 @needs_fuse
 @pytest.mark.named_set("stalls")
-def test_the_next_daemon_starts_while_a_file_system_still_does_not_answer(private: Daemon, fuse: StallingFuse) -> None:
+def test_the_next_daemon_starts_while_a_file_system_still_does_not_answer(
+    private: Daemon, fuse: StallingFuse
+) -> None:
     """What waits in a cage cannot be killed, and the cage's control group not be removed."""
     assert private.process is not None
     with run(private, fuse.path, script=b"read line; ls /ws/not-asked-for-yet") as client:
@@ -173,7 +192,11 @@ def test_the_next_daemon_starts_while_a_file_system_still_does_not_answer(privat
         started_by_it = descendants(private.process.pid)
         private.stop(signal.SIGKILL)
         close_fds(started.fds)
-    assert wait_until(lambda: any(waits(pid) for pid in started_by_it)), "a start would show nothing"
+    assert wait_until(lambda: any(waits(pid) for pid in started_by_it)), (
+        "a start would show nothing"
+    )
     private.start()
     assert exit_code(private, host_path(private)) == 0
-    assert any(waits(pid) for pid in started_by_it) and "an earlier akiosd" in private.log.read_text()
+    assert (
+        any(waits(pid) for pid in started_by_it) and "an earlier akiosd" in private.log.read_text()
+    )

@@ -1,7 +1,8 @@
-"""A cage that calls, is denied, or prints without end: others start and are recorded as before; it ends at its limit.
+"""A cage that calls, is denied, or prints without end: others start and are recorded as before; it
+ends at its limit.
 
-Times are compared within one run of the tests, as medians, and generously: what is excluded is waiting *behind* the
-greedy cage, which would cost hundreds of times more.
+Times are compared within one run of the tests, as medians, and generously: what is excluded is
+waiting *behind* the greedy cage, which would cost hundreds of times more.
 """
 
 from __future__ import annotations
@@ -53,9 +54,18 @@ while True:
 @contextmanager
 def greedy(daemon: Daemon, program: str) -> Iterator[subprocess.Popen[bytes]]:
     client = daemon.popen(
-        "run", "--workspace", daemon.workspace(), "--", "python3", "-c", f"print('up', flush=True)\n{program}",
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=daemon.base,
-    )  # fmt: skip
+        "run",
+        "--workspace",
+        daemon.workspace(),
+        "--",
+        "python3",
+        "-c",
+        f"print('up', flush=True)\n{program}",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=daemon.base,
+    )
     with client:
         assert client.stdout is not None and client.stdout.readline() == b"up\n"
         drain = subprocess.Popen(["cat"], stdin=client.stdout, stdout=subprocess.DEVNULL)
@@ -81,7 +91,9 @@ def record_times(daemon: Daemon, workspace: Path) -> list[float]:
     found = []
     with Client(str(daemon.base / "run" / "events.sock")) as client:
         client.send(Subscribe(kinds=("cage_end",)))
-        run_once(daemon.socket, workspace, ["/bin/true"])  # its record says that the subscription stands
+        run_once(
+            daemon.socket, workspace, ["/bin/true"]
+        )  # its record says that the subscription stands
         expected = 1
         for number in range(RUNS + 1):
             begin = time.monotonic()
@@ -102,7 +114,9 @@ def idle(daemon: Daemon) -> tuple[float, float]:
     """(start, record) of a short run while nothing else runs: medians in seconds."""
     workspace = daemon.workspace()
     start_times(daemon, workspace)
-    return statistics.median(start_times(daemon, workspace)), statistics.median(record_times(daemon, workspace))
+    return statistics.median(start_times(daemon, workspace)), statistics.median(
+        record_times(daemon, workspace)
+    )
 
 
 def test_what_runs_in_cages_has_not_the_daemons_precedence(daemon: Daemon) -> None:
@@ -119,12 +133,19 @@ def test_what_runs_in_cages_has_not_the_daemons_precedence(daemon: Daemon) -> No
 
 
 @pytest.mark.parametrize("kind", GREEDY)
-def test_others_start_and_are_recorded(daemon: Daemon, idle: tuple[float, float], kind: str) -> None:
+def test_others_start_and_are_recorded(
+    daemon: Daemon, idle: tuple[float, float], kind: str
+) -> None:
     workspace = daemon.workspace()
     with greedy(daemon, GREEDY[kind]) as client:
-        busy = statistics.median(start_times(daemon, workspace)), statistics.median(record_times(daemon, workspace))
+        busy = (
+            statistics.median(start_times(daemon, workspace)),
+            statistics.median(record_times(daemon, workspace)),
+        )
         assert client.poll() is None, "the greedy cage ended while the others were measured"
-    report = " · ".join(f"{1000 * now:.1f} ms, idle {1000 * then:.1f}" for now, then in zip(busy, idle, strict=True))
+    report = " · ".join(
+        f"{1000 * now:.1f} ms, idle {1000 * then:.1f}" for now, then in zip(busy, idle, strict=True)
+    )
     print(f"{kind}: start and record {report}")
     for now, then in zip(busy, idle, strict=True):
         assert now <= max(FACTOR * then, FLOOR_S), report
@@ -157,5 +178,7 @@ for n in range(3000):
 """
     report = daemon.report("python3", "-c", program)
     assert report["kind"] == "exited" and report["usage"]["denials"] >= 3000
-    denied = [record for record in daemon.events(report["cage"]) if record.get("verdict") == "denied"]
+    denied = [
+        record for record in daemon.events(report["cage"]) if record.get("verdict") == "denied"
+    ]
     assert sum(record.get("count", 1) for record in denied) >= 3000

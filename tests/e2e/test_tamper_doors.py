@@ -1,9 +1,11 @@
-"""The tamper table through every door: what is done to logs on disk, and the verdict each way of looking must give.
+"""The tamper table through every door: what is done to logs on disk, and the verdict each way of
+looking must give.
 
-Four columns: the files (``--dir``, with the host's log and key), the daemon asked by root, the daemon asked by the
-cage's owner, who may read no file, and an archive that whoever tampered made of what is left.  Attackers have no key,
-or the host's.  Everybody looks with what they kept before: root a pin of the host's log, the owner one of the cage's,
-whoever gets the archive the cage's checkpoint and the host's key.
+Four columns: the files (``--dir``, with the host's log and key), the daemon asked by root, the
+daemon asked by the cage's owner, who may read no file, and an archive that whoever tampered made of
+what is left.  Attackers have no key, or the host's.  Everybody looks with what they kept before:
+root a pin of the host's log, the owner one of the cage's, whoever gets the archive the cage's
+checkpoint and the host's key.
 """
 
 from __future__ import annotations
@@ -56,7 +58,9 @@ for line in sys.stdin:
 
 @dataclass
 class Scene:
-    """A daemon with two finished logs of one user, saved as they were, and what everybody kept of them."""
+    """A daemon with two finished logs of one user, saved as they were, and what everybody kept of
+    them.
+    """
 
     akios: Daemon
     cage: LogId
@@ -86,7 +90,9 @@ class Scene:
             return list(entries_of(reader, Checkpoint.parse(parse_note(note).text).size))
 
     def rewrite(self, log: LogId, entries: list[bytes], seed: bytes) -> None:
-        """The log anew, of these entries, signed with ``seed``; its public key beside it, no kept checkpoints."""
+        """The log anew, of these entries, signed with ``seed``; its public key beside it, no kept
+        checkpoints.
+        """
         key = LedgerKey(self.key.name, seed)
         scratch = self.akios.base / "scratch"
         scratch.mkdir()
@@ -100,7 +106,7 @@ class Scene:
         shutil.copy(scratch / f"{directory(log)}.vkey", target.with_name(target.name + ".vkey"))
         shutil.rmtree(scratch)
 
-    # ---- the doors -----------------------------------------------------------------------------------
+    # ---- the doors -------------------------------------------------------------------------------
 
     def files(self) -> str:
         words = ["verify", self.cage, "--dir", str(self.log), "--host", str(self.host)]
@@ -125,7 +131,9 @@ class Scene:
         except (OSError, LedgerError):
             return "-"
         words = ["verify", self.cage, "--dir", str(out), "--vkey", str(self.key.vkey(HOST_LOG))]
-        return verdict(in_process(self, [*words, "--pin", str(self.akios.base / "carried.checkpoint")]))
+        return verdict(
+            in_process(self, [*words, "--pin", str(self.akios.base / "carried.checkpoint")])
+        )
 
 
 def _pack_unseen(reader: Any, out: Path, key: LedgerKey) -> None:
@@ -223,13 +231,19 @@ def _set_up(akios: Daemon, theirs: Path) -> Scene:
 
 
 def copy_logs(source: Path, target: Path) -> None:
-    """The logs, what lies beside them, and whose they are, in the place of those there; not the cages' disks."""
+    """The logs, what lies beside them, and whose they are, in the place of those there; not the
+    cages' disks.
+    """
     for folder in ("ledger", *(f"cages/{cage.name}" for cage in (target / "cages").glob("c-*"))):
         for path in [*(target / folder).glob("audit*"), *(target / folder).glob("host*")]:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for folder in ("ledger", *(f"cages/{cage.name}" for cage in (source / "cages").glob("c-*"))):
         (target / folder).mkdir(parents=True, exist_ok=True)
-        for path in [*(source / folder).glob("audit*"), *(source / folder).glob("host*"), source / folder / "owner"]:
+        for path in [
+            *(source / folder).glob("audit*"),
+            *(source / folder).glob("host*"),
+            source / folder / "owner",
+        ]:
             if path.is_dir():
                 shutil.copytree(path, target / folder / path.name)
             elif path.exists():
@@ -254,7 +268,7 @@ def _wait_for_files(akios: Daemon) -> LogId:
     return LogId(found[0])
 
 
-# ---- what is done ------------------------------------------------------------------------------------
+# ---- what is done --------------------------------------------------------------------------------
 
 
 def flip(path: Path, position: int = 40) -> None:
@@ -286,7 +300,9 @@ def changed(entries: list[bytes]) -> list[bytes]:
 
 
 def forge_tombstone(scene: Scene, seed: bytes, keep: bool = False) -> None:
-    """The cage gone, and the host's log, with a record of its destruction behind all else, signed by ``seed``."""
+    """The cage gone, and the host's log, with a record of its destruction behind all else, signed
+    by ``seed``.
+    """
     note = Checkpoint.parse(parse_note((scene.log / "checkpoint").read_bytes()).text)
     record = CageDestroyed(ts=1, cage=scene.cage, size=note.size, root=note.root)
     scene.rewrite(HOST_LOG, [*scene.entries(HOST_LOG), encode_entry(record)], seed)
@@ -295,7 +311,9 @@ def forge_tombstone(scene: Scene, seed: bytes, keep: bool = False) -> None:
 
 
 def new_world(scene: Scene, seed: bytes) -> None:
-    """Both logs written anew, and alike: the host's lists the changed root as if it had always been so."""
+    """Both logs written anew, and alike: the host's lists the changed root as if it had always been
+    so.
+    """
     old = Checkpoint.parse(parse_note((scene.log / "checkpoint").read_bytes()).text)
     scene.rewrite(scene.cage, changed(scene.entries(scene.cage)), seed)
     new = Checkpoint.parse(parse_note((scene.log / "checkpoint").read_bytes()).text)
@@ -325,7 +343,10 @@ WITHOUT_KEY: dict[str, tuple[Change, tuple[str, str, str, str]]] = {
     "truncated bundle": (lambda s: os.truncate(s.log / "tile/entries/000", 999), ("TAMPERED",) * 4),
     "deleted bundle": (lambda s: (s.log / "tile/entries/001").unlink(), ("INCOMPLETE",) * 4),
     "deleted tile": (lambda s: (s.log / "tile/0/000").unlink(), ("INCOMPLETE",) * 4),
-    "garbage for a checkpoint": (lambda s: (s.log / "checkpoint").write_bytes(b"x"), ("TAMPERED",) * 4),
+    "garbage for a checkpoint": (
+        lambda s: (s.log / "checkpoint").write_bytes(b"x"),
+        ("TAMPERED",) * 4,
+    ),
     "no checkpoint": (lambda s: (s.log / "checkpoint").unlink(), ("INCOMPLETE",) * 4),
     "a foreign signature": (foreign_checkpoint, ("UNTRUSTED",) * 4),
     "a link in a tile's place": (
@@ -356,7 +377,10 @@ WITHOUT_KEY: dict[str, tuple[Change, tuple[str, str, str, str]]] = {
         lambda s: shutil.rmtree(s.log.parent),
         ("INCOMPLETE", "INCOMPLETE", "INCOMPLETE", "-"),
     ),
-    "the log deleted": (lambda s: shutil.rmtree(s.log), ("INCOMPLETE", "INCOMPLETE", "INCOMPLETE", "-")),
+    "the log deleted": (
+        lambda s: shutil.rmtree(s.log),
+        ("INCOMPLETE", "INCOMPLETE", "INCOMPLETE", "-"),
+    ),
     "a tombstone forged": (
         lambda s: forge_tombstone(s, FORGER),
         ("UNTRUSTED", "UNTRUSTED", "INCOMPLETE", "-"),
@@ -383,7 +407,8 @@ WITH_KEY: dict[str, tuple[Change, tuple[str, str, str, str]]] = {
         lambda s: s.rewrite(HOST_LOG, s.entries(HOST_LOG)[:3], s.key.seed),
         ("ROLLBACK", "ROLLBACK", "OK", "OK"),
     ),
-    # The host's key may destroy.  Who kept a checkpoint of the cage and may not read the host's log is not told that.
+    # The host's key may destroy.  Who kept a checkpoint of the cage and may not read the host's log
+    # is not told that.
     "a tombstone added": (
         lambda s: forge_tombstone(s, s.key.seed),
         ("DESTROYED", "DESTROYED", "INCOMPLETE", "-"),
@@ -414,7 +439,9 @@ def test_an_attacker_with_the_key(scene: Scene, case: str) -> None:
 def test_with_the_key_and_nothing_kept_there_is_nothing_to_tell_it_by(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The control: it is the pins that tell, and as long as it runs the daemon, which remembers what it published."""
+    """The control: it is the pins that tell, and as long as it runs the daemon, which remembers
+    what it published.
+    """
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     new_world(scene, scene.key.seed)
     try:
@@ -467,18 +494,26 @@ def test_all_logs_are_held_against_the_hosts(scene: Scene) -> None:
     cages.rename(cages.with_name("away"))
     try:
         for door in doors:
-            assert all_of(*door) == (3, {**good, scene.cage: "INCOMPLETE", scene.other: "INCOMPLETE"})
+            assert all_of(*door) == (
+                3,
+                {**good, scene.cage: "INCOMPLETE", scene.other: "INCOMPLETE"},
+            )
     finally:
         cages.with_name("away").rename(cages)
 
 
-def test_an_exported_archive_verifies_elsewhere_with_the_hosts_key(scene: Scene, tmp_path: Path) -> None:
+def test_an_exported_archive_verifies_elsewhere_with_the_hosts_key(
+    scene: Scene, tmp_path: Path
+) -> None:
     """By root, and by the owner, who may read no file; every byte of it is watched."""
     for uid in (0, NOBODY):
         out = scene.akios.base / f"out-{uid}" / "log.tar"
         out.parent.mkdir()
         os.chown(out.parent, uid, uid)
-        env = {**os.environ, "XDG_STATE_HOME": str(scene.akios.base / ("user-state" if uid else "root-state"))}
+        env = {
+            **os.environ,
+            "XDG_STATE_HOME": str(scene.akios.base / ("user-state" if uid else "root-state")),
+        }
         words = ("ledger", "export", scene.cage, "--format", "archive", "--out", out)
         done = scene.akios.ctl(*words, uid=uid, env=env)
         assert done.returncode == 0, done.stderr
@@ -487,10 +522,17 @@ def test_an_exported_archive_verifies_elsewhere_with_the_hosts_key(scene: Scene,
         vkey = str(scene.key.vkey(HOST_LOG))
         assert verdict(in_process(scene, ["verify", "--dir", str(carried), "--vkey", vkey])) == "OK"
         stranger = str(LedgerKey(scene.key.name, FORGER).vkey(HOST_LOG))
-        assert verdict(in_process(scene, ["verify", "--dir", str(carried), "--vkey", stranger])) == "UNTRUSTED"
+        assert (
+            verdict(in_process(scene, ["verify", "--dir", str(carried), "--vkey", stranger]))
+            == "UNTRUSTED"
+        )
         for position in range(0, carried.stat().st_size, carried.stat().st_size // 60):
             flip(carried, position)
-            assert in_process(scene, ["verify", "--dir", str(carried), "--vkey", vkey])[0] in (1, 3, 4), position
+            assert in_process(scene, ["verify", "--dir", str(carried), "--vkey", vkey])[0] in (
+                1,
+                3,
+                4,
+            ), position
             flip(carried, position)
 
 

@@ -1,4 +1,6 @@
-"""Terminals and pipes: what a person types and sees, and what a script pipes, as if there were no cage between."""
+"""Terminals and pipes: what a person types and sees, and what a script pipes, as if there were no
+cage between.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,17 @@ SHELL = ("bash", "--norc", "--noprofile", "--noediting")
 def shell(daemon: Daemon, *flags: str, uid: int = 0, size: tuple[int, int] = (30, 90)) -> Terminal:
     where = daemon.workspace(uid=uid)
     terminal = Terminal(
-        daemon, "run", *flags, "--workspace", where, "--env", "PS1=ready> ", "--", *SHELL, uid=uid, size=size
+        daemon,
+        "run",
+        *flags,
+        "--workspace",
+        where,
+        "--env",
+        "PS1=ready> ",
+        "--",
+        *SHELL,
+        uid=uid,
+        size=size,
     )
     terminal.expect(PROMPT)
     return terminal
@@ -76,7 +88,9 @@ class TestTerminals:
             "print('now', os.get_terminal_size())"
         )
         where = daemon.workspace()
-        with Terminal(daemon, "run", "--workspace", where, "--", "/usr/bin/python3", "-c", script) as terminal:
+        with Terminal(
+            daemon, "run", "--workspace", where, "--", "/usr/bin/python3", "-c", script
+        ) as terminal:
             terminal.expect("up os.terminal_size.columns=90, lines=30.")
             terminal.resize(11, 123)
             terminal.expect("now os.terminal_size.columns=123, lines=11.")
@@ -126,15 +140,23 @@ class TestTerminals:
             assert terminal.wait() == 0 and terminal.is_restored()
 
     def test_all_output_arrives_before_the_end(self, daemon: Daemon) -> None:
-        with Terminal(daemon, "run", "--workspace", daemon.workspace(), "--", "seq", "50000") as terminal:
+        with Terminal(
+            daemon, "run", "--workspace", daemon.workspace(), "--", "seq", "50000"
+        ) as terminal:
             assert terminal.wait() == 0
             assert terminal.seen.split() == [b"%d" % number for number in range(1, 50001)]
 
     def test_a_terminal_is_forced_and_refused(self, daemon: Daemon) -> None:
-        asks = ("sh", "-c", "test -t 0 && echo in; test -t 1 && echo out; test -t 2 && echo err; true")
+        asks = (
+            "sh",
+            "-c",
+            "test -t 0 && echo in; test -t 1 && echo out; test -t 2 && echo err; true",
+        )
         assert daemon.run(*asks).stdout == ""
         assert daemon.run(*asks, flags=["-t"], input="").stdout.split() == ["in", "out", "err"]
-        with Terminal(daemon, "run", "-T", "--workspace", daemon.workspace(), "--", *asks) as terminal:
+        with Terminal(
+            daemon, "run", "-T", "--workspace", daemon.workspace(), "--", *asks
+        ) as terminal:
             assert terminal.wait() == 0
             assert terminal.seen == b""
             assert terminal.is_restored()
@@ -153,12 +175,18 @@ class TestTerminals:
 
 
 def running(daemon: Daemon) -> list[str]:
-    return [cage["cage"] for cage in json.loads(daemon.ctl("ps", "--json").stdout) if not cage["ended_ns"]]
+    return [
+        cage["cage"]
+        for cage in json.loads(daemon.ctl("ps", "--json").stdout)
+        if not cage["ended_ns"]
+    ]
 
 
 def ended_by_itself(daemon: Daemon, cage: str) -> bool:
     """Follow its log to the end, and nobody has to stop it."""
-    process = daemon.popen("events", "--json", "--follow", "--cage", cage, stdout=subprocess.PIPE, text=True)
+    process = daemon.popen(
+        "events", "--json", "--follow", "--cage", cage, stdout=subprocess.PIPE, text=True
+    )
     patience = threading.Timer(60, process.kill)
     patience.start()
     try:
@@ -175,7 +203,9 @@ class TestDetached:
     def test_detach_attach_and_stop(self, daemon: Daemon, uid: int) -> None:
         script = "echo first; read line < fifo; echo second; exit 9"
         where = daemon.workspace(uid=uid)
-        done = daemon.run("bash", "-c", f"mkfifo fifo; {script}", flags=["--detach"], cwd=where, uid=uid)
+        done = daemon.run(
+            "bash", "-c", f"mkfifo fifo; {script}", flags=["--detach"], cwd=where, uid=uid
+        )
         cage = done.stdout.strip()
         assert done.returncode == 0 and cage.startswith("c-"), done.stderr
         assert cage in daemon.ctl("ps", uid=uid).stdout
@@ -188,7 +218,9 @@ class TestDetached:
         script = "while ! test -e /tmp/go; do sleep 0.05; done; echo late; exit 9"
         done = daemon.run("bash", "-c", f"trap 'touch /tmp/go' USR1; {script}", flags=["--detach"])
         cage = done.stdout.strip()
-        attached = daemon.popen("attach", cage, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        attached = daemon.popen(
+            "attach", cage, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
         try:
             out = signal_until_output(attached)
             assert out == "late\n" and attached.wait(30) == 9
@@ -207,7 +239,9 @@ class TestDetached:
 
 
 def signal_until_output(process: subprocess.Popen[str]) -> str:
-    """USR1 to an akiosctl that is attaching, again until the agent answers: it may not forward signals yet."""
+    """USR1 to an akiosctl that is attaching, again until the agent answers: it may not forward
+    signals yet.
+    """
     import select
 
     assert process.stdout is not None
@@ -243,7 +277,12 @@ class TestPipes:
         where = daemon.workspace()
         (daemon.base / "in").write_bytes(os.urandom(1 << 20))
         with open(daemon.base / "in", "rb") as source, open(daemon.base / "out", "wb") as target:
-            assert daemon.run("cat", cwd=where, stdin=source, stdout=target, capture_output=False).returncode == 0
+            assert (
+                daemon.run(
+                    "cat", cwd=where, stdin=source, stdout=target, capture_output=False
+                ).returncode
+                == 0
+            )
         assert (daemon.base / "out").read_bytes() == (daemon.base / "in").read_bytes()
 
     def test_stdout_and_stderr_stay_apart(self, daemon: Daemon) -> None:
@@ -251,8 +290,16 @@ class TestPipes:
         assert (done.stdout, done.stderr) == ("out\n", "err\nmore\n")
 
     def test_a_reader_that_leaves_ends_the_agent(self, daemon: Daemon) -> None:
-        process = daemon.popen("run", "--workspace", daemon.workspace(), "--", "yes", stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+        process = daemon.popen(
+            "run",
+            "--workspace",
+            daemon.workspace(),
+            "--",
+            "yes",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         try:
             assert process.stdout is not None
             assert process.stdout.read(100) == b"y\n" * 50
@@ -267,7 +314,9 @@ class TestPipes:
         assert daemon.run("wc", "-c", stdin=subprocess.DEVNULL).stdout == "0\n"
         assert daemon.run("sh", "-c", "read a; read b; echo $a$b", input="x\ny\n").stdout == "xy\n"
         closed = subprocess.run(
-            ["sh", "-c", 'exec "$@" <&-', "sh", *command(daemon, "wc", "-c")], capture_output=True, timeout=60
+            ["sh", "-c", 'exec "$@" <&-', "sh", *command(daemon, "wc", "-c")],
+            capture_output=True,
+            timeout=60,
         )
         assert closed.returncode == 0 and closed.stdout == b"0\n", closed.stderr
 
@@ -280,7 +329,16 @@ def command(daemon: Daemon, *argv: str) -> list[str]:
     from tests.e2e.daemon import BIN
 
     where = daemon.workspace()
-    return [str(BIN / "akiosctl"), "--socket", str(daemon.socket), "run", "--workspace", str(where), "--", *argv]
+    return [
+        str(BIN / "akiosctl"),
+        "--socket",
+        str(daemon.socket),
+        "run",
+        "--workspace",
+        str(where),
+        "--",
+        *argv,
+    ]
 
 
 class TestSignals:
@@ -294,13 +352,35 @@ class TestSignals:
         script = "import time; print('up', flush=True); time.sleep(1000)"
         if name == "INT":
             script = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); " + script
-        self.check(daemon, script, name, "", 128 + signal.Signals[f"SIG{name}"], program=("/usr/bin/python3", "-c"))
+        self.check(
+            daemon,
+            script,
+            name,
+            "",
+            128 + signal.Signals[f"SIG{name}"],
+            program=("/usr/bin/python3", "-c"),
+        )
 
     def check(
-        self, daemon: Daemon, script: str, name: str, said: str, code: int, program: tuple[str, ...] = ("bash", "-c")
+        self,
+        daemon: Daemon,
+        script: str,
+        name: str,
+        said: str,
+        code: int,
+        program: tuple[str, ...] = ("bash", "-c"),
     ) -> None:
-        process = daemon.popen("run", "--workspace", daemon.workspace(), "--", *program, script,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)  # fmt: skip
+        process = daemon.popen(
+            "run",
+            "--workspace",
+            daemon.workspace(),
+            "--",
+            *program,
+            script,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "up\n"
@@ -313,8 +393,18 @@ class TestSignals:
 
     def test_two_interrupts_end_an_agent_that_ignores_them(self, daemon: Daemon) -> None:
         script = "import signal, time; signal.signal(2, signal.SIG_IGN); print('up', flush=True); time.sleep(1000)"
-        process = daemon.popen("run", "--workspace", daemon.workspace(), "--", "/usr/bin/python3", "-c", script,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)  # fmt: skip
+        process = daemon.popen(
+            "run",
+            "--workspace",
+            daemon.workspace(),
+            "--",
+            "/usr/bin/python3",
+            "-c",
+            script,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             assert process.stdout is not None and process.stdout.readline() == "up\n"
             while process.poll() is None:
@@ -329,8 +419,17 @@ class TestSignals:
             process.communicate()
 
     def test_a_killed_client_takes_its_cage_along(self, daemon: Daemon) -> None:
-        process = daemon.popen("run", "--workspace", daemon.workspace(), "--", "sh", "-c", "echo up; sleep 1000",
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)  # fmt: skip
+        process = daemon.popen(
+            "run",
+            "--workspace",
+            daemon.workspace(),
+            "--",
+            "sh",
+            "-c",
+            "echo up; sleep 1000",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
         assert process.stdout is not None and process.stdout.readline() == b"up\n"
         (cage,) = running(daemon)
         process.kill()
@@ -382,7 +481,14 @@ class TestExitCodes:
     def test_where_options_end(self, daemon: Daemon) -> None:
         assert daemon.run("echo", "--", "-n", "--json").stdout == "-- -n --json\n"
         where = daemon.workspace()
-        for words in (["echo", "-n", "x"], ["--", "echo", "-n", "x"], ["-q", "--", "echo", "-n", "x"]):
+        for words in (
+            ["echo", "-n", "x"],
+            ["--", "echo", "-n", "x"],
+            ["-q", "--", "echo", "-n", "x"],
+        ):
             assert daemon.ctl("run", "--workspace", where, *words, cwd=where).stdout == "x"
         assert daemon.run("-n").returncode == 127
-        assert daemon.run("sh", "-c", 'printf "%s|" "$@"', "sh", "", "a b", "é", "-", "--").stdout == "|a b|é|-|--|"
+        assert (
+            daemon.run("sh", "-c", 'printf "%s|" "$@"', "sh", "", "a b", "é", "-", "--").stdout
+            == "|a b|é|-|--|"
+        )

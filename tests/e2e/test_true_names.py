@@ -1,5 +1,5 @@
-"""What the log says of files: names as they were requested, with the place where they start, marked as a hint; and
-what the kernel says was executed and written, which no race and no detour changes.
+"""What the log says of files: names as they were requested, with the place where they start, marked
+as a hint; and what the kernel says was executed and written, which no race and no detour changes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ def run(daemon: Daemon, *argv: str, cwd: Path, **more: Any) -> list[dict[str, An
 
 def test_requests_say_where_their_paths_start(daemon: Daemon) -> None:
     where = daemon.workspace()
-    calls = [record for record in run(daemon, "python3", "-c", REQUESTS, cwd=where) if record["kind"] == "syscall"]
+    calls = [
+        record
+        for record in run(daemon, "python3", "-c", REQUESTS, cwd=where)
+        if record["kind"] == "syscall"
+    ]
     assert {record["verdict"] for record in calls} <= {"requested", "denied"}
     starts = {record["path"]: record.get("directory") for record in calls if "path" in record}
     assert starts["plain"] == str(where)
@@ -58,15 +62,23 @@ def test_requests_say_where_their_paths_start(daemon: Daemon) -> None:
     [chmod] = [record for record in calls if record["name"] == "fchmod"]
     assert chmod["directory"] == "/tmp/absolute" and chmod["args"][1] == 0o600
     [link] = [record for record in calls if record["name"].startswith("symlink")]
-    assert "directory" not in link and link["directory2"] == f"{where}/sub/deep", "the text of a link starts nowhere"
+    assert "directory" not in link and link["directory2"] == f"{where}/sub/deep", (
+        "the text of a link starts nowhere"
+    )
 
 
 def used(records: list[dict[str, Any]], use: str) -> list[str]:
-    return [record["path"] for record in records if record["kind"] == "file_used" and record["use"] == use]
+    return [
+        record["path"]
+        for record in records
+        if record["kind"] == "file_used" and record["use"] == use
+    ]
 
 
 def test_a_raced_path_is_told_by_the_kernel(daemon: Daemon, programs: Programs) -> None:
-    """The pointer changes after the pump has read it.  The control: some requests do name the wrong file."""
+    """The pointer changes after the pump has read it.  The control: some requests do name the wrong
+    file.
+    """
     opens, execs = 1500, 100
     where = programs.workspace("race")
     for letter, program in (("a", "/usr/bin/false"), ("b", "/usr/bin/true")):
@@ -74,7 +86,9 @@ def test_a_raced_path_is_told_by_the_kernel(daemon: Daemon, programs: Programs) 
         shutil.copy(program, where / letter / "x0")
         for number in range(1, execs):
             (where / letter / f"x{number}").hardlink_to(where / letter / "x0")
-    report = daemon.report("sh", "-c", f"./race {where} {opens} {execs} > truth", cwd=where, flags=["--commit"])
+    report = daemon.report(
+        "sh", "-c", f"./race {where} {opens} {execs} > truth", cwd=where, flags=["--commit"]
+    )
     assert report.get("exit_code") == 0, report
     truth = [line.split() for line in (where / "truth").read_text().splitlines()]
     really = {f"{where}/{letter}/{name}" for name, letter in truth}
@@ -82,7 +96,9 @@ def test_a_raced_path_is_told_by_the_kernel(daemon: Daemon, programs: Programs) 
     records = daemon.events(report["cage"])
     told = {path for use in ("written", "executed") for path in used(records, use)}
     assert {path for path in told if path.startswith((f"{where}/a/", f"{where}/b/"))} == really
-    asked = {record["path"] for record in records if record["kind"] == "syscall" and "path" in record}
+    asked = {
+        record["path"] for record in records if record["kind"] == "syscall" and "path" in record
+    }
     for kind in "wx":
         wrong = [path for path in really - asked if path.rpartition("/")[2].startswith(kind)]
         assert wrong, "the control: the race was never won"
@@ -129,8 +145,15 @@ def test_every_detour_ends_at_a_name(daemon: Daemon) -> None:
     tools = [path for path in executed if path.startswith(f"{where}/tools/")]
     assert tools == [f"{where}/tools/{name}" for name in ("plain", "by_fd", "by_magic", "script")]
     after = executed[executed.index(f"{where}/tools/script") :]
-    assert "/usr/bin/env" in after and any(path in ("/usr/bin/dash", "/usr/bin/bash") for path in after)
-    assert {"/tmp/written", "/dev/shm/shared", f"{where}/tools/said", f"{where}/tools/only_read"} <= set(written)
+    assert "/usr/bin/env" in after and any(
+        path in ("/usr/bin/dash", "/usr/bin/bash") for path in after
+    )
+    assert {
+        "/tmp/written",
+        "/dev/shm/shared",
+        f"{where}/tools/said",
+        f"{where}/tools/only_read",
+    } <= set(written)
     assert any(path.endswith("/of_home") for path in written)
     assert not any("missing" in path for path in executed)
 
@@ -142,7 +165,9 @@ def test_what_was_told_stands_before_the_end(daemon: Daemon) -> None:
     report = daemon.report("sh", "-c", script, cwd=where, flags=["--discard"])
     records = daemon.events(report["cage"])
     assert records[-1]["kind"] == "end"
-    assert f"{where}/late" in used(records, "executed") and f"{where}/last" in used(records, "written")
+    assert f"{where}/late" in used(records, "executed") and f"{where}/last" in used(
+        records, "written"
+    )
 
 
 def test_without_a_trace_nothing_is_told() -> None:
@@ -152,11 +177,19 @@ def test_without_a_trace_nothing_is_told() -> None:
         policy = msgspec.structs.replace(DEFAULT_POLICY, syscalls=Syscalls(trace="none"))
         done = hostile.run(own.socket, 0, ": > /ws/file", own.workspace(), policy=policy)
         assert done.exit_code == 0, done
-        assert not [record for record in own.events(done.cage) if record["kind"] in ("file_used", "syscall")]
+        assert not [
+            record for record in own.events(done.cage) if record["kind"] in ("file_used", "syscall")
+        ]
     finally:
         own.close()
 
 
 def test_the_posture_says_who_tells(daemon: Daemon) -> None:
-    [birth] = [record for record in run(daemon, "true", cwd=daemon.workspace()) if record["kind"] == "birth"]
-    assert ["files", "enforced"] in [[layer["layer"], layer["status"]] for layer in birth["posture"]]
+    [birth] = [
+        record
+        for record in run(daemon, "true", cwd=daemon.workspace())
+        if record["kind"] == "birth"
+    ]
+    assert ["files", "enforced"] in [
+        [layer["layer"], layer["status"]] for layer in birth["posture"]
+    ]

@@ -1,6 +1,8 @@
-"""What a cage trusts, and where keys are: every store inside holds the cage's own authority, no process a key.
+"""What a cage trusts, and where keys are: every store inside holds the cage's own authority, no
+process a key.
 
-The control of each is outside: there the same program does not know that authority, and the files are as they were.
+The control of each is outside: there the same program does not know that authority, and the files
+are as they were.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ print([name["commonName"] for name in names if name.get("organizationName") == "
 
 @pytest.fixture(scope="module")
 def workspace(daemon: Daemon) -> Iterator[Path]:
-    """A project with an environment of its own, with pip and its certificates in it, as ``python -m venv`` makes it."""
+    """A project with an environment of its own, with pip and its certificates in it, as ``python -m
+    venv`` makes it.
+    """
     where = daemon.workspace("trust-", uid=NOBODY)
     subprocess.run([SYSTEM_PYTHON, "-m", "venv", where / ".venv"], check=True, capture_output=True)
     for path in (where, *where.rglob("*")):
@@ -47,7 +51,9 @@ def workspace(daemon: Daemon) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def store(workspace: Path) -> Path:
-    found = next(workspace.glob(".venv/lib/python3*/site-packages/pip/_vendor/certifi/cacert.pem"), None)
+    found = next(
+        workspace.glob(".venv/lib/python3*/site-packages/pip/_vendor/certifi/cacert.pem"), None
+    )
     if found is None:
         pytest.skip("the system's pip brings no certificates of its own")
     return found
@@ -57,7 +63,9 @@ def authorities(pem: str) -> list[str]:
     """Common names of the certificates that AKIOS made."""
     found = []
     for part in pem.split("-----BEGIN CERTIFICATE-----")[1:]:
-        text = f"-----BEGIN CERTIFICATE-----{part.partition('-----END')[0]}-----END CERTIFICATE-----\n"
+        text = (
+            f"-----BEGIN CERTIFICATE-----{part.partition('-----END')[0]}-----END CERTIFICATE-----\n"
+        )
         # Some hosts trust certificates that a strict reader refuses.
         if len(text) < 1000:
             subject = x509.load_pem_x509_certificate(text.encode()).subject
@@ -74,22 +82,35 @@ def cage_of(stderr: str) -> str:
     return str(json.loads(stderr.strip().splitlines()[-1])["cage"])
 
 
-# ---- stores ----------------------------------------------------------------------------------------
+# ---- stores --------------------------------------------------------------------------------------
 
 
-def test_every_way_to_the_certificates_finds_the_cages(daemon: Daemon, workspace: Path, store: Path) -> None:
+def test_every_way_to_the_certificates_finds_the_cages(
+    daemon: Daemon, workspace: Path, store: Path
+) -> None:
     inside = store.relative_to(workspace)
-    paths = ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", str(inside), "/etc/akios/ca.pem"]
-    before = {path: digest(Path(path)) for path in (str(store), "/etc/ssl/certs/ca-certificates.crt")}
+    paths = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/ssl/cert.pem",
+        str(inside),
+        "/etc/akios/ca.pem",
+    ]
+    before = {
+        path: digest(Path(path)) for path in (str(store), "/etc/ssl/certs/ca-certificates.crt")
+    }
     program = "import sys; [print(open(path).read(), end='\\0') for path in sys.argv[1:]]"
-    done = daemon.run(".venv/bin/python", "-c", program, *paths, flags=["--json"], cwd=workspace, uid=NOBODY)
+    done = daemon.run(
+        ".venv/bin/python", "-c", program, *paths, flags=["--json"], cwd=workspace, uid=NOBODY
+    )
     assert done.returncode == 0, done.stderr
     cage = cage_of(done.stderr)
     for path, text in zip(paths, done.stdout.split("\0"), strict=False):
         assert authorities(text) == [f"AKIOS cage {cage}"], path
         assert text.count("BEGIN CERT") == 1 or path != "/etc/akios/ca.pem"
     for path, known in before.items():
-        assert digest(Path(path)) == known and not authorities(Path(path).read_text()), f"{path} outside is as it was"
+        assert digest(Path(path)) == known and not authorities(Path(path).read_text()), (
+            f"{path} outside is as it was"
+        )
     assert daemon.ctl("diff", cage, uid=NOBODY).returncode == 125, "a store is no change"
 
 
@@ -113,7 +134,10 @@ def test_java_trusts_it(daemon: Daemon) -> None:
     words = ("-list", "-cacerts", "-storepass", "changeit", "-alias", "akios")
     inside = daemon.run("keytool", *words)
     assert "trustedCertEntry" in inside.stdout, inside.stdout + inside.stderr
-    assert "trustedCertEntry" not in subprocess.run(["keytool", *words], capture_output=True, text=True).stdout
+    assert (
+        "trustedCertEntry"
+        not in subprocess.run(["keytool", *words], capture_output=True, text=True).stdout
+    )
 
 
 URL = "https://api.openai.com/v1/models"
@@ -149,7 +173,9 @@ PROGRAMS = {
 def test_programs_take_the_gateways_certificate(
     daemon: Daemon, workspace: Path, store: Path, program: str, launch: list[str]
 ) -> None:
-    """By the variables, and without them by the stores themselves; node(1) as built by Debian reads the system's."""
+    """By the variables, and without them by the stores themselves; node(1) as built by Debian reads
+    the system's.
+    """
     command = PROGRAMS[program]
     if command[0].startswith("/") and not os.path.exists(command[0]):
         pytest.skip(f"{command[0]} is not installed")
@@ -170,17 +196,21 @@ def node_reads_the_system() -> bool:
 
 
 def test_a_program_that_trusts_nobody_does_not_take_it(daemon: Daemon) -> None:
-    """The control of those above, in the same place: it is by the stores that the certificate is taken."""
+    """The control of those above, in the same place: it is by the stores that the certificate is
+    taken.
+    """
     for trusted in ("/dev/null", "/etc/ssl/certs/ISRG_Root_X1.pem"):
         done = daemon.run("curl", "-sS", "--cacert", trusted, "--capath", "/etc/ssl/certs", URL)
         assert done.returncode in (60, 77), done.stdout + done.stderr
     assert daemon.run("curl", "-sS", "--cacert", "/etc/akios/ca.pem", URL).returncode == 0
 
 
-# ---- what an agent does to its environment ---------------------------------------------------------
+# ---- what an agent does to its environment -------------------------------------------------------
 
 
-def test_an_environment_can_be_removed_and_made_again(daemon: Daemon, workspace: Path, store: Path) -> None:
+def test_an_environment_can_be_removed_and_made_again(
+    daemon: Daemon, workspace: Path, store: Path
+) -> None:
     script = f"rm -rf .venv && test ! -e .venv && {SYSTEM_PYTHON} -m venv .venv && .venv/bin/python -m pip --version"
     done = daemon.run("sh", "-c", script, flags=["--json"], cwd=workspace, uid=NOBODY)
     assert done.returncode == 0, done.stderr
@@ -188,7 +218,9 @@ def test_an_environment_can_be_removed_and_made_again(daemon: Daemon, workspace:
     assert daemon.ctl("discard", cage_of(done.stderr), uid=NOBODY).returncode == 0
 
 
-def test_writing_beside_a_store_changes_nothing_else(daemon: Daemon, workspace: Path, store: Path) -> None:
+def test_writing_beside_a_store_changes_nothing_else(
+    daemon: Daemon, workspace: Path, store: Path
+) -> None:
     beside = store.parent.relative_to(workspace)
     script = f"touch {beside}/new && mv {beside} {beside}-moved && mv {beside}-moved {beside}"
     done = daemon.run("sh", "-c", script, flags=["--json"], cwd=workspace, uid=NOBODY)
@@ -205,7 +237,9 @@ def test_writing_beside_a_store_changes_nothing_else(daemon: Daemon, workspace: 
 
 
 @pytest.mark.parametrize("mode", ["--ro", "--rw"])
-def test_in_every_mode_of_a_workspace(daemon: Daemon, workspace: Path, store: Path, mode: str) -> None:
+def test_in_every_mode_of_a_workspace(
+    daemon: Daemon, workspace: Path, store: Path, mode: str
+) -> None:
     known = digest(store)
     relative = store.relative_to(workspace)
     program = f"import os; print(open({str(relative)!r}).read()); print(os.stat('.').st_uid, os.stat('.venv').st_uid)"
@@ -213,7 +247,9 @@ def test_in_every_mode_of_a_workspace(daemon: Daemon, workspace: Path, store: Pa
     assert done.returncode == 0, done.stderr
     assert len(authorities(done.stdout)) == 1 and done.stdout.strip().endswith("1000 1000")
     assert digest(store) == known
-    refused = daemon.run("sh", "-c", f"echo x >> {relative}", flags=[mode], cwd=workspace, uid=NOBODY)
+    refused = daemon.run(
+        "sh", "-c", f"echo x >> {relative}", flags=[mode], cwd=workspace, uid=NOBODY
+    )
     assert refused.returncode != 0 and digest(store) == known
 
 
@@ -230,7 +266,7 @@ def test_a_store_in_a_tree_shown_read_only(daemon: Daemon, store: Path) -> None:
     assert not authorities(inside.read_text())
 
 
-# ---- keys and placeholders -------------------------------------------------------------------------
+# ---- keys and placeholders -----------------------------------------------------------------------
 
 
 def variables(stdout: str) -> dict[str, str]:
@@ -246,32 +282,49 @@ def test_placeholders_stand_where_keys_would(daemon: Daemon) -> None:
     flags = ["--policy", str(policy), "--keep-env", "MY_KEY"]
     found = variables(daemon.run("env", flags=flags, env=environment).stdout)
     assert found["OPENAI_API_KEY"].startswith("sk-") and "placeholder" in found["OPENAI_API_KEY"]
-    assert (found["AWS_ACCESS_KEY_ID"], found["AWS_REGION"]) == ("AKIAPLACEHOLDERAKIOS", "eu-north-1")
+    assert (found["AWS_ACCESS_KEY_ID"], found["AWS_REGION"]) == (
+        "AKIAPLACEHOLDERAKIOS",
+        "eu-north-1",
+    )
     assert found["AWS_DEFAULT_REGION"] == "us-east-1"
     assert found["MY_KEY"] == SECRET, "the control: what is asked for does pass"
-    assert not {"ANTHROPIC_API_KEY", "GEMINI_API_KEY", "XAI_API_KEY"} & set(found), "providers that are not allowed"
+    assert not {"ANTHROPIC_API_KEY", "GEMINI_API_KEY", "XAI_API_KEY"} & set(found), (
+        "providers that are not allowed"
+    )
     refused = daemon.run("env", flags=["--keep-env", "OPENAI_API_KEY"], env=environment)
-    assert refused.returncode == 125 and "keys set" in refused.stderr and SECRET not in refused.stderr
+    assert (
+        refused.returncode == 125 and "keys set" in refused.stderr and SECRET not in refused.stderr
+    )
 
 
 def test_akiosd_lets_no_client_send_a_key(daemon: Daemon) -> None:
     """A client that knows nothing of placeholders sends its whole environment."""
-    sent = dict.fromkeys(("OPENAI_API_KEY", "AWS_SESSION_TOKEN", "XAI_API_KEY", "MINE", "MY_OWN"), SECRET)
+    sent = dict.fromkeys(
+        ("OPENAI_API_KEY", "AWS_SESSION_TOKEN", "XAI_API_KEY", "MINE", "MY_OWN"), SECRET
+    )
     network = Network(providers=("openai", "bedrock", "xai"))
-    policy = Policy(network=network, environment=Environment(set={"MINE": SECRET, "XAI_API_KEY": SECRET}))
+    policy = Policy(
+        network=network, environment=Environment(set={"MINE": SECRET, "XAI_API_KEY": SECRET})
+    )
     found = variables(run_plainly(daemon, policy, {**sent, "SSL_CERT_FILE": "/tmp/mine"}))
     assert "placeholder" in found["OPENAI_API_KEY"] and "AWS_SESSION_TOKEN" not in found
     assert found["SSL_CERT_FILE"] == "/etc/akios/ca-bundle.pem"
-    assert found["MINE"] == found["MY_OWN"] == found["XAI_API_KEY"] == SECRET, "the control, and what the policy names"
+    assert found["MINE"] == found["MY_OWN"] == found["XAI_API_KEY"] == SECRET, (
+        "the control, and what the policy names"
+    )
 
 
 def run_plainly(daemon: Daemon, policy: Policy, env: dict[str, str]) -> str:
     """What env(1) prints in a cage that no akiosctl prepared."""
     where = daemon.workspace()
     request = Run(
-        policy=policy, argv=(b"env",), command=b"/usr/bin/env", cwd=bytes(where), workspace=bytes(where),
+        policy=policy,
+        argv=(b"env",),
+        command=b"/usr/bin/env",
+        cwd=bytes(where),
+        workspace=bytes(where),
         env={name.encode(): value.encode() for name, value in env.items()},
-    )  # fmt: skip
+    )
     client, fd = Client(str(daemon.socket)), os.open(where, os.O_PATH | os.O_DIRECTORY)
     with client:
         try:
@@ -304,7 +357,9 @@ def test_keys_are_roots_business_and_nowhere_but_in_their_file(daemon: Daemon) -
         assert SECRET.encode() not in processes and str(daemon.config).encode() in processes
         shown = daemon.ctl("ledger", "show", "--json", "--kind", "provider_key").stdout
         told = [json.loads(line) for line in shown.splitlines()]
-        assert [(event["provider"], event["action"], event["uid"]) for event in told] == [("openai", "set", 0)]
+        assert [(event["provider"], event["action"], event["uid"]) for event in told] == [
+            ("openai", "set", 0)
+        ]
         for words in (["openai"], ["bedrock"]):
             wrong = daemon.ctl("keys", "set", *words, input="one two")
             assert wrong.returncode == 125 and "one two" not in wrong.stderr
@@ -317,7 +372,11 @@ def test_keys_are_roots_business_and_nowhere_but_in_their_file(daemon: Daemon) -
 def holders(base: Path) -> list[Path]:
     """Files of the daemon (state, log, sockets, workspaces) in which the key can be found."""
     files = [path for path in base.rglob("*") if not path.is_symlink() and path.is_file()]
-    return [path for path in files if path.stat().st_size < 64 << 20 and SECRET.encode() in path.read_bytes()]
+    return [
+        path
+        for path in files
+        if path.stat().st_size < 64 << 20 and SECRET.encode() in path.read_bytes()
+    ]
 
 
 def test_a_credential_of_the_service_is_a_key(tmp_path: Path) -> None:
@@ -329,7 +388,9 @@ def test_a_credential_of_the_service_is_a_key(tmp_path: Path) -> None:
     try:
         private.start()
         listed = json.loads(private.ctl("keys", "list", "--json").stdout)
-        assert [(key["provider"], key["source"], key["problem"]) for key in listed] == [("anthropic", "credential", "")]
+        assert [(key["provider"], key["source"], key["problem"]) for key in listed] == [
+            ("anthropic", "credential", "")
+        ]
         assert holders(private.base) == []
     finally:
         del os.environ["CREDENTIALS_DIRECTORY"]
@@ -339,7 +400,9 @@ def test_a_credential_of_the_service_is_a_key(tmp_path: Path) -> None:
 def test_a_key_is_asked_for_without_echo(daemon: Daemon) -> None:
     """On a terminal of its own, which shows the prompt and nothing of what is typed."""
     master, slave = os.openpty()
-    process = daemon.popen("keys", "set", "xai", stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    process = daemon.popen(
+        "keys", "set", "xai", stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
     os.close(slave)
     shown = b""
     try:

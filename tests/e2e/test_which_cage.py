@@ -1,4 +1,6 @@
-"""Which cage a verb means: without a name the newest of the directory it is given in, never one of another."""
+"""Which cage a verb means: without a name the newest of the directory it is given in, never one of
+another.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,19 @@ def run(daemon: Daemon, where: Path, script: str, *, uid: int = NOBODY, code: in
     return str(json.loads(done.stderr.splitlines()[-1])["cage"])
 
 
-def verb(daemon: Daemon, where: Path, *words: str, uid: int = NOBODY) -> subprocess.CompletedProcess[str]:
+def verb(
+    daemon: Daemon, where: Path, *words: str, uid: int = NOBODY
+) -> subprocess.CompletedProcess[str]:
     return daemon.ctl(*words, uid=uid, cwd=where)
 
 
 @pytest.mark.parametrize("uid", CALLERS)
-@pytest.mark.parametrize("words", [("commit",), ("diff",), ("discard",), ("logs",), ("attach",), ("commit", "last")])
-def test_a_verb_in_one_directory_does_not_touch_another(daemon: Daemon, uid: int, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words", [("commit",), ("diff",), ("discard",), ("logs",), ("attach",), ("commit", "last")]
+)
+def test_a_verb_in_one_directory_does_not_touch_another(
+    daemon: Daemon, uid: int, words: tuple[str, ...]
+) -> None:
     one, other = daemon.workspace("one-", uid=uid), daemon.workspace("other-", uid=uid)
     (one / "data").write_text("precious")
     os.chown(one / "data", uid, -1)
@@ -46,7 +54,9 @@ def test_a_verb_in_one_directory_does_not_touch_another(daemon: Daemon, uid: int
     assert (one / "data").read_text() == "precious" and list(other.iterdir()) == []
     third = daemon.workspace("third-", uid=uid)
     done = verb(daemon, third, *words, uid=uid)
-    assert done.returncode == 125 and idle in done.stderr and str(other) in done.stderr, "named, with its place"
+    assert done.returncode == 125 and idle in done.stderr and str(other) in done.stderr, (
+        "named, with its place"
+    )
     assert changed in verb(daemon, one, "ps", uid=uid).stdout, "the changes still wait"
     done = verb(daemon, one, "commit", uid=uid)
     assert done.returncode == 0 and changed in done.stdout and str(one) in done.stdout, done.stderr
@@ -61,7 +71,11 @@ def test_the_newest_is_meant_changed_or_not(daemon: Daemon, uid: int) -> None:
     second = run(daemon, where, "true", uid=uid)
     for words in (("commit",), ("diff",), ("discard",)):
         done = verb(daemon, where, *words, uid=uid)
-        assert done.returncode == 125 and second in done.stderr and f"{first} could be meant" in done.stderr
+        assert (
+            done.returncode == 125
+            and second in done.stderr
+            and f"{first} could be meant" in done.stderr
+        )
     assert list(where.iterdir()) == []
     assert verb(daemon, where, "commit", first, uid=uid).returncode == 0
     assert [path.name for path in where.iterdir()] == ["first"]
@@ -84,12 +98,23 @@ def test_a_run_that_failed_to_start_leaves_nothing_to_take(daemon: Daemon) -> No
 
 
 @pytest.mark.parametrize("command", [b"/nowhere/program", b"/usr/bin/true"])
-def test_what_was_prepared_for_an_agent_that_never_began_is_no_change_of_its(daemon: Daemon, command: bytes) -> None:
-    """A place for a bind is made in the workspace's upper layer.  The control: an agent that began leaves it there."""
+def test_what_was_prepared_for_an_agent_that_never_began_is_no_change_of_its(
+    daemon: Daemon, command: bytes
+) -> None:
+    """A place for a bind is made in the workspace's upper layer.  The control: an agent that began
+    leaves it there.
+    """
     where, tools = daemon.workspace(), daemon.workspace("tools-")
     path = os.fsencode(where)
-    request = Run(argv=(command,), command=command, cwd=path, workspace=path, home=b"/home/agent", user_name="agent",
-                  binds=(Bind(path + b"/made", 1),))  # fmt: skip
+    request = Run(
+        argv=(command,),
+        command=command,
+        cwd=path,
+        workspace=path,
+        home=b"/home/agent",
+        user_name="agent",
+        binds=(Bind(path + b"/made", 1),),
+    )
     fds = [os.open(place, os.O_PATH | os.O_DIRECTORY) for place in (where, tools)]
     with Client(str(daemon.socket)) as client:
         client.send(request, fds)
@@ -104,7 +129,9 @@ def test_what_was_prepared_for_an_agent_that_never_began_is_no_change_of_its(dae
 
 
 def test_a_directory_is_itself_and_not_its_name(daemon: Daemon) -> None:
-    """Through a link and after a rename it is the same; another one under the old name is not, nor one below it."""
+    """Through a link and after a rename it is the same; another one under the old name is not, nor
+    one below it.
+    """
     where = daemon.workspace(uid=NOBODY)
     (where / "below").mkdir()
     os.chown(where / "below", NOBODY, -1)
@@ -120,13 +147,18 @@ def test_a_directory_is_itself_and_not_its_name(daemon: Daemon) -> None:
         assert done.returncode == 125 and cage in done.stderr, done.stderr
     done = verb(daemon, away, "commit")
     assert done.returncode == 0 and str(away) in done.stdout, done.stderr
-    assert sorted(path.name for path in away.iterdir()) == ["below", "new"] and list(where.iterdir()) == []
+    assert (
+        sorted(path.name for path in away.iterdir()) == ["below", "new"]
+        and list(where.iterdir()) == []
+    )
 
 
 def test_a_directory_made_again_is_another_also_after_a_restart(private: Daemon) -> None:
-    """A removed directory's number goes to the next one; only the time it was made tells them apart.
+    """A removed directory's number goes to the next one; only the time it was made tells them
+    apart.
 
-    The record is changed instead of waiting for the number to come back; the control puts the true time back.
+    The record is changed instead of waiting for the number to come back; the control puts the true
+    time back.
     """
     where = private.workspace(uid=NOBODY)
     cage = run(private, where, "touch new")
@@ -136,8 +168,12 @@ def test_a_directory_made_again_is_another_also_after_a_restart(private: Daemon)
     kept = msgspec.msgpack.decode(truth, type=KeptCage)
     assert kept.workspace_born_ns and kept.info.directory, "this file system keeps the time"
     born = kept.workspace_born_ns - 1
-    info = msgspec.structs.replace(kept.info, directory=msgspec.structs.replace(kept.info.directory, born_ns=born))
-    record.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(kept, info=info, workspace_born_ns=born)))
+    info = msgspec.structs.replace(
+        kept.info, directory=msgspec.structs.replace(kept.info.directory, born_ns=born)
+    )
+    record.write_bytes(
+        msgspec.msgpack.encode(msgspec.structs.replace(kept, info=info, workspace_born_ns=born))
+    )
     private.start()
     for words in (("commit",), ("commit", cage)):
         done = verb(private, where, *words)
@@ -160,7 +196,9 @@ def test_a_renamed_directory_is_found_after_a_restart(private: Daemon) -> None:
     assert done.returncode == 0 and cage in done.stdout and str(away) in done.stdout, done.stderr
     assert [path.name for path in away.iterdir()] == ["new"]
     done = verb(private, other, "commit")
-    assert done.returncode == 125 and f"{idle}, the last cage here, has no changes" in done.stderr, done.stderr
+    assert (
+        done.returncode == 125 and f"{idle}, the last cage here, has no changes" in done.stderr
+    ), done.stderr
 
 
 def test_the_beginning_of_a_name_must_be_long_enough_to_write(daemon: Daemon) -> None:
@@ -174,7 +212,9 @@ def test_the_beginning_of_a_name_must_be_long_enough_to_write(daemon: Daemon) ->
     assert done.returncode == 0 and (where / "new").exists(), done.stderr
 
 
-def test_root_settles_a_users_cage_by_its_whole_name_and_with_the_users_rights(daemon: Daemon) -> None:
+def test_root_settles_a_users_cage_by_its_whole_name_and_with_the_users_rights(
+    daemon: Daemon,
+) -> None:
     where = daemon.workspace(uid=NOBODY)
     (where / "of-root").mkdir(mode=0o755)
     os.chown(where / "of-root", 0, 0)
@@ -194,22 +234,40 @@ def test_root_settles_a_users_cage_by_its_whole_name_and_with_the_users_rights(d
 
 
 def test_what_an_agent_did_outlives_a_killed_daemon(private: Daemon) -> None:
-    """The control: what had been written to the cage's private /tmp and home is no change of the workspace."""
+    """The control: what had been written to the cage's private /tmp and home is no change of the
+    workspace.
+    """
     where, idle = private.workspace(uid=NOBODY), private.workspace(uid=NOBODY)
     (where / "old").write_text("old")
     os.chown(where / "old", NOBODY, -1)
     script = "echo agent > new; rm old; touch ~/x /tmp/x; echo did; exec sleep 600"
-    working = private.popen("run", "--", "sh", "-c", script, uid=NOBODY, cwd=where, stdout=subprocess.PIPE, text=True)
-    resting = private.popen("run", "--", "sh", "-c", "touch ~/x; echo did; exec sleep 600", uid=NOBODY, cwd=idle,
-                            stdout=subprocess.PIPE, text=True)  # fmt: skip
+    working = private.popen(
+        "run", "--", "sh", "-c", script, uid=NOBODY, cwd=where, stdout=subprocess.PIPE, text=True
+    )
+    resting = private.popen(
+        "run",
+        "--",
+        "sh",
+        "-c",
+        "touch ~/x; echo did; exec sleep 600",
+        uid=NOBODY,
+        cwd=idle,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     for process in (working, resting):
         assert process.stdout is not None and process.stdout.readline() == "did\n"
     private.stop(signal.SIGKILL)
     for process in (working, resting):
         assert process.wait(30) != 0
     private.start()
-    rows = {row["workspace"]: row for row in json.loads(verb(private, where, "ps", "--all", "--json").stdout)}
-    assert rows[str(where)]["changes"] and "akiosd ended without a word" in rows[str(where)]["reason"]
+    rows = {
+        row["workspace"]: row
+        for row in json.loads(verb(private, where, "ps", "--all", "--json").stdout)
+    }
+    assert (
+        rows[str(where)]["changes"] and "akiosd ended without a word" in rows[str(where)]["reason"]
+    )
     assert not rows[str(idle)]["changes"]
     done = verb(private, where, "commit")
     assert done.returncode == 0, done.stderr
@@ -230,14 +288,18 @@ def test_more_than_a_screenful_is_asked_about_on_a_terminal(daemon: Daemon, word
         terminal.expect("nothing was done")
         assert terminal.wait() == 125
     assert list(where.iterdir()) == []
-    with Terminal(daemon, *words, cage, uid=NOBODY, size=(8 if word == "commit" else 9, 90)) as terminal:
+    with Terminal(
+        daemon, *words, cage, uid=NOBODY, size=(8 if word == "commit" else 9, 90)
+    ) as terminal:
         terminal.expect(f"{cage}.* {re.escape(str(where))}")
         assert terminal.wait() == 0
     assert len(list(where.iterdir())) == (7 if word == "commit" else 0)
 
 
 def test_root_looks_at_anothers_changes_with_that_users_rights(daemon: Daemon) -> None:
-    """A user's link is opened with the user's rights; the control: with root's, what it leads to counts."""
+    """A user's link is opened with the user's rights; the control: with root's, what it leads to
+    counts.
+    """
     where = daemon.workspace(uid=NOBODY)
     secret = daemon.base / "only-root-reads-this"
     secret.write_text("[core]\n\thooksPath = tools\n")
@@ -248,7 +310,11 @@ def test_root_looks_at_anothers_changes_with_that_users_rights(daemon: Daemon) -
         os.chown(path, NOBODY, -1, follow_symlinks=False)
     changed = run(daemon, where, "mkdir tools; touch tools/x")
     seen = [verb(daemon, where, "diff", changed, "--json", uid=uid) for uid in (0, NOBODY)]
-    assert seen[0].returncode == 0 and "hooksPath" not in seen[0].stdout and seen[0].stdout == seen[1].stdout
+    assert (
+        seen[0].returncode == 0
+        and "hooksPath" not in seen[0].stdout
+        and seen[0].stdout == seen[1].stdout
+    )
     secret.chmod(0o644)
     assert "hooksPath" in verb(daemon, where, "diff", changed, "--json", uid=0).stdout
     assert verb(daemon, where, "discard", changed).returncode == 0

@@ -1,8 +1,10 @@
-"""Random histories of runs, failures, directories, names, restarts and verbs, by the real client and daemon.
+"""Random histories of runs, failures, directories, names, restarts and verbs, by the real client
+and daemon.
 
-Every run that changes something makes one file of its own, so that each directory tells which cages were written to it.
-After each step all directories must hold exactly what the model says: no verb touched one in which its cage was not
-started, and the cage it took was the newest there, or the one that was named.
+Every run that changes something makes one file of its own, so that each directory tells which cages
+were written to it.  After each step all directories must hold exactly what the model says: no verb
+touched one in which its cage was not started, and the cage it took was the newest there, or the one
+that was named.
 """
 
 from __future__ import annotations
@@ -58,14 +60,29 @@ class History:
         path.chmod(0o777)
         (path / "bad").write_text("#!/no/such/program\n")
         (path / "bad").chmod(0o755)
-        (path / "akios.yaml").write_text("version: 1\n")  # the run's workspace is this one, not the one around it
+        (path / "akios.yaml").write_text(
+            "version: 1\n"
+        )  # the run's workspace is this one, not the one around it
         return Place(path, {"bad", "akios.yaml"})
 
-    # ---- steps -------------------------------------------------------------------------------------
+    # ---- steps -----------------------------------------------------------------------------------
 
     def step(self) -> None:
-        steps = (self.run, self.run, self.run, self.verb, self.verb, self.verb, self.named, self.named, self.move,
-                 self.swap, self.make_again, self.restart, self.kill)  # fmt: skip
+        steps = (
+            self.run,
+            self.run,
+            self.run,
+            self.verb,
+            self.verb,
+            self.verb,
+            self.named,
+            self.named,
+            self.move,
+            self.swap,
+            self.make_again,
+            self.restart,
+            self.kill,
+        )
         self.chance.choice(steps)()
         self.check()
 
@@ -81,7 +98,9 @@ class History:
 
     def ctl(self, where: Path, user: int, *words: str) -> subprocess.CompletedProcess[str]:
         done = self.daemon.ctl(*words, uid=user, cwd=where)
-        self.log.append(f"{user} in {where}: {' '.join(words)} -> {done.returncode} {done.stdout!r} {done.stderr!r}")
+        self.log.append(
+            f"{user} in {where}: {' '.join(words)} -> {done.returncode} {done.stdout!r} {done.stderr!r}"
+        )
         assert "Traceback" not in done.stderr
         return done
 
@@ -106,7 +125,9 @@ class History:
         word = self.chance.choice(("commit", "commit", "discard", "diff"))
         done = self.ctl(where, user, word)
         expected = newest is not None and newest.waits
-        assert (done.returncode == 0) == expected, "it takes the newest here if that has changes, and nothing else"
+        assert (done.returncode == 0) == expected, (
+            "it takes the newest here if that has changes, and nothing else"
+        )
         if expected and newest is not None:
             self.settle(newest, word, done)
 
@@ -119,7 +140,9 @@ class History:
         name = run.cage[: self.chance.choice((5, 14, 14))]
         done = self.ctl(where, user, word, name)
         if done.returncode == 0:
-            assert run.waits and user in (0, run.user), "only what waits, and only for its user or root"
+            assert run.waits and user in (0, run.user), (
+                "only what waits, and only for its user or root"
+            )
             assert name == run.cage or word == "diff", "three characters are no name to write by"
             self.settle(run, word, done)
 
@@ -174,21 +197,25 @@ class History:
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         process = self.daemon.popen(*words, uid=user, cwd=where, **streams)
         assert process.stdout is not None and process.stdout.readline() == "did\n"
-        (row,) = [row for row in json.loads(self.daemon.ctl("ps", "--json").stdout) if not row["ended_ns"]]
+        (row,) = [
+            row for row in json.loads(self.daemon.ctl("ps", "--json").stdout) if not row["ended_ns"]
+        ]
         self.daemon.stop(signal.SIGKILL)
         process.communicate(timeout=60)
         self.daemon.start()
         self.runs.append(Run(row["cage"], user, place, self.count, file, True))
         self.log.append(f"killed with {row['cage']} of {user} in {where}")
 
-    # ---- what must hold ----------------------------------------------------------------------------
+    # ---- what must hold --------------------------------------------------------------------------
 
     def check(self) -> None:
         for place in self.places:
             inner = {other.path.name for other in self.places if other.path.parent == place.path}
             assert set(os.listdir(place.path)) == place.files | inner, place.path
         rows = json.loads(self.daemon.ctl("ps", "--json").stdout)
-        assert {row["cage"] for row in rows} == {run.cage for run in self.runs if run.waits}, "nothing is lost"
+        assert {row["cage"] for row in rows} == {run.cage for run in self.runs if run.waits}, (
+            "nothing is lost"
+        )
 
 
 LONG = [pytest.param(seed, marks=pytest.mark.named_set("histories")) for seed in range(1, 13)]

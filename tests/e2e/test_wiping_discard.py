@@ -1,4 +1,6 @@
-"""``discard --wipe`` on a real daemon, seen from below: the image of its state directory is searched byte by byte."""
+"""``discard --wipe`` on a real daemon, seen from below: the image of its state directory is
+searched byte by byte.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ sys.stdout.buffer.write(mark)
 
 @pytest.fixture
 def image(tmp_path: Path) -> Iterator[tuple[Daemon, Path]]:
-    """A daemon whose state directory is a file system in an image.  A process that outlives the test unmounts it."""
+    """A daemon whose state directory is a file system in an image.  A process that outlives the
+    test unmounts it.
+    """
     daemon = Daemon("pools: {netns: 2, userns: 2}\n")
     path = tmp_path / "image"
     with path.open("wb") as file:
@@ -53,7 +57,9 @@ def image(tmp_path: Path) -> Iterator[tuple[Daemon, Path]]:
         tidy.stdin.close()
         assert tidy.wait(60) == 0
         daemon.close()
-        assert wait_until(lambda: not [line for line in resources.loop_devices() if str(tmp_path) in line])
+        assert wait_until(
+            lambda: not [line for line in resources.loop_devices() if str(tmp_path) in line]
+        )
 
 
 def marks(daemon: Daemon, image: Path) -> Counter[str]:
@@ -81,14 +87,18 @@ def listed(daemon: Daemon) -> list[dict[str, Any]]:
     return [cage for cage in found if cage["state"] == "ended"]
 
 
-def test_of_what_a_wiped_cage_changed_and_printed_nothing_is_left(image: tuple[Daemon, Path]) -> None:
+def test_of_what_a_wiped_cage_changed_and_printed_nothing_is_left(
+    image: tuple[Daemon, Path],
+) -> None:
     daemon, path = image
     wiped, plain = run_agent(daemon, "wiped"), run_agent(daemon, "plain")
     before = marks(daemon, path)
     assert before["wiped"] >= 800 and before["plain"] >= 800  # the control
     done = daemon.ctl("discard", plain)
     assert done.returncode == 0 and "not overwritten" in done.stderr
-    assert marks(daemon, path)["plain"] > 0, "a plain discard only unlinks: the search sees what that leaves"
+    assert marks(daemon, path)["plain"] > 0, (
+        "a plain discard only unlinks: the search sees what that leaves"
+    )
     done = daemon.ctl("discard", "--wipe", wiped)
     assert done.returncode == 0, done.stderr
     # With project quota all cages share an image, whose free blocks are another's: that is said.

@@ -1,4 +1,6 @@
-"""What an agent does to a workspace: nothing until the commit, everything after it, and never more than it may."""
+"""What an agent does to a workspace: nothing until the commit, everything after it, and never more
+than it may.
+"""
 
 from __future__ import annotations
 
@@ -45,12 +47,18 @@ os.truncate("truncated", 3); write("script", "#!/bin/sh\n"); os.chmod("script", 
 
 
 def in_python(daemon: Daemon, uid: int, source: str, where: Path) -> None:
-    subprocess.run(["/usr/bin/python3", "-c", "import os; os.umask(0o022)\n" + source], cwd=where, check=True,
-                   **daemon.as_user(uid))  # fmt: skip
+    subprocess.run(
+        ["/usr/bin/python3", "-c", "import os; os.umask(0o022)\n" + source],
+        cwd=where,
+        check=True,
+        **daemon.as_user(uid),
+    )
 
 
 def snapshot(where: Path) -> dict[bytes, object]:
-    """Everything a commit promises to keep: type, mode, content, target, and which names are one file."""
+    """Everything a commit promises to keep: type, mode, content, target, and which names are one
+    file.
+    """
     found: dict[bytes, object] = {}
     first: dict[int, bytes] = {}
     for directory, names, files in os.walk(os.fsencode(where)):
@@ -70,14 +78,18 @@ def snapshot(where: Path) -> dict[bytes, object]:
 
 def run(daemon: Daemon, uid: int, where: Path, source: str, *flags: str) -> str:
     """Run a Python program inside; the cage's name."""
-    done = daemon.run("/usr/bin/python3", "-c", source, flags=["--json", *flags], uid=uid, cwd=where)
+    done = daemon.run(
+        "/usr/bin/python3", "-c", source, flags=["--json", *flags], uid=uid, cwd=where
+    )
     assert done.returncode == 0, done.stderr
     return str(json.loads(done.stderr.splitlines()[-1])["cage"])
 
 
 @pytest.mark.parametrize("uid", CALLERS)
 def test_a_commit_does_what_the_agent_did(daemon: Daemon, uid: int) -> None:
-    """The same program, run outside on a copy, gives the same tree: names, types, modes, contents, links."""
+    """The same program, run outside on a copy, gives the same tree: names, types, modes, contents,
+    links.
+    """
     where, copy = daemon.workspace(uid=uid), daemon.workspace("copy-", uid=uid)
     for place in (where, copy):
         in_python(daemon, uid, BEFORE, place)
@@ -89,9 +101,15 @@ def test_a_commit_does_what_the_agent_did(daemon: Daemon, uid: int) -> None:
     listed = json.loads(daemon.ctl("diff", cage, "--json", uid=uid).stdout)["changes"]
     changed = {base64.b64decode(change["path_base64"]): change["kind"] for change in listed}
     after = snapshot(copy)
-    assert {path for path in {*before, *after} if before.get(path) != after.get(path)} == set(changed)
+    assert {path for path in {*before, *after} if before.get(path) != after.get(path)} == set(
+        changed
+    )
     assert changed[b"new\nline"] == changed[b"\xff\xfe bytes"] == changed[b"empty-new"] == "added"
-    assert changed[b"delete \xff\n"] == "deleted" and changed[b"mode"] == "mode" and changed[b"totype"] == "type"
+    assert (
+        changed[b"delete \xff\n"] == "deleted"
+        and changed[b"mode"] == "mode"
+        and changed[b"totype"] == "type"
+    )
     done = daemon.ctl("commit", cage, uid=uid)
     assert done.returncode == 0, done.stderr
     assert snapshot(where) == after
@@ -103,13 +121,15 @@ def test_a_diff_is_fit_for_a_terminal(daemon: Daemon) -> None:
     where = daemon.workspace()
     (where / "text").write_text("one\ntwo\n")
     cage = run(
-        daemon, 0, where,
+        daemon,
+        0,
+        where,
         r"""
 import os
 open("text", "w").write("one\n\x1b]0;title\x07three\n"); open(b"\xff\n\x1b[2J", "w").write("x")
 os.symlink(b"\x1b[31m", "link")
 """,
-    )  # fmt: skip
+    )
     for flags in ((), ("-p",), ("--stat",), ("--json",)):
         done = daemon.ctl("diff", *flags, cage, text=False)
         assert done.returncode == 0, done.stderr
@@ -124,7 +144,11 @@ os.symlink(b"\x1b[31m", "link")
 def test_discard_removes_the_changes_and_what_held_them(daemon: Daemon, uid: int) -> None:
     where = daemon.workspace(uid=uid)
     cage = run(daemon, uid, where, "open('new', 'w').write('x' * 1000)")
-    held = [path for path in (daemon.state / "cages" / cage).iterdir() if path.name in ("disk.img", "kept.msgpack")]
+    held = [
+        path
+        for path in (daemon.state / "cages" / cage).iterdir()
+        if path.name in ("disk.img", "kept.msgpack")
+    ]
     pooled = list((daemon.state / "disk").rglob(f"*{cage}*"))
     assert held or pooled, "something holds the changes"
     done = daemon.ctl("discard", cage, uid=uid)
@@ -141,7 +165,12 @@ def test_modes_of_a_workspace(daemon: Daemon) -> None:
     before = set(cages_of(daemon, NOBODY))
     done = daemon.run("sh", "-c", "touch new", flags=["--ro"], uid=NOBODY, cwd=where)
     assert done.returncode != 0 and "Read-only file system" in done.stderr
-    assert daemon.run("sh", "-c", "touch /tmp/new ~/new", flags=["--ro"], uid=NOBODY, cwd=where).returncode == 0
+    assert (
+        daemon.run(
+            "sh", "-c", "touch /tmp/new ~/new", flags=["--ro"], uid=NOBODY, cwd=where
+        ).returncode
+        == 0
+    )
     assert list(where.iterdir()) == []
     done = daemon.run("sh", "-c", "echo rw > a; exit 3", flags=["--rw"], uid=NOBODY, cwd=where)
     assert done.returncode == 3, done.stderr
@@ -188,18 +217,43 @@ def test_what_a_commit_refuses(daemon: Daemon, uid: int) -> None:
     assert done.returncode == 125 and "nothing was written" in done.stderr
     assert snapshot(where) == before
     shown = daemon.ctl("diff", cage, uid=uid).stdout
-    refused = {line.split("  (")[0].split(" ", 1)[1] for line in shown.splitlines() if "  (" in line}
+    refused = {
+        line.split("  (")[0].split(" ", 1)[1] for line in shown.splitlines() if "  (" in line
+    }
     # A rename is shown as one where the file system's inode numbers allow it.
     refused |= {name.split(" -> ")[0] for name in refused if name.startswith(".git/")}
-    for name in ("repo/.git/hooks/pre-commit", ".git/hooks/post-checkout", "suid", "sgid", "fifo", "socket", ".envrc",
-                 ".bashrc", ".mcp.json", "akios.yaml", ".claude/settings.json", ".git/config",
-                 "out -> /etc/passwd", "up -> ../../.."):  # fmt: skip
+    for name in (
+        "repo/.git/hooks/pre-commit",
+        ".git/hooks/post-checkout",
+        "suid",
+        "sgid",
+        "fifo",
+        "socket",
+        ".envrc",
+        ".bashrc",
+        ".mcp.json",
+        "akios.yaml",
+        ".claude/settings.json",
+        ".git/config",
+        "out -> /etc/passwd",
+        "up -> ../../..",
+    ):
         assert name in refused, shown
     assert "fine" not in refused
     done = daemon.ctl("commit", "--skip-refused", cage, uid=uid)
     assert done.returncode == 0, done.stderr
     assert (where / "fine").read_text() == "x"
-    for name in ("suid", "sgid", "fifo", "socket", ".envrc", "out", "up", ".claude/settings.json", "akios.yaml"):
+    for name in (
+        "suid",
+        "sgid",
+        "fifo",
+        "socket",
+        ".envrc",
+        "out",
+        "up",
+        ".claude/settings.json",
+        "akios.yaml",
+    ):
         assert not os.path.lexists(where / name), name
     assert not (where / ".git/hooks/post-checkout").exists() and (where / ".git/config").exists()
     assert not (where / "repo/.git/hooks/pre-commit").exists()
@@ -215,26 +269,44 @@ def test_devices_cannot_even_be_made(daemon: Daemon) -> None:
 def test_what_the_user_changed_meanwhile(daemon: Daemon, uid: int) -> None:
     where = daemon.workspace(uid=uid)
     in_python(daemon, uid, "open('both', 'w').write('old'); open('mine', 'w').write('old')", where)
-    cage = run(daemon, uid, where, "open('both', 'w').write('agent'); open('new', 'w').write('agent')")
-    in_python(daemon, uid, "open('both', 'w').write('user!'); open('mine', 'w').write('user!')", where)
+    cage = run(
+        daemon, uid, where, "open('both', 'w').write('agent'); open('new', 'w').write('agent')"
+    )
+    in_python(
+        daemon, uid, "open('both', 'w').write('user!'); open('mine', 'w').write('user!')", where
+    )
     done = daemon.ctl("commit", cage, uid=uid)
     assert done.returncode == 125 and "1 change is in conflict" in done.stderr
     assert ((where / "both").read_text(), (where / "new").exists()) == ("user!", False)
     assert "both" in daemon.ctl("diff", cage, uid=uid).stdout
     assert daemon.ctl("commit", "--force", cage, uid=uid).returncode == 0
-    assert [(where / name).read_text() for name in ("both", "mine", "new")] == ["agent", "user!", "agent"]
+    assert [(where / name).read_text() for name in ("both", "mine", "new")] == [
+        "agent",
+        "user!",
+        "agent",
+    ]
 
 
 @pytest.mark.parametrize("how", ["directory", "file", "parent"])
 def test_a_link_put_in_the_way_is_not_followed(daemon: Daemon, how: str) -> None:
     """The workspace changes under the commit: what was a directory leads out of it now."""
     where, outside = daemon.workspace(uid=NOBODY), daemon.workspace("outside-", uid=NOBODY)
-    in_python(daemon, NOBODY, "import os; os.makedirs('sub/below'); open('sub/below/file', 'w').write('old')", where)
+    in_python(
+        daemon,
+        NOBODY,
+        "import os; os.makedirs('sub/below'); open('sub/below/file', 'w').write('old')",
+        where,
+    )
     (outside / "below").mkdir()
     for path in (outside / "file", outside / "below" / "file"):
         path.write_text("not yours")
         os.chown(path, NOBODY, NOBODY)
-    cage = run(daemon, NOBODY, where, "open('sub/below/file', 'w').write('agent'); open('sub/below/new', 'w')")
+    cage = run(
+        daemon,
+        NOBODY,
+        where,
+        "open('sub/below/file', 'w').write('agent'); open('sub/below/new', 'w')",
+    )
     if how == "directory":
         (where / "sub" / "below").rename(where / "sub" / "old")
         (where / "sub" / "below").symlink_to(outside)
@@ -252,13 +324,20 @@ def test_a_link_put_in_the_way_is_not_followed(daemon: Daemon, how: str) -> None
 
 
 def test_a_commit_has_the_users_rights_and_no_more(daemon: Daemon) -> None:
-    """The agent removed and replaced a file of root's; outside the directory belongs to root, and stays as it is."""
+    """The agent removed and replaced a file of root's; outside the directory belongs to root, and
+    stays as it is.
+    """
     where = daemon.workspace(uid=NOBODY)
     (where / "of-root").mkdir(mode=0o755)
     (where / "of-root" / "file").write_text("kept")
     (where / "mine").write_text("old")
     os.chown(where / "mine", NOBODY, NOBODY)
-    cage = run(daemon, NOBODY, where, "import os; os.rename('of-root', 'moved'); open('mine', 'w').write('new')")
+    cage = run(
+        daemon,
+        NOBODY,
+        where,
+        "import os; os.rename('of-root', 'moved'); open('mine', 'w').write('new')",
+    )
     before = snapshot(where)
     done = daemon.ctl("commit", cage, uid=NOBODY)
     assert done.returncode == 125, done.stdout
@@ -273,11 +352,16 @@ def test_what_became_of_changes_is_in_the_hosts_log(daemon: Daemon) -> None:
     done = daemon.ctl("ledger", "show", "--json")
     records = [json.loads(line) for line in done.stdout.splitlines()]
     settled = [record for record in records if record["kind"] == "cage_settled"][-2:]
-    assert [(record["committed"], record.get("paths", 0)) for record in settled] == [(True, 1), (False, 0)], done.stderr
+    assert [(record["committed"], record.get("paths", 0)) for record in settled] == [
+        (True, 1),
+        (False, 0),
+    ], done.stderr
 
 
 def test_what_others_keep_closed_in_a_workspace_is_in_nobodys_way(daemon: Daemon) -> None:
-    """A database at work beside the agent; the control: the agent's own change in such a directory stops the commit."""
+    """A database at work beside the agent; the control: the agent's own change in such a directory
+    stops the commit.
+    """
     where = daemon.workspace(uid=NOBODY)
     for name, mode in (("database", 0o700), ("inbox", 0o733)):
         (where / name).mkdir()
@@ -289,8 +373,15 @@ def test_what_others_keep_closed_in_a_workspace_is_in_nobodys_way(daemon: Daemon
     (where / "key").write_text("another secret")
     done = daemon.ctl("commit", cage, uid=NOBODY)
     assert done.returncode == 0, done.stderr
-    assert (where / "mine").read_text() == "agent" and (where / "key").read_text() == "another secret"
-    cage = run(daemon, NOBODY, where, "open('inbox/letter', 'w').write('agent'); open('mine', 'w').write('again')")
+    assert (where / "mine").read_text() == "agent" and (
+        where / "key"
+    ).read_text() == "another secret"
+    cage = run(
+        daemon,
+        NOBODY,
+        where,
+        "open('inbox/letter', 'w').write('agent'); open('mine', 'w').write('again')",
+    )
     done = daemon.ctl("commit", cage, uid=NOBODY)
     assert done.returncode == 125 and "1 change is refused" in done.stderr, done.stdout
     assert (where / "mine").read_text() == "agent" and not (where / "inbox" / "letter").exists()
@@ -302,8 +393,12 @@ def test_what_somebody_looks_at_is_not_destroyed_under_them(daemon: Daemon) -> N
     workspace = daemon.workspace(uid=NOBODY)
     script = "i=0; while [ $i -lt 9000 ]; do echo x >long-name-$i; i=$((i+1)); done"
     assert daemon.run("sh", "-c", script, cwd=workspace, uid=NOBODY).returncode == 0
-    reader = daemon.popen("diff", uid=NOBODY, cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert reader.stdout is not None and reader.stdout.read(1), "it has the view, and more to say than a pipe holds"
+    reader = daemon.popen(
+        "diff", uid=NOBODY, cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert reader.stdout is not None and reader.stdout.read(1), (
+        "it has the view, and more to say than a pipe holds"
+    )
     for verb in ("discard", "commit", "diff"):
         done = daemon.ctl(verb, uid=NOBODY, cwd=workspace)
         assert done.returncode == 125 and "somebody else looks" in done.stderr, done.stderr

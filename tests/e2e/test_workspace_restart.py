@@ -1,4 +1,6 @@
-"""Changes outlive the daemon: after a restart the client sends the workspace again, and only that workspace will do."""
+"""Changes outlive the daemon: after a restart the client sends the workspace again, and only that
+workspace will do.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,11 @@ def change(daemon: Daemon, uid: int, where: Path) -> str:
 
 
 def tree(where: Path) -> dict[str, str]:
-    return {str(path.relative_to(where)): path.read_text() for path in where.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(where)): path.read_text()
+        for path in where.rglob("*")
+        if path.is_file()
+    }
 
 
 AFTER = {"moved/file": "agent\n", "new": "new\n"}
@@ -81,11 +87,21 @@ def test_another_directory_under_the_old_name_is_refused(private: Daemon) -> Non
 
 
 def test_what_else_a_view_request_may_carry(private: Daemon) -> None:
-    """A file, a directory of somebody else's, /proc: not the workspace, so refused; the daemon closes what it got."""
+    """A file, a directory of somebody else's, /proc: not the workspace, so refused; the daemon
+    closes what it got.
+    """
     where = private.workspace(uid=NOBODY)
     cage = change(private, NOBODY, where)
     with Client(str(private.socket)) as client:
-        for path in ("/", "/etc", "/proc", "/etc/passwd", "/dev/null", where / "dir", where / "old"):
+        for path in (
+            "/",
+            "/etc",
+            "/proc",
+            "/etc/passwd",
+            "/dev/null",
+            where / "dir",
+            where / "old",
+        ):
             fd = os.open(path, os.O_PATH)
             try:
                 with pytest.raises(DaemonError, match="not the directory the cage was started in"):

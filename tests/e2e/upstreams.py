@@ -1,6 +1,8 @@
-"""Upstreams on loopback for tests: real sockets, TLS by a test authority, scripted answers, every byte kept.
+"""Upstreams on loopback for tests: real sockets, TLS by a test authority, scripted answers, every
+byte kept.
 
-An upstream is a thread for each connection, so that it serves tests of trio, of threads and of other processes alike.
+An upstream is a thread for each connection, so that it serves tests of trio, of threads and of
+other processes alike.
 """
 
 from __future__ import annotations
@@ -33,7 +35,13 @@ class Authority:
         self.pem = self._certificate.public_bytes(serialization.Encoding.PEM)
 
     def _sign(
-        self, subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, names: list[str], *, ca: bool
+        self,
+        subject: x509.Name,
+        issuer: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        names: list[str],
+        *,
+        ca: bool,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         public = key.public_key()
@@ -47,13 +55,18 @@ class Authority:
             .not_valid_after(now + datetime.timedelta(days=2))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
         )
         if ca:
             usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
             builder = builder.add_extension(usage, critical=True)
         else:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_general(n) for n in names]), critical=False
+            )
         return builder.sign(self._key, hashes.SHA256())
 
     def server_context(self, *names: str) -> ssl.SSLContext:
@@ -67,7 +80,9 @@ class Authority:
             path.touch(mode=0o600)
             path.write_bytes(
                 key.private_bytes(
-                    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+                    serialization.Encoding.PEM,
+                    serialization.PrivateFormat.PKCS8,
+                    serialization.NoEncryption(),
                 )
                 + leaf.public_bytes(serialization.Encoding.PEM)
             )
@@ -98,19 +113,29 @@ class Seen:
 
 
 Answer = bytes | Iterable[bytes]
-"""The bytes of an HTTP answer as they go out, in pieces if wanted; the connection is closed after an iterable."""
+"""The bytes of an HTTP answer as they go out, in pieces if wanted; the connection is closed after
+an iterable.
+"""
 Handler = Callable[[Seen], Answer]
 
 
-def answer(status: int = 200, body: bytes = b"ok", headers: Iterable[tuple[str, str]] = ()) -> bytes:
+def answer(
+    status: int = 200, body: bytes = b"ok", headers: Iterable[tuple[str, str]] = ()
+) -> bytes:
     """A whole answer with Content-Length."""
-    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *(f"{name}: {value}" for name, value in headers)]
+    lines = [
+        f"HTTP/1.1 {status} X",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in headers),
+    ]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 @dataclass
 class Upstream:
-    """``handler`` answers each request; ``raw`` gets the socket instead, and does what it likes with it."""
+    """``handler`` answers each request; ``raw`` gets the socket instead, and does what it likes
+    with it.
+    """
 
     handler: Handler = lambda seen: answer()
     authority: Authority | None = None
@@ -157,7 +182,9 @@ class Upstream:
     def url(self) -> str:
         return f"{'https' if self.authority else 'http'}://{self.names[0]}:{self.port}"
 
-    def _note_name(self, sock: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
+    def _note_name(
+        self, sock: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext
+    ) -> None:
         self._server_names[id(sock)] = name or ""
 
     def _accept(self) -> None:
@@ -204,7 +231,9 @@ class Upstream:
                 connection.sendall(piece)
             return
 
-    def _read_request(self, connection: socket.socket, http: h11.Connection, name: str) -> Seen | None:
+    def _read_request(
+        self, connection: socket.socket, http: h11.Connection, name: str
+    ) -> Seen | None:
         seen: Seen | None = None
         body = bytearray()
         while True:
@@ -217,7 +246,9 @@ class Upstream:
                 self.received += data
                 http.receive_data(data)
             elif isinstance(event, h11.Request):
-                headers = [(key.decode("latin-1"), value.decode("latin-1")) for key, value in event.headers]
+                headers = [
+                    (key.decode("latin-1"), value.decode("latin-1")) for key, value in event.headers
+                ]
                 seen = Seen(event.method.decode(), event.target.decode(), headers, server_name=name)
             elif isinstance(event, h11.Data):
                 body += event.data

@@ -1,4 +1,6 @@
-"""A whole run on Debian's own kernel, with systemd's shared mounts: layers, attacks, changes, a restart."""
+"""A whole run on Debian's own kernel, with systemd's shared mounts: layers, attacks, changes, a
+restart.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,17 @@ from tests.e2e import resources
 from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.resources import wait_until
 
-LAYERS = {"identity", "namespaces", "memory", "pids", "cpu", "disk", "landlock", "seccomp", "ledger"}
+LAYERS = {
+    "identity",
+    "namespaces",
+    "memory",
+    "pids",
+    "cpu",
+    "disk",
+    "landlock",
+    "seccomp",
+    "ledger",
+}
 
 
 def test_every_layer_of_this_host_is_enforced(daemon: Daemon) -> None:
@@ -23,16 +35,22 @@ def test_every_layer_of_this_host_is_enforced(daemon: Daemon) -> None:
 
 def test_a_command_runs_as_root_and_as_a_user(daemon: Daemon) -> None:
     for uid in (0, NOBODY):
-        done = daemon.run("sh", "-c", "id -u; touch ~/x /tmp/x new; exit 7", uid=uid, flags=["--discard"])
+        done = daemon.run(
+            "sh", "-c", "id -u; touch ~/x /tmp/x new; exit 7", uid=uid, flags=["--discard"]
+        )
         assert (done.stdout, done.returncode) == ("1000\n", 7), done.stderr
 
 
 def test_no_mount_passes_between_the_cage_and_the_host(daemon: Daemon) -> None:
-    """Everything here is mounted shared, as systemd does it: what is cloned from there must not stay a peer."""
+    """Everything here is mounted shared, as systemd does it: what is cloned from there must not
+    stay a peer.
+    """
     assert "shared:" in Path("/proc/self/mountinfo").read_text()
     before = resources.mounts()
     done = daemon.run("cat", "/proc/self/mountinfo")
-    assert [line for line in done.stdout.splitlines() if "shared:" in line or "master:" in line] == []
+    assert [
+        line for line in done.stdout.splitlines() if "shared:" in line or "master:" in line
+    ] == []
     assert resources.mounts() <= before
 
 
@@ -86,14 +104,21 @@ def test_attacks_from_a_shell_fail(daemon: Daemon) -> None:
     done = daemon.run("sh", "-c", "\n".join(["cp /bin/true /tmp/x", *lines, "echo done"]))
     assert done.stdout in ("done\n", "setuid root\ndone\n"), done.stdout
     # A set-uid bit may be set on a file that no one can ever run with it.
-    run_it = "cp /usr/bin/id /tmp/id; chmod 4755 /tmp/id; /tmp/id -u; grep NoNewPrivs /proc/self/status"
+    run_it = (
+        "cp /usr/bin/id /tmp/id; chmod 4755 /tmp/id; /tmp/id -u; grep NoNewPrivs /proc/self/status"
+    )
     bit = daemon.run("sh", "-c", run_it)
     assert bit.stdout.split() == ["1000", "NoNewPrivs:", "1"]
 
 
 def test_nothing_is_left_after_a_kill_and_a_restart(daemon: Daemon) -> None:
     mounts = resources.mounts()
-    done = daemon.run("sh", "-c", "trap '' TERM; (setsid sleep 9999 &) ; touch /tmp/x; sleep 9999", flags=["--detach"])
+    done = daemon.run(
+        "sh",
+        "-c",
+        "trap '' TERM; (setsid sleep 9999 &) ; touch /tmp/x; sleep 9999",
+        flags=["--detach"],
+    )
     cage = done.stdout.strip()
     assert wait_until(lambda: len(resources.caged_processes()) >= 3)
     assert (daemon.state / "disk" / "pool" / cage).is_dir()

@@ -1,4 +1,5 @@
-"""A host's core handler runs as root on a dump of the process that crashed: it never gets to see one of a cage.
+"""A host's core handler runs as root on a dump of the process that crashed: it never gets to see
+one of a cage.
 
 The handler is the guest's own; ``core_pattern`` of a machine that matters is not written.
 """
@@ -22,7 +23,9 @@ CRASH = "ulimit -S -c 0; kill -SEGV $$"
 
 @pytest.fixture
 def seen(tmp_path: Path) -> Iterator[Path]:
-    """Where the handler leaves a file for each process it was started for, named by its number on the host."""
+    """Where the handler leaves a file for each process it was started for, named by its number on
+    the host.
+    """
     tmp_path.chmod(0o755)
     found, handler = tmp_path / "seen", tmp_path / "handler"
     found.mkdir()
@@ -42,9 +45,14 @@ def crash_outside(uid: int) -> None:
 
 
 def test_the_hosts_handler_does_not_run_on_a_cage(daemon: Daemon, seen: Path) -> None:
-    for script in (CRASH, "kill -SEGV $$", "python3 -c 'import os; os.kill(os.getpid(), 6)'; kill -ABRT $$"):
+    for script in (
+        CRASH,
+        "kill -SEGV $$",
+        "python3 -c 'import os; os.kill(os.getpid(), 6)'; kill -ABRT $$",
+    ):
         assert daemon.run("sh", "-c", script).returncode in (139, 134)
-    # The control, afterwards: it runs for a limit of 0, and by then it would have run for the others, too.
+    # The control, afterwards: it runs for a limit of 0, and by then it would have run for the
+    # others, too.
     crash_outside(1000)
     assert wait_until(lambda: len(list(seen.iterdir())) >= 1, 120)
     assert [path.name.split("-")[1] for path in seen.iterdir()] == ["1000"]

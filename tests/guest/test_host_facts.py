@@ -1,4 +1,6 @@
-"""What the other tests in this directory stand on: the guest offers every mechanism that AKIOS asks of a host."""
+"""What the other tests in this directory stand on: the guest offers every mechanism that AKIOS asks
+of a host.
+"""
 
 import ctypes
 import os
@@ -10,7 +12,9 @@ import pytest
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CGROUP2_SUPER_MAGIC = 0x63677270  # statfs(2), linux/magic.h
-SYS_LANDLOCK_CREATE_RULESET = 444  # the same number on every architecture that Linux numbers uniformly
+SYS_LANDLOCK_CREATE_RULESET = (
+    444  # the same number on every architecture that Linux numbers uniformly
+)
 LANDLOCK_CREATE_RULESET_VERSION = 1  # landlock_create_ruleset(2)
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -22,7 +26,9 @@ class StatFs(ctypes.Structure):
 
 def file_system_magic(path: Path) -> int:
     buffer = StatFs()
-    assert libc.statfs(os.fsencode(path), ctypes.byref(buffer)) == 0, os.strerror(ctypes.get_errno())
+    assert libc.statfs(os.fsencode(path), ctypes.byref(buffer)) == 0, os.strerror(
+        ctypes.get_errno()
+    )
     return int(buffer.f_type)
 
 
@@ -33,7 +39,9 @@ def run(*command: str | Path) -> None:
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[Path]:
-    """A pool image as akiosd makes it where the state file system has no project quota, mounted; yields its root."""
+    """A pool image as akiosd makes it where the state file system has no project quota, mounted;
+    yields its root.
+    """
     image, target = tmp_path / "pool", tmp_path / "mounted"
     target.mkdir()
     with image.open("wb") as file:
@@ -50,12 +58,16 @@ def test_runs_as_root() -> None:
 
 def test_cgroups_are_unified_with_the_controllers_of_a_cage() -> None:
     assert file_system_magic(CGROUP_ROOT) == CGROUP2_SUPER_MAGIC
-    assert {"memory", "pids", "cpu"} <= set((CGROUP_ROOT / "cgroup.controllers").read_text().split())
+    assert {"memory", "pids", "cpu"} <= set(
+        (CGROUP_ROOT / "cgroup.controllers").read_text().split()
+    )
 
 
 def test_own_cgroup_is_delegated() -> None:
     own = Path("/proc/self/cgroup").read_text().strip().removeprefix("0::/")
-    assert {"memory", "pids", "cpu"} <= set((CGROUP_ROOT / own / "cgroup.controllers").read_text().split())
+    assert {"memory", "pids", "cpu"} <= set(
+        (CGROUP_ROOT / own / "cgroup.controllers").read_text().split()
+    )
 
 
 def test_a_limit_binds() -> None:
@@ -63,7 +75,9 @@ def test_a_limit_binds() -> None:
     leaf.mkdir()
     try:
         (leaf / "pids.max").write_text("1")
-        child = subprocess.run(["sh", "-c", f"echo 0 >{leaf}/cgroup.procs && (true)"], capture_output=True)
+        child = subprocess.run(
+            ["sh", "-c", f"echo 0 >{leaf}/cgroup.procs && (true)"], capture_output=True
+        )
         assert child.returncode != 0
         assert "max 0" not in (leaf / "pids.events").read_text()
     finally:
@@ -96,7 +110,16 @@ def test_project_quota_stops_a_writer_who_is_not_privileged(pool: Path) -> None:
     os.chown(cage, 1000, 1000)
     run("chattr", "-p", "7", "+P", cage)
     run("setquota", "-P", "7", "0", "1024", "0", "0", pool)
-    fill = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "dd", "if=/dev/zero", "bs=64K", "of=fill"]
+    fill = [
+        "setpriv",
+        "--reuid=1000",
+        "--regid=1000",
+        "--clear-groups",
+        "dd",
+        "if=/dev/zero",
+        "bs=64K",
+        "of=fill",
+    ]
     done = subprocess.run([*fill, "count=64"], cwd=cage, capture_output=True, text=True)
     assert done.returncode != 0
     assert "Disk quota exceeded" in done.stderr or "No space left" in done.stderr

@@ -1,7 +1,7 @@
 """Limits of a cage on unified cgroup v2 with every controller, and its disk on project quota.
 
-Nothing here asserts a duration: the guest is ten times slower than a machine.  Programs are written for the shell and
-the core utilities where that does, because starting Python takes a second here.
+Nothing here asserts a duration: the guest is ten times slower than a machine.  Programs are written
+for the shell and the core utilities where that does, because starting Python takes a second here.
 """
 
 from __future__ import annotations
@@ -36,10 +36,25 @@ def running(daemon: Daemon) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A cage full of processes that ignore signals: (its client, its leaf)."""
     before = set(leaves(daemon))
     client = daemon.popen(
-        "run", "--json", "--memory", "200M", "--pids", "50", "--cpu", "20%", "--workspace", daemon.workspace(), "--",
-        "sh", "-c", STUBBORN,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=daemon.base,
-    )  # fmt: skip
+        "run",
+        "--json",
+        "--memory",
+        "200M",
+        "--pids",
+        "50",
+        "--cpu",
+        "20%",
+        "--workspace",
+        daemon.workspace(),
+        "--",
+        "sh",
+        "-c",
+        STUBBORN,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=daemon.base,
+    )
     with client:
         assert client.stdout is not None and client.stdout.readline() == b"up\n"
         [own] = set(leaves(daemon)) - before
@@ -52,7 +67,9 @@ def leaves(daemon: Daemon) -> list[Path]:
     base = Path("/sys/fs/cgroup", cgroup_name(str(daemon.state)))
     listed = daemon.ctl("ps", "--json")
     assert listed.returncode == 0, listed.stderr
-    return [base / cage["cage"] for cage in json.loads(listed.stdout) if (base / cage["cage"]).is_dir()]
+    return [
+        base / cage["cage"] for cage in json.loads(listed.stdout) if (base / cage["cage"]).is_dir()
+    ]
 
 
 def killed(report: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -60,12 +77,15 @@ def killed(report: dict[str, Any], kind: str) -> dict[str, Any]:
     return report
 
 
-# ---- what stands in the leaf -----------------------------------------------------------------------
+# ---- what stands in the leaf ---------------------------------------------------------------------
 
 
 def test_limits_stand_in_the_leaf(running: tuple[subprocess.Popen[bytes], Path]) -> None:
     _, leaf = running
-    values = {name: (leaf / name).read_text().strip() for name in ("memory.max", "memory.swap.max", "memory.oom.group")}
+    values = {
+        name: (leaf / name).read_text().strip()
+        for name in ("memory.max", "memory.swap.max", "memory.oom.group")
+    }
     assert values == {"memory.max": str(200 * MIB), "memory.swap.max": "0", "memory.oom.group": "1"}
     assert (leaf / "pids.max").read_text().strip() == "50"
     assert (leaf / "cpu.max").read_text().split() == ["20000", "100000"]
@@ -96,9 +116,11 @@ def is_empty(leaf: Path) -> bool:
 
 
 def test_how_long_cgroup_kill_takes_against_kill_one_by_one(
-    running: tuple[subprocess.Popen[bytes], Path]
+    running: tuple[subprocess.Popen[bytes], Path],
 ) -> None:
-    """Under a second on a machine.  What emulation costs is shown by killing as many processes outside."""
+    """Under a second on a machine.  What emulation costs is shown by killing as many processes
+    outside.
+    """
     _, leaf = running
     outside = [subprocess.Popen(["sleep", "9999"]) for _ in range(7)]
     begin = os.times().elapsed
@@ -115,7 +137,7 @@ def test_how_long_cgroup_kill_takes_against_kill_one_by_one(
     assert whole < 1 + 20 * single
 
 
-# ---- memory ----------------------------------------------------------------------------------------
+# ---- memory --------------------------------------------------------------------------------------
 
 EAT = "head -c 400M /dev/zero | tail -c 400M >/dev/null"
 
@@ -125,7 +147,9 @@ def test_memory_max_kills_inside_the_cage_only(daemon: Daemon) -> None:
         report = killed(daemon.report("sh", "-c", EAT, flags=["--memory", "64M"]), "memory")
         assert bystander.poll() is None
         bystander.kill()
-    assert report["reason"] == "killed: memory limit 64 MiB reached, peak 64 MiB, 1 OOM kill" or re.fullmatch(
+    assert report[
+        "reason"
+    ] == "killed: memory limit 64 MiB reached, peak 64 MiB, 1 OOM kill" or re.fullmatch(
         r"killed: memory limit 64 MiB reached, peak 64 MiB, \d OOM kills", report["reason"]
     )
     assert report["usage"]["memory_limit"] == 64 * MIB
@@ -141,11 +165,13 @@ def test_the_whole_cage_dies_of_one_greedy_process(daemon: Daemon) -> None:
 
 
 def test_memory_of_tmpfs_counts(daemon: Daemon) -> None:
-    report = daemon.report("sh", "-c", "head -c 60M /dev/zero >/dev/shm/x", flags=["--memory", "32M"])
+    report = daemon.report(
+        "sh", "-c", "head -c 60M /dev/zero >/dev/shm/x", flags=["--memory", "32M"]
+    )
     killed(report, "memory")
 
 
-# ---- processes -------------------------------------------------------------------------------------
+# ---- processes -----------------------------------------------------------------------------------
 
 
 def test_pids_max_stops_a_fork_bomb(daemon: Daemon) -> None:
@@ -157,16 +183,28 @@ def test_pids_max_stops_a_fork_bomb(daemon: Daemon) -> None:
     assert wait_until(lambda: not resources.caged_processes())
 
 
-# ---- processor -------------------------------------------------------------------------------------
+# ---- processor -----------------------------------------------------------------------------------
 
 
 def test_cpu_max_20_percent(daemon: Daemon, running: tuple[subprocess.Popen[bytes], Path]) -> None:
-    """Measured from outside: the leaf's own count over the wall clock, with two processes that never rest."""
+    """Measured from outside: the leaf's own count over the wall clock, with two processes that
+    never rest.
+    """
     client = daemon.popen(
-        "run", "--cpu", "20%", "--workspace", daemon.workspace(), "--",
-        "sh", "-c", "(while :; do :; done) & while :; do :; done",
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=daemon.base,
-    )  # fmt: skip
+        "run",
+        "--cpu",
+        "20%",
+        "--workspace",
+        daemon.workspace(),
+        "--",
+        "sh",
+        "-c",
+        "(while :; do :; done) & while :; do :; done",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=daemon.base,
+    )
     idle = running[1]
     with client:
         assert wait_until(lambda: bool(busy(daemon, idle)))
@@ -193,7 +231,7 @@ def used(leaf: Path) -> float:
     return 0.0
 
 
-# ---- disk ------------------------------------------------------------------------------------------
+# ---- disk ----------------------------------------------------------------------------------------
 
 
 def test_the_disk_budget_is_project_quota_here(daemon: Daemon) -> None:
@@ -209,7 +247,9 @@ def test_the_daemon_holds_the_capability_that_ignores_quota(daemon: Daemon) -> N
     assert int(effective, 16) >> CAP_SYS_RESOURCE & 1
 
 
-@pytest.mark.parametrize("place", ["/tmp/fill", "fill", "$HOME/fill"], ids=["tmp", "workspace", "home"])
+@pytest.mark.parametrize(
+    "place", ["/tmp/fill", "fill", "$HOME/fill"], ids=["tmp", "workspace", "home"]
+)
 def test_the_disk_budget_binds(daemon: Daemon, place: str) -> None:
     command = f"head -c 64M /dev/zero >{place}; stat -c %s {place}"
     done = daemon.run("sh", "-c", command, flags=["--disk", "16M", "--json", "--discard"])
@@ -233,7 +273,9 @@ def test_all_parts_share_one_budget_also_by_copy_up(daemon: Daemon) -> None:
 
 
 def test_inodes_are_limited_too(daemon: Daemon) -> None:
-    done = daemon.run("sh", "-c", "cd /tmp && seq 1 3000 | xargs mkdir; ls | wc -l", flags=["--disk", "8M"])
+    done = daemon.run(
+        "sh", "-c", "cd /tmp && seq 1 3000 | xargs mkdir; ls | wc -l", flags=["--disk", "8M"]
+    )
     assert 500 <= int(done.stdout) <= 1024
     assert "No space left" in done.stderr or "quota" in done.stderr
 
@@ -241,7 +283,9 @@ def test_inodes_are_limited_too(daemon: Daemon) -> None:
 def test_one_cage_does_not_use_the_room_of_another(daemon: Daemon) -> None:
     first = daemon.run("sh", "-c", "head -c 64M /dev/zero >fill; true", flags=["--disk", "16M"])
     assert first.returncode == 0
-    second = daemon.run("sh", "-c", "head -c 8M /dev/zero >fill; echo $?", flags=["--disk", "16M", "--discard"])
+    second = daemon.run(
+        "sh", "-c", "head -c 8M /dev/zero >fill; echo $?", flags=["--disk", "16M", "--discard"]
+    )
     assert second.stdout == "0\n"
 
 

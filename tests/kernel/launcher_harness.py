@@ -1,4 +1,6 @@
-"""What the launcher's tests share: a small plan that works without any descriptor, and a blocking driver."""
+"""What the launcher's tests share: a small plan that works without any descriptor, and a blocking
+driver.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _EXECUTE_AND_FILES = (1 << 13) - 1
 
 # Every kind of step that needs no descriptor of the daemon's, in the order of a real plan.
 GOOD_STEPS = (
-    Step(op="fsmount", what="root", a=b"tmpfs", b=b"size\x0065536\0", c=b"/root", u0=6, flags=F_STAGE),
+    Step(
+        op="fsmount", what="root", a=b"tmpfs", b=b"size\x0065536\0", c=b"/root", u0=6, flags=F_STAGE
+    ),
     Step(op="root", what="build there", a=b"/root"),
     Step(op="canary", what="keep a file", a=b"/proof"),
     Step(op="setsid", what="a session"),
@@ -75,14 +79,18 @@ class Blocking:
     """The launcher driven without an event loop, for thousands of plans.  Any bytes may be sent."""
 
     def __init__(self, program: Path) -> None:
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        self.socket, theirs = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
+        )
         self.socket.settimeout(20)
         self.pid = spawn_helper([str(program)], {}, theirs)
         theirs.close()
         assert form.REPLY.unpack(self.socket.recv(form.REPLY.size))[1] == 0
 
     def run(self, plan: bytes, *, size: int | None = None) -> Outcome:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        ours, theirs = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
+        )
         memory = os.memfd_create("plan", os.MFD_CLOEXEC)
         try:
             os.write(memory, plan)
@@ -90,7 +98,9 @@ class Blocking:
             length = len(plan) if size is None else size
             request = form.REQUEST.pack(form.MAGIC, form.REQUEST_RUN, len(fds), length, CAGE_FLAGS)
             socket.send_fds(self.socket, [request], fds)
-            reply, received, _, _ = socket.recv_fds(self.socket, form.REPLY.size, 1, socket.MSG_CMSG_CLOEXEC)
+            reply, received, _, _ = socket.recv_fds(
+                self.socket, form.REPLY.size, 1, socket.MSG_CMSG_CLOEXEC
+            )
             theirs.close()
             pid, err = form.REPLY.unpack(reply)
             if err:

@@ -23,7 +23,9 @@ TARGET = Path(__file__).with_name("pump_target.py")
 
 
 def needs_root(test: Callable[..., object]) -> Callable[..., object]:
-    skip = pytest.mark.skipif(os.geteuid() != 0, reason="reading another process's memory needs root")
+    skip = pytest.mark.skipif(
+        os.geteuid() != 0, reason="reading another process's memory needs root"
+    )
     marked: Callable[..., object] = pytest.mark.root(skip(test))
     return marked
 
@@ -40,9 +42,19 @@ RULE_CONTINUE = 1
 NO_ARG = 255
 
 
-def encode_entry(kind: int, *, rules: tuple[int, int] = (0, 0), err: int = 0, known: int = 1, **args: int) -> bytes:
+def encode_entry(
+    kind: int, *, rules: tuple[int, int] = (0, 0), err: int = 0, known: int = 1, **args: int
+) -> bytes:
     """struct akios_pump_entry; ``rules`` = first, count; ``args`` by the names of the header."""
-    names = ("path_arg", "path2_arg", "dirfd_arg", "dirfd2_arg", "sockaddr_arg", "sockaddr_len_arg", "argv_arg")
+    names = (
+        "path_arg",
+        "path2_arg",
+        "dirfd_arg",
+        "dirfd2_arg",
+        "sockaddr_arg",
+        "sockaddr_len_arg",
+        "argv_arg",
+    )
     places = [args.pop(name, NO_ARG) for name in names]
     assert not args
     return struct.pack("=HHHB7B2xi", kind, *rules, known, *places, err)
@@ -54,7 +66,9 @@ def encode_rule(nr: int, arg: int, mask: int, value: int, err: int) -> bytes:
 
 
 def encode_table(changes: dict[str, bytes] | None = None, rules: bytes = b"") -> bytes:
-    """A table that knows the calls of pump_target.NOTIFIED but ``times``, and lets them continue."""
+    """A table that knows the calls of pump_target.NOTIFIED but ``times``, and lets them
+    continue.
+    """
     entries = [encode_entry(0, known=0)] * 1024
     known = {
         "fchmodat": encode_entry(CHMOD, path_arg=1),
@@ -71,12 +85,16 @@ def encode_table(changes: dict[str, bytes] | None = None, rules: bytes = b"") ->
 
 
 class Target:
-    """A process under its own filter that waits for ``go``; ``listener`` is the test's until a pump takes it."""
+    """A process under its own filter that waits for ``go``; ``listener`` is the test's until a pump
+    takes it.
+    """
 
     def __init__(self, *action: object) -> None:
         self.connection, theirs = socket.socketpair()
         command = [sys.executable, str(TARGET), str(theirs.fileno()), *map(str, action)]
-        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdout=subprocess.PIPE, text=True
+        )
         theirs.close()
         self.pid = self.process.pid
         self.listener = self.take_fd()

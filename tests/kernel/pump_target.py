@@ -1,9 +1,11 @@
-"""A target for the pump's tests: a process that puts itself under a real filter, hands the listener over and acts.
+"""A target for the pump's tests: a process that puts itself under a real filter, hands the listener
+over and acts.
 
     python pump_target.py SOCKET_FD ACTION [ARGUMENT...]
 
-The filter (seccomp(2), raw BPF) notifies the calls named in NOTIFIED and allows all others, so that the hand-over by
-SCM_RIGHTS is never notified itself. Each action prints what its calls returned, one line each, as errno or ``ok``.
+The filter (seccomp(2), raw BPF) notifies the calls named in NOTIFIED and allows all others, so that
+the hand-over by SCM_RIGHTS is never notified itself. Each action prints what its calls returned,
+one line each, as errno or ``ok``.
 """
 
 from __future__ import annotations
@@ -56,7 +58,9 @@ def install_filter(flags: int = FLAG_NEW_LISTENER | FLAG_WAIT_KILLABLE_RECV) -> 
     return int(fd)
 
 
-def hand_over(connection: socket.socket, *, flags: int = FLAG_NEW_LISTENER | FLAG_WAIT_KILLABLE_RECV) -> None:
+def hand_over(
+    connection: socket.socket, *, flags: int = FLAG_NEW_LISTENER | FLAG_WAIT_KILLABLE_RECV
+) -> None:
     """Installs, sends the listener, and waits until the other side is ready to serve it."""
     listener = install_filter(flags)
     socket.send_fds(connection, [b"L"], [listener])
@@ -121,7 +125,9 @@ def action_argv() -> None:
 
 
 def action_sockaddr() -> None:
-    plain = struct.pack("=H2s4s8x", socket.AF_INET, (9).to_bytes(2, "big"), socket.inet_aton("127.0.0.1"))
+    plain = struct.pack(
+        "=H2s4s8x", socket.AF_INET, (9).to_bytes(2, "big"), socket.inet_aton("127.0.0.1")
+    )
     print(call("connect", 99, plain, len(plain)))
     print(call("connect", 99, plain, 0))
     print(call("connect", 99, page_before_hole(plain), 64))
@@ -165,7 +171,9 @@ def action_threads(threads: str, times: str) -> None:
 
 
 def action_interrupted(times: str) -> None:
-    """Calls under a timer that interrupts them; without WAIT_KILLABLE_RECV a notification may be taken back."""
+    """Calls under a timer that interrupts them; without WAIT_KILLABLE_RECV a notification may be
+    taken back.
+    """
     signal.signal(signal.SIGALRM, lambda *_: None)
     signal.siginterrupt(signal.SIGALRM, False)
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
@@ -176,7 +184,9 @@ def action_interrupted(times: str) -> None:
 
 
 def action_held(path: str) -> None:
-    """One call whose path lies in a page that whoever gets the userfaultfd(2) descriptor holds back."""
+    """One call whose path lies in a page that whoever gets the userfaultfd(2) descriptor holds
+    back.
+    """
     view = mmap.mmap(-1, mmap.PAGESIZE)
     held = LIBC.syscall(resolve("userfaultfd"), os.O_CLOEXEC | os.O_NONBLOCK)
     fcntl.ioctl(held, 0xC018AA3F, struct.pack("=QQQ", 0xAA, 0, 0))
@@ -188,7 +198,9 @@ def action_held(path: str) -> None:
 
 
 def action_many(count: str) -> None:
-    """Not under a filter itself: forks `count` children, each under its own, which make one call and exit."""
+    """Not under a filter itself: forks `count` children, each under its own, which make one call
+    and exit.
+    """
     children = []
     for n in range(int(count)):
         pid = os.fork()

@@ -1,6 +1,7 @@
 """What a pump puts into its ring, read in Python: the product only makes entries of it, natively.
 
-``RawPump`` gives out the records themselves, which tell more than entries do: flags, and every argument.
+``RawPump`` gives out the records themselves, which tell more than entries do: flags, and every
+argument.
 """
 
 from __future__ import annotations
@@ -41,16 +42,19 @@ _CUT = CUT_PATH | CUT_PATH2 | CUT_ARGV | CUT_SOCKADDR
 _BUFFER_SIZE = 1 << 16
 
 assert _HEADER.size == ffi.sizeof("struct akios_record")
-assert (HAS_PATH, HAS_PATH2, HAS_ARGV, HAS_SOCKADDR, _HEADER.size) == (1, 2, 4, 8, 96), "parse_records spells these out"
+assert (HAS_PATH, HAS_PATH2, HAS_ARGV, HAS_SOCKADDR, _HEADER.size) == (1, 2, 4, 8, 96), (
+    "parse_records spells these out"
+)
 
 
 class SyscallEvent(msgspec.Struct, frozen=True, gc=False):
     """One notified system call; the shape of ``struct akios_record`` (native/include/akios.h).
 
-    ``time_ns`` is CLOCK_REALTIME, of the first call where ``count`` identical ones in a row are folded; ``pid`` is the
-    thread in this process's pid namespace; ``kind`` is the number the policy table gave it; ``err`` is 0 for a call
-    that continued, else the errno it was answered with.  ``path`` and the others are None where the call has no such
-    argument or it could not be read (``flags`` tells which).
+    ``time_ns`` is CLOCK_REALTIME, of the first call where ``count`` identical ones in a row are
+    folded; ``pid`` is the thread in this process's pid namespace; ``kind`` is the number the policy
+    table gave it; ``err`` is 0 for a call that continued, else the errno it was answered with.
+    ``path`` and the others are None where the call has no such argument or it could not be read
+    (``flags`` tells which).
     """
 
     time_ns: int
@@ -75,7 +79,24 @@ def parse_records(data: memoryview) -> list[SyscallEvent]:
     append, unpack = events.append, _HEADER.unpack_from
     at, end = 0, len(data)
     while at < end:
-        size, flags, time_ns, pid, nr, err, count, kind, len1, len2, len3, len4, len5, len6, _, *args = unpack(data, at)
+        (
+            size,
+            flags,
+            time_ns,
+            pid,
+            nr,
+            err,
+            count,
+            kind,
+            len1,
+            len2,
+            len3,
+            len4,
+            len5,
+            len6,
+            _,
+            *args,
+        ) = unpack(data, at)
         first = at + 96
         second = first + len1
         path = bytes(data[first:second]) if flags & 1 else None
@@ -103,20 +124,34 @@ def parse_records(data: memoryview) -> list[SyscallEvent]:
 
 
 def to_record(event: SyscallEvent) -> Syscall:
-    """The record of an event; ``pump.encode_entries`` gives the bytes of its entry without making it."""
+    """The record of an event; ``pump.encode_entries`` gives the bytes of its entry without making
+    it.
+    """
     # Arguments tell something only where no content was read: the rest are addresses.
     bare = event.path is None and event.argv is None and event.sockaddr is None
     return Syscall(
-        ts=event.time_ns, name=name_of(event.nr), nr=event.nr, pid=event.pid,
-        verdict="denied" if event.err else "requested", errno=event.err,
-        args=event.args if bare else (), path=event.path, path2=event.path2,
-        directory=event.directory, directory2=event.directory2,
-        argv=event.argv or (), address=_trimmed(event.sockaddr), count=event.count, truncated=bool(event.flags & _CUT),
-    )  # fmt: skip
+        ts=event.time_ns,
+        name=name_of(event.nr),
+        nr=event.nr,
+        pid=event.pid,
+        verdict="denied" if event.err else "requested",
+        errno=event.err,
+        args=event.args if bare else (),
+        path=event.path,
+        path2=event.path2,
+        directory=event.directory,
+        directory2=event.directory2,
+        argv=event.argv or (),
+        address=_trimmed(event.sockaddr),
+        count=event.count,
+        truncated=bool(event.flags & _CUT),
+    )
 
 
 def _trimmed(address: bytes | None) -> bytes | None:
-    """A path in a unix address ends at its first NUL; what the caller's buffer held behind it says nothing."""
+    """A path in a unix address ends at its first NUL; what the caller's buffer held behind it says
+    nothing.
+    """
     if address is None or address[:2] != _AF_UNIX or address[2:3] == b"\0":
         return address
     return address[:2] + address[2:].split(b"\0", 1)[0]
@@ -131,7 +166,9 @@ class RawPump(Pump):
             yield batch
 
     async def next_batch(self) -> list[SyscallEvent] | None:
-        """The next events (at least one), or None after the last.  Nothing is lost when it is cancelled."""
+        """The next events (at least one), or None after the last.  Nothing is lost when it is
+        cancelled.
+        """
         return await self._next()  # type: ignore[return-value]
 
     def _drain(self) -> Any:

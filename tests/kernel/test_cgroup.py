@@ -1,4 +1,6 @@
-"""Leaves on this host's own hierarchies: made, read back, killed, removed.  Only below a base of the test's own."""
+"""Leaves on this host's own hierarchies: made, read back, killed, removed.  Only below a base of
+the test's own.
+"""
 
 from __future__ import annotations
 
@@ -69,9 +71,18 @@ async def wait_empty(leaf: CageCgroup) -> None:
 async def test_every_limit_is_read_back(host: CgroupHost) -> None:
     leaf, found = make(host)
     assert set(found) == {"memory", "pids", "cpu"}
-    assert str(64 * MIB) in found["memory"] and "pids.max=17" in found["pids"] and "50000" in found["cpu"]
+    assert (
+        str(64 * MIB) in found["memory"]
+        and "pids.max=17" in found["pids"]
+        and "50000" in found["cpu"]
+    )
     events = leaf.events()
-    assert (events.limit, events.pids_limit, events.oom_kills, events.pids_denied) == (64 * MIB, 17, 0, 0)
+    assert (events.limit, events.pids_limit, events.oom_kills, events.pids_denied) == (
+        64 * MIB,
+        17,
+        0,
+        0,
+    )
 
 
 @needs_cgroups

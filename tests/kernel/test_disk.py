@@ -17,7 +17,9 @@ from akiosd.values.units import MIB
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="mounting an image needs root"),
-    pytest.mark.skipif(not Path("/dev/loop-control").exists(), reason="this kernel has no loop devices"),
+    pytest.mark.skipif(
+        not Path("/dev/loop-control").exists(), reason="this kernel has no loop devices"
+    ),
 ]
 
 SIZE = 48 * MIB
@@ -54,7 +56,9 @@ def has(slot: Slot, name: str) -> bool:
 def fill(slot: Slot, name: str) -> int:
     """Bytes that fitted before the kernel said no."""
     written, block = 0, os.urandom(MIB)
-    with Fd(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=slot.mount.fileno())) as fd:
+    with Fd(
+        os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=slot.mount.fileno())
+    ) as fd:
         while True:
             try:
                 written += os.write(fd.fileno(), block)
@@ -107,7 +111,9 @@ def test_destroy_leaves_no_device_and_no_file(slot: Slot, tmp_path: Path) -> Non
     slot.destroy()
 
 
-def test_release_keeps_the_data_and_reopen_finds_it(slot: Slot, images: Images, tmp_path: Path) -> None:
+def test_release_keeps_the_data_and_reopen_finds_it(
+    slot: Slot, images: Images, tmp_path: Path
+) -> None:
     os.mkdir("kept", dir_fd=slot.mount.fileno())
     slot.release()
     assert device_of(tmp_path / "cage" / "disk.img") is None
@@ -140,7 +146,9 @@ def test_two_disks_share_nothing(images: Images, slot: Slot, tmp_path: Path) -> 
         other.destroy()
 
 
-def test_a_cage_that_has_a_disk_gets_no_second_one(images: Images, slot: Slot, tmp_path: Path) -> None:
+def test_a_cage_that_has_a_disk_gets_no_second_one(
+    images: Images, slot: Slot, tmp_path: Path
+) -> None:
     with pytest.raises(FileExistsError):
         images.create(tmp_path / "cage", SIZE)
 
@@ -169,7 +177,9 @@ def test_holes_and_data_are_copied_as_they_are(tmp_path: Path) -> None:
         disk._copy_sparse(source, target)
 
 
-def test_what_was_removed_is_punched_out_of_a_shared_image(images: Images, slot: Slot, tmp_path: Path) -> None:
+def test_what_was_removed_is_punched_out_of_a_shared_image(
+    images: Images, slot: Slot, tmp_path: Path
+) -> None:
     secret = os.urandom(8192).hex().encode()
     top = slot.mount.fileno()
     with Fd(os.open("secret", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=top)) as file:

@@ -1,4 +1,6 @@
-"""Events of executed and written files, on a file system of the test's own that is mounted nowhere."""
+"""Events of executed and written files, on a file system of the test's own that is mounted
+nowhere.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,10 @@ def test_what_is_written_and_executed_is_told_in_order(watched: Watched) -> None
     subprocess.run([watched.path / "program"], check=True, pass_fds=[watched.tree.fileno()])
     (watched.path / "program").read_bytes()
     (watched.path / "file").write_bytes(b"x")
-    assert watched.take() == ([("written", b"program", 1), ("executed", b"program", 1), ("written", b"file", 1)], 0)
+    assert watched.take() == (
+        [("written", b"program", 1), ("executed", b"program", 1), ("written", b"file", 1)],
+        0,
+    )
     assert watched.take() == ([], 0)
 
 
@@ -96,11 +101,16 @@ def test_a_file_that_cannot_be_opened_for_us_is_said(watched: Watched) -> None:
 
 
 def test_each_owner_has_groups_of_its_own() -> None:
-    """As many cages as the kernel lets one user have groups would be few, and root's other programs need theirs."""
+    """As many cages as the kernel lets one user have groups would be few, and root's other programs
+    need theirs.
+    """
     bound = int(Path("/proc/sys/fs/fanotify/max_user_groups").read_text())
     if bound > 1024:
         pytest.skip("this host lets a user have more groups than a test should make")
-    before = [Path(f"/proc/self/task/{thread}/status").read_text() for thread in os.listdir("/proc/self/task")]
+    before = [
+        Path(f"/proc/self/task/{thread}/status").read_text()
+        for thread in os.listdir("/proc/self/task")
+    ]
     made = [FileEvents(OWNER) for _ in range(bound)]
     try:
         with pytest.raises(KernelError, match="Too many open files"):
@@ -123,8 +133,15 @@ def test_equal_events_in_a_row_are_one(watched: Watched) -> None:
 
 def test_a_record_with_both_uses_is_two() -> None:
     head = (24 + 8).to_bytes(4, "little") + (FAN_OPEN_EXEC | FAN_CLOSE_WRITE).to_bytes(4, "little")
-    raw = head + (7).to_bytes(4, "little") + (2).to_bytes(4, "little") + (5).to_bytes(2, "little") + bytes(6)
+    raw = (
+        head
+        + (7).to_bytes(4, "little")
+        + (2).to_bytes(4, "little")
+        + (5).to_bytes(2, "little")
+        + bytes(6)
+    )
     events = parse_events(raw + b"/file" + bytes(3))
     assert [(event.use, event.pid, event.path, event.count) for event in events] == [
-        ("executed", 7, b"/file", 2), ("written", 7, b"/file", 2),
-    ]  # fmt: skip
+        ("executed", 7, b"/file", 2),
+        ("written", 7, b"/file", 2),
+    ]

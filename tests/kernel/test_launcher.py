@@ -39,8 +39,12 @@ async def started() -> AsyncIterator[Launcher]:
     assert children() == before, "a process was left behind"
 
 
-async def clone(launcher: Launcher, plan: Plan, fds: tuple[int, ...] = ()) -> tuple[list[StatusMessage], int]:
-    """Every message of the child, and its exit code (negative: the signal).  A child that is ready is let go."""
+async def clone(
+    launcher: Launcher, plan: Plan, fds: tuple[int, ...] = ()
+) -> tuple[list[StatusMessage], int]:
+    """Every message of the child, and its exit code (negative: the signal).  A child that is ready
+    is let go.
+    """
     ours, theirs = StatusChannel.pair()
     messages = []
     no_group = os.open("/", os.O_PATH | os.O_CLOEXEC)
@@ -119,7 +123,9 @@ async def test_a_step_that_may_not_succeed_fails(step: Step, err: int) -> None:
     steps = (*GOOD_STEPS[:2], *make, step)
     async with started() as launcher:
         messages, code = await clone(launcher, plan_of(*steps))
-    assert [(m.kind, m.step, m.err) for m in messages] == [("failed", len(steps) - 1, err)] and code == 125
+    assert [(m.kind, m.step, m.err) for m in messages] == [
+        ("failed", len(steps) - 1, err)
+    ] and code == 125
 
 
 async def test_a_cover_of_the_other_kind_is_left_out_and_one_of_the_same_kind_is_not() -> None:
@@ -131,13 +137,21 @@ async def test_a_cover_of_the_other_kind_is_left_out_and_one_of_the_same_kind_is
         Step(op="mkfile", what="", b=b"file", u0=0o100644),
     )
     flags = F_EXIST_OK | F_SAME_KIND
-    cover = tuple(Step(op="bind", what="", a=source, c=b"secret", flags=flags) for source in (b"file", b"empty"))
+    cover = tuple(
+        Step(op="bind", what="", a=source, c=b"secret", flags=flags)
+        for source in (b"file", b"empty")
+    )
     below_a_file = Step(op="bind", what="", a=b"empty", c=b"file/x", flags=flags)
     probe = Step(op="bind", what="is the key still there?", a=b"empty", c=b"secret/key")
     async with started() as launcher:
         messages, _ = await clone(launcher, plan_of(*root, *make, *cover, below_a_file, probe))
-        assert [(m.kind, m.step, m.err) for m in messages] == [("failed", 9, errno.ENOENT)], "it is hidden"
-        assert await clone(launcher, plan_of(*root, *make, cover[0], below_a_file, probe)) == ([], 0)
+        assert [(m.kind, m.step, m.err) for m in messages] == [("failed", 9, errno.ENOENT)], (
+            "it is hidden"
+        )
+        assert await clone(launcher, plan_of(*root, *make, cover[0], below_a_file, probe)) == (
+            [],
+            0,
+        )
 
 
 async def test_it_is_restarted_when_it_was_killed() -> None:
@@ -146,7 +160,9 @@ async def test_it_is_restarted_when_it_was_killed() -> None:
         os.kill(first, signal.SIGKILL)
         with Fd(os.pidfd_open(first)) as process:
             await trio.lowlevel.wait_readable(process.fileno())
-        assert await clone(launcher, plan_of(*GOOD_STEPS)) == ([], 0), "the request had not begun: nobody notices"
+        assert await clone(launcher, plan_of(*GOOD_STEPS)) == ([], 0), (
+            "the request had not begun: nobody notices"
+        )
         assert launcher._pid not in (0, first)
 
 
@@ -202,7 +218,9 @@ async def test_the_launcher_sees_nothing_of_the_host_and_cannot_ignore_a_quota()
         mounts = Path(f"/proc/{launcher._pid}/mountinfo").read_text().splitlines()
         assert len(mounts) == 1 and " - tmpfs " in mounts[0]
         status = Path(f"/proc/{launcher._pid}/status").read_text()
-        effective = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff")), 16)
+        effective = int(
+            next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff")), 16
+        )
         assert not effective >> 24 & 1, "CAP_SYS_RESOURCE"
         # stdio (its stderr is the daemon's), the control socket, and a place kept for the proof
         links = Path(f"/proc/{launcher._pid}/fd").iterdir()
@@ -214,7 +232,9 @@ async def test_a_child_dies_with_the_daemons_end_of_the_status_socket() -> None:
         ours, theirs = StatusChannel.pair()
         with theirs:
             plan = plan_of(*GOOD_STEPS, command=b"/x")
-            _pid, process = await clone_without_group(launcher, plan, theirs.fileno(), theirs.fileno(), ())
+            _pid, process = await clone_without_group(
+                launcher, plan, theirs.fileno(), theirs.fileno(), ()
+            )
         message, _ = await ours.receive()
         assert message is not None and message.kind == "ready"
         ours.close()
@@ -228,7 +248,9 @@ async def test_clone_into_what_is_no_group_is_refused(monkeypatch: pytest.Monkey
         monkeypatch.undo()
         pid = launcher._pid
         with left, right, pytest.raises(KernelError) as caught:
-            await launcher.clone_cage(encode(plan_of()), left.fileno(), right.fileno(), (), CLONE_NEWPID)
+            await launcher.clone_cage(
+                encode(plan_of()), left.fileno(), right.fileno(), (), CLONE_NEWPID
+            )
         assert caught.value.errno in (errno.EBADF, errno.EINVAL)
         assert launcher._pid == pid
 

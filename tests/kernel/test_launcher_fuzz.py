@@ -1,4 +1,6 @@
-"""Plans that no compiler of ours would write: the launcher survives and answers, the child fails and is gone."""
+"""Plans that no compiler of ours would write: the launcher survives and answers, the child fails
+and is gone.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,14 @@ from hypothesis import strategies as st
 from akiosd.kernel.launcher import CAGE_FLAGS, PROGRAM
 from akiosd.values import plan as form
 from akiosd.values.plan import encode
-from tests.kernel.launcher_harness import GOOD_STEPS, Blocking, Outcome, children, needs_root, plan_of
+from tests.kernel.launcher_harness import (
+    GOOD_STEPS,
+    Blocking,
+    Outcome,
+    children,
+    needs_root,
+    plan_of,
+)
 
 pytestmark = needs_root
 
@@ -33,14 +42,21 @@ OWN_LIMITS = (-signal.SIGXCPU, -signal.SIGXFSZ, -signal.SIGSYS, -signal.SIGKILL)
 
 positions = st.integers(0, len(GOOD) - 1)
 edits = st.lists(st.tuples(positions, st.integers(0, 255)), min_size=1, max_size=8)
-words = st.sampled_from([0, 1, 2, 7, 41, 2**31 - 1, 2**31, 2**32 - 1, 2**32 - 8, len(GOOD), len(GOOD) - 1])
+words = st.sampled_from(
+    [0, 1, 2, 7, 41, 2**31 - 1, 2**31, 2**32 - 1, 2**32 - 8, len(GOOD), len(GOOD) - 1]
+)
 header_edits = st.lists(st.tuples(st.integers(2, 9).map(lambda n: 4 * n), words), max_size=3)
 step_edits = st.lists(
-    st.tuples(st.integers(0, len(GOOD_STEPS) - 1), st.integers(0, 15).filter(lambda n: n != 3), words), max_size=3
+    st.tuples(
+        st.integers(0, len(GOOD_STEPS) - 1), st.integers(0, 15).filter(lambda n: n != 3), words
+    ),
+    max_size=3,
 )
 
 
-def alter(changes: list[tuple[int, int]], heads: list[tuple[int, int]], steps: list[tuple[int, int, int]]) -> bytes:
+def alter(
+    changes: list[tuple[int, int]], heads: list[tuple[int, int]], steps: list[tuple[int, int, int]]
+) -> bytes:
     data = bytearray(GOOD)
     for at, value in changes:
         data[at] = value
@@ -60,7 +76,11 @@ def check(outcome: Outcome, plan: bytes) -> None:
     if outcome.code == 125 and not closes_status(plan):
         assert kinds == ["failed"], "a child that fails says so"
     for message in outcome.messages:
-        assert message.step <= struct.unpack_from("<I", plan, 8)[0] and message.kind in ("failed", "ready", "parked")
+        assert message.step <= struct.unpack_from("<I", plan, 8)[0] and message.kind in (
+            "failed",
+            "ready",
+            "parked",
+        )
         assert 0 <= message.err < 4096
 
 
@@ -70,7 +90,10 @@ def closes_status(plan: bytes) -> bool:
     for number in range(min(count, (len(plan) - at) // OP_SIZE if at < len(plan) else 0)):
         kind = struct.unpack_from("<I", plan, at + OP_SIZE * number)[0]
         u0 = struct.unpack_from("<Q", plan, at + OP_SIZE * number + 48)[0]
-        replaces = kind in (form.OPS["stdio"], form.OPS["close_range"]) and u0 & 0xFFFFFFFF <= form.FD_STATUS
+        replaces = (
+            kind in (form.OPS["stdio"], form.OPS["close_range"])
+            and u0 & 0xFFFFFFFF <= form.FD_STATUS
+        )
         if replaces or kind in (form.OPS["seccomp"], form.OPS["pty"], form.OPS["cgroup_v1"]):
             return True
     return False
@@ -106,16 +129,23 @@ def launcher() -> Iterator[Blocking]:
 @example([], [(24, len(GOOD))], [])  # a command behind the end
 @example([], [], [(0, 4, 2**32 - 8)])  # a string whose end wraps around
 @example([], [], [(10, 7, 2**31)])  # options longer than the plan
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_a_broken_plan_harms_nobody(
-    launcher: Blocking, changes: list[tuple[int, int]], heads: list[tuple[int, int]], steps: list[tuple[int, int, int]]
+    launcher: Blocking,
+    changes: list[tuple[int, int]],
+    heads: list[tuple[int, int]],
+    steps: list[tuple[int, int, int]],
 ) -> None:
     plan = alter(changes, heads, steps)
     check(launcher.run(plan), plan)
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_bytes_that_are_no_plan_are_refused(launcher: Blocking, data: bytes) -> None:
     assert launcher.run(data).answer > 0
     head = struct.pack("<II", form.MAGIC, len(data) + 8)
@@ -123,7 +153,9 @@ def test_bytes_that_are_no_plan_are_refused(launcher: Blocking, data: bytes) -> 
     check(launcher.run(plan), plan.ljust(HEADER, b"\0"))
 
 
-@pytest.mark.parametrize("size", [0, 1, 39, len(GOOD) - 1, len(GOOD) + 1, len(GOOD) + (1 << 20), 2**32 - 1])
+@pytest.mark.parametrize(
+    "size", [0, 1, 39, len(GOOD) - 1, len(GOOD) + 1, len(GOOD) + (1 << 20), 2**32 - 1]
+)
 def test_a_size_that_is_not_the_plans_is_refused(launcher: Blocking, size: int) -> None:
     assert launcher.run(GOOD, size=size).answer > 0
     assert_works(launcher)
@@ -179,20 +211,34 @@ def test_too_many_descriptors_end_the_conversation() -> None:
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_the_sanitizers_find_nothing(tmp_path: Path) -> None:
-    """The same plans once more, in a launcher built with the address and undefined-behaviour sanitizers."""
+    """The same plans once more, in a launcher built with the address and undefined-behaviour
+    sanitizers.
+    """
     command = [sys.executable, ROOT / "native" / "build_shim.py", tmp_path]
-    built = subprocess.run(command, env={**os.environ, "AKIOS_SANITIZE": "1"}, capture_output=True, text=True)
+    built = subprocess.run(
+        command, env={**os.environ, "AKIOS_SANITIZE": "1"}, capture_output=True, text=True
+    )
     assert built.returncode == 0, built.stderr
     chance = random.Random(20240229)
-    # Its children leave with _exit, and leaks are looked for with ptrace, which a child in a cage cannot do.
+    # Its children leave with _exit, and leaks are looked for with ptrace, which a child in a cage
+    # cannot do.
     script = tmp_path / "launcher"
-    script.write_text(f"#!/bin/sh\nASAN_OPTIONS=detect_leaks=0 exec {tmp_path}/akiosd/kernel/akios-launcher\n")
+    script.write_text(
+        f"#!/bin/sh\nASAN_OPTIONS=detect_leaks=0 exec {tmp_path}/akiosd/kernel/akios-launcher\n"
+    )
     script.chmod(0o700)
     with opened(script) as launcher:
         for _ in range(300):
-            changes = [(chance.randrange(len(GOOD)), chance.randrange(256)) for _ in range(chance.randrange(1, 6))]
+            changes = [
+                (chance.randrange(len(GOOD)), chance.randrange(256))
+                for _ in range(chance.randrange(1, 6))
+            ]
             heads = [(4 * chance.randrange(2, 10), chance.choice([0, 1, 41, 2**32 - 8, len(GOOD)]))]
             plan = alter(changes, heads if chance.random() < 0.3 else [], [])
             check(launcher.run(plan), plan)
-        for plan in (alter([], [(12, 41)], []), alter([], [(16, 4)], []), alter([], [], [(0, 4, 2**32 - 8)])):
+        for plan in (
+            alter([], [(12, 41)], []),
+            alter([], [(16, 4)], []),
+            alter([], [], [(0, 4, 2**32 - 8)]),
+        ):
             check(launcher.run(plan), plan)

@@ -1,4 +1,6 @@
-"""A layer is the image of the directories it goes over, holds the files that are there, and follows no link."""
+"""A layer is the image of the directories it goes over, holds the files that are there, and follows
+no link.
+"""
 
 from __future__ import annotations
 
@@ -63,12 +65,15 @@ def test_directories_are_alike_and_files_are_ours(tree: tuple[Path, Fd]) -> None
     except OSError:
         listed = b""  # this file system has no access lists
     os.utime(where / "a", ns=(TIME, TIME))
-    layer = make_layer(clone.fileno(), {"a/b/cacert.pem": (b"ours", b"!"), "a/cacert.pem": (b"more",)}, OWNER)
+    layer = make_layer(
+        clone.fileno(), {"a/b/cacert.pem": (b"ours", b"!"), "a/cacert.pem": (b"more",)}, OWNER
+    )
     assert layer is not None
     with layer:
         assert {name: what for name, what in listing(layer).items() if isinstance(what, str)} == {
-            "a/b/cacert.pem": "ours!", "a/cacert.pem": "more",
-        }  # fmt: skip
+            "a/b/cacert.pem": "ours!",
+            "a/cacert.pem": "more",
+        }
         for name in ("a", "a/b", "."):
             was, now = os.stat(where / name), os.stat(name, dir_fd=layer.fileno())
             for field in ("st_uid", "st_gid", "st_mode", "st_mtime_ns"):
@@ -88,7 +93,16 @@ def test_what_is_not_there_or_is_no_file_is_left_out(tree: tuple[Path, Fd], tmp_
     (where / "out").symlink_to("/etc")
     (where / "a/passwd").symlink_to("/etc/passwd")
     os.mkfifo(where / "a/fifo")
-    absent = ("link/cacert.pem", "out/passwd", "a/passwd", "a/fifo", "a/b", "none", "none/cacert.pem", "a/cacert.pem/x")
+    absent = (
+        "link/cacert.pem",
+        "out/passwd",
+        "a/passwd",
+        "a/fifo",
+        "a/b",
+        "none",
+        "none/cacert.pem",
+        "a/cacert.pem/x",
+    )
     assert make_layer(clone.fileno(), dict.fromkeys(absent, (b"x",)), OWNER) is None
     layer = make_layer(clone.fileno(), dict.fromkeys((*absent, "other/cacert.pem"), (b"x",)), OWNER)
     assert layer is not None
@@ -102,4 +116,7 @@ def test_nothing_stays_mounted(tree: tuple[Path, Fd]) -> None:
     layer = make_layer(tree[1].fileno(), {"a/cacert.pem": (b"x",)}, OWNER)
     assert layer is not None
     layer.close()
-    assert Path("/proc/self/mountinfo").read_text() == before and len(os.listdir("/proc/self/fd")) == held
+    assert (
+        Path("/proc/self/mountinfo").read_text() == before
+        and len(os.listdir("/proc/self/fd")) == held
+    )

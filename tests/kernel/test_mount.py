@@ -24,7 +24,8 @@ def test_options_are_read_to_their_length() -> None:
     whole = b"size\x0064k\0nr_inodes\x008\0"
     assert make(whole, len(whole)) == 0 and make(b"", 0) == 0  # the control
     for size in range(1, len(whole)):
-        # Cut inside the first option, behind it, inside the second: only what ends with an option is one.
+        # Cut inside the first option, behind it, inside the second: only what ends with an option
+        # is one.
         wanted = 0 if size == len(b"size\x0064k\0") else -errno.EINVAL
         assert make(whole, size) == wanted, size
     assert make(b"no_such_option\0\0", 16) == -errno.EINVAL

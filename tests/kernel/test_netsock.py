@@ -34,14 +34,18 @@ def read_namespaces() -> set[str]:
 
 
 def wait_only_own_namespace() -> None:
-    """A joined thread is listed for a moment longer; one that stays runs into the test's time limit."""
+    """A joined thread is listed for a moment longer; one that stays runs into the test's time
+    limit.
+    """
     while read_namespaces() != {os.readlink("/proc/self/ns/net")}:
         time.sleep(0.001)
 
 
 @pytest.fixture
 def netns() -> Iterator[int]:
-    """A new network namespace with ``lo`` up, made by a thread that ends; nothing is left but the descriptor."""
+    """A new network namespace with ``lo`` up, made by a thread that ends; nothing is left but the
+    descriptor.
+    """
     made: list[int] = []
 
     def make() -> None:
@@ -72,7 +76,9 @@ def test_sockets_live_in_the_other_namespace(netns: int) -> None:
         port = here.getsockname()[1]
         # The same port is free over there, and what is sent to it there does not come here.
         specs = [
-            SocketSpec(socket.AF_INET, socket.SOCK_STREAM, 0, encode_inet_address("127.0.0.1", port), 16),
+            SocketSpec(
+                socket.AF_INET, socket.SOCK_STREAM, 0, encode_inet_address("127.0.0.1", port), 16
+            ),
             SocketSpec(socket.AF_INET, socket.SOCK_DGRAM, 0, encode_inet_address("0.0.0.0", 53)),
             SocketSpec(socket.AF_INET6, socket.SOCK_STREAM, 0, encode_inet_address("::1", 443), 1),
             SocketSpec(socket.AF_INET, socket.SOCK_STREAM),
@@ -82,7 +88,9 @@ def test_sockets_live_in_the_other_namespace(netns: int) -> None:
             assert stream.getsockname() == ("127.0.0.1", port)
             assert dns.getsockname() == ("0.0.0.0", 53)
             assert six.getsockname()[:2] == ("::1", 443)
-            assert not any(os.get_blocking(each.fileno()) or each.get_inheritable() for each in sockets)
+            assert not any(
+                os.get_blocking(each.fileno()) or each.get_inheritable() for each in sockets
+            )
             client.setblocking(True)
             client.connect(("127.0.0.1", port))
             accepted, _ = stream.accept()
@@ -98,7 +106,9 @@ def test_sockets_live_in_the_other_namespace(netns: int) -> None:
 
 @needs_root
 def test_all_or_none(netns: int) -> None:
-    taken = SocketSpec(socket.AF_INET, socket.SOCK_STREAM, 0, encode_inet_address("127.0.0.1", 80), 1)
+    taken = SocketSpec(
+        socket.AF_INET, socket.SOCK_STREAM, 0, encode_inet_address("127.0.0.1", 80), 1
+    )
     fds = set(os.listdir("/proc/self/fd"))
     with pytest.raises(KernelError) as caught:
         open_sockets(netns, [taken, taken])

@@ -1,4 +1,6 @@
-"""A child that waits for the rest of its plan: goes on from there, says which step failed, ends with its socket."""
+"""A child that waits for the rest of its plan: goes on from there, says which step failed, ends
+with its socket.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Child:
     """Parked under a launcher that is driven without an event loop."""
 
     def __init__(self, launcher: Blocking, plan: Plan = FIRST) -> None:
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        self.socket, theirs = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
+        )
         self.socket.settimeout(20)
         data = encode(plan)
         with theirs, memory(data) as fd:
@@ -41,7 +45,9 @@ class Child:
             flags = 0x20000000 | 0x00020000  # a pid and a mount namespace
             request = form.REQUEST.pack(form.MAGIC, form.REQUEST_RUN, len(fds), len(data), flags)
             socket.send_fds(launcher.socket, [request], fds)
-            reply, received, _, _ = socket.recv_fds(launcher.socket, form.REPLY.size, 1, socket.MSG_CMSG_CLOEXEC)
+            reply, received, _, _ = socket.recv_fds(
+                launcher.socket, form.REPLY.size, 1, socket.MSG_CMSG_CLOEXEC
+            )
         assert form.REPLY.unpack(reply)[1] == 0
         self.process = received[0]
 
@@ -97,7 +103,9 @@ def test_it_goes_on_where_it_waited(launcher: Blocking) -> None:
     assert message is not None and message.kind == "parked"
     child.send(ENCODED)
     ready = child.receive()
-    assert ready is not None and (ready.kind, ready.err) == ("ready", 0), "Landlock's refusal was proved"
+    assert ready is not None and (ready.kind, ready.err) == ("ready", 0), (
+        "Landlock's refusal was proved"
+    )
     assert child.end() == 0
 
 
@@ -108,14 +116,25 @@ def test_a_step_that_fails_is_counted_in_the_plan_that_came(launcher: Blocking) 
     with open(os.devnull) as null:
         child.send(encode(plan_of(*GOOD_STEPS[AT : AT + 2], failing)), more=[null.fileno()])
     message = child.receive()
-    assert message is not None and (message.kind, message.step, message.err) == ("failed", 2, errno.EINVAL)
+    assert message is not None and (message.kind, message.step, message.err) == (
+        "failed",
+        2,
+        errno.EINVAL,
+    )
     assert child.end() == 125
 
 
 def test_a_first_part_that_fails_says_so_instead(launcher: Blocking) -> None:
-    child = Child(launcher, plan_of(*GOOD_STEPS[:3], Step(op="root", what="no such place", a=b"/nowhere"), PARK))
+    child = Child(
+        launcher,
+        plan_of(*GOOD_STEPS[:3], Step(op="root", what="no such place", a=b"/nowhere"), PARK),
+    )
     message = child.receive()
-    assert message is not None and (message.kind, message.step, message.err) == ("failed", 3, errno.ENOENT)
+    assert message is not None and (message.kind, message.step, message.err) == (
+        "failed",
+        3,
+        errno.ENOENT,
+    )
     assert child.end() == 125
 
 
@@ -159,10 +178,16 @@ def test_what_is_no_plan_ends_it(launcher: Blocking, message: bytes) -> None:
 
 @given(
     st.lists(st.tuples(st.integers(0, len(ENCODED) - 1), st.integers(0, 255)), max_size=6),
-    st.sampled_from([None, 0, 1, 39, 40, len(ENCODED) - 1, len(ENCODED) + 1, 1 << 20, (1 << 32) - 1]),
+    st.sampled_from(
+        [None, 0, 1, 39, 40, len(ENCODED) - 1, len(ENCODED) + 1, 1 << 20, (1 << 32) - 1]
+    ),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_broken_rest_harms_nobody(launcher: Blocking, changes: list[tuple[int, int]], size: int | None) -> None:
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_broken_rest_harms_nobody(
+    launcher: Blocking, changes: list[tuple[int, int]], size: int | None
+) -> None:
     data = bytearray(ENCODED)
     for at, value in changes:
         data[at] = value
@@ -172,4 +197,11 @@ def test_a_broken_rest_harms_nobody(launcher: Blocking, changes: list[tuple[int,
     child.socket.shutdown(socket.SHUT_WR)  # a second "park" meets the end at once
     found = kinds_of(child)
     assert all(m.kind in ("ready", "failed", "parked") and 0 <= m.err < 4096 for m in found)
-    assert child.end() in (0, 125, -signal.SIGXCPU, -signal.SIGXFSZ, -signal.SIGSYS, -signal.SIGKILL)
+    assert child.end() in (
+        0,
+        125,
+        -signal.SIGXCPU,
+        -signal.SIGXFSZ,
+        -signal.SIGSYS,
+        -signal.SIGKILL,
+    )

@@ -1,4 +1,6 @@
-"""What a record says: contents read from the target, the numbers decided on, the answer the target saw."""
+"""What a record says: contents read from the target, the numbers decided on, the answer the target
+saw.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ from tests.kernel.pump_harness import (
 from tests.kernel.pump_target import resolve
 from tests.kernel.raw_records import SyscallEvent, parse_records, to_record
 
-LOOPBACK = struct.pack("=H2s4s8x", socket.AF_INET, (9).to_bytes(2, "big"), socket.inet_aton("127.0.0.1"))
+LOOPBACK = struct.pack(
+    "=H2s4s8x", socket.AF_INET, (9).to_bytes(2, "big"), socket.inet_aton("127.0.0.1")
+)
 
 
 @needs_root
@@ -43,7 +47,15 @@ async def test_paths_are_what_the_target_pointed_at(tmp_path: Path) -> None:
     place = tmp_path / "file"
     place.touch(0o644)
     events, output = await run_target("strings", place)
-    assert output == ["ok", "ENOENT", *["EFAULT"] * 3, "ENOENT", *["ENAMETOOLONG"] * 3, "ENOENT", "ENOENT"]
+    assert output == [
+        "ok",
+        "ENOENT",
+        *["EFAULT"] * 3,
+        "ENOENT",
+        *["ENAMETOOLONG"] * 3,
+        "ENOENT",
+        "ENOENT",
+    ]
     assert place.stat().st_mode & 0o777 == 0o600
     has, fault = module.HAS_PATH, module.FAULT_PATH
     chmods = [(event.path, event.flags) for event in events if event.kind == CHMOD]
@@ -61,7 +73,11 @@ async def test_paths_are_what_the_target_pointed_at(tmp_path: Path) -> None:
     ]
     assert [event.directory for event in events if event.path == b""] == [os.fsencode(Path.cwd())]
     [rename] = [event for event in events if event.kind == RENAME]
-    assert (rename.path, rename.path2, rename.flags) == (b"/from\n\xff", b"/to", has | module.HAS_PATH2)
+    assert (rename.path, rename.path2, rename.flags) == (
+        b"/from\n\xff",
+        b"/to",
+        has | module.HAS_PATH2,
+    )
     # What cannot be recorded is not made: the kernel can read memory that the pump cannot.
     refused = [event.err for event in events if event.flags & fault and event.args[1]]
     assert refused == [errno.EFAULT] * 2 and sum(event.err != 0 for event in events) == 2
@@ -75,7 +91,8 @@ async def test_argv_is_bounded_in_number_and_bytes() -> None:
     events, output = await run_target("argv", kind=EXEC)
     assert output == [*["ENOENT"] * 3, "EFAULT", *["ENOENT"] * 3, "EFAULT", "EFAULT"]
     assert all(event.path == b"/no/such/program" for event in events)
-    # An empty argv and none are the same to the kernel and here: they fold if they come in one drain.
+    # An empty argv and none are the same to the kernel and here: they fold if they come in one
+    # drain.
     events = [event for event in events for _ in range(event.count)]
     fault, cut, has = module.FAULT_ARGV, module.CUT_ARGV, module.HAS_PATH | module.HAS_ARGV
     assert [(event.argv, event.flags) for event in events] == [
@@ -109,7 +126,8 @@ async def test_socket_addresses() -> None:
 @needs_root
 async def test_verdicts_are_the_rules_first_match_then_the_default() -> None:
     nr = resolve("openat")
-    # Write-only is denied before append is looked at, reading and writing goes on, append alone would be EROFS.
+    # Write-only is denied before append is looked at, reading and writing goes on, append alone
+    # would be EROFS.
     rules = encode_rule(nr, 2, os.O_ACCMODE, os.O_WRONLY, errno.EACCES)
     rules += encode_rule(nr, 2, os.O_ACCMODE, os.O_RDWR, 0)
     rules += encode_rule(nr, 2, os.O_APPEND, os.O_APPEND, errno.EROFS)
@@ -129,9 +147,13 @@ async def test_verdicts_are_the_rules_first_match_then_the_default() -> None:
 
 @needs_root
 async def test_denials_are_counted_and_folded_by_content() -> None:
-    """The path stands at the same bytes but at new addresses; the count is right whatever was folded."""
+    """The path stands at the same bytes but at new addresses; the count is right whatever was
+    folded.
+    """
     changes = {"fchmodat": encode_entry(CHMOD, err=errno.EACCES, path_arg=1)}
-    events, output = await run_target("repeat", "/etc/shadow", 3000, table=encode_table(changes), kind=CHMOD)
+    events, output = await run_target(
+        "repeat", "/etc/shadow", 3000, table=encode_table(changes), kind=CHMOD
+    )
     assert output == ["EACCES 3000"]
     assert sum(event.count for event in events) == 3000
     assert len(events) < 3000
@@ -157,12 +179,27 @@ def test_the_compiled_tables_are_accepted(level: str) -> None:
         encode_table({"openat": encode_entry(OPEN, err=4096)}),
         encode_table({"openat": encode_entry(OPEN, rules=(0, 1))}),
         encode_table({"openat": encode_entry(OPEN, rules=(0, 1))}, encode_rule(0, 2, 1, 1, 13)),
-        encode_table({"openat": encode_entry(OPEN, rules=(0, 1))}, encode_rule(resolve("openat"), 6, 1, 1, 13)),
         encode_table(
-            {"openat": encode_entry(OPEN, rules=(0, 1), path_arg=1)}, encode_rule(resolve("openat"), 1, 1, 1, 13)
+            {"openat": encode_entry(OPEN, rules=(0, 1))},
+            encode_rule(resolve("openat"), 6, 1, 1, 13),
+        ),
+        encode_table(
+            {"openat": encode_entry(OPEN, rules=(0, 1), path_arg=1)},
+            encode_rule(resolve("openat"), 1, 1, 1, 13),
         ),
     ],
-    ids=["empty", "short", "half", "arg", "err-low", "err-high", "no-rule", "other-nr", "rule-arg", "rule-on-pointer"],
+    ids=[
+        "empty",
+        "short",
+        "half",
+        "arg",
+        "err-low",
+        "err-high",
+        "no-rule",
+        "other-nr",
+        "rule-arg",
+        "rule-on-pointer",
+    ],
 )
 def test_a_wrong_table_is_refused_and_the_listener_stays_the_callers(table: bytes) -> None:
     fd = os.eventfd(0)
@@ -187,19 +224,25 @@ HEAD = struct.Struct("=IIQIIiIHHHHHHHBx6Q")
 PRESENT = (1, 2, 4, 8, module.HAS_DIR, module.HAS_DIR2)
 
 
-def make_event(*, path: bytes | None = None, sockaddr: bytes | None = None) -> tuple[SyscallEvent, bytes]:
+def make_event(
+    *, path: bytes | None = None, sockaddr: bytes | None = None
+) -> tuple[SyscallEvent, bytes]:
     flags = (path is not None) | 8 * (sockaddr is not None)
     body = (path or b"") + (sockaddr or b"")
     lengths = len(path or b""), 0, 0, len(sockaddr or b""), 0, 0
     padded = body + bytes(-len(body) % 8)
     raw = HEAD.pack(96 + len(padded), flags, 7, 1, 42, 0, 1, 0, *lengths, 0, *[0] * 6) + padded
-    return SyscallEvent(7, 1, 42, 0, 0, flags, (0,) * 6, path, None, None, sockaddr, None, None, 1), raw
+    return SyscallEvent(
+        7, 1, 42, 0, 0, flags, (0,) * 6, path, None, None, sockaddr, None, None, 1
+    ), raw
 
 
 @st.composite
 def events_and_bytes(draw: st.DrawFn) -> tuple[SyscallEvent, bytes]:
     present = sum(draw(st.sets(st.sampled_from(PRESENT))))
-    path, path2, sockaddr, *directories = (draw(CONTENTS) if present & bit else None for bit in PRESENT if bit != 4)
+    path, path2, sockaddr, *directories = (
+        draw(CONTENTS) if present & bit else None for bit in PRESENT if bit != 4
+    )
     argv = tuple(draw(WORDS)) if present & 4 else None
     words = b"".join(word + b"\0" for word in argv or ())
     parts = [part or b"" for part in (path, path2, words, sockaddr, *directories)]
@@ -211,23 +254,31 @@ def events_and_bytes(draw: st.DrawFn) -> tuple[SyscallEvent, bytes]:
         draw(st.integers(0, 9)),
     )
     err, count = draw(st.integers(0, 4095)), draw(st.integers(1, 2**32 - 1))
-    flags = present | draw(st.sampled_from([0, module.GONE, module.UNKNOWN, module.CUT_PATH, module.CUT_SOCKADDR]))
+    flags = present | draw(
+        st.sampled_from([0, module.GONE, module.UNKNOWN, module.CUT_PATH, module.CUT_SOCKADDR])
+    )
     body = b"".join(parts)
     body += bytes(-len(body) % 8)
-    head = HEAD.pack(96 + len(body), flags, time_ns, pid, nr, err, count, kind, *map(len, parts), 0, *args)
+    head = HEAD.pack(
+        96 + len(body), flags, time_ns, pid, nr, err, count, kind, *map(len, parts), 0, *args
+    )
     contents = (path, path2, argv, sockaddr, directories[0], directories[1])
     return SyscallEvent(time_ns, pid, nr, kind, err, flags, args, *contents, count), head + body
 
 
 @given(st.lists(events_and_bytes(), max_size=6))
 def test_records_are_parsed_back(pairs: list[tuple[SyscallEvent, bytes]]) -> None:
-    assert parse_records(memoryview(b"".join(raw for _, raw in pairs))) == [event for event, _ in pairs]
+    assert parse_records(memoryview(b"".join(raw for _, raw in pairs))) == [
+        event for event, _ in pairs
+    ]
 
 
 def encode_natively(raw: bytes, capacity: int = 1 << 16) -> list[bytes]:
     aligned = ffi.new("uint64_t[]", len(raw) // 8 + 1)
     ffi.memmove(aligned, raw, len(raw))
-    return encode_entries(ffi.cast("uint8_t *", aligned), len(raw), ffi.new("uint8_t[]", capacity), capacity).entries()
+    return encode_entries(
+        ffi.cast("uint8_t *", aligned), len(raw), ffi.new("uint8_t[]", capacity), capacity
+    ).entries()
 
 
 @given(st.lists(events_and_bytes(), max_size=6))
@@ -238,7 +289,14 @@ def test_entries_are_those_of_the_records(pairs: list[tuple[SyscallEvent, bytes]
 
 
 def test_a_unix_address_ends_at_its_path() -> None:
-    for address in (b"\1\0/run/x\0behind", b"\1\0\0abstract\0name", b"\1\0", b"\1", b"\2\0\1\0\0", b"\1\0/run/x"):
+    for address in (
+        b"\1\0/run/x\0behind",
+        b"\1\0\0abstract\0name",
+        b"\1\0",
+        b"\1",
+        b"\2\0\1\0\0",
+        b"\1\0/run/x",
+    ):
         event, raw = make_event(sockaddr=address)
         assert encode_natively(raw) == [records.encode_entry(to_record(event))]
 

@@ -1,4 +1,6 @@
-"""The life of a pump: pressure, pace, targets that stop, die or are many, and an end that leaves nothing behind."""
+"""The life of a pump: pressure, pace, targets that stop, die or are many, and an end that leaves
+nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +40,19 @@ def count_pump_threads() -> int:
 
 
 async def wait_no_pump_threads() -> set[str]:
-    """A thread says that it ended a moment before it is gone; returns the descriptors that are open then."""
+    """A thread says that it ended a moment before it is gone; returns the descriptors that are open
+    then.
+    """
     await wait_until(lambda: count_pump_threads() == 0)
     return set(os.listdir("/proc/self/fd"))
 
 
 @needs_root
 async def test_nothing_is_lost_and_order_is_kept_when_the_ring_is_full() -> None:
-    with open_target("sequence", 3000) as target, RawPump(target.listener, encode_table(), ring_size=SMALL) as pump:
+    with (
+        open_target("sequence", 3000) as target,
+        RawPump(target.listener, encode_table(), ring_size=SMALL) as pump,
+    ):
         target.go()
         await wait_until(lambda: pump.counters().waits_full)
         assert target.process.poll() is None
@@ -58,8 +65,13 @@ async def test_nothing_is_lost_and_order_is_kept_when_the_ring_is_full() -> None
 
 @needs_root
 async def test_a_record_is_there_before_its_call_proceeds() -> None:
-    """The target is killed while it waits; what it did is in the ring although nobody read until then."""
-    with open_target("sequence", 100_000) as target, RawPump(target.listener, encode_table(), ring_size=SMALL) as pump:
+    """The target is killed while it waits; what it did is in the ring although nobody read until
+    then.
+    """
+    with (
+        open_target("sequence", 100_000) as target,
+        RawPump(target.listener, encode_table(), ring_size=SMALL) as pump,
+    ):
         target.go()
         await wait_until(lambda: pump.counters().waits_full)
         target.kill()
@@ -71,15 +83,21 @@ async def test_a_record_is_there_before_its_call_proceeds() -> None:
 
 @needs_root
 async def test_a_stopped_target_wedges_nothing() -> None:
-    with open_target("sequence", 3000) as target, RawPump(target.listener, encode_table(), ring_size=SMALL) as pump:
+    with (
+        open_target("sequence", 3000) as target,
+        RawPump(target.listener, encode_table(), ring_size=SMALL) as pump,
+    ):
         target.go()
         await wait_until(lambda: pump.counters().waits_full)
         os.kill(target.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, target.pid, os.WSTOPPED | os.WNOWAIT)
         first = await pump.next_batch()
         os.kill(target.pid, signal.SIGCONT)
-        events = [event for event in first or () if event.kind == CHMOD] + await collect(pump, CHMOD)
-        # Stopping takes back a call that waited and was not received yet: it comes again, never too rarely.
+        events = [event for event in first or () if event.kind == CHMOD] + await collect(
+            pump, CHMOD
+        )
+        # Stopping takes back a call that waited and was not received yet: it comes again, never too
+        # rarely.
         assert [event.path for event in events] == [b"/sequence/%d" % n for n in range(3000)]
 
 
@@ -90,7 +108,8 @@ async def test_events_per_second_delays_the_calls() -> None:
             target.go()
             events = await collect(pump, CHMOD)
             assert [event.path for event in events] == [b"/sequence/%d" % n for n in range(40)]
-            # 10 at once, one more that fell due while the pump waited for the first, the others 1 ms apart.
+            # 10 at once, one more that fell due while the pump waited for the first, the others 1
+            # ms apart.
             assert events[-1].time_ns - events[0].time_ns >= (40 - 11) * 1_000_000
             assert pump.counters().waits_rate > 0
 
@@ -111,7 +130,10 @@ async def test_stop_ends_a_pump_that_waits_for_its_pace() -> None:
 
 @needs_root
 async def test_stop_ends_a_pump_whose_ring_is_full_and_keeps_what_is_in_it() -> None:
-    with open_target("sequence", 100_000) as target, RawPump(target.listener, encode_table(), ring_size=SMALL) as pump:
+    with (
+        open_target("sequence", 100_000) as target,
+        RawPump(target.listener, encode_table(), ring_size=SMALL) as pump,
+    ):
         target.go()
         await wait_until(lambda: pump.counters().waits_full)
         pump.stop()
@@ -122,7 +144,10 @@ async def test_stop_ends_a_pump_whose_ring_is_full_and_keeps_what_is_in_it() -> 
 
 @needs_root
 async def test_without_its_pump_a_notified_call_is_enosys() -> None:
-    with open_target("repeat", "/nowhere", 10) as target, RawPump(target.listener, encode_table()) as pump:
+    with (
+        open_target("repeat", "/nowhere", 10) as target,
+        RawPump(target.listener, encode_table()) as pump,
+    ):
         pump.stop()
         assert await collect(pump) == []
         target.go()
@@ -131,7 +156,10 @@ async def test_without_its_pump_a_notified_call_is_enosys() -> None:
 
 @needs_root
 async def test_records_gather_in_the_ring_and_fold_into_one() -> None:
-    with open_target("repeat", "/nowhere", 1000) as target, RawPump(target.listener, encode_table()) as pump:
+    with (
+        open_target("repeat", "/nowhere", 1000) as target,
+        RawPump(target.listener, encode_table()) as pump,
+    ):
         target.go()
         assert await target.wait_output() == ["ENOENT 1000"]
         events = await collect(pump, CHMOD)
@@ -161,7 +189,9 @@ async def test_threads_keep_their_own_order() -> None:
     by_pid: dict[int, list[bytes | None]] = {}
     for event in events:
         by_pid.setdefault(event.pid, []).append(event.path)
-    assert sorted(by_pid.values()) == [[b"/thread/%d/%d" % (name, n) for n in range(200)] for name in range(8)]
+    assert sorted(by_pid.values()) == [
+        [b"/thread/%d/%d" % (name, n) for n in range(200)] for name in range(8)
+    ]
 
 
 @needs_root
@@ -175,8 +205,13 @@ async def test_an_interrupted_call_is_recorded_again_and_never_missed() -> None:
 @needs_userfaultfd
 @needs_root
 async def test_contents_of_a_target_that_died_meanwhile_are_not_kept() -> None:
-    """The path lies in a page that userfaultfd(2) holds back, so the pump is surely reading when the target dies."""
-    with open_target("held", "/from-the-dead") as target, RawPump(target.listener, encode_table()) as pump:
+    """The path lies in a page that userfaultfd(2) holds back, so the pump is surely reading when
+    the target dies.
+    """
+    with (
+        open_target("held", "/from-the-dead") as target,
+        RawPump(target.listener, encode_table()) as pump,
+    ):
         target.go()
         held = target.take_fd()
         await trio.lowlevel.wait_readable(held)

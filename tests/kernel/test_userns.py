@@ -1,4 +1,6 @@
-"""User namespaces made by the launcher: the maps are those that were asked for, and nothing runs in them."""
+"""User namespaces made by the launcher: the maps are those that were asked for, and nothing runs in
+them.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ async def launcher() -> AsyncIterator[Launcher]:
 
 
 def lines_of(text: str) -> Lines:
-    return tuple((int(a), int(b), int(c)) for a, b, c in (line.split() for line in text.splitlines()))
+    return tuple(
+        (int(a), int(b), int(c)) for a, b, c in (line.split() for line in text.splitlines())
+    )
 
 
 async def read_maps(namespace: Fd) -> tuple[Lines, Lines]:
@@ -58,7 +62,9 @@ async def read_maps(namespace: Fd) -> tuple[Lines, Lines]:
     try:
         while os.readlink(f"/proc/{pid}/ns/user") == os.readlink("/proc/self/ns/user"):
             await trio.sleep(0.001)
-        return tuple(lines_of(Path(f"/proc/{pid}/{name}").read_text()) for name in ("uid_map", "gid_map"))  # type: ignore[return-value]
+        return tuple(
+            lines_of(Path(f"/proc/{pid}/{name}").read_text()) for name in ("uid_map", "gid_map")
+        )  # type: ignore[return-value]
     finally:
         os.close(write_end)
         os.waitpid(pid, 0)
@@ -104,7 +110,9 @@ async def test_a_map_the_kernel_refuses_leaves_nothing(launcher: Launcher) -> No
 
 @pytest.mark.parametrize("owner", [0, HOST_ID])
 async def test_the_owner_is_who_was_asked_for(launcher: Launcher, owner: int) -> None:
-    """The kernel charges the owner for what is used inside; see tests/e2e/test_attack_shared_numbers.py."""
+    """The kernel charges the owner for what is used inside; see
+    tests/e2e/test_attack_shared_numbers.py.
+    """
     ids = IdMap(system_map(DISPLAY), system_map(DISPLAY))
     with await userns.create(launcher, ids, owner) as namespace:
         answer = fcntl.ioctl(namespace.fileno(), _NS_GET_OWNER_UID, struct.pack("I", 77))

@@ -1,4 +1,6 @@
-"""The keys in akios-policy(5), written from the table: ``python -m tests.unit.describe_policy`` renews them."""
+"""The keys in akios-policy(5), written from the table: ``python -m tests.unit.describe_policy``
+renews them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _DEFAULTS = flatten(DEFAULT_POLICY)
 
 
 def written(word: str, value: Any) -> str:
-    """A value as somebody would write it into a policy; ``word`` is what the manual calls values of its kind."""
+    """A value as somebody would write it into a policy; ``word`` is what the manual calls values of
+    its kind.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
@@ -32,7 +36,10 @@ def written(word: str, value: Any) -> str:
         return value
     if value == 0:
         return "no limit"
-    units = {"SIZE": {"G": GIB, "M": MIB, "K": KIB}, "TIME": {"h": 3600 * NS_PER_S, "m": 60 * NS_PER_S, "s": NS_PER_S}}
+    units = {
+        "SIZE": {"G": GIB, "M": MIB, "K": KIB},
+        "TIME": {"h": 3600 * NS_PER_S, "m": 60 * NS_PER_S, "s": NS_PER_S},
+    }
     for unit, size in units.get(word, {}).items():
         if value % size == 0:
             return f"{value // size}{unit}"
@@ -44,7 +51,9 @@ def paragraph(row: Field) -> str:
     reader = row.kind.reader.item if isinstance(row.kind.reader, ListOf) else row.kind.reader
     choices = ", ".join(reader.choices) if isinstance(reader, OneOf) else ""
     default = written(row.kind.word, _DEFAULTS[row.name])
-    text = row.text.format(default=default, Default=default[:1].upper() + default[1:], choices=choices)
+    text = row.text.format(
+        default=default, Default=default[:1].upper() + default[1:], choices=choices
+    )
     word = f" \\fI{row.kind.word}\\fR" if row.kind.word else ""
     return f".TP\n\\fB{row.path.rpartition('.')[2]}\\fR{word}\n{roff(text)}\n"
 

@@ -1,4 +1,6 @@
-"""The records in akios-ledger(5), written from their types: ``python -m tests.unit.describe_records`` renews them."""
+"""The records in akios-ledger(5), written from their types: ``python -m
+tests.unit.describe_records`` renews them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ BEGIN, END = '.\\" Records begin: written by tests/unit/describe_records.py\n', 
 def type_name(kind: Any) -> str:
     """As a reader of msgpack meets it."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        inner = ", ".join(f"{field.name} {type_name(field.type)}" for field in msgspec.structs.fields(kind))
+        inner = ", ".join(
+            f"{field.name} {type_name(field.type)}" for field in msgspec.structs.fields(kind)
+        )
         return f"map of ({inner})"
     plain = {bytes: "bin", str: "str", int: "int", bool: "bool", type(None): "nil", float: "float"}
     if kind in plain:
@@ -25,7 +29,11 @@ def type_name(kind: Any) -> str:
     arguments = [argument for argument in get_args(kind) if argument is not ...]
     if get_origin(kind) is tuple:
         inner = ", ".join(map(type_name, arguments))
-        return f"array of {inner}" if len(arguments) == 1 or ... in get_args(kind) else f"array ({inner})"
+        return (
+            f"array of {inner}"
+            if len(arguments) == 1 or ... in get_args(kind)
+            else f"array ({inner})"
+        )
     if arguments and all(isinstance(argument, str) for argument in arguments):
         return "str (" + " or ".join(arguments) + ")"
     return " or ".join(map(type_name, arguments))
@@ -42,7 +50,11 @@ def describe() -> str:
     """A paragraph for each kind: what it says, and its fields besides those that all have."""
     parts = []
     for kind in KnownRecord.__args__:
-        fields = [field for field in msgspec.structs.fields(kind) if field.name not in ("ts", "v", "truncated")]
+        fields = [
+            field
+            for field in msgspec.structs.fields(kind)
+            if field.name not in ("ts", "v", "truncated")
+        ]
         words = "; ".join(f"\\fI{field.name}\\fR {roff(type_name(field.type))}" for field in fields)
         said = roff(kind.__doc__ or "") if "Struct" not in (kind.__doc__ or "") else ""
         parts.append(
@@ -52,7 +64,12 @@ def describe() -> str:
 
 
 def renewed(page: str) -> str:
-    return re.sub(re.escape(BEGIN) + ".*" + re.escape(END), lambda _: BEGIN + describe() + END, page, flags=re.DOTALL)
+    return re.sub(
+        re.escape(BEGIN) + ".*" + re.escape(END),
+        lambda _: BEGIN + describe() + END,
+        page,
+        flags=re.DOTALL,
+    )
 
 
 if __name__ == "__main__":

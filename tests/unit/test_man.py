@@ -57,7 +57,12 @@ def click_commands(group: click.Group, prefix: str = "") -> dict[str, click.Comm
 
 
 def options_of(command: click.Command) -> set[str]:
-    found = {option for param in command.params if isinstance(param, click.Option) for option in param.opts}
+    found = {
+        option
+        for param in command.params
+        if isinstance(param, click.Option)
+        for option in param.opts
+    }
     return {option for option in found if option not in ("-h", "--help")}
 
 
@@ -84,7 +89,9 @@ def test_run_and_its_options_are_described_and_no_others() -> None:
 
 
 def test_the_global_options_are_described() -> None:
-    assert options(sections("akiosctl.1")["GLOBAL OPTIONS"]) - {"-h", "--help"} == options_of(akiosctl)
+    assert options(sections("akiosctl.1")["GLOBAL OPTIONS"]) - {"-h", "--help"} == options_of(
+        akiosctl
+    )
 
 
 def test_the_daemons_options_are_described(capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +104,9 @@ def test_the_daemons_options_are_described(capsys: pytest.CaptureFixture[str]) -
 def test_the_keys_of_a_policy_are_written_from_the_table() -> None:
     text = describe_policy.PAGE.read_text()
     assert describe_policy.described(text) == {"", *SCHEMA}
-    assert text == describe_policy.renewed(text), "write it again: python -m tests.unit.describe_policy"
+    assert text == describe_policy.renewed(text), (
+        "write it again: python -m tests.unit.describe_policy"
+    )
 
 
 @pytest.mark.parametrize("section", SCHEMA)
@@ -129,14 +138,18 @@ def test_every_key_of_the_configuration_is_described_with_its_default() -> None:
 
 
 def test_exit_statuses_are_those_of_the_reasons() -> None:
-    assert {"125", "126", "127", "128+n", "137"} < entries(sections("akiosctl.1")["EXIT STATUS OF RUN"])
+    assert {"125", "126", "127", "128+n", "137"} < entries(
+        sections("akiosctl.1")["EXIT STATUS OF RUN"]
+    )
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_is_formatted_without_complaint(page: str) -> None:
     if shutil.which("groff") is None:
         pytest.skip("groff is not installed")
-    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z", MAN / page], capture_output=True, text=True)
+    done = subprocess.run(
+        ["groff", "-man", "-Tutf8", "-ww", "-z", MAN / page], capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

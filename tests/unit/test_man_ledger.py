@@ -88,7 +88,9 @@ def test_the_verifier_of_the_page_verifies(program: Path, tmp_path: Path, size: 
     assert run(program, tmp_path / "unpacked", NEW.vkey(HOST_LOG))[0] == 0
 
 
-@pytest.mark.parametrize("part", ["tile/entries/001", "tile/entries/002.p/188", "checkpoint", "../host.keys"])
+@pytest.mark.parametrize(
+    "part", ["tile/entries/001", "tile/entries/002.p/188", "checkpoint", "../host.keys"]
+)
 def test_it_finds_what_was_changed(program: Path, tmp_path: Path, part: str) -> None:
     unpack(exported(tmp_path / "state", 700), tmp_path / "unpacked")
     path = tmp_path / "unpacked/audit" / part
@@ -102,7 +104,9 @@ def test_it_finds_what_was_changed(program: Path, tmp_path: Path, part: str) -> 
     assert code != 0, "of this log the new key knows nothing by itself"
 
 
-def test_what_tar_unpacked_is_verified_by_any_key_of_the_host_as_the_archive_is(tmp_path: Path) -> None:
+def test_what_tar_unpacked_is_verified_by_any_key_of_the_host_as_the_archive_is(
+    tmp_path: Path,
+) -> None:
     """The list of its keys lies beside it; another one there, or none, makes nobody trusted."""
     unpack(exported(tmp_path / "state", 300), tmp_path / "unpacked")
     log = tmp_path / "unpacked/audit"

@@ -1,4 +1,6 @@
-"""What a person cannot see in a text is shown, by every printer: as rules over values, and at the last fence."""
+"""What a person cannot see in a text is shown, by every printer: as rules over values, and at the
+last fence.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ PRINTERS: dict[str, Callable[[str], str]] = {
     "quote_path": lambda text: quote_path(text.encode("utf-8", "surrogatepass")),
     "visible": visible,
     "explain": _printable,
-    "place": lambda text: place(CageInfo("c-", 0, "", "", (), text.encode("utf-8", "surrogatepass"), 0)),
+    "place": lambda text: place(
+        CageInfo("c-", 0, "", "", (), text.encode("utf-8", "surrogatepass"), 0)
+    ),
     "fence": harmless,
     "logs": lambda text: logged(text).decode(),
 }
@@ -60,7 +64,9 @@ PRINTERS: dict[str, Callable[[str], str]] = {
 
 def logged(text: str) -> bytes:
     tamer = Tamer()
-    return (tamer.feed(text.encode("utf-8", "surrogatepass")) + tamer.finish()).removesuffix(b"\x1b[0m")
+    return (tamer.feed(text.encode("utf-8", "surrogatepass")) + tamer.finish()).removesuffix(
+        b"\x1b[0m"
+    )
 
 
 @pytest.mark.parametrize("printer", PRINTERS)
@@ -92,7 +98,9 @@ def test_nothing_is_lost_and_nothing_stays_hidden(text: str) -> None:
 
 
 def test_every_character_without_a_width_or_a_shape_of_its_own_is_hidden() -> None:
-    """By Python's own tables of Unicode: no format, control, surrogate, private or unassigned one passes."""
+    """By Python's own tables of Unicode: no format, control, surrogate, private or unassigned one
+    passes.
+    """
     for number in range(0x110000):
         character = chr(number)
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
@@ -101,13 +109,41 @@ def test_every_character_without_a_width_or_a_shape_of_its_own_is_hidden() -> No
 
 class TestLogs:
     def test_text_that_could_not_be_read_is_readable(self) -> None:
-        """Concealed, black on black, white on white, in its own ground's colour: the text comes, its dress does not."""
-        for dress in ("8", "30", "37", "97", "38;5;0", "38;5;16", "38;5;231", "38;5;232", "38;2;0;0;0", "40", "47",
-                      "107", "38;2;255;255;255", "48;5;1", "48;2;1;2;3", "38;5", "38;2;1", "38", "58;5;1", "58;2;8;8;8",
-                      "4:3", "38:2::0:0:0", "8;8", "40;100", "999"):  # fmt: skip
+        """Concealed, black on black, white on white, in its own ground's colour: the text comes,
+        its dress does not.
+        """
+        for dress in (
+            "8",
+            "30",
+            "37",
+            "97",
+            "38;5;0",
+            "38;5;16",
+            "38;5;231",
+            "38;5;232",
+            "38;2;0;0;0",
+            "40",
+            "47",
+            "107",
+            "38;2;255;255;255",
+            "48;5;1",
+            "48;2;1;2;3",
+            "38;5",
+            "38;2;1",
+            "38",
+            "58;5;1",
+            "58;2;8;8;8",
+            "4:3",
+            "38:2::0:0:0",
+            "8;8",
+            "40;100",
+            "999",
+        ):
             assert logged(f"a\x1b[{dress}mb") == b"ab", dress
         assert logged("\x1b[1;8;31;40mb") == b"\x1b[1;31mb"
-        assert logged("\x1b[48;2;31;31;31;32mb") == b"\x1b[32mb", "what belongs to a ground is not taken for a colour"
+        assert logged("\x1b[48;2;31;31;31;32mb") == b"\x1b[32mb", (
+            "what belongs to a ground is not taken for a colour"
+        )
 
     def test_what_was_overwritten_is_read_too(self) -> None:
         assert logged("rm -rf /\rls      \r\n") == b"rm -rf /\nls      \r\n"
@@ -130,7 +166,11 @@ def test_the_client_prints_through_the_fence() -> None:
     forgot = "import akiosctl.cli as c, sys\nsay = lambda _: print('\\x1b[2J', '\\u202e', file=sys.stderr)\n"
     forgot += "c.run_command = lambda words: say(words) or print('\\x1b[2J') or 0\nc.main()"
     done = subprocess.run([sys.executable, "-c", forgot], capture_output=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"\\x1b[2J\n", b"\\x1b[2J \\xe2\\x80\\xae\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        b"\\x1b[2J\n",
+        b"\\x1b[2J \\xe2\\x80\\xae\n",
+    )
 
 
 # Where bytes go to standard output past the fence, and why they may.
@@ -146,11 +186,19 @@ def test_no_printer_goes_round_the_fence() -> None:
     found = set()
     for path in CLIENT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and node.attr == "buffer" and "stdin" not in ast.dump(node.value):
+            if (
+                isinstance(node, ast.Attribute)
+                and node.attr == "buffer"
+                and "stdin" not in ast.dump(node.value)
+            ):
                 found.add(str(path.relative_to(CLIENT)))
             if isinstance(node, ast.Attribute) and node.attr in ("__stdout__", "__stderr__"):
                 found.add(f"{path}: {node.attr}")
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "write":
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "write"
+            ):
                 first = node.args[0] if node.args else None
                 if isinstance(first, ast.Constant) and first.value in (1, 2):
                     found.add(f"{path}: os.write")

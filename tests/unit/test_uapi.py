@@ -1,6 +1,7 @@
 """Numbers that were written down here, compared with the newest kernel headers on this machine.
 
-``AKIOS_KERNEL_HEADERS`` names an include directory to prefer (``make headers_install`` of a newer kernel).
+``AKIOS_KERNEL_HEADERS`` names an include directory to prefer (``make headers_install`` of a newer
+kernel).
 """
 
 from __future__ import annotations
@@ -22,8 +23,22 @@ from akiosd.policy.compile import mounts as plan_mounts
 
 NATIVE = Path(__file__).resolve().parents[2] / "native" / "include"
 HEADERS = [
-    *("fcntl.h", "linux/capability.h", "linux/fs.h", "linux/landlock.h", "linux/loop.h", "linux/mount.h"),
-    *("linux/openat2.h", "linux/prctl.h", "linux/quota.h", "linux/sched.h", "linux/seccomp.h", "linux/securebits.h"),
+    *(
+        "fcntl.h",
+        "linux/capability.h",
+        "linux/fs.h",
+        "linux/landlock.h",
+        "linux/loop.h",
+        "linux/mount.h",
+    ),
+    *(
+        "linux/openat2.h",
+        "linux/prctl.h",
+        "linux/quota.h",
+        "linux/sched.h",
+        "linux/seccomp.h",
+        "linux/securebits.h",
+    ),
     *("asm/ioctls.h", "asm/resource.h", "asm/unistd.h", "stdint.h", "stddef.h", "stdio.h"),
 ]
 
@@ -91,7 +106,10 @@ IN_PYTHON: dict[str, int] = {
 STRUCTS = {
     "akios_mount_attr": ("mount_attr", "attr_set attr_clr propagation userns_fd"),
     "akios_open_how": ("open_how", "flags mode resolve"),
-    "akios_landlock_ruleset_attr": ("landlock_ruleset_attr", "handled_access_fs handled_access_net scoped"),
+    "akios_landlock_ruleset_attr": (
+        "landlock_ruleset_attr",
+        "handled_access_fs handled_access_net scoped",
+    ),
     "akios_landlock_path_beneath": ("landlock_path_beneath_attr", "allowed_access parent_fd"),
     "akios_clone_args": (
         "clone_args",
@@ -120,7 +138,10 @@ def include_directories() -> list[Path]:
 
 
 def version(include: Path) -> int:
-    for file in (include / "linux" / "version.h", include.parent / "generated" / "uapi" / "linux" / "version.h"):
+    for file in (
+        include / "linux" / "version.h",
+        include.parent / "generated" / "uapi" / "linux" / "version.h",
+    ):
         if file.exists():
             return int(re.findall(r"LINUX_VERSION_CODE (\d+)", file.read_text())[0])
     return 0
@@ -131,27 +152,47 @@ def kernel_values() -> dict[str, int]:
     """What the headers say, for each expression that they know."""
     asked = [*IN_PYTHON, *(kernel_name(name) for name in in_c())]
     asked += [f"sizeof(struct {kernel})" for kernel, _ in STRUCTS.values()]
-    asked += [f"offsetof(struct {kernel}, {field})" for kernel, fields in STRUCTS.values() for field in fields.split()]
+    asked += [
+        f"offsetof(struct {kernel}, {field})"
+        for kernel, fields in STRUCTS.values()
+        for field in fields.split()
+    ]
     # Hiding <linux/mount.h>'s twin keeps the C library's enums from meeting the kernel's.
-    return evaluate(list(dict.fromkeys(asked)), [f"#include <{name}>" for name in HEADERS], include_directories()[:1])
+    return evaluate(
+        list(dict.fromkeys(asked)),
+        [f"#include <{name}>" for name in HEADERS],
+        include_directories()[:1],
+    )
 
 
 def evaluate(asked: list[str], prelude: list[str], include: list[Path]) -> dict[str, int]:
     """Expressions → numbers; one that the compiler does not know is left out."""
     while True:
         numbered = dict(enumerate(asked))
-        body = [f'printf("{at} %llu\\n", (unsigned long long)({text}));' for at, text in numbered.items()]
+        body = [
+            f'printf("{at} %llu\\n", (unsigned long long)({text}));'
+            for at, text in numbered.items()
+        ]
         source = "\n".join([*prelude, "int main(void) {", *body, "return 0; }"])
-        options = ["-std=gnu11", "-D_GNU_SOURCE", "-fmax-errors=0", *(f"-isystem{path}" for path in include)]
+        options = [
+            "-std=gnu11",
+            "-D_GNU_SOURCE",
+            "-fmax-errors=0",
+            *(f"-isystem{path}" for path in include),
+        ]
         with tempfile.TemporaryDirectory() as directory:
             program = f"{directory}/values"
             command = ["cc", *options, "-xc", "-", "-o", program]
             built = subprocess.run(command, input=source, capture_output=True, text=True)
             if built.returncode == 0:
                 told = subprocess.check_output([program], text=True).splitlines()
-                return {numbered[int(at)]: int(value) for at, value in (line.split() for line in told)}
+                return {
+                    numbered[int(at)]: int(value) for at, value in (line.split() for line in told)
+                }
         first = len(prelude) + 2
-        failed = {int(line) - first for line in re.findall(r"<stdin>:(\d+):\d+: error", built.stderr)}
+        failed = {
+            int(line) - first for line in re.findall(r"<stdin>:(\d+):\d+: error", built.stderr)
+        }
         assert failed & set(numbered), built.stderr
         asked = [text for at, text in numbered.items() if at not in failed]
 
@@ -170,9 +211,15 @@ def expect(expression: str) -> int:
 def our_values() -> dict[str, int]:
     # Every name of the kernel is taken away first, so that our word is what is compiled.
     prelude = [f"#include <{name}>" for name in ("fcntl.h", "stdio.h", "stddef.h", "linux/types.h")]
-    prelude += [f"#undef {name}" for name in in_c() if name != "O_CLOEXEC"] + [f'#include "{NATIVE / "uapi.h"}"']
+    prelude += [f"#undef {name}" for name in in_c() if name != "O_CLOEXEC"] + [
+        f'#include "{NATIVE / "uapi.h"}"'
+    ]
     asked = [*in_c(), *(f"sizeof(struct {name})" for name in STRUCTS)]
-    asked += [f"offsetof(struct {name}, {field})" for name, (_, fields) in STRUCTS.items() for field in fields.split()]
+    asked += [
+        f"offsetof(struct {name}, {field})"
+        for name, (_, fields) in STRUCTS.items()
+        for field in fields.split()
+    ]
     found = evaluate(asked, prelude, [])
     assert list(found) == asked
     return found
@@ -195,7 +242,10 @@ def test_a_struct_of_ours_has_the_kernels_layout(name: str) -> None:
     present = [field for field in fields.split() if f"offsetof(struct {kernel}, {field})" in known]
     assert present, f"the kernel headers do not know struct {kernel}"
     for field in present:
-        assert ours[f"offsetof(struct {name}, {field})"] == known[f"offsetof(struct {kernel}, {field})"], field
+        assert (
+            ours[f"offsetof(struct {name}, {field})"]
+            == known[f"offsetof(struct {kernel}, {field})"]
+        ), field
     # A struct of older headers is shorter by exactly what it lacks.
     if len(present) == len(fields.split()):
         assert ours[f"sizeof(struct {name})"] == known[f"sizeof(struct {kernel})"]

@@ -4,7 +4,8 @@
     rig.py create                 boot it once, save its state      (seconds, cached)
     rig.py run [--out DIR] -- CMD restore it, run CMD as root in /srv/akios, exit with its exit code
 
-The guest runs an unmodified kernel under QEMU's TCG, so no /dev/kvm is needed. See README.md beside this file.
+The guest runs an unmodified kernel under QEMU's TCG, so no /dev/kvm is needed. See README.md beside
+this file.
 """
 
 import argparse
@@ -31,7 +32,13 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
 CACHE = Path(os.environ.get("AKIOS_VM_CACHE", REPO / ".cache" / "vm"))
-TOOLS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "xz": "xz-utils", "zstd": "zstd", "cc": "gcc"}
+TOOLS = {
+    "mmdebstrap": "mmdebstrap",
+    "mke2fs": "e2fsprogs",
+    "xz": "xz-utils",
+    "zstd": "zstd",
+    "cc": "gcc",
+}
 NOT_IN_GUEST = ("ruff", "mypy", "types-")
 MEMORY_MIB = 2048
 DISK_BYTES = 256 << 20
@@ -59,12 +66,16 @@ def requirements() -> list[str]:
 
 
 def console_scripts() -> list[str]:
-    """Plain scripts are enough for the guest, where nobody plants anything: the programs themselves are C."""
+    """Plain scripts are enough for the guest, where nobody plants anything: the programs themselves
+    are C.
+    """
     return ["akiosd = akiosd.daemon.main:main", "akiosctl = akiosctl.cli:main"]
 
 
 def key(*parts: bytes | str) -> str:
-    return hashlib.sha256(b"\0".join(p.encode() if isinstance(p, str) else p for p in parts)).hexdigest()[:16]
+    return hashlib.sha256(
+        b"\0".join(p.encode() if isinstance(p, str) else p for p in parts)
+    ).hexdigest()[:16]
 
 
 def base_dir() -> Path:
@@ -89,21 +100,31 @@ def run_step(title: str, command: list[str], log: Path) -> None:
     print(f"  vm: {title} …", flush=True)
     started = time.monotonic()
     with log.open("wb") as out:
-        code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT).returncode
+        code = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+        ).returncode
     if code != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-25:])
-        raise RigError(f"{title} failed (exit {code})\n{tail}", log, "read the log; are the mirrors reachable?")
+        raise RigError(
+            f"{title} failed (exit {code})\n{tail}", log, "read the log; are the mirrors reachable?"
+        )
     print(f"  vm: {title}: {time.monotonic() - started:.0f} s", flush=True)
 
 
 def make_once(target: Path, title: str, command: list[str]) -> None:
-    """Runs `command`, which fills `target`.partial, and renames that to `target`; older versions of it are removed."""
+    """Runs `command`, which fills `target`.partial, and renames that to `target`; older versions of
+    it are removed.
+    """
     if target.exists():
         return
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    run_step(title, [word.replace("TARGET", str(partial)) for word in command], CACHE / f"{target.name}.log")
+    run_step(
+        title,
+        [word.replace("TARGET", str(partial)) for word in command],
+        CACHE / f"{target.name}.log",
+    )
     partial.rename(target)
     for old in CACHE.glob(target.name.split("-")[0] + "-*"):
         if old.is_dir() and old != target:
@@ -113,7 +134,9 @@ def make_once(target: Path, title: str, command: list[str]) -> None:
 def build() -> Path:
     """Base and image, from the cache or anew."""
     if os.geteuid() != 0:
-        raise RigError("building a guest needs root (chroot, device nodes)", HERE, "run it with sudo")
+        raise RigError(
+            "building a guest needs root (chroot, device nodes)", HERE, "run it with sudo"
+        )
     for tool, package in TOOLS.items():
         if shutil.which(tool) is None:
             raise RigError(f"{tool} is missing", "PATH", f"apt-get install {package}")
@@ -131,7 +154,9 @@ def build() -> Path:
 class Guest:
     """One QEMU process. `work` holds its sockets, its log and its disks for input and output."""
 
-    def __init__(self, work: Path, root: Path, *, throwaway: bool, incoming: Path | None = None) -> None:
+    def __init__(
+        self, work: Path, root: Path, *, throwaway: bool, incoming: Path | None = None
+    ) -> None:
         self.work = work
         self.errors = work / "qemu.log"
         (work / "log").touch()
@@ -145,13 +170,17 @@ class Guest:
             command += ["-incoming", f"file:{incoming}"]
         with listening(work / "serial") as serial, listening(work / "monitor") as monitor:
             with self.errors.open("wb") as errors:
-                self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+                self.process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors
+                )
             try:
                 self.serial = serial.accept()[0]
                 self.monitor = monitor.accept()[0].makefile("rw", encoding="utf-8")
             except TimeoutError:
                 self.process.kill()
-                raise RigError("QEMU did not start\n" + self.errors.read_text(), work, "read its words above") from None
+                raise RigError(
+                    "QEMU did not start\n" + self.errors.read_text(), work, "read its words above"
+                ) from None
         self.monitor.readline()
         self.command("qmp_capabilities")
 
@@ -162,25 +191,39 @@ class Guest:
         while line := self.monitor.readline():
             answer = json.loads(line)
             if "error" in answer:
-                raise RigError(f"QEMU refused {name}: {answer['error']}", self.work, "report this as a bug of the rig")
+                raise RigError(
+                    f"QEMU refused {name}: {answer['error']}",
+                    self.work,
+                    "report this as a bug of the rig",
+                )
             if "return" in answer:
                 return answer["return"]
-        raise RigError(f"QEMU ended during {name}\n" + self.errors.read_text(), self.work, "read its words above")
+        raise RigError(
+            f"QEMU ended during {name}\n" + self.errors.read_text(),
+            self.work,
+            "read its words above",
+        )
 
     def wait_line(self, prefix: str, limit_s: float) -> str:
-        """What follows `prefix` on its line of the serial port; prints new log lines while it waits."""
+        """What follows `prefix` on its line of the serial port; prints new log lines while it
+        waits.
+        """
         deadline = time.monotonic() + limit_s
         received = b""
         with (self.work / "log").open("rb") as log:
             while True:
                 sys.stdout.write(log.read().decode(errors="replace"))
                 sys.stdout.flush()
-                # Anywhere in a line: the console's own escape sequences and kernel messages come without a line end.
+                # Anywhere in a line: the console's own escape sequences and kernel messages come
+                # without a line end.
                 _, found, rest = received.decode(errors="replace").partition(prefix)
                 if found and "\n" in rest:
                     return rest.partition("\n")[0].strip()
                 if time.monotonic() > deadline:
-                    what = f"no {prefix} in {limit_s:.0f} s\n" + received.decode(errors="replace")[-2000:]
+                    what = (
+                        f"no {prefix} in {limit_s:.0f} s\n"
+                        + received.decode(errors="replace")[-2000:]
+                    )
                     raise RigError(what, "the guest", "find what hangs, or raise AKIOS_VM_LIMIT")
                 self.serial.settimeout(0.2)
                 try:
@@ -188,7 +231,11 @@ class Guest:
                 except TimeoutError:
                     continue
                 if not part:
-                    raise RigError("QEMU ended early\n" + self.errors.read_text(), self.work, "read its words above")
+                    raise RigError(
+                        "QEMU ended early\n" + self.errors.read_text(),
+                        self.work,
+                        "read its words above",
+                    )
                 received += part
 
     def stop(self) -> None:
@@ -213,7 +260,12 @@ def listening(path: Path) -> Iterator[socket.socket]:
 
 def disk(name: str, path: Path, *, throwaway: bool) -> list[str]:
     options = f"if=none,id={name},file={path},format=raw,cache=unsafe,aio=threads"
-    return ["-drive", options + (",snapshot=on" if throwaway else ""), "-device", f"virtio-blk-pci,drive={name}"]
+    return [
+        "-drive",
+        options + (",snapshot=on" if throwaway else ""),
+        "-device",
+        f"virtio-blk-pci,drive={name}",
+    ]
 
 
 def qemu() -> list[str]:
@@ -228,16 +280,39 @@ def qemu() -> list[str]:
 
 
 def machine(work: Path) -> list[str]:
-    """Everything but disks and kernel. Saving and restoring need the same words, so both take them from here."""
+    """Everything but disks and kernel. Saving and restoring need the same words, so both take them
+    from here.
+    """
     return [
-        *("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", "2", "-m", str(MEMORY_MIB)),
+        *(
+            "-accel",
+            "tcg,thread=multi,tb-size=512",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            str(MEMORY_MIB),
+        ),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-M", "q35,smm=off,vmport=off,hpet=off,usb=off,sata=off,graphics=off"),
         *("-chardev", f"socket,id=serial,path={work / 'serial'}", "-serial", "chardev:serial"),
         *("-chardev", f"file,id=log,path={work / 'log'}"),
         *("-device", "virtio-serial-pci", "-device", "virtserialport,chardev=log"),
-        *("-chardev", f"socket,id=monitor,path={work / 'monitor'}", "-mon", "chardev=monitor,mode=control"),
-        *("-kernel", str(image_dir() / "vmlinuz"), "-initrd", str(image_dir() / "initrd"), "-append", KERNEL_ARGUMENTS),
+        *(
+            "-chardev",
+            f"socket,id=monitor,path={work / 'monitor'}",
+            "-mon",
+            "chardev=monitor,mode=control",
+        ),
+        *(
+            "-kernel",
+            str(image_dir() / "vmlinuz"),
+            "-initrd",
+            str(image_dir() / "initrd"),
+            "-append",
+            KERNEL_ARGUMENTS,
+        ),
     ]
 
 
@@ -253,7 +328,9 @@ def create() -> Path:
             work = Path(name)
             state = work / "saved"
             state.mkdir()
-            subprocess.run(["cp", "--sparse=always", image / "root.ext4", state / "root"], check=True)
+            subprocess.run(
+                ["cp", "--sparse=always", image / "root.ext4", state / "root"], check=True
+            )
             guest = Guest(work, state / "root", throwaway=False)
             try:
                 guest.wait_line("AKIOS-READY", 300)
@@ -262,7 +339,9 @@ def create() -> Path:
                 guest.command("migrate", uri=f"file:{state / 'memory'}")
                 while (status := guest.command("query-migrate").get("status")) != "completed":
                     if status in ("failed", "cancelled"):
-                        raise RigError(f"saving the state: {status}", work, "check the free space of the cache")
+                        raise RigError(
+                            f"saving the state: {status}", work, "check the free space of the cache"
+                        )
                     time.sleep(0.05)
             finally:
                 guest.stop()
@@ -272,23 +351,46 @@ def create() -> Path:
 
 
 def compile_native() -> Path:
-    """The shim and launcher for the guest's Python and libc, compiled in its chroot at host speed; cached."""
+    """The shim and launcher for the guest's Python and libc, compiled in its chroot at host speed;
+    cached.
+    """
     sources = sorted(p for p in (REPO / "native").rglob("*") if p.suffix in (".c", ".h", ".py"))
     result = CACHE / ("native-" + key(image_dir().name, *(p.read_bytes() for p in sources)))
     with locked():
         root = image_dir() / "rootfs"
         build_tree = root / "srv" / "build"
         shutil.rmtree(build_tree, ignore_errors=True)
-        shutil.copytree(REPO / "native", build_tree / "native", ignore=shutil.ignore_patterns("__pycache__"))
-        compiler = ["chroot", str(root), "/opt/akios/bin/python", "/srv/build/native/build_shim.py", "/srv/build/out"]
-        script = f"{shlex.join(compiler)} && cp -r {shlex.quote(str(build_tree))}/out/akiosd TARGET/"
+        shutil.copytree(
+            REPO / "native", build_tree / "native", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        compiler = [
+            "chroot",
+            str(root),
+            "/opt/akios/bin/python",
+            "/srv/build/native/build_shim.py",
+            "/srv/build/out",
+        ]
+        script = (
+            f"{shlex.join(compiler)} && cp -r {shlex.quote(str(build_tree))}/out/akiosd TARGET/"
+        )
         make_once(result, "compiling for the guest", ["sh", "-c", script])
     return result
 
 
 def pack(disk: Path, command: list[str]) -> None:
-    """A tar of the working tree (tracked and new files, none that git ignores), the native parts and the command."""
-    listing = ["git", "-c", f"safe.directory={REPO}", "-C", str(REPO), "ls-files", "-coz", "--exclude-standard"]
+    """A tar of the working tree (tracked and new files, none that git ignores), the native parts
+    and the command.
+    """
+    listing = [
+        "git",
+        "-c",
+        f"safe.directory={REPO}",
+        "-C",
+        str(REPO),
+        "ls-files",
+        "-coz",
+        "--exclude-standard",
+    ]
     names = subprocess.run(listing, check=True, capture_output=True).stdout.split(b"\0")
     native = compile_native()
     with disk.open("wb") as out, tarfile.open(fileobj=out, mode="w") as tar:
@@ -309,7 +411,9 @@ def owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def run(command: list[str], out: Path | None = None, limit_s: float = 900) -> int:
-    """Restores the guest, runs `command`, prints its output as it comes, unpacks what it left in $VM_OUT into `out`."""
+    """Restores the guest, runs `command`, prints its output as it comes, unpacks what it left in
+    $VM_OUT into `out`.
+    """
     saved = create()
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="run.") as name:
         work = Path(name)
@@ -325,16 +429,24 @@ def run(command: list[str], out: Path | None = None, limit_s: float = 900) -> in
             guest.stop()
         if out:
             out.mkdir(parents=True, exist_ok=True)
-            # A tar of the guest's root is as little trusted as the guest: tar(1) strips `..`, leading `/` and owners.
+            # A tar of the guest's root is as little trusted as the guest: tar(1) strips `..`,
+            # leading `/` and owners.
             subprocess.run(["tar", "-C", out, "--no-same-owner", "-xf", work / "out"], check=True)
     return code
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("verb", choices=["build", "create", "run"])
     parser.add_argument("--out", type=Path, help="where the files that CMD leaves in $VM_OUT go")
-    parser.add_argument("--limit", type=float, default=float(os.environ.get("AKIOS_VM_LIMIT", "900")), help="seconds")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=float(os.environ.get("AKIOS_VM_LIMIT", "900")),
+        help="seconds",
+    )
     # An end by signal takes the same way out as any other, or QEMU would live on.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)

@@ -1,7 +1,7 @@
 """``akiosd.yaml`` and the system policy: read once at start, checked, frozen.
 
-Both are instructions to a process that holds every privilege, so both must belong to root and be writable by
-nobody else.  A key nobody knows is refused with its line.
+Both are instructions to a process that holds every privilege, so both must belong to root and be
+writable by nobody else.  A key nobody knows is refused with its line.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Pools(Section, frozen=True):
     userns: int = 8
     """Half-made cages, each with its namespaces."""
     disk_image_bytes: int = 16 << 30
-    """Size of the sparse image that holds cages' disks where the file system has no project quota."""
+    """Size of the sparse image that holds cages' disks where the file system has no project
+    quota.
+    """
 
 
 class LedgerConfig(Section, frozen=True):
@@ -97,7 +99,9 @@ class Uids(Section, frozen=True):
 
     def is_caged(self, uid: int) -> bool:
         """Whether ``uid`` belongs to the inside of a cage."""
-        return self.first_cage <= uid < self.first_cage + self.cage_count or uid >= self.display_base
+        return (
+            self.first_cage <= uid < self.first_cage + self.cage_count or uid >= self.display_base
+        )
 
 
 class Config(Section, frozen=True):
@@ -139,7 +143,9 @@ def parse_config(data: bytes, name: str) -> Config:
         what, _, place = str(error).partition(" - at `$")
         # A key of a table with names of its own is written [...]: the table is told.
         keys = tuple(key for key in place.rstrip("`").partition("[")[0].split(".") if key)
-        raise AkiosError(what, _where(name, positions, keys), f"correct {'.'.join(keys) or 'the file'}") from None
+        raise AkiosError(
+            what, _where(name, positions, keys), f"correct {'.'.join(keys) or 'the file'}"
+        ) from None
 
 
 def load_system_policy(path: Path, *, optional: bool = True) -> Policy:
@@ -156,7 +162,9 @@ def load_system_policy(path: Path, *, optional: bool = True) -> Policy:
 
 
 def load_roots(config: Config) -> bytes:
-    """The PEM certificates that gateways trust besides the host's; empty without ``gateway.roots``."""
+    """The PEM certificates that gateways trust besides the host's; empty without
+    ``gateway.roots``.
+    """
     if not config.gateway.roots:
         return b""
     data = read_trusted(Path(config.gateway.roots))
@@ -170,7 +178,11 @@ def read_trusted(path: Path, *, optional: bool = False) -> bytes | None:
     :class:`AkiosError`.
     """
     try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+        with open(
+            path,
+            "rb",
+            opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC),
+        ) as file:
             status = os.fstat(file.fileno())
             _refuse_untrusted(path, status)
             data = file.read(MAX_BYTES + 1)
@@ -179,7 +191,9 @@ def read_trusted(path: Path, *, optional: bool = False) -> bytes | None:
             return None
         raise AkiosError("there is no such file", str(path), "check the path") from None
     except OSError as error:
-        raise AkiosError(f"cannot be read: {error.strerror}", str(path), "check the path and its mode") from None
+        raise AkiosError(
+            f"cannot be read: {error.strerror}", str(path), "check the path and its mode"
+        ) from None
     if len(data) > MAX_BYTES:
         raise AkiosError(f"is larger than {MAX_BYTES} bytes", str(path), "check the path")
     return data
@@ -189,7 +203,9 @@ def _refuse_untrusted(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise AkiosError("is not a regular file", str(path), "check the path")
     if status.st_uid not in (0, os.geteuid()):
-        raise AkiosError(f"belongs to uid {status.st_uid}, not to root", str(path), f"chown root {path}")
+        raise AkiosError(
+            f"belongs to uid {status.st_uid}, not to root", str(path), f"chown root {path}"
+        )
     if status.st_mode & 0o022:
         raise AkiosError("can be written by others than its owner", str(path), f"chmod go-w {path}")
 
@@ -211,13 +227,21 @@ def _refuse_unknown(
             _refuse_unknown(inside, shape, at, positions, name)
 
 
-def _tables(kind: Any, value: Any, path: KeyPath) -> list[tuple[type[msgspec.Struct], KeyPath, Any]]:
-    """The tables of known keys in a field of this type: itself, or those it holds under names of their own."""
+def _tables(
+    kind: Any, value: Any, path: KeyPath
+) -> list[tuple[type[msgspec.Struct], KeyPath, Any]]:
+    """The tables of known keys in a field of this type: itself, or those it holds under names of
+    their own.
+    """
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return [(kind, path, value)]
     if get_origin(kind) is dict and isinstance(value, dict):
         inner = get_args(kind)[1]
-        return [table for key, held in value.items() for table in _tables(inner, held, (*path, str(key)))]
+        return [
+            table
+            for key, held in value.items()
+            for table in _tables(inner, held, (*path, str(key)))
+        ]
     return []
 
 
@@ -227,7 +251,9 @@ def _where(name: str, positions: Positions, path: KeyPath) -> str:
 
 def _check_ledger(ledger: LedgerConfig, name: str) -> None:
     if any(number < 0 for number in msgspec.structs.astuple(ledger)) or ledger.wipe_passes > 35:
-        raise AkiosError("a number of ledger is negative, or more than 35 passes", name, "write 0 or more")
+        raise AkiosError(
+            "a number of ledger is negative, or more than 35 passes", name, "write 0 or more"
+        )
     if ledger.check_every_s < 1:
         raise AkiosError("ledger.check_every_s is 0", name, "write 1 or more")
     if ledger.host_keep_days and not 0 < ledger.keep_days <= ledger.host_keep_days:
@@ -239,7 +265,9 @@ def _checked(config: Config, name: str) -> Config:
     """What types cannot say.  Raises :class:`AkiosError`."""
     for key in ("state_dir", "runtime_dir", "system_policy"):
         if not getattr(config, key).startswith("/"):
-            raise AkiosError(f"{key} is not an absolute path", name, "write a path that starts with /")
+            raise AkiosError(
+                f"{key} is not an absolute path", name, "write a path that starts with /"
+            )
     counts = [*msgspec.structs.astuple(config.quotas), *msgspec.structs.astuple(config.pools)]
     if any(count < 0 for count in counts):
         raise AkiosError("a quota or pool size is negative", name, "write 0 or more")
@@ -249,8 +277,14 @@ def _checked(config: Config, name: str) -> Config:
         what = "the uid range overlaps ordinary users, or has no room for a cage and its gateway"
         raise AkiosError(what, name, "see uids in the manual")
     if uids.first_cage + uids.cage_count > uids.display_base:
-        raise AkiosError("the ranges of cages and of display overlap", name, "lower uids.first_cage or uids.cage_count")
+        raise AkiosError(
+            "the ranges of cages and of display overlap",
+            name,
+            "lower uids.first_cage or uids.cage_count",
+        )
     if uids.display_base + DISPLAY_COUNT >= _NO_UID:
-        raise AkiosError("the display range ends above the last uid", name, "lower uids.display_base")
+        raise AkiosError(
+            "the display range ends above the last uid", name, "lower uids.display_base"
+        )
     check_gateway(config.gateway, name)
     return config

@@ -35,7 +35,11 @@ def make_state(path: Path) -> None:
         foreign = find_foreign(os.listdir(path))
         if foreign:
             what = f"it holds {foreign!r} and no ledger: it is no state directory of akiosd"
-            raise AkiosError(what, str(path), "name an empty directory, or one that is not there yet, with --state-dir")
+            raise AkiosError(
+                what,
+                str(path),
+                "name an empty directory, or one that is not there yet, with --state-dir",
+            )
 
 
 def make_runtime(path: Path) -> None:
@@ -47,7 +51,9 @@ def make_runtime(path: Path) -> None:
         return
     _accept(path, "--runtime-dir")
     if not path.stat().st_mode & stat.S_IXOTH:
-        _log.warning("only root reaches the sockets", runtime_dir=str(path), next=f"chmod o+x {path}")
+        _log.warning(
+            "only root reaches the sockets", runtime_dir=str(path), next=f"chmod o+x {path}"
+        )
 
 
 def make(path: Path, mode: int) -> bool:
@@ -62,7 +68,9 @@ def make(path: Path, mode: int) -> bool:
         make(path.parent, _PARENT_MODE)
         return make(path, mode)
     except OSError as error:
-        raise AkiosError(f"it cannot be made: {error.strerror}", str(path), "name another directory") from None
+        raise AkiosError(
+            f"it cannot be made: {error.strerror}", str(path), "name another directory"
+        ) from None
     # The umask is 077.  By descriptor, for where others may write above it the name may lead
     # elsewhere by now.
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -92,4 +100,6 @@ def _accept(path: Path, option: str) -> None:
         raise AkiosError(what, str(path), f"name a directory of root's own with {option}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         what = f"others than root may write to it (mode {stat.S_IMODE(status.st_mode):04o})"
-        raise AkiosError(what, str(path), f"name a directory of its own with {option}: {path}/akios would do")
+        raise AkiosError(
+            what, str(path), f"name a directory of its own with {option}: {path}/akios would do"
+        )

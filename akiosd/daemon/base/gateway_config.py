@@ -23,12 +23,16 @@ from akiosd.values.spend import ModelPrice
 MAX_ROOTS_BYTES = 512 << 10
 _MICRO = 10**6
 # [v6], [v6]:port, v4, v4:port, v6
-_ADDRESS = re.compile(r"\[([0-9a-fA-F:.]+)\](?::([0-9]{1,5}))?|([0-9.]+)(?::([0-9]{1,5}))?|([0-9a-fA-F:.]+)")
+_ADDRESS = re.compile(
+    r"\[([0-9a-fA-F:.]+)\](?::([0-9]{1,5}))?|([0-9.]+)(?::([0-9]{1,5}))?|([0-9a-fA-F:.]+)"
+)
 _DEAREST = 1_000_000.0
 
 
 class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``upstream``: a URL in the place of the vendor's own; ``region``: of those that have regions."""
+    """``upstream``: a URL in the place of the vendor's own; ``region``: of those that have
+    regions.
+    """
 
     upstream: str = ""
     region: str = ""
@@ -49,11 +53,13 @@ class PriceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def price(self) -> ModelPrice:
         """The same in micro-USD."""
         return ModelPrice(
-            input=_micro(self.input), output=_micro(self.output),
+            input=_micro(self.input),
+            output=_micro(self.output),
             cache_read=-1 if self.cache_read is None else _micro(self.cache_read),
             cache_write=-1 if self.cache_write is None else _micro(self.cache_write),
-            context=self.context, max_output=self.max_output,
-        )  # fmt: skip
+            context=self.context,
+            max_output=self.max_output,
+        )
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,14 +75,18 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def check_gateway(config: GatewayConfig, name: str) -> None:
     """Check what types cannot express.  Raises :class:`AkiosError`; ``name`` is the file's."""
     if config.roots and not config.roots.startswith("/"):
-        raise AkiosError("gateway.roots is not an absolute path", name, "write a path that starts with /")
+        raise AkiosError(
+            "gateway.roots is not an absolute path", name, "write a path that starts with /"
+        )
     for host, address in config.hosts.items():
         _check_host(host, f"{name}, gateway.hosts")
         _check_address(address, f"{name}, gateway.hosts.{host}")
     for provider, settings in config.providers.items():
         where = f"{name}, gateway.providers.{provider}"
         if provider not in PROVIDERS:
-            raise AkiosError(f"there is no provider {provider}", where, "known: " + ", ".join(PROVIDERS))
+            raise AkiosError(
+                f"there is no provider {provider}", where, "known: " + ", ".join(PROVIDERS)
+            )
         _check_url(settings.upstream, f"{where}.upstream")
         if settings.region:
             check_region(provider, settings.region, f"{where}.region")
@@ -86,7 +96,12 @@ def check_gateway(config: GatewayConfig, name: str) -> None:
 
 def check_region(provider: str, region: str, where: str) -> None:
     """Check a region, which becomes part of a host name.  Raises :class:`AkiosError`."""
-    plain = region.replace("-", "").isalnum() and region.isascii() and region == region.lower() and len(region) <= 32
+    plain = (
+        region.replace("-", "").isalnum()
+        and region.isascii()
+        and region == region.lower()
+        and len(region) <= 32
+    )
     having = with_regions()
     if provider not in having or not plain or region.startswith("-") or region.endswith("-"):
         known = " and ".join(having)
@@ -100,9 +115,15 @@ def check_roots(pem: bytes, where: str) -> bytes:
         if not x509.load_pem_x509_certificates(pem):
             raise ValueError
     except ValueError:
-        raise AkiosError("is not a file of PEM certificates", where, "check gateway.roots in akiosd.yaml") from None
+        raise AkiosError(
+            "is not a file of PEM certificates", where, "check gateway.roots in akiosd.yaml"
+        ) from None
     if len(pem) > MAX_ROOTS_BYTES:
-        raise AkiosError(f"is larger than {MAX_ROOTS_BYTES} bytes", where, "leave only what the host does not trust")
+        raise AkiosError(
+            f"is larger than {MAX_ROOTS_BYTES} bytes",
+            where,
+            "leave only what the host does not trust",
+        )
     return pem
 
 
@@ -112,7 +133,11 @@ def _check_host(host: str, where: str) -> None:
     except PolicyError as error:
         raise AkiosError(error.what, where, error.next) from None
     if canonical != host or "*" in host or ":" in host:
-        raise AkiosError(f"{host!r} is not one plain name", where, "write it as in internal.example, without a port")
+        raise AkiosError(
+            f"{host!r} is not one plain name",
+            where,
+            "write it as in internal.example, without a port",
+        )
 
 
 def _check_address(text: str, where: str) -> None:
@@ -137,15 +162,26 @@ def _check_url(url: str, where: str) -> None:
         good = parts.port != 0 and bool(parts.hostname) and parts.scheme in ("https", "http")
     except ValueError:
         good = False
-    if not good or parts.query or parts.fragment or "@" in parts.netloc or not url.isascii() or not url.isprintable():
-        raise AkiosError(f"{url!r} is not the URL of an API", where, "as in https://llm.internal.example/v1")
+    if (
+        not good
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+        or not url.isascii()
+        or not url.isprintable()
+    ):
+        raise AkiosError(
+            f"{url!r} is not the URL of an API", where, "as in https://llm.internal.example/v1"
+        )
 
 
 def _check_price(price: PriceConfig, where: str) -> None:
     dollars = (price.input, price.output, price.cache_read or 0.0, price.cache_write or 0.0)
     if not all(math.isfinite(value) and 0 <= value <= _DEAREST for value in dollars):
         raise AkiosError(
-            "a price is not an amount of dollars for a million tokens", where, "write 0 or more, as in 2.5"
+            "a price is not an amount of dollars for a million tokens",
+            where,
+            "write 0 or more, as in 2.5",
         )
     if not (0 < price.context <= 1 << 40 and 0 < price.max_output <= 1 << 40):
         raise AkiosError("context and max_output are numbers of tokens", where, "write 1 or more")

@@ -89,7 +89,9 @@ class KeyStore:
         disk = Directory(self._state_dir)
         try:
             # A crash in the middle of set() leaves the new key under this name.
-            names = [name for name in (provider, provider + ".tmp") if name in disk.names(_DIRECTORY)]
+            names = [
+                name for name in (provider, provider + ".tmp") if name in disk.names(_DIRECTORY)
+            ]
             for name in names:
                 disk.remove(f"{_DIRECTORY}/{name}")
             disk.sync([], [_DIRECTORY] if names else [])
@@ -118,7 +120,9 @@ class KeyStore:
         try:
             return disk.read(f"{_DIRECTORY}/{provider}", _MAX_BYTES)
         except LedgerError as error:
-            raise AkiosError(error.what, str(self._state_dir / _DIRECTORY / provider), "set it again") from None
+            raise AkiosError(
+                error.what, str(self._state_dir / _DIRECTORY / provider), "set it again"
+            ) from None
         finally:
             disk.close()
 
@@ -131,12 +135,18 @@ class KeyStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise AkiosError(f"the credential cannot be read: {error.strerror}", str(path)) from None
+            raise AkiosError(
+                f"the credential cannot be read: {error.strerror}", str(path)
+            ) from None
         with open(fd, "rb") as file:
             status = os.fstat(fd)
             mine = status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o027
             if not stat.S_ISREG(status.st_mode) or not mine:
-                raise AkiosError("the credential is not a file of root's alone", str(path), "check its owner and mode")
+                raise AkiosError(
+                    "the credential is not a file of root's alone",
+                    str(path),
+                    "check its owner and mode",
+                )
             return file.read(_MAX_BYTES + 1)
 
 

@@ -70,11 +70,15 @@ class Damp:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._damper = clock, Damper()
 
-    def __call__(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def __call__(
+        self, _logger: Any, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
         if method == "info":
             return event
         source = str(event.get("uid", event.get("cage", "")))
-        found = self._damper.judge(f"{event.get('part')}: {event.get('event')}", source, self._clock())
+        found = self._damper.judge(
+            f"{event.get('part')}: {event.get('event')}", source, self._clock()
+        )
         if not found.written:
             raise structlog.DropEvent
         if found.left_out:
@@ -88,7 +92,10 @@ def escape_values(_logger: Any, _method: str, event: MutableMapping[str, Any]) -
     """structlog processor: every text in the event becomes one printable line; tracebacks keep
     their lines.
     """
-    return {key: value if key in ("exception", "exc_info") else _escaped(value) for key, value in event.items()}
+    return {
+        key: value if key in ("exception", "exc_info") else _escaped(value)
+        for key, value in event.items()
+    }
 
 
 def _escaped(value: Any) -> Any:

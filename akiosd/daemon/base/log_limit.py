@@ -57,7 +57,9 @@ class Damper:
     def _source(self, kind: str, source: str, now: float) -> _Window | None:
         """The window of this source; None when there are too many sources to tell apart."""
         if len(self._sources) >= MAX_SOURCES and (kind, source) not in self._sources:
-            self._sources = {key: window for key, window in self._sources.items() if window.ends > now}
+            self._sources = {
+                key: window for key, window in self._sources.items() if window.ends > now
+            }
             if len(self._sources) >= MAX_SOURCES:
                 return None
         return _open(self._sources, (kind, source), now)

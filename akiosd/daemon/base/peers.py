@@ -60,7 +60,11 @@ class Peer(msgspec.Struct, frozen=True):
     def check_may(self, message: Message) -> None:
         """Raise :class:`DeniedError` when this role may not send such a request at all."""
         if self.role == "monitor" and not isinstance(message, READ_ONLY):
-            raise DeniedError("a monitor only reads", type(message).__name__, "ask to be added to the group of users")
+            raise DeniedError(
+                "a monitor only reads",
+                type(message).__name__,
+                "ask to be added to the group of users",
+            )
 
 
 class HasSockopt(Protocol):
@@ -111,19 +115,26 @@ class Gate:
         if uid == 0:
             return Peer(uid, gid, pid, groups, "root", reads_all=True)
         if not roles:
-            raise DeniedError(f"uid {uid} may not use akiosd", "control socket", self._how_to_join())
+            raise DeniedError(
+                f"uid {uid} may not use akiosd", "control socket", self._how_to_join()
+            )
         return Peer(uid, gid, pid, groups, roles[0], reads_all=roles != ["user"])
 
     def _how_to_join(self) -> str:
         name = self.names["user"]
         if "user" not in self._gids:
-            return f"run as root, or create the group: sudo groupadd --system {name}, and restart akiosd"
+            return (
+                f"run as root, or create the group: sudo groupadd --system {name}, and restart"
+                " akiosd"
+            )
         return f"join the group and log in again: sudo usermod -aG {name} $USER"
 
 
 def read_credentials(connection: HasSockopt) -> tuple[int, int, int]:
     """(pid, uid, gid) of the process that connected; an id the host does not map reads as 65534."""
-    pid, uid, gid = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    pid, uid, gid = struct.unpack(
+        "iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    )
     return pid, uid, gid
 
 
@@ -144,5 +155,7 @@ def read_groups(connection: HasSockopt) -> tuple[int, ...]:
     except OSError as error:
         if error.errno != errno.ERANGE:
             raise
-        raise DeniedError("a user in more than 256 groups cannot be checked", "SO_PEERGROUPS") from None
+        raise DeniedError(
+            "a user in more than 256 groups cannot be checked", "SO_PEERGROUPS"
+        ) from None
     return struct.unpack(f"{len(raw) // 4}I", raw)

@@ -68,7 +68,9 @@ class Bulk:
     @property
     def is_busy(self) -> bool:
         """Whether the source brought more than a few items within the last tenth of a second."""
-        return self._count > _FEW and trio.current_time() - self._since <= _LATELY_S and not self._ends
+        return (
+            self._count > _FEW and trio.current_time() - self._since <= _LATELY_S and not self._ends
+        )
 
     async def brought(self, count: int) -> None:
         """Count ``count`` items; waits for those in a hurry when there were many."""

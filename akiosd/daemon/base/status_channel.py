@@ -27,7 +27,9 @@ class StatusChannel:
     @classmethod
     def pair(cls) -> tuple[StatusChannel, Fd]:
         """(our end, the cage's end).  The caller sends the latter on and closes it."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        ours, theirs = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
+        )
         return cls(trio.socket.from_stdlib_socket(ours)), Fd(theirs.detach())
 
     async def receive(self) -> tuple[StatusMessage | None, Fd | None]:

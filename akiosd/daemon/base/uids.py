@@ -32,13 +32,17 @@ class CageUids:
             # apart.
             self._next = int.from_bytes(os.urandom(4), "big") % count
         except ValueError as error:
-            raise AkiosError("the id counter is not a number", str(path), "remove the file") from error
+            raise AkiosError(
+                "the id counter is not a number", str(path), "remove the file"
+            ) from error
         self._reserved = self._next
 
     @property
     def left(self) -> int:
         """How many ids are free."""
-        kept = sum(self._first <= uid < self._first + self._count for uid in {*self.kept()} - self._living)
+        kept = sum(
+            self._first <= uid < self._first + self._count for uid in {*self.kept()} - self._living
+        )
         return self._count - len(self._living) - kept
 
     def take(self) -> int:
@@ -52,9 +56,13 @@ class CageUids:
             if uid not in self._living and uid not in kept:
                 self._living.add(uid)
                 return uid
-        what = f"all {self._count} uids for cages are in use, {len(kept)} of them by changes that wait"
+        what = (
+            f"all {self._count} uids for cages are in use, {len(kept)} of them by changes that wait"
+        )
         raise CageFailedError(
-            what, "uids.cage_count in akiosd.yaml", "commit or discard changes, or ask the admin for more"
+            what,
+            "uids.cage_count in akiosd.yaml",
+            "commit or discard changes, or ask the admin for more",
         )
 
     def give_back(self, uid: int) -> None:

@@ -29,9 +29,11 @@ class Zygote(HelperProcess):
     """
 
     def __init__(self) -> None:
-        # A name is looked up as it is: else one that does not exist is tried again below the host's own domain.
+        # A name is looked up as it is: else one that does not exist is tried again below the host's
+        # own domain.
         super().__init__(
-            [sys.executable, "-I", "-m", "akiosd.gateway.process.zygote"], {"PATH": "/usr/bin:/bin", "LOCALDOMAIN": ""}
+            [sys.executable, "-I", "-m", "akiosd.gateway.process.zygote"],
+            {"PATH": "/usr/bin:/bin", "LOCALDOMAIN": ""},
         )
         self._waiting = False
         self._statuses: dict[int, int | None] = {}
@@ -44,7 +46,9 @@ class Zygote(HelperProcess):
         try:
             self.spawn()
         except OSError as error:
-            raise KernelError(f"the gateways' zygote cannot be started: {error.strerror}", self.words[0]) from error
+            raise KernelError(
+                f"the gateways' zygote cannot be started: {error.strerror}", self.words[0]
+            ) from error
         self._waiting = False
         self._statuses = {}
 
@@ -63,7 +67,9 @@ class Zygote(HelperProcess):
                     made = await self._fork(Fork(cage=cage, uid=uid), fds)
                 except (BrokenPipeError, ConnectionResetError, EOFError):
                     await self._restart()
-                    raise CageFailedError("the gateways' zygote ended; it was started again", "gateway") from None
+                    raise CageFailedError(
+                        "the gateways' zygote ended; it was started again", "gateway"
+                    ) from None
         return made
 
     async def wait_status(self, pid: int) -> int | None:
@@ -90,7 +96,9 @@ class Zygote(HelperProcess):
                 await self._receive()
         if patience.cancelled_caught:
             await self._restart()
-            raise CageFailedError(f"the gateways' zygote is not ready after {_IMPORT_SECONDS} s", "gateway")
+            raise CageFailedError(
+                f"the gateways' zygote is not ready after {_IMPORT_SECONDS} s", "gateway"
+            )
 
     async def _fork(self, request: Fork, fds: Sequence[int]) -> tuple[int, Fd]:
         assert self._socket is not None

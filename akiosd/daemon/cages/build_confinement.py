@@ -81,7 +81,9 @@ class Confinement:
     first tree whose file system may keep the child waiting for ever, "" for none.
     """
 
-    def __init__(self, parts: Parts, identity: Identity, spec: CageSpec, fds: dict[str, Fd], remote: str) -> None:
+    def __init__(
+        self, parts: Parts, identity: Identity, spec: CageSpec, fds: dict[str, Fd], remote: str
+    ) -> None:
         policy = parts.run.policy
         self.remote = remote
         self.identity = identity
@@ -93,7 +95,9 @@ class Confinement:
 
     def plan(self) -> Plan:
         """The part of the plan that the parked child has still to do."""
-        return compile_rest(msgspec.structs.replace(self._spec, filter=self.filter.bpf, filter_flags=_FILTER_FLAGS))
+        return compile_rest(
+            msgspec.structs.replace(self._spec, filter=self.filter.bpf, filter_flags=_FILTER_FLAGS)
+        )
 
     def close_sent(self) -> None:
         """Close what was sent: the child has copies."""
@@ -128,17 +132,23 @@ class _Opened:
         return self._known[bind.holder or bind.fd]
 
     def remote(self, parts: Parts) -> str:
-        """The first tree on a file system that may not answer, as ``WHAT, on KIND``; ``""``: there is none."""
+        """The first tree on a file system that may not answer, as ``WHAT, on KIND``; ``""``: there
+        is none.
+        """
         pairs = [("the workspace", self.workspace)]
         pairs += [(os.fsdecode(bind.path), self.mounted(bind)) for bind in parts.run.binds]
-        return next((f"{what}, on {known.file_system}" for what, known in pairs if not known.is_local), "")
+        return next(
+            (f"{what}, on {known.file_system}" for what, known in pairs if not known.is_local), ""
+        )
 
     async def ask(self, parts: Parts, trees: dict[str, Fd]) -> None:
         """Ask who may use what, and whether files are where they are said to be.
 
         Raises CageFailedError where a file system does not answer, DeniedError, OSError.
         """
-        self.access[0] = await user_tree.read_access(parts.workspace_fd.fileno(), self.workspace, "the workspace")
+        self.access[0] = await user_tree.read_access(
+            parts.workspace_fd.fileno(), self.workspace, "the workspace"
+        )
         for number, bind in enumerate(parts.run.binds):
             what = os.fsdecode(bind.path)
             if bind.kind == "write":
@@ -183,9 +193,14 @@ def _build(
     run, host, prepared = parts.run, parts.host, parts.prepared
     caller = parts.caller
     identity = Identity(
-        prepared.host_id, prepared.host_gid, host.config.uids.display_base,
-        caller.uid, caller.gid, caller.inside, caller.inside_gid,
-    )  # fmt: skip
+        prepared.host_id,
+        prepared.host_gid,
+        host.config.uids.display_base,
+        caller.uid,
+        caller.gid,
+        caller.inside,
+        caller.inside_gid,
+    )
     fds |= trees
     fds["etc"] = _etc(parts, user_name)
     binds = tuple(_bind(parts, number, opened) for number in range(len(run.binds)))
@@ -196,7 +211,8 @@ def _build(
     fds["userns"], fds["trust"] = prepared.userns.dup(), prepared.trust.dup()
     if parts.watch is not None:
         fds["files"] = parts.watch.dup()
-    # Making a layer looks into the workspace; the child can wait for its file system, akiosd cannot.
+    # Making a layer looks into the workspace; the child can wait for its file system, akiosd
+    # cannot.
     layered = _trust_layer(parts, fds) if opened.workspace.is_local else ()
     if run.tty is None:
         for name, ours, pipe in zip(STDIO, _OUR_ENDS, prepared.pipes, strict=True):
@@ -204,25 +220,39 @@ def _build(
         prepared.pipes = []
     home = _home(run.home)
     view = LandlockView(
-        workspace=run.workspace, home=home,
+        workspace=run.workspace,
+        home=home,
         read=tuple((b.path, not b.name) for b in binds if b.mode != "cow"),
         write=tuple((b.path, not b.name) for b in binds if b.mode == "cow"),
-    )  # fmt: skip
+    )
     landlock = _ruleset(run.policy.filesystem, view, host.facts.landlock_abi)
     if landlock is None and not run.allow_degraded:
         what = f"Landlock is {probe.describe_landlock(host.facts.landlock_abi)}"
-        raise LayerUnavailableError(what, "landlock", "boot with lsm=landlock,…; or --allow-degraded")
+        raise LayerUnavailableError(
+            what, "landlock", "boot with lsm=landlock,…; or --allow-degraded"
+        )
     spec = CageSpec(
-        name=prepared.cage, identity=identity,
-        workspace=run.workspace, workspace_mode=run.policy.filesystem.workspace,
-        home=home, command=run.command, argv=run.argv, env=_environment(parts, user_name, home), cwd=run.cwd,
-        system_links=host.facts.system_links, system_dirs=host.facts.system_dirs, binds=binds,
+        name=prepared.cage,
+        identity=identity,
+        workspace=run.workspace,
+        workspace_mode=run.policy.filesystem.workspace,
+        home=home,
+        command=run.command,
+        argv=run.argv,
+        env=_environment(parts, user_name, home),
+        cwd=run.cwd,
+        system_links=host.facts.system_links,
+        system_dirs=host.facts.system_dirs,
+        binds=binds,
         hide=tuple(os.fsencode(path) for path in parts.run.policy.filesystem.hide),
-        layer="layer" in fds, stores=tuple(path for path in run.stores if path not in layered),
+        layer="layer" in fds,
+        stores=tuple(path for path in run.stores if path not in layered),
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
-        shm=run.policy.limits.shm, rlimits=_compile_rlimits(run.policy.limits, host.facts.pools), landlock=landlock,
+        shm=run.policy.limits.shm,
+        rlimits=_compile_rlimits(run.policy.limits, host.facts.pools),
+        landlock=landlock,
         watched="files" in fds,
-    )  # fmt: skip
+    )
     return Confinement(parts, identity, spec, fds, opened.remote(parts))
 
 
@@ -238,7 +268,9 @@ def _trust_layer(parts: Parts, fds: dict[str, Fd]) -> tuple[bytes, ...]:
     run, prepared, roots = parts.run, parts.prepared, parts.host.roots
     below = run.workspace + b"/"
     inner = tuple(bind.path + b"/" for bind in run.binds if bind.path.startswith(below))
-    layered = tuple(path for path in run.stores if path.startswith(below) and not path.startswith(inner))
+    layered = tuple(
+        path for path in run.stores if path.startswith(below) and not path.startswith(inner)
+    )
     if not layered or run.policy.filesystem.workspace == "rw-direct":
         return ()
     assert prepared.authority is not None
@@ -259,9 +291,18 @@ def _environment(parts: Parts, user_name: str, home: bytes) -> tuple[bytes, ...]
     named = {os.fsencode(name) for name in policy.environment.set}
     hidden = {name.encode() for name in hidden_variables(providers)} - named
     env = {name: value for name, value in parts.run.env.items() if name not in hidden}
-    ours = environment(providers, {provider: region_of(parts.host, provider) for provider in providers})
-    env |= {name.encode(): value.encode() for name, value in ours.items() if name.encode() not in named}
-    fixed = {b"HOME": home, b"USER": user_name.encode(), b"LOGNAME": user_name.encode(), b"SHELL": b"/bin/bash"}
+    ours = environment(
+        providers, {provider: region_of(parts.host, provider) for provider in providers}
+    )
+    env |= {
+        name.encode(): value.encode() for name, value in ours.items() if name.encode() not in named
+    }
+    fixed = {
+        b"HOME": home,
+        b"USER": user_name.encode(),
+        b"LOGNAME": user_name.encode(),
+        b"SHELL": b"/bin/bash",
+    }
     merged = {b"PATH": b"/usr/local/bin:/usr/bin:/bin", **env, **fixed, b"AKIOS": b"1"}
     return tuple(key + b"=" + value for key, value in merged.items())
 
@@ -279,7 +320,9 @@ def _home(asked: bytes) -> bytes:
 def _etc(parts: Parts, user_name: str) -> Fd:
     host = parts.host
     home = os.fsdecode(_home(parts.run.home))
-    path = cage_etc.make(host.state_dir / "etc", user_name, home, parts.caller.inside, parts.caller.inside_gid)
+    path = cage_etc.make(
+        host.state_dir / "etc", user_name, home, parts.caller.inside, parts.caller.inside_gid
+    )
     with Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
         return host.clone_system(tree.fileno())
 
@@ -287,7 +330,8 @@ def _etc(parts: Parts, user_name: str) -> Fd:
 async def _client_trees(parts: Parts, opened: _Opened) -> dict[str, Fd]:
     """Detached clones of what the client opened, ids mapped, by their names in the plan.
 
-    Where a file system has no id maps the agent must run as the caller to own the files, if that is allowed.
+    Where a file system has no id maps the agent must run as the caller to own the files, if that is
+    allowed.
     """
     trees: dict[str, Fd] = {}
     try:
@@ -307,11 +351,16 @@ async def _client_trees(parts: Parts, opened: _Opened) -> dict[str, Fd]:
 def _check_degradation(parts: Parts, plain: str) -> None:
     what = f"the file system of {plain} has no id maps"
     if not parts.run.allow_degraded:
-        hint = "use ext4, xfs, btrfs or tmpfs; or --allow-degraded: the agent then runs under your own uid"
+        hint = (
+            "use ext4, xfs, btrfs or tmpfs; or --allow-degraded: the agent then runs under your"
+            " own uid"
+        )
         raise LayerUnavailableError(what, "identity", hint)
     if 0 in (parts.caller.uid, parts.caller.gid):
         raise LayerUnavailableError(
-            f"{what}, and an agent never runs as root", "identity", "run as an ordinary user, or use ext4, xfs or tmpfs"
+            f"{what}, and an agent never runs as root",
+            "identity",
+            "run as an ordinary user, or use ext4, xfs or tmpfs",
         )
 
 
@@ -327,7 +376,15 @@ def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
     asked = [("workspace", workspace, opened.workspace, "the workspace", attrs)]
     for number, bind in enumerate(parts.run.binds):
         known = opened.mounted(bind)
-        asked.append((f"bind:{number}", parts.shown(bind).fileno(), known, os.fsdecode(bind.path), _READ_ONLY))
+        asked.append(
+            (
+                f"bind:{number}",
+                parts.shown(bind).fileno(),
+                known,
+                os.fsdecode(bind.path),
+                _READ_ONLY,
+            )
+        )
     for name, fd, known, what, attrs in asked:
         _check_file_system(known, what)
         trees[name], done = _clone_for_caller(parts, fd, what, attrs)
@@ -338,9 +395,15 @@ def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
 def _check_file_system(known: Known, what: str) -> None:
     kind = known.file_system
     if not kind:
-        raise CageFailedError(f"{what} is not in akiosd's mount namespace", what, "run akiosctl outside of containers")
+        raise CageFailedError(
+            f"{what} is not in akiosd's mount namespace", what, "run akiosctl outside of containers"
+        )
     if kind in probe.REFUSED_FILE_SYSTEMS:
-        raise DeniedError(f"{what} is on {kind}, which shows the host itself", what, "choose a directory of your own")
+        raise DeniedError(
+            f"{what} is on {kind}, which shows the host itself",
+            what,
+            "choose a directory of your own",
+        )
 
 
 def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
@@ -354,7 +417,9 @@ def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd,
                 tree = mounts.clone_idmapped(fd, -1, attrs)
             except OSError:
                 raise CageFailedError(
-                    f"{what} is not in akiosd's mount namespace", what, "run akiosctl outside of containers"
+                    f"{what} is not in akiosd's mount namespace",
+                    what,
+                    "run akiosctl outside of containers",
                 ) from error
             return tree, False
         raise CageFailedError(f"{what} cannot be mounted: {error.strerror}", what) from error
@@ -368,9 +433,15 @@ def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
         raise DeniedError(f"{what} is not in the policy's filesystem.{bind.kind}", what)
     kind = opened.shown(bind).mode
     if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
-        raise DeniedError(f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out")
+        raise DeniedError(
+            f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out"
+        )
     if stat.S_ISREG(kind) != bool(bind.name):
-        raise DeniedError(f"{what} came without the directory that holds it", what, "use the akiosctl of this version")
+        raise DeniedError(
+            f"{what} came without the directory that holds it",
+            what,
+            "use the akiosctl of this version",
+        )
     mode = "cow" if bind.kind == "write" and not bind.name else "sealed"
     return BindSpec(bind.path, f"bind:{number}", mode, bind.name)
 
@@ -388,7 +459,11 @@ def _access(found: Access, identity: Identity) -> tuple[int, int, int, bytes]:
     gids = caller_map(identity.caller_gid, identity.inside_gid, identity.host_gid, identity.display)
     listed = found.acl
     if listed:
-        listed = acl.map_acl(listed, lambda uid: _mapped(uids, uid, identity), lambda gid: _mapped(gids, gid, identity))
+        listed = acl.map_acl(
+            listed,
+            lambda uid: _mapped(uids, uid, identity),
+            lambda gid: _mapped(gids, gid, identity),
+        )
     uid, gid = _mapped(uids, found.uid, identity), _mapped(gids, found.gid, identity)
     return uid, gid, found.mode & 0o777, listed
 

@@ -21,7 +21,8 @@ from akiosd.values.ids import LogId
 from akiosd.values.records import CageDestroyed, escape
 
 _log = get_log("erase")
-# A cage's copy of the workspace, its home, its /tmp and what it printed are gone before its log may go.
+# A cage's copy of the workspace, its home, its /tmp and what it printed are gone before its log may
+# go.
 _UNLINKED = "its disk and output were unlinked before, not overwritten"
 _OVERWRITTEN = "its disk and output were overwritten before"
 _OUTPUT_HERE = "its disk was unlinked before, not overwritten; its output was wiped with its log"
@@ -36,14 +37,19 @@ def method_of(how: How, found: Sequence[Found] = ()) -> str:
     if not spared or how.fast:
         return f"{how}; {before}"
     more = f" and {len(spared) - _MOST_NAMES} more" if len(spared) > _MOST_NAMES else ""
-    return f"{how}; {before}; not overwritten, as they have names elsewhere: {', '.join(spared[:_MOST_NAMES])}{more}"
+    return (
+        f"{how}; {before}; not overwritten, as they have names elsewhere:"
+        f" {', '.join(spared[:_MOST_NAMES])}{more}"
+    )
 
 
 def _shorten(name: str) -> str:
     return name if len(name) <= _MOST_LETTERS else f"…{name[-_MOST_LETTERS:]}"
 
 
-async def erase_log(ledger: Ledger, cages_dir: Path, log: LogId, how: How) -> tuple[Wiped, CageDestroyed]:
+async def erase_log(
+    ledger: Ledger, cages_dir: Path, log: LogId, how: How
+) -> tuple[Wiped, CageDestroyed]:
     """Destroy everything of an ended cage, its log included.
 
     Raises ``LedgerError``; where that is no refusal, the next start continues. Traces in the WAL
@@ -63,4 +69,6 @@ async def finish_destructions(ledger: Ledger, cages_dir: Path) -> None:
         try:
             await erase_log(ledger, cages_dir, log, How.parse(method.partition(";")[0]))
         except LedgerError as error:
-            _log.error("a cage's data could not be destroyed", cage=log, why=error.what, where=error.where)
+            _log.error(
+                "a cage's data could not be destroyed", cage=log, why=error.what, where=error.where
+            )

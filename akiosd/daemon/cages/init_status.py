@@ -15,14 +15,21 @@ from akiosd.kernel.fds import Fd
 from akiosd.values import records
 from akiosd.values.plan import Plan, StatusMessage
 
-_EXEC_STEPS = ("change to the working directory", "execute", "make a session", "add the Landlock scope")
+_EXEC_STEPS = (
+    "change to the working directory",
+    "execute",
+    "make a session",
+    "add the Landlock scope",
+)
 _SHOWN_NAME = 256
 
 
 class InitStatus:
     """Listens to one init; what it has said so far stands in the attributes."""
 
-    def __init__(self, channel: StatusChannel, plan: Plan, program: bytes, post: Callable[[Event], None]) -> None:
+    def __init__(
+        self, channel: StatusChannel, plan: Plan, program: bytes, post: Callable[[Event], None]
+    ) -> None:
         """Keep the arguments; nothing is read before :meth:`listen`.
 
         ``channel`` stays the caller's to close; ``plan`` turns the number of a failed step into
@@ -84,5 +91,9 @@ class InitStatus:
         if message.step == 1 and message.err == 2:
             return Event("exec_failed", "not_found", detail=name)
         if message.step == 1:
-            return Event("exec_failed", "cannot_execute", detail=f"{name}: {os.strerror(message.err)}")
-        return Event("exec_failed", "failed_start", detail=f"{os.strerror(message.err)}: cannot {step}")
+            return Event(
+                "exec_failed", "cannot_execute", detail=f"{name}: {os.strerror(message.err)}"
+            )
+        return Event(
+            "exec_failed", "failed_start", detail=f"{os.strerror(message.err)}: cannot {step}"
+        )

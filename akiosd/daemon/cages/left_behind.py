@@ -21,7 +21,9 @@ def check(uid: int) -> None:
     threads wait.
     """
     if _waiting[uid] >= MOST:
-        what = f"{_waiting[uid]} threads of akiosd wait for file systems of yours that do not answer"
+        what = (
+            f"{_waiting[uid]} threads of akiosd wait for file systems of yours that do not answer"
+        )
         raise CageFailedError(what, "workspace", "see which of them hang, and unmount or mend them")
 
 

@@ -63,7 +63,9 @@ async def park(launcher: Launcher, plan: Plan, fds: Mapping[str, Fd], leaf: Cage
         with theirs, leaf.open_v2() as group:
             named = {**fds, **{f"tasks:{name}": fd for name, fd in tasks.items()}}
             numbers = [named[name].fileno() for name in plan.fd_names()]
-            pid, process = await launcher.clone_cage(encode(plan), theirs.fileno(), group.fileno(), numbers, CAGE_FLAGS)
+            pid, process = await launcher.clone_cage(
+                encode(plan), theirs.fileno(), group.fileno(), numbers, CAGE_FLAGS
+            )
     except BaseException:
         status.close()
         raise
@@ -87,4 +89,8 @@ async def _wait_parked(child: Parked, plan: Plan) -> None:
         raise CageFailedError("the child ended while it made a cage", "launcher")
     if message.kind != "parked":
         step = plan.steps[message.step].describe() if message.step < len(plan.steps) else "park"
-        raise KernelError(f"{os.strerror(message.err)} at step {message.step}, {step}", "launcher", errno=message.err)
+        raise KernelError(
+            f"{os.strerror(message.err)} at step {message.step}, {step}",
+            "launcher",
+            errno=message.err,
+        )

@@ -165,10 +165,18 @@ def recover(cages_dir: Path, disks: Disks) -> list[str]:
             continue
         reason = LOST if running.boot == read_boot() else LOST_WITH_HOST
         info = msgspec.structs.replace(
-            running.info, state="ended", ended_ns=time.time_ns(), exit_code=_LOST_CODE, reason=reason, pid=0
+            running.info,
+            state="ended",
+            ended_ns=time.time_ns(),
+            exit_code=_LOST_CODE,
+            reason=reason,
+            pid=0,
         )
         if _has_changes(directory, disks, running.disk_size, deadline):
-            save(directory, msgspec.structs.replace(running, info=msgspec.structs.replace(info, changes=True)))
+            save(
+                directory,
+                msgspec.structs.replace(running, info=msgspec.structs.replace(info, changes=True)),
+            )
             found.append(name)
         else:
             end(directory, info)
@@ -217,7 +225,9 @@ def sweep(cages_dir: Path, disks: Disks, logs: Collection[str]) -> None:
 
     Directories of ``logs``, which are open, stay, also where no tree is in them yet.
     """
-    waiting = {path.parent.name for name in (KEPT, _RUNNING) for path in cages_dir.glob(f"*/{name}")}
+    waiting = {
+        path.parent.name for name in (KEPT, _RUNNING) for path in cages_dir.glob(f"*/{name}")
+    }
     disks.remove_others(waiting)
     for directory in cages_dir.iterdir():
         if not is_cage_id(directory.name) or not directory.is_dir() or directory.name in waiting:

@@ -85,7 +85,9 @@ class Pool:
         self._ready = []
         self._wanted.set()
 
-    async def refill(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def refill(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Keep the pool full until cancelled; then destroy what was not taken."""
         try:
             await self._fill()
@@ -108,7 +110,8 @@ class Pool:
         with trio.move_on_after(_REST_S) as rest:
             await self._wanted.wait()
         if rest.cancelled_caught:
-            # After a crowd of cages what is still in use lies scattered, and nothing shrinks by itself.
+            # After a crowd of cages what is still in use lies scattered, and nothing shrinks by
+            # itself.
             await trio.to_thread.run_sync(syscalls.malloc_trim)
             await self._wanted.wait()
 
@@ -122,7 +125,9 @@ class Pool:
         while len(self._ready) < self._size and self._host.uids.left > self._size:
             # With few cages left the next caller would have to wait, so they are made at once.
             calm = len(self._ready) > self._size // 2
-            made = await self._make(self._host.hurry.wait_calm if calm else trio.lowlevel.checkpoint)
+            made = await self._make(
+                self._host.hurry.wait_calm if calm else trio.lowlevel.checkpoint
+            )
             try:
                 if self._caller is not None:
                     await made.fit(self._host, self._caller)
@@ -140,7 +145,9 @@ class Pool:
                 self._networks += await netns.create(max(1, self._size // 2))
             return self._networks.pop()
 
-    async def _make(self, wait: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint) -> Prepared:
+    async def _make(
+        self, wait: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    ) -> Prepared:
         """Make one cage.  ``wait`` is called between the parts, so that those who wait for their
         cages come first.
         """

@@ -108,7 +108,13 @@ class Prepared:
         """
         if self.caller == caller:
             return
-        with Fd(os.open(self.directory / "owner", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)) as file:
+        with Fd(
+            os.open(
+                self.directory / "owner",
+                os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,
+                0o600,
+            )
+        ) as file:
             os.write(file.fileno(), str(caller.uid).encode())
         close_all((self.userns, self.bind_userns))
         display = host.config.uids.display_base
@@ -119,7 +125,9 @@ class Prepared:
             caller_map(caller.gid, caller.inside_gid, self.host_gid, display),
         )
         self.userns = await userns.create(host.launcher, inside, self.owner)
-        self.bind_userns = self.userns.dup() if binds == inside else await userns.create(host.launcher, binds)
+        self.bind_userns = (
+            self.userns.dup() if binds == inside else await userns.create(host.launcher, binds)
+        )
         self.caller = caller
 
     @property
@@ -151,10 +159,13 @@ class Prepared:
     async def park(self, host: Host) -> None:
         """Have a child begin the cage with what this object holds now."""
         spec = BaseSpec(
-            name=self.cage, agent=self.host_id, display=host.config.uids.display_base,
-            system_links=host.facts.system_links, system_dirs=host.facts.system_dirs,
+            name=self.cage,
+            agent=self.host_id,
+            display=host.config.uids.display_base,
+            system_links=host.facts.system_links,
+            system_dirs=host.facts.system_dirs,
             v1_controllers=tuple(self.leaf.v1),
-        )  # fmt: skip
+        )
         trees = host.clone_system_trees()
         try:
             fds = {**trees, "slot": self.slot.mount, "netns": self.network}
@@ -173,7 +184,11 @@ class Prepared:
         roots are unchanged.
         """
         now, roots = datetime.now(UTC), host.roots.refresh()
-        if self.authority is not None and not self.authority.is_older(now, _AUTHORITY_WAITS) and roots == self._roots:
+        if (
+            self.authority is not None
+            and not self.authority.is_older(now, _AUTHORITY_WAITS)
+            and roots == self._roots
+        ):
             return
         close_all((self.trust,))
         self.authority, self._roots = make_authority(self.cage, now), roots
@@ -190,7 +205,9 @@ class Prepared:
         v2, v1, missing = compile_cgroup_v2(limits), compile_cgroup_v1(limits), dict[str, str]()
         for controller in CONTROLLERS:
             if controller not in host.cgroups.controllers:
-                wanted = any(v.controller == controller and not v.value.startswith("max") for v in v2)
+                wanted = any(
+                    v.controller == controller and not v.value.startswith("max") for v in v2
+                )
                 v2 = tuple(v for v in v2 if v.controller != controller)
                 v1 = tuple(v for v in v1 if v.controller != controller)
                 if wanted:
@@ -209,7 +226,11 @@ class Prepared:
             self.pipes.append(pipe)
             os.fchown(pipe.theirs.fileno(), self.host_id, self.host_gid)
             try:
-                fcntl.fcntl(pipe.ours.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES if number < 2 else _PIPE_BYTES >> 4)
+                fcntl.fcntl(
+                    pipe.ours.fileno(),
+                    _F_SETPIPE_SZ,
+                    _PIPE_BYTES if number < 2 else _PIPE_BYTES >> 4,
+                )
             except OSError:
                 pass  # the user's share of pipe memory is used up: the default size works too
 

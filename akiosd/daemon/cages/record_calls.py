@@ -27,7 +27,13 @@ class CallRecorder:
     """Owns the pump of one cage of the user ``caller``."""
 
     def __init__(
-        self, ledger: Ledger, log: LogId, compiled: Compiled, limits: Limits, bulk: Bulk, caller: int
+        self,
+        ledger: Ledger,
+        log: LogId,
+        compiled: Compiled,
+        limits: Limits,
+        bulk: Bulk,
+        caller: int,
     ) -> None:
         """``bulk`` measures how much this cage records; ``caller`` is the uid of its user.
 
@@ -52,7 +58,12 @@ class CallRecorder:
             rate, bounds = self._limits.events_per_second, compile_bounds(self._limits, pools)
             with leaf.open_v2() as group:
                 self._pump = Pump(
-                    listener.fileno(), self._compiled.pump_table, rate, self._ring, bounds=bounds, group=group.fileno()
+                    listener.fileno(),
+                    self._compiled.pump_table,
+                    rate,
+                    self._ring,
+                    bounds=bounds,
+                    group=group.fileno(),
                 )
         except BaseException:
             listener.close()

@@ -17,7 +17,10 @@ from akiosd.kernel.fanotify import MAX_EVENTS, FileEvent, FileEvents
 from akiosd.values.records import FileUsed, Lost, Record
 
 _log = get_log("files")
-_OVERFLOW = "the kernel had more names of executed and written files than its queue holds, or could not open a file"
+_OVERFLOW = (
+    "the kernel had more names of executed and written files than its queue holds, or could not"
+    " open a file"
+)
 _STALLED = "a file system did not answer when the kernel was to name executed and written files"
 _LINGER_S = 0.005
 _PATIENCE_S = 5.0
@@ -94,7 +97,8 @@ class FileRecorder:
                 found, lost = [], 1
             now = time.time_ns()
             records: list[Record] = [
-                FileUsed(ts=now, use=event.use, path=event.path, pid=event.pid, count=event.count) for event in found
+                FileUsed(ts=now, use=event.use, path=event.path, pid=event.pid, count=event.count)
+                for event in found
             ]
             if lost:
                 records.append(Lost(ts=now, count=lost, why=_OVERFLOW))
@@ -126,7 +130,9 @@ class FileRecorder:
         # nothing to wait for.
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            return await trio.to_thread.run_sync(read, limiter=self._limiter, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(
+                read, limiter=self._limiter, abandon_on_cancel=True
+            )
         except trio.Cancelled:
             if not back:
                 left = True

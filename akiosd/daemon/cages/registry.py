@@ -116,7 +116,9 @@ class Registry:
         kept = self.kept.get(name)
         if kept is None or (peer.role != "root" and kept.owner[0] != peer.uid):
             running = name in self.running and self.running[name].peer.uid == peer.uid
-            what = f"the cage {name} still runs" if running else f"no ended cage {name} with changes"
+            what = (
+                f"the cage {name} still runs" if running else f"no ended cage {name} with changes"
+            )
             raise DeniedError(what, next="list cages with: akiosctl ps --all")
         return kept
 
@@ -128,7 +130,9 @@ class Registry:
         infos = [self._describe(cage) for cage in self.running.values()]
         infos += [kept.info for name, kept in self.kept.items() if name not in self.running]
         infos += self._list_ended({info.cage for info in infos})
-        wanted = [info for info in infos if (everyone or info.uid == peer.uid) and info.cage > after]
+        wanted = [
+            info for info in infos if (everyone or info.uid == peer.uid) and info.cage > after
+        ]
         wanted.sort(key=lambda info: info.cage)
         return wanted[:MAX_LISTED], len(wanted) > MAX_LISTED
 
@@ -144,14 +148,27 @@ class Registry:
     def _describe(self, cage: Cage) -> wire.CageInfo:
         result = cage.result
         return wire.CageInfo(
-            cage=cage.id, uid=cage.peer.uid, user=user_name(cage.peer.uid), state=cage.life.state,
-            argv=cut_argv(cage.request.argv), workspace=cage.workspace_name, started_ns=cage.started_ns,
-            ended_ns=cage.ended_ns, exit_code=result.exit_code if result else 0,
-            reason=result.reason if result else "", changes=cage.changes, pid=cage.pid,
-            tty=cage.request.tty is not None, detached=cage.detached, usd_micro=cage.spend.account.usd_micro,
-            calls=cage.spend.account.calls, gid=cage.peer.gid, directory=cage.workspace_id, order=cage.order,
+            cage=cage.id,
+            uid=cage.peer.uid,
+            user=user_name(cage.peer.uid),
+            state=cage.life.state,
+            argv=cut_argv(cage.request.argv),
+            workspace=cage.workspace_name,
+            started_ns=cage.started_ns,
+            ended_ns=cage.ended_ns,
+            exit_code=result.exit_code if result else 0,
+            reason=result.reason if result else "",
+            changes=cage.changes,
+            pid=cage.pid,
+            tty=cage.request.tty is not None,
+            detached=cage.detached,
+            usd_micro=cage.spend.account.usd_micro,
+            calls=cage.spend.account.calls,
+            gid=cage.peer.gid,
+            directory=cage.workspace_id,
+            order=cage.order,
             outdated=cage.is_outdated(),
-        )  # fmt: skip
+        )
 
     # ---- what outlives this process
     # ----------------------------------------------------------------
@@ -176,11 +193,17 @@ class Registry:
     def _describe_kept(self, cage: Cage) -> KeptCage:
         caller, where = cage.caller, cage.workspace_id
         return KeptCage(
-            info=self._describe(cage), owner=(caller.uid, caller.gid), inside=(caller.inside, caller.inside_gid),
-            host_id=cage.prepared.host_id, host_gid=cage.prepared.host_gid,
-            disk_size=cage.prepared.slot.size, workspace_id=(where.device, where.inode),
-            workspace_born_ns=where.born_ns, protect=cage.policy.filesystem.protect, boot=self._boot,
-        )  # fmt: skip
+            info=self._describe(cage),
+            owner=(caller.uid, caller.gid),
+            inside=(caller.inside, caller.inside_gid),
+            host_id=cage.prepared.host_id,
+            host_gid=cage.prepared.host_gid,
+            disk_size=cage.prepared.slot.size,
+            workspace_id=(where.device, where.inode),
+            workspace_born_ns=where.born_ns,
+            protect=cage.policy.filesystem.protect,
+            boot=self._boot,
+        )
 
     def _remember(self, info: wire.CageInfo) -> None:
         """The cage ended and nothing of it waits, but it may still be the last one of its
@@ -191,7 +214,9 @@ class Registry:
             for name in self.ended.add(info):
                 pending_changes.drop(self._host.cages_dir / name)
         except OSError as error:
-            _log.error("an ended cage is forgotten with the next start", cage=info.cage, error=str(error))
+            _log.error(
+                "an ended cage is forgotten with the next start", cage=info.cage, error=str(error)
+            )
 
 
 def cut_argv(argv: tuple[bytes, ...]) -> tuple[bytes, ...]:

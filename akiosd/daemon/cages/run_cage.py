@@ -1,4 +1,5 @@
-"""One cage, from request to end: carries events between the kernel and :mod:`akiosd.cage.machine`.
+"""One cage, from request to end: carries events between the kernel and
+:mod:`akiosd.cage.machine`.
 """
 
 from __future__ import annotations
@@ -66,7 +67,14 @@ class Cage:
     """
 
     def __init__(
-        self, host: Host, prepared: Prepared, peer: Peer, request: Run, fds: list[int], hurried: Hurried, order: int
+        self,
+        host: Host,
+        prepared: Prepared,
+        peer: Peer,
+        request: Run,
+        fds: list[int],
+        hurried: Hurried,
+        order: int,
     ) -> None:
         self.host = host
         self._hurried = hurried
@@ -118,7 +126,7 @@ class Cage:
         """Seconds for which the end waits until killed processes are gone."""
         self._agent_ran = False
 
-    # ---- what others may do to it ------------------------------------------------------------------
+    # ---- what others may do to it ----------------------------------------------------------------
 
     def post(self, event: Event) -> None:
         """Tell the cage what happened; to be called from the Trio thread, never blocks."""
@@ -147,7 +155,11 @@ class Cage:
         """
         if self._gateway is None or self.life.state != "running":
             stream.close()
-            raise DeniedError(f"the cage {self.id} does not run its agent now", "http", "list cages with: akiosctl ps")
+            raise DeniedError(
+                f"the cage {self.id} does not run its agent now",
+                "http",
+                "list cages with: akiosctl ps",
+            )
         await self._gateway.connect(stream)
 
     def freeze(self, frozen: bool) -> None:
@@ -159,7 +171,11 @@ class Cage:
         """Whether the host's programs were updated since the cage began; recorded when it is first
         seen.
         """
-        if self.life.state == "running" and not self._system_changed and self.host.system.state() != self._system:
+        if (
+            self.life.state == "running"
+            and not self._system_changed
+            and self.host.system.state() != self._system
+        ):
             self._system_changed = True
             self.host.ledger.append(self.log, records.SystemChanged(ts=time.time_ns()))
         return self.life.state == "running" and self._system_changed
@@ -167,7 +183,7 @@ class Cage:
     def _end_by_spending(self, kind: str, detail: str) -> None:
         self.post(Event("limit", kind, detail=detail))
 
-    # ---- its life ----------------------------------------------------------------------------------
+    # ---- its life --------------------------------------------------------------------------------
 
     async def run(self, on_started: StartedCallback) -> None:
         """The whole life of the cage.  ``on_started`` gets the reply and the descriptors for the
@@ -225,7 +241,11 @@ class Cage:
         left_behind.check(self.peer.uid)
         if self.policy.syscalls.trace != "none":
             self._files = FileRecorder(self.prepared.owner, self.peer.uid)
-        watch = self._files.events.group if self._files is not None and self._files.events is not None else None
+        watch = (
+            self._files.events.group
+            if self._files is not None and self._files.events is not None
+            else None
+        )
         parts = Parts(self.host, self.prepared, run, self.workspace_fd, self.bind_fds, watch)
         try:
             values = await build_confinement(parts, _user_name(run.user_name, self.caller))
@@ -243,7 +263,7 @@ class Cage:
         self._gateway = self._make_gateway()
         self._calls = CallRecorder(
             self.host.ledger, self.log, values.filter, self.policy.limits, self._bulk, self.peer.uid
-        )  # fmt: skip
+        )
         self._policy_sha256 = hashlib.sha256(msgspec.msgpack.encode(self.policy)).digest()
         self._said = InitStatus(self._status, self._plan, run.argv[0], self.post)
         self._nursery.start_soon(self._said.listen)
@@ -261,7 +281,12 @@ class Cage:
         """Take over the parked child with its descriptors."""
         child, self.prepared.child = self.prepared.child, None
         if child is not None:
-            self.pid, self._pidfd, self._status, self._mounts = child.pid, child.process, child.status, child.mounts
+            self.pid, self._pidfd, self._status, self._mounts = (
+                child.pid,
+                child.process,
+                child.status,
+                child.mounts,
+            )
 
     def _make_gateway(self) -> Gateway:
         """The gateway's sockets exist before the agent does; its process is made when the agent
@@ -271,7 +296,9 @@ class Cage:
         assert prepared.authority is not None
         listeners.fit(bound, prepared.network, self.policy.network)
         prepared.bound = []
-        return Gateway(self.host, self.id, self.policy, prepared.authority, bound, self._book, self.spend)
+        return Gateway(
+            self.host, self.id, self.policy, prepared.authority, bound, self._book, self.spend
+        )
 
     @property
     def master(self) -> Fd | None:
@@ -298,11 +325,16 @@ class Cage:
         bad = [layer for layer in self.posture if layer.status != "enforced"]
         if bad and not self.request.allow_degraded:
             raise LayerUnavailableError(
-                f"a layer is not enforced: {bad[0]}", "posture", "see akiosctl doctor; --allow-degraded runs without it"
+                f"a layer is not enforced: {bad[0]}",
+                "posture",
+                "see akiosctl doctor; --allow-degraded runs without it",
             )
         ledger = self.host.ledger
         origin = ledger.origin(self.log)
-        ledger.append(HOST_LOG, records.CageBirth(ts=time.time_ns(), cage=self.id, uid=self.peer.uid, origin=origin))
+        ledger.append(
+            HOST_LOG,
+            records.CageBirth(ts=time.time_ns(), cage=self.id, uid=self.peer.uid, origin=origin),
+        )
         if self.request.tty is not None and self.master is None:
             raise CageFailedError("the cage gave no terminal", "pty")
         await ledger.commit(self.log, self._birth(bool(bad)))
@@ -313,9 +345,16 @@ class Cage:
         assert self._status is not None and self._gateway is not None
         self._agent_ran = True
         await self._status.send("go")
-        numbers = [self.master.fileno()] if self.master is not None else [fd.fileno() for fd in self.stdio]
+        numbers = (
+            [self.master.fileno()]
+            if self.master is not None
+            else [fd.fileno() for fd in self.stdio]
+        )
         reply = Started(
-            cage=self.id, tty=self.master is not None, output=self.policy.limits.output, posture=self.posture
+            cage=self.id,
+            tty=self.master is not None,
+            output=self.policy.limits.output,
+            posture=self.posture,
         )
         await self._on_started(reply, numbers)
         if not self.detached and self.master is None:
@@ -328,10 +367,15 @@ class Cage:
 
     def _birth(self, degraded: bool) -> records.Birth:
         return records.Birth(
-            ts=time.time_ns(), cage=self.id, uid=self.peer.uid, argv=self.request.argv, cwd=self.request.cwd,
+            ts=time.time_ns(),
+            cage=self.id,
+            uid=self.peer.uid,
+            argv=self.request.argv,
+            cwd=self.request.cwd,
             policy_sha256=self._policy_sha256,
-            posture=tuple(records.Layer(s.layer, s.status, s.detail) for s in self.posture), degraded=degraded,
-        )  # fmt: skip
+            posture=tuple(records.Layer(s.layer, s.status, s.detail) for s in self.posture),
+            degraded=degraded,
+        )
 
     def _read_posture(self) -> tuple[LayerState, ...]:
         assert self._confinement is not None and self._calls is not None and self._said is not None
@@ -339,23 +383,37 @@ class Cage:
         status, mountinfo, uid_map, limits = probe.read_process(self.pid)
         disks = self.host.disks
         evidence = posture.Evidence(
-            status=status, mountinfo=mountinfo, uid_map=uid_map,
-            namespaces=probe.read_namespaces(self.pid), own_namespaces=self.host.own_namespaces,
+            status=status,
+            mountinfo=mountinfo,
+            uid_map=uid_map,
+            namespaces=probe.read_namespaces(self.pid),
+            own_namespaces=self.host.own_namespaces,
             landlock_proved=self._said.landlock_proved,
             landlock=describe_landlock(values.landlock) if values.landlock is not None else "",
-            cgroup=self.prepared.limits_found, cgroup_missing=self.prepared.limits_missing,
+            cgroup=self.prepared.limits_found,
+            cgroup_missing=self.prepared.limits_missing,
             disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
-            pump_running=self._calls.running, limits=limits, core_to_socket=probe.core_goes_to_a_socket(),
+            pump_running=self._calls.running,
+            limits=limits,
+            core_to_socket=probe.core_goes_to_a_socket(),
             files_missing=self._files.missing if self._files is not None else "",
-        )  # fmt: skip
+        )
         wanted = posture.Wanted(
-            host_id=values.identity.host_id, host_gid=values.identity.host_gid, uid_lines=self.prepared.uid_lines,
-            workspace=os.fsdecode(self.request.workspace), workspace_mode=self.policy.filesystem.workspace,
-            tty=self.request.tty is not None, as_caller=self.prepared.is_caller, files=self._files is not None,
-        )  # fmt: skip
-        return (*posture.check(evidence, wanted), LayerState("ledger", "enforced", "birth durable before the agent"))
+            host_id=values.identity.host_id,
+            host_gid=values.identity.host_gid,
+            uid_lines=self.prepared.uid_lines,
+            workspace=os.fsdecode(self.request.workspace),
+            workspace_mode=self.policy.filesystem.workspace,
+            tty=self.request.tty is not None,
+            as_caller=self.prepared.is_caller,
+            files=self._files is not None,
+        )
+        return (
+            *posture.check(evidence, wanted),
+            LayerState("ledger", "enforced", "birth durable before the agent"),
+        )
 
-    # ---- what can end it ---------------------------------------------------------------------------
+    # ---- what can end it -------------------------------------------------------------------------
 
     async def _watch_start(self, remote: str) -> None:
         """End a start that waits for a file system of the caller's: the child may wait for ever,
@@ -385,7 +443,7 @@ class Cage:
         if before <= self.policy.limits.audit_bytes < self._calls.bytes:
             self.post(Event("limit", "audit_limit"))
 
-    # ---- its end -----------------------------------------------------------------------------------
+    # ---- its end ---------------------------------------------------------------------------------
 
     async def _collect(self) -> None:
         """Everything in the leaf is dying: reap init, drain the last records, report the end."""
@@ -414,7 +472,12 @@ class Cage:
         rusage = self._said.rusage if self._said is not None else (0, 0, 0)
         await record_end(self.host.ledger, self.log, self.id, end, self.life.status, rusage)
         self.result = Ended(
-            cage=self.id, exit_code=end.exit_code, kind=end.kind, reason=end.reason, usage=usage, changes=self.changes
+            cage=self.id,
+            exit_code=end.exit_code,
+            kind=end.kind,
+            reason=end.reason,
+            usage=usage,
+            changes=self.changes,
         )
         if self.changes:
             self.on_changes(self)
@@ -444,7 +507,9 @@ class Cage:
         gone = await give_back("its control groups", self._cgroup.destroy) and gone
         if not self.ended.is_set():
             self._keep_what_is_there()
-        await give_back("its disk", functools.partial(trio.to_thread.run_sync, self._give_disk_back, gone))
+        await give_back(
+            "its disk", functools.partial(trio.to_thread.run_sync, self._give_disk_back, gone)
+        )
         if gone:
             self.host.uids.give_back(self.prepared.owner)
         if not self.changes:
@@ -469,10 +534,16 @@ class Cage:
         try:
             self.changes = self._has_changes()
         except OSError as error:
-            _log.error("whether a workspace was changed is not known", cage=self.id, error=str(error))
+            _log.error(
+                "whether a workspace was changed is not known", cage=self.id, error=str(error)
+            )
             self.changes = True
         self.result = Ended(
-            cage=self.id, exit_code=125, kind="internal", reason="killed: AKIOS failed", changes=self.changes
+            cage=self.id,
+            exit_code=125,
+            kind="internal",
+            reason="killed: AKIOS failed",
+            changes=self.changes,
         )
         if self.changes:
             self.on_changes(self)

@@ -33,9 +33,16 @@ class Spool:
 
     async def run(self, sources: list[Fd]) -> None:
         """Copy until every source has ended, or :meth:`stop`; the sources stay the caller's."""
-        with trio.CancelScope() as self._scope, Fd(
-            os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        ) as target:
+        with (
+            trio.CancelScope() as self._scope,
+            Fd(
+                os.open(
+                    self.path,
+                    os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW,
+                    0o600,
+                )
+            ) as target,
+        ):
             async with trio.open_nursery() as nursery:
                 for source in sources:
                     nursery.start_soon(self._copy, source.dup(), target.fileno())

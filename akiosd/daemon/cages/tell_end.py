@@ -21,7 +21,12 @@ from akiosd.values.usage import Usage
 
 
 def read_usage(
-    group: CageCgroup, slot: Slot, calls: CallRecorder | None, account: Account, limits: Limits, wall_ns: int
+    group: CageCgroup,
+    slot: Slot,
+    calls: CallRecorder | None,
+    account: Account,
+    limits: Limits,
+    wall_ns: int,
 ) -> Usage:
     """What the whole cage has used, also what was killed: init's rusage knows only what it could
     reap.
@@ -31,13 +36,23 @@ def read_usage(
     """
     found, (used, limit), (user_ns, system_ns) = group.events(), slot.space(), group.cpu_ns()
     return Usage(
-        wall_ns=wall_ns, user_ns=user_ns, system_ns=system_ns,
-        memory_peak=found.peak, memory_limit=found.limit if limits.memory else 0,
-        oom_kills=found.oom_kills, pids_peak=found.pids_peak, pids_limit=found.pids_limit,
-        pids_denied=found.pids_denied, disk_used=used, disk_limit=limit,
-        records=calls.records if calls is not None else 0, denials=calls.denials if calls is not None else 0,
-        usd_micro=account.usd_micro, tokens=account.tokens, calls=account.calls,
-    )  # fmt: skip
+        wall_ns=wall_ns,
+        user_ns=user_ns,
+        system_ns=system_ns,
+        memory_peak=found.peak,
+        memory_limit=found.limit if limits.memory else 0,
+        oom_kills=found.oom_kills,
+        pids_peak=found.pids_peak,
+        pids_limit=found.pids_limit,
+        pids_denied=found.pids_denied,
+        disk_used=used,
+        disk_limit=limit,
+        records=calls.records if calls is not None else 0,
+        denials=calls.denials if calls is not None else 0,
+        usd_micro=account.usd_micro,
+        tokens=account.tokens,
+        calls=account.calls,
+    )
 
 
 def end_facts(life: Life, usage: Usage, limits: Limits) -> EndFacts:
@@ -47,7 +62,9 @@ def end_facts(life: Life, usage: Usage, limits: Limits) -> EndFacts:
     """
     signal = end_signal(life.status)
     code = -1 if life.status < 0 else (128 + signal if signal else os.WEXITSTATUS(life.status))
-    return EndFacts(cause=life.cause, status=code, signal=signal, usage=usage, limits=limits, detail=life.detail)
+    return EndFacts(
+        cause=life.cause, status=code, signal=signal, usage=usage, limits=limits, detail=life.detail
+    )
 
 
 def end_signal(status: int) -> int:
@@ -66,8 +83,17 @@ async def record_end(
     """
     now = time.time_ns()
     used = records.Rusage(user_ns=rusage[0], system_ns=rusage[1], max_rss=rusage[2])
-    ledger.append(HOST_LOG, records.CageEnd(ts=now, cage=cage, exit_code=end.exit_code, reason=end.reason))
+    ledger.append(
+        HOST_LOG, records.CageEnd(ts=now, cage=cage, exit_code=end.exit_code, reason=end.reason)
+    )
     await ledger.commit(
-        log, records.End(ts=now, exit_code=end.exit_code, signal=end_signal(status), reason=end.reason, rusage=used)
+        log,
+        records.End(
+            ts=now,
+            exit_code=end.exit_code,
+            signal=end_signal(status),
+            reason=end.reason,
+            rusage=used,
+        ),
     )
     ledger.close_log(log)

@@ -41,7 +41,9 @@ async def open_view(host: Host, kept: KeptCage, workspace: Fd) -> Fd:
     """
     if not identify(workspace.fileno()).is_same(kept.directory):
         raise DeniedError(
-            "this is not the directory the cage was started in", kept.info.cage, "go back to that directory"
+            "this is not the directory the cage was started in",
+            kept.info.cage,
+            "go back to that directory",
         )
     display = host.config.uids.display_base
     lines = IdMap(
@@ -95,7 +97,11 @@ async def _mount(host: Host, slot: Fd, lower: Fd) -> Fd:
     with theirs, host.cgroups.open_helpers() as group:
         fds = {"slot": slot.fileno(), "lower": lower.fileno()}
         _pid, process = await host.launcher.clone_cage(
-            encode(plan), theirs.fileno(), group.fileno(), [fds[name] for name in plan.fd_names()], CLONE_NEWNS
+            encode(plan),
+            theirs.fileno(),
+            group.fileno(),
+            [fds[name] for name in plan.fd_names()],
+            CLONE_NEWNS,
         )
     try:
         message, view = await ours.receive()

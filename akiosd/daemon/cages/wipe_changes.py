@@ -39,7 +39,10 @@ def wipe_changes(directory: Path, disks: Disks, size: int, how: How) -> str:
         overwrite(slot.directory, how)
     finally:
         slot.release()
-    return "not overwritten: what the agent itself had removed, in free blocks of the image that all cages share"
+    return (
+        "not overwritten: what the agent itself had removed, in free blocks of the image that all"
+        " cages share"
+    )
 
 
 def _mark(directory: Path) -> None:

@@ -34,7 +34,9 @@ class Authority:
     @cached_property
     def pem(self) -> bytes:
         """The certificate as PEM."""
-        return x509.load_der_x509_certificate(self.certificate).public_bytes(serialization.Encoding.PEM)
+        return x509.load_der_x509_certificate(self.certificate).public_bytes(
+            serialization.Encoding.PEM
+        )
 
 
 def make_authority(cage: str, now: datetime) -> Authority:
@@ -64,10 +66,12 @@ def make_authority(cage: str, now: datetime) -> Authority:
     return Authority(
         certificate.public_bytes(serialization.Encoding.DER),
         key.private_bytes(
-            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
         ),
         now,
-    )  # fmt: skip
+    )
 
 
 def make_authority_now(cage: str) -> Authority:
@@ -77,6 +81,13 @@ def make_authority_now(cage: str) -> Authority:
 
 def _only_signs_certificates() -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=False, key_cert_sign=True, crl_sign=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

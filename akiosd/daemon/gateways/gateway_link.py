@@ -125,7 +125,7 @@ class GatewayLink:
         """Close the socket; the gateway ends when it sees that."""
         self._socket.close()
 
-    # ---- messages ----------------------------------------------------------------------------------
+    # ---- messages --------------------------------------------------------------------------------
 
     async def _take(self, message: FromGateway, nursery: trio.Nursery) -> None:
         if isinstance(message, GatewayRecords):
@@ -149,9 +149,13 @@ class GatewayLink:
 
     async def _record(self, report: GatewayRecords, nursery: trio.Nursery) -> None:
         now = time.time_ns()
-        stamped = [msgspec.structs.replace(record, ts=now, v=SCHEMA_VERSION) for record in report.records]
+        stamped = [
+            msgspec.structs.replace(record, ts=now, v=SCHEMA_VERSION) for record in report.records
+        ]
         if not stamped or not all(isinstance(record, _ITS_OWN) for record in stamped):
-            raise ProtocolError("a report of nothing, or of what is not a gateway's to tell", "gateway")
+            raise ProtocolError(
+                "a report of nothing, or of what is not a gateway's to tell", "gateway"
+            )
         index = await self._book.append(stamped)
         if report.report > 0:
             token = object()
@@ -165,7 +169,7 @@ class GatewayLink:
         finally:
             self._unkept.release_on_behalf_of(token)
 
-    # ---- bytes -------------------------------------------------------------------------------------
+    # ---- bytes -----------------------------------------------------------------------------------
 
     async def _receive(self) -> FromGateway | None:
         """The next message; None at the end.  Descriptors have no way in: recv(2) drops them."""
@@ -180,7 +184,9 @@ class GatewayLink:
                 try:
                     self._messages.append(_decoder.decode(frame.payload))
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                    raise ProtocolError(f"a gateway's message is not one: {error}"[:200], "gateway") from None
+                    raise ProtocolError(
+                        f"a gateway's message is not one: {error}"[:200], "gateway"
+                    ) from None
         return self._messages.pop(0)
 
     async def _send(self, message: ToGateway) -> None:

@@ -19,7 +19,9 @@ from akiosd.values.records import Record, encode_entry
 class Book:
     """``count`` is called with the bytes of each append, which ``audit_bytes`` bounds."""
 
-    def __init__(self, ledger: Ledger, log: LogId, limits: Limits, count: Callable[[int], None], bulk: Bulk) -> None:
+    def __init__(
+        self, ledger: Ledger, log: LogId, limits: Limits, count: Callable[[int], None], bulk: Bulk
+    ) -> None:
         self._ledger, self._log, self._count = ledger, log, count
         self._bulk = bulk
         rate = limits.events_per_second
@@ -42,5 +44,6 @@ class Book:
 
     async def wait_durable(self, index: int) -> None:
         """Wait until the entry at ``index`` is on disk."""
-        # One denial is answered as soon as it is on disk, a hundred a second with what is written every 10 ms anyway.
+        # One denial is answered as soon as it is on disk, a hundred a second with what is written
+        # every 10 ms anyway.
         await self._ledger.wait_durable(self._log, index, hasten=not self._bulk.is_busy)

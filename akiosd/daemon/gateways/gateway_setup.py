@@ -30,7 +30,9 @@ class GatewaySetup(NamedTuple):
 
 def allowed_providers(policy: Policy) -> tuple[str, ...]:
     """The providers a cage may call, in the order of ``PROVIDERS``."""
-    return tuple(name for name in PROVIDERS if policy.network.llm and name in policy.network.providers)
+    return tuple(
+        name for name in PROVIDERS if policy.network.llm and name in policy.network.providers
+    )
 
 
 def gateway_setup(host: Host, policy: Policy) -> GatewaySetup:
@@ -73,7 +75,9 @@ def _region(provider: str, settings: ProviderConfig | None, key: Key | None) -> 
     if regions is None:
         return ""
     return (
-        (key.region if key is not None else "") or (settings.region if settings is not None else "") or regions.default
+        (key.region if key is not None else "")
+        or (settings.region if settings is not None else "")
+        or regions.default
     )
 
 

@@ -50,9 +50,15 @@ class Gateway:
     """
 
     def __init__(
-        self, host: Host, cage: str, policy: Policy, authority: Authority, bound: Sequence[Bound], book: Book,
+        self,
+        host: Host,
+        cage: str,
+        policy: Policy,
+        authority: Authority,
+        bound: Sequence[Bound],
+        book: Book,
         spend: Spend,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._host, self._cage, self._policy, self._authority = host, cage, policy, authority
         self._book, self._spend = book, spend
         self._bound = list(bound)
@@ -146,7 +152,7 @@ class Gateway:
             await self._group.destroy()
         self._host.uids.give_back(self._uid)
 
-    # ---- one process -------------------------------------------------------------------------------
+    # ---- one process -----------------------------------------------------------------------------
 
     async def _live(self) -> str:
         """One gateway from fork to death; returns why it ended."""
@@ -162,7 +168,9 @@ class Gateway:
                     posture = await link.receive_ready()
                 if patience.cancelled_caught:
                     raise CageFailedError(f"it was not ready after {_READY_S} s", "gateway")
-                _log.debug("a gateway is confined", cage=self._cage, pid=self.pid, layers=list(posture))
+                _log.debug(
+                    "a gateway is confined", cage=self._cage, pid=self.pid, layers=list(posture)
+                )
                 self._check(process)
                 await link.send_setup(self._setup(), [one.fd.fileno() for one in self._bound])
                 self._link = link
@@ -189,7 +197,10 @@ class Gateway:
         group = self._make_group()
         if not self._uid:
             self._uid = self._host.uids.take()
-        files = [Fd(os.open(group.v2 / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)), *group.open_v1_tasks().values()]
+        files = [
+            Fd(os.open(group.v2 / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)),
+            *group.open_v1_tasks().values(),
+        ]
         try:
             fds = [link.fileno(), *(file.fileno() for file in files)]
             self.pid, process = await self._host.zygote.fork(self._cage, self._uid, fds)
@@ -215,11 +226,18 @@ class Gateway:
         """
         proc = Path("/proc", str(self.pid))
         try:
-            status, groups = (proc / "status").read_text(errors="replace"), (proc / "cgroup").read_text()
+            status, groups = (
+                (proc / "status").read_text(errors="replace"),
+                (proc / "cgroup").read_text(),
+            )
         except OSError as error:
-            raise KernelError(f"the gateway cannot be looked at: {error.strerror}", "gateway") from None
+            raise KernelError(
+                f"the gateway cannot be looked at: {error.strerror}", "gateway"
+            ) from None
         if _is_readable(process):
-            raise CageFailedError("it died before it was set up", "gateway")  # so that was another's pid, perhaps
+            raise CageFailedError(
+                "it died before it was set up", "gateway"
+            )  # so that was another's pid, perhaps
         check_status(status, self._uid)
         assert self._group is not None
         ours = sum(line.endswith("/" + self._group.v2.name) for line in groups.splitlines())
@@ -230,11 +248,18 @@ class Gateway:
         self._pseudonym_key = self._pseudonym_key or os.urandom(32)
         told = gateway_setup(self._host, self._policy)
         return Setup(
-            cage=self._cage, policy=self._policy, listeners=tuple(one.listener for one in self._bound),
-            providers=told.providers, prices=told.prices, hosts=told.hosts, roots=told.roots,
-            ca_certificate=self._authority.certificate, ca_key=self._authority.key,
-            pseudonym_key=self._pseudonym_key, addresses=dict(self._addresses),
-        )  # fmt: skip
+            cage=self._cage,
+            policy=self._policy,
+            listeners=tuple(one.listener for one in self._bound),
+            providers=told.providers,
+            prices=told.prices,
+            hosts=told.hosts,
+            roots=told.roots,
+            ca_certificate=self._authority.certificate,
+            ca_key=self._authority.key,
+            pseudonym_key=self._pseudonym_key,
+            addresses=dict(self._addresses),
+        )
 
     async def _reap(self, process: Fd | None) -> str:
         if process is None:

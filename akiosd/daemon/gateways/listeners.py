@@ -44,7 +44,9 @@ def fit(bound: list[Bound], network: Fd, policy: Network) -> None:
     """Change ``bound`` in place to what ``policy`` needs.  Raises PolicyError, KernelError."""
     served = local_ports(policy)
     # A provider's program that the agent starts itself may have the port.
-    for found in [one for one in bound if one.listener.kind == "local" and one.listener.port not in served]:
+    for found in [
+        one for one in bound if one.listener.kind == "local" and one.listener.port not in served
+    ]:
         bound.remove(found)
         found.fd.close()
     wanted = (Listener("capture", port) for port in capture_ports(policy) if port not in WEB_PORTS)
@@ -60,8 +62,13 @@ def _open(network: Fd, listeners: Iterable[Listener]) -> list[Bound]:
 
 
 def _spec(listener: Listener) -> SocketSpec:
-    # What is captured may have been sent to any address of the range; the rest to this machine alone.
+    # What is captured may have been sent to any address of the range; the rest to this machine
+    # alone.
     host = "0.0.0.0" if listener.kind == "capture" else "127.0.0.1"
     if listener.kind == "dns":
-        return SocketSpec(socket.AF_INET, socket.SOCK_DGRAM, 0, encode_inet_address(host, listener.port))
-    return SocketSpec(socket.AF_INET, socket.SOCK_STREAM, 0, encode_inet_address(host, listener.port), _BACKLOG)
+        return SocketSpec(
+            socket.AF_INET, socket.SOCK_DGRAM, 0, encode_inet_address(host, listener.port)
+        )
+    return SocketSpec(
+        socket.AF_INET, socket.SOCK_STREAM, 0, encode_inet_address(host, listener.port), _BACKLOG
+    )

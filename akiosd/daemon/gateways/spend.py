@@ -87,7 +87,9 @@ class Spend:
         _check_digest(ask.request)
         self._waiting.pop(call, None)
         # It is kept while the call is open, a thousand of them at once.
-        ask = msgspec.structs.replace(ask, provider=ask.provider[:_MAX_NAME], model=ask.model[:_MAX_NAME])
+        ask = msgspec.structs.replace(
+            ask, provider=ask.provider[:_MAX_NAME], model=ask.model[:_MAX_NAME]
+        )
         if self._closed:
             return Denial("budget.usd", "the run has ended", status=PAYMENT_REQUIRED, final=True)
         if call in self._early:
@@ -156,14 +158,24 @@ class Spend:
         account, now = self.account, self._clock_ns()
         shown = list(account.open.values())[:_MAX_OPEN_SHOWN]
         return BudgetReply(
-            cage=cage, limits=account.limits, usd_micro=account.usd_micro,
-            reserved_usd_micro=account.reserved_usd_micro, input_tokens=account.input_tokens,
-            output_tokens=account.output_tokens, reserved_tokens=account.reserved_tokens, calls=account.calls,
-            minute_usd_micro=account.paid.total(now), minute_requests=account.granted.total(now),
-            models=tuple(self._models.values()), open_calls=len(account.open), refused=self.refused,
-            open=tuple(OpenCall(_name(o.provider, o.model), o.usd_micro, now - o.at_ns) for o in shown),
+            cage=cage,
+            limits=account.limits,
+            usd_micro=account.usd_micro,
+            reserved_usd_micro=account.reserved_usd_micro,
+            input_tokens=account.input_tokens,
+            output_tokens=account.output_tokens,
+            reserved_tokens=account.reserved_tokens,
+            calls=account.calls,
+            minute_usd_micro=account.paid.total(now),
+            minute_requests=account.granted.total(now),
+            models=tuple(self._models.values()),
+            open_calls=len(account.open),
+            refused=self.refused,
+            open=tuple(
+                OpenCall(_name(o.provider, o.model), o.usd_micro, now - o.at_ns) for o in shown
+            ),
             ending=account.ending.detail if account.ending is not None else "",
-        )  # fmt: skip
+        )
 
     # ---- inside
     # --------------------------------------------------------------------------------------
@@ -177,9 +189,13 @@ class Spend:
         if self._closed:
             return
         record = SpendWarning(
-            ts=self._now_ns(), provider=ask.provider, model=ask.model, rule=refusal.rule, words=refusal.words,
+            ts=self._now_ns(),
+            provider=ask.provider,
+            model=ask.model,
+            rule=refusal.rule,
+            words=refusal.words,
             final=refusal.final,
-        )  # fmt: skip
+        )
         await self._book.wait_durable(await self._book.append([record]))
 
     async def _record(self, settled: Settled, bill: Bill, now_ns: int) -> None:
@@ -187,11 +203,20 @@ class Spend:
             self._count(settled)
         held = settled.open
         record = LlmCall(
-            ts=self._now_ns(), provider=held.provider, model=held.model, outcome=settled.outcome,
-            usd_micro=settled.usd_micro, reserved_usd_micro=held.usd_micro,
-            total_usd_micro=self.account.usd_micro, tokens=settled.tokens, estimated=settled.estimated,
-            status=bill.status, stream=bill.stream, duration_ns=now_ns - held.at_ns, lowered=held.lowered,
-        )  # fmt: skip
+            ts=self._now_ns(),
+            provider=held.provider,
+            model=held.model,
+            outcome=settled.outcome,
+            usd_micro=settled.usd_micro,
+            reserved_usd_micro=held.usd_micro,
+            total_usd_micro=self.account.usd_micro,
+            tokens=settled.tokens,
+            estimated=settled.estimated,
+            status=bill.status,
+            stream=bill.stream,
+            duration_ns=now_ns - held.at_ns,
+            lowered=held.lowered,
+        )
         await self._book.append([record])
 
     def _count(self, settled: Settled) -> None:
@@ -200,10 +225,12 @@ class Spend:
             name = _OTHERS
         before = self._models.get(name, ModelSpend(name))
         self._models[name] = msgspec.structs.replace(
-            before, calls=before.calls + 1, usd_micro=before.usd_micro + settled.usd_micro,
+            before,
+            calls=before.calls + 1,
+            usd_micro=before.usd_micro + settled.usd_micro,
             input_tokens=before.input_tokens + settled.tokens.input,
             output_tokens=before.output_tokens + settled.tokens.output,
-        )  # fmt: skip
+        )
 
     def _tell_ending(self) -> None:
         ending = self.account.ending

@@ -23,7 +23,14 @@ from akiosd.ledger.edge import Edge
 from akiosd.ledger.epochs import Epoch
 from akiosd.ledger.frame import Forget
 from akiosd.ledger.merkle import PYTHON, Hasher
-from akiosd.ledger.note import MAX_NOTE_BYTES, NoteError, UntrustedNoteError, Vkey, is_signed_by, open_checkpoint
+from akiosd.ledger.note import (
+    MAX_NOTE_BYTES,
+    NoteError,
+    UntrustedNoteError,
+    Vkey,
+    is_signed_by,
+    open_checkpoint,
+)
 from akiosd.store import erasure_intent, prune
 from akiosd.store.durable import Directory, Disk, FileWriter, write_files
 from akiosd.store.lock import StateLock
@@ -31,7 +38,15 @@ from akiosd.store.log_dir import archive, directory, load_edge, read_entries, re
 from akiosd.store.recover import Opened, open_ledger
 from akiosd.store.wal import SEGMENT_BYTES
 from akiosd.values.ids import HOST_LOG, CageId, LogId
-from akiosd.values.records import CageDestroyed, KeyEpoch, LogOpen, Record, Recovered, decode_entry, encode_entry
+from akiosd.values.records import (
+    CageDestroyed,
+    KeyEpoch,
+    LogOpen,
+    Record,
+    Recovered,
+    decode_entry,
+    encode_entry,
+)
 
 QUEUE_BYTES = 8 << 20  # not yet in the WAL; beyond it producers wait
 _SALT_BYTES = 32
@@ -66,9 +81,14 @@ class Ledger:
         self._keys = KeyRing(self._committer, disk, opened.key, now_ns)
         self._publisher = Publisher(self._committer, opened.outgrown, self._keys, hasher, now_ns)
         self._committer.on_full, self._committer.on_room = self._tell_full, self._tell_room
-        self._minimum = prune.resume(opened.outgrown, opened.sequencer.logs[HOST_LOG].published.size)
+        self._minimum = prune.resume(
+            opened.outgrown, opened.sequencer.logs[HOST_LOG].published.size
+        )
         self._running = False
-        self._destroyed, self._overwritten = len(opened.forgotten), 0  # how often; up to which of these times
+        self._destroyed, self._overwritten = (
+            len(opened.forgotten),
+            0,
+        )  # how often; up to which of these times
         self._note_start(opened)
 
     @classmethod
@@ -122,7 +142,11 @@ class Ledger:
         self._publisher.demand(opened.unfinished)
 
     def _log_open(self) -> LogOpen:
-        return LogOpen(ts=self._now_ns(), salt=self._random(_SALT_BYTES), public_key=self._keys.current.public_key)
+        return LogOpen(
+            ts=self._now_ns(),
+            salt=self._random(_SALT_BYTES),
+            public_key=self._keys.current.public_key,
+        )
 
     # Appending
 
@@ -148,7 +172,9 @@ class Ledger:
         """Queue a record (or its entry bytes); returns its index.  It does not count before
         :meth:`wait_durable` returns.
         """
-        return self.append_many(log, [record if isinstance(record, bytes) else encode_entry(record)])
+        return self.append_many(
+            log, [record if isinstance(record, bytes) else encode_entry(record)]
+        )
 
     def append_many(self, log: LogId, entries: Sequence[bytes] | Batch) -> int:
         """Queue entries; returns the index of the first.  The content of a ``Batch`` is not
@@ -173,7 +199,11 @@ class Ledger:
     def has_room(self) -> bool:
         """Whether telemetry may be appended now."""
         sequencer = self._sequencer
-        return not self.full and sequencer.queued_bytes < QUEUE_BYTES and sequencer.waiting_bytes < 4 * WAITING_BYTES
+        return (
+            not self.full
+            and sequencer.queued_bytes < QUEUE_BYTES
+            and sequencer.waiting_bytes < 4 * WAITING_BYTES
+        )
 
     async def wait_room(self) -> None:
         """Wait until telemetry may be appended; readers of a ring do so before they drain it."""
@@ -207,7 +237,9 @@ class Ledger:
             await self._committer.in_thread(erasure_intent.begin, self._disk, log, intent)
         elif not self._destroying[log].root and await self._find_tombstone(log) is None:
             edge = await self._last_edge(log)
-            self._destroying[log] = msgspec.structs.replace(self._destroying[log], size=edge.size, root=edge.root())
+            self._destroying[log] = msgspec.structs.replace(
+                self._destroying[log], size=edge.size, root=edge.root()
+            )
         self._destroyed += 1
         await self._committer.commit_marks([Forget(log)])
 
@@ -243,7 +275,9 @@ class Ledger:
         record = await self._find_tombstone(log)
         if record is None:
             it = self._destroying[log]
-            record = CageDestroyed(ts=self._now_ns(), cage=log, size=it.size, root=it.root, method=it.method)
+            record = CageDestroyed(
+                ts=self._now_ns(), cage=log, size=it.size, root=it.root, method=it.method
+            )
             await self.commit(HOST_LOG, record)
         await self._committer.in_thread(erasure_intent.finish, self._disk, log)
         self._destroying.pop(log, None)
@@ -300,7 +334,9 @@ class Ledger:
         says.
         """
         self._minimum = minimum
-        await self._committer.in_thread(prune.set_minimum, self._outgrown, prune.Minimum(minimum, index))
+        await self._committer.in_thread(
+            prune.set_minimum, self._outgrown, prune.Minimum(minimum, index)
+        )
         self._committer.untidy_logs.set()
 
     @property
@@ -308,7 +344,9 @@ class Ledger:
         """All keys that signed so far; the present one is the last."""
         return self._keys.current.epochs
 
-    async def read(self, log: LogId, start: int, end: int, max_bytes: int | None = None) -> list[tuple[int, bytes]]:
+    async def read(
+        self, log: LogId, start: int, end: int, max_bytes: int | None = None
+    ) -> list[tuple[int, bytes]]:
         """The durable entries [start, end) of a log, open or not, from disk and memory, with their
         indices.
 
@@ -316,13 +354,17 @@ class Ledger:
         """
         start = max(start, self.first_index(log))
         published = self._sequencer.published_size(log)
-        first, waiting = (end, []) if published is None else self._sequencer.entries(log, start, end)
+        first, waiting = (
+            (end, []) if published is None else self._sequencer.entries(log, start, end)
+        )
         if published is None:
             published = await self._committer.in_thread(self._checkpoint_size, log)
         stop = min(end, published)
         entries: list[bytes] = []
         if start < stop:
-            entries = await self._committer.in_thread(read_entries, self._disk, log, start, stop, published, max_bytes)
+            entries = await self._committer.in_thread(
+                read_entries, self._disk, log, start, stop, published, max_bytes
+            )
             if start + len(entries) < stop:
                 return [*enumerate(entries, start)]
         return [*enumerate(entries, start), *enumerate(waiting, first)]
@@ -346,13 +388,17 @@ class Ledger:
                     return note, vkey
         except NoteError as error:
             raise NoteError(error.what, where=where) from None
-        raise UntrustedNoteError("the checkpoint is signed by none of this host's keys", where=where)
+        raise UntrustedNoteError(
+            "the checkpoint is signed by none of this host's keys", where=where
+        )
 
     def head(self, log: LogId) -> tuple[int, bytes]:
         """Size and root of an open log as last published, from memory; (0, b"") for others."""
         state = self._sequencer.logs.get(log)
         return (
-            (state.published.size, state.published.root()) if state is not None and state.published.size else (0, b"")
+            (state.published.size, state.published.root())
+            if state is not None and state.published.size
+            else (0, b"")
         )
 
     def key_list(self) -> bytes:
@@ -414,7 +460,9 @@ class Ledger:
             raise
         except OSError as error:
             where = str(error.filename or "")
-            self._committer.fail(LedgerError(f"the ledger's disk failed: {error.strerror}", where=where))
+            self._committer.fail(
+                LedgerError(f"the ledger's disk failed: {error.strerror}", where=where)
+            )
             raise
 
     async def aclose(self) -> None:

@@ -28,7 +28,9 @@ from akiosd.values.ids import HOST_LOG, LogId
 T = TypeVar("T")
 Subscriber = Callable[[LogId, int, list[bytes]], None]
 
-WAITING_BYTES = 8 << 20  # durable, not yet published; beyond it publication does not wait for its time
+WAITING_BYTES = (
+    8 << 20
+)  # durable, not yet published; beyond it publication does not wait for its time
 RESERVE_BYTES = 8 << 20
 RESERVE = "ledger/reserve"
 RETRY_S = 1.0
@@ -68,7 +70,9 @@ class Committer:
         self.untidy_logs.set()
         self._began = -1e9
         self._limiter = trio.CapacityLimiter(4)
-        self._wal_limiter = trio.CapacityLimiter(1)  # of its own: nothing else stands before a commit
+        self._wal_limiter = trio.CapacityLimiter(
+            1
+        )  # of its own: nothing else stands before a commit
 
     def append(self, log: LogId, entries: Sequence[bytes] | Batch) -> int:
         """Queue entries and wake the commit loop; returns the index of the first."""
@@ -94,7 +98,9 @@ class Committer:
     def check(self) -> None:
         """Raise ``LedgerError`` if the ledger has failed or is closed."""
         if self.failure is not None:
-            raise LedgerError("the ledger has failed", where=self.failure.what, next="restart akiosd")
+            raise LedgerError(
+                "the ledger has failed", where=self.failure.what, next="restart akiosd"
+            )
         if self.stopped.is_set():
             raise LedgerError("the ledger is closed")
 
@@ -158,12 +164,16 @@ class Committer:
         wal: Wal = self._wal
         while True:
             try:
-                return await trio.to_thread.run_sync(wal.write, commit.body, limiter=self._wal_limiter)
+                return await trio.to_thread.run_sync(
+                    wal.write, commit.body, limiter=self._wal_limiter
+                )
             except OSError as error:
                 self.no_room(error)
             if not await self.in_thread(self.drop_reserve):
                 if self.stopping:
-                    raise LedgerError("no room for the last records", next="make room on the state file system")
+                    raise LedgerError(
+                        "no room for the last records", next="make room on the state file system"
+                    )
                 await trio.sleep(RETRY_S)
 
     def _register(self, seq: int, commit: Commit) -> None:
@@ -175,7 +185,9 @@ class Committer:
             entries = mark.batch.entries()
             for callback in self.subscribers:
                 callback(mark.log, mark.first, entries)
-        if self.sequencer.waiting_bytes > WAITING_BYTES or any(self._is_first_unpublished(mark) for mark in announced):
+        if self.sequencer.waiting_bytes > WAITING_BYTES or any(
+            self._is_first_unpublished(mark) for mark in announced
+        ):
             self.wake_publisher()
 
     def _is_first_unpublished(self, mark: Entries) -> bool:

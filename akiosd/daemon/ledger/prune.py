@@ -32,7 +32,9 @@ async def prune_host_log(ledger: Ledger, cages: Iterable[LogId], below: int, now
         return first
     roots = await _last_roots(ledger, cages)
     for start in range(0, len(roots), ROOTS_IN_A_RECORD):
-        ledger.append(HOST_LOG, Roots(ts=now_ns, roots=tuple(roots[start : start + ROOTS_IN_A_RECORD])))
+        ledger.append(
+            HOST_LOG, Roots(ts=now_ns, roots=tuple(roots[start : start + ROOTS_IN_A_RECORD]))
+        )
     epochs = tuple((epoch.number, epoch.public_key, epoch.certified_by) for epoch in ledger.epochs)
     index = await ledger.commit(HOST_LOG, LogPruned(ts=now_ns, minimum=minimum, epochs=epochs))
     await ledger.publish(HOST_LOG)
@@ -67,7 +69,9 @@ async def _last_roots(ledger: Ledger, cages: Iterable[LogId]) -> list[tuple[str,
             listed.append((log, word.size, word.root))
     for cage in cages:
         word = words.get(cage, CageWord())
-        root = await _root_of(ledger, cage) if word.size is None and word.destroyed is None else None
+        root = (
+            await _root_of(ledger, cage) if word.size is None and word.destroyed is None else None
+        )
         if root is not None:
             listed.append(root)
     return sorted(listed)

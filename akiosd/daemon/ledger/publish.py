@@ -41,7 +41,12 @@ class Publisher:
     running_every_s = 10.0
 
     def __init__(
-        self, committer: Committer, outgrown: Outgrown, keys: KeyRing, hasher: Hasher, now_ns: Callable[[], int]
+        self,
+        committer: Committer,
+        outgrown: Outgrown,
+        keys: KeyRing,
+        hasher: Hasher,
+        now_ns: Callable[[], int],
     ) -> None:
         self._committer, self._sequencer = committer, committer.sequencer
         self._outgrown, self._disk = outgrown, outgrown.disk
@@ -143,7 +148,9 @@ class Publisher:
             committer.no_room(error)
             if not await committer.in_thread(committer.drop_reserve):
                 if committer.stopping:
-                    raise LedgerError("no room to publish", next="make room; the next start publishes") from error
+                    raise LedgerError(
+                        "no room to publish", next="make room; the next start publishes"
+                    ) from error
                 await trio.sleep(RETRY_S)
             return
         self._finish(publications)
@@ -174,11 +181,15 @@ class Publisher:
             state = self._sequencer.logs.get(publication.log)
             if state is not None and state.durable - publication.size > AHEAD_ENTRIES:
                 work = [(state.id, *self._sequencer.work(state.id, publication))]
-                self._ahead[state.id] = (await self._committer.in_thread(self._prepare_all, work))[0]
+                self._ahead[state.id] = (await self._committer.in_thread(self._prepare_all, work))[
+                    0
+                ]
 
     async def _list_roots(self, publications: list[Publication]) -> None:
         """The host log names the roots before they are published."""
-        roots = [(publication.log, publication.size, publication.root) for publication in publications]
+        roots = [
+            (publication.log, publication.size, publication.root) for publication in publications
+        ]
         for start in range(0, len(roots), ROOTS_IN_A_RECORD):
             record = Roots(ts=self._now_ns(), roots=tuple(roots[start : start + ROOTS_IN_A_RECORD]))
             index = self._committer.append(HOST_LOG, [encode_entry(record)])
@@ -190,12 +201,17 @@ class Publisher:
         """The publications that can be signed now, grouped by key; there is more than one key only
         during a rotation.
         """
-        chosen = [(self._keys.key_for(publication.log, publication.size), publication) for publication in publications]
+        chosen = [
+            (self._keys.key_for(publication.log, publication.size), publication)
+            for publication in publications
+        ]
         groups: dict[bytes, tuple[LedgerKey, list[Publication]]] = {}
         for key, publication in chosen:
             if key is not None:
                 groups.setdefault(key.seed, (key, []))[1].append(publication)
-        return [publication for key, publication in chosen if key is not None], list(groups.values())
+        return [publication for key, publication in chosen if key is not None], list(
+            groups.values()
+        )
 
     def _half_done(self) -> dict[LogId, int]:
         sizes = {log: self._sequencer.published_size(log) for log in self._dirty}
@@ -209,7 +225,9 @@ class Publisher:
 
         async def write() -> None:
             try:
-                await self._committer.in_thread(self._write, publications, signed, self._half_done())
+                await self._committer.in_thread(
+                    self._write, publications, signed, self._half_done()
+                )
             except Exception as error:
                 failed.append(error)
 

@@ -47,8 +47,13 @@ class LogAges:
             reading = self._read()
             jump = self._ages.clock.jump_of(reading)
             if jump:
-                _log.warning("the clock jumped: nothing is destroyed for its age for a day", seconds=jump // 10**9)
-            record = ClockRead(ts=reading.wall_ns, boot=reading.boot, boottime_ns=reading.boottime_ns, jump_ns=jump)
+                _log.warning(
+                    "the clock jumped: nothing is destroyed for its age for a day",
+                    seconds=jump // 10**9,
+                )
+            record = ClockRead(
+                ts=reading.wall_ns, boot=reading.boot, boottime_ns=reading.boottime_ns, jump_ns=jump
+            )
             await self._ledger.commit(HOST_LOG, record)
             await self._catch_up()
             return self._ages

@@ -27,7 +27,9 @@ from akiosd.values.records import KeyEpoch, encode_entry
 class KeyRing:
     """The present key, and during a rotation the one before or after it."""
 
-    def __init__(self, committer: Committer, disk: Disk, key: LedgerKey, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, committer: Committer, disk: Disk, key: LedgerKey, now_ns: Callable[[], int]
+    ) -> None:
         self.current = key
         self._committer, self._disk, self._now_ns = committer, disk, now_ns
         self._older: LedgerKey | None = None
@@ -83,7 +85,9 @@ class KeyRing:
         """
         async with self._lock:
             if self._committer.full:
-                raise LedgerError("the disk is full: the key is not changed now", next="make room first")
+                raise LedgerError(
+                    "the disk is full: the key is not changed now", next="make room first"
+                )
             if len(self.current.epochs) >= MAX_EPOCHS:
                 what = f"a host has at most {MAX_EPOCHS} keys: this one stays"
                 raise LedgerError(what, KEY_LIST_PATH, f"to change it all the same, {BEGIN_ANEW}")
@@ -92,13 +96,17 @@ class KeyRing:
             try:
                 await self._committer.in_thread(save_next, self._disk, newer)
             except OSError as error:
-                raise LedgerError(f"the new key cannot be kept: {error.strerror}", where=NEXT_PATH) from error
+                raise LedgerError(
+                    f"the new key cannot be kept: {error.strerror}", where=NEXT_PATH
+                ) from error
             self._newer = newer
             await self._committer.wait_durable(HOST_LOG, self.name_key(HOST_LOG, before))
             try:
                 await self._committer.in_thread(install_next, self._disk)
             except OSError as error:
-                failure = LedgerError(f"the new key cannot be put in place: {error.strerror}", where=NEXT_PATH)
+                failure = LedgerError(
+                    f"the new key cannot be put in place: {error.strerror}", where=NEXT_PATH
+                )
                 self._committer.fail(failure)
                 raise failure from error
             # From here to the end of this step nothing may be published: there is no await in it.

@@ -37,7 +37,11 @@ class Admission:
         if self._host.ledger.full:
             # It would wait for its birth record before it could say a word.
             where = str(self._host.state_dir)
-            raise DeniedError("No space left on device: the ledger cannot be written", where, "make room on its disk")
+            raise DeniedError(
+                "No space left on device: the ledger cannot be written",
+                where,
+                "make room on its disk",
+            )
         self._check_quotas(peer)
         self._check_policy(run.policy)
         self._check_account(peer, run)
@@ -49,16 +53,22 @@ class Admission:
         quotas = self._host.config.quotas
         if self.stopping:
             raise DeniedError("akiosd is stopping", "http", "ask again in a moment")
-        if len(uids) >= quotas.cages_total or (peer.uid and uids.count(peer.uid) >= quotas.cages_per_user):
+        if len(uids) >= quotas.cages_total or (
+            peer.uid and uids.count(peer.uid) >= quotas.cages_per_user
+        ):
             raise DeniedError(
-                f"{uids.count(peer.uid)} requests of yours run, {len(uids)} in all", "quotas", "wait for one"
+                f"{uids.count(peer.uid)} requests of yours run, {len(uids)} in all",
+                "quotas",
+                "wait for one",
             )
         self._check_policy(policy)
 
     def _check_quotas(self, peer: Peer) -> None:
         quotas = self._host.config.quotas
         own = sum(cage.peer.uid == peer.uid for cage in self._registry.running.values())
-        if len(self._registry.running) >= quotas.cages_total or (peer.uid and own >= quotas.cages_per_user):
+        if len(self._registry.running) >= quotas.cages_total or (
+            peer.uid and own >= quotas.cages_per_user
+        ):
             raise DeniedError(
                 f"{own} cages of yours run, {len(self._registry.running)} in all",
                 "quotas",
@@ -67,7 +77,9 @@ class Admission:
         waiting = sum(kept.owner[0] == peer.uid for kept in self._registry.kept.values())
         if waiting >= quotas.kept_per_user:
             raise DeniedError(
-                f"{waiting} ended cages wait with changes", "quotas", "commit or discard some: akiosctl ps --all"
+                f"{waiting} ended cages wait with changes",
+                "quotas",
+                "commit or discard some: akiosctl ps --all",
             )
 
     def _check_account(self, peer: Peer, run: Run) -> None:
@@ -91,9 +103,11 @@ class Admission:
         widenings = check_authority(self._host.policy, policy)
         if widenings:
             raise DeniedError(
-                "the policy asks for more than the system policy allows: " + "; ".join(map(str, widenings[:3])),
-                self._host.config.system_policy, "narrow it, or ask the admin to widen the system policy",
-            )  # fmt: skip
+                "the policy asks for more than the system policy allows: "
+                + "; ".join(map(str, widenings[:3])),
+                self._host.config.system_policy,
+                "narrow it, or ask the admin to widen the system policy",
+            )
         if len(self._admitted) >= _MAX_ADMITTED:
             self._admitted.clear()
         if len(known) <= _MAX_REMEMBERED:

@@ -18,12 +18,16 @@ class CageRequests:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def signal(self, peer: Peer, request: wire.Signal, fds: list[int], client: ClientConnection) -> None:
+    async def signal(
+        self, peer: Peer, request: wire.Signal, fds: list[int], client: ClientConnection
+    ) -> None:
         """Send a signal to the agent of a running cage."""
         await self._registry.find(peer, request.cage).signal(request.signo)
         await client.reply(wire.Ok())
 
-    async def stop(self, peer: Peer, request: wire.Stop, fds: list[int], client: ClientConnection) -> None:
+    async def stop(
+        self, peer: Peer, request: wire.Stop, fds: list[int], client: ClientConnection
+    ) -> None:
         """End a running cage; answers when it has ended."""
         cage = self._registry.find(peer, request.cage)
         if request.cause == "output" and cage.policy.limits.output:
@@ -38,12 +42,16 @@ class CageRequests:
             await cage.ended.wait()
         await client.reply(wire.Ok())
 
-    async def budget(self, peer: Peer, request: wire.BudgetInfo, fds: list[int], client: ClientConnection) -> None:
+    async def budget(
+        self, peer: Peer, request: wire.BudgetInfo, fds: list[int], client: ClientConnection
+    ) -> None:
         """Answer with the state of a running cage's account."""
         cage = self._registry.find(peer, request.cage)
         await client.reply(cage.spend.describe(cage.id))
 
-    async def list(self, peer: Peer, request: wire.List, fds: list[int], client: ClientConnection) -> None:
+    async def list(
+        self, peer: Peer, request: wire.List, fds: list[int], client: ClientConnection
+    ) -> None:
         """Answer with one page of the cages that the peer may see."""
         page, more = self._registry.list_page(peer, request.everyone, request.after)
         here = identify(fds[0]) if fds else None

@@ -35,7 +35,9 @@ class ChangeRequests:
         """Cages for which one of these requests is being answered."""
         self._viewers: list[tuple[str, ClientConnection]] = []
 
-    async def view(self, peer: Peer, request: wire.View, fds: list[int], client: ClientConnection) -> None:
+    async def view(
+        self, peer: Peer, request: wire.View, fds: list[int], client: ClientConnection
+    ) -> None:
         """Send the merged view of an ended cage, and its workspace, as descriptors."""
         await self._registry.wait_released(request.cage)
         kept = self._registry.find_kept(peer, request.cage)
@@ -45,7 +47,9 @@ class ChangeRequests:
         elif request.cage in self._registry.workspaces:
             workspace = self._registry.workspaces[request.cage].dup()
         else:
-            raise DeniedError("akiosd was restarted since; the workspace must be sent again", request.cage)
+            raise DeniedError(
+                "akiosd was restarted since; the workspace must be sent again", request.cage
+            )
         if request.cage in self._busy:
             workspace.close()
             raise DeniedError("somebody else looks at these changes now", request.cage, WAIT)
@@ -72,25 +76,35 @@ class ChangeRequests:
         if any(name == cage and not client.is_same(viewer) for name, viewer in self._viewers):
             raise DeniedError("somebody else looks at these changes now", cage, WAIT)
 
-    async def discard(self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection) -> None:
+    async def discard(
+        self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection
+    ) -> None:
         """Destroy the changes of an ended cage, after the host log has a durable record of it."""
         await self._registry.wait_released(request.cage)
         kept = self._registry.find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)
         if request.cage in self._busy:
-            raise DeniedError("somebody else settles these changes now", request.cage, "wait until they are done")
+            raise DeniedError(
+                "somebody else settles these changes now", request.cage, "wait until they are done"
+            )
         self._busy.add(request.cage)
         try:
             # Told first: what was destroyed without a word could not be told apart from a loss.
             record = records.CageSettled(
-                ts=time.time_ns(), cage=request.cage, uid=peer.uid, committed=request.committed, paths=request.paths
+                ts=time.time_ns(),
+                cage=request.cage,
+                uid=peer.uid,
+                committed=request.committed,
+                paths=request.paths,
             )
             await self._host.ledger.commit(HOST_LOG, record)
             disks, directory = self._host.disks, self._host.cages_dir / request.cage
             assert disks is not None
             said = UNLINKED
             if request.wipe:
-                said = await trio.to_thread.run_sync(wipe_changes, directory, disks, kept.disk_size, How())
+                said = await trio.to_thread.run_sync(
+                    wipe_changes, directory, disks, kept.disk_size, How()
+                )
             await trio.to_thread.run_sync(pending_changes.forget, directory, disks, kept)
             self._registry.forget_changes(request.cage)
         finally:

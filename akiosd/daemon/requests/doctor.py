@@ -24,11 +24,13 @@ def read_posture(host: Host) -> tuple[LayerState, ...]:
         _state(
             name,
             name in controllers,
-            f"v1 leaf under {layout.v1[name]}"
-            if name in layout.v1
-            else "v2 leaf"
-            if name in controllers
-            else "no controller",
+            (
+                f"v1 leaf under {layout.v1[name]}"
+                if name in layout.v1
+                else "v2 leaf"
+                if name in controllers
+                else "no controller"
+            ),
         )
         for name in ("memory", "pids", "cpu")
     ]
@@ -42,7 +44,11 @@ def read_posture(host: Host) -> tuple[LayerState, ...]:
         _state("landlock", abi >= FLOOR_ABI, probe.describe_landlock(abi)),
         _state("seccomp", _can_notify(), "user notification, killable while received"),
         _state("files", not untold, untold or "the kernel tells what is executed and written"),
-        _state("ledger", not host.ledger.full, "writable" if not host.ledger.full else "the disk is full"),
+        _state(
+            "ledger",
+            not host.ledger.full,
+            "writable" if not host.ledger.full else "the disk is full",
+        ),
     )
 
 

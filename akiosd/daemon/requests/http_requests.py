@@ -45,7 +45,10 @@ class Direct:
     """
 
     def __init__(
-        self, host: Host, find: Callable[[Peer, str], Cage], admit: Callable[[Peer, Policy, list[int]], None]
+        self,
+        host: Host,
+        find: Callable[[Peer, str], Cage],
+        admit: Callable[[Peer, Policy, list[int]], None],
     ) -> None:
         self._host, self._find, self._admit = host, find, admit
         self.running: dict[str, int] = {}
@@ -53,7 +56,9 @@ class Direct:
         self._scopes: set[trio.CancelScope] = set()
         self._idle = trio.Event()
 
-    async def handle(self, peer: Peer, request: Http, fds: list[int], client: ClientConnection) -> None:
+    async def handle(
+        self, peer: Peer, request: Http, fds: list[int], client: ClientConnection
+    ) -> None:
         """Send a stream to the gateway of a running cage, or to one that is made for
         this request.
         """
@@ -61,7 +66,9 @@ class Direct:
             cage = self._find(peer, request.cage)
             if peer.uid not in (0, cage.peer.uid):
                 # It would spend another's money, and stand in another's log.
-                raise DeniedError(f"the cage {cage.id} is not yours", "http", "use one of your own, or none")
+                raise DeniedError(
+                    f"the cage {cage.id} is not yours", "http", "use one of your own, or none"
+                )
             ours, theirs = _pair()
             with ours:
                 await cage.connect(theirs)
@@ -104,7 +111,9 @@ class _OneGateway:
         self._reason = ""
         book = Book(host.ledger, self._log, policy.limits, self._count, Bulk(host.hurry))
         self._spend = Spend(policy.budget, book, self._end)
-        self._gateway = Gateway(host, self.id, policy, make_authority_now(self.id), (), book, self._spend)
+        self._gateway = Gateway(
+            host, self.id, policy, make_authority_now(self.id), (), book, self._spend
+        )
 
     def _count(self, size: int) -> None:
         self._written += size
@@ -164,10 +173,14 @@ class _OneGateway:
         ledger, now = self._host.ledger, time.time_ns()
         ledger.open_log(self.id)
         policy = hashlib.sha256(msgspec.msgpack.encode(self._policy)).digest()
-        birth = records.Birth(ts=now, cage=self.id, uid=self._peer.uid, argv=_ARGV, policy_sha256=policy)
+        birth = records.Birth(
+            ts=now, cage=self.id, uid=self._peer.uid, argv=_ARGV, policy_sha256=policy
+        )
         await ledger.commit(self._log, birth)
         origin = ledger.origin(self._log)
-        ledger.append(HOST_LOG, records.CageBirth(ts=now, cage=self.id, uid=self._peer.uid, origin=origin))
+        ledger.append(
+            HOST_LOG, records.CageBirth(ts=now, cage=self.id, uid=self._peer.uid, origin=origin)
+        )
 
     async def _finish(self) -> None:
         try:

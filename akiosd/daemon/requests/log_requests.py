@@ -37,12 +37,16 @@ class LogKeeper:
     clocks.
     """
 
-    def __init__(self, host: Host, why_busy: Callable[[str], str], read: Callable[[], Reading] = read_clocks) -> None:
+    def __init__(
+        self, host: Host, why_busy: Callable[[str], str], read: Callable[[], Reading] = read_clocks
+    ) -> None:
         self._host, self._why_busy = host, why_busy
         self._ages = LogAges(host.ledger, read)
         self._one_at_a_time = trio.Lock()
 
-    async def rotate(self, peer: Peer, request: wire.RotateKey, fds: list[int], client: ClientConnection) -> None:
+    async def rotate(
+        self, peer: Peer, request: wire.RotateKey, fds: list[int], client: ClientConnection
+    ) -> None:
         """Replace the signing key (root only)."""
         if peer.role != "root":
             raise DeniedError("only root changes the key that signs the logs", "rotate-key")
@@ -50,14 +54,20 @@ class LogKeeper:
         await ledger.rotate_key()
         note, vkey = await ledger.checkpoint(HOST_LOG)
         await client.reply(
-            wire.LedgerReply(log=HOST_LOG, origin=ledger.origin(HOST_LOG), vkey=str(vkey), checkpoint=note)
+            wire.LedgerReply(
+                log=HOST_LOG, origin=ledger.origin(HOST_LOG), vkey=str(vkey), checkpoint=note
+            )
         )
 
-    async def destroy(self, peer: Peer, request: wire.Destroy, fds: list[int], client: ClientConnection) -> None:
+    async def destroy(
+        self, peer: Peer, request: wire.Destroy, fds: list[int], client: ClientConnection
+    ) -> None:
         """Destroy all data of an ended cage; answers when no trace is left, in the WAL neither."""
         how = _how(peer, request)
         if not is_cage_id(request.cage):
-            raise DeniedError(f"{request.cage!r} is not the name of a cage", "destroy", "give its whole name")
+            raise DeniedError(
+                f"{request.cage!r} is not the name of a cage", "destroy", "give its whole name"
+            )
         why = self._why_busy(request.cage)
         if why:
             raise DeniedError(why, request.cage)
@@ -65,18 +75,26 @@ class LogKeeper:
         await self._clear_traces()
         await client.reply(
             wire.Destroyed(
-                files=wiped.files, overwritten=wiped.bytes, spared=wiped.spared,
-                size=stone.size, root=stone.root, method=stone.method,
+                files=wiped.files,
+                overwritten=wiped.bytes,
+                spared=wiped.spared,
+                size=stone.size,
+                root=stone.root,
+                method=stone.method,
             )
-        )  # fmt: skip
+        )
 
-    async def prune(self, peer: Peer, request: wire.Prune, fds: list[int], client: ClientConnection) -> None:
+    async def prune(
+        self, peer: Peer, request: wire.Prune, fds: list[int], client: ClientConnection
+    ) -> None:
         """Destroy the data of old cages, or with ``dry_run`` only say which."""
         how = _how(peer, request)
         found = await self._survey()
         failed: dict[LogId, str] = {}
         if request.max_age_ns is not None and (await self._ages.now()).clock.waits:
-            raise DeniedError("the clock jumped; ages count again when it has been steady for a day", "prune")
+            raise DeniedError(
+                "the clock jumped; ages count again when it has been steady for a day", "prune"
+            )
         if request.dry_run:
             chosen = await self._choose(found, request.max_age_ns, request.max_bytes)
         else:
@@ -84,15 +102,23 @@ class LogKeeper:
         cages = tuple(use.log for use in chosen)
         freed = sum(use.bytes for use in chosen)
         failures = tuple((str(log), why) for log, why in failed.items())
-        await client.reply(wire.Pruned(cages=cages, freed=freed, kept=len(found) - len(cages), failed=failures))
+        await client.reply(
+            wire.Pruned(cages=cages, freed=freed, kept=len(found) - len(cages), failed=failures)
+        )
 
     async def _survey(self) -> list[Use]:
         return await trio.to_thread.run_sync(survey_cages, self._host.cages_dir)
 
-    async def _choose(self, found: list[Use], max_age_ns: int | None, max_bytes: int | None) -> list[Use]:
+    async def _choose(
+        self, found: list[Use], max_age_ns: int | None, max_bytes: int | None
+    ) -> list[Use]:
         """Choose cages to destroy.  Ages come from the host log, whatever the time of a file."""
         ages = await self._ages.now()
-        aged = [replace(use, ended_ns=-ages.age_of(use.log)) for use in found if not self._why_busy(use.log)]
+        aged = [
+            replace(use, ended_ns=-ages.age_of(use.log))
+            for use in found
+            if not self._why_busy(use.log)
+        ]
         return choose(aged, 0, None if ages.clock.waits else max_age_ns, max_bytes)
 
     async def destroy_old(
@@ -121,8 +147,13 @@ class LogKeeper:
         image.
         """
         await self._host.ledger.overwrite_wal()
-        if self._host.disks is not None and not await trio.to_thread.run_sync(self._host.disks.punch_free):
-            _log.warning("the image of the cages' disks still holds what was removed: its file system has no holes")
+        if self._host.disks is not None and not await trio.to_thread.run_sync(
+            self._host.disks.punch_free
+        ):
+            _log.warning(
+                "the image of the cages' disks still holds what was removed: its file system has no"
+                " holes"
+            )
 
     async def note_clocks(self) -> None:
         """Write a reading of the clocks into the host log; ages are counted between readings."""
@@ -148,7 +179,8 @@ class LogKeeper:
                     if await self._pack(log, how):
                         packed.append(log)
                 except (AkiosError, OSError) as error:
-                    # One that is damaged stays as it is, for whoever looks into it; the others are packed.
+                    # One that is damaged stays as it is, for whoever looks into it; the others are
+                    # packed.
                     _complain("a log could not be packed", log, error)
         return packed
 
@@ -163,7 +195,9 @@ class LogKeeper:
             async with self._one_at_a_time:
                 if log in ledger.logs() or places.is_packed:
                     return False
-                report = await trio.to_thread.run_sync(make_archive, places, NATIVE, self._ages.word_of(log))
+                report = await trio.to_thread.run_sync(
+                    make_archive, places, NATIVE, self._ages.word_of(log)
+                )
                 record = CagePacked(ts=time.time_ns(), cage=log, size=report.size, root=report.root)
                 await ledger.commit(HOST_LOG, record)
                 await trio.to_thread.run_sync(drop_directory, places, how)
@@ -172,11 +206,15 @@ class LogKeeper:
     async def prune_host(self, max_age_ns: int, now_ns: int) -> int:
         """Prune entries older than ``max_age_ns`` from the host log; returns its minimum index."""
         ages = await self._ages.now()
-        return await self.prune_host_below(0 if ages.clock.waits else ages.older_than(max_age_ns), now_ns)
+        return await self.prune_host_below(
+            0 if ages.clock.waits else ages.older_than(max_age_ns), now_ns
+        )
 
     async def prune_host_below(self, index: int, now_ns: int) -> int:
         """Prune entries before ``index`` from the host log; returns its minimum index."""
-        logs = {use.log for use in await self._survey()} | {log for log in self._host.ledger.logs() if log != HOST_LOG}
+        logs = {use.log for use in await self._survey()} | {
+            log for log in self._host.ledger.logs() if log != HOST_LOG
+        }
         ledger = self._host.ledger
         async with self._one_at_a_time:
             before = ledger.first_index(HOST_LOG)

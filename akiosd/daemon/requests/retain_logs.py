@@ -37,7 +37,11 @@ async def retain_once(keeper: LogKeeper, config: LedgerConfig, now_ns: int) -> N
         if age is not None or config.keep_bytes:
             gone, _ = await keeper.destroy_old(age, config.keep_bytes or None, config.how)
             for use in gone:
-                _log.info("a cage's data was destroyed, as the configuration says", cage=use.log, bytes=use.bytes)
+                _log.info(
+                    "a cage's data was destroyed, as the configuration says",
+                    cage=use.log,
+                    bytes=use.bytes,
+                )
         if config.pack_after_s:
             for log in await keeper.pack_old(config.pack_after_s * 10**9, config.how):
                 _log.info("a finished log was packed", cage=log)

@@ -34,13 +34,22 @@ _log = get_log("runs")
 class RunRequests:
     """Handlers of :class:`Run`, :class:`Attach`, :class:`Detach` and :class:`Output`."""
 
-    def __init__(self, host: Host, pool: Pool, nursery: trio.Nursery, registry: Registry, admission: Admission) -> None:
+    def __init__(
+        self,
+        host: Host,
+        pool: Pool,
+        nursery: trio.Nursery,
+        registry: Registry,
+        admission: Admission,
+    ) -> None:
         self._host, self._pool, self._nursery = host, pool, nursery
         self._registry, self._admission = registry, admission
         self._spools: dict[str, Spool] = {}
         """Cages whose output nobody reads now, and where it goes."""
 
-    async def run(self, peer: Peer, run: wire.Run, fds: list[int], client: ClientConnection) -> None:
+    async def run(
+        self, peer: Peer, run: wire.Run, fds: list[int], client: ClientConnection
+    ) -> None:
         """Start a cage; answers when it has started, and again when it has ended."""
         self._admission.admit_run(peer, run)
         # Until its agent begins; with its end it waits again.
@@ -90,22 +99,33 @@ class RunRequests:
             self._pool.refill_soon()
             self._registry.remove(cage)
 
-    async def attach(self, peer: Peer, request: wire.Attach, fds: list[int], client: ClientConnection) -> None:
+    async def attach(
+        self, peer: Peer, request: wire.Attach, fds: list[int], client: ClientConnection
+    ) -> None:
         """Hand over the terminal or the output of a detached cage; answers again at its end."""
         cage = self._registry.find(peer, request.cage)
         spool = self._spools.pop(cage.id, None)
         if spool is None:
-            raise DeniedError(f"{cage.id} is attached somewhere else", "attach", "detach there first")
+            raise DeniedError(
+                f"{cage.id} is attached somewhere else", "attach", "detach there first"
+            )
         spool.stop()
         try:
-            numbers = [cage.master.fileno()] if cage.master is not None else [fd.fileno() for fd in cage.stdio[1:]]
+            numbers = (
+                [cage.master.fileno()]
+                if cage.master is not None
+                else [fd.fileno() for fd in cage.stdio[1:]]
+            )
             await client.reply(
                 wire.Started(
-                    cage=cage.id, tty=cage.master is not None, output=cage.policy.limits.output,
-                    posture=cage.posture, notes=(str(spool.path),),
+                    cage=cage.id,
+                    tty=cage.master is not None,
+                    output=cage.policy.limits.output,
+                    posture=cage.posture,
+                    notes=(str(spool.path),),
                 ),
                 numbers,
-            )  # fmt: skip
+            )
             await cage.ended.wait()
             assert cage.result is not None
             await client.reply(cage.result)
@@ -113,24 +133,41 @@ class RunRequests:
             if cage.id in self._registry.running and not cage.ended.is_set():
                 self._begin_spool(cage)
 
-    async def detach(self, peer: Peer, request: wire.Detach, fds: list[int], client: ClientConnection) -> None:
+    async def detach(
+        self, peer: Peer, request: wire.Detach, fds: list[int], client: ClientConnection
+    ) -> None:
         """Leave a cage running: its output is kept in a spool."""
         cage = self._registry.find(peer, request.cage)
         if cage.master is None and not cage.detached:
-            raise DeniedError("only a cage with a terminal can be left", "detach", "start it with -t, or with --detach")
+            raise DeniedError(
+                "only a cage with a terminal can be left",
+                "detach",
+                "start it with -t, or with --detach",
+            )
         cage.detached = True
         self._begin_spool(cage)
         await client.reply(wire.Ok())
 
-    async def output(self, peer: Peer, request: wire.Output, fds: list[int], client: ClientConnection) -> None:
+    async def output(
+        self, peer: Peer, request: wire.Output, fds: list[int], client: ClientConnection
+    ) -> None:
         """Send the file with the output of a detached cage."""
         owner = self._registry.owner_of(LogId(request.cage))
         path = self._host.cages_dir / request.cage / pending_changes.OUTPUT
-        if owner is None or (peer.role not in ("root", "admin") and owner != peer.uid) or not path.exists():
-            raise DeniedError(f"{request.cage} left no output here", "output", "only a detached cage's output is kept")
+        if (
+            owner is None
+            or (peer.role not in ("root", "admin") and owner != peer.uid)
+            or not path.exists()
+        ):
+            raise DeniedError(
+                f"{request.cage} left no output here",
+                "output",
+                "only a detached cage's output is kept",
+            )
         with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)) as output:
             await client.reply(
-                wire.OutputReply(cage=request.cage, running=request.cage in self._registry.running), [output.fileno()]
+                wire.OutputReply(cage=request.cage, running=request.cage in self._registry.running),
+                [output.fileno()],
             )
 
     def _begin_spool(self, cage: Cage) -> None:
@@ -139,7 +176,9 @@ class RunRequests:
             path = cage.directory / pending_changes.OUTPUT
             spool = self._spools[cage.id] = Spool(path, cage.policy.limits.output, reached)
             sources = [cage.master] if cage.master is not None else cage.stdio[1:]
-            self._nursery.start_soon(spool.run, [fd for fd in sources if fd is not None and not fd.closed])
+            self._nursery.start_soon(
+                spool.run, [fd for fd in sources if fd is not None and not fd.closed]
+            )
 
 
 def _caller(peer: Peer, run: wire.Run) -> Caller:

@@ -41,16 +41,26 @@ class LogServer:
     def _log_for(self, peer: Peer, cage: str) -> LogId:
         log = LogId(cage) if cage else HOST_LOG
         if not _reads_host(peer) and self._owner_of(log) != peer.uid:
-            hint = "a cage's log is for its user, root and admins" if cage else "only root and admins read the host log"
+            hint = (
+                "a cage's log is for its user, root and admins"
+                if cage
+                else "only root and admins read the host log"
+            )
             raise DeniedError(f"no log {cage or 'of the host'} for you", "ledger", hint)
         return log
 
     def _path(self, log: LogId) -> Path:
         """Where the log is or should be: in its archive if there is one."""
         packed = self._host.state_dir / archive(log)
-        return packed if log != HOST_LOG and os.path.lexists(packed) else self._host.state_dir / directory(log)
+        return (
+            packed
+            if log != HOST_LOG and os.path.lexists(packed)
+            else self._host.state_dir / directory(log)
+        )
 
-    async def info(self, peer: Peer, request: wire.LedgerInfo, fds: list[int], client: ClientConnection) -> None:
+    async def info(
+        self, peer: Peer, request: wire.LedgerInfo, fds: list[int], client: ClientConnection
+    ) -> None:
         """Publish a log, and send where it is, with a descriptor and the keys."""
         ledger = self._host.ledger
         log = self._log_for(peer, request.cage)
@@ -74,11 +84,15 @@ class LogServer:
                 stack.enter_context(found)
             await client.reply(reply, [found.fileno()] if found is not None else [])
 
-    async def entries(self, peer: Peer, request: wire.ReadLog, fds: list[int], client: ClientConnection) -> None:
+    async def entries(
+        self, peer: Peer, request: wire.ReadLog, fds: list[int], client: ClientConnection
+    ) -> None:
         """Send entries of a log."""
         log = self._log_for(peer, request.cage)
         start = max(request.start, self._host.ledger.first_index(log))
-        found = await self._host.ledger.read(log, start, min(request.stop, start + 4096), _MAX_ANSWER)
+        found = await self._host.ledger.read(
+            log, start, min(request.stop, start + 4096), _MAX_ANSWER
+        )
         entries: list[bytes] = []
         size = 0
         for _index, entry in found:
@@ -86,14 +100,22 @@ class LogServer:
             if size > _MAX_ANSWER and entries:
                 break
             entries.append(entry)
-        await client.reply(wire.LogEntries(log=log, start=found[0][0] if found else start, entries=tuple(entries)))
+        await client.reply(
+            wire.LogEntries(log=log, start=found[0][0] if found else start, entries=tuple(entries))
+        )
 
-    async def file(self, peer: Peer, request: wire.ReadLogFile, fds: list[int], client: ClientConnection) -> None:
+    async def file(
+        self, peer: Peer, request: wire.ReadLogFile, fds: list[int], client: ClientConnection
+    ) -> None:
         """Send a piece of one file of a log."""
         folder = self._folder(self._log_for(peer, request.cage), request.kept)
-        await client.reply(await trio.to_thread.run_sync(read_file, folder, request.path, request.start))
+        await client.reply(
+            await trio.to_thread.run_sync(read_file, folder, request.path, request.start)
+        )
 
-    async def files(self, peer: Peer, request: wire.ListLogFiles, fds: list[int], client: ClientConnection) -> None:
+    async def files(
+        self, peer: Peer, request: wire.ListLogFiles, fds: list[int], client: ClientConnection
+    ) -> None:
         """List files of a log."""
         folder = self._folder(self._log_for(peer, request.cage), request.kept)
         await client.reply(await trio.to_thread.run_sync(list_files, folder, request.start))
@@ -102,13 +124,21 @@ class LogServer:
         path = self._host.state_dir / directory(log)
         return path.with_name(path.name + ".history") if kept else path
 
-    async def names(self, peer: Peer, request: wire.ListLogs, fds: list[int], client: ClientConnection) -> None:
+    async def names(
+        self, peer: Peer, request: wire.ListLogs, fds: list[int], client: ClientConnection
+    ) -> None:
         """List the cages that have a log."""
         if not _reads_host(peer):
-            raise DeniedError("the list of all logs is not for you", "ledger", "only root and admins read the host log")
+            raise DeniedError(
+                "the list of all logs is not for you",
+                "ledger",
+                "only root and admins read the host log",
+            )
         found = await trio.to_thread.run_sync(list_logs, self._host.cages_dir)
         rest = [name for name in found if name > request.after]
-        await client.reply(wire.LogNames(names=tuple(rest[:_MAX_NAMES]), more=len(rest) > _MAX_NAMES))
+        await client.reply(
+            wire.LogNames(names=tuple(rest[:_MAX_NAMES]), more=len(rest) > _MAX_NAMES)
+        )
 
 
 def _reads_host(peer: Peer) -> bool:
@@ -116,7 +146,8 @@ def _reads_host(peer: Peer) -> bool:
 
 
 def _open(path: Path) -> Fd | None:
-    """What is there, or nothing: an archive for reading, anything else by name only; the caller's.
+    """What is there, or nothing: an archive for reading, anything else by name only; the
+    caller's.
     """
     try:
         is_archive = path.suffix == ".tar" and stat.S_ISREG(os.lstat(path).st_mode)

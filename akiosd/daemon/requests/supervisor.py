@@ -66,7 +66,9 @@ class Supervisor:
             wire.Http: self._direct.handle,
         }
 
-    async def handle(self, peer: Peer, request: wire.Message, fds: list[int], client: ClientConnection) -> None:
+    async def handle(
+        self, peer: Peer, request: wire.Message, fds: list[int], client: ClientConnection
+    ) -> None:
         """Answer one request with the handler of its type."""
         await self._handlers[type(request)](peer, request, fds, client)
 
@@ -84,7 +86,9 @@ class Supervisor:
         for cage in self._registry.running.values():
             cage.freeze(frozen)
 
-    async def _doctor(self, peer: Peer, request: wire.Doctor, fds: list[int], client: ClientConnection) -> None:
+    async def _doctor(
+        self, peer: Peer, request: wire.Doctor, fds: list[int], client: ClientConnection
+    ) -> None:
         reply = wire.DoctorReply(
             software=f"akiosd {__version__}",
             kernel=self._host.facts.kernel,
@@ -98,4 +102,8 @@ class Supervisor:
     def _why_busy(self, cage: str) -> str:
         if cage in self._registry.running or cage in self._direct.running:
             return f"the cage {cage} still runs"
-        return f"changes of {cage} wait to be committed or discarded" if cage in self._registry.kept else ""
+        return (
+            f"changes of {cage} wait to be committed or discarded"
+            if cage in self._registry.kept
+            else ""
+        )

@@ -1,12 +1,13 @@
 """Connections on a unix stream socket: admit, read, dispatch, reply.
 
-Each request runs in a task of its own, so a ``Run`` that waits for its end holds nothing up.  When a
-connection closes, for whatever reason, its tasks are cancelled; what that means for a cage is the handler's
-business.
+Each request runs in a task of its own, so a ``Run`` that waits for its end holds nothing up.  When
+a connection closes, for whatever reason, its tasks are cancelled; what that means for a cage is the
+handler's business.
 
-Descriptors: those that come with a request are in the list given to :meth:`Handler.handle`.  The handler
-takes one by removing it from the list; what is left there when ``handle`` returns or raises is closed here.
-Those given to :meth:`ClientConnection.reply` stay the caller's, who closes them after.
+Descriptors: those that come with a request are in the list given to :meth:`Handler.handle`.  The
+handler takes one by removing it from the list; what is left there when ``handle`` returns or raises
+is closed here.  Those given to :meth:`ClientConnection.reply` stay the caller's, who closes them
+after.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ _log = get_log("clients")
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True):
-    """Per uid: connections, requests open on each, descriptors held by open requests.  Times in seconds."""
+    """Per uid: connections, requests open on each, descriptors held by open requests.  Times in
+    seconds.
+    """
 
     connections: int = 256
     requests: int = 32
@@ -53,9 +56,13 @@ DEFAULT_LIMITS = ConnectionLimits()
 
 
 class Handler(Protocol):
-    """What the daemon does with a request.  Exceptions become one Error reply; AkiosErrors word for word."""
+    """What the daemon does with a request.  Exceptions become one Error reply; AkiosErrors word for
+    word.
+    """
 
-    async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
+    async def handle(
+        self, peer: Peer, request: Message, fds: list[int], client: ClientConnection
+    ) -> None:
         """Answer ``request``; its last reply ends it.  Descriptors that are left in ``fds`` are
         closed afterwards.
         """
@@ -86,7 +93,8 @@ class ClientConnection:
         self._connection.at_end.append(call)
 
     async def reply(self, message: Message, fds: Sequence[int] = ()) -> None:
-        """Send ``message`` as an answer to this request (its id is filled in); ``fds`` stay the caller's.
+        """Send ``message`` as an answer to this request (its id is filled in); ``fds`` stay the
+        caller's.
 
         Raises ``trio.BrokenResourceError`` when the client is gone or did not read in time.
         """
@@ -95,7 +103,9 @@ class ClientConnection:
 
 
 class _Connection:
-    def __init__(self, server: _Server, sock: trio.socket.SocketType, peer: Peer, account: _Account) -> None:
+    def __init__(
+        self, server: _Server, sock: trio.socket.SocketType, peer: Peer, account: _Account
+    ) -> None:
         self.server = server
         self.sock = sock
         self.peer = peer
@@ -112,12 +122,20 @@ class _Connection:
         """
         async with trio.open_nursery() as nursery:
             try:
-                with trio.CancelScope(deadline=trio.current_time() + self.server.limits.hello_timeout) as greeting:
+                with trio.CancelScope(
+                    deadline=trio.current_time() + self.server.limits.hello_timeout
+                ) as greeting:
                     await self._read(nursery, greeting)
                 if greeting.cancelled_caught:
                     raise ProtocolError("no hello came in time")
             except ProtocolError as error:
-                _log.warning("protocol error", uid=self.peer.uid, pid=self.peer.pid, what=error.what, where=error.where)
+                _log.warning(
+                    "protocol error",
+                    uid=self.peer.uid,
+                    pid=self.peer.pid,
+                    what=error.what,
+                    where=error.where,
+                )
                 await self._say_last(error)
             except (OSError, trio.BrokenResourceError) as error:
                 _log.debug("connection lost", uid=self.peer.uid, error=str(error))
@@ -130,7 +148,8 @@ class _Connection:
     async def _read(self, nursery: trio.Nursery, greeting: trio.CancelScope) -> None:
         while True:
             data, fds, truncated = await scm_rights.receive(self.sock, _READ, MAX_FDS + 1)
-            # No await between here and start_soon: a cancellation there would strand the descriptors.
+            # No await between here and start_soon: a cancellation there would strand the
+            # descriptors.
             if not data:
                 close_fds(fds)
                 self.session.receive_eof()
@@ -149,10 +168,15 @@ class _Connection:
                 greeted = True
                 continue
             held = self.account.fds + len(item.fds)
-            if len(nursery.child_tasks) >= self.server.limits.requests or held > self.server.limits.fds:
+            if (
+                len(nursery.child_tasks) >= self.server.limits.requests
+                or held > self.server.limits.fds
+            ):
                 for rest in received[position:]:
                     close_fds(rest.fds)
-                raise ProtocolError("too many requests or file descriptors at once", next="wait for answers first")
+                raise ProtocolError(
+                    "too many requests or file descriptors at once", next="wait for answers first"
+                )
             self.account.fds = held
             nursery.start_soon(self._handle, item)
         return greeted
@@ -178,14 +202,20 @@ class _Connection:
             await self.server.handler.handle(self.peer, item.message, item.fds, client)
             if item.message.id in self.session.open_requests:
                 _log.error("a request ended without its last reply", request=name)
-                return Error(what="akiosd gave no answer to this request", where=name, next="see akiosd's log")
+                return Error(
+                    what="akiosd gave no answer to this request",
+                    where=name,
+                    next="see akiosd's log",
+                )
         except AkiosError as error:
             return Error(what=error.what, where=error.where, next=error.next)
         except trio.BrokenResourceError:
             raise
         except Exception:
             _log.exception("request failed", request=name, uid=self.peer.uid)
-            return Error(what="akiosd failed to handle this request", where=name, next="see akiosd's log")
+            return Error(
+                what="akiosd failed to handle this request", where=name, next="see akiosd's log"
+            )
         return None
 
     async def send(self, message: Message, fds: Sequence[int] = ()) -> None:
@@ -193,7 +223,8 @@ class _Connection:
             if self._broken:
                 raise trio.BrokenResourceError
             data = self.session.send(message, fds)
-            # Left set by a cancellation, a timeout or an error: half a frame may be out, so nothing may follow.
+            # Left set by a cancellation, a timeout or an error: half a frame may be out, so nothing
+            # may follow.
             self._broken = True
             with trio.move_on_after(self.server.limits.send_timeout) as timeout:
                 await send_with_fds(self.sock, data, fds)
@@ -211,7 +242,9 @@ class _Connection:
 
 
 class _Server:
-    def __init__(self, handler: Handler, gate: Gate, limits: ConnectionLimits, accepts: UnionType | None) -> None:
+    def __init__(
+        self, handler: Handler, gate: Gate, limits: ConnectionLimits, accepts: UnionType | None
+    ) -> None:
         self.handler = handler
         self.gate = gate
         self.limits = limits
@@ -224,7 +257,10 @@ class _Server:
                 peer = self.gate.admit(sock)
                 account = self.accounts.setdefault(peer.uid, _Account())
                 if account.connections >= self.limits.connections:
-                    raise DeniedError(f"uid {peer.uid} has {account.connections} connections already", "control socket")
+                    raise DeniedError(
+                        f"uid {peer.uid} has {account.connections} connections already",
+                        "control socket",
+                    )
             except (DeniedError, OSError) as error:
                 await _turn_away(sock, read_uid(sock), error)
                 return
@@ -267,7 +303,8 @@ async def serve_clients(
 
 
 async def open_unix_listener(path: str, *, backlog: int = 512) -> trio.SocketListener:
-    """A listening socket at ``path``, open to everybody: who may use it is decided by the peer's credentials.
+    """A listening socket at ``path``, open to everybody: who may use it is decided by the peer's
+    credentials.
 
     A socket left by a dead daemon is replaced; one that somebody serves is :class:`AkiosError`.
     """
@@ -292,10 +329,14 @@ async def _remove_stale(path: str) -> None:
         except ConnectionRefusedError:
             # A plain file refuses too.
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise AkiosError("what stands there is no socket", path, "choose another --runtime-dir") from None
+                raise AkiosError(
+                    "what stands there is no socket", path, "choose another --runtime-dir"
+                ) from None
             os.unlink(path)
             return
-    raise AkiosError("another akiosd serves this socket", path, "stop it, or choose another --runtime-dir")
+    raise AkiosError(
+        "another akiosd serves this socket", path, "stop it, or choose another --runtime-dir"
+    )
 
 
 async def send_with_fds(sock: trio.socket.SocketType, data: bytes, fds: Sequence[int] = ()) -> None:

@@ -18,7 +18,12 @@ import msgspec
 import trio
 
 from akiosd.daemon.base.peers import Gate, Peer
-from akiosd.daemon.sockets.serve_clients import DEFAULT_LIMITS, ClientConnection, ConnectionLimits, serve_clients
+from akiosd.daemon.sockets.serve_clients import (
+    DEFAULT_LIMITS,
+    ClientConnection,
+    ConnectionLimits,
+    serve_clients,
+)
 from akiosd.errors import DeniedError
 from akiosd.values.ids import LogId
 from akiosd.wire.messages import Gap, Message, Records, Subscribe
@@ -38,7 +43,9 @@ class LedgerSource(Protocol):
     :class:`akiosd.daemon.ledger.append.Ledger` has it.
     """
 
-    def subscribe(self, callback: Callable[[LogId, int, list[bytes]], None]) -> Callable[[], None]: ...
+    def subscribe(
+        self, callback: Callable[[LogId, int, list[bytes]], None]
+    ) -> Callable[[], None]: ...
 
     def first_index(self, log: LogId) -> int: ...
 
@@ -75,7 +82,9 @@ class Subscription:
     ``queue_bytes`` bounds the queue. Raises DeniedError for a log that the peer may not read.
     """
 
-    def __init__(self, peer: Peer, request: Subscribe, owner_of: OwnerOf, queue_bytes: int = QUEUE_BYTES) -> None:
+    def __init__(
+        self, peer: Peer, request: Subscribe, owner_of: OwnerOf, queue_bytes: int = QUEUE_BYTES
+    ) -> None:
         self._peer = peer
         self._owner_of = owner_of
         self._kinds = frozenset(request.kinds)
@@ -89,7 +98,9 @@ class Subscription:
         self._replaying: dict[str, int] = dict.fromkeys(request.cursors, 0)
         for name in (*request.cages, *request.cursors):
             if not self._may_read(LogId(name)):
-                raise DeniedError("no such log, or not yours", name, "list your cages with: akiosctl ps --all")
+                raise DeniedError(
+                    "no such log, or not yours", name, "list your cages with: akiosctl ps --all"
+                )
 
     def _may_read(self, log: LogId) -> bool:
         return self._peer.reads_all or self._owner_of(log) == self._peer.uid
@@ -179,21 +190,29 @@ def _size(entries: Sequence[bytes]) -> int:
 class EventsHandler:
     """Answers ``Subscribe`` until the client leaves."""
 
-    def __init__(self, ledger: LedgerSource, owner_of: OwnerOf, queue_bytes: int = QUEUE_BYTES) -> None:
+    def __init__(
+        self, ledger: LedgerSource, owner_of: OwnerOf, queue_bytes: int = QUEUE_BYTES
+    ) -> None:
         self._ledger = ledger
         self._owner_of = owner_of
         self._queue_bytes = queue_bytes
 
-    async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
+    async def handle(
+        self, peer: Peer, request: Message, fds: list[int], client: ClientConnection
+    ) -> None:
         """Serve one subscription until its client goes; DeniedError for any other message."""
         if not isinstance(request, Subscribe):
-            raise DeniedError("only subscriptions are made here", type(request).__name__, "use the control socket")
+            raise DeniedError(
+                "only subscriptions are made here", type(request).__name__, "use the control socket"
+            )
         subscription = Subscription(peer, request, self._owner_of, self._queue_bytes)
         unsubscribe = self._ledger.subscribe(subscription.offer)
         failures: list[Exception] = []
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_catch, failures, nursery, partial(subscription.send_live, client))
+                nursery.start_soon(
+                    _catch, failures, nursery, partial(subscription.send_live, client)
+                )
                 for log in request.cursors:
                     replay = partial(subscription.replay, LogId(log), self._ledger, client)
                     await _catch(failures, nursery, replay)
@@ -203,7 +222,9 @@ class EventsHandler:
             raise failures[0]
 
 
-async def _catch(failures: list[Exception], nursery: trio.Nursery, job: Callable[[], Awaitable[None]]) -> None:
+async def _catch(
+    failures: list[Exception], nursery: trio.Nursery, job: Callable[[], Awaitable[None]]
+) -> None:
     """Run ``job``; what it raises ends the subscription, and reaches its client as it is, not in a
     group.
     """
@@ -225,4 +246,6 @@ async def serve_events(
 ) -> None:
     """Serve the events socket until cancelled."""
     handler = EventsHandler(ledger, owner_of)
-    await serve_clients(listener, handler, gate, limits=limits, accepts=EventsRequest, task_status=task_status)
+    await serve_clients(
+        listener, handler, gate, limits=limits, accepts=EventsRequest, task_status=task_status
+    )

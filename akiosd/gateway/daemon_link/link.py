@@ -71,7 +71,10 @@ class Reservation:
     """
 
     def __init__(
-        self, settle: Callable[[Bill], None], patience_s: float = 0.0, insist: Callable[[], None] = lambda: None
+        self,
+        settle: Callable[[Bill], None],
+        patience_s: float = 0.0,
+        insist: Callable[[], None] = lambda: None,
     ) -> None:
         self._settle, self._patience_s, self._insist = settle, patience_s, insist
         self._decided, self._heard = trio.Event(), trio.Event()
@@ -183,7 +186,7 @@ class Link:
                 await self._write_all()
         self._socket.close()
 
-    # ---- what handlers ask and tell ----------------------------------------------------------------
+    # ---- what handlers ask and tell --------------------------------------------------------------
 
     def reserve(self, ask: Ask, patience_s: float = 0.0) -> Reservation:
         """Ask akiosd whether the call that ``ask`` describes may be made.  Does not wait.
@@ -296,7 +299,7 @@ class Link:
             self._room = trio.Event()
             await self._room.wait()
 
-    # ---- bytes -------------------------------------------------------------------------------------
+    # ---- bytes -----------------------------------------------------------------------------------
 
     def _number(self) -> int:
         self._numbers += 1

@@ -57,13 +57,18 @@ class Wire:
                 # Empty lines before a request are overlooked (RFC 9112 §2.2).
                 while self._buffer[:2] == b"\r\n":
                     del self._buffer[:2]
-                if self._buffer and patience.deadline - trio.current_time() > self._limits.head_seconds:
+                if (
+                    self._buffer
+                    and patience.deadline - trio.current_time() > self._limits.head_seconds
+                ):
                     patience.deadline = trio.current_time() + self._limits.head_seconds
                 end = self._buffer.find(END, 0, self._limits.head_bytes + len(END))
                 if end >= 0:
                     return self._take_head(end + len(END))
                 if len(self._buffer) > self._limits.head_bytes:
-                    raise BadHeadError(f"the head is larger than {self._limits.head_bytes} bytes", 431)
+                    raise BadHeadError(
+                        f"the head is larger than {self._limits.head_bytes} bytes", 431
+                    )
                 data = await self._stream.receive_some(_READ)
                 if not data:
                     return None
@@ -97,7 +102,9 @@ class Wire:
                 event = http.next_event()
             except h11.RemoteProtocolError:
                 # h11's words quote the agent's bytes.
-                raise MalformedError("the body is not framed as HTTP has it", "request body") from None
+                raise MalformedError(
+                    "the body is not framed as HTTP has it", "request body"
+                ) from None
             if event is not h11.NEED_DATA:
                 assert isinstance(event, h11.Event)
                 return event
@@ -121,7 +128,9 @@ class Wire:
                 return b""
         return b""
 
-    async def send_event(self, http: h11.Connection, events: h11.Event | Sequence[h11.Event], leaver: Leaver) -> None:
+    async def send_event(
+        self, http: h11.Connection, events: h11.Event | Sequence[h11.Event], leaver: Leaver
+    ) -> None:
         """Send what h11 makes of ``events``.  When the agent is gone, this ends as
         :meth:`next_event` does.
         """
@@ -172,5 +181,7 @@ class Wire:
             stream = stream.transport_stream
         if isinstance(stream, trio.SocketStream | PromptStream):
             # struct linger {on, 0 s}: close(2) sends RST (socket(7)).
-            stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
+            stream.socket.setsockopt(
+                trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
         await trio.aclose_forcefully(self._stream)

@@ -56,9 +56,16 @@ class Exchange:
     """
 
     def __init__(
-        self, context: Context, wire: Wire, http: h11.Connection, request: h11.Request, destination: Destination,
-        target: bytes, *, direct: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        context: Context,
+        wire: Wire,
+        http: h11.Connection,
+        request: h11.Request,
+        destination: Destination,
+        target: bytes,
+        *,
+        direct: bool = False,
+    ) -> None:
         self.context = context
         self.direct = direct
         """The client is ``akiosctl http``: ``akios-`` headers tell it what was done, and the
@@ -150,7 +157,9 @@ class Exchange:
             if isinstance(event, h11.Data):
                 size += len(event.data)
                 if size > self.context.limits.body_bytes:
-                    raise TooLargeError(f"the body is larger than {self.context.limits.body_bytes} bytes", "body")
+                    raise TooLargeError(
+                        f"the body is larger than {self.context.limits.body_bytes} bytes", "body"
+                    )
                 yield bytes(event.data)
 
     async def read_body(self, limit: int) -> bytes:
@@ -162,7 +171,9 @@ class Exchange:
             async for piece in pieces:
                 whole += piece
                 if len(whole) > limit:
-                    raise TooLargeError(f"the body is larger than {limit} bytes", "body", "send it in smaller parts")
+                    raise TooLargeError(
+                        f"the body is larger than {limit} bytes", "body", "send it in smaller parts"
+                    )
         return bytes(whole)
 
     # ---- the answer
@@ -229,7 +240,9 @@ class Exchange:
     async def respond(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes | bytearray = b""
     ) -> None:
-        """A whole answer; Content-Length is set here.  Sent in pieces: no copy of a long one is made."""
+        """A whole answer; Content-Length is set here.  Sent in pieces: no copy of a long one is
+        made.
+        """
         await self._respond(status, self._fields(headers), body)
 
     async def _respond(self, status: int, headers: Headers, body: bytes | bytearray) -> None:
@@ -258,10 +271,16 @@ class Exchange:
         """Answer with a refusal, once its record is on disk.  The connection can still be used."""
         await self.context.link.report_durable(
             NetDenied(
-                ts=0, host=denial.host.encode("utf-8", "replace"), rule=denial.rule, protocol="http",
-                port=self.destination.port, method=self.method, path=self.safe_path, hint=denial.hint,
+                ts=0,
+                host=denial.host.encode("utf-8", "replace"),
+                rule=denial.rule,
+                protocol="http",
+                port=self.destination.port,
+                method=self.method,
+                path=self.safe_path,
+                hint=denial.hint,
             )
-        )  # fmt: skip
+        )
         await self._say(denial)
 
     async def fail(self, status: int, words: str) -> None:
@@ -295,17 +314,30 @@ class Exchange:
         return self.context.redactors.mask_path(self.target)
 
     def record(
-        self, mode: Literal["inspect", "passthrough", "raw", "llm"], *, bytes_out: int = 0, error: str = "",
+        self,
+        mode: Literal["inspect", "passthrough", "raw", "llm"],
+        *,
+        bytes_out: int = 0,
+        error: str = "",
         unread: int = 0,
-    ) -> NetRequest:  # fmt: skip
+    ) -> NetRequest:
         """The record of this request; ``bytes_out`` and ``unread`` count body bytes sent to the
         upstream, and those of them that were not inspected.
         """
         return NetRequest(
-            ts=0, host=self.host, port=self.destination.port, mode=mode, method=self.method, path=self.safe_path,
-            status=self.status, bytes_out=bytes_out, bytes_in=self.bytes_in, unread=unread, error=error,
+            ts=0,
+            host=self.host,
+            port=self.destination.port,
+            mode=mode,
+            method=self.method,
+            path=self.safe_path,
+            status=self.status,
+            bytes_out=bytes_out,
+            bytes_in=self.bytes_in,
+            unread=unread,
+            error=error,
             duration_ns=int((trio.current_time() - self._begun) * 1e9),
-        )  # fmt: skip
+        )
 
     async def drain(self) -> bool:
         """Read and drop the rest of the request, 1 MiB and 5 seconds at most.

@@ -69,7 +69,12 @@ class Call:
     def __init__(
         self, sender: Sender, request: Request, memory: Memory, reservation: Reservation | None
     ) -> None:
-        self._sender, self._request, self._memory, self._reservation = sender, request, memory, reservation
+        self._sender, self._request, self._memory, self._reservation = (
+            sender,
+            request,
+            memory,
+            reservation,
+        )
         self._grant: Grant | None = None if reservation is not None else Grant()
         self._context, self._exchange = sender.context, sender.exchange
         self._meter = Meter(request.operation)
@@ -101,7 +106,9 @@ class Call:
         url, headers = self._sender.head(request.target, request.headers, longest)
         fields = [*headers, (b"content-length", b"%d" % len(longest))]
         try:
-            async with self._context.upstreams.request("POST", url, fields, self._send(longest)) as response:
+            async with self._context.upstreams.request(
+                "POST", url, fields, self._send(longest)
+            ) as response:
                 self._status = response.status
                 self._answered = True
                 await self._answer(response)
@@ -110,12 +117,16 @@ class Call:
             await self._wait_grant()
             error = str(failure)[:200]
             if isinstance(failure, BrokenStreamError):
-                raise UpstreamError(f"the provider's stream cannot be read: {failure}", "reply") from None
+                raise UpstreamError(
+                    f"the provider's stream cannot be read: {failure}", "reply"
+                ) from None
             raise
         finally:
             if self._grant is not None:
                 self._tell()
-                self._context.link.report(self._exchange.record("llm", bytes_out=self._size, error=error))
+                self._context.link.report(
+                    self._exchange.record("llm", bytes_out=self._size, error=error)
+                )
 
     async def _wait_grant(self) -> Grant:
         if self._grant is None:
@@ -131,7 +142,11 @@ class Call:
         """Wait for the grant, then yield the body: from here on the provider may work on it,
         whether it answers or not.
         """
-        if self._grant is None and self._reservation is not None and not await self._reservation.wait_word():
+        if (
+            self._grant is None
+            and self._reservation is not None
+            and not await self._reservation.wait_word()
+        ):
             raise _WaitsError
         grant = await self._wait_grant()
         body = longest if grant.output == self._longest else self._request.grant(grant.output)
@@ -150,7 +165,9 @@ class Call:
         """
         if self._request.operation.kind == "call":
             limits = self._context.limits
-            self._exchange.lingers = limits.paid_stream_seconds if self._request.stream else limits.paid_seconds
+            self._exchange.lingers = (
+                limits.paid_stream_seconds if self._request.stream else limits.paid_seconds
+            )
 
     def _tell(self) -> None:
         """Report, once, what was redacted in the request and which tools were left out of it."""
@@ -169,9 +186,13 @@ class Call:
             await self._whole(response)
 
     async def _fail(self, response: Response) -> None:
-        """The provider's own refusal: status, Retry-After and limits as they are; nothing is paid."""
+        """The provider's own refusal: status, Retry-After and limits as they are; nothing is
+        paid.
+        """
         with self._context.replies.share() as share:
-            body: bytes | bytearray = await read_reply(response, share, self._context.limits.reply_bytes)
+            body: bytes | bytearray = await read_reply(
+                response, share, self._context.limits.reply_bytes
+            )
             with suppress(BadJsonError):
                 body = self._restored(body, parse_sparse(body))
             await self._exchange.respond(response.status, reply_headers(response), body)
@@ -211,9 +232,12 @@ class Call:
         plain_encoding(response)
         request, exchange = self._request, self._exchange
         reply = StreamReply(
-            request.operation, _CODECS[request.stream](), self._context.redactors.pseudonyms,
-            self._memory, request.strip,
-        )  # fmt: skip
+            request.operation,
+            _CODECS[request.stream](),
+            self._context.redactors.pseudonyms,
+            self._memory,
+            request.strip,
+        )
         self._meter = reply.meter
         await exchange.start(response.status, self._reply_headers(response))
         with self._context.replies.share() as share:
@@ -222,13 +246,17 @@ class Call:
                     await self._push(reply, chunk, share)
                     if self._is_beyond():
                         await exchange.flush()
-                        raise UpstreamError("the answer went beyond what was reserved for it", "reply")
+                        raise UpstreamError(
+                            "the answer went beyond what was reserved for it", "reply"
+                        )
             await self._pass(reply.flush())
         self._complete = not reply.meter.failed
         await exchange.finish()
 
     async def _push(self, reply: StreamReply, chunk: bytes, share: Share) -> None:
-        """A long event waits for its share of the memory, and gives it back once it was passed on."""
+        """A long event waits for its share of the memory, and gives it back once it was passed
+        on.
+        """
         most = EVENT_COPIES * (reply.held + len(chunk)) if reply.held > LARGE else 0
         if most > share.size:
             await share.grow(most - share.size)
@@ -257,12 +285,18 @@ class Call:
         """
         tokens, quote = self._meter.tokens, self._request.quote
         along = self._request.operation.counts_along
-        if along and tokens and quote and self._grant and 0 < self._grant.usd_micro < prices.cost(quote, tokens):
+        if (
+            along
+            and tokens
+            and quote
+            and self._grant
+            and 0 < self._grant.usd_micro < prices.cost(quote, tokens)
+        ):
             return True
         most = self._output * self._request.ask.choices
         return bool(most) and self._meter.received > most * MAX_TOKEN_BYTES
 
-    # ---- what it cost -----------------------------------------------------------------------------
+    # ---- what it cost ----------------------------------------------------------------------------
 
     def bill(self) -> Bill:
         """What is owed: what the provider's final usage says, or all that was reserved where it
@@ -281,10 +315,14 @@ class Call:
         # Every request has at least one token: zeros come from servers that do not count.
         counted = tokens is not None and (tokens.input > 0 or tokens.output > 0)
         if tokens is None or not counted or not meter.final:
-            return Bill(outcome, estimated=True, tool_calls=meter.tool_calls, status=status, stream=stream)
+            return Bill(
+                outcome, estimated=True, tool_calls=meter.tool_calls, status=status, stream=stream
+            )
         quote = self._quote()
         cost = prices.cost(quote, tokens) if quote else 0
-        return Bill(outcome, cost, tokens, tool_calls=meter.tool_calls, status=status, stream=stream)
+        return Bill(
+            outcome, cost, tokens, tool_calls=meter.tool_calls, status=status, stream=stream
+        )
 
     def _quote(self) -> prices.Quote | None:
         """The prices of the tier that served the call, where the reply names one whose prices are
@@ -295,7 +333,10 @@ class Call:
             return request.quote
         asked = request.operation.pricing(request.body)
         found = prices.quote(
-            request.ask.provider, request.ask.model, self._context.setup.prices,
-            now_ns=time.time_ns(), context=asked | served,
-        )  # fmt: skip
+            request.ask.provider,
+            request.ask.model,
+            self._context.setup.prices,
+            now_ns=time.time_ns(),
+            context=asked | served,
+        )
         return found or request.quote

@@ -62,7 +62,12 @@ def _frame(raw: bytes, size: int) -> StreamFrame:
     if zlib.crc32(raw[:-4]) != struct.unpack(">I", raw[-4:])[0]:
         raise BrokenStreamError("the checksum of a frame is wrong")
     headers = read_headers(raw[12 : 12 + size])
-    kind = headers.get(":event-type") or headers.get(":exception-type") or headers.get(":error-code") or ""
+    kind = (
+        headers.get(":event-type")
+        or headers.get(":exception-type")
+        or headers.get(":error-code")
+        or ""
+    )
     return StreamFrame(raw, raw[12 + size : -4] or None, kind)
 
 

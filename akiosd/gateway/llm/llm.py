@@ -46,7 +46,10 @@ async def handle(context: Context, exchange: Exchange) -> None:
     """
     provider = BY_NAME[exchange.rule.provider]
     target = exchange.target.decode("ascii")
-    setup = next((s for s in context.setup.providers if s.name == provider.name), ProviderSetup(provider.name))
+    setup = next(
+        (s for s in context.setup.providers if s.name == provider.name),
+        ProviderSetup(provider.name),
+    )
     found = provider.find(exchange.method, target.partition("?")[0])
     denial = _stopped(provider, setup, exchange, found, context)
     if denial is not None:
@@ -62,27 +65,43 @@ async def handle(context: Context, exchange: Exchange) -> None:
 
 
 def _stopped(
-    provider: Provider, setup: ProviderSetup, exchange: Exchange, found: Route | None, context: Context
+    provider: Provider,
+    setup: ProviderSetup,
+    exchange: Exchange,
+    found: Route | None,
+    context: Context,
 ) -> Denial | None:
     """The denial of a request whose head is enough to refuse it: unknown path, a log-in instead of
     a key, no key.
     """
     host = exchange.host
     path = exchange.target.decode("ascii").partition("?")[0]
-    if found is None and not named_path(context.setup.policy.network.llm_paths, provider.name, path):
+    if found is None and not named_path(
+        context.setup.policy.network.llm_paths, provider.name, path
+    ):
         # The hint goes into the log, so it names the path with personal data masked.
         safe = exchange.safe_path.decode("utf-8", "replace")
         words = f"{exchange.method} {safe} is not a request known to AKIOS"
         return Denial(
-            rule="network.llm_paths", words=words, host=host, hint=f"network: {{llm_paths: [{provider.name}:{safe}]}}"
+            rule="network.llm_paths",
+            words=words,
+            host=host,
+            hint=f"network: {{llm_paths: [{provider.name}:{safe}]}}",
         )
     login = provider.login(exchange.headers)
     if login:
         hint = f"akiosctl keys set {provider.name}, and use the key the cage is given"
-        return Denial(rule="llm.login", words=f"{login} is not passed: only API keys are", host=host, hint=hint)
+        return Denial(
+            rule="llm.login",
+            words=f"{login} is not passed: only API keys are",
+            host=host,
+            hint=hint,
+        )
     if provider.facts.needs_key and not setup.key:
         hint = f"akiosctl keys set {provider.name}"
-        return Denial(rule="llm.key", words=f"there is no key for {provider.name}", host=host, hint=hint)
+        return Denial(
+            rule="llm.key", words=f"there is no key for {provider.name}", host=host, hint=hint
+        )
     return None
 
 
@@ -94,7 +113,9 @@ async def _read(sender: Sender, target: str) -> None:
     if isinstance(head, Denial):
         await sender.refuse(head)
         return
-    url, headers = sender.head(head[1], [pair for pair in head[0] if pair[0] != b"content-type"], b"")
+    url, headers = sender.head(
+        head[1], [pair for pair in head[0] if pair[0] != b"content-type"], b""
+    )
     async with sender.context.upstreams.request(exchange.method, url, headers) as response:
         with sender.context.replies.share() as share:
             body = await read_reply(response, share, sender.context.limits.reply_bytes)
@@ -108,16 +129,25 @@ async def _call(sender: Sender, route: Route, target: str) -> None:
     memory = memory_of(context)
     raw = await exchange.read_body(MAX_REQUEST)
     request = prepare(
-        sender.provider, route, raw, exchange.headers, target, memory=memory,
-        overrides=context.setup.prices, binary=context.setup.policy.redact.binary, now_ns=time.time_ns(),
-    )  # fmt: skip
+        sender.provider,
+        route,
+        raw,
+        exchange.headers,
+        target,
+        memory=memory,
+        overrides=context.setup.prices,
+        binary=context.setup.policy.redact.binary,
+        now_ns=time.time_ns(),
+    )
     if isinstance(request, Denial):
         await sender.refuse(request)
         return
     if route.operation.kind == "free":
         await Call(sender, request, memory, None).run()
         return
-    reservation = context.link.reserve(request.ask, patience_seconds(sender.provider.facts, exchange.headers))
+    reservation = context.link.reserve(
+        request.ask, patience_seconds(sender.provider.facts, exchange.headers)
+    )
     call = Call(sender, request, memory, reservation)
     try:
         await call.run()
@@ -129,7 +159,8 @@ async def _call(sender: Sender, route: Route, target: str) -> None:
 
 
 def patience_seconds(facts: ProviderFacts, headers: Headers) -> float:
-    """How long a call may wait for others: half of what its client waits for an answer, where that is known.
+    """How long a call may wait for others: half of what its client waits for an answer, where that
+    is known.
 
     The SDKs of OpenAI and Anthropic say it in a header.
     """

@@ -80,11 +80,19 @@ class ArrayCodec:
                     frames.append(StreamFrame(bytes(self._held[begin:at]), None))
                 begin = at
             elif byte == b"}" and not self._string and self._depth == 1:
-                frames.append(StreamFrame(bytes(self._held[begin : at + 1]), bytes(self._held[begin : at + 1])))
+                frames.append(
+                    StreamFrame(
+                        bytes(self._held[begin : at + 1]), bytes(self._held[begin : at + 1])
+                    )
+                )
                 begin = at + 1
         self._at = len(self._held)
         if self._depth <= 1 and begin < len(self._held):
-            frames.append(StreamFrame(bytes(self._held[begin:]), None, "end" if b"]" in self._held[begin:] else ""))
+            frames.append(
+                StreamFrame(
+                    bytes(self._held[begin:]), None, "end" if b"]" in self._held[begin:] else ""
+                )
+            )
             begin = len(self._held)
         del self._held[:begin]
         self._at -= begin

@@ -10,7 +10,14 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 
-from akiosd.gateway.llm.providers.base import Json, Operation, Provider, Route, Stream, unknown_field
+from akiosd.gateway.llm.providers.base import (
+    Json,
+    Operation,
+    Provider,
+    Route,
+    Stream,
+    unknown_field,
+)
 from akiosd.gateway.llm.redact_request import Outward
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.net.request_head import Headers
@@ -30,15 +37,29 @@ into a message to akiosd.
 """
 _OVERHEAD, _TOOLS_OVERHEAD = 256, 2048
 """Tokens that providers add: around each message, and to explain tools."""
-_IDS = frozenset({"id", "call_id", "tool_call_id", "tool_use_id", "toolUseId", "item_id", "cache_control"})
+_IDS = frozenset(
+    {"id", "call_id", "tool_call_id", "tool_use_id", "toolUseId", "item_id", "cache_control"}
+)
 """Names whose values differ with every attempt; they are left out of the fingerprint."""
 
 _CREDENTIALS = frozenset({"key", "access_token", "oauth_token", "bearer_token"})
 """Parameters of a URL that carry a key in place of a header."""
-_KEPT_HEADERS = frozenset({
-    b"accept", b"content-type", b"user-agent", b"accept-language", b"idempotency-key", b"x-client-request-id",
-    b"http-referer", b"x-title", b"x-session-affinity", b"originator", b"session_id", b"conversation_id",
-}).union(*(facts.client_headers for facts in FACTS.values()))  # fmt: skip
+_KEPT_HEADERS = frozenset(
+    {
+        b"accept",
+        b"content-type",
+        b"user-agent",
+        b"accept-language",
+        b"idempotency-key",
+        b"x-client-request-id",
+        b"http-referer",
+        b"x-title",
+        b"x-session-affinity",
+        b"originator",
+        b"session_id",
+        b"conversation_id",
+    }
+).union(*(facts.client_headers for facts in FACTS.values()))
 """The only headers that are sent on.  Others may be log-ins or cookies, change the method, or
 remove usage from the reply.
 """
@@ -75,14 +96,22 @@ class Request(msgspec.Struct):
 
 def kept_headers(headers: Headers) -> Headers:
     """Those of ``headers`` that may be sent on."""
-    return [(name, value) for name, value in headers if name in _KEPT_HEADERS or name.startswith(b"x-stainless-")]
+    return [
+        (name, value)
+        for name, value in headers
+        if name in _KEPT_HEADERS or name.startswith(b"x-stainless-")
+    ]
 
 
 def without_key(target: str) -> str:
     """``target`` without an API key or token in its query."""
     path, _, query = target.partition("?")
     pieces = [piece for piece in query.split("&") if piece]
-    query = "&".join(piece for piece in pieces if unquote_plus(piece.partition("=")[0]).lower() not in _CREDENTIALS)
+    query = "&".join(
+        piece
+        for piece in pieces
+        if unquote_plus(piece.partition("=")[0]).lower() not in _CREDENTIALS
+    )
     return path + ("?" + query if query else "")
 
 
@@ -95,10 +124,17 @@ def safe_head(
     """
     for name, _ in parse_qsl(target.partition("?")[2], keep_blank_values=True):
         if name not in _CREDENTIALS and name not in provider.queries:
-            return Denial("llm.fields", f"the parameter {name[:60]!r} is not known to AKIOS", "leave it out")
+            return Denial(
+                "llm.fields", f"the parameter {name[:60]!r} is not known to AKIOS", "leave it out"
+            )
     safe = redact_target(structured, without_key(target))
-    texts = [(name.decode("ascii"), value.decode("latin-1")) for name, value in kept_headers(headers)]
-    fields = [(name.encode(), value.encode("latin-1", "replace")) for name, value in structured.headers(texts)]
+    texts = [
+        (name.decode("ascii"), value.decode("latin-1")) for name, value in kept_headers(headers)
+    ]
+    fields = [
+        (name.encode(), value.encode("latin-1", "replace"))
+        for name, value in structured.headers(texts)
+    ]
     return fields, safe
 
 
@@ -107,16 +143,29 @@ def read_body(raw: bytes) -> Json | Denial:
     try:
         body = parse(raw)
     except BadJsonError as error:
-        return Denial("llm.body", f"the body is not JSON with one meaning: {error}", "send plain JSON", BAD_REQUEST)
+        return Denial(
+            "llm.body",
+            f"the body is not JSON with one meaning: {error}",
+            "send plain JSON",
+            BAD_REQUEST,
+        )
     if not isinstance(body, dict):
         return Denial("llm.body", "the body is not a JSON object", "send an object", BAD_REQUEST)
     return body
 
 
 def prepare(
-    provider: Provider, route: Route, raw: bytes, headers: Headers, target: str, *, memory: Memory,
-    overrides: dict[str, ModelPrice], binary: Any, now_ns: int,
-) -> Request | Denial:  # fmt: skip
+    provider: Provider,
+    route: Route,
+    raw: bytes,
+    headers: Headers,
+    target: str,
+    *,
+    memory: Memory,
+    overrides: dict[str, ModelPrice],
+    binary: Any,
+    now_ns: int,
+) -> Request | Denial:
     """The request that may be sent, or why it may not.
 
     ``raw`` is the decoded body; ``overrides`` are prices set by the administrator; ``binary`` is
@@ -134,8 +183,11 @@ def prepare(
     if refused:
         return refused
     if memory.redactor.mode != "off" and operation.unreadable(body):
-        return Denial("redact.models", "personal data cannot be looked for in the numbers of tokens",
-                      "send text (langchain: check_embedding_ctx_length=False)")  # fmt: skip
+        return Denial(
+            "redact.models",
+            "personal data cannot be looked for in the numbers of tokens",
+            "send text (langchain: check_embedding_ctx_length=False)",
+        )
     outward, structured = Outward(memory, binary), Structured(memory.redactor)
     body = outward.body(body)
     operation.encode(body)
@@ -144,16 +196,30 @@ def prepare(
         return head
     outward.found(structured.findings)
     if outward.blocked or structured.blocked:
-        return Denial("redact.models", f"{outward.blocked or 'personal data in the head'} may not be sent",
-                      "leave it out, or set redact.models")  # fmt: skip
+        return Denial(
+            "redact.models",
+            f"{outward.blocked or 'personal data in the head'} may not be sent",
+            "leave it out, or set redact.models",
+        )
     query = dict(parse_qsl(target.partition("?")[2]))
     # The model's name in the path goes into the log, so it is redacted like any other text.
     model = operation.model(body, outward.text(route.model, ("model",), "") if route.model else "")
     if operation.kind == "call" and not (model.isprintable() and 0 < len(model) <= _MAX_MODEL):
         return Denial("llm.body", "the body names no model", "name one", BAD_REQUEST)
-    quote = prices.quote(provider.name, model, overrides, now_ns=now_ns, context=operation.pricing(body))
-    request = Request(operation, head[1], head[0], body, Ask(provider.name, model, b""), quote,
-                      operation.stream(body, query), findings=outward.findings(), left_out=left_out)  # fmt: skip
+    quote = prices.quote(
+        provider.name, model, overrides, now_ns=now_ns, context=operation.pricing(body)
+    )
+    request = Request(
+        operation,
+        head[1],
+        head[0],
+        body,
+        Ask(provider.name, model, b""),
+        quote,
+        operation.stream(body, query),
+        findings=outward.findings(),
+        left_out=left_out,
+    )
     if operation.kind == "call":
         request.ask = _ask(request, outward)
         request.strip = operation.prepare(body)
@@ -166,7 +232,10 @@ def _ask(request: Request, outward: Outward) -> Ask:
     """
     ask, operation, quote, body = request.ask, request.operation, request.quote, request.body
     fingerprint = hashlib.sha256(
-        dump([ask.provider, type(operation).__name__, ask.model, _meaning(body, operation)], sort=True)
+        dump(
+            [ask.provider, type(operation).__name__, ask.model, _meaning(body, operation)],
+            sort=True,
+        )
     ).digest()
     if quote is None:
         return msgspec.structs.replace(ask, request=fingerprint, priced=False)
@@ -174,16 +243,21 @@ def _ask(request: Request, outward: Outward) -> Ask:
     # Caching for an hour costs more, and is asked for by this value in every API.
     dearest = prices.bound_input(quote, tokens, hour_cache=b'"1h"' in dump(body))
     made = msgspec.structs.replace(
-        ask, request=fingerprint, input_tokens=tokens, input_usd_micro=dearest,
+        ask,
+        request=fingerprint,
+        input_tokens=tokens,
+        input_usd_micro=dearest,
         choices=operation.choices(body),
-    )  # fmt: skip
+    )
     if not operation.has_output:
         return made
     return msgspec.structs.replace(
-        made, output_usd_nano=prices.bound_output(quote, tokens), output=operation.output(body),
+        made,
+        output_usd_nano=prices.bound_output(quote, tokens),
+        output=operation.output(body),
         floor=operation.floor(body),
         ceiling=prices.ceiling(quote, tokens) if quote.max_output else UNKNOWN_OUTPUT,
-    )  # fmt: skip
+    )
 
 
 def bound_input(operation: Operation, body: Json, outward: Outward, context: int) -> int:

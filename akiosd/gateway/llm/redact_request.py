@@ -26,10 +26,14 @@ from akiosd.redact.model import RedactError, Result
 from akiosd.values.records import Finding
 
 Path = tuple[str | int, ...]
-_BINARY_NAMES = frozenset({"data", "bytes", "url", "image_url", "imageUrl", "file_data", "images", "document_url"})
+_BINARY_NAMES = frozenset(
+    {"data", "bytes", "url", "image_url", "imageUrl", "file_data", "images", "document_url"}
+)
 _WORDS = frozenset({"type", "role", "object", "status", "name"})
 _WORD = re.compile(r"[a-z]{1,12}(?:[_-][a-z]{1,12}){0,3}\Z")
-_DATA_URL = re.compile(r"data:(?:[\w.+-]{1,40}/[\w.+-]{1,80})?(?:;[\w-]{1,40}=[\w.+-]{1,40}){0,4};base64,", re.I)
+_DATA_URL = re.compile(
+    r"data:(?:[\w.+-]{1,40}/[\w.+-]{1,80})?(?:;[\w-]{1,40}=[\w.+-]{1,40}){0,4};base64,", re.I
+)
 _ALPHABET = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
 _LOOK = 4096
@@ -82,7 +86,9 @@ class Outward:
             return self._object(value, path, hint)
         if isinstance(value, list):
             if len(path) > MAX_DEPTH:
-                raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", "body", "send a flatter body")
+                raise RedactError(
+                    f"JSON is deeper than {MAX_DEPTH} levels", "body", "send a flatter body"
+                )
             return [self._value(item, (*path, index), hint) for index, item in enumerate(value)]
         if isinstance(value, Number) or (isinstance(value, int) and abs(value) > _LONG_NUMBER):
             return self._number(value, path, hint)
@@ -99,14 +105,25 @@ class Outward:
 
     def _member(self, owner: dict[str, Any], name: str, path: Path, hint: str) -> Any:
         if len(path) > MAX_DEPTH:
-            raise RedactError(f"JSON is deeper than {MAX_DEPTH} levels", "body", "send a flatter body")
+            raise RedactError(
+                f"JSON is deeper than {MAX_DEPTH} levels", "body", "send a flatter body"
+            )
         item = owner[name]
         if isinstance(item, str):
             if is_signed(owner, name) and self._memory.signed.known(item):
                 return item
-            if name in _WORDS and _WORD.match(item) and not (name == "name" and self._memory.redactor.has(item)):
+            if (
+                name in _WORDS
+                and _WORD.match(item)
+                and not (name == "name" and self._memory.redactor.has(item))
+            ):
                 return item
-        if name in _BINARY_NAMES and isinstance(item, str) and len(item) >= _LEAST_BINARY and self._is_binary(item):
+        if (
+            name in _BINARY_NAMES
+            and isinstance(item, str)
+            and len(item) >= _LEAST_BINARY
+            and self._is_binary(item)
+        ):
             return item
         return self._value(item, path, member_label(owner, name, hint))
 
@@ -135,7 +152,9 @@ class Outward:
             for name, value in item.items() if isinstance(item, dict) else enumerate(item or ()):
                 if isinstance(value, dict | list):
                     waiting.append(value)
-                elif name in _BINARY_NAMES and isinstance(value, str) and len(value) >= _LEAST_BINARY:
+                elif (
+                    name in _BINARY_NAMES and isinstance(value, str) and len(value) >= _LEAST_BINARY
+                ):
                     self._is_binary(value)
 
     def _inner(self, text: str) -> Any:
@@ -158,11 +177,15 @@ class Outward:
         return result.text
 
     def _note(self, result: Result, path: Path) -> None:
-        places = [self._place((*path, *inner)) for inner in result.paths] or [self._place(path)] * len(result.spans)
+        places = [self._place((*path, *inner)) for inner in result.paths] or [
+            self._place(path)
+        ] * len(result.spans)
         for span, place in zip(result.spans, places, strict=True):
             self._counts[(span.type, span.category, place)] += 1
         if result.blocked:
-            self.blocked = f"personal data ({', '.join(sorted(result.counts()))}) at {self._place(path)}"
+            self.blocked = (
+                f"personal data ({', '.join(sorted(result.counts()))}) at {self._place(path)}"
+            )
 
     def _place(self, path: Path) -> str:
         place = ""
@@ -180,7 +203,9 @@ class Outward:
         """
         prefix = _DATA_URL.match(text)
         begin = prefix.end() if prefix else 0
-        if _ALPHABET.fullmatch(text, begin) is None or (prefix and self._memory.redactor.has(prefix[0])):
+        if _ALPHABET.fullmatch(text, begin) is None or (
+            prefix and self._memory.redactor.has(prefix[0])
+        ):
             return False
         try:
             # Google's clients write bytes in the alphabet for URLs (RFC 4648 §5).
@@ -207,5 +232,7 @@ class Outward:
 
     def findings(self, most: int = 200) -> tuple[Finding, ...]:
         """Findings for the log, the ``most`` frequent: types, places and counts, never a value."""
-        return tuple(Finding(kind, category, place, count) for (kind, category, place), count in
-                     self._counts.most_common(most))  # fmt: skip
+        return tuple(
+            Finding(kind, category, place, count)
+            for (kind, category, place), count in self._counts.most_common(most)
+        )

@@ -1,4 +1,6 @@
-"""Originals put back into a long reply, piece by piece: what no stand-in may be in stays as it came."""
+"""Originals put back into a long reply, piece by piece: what no stand-in may be in stays as it
+came.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _BLANKS = " \t\r\n"
 
 def restore(
     value: Any, pseudonyms: Pseudonyms | None, memory: Memory, skip: Iterable[tuple[int, str]] = ()
-) -> bool:  # fmt: skip
+) -> bool:
     """Replace stand-ins by originals in ``value``, in place, at any depth.  Returns whether
     anything changed.
 
@@ -181,7 +181,12 @@ class StreamReply:
     """
 
     def __init__(
-        self, operation: Operation, codec: Codec, pseudonyms: Pseudonyms, memory: Memory, strip: bool = False
+        self,
+        operation: Operation,
+        codec: Codec,
+        pseudonyms: Pseudonyms,
+        memory: Memory,
+        strip: bool = False,
     ) -> None:
         self._operation, self._codec, self._strip = operation, codec, strip
         self._pseudonyms, self._memory = pseudonyms, memory
@@ -244,14 +249,18 @@ class StreamReply:
             here[piece.channel] = piece
         held = {channel: piece.owner[piece.key] for channel, piece in here.items()}
         before = self._close(operation.closes(event, kind), here, event)
-        changed = changed or any(piece.owner[piece.key] != held[channel] for channel, piece in here.items())
+        changed = changed or any(
+            piece.owner[piece.key] != held[channel] for channel, piece in here.items()
+        )
         changed = operation.number(event, event, self._added) or changed
         if self._strip:
             left = operation.strip(event)
             if left is None:
                 return before
             changed, event = changed or left is not event, left
-        rest = self._codec.render(frame, dump(operation.close(outer, event))) if changed else frame.raw
+        rest = (
+            self._codec.render(frame, dump(operation.close(outer, event))) if changed else frame.raw
+        )
         if len(frame.raw) > LARGE:
             self._forget(frame, here)
         return before + rest if before else rest
@@ -264,7 +273,9 @@ class StreamReply:
             if channel in self._texts and (last := self._texts[channel].last) is not None:
                 self._texts[channel].last = form, *last[1:]
 
-    def _close(self, endings: Iterable[Channel], here: dict[Channel, Piece], place: Json | None = None) -> bytes:
+    def _close(
+        self, endings: Iterable[Channel], here: dict[Channel, Piece], place: Json | None = None
+    ) -> bytes:
         """End all channels whose key begins with one of ``endings``; returns the frames to insert.
 
         The text that such a channel holds is appended to its piece in the present event (``here``),
@@ -283,6 +294,9 @@ class StreamReply:
                 frame, outer, event, piece = text.last
                 extra = self._operation.remainder(event, frame.kind, piece, rest)
                 self._operation.number(extra, place if place is not None else event, self._added)
-                out += self._codec.render(frame, dump(self._operation.close(outer, extra))) + self._codec.between
+                out += (
+                    self._codec.render(frame, dump(self._operation.close(outer, extra)))
+                    + self._codec.between
+                )
                 self._added += 1
         return out

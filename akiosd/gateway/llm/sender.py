@@ -23,7 +23,9 @@ _DROPPED = frozenset({b"content-length", b"content-encoding"})
 class Sender:
     """Where the requests of one exchange go, and with which key."""
 
-    def __init__(self, context: Context, exchange: Exchange, provider: Provider, setup: ProviderSetup) -> None:
+    def __init__(
+        self, context: Context, exchange: Exchange, provider: Provider, setup: ProviderSetup
+    ) -> None:
         self.context, self.exchange, self.provider, self._setup = context, exchange, provider, setup
 
     def url(self, target: str) -> str:
@@ -62,7 +64,9 @@ class Sender:
         if findings:
             redactors = self.context.redactors
             self.context.link.report(
-                Redaction(ts=0, towards=self.provider.name, mode=redactors.models.mode, findings=findings)
+                Redaction(
+                    ts=0, towards=self.provider.name, mode=redactors.models.mode, findings=findings
+                )
             )
 
     def tell_left_out(self, kinds: tuple[str, ...]) -> None:
@@ -73,17 +77,24 @@ class Sender:
         for kind in kinds:
             self.context.link.report(
                 NetDenied(
-                    ts=0, host=exchange.host.encode(), rule="llm.hosted_tools", protocol="http",
-                    port=exchange.destination.port, method=exchange.method, path=exchange.safe_path,
+                    ts=0,
+                    host=exchange.host.encode(),
+                    rule="llm.hosted_tools",
+                    protocol="http",
+                    port=exchange.destination.port,
+                    method=exchange.method,
+                    path=exchange.safe_path,
                     hint=f"{kind} was left out of the request",
                 )
-            )  # fmt: skip
+            )
 
 
 def plain_encoding(response: Response) -> None:
     """Raises :class:`UpstreamError` for a reply that is compressed: it could not be read."""
     if response.header(b"content-encoding") not in (b"", b"identity"):
-        raise UpstreamError("the provider's answer is compressed though that was not asked for", "reply")
+        raise UpstreamError(
+            "the provider's answer is compressed though that was not asked for", "reply"
+        )
 
 
 def reply_headers(response: Response) -> Headers:
@@ -92,7 +103,8 @@ def reply_headers(response: Response) -> Headers:
 
 
 async def read_reply(response: Response, share: Share, most: int) -> bytearray:
-    """The whole answer.  What is beyond a small one waits for its ``share`` of the memory, and is read then.
+    """The whole answer.  What is beyond a small one waits for its ``share`` of the memory, and is
+    read then.
 
     Raises :class:`UpstreamError`.
     """

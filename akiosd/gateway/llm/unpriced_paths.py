@@ -67,7 +67,12 @@ async def forward_passed(sender: Sender, target: str) -> None:
 def _head(found: Found, headers: Headers, target: str) -> tuple[Headers, str]:
     structured = found.structured()
     safe = redact_target(structured, without_key(target))
-    texts = [(name.decode("ascii"), value.decode("latin-1")) for name, value in kept_headers(headers)]
-    fields = [(name.encode(), value.encode("latin-1", "replace")) for name, value in structured.headers(texts)]
+    texts = [
+        (name.decode("ascii"), value.decode("latin-1")) for name, value in kept_headers(headers)
+    ]
+    fields = [
+        (name.encode(), value.encode("latin-1", "replace"))
+        for name, value in structured.headers(texts)
+    ]
     found.take(structured)
     return fields, safe

@@ -41,14 +41,18 @@ class Decoder:
     def __init__(self, name: bytes, limit: int) -> None:
         self._name, self._limit = name, limit
         self._taken = self._given = 0
-        self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16) if name != b"deflate" else None
+        self._inflate = (
+            zlib.decompressobj(wbits=zlib.MAX_WBITS | 16) if name != b"deflate" else None
+        )
 
     def push(self, data: bytes) -> Iterator[bytes]:
         """Decode ``data``; yields pieces of at most 64 KiB."""
         self._taken += len(data)
         if self._inflate is None and data:
             # "deflate" is zlib (RFC 1950), but some send bare deflate (RFC 1951).
-            self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS if data[0] & 15 == 8 else -zlib.MAX_WBITS)
+            self._inflate = zlib.decompressobj(
+                wbits=zlib.MAX_WBITS if data[0] & 15 == 8 else -zlib.MAX_WBITS
+            )
         while data and self._inflate is not None:
             if self._inflate.eof:
                 self._inflate = self._next_member()
@@ -65,13 +69,17 @@ class Decoder:
     def _next_member(self) -> zlib._Decompress:
         if self._name == b"deflate":
             raise BadEncodingError("there are bytes after the end of the deflate body")
-        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # RFC 1952 §2.2: members follow each other
+        return zlib.decompressobj(
+            wbits=zlib.MAX_WBITS | 16
+        )  # RFC 1952 §2.2: members follow each other
 
     def _check(self) -> None:
         if self._given > self._limit:
             raise TooLargeError(f"the decoded body is larger than {self._limit} bytes", "body")
         if self._given > _FREE and self._given > _RATIO * self._taken:
-            raise TooLargeError(f"the body grows more than {_RATIO} times when it is decoded", "body")
+            raise TooLargeError(
+                f"the body grows more than {_RATIO} times when it is decoded", "body"
+            )
 
     def finish(self) -> None:
         """The body has ended.  Raises :class:`BadEncodingError` when it was cut short."""
@@ -85,7 +93,11 @@ def decoder(encoding: bytes, limit: int) -> Decoder | None:
     ``limit`` bounds the decoded bytes. Raises :class:`BadEncodingError` (415) for several codings,
     or an unknown one.
     """
-    names = [name for word in encoding.lower().split(b",") if (name := word.strip()) not in (b"", b"identity")]
+    names = [
+        name
+        for word in encoding.lower().split(b",")
+        if (name := word.strip()) not in (b"", b"identity")
+    ]
     if not names:
         return None
     if len(names) > 1 or names[0] not in (b"gzip", b"x-gzip", b"deflate"):

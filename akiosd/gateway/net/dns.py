@@ -82,7 +82,9 @@ def _answer(asked: dns.message.Message, resolve: Resolve) -> Reply:
         return Reply(response.to_wire(), spelled.encode("ascii", "backslashreplace"))
     record = _record(spelled, question.rdtype, address)
     if record:
-        response.answer.append(dns.rrset.from_text(question.name, TTL, "IN", question.rdtype, record))
+        response.answer.append(
+            dns.rrset.from_text(question.name, TTL, "IN", question.rdtype, record)
+        )
     return Reply(response.to_wire())
 
 

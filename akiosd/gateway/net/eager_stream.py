@@ -26,7 +26,9 @@ class PromptStream(trio.abc.Stream):
     how much it took is then unknown.
     """
 
-    def __init__(self, stream: trio.SocketStream, first: bytes = b"", *, send_seconds: float) -> None:
+    def __init__(
+        self, stream: trio.SocketStream, first: bytes = b"", *, send_seconds: float
+    ) -> None:
         self._stream, self._first, self._send_seconds = stream, first, send_seconds
         self.socket = stream.socket
         self._reads = 0

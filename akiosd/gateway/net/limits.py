@@ -45,7 +45,9 @@ class Limits(msgspec.Struct, frozen=True):
     reply_bytes: int = 64 << 20
     """One answer of a model in one piece."""
     held_replies_bytes: int = 64 << 20
-    """What such answers hold at once; small ones are not counted, and the first in line may hold more."""
+    """What such answers hold at once; small ones are not counted, and the first in line may hold
+    more.
+    """
 
 
 DEFAULT_LIMITS = Limits()

@@ -20,11 +20,17 @@ from akiosd.values.providers import FACTS
 RuleKind = Literal["llm", "inspect", "passthrough", "raw"]
 
 PROVIDER_HOSTS: dict[str, tuple[str, ...]] = {name: facts.hosts for name, facts in FACTS.items()}
-_REGIONS = {name: re.compile(facts.regions.label) for name, facts in FACTS.items() if facts.regions is not None}
+_REGIONS = {
+    name: re.compile(facts.regions.label)
+    for name, facts in FACTS.items()
+    if facts.regions is not None
+}
 """What the label ``*`` in a host of this provider may be."""
 
 WEB_PORTS = (80, 443)
-LOCAL_PORTS: dict[int, str] = {facts.local_port: name for name, facts in FACTS.items() if facts.local_port}
+LOCAL_PORTS: dict[int, str] = {
+    facts.local_port: name for name, facts in FACTS.items() if facts.local_port
+}
 """The ports of providers on this machine."""
 _DNS_PORT = 53
 MAX_PORTS = 44
@@ -93,9 +99,11 @@ class Names:
     """
 
     def __init__(
-        self, policy: Policy, providers: Mapping[str, Sequence[str]] = PROVIDER_HOSTS,
+        self,
+        policy: Policy,
+        providers: Mapping[str, Sequence[str]] = PROVIDER_HOSTS,
         reserved: Iterable[tuple[str, int]] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """``reserved`` are (host, port) of upstreams that the administrator set for providers; they
         are no sites either.
         """
@@ -156,7 +164,9 @@ class Names:
             if not entry.holds(host) or port not in ((entry.port,) if entry.port else self._ports):
                 continue
             raw = port not in self._ports and not entry.host.startswith("*.")
-            return Rule("raw" if raw else "inspect", entry.pattern, get_only=self._is_get_only(host, port))
+            return Rule(
+                "raw" if raw else "inspect", entry.pattern, get_only=self._is_get_only(host, port)
+            )
         return None
 
     def _is_get_only(self, host: str, port: int) -> bool:
@@ -182,7 +192,9 @@ def capture_ports(network: Network) -> tuple[int, ...]:
 
     Raises :class:`PolicyError` for a port that the gateway needs itself, and for too many ports.
     """
-    entries = [_Entry.parse(pattern) for pattern in (*network.allowed_domains, *network.passthrough)]
+    entries = [
+        _Entry.parse(pattern) for pattern in (*network.allowed_domains, *network.passthrough)
+    ]
     named = {*network.ports, *(entry.port for entry in entries if entry.port)} - set(WEB_PORTS)
     taken = {_DNS_PORT, *local_ports(network)} & named
     if taken:

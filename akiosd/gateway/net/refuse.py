@@ -28,16 +28,19 @@ def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answe
     """
     values = {
         "type": "akios_failed" if denial.failed else "akios_denied",
-        "rule": denial.rule[:_MAX_TEXT], "host": denial.host[:_MAX_TEXT],
-        "message": denial.words[:_MAX_TEXT], "hint": denial.hint[:_MAX_TEXT],
-    }  # fmt: skip
+        "rule": denial.rule[:_MAX_TEXT],
+        "host": denial.host[:_MAX_TEXT],
+        "message": denial.words[:_MAX_TEXT],
+        "hint": denial.hint[:_MAX_TEXT],
+    }
     shape = facts_of(provider).error
     # Only strings may hold these three; there the escape means the same.
     body = json.dumps(_body(shape, denial.status, values)).translate(_UNSAFE).encode("ascii")
     headers = [
-        (b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff"),
+        (b"content-type", b"application/json"),
+        (b"x-content-type-options", b"nosniff"),
         (b"akios-verdict", b"failed" if denial.failed else b"denied"),
-    ]  # fmt: skip
+    ]
     if not denial.failed:
         headers.append((b"x-should-retry", b"false"))
     if denial.retry_after:
@@ -52,10 +55,13 @@ def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answe
 def _body(shape: ErrorShape, status: int, values: dict[str, str]) -> dict[str, Any]:
     """The error as the provider's documentation shows it, with AKIOS's own fields added."""
     parts: dict[ErrorPart, str | int | None] = {
-        "null": None, "rule": values["rule"], "type": values["type"], "status": status,
+        "null": None,
+        "rule": values["rule"],
+        "type": values["type"],
+        "status": status,
         "text": f"{values['message']} ({values['hint']})" if values["hint"] else values["message"],
         "name": _name(shape, status),
-    }  # fmt: skip
+    }
     inner = values | {field: parts[part] for field, part in shape.fields.items()}
     return {**shape.first, **({shape.beneath: inner} if shape.beneath else inner)}
 

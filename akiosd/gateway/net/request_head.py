@@ -86,6 +86,9 @@ def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """
     fields = [(name.lower(), value) for name, value in headers]
     named = {
-        option.strip().lower() for name, value in fields if name == b"connection" for option in value.split(b",")
+        option.strip().lower()
+        for name, value in fields
+        if name == b"connection"
+        for option in value.split(b",")
     } - {b"host", b"content-length"}
     return [(name, value) for name, value in fields if name not in HOP_BY_HOP and name not in named]

@@ -1,4 +1,6 @@
-"""The memory that the answers of one gateway may fill at once: the rest of them waits, first come first served."""
+"""The memory that the answers of one gateway may fill at once: the rest of them waits, first come
+first served.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ import trio
 class Room:
     """``most`` bytes for all that is held, and beyond that what the first in line still needs.
 
-    The first always goes on, so that none waits for another that waits: what is held is ``most`` and one answer
-    at most.  Nobody passes who came after one that waits.
+    The first always goes on, so that none waits for another that waits: what is held is ``most``
+    and one answer at most.  Nobody passes who came after one that waits.
     """
 
     def __init__(self, most: int) -> None:

@@ -37,9 +37,13 @@ def preload() -> None:
     """
     key, now = ec.generate_private_key(ec.SECP256R1()), _now()
     name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "AKIOS")])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    )
     builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + LEAF_LIFE)
-    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    builder = builder.add_extension(
+        x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+    )
     authority = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
     encoded = key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -54,15 +58,22 @@ class ServerTls:
     one key. Raises ValueError when the two cannot be parsed or do not belong together.
     """
 
-    def __init__(self, ca_certificate: bytes, ca_key: bytes, now: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self, ca_certificate: bytes, ca_key: bytes, now: Callable[[], datetime] = _now
+    ) -> None:
         self._authority = x509.load_der_x509_certificate(ca_certificate)
         key = serialization.load_der_private_key(ca_key, None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != self._authority.public_key():
+        if (
+            not isinstance(key, ec.EllipticCurvePrivateKey)
+            or key.public_key() != self._authority.public_key()
+        ):
             raise ValueError("the key of the cage's authority is not that of its certificate")
         self._authority_key = key
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._key_pem = self._key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
         )
         self._now = now
         self._contexts: OrderedDict[str, _Context] = OrderedDict()
@@ -90,7 +101,9 @@ class ServerTls:
         context.options |= ssl.OP_NO_RENEGOTIATION
         context.num_tickets = 1
         context.set_alpn_protocols(["http/1.1"])
-        _load_chain(context, self._key_pem + self.leaf(name, now).public_bytes(serialization.Encoding.PEM))
+        _load_chain(
+            context, self._key_pem + self.leaf(name, now).public_bytes(serialization.Encoding.PEM)
+        )
         return context
 
     def leaf(self, name: str, now: datetime) -> x509.Certificate:
@@ -107,16 +120,21 @@ class ServerTls:
             .public_key(self._key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(max(now - _CLOCKS_DIFFER_BY, authority.not_valid_before_utc))
-            .not_valid_after(min(now + LEAF_LIFE - _CLOCKS_DIFFER_BY, authority.not_valid_after_utc))
+            .not_valid_after(
+                min(now + LEAF_LIFE - _CLOCKS_DIFFER_BY, authority.not_valid_after_utc)
+            )
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_only_signs_handshakes(), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
+                x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
             )
-        )  # fmt: skip
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
+                critical=False,
+            )
+        )
         return builder.sign(self._authority_key, hashes.SHA256())
 
 
@@ -130,7 +148,10 @@ class _Context:
 
     def is_worn(self, now: datetime) -> bool:
         """Whether a new one must be made."""
-        return self.handshakes >= _MAX_HANDSHAKES or not timedelta(0) <= now - self.made <= _RENEW_AFTER
+        return (
+            self.handshakes >= _MAX_HANDSHAKES
+            or not timedelta(0) <= now - self.made <= _RENEW_AFTER
+        )
 
 
 def _load_chain(context: ssl.SSLContext, pem: bytes) -> None:
@@ -151,6 +172,13 @@ def _load_chain(context: ssl.SSLContext, pem: bytes) -> None:
 
 def _only_signs_handshakes() -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=False, key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -90,7 +90,10 @@ def filter_spec() -> FilterSpec:
             *(_allow(name) for name in _ALLOWED),
             *sockets,
             _allow("socketpair", Compare(0, _LOW, socket.AF_UNIX)),
-            *(_allow("ioctl", Compare(1, _LOW, request)) for request in (_FIONREAD, _FIONBIO, _FIOCLEX)),
+            *(
+                _allow("ioctl", Compare(1, _LOW, request))
+                for request in (_FIONREAD, _FIONBIO, _FIOCLEX)
+            ),
             _allow("openat", Compare(2, _WRITING, os.O_RDONLY)),
             _allow("open", Compare(1, _WRITING, os.O_RDONLY)),
             _allow("mmap", Compare(2, _PROT_EXEC, 0)),
@@ -160,7 +163,9 @@ def confine(uid: int, parent: int, fences: Fences) -> tuple[str, ...]:
     with Fd(os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)) as status:
         _control()
         landlock.restrict_self(fences.ruleset)
-        _refused("Landlock", errno.EACCES, lambda: os.close(os.open("/proc/self/stat", os.O_RDONLY)))
+        _refused(
+            "Landlock", errno.EACCES, lambda: os.close(os.open("/proc/self/stat", os.O_RDONLY))
+        )
         privileges.load_filter(fences.bpf)
         _refused("seccomp", errno.EPERM, lambda: os.close(os.open("/dev/null", os.O_WRONLY)))
         _refused("seccomp", errno.EPERM, lambda: socket.socket(socket.AF_UNIX).close())
@@ -184,7 +189,9 @@ def _refused(layer: str, number: int, action: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno == number:
             return
-        raise KernelError(f"{layer} refused with {error.strerror}", "confine", errno=error.errno or 0) from None
+        raise KernelError(
+            f"{layer} refused with {error.strerror}", "confine", errno=error.errno or 0
+        ) from None
     raise KernelError(f"{layer} does not hold", "confine")
 
 
@@ -214,4 +221,8 @@ def check_status(text: str, uid: int) -> tuple[str, ...]:
     for name, value in wanted.items():
         if fields.get(name, "absent").strip() != value:
             raise KernelError(f"{name} reads back as {fields.get(name, 'absent')!r}", "confine")
-    return (f"uid {uid}, no groups", "no capabilities, no_new_privs", "seccomp filter, default deny")
+    return (
+        f"uid {uid}, no groups",
+        "no capabilities, no_new_privs",
+        "seccomp filter, default deny",
+    )

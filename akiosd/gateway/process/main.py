@@ -61,7 +61,9 @@ async def _serve(sock: socket.socket, posture: tuple[str, ...]) -> None:
                 if listener.kind == "dns":
                     nursery.start_soon(server.serve_datagrams, ours)
                 else:
-                    nursery.start_soon(_accept, context, ours, _handler(context, server, listener), listener.port)
+                    nursery.start_soon(
+                        _accept, context, ours, _handler(context, server, listener), listener.port
+                    )
     except* LinkLostError:
         pass
     finally:
@@ -75,7 +77,9 @@ def _handler(context: Context, server: DnsServer, listener: Listener) -> Handler
     return lambda stream: handle(context, stream, listener.port)
 
 
-async def _accept(context: Context, listener: trio.socket.SocketType, handle: Handler, port: int) -> None:
+async def _accept(
+    context: Context, listener: trio.socket.SocketType, handle: Handler, port: int
+) -> None:
     """Accept connections: no more than the limit at once, and none while too many records wait to
     be sent.
     """
@@ -90,7 +94,9 @@ async def _accept(context: Context, listener: trio.socket.SocketType, handle: Ha
                 continue  # else one that was broken off before it was taken (accept(2))
             if context.connections >= context.limits.connections:
                 sock.close()
-                context.link.report(NetDenied(ts=0, host=b"", rule="connections", protocol="tcp", port=port))
+                context.link.report(
+                    NetDenied(ts=0, host=b"", rule="connections", protocol="tcp", port=port)
+                )
                 continue
             context.connections += 1
             nursery.start_soon(_hold, context, sock, handle)

@@ -25,7 +25,13 @@ from akiosd.gateway.process import main as gateway
 from akiosd.gateway.process.confine import Fences, confine, give_up_privileges
 from akiosd.kernel import scm_rights
 from akiosd.kernel.fds import Fd, close_all
-from akiosd.kernel.privileges import CAP_KILL, CAP_SETGID, CAP_SETUID, set_name, set_parent_death_signal
+from akiosd.kernel.privileges import (
+    CAP_KILL,
+    CAP_SETGID,
+    CAP_SETUID,
+    set_name,
+    set_parent_death_signal,
+)
 from akiosd.wire.gateway import Exited, Fork, Forked, FromZygote, Waiting
 
 CONTROL = 3
@@ -121,7 +127,9 @@ def _answer(control: socket.socket, fences: Fences) -> bool:
     finally:
         close_all(fds)
     with Fd(os.pidfd_open(pid)) as process:
-        scm_rights.send_blocking(control, _encode(Forked(cage=request.cage, pid=pid)), [process.fileno()])
+        scm_rights.send_blocking(
+            control, _encode(Forked(cage=request.cage, pid=pid)), [process.fileno()]
+        )
     return True
 
 

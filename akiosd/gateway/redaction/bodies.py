@@ -39,7 +39,9 @@ _JSON = re.compile(r"application/json\b|[^;]*\+json\b")
 _CONTAINER = re.compile(
     r"application/(xml|yaml|toml|x-yaml|x-ndjson|ndjson|jsonl)\b|text/(xml|csv|yaml|tab-)|[^;]*\+(xml|yaml)\b"
 )
-_PARAMETER = re.compile(r';\s*(charset|boundary)\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_PARAMETER = re.compile(
+    r';\s*(charset|boundary)\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE
+)
 # Charsets in which a mask can be written; a body in any other is treated as unknown.
 _CHARSETS = {
     "utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "utf-8", "ascii": "utf-8", "iso-8859-1": "latin-1",
@@ -80,7 +82,9 @@ class Found:
     def add(self, kind: str, category: str, place: str) -> None:
         """Count one finding.  After 100 different ones all further go to the place "…"."""
         key = (kind, category, told_place(place))
-        self._counts[key if key in self._counts or len(self._counts) < _MAX_PLACES else (kind, category, "…")] += 1
+        self._counts[
+            key if key in self._counts or len(self._counts) < _MAX_PLACES else (kind, category, "…")
+        ] += 1
 
     def structured(self) -> Structured:
         """A redactor for named values (headers, forms, URLs), whose findings :meth:`take` adds."""
@@ -104,7 +108,9 @@ class Found:
 
     def findings(self) -> tuple[Finding, ...]:
         """All findings, for the log."""
-        return tuple(Finding(kind, category, place, n) for (kind, category, place), n in self._counts.items())
+        return tuple(
+            Finding(kind, category, place, n) for (kind, category, place), n in self._counts.items()
+        )
 
 
 class Channel(Protocol):
@@ -155,7 +161,12 @@ class Text:
     verbatim = False
 
     def __init__(
-        self, found: Found, place: str, charset: str = "utf-8", hint: str = "", most: int | None = None
+        self,
+        found: Found,
+        place: str,
+        charset: str = "utf-8",
+        hint: str = "",
+        most: int | None = None,
     ) -> None:
         self._found, self._place, self._charset, self._hint = found, place, charset, hint
         self._most = WHOLE_TEXT if most is None else most
@@ -187,7 +198,9 @@ class Text:
             return self._encode(self._stream.push(text) + self._stream.flush())
         result = self._found.redactor.read("".join([*self._held, text]), self._hint)
         for number, span in enumerate(result.spans):
-            inner = told_path(result.paths[number], self._found.redactor.has) if result.paths else ""
+            inner = (
+                told_path(result.paths[number], self._found.redactor.has) if result.paths else ""
+            )
             self._found.add(span.type, span.category, self._place + inner)
         if result.blocked:
             self._found.block()
@@ -197,7 +210,9 @@ class Text:
         try:
             return self._decoder.decode(data, final)
         except UnicodeError:
-            raise BlockedError(f"the body is not {self._charset}, as it says", self._place, "send UTF-8") from None
+            raise BlockedError(
+                f"the body is not {self._charset}, as it says", self._place, "send UTF-8"
+            ) from None
 
     def _encode(self, text: str) -> bytes:
         for span in self._stream.spans[self._seen :]:
@@ -232,7 +247,14 @@ class Sniffed:
     def _decide(self) -> bytes:
         held, self._held = bytes(self._held or b""), None
         sample = held[:_SNIFF]
-        charset = next((name for name in ("utf-8", _BOMS.get(held[:2], "")) if name and _is_text(sample, name)), "")
+        charset = next(
+            (
+                name
+                for name in ("utf-8", _BOMS.get(held[:2], ""))
+                if name and _is_text(sample, name)
+            ),
+            "",
+        )
         if charset:
             self._inner = Text(self._found, self._place, charset, self._hint)
         return self._inner.push(held)
@@ -295,7 +317,11 @@ class Form:
 
 def form_names(text: str) -> list[str]:
     """The decoded names of a form or query."""
-    return [unquote_plus(name) for piece in text.split("&") if (name := piece.partition("=")[0]) != piece]
+    return [
+        unquote_plus(name)
+        for piece in text.split("&")
+        if (name := piece.partition("=")[0]) != piece
+    ]
 
 
 def clean_names(names: Iterable[str], redactor: Redactor) -> bool:
@@ -375,7 +401,9 @@ class Multipart:
             return None
         if end < 0 or self._buffer[:end].strip(b" \t"):
             raise BlockedError(
-                "the multipart body is not as RFC 2046 has it", self._place, "send well-formed multipart"
+                "the multipart body is not as RFC 2046 has it",
+                self._place,
+                "send well-formed multipart",
             )
         line = bytes(self._buffer[: end + 2])
         # The head is found with the line end before it, so that an empty head is one too.
@@ -386,7 +414,9 @@ class Multipart:
     def _head(self) -> bytes | None:
         end = self._buffer.find(b"\r\n\r\n")
         if (len(self._buffer) if end < 0 else end) > _MAX_PART_HEAD:
-            raise BlockedError("a part's head is too large", self._place, "send well-formed multipart")
+            raise BlockedError(
+                "a part's head is too large", self._place, "send well-formed multipart"
+            )
         if end < 0:
             return None
         head = bytes(self._buffer[:end])
@@ -399,7 +429,10 @@ class Multipart:
         self._state = "body"
         name = _PART_NAME.search(head)
         self._channel = channel_for(
-            _content_type(head), self._found, place, hint=name[1].decode("utf-8", "replace") if name else ""
+            _content_type(head),
+            self._found,
+            place,
+            hint=name[1].decode("utf-8", "replace") if name else "",
         )
         # The line end that closes the head is no part of the body.
         self._channel = _Skip(self._channel)
@@ -431,14 +464,18 @@ def _content_type(head: bytes) -> str:
     return ""
 
 
-def channel_for(content_type: str, found: Found, place: str = "body", *, git: bool = False, hint: str = "") -> Channel:
+def channel_for(
+    content_type: str, found: Found, place: str = "body", *, git: bool = False, hint: str = ""
+) -> Channel:
     """The channel for a body of this Content-Type.
 
     ``place`` names the body in findings. ``git``: a request of git's own protocol, whose bodies are
     binary. ``hint`` is the name of a part of a larger body.
     """
     lowered = content_type.lower()
-    parameters = {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(content_type)}
+    parameters = {
+        key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(content_type)
+    }
     if git and lowered.startswith("application/x-git-"):
         return Binary(found)
     if lowered.startswith("multipart/") and "boundary" in parameters and place == "body":

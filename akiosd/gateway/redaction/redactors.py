@@ -59,7 +59,9 @@ class Redactors:
         self.pseudonyms = Pseudonyms(key)
         self.known = Known()
         self.models = Remembering(self.engine, policy.models, self.pseudonyms, known=self.known)
-        self.sites = Remembering(self.engine, policy.sites, self.pseudonyms, most_bytes=4 << 20, known=self.known)
+        self.sites = Remembering(
+            self.engine, policy.sites, self.pseudonyms, most_bytes=4 << 20, known=self.known
+        )
         self.log = Remembering(self.engine, most_bytes=1 << 20, known=self.known)
 
     def mask_path(self, target: bytes) -> bytes:
@@ -86,7 +88,9 @@ class Redactors:
             hint = self.log.redact(denial.hint).text
         except RedactError:
             host = hint = "[UNRESOLVED]"
-        return msgspec.structs.replace(denial, host=host.encode("utf-8", "surrogateescape"), hint=hint)
+        return msgspec.structs.replace(
+            denial, host=host.encode("utf-8", "surrogateescape"), hint=hint
+        )
 
 
 def _is_address(host: bytes) -> bool:

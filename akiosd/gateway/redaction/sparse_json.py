@@ -1,7 +1,8 @@
 """A large JSON text read without its bulk: what is long stays bytes, the rest is parsed as ever.
 
-Checked whole first, in place (msgspec).  Then long strings, long lists of numbers and what stands under names of bulk
-are left out, each for a :class:`Kept` at its place; the small text that remains goes through the strict reader.
+Checked whole first, in place (msgspec).  Then long strings, long lists of numbers and what stands
+under names of bulk are left out, each for a :class:`Kept` at its place; the small text that remains
+goes through the strict reader.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from akiosd.gateway.redaction.strict_json import BadJsonError, Kept, parse, pars
 LARGE = 64 << 10
 """Bytes: what is no longer is parsed whole."""
 MOST_PARSED = 4 << 20
-"""Bytes: of more than that no objects are made.  The smallest, such as ``[],``, take 30 bytes for one."""
+"""Bytes: of more than that no objects are made.  The smallest, such as ``[],``, take 30 bytes for
+one.
+"""
 _STEP = 64 << 10
 _STRING_BYTES, _LIST_BYTES = 4096, 1024
 _BULK = frozenset({b"embedding", b"embeddings", b"logprobs", b"top_logprobs", b"logprobsResult"})
@@ -34,7 +37,8 @@ _NUMBERS = re.compile(rb"\[[-+.0-9eE,\s]*+\]")
 
 
 def parse_sparse(data: bytes | bytearray) -> Any:
-    """As :func:`parse`, with a :class:`Kept` for what is long.  Views of ``data`` stay in the value.
+    """As :func:`parse`, with a :class:`Kept` for what is long.  Views of ``data`` stay in the
+    value.
 
     Raises :class:`BadJsonError`, also for what has too many parts to be read.
     """
@@ -72,7 +76,8 @@ def _decode(data: bytes | bytearray) -> None:
     try:
         msgspec.json.decode(data, type=msgspec.Raw)
     except msgspec.DecodeError:
-        # Of lone surrogates msgspec makes nothing, but they are JSON: any other escape in their place is as good.
+        # Of lone surrogates msgspec makes nothing, but they are JSON: any other escape in their
+        # place is as good.
         copy = bytearray(data)
         for start in range(0, len(copy), _STEP):
             # Some more, for an escape across the border.

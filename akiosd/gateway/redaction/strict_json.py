@@ -43,7 +43,9 @@ class Number:
 
 
 class Kept:
-    """A part of a text that was not parsed: a string, list or object; ``raw`` is how it is written."""
+    """A part of a text that was not parsed: a string, list or object; ``raw`` is how it is
+    written.
+    """
 
     __slots__ = ("raw",)
 
@@ -79,7 +81,7 @@ def _constant(text: str) -> Any:
 def _decoder(constant: Callable[[str], Any]) -> json.JSONDecoder:
     return json.JSONDecoder(
         object_pairs_hook=_pairs, parse_float=Number, parse_int=_integer, parse_constant=constant
-    )  # fmt: skip
+    )
 
 
 _strict = _decoder(_constant)
@@ -191,4 +193,8 @@ def integer(value: Any, least: int = 0) -> int:
 
     Cut at 2^40, so that sums of such counts still fit into a message.
     """
-    return min(value, _MOST) if isinstance(value, int) and not isinstance(value, bool) and value >= least else 0
+    return (
+        min(value, _MOST)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= least
+        else 0
+    )

@@ -39,7 +39,9 @@ async def serve_local(context: Context, stream: trio.SocketStream, port: int) ->
     """Serve a connection to the ``port`` at which the agent expects a provider on this machine.
     ``stream`` is closed.
     """
-    await serve.serve_stream(context, _prompt(context, stream), Destination("localhost", port, False, _LOCAL[port]))
+    await serve.serve_stream(
+        context, _prompt(context, stream), Destination("localhost", port, False, _LOCAL[port])
+    )
 
 
 async def serve_captured(context: Context, stream: trio.SocketStream, port: int) -> None:
@@ -63,12 +65,16 @@ async def serve_captured(context: Context, stream: trio.SocketStream, port: int)
         if rule.kind == "raw":
             await passthrough.relay(context, stream, Destination(name, port, False, rule))
         elif port == 80:
-            await serve.serve_stream(context, _prompt(context, stream), Destination(name, port, False, rule))
+            await serve.serve_stream(
+                context, _prompt(context, stream), Destination(name, port, False, rule)
+            )
         else:
             await _serve_tls_or_plain(context, stream, Destination(name, port, True, rule))
 
 
-async def _serve_tls_or_plain(context: Context, stream: trio.SocketStream, destination: Destination) -> None:
+async def _serve_tls_or_plain(
+    context: Context, stream: trio.SocketStream, destination: Destination
+) -> None:
     """Port 443 must be TLS; on other ports the first byte tells."""
     first = bytearray()
     try:
@@ -118,7 +124,12 @@ async def _serve_plain(context: Context, stream: PromptStream, destination: Dest
     if destination.tls and destination.port == 443:
         return  # the client closed in the middle of its hello
     if destination.rule.kind == "passthrough":
-        await _deny_tls(context, destination, "network.passthrough", "without TLS there is no server name to check")
+        await _deny_tls(
+            context,
+            destination,
+            "network.passthrough",
+            "without TLS there is no server name to check",
+        )
         return
     plain = Destination(destination.name, destination.port, False, destination.rule)
     await serve.serve_stream(context, stream, plain)
@@ -131,15 +142,26 @@ def _refuse_hello(hello: Hello, destination: Destination) -> tuple[int, str, str
     except ValueError:
         name = ""
     if name != destination.name:
-        return UNRECOGNIZED_NAME, "tls.server_name", "the server name must be the name that was resolved"
+        return (
+            UNRECOGNIZED_NAME,
+            "tls.server_name",
+            "the server name must be the name that was resolved",
+        )
     if destination.rule.kind != "passthrough" and hello.alpn and b"http/1.1" not in hello.alpn:
-        return NO_APPLICATION_PROTOCOL, "tls.alpn", f"network: {{passthrough: [{destination.name}]}}"
+        return (
+            NO_APPLICATION_PROTOCOL,
+            "tls.alpn",
+            f"network: {{passthrough: [{destination.name}]}}",
+        )
     return None
 
 
 async def _serve_tls(context: Context, transport: PromptStream, destination: Destination) -> None:
     stream = trio.SSLStream(
-        transport, context.tls.server_context(destination.name), server_side=True, https_compatible=True
+        transport,
+        context.tls.server_context(destination.name),
+        server_side=True,
+        https_compatible=True,
     )
     try:
         with trio.fail_after(HELLO_SECONDS):
@@ -147,7 +169,9 @@ async def _serve_tls(context: Context, transport: PromptStream, destination: Des
     except (trio.BrokenResourceError, trio.TooSlowError):
         # Most likely a client that does not trust the cage's authority: it pins, or has roots of
         # its own.
-        await _deny_tls(context, destination, "tls.handshake", f"network: {{passthrough: [{destination.name}]}}")
+        await _deny_tls(
+            context, destination, "tls.handshake", f"network: {{passthrough: [{destination.name}]}}"
+        )
         return
     await serve.serve_stream(context, stream, destination)
 
@@ -155,12 +179,19 @@ async def _serve_tls(context: Context, transport: PromptStream, destination: Des
 async def _deny_tls(context: Context, destination: Destination, rule: str, hint: str) -> None:
     await context.link.report_durable(
         NetDenied(
-            ts=0, host=destination.name.encode(), rule=rule, protocol="tls", port=destination.port, hint=hint[:200]
+            ts=0,
+            host=destination.name.encode(),
+            rule=rule,
+            protocol="tls",
+            port=destination.port,
+            hint=hint[:200],
         )
     )
 
 
 async def _deny(context: Context, host: bytes, port: int, hint: str) -> None:
     await context.link.report_durable(
-        NetDenied(ts=0, host=host, rule="network.allowed_domains", protocol="tcp", port=port, hint=hint)
+        NetDenied(
+            ts=0, host=host, rule="network.allowed_domains", protocol="tcp", port=port, hint=hint
+        )
     )

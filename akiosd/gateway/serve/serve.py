@@ -64,7 +64,9 @@ async def serve_proxy(context: Context, stream: trio.abc.Stream) -> None:
     await _serve(context, stream, None, lambda request: _asked(request, context))
 
 
-async def _serve(context: Context, stream: trio.abc.Stream, captured: Destination | None, place: Place) -> None:
+async def _serve(
+    context: Context, stream: trio.abc.Stream, captured: Destination | None, place: Place
+) -> None:
     """Serve requests until the last.  An error ends this connection only; one of AKIOS's own is
     reported.
     """
@@ -87,7 +89,7 @@ async def _serve(context: Context, stream: trio.abc.Stream, captured: Destinatio
 
 async def _serve_request(
     context: Context, wire: Wire, watch: Watch, captured: Destination | None, place: Place
-) -> bool:  # fmt: skip
+) -> bool:
     """Serve one request; returns False when the connection can carry no more."""
     port = captured.port if captured is not None else 0
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=context.limits.head_bytes)
@@ -166,15 +168,28 @@ async def _handle(context: Context, exchange: Exchange, request: h11.Request) ->
 def _refused_at_once(exchange: Exchange, request: h11.Request) -> Denial | None:
     """The denial of a request that no rule permits, None for others."""
     if exchange.method in ("CONNECT", "TRACE"):
-        return Denial(status=405, rule="http", words=f"{exchange.method} is not passed", host=exchange.host)
+        return Denial(
+            status=405, rule="http", words=f"{exchange.method} is not passed", host=exchange.host
+        )
     if exchange.rule.kind == "raw":
-        return Denial(rule="network.ports", words="this port is passed as raw TCP, not as HTTP", host=exchange.host)
+        return Denial(
+            rule="network.ports",
+            words="this port is passed as raw TCP, not as HTTP",
+            host=exchange.host,
+        )
     upgrade = b",".join(value for name, value in request.headers if name == b"upgrade").lower()
     if upgrade and exchange.rule.kind == "llm":
-        return Denial(status=426, rule="http", words="only HTTP/1.1 is spoken here", host=exchange.host)
+        return Denial(
+            status=426, rule="http", words="only HTTP/1.1 is spoken here", host=exchange.host
+        )
     if b"websocket" in upgrade:
         hint = f"network: {{passthrough: [{exchange.host}]}}"
-        return Denial(rule="network.passthrough", words="WebSockets are not inspected", host=exchange.host, hint=hint)
+        return Denial(
+            rule="network.passthrough",
+            words="WebSockets are not inspected",
+            host=exchange.host,
+            hint=hint,
+        )
     return None
 
 
@@ -185,16 +200,24 @@ async def _explain(exchange: Exchange, error: AkiosError) -> None:
         return
     if isinstance(error, NotPublicError):
         hint = f"hosts: {{{exchange.host}: ADDRESS}} in akiosd.yaml"
-        await exchange.refuse(Denial(rule="upstream", words=error.what, host=exchange.host, hint=hint))
+        await exchange.refuse(
+            Denial(rule="upstream", words=error.what, host=exchange.host, hint=hint)
+        )
     elif isinstance(error, UpstreamError):
         await exchange.fail(error.status, error.what)
     elif isinstance(error, TooLargeError):
-        await exchange.refuse(Denial(status=413, rule="http", words=error.what, host=exchange.host, hint=error.next))
+        await exchange.refuse(
+            Denial(status=413, rule="http", words=error.what, host=exchange.host, hint=error.next)
+        )
     elif isinstance(error, BadEncodingError | MalformedError):
-        denial = Denial(status=error.status, rule="http", words=error.what, host=exchange.host, hint=error.next)
+        denial = Denial(
+            status=error.status, rule="http", words=error.what, host=exchange.host, hint=error.next
+        )
         await exchange.refuse(denial)
     elif isinstance(error, RedactError):
-        await exchange.refuse(Denial(rule="redact", words=error.what, host=exchange.host, hint=error.next))
+        await exchange.refuse(
+            Denial(rule="redact", words=error.what, host=exchange.host, hint=error.next)
+        )
     else:
         await exchange.fail(502, error.what)
 
@@ -207,10 +230,14 @@ def _captured(request: h11.Request, destination: Destination) -> tuple[Destinati
     host = dict(request.headers)[b"host"]
     if not target.startswith(b"/"):
         words = "the target is not a path: this is no proxy"
-        raise MisdirectedError(target, Denial(status=400, rule="http", words=words, host=destination.name))
+        raise MisdirectedError(
+            target, Denial(status=400, rule="http", words=words, host=destination.name)
+        )
     if not _names(host, destination):
         words = "Host is not the name this connection was made to"
-        raise MisdirectedError(host, Denial(status=421, rule="http", words=words, host=destination.name))
+        raise MisdirectedError(
+            host, Denial(status=421, rule="http", words=words, host=destination.name)
+        )
     return destination, target
 
 
@@ -238,9 +265,15 @@ def _asked(request: h11.Request, context: Context) -> tuple[Destination, bytes]:
     shown = authority[:_MAX_HOST].decode("ascii", "replace")
     if authority.startswith(b"["):
         words = "addresses cannot be allowed, only names"
-        raise MisdirectedError(authority, Denial(rule="network.allowed_domains", words=words, host=shown))
-    if scheme not in (b"http", b"https") or (port and not (port.isdigit() and 0 < int(port[:6]) < 65536)):
-        raise MisdirectedError(authority, Denial(status=400, rule="http", words="not an http or https URL", host=shown))
+        raise MisdirectedError(
+            authority, Denial(rule="network.allowed_domains", words=words, host=shown)
+        )
+    if scheme not in (b"http", b"https") or (
+        port and not (port.isdigit() and 0 < int(port[:6]) < 65536)
+    ):
+        raise MisdirectedError(
+            authority, Denial(status=400, rule="http", words="not an http or https URL", host=shown)
+        )
     number = int(port) if port else _PORTS[tls]
     try:
         host = canonical(name)
@@ -253,7 +286,9 @@ def _asked(request: h11.Request, context: Context) -> tuple[Destination, bytes]:
         raise MisdirectedError(authority, denied_name(host, number))
     destination = Destination(host, number, tls, rule)
     if not _names(dict(request.headers)[b"host"], destination):
-        raise MisdirectedError(authority, Denial(status=400, rule="http", words="Host and URL differ", host=host))
+        raise MisdirectedError(
+            authority, Denial(status=400, rule="http", words="Host and URL differ", host=host)
+        )
     return destination, target if target.startswith(b"/") else b"/" + target
 
 
@@ -261,9 +296,11 @@ def denied_name(host: str, port: int) -> Denial:
     """The denial of a name that no rule allows; its hint is the line of the policy that would."""
     line = host if port in (80, 443) else f"{host}:{port}"
     return Denial(
-        rule="network.allowed_domains", words="the policy does not allow this name", host=host,
+        rule="network.allowed_domains",
+        words="the policy does not allow this name",
+        host=host,
         hint=f"network: {{allowed_domains: [{line}]}}",
-    )  # fmt: skip
+    )
 
 
 def where(error: BaseException) -> str:

@@ -54,7 +54,11 @@ class DnsServer:
                     await self._throttle(self._bucket)
                     with trio.fail_after(_IDLE_SECONDS):
                         length = int.from_bytes(await _read_exactly(stream, 2), "big")
-                        query = await _read_exactly(stream, length) if 0 < length <= dns.MAX_TCP_QUERY else b""
+                        query = (
+                            await _read_exactly(stream, length)
+                            if 0 < length <= dns.MAX_TCP_QUERY
+                            else b""
+                        )
                     reply = await self._answer(query, dns.MAX_TCP_QUERY)
                     if not reply:
                         return
@@ -64,7 +68,9 @@ class DnsServer:
     async def _throttle(self, bucket: TokenBucket) -> None:
         seconds = bucket.spend(trio.current_time())
         if seconds:
-            self._context.link.report(NetDenied(ts=0, host=b"", rule="dns.rate", protocol="dns", port=53))
+            self._context.link.report(
+                NetDenied(ts=0, host=b"", rule="dns.rate", protocol="dns", port=53)
+            )
             await trio.sleep(seconds)
 
     async def _answer(self, query: bytes, limit: int) -> bytes:
@@ -73,10 +79,14 @@ class DnsServer:
             await self._throttle(self._denied)
             await self._context.link.report_durable(
                 NetDenied(
-                    ts=0, host=reply.denied, rule="network.allowed_domains", protocol="dns", port=53,
+                    ts=0,
+                    host=reply.denied,
+                    rule="network.allowed_domains",
+                    protocol="dns",
+                    port=53,
                     hint=hint_for(reply.denied),
                 )
-            )  # fmt: skip
+            )
         return reply.wire
 
 

@@ -27,7 +27,9 @@ class _Relay:
         self._patience = trio.CancelScope()
         self.out = self.back = 0
 
-    async def run(self, agent: trio.abc.HalfCloseableStream, upstream: trio.SocketStream, already: bytes) -> bool:
+    async def run(
+        self, agent: trio.abc.HalfCloseableStream, upstream: trio.SocketStream, already: bytes
+    ) -> bool:
         """Relay until both directions have ended; False when nothing moved for too long.
 
         ``already`` was read from ``agent`` and is sent first. Raises ``trio.BrokenResourceError``.
@@ -40,7 +42,11 @@ class _Relay:
                 async def direction(outward: bool) -> None:
                     nonlocal broken
                     try:
-                        await (self._send(agent, upstream, already) if outward else self._receive(upstream, agent))
+                        await (
+                            self._send(agent, upstream, already)
+                            if outward
+                            else self._receive(upstream, agent)
+                        )
                     except (trio.BrokenResourceError, trio.ClosedResourceError):
                         broken = True
                         nursery.cancel_scope.cancel()
@@ -54,7 +60,9 @@ class _Relay:
     def _moved(self) -> None:
         self._patience.deadline = trio.current_time() + self._idle
 
-    async def _send(self, agent: trio.abc.Stream, upstream: trio.abc.HalfCloseableStream, already: bytes) -> None:
+    async def _send(
+        self, agent: trio.abc.Stream, upstream: trio.abc.HalfCloseableStream, already: bytes
+    ) -> None:
         data = already or await agent.receive_some(_PIECE)
         while data:
             await upstream.send_all(data)
@@ -63,7 +71,9 @@ class _Relay:
             data = await agent.receive_some(_PIECE)
         await upstream.send_eof()
 
-    async def _receive(self, upstream: trio.abc.Stream, agent: trio.abc.HalfCloseableStream) -> None:
+    async def _receive(
+        self, upstream: trio.abc.Stream, agent: trio.abc.HalfCloseableStream
+    ) -> None:
         while data := await upstream.receive_some(_PIECE):
             await agent.send_all(data)
             self.back += len(data)
@@ -72,7 +82,11 @@ class _Relay:
 
 
 async def relay(
-    context: Context, stream: trio.abc.HalfCloseableStream, destination: Destination, *, already: bytes = b""
+    context: Context,
+    stream: trio.abc.HalfCloseableStream,
+    destination: Destination,
+    *,
+    already: bytes = b"",
 ) -> None:
     """Relay ``stream`` to ``destination`` until both sides have closed or nothing moves.
     ``stream`` is closed.
@@ -88,13 +102,24 @@ async def relay(
         async with stream:
             upstream = await context.upstreams.dial(destination.name, destination.port)
             async with upstream:
-                error = "" if await bytes_moved.run(stream, upstream, already) else "nothing moved for too long"
+                error = (
+                    ""
+                    if await bytes_moved.run(stream, upstream, already)
+                    else "nothing moved for too long"
+                )
     except NotPublicError:
         denied = True
         hint = f"hosts: {{{destination.name}: ADDRESS}} in akiosd.yaml"
         host = destination.name.encode()
         await context.link.report_durable(
-            NetDenied(ts=0, host=host, rule="upstream", protocol="upstream", port=destination.port, hint=hint)
+            NetDenied(
+                ts=0,
+                host=host,
+                rule="upstream",
+                protocol="upstream",
+                port=destination.port,
+                hint=hint,
+            )
         )
     except UpstreamError as failed:
         error = failed.what
@@ -104,9 +129,14 @@ async def relay(
         if not denied:
             context.link.report(
                 NetRequest(
-                    ts=0, host=destination.name, port=destination.port,
+                    ts=0,
+                    host=destination.name,
+                    port=destination.port,
                     mode="raw" if destination.rule.kind == "raw" else "passthrough",
-                    bytes_out=bytes_moved.out, bytes_in=bytes_moved.back, unread=bytes_moved.out, error=error,
+                    bytes_out=bytes_moved.out,
+                    bytes_in=bytes_moved.back,
+                    unread=bytes_moved.out,
+                    error=error,
                     duration_ns=int((trio.current_time() - begun) * 1e9),
                 )
-            )  # fmt: skip
+            )

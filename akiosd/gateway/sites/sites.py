@@ -13,7 +13,14 @@ import trio
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Exchange
 from akiosd.gateway.net.request_head import Headers, MalformedError
-from akiosd.gateway.redaction.bodies import BlockedError, Channel, Found, channel_for, clean_names, form_names
+from akiosd.gateway.redaction.bodies import (
+    BlockedError,
+    Channel,
+    Found,
+    channel_for,
+    clean_names,
+    form_names,
+)
 from akiosd.gateway.redaction.redactors import redact_target
 from akiosd.gateway.upstream.client import UpstreamError
 from akiosd.gateway.upstream.upstream import NotPublicError
@@ -53,7 +60,9 @@ async def handle(context: Context, exchange: Exchange) -> None:
         await _pass_on(context, exchange, found, sent)
         error, denied = "", False
     except BlockedError as blocked:
-        denial = Denial(rule=blocked.rule, words=blocked.what, host=exchange.host, hint=blocked.next)
+        denial = Denial(
+            rule=blocked.rule, words=blocked.what, host=exchange.host, hint=blocked.next
+        )
     except NotPublicError:
         raise
     except UpstreamError as failed:
@@ -65,9 +74,13 @@ async def handle(context: Context, exchange: Exchange) -> None:
     finally:
         if found.findings():
             mode = context.redactors.sites.mode
-            context.link.report(Redaction(ts=0, towards=exchange.host, mode=mode, findings=found.findings()))
+            context.link.report(
+                Redaction(ts=0, towards=exchange.host, mode=mode, findings=found.findings())
+            )
         if not denied:
-            record = exchange.record("inspect", bytes_out=sent.size, unread=min(found.unread, sent.size), error=error)
+            record = exchange.record(
+                "inspect", bytes_out=sent.size, unread=min(found.unread, sent.size), error=error
+            )
             context.link.report(record)
     if denial is not None and not exchange.started:
         await exchange.refuse(denial)
@@ -87,7 +100,9 @@ def _refused(context: Context, exchange: Exchange) -> Denial | None:
         words = "more requests in a minute than the policy allows to one site"
         rule = "network.requests_per_minute"
         hint = f"wait, or raise {rule}"
-        return Denial(status=429, rule=rule, words=words, host=host, hint=hint, retry_after=int(wait) + 1)
+        return Denial(
+            status=429, rule=rule, words=words, host=host, hint=hint, retry_after=int(wait) + 1
+        )
     return None
 
 
@@ -116,7 +131,10 @@ async def _pass_on(context: Context, exchange: Exchange, found: Found, sent: _Co
         # A first reading, for the redactor's memory only: a value found in one part is then found
         # in all.
         for_now = Found(found.redactor, found.binary)
-        for read in (lambda: _headers(exchange.headers, for_now), lambda: _target(exchange.target, for_now)):
+        for read in (
+            lambda: _headers(exchange.headers, for_now),
+            lambda: _target(exchange.target, for_now),
+        ):
             # A refusal is raised again, and reported, by the second reading.
             with suppress(BlockedError, MalformedError):
                 read()
@@ -141,7 +159,9 @@ async def _pass_on(context: Context, exchange: Exchange, found: Found, sent: _Co
             exchange.findings = found.findings()
             framed = any(name == b"transfer-encoding" for name, _ in response.headers)
             unsaid = (*_UNSAID, b"content-length") if framed else _UNSAID
-            await exchange.start(response.status, [pair for pair in response.headers if pair[0] not in unsaid])
+            await exchange.start(
+                response.status, [pair for pair in response.headers if pair[0] not in unsaid]
+            )
             async with aclosing(response.chunks(exchange.flush)) as chunks:
                 async for chunk in chunks:
                     await exchange.send(chunk)
@@ -169,7 +189,9 @@ async def _body(
     return bytes(held), None
 
 
-async def _rest(first: bytes, pieces: AsyncGenerator[bytes], channel: Channel) -> AsyncGenerator[bytes]:
+async def _rest(
+    first: bytes, pieces: AsyncGenerator[bytes], channel: Channel
+) -> AsyncGenerator[bytes]:
     yield first
     async for piece in pieces:
         safe = channel.push(piece)
@@ -207,7 +229,9 @@ def _headers(headers: Headers, found: Found) -> Headers:
         title = name.decode("ascii")
         redacted = _header(title, text, found)
         if redacted != text and name == b"content-type":
-            raise BlockedError("Content-Type holds personal data", "header.content-type", "send a plain media type")
+            raise BlockedError(
+                "Content-Type holds personal data", "header.content-type", "send a plain media type"
+            )
         safe.append((name, redacted.encode("utf-8", "surrogateescape")))
     if not clean_names((name.decode("ascii") for name, _ in headers), found.redactor):
         raise BlockedError("the name of a header is personal data", "header", "send it as a value")
@@ -223,7 +247,9 @@ def _header(name: str, text: str, found: Found) -> str:
     if _CREDENTIAL.search(name):
         if text[:6].lower() == "basic ":
             return text
-        result = redactor.apply(text, [s for s in redactor.find(text, name, _is_personal) if _is_personal(s)])
+        result = redactor.apply(
+            text, [s for s in redactor.find(text, name, _is_personal) if _is_personal(s)]
+        )
     else:
         result = redactor.read(text, name)
     for span in result.spans:

@@ -102,7 +102,9 @@ class Connection:
         except trio.TooSlowError:
             raise UpstreamTimeoutError("the upstream stopped reading", self._host) from None
         except h11.LocalProtocolError as error:
-            raise UpstreamError(f"the request is not one of HTTP/1.1: {error}"[:200], self._host) from None
+            raise UpstreamError(
+                f"the request is not one of HTTP/1.1: {error}"[:200], self._host
+            ) from None
 
     def _encode(self, event: h11.Event) -> bytes:
         return self._http.send(event) or b""
@@ -125,7 +127,9 @@ class Connection:
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as error:
-                raise UpstreamError(f"the upstream does not answer as HTTP/1.1: {error}"[:200], self._host) from None
+                raise UpstreamError(
+                    f"the upstream does not answer as HTTP/1.1: {error}"[:200], self._host
+                ) from None
             if isinstance(event, h11.Event):
                 return event
             if event is h11.PAUSED:
@@ -152,20 +156,30 @@ class Connection:
         """Whether another request can be made: this request and its answer are complete, and
         nothing came after it.
         """
-        if self._http.trailing_data[0] or self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+        if self._http.trailing_data[0] or self._http.states != {
+            h11.CLIENT: h11.DONE,
+            h11.SERVER: h11.DONE,
+        }:
             return False
         # Bytes in a TLS record of their own may be read from the socket and not be decrypted yet.
         # Trio has
         # no public way to ask; if a later version keeps them elsewhere, no connection is used
         # again.
-        if isinstance(self._stream, trio.SSLStream) and getattr(self._stream, "_incoming", _ANYTHING).pending:
+        if (
+            isinstance(self._stream, trio.SSLStream)
+            and getattr(self._stream, "_incoming", _ANYTHING).pending
+        ):
             return False
         self._http.start_next_cycle()
         return True
 
     def is_usable(self) -> bool:
         """Whether the upstream has sent nothing since its last answer, not even end of file."""
-        stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
+        stream = (
+            self._stream.transport_stream
+            if isinstance(self._stream, trio.SSLStream)
+            else self._stream
+        )
         return not stream.socket.is_readable()
 
     async def aclose(self) -> None:

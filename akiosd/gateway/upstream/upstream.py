@@ -24,7 +24,13 @@ from akiosd.gateway.net.eager_stream import PromptStream
 from akiosd.gateway.net.limits import DEFAULT_LIMITS, Limits
 from akiosd.gateway.net.public_addresses import is_public
 from akiosd.gateway.net.request_head import Headers, end_to_end
-from akiosd.gateway.upstream.client import Body, Connection, Response, UpstreamError, UpstreamTimeoutError
+from akiosd.gateway.upstream.client import (
+    Body,
+    Connection,
+    Response,
+    UpstreamError,
+    UpstreamTimeoutError,
+)
 from akiosd.values.providers import facts_of
 from akiosd.wire.gateway import Setup
 
@@ -58,9 +64,13 @@ class Upstreams:
     """
 
     def __init__(
-        self, *, hosts: Mapping[str, str] = {}, trusted: Iterable[str] = (), roots: bytes = b"",
+        self,
+        *,
+        hosts: Mapping[str, str] = {},
+        trusted: Iterable[str] = (),
+        roots: bytes = b"",
         limits: Limits = DEFAULT_LIMITS,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._hosts = dict(hosts)
         self._trusted = {_split(url)[1:3] for url in trusted}
         self._limits = limits
@@ -71,13 +81,20 @@ class Upstreams:
     @classmethod
     def from_setup(cls, setup: Setup, limits: Limits) -> Upstreams:
         """The upstreams that the cage's ``setup`` describes."""
-        return cls(hosts=setup.hosts, trusted=_upstreams_of(setup), roots=setup.roots, limits=limits)
+        return cls(
+            hosts=setup.hosts, trusted=_upstreams_of(setup), roots=setup.roots, limits=limits
+        )
 
     @asynccontextmanager
     async def request(
-        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes | AsyncGenerator[bytes] = b"",
-        *, first_byte_seconds: float | None = None,
-    ) -> AsyncIterator[Response]:  # fmt: skip
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes | AsyncGenerator[bytes] = b"",
+        *,
+        first_byte_seconds: float | None = None,
+    ) -> AsyncIterator[Response]:
         """Make one request; when the block begins, the head of the answer has arrived, and its body
         is read by ``chunks``.
 
@@ -98,7 +115,9 @@ class Upstreams:
             reusable = False
             try:
                 await connection.send(method, target, fields, content)
-                yield Response(connection, await connection.wait_head(wait), self._limits.read_seconds)
+                yield Response(
+                    connection, await connection.wait_head(wait), self._limits.read_seconds
+                )
                 reusable = connection.end_exchange()
             finally:
                 if not (reusable and self._keep(origin, connection)):
@@ -136,7 +155,9 @@ class Upstreams:
                 self._idle.pop(origin, None)
 
     async def _connect(self, origin: Origin) -> Connection:
-        stream = PromptStream(await self.dial(origin.host, origin.port), send_seconds=self._limits.read_seconds)
+        stream = PromptStream(
+            await self.dial(origin.host, origin.port), send_seconds=self._limits.read_seconds
+        )
         if origin.scheme == "http":
             return Connection(stream, origin.host)
         tls = trio.SSLStream(stream, self._tls, server_hostname=origin.host, https_compatible=True)
@@ -146,7 +167,9 @@ class Upstreams:
         except BaseException as error:
             await trio.aclose_forcefully(tls)
             if isinstance(error, trio.TooSlowError):
-                raise UpstreamTimeoutError("the upstream does not finish TLS", origin.host) from None
+                raise UpstreamTimeoutError(
+                    "the upstream does not finish TLS", origin.host
+                ) from None
             if isinstance(error, trio.BrokenResourceError):
                 raise UpstreamError(_tls_words(error.__cause__), origin.host, _TLS_HINT) from None
             raise
@@ -163,12 +186,18 @@ class Upstreams:
         try:
             found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            raise UpstreamError("the name has no address", host, "check the name, and this host's DNS") from None
+            raise UpstreamError(
+                "the name has no address", host, "check the name, and this host's DNS"
+            ) from None
         addresses = list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
         if (host, port) not in self._trusted:
-            allowed = [address for address in addresses if is_public(address) and not _is_ours(address)]
+            allowed = [
+                address for address in addresses if is_public(address) and not _is_ours(address)
+            ]
             if not allowed:
-                raise NotPublicError("the name leads to an address that is not public", host, _NOT_PUBLIC_HINT)
+                raise NotPublicError(
+                    "the name leads to an address that is not public", host, _NOT_PUBLIC_HINT
+                )
             addresses = allowed
         # Hosts without IPv6 are common, those without IPv4 are not.
         addresses.sort(key=lambda address: ":" in address)
@@ -190,7 +219,10 @@ class Upstreams:
                         return trio.SocketStream(sock)
                 except (OSError, trio.TooSlowError) as error:
                     sock.close()
-                    words = f"the upstream cannot be reached: {getattr(error, 'strerror', None) or 'no answer'}"
+                    words = (
+                        "the upstream cannot be reached:"
+                        f" {getattr(error, 'strerror', None) or 'no answer'}"
+                    )
                 except BaseException:
                     sock.close()
                     raise
@@ -258,7 +290,9 @@ def _split(url: str | bytes) -> tuple[str, str, int, bytes]:
 
 def _host_header(origin: Origin) -> bytes:
     name = f"[{origin.host}]" if ":" in origin.host else origin.host
-    return (name if origin.port == _PORTS[origin.scheme] else f"{name}:{origin.port}").encode("ascii")
+    return (name if origin.port == _PORTS[origin.scheme] else f"{name}:{origin.port}").encode(
+        "ascii"
+    )
 
 
 def _framed(headers: Headers, body: Body) -> Headers:
@@ -289,7 +323,9 @@ def _is_ours(address: str) -> bool:
 
 
 def _upstreams_of(setup: Setup) -> list[str]:
-    """What the administrator set; where nobody says otherwise, a provider on this machine listens on its own port."""
+    """What the administrator set; where nobody says otherwise, a provider on this machine listens
+    on its own port.
+    """
     found = [provider.upstream for provider in setup.providers if provider.upstream]
     rows = (facts_of(provider.name) for provider in setup.providers if not provider.upstream)
     return found + [facts.local_url for facts in rows if facts.local_port]

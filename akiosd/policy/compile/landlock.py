@@ -50,7 +50,18 @@ DEVICE = READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEV
 FILE_RIGHTS = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 """The rights that a rule on something other than a directory may name."""
 
-SYSTEM_READ = (b"/usr", b"/bin", b"/sbin", b"/lib", b"/lib32", b"/lib64", b"/libx32", b"/etc", b"/run", b"/var")
+SYSTEM_READ = (
+    b"/usr",
+    b"/bin",
+    b"/sbin",
+    b"/lib",
+    b"/lib32",
+    b"/lib64",
+    b"/libx32",
+    b"/etc",
+    b"/run",
+    b"/var",
+)
 SCRATCH = (b"/tmp", b"/var/tmp", b"/dev/shm")
 DEVICES = (
     b"/dev/null",
@@ -151,6 +162,10 @@ def describe(spec: LandlockSpec) -> str:
     if spec.scoped:
         parts.append("abstract sockets and signals scoped")
     missing = [
-        name for name, right in (("truncate", TRUNCATE), ("device ioctl", IOCTL_DEV)) if not spec.handled_fs & right
+        name
+        for name, right in (("truncate", TRUNCATE), ("device ioctl", IOCTL_DEV))
+        if not spec.handled_fs & right
     ]
-    return f"ABI {spec.abi}: {', '.join(parts)}" + (f"; not covered: {', '.join(missing)}" if missing else "")
+    return f"ABI {spec.abi}: {', '.join(parts)}" + (
+        f"; not covered: {', '.join(missing)}" if missing else ""
+    )

@@ -113,12 +113,13 @@ def compile_rlimits(limits: Limits, pools: HostPools) -> tuple[Rlimit, ...]:
         _both("fsize", limits.file_size or RLIM_INFINITY),
         _both("data", RLIM_INFINITY),
         Rlimit("stack", _STACK, RLIM_INFINITY),
-        # The one value that keeps a core handler from being started, too: a limit of 0 is not looked at then
-        # (core(5), coredump_pipe in fs/coredump.c).  No core file is as small.
+        # The one value that keeps a core handler from being started, too: a limit of 0 is not
+        # looked at then (core(5), coredump_pipe in fs/coredump.c).  No core file is as small.
         _both("core", 1),
         _both("rss", RLIM_INFINITY),
-        # Where the pids controller is missing this one holds: the cage's uid is its own.  One more than the
-        # controller's, which else would never be the one to refuse, and so to count, a fork.
+        # Where the pids controller is missing this one holds: the cage's uid is its own.  One more
+        # than the controller's, which else would never be the one to refuse, and so to count, a
+        # fork.
         _both("nproc", limits.pids + 1 if limits.pids else RLIM_INFINITY),
         _both("nofile", files),
         _both("memlock", _locked_memory(limits)),
@@ -151,7 +152,8 @@ def _locked_memory(limits: Limits) -> int:
     return min(max(share, _LEAST_LOCKED), _MOST_LOCKED)
 
 
-# A classic program of 4,096 instructions, the longest, is about 57 KiB of machine code on x86-64 (measured).
+# A classic program of 4,096 instructions, the longest, is about 57 KiB of machine code on x86-64
+# (measured).
 _FILTER_BYTES = 64 * KIB
 _SOCKET_MEMORY = MIB
 
@@ -172,7 +174,10 @@ def compile_bounds(limits: Limits, pools: HostPools) -> Bounds:
         filters=min(max(pools.bpf_jit_limit // 8 // _FILTER_BYTES, 64), 1024),
         locks=16_384,
         ofd_locks=65_536,
-        directories=(min(max(limits.memory // 32, 32 * MIB), 128 * MIB) if limits.memory else 128 * MIB) // KIB,
+        directories=(
+            min(max(limits.memory // 32, 32 * MIB), 128 * MIB) if limits.memory else 128 * MIB
+        )
+        // KIB,
     )
 
 
@@ -209,7 +214,9 @@ def compile_cgroup_v1(limits: Limits) -> tuple[CgroupValue, ...]:
             CgroupValue("memory", "memory.limit_in_bytes", str(limits.memory)),
             CgroupValue("memory", "memory.memsw.limit_in_bytes", str(limits.memory), optional=True),
             # v1 counts what lies in socket buffers apart, and only once it has a limit.
-            CgroupValue("memory", "memory.kmem.tcp.limit_in_bytes", str(limits.memory // 4), optional=True),
+            CgroupValue(
+                "memory", "memory.kmem.tcp.limit_in_bytes", str(limits.memory // 4), optional=True
+            ),
         ]
     if limits.cpu_percent:
         values += [

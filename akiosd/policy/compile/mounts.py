@@ -37,7 +37,14 @@ _NEWCGROUP, _NEWUSER, _NEWNET = 0x02000000, 0x10000000, 0x40000000
 _SECUREBITS = 0xEF
 
 _S_IFCHR, _S_IFREG = 0o020000, 0o100000
-_DEVICES = ((b"null", 1, 3), (b"zero", 1, 5), (b"full", 1, 7), (b"random", 1, 8), (b"urandom", 1, 9), (b"tty", 5, 0))
+_DEVICES = (
+    (b"null", 1, 3),
+    (b"zero", 1, 5),
+    (b"full", 1, 7),
+    (b"random", 1, 8),
+    (b"urandom", 1, 9),
+    (b"tty", 5, 0),
+)
 _DEV_LINKS = (
     (b"ptmx", b"pts/ptmx"),
     (b"fd", b"/proc/self/fd"),
@@ -128,9 +135,13 @@ class CageSpec(msgspec.Struct, frozen=True, kw_only=True):
     def base(self) -> BaseSpec:
         """The part of it that depends on no request."""
         return BaseSpec(
-            name=self.name, agent=self.identity.host_id, display=self.identity.display,
-            system_links=self.system_links, system_dirs=self.system_dirs, v1_controllers=self.v1_controllers,
-        )  # fmt: skip
+            name=self.name,
+            agent=self.identity.host_id,
+            display=self.identity.display,
+            system_links=self.system_links,
+            system_dirs=self.system_dirs,
+            v1_controllers=self.v1_controllers,
+        )
 
 
 def compile_plan(spec: CageSpec) -> Plan:
@@ -184,7 +195,10 @@ def _request(spec: CageSpec) -> list[Step]:
 
 
 def _places(spec: BaseSpec) -> list[Step]:
-    steps = [steps_of.cgroup_v1(f"enter the {name} leaf", f"tasks:{name}") for name in spec.v1_controllers]
+    steps = [
+        steps_of.cgroup_v1(f"enter the {name} leaf", f"tasks:{name}")
+        for name in spec.v1_controllers
+    ]
     return [
         *steps,
         steps_of.unshare("a cgroup namespace whose root is the leaf", _NEWCGROUP),
@@ -209,7 +223,18 @@ def _root(spec: BaseSpec) -> list[Step]:
         ]
     for name, target in spec.system_links:
         steps.append(_symlink(b"", name, target, owner))
-    for path in (b"/etc", b"/proc", b"/dev", b"/run", b"/tmp", b"/var", b"/opt", b"/srv", b"/mnt", b"/sys"):
+    for path in (
+        b"/etc",
+        b"/proc",
+        b"/dev",
+        b"/run",
+        b"/tmp",
+        b"/var",
+        b"/opt",
+        b"/srv",
+        b"/mnt",
+        b"/sys",
+    ):
         steps += _mkdirs(path, owner)
     return [*steps, _symlink(b"var", b"run", b"/run", owner)]
 
@@ -218,10 +243,20 @@ def _devices(spec: BaseSpec) -> list[Step]:
     owner, agent = spec.display, spec.agent
     steps = [_tmpfs("a minimal /dev", b"/dev", "0755", 64 << 10, NOSUID | NOEXEC, owner)]
     for name, major, minor in _DEVICES:
-        steps.append(steps_of.mknod(f"/dev/{name.decode()}", b"dev", name, _S_IFCHR | 0o666, major << 8 | minor, owner))
+        steps.append(
+            steps_of.mknod(
+                f"/dev/{name.decode()}", b"dev", name, _S_IFCHR | 0o666, major << 8 | minor, owner
+            )
+        )
     steps += [_symlink(b"dev", name, target, owner) for name, target in _DEV_LINKS]
     steps += [*_mkdirs(b"/dev/pts", owner), *_mkdirs(b"/dev/shm", owner)]
-    options = {"newinstance": "", "ptmxmode": "0666", "mode": "0600", "uid": str(agent), "gid": str(agent)}
+    options = {
+        "newinstance": "",
+        "ptmxmode": "0666",
+        "mode": "0600",
+        "uid": str(agent),
+        "gid": str(agent),
+    }
     options["max"] = str(_TERMINALS)
     steps += [
         _fsmount("terminals of its own", "devpts", options, b"/dev/pts", NOSUID | NOEXEC),
@@ -231,14 +266,27 @@ def _devices(spec: BaseSpec) -> list[Step]:
 
 def _proc() -> list[Step]:
     steps = [
-        _fsmount("processes of this cage only", "proc", {"hidepid": "ptraceable"}, b"/proc", NOSUID | NODEV | NOEXEC)
+        _fsmount(
+            "processes of this cage only",
+            "proc",
+            {"hidepid": "ptraceable"},
+            b"/proc",
+            NOSUID | NODEV | NOEXEC,
+        )
     ]
     steps += [
-        _bind(f"/proc/{name.decode()} read-only", b"proc/" + name, b"proc/" + name, SYSTEM_ATTRS | NOEXEC)
+        _bind(
+            f"/proc/{name.decode()} read-only",
+            b"proc/" + name,
+            b"proc/" + name,
+            SYSTEM_ATTRS | NOEXEC,
+        )
         for name in _PROC_READ_ONLY
     ]
     steps += [
-        _bind(f"/proc/{name.decode()} masked", b"dev/null", b"proc/" + name, RDONLY | NOSUID | NOEXEC)
+        _bind(
+            f"/proc/{name.decode()} masked", b"dev/null", b"proc/" + name, RDONLY | NOSUID | NOEXEC
+        )
         for name in _PROC_MASKED_FILES
     ]
     steps += [
@@ -261,7 +309,9 @@ def _trees(spec: CageSpec) -> list[Step]:
     for bind in spec.binds:
         if bind.path in (spec.workspace, spec.home):
             raise PolicyError(
-                f"{bind.path.decode(errors='replace')} is bound twice", "binds", "leave it out of the policy"
+                f"{bind.path.decode(errors='replace')} is bound twice",
+                "binds",
+                "leave it out of the policy",
             )
         if bind.name:
             trees.append((bind.path, _sealed_file(bind)))
@@ -271,13 +321,17 @@ def _trees(spec: CageSpec) -> list[Step]:
             trees.append((bind.path, _overlay(bind.path, bind.fd, overlays)))
             overlays += 1
     if overlays > 8:
-        raise PolicyError("more than 8 write binds", "filesystem.write", "bind a common parent instead")
+        raise PolicyError(
+            "more than 8 write binds", "filesystem.write", "bind a common parent instead"
+        )
     files = {bind.path for bind in spec.binds if bind.name}
     steps: list[Step] = []
     for path, mounts in sorted(trees, key=lambda tree: (tree[0].count(b"/"), tree[0])):
         # What leads to a mount in the private home belongs to the agent, who may put things beside
         # it.
-        owner = spec.identity.host_id if path.startswith(spec.home + b"/") else spec.identity.display
+        owner = (
+            spec.identity.host_id if path.startswith(spec.home + b"/") else spec.identity.display
+        )
         steps += _mkfile(path, owner) if path in files else _mkdirs(path, owner)
         steps += mounts
     return steps
@@ -294,7 +348,10 @@ def _workspace(spec: CageSpec) -> list[Step]:
         why = "the workspace's trust stores, with the cage's authority"
         steps = [steps_of.attach(why, "layer", b"/layer", SYSTEM_ATTRS, stage=True)]
     if mode == "ro":
-        return [*steps, *_sealed(what, spec.workspace, "workspace", layers if spec.layer else _SEALED)]
+        return [
+            *steps,
+            *_sealed(what, spec.workspace, "workspace", layers if spec.layer else _SEALED),
+        ]
     return [
         *steps,
         steps_of.attach("the workspace as it is", "workspace", b"/lower", SYSTEM_ATTRS, stage=True),
@@ -327,7 +384,11 @@ def _sealed_file(bind: BindSpec) -> list[Step]:
         steps_of.attach(f"what holds {shown}", bind.fd, b"/lower", SYSTEM_ATTRS, stage=True),
         _fsmount(what, "overlay", options, _SEALED_STAGE, SYSTEM_ATTRS, stage=True),
         steps_of.bind(
-            f"{shown} read-only", _SEALED_STAGE + b"/" + bind.name, bind.path.lstrip(b"/"), SYSTEM_ATTRS, stage=True
+            f"{shown} read-only",
+            _SEALED_STAGE + b"/" + bind.name,
+            bind.path.lstrip(b"/"),
+            SYSTEM_ATTRS,
+            stage=True,
         ),
     ]
 
@@ -337,13 +398,23 @@ def _overlay(path: bytes, fd: str, number: int) -> list[Step]:
     return [
         steps_of.attach(f"{_show(path)} as it is", fd, stage.encode(), SYSTEM_ATTRS, stage=True),
         _overlay_mount(
-            f"{_show(path)}, changes thrown away", stage, f"/slot/w{number}/upper", f"/slot/w{number}/work", path
+            f"{_show(path)}, changes thrown away",
+            stage,
+            f"/slot/w{number}/upper",
+            f"/slot/w{number}/work",
+            path,
         ),
     ]
 
 
 def _overlay_mount(what: str, lower: str, upper: str, work: str, path: bytes) -> Step:
-    options = {"lowerdir": lower, "upperdir": upper, "workdir": work, **OVERLAY_OPTIONS, "volatile": ""}
+    options = {
+        "lowerdir": lower,
+        "upperdir": upper,
+        "workdir": work,
+        **OVERLAY_OPTIONS,
+        "volatile": "",
+    }
     return _fsmount(what, "overlay", options, path, DATA_ATTRS)
 
 
@@ -380,11 +451,16 @@ def _watched(spec: CageSpec) -> list[Step]:
     read = [*system, b"/etc", *(bind.path for bind in spec.binds if bind.mode != "cow")]
     written = [b"/dev/shm", b"/tmp", b"/var/tmp", spec.home, spec.workspace]
     written += [bind.path for bind in spec.binds if bind.mode == "cow"]
-    uses = [(path, FAN_OPEN_EXEC) for path in read] + [(path, FAN_OPEN_EXEC | FAN_CLOSE_WRITE) for path in written]
+    uses = [(path, FAN_OPEN_EXEC) for path in read] + [
+        (path, FAN_OPEN_EXEC | FAN_CLOSE_WRITE) for path in written
+    ]
     steps = []
     for path, mask in uses:
         parent, _, name = path.strip(b"/").rpartition(b"/")
-        what = f"the kernel tells what is executed{' and written' * bool(mask & FAN_CLOSE_WRITE)} in {_show(path)}"
+        what = (
+            f"the kernel tells what is executed{' and written' * bool(mask & FAN_CLOSE_WRITE)} in"
+            f" {_show(path)}"
+        )
         steps.append(steps_of.watch(what, "files", parent, name, mask))
     return steps
 
@@ -395,7 +471,10 @@ def _entry(spec: CageSpec) -> list[Step]:
         rows, columns = spec.tty
         steps.append(steps_of.pty("a terminal of the cage's own", b"dev/pts/ptmx", rows, columns))
     else:
-        steps += [steps_of.stdio(name, name, number) for number, name in enumerate(("stdin", "stdout", "stderr"))]
+        steps += [
+            steps_of.stdio(name, name, number)
+            for number, name in enumerate(("stdin", "stdout", "stderr"))
+        ]
     return [
         *steps,
         steps_of.setattr("the root read-only", RDONLY),
@@ -413,7 +492,8 @@ def _confinement(spec: CageSpec) -> list[Step]:
         steps_of.bounding("empty the capability bounding set"),
         steps_of.securebits("lock the securebits", _SECUREBITS),
         steps_of.ids(
-            f"become {spec.identity.inside}:{spec.identity.inside_gid} inside, {spec.identity.host_id} outside",
+            f"become {spec.identity.inside}:{spec.identity.inside_gid} inside,"
+            f" {spec.identity.host_id} outside",
             spec.identity.inside,
             spec.identity.inside_gid,
         ),
@@ -431,18 +511,23 @@ def _confinement(spec: CageSpec) -> list[Step]:
 @functools.lru_cache(maxsize=64)
 def _rlimits(limits: tuple[Rlimit, ...]) -> tuple[Step, ...]:
     return tuple(
-        steps_of.rlimit(f"{limit.name} ≤ {limit.hard}", limit.resource, limit.soft, limit.hard) for limit in limits
+        steps_of.rlimit(f"{limit.name} ≤ {limit.hard}", limit.resource, limit.soft, limit.hard)
+        for limit in limits
     )
 
 
 @functools.lru_cache(maxsize=64)
 def _landlock(spec: LandlockSpec) -> tuple[Step, ...]:
     rules = (
-        steps_of.landlock_rule(f"{_show(rule.path)}: {rule.access:#x}", rule.path, rule.access, optional=rule.optional)
+        steps_of.landlock_rule(
+            f"{_show(rule.path)}: {rule.access:#x}", rule.path, rule.access, optional=rule.optional
+        )
         for rule in spec.rules
     )
     return (
-        steps_of.landlock(f"ruleset for ABI {spec.abi}", spec.handled_fs, spec.scoped, spec.attr_size),
+        steps_of.landlock(
+            f"ruleset for ABI {spec.abi}", spec.handled_fs, spec.scoped, spec.attr_size
+        ),
         *rules,
         steps_of.landlock_enforce("enforce it and prove one refusal"),
     )
@@ -489,11 +574,15 @@ def _slot(what: str, source: bytes, target: bytes) -> Step:
     return steps_of.bind(what, source, target.lstrip(b"/"), DATA_ATTRS, stage=True)
 
 
-def _fsmount(what: str, kind: str, options: dict[str, str], path: bytes, attrs: int, *, stage: bool = False) -> Step:
+def _fsmount(
+    what: str, kind: str, options: dict[str, str], path: bytes, attrs: int, *, stage: bool = False
+) -> Step:
     where = path if stage else path.lstrip(b"/")
     return steps_of.fsmount(what, kind, options, where, attrs, stage=stage)
 
 
-def _tmpfs(what: str, path: bytes, mode: str, size: int, attrs: int, owner: int, *, stage: bool = False) -> Step:
+def _tmpfs(
+    what: str, path: bytes, mode: str, size: int, attrs: int, owner: int, *, stage: bool = False
+) -> Step:
     options = {"mode": mode, "size": str(size), "uid": str(owner), "gid": str(owner)}
     return _fsmount(what, "tmpfs", options, path, attrs, stage=stage)

@@ -1,9 +1,10 @@
 """Policy → seccomp filter and pump table.  Pure: names and numbers in, names and numbers out.
 
-The filter does three things: it lets the harmless through without a stop, answers ``clone3`` and unwanted
-optional calls with ENOSYS, and sends everything else to the listener.  There the pump looks the number up
-and decides *by numbers again*; a number without an entry is ENOSYS.  Without a listener the kernel itself
-answers ENOSYS (seccomp(2), SECCOMP_RET_USER_NOTIF), so a filter whose supervisor is gone denies.
+The filter does three things: it lets the harmless through without a stop, answers ``clone3`` and
+unwanted optional calls with ENOSYS, and sends everything else to the listener.  There the pump
+looks the number up and decides *by numbers again*; a number without an entry is ENOSYS.  Without a
+listener the kernel itself answers ENOSYS (seccomp(2), SECCOMP_RET_USER_NOTIF), so a filter whose
+supervisor is gone denies.
 
 ERRNO outranks USER_NOTIF in the kernel: a call that is to be denied *and seen* must reach the pump.
 
@@ -12,13 +13,15 @@ The pump table is the blob that ``akios_pump_start`` takes (``native/include/aki
     struct akios_pump_entry[1024];   // 20 bytes each, by number
     struct akios_pump_rule[];        // 32 bytes each, those of one number side by side, in order
 
-    entry: u16 kind (index into KINDS), rule_first, rule_count; u8 known (0: ENOSYS, recorded), path_arg,
-           path2_arg, dirfd_arg, dirfd2_arg, sockaddr_arg, sockaddr_len_arg, argv_arg (255: none), words, pad;
-           i32 default_errno (0: continue).  A dirfd without a path is the file the call works on.
-           words: bit 0 and 1, path and path2 are no paths.
+    entry: u16 kind (index into KINDS), rule_first, rule_count; u8 known (0: ENOSYS, recorded),
+    path_arg,
+           path2_arg, dirfd_arg, dirfd2_arg, sockaddr_arg, sockaddr_len_arg, argv_arg (255: none),
+           words, pad; i32 default_errno (0: continue).  A dirfd without a path is the file the call
+           works on.  words: bit 0 and 1, path and path2 are no paths.
     rule:  u32 nr, arg; u64 mask, value; i32 err; u32 flags.  The first row with args[arg] & mask == value decides.
            flags: 1 continue; 2 this and the next comparison together; 4 answered with 0, not made;
-           8 made while there are fewer than the bound of kind flags >> 8, else err; 16 then not recorded.
+           8 made while there are fewer than the bound of kind flags >> 8, else err; 16 then not
+           recorded.
 """
 
 from __future__ import annotations
@@ -55,7 +58,8 @@ class SeccompRule(msgspec.Struct, frozen=True):
 
 
 class PumpEntry(msgspec.Struct, frozen=True):
-    """What the pump does with a call: what to read, and the verdict by the numbers in ``checked``.
+    """What the pump does with a call: what to read, and the verdict by the numbers in
+    ``checked``.
     """
 
     name: str
@@ -108,14 +112,20 @@ def compile_filter(policy: Policy, *, listener: bool = True) -> FilterSpec:
 def _entry(name: str, checked: Checked, silent: bool = False) -> PumpEntry:
     facts = table.FACTS.get(name) or table.DENIED_FACTS.get(name) or _NO_FACTS
     denial = not checked.forms and checked.otherwise != 0
-    return PumpEntry(name, "privilege" if denial and facts is _NO_FACTS else facts.kind, facts, checked, silent)
+    return PumpEntry(
+        name, "privilege" if denial and facts is _NO_FACTS else facts.kind, facts, checked, silent
+    )
 
 
 def _without_listener(checked: Checked) -> Checked:
     """``checked`` for a filter that nobody listens to: what would be counted is allowed, what would
     be answered is not listed.
     """
-    forms = (Form(form.tests, form.errno if form.counted is None else 0) for form in checked.forms if not form.answered)
+    forms = (
+        Form(form.tests, form.errno if form.counted is None else 0)
+        for form in checked.forms
+        if not form.answered
+    )
     return msgspec.structs.replace(checked, forms=tuple(forms))
 
 
@@ -139,7 +149,7 @@ def _let_through(name: str, checked: Checked, trace: TraceLevel) -> list[tuple[C
     return list(allowed_cubes(checked))
 
 
-# ---- decision lists as sets of masked comparisons --------------------------------------------------
+# ---- decision lists as sets of masked comparisons ------------------------------------------------
 #
 # libseccomp takes rules without an order and at most one comparison of each argument.  So "the first
 # matching form" becomes disjoint sets of registers, each fixed by one (mask, value) an argument: a cube.
@@ -163,7 +173,9 @@ def allowed_cubes(checked: Checked) -> Iterator[tuple[Compare, ...]]:
             for other in earlier:
                 pieces = [part for piece in pieces for part in _subtract(piece, other)]
             for piece in pieces:
-                yield tuple(Compare(arg, mask, value) for arg, (mask, value) in sorted(piece.items()))
+                yield tuple(
+                    Compare(arg, mask, value) for arg, (mask, value) in sorted(piece.items())
+                )
         earlier.append(cube)
 
 
@@ -207,7 +219,7 @@ def _subtract(cube: Cube, other: Cube) -> Iterator[Cube]:
                 rest[arg] = (own_mask | flag, own_value | (value & flag))
 
 
-# ---- the blob --------------------------------------------------------------------------------------
+# ---- the blob ------------------------------------------------------------------------------------
 
 
 def encode_pump_table(spec: FilterSpec, resolve: Callable[[str], int]) -> bytes:
@@ -233,14 +245,19 @@ def _encode_entry(entry: PumpEntry, first: int, count: int) -> bytes:
     )
     arguments = (NO_ARG if position < 0 else position for position in positions)
     words = table.WORDS.get(entry.name, 0)
-    return _ENTRY.pack(table.KINDS.index(entry.kind), first, count, 1, *arguments, words, entry.checked.otherwise)
+    return _ENTRY.pack(
+        table.KINDS.index(entry.kind), first, count, 1, *arguments, words, entry.checked.otherwise
+    )
 
 
 def _rows(nr: int, form: Form, silent: bool) -> list[bytes]:
     """The rows of a form, one for each test; the last says what is done."""
     *others, last = form.tests
     rows = [_RULE.pack(nr, test.arg, test.mask, test.value, 0, RULE_AND) for test in others]
-    return [*rows, _RULE.pack(nr, last.arg, last.mask, last.value, form.errno, _flags(form, silent))]
+    return [
+        *rows,
+        _RULE.pack(nr, last.arg, last.mask, last.value, form.errno, _flags(form, silent)),
+    ]
 
 
 def _flags(form: Form, silent: bool) -> int:

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 _NAME = r"[^\W\d][^\W\d()#%/.-]*(?: [^\W\d()#%/.-]+)?"
 _HEADER = re.compile(rf"[ ]*{_NAME}(?:[ ]{{2,}}{_NAME})+[ ]*\r?")
 _VALUES = re.compile(r"[`\"\]]?(?:\s*,\s*[\w`\"\[\].]{1,64}){0,64}\s*\)\s*VALUES\s*", re.I)
-_ROW = re.compile(r"\(((?:'(?:[^'\\\n]|\\.|''){0,1024}'|[^'()]|\([^'()]{0,64}\)){1,4096})\)\s*,?\s*")
+_ROW = re.compile(
+    r"\(((?:'(?:[^'\\\n]|\\.|''){0,1024}'|[^'()]|\([^'()]{0,64}\)){1,4096})\)\s*,?\s*"
+)
 _LITERAL = re.compile(r"\s*(?:'((?:[^'\\\n]|\\.|'')*)'|[^',]+)\s*(?:,|\Z)")
 _CELL = re.compile(r"\S+")
 _MOST_WIDTH, _MOST_ROWS = 1024, 4096
@@ -26,7 +28,9 @@ def cells(text: str, begin: int, first: int, last: int, end: int) -> Iterator[tu
         return
     if not _HEADER.fullmatch(text, line, stop):
         return
-    if line > begin and _HEADER.fullmatch(text, line_start(text, line - 1, max(begin, line - _MOST_WIDTH)), line - 1):
+    if line > begin and _HEADER.fullmatch(
+        text, line_start(text, line - 1, max(begin, line - _MOST_WIDTH)), line - 1
+    ):
         # A row among others.
         return
     left, right = first - line, last - line

@@ -30,7 +30,8 @@ PIPED = ("chpasswd", "sudo -s")
 """Commands that read a secret from their standard input."""
 NAMES = (
     r"\b(?:sshpass|mysql|mariadb|mycli|curl|https?|redis-cli|mongo|docker|podman|helm|cqlsh|clickhouse|sqlcmd|influx"
-    r"|ldap|smbclient|rpcclient|htpasswd|openssl)[a-z_-]{0,12}[ \t]|\bnet user[ \t]|\bchpasswd\b|\bsudo -S\b"
+    r"|ldap|smbclient|rpcclient|htpasswd|openssl)[a-z_-]{0,12}[ \t]|\bnet user["
+    r" \t]|\bchpasswd\b|\bsudo -S\b"
 )
 """The names that are searched for."""
 CALLS = (

@@ -9,7 +9,18 @@ from __future__ import annotations
 
 import re
 
-from akiosd.redact.containers.leaf import JSON, MOST_LEAVES, NUMBER, PLAIN, Codec, Entry, Leaf, Path, Region, label_of
+from akiosd.redact.containers.leaf import (
+    JSON,
+    MOST_LEAVES,
+    NUMBER,
+    PLAIN,
+    Codec,
+    Entry,
+    Leaf,
+    Path,
+    Region,
+    label_of,
+)
 from akiosd.redact.re2_search import Finder, latin
 from akiosd.redact.secret_names import kind_of
 from akiosd.redact.validators.keys import is_short_key, is_whole_password
@@ -51,7 +62,10 @@ def regions(text: str, data: bytes, label: str, path: Path) -> list[Region]:
     found: list[Region] = []
     at = count = 0
     first, last = len(text) - len(text.lstrip()), len(text.rstrip())
-    while count < MOST_LEAVES and (spans := next(_MAY_BE.spans(data, at, len(data)), None)) is not None:
+    while (
+        count < MOST_LEAVES
+        and (spans := next(_MAY_BE.spans(data, at, len(data)), None)) is not None
+    ):
         match = _START.match(text, spans[0][0])
         if match is None:
             at = spans[0][0] + 1
@@ -192,7 +206,9 @@ class _Reader:
 
     def _add(self, frame: _Frame | None, begin: int, end: int, codec: Codec) -> None:
         label = self._named(frame)
-        text = codec.decode(self._text[begin:end]) if frame is not None and end - begin <= 64 else ""
+        text = (
+            codec.decode(self._text[begin:end]) if frame is not None and end - begin <= 64 else ""
+        )
         if frame is not None and frame.is_object:
             label = frame.entry.label(frame.key, label, len(self.leaves))
         elif frame is not None and frame.before and _may_be_secret(text):
@@ -206,4 +222,3 @@ class _Reader:
                 frame.entry.take(frame.key, text, self.leaves)
             return
         frame.before = text if codec is not NUMBER and kind_of(text) else ""
-

@@ -87,7 +87,12 @@ def _to_json(text: str) -> str:
 def _spelled_out(number: str) -> str:
     """``4.5e3`` as the digits it stands for."""
     head, _, exponent = number.lower().partition("e")
-    if not exponent or len(head) > _MOST_DIGITS or len(exponent) > 3 or abs(int(exponent)) > _MOST_DIGITS:
+    if (
+        not exponent
+        or len(head) > _MOST_DIGITS
+        or len(exponent) > 3
+        or abs(int(exponent)) > _MOST_DIGITS
+    ):
         return number
     return f"{Decimal(number):f}"
 
@@ -104,7 +109,11 @@ def spelled_edits(spelled: str, codec: Codec, edits: Sequence[Edit]) -> list[Edi
     ``\\/``.
     """
     if codec.unit is None:
-        return [(0, len(spelled), codec.encode(edited(codec.decode(spelled), edits)))] if codec is NUMBER else [*edits]
+        return (
+            [(0, len(spelled), codec.encode(edited(codec.decode(spelled), edits)))]
+            if codec is NUMBER
+            else [*edits]
+        )
     places: list[tuple[int, int, int, int]] = []
     at = size = 0
     for match in codec.unit.finditer(spelled):
@@ -119,7 +128,9 @@ def spelled_edits(spelled: str, codec: Codec, edits: Sequence[Edit]) -> list[Edi
     made: list[Edit] = []
     for start, end, new in edits:
         first = _spelled_at(places, bisect_right(ends, start), start)[0]
-        last = _spelled_at(places, bisect_right(ends, end - 1), end - 1)[1] if end > start else first
+        last = (
+            _spelled_at(places, bisect_right(ends, end - 1), end - 1)[1] if end > start else first
+        )
         bare = spelled[first:last] == plain[start:end] and codec is FORM and not _BREAKS.search(new)
         made.append((first, last, new if bare else codec.encode(new)))
     return made
@@ -151,11 +162,17 @@ JSON = Codec(
 NUMBER = Codec(_spelled_out, json.dumps)
 """A number that is personal data becomes a string."""
 MARKUP = Codec(html.unescape, html.escape, re.compile(r"&#?\w{1,40};?"))
-DOUBLED = Codec(lambda text: text.replace('""', '"'), lambda text: text.replace('"', '""'), re.compile('""'))
-SINGLE = Codec(lambda text: text.replace("''", "'"), lambda text: text.replace("'", "''"), re.compile("''"))
-FORM = Codec(unquote_plus, quote_plus, re.compile(
-    "%[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){1,3}|%[0-9A-Fa-f]{2}"
-))  # fmt: skip
+DOUBLED = Codec(
+    lambda text: text.replace('""', '"'), lambda text: text.replace('"', '""'), re.compile('""')
+)
+SINGLE = Codec(
+    lambda text: text.replace("''", "'"), lambda text: text.replace("'", "''"), re.compile("''")
+)
+FORM = Codec(
+    unquote_plus,
+    quote_plus,
+    re.compile("%[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){1,3}|%[0-9A-Fa-f]{2}"),
+)
 
 
 def label_of(name: str, outer: str) -> str:

@@ -10,7 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from akiosd.redact.containers.leaf import JSON, MOST_LEAVES, PLAIN, SINGLE, Codec, Entry, Leaf, Path, label_of
+from akiosd.redact.containers.leaf import (
+    JSON,
+    MOST_LEAVES,
+    PLAIN,
+    SINGLE,
+    Codec,
+    Entry,
+    Leaf,
+    Path,
+    label_of,
+)
 from akiosd.redact.re2_search import Finder, latin
 
 _LINE = re.compile(
@@ -18,15 +28,20 @@ _LINE = re.compile(
     r"(?:\"(?P<double>(?:[^\"\\\n]|\\[^\n]){1,64})\"|'(?P<single>[^'\n]{1,64})'"
     r"|(?P<bare>(?!(?:if|elif|else|for|while|return|class|def|with|try|except|case|lambda|assert|print)\b)"
     r"[^\W\d]?[\w.$/@-]{1,63}(?: [\w.$/@-]{1,30}){0,3}))"
-    r"[ \t]*(?P<sign>:(?=[ \t\r\n]|\Z)|=>|:=|=(?!=)|(?<=\")[ \t]*:)[ \t]*", re.M)  # fmt: skip
-_MAY_BE = Finder(latin(
-    r"(?m)^[ \t]*(?:- +){0,4}(?:export +|set +|setenv +|ENV +)?"
-    r"[\w.$/@\"'?\x80-\xff-][^\n:=]{0,160}(?::(?:[ \t\r\n]|\z)|=|:=)"
-))  # fmt: skip
+    r"[ \t]*(?P<sign>:(?=[ \t\r\n]|\Z)|=>|:=|=(?!=)|(?<=\")[ \t]*:)[ \t]*",
+    re.M,
+)
+_MAY_BE = Finder(
+    latin(
+        r"(?m)^[ \t]*(?:- +){0,4}(?:export +|set +|setenv +|ENV +)?"
+        r"[\w.$/@\"'?\x80-\xff-][^\n:=]{0,160}(?::(?:[ \t\r\n]|\z)|=|:=)"
+    )
+)
 """A line that may have a name: what is not in Latin-1 is a question mark here."""
 _SECTION = re.compile(
     r"[ \t]*\[{1,2}(?P<bracketed>[\w.\" -]{1,64})\]{1,2}[ \t]*(?:[#;].*)?\r?"
-    r"|[ \t]*\w{1,32}(?:[ \t]+\"[\w.-]{1,64}\"){0,2}[ \t]+\"(?P<block>[\w.-]{1,64})\"[ \t]*\{[ \t]*\r?"
+    r"|[ \t]*\w{1,32}(?:[ \t]+\"[\w.-]{1,64}\"){0,2}[ \t]+\"(?P<block>[\w.-]{1,64})\"[ \t]*\{["
+    r" \t]*\r?"
 )
 """``[name]``, or ``variable "name" {``."""
 _COMMENT = re.compile(r"[ \t]*(?:[#;].*|//.*|---|\.\.\.)?\r?")
@@ -109,7 +124,10 @@ class _Block:
                 pass
             elif (section := _SECTION.fullmatch(self._text, at, stop)) is not None:
                 name = (section["bracketed"] or section["block"]).strip().replace('"', "")
-                self._levels = [self._top, _Level(-1, (*self._top.path, name), label_of(name.rpartition(".")[2], ""))]
+                self._levels = [
+                    self._top,
+                    _Level(-1, (*self._top.path, name), label_of(name.rpartition(".")[2], "")),
+                ]
                 self._below = None
                 done = stop
             elif self._below is not None and self._indent(at) > self._below.indent:
@@ -143,7 +161,9 @@ class _Block:
         self.names += 1
         name = match["double"] or match["single"] or match["bare"]
         lead = match["lead"]
-        indent = len(lead.expandtabs(8)) if not lead.strip(" \t-") else len(lead) - len(lead.lstrip())
+        indent = (
+            len(lead.expandtabs(8)) if not lead.strip(" \t-") else len(lead) - len(lead.lstrip())
+        )
         while len(self._levels) > 1 and self._levels[-1].indent >= indent:
             self._levels.pop()
         level = self._levels[-1]
@@ -170,7 +190,9 @@ class _Block:
         self._value(below, name, at, stop, level)
         return stop
 
-    def _value(self, below: _Level, name: str, at: int, stop: int, level: _Level | None = None) -> None:
+    def _value(
+        self, below: _Level, name: str, at: int, stop: int, level: _Level | None = None
+    ) -> None:
         """The value between ``at`` and ``stop``, without its quotes and what is
         remarked behind it.
         """
@@ -189,7 +211,9 @@ class _Block:
         if at < end:
             self._add(level, below, name, at, end, PLAIN)
 
-    def _add(self, level: _Level | None, below: _Level, name: str, begin: int, end: int, codec: Codec) -> None:
+    def _add(
+        self, level: _Level | None, below: _Level, name: str, begin: int, end: int, codec: Codec
+    ) -> None:
         label = below.label
         text = codec.decode(self._text[begin:end]) if name and end - begin <= 64 else ""
         if level is not None:

@@ -10,7 +10,17 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from akiosd.redact.containers.leaf import MARKUP, MOST_LEAVES, PLAIN, Codec, Entry, Leaf, Path, Region, label_of
+from akiosd.redact.containers.leaf import (
+    MARKUP,
+    MOST_LEAVES,
+    PLAIN,
+    Codec,
+    Entry,
+    Leaf,
+    Path,
+    Region,
+    label_of,
+)
 
 MAX_DEPTH = 200
 _TAG = re.compile(
@@ -50,7 +60,9 @@ def _tags(text: str) -> Iterator[_Tag]:
     while count < MOST_LEAVES and (match := _TAG.search(text, at)) is not None:
         at = match.end()
         count += 1
-        kind = next((name for name in ("cdata", "comment", "close", "empty") if match[name]), "open")
+        kind = next(
+            (name for name in ("cdata", "comment", "close", "empty") if match[name]), "open"
+        )
         if kind in ends:
             stop = text.find(ends[kind], at)
             if stop < 0:
@@ -66,14 +78,19 @@ def _tags(text: str) -> Iterator[_Tag]:
 def _paired(tags: list[_Tag]) -> list[_Tag]:
     """Without tags that are open or closed only."""
     open_: list[int] = []
-    kept = [tag.kind in ("cdata", "comment") or (tag.kind == "empty" and tag.attributes[0] < tag.attributes[1])
-            for tag in tags]  # fmt: skip
+    kept = [
+        tag.kind in ("cdata", "comment")
+        or (tag.kind == "empty" and tag.attributes[0] < tag.attributes[1])
+        for tag in tags
+    ]
     for number, tag in enumerate(tags):
         if tag.kind == "open":
             open_.append(number)
         elif tag.kind == "close":
             reach = open_[-_REACH:]
-            place = next((i for i in range(len(reach) - 1, -1, -1) if tags[reach[i]].name == tag.name), -1)
+            place = next(
+                (i for i in range(len(reach) - 1, -1, -1) if tags[reach[i]].name == tag.name), -1
+            )
             if place >= 0:
                 kept[reach[place]] = kept[number] = True
                 del open_[len(open_) - len(reach) + place :]

@@ -35,14 +35,19 @@ class Trust(IntEnum):
     """It stands beside the name: by its looks it can be nothing else."""
 
 
-_NAMES = Finder(latin(
-    rf"(?i:{LATIN}|{commands.CALLS}|identified[ \t]|<input\b|\bcred(?:entials?|s)\b|{commands.NAMES})"
-))  # fmt: skip
+_NAMES = Finder(
+    latin(
+        rf"(?i:{LATIN}|{commands.CALLS}|identified["
+        rf" \t]|<input\b|\bcred(?:entials?|s)\b|{commands.NAMES})"
+    )
+)
 """Where there may be a name; what is not in Latin-1 is a question mark here."""
 _FOREIGN = re.compile(FOREIGN, re.I)
 _LABELS: dict[Kind, str] = {"PASSWORD": "password", "API_KEY": "api_key"}
 _TAG = re.compile(r"[^<>]{0,600}")
-_PAIR = re.compile(r"""([\w:-]{1,40})[ \t\r\n]*=[ \t\r\n]*(?:"([^"<>]*)"?|'([^'<>]*)'?|([^\s"'<>]+))""")
+_PAIR = re.compile(
+    r"""([\w:-]{1,40})[ \t\r\n]*=[ \t\r\n]*(?:"([^"<>]*)"?|'([^'<>]*)'?|([^\s"'<>]+))"""
+)
 _RIGHT = re.compile(r"s?[\w-]*")
 _NO_LETTERS = re.compile(r"[^\w\n]*")
 _TRAILING = ".:)]}*_"
@@ -52,9 +57,16 @@ _REACH = 300
 """Characters of a call in which its password is."""
 
 
-def leaves_of(text: str, data: bytes, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
+def leaves_of(
+    text: str, data: bytes, begin: int, end: int, label: str, path: Path
+) -> Iterator[Leaf]:
     """The secrets between ``begin`` and ``end``, by position; ``data`` is ``text`` in Latin-1."""
-    if label and begin == 0 and end == len(text) and (leaf := _declared(text, label, path)) is not None:
+    if (
+        label
+        and begin == 0
+        and end == len(text)
+        and (leaf := _declared(text, label, path)) is not None
+    ):
         yield leaf
         return
     done, reader = begin, _Reader(text, end, path)
@@ -109,15 +121,28 @@ class _Reader:
             yield from self._input(stop)
         elif hit.startswith("identified"):
             found = forms.SQL.match(text, stop, end)
-            yield from self._given(found, "PASSWORD", Trust.BESIDE if found and found["bare"] else Trust.QUOTED)
+            yield from self._given(
+                found, "PASSWORD", Trust.BESIDE if found and found["bare"] else Trust.QUOTED
+            )
         elif hit[-1] == "(":
-            for match in forms.ARGUMENT.finditer(text, stop, columns.line_end(text, stop, min(end, stop + _REACH))):
+            for match in forms.ARGUMENT.finditer(
+                text, stop, columns.line_end(text, stop, min(end, stop + _REACH))
+            ):
                 yield from self._given(match, "PASSWORD", Trust.BESIDE)
         elif hit.startswith("cred"):
-            yield from self._given(forms.CREDENTIALS.match(text, stop, end), "PASSWORD", Trust.BESIDE)
+            yield from self._given(
+                forms.CREDENTIALS.match(text, stop, end), "PASSWORD", Trust.BESIDE
+            )
         elif hit[-1] in " \t" or hit in commands.PIPED:
             for first, last, quoted in commands.values(text, start, stop, end):
-                yield from _checked(text, first, last, "PASSWORD", Trust.QUOTED if quoted else Trust.GIVEN, self._path)
+                yield from _checked(
+                    text,
+                    first,
+                    last,
+                    "PASSWORD",
+                    Trust.QUOTED if quoted else Trust.GIVEN,
+                    self._path,
+                )
         else:
             yield from self._name(begin, start, stop)
 
@@ -144,7 +169,9 @@ class _Reader:
         sign = self._text[at : at + 1]
         if not sign or (sign not in forms.JOINING and sign != "("):
             return []
-        if sign in "({" and (found := self._given(forms.CALLED.match(self._text, at, self._end), kind, Trust.BESIDE)):
+        if sign in "({" and (
+            found := self._given(forms.CALLED.match(self._text, at, self._end), kind, Trust.BESIDE)
+        ):
             return found
         blank = sign in " \t"
         found = self._assigned(begin, first, at, kind)
@@ -176,7 +203,10 @@ class _Reader:
     def _attribute(self, first: int, start: int, at: int, kind: Kind) -> list[Leaf]:
         """``key="password" value="x"``"""
         text = self._text
-        if not any(text[place - 1 : place] == "=" or text[place - 2 : place - 1] == "=" for place in (first, start)):
+        if not any(
+            text[place - 1 : place] == "=" or text[place - 2 : place - 1] == "="
+            for place in (first, start)
+        ):
             return []
         return self._given(forms.ATTRIBUTE.match(text, at, self._end), kind, Trust.GIVEN)
 
@@ -184,7 +214,9 @@ class _Reader:
         text, end = self._text, self._end
         match = forms.BESIDE.match(text, at, end)
         if match is not None:
-            given = text[first : first + 1] == "-" or forms.ACCOUNT.search(text[max(begin, first - 120) : first])
+            given = text[first : first + 1] == "-" or forms.ACCOUNT.search(
+                text[max(begin, first - 120) : first]
+            )
             if found := self._given(match, kind, Trust.GIVEN if given else Trust.BESIDE):
                 return found
         found = self._attribute(first, start, at, kind)
@@ -201,23 +233,34 @@ class _Reader:
         return self._all(columns.cells(text, begin, first, at, end), kind)
 
     def _all(self, places: Iterator[tuple[int, int]], kind: Kind) -> list[Leaf]:
-        return [leaf for first, last in places
-                for leaf in _checked(self._text, first, last, kind, Trust.GIVEN, self._path)]  # fmt: skip
+        return [
+            leaf
+            for first, last in places
+            for leaf in _checked(self._text, first, last, kind, Trust.GIVEN, self._path)
+        ]
 
     def _begins(self, begin: int, first: int) -> bool:
         """Whether the name is the first word of its line."""
         line = columns.line_start(self._text, first, max(begin, first - _MOST_NAME))
-        return (line == begin or self._text[line - 1] == "\n") and bool(_NO_LETTERS.fullmatch(self._text, line, first))
+        return (line == begin or self._text[line - 1] == "\n") and bool(
+            _NO_LETTERS.fullmatch(self._text, line, first)
+        )
 
     def _input(self, at: int) -> Iterator[Leaf]:
         """The value of a field of a form, when one of the others says what it is."""
         match = _TAG.match(self._text, at, self._end)
         pairs = list(_PAIR.finditer(self._text, at, match.end() if match else at))
-        said = (kind_of(pair[2] or pair[3] or pair[4] or "") for pair in pairs if pair[1].lower() != "value")
+        said = (
+            kind_of(pair[2] or pair[3] or pair[4] or "")
+            for pair in pairs
+            if pair[1].lower() != "value"
+        )
         kind = next((kind for kind in said if kind), None)
         for pair in pairs if kind else ():
             if kind and pair[1].lower() == "value":
-                begin, end = pair.span(next(group for group in (2, 3, 4) if pair[group] is not None))
+                begin, end = pair.span(
+                    next(group for group in (2, 3, 4) if pair[group] is not None)
+                )
                 if _is_secret(self._text[begin:end], kind, Trust.GIVEN):
                     yield Leaf((*self._path, _LABELS[kind]), _LABELS[kind], begin, end, MARKUP)
 

@@ -15,12 +15,19 @@ from akiosd.redact.validators.keys import is_short_key, is_whole_password
 _MOST_COLUMNS = 512
 _CELL = r"[ \t]*\"?[^\W\d][\w .#/()&'-]{0,40}\"?[ \t]*"
 _HEADER = re.compile(
-    "^(?:" + "|".join(rf"{_CELL}(?:{sep}{_CELL})+" for sep in (",", ";", r"\t"))
-    + rf"|[ \t]*\|?{_CELL}(?:\|{_CELL})+\|?)\r?$", re.M,
-)  # fmt: skip
-_MAY_BE = Finder(latin(r"(?m)^[\w .#/()&'\"?|\x80-\xff-]+[,;\t|][\w .#/()&'\",;?|\t\x80-\xff-]*\r?$"))
+    "^(?:"
+    + "|".join(rf"{_CELL}(?:{sep}{_CELL})+" for sep in (",", ";", r"\t"))
+    + rf"|[ \t]*\|?{_CELL}(?:\|{_CELL})+\|?)\r?$",
+    re.M,
+)
+_MAY_BE = Finder(
+    latin(r"(?m)^[\w .#/()&'\"?|\x80-\xff-]+[,;\t|][\w .#/()&'\",;?|\t\x80-\xff-]*\r?$")
+)
 """A line of names; what is not in Latin-1 is a question mark here."""
-_CHECKS: dict[Kind, Callable[[str], bool]] = {"PASSWORD": is_whole_password, "API_KEY": is_short_key}
+_CHECKS: dict[Kind, Callable[[str], bool]] = {
+    "PASSWORD": is_whole_password,
+    "API_KEY": is_short_key,
+}
 _RULE = re.compile(r"[ \t]*[|+:=-][ \t|+:=-]*\r?")
 _QUOTED = re.compile(r' *"((?:[^"]|"")*)" *')
 _WORDS = 4
@@ -29,7 +36,9 @@ _MOST_MORE = 8
 """Cells that a row may have more than there are names, where a column holds secrets."""
 
 
-def leaves_of(text: str, data: bytes, begin: int, end: int, path: Path) -> Iterator[tuple[int, int, list[Leaf]]]:
+def leaves_of(
+    text: str, data: bytes, begin: int, end: int, path: Path
+) -> Iterator[tuple[int, int, list[Leaf]]]:
     """(begin, end, cells) of every table between ``begin`` and ``end``; ``data`` is ``text`` in
     Latin-1.
     """
@@ -37,7 +46,11 @@ def leaves_of(text: str, data: bytes, begin: int, end: int, path: Path) -> Itera
     at = begin
     for spans in _MAY_BE.spans(data, begin, end):
         first, last = spans[0]
-        match = _HEADER.match(text, first, end) if first >= at and _goes_on(data, first, last, end) else None
+        match = (
+            _HEADER.match(text, first, end)
+            if first >= at and _goes_on(data, first, last, end)
+            else None
+        )
         if match is None:
             continue
         at = match.end()
@@ -68,12 +81,24 @@ def _bars(line: str, separator: str) -> str:
 def _are_names(names: list[str]) -> bool:
     """Whether these may be the names of columns: short, and none twice."""
     short = all(name and len(name.split()) <= _WORDS for name in names)
-    return short and 1 < len(names) <= _MOST_COLUMNS and len({name.lower() for name in names}) == len(names)
+    return (
+        short
+        and 1 < len(names) <= _MOST_COLUMNS
+        and len({name.lower() for name in names}) == len(names)
+    )
 
 
 class _Table:
-    def __init__(self, text: str, end: int, separator: str, names: list[str], path: Path, budget: int) -> None:
-        self._text, self._end, self._separator, self._names, self._path = text, end, separator, names, path
+    def __init__(
+        self, text: str, end: int, separator: str, names: list[str], path: Path, budget: int
+    ) -> None:
+        self._text, self._end, self._separator, self._names, self._path = (
+            text,
+            end,
+            separator,
+            names,
+            path,
+        )
         self._row = 0
         self._secrets = [(at, kind) for at, name in enumerate(names) if (kind := kind_of(name))]
         self.budget = budget
@@ -96,7 +121,9 @@ class _Table:
             for name, (begin, end, quoted) in zip(self._names, row, strict=False):
                 if begin < end:
                     codec = DOUBLED if quoted else PLAIN
-                    self.leaves.append(Leaf((*self._path, self._row, name), name, begin, end, codec))
+                    self.leaves.append(
+                        Leaf((*self._path, self._row, name), name, begin, end, codec)
+                    )
             self._row += 1
             done, at = after, after + 1
         return min(done, self._end)
@@ -107,7 +134,11 @@ class _Table:
         """
         if not self._secrets or len(row) < 2:
             return False
-        cells = [(self._text[row[at][0] : row[at][1]], kind) for at, kind in self._secrets if at < len(row)]
+        cells = [
+            (self._text[row[at][0] : row[at][1]], kind)
+            for at, kind in self._secrets
+            if at < len(row)
+        ]
         return any(" " not in text and _CHECKS[kind](text) for text, kind in cells)
 
     def _cells(self, at: int, stop: int) -> tuple[list[tuple[int, int, bool]], int]:
@@ -126,7 +157,9 @@ class _Table:
         most = len(self._names) + (_MOST_MORE if self._secrets else 0)
         while len(cells) <= most:
             quoted = (
-                _QUOTED.match(self._text, at, self._end if self.budget > 0 else stop) if self._is_quote(at) else None
+                _QUOTED.match(self._text, at, self._end if self.budget > 0 else stop)
+                if self._is_quote(at)
+                else None
             )
             if quoted is not None:
                 self.budget -= quoted.end() - at

@@ -23,7 +23,9 @@ _LEAST = 4
 _SIGNS = re.compile(r"[{\[<=:,;|\t]")
 _WORD = re.compile(r"[^\W_]")
 _FORM = re.compile(r"[\w.\[\]%+*-]{1,128}=[^\s&\"'<>{}]*(?:&[\w.\[\]%+*-]{1,128}=[^\s&\"'<>{}]*)*")
-_QUERY = re.compile(r"\?(?:[\w.\[\]%+*-]{1,128}=[^\s&\"'<>{}#]*)(?:&[\w.\[\]%+*-]{1,128}=[^\s&\"'<>{}#]*)*")
+_QUERY = re.compile(
+    r"\?(?:[\w.\[\]%+*-]{1,128}=[^\s&\"'<>{}#]*)(?:&[\w.\[\]%+*-]{1,128}=[^\s&\"'<>{}#]*)*"
+)
 _PAIR = re.compile(r"([\w.\[\]%+*-]{1,128})=([^\s&\"'<>{}#]*)")
 
 
@@ -76,14 +78,24 @@ def _view(text: str, label: str, path: Path, depth: int, room: _Room) -> Text:
             found.inner.append((gap, Text(text[done:begin], "", path)))
         if leaf is not None:
             done = leaf.end
-            inner = _view(leaf.codec.decode(text[leaf.begin : leaf.end]), leaf.label, leaf.path, depth + 1, room)
+            inner = _view(
+                leaf.codec.decode(text[leaf.begin : leaf.end]),
+                leaf.label,
+                leaf.path,
+                depth + 1,
+                room,
+            )
             found.inner.append((leaf, inner))
     return found
 
 
 def _places(text: str, data: bytes, label: str, path: Path) -> list[Leaf]:
     """What stands in ``text``, by position; none overlap."""
-    if "=" in text and (form := _FORM.fullmatch(text.strip())) is not None and ("&" in text or "%" in text):
+    if (
+        "=" in text
+        and (form := _FORM.fullmatch(text.strip())) is not None
+        and ("&" in text or "%" in text)
+    ):
         begin = text.index(form[0])
         return _pairs(text, begin, begin + len(form[0]), label, path)
     inside: list[Region] = []
@@ -115,7 +127,9 @@ def _free(regions: list[Region], size: int) -> Iterator[tuple[int, int]]:
         done = end
 
 
-def _in_prose(text: str, data: bytes, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
+def _in_prose(
+    text: str, data: bytes, begin: int, end: int, label: str, path: Path
+) -> Iterator[Leaf]:
     """Tables, then lines with names, then queries of URLs, then what is called a secret."""
     done = begin
     if text.find("\n", begin, end) >= 0:
@@ -126,7 +140,9 @@ def _in_prose(text: str, data: bytes, begin: int, end: int, label: str, path: Pa
     yield from _in_lines(text, data, done, end, label, path)
 
 
-def _in_lines(text: str, data: bytes, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
+def _in_lines(
+    text: str, data: bytes, begin: int, end: int, label: str, path: Path
+) -> Iterator[Leaf]:
     done = begin
     for first, last, values in lines.leaves_of(text, data, begin, end, label, path):
         yield from _queries(text, data, done, first, label, path)
@@ -135,7 +151,9 @@ def _in_lines(text: str, data: bytes, begin: int, end: int, label: str, path: Pa
     yield from _queries(text, data, done, end, label, path)
 
 
-def _queries(text: str, data: bytes, begin: int, end: int, label: str, path: Path) -> Iterator[Leaf]:
+def _queries(
+    text: str, data: bytes, begin: int, end: int, label: str, path: Path
+) -> Iterator[Leaf]:
     done = begin
     if text.find("?", begin, end) >= 0:
         for match in _QUERY.finditer(text, begin, end):

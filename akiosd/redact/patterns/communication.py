@@ -14,7 +14,8 @@ DOTTED = rf"{OCTET}(?:\.{OCTET}){{3}}"
 # Four numbers after one of these are a version or the number of a section (RFC 9110 § 10.1.5:
 # product/version).
 VERSION = (
-    r"(?:(?i:(?:\b|_)(?:versions?|sections?|release|firmware|chapter|clause)[ \"'=:_#(\[-]{0,6}v?|\bv)"
+    r"(?:(?i:(?:\b|_)(?:versions?|sections?|release|firmware|chapter|clause)["
+    r" \"'=:_#(\[-]{0,6}v?|\bv)"
     r"|\b(?:Chrome|Chromium|HeadlessChrome|CriOS|EdgA?|OPR|Electron|Firefox|Safari|Version|Vivaldi|YaBrowser)/)"
 )
 # Near these an address of the documentation ranges, or of a whole network, is meant as somebody's.
@@ -74,7 +75,12 @@ PATTERNS = (
         doubt=addresses.is_example_ipv6,
         context=ADDRESSED,
         lone=True,
-        yes=("2001:db8::1428:57ab", "fe80::1%eth0", "::ffff:192.0.2.128", "684D:1111:222:3333:4444:5555:6:77"),
+        yes=(
+            "2001:db8::1428:57ab",
+            "fe80::1%eth0",
+            "::ffff:192.0.2.128",
+            "684D:1111:222:3333:4444:5555:6:77",
+        ),
         no=(
             "12:34:56",
             "std::string",
@@ -99,7 +105,9 @@ PATTERNS = (
         name="IMEI",
         description="Number of a mobile device",
         regex=r"\b\d{2}-?\d{6}-?\d{6}-?\d\b",
-        check=common.all_of(state.check_imei, lambda text: None if len(common.digits_of(text)) == 15 else False),
+        check=common.all_of(
+            state.check_imei, lambda text: None if len(common.digits_of(text)) == 15 else False
+        ),
         context=("imei", "device", "handset", "mobile", "serial"),
         weak=True,
         lone=True,

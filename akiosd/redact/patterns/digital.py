@@ -11,7 +11,8 @@ from akiosd.redact.validators import common, keys
 P = partial(Pattern, category="digital", priority=80)
 
 LABEL = (
-    r"(?:api[ _-]?keys?|api[ _-]?secret|secret[ _-]?keys?|client[ _-]?secret|(?:shared[ _-]?)?access[ _-]?keys?|account[ _-]?key|(?:access|auth|refresh)[ _-]?token"
+    r"(?:api[ _-]?keys?|api[ _-]?secret|secret[ _-]?keys?|client[ _-]?secret|(?:shared["
+    r" _-]?)?access[ _-]?keys?|account[ _-]?key|(?:access|auth|refresh)[ _-]?token"
     r"|token|secret|subscription[ _-]?key|(?:encryption|signing)[ _-]?key|webhook[ _-]?secret)"
 )
 
@@ -36,7 +37,10 @@ PATTERNS = (
     P(
         name="AWS_SECRET_KEY",
         description="AWS secret access key, with its name",
-        regex=r"\b(?:aws[_a-z-]{0,16})?secret[_ -]?(?:access[_ -]?)?key[\"']?[ ]?[:=][ ]?[\"']?([A-Za-z0-9/+]{40})\b",
+        regex=(
+            r"\b(?:aws[_a-z-]{0,16})?secret[_ -]?(?:access[_ -]?)?key[\"']?[ ]?[:=]["
+            r" ]?[\"']?([A-Za-z0-9/+]{40})\b"
+        ),
         check=keys.secret(3.5),
         fold=True,
         yes=("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",),
@@ -48,7 +52,10 @@ PATTERNS = (
         name="GITHUB_TOKEN",
         description="GitHub token, classic or fine-grained",
         regex=r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})\b",
-        yes=("ghp_1234567890123456789012345678901234567890", "ghs_abcdefghijklmnopqrstuvwxyz0123456789"),
+        yes=(
+            "ghp_1234567890123456789012345678901234567890",
+            "ghs_abcdefghijklmnopqrstuvwxyz0123456789",
+        ),
         no=("ghp_short", "github_pattern"),
         source="github.blog, token formats",
         trigger=r"\b(?:gh[pousr]_|github_pat_)",
@@ -87,7 +94,10 @@ PATTERNS = (
         name="GOOGLE_KEY",
         description="Google API key or OAuth token",
         regex=r"\b(?:AIza[A-Za-z0-9_-]{28,}|ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{28}|1//0?[A-Za-z0-9_-]{30,})",
-        yes=("AIzaSyDdI0hCZtE6vySjMm-WEfRq3CPzqKqqsHI", "ya29.A0ARrdaM1234567890abcdefghijklmnopqrstuvwxyzABCDEF"),
+        yes=(
+            "AIzaSyDdI0hCZtE6vySjMm-WEfRq3CPzqKqqsHI",
+            "ya29.A0ARrdaM1234567890abcdefghijklmnopqrstuvwxyzABCDEF",
+        ),
         no=("AIza", "ya29.short"),
         source="cloud.google.com, API keys",
         trigger=r"\b(?:AIza|ya29\.|GOCSPX-|1//)",
@@ -117,7 +127,10 @@ PATTERNS = (
     ),
     P(
         name="SERVICE_KEY",
-        description="Key with the prefix of its service: SendGrid, Hugging Face, npm, PyPI, DigitalOcean, Groq, xAI and others",
+        description=(
+            "Key with the prefix of its service: SendGrid, Hugging Face, npm, PyPI, DigitalOcean,"
+            " Groq, xAI and others"
+        ),
         regex=r"\b(?:SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|hf_[A-Za-z]{30,}|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,}|dop_v1_[a-f0-9]{64}"
         r"|gsk_[A-Za-z0-9]{40,}|xai-[A-Za-z0-9]{40,}|shpat_[a-f0-9]{32}|lin_api_[A-Za-z0-9]{40}|key-[a-f0-9]{32}|SK[a-f0-9]{32}|sk-or-v1-[a-f0-9]{64}"
         r"|dapi[a-f0-9]{32}|hvs\.[A-Za-z0-9_-]{24,}|ATATT3[A-Za-z0-9_=-]{50,}|r8_[A-Za-z0-9]{37}|pplx-[A-Za-z0-9]{40,}|ntn_[A-Za-z0-9]{40,}|AGE-SECRET-KEY-1[A-Z0-9]{58}"
@@ -144,7 +157,11 @@ PATTERNS = (
             "/cb?access_token=1234567890abcdefghijklmnopqrstuvwxyz",
             "X-API-Key: apikey987654321",
         ),
-        no=("token = get_token_from_store(x)", "X-API-Key: short", "secret: aaaaaaaaaaaaaaaaaaaaaaaa1"),
+        no=(
+            "token = get_token_from_store(x)",
+            "X-API-Key: short",
+            "secret: aaaaaaaaaaaaaaaaaaaaaaaa1",
+        ),
         source="names of fields; entropy floor 3 bits a character",
         trigger=rf"(?i:{LABEL}[\"']?(?: ?[:=]=? ?|: ))",
         priority=62,
@@ -167,16 +184,21 @@ PATTERNS = (
         name="PRIVATE_KEY",
         description="A whole private-key block, PEM or PGP, also one that is cut off",
         regex=rf"-----BEGIN {KEY}-----{HEADERS}(?:(?:{BETWEEN}[A-Za-z0-9+/=]{{16,}})+"
-        rf"(?:{BETWEEN}[A-Za-z0-9+/=]{{1,15}})?(?:{BETWEEN}=[A-Za-z0-9+/]{{4}})?(?:{BETWEEN}-----END {KEY}-----)?|(?:[^-\x00]|-[^-\x00]){{1,600}}-----END {KEY}-----)",
+        rf"(?:{BETWEEN}[A-Za-z0-9+/=]{{1,15}})?(?:{BETWEEN}=[A-Za-z0-9+/]{{4}})?(?:{BETWEEN}-----END"
+        rf" {KEY}-----)?|(?:[^-\x00]|-[^-\x00]){{1,600}}-----END {KEY}-----)",
         yes=(
             "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7bq5\n-----END RSA PRIVATE KEY-----",
             "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEF",
         ),
-        no=("-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----", "-----BEGIN PRIVATE KEY----- goes first"),
+        no=(
+            "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----",
+            "-----BEGIN PRIVATE KEY----- goes first",
+        ),
         source="RFC 7468",
         trigger=r"-----BEGIN (?:[A-Z0-9]+ ){0,4}PRIVATE",
         endless=rf"-----BEGIN {KEY}-----{HEADERS}(?:{BETWEEN}[A-Za-z0-9+/=]{{16,}})+"
-        rf"(?:{BETWEEN}[A-Za-z0-9+/=]{{0,15}}){{0,2}}{BETWEEN}(?:-{{1,5}}[A-Z0-9 ]{{0,60}}-{{0,5}})?",
+        rf"(?:{BETWEEN}[A-Za-z0-9+/=]{{0,15}}){{0,2}}{BETWEEN}(?:-{{1,5}}[A-Z0-9"
+        r" ]{0,60}-{0,5})?",
         loose=True,
         priority=90,
     ),
@@ -185,8 +207,16 @@ PATTERNS = (
         description="User and password in a URL",
         regex=r"\b[a-z][a-z0-9+.-]{1,15}://([^\s/:@?#\"'<>\x00]{0,128}:[^\s/?#\"'<>\x00]{2,255})@",
         loose=True,
-        yes=("postgres://admin:s3cr3t@db.example/app", "https://u:pw12@host", "https://u:p%40ss1@host.org"),
-        no=("https://example.com/a:b", "mailto:x@y.org", "https://example.com:8080?to=ada@lovelace.org"),
+        yes=(
+            "postgres://admin:s3cr3t@db.example/app",
+            "https://u:pw12@host",
+            "https://u:p%40ss1@host.org",
+        ),
+        no=(
+            "https://example.com/a:b",
+            "mailto:x@y.org",
+            "https://example.com:8080?to=ada@lovelace.org",
+        ),
         source="RFC 3986 § 3.2.1",
         instead_of=("EMAIL",),
         trigger=r"://[^\s/:@?#\"'<>\x00]{0,128}:",
@@ -211,11 +241,17 @@ PATTERNS = (
     P(
         name="SESSION_COOKIE",
         description="Session identifier in a cookie, URL or field",
-        regex=r"\b(?:(?:[a-z]{1,12}[_-])?(?:session|sess|sid|session_?id|phpsessid|jsessionid|connect\.sid|csrf_?token)[\"']?[=:] ?[\"']?([A-Za-z0-9_%.-]{12,})"
-        r"|(?:set-)?cookie: \"?[A-Za-z0-9_.-]+=([A-Za-z0-9_%.+/=-]{12,}))",
+        regex=(
+            r"\b(?:(?:[a-z]{1,12}[_-])?(?:session|sess|sid|session_?id|phpsessid|jsessionid|connect\.sid|csrf_?token)[\"']?[=:]"
+            r" ?[\"']?([A-Za-z0-9_%.-]{12,})"
+            r"|(?:set-)?cookie: \"?[A-Za-z0-9_.-]+=([A-Za-z0-9_%.+/=-]{12,}))"
+        ),
         check=common.needs_digit,
         fold=True,
-        yes=("Cookie: session_id=abc123def456ghi789; x=1", "PHPSESSID=abcdefghijklmnopqrstuvwxyz123456"),
+        yes=(
+            "Cookie: session_id=abc123def456ghi789; x=1",
+            "PHPSESSID=abcdefghijklmnopqrstuvwxyz123456",
+        ),
         no=("session=abc", "session = requests", "cookie: theme=dark"),
         source="RFC 6265",
         trigger=r"(?i:sess(?:ion)?(?:_?id)?|\bsid|cookie|csrf_?token)[\"']?[=:]",
@@ -224,8 +260,11 @@ PATTERNS = (
     P(
         name="PASSWORD",
         description="A password with its name",
-        regex=r"(?:(?:\b|_)[a-z]{0,12}(?:password|passwd|passphrase|passwort|mot de passe|pwd)(?:[\"']?[ ]?[:=] ?[\"']?| is )"
-        r"|--pass(?:word|wd|phrase)? |(?:\b|_)pass[\"']?[:=] ?[\"']?)([^\s\"'<>,;&\x00]{6,})",
+        regex=(
+            r"(?:(?:\b|_)[a-z]{0,12}(?:password|passwd|passphrase|passwort|mot de"
+            r" passe|pwd)(?:[\"']?[ ]?[:=] ?[\"']?| is )"
+            r"|--pass(?:word|wd|phrase)? |(?:\b|_)pass[\"']?[:=] ?[\"']?)([^\s\"'<>,;&\x00]{6,})"
+        ),
         check=common.all_of(keys.check_password, common.needs_digit),
         fold=True,
         loose=True,
@@ -246,7 +285,10 @@ PATTERNS = (
     P(
         name="PASSPHRASE",
         description="A password in quotes, also one of words",
-        regex=r"(?:\b|_)[a-z]{0,12}(?:password|passwd|passphrase|passwort|pwd)[\"']? ?[:=] ?[\"']([^\"'\n\x00]{8,64})[\"']",
+        regex=(
+            r"(?:\b|_)[a-z]{0,12}(?:password|passwd|passphrase|passwort|pwd)[\"']? ?[:=]"
+            r" ?[\"']([^\"'\n\x00]{8,64})[\"']"
+        ),
         check=keys.check_passphrase,
         fold=True,
         loose=True,
@@ -258,7 +300,10 @@ PATTERNS = (
     P(
         name="USERNAME",
         description="Name of an account, with a word for it",
-        regex=r"\b(?:user[ _-]?name|login[ _-]name|user[ _-]?id|screen[ _-]name|benutzername|nom d'utilisateur)(?: is|:)[ \"']{1,2}([A-Za-z0-9][A-Za-z0-9._-]{2,31})",
+        regex=(
+            r"\b(?:user[ _-]?name|login[ _-]name|user[ _-]?id|screen[ _-]name|benutzername|nom"
+            r" d'utilisateur)(?: is|:)[ \"']{1,2}([A-Za-z0-9][A-Za-z0-9._-]{2,31})"
+        ),
         check=common.needs_digit,
         fold=True,
         yes=("username: jdoe42", "my user name is grace_hopper1"),
@@ -270,8 +315,20 @@ PATTERNS = (
         name="SOCIAL_HANDLE",
         description="@handle near the name of a network",
         regex=r"@([A-Za-z0-9_][A-Za-z0-9_.]{2,29})",
-        context=("twitter", "instagram", "tiktok", "telegram", "mastodon", "bluesky", "x.com", "snapchat", "my handle"),
-        check=common.not_one_of("property abstractmethod classmethod staticmethod dataclass override"),
+        context=(
+            "twitter",
+            "instagram",
+            "tiktok",
+            "telegram",
+            "mastodon",
+            "bluesky",
+            "x.com",
+            "snapchat",
+            "my handle",
+        ),
+        check=common.not_one_of(
+            "property abstractmethod classmethod staticmethod dataclass override"
+        ),
         weak=True,
         yes=("follow me on Instagram @ada.lovelace", "twitter: @grace_h"),
         no=("@property", "use @dataclass here"),

@@ -21,7 +21,8 @@ PATTERNS = (
         name="CREDIT_CARD",
         description="Payment card of any scheme, American Express included",
         regex=rf"\b(?:[1-6]\d{{11,18}}|[1-6]\d{{3}}(?:{GAP}\d{{4}}){{3}}|[1-6]\d{{3}}{GAP}\d{{6}}{GAP}\d{{4,5}}"
-        rf"|[1-6]\d{{3}}(?:{LINE}\d{{4}}[ -]\d{{4}}[ -]|[ -]\d{{4}}(?:{LINE}\d{{4}}[ -]|[ -]\d{{4}}{LINE}))\d{{4}})\b",
+        rf"|[1-6]\d{{3}}(?:{LINE}\d{{4}}[ -]\d{{4}}[ -]|[ -]\d{{4}}(?:{LINE}\d{{4}}[ -]|["
+        rf" -]\d{{4}}{LINE}))\d{{4}})\b",
         check=money.check_card,
         yes=(
             "4012888888881881",
@@ -57,7 +58,10 @@ PATTERNS = (
     P(
         name="CARD_SECURITY_CODE",
         description="Card verification code with its name",
-        regex=r"\b(?:cvv2?|cvc2?|cid|security[ _-]?code|card[ _-]?code)(?: is|:|=|\"| )[ :=\"]{0,3}(\d{3,4})\b",
+        regex=(
+            r"\b(?:cvv2?|cvc2?|cid|security[ _-]?code|card[ _-]?code)(?: is|:|=|\"| )["
+            r" :=\"]{0,3}(\d{3,4})\b"
+        ),
         fold=True,
         yes=("CVV: 123", "security code is 4821"),
         no=("cvv", "code 123"),
@@ -66,8 +70,11 @@ PATTERNS = (
     P(
         name="IBAN",
         description="International bank account number",
-        regex=r"\b(?:[A-Z]{2}\d{2}(?:[ \t]{0,2}|[.-]|\r?\n)[A-Z0-9](?:(?:[ \t]{0,2}|[.-]|\r?\n)[A-Z0-9]){10,29}"
-        rf"|{DIGITS_ONLY} \d\d(?: ?\d){{12,24}})\b",
+        regex=(
+            r"\b(?:[A-Z]{2}\d{2}(?:[ \t]{0,2}|[.-]|\r?\n)[A-Z0-9](?:(?:["
+            r" \t]{0,2}|[.-]|\r?\n)[A-Z0-9]){10,29}"
+            rf"|{DIGITS_ONLY} \d\d(?: ?\d){{12,24}})\b"
+        ),
         check=money.check_iban,
         trim=money.iban_length,
         fold=True,
@@ -111,8 +118,11 @@ PATTERNS = (
     P(
         name="BANK_ACCOUNT",
         description="Account number, with its name",
-        regex=r"\b(?:(?:bank[ _]?)?(?:account|acct|a/c)(?:[ _]?(?:number|no|num|nr|id))?|kontonummer|konto|compte|iban)"
-        r"\.?(?: is|:|#|=)?[ \"':=#]{0,3}(\d{6,17})\b",
+        regex=(
+            r"\b(?:(?:bank[ _]?)?(?:account|acct|a/c)(?:["
+            r" _]?(?:number|no|num|nr|id))?|kontonummer|konto|compte|iban)"
+            r"\.?(?: is|:|#|=)?[ \"':=#]{0,3}(\d{6,17})\b"
+        ),
         fold=True,
         yes=("account number 945456787654", "acct 12345678", "Konto: 1234567890"),
         no=("order 945456787654", "account 1234", "an account of 2330673 people"),
@@ -151,7 +161,10 @@ PATTERNS = (
     P(
         name="PAYPAL",
         description="PayPal.me page or account name",
-        regex=r"\b(?:paypal\.me/([A-Za-z0-9]{3,20})|pay_?pal(?:[ _-]?(?:id|account|user))?: ?\"?([A-Z0-9]{13}))\b",
+        regex=(
+            r"\b(?:paypal\.me/([A-Za-z0-9]{3,20})|pay_?pal(?:[ _-]?(?:id|account|user))?:"
+            r" ?\"?([A-Z0-9]{13}))\b"
+        ),
         fold=True,
         yes=("pay me at paypal.me/adalovelace", "PayPal ID: 5F2K8XH3PQ7LM"),
         no=("paypal.com/help", "paypal: soon"),

@@ -122,7 +122,11 @@ PATTERNS = (
     P(
         name="MEDICAL_RECORD_NUMBER",
         description="Number of a medical record, with its name",
-        regex=r"\b(?:MRN|medical[ _-]?record(?:[ _-]?number| no\.?)?|patient[ _-]?(?:id|number|no\.?)|chart(?:[ _-]?number| no\.?))[ :#=\"]{1,4}((?:[A-Z]{1,3}-?)?\d{5,10})\b",
+        regex=(
+            r"\b(?:MRN|medical[ _-]?record(?:[ _-]?number| no\.?)?|patient["
+            r" _-]?(?:id|number|no\.?)|chart(?:[ _-]?number| no\.?))["
+            r" :#=\"]{1,4}((?:[A-Z]{1,3}-?)?\d{5,10})\b"
+        ),
         fold=True,
         yes=("MRN: 12345678", "medical record number 00123456", "Patient ID: P-884213"),
         no=("MRN pending", "patient id: x"),
@@ -132,9 +136,14 @@ PATTERNS = (
     P(
         name="MEDICATION",
         description="A drug with its dose, or a dose with how often it is taken",
-        regex=rf"\b(?:{DRUG}(?: [a-z]{{1,12}})? \d{{1,4}}(?:\.\d{{1,2}})? ?(?:mg|mcg|µg|g|ml|units?|iu)"
-        r"|\d{1,4}(?:\.\d{1,2})? ?(?:mg|mcg|µg|ml|units|iu) (?:(?:po|iv|im|sc|orally|by mouth) )?"
-        r"(?:once|twice|daily|bid|tid|qid|qhs|prn|every|per day|three times|q\d{1,2}h|pro tag|par jour|täglich))\b",
+        regex=(
+            rf"\b(?:{DRUG}(?: [a-z]{{1,12}})? \d{{1,4}}(?:\.\d{{1,2}})?"
+            r" ?(?:mg|mcg|µg|g|ml|units?|iu)"
+            r"|\d{1,4}(?:\.\d{1,2})? ?(?:mg|mcg|µg|ml|units|iu) (?:(?:po|iv|im|sc|orally|by"
+            r" mouth) )?"
+            r"(?:once|twice|daily|bid|tid|qid|qhs|prn|every|per day|three times|q\d{1,2}h|pro"
+            r" tag|par jour|täglich))\b"
+        ),
         fold=True,
         yes=("metformin 500 mg", "take 20 mg twice a day", "Lisinopril 10mg daily"),
         no=("500 mg of salt", "aspirin is a drug"),
@@ -143,7 +152,10 @@ PATTERNS = (
     P(
         name="BLOOD_PRESSURE",
         description="Blood pressure",
-        regex=r"\b(?:(?:bp|blood[ _-]?pressure|blutdruck|rr|tension)(?: of| is| was|:|=)?[ :=\"]{0,3}\d{2,3} ?/ ?\d{2,3}|\d{2,3} ?/ ?\d{2,3} ?mm ?hg)\b",
+        regex=(
+            r"\b(?:(?:bp|blood[ _-]?pressure|blutdruck|rr|tension)(?: of| is| was|:|=)?["
+            r" :=\"]{0,3}\d{2,3} ?/ ?\d{2,3}|\d{2,3} ?/ ?\d{2,3} ?mm ?hg)\b"
+        ),
         check=health.check_bp,
         fold=True,
         yes=("BP 120/80", "blood pressure: 135/85 mmHg", "was 118/76 mmHg"),
@@ -153,10 +165,14 @@ PATTERNS = (
     P(
         name="VITAL_SIGN",
         description="Heart rate, temperature, saturation, weight with its name",
-        regex=r"\b(?:(?:heart[ _-]?rate|pulse|hr|puls)(?: of| is| was)?[ :=\"]{1,3}\d{2,3}(?: ?bpm)?|\d{2,3} ?bpm"
-        r"|(?:temp|temperature|fever|fieber|température)(?: of| is| was)?[ :=\"]{1,3}\d{2,3}(?:\.\d)? ?°? ?[cf]"
-        r"|(?:spo2|o2[ _-]?sat|oxygen[ _-]?saturation)(?: of| is| was)?[ :=\"]{1,3}\d{2,3} ?%?"
-        r"|(?:respiratory[ _-]?rate|rr)[ :=\"]{1,3}\d{1,2}|(?:bmi)[ :=\"]{1,3}\d{2}(?:\.\d)?)",
+        regex=(
+            r"\b(?:(?:heart[ _-]?rate|pulse|hr|puls)(?: of| is| was)?[ :=\"]{1,3}\d{2,3}(?:"
+            r" ?bpm)?|\d{2,3} ?bpm"
+            r"|(?:temp|temperature|fever|fieber|température)(?: of| is| was)?["
+            r" :=\"]{1,3}\d{2,3}(?:\.\d)? ?°? ?[cf]"
+            r"|(?:spo2|o2[ _-]?sat|oxygen[ _-]?saturation)(?: of| is| was)?[ :=\"]{1,3}\d{2,3} ?%?"
+            r"|(?:respiratory[ _-]?rate|rr)[ :=\"]{1,3}\d{1,2}|(?:bmi)[ :=\"]{1,3}\d{2}(?:\.\d)?)"
+        ),
         fold=True,
         yes=("heart rate: 72 bpm", "SpO2 98%", "temp 38.5 C"),
         no=("the temperature rose", "pulse width"),
@@ -166,8 +182,10 @@ PATTERNS = (
         name="LAB_RESULT",
         description="A laboratory value with its name",
         regex=r"\b(?:hb_?a1c|a1c|glucose|ldl|hdl|cholesterol|triglycerides|creatinine|egfr|hemoglobin|haemoglobin|hgb|wbc|rbc|platelets"
-        r"|potassium|sodium|tsh|psa|crp|inr|alt|ast|bilirubin|ferritin|troponin|vitamin d|blutzucker|glycémie)(?: level)?(?: of| is| was)?"
-        r"[ :=\"]{1,3}\d{1,4}(?:\.\d{1,2})? ?(?:%|mg/dl|mmol/l|g/dl|ng/ml|u/l|iu/l|miu/l|mg/l|meq/l|k/ul|pg/ml|µmol/l)",
+        r"|potassium|sodium|tsh|psa|crp|inr|alt|ast|bilirubin|ferritin|troponin|vitamin"
+        r" d|blutzucker|glycémie)(?: level)?(?: of| is| was)?"
+        r"[ :=\"]{1,3}\d{1,4}(?:\.\d{1,2})?"
+        r" ?(?:%|mg/dl|mmol/l|g/dl|ng/ml|u/l|iu/l|miu/l|mg/l|meq/l|k/ul|pg/ml|µmol/l)",
         fold=True,
         yes=("HbA1c: 7.2%", "glucose 110 mg/dL", "LDL was 130 mg/dl"),
         no=("alt 5", "sodium lamp"),
@@ -177,7 +195,16 @@ PATTERNS = (
         name="ICD10_CODE",
         description="ICD-10 diagnosis code, near a word for it",
         regex=r"\b[A-TV-Z]\d[0-9AB](?:\.[0-9A-Z]{1,4})?\b",
-        context=("icd", "icd-10", "icd10", "diagnosis", "diagnosed", "diagnose", "dx", "diagnostic"),
+        context=(
+            "icd",
+            "icd-10",
+            "icd10",
+            "diagnosis",
+            "diagnosed",
+            "diagnose",
+            "dx",
+            "diagnostic",
+        ),
         weak=True,
         yes=("diagnosis E11.9", "ICD-10: F32.1"),
         no=("table A12", "column E11.9"),
@@ -187,7 +214,9 @@ PATTERNS = (
     P(
         name="DSM_CODE",
         description="DSM diagnosis code with its name",
-        regex=r"\bDSM(?:-(?:5|IV|V)(?:-TR)?)?[ :#\"]{1,4}(?:code )?((?:F\d{2}|\d{3})(?:\.\d{1,2})?)\b",
+        regex=(
+            r"\bDSM(?:-(?:5|IV|V)(?:-TR)?)?[ :#\"]{1,4}(?:code )?((?:F\d{2}|\d{3})(?:\.\d{1,2})?)\b"
+        ),
         fold=True,
         yes=("DSM-5: 296.32", "DSM-IV 300.02"),
         no=("DSM-5 was published", "dsm 12"),
@@ -207,7 +236,10 @@ PATTERNS = (
     P(
         name="EMERGENCY_CONTACT",
         description="The person named as emergency contact",
-        regex=rf"\b(?:[Ee]mergency[ _-]?[Cc]ontact|[Nn]ext[ _-]of[ _-][Kk]in|[Nn]otfallkontakt|[Cc]ontact d'urgence)(?: is|:| -) ?\"?({FULL})",
+        regex=(
+            r"\b(?:[Ee]mergency[ _-]?[Cc]ontact|[Nn]ext[ _-]of["
+            rf" _-][Kk]in|[Nn]otfallkontakt|[Cc]ontact d'urgence)(?: is|:| -) ?\"?({FULL})"
+        ),
         check=common.not_one_of("The None Name Phone Number"),
         yes=("Emergency contact: Grace Hopper", "next of kin is Alan Turing"),
         no=("emergency contact: none", "in an emergency"),

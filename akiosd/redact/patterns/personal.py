@@ -11,7 +11,10 @@ from akiosd.redact.validators import addresses, common, money, phones, state
 P = partial(Pattern, category="personal")
 
 NAME = r"[A-ZÀ-ÖØ-Þ](?:'[A-Z])?[A-Za-zÀ-ÖØ-öø-ÿ]{0,30}[a-zß-öø-ÿ](?:-[A-ZÀ-Þ][a-zß-ÿ]{1,30})?"
-FULL = rf"{NAME}(?: (?:[A-Z]\. )?(?:(?:van|von|de|der|den|da|di|du|la|le|bin|al) ){{0,2}}{NAME}){{0,3}}"
+FULL = (
+    rf"{NAME}(?: (?:[A-Z]\. )?(?:(?:van|von|de|der|den|da|di|du|la|le|bin|al)"
+    rf" ){{0,2}}{NAME}){{0,3}}"
+)
 MONTH = (
     r"(?:[Jj]an(?:uary|uar|vier)?|[Ff]eb(?:ruary|ruar)?|[Ff]évrier|[Mm]ar(?:ch|s)?|[Mm]ärz|[Aa]pr(?:il)?|[Aa]vril|[Mm]a[iy]"
     r"|[Jj]un[ei]?|[Jj]uin|[Jj]ul[yi]?|[Jj]uillet|[Aa]ug(?:ust)?|[Aa]oût|[Ss]ep(?:t|tember|tembre)?|[OoÖö][ck]t(?:ober|obre)?"
@@ -19,7 +22,8 @@ MONTH = (
 )
 DATE = (
     rf"(?:\d{{1,2}}[-./ ]\d{{1,2}}[-./ ](?:\d{{4}}|\d{{2}})|\d{{4}}[-./]\d{{1,2}}[-./]\d{{1,2}}"
-    rf"|\d{{1,2}}(?:st|nd|rd|th|er)?\.?[ -]{MONTH}\.?,?[ -]\d{{2,4}}|{MONTH}\.? \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}})"
+    rf"|\d{{1,2}}(?:st|nd|rd|th|er)?\.?[ -]{MONTH}\.?,?[ -]\d{{2,4}}|{MONTH}\.?"
+    r" \d{1,2}(?:st|nd|rd|th)?,? \d{4})"
 )
 PHONE = ("phone", "tel", "telephone", "telefon", "téléphone", "tél", "mobile", "mobil", "handy", "cell", "call", "fax",
          "whatsapp", "sms", "reach me",
@@ -39,8 +43,10 @@ HOLDER = (
 # Who wrote published source says so in these forms and no others are taken: what stands in a
 # letter, a header of mail or a table is somebody's address also when the word "author" is near.
 CREDIT = (
-    r"(?:\b__author__ {0,4}[=:] {0,2}[(\"']{1,3}|[#*;/][ \t]{1,12}(?:[Aa]uthors?:|[Ww]ritten by:?|[Mm]aintainer:)[ \t]{1,12}"
-    r"|\b(?:[Cc]opyright|COPYRIGHT) (?:\([Cc]\)|©) {1,3}(?:19|20)\d\d(?: ?[-,] ?(?:19|20)\d\d)?,? {1,3}(?:by )?)"
+    r"(?:\b__author__ {0,4}[=:] {0,2}[(\"']{1,3}|[#*;/][ \t]{1,12}(?:[Aa]uthors?:|[Ww]ritten"
+    r" by:?|[Mm]aintainer:)[ \t]{1,12}"
+    r"|\b(?:[Cc]opyright|COPYRIGHT) (?:\([Cc]\)|©) {1,3}(?:19|20)\d\d(?: ?[-,] ?(?:19|20)\d\d)?,?"
+    r" {1,3}(?:by )?)"
     r"[A-ZÀ-Þ][^<>()@\n\x00]{2,48}[<(]"
 )
 MAIL = (
@@ -48,7 +54,8 @@ MAIL = (
     r"|\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})"
 )
 NOT_NAMES = (
-    "The This That And Or Is Was Not No If For In On At To It My Your His Her Our Who What None True False Universe"
+    "The This That And Or Is Was Not No If For In On At To It My Your His Her Our Who What None"
+    " True False Universe"
 )
 
 PATTERNS = (
@@ -57,7 +64,11 @@ PATTERNS = (
         description="A name after a title: Dr. Ada Lovelace",
         regex=rf"\b{TITLE}\.? ({FULL})",
         check=common.not_one_of(NOT_NAMES),
-        yes=("Please ask Dr. Ada Lovelace about it", "Mr. Mayers called", "Frau Müller-Lüdenscheidt ist da"),
+        yes=(
+            "Please ask Dr. Ada Lovelace about it",
+            "Mr. Mayers called",
+            "Frau Müller-Lüdenscheidt ist da",
+        ),
         no=("the doctor is in", "Mr. and so on", "DrPepper Cola"),
         source="honorifics of English, German, French, Spanish",
         trigger=rf"\b{TITLE}\.? [A-ZÀ-Þ]",
@@ -65,8 +76,13 @@ PATTERNS = (
     P(
         name="LABELLED_NAME",
         description="A name where the text says that it is one: name: Ada Lovelace",
-        regex=rf"(?:\b[Mm]y name is|\b[Mm]y name's|\b(?:[Ff]ull|[Pp]atient|[Cc]ustomer|[Ff]irst|[Ll]ast|[Ee]mployee)[ _-][Nn]ame[\"']?[:=]"
-        rf"|\b[Jj]e m'appelle|\b[Ii]ch heiße|\b[Mm]ein Name ist|\b[Pp]atient(?:in)?:) ?[\"']?({FULL})",
+        regex=(
+            rf"(?:\b[Mm]y name is|\b[Mm]y"
+            rf" name's|\b(?:[Ff]ull|[Pp]atient|[Cc]ustomer|[Ff]irst|[Ll]ast|[Ee]mployee)["
+            rf" _-][Nn]ame[\"']?[:=]"
+            r"|\b[Jj]e m'appelle|\b[Ii]ch heiße|\b[Mm]ein Name ist|\b[Pp]atient(?:in)?:)"
+            rf" ?[\"']?({FULL})"
+        ),
         check=common.not_one_of(NOT_NAMES),
         yes=("my name is Dan Tailor", "patient name: Grace Hopper"),
         no=("my name is secret", "name: akiosd", "full_name = fmt"),
@@ -108,7 +124,10 @@ PATTERNS = (
         name="PHONE_INTERNATIONAL",
         joints=b"-./:",
         description="A phone number with its country code, any country",
-        regex=rf"(?:\+|\b00 ?)(?:1[ .+-]?\(?\d{{3}}\)?[ .+-]?\d{{3}}[ .+-]?\d{{4}}{EXTENSION}|[2-9]\d{{0,2}}(?:(?: ?\(|\) ?|\)-|[ .+/-])?\d){{6,12}})",
+        regex=(
+            r"(?:\+|\b00 ?)(?:1[ .+-]?\(?\d{3}\)?[ .+-]?\d{3}["
+            rf" .+-]?\d{{4}}{EXTENSION}|[2-9]\d{{0,2}}(?:(?: ?\(|\) ?|\)-|[ .+/-])?\d){{6,12}})"
+        ),
         trim=phones.international_length,
         check=phones.check_phone_international,
         yes=(
@@ -203,7 +222,12 @@ PATTERNS = (
             "nascita",
         ),
         weak=True,
-        yes=("born 12/03/1980", "DOB: 1980-03-12", "date of birth: March 12, 1980", "geboren am 5. Mai 1990"),
+        yes=(
+            "born 12/03/1980",
+            "DOB: 1980-03-12",
+            "date of birth: March 12, 1980",
+            "geboren am 5. Mai 1990",
+        ),
         no=("released 12/03/1980", "DOB: 99/99/1980"),
         source="ISO 8601 and the usual forms of the US, UK, FR, DE",
     ),
@@ -288,7 +312,10 @@ PATTERNS = (
     P(
         name="FR_NIR",
         description="French social security number, 13 digits and key",
-        regex=r"\b[1-478] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-4]\d|50|6[2-9]|[7-9]\d) ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}\b",
+        regex=(
+            r"\b[1-478] ?\d{2} ?(?:0[1-9]|1[0-2]|[2-4]\d|50|6[2-9]|[7-9]\d) ?(?:\d{2}|2[AB]) ?\d{3}"
+            r" ?\d{3} ?\d{2}\b"
+        ),
         check=state.check_nir,
         yes=("NIR 295109912611193", "2 95 10 99 126 111 93"),
         no=("295109912611199", "2 95 10 99"),
@@ -311,7 +338,13 @@ PATTERNS = (
         description="French identity card",
         regex=r"\b(?:\d{12}|[A-Z0-9]{9})\b",
         check=common.needs_digit,
-        context=("carte d'identité", "carte nationale", "cni", "carte identité", "pièce d'identité"),
+        context=(
+            "carte d'identité",
+            "carte nationale",
+            "cni",
+            "carte identité",
+            "pièce d'identité",
+        ),
         weak=True,
         yes=("carte d'identité 880692310285", "CNI: X4RTBPFW4"),
         no=("commande 880692310285", "CNI ABCDEFGHI"),
@@ -319,7 +352,9 @@ PATTERNS = (
     ),
     P(
         name="DE_ID_CARD",
-        description="German identity card or passport number with its check digit, or near its name",
+        description=(
+            "German identity card or passport number with its check digit, or near its name"
+        ),
         regex=r"\b[CFGHJKLMNPRTVWXYZ][0-9CFGHJKLMNPRTVWXYZ]{8}\d?\b",
         check=state.check_de_id,
         context=(
@@ -346,7 +381,16 @@ PATTERNS = (
         description="German tax identification number",
         regex=r"\b[1-9]\d ?\d{3} ?\d{3} ?\d{3}\b",
         check=state.check_idnr,
-        context=("steuer", "steuer-id", "steuerid", "idnr", "identifikationsnummer", "tax id", "tin", "steuernummer"),
+        context=(
+            "steuer",
+            "steuer-id",
+            "steuerid",
+            "idnr",
+            "identifikationsnummer",
+            "tax id",
+            "tin",
+            "steuernummer",
+        ),
         weak=True,
         lone=True,
         yes=("IdNr. 36574261809", "36574261809"),
@@ -356,7 +400,10 @@ PATTERNS = (
     P(
         name="EU_VAT",
         description="VAT number of an EU state, which names a trader",
-        regex=r"\b(?:ATU|BE|BG|CY|CZ|DE|DK|EE|EL|ES|FI|FR|HR|HU|IE|IT|LT|LU|LV|MT|NL|PL|PT|RO|SE|SI|SK)[ .-]?[A-Z0-9]{0,2}(?:[ .-]?\d){7,10}(?:B\d\d|[A-Z]{1,2})?\b",
+        regex=(
+            r"\b(?:ATU|BE|BG|CY|CZ|DE|DK|EE|EL|ES|FI|FR|HR|HU|IE|IT|LT|LU|LV|MT|NL|PL|PT|RO|SE|SI|SK)["
+            r" .-]?[A-Z0-9]{0,2}(?:[ .-]?\d){7,10}(?:B\d\d|[A-Z]{1,2})?\b"
+        ),
         check=common.all_of(common.needs_digit, money.check_vat),
         fold=True,
         yes=("DE136695976", "USt-IdNr. DE 136695976"),
@@ -368,7 +415,9 @@ PATTERNS = (
         name="ES_NIF",
         description="Spanish DNI or NIE",
         regex=r"\b(?:[XYZ]\d{7}|\d{7,8})-?[A-Z]\b",
-        check=lambda t: state.check_nie(t) if t[0] in "XYZxyz" else state.check_dni(t.replace("-", "").zfill(9)),
+        check=lambda t: (
+            state.check_nie(t) if t[0] in "XYZxyz" else state.check_dni(t.replace("-", "").zfill(9))
+        ),
         fold=True,
         context=("dni", "nif", "nie", "identidad", "identificación", "número de identificación"),
         weak=True,
@@ -440,7 +489,13 @@ PATTERNS = (
         description="Belgian national register number",
         regex=r"\b\d{2}[. ]?\d{2}[. ]?\d{2}[- ]?\d{3}[. ]?\d{2}\b",
         check=state.check_be_nn,
-        context=("rijksregister", "rijksregisternummer", "registre national", "nationaal nummer", "nrn"),
+        context=(
+            "rijksregister",
+            "rijksregisternummer",
+            "registre national",
+            "nationaal nummer",
+            "nrn",
+        ),
         weak=True,
         lone=True,
         yes=("85.07.30-033.28",),
@@ -467,7 +522,12 @@ PATTERNS = (
         context=PASSPORT,
         weak=True,
         fold=True,
-        yes=("my passport is A12803456", "Passport no. 912803456", "passeport 12AB34567", "AAA123456 es mi pasaporte"),
+        yes=(
+            "my passport is A12803456",
+            "Passport no. 912803456",
+            "passeport 12AB34567",
+            "AAA123456 es mi pasaporte",
+        ),
         no=("commit A12803456", "my passport expires"),
         source="ICAO 9303",
         priority=46,
@@ -475,7 +535,10 @@ PATTERNS = (
     P(
         name="US_DRIVER_LICENSE",
         description="Driver's licence of a US state, near its name",
-        regex=r"\b(?:[A-Z]{1,2}[ -]?\d{3,8}(?:[ -]?\d{3,4}){0,3}|\d{7,12}|[A-Z]\d{2}-\d{2}-\d{4}|\d{3}[A-Z]{2}\d{4})\b",
+        regex=(
+            r"\b(?:[A-Z]{1,2}[ -]?\d{3,8}(?:["
+            r" -]?\d{3,4}){0,3}|\d{7,12}|[A-Z]\d{2}-\d{2}-\d{4}|\d{3}[A-Z]{2}\d{4})\b"
+        ),
         check=common.needs_digit,
         context=(
             "driver's license",
@@ -503,8 +566,11 @@ PATTERNS = (
     P(
         name="LICENSE_PLATE",
         description="Vehicle registration of DE, UK, FR, US, near a word for it",
-        regex=r"\b(?:[A-ZÄÖÜ]{1,3}[ -][A-Z]{1,2}[ -]?\d{1,4}[EH]?|[A-HJ-PR-Y]{2}\d{2}[ -]?[A-HJ-PR-Z]{3}|[A-Z]\d{1,3} ?[A-Z]{3}"
-        r"|[A-HJ-NP-TV-Z]{2}-\d{3}-[A-HJ-NP-TV-Z]{2}|\d[A-Z]{3}\d{3}|[A-Z]{3}[ -]?\d{3,4})\b",
+        regex=(
+            r"\b(?:[A-ZÄÖÜ]{1,3}[ -][A-Z]{1,2}[ -]?\d{1,4}[EH]?|[A-HJ-PR-Y]{2}\d{2}["
+            r" -]?[A-HJ-PR-Z]{3}|[A-Z]\d{1,3} ?[A-Z]{3}"
+            r"|[A-HJ-NP-TV-Z]{2}-\d{3}-[A-HJ-NP-TV-Z]{2}|\d[A-Z]{3}\d{3}|[A-Z]{3}[ -]?\d{3,4})\b"
+        ),
         context=(
             "plate",
             "license plate",
@@ -525,7 +591,12 @@ PATTERNS = (
         ),
         weak=True,
         fold=True,
-        yes=("plate 7ABC123", "Kennzeichen B AB 1234", "my car reg is AB51 ABC", "immatriculation AB-123-CD"),
+        yes=(
+            "plate 7ABC123",
+            "Kennzeichen B AB 1234",
+            "my car reg is AB51 ABC",
+            "immatriculation AB-123-CD",
+        ),
         no=("section B AB 1234", "my car is fast"),
         source="FZV annex 1, DVLA INF104, SIV",
         priority=30,
@@ -559,8 +630,17 @@ PATTERNS = (
             "facture",
         ),
         yes=("Acme Widgets Inc. sent it", "Müller & Söhne GmbH", "invoice of Dupont SAS"),
-        no=("the company sent it", "INC AX", "GmbH", "Copyright 2007 Acme Widgets, Inc.", "an Azure SAS token"),
-        source="ISO 20275 entity legal forms; 17 USC 401 (notices); a company is no person (GDPR, recital 14)",
+        no=(
+            "the company sent it",
+            "INC AX",
+            "GmbH",
+            "Copyright 2007 Acme Widgets, Inc.",
+            "an Azure SAS token",
+        ),
+        source=(
+            "ISO 20275 entity legal forms; 17 USC 401 (notices); a company is no person (GDPR,"
+            " recital 14)"
+        ),
         priority=20,
     ),
 )

@@ -41,9 +41,19 @@ def check_email(text: str) -> bool | None:
 
 _METADATA = ipaddress.IPv4Address("169.254.169.254")
 """Where every virtual machine asks its cloud about itself."""
-_EXAMPLES = tuple(map(ipaddress.IPv4Network, (
-    "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4",
-)))  # fmt: skip
+_EXAMPLES = tuple(
+    map(
+        ipaddress.IPv4Network,
+        (
+            "192.0.2.0/24",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "192.0.0.0/24",
+            "198.18.0.0/15",
+            "240.0.0.0/4",
+        ),
+    )
+)
 """RFC 5737, RFC 6890, RFC 2544 (benchmarks; the addresses of names in a cage), RFC 1112 § 4
 (reserved).
 """
@@ -67,7 +77,9 @@ def _is_mask(number: int, bits: int) -> bool:
     return number >> (bits - 8) == 0xFF and bool(re.fullmatch("1+0*", f"{number:0{bits}b}"))
 
 
-_IDENTIFIERS = re.compile(r"2\.5\.(?:4|8|29)\.\d+|1\.3\.101\.11\d|1\.3\.(?:6\.1|14\.\d+|36\.\d+|132\.\d)")
+_IDENTIFIERS = re.compile(
+    r"2\.5\.(?:4|8|29)\.\d+|1\.3\.101\.11\d|1\.3\.(?:6\.1|14\.\d+|36\.\d+|132\.\d)"
+)
 """ITU-T X.660: of what certificates hold, RFC 8410, RFC 1155."""
 _SMALL = 32
 

@@ -45,7 +45,11 @@ def not_one_of(words: str) -> Check:
 def check_company(text: str) -> bool | None:
     """Not the article of a sentence, not the holder of a copyright."""
     first = text.split(None, 1)[0].lower()
-    return False if first in ("the", "this", "a", "an") or first.startswith(("copyright", "(c)", "©")) else None
+    return (
+        False
+        if first in ("the", "this", "a", "an") or first.startswith(("copyright", "(c)", "©"))
+        else None
+    )
 
 
 def needs_digit(text: str) -> bool | None:

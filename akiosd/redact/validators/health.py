@@ -57,4 +57,6 @@ def check_snomed(text: str) -> bool | None:
 def check_bp(text: str) -> bool | None:
     """False where systolic or diastolic mmHg cannot be a person's."""
     numbers = [int(x) for x in re.findall(r"[0-9]+", text)]
-    return None if len(numbers) >= 2 and 60 <= numbers[0] <= 260 and 30 <= numbers[1] <= 160 else False
+    return (
+        None if len(numbers) >= 2 and 60 <= numbers[0] <= 260 and 30 <= numbers[1] <= 160 else False
+    )

@@ -46,13 +46,18 @@ _PATH = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?[/\\][\w.-]+(?:[/\\][\w.!-]*)+$")
 
 def check_password(text: str) -> bool | None:
     """A literal: not the name of a variable, a placeholder, a path or a call."""
-    return False if _NAMES.match(text) or "(" in text or same_digit(text) or _PATH.match(text) else None
+    return (
+        False
+        if _NAMES.match(text) or "(" in text or same_digit(text) or _PATH.match(text)
+        else None
+    )
 
 
 _PLACEHOLDER = re.compile(
     r"pass(?:wor[dt]|wd|phrase)|your|enter|change|example|required|[<{}$%*(\[]|xxx|\.\.\.|^[a-z_]\w*\.[a-z_.]+$"
-    r"|\b(?:must|should|least|characters|none|not)\b|^[\w.\[\]| ]{1,40} = ", re.I
-)  # fmt: skip
+    r"|\b(?:must|should|least|characters|none|not)\b|^[\w.\[\]| ]{1,40} = ",
+    re.I,
+)
 
 
 def check_passphrase(text: str) -> bool | None:
@@ -63,46 +68,68 @@ def check_passphrase(text: str) -> bool | None:
 LEAST_PASSWORD, LEAST_KEY = 6, 8
 _WORDED = re.compile(
     r"(?:[A-Za-z]+[-_.:/])*[A-Za-z]+[-_.]?\d{0,3}|[\d.,:/+-]+|v?\d+(?:\.\d+)+.*|.*\.[a-z]{2,4}\d?|\d+-\w+"
-    r"|[a-z_]+\d?[a-z_]*(?:\.[a-z_]+\d?[a-z_]*)+", re.S,
-)  # fmt: skip
+    r"|[a-z_]+\d?[a-z_]*(?:\.[a-z_]+\d?[a-z_]*)+",
+    re.S,
+)
 _TEMPLATE = re.compile(
-    r"your|example|test|change|placeholder|dummy|sample|xxx|\.\.\.|://|[<>{}$%(\[*]|^[./~#@&!]", re.I,
-)  # fmt: skip
+    r"your|example|test|change|placeholder|dummy|sample|xxx|\.\.\.|://|[<>{}$%(\[*]|^[./~#@&!]",
+    re.I,
+)
 _KEY_ENTROPY = 2.5
 
 
 def is_whole_password(text: str) -> bool:
     """Whether a text that is called a password can be one: it has a digit, and is a literal."""
-    return len(text) >= LEAST_PASSWORD and needs_digit(text) is not False and check_password(text) is not False
+    return (
+        len(text) >= LEAST_PASSWORD
+        and needs_digit(text) is not False
+        and check_password(text) is not False
+    )
 
 
 def is_short_key(text: str) -> bool:
     """Whether a text that is called a key or token can be one: letters and digits that make no
     words.
     """
-    if len(text) < LEAST_KEY or needs_digit(text) is False or _TEMPLATE.search(text) or _WORDED.fullmatch(text):
+    if (
+        len(text) < LEAST_KEY
+        or needs_digit(text) is False
+        or _TEMPLATE.search(text)
+        or _WORDED.fullmatch(text)
+    ):
         return False
     return entropy(text) >= _KEY_ENTROPY
 
 
 def is_phrase(text: str) -> bool:
     """Whether a text in quotes that is called a password can be one: words are enough."""
-    return 8 <= len(text) <= 64 and not any(sign in text for sign in "\"'\n\0") and check_passphrase(text) is not False
+    return (
+        8 <= len(text) <= 64
+        and not any(sign in text for sign in "\"'\n\0")
+        and check_passphrase(text) is not False
+    )
 
 
-_MIXED = re.compile(r"(?=.*[a-z])(?=.*[A-Z])|(?=.*[A-Za-z]).*(?:[!@#$%^&*?~+=]|\d[A-Za-z]+\d)|\d+[A-Za-z]+\d", re.S)
+_MIXED = re.compile(
+    r"(?=.*[a-z])(?=.*[A-Z])|(?=.*[A-Za-z]).*(?:[!@#$%^&*?~+=]|\d[A-Za-z]+\d)|\d+[A-Za-z]+\d", re.S
+)
 _SPOKEN_OF = re.compile(
     r"(?:sha|md|rfc|iso|utf|base|aes|rsa|scrypt|bcrypt|argon|pbkdf|x|v|ntlm|html|http|oauth|ipv|win|step)-?\d.*"
     r"|\d+(?:st|nd|rd|th|px|kb|mb|gb|ms|x|bit|chars?|days?)\b.*|[A-Za-z]+\d{1,3}|[A-Za-z]+-\d{1,5}|\d+[:.]\d.*|[A-Za-z]+\d*(?:[-_.][A-Za-z]+\d*)+"
-    r"|.*[+*/=&|]{1,2}[A-Za-z_]+\d*", re.I,
-)  # fmt: skip
+    r"|.*[+*/=&|]{1,2}[A-Za-z_]+\d*",
+    re.I,
+)
 
 
 def is_outspoken(text: str) -> bool:
     """Whether a word that only stands beside the name of a password is one by its looks:
     ``hunter22!``, ``Xk9mm2p``.
     """
-    return is_whole_password(text) and _MIXED.match(text) is not None and _SPOKEN_OF.fullmatch(text) is None
+    return (
+        is_whole_password(text)
+        and _MIXED.match(text) is not None
+        and _SPOKEN_OF.fullmatch(text) is None
+    )
 
 
 def check_jwt(text: str) -> bool | None:

@@ -62,7 +62,9 @@ def check_rtn(text: str) -> bool | None:
 
 def check_bitcoin(text: str) -> bool | None:
     """The checksum of an address: Base58Check, Bech32 (BIP 173), Bech32m (BIP 350)."""
-    return bool(bitcoin.is_valid(text)) or (text.startswith(("bc1p", "BC1P")) and bech32m(text.lower()))
+    return bool(bitcoin.is_valid(text)) or (
+        text.startswith(("bc1p", "BC1P")) and bech32m(text.lower())
+    )
 
 
 def bech32m(address: str) -> bool:
@@ -71,12 +73,19 @@ def bech32m(address: str) -> bool:
     alphabet = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
     if not human or any(letter not in alphabet for letter in data):
         return False
-    values = [ord(x) >> 5 for x in human] + [0] + [ord(x) & 31 for x in human] + [alphabet.index(x) for x in data]
+    values = (
+        [ord(x) >> 5 for x in human]
+        + [0]
+        + [ord(x) & 31 for x in human]
+        + [alphabet.index(x) for x in data]
+    )
     remainder = 1
     for value in values:
         top = remainder >> 25
         remainder = (remainder & 0x1FFFFFF) << 5 ^ value
-        for bit, generator in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+        for bit, generator in enumerate(
+            (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+        ):
             if top >> bit & 1:
                 remainder ^= generator
     return remainder == 0x2BC830A3

@@ -43,7 +43,10 @@ def check_hetu(text: str) -> bool | None:
         datetime.date(2000 + int(text[4:6]), int(text[2:4]), int(text[:2]))
     except ValueError:
         return False
-    return "0123456789ABCDEFHJKLMNPRSTUVWXY"[int(number) % 31] == text[10].upper() and int(text[7:10]) >= 2
+    return (
+        "0123456789ABCDEFHJKLMNPRSTUVWXY"[int(number) % 31] == text[10].upper()
+        and int(text[7:10]) >= 2
+    )
 
 
 def check_ssn(text: str) -> bool | None:
@@ -104,7 +107,9 @@ def check_idnr(text: str) -> bool | None:
     return bool(mod_11_10.is_valid(digits)) and max(map(digits[:-1].count, digits[:-1])) <= 3
 
 
-_VIN = dict(zip("ABCDEFGHJKLMNPRSTUVWXYZ", (*range(1, 9), *range(1, 6), 7, 9, *range(2, 10)), strict=True))
+_VIN = dict(
+    zip("ABCDEFGHJKLMNPRSTUVWXYZ", (*range(1, 9), *range(1, 6), 7, 9, *range(2, 10)), strict=True)
+)
 
 
 def check_vin(text: str) -> bool | None:
@@ -113,14 +118,18 @@ def check_vin(text: str) -> bool | None:
     if text.isdigit() or text.isalpha():
         return False
     weights = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
-    total = sum((int(x) if x.isdigit() else _VIN[x]) * w for x, w in zip(text, weights, strict=True))
+    total = sum(
+        (int(x) if x.isdigit() else _VIN[x]) * w for x, w in zip(text, weights, strict=True)
+    )
     return text[8] == "0123456789X"[total % 11]
 
 
 def icao(text: str) -> bool:
     """The 7-3-1 check digit of ICAO 9303: the last character of ``text``."""
     values = [int(x, 36) for x in text[:-1].upper()]
-    return text[-1].isdigit() and sum(v * (7, 3, 1)[i % 3] for i, v in enumerate(values)) % 10 == int(text[-1])
+    return text[-1].isdigit() and sum(
+        v * (7, 3, 1)[i % 3] for i, v in enumerate(values)
+    ) % 10 == int(text[-1])
 
 
 def check_de_id(text: str) -> bool | None:

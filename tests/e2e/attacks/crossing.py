@@ -1,4 +1,5 @@
-"""Runs in a cage, and as the control on a plain bind: does with files what could be noticed on the other side.
+"""Runs in a cage, and as the control on a plain bind: does with files what could be noticed on the
+other side.
 
 A Python expression a line on standard input, its value as a line of JSON on standard output.
 """
@@ -18,7 +19,14 @@ held = {}
 watch = [-1]
 F_OFD_GETLK, F_OFD_SETLK = 36, 37
 IN_ALL = 0xFFF
-EVENTS = {0x1: "read", 0x2: "written", 0x4: "changed", 0x8: "closed written", 0x10: "closed", 0x20: "opened"}
+EVENTS = {
+    0x1: "read",
+    0x2: "written",
+    0x4: "changed",
+    0x8: "closed written",
+    0x10: "closed",
+    0x20: "opened",
+}
 SYS_FUTEX, FUTEX_WAIT, FUTEX_WAKE = 202, 0, 1
 _LOCK = "hhqqi4x"
 
@@ -39,7 +47,7 @@ def opened(path):
 
 
 def flock(path):
-    """"An empty text when it is ours now."""
+    """ "An empty text when it is ours now."""
     return said(lambda: fcntl.flock(opened(path), fcntl.LOCK_EX | fcntl.LOCK_NB))
 
 
@@ -67,7 +75,9 @@ def start_watching(path):
 
 
 def seen(path):
-    """What was done with ``path`` since: the last of it by us, an opening, so that there is something to read."""
+    """What was done with ``path`` since: the last of it by us, an opening, so that there is
+    something to read.
+    """
     os.close(os.open(path, os.O_RDONLY))
     data, at, found = os.read(watch[0], 1 << 16), 0, set()
     os.close(watch[0])
@@ -96,14 +106,18 @@ def read_fifo(path):
 
 
 def futex(path, operation, value):
-    """Wait on a word of the file, mapped for reading only, or wake those who do; what the kernel says."""
+    """Wait on a word of the file, mapped for reading only, or wake those who do; what the kernel
+    says.
+    """
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
     address = libc.mmap(None, 4096, mmap.PROT_READ, mmap.MAP_SHARED, opened(path), 0)
     word = ctypes.c_uint.from_address(address).value
     timeout = struct.pack("qq", value, 0)
     if operation == "wait":
-        done = libc.syscall(SYS_FUTEX, ctypes.c_void_p(address), FUTEX_WAIT, ctypes.c_uint(word), timeout, None, 0)
+        done = libc.syscall(
+            SYS_FUTEX, ctypes.c_void_p(address), FUTEX_WAIT, ctypes.c_uint(word), timeout, None, 0
+        )
     else:
         done = libc.syscall(SYS_FUTEX, ctypes.c_void_p(address), FUTEX_WAKE, value, None, None, 0)
     return done if done >= 0 else errno.errorcode[ctypes.get_errno()]

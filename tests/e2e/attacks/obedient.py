@@ -1,4 +1,6 @@
-"""Runs in a cage: a Python expression a line on standard input, its value as a line of JSON on standard output."""
+"""Runs in a cage: a Python expression a line on standard input, its value as a line of JSON on
+standard output.
+"""
 
 import errno
 import gzip
@@ -22,7 +24,9 @@ import zlib
 def look(name, port=443):
     """The addresses of a name, or the resolver's error number."""
     try:
-        return sorted({found[4][0] for found in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)})
+        return sorted(
+            {found[4][0] for found in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)}
+        )
     except socket.gaierror as error:
         return error.errno
     except UnicodeError:
@@ -30,7 +34,9 @@ def look(name, port=443):
 
 
 def connect(address, port, data="x", kind="tcp"):
-    """0, the name of the errno, or what came back; an address is tried as the C library reads it."""
+    """0, the name of the errno, or what came back; an address is tried as the C library reads
+    it.
+    """
     number = socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, number) as sock:
@@ -53,7 +59,7 @@ def ask(query, stream=False):
         sock.connect(("127.0.0.1", 53))
         sock.sendall(struct.pack(">H", len(query)) + query if stream else query)
         try:
-            return sock.recv(4096)[2 * stream:].hex()
+            return sock.recv(4096)[2 * stream :].hex()
         except (TimeoutError, ConnectionError):
             return ""
 
@@ -97,7 +103,11 @@ def talk(name, data, port=80, **more):
     try:
         sock = reach(name, port, **more)
     except (OSError, TypeError) as error:
-        return ["", getattr(error, "reason", None) or type(error).__name__, round(1000 * (time.monotonic() - begin), 1)]
+        return [
+            "",
+            getattr(error, "reason", None) or type(error).__name__,
+            round(1000 * (time.monotonic() - begin), 1),
+        ]
     with sock:
         sock.settimeout(30)
         try:
@@ -110,7 +120,9 @@ def talk(name, data, port=80, **more):
 
 def get(url, data=None, headers=None, method=None, timeout=60):
     """[status, body] of an ordinary client."""
-    request = urllib.request.Request(url, data.encode() if data is not None else None, headers or {}, method=method)
+    request = urllib.request.Request(
+        url, data.encode() if data is not None else None, headers or {}, method=method
+    )
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             return [answer.status, answer.read().decode("latin-1")]
@@ -327,7 +339,9 @@ def flood_dns(name_of):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.connect(("127.0.0.1", 53))
     while True:
-        labels = b"".join(bytes([len(label)]) + label for label in name_of(flooded[0]).encode().split(b"."))
+        labels = b"".join(
+            bytes([len(label)]) + label for label in name_of(flooded[0]).encode().split(b".")
+        )
         try:
             sock.send(b"\0\1\1\0\0\1\0\0\0\0\0\0" + labels + b"\0\0\1\0\1")
             flooded[0] += 1

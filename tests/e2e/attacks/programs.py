@@ -1,4 +1,6 @@
-"""The hostile C programs beside this file: compiled once, run inside cages and, as the control, outside of them."""
+"""The hostile C programs beside this file: compiled once, run inside cages and, as the control,
+outside of them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from tests.e2e.daemon import NOBODY, Daemon
 
 SOURCES = Path(__file__).parent
 
-# What an action outside may disturb is given namespaces of its own; pid 1 there is a shell, not the program.
+# What an action outside may disturb is given namespaces of its own; pid 1 there is a shell, not the
+# program.
 _THROW_AWAY = (
     "unshare",
     "--mount",
@@ -44,7 +47,16 @@ class Programs:
     def path(self, program: str) -> Path:
         target = self.directory / program
         if not target.exists():
-            command = ["gcc", "-O1", "-Wall", "-Wextra", "-Werror", str(SOURCES / f"{program}.c"), "-o", str(target)]
+            command = [
+                "gcc",
+                "-O1",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                str(SOURCES / f"{program}.c"),
+                "-o",
+                str(target),
+            ]
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
         return target
@@ -57,7 +69,9 @@ class Programs:
             os.chown(where / program, uid, NOBODY if uid else 0)
         return where
 
-    def inside(self, program: str, names: Sequence[str], uid: int = 0, flags: Sequence[str] = ()) -> dict[str, str]:
+    def inside(
+        self, program: str, names: Sequence[str], uid: int = 0, flags: Sequence[str] = ()
+    ) -> dict[str, str]:
         """What became of each action in one cage of this caller, by name; asked for once."""
         key = (program, uid, (*names, *flags))
         if key not in self._results:
@@ -67,16 +81,24 @@ class Programs:
             assert done.returncode == 0, f"{done.returncode}: {done.stdout[-500:]} {done.stderr}"
         return self._results[key]
 
-    def run_in_cage(self, *argv: str | Path, cwd: Path, uid: int = 0, flags: Sequence[str] = ()) -> Done:
+    def run_in_cage(
+        self, *argv: str | Path, cwd: Path, uid: int = 0, flags: Sequence[str] = ()
+    ) -> Done:
         return self._daemon.run(*argv, cwd=cwd, uid=uid, flags=["--discard", *flags])
 
     def outside(self, program: str, name: str, uid: int = 0) -> str:
-        """The same action without a cage: of root in throw-away namespaces, of an ordinary user as it is."""
+        """The same action without a cage: of root in throw-away namespaces, of an ordinary user as
+        it is.
+        """
         path = str(self.path(program))
         if uid:
-            done = subprocess.run([path, name], user=uid, group=NOBODY, extra_groups=[], **_CAPTURED)
+            done = subprocess.run(
+                [path, name], user=uid, group=NOBODY, extra_groups=[], **_CAPTURED
+            )
         else:
-            done = subprocess.run([*_THROW_AWAY, "sh", "-c", '"$0" "$1"; true', path, name], **_CAPTURED)
+            done = subprocess.run(
+                [*_THROW_AWAY, "sh", "-c", '"$0" "$1"; true', path, name], **_CAPTURED
+            )
         return parse(done.stdout).get(name, f"no answer: {done.stderr!r}")
 
 

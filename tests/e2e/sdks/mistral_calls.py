@@ -13,9 +13,15 @@ MODEL = "mistral-small-latest"
 client = Mistral(api_key=os.environ["MISTRAL_API_KEY"])
 print("chat", client.chat.complete(model=MODEL, messages=MESSAGES).choices[0].message.content)
 stream = client.chat.stream(model=MODEL, messages=MESSAGES)
-print("chat stream", "".join(e.data.choices[0].delta.content or "" for e in stream if e.data.choices))
+print(
+    "chat stream", "".join(e.data.choices[0].delta.content or "" for e in stream if e.data.choices)
+)
 tools = [{"type": "function", "function": {"name": "write", "parameters": {}}}]
-call = client.chat.complete(model=MODEL, messages=MESSAGES, tools=tools).choices[0].message.tool_calls[0]
+call = (
+    client.chat.complete(model=MODEL, messages=MESSAGES, tools=tools)
+    .choices[0]
+    .message.tool_calls[0]
+)
 print("chat tool", json.loads(call.function.arguments)["text"])
 arguments = ""
 for event in client.chat.stream(model=MODEL, messages=MESSAGES, tools=tools):

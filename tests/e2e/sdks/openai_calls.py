@@ -5,8 +5,20 @@ import openai
 
 TEXT = os.environ["SAID"]
 MESSAGES = [{"role": "user", "content": TEXT}]
-TOOLS = [{"type": "function", "function": {"name": "write", "parameters": {"type": "object", "properties": {}}}}]
-FUNCTIONS = [{"type": "function", "name": "write", "parameters": {"type": "object", "properties": {}}, "strict": False}]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": "write", "parameters": {"type": "object", "properties": {}}},
+    }
+]
+FUNCTIONS = [
+    {
+        "type": "function",
+        "name": "write",
+        "parameters": {"type": "object", "properties": {}},
+        "strict": False,
+    }
+]
 MODEL = "gpt-4o-mini"
 
 client = openai.OpenAI()
@@ -23,7 +35,9 @@ reply = client.responses.create(model=MODEL, input=TEXT, tools=FUNCTIONS)
 print("responses", reply.output_text)
 print("responses tool", json.loads(reply.output[-1].arguments)["text"])
 with client.responses.stream(model=MODEL, input=TEXT, tools=FUNCTIONS) as stream:
-    deltas = "".join(event.delta for event in stream if event.type == "response.function_call_arguments.delta")
+    deltas = "".join(
+        event.delta for event in stream if event.type == "response.function_call_arguments.delta"
+    )
     final = stream.get_final_response()
 print("responses stream", final.output_text)
 print("responses stream tool", json.loads(final.output[-1].arguments)["text"])

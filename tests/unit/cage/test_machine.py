@@ -113,7 +113,11 @@ def test_the_agent_starts_once_and_only_behind_every_fence(happened: list[Event]
         given_out += commands
         if "start_agent" in commands:
             assert before.state == "confined" and event.kind == "go"
-    starts = [command for command in given_out if command in ("take_listener", "start_agent", "record_start")]
+    starts = [
+        command
+        for command in given_out
+        if command in ("take_listener", "start_agent", "record_start")
+    ]
     assert starts == ["take_listener", "start_agent", "record_start"][: len(starts)]
 
 

@@ -1,4 +1,6 @@
-"""Evidence from a real cage is enforced; each protection taken away from it is noticed and named."""
+"""Evidence from a real cage is enforced; each protection taken away from it is noticed and
+named.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,11 @@ EVIDENCE = Evidence(
     own_namespaces={name: f"{name}:[4026531836]" for name in NAMES},
     landlock_proved=True,
     landlock="ABI 7: files, abstract sockets and signals scoped",
-    cgroup={"memory": "memory.max=536870912", "pids": "pids.max=1024", "cpu": "cpu.max=50000 100000"},
+    cgroup={
+        "memory": "memory.max=536870912",
+        "pids": "pids.max=1024",
+        "cpu": "cpu.max=50000 100000",
+    },
     cgroup_missing={},
     disk="2048 MiB, an image of its own",
     pump_running=True,
@@ -71,7 +77,12 @@ EVIDENCE = Evidence(
     core_to_socket=False,
 )
 WANTED = Wanted(
-    host_id=HOST_ID, host_gid=HOST_ID, uid_lines=LINES, workspace=WORKSPACE, workspace_mode="cow", tty=False
+    host_id=HOST_ID,
+    host_gid=HOST_ID,
+    uid_lines=LINES,
+    workspace=WORKSPACE,
+    workspace_mode="cow",
+    tty=False,
 )
 
 
@@ -81,7 +92,18 @@ def states(wanted: Wanted = WANTED, **changes: object) -> dict[str, LayerState]:
 
 
 LAYERS = (
-    *("identity", "view", "workspace", "namespaces", "network", "memory", "pids", "cpu", "disk", "capabilities"),
+    *(
+        "identity",
+        "view",
+        "workspace",
+        "namespaces",
+        "network",
+        "memory",
+        "pids",
+        "cpu",
+        "disk",
+        "capabilities",
+    ),
     *("landlock", "seccomp", "cores", "stdio", "files"),
 )
 
@@ -95,7 +117,11 @@ def test_a_real_cage_is_enforced_in_every_layer() -> None:
 
 def test_cores_are_kept_from_the_host() -> None:
     assert states()["cores"].status == "enforced"
-    for limit in ("0                    0 ", "1                    unlimited", "unlimited            1 "):
+    for limit in (
+        "0                    0 ",
+        "1                    unlimited",
+        "unlimited            1 ",
+    ):
         changed = EVIDENCE.limits.replace("1                    1 ", limit)
         assert states(limits=changed)["cores"].status == "unavailable", limit
     assert states(limits="")["cores"].status == "unavailable"
@@ -202,7 +228,11 @@ def test_a_workspace_without_id_maps_is_degraded() -> None:
 
 
 def workspace_line(kind: str, access: str) -> str:
-    return re.sub(rf"{WORKSPACE} rw,(.*?) - overlay none rw", rf"{WORKSPACE} {access},\1 - {kind} none rw", MOUNTINFO)
+    return re.sub(
+        rf"{WORKSPACE} rw,(.*?) - overlay none rw",
+        rf"{WORKSPACE} {access},\1 - {kind} none rw",
+        MOUNTINFO,
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,7 +246,9 @@ def workspace_line(kind: str, access: str) -> str:
         ("cow", "ext4", "rw", "unavailable"),
     ],
 )
-def test_the_workspace_is_what_its_mode_says(mode: str, kind: str, access: str, status: str) -> None:
+def test_the_workspace_is_what_its_mode_says(
+    mode: str, kind: str, access: str, status: str
+) -> None:
     wanted = msgspec.structs.replace(WANTED, workspace_mode=mode)
     assert states(wanted, mountinfo=workspace_line(kind, access))["workspace"].status == status
 
@@ -246,7 +278,9 @@ def test_no_limit_asked_for_is_said_so() -> None:
 
 
 def test_a_terminal_is_said_so() -> None:
-    assert states(msgspec.structs.replace(WANTED, tty=True))["stdio"].detail == "a terminal of its own"
+    assert (
+        states(msgspec.structs.replace(WANTED, tty=True))["stdio"].detail == "a terminal of its own"
+    )
 
 
 @given(st.lists(st.integers(0, len(STATUS.splitlines()) - 1), min_size=1, unique=True))
@@ -254,7 +288,9 @@ def test_a_terminal_is_said_so() -> None:
 def test_evidence_with_holes_is_never_enforced_for_what_it_lacks(missing: list[int]) -> None:
     lines = STATUS.splitlines()
     gone = {lines[number].partition(":")[0] for number in missing}
-    found = states(status="\n".join(line for number, line in enumerate(lines) if number not in missing))
+    found = states(
+        status="\n".join(line for number, line in enumerate(lines) if number not in missing)
+    )
     assert (found["identity"].status != "enforced") == bool(gone & {"Uid", "Gid", "Groups"})
     assert (found["seccomp"].status != "enforced") == bool(gone & {"Seccomp", "Seccomp_filters"})
     needed = {"NoNewPrivs", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}
@@ -272,6 +308,10 @@ def test_nonsense_is_answered_and_not_enforced(status: str, mountinfo: str, uid_
 def test_who_tells_of_files_is_said() -> None:
     wanted = msgspec.structs.replace(WANTED, files=True)
     assert states(wanted)["files"].status == "enforced"
-    missing = states(wanted, files_missing="no fanotify group can be made: Operation not permitted")["files"]
+    missing = states(
+        wanted, files_missing="no fanotify group can be made: Operation not permitted"
+    )["files"]
     assert missing.status == "unavailable" and "not permitted" in missing.detail
-    assert states(files_missing="no fanotify")["files"].status == "enforced", "nothing was asked for"
+    assert states(files_missing="no fanotify")["files"].status == "enforced", (
+        "nothing was asked for"
+    )

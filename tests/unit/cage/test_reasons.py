@@ -28,12 +28,29 @@ OOM = Usage(memory_limit=512 * MIB, memory_peak=512 * MIB, oom_kills=1)
             137,
             "killed: memory limit 512 MiB reached, peak 512 MiB, 1 OOM kill",
         ),
-        (EndFacts(usage=OOM), "memory", 137, "killed: memory limit 512 MiB reached, peak 512 MiB, 1 OOM kill"),
-        (EndFacts(cause="budget", detail="$1.00 spent"), "budget", 137, "killed: budget $1.00 spent"),
-        (EndFacts(cause="loop", detail="same request 5 times"), "loop", 137, "killed: same request 5 times"),
+        (
+            EndFacts(usage=OOM),
+            "memory",
+            137,
+            "killed: memory limit 512 MiB reached, peak 512 MiB, 1 OOM kill",
+        ),
+        (
+            EndFacts(cause="budget", detail="$1.00 spent"),
+            "budget",
+            137,
+            "killed: budget $1.00 spent",
+        ),
+        (
+            EndFacts(cause="loop", detail="same request 5 times"),
+            "loop",
+            137,
+            "killed: same request 5 times",
+        ),
         (
             EndFacts(
-                cause="wall_clock", limits=Limits(wall_clock_ns=60 * NS_PER_S), usage=Usage(wall_ns=61 * NS_PER_S)
+                cause="wall_clock",
+                limits=Limits(wall_clock_ns=60 * NS_PER_S),
+                usage=Usage(wall_ns=61 * NS_PER_S),
             ),
             "wall_clock",
             137,
@@ -46,12 +63,32 @@ OOM = Usage(memory_limit=512 * MIB, memory_peak=512 * MIB, oom_kills=1)
             "killed: disk limit 2 GiB reached, 2 GiB used",
         ),
         (EndFacts(cause="stopped", status=0, detail="user u"), "stopped", 0, "stopped by user u"),
-        (EndFacts(cause="stopped", signal=15, detail="user u"), "stopped", 143, "stopped by user u"),
+        (
+            EndFacts(cause="stopped", signal=15, detail="user u"),
+            "stopped",
+            143,
+            "stopped by user u",
+        ),
         (EndFacts(cause="stopped", detail="user u"), "stopped", 137, "stopped by user u"),
-        (EndFacts(cause="not_found", detail="frob"), "not_found", 127, "not started: frob: not found"),
-        (EndFacts(cause="cannot_execute", detail="./x"), "cannot_execute", 126, "not started: ./x: cannot be executed"),
+        (
+            EndFacts(cause="not_found", detail="frob"),
+            "not_found",
+            127,
+            "not started: frob: not found",
+        ),
+        (
+            EndFacts(cause="cannot_execute", detail="./x"),
+            "cannot_execute",
+            126,
+            "not started: ./x: cannot be executed",
+        ),
         (EndFacts(cause="failed_start", detail="pivot"), "failed_start", 125, "not started: pivot"),
-        (EndFacts(cause="client_gone", signal=9), "client_gone", 137, "killed: the client went away"),
+        (
+            EndFacts(cause="client_gone", signal=9),
+            "client_gone",
+            137,
+            "killed: the client went away",
+        ),
     ],
 )
 def test_ends(facts, kind, code, reason):
@@ -60,7 +97,11 @@ def test_ends(facts, kind, code, reason):
 
 def test_an_init_that_reported_nothing_is_our_failure():
     end = explain_end(EndFacts(detail="init died"))
-    assert (end.kind, end.exit_code, end.reason) == ("internal", 125, "killed: AKIOS failed: init died")
+    assert (end.kind, end.exit_code, end.reason) == (
+        "internal",
+        125,
+        "killed: AKIOS failed: init died",
+    )
 
 
 def test_limits_that_were_felt_are_told_with_the_agents_own_end():
@@ -71,7 +112,9 @@ def test_limits_that_were_felt_are_told_with_the_agents_own_end():
 
 
 def test_a_detail_with_braces_is_text():
-    assert explain_end(EndFacts(cause="loop", detail="{status} {0}")).reason == "killed: {status} {0}"
+    assert (
+        explain_end(EndFacts(cause="loop", detail="{status} {0}")).reason == "killed: {status} {0}"
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -82,7 +125,9 @@ def test_a_detail_with_braces_is_text():
     st.text(alphabet=string.printable, max_size=10),
     st.integers(0, 3),
 )
-def test_every_combination_has_an_end_in_the_range_of_exit_codes(cause, status, signal, detail, oom_kills):
+def test_every_combination_has_an_end_in_the_range_of_exit_codes(
+    cause, status, signal, detail, oom_kills
+):
     end = explain_end(EndFacts(cause, status, signal, Usage(oom_kills=oom_kills), Limits(), detail))
     assert end.kind in REASONS and 0 <= end.exit_code <= 255 and end.reason
     if cause:

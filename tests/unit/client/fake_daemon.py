@@ -1,7 +1,9 @@
-"""A daemon for tests of the client: the real socket, session and dispatch; cages are plain child processes.
+"""A daemon for tests of the client: the real socket, session and dispatch; cages are plain child
+processes.
 
 Run as ``python fake_daemon.py SOCKET``; prints a line when it listens.  ``env`` of a run may hold
-``FAKE_ENDED``: ``kind|reason|changes`` of its Ended, and ``FAKE_SPENT``: micro-USD and calls, as in ``1500|2``.
+``FAKE_ENDED``: ``kind|reason|changes`` of its Ended, and ``FAKE_SPENT``: micro-USD and calls, as in
+``1500|2``.
 """
 
 from __future__ import annotations
@@ -51,14 +53,18 @@ from akiosd.wire.messages import (
 
 
 class Cage:
-    def __init__(self, info: CageInfo, process: trio.Process, keep: list[int], limits: Budget) -> None:
+    def __init__(
+        self, info: CageInfo, process: trio.Process, keep: list[int], limits: Budget
+    ) -> None:
         self.info, self.process, self.keep, self.limits = info, process, keep, limits
 
     def look(self) -> CageInfo:
         """An ended one has changes where there is a view (see ``FakeDaemon.view``)."""
         if not self.info.ended_ns:
             return self.info
-        return msgspec.structs.replace(self.info, changes=os.path.isdir(self.info.workspace + b"-view"))
+        return msgspec.structs.replace(
+            self.info, changes=os.path.isdir(self.info.workspace + b"-view")
+        )
 
     @property
     def usage(self) -> Usage:
@@ -68,11 +74,19 @@ class Cage:
         """With a model whose name is not to be trusted, and a call under way."""
         info = self.info
         return BudgetReply(
-            cage=info.cage, limits=self.limits, usd_micro=info.usd_micro, calls=info.calls, input_tokens=1200,
-            output_tokens=34, reserved_usd_micro=20_000, reserved_tokens=50, open_calls=1, refused=3,
+            cage=info.cage,
+            limits=self.limits,
+            usd_micro=info.usd_micro,
+            calls=info.calls,
+            input_tokens=1200,
+            output_tokens=34,
+            reserved_usd_micro=20_000,
+            reserved_tokens=50,
+            open_calls=1,
+            refused=3,
             models=(ModelSpend("openai/\x1b[31m", info.calls, info.usd_micro, 1200, 34),),
             open=(OpenCall("openai/gpt-4o", 20_000, 2_000_000_000),),
-        )  # fmt: skip
+        )
 
 
 class FakeDaemon:
@@ -81,7 +95,9 @@ class FakeDaemon:
         self.nursery = nursery
         self.committed: list[int] = []
 
-    async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
+    async def handle(
+        self, peer: Peer, request: Message, fds: list[int], client: ClientConnection
+    ) -> None:
         match request:
             case Run():
                 await self.run(peer, request, identify(fds[0]), client)
@@ -101,7 +117,9 @@ class FakeDaemon:
                 await client.reply(self.cages[request.cage].budget())
             case List():
                 here = identify(fds[0]) if fds else None
-                await client.reply(Cages(cages=tuple(cage.look() for cage in self.cages.values()), here=here))
+                await client.reply(
+                    Cages(cages=tuple(cage.look() for cage in self.cages.values()), here=here)
+                )
             case Doctor():
                 raise AkiosError("line\none \x1b[31mred", "there", "do")
             case View():
@@ -114,7 +132,9 @@ class FakeDaemon:
                 raise DeniedError("not here", type(request).__name__)
 
     async def view(self, workspace: bytes, cage: str, client: ClientConnection) -> None:
-        """The view is the directory beside the workspace whose name ends in ``-view``; without it: no changes."""
+        """The view is the directory beside the workspace whose name ends in ``-view``; without it:
+        no changes.
+        """
         fds: list[int] = []
         try:
             for path in (workspace + b"-view", workspace):
@@ -125,12 +145,18 @@ class FakeDaemon:
         finally:
             close_fds(fds)
 
-    async def run(self, peer: Peer, request: Run, directory: DirectoryId, client: ClientConnection) -> None:
+    async def run(
+        self, peer: Peer, request: Run, directory: DirectoryId, client: ClientConnection
+    ) -> None:
         if request.argv[0] == b"refused":
             await client.reply(Error(what="no such program inside", where="exec", code=127))
             return
         name = f"c-{len(self.cages):012d}"
-        kwargs: dict[str, Any] = {"cwd": os.fsdecode(request.cwd), "env": dict(request.env), "start_new_session": True}
+        kwargs: dict[str, Any] = {
+            "cwd": os.fsdecode(request.cwd),
+            "env": dict(request.env),
+            "start_new_session": True,
+        }
         if request.tty is not None:
             master, slave = pty.openpty()
             size = struct.pack("HHHH", request.tty.rows, request.tty.columns, 0, 0)
@@ -164,7 +190,9 @@ class FakeDaemon:
         cage = Cage(info, process, outer, request.policy.budget)
         self.cages[name] = cage
         given = [] if request.detach else outer
-        await client.reply(Started(cage=name, tty=request.tty is not None, notes=("a note",)), given)
+        await client.reply(
+            Started(cage=name, tty=request.tty is not None, notes=("a note",)), given
+        )
         if request.detach:
             if request.tty is None:
                 os.close(outer.pop(0))
@@ -182,7 +210,14 @@ class FakeDaemon:
         code = code if code >= 0 else 128 - code
         name = cage.info.cage
         await client.reply(
-            Ended(cage=name, exit_code=code, kind=kind, reason=reason, changes=bool(changes), usage=cage.usage)
+            Ended(
+                cage=name,
+                exit_code=code,
+                kind=kind,
+                reason=reason,
+                changes=bool(changes),
+                usage=cage.usage,
+            )
         )
 
 
@@ -190,7 +225,9 @@ async def main(path: str) -> None:
     async with trio.open_nursery() as nursery:
         listener = await open_unix_listener(path)
         await nursery.start(
-            lambda task_status: serve_clients(listener, FakeDaemon(nursery), Gate(), task_status=task_status)
+            lambda task_status: serve_clients(
+                listener, FakeDaemon(nursery), Gate(), task_status=task_status
+            )
         )
         print("listening", flush=True)
         # The test's end of this pipe closes when the test is gone, however it went.

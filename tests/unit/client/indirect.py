@@ -7,14 +7,25 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from akiosctl.changes import DEFAULT_PROTECTED, CommitReport, Plan, Rules, commit, compare, make_plan, survey_workspace
+from akiosctl.changes import (
+    DEFAULT_PROTECTED,
+    CommitReport,
+    Plan,
+    Rules,
+    commit,
+    compare,
+    make_plan,
+    survey_workspace,
+)
 
 QUICK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """A commit syncs its file system; of this one nothing is on a disk."""
 
 
 class Desk:
-    """``place`` is the workspace, ``home`` the developer's; ``$PWNED`` is the file that a planted command makes."""
+    """``place`` is the workspace, ``home`` the developer's; ``$PWNED`` is the file that a planted
+    command makes.
+    """
 
     def __init__(self, base: Path, below: str = "") -> None:
         self.base = base
@@ -34,10 +45,19 @@ class Desk:
             "DESK": str(self.place),
             "BASE": str(self.base),
             "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_AUTHOR_NAME": "n", "GIT_AUTHOR_EMAIL": "e", "GIT_COMMITTER_NAME": "n", "GIT_COMMITTER_EMAIL": "e",
+            "GIT_AUTHOR_NAME": "n",
+            "GIT_AUTHOR_EMAIL": "e",
+            "GIT_COMMITTER_NAME": "n",
+            "GIT_COMMITTER_EMAIL": "e",
             "EVIL": f"#!/bin/sh\ntouch {self.mark}\n",
-        }  # fmt: skip
-        subprocess.run(["bash", "-ec", script], cwd=cwd or self.place, env=env, capture_output=True, check=False)
+        }
+        subprocess.run(
+            ["bash", "-ec", script],
+            cwd=cwd or self.place,
+            env=env,
+            capture_output=True,
+            check=False,
+        )
 
     def caged(self, script: str, survey: bool = True) -> tuple[Plan, CommitReport]:
         """The script runs on a copy, and what it changed is committed, as far as it may be."""

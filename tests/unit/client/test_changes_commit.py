@@ -80,7 +80,9 @@ def trees(tmp_path: Path) -> Iterator[Trees]:
 
 
 def snapshot(root: Path) -> dict[bytes, tuple[object, ...]]:
-    """Every name below ``root`` with type, mode and content; hard links as the first name of the group."""
+    """Every name below ``root`` with type, mode and content; hard links as the first name of the
+    group.
+    """
     found: dict[bytes, tuple[object, ...]] = {}
     for directory, directories, files in os.walk(os.fsencode(root)):
         for name in sorted(directories + files):
@@ -182,7 +184,9 @@ def test_a_protected_file_gets_no_second_name(trees: Trees) -> None:
     assert not (trees.workspace / "notes").samefile(trees.workspace / ".git/config")
 
 
-def test_a_file_put_in_the_place_of_a_hard_links_other_name_gets_no_second_one(trees: Trees) -> None:
+def test_a_file_put_in_the_place_of_a_hard_links_other_name_gets_no_second_one(
+    trees: Trees,
+) -> None:
     trees.both("f", "same")
     os.link(trees.view / "f", trees.view / "g")
     plan = trees.plan()
@@ -302,7 +306,12 @@ def test_what_became_a_fifo_since_is_not_waited_for(trees: Trees) -> None:
 
 def test_escaping_links_are_refused_and_others_kept_verbatim(trees: Trees) -> None:
     (trees.view / "d").mkdir()
-    for name, target in {"d/up": "../x", "py": "/usr/bin/python3", "dangling": "nowhere", "self": "self"}.items():
+    for name, target in {
+        "d/up": "../x",
+        "py": "/usr/bin/python3",
+        "dangling": "nowhere",
+        "self": "self",
+    }.items():
         (trees.view / name).symlink_to(target)
     assert trees.commit().failure is None
     assert os.readlink(trees.workspace / "d/up") == "../x"
@@ -374,7 +383,9 @@ def perform(trees: Trees, plan: Plan) -> list[str]:
     """Every operation on its own, as if those before it had not failed."""
     committer = Committer(trees.workspace_fd, trees.view_fd)
     assert committer.stage(plan.operations) is None
-    reasons = [failure.reason for operation in plan.operations if (failure := committer.perform(operation))]
+    reasons = [
+        failure.reason for operation in plan.operations if (failure := committer.perform(operation))
+    ]
     assert committer.finish() == b""
     return reasons
 
@@ -398,7 +409,12 @@ def test_a_directory_swapped_for_a_link_is_never_followed(trees: Trees, swap: st
         (target / name).write_text("user's")
     swapped = trees.workspace / ("d" if swap == "above" else "d/sub")
     swapped.rename(trees.workspace / "moved")
-    links = {"absolute": str(trees.outside), "relative": "../../outside", "inside": "../.git/hooks", "above": ".git"}
+    links = {
+        "absolute": str(trees.outside),
+        "relative": "../../outside",
+        "inside": "../.git/hooks",
+        "above": ".git",
+    }
     swapped.symlink_to(links[swap])
     before = snapshot(target)
     assert len(perform(trees, plan)) == 5
@@ -466,7 +482,9 @@ def test_without_rename_flags_the_commit_still_works(
     assert snapshot(trees.workspace) == snapshot(trees.view)
 
 
-def test_a_failure_stops_before_anything_is_removed(trees: Trees, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_stops_before_anything_is_removed(
+    trees: Trees, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trees.both("a-old", "content")
     (trees.view / "a-old").rename(trees.view / "b-new")
     (trees.view / "c-new").write_text("c")
@@ -530,8 +548,14 @@ def test_any_failing_step_leaves_the_workspace_as_it_was(
         plan = trees.plan()
         victim = plan.operations[index]
 
-        def failing(self: Committer, operation: Operation, victim: Operation = victim) -> Failure | None:
-            return Failure(operation, "made to fail") if operation is victim else perform_one(self, operation)
+        def failing(
+            self: Committer, operation: Operation, victim: Operation = victim
+        ) -> Failure | None:
+            return (
+                Failure(operation, "made to fail")
+                if operation is victim
+                else perform_one(self, operation)
+            )
 
         monkeypatch.setattr(Committer, "perform", failing)
         report = commit(trees.workspace_fd, trees.view_fd, plan)
@@ -553,7 +577,9 @@ def test_directories_closed_for_writing_are_made_and_removed(trees: Trees) -> No
     assert snapshot(trees.workspace) == snapshot(trees.view)
 
 
-def test_what_cannot_be_rolled_back_is_kept_and_named(trees: Trees, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_rolled_back_is_kept_and_named(
+    trees: Trees, monkeypatch: pytest.MonkeyPatch
+) -> None:
     busy_trees(trees)
     plan = trees.plan()
     perform_one, count = Committer.perform, len(plan.operations)
@@ -572,7 +598,9 @@ def test_what_cannot_be_rolled_back_is_kept_and_named(trees: Trees, monkeypatch:
     assert any("rolled back" in note for note in report.notes)
 
 
-def test_across_subvolumes_files_are_copied_into_place(trees: Trees, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_across_subvolumes_files_are_copied_into_place(
+    trees: Trees, monkeypatch: pytest.MonkeyPatch
+) -> None:
     busy_trees(trees)
     monkeypatch.setattr("akiosctl.changes.primitives.renameat2", subvolume)
     report = trees.commit()
@@ -581,7 +609,9 @@ def test_across_subvolumes_files_are_copied_into_place(trees: Trees, monkeypatch
     assert_no_temporaries(trees.workspace)
 
 
-def test_where_hard_links_are_forbidden_files_are_copied(trees: Trees, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_hard_links_are_forbidden_files_are_copied(
+    trees: Trees, monkeypatch: pytest.MonkeyPatch
+) -> None:
     busy_trees(trees)
 
     def forbidden(*_: object, **__: object) -> None:
@@ -662,14 +692,18 @@ def test_too_many_changes_are_refused_clearly(trees: Trees) -> None:
 def test_unreadable_entries_are_problems_not_crashes(trees: Trees) -> None:
     (trees.view / "d").mkdir(mode=0)
     changes = trees.diff().changes
-    assert [(c.path, c.problem) for c in changes] == [(b"d", "cannot be read with your permissions")]
+    assert [(c.path, c.problem) for c in changes] == [
+        (b"d", "cannot be read with your permissions")
+    ]
     (trees.view / "d").chmod(0o700)
 
 
 def test_changes_with_problems_are_refused(trees: Trees) -> None:
     (trees.workspace / "f").touch()
     entry = read_entry(trees.workspace_fd, b"f")
-    diff = Diff((Change(ChangeKind.MODIFIED, b"f", entry, entry, "cannot be read with your permissions"),))
+    diff = Diff(
+        (Change(ChangeKind.MODIFIED, b"f", entry, entry, "cannot be read with your permissions"),)
+    )
     assert make_plan(diff, Rules()).blocked
 
 
@@ -677,16 +711,21 @@ def test_changes_with_problems_are_refused(trees: Trees) -> None:
 
 _NAMES = st.sampled_from([b"a", b"b", b"c", b"a\nb", b"\xff", b"a-b", b"A"])
 _LEAF = st.one_of(
-    st.tuples(st.just("file"), st.binary(max_size=6), st.sampled_from([0o644, 0o755, 0o600, 0o444])),
+    st.tuples(
+        st.just("file"), st.binary(max_size=6), st.sampled_from([0o644, 0o755, 0o600, 0o444])
+    ),
     st.tuples(st.just("link"), st.sampled_from([b"a", b"nowhere", b"a/b"])),
     st.tuples(st.just("hard"), st.integers(0, 2)),
 )
-# A directory that its owner may not write can be changed by root alone (the agent had to open and close it again).
+# A directory that its owner may not write can be changed by root alone (the agent had to open and
+# close it again).
 _DIRECTORY_MODES = [0o755, 0o700, 0o555] if os.geteuid() == 0 else [0o755, 0o700]
 _TREE = st.recursive(
     _LEAF,
     lambda inner: st.tuples(
-        st.just("dir"), st.dictionaries(_NAMES, inner, max_size=4), st.sampled_from(_DIRECTORY_MODES)
+        st.just("dir"),
+        st.dictionaries(_NAMES, inner, max_size=4),
+        st.sampled_from(_DIRECTORY_MODES),
     ),
     max_leaves=10,
 )
@@ -724,12 +763,17 @@ def link_groups(root: Path) -> set[frozenset[bytes]]:
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_ROOT, _ROOT, st.booleans())
 def test_after_a_commit_the_trees_are_equal(
-    old: dict[bytes, tuple[object, ...]], new: dict[bytes, tuple[object, ...]], empty_workspace: bool
+    old: dict[bytes, tuple[object, ...]],
+    new: dict[bytes, tuple[object, ...]],
+    empty_workspace: bool,
 ) -> None:
     with tempfile.TemporaryDirectory() as base:
         trees = Trees(Path(base))
         try:
-            for name, root, tree in (("p", trees.workspace, {} if empty_workspace else old), ("q", trees.view, new)):
+            for name, root, tree in (
+                ("p", trees.workspace, {} if empty_workspace else old),
+                ("q", trees.view, new),
+            ):
                 pool = Path(base) / name
                 pool.mkdir()
                 build(os.fsencode(root), tree, os.fsencode(pool))

@@ -1,4 +1,6 @@
-"""Git's index read from values: every index git writes passes, none passes by which git would write into ``.git``."""
+"""Git's index read from values: every index git writes passes, none passes by which git would write
+into ``.git``.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,16 @@ from akiosctl.changes.git_index import find_objection, object_to_head, object_to
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 
-NAMES = ["a", "dir/file", "dir/sub/file with space", "x" * 200, "dir/.gitignore", "dir/.github/w", "é", "a\\b"]
+NAMES = [
+    "a",
+    "dir/file",
+    "dir/sub/file with space",
+    "x" * 200,
+    "dir/.gitignore",
+    "dir/.github/w",
+    "é",
+    "a\\b",
+]
 FORMATS = ["sha1", "sha256"]
 
 
@@ -87,14 +98,18 @@ def test_a_table_of_offsets_that_leads_elsewhere_is_no_index(tmp_path: Path, kin
 
 
 def test_names_without_end_are_refused() -> None:
-    """In version 4 each may be one byte longer than the last: a few megabytes hold more than memory does."""
+    """In version 4 each may be one byte longer than the last: a few megabytes hold more than memory
+    does.
+    """
     entry = b"\0" * 60 + struct.pack(">H", 0x0FFF) + b"\0a\0"
     first = [b"\0" * 60 + struct.pack(">H", length) + b"\0a\0" for length in range(1, 0x0FFF)]
     data = struct.pack(">4sII", b"DIRC", 4, 100_000) + b"".join(first) + entry * 95_906 + b"\0" * 20
     assert "cannot be read" in find_objection(data)
 
 
-@pytest.mark.parametrize("data", [b"DIRC", b"DIRC\0\0\0\x02\0\0\0\x01", b"DIRC\0\0\0\x09\0\0\0\0" + b"\0" * 32])
+@pytest.mark.parametrize(
+    "data", [b"DIRC", b"DIRC\0\0\0\x02\0\0\0\x01", b"DIRC\0\0\0\x09\0\0\0\0" + b"\0" * 32]
+)
 def test_what_cannot_be_read_is_refused(data: bytes) -> None:
     assert "cannot be read" in find_objection(data)
 
@@ -103,7 +118,12 @@ def test_what_cannot_be_read_is_refused(data: bytes) -> None:
 def test_names_of_references_that_no_prompt_runs(name: str) -> None:
     line, oid = name.encode(), b"0" * 40
     assert object_to_head(b"ref: refs/heads/" + line + b"\n") == object_to_head(oid + b"\n") == ""
-    assert object_to_packed(b"# pack-refs with: peeled $\n" + oid + b" refs/heads/" + line + b"\n") == ""
+    assert (
+        object_to_packed(b"# pack-refs with: peeled $\n" + oid + b" refs/heads/" + line + b"\n")
+        == ""
+    )
     for active in (b"$(x)", b"`x`", b"${x}"):
         assert "prompt" in object_to_head(b"ref: refs/heads/" + line + active + b"\n")
-        assert "prompt" in object_to_packed(oid + b" refs/tags/ok\n" + oid + b" refs/tags/" + line + active + b"\n")
+        assert "prompt" in object_to_packed(
+            oid + b" refs/tags/ok\n" + oid + b" refs/tags/" + line + active + b"\n"
+        )

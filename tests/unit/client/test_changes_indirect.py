@@ -1,7 +1,8 @@
-"""What the developer's own arrangement leads to: links with protected names, and git's configuration.
+"""What the developer's own arrangement leads to: links with protected names, and git's
+configuration.
 
-Each row is acted out with real git and bash.  The control: the agent's script in the workspace itself, where the
-developer's next command runs what it planted.
+Each row is acted out with real git and bash.  The control: the agent's script in the workspace
+itself, where the developer's next command runs what it planted.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no
 
 
 class Case(NamedTuple):
-    """Scripts: the developer's, the agent's (several runs, each committed), and what the developer does next."""
+    """Scripts: the developer's, the agent's (several runs, each committed), and what the developer
+    does next.
+    """
 
     arranged: str
     planted: tuple[str, ...]
@@ -218,7 +221,9 @@ def test_nothing_planted_runs(base: Path, name: str) -> None:
 )
 def test_ordinary_work_is_committed_whole(base: Path, script: str) -> None:
     desk = Desk(base)
-    desk.shell(f"{GIT}; echo a >a; git add a; git commit -qm a; mkdir shared; ln -s shared/rc .envrc; echo new >u")
+    desk.shell(
+        f"{GIT}; echo a >a; git add a; git commit -qm a; mkdir shared; ln -s shared/rc .envrc; echo new >u"
+    )
     plan, report = desk.caged(script)
     assert plan.refusals == () and plan.operations and report.failure is None
     desk.shell("git fsck && git status && git log && touch $PWNED")
@@ -234,7 +239,9 @@ def test_what_is_reached_gets_no_second_name(base: Path) -> None:
     plan, report = desk.caged("ln env/rc first; ln other second")
     assert plan.refusals == () and report.failure is None
     assert (desk.place / "other").stat().st_nlink == 2, "the control: a link is kept as one"
-    assert (desk.place / "env/rc").stat().st_nlink == 1 and (desk.place / "first").read_text() == "x\n"
+    assert (desk.place / "env/rc").stat().st_nlink == 1 and (
+        desk.place / "first"
+    ).read_text() == "x\n"
 
 
 def test_what_protected_files_only_mention_stays_free(base: Path) -> None:
@@ -248,7 +255,10 @@ def test_what_protected_files_only_mention_stays_free(base: Path) -> None:
     every = "s/lint.py setup.py manage.py lint.py README.md package-lock.json"
     plan, _ = desk.caged(f"for f in {every}; do echo x >$f; done")
     assert [refusal.path for refusal in plan.refusals] == [b"s/lint.py"], plan.refusals
-    assert plan.refusals[0].reason == "protected: .git/hooks/pre-commit names it, and that runs without being called"
+    assert (
+        plan.refusals[0].reason
+        == "protected: .git/hooks/pre-commit names it, and that runs without being called"
+    )
 
 
 @pytest.mark.parametrize(
@@ -264,7 +274,9 @@ def test_what_protected_files_only_mention_stays_free(base: Path) -> None:
         ("remote.new.url /tmp/x", "remote.*.url"), ("submodule.s.update '!x'", "submodule.*.update"),
     ],
 )  # fmt: skip
-def test_a_setting_that_could_run_something_is_refused_by_name(base: Path, line: str, word: str) -> None:
+def test_a_setting_that_could_run_something_is_refused_by_name(
+    base: Path, line: str, word: str
+) -> None:
     desk = Desk(base)
     desk.shell(f"{GIT}; git remote add origin https://example.com/x.git")
     plan, _ = desk.caged(f"git config {line}")

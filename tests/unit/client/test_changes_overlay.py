@@ -1,4 +1,6 @@
-"""The comparison against real overlay mounts, each in a mount namespace of its own that ends with its process."""
+"""The comparison against real overlay mounts, each in a mount namespace of its own that ends with
+its process.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,27 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts an
 ])  # fmt: skip
 def test_overlay(scenario: str, upper: str) -> None:
     with tempfile.TemporaryDirectory() as base:
-        command = ["unshare", "--mount", "--propagation", "private", sys.executable, __file__, scenario, upper, base]
-        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+        command = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            sys.executable,
+            __file__,
+            scenario,
+            upper,
+            base,
+        ]
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 class Overlay:
-    """A workspace of old files under an overlay with the options of a cage; ``inside`` is what the agent sees."""
+    """A workspace of old files under an overlay with the options of a cage; ``inside`` is what the
+    agent sees.
+    """
 
     def __init__(self, base: Path, upper: str) -> None:
         self.base, self.workspace, self.inside = base, base / "workspace", base / "inside"
@@ -53,17 +69,31 @@ class Overlay:
         while probe.stat().st_ctime_ns < first + 60_000_000:
             probe.touch()
         self.started_ns = time.time_ns()
-        options = f"lowerdir={self.workspace},upperdir={self.layers}/upper,workdir={self.layers}/work"
-        mount("overlay", self.inside, "overlay", options + ",redirect_dir=on,metacopy=off,index=off,xino=auto")
+        options = (
+            f"lowerdir={self.workspace},upperdir={self.layers}/upper,workdir={self.layers}/work"
+        )
+        mount(
+            "overlay",
+            self.inside,
+            "overlay",
+            options + ",redirect_dir=on,metacopy=off,index=off,xino=auto",
+        )
 
     def fds(self) -> tuple[int, int]:
-        return os.open(self.workspace, os.O_PATH | os.O_DIRECTORY), os.open(self.inside, os.O_PATH | os.O_DIRECTORY)
+        return os.open(self.workspace, os.O_PATH | os.O_DIRECTORY), os.open(
+            self.inside, os.O_PATH | os.O_DIRECTORY
+        )
 
 
 def mount(source: str, target: Path, kind: str, options: str = "") -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     flags = 4096 if kind == "none" else 0
-    if libc.mount(source.encode(), bytes(target), kind.encode(), ctypes.c_ulong(flags), options.encode()) != 0:
+    if (
+        libc.mount(
+            source.encode(), bytes(target), kind.encode(), ctypes.c_ulong(flags), options.encode()
+        )
+        != 0
+    ):
         raise OSError(ctypes.get_errno(), f"mount {kind} on {target}")
 
 
@@ -77,20 +107,28 @@ def tree(root: Path) -> dict[bytes, tuple[object, ...]]:
             content = os.readlink(path) if is_link else None
             if stat.S_ISREG(status.st_mode):
                 content = Path(os.fsdecode(path)).read_bytes()
-            found[os.path.relpath(path, os.fsencode(root))] = (0 if is_link else status.st_mode, content)
+            found[os.path.relpath(path, os.fsencode(root))] = (
+                0 if is_link else status.st_mode,
+                content,
+            )
     return found
 
 
 def check(overlay: Overlay, expected: set[str] | None = None) -> None:
-    """The fast and the thorough comparison agree, the workspace is as it was, and a commit makes it the view."""
+    """The fast and the thorough comparison agree, the workspace is as it was, and a commit makes it
+    the view.
+    """
     from akiosctl.changes import Rules, commit, compare, make_plan
 
     workspace, view = overlay.fds()
     before = tree(overlay.workspace)
     fast = compare(workspace, view, started_ns=overlay.started_ns)
     thorough = compare(workspace, view)
-    # Listing a directory may move the ctime that overlayfs shows for it, so only what people see is compared.
-    kinds = [[(c.kind, c.path, c.size, c.detail) for c in diff.changes] for diff in (fast, thorough)]
+    # Listing a directory may move the ctime that overlayfs shows for it, so only what people see is
+    # compared.
+    kinds = [
+        [(c.kind, c.path, c.size, c.detail) for c in diff.changes] for diff in (fast, thorough)
+    ]
     assert kinds[0] == kinds[1]
     if expected is not None:
         assert {os.fsdecode(change.path) for change in fast.changes} == expected
@@ -158,7 +196,9 @@ def swapped(overlay: Overlay) -> None:
 
 
 def moved_over(overlay: Overlay) -> None:
-    """An old directory takes the name of an old file, a file that of a directory: each needs the other's place."""
+    """An old directory takes the name of an old file, a file that of a directory: each needs the
+    other's place.
+    """
     for name in ("d/f", "d/sub/g", "file", "e/h"):
         (overlay.workspace / name).parent.mkdir(parents=True, exist_ok=True)
         (overlay.workspace / name).write_text(name)
@@ -207,7 +247,9 @@ def untouched(overlay: Overlay) -> None:
 
 
 def submount(overlay: Overlay) -> None:
-    """A file system mounted in the workspace is no change by itself, and what the agent did there is refused."""
+    """A file system mounted in the workspace is no change by itself, and what the agent did there
+    is refused.
+    """
     from akiosctl.changes import Rules, compare, make_plan
 
     for name in ("mounted", "touched"):
@@ -219,13 +261,17 @@ def submount(overlay: Overlay) -> None:
     (overlay.inside / "touched/mine").write_text("mine")
     workspace, view = overlay.fds()
     plan = make_plan(compare(workspace, view, started_ns=overlay.started_ns), Rules())
-    assert [(r.path, r.reason) for r in plan.refusals] == [(b"touched", "another file system is mounted here")]
+    assert [(r.path, r.reason) for r in plan.refusals] == [
+        (b"touched", "another file system is mounted here")
+    ]
 
 
 def unreadable(overlay: Overlay) -> None:
-    """Others' closed directories and files in a workspace, at work all the time, are no change; the agent's work is.
+    """Others' closed directories and files in a workspace, at work all the time, are no change; the
+    agent's work is.
 
-    The control: of such a directory and file that the agent did change, nothing can be told, and the commit is refused.
+    The control: of such a directory and file that the agent did change, nothing can be told, and
+    the commit is refused.
     """
     from akiosctl.changes import Rules, compare, make_plan
 
@@ -255,8 +301,18 @@ def unreadable(overlay: Overlay) -> None:
     diff = compare(workspace, view, started_ns=overlay.started_ns)
     found = {change.path: change.problem for change in diff.changes}
     closed = "cannot be read with your permissions"
-    assert found == {b"forged": closed, b"gone": "", b"mine": "", b"read": closed, b"touched": closed}
-    assert {refusal.path for refusal in make_plan(diff, Rules()).refusals} == {b"forged", b"read", b"touched"}
+    assert found == {
+        b"forged": closed,
+        b"gone": "",
+        b"mine": "",
+        b"read": closed,
+        b"touched": closed,
+    }
+    assert {refusal.path for refusal in make_plan(diff, Rules()).refusals} == {
+        b"forged",
+        b"read",
+        b"touched",
+    }
 
 
 def random_work(overlay: Overlay) -> None:
@@ -266,7 +322,9 @@ def random_work(overlay: Overlay) -> None:
 
     def step(root: Path) -> None:
         one, two = root / chance.choice(names), root / chance.choice(names)
-        action = chance.choice(["write", "write", "mkdir", "rename", "unlink", "link", "symlink", "chmod"])
+        action = chance.choice(
+            ["write", "write", "mkdir", "rename", "unlink", "link", "symlink", "chmod"]
+        )
         try:
             match action:
                 case "write":
@@ -302,7 +360,16 @@ def main() -> None:
     scenario, upper, base = sys.argv[1:]
     scenarios = {
         function.__name__: function
-        for function in (everything, restored_mtime, swapped, moved_over, opaque, untouched, submount, unreadable)
+        for function in (
+            everything,
+            restored_mtime,
+            swapped,
+            moved_over,
+            opaque,
+            untouched,
+            submount,
+            unreadable,
+        )
     }
     scenarios["random"] = random_work
     scenarios[scenario](Overlay(Path(base), upper))

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akiosctl.changes import DEFAULT_PROTECTED, Change, ChangeKind, Diff, Entry, EntryType, Rules, find_refusals
+from akiosctl.changes import (
+    DEFAULT_PROTECTED,
+    Change,
+    ChangeKind,
+    Diff,
+    Entry,
+    EntryType,
+    Rules,
+    find_refusals,
+)
 from akiosctl.changes.names import fold, protecting_pattern
 from akiosctl.changes.protect import escapes
 from akiosd.values.protected import NAMING_PROGRAMS, PROTECTED_NAMES, TABLE, why_protected
@@ -63,8 +72,12 @@ def test_every_row_of_the_table_says_why_and_from_where() -> None:
 
 
 def test_a_refusal_says_what_acts_on_the_name() -> None:
-    refused = find_refusals(Diff((added(b"a/.envrc", entry()), added(b"own.pem", entry()))), Rules((".envrc", "*.pem")))
-    assert refused[0].reason == "protected name (.envrc): the shell runs it on entering the directory"
+    refused = find_refusals(
+        Diff((added(b"a/.envrc", entry()), added(b"own.pem", entry()))), Rules((".envrc", "*.pem"))
+    )
+    assert (
+        refused[0].reason == "protected name (.envrc): the shell runs it on entering the directory"
+    )
     assert refused[1].reason == "protected name (*.pem): the policy names it"
 
 
@@ -79,13 +92,19 @@ def test_patterns_of_the_policy() -> None:
     assert protecting_pattern(b"anything", ()) is None
 
 
-@given(st.lists(st.sampled_from([b"a", b".git", b"hooks", b"config", b".GIT", b"x"]), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.sampled_from([b"a", b".git", b"hooks", b"config", b".GIT", b"x"]), min_size=1, max_size=8
+    )
+)
 def test_shared_memory_gives_the_same_answers(parts: list[bytes]) -> None:
     known: dict[bytes, str | None] = {}
     for end in range(len(parts), 0, -1):
         path = b"/".join(parts[:end])
         folded = [fold(part) for part in parts[:end]]
-        expected = any(folded[i] == ".git" and folded[i + 1] in ("hooks", "config") for i in range(end - 1))
+        expected = any(
+            folded[i] == ".git" and folded[i + 1] in ("hooks", "config") for i in range(end - 1)
+        )
         assert bool(protecting_pattern(path, DEFAULT_PROTECTED, known)) == expected
         assert bool(protecting_pattern(path, DEFAULT_PROTECTED)) == expected
 
@@ -104,14 +123,27 @@ def test_git_itself_may_not_change_what_it_is() -> None:
 
 
 def test_a_bare_repository_under_any_name() -> None:
-    paths = [b"data", b"data/HEAD", b"data/config", b"data/hooks/post-update", b"data/objects/x", b"other/config"]
+    paths = [
+        b"data",
+        b"data/HEAD",
+        b"data/config",
+        b"data/hooks/post-update",
+        b"data/objects/x",
+        b"other/config",
+    ]
     diff = Diff(tuple(added(path, entry()) for path in paths), frozenset({b"data"}))
-    assert [r.path for r in find_refusals(diff, Rules())] == [b"data/HEAD", b"data/config", b"data/hooks/post-update"]
+    assert [r.path for r in find_refusals(diff, Rules())] == [
+        b"data/HEAD",
+        b"data/config",
+        b"data/hooks/post-update",
+    ]
 
 
 def test_commondir_counts_where_git_would_read_it() -> None:
     """A directory with a HEAD beside it is a repository; the comparison says so."""
-    diff = Diff((added(b"data/commondir", entry()), added(b"data/HEAD", entry())), frozenset({b"data"}))
+    diff = Diff(
+        (added(b"data/commondir", entry()), added(b"data/HEAD", entry())), frozenset({b"data"})
+    )
     assert [r.path for r in find_refusals(diff, Rules())] == [b"data/HEAD", b"data/commondir"]
 
 
@@ -121,8 +153,13 @@ def test_a_directory_does_not_become_a_repository_in_two_steps() -> None:
     for name in (b"HEAD", b"objects", b"refs"):
         assert find_refusals(Diff((added(b"data/" + name, entry()),), repository), Rules())
     old, new = entry(), entry(mode=0o600)
-    for change in (Change(ChangeKind.MODIFIED, b"data/HEAD", old, new), added(b"data/refs/heads/x", new)):
-        assert find_refusals(Diff((change,), repository), Rules()) == [], "one that was there goes on working"
+    for change in (
+        Change(ChangeKind.MODIFIED, b"data/HEAD", old, new),
+        added(b"data/refs/heads/x", new),
+    ):
+        assert find_refusals(Diff((change,), repository), Rules()) == [], (
+            "one that was there goes on working"
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""An agent may rename, link and write as it likes, in several runs: what the host's programs reach is never its own.
+"""An agent may rename, link and write as it likes, in several runs: what the host's programs reach
+is never its own.
 
-The judge knows nothing of how links are resolved here: it opens every protected name as the kernel does, and asks git
-itself for its configuration and its hooks.
+The judge knows nothing of how links are resolved here: it opens every protected name as the kernel
+does, and asks git itself for its configuration and its hooks.
 """
 
 from __future__ import annotations
@@ -28,7 +29,18 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="there is no 
 EVIL = "[core]\n\tfsmonitor = EVIL\n"
 NAMES = ("env", "tools", "rc", "hooks", "inc", "releases", "sub")
 OBEYED = (".envrc", ".vscode", ".yarn", ".claude", "tasks.json", ".git")
-TARGETS = ("env", "tools", "env/rc", "../env/rc", "sub/tools", "rc", "..", "../tools/hooks", "inc", "{place}/env/rc")
+TARGETS = (
+    "env",
+    "tools",
+    "env/rc",
+    "../env/rc",
+    "sub/tools",
+    "rc",
+    "..",
+    "../tools/hooks",
+    "inc",
+    "{place}/env/rc",
+)
 CONFIGS = (
     "",
     "[core]\n\thooksPath = tools/hooks\n",
@@ -48,17 +60,24 @@ _steps = st.one_of(
     st.tuples(st.just("hard"), _paths, _paths),
     st.tuples(st.just("remove"), _paths, st.just("")),
 )
-_arranged = st.lists(st.one_of(_links, _dirs, st.tuples(st.just("write"), _paths, st.just("mine"))), max_size=6)
+_arranged = st.lists(
+    st.one_of(_links, _dirs, st.tuples(st.just("write"), _paths, st.just("mine"))), max_size=6
+)
 
 
 def act(place: Path, real: Path, step: Step) -> None:
-    """One step in ``place``; parents are made as far as that goes, and what the kernel refuses does not happen.
+    """One step in ``place``; parents are made as far as that goes, and what the kernel refuses does
+    not happen.
 
     Nor does what leads out of ``place``: in a cage there is nothing to write to.
     """
     verb, path, argument = step
     target = place / path
-    ends = [target.parent, (place / argument).parent] if verb in ("rename", "hard") else [target.parent]
+    ends = (
+        [target.parent, (place / argument).parent]
+        if verb in ("rename", "hard")
+        else [target.parent]
+    )
     if any(not Path(os.path.realpath(end)).is_relative_to(os.path.realpath(place)) for end in ends):
         return
     with suppress(OSError, shutil.Error):
@@ -103,17 +122,23 @@ def reached(place: Path) -> list[str]:
     """What programs outside would find of the agent's."""
     found = []
     for path in files_by_every_way(place):
-        if protecting_pattern(os.fsencode(path), DEFAULT_PROTECTED) and "EVIL" in (place / path).read_text():
+        if (
+            protecting_pattern(os.fsencode(path), DEFAULT_PROTECTED)
+            and "EVIL" in (place / path).read_text()
+        ):
             found.append(path)
     env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
     words = (["config", "--list", "--includes"], ["rev-parse", "--git-path", "hooks"])
     config, hooks = (
-        subprocess.run(["git", *word], cwd=place, env=env, capture_output=True, text=True).stdout for word in words
+        subprocess.run(["git", *word], cwd=place, env=env, capture_output=True, text=True).stdout
+        for word in words
     )
     found += [line for line in config.splitlines() if "EVIL" in line]
     if hooks:
         hook_files = files_by_every_way(place / hooks.rstrip("\n"), depth=1)
-        found += [name for name in hook_files if "EVIL" in (place / hooks.rstrip("\n") / name).read_text()]
+        found += [
+            name for name in hook_files if "EVIL" in (place / hooks.rstrip("\n") / name).read_text()
+        ]
     return found
 
 
@@ -129,7 +154,9 @@ def commit_all_that_may_be(place: Path, view: Path, survey: bool) -> None:
             os.close(fd)
 
 
-def history(config: str, arranged: list[Step], runs: list[list[Step]], survey: bool = True) -> list[str]:
+def history(
+    config: str, arranged: list[Step], runs: list[list[Step]], survey: bool = True
+) -> list[str]:
     with tempfile.TemporaryDirectory(dir=QUICK) as base:
         place, view = Path(base, "place"), Path(base, "view")
         place.mkdir()
@@ -151,23 +178,37 @@ TWO_RUNS: list[list[Step]] = [[EVIL_RC], [("link", "tools", "env")]]
 
 @needs_git
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(CONFIGS), _arranged, st.lists(st.lists(_steps, max_size=6), min_size=1, max_size=3))
+@given(
+    st.sampled_from(CONFIGS),
+    _arranged,
+    st.lists(st.lists(_steps, max_size=6), min_size=1, max_size=3),
+)
 @example("", [("link", ".envrc", "env/rc")], [[("write", "env/rc", EVIL)]])
 @example("", [("link", ".envrc", "tools/rc")], TWO_RUNS)
 @example("", [("link", ".envrc", "..")], [[("write", "env", EVIL)]])
 @example(CONFIGS[1], [], [[("write", "env/hooks/x", EVIL)], [("link", "tools", "env")]])
 @example(CONFIGS[2], [], [[("write", "tools/inc", EVIL)], [("link", "env", "tools")]])
 @example("", [], [[("write", "tools/releases", EVIL), ("link", ".yarn", "tools")]])
-@example("", [("link", "env", "sub"), ("link", ".envrc", "env/rc")], [[("remove", "env", ""), EVIL_RC]])
-def test_nothing_of_the_agents_is_reached(config: str, arranged: list[Step], runs: list[list[Step]]) -> None:
+@example(
+    "", [("link", "env", "sub"), ("link", ".envrc", "env/rc")], [[("remove", "env", ""), EVIL_RC]]
+)
+def test_nothing_of_the_agents_is_reached(
+    config: str, arranged: list[Step], runs: list[list[Step]]
+) -> None:
     assert history(config, arranged, runs) == []
 
 
 @needs_git
 @pytest.mark.named_set("histories")
 @settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(CONFIGS), _arranged, st.lists(st.lists(_steps, max_size=10), min_size=1, max_size=4))
-def test_nothing_of_the_agents_is_reached_in_many(config: str, arranged: list[Step], runs: list[list[Step]]) -> None:
+@given(
+    st.sampled_from(CONFIGS),
+    _arranged,
+    st.lists(st.lists(_steps, max_size=10), min_size=1, max_size=4),
+)
+def test_nothing_of_the_agents_is_reached_in_many(
+    config: str, arranged: list[Step], runs: list[list[Step]]
+) -> None:
     assert history(config, arranged, runs) == []
 
 
@@ -181,7 +222,9 @@ def test_nothing_of_the_agents_is_reached_in_many(config: str, arranged: list[St
         (CONFIGS[2], [], [[("write", "env/inc", EVIL)]]),
     ],
 )
-def test_names_alone_would_not_do(config: str, arranged: list[Step], runs: list[list[Step]]) -> None:
+def test_names_alone_would_not_do(
+    config: str, arranged: list[Step], runs: list[list[Step]]
+) -> None:
     """The control: the judge sees what comes through when only names are looked at."""
     assert history(config, arranged, runs, survey=False) != []
 
@@ -207,7 +250,9 @@ def test_configuration_is_read_as_git_reads_it(pieces: list[bytes]) -> None:
         with pytest.raises(BadConfigError):
             parse_config(data)
         return
-    assert [plain(line_of(one)) for one in parse_config(data)] == list(map(plain, done.stdout.split(b"\0")[:-1]))
+    assert [plain(line_of(one)) for one in parse_config(data)] == list(
+        map(plain, done.stdout.split(b"\0")[:-1])
+    )
 
 
 def line_of(setting: Setting) -> bytes:

@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from akiosctl.changes import compare
-from akiosctl.changes.render import quote_path, render_list, render_patch, render_stat, to_json, unified, visible
+from akiosctl.changes.render import (
+    quote_path,
+    render_list,
+    render_patch,
+    render_stat,
+    to_json,
+    unified,
+    visible,
+)
 
 
 def test_quoting_is_that_of_git() -> None:
@@ -26,7 +34,10 @@ def test_quoting_is_that_of_git() -> None:
 
 @given(st.binary(max_size=40))
 def test_nothing_printed_can_drive_a_terminal(data: bytes) -> None:
-    for text in (quote_path(data), visible(data.decode("utf-8", "surrogateescape").replace("\n", ""))):
+    for text in (
+        quote_path(data),
+        visible(data.decode("utf-8", "surrogateescape").replace("\n", "")),
+    ):
         text.encode("utf-8")
         assert not re.search("[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
 
@@ -53,7 +64,9 @@ def apply_patch(before: list[str], patch: list[str]) -> list[str]:
     return result + before[position:]
 
 
-@given(st.lists(st.sampled_from("abcde"), max_size=40), st.lists(st.sampled_from("abcde"), max_size=40))
+@given(
+    st.lists(st.sampled_from("abcde"), max_size=40), st.lists(st.sampled_from("abcde"), max_size=40)
+)
 def test_unified_hunks_rebuild_the_new_text(before: list[str], after: list[str]) -> None:
     patch = list(unified(before, after))
     assert apply_patch(before, patch) == after

@@ -1,8 +1,10 @@
-"""Which cage a verb means, over every history of directories, names, runs, failures, restarts and verbs.
+"""Which cage a verb means, over every history of directories, names, runs, failures, restarts and
+verbs.
 
-The world below does to values what users, akiosd and the kernel do: directories are made, removed (their numbers are
-used again), renamed, linked to and nested; cages start, fail, end with changes or without, are settled; akiosd is
-restarted and killed.  What it knows besides, the truth, is which directory *object* each cage was started in.
+The world below does to values what users, akiosd and the kernel do: directories are made, removed
+(their numbers are used again), renamed, linked to and nested; cages start, fail, end with changes
+or without, are settled; akiosd is restarted and killed.  What it knows besides, the truth, is which
+directory *object* each cage was started in.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class World(RuleBasedStateMachine):
         self.started_in: dict[str, Place] = {}
         self.unstarted: set[str] = set()
 
-    # ---- directories -------------------------------------------------------------------------------
+    # ---- directories -----------------------------------------------------------------------------
 
     @initialize()
     def begin(self) -> None:
@@ -87,24 +89,41 @@ class World(RuleBasedStateMachine):
         living = [place for place in self.places if place.alive]
         return living[which % len(living)]
 
-    # ---- cages -------------------------------------------------------------------------------------
+    # ---- cages -----------------------------------------------------------------------------------
 
-    @rule(which=st.integers(0, 9), user=st.sampled_from(USERS), seed=st.integers(0, 4), jump=st.integers(-9, 9))
+    @rule(
+        which=st.integers(0, 9),
+        user=st.sampled_from(USERS),
+        seed=st.integers(0, 4),
+        jump=st.integers(-9, 9),
+    )
     def start(self, which: int, user: int, seed: int, jump: int) -> None:
-        """Ids are random, but here they share long beginnings; the host's clock jumps; names are claimed, not true."""
+        """Ids are random, but here they share long beginnings; the host's clock jumps; names are
+        claimed, not true.
+        """
         place = self._pick(which)
         self.clock, self.order = max(0, self.clock + jump), self.order + 1
         name = make_cage_id((seed + 32 * self.order).to_bytes(8, "big"))
         self.started_in[name] = place
         self.running[name] = CageInfo(
-            name, user, "last", "running", (b"last",), b"/w/lie", self.clock, directory=place.id, order=self.order
+            name,
+            user,
+            "last",
+            "running",
+            (b"last",),
+            b"/w/lie",
+            self.clock,
+            directory=place.id,
+            order=self.order,
         )
 
     @rule(which=st.integers(0, 99), how=st.sampled_from(("changes", "nothing", "failed")))
     @precondition(lambda self: self.running)
     def end(self, which: int, how: str) -> None:
         name = sorted(self.running)[which % len(self.running)]
-        info = msgspec.structs.replace(self.running.pop(name), state="ended", ended_ns=1, changes=how == "changes")
+        info = msgspec.structs.replace(
+            self.running.pop(name), state="ended", ended_ns=1, changes=how == "changes"
+        )
         if how == "failed":
             self.unstarted.add(name)
         if info.changes:
@@ -121,12 +140,14 @@ class World(RuleBasedStateMachine):
     def restart(self) -> None:
         """Killed: what ran has ended, and its changes are kept."""
         for name in list(self.running):
-            self.kept[name] = msgspec.structs.replace(self.running.pop(name), state="ended", ended_ns=1, changes=True)
+            self.kept[name] = msgspec.structs.replace(
+                self.running.pop(name), state="ended", ended_ns=1, changes=True
+            )
         self.ended = Remembered(self.on_disk.values())
         known = [*self.kept.values(), *self.ended.infos()]
         self.order = max((info.order for info in known), default=0)
 
-    # ---- verbs -------------------------------------------------------------------------------------
+    # ---- verbs -----------------------------------------------------------------------------------
 
     def _infos(self) -> list[CageInfo]:
         return [*self.running.values(), *self.kept.values(), *self.ended.infos()]
@@ -138,7 +159,14 @@ class World(RuleBasedStateMachine):
         at = self._at(where) if where is not None else None
         need = {"attach": "running", "logs": "", "stop": ""}.get(word, "changes")
         try:
-            return choose(own, others, at.id if at else None, name, writes=word not in ("diff", "logs"), need=need)  # type: ignore[arg-type]
+            return choose(
+                own,
+                others,
+                at.id if at else None,
+                name,
+                writes=word not in ("diff", "logs"),
+                need=need,
+            )  # type: ignore[arg-type]
         except AkiosError as error:
             assert error.what and error.where and error.next
             return None
@@ -154,7 +182,11 @@ class World(RuleBasedStateMachine):
         here = self._at(where) if where is not None else None
         assert here is self.started_in[found.cage], "it was started in another directory"
         assert found.uid == user
-        same = [info for info in self._infos() if info.uid == user and self.started_in[info.cage] is here]
+        same = [
+            info
+            for info in self._infos()
+            if info.uid == user and self.started_in[info.cage] is here
+        ]
         assert found.order == max(info.order for info in same), "there is a newer one here"
         if word in ("commit", "discard"):
             assert found.cage not in self.unstarted and found.changes
@@ -175,7 +207,9 @@ class World(RuleBasedStateMachine):
         assert found.uid == user or (user == 0 and not [info for info in alike if info.uid == user])
         assert len([info for info in alike if info.uid == found.uid]) == 1
         if word != "diff":
-            assert found.cage == name or (found.uid == user and len(name.removeprefix("c-")) >= MIN_PREFIX)
+            assert found.cage == name or (
+                found.uid == user and len(name.removeprefix("c-")) >= MIN_PREFIX
+            )
         if word in ("commit", "discard"):
             self._settle(found)
 
@@ -214,19 +248,29 @@ def test_a_cage_of_an_older_daemon_has_no_directory_and_is_nobodys_last() -> Non
 
 
 def test_what_another_project_left_is_named_and_escaped() -> None:
-    other = msgspec.structs.replace(cage(1, DirectoryId(1, 1)), workspace=b"/w/\x1b[2J\xe2\x80\xae\xf3\xa0\x81\x81")
+    other = msgspec.structs.replace(
+        cage(1, DirectoryId(1, 1)), workspace=b"/w/\x1b[2J\xe2\x80\xae\xf3\xa0\x81\x81"
+    )
     with pytest.raises(AkiosError) as refused:
         choose([other], [], DirectoryId(1, 2), "last")
-    assert other.cage in refused.value.next and refused.value.next.isascii() and "\x1b" not in refused.value.next
+    assert (
+        other.cage in refused.value.next
+        and refused.value.next.isascii()
+        and "\x1b" not in refused.value.next
+    )
 
 
 def test_one_user_is_remembered_in_so_many_workspaces() -> None:
     table = Remembered()
-    dropped = [name for n in range(MAX_PER_USER + 9) for name in table.add(cage(n + 1, DirectoryId(1, n)))]
+    dropped = [
+        name for n in range(MAX_PER_USER + 9) for name in table.add(cage(n + 1, DirectoryId(1, n)))
+    ]
     assert len(table.infos()) == MAX_PER_USER and len(dropped) == 9
     assert dropped == [make_cage_id(number.to_bytes(8, "big")) for number in range(1, 10)]
 
 
-@pytest.mark.parametrize(("count", "rows", "asks"), [(22, 24, False), (23, 24, True), (1, 1, False), (2, 1, True)])
+@pytest.mark.parametrize(
+    ("count", "rows", "asks"), [(22, 24, False), (23, 24, True), (1, 1, False), (2, 1, True)]
+)
 def test_more_than_a_screenful(count: int, rows: int, asks: bool) -> None:
     assert is_too_much(count, rows) is asks

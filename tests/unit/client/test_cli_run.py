@@ -1,4 +1,6 @@
-"""``akiosctl run`` against a daemon with real sockets: stdio, signals, terminals, exit codes, what is imported."""
+"""``akiosctl run`` against a daemon with real sockets: stdio, signals, terminals, exit codes, what
+is imported.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +58,16 @@ class World:
         settings = {"cwd": self.project, "env": self.env, **more}
         return subprocess.Popen([*CLIENT, *arguments], **settings)  # type: ignore[call-overload, no-any-return]
 
-    def run(self, *arguments: str, input: bytes = b"", **more: object) -> subprocess.CompletedProcess[bytes]:
-        process = self.start(*arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+    def run(
+        self, *arguments: str, input: bytes = b"", **more: object
+    ) -> subprocess.CompletedProcess[bytes]:
+        process = self.start(
+            *arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **more,
+        )
         out, error = process.communicate(input, timeout=60)
         return subprocess.CompletedProcess(arguments, process.returncode, out, error)
 
@@ -136,7 +146,10 @@ def test_callers_descriptors_stay_blocking(world: World) -> None:
 def test_closed_descriptors_are_replaced_before_anything_opens(world: World) -> None:
     words = " ".join(f"'{word}'" for word in CLIENT)
     result = subprocess.run(
-        ["sh", "-c", f"{words} run -- sh -c 'cat; exit 6' <&- >&- 2>&-"], env=world.env, cwd=world.project, timeout=60
+        ["sh", "-c", f"{words} run -- sh -c 'cat; exit 6' <&- >&- 2>&-"],
+        env=world.env,
+        cwd=world.project,
+        timeout=60,
     )
     assert result.returncode == 6
 
@@ -144,7 +157,9 @@ def test_closed_descriptors_are_replaced_before_anything_opens(world: World) -> 
 @pytest.mark.parametrize("name", ["TERM", "HUP", "INT", "QUIT", "USR1", "USR2"])
 def test_signals_are_forwarded(world: World, name: str) -> None:
     script = f"trap 'echo got; exit 9' {name}; echo ready; while :; do sleep 0.05; done"
-    process = world.start("run", "--", "sh", "-c", script, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    process = world.start(
+        "run", "--", "sh", "-c", script, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    )
     assert process.stdout is not None and process.stdout.readline() == b"ready\n"
     process.send_signal(getattr(signal, f"SIG{name}"))
     assert process.stdout.read() == b"got\n"
@@ -153,7 +168,9 @@ def test_signals_are_forwarded(world: World, name: str) -> None:
 
 def test_a_second_interrupt_kills(world: World) -> None:
     script = "trap 'echo no' INT; echo ready; while :; do sleep 0.05; done"
-    process = world.start("run", "--", "sh", "-c", script, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    process = world.start(
+        "run", "--", "sh", "-c", script, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    )
     assert process.stdout is not None and process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == b"no\n"
@@ -174,11 +191,17 @@ def test_reasons_and_reports(world: World) -> None:
 
 def test_what_calls_to_models_cost_is_in_the_end_line_and_the_report(world: World) -> None:
     spent = "FAKE_SPENT=12300|1"
-    assert world.run("run", "--env", spent, "--", "true").stderr == b"akios: $0.0123 spent in 1 call to models\n"
+    assert (
+        world.run("run", "--env", spent, "--", "true").stderr
+        == b"akios: $0.0123 spent in 1 call to models\n"
+    )
     assert world.run("run", "--quiet", "--env", spent, "--", "true").stderr == b""
     ended = "FAKE_ENDED=loop|killed: same request 5 times|"
     result = world.run("run", "--env", ended, "--env", "FAKE_SPENT=1000000|1234", "--", "true")
-    assert result.stderr == b"akios: killed: same request 5 times; $1.00 spent in 1,234 calls to models\n"
+    assert (
+        result.stderr
+        == b"akios: killed: same request 5 times; $1.00 spent in 1,234 calls to models\n"
+    )
     usage = json.loads(world.run("run", "--json", "--env", spent, "--", "true").stderr)["usage"]
     assert (usage["usd_micro"], usage["calls"]) == (12300, 1)
 
@@ -188,7 +211,9 @@ def test_errors_name_what_where_and_next(world: World) -> None:
     program = world.project / "refused"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    result = world.run("run", "--", "refused", env={**world.env, "PATH": f"{world.project}:{world.env['PATH']}"})
+    result = world.run(
+        "run", "--", "refused", env={**world.env, "PATH": f"{world.project}:{world.env['PATH']}"}
+    )
     assert result.returncode == 127
     assert result.stderr == b"akiosctl: no such program inside\n  where: exec\n"
     assert world.run("run", "--", "no-such-command").returncode == 127
@@ -198,7 +223,11 @@ def test_errors_name_what_where_and_next(world: World) -> None:
 
 def test_no_daemon_and_no_permission(world: World) -> None:
     result = world.run("--socket", "/nonexistent/s", "run", "--", "true")
-    assert result.returncode == 125 and b"akiosd is not running" in result.stderr and b"systemctl" in result.stderr
+    assert (
+        result.returncode == 125
+        and b"akiosd is not running" in result.stderr
+        and b"systemctl" in result.stderr
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: becomes another user")
@@ -210,7 +239,9 @@ def test_a_socket_out_of_reach_names_the_group(world: World, tmp_path: Path) -> 
         f"os.setgid(65534); os.setuid(65534)\ntry: PlainClient({str(closed / 's')!r})\n"
         "except AkiosError as error: print(error.what, error.next)"
     )
-    result = subprocess.run([sys.executable, "-c", code], env=world.env, capture_output=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=world.env, capture_output=True, timeout=60
+    )
     assert b"may not connect" in result.stdout and b"usermod -aG akios" in result.stdout
 
 
@@ -218,7 +249,9 @@ def test_environment_and_long_arguments(world: World) -> None:
     arguments = ["--env", "A=1=2", "--keep-env", "SECRET", "--"]
     script = 'echo "$A $SECRET ${OTHER-unset} $LANG"'
     env = {**world.env, "SECRET": "s", "OTHER": "o", "LANG": "C.UTF-8"}
-    assert world.run("run", *arguments, "sh", "-c", script, env=env).stdout == b"1=2 s unset C.UTF-8\n"
+    assert (
+        world.run("run", *arguments, "sh", "-c", script, env=env).stdout == b"1=2 s unset C.UTF-8\n"
+    )
     # Linux takes 128 KiB for one argument; a frame takes about a million bytes for all.
     words = ["x" * 100_000] * 9
     assert world.run("run", "--", "sh", "-c", 'echo "$#"', "sh", *words).stdout == b"9\n"
@@ -236,7 +269,11 @@ def test_the_run_path_imports_nothing_heavy(world: World) -> None:
         timeout=60,
         stdin=subprocess.DEVNULL,
     )
-    imported = {line.rpartition(b"|")[2].strip().decode() for line in watched.stderr.splitlines() if b"|" in line}
+    imported = {
+        line.rpartition(b"|")[2].strip().decode()
+        for line in watched.stderr.splitlines()
+        if b"|" in line
+    }
     assert "akiosctl.verbs.run" in imported
     heavy = {
         "msgspec",
@@ -252,7 +289,7 @@ def test_the_run_path_imports_nothing_heavy(world: World) -> None:
     assert imported & heavy == set()
 
 
-# ---- with a terminal -------------------------------------------------------------------------------
+# ---- with a terminal -----------------------------------------------------------------------------
 
 
 class Terminal:
@@ -310,7 +347,12 @@ def test_a_terminal_inside_with_its_size_and_keys(world: World) -> None:
 
 def test_interrupt_is_a_key_of_the_inner_terminal(world: World) -> None:
     terminal = Terminal(
-        world, "run", "--", "sh", "-c", "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.05; done"
+        world,
+        "run",
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.05; done",
     )
     terminal.expect(b"ready")
     terminal.type(b"\x03")
@@ -326,7 +368,9 @@ def test_a_terminated_client_leaves_the_terminal_as_it_was(world: World) -> None
 
 
 def test_detach_and_attach(world: World) -> None:
-    terminal = Terminal(world, "run", "--", "sh", "-c", "echo ready; read line; echo again $line; exit 5")
+    terminal = Terminal(
+        world, "run", "--", "sh", "-c", "echo ready; read line; echo again $line; exit 5"
+    )
     terminal.expect(b"ready")
     terminal.type(b"\x10\x11")
     terminal.expect(b"left running; akiosctl attach c-")
@@ -341,7 +385,9 @@ def test_detach_and_attach(world: World) -> None:
 def test_attaching_to_pipes_shows_what_comes_and_how_it_ends(world: World) -> None:
     script = "until test -e go; do sleep 0.02; done; echo out; echo err >&2; exit 6"
     name = world.run("run", "--detach", "--", "sh", "-c", script).stdout.decode().strip()
-    process = world.start("attach", name, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = world.start(
+        "attach", name, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     (world.project / "go").touch()
     assert process.communicate(timeout=60) == (b"out\n", b"err\n")
     assert process.returncode == 6
@@ -355,5 +401,7 @@ def test_no_terminal_when_one_end_is_a_pipe_or_t_says_so(world: World) -> None:
 
 
 def test_t_forces_a_terminal_and_the_end_of_input_is_typed(world: World) -> None:
-    result = world.run("run", "-t", "--", "sh", "-c", "test -t 0 && cat && echo end", input=b"a line\n")
+    result = world.run(
+        "run", "-t", "--", "sh", "-c", "test -t 0 && cat && echo end", input=b"a line\n"
+    )
     assert result.stdout.endswith(b"end\r\n") and result.returncode == 0

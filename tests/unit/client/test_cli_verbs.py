@@ -28,13 +28,19 @@ from akiosd.values.records import Birth, Syscall, encode_entry
 from akiosd.wire.messages import CageInfo
 from tests.unit.client.test_cli_run import World
 
-# ---- the argument table ----------------------------------------------------------------------------
+# ---- the argument table --------------------------------------------------------------------------
 
 
 def test_options_end_at_the_command() -> None:
-    options = parse_run(["-T", "--memory=1G", "--env", "A=b", "--env=C=--x", "ls", "--memory", "2G", "--"])
+    options = parse_run(
+        ["-T", "--memory=1G", "--env", "A=b", "--env=C=--x", "ls", "--memory", "2G", "--"]
+    )
     assert options.command == ["ls", "--memory", "2G", "--"]
-    assert (options.value("memory"), options.values("env"), options.has("no_tty")) == ("1G", ["A=b", "C=--x"], True)
+    assert (options.value("memory"), options.values("env"), options.has("no_tty")) == (
+        "1G",
+        ["A=b", "C=--x"],
+        True,
+    )
     assert parse_run(["--", "--json"]).command == ["--json"]
     assert parse_run(["--json", "-", "x"]).command == ["-", "x"]
 
@@ -87,7 +93,7 @@ def test_flags_are_words_of_the_policy_language() -> None:
     }
 
 
-# ---- the policy of a run ---------------------------------------------------------------------------
+# ---- the policy of a run -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -135,7 +141,7 @@ def test_flags_only_narrow(home: Path) -> None:
         limits_of(home, {"limits": {"pids": 10**6}})
 
 
-# ---- small msgpack ---------------------------------------------------------------------------------
+# ---- small msgpack -------------------------------------------------------------------------------
 
 plain = st.recursive(
     st.none()
@@ -143,7 +149,10 @@ plain = st.recursive(
     | st.integers(-(2**63), 2**64 - 1)
     | st.binary(max_size=300)
     | st.text("aé\0", max_size=40),
-    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text("abc", max_size=3), inner, max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=20)
+        | st.dictionaries(st.text("abc", max_size=3), inner, max_size=20)
+    ),
     max_leaves=30,
 )
 
@@ -169,13 +178,15 @@ def test_hostile_bytes_raise_only_protocol_errors(data: bytes) -> None:
         pass
 
 
-@pytest.mark.parametrize("data", [b"", b"\x91" * 10_000, b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xc1"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x91" * 10_000, b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xc1"]
+)
 def test_bad_msgpack(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         unpack(data)
 
 
-# ---- printing --------------------------------------------------------------------------------------
+# ---- printing ------------------------------------------------------------------------------------
 
 
 @given(st.binary(max_size=30) | st.text(max_size=30))
@@ -190,11 +201,15 @@ def test_nothing_printed_can_drive_a_terminal(text: bytes | str) -> None:
 
 def test_commands_and_records_for_people() -> None:
     assert quote_command([b"sh", b"-c", b"echo a", b"", b"\x1b"]) == "sh -c 'echo a' '' '\\x1b'"
-    entry = encode_entry(Birth(ts=0, cage="c-1", uid=7, argv=(b"a b", b"\n"), policy_sha256=b"\xff"))
-    assert record_line("host", 4, entry).endswith("host:4  birth  cage=c-1 uid=7 argv=['a b' \\x0a] policy_sha256=ff")
+    entry = encode_entry(
+        Birth(ts=0, cage="c-1", uid=7, argv=(b"a b", b"\n"), policy_sha256=b"\xff")
+    )
+    assert record_line("host", 4, entry).endswith(
+        "host:4  birth  cage=c-1 uid=7 argv=['a b' \\x0a] policy_sha256=ff"
+    )
 
 
-# ---- keys and names --------------------------------------------------------------------------------
+# ---- keys and names ------------------------------------------------------------------------------
 
 
 def test_detach_keys() -> None:
@@ -224,7 +239,10 @@ def a_cage(name: str) -> CageInfo:
 
 def test_cages_by_their_beginning() -> None:
     cages = [a_cage("c-00ab"), a_cage("c-00ac"), a_cage("c-00ac11")]
-    names = {text: [cage.cage for cage in match_beginning(cages, text)] for text in ("00ab", "c-00ac", "c-00", "", "x")}
+    names = {
+        text: [cage.cage for cage in match_beginning(cages, text)]
+        for text in ("00ab", "c-00ac", "c-00", "", "x")
+    }
     assert names == {
         "00ab": ["c-00ab"],
         "c-00ac": ["c-00ac", "c-00ac11"],
@@ -234,7 +252,7 @@ def test_cages_by_their_beginning() -> None:
     }
 
 
-# ---- whole verbs -----------------------------------------------------------------------------------
+# ---- whole verbs ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +274,17 @@ def test_ps_stop_and_abbreviations(world: World) -> None:
 
 
 def test_the_budget_of_a_running_cage(world: World) -> None:
-    words = ["run", "--detach", "--budget", "0.50", "--env", "FAKE_SPENT=12300|2", "--", "sleep", "60"]
+    words = [
+        "run",
+        "--detach",
+        "--budget",
+        "0.50",
+        "--env",
+        "FAKE_SPENT=12300|2",
+        "--",
+        "sleep",
+        "60",
+    ]
     name = world.run(*words).stdout.decode().strip()
     shown = world.run("budget", name).stdout.decode()
     assert shown.splitlines() == [
@@ -273,10 +301,15 @@ def test_the_budget_of_a_running_cage(world: World) -> None:
     ]
     found = json.loads(world.run("budget", name, "--json").stdout)
     assert found["limits"]["usd_micro"] == 500_000 and found["left_usd_micro"] == 467_700
-    assert (found["open"][0]["usd_micro"], found["models"][0]["model"]) == (20_000, "openai/\\x1b[31m")
+    assert (found["open"][0]["usd_micro"], found["models"][0]["model"]) == (
+        20_000,
+        "openai/\\x1b[31m",
+    )
     (row,) = [row for row in json.loads(world.run("ps", "--json").stdout) if row["cage"] == name]
     assert (row["usd_micro"], row["calls"]) == (12_300, 2)
-    (line,) = [line for line in world.run("ps").stdout.decode().splitlines() if line.startswith(name)]
+    (line,) = [
+        line for line in world.run("ps").stdout.decode().splitlines() if line.startswith(name)
+    ]
     assert " $0.0123 " in line
     assert world.run("stop", "--kill", name).returncode == 0
 
@@ -304,10 +337,16 @@ def test_unknown_text_of_the_daemon_is_escaped(world: World) -> None:
         (["commit", "zzz"], b"there is no cage"),
     ],
 )
-def test_mistakes_are_explained_in_the_one_shape(world: World, words: list[str], says: bytes) -> None:
+def test_mistakes_are_explained_in_the_one_shape(
+    world: World, words: list[str], says: bytes
+) -> None:
     world.run("run", "--", "true")
     result = world.run(*words)
-    assert result.returncode == 125 and says in result.stderr and result.stderr.startswith(b"akiosctl: ")
+    assert (
+        result.returncode == 125
+        and says in result.stderr
+        and result.stderr.startswith(b"akiosctl: ")
+    )
 
 
 def test_diff_commit_and_discard(world: World) -> None:
@@ -317,8 +356,14 @@ def test_diff_commit_and_discard(world: World) -> None:
     (view / ".envrc").write_text("evil\n")
     world.run("run", "--", "true")
     listed = world.run("diff", "--patch", "last")
-    assert b'A "new\\n\\033"' in listed.stdout and b"+line" in listed.stdout and b"\x1b" not in listed.stdout
-    assert {row["path"] for row in json.loads(world.run("diff", "--json").stdout)["changes"]} >= {".envrc"}
+    assert (
+        b'A "new\\n\\033"' in listed.stdout
+        and b"+line" in listed.stdout
+        and b"\x1b" not in listed.stdout
+    )
+    assert {row["path"] for row in json.loads(world.run("diff", "--json").stdout)["changes"]} >= {
+        ".envrc"
+    }
     refused = world.run("commit", "last")
     assert refused.returncode == 125 and b"refused" in refused.stderr
     assert not list(world.project.iterdir())
@@ -337,7 +382,19 @@ def test_diff_commit_and_discard(world: World) -> None:
 
 
 def test_help_of_every_verb(world: World) -> None:
-    for verb in ["run", "ps", "attach", "stop", "diff", "commit", "discard", "events", "ledger", "policy", "doctor"]:
+    for verb in [
+        "run",
+        "ps",
+        "attach",
+        "stop",
+        "diff",
+        "commit",
+        "discard",
+        "events",
+        "ledger",
+        "policy",
+        "doctor",
+    ]:
         result = world.run(verb, "--help")
         assert result.returncode == 0 and b"Usage" in result.stdout, verb
 
@@ -372,12 +429,18 @@ def test_standalone_needs_root() -> None:
     assert result.returncode == 125 and b"needs root" in result.stderr
 
 
-@pytest.mark.parametrize("words", [["events", "--kind", "nosuch"], ["ledger", "show", "--kind", "nosuch"]])
+@pytest.mark.parametrize(
+    "words", [["events", "--kind", "nosuch"], ["ledger", "show", "--kind", "nosuch"]]
+)
 def test_a_kind_that_does_not_exist_is_not_an_empty_answer(words: list[str]) -> None:
     code = "import sys; from akiosctl.cli import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.returncode == 125 and done.stdout == ""
-    assert "no kind 'nosuch'" in done.stderr and "net_denied" in done.stderr and "--help" in done.stderr
+    assert (
+        "no kind 'nosuch'" in done.stderr
+        and "net_denied" in done.stderr
+        and "--help" in done.stderr
+    )
 
 
 @pytest.mark.parametrize("words", [
@@ -385,7 +448,10 @@ def test_a_kind_that_does_not_exist_is_not_an_empty_answer(words: list[str]) -> 
     ["run", "--json", "--", "x"], ["run", "--", "x", "--json"],
 ])  # fmt: skip
 def test_who_asks_for_json_is_told_errors_in_json_too(
-    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """Wherever the option stands, but behind -- it is the agent's."""
     monkeypatch.chdir(tmp_path)

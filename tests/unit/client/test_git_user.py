@@ -1,4 +1,6 @@
-"""What a user's git configuration means for a run: which settings matter, and that what is remembered is no older."""
+"""What a user's git configuration means for a run: which settings matter, and that what is
+remembered is no older.
+"""
 
 from __future__ import annotations
 
@@ -60,13 +62,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return Place(tmp_path, monkeypatch)
 
 
-def test_what_is_remembered_follows_every_file_it_came_from(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_remembered_follows_every_file_it_came_from(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read: list[int] = []
     real = git_lacks.summarise
     monkeypatch.setattr(git_lacks, "summarise", lambda *words: read.append(1) or real(*words))
     (place.home / ".gitconfig").write_text("[include]\npath = more\n[include]\npath = absent\n")
     (place.home / "more").write_text("[core]\nautocrlf = true\n")
-    assert [place.look().warning.count("core.autocrlf") for _ in range(3)] == [1, 1, 1] and len(read) == 1
+    assert [place.look().warning.count("core.autocrlf") for _ in range(3)] == [1, 1, 1] and len(
+        read
+    ) == 1
     (place.home / "more").write_text("[core]\nautocrlf = false\n")
     assert place.look().warning == "" and place.look().warning == "" and len(read) == 2
     (place.home / "absent").write_text("[tag]\ngpgSign = true\n")
@@ -100,12 +106,18 @@ def test_what_are_no_rules(place: Place, kind: str) -> None:
     assert place.look().ignore is None
 
 
-def test_a_driver_counts_where_attributes_name_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    (place.home / ".gitconfig").write_text('[filter "lfs"]\nclean = x\n[filter "other"]\nclean = x\n')
+def test_a_driver_counts_where_attributes_name_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place.home / ".gitconfig").write_text(
+        '[filter "lfs"]\nclean = x\n[filter "other"]\nclean = x\n'
+    )
     assert place.look().warning == ""
     (place.workspace / "a/node_modules/b").mkdir(parents=True)
     (place.workspace / "a/node_modules/b/.gitattributes").write_text("* filter=other\n")
     (place.workspace / "a/.gitattributes").write_text("*.bin diff=lfs\tfilter=lfs -text\n")
     assert place.look().warning.endswith(": filter.lfs")
     monkeypatch.setattr(git_user, "_MAX_DIRECTORIES", 1)
-    assert place.look().warning.endswith(": filter.lfs, filter.other"), "too much to look through: told"
+    assert place.look().warning.endswith(": filter.lfs, filter.other"), (
+        "too much to look through: told"
+    )

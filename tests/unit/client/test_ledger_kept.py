@@ -1,4 +1,6 @@
-"""What a user keeps of logs is asked for again: cosignatures, their number, and which host was met where."""
+"""What a user keeps of logs is asked for again: cosignatures, their number, and which host was met
+where.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def test_a_cosignature_that_is_asked_for_must_be_there(log: Log, server: Server)
 
 
 @pytest.mark.parametrize(("count", "code"), [("1", 0), ("any", 0), ("2", 4), ("all", 4)])
-def test_a_policy_says_how_many(log: Log, server: Server, tmp_path: Path, count: str, code: int) -> None:
+def test_a_policy_says_how_many(
+    log: Log, server: Server, tmp_path: Path, count: str, code: int
+) -> None:
     ask(log, server)
     policy = tmp_path / "policy"
     policy.write_text(
@@ -70,8 +74,12 @@ def test_a_policy_says_how_many(log: Log, server: Server, tmp_path: Path, count:
     assert log("verify-proof", proof, "--policy", policy)[0] == code
 
 
-def test_two_witnesses_of_one_checkpoint_make_a_quorum(log: Log, server: Server, tmp_path: Path) -> None:
-    second = Witness(tmp_path / "second.json", KEY.vkey(CAGE), seed=bytes([9]) * 32, name="second.example/w")
+def test_two_witnesses_of_one_checkpoint_make_a_quorum(
+    log: Log, server: Server, tmp_path: Path
+) -> None:
+    second = Witness(
+        tmp_path / "second.json", KEY.vkey(CAGE), seed=bytes([9]) * 32, name="second.example/w"
+    )
     other = Server(second)
     try:
         words = ("--witness-key", server.witness.key, "--also", other.url, second.key)
@@ -79,7 +87,10 @@ def test_two_witnesses_of_one_checkpoint_make_a_quorum(log: Log, server: Server,
     finally:
         other.close()
     names = f"witness second.example/w and {server.witness.key.name}"
-    assert verify(log, "--witness-key", server.witness.key, "--witness-key", second.key) == (0, f"pin, {names}")
+    assert verify(log, "--witness-key", server.witness.key, "--witness-key", second.key) == (
+        0,
+        f"pin, {names}",
+    )
     assert verify(log) == (0, f"pin, {names}")
     lines = kept(".cosigned").read_text().splitlines(keepends=True)
     kept(".cosigned").write_text("".join(lines[:-1]))  # one of the two is missing
@@ -100,7 +111,9 @@ def test_a_kept_cosignature_is_looked_at_again_each_time(log: Log, server: Serve
     assert verify(log)[0] == 0
 
 
-def test_a_log_rewritten_after_it_was_cosigned_is_a_fork(log: Log, server: Server, tmp_path: Path) -> None:
+def test_a_log_rewritten_after_it_was_cosigned_is_a_fork(
+    log: Log, server: Server, tmp_path: Path
+) -> None:
     ask(log, server)
     for suffix in ("", ".vkey"):
         kept(suffix).unlink()  # all that is left is what the witness signed
@@ -110,7 +123,9 @@ def test_a_log_rewritten_after_it_was_cosigned_is_a_fork(log: Log, server: Serve
     assert verify(log)[0] == 0
 
 
-def test_a_proof_carries_the_cosignatures_and_is_held_to_them(log: Log, server: Server, tmp_path: Path) -> None:
+def test_a_proof_carries_the_cosignatures_and_is_held_to_them(
+    log: Log, server: Server, tmp_path: Path
+) -> None:
     ask(log, server)
     log.grow(400)
     cosigned, fresh = tmp_path / "cosigned", tmp_path / "fresh"
@@ -125,7 +140,9 @@ def test_a_proof_carries_the_cosignatures_and_is_held_to_them(log: Log, server: 
     assert log("verify-proof", fresh, "--vkey", vkey, "--witness-key", server.witness.key)[0] == 4
     assert log("verify-proof", cosigned, "--vkey", vkey, "--witness-key", ABSENT)[0] == 4
     # The host's key, which is the same under another name, serves as well.
-    assert log("verify-proof", cosigned, "--vkey", KEY.vkey(test_ledger_verbs.LogId("host")))[0] == 0
+    assert (
+        log("verify-proof", cosigned, "--vkey", KEY.vkey(test_ledger_verbs.LogId("host")))[0] == 0
+    )
 
 
 def another_host(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +186,9 @@ def test_the_same_cage_of_another_host_in_another_place_is_an_alarm_too(
     assert log("verify", "--dir", moved / "audit")[0] == 4
 
 
-def test_a_key_that_was_pinned_counts_more_than_one_that_lies_beside(log: Log, tmp_path: Path) -> None:
+def test_a_key_that_was_pinned_counts_more_than_one_that_lies_beside(
+    log: Log, tmp_path: Path
+) -> None:
     assert log.here("pin")[0] == 0
     forger = LedgerKey(KEY.name, bytes([5]) * 32)
     note = (log.path / "checkpoint").read_text().partition("\n\n")[0] + "\n"
@@ -182,7 +201,9 @@ def test_a_key_that_was_pinned_counts_more_than_one_that_lies_beside(log: Log, t
 
 
 def test_the_hosts_pinned_key_counts_for_its_other_logs(log: Log) -> None:
-    """Nothing of this cage was kept, but its host is known: another key beside its log is not taken."""
+    """Nothing of this cage was kept, but its host is known: another key beside its log is not
+    taken.
+    """
     host = KEY.signer(test_ledger_verbs.LogId("host"))
     pins.save_pin(host.vkey, host.sign(f"{host.vkey.name}\n0\n{'A' * 43}=\n"))
     assert verify(log) == (0, "nothing")
@@ -197,7 +218,9 @@ def test_the_hosts_pinned_key_counts_for_its_other_logs(log: Log) -> None:
 
 
 def test_a_log_that_was_pinned_and_that_akiosd_refuses_is_missing(log: Log) -> None:
-    """A deleted cage has no owner any more, so nobody but root is told of it; who kept a checkpoint knows better."""
+    """A deleted cage has no owner any more, so nobody but root is told of it; who kept a checkpoint
+    knows better.
+    """
     error = DaemonError(f"no log {CAGE} for you", "ledger")
     with pytest.raises(DaemonError):
         refused(CAGE, error)
@@ -222,7 +245,9 @@ KEPT = ("", ".vkey", ".cosigned", ".witnesses", "hosts")
 
 @pytest.mark.parametrize("what", KEPT)
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_what_is_kept_and_damaged_is_a_failed_verdict(log: Log, server: Server, what: str, damage: str) -> None:
+def test_what_is_kept_and_damaged_is_a_failed_verdict(
+    log: Log, server: Server, what: str, damage: str
+) -> None:
     """Never an OK, as if nothing had been kept, nor an error that says nothing of the log."""
     ask(log, server)
     assert verify(log)[0] == 0
@@ -242,7 +267,9 @@ def test_what_is_kept_and_damaged_is_a_failed_verdict(log: Log, server: Server, 
     assert os.lstat(path).st_ino == before, "nothing is put in its place"
 
 
-def test_a_checkpoint_whose_witnesses_are_forgotten_is_no_anchor_that_may_go(log: Log, server: Server) -> None:
+def test_a_checkpoint_whose_witnesses_are_forgotten_is_no_anchor_that_may_go(
+    log: Log, server: Server
+) -> None:
     ask(log, server)
     kept(".witnesses").unlink()
     code, text = log.here("verify", "--json")
@@ -271,16 +298,29 @@ def test_witnesses_asked_for_a_cage_must_have_seen_the_hosts_log_list_it(
     """A cosigned checkpoint of the host's log that is older than the cage says nothing of it."""
     state, key = tmp_path / "two", KEY
     found = write(state, CAGE, key, [Started(ts=n, pid=n) for n in range(5)])
-    records: list[Record] = [CageBirth(ts=1, cage=CAGE), Roots(ts=2, roots=((CAGE, found.size, found.root),))]
+    records: list[Record] = [
+        CageBirth(ts=1, cage=CAGE),
+        Roots(ts=2, roots=((CAGE, found.size, found.root),)),
+    ]
     cosigned = write(tmp_path / "older", HOST_LOG, key, records[: at - 1])
     write(state, HOST_LOG, key, records)
     vkey, witness = key.vkey(HOST_LOG), server.witness.key
     note = key.signer(HOST_LOG).sign(cosigned.text())
-    signature = Signer(witness.name, bytes([7]) * 32).sign_bytes(cosigned_message(cosigned.text(), 1))
+    signature = Signer(witness.name, bytes([7]) * 32).sign_bytes(
+        cosigned_message(cosigned.text(), 1)
+    )
     note += cosignature_line(witness, 1, signature).encode()
     pins.save_pin(vkey, note)
     pins.save_cosigned(vkey, note, [witness])
-    words = ("verify", "--dir", state / directory(CAGE), "--host", state / directory(HOST_LOG), "--vkey", vkey)
+    words = (
+        "verify",
+        "--dir",
+        state / directory(CAGE),
+        "--host",
+        state / directory(HOST_LOG),
+        "--vkey",
+        vkey,
+    )
     got, text = log(*words, "--witness-key", witness, "--json")
     assert got == code, text
     assert log(*words)[0] == 0  # nothing was asked on the cage's behalf: the control
@@ -288,7 +328,9 @@ def test_witnesses_asked_for_a_cage_must_have_seen_the_hosts_log_list_it(
     shutil.rmtree(state / directory(HOST_LOG))
     write(state, HOST_LOG, key, [*records, tomb])
     got, text = log(*words, "--witness-key", witness)
-    assert got == 4 and "destruction" in text  # the one that holds the key may have made that up since
+    assert (
+        got == 4 and "destruction" in text
+    )  # the one that holds the key may have made that up since
     assert log(*words)[0] == 0
 
 
@@ -322,6 +364,9 @@ def test_up_to_where_an_anchor_vouches_is_said(log: Log, server: Server) -> None
     ask(log, server)
     assert "anchored to: pin, witness" in log.here("verify")[1]
     log.grow(400)
-    assert f"anchored to: pin (up to 300), witness {server.witness.key.name} (up to 300)" in log.here("verify")[1]
+    assert (
+        f"anchored to: pin (up to 300), witness {server.witness.key.name} (up to 300)"
+        in log.here("verify")[1]
+    )
     sizes = [anchor["size"] for anchor in json.loads(log.here("verify", "--json")[1])["anchors"]]
     assert sizes == [300, 300]

@@ -1,4 +1,6 @@
-"""``akiosctl ledger`` without a daemon: proofs, exports, pins, archives, from a log's files alone."""
+"""``akiosctl ledger`` without a daemon: proofs, exports, pins, archives, from a log's files
+alone.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,13 @@ class Log:
         self._base, self._capsys, self._edge, self._word = base, capsys, Edge(), word
 
     def grow(self, count: int) -> None:
-        entries = [encode_entry(Started(ts=i + 1, pid=i)) for i in range(self._edge.size, self._edge.size + count)]
-        entries[-1] = encode_entry(Lost(ts=10**18, count=1, why="x\n\x1b[31m" + self._word.decode()))
+        entries = [
+            encode_entry(Started(ts=i + 1, pid=i))
+            for i in range(self._edge.size, self._edge.size + count)
+        ]
+        entries[-1] = encode_entry(
+            Lost(ts=10**18, count=1, why="x\n\x1b[31m" + self._word.decode())
+        )
         disk = Directory(self._base)
         publication = prepare(CAGE, self._edge, Batch.of(entries))
         publish_all(disk, KEY, [publication], lambda heads: None)
@@ -120,7 +127,9 @@ def test_export_gives_every_record_once_and_only_of_a_good_log(log: Log) -> None
     assert lines[7]["pid"] == 7 and lines[599]["kind"] == "lost"
     whole = json.loads(log.here("export", "--format", "json")[1])
     assert whole["records"] == lines and whole["verified"]["verdict"] == "OK"
-    assert Vkey.parse(whole["vkey"]).name == ORIGIN and whole["checkpoint"].startswith(ORIGIN + "\n600\n")
+    assert Vkey.parse(whole["vkey"]).name == ORIGIN and whole["checkpoint"].startswith(
+        ORIGIN + "\n600\n"
+    )
     tile = log.path / "tile/entries/001"
     data = bytearray(tile.read_bytes())
     data[100] ^= 1
@@ -132,8 +141,15 @@ def test_export_gives_every_record_once_and_only_of_a_good_log(log: Log) -> None
 def test_stats_count_what_is_there(log: Log) -> None:
     found = json.loads(log.here("stats", "--json")[1])
     files = [path for path in log.path.rglob("*") if path.is_file()]
-    entries = sum(json.loads(log.here("stats", "--json")[1])["kinds"][kind][0] for kind in ("started", "lost"))
-    assert (found["size"], found["files"], entries, found["last_ts"]) == (600, len(files), 600, 10**18)
+    entries = sum(
+        json.loads(log.here("stats", "--json")[1])["kinds"][kind][0] for kind in ("started", "lost")
+    )
+    assert (found["size"], found["files"], entries, found["last_ts"]) == (
+        600,
+        len(files),
+        600,
+        10**18,
+    )
     assert found["kinds"]["started"][0] == 599
     text = log.here("stats")[1]
     assert "started  599" in text and "\x1b" not in text
@@ -209,13 +225,17 @@ def test_what_is_not_there_is_said(log: Log, tmp_path: Path) -> None:
         (["stats", "--vkey", "/dev/zero"], "/dev/zero"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named(log: Log, tmp_path: Path, words: list[str], where: str) -> None:
+def test_a_file_that_cannot_be_used_is_named(
+    log: Log, tmp_path: Path, words: list[str], where: str
+) -> None:
     with pytest.raises(AkiosError) as caught:
         log.here(*(word.format(base=tmp_path) for word in words))
     assert where.format(base=tmp_path) in caught.value.where
 
 
-def test_a_damaged_archive_and_a_log_without_a_key_have_their_verdicts(log: Log, tmp_path: Path) -> None:
+def test_a_damaged_archive_and_a_log_without_a_key_have_their_verdicts(
+    log: Log, tmp_path: Path
+) -> None:
     packed = tmp_path / "out.tar"
     assert log.here("pack", packed)[0] == 0
     flip(packed, 3)

@@ -1,4 +1,6 @@
-"""``akiosctl ledger witness`` against a witness on loopback: growth, restarts, forks, rollbacks, strange answers."""
+"""``akiosctl ledger witness`` against a witness on loopback: growth, restarts, forks, rollbacks,
+strange answers.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def test_growth_is_cosigned_and_kept_as_an_anchor(log: Log, server: Server) -> N
         assert anchors == "pin, witness witness.example/w"
 
 
-def test_the_witness_remembers_over_a_restart_and_sees_a_rollback(log: Log, server: Server, tmp_path: Path) -> None:
+def test_the_witness_remembers_over_a_restart_and_sees_a_rollback(
+    log: Log, server: Server, tmp_path: Path
+) -> None:
     old = tmp_path / "old"
     shutil.copytree(log.path, old)
     log.grow(10)
@@ -45,7 +49,16 @@ def test_the_witness_remembers_over_a_restart_and_sees_a_rollback(log: Log, serv
     try:
         shutil.rmtree(tmp_path / "user")  # the user's own anchor is gone, the witness's is not
         with pytest.raises(AkiosError, match="rolled back"):
-            log("witness", again.url, "--witness-key", again.witness.key, "--dir", old, "--vkey", KEY.vkey(CAGE))
+            log(
+                "witness",
+                again.url,
+                "--witness-key",
+                again.witness.key,
+                "--dir",
+                old,
+                "--vkey",
+                KEY.vkey(CAGE),
+            )
     finally:
         again.close()
 
@@ -74,7 +87,9 @@ def test_an_unknown_log_and_a_wrong_witness_key(log: Log, server: Server, tmp_pa
     with pytest.raises(AkiosError, match="not the URL"):
         log.here("witness", "file:///etc/passwd", "--witness-key", server.witness.key)
     with pytest.raises(NoteError):
-        log.here("witness", server.url, "--witness-key", KEY.vkey(CAGE))  # a log's key is not a witness's
+        log.here(
+            "witness", server.url, "--witness-key", KEY.vkey(CAGE)
+        )  # a log's key is not a witness's
 
 
 def test_every_changed_byte_of_a_cosignature_is_noticed(log: Log, server: Server) -> None:

@@ -1,4 +1,6 @@
-"""Finding the workspace, the policy files and the toolchain in real directories laid out as each manager does."""
+"""Finding the workspace, the policy files and the toolchain in real directories laid out as each
+manager does.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ class Machine:
 
     def locate(self, argv0: str, cwd: Path | None = None) -> Toolchain:
         env = {"PATH": ":".join(self.path), **self.env}
-        found = locate_toolchain(argv0, env, str(self.workspace), str(self.home), str(cwd or self.workspace))
+        found = locate_toolchain(
+            argv0, env, str(self.workspace), str(self.home), str(cwd or self.workspace)
+        )
         self.found.append(found)
         for bind in found.binds:
             assert os.readlink(f"/proc/self/fd/{bind.fd}") == os.path.realpath(bind.inside)
@@ -101,10 +105,14 @@ def test_pyenv_shims_become_the_version_they_select(machine: Machine) -> None:
     found = machine.locate("python3", machine.workspace)
     assert found.command == f"{versions}/3.12.1/bin/python3"
     assert set(machine.trees(found)) == {".pyenv/versions/3.12.1", ".pyenv/versions/3.11.7"}
-    assert machine.locate(f"{machine.home}/.pyenv/shims/pip").command == f"{versions}/3.12.1/bin/pip"
+    assert (
+        machine.locate(f"{machine.home}/.pyenv/shims/pip").command == f"{versions}/3.12.1/bin/pip"
+    )
 
 
-@pytest.mark.parametrize("text", ["../../.ssh", "/etc", "..", "system", "9.9.9", "3.11.7/../../..", "\0", "a" * 5000])
+@pytest.mark.parametrize(
+    "text", ["../../.ssh", "/etc", "..", "system", "9.9.9", "3.11.7/../../..", "\0", "a" * 5000]
+)
 def test_a_hostile_version_file_selects_nothing(machine: Machine, text: str) -> None:
     make_pyenv(machine, "3.11.7")
     (machine.workspace / ".python-version").write_text(text)
@@ -140,7 +148,10 @@ def test_a_venv_in_the_workspace_brings_its_python(machine: Machine) -> None:
 
 def test_an_active_venv_elsewhere_is_shown_with_its_python(machine: Machine) -> None:
     machine.program(".local/share/uv/python/cpython-3.12-linux/bin/python3.12")
-    machine.link("envs/one/bin/python3", f"{machine.home}/.local/share/uv/python/cpython-3.12-linux/bin/python3.12")
+    machine.link(
+        "envs/one/bin/python3",
+        f"{machine.home}/.local/share/uv/python/cpython-3.12-linux/bin/python3.12",
+    )
     (machine.home / "envs/one/pyvenv.cfg").write_text("home = /nonexistent\n")
     machine.env["VIRTUAL_ENV"] = f"{machine.home}/envs/one"
     machine.path.insert(0, f"{machine.home}/envs/one/bin")
@@ -193,17 +204,25 @@ def test_uv_and_pipx_tools_behind_local_bin(machine: Machine) -> None:
     for place in ("uv/tools/ruff", "pipx/venvs/black"):
         name = os.path.basename(place)
         python = f"{machine.home}/.local/share/{place}/bin/python"
-        machine.link(f".local/share/{place}/bin/python", f"{machine.home}/.local/share/uv/python/cp312/bin/python3.12")
+        machine.link(
+            f".local/share/{place}/bin/python",
+            f"{machine.home}/.local/share/uv/python/cp312/bin/python3.12",
+        )
         machine.program(f".local/share/{place}/bin/{name}", f"#!{python}\n")
         machine.link(f".local/bin/{name}", f"{machine.home}/.local/share/{place}/bin/{name}")
     machine.program(".local/bin/uv")
     machine.path.insert(0, f"{machine.home}/.local/bin")
     found = machine.locate("ruff")
     assert found.command == f"{machine.home}/.local/share/uv/tools/ruff/bin/ruff"
-    assert set(machine.trees(found)) == {".local/share/uv/tools/ruff", ".local/share/uv/python/cp312"}
+    assert set(machine.trees(found)) == {
+        ".local/share/uv/tools/ruff",
+        ".local/share/uv/python/cp312",
+    }
     assert machine.locate("black").command.endswith("pipx/venvs/black/bin/black")
     single = machine.locate("uv")
-    assert [(b.inside, b.is_directory) for b in single.binds] == [(f"{machine.home}/.local/bin/uv", False)]
+    assert [(b.inside, b.is_directory) for b in single.binds] == [
+        (f"{machine.home}/.local/bin/uv", False)
+    ]
     assert any(".local/bin" in note for note in single.notes)
 
 
@@ -213,11 +232,19 @@ def test_cargo_uses_the_toolchain_and_not_the_proxy(machine: Machine) -> None:
     (machine.home / ".cargo/credentials.toml").write_text("secret")
     for name in ("stable-x86_64-unknown-linux-gnu", "nightly-x86_64-unknown-linux-gnu"):
         machine.program(f".rustup/toolchains/{name}/bin/cargo")
-    (machine.home / ".rustup/settings.toml").write_text('default_toolchain = "stable-x86_64-unknown-linux-gnu"\n')
+    (machine.home / ".rustup/settings.toml").write_text(
+        'default_toolchain = "stable-x86_64-unknown-linux-gnu"\n'
+    )
     machine.path.insert(0, f"{machine.home}/.cargo/bin")
     found = machine.locate("cargo")
-    assert found.command == f"{machine.home}/.rustup/toolchains/stable-x86_64-unknown-linux-gnu/bin/cargo"
-    assert set(machine.trees(found)) == {".cargo/bin", ".rustup/toolchains/stable-x86_64-unknown-linux-gnu"}
+    assert (
+        found.command
+        == f"{machine.home}/.rustup/toolchains/stable-x86_64-unknown-linux-gnu/bin/cargo"
+    )
+    assert set(machine.trees(found)) == {
+        ".cargo/bin",
+        ".rustup/toolchains/stable-x86_64-unknown-linux-gnu",
+    }
     (machine.workspace / "rust-toolchain.toml").write_text('[toolchain]\nchannel = "nightly"\n')
     assert "nightly" in machine.locate("cargo").command
 
@@ -229,15 +256,21 @@ def test_asdf_volta_and_fnm(machine: Machine) -> None:
     machine.program(".volta/bin/node")
     machine.program(".volta/tools/image/node/20.0.0/bin/node")
     (machine.home / ".volta/tools/user").mkdir()
-    (machine.home / ".volta/tools/user/platform.json").write_text('{"node": {"runtime": "20.0.0", "npm": null}}')
+    (machine.home / ".volta/tools/user/platform.json").write_text(
+        '{"node": {"runtime": "20.0.0", "npm": null}}'
+    )
     machine.program(".local/share/fnm/node-versions/v18/installation/bin/node")
     machine.link("run/fnm_1", f"{machine.home}/.local/share/fnm/node-versions/v18/installation")
     machine.path[:0] = [f"{machine.home}/.asdf/shims", f"{machine.home}/.volta/bin"]
     assert machine.locate("ruby").command == f"{machine.home}/.asdf/installs/ruby/3.3.0/bin/ruby"
-    assert machine.locate("node").command == f"{machine.home}/.volta/tools/image/node/20.0.0/bin/node"
+    assert (
+        machine.locate("node").command == f"{machine.home}/.volta/tools/image/node/20.0.0/bin/node"
+    )
     machine.path[:] = [f"{machine.home}/run/fnm_1/bin", "/usr/bin"]
     found = machine.locate("node")
-    assert found.command == f"{machine.home}/.local/share/fnm/node-versions/v18/installation/bin/node"
+    assert (
+        found.command == f"{machine.home}/.local/share/fnm/node-versions/v18/installation/bin/node"
+    )
     assert set(machine.trees(found)) == {".local/share/fnm/node-versions/v18"}
 
 
@@ -276,10 +309,14 @@ def test_a_home_is_never_shown(machine: Machine) -> None:
     (machine.home / "pyvenv.cfg").write_text("home = /usr/bin\n")
     (machine.home / "lib/python3.11").mkdir(parents=True)
     (machine.home / "lib/python3.11/os.py").touch()
-    machine.env.update(VIRTUAL_ENV=str(machine.home), PYENV_ROOT=str(machine.home.parent), JAVA_HOME="/")
+    machine.env.update(
+        VIRTUAL_ENV=str(machine.home), PYENV_ROOT=str(machine.home.parent), JAVA_HOME="/"
+    )
     machine.path.insert(0, f"{machine.home}/bin")
     found = machine.locate("mine")
-    assert [(bind.inside, bind.is_directory) for bind in found.binds] == [(f"{machine.home}/bin/mine", False)]
+    assert [(bind.inside, bind.is_directory) for bind in found.binds] == [
+        (f"{machine.home}/bin/mine", False)
+    ]
 
 
 def test_commands_that_cannot_run_say_why(machine: Machine) -> None:
@@ -301,13 +338,17 @@ def test_commands_that_cannot_run_say_why(machine: Machine) -> None:
 
 
 def test_the_python_of_this_machine_runs_from_what_is_found(tmp_path: Path) -> None:
-    """Everything python needs is in the system or in a bind: its own idea of its prefix and modules says so."""
+    """Everything python needs is in the system or in a bind: its own idea of its prefix and modules
+    says so.
+    """
     home = os.path.expanduser("~")
     found = locate_toolchain("python3", os.environ, str(tmp_path), home)
     try:
         code = "import sys, json, os, ssl; print(sys.executable, sys.base_prefix, json.__file__, sep='\\n')"
         env = {"PATH": found.env["PATH"]}
-        text = subprocess.run([found.command, "-c", code], env=env, check=True, capture_output=True, text=True).stdout
+        text = subprocess.run(
+            [found.command, "-c", code], env=env, check=True, capture_output=True, text=True
+        ).stdout
         for path in text.split("\n")[:3]:
             roots = [bind.inside for bind in found.binds] + ["/usr", "/bin", "/lib"]
             assert any(path.startswith(root) for root in roots), path
@@ -322,7 +363,9 @@ def test_finding_imports_nothing_heavy() -> None:
         "sys.exit(repr(heavy) if heavy else 0)"
     )
     root = Path(__file__).parents[3]
-    subprocess.run([sys.executable, "-S", "-c", code], cwd=root, env={"PYTHONPATH": str(root)}, check=True)
+    subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=root, env={"PYTHONPATH": str(root)}, check=True
+    )
 
 
 # The workspace.
@@ -358,7 +401,17 @@ def test_home_is_not_a_project_even_with_a_repository(machine: Machine) -> None:
 def test_places_that_are_no_workspace(machine: Machine) -> None:
     (machine.home / ".config").mkdir()
     (machine.workspace / "link").symlink_to(machine.home)
-    places = ["/", "/usr", "/etc", "/usr/bin", "/tmp", "/proc/self", "/dev", "/home", str(machine.home)]
+    places = [
+        "/",
+        "/usr",
+        "/etc",
+        "/usr/bin",
+        "/tmp",
+        "/proc/self",
+        "/dev",
+        "/home",
+        str(machine.home),
+    ]
     places += [str(machine.home.parent), str(machine.home / ".ssh"), str(machine.home / ".config")]
     places += [str(machine.workspace / "link"), str(machine.workspace / "missing"), "/etc/passwd"]
     before = len(os.listdir("/proc/self/fd"))
@@ -374,6 +427,10 @@ def test_npm_of_this_machine(tmp_path: Path) -> None:
     found = locate_toolchain("npm", os.environ, str(tmp_path), os.path.expanduser("~"))
     found.close()
     version = subprocess.run(
-        [found.command, "--version"], env={"PATH": found.env["PATH"]}, check=True, capture_output=True, text=True
+        [found.command, "--version"],
+        env={"PATH": found.env["PATH"]},
+        check=True,
+        capture_output=True,
+        text=True,
     )
     assert version.stdout.strip()[0].isdigit()

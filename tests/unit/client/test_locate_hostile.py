@@ -1,4 +1,6 @@
-"""A workspace is an agent's work of yesterday: whatever stands in its files, the next run starts, and shows no more."""
+"""A workspace is an agent's work of yesterday: whatever stands in its files, the next run starts,
+and shows no more.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,42 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 # What means something to one of the readers, and what breaks one.
-PIECES = st.sampled_from([
-    b"home", b" = ", b"=", b"/", b"\0", b"\n", b"\r\n", b"\t", b" ", b"..", b"/usr/bin", b"/nowhere/bin", b"HOME=/x\0y",
-    b"\xff", b"\xed\xa0\x80", "\u202e".encode(), b"#!", b"/usr/bin/env ", b"'''exec' ", b'channel = "', b'"', b"[",
-    b"#",
-    b"3.11", b"python ", b"a" * 300, b"/" * 5000, b"9" * 5000, b"HERE/.ssh", b"HERE/bin", b"home = /x\0y\n",
-    b"HERE/.pyenv/versions/3.11.7/bin",
-])  # fmt: skip
+PIECES = st.sampled_from(
+    [
+        b"home",
+        b" = ",
+        b"=",
+        b"/",
+        b"\0",
+        b"\n",
+        b"\r\n",
+        b"\t",
+        b" ",
+        b"..",
+        b"/usr/bin",
+        b"/nowhere/bin",
+        b"HOME=/x\0y",
+        b"\xff",
+        b"\xed\xa0\x80",
+        "\u202e".encode(),
+        b"#!",
+        b"/usr/bin/env ",
+        b"'''exec' ",
+        b'channel = "',
+        b'"',
+        b"[",
+        b"#",
+        b"3.11",
+        b"python ",
+        b"a" * 300,
+        b"/" * 5000,
+        b"9" * 5000,
+        b"HERE/.ssh",
+        b"HERE/bin",
+        b"home = /x\0y\n",
+        b"HERE/.pyenv/versions/3.11.7/bin",
+    ]
+)
 CONTENTS = st.one_of(st.lists(PIECES, max_size=12).map(b"".join), st.binary(max_size=64))
 FILES = (".venv/pyvenv.cfg", ".venv/bin/tool", ".python-version", ".tool-versions", "rust-toolchain",
          "rust-toolchain.toml", "venv", "tool")  # fmt: skip
@@ -42,8 +73,12 @@ FILES = (".venv/pyvenv.cfg", ".venv/bin/tool", ".python-version", ".tool-version
 @given(files=st.dictionaries(st.sampled_from(FILES), CONTENTS, max_size=4), link=st.sampled_from(
     ["", "python3", "../..", "HERE/.ssh/id_ed25519", "HERE", "/", "/proc/self/exe", "x" * 200, "/" + "y/" * 500]
 ))  # fmt: skip
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_content_stops_a_run_or_shows_more(machine: Machine, files: dict[str, bytes], link: str) -> None:
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_content_stops_a_run_or_shows_more(
+    machine: Machine, files: dict[str, bytes], link: str
+) -> None:
     here = os.fsencode(machine.home)
     for name in FILES:
         (machine.workspace / name).unlink(missing_ok=True)
@@ -52,7 +87,9 @@ def test_no_content_stops_a_run_or_shows_more(machine: Machine, files: dict[str,
         (machine.workspace / name).write_bytes(content.replace(b"HERE", here))
         (machine.workspace / name).chmod(0o755)
     if link:
-        (machine.workspace / ".venv/bin/python3").symlink_to(link.replace("HERE", str(machine.home)))
+        (machine.workspace / ".venv/bin/python3").symlink_to(
+            link.replace("HERE", str(machine.home))
+        )
     for command in ("sh", "./tool", ".venv/bin/tool"):
         try:
             found = machine.locate(command)
@@ -73,7 +110,9 @@ def test_the_home_that_a_pyvenv_cfg_names(text: str, home: str) -> None:
     assert venv_home(text.encode()) == home
 
 
-def test_a_python_that_only_the_workspace_names_is_shown_if_it_is_nothing_else(machine: Machine) -> None:
+def test_a_python_that_only_the_workspace_names_is_shown_if_it_is_nothing_else(
+    machine: Machine,
+) -> None:
     """The control is the same tree without a file that no installation has."""
     machine.program("mixed/bin/python3")
     (machine.home / "mixed/lib/python3.11").mkdir(parents=True)
@@ -100,7 +139,9 @@ def test_a_directory_that_cannot_be_listed_is_no_installation(machine: Machine) 
         try:
             os.setresuid(65534, 65534, 65534)
             env = {"PATH": "/usr/bin:/bin"}
-            locate_toolchain("sh", env, str(machine.workspace), str(machine.home), str(machine.workspace)).close()
+            locate_toolchain(
+                "sh", env, str(machine.workspace), str(machine.home), str(machine.workspace)
+            ).close()
             status = 0
         finally:
             os._exit(status)

@@ -1,4 +1,6 @@
-"""What a project's links lead to is opened only when it is a file: to open a device or a FIFO is to use it."""
+"""What a project's links lead to is opened only when it is a file: to open a device or a FIFO is to
+use it.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,9 @@ def test_layers_come_in_the_order_of_merging(home):
         path.write_text("limits: {pids: 10}\n")
     names = [layer.name for layer in find_layers(home / "project", system=system)]
     assert names == ["system", "user", "project"]
-    assert [layer.name for layer in find_layers(home / "project", "strict", system=home / "absent")] == [
+    assert [
+        layer.name for layer in find_layers(home / "project", "strict", system=home / "absent")
+    ] == [
         "user",
         "project",
     ]
@@ -150,7 +152,9 @@ def test_check_accepts_and_refuses(home, no_system):
 
 
 def test_control_characters_of_a_policy_never_reach_the_terminal(home, no_system):
-    (home / "project/akios.yaml").write_text('redact: {allow_values: []}\nenvironment: {set: {A: "\\e[2J\\n"}}\n')
+    (home / "project/akios.yaml").write_text(
+        'redact: {allow_values: []}\nenvironment: {set: {A: "\\e[2J\\n"}}\n'
+    )
     output = CliRunner().invoke(group, ["explain"]).output
     assert "\x1b" not in output and r"A=\x1b[2J\n" in output
 
@@ -158,10 +162,14 @@ def test_control_characters_of_a_policy_never_reach_the_terminal(home, no_system
 SECRET = "daemon:$6$salted$hash:19000:0:99999:7:::\n"
 
 
-@pytest.mark.parametrize("content", [SECRET, "root:\n  - *x\n" + SECRET, "\tkey\n", "version: 1\nlimits: {pids: 7}\n"])
+@pytest.mark.parametrize(
+    "content", [SECRET, "root:\n  - *x\n" + SECRET, "\tkey\n", "version: 1\nlimits: {pids: 7}\n"]
+)
 @pytest.mark.parametrize("kind", ["absolute", "relative", "chain", "directory"])
 def test_a_projects_policy_does_not_lead_out_of_it(home: Path, content: str, kind: str) -> None:
-    """Root runs in a cloned repository whose akios.yaml links to /etc/shadow: of that no word is shown or obeyed."""
+    """Root runs in a cloned repository whose akios.yaml links to /etc/shadow: of that no word is
+    shown or obeyed.
+    """
     secret, project = home / "secret", home / "project"
     secret.write_text(content)
     secret.chmod(0o600)
@@ -182,7 +190,9 @@ def test_a_projects_policy_does_not_lead_out_of_it(home: Path, content: str, kin
     link.unlink()
     link.symlink_to("policies.yaml")
     (project / "policies.yaml").write_text("limits: {pids: 9}\n")
-    (layer,) = [one for one in find_layers(project, system=home / "absent") if one.name == "project"]
+    (layer,) = [
+        one for one in find_layers(project, system=home / "absent") if one.name == "project"
+    ]
     assert layer.policy.values == {"limits.pids": 9}, "the control: a link that stays inside"
 
 

@@ -23,12 +23,19 @@ def test_scan_says_where_and_what(tmp_path: Path, capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     assert f"{file}:2:6: EMAIL" in out and f"{file}:3:6: CREDIT_CARD" in out and "2 found" in out
     assert "ada@" not in out
-    assert run_verb(["protect", "scan", str(file), "--show", "--disable", "financial"], NO_SOCKET, False) == 1
+    assert (
+        run_verb(
+            ["protect", "scan", str(file), "--show", "--disable", "financial"], NO_SOCKET, False
+        )
+        == 1
+    )
     out = capsys.readouterr().out
     assert "ada@example.org" in out and "CREDIT_CARD" not in out
 
 
-def test_scan_of_clean_and_of_broken_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scan_of_clean_and_of_broken_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "note.txt"
     file.write_bytes(b"nothing \xff here")
     assert run_verb(["protect", "scan", str(file)], NO_SOCKET, True) == 0
@@ -42,7 +49,12 @@ def test_scan_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     file.write_text("é ada@example.org")
     assert run_verb(["protect", "scan", str(file), "--json"], NO_SOCKET, False) == 1
     (finding,) = json.loads(capsys.readouterr().out)["findings"]
-    assert (finding["type"], finding["start"], finding["line"], finding["column"]) == ("EMAIL", 2, 1, 3)
+    assert (finding["type"], finding["start"], finding["line"], finding["column"]) == (
+        "EMAIL",
+        2,
+        1,
+        3,
+    )
 
 
 def test_patterns_is_the_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,14 +65,18 @@ def test_patterns_is_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{len(rows)} patterns" in capsys.readouterr().out
 
 
-def test_redact_prints_the_masked_text(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_redact_prints_the_masked_text(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     file = tmp_path / "note.txt"
     file.write_bytes(b"mail ada@example.org \xff\n")
     assert run_verb(["protect", "redact", str(file)], NO_SOCKET, False) == 0
     assert capfdbinary.readouterr().out == b"mail [EMAIL] \xff\n"
 
 
-def test_a_file_of_any_size_and_places_in_it(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_a_file_of_any_size_and_places_in_it(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     file = tmp_path / "long.txt"
     lines = ["nothing at all in this line é\n"] * 30_000
     lines[20_000] = "x\tmail ada@example.org\n"
@@ -70,8 +86,16 @@ def test_a_file_of_any_size_and_places_in_it(tmp_path: Path, capfdbinary: pytest
     assert run_verb(["protect", "scan", str(file), "--json", "--show"], NO_SOCKET, False) == 1
     findings = json.loads(capfdbinary.readouterr().out)["findings"]
     assert len(findings) == 40
-    assert (findings[0]["line"], findings[0]["column"], findings[0]["text"]) == (20_001, 8, "ada@example.org")
-    assert (findings[1]["line"], findings[1]["column"], findings[1]["text"]) == (30_000, 6, "4012888888881881")
+    assert (findings[0]["line"], findings[0]["column"], findings[0]["text"]) == (
+        20_001,
+        8,
+        "ada@example.org",
+    )
+    assert (findings[1]["line"], findings[1]["column"], findings[1]["text"]) == (
+        30_000,
+        6,
+        "4012888888881881",
+    )
     assert (findings[2]["line"], findings[2]["column"]) == (50_001, 8)
     assert run_verb(["protect", "redact", str(file)], NO_SOCKET, False) == 0
     safe = capfdbinary.readouterr().out.decode()
@@ -92,7 +116,13 @@ def test_what_cannot_be_read_says_why_and_a_bare_group_explains_itself(
 
 def test_a_pipe_goes_on_as_it_comes() -> None:
     """What is decided comes out before the input has ended."""
-    command = [sys.executable, "-c", "import sys; from akiosctl.cli import main; sys.exit(main())", "protect", "redact"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from akiosctl.cli import main; sys.exit(main())",
+        "protect",
+        "redact",
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
         try:

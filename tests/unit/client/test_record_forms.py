@@ -16,7 +16,9 @@ from akiosctl.records_text import record_json, record_line
 from akiosd.values.records import FileUsed, KnownRecord, LogOpen, Started, Syscall, encode_entry
 
 
-def one_by_one(entries: list[bytes], as_json: bool, kinds: frozenset[str] = frozenset()) -> list[str]:
+def one_by_one(
+    entries: list[bytes], as_json: bool, kinds: frozenset[str] = frozenset()
+) -> list[str]:
     found = []
     for index, entry in enumerate(entries, 7):
         fields = record_json("c-1", index, entry)
@@ -32,7 +34,11 @@ def both_agree(entries: list[bytes], kinds: frozenset[str] = frozenset()) -> Non
             assert form.lines("c-1", 7, entries) == one_by_one(entries, as_json, kinds)
 
 
-TIMES = st.integers(-(1 << 40), (1 << 64) - 1) | st.integers(0, 1 << 34) | st.just(1_800_000_000_123_456_789)
+TIMES = (
+    st.integers(-(1 << 40), (1 << 64) - 1)
+    | st.integers(0, 1 << 34)
+    | st.just(1_800_000_000_123_456_789)
+)
 HOSTILE = [
     *(
         "a b",
@@ -53,7 +59,17 @@ HOSTILE = [
         "\x9b",
         "\u2028",
     ),
-    *("\u202e", "\u200b", "\u3164", "\U000e0041", "e" + 9 * "\u0301", "\ud800", "é", "path=/etc", "\xa4path\xc4\x01a"),
+    *(
+        "\u202e",
+        "\u200b",
+        "\u3164",
+        "\U000e0041",
+        "e" + 9 * "\u0301",
+        "\ud800",
+        "é",
+        "path=/etc",
+        "\xa4path\xc4\x01a",
+    ),
 ]
 HOSTILE_BYTES = [text.encode("utf-8", "surrogatepass") for text in HOSTILE]
 KEYS = [
@@ -73,7 +89,11 @@ def records() -> st.SearchStrategy[Any]:
     """Of every kind, with every field now and then."""
 
     def of(kind: type[Any]) -> st.SearchStrategy[Any]:
-        fields = {field.name: _values(field.type) for field in msgspec.structs.fields(kind) if field.name != "v"}
+        fields = {
+            field.name: _values(field.type)
+            for field in msgspec.structs.fields(kind)
+            if field.name != "v"
+        }
         return st.builds(kind, **{**fields, "ts": st.integers(0, (1 << 63) - 1)})
 
     return st.one_of(*(of(kind) for kind in KnownRecord.__args__))
@@ -98,24 +118,41 @@ def test_records_of_every_kind(found: list[Any]) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.binary(max_size=60) | st.dictionaries(WORDS, WORDS | NAMES | TIMES).map(msgspec.msgpack.encode)))
+@given(
+    st.lists(
+        st.binary(max_size=60)
+        | st.dictionaries(WORDS, WORDS | NAMES | TIMES).map(msgspec.msgpack.encode)
+    )
+)
 def test_entries_that_are_none_of_ours(entries: list[bytes]) -> None:
     both_agree(entries)
 
 
-ANYTHING = TIMES | WORDS | NAMES | st.none() | st.booleans() | st.floats() | st.lists(NAMES | TIMES, max_size=3)
+ANYTHING = (
+    TIMES
+    | WORDS
+    | NAMES
+    | st.none()
+    | st.booleans()
+    | st.floats()
+    | st.lists(NAMES | TIMES, max_size=3)
+)
 NUMBERS = st.integers(0, 30)
 
 
 def map_of(pairs: list[tuple[Any, Any]], long: bool) -> bytes:
     """A map of these pairs, in this order, whether or not a key comes twice."""
-    head = b"\xde" + len(pairs).to_bytes(2) if long or len(pairs) > 15 else bytes((0x80 | len(pairs),))
+    head = (
+        b"\xde" + len(pairs).to_bytes(2) if long or len(pairs) > 15 else bytes((0x80 | len(pairs),))
+    )
     return head + b"".join(msgspec.msgpack.encode(item) for pair in pairs for item in pair)
 
 
 @st.composite
 def nearly_records(draw: st.DrawFn) -> list[bytes]:
-    """Entries of one kind as they are written, and the same with a pair or a byte gone, new, changed or moved."""
+    """Entries of one kind as they are written, and the same with a pair or a byte gone, new,
+    changed or moved.
+    """
     whole = draw(st.lists(records(), min_size=1, max_size=2).filter(are_encoded))
     entries = [encode_entry(record) for record in whole]
     found = entries[:]
@@ -124,14 +161,20 @@ def nearly_records(draw: st.DrawFn) -> list[bytes]:
         at = draw(NUMBERS)
         if draw(st.booleans()):
             place, byte = (draw(st.integers(0, len(entry)))), bytes((draw(st.integers(0, 255)),))
-            found.append(entry[:place] + draw(st.sampled_from([b"", byte])) + entry[place + at % 2 :])
+            found.append(
+                entry[:place] + draw(st.sampled_from([b"", byte])) + entry[place + at % 2 :]
+            )
             continue
         try:
             pairs = list(msgspec.msgpack.decode(entry).items())
         except (ValueError, TypeError, AttributeError, msgspec.MsgspecError):
             continue
         pair = pairs[at % len(pairs)] if pairs else ("ts", 0)
-        match draw(st.sampled_from(["drop", "twice", "move", "value", "unknown", "other kind's", "as it is"])):
+        match draw(
+            st.sampled_from(
+                ["drop", "twice", "move", "value", "unknown", "other kind's", "as it is"]
+            )
+        ):
             case "drop":
                 pairs = [each for each in pairs if each is not pair]
             case "twice":
@@ -156,7 +199,10 @@ def are_encoded(found: list[Any]) -> bool:
         return False  # no number of ours is so large
 
 
-FIELDS = sorted({field.name for kind in KnownRecord.__args__ for field in msgspec.structs.fields(kind)} | {"kind"})
+FIELDS = sorted(
+    {field.name for kind in KnownRecord.__args__ for field in msgspec.structs.fields(kind)}
+    | {"kind"}
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -187,13 +233,22 @@ def full(kind: Any) -> list[tuple[Any, Any]]:
 
 @pytest.mark.parametrize("kind", KnownRecord.__args__)
 def test_every_field_gone_twice_moved_empty_or_at_its_default(kind: Any) -> None:
-    pairs, defaults = full(kind), {field.name: field.default for field in msgspec.structs.fields(kind)}
+    pairs, defaults = (
+        full(kind),
+        {field.name: field.default for field in msgspec.structs.fields(kind)},
+    )
     changed, numbers = [pairs], range(len(pairs))
     for a in numbers:
         name, others = pairs[a][0], pairs[:a] + pairs[a + 1 :]
-        changed += [others, [*others[: a + 1], pairs[a], *others[a + 1 :]], [*pairs[:a], (name, None), *pairs[a + 1 :]]]
+        changed += [
+            others,
+            [*others[: a + 1], pairs[a], *others[a + 1 :]],
+            [*pairs[:a], (name, None), *pairs[a + 1 :]],
+        ]
         changed += [[pair for pair in others if pair is not pairs[b]] for b in numbers]
-        changed += [[*others[:b], *others[b + 1 :], others[b], others[b]] for b in range(len(others))]
+        changed += [
+            [*others[:b], *others[b + 1 :], others[b], others[b]] for b in range(len(others))
+        ]
         changed += [[*others[:b], (others[b][0], None), *others[b:]] for b in range(len(others))]
         changed.append([*pairs[:a], (1, "x"), *pairs[a + 1 :]])
         if defaults.get(name, msgspec.NODEFAULT) is not msgspec.NODEFAULT and not isinstance(
@@ -201,7 +256,8 @@ def test_every_field_gone_twice_moved_empty_or_at_its_default(kind: Any) -> None
         ):
             changed.append([*pairs[:a], (name, defaults[name]), *pairs[a + 1 :]])
             changed += [
-                [*part[:a], (name, defaults[name]), *part[a:]] for part in (others[:b] for b in range(a, len(pairs)))
+                [*part[:a], (name, defaults[name]), *part[a:]]
+                for part in (others[:b] for b in range(a, len(pairs)))
             ]
     entries = [map_of(each, long) for long in (False, True) for each in changed]
     torn = [entry.replace(b"\xa1v\x01", b"\x01\x01\x01", 1) for entry in entries[:1]]
@@ -210,50 +266,85 @@ def test_every_field_gone_twice_moved_empty_or_at_its_default(kind: Any) -> None
 
 def test_a_key_within_a_value_is_not_taken_for_the_field() -> None:
     """A path may hold the key of its directory, and a length that reaches over the real one."""
-    call = Syscall(ts=1 << 60, name="open", nr=2, pid=1, verdict="requested", path=b"b", directory=b"d")
+    call = Syscall(
+        ts=1 << 60, name="open", nr=2, pid=1, verdict="requested", path=b"b", directory=b"d"
+    )
     paths = [b"x\xa9directory\xc4" + bytes((length,)) for length in range(30)]
     both_agree([encode_entry(msgspec.structs.replace(call, path=path)) for path in (b"sh", *paths)])
 
 
 @pytest.mark.parametrize("value", [*HOSTILE_BYTES, *KEYS, b"x" * 2000])
-def test_what_was_remembered_of_plain_records_does_not_let_a_hostile_one_through(value: bytes) -> None:
+def test_what_was_remembered_of_plain_records_does_not_let_a_hostile_one_through(
+    value: bytes,
+) -> None:
     def calls(path: bytes, directory: bytes, path2: bytes, argv: bytes) -> list[bytes]:
-        call = Syscall(ts=1 << 60, name="openat", nr=257, pid=1, verdict="requested", path=path, path2=path2)
+        call = Syscall(
+            ts=1 << 60, name="openat", nr=257, pid=1, verdict="requested", path=path, path2=path2
+        )
         more = [{"directory": directory}, {"argv": (argv, argv)}, {"errno": 13}, {"args": (1, 2)}]
         used = FileUsed(ts=1 << 60, use="written", path=path, pid=9)
-        return [encode_entry(each) for each in (used, call, *(msgspec.structs.replace(call, **m) for m in more))]
+        return [
+            encode_entry(each)
+            for each in (used, call, *(msgspec.structs.replace(call, **m) for m in more))
+        ]
 
     plain = calls(b"/a", b"/b", b"sh", b"-c")
     both_agree([*plain, *calls(value, b"/b", b"sh", b"-c"), *calls(b"/a", value, b"sh", value)])
-    both_agree([*plain, *calls(b"/a", b"/b", value, b"-c"), *calls(value, value, value, value), *plain])
+    both_agree(
+        [*plain, *calls(b"/a", b"/b", value, b"-c"), *calls(value, value, value, value), *plain]
+    )
     for line in Form(False).lines("c", 0, [*plain, *calls(value, value, value, value)]):
         assert line.isprintable()
 
 
-def test_what_is_remembered_is_bounded_and_forgotten_in_the_middle_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_remembered_is_bounded_and_forgotten_in_the_middle_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(record_forms, "_MOST_PARTS", 32)
     entries = [
-        encode_entry(Syscall(ts=1 << 60, name=f"n{n % 7}", nr=n % 5, pid=n % 3, verdict="requested", path=b"/%d" % n))
+        encode_entry(
+            Syscall(
+                ts=1 << 60,
+                name=f"n{n % 7}",
+                nr=n % 5,
+                pid=n % 3,
+                verdict="requested",
+                path=b"/%d" % n,
+            )
+        )
         for n in range(300)
     ]
     both_agree(entries)
     form = Form(False)
     form.lines("c", 0, entries)
-    assert sum(map(len, form._room.all)) <= 32 and all(len(head.firsts) <= 32 for head in form._heads.values())
+    assert sum(map(len, form._room.all)) <= 32 and all(
+        len(head.firsts) <= 32 for head in form._heads.values()
+    )
 
 
 def test_only_some_kinds() -> None:
-    entries = [encode_entry(Started(ts=1 << 40, pid=n)) for n in range(3)] + [encode_entry(LogOpen(ts=1, salt=b"x"))]
+    entries = [encode_entry(Started(ts=1 << 40, pid=n)) for n in range(3)] + [
+        encode_entry(LogOpen(ts=1, salt=b"x"))
+    ]
     both_agree([*entries, b"\xc0"], frozenset({"started"}))
     assert len(Form(False, frozenset({"started"})).lines("c", 0, entries)) == 3
 
 
 def test_two_times_in_one_entry_are_not_taken_for_one() -> None:
-    """What is remembered leaves the first time out; an entry in which another one counts is never remembered."""
-    whole = encode_entry(Syscall(ts=1 << 60, name="openat", nr=257, pid=1, verdict="attempt", path=b"/x"))
+    """What is remembered leaves the first time out; an entry in which another one counts is never
+    remembered.
+    """
+    whole = encode_entry(
+        Syscall(ts=1 << 60, name="openat", nr=257, pid=1, verdict="attempt", path=b"/x")
+    )
     behind = whole.index(b"\xa2ts\xcf") + 12
     twice = [
-        whole[:2] + bytes([whole[2] + 1]) + whole[3:behind] + b"\xa2ts\xcf" + ts.to_bytes(8) + whole[behind:]
+        whole[:2]
+        + bytes([whole[2] + 1])
+        + whole[3:behind]
+        + b"\xa2ts\xcf"
+        + ts.to_bytes(8)
+        + whole[behind:]
         for ts in (1 << 60, 1 << 61)
     ]
     twice += [entry.replace((1 << 60).to_bytes(8), (1 << 62).to_bytes(8), 1) for entry in twice]
@@ -261,7 +352,14 @@ def test_two_times_in_one_entry_are_not_taken_for_one() -> None:
     both_agree(twice)
     in_a_path = [
         encode_entry(
-            Syscall(ts=1, name="openat", nr=257, pid=1, verdict="attempt", path=b"\xa2ts\xcf" + bytes([n] * 8))
+            Syscall(
+                ts=1,
+                name="openat",
+                nr=257,
+                pid=1,
+                verdict="attempt",
+                path=b"\xa2ts\xcf" + bytes([n] * 8),
+            )
         )
         for n in (65, 66)
     ]

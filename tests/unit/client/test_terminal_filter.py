@@ -40,7 +40,13 @@ def test_text_and_colours_are_left_alone() -> None:
     assert tame(text) == text + b"\x1b[0m"
 
 
-@given(st.lists(st.sampled_from([b"\x1b", b"[", b"3", b";", b"1m", b"m", b"J", b"\xc2", b"\x9b", b"\xa0", b"x", b"]"])))
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"\x1b", b"[", b"3", b";", b"1m", b"m", b"J", b"\xc2", b"\x9b", b"\xa0", b"x", b"]"]
+        )
+    )
+)
 def test_it_does_not_matter_where_it_is_cut(pieces: list[bytes]) -> None:
     whole = tame(b"".join(pieces))
     assert tame(*pieces) == whole and not drives(whole)

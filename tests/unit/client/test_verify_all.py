@@ -1,4 +1,6 @@
-"""``ledger verify --all`` over a state directory: every cage that the host's log tells of must be there."""
+"""``ledger verify --all`` over a state directory: every cage that the host's log tells of must be
+there.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def verify_all(state: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, str]]:
-    code = run_verb(["ledger", "verify", "--all", "--dir", str(state), "--json"], "/nonexistent", False)
-    return code, {log: found["verdict"] for log, found in json.loads(capsys.readouterr().out)["logs"].items()}
+    code = run_verb(
+        ["ledger", "verify", "--all", "--dir", str(state), "--json"], "/nonexistent", False
+    )
+    return code, {
+        log: found["verdict"] for log, found in json.loads(capsys.readouterr().out)["logs"].items()
+    }
 
 
 def host_of(state: Path, *more: Record) -> None:
@@ -43,7 +49,11 @@ BIRTH, END = CageBirth(ts=3, cage=OTHER), CageEnd(ts=4, cage=OTHER)
 # What the host's log tells of a cage of which nothing is on disk, and whose root it never listed.
 TOLD: dict[str, tuple[tuple[Record, ...], int, dict[str, str]]] = {
     "nothing": ((), 0, {}),
-    "that it runs": ((BIRTH,), 0, {}),  # its log is published within ten seconds, or with the next start
+    "that it runs": (
+        (BIRTH,),
+        0,
+        {},
+    ),  # its log is published within ten seconds, or with the next start
     "that it began and ended": ((BIRTH, END), 3, {OTHER: "INCOMPLETE"}),
     "its end alone": ((END,), 3, {OTHER: "INCOMPLETE"}),
     "that it was destroyed": (
@@ -74,7 +84,9 @@ GONE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("gone", GONE)
-def test_what_is_gone_has_a_verdict(state: Path, capsys: pytest.CaptureFixture[str], gone: str) -> None:
+def test_what_is_gone_has_a_verdict(
+    state: Path, capsys: pytest.CaptureFixture[str], gone: str
+) -> None:
     host_of(state)
     GONE[gone](state)
     assert verify_all(state, capsys) == (3, {HOST_LOG: "OK", CAGE: "INCOMPLETE"})

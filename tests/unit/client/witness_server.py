@@ -133,7 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        status, kind, answer = self.server.witness.answer(body) if self.path == "/w/add-checkpoint" else (404, "", b"")
+        status, kind, answer = (
+            self.server.witness.answer(body) if self.path == "/w/add-checkpoint" else (404, "", b"")
+        )
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(answer)))

@@ -1,4 +1,6 @@
-"""A gateway without a cage: one context, a link that keeps what it is told, and an agent that speaks raw bytes."""
+"""A gateway without a cage: one context, a link that keeps what it is told, and an agent that
+speaks raw bytes.
+"""
 
 from __future__ import annotations
 
@@ -67,20 +69,32 @@ class Context:
 
 
 def make_context(
-    *, port: int = 0, redact: Redact = DEFAULT_POLICY.redact, network: Network | None = None, roots: bytes = b"",
+    *,
+    port: int = 0,
+    redact: Redact = DEFAULT_POLICY.redact,
+    network: Network | None = None,
+    roots: bytes = b"",
     **limits: Any,
-) -> Context:  # fmt: skip
+) -> Context:
     """``NAME`` leads to ``port`` on loopback."""
     network = network or Network(allowed_domains=(NAME, f"*.{NAME}"))
     setup = Setup(
-        cage="test", policy=Policy(network=network, redact=redact), hosts={NAME: f"127.0.0.1:{port}"}, roots=roots
+        cage="test",
+        policy=Policy(network=network, redact=redact),
+        hosts={NAME: f"127.0.0.1:{port}"},
+        roots=roots,
     )
     bounds = msgspec.structs.replace(DEFAULT_LIMITS, **limits)
     return Context(
-        setup, Names(setup.policy), Link(), Upstreams.from_setup(setup, bounds),
-        Redactors(redact, b"k" * 32), bounds, RateLimiter(network.requests_per_minute),
+        setup,
+        Names(setup.policy),
+        Link(),
+        Upstreams.from_setup(setup, bounds),
+        Redactors(redact, b"k" * 32),
+        bounds,
+        RateLimiter(network.requests_per_minute),
         Room(bounds.held_replies_bytes),
-    )  # fmt: skip
+    )
 
 
 def destination(*, tls: bool = False, kind: Any = "inspect", **more: Any) -> Destination:
@@ -99,11 +113,19 @@ class Agent:
         await self.stream.send_all(data)
 
     async def ask(
-        self, method: str = "GET", target: str = "/", body: bytes | None = None,
-        headers: Iterable[tuple[str, str]] = (), host: str = NAME,
-    ) -> tuple[int, dict[str, str], bytes]:  # fmt: skip
+        self,
+        method: str = "GET",
+        target: str = "/",
+        body: bytes | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+        host: str = NAME,
+    ) -> tuple[int, dict[str, str], bytes]:
         """One request written plainly, and its answer."""
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers)]
+        lines = [
+            f"{method} {target} HTTP/1.1",
+            f"Host: {host}",
+            *(f"{name}: {value}" for name, value in headers),
+        ]
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
         await self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
@@ -152,9 +174,12 @@ def socket_pair(send_seconds: float = 60) -> tuple[trio.abc.Stream, trio.abc.Str
 
 @asynccontextmanager
 async def connected(
-    context: Any, where: Destination | None = None, *, proxy: bool = False,
+    context: Any,
+    where: Destination | None = None,
+    *,
+    proxy: bool = False,
     pair: Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]] = trio.testing.memory_stream_pair,
-) -> AsyncIterator[Agent]:  # fmt: skip
+) -> AsyncIterator[Agent]:
     """An agent whose connection is being served; after the block the connection has ended."""
     ours, theirs = pair()
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,6 @@
-"""A gateway before stand-in models: the real account, a real upstream on loopback, an agent that speaks raw bytes."""
+"""A gateway before stand-in models: the real account, a real upstream on loopback, an agent that
+speaks raw bytes.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,16 @@ from tests.unit.gateway import harness
 _AWS_KEY = b"AKIDEXAMPLE\nwJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 _REGION = "eu-west-1"
 KEYS = {
-    name: _AWS_KEY if len(facts.key.prompts) > 1 else f"real-key-of-{name}".encode() for name, facts in FACTS.items()
+    name: _AWS_KEY if len(facts.key.prompts) > 1 else f"real-key-of-{name}".encode()
+    for name, facts in FACTS.items()
 }
-HOSTS = {name: (facts.hosts or ("127.0.0.1",))[0].replace("*", _REGION) for name, facts in FACTS.items()}
+HOSTS = {
+    name: (facts.hosts or ("127.0.0.1",))[0].replace("*", _REGION) for name, facts in FACTS.items()
+}
 REGIONS = dict.fromkeys(with_regions(), _REGION)
-PRICE = ModelPrice(input=3_000_000, output=15_000_000, cache_read=300_000, context=100_000, max_output=8_000)
+PRICE = ModelPrice(
+    input=3_000_000, output=15_000_000, cache_read=300_000, context=100_000, max_output=8_000
+)
 """$3, $15, $0.30 a million tokens."""
 
 
@@ -63,7 +70,9 @@ class AccountLink(harness.Link):
         self.account, verdict = budget.reserve(
             self.account, call, ask, call * 10**9, patient=patience_s > 0
         )
-        reservation = Reservation(partial(self.settle, call), patience_s, partial(self._insist, call))
+        reservation = Reservation(
+            partial(self.settle, call), patience_s, partial(self._insist, call)
+        )
         if isinstance(verdict, Wait):
             reservation.hold()
             self.line.append((call, ask, reservation))
@@ -105,9 +114,13 @@ class Upstream(Protocol):
 class Gateway:
     """The context of handlers."""
 
-    def __init__(self, models: Upstream, policy: Policy, without_keys: bool = False, **prices: ModelPrice) -> None:
+    def __init__(
+        self, models: Upstream, policy: Policy, without_keys: bool = False, **prices: ModelPrice
+    ) -> None:
         providers = tuple(
-            ProviderSetup(name, models.url, b"" if without_keys else KEYS[name], REGIONS.get(name, ""))
+            ProviderSetup(
+                name, models.url, b"" if without_keys else KEYS[name], REGIONS.get(name, "")
+            )
             for name in PROVIDERS
         )
         self.setup = Setup("test", policy, providers=providers, prices={"m": PRICE, **prices})
@@ -123,10 +136,15 @@ class Gateway:
 
 @asynccontextmanager
 async def talking(
-    models: Upstream, provider: str, *, limits: Limit = Limit(same_request=0, same_tool_calls=0, cycles=0),  # noqa: B008
-    network: Network = Network(), redact: Redact = Redact(), without_keys: bool = False,  # noqa: B008
+    models: Upstream,
+    provider: str,
+    *,
+    limits: Limit = Limit(same_request=0, same_tool_calls=0, cycles=0),  # noqa: B008
+    network: Network = Network(),
+    redact: Redact = Redact(),
+    without_keys: bool = False,  # noqa: B008
     **prices: ModelPrice,
-) -> AsyncIterator[tuple[Gateway, harness.Agent]]:  # fmt: skip
+) -> AsyncIterator[tuple[Gateway, harness.Agent]]:
     policy = msgspec.structs.replace(Policy(), budget=limits, network=network, redact=redact)
     gateway = Gateway(models, policy, without_keys, **prices)
     host = HOSTS[provider]
@@ -136,7 +154,12 @@ async def talking(
 
 
 async def post(
-    agent: harness.Agent, provider: str, target: str, body: Any, *, headers: tuple[tuple[str, str], ...] = ()
+    agent: harness.Agent,
+    provider: str,
+    target: str,
+    body: Any,
+    *,
+    headers: tuple[tuple[str, str], ...] = (),
 ) -> tuple[int, dict[str, str], bytes]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = [("content-type", "application/json"), *headers]

@@ -9,5 +9,11 @@ def pack_headers(headers: dict[str, str]) -> bytes:
     """String headers only."""
     out = b""
     for name, value in headers.items():
-        out += bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value.encode())) + value.encode()
+        out += (
+            bytes([len(name)])
+            + name.encode()
+            + b"\x07"
+            + struct.pack(">H", len(value.encode()))
+            + value.encode()
+        )
     return out

@@ -32,7 +32,9 @@ def test_leaves_are_those_of_hashlib(entries: list[bytes]) -> None:
 @given(st.lists(st.tuples(DIGESTS, DIGESTS), max_size=40))
 def test_nodes_are_those_of_hashlib(pairs: list[tuple[bytes, bytes]]) -> None:
     joined = [left + right for left, right in pairs]
-    assert node_hashes(b"".join(joined)) == b"".join(hashlib.sha256(b"\1" + pair).digest() for pair in joined)
+    assert node_hashes(b"".join(joined)) == b"".join(
+        hashlib.sha256(b"\1" + pair).digest() for pair in joined
+    )
 
 
 def test_known_answers() -> None:
@@ -77,7 +79,9 @@ def test_a_batch_is_cut_alike(lengths: list[int], first: int) -> None:
     data = encode_bundle(entries)
     ends = NATIVE.ends(data, len(entries), first)
     assert ends == PYTHON.ends(data, len(entries), first)
-    assert ends == [len(encode_bundle(entries[:stop])) for stop in range(first, len(entries) + 1, 256)]
+    assert ends == [
+        len(encode_bundle(entries[:stop])) for stop in range(first, len(entries) + 1, 256)
+    ]
     assert count_entries(data) == len(entries)
 
 

@@ -12,13 +12,23 @@ import pytest
 from akiosd.kernel.programs import find_program, run_program
 from tests.test_layers import read_sources
 
-# Who starts what, with whose environment and directory.  subprocess has its rows in tests/test_layers.py.
+# Who starts what, with whose environment and directory.  subprocess has its rows in
+# tests/test_layers.py.
 STARTERS = {
     "akiosctl.standalone": "akiosd, by sys.executable -I",
     "akiosd.kernel.programs": "the system's programs by their paths, ours by sys.executable -I, told nothing, in /; "
     "helpers, which their own modules name: the launcher with no variable, the zygote with fixed ones",
 }
-STARTING = {"system", "popen", "startfile", "Popen", "check_output", "check_call", "getoutput", "getstatusoutput"}
+STARTING = {
+    "system",
+    "popen",
+    "startfile",
+    "Popen",
+    "check_output",
+    "check_call",
+    "getoutput",
+    "getstatusoutput",
+}
 TRIO = {"open_process", "run_process"}
 BY_PREFIX = ("exec", "posix_spawn", "spawn")
 
@@ -60,12 +70,18 @@ def test_only_these_start_programs(sources: dict[str, str]) -> None:
 def test_interpreters_are_isolated(sources: dict[str, str]) -> None:
     trees = [ast.parse(text) for text in sources.values()]
     assert all(map(isolated, trees))
-    lists = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.List | ast.Tuple)]
-    assert sum(names_interpreter(word) for node in lists for word in node.elts) >= 3, "this test sees them"
+    lists = [
+        node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.List | ast.Tuple)
+    ]
+    assert sum(names_interpreter(word) for node in lists for word in node.elts) >= 3, (
+        "this test sees them"
+    )
     assert not isolated(next(starts("os.execv(p, [sys.executable, '-m', 'x'])"))), "the control"
 
 
-def test_programs_know_nothing_of_our_surroundings(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_know_nothing_of_our_surroundings(
+    tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     false = os.path.join(tmp_path, "env")
     with open(false, "w") as file:
         file.write("#!/bin/sh\necho planted\n")
@@ -73,7 +89,9 @@ def test_programs_know_nothing_of_our_surroundings(tmp_path: os.PathLike[str], m
     monkeypatch.setenv("PATH", f"{tmp_path}:.")
     monkeypatch.setenv("MKE2FS_CONFIG", "x")
     monkeypatch.chdir(tmp_path)
-    assert subprocess.run(["env"], capture_output=True, text=True).stdout == "planted\n", "the control"
+    assert subprocess.run(["env"], capture_output=True, text=True).stdout == "planted\n", (
+        "the control"
+    )
     words = run_program("env").stdout.split()
     assert sorted(word.partition("=")[0] for word in words) == ["LC_ALL", "PATH"]
     assert run_program("pwd").stdout == "/\n"

@@ -1,4 +1,6 @@
-"""Descriptors on messages: whole, with the first byte, close-on-exec, and never more than were asked for."""
+"""Descriptors on messages: whole, with the first byte, close-on-exec, and never more than were
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def count_fds() -> int:
 
 
 @pytest.mark.parametrize(("sent", "most"), [(0, 3), (1, 1), (2, 1), (3, 3), (5, 4)])
-def test_as_many_come_as_were_asked_for(pair: tuple[socket.socket, socket.socket], sent: int, most: int) -> None:
+def test_as_many_come_as_were_asked_for(
+    pair: tuple[socket.socket, socket.socket], sent: int, most: int
+) -> None:
     before = count_fds()
     send_blocking(pair[0], b"text", [0] * sent)
     data, fds, truncated = receive_blocking(pair[1], 100, most)
@@ -34,7 +38,9 @@ def test_as_many_come_as_were_asked_for(pair: tuple[socket.socket, socket.socket
     assert fds == [] and count_fds() == before
 
 
-async def test_all_is_sent_however_little_the_socket_takes(pair: tuple[socket.socket, socket.socket]) -> None:
+async def test_all_is_sent_however_little_the_socket_takes(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
     text = bytes(range(256)) * 8192
     for sock in pair:
         sock.setblocking(False)

@@ -1,4 +1,6 @@
-"""Every system call of ours says what the kernel said, and the strict opens stay where they were told to."""
+"""Every system call of ours says what the kernel said, and the strict opens stay where they were
+told to.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ def tree(tmp_path: Path) -> Iterator[int]:
 
 
 def test_a_strict_open_stays_below_its_directory(tree: int) -> None:
-    for path, number in ((b"link/file", errno.ELOOP), (b"away", errno.ELOOP), (b"../out", errno.EXDEV)):
+    for path, number in (
+        (b"link/file", errno.ELOOP),
+        (b"away", errno.ELOOP),
+        (b"../out", errno.EXDEV),
+    ):
         os.close(os.open(path, os.O_RDONLY, dir_fd=tree))  # the control: a plain open is led there
         for resolve in (syscalls.RESOLVE_NO_LINKS, syscalls.RESOLVE_STRICT):
             with pytest.raises(OSError) as refused:
@@ -46,7 +52,9 @@ def test_a_strict_open_stays_below_its_directory(tree: int) -> None:
 def test_only_the_strictest_open_refuses_a_mount() -> None:
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.close(syscalls.openat2(root, b"proc/stat", os.O_RDONLY, resolve=syscalls.RESOLVE_NO_LINKS))
+        os.close(
+            syscalls.openat2(root, b"proc/stat", os.O_RDONLY, resolve=syscalls.RESOLVE_NO_LINKS)
+        )
         with pytest.raises(OSError) as refused:
             syscalls.openat2(root, b"proc/stat", os.O_RDONLY, resolve=syscalls.RESOLVE_STRICT)
         assert refused.value.errno == errno.EXDEV

@@ -1,4 +1,6 @@
-"""The files of a cage's trust: bundle, Java store, and the links that lead to them from a chosen /etc."""
+"""The files of a cage's trust: bundle, Java store, and the links that lead to them from a chosen
+/etc.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +26,27 @@ def test_the_bundle_holds_the_hosts_roots_and_the_cages_own(tmp_path: Path) -> N
     file.write_bytes(b"# of this host\n" + ROOT.pem)
     roots = HostRoots((str(tmp_path / "absent"), str(file)))
     first = roots.refresh()
-    files = {name: b"".join(parts) for name, parts in store_files(roots, OWN.pem, OWN.certificate).items()}
+    files = {
+        name: b"".join(parts)
+        for name, parts in store_files(roots, OWN.pem, OWN.certificate).items()
+    }
     assert read_pem(files[BUNDLE_NAME]) == [OWN.certificate, ROOT.certificate]
     assert read_pem(files[AUTHORITY_NAME]) == [OWN.certificate]
     assert roots.refresh() == first
     file.write_bytes(ROOT.pem + OWN.pem)
     assert roots.refresh() != first and read_pem(roots.pem) == [ROOT.certificate, OWN.certificate]
     file.unlink()
-    assert roots.refresh() is None and roots.pem == b"", "a host without roots still gives its cages their own"
+    assert roots.refresh() is None and roots.pem == b"", (
+        "a host without roots still gives its cages their own"
+    )
 
 
 @pytest.mark.skipif(shutil.which("keytool") is None, reason="needs keytool(1) of a JDK")
 def test_java_reads_the_store(tmp_path: Path) -> None:
     store = tmp_path / JAVA_NAME
-    store.write_bytes(b"".join(JavaStore([ROOT.certificate, ROOT.certificate]).with_authority(OWN.certificate)))
+    store.write_bytes(
+        b"".join(JavaStore([ROOT.certificate, ROOT.certificate]).with_authority(OWN.certificate))
+    )
 
     def keytool(*words: str) -> bytes:
         arguments = ["keytool", *words, "-keystore", str(store), "-storepass", "changeit"]
@@ -59,16 +68,28 @@ def make_etc(fresh: Path) -> None:
 def test_stores_in_etc_become_links(tmp_path: Path) -> None:
     make_etc(tmp_path)
     cage_etc._link_stores(tmp_path)
-    links = {str(path.relative_to(tmp_path)): os.readlink(path) for path in tmp_path.rglob("*") if path.is_symlink()}
+    links = {
+        str(path.relative_to(tmp_path)): os.readlink(path)
+        for path in tmp_path.rglob("*")
+        if path.is_symlink()
+    }
     assert links == {
-        "ssl/certs/ca-certificates.crt": BUNDLE, "ssl/cert.pem": BUNDLE, "ssl/certs/java/cacerts": JAVA,
-    }  # fmt: skip
-    assert (tmp_path / "akios").is_dir() and (tmp_path / "ssl/certs/other.pem").read_text() == "the host's"
+        "ssl/certs/ca-certificates.crt": BUNDLE,
+        "ssl/cert.pem": BUNDLE,
+        "ssl/certs/java/cacerts": JAVA,
+    }
+    assert (tmp_path / "akios").is_dir() and (
+        tmp_path / "ssl/certs/other.pem"
+    ).read_text() == "the host's"
 
 
 def test_an_empty_etc_gets_the_usual_places(tmp_path: Path) -> None:
     cage_etc._link_stores(tmp_path)
-    assert os.readlink(tmp_path / "ssl/cert.pem") == os.readlink(tmp_path / "ssl/certs/ca-certificates.crt") == BUNDLE
+    assert (
+        os.readlink(tmp_path / "ssl/cert.pem")
+        == os.readlink(tmp_path / "ssl/certs/ca-certificates.crt")
+        == BUNDLE
+    )
 
 
 def test_links_that_lead_out_are_not_written_through(tmp_path: Path) -> None:

@@ -19,21 +19,29 @@ MOUNTINFO = """\
 
 
 def test_a_file_system_is_found_by_the_id_of_its_mount() -> None:
-    found = {number: user_tree.find_file_system(MOUNTINFO, number) for number in (22, 41, 410, 4, 0)}
+    found = {
+        number: user_tree.find_file_system(MOUNTINFO, number) for number in (22, 41, 410, 4, 0)
+    }
     assert found == {22: "ext4", 41: "fuse", 410: "9p", 4: "", 0: ""}
 
 
 def test_only_file_systems_of_this_machine_are_local() -> None:
-    assert not {"fuse", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "virtiofs"} & user_tree.LOCAL
+    assert (
+        not {"fuse", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "virtiofs"}
+        & user_tree.LOCAL
+    )
 
 
-LAYERS = MOUNTINFO + """\
+LAYERS = (
+    MOUNTINFO
+    + """\
 50 22 0:50 / /nfs rw - nfs4 server:/ rw
 51 22 0:51 / /nfs/disk rw - xfs /dev/vdb rw
 52 22 0:52 / /over rw - ext4 /dev/vdc rw
 53 52 0:53 / /over rw - nfs4 server:/ rw
 54 22 0:54 / /a:b,c rw - nfs4 server:/ rw
 """
+)
 OVERLAYS = {
     "lowerdir=/srv/tree,upperdir=/u,workdir=/w": True,
     "lowerdir=/srv/tree:/opt,redirect_dir=on,xino=auto": True,
@@ -56,7 +64,9 @@ def test_an_overlay_is_as_local_as_its_layers(options: str) -> None:
     own = f"60 22 0:60 / /overlay rw - overlay overlay rw,{options}\n"
     assert user_tree.is_local(LAYERS + own, 60) == OVERLAYS[options]
     again = "61 22 0:61 / /again rw - overlay overlay rw,lowerdir=/overlay/x:/srv\n"
-    assert user_tree.is_local(LAYERS + own + again, 61) == OVERLAYS[options], "and so is one that lies on it"
+    assert user_tree.is_local(LAYERS + own + again, 61) == OVERLAYS[options], (
+        "and so is one that lies on it"
+    )
 
 
 def test_an_overlay_on_itself_is_not_looked_at_for_ever() -> None:

@@ -1,4 +1,6 @@
-"""Many files in one call: the native writer and the one in plain Python leave the same, also when one file fails."""
+"""Many files in one call: the native writer and the one in plain Python leave the same, also when
+one file fails.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,17 @@ def write_files(request: pytest.FixtureRequest) -> FileWriter:
     return writer
 
 
-def test_files_are_made_and_overwritten(tmp_path: Path, folder: int, write_files: FileWriter) -> None:
+def test_files_are_made_and_overwritten(
+    tmp_path: Path, folder: int, write_files: FileWriter
+) -> None:
     (tmp_path / "old").write_bytes(b"longer than what comes")
-    files = [("new", b"1"), ("below/empty", b""), ("old", b"2"), ("below/\udcff\n", bytes(3 << 20)), ("new", b"3")]
+    files = [
+        ("new", b"1"),
+        ("below/empty", b""),
+        ("old", b"2"),
+        ("below/\udcff\n", bytes(3 << 20)),
+        ("new", b"3"),
+    ]
     write_files(folder, files, 0o640)
     assert {path: (tmp_path / path).read_bytes() for path, _ in files} == dict(files)
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640 & ~current_umask()
@@ -42,7 +52,9 @@ def current_umask() -> int:
     return mask
 
 
-def test_the_first_that_fails_is_named_and_ends_it(tmp_path: Path, folder: int, write_files: FileWriter) -> None:
+def test_the_first_that_fails_is_named_and_ends_it(
+    tmp_path: Path, folder: int, write_files: FileWriter
+) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         write_files(folder, [("first", b"1"), ("nowhere/x", b"2"), ("last", b"3")], 0o600)
     assert caught.value.filename == "nowhere/x"

@@ -1,4 +1,6 @@
-"""The verifier of consistency proofs, as a witness has one: the product makes such proofs and never checks one."""
+"""The verifier of consistency proofs, as a witness has one: the product makes such proofs and never
+checks one.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,12 @@ from collections.abc import Sequence
 from akiosd.ledger.merkle import HASH_BYTES, ProofError, node_hash
 
 
-def verify_consistency(old_size: int, size: int, old_root: bytes, root: bytes, proof: Sequence[bytes]) -> None:
-    """Raise ``ProofError`` unless ``proof`` shows the old tree to be a prefix of the new (RFC 9162, 2.1.4.2)."""
+def verify_consistency(
+    old_size: int, size: int, old_root: bytes, root: bytes, proof: Sequence[bytes]
+) -> None:
+    """Raise ``ProofError`` unless ``proof`` shows the old tree to be a prefix of the new (RFC 9162,
+    2.1.4.2).
+    """
     if any(len(value) != HASH_BYTES for value in (old_root, root, *proof)):
         raise ProofError("a hash is not 32 bytes")
     if not 0 < old_size <= size:

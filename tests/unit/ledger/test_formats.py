@@ -1,4 +1,6 @@
-"""Bundles, tile paths, notes, proofs and WAL frames: what is written is read back, and nothing else is."""
+"""Bundles, tile paths, notes, proofs and WAL frames: what is written is read back, and nothing else
+is.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,11 @@ ENTRY_LISTS = st.lists(st.binary(max_size=300), max_size=20)
 def test_bundle_round_trip(entries: list[bytes]) -> None:
     data = encode_bundle(entries)
     assert decode_bundle(data, len(entries)) == entries
-    for bad, count in ((data + b"\0", len(entries)), (data[:-1], len(entries)), (data, len(entries) + 1)):
+    for bad, count in (
+        (data + b"\0", len(entries)),
+        (data[:-1], len(entries)),
+        (data, len(entries) + 1),
+    ):
         if bad != data or count != len(entries):
             with pytest.raises(LedgerError):
                 decode_bundle(bad, count or 1)
@@ -111,7 +117,9 @@ def test_a_log_grown_in_steps_is_the_log_grown_at_once(steps: list[int]) -> None
         # Only older partial tiles of what is still partial may be left.
         tile = parse_path(path)
         assert any(
-            other.level == tile.level and other.index == tile.index and tile.width < other.width < 256
+            other.level == tile.level
+            and other.index == tile.index
+            and tile.width < other.width < 256
             for other in tiles_of(len(entries))
         )
     for tile in tiles_of(len(entries)):
@@ -140,7 +148,17 @@ def test_any_changed_byte_of_a_checkpoint_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["o\n07\n", "o\n-1\n", "o\n+1\n", "o\n1_0\n", "o\n１\n", "o\n7\n\n", "\n7\n", "o\n99999999999999999999\n"]
+    "text",
+    [
+        "o\n07\n",
+        "o\n-1\n",
+        "o\n+1\n",
+        "o\n1_0\n",
+        "o\n１\n",
+        "o\n7\n\n",
+        "\n7\n",
+        "o\n99999999999999999999\n",
+    ],
 )
 def test_sloppy_checkpoints_are_refused(text: str) -> None:
     with pytest.raises(NoteError):
@@ -148,7 +166,9 @@ def test_sloppy_checkpoints_are_refused(text: str) -> None:
 
 
 def test_a_note_of_another_key_or_log_is_untrusted() -> None:
-    note = Signer("example.com/log", bytes(32)).sign(Checkpoint("example.com/log", 1, bytes(32)).text())
+    note = Signer("example.com/log", bytes(32)).sign(
+        Checkpoint("example.com/log", 1, bytes(32)).text()
+    )
     with pytest.raises(UntrustedNoteError):
         open_checkpoint(note, SIGNER.vkey)
     other = SIGNER.sign(Checkpoint("example.com/other", 1, bytes(32)).text())
@@ -170,7 +190,9 @@ def test_proof_round_trip(size: int, data: st.DataObject) -> None:
     growth = extend(Edge(), Batch.of(entries))
     files = dict(growth.files)
     checkpoint = Checkpoint("example.com/log", size, growth.edge.root())
-    proof = prove_entry(index, checkpoint, SIGNER.sign(checkpoint.text()), lambda tile: files[tile.path], b"why")
+    proof = prove_entry(
+        index, checkpoint, SIGNER.sign(checkpoint.text()), lambda tile: files[tile.path], b"why"
+    )
     again = TlogProof.parse(proof.encode())
     assert again == proof
     assert verify_proof(again, entries[index], SIGNER.vkey) == checkpoint
@@ -183,7 +205,9 @@ def test_any_changed_byte_of_a_proof_is_noticed() -> None:
     growth = extend(Edge(), Batch.of(entries))
     checkpoint = Checkpoint("example.com/log", 5, growth.edge.root())
     files = dict(growth.files)
-    data = prove_entry(3, checkpoint, SIGNER.sign(checkpoint.text()), lambda tile: files[tile.path]).encode()
+    data = prove_entry(
+        3, checkpoint, SIGNER.sign(checkpoint.text()), lambda tile: files[tile.path]
+    ).encode()
     for position in range(len(data)):
         bad = bytearray(data)
         bad[position] ^= 1
@@ -209,21 +233,33 @@ PIECES = [
 
 @given(st.data())
 def test_garbage_is_refused_in_words(data: st.DataObject) -> None:
-    """Whatever is put into a proof, a checkpoint or a key: ``LedgerError`` or nothing, never another exception."""
-    text = bytearray(TlogProof(3, (bytes(32),), SIGNER.sign("example.com/log\n5\n" + "A" * 43 + "=\n"), b"x").encode())
+    """Whatever is put into a proof, a checkpoint or a key: ``LedgerError`` or nothing, never
+    another exception.
+    """
+    text = bytearray(
+        TlogProof(
+            3, (bytes(32),), SIGNER.sign("example.com/log\n5\n" + "A" * 43 + "=\n"), b"x"
+        ).encode()
+    )
     for _ in range(data.draw(st.integers(1, 3))):
         start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
         text[start : stop if data.draw(st.booleans()) else start] = data.draw(
             st.sampled_from([*PIECES, text[start:stop]])
         )
-    for parse in (TlogProof.parse, parse_note, lambda given: Vkey.parse(given.decode("utf-8", "replace"))):
+    for parse in (
+        TlogProof.parse,
+        parse_note,
+        lambda given: Vkey.parse(given.decode("utf-8", "replace")),
+    ):
         try:
             parse(bytes(text))
         except LedgerError:
             pass
 
 
-@pytest.mark.parametrize("number", ["", "+1", "01", "1_0", "\u0663", "9" * 20, "9" * 5000, " 1", "1\n"])
+@pytest.mark.parametrize(
+    "number", ["", "+1", "01", "1_0", "\u0663", "9" * 20, "9" * 5000, " 1", "1\n"]
+)
 def test_a_number_has_one_form(number: str) -> None:
     with pytest.raises(NoteError):
         decode_decimal(number)

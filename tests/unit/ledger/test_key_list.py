@@ -38,10 +38,10 @@ EPOCHS = THIRD.epochs
 FOURTH = Epoch(4, STRANGER.public_key, bytes(64))
 FORGED: dict[str, bytes] = {
     "signed by a stranger": sign_key_list("akios/test", EPOCHS, STRANGER.seed),
-    "a stranger behind": sign_key_list(
-        "akios/test", [*EPOCHS, FOURTH], STRANGER.seed
+    "a stranger behind": sign_key_list("akios/test", [*EPOCHS, FOURTH], STRANGER.seed),
+    "a stranger before": sign_key_list(
+        "akios/test", [Epoch(1, STRANGER.public_key), *EPOCHS[1:]], STRANGER.seed
     ),
-    "a stranger before": sign_key_list("akios/test", [Epoch(1, STRANGER.public_key), *EPOCHS[1:]], STRANGER.seed),
     "signed by an earlier key": sign_key_list("akios/test", EPOCHS, FIRST.seed),
     "of another host": LedgerKey("akios/else", bytes(32)).key_list(),
     "a checkpoint": Signer("akios/test/keys", THIRD.seed).sign("akios/test/keys\n1\nAAAA\n"),
@@ -56,7 +56,9 @@ def test_a_forged_list_is_refused(case: str) -> None:
 
 
 def test_a_key_that_a_stranger_certifies_vouches_for_the_stranger_only_if_it_signed_that() -> None:
-    """Anybody can certify a key that is trusted, and so put one of theirs before it: its own word is what counts."""
+    """Anybody can certify a key that is trusted, and so put one of theirs before it: its own word
+    is what counts.
+    """
     mine = LedgerKey("akios/test", STRANGER.seed)
     text = mine.next(FIRST.seed)
     assert text.public_key == FIRST.public_key

@@ -1,4 +1,6 @@
-"""Hashing and proofs against RFC 6962's definitions, written down here a second time, and against known answers."""
+"""Hashing and proofs against RFC 6962's definitions, written down here a second time, and against
+known answers.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,13 @@ def test_known_answers() -> None:
     hashes = python_leaves(entries)
     assert EMPTY_ROOT.hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert hashes[:32].hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
-    assert root_of(hashes[:64]).hex() == "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"
-    assert root_of(hashes).hex() == "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef"
+    assert (
+        root_of(hashes[:64]).hex()
+        == "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"
+    )
+    assert (
+        root_of(hashes).hex() == "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef"
+    )
 
 
 @pytest.mark.parametrize("size", range(70))
@@ -55,7 +62,9 @@ def test_root_is_the_definitions(size: int) -> None:
 
 
 def test_halve_gives_all_subtree_roots() -> None:
-    assert halve(b"".join(LEAVES[:64]), 4) == b"".join(mth(LEAVES[i : i + 16]) for i in range(0, 64, 16))
+    assert halve(b"".join(LEAVES[:64]), 4) == b"".join(
+        mth(LEAVES[i : i + 16]) for i in range(0, 64, 16)
+    )
 
 
 @given(st.integers(1, 70), st.data())
@@ -66,7 +75,9 @@ def test_every_entry_is_provable_and_only_in_its_place(size: int, data: st.DataO
     other = data.draw(st.integers(-1, size + 1).filter(lambda i: i != index))
     with pytest.raises(ProofError):
         verify_inclusion(LEAVES[index], other, size, proof, root)
-    for wrong in ([*proof, root], proof[:-1], [*proof[:-1], proof[-1][:-1]]) if proof else ([*proof, root],):
+    for wrong in (
+        ([*proof, root], proof[:-1], [*proof[:-1], proof[-1][:-1]]) if proof else ([*proof, root],)
+    ):
         with pytest.raises(ProofError):
             verify_inclusion(LEAVES[index], index, size, wrong, root)
 
@@ -86,7 +97,9 @@ def test_every_prefix_is_provable_and_no_fork_is(a: int, b: int, data: st.DataOb
     if proof:
         bad = data.draw(st.integers(0, len(proof) - 1))
         with pytest.raises(ProofError):
-            verify_consistency(old, new, old_root, root, [*proof[:bad], bytes(32), *proof[bad + 1 :]])
+            verify_consistency(
+                old, new, old_root, root, [*proof[:bad], bytes(32), *proof[bad + 1 :]]
+            )
 
 
 @pytest.mark.parametrize(("old", "new"), [(0, 0), (0, 5), (6, 5), (-1, 5)])

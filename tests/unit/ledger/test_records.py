@@ -37,7 +37,16 @@ BIRTH = Birth(
     [
         BIRTH,
         LogOpen(ts=1, salt=bytes(32)),
-        Syscall(ts=2, name="openat", nr=257, pid=9, verdict="denied", args=(2**64 - 1, -100), path=b"/\xff", errno=1),
+        Syscall(
+            ts=2,
+            name="openat",
+            nr=257,
+            pid=9,
+            verdict="denied",
+            args=(2**64 - 1, -100),
+            path=b"/\xff",
+            errno=1,
+        ),
         End(ts=3, exit_code=137, signal=9, reason="memory limit", rusage=Rusage(user_ns=1)),
         Roots(ts=4, roots=(("c-000000000001", 3, bytes(32)),)),
     ],
@@ -98,7 +107,10 @@ def test_junk_raises_a_decode_error_or_is_a_record(entry: bytes) -> None:
         pass
 
 
-@given(st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")))
+@given(
+    st.binary(max_size=60)
+    | st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass"))
+)
 def test_escaped_text_is_one_printable_line_and_keeps_its_bytes(text: bytes) -> None:
     shown = escape(text)
     assert shown.isprintable()

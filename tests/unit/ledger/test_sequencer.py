@@ -1,4 +1,6 @@
-"""The sequencer under random histories: nothing is lost, doubled or out of order, and one log never delays another."""
+"""The sequencer under random histories: nothing is lost, doubled or out of order, and one log never
+delays another.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def test_any_history_keeps_every_entry_in_its_place(seed: int) -> None:
     sequencer = Sequencer(max_commit_bytes=rng.choice((200, 4096, 2 << 20)))
     appended: dict[LogId, list[bytes]] = {log: [] for log in LOGS}
     durable = dict.fromkeys(LOGS, 0)
-    published = {log: Publication(log, 0, prepare(log, Edge(), Batch()).growth, b"") for log in LOGS}
+    published = {
+        log: Publication(log, 0, prepare(log, Edge(), Batch()).growth, b"") for log in LOGS
+    }
     for log in LOGS:
         sequencer.open_log(log)
     for _ in range(120):
@@ -51,13 +55,21 @@ def test_any_history_keeps_every_entry_in_its_place(seed: int) -> None:
             published[log] = tree
         start, stop = sorted(rng.choices(range(len(appended[log]) + 2), k=2))
         first, found = sequencer.entries(log, start, stop)
-        assert found == appended[log][first : min(stop, durable[log])] if found else first >= min(stop, durable[log])
+        assert (
+            found == appended[log][first : min(stop, durable[log])]
+            if found
+            else first >= min(stop, durable[log])
+        )
         assert first == max(start, published[log].size)
     for log in LOGS:
         size = published[log].size
         assert published[log].growth.edge.root() == root_of(python_leaves(appended[log][:size]))
     queued = sum(len(entry) + 2 for log in LOGS for entry in appended[log][durable[log] :])
-    waiting = sum(len(entry) + 2 for log in LOGS for entry in appended[log][published[log].size : durable[log]])
+    waiting = sum(
+        len(entry) + 2
+        for log in LOGS
+        for entry in appended[log][published[log].size : durable[log]]
+    )
     assert (sequencer.queued_bytes, sequencer.waiting_bytes) == (queued, waiting)
 
 

@@ -57,7 +57,12 @@ def test_inclusion_cases() -> None:
     for case in load("tdev-merkle-inclusion.json")["cases"]:
         proof = [b64(text) for text in case["proof"] or []]
         good = outcome(
-            verify_inclusion, b64(case["leafHash"]), case["leafIdx"], case["treeSize"], proof, b64(case["root"])
+            verify_inclusion,
+            b64(case["leafHash"]),
+            case["leafIdx"],
+            case["treeSize"],
+            proof,
+            b64(case["root"]),
         )
         assert good is not case["wantErr"], case["file"]
 
@@ -75,7 +80,9 @@ def test_signed_notes() -> None:
     for case in load("signed-note.json")["cases"]:
         if "vkeys" in case and "note" in case:
             note = case["note"].encode()
-            assert outcome(lambda: open_note(note, *map(Vkey.parse, case["vkeys"]))) is case["ok"], case["name"]  # noqa: B023
+            assert (
+                outcome(lambda: open_note(note, *map(Vkey.parse, case["vkeys"]))) is case["ok"]
+            ), case["name"]  # noqa: B023
 
 
 def test_tile_geometry() -> None:
@@ -87,7 +94,9 @@ def test_tile_geometry() -> None:
     for case in vectors["geometry"]:
         widths = tiles.widths(case["size"])
         assert {str(i): full for i, (full, _) in enumerate(widths) if full} == case["full"]
-        assert {str(i): partial for i, (_, partial) in enumerate(widths) if partial} == case["partial"]
+        assert {str(i): partial for i, (_, partial) in enumerate(widths) if partial} == case[
+            "partial"
+        ]
 
 
 def test_tessera_log_byte_for_byte() -> None:
@@ -112,5 +121,3 @@ def test_tessera_log_byte_for_byte() -> None:
     assert compared
     for path in compared:
         assert made.get(path) == files[path], path
-
-

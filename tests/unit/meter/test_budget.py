@@ -1,4 +1,6 @@
-"""The account of a cage: nothing passes a limit in any order of calls; warnings first, then the end."""
+"""The account of a cage: nothing passes a limit in any order of calls; warnings first, then the
+end.
+"""
 
 import msgspec
 import pytest
@@ -39,7 +41,9 @@ class Agent:
         return verdict
 
     def answer(self, outcome="completed", tool_calls=b"", **bill):
-        self.state, settled = settle(self.state, self.call, Bill(outcome, tool_calls=tool_calls, **bill), self.now)
+        self.state, settled = settle(
+            self.state, self.call, Bill(outcome, tool_calls=tool_calls, **bill), self.now
+        )
         return settled
 
     def make(self, request=b"", tool_calls=b"", outcome="completed", usd_micro=0):
@@ -49,11 +53,13 @@ class Agent:
         return verdict
 
 
-# ---- money -----------------------------------------------------------------------------------------
+# ---- money ---------------------------------------------------------------------------------------
 
 
 def test_a_grant_reserves_input_and_all_choices_rounded_up():
-    state, grant = reserve(account(usd_micro=USD), 1, ask(input_usd_micro=7, choices=3, output_usd_nano=333), 0)
+    state, grant = reserve(
+        account(usd_micro=USD), 1, ask(input_usd_micro=7, choices=3, output_usd_nano=333), 0
+    )
     assert grant == Grant(7 + 100)  # 3 × 100 × 0.333 = 99.9
     assert (state.reserved_usd_micro, state.reserved_tokens, state.usd_micro) == (107, 300, 0)
 
@@ -63,12 +69,16 @@ def test_a_long_answer_is_shortened_and_a_missing_length_filled_in():
     assert reserve(account(**limits), 1, ask(output=1_000), 0)[1] == Grant(1_000, 100, lowered=100)
     assert reserve(account(**limits), 1, ask(output=50), 0)[1] == Grant(500, 0)
     assert reserve(account(**limits), 1, ask(output=0, ceiling=30), 0)[1] == Grant(300, 30)
-    assert reserve(account(**limits), 1, ask(output=0, ceiling=9_999), 0)[1] == Grant(1_000, 100, lowered=100)
-    assert reserve(account(**limits), 1, ask(output=0, ceiling=0), 0)[1] == Grant(1_000, 100)
-    assert reserve(account(**limits), 1, ask(output=0, ceiling=0, output_usd_nano=0), 0)[1] == Grant(0, 0)
-    assert reserve(account(tokens=40), 1, ask(output=0, ceiling=90, input_tokens=10), 0)[1] == Grant(
-        300, 30, lowered=30
+    assert reserve(account(**limits), 1, ask(output=0, ceiling=9_999), 0)[1] == Grant(
+        1_000, 100, lowered=100
     )
+    assert reserve(account(**limits), 1, ask(output=0, ceiling=0), 0)[1] == Grant(1_000, 100)
+    assert reserve(account(**limits), 1, ask(output=0, ceiling=0, output_usd_nano=0), 0)[
+        1
+    ] == Grant(0, 0)
+    assert reserve(account(tokens=40), 1, ask(output=0, ceiling=90, input_tokens=10), 0)[
+        1
+    ] == Grant(300, 30, lowered=30)
     assert reserve(account(), 1, ask(output=0, ceiling=90), 0)[1] == Grant(900, 0)
 
 
@@ -91,7 +101,9 @@ def test_what_a_call_may_cost_is_said_and_what_to_do():
         "going on ends the run"
     )
     refused = state.ask(input_usd_micro=50_000)
-    assert refused == Denial("budget.usd", "the run ends: budget $1.00 spent", status=402, final=True)
+    assert refused == Denial(
+        "budget.usd", "the run ends: budget $1.00 spent", status=402, final=True
+    )
     assert state.state.ending == Ending("budget", "$1.00 spent")
     assert state.ask(input_usd_micro=0).final
 
@@ -102,7 +114,10 @@ def test_a_call_too_dear_for_an_untouched_budget_is_not_called_spent():
     assert isinstance(agent.make(), Grant)  # a cheaper one, and the warning is forgotten
     assert not agent.ask(input_usd_micro=15 * USD).final
     assert agent.ask(input_usd_micro=15 * USD).final
-    assert agent.state.ending.detail == "$1.00 too small: $0.00 used, this call needs room for $15.00001"
+    assert (
+        agent.state.ending.detail
+        == "$1.00 too small: $0.00 used, this call needs room for $15.00001"
+    )
 
 
 def test_calls_under_way_together_are_warned_together():
@@ -123,7 +138,10 @@ def test_what_open_calls_hold_is_waited_for_and_never_ends_the_cage():
     assert agent.ask() == Grant(1_000)
     for _ in range(1_000):
         refused = agent.ask()
-        assert "wait for an open call" in refused.words and "$0.001 held by open calls" in refused.words
+        assert (
+            "wait for an open call" in refused.words
+            and "$0.001 held by open calls" in refused.words
+        )
         assert not refused.final
     agent.state, _ = settle(agent.state, 1, Bill("failed"), agent.now)
     assert agent.ask() == Grant(1_000)
@@ -185,7 +203,12 @@ def test_a_dead_gateway_has_spent_what_it_held():
         ("cut", 1_000, True),
         ("cut", 500, True),
     ]
-    assert (state.usd_micro, state.reserved_usd_micro, state.tokens, state.open) == (1_500, 0, 155, {})
+    assert (state.usd_micro, state.reserved_usd_micro, state.tokens, state.open) == (
+        1_500,
+        0,
+        155,
+        {},
+    )
     assert lose(state, agent.now) == (state, ())
 
 
@@ -207,7 +230,7 @@ def test_open_calls_are_bounded():
     assert reserve(state, MAX_OPEN, ask(), 0)[1].status == 429
 
 
-# ---- no order of calls passes a limit --------------------------------------------------------------
+# ---- no order of calls passes a limit ------------------------------------------------------------
 
 
 def test_a_hundred_calls_at_once_at_99_percent_of_the_budget():
@@ -242,10 +265,14 @@ def test_a_patient_call_waits_for_what_open_ones_hold():
     )
     state, second = reserve(state, 2, ask(output=5_000), 0, patient=True)
     assert second == Grant(50_000)
-    assert reserve(state, 3, ask(output=0, ceiling=64_000), 0, patient=True)[1] == Wait("budget.usd")
+    assert reserve(state, 3, ask(output=0, ceiling=64_000), 0, patient=True)[1] == Wait(
+        "budget.usd"
+    )
     # Once the first is over, and cost less than was held, there is room.
     state, _ = settle(state, 1, Bill("completed", 300_000), 0)
-    assert reserve(state, 3, ask(output=0, ceiling=64_000), 0, patient=True)[1] == Grant(640_000, 64_000)
+    assert reserve(state, 3, ask(output=0, ceiling=64_000), 0, patient=True)[1] == Grant(
+        640_000, 64_000
+    )
 
 
 def test_who_waited_could_not_read_a_warning_given_meanwhile():
@@ -276,18 +303,31 @@ def test_nobody_waits_for_what_will_never_be_there():
 amounts = st.integers(-5, 5_000)
 asks = st.builds(
     lambda **fields: Ask("p", "m", b"", **fields),
-    input_tokens=amounts, input_usd_micro=amounts, output_usd_nano=st.integers(-1, 50_000), output=amounts,
-    floor=st.integers(0, 200), ceiling=amounts, choices=st.integers(-1, 4),
-)  # fmt: skip
-# A step: a call to reserve (an ask), or to settle: (which of the open, share of its reservation, outcome).
-settles = st.tuples(st.integers(0, 99), st.integers(0, 100), st.sampled_from(["completed", "failed", "cut"]))
-steps = st.lists(st.tuples(st.one_of(asks, asks, settles), st.integers(0, 8 * NS_PER_S), st.booleans()), max_size=60)
+    input_tokens=amounts,
+    input_usd_micro=amounts,
+    output_usd_nano=st.integers(-1, 50_000),
+    output=amounts,
+    floor=st.integers(0, 200),
+    ceiling=amounts,
+    choices=st.integers(-1, 4),
+)
+# A step: a call to reserve (an ask), or to settle: (which of the open, share of its reservation,
+# outcome).
+settles = st.tuples(
+    st.integers(0, 99), st.integers(0, 100), st.sampled_from(["completed", "failed", "cut"])
+)
+steps = st.lists(
+    st.tuples(st.one_of(asks, asks, settles), st.integers(0, 8 * NS_PER_S), st.booleans()),
+    max_size=60,
+)
 limits = st.builds(
     lambda **fields: msgspec.structs.replace(FREE, **fields),
-    usd_micro=st.sampled_from([0, 1, 500, 20_000]), tokens=st.sampled_from([0, 1, 300, 9_000]),
-    calls=st.sampled_from([0, 1, 5]), requests_per_minute=st.sampled_from([0, 1, 4]),
+    usd_micro=st.sampled_from([0, 1, 500, 20_000]),
+    tokens=st.sampled_from([0, 1, 300, 9_000]),
+    calls=st.sampled_from([0, 1, 5]),
+    requests_per_minute=st.sampled_from([0, 1, 4]),
     usd_micro_per_minute=st.sampled_from([0, 1, 3_000]),
-)  # fmt: skip
+)
 
 
 @settings(max_examples=400, deadline=None)
@@ -320,7 +360,10 @@ def test_no_interleaving_passes_a_limit(limits, steps):
             (limits.tokens, state.tokens + state.reserved_tokens),
             (limits.calls, state.calls + len(state.open)),
             (limits.requests_per_minute, sum(at > now - MINUTE_S * NS_PER_S for at in grants)),
-            (limits.usd_micro_per_minute, sum(usd for at, usd in paid if at > now - MINUTE_S * NS_PER_S)),
+            (
+                limits.usd_micro_per_minute,
+                sum(usd for at, usd in paid if at > now - MINUTE_S * NS_PER_S),
+            ),
         ):
             assert not limit or used <= limit
         # Bills within their reservations never end a cage: only refusals do.
@@ -331,9 +374,15 @@ def test_no_interleaving_passes_a_limit(limits, steps):
 @settings(max_examples=400, deadline=None)
 @given(limits, asks, st.booleans())
 def test_the_longest_answer_is_known_before(limits, asked, roomy):
-    """A gateway makes the head of a request, with the body's length in it, before it knows what it is granted."""
+    """A gateway makes the head of a request, with the body's length in it, before it knows what it
+    is granted.
+    """
     if roomy:
-        there = {name: 10**12 for name in ("usd_micro", "tokens", "usd_micro_per_minute") if getattr(limits, name)}
+        there = {
+            name: 10**12
+            for name in ("usd_micro", "tokens", "usd_micro_per_minute")
+            if getattr(limits, name)
+        }
         limits = msgspec.structs.replace(limits, **there)
     _, verdict = reserve(Account(limits), 1, asked, 0)
     most = longest(limits, asked)
@@ -377,14 +426,18 @@ def test_numbers_of_a_hostile_gateway_never_lower_what_is_spent_and_can_be_sent(
             )
 
 
-# ---- rates -----------------------------------------------------------------------------------------
+# ---- rates ---------------------------------------------------------------------------------------
 
 
 def test_requests_within_a_minute_wait_for_its_end():
     agent = Agent(account(requests_per_minute=3), pause=0)
     assert [isinstance(agent.make(), Grant) for _ in range(3)] == [True] * 3
     refused = agent.ask()
-    assert (refused.rule, refused.status, refused.final) == ("budget.requests_per_minute", 429, False)
+    assert (refused.rule, refused.status, refused.final) == (
+        "budget.requests_per_minute",
+        429,
+        False,
+    )
     agent.now += 62 * NS_PER_S
     assert isinstance(agent.make(), Grant)
 
@@ -423,7 +476,7 @@ def test_calls_and_tokens():
     assert agent.state.ending == Ending("budget", "1,000 tokens spent")
 
 
-# ---- loops -----------------------------------------------------------------------------------------
+# ---- loops ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", [2, 3, 5, 9])
@@ -432,7 +485,9 @@ def test_the_same_request_is_warned_about_at_its_number_and_then_ended(limit):
     assert all(isinstance(agent.make(b"a"), Grant) for _ in range(limit - 1))
     warning, end = agent.make(b"a"), agent.make(b"a")
     assert (warning.rule, warning.status, warning.final) == ("budget.same_request", 400, False)
-    assert warning.words.startswith(f"the same request was answered {limit - 1} times in a row; change it or stop")
+    assert warning.words.startswith(
+        f"the same request was answered {limit - 1} times in a row; change it or stop"
+    )
     assert end.final and agent.state.ending == Ending("loop", f"same request {limit} times")
 
 

@@ -15,15 +15,21 @@ def after(requests, batches=None):
 
 
 def rounds(history, period):
-    """How often the last ``period`` requests stand in a row at the end: the definition, written down plainly."""
+    """How often the last ``period`` requests stand in a row at the end: the definition, written
+    down plainly.
+    """
     length = 0
-    while length < len(history) and (length < period or history[-1 - length] == history[-1 - length + period]):
+    while length < len(history) and (
+        length < period or history[-1 - length] == history[-1 - length + period]
+    ):
         length += 1
     return length // period
 
 
 letters = st.lists(st.sampled_from([b"a", b"b", b"c", b"d"]), max_size=24)
-looping = st.builds(lambda block, times, tail: block * times + tail, letters.filter(len), st.integers(1, 6), letters)
+looping = st.builds(
+    lambda block, times, tail: block * times + tail, letters.filter(len), st.integers(1, 6), letters
+)
 
 
 @settings(max_examples=400, deadline=None)
@@ -34,7 +40,9 @@ looping = st.builds(lambda block, times, tail: block * times + tail, letters.fil
     st.integers(2, 6),
     st.integers(2, 5),
 )
-def test_a_circle_is_found_exactly_when_the_definition_says_so(before, history, request, same, cycles):
+def test_a_circle_is_found_exactly_when_the_definition_says_so(
+    before, history, request, same, cycles
+):
     history = before + history
     found = find_circle(after(history), request, same_request=same, cycles=cycles)
     whole = [*history, request]
@@ -81,7 +89,10 @@ def test_batches_of_tool_calls_in_a_row(batches, limit):
 def test_one_batch_is_never_a_loop():
     for limit in (1, 2, 3):
         assert find_batch(after([b"a"], [b"t"]), limit) == (None, False)
-        assert find_batch(after([b"a", b"b"], [b"t", b"t"]), limit)[0].describe() == "same tool calls 3 times"
+        assert (
+            find_batch(after([b"a", b"b"], [b"t", b"t"]), limit)[0].describe()
+            == "same tool calls 3 times"
+        )
 
 
 @settings(max_examples=200, deadline=None)

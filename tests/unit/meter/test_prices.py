@@ -1,4 +1,6 @@
-"""Prices against the package they come from, names that must not find one, and bounds that are bounds."""
+"""Prices against the package they come from, names that must not find one, and bounds that are
+bounds.
+"""
 
 import subprocess
 import sys
@@ -23,13 +25,21 @@ AUDIO = {"input_audio_mtok", "output_audio_mtok"}
 
 
 def listed(allowed):
-    """(our provider, model of the data) whose prices have only units of ``allowed``, besides those by the use."""
+    """(our provider, model of the data) whose prices have only units of ``allowed``, besides those
+    by the use.
+    """
     found = []
     for ours in prices.VENDORS:
         for model in prices._PROVIDERS[ours].models:
-            keys = {key for key, value in vars(model.get_prices(NOW)).items() if value is not None} - prices._PER_USE
+            keys = {
+                key for key, value in vars(model.get_prices(NOW)).items() if value is not None
+            } - prices._PER_USE
             # Not every id of the data is a name that its own pattern matches first.
-            if "input_mtok" in keys and keys <= allowed and prices._PROVIDERS[ours].find_model(model.id) is model:
+            if (
+                "input_mtok" in keys
+                and keys <= allowed
+                and prices._PROVIDERS[ours].find_model(model.id) is model
+            ):
                 found.append((ours, model))
     return found
 
@@ -56,7 +66,9 @@ def test_the_data_has_many_models_of_every_provider():
 
 def test_every_text_model_of_the_data_is_priced():
     """All but those whose id is no name a provider would be given."""
-    missing = [model.id for ours, model in TEXT_MODELS if quote(ours, model.id, now_ns=NOW_NS) is None]
+    missing = [
+        model.id for ours, model in TEXT_MODELS if quote(ours, model.id, now_ns=NOW_NS) is None
+    ]
     assert [name for name in missing if not name.startswith("ft:")] == []
 
 
@@ -65,32 +77,54 @@ counts = st.one_of(st.integers(0, 2_000), st.integers(90_000, 1_100_000))
 
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(TEXT_MODELS), counts, counts, counts, counts, counts)
-def test_the_cost_of_text_is_that_of_the_package_to_the_micro_dollar(entry, plain, read, write, hour, output):
+def test_the_cost_of_text_is_that_of_the_package_to_the_micro_dollar(
+    entry, plain, read, write, hour, output
+):
     provider, model = entry
     if not model.id.startswith("ft:"):
         found = quote(provider, model.id, now_ns=NOW_NS)
         total = plain + read + write + hour
-        tokens = Tokens(input=total, output=output, cache_read=read, cache_write=write + hour, cache_write_1h=hour)
+        tokens = Tokens(
+            input=total,
+            output=output,
+            cache_read=read,
+            cache_write=write + hour,
+            cache_write_1h=hour,
+        )
         assert cost(found, tokens) == oracle(
-            provider, model, input_tokens=total, output_tokens=output, cache_read_tokens=read,
-            cache_write_tokens=write + hour, cache_write_1h_tokens=hour, cache_write_5m_tokens=write,
-        )  # fmt: skip
+            provider,
+            model,
+            input_tokens=total,
+            output_tokens=output,
+            cache_read_tokens=read,
+            cache_write_tokens=write + hour,
+            cache_write_1h_tokens=hour,
+            cache_write_5m_tokens=write,
+        )
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(AUDIO_MODELS), counts, counts, counts, counts)
 def test_the_cost_of_audio_is_that_of_the_package(entry, plain, audio, text, spoken):
     provider, model = entry
-    tokens = Tokens(input=plain + audio, output=text + spoken, input_audio=audio, output_audio=spoken)
+    tokens = Tokens(
+        input=plain + audio, output=text + spoken, input_audio=audio, output_audio=spoken
+    )
     assert cost(quote(provider, model.id, now_ns=NOW_NS), tokens) == oracle(
-        provider, model, input_tokens=plain + audio, input_audio_tokens=audio,
-        output_tokens=text + spoken, output_audio_tokens=spoken,
-    )  # fmt: skip
+        provider,
+        model,
+        input_tokens=plain + audio,
+        input_audio_tokens=audio,
+        output_tokens=text + spoken,
+        output_audio_tokens=spoken,
+    )
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(TEXT_MODELS + AUDIO_MODELS), counts, counts, counts, counts, counts, counts)
-def test_no_usage_within_the_bound_costs_more_than_the_bound(entry, bound, read, write, hour, audio, output):
+def test_no_usage_within_the_bound_costs_more_than_the_bound(
+    entry, bound, read, write, hour, audio, output
+):
     found = quote(entry[0], entry[1].id, now_ns=NOW_NS)
     if found is None:
         return
@@ -105,21 +139,29 @@ def test_no_usage_within_the_bound_costs_more_than_the_bound(entry, bound, read,
 
 
 def test_prices_of_the_data_are_whole_micro_dollars_a_million():
-    """So that rounding happens once, at the end.  And none depends on the hour, which quotes do not know."""
+    """So that rounding happens once, at the end.  And none depends on the hour, which quotes do not
+    know.
+    """
     for ours in prices.VENDORS:
         for model in prices._PROVIDERS[ours].models:
             conditional = [] if isinstance(model.prices, genai.ModelPrice) else model.prices
-            assert not any(isinstance(c.constraint, genai.TimeOfDateConstraint) for c in conditional), model.id
+            assert not any(
+                isinstance(c.constraint, genai.TimeOfDateConstraint) for c in conditional
+            ), model.id
             for value in vars(model.get_prices(NOW)).values():
                 tiered = isinstance(value, genai.TieredPrices)
-                for price in [value.base, *(tier.price for tier in value.tiers)] if tiered else [value]:
+                for price in (
+                    [value.base, *(tier.price for tier in value.tiers)] if tiered else [value]
+                ):
                     assert price is None or price * 1_000_000 % 1 == 0, model.id
 
 
 def test_a_known_price_tiers_and_limits():
     found = quote("anthropic", "claude-sonnet-4-5-20250929", now_ns=NOW_NS)
     read, write = 300_000, 3_750_000
-    assert found.rates[0] == Rates(0, 3_000_000, 15_000_000, read, read, write, 6_000_000, 3_000_000, 15_000_000)
+    assert found.rates[0] == Rates(
+        0, 3_000_000, 15_000_000, read, read, write, 6_000_000, 3_000_000, 15_000_000
+    )
     assert found.rates[1].above == 200_000
     assert cost(found, Tokens(input=200_000)) == 600_000
     assert cost(found, Tokens(input=200_001)) == 1_200_006
@@ -142,7 +184,10 @@ def test_a_dearer_service_tier_has_its_own_price_or_none():
     assert (standard, cost(fast, million)) == (2_000_000, 3_500_000)
     assert quote("openai", "gpt-4", now_ns=NOW_NS, context={"service_tier": "priority"}) is None
     assert quote("openai", "gpt-4.1", now_ns=0, context={"service_tier": "priority"}) is None
-    assert quote("openai", "gpt-4", now_ns=NOW_NS, context={"service_tier": "auto", "other": "x"}) is not None
+    assert (
+        quote("openai", "gpt-4", now_ns=NOW_NS, context={"service_tier": "auto", "other": "x"})
+        is not None
+    )
 
 
 SPELLINGS = [
@@ -151,7 +196,11 @@ SPELLINGS = [
     ("gemini", "models/gemini-2.5-pro", "gemini-2.5-pro"),
     ("gemini", "publishers/google/models/gemini-2.5-pro", "gemini-2.5-pro"),
     ("bedrock", "us.meta.llama3-3-70b-instruct-v1:0", "meta.llama3-3-70b-instruct-v1:0"),
-    ("bedrock", "us.anthropic.claude-sonnet-4-20250514-v1:0", "anthropic.claude-sonnet-4-20250514-v1:0"),
+    (
+        "bedrock",
+        "us.anthropic.claude-sonnet-4-20250514-v1:0",
+        "anthropic.claude-sonnet-4-20250514-v1:0",
+    ),
     ("bedrock", "apac.mistral.pixtral-large-2502-v1:0", "mistral.pixtral-large-2502-v1:0"),
     ("xai", "grok-4-0709", "grok-4"),
 ]
@@ -180,7 +229,10 @@ def test_spellings_of_a_model_cost_the_same(provider, spelling, plain):
         ("mistral", "mistral-nemo:free"),
         ("gemini", "tunedModels/gemini-2.5-pro"),
         ("anthropic", "gpt-4o"),
-        ("bedrock", "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/anthropic.claude-3-haiku"),
+        (
+            "bedrock",
+            "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/anthropic.claude-3-haiku",
+        ),
         ("cohere", "command-r"),
         ("ollama2", "llama3"),
     ],
@@ -190,8 +242,13 @@ def test_what_has_no_list_price_is_not_priced(provider, model):
 
 
 def test_nobodys_own_words_are_part_of_a_name():
-    assert candidates("openai", "ft:gpt-4.1-2025-04-14:acme:gpt-5-nano:Ab1") == ("ft:gpt-4.1-2025-04-14",)
-    assert candidates("bedrock", "us.amazon.nova-pro-v1:0") == ("us.amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0")
+    assert candidates("openai", "ft:gpt-4.1-2025-04-14:acme:gpt-5-nano:Ab1") == (
+        "ft:gpt-4.1-2025-04-14",
+    )
+    assert candidates("bedrock", "us.amazon.nova-pro-v1:0") == (
+        "us.amazon.nova-pro-v1:0",
+        "amazon.nova-pro-v1:0",
+    )
     assert candidates("openai", "x" * 201) == candidates("gemini", "models/a/b") == ()
 
 
@@ -204,8 +261,14 @@ def test_what_costs_nothing_is_named():
 
 def test_prices_of_the_configuration_come_first():
     arn = "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/Mine"
-    overrides = {"gpt-99": ModelPrice(1, 2), "bedrock/" + arn: ModelPrice(3, 4, 5, 6, 7, 8), "gpt-4o": ModelPrice(0, 0)}
-    assert cost(quote("openai", "gpt-99", overrides, now_ns=NOW_NS), Tokens(10**6, 10**6, 10**6)) == 3
+    overrides = {
+        "gpt-99": ModelPrice(1, 2),
+        "bedrock/" + arn: ModelPrice(3, 4, 5, 6, 7, 8),
+        "gpt-4o": ModelPrice(0, 0),
+    }
+    assert (
+        cost(quote("openai", "gpt-99", overrides, now_ns=NOW_NS), Tokens(10**6, 10**6, 10**6)) == 3
+    )
     found = quote("bedrock", arn, overrides, now_ns=NOW_NS)
     assert found == Quote((Rates(0, 3, 4, 5, 5, 6, 6, 3, 4),), 7, 8)
     assert quote("openai", arn, overrides, now_ns=NOW_NS) is None

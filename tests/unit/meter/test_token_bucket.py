@@ -13,7 +13,13 @@ from akiosd.meter.token_bucket import TokenBucket
 
 def test_what_is_spent_is_owed() -> None:
     bucket = TokenBucket(10, 3, 0.0)
-    assert [bucket.spend(0.0) for _ in range(5)] == [0, 0, 0, pytest.approx(0.1), pytest.approx(0.2)]
+    assert [bucket.spend(0.0) for _ in range(5)] == [
+        0,
+        0,
+        0,
+        pytest.approx(0.1),
+        pytest.approx(0.2),
+    ]
     assert bucket.spend(10.0) == 0
     assert [bucket.spend(10.0) for _ in range(3)] == [0, 0, pytest.approx(0.1)]
     assert TokenBucket(10, 3, 0.0).spend(0.0, 5) == pytest.approx(0.2)
@@ -29,7 +35,9 @@ STEPS = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 3), st.booleans()),
 
 
 @given(st.integers(0, 3), st.integers(1, 4), STEPS)
-def test_it_counts_as_the_model_does(power: int, burst: int, steps: list[tuple[int, int, bool]]) -> None:
+def test_it_counts_as_the_model_does(
+    power: int, burst: int, steps: list[tuple[int, int, bool]]
+) -> None:
     """Times are eighths of a second and the rate is a power of two, so that no float is rounded."""
     rate, bucket = 1 << power, TokenBucket(1 << power, burst, 0.0)
     tokens, now = Fraction(burst), Fraction(0)

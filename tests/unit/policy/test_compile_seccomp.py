@@ -1,4 +1,6 @@
-"""The compiled filter against its model: libseccomp's BPF is interpreted and must decide as the table says."""
+"""The compiled filter against its model: libseccomp's BPF is interpreted and must decide as the
+table says.
+"""
 
 import itertools
 import struct
@@ -33,7 +35,9 @@ x86_64_only = pytest.mark.skipif(resolve("arch_prctl") != 158, reason="numbers o
 
 
 def interpret(bpf: bytes, nr: int, args: tuple[int, ...], arch: int = AUDIT_ARCH_X86_64) -> int:
-    """Runs classic BPF as seccomp(2) does; only the instructions that seccomp permits and libseccomp emits."""
+    """Runs classic BPF as seccomp(2) does; only the instructions that seccomp permits and
+    libseccomp emits.
+    """
     data = struct.pack("<iIQ6Q", nr - (1 << 32) if nr >> 31 else nr, arch, 0, *args)
     program = [struct.unpack_from("<HBBI", bpf, at) for at in range(0, len(bpf), 8)]
     accumulator = position = 0
@@ -49,7 +53,12 @@ def interpret(bpf: bytes, nr: int, args: tuple[int, ...], arch: int = AUDIT_ARCH
         elif code == 0x06:  # ret k
             return int(k)
         else:
-            taken = {0x15: accumulator == k, 0x25: accumulator > k, 0x35: accumulator >= k, 0x45: bool(accumulator & k)}
+            taken = {
+                0x15: accumulator == k,
+                0x25: accumulator > k,
+                0x35: accumulator >= k,
+                0x45: bool(accumulator & k),
+            }
             position += if_true if taken[code] else if_false
 
 
@@ -94,14 +103,18 @@ registers = st.tuples(*[interesting | st.integers(0, (1 << 64) - 1) for _ in ran
 @pytest.mark.parametrize("trace", LEVELS)
 def test_every_known_call_is_decided_as_the_table_says(trace):
     bpf = compile_bpf(compile_filter(policy(trace)))
-    for name, args in itertools.product(sorted(table.known_names()), [(0,) * 6, ((1 << 64) - 1,) * 6]):
+    for name, args in itertools.product(
+        sorted(table.known_names()), [(0,) * 6, ((1 << 64) - 1,) * 6]
+    ):
         if resolve(name) >= 0:
             assert interpret(bpf, resolve(name), args) == expected(name, args, trace), name
 
 
 @x86_64_only
 @settings(max_examples=400, deadline=None)
-@given(st.sampled_from(sorted((*table.CHECKED, "openat", "open"))), registers, st.sampled_from(LEVELS))
+@given(
+    st.sampled_from(sorted((*table.CHECKED, "openat", "open"))), registers, st.sampled_from(LEVELS)
+)
 @example("ioctl", (0, table.TIOCSTI | 1 << 32, 0, 0, 0, 0), "security")
 @example("socket", (40, 1, 0, 0, 0, 0), "none")
 @example("setsockopt", (3, 1, 8, 0, 0, 0), "security")
@@ -144,8 +157,12 @@ def pump_row(blob: bytes, nr: int, args: tuple[int, ...]) -> tuple[int, int]:
     assert known or (default == table.ENOSYS and count == 0)
     holds = True
     for row in range(first, first + count):
-        rule_nr, arg, mask, value, err, flags = struct.unpack_from("<IIQQiI", blob, 1024 * 20 + row * 32)
-        assert rule_nr == nr and (flags & (RULE_CONTINUE | RULE_AND | RULE_ANSWER) != 0) == (err == 0)
+        rule_nr, arg, mask, value, err, flags = struct.unpack_from(
+            "<IIQQiI", blob, 1024 * 20 + row * 32
+        )
+        assert rule_nr == nr and (flags & (RULE_CONTINUE | RULE_AND | RULE_ANSWER) != 0) == (
+            err == 0
+        )
         holds = holds and args[arg] & mask == value
         if not flags & RULE_AND:
             if holds:
@@ -170,7 +187,11 @@ def test_a_call_the_filter_stops_to_be_denied_is_denied_by_the_pump(name, args, 
     if interpret(built.bpf, resolve(name), args) == NOTIFY:
         err, flags = pump_row(built.pump_table, resolve(name), args)
         kind = table.COUNTED.index(form.counted) if form.counted else 0
-        assert (err, bool(flags & RULE_COUNT), flags >> 8) == (form.errno, form.counted is not None, kind)
+        assert (err, bool(flags & RULE_COUNT), flags >> 8) == (
+            form.errno,
+            form.counted is not None,
+            kind,
+        )
         assert bool(flags & RULE_ANSWER) == form.answered
     else:
         assert form.passes
@@ -202,9 +223,16 @@ def test_the_policy_can_deny_more_and_allow_the_optional():
 def test_the_blob_has_the_layout_of_the_header():
     spec = compile_filter(policy("all"))
     blob = encode_pump_table(spec, resolve)
-    rows = sum(len(form.tests) for entry in spec.pump_table if resolve(entry.name) >= 0 for form in entry.checked.forms)
+    rows = sum(
+        len(form.tests)
+        for entry in spec.pump_table
+        if resolve(entry.name) >= 0
+        for form in entry.checked.forms
+    )
     assert len(blob) == 1024 * 20 + rows * 32
-    kind, _, _, known, *positions, verdict = struct.unpack_from("<HHHBBBBBBBBxxi", blob, resolve("renameat2") * 20)
+    kind, _, _, known, *positions, verdict = struct.unpack_from(
+        "<HHHBBBBBBBBxxi", blob, resolve("renameat2") * 20
+    )
     assert table.KINDS[kind] == "rename" and known == 1 and verdict == 0
     assert positions == [1, 3, 0, 2, 255, 255, 255]
     assert compile_pump_table(spec) == blob
@@ -253,7 +281,11 @@ def test_exactly_the_listed_options_of_a_level_are_set_or_answered(level):
     checked = table.CHECKED["setsockopt"]
     given, answered = set(SETTABLE[level].values()), set(ANSWERED.get(level, {}).values())
     assert not given & answered
-    for name in [*range(256), *(1 << bit for bit in range(8, 32)), *(option | 1 << 16 for option in given)]:
+    for name in [
+        *range(256),
+        *(1 << bit for bit in range(8, 32)),
+        *(option | 1 << 16 for option in given),
+    ]:
         form = find_form(checked, (7 << 40 | 3, level | 5 << 32, name | 1 << 63, 0, 0, 0))
         assert form.passes == (name in given), name
         assert form.answered == (name in answered), name
@@ -263,10 +295,16 @@ def test_exactly_the_listed_options_of_a_level_are_set_or_answered(level):
 def test_options_of_no_other_level_are_set():
     for level in {*range(300), 1 << 31, table.LOW32} - set(SETTABLE):
         for name in range(128):
-            assert find_form(table.CHECKED["setsockopt"], (3, level, name, 0, 0, 0)).errno == table.ENOPROTOOPT
+            assert (
+                find_form(table.CHECKED["setsockopt"], (3, level, name, 0, 0, 0)).errno
+                == table.ENOPROTOOPT
+            )
 
 
-@given(st.frozensets(st.integers(0, table.LOW32) | st.integers(0, 40), max_size=12), st.integers(0, table.LOW32))
+@given(
+    st.frozensets(st.integers(0, table.LOW32) | st.integers(0, 40), max_size=12),
+    st.integers(0, table.LOW32),
+)
 def test_masks_cover_exactly_their_numbers(numbers, other):
     pairs = cover(numbers)
     for number in (*numbers, other, *(number ^ 1 for number in numbers)):
@@ -275,7 +313,12 @@ def test_masks_cover_exactly_their_numbers(numbers, other):
 
 def test_without_a_listener_what_would_be_counted_is_let_through():
     spec = compile_filter(policy("all"), listener=False)
-    assert not [form for entry in spec.pump_table for form in entry.checked.forms if form.counted or form.answered]
+    assert not [
+        form
+        for entry in spec.pump_table
+        for form in entry.checked.forms
+        if form.counted or form.answered
+    ]
     bpf = compile_bpf(spec)
     assert interpret(bpf, resolve("socket"), (2, 1, 0, 0, 0, 0)) == ALLOW
     assert interpret(bpf, resolve("fcntl"), (3, table.F_SETLK, 0, 0, 0, 0)) != NOTIFY
@@ -287,7 +330,9 @@ def test_the_classes_do_not_overlap_and_facts_belong_to_a_class():
     assert set(table.FACTS) <= set(table.ALLOWED) | set(table.CHECKED)
     assert set(table.DENIED_FACTS) <= set(table.DENIED) | set(table.CHECKED)
     assert set(table.ALLOWED) | set(table.CHECKED) >= table.ESSENTIAL
-    assert {facts.kind for facts in (*table.FACTS.values(), *table.DENIED_FACTS.values())} <= set(table.KINDS)
+    assert {facts.kind for facts in (*table.FACTS.values(), *table.DENIED_FACTS.values())} <= set(
+        table.KINDS
+    )
 
 
 def test_names_and_numbers_of_new_calls_agree_with_libseccomp_where_it_knows_them():

@@ -27,7 +27,9 @@ _UIDS = Uids()
 hosts = st.integers(_UIDS.first_cage, _UIDS.first_cage + _UIDS.cage_count - 1)
 displays = st.integers(_UIDS.first_cage + _UIDS.cage_count, NO_ID - 1 - DISPLAY_COUNT)
 # Directories give numbers far above what a local user has.
-people = st.integers(0, DISPLAY_COUNT - 1) | st.sampled_from([0, 1, AGENT_ID, 65533, 65534, DISPLAY_COUNT - 1])
+people = st.integers(0, DISPLAY_COUNT - 1) | st.sampled_from(
+    [0, 1, AGENT_ID, 65533, 65534, DISPLAY_COUNT - 1]
+)
 insides = st.sampled_from([AGENT_ID, 0, 1, 65534]) | people
 on_disk = st.integers(0, NO_ID - 1) | people
 
@@ -42,15 +44,21 @@ def check_map(lines: Lines) -> None:
     """What the kernel demands of a uid_map, and what we do."""
     assert 0 < len(lines) <= MAX_LINES
     assert all(count > 0 and inside >= 0 and outside > 0 for inside, outside, count in lines)
-    assert all(inside + count <= NO_ID and outside + count <= NO_ID for inside, outside, count in lines)
+    assert all(
+        inside + count <= NO_ID and outside + count <= NO_ID for inside, outside, count in lines
+    )
     assert disjoint([(inside, count) for inside, _, count in lines]), "one id inside is two outside"
-    assert disjoint([(outside, count) for _, outside, count in lines]), "two ids inside are one outside"
+    assert disjoint([(outside, count) for _, outside, count in lines]), (
+        "two ids inside are one outside"
+    )
     assert lookup(reverse(lines), 0) is None, "an id inside is the host's root"
 
 
 @checked
 @given(insides, hosts, displays)
-def test_a_cages_map_is_injective_and_never_reaches_host_root(inside: int, host: int, display: int) -> None:
+def test_a_cages_map_is_injective_and_never_reaches_host_root(
+    inside: int, host: int, display: int
+) -> None:
     check_map(cage_map(inside, host, display))
 
 
@@ -59,7 +67,9 @@ def test_a_cages_map_is_injective_and_never_reaches_host_root(inside: int, host:
 @example(0, AGENT_ID, _UIDS.first_cage, _UIDS.display_base)
 @example(AGENT_ID, AGENT_ID, _UIDS.first_cage, _UIDS.display_base)
 @example(0, 0, _UIDS.first_cage, _UIDS.display_base)
-def test_a_callers_map_is_injective_and_never_reaches_host_root(c: int, inside: int, host: int, display: int) -> None:
+def test_a_callers_map_is_injective_and_never_reaches_host_root(
+    c: int, inside: int, host: int, display: int
+) -> None:
     check_map(caller_map(c, inside, host, display))
 
 
@@ -80,19 +90,25 @@ def test_only_the_agents_number_is_the_cages_own_id(inside: int, host: int, disp
 
 @checked
 @given(people, insides, hosts, displays)
-def test_the_callers_files_are_the_agents(caller: int, inside: int, host: int, display: int) -> None:
+def test_the_callers_files_are_the_agents(
+    caller: int, inside: int, host: int, display: int
+) -> None:
     assert lookup(caller_map(caller, inside, host, display), caller) == host
 
 
 def shown(owner: int, caller: int, inside: int, host: int, display: int) -> int | None:
-    """The number ``ls -n`` shows in the cage for a file of ``owner`` in the caller's workspace; None is nobody."""
+    """The number ``ls -n`` shows in the cage for a file of ``owner`` in the caller's workspace;
+    None is nobody.
+    """
     middle = lookup(caller_map(caller, inside, host, display), owner)
     return None if middle is None else lookup(reverse(cage_map(inside, host, display)), middle)
 
 
 @checked
 @given(on_disk, people, insides, hosts, displays)
-def test_nobody_elses_file_looks_like_the_agents(owner: int, caller: int, inside: int, host: int, display: int) -> None:
+def test_nobody_elses_file_looks_like_the_agents(
+    owner: int, caller: int, inside: int, host: int, display: int
+) -> None:
     seen = shown(owner, caller, inside, host, display)
     assert (seen == inside) == (owner == caller)
     if owner not in (caller, inside) and owner < DISPLAY_COUNT:
@@ -103,15 +119,23 @@ def test_nobody_elses_file_looks_like_the_agents(owner: int, caller: int, inside
 
 @checked
 @given(on_disk, insides, hosts, displays)
-def test_no_system_file_looks_like_the_agents(owner: int, inside: int, host: int, display: int) -> None:
+def test_no_system_file_looks_like_the_agents(
+    owner: int, inside: int, host: int, display: int
+) -> None:
     """Its number may be that of the agent; the agent's own id it is not."""
     assert lookup(system_map(display), owner) != host
 
 
 @checked
 @given(on_disk, people, insides, hosts, displays)
-def test_what_is_mapped_is_mapped_back(owner: int, caller: int, inside: int, host: int, display: int) -> None:
-    for lines in (caller_map(caller, inside, host, display), cage_map(inside, host, display), system_map(display)):
+def test_what_is_mapped_is_mapped_back(
+    owner: int, caller: int, inside: int, host: int, display: int
+) -> None:
+    for lines in (
+        caller_map(caller, inside, host, display),
+        cage_map(inside, host, display),
+        system_map(display),
+    ):
         middle = lookup(lines, owner)
         assert middle is None or lookup(reverse(lines), middle) == owner
         assert reverse(reverse(lines)) == lines
@@ -119,7 +143,9 @@ def test_what_is_mapped_is_mapped_back(owner: int, caller: int, inside: int, hos
 
 @checked
 @given(people, insides, hosts, displays)
-def test_the_agents_files_are_the_callers_when_it_looks(caller: int, inside: int, host: int, display: int) -> None:
+def test_the_agents_files_are_the_callers_when_it_looks(
+    caller: int, inside: int, host: int, display: int
+) -> None:
     back = reverse(caller_map(caller, inside, host, display))
     assert lookup(back, host) == caller
     roots = lookup(caller_map(caller, inside, host, display), 0)

@@ -40,15 +40,22 @@ OPTIONS = {
 
 
 def test_refused_options_do_not_exist_in_a_cage() -> None:
-    named = {maker.partition(":")[2] for maker in makers("refused") if maker.startswith("setsockopt:")}
+    named = {
+        maker.partition(":")[2] for maker in makers("refused") if maker.startswith("setsockopt:")
+    }
     assert named - {"IP_RECVERR"} == set(OPTIONS)
     for level, name in OPTIONS.values():
-        assert find_form(table.CHECKED["setsockopt"], (3, level, name, 0, 0, 0)).errno == table.ENOPROTOOPT
+        assert (
+            find_form(table.CHECKED["setsockopt"], (3, level, name, 0, 0, 0)).errno
+            == table.ENOPROTOOPT
+        )
     assert find_form(table.CHECKED["setsockopt"], (3, 0, 11, 0, 0, 0)).answered, "IP_RECVERR"
 
 
 def test_what_is_counted_is_counted_by_the_pump() -> None:
-    counted = {form.counted for checked in table.CHECKED.values() for form in checked.forms} - {None}
+    counted = {form.counted for checked in table.CHECKED.values() for form in checked.forms} - {
+        None
+    }
     assert counted == set(table.COUNTED)
     told = " ".join(kind.how for kind in KINDS if kind.kept == "counted")
     assert all(f"Bounds.{name}" in told for name in table.COUNTED)
@@ -56,4 +63,6 @@ def test_what_is_counted_is_counted_by_the_pump() -> None:
 
 def test_every_kind_says_how_and_where() -> None:
     assert len({kind.what for kind in KINDS}) == len(KINDS)
-    assert all(kind.source and (kind.how or kind.kept == "refused") and kind.made_by for kind in KINDS)
+    assert all(
+        kind.source and (kind.how or kind.kept == "refused") and kind.made_by for kind in KINDS
+    )

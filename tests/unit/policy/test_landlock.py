@@ -5,7 +5,10 @@ from akiosd.policy.compile.landlock import LandlockView, compile_landlock, descr
 from akiosd.values.policy import DEFAULT_POLICY, Filesystem, Policy
 
 VIEW = LandlockView(
-    b"/home/u/project", b"/home/agent", read=((b"/opt/tool", True), (b"/etc/x.conf", False)), write=((b"/srv/w", True),)
+    b"/home/u/project",
+    b"/home/agent",
+    read=((b"/opt/tool", True), (b"/etc/x.conf", False)),
+    write=((b"/srv/w", True),),
 )
 
 
@@ -37,7 +40,9 @@ def test_rights_are_those_of_the_abi(abi, size, handled, scoped):
 
 
 def test_a_newer_kernel_is_used_as_the_best_known():
-    assert compile_landlock(DEFAULT_POLICY, VIEW, 99) == compile_landlock(DEFAULT_POLICY, VIEW, landlock.BEST_ABI)
+    assert compile_landlock(DEFAULT_POLICY, VIEW, 99) == compile_landlock(
+        DEFAULT_POLICY, VIEW, landlock.BEST_ABI
+    )
 
 
 def test_who_may_write_where():
@@ -46,7 +51,10 @@ def test_who_may_write_where():
         assert access(spec, path) & landlock.WRITE == landlock.WRITE, path
         assert access(spec, path) & landlock.REFER
     for path in (b"/usr", b"/etc", b"/opt/tool", b"/", b"/dev", b"/run", b"/var"):
-        assert access(spec, path) & (landlock.WRITE_FILE | landlock.MAKE_REG | landlock.REMOVE_FILE) == 0, path
+        assert (
+            access(spec, path) & (landlock.WRITE_FILE | landlock.MAKE_REG | landlock.REMOVE_FILE)
+            == 0
+        ), path
     assert access(spec, b"/") == landlock.READ_DIR
     assert access(spec, b"/dev/null") & landlock.WRITE_FILE
 
@@ -65,5 +73,11 @@ def test_a_read_only_workspace():
 
 
 def test_the_description_says_what_is_not_covered():
-    assert describe(compile_landlock(DEFAULT_POLICY, VIEW, 7)) == "ABI 7: files, abstract sockets and signals scoped"
-    assert describe(compile_landlock(DEFAULT_POLICY, VIEW, 2)) == "ABI 2: files; not covered: truncate, device ioctl"
+    assert (
+        describe(compile_landlock(DEFAULT_POLICY, VIEW, 7))
+        == "ABI 7: files, abstract sockets and signals scoped"
+    )
+    assert (
+        describe(compile_landlock(DEFAULT_POLICY, VIEW, 2))
+        == "ABI 2: files; not covered: truncate, device ioctl"
+    )

@@ -43,7 +43,13 @@ def confine(spec):
         except FileNotFoundError:
             assert rule.optional
             continue
-        landlock("add_rule", ruleset, ctypes.c_int(1), struct.pack("<Qi", rule.access, fd), ctypes.c_uint(0))
+        landlock(
+            "add_rule",
+            ruleset,
+            ctypes.c_int(1),
+            struct.pack("<Qi", rule.access, fd),
+            ctypes.c_uint(0),
+        )
         os.close(fd)
     assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
     landlock("restrict_self", ruleset, ctypes.c_uint(0))
@@ -89,11 +95,15 @@ def ruleset(places, abi, workspace="cow"):
     """The cage's own, but for the scratch directories: the test's files lie below one of them."""
     view = LandlockView(os.fsencode(places / "workspace"), os.fsencode(places / "home"))
     spec = compile_landlock(Policy(filesystem=Filesystem(workspace=workspace)), view, abi)
-    return msgspec.structs.replace(spec, rules=tuple(rule for rule in spec.rules if rule.path not in SCRATCH))
+    return msgspec.structs.replace(
+        spec, rules=tuple(rule for rule in spec.rules if rule.path not in SCRATCH)
+    )
 
 
 def attempts(places):
-    """What an agent tries; reads of an outside file, never a write that could leave the test's directory."""
+    """What an agent tries; reads of an outside file, never a write that could leave the test's
+    directory.
+    """
     workspace = places / "workspace"
     return {
         "read outside": attempt((places / "outside/secret").read_text),
@@ -101,9 +111,13 @@ def attempts(places):
         "link outside in": attempt(os.link, places / "outside/secret", workspace / "link"),
         "write": attempt((workspace / "new").write_text, "x"),
         "truncate": attempt(os.truncate, workspace / "new", 0),
-        "rename between directories": attempt(os.rename, workspace / "a/file", workspace / "b/file"),
+        "rename between directories": attempt(
+            os.rename, workspace / "a/file", workspace / "b/file"
+        ),
         "make a fifo": attempt(os.mkfifo, workspace / "fifo"),
-        "make a device": attempt(os.mknod, workspace / "null", stat.S_IFCHR | 0o600, os.makedev(1, 3)),
+        "make a device": attempt(
+            os.mknod, workspace / "null", stat.S_IFCHR | 0o600, os.makedev(1, 3)
+        ),
         "read /usr": attempt(os.listdir, "/usr/bin"),
         "write /dev/null": attempt(open, "/dev/null", "wb"),
         "write own comm": attempt(open, "/proc/self/comm", "wb"),
@@ -113,7 +127,9 @@ def attempts(places):
 
 def test_a_cow_workspace(places):
     outcome = run(lambda: attempts(places), ruleset(places, kernel_abi()))
-    refused = {name for name, err in outcome.items() if err in (errno.EACCES, errno.EXDEV, errno.EPERM)}
+    refused = {
+        name for name, err in outcome.items() if err in (errno.EACCES, errno.EXDEV, errno.EPERM)
+    }
     assert refused == {"read outside", "write outside", "link outside in", "make a device"}
     assert {name for name, err in outcome.items() if err} == refused
 
@@ -143,6 +159,8 @@ def test_outside_without_the_ruleset_the_same_actions_succeed(places):
 
 def test_the_default_view_needs_no_path_that_is_missing_here(places):
     spec = compile_landlock(
-        DEFAULT_POLICY, LandlockView(os.fsencode(places / "workspace"), os.fsencode(places / "home")), kernel_abi()
+        DEFAULT_POLICY,
+        LandlockView(os.fsencode(places / "workspace"), os.fsencode(places / "home")),
+        kernel_abi(),
     )
     assert run(lambda: attempt(os.listdir, "/"), spec) == 0

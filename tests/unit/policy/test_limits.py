@@ -40,7 +40,10 @@ def test_every_rlimit_is_set():
 
 
 def test_cpu_time_is_rounded_up_so_that_the_cage_limit_comes_first():
-    rlimits = {limit.name: limit.soft for limit in compile_rlimits(Limits(cpu_time_ns=NS_PER_S * 3 // 2), POOLS)}
+    rlimits = {
+        limit.name: limit.soft
+        for limit in compile_rlimits(Limits(cpu_time_ns=NS_PER_S * 3 // 2), POOLS)
+    }
     assert rlimits["cpu"] == 3
 
 
@@ -52,7 +55,9 @@ def open_files(file_max: int, **limits: int) -> int:
 def test_all_processes_of_a_cage_open_a_quarter_of_what_the_host_can():
     assert open_files(1 << 62) == 4096
     assert open_files(10_000_000, pids=1000) == 2500
-    assert open_files(10_000_000, pids=0) == 4096, "without a limit of processes there is nothing to divide by"
+    assert open_files(10_000_000, pids=0) == 4096, (
+        "without a limit of processes there is nothing to divide by"
+    )
     assert open_files(100_000) == 1024, "no program works with less"
     assert open_files(100_000, open_files=64) == 64
 
@@ -61,14 +66,20 @@ def test_all_processes_of_a_cage_open_a_quarter_of_what_the_host_can():
     ("memory", "pids"), [(2 * GIB, 1024), (64 * MIB, 1024), (64 * MIB, 8), (64 * GIB, 16), (GIB, 0)]
 )
 def test_all_processes_together_lock_no_more_than_the_memory_limit(memory, pids):
-    limits = {one.name: one.hard for one in compile_rlimits(Limits(memory=memory, pids=pids), POOLS)}
+    limits = {
+        one.name: one.hard for one in compile_rlimits(Limits(memory=memory, pids=pids), POOLS)
+    }
     assert 64 << 10 <= limits["memlock"] <= 64 * MIB
     assert not pids or limits["memlock"] * pids <= memory
 
 
 def test_bounds_grow_with_the_memory_limit_and_the_hosts_pools():
     small, usual = compile_bounds(Limits(memory=64 * MIB), POOLS), compile_bounds(Limits(), POOLS)
-    assert (small.sockets, usual.sockets, compile_bounds(Limits(memory=0), POOLS).sockets) == (256, 2048, 2048)
+    assert (small.sockets, usual.sockets, compile_bounds(Limits(memory=0), POOLS).sockets) == (
+        256,
+        2048,
+        2048,
+    )
     assert (small.netlink_sockets, usual.netlink_sockets) == (64, 512)
     for pool in (1 << 22, 264 * MIB, 528_482_304, 1 << 40):
         filters = compile_bounds(Limits(), HostPools(bpf_jit_limit=pool)).filters
@@ -89,7 +100,11 @@ def test_cgroup_v2():
         "cpu.max": "20000 100000",
     }
     unlimited = files(compile_cgroup_v2(Limits(memory=0, pids=0, cpu_percent=0)))
-    assert (unlimited["memory.max"], unlimited["pids.max"], unlimited["cpu.max"]) == ("max", "max", "max 100000")
+    assert (unlimited["memory.max"], unlimited["pids.max"], unlimited["cpu.max"]) == (
+        "max",
+        "max",
+        "max 100000",
+    )
 
 
 def test_cgroup_v1_writes_memory_before_memory_and_swap():

@@ -1,4 +1,6 @@
-"""Merging: later layers win, past the system policy they only narrow, and nothing is clamped in silence."""
+"""Merging: later layers win, past the system policy they only narrow, and nothing is clamped in
+silence.
+"""
 
 import re
 
@@ -12,7 +14,15 @@ from akiosd.errors import PolicyError
 from akiosd.policy import wider as compare
 from akiosd.policy.explain import explain_text
 from akiosd.policy.fields import FIELDS
-from akiosd.policy.merge import RULES, Layer, check_authority, flatten, merge, merge_explained, narrower
+from akiosd.policy.merge import (
+    RULES,
+    Layer,
+    check_authority,
+    flatten,
+    merge,
+    merge_explained,
+    narrower,
+)
 from akiosd.policy.schema import SCHEMA, PartialPolicy, load, validate
 from akiosd.values.policy import DEFAULT_POLICY, Limits, Policy
 from akiosd.values.units import GIB
@@ -39,7 +49,10 @@ def test_no_layers_are_the_built_in_policy():
 def test_later_layers_narrow():
     policy = merge(
         [
-            layer("system", {"limits": {"memory": "8G"}, "network": {"allowed_domains": ["*.example.com"]}}),
+            layer(
+                "system",
+                {"limits": {"memory": "8G"}, "network": {"allowed_domains": ["*.example.com"]}},
+            ),
             layer("user", {"limits": {"memory": "4G"}}),
             layer("project", {"network": {"allowed_domains": ["a.example.com"]}}),
             layer("flags", {"limits": {"memory": "1G"}}),
@@ -66,7 +79,9 @@ def test_the_project_cannot_widen_what_the_user_narrowed():
 
 def test_allow_widening_is_the_system_policys_word():
     system = layer("system", {"allow_widening": True})
-    assert merge([system, layer("project", {"limits": {"memory": "64G"}})]).limits.memory == 64 * GIB
+    assert (
+        merge([system, layer("project", {"limits": {"memory": "64G"}})]).limits.memory == 64 * GIB
+    )
     for name in ("user", "project", "flags"):
         with pytest.raises(PolicyError, match="allow_widening belongs to the system policy"):
             merge([layer(name, {"allow_widening": True})])
@@ -77,8 +92,16 @@ def test_allow_widening_is_the_system_policys_word():
 def test_lists_that_narrow_by_growing_add_up():
     policy = merge(
         [
-            layer("system", {"filesystem": {"hide": ["/a"]}, "syscalls": {"deny": ["memfd_create"]}}),
-            layer("user", {"filesystem": {"hide": ["/b"], "protect": ["secrets"]}, "syscalls": {"deny": ["shmget"]}}),
+            layer(
+                "system", {"filesystem": {"hide": ["/a"]}, "syscalls": {"deny": ["memfd_create"]}}
+            ),
+            layer(
+                "user",
+                {
+                    "filesystem": {"hide": ["/b"], "protect": ["secrets"]},
+                    "syscalls": {"deny": ["shmget"]},
+                },
+            ),
         ]
     )
     assert policy.filesystem.hide == ("/a", "/b")
@@ -117,7 +140,12 @@ WIDER = {
     "syscalls.allow": [((), ("mbind",))],
     "syscalls.deny": [(("mbind",), ())],
     "identity.mode": [],
-    "environment.keep": [(("LC_*",), ("*",)), (("LC_*",), ("LANG",)), (("LC_ALL",), ("LC_*",)), ((), ("A",))],
+    "environment.keep": [
+        (("LC_*",), ("*",)),
+        (("LC_*",), ("LANG",)),
+        (("LC_ALL",), ("LC_*",)),
+        ((), ("A",)),
+    ],
     "environment.set": [],
     "allow_widening": [(False, True)],
 }
@@ -173,7 +201,9 @@ def with_value(key, value):
 def test_wider_values_are_found(key):
     for base, over in WIDER[key]:
         found = narrower(with_value(key, base), with_value(key, over))
-        assert [(widening.key, widening.base, widening.over) for widening in found] == [(key, base, over)]
+        assert [(widening.key, widening.base, widening.over) for widening in found] == [
+            (key, base, over)
+        ]
 
 
 @pytest.mark.parametrize("key", list(NARROWER))
@@ -184,7 +214,10 @@ def test_narrower_values_may_stand(key):
 
 def test_akiosd_checks_a_merged_policy_against_the_system_policy():
     greedy = changed(limits__memory=64 * GIB, network__llm=True, syscalls__trace="none")
-    assert [widening.key for widening in check_authority(DEFAULT_POLICY, greedy)] == ["limits.memory", "syscalls.trace"]
+    assert [widening.key for widening in check_authority(DEFAULT_POLICY, greedy)] == [
+        "limits.memory",
+        "syscalls.trace",
+    ]
     assert check_authority(Policy(allow_widening=True), greedy) == []
     assert check_authority(DEFAULT_POLICY, Policy(allow_widening=True)) != []
 
@@ -193,13 +226,18 @@ partial = st.fixed_dictionaries(
     {},
     optional={
         "limits": st.fixed_dictionaries(
-            {}, optional={key: st.integers(0, 3) for key in ("memory", "pids", "wall_clock", "open_files")}
+            {},
+            optional={
+                key: st.integers(0, 3) for key in ("memory", "pids", "wall_clock", "open_files")
+            },
         ),
         "network": st.fixed_dictionaries(
             {},
             optional={
                 "llm": st.booleans(),
-                "allowed_domains": st.lists(st.sampled_from(["a.b", "*.a.b", "x.a.b", "a.b:22"]), max_size=2),
+                "allowed_domains": st.lists(
+                    st.sampled_from(["a.b", "*.a.b", "x.a.b", "a.b:22"]), max_size=2
+                ),
             },
         ),
         "syscalls": st.fixed_dictionaries(
@@ -210,7 +248,11 @@ partial = st.fixed_dictionaries(
             },
         ),
         "filesystem": st.fixed_dictionaries(
-            {}, optional={"workspace": st.sampled_from(["ro", "cow", "rw", "rw-direct"]), "hide": st.just(["/a"])}
+            {},
+            optional={
+                "workspace": st.sampled_from(["ro", "cow", "rw", "rw-direct"]),
+                "hide": st.just(["/a"]),
+            },
         ),
     },
 )
@@ -267,7 +309,10 @@ def test_the_origin_of_each_value_is_known():
 def test_the_budget_is_explained_in_words():
     merged = merge_explained(
         [
-            layer("system", {"budget": {"usd": "2.50", "usd_per_minute": "0.05", "calls": 1000, "cycles": 0}}),
+            layer(
+                "system",
+                {"budget": {"usd": "2.50", "usd_per_minute": "0.05", "calls": 1000, "cycles": 0}},
+            ),
             layer("flags", {"budget": {"usd": "0.5"}}),
         ]
     )

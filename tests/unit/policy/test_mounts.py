@@ -77,7 +77,9 @@ def specs(draw: st.DrawFn) -> CageSpec:
         binds=tuple(binds),
         tty=draw(st.sampled_from([None, (24, 80)])),
         hide=tuple(draw(st.lists(paths, max_size=2))),
-        stores=tuple(workspace + b"/" + name.encode() for name in draw(st.lists(st.sampled_from([*STORES])))),
+        stores=tuple(
+            workspace + b"/" + name.encode() for name in draw(st.lists(st.sampled_from([*STORES])))
+        ),
     )
 
 
@@ -86,7 +88,9 @@ checked = settings(max_examples=80, deadline=None)
 
 def where(plan: Plan, op: str, u0: int | None = None) -> int:
     """The place of the one step with this operation."""
-    found = [at for at, step in enumerate(plan.steps) if step.op == op and (u0 is None or step.u0 == u0)]
+    found = [
+        at for at, step in enumerate(plan.steps) if step.op == op and (u0 is None or step.u0 == u0)
+    ]
     assert len(found) == 1, f"{op} stands {len(found)} times"
     return found[0]
 
@@ -144,11 +148,17 @@ def test_each_phase_stays_in_its_place(spec: CageSpec) -> None:
     steps = compile_plan(spec).steps
     ops = [step.op for step in steps]
     pivot, user = ops.index("pivot"), where(compile_plan(spec), "setns", NEWUSER)
-    assert not {"attach", "fsmount", "bind", "mkdir", "mkfile", "symlink", "mknod", "canary"} & set(ops[pivot:])
+    assert not {"attach", "fsmount", "bind", "mkdir", "mkfile", "symlink", "mknod", "canary"} & set(
+        ops[pivot:]
+    )
     assert all(step.fd is None for step in steps[user + 1 :]), "descriptors are closed by then"
-    assert ops.index("unshare") > max(at for at, op in enumerate(ops) if op == "cgroup_v1"), "or v1 paths leak"
+    assert ops.index("unshare") > max(at for at, op in enumerate(ops) if op == "cgroup_v1"), (
+        "or v1 paths leak"
+    )
     rules = [at for at, op in enumerate(ops) if op == "landlock_rule"]
-    assert rules and ops.index("landlock") < min(rules) and max(rules) < ops.index("landlock_enforce")
+    assert (
+        rules and ops.index("landlock") < min(rules) and max(rules) < ops.index("landlock_enforce")
+    )
     assert not {"rlimit", "pty", "stdio"} & set(ops[user:])
 
 
@@ -213,13 +223,19 @@ def test_what_may_be_written_is_the_agents_own(spec: CageSpec) -> None:
     assert writable <= own
     for step in compile_plan(spec).steps:
         if step.op == "attach" and step.fd != "slot" and step.flags & F_STAGE:
-            assert step.u0 & RDONLY, "what lies under an overlay is never written through another way"
+            assert step.u0 & RDONLY, (
+                "what lies under an overlay is never written through another way"
+            )
 
 
 @checked
 @given(specs())
-def test_nothing_of_the_host_is_shown_but_through_an_overlay_of_the_cages_own(spec: CageSpec) -> None:
-    """A bind shares its inodes, and with them watches, locks, leases, sockets and pipes.  ``rw-direct`` says so."""
+def test_nothing_of_the_host_is_shown_but_through_an_overlay_of_the_cages_own(
+    spec: CageSpec,
+) -> None:
+    """A bind shares its inodes, and with them watches, locks, leases, sockets and pipes.
+    ``rw-direct`` says so.
+    """
     allowed = {b"workspace"} if spec.workspace_mode == "rw-direct" else set()
     for step in compile_plan(spec).steps:
         if step.op == "attach" and not step.flags & F_STAGE:
@@ -233,9 +249,17 @@ def test_nothing_of_the_host_is_shown_but_through_an_overlay_of_the_cages_own(sp
 @given(specs())
 def test_every_place_a_program_can_be_run_from_is_watched(spec: CageSpec) -> None:
     plan = compile_plan(msgspec.structs.replace(spec, watched=True))
-    watched = {(step.a + b"/" + step.b if step.a else step.b): step.u0 for step in plan.steps if step.op == "watch"}
+    watched = {
+        (step.a + b"/" + step.b if step.a else step.b): step.u0
+        for step in plan.steps
+        if step.op == "watch"
+    }
     ops = [step.op for step in plan.steps]
-    assert max(at for at, op in enumerate(ops) if op in PLACING) < ops.index("watch") < ops.index("pivot")
+    assert (
+        max(at for at, op in enumerate(ops) if op in PLACING)
+        < ops.index("watch")
+        < ops.index("pivot")
+    )
     for _, place, step in placed(plan):
         if not step.u0 & NOEXEC and place != b"/dev":
             assert watched[place[1:]] & FAN_OPEN_EXEC, place
@@ -246,7 +270,9 @@ def test_every_place_a_program_can_be_run_from_is_watched(spec: CageSpec) -> Non
 @checked
 @given(specs())
 def test_what_is_hidden_is_covered_last_whatever_it_is(spec: CageSpec) -> None:
-    """A policy names a path without saying whether it is a file: one of two covers fits, the other is left out."""
+    """A policy names a path without saying whether it is a file: one of two covers fits, the other
+    is left out.
+    """
     found = placed(compile_plan(spec))
     covers = found[len(found) - 2 * len(spec.hide) :]
     assert [(place, step.a) for _, place, step in covers] == [
@@ -266,9 +292,14 @@ def test_no_overlay_shares_what_it_writes(spec: CageSpec) -> None:
             continue
         words = step.b.split(b"\0")
         options = dict(zip(words[::2], words[1::2], strict=False))
-        assert (options[b"redirect_dir"], options[b"metacopy"], options[b"index"]) == (b"on", b"off", b"off")
+        assert (options[b"redirect_dir"], options[b"metacopy"], options[b"index"]) == (
+            b"on",
+            b"off",
+            b"off",
+        )
         assert b"userxattr" not in options
-        # The stage may serve one overlay after the other: what is on it now was put there for this one.
+        # The stage may serve one overlay after the other: what is on it now was put there for this
+        # one.
         assert (before.op, before.a) == ("attach", options[b"lowerdir"].split(b":")[0])
         own = [options[name] for name in (b"upperdir", b"workdir") if name in options]
         assert len(own) == (0 if step.u0 & RDONLY else 2)
@@ -290,7 +321,9 @@ def test_every_step_describes_itself_in_one_line(spec: CageSpec) -> None:
 
 def test_the_described_plan_reads_as_a_person_would_say_it() -> None:
     lines = compile_plan(make_spec()).describe()
-    assert [line for line in lines if line.startswith(("setns", "ids", "seccomp", "hostname", "pivot"))] == [
+    assert [
+        line for line in lines if line.startswith(("setns", "ids", "seccomp", "hostname", "pivot"))
+    ] == [
         "setns: enter the cage's network namespace",
         "hostname: host name c-000000000000",
         "pivot: the new root is all there is",
@@ -309,9 +342,13 @@ def test_bytes_that_are_no_text_are_still_shown() -> None:
 
 
 def test_parents_in_the_home_belong_to_the_agent_and_others_to_nobody() -> None:
-    spec = make_spec(binds=(BindSpec(b"/home/ada/.cache/tool/x", "bind:0"), BindSpec(b"/data/set", "bind:1")))
+    spec = make_spec(
+        binds=(BindSpec(b"/home/ada/.cache/tool/x", "bind:0"), BindSpec(b"/data/set", "bind:1"))
+    )
     owners = {
-        (step.a + b"/" + step.b): step.uid for step in compile_plan(spec).steps if step.op == "mkdir" and step.a
+        (step.a + b"/" + step.b): step.uid
+        for step in compile_plan(spec).steps
+        if step.op == "mkdir" and step.a
     }
     assert owners[b"home/ada/.cache/tool"] == HOST_ID
     assert owners[b"data/set"] == DISPLAY
@@ -337,7 +374,9 @@ def test_a_path_is_not_bound_twice(path: bytes) -> None:
 
 
 def test_overlays_are_bounded_by_their_staging_places() -> None:
-    many = tuple(BindSpec(b"/data/%d" % number, f"bind:{number}", mode="cow") for number in range(9))
+    many = tuple(
+        BindSpec(b"/data/%d" % number, f"bind:{number}", mode="cow") for number in range(9)
+    )
     assert compile_plan(make_spec(binds=many[:8]))
     with pytest.raises(PolicyError, match="more than 8"):
         compile_plan(make_spec(binds=many))

@@ -1,4 +1,6 @@
-"""Policy text: friendly spellings in, checked fields out, refusals with file, line and the nearest key."""
+"""Policy text: friendly spellings in, checked fields out, refusals with file, line and the nearest
+key.
+"""
 
 import json
 
@@ -92,7 +94,11 @@ def test_every_key_of_the_language_is_read():
     values = parse(FULL, "f.yaml").values
     assert values["filesystem.read"] == ("/srv/data", "/srv/more")
     assert values["filesystem.protect"] == ("Makefile", "ci/run")
-    assert values["network.allowed_domains"] == ("example.com", "*.xn--bcher-kva.example", "host.example:22")
+    assert values["network.allowed_domains"] == (
+        "example.com",
+        "*.xn--bcher-kva.example",
+        "host.example:22",
+    )
     assert values["limits.memory"] == 2 * GIB
     assert values["limits.cpu_percent"] == 50
     assert values["limits.wall_clock_ns"] == 3600 * NS_PER_S
@@ -109,8 +115,14 @@ def test_every_key_of_the_language_is_read():
 
 
 def test_the_schema_names_every_field_of_the_policy_once():
-    fields = [f"{section}.{field}" for section, keys in SCHEMA.items() for field, _ in keys.values()]
-    assert sorted([*fields, "version", "allow_widening"]) == sorted(flatten(DEFAULT_POLICY)) == sorted(RULES)
+    fields = [
+        f"{section}.{field}" for section, keys in SCHEMA.items() for field, _ in keys.values()
+    ]
+    assert (
+        sorted([*fields, "version", "allow_widening"])
+        == sorted(flatten(DEFAULT_POLICY))
+        == sorted(RULES)
+    )
 
 
 def test_positions_are_those_of_the_keys():
@@ -159,8 +171,18 @@ def test_positions_are_those_of_the_keys():
         (b"network:\n  allowed_domains: ['http://a.b/']", "is not a", "line 2", ""),
         (b"network:\n  ports: [70000]", "is not a port", "line 2", ""),
         (b"network:\n  llm: maybe", "true or false", "line 2", ""),
-        (b"network:\n  providers: [opnai]", "is not one of openai", "line 2", "did you mean openai?"),
-        (b"network:\n  llm_paths: [/v1/files]", "names no provider's path", "line 2", "openai:/v1/files"),
+        (
+            b"network:\n  providers: [opnai]",
+            "is not one of openai",
+            "line 2",
+            "did you mean openai?",
+        ),
+        (
+            b"network:\n  llm_paths: [/v1/files]",
+            "names no provider's path",
+            "line 2",
+            "openai:/v1/files",
+        ),
         (b"network:\n  llm_paths: ['cohere:/v1/files']", "names no provider's path", "line 2", ""),
         (b"network:\n  llm_paths: ['openai:v1/files']", "is not a path", "line 2", ""),
         (b"network:\n  llm_paths: ['openai:/v1/../x']", "is not a path", "line 2", ""),
@@ -197,7 +219,9 @@ def test_an_empty_file_is_an_empty_layer():
 
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 policy_like = st.dictionaries(

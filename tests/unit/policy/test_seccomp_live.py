@@ -1,6 +1,7 @@
 """The filter in the kernel, with a listener answered from the very table that the pump gets.
 
-Each test forks a child that confines itself; no privilege is needed.  Controls run in a child without the filter.
+Each test forks a child that confines itself; no privilege is needed.  Controls run in a child
+without the filter.
 """
 
 import ctypes
@@ -28,7 +29,9 @@ from akiosd.values import syscalls as table
 from akiosd.values.policy import Syscalls
 
 pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux" or resolve("arch_prctl") != 158, reason="needs Linux on x86-64"),
+    pytest.mark.skipif(
+        sys.platform != "linux" or resolve("arch_prctl") != 158, reason="needs Linux on x86-64"
+    ),
 ]
 
 SECCOMP_SET_MODE_FILTER, NEW_LISTENER = 1, 8
@@ -51,7 +54,9 @@ def load(bpf, flags):
 
     program = Program(len(bpf) // 8, bpf)
     assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-    return libc.syscall(ctypes.c_long(317), ctypes.c_uint(SECCOMP_SET_MODE_FILTER), flags, ctypes.byref(program))
+    return libc.syscall(
+        ctypes.c_long(317), ctypes.c_uint(SECCOMP_SET_MODE_FILTER), flags, ctypes.byref(program)
+    )
 
 
 class Supervisor:
@@ -63,10 +68,14 @@ class Supervisor:
 
     def verdict(self, nr, args):
         """→ (errno, whether the call is made); nothing is ever too many."""
-        _kind, first, count, known, *_, default = struct.unpack_from("<HHHBBBBBBBBxxi", self.table, nr * 20)
+        _kind, first, count, known, *_, default = struct.unpack_from(
+            "<HHHBBBBBBBBxxi", self.table, nr * 20
+        )
         holds = True
         for row in range(first, first + count if known else first):
-            _, arg, mask, value, err, flags = struct.unpack_from("<IIQQiI", self.table, 1024 * 20 + row * 32)
+            _, arg, mask, value, err, flags = struct.unpack_from(
+                "<IIQQiI", self.table, 1024 * 20 + row * 32
+            )
             holds = holds and args[arg] & mask == value
             if not flags & RULE_AND:
                 if holds:
@@ -114,7 +123,9 @@ def die_quietly_with_the_parent():
 
 
 def start_caged(body, built: Compiled):
-    """Forks a child that confines itself and runs ``body`` → (pid, the channel that brings listener and result)."""
+    """Forks a child that confines itself and runs ``body`` → (pid, the channel that brings
+    listener and result).
+    """
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
@@ -172,7 +183,9 @@ def run_free(body):
     os.close(write)
     with open(read, "rb") as pipe:
         data = pipe.read()
-    return msgspec.msgpack.decode(data) if data else None, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return msgspec.msgpack.decode(data) if data else None, os.waitstatus_to_exitcode(
+        os.waitpid(pid, 0)[1]
+    )
 
 
 @pytest.fixture(params=["none", "security", "all"])
@@ -215,7 +228,10 @@ DENIALS = {
     "limits of init": (("prlimit64", 1, 0, 8, 0), errno.EPERM),
     "limits of init with high bits": (("prlimit64", 1 << 32 | 1, 0, 8, 0), errno.EPERM),
     "keys of a connection": (("setsockopt", -1 & (1 << 64) - 1, 6, 14, 0, 0), errno.ENOPROTOOPT),
-    "a filter on a socket, with high bits": (("setsockopt", 0, 1 << 32 | 1, 26, 0, 0), errno.ENOPROTOOPT),
+    "a filter on a socket, with high bits": (
+        ("setsockopt", 0, 1 << 32 | 1, 26, 0, 0),
+        errno.ENOPROTOOPT,
+    ),
     "descriptors shared with another process": (("clone", 0x400 | 17, 0, 0, 0, 0), errno.EINVAL),
     "tipc pair": (("socketpair", 30, 1, 0, 0), errno.EAFNOSUPPORT),
     "packet socket": (("socket", 17, 3, 0), errno.EPERM),
@@ -258,14 +274,18 @@ CONTROLS = {
 
 
 def test_dangerous_calls_are_denied_and_seen(built):
-    result, status, seen = run_caged(lambda: {name: raw(*call) for name, (call, _) in DENIALS.items()}, built)
+    result, status, seen = run_caged(
+        lambda: {name: raw(*call) for name, (call, _) in DENIALS.items()}, built
+    )
     assert status == 0
     assert result == {name: want for name, (_, want) in DENIALS.items()}
     noticed = {(nr, args[: len(call) - 1]) for nr, args, _ in seen for call in [(0, *args)]}
     for name, (call, _) in DENIALS.items():
         nr = call[0] if isinstance(call[0], int) else resolve(call[0])
         if name != "clone3":
-            assert any(number == nr and args[: len(call) - 1] == call[1:] for number, args in noticed), name
+            assert any(
+                number == nr and args[: len(call) - 1] == call[1:] for number, args in noticed
+            ), name
 
 
 def test_the_same_calls_outside_are_answered_by_the_kernel():
@@ -281,7 +301,12 @@ def test_allowed_forms_are_not_denied(built):
         "personality 0": ("personality", 0),
         "unix": ("socket", 1, 1, 0),
         "tcp": ("socket", 2, 1, 6),
-        "tcp, close-on-exec and non-blocking, with garbage above": ("socket", 7 << 32 | 2, 1 | 0o2004000, 0),
+        "tcp, close-on-exec and non-blocking, with garbage above": (
+            "socket",
+            7 << 32 | 2,
+            1 | 0o2004000,
+            0,
+        ),
         "udp6": ("socket", 10, 2, 0),
         "route netlink": ("socket", 16, 3, 0),
         "prctl": ("prctl", 3, 0, 0, 0, 0),
@@ -302,7 +327,10 @@ def test_an_open_for_reading_is_recorded_only_from_files_on(tmp_path):
 
     def body():
         at = ctypes.c_ulong(-100 & (1 << 64) - 1).value
-        return [raw("openat", at, address, os.O_RDONLY | os.O_CLOEXEC), raw("openat", at, address, os.O_WRONLY)]
+        return [
+            raw("openat", at, address, os.O_RDONLY | os.O_CLOEXEC),
+            raw("openat", at, address, os.O_WRONLY),
+        ]
 
     def flags_seen(trace):
         _, _, seen = run_caged(body, compiled(Syscalls(trace=trace)))
@@ -339,7 +367,9 @@ def test_x32_numbers_kill(built):
 
 
 def try_number(nr):
-    """One allowed call with zeros in a process of its own: it may end that process, or wait until the alarm."""
+    """One allowed call with zeros in a process of its own: it may end that process, or wait until
+    the alarm.
+    """
     pid = os.fork()
     if pid == 0:
         die_quietly_with_the_parent()
@@ -352,7 +382,8 @@ def try_number(nr):
 def test_every_number_with_zeros_is_survived_and_the_unlisted_are_enosys():
     listed = {resolve(name) for name in (*table.ALLOWED, *table.CHECKED)}
     denied = {resolve(name) for name in table.DENIED}
-    # Allowed in a cage, which has its own; here their zeros would name objects of the host (0 is IPC_RMID).
+    # Allowed in a cage, which has its own; here their zeros would name objects of the host (0 is
+    # IPC_RMID).
     beyond_the_child = {resolve(name) for name in ("sync", "msgget", "msgctl", "semctl", "shmctl")}
 
     def body():
@@ -365,7 +396,9 @@ def test_every_number_with_zeros_is_survived_and_the_unlisted_are_enosys():
 
     answers, status, seen = run_caged(body, compiled(Syscalls()))
     assert status == 0
-    assert answers == {nr: table.EPERM if nr in denied else table.ENOSYS for nr in set(range(1024)) - listed}
+    assert answers == {
+        nr: table.EPERM if nr in denied else table.ENOSYS for nr in set(range(1024)) - listed
+    }
     quiet = {resolve(name) for name in (*table.OPTIONAL, *table.ABSENT)}
     assert set(answers) - quiet <= {nr for nr, _, _ in seen}
 
@@ -392,13 +425,16 @@ async def test_the_native_pump_takes_the_table_and_answers_from_it(tmp_path):
     result, status = finish_caged(pid, channel)
     assert status == 0
     assert result == {"unlink": errno.ENOENT, **{name: want for name, (_, want) in DENIALS.items()}}
-    (unlink,) = [event for event in events if event.nr == resolve("unlink") and event.path == missing]
+    (unlink,) = [
+        event for event in events if event.nr == resolve("unlink") and event.path == missing
+    ]
     assert (table.KINDS[unlink.kind], unlink.err) == ("unlink", 0)
     for name, (call, want) in DENIALS.items():
         nr = call[0] if isinstance(call[0], int) else resolve(call[0])
         if name != "clone3":
             assert any(
-                (event.nr, event.err, event.args[: len(call) - 1]) == (nr, want, call[1:]) for event in events
+                (event.nr, event.err, event.args[: len(call) - 1]) == (nr, want, call[1:])
+                for event in events
             ), name
 
 
@@ -411,10 +447,16 @@ PROGRAMS = {
         "assert multiprocessing.Pool(2).map(abs, [-1, 2]) == [1, 2]\n"
         "asyncio.run(asyncio.sleep(0))",
     ],
-    "sh": ["-c", "echo a | cat > b && mv b c && ln -s c d && chmod 600 c && rm c d && mkfifo e && df . && id"],
+    "sh": [
+        "-c",
+        "echo a | cat > b && mv b c && ln -s c d && chmod 600 c && rm c d && mkfifo e && df . && id",
+    ],
     "git": ["init", "-q", "."],
     "gcc": ["-pthread", "-xc", "/dev/null", "-fsyntax-only"],
-    "node": ["-e", "require('child_process').execSync('true'); require('fs').writeFileSync('x', 'y')"],
+    "node": [
+        "-e",
+        "require('child_process').execSync('true'); require('fs').writeFileSync('x', 'y')",
+    ],
     "perl": ["-e", "print getpwuid($<)"],
     "tar": ["cf", "x.tar", "/etc/passwd"],
     "ssh": ["-G", "host"],
@@ -434,7 +476,9 @@ def test_ordinary_programs_work_and_nothing_of_theirs_is_denied(program, tmp_pat
             null = os.open(os.devnull, os.O_RDWR)
             for fd in range(3):
                 os.dup2(null, fd)
-            os.execve(path, [program, *PROGRAMS[program]], {"PATH": os.defpath, "HOME": str(tmp_path)})
+            os.execve(
+                path, [program, *PROGRAMS[program]], {"PATH": os.defpath, "HOME": str(tmp_path)}
+            )
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     result, status, seen = run_caged(body, compiled(Syscalls()))

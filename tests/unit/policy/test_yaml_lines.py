@@ -1,4 +1,6 @@
-"""The YAML of AKIOS: one rule for policies as the client and akiosd read them, and for the configuration."""
+"""The YAML of AKIOS: one rule for policies as the client and akiosd read them, and for the
+configuration.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +67,13 @@ def test_lines_are_those_of_keys_and_items() -> None:
     assert data == {"a": {"b": ["x", {"c": 1}]}}
     lines = {path: line for path, (name, line) in positions.items() if name == NAME}
     assert lines == {
-        (): 1, ("a",): 1, ("a", "b"): 2, ("a", "b", 0): 3, ("a", "b", 1): 4, ("a", "b", 1, "c"): 4,
-    }  # fmt: skip
+        (): 1,
+        ("a",): 1,
+        ("a", "b"): 2,
+        ("a", "b", 0): 3,
+        ("a", "b", 1): 4,
+        ("a", "b", 1, "c"): 4,
+    }
     assert load_positions(b"# nothing\n", NAME) == (None, {})
     deepest = b"a: " + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)
     assert load_positions(deepest, NAME)[0], "the control"

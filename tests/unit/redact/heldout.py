@@ -1,8 +1,10 @@
-"""Labelled cases of numbers with check digits, computed here from the published rules and with no library.
+"""Labelled cases of numbers with check digits, computed here from the published rules and with no
+library.
 
-The patterns were not fitted to them: numbers, spellings and sentences come from this file and a seed alone, and the
-seed was changed after what the first run showed was mended: Belgian banks that are in no list, a few types taken for
-another.  A negative is the same number in the same sentence with its check digit changed.
+The patterns were not fitted to them: numbers, spellings and sentences come from this file and a
+seed alone, and the seed was changed after what the first run showed was mended: Belgian banks that
+are in no list, a few types taken for another.  A negative is the same number in the same sentence
+with its check digit changed.
 """
 
 from __future__ import annotations
@@ -50,8 +52,22 @@ def weighted(body: str, weights: tuple[int, ...]) -> int:
 
 
 def card(pick: Pick) -> str:
-    prefix, size = pick.choice([("4", 16), ("51", 16), ("55", 16), ("2221", 16), ("34", 15), ("37", 15), ("6011", 16),
-                                ("65", 16), ("36", 14), ("3528", 16), ("62", 16), ("6304", 16)])  # fmt: skip
+    prefix, size = pick.choice(
+        [
+            ("4", 16),
+            ("51", 16),
+            ("55", 16),
+            ("2221", 16),
+            ("34", 15),
+            ("37", 15),
+            ("6011", 16),
+            ("65", 16),
+            ("36", 14),
+            ("3528", 16),
+            ("62", 16),
+            ("6304", 16),
+        ]
+    )
     body = prefix + "".join(pick.choice(string.digits) for _ in range(size - 1 - len(prefix)))
     number = body + luhn(body)
     sizes = {14: [4, 6, 4], 15: [4, 6, 5], 16: [4, 4, 4, 4]}[size]
@@ -85,7 +101,12 @@ def bban(pick: Pick, country: str) -> str:
         weights = (1, 2, 4, 8, 5, 10, 9, 7, 3, 6)
         keys = [11 - weighted(part, weights) % 11 for part in ("00" + bank, account)]
         return bank + "".join(str({10: 1, 11: 0}.get(key, key)) for key in keys) + account
-    return {"AT": digits(pick, 16), "CH": digits(pick, 17), "DK": digits(pick, 14), "SE": digits(pick, 20)}[country]
+    return {
+        "AT": digits(pick, 16),
+        "CH": digits(pick, 17),
+        "DK": digits(pick, 14),
+        "SE": digits(pick, 20),
+    }[country]
 
 
 def iban(pick: Pick) -> str:
@@ -97,7 +118,9 @@ def iban(pick: Pick) -> str:
 
 
 def routing(pick: Pick) -> str:
-    body = pick.choice(["01", "02", "04", "06", "11", "12", "25", "31"]) + digits(pick, 6, string.digits)
+    body = pick.choice(["01", "02", "04", "06", "11", "12", "25", "31"]) + digits(
+        pick, 6, string.digits
+    )
     return body + str(-weighted(body, (3, 7, 1, 3, 7, 1, 3, 7)) % 10)
 
 
@@ -107,7 +130,9 @@ def nhs(pick: Pick) -> str:
         key = 11 - weighted(body, tuple(range(10, 1, -1))) % 11
         if key != 10:
             number = body + str(key % 11)
-            return pick.choice([number, groups(number, [3, 3, 4], " "), groups(number, [3, 3, 4], "-")])
+            return pick.choice(
+                [number, groups(number, [3, 3, 4], " "), groups(number, [3, 3, 4], "-")]
+            )
 
 
 def npi(pick: Pick) -> str:
@@ -145,7 +170,10 @@ def tax_id_de(pick: Pick) -> str:
 def kvnr(pick: Pick) -> str:
     letter, body = pick.choice(LETTERS), digits(pick, 8)
     plain = f"{ord(letter) - 64:02d}{body}"
-    total = sum((int(d) * w - 1) % 9 + 1 if int(d) * w else 0 for d, w in zip(plain, (1, 2) * 5, strict=True))
+    total = sum(
+        (int(d) * w - 1) % 9 + 1 if int(d) * w else 0
+        for d, w in zip(plain, (1, 2) * 5, strict=True)
+    )
     return f"{letter}{body}{total % 10}"
 
 
@@ -225,7 +253,10 @@ TYPES: dict[str, tuple[Callable[[Pick], str], tuple[str, ...]]] = {
     "US_DEA": (dea, ANY),
     "CH_AHV": (ahv, ANY),
     "FI_HETU": (hetu, ANY),
-    "US_ROUTING_NUMBER": (routing, ("{}", "the bank's routing number, {}", "ABA {}", "Wire to {} please")),
+    "US_ROUTING_NUMBER": (
+        routing,
+        ("{}", "the bank's routing number, {}", "ABA {}", "Wire to {} please"),
+    ),
     "UK_NHS": (nhs, ("{}", "her NHS number is {}", "NHS no. {}", "{} is the patient")),
     "US_NPI": (npi, ("the provider (NPI {})", "npi={}", "National provider identifier: {}")),
     "DE_TAX_ID": (tax_id_de, ("Meine Steuer-ID lautet {}", "IdNr {}", "Identifikationsnummer: {}")),
@@ -241,8 +272,18 @@ TYPES: dict[str, tuple[Callable[[Pick], str], tuple[str, ...]]] = {
 def spoiled(pick: Pick, value: str) -> str:
     """``value`` with another last letter or digit; of its kind."""
     places = [at for at, character in enumerate(value) if character.isalnum()]
-    at = places[8] if len(places) == 17 and value[0].isalnum() and value.isalnum() and value.isupper() else places[-1]
-    kind = string.digits if value[at].isdigit() else LETTERS if value[at].isupper() else string.ascii_lowercase
+    at = (
+        places[8]
+        if len(places) == 17 and value[0].isalnum() and value.isalnum() and value.isupper()
+        else places[-1]
+    )
+    kind = (
+        string.digits
+        if value[at].isdigit()
+        else LETTERS
+        if value[at].isupper()
+        else string.ascii_lowercase
+    )
     other = pick.choice([c for c in kind if c != value[at]])
     return value[:at] + other + value[at + 1 :]
 

@@ -1,5 +1,6 @@
-
-"""What code, command lines and prose call a secret, and what only looks so.  Each text stands for a kind."""
+"""What code, command lines and prose call a secret, and what only looks so.  Each text stands for a
+kind.
+"""
 
 from __future__ import annotations
 
@@ -290,7 +291,9 @@ MORE_PASSWORDS = (
     'SECRET={}',
     'JWT_SECRET={}',
 )  # fmt: skip
-"""Others, gathered when the forms were written down already; what was missed of them then is mended."""
+"""Others, gathered when the forms were written down already; what was missed of them then is
+mended.
+"""
 
 KEYS = {
     "short token": "token: {}",

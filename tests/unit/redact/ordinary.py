@@ -1,4 +1,6 @@
-"""What agents send and get all day, without personal data, and what of it is long.  The same in every run."""
+"""What agents send and get all day, without personal data, and what of it is long.  The same in
+every run.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +23,28 @@ def minified(characters: int, seed: int = 1) -> str:
     pieces, size = [], 0
     while size < characters:
         a, b, c = (pick.choice(string.ascii_letters) + pick.choice(_WORDS) for _ in range(3))
-        pieces.append(pick.choice((
-            f"function {a}({b},{c}){{return {b}.{c}?{a}[{pick.randrange(9999)}]:void 0}}",
-            f'var {a}=["{b}","{c}",{pick.random():.12f}],{b}={pick.randrange(10**8)};',
-            f"{a}.prototype.{b}=function(e,t){{for(var n=0;n<e.length;n++)t(e[n],{pick.randrange(999)}e3)}};",
-            f'{a}("https://cdn.site.net/{b}/{c}.js?v={pick.randrange(10**6)}",{{"{c}":!0,"{a}":0x{pick.getrandbits(32):x}}});',
-        )))  # fmt: skip
+        pieces.append(
+            pick.choice(
+                (
+                    f"function {a}({b},{c}){{return {b}.{c}?{a}[{pick.randrange(9999)}]:void 0}}",
+                    f'var {a}=["{b}","{c}",{pick.random():.12f}],{b}={pick.randrange(10**8)};',
+                    f"{a}.prototype.{b}=function(e,t){{for(var n=0;n<e.length;n++)t(e[n],{pick.randrange(999)}e3)}};",
+                    f'{a}("https://cdn.site.net/{b}/{c}.js?v={pick.randrange(10**6)}",{{"{c}":!0,"{a}":0x{pick.getrandbits(32):x}}});',
+                )
+            )
+        )
         size += len(pieces[-1])
     return "".join(pieces)
 
 
 def source_map(characters: int) -> str:
-    return json.dumps({"version": 3, "sources": [f"src/{w}.ts" for w in _WORDS], "mappings": minified(characters, 2)})
+    return json.dumps(
+        {
+            "version": 3,
+            "sources": [f"src/{w}.ts" for w in _WORDS],
+            "mappings": minified(characters, 2),
+        }
+    )
 
 
 def certificates(count: int = 8, seed: int = 1) -> str:
@@ -69,16 +81,21 @@ def long_content() -> dict[str, str]:
     text = base64.b64encode(source_map(40_000).encode()).decode()
     return {
         "base64 of bytes": f"const wasm = '{blob}';\nload(wasm)\n",
-        "base64url of bytes": "blob: " + base64.urlsafe_b64encode(pick.randbytes(50_001)).decode() + " end",
+        "base64url of bytes": "blob: "
+        + base64.urlsafe_b64encode(pick.randbytes(50_001)).decode()
+        + " end",
         "base64 of text": f'{{"map": "{text}"}}',
-        "base64 that begins like a token": base64.b64encode(b'{"a":1,' + b'"word": "value", ' * 3000).decode(),
+        "base64 that begins like a token": base64.b64encode(
+            b'{"a":1,' + b'"word": "value", ' * 3000
+        ).decode(),
         "data URL": f'<img src="data:image/png;base64,{blob}" alt="a chart">',
         "source map": f"//# sourceMappingURL=data:application/json;base64,{text}\n",
         "minified": minified(120_000),
         "one line of JSON": json.dumps(
             [{"id": str(uuid.UUID(int=pick.getrandbits(128))), "n": n} for n in range(1500)]
         ),
-        "long URL": "https://site.net/q?" + "&".join(f"f{n}={pick.getrandbits(60):x}" for n in range(1500)),
+        "long URL": "https://site.net/q?"
+        + "&".join(f"f{n}={pick.getrandbits(60):x}" for n in range(1500)),
         "certificates": certificates(),
         "hexadecimal": pick.randbytes(30_000).hex(),
         "digits": "".join(pick.choice(string.digits) for _ in range(40_000)),
@@ -88,7 +105,8 @@ def long_content() -> dict[str, str]:
         "a path": "/" + "/".join(pick.choices(_WORDS, k=6000)),
         "dots": ".".join(pick.choices(_WORDS, k=6000)),
         "script without blanks": "これは個人情報を含まない長い文章です。" * 2000,
-        "a key is spoken of": 'if "-----BEGIN PRIVATE KEY-----" in text: stop(); ' + minified(40_000, 5),
+        "a key is spoken of": 'if "-----BEGIN PRIVATE KEY-----" in text: stop(); '
+        + minified(40_000, 5),
         "escapes": "\\u00e9\\n" * 6000,
         "dashes": "-" * 40_000,
         "ats": "@ " * 20_000,

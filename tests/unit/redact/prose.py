@@ -1,8 +1,9 @@
 # ruff: noqa: E501 — lists of words
 """Text without personal data, made from word lists and a seed: the same in every run.
 
-Sentences of a small grammar with what ordinary prose has and what looks like data: years, prices, times, versions,
-chapters, ISBN-like and order numbers, measurements, acronyms, capitalised names of things.
+Sentences of a small grammar with what ordinary prose has and what looks like data: years, prices,
+times, versions, chapters, ISBN-like and order numbers, measurements, acronyms, capitalised names of
+things.
 """
 
 from __future__ import annotations

@@ -41,8 +41,10 @@ def found(text: str, names: Fields) -> set[tuple[str, str, str]]:
     spans = MASK.find_all([leaf.text for leaf in leaves], [leaf.label for leaf in leaves])
     return {
         (leaf.label, span.type, leaf.text[span.start : span.end])
-        for leaf, some in zip(leaves, spans, strict=True) for span in some if leaf.label in names
-    }  # fmt: skip
+        for leaf, some in zip(leaves, spans, strict=True)
+        for span in some
+        if leaf.label in names
+    }
 
 
 @pytest.mark.parametrize("container", ALL)
@@ -57,19 +59,49 @@ def test_labelled_secrets_in_every_container(container: str) -> None:
 def test_the_control_is_that_nothing_of_it_is_found_without_a_name() -> None:
     values = {f"x{number}": value for number, value in enumerate(SECRETS.values())}
     for write in ALL.values():
-        assert {kind for _, kind, _ in found(write(values), values)} <= {"EMAIL", "VITAL_SIGN", "US_SSN_PLAIN"}
+        assert {kind for _, kind, _ in found(write(values), values)} <= {
+            "EMAIL",
+            "VITAL_SIGN",
+            "US_SSN_PLAIN",
+        }
 
 
-LABELS = st.sampled_from([*SECRETS, "token", "card", "phone", "note", "user", "iban", "pwd", "PGPASSWORD", "color"])
-VALUES = st.one_of(
-    st.sampled_from([
-        *SECRETS.values(), "4012888888881881", "4012 8888 8888 1881", "DE89370400440532013000", "+1 415 555 0132",
-        "of 4012888888881881 and ada@example.org", "a, b; c", 'say "hi" & <go>', "x=1&y=2", "it's: {fine}", "a|b", "é",
-        "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=", "[EMAIL]", "hunter22!,x", "Xk9$mm,2p\"Q", "C:\\dir\\n",
-    ]),
-    st.text(string.ascii_letters + string.digits + "!$%&<>,;'\"#@ éñ\\:={}[]|-_./", min_size=1, max_size=24),
-    st.text(string.ascii_letters + string.digits + "!$_.", min_size=8, max_size=24),
-).map(lambda text: " ".join(text.split())).filter(bool)  # fmt: skip
+LABELS = st.sampled_from(
+    [*SECRETS, "token", "card", "phone", "note", "user", "iban", "pwd", "PGPASSWORD", "color"]
+)
+VALUES = (
+    st.one_of(
+        st.sampled_from(
+            [
+                *SECRETS.values(),
+                "4012888888881881",
+                "4012 8888 8888 1881",
+                "DE89370400440532013000",
+                "+1 415 555 0132",
+                "of 4012888888881881 and ada@example.org",
+                "a, b; c",
+                'say "hi" & <go>',
+                "x=1&y=2",
+                "it's: {fine}",
+                "a|b",
+                "é",
+                "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=",
+                "[EMAIL]",
+                "hunter22!,x",
+                'Xk9$mm,2p"Q',
+                "C:\\dir\\n",
+            ]
+        ),
+        st.text(
+            string.ascii_letters + string.digits + "!$%&<>,;'\"#@ éñ\\:={}[]|-_./",
+            min_size=1,
+            max_size=24,
+        ),
+        st.text(string.ascii_letters + string.digits + "!$_.", min_size=8, max_size=24),
+    )
+    .map(lambda text: " ".join(text.split()))
+    .filter(bool)
+)
 SIMPLE = st.one_of(
     st.sampled_from(list(SECRETS.values())),
     st.text(string.ascii_letters + string.digits + "!$_.", min_size=8, max_size=24),
@@ -95,9 +127,15 @@ def test_and_in_those_that_write_it_as_it_is(fields: Fields) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(sorted(ALL)), st.sampled_from(sorted(ALL)), st.sampled_from(["password", "api_key", "ssn"]))
+@given(
+    st.sampled_from(sorted(ALL)),
+    st.sampled_from(sorted(ALL)),
+    st.sampled_from(["password", "api_key", "ssn"]),
+)
 def test_what_one_container_gives_away_is_found_in_all(first: str, then: str, label: str) -> None:
-    """At all its occurrences: before, behind, and in another container where nothing says what it is."""
+    """At all its occurrences: before, behind, and in another container where nothing says what it
+    is.
+    """
     value = SECRETS[label]
     redactor = Redactor(ENGINE, "mask", known=Known())
     other = ALL[then]({"color": value, "what": f"with {value}."})
@@ -109,7 +147,13 @@ def test_what_one_container_gives_away_is_found_in_all(first: str, then: str, la
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.one_of(TEXTS, st.sampled_from([write({"password": "hunter22!"}) for write in ALL.values()]))))
+@given(
+    st.lists(
+        st.one_of(
+            TEXTS, st.sampled_from([write({"password": "hunter22!"}) for write in ALL.values()])
+        )
+    )
+)
 def test_nothing_is_left_out_and_nothing_changes_but_what_is_found(pieces: list[str]) -> None:
     text = "\n".join(pieces)
     whole = view(text)
@@ -125,15 +169,29 @@ def test_nothing_is_left_out_and_nothing_changes_but_what_is_found(pieces: list[
 
 
 def test_json_stays_json() -> None:
-    body = {"a": 4012888888881881, "password": 'x9y!!7\\"z', "l": ["ada@example.org", 1.50, None], "n": {"m": "ok"}}
+    body = {
+        "a": 4012888888881881,
+        "password": 'x9y!!7\\"z',
+        "l": ["ada@example.org", 1.50, None],
+        "n": {"m": "ok"},
+    }
     safe = json.loads(MASK.read(json.dumps(body, indent=2)).text)
-    assert safe == {"a": "[CREDIT_CARD]", "password": "[PASSWORD]", "l": ["[EMAIL]", 1.5, None], "n": {"m": "ok"}}
+    assert safe == {
+        "a": "[CREDIT_CARD]",
+        "password": "[PASSWORD]",
+        "l": ["[EMAIL]", 1.5, None],
+        "n": {"m": "ok"},
+    }
 
 
 def test_names_and_what_stands_between_are_read_too() -> None:
-    for text in ('{"ada@example.org": 1, "a": "b"}', "a: b\n# to ada@example.org\nc: d\n",
-                 "<a b='c'><!-- ada@example.org --></a>",
-                 "x,y\n1,2\nada@example.org\n", '{"a": "b", ada@example.org: [}'):  # fmt: skip
+    for text in (
+        '{"ada@example.org": 1, "a": "b"}',
+        "a: b\n# to ada@example.org\nc: d\n",
+        "<a b='c'><!-- ada@example.org --></a>",
+        "x,y\n1,2\nada@example.org\n",
+        '{"a": "b", ada@example.org: [}',
+    ):
         assert "ada@" not in MASK.read(text).text, text
 
 
@@ -165,7 +223,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_texts_take_no_more_than_their_length(name: str) -> None:
-    """64 times as long takes about 64 times as long; with a square in it, it would be hundreds of times."""
+    """64 times as long takes about 64 times as long; with a square in it, it would be hundreds of
+    times.
+    """
 
     def seconds(size: int) -> float:
         text = HOSTILE[name] * (size // len(HOSTILE[name]))
@@ -175,7 +235,9 @@ def test_hostile_texts_take_no_more_than_their_length(name: str) -> None:
 
     gc.disable()
     try:
-        assert min(seconds(512_000) for _ in range(2)) < 200 * max(0.003, min(seconds(8_000) for _ in range(3)))
+        assert min(seconds(512_000) for _ in range(2)) < 200 * max(
+            0.003, min(seconds(8_000) for _ in range(3))
+        )
     finally:
         gc.enable()
 
@@ -198,5 +260,7 @@ def test_source_code_is_quiet() -> None:
         text = path.read_text(errors="replace")
         size += len(text)
         counts.update(span.type for span in MASK.read(text).spans)
-    others = counts.total() - sum(counts[kind] for kind in ("EMAIL", "COMPANY_NAME", "IPV4", "IPV6"))
+    others = counts.total() - sum(
+        counts[kind] for kind in ("EMAIL", "COMPANY_NAME", "IPV4", "IPV6")
+    )
     assert counts.total() <= 10 * size / 1e6 and others <= size / 1e6, (size, counts)

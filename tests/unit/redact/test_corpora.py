@@ -66,7 +66,8 @@ def recogniser(case: dict[str, Any]) -> str:
 
 
 @pytest.mark.skipif(
-    not PRESIDIO.exists(), reason="the labelled cases shared/pii/presidio_recognizer_cases.json are absent"
+    not PRESIDIO.exists(),
+    reason="the labelled cases shared/pii/presidio_recognizer_cases.json are absent",
 )
 def test_recall_and_precision_per_recogniser(capsys: pytest.CaptureFixture[str]) -> None:
     rows: dict[str, Counter[str]] = {}
@@ -119,7 +120,10 @@ def test_recall_on_tokens(capsys: pytest.CaptureFixture[str]) -> None:
             clean += not labels
             false += bool(spans and not labels)
             total += len(labels)
-            hits += sum(any(s.start < label["end"] and label["start"] < s.end for s in spans) for label in labels)
+            hits += sum(
+                any(s.start < label["end"] and label["start"] < s.end for s in spans)
+                for label in labels
+            )
         with capsys.disabled():
             print(f"{kind:<28}{hits:>5}/{total:<4}{false:>9}/{clean} on cases with no label")
         assert hits >= min(rival, total), kind
@@ -158,7 +162,9 @@ def test_prose_without_personal_data_is_quiet() -> None:
 
 
 REAL = frozenset({"EMAIL", "COMPANY_NAME", "IPV4", "IPV6"})
-"""Authors' addresses, names of companies and addresses of machines stand in the library: those are what they say."""
+"""Authors' addresses, names of companies and addresses of machines stand in the library: those are
+what they say.
+"""
 
 
 def test_source_code_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:

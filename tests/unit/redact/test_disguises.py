@@ -32,8 +32,14 @@ WHOLE = {
     "direction marks": ("ada.lovelace\u202a@example.org", "EMAIL"),
     "full width": (full_width(MAIL), "EMAIL"),
     "full width IBAN": (full_width(IBAN), "IBAN"),
-    "full width key": (full_width("sk-ant-api03-R2D2c3po4life_abcdefghij-klmnopqrstuv"), "ANTHROPIC_KEY"),
-    "bold letters": ("".join(chr(0x1D41A + ord(c) - 97) if c.isalpha() else c for c in MAIL), "EMAIL"),
+    "full width key": (
+        full_width("sk-ant-api03-R2D2c3po4life_abcdefghij-klmnopqrstuv"),
+        "ANTHROPIC_KEY",
+    ),
+    "bold letters": (
+        "".join(chr(0x1D41A + ord(c) - 97) if c.isalpha() else c for c in MAIL),
+        "EMAIL",
+    ),
     "bold digits": ("".join(chr(0x1D7CE + int(c)) for c in CARD), "CREDIT_CARD"),
     "raised digits": ("".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(c)] for c in CARD), "CREDIT_CARD"),
     "arabic digits": ("".join(chr(0x660 + int(c)) for c in CARD), "CREDIT_CARD"),
@@ -60,7 +66,10 @@ WHOLE = {
     "HTML without an end": ("ada&#64example.org", "EMAIL"),
     "HTML twice": ("ada&amp;#64;example.org", "EMAIL"),
     "base64": (base64.b64encode(MAIL.encode()).decode(), "EMAIL"),
-    "base64 without padding": (base64.b64encode(f"to {MAIL}".encode()).decode().rstrip("="), "EMAIL"),
+    "base64 without padding": (
+        base64.b64encode(f"to {MAIL}".encode()).decode().rstrip("="),
+        "EMAIL",
+    ),
     "base64 for URLs": (base64.urlsafe_b64encode(f"ü~~~ {MAIL} ???>>>".encode()).decode(), "EMAIL"),
     "base64 of a number": (base64.b64encode(CARD.encode()).decode(), "CREDIT_CARD"),
     "short base64": (base64.b64encode(b"ssn 078-05-1123").decode(), "US_SSN"),
@@ -103,5 +112,11 @@ def test_base64_in_lines(width: int, end: str) -> None:
         assert "[EMAIL]" in safe
         left = "".join(safe.replace("\\n", "\n").replace("[EMAIL]", "").split())
         assert body[(place + 1) // 3 * 4 + 4 : (place + 16) // 3 * 4 - 4] not in left
-        channel, cuts = StreamRedactor(MASK), sorted({0, *range(place % 7, len(text), 37), len(text)})
-        assert "".join(channel.push(text[a:b]) for a, b in itertools.pairwise(cuts)) + channel.flush() == safe
+        channel, cuts = (
+            StreamRedactor(MASK),
+            sorted({0, *range(place % 7, len(text), 37), len(text)}),
+        )
+        assert (
+            "".join(channel.push(text[a:b]) for a, b in itertools.pairwise(cuts)) + channel.flush()
+            == safe
+        )

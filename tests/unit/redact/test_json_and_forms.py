@@ -28,7 +28,12 @@ def redacted(structure: Structured, body: object) -> Any:
 
 
 def test_values_at_any_depth_and_keys_kept() -> None:
-    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "I am ada@example.org"}]}], "n": 1}
+    body = {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "I am ada@example.org"}]}
+        ],
+        "n": 1,
+    }
     structure = masked()
     assert redacted(structure, body)["messages"][0]["content"][0]["text"] == "I am [EMAIL]"
     assert structure.findings[0].place == "$.messages[0].content[0].text"
@@ -95,7 +100,9 @@ def test_forms_and_headers() -> None:
 
 def test_findings_hold_types_and_places_and_no_values() -> None:
     structure = masked()
-    redacted(structure, {"ada@example.org": {"card": "4012888888881881"}, "text": "call +1 415 555 0132"})
+    redacted(
+        structure, {"ada@example.org": {"card": "4012888888881881"}, "text": "call +1 415 555 0132"}
+    )
     record = msgspec.msgpack.encode(structure.findings)
     for value in (b"ada@example", b"4012888888881881", b"0132"):
         assert value not in record
@@ -104,7 +111,9 @@ def test_findings_hold_types_and_places_and_no_values() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 

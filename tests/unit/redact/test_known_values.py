@@ -34,18 +34,32 @@ def streamed(redactor: Redactor, text: str, cuts: list[int]) -> str:
 
 def test_the_second_occurrence_and_one_before_the_first() -> None:
     text = f"try {SECRET} first\npassword: {SECRET}\nlog in with {SECRET}."
-    assert Redactor(ENGINE, "mask").redact(text).text.count(SECRET) == 2, "the control: without a memory they stay"
+    assert Redactor(ENGINE, "mask").redact(text).text.count(SECRET) == 2, (
+        "the control: without a memory they stay"
+    )
     redactor = cage()
-    assert redactor.redact(text).text == "try [PASSWORD] first\npassword: [PASSWORD]\nlog in with [PASSWORD]."
-    assert redactor.redact(f"and then {SECRET}, in another text").text == "and then [PASSWORD], in another text"
-    assert cage().redact(f"log in with {SECRET}").text == f"log in with {SECRET}", "the control: another cage"
+    assert (
+        redactor.redact(text).text
+        == "try [PASSWORD] first\npassword: [PASSWORD]\nlog in with [PASSWORD]."
+    )
+    assert (
+        redactor.redact(f"and then {SECRET}, in another text").text
+        == "and then [PASSWORD], in another text"
+    )
+    assert cage().redact(f"log in with {SECRET}").text == f"log in with {SECRET}", (
+        "the control: another cage"
+    )
 
 
 @pytest.mark.parametrize(
     ("first", "then", "safe"),
     [
         ("password: Xk9$mm2p", "it was xK9$MM2P!", "it was [PASSWORD]!"),
-        ("password: Xk9$mm2p", "xXk9$mm2p and Xk9$mm2pq are others", "xXk9$mm2p and Xk9$mm2pq are others"),
+        (
+            "password: Xk9$mm2p",
+            "xXk9$mm2p and Xk9$mm2pq are others",
+            "xXk9$mm2p and Xk9$mm2pq are others",
+        ),
         ("api_key: f3a9c1b27d8e4056a1b2", "k\\u003df3a9c1b27d8e4056a1b2", "k\\u003d[API_KEY]"),
         ("account number 945456787654", "pay 9454 5678 7654 now", "pay [BANK_ACCOUNT] now"),
         ("account number 945456787654", "pay 19454 5678 7654 now", "pay 19454 5678 7654 now"),
@@ -60,17 +74,33 @@ def test_spellings(first: str, then: str, safe: str) -> None:
     assert redactor.redact(then).text == safe
 
 
-COMMON = ["1234", "123456", "1234567", "0000000", "abc123", "kubernetes", "swordfishes", "A1B2", "hello", "v1.2.3"]
+COMMON = [
+    "1234",
+    "123456",
+    "1234567",
+    "0000000",
+    "abc123",
+    "kubernetes",
+    "swordfishes",
+    "A1B2",
+    "hello",
+    "v1.2.3",
+]
 
 
 @pytest.mark.parametrize("value", COMMON)
 def test_what_is_short_or_common_is_not_remembered(value: str) -> None:
     assert not is_distinctive(value)
     known = Known()
-    assert known.learn(value, "PASSWORD", "digital", False) == b"" and known.places(value.encode()) == []
+    assert (
+        known.learn(value, "PASSWORD", "digital", False) == b""
+        and known.places(value.encode()) == []
+    )
 
 
-@pytest.mark.parametrize("value", [SECRET, "tr0ub4dor", "078051121", "Ada Lovelace", "correct horse battery staple"])
+@pytest.mark.parametrize(
+    "value", [SECRET, "tr0ub4dor", "078051121", "Ada Lovelace", "correct horse battery staple"]
+)
 def test_what_is_distinctive_is(value: str) -> None:
     assert is_distinctive(value)
 
@@ -81,7 +111,9 @@ def test_letters_that_the_plain_form_does_not_tell_apart() -> None:
     redactor.known.learn(value, "PERSON_NAME", "personal", False)
     assert redactor.redact(f"от {value}, {value.upper()}").text == "от [PERSON_NAME], [PERSON_NAME]"
     assert redactor.redact("от Олег Сидоров").text == "от Олег Сидоров"
-    assert redactor.redact("от Олег Петров").text == "от Олег Петров", "the control: the same in the plain form"
+    assert redactor.redact("от Олег Петров").text == "от Олег Петров", (
+        "the control: the same in the plain form"
+    )
     assert View("Олег Петров").data == View(value).data
 
 
@@ -89,8 +121,13 @@ def test_the_memory_is_bounded_and_a_full_one_refuses() -> None:
     redactor = Redactor(ENGINE, "mask", known=Known(most=50))
     for number in range(50):
         redactor.redact(f"password: pw-{number}-x{number:04d}")
-    assert redactor.redact("password: pw-7-x0007, mail ada@example.org").text == "password: [PASSWORD], mail [EMAIL]"
-    assert redactor.redact("call +1 415 555 0132").text == "call [PHONE_INTERNATIONAL]", "found by its form again"
+    assert (
+        redactor.redact("password: pw-7-x0007, mail ada@example.org").text
+        == "password: [PASSWORD], mail [EMAIL]"
+    )
+    assert redactor.redact("call +1 415 555 0132").text == "call [PHONE_INTERNATIONAL]", (
+        "found by its form again"
+    )
     with pytest.raises(RedactError, match="50 different values"):
         redactor.redact("password: oneT00many")
 
@@ -124,17 +161,41 @@ def test_redacting_twice_changes_nothing(text: str) -> None:
 
 
 PIECES = st.lists(
-    st.sampled_from([
-        f"password: {SECRET}", SECRET, f"x {SECRET}", f"{SECRET}x", "account number 945456787654", "9454 5678 7654",
-        "945456787654", "my name is Grace Hopper", "Grace Hopper", " ", "\n", ", ", "ssn ", "078051121", "Иван Петров",
-        "token: ", "f3a9c1b27d8e4056a1b2", "\\u0068unter22!", "hunter", "22!", "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=",
-    ]) | TEXTS, max_size=12,
-).map("".join)  # fmt: skip
+    st.sampled_from(
+        [
+            f"password: {SECRET}",
+            SECRET,
+            f"x {SECRET}",
+            f"{SECRET}x",
+            "account number 945456787654",
+            "9454 5678 7654",
+            "945456787654",
+            "my name is Grace Hopper",
+            "Grace Hopper",
+            " ",
+            "\n",
+            ", ",
+            "ssn ",
+            "078051121",
+            "Иван Петров",
+            "token: ",
+            "f3a9c1b27d8e4056a1b2",
+            "\\u0068unter22!",
+            "hunter",
+            "22!",
+            "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=",
+        ]
+    )
+    | TEXTS,
+    max_size=12,
+).map("".join)
 
 
 @settings(max_examples=120, deadline=None)
 @given(PIECES, st.lists(st.integers(0, 500), max_size=10), st.booleans())
-def test_a_stream_gives_the_same_however_it_is_cut(text: str, cuts: list[int], before: bool) -> None:
+def test_a_stream_gives_the_same_however_it_is_cut(
+    text: str, cuts: list[int], before: bool
+) -> None:
     def redactor() -> Redactor:
         made = cage()
         if before:
@@ -151,4 +212,7 @@ def test_a_stream_gives_the_same_however_it_is_cut(text: str, cuts: list[int], b
 def test_a_stream_knows_what_it_has_found(cuts: list[int]) -> None:
     more = " and so on" * 30
     text = f"before {SECRET}, password: {SECRET}, after {SECRET}.{more}"
-    assert streamed(cage(), text, cuts) == f"before {SECRET}, password: [PASSWORD], after [PASSWORD].{more}"
+    assert (
+        streamed(cage(), text, cuts)
+        == f"before {SECRET}, password: [PASSWORD], after [PASSWORD].{more}"
+    )

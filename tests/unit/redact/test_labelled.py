@@ -17,7 +17,11 @@ from tests.unit.redact.labelled import KEY, KEYS, MORE_PASSWORDS, ORDINARY, PASS
 
 ENGINE = Engine()
 MASK = Redactor(ENGINE, "mask")
-TABLES = (("password", PASSWORDS, SECRET), ("more", dict(enumerate(MORE_PASSWORDS)), SECRET), ("key", KEYS, KEY))
+TABLES = (
+    ("password", PASSWORDS, SECRET),
+    ("more", dict(enumerate(MORE_PASSWORDS)), SECRET),
+    ("key", KEYS, KEY),
+)
 CASES = [(text.format(value), value) for _, table, value in TABLES for text in table.values()]
 NAMES = [f"{kind}: {name}" for kind, table, _ in TABLES for name in table]
 
@@ -40,7 +44,9 @@ def test_the_tables_are_large_enough() -> None:
     assert len(CASES) >= 80 and len(ORDINARY) >= 80
 
 
-def test_the_control_is_that_most_are_missed_without_their_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_control_is_that_most_are_missed_without_their_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(views.named_secrets, "leaves_of", lambda *arguments: iter(()))
     assert sum(value in MASK.read(text).text for text, value in CASES) > 80
 
@@ -63,7 +69,12 @@ def test_stand_ins_come_back() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.sampled_from([*(text for text, _ in CASES), *ORDINARY, "\n", "\n\n", " ", "; "]), max_size=8))
+@given(
+    st.lists(
+        st.sampled_from([*(text for text, _ in CASES), *ORDINARY, "\n", "\n\n", " ", "; "]),
+        max_size=8,
+    )
+)
 def test_put_together_nothing_is_left_out_and_only_findings_change(pieces: list[str]) -> None:
     text = "\n".join(pieces)
     result = MASK.read(text)

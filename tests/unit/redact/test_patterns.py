@@ -29,10 +29,14 @@ def test_examples(pattern: Pattern) -> None:
 
 def test_both_ways_to_the_matches_agree() -> None:
     """The binding's own search, and what is used where a version of it has none."""
-    text = " ".join(text for pattern in PATTERNS for text in pattern.yes).encode("latin-1", "replace")
+    text = " ".join(text for pattern in PATTERNS for text in pattern.yes).encode(
+        "latin-1", "replace"
+    )
     for pattern in PATTERNS:
         finder = Finder(latin(folded(pattern)))
-        assert list(finder._with_search(text, 3, len(text) - 3)) == list(finder._with_objects(text, 3, len(text) - 3))
+        assert list(finder._with_search(text, 3, len(text) - 3)) == list(
+            finder._with_objects(text, 3, len(text) - 3)
+        )
 
 
 def test_there_are_44_names_in_six_categories() -> None:
@@ -41,7 +45,9 @@ def test_there_are_44_names_in_six_categories() -> None:
     assert {pattern.category for pattern in PATTERNS} == set(CATEGORIES)
     for pattern in PATTERNS:
         assert pattern.yes and pattern.no and pattern.description and pattern.source, pattern.name
-        assert not pattern.weak or pattern.context or pattern.lone, f"{pattern.name} could never be found"
+        assert not pattern.weak or pattern.context or pattern.lone, (
+            f"{pattern.name} could never be found"
+        )
 
 
 @pytest.mark.parametrize("pattern", ENGINE.patterns, ids=lambda p: p.name)
@@ -55,7 +61,9 @@ def test_no_pattern_matches_a_wall(pattern: Pattern) -> None:
             assert name not in ("ANY", "NOT_LITERAL", "ASSERT"), name
             if name == "IN":
                 yield str([(str(op), str(v)) for op, v in value])
-                assert (str(value[0][0]) == "NEGATE") == any(v == 0 for o, v in value if str(o) == "LITERAL"), value
+                assert (str(value[0][0]) == "NEGATE") == any(
+                    v == 0 for o, v in value if str(o) == "LITERAL"
+                ), value
             elif name == "LITERAL":
                 assert value != 0
             elif name == "BRANCH":
@@ -124,7 +132,9 @@ def test_switches_take_names_and_categories() -> None:
 
 def test_the_higher_priority_wins_an_overlap() -> None:
     assert types("postgres://ada:s3cretpw@db.example.org/x") == ["URL_PASSWORD"]
-    assert types("Authorization: Bearer sk-ant-api03-R2D2c3po4life_abcdefghij-klmnopqrstuv") == ["ANTHROPIC_KEY"]
+    assert types("Authorization: Bearer sk-ant-api03-R2D2c3po4life_abcdefghij-klmnopqrstuv") == [
+        "ANTHROPIC_KEY"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +143,10 @@ def test_the_higher_priority_wins_an_overlap() -> None:
         ("mail ada\u200b@exam\u00adple.org now", "ada\u200b@exam\u00adple.org"),
         ("card ４０１２８８８８８８８８１８８１.", "４０１２８８８８８８８８１８８１"),
         ("card 4012\u20118888\u20118888\u20111881.", "4012\u20118888\u20118888\u20111881"),
-        ("iban DE89\u00a03704\u202f0044\u20090532 0130 00.", "DE89\u00a03704\u202f0044\u20090532 0130 00"),
+        (
+            "iban DE89\u00a03704\u202f0044\u20090532 0130 00.",
+            "DE89\u00a03704\u202f0044\u20090532 0130 00",
+        ),
         ("q=ada%40example.org&x", "ada%40example.org"),
         ('{"m": "ada\\u0040example.org"}', "ada\\u0040example.org"),
         ("ada&#64;example.org", "ada&#64;example.org"),
@@ -149,4 +162,6 @@ def test_disguises_are_undone_and_offsets_map_back(text: str, value: str) -> Non
 def test_one_layer_of_base64_is_read() -> None:
     text = "data TXkgY2FyZCBpcyA0MDEyODg4ODg4ODgxODgxIGFuZCBtb3Jl end"
     (span,) = ENGINE.find(text)
-    assert span.type == "CREDIT_CARD" and span.reason == "inside base64" and text[span.end :] == " end"
+    assert (
+        span.type == "CREDIT_CARD" and span.reason == "inside base64" and text[span.end :] == " end"
+    )

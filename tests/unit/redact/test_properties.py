@@ -45,7 +45,9 @@ def test_what_a_mask_uncovers_is_found_at_once(text: str, safe: str) -> None:
 @given(TEXTS)
 @example("756.9217.0769.85::ffff:192.0.2.128")
 @example("::ffff:192.0.2.128 is 0:0:0:0:0:ffff:192.0.2.128, and 756.9217.0769.85::ffff:192.0.2.128")
-@example("-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7bq5\n-----END RSA PRIVATE KEY-----0 30 90")
+@example(
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7bq5\n-----END RSA PRIVATE KEY-----0 30 90"
+)
 @example("%251.0.0.0 and %1.0.0.0")
 def test_pseudonyms_are_stable_and_restorable(text: str) -> None:
     pseudonyms = Pseudonyms(KEY)
@@ -53,7 +55,11 @@ def test_pseudonyms_are_stable_and_restorable(text: str) -> None:
     safe = redactor.redact(text)
     assert pseudonyms.restore(safe.text) == text
     assert redactor.redact(safe.text).text == safe.text, "twice"
-    assert redactor.redact(text).text == safe.text == Redactor(ENGINE, "pseudonym", Pseudonyms(KEY)).redact(text).text
+    assert (
+        redactor.redact(text).text
+        == safe.text
+        == Redactor(ENGINE, "pseudonym", Pseudonyms(KEY)).redact(text).text
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -102,7 +108,9 @@ MEGABYTE = {
 
 @pytest.mark.parametrize("name", MEGABYTE)
 def test_hostile_megabytes_end(name: str) -> None:
-    """Anything worse than linear would take minutes here and run into the time limit of the suite."""
+    """Anything worse than linear would take minutes here and run into the time limit of the
+    suite.
+    """
     text = MEGABYTE[name]
     spans = ENGINE.find(text)
     assert all(0 <= span.start < span.end <= len(text) for span in spans)
@@ -121,5 +129,7 @@ def test_block_gives_no_text() -> None:
 
 
 def test_the_rest_of_a_secret_beside_another_is_redacted() -> None:
-    text = "SG.abcdefghijklmnop.qrstuvwxyz1234567890-----BEGIN PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7bq5"
+    text = (
+        "SG.abcdefghijklmnop.qrstuvwxyz1234567890-----BEGIN PRIVATE KEY-----\nMIIEpAIBAAKCAQEA7bq5"
+    )
     assert MASK.redact(text).text == "[SERVICE_KEY][PRIVATE_KEY]"

@@ -1,4 +1,6 @@
-"""What is not personal keeps its spelling, so that an agent's edit of a file finds the text that stands there."""
+"""What is not personal keeps its spelling, so that an agent's edit of a file finds the text that
+stands there.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +36,35 @@ def test_only_what_is_replaced_changes(text: str) -> None:
     assert redactor.pseudonyms is not None and redactor.pseudonyms.restore(safe) == text
 
 
-PIECES = st.sampled_from([
-    "a", "b ", "'", '"', "\\", "\\n", "\\u00e9", "\\ud83d\\ude00", "&amp;", "&", "&lt", "&#39;", "&notit;", "%20", "+",
-    "%C3%A9", "%C3", "%", "%ff", "''", '""', "é", "\\/", "\\x", "\\ud83d",
-])  # fmt: skip
+PIECES = st.sampled_from(
+    [
+        "a",
+        "b ",
+        "'",
+        '"',
+        "\\",
+        "\\n",
+        "\\u00e9",
+        "\\ud83d\\ude00",
+        "&amp;",
+        "&",
+        "&lt",
+        "&#39;",
+        "&notit;",
+        "%20",
+        "+",
+        "%C3%A9",
+        "%C3",
+        "%",
+        "%ff",
+        "''",
+        '""',
+        "é",
+        "\\/",
+        "\\x",
+        "\\ud83d",
+    ]
+)
 
 
 @settings(max_examples=400, deadline=None)
@@ -45,11 +72,15 @@ PIECES = st.sampled_from([
     st.lists(PIECES, max_size=12).map("".join), st.sampled_from([JSON, MARKUP, FORM, DOUBLED, SINGLE]),
     st.integers(0, 20), st.integers(1, 5),
 )  # fmt: skip
-def test_an_edit_says_the_same_however_the_text_is_spelled(spelled: str, codec: object, at: int, size: int) -> None:
+def test_an_edit_says_the_same_however_the_text_is_spelled(
+    spelled: str, codec: object, at: int, size: int
+) -> None:
     assert isinstance(codec, type(JSON))
     plain = codec.decode(spelled)
     edit = (min(at, len(plain)), min(at + size, len(plain)), "[MASK_1]")
     made = edited(spelled, spelled_edits(spelled, codec, [edit]))
     before, mask, after = codec.decode(made).partition("[MASK_1]")
     assert mask and plain.startswith(before) and plain.endswith(after)
-    assert len(before) <= edit[0] and len(after) <= len(plain) - edit[1], "nothing of the value is left"
+    assert len(before) <= edit[0] and len(after) <= len(plain) - edit[1], (
+        "nothing of the value is left"
+    )

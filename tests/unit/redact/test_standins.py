@@ -1,4 +1,6 @@
-"""Stand-ins: values that nobody can hold, one for each value, and back however they were rewritten."""
+"""Stand-ins: values that nobody can hold, one for each value, and back however they were
+rewritten.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,12 @@ EXACT = {"IPV4", "BIRTH_DATE"}
 def examples(kind: str) -> tuple[str, ...]:
     """Values of a kind as the engine cuts them out of its examples."""
     [pattern] = [pattern for pattern in PATTERNS if pattern.name == kind]
-    found = {text[s.start : s.end]: None for text in pattern.yes for s in ENGINE.find(text) if s.type == kind}
+    found = {
+        text[s.start : s.end]: None
+        for text in pattern.yes
+        for s in ENGINE.find(text)
+        if s.type == kind
+    }
     return tuple(found)
 
 
@@ -60,7 +67,9 @@ def values(kind: str, seed: int = 0) -> Iterator[str]:
     while True:
         value = chance.choice(examples(kind))
         if kind == "BIRTH_DATE":
-            yield (datetime.date(1920, 1, 1) + datetime.timedelta(chance.randrange(32_000))).isoformat()
+            yield (
+                datetime.date(1920, 1, 1) + datetime.timedelta(chance.randrange(32_000))
+            ).isoformat()
         elif kind == "IPV4":
             yield ".".join(str(chance.randrange(1, 255)) for _ in range(4))
         elif kind.startswith("PHONE"):
@@ -76,11 +85,13 @@ def other(character: str, chance: random.Random) -> str:
     if character.isdigit():
         return chance.choice(string.digits)
     if character.isalpha() and character.isascii():
-        return chance.choice(string.ascii_uppercase if character.isupper() else string.ascii_lowercase)
+        return chance.choice(
+            string.ascii_uppercase if character.isupper() else string.ascii_lowercase
+        )
     return character
 
 
-# ---- nobody can hold them ----------------------------------------------------------------------------
+# ---- nobody can hold them ------------------------------------------------------------------------
 
 
 def is_kept_phone(text: str, like: str, kind: str) -> bool:
@@ -89,15 +100,18 @@ def is_kept_phone(text: str, like: str, kind: str) -> bool:
     text = re.sub(r" ?(?:x|ext\.?) ?\d{1,5}$", "", text)
     number = phonenumbers.parse(re.sub("^00 ?", "+", text), region)
     plain = str(number.country_code) + phonenumbers.national_significant_number(number)
-    return re.fullmatch(
-        r"1[2-9]\d\d55501\d\d"
-        r"|44(?:11[3-8]4960\d{3}|1[2-6]14960\d{3}|2079460\d{3}|1914980\d{3}|289649\d{4}|2920180\d{3}|1632960\d{3}"
-        r"|7700900\d{3}|3069990\d{3})"
-        r"|49(?:3023125\d{3}|6990009\d{3}|4066969\d{3}|2214710\d{3}|8999998\d{3}|17139200\d\d|176040690\d\d)"
-        r"|33(?:19900|26191|35301|46571|53649|63998)\d{4}|61[2378](?:5550|7010)\d{4}|3532091\d{5}"
-        r"|46(?:7017406\d\d|3139006\d\d|4062804\d\d|84650 04\d\d|8465004\d\d|9803192\d\d)",
-        plain,
-    ) is not None  # fmt: skip
+    return (
+        re.fullmatch(
+            r"1[2-9]\d\d55501\d\d"
+            r"|44(?:11[3-8]4960\d{3}|1[2-6]14960\d{3}|2079460\d{3}|1914980\d{3}|289649\d{4}|2920180\d{3}|1632960\d{3}"
+            r"|7700900\d{3}|3069990\d{3})"
+            r"|49(?:3023125\d{3}|6990009\d{3}|4066969\d{3}|2214710\d{3}|8999998\d{3}|17139200\d\d|176040690\d\d)"
+            r"|33(?:19900|26191|35301|46571|53649|63998)\d{4}|61[2378](?:5550|7010)\d{4}|3532091\d{5}"
+            r"|46(?:7017406\d\d|3139006\d\d|4062804\d\d|84650 04\d\d|8465004\d\d|9803192\d\d)",
+            plain,
+        )
+        is not None
+    )
 
 
 def is_bad_luhn(text: str) -> bool:
@@ -123,7 +137,9 @@ def is_bad_rvnr(text: str) -> bool:
     plain = re.sub(r"\W", "", text).upper()
     digits = f"{plain[:8]}{ord(plain[8]) - 64:02}{plain[9:11]}"
     parts = [int(x) * int(w) for x, w in zip(digits, "212571212121", strict=True)]
-    born = (1 <= int(plain[2:4]) <= 31 or 51 <= int(plain[2:4]) <= 81) and 1 <= int(plain[4:6]) <= 12
+    born = (1 <= int(plain[2:4]) <= 31 or 51 <= int(plain[2:4]) <= 81) and 1 <= int(
+        plain[4:6]
+    ) <= 12
     return not born or sum(part // 10 + part % 10 for part in parts) % 10 != int(plain[11])
 
 
@@ -222,18 +238,28 @@ def test_control_what_only_has_the_shape_is_somebodys(kind: str) -> None:
 def test_every_kind_says_where_its_values_come_from() -> None:
     table = rules(0)
     assert set(table) <= set(KINDS) and all(rule.source for rule in table.values())
-    assert set(NOBODY) == {name for name in table if name not in SECRETS and not name.startswith("PHONE")} - {
-        "BIRTH_DATE"
-    }
+    assert set(NOBODY) == {
+        name for name in table if name not in SECRETS and not name.startswith("PHONE")
+    } - {"BIRTH_DATE"}
 
 
-# ---- one value, one stand-in -------------------------------------------------------------------------
+# ---- one value, one stand-in ---------------------------------------------------------------------
 
 SPELLINGS: dict[str, list[str]] = {
     "CREDIT_CARD": ["4012888888881881", "4012 8888 8888 1881", "4012-8888-8888-1881"],
-    "IBAN": ["DE89370400440532013000", "DE89 3704 0044 0532 0130 00", "de89 3704 0044 0532 0130 00"],
+    "IBAN": [
+        "DE89370400440532013000",
+        "DE89 3704 0044 0532 0130 00",
+        "de89 3704 0044 0532 0130 00",
+    ],
     "EMAIL": ["ada@example.org", "Ada@Example.org", "ADA@EXAMPLE.ORG", "aDa@example.org"],
-    "PERSON_NAME": ["Ada Lovelace", "ada lovelace", "ADA LOVELACE", "Ada  Lovelace", "Ada\nLovelace"],
+    "PERSON_NAME": [
+        "Ada Lovelace",
+        "ada lovelace",
+        "ADA LOVELACE",
+        "Ada  Lovelace",
+        "Ada\nLovelace",
+    ],
     "US_SSN": ["078-05-1123", "078 05 1123"],
     "MAC_ADDRESS": ["00:1A:2B:3C:4D:5E", "00-1a-2b-3c-4d-5e", "001a.2b3c.4d5e"],
     "UK_NHS": ["943 476 5919", "943-476-5919", "9434765919"],
@@ -251,18 +277,22 @@ def test_one_value_has_one_stand_in_and_each_spelling_comes_back(kind: str) -> N
 
 def test_a_telephone_number_at_home_and_abroad() -> None:
     pseudonyms = Pseudonyms(KEY)
-    for home, kind, abroad in (("(415) 867-5309", "PHONE_US", "+1 415 867 5309"),
-                               ("07400 123456", "PHONE_UK", "+44 7400 123456"),
-                               ("06 12 34 56 78", "PHONE_FR", "+33 6 12 34 56 78")):  # fmt: skip
+    for home, kind, abroad in (
+        ("(415) 867-5309", "PHONE_US", "+1 415 867 5309"),
+        ("07400 123456", "PHONE_UK", "+44 7400 123456"),
+        ("06 12 34 56 78", "PHONE_FR", "+33 6 12 34 56 78"),
+    ):
         ours = [pseudonyms.give(home, kind), pseudonyms.give(abroad, "PHONE_INTERNATIONAL")]
-        assert ours[1].removeprefix("+").lstrip("0123456789").strip() and not any(map(LABEL.match, ours))
+        assert ours[1].removeprefix("+").lstrip("0123456789").strip() and not any(
+            map(LABEL.match, ours)
+        )
         assert bare(ours[1]).endswith(bare(ours[0]).removeprefix("0"))
         assert pseudonyms.restore(" and ".join(ours)) == f"{home} and {abroad}"
         back = bare(pseudonyms.restore(re.sub(r"\D", "", ours[1])))
         assert back == bare(abroad), "as digits"
 
 
-# ---- the way back ------------------------------------------------------------------------------------
+# ---- the way back --------------------------------------------------------------------------------
 
 
 def wrapped(text: str) -> str:
@@ -279,8 +309,14 @@ REWRITINGS: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {
     "possessive": (lambda t: f"{t}'s", lambda t: t.removesuffix("'s")),
     "bold": (lambda t: f"**{t}**", lambda t: t.strip("*")),
     "in brackets": (lambda t: f"({t}).", lambda t: t[1:-2]),
-    "in a URL": (lambda t: f"https://h.example/a?q={quote(t, safe='')}&z=1", lambda t: unquote(t[22:-4])),
-    "escaped in JSON": (lambda t: "".join(f"\\u{ord(x):04x}" for x in t), lambda t: str(json.loads(f'"{t}"'))),
+    "in a URL": (
+        lambda t: f"https://h.example/a?q={quote(t, safe='')}&z=1",
+        lambda t: unquote(t[22:-4]),
+    ),
+    "escaped in JSON": (
+        lambda t: "".join(f"\\u{ord(x):04x}" for x in t),
+        lambda t: str(json.loads(f'"{t}"')),
+    ),
     "escaped in Markdown": (lambda t: re.sub(r"([\[\]_.-])", r"\\\1", t), str),
     "escaped in HTML": (lambda t: t.replace("@", "&#64;").replace("-", "&#45;"), html.unescape),
     "wrapped": (wrapped, str),
@@ -300,11 +336,16 @@ def test_a_stand_in_comes_back_rewritten(kind: str, name: str) -> None:
         if kind in EXACT and name in SPACED and not LABEL.fullmatch(stand_in):
             continue
         text = write(stand_in)
-        assert name != "in a URL" or re.fullmatch(r"[!-~]+", pseudonyms.restore(text)), "a URL still"
+        assert name != "in a URL" or re.fullmatch(r"[!-~]+", pseudonyms.restore(text)), (
+            "a URL still"
+        )
         back = read(pseudonyms.restore(text))
         assert bare(back) in (bare(value), bare(unquote(value))), (value, stand_in, text, back)
         for before, after in (("see ", " and"), ('"', '",'), ("\t", "\n"), ("<b>", "</b>")):
-            assert pseudonyms.restore(before + text + after) == before + pseudonyms.restore(text) + after
+            assert (
+                pseudonyms.restore(before + text + after)
+                == before + pseudonyms.restore(text) + after
+            )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -313,7 +354,9 @@ def test_in_the_arguments_of_a_tool(kind: str) -> None:
     pseudonyms = Pseudonyms(KEY)
     for value in (*examples(kind), 'O"Neil\\é 12 \n street'):
         stand_in = pseudonyms.give(value, kind)
-        arguments = json.dumps({"path": stand_in, "edits": [{"old": f"x = {stand_in!r}"}]}, ensure_ascii=False)
+        arguments = json.dumps(
+            {"path": stand_in, "edits": [{"old": f"x = {stand_in!r}"}]}, ensure_ascii=False
+        )
         back = json.loads(pseudonyms.restore(arguments, True))
         assert back["path"] == value and value in back["edits"][0]["old"]
 
@@ -324,12 +367,18 @@ PROSE = "The answer is 42, see https://h.example/a%20b?x=1&y=[2] or call 112: it
 JUNK = [*"\\%&[] -7x_.+(=", "%2", "\\[", "\n> ", "\\u00", "a%40", "\\n"]
 SAID = st.lists(
     st.tuples(
-        st.lists(st.sampled_from(JUNK), max_size=4), st.sampled_from(KINDS), st.sampled_from(sorted(REWRITINGS)),
-        st.integers(0, 9), st.just(10**6) | st.integers(0, 40), st.integers(0, 100),
+        st.lists(st.sampled_from(JUNK), max_size=4),
+        st.sampled_from(KINDS),
+        st.sampled_from(sorted(REWRITINGS)),
+        st.integers(0, 9),
+        st.just(10**6) | st.integers(0, 40),
+        st.integers(0, 100),
     ),
     max_size=4,
-)  # fmt: skip
-"""What stands before a stand-in, which it is and how it is written, how much of it, and the prose that follows."""
+)
+"""What stands before a stand-in, which it is and how it is written, how much of it, and the prose
+that follows.
+"""
 Said = list[tuple[list[str], str, str, int, int, int]]
 
 
@@ -339,7 +388,12 @@ def check_stream(said: Said, sizes: list[int], escape: bool) -> None:
         found = examples(kind)
         stand_in = pseudonyms.give(found[which % len(found)], kind)
         text += "".join(junk) + REWRITINGS[name][0](stand_in)[:most] + PROSE[prose:]
-    whole, restorer, at, safe = pseudonyms.restore(text, escape), StreamRestorer(pseudonyms, escape), 0, ""
+    whole, restorer, at, safe = (
+        pseudonyms.restore(text, escape),
+        StreamRestorer(pseudonyms, escape),
+        0,
+        "",
+    )
     for size in sizes:
         safe += restorer.push(text[at : at + size])
         at += size
@@ -349,7 +403,9 @@ def check_stream(said: Said, sizes: list[int], escape: bool) -> None:
 @settings(max_examples=150, deadline=None)
 @given(SAID, st.lists(st.integers(1, 12), max_size=60), st.booleans())
 @example(
-    [([], "BEARER_TOKEN", "as it is", 0, 0, 112), (["x"], "BEARER_TOKEN", "as it is", 1, 99, 112)], [2, 2, 24], False
+    [([], "BEARER_TOKEN", "as it is", 0, 0, 112), (["x"], "BEARER_TOKEN", "as it is", 1, 99, 112)],
+    [2, 2, 24],
+    False,
 )
 def test_a_stream_is_restored_as_the_whole_is(said: Said, sizes: list[int], escape: bool) -> None:
     check_stream(said, sizes, escape)
@@ -359,14 +415,18 @@ def test_a_stream_is_restored_as_the_whole_is(said: Said, sizes: list[int], esca
 @pytest.mark.timeout(1800)
 @settings(max_examples=5000, deadline=None)
 @given(SAID, st.lists(st.integers(1, 12), max_size=80), st.booleans())
-def test_many_streams_are_restored_as_the_whole_is(said: Said, sizes: list[int], escape: bool) -> None:
+def test_many_streams_are_restored_as_the_whole_is(
+    said: Said, sizes: list[int], escape: bool
+) -> None:
     check_stream(said, sizes, escape)
 
 
 def test_at_every_split_and_letter_by_letter() -> None:
     pseudonyms = Pseudonyms(KEY)
-    text = "".join(f"{PROSE[:n]}{REWRITINGS[name][0](pseudonyms.give(examples(kind)[0], kind))}"
-                   for n, (kind, name) in enumerate(zip(KINDS, [*REWRITINGS] * 9, strict=False)))  # fmt: skip
+    text = "".join(
+        f"{PROSE[:n]}{REWRITINGS[name][0](pseudonyms.give(examples(kind)[0], kind))}"
+        for n, (kind, name) in enumerate(zip(KINDS, [*REWRITINGS] * 9, strict=False))
+    )
     whole = pseudonyms.restore(text)
     for at in range(0, len(text), 37):
         restorer = StreamRestorer(pseudonyms)
@@ -375,12 +435,14 @@ def test_at_every_split_and_letter_by_letter() -> None:
     assert "".join(map(restorer.push, text)) + restorer.flush() == whole
 
 
-# ---- and nothing else --------------------------------------------------------------------------------
+# ---- and nothing else ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_model_made_up_stays(kind: str) -> None:
-    """Values of the same sets that stand for nothing here: another cage's, and what is nearly one of ours."""
+    """Values of the same sets that stand for nothing here: another cage's, and what is nearly one
+    of ours.
+    """
     ours, theirs = Pseudonyms(KEY), Pseudonyms(OTHER)
     source = values(kind)
     stand_ins = [ours.give(next(source), kind) for _ in range(40)]
@@ -401,7 +463,9 @@ def test_what_a_model_made_up_stays(kind: str) -> None:
 
 
 def other_than(character: str) -> str:
-    return str((int(character) + 1) % 10) if character.isdigit() else "z" if character != "z" else "y"
+    return (
+        str((int(character) + 1) % 10) if character.isdigit() else "z" if character != "z" else "y"
+    )
 
 
 @pytest.mark.parametrize(
@@ -413,10 +477,14 @@ def test_an_address_within_another_is_not_taken(text: str) -> None:
     said = text.format(pseudonyms.give("93.184.216.34", "IPV4"))
     assert pseudonyms.restore(said) == said
     before, _, after = text.partition("{}")
-    assert pseudonyms.restore(said.removeprefix(before).removesuffix(after)) == "93.184.216.34", "control"
+    assert pseudonyms.restore(said.removeprefix(before).removesuffix(after)) == "93.184.216.34", (
+        "control"
+    )
 
 
-@pytest.mark.parametrize("text", ["http://{}:80/1", "http://{}/2/x", "{}/24", "{}-93.184.216.35", "{}.", "ssh a@{}"])
+@pytest.mark.parametrize(
+    "text", ["http://{}:80/1", "http://{}/2/x", "{}/24", "{}-93.184.216.35", "{}.", "ssh a@{}"]
+)
 def test_an_address_beside_other_things_is(text: str) -> None:
     pseudonyms = Pseudonyms(KEY)
     said = text.format(pseudonyms.give("93.184.216.34", "IPV4"))
@@ -425,7 +493,10 @@ def test_an_address_beside_other_things_is(text: str) -> None:
 
 def test_a_kind_that_is_used_up_gets_numbered_labels() -> None:
     pseudonyms = Pseudonyms(KEY)
-    given_ = {value: pseudonyms.give(value, "IPV4") for value in (f"10.{n >> 8}.{n & 255}.7" for n in range(1200))}
+    given_ = {
+        value: pseudonyms.give(value, "IPV4")
+        for value in (f"10.{n >> 8}.{n & 255}.7" for n in range(1200))
+    }
     labels = [stand_in for stand_in in given_.values() if re.fullmatch(r"\[IPV4_\d+\]", stand_in)]
     assert len(set(given_.values())) == 1200 and 450 < len(labels) < 700
     assert pseudonyms.restore("; ".join(given_.values())) == "; ".join(given_)
@@ -439,19 +510,32 @@ def test_what_the_agent_shows_of_the_small_sets_stands_for_itself() -> None:
     own = [f"{net}.{host}" for net in ("192.0.2", "198.51.100") for host in range(256)]
     assert redactor.redact("examples: " + " ".join(own)).text == "examples: " + " ".join(own)
     given_ = [pseudonyms.give(f"10.0.{n}.9", "IPV4") for n in range(200)]
-    assert not set(given_) & set(own) and any(stand_in.startswith("203.0.113.") for stand_in in given_)
+    assert not set(given_) & set(own) and any(
+        stand_in.startswith("203.0.113.") for stand_in in given_
+    )
     assert pseudonyms.restore(" ".join(own)) == " ".join(own)
 
 
 def test_dates_keep_their_distance_and_form() -> None:
     pseudonyms = Pseudonyms(KEY)
-    for value in ("12/03/1980", "1980-03-12", "12.3.1980", "March 12, 1980", "12 Mar 1980", "5. Mai 1990", "03/12/80"):
+    for value in (
+        "12/03/1980",
+        "1980-03-12",
+        "12.3.1980",
+        "March 12, 1980",
+        "12 Mar 1980",
+        "5. Mai 1990",
+        "03/12/80",
+    ):
         stand_in = pseudonyms.give(value, "BIRTH_DATE")
         assert re.sub(r"[A-Za-z]+", "M", re.sub(r"\d", "9", stand_in)).replace("99", "9") == re.sub(
-            r"[A-Za-z]+", "M", re.sub(r"\d", "9", value)).replace("99", "9")  # fmt: skip
+            r"[A-Za-z]+", "M", re.sub(r"\d", "9", value)
+        ).replace("99", "9")
         assert pseudonyms.restore(f"born {stand_in}.") == f"born {value}."
-    first, second = (datetime.date.fromisoformat(pseudonyms.give(day, "BIRTH_DATE"))
-                     for day in ("1990-01-01", "1991-01-01"))  # fmt: skip
+    first, second = (
+        datetime.date.fromisoformat(pseudonyms.give(day, "BIRTH_DATE"))
+        for day in ("1990-01-01", "1991-01-01")
+    )
     assert second - first == datetime.timedelta(365)
     assert _shift() != Pseudonyms(OTHER) and 200 <= -_shift().days < 1500
 

@@ -49,7 +49,9 @@ def test_split_invariance(text: str, cuts: list[int]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(TEXTS, TEXTS, st.lists(st.integers(0, 400), max_size=8))
-def test_stand_ins_that_come_back_stay_in_pieces_too(first: str, then: str, cuts: list[int]) -> None:
+def test_stand_ins_that_come_back_stay_in_pieces_too(
+    first: str, then: str, cuts: list[int]
+) -> None:
     redactor = Redactor(ENGINE, "pseudonym", Pseudonyms(KEY))
     text = redactor.redact(first).text + then + redactor.redact(first).text
     whole = redactor.redact(text)
@@ -63,7 +65,9 @@ def test_ten_thousand_stand_ins_are_taken_back() -> None:
     pseudonyms = Pseudonyms(KEY)
     given = [pseudonyms.give(f"ada{n}@example.org", "EMAIL") for n in range(10_000)]
     text = " und é ".join(given) * 3
-    assert pseudonyms.restore(text) == " und é ".join(f"ada{n}@example.org" for n in range(10_000)) * 3
+    assert (
+        pseudonyms.restore(text) == " und é ".join(f"ada{n}@example.org" for n in range(10_000)) * 3
+    )
 
 
 @pytest.mark.parametrize("gap", [" ", ", "])
@@ -98,7 +102,9 @@ def test_channels_do_not_mix() -> None:
 
 
 def test_block_ends_a_stream() -> None:
-    safe, channel = streamed(Redactor(ENGINE, "block"), ["hello there, ", "mail ada@example.org ", "and more"])
+    safe, channel = streamed(
+        Redactor(ENGINE, "block"), ["hello there, ", "mail ada@example.org ", "and more"]
+    )
     assert channel.blocked and "ada" not in safe and "more" not in safe
 
 

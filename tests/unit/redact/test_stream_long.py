@@ -1,4 +1,6 @@
-"""Long tokens in a stream: what is ordinary passes as it is, what is a secret is replaced to its end."""
+"""Long tokens in a stream: what is ordinary passes as it is, what is a secret is replaced to its
+end.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def encoded(values: dict[int, str], size: int) -> str:
 BYTES = SEGMENT // 4 * 3
 
 
-@pytest.mark.parametrize("place", [10, BYTES - 8, BYTES, 2 * BYTES - 5, 2 * BYTES, 5 * BYTES - 12, 40_000])
+@pytest.mark.parametrize(
+    "place", [10, BYTES - 8, BYTES, 2 * BYTES - 5, 2 * BYTES, 5 * BYTES - 12, 40_000]
+)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_what_base64_says_is_replaced_segment_by_segment(place: int, seed: int) -> None:
     blob = encoded({place: " write to ada@example.org today "}, 45_000)
@@ -73,7 +77,9 @@ def test_what_base64_says_is_replaced_segment_by_segment(place: int, seed: int) 
 
 
 def test_every_cut_of_a_run_of_three_segments() -> None:
-    blob = encoded({BYTES - 12: " ada@example.org ", 2 * BYTES + 100: " card 4012888888881881 "}, 3 * BYTES)
+    blob = encoded(
+        {BYTES - 12: " ada@example.org ", 2 * BYTES + 100: " card 4012888888881881 "}, 3 * BYTES
+    )
     text = f"x {blob} y"
     whole = MASK.redact(text)
     assert [span.type for span in whole.spans] == ["EMAIL", "EMAIL", "CREDIT_CARD"]
@@ -85,7 +91,9 @@ def test_every_cut_of_a_run_of_three_segments() -> None:
 @pytest.mark.parametrize("size", [3000, 9000])
 @pytest.mark.parametrize("kind", ["mask", "pseudonym"])
 def test_a_large_token_is_what_it_is_in_the_whole_text(size: int, kind: str) -> None:
-    redactor = Redactor(MASK.engine, "pseudonym", Pseudonyms(bytes(32))) if kind == "pseudonym" else MASK
+    redactor = (
+        Redactor(MASK.engine, "pseudonym", Pseudonyms(bytes(32))) if kind == "pseudonym" else MASK
+    )
     text = f"Authorization: Bearer {ordinary.jwt(size)} ok"
     whole = redactor.redact(text)
     assert [span.type for span in whole.spans] == ["JWT"]
@@ -104,7 +112,11 @@ def test_a_token_too_long_to_be_held_is_replaced_to_its_end() -> None:
 
 def test_a_known_kind_of_token_too_long_to_be_held_keeps_its_name() -> None:
     text = f"first glpat-{'a1b2.'.replace('.', '_') * MAX_HELD} then more"
-    assert streamed(pieces(text, 1, 500))[0] == MASK.redact(text).text == "first [GITLAB_TOKEN] then more"
+    assert (
+        streamed(pieces(text, 1, 500))[0]
+        == MASK.redact(text).text
+        == "first [GITLAB_TOKEN] then more"
+    )
 
 
 @pytest.mark.parametrize("size", [1200, 3 * MAX_HELD])

@@ -61,5 +61,12 @@ def test_what_is_none(text: str, label: str) -> None:
 
 
 def test_what_the_policy_lets_pass() -> None:
-    assert Redactor(Engine(disable=["PASSWORD"]), "mask").redact("x'y&z<98765", "password").spans == ()
-    assert Redactor(Engine(allow_values=["x'y&z<98765"]), "mask").redact("x'y&z<98765", "password").spans == ()
+    assert (
+        Redactor(Engine(disable=["PASSWORD"]), "mask").redact("x'y&z<98765", "password").spans == ()
+    )
+    assert (
+        Redactor(Engine(allow_values=["x'y&z<98765"]), "mask")
+        .redact("x'y&z<98765", "password")
+        .spans
+        == ()
+    )

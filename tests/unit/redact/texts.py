@@ -1,4 +1,6 @@
-"""Texts for properties: examples of every pattern, whole and in pieces, put together with and without glue."""
+"""Texts for properties: examples of every pattern, whole and in pieces, put together with and
+without glue.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +39,9 @@ VALUES = [
 ]
 LISTS = st.tuples(
     st.sampled_from([" ", "-", ", ", ".", "\n", "/", ""]),
-    st.lists(st.one_of(st.sampled_from(VALUES), st.text("0123456789", min_size=1, max_size=16)), max_size=40),
+    st.lists(
+        st.one_of(st.sampled_from(VALUES), st.text("0123456789", min_size=1, max_size=16)),
+        max_size=40,
+    ),
 ).map(lambda of: of[0].join(of[1]))
 """Many things with little between them."""

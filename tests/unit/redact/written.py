@@ -36,21 +36,34 @@ def _xml(fields: Fields) -> str:
 
 
 def _attributes(fields: Fields) -> str:
-    return "<row " + " ".join(f'{name}="{html.escape(value)}"' for name, value in fields.items()) + "/>"
+    return (
+        "<row "
+        + " ".join(f'{name}="{html.escape(value)}"' for name, value in fields.items())
+        + "/>"
+    )
 
 
 def _named_elements(fields: Fields) -> str:
-    inner = "".join(f'<entry key="{name}">{html.escape(value)}</entry>\n' for name, value in fields.items())
+    inner = "".join(
+        f'<entry key="{name}">{html.escape(value)}</entry>\n' for name, value in fields.items()
+    )
     return f"<map>{inner}</map>"
 
 
 def _property_list(fields: Fields) -> str:
-    inner = "".join(f"<key>{name}</key><string>{html.escape(value)}</string>\n" for name, value in fields.items())
+    inner = "".join(
+        f"<key>{name}</key><string>{html.escape(value)}</string>\n"
+        for name, value in fields.items()
+    )
     return f"<plist><dict>\n{inner}</dict></plist>"
 
 
 def _cdata(fields: Fields) -> str:
-    return "<row>" + "".join(f"<{name}><![CDATA[{value}]]></{name}>" for name, value in fields.items()) + "</row>"
+    return (
+        "<row>"
+        + "".join(f"<{name}><![CDATA[{value}]]></{name}>" for name, value in fields.items())
+        + "</row>"
+    )
 
 
 def _single(value: str) -> str:
@@ -62,11 +75,15 @@ def _pairs(fields: Fields) -> list[Fields]:
 
 
 def _yaml_pairs(fields: Fields) -> str:
-    return "env:\n" + "".join(f"  - name: {name}\n    value: {json.dumps(value)}\n" for name, value in fields.items())
+    return "env:\n" + "".join(
+        f"  - name: {name}\n    value: {json.dumps(value)}\n" for name, value in fields.items()
+    )
 
 
 def _nested(fields: Fields) -> str:
-    return "db:\n  # where it is\n" + "".join(f"  {name}:\n    {json.dumps(value)}\n" for name, value in fields.items())
+    return "db:\n  # where it is\n" + "".join(
+        f"  {name}:\n    {json.dumps(value)}\n" for name, value in fields.items()
+    )
 
 
 def _json_in_a_table(fields: Fields) -> str:
@@ -110,12 +127,18 @@ PLAIN: dict[str, Callable[[Fields], str]] = {
     "YAML without quotes": _lines("{}: {}", str),
     "env without quotes": _lines("{}={}", str),
     "INI": lambda fields: "[main]\n" + _lines("{} = {}", str)(fields),
-    "headers": lambda fields: "".join(f"{name}: {value}\r\n" for name, value in {"N": "1", **fields}.items()),
+    "headers": lambda fields: "".join(
+        f"{name}: {value}\r\n" for name, value in {"N": "1", **fields}.items()
+    ),
     "a table in Markdown": lambda fields: (
         f"| n | {' | '.join(fields)} |\n|---|{'---|' * len(fields)}\n| 1 | {' | '.join(fields.values())} |\n"
     ),
-    "a query without escapes": lambda fields: "/x?n=1&" + "&".join(f"{k}={quote_plus(v)}" for k, v in fields.items()),
+    "a query without escapes": lambda fields: (
+        "/x?n=1&" + "&".join(f"{k}={quote_plus(v)}" for k, v in fields.items())
+    ),
     "a Python dict": lambda fields: f"row = {fields!r}",
-    "a block in YAML": lambda fields: "".join(f"{name}: |\n  {value}\n" for name, value in fields.items()),
+    "a block in YAML": lambda fields: "".join(
+        f"{name}: |\n  {value}\n" for name, value in fields.items()
+    ),
 }
 """Those that write a text as it is, where it has no sign that means something to them."""

@@ -1,7 +1,9 @@
-"""A strict model of a disk: what was not synced may be lost, kept in part, zeroed or turned to garbage.
+"""A strict model of a disk: what was not synced may be lost, kept in part, zeroed or turned to
+garbage.
 
-Directory operations that were not synced survive in any subset, whatever happened to the files.  The model gives no
-credit for what one file system happens to do.  It implements ``akiosd.store.durable.Disk``.
+Directory operations that were not synced survive in any subset, whatever happened to the files.
+The model gives no credit for what one file system happens to do.  It implements
+``akiosd.store.durable.Disk``.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class File:
         return File(result, bytes(result))
 
 
-def _apply(result: bytearray, write: tuple[int, bytes] | None, how: str, rng: random.Random, cut: bool) -> None:
+def _apply(
+    result: bytearray, write: tuple[int, bytes] | None, how: str, rng: random.Random, cut: bool
+) -> None:
     if write is None:
         result.clear()
         return
@@ -97,7 +101,9 @@ def _rename_in(names: dict[str, File | Folder], operation: dict[str, File | Fold
 
 
 class ModelDisk:
-    """``crash_at``: the operation (counted from 0) before which everything stops.  ``full``: writes find no room."""
+    """``crash_at``: the operation (counted from 0) before which everything stops.  ``full``: writes
+    find no room.
+    """
 
     def __init__(self, root: Folder | None = None) -> None:
         self.root = root or Folder()
@@ -111,7 +117,9 @@ class ModelDisk:
         return ModelDisk(self.root.after_crash(rng))
 
     def after_kill(self) -> ModelDisk:
-        """The process is gone, the kernel is not: everything written is still there, synced or not."""
+        """The process is gone, the kernel is not: everything written is still there, synced or
+        not.
+        """
         return ModelDisk(self.root)
 
     def _step(self) -> None:
@@ -220,7 +228,9 @@ class ModelDisk:
         self.on_replace(target)
 
     def move(self, source: str, target: str) -> None:
-        """Two directories change, and each on its own may be lost: worse than any file system's rename."""
+        """Two directories change, and each on its own may be lost: worse than any file system's
+        rename.
+        """
         self._step()
         folder, name = self._parent(source)
         other, new_name = self._parent(target)

@@ -1,6 +1,8 @@
-"""``python -m tests.unit.store.erase_on_image STATE [--erase]``: a ledger and two discards on a file system of its own.
+"""``python -m tests.unit.store.erase_on_image STATE [--erase]``: a ledger and two discards on a
+file system of its own.
 
-Without ``--erase`` it stops before anything is destroyed.  Every kind of content holds a marker of its own.
+Without ``--erase`` it stops before anything is destroyed.  Every kind of content holds a marker of
+its own.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ async def write(ledger: Ledger) -> None:
 
 
 def change(cages: Path, disks: Images, name: str, word: str) -> pending_changes.KeptCage:
-    """A cage that ended with changes: a file, one that it had removed again, output, a command line."""
+    """A cage that ended with changes: a file, one that it had removed again, output, a command
+    line.
+    """
     directory = cages / name
     directory.mkdir(parents=True)
     slot = disks.create(directory, DISK)
@@ -67,9 +71,18 @@ def change(cages: Path, disks: Images, name: str, word: str) -> pending_changes.
     slot.release()
     (directory / "output.log").write_bytes(f"MARK-{word}-output".encode() * 100)
     argv = (f"MARK-{word}-argv".encode(),)
-    info = CageInfo(cage=name, uid=0, user="root", state="ended", argv=argv, workspace=b"/w", started_ns=1)
+    info = CageInfo(
+        cage=name, uid=0, user="root", state="ended", argv=argv, workspace=b"/w", started_ns=1
+    )
     kept = pending_changes.KeptCage(
-        info=info, owner=(0, 0), inside=(0, 0), host_id=1, host_gid=1, disk_size=DISK, workspace_id=(1, 1), protect=()
+        info=info,
+        owner=(0, 0),
+        inside=(0, 0),
+        host_id=1,
+        host_gid=1,
+        disk_size=DISK,
+        workspace_id=(1, 1),
+        protect=(),
     )
     pending_changes.begin(directory, kept)
     os.sync()
@@ -90,15 +103,26 @@ async def refuse_mounted(ledger: Ledger, keeper: LogKeeper, state: Path) -> None
         print("refused:", error.what, flush=True)
     subprocess.run(["umount", below], check=True)
     below.rmdir()
-    found = [decode_entry(entry) for _, entry in await ledger.read(HOST_LOG, before, ledger.size(HOST_LOG))]
+    found = [
+        decode_entry(entry)
+        for _, entry in await ledger.read(HOST_LOG, before, ledger.size(HOST_LOG))
+    ]
     print("tombstones:", sum(isinstance(one, CageDestroyed) for one in found), flush=True)
-    print("begun:", os.listdir(state / DESTROYING) if (state / DESTROYING).exists() else [], flush=True)
+    print(
+        "begun:",
+        os.listdir(state / DESTROYING) if (state / DESTROYING).exists() else [],
+        flush=True,
+    )
 
 
 async def erase(keeper: LogKeeper, state: Path) -> None:
     now = time.time_ns()
     print("pruned below:", await keeper.prune_host_below(10**6, now) >= RECORDS, flush=True)
-    left = [path for path in state.glob("ledger/**/*") if path.is_file() and b"MARK-host" in path.read_bytes()]
+    left = [
+        path
+        for path in state.glob("ledger/**/*")
+        if path.is_file() and b"MARK-host" in path.read_bytes()
+    ]
     print("left of that:", left, flush=True)
     print("packed:", len(await keeper.pack_old(0, How())), flush=True)
     gone, failed = await keeper.destroy_old(None, 0, How())
@@ -107,7 +131,9 @@ async def erase(keeper: LogKeeper, state: Path) -> None:
 
 async def main(state: Path, erases: bool) -> None:
     commit.RESERVE_BYTES = 64 << 10
-    ledger = Ledger.open(state, time.time_ns, os.urandom, write_files=write_files, segment_bytes=128 << 10)
+    ledger = Ledger.open(
+        state, time.time_ns, os.urandom, write_files=write_files, segment_bytes=128 << 10
+    )
     cages = state / "cages"
     (state / "disk").mkdir()
     disks = Images(state / "disk")
@@ -118,7 +144,11 @@ async def main(state: Path, erases: bool) -> None:
         await write(ledger)
         wiped, plain = change(cages, disks, WIPED, "wiped"), change(cages, disks, PLAIN, "plain")
         if erases:
-            print("not overwritten:", repr(wipe_changes(cages / WIPED, disks, DISK, How())), flush=True)
+            print(
+                "not overwritten:",
+                repr(wipe_changes(cages / WIPED, disks, DISK, How())),
+                flush=True,
+            )
             pending_changes.forget(cages / WIPED, disks, wiped)
             pending_changes.forget(cages / PLAIN, disks, plain)
             for name in (WIPED, PLAIN):

@@ -11,12 +11,16 @@ from akiosd.store.proofs_and_tiles import prove_consistency_from, prove_from, re
 
 
 def prove(path: Path | int, index: int, vkey: Vkey) -> tuple[TlogProof, bytes]:
-    """The proof of the entry at ``index`` under the log's present checkpoint, and the entry itself."""
+    """The proof of the entry at ``index`` under the log's present checkpoint, and the entry
+    itself.
+    """
     with open_log_files(path) as reader:
         return prove_from(reader, index, vkey)
 
 
-def prove_consistency(path: Path | int, old_size: int, vkey: Vkey) -> tuple[Checkpoint, list[bytes]]:
+def prove_consistency(
+    path: Path | int, old_size: int, vkey: Vkey
+) -> tuple[Checkpoint, list[bytes]]:
     """The proof that the log's tree of ``old_size`` is a prefix of its present one."""
     with open_log_files(path) as reader:
         checkpoint, _ = read_checkpoint(reader, vkey)

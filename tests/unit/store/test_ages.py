@@ -1,4 +1,6 @@
-"""Ages by the boot-time clock: a wall clock that jumps makes nothing old; time that passed makes everything older."""
+"""Ages by the boot-time clock: a wall clock that jumps makes nothing old; time that passed makes
+everything older.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ BEGIN = 1_800_000_000 * 10**9
 
 
 class Host:
-    """A host whose true time is known: ``true_ns``.  It reads its clocks once an hour while it is up."""
+    """A host whose true time is known: ``true_ns``.  It reads its clocks once an hour while it is
+    up.
+    """
 
     def __init__(self) -> None:
         self.true_ns, self.boot, self.booted_ns, self.wrong_ns = 0, 0, -HOUR_NS, 0
@@ -26,7 +30,9 @@ class Host:
 
     def read(self) -> None:
         self.index += 1
-        self.ages.read(self.index, Reading(f"boot {self.boot}", self.true_ns - self.booted_ns, self.wall()))
+        self.ages.read(
+            self.index, Reading(f"boot {self.boot}", self.true_ns - self.booted_ns, self.wall())
+        )
 
     def run(self, hours: int) -> None:
         for _ in range(hours):
@@ -63,7 +69,10 @@ def test_a_jump_makes_nothing_old_and_is_waited_for(wrong: int) -> None:
     host.end("a")
     host.run(2)
     host.wrong_ns = wrong
-    assert host.ages.clock.jump_of(Reading("boot 0", host.true_ns - host.booted_ns, host.wall())) == wrong
+    assert (
+        host.ages.clock.jump_of(Reading("boot 0", host.true_ns - host.booted_ns, host.wall()))
+        == wrong
+    )
     host.run(1)
     assert host.ages.age_of("a") == 3 * HOUR_NS and host.ages.clock.waits
     host.wrong_ns = 0
@@ -115,7 +124,9 @@ def test_a_clock_that_is_wrong_after_a_start_is_not_believed() -> None:
 
 
 def history(seed: int) -> None:
-    """Jumps, wrong clocks after a start that are put right within a day, times off: never older than true."""
+    """Jumps, wrong clocks after a start that are put right within a day, times off: never older
+    than true.
+    """
     rng, host = random.Random(seed), Host()
     host.run(1)  # a clock that is wrong from the first day on is not known to be
     for number in range(rng.randint(2, 30)):

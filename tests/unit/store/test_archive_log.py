@@ -1,4 +1,6 @@
-"""One archive for a finished log: other tools unpack it, it verifies as it is, and every byte of it is watched."""
+"""One archive for a finished log: other tools unpack it, it verifies as it is, and every byte of it
+is watched.
+"""
 
 from __future__ import annotations
 
@@ -66,9 +68,17 @@ def test_the_same_log_gives_the_same_bytes(archive: Path, source: Path, tmp_path
 def test_a_header_stays_as_it_is_and_tar_reads_it() -> None:
     """Archives that were written before are compared with it, byte for byte."""
     raw = header("audit/tile/entries/x001/234", 70_000)
-    assert sha256(raw).hexdigest() == "239d6c42c95cb70a5f0980ac14e151b375647606f80e24d4109abb78c9d747df"
+    assert (
+        sha256(raw).hexdigest()
+        == "239d6c42c95cb70a5f0980ac14e151b375647606f80e24d4109abb78c9d747df"
+    )
     info = tarfile.TarInfo.frombuf(raw, "ascii", "strict")
-    assert (info.name, info.size, info.mode, info.mtime) == ("audit/tile/entries/x001/234", 70_000, 0o644, 0)
+    assert (info.name, info.size, info.mode, info.mtime) == (
+        "audit/tile/entries/x001/234",
+        70_000,
+        0o644,
+        0,
+    )
     assert info.isreg() and (info.uid, info.gid, info.uname, info.gname) == (0, 0, "root", "root")
 
 
@@ -84,10 +94,14 @@ def test_other_tools_unpack_it(archive: Path, source: Path, tmp_path: Path) -> N
         for path in (target / "audit").rglob("*")
         if path.is_file()
     }
-    assert packed == {path.relative_to(source): path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    assert packed == {
+        path.relative_to(source): path.read_bytes() for path in source.rglob("*") if path.is_file()
+    }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(position=st.integers(0, 1 << 30), bits=st.integers(1, 255))
 @example(position=92, bits=0xC3)  # a name that is no ASCII
 def test_any_single_byte_change_is_noticed(archive: Path, position: int, bits: int) -> None:
@@ -169,7 +183,9 @@ def test_packing_stopped_anywhere_leaves_the_log_readable_and_is_finished(
         monkeypatch.undo()
     # Whoever reads now reads the archive, whatever has become of the directory.
     assert load_edge(disk, KEY, CAGE).root() == report.root
-    assert read_entries(disk, CAGE, 299, 301, 600) == [encode_entry(Started(ts=i, pid=i)) for i in (299, 300)]
+    assert read_entries(disk, CAGE, 299, 301, 600) == [
+        encode_entry(Started(ts=i, pid=i)) for i in (299, 300)
+    ]
     if not places.is_packed:
         assert make_archive(places, PYTHON, CageWord(size=report.size, root=report.root)) == report
     drop_directory(places, How())

@@ -1,6 +1,8 @@
-"""The store under a strict disk model: random histories, a stop at a random operation, recovery, and what must hold.
+"""The store under a strict disk model: random histories, a stop at a random operation, recovery,
+and what must hold.
 
-The same harness must find each of the mistakes planted below; a harness that finds none proves nothing.
+The same harness must find each of the mistakes planted below; a harness that finds none proves
+nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ class Promises:
 
     appended: dict[LogId, list[bytes]] = field(default_factory=dict)
     acknowledged: dict[LogId, int] = field(default_factory=dict)
-    shown: dict[LogId, dict[int, bytes]] = field(default_factory=dict)  # every checkpoint a reader could have seen
+    shown: dict[LogId, dict[int, bytes]] = field(
+        default_factory=dict
+    )  # every checkpoint a reader could have seen
 
 
 @dataclass
@@ -58,7 +62,9 @@ class Driver:
         driver = cls(disk, open_ledger(disk, secret.randbytes, SEGMENT), promises, publish)
         for log in [HOST_LOG, *CAGES]:
             if log not in driver.opened.sequencer.logs:
-                driver.opened.sequencer.open_log(log, log_dir.load_edge(disk, driver.opened.key, log))
+                driver.opened.sequencer.open_log(
+                    log, log_dir.load_edge(disk, driver.opened.key, log)
+                )
             # What was never acknowledged may be gone; what is there goes on from where it is.
             del promises.appended.setdefault(log, [])[driver.opened.sequencer.logs[log].size :]
         disk.on_replace = driver.see
@@ -82,7 +88,9 @@ class Driver:
                 try:
                     seq = wal.write(commit.body)
                 except OSError:
-                    self.disk.full = lambda: False  # somebody makes room; the same frame is tried again
+                    self.disk.full = lambda: (
+                        False
+                    )  # somebody makes room; the same frame is tried again
                     continue
                 break
             announced = sequencer.committed()
@@ -122,9 +130,13 @@ class Driver:
         for publication in publications:
             sequencer.published(publication)
         ends = self.opened.frame_ends
-        while ends and all(sequencer.logs[log].published.size >= end for log, end in ends[0][1].items()):
+        while ends and all(
+            sequencer.logs[log].published.size >= end for log, end in ends[0][1].items()
+        ):
             ends.pop(0)
-        self.opened.wal.keep_from(ends[0][0] if ends else self.opened.wal.seq, published_host(sequencer))
+        self.opened.wal.keep_from(
+            ends[0][0] if ends else self.opened.wal.seq, published_host(sequencer)
+        )
         for publication in publications:
             drop_outgrown(self.opened.outgrown, publication)
         self.opened.outgrown.sweep()
@@ -157,7 +169,11 @@ def check(driver: Driver) -> None:
     promises, disk = driver.promises, driver.disk
     driver.publish_logs(list(driver.opened.sequencer.logs))
     for log, size in promises.acknowledged.items():
-        report = verify_log(ModelLog(disk, directory(log)), driver.opened.key.vkey(log)) if size else None
+        report = (
+            verify_log(ModelLog(disk, directory(log)), driver.opened.key.vkey(log))
+            if size
+            else None
+        )
         if report is None:
             continue
         if disk.read(f"{directory(log)}/checkpoint", 1 << 16) is None or report.size < size:
@@ -165,25 +181,37 @@ def check(driver: Driver) -> None:
         if report.verdict is not Verdict.OK:
             raise AssertionError(f"{log}: {report}")
         entries = all_entries(disk, log, report.size)
-        assert entries == promises.appended[log][: report.size], f"{log}: other entries than were appended"
+        assert entries == promises.appended[log][: report.size], (
+            f"{log}: other entries than were appended"
+        )
         leaves = python_leaves(entries)
         for shown_size, root in promises.shown.get(log, {}).items():
-            assert shown_size <= report.size, f"{log}: a checkpoint of {shown_size} was seen, now {report.size}"
-            assert root_of(leaves[: shown_size * HASH_BYTES]) == root, f"{log}: two histories at {shown_size}"
+            assert shown_size <= report.size, (
+                f"{log}: a checkpoint of {shown_size} was seen, now {report.size}"
+            )
+            assert root_of(leaves[: shown_size * HASH_BYTES]) == root, (
+                f"{log}: two histories at {shown_size}"
+            )
 
 
 def all_entries(disk: ModelDisk, log: LogId, size: int) -> list[bytes]:
     entries: list[bytes] = []
     for index in range(-(-size // WIDTH)):
         tile = Tile(ENTRIES, index, min(WIDTH, size - index * WIDTH))
-        entries += decode_bundle(disk.read(f"{directory(log)}/{tile.path}", MAX_BUNDLE_BYTES) or b"", tile.width)
+        entries += decode_bundle(
+            disk.read(f"{directory(log)}/{tile.path}", MAX_BUNDLE_BYTES) or b"", tile.width
+        )
     return entries
 
 
 def history(
-    seed: int, publish: Publish = log_dir.publish_all, skip: Callable[[str], bool] = lambda path: False
+    seed: int,
+    publish: Publish = log_dir.publish_all,
+    skip: Callable[[str], bool] = lambda path: False,
 ) -> None:
-    """One life with up to three stops.  Raises ``AssertionError`` or ``LedgerError`` when a promise is broken."""
+    """One life with up to three stops.  Raises ``AssertionError`` or ``LedgerError`` when a promise
+    is broken.
+    """
     rng = random.Random(seed)
     disk, promises = ModelDisk(), Promises()
     for _ in range(rng.randint(1, 3)):
@@ -211,17 +239,24 @@ def test_no_promise_is_broken(batch: int) -> None:
             raise AssertionError(f"history {seed}: {error}") from error
 
 
-def no_head(disk: Disk, key: LedgerKey, publications: Sequence[Publication], commit_heads: object) -> None:
+def no_head(
+    disk: Disk, key: LedgerKey, publications: Sequence[Publication], commit_heads: object
+) -> None:
     log_dir.publish_all(disk, key, publications, lambda heads: None)
 
 
 def checkpoint_first(
-    disk: Disk, key: LedgerKey, publications: Sequence[Publication], commit_heads: Callable[[list[Head]], None]
+    disk: Disk,
+    key: LedgerKey,
+    publications: Sequence[Publication],
+    commit_heads: Callable[[list[Head]], None],
 ) -> None:
     for publication in publications:
         disk.make_dirs(directory(publication.log), 0o755)
     commit_heads([Head(p.log, p.size, p.root) for p in publications])
-    disk.sync([log_dir.write_checkpoint(disk, key, publication) for publication in publications], [])
+    disk.sync(
+        [log_dir.write_checkpoint(disk, key, publication) for publication in publications], []
+    )
     disk.sync([], [log_dir.reveal(disk, publication) for publication in publications])
     for publication in publications:
         for path, data in publication.growth.files:

@@ -1,6 +1,8 @@
-"""Erasure, seen from below: an ext4 image of its own is searched byte by byte for what was in records and files.
+"""Erasure, seen from below: an ext4 image of its own is searched byte by byte for what was in
+records and files.
 
-The image is mounted in a mount namespace of its own: it and its loop device are gone with the process.
+The image is mounted in a mount namespace of its own: it and its loop device are gone with the
+process.
 """
 
 from __future__ import annotations
@@ -34,9 +36,21 @@ def run(tmp_path: Path, erases: bool) -> tuple[list[str], Counter[str]]:
         file.truncate(160 << 20)
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
     program = [sys.executable, "-m", "tests.unit.store.erase_on_image"]
-    command: list[str | Path] = ["unshare", "-m", "bash", "-c", SCRIPT, "bash", image, mount, *program]
+    command: list[str | Path] = [
+        "unshare",
+        "-m",
+        "bash",
+        "-c",
+        SCRIPT,
+        "bash",
+        image,
+        mount,
+        *program,
+    ]
     environment = {**os.environ, "ERASE": "--erase" if erases else ""}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     if done.returncode == 77:
         pytest.skip(f"needs loop mounts: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""Real system calls that fail, or in which the process is killed: what was acknowledged is there after the restart."""
+"""Real system calls that fail, or in which the process is killed: what was acknowledged is there
+after the restart.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +34,42 @@ def can_inject() -> bool:
     strace = shutil.which("strace")
     if strace is None:
         return False
-    command = [strace, "-f", "-qq", "-e", "inject=getppid:error=EIO", "-e", "trace=getppid", "-o", os.devnull, "true"]
+    command = [
+        strace,
+        "-f",
+        "-qq",
+        "-e",
+        "inject=getppid:error=EIO",
+        "-e",
+        "trace=getppid",
+        "-o",
+        os.devnull,
+        "true",
+    ]
     return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def run_with(fault: str, state: Path) -> tuple[int, int]:
-    """Run the writer with a fault; returns its exit code (negative: killed) and the last index it acknowledged."""
+    """Run the writer with a fault; returns its exit code (negative: killed) and the last index it
+    acknowledged.
+    """
     call = fault.partition(":")[0]
-    command = ["strace", "-f", "-qq", "-e", f"trace={call}", "-e", f"inject={fault}", "-o", os.devnull, *WRITER, state]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    command = [
+        "strace",
+        "-f",
+        "-qq",
+        "-e",
+        f"trace={call}",
+        "-e",
+        f"inject={fault}",
+        "-o",
+        os.devnull,
+        *WRITER,
+        state,
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
     indices = [int(line) for line in done.stdout.split() if line != "go"]
     return done.returncode, max(indices, default=-1)
 
@@ -108,7 +137,11 @@ def test_a_second_kill_during_recovery(tmp_path: Path) -> None:
     if not can_inject():
         pytest.skip("strace cannot inject faults here")
     _, acknowledged = run_with("fdatasync:signal=KILL:when=6", tmp_path)
-    for fault in ("syncfs:signal=KILL:when=1", "pwrite64:signal=KILL:when=1", "fdatasync:signal=KILL:when=1"):
+    for fault in (
+        "syncfs:signal=KILL:when=1",
+        "pwrite64:signal=KILL:when=1",
+        "fdatasync:signal=KILL:when=1",
+    ):
         code, more = run_with(fault, tmp_path)
         acknowledged = max(acknowledged, more)
         assert code in (-signal.SIGKILL, 128 + signal.SIGKILL)
@@ -126,7 +159,9 @@ def test_a_small_file_system_runs_full_and_gets_room_again(tmp_path: Path) -> No
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
     script = 'mount -o loop "$1" "$2" || exit 77; shift; exec "${@:2}" "$1" --fill'
     command = ["unshare", "-m", "bash", "-c", script, "bash", image, mount, *WRITER]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
     if done.returncode == 77:
         pytest.skip(f"needs loop mounts: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr

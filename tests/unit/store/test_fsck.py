@@ -37,14 +37,20 @@ CAGE = LogId("c-000000000001")
 
 
 def write_log(state: Path, log: LogId, *sizes: int, word: str = "", after: int = 0) -> Path:
-    """A log published at each of the sizes in turn, where it is of size ``after`` already; returns its directory."""
+    """A log published at each of the sizes in turn, where it is of size ``after`` already; returns
+    its directory.
+    """
     disk = Directory(state)
     edge = load_edge(disk, KEY, log) if after else Edge()
     assert edge.size == after
     for size in sizes:
-        entries = [encode_entry(Started(ts=i, pid=i)) + word.encode() * 0 for i in range(edge.size, size)]
+        entries = [
+            encode_entry(Started(ts=i, pid=i)) + word.encode() * 0 for i in range(edge.size, size)
+        ]
         if word:
-            entries = [encode_entry(Started(ts=i, pid=i + len(word))) for i in range(edge.size, size)]
+            entries = [
+                encode_entry(Started(ts=i, pid=i + len(word))) for i in range(edge.size, size)
+            ]
         publication = prepare(log, edge, Batch.of(entries))
         publish_all(disk, KEY, [publication], lambda heads: None)
         if after:
@@ -117,7 +123,9 @@ def into_giant(path: Path) -> None:
     os.truncate(path, 1 << 40)
 
 
-def resign(log: Path, key: bytes = bytes(32), name: str = f"akios/test/{CAGE}", size: str = "600") -> None:
+def resign(
+    log: Path, key: bytes = bytes(32), name: str = f"akios/test/{CAGE}", size: str = "600"
+) -> None:
     text = (log / "checkpoint").read_text().split("\n")
     (log / "checkpoint").write_bytes(Signer(name, key).sign(f"{name}\n{size}\n{text[2]}\n"))
 
@@ -125,17 +133,41 @@ def resign(log: Path, key: bytes = bytes(32), name: str = f"akios/test/{CAGE}", 
 TABLE: dict[str, tuple[Callable[[Path], object], Verdict, str]] = {
     "nothing": (lambda log: None, Verdict.OK, ""),
     "flip in a bundle": (lambda log: flip(log / "tile/entries/001"), Verdict.TAMPERED, "entry "),
-    "flip in a level 0 tile": (lambda log: flip(log / "tile/0/001", 64), Verdict.TAMPERED, "entry 258"),
-    "flip in a level 1 tile": (lambda log: flip(log / "tile/1/000.p/2"), Verdict.TAMPERED, "tile/1/000.p/2"),
-    "flip in an old partial tile": (lambda log: flip(log / "tile/0/000.p/100"), Verdict.TAMPERED, "tile/0/000.p/100"),
+    "flip in a level 0 tile": (
+        lambda log: flip(log / "tile/0/001", 64),
+        Verdict.TAMPERED,
+        "entry 258",
+    ),
+    "flip in a level 1 tile": (
+        lambda log: flip(log / "tile/1/000.p/2"),
+        Verdict.TAMPERED,
+        "tile/1/000.p/2",
+    ),
+    "flip in an old partial tile": (
+        lambda log: flip(log / "tile/0/000.p/100"),
+        Verdict.TAMPERED,
+        "tile/0/000.p/100",
+    ),
     "flip in an old partial bundle": (
         lambda log: flip(log / "tile/entries/000.p/100"),
         Verdict.TAMPERED,
         "tile/entries/000.p/100",
     ),
-    "truncated bundle": (lambda log: os.truncate(log / "tile/entries/000", 999), Verdict.TAMPERED, "tile/entries/000"),
-    "truncated tile": (lambda log: os.truncate(log / "tile/0/000", 8160), Verdict.TAMPERED, "tile/0/000"),
-    "empty checkpoint": (lambda log: os.truncate(log / "checkpoint", 0), Verdict.TAMPERED, "checkpoint"),
+    "truncated bundle": (
+        lambda log: os.truncate(log / "tile/entries/000", 999),
+        Verdict.TAMPERED,
+        "tile/entries/000",
+    ),
+    "truncated tile": (
+        lambda log: os.truncate(log / "tile/0/000", 8160),
+        Verdict.TAMPERED,
+        "tile/0/000",
+    ),
+    "empty checkpoint": (
+        lambda log: os.truncate(log / "checkpoint", 0),
+        Verdict.TAMPERED,
+        "checkpoint",
+    ),
     "byte behind a bundle": (
         lambda log: extend_by(log / "tile/entries/002.p/88", b"\0"),
         Verdict.TAMPERED,
@@ -146,28 +178,48 @@ TABLE: dict[str, tuple[Callable[[Path], object], Verdict, str]] = {
         Verdict.TAMPERED,
         "tile/entries/002.p/88",
     ),
-    "byte behind a tile": (lambda log: extend_by(log / "tile/0/000", b"\0"), Verdict.TAMPERED, "tile/0/000"),
+    "byte behind a tile": (
+        lambda log: extend_by(log / "tile/0/000", b"\0"),
+        Verdict.TAMPERED,
+        "tile/0/000",
+    ),
     "swapped bundles": (
         lambda log: swap(log / "tile/entries/000", log / "tile/entries/001"),
         Verdict.TAMPERED,
         "tile/entries/000",
     ),
-    "swapped tiles": (lambda log: swap(log / "tile/0/000", log / "tile/0/001"), Verdict.TAMPERED, "tile/0/000"),
+    "swapped tiles": (
+        lambda log: swap(log / "tile/0/000", log / "tile/0/001"),
+        Verdict.TAMPERED,
+        "tile/0/000",
+    ),
     "duplicated bundle": (
         lambda log: shutil.copy(log / "tile/entries/000", log / "tile/entries/001"),
         Verdict.TAMPERED,
         "entry 256",
     ),
-    "deleted bundle": (lambda log: (log / "tile/entries/001").unlink(), Verdict.INCOMPLETE, "tile/entries/001"),
+    "deleted bundle": (
+        lambda log: (log / "tile/entries/001").unlink(),
+        Verdict.INCOMPLETE,
+        "tile/entries/001",
+    ),
     "deleted tile": (lambda log: (log / "tile/0/001").unlink(), Verdict.INCOMPLETE, "tile/0/001"),
-    "deleted checkpoint": (lambda log: (log / "checkpoint").unlink(), Verdict.INCOMPLETE, "checkpoint"),
+    "deleted checkpoint": (
+        lambda log: (log / "checkpoint").unlink(),
+        Verdict.INCOMPLETE,
+        "checkpoint",
+    ),
     "directory in the checkpoint's place": (
         lambda log: into_directory(log / "checkpoint"),
         Verdict.TAMPERED,
         "checkpoint",
     ),
     "directories without end": (lambda log: deepen(log / "tile/0"), Verdict.TAMPERED, "tile/0/a/a"),
-    "names without end": (lambda log: deepen(log / "tile/0", "b" * 250), Verdict.TAMPERED, "tile/0/b"),
+    "names without end": (
+        lambda log: deepen(log / "tile/0", "b" * 250),
+        Verdict.TAMPERED,
+        "tile/0/b",
+    ),
     "directory in the key's place": (
         lambda log: into_directory(log.with_name("audit.vkey")),
         Verdict.TAMPERED,
@@ -188,18 +240,42 @@ TABLE: dict[str, tuple[Callable[[Path], object], Verdict, str]] = {
         Verdict.TAMPERED,
         "audit.history/100",
     ),
-    "foreign file": (lambda log: (log / "tile/0/notes").write_text("x"), Verdict.TAMPERED, "tile/0/notes"),
-    "link in a tile's place": (lambda log: into_link(log / "tile/0/000"), Verdict.TAMPERED, "tile/0/000"),
-    "FIFO in a bundle's place": (lambda log: into_fifo(log / "tile/entries/000"), Verdict.TAMPERED, "tile/entries/000"),
-    "FIFO in the checkpoint's place": (lambda log: into_fifo(log / "checkpoint"), Verdict.TAMPERED, "checkpoint"),
+    "foreign file": (
+        lambda log: (log / "tile/0/notes").write_text("x"),
+        Verdict.TAMPERED,
+        "tile/0/notes",
+    ),
+    "link in a tile's place": (
+        lambda log: into_link(log / "tile/0/000"),
+        Verdict.TAMPERED,
+        "tile/0/000",
+    ),
+    "FIFO in a bundle's place": (
+        lambda log: into_fifo(log / "tile/entries/000"),
+        Verdict.TAMPERED,
+        "tile/entries/000",
+    ),
+    "FIFO in the checkpoint's place": (
+        lambda log: into_fifo(log / "checkpoint"),
+        Verdict.TAMPERED,
+        "checkpoint",
+    ),
     "giant tile": (lambda log: into_giant(log / "tile/0/001"), Verdict.TAMPERED, "tile/0/001"),
     "leading zero in the size": (
         lambda log: resign(log, KEY.seed, size="0600"),
         Verdict.TAMPERED,
         "checkpoint",
     ),
-    "smaller size, signed": (lambda log: resign(log, KEY.seed, size="599"), Verdict.INCOMPLETE, "tile/"),
-    "larger size, signed": (lambda log: resign(log, KEY.seed, size="601"), Verdict.INCOMPLETE, "tile/"),
+    "smaller size, signed": (
+        lambda log: resign(log, KEY.seed, size="599"),
+        Verdict.INCOMPLETE,
+        "tile/",
+    ),
+    "larger size, signed": (
+        lambda log: resign(log, KEY.seed, size="601"),
+        Verdict.INCOMPLETE,
+        "tile/",
+    ),
     "another key": (resign, Verdict.UNTRUSTED, "checkpoint"),
     "another origin": (
         lambda log: resign(log, KEY.seed, "akios/test/c-00000000000z"),
@@ -207,7 +283,11 @@ TABLE: dict[str, tuple[Callable[[Path], object], Verdict, str]] = {
         "checkpoint",
     ),
     "no public key": (lambda log: log.with_name("audit.vkey").unlink(), Verdict.UNTRUSTED, ""),
-    "flip in the public key": (lambda log: flip(log.with_name("audit.vkey")), Verdict.UNTRUSTED, ""),
+    "flip in the public key": (
+        lambda log: flip(log.with_name("audit.vkey")),
+        Verdict.UNTRUSTED,
+        "",
+    ),
     "byte behind the public key": (
         lambda log: extend_by(log.with_name("audit.vkey"), b"\n"),
         Verdict.UNTRUSTED,
@@ -285,14 +365,18 @@ def files_of(log: Path) -> list[Path]:
 def test_every_file_is_watched(log: Path) -> None:
     for path in files_of(log):
         original = path.read_bytes()
-        for position in sorted({*range(0, len(original), max(1, len(original) // 12)), len(original) - 1}):
+        for position in sorted(
+            {*range(0, len(original), max(1, len(original) // 12)), len(original) - 1}
+        ):
             flip(path, position)
             assert fsck(log).exit_code != 0, (path, position)
         path.write_bytes(original)
     assert fsck(log).verdict is Verdict.OK
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_any_single_byte_change_is_noticed(log: Path, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(files_of(log)))
@@ -318,7 +402,9 @@ def test_rollback_and_fork_are_told_apart_by_a_pin(tmp_path: Path) -> None:
     fork = fsck(other, pin=pin)
     assert (fork.verdict, fork.exit_code) == (Verdict.FORK, 2)
     assert fsck(other, pin=early).verdict is Verdict.FORK
-    forged = Signer(KEY.origin(CAGE), bytes(32)).sign(Checkpoint(KEY.origin(CAGE), 1, bytes(32)).text())
+    forged = Signer(KEY.origin(CAGE), bytes(32)).sign(
+        Checkpoint(KEY.origin(CAGE), 1, bytes(32)).text()
+    )
     assert fsck(long, pin=forged).verdict is Verdict.UNTRUSTED
 
 
@@ -343,7 +429,9 @@ def test_a_directory_fd_will_do(log: Path) -> None:
 
 
 class Growing:
-    """A reader of a log that grows each time after its checkpoint was read; what is outgrown goes at once."""
+    """A reader of a log that grows each time after its checkpoint was read; what is outgrown goes
+    at once.
+    """
 
     def __init__(self, state: Path, files: LogFiles) -> None:
         self._state, self._files, self._size = state, files, 600
@@ -400,7 +488,9 @@ def test_tiles_are_not_rebuilt_from_changed_entries(log: Path) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 255, 256, 511, 512, 599])
-def test_an_entry_is_proved_from_the_files_and_checked_with_the_key_alone(log: Path, index: int) -> None:
+def test_an_entry_is_proved_from_the_files_and_checked_with_the_key_alone(
+    log: Path, index: int
+) -> None:
     proof, entry = prove(log, index, KEY.vkey(CAGE))
     assert entry == encode_entry(Started(ts=index, pid=index))
     assert verify_proof(TlogProof.parse(proof.encode()), entry, KEY.vkey(CAGE)).size == 600

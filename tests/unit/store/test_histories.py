@@ -1,7 +1,9 @@
-"""Histories of kills, lost files and restored backups: no OK that is wrong, no alarm that is wrong, no second history.
+"""Histories of kills, lost files and restored backups: no OK that is wrong, no alarm that is wrong,
+no second history.
 
-A history is a few lives of the ledger on the disk model.  Between two of them it is killed, loses power, loses a part
-of the state directory, or gets a part or the whole of it back from a backup.  What was signed is remembered outside.
+A history is a few lives of the ledger on the disk model.  Between two of them it is killed, loses
+power, loses a part of the state directory, or gets a part or the whole of it back from a backup.
+What was signed is remembered outside.
 """
 
 from __future__ import annotations
@@ -30,10 +32,19 @@ from tests.unit.store.disk_model import Crash, Folder, ModelDisk, ModelLog
 from tests.unit.store.test_disk_model import SEGMENT, Driver, Promises, all_entries, entry_bytes
 
 LOSSES = [
-    *("ledger", "ledger/wal", "ledger/host", "keys", "cages", "ledger/wal/magic", "ledger/wal/segments"),
+    *(
+        "ledger",
+        "ledger/wal",
+        "ledger/host",
+        "keys",
+        "cages",
+        "ledger/wal/magic",
+        "ledger/wal/segments",
+    ),
     *("ledger/host/checkpoint", "ledger/host/tile", "a segment", "a cage", "a file"),
 ]
-# Not the whole of ``ledger``: an older one that fits together is a rollback, which only a pin can tell.
+# Not the whole of ``ledger``: an older one that fits together is a rollback, which only a pin can
+# tell.
 PARTS = ["ledger/wal", "ledger/host", "keys", "cages", "a cage", "a segment"]
 Pin = tuple[LogId, int, bytes, LedgerKey]
 
@@ -48,7 +59,9 @@ class Backup:
 
 @dataclass
 class World:
-    """What somebody outside remembers.  ``whole`` is false once something was lost or only a part was restored."""
+    """What somebody outside remembers.  ``whole`` is false once something was lost or only a part
+    was restored.
+    """
 
     rng: random.Random
     disk: ModelDisk = field(default_factory=ModelDisk)
@@ -63,7 +76,11 @@ class World:
     outcomes: list[str] = field(default_factory=list)
 
     def publish(
-        self, disk: Disk, key: LedgerKey, work: Sequence[Publication], commit_heads: Callable[[list[Head]], None]
+        self,
+        disk: Disk,
+        key: LedgerKey,
+        work: Sequence[Publication],
+        commit_heads: Callable[[list[Head]], None],
     ) -> None:
         def commit(heads: list[Head]) -> None:
             commit_heads(heads)  # may stop here: then nothing is signed
@@ -76,19 +93,27 @@ class World:
 
     def start(self) -> Driver:
         opened = open_ledger(self.disk, self.rng.randbytes, SEGMENT)
-        assert self.key is None or opened.key == self.key or not self.signed, "another key signs the same logs"
+        assert self.key is None or opened.key == self.key or not self.signed, (
+            "another key signs the same logs"
+        )
         driver = Driver(self.disk, opened, Promises(self.entries, self.acknowledged), self.publish)
         for log, state in opened.sequencer.logs.items():
             # Of the host log a single loss is noticed, or does no harm.
-            if self.whole or (log == HOST_LOG and self.outcomes.count("lose") == 1 and "part" not in self.outcomes):
+            if self.whole or (
+                log == HOST_LOG and self.outcomes.count("lose") == 1 and "part" not in self.outcomes
+            ):
                 known = self.acknowledged.get(log, 0)
-                assert state.size >= known, f"{log}: {known} entries were acknowledged, {state.size} are there"
+                assert state.size >= known, (
+                    f"{log}: {known} entries were acknowledged, {state.size} are there"
+                )
             del self.entries.setdefault(log, [])[state.size :]
         return driver
 
     def live(self) -> None:
         """One life, which may end at any operation."""
-        self.disk.crash_at = self.rng.choice((self.rng.randrange(60), self.rng.randrange(1000), None))
+        self.disk.crash_at = self.rng.choice(
+            (self.rng.randrange(60), self.rng.randrange(1000), None)
+        )
         try:
             driver = self.start()
             driver.commit()
@@ -110,11 +135,17 @@ class World:
         self.disk.crash_at = None
 
     def stop(self) -> None:
-        self.disk = self.disk.after_power_loss(self.rng) if self.rng.random() < 0.5 else self.disk.after_kill()
+        self.disk = (
+            self.disk.after_power_loss(self.rng)
+            if self.rng.random() < 0.5
+            else self.disk.after_kill()
+        )
 
     def back_up(self) -> None:
         entries = {log: list(known) for log, known in self.entries.items()}
-        self.backups.append(Backup(copy.deepcopy(self.disk.root), dict(self.signed), entries, self.key))
+        self.backups.append(
+            Backup(copy.deepcopy(self.disk.root), dict(self.signed), entries, self.key)
+        )
 
     def _folder_of(self, path: str) -> tuple[Folder | None, str]:
         folder, _, name = path.rpartition("/")
@@ -123,7 +154,11 @@ class World:
 
     def _choose(self, what: str) -> str:
         choices = {
-            "a segment": [f"ledger/wal/{name}" for name in self.disk.names("ledger/wal") if name.endswith(".seg")],
+            "a segment": [
+                f"ledger/wal/{name}"
+                for name in self.disk.names("ledger/wal")
+                if name.endswith(".seg")
+            ],
             "a cage": [f"cages/{name}" for name in self.disk.names("cages")],
             "a file": list(self.disk.files()),
         }.get(what, [what])
@@ -163,7 +198,11 @@ class World:
         last = dict(sorted(self.signed, key=lambda item: item[1]))
         for log, size in last.items():
             root = self.signed[log, size]
-            report = verify_log(ModelLog(self.disk, directory(log)), self.key.vkey(log), (Anchor("pin", size, root),))
+            report = verify_log(
+                ModelLog(self.disk, directory(log)),
+                self.key.vkey(log),
+                (Anchor("pin", size, root),),
+            )
             if report.verdict in (Verdict.OK, Verdict.OK_RECOVERED):
                 found = root_of(python_leaves(all_entries(self.disk, log, size)))
                 assert report.size >= size and found == root, f"{log}: OK, and not what was signed"
@@ -172,14 +211,20 @@ class World:
             else:
                 assert not self.whole, f"{log}: an alarm, and nothing was lost: {report}"
         for log, size, root, key in self.abandoned:
-            report = verify_log(ModelLog(self.disk, directory(log)), key.vkey(log), (Anchor("pin", size, root),))
+            report = verify_log(
+                ModelLog(self.disk, directory(log)), key.vkey(log), (Anchor("pin", size, root),)
+            )
             if report.exit_code == 0:  # the same records came again
                 found = root_of(python_leaves(all_entries(self.disk, log, report.size)[:size]))
-                assert found == root, f"{log}: OK, and the tree of {size} that was pinned is not in it"
+                assert found == root, (
+                    f"{log}: OK, and the tree of {size} that was pinned is not in it"
+                )
 
 
 def history(seed: int) -> list[str]:
-    """Raises ``AssertionError`` for a wrong OK or a second history, ``LedgerError`` for a wrong alarm."""
+    """Raises ``AssertionError`` for a wrong OK or a second history, ``LedgerError`` for a wrong
+    alarm.
+    """
     world = World(random.Random(seed))
     for _ in range(world.rng.randint(2, 5)):
         try:

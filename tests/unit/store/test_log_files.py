@@ -17,6 +17,13 @@ def test_no_path_leads_out_of_the_log(tmp_path: Path) -> None:
         (tmp_path / name / "tile" / "0").write_text(name)
     with LogFiles(tmp_path / "a") as files:
         assert files.read("checkpoint", 9) == files.read("tile/0", 9) == b"a", "the control"
-        for path in ("../b/checkpoint", "tile/../../b/tile/0", f"{tmp_path}/b/checkpoint", "./checkpoint", "..", ""):
+        for path in (
+            "../b/checkpoint",
+            "tile/../../b/tile/0",
+            f"{tmp_path}/b/checkpoint",
+            "./checkpoint",
+            "..",
+            "",
+        ):
             with pytest.raises(LedgerError, match="called so"):
                 files.read(path, 9)

@@ -1,4 +1,5 @@
-"""Parts of the state that went, or that come from a backup: the start is refused, and says what helps.
+"""Parts of the state that went, or that come from a backup: the start is refused, and says what
+helps.
 
 Each case is also begun with nothing gone, which starts; so a refusal is the loss's doing.
 """
@@ -34,7 +35,9 @@ def small_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def live(state: Path, cage: CageId = CAGE, telemetry: int = 0) -> None:
-    """One life of the daemon with one cage; ``telemetry`` makes the WAL begin new segments and clear the old."""
+    """One life of the daemon with one cage; ``telemetry`` makes the WAL begin new segments and
+    clear the old.
+    """
     async with running(open_here(state)) as ledger:
         log = ledger.open_log(cage)
         await ledger.commit(log, started(1))
@@ -151,7 +154,9 @@ async def test_a_key_that_the_host_log_does_not_name_signs_nothing(tmp_path: Pat
 
 
 async def test_a_first_start_that_was_stopped_is_none(tmp_path: Path) -> None:
-    """A frame and no key, an empty WAL and no key, a directory of cages without a log: nothing was ever signed."""
+    """A frame and no key, an empty WAL and no key, a directory of cages without a log: nothing was
+    ever signed.
+    """
     (tmp_path / "cages" / CAGE).mkdir(parents=True)
     await live(tmp_path)
     other = tmp_path / "other"

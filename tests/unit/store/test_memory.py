@@ -1,4 +1,6 @@
-"""Verifying takes no more memory for a longer log: from its directory, its archive, and over the socket."""
+"""Verifying takes no more memory for a longer log: from its directory, its archive, and over the
+socket.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ class InPlace(Client):
     def __init__(self, path: Path) -> None:
         self._folder = path
 
-    def call(self, message: Message, answer: type[Any], fds: Sequence[int] = ()) -> tuple[Any, list[int]]:
+    def call(
+        self, message: Message, answer: type[Any], fds: Sequence[int] = ()
+    ) -> tuple[Any, list[int]]:
         if isinstance(message, ReadLogFile):
             return read_file(self._folder, message.path, message.start), []
         assert isinstance(message, ListLogFiles)
@@ -66,7 +70,9 @@ class InPlace(Client):
 def verify(how: str, path: Path) -> Report:
     if how == "socket":
         return over_the_socket(path)
-    return fsck(path if how == "directory" else path.with_name("audit.tar"), KEY.vkey(CAGE), hasher=HASHER)
+    return fsck(
+        path if how == "directory" else path.with_name("audit.tar"), KEY.vkey(CAGE), hasher=HASHER
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +99,9 @@ else:
 
 @pytest.mark.parametrize("how", ["directory", "archive", "socket", "held"])
 def test_a_log_larger_than_memory_allows(big: Path, how: str) -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT, how, str(big)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, how, str(big)], capture_output=True, text=True
+    )
     if how == "held":  # the control: holding it does not fit
         assert done.returncode == 1 and "MemoryError" in done.stderr, done
     else:
@@ -122,6 +130,8 @@ def test_what_comes_over_the_socket_is_the_log(tmp_path: Path) -> None:
         assert sorted(remote.files()) == sorted(reader.files())
         for path in remote.files():
             if path != "checkpoint" and not path.startswith("tile/0/"):
-                assert remote.read(path, MAX_BUNDLE_BYTES) == reader.read(path, MAX_BUNDLE_BYTES), path
+                assert remote.read(path, MAX_BUNDLE_BYTES) == reader.read(path, MAX_BUNDLE_BYTES), (
+                    path
+                )
         for path in ("tile/0/000", "tile/0/259", "tile/0/100"):
             assert remote.read(path, MAX_BUNDLE_BYTES) == reader.read(path, MAX_BUNDLE_BYTES), path

@@ -1,4 +1,6 @@
-"""What logs outgrow is zeros before its blocks are free, and never zeros where a reader looks for it."""
+"""What logs outgrow is zeros before its blocks are free, and never zeros where a reader looks for
+it.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,18 @@ LOG = LogId("c-000000000001")
 BASE = directory(LOG)
 
 
-def grown(crash_at: int, rng: random.Random, skip: Callable[[ModelDisk], Callable[[str], bool]]) -> ModelDisk:
-    """A log that outgrew partial tiles, and a machine that loses power while they are cleared away."""
+def grown(
+    crash_at: int, rng: random.Random, skip: Callable[[ModelDisk], Callable[[str], bool]]
+) -> ModelDisk:
+    """A log that outgrew partial tiles, and a machine that loses power while they are cleared
+    away.
+    """
     disk, edge = ModelDisk(), Edge()
     aside = Outgrown(disk)
     for last in (100, 200, 300):
-        publication = prepare(LOG, edge, Batch.of([b"entry %d" % i for i in range(edge.size, last)]))
+        publication = prepare(
+            LOG, edge, Batch.of([b"entry %d" % i for i in range(edge.size, last)])
+        )
         publish_all(disk, KEY, [publication], lambda heads: None)
         edge = publication.growth.edge
     disk.sync_everything()

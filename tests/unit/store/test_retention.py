@@ -13,7 +13,8 @@ from tests.unit.store.test_fsck import CAGE, write_log
 
 LOGS = st.integers(0, 99).map(lambda number: LogId(f"c-{number:012d}"))
 USES = st.lists(
-    st.builds(Use, log=LOGS, bytes=st.integers(0, 100), ended_ns=st.integers(0, 1000)), unique_by=lambda use: use.log
+    st.builds(Use, log=LOGS, bytes=st.integers(0, 100), ended_ns=st.integers(0, 1000)),
+    unique_by=lambda use: use.log,
 )
 LIMITS = st.one_of(st.none(), st.integers(0, 1000))
 

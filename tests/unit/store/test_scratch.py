@@ -49,7 +49,9 @@ def test_a_tile_is_made_again_in_no_other_file(log: Path, victim: Path, planted:
 
 
 @pytest.mark.parametrize("planted", PLANTED)
-def test_a_log_is_packed_into_no_other_file(log: Path, tmp_path: Path, victim: Path, planted: str) -> None:
+def test_a_log_is_packed_into_no_other_file(
+    log: Path, tmp_path: Path, victim: Path, planted: str
+) -> None:
     PLANTED[planted](tmp_path / "out.tar.tmp", victim)
     with pytest.raises(LedgerError):
         pack_log(log, tmp_path / "out.tar", VKEY)

@@ -1,4 +1,6 @@
-"""A host's log is believed under the key that is trusted, and what was asked of it is never passed over."""
+"""A host's log is believed under the key that is trusted, and what was asked of it is never passed
+over.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ TRUE, FORGER = LedgerKey("akios/test", bytes(range(32))), LedgerKey("akios/test"
 def write(state: Path, log: LogId, key: LedgerKey, records: list[Record]) -> Checkpoint:
     """A log of these records; returns what its checkpoint says."""
     opened = LogOpen(ts=1, salt=bytes(32), public_key=key.public_key)
-    publication = prepare(log, Edge(), Batch.of([encode_entry(record) for record in [opened, *records]]))
+    publication = prepare(
+        log, Edge(), Batch.of([encode_entry(record) for record in [opened, *records]])
+    )
     state.mkdir(exist_ok=True)
     disk = Directory(state)
     publish_all(disk, key, [publication], lambda heads: None)
@@ -64,7 +68,14 @@ class Host:
         return self.state / directory(CAGE)
 
     def verify(self, vkey: Vkey | None = None, **more: bytes) -> Report:
-        return fsck(self.log, vkey, host=self.host, cage=CAGE, host_pin=more.get("host_pin"), pin=more.get("pin"))
+        return fsck(
+            self.log,
+            vkey,
+            host=self.host,
+            cage=CAGE,
+            host_pin=more.get("host_pin"),
+            pin=more.get("pin"),
+        )
 
 
 @pytest.fixture
@@ -83,9 +94,13 @@ def put_host(host: Host, other: Host) -> None:
     shutil.copy(other.host.with_name("host.vkey"), host.host.with_name("host.vkey"))
 
 
-@pytest.mark.parametrize("vkey", [TRUE.vkey(CAGE), TRUE.vkey(HOST_LOG)], ids=["the cage's", "the host's"])
+@pytest.mark.parametrize(
+    "vkey", [TRUE.vkey(CAGE), TRUE.vkey(HOST_LOG)], ids=["the cage's", "the host's"]
+)
 @pytest.mark.parametrize("gone", [True, False])
-def test_a_tombstone_of_another_key_is_not_believed(true: Host, tmp_path: Path, vkey: Vkey, gone: bool) -> None:
+def test_a_tombstone_of_another_key_is_not_believed(
+    true: Host, tmp_path: Path, vkey: Vkey, gone: bool
+) -> None:
     put_host(true, Host(tmp_path / "forged", FORGER, tombstone()))
     if gone:
         shutil.rmtree(true.log)
@@ -94,7 +109,9 @@ def test_a_tombstone_of_another_key_is_not_believed(true: Host, tmp_path: Path, 
     assert "host log" in report.detail
 
 
-@pytest.mark.parametrize("vkey", [TRUE.vkey(CAGE), TRUE.vkey(HOST_LOG)], ids=["the cage's", "the host's"])
+@pytest.mark.parametrize(
+    "vkey", [TRUE.vkey(CAGE), TRUE.vkey(HOST_LOG)], ids=["the cage's", "the host's"]
+)
 def test_one_of_the_trusted_key_is(tmp_path: Path, vkey: Vkey) -> None:
     """The control."""
     root = Host(tmp_path / "before", TRUE).cage.root
@@ -109,7 +126,10 @@ def test_a_tombstone_beside_a_log_of_another_key_is_not_believed_without_a_key_e
 ) -> None:
     put_host(true, Host(tmp_path / "forged", FORGER))
     report = true.verify()
-    assert report.verdict is Verdict.UNTRUSTED and "none of those that the host's log names" in report.detail
+    assert (
+        report.verdict is Verdict.UNTRUSTED
+        and "none of those that the host's log names" in report.detail
+    )
 
 
 def test_a_rotated_key_is_followed_and_a_tombstone_under_it_believed(tmp_path: Path) -> None:
@@ -127,16 +147,22 @@ def rewrite(host: Host, key: LedgerKey, records: list[Record]) -> None:
     """The host's log anew, begun by the first key and signed by ``key``."""
     shutil.rmtree(host.host)
     opened = LogOpen(ts=1, salt=bytes(32), public_key=TRUE.public_key)
-    publication = prepare(HOST_LOG, Edge(), Batch.of([encode_entry(record) for record in [opened, *records]]))
+    publication = prepare(
+        HOST_LOG, Edge(), Batch.of([encode_entry(record) for record in [opened, *records]])
+    )
     disk = Directory(host.state)
     publish_all(disk, key, [publication], lambda heads: None)
     disk.close()
 
 
-# What is done to the state directory, without its key, and the verdict on the cage's log with the host's asked.
+# What is done to the state directory, without its key, and the verdict on the cage's log with the
+# host's asked.
 HOST_LOG_TABLE: dict[str, tuple[Callable[[Host], object], Verdict]] = {
     "nothing": (lambda host: None, Verdict.OK),
-    "spoilt checkpoint": (lambda host: (host.host / "checkpoint").write_bytes(b"x"), Verdict.TAMPERED),
+    "spoilt checkpoint": (
+        lambda host: (host.host / "checkpoint").write_bytes(b"x"),
+        Verdict.TAMPERED,
+    ),
     "no checkpoint": (lambda host: (host.host / "checkpoint").unlink(), Verdict.INCOMPLETE),
     "no host log": (lambda host: shutil.rmtree(host.host), Verdict.INCOMPLETE),
     "no cage log": (lambda host: shutil.rmtree(host.log), Verdict.INCOMPLETE),
@@ -149,7 +175,9 @@ HOST_LOG_TABLE: dict[str, tuple[Callable[[Host], object], Verdict]] = {
 
 @pytest.mark.parametrize("key", [None, TRUE.vkey(HOST_LOG)], ids=["no key", "the host's key"])
 @pytest.mark.parametrize("case", HOST_LOG_TABLE)
-def test_a_host_log_that_was_asked_and_does_not_answer_is_a_verdict(true: Host, case: str, key: Vkey | None) -> None:
+def test_a_host_log_that_was_asked_and_does_not_answer_is_a_verdict(
+    true: Host, case: str, key: Vkey | None
+) -> None:
     change, verdict = HOST_LOG_TABLE[case]
     change(true)
     report = true.verify(key)
@@ -194,7 +222,9 @@ THERE: dict[str, tuple[range, Verdict]] = {
 
 @pytest.mark.parametrize("said", SAID_LATER)
 @pytest.mark.parametrize("there", THERE)
-def test_no_later_record_takes_back_what_the_hosts_log_listed(tmp_path: Path, said: str, there: str) -> None:
+def test_no_later_record_takes_back_what_the_hosts_log_listed(
+    tmp_path: Path, said: str, there: str
+) -> None:
     """An akiosd that believed what it found on disk may have signed that record."""
     state = tmp_path / "state"
     numbers, verdict = THERE[there]
@@ -204,7 +234,9 @@ def test_no_later_record_takes_back_what_the_hosts_log_listed(tmp_path: Path, sa
     write(state, HOST_LOG, TRUE, [CageBirth(ts=1, cage=CAGE), roots, SAID_LATER[said](now)])
     if (said, there) == ("destroyed", "the same"):
         verdict = Verdict.DESTROYED
-    report = fsck(state / directory(CAGE), TRUE.vkey(HOST_LOG), host=state / directory(HOST_LOG), cage=CAGE)
+    report = fsck(
+        state / directory(CAGE), TRUE.vkey(HOST_LOG), host=state / directory(HOST_LOG), cage=CAGE
+    )
     assert report.verdict is verdict
 
 

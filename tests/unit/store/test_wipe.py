@@ -1,4 +1,6 @@
-"""Erasure: what is overwritten before it is unlinked, what is never touched, and what refuses the whole wipe."""
+"""Erasure: what is overwritten before it is unlinked, what is never touched, and what refuses the
+whole wipe.
+"""
 
 from __future__ import annotations
 
@@ -173,9 +175,14 @@ def test_unreadable_files_and_directories_as_their_owner() -> None:
     base = Path(tempfile.mkdtemp())
     try:
         base.chmod(0o777)
-        done = subprocess.run([sys.executable, "-c", script, base], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", script, base], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() == "Wiped(files=1, bytes=6, spared=()) b'\\x00\\x00\\x00\\x00\\x00\\x00' []"
+        assert (
+            done.stdout.strip()
+            == "Wiped(files=1, bytes=6, spared=()) b'\\x00\\x00\\x00\\x00\\x00\\x00' []"
+        )
     finally:
         shutil.rmtree(base)
 
@@ -192,8 +199,9 @@ def test_a_mount_refuses_the_whole_wipe(tmp_path: Path, what: str) -> None:
         "bind of a directory": "mount --bind $1 $1/sub",
         "bind of a file": "mount --bind $1/file $1/point",
     }[what]
-    script = f"{mount} || exit 77; exec $2 -c 'import sys, pathlib; from akiosd.store.wipe import wipe\n" + (
-        'wipe(pathlib.Path(sys.argv[1]))\' "$1"'
+    script = (
+        f"{mount} || exit 77; exec $2 -c 'import sys, pathlib; from akiosd.store.wipe import wipe\n"
+        + ('wipe(pathlib.Path(sys.argv[1]))\' "$1"')
     )
     command = ["unshare", "-m", "sh", "-c", script, "sh", str(target), sys.executable]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -203,7 +211,9 @@ def test_a_mount_refuses_the_whole_wipe(tmp_path: Path, what: str) -> None:
     assert (target / "file").read_bytes() == SECRET
 
 
-def test_a_file_that_cannot_be_overwritten_stays_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_overwritten_stays_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "cage"
     target.mkdir()
     for name in ("bad", "good"):
@@ -226,7 +236,9 @@ def test_a_file_that_cannot_be_overwritten_stays_and_is_named(tmp_path: Path, mo
     assert not target.exists()
 
 
-def test_a_wipe_stopped_anywhere_is_finished_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wipe_stopped_anywhere_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Stop(BaseException):
         pass
 
@@ -269,7 +281,8 @@ NAMES = st.sampled_from(["a", "b", "c"])
     seed=st.integers(0, 1 << 32),
     folders=st.lists(st.lists(NAMES, min_size=1, max_size=3), max_size=5),
     files=st.lists(
-        st.tuples(st.sampled_from(["f", "g", "h", "i"]), st.integers(0, 5), st.integers(0, 9000)), max_size=9
+        st.tuples(st.sampled_from(["f", "g", "h", "i"]), st.integers(0, 5), st.integers(0, 9000)),
+        max_size=9,
     ),
     fast=st.booleans(),
 )
@@ -331,9 +344,13 @@ def test_the_plan(found: list[Found], how: How) -> None:
     assert not how.fast or not overwritten
     assert [s.path for s in steps if s.do == "unlink"] == [f.path for f in found if f.kind != "dir"]
     kinds = [step.do for step in steps]
-    assert kinds == sorted(kinds, key={"overwrite": 0, "unlink": 1, "sync": 2, "remove": 2}.__getitem__)
+    assert kinds == sorted(
+        kinds, key={"overwrite": 0, "unlink": 1, "sync": 2, "remove": 2}.__getitem__
+    )
     for item in found:
-        outside = item.kind == "file" and item.names > sum(other.node == item.node for other in found)
+        outside = item.kind == "file" and item.names > sum(
+            other.node == item.node for other in found
+        )
         assert (item.path in spared) == outside
         if item.kind == "file" and not how.fast and not outside:
             assert item.node in overwritten

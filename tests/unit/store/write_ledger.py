@@ -1,7 +1,9 @@
-"""A small daemon for fault injection: ``python -m tests.unit.store.write_ledger DIR`` writes a ledger in DIR.
+"""A small daemon for fault injection: ``python -m tests.unit.store.write_ledger DIR`` writes a
+ledger in DIR.
 
-It prints ``go`` once it is running and then each index of its cage's log as that becomes durable, publishing now and
-then; it ends by itself, exit code 0, or as the ledger's failure makes it, exit code 3.
+It prints ``go`` once it is running and then each index of its cage's log as that becomes durable,
+publishing now and then; it ends by itself, exit code 0, or as the ledger's failure makes it, exit
+code 3.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ async def write(state: Path) -> None:
         log = LogId(CAGE) if ledger.interrupted else ledger.open_log(CAGE)
         os.write(1, b"go\n")
         for turn in range(12):
-            first = ledger.append_many(log, [encode_entry(Started(ts=turn, pid=n)) for n in range(40)])
+            first = ledger.append_many(
+                log, [encode_entry(Started(ts=turn, pid=n)) for n in range(40)]
+            )
             await ledger.wait_durable(log, first + 39)
             os.write(1, f"{first + 39}\n".encode())
             if turn % 3 == 2:
@@ -40,7 +44,9 @@ async def write(state: Path) -> None:
 
 
 async def fill(state: Path) -> None:
-    """Fill the file system, append until there is no room, make room, go on: prints what happened, in order."""
+    """Fill the file system, append until there is no room, make room, go on: prints what happened,
+    in order.
+    """
     ledger = Ledger.open(state, time.time_ns, os.urandom, segment_bytes=256 << 10)
     full, room = trio.Event(), trio.Event()
     ledger.on_full, ledger.on_room = full.set, room.set

@@ -54,7 +54,9 @@ plans = st.builds(
 
 
 class Decoded:
-    """A reader that shares nothing with the encoder: the layout of native/include/plan.h, by hand."""
+    """A reader that shares nothing with the encoder: the layout of native/include/plan.h, by
+    hand.
+    """
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -89,30 +91,55 @@ class Decoded:
             assert self.data[start + length] == 0, "every string is followed by NUL inside the plan"
             texts.append(self.data[start : start + length])
         return {
-            "kind": kind, "flags": flags, "fd": names[fd] if fd >= 0 else None, "a": texts[0], "b": texts[1],
-            "c": texts[2], "uid": uid, "gid": gid, "u0": u0, "u1": u1, "u2": u2,
-        }  # fmt: skip
+            "kind": kind,
+            "flags": flags,
+            "fd": names[fd] if fd >= 0 else None,
+            "a": texts[0],
+            "b": texts[1],
+            "c": texts[2],
+            "uid": uid,
+            "gid": gid,
+            "u0": u0,
+            "u1": u1,
+            "u2": u2,
+        }
 
 
 @given(plans)
 @settings(max_examples=150, deadline=None)
 def test_what_was_encoded_is_read_back(plan: Plan) -> None:
     found = Decoded(encode(plan))
-    assert (found.command, found.argv, found.env, found.cwd) == (plan.command, plan.argv, plan.env, plan.cwd)
-    assert (found.tty, found.nested_scope, found.op_count) == (int(plan.tty), plan.nested_scope, len(plan.steps))
+    assert (found.command, found.argv, found.env, found.cwd) == (
+        plan.command,
+        plan.argv,
+        plan.env,
+        plan.cwd,
+    )
+    assert (found.tty, found.nested_scope, found.op_count) == (
+        int(plan.tty),
+        plan.nested_scope,
+        len(plan.steps),
+    )
     for number, step in enumerate(plan.steps):
-        want = {name: getattr(step, name) for name in ("flags", "fd", "a", "b", "c", "uid", "gid", "u0", "u1", "u2")}
+        want = {
+            name: getattr(step, name)
+            for name in ("flags", "fd", "a", "b", "c", "uid", "gid", "u0", "u1", "u2")
+        }
         assert found.step(number, plan.fd_names()) == {"kind": form.OPS[step.op], **want}
 
 
 @given(plans)
 @settings(max_examples=50, deadline=None)
 def test_the_last_byte_ends_every_string(plan: Plan) -> None:
-    """The launcher refuses a plan whose last byte is not NUL, so that no string runs out of the mapping."""
+    """The launcher refuses a plan whose last byte is not NUL, so that no string runs out of the
+    mapping.
+    """
     assert encode(plan)[-1] == 0
 
 
-def plan_of(*plan_steps: Step, argv: tuple[bytes, ...] = (), env: tuple[bytes, ...] = (), cwd: bytes = b"/") -> Plan:
+def plan_of(
+    *plan_steps: Step, argv: tuple[bytes, ...] = (), env: tuple[bytes, ...] = (), cwd: bytes = b"/"
+) -> Plan:
     return Plan(steps=plan_steps, command=b"/bin/true", argv=argv, env=env, cwd=cwd)
 
 
@@ -148,9 +175,16 @@ def test_the_empty_string_is_an_argument_and_not_the_end() -> None:
 
 def test_descriptors_are_numbered_in_the_order_of_their_first_use_and_bounded() -> None:
     names = ("slot", "etc", "slot", "netns")
-    assert plan_of(*(Step(op="attach", what="", fd=name) for name in names)).fd_names() == ("slot", "etc", "netns")
+    assert plan_of(*(Step(op="attach", what="", fd=name) for name in names)).fd_names() == (
+        "slot",
+        "etc",
+        "netns",
+    )
     full = [Step(op="attach", what="", fd=f"fd{number}") for number in range(form.MAX_FDS)]
-    assert Decoded(encode(plan_of(*full))).step(form.MAX_FDS - 1, plan_of(*full).fd_names())["fd"] == "fd119"
+    assert (
+        Decoded(encode(plan_of(*full))).step(form.MAX_FDS - 1, plan_of(*full).fd_names())["fd"]
+        == "fd119"
+    )
     with pytest.raises(ValueError, match="120 descriptors"):
         encode(plan_of(*full, Step(op="attach", what="", fd="one more")))
 
@@ -180,10 +214,12 @@ def test_numbers_of_steps_and_messages_are_unique() -> None:
 
 
 def test_a_step_describes_itself() -> None:
-    assert plan_of(Step(op="hostname", what="host name c-1")).describe() == ["hostname: host name c-1"]
+    assert plan_of(Step(op="hostname", what="host name c-1")).describe() == [
+        "hostname: host name c-1"
+    ]
 
 
-# ---- status messages -------------------------------------------------------------------------------
+# ---- status messages -----------------------------------------------------------------------------
 
 
 @given(st.sampled_from(sorted(form.STATUS)), st.integers(-4096, 4096), _U32, _U32)
@@ -194,7 +230,9 @@ def test_a_status_message_is_read_back(kind: str, err: int, step: int, value: in
 
 
 def test_an_exit_carries_the_usage() -> None:
-    message = form.decode_status(struct.pack("<IiIIQQQ", form.STATUS["exited"], 0, 0, 137, 1, 2, 3 << 40))
+    message = form.decode_status(
+        struct.pack("<IiIIQQQ", form.STATUS["exited"], 0, 0, 137, 1, 2, 3 << 40)
+    )
     assert message == form.StatusMessage("exited", value=137, rusage=(1, 2, 3 << 40))
 
 
@@ -208,7 +246,7 @@ def test_bytes_that_are_no_message_are_refused(data: bytes) -> None:
             form.decode_status(data)
 
 
-# ---- the header ------------------------------------------------------------------------------------
+# ---- the header ----------------------------------------------------------------------------------
 
 
 def test_the_header_is_the_generated_one() -> None:
@@ -234,18 +272,26 @@ _FORMATS = {
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_the_compiler_puts_every_field_where_python_does(tmp_path: Path) -> None:
-    lines = ['#include <stddef.h>', '#include <stdio.h>', '#include "plan.h"', "int main(void) {"]
+    lines = ["#include <stddef.h>", "#include <stdio.h>", '#include "plan.h"', "int main(void) {"]
     for name, fields in _LAYOUT.items():
-        lines += [f'printf("{name}.{field} %zu\\n", offsetof(struct {name}, {field}));' for field in fields.split()]
+        lines += [
+            f'printf("{name}.{field} %zu\\n", offsetof(struct {name}, {field}));'
+            for field in fields.split()
+        ]
     lines += [f'printf("{name} %d\\n", AKIOS_OP_{name.upper()});' for name in form.OPS]
     lines += ['printf("exit %zu\\n", offsetof(struct akios_exit, max_rss));', "return 0; }"]
     source, program = tmp_path / "layout.c", tmp_path / "layout"
     source.write_text("\n".join(lines))
-    subprocess.run(["cc", "-std=gnu11", "-Wall", "-Werror", f"-I{INCLUDE}", "-o", program, source], check=True)
+    subprocess.run(
+        ["cc", "-std=gnu11", "-Wall", "-Werror", f"-I{INCLUDE}", "-o", program, source], check=True
+    )
     told = dict(line.split() for line in subprocess.check_output([program], text=True).splitlines())
     want = {"exit": "32", **{name: str(number) for name, number in form.OPS.items()}}
     for name, fields in _LAYOUT.items():
         letters = _FORMATS[name][1:]
         assert len(letters) == len(fields.split())
-        want |= {f"{name}.{field}": str(struct.calcsize("<" + letters[:at])) for at, field in enumerate(fields.split())}
+        want |= {
+            f"{name}.{field}": str(struct.calcsize("<" + letters[:at]))
+            for at, field in enumerate(fields.split())
+        }
     assert told == want

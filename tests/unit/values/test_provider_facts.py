@@ -23,7 +23,9 @@ TABLE = Path("akiosd/values/providers.py")
 
 
 def named(source: str) -> set[str]:
-    """The providers whose name is a whole string of this module; in a longer one it is an example for people."""
+    """The providers whose name is a whole string of this module; in a longer one it is an example
+    for people.
+    """
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
@@ -59,10 +61,16 @@ def test_every_row_has_its_class_and_every_class_its_row() -> None:
 def test_a_row_does_not_contradict_itself(name: str) -> None:
     facts = FACTS[name]
     assert bool(facts.hosts) != bool(facts.local_port), "on the internet, or on this machine"
-    assert (facts.regions is not None) == any("*" in host for host in facts.hosts) == (name in with_regions())
+    assert (
+        (facts.regions is not None)
+        == any("*" in host for host in facts.hosts)
+        == (name in with_regions())
+    )
     assert 0 <= facts.key.optional < len(facts.key.prompts)
     assert (len(facts.key.prompts) == 1) == (facts.key == facts_of("nobody").key)
-    assert facts.needs_key == bool(facts.placeholders), "programs look for the key that the gateway puts on"
+    assert facts.needs_key == bool(facts.placeholders), (
+        "programs look for the key that the gateway puts on"
+    )
     for header in (facts.key_header, *facts.client_headers, *facts.login_headers):
         assert header == header.lower() and header.isascii()
     assert facts.error.header == "" or (facts.error.names and facts.error.other)
@@ -73,7 +81,11 @@ def test_rows_do_not_contradict_each_other() -> None:
     for facts_taken in (
         [host for facts in FACTS.values() for host in facts.hosts],
         [facts.local_port for facts in FACTS.values() if facts.local_port] + [53, *WEB_PORTS],
-        [variable for facts in FACTS.values() for variable in (*facts.placeholders, *facts.other_variables)],
+        [
+            variable
+            for facts in FACTS.values()
+            for variable in (*facts.placeholders, *facts.other_variables)
+        ],
     ):
         assert len(facts_taken) == len(set(facts_taken))
 
@@ -85,6 +97,9 @@ def test_of_a_name_that_is_no_providers_nothing_is_known() -> None:
 
 
 def test_a_call_waits_at_most_half_of_what_its_client_does() -> None:
-    assert {name: patience_seconds(FACTS[name], []) for name in ("openai", "bedrock")} == {"openai": 240, "bedrock": 30}
+    assert {name: patience_seconds(FACTS[name], []) for name in ("openai", "bedrock")} == {
+        "openai": 240,
+        "bedrock": 30,
+    }
     assert patience_seconds(FACTS["openai"], [(b"x-stainless-timeout", b"10")]) == 5
     assert patience_seconds(FACTS["bedrock"], [(b"x-stainless-timeout", b"600")]) == 30

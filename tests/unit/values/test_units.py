@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akiosd.errors import PolicyError
-from akiosd.values.units import GIB, KIB, MIB, NS_PER_S, format_duration, format_size, parse_duration_ns, parse_size
+from akiosd.values.units import (
+    GIB,
+    KIB,
+    MIB,
+    NS_PER_S,
+    format_duration,
+    format_size,
+    parse_duration_ns,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +38,9 @@ def test_a_size(text: str | int, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "M", "-1", "1X", "1 2", "0x10", "1e3", "1M\nx", True, -5, None, "512MM", "nan"])
+@pytest.mark.parametrize(
+    "text", ["", "M", "-1", "1X", "1 2", "0x10", "1e3", "1M\nx", True, -5, None, "512MM", "nan"]
+)
 def test_what_is_no_size_is_refused(text: object) -> None:
     with pytest.raises(PolicyError, match="not a size"):
         parse_size(text)  # type: ignore[arg-type]
@@ -53,7 +64,9 @@ def test_a_duration(text: str | float, ns: int) -> None:
     assert parse_duration_ns(text) == ns
 
 
-@pytest.mark.parametrize("text", ["", "s", "-1", "1y", "1h30m", True, False, None, float("nan"), float("inf"), -1])
+@pytest.mark.parametrize(
+    "text", ["", "s", "-1", "1y", "1h30m", True, False, None, float("nan"), float("inf"), -1]
+)
 def test_what_is_no_duration_is_refused(text: object) -> None:
     with pytest.raises(PolicyError, match="not a duration"):
         parse_duration_ns(text)  # type: ignore[arg-type]
@@ -68,7 +81,14 @@ def test_a_whole_number_is_exact(number: int, unit: str) -> None:
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (KIB, "1 KiB"), (1536, "1.5 KiB"), (512 * MIB, "512 MiB"), (1 << 41, "2.0 TiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (KIB, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (512 * MIB, "512 MiB"),
+        (1 << 41, "2.0 TiB"),
+    ],
 )
 def test_a_size_for_people(size: int, text: str) -> None:
     assert format_size(size) == text

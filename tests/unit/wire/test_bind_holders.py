@@ -1,4 +1,6 @@
-"""A bind of a file names the directory that holds it: what akiosd refuses before it looks at a descriptor."""
+"""A bind of a file names the directory that holds it: what akiosd refuses before it looks at a
+descriptor.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def a_run(*binds: Bind) -> Run:
         ((TREE, Bind(b"/srv/file", 2, holder=3, name=b"a\0b")), 4, False),
     ],
 )
-def test_each_descriptor_has_one_use_and_each_holder_a_name(binds: tuple[Bind, ...], count: int, good: bool) -> None:
+def test_each_descriptor_has_one_use_and_each_holder_a_name(
+    binds: tuple[Bind, ...], count: int, good: bool
+) -> None:
     if good:
         check_request(a_run(*binds), count)
     else:

@@ -1,4 +1,6 @@
-"""Framing: every split of the stream gives the same frames, and no descriptor is lost or given twice."""
+"""Framing: every split of the stream gives the same frames, and no descriptor is lost or given
+twice.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def test_end_inside_a_frame_is_an_error_and_between_frames_is_not() -> None:
     assert cut.close() == [4]
 
 
-reads = st.lists(st.tuples(st.binary(max_size=40), st.integers(0, MAX_FDS + 2), st.booleans()), max_size=12)
+reads = st.lists(
+    st.tuples(st.binary(max_size=40), st.integers(0, MAX_FDS + 2), st.booleans()), max_size=12
+)
 
 
 @given(reads, payloads)
@@ -104,7 +108,9 @@ def test_arbitrary_reads_raise_only_protocol_errors_and_lose_no_descriptor(
 
 
 def test_the_kernel_ends_a_read_with_the_buffer_that_carried_descriptors() -> None:
-    """The rule of the module, against a real socket: frames before, with and after descriptors, read at once."""
+    """The rule of the module, against a real socket: frames before, with and after descriptors,
+    read at once.
+    """
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with left, right:
         left.sendall(encode_frame(b"before"))

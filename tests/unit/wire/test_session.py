@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 
 from akiosd.errors import ProtocolError
 from akiosd.wire.frame import encode_frame
-from akiosd.wire.messages import Bind, Doctor, Ended, Error, Gap, Hello, List, Ok, Run, Started, Subscribe
+from akiosd.wire.messages import (
+    Bind,
+    Doctor,
+    Ended,
+    Error,
+    Gap,
+    Hello,
+    List,
+    Ok,
+    Run,
+    Started,
+    Subscribe,
+)
 from akiosd.wire.session import MAX_OPEN_REQUESTS, ClientSession, EventsRequest, ServerSession
 
 
@@ -25,7 +37,12 @@ def greeted() -> tuple[ClientSession, ServerSession]:
 def test_a_run_from_hello_to_end() -> None:
     client, server = greeted()
     assert (client.peer_software, server.peer_software) == ("daemon", "test")
-    run = Run(id=client.next_id(), argv=(b"ls", b"\xff\n"), env={b"A": b"\xfe"}, binds=(Bind(b"/venv", 1),))
+    run = Run(
+        id=client.next_id(),
+        argv=(b"ls", b"\xff\n"),
+        env={b"A": b"\xfe"},
+        binds=(Bind(b"/venv", 1),),
+    )
     received = server.receive(client.send(run, [5, 6]), [15, 16])
     assert received[0].message == run
     assert received[0].fds == [15, 16]
@@ -33,7 +50,9 @@ def test_a_run_from_hello_to_end() -> None:
     started = client.receive(server.send(Started(id=1, cage="c-1"), [7, 8, 9]), [17, 18, 19])
     assert started[0].fds == [17, 18, 19]
     assert server.open_requests == client.open_requests == {1}
-    assert client.receive(server.send(Ended(id=1, exit_code=3)))[0].message == Ended(id=1, exit_code=3)
+    assert client.receive(server.send(Ended(id=1, exit_code=3)))[0].message == Ended(
+        id=1, exit_code=3
+    )
     assert server.open_requests == client.open_requests == set()
 
 
@@ -101,8 +120,12 @@ nested = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=5) | few,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(few, inner, max_size=3),
 )
-names = st.sampled_from(["m", "id", "argv", "env", "policy", "binds", "cage", "cursors", "protocol"])
-tags = st.sampled_from(["hello", "run", "signal", "list", "subscribe", "started", "error", "records"])
+names = st.sampled_from(
+    ["m", "id", "argv", "env", "policy", "binds", "cage", "cursors", "protocol"]
+)
+tags = st.sampled_from(
+    ["hello", "run", "signal", "list", "subscribe", "started", "error", "records"]
+)
 near_messages = st.dictionaries(names, tags | nested, max_size=5).map(msgspec.msgpack.encode)
 frames = st.one_of(
     st.binary(max_size=60),
@@ -117,7 +140,11 @@ reads = st.lists(st.tuples(joined, st.integers(0, 3)), max_size=6)
 def test_hostile_bytes_raise_only_protocol_errors_and_leak_nothing(
     side: str, hello: bool, hostile: list[tuple[bytes, int]]
 ) -> None:
-    session = {"server": ServerSession(), "events": ServerSession(EventsRequest), "client": ClientSession()}[side]
+    session = {
+        "server": ServerSession(),
+        "events": ServerSession(EventsRequest),
+        "client": ClientSession(),
+    }[side]
     if hello:
         session.receive(encode_frame(msgspec.msgpack.encode(Hello())))
     given_fds: list[int] = []
@@ -134,7 +161,9 @@ def test_hostile_bytes_raise_only_protocol_errors_and_leak_nothing(
     assert sorted(got + session.close()) == given_fds
 
 
-@pytest.mark.parametrize("opening", [b"\x91", b"\x81\xa1x", b"\x81\xa6policy", b"\x82\xa1m\xa3run\xa3env\x81"])
+@pytest.mark.parametrize(
+    "opening", [b"\x91", b"\x81\xa1x", b"\x81\xa6policy", b"\x82\xa1m\xa3run\xa3env\x81"]
+)
 def test_deep_nesting_is_a_protocol_error(opening: bytes) -> None:
     _client, server = greeted()
     with pytest.raises(ProtocolError):

@@ -24,14 +24,18 @@ from akiosd.gateway.llm.providers.base import (
     route,
     text,
     tier,
-)  # fmt: skip
+)
 from akiosd.gateway.redaction.strict_json import integer
 from akiosd.values.denial import Denial
 from akiosd.values.spend import Tokens
 
 _CLIENT_TOOLS = ("custom", "bash_", "text_editor_", "computer_", "memory_", "browser_toolset_")
 """Beginnings of the types of tools that the agent runs; all others run at the provider."""
-_BLOCK_START, _BLOCK_DELTA, _BLOCK_STOP = "content_block_start", "content_block_delta", "content_block_stop"
+_BLOCK_START, _BLOCK_DELTA, _BLOCK_STOP = (
+    "content_block_start",
+    "content_block_delta",
+    "content_block_stop",
+)
 _TEXTS = {"text_delta": "text", "input_json_delta": "partial_json"}
 _SIGNED = {"thinking_delta": "thinking", "signature_delta": "signature"}
 
@@ -65,7 +69,9 @@ class Messages(Operation):
         return tier(body, "service_tier", ("auto", "standard_only"))
 
     def refers(self, body: Json) -> bool:
-        return super().refers({key: value for key, value in body.items() if key != "context_management"})
+        return super().refers(
+            {key: value for key, value in body.items() if key != "context_management"}
+        )
 
     def output(self, body: Json) -> int:
         return limit_of(body.get("max_tokens"))
@@ -84,12 +90,18 @@ class Messages(Operation):
         return found if isinstance(found, dict) else None
 
     def count(self, usage: Json) -> Tokens:
-        read, write = integer(usage.get("cache_read_input_tokens")), integer(usage.get("cache_creation_input_tokens"))
+        read, write = (
+            integer(usage.get("cache_read_input_tokens")),
+            integer(usage.get("cache_creation_input_tokens")),
+        )
         hour = integer(mapping(usage.get("cache_creation")).get("ephemeral_1h_input_tokens"))
         return Tokens(
-            input=integer(usage.get("input_tokens")) + read + write, output=integer(usage.get("output_tokens")),
-            cache_read=read, cache_write=write, cache_write_1h=min(hour, write),
-        )  # fmt: skip
+            input=integer(usage.get("input_tokens")) + read + write,
+            output=integer(usage.get("output_tokens")),
+            cache_read=read,
+            cache_write=write,
+            cache_write_1h=min(hour, write),
+        )
 
     def is_last(self, event: Json) -> bool:
         """A stream begins with the usage of its input."""
@@ -105,7 +117,12 @@ class Messages(Operation):
             delta = mapping(event.get("delta"))
             name = text(delta.get("type"))
             if name in _TEXTS and isinstance(delta.get(_TEXTS[name]), str):
-                yield Piece((at, name), delta, _TEXTS[name], "arguments" if name == "input_json_delta" else "text")
+                yield Piece(
+                    (at, name),
+                    delta,
+                    _TEXTS[name],
+                    "arguments" if name == "input_json_delta" else "text",
+                )
             elif name in _SIGNED and isinstance(delta.get(_SIGNED[name]), str):
                 yield Piece((at, name), delta, _SIGNED[name], "signed")
         elif event.get("type") == _BLOCK_START:
@@ -136,7 +153,9 @@ class Messages(Operation):
 
 
 def _added_tools(body: Json) -> Iterator[Json]:
-    """Tools that come in the middle of a conversation, as they are defined there; those that refer to one are not."""
+    """Tools that come in the middle of a conversation, as they are defined there; those that refer
+    to one are not.
+    """
     for message in items(body.get("messages")):
         for block in items(message.get("content")):
             tool = mapping(block.get("tool"))
@@ -154,7 +173,9 @@ class Anthropic(Provider):
     )  # fmt: skip
 
     def login(self, headers: Headers) -> str:
-        """API keys come in ``x-api-key``; what comes as a bearer is a log-in, unless it is our placeholder."""
+        """API keys come in ``x-api-key``; what comes as a bearer is a log-in, unless it is our
+        placeholder.
+        """
         for name, value in headers:
             if name == b"authorization" and PLACEHOLDER not in value.lower():
                 return oauth(headers) or "a bearer token"

@@ -1,7 +1,9 @@
-"""The shape of a provider: what the gateway must know of its API, as functions over parsed JSON.  Pure.
+"""The shape of a provider: what the gateway must know of its API, as functions over parsed JSON.
+Pure.
 
-A *route* is a method and a path; it leads to an *operation*, one kind of request.  Operations hold no state: what a
-stream gathers is kept by the caller.  A provider that is not described here does not exist for a cage.
+A *route* is a method and a path; it leads to an *operation*, one kind of request.  Operations hold
+no state: what a stream gathers is kept by the caller.  A provider that is not described here does
+not exist for a cage.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ PLACEHOLDER = b"akios"
 
 
 class Piece(NamedTuple):
-    """``owner[key]`` is the next part of a text that goes on in other events, told apart by ``channel``.
+    """``owner[key]`` is the next part of a text that goes on in other events, told apart by
+    ``channel``.
 
     ``signed``: it belongs to what the provider signed, and stays as it is.
     """
@@ -45,9 +48,11 @@ class ToolCall(NamedTuple):
 
 
 class Operation:
-    """One kind of request.  ``kind``: ``call`` is paid, ``free`` is redacted only, ``read`` has no body.
+    """One kind of request.  ``kind``: ``call`` is paid, ``free`` is redacted only, ``read`` has no
+    body.
 
-    ``fields`` are the top-level names that may be sent; empty: any.  ``image_tokens`` is the most an image costs.
+    ``fields`` are the top-level names that may be sent; empty: any.  ``image_tokens`` is the most
+    an image costs.
     """
 
     kind: Literal["call", "free", "read"] = "call"
@@ -56,7 +61,9 @@ class Operation:
     has_output = True
     counts_along = False
     """Every event of a stream says what was used so far."""
-    volatile: frozenset[str] = frozenset({"metadata", "user", "stream", "stream_options", "prompt_cache_key"})
+    volatile: frozenset[str] = frozenset(
+        {"metadata", "user", "stream", "stream_options", "prompt_cache_key"}
+    )
     """Fields that do not change what a request means."""
 
     def model(self, body: Json, named: str) -> str:
@@ -71,7 +78,9 @@ class Operation:
         return "sse" if body.get("stream") is True else ""
 
     def leave_out(self, body: Json) -> tuple[str, ...]:
-        """Take out tools of the provider's that a client offers unasked beside its own; their types."""
+        """Take out tools of the provider's that a client offers unasked beside its own; their
+        types.
+        """
         return ()
 
     def refuse(self, body: Json) -> Denial | None:
@@ -84,7 +93,9 @@ class Operation:
 
     def refers(self, body: Json) -> bool:
         """Whether something beyond the body is read: the whole context window is reserved then."""
-        return any(refers(value) for name, value in body.items() if name not in SCHEMAS) or refers_top(body)
+        return any(
+            refers(value) for name, value in body.items() if name not in SCHEMAS
+        ) or refers_top(body)
 
     def output(self, body: Json) -> int:
         """Output tokens asked for by one choice; 0: not said."""
@@ -99,7 +110,9 @@ class Operation:
     def set_output(self, body: Json, tokens: int) -> None: ...
 
     def prepare(self, body: Json) -> bool:
-        """Ask for what metering needs; whether something was added that has to be taken out of the reply."""
+        """Ask for what metering needs; whether something was added that has to be taken out of the
+        reply.
+        """
         return False
 
     def encode(self, body: Json) -> None:
@@ -107,9 +120,13 @@ class Operation:
 
     def pricing(self, body: Json) -> dict[str, str]:
         """Fields that decide which of a model's prices holds."""
-        return {name: value for name in ("service_tier", "speed") if isinstance(value := body.get(name), str)}
+        return {
+            name: value
+            for name in ("service_tier", "speed")
+            if isinstance(value := body.get(name), str)
+        }
 
-    # ---- the reply --------------------------------------------------------------------------------
+    # ---- the reply -------------------------------------------------------------------------------
 
     def open(self, event: Any, kind: str) -> Any:
         """The JSON of interest within a frame's; ``kind`` is the frame's."""
@@ -125,7 +142,9 @@ class Operation:
         return found if isinstance(found, dict) else None
 
     def is_last(self, event: Json) -> bool:
-        """Whether the usage in this reply or event is of the whole answer: none comes after it that says more."""
+        """Whether the usage in this reply or event is of the whole answer: none comes after it that
+        says more.
+        """
         return True
 
     def count(self, usage: Json) -> Tokens:
@@ -133,7 +152,9 @@ class Operation:
         return Tokens()
 
     def served(self, reply: Json) -> dict[str, str]:
-        """What a reply or an event says of the fields in :meth:`pricing`: the tier that served is the one paid for."""
+        """What a reply or an event says of the fields in :meth:`pricing`: the tier that served is
+        the one paid for.
+        """
         return {}
 
     def pieces(self, event: Json, kind: str) -> Iterator[Piece]:
@@ -148,7 +169,8 @@ class Operation:
         raise NotImplementedError
 
     def number(self, event: Json, place: Json, added: int) -> bool:
-        """Where events are numbered: ``event`` stands at ``place``, behind ``added`` events of ours.
+        """Where events are numbered: ``event`` stands at ``place``, behind ``added`` events of
+        ours.
 
         Whether it had to be changed.
         """
@@ -163,7 +185,9 @@ class Operation:
 
     def failed(self, event: Json, kind: str) -> bool:
         """Whether an event says that the answer broke off."""
-        return kind == "error" or event.get("type") == "error" or isinstance(event.get("error"), dict)
+        return (
+            kind == "error" or event.get("type") == "error" or isinstance(event.get("error"), dict)
+        )
 
 
 class Read(Operation):
@@ -225,16 +249,24 @@ class Provider:
         return [*request.headers, (self.facts.key_header, self.facts.key_prefix + key)]
 
 
-def route(method: str, pattern: str, operation: Operation) -> tuple[str, re.Pattern[str], Operation]:
+def route(
+    method: str, pattern: str, operation: Operation
+) -> tuple[str, re.Pattern[str], Operation]:
     return method, re.compile(pattern), operation
 
 
-_LOGIN_HEADERS = {header: words for facts in FACTS.values() for header, words in facts.login_headers.items()}
-_LOGIN_TOKENS = {token: words for facts in FACTS.values() for token, words in facts.login_tokens.items()}
+_LOGIN_HEADERS = {
+    header: words for facts in FACTS.values() for header, words in facts.login_headers.items()
+}
+_LOGIN_TOKENS = {
+    token: words for facts in FACTS.values() for token, words in facts.login_tokens.items()
+}
 
 
 def oauth(headers: Headers) -> str:
-    """A log-in is told from a key by its form: JWTs, and the beginnings that the vendors give to access tokens."""
+    """A log-in is told from a key by its form: JWTs, and the beginnings that the vendors give to
+    access tokens.
+    """
     for name, value in headers:
         bearer = value.removeprefix(b"Bearer ").strip()
         if name in _LOGIN_HEADERS:
@@ -249,7 +281,7 @@ def oauth(headers: Headers) -> str:
     return ""
 
 
-# ---- what several providers share ---------------------------------------------------------------------
+# ---- what several providers share ----------------------------------------------------------------
 
 
 def text(value: Any) -> str:
@@ -266,14 +298,24 @@ def items(value: Any) -> list[Json]:
 
 
 def limit_of(value: Any) -> int:
-    """A token limit as written; a fraction or an absurd number is no limit that can be trusted: 0."""
+    """A token limit as written; a fraction or an absurd number is no limit that can be trusted:
+    0.
+    """
     if isinstance(value, Number):
         return 0
     return integer(value)
 
 
 SCHEMAS = frozenset(
-    {"tools", "functions", "response_format", "text", "toolConfig", "generationConfig", "output_config"}
+    {
+        "tools",
+        "functions",
+        "response_format",
+        "text",
+        "toolConfig",
+        "generationConfig",
+        "output_config",
+    }
 )
 """Fields that describe shapes: a property called ``file_id`` in them refers to nothing."""
 _REFERENCES = frozenset({
@@ -289,7 +331,9 @@ def refers_top(body: Json) -> bool:
 
 
 def refers(value: Any) -> bool:
-    """Whether a value points to something that is not in the request: files, URLs of images, stored items."""
+    """Whether a value points to something that is not in the request: files, URLs of images, stored
+    items.
+    """
     waiting = [value]
     while waiting:
         item = waiting.pop()
@@ -299,7 +343,11 @@ def refers(value: Any) -> bool:
             if _reference(item):
                 return True
             skip = ("input",) if item.get("type") == "tool_use" else ()
-            waiting += [inner for name, inner in item.items() if name not in skip and isinstance(inner, dict | list)]
+            waiting += [
+                inner
+                for name, inner in item.items()
+                if name not in skip and isinstance(inner, dict | list)
+            ]
     return False
 
 
@@ -311,7 +359,9 @@ def _reference(item: Json) -> bool:
     for name in _URLS:
         url = item.get(name)
         url = url.get("url") if isinstance(url, dict) else url
-        if isinstance(url, str) and (":" in url[:16] if name == "input_audio" else not url.startswith("data:")):
+        if isinstance(url, str) and (
+            ":" in url[:16] if name == "input_audio" else not url.startswith("data:")
+        ):
             return True
     return False
 
@@ -320,16 +370,24 @@ def unknown_field(operation: Operation, body: Json) -> Denial | None:
     """What a later version of an API may charge for is not passed by an older gateway."""
     if not operation.fields:
         return None
-    unknown = sorted(name for name, value in body.items() if name not in operation.fields and value is not None)
+    unknown = sorted(
+        name for name, value in body.items() if name not in operation.fields and value is not None
+    )
     if not unknown:
         return None
-    return Denial("llm.fields", f"the field {unknown[0][:60]!r} is not known to AKIOS, so what it costs is not either",
-                  "leave it out, or update AKIOS")  # fmt: skip
+    return Denial(
+        "llm.fields",
+        f"the field {unknown[0][:60]!r} is not known to AKIOS, so what it costs is not either",
+        "leave it out, or update AKIOS",
+    )
 
 
 def hosted(kind: str) -> Denial:
-    return Denial("llm.hosted_tools", f"the provider itself would run {kind[:60]!r}, outside the cage and its budget",
-                  "give the model tools that the agent runs")  # fmt: skip
+    return Denial(
+        "llm.hosted_tools",
+        f"the provider itself would run {kind[:60]!r}, outside the cage and its budget",
+        "give the model tools that the agent runs",
+    )
 
 
 def tier(body: Json, name: str, known: Iterable[str]) -> Denial | None:
@@ -341,4 +399,6 @@ def tier(body: Json, name: str, known: Iterable[str]) -> Denial | None:
 
 
 def priced_apart(what: str) -> Denial:
-    return Denial("llm.unpriced", f"{what} is charged at a price that is not counted", "leave it out")
+    return Denial(
+        "llm.unpriced", f"{what} is charged at a price that is not counted", "leave it out"
+    )

@@ -1,7 +1,7 @@
 """Amazon Bedrock's runtime: Converse, and InvokeModel for Anthropic's models.
 
-Source: docs.aws.amazon.com/bedrock/latest/APIReference.  Streams are event-stream frames; those of InvokeModel hold
-the vendor's event in base64.
+Source: docs.aws.amazon.com/bedrock/latest/APIReference.  Streams are event-stream frames; those of
+InvokeModel hold the vendor's event in base64.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from akiosd.gateway.llm.providers.base import (
     priced_apart,
     route,
     text,
-)  # fmt: skip
+)
 from akiosd.gateway.redaction.strict_json import BadJsonError, dump, integer, parse
 from akiosd.values.denial import BAD_REQUEST, Denial
 from akiosd.values.spend import Tokens
@@ -67,7 +67,9 @@ class Converse(Operation):
         for name in more:
             if name not in _MODEL_FIELDS:
                 return Denial(
-                    "llm.fields", f"the model's own field {name[:60]!r} is not known to AKIOS", "leave it out"
+                    "llm.fields",
+                    f"the model's own field {name[:60]!r} is not known to AKIOS",
+                    "leave it out",
                 )
         if body.get("guardrailConfig") or body.get("promptVariables"):
             return priced_apart("a guardrail or a stored prompt")
@@ -94,14 +96,22 @@ class Converse(Operation):
         return 1
 
     def count(self, usage: Json) -> Tokens:
-        read, write = integer(usage.get("cacheReadInputTokens")), integer(usage.get("cacheWriteInputTokens"))
+        read, write = (
+            integer(usage.get("cacheReadInputTokens")),
+            integer(usage.get("cacheWriteInputTokens")),
+        )
         hour = sum(
-            integer(part.get("inputTokens")) for part in items(usage.get("cacheDetails")) if part.get("ttl") == "1h"
+            integer(part.get("inputTokens"))
+            for part in items(usage.get("cacheDetails"))
+            if part.get("ttl") == "1h"
         )
         return Tokens(
-            input=integer(usage.get("inputTokens")) + read + write, output=integer(usage.get("outputTokens")),
-            cache_read=read, cache_write=write, cache_write_1h=min(hour, write),
-        )  # fmt: skip
+            input=integer(usage.get("inputTokens")) + read + write,
+            output=integer(usage.get("outputTokens")),
+            cache_read=read,
+            cache_write=write,
+            cache_write_1h=min(hour, write),
+        )
 
     def pieces(self, event: Json, kind: str) -> Iterator[Piece]:
         if kind != "contentBlockDelta":
@@ -123,14 +133,21 @@ class Converse(Operation):
 
     def remainder(self, event: Json, kind: str, piece: Piece, rest: str) -> Json:
         at, name = piece.channel
-        return {"contentBlockIndex": at, "delta": {"toolUse": {"input": rest}} if name == "tool" else {"text": rest}}
+        return {
+            "contentBlockIndex": at,
+            "delta": {"toolUse": {"input": rest}} if name == "tool" else {"text": rest},
+        }
 
     def tools(self, event: Json, kind: str) -> Iterator[ToolCall]:
         at = integer(event.get("contentBlockIndex"))
         if kind == "contentBlockStart":
-            yield ToolCall((at,), text(mapping(mapping(event.get("start")).get("toolUse")).get("name")), "")
+            yield ToolCall(
+                (at,), text(mapping(mapping(event.get("start")).get("toolUse")).get("name")), ""
+            )
         elif kind == "contentBlockDelta":
-            yield ToolCall((at,), "", text(mapping(mapping(event.get("delta")).get("toolUse")).get("input")))
+            yield ToolCall(
+                (at,), "", text(mapping(mapping(event.get("delta")).get("toolUse")).get("input"))
+            )
         message = mapping(mapping(event.get("output")).get("message"))
         for number, block in enumerate(items(message.get("content"))):
             use = block.get("toolUse")
@@ -159,7 +176,9 @@ class Invoke(Messages):
     def refuse(self, body: Json) -> Denial | None:
         if "anthropic_version" not in body:
             return Denial(
-                "llm.fields", "InvokeModel is known for Anthropic's models only", "use Converse for this model"
+                "llm.fields",
+                "InvokeModel is known for Anthropic's models only",
+                "use Converse for this model",
             )
         return super().refuse(body)
 
@@ -175,13 +194,19 @@ class Invoke(Messages):
         if "bytes" not in mapping(event):
             return inner
         # The padding hides the length of what was there before.
-        return {**{k: v for k, v in event.items() if k != "p"}, "bytes": base64.b64encode(dump(inner)).decode()}
+        return {
+            **{k: v for k, v in event.items() if k != "p"},
+            "bytes": base64.b64encode(dump(inner)).decode(),
+        }
 
     def usage(self, reply: Json) -> Json | None:
         found = super().usage(reply)
         metrics = reply.get("amazon-bedrock-invocationMetrics")
         if found is None and isinstance(metrics, dict):
-            return {"output_tokens": metrics.get("outputTokenCount"), "input_tokens": metrics.get("inputTokenCount")}
+            return {
+                "output_tokens": metrics.get("outputTokenCount"),
+                "input_tokens": metrics.get("inputTokenCount"),
+            }
         return found
 
     def failed(self, event: Json, kind: str) -> bool:
@@ -227,7 +252,9 @@ class Bedrock(Provider):
         return oauth([(name, value) for name, value in headers if not value.startswith(b"AWS4-")])
 
     def sign(self, key: bytes, request: Outgoing) -> Headers:
-        """``key``: access key id, secret key and session token in lines; one line is a Bedrock API key (a bearer)."""
+        """``key``: access key id, secret key and session token in lines; one line is a Bedrock API
+        key (a bearer).
+        """
         lines = key.decode("ascii", "replace").split("\n")
         if len(lines) == 1:
             return super().sign(key, request)

@@ -30,7 +30,7 @@ from akiosd.gateway.llm.providers.base import (
     route,
     text,
     tier,
-)  # fmt: skip
+)
 from akiosd.gateway.redaction.strict_json import integer
 from akiosd.values.denial import Denial
 from akiosd.values.spend import Tokens
@@ -65,7 +65,11 @@ class Google(Operation):
         try:
             better = camel(body)
         except ValueError as error:
-            return Denial("llm.fields", f"the field {str(error)[:60]!r} stands there in two spellings", "leave one out")
+            return Denial(
+                "llm.fields",
+                f"the field {str(error)[:60]!r} stands there in two spellings",
+                "leave one out",
+            )
         body.clear()
         body.update(better)
         return None
@@ -76,15 +80,25 @@ class Google(Operation):
 
     def count(self, usage: Json) -> Tokens:
         thoughts = integer(usage.get("thoughtsTokenCount"))
-        sound = sum(integer(d.get("tokenCount")) for d in items(usage.get("promptTokensDetails"))
-                    if d.get("modality") == "AUDIO")  # fmt: skip
-        spoken = sum(integer(d.get("tokenCount")) for d in items(usage.get("candidatesTokensDetails"))
-                     if d.get("modality") == "AUDIO")  # fmt: skip
+        sound = sum(
+            integer(d.get("tokenCount"))
+            for d in items(usage.get("promptTokensDetails"))
+            if d.get("modality") == "AUDIO"
+        )
+        spoken = sum(
+            integer(d.get("tokenCount"))
+            for d in items(usage.get("candidatesTokensDetails"))
+            if d.get("modality") == "AUDIO"
+        )
         return Tokens(
-            input=integer(usage.get("promptTokenCount")) + integer(usage.get("toolUsePromptTokenCount")),
-            output=integer(usage.get("candidatesTokenCount")) + thoughts, reasoning=thoughts,
-            cache_read=integer(usage.get("cachedContentTokenCount")), input_audio=sound, output_audio=spoken,
-        )  # fmt: skip
+            input=integer(usage.get("promptTokenCount"))
+            + integer(usage.get("toolUsePromptTokenCount")),
+            output=integer(usage.get("candidatesTokenCount")) + thoughts,
+            reasoning=thoughts,
+            cache_read=integer(usage.get("cachedContentTokenCount")),
+            input_audio=sound,
+            output_audio=spoken,
+        )
 
 
 class Generate(Google):
@@ -112,9 +126,13 @@ class Generate(Google):
         if settings.get("routingConfig") or settings.get("modelSelectionConfig"):
             return priced_apart("another model than the one that is named")
         kinds = settings.get("responseModalities")
-        if kinds is not None and (not isinstance(kinds, list) or any(text(k).upper() != "TEXT" for k in kinds)):
+        if kinds is not None and (
+            not isinstance(kinds, list) or any(text(k).upper() != "TEXT" for k in kinds)
+        ):
             return priced_apart("an answer that is not text")
-        return tier(body, "serviceTier", ("standard", "flex", "unspecified", "service_tier_unspecified"))
+        return tier(
+            body, "serviceTier", ("standard", "flex", "unspecified", "service_tier_unspecified")
+        )
 
     def pricing(self, body: Json) -> dict[str, str]:
         asked = text(body.get("serviceTier")).lower()
@@ -141,7 +159,9 @@ class Generate(Google):
     def pieces(self, event: Json, kind: str) -> Iterator[Piece]:
         for at, part in self._parts(event):
             if isinstance(part.get("text"), str):
-                yield Piece((at, "thought" if part.get("thought") is True else "text"), part, "text")
+                yield Piece(
+                    (at, "thought" if part.get("thought") is True else "text"), part, "text"
+                )
 
     def _parts(self, event: Json) -> Iterator[tuple[int, Json]]:
         for candidate in items(event.get("candidates")):
@@ -150,22 +170,37 @@ class Generate(Google):
                 yield at, part
 
     def closes(self, event: Json, kind: str) -> Iterable[Channel]:
-        ended = [(integer(c.get("index")),) for c in items(event.get("candidates")) if c.get("finishReason")]
+        ended = [
+            (integer(c.get("index")),)
+            for c in items(event.get("candidates"))
+            if c.get("finishReason")
+        ]
         broken = [(at, "text") for at, part in self._parts(event) if "text" not in part]
-        spoken = [(at, "thought") for at, part in self._parts(event) if "text" in part and not part.get("thought")]
+        spoken = [
+            (at, "thought")
+            for at, part in self._parts(event)
+            if "text" in part and not part.get("thought")
+        ]
         return [*ended, *broken, *spoken]
 
     def remainder(self, event: Json, kind: str, piece: Piece, rest: str) -> Json:
         at, name = piece.channel
         part: Json = {"text": rest, "thought": True} if name == "thought" else {"text": rest}
-        kept = {key: value for key, value in event.items() if key not in ("candidates", "usageMetadata")}
-        return {"candidates": [{"index": at, "content": {"role": "model", "parts": [part]}}], **kept}
+        kept = {
+            key: value for key, value in event.items() if key not in ("candidates", "usageMetadata")
+        }
+        return {
+            "candidates": [{"index": at, "content": {"role": "model", "parts": [part]}}],
+            **kept,
+        }
 
     def tools(self, event: Json, kind: str) -> Iterator[ToolCall]:
         for number, (at, part) in enumerate(self._parts(event)):
             call = part.get("functionCall")
             if isinstance(call, dict):
-                yield ToolCall((at, number, text(call.get("id"))), text(call.get("name")), call.get("args"))
+                yield ToolCall(
+                    (at, number, text(call.get("id"))), text(call.get("name")), call.get("args")
+                )
 
 
 class StreamGenerate(Generate):
@@ -174,7 +209,10 @@ class StreamGenerate(Generate):
 
     def is_last(self, event: Json) -> bool:
         candidates = items(event.get("candidates"))
-        return any(candidate.get("finishReason") for candidate in candidates) or "promptFeedback" in event
+        return (
+            any(candidate.get("finishReason") for candidate in candidates)
+            or "promptFeedback" in event
+        )
 
 
 class Embed(Google):

@@ -23,7 +23,9 @@ class MistralChat(Chat):
     image_tokens = 8_192
 
     def prepare(self, body: Json) -> bool:
-        """Usage comes in the last chunk without being asked for; the field to ask is not known there."""
+        """Usage comes in the last chunk without being asked for; the field to ask is not known
+        there.
+        """
         return False
 
     def refers(self, body: Json) -> bool:

@@ -1,4 +1,6 @@
-"""Ollama on this host: chat, generate, embeddings; nothing that changes its models.  Source: docs.ollama.com/api."""
+"""Ollama on this host: chat, generate, embeddings; nothing that changes its models.  Source:
+docs.ollama.com/api.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from akiosd.gateway.llm.providers.base import (
     mapping,
     route,
     text,
-)  # fmt: skip
+)
 from akiosd.gateway.llm.providers.openai import Chat, Embeddings
 from akiosd.gateway.llm.providers.responses import Responses
 from akiosd.gateway.redaction.strict_json import integer
@@ -49,7 +51,9 @@ class OllamaChat(Operation):
         return reply if "prompt_eval_count" in reply or "eval_count" in reply else None
 
     def count(self, usage: Json) -> Tokens:
-        return Tokens(input=integer(usage.get("prompt_eval_count")), output=integer(usage.get("eval_count")))
+        return Tokens(
+            input=integer(usage.get("prompt_eval_count")), output=integer(usage.get("eval_count"))
+        )
 
     def pieces(self, event: Json, kind: str) -> Iterator[Piece]:
         for owner, names in (
@@ -67,7 +71,11 @@ class OllamaChat(Operation):
         kept = {key: value for key, value in event.items() if key in ("model", "created_at")}
         name = str(piece.channel[1])
         if "message" in event:
-            return {**kept, "message": {"role": "assistant", "content": "", name: rest}, "done": False}
+            return {
+                **kept,
+                "message": {"role": "assistant", "content": "", name: rest},
+                "done": False,
+            }
         return {**kept, "response": "", name: rest, "done": False}
 
     def tools(self, event: Json, kind: str) -> Iterator[ToolCall]:

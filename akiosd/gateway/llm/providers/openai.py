@@ -1,4 +1,6 @@
-"""OpenAI: chat completions, responses, embeddings.  Source: platform.openai.com/docs/api-reference."""
+"""OpenAI: chat completions, responses, embeddings.  Source:
+platform.openai.com/docs/api-reference.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,14 @@ from akiosd.gateway.llm.providers.base import (
     route,
     text,
     tier,
-)  # fmt: skip
-from akiosd.gateway.llm.providers.responses import TIERS, Compact, InputTokens, Responses, keeps_long
+)
+from akiosd.gateway.llm.providers.responses import (
+    TIERS,
+    Compact,
+    InputTokens,
+    Responses,
+    keeps_long,
+)
 from akiosd.gateway.redaction.strict_json import integer
 from akiosd.values.denial import Denial
 from akiosd.values.spend import Tokens
@@ -47,7 +55,8 @@ class Chat(Operation):
     tiers = TIERS
 
     def normalise(self, body: Json) -> Denial | None:
-        # Under two names the smaller limit holds, for both: lowering it then only ever makes the body shorter.
+        # Under two names the smaller limit holds, for both: lowering it then only ever makes the
+        # body shorter.
         said = [limit for name in self.limits if (limit := limit_of(body.get(name)))]
         if said:
             body.update({name: min(said) for name in self.limits if body.get(name) is not None})
@@ -61,12 +70,18 @@ class Chat(Operation):
         if body.get("web_search_options") is not None or "-search" in text(body.get("model")):
             return hosted("web_search")
         if body.get("background"):
-            return Denial("llm.background", "a background job goes on when nobody counts", "ask for the answer itself")
+            return Denial(
+                "llm.background",
+                "a background job goes on when nobody counts",
+                "ask for the answer itself",
+            )
         return tier(body, "service_tier", self.tiers) or keeps_long(body)
 
     def refers(self, body: Json) -> bool:
         # An earlier answer in sound is named by its id.
-        said = any(mapping(message.get("audio")).get("id") for message in items(body.get("messages")))
+        said = any(
+            mapping(message.get("audio")).get("id") for message in items(body.get("messages"))
+        )
         return said or super().refers(body)
 
     def output(self, body: Json) -> int:
@@ -78,23 +93,35 @@ class Chat(Operation):
             body[name] = tokens
 
     def prepare(self, body: Json) -> bool:
-        if body.get("stream") is not True or mapping(body.get("stream_options")).get("include_usage") is True:
+        if (
+            body.get("stream") is not True
+            or mapping(body.get("stream_options")).get("include_usage") is True
+        ):
             return False
         body["stream_options"] = {**mapping(body.get("stream_options")), "include_usage": True}
         return True
 
     def count(self, usage: Json) -> Tokens:
-        asked, given = mapping(usage.get("prompt_tokens_details")), mapping(usage.get("completion_tokens_details"))
+        asked, given = (
+            mapping(usage.get("prompt_tokens_details")),
+            mapping(usage.get("completion_tokens_details")),
+        )
         return Tokens(
-            input=integer(usage.get("prompt_tokens")), output=integer(usage.get("completion_tokens")),
-            cache_read=integer(asked.get("cached_tokens")), cache_write=integer(asked.get("cache_write_tokens")),
+            input=integer(usage.get("prompt_tokens")),
+            output=integer(usage.get("completion_tokens")),
+            cache_read=integer(asked.get("cached_tokens")),
+            cache_write=integer(asked.get("cache_write_tokens")),
             reasoning=integer(given.get("reasoning_tokens")),
-            input_audio=integer(asked.get("audio_tokens")), output_audio=integer(given.get("audio_tokens")),
-        )  # fmt: skip
+            input_audio=integer(asked.get("audio_tokens")),
+            output_audio=integer(given.get("audio_tokens")),
+        )
 
     def is_last(self, event: Json) -> bool:
         """Some servers count along, with every chunk."""
-        return all(choice.get("finish_reason") or "delta" not in choice for choice in items(event.get("choices")))
+        return all(
+            choice.get("finish_reason") or "delta" not in choice
+            for choice in items(event.get("choices"))
+        )
 
     def served(self, reply: Json) -> dict[str, str]:
         found = text(reply.get("service_tier"))
@@ -124,7 +151,11 @@ class Chat(Operation):
                 yield Piece((at, "custom", number), custom, "input")
 
     def closes(self, event: Json, kind: str) -> Iterable[Channel]:
-        return [(integer(c.get("index")),) for c in items(event.get("choices")) if c.get("finish_reason")]
+        return [
+            (integer(c.get("index")),)
+            for c in items(event.get("choices"))
+            if c.get("finish_reason")
+        ]
 
     def remainder(self, event: Json, kind: str, piece: Piece, rest: str) -> Json:
         at, name, *number = piece.channel
@@ -139,8 +170,15 @@ class Chat(Operation):
             delta = {"audio": {"transcript": rest}}
         else:
             delta = {str(name): rest}
-        kept = {key: value for key, value in event.items() if key not in ("choices", "usage", "obfuscation")}
-        return {**kept, "choices": [{"index": at, "delta": delta, "logprobs": None, "finish_reason": None}]}
+        kept = {
+            key: value
+            for key, value in event.items()
+            if key not in ("choices", "usage", "obfuscation")
+        }
+        return {
+            **kept,
+            "choices": [{"index": at, "delta": delta, "logprobs": None, "finish_reason": None}],
+        }
 
     def strip(self, event: Json) -> Json | None:
         if "usage" not in event:
@@ -152,12 +190,19 @@ class Chat(Operation):
     def tools(self, event: Json, kind: str) -> Iterator[ToolCall]:
         for choice in items(event.get("choices")):
             at = integer(choice.get("index"))
-            message = choice.get("delta") if isinstance(choice.get("delta"), dict) else choice.get("message")
+            message = (
+                choice.get("delta")
+                if isinstance(choice.get("delta"), dict)
+                else choice.get("message")
+            )
             for index, tool in enumerate(items(mapping(message).get("tool_calls"))):
                 function, custom = mapping(tool.get("function")), mapping(tool.get("custom"))
                 key = (at, integer(tool.get("index", index)))
-                yield ToolCall(key, text(function.get("name")) + text(custom.get("name")),
-                               function.get("arguments") or text(custom.get("input")))  # fmt: skip
+                yield ToolCall(
+                    key,
+                    text(function.get("name")) + text(custom.get("name")),
+                    function.get("arguments") or text(custom.get("input")),
+                )
             call = mapping(mapping(message).get("function_call"))
             if call:
                 yield ToolCall((at, -1), text(call.get("name")), text(call.get("arguments")))
@@ -176,7 +221,9 @@ class Embeddings(Operation):
         return 1
 
     def count(self, usage: Json) -> Tokens:
-        return Tokens(input=integer(usage.get("prompt_tokens")) or integer(usage.get("total_tokens")))
+        return Tokens(
+            input=integer(usage.get("prompt_tokens")) or integer(usage.get("total_tokens"))
+        )
 
 
 class OpenAI(Provider):

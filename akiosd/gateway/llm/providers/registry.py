@@ -1,4 +1,6 @@
-"""The providers that exist for a cage: each row of facts with the class in the module of its name."""
+"""The providers that exist for a cage: each row of facts with the class in the module of its
+name.
+"""
 
 from __future__ import annotations
 

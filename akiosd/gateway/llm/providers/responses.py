@@ -25,14 +25,16 @@ from akiosd.gateway.llm.providers.base import (
     priced_apart,
     text,
     tier,
-)  # fmt: skip
+)
 from akiosd.gateway.redaction.strict_json import integer
 from akiosd.values.denial import Denial
 from akiosd.values.spend import Tokens
 
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 _ARGUMENTS = ("response.function_call_arguments.delta", "response.mcp_call_arguments.delta")
-_CODEX_SEARCHES = tuple({"type": "web_search", "external_web_access": live} for live in (False, True))
+_CODEX_SEARCHES = tuple(
+    {"type": "web_search", "external_web_access": live} for live in (False, True)
+)
 TIERS = frozenset({"auto", "default", "flex", "priority", "fast"})
 """Tiers whose prices are known, or said to be those of another."""
 
@@ -46,7 +48,11 @@ def keeps_long(body: Json) -> Denial | None:
             waiting += item
             continue
         for name, inner in item.items() if isinstance(item, dict) else ():
-            lasts = mapping(inner).get("ttl") if name in ("prompt_cache_options", "prompt_cache_breakpoint") else None
+            lasts = (
+                mapping(inner).get("ttl")
+                if name in ("prompt_cache_options", "prompt_cache_breakpoint")
+                else None
+            )
             if lasts not in (None, "30m"):
                 return priced_apart(f"a prompt cache for {text(lasts)[:20]!r}")
             if isinstance(inner, dict | list):
@@ -90,7 +96,11 @@ class Responses(Operation):
             if refused:
                 return refused
         if body.get("background"):
-            return Denial("llm.background", "a background job goes on when nobody counts", "ask for the answer itself")
+            return Denial(
+                "llm.background",
+                "a background job goes on when nobody counts",
+                "ask for the answer itself",
+            )
         if isinstance(body.get("prompt"), dict):
             # Its tools and its model are the provider's secret until it is paid.
             return priced_apart("a stored prompt")
@@ -99,7 +109,9 @@ class Responses(Operation):
     def refers(self, body: Json) -> bool:
         # An item that is nothing but an id is a stored one.
         given = items(body.get("input"))
-        stored = any(item.get("id") and not item.get("type") and "role" not in item for item in given)
+        stored = any(
+            item.get("id") and not item.get("type") and "role" not in item for item in given
+        )
         return stored or super().refers(body)
 
     def _tool(self, tool: Json) -> Denial | None:
@@ -129,12 +141,17 @@ class Responses(Operation):
         return found if isinstance(found, dict) else None
 
     def count(self, usage: Json) -> Tokens:
-        asked, given = mapping(usage.get("input_tokens_details")), mapping(usage.get("output_tokens_details"))
+        asked, given = (
+            mapping(usage.get("input_tokens_details")),
+            mapping(usage.get("output_tokens_details")),
+        )
         return Tokens(
-            input=integer(usage.get("input_tokens")), output=integer(usage.get("output_tokens")),
-            cache_read=integer(asked.get("cached_tokens")), cache_write=integer(asked.get("cache_write_tokens")),
+            input=integer(usage.get("input_tokens")),
+            output=integer(usage.get("output_tokens")),
+            cache_read=integer(asked.get("cached_tokens")),
+            cache_write=integer(asked.get("cache_write_tokens")),
             reasoning=integer(given.get("reasoning_tokens")),
-        )  # fmt: skip
+        )
 
     def is_last(self, event: Json) -> bool:
         return "response" not in event or event.get("type") in _ENDS
@@ -148,7 +165,10 @@ class Responses(Operation):
         if name.endswith(".delta") and isinstance(event.get("delta"), str):
             arguments = name in _ARGUMENTS
             yield Piece(
-                _channel(event, name.removesuffix(".delta")), event, "delta", "arguments" if arguments else "text"
+                _channel(event, name.removesuffix(".delta")),
+                event,
+                "delta",
+                "arguments" if arguments else "text",
             )
 
     def closes(self, event: Json, kind: str) -> Iterable[Channel]:
@@ -162,7 +182,9 @@ class Responses(Operation):
         return []
 
     def remainder(self, event: Json, kind: str, piece: Piece, rest: str) -> Json:
-        kept = {key: value for key, value in event.items() if key not in ("logprobs", "obfuscation")}
+        kept = {
+            key: value for key, value in event.items() if key not in ("logprobs", "obfuscation")
+        }
         if "logprobs" in event:
             kept["logprobs"] = []
         return {**kept, "delta": rest}
@@ -182,7 +204,13 @@ class Responses(Operation):
         for at, item in enumerate(found):
             if text(item.get("type")).endswith("_call"):
                 key = (text(item.get("call_id")) or text(item.get("id")), at)
-                what = item.get("arguments") or item.get("input") or item.get("action") or item.get("operation") or ""
+                what = (
+                    item.get("arguments")
+                    or item.get("input")
+                    or item.get("action")
+                    or item.get("operation")
+                    or ""
+                )
                 yield ToolCall(key, text(item.get("name")) or text(item.get("type")), what)
 
     def failed(self, event: Json, kind: str) -> bool:

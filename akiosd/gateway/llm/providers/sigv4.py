@@ -30,22 +30,40 @@ def sign(credentials: Credentials, request: Outgoing, service: str) -> Headers:
     if credentials.token:
         fields.append((b"x-amz-security-token", credentials.token.encode()))
     parts = urlsplit(request.url)
-    port = "" if parts.port in (None, {"https": 443, "http": 80}.get(parts.scheme)) else f":{parts.port}"
+    port = (
+        ""
+        if parts.port in (None, {"https": 443, "http": 80}.get(parts.scheme))
+        else f":{parts.port}"
+    )
     signed = [("host", f"{parts.hostname}{port}")]
-    signed += [(name.decode(), " ".join(value.decode("latin-1").split())) for name, value in fields if name in _SIGNED]
+    signed += [
+        (name.decode(), " ".join(value.decode("latin-1").split()))
+        for name, value in fields
+        if name in _SIGNED
+    ]
     signed.sort()
     names = ";".join(name for name, _ in signed)
-    canonical = "\n".join([
-        request.method, _path(parts.path), _query(parts.query),
-        *(f"{name}:{value}" for name, value in signed), "", names, hashlib.sha256(request.body).hexdigest(),
-    ])  # fmt: skip
+    canonical = "\n".join(
+        [
+            request.method,
+            _path(parts.path),
+            _query(parts.query),
+            *(f"{name}:{value}" for name, value in signed),
+            "",
+            names,
+            hashlib.sha256(request.body).hexdigest(),
+        ]
+    )
     scope = f"{stamp[:8]}/{request.region}/{service}/aws4_request"
     text = "\n".join([_ALGORITHM, stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     key = f"AWS4{credentials.secret_key}".encode()
     for part in (stamp[:8], request.region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     signature = hmac.digest(key, text.encode(), "sha256").hex()
-    value = f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+    value = (
+        f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={names},"
+        f" Signature={signature}"
+    )
     return [*fields, (b"authorization", value.encode())]
 
 

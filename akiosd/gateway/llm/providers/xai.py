@@ -23,7 +23,11 @@ class GrokChat(Chat):
         if body.get("search_parameters") is not None and search.get("mode") != "off":
             return hosted("live search")
         if body.get("deferred"):
-            return Denial("llm.background", "a deferred answer is made when nobody counts", "ask for the answer itself")
+            return Denial(
+                "llm.background",
+                "a deferred answer is made when nobody counts",
+                "ask for the answer itself",
+            )
         return super().refuse(body)
 
     def count(self, usage: Json) -> Tokens:
@@ -31,7 +35,10 @@ class GrokChat(Chat):
         found = super().count(usage)
         both = integer(usage.get("total_tokens")) - found.input
         return Tokens(
-            input=found.input, output=max(found.output, both), cache_read=found.cache_read, reasoning=found.reasoning
+            input=found.input,
+            output=max(found.output, both),
+            cache_read=found.cache_read,
+            reasoning=found.reasoning,
         )
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from akiosd.daemon.base.config import Config, load_config, load_roots, load_system_policy, parse_config, read_trusted
+from akiosd.daemon.base.config import (
+    Config,
+    load_config,
+    load_roots,
+    load_system_policy,
+    parse_config,
+    read_trusted,
+)
 from akiosd.daemon.base.gateway_config import GatewayConfig
 from akiosd.daemon.gateways.cage_ca import make_authority_now
 from akiosd.errors import AkiosError
@@ -24,7 +31,11 @@ def test_values_and_overrides(tmp_path: Path) -> None:
     file.write_text("state_dir: /srv/akios\ngroups:\n  user: agents\nquotas: {cages_per_user: 3}\n")
     file.chmod(0o600)
     config = load_config(file, runtime_dir="/tmp/r", log_level=None)
-    assert (config.state_dir, config.runtime_dir, config.groups.user) == ("/srv/akios", "/tmp/r", "agents")
+    assert (config.state_dir, config.runtime_dir, config.groups.user) == (
+        "/srv/akios",
+        "/tmp/r",
+        "agents",
+    )
     assert (config.quotas.cages_per_user, config.log_level) == (3, "info")
 
 
@@ -52,9 +63,17 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("ledger: {host_keep_days: 30}\n", "f", "may still be kept"),
         ("ledger: {host_keep_days: 30, keep_days: 31}\n", "f", "may still be kept"),
         ("gateway:\n  host: {}\n", "f, line 2", "did you mean hosts"),
-        ("gateway:\n  providers:\n    openai:\n      upsteam: x\n", "f, line 4", "did you mean upstream"),
+        (
+            "gateway:\n  providers:\n    openai:\n      upsteam: x\n",
+            "f, line 4",
+            "did you mean upstream",
+        ),
         ("gateway: {providers: {openay: {}}}\n", "f, gateway.providers.openay", "no provider"),
-        ("gateway: {providers: {openai: {upstream: 'ftp://x'}}}\n", "f, gateway.providers.openai.upstream", "URL"),
+        (
+            "gateway: {providers: {openai: {upstream: 'ftp://x'}}}\n",
+            "f, gateway.providers.openai.upstream",
+            "URL",
+        ),
         (
             "gateway: {providers: {openai: {upstream: 'https://u:p@x/'}}}\n",
             "f, gateway.providers.openai.upstream",
@@ -65,8 +84,16 @@ def test_values_and_overrides(tmp_path: Path) -> None:
             "f, gateway.providers.openai.upstream",
             "URL",
         ),
-        ("gateway: {providers: {openai: {region: eu-west-1}}}\n", "f, gateway.providers.openai.region", "only bedrock"),
-        ("gateway: {providers: {bedrock: {region: evil.example/}}}\n", "f, gateway.providers.bedrock.region", "region"),
+        (
+            "gateway: {providers: {openai: {region: eu-west-1}}}\n",
+            "f, gateway.providers.openai.region",
+            "only bedrock",
+        ),
+        (
+            "gateway: {providers: {bedrock: {region: evil.example/}}}\n",
+            "f, gateway.providers.bedrock.region",
+            "region",
+        ),
         ("gateway: {roots: ca.pem}\n", "f", "absolute"),
         ("gateway: {hosts: {'*.a.example': 10.0.0.1}}\n", "f, gateway.hosts", "one plain name"),
         ("gateway: {hosts: {'a.example:80': 10.0.0.1}}\n", "f, gateway.hosts", "one plain name"),
@@ -75,7 +102,11 @@ def test_values_and_overrides(tmp_path: Path) -> None:
         ("gateway:\n  prices:\n    m: {input: 1}\n", "f, line 2", "missing required field"),
         ("gateway: {prices: {m: {input: -1, output: 1}}}\n", "f, gateway.prices.m", "dollars"),
         ("gateway: {prices: {m: {input: .inf, output: 1}}}\n", "f, gateway.prices.m", "dollars"),
-        ("gateway: {prices: {m: {input: 1, output: 1, context: 0}}}\n", "f, gateway.prices.m", "numbers of tokens"),
+        (
+            "gateway: {prices: {m: {input: 1, output: 1, context: 0}}}\n",
+            "f, gateway.prices.m",
+            "numbers of tokens",
+        ),
     ],
 )
 def test_refusals_name_the_line(text: str, where: str, says: str) -> None:
@@ -92,7 +123,9 @@ BAD = ("", "10.0.0", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "[::1]:", "[::
 
 def test_addresses_of_hosts() -> None:
     for address in GOOD:
-        found = parse_config(f"gateway: {{hosts: {{a.example: '{address}'}}}}".encode(), "f").gateway.hosts
+        found = parse_config(
+            f"gateway: {{hosts: {{a.example: '{address}'}}}}".encode(), "f"
+        ).gateway.hosts
         assert found == {"a.example": address}
     for address in BAD:
         with pytest.raises(AkiosError, match="not an address") as caught:
@@ -130,7 +163,10 @@ def test_roots_are_certificates_that_only_root_writes(tmp_path: Path) -> None:
 def test_uids_of_cages() -> None:
     uids = Config().uids
     last = uids.first_cage + uids.cage_count - 1
-    assert all(uids.is_caged(uid) for uid in (uids.first_cage, last, uids.display_base, uids.display_base + 1000))
+    assert all(
+        uids.is_caged(uid)
+        for uid in (uids.first_cage, last, uids.display_base, uids.display_base + 1000)
+    )
     assert not any(uids.is_caged(uid) for uid in (0, 1000, 65534, uids.first_cage - 1, last + 1))
 
 

@@ -1,4 +1,6 @@
-"""Directories given to akiosd: what it made it may change, anything else stays as it is, also when it is refused."""
+"""Directories given to akiosd: what it made it may change, anything else stays as it is, also when
+it is refused.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from akiosd.errors import AkiosError
 
 def tree(path: Path) -> list[tuple[str, int, int, int]]:
     found = sorted([path, *path.rglob("*")])
-    return [(str(one), (status := one.lstat()).st_mode, status.st_uid, status.st_gid) for one in found]
+    return [
+        (str(one), (status := one.lstat()).st_mode, status.st_uid, status.st_gid) for one in found
+    ]
 
 
 @pytest.mark.parametrize("umask", [0o077, 0o022, 0])
@@ -35,7 +39,9 @@ def test_what_is_made_has_its_mode_and_lets_users_through(tmp_path: Path, umask:
 
 @pytest.mark.parametrize("accept", [make_state, make_runtime])
 @pytest.mark.parametrize("mode", [0o1777, 0o777, 0o775, 0o700, 0o755, 0o750, 0o2711])
-def test_what_is_there_keeps_its_mode(tmp_path: Path, accept: Callable[[Path], None], mode: int) -> None:
+def test_what_is_there_keeps_its_mode(
+    tmp_path: Path, accept: Callable[[Path], None], mode: int
+) -> None:
     place = tmp_path / "place"
     place.mkdir()
     place.chmod(mode)
@@ -62,7 +68,9 @@ def test_a_users_directory_is_refused(tmp_path: Path, accept: Callable[[Path], N
 
 
 def test_a_directory_that_holds_other_things_is_no_state_directory(tmp_path: Path) -> None:
-    """A start removes what earlier ones left in ``etc``, ``disk`` and ``cages``: it must be known to be theirs."""
+    """A start removes what earlier ones left in ``etc``, ``disk`` and ``cages``: it must be known
+    to be theirs.
+    """
     for name in ("etc", "cages/pictures", "disk"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "precious").touch()
@@ -82,7 +90,9 @@ def test_how_a_state_directory_is_known(names: list[str], foreign: str) -> None:
     assert find_foreign(names) == foreign
 
 
-def test_a_link_in_the_place_of_what_was_made_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_in_the_place_of_what_was_made_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where others may write above it: the control is the same without the link."""
     victim, place, real = tmp_path / "victim", tmp_path / "place", os.mkdir
     victim.mkdir(mode=0o700)
@@ -97,7 +107,10 @@ def test_a_link_in_the_place_of_what_was_made_is_not_followed(tmp_path: Path, mo
         make(place, 0o755)
     monkeypatch.undo()
     assert stat.S_IMODE(victim.stat().st_mode) == 0o700
-    assert make(tmp_path / "other", 0o755) and stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o755
+    assert (
+        make(tmp_path / "other", 0o755)
+        and stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o755
+    )
 
 
 def test_only_a_dead_socket_is_replaced(tmp_path: Path) -> None:

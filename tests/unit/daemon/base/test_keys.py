@@ -54,7 +54,10 @@ def test_a_key_is_kept_replaced_and_forgotten(store: KeyStore, tmp_path: Path) -
     store.set("openai", SECRET)
     store.set("bedrock", AWS, "eu-west-1")
     file = tmp_path / "state/keys/providers/openai"
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert (
+        stat.S_IMODE(file.stat().st_mode) == 0o600
+        and stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    )
     assert store.get("openai") == Key(SECRET, "", "set")
     assert store.get("bedrock") == Key(AWS, "eu-west-1", "set")
     store.set("openai", SECRET + b"2")
@@ -73,7 +76,9 @@ def test_a_key_that_was_set_goes_before_a_credential(store: KeyStore, credential
     assert store.remove("openai") and store.get("openai") == Key(SECRET, "", "credential")
 
 
-def test_what_cannot_be_trusted_is_a_problem_and_not_shown(store: KeyStore, credentials: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_trusted_is_a_problem_and_not_shown(
+    store: KeyStore, credentials: Path, tmp_path: Path
+) -> None:
     credential(credentials, "openai", SECRET, 0o444)
     credential(credentials, "mistral", b"two words of a secret")
     (credentials / "xai").symlink_to(credentials / "openai")
@@ -97,10 +102,17 @@ def test_shapes_of_keys() -> None:
         check_key(provider, AWS if provider == "bedrock" else SECRET)
     check_key("bedrock", AWS + b"\nIQoJb3JpZ2luX2VjEMf")
     for provider, key in (
-        ("openai", b""), ("openai", b"short"), ("openai", b"with a space"), ("openai", b"a" * 9000), ("openai", AWS),
-        ("openai", "schlüssel-schlüssel".encode()), ("openai", b"nul\0nul-nul"), ("bedrock", SECRET),
-        ("bedrock", AWS + b"\n" + AWS), ("bedrock", AWS + b"\n"),
-    ):  # fmt: skip
+        ("openai", b""),
+        ("openai", b"short"),
+        ("openai", b"with a space"),
+        ("openai", b"a" * 9000),
+        ("openai", AWS),
+        ("openai", "schlüssel-schlüssel".encode()),
+        ("openai", b"nul\0nul-nul"),
+        ("bedrock", SECRET),
+        ("bedrock", AWS + b"\n" + AWS),
+        ("bedrock", AWS + b"\n"),
+    ):
         with pytest.raises(DeniedError) as caught:
             check_key(provider, key)
         assert not key or key.decode("utf-8", "replace") not in str(caught.value)
@@ -112,9 +124,18 @@ def test_shapes_of_keys() -> None:
 
 def test_nothing_that_is_printed_holds_a_key() -> None:
     setup = Setup(
-        cage="c", policy=Policy(), ca_key=SECRET, pseudonym_key=SECRET, providers=(ProviderSetup("openai", key=SECRET),)
+        cage="c",
+        policy=Policy(),
+        ca_key=SECRET,
+        pseudonym_key=SECRET,
+        providers=(ProviderSetup("openai", key=SECRET),),
     )
-    for value in (KeySet(provider="openai", key=SECRET), Key(SECRET, "", "set"), setup, setup.providers[0]):
+    for value in (
+        KeySet(provider="openai", key=SECRET),
+        Key(SECRET, "", "set"),
+        setup,
+        setup.providers[0],
+    ):
         assert "0123456789" not in repr(value) + str(value) + f"{[value]}"
     assert SECRET in msgspec.msgpack.encode(setup), "only the wire has it"
 
@@ -147,19 +168,28 @@ async def test_administrators_change_keys_and_the_ledger_hears_it_first(store: K
     await keeper.set(peer("admin", 1001), KeySet(provider="openai", key=SECRET), [], client)  # type: ignore[arg-type]
     await keeper.list(peer("root", 0), KeyList(), [], client)  # type: ignore[arg-type]
     await keeper.remove(peer("root", 0), KeyRemove(provider="openai"), [], client)  # type: ignore[arg-type]
-    assert client.replies == [Ok(), Keys(keys=(KeyInfo("openai", "set", fingerprint("openai", SECRET)),)), Ok()]
-    told = [(record.provider, record.action, record.uid, was_set) for record, was_set in ledger.records]
+    assert client.replies == [
+        Ok(),
+        Keys(keys=(KeyInfo("openai", "set", fingerprint("openai", SECRET)),)),
+        Ok(),
+    ]
+    told = [
+        (record.provider, record.action, record.uid, was_set) for record, was_set in ledger.records
+    ]
     assert told == [("openai", "set", 1001, False), ("openai", "removed", 0, True)]
     assert all(b"0123456789" not in msgspec.msgpack.encode(record) for record, _ in ledger.records)
     with pytest.raises(DeniedError, match="no key of openai"):
         await keeper.remove(peer("root", 0), KeyRemove(provider="openai"), [], client)  # type: ignore[arg-type]
     with pytest.raises(AkiosError, match="only bedrock"):
-        await keeper.set(peer("root"), KeySet(provider="openai", key=SECRET, region="eu-west-1"), [], client)  # type: ignore[arg-type]
+        await keeper.set(
+            peer("root"), KeySet(provider="openai", key=SECRET, region="eu-west-1"), [], client
+        )  # type: ignore[arg-type]
     for role in ("user", "monitor"):
         for handler, request in (
-            (keeper.set, KeySet(provider="openai", key=SECRET)), (keeper.list, KeyList()),
+            (keeper.set, KeySet(provider="openai", key=SECRET)),
+            (keeper.list, KeyList()),
             (keeper.remove, KeyRemove(provider="openai")),
-        ):  # fmt: skip
+        ):
             with pytest.raises(DeniedError, match="only root and admins"):
                 await handler(peer(role), request, [], client)  # type: ignore[arg-type, operator]
     assert store.list() == () and len(ledger.records) == 2
@@ -171,10 +201,14 @@ def test_a_gateway_is_told_what_its_policy_allows(store: KeyStore) -> None:
     store.set("bedrock", AWS)
     config = Config(
         gateway=GatewayConfig(
-            hosts={"a.example": "10.0.0.1"}, prices={"m": PriceConfig(input=1, output=2.5)},
-            providers={"bedrock": ProviderConfig(region="eu-west-1"), "xai": ProviderConfig(upstream="http://x/v1")},
+            hosts={"a.example": "10.0.0.1"},
+            prices={"m": PriceConfig(input=1, output=2.5)},
+            providers={
+                "bedrock": ProviderConfig(region="eu-west-1"),
+                "xai": ProviderConfig(upstream="http://x/v1"),
+            },
         )
-    )  # fmt: skip
+    )
     host: Any = SimpleNamespace(config=config, keys=store, gateway_roots=b"pem")
     network = Network(providers=("openai", "xai", "bedrock"))
     found = gateway_setup(host, Policy(network=network))

@@ -1,4 +1,6 @@
-"""A flood of one kind of trouble leaves a bounded log, and a count; other kinds and other sources are still heard."""
+"""A flood of one kind of trouble leaves a bounded log, and a count; other kinds and other sources
+are still heard.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,14 @@ from hypothesis import strategies as st
 from akiosd.daemon.base.log import Damp, configure_log, get_log
 from akiosd.daemon.base.log_limit import MAX_SOURCES, PER_KIND, PER_SOURCE, WINDOW_S, Damper
 
-STEPS = st.lists(st.tuples(
-    st.sampled_from(["refused", "protocol"]), st.integers(0, 12), st.sampled_from([0.0, 0.0, 0.0, 0.1, 7.0, WINDOW_S]),
-), max_size=400)  # fmt: skip
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["refused", "protocol"]),
+        st.integers(0, 12),
+        st.sampled_from([0.0, 0.0, 0.0, 0.1, 7.0, WINDOW_S]),
+    ),
+    max_size=400,
+)
 
 
 @given(STEPS)
@@ -43,12 +50,18 @@ def test_one_source_does_not_silence_another_nor_one_kind_the_other() -> None:
     damper = Damper()
     for number in range(10_000):
         damper.judge("refused", "1000", number / 1000)
-    assert damper.judge("refused", "1001", 10.0).written and damper.judge("protocol", "1000", 10.0).written
+    assert (
+        damper.judge("refused", "1001", 10.0).written
+        and damper.judge("protocol", "1000", 10.0).written
+    )
 
 
 def test_any_number_of_sources_is_bounded() -> None:
     damper = Damper()
-    written = sum(damper.judge(f"kind {number % 2}", str(number), 0.0).written for number in range(10 * MAX_SOURCES))
+    written = sum(
+        damper.judge(f"kind {number % 2}", str(number), 0.0).written
+        for number in range(10 * MAX_SOURCES)
+    )
     assert written <= 2 * PER_KIND and len(damper._sources) <= MAX_SOURCES
     found = damper.judge("kind 0", "new", WINDOW_S + 1)
     assert found.written and found.left_out == 5 * MAX_SOURCES - PER_KIND
@@ -72,7 +85,12 @@ def test_in_the_log_of_the_daemon() -> None:
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     refused = [line for line in lines if line["event"] == "peer refused"]
     written = {line["pid"] for line in refused if line["uid"] == 1000}
-    assert len(written) == 2 * PER_SOURCE and {0, 60} <= written, "a hundred seconds are two minutes begun"
-    assert [line["pid"] for line in refused if "more" in line] == [PER_SOURCE - 1, 60 + PER_SOURCE - 1]
+    assert len(written) == 2 * PER_SOURCE and {0, 60} <= written, (
+        "a hundred seconds are two minutes begun"
+    )
+    assert [line["pid"] for line in refused if "more" in line] == [
+        PER_SOURCE - 1,
+        60 + PER_SOURCE - 1,
+    ]
     assert refused[-1]["left_out_before"] == 40 - PER_SOURCE and refused[-1]["uid"] == 1001
     assert sum(line["event"] == "a cage's data was destroyed" for line in lines) == 100

@@ -17,9 +17,13 @@ FIRST = 1_900_000_000
 
 @given(
     st.integers(1, 9),
-    st.lists(st.tuples(st.sampled_from(("take", "end", "keep", "settle", "restart")), st.integers(0, 20))),
+    st.lists(
+        st.tuples(st.sampled_from(("take", "end", "keep", "settle", "restart")), st.integers(0, 20))
+    ),
 )
-def test_an_id_is_never_handed_out_while_it_is_in_use(count: int, history: list[tuple[str, int]]) -> None:
+def test_an_id_is_never_handed_out_while_it_is_in_use(
+    count: int, history: list[tuple[str, int]]
+) -> None:
     with TemporaryDirectory() as directory:
         path = Path(directory, "next-uid")
         uids = CageUids(path, FIRST, count)
@@ -51,7 +55,9 @@ def test_an_id_is_never_handed_out_while_it_is_in_use(count: int, history: list[
 
 
 def test_ids_of_callers_do_not_count(tmp_path: Path) -> None:
-    """A cage that ran under its caller's own id keeps changes of that id, which is none of the range."""
+    """A cage that ran under its caller's own id keeps changes of that id, which is none of the
+    range.
+    """
     uids = CageUids(tmp_path / "next-uid", FIRST, 3)
     uids.kept = lambda: {1000, FIRST + 1}
     assert uids.left == 2

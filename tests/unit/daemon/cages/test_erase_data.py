@@ -13,7 +13,9 @@ from tests.unit.daemon.ledger.test_append import CAGE, LOG, host_records, open_h
 
 
 def hide_names(state: Path, log: LogId) -> None:
-    """Files of the cage that have another name elsewhere, as whoever is root can make them: long, deep, no text."""
+    """Files of the cage that have another name elsewhere, as whoever is root can make them: long,
+    deep, no text.
+    """
     folder = state / "cages" / log
     for number in range(30):
         name = (os.fsdecode(b"\xff" * 200) if number % 2 else "\u5bb6" * 80) + str(number)
@@ -21,7 +23,9 @@ def hide_names(state: Path, log: LogId) -> None:
         os.link(folder / name, state / f"elsewhere-{number}")
 
 
-async def test_a_start_goes_on_with_a_destruction_that_spares_files_of_any_name(tmp_path: Path) -> None:
+async def test_a_start_goes_on_with_a_destruction_that_spares_files_of_any_name(
+    tmp_path: Path,
+) -> None:
     state = tmp_path / "state"
     state.mkdir()
     async with running(open_here(state)) as ledger:
@@ -35,7 +39,9 @@ async def test_a_start_goes_on_with_a_destruction_that_spares_files_of_any_name(
     assert len(method) < 4096
     async with running(open_here(state)) as ledger:
         await finish_destructions(ledger, state / "cages")
-        (stone,) = [record for record in await host_records(ledger) if isinstance(record, CageDestroyed)]
+        (stone,) = [
+            record for record in await host_records(ledger) if isinstance(record, CageDestroyed)
+        ]
         assert stone.method == method and method.endswith("and 10 more")
         await ledger.publish(HOST_LOG)
     assert not (state / "cages" / LOG).exists()

@@ -55,7 +55,7 @@ async def end_one(said: list[Any]) -> Pump:
     compiled = SimpleNamespace(pump_table=b"")
     recorder = CallRecorder(
         cast(Any, ledger), LogId("c-1"), cast(Any, compiled), Limits(), cast(Any, None), OURS
-    )  # fmt: skip
+    )
     recorder.start(Fd(os.eventfd(0, os.EFD_CLOEXEC)), cast(Any, Leaf()), HostPools())
     pump = cast(Pump, recorder._pump)
     async with trio.open_nursery() as nursery:
@@ -80,7 +80,9 @@ def test_an_end_comes_although_a_pump_waits(monkeypatch: pytest.MonkeyPatch, ans
         assert (left_behind._waiting[OURS], pump.closed, len(said)) == (waits, answers, waits)
         pump.ended.set()
         await trio.sleep(2)
-        assert (left_behind._waiting[OURS], pump.closed) == (0, True), "when it is over, all is given back"
+        assert (left_behind._waiting[OURS], pump.closed) == (0, True), (
+            "when it is over, all is given back"
+        )
 
     monkeypatch.setattr(Pump, "answers", answers)
     clock = trio.testing.MockClock(autojump_threshold=0)

@@ -22,7 +22,9 @@ HERS, HIS = 1001, 1002
 
 
 class Stalled:
-    """A group with an event whose file the kernel cannot open as long as its file system is silent."""
+    """A group with an event whose file the kernel cannot open as long as its file system is
+    silent.
+    """
 
     def __init__(self, _owner: int) -> None:
         self.group = Fd(os.eventfd(1, os.EFD_CLOEXEC))

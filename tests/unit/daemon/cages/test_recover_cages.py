@@ -1,4 +1,6 @@
-"""What a start makes of the cages that ran when the daemon before it was killed: an agent's work is never dropped."""
+"""What a start makes of the cages that ran when the daemon before it was killed: an agent's work is
+never dropped.
+"""
 
 from __future__ import annotations
 
@@ -46,11 +48,31 @@ class FakeDisks:
 
 
 def begun(base: Path, **more: Any) -> pending_changes.KeptCage:
-    info = CageInfo(CAGE, 7, "me", "running", (b"agent",), b"/w", 1, pid=42, directory=DirectoryId(1, 2, 3), order=9)
+    info = CageInfo(
+        CAGE,
+        7,
+        "me",
+        "running",
+        (b"agent",),
+        b"/w",
+        1,
+        pid=42,
+        directory=DirectoryId(1, 2, 3),
+        order=9,
+    )
     values: dict[str, Any] = {"boot": pending_changes.read_boot(), **more}
     kept = pending_changes.KeptCage(
-        info=info, owner=(7, 7), inside=(1000, 1000), host_id=5, host_gid=5, disk_size=1, protect=(),
-        workspace_id=(1, 2), workspace_born_ns=3, **values)  # fmt: skip
+        info=info,
+        owner=(7, 7),
+        inside=(1000, 1000),
+        host_id=5,
+        host_gid=5,
+        disk_size=1,
+        protect=(),
+        workspace_id=(1, 2),
+        workspace_born_ns=3,
+        **values,
+    )
     (base / CAGE).mkdir()
     pending_changes.begin(base / CAGE, kept)
     return kept
@@ -75,9 +97,22 @@ def test_what_was_changed_is_kept_and_the_rest_remembered(
     """What cannot be looked at may hold an agent's work: it is kept too."""
     running, disks = begun(tmp_path), make()
     assert pending_changes.recover(tmp_path, cast(Disks, disks)) == ([CAGE] if kept else [])
-    info = pending_changes.load_all(tmp_path)[CAGE].info if kept else pending_changes.load_ended(tmp_path)[0]
-    assert (info.state, info.changes, info.exit_code, info.reason) == ("ended", kept, 137, pending_changes.LOST)
-    assert info.ended_ns and not info.pid and (info.order, info.directory) == (9, running.info.directory)
+    info = (
+        pending_changes.load_all(tmp_path)[CAGE].info
+        if kept
+        else pending_changes.load_ended(tmp_path)[0]
+    )
+    assert (info.state, info.changes, info.exit_code, info.reason) == (
+        "ended",
+        kept,
+        137,
+        pending_changes.LOST,
+    )
+    assert (
+        info.ended_ns
+        and not info.pid
+        and (info.order, info.directory) == (9, running.info.directory)
+    )
     assert len(list((tmp_path / CAGE).iterdir())) == 1, "one record, in one state"
     assert all(slot.released == 1 for slot in disks.answers if isinstance(slot, Slot))
     assert pending_changes.recover(tmp_path, cast(Disks, disks)) == [], "once"
@@ -97,7 +132,10 @@ def test_an_end_that_was_written_down_before_the_kill_stands(tmp_path: Path) -> 
     pending_changes.save(tmp_path / CAGE, ended)
     (tmp_path / "copy").rename(tmp_path / CAGE / "running.msgpack")
     assert pending_changes.recover(tmp_path, cast(Disks, FakeDisks(Slot(empty=True)))) == []
-    assert pending_changes.load_all(tmp_path) == {CAGE: ended} and not (tmp_path / CAGE / "running.msgpack").exists()
+    assert (
+        pending_changes.load_all(tmp_path) == {CAGE: ended}
+        and not (tmp_path / CAGE / "running.msgpack").exists()
+    )
 
 
 def test_a_record_cut_short_is_nothing_and_stops_no_start(tmp_path: Path) -> None:
@@ -111,21 +149,43 @@ def test_a_record_cut_short_is_nothing_and_stops_no_start(tmp_path: Path) -> Non
 def test_a_record_of_an_older_daemon_is_read(tmp_path: Path) -> None:
     """Without the fields that are new since."""
     (tmp_path / CAGE).mkdir()
-    info = {"cage": CAGE, "uid": 7, "user": "me", "state": "ended", "argv": [b"x"], "workspace": b"/w", "started_ns": 1}
-    old = {"info": {**info, "changes": True}, "owner": [7, 7], "inside": [1, 1], "host_id": 1, "host_gid": 1,
-           "disk_size": 1, "workspace_id": [1, 2], "protect": []}  # fmt: skip
+    info = {
+        "cage": CAGE,
+        "uid": 7,
+        "user": "me",
+        "state": "ended",
+        "argv": [b"x"],
+        "workspace": b"/w",
+        "started_ns": 1,
+    }
+    old = {
+        "info": {**info, "changes": True},
+        "owner": [7, 7],
+        "inside": [1, 1],
+        "host_id": 1,
+        "host_gid": 1,
+        "disk_size": 1,
+        "workspace_id": [1, 2],
+        "protect": [],
+    }
     (tmp_path / CAGE / "kept.msgpack").write_bytes(msgspec.msgpack.encode(old))
     kept = pending_changes.load_all(tmp_path)[CAGE]
     assert kept.info.directory is None and kept.directory.is_same(DirectoryId(1, 2, 99))
 
 
-def test_all_that_stays_in_use_is_waited_for_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start that takes longer for each cage on a file system that does not answer is never done."""
+def test_all_that_stays_in_use_is_waited_for_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that takes longer for each cage on a file system that does not answer is never
+    done.
+    """
     cages = [f"c-00000000000{number}" for number in range(1, 9)]
     begun(tmp_path)
     for cage in cages[1:]:
         (tmp_path / cage).mkdir()
-        (tmp_path / cage / "running.msgpack").write_bytes((tmp_path / CAGE / "running.msgpack").read_bytes())
+        (tmp_path / cage / "running.msgpack").write_bytes(
+            (tmp_path / CAGE / "running.msgpack").read_bytes()
+        )
     slept: list[float] = []
     clock = SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept), time_ns=time.time_ns)
     monkeypatch.setattr(pending_changes, "time", clock)

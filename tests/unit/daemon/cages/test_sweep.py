@@ -26,7 +26,9 @@ def name(word: str) -> str:
 
 def test_half_made_cages_go_and_recovered_logs_stay(tmp_path: Path) -> None:
     make(tmp_path, name("half"), "disk.img", "owner")
-    make(tmp_path, name("recovered"), "owner")  # its records are in the WAL, its tree is about to be written
+    make(
+        tmp_path, name("recovered"), "owner"
+    )  # its records are in the WAL, its tree is about to be written
     make(tmp_path, name("ended"), "owner", "audit")
     make(tmp_path, name("packed"), "owner", "audit.tar")
     make(tmp_path, name("waits"), "kept.msgpack")
@@ -35,5 +37,8 @@ def test_half_made_cages_go_and_recovered_logs_stay(tmp_path: Path) -> None:
     disks = NoDisks()
     sweep(tmp_path, cast(Disks, disks), ["host", name("recovered")])
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {*map(name, ("recovered", "ended", "packed", "waits", "torn")), "holiday-pictures"}
+    assert left == {
+        *map(name, ("recovered", "ended", "packed", "waits", "torn")),
+        "holiday-pictures",
+    }
     assert disks.kept == {name("waits"), name("torn")}

@@ -1,4 +1,6 @@
-"""What a gateway may write into its cage's log: at the policy's pace, while there is room, counted."""
+"""What a gateway may write into its cage's log: at the policy's pace, while there is room,
+counted.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ async def test_without_a_limit_nothing_waits(autojump_clock: trio.testing.MockCl
     assert trio.current_time() == began
 
 
-async def test_nothing_is_written_while_the_ledger_is_full(autojump_clock: trio.testing.MockClock) -> None:
+async def test_nothing_is_written_while_the_ledger_is_full(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     ledger, counted = Ledger(), list[int]()
     ledger.has_room = False
     async with trio.open_nursery() as nursery:

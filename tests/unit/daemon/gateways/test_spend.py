@@ -1,4 +1,6 @@
-"""The authority over a cage's money, over a real ledger: what is recorded, durable when, and lost with a gateway."""
+"""The authority over a cage's money, over a real ledger: what is recorded, durable when, and lost
+with a gateway.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,21 @@ class Bench:
     """A Spend whose clock stands still until it is moved."""
 
     def __init__(self, ledger: Ledger, budget: Budget) -> None:
-        self.ledger, self.log, self.clock, self.ended = ledger, LogId(CAGE), 0, list[tuple[str, str]]()
+        self.ledger, self.log, self.clock, self.ended = (
+            ledger,
+            LogId(CAGE),
+            0,
+            list[tuple[str, str]](),
+        )
         self.bytes = list[int]()
         book = Book(ledger, self.log, Limits(), self.bytes.append, Bulk(Hurry()))
         self.spend = Spend(
-            budget, book, lambda kind, detail: self.ended.append((kind, detail)),
-            now_ns=lambda: 7, clock_ns=lambda: self.clock,
-        )  # fmt: skip
+            budget,
+            book,
+            lambda kind, detail: self.ended.append((kind, detail)),
+            now_ns=lambda: 7,
+            clock_ns=lambda: self.clock,
+        )
 
     async def records(self, kind: type) -> list[object]:
         entries = await self.ledger.read(self.log, 0, 10_000)
@@ -68,19 +78,37 @@ def ask(request: bytes = b"", **fields: int) -> Ask:
 async def test_a_call_is_granted_settled_and_recorded(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         assert await b.spend.reserve(1, ask(input_tokens=5)) == Grant(100)
-        assert b.spend.describe("x").open_calls == 1 and b.spend.describe("x").reserved_usd_micro == 100
+        assert (
+            b.spend.describe("x").open_calls == 1
+            and b.spend.describe("x").reserved_usd_micro == 100
+        )
         b.clock = 3 * NS_PER_S
         assert b.spend.describe("x").open[0].age_ns == 3 * NS_PER_S
         await b.spend.settle(1, Bill("completed", 42, Tokens(5, 7), status=200, stream=True))
         await b.ledger.wait_durable(b.log, b.ledger.size(b.log) - 1)
         assert await b.records(LlmCall) == [
             LlmCall(
-                ts=7, provider="openai", model="gpt-4o", outcome="completed", usd_micro=42, reserved_usd_micro=100,
-                total_usd_micro=42, tokens=Tokens(5, 7), status=200, stream=True, duration_ns=3 * NS_PER_S,
+                ts=7,
+                provider="openai",
+                model="gpt-4o",
+                outcome="completed",
+                usd_micro=42,
+                reserved_usd_micro=100,
+                total_usd_micro=42,
+                tokens=Tokens(5, 7),
+                status=200,
+                stream=True,
+                duration_ns=3 * NS_PER_S,
             )
-        ]  # fmt: skip
+        ]
         told = b.spend.describe("x")
-        assert (told.usd_micro, told.calls, told.input_tokens, told.output_tokens, told.open) == (42, 1, 5, 7, ())
+        assert (told.usd_micro, told.calls, told.input_tokens, told.output_tokens, told.open) == (
+            42,
+            1,
+            5,
+            7,
+            (),
+        )
         assert told.models == (ModelSpend("openai/gpt-4o", 1, 42, 5, 7),)
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=type(told)) == told
 
@@ -91,7 +119,9 @@ async def test_a_refusal_is_durable_before_it_is_answered(tmp_path: Path) -> Non
         assert isinstance(verdict, Denial) and not verdict.final
         assert b.durable == b.ledger.size(b.log) == 2
         assert await b.records(SpendWarning) == [
-            SpendWarning(ts=7, provider="openai", model="gpt-4o", rule="budget.usd", words=verdict.words)
+            SpendWarning(
+                ts=7, provider="openai", model="gpt-4o", rule="budget.usd", words=verdict.words
+            )
         ]
         assert b.ended == [] and b.spend.describe("x").refused == 1
 
@@ -105,7 +135,9 @@ async def test_the_end_is_told_once_and_after_its_record(tmp_path: Path) -> None
         for call in (2, 3, 4):
             verdict = await b.spend.reserve(call, ask(input_usd_micro=2_000))
             assert isinstance(verdict, Denial) and verdict.final
-        assert sizes == [("budget", "$0.001 too small: $0.00 used, this call needs room for $0.00201", 3)]
+        assert sizes == [
+            ("budget", "$0.001 too small: $0.00 used, this call needs room for $0.00201", 3)
+        ]
 
 
 async def test_a_loop_ends_the_cage_with_its_reason(tmp_path: Path) -> None:
@@ -127,14 +159,21 @@ async def test_a_bill_over_the_budget_ends_the_cage(tmp_path: Path) -> None:
         assert b.ended == [("budget", "$0.001 spent")]
 
 
-async def test_a_dead_gateway_costs_what_it_had_open_and_the_next_one_goes_on(tmp_path: Path) -> None:
+async def test_a_dead_gateway_costs_what_it_had_open_and_the_next_one_goes_on(
+    tmp_path: Path,
+) -> None:
     async with bench(tmp_path) as b:
         for call in (1, 2, 3):
             await b.spend.reserve(call, ask())
         await b.spend.settle(2, Bill("completed", 10))
         await b.spend.gateway_lost()
         told = b.spend.describe("x")
-        assert (told.usd_micro, told.reserved_usd_micro, told.open_calls, told.calls) == (210, 0, 0, 3)
+        assert (told.usd_micro, told.reserved_usd_micro, told.open_calls, told.calls) == (
+            210,
+            0,
+            0,
+            3,
+        )
         # The next gateway counts its calls from the beginning.
         assert await b.spend.reserve(1, ask()) == Grant(100)
         await b.ledger.wait_durable(b.log, b.ledger.size(b.log) - 1)
@@ -173,7 +212,9 @@ async def test_a_hundred_at_once_never_pass_the_budget(tmp_path: Path) -> None:
         verdicts: dict[int, Grant | Denial] = {}
 
         async def call(number: int) -> None:
-            verdicts[number] = await b.spend.reserve(number, ask(input_usd_micro=3_000, output_usd_nano=0))
+            verdicts[number] = await b.spend.reserve(
+                number, ask(input_usd_micro=3_000, output_usd_nano=0)
+            )
             assert b.spend.account.usd_micro + b.spend.account.reserved_usd_micro <= USD
 
         async with trio.open_nursery() as nursery:
@@ -207,11 +248,15 @@ async def test_an_agent_that_goes_on_asking_waits(autojump_clock: trio.testing.M
     for call in range(300):
         await spend.reserve(call, Ask("openai", "gpt-99", b"", priced=False))
     waited = [at - begun for at in book.times]
-    assert waited[99] == pytest.approx(0) and waited[299] == pytest.approx(4)  # 50 a second beyond the first 100
+    assert waited[99] == pytest.approx(0) and waited[299] == pytest.approx(
+        4
+    )  # 50 a second beyond the first 100
 
 
 async def test_what_is_given_up_before_it_was_asked_for_holds_no_money(tmp_path: Path) -> None:
-    """Reservations are answered in tasks of their own: a bill may overtake the one it belongs to."""
+    """Reservations are answered in tasks of their own: a bill may overtake the one it belongs
+    to.
+    """
     async with bench(tmp_path) as b:
         await b.spend.settle(5, Bill("failed"))
         verdict = await b.spend.reserve(5, ask())

@@ -1,4 +1,6 @@
-"""The ledger as a service: what it acknowledges, announces, publishes, and how it behaves when the disk does not."""
+"""The ledger as a service: what it acknowledges, announces, publishes, and how it behaves when the
+disk does not.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ async def running(ledger: Ledger) -> AsyncIterator[Ledger]:
 
 @asynccontextmanager
 async def killed_at_the_end(ledger: Ledger) -> AsyncIterator[Ledger]:
-    """The service stops as if the process had been killed: nothing is flushed, nothing published."""
+    """The service stops as if the process had been killed: nothing is flushed, nothing
+    published.
+    """
     async with trio.open_nursery() as nursery:
         await nursery.start(ledger.run)
         yield ledger
@@ -133,7 +137,9 @@ async def test_a_kill_loses_nothing_acknowledged_and_is_recorded(tmp_path: Path)
         assert again.size(LOG) == 701
         await again.commit(LOG, End(ts=3, exit_code=125, reason="akiosd was stopped"))
         again.close_log(LOG)
-        recovered = [record for record in await host_records(again) if isinstance(record, Recovered)]
+        recovered = [
+            record for record in await host_records(again) if isinstance(record, Recovered)
+        ]
         assert [LOG in record.finished for record in recovered] == [True]
     report = fsck(tmp_path / directory(LOG), host=tmp_path / directory(HOST_LOG))
     assert (report.verdict, report.size) == (Verdict.OK, 702)
@@ -190,7 +196,9 @@ def steps_of_destruction(state: Path, stop_at: int) -> Callable[[str], None]:
     return step
 
 
-async def destroy(ledger: Ledger, state: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int = 99) -> None:
+async def destroy(
+    ledger: Ledger, state: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int = 99
+) -> None:
     """The whole destruction, stopped before its ``stop_at``th step on disk."""
     step = steps_of_destruction(state, stop_at)
     real_begin, real_finish, real_do = erasure_intent.begin, erasure_intent.finish, wipe._Run._do
@@ -265,11 +273,14 @@ async def test_a_destruction_stopped_anywhere_is_finished_at_the_next_start(
             assert again.interrupted == []
             await finish_destructions(again, tmp_path / "cages")
         assert again.unfinished_destructions() == {}
-        # The WAL is overwritten after everything else: whatever stopped, that is still to be done, and is known.
+        # The WAL is overwritten after everything else: whatever stopped, that is still to be done,
+        # and is known.
         assert again.has_traces
         await again.overwrite_wal()
         assert not again.has_traces
-        tombstones = [record for record in await host_records(again) if isinstance(record, CageDestroyed)]
+        tombstones = [
+            record for record in await host_records(again) if isinstance(record, CageDestroyed)
+        ]
         assert [(record.cage, record.size) for record in tombstones] == [(LOG, 2)]
         assert tombstones[0].method == method_of(wipe.How())
     assert os.listdir(tmp_path / "cages") == []
@@ -343,7 +354,8 @@ async def test_missing_key_is_never_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "victim", ["ledger/host/checkpoint", "ledger/host/tile/0/000.p", "ledger/host/tile/entries/000.p"]
+    "victim",
+    ["ledger/host/checkpoint", "ledger/host/tile/0/000.p", "ledger/host/tile/entries/000.p"],
 )
 async def test_a_changed_host_log_stops_the_start(tmp_path: Path, victim: str) -> None:
     async with running(open_here(tmp_path)):

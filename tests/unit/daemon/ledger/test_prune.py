@@ -1,4 +1,6 @@
-"""The host log's minimum index: what goes, what stays provable, what is then found when more is missing."""
+"""The host log's minimum index: what goes, what stays provable, what is then found when more is
+missing.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,10 @@ async def write(state: Path) -> None:
         for first in range(ledger.size(HOST_LOG), ENTRIES, 3000):
             await ledger.wait_room()
             stop = min(first + 3000, ENTRIES)
-            entries = [encode_entry(DaemonStart(ts=i, version="1")) for i in range(ledger.size(HOST_LOG), stop)]
+            entries = [
+                encode_entry(DaemonStart(ts=i, version="1"))
+                for i in range(ledger.size(HOST_LOG), stop)
+            ]
             ledger.append_many(HOST_LOG, entries)
             if first < 9000:
                 await ledger.publish(HOST_LOG)
@@ -96,13 +101,22 @@ def test_what_is_old_is_gone_and_the_rest_verifies(pruned: Path) -> None:
     report = fsck(pruned / HOST)
     assert (report.verdict, report.minimum) == (Verdict.OK, minimum), report
     assert any(f"before {minimum} were pruned" in note for note in report.notes)
-    files = {str(path.relative_to(pruned / HOST)) for path in (pruned / HOST).rglob("*") if path.is_file()}
+    files = {
+        str(path.relative_to(pruned / HOST))
+        for path in (pruned / HOST).rglob("*")
+        if path.is_file()
+    }
     tiles = [parse_path(path) for path in files - {"checkpoint"}]
     assert all((tile.index + 1) << (8 * (max(tile.level, 0) + 1)) > minimum for tile in tiles)
     # The tree is whole where it must be: every file of it that ends behind the minimum index.
-    ends = {tile.path: (tile.index + 1) << (8 * (max(tile.level, 0) + 1)) for tile in tiles_of(report.size)}
+    ends = {
+        tile.path: (tile.index + 1) << (8 * (max(tile.level, 0) + 1))
+        for tile in tiles_of(report.size)
+    }
     assert {path for path, end in ends.items() if end > minimum} <= files
-    assert not [path for path in (pruned / "ledger/host.history").iterdir() if int(path.name) < minimum]
+    assert not [
+        path for path in (pruned / "ledger/host.history").iterdir() if int(path.name) < minimum
+    ]
 
 
 def test_what_is_left_can_be_proved_and_anchors_the_cages(pruned: Path) -> None:
@@ -132,22 +146,30 @@ def test_more_than_the_record_says_is_not_pruned_but_missing(pruned: Path) -> No
     assert (found.verdict, found.first_bad) == (Verdict.INCOMPLETE, path)
 
 
-@pytest.mark.parametrize("path", ["tile/0/257", "tile/entries/257", "tile/1/001.p/3", "tile/2/000.p/1", "checkpoint"])
+@pytest.mark.parametrize(
+    "path", ["tile/0/257", "tile/entries/257", "tile/1/001.p/3", "tile/2/000.p/1", "checkpoint"]
+)
 def test_every_file_left_is_watched(pruned: Path, path: str) -> None:
     (target,) = [found for found in (pruned / HOST).glob(path + "*") if found.is_file()]
     flip(target, target.stat().st_size - 33)
     assert fsck(pruned / HOST).exit_code != 0
 
 
-def test_a_log_from_whose_start_files_are_missing_is_not_taken_for_pruned(written: Path, state: Path) -> None:
+def test_a_log_from_whose_start_files_are_missing_is_not_taken_for_pruned(
+    written: Path, state: Path
+) -> None:
     for index in range(3):
         (state / HOST / f"tile/entries/{index:03d}").unlink()
     found = fsck(state / HOST, fsck(written / HOST).vkey)
     assert (found.verdict, found.first_bad) == (Verdict.INCOMPLETE, "tile/entries/000")
 
 
-def test_a_pin_of_what_is_gone_cannot_be_checked_and_that_is_a_verdict(written: Path, pruned: Path) -> None:
-    old = min((written / "ledger/host.history").iterdir(), key=lambda path: int(path.name)).read_bytes()
+def test_a_pin_of_what_is_gone_cannot_be_checked_and_that_is_a_verdict(
+    written: Path, pruned: Path
+) -> None:
+    old = min(
+        (written / "ledger/host.history").iterdir(), key=lambda path: int(path.name)
+    ).read_bytes()
     report = fsck(pruned / HOST, pin=old)
     assert (report.verdict, report.first_bad) == (Verdict.INCOMPLETE, "pin")
     assert "cannot be checked" in report.detail
@@ -157,7 +179,11 @@ def test_a_pin_of_what_is_gone_cannot_be_checked_and_that_is_a_verdict(written: 
 async def test_it_goes_on_growing_and_is_pruned_again(state: Path) -> None:
     async with running(open_ledger(state)) as ledger:
         first = await prune_host_log(ledger, [LOG], 10_000, 10**6)
-        assert await prune_host_log(ledger, [LOG], 10_000, 10**6) == first == ledger.first_index(HOST_LOG)
+        assert (
+            await prune_host_log(ledger, [LOG], 10_000, 10**6)
+            == first
+            == ledger.first_index(HOST_LOG)
+        )
         assert (await ledger.read(HOST_LOG, 0, first + 1))[0][0] == first
         assert await prune_host_log(ledger, [LOG], 20_000, 10**6) > first
         await ledger.rotate_key()
@@ -194,7 +220,9 @@ async def test_a_stop_in_between_is_finished_by_the_next_start(
         with pytest.RaisesGroup(Stop):
             async with killed_at_the_end(open_ledger(state)) as ledger:
                 await prune_host_log(ledger, [LOG], KEEP, 10**6)
-    assert fsck(state / HOST).exit_code == 0  # between: nothing is gone, or what is gone is said to be
+    assert (
+        fsck(state / HOST).exit_code == 0
+    )  # between: nothing is gone, or what is gone is said to be
     async with running(open_ledger(state)) as ledger:
         assert ledger.first_index(HOST_LOG) == (0 if after == "record" else KEEP // 256 * 256)
         assert await prune_host_log(ledger, [LOG], KEEP, 10**6) == KEEP // 256 * 256

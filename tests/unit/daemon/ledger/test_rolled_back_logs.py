@@ -1,6 +1,8 @@
-"""A log that somebody without the key put back to what it once was: what akiosd then does to it confirms nothing.
+"""A log that somebody without the key put back to what it once was: what akiosd then does to it
+confirms nothing.
 
-The older log is whole and signed.  Packing, destroying and pruning must not make the host's log say that this is all.
+The older log is whole and signed.  Packing, destroying and pruning must not make the host's log say
+that this is all.
 """
 
 from __future__ import annotations
@@ -24,7 +26,15 @@ from akiosd.store.fsck import find_vkey, fsck
 from akiosd.store.log_dir import archive, directory
 from akiosd.store.wipe import How
 from akiosd.values.ids import HOST_LOG, CageId, LogId
-from akiosd.values.records import CageBirth, CageDestroyed, CagePacked, DaemonStart, End, Started, decode_entry
+from akiosd.values.records import (
+    CageBirth,
+    CageDestroyed,
+    CagePacked,
+    DaemonStart,
+    End,
+    Started,
+    decode_entry,
+)
 from tests.unit.daemon.ledger.test_append import open_here, running
 
 CAGE = CageId("c-000000000001")
@@ -49,7 +59,9 @@ async def write(ledger: Ledger, state: Path, saved: Path) -> None:
 
 
 def keeper_of(ledger: Ledger, state: Path) -> LogKeeper:
-    host: Any = SimpleNamespace(state_dir=state, cages_dir=state / "cages", ledger=ledger, disks=None)
+    host: Any = SimpleNamespace(
+        state_dir=state, cages_dir=state / "cages", ledger=ledger, disks=None
+    )
     return LogKeeper(host, lambda cage: "")
 
 
@@ -76,13 +88,18 @@ def plant_archive(state: Path, saved: Path) -> None:
     pack_log(saved, state / archive(LOG), find_vkey(state / directory(LOG)), NATIVE)
 
 
-ROLLED_BACK: dict[str, Callable[[Path, Path], None]] = {"its files": roll_back, "an archive": plant_archive}
+ROLLED_BACK: dict[str, Callable[[Path, Path], None]] = {
+    "its files": roll_back,
+    "an archive": plant_archive,
+}
 
 
 @pytest.fixture
 def complaints(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
-    monkeypatch.setattr(log_requests, "_log", SimpleNamespace(error=lambda what, **more: said.append(more)))
+    monkeypatch.setattr(
+        log_requests, "_log", SimpleNamespace(error=lambda what, **more: said.append(more))
+    )
     return said
 
 

@@ -1,4 +1,6 @@
-"""Key epochs: rotation under way, stopped anywhere, and verdicts on keys that sign what they must not."""
+"""Key epochs: rotation under way, stopped anywhere, and verdicts on keys that sign what they must
+not.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,15 @@ from akiosd.store.keys import KEY_PATH, NEXT_PATH, LedgerKey, load_key
 from akiosd.store.log_dir import directory, publish_all
 from akiosd.values.ids import HOST_LOG, CageId, LogId
 from akiosd.values.records import End, KeyEpoch, LogOpen, Started, encode_entry
-from tests.unit.daemon.ledger.test_append import CAGE, LOG, host_records, killed_at_the_end, open_here, running, started
+from tests.unit.daemon.ledger.test_append import (
+    CAGE,
+    LOG,
+    host_records,
+    killed_at_the_end,
+    open_here,
+    running,
+    started,
+)
 from tests.unit.store.proofs import prove
 
 OTHER = CageId("c-000000000002")
@@ -49,12 +59,18 @@ def signer_of(state: Path, log: LogId) -> int:
     """The epoch whose key signed the log's checkpoint."""
     note = (state / directory(log) / "checkpoint").read_bytes()
     key = key_of(state)
-    return next(e.number for e, v in zip(key.epochs, reversed(key.vkeys(log)), strict=True) if is_signed_by(note, v))
+    return next(
+        e.number
+        for e, v in zip(key.epochs, reversed(key.vkeys(log)), strict=True)
+        if is_signed_by(note, v)
+    )
 
 
 def check_all(state: Path, logs: list[LogId]) -> None:
     for log in logs:
-        report = fsck(state / directory(log), host=None if log == HOST_LOG else state / directory(HOST_LOG))
+        report = fsck(
+            state / directory(log), host=None if log == HOST_LOG else state / directory(HOST_LOG)
+        )
         assert report.exit_code == 0, (log, report)
 
 
@@ -77,7 +93,13 @@ async def test_a_rotation_with_open_closed_and_finished_logs(tmp_path: Path) -> 
         epochs = [record for record in await host_records(ledger) if isinstance(record, KeyEpoch)]
         assert [record.epoch for record in epochs] == [1, 2]
         assert (await ledger.checkpoint(finished))[1] != (await ledger.checkpoint(log))[1]
-    assert [signer_of(tmp_path, name) for name in (HOST_LOG, LOG, closed, later, finished)] == [2, 2, 2, 2, 1]
+    assert [signer_of(tmp_path, name) for name in (HOST_LOG, LOG, closed, later, finished)] == [
+        2,
+        2,
+        2,
+        2,
+        1,
+    ]
     check_all(tmp_path, [HOST_LOG, LOG, closed, later, finished])
     # The key beside each log is the one that signs it, for tools that know nothing of rotations.
     for name in (HOST_LOG, LOG, closed, later, finished):
@@ -103,7 +125,9 @@ async def test_a_log_born_later_is_trusted_through_the_host_log(tmp_path: Path) 
         await ledger.publish(ledger.open_log(CAGE))
     path, host = tmp_path / directory(LOG), tmp_path / directory(HOST_LOG)
     key_list = (tmp_path / KEY_LIST_PATH).read_bytes()
-    assert fsck(path, old).verdict is Verdict.OK  # by the list of the host's keys, where a state directory has it
+    assert (
+        fsck(path, old).verdict is Verdict.OK
+    )  # by the list of the host's keys, where a state directory has it
     (tmp_path / KEY_LIST_PATH).unlink()
     assert fsck(path, old).verdict is Verdict.UNTRUSTED
     assert fsck(path, old_host, key_list=key_list).verdict is Verdict.OK
@@ -114,11 +138,21 @@ class Stop(Exception):
     """Where the daemon is killed."""
 
 
-STEPS = ["save_next", "after save_next", "install_next", "after install_next", "name", "publish", "done"]
+STEPS = [
+    "save_next",
+    "after save_next",
+    "install_next",
+    "after install_next",
+    "name",
+    "publish",
+    "done",
+]
 
 
 class Watched(Directory):
-    """A disk that stops before its operation number ``stop_at`` on a key, and that keeps what names no longer show."""
+    """A disk that stops before its operation number ``stop_at`` on a key, and that keeps what names
+    no longer show.
+    """
 
     def __init__(self, root: Path, stop_at: int = -1) -> None:
         super().__init__(root)
@@ -151,7 +185,9 @@ class Watched(Directory):
 
 
 @pytest.mark.parametrize("stop_at", range(9))
-def test_the_old_private_key_is_overwritten_wherever_it_stopped(tmp_path: Path, stop_at: int) -> None:
+def test_the_old_private_key_is_overwritten_wherever_it_stopped(
+    tmp_path: Path, stop_at: int
+) -> None:
     disk = Directory(tmp_path)
     old = keys.make_key(disk, os.urandom)
     new = old.next(os.urandom(32))
@@ -232,7 +268,9 @@ async def test_a_rotation_stopped_anywhere_happened_or_did_not(
         assert not (tmp_path / NEXT_PATH).exists()
         await again.commit(LOG, started(3))
     check_all(tmp_path, [HOST_LOG, LOG, closed])
-    assert [signer_of(tmp_path, name) for name in (HOST_LOG, LOG)] == [len(key_of(tmp_path).epochs)] * 2
+    assert [signer_of(tmp_path, name) for name in (HOST_LOG, LOG)] == [
+        len(key_of(tmp_path).epochs)
+    ] * 2
     async with running(open_here(tmp_path)) as last:
         await last.rotate_key()
     check_all(tmp_path, [HOST_LOG, LOG, closed])
@@ -296,12 +334,16 @@ def opened(key: LedgerKey) -> bytes:
 def naming(key: LedgerKey) -> bytes:
     epoch = key.epochs[-1]
     return encode_entry(
-        KeyEpoch(ts=1, epoch=epoch.number, public_key=epoch.public_key, certified_by=epoch.certified_by)
+        KeyEpoch(
+            ts=1, epoch=epoch.number, public_key=epoch.public_key, certified_by=epoch.certified_by
+        )
     )
 
 
 A = encode_entry(Started(ts=1, pid=1))
-IMPOSTOR = LedgerKey("akios/test", bytes([9]) * 32, FIRST.epochs, FIRST.next(bytes([1]) * 32).certified_by)
+IMPOSTOR = LedgerKey(
+    "akios/test", bytes([9]) * 32, FIRST.epochs, FIRST.next(bytes([1]) * 32).certified_by
+)
 REPLAYED = LedgerKey("akios/else", bytes(32)).next(bytes([1]) * 32)
 
 # The entries, who signs their checkpoint, which key is trusted, and the verdict.
@@ -309,16 +351,56 @@ TABLE: dict[str, tuple[list[bytes], LedgerKey, LedgerKey, Verdict]] = {
     "one key": ([opened(FIRST), A], FIRST, FIRST, Verdict.OK),
     "rotated": ([opened(FIRST), A, naming(SECOND), A], SECOND, FIRST, Verdict.OK),
     "rotated twice": ([opened(FIRST), naming(SECOND), A, naming(THIRD)], THIRD, FIRST, Verdict.OK),
-    "the middle key trusted": ([opened(FIRST), naming(SECOND), A, naming(THIRD)], THIRD, SECOND, Verdict.OK),
+    "the middle key trusted": (
+        [opened(FIRST), naming(SECOND), A, naming(THIRD)],
+        THIRD,
+        SECOND,
+        Verdict.OK,
+    ),
     "the newest key trusted": ([opened(FIRST), naming(SECOND), A], SECOND, SECOND, Verdict.OK),
     "an old range signed by a newer key": ([opened(FIRST), A], SECOND, SECOND, Verdict.UNTRUSTED),
-    "an old range signed by a newer key, old trusted": ([opened(FIRST), A], SECOND, FIRST, Verdict.UNTRUSTED),
-    "a new range signed by the old key": ([opened(FIRST), naming(SECOND), A], FIRST, FIRST, Verdict.UNTRUSTED),
-    "a range between signed by the third": ([opened(FIRST), naming(SECOND), A], THIRD, FIRST, Verdict.UNTRUSTED),
-    "a key nobody certified": ([opened(FIRST), naming(IMPOSTOR), A], IMPOSTOR, FIRST, Verdict.UNTRUSTED),
-    "a key nobody certified, itself trusted": ([opened(FIRST), naming(IMPOSTOR)], IMPOSTOR, IMPOSTOR, Verdict.TAMPERED),
-    "a certificate of another host": ([opened(FIRST), naming(REPLAYED)], SECOND, SECOND, Verdict.TAMPERED),
-    "epochs backwards": ([opened(FIRST), naming(SECOND), naming(SECOND)], SECOND, SECOND, Verdict.TAMPERED),
+    "an old range signed by a newer key, old trusted": (
+        [opened(FIRST), A],
+        SECOND,
+        FIRST,
+        Verdict.UNTRUSTED,
+    ),
+    "a new range signed by the old key": (
+        [opened(FIRST), naming(SECOND), A],
+        FIRST,
+        FIRST,
+        Verdict.UNTRUSTED,
+    ),
+    "a range between signed by the third": (
+        [opened(FIRST), naming(SECOND), A],
+        THIRD,
+        FIRST,
+        Verdict.UNTRUSTED,
+    ),
+    "a key nobody certified": (
+        [opened(FIRST), naming(IMPOSTOR), A],
+        IMPOSTOR,
+        FIRST,
+        Verdict.UNTRUSTED,
+    ),
+    "a key nobody certified, itself trusted": (
+        [opened(FIRST), naming(IMPOSTOR)],
+        IMPOSTOR,
+        IMPOSTOR,
+        Verdict.TAMPERED,
+    ),
+    "a certificate of another host": (
+        [opened(FIRST), naming(REPLAYED)],
+        SECOND,
+        SECOND,
+        Verdict.TAMPERED,
+    ),
+    "epochs backwards": (
+        [opened(FIRST), naming(SECOND), naming(SECOND)],
+        SECOND,
+        SECOND,
+        Verdict.TAMPERED,
+    ),
     "an epoch left out": ([opened(FIRST), naming(THIRD)], THIRD, THIRD, Verdict.TAMPERED),
     "another log's key": ([opened(FIRST), A], FIRST, THIRD, Verdict.UNTRUSTED),
 }
@@ -361,7 +443,9 @@ async def test_a_next_key_that_does_not_follow_stops_the_start(tmp_path: Path) -
 
 
 def many_epochs(state: Path, count: int) -> None:
-    """A state directory whose key is its ``count``-th, each certified by the one before; nothing but that is signed."""
+    """A state directory whose key is its ``count``-th, each certified by the one before; nothing
+    but that is signed.
+    """
     disk = Directory(state)
     key = key_of(state)
     for number in range(count - len(key.epochs)):
@@ -372,7 +456,9 @@ def many_epochs(state: Path, count: int) -> None:
 
 
 async def test_the_last_key_that_there_is_room_for_stays(tmp_path: Path) -> None:
-    """Its list, and a cut in the host's log, which names them all, are read by whoever trusts the first."""
+    """Its list, and a cut in the host's log, which names them all, are read by whoever trusts the
+    first.
+    """
     async with running(open_here(tmp_path)) as ledger:
         first = ledger.vkey(HOST_LOG)
     many_epochs(tmp_path, MAX_EPOCHS - 1)

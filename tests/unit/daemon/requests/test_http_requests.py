@@ -1,4 +1,6 @@
-"""``http`` in a running cage: its owner's and root's, for it spends the owner's money and stands in the owner's log."""
+"""``http`` in a running cage: its owner's and root's, for it spends the owner's money and stands in
+the owner's log.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ async def test_whose_cage_a_request_may_use(uid: int, role: Role, may: bool) -> 
 
     cage = SimpleNamespace(id=CAGE, peer=Peer(8, 8, 1, (), "user"), connect=connect)
     direct = Direct(None, lambda peer, name: cage, lambda peer, policy, uids: None)  # type: ignore[arg-type,return-value]
-    asked = direct.handle(Peer(uid, uid, 1, (), role), Http(cage=CAGE), [], SimpleNamespace(reply=reply))  # type: ignore[arg-type]
+    asked = direct.handle(
+        Peer(uid, uid, 1, (), role), Http(cage=CAGE), [], SimpleNamespace(reply=reply)
+    )  # type: ignore[arg-type]
     if may:
         await asked
         assert replies == [(HttpReply(cage=CAGE), 1)]

@@ -63,7 +63,9 @@ async def test_a_jump_destroys_nothing_and_time_does(tmp_path: Path, wrong_ns: i
     clocks = Clocks()
     (tmp_path / "cages").mkdir()
     ledger = Ledger.open(tmp_path, lambda: clocks.wall_ns, os.urandom, segment_bytes=256 << 10)
-    host: Any = SimpleNamespace(ledger=ledger, cages_dir=tmp_path / "cages", state_dir=tmp_path, disks=None)
+    host: Any = SimpleNamespace(
+        ledger=ledger, cages_dir=tmp_path / "cages", state_dir=tmp_path, disks=None
+    )
     keeper = LogKeeper(host, lambda cage: "", clocks.read)
     async with trio.open_nursery() as nursery:
         await nursery.start(ledger.run)
@@ -80,10 +82,13 @@ async def test_a_jump_destroys_nothing_and_time_does(tmp_path: Path, wrong_ns: i
         assert await cuts(keeper, clocks) == (1, 512)
         first, end = ledger.first_index(HOST_LOG), ledger.size(HOST_LOG)
         found = [decode_entry(entry) for _, entry in await ledger.read(HOST_LOG, first, end)]
-        jumps = [record.jump_ns for record in found if isinstance(record, ClockRead) and record.jump_ns]
+        jumps = [
+            record.jump_ns for record in found if isinstance(record, ClockRead) and record.jump_ns
+        ]
         assert jumps == [wrong_ns, -wrong_ns]
         assert LogId(CAGE) not in ledger.logs() and not (tmp_path / "cages" / CAGE).exists()
-        # A keeper that reads the log anew comes to the same, and what was cut off is older than what is left.
+        # A keeper that reads the log anew comes to the same, and what was cut off is older than
+        # what is left.
         again = LogKeeper(host, lambda cage: "", clocks.read)
         assert (await again._ages.now()).age_of("c-00000000000x") >= 31 * DAY_NS
         await ledger.aclose()
@@ -93,13 +98,17 @@ async def test_a_jump_packs_nothing_and_time_does(tmp_path: Path) -> None:
     clocks = Clocks()
     (tmp_path / "cages").mkdir()
     ledger = Ledger.open(tmp_path, lambda: clocks.wall_ns, os.urandom, segment_bytes=256 << 10)
-    host: Any = SimpleNamespace(ledger=ledger, cages_dir=tmp_path / "cages", state_dir=tmp_path, disks=None)
+    host: Any = SimpleNamespace(
+        ledger=ledger, cages_dir=tmp_path / "cages", state_dir=tmp_path, disks=None
+    )
     keeper = LogKeeper(host, lambda cage: "", clocks.read)
     async with trio.open_nursery() as nursery:
         await nursery.start(ledger.run)
         await keeper.note_clocks()
         await ended_cage(ledger, clocks.wall_ns)
-        os.utime(tmp_path / directory(LogId(CAGE)) / "checkpoint", (0, 0))  # nor does a file's own time count
+        os.utime(
+            tmp_path / directory(LogId(CAGE)) / "checkpoint", (0, 0)
+        )  # nor does a file's own time count
         clocks.wall_ns += 60 * DAY_NS
         assert await keeper.pack_old(DAY_NS, FAST) == []
         clocks.wall_ns -= 60 * DAY_NS

@@ -1,4 +1,6 @@
-"""``List``: who is shown what, and that no caller's cages can make the answer larger than a frame."""
+"""``List``: who is shown what, and that no caller's cages can make the answer larger than a
+frame.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,32 @@ from akiosd.values.ids import make_cage_id
 from akiosd.wire.frame import MAX_FRAME
 from akiosd.wire.messages import CageInfo, Cages, List
 
-LONG = CageInfo("c-" + "0" * 12, 1, "u" * 32, "ended", cut_argv((b"\xff" * 10**6,)), b"/" * 4095, 0, reason="r" * 1024)
+LONG = CageInfo(
+    "c-" + "0" * 12,
+    1,
+    "u" * 32,
+    "ended",
+    cut_argv((b"\xff" * 10**6,)),
+    b"/" * 4095,
+    0,
+    reason="r" * 1024,
+)
 
 
 def of(uid: int, number: int, **more: Any) -> KeptCage:
-    info = msgspec.structs.replace(LONG, cage=make_cage_id(number.to_bytes(8, "big")), uid=uid, **more)
-    return KeptCage(info=info, owner=(uid, uid), inside=(1, 1), host_id=0, host_gid=0, disk_size=0, workspace_id=(0, 0),
-                protect=())  # fmt: skip
+    info = msgspec.structs.replace(
+        LONG, cage=make_cage_id(number.to_bytes(8, "big")), uid=uid, **more
+    )
+    return KeptCage(
+        info=info,
+        owner=(uid, uid),
+        inside=(1, 1),
+        host_id=0,
+        host_gid=0,
+        disk_size=0,
+        workspace_id=(0, 0),
+        protect=(),
+    )
 
 
 class Asker:
@@ -44,14 +65,18 @@ class Asker:
         self._peer = Peer(uid, uid, 1, (), role, reads_all=role != "user")
         self.sizes: list[int] = []
 
-    def call(self, request: List, _expected: type[Cages], fds: Sequence[int] = ()) -> tuple[Cages, list[int]]:
+    def call(
+        self, request: List, _expected: type[Cages], fds: Sequence[int] = ()
+    ) -> tuple[Cages, list[int]]:
         answers: list[Cages] = []
 
         async def reply(message: Cages) -> None:
             answers.append(message)
 
         with pytest.raises(StopIteration):
-            CageRequests(self.registry).list(self._peer, request, list(fds), SimpleNamespace(reply=reply)).send(None)  # type: ignore[arg-type]
+            CageRequests(self.registry).list(
+                self._peer, request, list(fds), SimpleNamespace(reply=reply)
+            ).send(None)  # type: ignore[arg-type]
         self.sizes.append(len(msgspec.msgpack.encode(answers[0])))
         return answers[0], []
 
@@ -89,7 +114,9 @@ def test_whose_cages_are_shown(role: Role, everyone: bool, shown: set[int]) -> N
     ("root", 0, True), ("user", 8, True), ("user", 7, False), ("admin", 7, False), ("monitor", 7, False),
 ])  # fmt: skip
 def test_whose_changes_may_be_looked_at(role: Role, uid: int, may: bool) -> None:
-    """An administrator stops others' cages and reads their logs; the files of others are root's to read, not theirs."""
+    """An administrator stops others' cages and reads their logs; the files of others are root's to
+    read, not theirs.
+    """
     theirs = of(8, 2)
     asker = Asker([theirs], role, uid)
     with nullcontext() if may else pytest.raises(DeniedError, match="no ended cage"):

@@ -1,4 +1,6 @@
-"""One damaged log does not keep the others from being packed, destroyed and pruned; what is said names its cage."""
+"""One damaged log does not keep the others from being packed, destroyed and pruned; what is said
+names its cage.
+"""
 
 from __future__ import annotations
 
@@ -46,14 +48,18 @@ async def kept(state: Path) -> AsyncIterator[tuple[Ledger, LogKeeper]]:
         await ledger.publish(HOST_LOG)
         for age, name in enumerate(reversed(NAMES), 10):
             os.utime(state / directory(LogId(name)) / "checkpoint", (age * -10 + 10**9,) * 2)
-        host: Any = SimpleNamespace(state_dir=state, cages_dir=state / "cages", ledger=ledger, disks=None)
+        host: Any = SimpleNamespace(
+            state_dir=state, cages_dir=state / "cages", ledger=ledger, disks=None
+        )
         yield ledger, LogKeeper(host, lambda cage: "")
 
 
 @pytest.fixture
 def complaints(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     said: list[dict[str, Any]] = []
-    monkeypatch.setattr(log_requests, "_log", SimpleNamespace(error=lambda what, **more: said.append(more)))
+    monkeypatch.setattr(
+        log_requests, "_log", SimpleNamespace(error=lambda what, **more: said.append(more))
+    )
     return said
 
 
@@ -68,7 +74,9 @@ async def test_the_others_are_packed(tmp_path: Path, complaints: list[dict[str, 
         packed = await keeper.pack_old(0, FAST)
     assert sorted(packed) == [name for name in NAMES if name != BAD]
     assert all((tmp_path / archive(log)).exists() for log in packed)
-    assert fsck(tmp_path / directory(BAD)).verdict is Verdict.TAMPERED  # it stays for whoever looks into it
+    assert (
+        fsck(tmp_path / directory(BAD)).verdict is Verdict.TAMPERED
+    )  # it stays for whoever looks into it
     assert [said["cage"] for said in complaints] == [BAD] and "TAMPERED" in complaints[0]["why"]
 
 
@@ -88,7 +96,9 @@ def host_word(state: Path) -> HostWord:
 
 
 async def test_what_the_hosts_log_knew_of_them_outlives_its_pruning(tmp_path: Path) -> None:
-    """Of a log that is gone, rolled back or spoilt the last root must not be forgotten with the cut."""
+    """Of a log that is gone, rolled back or spoilt the last root must not be forgotten with the
+    cut.
+    """
     async with kept(tmp_path) as (ledger, _):
         ledger.append_many(HOST_LOG, [])
         for n in range(600):
@@ -102,7 +112,12 @@ async def test_what_the_hosts_log_knew_of_them_outlives_its_pruning(tmp_path: Pa
     after = host_word(tmp_path)
     assert after.report.minimum > 0
     for name in NAMES:
-        assert (after.cages[name].size, after.cages[name].root) == (before[name].size, before[name].root)
+        assert (after.cages[name].size, after.cages[name].root) == (
+            before[name].size,
+            before[name].root,
+        )
     host = tmp_path / directory(HOST_LOG)
-    for name, verdict in zip(NAMES, (Verdict.INCOMPLETE, Verdict.TAMPERED, Verdict.OK), strict=False):
+    for name, verdict in zip(
+        NAMES, (Verdict.INCOMPLETE, Verdict.TAMPERED, Verdict.OK), strict=False
+    ):
         assert fsck(tmp_path / directory(LogId(name)), host=host, cage=name).verdict is verdict

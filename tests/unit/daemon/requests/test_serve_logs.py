@@ -17,7 +17,18 @@ CAGE = "c-000000000001"
 
 @pytest.mark.parametrize(
     "path",
-    ["", "..", "../owner", "tile/../../owner", "/etc/passwd", "tile//0", "tile/", "a\0", "a" * 5000, "./checkpoint"],
+    [
+        "",
+        "..",
+        "../owner",
+        "tile/../../owner",
+        "/etc/passwd",
+        "tile//0",
+        "tile/",
+        "a\0",
+        "a" * 5000,
+        "./checkpoint",
+    ],
 )
 def test_what_leads_out_of_a_log_is_refused(path: str) -> None:
     with pytest.raises(DeniedError, match="not the name"):
@@ -51,6 +62,8 @@ def test_links_are_neither_followed_nor_waited_for(tmp_path: Path) -> None:
         assert answer.bad and not answer.data, path
     assert list_files(log, 0).bad
     (tmp_path / "link").symlink_to(log)
-    assert read_file(tmp_path / "link", "checkpoint", 0).bad and list_files(tmp_path / "link", 0).bad
+    assert (
+        read_file(tmp_path / "link", "checkpoint", 0).bad and list_files(tmp_path / "link", 0).bad
+    )
     (log / "plain").write_text("x")
     assert read_file(log, "plain", 0).data == b"x"  # the control

@@ -1,4 +1,6 @@
-"""The control socket's server over real sockets: dispatch, descriptors, limits, and hostile clients."""
+"""The control socket's server over real sockets: dispatch, descriptors, limits, and hostile
+clients.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,20 @@ from akiosd.daemon.sockets.serve_clients import (
 from akiosd.errors import AkiosError, DeniedError
 from akiosd.kernel.scm_rights import close_fds, receive
 from akiosd.wire.frame import MAX_FDS, encode_frame
-from akiosd.wire.messages import Bind, Doctor, Ended, Error, Hello, List, Message, Ok, Run, Started, Stop, View
+from akiosd.wire.messages import (
+    Bind,
+    Doctor,
+    Ended,
+    Error,
+    Hello,
+    List,
+    Message,
+    Ok,
+    Run,
+    Started,
+    Stop,
+    View,
+)
 from akiosd.wire.session import EventsRequest
 from tests.unit.daemon.caller import connect
 
@@ -35,14 +50,18 @@ LIMITS = ConnectionLimits(requests=8, fds=40)
 
 
 class Echo:
-    """A small real handler: Run answers Started with the first descriptor it got and ends on release."""
+    """A small real handler: Run answers Started with the first descriptor it got and ends on
+    release.
+    """
 
     def __init__(self) -> None:
         self.release = trio.Event()
         self.cancelled = trio.Event()
         self.taken: list[int] = []
 
-    async def handle(self, peer: Peer, request: Message, fds: list[int], client: ClientConnection) -> None:
+    async def handle(
+        self, peer: Peer, request: Message, fds: list[int], client: ClientConnection
+    ) -> None:
         match request:
             case Run():
                 first = fds.pop(0)
@@ -67,7 +86,9 @@ class Echo:
 
 
 @asynccontextmanager
-async def serving(handler: object, gate: Gate | None = None, limits: ConnectionLimits = LIMITS) -> AsyncIterator[str]:
+async def serving(
+    handler: object, gate: Gate | None = None, limits: ConnectionLimits = LIMITS
+) -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "s")
         listener = await open_unix_listener(path)
@@ -99,7 +120,13 @@ def open_fds() -> set[tuple[str, str]]:
 
 
 def a_run(binds: int = 0, **more: object) -> Run:
-    return Run(id=1, argv=(b"x",), command=b"/x", binds=tuple(Bind(b"/b", n + 1) for n in range(binds)), **more)  # type: ignore[arg-type]
+    return Run(
+        id=1,
+        argv=(b"x",),
+        command=b"/x",
+        binds=tuple(Bind(b"/b", n + 1) for n in range(binds)),
+        **more,
+    )  # type: ignore[arg-type]
 
 
 async def test_a_run_passes_descriptors_both_ways_and_closes_what_the_handler_left() -> None:
@@ -149,7 +176,9 @@ async def test_a_waiting_run_holds_no_other_request_up(null: int) -> None:
         (Run(id=1, argv=(b"a",), command=b"/x"), "descriptors came"),
     ],
 )
-async def test_every_failure_is_one_error_reply_and_the_connection_lives(request_: Message, what: str) -> None:
+async def test_every_failure_is_one_error_reply_and_the_connection_lives(
+    request_: Message, what: str
+) -> None:
     async with serving(Echo()) as path:
         caller = await connect(path)
         await caller.send(request_)
@@ -204,7 +233,9 @@ async def test_no_hello_in_time_ends_the_connection(autojump_clock: trio.testing
         caller.close()
 
 
-async def test_too_many_open_requests_end_the_connection_and_close_their_descriptors(null: int) -> None:
+async def test_too_many_open_requests_end_the_connection_and_close_their_descriptors(
+    null: int,
+) -> None:
     handler = Echo()
     async with serving(handler) as path:
         before = open_fds()
@@ -240,8 +271,11 @@ nested = st.recursive(
     max_leaves=6,
 )
 messages = st.dictionaries(
-    st.sampled_from(["m", "id", "argv", "env", "policy", "binds", "cage", "cursors", "start", "stop"]),
-    st.sampled_from(["hello", "run", "list", "view", "subscribe", "read_log", "doctor", "started"]) | nested,
+    st.sampled_from(
+        ["m", "id", "argv", "env", "policy", "binds", "cage", "cursors", "start", "stop"]
+    ),
+    st.sampled_from(["hello", "run", "list", "view", "subscribe", "read_log", "doctor", "started"])
+    | nested,
     max_size=4,
 ).map(msgspec.msgpack.encode)
 pieces = st.one_of(
@@ -257,7 +291,9 @@ attacks = st.lists(st.tuples(pieces, st.integers(0, 3)), min_size=1, max_size=4)
 
 
 async def attack(path: str, null: int, hello: bool, attack_: list[tuple[bytes, int]]) -> None:
-    """Send the pieces, then leave; the server must be done with this client before the next one comes."""
+    """Send the pieces, then leave; the server must be done with this client before the next one
+    comes.
+    """
     caller = await connect(path, hello=False)
     try:
         if hello:
@@ -287,7 +323,12 @@ def test_hostile_clients_leave_a_living_server_and_no_descriptor(
                 accepts = EventsRequest if events else None
                 await nursery.start(
                     lambda task_status: serve_clients(
-                        listener, Echo(), Gate(), limits=LIMITS, accepts=accepts, task_status=task_status
+                        listener,
+                        Echo(),
+                        Gate(),
+                        limits=LIMITS,
+                        accepts=accepts,
+                        task_status=task_status,
                     )
                 )
                 before = open_fds()

@@ -1,4 +1,6 @@
-"""Subscriptions: who sees what, gaps that name every missing entry, and replay that meets live without a seam."""
+"""Subscriptions: who sees what, gaps that name every missing entry, and replay that meets live
+without a seam.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ ADMIN = Peer(3000, 3000, 1, (), "admin", reads_all=True)
 
 
 class MemoryLedger:
-    """Logs in memory with the ledger service's contract: read back what was announced, announce in order."""
+    """Logs in memory with the ledger service's contract: read back what was announced, announce in
+    order.
+    """
 
     def __init__(self) -> None:
         self.logs: dict[LogId, list[bytes]] = {}
@@ -84,10 +88,17 @@ def test_asking_for_another_users_log_is_refused(request_: Subscribe) -> None:
 
 def test_kinds_are_peeked_and_split_into_runs() -> None:
     started, end = encode_entry(Started(ts=1, pid=2)), encode_entry(End(ts=1, exit_code=0))
-    assert [peek_kind(entry) for entry in (started, end, b"\xc1", b"\x91\x01")] == ["started", "end", "", ""]
+    assert [peek_kind(entry) for entry in (started, end, b"\xc1", b"\x91\x01")] == [
+        "started",
+        "end",
+        "",
+        "",
+    ]
     subscription = Subscription(USER, Subscribe(kinds=("started",)), OWNERS.get)
     subscription.offer(MINE, 5, [end, started, started, end, started])
-    assert [(item.start, len(item.entries)) for item in subscription._queue if isinstance(item, Records)] == [
+    assert [
+        (item.start, len(item.entries)) for item in subscription._queue if isinstance(item, Records)
+    ] == [
         (6, 2),
         (9, 1),
     ]
@@ -105,7 +116,11 @@ def covered(messages: list[Message], log: str) -> list[tuple[int, bytes | None]]
 
 
 batches = st.lists(
-    st.tuples(st.sampled_from([MINE, OTHERS]), st.lists(st.integers(0, 400), min_size=1, max_size=5), st.booleans()),
+    st.tuples(
+        st.sampled_from([MINE, OTHERS]),
+        st.lists(st.integers(0, 400), min_size=1, max_size=5),
+        st.booleans(),
+    ),
     max_size=25,
 )
 
@@ -118,7 +133,9 @@ def test_every_entry_is_sent_or_named_by_a_gap_in_order(
     async def main() -> None:
         ledger, sent = MemoryLedger(), Sent()
         ledger.append(MINE, b"0", b"1", b"2")
-        subscription = Subscription(ADMIN, Subscribe(cursors={MINE: cursor}), OWNERS.get, queue_bytes=2000)
+        subscription = Subscription(
+            ADMIN, Subscribe(cursors={MINE: cursor}), OWNERS.get, queue_bytes=2000
+        )
         stop = ledger.subscribe(subscription.offer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(subscription.send_live, sent)
@@ -157,14 +174,18 @@ async def test_subscribers_over_the_socket_get_replay_then_live_and_no_frame_is_
         path = os.path.join(directory, "e")
         async with await open_unix_listener(path) as listener, trio.open_nursery() as nursery:
             await nursery.start(
-                lambda task_status: serve_events(listener, Gate(), ledger, OWNERS.get, task_status=task_status)
+                lambda task_status: serve_events(
+                    listener, Gate(), ledger, OWNERS.get, task_status=task_status
+                )
             )
             caller: Caller = await connect(path)
             await caller.send(Subscribe(id=1, cursors={HOST_LOG: 1}))
             got: list[tuple[int, bytes | None]] = []
             while len(got) < 39:
                 message = await caller.answer()
-                assert isinstance(message, Records) and sum(map(len, message.entries)) <= MESSAGE_BYTES
+                assert (
+                    isinstance(message, Records) and sum(map(len, message.entries)) <= MESSAGE_BYTES
+                )
                 got += covered([message], HOST_LOG)
             await trio.testing.wait_all_tasks_blocked()
             ledger.append(HOST_LOG, b"live")

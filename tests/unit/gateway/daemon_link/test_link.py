@@ -1,4 +1,6 @@
-"""Both ends of a gateway's link, over a real socket pair: what is asked is answered, what is told is kept."""
+"""Both ends of a gateway's link, over a real socket pair: what is asked is answered, what is told
+is kept.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def denied(host: str, count: int = 1) -> NetDenied:
 
 
 class Notes:
-    """The cage's log and account, as far as a link needs them; ``hold`` keeps records from being durable."""
+    """The cage's log and account, as far as a link needs them; ``hold`` keeps records from being
+    durable.
+    """
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -102,7 +106,10 @@ async def test_the_setup_comes_with_its_sockets() -> None:
                 async def daemon() -> None:
                     assert await theirs.receive_ready() == ("uid 1900000007",)
                     setup = Setup(
-                        cage="c-1", policy=Policy(), listeners=(Listener("dns", 53),), pseudonym_key=b"k" * 32
+                        cage="c-1",
+                        policy=Policy(),
+                        listeners=(Listener("dns", 53),),
+                        pseudonym_key=b"k" * 32,
                     )
                     await theirs.send_setup(setup, [bound.fileno()])
 
@@ -160,7 +167,9 @@ class Booked:
 
 
 def spending(usd_micro: int) -> Spend:
-    return Spend(Budget(usd_micro=usd_micro, same_request=0, cycles=0), Booked(), lambda kind, detail: None)
+    return Spend(
+        Budget(usd_micro=usd_micro, same_request=0, cycles=0), Booked(), lambda kind, detail: None
+    )
 
 
 def priced(usd_micro: int) -> Ask:
@@ -193,7 +202,10 @@ async def test_who_leaves_the_line_holds_nobody_up_and_leaves_nothing() -> None:
         notes.spend = spending(1_000)
         first = link.reserve(priced(900), patience_s=60)
         assert isinstance(await first.wait_verdict(), Grant)
-        large, small = link.reserve(priced(800), patience_s=60), link.reserve(priced(100), patience_s=60)
+        large, small = (
+            link.reserve(priced(800), patience_s=60),
+            link.reserve(priced(100), patience_s=60),
+        )
         assert not await large.wait_word() and not await small.wait_word()
         large.settle(Bill("failed"))
         # With the large one gone, the small one fits beside the first.
@@ -221,7 +233,9 @@ async def test_a_durable_report_returns_when_it_is_durable() -> None:
         done = trio.Event()
 
         async def report() -> None:
-            await link.report_durable(denied("a"), NetRequest(ts=5, host="b", port=443, mode="inspect"))
+            await link.report_durable(
+                denied("a"), NetRequest(ts=5, host="b", port=443, mode="inspect")
+            )
             done.set()
 
         async with trio.open_nursery() as nursery:
@@ -240,7 +254,9 @@ async def test_equal_denials_are_one_record_and_its_count() -> None:
             link.report(denied("a"))
         link.report(denied("b"))
         await until(lambda: len(notes.records) == 2)
-    counted = [(record.host, record.count) for record in notes.records if isinstance(record, NetDenied)]
+    counted = [
+        (record.host, record.count) for record in notes.records if isinstance(record, NetDenied)
+    ]
     assert counted == [(b"a", 1), (b"b", 1)], "the first of each at once"
 
 
@@ -276,18 +292,26 @@ async def test_addresses_are_remembered_up_to_a_size() -> None:
 NOT_A_MESSAGE: dict[str, bytes] = {
     "no msgpack": encode_frame(b"\xc1"),
     "another message": encode_frame(msgspec.msgpack.encode({"m": "kept", "report": 1})),
-    "an unknown field": encode_frame(msgspec.msgpack.encode({"m": "address", "name": "a", "address": "b", "x": 1})),
-    "a name that no host has": encode_frame(msgspec.msgpack.encode(Address(name="a" * 254, address="198.18.0.1"))),
+    "an unknown field": encode_frame(
+        msgspec.msgpack.encode({"m": "address", "name": "a", "address": "b", "x": 1})
+    ),
+    "a name that no host has": encode_frame(
+        msgspec.msgpack.encode(Address(name="a" * 254, address="198.18.0.1"))
+    ),
     "what is no address": encode_frame(msgspec.msgpack.encode(Address(name="a", address="1" * 16))),
     "Ready again": encode_frame(msgspec.msgpack.encode(Ready())),
     "an empty report": encode_frame(msgspec.msgpack.encode(GatewayRecords(records=()))),
     "a bill of its own": encode_frame(
         msgspec.msgpack.encode(
-            GatewayRecords(records=(LlmCall(ts=0, provider="p", model="m", outcome="completed", usd_micro=-5),))
+            GatewayRecords(
+                records=(LlmCall(ts=0, provider="p", model="m", outcome="completed", usd_micro=-5),)
+            )
         )
     ),
     "a record of akiosd's": encode_frame(
-        msgspec.msgpack.encode({"m": "report", "records": [{"kind": "end", "v": 1, "ts": 1, "exit_code": 0}]})
+        msgspec.msgpack.encode(
+            {"m": "report", "records": [{"kind": "end", "v": 1, "ts": 1, "exit_code": 0}]}
+        )
     ),
     "a frame too long": b"\xff\xff\xff\xff",
     "deep nesting": encode_frame(b"\x91" * 5000 + b"\xc0"),
@@ -344,7 +368,11 @@ def test_the_folder() -> None:
 
 def test_the_folder_is_bounded() -> None:
     folder = Folder()
-    told = [record for n in range(20_000) for record in folder.fold([denied(f"h{n}"), denied(f"h{n}")], 0.0)]
+    told = [
+        record
+        for n in range(20_000)
+        for record in folder.fold([denied(f"h{n}"), denied(f"h{n}")], 0.0)
+    ]
     told += folder.take_due(float("inf"))
     assert sum(record.count for record in told if isinstance(record, NetDenied)) == 40_000
     assert len(folder._open) <= 4096

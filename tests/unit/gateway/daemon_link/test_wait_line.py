@@ -1,4 +1,6 @@
-"""The line of waiting calls: whatever happens in whatever order, nobody is passed and nobody is forgotten."""
+"""The line of waiting calls: whatever happens in whatever order, nobody is passed and nobody is
+forgotten.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,10 @@ from hypothesis import strategies as st
 
 from akiosd.gateway.daemon_link.wait_line import WaitLine
 
-_STEPS = st.lists(st.tuples(st.sampled_from(["come", "answer", "settle", "leave"]), st.integers(0, 99)), max_size=80)
+_STEPS = st.lists(
+    st.tuples(st.sampled_from(["come", "answer", "settle", "leave"]), st.integers(0, 99)),
+    max_size=80,
+)
 
 
 class Model:
@@ -58,7 +63,9 @@ class Model:
 
 @settings(max_examples=500, deadline=None)
 @given(st.integers(1, 3), _STEPS)
-def test_calls_are_granted_in_their_order_and_none_is_forgotten(room: int, steps: list[tuple[str, int]]) -> None:
+def test_calls_are_granted_in_their_order_and_none_is_forgotten(
+    room: int, steps: list[tuple[str, int]]
+) -> None:
     model = Model(room)
     for step, which in steps:
         if step == "come":

@@ -34,9 +34,11 @@ AFTER = ("goes on", "breaks", "stalls", "babbles")
 
 
 class Upstream:
-    """A provider that answers ``sent`` bytes of ``reply``, waits for :attr:`left`, and then does ``after``.
+    """A provider that answers ``sent`` bytes of ``reply``, waits for :attr:`left`, and then does
+    ``after``.
 
-    ``billed``: in micro-USD, for what it was asked: what it claims if it can say so, else for all it may have made.
+    ``billed``: in micro-USD, for what it was asked: what it claims if it can say so, else for all
+    it may have made.
     """
 
     def __init__(self, name: str, sent: int, after: str) -> None:
@@ -59,8 +61,10 @@ class Upstream:
         self.billed = self.price(MOST)
         reply = models.answer("POST", CASES[self._name][1], json.loads(body))
         data = b"".join(reply.chunks)
-        head = h11.Response(status_code=200, headers=[("content-type", reply.content_type),
-                                                      ("transfer-encoding", "chunked")])  # fmt: skip
+        head = h11.Response(
+            status_code=200,
+            headers=[("content-type", reply.content_type), ("transfer-encoding", "chunked")],
+        )
         at = min(self._sent, len(data))
         with suppress(trio.BrokenResourceError):
             if self._sent >= 0:
@@ -71,9 +75,16 @@ class Upstream:
                 await trio.sleep_forever()
             rest = data[max(at, 0) :] if self._after == "goes on" else b"\x00 not what was promised"
             if self._after != "breaks":
-                await self._say(stream, http, *([head] if self._sent < 0 else []), h11.Data(data=rest),
-                                h11.EndOfMessage())  # fmt: skip
-                self.billed = self.price(models.USAGE["output"]) if self._after == "goes on" else self.billed
+                await self._say(
+                    stream,
+                    http,
+                    *([head] if self._sent < 0 else []),
+                    h11.Data(data=rest),
+                    h11.EndOfMessage(),
+                )
+                self.billed = (
+                    self.price(models.USAGE["output"]) if self._after == "goes on" else self.billed
+                )
 
     @staticmethod
     async def _say(stream: trio.SocketStream, http: h11.Connection, *events: h11.Event) -> None:
@@ -82,13 +93,17 @@ class Upstream:
     def price(self, output: int) -> int:
         cached = 0 if CASES[self._name][0] == "ollama" else models.USAGE["cached"]
         assert QUOTE is not None
-        return prices.cost(QUOTE, Tokens(input=models.USAGE["input"], output=output, cache_read=cached))
+        return prices.cost(
+            QUOTE, Tokens(input=models.USAGE["input"], output=output, cache_read=cached)
+        )
 
 
 def request_of(name: str) -> bytes:
     provider, target = CASES[name][:2]
     raw = json.dumps(limited(name)).encode()
-    head = f"POST {target} HTTP/1.1\r\nHost: {HOSTS[provider]}\r\nContent-Length: {len(raw)}\r\n\r\n"
+    head = (
+        f"POST {target} HTTP/1.1\r\nHost: {HOSTS[provider]}\r\nContent-Length: {len(raw)}\r\n\r\n"
+    )
     return head.encode() + raw
 
 
@@ -113,7 +128,9 @@ class Left(NamedTuple):
 
 
 async def leave(name: str, asked: float, sent: int, after: str, undecided: bool = False) -> Left:
-    """The agent leaves once ``asked`` of its request and ``sent`` bytes of the answer are on their way (−1: none)."""
+    """The agent leaves once ``asked`` of its request and ``sent`` bytes of the answer are on their
+    way (−1: none).
+    """
     upstream = Upstream(name, sent, after)
     raw = request_of(name)
     async with trio.open_nursery() as nursery:
@@ -122,7 +139,9 @@ async def leave(name: str, asked: float, sent: int, after: str, undecided: bool 
         upstream.url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
         async with talking(upstream, CASES[name][0]) as (gateway, agent):
             patience = 0.01 if after == "stalls" else 3600.0
-            gateway.limits = msgspec.structs.replace(Limits(), paid_seconds=patience, paid_stream_seconds=patience)
+            gateway.limits = msgspec.structs.replace(
+                Limits(), paid_seconds=patience, paid_stream_seconds=patience
+            )
             if undecided:
                 gateway.link.undecided = []
             await agent.send(raw[: int(asked * len(raw))])
@@ -162,9 +181,12 @@ def _eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 MOMENTS = given(
-    st.sampled_from(sorted(CASES)), st.sampled_from([0.1, 0.5, 0.99, 1, 1, 1, 1]),
-    st.integers(-1, 60) | st.integers(-1, 12_000), st.sampled_from(AFTER), st.sampled_from([False] * 5 + [True]),
-)  # fmt: skip
+    st.sampled_from(sorted(CASES)),
+    st.sampled_from([0.1, 0.5, 0.99, 1, 1, 1, 1]),
+    st.integers(-1, 60) | st.integers(-1, 12_000),
+    st.sampled_from(AFTER),
+    st.sampled_from([False] * 5 + [True]),
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -173,7 +195,9 @@ MOMENTS = given(
 @example("bedrock converse", 1, -1, "goes on", False)
 @example("anthropic stream", 1, 2000, "breaks", False)
 @example("openai chat", 1, -1, "goes on", True)
-def test_a_client_that_leaves_at_any_moment(name: str, asked: float, sent: int, after: str, undecided: bool) -> None:
+def test_a_client_that_leaves_at_any_moment(
+    name: str, asked: float, sent: int, after: str, undecided: bool
+) -> None:
     """What is booked is at least what the provider bills, and never above what was reserved."""
     check(trio.run(leave, name, asked, sent, after, undecided and asked == 1), after)
 
@@ -182,7 +206,9 @@ def test_a_client_that_leaves_at_any_moment(name: str, asked: float, sent: int, 
 @pytest.mark.timeout(1800)
 @settings(max_examples=3000, deadline=None)
 @MOMENTS
-def test_many_clients_that_leave_at_any_moment(name: str, asked: float, sent: int, after: str, undecided: bool) -> None:
+def test_many_clients_that_leave_at_any_moment(
+    name: str, asked: float, sent: int, after: str, undecided: bool
+) -> None:
     check(trio.run(leave, name, asked, sent, after, undecided and asked == 1), after)
 
 
@@ -197,7 +223,10 @@ async def test_who_asks_again_after_a_time_out_does_not_go_in_circles() -> None:
     """An answer that nobody waited for is paid, and is no answer for the loop detectors."""
     left = await leave("openai chat", 1, -1, "goes on")
     [bill] = left.gateway.link.bills
-    assert (bill.outcome, bill.usd_micro) == ("cut", left.billed) and not left.gateway.link.account.repeats.batches
+    assert (bill.outcome, bill.usd_micro) == (
+        "cut",
+        left.billed,
+    ) and not left.gateway.link.account.repeats.batches
     assert left.gateway.link.account.calls == 1
 
 
@@ -206,14 +235,21 @@ REPLIES: dict[str, tuple[dict[str, str], bytes]] = {
     "not JSON": ({"content-type": "application/json"}, b"<html>busy</html>"),
     "empty": ({"content-type": "application/json"}, b""),
     "of another type": ({"content-type": "text/html"}, b"<html>busy</html>"),
-    "an error in place of an answer": ({"content-type": "application/json"}, b'{"error":{"message":"busy"}}'),
+    "an error in place of an answer": (
+        {"content-type": "application/json"},
+        b'{"error":{"message":"busy"}}',
+    ),
     "a list": ({"content-type": "application/json"}, b"[1]"),
 }
 
 
 @pytest.mark.parametrize("reply", REPLIES)
-@pytest.mark.parametrize("name", ["openai chat", "anthropic stream", "gemini", "bedrock converse stream"])
-async def test_an_answer_that_cannot_be_read_is_paid_as_reserved(server: models.Models, name: str, reply: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["openai chat", "anthropic stream", "gemini", "bedrock converse stream"]
+)
+async def test_an_answer_that_cannot_be_read_is_paid_as_reserved(
+    server: models.Models, name: str, reply: str
+) -> None:
     headers, body = REPLIES[reply]
     server.failures = [(200, headers, body)]
     provider, target = CASES[name][:2]
@@ -221,18 +257,31 @@ async def test_an_answer_that_cannot_be_read_is_paid_as_reserved(server: models.
         with suppress(h11.RemoteProtocolError):
             await post(agent, provider, target, limited(name))
     [settled] = gateway.link.settled
-    assert settled.estimated and (settled.usd_micro, settled.tokens) == (settled.open.usd_micro, settled.open.tokens)
+    assert settled.estimated and (settled.usd_micro, settled.tokens) == (
+        settled.open.usd_micro,
+        settled.open.tokens,
+    )
     assert settled.usd_micro > MOST * 15 and gateway.link.account.open == {}
 
 
-@pytest.mark.parametrize("name", ["openai chat stream", "anthropic stream", "gemini sse", "bedrock invoke stream"])
-async def test_a_stream_whole_in_form_that_ends_before_its_last_word(server: models.Models, name: str) -> None:
-    """It begins with a count of its input, or counts along: that is not what was paid in the end."""
+@pytest.mark.parametrize(
+    "name", ["openai chat stream", "anthropic stream", "gemini sse", "bedrock invoke stream"]
+)
+async def test_a_stream_whole_in_form_that_ends_before_its_last_word(
+    server: models.Models, name: str
+) -> None:
+    """It begins with a count of its input, or counts along: that is not what was paid in the
+    end.
+    """
     provider, target = CASES[name][:2]
     body = limited(name) | ({"stream": True} if provider == "openai" else {})
     reply = models.answer("POST", target, {**body, "stream": True})
     whole, part = b"".join(reply.chunks), b"".join(reply.chunks[: len(reply.chunks) // 2])
-    for data, estimated in ((part, True), (no_usage(whole, reply.content_type), True), (whole, False)):
+    for data, estimated in (
+        (part, True),
+        (no_usage(whole, reply.content_type), True),
+        (whole, False),
+    ):
         server.failures = [(200, {"content-type": reply.content_type}, data)]
         async with talking(server, provider) as (gateway, agent):
             await post(agent, provider, target, body)

@@ -19,11 +19,15 @@ from tests.unit.gateway.pack_headers import pack_headers
 
 SSE = (
     b'\xef\xbb\xbf: hello\n\nevent: message_start\r\ndata: {"a":1}\r\n\r\nid: 7\rretry: 100\rdata: x\rdata: y\r\r'
-    b"data\n\ndata:no blank\n\n\n\ndata: [DONE]\n\ndata: {\"unfinished\": true}"
-)  # fmt: skip
+    b'data\n\ndata:no blank\n\n\n\ndata: [DONE]\n\ndata: {"unfinished": true}'
+)
 EVENTS = b"".join(
     pack(pack_headers({":event-type": kind, ":message-type": "event"}), payload)
-    for kind, payload in (("messageStart", b'{"role":"assistant"}'), ("x", b""), ("metadata", b'{"usage":{}}'))
+    for kind, payload in (
+        ("messageStart", b'{"role":"assistant"}'),
+        ("x", b""),
+        ("metadata", b'{"usage":{}}'),
+    )
 )
 ARRAY = b'[{"a":"]}\\"{","b":[1,{"c":2}]}\n,\r\n{"d":"\\\\"}, {}\n]\n'
 LINES = b'{"a":1}\n\n{"b":2}\r\n{"last":3}'
@@ -52,10 +56,15 @@ def test_frames_at_every_split(make: Callable[[], Codec], data: bytes, expected:
     whole = frames(make(), [data])
     assert [(f.data, f.kind) for f in whole] == expected
     assert b"".join(f.raw for f in whole) == data
-    assert_chunk_invariant(lambda chunks: [read(make(), [*chunks])], lambda whole: read(make(), [whole]), data)
+    assert_chunk_invariant(
+        lambda chunks: [read(make(), [*chunks])], lambda whole: read(make(), [whole]), data
+    )
     each = [data[i : i + 1] for i in range(len(data))]
     assert_chunk_invariant(
-        lambda chunks: [read(make(), [*chunks])], lambda whole: read(make(), [whole]), data, splits=[each]
+        lambda chunks: [read(make(), [*chunks])],
+        lambda whole: read(make(), [whole]),
+        data,
+        splits=[each],
     )
 
 
@@ -66,9 +75,14 @@ def test_an_array_at_every_split() -> None:
 
     def push(chunk: bytes, state: dict[str, ArrayCodec]) -> bytes:
         codec = state.setdefault("codec", ArrayCodec())
-        return b"".join(b"<" + f.raw + b">" if f.data is not None else f.raw for f in codec.push(chunk))
+        return b"".join(
+            b"<" + f.raw + b">" if f.data is not None else f.raw for f in codec.push(chunk)
+        )
 
-    assert assert_chunk_invariant(per_chunk(push), lambda data: push(data, {}), ARRAY) > len(ARRAY) // 2
+    assert (
+        assert_chunk_invariant(per_chunk(push), lambda data: push(data, {}), ARRAY)
+        > len(ARRAY) // 2
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -108,7 +122,9 @@ def test_cut_and_impossible_frames() -> None:
         EventStreamCodec().push(prelude + struct.pack(">I", zlib.crc32(prelude)))
     with pytest.raises(BrokenStreamError):
         read_headers(b"\x05ab")
-    assert read_headers(b"\x01t\x00\x01n\x04\x00\x00\x00\x05" + pack_headers({"k": "v"})) == {"k": "v"}
+    assert read_headers(b"\x01t\x00\x01n\x04\x00\x00\x00\x05" + pack_headers({"k": "v"})) == {
+        "k": "v"
+    }
 
 
 @pytest.mark.parametrize("codec", [SseCodec(), NdjsonCodec(), ArrayCodec()])

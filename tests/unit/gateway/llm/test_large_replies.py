@@ -1,4 +1,6 @@
-"""Large replies through a gateway: restored exactly, booked as counted, refused as ever, and within their memory."""
+"""Large replies through a gateway: restored exactly, booked as counted, refused as ever, and within
+their memory.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from tests.unit.gateway.test_llm import body_of
+from tests.unit.gateway.test_replies import CASES, TEXT, replied
 
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.llm import restore_reply
@@ -23,8 +27,6 @@ from akiosd.values.records import LlmCall
 from tests.e2e.models import Models, answer, sse
 from tests.unit.gateway import harness
 from tests.unit.gateway.llm_harness import HOSTS, Gateway, post, talking
-from tests.unit.gateway.test_llm import body_of
-from tests.unit.gateway.test_replies import CASES, TEXT, replied
 
 JSON = {"content-type": "application/json"}
 WHOLE = [name for name, (*_, streamed) in CASES.items() if not streamed]
@@ -60,7 +62,9 @@ def grown(value: Any) -> bytes:
 
 @pytest.mark.parametrize("name", WHOLE)
 async def test_it_costs_and_brings_what_a_small_one_does(models: Models, name: str) -> None:
-    """The same reply, with and without bulk: the same bill, the same loops, the same originals in it."""
+    """The same reply, with and without bulk: the same bill, the same loops, the same originals in
+    it.
+    """
     provider, target = CASES[name][:2]
     body = body_of(name, TEXT)
     async with talking(models, provider) as (gateway, agent):
@@ -108,7 +112,9 @@ async def test_a_large_refusal_of_the_provider_is_restored(models: Models) -> No
 
 
 async def test_many_at_once_hold_no_more_than_there_is_room_for(models: Models) -> None:
-    """Twenty answers where there is room for two: all come whole, and the most that was held is told."""
+    """Twenty answers where there is room for two: all come whole, and the most that was held is
+    told.
+    """
     reply = grown({"data": [], "usage": {"prompt_tokens": 12, "total_tokens": 12}})
     models.fail = (200, JSON, reply)
     most: list[int] = []
@@ -155,7 +161,9 @@ def test_of_long_events_only_the_form_is_kept(
 
 
 async def test_long_events_of_streams_share_the_room(models: Models) -> None:
-    """Ten streams of one long event each, where there is room for two: all come whole and cost the same."""
+    """Ten streams of one long event each, where there is room for two: all come whole and cost the
+    same.
+    """
     said = {"choices": [{"index": 0, "delta": {"content": "so it goes " * 30_000}}]}
     ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     usage = {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 2}}

@@ -1,4 +1,6 @@
-"""Calls to models through the gateway: what leaves, what comes back, what is paid, what is refused."""
+"""Calls to models through the gateway: what leaves, what comes back, what is paid, what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -77,11 +79,18 @@ def heard(name: str, headers: dict[str, str], body: bytes) -> Heard:
 @pytest.mark.parametrize("name", CASES)
 async def test_a_call_of_every_api(models: Models, name: str) -> None:
     provider, target = CASES[name][:2]
-    agents_own = (("authorization", f"Bearer {PLACEHOLDER}"), ("x-api-key", PLACEHOLDER), ("cookie", "session=1"),
-                  ("x-goog-api-key", PLACEHOLDER), ("x-http-method-override", "DELETE"),
-                  ("user-agent", "sdk/1 (ada@example.org)"))  # fmt: skip
+    agents_own = (
+        ("authorization", f"Bearer {PLACEHOLDER}"),
+        ("x-api-key", PLACEHOLDER),
+        ("cookie", "session=1"),
+        ("x-goog-api-key", PLACEHOLDER),
+        ("x-http-method-override", "DELETE"),
+        ("user-agent", "sdk/1 (ada@example.org)"),
+    )
     async with talking(models, provider) as (gateway, agent):
-        status, headers, body = await post(agent, provider, target, body_of(name, TEXT), headers=agents_own)
+        status, headers, body = await post(
+            agent, provider, target, body_of(name, TEXT), headers=agents_own
+        )
     assert status == 200, body
     assert headers["x-request-id"] == "req_1"
     answer = heard(name, headers, body)
@@ -103,8 +112,14 @@ async def test_a_call_of_every_api(models: Models, name: str) -> None:
     assert bill.usd_micro == (COST if provider != "ollama" else 1000 * 3 + 30 * 15)
     assert gateway.link.asks[0].input_usd_micro >= bill.usd_micro - 450 or provider == "ollama"
     [redaction] = gateway.link.of(Redaction)
-    assert redaction.towards == provider and {f.type for f in redaction.findings} >= {"EMAIL", "CREDIT_CARD"}
-    assert any(f.place.startswith(("messages[0]", "contents[0]", "input", "prompt")) for f in redaction.findings)
+    assert redaction.towards == provider and {f.type for f in redaction.findings} >= {
+        "EMAIL",
+        "CREDIT_CARD",
+    }
+    assert any(
+        f.place.startswith(("messages[0]", "contents[0]", "input", "prompt"))
+        for f in redaction.findings
+    )
     [record] = gateway.link.of(NetRequest)
     assert (record.mode, record.status, record.host) == ("llm", 200, HOSTS[provider])
 
@@ -158,7 +173,9 @@ def leaks(body: bytes) -> bool:
         elif isinstance(item, list):
             found += item
         elif isinstance(item, str):
-            plain = item.replace("\u200b", "").replace("%40", "@").replace("＠", "@").replace("ａ", "a")
+            plain = (
+                item.replace("\u200b", "").replace("%40", "@").replace("＠", "@").replace("ａ", "a")
+            )
             if "ada@example" in plain:
                 return True
             try:
@@ -181,7 +198,10 @@ async def test_a_name_that_is_personal_data_comes_back(models: Models) -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": json.dumps({PLANTED: "x"})}]}
     async with talking(models, "openai") as (_, agent):
         _, _, answer = await post(agent, "openai", "/v1/chat/completions", body)
-    assert json.loads(answer)["choices"][0]["message"]["content"] == f"You said: {json.dumps({PLANTED: 'x'})}"
+    assert (
+        json.loads(answer)["choices"][0]["message"]["content"]
+        == f"You said: {json.dumps({PLANTED: 'x'})}"
+    )
 
 
 async def test_block_and_binary(models: Models) -> None:
@@ -189,8 +209,14 @@ async def test_block_and_binary(models: Models) -> None:
     image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}}
     body = {"model": "m", "messages": [{"role": "user", "content": [image]}]}
     async with talking(models, "openai", redact=Redact(models="block")) as (gateway, agent):
-        status, _, answer = await post(agent, "openai", "/v1/chat/completions", {**CHAT, "user": PLANTED})
-        assert status == 403 and json.loads(answer)["error"]["rule"] == "redact.models" and b"ada" not in answer
+        status, _, answer = await post(
+            agent, "openai", "/v1/chat/completions", {**CHAT, "user": PLANTED}
+        )
+        assert (
+            status == 403
+            and json.loads(answer)["error"]["rule"] == "redact.models"
+            and b"ada" not in answer
+        )
         assert models.received == [] and gateway.link.asks == []
         assert (await post(agent, "openai", "/v1/chat/completions", body))[0] == 200
         assert picture in models.received[0].body.decode()
@@ -278,12 +304,18 @@ async def test_tokens_are_no_text(models: Models) -> None:
     """langchain sends embeddings so by default: nothing could be found in them."""
     async with talking(models, "openai") as (_, agent):
         for numbers in ([1, 2], [[1, 2]]):
-            status, _, body = await post(agent, "openai", "/v1/embeddings", {"model": "m", "input": numbers})
+            status, _, body = await post(
+                agent, "openai", "/v1/embeddings", {"model": "m", "input": numbers}
+            )
             assert (status, json.loads(body)["error"]["rule"]) == (403, "redact.models")
         assert models.received == []
-        assert (await post(agent, "openai", "/v1/embeddings", {"model": "m", "input": [PLANTED, "x"]}))[0] == 200
+        assert (
+            await post(agent, "openai", "/v1/embeddings", {"model": "m", "input": [PLANTED, "x"]})
+        )[0] == 200
     async with talking(models, "openai", redact=Redact(models="off")) as (gateway, agent):
-        assert (await post(agent, "openai", "/v1/embeddings", {"model": "m", "input": [[1]]}))[0] == 200
+        assert (await post(agent, "openai", "/v1/embeddings", {"model": "m", "input": [[1]]}))[
+            0
+        ] == 200
     # 8 tokens at $3 a million.
     assert gateway.link.account.usd_micro == 24
 
@@ -327,8 +359,14 @@ async def test_refused_before_anything_is_sent(models: Models, name: str) -> Non
         assert denied.rule == rule
         assert models.received == [] and gateway.link.bills == []
         # Control: the connection goes on, and a plain call passes on it.
-        plain = {"openai": "openai chat", "anthropic": "anthropic", "gemini": "gemini", "xai": "xai stream",
-                 "bedrock": "bedrock converse", "ollama": "ollama chat"}[provider]  # fmt: skip
+        plain = {
+            "openai": "openai chat",
+            "anthropic": "anthropic",
+            "gemini": "gemini",
+            "xai": "xai stream",
+            "bedrock": "bedrock converse",
+            "ollama": "ollama chat",
+        }[provider]
         assert (await post(agent, provider, CASES[plain][1], body_of(plain, "hi")))[0] == 200
 
 
@@ -342,11 +380,15 @@ async def test_without_a_key_nothing_is_sent(models: Models) -> None:
 
 async def test_lists_and_counts_are_free(models: Models) -> None:
     async with talking(models, "openai") as (gateway, agent):
-        status, _, body = await agent.ask("GET", "/v1/models?limit=3", headers=[], host=HOSTS["openai"])
+        status, _, body = await agent.ask(
+            "GET", "/v1/models?limit=3", headers=[], host=HOSTS["openai"]
+        )
         assert status == 200 and json.loads(body)["data"]
     async with talking(models, "anthropic") as (gateway, agent):
         body_sent = {"model": "m", "messages": [{"role": "user", "content": PLANTED}]}
-        status, _, body = await post(agent, "anthropic", "/v1/messages/count_tokens?beta=true", body_sent)
+        status, _, body = await post(
+            agent, "anthropic", "/v1/messages/count_tokens?beta=true", body_sent
+        )
         assert (status, json.loads(body)) == (200, {"input_tokens": 12})
     assert gateway.link.asks == [] and gateway.link.bills == []
     assert PLANTED.encode() not in models.received[-1].everything()
@@ -372,14 +414,23 @@ async def test_the_key_in_a_url_is_replaced(models: Models) -> None:
         ("anthropic", {"max_tokens": 7000}, "max_tokens"),
         ("mistral stream", {}, "max_tokens"),
         ("gemini", {}, "generationConfig.maxOutputTokens"),
-        ("gemini", {"generation_config": {"max_output_tokens": 7000}}, "generationConfig.maxOutputTokens"),
+        (
+            "gemini",
+            {"generation_config": {"max_output_tokens": 7000}},
+            "generationConfig.maxOutputTokens",
+        ),
         ("bedrock converse", {}, "inferenceConfig.maxTokens"),
     ],
 )
-async def test_the_answer_is_limited_to_what_is_left(models: Models, name: str, body: Any, field: str) -> None:
+async def test_the_answer_is_limited_to_what_is_left(
+    models: Models, name: str, body: Any, field: str
+) -> None:
     """A budget of 2 cents has room for some 1,000 tokens of output, not for 7,000 or 8,000."""
     provider, target = CASES[name][:2]
-    async with talking(models, provider, limits=Budget(usd_micro=20_000, same_request=0)) as (gateway, agent):
+    async with talking(models, provider, limits=Budget(usd_micro=20_000, same_request=0)) as (
+        gateway,
+        agent,
+    ):
         status, _, answer = await post(agent, provider, target, {**body_of(name, "hi"), **body})
         assert status == 200, answer
     sent = json.loads(models.received[0].body)
@@ -402,7 +453,9 @@ async def test_small_limits_and_thinking_stay(models: Models) -> None:
 
 
 async def test_parallel_calls_wait_for_each_other_and_never_pass_the_cap(models: Models) -> None:
-    """Twenty at once, each with a reservation of about 6 cents and a bill of a third of one, against 20 cents."""
+    """Twenty at once, each with a reservation of about 6 cents and a bill of a third of one,
+    against 20 cents.
+    """
     limits = Budget(usd_micro=200_000, same_request=0)
     gate = models.pause = threading.Event()
     statuses: list[int] = []
@@ -414,7 +467,9 @@ async def test_parallel_calls_wait_for_each_other_and_never_pass_the_cap(models:
             async with trio.open_nursery() as inner:
                 inner.start_soon(serve_stream, gateway, theirs, where)
                 body = {**CHAT, "max_tokens": 4000, "stream": True}
-                statuses.append((await post(Agent(ours), "openai", "/v1/chat/completions", body))[0])
+                statuses.append(
+                    (await post(Agent(ours), "openai", "/v1/chat/completions", body))[0]
+                )
                 await ours.aclose()
 
         async with trio.open_nursery() as nursery:
@@ -430,14 +485,18 @@ async def test_parallel_calls_wait_for_each_other_and_never_pass_the_cap(models:
 
 async def test_a_call_that_fits_only_alone_is_lowered_and_told_so(models: Models) -> None:
     async with talking(models, "openai", limits=Budget(usd_micro=100_000)) as (gateway, agent):
-        status, headers, _ = await post(agent, "openai", "/v1/chat/completions", {**CHAT, "max_tokens": 50_000})
+        status, headers, _ = await post(
+            agent, "openai", "/v1/chat/completions", {**CHAT, "max_tokens": 50_000}
+        )
         assert status == 200
         lowered = int(headers["akios-output-limit"])
         assert 0 < lowered < 50_000
         assert json.loads(models.received[-1].body)["max_tokens"] == lowered
         assert gateway.link.settled[-1].open.lowered == lowered
         # The control: what fits is not lowered.
-        _, headers, _ = await post(agent, "openai", "/v1/chat/completions", {**CHAT, "max_tokens": 50})
+        _, headers, _ = await post(
+            agent, "openai", "/v1/chat/completions", {**CHAT, "max_tokens": 50}
+        )
         assert "akios-output-limit" not in headers
 
 
@@ -446,28 +505,132 @@ async def test_server_side_state_reserves_the_whole_window(models: Models) -> No
     whole = prices.bound_input(prices._given(PRICE), PRICE.context)
     cases: list[tuple[str, str, dict[str, Any], bool]] = [
         ("openai", "/v1/responses", {"model": "m", "input": "x"}, False),
-        ("openai", "/v1/responses", {"model": "m", "input": "x", "previous_response_id": "resp_1"}, True),
+        (
+            "openai",
+            "/v1/responses",
+            {"model": "m", "input": "x", "previous_response_id": "resp_1"},
+            True,
+        ),
         ("openai", "/v1/responses", {"model": "m", "input": "x", "conversation": "conv_1"}, True),
-        ("openai", "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": [url]}]}, True),
-        ("openai", "/v1/responses", {"model": "m", "input": [{"role": "user", "content": [
-            {"type": "input_file", "file_id": "file-1"}]}]}, True),
-        ("anthropic", "/v1/messages", {**CHAT, "messages": [{"role": "user", "content": [
-            {"type": "document", "source": {"type": "file", "file_id": "f"}}]}]}, True),
-        ("anthropic", "/v1/messages", {**CHAT, "messages": [{"role": "user", "content": [
-            {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}]}]}, True),
-        ("anthropic", "/v1/messages", {**CHAT, "tools": [{"name": "f", "input_schema": {"file_id": {}}}]}, False),
+        (
+            "openai",
+            "/v1/chat/completions",
+            {"model": "m", "messages": [{"role": "user", "content": [url]}]},
+            True,
+        ),
+        (
+            "openai",
+            "/v1/responses",
+            {
+                "model": "m",
+                "input": [
+                    {"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}
+                ],
+            },
+            True,
+        ),
+        (
+            "anthropic",
+            "/v1/messages",
+            {
+                **CHAT,
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "document", "source": {"type": "file", "file_id": "f"}}
+                        ],
+                    }
+                ],
+            },
+            True,
+        ),
+        (
+            "anthropic",
+            "/v1/messages",
+            {
+                **CHAT,
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}
+                        ],
+                    }
+                ],
+            },
+            True,
+        ),
+        (
+            "anthropic",
+            "/v1/messages",
+            {**CHAT, "tools": [{"name": "f", "input_schema": {"file_id": {}}}]},
+            False,
+        ),
         ("openai", "/v1/responses", {"model": "m", "input": [{"id": "rs_1"}]}, True),
-        ("openai", "/v1/responses", {"model": "m", "input": [{"id": "m1", "role": "user", "content": "x"}]}, False),
+        (
+            "openai",
+            "/v1/responses",
+            {"model": "m", "input": [{"id": "m1", "role": "user", "content": "x"}]},
+            False,
+        ),
         ("openai", "/v1/responses/compact", {"model": "m", "previous_response_id": "resp_1"}, True),
-        ("mistral", "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": [
-            {"type": "input_audio", "input_audio": "https://example.com/a.mp3"}]}]}, True),
-        ("mistral", "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": [
-            {"type": "resource_link", "uri": "https://example.com/a"}]}]}, True),
-        ("bedrock", "/model/m/converse", {"messages": [{"role": "user", "content": [
-            {"document": {"source": {"s3Location": {"uri": "s3://a/b"}}}}]}]}, True),
-        ("gemini", "/v1/models/m:generateContent", {"contents": [], "cached_content": "cachedContents/1"}, True),
-        ("gemini", "/v1/models/m:generateContent", {"contents": [{"parts": [{"file_data": {"file_uri": "x"}}]}]}, True),
-    ]  # fmt: skip
+        (
+            "mistral",
+            "/v1/chat/completions",
+            {
+                "model": "m",
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "input_audio", "input_audio": "https://example.com/a.mp3"}
+                        ],
+                    }
+                ],
+            },
+            True,
+        ),
+        (
+            "mistral",
+            "/v1/chat/completions",
+            {
+                "model": "m",
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "resource_link", "uri": "https://example.com/a"}],
+                    }
+                ],
+            },
+            True,
+        ),
+        (
+            "bedrock",
+            "/model/m/converse",
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"document": {"source": {"s3Location": {"uri": "s3://a/b"}}}}],
+                    }
+                ]
+            },
+            True,
+        ),
+        (
+            "gemini",
+            "/v1/models/m:generateContent",
+            {"contents": [], "cached_content": "cachedContents/1"},
+            True,
+        ),
+        (
+            "gemini",
+            "/v1/models/m:generateContent",
+            {"contents": [{"parts": [{"file_data": {"file_uri": "x"}}]}]},
+            True,
+        ),
+    ]
     for provider, target, body, state in cases:
         async with talking(models, provider) as (gateway, agent):
             status, _, answer = await post(agent, provider, target, body)
@@ -478,7 +641,9 @@ async def test_server_side_state_reserves_the_whole_window(models: Models) -> No
 
 async def test_choices_are_reserved_and_paid(models: Models) -> None:
     async with talking(models, "openai") as (gateway, agent):
-        status, _, _ = await post(agent, "openai", "/v1/chat/completions", {**CHAT, "n": 3, "stream": True})
+        status, _, _ = await post(
+            agent, "openai", "/v1/chat/completions", {**CHAT, "n": 3, "stream": True}
+        )
         assert status == 200 and gateway.link.asks[0].choices == 3
 
 
@@ -497,11 +662,22 @@ async def test_the_providers_errors_pass(models: Models, stream: bool) -> None:
     async with talking(models, "openai") as (gateway, agent):
         await post(agent, "openai", "/v1/chat/completions", {**CHAT, "user": PLANTED})
         stand_in = json.loads(models.received[0].body)["user"]
-        words = json.dumps({"error": {"message": f"too many from {stand_in}", "type": "rate_limit"}}).encode()
+        words = json.dumps(
+            {"error": {"message": f"too many from {stand_in}", "type": "rate_limit"}}
+        ).encode()
         models.fail = (429, {"retry-after": "7", "x-ratelimit-remaining-requests": "0"}, words)
-        status, headers, body = await post(agent, "openai", "/v1/chat/completions", {**CHAT, "stream": stream})
-    assert (status, headers["retry-after"], headers["x-ratelimit-remaining-requests"]) == (429, "7", "0")
-    assert "x-should-retry" not in headers and json.loads(body)["error"]["message"] == f"too many from {PLANTED}"
+        status, headers, body = await post(
+            agent, "openai", "/v1/chat/completions", {**CHAT, "stream": stream}
+        )
+    assert (status, headers["retry-after"], headers["x-ratelimit-remaining-requests"]) == (
+        429,
+        "7",
+        "0",
+    )
+    assert (
+        "x-should-retry" not in headers
+        and json.loads(body)["error"]["message"] == f"too many from {PLANTED}"
+    )
     assert gateway.link.bills[-1].outcome == "failed" and gateway.link.account.usd_micro == COST
     assert gateway.link.account.open == {}
 
@@ -530,7 +706,9 @@ async def test_a_provider_that_is_not_there_costs_nothing(models: Models) -> Non
 
 
 async def test_nothing_is_sent_before_it_may_be(models: Models) -> None:
-    """The provider is reached while akiosd decides; the first byte leaves after that, and none where it says no."""
+    """The provider is reached while akiosd decides; the first byte leaves after that, and none
+    where it says no.
+    """
     heard: list[bytes] = []
     reached = trio.Event()
 
@@ -563,17 +741,26 @@ async def test_nothing_is_sent_before_it_may_be(models: Models) -> None:
                             await trio.lowlevel.checkpoint()
                 reached = trio.Event()
                 assert bool(heard) == (status == 200), "control: what is granted is sent"
-                assert [bill.outcome for bill in gateway.link.bills] == ([] if status == 402 else ["cut"])
+                assert [bill.outcome for bill in gateway.link.bills] == (
+                    [] if status == 402 else ["cut"]
+                )
         finally:
             models.url = there
             nursery.cancel_scope.cancel()
 
 
 async def test_an_answer_that_is_shortened_leaves_the_length_that_was_told(models: Models) -> None:
-    for asked, left in (({"max_tokens": 7000}, 20_000), ({"max_tokens": None}, 20_000), ({"max_tokens": None}, 0)):
+    for asked, left in (
+        ({"max_tokens": 7000}, 20_000),
+        ({"max_tokens": None}, 20_000),
+        ({"max_tokens": None}, 0),
+    ):
         models.received.clear()
         body = {name: value for name, value in {**CHAT, **asked}.items() if value is not None}
-        async with talking(models, "openai", limits=Budget(usd_micro=left, same_request=0)) as (gateway, agent):
+        async with talking(models, "openai", limits=Budget(usd_micro=left, same_request=0)) as (
+            gateway,
+            agent,
+        ):
             status, _, answer = await post(agent, "openai", "/v1/chat/completions", body)
             assert status == 200, answer
         [received] = models.received
@@ -591,17 +778,24 @@ async def test_an_answer_that_is_shortened_leaves_the_length_that_was_told(model
     [({"max_tokens": 10**30}, 200), ({"n": 10**30}, 402), ({"model": "\ud800"}, 400), ({"model": "m" * 2**21}, 400)],
     ids=["output", "choices", "no Unicode", "long"],
 )  # fmt: skip
-async def test_what_cannot_be_told_to_akiosd_is_answered_as_a_request(models: Models, more: Any, status: int) -> None:
+async def test_what_cannot_be_told_to_akiosd_is_answered_as_a_request(
+    models: Models, more: Any, status: int
+) -> None:
     async with talking(models, "openai") as (gateway, agent):
         assert (await post(agent, "openai", "/v1/chat/completions", {**CHAT, **more}))[0] == status
     assert not gateway.link.of(GatewayFailed) and gateway.link.account.open == {}
 
 
 @pytest.mark.parametrize(("less", "more"), [(0, 1000), (300, 1000), (5, 1000)])
-async def test_a_limit_under_two_names_is_lowered_under_both(models: Models, less: int, more: int) -> None:
+async def test_a_limit_under_two_names_is_lowered_under_both(
+    models: Models, less: int, more: int
+) -> None:
     """There is room for some 500 tokens: three digits, where one name had fewer."""
     body = {**CHAT, "max_tokens": less, "max_completion_tokens": more}
-    async with talking(models, "openai", limits=Budget(usd_micro=9_000, same_request=0)) as (gateway, agent):
+    async with talking(models, "openai", limits=Budget(usd_micro=9_000, same_request=0)) as (
+        gateway,
+        agent,
+    ):
         status, _, answer = await post(agent, "openai", "/v1/chat/completions", body)
         assert status == 200, answer
     sent = json.loads(models.received[0].body)
@@ -611,12 +805,17 @@ async def test_a_limit_under_two_names_is_lowered_under_both(models: Models, les
 
 
 @pytest.mark.parametrize("usd_micro", [1, 10_000_000])
-async def test_the_budget_has_the_word_also_where_nobody_is_reached(models: Models, usd_micro: int) -> None:
+async def test_the_budget_has_the_word_also_where_nobody_is_reached(
+    models: Models, usd_micro: int
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         gone = f"http://127.0.0.1:{closed.getsockname()[1]}"
     there, models.url = models.url, gone
     try:
-        async with talking(models, "openai", limits=Budget(usd_micro=usd_micro)) as (gateway, agent):
+        async with talking(models, "openai", limits=Budget(usd_micro=usd_micro)) as (
+            gateway,
+            agent,
+        ):
             gateway.link.undecided = []
             async with trio.open_nursery() as nursery:
 
@@ -636,9 +835,15 @@ async def test_the_budget_has_the_word_also_where_nobody_is_reached(models: Mode
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
-async def test_an_agent_that_goes_away_pays_what_was_reserved(models: Models, provider: str) -> None:
+async def test_an_agent_that_goes_away_pays_what_was_reserved(
+    models: Models, provider: str
+) -> None:
     models.pause = threading.Event()
-    name = {"openai": "openai chat stream", "anthropic": "anthropic stream", "gemini": "gemini sse"}[provider]
+    name = {
+        "openai": "openai chat stream",
+        "anthropic": "anthropic stream",
+        "gemini": "gemini sse",
+    }[provider]
     async with talking(models, provider) as (gateway, agent):
         raw = json.dumps(body_of(name, "hello " * 40)).encode()
         head = f"POST {CASES[name][1]} HTTP/1.1\r\nHost: {HOSTS[provider]}\r\nContent-Length: {len(raw)}\r\n\r\n"
@@ -658,7 +863,12 @@ async def test_an_answer_beyond_its_reservation_is_cut(models: Models) -> None:
     """The upstream ignores the limit, or counts more than the request had."""
     dear = ModelPrice(input=1, output=1_000_000_000, context=100_000, max_output=8_000)
     asked = {"contents": [{"parts": [{"text": "hi"}]}], "generationConfig": {"maxOutputTokens": 10}}
-    long = {**CHAT, "messages": [{"role": "user", "content": "hello " * 300}], "max_tokens": 2, "stream": True}
+    long = {
+        **CHAT,
+        "messages": [{"role": "user", "content": "hello " * 300}],
+        "max_tokens": 2,
+        "stream": True,
+    }
     for provider, target, body, model in (
         ("gemini", "/v1/models/m:streamGenerateContent?alt=sse", asked, dear),
         ("anthropic", "/v1/messages", long, PRICE),
@@ -690,9 +900,13 @@ async def test_signed_thinking_goes_back_byte_for_byte(models: Models) -> None:
 
 
 async def test_numbers_keep_their_spelling(models: Models) -> None:
-    raw = (b'{"model":"m","messages":[{"role":"user","content":"x"}],"temperature":1.50,"top_p":1e-0,'
-           b'"seed":123456789012345678901234567890,"max_tokens":5}')  # fmt: skip
-    async with talking(models, "openai", redact=Redact(disable=("financial", "personal", "health"))) as (_, agent):
+    raw = (
+        b'{"model":"m","messages":[{"role":"user","content":"x"}],"temperature":1.50,"top_p":1e-0,'
+        b'"seed":123456789012345678901234567890,"max_tokens":5}'
+    )
+    async with talking(
+        models, "openai", redact=Redact(disable=("financial", "personal", "health"))
+    ) as (_, agent):
         assert (await post(agent, "openai", "/v1/chat/completions", raw))[0] == 200
     sent = models.received[0].body
     assert b'"temperature":1.50,"top_p":1e-0,"seed":123456789012345678901234567890' in sent
@@ -700,11 +914,19 @@ async def test_numbers_keep_their_spelling(models: Models) -> None:
 
 async def test_the_same_request_is_the_same_whatever_its_ids_are(models: Models) -> None:
     def asked(number: str, text: str) -> dict[str, Any]:
-        call = {"id": f"call_{number}", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-        return {"model": "m", "user": number, "messages": [
-            {"role": "assistant", "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": f"call_{number}", "content": text},
-        ]}  # fmt: skip
+        call = {
+            "id": f"call_{number}",
+            "type": "function",
+            "function": {"name": "f", "arguments": "{}"},
+        }
+        return {
+            "model": "m",
+            "user": number,
+            "messages": [
+                {"role": "assistant", "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": f"call_{number}", "content": text},
+            ],
+        }
 
     async with talking(models, "openai") as (gateway, agent):
         for number, text in (("aaaaaaaa1", "x"), ("bbbbbbbb2", "x"), ("aaaaaaaa1", "y")):
@@ -715,7 +937,9 @@ async def test_the_same_request_is_the_same_whatever_its_ids_are(models: Models)
 
 async def test_a_loop_is_warned_of_in_words_the_agent_reads(models: Models) -> None:
     async with talking(models, "openai", limits=Budget(same_request=3)) as (_, agent):
-        assert [(await post(agent, "openai", "/v1/chat/completions", CHAT))[0] for _ in range(2)] == [200, 200]
+        assert [
+            (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] for _ in range(2)
+        ] == [200, 200]
         status, headers, body = await post(agent, "openai", "/v1/chat/completions", CHAT)
     assert (status, headers["x-should-retry"]) == (400, "false") and len(models.received) == 2
     assert "2 times in a row" in json.loads(body)["error"]["message"]
@@ -724,9 +948,11 @@ async def test_a_loop_is_warned_of_in_words_the_agent_reads(models: Models) -> N
 async def test_paths_the_policy_names(models: Models) -> None:
     network = Network(llm_paths=("openai:/v1/files",))
     async with talking(models, "openai", network=network) as (gateway, agent):
-        parts = (b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nassistants\r\n'
-                 b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
-                 b"to ada@example.org\r\n--b--\r\n")  # fmt: skip
+        parts = (
+            b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nassistants\r\n'
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
+            b"to ada@example.org\r\n--b--\r\n"
+        )
         fields = [("content-type", "multipart/form-data; boundary=b")]
         status, _, _ = await agent.ask("POST", "/v1/files", parts, fields, host=HOSTS["openai"])
         assert status == 404 and models.received[0].target == "/v1/files"
@@ -736,7 +962,12 @@ async def test_paths_the_policy_names(models: Models) -> None:
             await trio.lowlevel.checkpoint()
         [record] = gateway.link.of(NetRequest)
         assert record.error == "not priced: network.llm_paths" and gateway.link.asks == []
-        for path in ("/v1/filesystem", "/v1/files/../batches", "/v1/files/%2e%2e/batches", "/v1//files"):
+        for path in (
+            "/v1/filesystem",
+            "/v1/files/../batches",
+            "/v1/files/%2e%2e/batches",
+            "/v1//files",
+        ):
             assert (await post(agent, "openai", path, {}))[0] == 403
         assert len(models.received) == 1
 

@@ -1,4 +1,6 @@
-"""What a call is booked at when its reply does not say, breaks off or is tried again; and loops, at their number."""
+"""What a call is booked at when its reply does not say, breaks off or is tried again; and loops, at
+their number.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,15 @@ def models(server: Models) -> Iterator[Models]:
 def no_usage(data: bytes, content_type: str) -> bytes:
     """A reply of the stand-in with every word of usage taken out."""
     if "eventstream" in content_type:
-        return b"".join(frame for frame in frames(data) if b"usage" not in frame and b"dXNhZ2" not in frame)
+        return b"".join(
+            frame for frame in frames(data) if b"usage" not in frame and b"dXNhZ2" not in frame
+        )
     if "event-stream" in content_type:
         return b"\n\n".join(bare_line(line) for line in data.split(b"\n\n"))
     if "ndjson" in content_type:
-        return b"".join(json.dumps(bare(json.loads(line))).encode() + b"\n" for line in data.splitlines())
+        return b"".join(
+            json.dumps(bare(json.loads(line))).encode() + b"\n" for line in data.splitlines()
+        )
     return json.dumps(bare(json.loads(data))).encode()
 
 
@@ -66,7 +72,13 @@ def bare_line(line: bytes) -> bytes:
 
 def bare(value: Any) -> Any:
     if isinstance(value, dict):
-        gone = ("usage", "usageMetadata", "prompt_eval_count", "eval_count", "amazon-bedrock-invocationMetrics")
+        gone = (
+            "usage",
+            "usageMetadata",
+            "prompt_eval_count",
+            "eval_count",
+            "amazon-bedrock-invocationMetrics",
+        )
         return {name: bare(item) for name, item in value.items() if name not in gone}
     return [bare(item) for item in value] if isinstance(value, list) else value
 
@@ -79,7 +91,11 @@ async def test_a_reply_that_says_nothing_of_usage(models: Models, name: str) -> 
         status, headers, _ = await post(agent, provider, target, body_of(name, "hi"))
         received = models.received[-1]
         raw = b"".join(answer("POST", received.target, json.loads(received.body)).chunks)
-        models.fail = (200, {"content-type": headers["content-type"]}, no_usage(raw, headers["content-type"]))
+        models.fail = (
+            200,
+            {"content-type": headers["content-type"]},
+            no_usage(raw, headers["content-type"]),
+        )
         assert (await post(agent, provider, target, body_of(name, "hi")))[0] == status == 200
     said, silent = gateway.link.settled
     assert not said.estimated and silent.estimated
@@ -88,7 +104,9 @@ async def test_a_reply_that_says_nothing_of_usage(models: Models, name: str) -> 
     assert gateway.link.account.open == {}
 
 
-@pytest.mark.parametrize("name", ["openai chat stream", "anthropic stream", "gemini sse", "bedrock converse stream"])
+@pytest.mark.parametrize(
+    "name", ["openai chat stream", "anthropic stream", "gemini sse", "bedrock converse stream"]
+)
 async def test_an_upstream_that_closes_early(models: Models, name: str) -> None:
     """The agent sees an error, and what was reserved is booked."""
     provider, target = CASES[name][:2]
@@ -107,7 +125,11 @@ async def test_a_count_that_cannot_be_true_is_booked_all_the_same(models: Models
     async with talking(models, "openai") as (gateway, agent):
         assert (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] == 200
     [settled] = gateway.link.settled
-    assert settled.tokens.input > 10**9 and settled.usd_micro > 10**9 and gateway.link.account.open == {}
+    assert (
+        settled.tokens.input > 10**9
+        and settled.usd_micro > 10**9
+        and gateway.link.account.open == {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,30 +138,47 @@ async def test_a_count_that_cannot_be_true_is_booked_all_the_same(models: Models
 )  # fmt: skip
 async def test_a_count_of_nothing_is_no_count(models: Models, usage: dict[str, Any]) -> None:
     """Servers that do not count say so with zeros; every request has a token at least."""
-    said = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}}], "usage": usage}
+    said = {
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}}],
+        "usage": usage,
+    }
     models.failures = [(200, {"content-type": "application/json"}, json.dumps(said).encode())]
     async with talking(models, "openai") as (gateway, agent):
         assert (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] == 200
         assert (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] == 200
     silent, counted = gateway.link.settled
-    assert silent.estimated and 0 < silent.usd_micro == silent.open.usd_micro and silent.tokens == silent.open.tokens
-    assert not counted.estimated and counted.usd_micro == COST, "the control: what is counted is booked as counted"
+    assert (
+        silent.estimated
+        and 0 < silent.usd_micro == silent.open.usd_micro
+        and silent.tokens == silent.open.tokens
+    )
+    assert not counted.estimated and counted.usd_micro == COST, (
+        "the control: what is counted is booked as counted"
+    )
 
 
 async def test_what_is_tried_again_is_paid_once_and_no_loop(models: Models) -> None:
     """As SDKs do after 408, 409, 429 and 5xx: the same request, to the byte."""
     limits = Budget(same_request=2, cycles=2, usd_micro=10_000_000)
-    models.failures = [(status, {"retry-after": "0"}, b'{"error":{}}') for status in (429, 500, 503, 529, 408, 409)]
+    models.failures = [
+        (status, {"retry-after": "0"}, b'{"error":{}}') for status in (429, 500, 503, 529, 408, 409)
+    ]
     async with talking(models, "openai", limits=limits) as (gateway, agent):
-        statuses = [(await post(agent, "openai", "/v1/chat/completions", CHAT))[0] for _ in range(7)]
+        statuses = [
+            (await post(agent, "openai", "/v1/chat/completions", CHAT))[0] for _ in range(7)
+        ]
     assert statuses == [429, 500, 503, 529, 408, 409, 200]
     assert [bill.usd_micro for bill in gateway.link.bills] == [0] * 6 + [COST]
     assert gateway.link.account.usd_micro == COST and gateway.link.account.calls == 1
 
 
 @pytest.mark.parametrize("limit", [3, 5])
-async def test_the_same_tool_calls_at_their_number_and_not_before(models: Models, limit: int) -> None:
-    """The conversation grows, as an agent's does, and the model asks for the same again and again."""
+async def test_the_same_tool_calls_at_their_number_and_not_before(
+    models: Models, limit: int
+) -> None:
+    """The conversation grows, as an agent's does, and the model asks for the same again and
+    again.
+    """
     tools = [{"type": "function", "function": {"name": "write", "parameters": {}}}]
     limits = Budget(same_tool_calls=limit, same_request=0, cycles=0)
     models.plan = ("write", {"path": "a.txt"})
@@ -155,10 +194,14 @@ async def test_the_same_tool_calls_at_their_number_and_not_before(models: Models
 async def test_other_tool_calls_are_no_loop(models: Models) -> None:
     """Control: the same tool with other arguments each time."""
     tools = [{"type": "function", "function": {"name": "write", "parameters": {}}}]
-    async with talking(models, "openai", limits=Budget(same_tool_calls=3, same_request=0, cycles=0)) as (_, agent):
+    async with talking(
+        models, "openai", limits=Budget(same_tool_calls=3, same_request=0, cycles=0)
+    ) as (_, agent):
         for number in range(8):
             models.plan = ("write", {"path": f"{number}.txt"})
-            status, _, _ = await post(agent, "openai", "/v1/chat/completions", {**CHAT, "tools": tools})
+            status, _, _ = await post(
+                agent, "openai", "/v1/chat/completions", {**CHAT, "tools": tools}
+            )
             assert status == 200
 
 
@@ -168,7 +211,10 @@ async def test_cycles_at_their_number_and_not_before(models: Models, period: int
     async with talking(models, "openai", limits=limits) as (_, agent):
         statuses = []
         for number in range(3 * period):
-            body = {**CHAT, "messages": [{"role": "user", "content": f"question {number % period}"}]}
+            body = {
+                **CHAT,
+                "messages": [{"role": "user", "content": f"question {number % period}"}],
+            }
             statuses.append((await post(agent, "openai", "/v1/chat/completions", body))[0])
     assert statuses == [200] * (3 * period - 1) + [400]
 

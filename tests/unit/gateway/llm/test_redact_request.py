@@ -1,4 +1,6 @@
-"""Requests on their way out, and replies of any shape on their way in: properties over generated JSON."""
+"""Requests on their way out, and replies of any shape on their way in: properties over generated
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ from akiosd.wire.frame import encode_frame
 
 ENGINE = Engine()
 PLANTED = "ada@example.org"
-OPERATIONS = {type(op): op for provider in BY_NAME.values() for _, _, op in provider.routes}.values()
+OPERATIONS = {
+    type(op): op for provider in BY_NAME.values() for _, _, op in provider.routes
+}.values()
 
 
 def outward() -> tuple[Outward, Memory, Pseudonyms]:
@@ -42,16 +46,39 @@ def outward() -> tuple[Outward, Memory, Pseudonyms]:
 
 
 LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(-99_999, 99_999), st.text("abcdefgh \n\"\\{[é", max_size=12),
-    st.sampled_from([
-        PLANTED, f"to {PLANTED}.", json.dumps({"a": [PLANTED, {PLANTED: 1}]}), f'"{PLANTED}"', f"{{{PLANTED}",
-    ]),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(-99_999, 99_999),
+    st.text('abcdefgh \n"\\{[é', max_size=12),
+    st.sampled_from(
+        [
+            PLANTED,
+            f"to {PLANTED}.",
+            json.dumps({"a": [PLANTED, {PLANTED: 1}]}),
+            f'"{PLANTED}"',
+            f"{{{PLANTED}",
+        ]
+    ),
+)
 NAMES = st.sampled_from(
-    ["content", "text", "id", "type", "role", "data", "url", "signature", "thinking", "model", PLANTED]
+    [
+        "content",
+        "text",
+        "id",
+        "type",
+        "role",
+        "data",
+        "url",
+        "signature",
+        "thinking",
+        "model",
+        PLANTED,
+    ]
 )
 TREES = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=15
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=15,
 )
 
 
@@ -90,7 +117,9 @@ def test_json_is_written_as_it_was_read(tree: Any) -> None:
     assert dump(parse(text), sort=True) == dump(parse(json.dumps(tree, sort_keys=True)), sort=True)
 
 
-@pytest.mark.parametrize("number", ["1.50", "1e5", "-0", "-0.0", "1E400", "123456789012345678901234567890", "0.1"])
+@pytest.mark.parametrize(
+    "number", ["1.50", "1e5", "-0", "-0.0", "1E400", "123456789012345678901234567890", "0.1"]
+)
 def test_numbers_keep_their_spelling(number: str) -> None:
     assert dump(parse(f'{{"n":{number}}}')).decode() == f'{{"n":{number}}}'
 
@@ -103,7 +132,8 @@ def test_a_number_that_is_personal_data_becomes_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"a":1,"a":2}', '{"a":{"b":1,"b":1}}', "[NaN]", "[Infinity]", "[1", "", "\ufeff{}", "[01]"]
+    "text",
+    ['{"a":1,"a":2}', '{"a":{"b":1,"b":1}}', "[NaN]", "[Infinity]", "[1", "", "\ufeff{}", "[01]"],
 )
 def test_json_with_two_meanings_is_refused(text: str) -> None:
     with pytest.raises(BadJsonError):
@@ -111,9 +141,16 @@ def test_json_with_two_meanings_is_refused(text: str) -> None:
 
 
 def test_ids_are_read_too_and_stay_when_they_are_ids() -> None:
-    ids = {"id": "call_8sKq0Zb2LxYt4Vw6", "tool_call_id": "toolu_01A09q90qw90lq917835lq9", "type": "function"}
+    ids = {
+        "id": "call_8sKq0Zb2LxYt4Vw6",
+        "tool_call_id": "toolu_01A09q90qw90lq917835lq9",
+        "type": "function",
+    }
     assert outward()[0].body(ids) == ids
-    assert "4012888888881881" not in dump(outward()[0].body({"tool_call_id": "4012888888881881"})).decode()
+    assert (
+        "4012888888881881"
+        not in dump(outward()[0].body({"tool_call_id": "4012888888881881"})).decode()
+    )
 
 
 def test_what_is_too_deep_is_refused() -> None:
@@ -130,32 +167,131 @@ def test_a_lone_surrogate_passes_as_an_escape() -> None:
     assert dump(parse('["\\ud800 x"]')) == b'["\\ud800 x"]'
 
 
-WORDS = st.sampled_from([
-    "type", "index", "delta", "choices", "content", "text", "usage", "tool_calls", "function", "arguments", "name",
-    "response", "output", "candidates", "parts", "content_block", "message", "error", "sequence_number", "thinking",
-    "signature", "contentBlockIndex", "toolUse", "input", "usageMetadata", "bytes", "part", "output_index", "item",
-    "generationConfig", "responseModalities", "tools", "thinkingConfig", "max_tokens", "messages", "functionCall",
-    "tool", "definition", "service_tier", "speed", "prompt_cache_options", "prompt_cache_breakpoint", "ttl", "id",
-    "execution", "environment", "toolConfig", "invokeModel", "body", "inferenceConfig", "contents", "stream", "model",
-    "stream_options", "n", "options", "contentBlock", "input_audio", "image_url", "url", "tool_choice", "serviceTier",
-])  # fmt: skip
+WORDS = st.sampled_from(
+    [
+        "type",
+        "index",
+        "delta",
+        "choices",
+        "content",
+        "text",
+        "usage",
+        "tool_calls",
+        "function",
+        "arguments",
+        "name",
+        "response",
+        "output",
+        "candidates",
+        "parts",
+        "content_block",
+        "message",
+        "error",
+        "sequence_number",
+        "thinking",
+        "signature",
+        "contentBlockIndex",
+        "toolUse",
+        "input",
+        "usageMetadata",
+        "bytes",
+        "part",
+        "output_index",
+        "item",
+        "generationConfig",
+        "responseModalities",
+        "tools",
+        "thinkingConfig",
+        "max_tokens",
+        "messages",
+        "functionCall",
+        "tool",
+        "definition",
+        "service_tier",
+        "speed",
+        "prompt_cache_options",
+        "prompt_cache_breakpoint",
+        "ttl",
+        "id",
+        "execution",
+        "environment",
+        "toolConfig",
+        "invokeModel",
+        "body",
+        "inferenceConfig",
+        "contents",
+        "stream",
+        "model",
+        "stream_options",
+        "n",
+        "options",
+        "contentBlock",
+        "input_audio",
+        "image_url",
+        "url",
+        "tool_choice",
+        "serviceTier",
+    ]
+)
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 10**20), st.floats(allow_nan=False, allow_infinity=False),
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 10**20),
+    st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=6),
-    st.sampled_from(["response.output_text.delta", "response.output_text.done", "content_block_delta", "text_delta",
-                     "content_block_stop", "response.completed", "message_start", "input_json_delta", "thinking_delta",
-                     "function_call", "response.output_item.done", "tool_use", "additional_tools", "tool_addition",
-                     "tool_definition", "web_search", "tool_search", "shell", "local", "namespace", "flex", "fast",
-                     "12h", "auto", "m", "gpt-4o-mini", "e30=", "https://example.com/x"]),
-)  # fmt: skip
-EVENTS = st.dictionaries(WORDS, st.recursive(VALUES, lambda i: st.lists(i, max_size=3) | st.dictionaries(
-    WORDS, i, max_size=4), max_leaves=12), max_size=6)  # fmt: skip
+    st.sampled_from(
+        [
+            "response.output_text.delta",
+            "response.output_text.done",
+            "content_block_delta",
+            "text_delta",
+            "content_block_stop",
+            "response.completed",
+            "message_start",
+            "input_json_delta",
+            "thinking_delta",
+            "function_call",
+            "response.output_item.done",
+            "tool_use",
+            "additional_tools",
+            "tool_addition",
+            "tool_definition",
+            "web_search",
+            "tool_search",
+            "shell",
+            "local",
+            "namespace",
+            "flex",
+            "fast",
+            "12h",
+            "auto",
+            "m",
+            "gpt-4o-mini",
+            "e30=",
+            "https://example.com/x",
+        ]
+    ),
+)
+EVENTS = st.dictionaries(
+    WORDS,
+    st.recursive(
+        VALUES,
+        lambda i: st.lists(i, max_size=3) | st.dictionaries(WORDS, i, max_size=4),
+        max_leaves=12,
+    ),
+    max_size=6,
+)
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(EVENTS, max_size=4), st.sampled_from(["", "chunk", "contentBlockDelta", "contentBlockStart", "error"]))
+@given(
+    st.lists(EVENTS, max_size=4),
+    st.sampled_from(["", "chunk", "contentBlockDelta", "contentBlockStart", "error"]),
+)
 def test_no_reply_of_any_shape_breaks_the_reader(events: list[dict[str, Any]], kind: str) -> None:
-    data = b"".join(b"event: %b\ndata: %b\n\n" % (kind.encode(), json.dumps(event).encode()) for event in events)
+    data = b"".join(
+        b"event: %b\ndata: %b\n\n" % (kind.encode(), json.dumps(event).encode()) for event in events
+    )
     for operation in OPERATIONS:
         _, memory, pseudonyms = outward()
         pseudonyms.give(PLANTED, "EMAIL")
@@ -171,7 +307,9 @@ def test_no_reply_of_any_shape_breaks_the_reader(events: list[dict[str, Any]], k
 def test_no_request_of_any_shape_breaks_the_reader(body: dict[str, Any]) -> None:
     for operation in OPERATIONS:
         copy = parse(json.dumps(body))
-        if isinstance(operation.normalise(copy), Denial) or isinstance(unknown_field(operation, copy), Denial):
+        if isinstance(operation.normalise(copy), Denial) or isinstance(
+            unknown_field(operation, copy), Denial
+        ):
             continue
         if operation.refuse(copy) is None:
             operation.prepare(copy)
@@ -182,32 +320,50 @@ def test_no_request_of_any_shape_breaks_the_reader(body: dict[str, Any]) -> None
             operation.stream(copy, {})
 
 
-ROUTES = [(provider, verb, pattern, operation) for provider in BY_NAME.values() for verb, pattern, operation in
-          provider.routes if operation.kind != "read"]  # fmt: skip
+ROUTES = [
+    (provider, verb, pattern, operation)
+    for provider in BY_NAME.values()
+    for verb, pattern, operation in provider.routes
+    if operation.kind != "read"
+]
 
 
 @settings(max_examples=60, deadline=None)
 @given(EVENTS)
 def test_every_body_is_sent_redacted_or_refused(body: dict[str, Any]) -> None:
-    """Whatever an agent sends: a request without what was planted, or a refusal, and nothing else."""
+    """Whatever an agent sends: a request without what was planted, or a refusal, and nothing
+    else.
+    """
     body["user"] = [PLANTED]
     raw = json.dumps(body | {"model": body.get("model", "m")}).encode()
     prices = {"m": ModelPrice(1, 1, max_output=5)}
     for provider, verb, _, operation in ROUTES:
         _, memory, _ = outward()
-        for data in (raw, json.dumps({name: body[name] for name in body if name in operation.fields}).encode()):
+        for data in (
+            raw,
+            json.dumps({name: body[name] for name in body if name in operation.fields}).encode(),
+        ):
             try:
                 made = prepare(
-                    provider, Route(operation, "m"), data, [], "/x", memory=memory, overrides=prices, binary="pass",
+                    provider,
+                    Route(operation, "m"),
+                    data,
+                    [],
+                    "/x",
+                    memory=memory,
+                    overrides=prices,
+                    binary="pass",
                     now_ns=0,
-                )  # fmt: skip
+                )
             except RedactError:
                 continue
             if isinstance(made, Denial):
                 continue
             assert verb == "POST" and PLANTED.encode() not in made.grant(3)
             ask = made.ask
-            assert operation.kind == "free" or (ask.input_tokens >= 0 and ask.choices >= 1 and ask.floor >= 1)
+            assert operation.kind == "free" or (
+                ask.input_tokens >= 0 and ask.choices >= 1 and ask.floor >= 1
+            )
 
 
 def test_findings_can_be_told_whatever_the_names_are() -> None:
@@ -224,7 +380,13 @@ def test_memories_are_bounded() -> None:
     signed = Signed(most=3)
     for number in range(5):
         signed.remember(f"text {number}")
-    assert [signed.known(f"text {number}") for number in range(5)] == [False, False, True, True, True]
+    assert [signed.known(f"text {number}") for number in range(5)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
     redactor = Remembering(ENGINE, most_bytes=2000)
     for number in range(40):
         for _ in range(2):
@@ -233,11 +395,17 @@ def test_memories_are_bounded() -> None:
     redactor.redact("x", "n" * 1_000_000)
     assert len(repr(redactor._seen)) < 5000, "a name as long as an agent likes is not kept either"
     for number in range(2000):
-        assert redactor.has(f"{number}") == Redactor(ENGINE).has(f"{number}") == redactor.has(f"{number}")
+        assert (
+            redactor.has(f"{number}")
+            == Redactor(ENGINE).has(f"{number}")
+            == redactor.has(f"{number}")
+        )
     assert len(redactor._names) == 1000
 
 
-def test_to_forget_the_oldest_takes_no_longer_when_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_to_forget_the_oldest_takes_no_longer_when_many_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Redactor, "redact", lambda self, text, hint="": Result(text, ()))
     redactor = Remembering(ENGINE, most_bytes=100_000 * 200)
 
@@ -254,7 +422,10 @@ def test_to_forget_the_oldest_takes_no_longer_when_many_are_kept(monkeypatch: py
 def test_what_was_read_once_is_read_the_same_again() -> None:
     pseudonyms = Pseudonyms(bytes(range(32)))
     for mode in ("pseudonym", "mask", "block", "off"):
-        plain, remembering = Redactor(ENGINE, mode, pseudonyms), Remembering(ENGINE, mode, pseudonyms)
+        plain, remembering = (
+            Redactor(ENGINE, mode, pseudonyms),
+            Remembering(ENGINE, mode, pseudonyms),
+        )
         for text in (PLANTED, "nothing", "", f"to {PLANTED} and {PLANTED}", "\ud800 x"):
             for hint in ("", "mail", ""):
                 assert remembering.redact(text, hint) == plain.redact(text, hint)
@@ -264,10 +435,14 @@ def test_a_denial_is_told_without_the_value() -> None:
     """A name that is asked for may be made of it, and the hint repeats the name."""
     redactors = Redactors(Redact(models="off", sites="off"), bytes(32))
     hint = "network: {allowed_domains: [4012888888881881.evil.example]}"
-    told = NetDenied(ts=0, host=b"4012888888881881.evil.example", rule="r", protocol="dns", hint=hint)
+    told = NetDenied(
+        ts=0, host=b"4012888888881881.evil.example", rule="r", protocol="dns", hint=hint
+    )
     safe = redactors.mask_denial(told)
     assert safe.host == b"[CREDIT_CARD].evil.example" and "4012888888881881" not in safe.hint
-    plain = NetDenied(ts=0, host=b"\xff.example.com", rule="r", protocol="dns", hint="network: {get_only: []}")
+    plain = NetDenied(
+        ts=0, host=b"\xff.example.com", rule="r", protocol="dns", hint="network: {get_only: []}"
+    )
     assert redactors.mask_denial(plain) == plain
 
 
@@ -278,5 +453,7 @@ def test_meters_do_not_mix_calls() -> None:
     call = {"function": {"name": "f", "arguments": {"a": 1}}}
     meter.take({"message": {"tool_calls": [call]}}, "")
     once = meter.tool_calls
-    meter.take({"message": {"tool_calls": [{"function": {"name": "f", "arguments": {"a": 2}}}]}}, "")
+    meter.take(
+        {"message": {"tool_calls": [{"function": {"name": "f", "arguments": {"a": 2}}}]}}, ""
+    )
     assert meter.tool_calls != once

@@ -1,4 +1,6 @@
-"""What stands for personal data is put back in replies of every provider, whole and streamed, however they are cut."""
+"""What stands for personal data is put back in replies of every provider, whole and streamed,
+however they are cut.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ TOOLS: dict[str, Any] = {
     "responses": {"tools": [{"type": "function", "name": "write", "parameters": {}}]},
     "anthropic": {"tools": [{"name": "write", "input_schema": {}}]},
     "gemini": {"tools": [{"functionDeclarations": [{"name": "write"}]}]},
-    "bedrock": {"toolConfig": {"tools": [{"toolSpec": {"name": "write", "inputSchema": {"json": {}}}}]}},
+    "bedrock": {
+        "toolConfig": {"tools": [{"toolSpec": {"name": "write", "inputSchema": {"json": {}}}}]}
+    },
 }
 
 
@@ -52,19 +56,43 @@ CASES: dict[str, tuple[str, str, Callable[[str], dict[str, Any]], str, bool]] = 
     # name: provider, target, body of a text, tools, streamed
     "openai chat": ("openai", "/v1/chat/completions", chat, "chat", False),
     "openai chat stream": ("openai", "/v1/chat/completions", chat, "chat", True),
-    "openai responses": ("openai", "/v1/responses", lambda t: {"model": "m", "input": t}, "responses", False),
-    "openai responses stream": ("openai", "/v1/responses", lambda t: {"model": "m", "input": t}, "responses", True),
+    "openai responses": (
+        "openai",
+        "/v1/responses",
+        lambda t: {"model": "m", "input": t},
+        "responses",
+        False,
+    ),
+    "openai responses stream": (
+        "openai",
+        "/v1/responses",
+        lambda t: {"model": "m", "input": t},
+        "responses",
+        True,
+    ),
     "anthropic": ("anthropic", "/v1/messages", chat, "anthropic", False),
     "anthropic stream": ("anthropic", "/v1/messages", chat, "anthropic", True),
     "gemini": ("gemini", "/v1beta/models/m:generateContent", contents, "gemini", False),
-    "gemini sse": ("gemini", "/v1beta/models/m:streamGenerateContent?alt=sse", contents, "gemini", True),
+    "gemini sse": (
+        "gemini",
+        "/v1beta/models/m:streamGenerateContent?alt=sse",
+        contents,
+        "gemini",
+        True,
+    ),
     "gemini array": ("gemini", "/v1/models/m:streamGenerateContent", contents, "gemini", True),
     "mistral stream": ("mistral", "/v1/chat/completions", chat, "chat", True),
     "xai stream": ("xai", "/v1/chat/completions", chat, "chat", True),
     "bedrock converse": ("bedrock", "/model/m/converse", chat, "bedrock", False),
     "bedrock converse stream": ("bedrock", "/model/m/converse-stream", chat, "bedrock", True),
     "bedrock invoke": ("bedrock", "/model/m/invoke", chat, "anthropic", False),
-    "bedrock invoke stream": ("bedrock", "/model/m/invoke-with-response-stream", chat, "anthropic", True),
+    "bedrock invoke stream": (
+        "bedrock",
+        "/model/m/invoke-with-response-stream",
+        chat,
+        "anthropic",
+        True,
+    ),
     "ollama chat": ("ollama", "/api/chat", chat, "chat", True),
     "ollama generate": ("ollama", "/api/generate", lambda t: {"model": "m", "prompt": t}, "", True),
 }
@@ -78,10 +106,14 @@ class Heard:
         self.copies: list[str] = []
 
     def hear(self, provider: str, event: dict[str, Any], kind: str = "") -> None:
-        getattr(self, "_" + {"mistral": "openai", "xai": "openai"}.get(provider, provider))(event, kind)
+        getattr(self, "_" + {"mistral": "openai", "xai": "openai"}.get(provider, provider))(
+            event, kind
+        )
 
     def _arguments(self, value: Any) -> None:
-        self.arguments += json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value or ""
+        self.arguments += (
+            json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value or ""
+        )
 
     def _openai(self, event: dict[str, Any], kind: str) -> None:
         if "sequence_number" in event or event.get("object") == "response":
@@ -103,7 +135,11 @@ class Heard:
             self.copies.append(event["text"])
         elif kind == "response.function_call_arguments.done":
             assert event["arguments"] == self.arguments
-        for item in event.get("output") or event.get("response", {}).get("output") or [event.get("item", {})]:
+        for item in (
+            event.get("output")
+            or event.get("response", {}).get("output")
+            or [event.get("item", {})]
+        ):
             for part in item.get("content") or []:
                 self.copies.append(part["text"])
         if "output" in event:
@@ -161,7 +197,9 @@ def spoken(name: str, text: str, cut: int) -> tuple[Operation, str, models.Reply
     return route.operation, kind, models.answer("POST", target, body, cut), body
 
 
-def replied(name: str, text: str, cut: int, pseudonyms: Pseudonyms, sizes: list[int]) -> tuple[Heard, Meter, Memory]:
+def replied(
+    name: str, text: str, cut: int, pseudonyms: Pseudonyms, sizes: list[int]
+) -> tuple[Heard, Meter, Memory]:
     operation, kind, reply, _ = spoken(name, text, cut)
     memory = Memory(Redactor(ENGINE, "pseudonym", pseudonyms))
     heard = Heard()
@@ -218,7 +256,9 @@ def test_originals_are_put_back_however_the_model_cuts(name: str, cut: int) -> N
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(sorted(CASES)), st.integers(1, 12), st.lists(st.integers(1, 400), max_size=25))
+@given(
+    st.sampled_from(sorted(CASES)), st.integers(1, 12), st.lists(st.integers(1, 400), max_size=25)
+)
 def test_the_same_however_the_network_cuts(name: str, cut: int, sizes: list[int]) -> None:
     pseudonyms = Pseudonyms(bytes(range(32)))
     sent = Redactor(ENGINE, "pseudonym", pseudonyms).redact(TEXT).text
@@ -228,9 +268,15 @@ def test_the_same_however_the_network_cuts(name: str, cut: int, sizes: list[int]
 
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name][4]])
 def test_every_stream_is_chunk_invariant(name: str) -> None:
-    """Whatever the network makes of a stream, the agent gets the same bytes: each byte on its own, and two parts."""
+    """Whatever the network makes of a stream, the agent gets the same bytes: each byte on its own,
+    and two parts.
+    """
     pseudonyms = Pseudonyms(bytes(range(32)))
-    sent = Redactor(ENGINE, "pseudonym", pseudonyms).redact("mail ada@example.org, card 4012888888881881").text
+    sent = (
+        Redactor(ENGINE, "pseudonym", pseudonyms)
+        .redact("mail ada@example.org, card 4012888888881881")
+        .text
+    )
     operation, kind, reply, _ = spoken(name, sent, 6)
     data = b"".join(reply.chunks)
 
@@ -267,7 +313,10 @@ def test_events_that_are_not_changed_stay_as_they_came() -> None:
             operation, kind, reply, _ = spoken(name, "hello there", 3)
             pseudonyms = Pseudonyms(bytes(32))
             stream = StreamReply(
-                operation, CODECS[kind](), pseudonyms, Memory(Redactor(ENGINE, "pseudonym", pseudonyms))
+                operation,
+                CODECS[kind](),
+                pseudonyms,
+                Memory(Redactor(ENGINE, "pseudonym", pseudonyms)),
             )
             data = b"".join(reply.chunks)
             assert b"".join(stream.push(data)) + stream.flush() == data, name
@@ -276,9 +325,19 @@ def test_events_that_are_not_changed_stay_as_they_came() -> None:
 def test_the_usage_that_was_asked_for_by_us_is_taken_out() -> None:
     operation, kind, reply, _ = spoken("openai chat stream", "hello", 3)
     pseudonyms = Pseudonyms(bytes(32))
-    stream = StreamReply(operation, CODECS[kind](), pseudonyms, Memory(Redactor(ENGINE, "pseudonym", pseudonyms)), True)
+    stream = StreamReply(
+        operation,
+        CODECS[kind](),
+        pseudonyms,
+        Memory(Redactor(ENGINE, "pseudonym", pseudonyms)),
+        True,
+    )
     out = b"".join(stream.push(b"".join(reply.chunks))) + stream.flush()
-    assert b"usage" in b"".join(reply.chunks) and b"usage" not in out and out.endswith(b"data: [DONE]\n\n")
+    assert (
+        b"usage" in b"".join(reply.chunks)
+        and b"usage" not in out
+        and out.endswith(b"data: [DONE]\n\n")
+    )
     assert stream.meter.tokens == Tokens(input=1000, output=30, cache_read=200, reasoning=10)
 
 
@@ -286,15 +345,26 @@ def test_originals_with_quotes_stay_json_in_arguments() -> None:
     pseudonyms = Pseudonyms(bytes(range(32)))
     stand_in = pseudonyms.give('O"Neil\\é street 12 house', "ADDRESS")
     for cut in (1, 3, 100):
-        for name in ("openai chat stream", "anthropic stream", "openai chat", "openai responses stream"):
+        for name in (
+            "openai chat stream",
+            "anthropic stream",
+            "openai chat",
+            "openai responses stream",
+        ):
             heard, _, _ = replied(name, stand_in, cut, pseudonyms, [])
             assert json.loads(heard.arguments)["text"] == 'O"Neil\\é street 12 house'
 
 
 def test_batches_of_tool_calls_are_told_apart() -> None:
     pseudonyms = Pseudonyms(bytes(range(32)))
-    batch = {name: replied(name, "hello", 3, pseudonyms, [])[1].tool_calls for name in CASES if CASES[name][3]}
-    assert len(set(batch.values())) == 1, "the same calls are the same in every API, streamed or not"
+    batch = {
+        name: replied(name, "hello", 3, pseudonyms, [])[1].tool_calls
+        for name in CASES
+        if CASES[name][3]
+    }
+    assert len(set(batch.values())) == 1, (
+        "the same calls are the same in every API, streamed or not"
+    )
     assert replied("anthropic", "other", 3, pseudonyms, [])[1].tool_calls not in batch.values()
 
 

@@ -41,7 +41,9 @@ def test_an_allowed_name_has_one_address(spelled: str) -> None:
     assert str(message.question[0].name) == str(dns.message.from_wire(query).question[0].name)
 
 
-@pytest.mark.parametrize("kind", ["AAAA", "HTTPS", "SVCB", "TXT", "MX", "NS", "SOA", "CNAME", "SRV", "ANY", "PTR"])
+@pytest.mark.parametrize(
+    "kind", ["AAAA", "HTTPS", "SVCB", "TXT", "MX", "NS", "SOA", "CNAME", "SRV", "ANY", "PTR"]
+)
 def test_other_types_have_no_data(kind: str) -> None:
     reply = answer(ask("example.com", kind), KNOWN.get)
     message = read(reply)
@@ -49,7 +51,9 @@ def test_other_types_have_no_data(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["A", "AAAA", "HTTPS", "TXT", "ANY"])
-@pytest.mark.parametrize("name", ["denied.test", "com", "example.com.evil.org", "1.0.18.198.in-addr.arpa"])
+@pytest.mark.parametrize(
+    "name", ["denied.test", "com", "example.com.evil.org", "1.0.18.198.in-addr.arpa"]
+)
 def test_every_other_name_does_not_exist(name: str, kind: str) -> None:
     reply = answer(ask(name, kind), KNOWN.get)
     assert read(reply).rcode() == dns.rcode.NXDOMAIN and not read(reply).answer
@@ -132,10 +136,18 @@ def test_no_bytes_break_it(tail: bytes) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(0, 200), st.integers(0, 255), st.sampled_from(["A", "TSIG", "OPT", "SVCB", "NAPTR"]))
+@given(
+    st.integers(0, 200), st.integers(0, 255), st.sampled_from(["A", "TSIG", "OPT", "SVCB", "NAPTR"])
+)
 def test_no_changed_byte_breaks_it(at: int, value: int, kind: str) -> None:
     query = bytearray(
-        ask("example.com", "A" if kind in ("OPT", "TSIG") else kind, use_edns=0, want_dnssec=True, pad=64)
+        ask(
+            "example.com",
+            "A" if kind in ("OPT", "TSIG") else kind,
+            use_edns=0,
+            want_dnssec=True,
+            pad=64,
+        )
     )
     query[at % len(query)] = value
     answer(bytes(query), KNOWN.get)

@@ -1,4 +1,6 @@
-"""The gateway's socket stream keeps the rules of trio's, but for yielding where nothing has to be waited for."""
+"""The gateway's socket stream keeps the rules of trio's, but for yielding where nothing has to be
+waited for.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from akiosd.gateway.net.eager_stream import PromptStream
 
 
 @contextmanager
-def pair(first: bytes = b"", send_seconds: float = 60) -> Iterator[tuple[PromptStream, socket.socket]]:
+def pair(
+    first: bytes = b"", send_seconds: float = 60
+) -> Iterator[tuple[PromptStream, socket.socket]]:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours, theirs:
@@ -26,9 +30,15 @@ def pair(first: bytes = b"", send_seconds: float = 60) -> Iterator[tuple[PromptS
 async def test_what_was_read_already_comes_first() -> None:
     with pair(b"hello") as (stream, peer):
         peer.sendall(b" world")
-        assert [await stream.receive_some(2), await stream.receive_some(), await stream.receive_some(3)] == [
-            b"he", b"llo", b" wo",
-        ]  # fmt: skip
+        assert [
+            await stream.receive_some(2),
+            await stream.receive_some(),
+            await stream.receive_some(3),
+        ] == [
+            b"he",
+            b"llo",
+            b" wo",
+        ]
         peer.shutdown(socket.SHUT_WR)
         assert [await stream.receive_some(), await stream.receive_some()] == [b"rld", b""]
 

@@ -27,13 +27,18 @@ def names(**network: object) -> Names:
 
 SITES = names(
     allowed_domains=(
-        "example.com", "*.wild.org", "git.example.net:22", "plain.example.net:80", "*.ports.example:8443",
-        "both.example", "*.x.ai",
+        "example.com",
+        "*.wild.org",
+        "git.example.net:22",
+        "plain.example.net:80",
+        "*.ports.example:8443",
+        "both.example",
+        "*.x.ai",
     ),
     passthrough=("pinned.example", "*.closed.example", "odd.example:9443"),
     get_only=("docs.example.com", "*.wild.org"),
     ports=(8080,),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,9 @@ def test_the_rule_of_a_host_and_a_port(host: str, port: int, expected: Rule | No
 
 @pytest.mark.parametrize("network", [{"llm": False}, {"providers": ("openai",)}])
 def test_a_provider_that_is_off_is_no_site_either(network: dict[str, object]) -> None:
-    found = names(**network, allowed_domains=("*.anthropic.com",), passthrough=("api.anthropic.com",))
+    found = names(
+        **network, allowed_domains=("*.anthropic.com",), passthrough=("api.anthropic.com",)
+    )
     assert found.find("api.anthropic.com", 443) is None
     assert not found.resolves("api.anthropic.com")
     assert found.find("www.anthropic.com", 443) is not None, "the control"
@@ -97,7 +104,9 @@ def test_every_provider_has_its_hosts_and_they_resolve() -> None:
     assert not default.resolves("example.com")
 
 
-@pytest.mark.parametrize("name", ["example.com", "a.wild.org", "git.example.net", "pinned.example", "api.x.ai"])
+@pytest.mark.parametrize(
+    "name", ["example.com", "a.wild.org", "git.example.net", "pinned.example", "api.x.ai"]
+)
 def test_what_has_a_rule_resolves(name: str) -> None:
     assert SITES.resolves(name)
 
@@ -108,10 +117,17 @@ def test_what_has_none_does_not(name: str) -> None:
 
 
 def test_an_upstream_that_the_administrator_set_is_no_site() -> None:
-    network = Network(allowed_domains=("*.inside.example", "llm.inside.example:8443", "api.openai.com"))
-    found = Names(Policy(network=network), reserved={("llm.inside.example", 443), ("api.openai.com", 443)})
+    network = Network(
+        allowed_domains=("*.inside.example", "llm.inside.example:8443", "api.openai.com")
+    )
+    found = Names(
+        Policy(network=network), reserved={("llm.inside.example", 443), ("api.openai.com", 443)}
+    )
     assert found.find("llm.inside.example", 443) is None
-    assert found.find("other.inside.example", 443) is not None and found.find("llm.inside.example", 8443) is not None
+    assert (
+        found.find("other.inside.example", 443) is not None
+        and found.find("llm.inside.example", 8443) is not None
+    )
     assert found.find("api.openai.com", 443) == Rule("llm", "api.openai.com", "openai")
 
 
@@ -154,11 +170,18 @@ def test_canonical_is_a_name_or_an_error(spelled: str | bytes) -> None:
     except ValueError:
         return
     assert canonical(found) == found
-    assert found.isascii() and found == found.lower() and not found.startswith(("*", ".")) and ":" not in found
+    assert (
+        found.isascii()
+        and found == found.lower()
+        and not found.startswith(("*", "."))
+        and ":" not in found
+    )
 
 
 def test_ports() -> None:
-    network = Network(allowed_domains=("a.example:22", "b.example", "c.example:443"), ports=(8443, 8080))
+    network = Network(
+        allowed_domains=("a.example:22", "b.example", "c.example:443"), ports=(8443, 8080)
+    )
     assert capture_ports(network) == (80, 443, 22, 8080, 8443)
     assert capture_ports(Network()) == (80, 443)
     assert MAX_PORTS + 3 <= MAX_FDS
@@ -218,10 +241,15 @@ def test_what_a_broken_gateway_remembered_is_left_out(bad: dict[str, str]) -> No
 
 def test_two_names_never_share_an_address() -> None:
     addresses = Addresses({"a.example": "198.18.0.1", "b.example": "198.18.0.1"})
-    assert (addresses.address_of("a.example"), addresses.address_of("b.example")) == ("198.18.0.1", None)
+    assert (addresses.address_of("a.example"), addresses.address_of("b.example")) == (
+        "198.18.0.1",
+        None,
+    )
 
 
-@pytest.mark.parametrize("spelled", ["fa\u00df.example", "\u03c3\u03c2.example", "a\u200db.example", "a\u200c.example"])
+@pytest.mark.parametrize(
+    "spelled", ["fa\u00df.example", "\u03c3\u03c2.example", "a\u200db.example", "a\u200c.example"]
+)
 def test_what_two_standards_read_as_two_names_is_none(spelled: str) -> None:
     with pytest.raises(ValueError, match="two different domains"):
         canonical(spelled)

@@ -42,7 +42,8 @@ def test_inside_or_no_address(address: str) -> None:
 
 
 def test_nothing_is_public_that_the_standard_library_calls_private() -> None:
-    # One address of every /12 of IPv4, and of every /16 of IPv6: the two tables were written by different people.
+    # One address of every /12 of IPv4, and of every /16 of IPv6: the two tables were written by
+    # different people.
     for high in range(1 << 12):
         address = ipaddress.IPv4Address((high << 20) + 1)
         assert address.is_global or not is_public(str(address)), address

@@ -1,4 +1,6 @@
-"""The memory for large answers: never more than it has and one answer, in order, and nobody waits for ever."""
+"""The memory for large answers: never more than it has and one answer, in order, and nobody waits
+for ever.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The authority of a cage and the leaves its gateway signs: judged by two other implementations, and by handshakes."""
+"""The authority of a cage and the leaves its gateway signs: judged by two other implementations,
+and by handshakes.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def test_a_leaf_is_good_for_its_name_its_time_and_its_cage(authority: Authority)
     assert not accepts(authority, leaf, "www." + NAME, NOW)
     assert not accepts(authority, leaf, "example.com", NOW)
     assert not accepts(authority, leaf, NAME, NOW + LEAF_LIFE)
-    assert not accepts(make_authority("c-aaaaaaaaaaaa", NOW), leaf, NAME, NOW), "the name of a cage is no key"
+    assert not accepts(make_authority("c-aaaaaaaaaaaa", NOW), leaf, NAME, NOW), (
+        "the name of a cage is no key"
+    )
 
 
 def test_what_an_authority_says_of_itself(authority: Authority) -> None:
@@ -89,11 +93,17 @@ def test_openssl_agrees(authority: Authority, tmp_path: Path) -> None:
             "-verify_hostname",
             name,
         ]
-        done = subprocess.run(["openssl", "verify", *words, "-CAfile", trusted, good], capture_output=True)
+        done = subprocess.run(
+            ["openssl", "verify", *words, "-CAfile", trusted, good], capture_output=True
+        )
         return done.returncode == 0
 
     assert verify(root, NAME)
-    assert not verify(other, NAME) and not verify(root, "evil.example") and not verify(root, NAME, NOW + LEAF_LIFE)
+    assert (
+        not verify(other, NAME)
+        and not verify(root, "evil.example")
+        and not verify(root, NAME, NOW + LEAF_LIFE)
+    )
 
 
 def test_a_key_that_is_not_the_certificates_is_refused(authority: Authority) -> None:
@@ -101,7 +111,9 @@ def test_a_key_that_is_not_the_certificates_is_refused(authority: Authority) -> 
         ServerTls(authority.certificate, make_authority("c-bbbbbbbbbbbb", NOW).key)
 
 
-def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str = NAME) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+def handshake(
+    server: ssl.SSLContext, client: ssl.SSLContext, name: str = NAME
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     """Both ends in memory; raises ssl.SSLError where one of them refuses."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = [
@@ -159,7 +171,9 @@ def test_old_tls_is_refused(today: Authority) -> None:
         handshake(server, client)
 
 
-def test_contexts_are_kept_renewed_and_bounded(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contexts_are_kept_renewed_and_bounded(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = [NOW]
     server = ServerTls(authority.certificate, authority.key, lambda: clock[0])
     first = server.server_context(NAME)
@@ -176,11 +190,15 @@ def test_contexts_are_kept_renewed_and_bounded(authority: Authority, monkeypatch
         assert server.server_context(NAME) is kept, "the least used one is forgotten"
     assert len(server._contexts) == 3
     monkeypatch.setattr(tls, "_MAX_HANDSHAKES", 10)
-    assert any(server.server_context(NAME) is not kept for _ in range(10)), "sessions are not hoarded"
+    assert any(server.server_context(NAME) is not kept for _ in range(10)), (
+        "sessions are not hoarded"
+    )
 
 
 def confine() -> None:
-    """As a gateway: another uid, no new privileges, non-dumpable, a Landlock ruleset that allows no file at all."""
+    """As a gateway: another uid, no new privileges, non-dumpable, a Landlock ruleset that allows no
+    file at all.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from akiosd.gateway.net.tls_hello import MAX_HELLO, BadHelloError, Hello, alert, parse_hello
 
 
-def real_hello(name: str | None = "api.example.com", alpn: tuple[str, ...] = ("h2", "http/1.1")) -> bytes:
+def real_hello(
+    name: str | None = "api.example.com", alpn: tuple[str, ...] = ("h2", "http/1.1")
+) -> bytes:
     """What OpenSSL sends."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -30,7 +32,15 @@ def vector(size: int, content: bytes) -> bytes:
 
 def hello(extensions: bytes, *, tail: bytes = b"") -> bytes:
     """One made by hand: a version, a random, no session, one suite, no compression."""
-    body = b"\3\3" + b"r" * 32 + vector(1, b"") + vector(2, b"\x13\1") + vector(1, b"\0") + vector(2, extensions) + tail
+    body = (
+        b"\3\3"
+        + b"r" * 32
+        + vector(1, b"")
+        + vector(2, b"\x13\1")
+        + vector(1, b"\0")
+        + vector(2, extensions)
+        + tail
+    )
     return records(b"\1" + vector(3, body))
 
 
@@ -61,13 +71,17 @@ def test_it_is_read_in_whatever_pieces_it_comes() -> None:
 def test_it_may_be_cut_into_records() -> None:
     message = real_hello()[5:]
     for size in (1, 3, 100):
-        assert parse_hello(records(message, size)) == Hello(b"api.example.com", (b"h2", b"http/1.1"))
+        assert parse_hello(records(message, size)) == Hello(
+            b"api.example.com", (b"h2", b"http/1.1")
+        )
 
 
 def test_one_made_by_hand() -> None:
     assert parse_hello(hello(server_name(b"a.example"))) == Hello(b"a.example")
     assert parse_hello(hello(extension(16, vector(2, vector(1, b"h2"))))) == Hello(None, (b"h2",))
-    without = b"\1" + vector(3, b"\3\1" + b"r" * 32 + vector(1, b"") + vector(2, b"\0/") + vector(1, b"\0"))
+    without = b"\1" + vector(
+        3, b"\3\1" + b"r" * 32 + vector(1, b"") + vector(2, b"\0/") + vector(1, b"\0")
+    )
     assert parse_hello(records(without)) == Hello(None), "extensions may be absent"
 
 
@@ -87,7 +101,9 @@ BAD = {
     "a name of another kind": hello(server_name(b"a.example", kind=7)),
     "an empty name": hello(server_name(b"")),
     "no name at all": hello(extension(0, vector(2, b""))),
-    "bytes behind the list of names": hello(extension(0, vector(2, b"\0" + vector(2, b"a.example")) + b"x")),
+    "bytes behind the list of names": hello(
+        extension(0, vector(2, b"\0" + vector(2, b"a.example")) + b"x")
+    ),
     "bytes behind the extensions": hello(server_name(b"a.example"), tail=b"x"),
     "a body too short": records(b"\1" + vector(3, b"\3\3short")),
 }

@@ -15,11 +15,16 @@ from tests.unit.policy.decide import matches
 UID = 1_900_000_123
 STATUS = "\n".join(
     [
-        "Name:\tgw-c-1", f"Uid:\t{UID}\t{UID}\t{UID}\t{UID}", f"Gid:\t{UID}\t{UID}\t{UID}\t{UID}", "Groups:\t ",
+        "Name:\tgw-c-1",
+        f"Uid:\t{UID}\t{UID}\t{UID}\t{UID}",
+        f"Gid:\t{UID}\t{UID}\t{UID}\t{UID}",
+        "Groups:\t ",
         *(f"{name}:\t{'0' * 16}" for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")),
-        "NoNewPrivs:\t1", "Seccomp:\t2", "Seccomp_filters:\t1",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "Seccomp_filters:\t1",
     ]
-)  # fmt: skip
+)
 
 
 def test_a_status_that_holds() -> None:
@@ -49,7 +54,8 @@ def test_a_gateway_never_has_the_uid_of_the_host(uid: int) -> None:
 def allows(name: str, *args: int) -> bool:
     registers = (*args, *([0] * (6 - len(args))))
     return any(
-        rule.action == "allow" and rule.name == name and matches(rule.tests, registers) for rule in filter_spec().rules
+        rule.action == "allow" and rule.name == name and matches(rule.tests, registers)
+        for rule in filter_spec().rules
     )
 
 

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akiosd.gateway.redaction import bodies
-from akiosd.gateway.redaction.bodies import WHOLE, BlockedBinaryError, BlockedError, Found, channel_for
+from akiosd.gateway.redaction.bodies import (
+    WHOLE,
+    BlockedBinaryError,
+    BlockedError,
+    Found,
+    channel_for,
+)
 from akiosd.redact.engine import Engine
 from akiosd.redact.known_values import Known
 from akiosd.redact.pseudonyms import Pseudonyms
@@ -23,11 +29,15 @@ TEXT = f"before {PLANTED[0]}, {PLANTED[1]} and IBAN {PLANTED[2]} after"
 BOUNDARY = "----Bound4ry"
 
 
-def found_by(mode: Literal["mask", "pseudonym", "block"] = "mask", binary: Literal["pass", "block"] = "pass") -> Found:
+def found_by(
+    mode: Literal["mask", "pseudonym", "block"] = "mask", binary: Literal["pass", "block"] = "pass"
+) -> Found:
     return Found(Redactor(ENGINE, mode, Pseudonyms(b"k" * 32)), binary)
 
 
-def run(body: bytes, content_type: str, cuts: list[int] | None = None, found: Found | None = None) -> bytes:
+def run(
+    body: bytes, content_type: str, cuts: list[int] | None = None, found: Found | None = None
+) -> bytes:
     channel = channel_for(content_type, found or found_by())
     edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts or []), len(body)]
     pieces = [channel.push(body[a:b]) for a, b in pairwise(edges)]
@@ -45,11 +55,15 @@ def multipart(*parts: tuple[str, bytes], before: bytes = b"", after: bytes = b""
 IMAGE = b"\x89PNG\r\n\x1a\n\0\0\0" + bytes(range(256)) * 40
 MULTI = multipart(
     ('Content-Disposition: form-data; name="note"', TEXT.encode()),
-    ('Content-Disposition: form-data; filename="john.doe@example.org (1).png"\r\nContent-Type: image/png', IMAGE),
+    (
+        'Content-Disposition: form-data; filename="john.doe@example.org (1).png"\r\nContent-Type: image/png',
+        IMAGE,
+    ),
     ("Content-Type: application/json", json.dumps({"deep": [{"text": TEXT}]}).encode()),
     ("X: y", b""),
-    before=PLANTED[0].encode(), after=PLANTED[1].encode(),
-)  # fmt: skip
+    before=PLANTED[0].encode(),
+    after=PLANTED[1].encode(),
+)
 BODIES: dict[str, tuple[bytes, str]] = {
     "text": (TEXT.encode(), "text/plain"),
     "text of no kind": (TEXT.encode(), ""),
@@ -59,13 +73,25 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "text in Latin-1": (("ä" + TEXT).encode("latin-1"), 'text/plain; charset="ISO-8859-1"'),
     "text with a bad byte": (b"\xff\xfa " + TEXT.encode(), "text/plain"),
     "JSON": (json.dumps({"a": TEXT, "b": [1, {"c": TEXT}]}).encode(), "application/json"),
-    "JSON with escapes": (json.dumps({"a": TEXT}).replace("@", "\\u0040").encode(), "application/json"),
+    "JSON with escapes": (
+        json.dumps({"a": TEXT}).replace("@", "\\u0040").encode(),
+        "application/json",
+    ),
     "JSON names": (json.dumps(dict.fromkeys(PLANTED, 1)).encode(), "application/json"),
     "JSON with a name twice": (b'{"a": "%s", "a": "x"}' % TEXT.encode(), "application/json"),
     "no JSON": (b"{" + TEXT.encode(), "application/json"),
-    "JSON lines": (json.dumps(TEXT).encode() + b"\n" + json.dumps(TEXT).encode(), "application/x-ndjson"),
-    "form": (b"note=" + TEXT.replace(" ", "+").replace("@", "%40").encode(), "application/x-www-form-urlencoded"),
-    "form names": (PLANTED[0].replace("@", "%40").encode() + b"=1", "application/x-www-form-urlencoded; charset=utf-8"),
+    "JSON lines": (
+        json.dumps(TEXT).encode() + b"\n" + json.dumps(TEXT).encode(),
+        "application/x-ndjson",
+    ),
+    "form": (
+        b"note=" + TEXT.replace(" ", "+").replace("@", "%40").encode(),
+        "application/x-www-form-urlencoded",
+    ),
+    "form names": (
+        PLANTED[0].replace("@", "%40").encode() + b"=1",
+        "application/x-www-form-urlencoded; charset=utf-8",
+    ),
     "XML": (f"<a>{TEXT.replace('@', '&#64;')}</a>".encode(), "application/xml"),
     "multipart": (MULTI, f"multipart/form-data; boundary={BOUNDARY}"),
     "multipart cut short": (MULTI[:-200], f'multipart/mixed; boundary="{BOUNDARY}"'),
@@ -73,7 +99,9 @@ BODIES: dict[str, tuple[bytes, str]] = {
 
 
 def leaks(out: bytes) -> list[str]:
-    shown = out.replace(b"\0", b"").replace(b"+", b" ").replace(b"%40", b"@").replace(b"\\u0040", b"@")
+    shown = (
+        out.replace(b"\0", b"").replace(b"+", b" ").replace(b"%40", b"@").replace(b"\\u0040", b"@")
+    )
     return [value for value in PLANTED if value.encode() in shown.replace(b"&#64;", b"@")]
 
 
@@ -82,7 +110,9 @@ def test_nothing_planted_gets_out_at_any_single_cut(name: str) -> None:
     body, content_type = BODIES[name]
     assert leaks(body), "the control: it is in there"
     whole = run(body, content_type)
-    assert not leaks(whole) and b"[EMAIL]" in whole.replace(b"\0", b"").replace(b"%5B", b"[").replace(b"%5D", b"]")
+    assert not leaks(whole) and b"[EMAIL]" in whole.replace(b"\0", b"").replace(
+        b"%5B", b"["
+    ).replace(b"%5D", b"]")
     step = max(1, len(body) // 150)
     for cut in range(0, len(body), step):
         assert run(body, content_type, [cut]) == whole, cut
@@ -97,10 +127,14 @@ def test_nor_at_any_cuts(name: str, cuts: list[int]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.sampled_from(sorted(set(BODIES) - {"form"})), st.lists(st.integers(0, 1 << 16), max_size=20), st.integers(0, 80)
+    st.sampled_from(sorted(set(BODIES) - {"form"})),
+    st.lists(st.integers(0, 1 << 16), max_size=20),
+    st.integers(0, 80),
 )
 def test_nor_where_more_comes_than_is_held(name: str, cuts: list[int], most: int) -> None:
-    """A body that is larger than what is held passes as a stream, which is the same for every way to cut it too."""
+    """A body that is larger than what is held passes as a stream, which is the same for every way
+    to cut it too.
+    """
     body, content_type = BODIES[name]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bodies, "WHOLE_TEXT", most)
@@ -122,27 +156,42 @@ def test_what_a_larger_body_gives_away_is_found_behind_it() -> None:
 
 
 def test_every_byte_of_a_multipart_body_on_its_own() -> None:
-    body = multipart(("Content-Type: text/plain", TEXT.encode()), ("X: y", b"\r\n--" + BOUNDARY[:-1].encode()))
+    body = multipart(
+        ("Content-Type: text/plain", TEXT.encode()), ("X: y", b"\r\n--" + BOUNDARY[:-1].encode())
+    )
     kind = f"multipart/form-data; boundary={BOUNDARY}"
     out = run(body, kind, list(range(len(body))))
     assert out == run(body, kind) and not leaks(out)
 
 
 def test_what_was_not_found_is_as_it_came() -> None:
-    clean = multipart(("Content-Type: image/png", IMAGE), ("A: b", b""), ("", b"text"), before=b"x\r\n", after=b"y")
+    clean = multipart(
+        ("Content-Type: image/png", IMAGE),
+        ("A: b", b""),
+        ("", b"text"),
+        before=b"x\r\n",
+        after=b"y",
+    )
     for body, kind in [
         (clean, f"multipart/form-data; boundary={BOUNDARY}"),
         (clean[:-20], f"multipart/form-data; boundary={BOUNDARY}"),
         (b'{"b": 1.50, "a" :[ 1e3,2 ],\n"c":"\\u00e4/\\/"}', "application/json"),
         (b"a=1&b=%7e&&c&d=+", "application/x-www-form-urlencoded"),
-        (IMAGE, "application/octet-stream"), (b"\xff\xfe\xff\xfe" + IMAGE, ""), (b"", "application/json"), (b"", ""),
-        ("grüße 😀 \u200b".encode(), "text/plain"), (b"\xff\xc3", "text/plain"), (bytes(range(256)), "text/plain"),
-    ]:  # fmt: skip
+        (IMAGE, "application/octet-stream"),
+        (b"\xff\xfe\xff\xfe" + IMAGE, ""),
+        (b"", "application/json"),
+        (b"", ""),
+        ("grüße 😀 \u200b".encode(), "text/plain"),
+        (b"\xff\xc3", "text/plain"),
+        (bytes(range(256)), "text/plain"),
+    ]:
         assert run(body, kind, [1, 2, 5, 9, 30]) == body, body[:40]
 
 
 def test_json_keeps_its_numbers_beside_what_was_replaced() -> None:
-    body = b'{"mail":"john.doe@example.org","n":1.10,"big":123456789012345678901234567890.0,"e":1E5}'
+    body = (
+        b'{"mail":"john.doe@example.org","n":1.10,"big":123456789012345678901234567890.0,"e":1E5}'
+    )
     assert run(body, "application/json") == body.replace(b"john.doe@example.org", b"[EMAIL]")
 
 
@@ -151,9 +200,13 @@ def test_findings_have_types_and_places_and_no_values() -> None:
     run(BODIES["JSON"][0], "application/json", found=found)
     run(MULTI, f"multipart/form-data; boundary={BOUNDARY}", found=found)
     places = {(finding.type, finding.place) for finding in found.findings()}
-    assert {("EMAIL", "$.a"), ("CREDIT_CARD", "$.b[1].c"), ("EMAIL", "body.part[1].header.Content-Disposition"),
-            ("EMAIL", "body.preamble"),
-            ("CREDIT_CARD", "body.epilogue")} <= places  # fmt: skip
+    assert {
+        ("EMAIL", "$.a"),
+        ("CREDIT_CARD", "$.b[1].c"),
+        ("EMAIL", "body.part[1].header.Content-Disposition"),
+        ("EMAIL", "body.preamble"),
+        ("CREDIT_CARD", "body.epilogue"),
+    } <= places
     assert not leaks(repr(found.findings()).encode()) and found.unread == len(IMAGE)
 
 
@@ -178,7 +231,9 @@ def test_binary_is_passed_and_counted_or_blocked() -> None:
 
 
 def test_git_speaks_a_protocol_of_its_own_only_where_git_is() -> None:
-    want = b"0032want 4111111111111111411111111111111141111111\n00000009done\n" + PLANTED[0].encode()
+    want = (
+        b"0032want 4111111111111111411111111111111141111111\n00000009done\n" + PLANTED[0].encode()
+    )
     kind = "application/x-git-upload-pack-request"
     channel = channel_for(kind, found_by(), git=True)
     assert channel.push(want) + channel.finish() == want

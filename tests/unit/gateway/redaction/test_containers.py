@@ -21,7 +21,11 @@ from tests.unit.redact.written import ANY, PLAIN
 OFF = Redact(models="off", sites="off")
 PASSWORD, KEY = "hunter22!", "f3a9c1b27d8e4056a1b2"
 SECRETS = {"password": PASSWORD, "api_key": KEY}
-CALL = {"id": "c1", "type": "function", "function": {"name": "log_in", "arguments": json.dumps(SECRETS)}}
+CALL = {
+    "id": "c1",
+    "type": "function",
+    "function": {"name": "log_in", "arguments": json.dumps(SECRETS)},
+}
 TOOL_USE = {"type": "tool_use", "id": "t1", "name": "log_in", "input": SECRETS}
 EXAMPLES: dict[str, tuple[str, str, list[dict[str, Any]]]] = {
     "the content of a tool message": ("openai", "/v1/chat/completions", [
@@ -43,7 +47,9 @@ def models(server: Models) -> Iterator[Models]:
     yield server
 
 
-async def sent(models: Models, provider: str, target: str, *bodies: Any, redact: Redact = Redact()) -> list[str]:  # noqa: B008
+async def sent(
+    models: Models, provider: str, target: str, *bodies: Any, redact: Redact = Redact()
+) -> list[str]:  # noqa: B008
     """What the model got of each of ``bodies``, and what the log holds."""
     async with talking(models, provider, redact=redact) as (gateway, agent):
         for messages in bodies:
@@ -69,7 +75,9 @@ async def test_labelled_secrets_do_not_reach_the_model(models: Models, name: str
 @pytest.mark.parametrize("container", [*ANY, *PLAIN])
 async def test_nor_from_any_container(models: Models, container: str) -> None:
     text = {**ANY, **PLAIN}[container](SECRETS)
-    [seen] = await sent(models, "openai", "/v1/chat/completions", [{"role": "user", "content": text}])
+    [seen] = await sent(
+        models, "openai", "/v1/chat/completions", [{"role": "user", "content": text}]
+    )
     assert PASSWORD not in unquote_plus(seen) and KEY not in seen
 
 
@@ -79,19 +87,29 @@ AGAIN = {"role": "user", "content": f"log in with {PASSWORD} please"}
 
 async def test_the_second_occurrence_goes_too(models: Models) -> None:
     """In the same text, in a message before it, and in the next request."""
-    told = {"role": "user", "content": f"take {PASSWORD}.\npassword: {PASSWORD}\nso log in with {PASSWORD}!"}
+    told = {
+        "role": "user",
+        "content": f"take {PASSWORD}.\npassword: {PASSWORD}\nso log in with {PASSWORD}!",
+    }
     for bodies in ([[told]], [[AGAIN, told]], [[told, AGAIN]], [[told], [AGAIN]]):
         models.received.clear()
         assert not any(PASSWORD in seen for seen in await sent(models, *CHAT, *bodies)), bodies
     models.received.clear()
-    assert PASSWORD in (await sent(models, *CHAT, [AGAIN]))[0], "the control: in another cage nobody knows it"
+    assert PASSWORD in (await sent(models, *CHAT, [AGAIN]))[0], (
+        "the control: in another cage nobody knows it"
+    )
 
 
 async def test_it_comes_back_to_the_agent(models: Models) -> None:
     async with talking(models, "openai") as (_, agent):
         body = {"model": "m", "messages": [{"role": "user", "content": json.dumps(SECRETS)}]}
         _, _, answer = await post(agent, *CHAT, body)
-    assert json.loads(json.loads(answer)["choices"][0]["message"]["content"].removeprefix("You said: ")) == SECRETS
+    assert (
+        json.loads(
+            json.loads(answer)["choices"][0]["message"]["content"].removeprefix("You said: ")
+        )
+        == SECRETS
+    )
 
 
 async def arrived(
@@ -145,24 +163,32 @@ async def test_what_one_channel_gives_away_is_found_in_all(where: str) -> None:
         told["body"] = json.dumps({"password": PASSWORD}).encode()
     if where != "later body":
         bare: dict[str, Any] = {
-            "target": f"/a/{quote(PASSWORD)}", "headers": [("x-any", f"is {PASSWORD}")],
+            "target": f"/a/{quote(PASSWORD)}",
+            "headers": [("x-any", f"is {PASSWORD}")],
             "body": f"it is {PASSWORD}".encode(),
-        }  # fmt: skip
+        }
         both = {
-            "target": bare["target"] + told["target"].removeprefix("/"), "headers": bare["headers"] + told["headers"],
+            "target": bare["target"] + told["target"].removeprefix("/"),
+            "headers": bare["headers"] + told["headers"],
             "body": bare["body"] + b"\n" + told["body"],
-        }  # fmt: skip
+        }
         assert PASSWORD not in await arrived(redactors, **both, policy=policy)
-        assert PASSWORD in await arrived(Redactors(policy, bytes(32)), **bare, policy=policy), "the control"
+        assert PASSWORD in await arrived(Redactors(policy, bytes(32)), **bare, policy=policy), (
+            "the control"
+        )
         return
     await arrived(redactors, **told, policy=policy)
-    seen = await arrived(redactors, "/", [("content-type", "text/plain")], f"it is {PASSWORD}".encode(), policy)
+    seen = await arrived(
+        redactors, "/", [("content-type", "text/plain")], f"it is {PASSWORD}".encode(), policy
+    )
     assert PASSWORD not in seen
 
 
 async def test_what_a_site_was_told_the_model_is_not(models: Models) -> None:
     async with talking(models, "openai") as (gateway, agent):
-        await arrived(gateway.redactors, "/", [], json.dumps(SECRETS).encode(), gateway.setup.policy.redact)
+        await arrived(
+            gateway.redactors, "/", [], json.dumps(SECRETS).encode(), gateway.setup.policy.redact
+        )
         body = {"model": "m", "messages": [AGAIN]}
         assert (await post(agent, *CHAT, body))[0] == 200
     assert PASSWORD not in models.received[0].everything().decode()
@@ -175,5 +201,9 @@ async def test_a_cage_that_has_shown_too_many_is_refused_and_told_why(models: Mo
         bodies = [{"model": "m", "messages": [{"role": "user", "content": text}]} for text in told]
         assert (await post(agent, *CHAT, bodies[0]))[0] == 200, "the control"
         status, _, answer = await post(agent, *CHAT, bodies[1])
-    assert status >= 400 and "start a new run" in answer.decode() and "oneT00many" not in answer.decode()
+    assert (
+        status >= 400
+        and "start a new run" in answer.decode()
+        and "oneT00many" not in answer.decode()
+    )
     assert len(models.received) == 1

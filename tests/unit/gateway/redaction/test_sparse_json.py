@@ -1,4 +1,6 @@
-"""A large text read without its bulk means what it means read whole; and what is no JSON is none either way."""
+"""A large text read without its bulk means what it means read whole; and what is no JSON is none
+either way.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +101,9 @@ def test_lone_surrogates_are_json_wherever_they_stand() -> None:
 
 
 def test_many_parts_leave_what_stands_outermost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more parts than there is room for, usage is read all the same; without end, they are refused."""
+    """Of more parts than there is room for, usage is read all the same; without end, they are
+    refused.
+    """
     monkeypatch.setattr(sparse_json, "MOST_PARSED", 1 << 18)
     many = b"[" + b"[]," * (1 << 17) + b"[]]"
     found = parse_sparse(b'{"choices":' + many + b',"usage":{"prompt_tokens":7}}')

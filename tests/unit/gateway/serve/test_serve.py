@@ -23,7 +23,9 @@ from tests.unit.gateway.harness import NAME, connected, destination, make_contex
 GOOD = f"GET /a HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode()
 
 
-async def test_requests_of_one_connection_are_answered_in_order_also_when_they_come_together() -> None:
+async def test_requests_of_one_connection_are_answered_in_order_also_when_they_come_together() -> (
+    None
+):
     def handler(seen: Seen) -> bytes:
         return answer(body=seen.target.encode())
 
@@ -77,14 +79,25 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-async def test_what_may_be_read_in_two_ways_is_refused_recorded_and_reaches_nobody(case: str) -> None:
+async def test_what_may_be_read_in_two_ways_is_refused_recorded_and_reaches_nobody(
+    case: str,
+) -> None:
     with Upstream() as up:
         context = make_context(port=up.port)
         async with connected(context) as agent:
             # What stands behind it must not be taken for a request either.
-            await agent.send(MALFORMED[case].replace(b"H", NAME.encode()).replace(NAME.encode() + b"TTP", b"HTTP")
-                             .replace(NAME.encode() + b"ost:", b"Host:") + GOOD)  # fmt: skip
-            said = await agent.everything() if case != "head without end" else await agent.stream.receive_some()
+            await agent.send(
+                MALFORMED[case]
+                .replace(b"H", NAME.encode())
+                .replace(NAME.encode() + b"TTP", b"HTTP")
+                .replace(NAME.encode() + b"ost:", b"Host:")
+                + GOOD
+            )
+            said = (
+                await agent.everything()
+                if case != "head without end"
+                else await agent.stream.receive_some()
+            )
     assert said.startswith((b"HTTP/1.1 4", b"HTTP/1.1 501")), said
     assert said.count(b"HTTP/1.1 ") == 1 and b"connection: close" in said.lower()
     assert b"x-should-retry: false" in said.lower()
@@ -99,13 +112,20 @@ async def test_the_control_of_that_table_is_let_through() -> None:
         async with connected(context) as agent:
             await agent.send(b"\r\n" + GOOD.replace(NAME.encode(), NAME.upper().encode() + b".:80"))
             assert (await agent.answer())[0] == 200
-            await agent.send(GOOD.replace(b"GET", b"POST")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n")
+            await agent.send(
+                GOOD.replace(b"GET", b"POST")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+            )
             await agent.send(b"3\r\nabc\r\n0\r\n\r\n")
             assert (await agent.answer())[0] == 200
     assert up.requests[1].body == b"abc" and not context.link.of(NetDenied)
 
 
-BAD_CHUNKS = [b"zz\r\nabc\r\n0\r\n\r\n", b"3\r\nabcXX0\r\n\r\n", b"-1\r\n\r\n", b"3;" + b"x" * 70_000]
+BAD_CHUNKS = [
+    b"zz\r\nabc\r\n0\r\n\r\n",
+    b"3\r\nabcXX0\r\n\r\n",
+    b"-1\r\n\r\n",
+    b"3;" + b"x" * 70_000,
+]
 
 
 @pytest.mark.parametrize("body", BAD_CHUNKS)
@@ -113,7 +133,10 @@ async def test_a_chunked_body_that_is_none_ends_the_connection(body: bytes) -> N
     with Upstream() as up:
         context = make_context(port=up.port)
         async with connected(context) as agent:
-            await agent.send(f"POST / HTTP/1.1\r\nHost: {NAME}\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + body)
+            await agent.send(
+                f"POST / HTTP/1.1\r\nHost: {NAME}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+                + body
+            )
             said = await agent.everything()
     assert said.startswith(b"HTTP/1.1 400") and said.count(b"HTTP/1.1") == 1
     assert not up.requests and context.link.of(NetDenied)
@@ -139,10 +162,12 @@ async def test_a_body_is_asked_for_only_by_who_reads_it() -> None:
 async def test_a_compressed_body_is_undone_before_it_is_read(name: str) -> None:
     plain = b"mail john.doe@example.org " + b"and some more text " * 5000
     packed = {
-        "gzip": gzip.compress(plain), "x-gzip": gzip.compress(plain), "deflate": zlib.compress(plain),
+        "gzip": gzip.compress(plain),
+        "x-gzip": gzip.compress(plain),
+        "deflate": zlib.compress(plain),
         "bare deflate": zlib.compress(plain)[2:-4],
         "two members": gzip.compress(plain[:10]) + gzip.compress(plain[10:]),
-    }[name]  # fmt: skip
+    }[name]
     coding = {"bare deflate": "deflate", "two members": "gzip"}.get(name, name)
     with Upstream() as up:
         context = make_context(port=up.port)
@@ -150,7 +175,9 @@ async def test_a_compressed_body_is_undone_before_it_is_read(name: str) -> None:
             headers = [("Content-Encoding", coding), ("Content-Type", "text/plain")]
             assert (await agent.ask("POST", "/", packed, headers))[0] == 200
     (seen,) = up.requests
-    assert seen.body == plain.replace(b"john.doe@example.org", b"[EMAIL]") and not seen.header("content-encoding")
+    assert seen.body == plain.replace(b"john.doe@example.org", b"[EMAIL]") and not seen.header(
+        "content-encoding"
+    )
 
 
 @pytest.mark.parametrize(
@@ -183,7 +210,11 @@ async def test_a_refusal_keeps_the_connection_and_says_what_would_help() -> None
             status, headers, body = await agent.ask("POST", "/<script>", b"x" * 100_000)
             assert (status, headers["x-should-retry"]) == (403, "false")
             error = json.loads(body)["error"]
-            assert error["type"] == "akios_denied" and error["rule"] == "network.get_only" and error["host"] == NAME
+            assert (
+                error["type"] == "akios_denied"
+                and error["rule"] == "network.get_only"
+                and error["host"] == NAME
+            )
             assert b"<script>" not in body
             assert (await agent.ask("HEAD", "/"))[0] == 200
     assert [seen.method for seen in up.requests] == ["HEAD"]
@@ -201,7 +232,11 @@ async def test_upgrades_and_methods_that_are_not_passed() -> None:
             assert status == 403 and "passthrough" in json.loads(body)["error"]["hint"]
             assert (await agent.ask("TRACE", "/"))[0] == 405
             # h2c is an offer that a server may leave (RFC 9110 §7.8).
-            offer = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMA")]
+            offer = [
+                ("Connection", "Upgrade, HTTP2-Settings"),
+                ("Upgrade", "h2c"),
+                ("HTTP2-Settings", "AAMA"),
+            ]
             assert (await agent.ask("GET", "/", headers=offer))[0] == 200
     (seen,) = up.requests
     assert not {"upgrade", "connection", "http2-settings"} & {name for name, _ in seen.headers}
@@ -209,12 +244,23 @@ async def test_upgrades_and_methods_that_are_not_passed() -> None:
 
 async def test_fields_of_the_hop_stay_here_in_both_directions() -> None:
     def handler(seen: Seen) -> bytes:
-        return answer(headers=[("Connection", "X-Theirs"), ("X-Theirs", "1"), ("X-Kept", "2"), ("Alt-Svc", "h3")])
+        return answer(
+            headers=[
+                ("Connection", "X-Theirs"),
+                ("X-Theirs", "1"),
+                ("X-Kept", "2"),
+                ("Alt-Svc", "h3"),
+            ]
+        )
 
     sent = [
-        ("Connection", "X-Mine, Host"), ("X-Mine", "1"), ("Proxy-Authorization", "Basic x"), ("TE", "trailers"),
-        ("Keep-Alive", "timeout=5"), ("X-Other", "2"),
-    ]  # fmt: skip
+        ("Connection", "X-Mine, Host"),
+        ("X-Mine", "1"),
+        ("Proxy-Authorization", "Basic x"),
+        ("TE", "trailers"),
+        ("Keep-Alive", "timeout=5"),
+        ("X-Other", "2"),
+    ]
     with Upstream(handler) as up:
         async with connected(make_context(port=up.port)) as agent:
             _, headers, _ = await agent.ask("GET", "/", headers=sent)
@@ -222,14 +268,16 @@ async def test_fields_of_the_hop_stay_here_in_both_directions() -> None:
     assert up.requests[0].headers == [("host", NAME), ("x-other", "2")]
 
 
-# ---- time: MockClock jumps to the next deadline when nothing can run ------------------------------------
+# ---- time: MockClock jumps to the next deadline when nothing can run -----------------------------
 
 
 @pytest.mark.parametrize(
     ("sent", "status"),
     [(b"", b""), (b"GET / HT", b"408"), (b"\r\n\r\n", b""), (GOOD[:-2], b"408")],
 )  # fmt: skip
-async def test_who_does_not_finish_a_head_is_left(sent: bytes, status: bytes, autojump_clock: object) -> None:
+async def test_who_does_not_finish_a_head_is_left(
+    sent: bytes, status: bytes, autojump_clock: object
+) -> None:
     context = make_context()
     async with connected(context) as agent:
         await agent.send(sent) if sent else None
@@ -254,7 +302,9 @@ async def test_a_byte_now_and_then_does_not_lengthen_the_deadline(autojump_clock
 async def test_a_body_that_stops_coming_ends_the_connection(autojump_clock: object) -> None:
     context = make_context()
     async with connected(context) as agent:
-        await agent.send(f"POST / HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: 10\r\n\r\nabc".encode())
+        await agent.send(
+            f"POST / HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: 10\r\n\r\nabc".encode()
+        )
         assert await agent.everything() == b""
     assert trio.current_time() >= context.limits.body_seconds
     assert context.link.of(NetRequest)[0].error == "the agent went away"
@@ -272,7 +322,9 @@ async def test_a_site_has_its_rate() -> None:
 
 async def test_the_names_of_a_wildcard_are_one_site() -> None:
     with Upstream() as up:
-        context = make_context(port=up.port, network=Network(allowed_domains=(f"*.{NAME}",), requests_per_minute=2))
+        context = make_context(
+            port=up.port, network=Network(allowed_domains=(f"*.{NAME}",), requests_per_minute=2)
+        )
         found = []
         for number in range(3):
             name = f"{number}.{NAME}"
@@ -292,7 +344,9 @@ async def test_only_get_is_only_get_also_in_a_header(header: str) -> None:
             assert (await agent.ask(headers=[(header, "DELETE")]))[0] == 403
             assert (await agent.ask())[0] == 200, "the control"
         async with connected(make_context(port=up.port)) as agent:
-            assert (await agent.ask("POST", body=b"", headers=[(header, "DELETE")]))[0] == 200, "the control"
+            assert (await agent.ask("POST", body=b"", headers=[(header, "DELETE")]))[0] == 200, (
+                "the control"
+            )
     assert [seen.method for seen in up.requests] == ["GET", "POST"]
 
 
@@ -323,7 +377,9 @@ async def test_an_agent_that_leaves_ends_its_request_at_the_upstream() -> None:
     assert context.link.of(NetRequest)[0].error == "the agent went away"
 
 
-async def test_a_fault_of_ours_ends_one_connection_and_says_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_of_ours_ends_one_connection_and_says_no_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def fail(*_: object) -> None:
         raise KeyError("john.doe@example.org")
 
@@ -366,9 +422,13 @@ async def test_a_body_that_nobody_reads_and_is_no_body_ends_the_connection() -> 
     assert not context.link.of(GatewayFailed)
 
 
-@pytest.mark.parametrize("waiting", [True, False], ids=["while it waits for an answer", "between requests"])
+@pytest.mark.parametrize(
+    "waiting", [True, False], ids=["while it waits for an answer", "between requests"]
+)
 async def test_who_asks_for_new_keys_and_does_not_read_is_given_up(waiting: bool) -> None:
-    """TLS answers new keys while it reads: reading may find that the agent does not take what is sent."""
+    """TLS answers new keys while it reads: reading may find that the agent does not take what is
+    sent.
+    """
 
     class Stuck(PromptStream):
         asked = not waiting
@@ -393,7 +453,9 @@ async def test_who_asks_for_new_keys_and_does_not_read_is_given_up(waiting: bool
             await agent.send(GOOD)
             assert await agent.everything() == b""
     assert not context.link.of(GatewayFailed)
-    assert [record.error for record in context.link.of(NetRequest)] == ["the agent went away"] * waiting
+    assert [record.error for record in context.link.of(NetRequest)] == [
+        "the agent went away"
+    ] * waiting
 
 
 async def test_absolute_form_finds_its_own_rule() -> None:

@@ -1,4 +1,6 @@
-"""A request to a site through the whole gateway: what arrives at the upstream, and what is recorded."""
+"""A request to a site through the whole gateway: what arrives at the upstream, and what is
+recorded.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,11 @@ MAIL, CARD = "john.doe@example.org", "4111111111111111"
 
 
 async def arrived(
-    target: str = "/", headers: tuple[tuple[str, str], ...] = (), redact: Redact = Redact(), method: str = "GET"  # noqa: B008
-) -> tuple[str, dict[str, str]]:  # fmt: skip
+    target: str = "/",
+    headers: tuple[tuple[str, str], ...] = (),
+    redact: Redact = Redact(),
+    method: str = "GET",  # noqa: B008
+) -> tuple[str, dict[str, str]]:
     """Target and headers as the upstream saw them."""
     with Upstream() as up:
         async with connected(make_context(port=up.port, redact=redact)) as agent:
@@ -46,7 +51,10 @@ async def arrived(
         (f"/?q=call+me+at+{MAIL}+now", "/?q=call+me+at+%5BEMAIL%5D+now"),
         (f"/?{MAIL}", "/?%5BEMAIL%5D"),
         (f"/pay?card={CARD}", "/pay?card=%5BCREDIT_CARD%5D"),
-        ("/?j=%7B%22a%22%3A%22john.doe%40example.org%22%7D", "/?j=%7B%22a%22%3A%22%5BEMAIL%5D%22%7D"),
+        (
+            "/?j=%7B%22a%22%3A%22john.doe%40example.org%22%7D",
+            "/?j=%7B%22a%22%3A%22%5BEMAIL%5D%22%7D",
+        ),
     ],
 )
 async def test_the_target_is_redacted(sent: str, seen: str) -> None:
@@ -72,12 +80,19 @@ CLEAN = [
 @pytest.mark.parametrize("sent", CLEAN)
 async def test_what_package_managers_and_git_ask_for_is_left_alone(sent: str) -> None:
     headers = (
-        ("User-Agent", "pip/24.0 {\"ci\":null,\"cpu\":\"x86_64\",\"openssl_version\":\"OpenSSL 3.0.11 19 Sep 2023\"}"),
-        ("Accept", "application/vnd.pypi.simple.v1+json, text/html; q=0.1"), ("Accept-Encoding", "gzip, deflate"),
-        ("If-None-Match", '"d41d8cd98f00b204e9800998ecf8427e"'), ("Range", "bytes=1234567-7654321"),
-        ("Authorization", "Basic dXNlckBleGFtcGxlLm9yZzpzZWNyZXQ="), ("Git-Protocol", "version=2"),
-        ("If-Modified-Since", "Sat, 29 Oct 1994 19:43:31 GMT"), ("Cookie", "session=0123456789abcdef0123456789abcdef"),
-    )  # fmt: skip
+        (
+            "User-Agent",
+            'pip/24.0 {"ci":null,"cpu":"x86_64","openssl_version":"OpenSSL 3.0.11 19 Sep 2023"}',
+        ),
+        ("Accept", "application/vnd.pypi.simple.v1+json, text/html; q=0.1"),
+        ("Accept-Encoding", "gzip, deflate"),
+        ("If-None-Match", '"d41d8cd98f00b204e9800998ecf8427e"'),
+        ("Range", "bytes=1234567-7654321"),
+        ("Authorization", "Basic dXNlckBleGFtcGxlLm9yZzpzZWNyZXQ="),
+        ("Git-Protocol", "version=2"),
+        ("If-Modified-Since", "Sat, 29 Oct 1994 19:43:31 GMT"),
+        ("Cookie", "session=0123456789abcdef0123456789abcdef"),
+    )
     target, seen = await arrived(sent, headers)
     assert target == sent and all(seen[name.lower()] == value for name, value in headers)
 
@@ -95,7 +110,9 @@ async def test_modes() -> None:
     headers = (("X-Note", MAIL),)
     assert (await arrived(f"/{MAIL}", headers, Redact(sites="off")))[1]["x-note"] == MAIL
     target, seen = await arrived(f"/{MAIL}", headers, Redact(sites="pseudonym"))
-    assert seen["x-note"].endswith("@example.invalid") and target == "/" + seen["x-note"].replace("@", "%40")
+    assert seen["x-note"].endswith("@example.invalid") and target == "/" + seen["x-note"].replace(
+        "@", "%40"
+    )
 
 
 async def test_block_refuses_with_types_and_places() -> None:
@@ -103,19 +120,26 @@ async def test_block_refuses_with_types_and_places() -> None:
         context = make_context(port=up.port, redact=Redact(sites="block", binary="block"))
         async with connected(context) as agent:
             for target, headers, body in [
-                (f"/{MAIL}", [], None), ("/", [("X-A", MAIL)], None),
+                (f"/{MAIL}", [], None),
+                ("/", [("X-A", MAIL)], None),
                 ("/", [("Content-Type", "application/json")], json.dumps({"a": MAIL}).encode()),
                 ("/", [("Content-Type", "text/plain")], MAIL.encode()),
-            ]:  # fmt: skip
+            ]:
                 status, _, said = await agent.ask("POST", target, body, headers)
                 error = json.loads(said)["error"]
-                assert (status, error["rule"]) == (403, "redact.sites") and "EMAIL in " in error["message"]
+                assert (status, error["rule"]) == (403, "redact.sites") and "EMAIL in " in error[
+                    "message"
+                ]
                 assert MAIL.encode() not in said
-            status, _, said = await agent.ask("POST", "/", b"\0\1\2", [("Content-Type", "application/octet-stream")])
+            status, _, said = await agent.ask(
+                "POST", "/", b"\0\1\2", [("Content-Type", "application/octet-stream")]
+            )
             assert (status, json.loads(said)["error"]["rule"]) == (403, "redact.binary")
             assert (await agent.ask("POST", "/clean", b"text"))[0] == 200
     assert [seen.target for seen in up.requests] == ["/clean"]
-    assert len(context.link.durable) == 5 and MAIL.encode() not in repr(context.link.records).encode()
+    assert (
+        len(context.link.durable) == 5 and MAIL.encode() not in repr(context.link.records).encode()
+    )
 
 
 async def test_a_large_block_is_broken_off_before_the_value() -> None:
@@ -127,7 +151,9 @@ async def test_a_large_block_is_broken_off_before_the_value() -> None:
     assert status == 403 and not up.requests and MAIL.encode() not in up.received
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.integers(0, 200), st.integers(1, 40))
 def test_a_value_split_over_chunks_does_not_get_out(start: int, size: int) -> None:
     text = (b"x" * start + f" {MAIL}, {CARD} ".encode() + b"y" * 50)[:300]
@@ -135,7 +161,9 @@ def test_a_value_split_over_chunks_does_not_get_out(start: int, size: int) -> No
 
     async def main(port: int) -> None:
         async with connected(make_context(port=port)) as agent:
-            await agent.send(f"POST / HTTP/1.1\r\nHost: {NAME}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+            await agent.send(
+                f"POST / HTTP/1.1\r\nHost: {NAME}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+            )
             for chunk in chunks:
                 await agent.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             await agent.send(b"0\r\n\r\n")
@@ -143,7 +171,9 @@ def test_a_value_split_over_chunks_does_not_get_out(start: int, size: int) -> No
 
     with Upstream() as up:
         trio.run(main, up.port)
-    assert up.requests[0].body == text.replace(MAIL.encode(), b"[EMAIL]").replace(CARD.encode(), b"[CREDIT_CARD]")
+    assert up.requests[0].body == text.replace(MAIL.encode(), b"[EMAIL]").replace(
+        CARD.encode(), b"[CREDIT_CARD]"
+    )
 
 
 async def test_large_text_streams_and_large_binaries_keep_their_length() -> None:
@@ -159,7 +189,9 @@ async def test_large_text_streams_and_large_binaries_keep_their_length() -> None
     assert first.body == text.replace(MAIL.encode(), b"[EMAIL]")
     assert second.header("content-length") == str(len(image)) and second.body == image
     one, two = context.link.of(NetRequest)
-    assert (one.bytes_out, one.unread) == (len(first.body), 0) and (two.bytes_out, two.unread) == (len(image),) * 2
+    assert (one.bytes_out, one.unread) == (len(first.body), 0) and (two.bytes_out, two.unread) == (
+        len(image),
+    ) * 2
 
 
 async def test_records_hold_what_happened_and_no_value() -> None:
@@ -168,11 +200,21 @@ async def test_records_hold_what_happened_and_no_value() -> None:
         async with connected(context) as agent:
             await agent.ask("POST", f"/u/{MAIL}?mail={MAIL}", MAIL.encode() * 2, [("X-Note", MAIL)])
     (request,) = context.link.of(NetRequest)
-    assert (request.host, request.port, request.mode, request.method) == (NAME, 80, "inspect", "POST")
+    assert (request.host, request.port, request.mode, request.method) == (
+        NAME,
+        80,
+        "inspect",
+        "POST",
+    )
     assert (request.path, request.status, request.bytes_in) == (b"/u/%5BEMAIL%5D", 201, 5)
     (redaction,) = context.link.of(Redaction)
     assert redaction.towards == NAME and redaction.mode == "mask"
-    assert {finding.place for finding in redaction.findings} >= {"url.path", "url.query.mail", "header.x-note", "body"}
+    assert {finding.place for finding in redaction.findings} >= {
+        "url.path",
+        "url.query.mail",
+        "header.x-note",
+        "body",
+    }
     assert MAIL not in repr(context.link.records)
 
 
@@ -180,7 +222,9 @@ DEEP = reduce(lambda inner, _: "[" * 195 + json.dumps(inner) + "]" * 195, range(
 
 
 @pytest.mark.parametrize("method", ["GET", "TRACE"])
-@pytest.mark.parametrize("path", [json.dumps({"a": f"\ud800 {MAIL}"}), DEEP], ids=["no Unicode", "deep"])
+@pytest.mark.parametrize(
+    "path", [json.dumps({"a": f"\ud800 {MAIL}"}), DEEP], ids=["no Unicode", "deep"]
+)
 async def test_a_path_that_is_hard_to_read_is_recorded(method: str, path: str) -> None:
     target = "/" + quote(path)
     with Upstream() as up:
@@ -195,17 +239,23 @@ async def test_numbers_that_are_no_integers_are_read_too() -> None:
     with Upstream() as up:
         async with connected(make_context(port=up.port)) as agent:
             body = f'{{"card": {CARD}.0, "size": 1.5e300}}'.encode()
-            assert (await agent.ask("POST", "/", body, [("Content-Type", "application/json")]))[0] == 200
+            assert (await agent.ask("POST", "/", body, [("Content-Type", "application/json")]))[
+                0
+            ] == 200
     assert up.requests[0].body == b'{"card": "[CREDIT_CARD].0", "size": 1.5e300}'
 
 
-@pytest.mark.parametrize("name", ["\ud800", "n" * 2_000_000], ids=["no Unicode", "longer than a frame"])
+@pytest.mark.parametrize(
+    "name", ["\ud800", "n" * 2_000_000], ids=["no Unicode", "longer than a frame"]
+)
 async def test_what_a_value_is_called_cannot_keep_it_out_of_the_log(name: str) -> None:
     with Upstream() as up:
         context = make_context(port=up.port)
         async with connected(context) as agent:
             body = json.dumps({name: f"to {MAIL}"}).encode()
-            assert (await agent.ask("POST", "/", body, [("Content-Type", "application/json")]))[0] == 200
+            assert (await agent.ask("POST", "/", body, [("Content-Type", "application/json")]))[
+                0
+            ] == 200
     assert json.loads(up.requests[0].body) == {name: "to [EMAIL]"}
     [told], [request] = context.link.of(Redaction), context.link.of(NetRequest)
     assert told.findings[0].type == "EMAIL" and request.status == 200 and not request.error
@@ -213,10 +263,17 @@ async def test_what_a_value_is_called_cannot_keep_it_out_of_the_log(name: str) -
 
 async def test_answers_pass_unchanged() -> None:
     body = f"{MAIL} {CARD}".encode()
-    headers = [("Content-Encoding", "x-any"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X", MAIL)]
+    headers = [
+        ("Content-Encoding", "x-any"),
+        ("Set-Cookie", "a=1"),
+        ("Set-Cookie", "b=2"),
+        ("X", MAIL),
+    ]
     with Upstream(lambda seen: answer(200, body, headers)) as up:
         async with connected(make_context(port=up.port)) as agent:
-            await agent.send(f"GET / HTTP/1.1\r\nHost: {NAME}\r\nAccept-Encoding: br\r\n\r\n".encode())
+            await agent.send(
+                f"GET / HTTP/1.1\r\nHost: {NAME}\r\nAccept-Encoding: br\r\n\r\n".encode()
+            )
             http = h11.Connection(h11.CLIENT)
             http.send(h11.Request(method="GET", target="/", headers=[("host", "x")]))
             http.send(h11.EndOfMessage())
@@ -224,13 +281,15 @@ async def test_answers_pass_unchanged() -> None:
                 http.receive_data(await agent.stream.receive_some())
             while (data := http.next_event()) is h11.NEED_DATA:
                 http.receive_data(await agent.stream.receive_some())
-    assert [(name.title(), value) for name, value in response.headers if name != b"content-length"] == [
-        (name.encode(), value.encode()) for name, value in headers
-    ]
+    assert [
+        (name.title(), value) for name, value in response.headers if name != b"content-length"
+    ] == [(name.encode(), value.encode()) for name, value in headers]
     assert data.data == body and up.requests[0].header("accept-encoding") == "br"
 
 
-async def test_a_name_that_leads_inside_is_a_refusal_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_that_leads_inside_is_a_refusal_with_a_hint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with Upstream() as up:
         context = make_context(port=up.port)
         context.upstreams._hosts.clear()
@@ -247,11 +306,14 @@ async def test_a_name_that_leads_inside_is_a_refusal_with_a_hint(monkeypatch: py
         ours, theirs = trio.testing.memory_stream_pair()
         await relay(context, theirs, destination(tls=True, kind="passthrough"))  # type: ignore[arg-type]
         assert await ours.receive_some() == b""
-    assert up.connections == 0 and [record.rule for record in context.link.of(NetDenied)] == ["upstream", "upstream"]
+    assert up.connections == 0 and [record.rule for record in context.link.of(NetDenied)] == [
+        "upstream",
+        "upstream",
+    ]
     assert not context.link.of(NetRequest)
 
 
-# ---- passed through -----------------------------------------------------------------------------------
+# ---- passed through ------------------------------------------------------------------------------
 
 
 async def test_bytes_are_relayed_both_ways_with_half_close_and_counted() -> None:
@@ -274,7 +336,12 @@ async def test_bytes_are_relayed_both_ways_with_half_close_and_counted() -> None
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     (record,) = context.link.of(NetRequest)
-    assert back == b"0.2-HSS" and (record.mode, record.bytes_out, record.bytes_in, record.unread) == ("raw", 7, 7, 7)
+    assert back == b"0.2-HSS" and (
+        record.mode,
+        record.bytes_out,
+        record.bytes_in,
+        record.unread,
+    ) == ("raw", 7, 7, 7)
 
 
 async def test_tls_that_is_not_opened_ends_at_the_upstream() -> None:
@@ -306,7 +373,7 @@ async def test_a_relay_on_which_nothing_moves_ends(autojump_clock: object) -> No
     assert context.link.of(NetRequest)[0].error and await ours.receive_some() == b""
 
 
-# ---- the shapes of refusals -----------------------------------------------------------------------------
+# ---- the shapes of refusals ----------------------------------------------------------------------
 
 DENIAL = Denial(rule="redact.sites", words='no <b>&\u2028\x1b[31m"', host="x\r\ny", hint="hint")
 
@@ -314,8 +381,12 @@ DENIAL = Denial(rule="redact.sites", words='no <b>&\u2028\x1b[31m"', host="x\r\n
 @pytest.mark.parametrize("provider", ["", *PROVIDERS])
 def test_refusals_in_each_shape_are_inert_and_say_not_to_retry(provider: str) -> None:
     status, headers, body = render(DENIAL, provider)
-    assert status == 403 and dict(headers)[b"x-should-retry"] == b"false" and b"akios_denied" in body
-    assert all(0x20 <= byte < 0x7F for byte in body) and not {b"<", b">", b"&"} & {bytes([b]) for b in body}
+    assert (
+        status == 403 and dict(headers)[b"x-should-retry"] == b"false" and b"akios_denied" in body
+    )
+    assert all(0x20 <= byte < 0x7F for byte in body) and not {b"<", b">", b"&"} & {
+        bytes([b]) for b in body
+    }
     # And a client that parses it reads what was said.
     assert json.dumps(DENIAL.words)[1:-1] in json.dumps(json.loads(body))
     assert to_bytes(DENIAL).count(b"\r\n\r\n") == 1
@@ -328,10 +399,15 @@ def test_refusals_are_where_each_client_looks_for_them() -> None:
         return found
 
     assert shape("openai")["error"]["code"] == "redact.sites"  # type: ignore[index]
-    assert shape("anthropic")["type"] == "error" and shape("anthropic")["error"]["message"] == DENIAL.words  # type: ignore[index]
+    assert (
+        shape("anthropic")["type"] == "error"
+        and shape("anthropic")["error"]["message"] == DENIAL.words
+    )  # type: ignore[index]
     assert shape("gemini")["error"]["status"] == "PERMISSION_DENIED"  # type: ignore[index]
     assert shape("mistral")["object"] == "error" and shape("mistral")["message"] == DENIAL.words
-    assert str(shape("xai")["error"]).startswith(DENIAL.words) and str(shape("ollama")["error"]).endswith("(hint)")
+    assert str(shape("xai")["error"]).startswith(DENIAL.words) and str(
+        shape("ollama")["error"]
+    ).endswith("(hint)")
     assert shape("bedrock")["__type"] == "AccessDeniedException"
     assert dict(render(DENIAL, "bedrock")[1])[b"x-amzn-errortype"] == b"AccessDeniedException"
 

@@ -1,4 +1,6 @@
-"""The way out: what is dialled is what was checked, TLS is for the name, and a broken answer never looks whole."""
+"""The way out: what is dialled is what was checked, TLS is for the name, and a broken answer never
+looks whole.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,13 @@ def authority() -> Authority:
     return Authority()
 
 
-async def ask(upstreams: Upstreams, url: str, method: str = "GET", body: Any = b"", **more: Any) -> tuple[int, bytes]:
+async def ask(
+    upstreams: Upstreams, url: str, method: str = "GET", body: Any = b"", **more: Any
+) -> tuple[int, bytes]:
     try:
-        async with upstreams.request(method, url, more.pop("headers", []), body, **more) as response:
+        async with upstreams.request(
+            method, url, more.pop("headers", []), body, **more
+        ) as response:
             return response.status, b"".join([chunk async for chunk in response.chunks()])
     finally:
         await upstreams.aclose()
@@ -86,11 +92,16 @@ async def test_a_name_that_leads_inside_is_refused_and_nobody_is_called(address:
             await ask(Upstreams(), f"http://{NAME}:{up.port}/")
         assert up.connections == 0
         # The control: with the administrator's word the same name is reached.
-        assert await ask(Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}), f"http://{NAME}/") == (200, b"ok")
+        assert await ask(Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}), f"http://{NAME}/") == (
+            200,
+            b"ok",
+        )
     assert up.requests[0].header("host") == NAME
 
 
-async def test_a_name_that_changes_after_the_check_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_that_changes_after_the_check_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     dialled = []
 
     async def connect(self: Any, address: Any) -> None:
@@ -111,7 +122,9 @@ async def test_of_several_addresses_only_public_ones_are_dialled() -> None:
     assert found == [("93.184.216.34", 443), ("2606:4700::1", 443)]
 
 
-async def test_an_address_of_this_host_is_refused_however_public_it_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_address_of_this_host_is_refused_however_public_it_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("akiosd.gateway.upstream.upstream.is_public", lambda address: True)
     with Upstream() as up:
         resolve("127.0.0.1")
@@ -126,9 +139,15 @@ async def test_a_trusted_upstream_is_its_host_and_port_and_no_other() -> None:
     with Upstream() as up, Upstream() as other:
         providers = (ProviderSetup("openai", f"http://127.0.0.1:{up.port}/base"),)
         setup = Setup(cage="c", policy=DEFAULT_POLICY, providers=providers)
-        assert (await ask(Upstreams.from_setup(setup, DEFAULT_LIMITS), f"http://127.0.0.1:{up.port}/base"))[0] == 200
+        assert (
+            await ask(
+                Upstreams.from_setup(setup, DEFAULT_LIMITS), f"http://127.0.0.1:{up.port}/base"
+            )
+        )[0] == 200
         with pytest.raises(NotPublicError):
-            await ask(Upstreams.from_setup(setup, DEFAULT_LIMITS), f"http://127.0.0.1:{other.port}/")
+            await ask(
+                Upstreams.from_setup(setup, DEFAULT_LIMITS), f"http://127.0.0.1:{other.port}/"
+            )
     assert other.connections == 0
 
 
@@ -146,11 +165,18 @@ async def test_tls_is_for_the_name_while_the_bytes_go_to_the_address(authority: 
     assert len(up.requests) == 1
 
 
-async def test_redirects_come_back_and_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Upstream(lambda seen: answer(302, headers=[("Location", "http://127.0.0.1/")])) as up, Upstream() as proxy:
+async def test_redirects_come_back_and_the_environment_is_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (
+        Upstream(lambda seen: answer(302, headers=[("Location", "http://127.0.0.1/")])) as up,
+        Upstream() as proxy,
+    ):
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
-        assert (await ask(Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}), f"http://{NAME}/"))[0] == 302
+        assert (await ask(Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}), f"http://{NAME}/"))[
+            0
+        ] == 302
     assert (len(up.requests), proxy.connections) == (1, 0)
 
 
@@ -167,13 +193,32 @@ async def test_bodies_have_the_framing_they_came_with() -> None:
             yield b"abc"
 
     with Upstream() as up:
-        for body, headers in ((b"abc", []), (pieces(), []), (pieces(), [(b"content-length", b"9")]), (b"", [])):
-            await ask(Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}), f"http://{NAME}/", "POST", body, headers=headers)
-    framing = [(seen.header("content-length"), seen.header("transfer-encoding"), seen.body) for seen in up.requests]
-    assert framing == [("3", "", b"abc"), ("", "chunked", b"abcabcabc"), ("9", "", b"abcabcabc"), ("0", "", b"")]
+        for body, headers in (
+            (b"abc", []),
+            (pieces(), []),
+            (pieces(), [(b"content-length", b"9")]),
+            (b"", []),
+        ):
+            await ask(
+                Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"}),
+                f"http://{NAME}/",
+                "POST",
+                body,
+                headers=headers,
+            )
+    framing = [
+        (seen.header("content-length"), seen.header("transfer-encoding"), seen.body)
+        for seen in up.requests
+    ]
+    assert framing == [
+        ("3", "", b"abc"),
+        ("", "chunked", b"abcabcabc"),
+        ("9", "", b"abcabcabc"),
+        ("0", "", b""),
+    ]
 
 
-# ---- connections are kept, where that is safe ---------------------------------------------------------------
+# ---- connections are kept, where that is safe ----------------------------------------------------
 
 
 async def get(upstreams: Upstreams, url: str, *, read: bool = True) -> bytes:
@@ -195,7 +240,13 @@ async def test_a_connection_is_used_again_for_its_origin_only(authority: Authori
     with Upstream(authority=authority, names=(NAME, "other.example")) as up:
         mapped = {NAME: f"127.0.0.1:{up.port}", "other.example": f"127.0.0.1:{up.port}"}
         upstreams = Upstreams(hosts=mapped, roots=authority.pem)
-        for name, connections in ((NAME, 1), (NAME, 1), ("other.example", 2), (NAME, 2), ("other.example", 2)):
+        for name, connections in (
+            (NAME, 1),
+            (NAME, 1),
+            ("other.example", 2),
+            (NAME, 2),
+            ("other.example", 2),
+        ):
             assert await get(upstreams, f"https://{name}/") == b"ok"
             assert up.connections == connections
         assert all(seen.server_name == seen.header("host") for seen in up.requests)
@@ -237,7 +288,9 @@ ENDINGS = {
 @pytest.mark.parametrize("case", ENDINGS)
 async def test_what_cannot_be_used_again_is_not(case: str) -> None:
     """An answer nobody asked for would be the next request's."""
-    with Upstream(raw=lambda sock: (sock.recv(1 << 16), sock.sendall(ENDINGS[case]), sock.recv(1 << 16))) as up:
+    with Upstream(
+        raw=lambda sock: (sock.recv(1 << 16), sock.sendall(ENDINGS[case]), sock.recv(1 << 16))
+    ) as up:
         upstreams = Upstreams(hosts={NAME: f"127.0.0.1:{up.port}"})
         for number in (1, 2, 3):
             assert await get(upstreams, f"http://{NAME}/") == b"ok"
@@ -245,7 +298,9 @@ async def test_what_cannot_be_used_again_is_not(case: str) -> None:
         await upstreams.aclose()
 
 
-async def test_what_came_with_an_answer_in_a_record_of_its_own_ends_the_connection(authority: Authority) -> None:
+async def test_what_came_with_an_answer_in_a_record_of_its_own_ends_the_connection(
+    authority: Authority,
+) -> None:
     """It has left the socket when the answer is read, and is not decrypted yet."""
 
     def raw(sock: socket.socket) -> None:
@@ -278,7 +333,9 @@ async def test_what_comes_on_an_idle_connection_ends_it() -> None:
     for late in (b"", answer(body=b"smuggled")):
         go, gone = threading.Event(), threading.Event()
 
-        def raw(sock: socket.socket, late: bytes = late, go: threading.Event = go, gone: Any = gone) -> None:
+        def raw(
+            sock: socket.socket, late: bytes = late, go: threading.Event = go, gone: Any = gone
+        ) -> None:
             sock.recv(1 << 16)
             sock.sendall(answer())
             assert go.wait(10)
@@ -344,13 +401,15 @@ async def test_a_body_that_fails_ends_its_connection_and_nothing_of_the_request_
                 yield piece
 
             with pytest.raises(UpstreamError, match="not one of HTTP"):
-                async with upstreams.request("POST", f"http://{NAME}/x", [(b"content-length", b"5")], wrong()):
+                async with upstreams.request(
+                    "POST", f"http://{NAME}/x", [(b"content-length", b"5")], wrong()
+                ):
                     pass
         assert not idle(upstreams) and len(up.requests) == 1
         await upstreams.aclose()
 
 
-# ---- upstreams that do not do their part: through the gateway, as the agent sees it ------------------------
+# ---- upstreams that do not do their part: through the gateway, as the agent sees it --------------
 
 
 def reset(sock: socket.socket) -> None:
@@ -390,7 +449,8 @@ async def test_an_upstream_without_an_answer_is_a_502_and_the_connection_goes_on
 
 BROKEN = {
     "short of its length": lines("HTTP/1.1 200 OK", "Content-Length: 10") + b"abc",
-    "short of its last chunk": lines("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + b"3\r\nabc\r\n",
+    "short of its last chunk": lines("HTTP/1.1 200 OK", "Transfer-Encoding: chunked")
+    + b"3\r\nabc\r\n",
     "inside a chunk": lines("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + b"30\r\nabc",
 }
 
@@ -418,7 +478,9 @@ async def test_an_answer_that_breaks_before_any_of_it_was_sent_is_a_502() -> Non
 
 
 async def test_an_answer_without_length_ends_with_its_connection() -> None:
-    with Upstream(raw=lambda sock: (sock.recv(1 << 16), sock.sendall(lines("HTTP/1.0 200 OK") + b"abc"))) as up:
+    with Upstream(
+        raw=lambda sock: (sock.recv(1 << 16), sock.sendall(lines("HTTP/1.0 200 OK") + b"abc"))
+    ) as up:
         async with connected(make_context(port=up.port)) as agent:
             status, headers, body = await agent.ask()
     assert (status, headers["transfer-encoding"], body) == (200, "chunked", b"abc")
@@ -426,12 +488,19 @@ async def test_an_answer_without_length_ends_with_its_connection() -> None:
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 async def test_answers_without_a_body(method: str) -> None:
-    reply = lines("HTTP/1.1 200 OK", "Content-Length: 5") if method == "HEAD" else lines("HTTP/1.1 304 X", "ETag: a")
+    reply = (
+        lines("HTTP/1.1 200 OK", "Content-Length: 5")
+        if method == "HEAD"
+        else lines("HTTP/1.1 304 X", "ETag: a")
+    )
     with Upstream(lambda seen: reply) as up:
         async with connected(make_context(port=up.port)) as agent:
             for _ in range(2):
                 status, headers, body = await agent.ask(method)
-                assert body == b"" and (headers.get("content-length"), status) in (("5", 200), (None, 304))
+                assert body == b"" and (headers.get("content-length"), status) in (
+                    ("5", 200),
+                    (None, 304),
+                )
 
 
 async def test_an_early_answer_ends_an_upload() -> None:
@@ -454,7 +523,11 @@ async def test_hanging_upstreams_time_out(autojump_clock: object) -> None:
         context = make_context(port=listener.getsockname()[1], first_byte_seconds=100)
         async with connected(context) as agent:
             status, _, body = await agent.ask()
-    assert status == 504 and b"akios_failed" in body and trio.current_time() == pytest.approx(100, abs=5)
+    assert (
+        status == 504
+        and b"akios_failed" in body
+        and trio.current_time() == pytest.approx(100, abs=5)
+    )
 
 
 async def test_names_without_address_and_ports_without_listener_are_502() -> None:

@@ -25,14 +25,21 @@ def theirs(request: Outgoing, credentials: Credentials, service: str) -> dict[st
     """What botocore puts on the same request at the same time."""
     headers = {name.decode(): value.decode("latin-1") for name, value in request.headers}
     made = AWSRequest(request.method, request.url, headers=headers, data=request.body)
-    signer = auth.SigV4Auth(AwsCredentials(*credentials[:2], credentials.token or None), service, request.region)
-    with mock.patch("botocore.auth.get_current_datetime", return_value=datetime.fromtimestamp(request.now, UTC)):
+    signer = auth.SigV4Auth(
+        AwsCredentials(*credentials[:2], credentials.token or None), service, request.region
+    )
+    with mock.patch(
+        "botocore.auth.get_current_datetime", return_value=datetime.fromtimestamp(request.now, UTC)
+    ):
         signer.add_auth(made)
     return {name.lower(): value for name, value in made.headers.items()}
 
 
 def check(request: Outgoing, credentials: Credentials) -> None:
-    ours = {name.decode(): value.decode("latin-1") for name, value in sign(credentials, request, "bedrock")}
+    ours = {
+        name.decode(): value.decode("latin-1")
+        for name, value in sign(credentials, request, "bedrock")
+    }
     expected = theirs(request, credentials, "bedrock")
     assert ours["authorization"] == expected["authorization"]
     assert ours["x-amz-date"] == expected["x-amz-date"]
