@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import trio
-
 from akiosd.daemon.ledger import commit, publish
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.errors import LedgerError

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import trio
-
 from akiosd.daemon.cages.erase_data import erase_log, finish_destructions, method_of
 from akiosd.daemon.ledger import commit, publish
 from akiosd.daemon.ledger.append import Ledger
