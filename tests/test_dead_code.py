@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from functools import cache
 
 import pytest
-
 from akiosd.values.providers import FACTS
 from akiosd.values.syscalls import COUNTED
+
 from tests.dead_c import dead_native
 from tests.dead_code import Graph, named_in
 from tests.test_layers import ROOT, read_sources

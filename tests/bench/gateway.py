@@ -29,7 +29,6 @@ from pathlib import Path
 
 import h11
 import trio
-
 from tests.e2e.daemon import BIN, Daemon
 from tests.e2e.upstreams import Authority
 

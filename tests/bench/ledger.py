@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from msgspec.structs import replace
-
 from akiosctl.record_forms import Form
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.kernel.hashing import NATIVE
@@ -36,6 +34,7 @@ from akiosd.store.log_dir import directory
 from akiosd.store.wipe import How
 from akiosd.values.ids import HOST_LOG, CageId, LogId, make_cage_id
 from akiosd.values.records import End, Syscall, encode_entry
+from msgspec.structs import replace
 
 SLICE = 256  # records the pump's reader takes in one turn, as one batch
 

@@ -18,7 +18,6 @@ import threading
 from pathlib import Path
 
 import trio
-
 from akiosd.kernel.pump import Pump
 from akiosd.kernel.seccomp import Compiled, compiled
 from akiosd.values.policy import Policy

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-
 from akiosctl.client import Client
 from akiosctl.verbs.run import make_bind, open_bind
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import Filesystem, Limits, Network, Policy
 from akiosd.wire.messages import Bind, Ended, Run, Started
+
 from tests.e2e.daemon import Daemon
 
 SOURCE = Path(__file__).with_name("attacks") / "obedient.py"

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from akiosd.daemon.host import cgroup_name
+
 from tests.e2e import resources
 from tests.e2e.daemon import Daemon
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-
 from akiosctl.client import Client, DaemonError
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import Policy
 from akiosd.wire.messages import Bind, Ended, Message, Run, Started
+
 from tests.e2e.daemon import NOBODY
 
 Result = TypeVar("Result")

@@ -23,9 +23,9 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
-
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.netsock import SocketSpec, encode_inet_address, open_sockets
+
 from tests.e2e.daemon import Daemon, die_with_parent
 from tests.e2e.upstreams import Upstream
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from akiosd.gateway.llm.eventstream import pack
+
 from tests.unit.gateway.pack_headers import pack_headers
 
 USAGE = {"input": 1_000, "cached": 200, "output": 30, "reasoning": 10}

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from akiosd.kernel.probe import landlock_abi
 from akiosd.values.plan import STATUS, decode_status
+
 from tests.e2e.attacks.programs import Programs
 from tests.e2e.daemon import NOBODY, Daemon
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
 from akiosd.kernel import probe
 from akiosd.kernel.probe import read_pools
 from akiosd.policy.compile.limits import compile_bounds
 from akiosd.values.policy import Limits
+
 from tests.e2e.attacks.programs import Programs
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
 from tests.e2e.host_watch import base_groups, kernel_memory_kib

@@ -13,9 +13,9 @@ import uuid
 from pathlib import Path
 
 import pytest
-
 from akiosd.kernel import seccomp
 from akiosd.values import syscalls as table
+
 from tests.e2e.attacks.programs import Programs
 from tests.e2e.daemon import NOBODY, Daemon
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from akiosd.wire.messages import PROTOCOL, Run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from akiosd.wire.messages import PROTOCOL, Run
 from tests.e2e import resources
 from tests.e2e.daemon import BIN, NOBODY, Daemon
 from tests.e2e.resources import wait_until

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from akiosctl.client import Client, DaemonError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import Filesystem, Policy
 from akiosd.wire import messages as wire
+
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
 from tests.e2e.hostile import Outcome, as_user, open_path, request, run, send
 
@@ -50,7 +50,10 @@ def read_as(uid: int, path: Path) -> str:
     return as_user(uid, path.read_text)
 
 
-READ_EVERYTHING = "ls -la {0}; cat {0}/file {0}/closed/file {0}/open/file; cd {0}; cat file; find {0} -type f -exec cat {{}} +"
+READ_EVERYTHING = (
+    "ls -la {0}; cat {0}/file {0}/closed/file {0}/open/file; cd {0}; cat file; "
+    "find {0} -type f -exec cat {{}} +"
+)
 
 
 class TestTreesOfOthers:

@@ -14,8 +14,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-
 from akiosd.values.policy import Network
+
 from tests.e2e.caged import SOURCE, Caged, caged, question
 from tests.e2e.daemon import Daemon
 from tests.e2e.internet import (

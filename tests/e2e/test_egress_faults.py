@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from akiosd.values.policy import Network
+
 from tests.e2e import resources
 from tests.e2e.caged import Caged, caged
 from tests.e2e.daemon import Daemon

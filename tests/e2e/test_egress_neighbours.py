@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-
 from akiosd.values.policy import Network
+
 from tests.e2e.caged import Caged, caged
 from tests.e2e.daemon import Daemon
 from tests.e2e.upstreams import Upstream, answer

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from akiosctl.policy_files import parse
 from akiosd.values.policy import Network
+
 from tests.e2e.caged import Caged, caged
 from tests.e2e.daemon import Daemon
 from tests.e2e.test_gateway_process import gateways

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
 from akiosd.values.policy import Network
+
 from tests.e2e.caged import Caged, caged, question
 from tests.e2e.daemon import Daemon
 from tests.e2e.upstreams import Authority, Seen, Upstream, answer

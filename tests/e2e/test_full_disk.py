@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from akiosctl.client import Client
 from akiosd.wire.messages import LogEntries, ReadLog
+
 from tests.e2e import resources
 from tests.e2e.daemon import Daemon
 from tests.e2e.resources import wait_until

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from akiosd.values.policy import Network, Policy
+
 from tests.e2e import resources
 from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.hostile import Outcome, as_user, run

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from akiosd.values.policy import Network
+
 from tests.e2e.caged import caged
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
 from tests.e2e.resources import wait_until

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from akiosd.wire.messages import Ended
+
 from tests.e2e import resources
 from tests.e2e.daemon import Daemon
 from tests.e2e.resources import POOL, wait_until

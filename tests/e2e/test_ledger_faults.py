@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
 from akiosd.ledger.tiles import ENTRIES, Tile
 from akiosd.store.fsck import fsck
+
 from tests.e2e.daemon import BIN, Daemon
 from tests.e2e.resources import wait_until
 

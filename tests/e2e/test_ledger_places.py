@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from akiosd.store.log_dir import directory
 from akiosd.values.ids import HOST_LOG
+
 from tests.e2e.daemon import Daemon
 
 

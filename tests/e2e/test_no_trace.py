@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-
 from akiosd.values.policy import PROVIDERS, Network, Policy
+
 from tests.e2e.daemon import Daemon
 from tests.e2e.hostile import run
 from tests.e2e.models import Models

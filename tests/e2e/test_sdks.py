@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from akiosd.values.policy import PROVIDERS
 from genai_prices import Usage, calc_price
 
-from akiosd.values.policy import PROVIDERS
 from tests.e2e.daemon import Daemon
 from tests.e2e.models import USAGE, Models
 

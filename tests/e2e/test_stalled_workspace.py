@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from akiosctl.client import Client
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import Policy
 from akiosd.wire.messages import Bind, Ended, Run, Started
+
 from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.resources import descendants, wait_until
 from tests.e2e.stalling_fuse import GETATTR, StallingFuse

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
 from akiosctl.client import Client
 from akiosd.wire.messages import Records, Subscribe
+
 from tests.e2e import resources
 from tests.e2e.daemon import Daemon
 from tests.e2e.resources import wait_until

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from akiosctl.commands import run_verb
 from akiosd.errors import AkiosError, LedgerError
 from akiosd.ledger.bundle import Batch
@@ -38,6 +37,7 @@ from akiosd.store.keys import LedgerKey, load_key
 from akiosd.store.log_dir import directory, publish_all
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import CageDestroyed, encode_entry
+
 from tests.e2e.daemon import NOBODY, REPO, Daemon
 
 FORGER = bytes(range(32))

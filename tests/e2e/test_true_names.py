@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-
 from akiosd.values.policy import DEFAULT_POLICY, Syscalls
+
 from tests.e2e import hostile
 from tests.e2e.attacks.programs import Programs
 from tests.e2e.daemon import Daemon

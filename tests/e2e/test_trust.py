@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
 from akiosctl.client import Client
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.values.policy import Environment, Network, Policy
 from akiosd.wire.messages import Run, Started
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
 from tests.e2e.daemon import NOBODY, OTHER, Daemon
 
 SYSTEM_PYTHON = "/usr/bin/python3"

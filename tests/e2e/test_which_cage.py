@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
 from akiosctl.client import Client
 from akiosd.daemon.cages.pending_changes import KeptCage
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.wire.messages import Bind, Ended, Run
+
 from tests.e2e.daemon import NOBODY, Daemon
 from tests.e2e.terminal import Terminal
 

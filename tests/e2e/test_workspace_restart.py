@@ -10,10 +10,10 @@ import signal
 from pathlib import Path
 
 import pytest
-
 from akiosctl.client import Client, DaemonError
 from akiosd.kernel.scm_rights import close_fds
 from akiosd.wire.messages import View, ViewReply
+
 from tests.e2e.daemon import NOBODY, Daemon
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.daemon import Daemon
 from tests.e2e.resources import wait_until
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from akiosd.daemon.host import cgroup_name
 from tests.e2e import resources
 from tests.e2e.daemon import Daemon

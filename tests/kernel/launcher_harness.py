@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
 from akiosd.kernel.launcher import CAGE_FLAGS
 from akiosd.kernel.pidfd import WALL
 from akiosd.kernel.programs import spawn_helper

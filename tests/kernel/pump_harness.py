@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 import trio
-
 from tests.kernel.pump_target import LIBC, resolve
 from tests.kernel.raw_records import RawPump, SyscallEvent
 

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-
 from akiosd.kernel._shim import ffi, lib
 from akiosd.kernel.pump import MAX_BATCH, Pump
 from akiosd.kernel.seccomp import name_of

@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
-
 from akiosd.errors import KernelError
 from akiosd.kernel.cgroup import CageCgroup, CgroupHost, find_layout, read, read_field
 from akiosd.policy.compile.limits import CgroupValue, compile_cgroup_v1, compile_cgroup_v2

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
 from akiosd.kernel import disk, loop
 from akiosd.kernel.disk import Images, Slot
 from akiosd.kernel.fds import Fd

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from akiosd.errors import KernelError
 from akiosd.kernel import mounts
 from akiosd.kernel.fanotify import FileEvents, parse_events

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-
 from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.errors import CageFailedError, KernelError
 from akiosd.kernel import launcher as launcher_module

@@ -17,12 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-
 from akiosd.kernel.launcher import CAGE_FLAGS, PROGRAM
 from akiosd.values import plan as form
 from akiosd.values.plan import encode
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from tests.kernel.launcher_harness import (
     GOOD_STEPS,
     Blocking,

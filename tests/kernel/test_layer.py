@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from akiosd.kernel import acl, mounts
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.overlay_layer import make_layer

@@ -6,7 +6,6 @@ import errno
 import os
 
 import pytest
-
 from akiosd.kernel._shim import lib
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from akiosd.errors import KernelError
 from akiosd.kernel.netsock import SocketSpec, encode_inet_address, open_sockets
 from tests.kernel.pump_harness import needs_root

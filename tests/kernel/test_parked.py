@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from akiosd.kernel.launcher import PROGRAM
 from akiosd.kernel.pidfd import WALL
 from akiosd.values import plan as form
 from akiosd.values.plan import Plan, StatusMessage, Step, decode_status, encode
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.kernel.launcher_harness import GOOD_STEPS, Blocking, needs_root, plan_of
 
 pytestmark = needs_root

@@ -11,15 +11,14 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from akiosd.errors import KernelError
 from akiosd.kernel._shim import ffi
 from akiosd.kernel.pump import Pump, encode_entries
 from akiosd.policy.compile.seccomp import LEVELS, compile_filter, encode_pump_table
 from akiosd.values import records
 from akiosd.values.policy import Policy
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.kernel import raw_records as module
 from tests.kernel.pump_harness import (
     CHMOD,

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import trio
-
 from akiosd.errors import KernelError
 from tests.kernel import raw_records as module
 from tests.kernel.pump_harness import (

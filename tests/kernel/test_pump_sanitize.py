@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from tests.kernel.pump_harness import needs_root
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import trio
-
 from akiosd.kernel import pidfd, userns
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import Launcher

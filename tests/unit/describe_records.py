@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import msgspec
-
 from akiosd.values.records import KnownRecord
 
 PAGE = Path(__file__).resolve().parents[2] / "packaging" / "man" / "akios-ledger.5"

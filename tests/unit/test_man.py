@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 import msgspec
 import pytest
-
 from akiosctl.commands import VERBS, akiosctl
 from akiosctl.run_options import OPTIONS, SHORT
 from akiosd.daemon.base.config import Config

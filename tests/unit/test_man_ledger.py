@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from akiosd.kernel.hashing import NATIVE
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge

@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from akiosd.daemon.base.config import Config
 
 SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"

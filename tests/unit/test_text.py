@@ -13,9 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from akiosctl.changes.render import quote_path, visible
 from akiosctl.choose_cage import place
 from akiosctl.fence import Fence, harmless
@@ -25,6 +22,8 @@ from akiosd.policy.explain import _printable
 from akiosd.values import records
 from akiosd.values.text import MAX_MARKS, as_bytes, as_code, is_plain, show
 from akiosd.wire.messages import CageInfo
+from hypothesis import given
+from hypothesis import strategies as st
 
 CLIENT = Path(__file__).resolve().parents[2] / "akiosctl"
 

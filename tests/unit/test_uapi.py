@@ -15,7 +15,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-
 from akiosd.daemon.cages import build_confinement, prepared_cage
 from akiosd.kernel import disk, launcher, loop, mounts, syscalls
 from akiosd.policy.compile import landlock, limits

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
+from akiosd.cage.machine import TABLE, Command, Event, EventKind, Life, State, advance
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from akiosd.cage.machine import TABLE, Command, Event, EventKind, Life, State, advance
 
 STATES, KINDS = get_args(State), get_args(EventKind)
 ORDER = {state: number for number, state in enumerate(STATES)}

@@ -8,11 +8,10 @@ import re
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.cage.posture import Evidence, Wanted, check
 from akiosd.values.posture import LayerState
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 HOST_ID, DISPLAY = 1_900_173_631, 1 << 31
 WORKSPACE = "/home/ada/project"

@@ -3,13 +3,12 @@
 import string
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.cage.reasons import REASONS, End, EndFacts, explain_end
 from akiosd.values.policy import Limits
 from akiosd.values.units import GIB, MIB, NS_PER_S
 from akiosd.values.usage import Usage
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 OOM = Usage(memory_limit=512 * MIB, memory_peak=512 * MIB, oom_kills=1)
 

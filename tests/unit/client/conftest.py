@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.unit.client.test_ledger_verbs import CAGE, KEY, Log
 from tests.unit.client.witness_server import Server, Witness
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import msgspec
 import trio
-
 from akiosd.daemon.base.peers import Gate, Peer
 from akiosd.daemon.sockets.serve_clients import ClientConnection, open_unix_listener, serve_clients
 from akiosd.errors import AkiosError, DeniedError

@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from akiosctl.changes import (
     Change,
     ChangeKind,
@@ -34,6 +31,8 @@ from akiosctl.changes.model import read_entry
 from akiosctl.changes.walk import open_file
 from akiosd.errors import AkiosError
 from akiosd.kernel.syscalls import renameat2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 DEFAULT_RULES = Rules()
 

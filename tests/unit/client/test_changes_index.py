@@ -12,7 +12,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from akiosctl.changes.git_index import find_objection, object_to_head, object_to_packed
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")

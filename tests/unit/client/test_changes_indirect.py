@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
 from akiosctl.changes.protect import RefusedChange
 from tests.unit.client.indirect import QUICK, Desk
 

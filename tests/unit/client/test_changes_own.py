@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from akiosctl.changes import Rules, compare, find_refusals, survey_workspace
 
 

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from akiosctl.changes import Change, ChangeKind, Diff, Entry, EntryType
 from akiosctl.changes.path_survey import survey_path
 

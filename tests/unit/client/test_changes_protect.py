@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from akiosctl.changes import (
     DEFAULT_PROTECTED,
     Change,
@@ -21,6 +18,8 @@ from akiosctl.changes import (
 from akiosctl.changes.names import fold, protecting_pattern
 from akiosctl.changes.protect import escapes
 from akiosd.values.protected import NAMING_PROGRAMS, PROTECTED_NAMES, TABLE, why_protected
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def entry(kind: EntryType = EntryType.FILE, mode: int = 0o644, target: bytes = b"") -> Entry:

@@ -16,12 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-
 from akiosctl.changes import DEFAULT_PROTECTED, Rules, commit, compare, make_plan, survey_workspace
 from akiosctl.changes.git_config import BadConfigError, Setting, parse_config
 from akiosctl.changes.names import protecting_pattern
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from tests.unit.client.indirect import QUICK
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")

@@ -10,9 +10,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from akiosctl.changes import compare
 from akiosctl.changes.render import (
     quote_path,
@@ -23,6 +20,8 @@ from akiosctl.changes.render import (
     unified,
     visible,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def test_quoting_is_that_of_git() -> None:

@@ -13,16 +13,15 @@ import dataclasses
 
 import msgspec
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
 from akiosctl.choose_cage import MIN_PREFIX, choose
 from akiosctl.confirm import is_too_much
 from akiosd.cage.remembered import MAX_PER_USER, Remembered
 from akiosd.errors import AkiosError
 from akiosd.values.ids import DirectoryId, make_cage_id
 from akiosd.wire.messages import CageInfo
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 USERS = (0, 1000, 1001)
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"

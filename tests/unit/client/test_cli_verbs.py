@@ -11,9 +11,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from akiosctl.choose_cage import match_beginning
 from akiosctl.cli import run_command
 from akiosctl.plain_msgpack import Packed, pack, unpack
@@ -26,6 +23,8 @@ from akiosd.errors import AkiosError, ProtocolError
 from akiosd.values.policy import Policy
 from akiosd.values.records import Birth, Syscall, encode_entry
 from akiosd.wire.messages import CageInfo
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.client.test_cli_run import World
 
 # ---- the argument table --------------------------------------------------------------------------

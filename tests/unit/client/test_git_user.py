@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from akiosctl import git_lacks, git_user
 from akiosctl.changes.git_config import parse_config
 from akiosctl.git_lacks import find_lacks

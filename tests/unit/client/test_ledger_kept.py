@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from akiosctl import pins
 from akiosctl.client import DaemonError
 from akiosctl.ledger_source import LogSource, refused

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from akiosctl.commands import run_verb
 from akiosctl.hashing import HASHER
 from akiosctl.pins import load_pin, pins_directory

@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from akiosctl.pins import load_pin
 from akiosd.errors import AkiosError
 from akiosd.ledger.note import NoteError, Vkey

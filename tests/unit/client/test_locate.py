@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from akiosctl.locate import (
     CommandNotExecutableError,
     CommandNotFoundError,

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from akiosctl.locate import locate_toolchain
 from akiosctl.toolchain import venv_home
 from akiosd.errors import AkiosError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.unit.client.test_locate import Machine
 
 

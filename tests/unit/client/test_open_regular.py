@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from akiosctl import open_regular, policy_files, version_managers
 from akiosctl.changes import host_paths
 from akiosd.errors import AkiosError

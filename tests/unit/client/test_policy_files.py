@@ -6,12 +6,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from click.testing import CliRunner
-
 from akiosctl import policy_files
 from akiosctl.policy_files import find_layers, read_policy
 from akiosctl.verbs.policy import group
 from akiosd.errors import PolicyError
+from click.testing import CliRunner
 
 
 @pytest.fixture

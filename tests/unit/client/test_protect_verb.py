@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from akiosctl.commands import run_verb
 from akiosd.errors import AkiosError
 from akiosd.redact.model import MAX_CHARACTERS

@@ -7,13 +7,12 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-
 from akiosctl import record_forms, records_text
 from akiosctl.record_forms import Form
 from akiosctl.records_text import record_json, record_line
 from akiosd.values.records import FileUsed, KnownRecord, LogOpen, Started, Syscall, encode_entry
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 
 def one_by_one(

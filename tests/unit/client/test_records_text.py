@@ -8,7 +8,6 @@ import struct
 
 import msgspec
 import pytest
-
 from akiosctl.records_text import address_text, record_json, record_line
 from akiosd.values.records import LogOpen, Syscall, encode_entry
 

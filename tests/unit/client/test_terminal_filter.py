@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from akiosctl.terminal_filter import Tamer
 from hypothesis import given
 from hypothesis import strategies as st
-
-from akiosctl.terminal_filter import Tamer
 
 HOSTILE = {
     "retitle": b"\x1b]0;owned\x07", "answer": b"\x1b[c\x1b[6n", "clipboard": b"\x1b]52;c;cm0gLXJm\x1b\\",

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from akiosctl.run_policy import RunPolicy, choose_environment
 from akiosctl.trust_stores import find_trust_stores
 from akiosd.errors import AkiosError, DeniedError

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from akiosctl.commands import run_verb
 from akiosctl.pins import pins_directory
 from akiosd.store.keys import LedgerKey

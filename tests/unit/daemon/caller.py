@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 
 import trio
-
 from akiosd.daemon.sockets.serve_clients import send_with_fds
 from akiosd.kernel.scm_rights import close_fds, receive
 from akiosd.wire.frame import MAX_FDS

@@ -8,7 +8,6 @@ import os
 from typing import Any
 
 import pytest
-
 from akiosd.daemon.gateways.listeners import Bound, fit
 from akiosd.gateway.net.names import LOCAL_PORTS
 from akiosd.kernel.fds import Fd

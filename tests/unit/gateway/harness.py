@@ -13,7 +13,6 @@ import h11
 import msgspec
 import trio
 import trio.testing
-
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.eager_stream import PromptStream
 from akiosd.gateway.net.limits import DEFAULT_LIMITS, Limits

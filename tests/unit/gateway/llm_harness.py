@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Protocol
 
 import msgspec
-
 from akiosd.gateway.daemon_link.link import Reservation
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.limits import Limits
@@ -140,9 +139,9 @@ async def talking(
     provider: str,
     *,
     limits: Limit = Limit(same_request=0, same_tool_calls=0, cycles=0),  # noqa: B008
-    network: Network = Network(),
-    redact: Redact = Redact(),
-    without_keys: bool = False,  # noqa: B008
+    network: Network = Network(),  # noqa: B008
+    redact: Redact = Redact(),  # noqa: B008
+    without_keys: bool = False,
     **prices: ModelPrice,
 ) -> AsyncIterator[tuple[Gateway, harness.Agent]]:
     policy = msgspec.structs.replace(Policy(), budget=limits, network=network, redact=redact)

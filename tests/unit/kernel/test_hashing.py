@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-
 from akiosd.errors import KernelError, LedgerError
 from akiosd.kernel.hashing import NATIVE, count_entries, node_hashes
 from akiosd.ledger.bundle import encode_bundle
 from akiosd.ledger.merkle import PYTHON
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 DIGESTS = st.binary(min_size=32, max_size=32)
 

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-
 from akiosd.kernel.programs import find_program, run_program
 from tests.test_layers import read_sources
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 import trio
-
 from akiosd.kernel.scm_rights import close_fds, receive, receive_blocking, send, send_blocking
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from akiosd.errors import KernelError
 from akiosd.kernel import syscalls
 from akiosd.kernel.refusals import named_refusal

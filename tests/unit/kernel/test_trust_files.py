@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
 from akiosd.daemon.gateways.cage_ca import make_authority
 from akiosd.kernel import cage_etc
 from akiosd.kernel.java_store import JavaStore, read_pem

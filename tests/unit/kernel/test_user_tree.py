@@ -7,7 +7,6 @@ import stat
 from pathlib import Path
 
 import pytest
-
 from akiosd.kernel import user_tree
 
 MOUNTINFO = """\

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from akiosd.kernel import write_files as native
 from akiosd.store import durable
 from akiosd.store.durable import FileWriter

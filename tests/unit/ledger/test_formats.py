@@ -7,9 +7,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
 from akiosd.errors import LedgerError
 from akiosd.ledger import tiles
 from akiosd.ledger.bundle import Batch, decode_bundle, encode_bundle
@@ -39,6 +36,8 @@ from akiosd.ledger.note import (
 from akiosd.ledger.proof import TlogProof, prove_entry, verify_proof
 from akiosd.ledger.tiles import ENTRIES, Tile, parse_path
 from akiosd.values.ids import LogId
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from tests.unit.ledger.all_tiles import tiles_of
 
 ENTRY_LISTS = st.lists(st.binary(max_size=300), max_size=20)

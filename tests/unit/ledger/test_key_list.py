@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.ledger.epochs import Epoch
 from akiosd.ledger.key_list import log_key, open_key_list, sign_key_list
 from akiosd.ledger.note import NoteError, Signer, UntrustedNoteError, Vkey
 from akiosd.store.keys import LedgerKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 FIRST = LedgerKey("akios/test", bytes(32))
 SECOND = FIRST.next(bytes([1]) * 32)

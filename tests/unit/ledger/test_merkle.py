@@ -5,9 +5,6 @@ known answers.
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from akiosd.ledger.merkle import (
     EMPTY_ROOT,
     ProofError,
@@ -21,6 +18,8 @@ from akiosd.ledger.merkle import (
     root_of,
     verify_inclusion,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.ledger.consistency import verify_consistency
 
 LEAVES = [leaf_hash(b"%d" % i) for i in range(70)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-
 from akiosd.ledger.note import Checkpoint, NoteError, Signer
 from akiosd.ledger.quorum import Quorum, all_of, parse_policy
 from akiosd.ledger.witness import WitnessKey, cosignature_line, cosigned_message

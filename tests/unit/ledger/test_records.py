@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-
 from akiosd.values.records import (
     MAX_ENTRY_BYTES,
     Birth,
@@ -21,6 +18,8 @@ from akiosd.values.records import (
     encode_entry,
     escape,
 )
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 BIRTH = Birth(
     ts=7,

@@ -7,7 +7,6 @@ from __future__ import annotations
 import random
 
 import pytest
-
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import Batch, decode_bundle
 from akiosd.ledger.edge import Edge

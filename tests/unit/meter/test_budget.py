@@ -4,9 +4,6 @@ end.
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.errors import ProtocolError
 from akiosd.meter.account import Account, Ending
 from akiosd.meter.budget import MAX_OPEN, PATIENCE_NS, longest, lose, reserve, settle
@@ -15,6 +12,8 @@ from akiosd.values.denial import Denial
 from akiosd.values.policy import Budget
 from akiosd.values.spend import Ask, Bill, Grant, Tokens, Wait
 from akiosd.values.units import NS_PER_S, USD
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 FREE = Budget(usd_micro=0, same_request=0, same_tool_calls=0, cycles=0)
 LATER = PATIENCE_NS

@@ -1,10 +1,9 @@
 """Loop detectors fire at their number and not before, whatever came earlier."""
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.meter.loops import Minute, Repeats, answered, find_batch, find_circle
 from akiosd.values.units import NS_PER_S
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def after(requests, batches=None):

@@ -8,15 +8,14 @@ from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 
 import pytest
-from genai_prices import Usage
-from genai_prices import types as genai
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.meter import prices
 from akiosd.meter.models import candidates, max_output
 from akiosd.meter.prices import FREE, Quote, Rates, bound_input, bound_output, ceiling, cost, quote
 from akiosd.values.spend import ModelPrice, Tokens
+from genai_prices import Usage
+from genai_prices import types as genai
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 NOW_NS = int(NOW.timestamp()) * 1_000_000_000

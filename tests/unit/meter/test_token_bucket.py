@@ -5,10 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
+from akiosd.meter.token_bucket import TokenBucket
 from hypothesis import given
 from hypothesis import strategies as st
-
-from akiosd.meter.token_bucket import TokenBucket
 
 
 def test_what_is_spent_is_owed() -> None:

@@ -7,9 +7,6 @@ import struct
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
 from akiosd.kernel.seccomp import compile_bpf, compile_pump_table, compiled, name_of, resolve
 from akiosd.policy.compile.seccomp import (
     LEVELS,
@@ -25,6 +22,8 @@ from akiosd.values import syscalls as table
 from akiosd.values.policy import DEFAULT_POLICY, Policy, Syscalls
 from akiosd.values.sockopts import ANSWERED, SETTABLE, cover
 from akiosd.values.syscalls import Checked, Compare, Form
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from tests.unit.policy.decide import find_form, matches
 
 AUDIT_ARCH_X86_64 = 0xC000003E

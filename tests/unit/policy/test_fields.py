@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from akiosd.policy.explain import format_value
 from akiosd.policy.fields import BY_NAME, FIELDS, Field
 from akiosd.policy.merge import flatten

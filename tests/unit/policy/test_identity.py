@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
 from akiosd.daemon.base.config import Uids
 from akiosd.policy.compile.identity import (
     AGENT_ID,
@@ -18,6 +15,8 @@ from akiosd.policy.compile.identity import (
     reverse,
     system_map,
 )
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 NO_ID = 2**32 - 1
 # user_namespaces(7): more lines than this the kernel does not take.

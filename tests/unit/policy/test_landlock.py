@@ -1,5 +1,4 @@
 import pytest
-
 from akiosd.policy.compile import landlock
 from akiosd.policy.compile.landlock import LandlockView, compile_landlock, describe
 from akiosd.values.policy import DEFAULT_POLICY, Filesystem, Policy

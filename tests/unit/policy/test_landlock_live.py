@@ -8,7 +8,6 @@ import struct
 
 import msgspec
 import pytest
-
 from akiosd.policy.compile.landlock import FLOOR_ABI, SCRATCH, LandlockView, compile_landlock
 from akiosd.values.policy import DEFAULT_POLICY, Filesystem, Policy
 from akiosd.values.syscalls import NEW_NUMBERS

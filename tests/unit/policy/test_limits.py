@@ -1,7 +1,6 @@
 import resource
 
 import pytest
-
 from akiosd.policy.compile.limits import (
     RLIM_INFINITY,
     RLIMIT_NUMBERS,

@@ -6,9 +6,6 @@ import re
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosctl.policy_files import PROFILES, read_named
 from akiosd.errors import PolicyError
 from akiosd.policy import wider as compare
@@ -26,6 +23,8 @@ from akiosd.policy.merge import (
 from akiosd.policy.schema import SCHEMA, PartialPolicy, load, validate
 from akiosd.values.policy import DEFAULT_POLICY, Limits, Policy
 from akiosd.values.units import GIB
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def layer(name, data):

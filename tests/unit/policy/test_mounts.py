@@ -6,9 +6,6 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.errors import PolicyError
 from akiosd.policy.compile.identity import Identity
 from akiosd.policy.compile.landlock import LandlockView, compile_landlock
@@ -27,6 +24,8 @@ from akiosd.policy.compile.mounts import (
 from akiosd.values.plan import F_EXIST_OK, F_SAME_KIND, F_STAGE, Plan, Step, encode
 from akiosd.values.policy import DEFAULT_POLICY
 from akiosd.values.trust import STORES
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 HOST_ID, DISPLAY = 1_900_000_007, 1 << 31
 NEWUSER, NEWNET = 0x10000000, 0x40000000

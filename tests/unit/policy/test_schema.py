@@ -6,9 +6,6 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosctl.policy_files import parse
 from akiosd.errors import PolicyError
 from akiosd.policy.fields import FIELDS
@@ -17,6 +14,8 @@ from akiosd.policy.schema import SCHEMA, load, validate
 from akiosd.policy.yaml_lines import load_positions
 from akiosd.values.policy import DEFAULT_POLICY, Policy
 from akiosd.values.units import GIB, NS_PER_S
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.describe_policy import written
 
 

@@ -22,7 +22,6 @@ import threading
 
 import msgspec
 import pytest
-
 from akiosd.kernel.seccomp import Compiled, compiled, name_of, resolve
 from akiosd.policy.compile.seccomp import RULE_AND, RULE_ANSWER, RULE_COUNT
 from akiosd.values import syscalls as table

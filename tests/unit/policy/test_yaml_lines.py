@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from akiosctl import policy_files
 from akiosd.daemon.base.config import load_system_policy, parse_config
 from akiosd.errors import PolicyError

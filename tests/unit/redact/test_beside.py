@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from akiosd.redact import engine as engine_module
 from akiosd.redact.engine import Engine
 from akiosd.redact.redactor import Redactor

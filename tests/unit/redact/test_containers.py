@@ -11,14 +11,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
 from akiosd.redact.containers.view import MAX_NESTED, view
 from akiosd.redact.engine import Engine
 from akiosd.redact.known_values import Known
 from akiosd.redact.patterns import PATTERNS
 from akiosd.redact.redactor import Redactor
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from tests.unit.redact import heldout
 from tests.unit.redact.prose import prose
 from tests.unit.redact.texts import TEXTS

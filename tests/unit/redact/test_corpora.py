@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from akiosd.redact.engine import Engine
 from tests.unit.redact import heldout
 from tests.unit.redact.prose import prose

@@ -7,7 +7,6 @@ import itertools
 from urllib.parse import quote
 
 import pytest
-
 from akiosd.redact.engine import Engine
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.stream import StreamRedactor

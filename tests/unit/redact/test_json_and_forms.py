@@ -7,13 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from akiosd.redact.containers.json_text import MAX_DEPTH
 from akiosd.redact.engine import Engine
 from akiosd.redact.json_and_forms import Structured
 from akiosd.redact.redactor import Redactor
+from hypothesis import given
+from hypothesis import strategies as st
 
 ENGINE = Engine()
 KEY = bytes(range(32))

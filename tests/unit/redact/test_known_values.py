@@ -5,9 +5,6 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.redact.engine import Engine
 from akiosd.redact.known_values import Known, is_distinctive
 from akiosd.redact.model import RedactError
@@ -15,6 +12,8 @@ from akiosd.redact.normalise import View
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor, Remembering
 from akiosd.redact.stream import StreamRedactor
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.redact.texts import TEXTS
 
 ENGINE = Engine()

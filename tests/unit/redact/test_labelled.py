@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.redact.containers import view as views
 from akiosd.redact.engine import Engine
 from akiosd.redact.known_values import Known
@@ -13,6 +10,8 @@ from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.secret_names import kind_of
 from akiosd.redact.whole_secrets import whole_secret
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.redact.labelled import KEY, KEYS, MORE_PASSWORDS, ORDINARY, PASSWORDS, SECRET
 
 ENGINE = Engine()

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from akiosd.redact.engine import OVERLAP, Engine
 from akiosd.redact.model import CATEGORIES, Pattern, RedactError
 from akiosd.redact.patterns import PATTERNS

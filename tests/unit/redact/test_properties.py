@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
 from akiosd.redact.engine import Engine
 from akiosd.redact.model import MAX_CHARACTERS, RedactError
 from akiosd.redact.normalise import View
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from tests.unit.redact.texts import TEXTS
 
 ENGINE = Engine()

@@ -7,14 +7,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.redact.containers.leaf import DOUBLED, FORM, JSON, MARKUP, SINGLE, edited, spelled_edits
 from akiosd.redact.engine import Engine
 from akiosd.redact.known_values import Known
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 ENGINE = Engine()
 MAIL = "ada@example.org"

@@ -17,6 +17,11 @@ from urllib.parse import quote, unquote
 
 import phonenumbers
 import pytest
+from akiosd.redact.engine import Engine
+from akiosd.redact.patterns import PATTERNS
+from akiosd.redact.pseudonyms import Pseudonyms, StreamRestorer
+from akiosd.redact.redactor import Redactor
+from akiosd.redact.standins import CHECKED, SECRETS, bare, rules
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from stdnum import bitcoin, iban, imei, luhn
@@ -33,12 +38,6 @@ from stdnum.it import codicefiscale
 from stdnum.nl import bsn
 from stdnum.pl import pesel
 from stdnum.us import rtn, ssn
-
-from akiosd.redact.engine import Engine
-from akiosd.redact.patterns import PATTERNS
-from akiosd.redact.pseudonyms import Pseudonyms, StreamRestorer
-from akiosd.redact.redactor import Redactor
-from akiosd.redact.standins import CHECKED, SECRETS, bare, rules
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
 ENGINE = Engine()

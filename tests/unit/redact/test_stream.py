@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.redact.engine import Engine
 from akiosd.redact.model import Pattern
 from akiosd.redact.patterns import PATTERNS
 from akiosd.redact.pseudonyms import Pseudonyms, StreamRestorer
 from akiosd.redact.redactor import Redactor
 from akiosd.redact.stream import StreamRedactor
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.redact.texts import LISTS, TEXTS, VALUES
 
 ENGINE = Engine()

@@ -8,7 +8,6 @@ import base64
 import random
 
 import pytest
-
 from akiosd.redact.base64_runs import SEGMENT
 from akiosd.redact.engine import Engine
 from akiosd.redact.model import Pattern

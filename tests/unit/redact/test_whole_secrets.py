@@ -8,7 +8,6 @@ from html import escape
 from urllib.parse import quote_plus, unquote
 
 import pytest
-
 from akiosd.redact.engine import Engine
 from akiosd.redact.known_values import Known
 from akiosd.redact.redactor import Redactor

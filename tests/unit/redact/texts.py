@@ -4,9 +4,8 @@ without glue.
 
 from __future__ import annotations
 
-from hypothesis import strategies as st
-
 from akiosd.redact.patterns import PATTERNS
+from hypothesis import strategies as st
 
 EXAMPLES = sorted({text for pattern in PATTERNS for text in pattern.yes + pattern.no})
 WORDS = sorted({word for pattern in PATTERNS for word in pattern.context})

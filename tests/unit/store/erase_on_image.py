@@ -16,7 +16,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import trio
-
 from akiosd.daemon.cages import pending_changes
 from akiosd.daemon.cages.wipe_changes import wipe_changes
 from akiosd.daemon.ledger import commit

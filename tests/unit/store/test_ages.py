@@ -7,7 +7,6 @@ from __future__ import annotations
 import random
 
 import pytest
-
 from akiosd.store.ages import HOUR_NS, SETTLED_NS, Ages, Clock, Reading
 
 DAY_NS = 24 * HOUR_NS

@@ -11,9 +11,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-
 from akiosd.errors import LedgerError
 from akiosd.ledger.host_word import CageWord
 from akiosd.ledger.merkle import PYTHON
@@ -29,6 +26,8 @@ from akiosd.store.log_dir import load_edge, read_entries
 from akiosd.store.retention import survey_cages
 from akiosd.store.wipe import How
 from akiosd.values.records import Started, encode_entry
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from tests.unit.store.proofs import prove
 from tests.unit.store.test_fsck import CAGE, KEY, flip, write_log
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import MAX_BUNDLE_BYTES, decode_bundle
 from akiosd.ledger.frame import Head

@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
 from akiosd.ledger.report import Verdict
 from akiosd.ledger.sequencer import prepare
 from akiosd.store.durable import Directory

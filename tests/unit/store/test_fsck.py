@@ -8,9 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
@@ -29,6 +26,8 @@ from akiosd.store.outgrown import Outgrown
 from akiosd.store.proofs_and_tiles import prove_from, rebuild_tiles
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import Started, encode_entry
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.unit.ledger.consistency import verify_consistency
 from tests.unit.store.proofs import prove, prove_consistency
 

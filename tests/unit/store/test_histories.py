@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-
 from akiosd.errors import LedgerError
 from akiosd.ledger.frame import Head
 from akiosd.ledger.merkle import python_leaves, root_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from akiosd.errors import LedgerError
 from akiosd.store.log_files import LogFiles
 

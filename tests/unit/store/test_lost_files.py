@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import trio
-
 from akiosd.daemon.ledger import commit
 from akiosd.errors import LedgerError
 from akiosd.ledger.report import Verdict

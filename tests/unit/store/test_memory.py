@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from akiosctl.client import Client
 from akiosctl.hashing import HASHER
 from akiosctl.socket_log import SocketFiles

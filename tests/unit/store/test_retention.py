@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from akiosd.store.retention import Use, choose, survey_cages
 from akiosd.values.ids import LogId
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.store.test_fsck import CAGE, write_log
 
 LOGS = st.integers(0, 99).map(lambda number: LogId(f"c-{number:012d}"))

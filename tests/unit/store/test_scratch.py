@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from akiosd.errors import LedgerError
 from akiosd.store.archive_log import pack_log
 from akiosd.store.fsck import fsck

@@ -16,12 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.errors import LedgerError
 from akiosd.store import wipe as module
 from akiosd.store.wipe import Found, How, Wiped, data_extents, plan_wipe, spared_by, survey, wipe
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SECRET = b"the agent's own words" * 100
 

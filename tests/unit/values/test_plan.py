@@ -8,11 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.values import plan as form
 from akiosd.values.plan import Plan, Step, encode
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 INCLUDE = Path(__file__).resolve().parents[3] / "native" / "include"
 

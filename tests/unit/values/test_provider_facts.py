@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import pytest
-
 import akiosctl
 import akiosd
+import pytest
 from akiosd.gateway.llm import providers
 from akiosd.gateway.llm.llm import patience_seconds
 from akiosd.gateway.llm.providers.base import Provider

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.errors import PolicyError
 from akiosd.values.units import (
     GIB,
@@ -17,6 +14,8 @@ from akiosd.values.units import (
     parse_duration_ns,
     parse_size,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ descriptor.
 from __future__ import annotations
 
 import pytest
-
 from akiosd.errors import DeniedError
 from akiosd.wire.check import check_request
 from akiosd.wire.messages import Bind, Run

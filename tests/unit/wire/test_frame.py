@@ -7,11 +7,10 @@ from __future__ import annotations
 import socket
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from akiosd.errors import ProtocolError
 from akiosd.wire.frame import HEADER_SIZE, MAX_FDS, MAX_FRAME, FrameReader, encode_frame
+from hypothesis import given
+from hypothesis import strategies as st
 
 payloads = st.lists(st.binary(min_size=1, max_size=300), max_size=8)
 

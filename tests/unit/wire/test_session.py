@@ -6,9 +6,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from akiosd.errors import ProtocolError
 from akiosd.wire.frame import encode_frame
 from akiosd.wire.messages import (
@@ -25,6 +22,8 @@ from akiosd.wire.messages import (
     Subscribe,
 )
 from akiosd.wire.session import MAX_OPEN_REQUESTS, ClientSession, EventsRequest, ServerSession
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def greeted() -> tuple[ClientSession, ServerSession]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import trio
-
 from akiosd.daemon.base.directories import find_foreign, make, make_runtime, make_state
 from akiosd.daemon.sockets.serve_clients import open_unix_listener
 from akiosd.errors import AkiosError

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import pytest
-
 from akiosd.daemon.base.config import Config
 from akiosd.daemon.base.gateway_config import GatewayConfig, PriceConfig, ProviderConfig
 from akiosd.daemon.base.key_store import Key, KeyStore, fingerprint

@@ -8,11 +8,10 @@ import io
 import json
 from collections import Counter
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from akiosd.daemon.base.log import Damp, configure_log, get_log
 from akiosd.daemon.base.log_limit import MAX_SOURCES, PER_KIND, PER_SOURCE, WINDOW_S, Damper
+from hypothesis import given
+from hypothesis import strategies as st
 
 STEPS = st.lists(
     st.tuples(

@@ -6,11 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from akiosd.daemon.base.uids import CageUids
 from akiosd.errors import AkiosError, CageFailedError
+from hypothesis import given
+from hypothesis import strategies as st
 
 FIRST = 1_900_000_000
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import trio
-
 from akiosd.daemon.cages.give_back import attempt
 from akiosd.errors import KernelError
 

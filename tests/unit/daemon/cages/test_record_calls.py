@@ -10,7 +10,6 @@ from typing import Any, cast
 import pytest
 import trio
 import trio.testing
-
 from akiosd.daemon.cages import left_behind, record_calls
 from akiosd.daemon.cages.record_calls import CallRecorder
 from akiosd.kernel.fds import Fd

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import pytest
 import trio
 import trio.testing
-
 from akiosd.daemon.cages import left_behind, record_files
 from akiosd.daemon.cages.record_files import FileRecorder
 from akiosd.daemon.gateways.gateway_records import Book

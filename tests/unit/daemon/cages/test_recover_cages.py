@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-
 from akiosd.daemon.cages import pending_changes
 from akiosd.errors import KernelError
 from akiosd.kernel.disk import Disks

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import trio
 import trio.testing
-
 from akiosd.cage.remembered import Remembered
 from akiosd.daemon.cages.registry import Registry
 

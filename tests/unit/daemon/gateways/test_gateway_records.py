@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import trio
 import trio.testing
-
 from akiosd.daemon.base.priority import Bulk, Hurry
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.values.ids import LogId

@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
-
 from akiosd.daemon.base.priority import Bulk, Hurry
 from akiosd.daemon.gateways.gateway_records import Book
 from akiosd.daemon.gateways.spend import Spend

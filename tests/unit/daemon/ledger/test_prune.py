@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
-
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.daemon.ledger.prune import prune_host_log
 from akiosd.errors import LedgerError

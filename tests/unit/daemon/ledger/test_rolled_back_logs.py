@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.daemon.ledger.prune import prune_host_log
 from akiosd.daemon.requests import log_requests

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import trio
-
 from akiosd.daemon.ledger import rotate_key
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.daemon.ledger.prune import prune_host_log

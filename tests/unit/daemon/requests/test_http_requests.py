@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
 from akiosd.daemon.base.peers import Peer, Role
 from akiosd.daemon.requests.http_requests import Direct
 from akiosd.errors import DeniedError

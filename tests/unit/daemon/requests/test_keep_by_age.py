@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import trio
-
 from akiosd.daemon.ledger import commit
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.daemon.requests.log_requests import LogKeeper

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 import pytest
-
 from akiosctl.cages import find_cage, list_cages
 from akiosd.cage.remembered import Remembered
 from akiosd.daemon.base.peers import Peer, Role

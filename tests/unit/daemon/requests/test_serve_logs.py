@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from akiosd.daemon.requests.serve_logs import list_files, read_file
 from akiosd.errors import DeniedError
 from akiosd.wire.check import check_request

@@ -14,9 +14,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.daemon.base.peers import Gate, Peer
 from akiosd.daemon.sockets.serve_clients import (
     ClientConnection,
@@ -43,6 +40,8 @@ from akiosd.wire.messages import (
     View,
 )
 from akiosd.wire.session import EventsRequest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.daemon.caller import connect
 
 CAGE = "c-0123456789ab"

@@ -10,9 +10,6 @@ from collections.abc import Callable
 
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.daemon.base.peers import Gate, Peer
 from akiosd.daemon.sockets.serve_clients import open_unix_listener
 from akiosd.daemon.sockets.serve_events import MESSAGE_BYTES, Subscription, peek_kind, serve_events
@@ -20,6 +17,8 @@ from akiosd.errors import DeniedError
 from akiosd.values.ids import HOST_LOG, LogId
 from akiosd.values.records import End, Started, encode_entry
 from akiosd.wire.messages import Error, Gap, Message, Records, Subscribe
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.daemon.caller import Caller, connect
 
 MINE, OTHERS = LogId("c-0000000000aa"), LogId("c-0000000000bb")

@@ -13,7 +13,6 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-
 from akiosd.daemon.gateways.gateway_link import MAX_ADDRESSES, MAX_NAMES_BYTES, GatewayLink
 from akiosd.daemon.gateways.spend import Spend
 from akiosd.errors import CageFailedError, ProtocolError

@@ -4,10 +4,9 @@ forgotten.
 
 from __future__ import annotations
 
+from akiosd.gateway.daemon_link.wait_line import WaitLine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from akiosd.gateway.daemon_link.wait_line import WaitLine
 
 _STEPS = st.lists(
     st.tuples(st.sampled_from(["come", "answer", "settle", "leave"]), st.integers(0, 99)),

@@ -12,13 +12,12 @@ import h11
 import msgspec
 import pytest
 import trio
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
 from akiosd.gateway.http import disconnect_watch
 from akiosd.gateway.net.limits import Limits
 from akiosd.meter import prices
 from akiosd.values.spend import Tokens
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from tests.e2e import models
 from tests.unit.gateway.llm.test_llm import body_of
 from tests.unit.gateway.llm.test_money import no_usage

@@ -7,14 +7,13 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from chunk_invariance import assert_chunk_invariant, per_chunk
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.gateway.llm.eventstream import EventStreamCodec, pack, read_headers
 from akiosd.gateway.llm.frames import BrokenStreamError, Codec, StreamFrame
 from akiosd.gateway.llm.ndjson import ArrayCodec, NdjsonCodec
 from akiosd.gateway.llm.sse import SseCodec
+from chunk_invariance import assert_chunk_invariant, per_chunk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.gateway.pack_headers import pack_headers
 
 SSE = (

@@ -16,7 +16,6 @@ import h11
 import pytest
 import trio
 import trio.testing
-
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.names import Rule
 from akiosd.gateway.serve.serve import serve_stream

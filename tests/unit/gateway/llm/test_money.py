@@ -11,7 +11,6 @@ from typing import Any
 
 import h11
 import pytest
-
 from akiosd.gateway.llm.eventstream import pack
 from akiosd.values.policy import Budget
 from tests.e2e.models import Models, answer

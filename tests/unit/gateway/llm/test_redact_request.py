@@ -10,9 +10,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.gateway.llm.prepare import prepare
 from akiosd.gateway.llm.providers.base import Route, unknown_field
 from akiosd.gateway.llm.providers.registry import BY_NAME
@@ -31,6 +28,8 @@ from akiosd.values.policy import Redact
 from akiosd.values.records import NetDenied
 from akiosd.values.spend import ModelPrice
 from akiosd.wire.frame import encode_frame
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 ENGINE = Engine()
 PLANTED = "ada@example.org"

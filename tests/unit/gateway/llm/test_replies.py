@@ -10,10 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
-from chunk_invariance import assert_chunk_invariant
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.gateway.llm.eventstream import EventStreamCodec
 from akiosd.gateway.llm.frames import Codec
 from akiosd.gateway.llm.ndjson import ArrayCodec, NdjsonCodec
@@ -26,6 +22,9 @@ from akiosd.redact.engine import Engine
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
 from akiosd.values.spend import Tokens
+from chunk_invariance import assert_chunk_invariant
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.e2e import models
 
 ENGINE = Engine()

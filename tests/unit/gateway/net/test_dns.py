@@ -8,11 +8,10 @@ import dns.opcode
 import dns.rcode
 import dns.rdatatype
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.gateway.net.dns import MAX_QUERY, MAX_TCP_QUERY, Reply, answer
 from akiosd.gateway.serve.serve_dns import hint_for
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 KNOWN = {"example.com": "198.18.0.1", "a.wild.org": "198.18.0.2"}
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import pytest
 import trio
 import trio.testing
-
 from akiosd.gateway.net.eager_stream import PromptStream
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.errors import PolicyError
 from akiosd.gateway.net.names import (
     MAX_PORTS,
@@ -19,6 +16,8 @@ from akiosd.gateway.net.names import (
 )
 from akiosd.values.policy import PROVIDERS, Network, Policy
 from akiosd.wire.frame import MAX_FDS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def names(**network: object) -> Names:

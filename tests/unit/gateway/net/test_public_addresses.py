@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-
 from akiosd.gateway.net.public_addresses import is_public
 
 PUBLIC = [

@@ -14,13 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
-
 from akiosd.daemon.gateways.cage_ca import LIFE, Authority, make_authority
 from akiosd.gateway.net import tls
 from akiosd.gateway.net.tls import LEAF_LIFE, ServerTls
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 NAME = "api.example.com"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ssl
 
 import pytest
+from akiosd.gateway.net.tls_hello import MAX_HELLO, BadHelloError, Hello, alert, parse_hello
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from akiosd.gateway.net.tls_hello import MAX_HELLO, BadHelloError, Hello, alert, parse_hello
 
 
 def real_hello(

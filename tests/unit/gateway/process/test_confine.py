@@ -6,7 +6,6 @@ import errno
 import socket
 
 import pytest
-
 from akiosd.errors import KernelError
 from akiosd.gateway.process.confine import RLIMITS, check_status, confine, filter_spec
 from akiosd.kernel.seccomp import compile_bpf

@@ -7,9 +7,6 @@ from itertools import pairwise
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.gateway.redaction import bodies
 from akiosd.gateway.redaction.bodies import (
     WHOLE,
@@ -22,6 +19,8 @@ from akiosd.redact.engine import Engine
 from akiosd.redact.known_values import Known
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 ENGINE = Engine()
 PLANTED = ("john.doe@example.org", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00")

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote, unquote_plus
 
 import pytest
-
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.redact.known_values import Known
 from akiosd.values.policy import Redact
@@ -48,8 +47,12 @@ def models(server: Models) -> Iterator[Models]:
 
 
 async def sent(
-    models: Models, provider: str, target: str, *bodies: Any, redact: Redact = Redact()
-) -> list[str]:  # noqa: B008
+    models: Models,
+    provider: str,
+    target: str,
+    *bodies: Any,
+    redact: Redact = Redact(),  # noqa: B008
+) -> list[str]:
     """What the model got of each of ``bodies``, and what the log holds."""
     async with talking(models, provider, redact=redact) as (gateway, agent):
         for messages in bodies:

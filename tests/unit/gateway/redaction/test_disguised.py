@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-
 from akiosd.gateway.llm.redact_request import Outward
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.redaction.bodies import Found, channel_for

@@ -10,7 +10,6 @@ import zlib
 import pytest
 import trio
 import trio.testing
-
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.eager_stream import PromptStream
 from akiosd.gateway.net.names import Rule

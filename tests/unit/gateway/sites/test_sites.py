@@ -13,15 +13,14 @@ import h11
 import pytest
 import trio
 import trio.testing
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from akiosd.gateway.net.refuse import render, to_bytes
 from akiosd.gateway.serve.serve import serve_stream
 from akiosd.gateway.sites.passthrough import relay
 from akiosd.values.denial import Denial
 from akiosd.values.policy import PROVIDERS, Network, Redact
 from akiosd.values.records import NetDenied, NetRequest, Redaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.e2e.upstreams import Authority, Upstream, answer
 from tests.unit.gateway.harness import NAME, Agent, connected, destination, make_context
 
@@ -31,8 +30,8 @@ MAIL, CARD = "john.doe@example.org", "4111111111111111"
 async def arrived(
     target: str = "/",
     headers: tuple[tuple[str, str], ...] = (),
-    redact: Redact = Redact(),
-    method: str = "GET",  # noqa: B008
+    redact: Redact = Redact(),  # noqa: B008
+    method: str = "GET",
 ) -> tuple[str, dict[str, str]]:
     """Target and headers as the upstream saw them."""
     with Upstream() as up:

@@ -14,7 +14,6 @@ import h11
 import pytest
 import trio
 import trio.testing
-
 from akiosd.gateway.net.limits import DEFAULT_LIMITS
 from akiosd.gateway.upstream.client import UpstreamError
 from akiosd.gateway.upstream.upstream import NotPublicError, Upstreams

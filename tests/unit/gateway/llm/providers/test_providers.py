@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from genai_prices import Usage, calc_price
-
 from akiosd.values.policy import Budget
 from akiosd.values.records import NetDenied
+from genai_prices import Usage, calc_price
 from tests.e2e.models import Models
 from tests.unit.gateway.llm_harness import post, talking
 

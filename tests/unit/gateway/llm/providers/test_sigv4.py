@@ -7,11 +7,10 @@ from unittest import mock
 from urllib.parse import quote
 
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-
 from akiosd.gateway.llm.providers.base import Outgoing
 from akiosd.gateway.llm.providers.sigv4 import Credentials, sign
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 auth = pytest.importorskip("botocore.auth", reason="botocore, the other signer, is not installed")
 from botocore.awsrequest import AWSRequest  # noqa: E402
