@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from akiosd.daemon.gateways.gateways import LIMITS
+
 from tests.e2e import resources
 from tests.e2e.daemon import Daemon
 from tests.e2e.models import Models

@@ -11,9 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from tests.unit.gateway.test_llm import body_of
-from tests.unit.gateway.test_replies import CASES, TEXT, replied
-
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.llm import restore_reply
 from akiosd.gateway.llm.call import EVENT_COPIES
@@ -26,6 +23,8 @@ from akiosd.redact.redactor import Redactor
 from akiosd.values.records import LlmCall
 from tests.e2e.models import Models, answer, sse
 from tests.unit.gateway import harness
+from tests.unit.gateway.llm.test_llm import body_of
+from tests.unit.gateway.llm.test_replies import CASES, TEXT, replied
 from tests.unit.gateway.llm_harness import HOSTS, Gateway, post, talking
 
 JSON = {"content-type": "application/json"}

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import trio
 import trio.testing
+from akiosd.gateway.net.room import Room
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from akiosd.gateway.net.room import Room
 
 MOST = 100
 ANSWERS = st.lists(

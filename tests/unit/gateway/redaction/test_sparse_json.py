@@ -8,9 +8,6 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from akiosd.gateway.llm.restore_large import digest_of, restore_kept
 from akiosd.gateway.llm.restore_reply import restore
 from akiosd.gateway.llm.signed_texts import Memory, Signed
@@ -20,6 +17,8 @@ from akiosd.gateway.redaction.strict_json import BadJsonError, Kept, dump, parse
 from akiosd.redact.engine import Engine
 from akiosd.redact.pseudonyms import Pseudonyms
 from akiosd.redact.redactor import Redactor
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 ENGINE = Engine()
 FILLER = {"filler": "x" * LARGE}
