@@ -10,6 +10,7 @@ from akiosd.gateway.daemon_link.link import Link
 from akiosd.gateway.net.limits import Limits
 from akiosd.gateway.net.names import Addresses, Names
 from akiosd.gateway.net.rates import RateLimiter
+from akiosd.gateway.net.room import Room
 from akiosd.gateway.net.tls import ServerTls
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.gateway.upstream import upstream
@@ -32,6 +33,7 @@ class Context:
         self.names = Names(setup.policy, reserved=upstream.reserved(setup))
         self.addresses = Addresses(setup.addresses)
         self.rates = RateLimiter(setup.policy.network.requests_per_minute)
+        self.replies = Room(self.limits.held_replies_bytes)
         self.connections = 0
         link.clean = self.clean
 

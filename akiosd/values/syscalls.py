@@ -4,7 +4,8 @@ recorded.
 Data only.  Five classes, by name, so that one table serves every architecture:
 
 * **allowed**: needed by ordinary programs; safe without privileges inside the cage's namespaces.
-* **checked**: allowed or denied by the *numbers* in its arguments, never by what a pointer points to.
+* **checked**: allowed or denied by the *numbers* in its arguments, never by what a pointer points
+  to.
 * **denied**: known to be dangerous; answered with an errno and recorded, whatever the trace level.
 * **optional**: harmless but rarely wanted; ENOSYS unless the policy's ``syscalls.allow`` names it.
 * everything else, also a number that no kernel knows yet: ENOSYS, recorded.

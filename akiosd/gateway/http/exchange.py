@@ -200,7 +200,12 @@ class Exchange:
         """Send a part of the answer's body.  Waits while the agent does not read."""
         if not self.left:
             self.bytes_in += len(data)
-        await self._hold(h11.Data(data=data), len(data))
+        if len(data) <= _MAX_HELD:
+            await self._hold(h11.Data(data=data), len(data))
+            return
+        for start in range(0, len(data), _MAX_HELD):
+            piece = data[start : start + _MAX_HELD]
+            await self._hold(h11.Data(data=piece), len(piece))
 
     async def finish(self) -> None:
         """End the answer.  An answer that is not finished is cut by a reset, which the agent sees
@@ -234,13 +239,15 @@ class Exchange:
             await self.flush()
 
     async def respond(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes = b""
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes | bytearray = b""
     ) -> None:
-        """Send a whole answer; Content-Length is set here."""
+        """A whole answer; Content-Length is set here.  Sent in pieces: no copy of a long one is
+        made.
+        """
         await self._respond(status, self._fields(headers), body)
 
     async def _respond(
-        self, status: int, headers: Headers, body: bytes, reason: bytes = b""
+        self, status: int, headers: Headers, body: bytes | bytearray, reason: bytes = b""
     ) -> None:
         # Parts of an earlier answer that are still held were not sent: they are dropped.
         self._held, self._held_bytes = [], 0
@@ -254,7 +261,12 @@ class Exchange:
         head = h11.Response(status_code=status, headers=fields, reason=reason)
         events: list[h11.Event] = [head]
         if body and self.method != "HEAD":
-            events.append(h11.Data(data=body))
+            view = memoryview(body)
+            for start in range(0, len(body), _MAX_HELD):
+                if start:
+                    await self._put(events)
+                    events = []
+                events.append(h11.Data(data=bytes(view[start : start + _MAX_HELD])))
             self.bytes_in += len(body)
         await self._put([*events, h11.EndOfMessage()])
         self.finished = not self.left

@@ -116,8 +116,9 @@ async def _read(sender: Sender, target: str) -> None:
         head[1], [pair for pair in head[0] if pair[0] != b"content-type"], b""
     )
     async with sender.context.upstreams.request(exchange.method, url, headers) as response:
-        body = await read_reply(response)
-        await exchange.respond(response.status, reply_headers(response), body)
+        with sender.context.replies.share() as share:
+            body = await read_reply(response, share, sender.context.limits.reply_bytes)
+            await exchange.respond(response.status, reply_headers(response), body)
     sender.context.link.report(exchange.record("llm"))
 
 

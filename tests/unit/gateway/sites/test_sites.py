@@ -31,8 +31,8 @@ MAIL, CARD = "john.doe@example.org", "4111111111111111"
 async def arrived(
     target: str = "/",
     headers: tuple[tuple[str, str], ...] = (),
-    redact: Redact = Redact(),
-    method: str = "GET",  # noqa: B008
+    redact: Redact = Redact(),  # noqa: B008
+    method: str = "GET",
 ) -> tuple[str, dict[str, str]]:
     """Target and headers as the upstream saw them."""
     with Upstream() as up:
