@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "commit": ("akiosctl.verbs.commit", "Write a cage's changes to its workspace."),
     "discard": ("akiosctl.verbs.discard", "Destroy a cage's changes."),
     "events": ("akiosctl.verbs.events", "Print what happened and happens in cages."),
+    "why": ("akiosctl.verbs.why", "Tell what a cage was denied, and what would allow it."),
     "ledger": ("akiosctl.verbs.ledger", "Verify and show logs."),
     "policy": ("akiosctl.verbs.policy", "Show and check policies."),
     "keys": ("akiosctl.verbs.keys", "Keep the API keys of LLM providers."),

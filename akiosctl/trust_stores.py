@@ -17,16 +17,18 @@ _SYSTEM = ("/usr", "/usr/local")
 _MAX_PACKAGES = 2000
 # Below an installation's root: Java, conda, the AWS command line, the Google Cloud SDK.
 _IN_TREE = (
-    "lib/security/cacerts", "jre/lib/security/cacerts", "ssl/cacert.pem", "lib/third_party/certifi/cacert.pem",
-    "aws-cli/v2/current/dist/awscli/botocore/cacert.pem", "dist/awscli/botocore/cacert.pem",
+    "lib/security/cacerts", "jre/lib/security/cacerts", "ssl/cacert.pem",
+    "lib/third_party/certifi/cacert.pem", "aws-cli/v2/current/dist/awscli/botocore/cacert.pem",
+    "dist/awscli/botocore/cacert.pem",
 )  # fmt: skip
 # Below any package of Python: certifi, botocore, requests, and certifi in those that bring their
 # own.
 _IN_PACKAGE = ("cacert.pem", "_vendor/certifi/cacert.pem")
 _IN_PACKAGES = (
     "pip/_vendor/requests/cacert.pem", "pipenv/patched/pip/_vendor/certifi/cacert.pem",
-    "pipenv/patched/certifi/cacert.pem", "awscli/botocore/cacert.pem", "grpc/_cython/_credentials/roots.pem",
-    "httplib2/cacerts.txt", "stripe/data/ca-certificates.crt",
+    "pipenv/patched/certifi/cacert.pem", "awscli/botocore/cacert.pem",
+    "grpc/_cython/_credentials/roots.pem", "httplib2/cacerts.txt",
+    "stripe/data/ca-certificates.crt",
 )  # fmt: skip
 _NO_PACKAGES = (".dist-info", ".egg-info", ".so", ".py", ".pth")
 

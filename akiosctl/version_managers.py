@@ -66,7 +66,8 @@ _ENV_MANAGERS = {
 # What stands at the top of an installation of Python, and of nothing else that could be shown with
 # it.
 _INSTALLATION = frozenset((
-    *("bin", "lib", "lib32", "lib64", "libexec", "include", "share", "man", "ssl", "conda-meta", "python.json"),
+    *("bin", "lib", "lib32", "lib64", "libexec", "include", "share", "man", "ssl", "conda-meta"),
+    "python.json",
     *("licenses", "license", "license.txt", "readme", "readme.txt", "readme.md"),
 ))  # fmt: skip
 _VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]*(/envs/[A-Za-z0-9][A-Za-z0-9._+@-]*)?\Z")

@@ -145,10 +145,8 @@ def run_attempts() -> int:
     for title, action, right in ATTEMPTS:
         outcome, why = attempt(action)
         wrong += outcome != right
-        print(
-            f"  {title:<34} {outcome}{why}{'' if outcome == right else f'   <-- should be {right}'}",
-            flush=True,
-        )
+        wish = "" if outcome == right else f"   <-- should be {right}"
+        print(f"  {title:<34} {outcome}{why}{wish}", flush=True)
     return wrong
 
 

@@ -6,7 +6,9 @@ official SDK. It answers whatever it is asked with a sentence that repeats the f
 and the first IBAN it finds in the prompt, so that one sees what reached it, and what the agent gets
 back.
 
-    quickstart_model.py DIRECTORY      writes DIRECTORY/{ca.pem,port} when it is ready, DIRECTORY/seen for each request
+    quickstart_model.py DIRECTORY
+
+It writes DIRECTORY/{ca.pem,port} when it is ready, and DIRECTORY/seen for each request.
 """
 
 import datetime
@@ -104,7 +106,8 @@ def make_certificates(directory: Path) -> ssl.SSLContext:
 
 def answer_to(prompt: str) -> str:
     email, iban = _EMAIL.search(prompt), _IBAN.search(prompt)
-    return f"I will write to {email[0] if email else 'nobody'} and pay {iban[0] if iban else 'nothing'}."
+    whom, what = email[0] if email else "nobody", iban[0] if iban else "nothing"
+    return f"I will write to {whom} and pay {what}."
 
 
 class Model(BaseHTTPRequestHandler):

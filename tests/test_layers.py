@@ -88,6 +88,8 @@ NARROW: dict[str, tuple[int, tuple[str, ...]]] = {
                 "akiosd.store.log_dir",
             ),
             "akiosd.kernel.hashing",
+            # Pure: hints are tried against the rules of the gateway itself.
+            "akiosd.gateway.net.remedies",
             *SHARED,
         ),
     ),

@@ -175,10 +175,11 @@ def _may_change(setting: Setting, known: frozenset[tuple[str, bytes | None]]) ->
 # Values that are data to git, whatever they look like: no program runs them and no configuration is
 # read from them.
 _DATA = frozenset((
-    *_CHANGEABLE, *_ADDABLE, "commit.template", "blame.ignorerevsfile", "core.excludesfile", "core.attributesfile",
-    "core.whitespace", "remote.*.push", "remote.*.pushurl", "branch.*.description", "submodule.*.url",
-    "submodule.*.path", "init.defaultbranch", "user.signingkey", "url.*.insteadof", "url.*.pushinsteadof",
-    "safe.directory", "gpg.ssh.allowedsignersfile", "gpg.ssh.revocationfile", "mailmap.file", "lfs.url",
+    *_CHANGEABLE, *_ADDABLE, "commit.template", "blame.ignorerevsfile", "core.excludesfile",
+    "core.attributesfile", "core.whitespace", "remote.*.push", "remote.*.pushurl",
+    "branch.*.description", "submodule.*.url", "submodule.*.path", "init.defaultbranch",
+    "user.signingkey", "url.*.insteadof", "url.*.pushinsteadof", "safe.directory",
+    "gpg.ssh.allowedsignersfile", "gpg.ssh.revocationfile", "mailmap.file", "lfs.url",
     "core.worktree", "include.path", "includeif.*.path", "core.hookspath",
 ))  # fmt: skip
 _WORD = re.compile(rb"[^\s'\"`;&|<>(){}=,]+")

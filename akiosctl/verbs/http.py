@@ -164,10 +164,14 @@ def _redactions(text: str) -> list[dict[str, Any]]:
 
 def _denial(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError):
+        found = json.loads(body)
+    except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict) or "rule" not in found:
+        return {}
+    # The same words once more, for programs that print this one.
+    found.pop("error", None)
+    return found
 
 
 def _explain(denial: dict[str, Any]) -> None:

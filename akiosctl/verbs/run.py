@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from akiosctl.client import DaemonError, PlainClient, socket_path
 from akiosctl.git_user import look
@@ -21,6 +22,9 @@ from akiosctl.trust_stores import find_trust_stores
 from akiosctl.version_managers import is_below
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
+
+if TYPE_CHECKING:
+    from akiosctl.denials import Told
 
 _MAX_FDS = 64  # akiosd.wire.frame.MAX_FDS
 
@@ -57,6 +61,7 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
     try:
         tty = wants_tty(options)
         request, policy, notes = prepare(options, tty, fds)
+        workspace = os.fsdecode(request["workspace"])  # type: ignore[arg-type]
         number = client.request("run", request, fds)
         close_fds(fds)
         # While the cage is made: what is needed once it is there.
@@ -93,9 +98,11 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
         if keeps
         else "they are gone; --commit keeps them"
     )
-    return finish(
-        ended, cage, path, as_json, settle=settle, hint="" if options.has("quiet") else hint
-    )
+    hint = "" if options.has("quiet") else hint
+    if ended.get("kind") == "not_found" and hint:
+        explain_not_found(os.fsdecode(request["command"]))  # type: ignore[arg-type]
+    denied = find_denied(ended, path, cage, workspace, options) if hint or as_json else []
+    return finish(ended, cage, path, as_json, settle=settle, hint=hint, denied=denied)
 
 
 def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list[int]]:
@@ -274,8 +281,40 @@ def disposition(options: RunOptions, policy: RunPolicy) -> str:
     return "discard" if options.has("discard") else "keep"
 
 
+def explain_not_found(command: str) -> None:
+    """A file that is there and "was not found" lacks the program that it names."""
+    from akiosctl.missing_interpreter import explain_missing
+
+    words = explain_missing(command)
+    if words:
+        note(words)
+
+
+def find_denied(
+    ended: dict[str, Any], path: str, cage: str, workspace: str, options: RunOptions
+) -> list[Told]:
+    """What the run was denied, told by its log; nothing is read where nothing was."""
+    usage = ended.get("usage", {})
+    if not usage.get("denials") and not usage.get("refusals"):
+        return []
+    from akiosctl.read_denials import of_run
+
+    try:
+        return of_run(path, cage, workspace, options)
+    except AkiosError as error:
+        note(f"what was denied cannot be told: {error.what}")
+        return []
+
+
 def finish(
-    ended: dict[str, Any], cage: str, path: str, as_json: bool, *, settle: str, hint: str
+    ended: dict[str, Any],
+    cage: str,
+    path: str,
+    as_json: bool,
+    *,
+    settle: str,
+    hint: str,
+    denied: Sequence[Told] = (),
 ) -> int:
     """Say how it ended, settle its changes; returns the exit status.  Without ``hint`` it says
     nothing.
@@ -290,7 +329,7 @@ def finish(
         failed = not dispose_of_changes(path, cage, settle, quiet=as_json or not hint)
         changes = failed
     if as_json:
-        print_report(ended, cage, changes)
+        print_report(ended, cage, changes, denied)
     elif hint:
         lines = [reason] if kind != "exited" and reason else []
         usage = ended.get("usage", {})
@@ -298,12 +337,19 @@ def finish(
             lines.append(describe_spend(usage.get("usd_micro", 0), usage["calls"]))
         if lines:
             note("; ".join(lines))
+        if denied:
+            from akiosctl.denials import short_lines
+
+            for line in short_lines(denied, cage):
+                note(line)
         if changes:
             note(f"files changed; {hint}")
     return 125 if failed and code == 0 else code
 
 
-def print_report(ended: dict[str, Any], cage: str, changes: bool) -> None:
+def print_report(
+    ended: dict[str, Any], cage: str, changes: bool, denied: Sequence[Told] = ()
+) -> None:
     """The report of ``--json``: one line on stderr, so that stdout stays the agent's."""
     import json
 
@@ -314,7 +360,12 @@ def print_report(ended: dict[str, Any], cage: str, changes: bool) -> None:
         "reason": ended.get("reason", ""),
         "changes": changes,
         "usage": ended.get("usage", {}),
+        "denied": [],
     }
+    if denied:
+        from akiosctl.denials import report as report_denied
+
+        report["denied"] = report_denied(denied)
     # The agent may have ended its own output in the middle of a line, and that line could look like
     # a report.
     print("\n" + json.dumps(report), file=sys.stderr)

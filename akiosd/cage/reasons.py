@@ -13,7 +13,7 @@ from akiosd.values.policy import Limits
 from akiosd.values.units import format_duration, format_size
 from akiosd.values.usage import Usage
 
-SIGKILL = 9
+SIGBUS, SIGKILL = 7, 9
 KILLED = 128 + SIGKILL
 
 
@@ -59,9 +59,9 @@ REASONS: dict[str, Reason] = {
 
 # fmt: off
 _SIGNALS = (
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU",
+    "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 )
 # fmt: on
 
@@ -156,6 +156,9 @@ def _remarks(kind: str, facts: EndFacts) -> str:
         )
     if usage.disk_limit and usage.disk_used >= usage.disk_limit and kind != "disk":
         remarks.append(f"disk limit {format_size(usage.disk_limit)} was reached")
+    if facts.limits.shm and SIGBUS in (facts.signal, facts.status - 128):
+        size = format_size(facts.limits.shm)
+        remarks.append(f"shared memory in /dev/shm may be full: it holds {size} (limits.shm)")
     return "".join(f"; {remark}" for remark in remarks)
 
 

@@ -137,8 +137,8 @@ async def _serve_until_told(host: Host, runtime: Path, ready_fd: int) -> None:
             pool = Pool(host, config.pools.userns)
             await nursery.start(pool.refill)
             supervisor = Supervisor(host, pool, nursery)
-            host.ledger.on_full = partial(_disk_is_full, supervisor, pool)
-            host.ledger.on_room = partial(supervisor.freeze_all, False)
+            host.ledger.state.on_full = partial(_disk_is_full, supervisor, pool)
+            host.ledger.state.on_room = partial(supervisor.freeze_all, False)
             async with trio.open_nursery() as servers:
                 await servers.start(serve_clients, control, supervisor, gate)
                 await servers.start(serve_events, events, gate, host.ledger, supervisor.owner_of)

@@ -10,6 +10,7 @@ from akiosd.gateway.daemon_link.link import Link
 from akiosd.gateway.net.limits import Limits
 from akiosd.gateway.net.names import Addresses, Names
 from akiosd.gateway.net.rates import RateLimiter
+from akiosd.gateway.net.room import Room
 from akiosd.gateway.net.tls import ServerTls
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.gateway.upstream import upstream
@@ -32,6 +33,7 @@ class Context:
         self.names = Names(setup.policy, reserved=upstream.reserved(setup))
         self.addresses = Addresses(setup.addresses)
         self.rates = RateLimiter(setup.policy.network.requests_per_minute)
+        self.replies = Room(self.limits.held_replies_bytes)
         self.connections = 0
         link.clean = self.clean
 
@@ -62,9 +64,12 @@ class Context:
         """The address inside the cage of a canonical name; a new one is allocated, and told to
         akiosd, on first use.
 
-        None when the policy allows the name on no port, or when the bound on names that only a
-        wildcard allows is reached.
+        The cage's own name is its loopback interface.  None when the policy allows the name on no
+        port, or when the bound on names that only a wildcard allows is reached.
         """
+        if name == self.setup.cage:
+            # Many programs ask for the address of their own host name.
+            return "127.0.0.1"
         found = self.addresses.address_of(name)
         if found is not None:
             return found

@@ -19,20 +19,22 @@ from pathlib import Path
 from akiosd.values import trust
 
 CHOSEN = (
-    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "timezone", "terminfo", "ssl",
-    "ca-certificates", "pki", "mime.types", "protocols", "services", "rpc", "networks", "os-release", "lsb-release",
-    "debian_version", "profile", "profile.d", "bash.bashrc", "inputrc", "locale.alias", "locale.conf", "default/locale",
-    "gai.conf", "host.conf", "fonts", "magic", "magic.mime", "python3", "python3.11", "python3.12", "python3.13",
-    "perl", "java-17-openjdk", "java-21-openjdk", "ImageMagick-6", "mailcap", "shells", "skel", "bash_completion.d",
-    "nanorc", "vim", "xattr.conf", "login.defs", "X11/rgb.txt", "dpkg/origins",
+    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "timezone",
+    "terminfo", "ssl", "ca-certificates", "pki", "mime.types", "protocols", "services", "rpc",
+    "networks", "os-release", "lsb-release", "debian_version", "profile", "profile.d",
+    "bash.bashrc", "inputrc", "locale.alias", "locale.conf", "default/locale", "gai.conf",
+    "host.conf", "fonts", "magic", "magic.mime", "python3", "python3.11", "python3.12",
+    "python3.13", "perl", "java-17-openjdk", "java-21-openjdk", "ImageMagick-6", "mailcap",
+    "shells", "skel", "bash_completion.d", "nanorc", "vim", "xattr.conf", "login.defs",
+    "X11/rgb.txt", "dpkg/origins",
 )  # fmt: skip
 """Relative to /etc.  Files that not everybody may read are left out wherever they stand."""
 
 
 _BUNDLES = (
     "ssl/certs/ca-certificates.crt", "ssl/certs/ca-bundle.crt", "ssl/cert.pem", "ssl/ca-bundle.pem",
-    "pki/tls/cert.pem", "pki/tls/certs/ca-bundle.crt", "pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "ca-certificates/extracted/tls-ca-bundle.pem",
+    "pki/tls/cert.pem", "pki/tls/certs/ca-bundle.crt",
+    "pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "ca-certificates/extracted/tls-ca-bundle.pem",
 )  # fmt: skip
 # Where programs look that bring their own OpenSSL, on hosts that have it or not.
 _ALWAYS = ("ssl/certs/ca-certificates.crt", "ssl/cert.pem")

@@ -203,7 +203,8 @@ def _delegated_base(layout: Layout) -> Path:
         if group != root and _is_delegated(group):
             if group == here:
                 if read(group / "cgroup.procs").split() != [str(os.getpid())]:
-                    continue  # others live here too: a group with processes cannot hand controllers down
+                    # Others live here too: a group with processes cannot hand controllers down.
+                    continue
                 supervisor = group / "supervisor"
                 supervisor.mkdir(exist_ok=True)
                 write(supervisor / "cgroup.procs", "0")

@@ -19,9 +19,10 @@ _MERGED = (b"bin", b"sbin", b"lib", b"lib32", b"lib64", b"libx32")
 # File systems that show the host's own state: never bound into a cage, whoever opened them.  Names
 # of filesystems(5).
 REFUSED_FILE_SYSTEMS = frozenset(
-    ("autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs",
-     "fusectl", "hugetlbfs", "mqueue", "nsfs", "pidfs", "pipefs", "proc", "pstore", "resctrl", "rpc_pipefs",
-     "securityfs", "selinuxfs", "smackfs", "sockfs", "sysfs", "tracefs", "xenfs")
+    ("autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts",
+     "devtmpfs", "efivarfs", "fusectl", "hugetlbfs", "mqueue", "nsfs", "pidfs", "pipefs", "proc",
+     "pstore", "resctrl", "rpc_pipefs", "securityfs", "selinuxfs", "smackfs", "sockfs", "sysfs",
+     "tracefs", "xenfs")
 )  # fmt: skip
 
 

@@ -11,11 +11,12 @@ import os
 import time
 
 _BELOW = (
-    "", "bin", "sbin", "lib", "lib64", "lib/*-linux-gnu", "libexec", "local/bin", "local/sbin", "local/lib",
-    "lib/python3/dist-packages",
+    "", "bin", "sbin", "lib", "lib64", "lib/*-linux-gnu", "libexec", "local/bin", "local/sbin",
+    "local/lib", "lib/python3/dist-packages",
 )  # fmt: skip
 _PACKAGES = (
-    "/var/lib/dpkg/status", "/var/lib/rpm", "/usr/lib/sysimage/rpm", "/lib/apk/db/installed", "/var/lib/pacman/local",
+    "/var/lib/dpkg/status", "/var/lib/rpm", "/usr/lib/sysimage/rpm", "/lib/apk/db/installed",
+    "/var/lib/pacman/local",
 )  # fmt: skip
 _CHECK_EVERY_S = 2.0
 

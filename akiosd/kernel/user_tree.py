@@ -34,8 +34,8 @@ killed.
 
 # File systems that answer from this machine's memory and disks.
 LOCAL = frozenset(
-    ("bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs", "ntfs3", "overlay",
-     "ramfs", "squashfs", "tmpfs", "udf", "vfat", "xfs", "zfs")
+    ("bcachefs", "btrfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "jfs",
+     "ntfs3", "overlay", "ramfs", "squashfs", "tmpfs", "udf", "vfat", "xfs", "zfs")
 )  # fmt: skip
 # A layer may be an overlay itself; the kernel allows two storeys (FILESYSTEM_MAX_STACK_DEPTH).
 _MAX_LAYERS = 2

@@ -1,4 +1,6 @@
-"""When is a value of a policy wider than another?  One function a kind of field, ``(base, over)`` → whether it is.
+"""When is a value of a policy wider than another?  One function a kind of field.
+
+Each takes ``(base, over)`` and says whether ``over`` is wider.
 
 Past the system policy a layer may only narrow.  The same functions serve the client's merge and
 akiosd's own check of a policy that a client merged.

@@ -29,9 +29,10 @@ from akiosd.redact.normalise import View
 from akiosd.redact.re2_search import Finder, latin
 
 SHARED = frozenset({
-    "BIRTH_DATE", "US_ZIP", "UK_POSTCODE", "EU_POSTCODE", "COORDINATES", "STREET_ADDRESS", "STREET_ADDRESS_EU",
-    "BLOOD_PRESSURE", "VITAL_SIGN", "LAB_RESULT", "MEDICATION", "ICD10_CODE", "DSM_CODE", "SNOMED_CODE",
-    "CARD_SECURITY_CODE", "COMPANY_NAME", "BIC", "US_ROUTING_NUMBER", "UK_SORT_CODE", "BASE64", "BASE64_LINES",
+    "BIRTH_DATE", "US_ZIP", "UK_POSTCODE", "EU_POSTCODE", "COORDINATES", "STREET_ADDRESS",
+    "STREET_ADDRESS_EU", "BLOOD_PRESSURE", "VITAL_SIGN", "LAB_RESULT", "MEDICATION", "ICD10_CODE",
+    "DSM_CODE", "SNOMED_CODE", "CARD_SECURITY_CODE", "COMPANY_NAME", "BIC", "US_ROUTING_NUMBER",
+    "UK_SORT_CODE", "BASE64", "BASE64_LINES",
 })  # fmt: skip
 """Kinds of which many people have the same value, so that finding one says nothing about other
 places.

@@ -13,10 +13,10 @@ from typing import Literal
 Kind = Literal["PASSWORD", "API_KEY", ""]
 
 PASSWORDS = (
-    "pass[ _-]?word", "passwd", "pass[ _-]?phrase", "passcode", "passwort", "kennwort", "contrase[ñÑ]a",
-    "contrasen(?:y)?a", "mot[ _-]?de[ _-]?passe", "parola d.ordine", "parola chiave", "senha", "palavra[ _-]?passe",
-    "wachtwoord", "haslo", "l[öÖ]senord", "losenord", "passord", "adgangskode", "salasana", "heslo", "jelsz[óÓ]",
-    "jelszo",
+    "pass[ _-]?word", "passwd", "pass[ _-]?phrase", "passcode", "passwort", "kennwort",
+    "contrase[ñÑ]a", "contrasen(?:y)?a", "mot[ _-]?de[ _-]?passe", "parola d.ordine",
+    "parola chiave", "senha", "palavra[ _-]?passe", "wachtwoord", "haslo", "l[öÖ]senord",
+    "losenord", "passord", "adgangskode", "salasana", "heslo", "jelsz[óÓ]", "jelszo",
 )  # fmt: skip
 """Words that mean nothing else; each may be a part of a longer name, such as ``dbPassword``."""
 FOREIGN_PASSWORDS = (
@@ -33,10 +33,11 @@ FOREIGN_PASSWORDS = (
 SHORT_PASSWORDS = ("pass", "pwd", "pw", "passw", "psw", "mdp", "clave", "requirepass", "psk")
 """Words that are also parts of others: they count only as a whole word of a name."""
 KEYS = (
-    "api[ _-]?key", "api[ _-]?secret", "secret[ _-]?key", "client[ _-]?secret", "access[ _-]?key", "account[ _-]?key",
-    "app[ _-]?secret", "consumer[ _-]?secret", "(?:access|auth|refresh|api|bearer|bot|id|session|personal)[ _-]?token",
-    "subscription[ _-]?key", "(?:encryption|signing|license|licence)[ _-]?key", "webhook[ _-]?secret",
-    "shared[ _-]?secret", "token", "secret",
+    "api[ _-]?key", "api[ _-]?secret", "secret[ _-]?key", "client[ _-]?secret", "access[ _-]?key",
+    "account[ _-]?key", "app[ _-]?secret", "consumer[ _-]?secret",
+    "(?:access|auth|refresh|api|bearer|bot|id|session|personal)[ _-]?token",
+    "subscription[ _-]?key", "(?:encryption|signing|license|licence)[ _-]?key",
+    "webhook[ _-]?secret", "shared[ _-]?secret", "token", "secret",
 )  # fmt: skip
 LATIN = "|".join((*PASSWORDS, *SHORT_PASSWORDS, *KEYS))
 FOREIGN = "|".join(FOREIGN_PASSWORDS)

@@ -203,9 +203,10 @@ def phone_spellings(phone: Phone) -> tuple[str, ...]:
 _KEPT = {"IBAN": 2, "EU_VAT": 2, "CREDIT_CARD": 1, "CARD_NUMBER": 1, "BITCOIN_ADDRESS": 3}
 """How many characters tell the country or the scheme, and are kept."""
 CHECKED = (
-    "CREDIT_CARD", "CARD_NUMBER", "IBAN", "EU_VAT", "UK_NHS", "US_NPI", "US_DEA", "US_ROUTING_NUMBER", "UK_UTR",
-    "FR_NIR", "FR_TAX_ID", "DE_TAX_ID", "DE_HEALTH_INSURANCE", "DE_PENSION_INSURANCE", "ES_NIF", "IT_FISCAL_CODE",
-    "PL_PESEL", "NL_BSN", "CA_SIN", "CH_AHV", "BE_NN", "FI_HETU", "IMEI", "BITCOIN_ADDRESS",
+    "CREDIT_CARD", "CARD_NUMBER", "IBAN", "EU_VAT", "UK_NHS", "US_NPI", "US_DEA",
+    "US_ROUTING_NUMBER", "UK_UTR", "FR_NIR", "FR_TAX_ID", "DE_TAX_ID", "DE_HEALTH_INSURANCE",
+    "DE_PENSION_INSURANCE", "ES_NIF", "IT_FISCAL_CODE", "PL_PESEL", "NL_BSN", "CA_SIN", "CH_AHV",
+    "BE_NN", "FI_HETU", "IMEI", "BITCOIN_ADDRESS",
 )  # fmt: skip
 """Kinds whose every number has check digits: with a wrong one it is nobody's."""
 _WIDER: dict[str, Callable[[str], object]] = {
@@ -325,9 +326,9 @@ def _hexadecimal(value: str, noise: Noise) -> str:
 
 
 SECRETS = (
-    "AWS_ACCESS_KEY", "AWS_SECRET_KEY", "GITHUB_TOKEN", "GITLAB_TOKEN", "SLACK_TOKEN", "STRIPE_KEY", "GOOGLE_KEY",
-    "OPENAI_KEY", "ANTHROPIC_KEY", "SERVICE_KEY", "API_KEY", "JWT", "PRIVATE_KEY", "URL_PASSWORD", "BEARER_TOKEN",
-    "SESSION_COOKIE", "PASSWORD", "PASSPHRASE",
+    "AWS_ACCESS_KEY", "AWS_SECRET_KEY", "GITHUB_TOKEN", "GITLAB_TOKEN", "SLACK_TOKEN", "STRIPE_KEY",
+    "GOOGLE_KEY", "OPENAI_KEY", "ANTHROPIC_KEY", "SERVICE_KEY", "API_KEY", "JWT", "PRIVATE_KEY",
+    "URL_PASSWORD", "BEARER_TOKEN", "SESSION_COOKIE", "PASSWORD", "PASSPHRASE",
 )  # fmt: skip
 
 

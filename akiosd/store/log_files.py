@@ -92,7 +92,8 @@ class LogFiles:
         try:
             fd = _open_at(folder or ".", os.O_RDONLY | os.O_DIRECTORY, self._fd, folder)
         except FileNotFoundError:
-            return  # outgrown partial tiles, dropped by the daemon meanwhile; the pass names what is missing
+            # Outgrown partial tiles, dropped meanwhile; the pass names what is missing.
+            return
         try:
             with os.scandir(fd) as found:
                 entries = sorted(found, key=lambda entry: entry.name)

@@ -139,7 +139,7 @@ _ROWS = (
             b"openai-organization", b"openai-project", b"openai-beta", b"openai-client-user-agent",
         ),
         login_headers={b"chatgpt-account-id": "a ChatGPT log-in"},
-        error=ErrorShape(fields={"param": "null", "code": "rule"}),
+        error=ErrorShape(fields={"message": "text", "param": "null", "code": "rule"}),
         price_list="openai",
         models=ModelNames(
             given_away=("omni-moderation", "text-moderation"),
@@ -164,7 +164,7 @@ _ROWS = (
             b"anthropic-version", b"anthropic-beta", b"anthropic-dangerous-direct-browser-access", b"x-app",
         ),
         login_tokens={b"sk-ant-oat": "a Claude log-in (OAuth)"},
-        error=ErrorShape(first={"type": "error"}),
+        error=ErrorShape(first={"type": "error"}, fields={"message": "text"}),
         price_list="anthropic",
         models=ModelNames(
             longest=(
@@ -182,11 +182,14 @@ _ROWS = (
         placeholders={
             "GEMINI_API_KEY": "AIzaSyAkiosPlaceholderKeyStaysOutsideIt",
             "GOOGLE_API_KEY": "AIzaSyAkiosPlaceholderKeyStaysOutsideIt",
+            # Vercel's AI SDK, and the program llm.
+            "GOOGLE_GENERATIVE_AI_API_KEY": "AIzaSyAkiosPlaceholderKeyStaysOutsideIt",
+            "LLM_GEMINI_KEY": "AIzaSyAkiosPlaceholderKeyStaysOutsideIt",
         },
         client_headers=(b"x-goog-api-client",),
         login_tokens={b"ya29.": "a Google log-in (OAuth)"},
         error=ErrorShape(
-            fields={"code": "status", "status": "name"},
+            fields={"message": "text", "code": "status", "status": "name"},
             # google.rpc.Code names for HTTP statuses (googleapis google/rpc/code.proto).
             names={
                 400: "INVALID_ARGUMENT", 413: "INVALID_ARGUMENT", 415: "INVALID_ARGUMENT",
@@ -207,8 +210,15 @@ _ROWS = (
     ProviderFacts(
         "mistral",
         hosts=("api.mistral.ai", "codestral.mistral.ai"),
-        placeholders={"MISTRAL_API_KEY": "akiosPlaceholderKeyStaysOutside0"},
-        error=ErrorShape("", first={"object": "error"}, fields={"param": "null", "code": "rule"}),
+        placeholders={
+            "MISTRAL_API_KEY": "akiosPlaceholderKeyStaysOutside0",
+            # The program llm, and editors that complete code.
+            "LLM_MISTRAL_KEY": "akiosPlaceholderKeyStaysOutside0",
+            "CODESTRAL_API_KEY": "akiosPlaceholderKeyStaysOutside0",
+        },
+        error=ErrorShape(
+            "", first={"object": "error"}, fields={"message": "text", "param": "null", "code": "rule"}
+        ),
         price_list="mistral",
     ),
     ProviderFacts(

@@ -4,7 +4,8 @@ recorded.
 Data only.  Five classes, by name, so that one table serves every architecture:
 
 * **allowed**: needed by ordinary programs; safe without privileges inside the cage's namespaces.
-* **checked**: allowed or denied by the *numbers* in its arguments, never by what a pointer points to.
+* **checked**: allowed or denied by the *numbers* in its arguments, never by what a pointer points
+  to.
 * **denied**: known to be dangerous; answered with an errno and recorded, whatever the trace level.
 * **optional**: harmless but rarely wanted; ENOSYS unless the policy's ``syscalls.allow`` names it.
 * everything else, also a number that no kernel knows yet: ENOSYS, recorded.
@@ -253,6 +254,7 @@ RLIMIT_CORE = 4
 F_SETLK, F_OFD_SETLK, F_OFD_SETLKW = 6, 37, 38
 CLONE_FILES, CLONE_THREAD, CLOSE_RANGE_UNSHARE = 0x400, 0x10000, 2
 MAP_HUGETLB, MFD_HUGETLB = 0x40000, 4
+MFD_NOEXEC_SEAL, MFD_EXEC, MFD_UNKNOWN = 8, 16, 0x3FFFFE0
 PRIO_USER, IOPRIO_WHO_USER = 2, 3
 PR_SET_VMA, PR_SET_PTRACER = 0x53564D41, 0x59616D61
 S_IFMT, S_IFCHR, S_IFBLK = 0o170000, 0o020000, 0o060000
@@ -403,7 +405,17 @@ CHECKED: dict[str, Checked] = {
     # (shmget asks for a capability.)  The answer is that of a host whose pool is empty, which
     # programs fall back from.
     "mmap": Checked((Form((Compare(3, MAP_HUGETLB, MAP_HUGETLB),), ENOMEM),), 0),
-    "memfd_create": Checked((Form((Compare(1, MFD_HUGETLB, MFD_HUGETLB),), ENOMEM),), 0),
+    # What the kernel itself would refuse it refuses with EINVAL (mm/memfd.c): programs that ask
+    # whether a flag is known take any other answer for a fault, and some abort.  Bits 26 to 31 say
+    # how large the pages are.
+    "memfd_create": Checked(
+        (
+            Form((Compare(1, MFD_HUGETLB, 0),), 0),
+            Form((Compare(1, MFD_EXEC | MFD_NOEXEC_SEAL, MFD_EXEC | MFD_NOEXEC_SEAL),), EINVAL),
+            Form((Compare(1, MFD_HUGETLB | MFD_UNKNOWN, MFD_HUGETLB),), ENOMEM),
+        ),
+        EINVAL,
+    ),
     # The kernel takes persona as an unsigned int; all ones only asks.
     "personality": Checked((Form((_low(0, 0),), 0), Form((_low(0, LOW32),), 0)), EPERM),
     "mknod": Checked(

@@ -24,6 +24,8 @@ class Usage(msgspec.Struct, frozen=True):
     disk_limit: int = 0
     records: int = 0
     denials: int = 0
+    refusals: int = 0
+    """``denials`` are of system calls, ``refusals`` of the network, the budget and loops."""
     usd_micro: int = 0
     tokens: int = 0
     calls: int = 0

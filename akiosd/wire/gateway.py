@@ -107,6 +107,8 @@ class Setup(LinkMessage, frozen=True, tag="setup"):
 
     cage: str
     policy: Policy
+    system: Policy = Policy()
+    """The system policy, within which users and projects may write theirs."""
     listeners: tuple[Listener, ...] = ()
     providers: tuple[ProviderSetup, ...] = ()
     prices: dict[str, ModelPrice] = {}

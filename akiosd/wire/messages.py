@@ -613,5 +613,6 @@ Reply = (
 
 # How many file descriptors may come with a message of this type (at most); absent means none.
 FDS: dict[type[Message], int] = {
-    Run: MAX_FDS, List: 1, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1, HttpReply: 1,
+    Run: MAX_FDS, List: 1, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1,
+    HttpReply: 1,
 }  # fmt: skip

@@ -50,7 +50,10 @@ def read_as(uid: int, path: Path) -> str:
     return as_user(uid, path.read_text)
 
 
-READ_EVERYTHING = "ls -la {0}; cat {0}/file {0}/closed/file {0}/open/file; cd {0}; cat file; find {0} -type f -exec cat {{}} +"
+READ_EVERYTHING = (
+    "ls -la {0}; cat {0}/file {0}/closed/file {0}/open/file; cd {0}; cat file; "
+    "find {0} -type f -exec cat {{}} +"
+)
 
 
 class TestTreesOfOthers:

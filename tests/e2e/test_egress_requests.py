@@ -146,7 +146,7 @@ def refused(agent: Caged, site: Site, data: str, **more: object) -> str:
     words = "".join(f", {name}={value!r}" for name, value in more.items())
     text, how, _ms = agent.do(f"talk({NAME!r}, {data + GOOD!r}{words})")
     assert how != "timeout", "it fails fast: nothing is waited for"
-    assert text.count("HTTP/1.1 ") == 1, "what stands behind is no request either"
+    assert f"\n{text}".count("\nHTTP/1.1 ") == 1, "what stands behind is no request either"
     assert (len(site.open.requests), len(site.open.received)) == (seen, received)
     return str(text)
 
@@ -172,7 +172,7 @@ def test_what_is_read_in_two_ways(smuggler: Caged, site: Site, case: str) -> Non
     port, tls = (443, True) if case in list(SMUGGLED)[::2] else (80, False)
     text = refused(smuggler, site, SMUGGLED[case], port=port, tls=tls)
     assert text.startswith(("HTTP/1.1 400", "HTTP/1.1 417", "HTTP/1.1 501")), text
-    assert json.loads(text.partition("\r\n\r\n")[2])["error"]["rule"] == "http"
+    assert json.loads(text.partition("\r\n\r\n")[2])["rule"] == "http"
     attempted["http", "http", NAME] += 1
 
 
@@ -230,7 +230,9 @@ def test_a_body_that_is_not_framed(site: Site, body: str) -> None:
         text, how, _ms = agent.do(f"talk({NAME!r}, {head + body + GOOD!r}, port=443, tls=True)")
         agent.end()
         assert (
-            text.startswith("HTTP/1.1 400") and text.count("HTTP/1.1 ") == 1 and how != "timeout"
+            text.startswith("HTTP/1.1 400")
+            and f"\n{text}".count("\nHTTP/1.1 ") == 1
+            and how != "timeout"
         ), text
         assert sum(agent.denials().values()) == 1
         assert not agent.records("gateway_failed")
@@ -276,7 +278,9 @@ def test_names_that_look_like_others(site: Site) -> None:
         for record in agent.records("net_denied")
         if record.get("hint")
     }
-    assert all(hints[name] == f"network: {{allowed_domains: [{name}]}}" for name in NOT_THESE)
+    assert all(
+        hints[name].startswith(f"network: {{allowed_domains: [{name}]}} in ") for name in NOT_THESE
+    )
 
 
 SERVER_NAMES = [

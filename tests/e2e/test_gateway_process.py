@@ -214,9 +214,8 @@ class TestNames:
         assert {name: found[name] for name in denied} == dict.fromkeys(denied, socket.EAI_NONAME)
         told = denials(private, outcome.cage)
         assert {record["host"] for record in told} == set(denied)
-        assert all(
-            record["hint"] == f"network: {{allowed_domains: [{record['host']}]}}" for record in told
-        )
+        lines = {f"network: {{allowed_domains: [{record['host']}]}}" for record in told}
+        assert {record["hint"].partition(" in ")[0] for record in told} == lines
 
     def test_where_nothing_is_allowed_every_denial_is_explained(self, private: Daemon) -> None:
         found, outcome = resolve(

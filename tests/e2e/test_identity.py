@@ -144,7 +144,10 @@ def test_owners_in_a_workspace(daemon: Daemon, mode: str) -> None:
         (where / name).write_text(name)
         (where / name).chmod(0o600)
         os.chown(where / name, uid, uid)
-    script = "cat * 2> /dev/null; echo; for f in *; do test -O $f && echo $f; done; chmod 644 of-1000 2> /dev/null; true"
+    script = (
+        "cat * 2> /dev/null; echo; for f in *; do test -O $f && echo $f; done; "
+        "chmod 644 of-1000 2> /dev/null; true"
+    )
     done = daemon.run("sh", "-c", script, flags=policy(daemon, mode), cwd=where, uid=NOBODY)
     assert done.stdout == "mine\nmine\n", done.stderr
 

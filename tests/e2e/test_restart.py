@@ -22,7 +22,7 @@ STUBBORN = "trap '' TERM HUP INT; (trap '' TERM HUP; setsid sleep 1000 &) ; echo
 
 @pytest.fixture
 def private() -> Iterator[Daemon]:
-    daemon = Daemon("pools: {netns: 2, userns: 2}\n")
+    daemon = Daemon("pools: {userns: 2}\n")
     try:
         yield daemon.start()
     finally:

@@ -39,7 +39,7 @@ def image(tmp_path: Path) -> Iterator[tuple[Daemon, Path]]:
     """A daemon whose state directory is a file system in an image.  A process that outlives the
     test unmounts it.
     """
-    daemon = Daemon("pools: {netns: 2, userns: 2}\n")
+    daemon = Daemon("pools: {userns: 2}\n")
     path = tmp_path / "image"
     with path.open("wb") as file:
         file.truncate(256 << 20)

@@ -466,7 +466,9 @@ class Cage:
         self.ended_ns = time.time_ns()
         slot, limits, account = self.prepared.slot, self.policy.limits, self.spend.account
         wall_ns = int((trio.current_time() - self._start_clock) * 1e9)
-        usage = read_usage(self._cgroup, slot, self._calls, account, limits, wall_ns)
+        usage = read_usage(
+            self._cgroup, slot, self._calls, account, limits, wall_ns, self._book.refusals
+        )
         end = explain_end(end_facts(self.life, usage, limits))
         self.changes = self._has_changes()
         rusage = self._said.rusage if self._said is not None else (0, 0, 0)

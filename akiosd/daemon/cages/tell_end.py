@@ -27,6 +27,7 @@ def read_usage(
     account: Account,
     limits: Limits,
     wall_ns: int,
+    refusals: int,
 ) -> Usage:
     """What the whole cage has used, also what was killed: init's rusage knows only what it could
     reap.
@@ -49,6 +50,7 @@ def read_usage(
         disk_limit=limit,
         records=calls.records if calls is not None else 0,
         denials=calls.denials if calls is not None else 0,
+        refusals=refusals,
         usd_micro=account.usd_micro,
         tokens=account.tokens,
         calls=account.calls,

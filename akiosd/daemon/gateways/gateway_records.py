@@ -13,7 +13,7 @@ from akiosd.daemon.ledger.append import Ledger
 from akiosd.meter.token_bucket import TokenBucket
 from akiosd.values.ids import LogId
 from akiosd.values.policy import Limits
-from akiosd.values.records import Record, encode_entry
+from akiosd.values.records import NetDenied, Record, SpendWarning, encode_entry
 
 
 class Book:
@@ -24,6 +24,8 @@ class Book:
     ) -> None:
         self._ledger, self._log, self._count = ledger, log, count
         self._bulk = bulk
+        self.refusals = 0
+        """Records of denials so far."""
         rate = limits.events_per_second
         # Those of one second may come at once.
         self._bucket = TokenBucket(rate, rate, trio.current_time()) if rate else None
@@ -37,6 +39,7 @@ class Book:
         await self._bulk.brought(len(records))
         if not self._ledger.has_room:
             await self._ledger.wait_room()
+        self.refusals += sum(isinstance(record, NetDenied | SpendWarning) for record in records)
         entries = [encode_entry(record) for record in records]
         first = self._ledger.append_many(self._log, entries)
         self._count(sum(map(len, entries)))

@@ -250,6 +250,7 @@ class Gateway:
         return Setup(
             cage=self._cage,
             policy=self._policy,
+            system=self._host.policy,
             listeners=tuple(one.listener for one in self._bound),
             providers=told.providers,
             prices=told.prices,

@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 import trio
 
-from akiosd.daemon.ledger.commit import WAITING_BYTES, Committer, Subscriber
+from akiosd.daemon.ledger.commit import WAITING_BYTES, Committer
 from akiosd.daemon.ledger.publish import Publisher
 from akiosd.daemon.ledger.rotate_key import KeyRing
+from akiosd.daemon.ledger.state import LedgerState, Subscriber
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
@@ -57,8 +58,8 @@ class Ledger:
     ``LedgerError``.
 
     ``interrupted`` are cage logs that an earlier run left open; they are open again, to get an
-    ``end`` record. ``on_full`` is called (not awaited) when the disk has no room for records, so
-    that cages can be frozen, ``on_room`` when it has room again.
+    ``end`` record. ``state`` is what its engines share;
+    its ``on_full`` and ``on_room`` are for who freezes cages.
     """
 
     def __init__(
@@ -70,17 +71,17 @@ class Ledger:
         hasher: Hasher = PYTHON,
         close_disk: Callable[[], None] = lambda: None,
     ) -> None:
-        self.on_full: Callable[[], None] | None = None
-        self.on_room: Callable[[], None] | None = None
         self._destroying = erasure_intent.unfinished(disk)
         self.interrupted = [log for log in opened.interrupted if log not in self._destroying]
         self._disk, self._wal, self._sequencer = disk, opened.wal, opened.sequencer
         self._now_ns, self._random, self._close_disk = now_ns, random, close_disk
         self._outgrown = opened.outgrown
-        self._committer = Committer(disk, opened)
-        self._keys = KeyRing(self._committer, disk, opened.key, now_ns)
-        self._publisher = Publisher(self._committer, opened.outgrown, self._keys, hasher, now_ns)
-        self._committer.on_full, self._committer.on_room = self._tell_full, self._tell_room
+        self.state = LedgerState(opened.sequencer)
+        self._committer = Committer(self.state, disk, opened)
+        self._keys = KeyRing(self.state, self._committer, disk, opened.key, now_ns)
+        self._publisher = Publisher(
+            self.state, self._committer, opened.outgrown, self._keys, hasher, now_ns
+        )
         self._minimum = prune.resume(
             opened.outgrown, opened.sequencer.logs[HOST_LOG].published.size
         )
@@ -208,8 +209,8 @@ class Ledger:
     async def wait_room(self) -> None:
         """Wait until telemetry may be appended; readers of a ring do so before they drain it."""
         while not self.has_room:
-            self._committer.check()
-            await self._committer.progress.wait()
+            self.state.check()
+            await self.state.progress.wait()
 
     async def publish(self, log: LogId) -> None:
         """Publish what was appended so far; returns once its checkpoint is durable."""
@@ -310,8 +311,8 @@ class Ledger:
         The callback runs in the Trio thread and must be quick; an exception from it fails the
         ledger.
         """
-        self._committer.subscribers.append(callback)
-        return partial(self._committer.subscribers.remove, callback)
+        self.state.subscribers.append(callback)
+        return partial(self.state.subscribers.remove, callback)
 
     # Reading
 
@@ -337,7 +338,7 @@ class Ledger:
         await self._committer.in_thread(
             prune.set_minimum, self._outgrown, prune.Minimum(minimum, index)
         )
-        self._committer.untidy_logs.set()
+        self.state.outgrown.set()
 
     @property
     def epochs(self) -> tuple[Epoch, ...]:
@@ -424,15 +425,7 @@ class Ledger:
     @property
     def full(self) -> bool:
         """Whether the disk has no room."""
-        return self._committer.full
-
-    def _tell_full(self) -> None:
-        if self.on_full is not None:
-            self.on_full()
-
-    def _tell_room(self) -> None:
-        if self.on_room is not None:
-            self.on_room()
+        return self.state.full
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Commit and publish until :meth:`aclose`.  Raises ``LedgerError`` when the disk fails."""
@@ -446,8 +439,8 @@ class Ledger:
                 nursery.start_soon(self._guard, self._publisher.run, nursery.cancel_scope)
                 task_status.started()
         except BaseExceptionGroup:
-            if self._committer.failure is not None:
-                raise self._committer.failure from None
+            if self.state.failure is not None:
+                raise self.state.failure from None
             raise
         finally:
             self._release()
@@ -456,32 +449,28 @@ class Ledger:
         try:
             await loop(*args)
         except LedgerError as error:
-            self._committer.fail(error)
+            self.state.fail(error)
             raise
         except OSError as error:
             where = str(error.filename or "")
-            self._committer.fail(
-                LedgerError(f"the ledger's disk failed: {error.strerror}", where=where)
-            )
+            self.state.fail(LedgerError(f"the ledger's disk failed: {error.strerror}", where=where))
             raise
 
     async def aclose(self) -> None:
         """Commit and publish what there is, stop :meth:`run`, release the state directory.  No
         append may follow.
         """
-        if self._committer.stopped.is_set():
+        if self.state.stopped.is_set():
             return
         if not self._running:
             self._release()
             return
-        self._committer.stopping = True
+        self.state.stopping = True
         self._committer.hasten()
-        self._publisher.nudge()
-        await self._committer.stopped.wait()
+        self.state.to_publish.set()
+        await self.state.stopped.wait()
 
     def _release(self) -> None:
-        self._committer.stopping = True
-        self._committer.stopped.set()
-        self._committer.progress.set()
+        self.state.end()
         self._wal.close()
         self._close_disk()

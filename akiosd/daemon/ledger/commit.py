@@ -8,7 +8,6 @@ for. A failed fsync is final.
 
 from __future__ import annotations
 
-import errno
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,17 +15,17 @@ from typing import TypeVar
 
 import trio
 
+from akiosd.daemon.ledger.state import LedgerState
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.frame import Entries, Head, Mark
-from akiosd.ledger.sequencer import Commit, Sequencer
+from akiosd.ledger.sequencer import Commit
 from akiosd.store.durable import Disk
 from akiosd.store.recover import Opened, published_host
 from akiosd.store.wal import Wal
 from akiosd.values.ids import HOST_LOG, LogId
 
 T = TypeVar("T")
-Subscriber = Callable[[LogId, int, list[bytes]], None]
 
 WAITING_BYTES = (
     8 << 20
@@ -40,34 +39,16 @@ GATHER_BYTES = 1 << 20  # more than this is written at once
 
 
 class Committer:
-    """Owns the WAL.
+    """Owns the WAL."""
 
-    ``progress`` is set, and replaced by a new event, after each commit, after each publication, and
-    when room returns.
-    """
-
-    def __init__(self, disk: Disk, opened: Opened) -> None:
-        self.on_full: Callable[[], None] = lambda: None
-        self.on_room: Callable[[], None] = lambda: None
-        # A log has something to publish that had nothing, or room has run out: the publisher should
-        # look.
-        self.wake_publisher: Callable[[], None] = lambda: None
-        self.full = False
-        self.stopping = False
-        self.stopped = trio.Event()
-        self.failure: LedgerError | None = None
-        self.progress = trio.Event()
-        self.subscribers: list[Subscriber] = []
-        self.sequencer: Sequencer = opened.sequencer
+    def __init__(self, state: LedgerState, disk: Disk, opened: Opened) -> None:
+        self._state = state
+        self._sequencer = state.sequencer
         self._disk, self._wal, self._outgrown = disk, opened.wal, opened.outgrown
         self._frame_ends = deque(opened.frame_ends)
         self._registered_seq = opened.wal.seq - 1
-        self._data = trio.Event()  # there is something to commit
-        self._urgent = trio.Event()  # and somebody waits for it
-        self.untidy = trio.Event()  # a segment was taken, or may be given back
         self._tidying = trio.Lock()
-        self.untidy_logs = trio.Event()  # files were outgrown, or an earlier run left some
-        self.untidy_logs.set()
+        state.outgrown.set()
         self._began = -1e9
         self._limiter = trio.CapacityLimiter(4)
         self._wal_limiter = trio.CapacityLimiter(
@@ -76,44 +57,24 @@ class Committer:
 
     def append(self, log: LogId, entries: Sequence[bytes] | Batch) -> int:
         """Queue entries and wake the commit loop; returns the index of the first."""
-        self.check()
-        first = self.sequencer.append(log, entries)
-        self._data.set()
+        self._state.check()
+        first = self._sequencer.append(log, entries)
+        self._state.to_commit.set()
         return first
 
     def append_quietly(self, log: LogId, entries: Sequence[bytes]) -> None:
         """Queue entries without starting a commit: they go with the next one."""
-        self.check()
-        self.sequencer.append(log, entries)
+        self._state.check()
+        self._sequencer.append(log, entries)
 
     def append_own(self, log: LogId, entries: Sequence[bytes]) -> int:
         """Queue entries of the ledger itself, also in a log that is closed; returns the index of
         the first.
         """
-        self.check()
-        first = self.sequencer.append_own(log, entries)
-        self._data.set()
+        self._state.check()
+        first = self._sequencer.append_own(log, entries)
+        self._state.to_commit.set()
         return first
-
-    def check(self) -> None:
-        """Raise ``LedgerError`` if the ledger has failed or is closed."""
-        if self.failure is not None:
-            raise LedgerError(
-                "the ledger has failed", where=self.failure.what, next="restart akiosd"
-            )
-        if self.stopped.is_set():
-            raise LedgerError("the ledger is closed")
-
-    def fail(self, error: LedgerError) -> None:
-        """Remember the first failure: every later call raises ``LedgerError``."""
-        if self.failure is None:
-            self.failure = error
-        self.progress.set()
-
-    def advance(self) -> None:
-        """Wake everybody who waits for ``progress``."""
-        event, self.progress = self.progress, trio.Event()
-        event.set()
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Call a blocking ``function`` in a worker thread."""
@@ -123,36 +84,36 @@ class Committer:
         """Commit for ever.  Raises LedgerError when the disk fails."""
         await self.tidy()
         while True:
-            await self._data.wait()
-            if not self.sequencer.has_commit():
-                self._data = trio.Event()
+            await self._state.to_commit.wait()
+            if not self._sequencer.has_commit():
+                self._state.to_commit = trio.Event()
                 continue
-            if self.sequencer.queued_bytes < GATHER_BYTES:
+            if self._sequencer.queued_bytes < GATHER_BYTES:
                 with trio.move_on_at(self._began + GATHER_S):
-                    await self._urgent.wait()
+                    await self._state.urgent.wait()
             self._began = trio.current_time()
-            self._urgent = trio.Event()
-            commit = self.sequencer.take_commit()
+            self._state.urgent = trio.Event()
+            commit = self._sequencer.take_commit()
             assert commit is not None, "one commit at a time, and there is something in it"
             seq = await self._write_frame(commit)
             self._register(seq, commit)
             if not self._wal.has_spare:
-                self.untidy.set()
+                self._state.untidy.set()
 
     async def keep_room(self) -> None:
         """For ever: recycle WAL segments when there is reason to, so that neither commits nor
         publications wait for it.
         """
         while True:
-            await self.untidy.wait()
-            self.untidy = trio.Event()
+            await self._state.untidy.wait()
+            self._state.untidy = trio.Event()
             await self.tidy()
 
     async def keep_clear(self) -> None:
         """For ever: overwrite files that logs outgrew, at most once a second."""
         while True:
-            await self.untidy_logs.wait()
-            self.untidy_logs = trio.Event()
+            await self._state.outgrown.wait()
+            self._state.outgrown = trio.Event()
             await self.sweep()
             await trio.sleep(SWEEP_S)
 
@@ -168,59 +129,59 @@ class Committer:
                     wal.write, commit.body, limiter=self._wal_limiter
                 )
             except OSError as error:
-                self.no_room(error)
+                self._state.no_room(error)
             if not await self.in_thread(self.drop_reserve):
-                if self.stopping:
+                if self._state.stopping:
                     raise LedgerError(
                         "no room for the last records", next="make room on the state file system"
                     )
                 await trio.sleep(RETRY_S)
 
     def _register(self, seq: int, commit: Commit) -> None:
-        announced = self.sequencer.committed()
+        announced = self._sequencer.committed()
         self._registered_seq = seq
         self._frame_ends.append((seq, {mark.log: mark.end for mark in announced}))
-        self.advance()
-        for mark in announced if self.subscribers else ():
+        self._state.advance()
+        for mark in announced if self._state.subscribers else ():
             entries = mark.batch.entries()
-            for callback in self.subscribers:
+            for callback in self._state.subscribers:
                 callback(mark.log, mark.first, entries)
-        if self.sequencer.waiting_bytes > WAITING_BYTES or any(
+        if self._sequencer.waiting_bytes > WAITING_BYTES or any(
             self._is_first_unpublished(mark) for mark in announced
         ):
-            self.wake_publisher()
+            self._state.to_publish.set()
 
     def _is_first_unpublished(self, mark: Entries) -> bool:
-        return self.sequencer.published_size(mark.log) == mark.first
+        return self._sequencer.published_size(mark.log) == mark.first
 
     def hasten(self) -> None:
         """Write now whatever was appended."""
-        self._data.set()
-        self._urgent.set()
+        self._state.to_commit.set()
+        self._state.urgent.set()
 
     async def wait_durable(self, log: LogId, index: int, *, hasten: bool = True) -> None:
         """See :meth:`akiosd.daemon.ledger.append.Ledger.wait_durable`."""
         while True:
-            self.check()
-            state = self.sequencer.logs.get(log)
+            self._state.check()
+            state = self._sequencer.logs.get(log)
             if state is None or state.durable > index:
                 return
             if index >= state.size:
                 raise LedgerError(f"entry {index} was never appended", where=log)
-            self._data.set()
+            self._state.to_commit.set()
             if hasten:
-                self._urgent.set()
-            await self.progress.wait()
+                self._state.urgent.set()
+            await self._state.progress.wait()
 
     async def commit_marks(self, marks: Sequence[Mark]) -> None:
         """Put marks into the next frame and return once it is durable."""
-        self.sequencer.mark(*marks)
-        self._data.set()
-        while self.sequencer.is_pending(marks):
-            self.check()
-            self._urgent.set()
-            await self.progress.wait()
-        self.check()
+        self._sequencer.mark(*marks)
+        self._state.to_commit.set()
+        while self._sequencer.is_pending(marks):
+            self._state.check()
+            self._state.urgent.set()
+            await self._state.progress.wait()
+        self._state.check()
 
     def commit_heads(self, heads: list[Head]) -> None:
         """The same as :meth:`commit_marks`, called from a worker thread."""
@@ -231,11 +192,11 @@ class Committer:
         while self._frame_ends and self._is_published(self._frame_ends[0][1]):
             self._frame_ends.popleft()
         needed = self._frame_ends[0][0] if self._frame_ends else self._registered_seq + 1
-        self._wal.keep_from(needed, published_host(self.sequencer))
+        self._wal.keep_from(needed, published_host(self._sequencer))
 
     def _is_published(self, ends: dict[LogId, int]) -> bool:
         for log, end in ends.items():
-            published = self.sequencer.published_size(log)
+            published = self._sequencer.published_size(log)
             if published is not None and published < end:
                 return False
         return True
@@ -245,7 +206,7 @@ class Committer:
         last = self._registered_seq
         self.release_frames()
         self._wal.leave_segment()
-        edge = self.sequencer.logs[HOST_LOG].published
+        edge = self._sequencer.logs[HOST_LOG].published
         await self.commit_marks([Head(HOST_LOG, edge.size, edge.root(), published=True)])
         await self.tidy()
         return self._wal.oldest_seq > last
@@ -282,18 +243,6 @@ class Committer:
         try:
             await self.in_thread(function, *args)
         except OSError as error:
-            self.no_room(error)
+            self._state.no_room(error)
             return
-        if self.full:
-            self.full = False
-            self.advance()
-            self.on_room()
-
-    def no_room(self, error: OSError) -> None:
-        """A full disk is a state, not a failure; any other error is raised again."""
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise error
-        if not self.full:
-            self.full = True
-            self.wake_publisher()
-            self.on_full()
+        self._state.has_room()

@@ -11,6 +11,7 @@ import trio
 
 from akiosd.daemon.ledger.commit import RETRY_S, WAITING_BYTES, Committer
 from akiosd.daemon.ledger.rotate_key import KeyRing
+from akiosd.daemon.ledger.state import LedgerState
 from akiosd.errors import LedgerError
 from akiosd.ledger.bundle import Batch
 from akiosd.ledger.edge import Edge
@@ -42,31 +43,26 @@ class Publisher:
 
     def __init__(
         self,
+        state: LedgerState,
         committer: Committer,
         outgrown: Outgrown,
         keys: KeyRing,
         hasher: Hasher,
         now_ns: Callable[[], int],
     ) -> None:
-        self._committer, self._sequencer = committer, committer.sequencer
+        self._state, self._committer, self._sequencer = state, committer, state.sequencer
         self._outgrown, self._disk = outgrown, outgrown.disk
         self._keys, self._hasher, self._now_ns = keys, hasher, now_ns
-        self._nudge = trio.Event()  # look again at what is due
         self._demanded: set[LogId] = set()
         self._published_at: dict[LogId, float] = {}
         self._last_cycle = -1e9
         self._dirty: set[LogId] = set()  # a publication failed half-way and left files
         self._ahead: dict[LogId, Publication] = {}  # hashed while the one before was written
-        committer.wake_publisher = self.nudge
-
-    def nudge(self) -> None:
-        """Look again at what is due."""
-        self._nudge.set()
 
     def demand(self, logs: Iterable[LogId]) -> None:
         """Publish these logs at once."""
         self._demanded.update(logs)
-        self._nudge.set()
+        self._state.to_publish.set()
 
     def opened(self, log: LogId) -> None:
         """A log was opened: its time runs from now on."""
@@ -75,7 +71,7 @@ class Publisher:
     def closed(self, log: LogId) -> None:
         """A log was closed: it is due soon."""
         self._published_at.pop(log, None)
-        self._nudge.set()
+        self._state.to_publish.set()
 
     async def publish(self, log: LogId) -> None:
         """Publish everything appended to ``log`` so far; returns once its checkpoint is durable."""
@@ -83,17 +79,17 @@ class Publisher:
         if target:
             await self._committer.wait_durable(log, target - 1)
         while True:
-            self._committer.check()
+            self._state.check()
             published = self._sequencer.published_size(log)
             if published is None or published >= target:
                 return
             self.demand([log])
-            await self._committer.progress.wait()
+            await self._state.progress.wait()
 
     def _due(self, now: float) -> tuple[list[LogId], float]:
         """The logs to publish now, and when to look again if there are none."""
         unpublished = self._sequencer.unpublished()
-        if self._committer.stopping or self._sequencer.waiting_bytes > WAITING_BYTES:
+        if self._state.stopping or self._sequencer.waiting_bytes > WAITING_BYTES:
             return unpublished, float("inf")
         soon = self._last_cycle + self.every_s
         due, wake = [], float("inf")
@@ -116,20 +112,20 @@ class Publisher:
             if due:
                 await self._cycle(due)
                 continue
-            if committer.stopping:
+            if self._state.stopping:
                 if not self._sequencer.has_commit() and not self._sequencer.queued_bytes:
                     await committer.tidy()
                     await committer.sweep()
                     scope.cancel()
                     return
-                await committer.progress.wait()
+                await self._state.progress.wait()
                 continue
-            self._nudge = trio.Event()
+            self._state.to_publish = trio.Event()
             # With cages frozen nothing may ever be due again: look for room now and then.
-            retry = trio.current_time() + RETRY_S if committer.full else float("inf")
+            retry = trio.current_time() + RETRY_S if self._state.full else float("inf")
             with trio.move_on_at(min(wake, retry)):
-                await self._nudge.wait()
-            if committer.full:
+                await self._state.to_publish.wait()
+            if self._state.full:
                 await committer.tidy()
 
     async def _cycle(self, due: list[LogId]) -> None:
@@ -140,14 +136,14 @@ class Publisher:
             publications += await self._prepare([HOST_LOG])
             publications, signed = self._choose_keys(publications)
             if not publications:
-                await committer.progress.wait()  # what names their new key is not durable yet
+                await self._state.progress.wait()  # what names their new key is not durable yet
                 return
             await self._write_all(publications, signed)
         except OSError as error:
             self._ahead.clear()
-            committer.no_room(error)
+            self._state.no_room(error)
             if not await committer.in_thread(committer.drop_reserve):
-                if committer.stopping:
+                if self._state.stopping:
                     raise LedgerError(
                         "no room to publish", next="make room; the next start publishes"
                     ) from error
@@ -155,9 +151,9 @@ class Publisher:
             return
         self._finish(publications)
         await committer.in_thread_unless_full(self._drop_outgrown, publications)
-        committer.untidy.set()
+        self._state.untidy.set()
         if any(publication.outgrown for publication in publications):
-            committer.untidy_logs.set()
+            self._state.outgrown.set()
 
     async def _prepare(self, logs: list[LogId]) -> list[Publication]:
         found, work = [], []
@@ -267,7 +263,7 @@ class Publisher:
             if publication.log in self._published_at:
                 self._published_at[publication.log] = now
         self._committer.release_frames()
-        self._committer.advance()
+        self._state.advance()
 
     def _drop_outgrown(self, publications: list[Publication]) -> None:
         for publication in publications:

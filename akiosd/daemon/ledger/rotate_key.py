@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from akiosd.daemon.ledger.commit import Committer
+from akiosd.daemon.ledger.state import LedgerState
 from akiosd.errors import LedgerError
 from akiosd.ledger.key_list import KEY_LIST_PATH, MAX_EPOCHS, MAX_KEY_LIST_BYTES
 from akiosd.store.durable import Disk, write_durably
@@ -28,10 +29,15 @@ class KeyRing:
     """The present key, and during a rotation the one before or after it."""
 
     def __init__(
-        self, committer: Committer, disk: Disk, key: LedgerKey, now_ns: Callable[[], int]
+        self,
+        state: LedgerState,
+        committer: Committer,
+        disk: Disk,
+        key: LedgerKey,
+        now_ns: Callable[[], int],
     ) -> None:
         self.current = key
-        self._committer, self._disk, self._now_ns = committer, disk, now_ns
+        self._state, self._committer, self._disk, self._now_ns = state, committer, disk, now_ns
         self._older: LedgerKey | None = None
         self._newer: LedgerKey | None = None
         self._named_at: dict[LogId, int] = {}  # index of the entry that names the newest key
@@ -51,7 +57,7 @@ class KeyRing:
         last.
         """
         key = self._newer or self.current
-        self._committer.check()
+        self._state.check()
         for epoch in key.epochs:
             if epoch.number > after:
                 record = KeyEpoch(
@@ -84,7 +90,7 @@ class KeyRing:
         ``LedgerError`` before anything was changed if the disk is full.
         """
         async with self._lock:
-            if self._committer.full:
+            if self._state.full:
                 raise LedgerError(
                     "the disk is full: the key is not changed now", next="make room first"
                 )
@@ -107,11 +113,11 @@ class KeyRing:
                 failure = LedgerError(
                     f"the new key cannot be put in place: {error.strerror}", where=NEXT_PATH
                 )
-                self._committer.fail(failure)
+                self._state.fail(failure)
                 raise failure from error
             # From here to the end of this step nothing may be published: there is no await in it.
             self._older, self.current, self._newer = self.current, newer, None
-            logs = [log for log in self._committer.sequencer.logs if log != HOST_LOG]
+            logs = [log for log in self._state.sequencer.logs if log != HOST_LOG]
             for log in logs:
                 self.name_key(log, before)
             for log in [*logs, HOST_LOG]:

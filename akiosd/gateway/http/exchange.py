@@ -15,6 +15,7 @@ from akiosd.gateway.http.agent_connection import Wire
 from akiosd.gateway.net import refuse
 from akiosd.gateway.net.decode import Decoder, TooLargeError, decoder
 from akiosd.gateway.net.names import Rule
+from akiosd.gateway.net.remedies import Asked, hint
 from akiosd.gateway.net.request_head import Headers, MalformedError, end_to_end
 from akiosd.values.denial import Denial
 from akiosd.values.records import Finding, NetDenied, NetRequest
@@ -199,7 +200,12 @@ class Exchange:
         """Send a part of the answer's body.  Waits while the agent does not read."""
         if not self.left:
             self.bytes_in += len(data)
-        await self._hold(h11.Data(data=data), len(data))
+        if len(data) <= _MAX_HELD:
+            await self._hold(h11.Data(data=data), len(data))
+            return
+        for start in range(0, len(data), _MAX_HELD):
+            piece = data[start : start + _MAX_HELD]
+            await self._hold(h11.Data(data=piece), len(piece))
 
     async def finish(self) -> None:
         """End the answer.  An answer that is not finished is cut by a reset, which the agent sees
@@ -233,12 +239,16 @@ class Exchange:
             await self.flush()
 
     async def respond(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes = b""
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes | bytearray = b""
     ) -> None:
-        """Send a whole answer; Content-Length is set here."""
+        """A whole answer; Content-Length is set here.  Sent in pieces: no copy of a long one is
+        made.
+        """
         await self._respond(status, self._fields(headers), body)
 
-    async def _respond(self, status: int, headers: Headers, body: bytes) -> None:
+    async def _respond(
+        self, status: int, headers: Headers, body: bytes | bytearray, reason: bytes = b""
+    ) -> None:
         # Parts of an earlier answer that are still held were not sent: they are dropped.
         self._held, self._held_bytes = [], 0
         self.started, self.status, self.bytes_in = True, status, 0
@@ -248,9 +258,15 @@ class Exchange:
             # RFC 9110 §15.5.22: it must say what is spoken instead.
             fields += [(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")]
         fields += self._last_words()
-        events: list[h11.Event] = [h11.Response(status_code=status, headers=fields)]
+        head = h11.Response(status_code=status, headers=fields, reason=reason)
+        events: list[h11.Event] = [head]
         if body and self.method != "HEAD":
-            events.append(h11.Data(data=body))
+            view = memoryview(body)
+            for start in range(0, len(body), _MAX_HELD):
+                if start:
+                    await self._put(events)
+                    events = []
+                events.append(h11.Data(data=bytes(view[start : start + _MAX_HELD])))
             self.bytes_in += len(body)
         await self._put([*events, h11.EndOfMessage()])
         self.finished = not self.left
@@ -271,6 +287,12 @@ class Exchange:
         )
         await self._say(denial)
 
+    def what_helps(self, rule: str) -> str:
+        """What would allow this request where ``rule`` refuses it; see ``net.remedies``."""
+        where = self.destination
+        asked = Asked(rule, where.name, where.port, tls=where.tls)
+        return hint(self.context.setup, self.context.names, asked)
+
     async def fail(self, status: int, words: str) -> None:
         """Answer that the upstream failed, with ``status``.  Does nothing once an answer has begun:
         that one is cut by a reset.
@@ -281,7 +303,7 @@ class Exchange:
     async def _say(self, denial: Denial) -> None:
         provider = "" if self.direct else self.rule.provider
         status, headers, body = refuse.render(denial, provider, self.header(b"originator"))
-        await self._respond(status, headers, body)
+        await self._respond(status, headers, body, refuse.reason_phrase(denial))
 
     def _fields(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
         fields = end_to_end(headers)

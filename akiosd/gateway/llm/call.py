@@ -14,13 +14,16 @@ from akiosd.gateway.llm.eventstream import EventStreamCodec
 from akiosd.gateway.llm.frames import BrokenStreamError, Codec
 from akiosd.gateway.llm.ndjson import ArrayCodec, NdjsonCodec
 from akiosd.gateway.llm.prepare import Request
+from akiosd.gateway.llm.restore_large import may_be_in
 from akiosd.gateway.llm.restore_reply import Meter, StreamReply, restore
 from akiosd.gateway.llm.sender import Sender, plain_encoding, read_reply, reply_headers
 from akiosd.gateway.llm.signed_texts import Memory
 from akiosd.gateway.llm.sse import SseCodec
 from akiosd.gateway.llm.threads import named_thread
 from akiosd.gateway.net.request_head import Headers
-from akiosd.gateway.redaction.strict_json import BadJsonError, dump, parse
+from akiosd.gateway.net.room import Share
+from akiosd.gateway.redaction.sparse_json import LARGE, parse_sparse
+from akiosd.gateway.redaction.strict_json import BadJsonError, dump
 from akiosd.gateway.upstream.client import Response, UpstreamError
 from akiosd.meter import prices
 from akiosd.meter.budget import longest as longest_output
@@ -31,6 +34,9 @@ MAX_TOKEN_BYTES = 256
 """No tokenizer has a longer token, so text beyond this times the tokens granted is more than was
 granted.
 """
+
+EVENT_COPIES = 4
+"""An event of a stream as it comes, as it is read, and as it goes on."""
 
 _CODECS: Mapping[str, type[Codec]] = {
     "sse": SseCodec, "ndjson": NdjsonCodec, "eventstream": EventStreamCodec, "array": ArrayCodec,
@@ -181,34 +187,41 @@ class Call:
             await self._whole(response)
 
     async def _fail(self, response: Response) -> None:
-        """Pass on the provider's own error: status, Retry-After and rate limits as they are.
-        Nothing is owed.
+        """The provider's own refusal: status, Retry-After and limits as they are; nothing is
+        paid.
         """
-        body = await read_reply(response)
-        with suppress(BadJsonError):
-            body = self._restored(body, parse(body))
-        await self._exchange.respond(response.status, reply_headers(response), body)
+        with self._context.replies.share() as share:
+            body: bytes | bytearray = await read_reply(
+                response, share, self._context.limits.reply_bytes
+            )
+            with suppress(BadJsonError):
+                body = self._restored(body, parse_sparse(body))
+            await self._exchange.respond(response.status, reply_headers(response), body)
 
-    def _restored(self, body: bytes, value: Any) -> bytes:
+    def _restored(self, body: bytes | bytearray, value: Any) -> bytes | bytearray:
         if not isinstance(value, dict | list):
             return body
         pseudonyms = self._context.redactors.pseudonyms
-        changed = restore(value, pseudonyms if pseudonyms.may_be_in(body) else None, self._memory)
+        changed = restore(value, pseudonyms if may_be_in(body, pseudonyms) else None, self._memory)
         return dump(value) if changed else body
 
     async def _whole(self, response: Response) -> None:
-        body = await read_reply(response)
+        with self._context.replies.share() as share:
+            body = await read_reply(response, share, self._context.limits.reply_bytes)
+            ready = self._read(body)
+            await self._exchange.respond(response.status, self._reply_headers(response), ready)
+
+    def _read(self, body: bytearray) -> bytes | bytearray:
+        """What the agent gets of an answer, once it is counted."""
         try:
-            value = parse(body)
+            value = parse_sparse(body)
         except BadJsonError:
             raise UpstreamError("the provider's answer is not JSON", "reply") from None
         for event in value if isinstance(value, list) else [value]:
             if isinstance(event, dict):
                 self._meter.take(event, "")
         self._complete = True
-        await self._exchange.respond(
-            response.status, self._reply_headers(response), self._restored(body, value)
-        )
+        return self._restored(body, value)
 
     def _reply_headers(self, response: Response) -> Headers:
         """With a word on an answer that could not become as long as was asked for."""
@@ -228,16 +241,31 @@ class Call:
         )
         self._meter = reply.meter
         await exchange.start(response.status, self._reply_headers(response))
-        async with aclosing(response.chunks(exchange.flush)) as chunks:
-            async for chunk in chunks:
-                for ready in reply.push(chunk):
-                    await self._pass(ready)
-                if self._is_beyond():
-                    await exchange.flush()
-                    raise UpstreamError("the answer went beyond what was reserved for it", "reply")
-        await self._pass(reply.flush())
+        with self._context.replies.share() as share:
+            async with aclosing(response.chunks(exchange.flush)) as chunks:
+                async for chunk in chunks:
+                    await self._push(reply, chunk, share)
+                    if self._is_beyond():
+                        await exchange.flush()
+                        raise UpstreamError(
+                            "the answer went beyond what was reserved for it", "reply"
+                        )
+            await self._pass(reply.flush())
         self._complete = not reply.meter.failed
         await exchange.finish()
+
+    async def _push(self, reply: StreamReply, chunk: bytes, share: Share) -> None:
+        """A long event waits for its share of the memory, and gives it back once it was passed
+        on.
+        """
+        most = EVENT_COPIES * (reply.held + len(chunk)) if reply.held > LARGE else 0
+        if most > share.size:
+            await share.grow(most - share.size)
+        for ready in reply.push(chunk):
+            await self._pass(ready)
+        if share.size and reply.held <= LARGE:
+            await self._exchange.flush()
+            share.shrink(0)
 
     async def _pass(self, ready: bytes) -> None:
         """Send a part of the reply; the first part is flushed at once, so that the first token is

@@ -28,6 +28,10 @@ class EventStreamCodec:
     def __init__(self) -> None:
         self._held = bytearray()
 
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
     def push(self, chunk: bytes) -> list[StreamFrame]:
         self._held += chunk
         frames, begin = [], 0

@@ -35,6 +35,10 @@ class Codec(Protocol):
     between: bytes
     """What must stand between two frames with data when one of them is inserted."""
 
+    @property
+    def held(self) -> int:
+        """Bytes of the frame that is not complete."""
+
     def push(self, chunk: bytes) -> list[StreamFrame]:
         """The frames that ``chunk`` completes.  Raises :class:`BrokenStreamError`."""
 

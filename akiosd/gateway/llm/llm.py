@@ -16,7 +16,9 @@ from akiosd.gateway.llm.providers.base import Provider, Route
 from akiosd.gateway.llm.providers.registry import BY_NAME
 from akiosd.gateway.llm.sender import Sender, read_reply, reply_headers
 from akiosd.gateway.llm.signed_texts import Memory
-from akiosd.gateway.llm.unpriced_paths import forward_passed, named_path
+from akiosd.gateway.llm.unpriced_paths import forward_passed
+from akiosd.gateway.net.names import named_path
+from akiosd.gateway.net.remedies import Asked, hint
 from akiosd.gateway.net.request_head import Headers
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.redact.json_and_forms import Structured
@@ -82,25 +84,22 @@ def _stopped(
         # The hint goes into the log, so it names the path with personal data masked.
         safe = exchange.safe_path.decode("utf-8", "replace")
         words = f"{exchange.method} {safe} is not a request known to AKIOS"
-        return Denial(
-            rule="network.llm_paths",
-            words=words,
-            host=host,
-            hint=f"network: {{llm_paths: [{provider.name}:{safe}]}}",
-        )
+        asked = Asked("network.llm_paths", host, path=path if safe == path else "")
+        what_helps = hint(context.setup, context.names, asked)
+        return Denial(rule="network.llm_paths", words=words, host=host, hint=what_helps)
     login = provider.login(exchange.headers)
     if login:
-        hint = f"akiosctl keys set {provider.name}, and use the key the cage is given"
+        what_helps = f"akiosctl keys set {provider.name}, and use the key the cage is given"
         return Denial(
             rule="llm.login",
             words=f"{login} is not passed: only API keys are",
             host=host,
-            hint=hint,
+            hint=what_helps,
         )
     if provider.facts.needs_key and not setup.key:
-        hint = f"akiosctl keys set {provider.name}"
+        what_helps = f"akiosctl keys set {provider.name}"
         return Denial(
-            rule="llm.key", words=f"there is no key for {provider.name}", host=host, hint=hint
+            rule="llm.key", words=f"there is no key for {provider.name}", host=host, hint=what_helps
         )
     return None
 
@@ -117,8 +116,9 @@ async def _read(sender: Sender, target: str) -> None:
         head[1], [pair for pair in head[0] if pair[0] != b"content-type"], b""
     )
     async with sender.context.upstreams.request(exchange.method, url, headers) as response:
-        body = await read_reply(response)
-        await exchange.respond(response.status, reply_headers(response), body)
+        with sender.context.replies.share() as share:
+            body = await read_reply(response, share, sender.context.limits.reply_bytes)
+            await exchange.respond(response.status, reply_headers(response), body)
     sender.context.link.report(exchange.record("llm"))
 
 

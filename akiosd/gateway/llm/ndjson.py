@@ -17,6 +17,10 @@ class NdjsonCodec:
     def __init__(self) -> None:
         self._held = bytearray()
 
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
     def push(self, chunk: bytes) -> list[StreamFrame]:
         at = len(self._held)
         self._held += chunk
@@ -60,6 +64,10 @@ class ArrayCodec:
         self._depth = 0
         self._string = False
         self._escaped = -1
+
+    @property
+    def held(self) -> int:
+        return len(self._held)
 
     def push(self, chunk: bytes) -> list[StreamFrame]:
         self._held += chunk

@@ -14,8 +14,10 @@ from typing import Any
 from akiosd.gateway.llm.frames import Codec, StreamFrame
 from akiosd.gateway.llm.providers.base import Channel, Json, Operation, Piece, mapping, text
 from akiosd.gateway.llm.read_turns import OpenTurn, read_answer
+from akiosd.gateway.llm.restore_large import digest_of, restore_kept
 from akiosd.gateway.llm.signed_texts import Memory, is_signed, plain
-from akiosd.gateway.redaction.strict_json import BadJsonError, dump, parse
+from akiosd.gateway.redaction.sparse_json import LARGE
+from akiosd.gateway.redaction.strict_json import BadJsonError, Kept, dump, parse
 from akiosd.redact.pseudonyms import Pseudonyms, StreamRestorer
 from akiosd.values.spend import Tokens
 
@@ -44,6 +46,9 @@ def restore(
         for name, inner in list(item.items() if isinstance(item, dict) else enumerate(item)):
             if isinstance(inner, dict | list):
                 waiting.append(inner)
+            elif isinstance(inner, Kept):
+                kept = item[name] = _restore_kept(item, name, memory, pseudonyms)
+                changed = changed or kept is not inner
             elif isinstance(inner, str):
                 if isinstance(item, dict) and is_signed(item, str(name)):
                     memory.signed.remember(inner)
@@ -52,6 +57,14 @@ def restore(
                     changed = changed or better != inner
                     item[name] = better
     return changed
+
+
+def _restore_kept(item: Any, name: Any, memory: Memory, pseudonyms: Pseudonyms | None) -> Kept:
+    kept: Kept = item[name]
+    if kept.is_text and isinstance(item, dict) and is_signed(item, str(name)):
+        memory.signed.remember_digest(digest_of(kept))
+        return kept
+    return kept if pseudonyms is None else restore_kept(kept, pseudonyms)
 
 
 def _restore_names(item: Json, pseudonyms: Pseudonyms) -> bool:
@@ -212,6 +225,11 @@ class StreamReply:
         self._added = 0
         self.meter = Meter(operation)
 
+    @property
+    def held(self) -> int:
+        """Bytes of the event that is not complete."""
+        return self._codec.held
+
     def push(self, chunk: bytes) -> Iterator[bytes]:
         """The bytes that may be passed on, one item for each frame; b"" for a frame that is held.
 
@@ -271,9 +289,20 @@ class StreamReply:
             if left is None:
                 return before
             changed, event = changed or left is not event, left
-        if not changed:
-            return before + frame.raw
-        return before + self._codec.render(frame, dump(operation.close(outer, event)))
+        rest = (
+            self._codec.render(frame, dump(operation.close(outer, event))) if changed else frame.raw
+        )
+        if len(frame.raw) > LARGE:
+            self._forget(frame, here)
+        return before + rest if before else rest
+
+    def _forget(self, frame: StreamFrame, here: dict[Channel, Piece]) -> None:
+        """Of a long event nothing but its form is kept until its channels end."""
+        form = StreamFrame(self._codec.render(frame, b"{}"), b"{}", frame.kind)
+        for channel, piece in here.items():
+            piece.owner[piece.key] = ""
+            if channel in self._texts and (last := self._texts[channel].last) is not None:
+                self._texts[channel].last = form, *last[1:]
 
     def _close(
         self, endings: Iterable[Channel], here: dict[Channel, Piece], place: Json | None = None

@@ -10,13 +10,13 @@ import msgspec
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Exchange
 from akiosd.gateway.llm.providers.base import Headers, Outgoing, Provider
+from akiosd.gateway.net.room import Share
+from akiosd.gateway.redaction.sparse_json import LARGE
 from akiosd.gateway.upstream.client import Response, UpstreamError
 from akiosd.values.denial import Denial
 from akiosd.values.records import Finding, NetDenied, Redaction
 from akiosd.wire.gateway import ProviderSetup
 
-MAX_REPLY = 64 << 20
-"""Largest reply in one piece, in bytes."""
 _DROPPED = frozenset({b"content-length", b"content-encoding"})
 
 
@@ -102,13 +102,20 @@ def reply_headers(response: Response) -> Headers:
     return [(name, value) for name, value in response.headers if name not in _DROPPED]
 
 
-async def read_reply(response: Response, most: int = MAX_REPLY) -> bytes:
-    """The whole reply.  Raises :class:`UpstreamError` above ``most`` bytes."""
+async def read_reply(response: Response, share: Share, most: int) -> bytearray:
+    """The whole answer.  What is beyond a small one waits for its ``share`` of the memory, and is
+    read then.
+
+    Raises :class:`UpstreamError`.
+    """
     plain_encoding(response)
     whole = bytearray()
     async with aclosing(response.chunks()) as chunks:
         async for chunk in chunks:
-            whole += chunk
-            if len(whole) > most:
+            size = len(whole) + len(chunk)
+            if size > most:
                 raise UpstreamError(f"the provider's answer is larger than {most} bytes", "reply")
-    return bytes(whole)
+            if size > LARGE:
+                await share.grow(size - share.size)
+            whole += chunk
+    return whole

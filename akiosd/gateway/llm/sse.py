@@ -23,6 +23,10 @@ class SseCodec:
         self._at = 0
         """Offset up to which line ends were searched."""
 
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
     def push(self, chunk: bytes) -> list[StreamFrame]:
         self._held += chunk
         frames = self._take(False)

@@ -4,9 +4,7 @@ redacted and sent with the key, but not priced.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import aclosing
-from urllib.parse import unquote
 
 import msgspec
 
@@ -19,21 +17,6 @@ from akiosd.values.denial import Denial
 
 MAX_BODY = 64 << 20
 """Largest decoded request body, in bytes."""
-
-
-def named_path(entries: Iterable[str], provider: str, path: str) -> bool:
-    """Whether ``entries`` of the policy name ``provider:path``, exactly or as a leading directory.
-
-    A path with ``.``, ``..``, empty parts or backslashes is never named.
-    """
-    plain = unquote(path)
-    if "\\" in plain or any(part in (".", "..", "") for part in plain.rstrip("/").split("/")[1:]):
-        return False
-    for entry in entries:
-        owner, _, allowed = entry.partition(":")
-        if owner == provider and (path == allowed or path.startswith(allowed.rstrip("/") + "/")):
-            return True
-    return False
 
 
 async def forward_passed(sender: Sender, target: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import dns.edns
 import dns.exception
 import dns.message
 import dns.name
@@ -29,6 +30,7 @@ TTL = 60
 """Seconds for which a client may keep an answer."""
 _HEADER = 12
 _LOCALHOST = "localhost"
+_REFUSED = "AKIOS: the policy does not allow this name; on the host: akiosctl why"
 
 Resolve = Callable[[str], str | None]
 """Takes a canonical name and returns its address inside the cage; None when the policy does not
@@ -79,6 +81,10 @@ def _answer(asked: dns.message.Message, resolve: Resolve) -> Reply:
     address = _find(spelled, resolve)
     if address is None:
         response.set_rcode(dns.rcode.NXDOMAIN)
+        if asked.edns >= 0:
+            # Tools that print it then name who refused (RFC 8914, 4.16).
+            blocked = dns.edns.EDEOption(dns.edns.EDECode.BLOCKED, _REFUSED)
+            response.use_edns(payload=MAX_QUERY, options=[blocked])
         return Reply(response.to_wire(), spelled.encode("ascii", "backslashreplace"))
     record = _record(spelled, question.rdtype, address)
     if record:

@@ -41,7 +41,13 @@ class Limits(msgspec.Struct, frozen=True):
     relay_idle_seconds: float = 3600
     """How long a connection that is passed through may stand without a byte moving."""
     connections: int = 1024
-    """Connections of one cage at once."""
+    """Of one cage, at once."""
+    reply_bytes: int = 64 << 20
+    """One answer of a model in one piece."""
+    held_replies_bytes: int = 64 << 20
+    """What such answers hold at once; small ones are not counted, and the first in line may hold
+    more.
+    """
 
 
 DEFAULT_LIMITS = Limits()

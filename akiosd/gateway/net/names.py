@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Literal
+from urllib.parse import unquote
 
 import msgspec
 
@@ -108,7 +109,7 @@ class Names:
         are no sites either.
         """
         network = policy.network
-        self._reserved = frozenset(reserved)
+        self.reserved = frozenset(reserved)
         self._providers = [
             (name, name in _providers_of(network), host.split("."))
             for name, hosts in providers.items()
@@ -125,7 +126,7 @@ class Names:
         if provider is not None:
             name, permitted, pattern = provider
             return Rule("llm", pattern, name) if permitted and port == 443 else None
-        if (host, port) in self._reserved:
+        if (host, port) in self.reserved:
             return None
         return self._find_passthrough(host, port) or self._find_site(host, port)
 
@@ -205,6 +206,21 @@ def capture_ports(network: Network) -> tuple[int, ...]:
         what = f"the policy names {len(named)} ports, at most {MAX_PORTS - len(WEB_PORTS)} can be"
         raise PolicyError(what, "network.ports", "name fewer ports")
     return (*WEB_PORTS, *sorted(named))
+
+
+def named_path(entries: Iterable[str], provider: str, path: str) -> bool:
+    """Whether ``entries`` of the policy name ``provider:path``, exactly or as a leading directory.
+
+    A path with ``.``, ``..``, empty parts or backslashes is never named.
+    """
+    plain = unquote(path)
+    if "\\" in plain or any(part in (".", "..", "") for part in plain.rstrip("/").split("/")[1:]):
+        return False
+    for entry in entries:
+        owner, _, allowed = entry.partition(":")
+        if owner == provider and (path == allowed or path.startswith(allowed.rstrip("/") + "/")):
+            return True
+    return False
 
 
 class Addresses:

@@ -15,6 +15,9 @@ from akiosd.values.records import Finding
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 _MAX_TEXT = 1000
 """Characters of each text in an answer."""
+_MAX_REASON = 200
+# npm and many others print ``error`` as it is, so it must be a string.
+_SITE = ErrorShape("", fields={"message": "text", "error": "text"})
 _SENT_AGAIN = (402, 403, 429)
 """Statuses after which Codex sends the request again."""
 _UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
@@ -33,7 +36,7 @@ def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answe
         "message": denial.words[:_MAX_TEXT],
         "hint": denial.hint[:_MAX_TEXT],
     }
-    shape = facts_of(provider).error
+    shape = facts_of(provider).error if provider else _SITE
     # Only strings may hold these three; there the escape means the same.
     body = json.dumps(_body(shape, denial.status, values)).translate(_UNSAFE).encode("ascii")
     headers = [
@@ -53,17 +56,30 @@ def render(denial: Denial, provider: str = "", originator: bytes = b"") -> Answe
 
 
 def _body(shape: ErrorShape, status: int, values: dict[str, str]) -> dict[str, Any]:
-    """The error as the provider's documentation shows it, with AKIOS's own fields added."""
+    """The error as the provider's documentation shows it, with AKIOS's own fields added.
+
+    The words and the hint stand together where that provider's clients look for a text: they print
+    nothing else.  ``hint`` is there besides, for programs.
+    """
+    text = f"{values['message']} ({values['hint']})" if values["hint"] else values["message"]
     parts: dict[ErrorPart, str | int | None] = {
         "null": None,
         "rule": values["rule"],
         "type": values["type"],
         "status": status,
-        "text": f"{values['message']} ({values['hint']})" if values["hint"] else values["message"],
+        "text": text,
         "name": _name(shape, status),
     }
     inner = values | {field: parts[part] for field, part in shape.fields.items()}
     return {**shape.first, **({shape.beneath: inner} if shape.beneath else inner)}
+
+
+def reason_phrase(denial: Denial) -> bytes:
+    """What stands behind the status number, which pip, curl and requests print: one plain line."""
+    who = "AKIOS failed" if denial.failed else "Denied by AKIOS"
+    text = f"{who}: {denial.words} ({denial.rule})"
+    plain = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
+    return plain[:_MAX_REASON].encode("ascii")
 
 
 def _name(shape: ErrorShape, status: int) -> str:
@@ -89,5 +105,6 @@ def to_bytes(denial: Denial) -> bytes:
     """
     status, headers, body = render(denial)
     fields = [*headers, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-    lines = [b"HTTP/1.1 %d Refused" % status, *(b"%b: %b" % field for field in fields), b"", body]
+    first = b"HTTP/1.1 %d %b" % (status, reason_phrase(denial))
+    lines = [first, *(b"%b: %b" % field for field in fields), b"", body]
     return b"\r\n".join(lines)

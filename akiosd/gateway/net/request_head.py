@@ -22,8 +22,8 @@ _LENGTH = re.compile(rb"[0-9]{1,18}\Z")
 
 # RFC 9110 §7.6.1, and the names that old clients use.
 HOP_BY_HOP = frozenset({
-    b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization",
-    b"te", b"trailer", b"transfer-encoding", b"upgrade",
+    b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate",
+    b"proxy-authorization", b"te", b"trailer", b"transfer-encoding", b"upgrade",
 })  # fmt: skip
 
 

@@ -26,7 +26,8 @@ from akiosd.values.syscalls import Compare
 
 READABLE = (
     "/etc", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager",
-    "/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/usr/lib/ssl", "/var/lib/ca-certificates",
+    "/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/usr/lib/ssl",
+    "/var/lib/ca-certificates",
 )  # fmt: skip
 """Directories that a gateway may read, as far as file modes let everybody: the resolver's
 configuration, wherever /etc/resolv.conf leads, and certificates.
@@ -48,19 +49,22 @@ keeps core handlers from running, which 0 does not (core(5)).
 
 _ALLOWED = (
     # Descriptors and memory.
-    "read", "write", "readv", "writev", "pread64", "lseek", "close", "close_range", "dup", "fcntl", "fstat",
-    "newfstatat", "stat", "lstat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat", "getdents64",
-    "getcwd", "munmap", "mremap", "madvise", "brk", "memfd_create", "ftruncate", "pipe2", "eventfd2",
+    "read", "write", "readv", "writev", "pread64", "lseek", "close", "close_range", "dup", "fcntl",
+    "fstat", "newfstatat", "stat", "lstat", "statx", "access", "faccessat", "faccessat2",
+    "readlink", "readlinkat", "getdents64", "getcwd", "munmap", "mremap", "madvise", "brk",
+    "memfd_create", "ftruncate", "pipe2", "eventfd2",
     # Network: what was connected or given; never bind, never listen.
-    "connect", "accept", "accept4", "shutdown", "getsockname", "getpeername", "getsockopt", "setsockopt", "recvfrom",
-    "recvmsg", "recvmmsg", "sendto", "sendmsg", "sendmmsg",
+    "connect", "accept", "accept4", "shutdown", "getsockname", "getpeername", "getsockopt",
+    "setsockopt", "recvfrom", "recvmsg", "recvmmsg", "sendto", "sendmsg", "sendmmsg",
     # Waiting.
-    "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6",
-    "nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres", "gettimeofday", "time", "restart_syscall",
+    "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll",
+    "select", "pselect6", "nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres",
+    "gettimeofday", "time", "restart_syscall",
     # Threads (of the resolver), signals of its own, itself.
-    "futex", "set_robust_list", "rseq", "sched_yield", "sched_getaffinity", "getcpu", "membarrier", "exit",
-    "exit_group", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "gettid", "getpid", "getppid",
-    "getuid", "geteuid", "getgid", "getegid", "getrandom", "uname", "sysinfo", "getrusage",
+    "futex", "set_robust_list", "rseq", "sched_yield", "sched_getaffinity", "getcpu", "membarrier",
+    "exit", "exit_group", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "gettid",
+    "getpid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getrandom", "uname", "sysinfo",
+    "getrusage",
 )  # fmt: skip
 
 _PROT_EXEC = 4

@@ -44,8 +44,9 @@ _PARAMETER = re.compile(
 )
 # Charsets in which a mask can be written; a body in any other is treated as unknown.
 _CHARSETS = {
-    "utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "utf-8", "ascii": "utf-8", "iso-8859-1": "latin-1",
-    "latin1": "latin-1", "windows-1252": "cp1252", "utf-16": "utf-16", "utf-16le": "utf-16-le", "utf-16be": "utf-16-be",
+    "utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "utf-8", "ascii": "utf-8",
+    "iso-8859-1": "latin-1", "latin1": "latin-1", "windows-1252": "cp1252", "utf-16": "utf-16",
+    "utf-16le": "utf-16-le", "utf-16be": "utf-16-be",
 }  # fmt: skip
 _PART_NAME = re.compile(
     rb"(?i)content-disposition:[^\r\n]*?;[ \t]*name\*?[ \t]*=[ \t]*"

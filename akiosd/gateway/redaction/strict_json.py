@@ -7,6 +7,7 @@ Duplicate names, NaN and text that is not UTF-8 are refused. Numbers keep their 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
@@ -41,6 +42,27 @@ class Number:
         return self.text
 
 
+class Kept:
+    """A part of a text that was not parsed: a string, list or object; ``raw`` is how it is
+    written.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: bytes | bytearray | memoryview) -> None:
+        self.raw = memoryview(raw)
+
+    @property
+    def is_text(self) -> bool:
+        return self.raw[0] == ord('"')
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Kept) and other.raw == self.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw.tobytes())
+
+
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -56,17 +78,37 @@ def _constant(text: str) -> Any:
     raise BadJsonError(f"{text} is not JSON")
 
 
-_decoder = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_float=Number, parse_int=_integer, parse_constant=_constant
-)
+def _decoder(constant: Callable[[str], Any]) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_pairs, parse_float=Number, parse_int=_integer, parse_constant=constant
+    )
 
 
-def parse(data: bytes | str) -> Any:
-    """The value in ``data``; integers as ``int``, all other numbers as :class:`Number`.  Raises
-    :class:`BadJsonError`.
+_strict = _decoder(_constant)
+
+
+def parse(data: bytes | bytearray | str) -> Any:
+    """The value; integers as ``int``, all other numbers as :class:`Number`.
+
+    Raises :class:`BadJsonError`.
     """
+    return _parse(_strict, data)
+
+
+def parse_around(data: bytearray, kept: Iterable[Kept]) -> Any:
+    """The same where every NaN stands for the next of ``kept``.  Raises :class:`BadJsonError`."""
+    parts = iter(kept)
+
+    def next_part(_: str) -> Kept:
+        part = next(parts, None)
+        return part if part is not None else _constant("NaN")
+
+    return _parse(_decoder(next_part), data)
+
+
+def _parse(decoder: json.JSONDecoder, data: bytes | bytearray | str) -> Any:
     try:
-        return _decoder.decode(data if isinstance(data, str) else data.decode())
+        return decoder.decode(data if isinstance(data, str) else data.decode())
     except BadJsonError:
         raise
     except RecursionError:
@@ -85,14 +127,16 @@ def dump(value: Any, sort: bool = False) -> bytes:
         pass  # it has a lone surrogate, which msgspec does not write
     except RecursionError:
         raise BadJsonError(f"it is deeper than {MAX_DEPTH} levels") from None
-    pieces: list[str] = []
-    _write(value, pieces, sort, 0)
-    return "".join(pieces).encode()
+    written = bytearray()
+    _write(value, written, sort, 0)
+    return bytes(written)
 
 
 def _spelling(value: Any) -> msgspec.Raw:
     if isinstance(value, Number):
         return msgspec.Raw(value.text.encode())
+    if isinstance(value, Kept):
+        return msgspec.Raw(value.raw)
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
@@ -100,44 +144,47 @@ _plain = msgspec.json.Encoder(enc_hook=_spelling)
 _sorted = msgspec.json.Encoder(enc_hook=_spelling, order="sorted")
 
 
-def _string(text: str) -> str:
+def _string(text: str) -> bytes:
     # A lone surrogate can only be written as an escape.
-    return str(encode_basestring_ascii(text) if SURROGATE.search(text) else encode_basestring(text))
+    written = encode_basestring_ascii if SURROGATE.search(text) else encode_basestring
+    return written(text).encode()
 
 
-def _write(value: Any, pieces: list[str], sort: bool, depth: int) -> None:
+def _write(value: Any, written: bytearray, sort: bool, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise BadJsonError(f"it is deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
-        pieces.append(_string(value))
+        written += _string(value)
     elif value is None or isinstance(value, bool):
-        pieces.append("null" if value is None else "true" if value else "false")
+        written += b"null" if value is None else b"true" if value else b"false"
     elif isinstance(value, int):
-        pieces.append(str(value))
+        written += str(value).encode()
     elif isinstance(value, Number):
-        pieces.append(value.text)
+        written += value.text.encode()
+    elif isinstance(value, Kept):
+        written += value.raw
     elif isinstance(value, dict):
-        _write_object(value, pieces, sort, depth)
+        _write_object(value, written, sort, depth)
     elif isinstance(value, list):
-        pieces.append("[")
+        written += b"["
         for index, item in enumerate(value):
             if index:
-                pieces.append(",")
-            _write(item, pieces, sort, depth + 1)
-        pieces.append("]")
+                written += b","
+            _write(item, written, sort, depth + 1)
+        written += b"]"
     else:
         raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-def _write_object(value: dict[str, Any], pieces: list[str], sort: bool, depth: int) -> None:
-    pieces.append("{")
+def _write_object(value: dict[str, Any], written: bytearray, sort: bool, depth: int) -> None:
+    written += b"{"
     names = sorted(value) if sort else value
     for index, name in enumerate(names):
         if index:
-            pieces.append(",")
-        pieces += [_string(name), ":"]
-        _write(value[name], pieces, sort, depth + 1)
-    pieces.append("}")
+            written += b","
+        written += _string(name) + b":"
+        _write(value[name], written, sort, depth + 1)
+    written += b"}"
 
 
 def integer(value: Any, least: int = 0) -> int:

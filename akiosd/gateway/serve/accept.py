@@ -12,6 +12,7 @@ from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.eager_stream import PromptStream
 from akiosd.gateway.net.names import LOCAL_PORTS, Rule, canonical
+from akiosd.gateway.net.remedies import Asked, hint
 from akiosd.gateway.net.tls_hello import (
     MAX_HELLO,
     NO_APPLICATION_PROTOCOL,
@@ -28,6 +29,7 @@ from akiosd.values.records import NetDenied
 HELLO_SECONDS = 10
 """For the ClientHello to arrive, and again for the rest of the handshake."""
 _TLS = b"\x16"
+_MAX_HINT = 300
 _LOCAL = {port: Rule("llm", provider, provider) for port, provider in LOCAL_PORTS.items()}
 
 
@@ -58,9 +60,9 @@ async def serve_captured(context: Context, stream: trio.SocketStream, port: int)
             return
         rule = context.names.find(name, port)
         if rule is None:
-            line = name if port in (80, 443) else f"{name}:{port}"
-            hint = f"network: {{allowed_domains: [{line}]}}"
-            await _deny(context, name.encode(), port, hint)
+            asked = Asked("network.allowed_domains", name, port)
+            found = hint(context.setup, context.names, asked)
+            await _deny(context, name.encode(), port, found)
             return
         if rule.kind == "raw":
             await passthrough.relay(context, stream, Destination(name, port, False, rule))
@@ -90,10 +92,10 @@ async def _serve_tls_or_plain(
     if hello is None:
         await _serve_plain(context, _prompt(context, stream, bytes(first)), destination)
         return
-    refused = _refuse_hello(hello, destination)
+    refused = _refuse_hello(context, hello, destination)
     if refused is not None:
-        description, words, hint = refused
-        await _deny_tls(context, destination, words, hint)
+        description, words, what_helps = refused
+        await _deny_tls(context, destination, words, what_helps)
         with contextlib.suppress(trio.BrokenResourceError), trio.move_on_after(1):
             await stream.send_all(alert(description))
     elif destination.rule.kind == "passthrough":
@@ -135,7 +137,9 @@ async def _serve_plain(context: Context, stream: PromptStream, destination: Dest
     await serve.serve_stream(context, stream, plain)
 
 
-def _refuse_hello(hello: Hello, destination: Destination) -> tuple[int, str, str] | None:
+def _refuse_hello(
+    context: Context, hello: Hello, destination: Destination
+) -> tuple[int, str, str] | None:
     """(alert, rule, hint) for a ClientHello that is refused, None for one that is accepted."""
     try:
         name = canonical(hello.name or b"")
@@ -148,11 +152,7 @@ def _refuse_hello(hello: Hello, destination: Destination) -> tuple[int, str, str
             "the server name must be the name that was resolved",
         )
     if destination.rule.kind != "passthrough" and hello.alpn and b"http/1.1" not in hello.alpn:
-        return (
-            NO_APPLICATION_PROTOCOL,
-            "tls.alpn",
-            f"network: {{passthrough: [{destination.name}]}}",
-        )
+        return NO_APPLICATION_PROTOCOL, "tls.alpn", _unopened(context, destination, "tls.alpn")
     return None
 
 
@@ -169,14 +169,18 @@ async def _serve_tls(context: Context, transport: PromptStream, destination: Des
     except (trio.BrokenResourceError, trio.TooSlowError):
         # Most likely a client that does not trust the cage's authority: it pins, or has roots of
         # its own.
-        await _deny_tls(
-            context, destination, "tls.handshake", f"network: {{passthrough: [{destination.name}]}}"
-        )
+        what_helps = _unopened(context, destination, "tls.handshake")
+        await _deny_tls(context, destination, "tls.handshake", what_helps)
         return
     await serve.serve_stream(context, stream, destination)
 
 
-async def _deny_tls(context: Context, destination: Destination, rule: str, hint: str) -> None:
+def _unopened(context: Context, destination: Destination, rule: str) -> str:
+    asked = Asked(rule, destination.name, destination.port)
+    return hint(context.setup, context.names, asked)
+
+
+async def _deny_tls(context: Context, destination: Destination, rule: str, words: str) -> None:
     await context.link.report_durable(
         NetDenied(
             ts=0,
@@ -184,14 +188,14 @@ async def _deny_tls(context: Context, destination: Destination, rule: str, hint:
             rule=rule,
             protocol="tls",
             port=destination.port,
-            hint=hint[:200],
+            hint=words[:_MAX_HINT],
         )
     )
 
 
-async def _deny(context: Context, host: bytes, port: int, hint: str) -> None:
+async def _deny(context: Context, host: bytes, port: int, words: str) -> None:
     await context.link.report_durable(
         NetDenied(
-            ts=0, host=host, rule="network.allowed_domains", protocol="tcp", port=port, hint=hint
+            ts=0, host=host, rule="network.allowed_domains", protocol="tcp", port=port, hint=words
         )
     )

@@ -20,6 +20,7 @@ from akiosd.gateway.llm import llm
 from akiosd.gateway.net import refuse
 from akiosd.gateway.net.decode import BadEncodingError, TooLargeError
 from akiosd.gateway.net.names import canonical
+from akiosd.gateway.net.remedies import Asked, hint
 from akiosd.gateway.net.request_head import MalformedError
 from akiosd.gateway.sites import sites
 from akiosd.gateway.upstream.client import UpstreamError
@@ -172,24 +173,17 @@ def _refused_at_once(exchange: Exchange, request: h11.Request) -> Denial | None:
             status=405, rule="http", words=f"{exchange.method} is not passed", host=exchange.host
         )
     if exchange.rule.kind == "raw":
-        return Denial(
-            rule="network.ports",
-            words="this port is passed as raw TCP, not as HTTP",
-            host=exchange.host,
-        )
+        words = "this port is passed as raw TCP, not as HTTP"
+        rule = "network.ports"
+        return Denial(rule=rule, words=words, host=exchange.host, hint=exchange.what_helps(rule))
     upgrade = b",".join(value for name, value in request.headers if name == b"upgrade").lower()
     if upgrade and exchange.rule.kind == "llm":
         return Denial(
             status=426, rule="http", words="only HTTP/1.1 is spoken here", host=exchange.host
         )
     if b"websocket" in upgrade:
-        hint = f"network: {{passthrough: [{exchange.host}]}}"
-        return Denial(
-            rule="network.passthrough",
-            words="WebSockets are not inspected",
-            host=exchange.host,
-            hint=hint,
-        )
+        rule, words = "network.passthrough", "WebSockets are not inspected"
+        return Denial(rule=rule, words=words, host=exchange.host, hint=exchange.what_helps(rule))
     return None
 
 
@@ -199,10 +193,8 @@ async def _explain(exchange: Exchange, error: AkiosError) -> None:
         await exchange.flush()
         return
     if isinstance(error, NotPublicError):
-        hint = f"hosts: {{{exchange.host}: ADDRESS}} in akiosd.yaml"
-        await exchange.refuse(
-            Denial(rule="upstream", words=error.what, host=exchange.host, hint=hint)
-        )
+        found = exchange.what_helps("upstream")
+        await exchange.refuse(Denial("upstream", error.what, found, host=exchange.host))
     elif isinstance(error, UpstreamError):
         await exchange.fail(error.status, error.what)
     elif isinstance(error, TooLargeError):
@@ -283,7 +275,7 @@ def _asked(request: h11.Request, context: Context) -> tuple[Destination, bytes]:
         ) from None
     rule = context.names.find(host, number)
     if rule is None:
-        raise MisdirectedError(authority, denied_name(host, number))
+        raise MisdirectedError(authority, denied_name(context, host, number))
     destination = Destination(host, number, tls, rule)
     if not _names(dict(request.headers)[b"host"], destination):
         raise MisdirectedError(
@@ -292,14 +284,14 @@ def _asked(request: h11.Request, context: Context) -> tuple[Destination, bytes]:
     return destination, target if target.startswith(b"/") else b"/" + target
 
 
-def denied_name(host: str, port: int) -> Denial:
+def denied_name(context: Context, host: str, port: int) -> Denial:
     """The denial of a name that no rule allows; its hint is the line of the policy that would."""
-    line = host if port in (80, 443) else f"{host}:{port}"
+    found = hint(context.setup, context.names, Asked("network.allowed_domains", host, port))
     return Denial(
         rule="network.allowed_domains",
         words="the policy does not allow this name",
         host=host,
-        hint=f"network: {{allowed_domains: [{line}]}}",
+        hint=found,
     )
 
 

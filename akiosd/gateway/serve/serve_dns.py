@@ -10,7 +10,7 @@ import trio
 
 from akiosd.gateway.context import Context
 from akiosd.gateway.net import dns
-from akiosd.gateway.net.names import canonical
+from akiosd.gateway.net.remedies import Asked, hint
 from akiosd.meter.token_bucket import TokenBucket
 from akiosd.values.records import NetDenied
 
@@ -77,6 +77,7 @@ class DnsServer:
         reply = dns.answer(query, self._context.resolve, limit)
         if reply.denied:
             await self._throttle(self._denied)
+            asked = Asked("network.allowed_domains", reply.denied.decode("ascii"))
             await self._context.link.report_durable(
                 NetDenied(
                     ts=0,
@@ -84,18 +85,10 @@ class DnsServer:
                     rule="network.allowed_domains",
                     protocol="dns",
                     port=53,
-                    hint=hint_for(reply.denied),
+                    hint=hint(self._context.setup, self._context.names, asked),
                 )
             )
         return reply.wire
-
-
-def hint_for(name: bytes) -> str:
-    """The line of the policy that would allow ``name``; "" when none could."""
-    try:
-        return f"network: {{allowed_domains: [{canonical(name)}]}}"
-    except ValueError:
-        return ""
 
 
 async def _read_exactly(stream: trio.SocketStream, count: int) -> bytes:

@@ -8,6 +8,7 @@ import trio
 
 from akiosd.gateway.context import Context
 from akiosd.gateway.http.exchange import Destination
+from akiosd.gateway.net.remedies import Asked, hint
 from akiosd.gateway.upstream.client import UpstreamError
 from akiosd.gateway.upstream.upstream import NotPublicError
 from akiosd.values.records import NetDenied, NetRequest
@@ -109,7 +110,7 @@ async def relay(
                 )
     except NotPublicError:
         denied = True
-        hint = f"hosts: {{{destination.name}: ADDRESS}} in akiosd.yaml"
+        found = hint(context.setup, context.names, Asked("upstream", destination.name))
         host = destination.name.encode()
         await context.link.report_durable(
             NetDenied(
@@ -118,7 +119,7 @@ async def relay(
                 rule="upstream",
                 protocol="upstream",
                 port=destination.port,
-                hint=hint,
+                hint=found,
             )
         )
     except UpstreamError as failed:

@@ -99,17 +99,16 @@ def _refused(context: Context, exchange: Exchange) -> Denial | None:
     if wait:
         words = "more requests in a minute than the policy allows to one site"
         rule = "network.requests_per_minute"
-        hint = f"wait, or raise {rule}"
-        return Denial(
-            status=429, rule=rule, words=words, host=host, hint=hint, retry_after=int(wait) + 1
-        )
+        found = f"wait, or raise it: {exchange.what_helps(rule)}"
+        retry = int(wait) + 1
+        return Denial(status=429, rule=rule, words=words, host=host, hint=found, retry_after=retry)
     return None
 
 
 def _only_get(exchange: Exchange, method: str) -> Denial:
     words = f"only GET, HEAD and OPTIONS are passed to this site, not {method}"
-    hint = f"take {exchange.rule.pattern} out of network.get_only"
-    return Denial(rule="network.get_only", words=words, host=exchange.host, hint=hint)
+    rule = "network.get_only"
+    return Denial(rule=rule, words=words, host=exchange.host, hint=exchange.what_helps(rule))
 
 
 class _Counter:

@@ -56,10 +56,9 @@ _DEV_LINKS = (
 _TERMINALS = 64
 _PROC_READ_ONLY = (b"sys", b"irq", b"bus", b"fs", b"sysvipc", b"tty")
 _PROC_MASKED_FILES = (
-    b"kcore",
-    b"cmdline",
-    b"locks", b"keys", b"key-users", b"kmsg", b"kallsyms", b"sysrq-trigger", b"timer_list", b"sched_debug",
-    b"latency_stats", b"vmallocinfo", b"pagetypeinfo", b"slabinfo", b"modules", b"config.gz", b"iomem", b"ioports",
+    b"kcore", b"cmdline", b"locks", b"keys", b"key-users", b"kmsg", b"kallsyms", b"sysrq-trigger",
+    b"timer_list", b"sched_debug", b"latency_stats", b"vmallocinfo", b"pagetypeinfo", b"slabinfo",
+    b"modules", b"config.gz", b"iomem", b"ioports",
 )  # fmt: skip
 _PROC_MASKED_DIRS = (b"acpi", b"scsi", b"asound", b"driver", b"pressure", b"dynamic_debug")
 

@@ -18,7 +18,8 @@ The pump table is the blob that ``akios_pump_start`` takes (``native/include/aki
            path2_arg, dirfd_arg, dirfd2_arg, sockaddr_arg, sockaddr_len_arg, argv_arg (255: none),
            words, pad; i32 default_errno (0: continue).  A dirfd without a path is the file the call
            works on.  words: bit 0 and 1, path and path2 are no paths.
-    rule:  u32 nr, arg; u64 mask, value; i32 err; u32 flags.  The first row with args[arg] & mask == value decides.
+    rule:  u32 nr, arg; u64 mask, value; i32 err; u32 flags.  The first row decides in which
+           args[arg] & mask == value.
            flags: 1 continue; 2 this and the next comparison together; 4 answered with 0, not made;
            8 made while there are fewer than the bound of kind flags >> 8, else err; 16 then not
            recorded.
@@ -151,8 +152,9 @@ def _let_through(name: str, checked: Checked, trace: TraceLevel) -> list[tuple[C
 
 # ---- decision lists as sets of masked comparisons ------------------------------------------------
 #
-# libseccomp takes rules without an order and at most one comparison of each argument.  So "the first
-# matching form" becomes disjoint sets of registers, each fixed by one (mask, value) an argument: a cube.
+# libseccomp takes rules without an order and at most one comparison of each argument.  So "the
+# first matching form" becomes disjoint sets of registers, each fixed by one (mask, value) an
+# argument: a cube.
 
 Cube = dict[int, tuple[int, int]]
 

@@ -23,14 +23,15 @@ _BREAKS = re.compile(r"[\s&=#%+;?\"'<>{}]|[^\x20-\x7e]")
 """What stands in a form only when it is escaped; an ``@`` may stand there as it is."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _GENERIC = frozenset({
-    "value", "values", "val", "v", "string", "str", "text", "content", "data", "raw", "plain", "s", "n", "stringvalue",
-    "simplevalue", "default", "current", "new", "_", "$", "#text",
+    "value", "values", "val", "v", "string", "str", "text", "content", "data", "raw", "plain", "s",
+    "n", "stringvalue", "simplevalue", "default", "current", "new", "_", "$", "#text",
 })  # fmt: skip
 """Names that say nothing by themselves; the name of what they stand in does."""
 _NUMBERS = frozenset({"number", "num", "no", "nr", "id"})
 """Names that say with what they are in what a value is: the number of an account."""
 _NAMING = frozenset({
-    "name", "key", "field", "label", "header", "param", "parameter", "variable", "var", "attribute", "property", "k",
+    "name", "key", "field", "label", "header", "param", "parameter", "variable", "var", "attribute",
+    "property", "k",
 })  # fmt: skip
 _TYPING = frozenset({"type", "id", "autocomplete", "kind"})
 """Names of what says of a field that it is a password."""

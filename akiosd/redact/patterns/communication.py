@@ -20,9 +20,10 @@ VERSION = (
 )
 # Near these an address of the documentation ranges, or of a whole network, is meant as somebody's.
 ADDRESSED = (
-    "ip:", "ips:", "ipv4:", "ipv6:", "ip is", "address:", "address is", "host", "server", "client", "from", "connect",
-    "gateway", "subnet", "prefix", "route", "peer", "remote", "src", "dst", "destination", "visit", "ssh", "http",
-    "https", "login", "user", "tunnel", "use", "via", "nat64", "mapped",
+    "ip:", "ips:", "ipv4:", "ipv6:", "ip is", "address:", "address is", "host", "server", "client",
+    "from", "connect", "gateway", "subnet", "prefix", "route", "peer", "remote", "src", "dst",
+    "destination", "visit", "ssh", "http", "https", "login", "user", "tunnel", "use", "via",
+    "nat64", "mapped",
 )  # fmt: skip
 
 PATTERNS = (

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 — a regular expression cut into lines is harder to check than a long one
 """Keys, tokens, passwords, names of accounts."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 — a regular expression cut into lines is harder to check than a long one
 """Who somebody is: names, numbers of states, ways to reach a person."""
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ import re
 # 6761).  example.com and its kin do exist, and what stands before the @ there may still be
 # somebody's name.
 _FILES = frozenset((
-    "png", "jpg", "jpeg", "gif", "svg", "webp", "py", "js", "ts", "tsx", "jsx", "mjs", "cjs", "css", "html", "json",
-    "txt", "lock", "utf", "service", "socket", "timer", "mount", "device", "slice", "scope",
+    "png", "jpg", "jpeg", "gif", "svg", "webp", "py", "js", "ts", "tsx", "jsx", "mjs", "cjs", "css",
+    "html", "json", "txt", "lock", "utf", "service", "socket", "timer", "mount", "device", "slice",
+    "scope",
 ))  # fmt: skip
 _NO_DOMAIN = _FILES | {"test", "invalid", "localhost", "example", "localdomain"}
 # Mailboxes that no person reads: what answers to nobody, daemons, the login of a source host, lists

@@ -134,3 +134,15 @@ def test_every_combination_has_an_end_in_the_range_of_exit_codes(
         assert end.kind == cause
         if REASONS[cause].exit_code >= 0:
             assert end.exit_code == REASONS[cause].exit_code
+
+
+@pytest.mark.parametrize(
+    ("status", "signal", "told"),
+    [(135, 7, True), (135, 0, True), (139, 11, False), (0, 0, False)],
+)
+def test_a_death_by_sigbus_names_shared_memory(status: int, signal: int, told: bool) -> None:
+    limits = Limits(shm=64 << 20)
+    reason = explain_end(EndFacts(status=status, signal=signal, limits=limits)).reason
+    assert ("/dev/shm may be full: it holds 64 MiB (limits.shm)" in reason) == told
+    without = EndFacts(status=status, signal=signal, limits=Limits(shm=0))
+    assert "/dev/shm" not in explain_end(without).reason

@@ -19,6 +19,7 @@ from akiosd.gateway.net.eager_stream import PromptStream
 from akiosd.gateway.net.limits import DEFAULT_LIMITS, Limits
 from akiosd.gateway.net.names import Names, Rule
 from akiosd.gateway.net.rates import RateLimiter
+from akiosd.gateway.net.room import Room
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.gateway.serve.serve import serve_proxy, serve_stream
 from akiosd.gateway.upstream.upstream import Upstreams
@@ -63,6 +64,7 @@ class Context:
     redactors: Redactors
     limits: Limits
     rates: RateLimiter
+    replies: Room
     more: dict[str, Any] = field(default_factory=dict)
 
 
@@ -79,6 +81,7 @@ def make_context(
     setup = Setup(
         cage="test",
         policy=Policy(network=network, redact=redact),
+        system=Policy(allow_widening=True),
         hosts={NAME: f"127.0.0.1:{port}"},
         roots=roots,
     )
@@ -91,6 +94,7 @@ def make_context(
         Redactors(redact, b"k" * 32),
         bounds,
         RateLimiter(network.requests_per_minute),
+        Room(bounds.held_replies_bytes),
     )
 
 

@@ -17,6 +17,7 @@ from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.net.limits import Limits
 from akiosd.gateway.net.names import Names, Rule
 from akiosd.gateway.net.rates import RateLimiter
+from akiosd.gateway.net.room import Room
 from akiosd.gateway.redaction.redactors import Redactors
 from akiosd.gateway.upstream.upstream import Upstreams
 from akiosd.meter import budget
@@ -130,6 +131,7 @@ class Gateway:
         self.upstreams = Upstreams.from_setup(self.setup, self.limits)
         self.redactors = Redactors(policy.redact, bytes(range(32)))
         self.rates = RateLimiter(0)
+        self.replies = Room(self.limits.held_replies_bytes)
 
 
 @asynccontextmanager
@@ -138,9 +140,9 @@ async def talking(
     provider: str,
     *,
     limits: Limit = Limit(same_request=0, same_tool_calls=0, cycles=0),  # noqa: B008
-    network: Network = Network(),
-    redact: Redact = Redact(),
-    without_keys: bool = False,  # noqa: B008
+    network: Network = Network(),  # noqa: B008
+    redact: Redact = Redact(),  # noqa: B008
+    without_keys: bool = False,
     **prices: ModelPrice,
 ) -> AsyncIterator[tuple[Gateway, harness.Agent]]:
     policy = msgspec.structs.replace(Policy(), budget=limits, network=network, redact=redact)

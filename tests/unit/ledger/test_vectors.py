@@ -81,8 +81,8 @@ def test_signed_notes() -> None:
         if "vkeys" in case and "note" in case:
             note = case["note"].encode()
             assert (
-                outcome(lambda: open_note(note, *map(Vkey.parse, case["vkeys"]))) is case["ok"]
-            ), case["name"]  # noqa: B023
+                outcome(lambda: open_note(note, *map(Vkey.parse, case["vkeys"]))) is case["ok"]  # noqa: B023
+            ), case["name"]
 
 
 def test_tile_geometry() -> None:

@@ -49,7 +49,7 @@ async def fill(state: Path) -> None:
     """
     ledger = Ledger.open(state, time.time_ns, os.urandom, segment_bytes=256 << 10)
     full, room = trio.Event(), trio.Event()
-    ledger.on_full, ledger.on_room = full.set, room.set
+    ledger.state.on_full, ledger.state.on_room = full.set, room.set
     filler = state / "filler"
     async with trio.open_nursery() as nursery:
         await nursery.start(ledger.run)

@@ -42,10 +42,11 @@ _SIGNED = {"thinking_delta": "thinking", "signature_delta": "signature"}
 
 class Messages(Operation):
     fields = frozenset({
-        "model", "messages", "max_tokens", "cache_control", "container", "context_management", "diagnostics",
-        "inference_geo", "mcp_servers", "metadata", "output_config", "output_format", "prefill", "service_tier",
-        "speed", "stop_sequences", "stream", "system", "temperature", "thinking", "tool_choice", "tools", "top_k",
-        "top_p", "betas", "anthropic_version", "anthropic_beta",
+        "model", "messages", "max_tokens", "cache_control", "container", "context_management",
+        "diagnostics", "inference_geo", "mcp_servers", "metadata", "output_config", "output_format",
+        "prefill", "service_tier", "speed", "stop_sequences", "stream", "system", "temperature",
+        "thinking", "tool_choice", "tools", "top_k", "top_p", "betas", "anthropic_version",
+        "anthropic_beta",
     })  # fmt: skip
     image_tokens = 8_192
     volatile = frozenset({"metadata", "stream", "cache_control", "diagnostics"})

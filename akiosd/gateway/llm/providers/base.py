@@ -321,7 +321,8 @@ SCHEMAS = frozenset(
 )
 """Fields that describe shapes: a property called ``file_id`` in them refers to nothing."""
 _REFERENCES = frozenset({
-    "file_id", "file_url", "fileData", "file_data_uri", "s3Location", "fileUri", "document_url", "cachedContent",
+    "file_id", "file_url", "fileData", "file_data_uri", "s3Location", "fileUri", "document_url",
+    "cachedContent",
 })  # fmt: skip
 _URLS = ("image_url", "imageUrl", "input_audio")
 """Names of a URL, of an object with one, or of the thing itself in base64."""

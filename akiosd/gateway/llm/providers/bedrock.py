@@ -37,16 +37,16 @@ from akiosd.values.denial import BAD_REQUEST, Denial
 from akiosd.values.spend import Tokens
 
 _MODEL_FIELDS = frozenset({
-    "thinking", "top_k", "topK", "anthropic_beta", "reasoning_effort", "reasoning_config", "reasoningConfig",
-    "output_config", "tools", "tool_choice",
+    "thinking", "top_k", "topK", "anthropic_beta", "reasoning_effort", "reasoning_config",
+    "reasoningConfig", "output_config", "tools", "tool_choice",
 })  # fmt: skip
 
 
 class Converse(Operation):
     fields = frozenset({
         "messages", "system", "inferenceConfig", "toolConfig", "additionalModelRequestFields",
-        "additionalModelResponseFieldPaths", "requestMetadata", "guardrailConfig", "performanceConfig", "serviceTier",
-        "promptVariables", "outputConfig",
+        "additionalModelResponseFieldPaths", "requestMetadata", "guardrailConfig",
+        "performanceConfig", "serviceTier", "promptVariables", "outputConfig",
     })  # fmt: skip
     image_tokens = 8_192
     volatile = frozenset({"requestMetadata"})

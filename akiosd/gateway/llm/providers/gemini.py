@@ -37,8 +37,8 @@ from akiosd.values.spend import Tokens
 
 _SNAKE = re.compile(r"_([a-z0-9])")
 _FREE_FORM = frozenset({
-    "args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema",
-    "_responseJsonSchema", "labels",
+    "args", "response", "parameters", "parametersJsonSchema", "responseSchema",
+    "responseJsonSchema", "_responseJsonSchema", "labels",
 })  # fmt: skip
 """Names whose content is the agent's, not the API's."""
 
@@ -103,8 +103,8 @@ class Google(Operation):
 
 class Generate(Google):
     fields = frozenset({
-        "contents", "systemInstruction", "tools", "toolConfig", "safetySettings", "generationConfig", "cachedContent",
-        "model", "labels", "serviceTier", "store",
+        "contents", "systemInstruction", "tools", "toolConfig", "safetySettings",
+        "generationConfig", "cachedContent", "model", "labels", "serviceTier", "store",
     })  # fmt: skip
     image_tokens = 16_384
     volatile = frozenset({"labels"})
@@ -219,7 +219,8 @@ class Embed(Google):
     """The reply of embedContent often says nothing of usage: it is counted by us then."""
 
     fields = frozenset({
-        "content", "requests", "model", "taskType", "title", "outputDimensionality", "embedContentConfig",
+        "content", "requests", "model", "taskType", "title", "outputDimensionality",
+        "embedContentConfig",
     })  # fmt: skip
     has_output = False
 

@@ -11,10 +11,11 @@ from akiosd.values.denial import Denial
 
 class MistralChat(Chat):
     fields = frozenset({
-        "model", "messages", "temperature", "top_p", "max_tokens", "stream", "stop", "random_seed", "metadata",
-        "response_format", "tools", "tool_choice", "presence_penalty", "frequency_penalty", "n", "prediction",
-        "parallel_tool_calls", "prompt_mode", "safe_prompt", "reasoning_effort", "prompt_cache_key", "user",
-        "stream_options", "min_tokens", "repetition_penalty", "top_k", "logprobs", "top_logprobs", "prompt_logprobs",
+        "model", "messages", "temperature", "top_p", "max_tokens", "stream", "stop", "random_seed",
+        "metadata", "response_format", "tools", "tool_choice", "presence_penalty",
+        "frequency_penalty", "n", "prediction", "parallel_tool_calls", "prompt_mode", "safe_prompt",
+        "reasoning_effort", "prompt_cache_key", "user", "stream_options", "min_tokens",
+        "repetition_penalty", "top_k", "logprobs", "top_logprobs", "prompt_logprobs",
         "top_prompt_logprobs", "service_tier",
     })  # fmt: skip
     limits = ("max_tokens",)
@@ -52,8 +53,8 @@ class MistralChat(Chat):
 
 class Fim(MistralChat):
     fields = frozenset({
-        "model", "prompt", "suffix", "temperature", "top_p", "max_tokens", "min_tokens", "stream", "stop",
-        "random_seed", "metadata", "prompt_cache_key",
+        "model", "prompt", "suffix", "temperature", "top_p", "max_tokens", "min_tokens", "stream",
+        "stop", "random_seed", "metadata", "prompt_cache_key",
     })  # fmt: skip
 
     def refuse(self, body: Json) -> Denial | None:

@@ -39,15 +39,17 @@ _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
 class Chat(Operation):
     fields = frozenset({
-        "model", "messages", "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
-        "max_completion_tokens", "max_tokens", "metadata", "modalities", "n", "parallel_tool_calls", "prediction",
-        "presence_penalty", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning_effort",
-        "response_format", "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options",
+        "model", "messages", "audio", "frequency_penalty", "function_call", "functions",
+        "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "metadata", "modalities",
+        "n", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key",
+        "prompt_cache_options", "prompt_cache_retention", "reasoning_effort", "response_format",
+        "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options",
         "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity",
         "web_search_options", "background",
     })  # fmt: skip
     volatile = frozenset({
-        "metadata", "user", "safety_identifier", "prompt_cache_key", "stream", "stream_options", "store",
+        "metadata", "user", "safety_identifier", "prompt_cache_key", "stream", "stream_options",
+        "store",
     })  # fmt: skip
     limits: tuple[str, ...] = ("max_completion_tokens", "max_tokens")
     """The names of the output limit, the one to inject first."""
@@ -209,8 +211,8 @@ class Chat(Operation):
 
 
 class Embeddings(Operation):
-    fields = frozenset({"model", "input", "dimensions", "encoding_format", "user", "output_dimension", "output_dtype",
-                        "metadata"})  # fmt: skip
+    fields = frozenset({"model", "input", "dimensions", "encoding_format", "user",
+                        "output_dimension", "output_dtype", "metadata"})  # fmt: skip
     has_output = False
 
     def unreadable(self, body: Json) -> bool:

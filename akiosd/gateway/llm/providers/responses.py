@@ -62,20 +62,22 @@ def keeps_long(body: Json) -> Denial | None:
 
 class Responses(Operation):
     fields = frozenset({
-        "model", "input", "background", "context_management", "conversation", "include", "instructions",
-        "max_output_tokens", "max_tool_calls", "metadata", "parallel_tool_calls", "previous_response_id", "prompt",
-        "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier",
-        "service_tier", "store", "stream", "stream_options", "temperature", "text", "tool_choice", "tools",
-        "top_logprobs", "top_p", "truncation", "user",
+        "model", "input", "background", "context_management", "conversation", "include",
+        "instructions", "max_output_tokens", "max_tool_calls", "metadata", "parallel_tool_calls",
+        "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_options",
+        "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier", "store",
+        "stream", "stream_options", "temperature", "text", "tool_choice", "tools", "top_logprobs",
+        "top_p", "truncation", "user",
         "client_metadata",  # as Codex has it
     })  # fmt: skip
     volatile = frozenset({
-        "metadata", "user", "safety_identifier", "prompt_cache_key", "stream", "stream_options", "store",
-        "client_metadata",
+        "metadata", "user", "safety_identifier", "prompt_cache_key", "stream", "stream_options",
+        "store", "client_metadata",
     })  # fmt: skip
     threads = True
     client_tools = frozenset({
-        "function", "custom", "apply_patch", "local_shell", "computer", "computer_use_preview", "namespace",
+        "function", "custom", "apply_patch", "local_shell", "computer", "computer_use_preview",
+        "namespace",
     })  # fmt: skip
     tiers = TIERS
 
@@ -233,8 +235,8 @@ class Compact(Responses):
     """
 
     fields = frozenset({
-        "model", "input", "image", "instructions", "previous_response_id", "prompt_cache_key", "prompt_cache_options",
-        "prompt_cache_retention", "service_tier",
+        "model", "input", "image", "instructions", "previous_response_id", "prompt_cache_key",
+        "prompt_cache_options", "prompt_cache_retention", "service_tier",
     })  # fmt: skip
 
     def stream(self, body: Json, query: Mapping[str, str]) -> Stream:

@@ -412,7 +412,7 @@ async def test_a_full_disk_acknowledges_nothing_and_goes_on_at_the_same_index() 
         states.append("full")
         full.set()
 
-    ledger.on_full, ledger.on_room = on_full, lambda: states.append("room")
+    ledger.state.on_full, ledger.state.on_room = on_full, lambda: states.append("room")
     async with running(ledger):
         log = ledger.open_log(CAGE)
         await ledger.commit(log, started(0))

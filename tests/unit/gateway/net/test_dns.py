@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from akiosd.gateway.net.dns import MAX_QUERY, MAX_TCP_QUERY, Reply, answer
-from akiosd.gateway.serve.serve_dns import hint_for
+from akiosd.gateway.net.remedies import Asked, find_remedy
+from akiosd.values.policy import Policy
 
 KNOWN = {"example.com": "198.18.0.1", "a.wild.org": "198.18.0.2"}
 
@@ -67,11 +68,8 @@ def test_a_name_no_host_has_is_denied_without_being_looked_up() -> None:
     reply = answer(ask("not\\032a\\000host.example"), never)
     assert read(reply).rcode() == dns.rcode.NXDOMAIN
     assert reply.denied == b"not\\032a\\000host.example"
-    assert hint_for(reply.denied) == ""
-
-
-def test_the_hint_is_the_line_to_write() -> None:
-    assert hint_for(b"Denied.test") == "network: {allowed_domains: [denied.test]}"
+    asked = Asked("network.allowed_domains", reply.denied.decode())
+    assert find_remedy(asked, Policy()).edits == ()
 
 
 def test_localhost_is_this_machine() -> None:
@@ -83,6 +81,16 @@ def test_edns_is_answered_with_edns() -> None:
     message = read(answer(ask("example.com", use_edns=0, payload=4096), KNOWN.get))
     assert message.edns == 0 and addresses(message) == ["198.18.0.1"]
     assert read(answer(ask("example.com"), KNOWN.get)).edns == -1
+
+
+def test_a_refusal_names_itself_where_the_client_can_read_it() -> None:
+    message = read(answer(ask("denied.test", use_edns=0), KNOWN.get))
+    [option] = message.options
+    assert option.code == dns.edns.EDECode.BLOCKED  # type: ignore[attr-defined]
+    assert message.rcode() == dns.rcode.NXDOMAIN and "AKIOS" in option.text  # type: ignore[attr-defined]
+    # RFC 6891, 7: a client that does not say that it knows EDNS gets none.
+    assert read(answer(ask("denied.test"), KNOWN.get)).edns == -1
+    assert not read(answer(ask("example.com", use_edns=0), KNOWN.get)).options
 
 
 def test_another_class_is_refused() -> None:

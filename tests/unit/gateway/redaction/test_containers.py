@@ -48,8 +48,12 @@ def models(server: Models) -> Iterator[Models]:
 
 
 async def sent(
-    models: Models, provider: str, target: str, *bodies: Any, redact: Redact = Redact()
-) -> list[str]:  # noqa: B008
+    models: Models,
+    provider: str,
+    target: str,
+    *bodies: Any,
+    redact: Redact = Redact(),  # noqa: B008
+) -> list[str]:
     """What the model got of each of ``bodies``, and what the log holds."""
     async with talking(models, provider, redact=redact) as (gateway, agent):
         for messages in bodies:

@@ -16,7 +16,7 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from akiosd.gateway.net.refuse import render, to_bytes
+from akiosd.gateway.net.refuse import failure, reason_phrase, render, to_bytes
 from akiosd.gateway.serve.serve import serve_stream
 from akiosd.gateway.sites.passthrough import relay
 from akiosd.values.denial import Denial
@@ -31,8 +31,8 @@ MAIL, CARD = "john.doe@example.org", "4111111111111111"
 async def arrived(
     target: str = "/",
     headers: tuple[tuple[str, str], ...] = (),
-    redact: Redact = Redact(),
-    method: str = "GET",  # noqa: B008
+    redact: Redact = Redact(),  # noqa: B008
+    method: str = "GET",
 ) -> tuple[str, dict[str, str]]:
     """Target and headers as the upstream saw them."""
     with Upstream() as up:
@@ -126,7 +126,7 @@ async def test_block_refuses_with_types_and_places() -> None:
                 ("/", [("Content-Type", "text/plain")], MAIL.encode()),
             ]:
                 status, _, said = await agent.ask("POST", target, body, headers)
-                error = json.loads(said)["error"]
+                error = json.loads(said)
                 assert (status, error["rule"]) == (403, "redact.sites") and "EMAIL in " in error[
                     "message"
                 ]
@@ -134,7 +134,7 @@ async def test_block_refuses_with_types_and_places() -> None:
             status, _, said = await agent.ask(
                 "POST", "/", b"\0\1\2", [("Content-Type", "application/octet-stream")]
             )
-            assert (status, json.loads(said)["error"]["rule"]) == (403, "redact.binary")
+            assert (status, json.loads(said)["rule"]) == (403, "redact.binary")
             assert (await agent.ask("POST", "/clean", b"text"))[0] == 200
     assert [seen.target for seen in up.requests] == ["/clean"]
     assert (
@@ -301,7 +301,7 @@ async def test_a_name_that_leads_inside_is_a_refusal_with_a_hint(
         async with connected(context) as agent:
             status, headers, body = await agent.ask()
         assert (status, headers["x-should-retry"]) == (403, "false")
-        assert "akiosd.yaml" in json.loads(body)["error"]["hint"]
+        assert "akiosd.yaml" in json.loads(body)["hint"]
         # And the same, not inspected but relayed.
         ours, theirs = trio.testing.memory_stream_pair()
         await relay(context, theirs, destination(tls=True, kind="passthrough"))  # type: ignore[arg-type]
@@ -392,6 +392,40 @@ def test_refusals_in_each_shape_are_inert_and_say_not_to_retry(provider: str) ->
     assert to_bytes(DENIAL).count(b"\r\n\r\n") == 1
 
 
+# Where the clients of each provider look for the text that they show (their SDKs' own sources).
+SHOWN = {
+    "openai": ("error", "message"),
+    "anthropic": ("error", "message"),
+    "gemini": ("error", "message"),
+    "mistral": ("message",),
+    "xai": ("error",),
+    "bedrock": ("message",),
+    "ollama": ("error",),
+    "": ("error",),
+}
+TOLD = f"{DENIAL.words} ({DENIAL.hint})"
+
+
+@pytest.mark.parametrize("provider", ["", *PROVIDERS])
+def test_what_helps_is_in_the_text_that_a_client_shows(provider: str) -> None:
+    found = json.loads(render(DENIAL, provider)[2])
+    for key in SHOWN[provider]:
+        found = found[key]
+    assert found == TOLD
+
+
+async def test_the_status_line_says_who_refused_and_why() -> None:
+    assert reason_phrase(DENIAL).startswith(b'Denied by AKIOS: no <b>&??[31m" (redact.sites)')
+    assert len(reason_phrase(Denial(rule="x", words="a" * 10_000))) <= 200
+    assert to_bytes(DENIAL).partition(b"\r\n")[0] == b"HTTP/1.1 403 " + reason_phrase(DENIAL)
+    assert reason_phrase(failure(502, "no answer", "x")) == b"AKIOS failed: no answer (upstream)"
+    with Upstream() as up:
+        async with connected(make_context(port=up.port), destination(get_only=True)) as agent:
+            await agent.stream.send_all(f"DELETE / HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
+            said = bytes(await agent.stream.receive_some(4096)).partition(b"\r\n")[0]
+    assert said.startswith(b"HTTP/1.1 403 Denied by AKIOS: only GET"), said
+
+
 def test_refusals_are_where_each_client_looks_for_them() -> None:
     def shape(provider: str) -> dict[str, object]:
         found = json.loads(render(DENIAL, provider)[2])
@@ -399,12 +433,9 @@ def test_refusals_are_where_each_client_looks_for_them() -> None:
         return found
 
     assert shape("openai")["error"]["code"] == "redact.sites"  # type: ignore[index]
-    assert (
-        shape("anthropic")["type"] == "error"
-        and shape("anthropic")["error"]["message"] == DENIAL.words
-    )  # type: ignore[index]
+    assert shape("anthropic")["type"] == "error" and shape("anthropic")["error"]["message"] == TOLD  # type: ignore[index]
     assert shape("gemini")["error"]["status"] == "PERMISSION_DENIED"  # type: ignore[index]
-    assert shape("mistral")["object"] == "error" and shape("mistral")["message"] == DENIAL.words
+    assert shape("mistral")["object"] == "error" and shape("mistral")["message"] == TOLD
     assert str(shape("xai")["error"]).startswith(DENIAL.words) and str(
         shape("ollama")["error"]
     ).endswith("(hint)")

@@ -1,0 +1,51 @@
+"""The denials of a cage, read through the daemon: as many entries of its log as a person waits
+for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from akiosctl import policy_files
+from akiosctl.client import Client
+from akiosctl.denials import Told, collect, explain, places
+from akiosd.policy.merge import Layer
+from akiosd.wire.messages import LogEntries, ReadLog
+
+if TYPE_CHECKING:
+    from akiosctl.run_options import RunOptions
+
+MOST_AT_END = 200_000
+"""Entries that are looked through at the end of a run; ``akiosctl why`` reads all."""
+
+
+def read_entries(client: Client, cage: str, most: int = 1 << 62) -> Iterator[bytes]:
+    start = 0
+    while start < most:
+        reply, _ = client.call(ReadLog(cage=cage, start=start, stop=1 << 62), LogEntries)
+        if not reply.entries:
+            return
+        yield from reply.entries
+        start = reply.start + len(reply.entries)
+
+
+def of_run(path: str, cage: str, workspace: str, options: RunOptions) -> list[Told]:
+    """What a run that just ended was denied.  Raises :class:`AkiosError`."""
+    from akiosctl.run_options import policy_flags
+
+    with Client(path) as client:
+        groups = collect(read_entries(client, cage, MOST_AT_END))
+    explicit, flags = options.value("policy"), policy_flags(options)
+    return explain(groups, layers_of(workspace, explicit, flags), files_of(workspace, explicit))
+
+
+def layers_of(workspace: str, explicit: str | None, flags: dict[str, Any]) -> list[Layer]:
+    layers = policy_files.find_layers(Path(workspace), explicit)
+    return [*layers, Layer("flags", policy_files.decode_flags(flags))] if flags else layers
+
+
+def files_of(workspace: str, explicit: str | None) -> Sequence[Any]:
+    system, user = policy_files.SYSTEM_POLICY, policy_files.user_policy_path()
+    return places(workspace, str(system), str(user), explicit)

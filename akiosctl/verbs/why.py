@@ -1,0 +1,89 @@
+"""``akiosctl why``: what a cage was denied, and what would allow it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from itertools import chain, islice
+
+import click
+import msgspec
+
+from akiosctl.cages import find_cage
+from akiosctl.choose_cage import is_whole
+from akiosctl.client import Client
+from akiosctl.commands import print_line, wants_json
+from akiosctl.denials import collect, explain, long_lines, report
+from akiosctl.read_denials import files_of, layers_of, read_entries
+from akiosctl.records_text import read_record
+from akiosd.errors import AkiosError, PolicyError
+from akiosd.policy.merge import Layer, merge
+from akiosd.values.records import Birth
+
+_OTHER_POLICY = (
+    "the run had another policy than one from here has now (its files, --policy or options): "
+    "the settings below are for the policy of now"
+)
+_HEAD = 64
+_PORTS = "a name is reached on ports 80 and 443; for another write host:port, as in github.com:22"
+
+
+@click.command("why")
+@click.argument("cage", default="last")
+@click.option(
+    "--policy", "explicit", metavar="FILE", help="The policy file or profile that the run had."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def command(ctx: click.Context, cage: str, explicit: str | None, as_json: bool) -> None:
+    """Tell what CAGE was denied, the last of this directory when left out: each name, call and
+    file, how often, and the setting and the file that would allow it.
+    """
+    with ctx.obj.connect() as client:
+        name, workspace = _find(client, cage)
+        entries = read_entries(client, name)
+        # A log may be larger than memory; the birth is among its first records.
+        head = list(islice(entries, _HEAD))
+        groups = collect(chain(head, entries))
+    layers = layers_of(workspace, explicit, {})
+    told = explain(groups, layers, files_of(workspace, explicit))
+    same = _is_policy(head, layers)
+    if wants_json(ctx, as_json):
+        click.echo(json.dumps({"cage": name, "same_policy": same, "denied": report(told)}))
+        return
+    if not told:
+        print_line(f"{name} was denied nothing")
+        return
+    print_line(f"{name} in {workspace}")
+    if not same:
+        print_line(_OTHER_POLICY)
+    for line in long_lines(told):
+        print_line(line)
+    if any(one.rule == "network.allowed_domains" for one in told):
+        print_line(_PORTS)
+
+
+def _find(client: Client, name: str) -> tuple[str, str]:
+    """The cage and its workspace; of one that left nothing but its log, the present directory."""
+    try:
+        found = find_cage(client, name)
+    except AkiosError:
+        if not is_whole(name):
+            raise
+        return name, os.getcwd()
+    workspace = os.fsdecode(found.workspace)
+    return found.cage, workspace if os.path.isdir(workspace) else os.getcwd()
+
+
+def _is_policy(entries: list[bytes], layers: list[Layer]) -> bool:
+    """Whether the cage was born with the policy that these layers give."""
+    try:
+        digest = hashlib.sha256(msgspec.msgpack.encode(merge(layers))).digest()
+    except PolicyError:
+        return False
+    for entry in entries:
+        record = read_record(entry)
+        if isinstance(record, Birth):
+            return record.policy_sha256 == digest
+    return True

@@ -1,0 +1,279 @@
+"""What would allow what was denied: for each rule the settings to try, and the question to the
+policy itself.
+
+The words of a rule are one table, :data:`REMEDIES`.  What stands here are candidates; told are
+only those that :mod:`akiosd.policy.advice` finds to help.  Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from akiosd.errors import PolicyError
+from akiosd.gateway.net.names import (
+    PROVIDER_HOSTS,
+    WEB_PORTS,
+    Names,
+    canonical,
+    capture_ports,
+    named_path,
+)
+from akiosd.policy.advice import Allows, Edit, advise_merged
+from akiosd.values.policy import DEFAULT_POLICY, PROVIDERS, Policy
+from akiosd.values.units import format_usd
+from akiosd.wire.gateway import Setup
+
+_FREE = frozenset(("files", "uploads", "moderations", "tokenize", "tokenize-text", "count_tokens"))
+"""What providers do not charge for.  Below all others may be something that costs money."""
+_DNS_PORT = 53
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What was denied: the fields of the record that say what was asked for.
+
+    ``host`` as the client spelled it, ``port`` 0 where only a name was asked for, ``path`` without
+    query, ``tls`` whether the connection was or could have been TLS.  ``reserved`` as ``Names`` has
+    it.  ``call`` is the name of a system call.
+    """
+
+    rule: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    tls: bool = True
+    call: str = ""
+    reserved: tuple[tuple[str, int], ...] = ()
+
+
+class Remedy(msgspec.Struct, frozen=True):
+    """Settings to try in turn; ``instead`` is what to do where none helps, "" for nothing."""
+
+    edits: tuple[Edit, ...]
+    allows: Allows
+    instead: str = ""
+
+
+def never(policy: Policy) -> bool:
+    return False
+
+
+def find_remedy(asked: Asked, policy: Policy) -> Remedy:
+    """For what was denied under ``policy``; a rule without a row has nothing that helps."""
+    if asked.rule in REMEDIES:
+        return REMEDIES[asked.rule](asked, policy)
+    return _raised(asked, policy) if asked.rule.startswith("budget.") else Remedy((), never)
+
+
+def hint(setup: Setup, names: Names, asked: Asked) -> str:
+    """The line for the agent: a setting that was tried and its file, else what to do instead."""
+    asked = msgspec.structs.replace(asked, reserved=tuple(sorted(names.reserved)))
+    remedy = find_remedy(asked, setup.policy)
+    found = advise_merged(setup.policy, setup.system, remedy.edits, remedy.allows)
+    return found or remedy.instead
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+def _name(asked: Asked, policy: Policy) -> Remedy:
+    try:
+        host = canonical(asked.host)
+    except ValueError as error:
+        is_address = "an address" in str(error) or asked.host[:1] == "["
+        instead = "addresses cannot be allowed: ask for the host by its name" if is_address else ""
+        return Remedy((), never, instead)
+    provider = provider_of(host)
+    port = 0 if asked.port == _DNS_PORT else asked.port
+    if provider:
+        edits = (
+            Edit("network.providers", "add", (provider,)),
+            Edit("network.llm", "set", True),
+        )
+        instead = f"the API of {provider} is reached by https on port 443 alone" if port else ""
+        return Remedy(edits, _reaches(host, port, asked.reserved), instead)
+    entry = host if port in (0, *WEB_PORTS) else f"{host}:{port}"
+    edit = Edit("network.allowed_domains", "add", (entry,))
+    return Remedy((edit,), _reaches(host, port, asked.reserved))
+
+
+def _reaches(host: str, port: int, reserved: Iterable[tuple[str, int]]) -> Allows:
+    def allows(policy: Policy) -> bool:
+        names = _names(policy, reserved)
+        if names is None:
+            return False
+        if not port:
+            return names.resolves(host) and any(names.find(host, web) for web in WEB_PORTS)
+        return names.find(host, port) is not None
+
+    return allows
+
+
+def _names(policy: Policy, reserved: Iterable[tuple[str, int]]) -> Names | None:
+    """None where the gateway would not start: the policy's ports are too many, or AKIOS's own."""
+    try:
+        capture_ports(policy.network)
+    except PolicyError:
+        return None
+    return Names(policy, reserved=reserved)
+
+
+def provider_of(host: str) -> str:
+    """Whose API a canonical host is; "" for a site."""
+    everything = msgspec.structs.replace(DEFAULT_POLICY.network, llm=True, providers=PROVIDERS)
+    names = Names(msgspec.structs.replace(DEFAULT_POLICY, network=everything), PROVIDER_HOSTS)
+    rule = names.find(host, 443)
+    return rule.provider if rule is not None else ""
+
+
+def _unopened(asked: Asked, policy: Policy) -> Remedy:
+    """TLS that is not opened.  A provider's own host is never passed through, nor what is no
+    TLS.
+    """
+    trust = "have the client trust the certificates of the file that SSL_CERT_FILE names"
+    speak = {"tls.handshake": trust, "tls.alpn": "speak HTTP/1.1"}
+    instead = speak.get(asked.rule, "")
+    try:
+        host = canonical(asked.host)
+    except ValueError:
+        return Remedy((), never, instead)
+    if not asked.tls:
+        return Remedy((), never, instead or "use TLS: without it there is no name to check")
+    entry = host if asked.port in (0, *WEB_PORTS) else f"{host}:{asked.port}"
+
+    def allows(changed: Policy) -> bool:
+        names = _names(changed, asked.reserved)
+        rule = names.find(host, asked.port or 443) if names is not None else None
+        return rule is not None and rule.kind == "passthrough"
+
+    return Remedy((Edit("network.passthrough", "add", (entry,)),), allows, instead)
+
+
+def _free_path(asked: Asked, policy: Policy) -> Remedy:
+    """A path of a provider's API is named only where nothing below it costs money."""
+    instead = "no setting counts what this costs; use the provider's own interface"
+    parts = asked.path.split("/")
+    free = next((i for i, part in enumerate(parts) if part in _FREE), 0)
+    provider = provider_of(asked.host) if asked.host else ""
+    if not free or not provider or not asked.path.isascii():
+        return Remedy((), never, instead)
+    path = "/".join(parts[: free + 1])
+    entry = f"{provider}:{path}"
+    return Remedy(
+        (Edit("network.llm_paths", "add", (entry,)),),
+        lambda changed: named_path(changed.network.llm_paths, provider, asked.path),
+        instead,
+    )
+
+
+def _writes(asked: Asked, policy: Policy) -> Remedy:
+    host, port = asked.host, asked.port or 443
+    patterns = tuple(
+        entry
+        for entry in policy.network.get_only
+        if Names(_only(policy, entry)).find(host, port) is not None
+    )
+
+    def allows(changed: Policy) -> bool:
+        names = _names(changed, asked.reserved)
+        rule = names.find(host, port) if names is not None else None
+        return rule is not None and not rule.get_only
+
+    if not patterns:
+        return Remedy((), never)
+    return Remedy((Edit("network.get_only", "remove", patterns),), allows)
+
+
+def _only(policy: Policy, entry: str) -> Policy:
+    """A policy that allows one entry, to ask what it holds."""
+    network = msgspec.structs.replace(
+        policy.network, allowed_domains=(entry,), passthrough=(), get_only=()
+    )
+    return msgspec.structs.replace(policy, network=network)
+
+
+def _inspected(asked: Asked, policy: Policy) -> Remedy:
+    """HTTP on a port that is passed as raw TCP."""
+
+    def allows(changed: Policy) -> bool:
+        names = _names(changed, asked.reserved)
+        rule = names.find(asked.host, asked.port) if names is not None else None
+        return rule is not None and rule.kind == "inspect"
+
+    return Remedy((Edit("network.ports", "add", (asked.port,)),), allows)
+
+
+# ---- numbers and modes ---------------------------------------------------------------------------
+
+
+def _raised(asked: Asked, policy: Policy) -> Remedy:
+    """Twice the limit that refused."""
+    section, _, entry = asked.rule.partition(".")
+    field = {"usd": "usd_micro", "usd_per_minute": "usd_micro_per_minute"}.get(entry, entry)
+    before = getattr(getattr(policy, section), field, 0)
+    if not before:
+        return Remedy((), never)
+    value: object = format_usd(2 * before).replace(",", "") if field != entry else 2 * before
+
+    def allows(changed: Policy) -> bool:
+        now = getattr(getattr(changed, section), field)
+        return bool(now == 0 or now > before)
+
+    return Remedy((Edit(asked.rule, "set", value),), allows)
+
+
+def _binary(asked: Asked, policy: Policy) -> Remedy:
+    edit = Edit("redact.binary", "set", "pass")
+    return Remedy((edit,), lambda changed: changed.redact.binary == "pass")
+
+
+def _masked(field: str, mode: str) -> Callable[[Asked, Policy], Remedy]:
+    def remedy(asked: Asked, policy: Policy) -> Remedy:
+        if getattr(policy.redact, field) != "block":
+            return Remedy((), never)
+        edit = Edit(f"redact.{field}", "set", mode)
+        return Remedy((edit,), lambda changed: getattr(changed.redact, field) != "block")
+
+    return remedy
+
+
+# ---- what no policy decides ----------------------------------------------------------------------
+
+
+def _address(asked: Asked, policy: Policy) -> Remedy:
+    line = f"gateway: {{hosts: {{{asked.host}: ADDRESS}}}} in /etc/akios/akiosd.yaml"
+    return Remedy((), never, f"{line}, which an administrator of this host may change")
+
+
+def _call(asked: Asked, policy: Policy) -> Remedy:
+    from akiosd.policy.compile.seccomp import compile_filter
+
+    if asked.call not in policy.syscalls.deny:
+        return Remedy((), never)
+
+    def allows(changed: Policy) -> bool:
+        spec = compile_filter(changed)
+        through = any(r.name == asked.call and r.action == "allow" for r in spec.rules)
+        entry = next((e for e in spec.pump_table if e.name == asked.call), None)
+        return through or (entry is not None and entry.checked.otherwise == 0)
+
+    return Remedy((Edit("syscalls.deny", "remove", (asked.call,)),), allows)
+
+
+REMEDIES: dict[str, Callable[[Asked, Policy], Remedy]] = {
+    "network.allowed_domains": _name,
+    "network.passthrough": _unopened,
+    "tls.alpn": _unopened,
+    "tls.handshake": _unopened,
+    "network.llm_paths": _free_path,
+    "network.get_only": _writes,
+    "network.ports": _inspected,
+    "network.requests_per_minute": _raised,
+    "redact.binary": _binary,
+    "redact.models": _masked("models", "mask"),
+    "redact.sites": _masked("sites", "mask"),
+    "upstream": _address,
+    "syscalls": _call,
+}
+"""Rule of a record → what may help."""

@@ -1,0 +1,106 @@
+"""What the end of a run and ``akiosctl why`` make of a log: bounded, escaped, with the setting that
+helps.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from akiosctl.denials import MAX_SUBJECTS, collect, explain, long_lines, places, report, short_lines
+from akiosd.policy.advice import ADMINISTRATOR, SYSTEM_FILE, YOU
+from akiosd.policy.merge import Layer
+from akiosd.policy.schema import load
+from akiosd.values.records import NetDenied, NetRequest, Record, SpendWarning, Syscall, encode_entry
+
+WIDE = Layer("system", load({"allow_widening": True}, {}))
+FILES = places("/p", SYSTEM_FILE, "/h/policy.yaml")
+
+
+def name(host: str, count: int = 1) -> NetDenied:
+    return NetDenied(
+        ts=1,
+        host=host.encode(),
+        rule="network.allowed_domains",
+        protocol="dns",
+        port=53,
+        count=count,
+    )
+
+
+def call(
+    called: str, path: bytes | None = None, verdict: str = "denied", count: int = 1
+) -> Syscall:
+    return Syscall(ts=1, name=called, nr=1, pid=1, verdict=verdict, path=path, errno=1, count=count)  # type: ignore[arg-type]
+
+
+def told(*records: Record, layers: tuple[Layer, ...] = (WIDE,)) -> list[str]:
+    return short_lines(explain(collect(map(encode_entry, records)), layers, FILES), "c-1")
+
+
+def test_one_line_a_kind_with_how_often_and_what_allows_it() -> None:
+    assert told(
+        name("a.example", 2),
+        call("mount", b"/dev/x"),
+        name("b.example"),
+        name("a.example"),
+        call("bpf"),
+    ) == [
+        "denied 4 times: names: a.example (3), b.example (1); set network: {allowed_domains: [a.example, b.example]} "
+        "in /p/akios.yaml, which you may change",
+        "denied once: system calls on files: mount /dev/x (1); no setting allows it",
+        "denied once: system calls: bpf (1); no setting allows it",
+    ]
+
+
+def test_what_was_let_through_is_no_denial() -> None:
+    passed = NetRequest(ts=1, host="denied.example", port=443, mode="inspect")
+    assert told(passed, call("openat", b"/denied", "requested")) == []
+
+
+def test_a_refusal_of_the_budget_says_its_words_and_the_setting() -> None:
+    words = "the budget of $1.00 is spent"
+    layers = (Layer("system", load({"budget": {"usd": 1}}, {})),)
+    record = SpendWarning(ts=1, provider="openai", model="gpt-5", rule="budget.usd", words=words)
+    assert told(record, record, layers=layers) == [
+        f"denied 2 times: {words}: gpt-5 (2); set budget: {{usd: $2.00}} in {SYSTEM_FILE}, which "
+        f"{YOU if os.geteuid() == 0 else ADMINISTRATOR} may change"
+    ]
+
+
+def test_names_of_which_one_cannot_be_allowed_are_told_apart() -> None:
+    lines = told(name("a.example"), name("10.0.0.1"), name("x..y"))
+    assert (
+        "a.example (1); set network" in lines[0] and "10.0.0.1 (1); addresses cannot be" in lines[1]
+    )
+    assert lines[2].endswith("x..y (1); no setting allows it")
+
+
+def test_what_an_agent_chose_cannot_drive_a_terminal_or_fill_it() -> None:
+    evil = "\x1b[31m\r\n\u202ename" + "x" * 10_000
+    many = [name(f"n{number}.example") for number in range(MAX_SUBJECTS + 100)]
+    lines = told(call("mount", evil.encode()), name(evil), *many)
+    assert all(line.isprintable() and len(line) < 1500 for line in lines) and len(lines) <= 7
+    assert lines[-1] == "akiosctl why c-1 tells all of it"
+    found = explain(collect(map(encode_entry, many)), [WIDE], FILES)
+    assert sum(one.count for one in found) == len(many)
+    assert sum(len(one.subjects) for one in found) == MAX_SUBJECTS
+    assert all(line.isprintable() for line in long_lines(found))
+    assert all(subject["name"].isprintable() for subject in report(found)[0]["subjects"])
+
+
+def test_damaged_and_unknown_entries_are_passed_over() -> None:
+    assert collect([b"", b"denied", b"\x81\xa4kind\xa6denied", encode_entry(name("a.example"))])[
+        0
+    ].counts == {"a.example": 1}
+
+
+@pytest.mark.parametrize("explicit", [None, "mine.yaml", "strict"])
+def test_the_file_is_that_of_the_run(explicit: str | None, tmp_path: Path) -> None:
+    files = [place.file for place in places("/p", SYSTEM_FILE, "/h/policy.yaml", explicit)]
+    assert files[-2:] == ["/h/policy.yaml", SYSTEM_FILE]
+    assert (
+        files[:-2] == {None: ["/p/akios.yaml"], "mine.yaml": ["mine.yaml"], "strict": []}[explicit]
+    )
