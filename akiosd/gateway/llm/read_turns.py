@@ -6,13 +6,14 @@ fields, and none means another thing elsewhere.  What is not known counts as tex
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
 
 from akiosd.gateway.llm.providers.base import Json, items, mapping, text
-from akiosd.gateway.redaction.strict_json import dump
+from akiosd.gateway.redaction.strict_json import Kept, dump
 from akiosd.meter.turns import MAX_TURNS, Call, Turn
 
 Kind = Literal["call", "result", "said", "told"]
@@ -70,7 +71,9 @@ def _is_by_model(item: Any) -> bool:
 
 
 def read_answer(reply: Json) -> str:
-    """What a reply that is no stream says, without its tool calls; "" for an event of a stream."""
+    """What a reply that is no stream says, without its tool calls and thoughts; "" for nearly every
+    event of a stream.  A text that was not read stands in it by its digest.
+    """
     found = [
         *items(reply.get("output")),
         *(mapping(c.get("message")) for c in items(reply.get("choices"))),
@@ -79,6 +82,7 @@ def read_answer(reply: Json) -> str:
     found += [
         mapping(mapping(reply.get("output")).get("message")),
         mapping(reply.get("message")),
+        {"content": reply.get("response")},  # as Ollama has it
         reply,
     ]
     answers = [
@@ -138,9 +142,9 @@ def _read_item(item: Json) -> Iterator[Entry]:
 
 def _read_message(item: Json, model: bool) -> Iterator[Entry]:
     content = item.get("content") or item.get("parts") or ""
-    if isinstance(content, str):
+    if isinstance(content, str | Kept):
         if content:
-            yield ("said" if model else "told"), content
+            yield ("said" if model else "told"), _flat(content)
     else:
         for part in items(content):
             yield from _read_part(part, model)
@@ -189,11 +193,13 @@ def _read_part(part: Json, model: bool) -> Iterator[Entry]:
 
 
 def _flat(value: Any) -> str:
-    """The text of a result; of what is not text, its JSON."""
+    """The text of a result; of what is not text, its JSON; of what was not read, its digest."""
     if isinstance(value, str):
         return value
+    if isinstance(value, Kept):
+        return hashlib.sha256(value.raw).hexdigest()
     if isinstance(value, list):
         return "\n".join(map(_flat, value))
-    if isinstance(value, dict) and isinstance(value.get("text"), str):
-        return str(value["text"])
+    if isinstance(value, dict) and isinstance(value.get("text"), str | Kept):
+        return _flat(value["text"])
     return "" if value is None else dump(value, sort=True).decode("utf-8", "surrogatepass")

@@ -24,6 +24,10 @@ from akiosd.values.spend import Tokens
 _BLANKS = " \t\r\n"
 _MAX_SAID = 8 << 10
 """Characters of an answer that are kept."""
+_MAX_HELD = 4 << 10
+"""Bytes of arguments that came in one piece; strings of a large reply that are longer are not even
+read.
+"""
 
 
 def restore(
@@ -141,18 +145,23 @@ class Meter:
         self.final = self.final or bool(usage and self._operation.is_last(event))
         self.served |= self._operation.served(event)
         self.name = self.name or text(mapping(event.get("response", event)).get("id"))
-        pieces = list(self._operation.pieces(event, kind))
-        for piece in pieces:
+        said = list[str]()
+        for piece in self._operation.pieces(event, kind):
             self.received += len(piece.owner[piece.key].encode("utf-8", "surrogatepass"))
             if piece.kind == "text" and not _is_thought(piece.channel):
-                self._say(piece.owner[piece.key])
-        if not pieces:
-            self._say(read_answer(event))
+                said.append(piece.owner[piece.key])
+        self._say(read_answer(event) or "".join(said))
         for call in self._operation.tools(event, kind):
-            if not isinstance(call.arguments, str):
-                self.received += len(dump(call.arguments))
-            self._add(call.key, call.name, call.arguments)
+            self._add(call.key, call.name, self._held(call.arguments))
         self.failed = self.failed or self._operation.failed(event, kind)
+
+    def _held(self, arguments: Any) -> Any:
+        """Of long arguments only their digest: the bytes of a reply go with its share of memory."""
+        if isinstance(arguments, str):
+            return arguments
+        written = dump(arguments, sort=True)
+        self.received += len(written)
+        return hashlib.sha256(written).hexdigest() if len(written) > _MAX_HELD else arguments
 
     def _add(self, key: Channel, name: str, arguments: Any) -> None:
         known = self._calls.setdefault(key, ["", ""])
