@@ -7,11 +7,13 @@ none.  Pure; every pattern is linear in the length of its text.
 
 from __future__ import annotations
 
-import hashlib
 import re
+from itertools import groupby
 
-MAX_READ = 16 << 10
-"""Characters of a line; a longer one is compared as it is."""
+MAX_READ = 8 << 10
+"""Characters of a result; what comes behind them is compared as it is."""
+MAX_LINE = 512
+"""Characters of a line."""
 MAX_SAID = 4 << 10
 """Characters of an answer in which sentences are looked for."""
 
@@ -19,6 +21,7 @@ _MONTHS = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _DAYS = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _CLOCK = r"\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?(?:\s?[AP]M\b)?"
 _ZONE = r"(?:\s?(?:Z|UTC|GMT|CES?T|[ECMP][SD]T|[+-]\d\d:?\d\d)\b)?"
+_UUID = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _UNITS = "(?:ns|µs|us|ms|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)"
 
 _TIMES = re.compile(
@@ -32,16 +35,16 @@ _TIMES = re.compile(
     r"|\b\d{1,9}(?:\.\d{1,6})?\s?(?:it|[kKMG]?i?B|files|rows|req|ops)/s(?:ec)?\b"
 )
 _IDS = re.compile(
-    r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"
     # Longer ones are digests of what something holds.
-    r"|\b(?=[0-9a-f]{0,31}[0-9])(?=[0-9a-f]{0,31}[a-f])[0-9a-f]{8,32}\b"
-    r"|\b0x[0-9a-f]{6,16}\b"
-    r"|\b(?:req|call|toolu|msg|run|resp|chatcmpl|trace|span|sess|item)[_-][A-Za-z0-9_-]{8,64}\b"
-    r"|\b(?:pid|port|chunk id|session id|request[ -]id|thread)[ =:#]{1,3}[0-9a-zA-Z]{1,40}\b"
-    r"|\b\d{1,7} (?=(?:critical|debug|error|fatal|info|notice|warn|warning)\b)"
+    rf"\b(?=[0-9a-fA-F]{{8}})(?:{_UUID}|(?=[0-9]{{0,31}}[a-fA-F])(?=[a-fA-F]{{0,31}}[0-9])[0-9a-fA-F]{{8,32}})\b"
+    r"|\b0[xX][0-9a-fA-F]{6,16}\b"
+    r"|\b(?=[RCTMScrtmsIi])(?i:req|call|toolu|msg|run|resp|chatcmpl|trace|span|sess|item)"
+    r"[_-][A-Za-z0-9_-]{8,64}\b"
+    r"|\b(?=[PCSRTpcsrt])(?i:pid|port|chunk id|session id|request[ -]id|thread)"
+    r"[ =:#]{1,3}[0-9a-zA-Z]{1,40}\b"
+    r"|\b\d{1,7} (?=(?i:critical|debug|error|fatal|info|notice|warn|warning)\b)"
     r"|(?<=\w)\[\d{1,7}\](?=:)"
-    r"|/tmp/(?:tmp[\w.-]{4,40}|pytest-of-\w{1,40}/pytest-\d{1,6})",
-    re.IGNORECASE,
+    r"|/tmp/(?:tmp[\w.-]{4,40}|pytest-of-\w{1,40}/pytest-\d{1,6})"
 )
 _COUNTS = re.compile(
     r"\b(?:attempt|retry|try|request|poll)[ #:]{1,3}\d{1,9}(?:\s?(?:/|of)\s?\d{1,9})?"
@@ -56,6 +59,7 @@ _TURNS = re.compile(
     re.IGNORECASE,
 )
 _DRAWN = re.compile(r"\x1b\[[0-9;?]{0,20}[A-Za-z]|[⠀-⣿◐◓◑◒]")
+_MOVES = re.compile(r"[0-9\x1b⠀-⣿◐◓◑◒]|<system|/tmp/")
 _WORDS = re.compile(r"\w+")
 _SENTENCES = re.compile(r"[.!?\n]+(?:\s+|$)")
 _REMINDER = ("<system-reminder>", "</system-reminder>")
@@ -74,36 +78,61 @@ COURTESY = frozenset(_COURTESY.split())
 """Words of which thanks and farewells are made: a sentence of nothing else says nothing."""
 
 
-def same_results(one: str, other: str) -> bool:
-    """Whether two results differ in times, ids and counts only; the first other difference
-    decides.
+def differ_at_once(one: str, other: str) -> bool:
+    """Whether two results differ surely: they have not as many lines, or the first line in which
+    they differ is another one, as nearly always.  A long line is not read for that.
     """
-    if one == other:
-        return True
     lines, others = (_without_reminders(text).rstrip().split("\n") for text in (one, other))
-    return len(lines) == len(others) and all(
-        a == b or plain_result(a) == plain_result(b) for a, b in zip(lines, others, strict=True)
-    )
+    if len(lines) != len(others):
+        return True
+    first = next((pair for pair in zip(lines, others, strict=True) if pair[0] != pair[1]), None)
+    if first is None or max(map(len, first)) > MAX_LINE:
+        return False
+    return plain_result(first[0]) != plain_result(first[1])
 
 
 def plain_result(text: str) -> str:
-    """``text`` without times, ids and counts of attempts; of one too long to read, its SHA-256."""
-    if len(text) > MAX_READ:
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    text = _DRAWN.sub("", _without_reminders(text))
-    return _COUNTS.sub("#", _IDS.sub("#", _TIMES.sub("#", text))).strip()
+    """``text`` without times, ids and counts of attempts; what stands behind ``MAX_READ``
+    characters of lines that have such stays as it is.
+    """
+    plain, left = list[str](), MAX_READ
+    for moves, lines in groupby(_without_reminders(text).rstrip().split("\n"), _moves):
+        block = "\n".join(lines)
+        if moves and left > 0:
+            plain.append(_plain(block[:left]) + block[left:])
+            left -= len(block)
+        else:
+            plain.append(block)
+    return "\n".join(plain).strip()
+
+
+def _moves(line: str) -> bool:
+    """Whether anything in a line may differ that is no difference; of most lines nothing can."""
+    return _MOVES.search(line) is not None
+
+
+def _plain(text: str) -> str:
+    return _COUNTS.sub("#", _IDS.sub("#", _TIMES.sub("#", _DRAWN.sub("", text))))
 
 
 def plain_words(text: str) -> str:
-    """What was said, in small letters, without punctuation, times, ids and numbers of turns."""
-    return " ".join(_WORDS.findall(_TURNS.sub("#", plain_result(text)).casefold()))
+    """What was said, in small letters, without punctuation, times, ids and numbers of turns; what
+    stands behind ``MAX_SAID`` characters stays as it is.
+    """
+    return _plain_words(text[:MAX_SAID]) + text[MAX_SAID:]
+
+
+def _plain_words(text: str) -> str:
+    if _moves(text):
+        text = _TURNS.sub("#", plain_result(text))
+    return " ".join(_WORDS.findall(text.casefold()))
 
 
 def sentences(text: str) -> frozenset[str]:
-    """The sentences of ``text``, as :func:`plain_words` has them, but for those that say
-    nothing.
+    """The sentences at the beginning of ``text``, as :func:`plain_words` has them, but for those
+    that say nothing.
     """
-    found = (plain_words(sentence) for sentence in _SENTENCES.split(text[:MAX_SAID]))
+    found = map(_plain_words, _SENTENCES.split(text[:MAX_SAID]))
     return frozenset(words for words in found if not COURTESY.issuperset(words.split()))
 
 

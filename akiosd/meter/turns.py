@@ -8,24 +8,26 @@ other is work, whatever the answers.
 
 Every request carries its conversation, so conversations that are interleaved cannot be confused.
 Only the newest turns are looked at, and the results of different calls never: an ordinary request
-costs a few comparisons.
+costs a few comparisons, and a repetitive one the reading of its newest turn.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from akiosd.meter.plain_results import COURTESY, MAX_SAID, plain_words, same_results, sentences
+from akiosd.meter.texts import Heard, Texts
 from akiosd.values.spend import PERIODS, Trail
 
 MAX_TURNS = 512
 MAX_STALE = 16
 """So many turns back is looked for what was said before."""
+MAX_PARSED = 4096
+"""Characters of arguments that are the same in another order or with other blanks."""
 SHORT = 6
 """Words; a shorter answer may come again (a coin's two sides) and still be news."""
 
@@ -59,97 +61,102 @@ class Turn(msgspec.Struct, frozen=True):
         )
 
 
-def read_trail(turns: Sequence[Turn]) -> Trail:
-    """What the end of a conversation looks like."""
+def read_trail(turns: Sequence[Turn], texts: Texts) -> Trail:
+    """What the end of a conversation looks like; ``texts`` has those of earlier requests."""
     turns = turns[-MAX_TURNS:]
     if not turns:
         return Trail()
-    rounds = tuple(_count_rounds(turns, period) for period in PERIODS)
+    texts.begin()
+    rounds = tuple(_count_rounds(turns, period, texts) for period in PERIODS)
     length = next((period for period, times in zip(PERIODS, rounds, strict=True) if times > 1), 0)
     return Trail(
         rounds=(rounds[0], rounds[1], rounds[2], rounds[3]),
-        stale=_count_stale(turns),
+        stale=_count_stale(turns, texts),
         calls=bool(turns[-1].calls),
         waits=any(turn.waits for turn in turns[-length:]) if length else False,
         live=bool(length) or any(turn.results for turn in turns),
     )
 
 
-def same(one: Turn, other: Turn) -> bool:
+def goes_on_before(trail: Trail, turns: int) -> bool:
+    """Whether what was found in the newest ``turns`` may have begun before them."""
+    rounds = zip(PERIODS, trail.rounds, strict=True)
+    return trail.stale >= turns or any((times + 1) * period >= turns for period, times in rounds)
+
+
+def same(one: Turn, other: Turn, texts: Texts) -> bool:
     """Whether nothing differs but times, ids and counts."""
     if len(one.calls) != len(other.calls) or len(one.results) != len(other.results):
         return False
     if one.calls:
         if not all(map(_same_call, one.calls, other.calls)):
             return False
-        if not all(map(same_results, one.results, other.results)):
+        if not all(map(texts.same_results, one.results, other.results)):
             return False
-    elif one.said != other.said and plain_words(one.said) != plain_words(other.said):
+    elif not texts.same_words(one.said, other.said):
         return False
-    return one.told == other.told or plain_words(one.told) == plain_words(other.told)
+    return texts.same_words(one.told, other.told)
 
 
-def _count_rounds(turns: Sequence[Turn], period: int) -> int:
+def _count_rounds(turns: Sequence[Turn], period: int, texts: Texts) -> int:
     """How often the last ``period`` turns stand in a row; 0 where they are fewer, or all alike."""
     if len(turns) < period:
         return 0
     length = period
-    while length < len(turns) and same(turns[-1 - length], turns[-1 - length + period]):
+    while length < len(turns) and same(turns[-1 - length], turns[-1 - length + period], texts):
         length += 1
-    alike = period > 1 and length > period and all(same(turns[-1], t) for t in turns[-period:-1])
-    return 0 if alike else length // period
+    if period > 1 and length > period and all(same(turns[-1], t, texts) for t in turns[-period:-1]):
+        return 0
+    return length // period
 
 
-def _count_stale(turns: Sequence[Turn]) -> int:
+def _count_stale(turns: Sequence[Turn], texts: Texts) -> int:
     """How many turns in a row, up to the newest, called no tool and said nothing new."""
-    talk: list[Turn] = []
+    talk = list[Turn]()
     for turn in reversed(turns[-MAX_STALE:]):
         if turn.calls:
             break
         talk.append(turn)
-    if not talk or _has_new_word(talk):
+    heard = [(texts.heard(turn.said), texts.heard(turn.told)) for turn in talk]
+    if not heard or _has_new_word(heard):
         return 0
-    content: dict[int, frozenset[str]] = {}
     for at, turn in enumerate(talk):
-        if len(turn.said.split()) < SHORT or not _is_known(at, talk, content):
+        if len(turn.said.split(None, SHORT)) < SHORT or not _is_known(heard[at], heard[at + 1 :]):
             return at
     return len(talk)
 
 
-def _has_new_word(talk: Sequence[Turn]) -> bool:
+def _has_new_word(heard: Sequence[tuple[Heard, Heard]]) -> bool:
     """Whether a long word of the newest turn stands in none before, as nearly always."""
-    older = "\n".join(text for turn in talk[1:] for text in (turn.said, turn.told)).casefold()
-    words = f"{talk[0].said[:MAX_SAID]} {talk[0].told[:MAX_SAID]}".casefold().split()
-    return any(
-        word not in older
-        for word in words
-        if len(word) > 6 and word.isalpha() and word not in COURTESY
-    )
+    (said, told), *older = heard
+    return not _is_within(said.words | told.words, (one.words for pair in older for one in pair))
 
 
-def _is_known(at: int, talk: Sequence[Turn], content: dict[int, frozenset[str]]) -> bool:
-    """Whether all that turn ``at`` says is said in those after it, which are older."""
-    left = _content(at, talk, content)
-    for older in range(at + 1, len(talk)):
+def _is_known(turn: tuple[Heard, Heard], older: Sequence[tuple[Heard, Heard]]) -> bool:
+    """Whether all that a turn says is said in older ones."""
+    said, told = turn
+    known = (one.sentences for pair in older for one in pair)
+    return _is_within(said.sentences | told.sentences, known)
+
+
+def _is_within(left: frozenset[int], sets: Iterable[frozenset[int]]) -> bool:
+    for found in sets:
         if not left:
             break
-        left -= _content(older, talk, content)
+        left -= found
     return not left
-
-
-def _content(at: int, talk: Sequence[Turn], content: dict[int, frozenset[str]]) -> frozenset[str]:
-    if at not in content:
-        content[at] = sentences(talk[at].said) | sentences(talk[at].told)
-    return content[at]
 
 
 def _same_call(one: Call, other: Call) -> bool:
     if one == other:
         return True
-    if one[0] != other[0] or not (isinstance(one[1], str) and isinstance(other[1], str)):
+    given, others = one[1], other[1]
+    if one[0] != other[0] or not (isinstance(given, str) and isinstance(others, str)):
+        return False
+    if max(len(given), len(others)) > MAX_PARSED:
         return False
     try:
-        return bool(json.loads(one[1]) == json.loads(other[1]))
+        return bool(json.loads(given) == json.loads(others))
     except (ValueError, RecursionError):
         return False
 

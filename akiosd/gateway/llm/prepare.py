@@ -26,7 +26,7 @@ from akiosd.gateway.redaction.redactors import redact_target
 from akiosd.gateway.redaction.strict_json import BadJsonError, dump, parse
 from akiosd.meter import prices
 from akiosd.meter.models import UNKNOWN_OUTPUT
-from akiosd.meter.turns import Turn, read_trail
+from akiosd.meter.turns import Turn
 from akiosd.redact.json_and_forms import Structured
 from akiosd.values.denial import BAD_REQUEST, Denial
 from akiosd.values.providers import FACTS
@@ -226,8 +226,8 @@ def prepare(
     if operation.kind == "call":
         request.ask = _ask(request, outward)
         if operation.has_output:
-            request.turns = memory.threads.read(body)
-            request.ask = msgspec.structs.replace(request.ask, trail=read_trail(request.turns))
+            request.turns, trail = memory.threads.read(body)
+            request.ask = msgspec.structs.replace(request.ask, trail=trail)
         request.strip = operation.prepare(body)
     return request
 
@@ -288,11 +288,15 @@ def _fingerprints(ask: Ask, operation: Operation, body: Json) -> tuple[bytes, by
     digest = hashlib.sha256(
         dump([ask.provider, type(operation).__name__, ask.model, head], sort=True)
     )
-    before, begin = b"", begin_of_last_turn(said)
-    for at, item in enumerate(said):
-        if at == begin:
-            before = digest.copy().digest()
-        digest.update(b"," + dump(_bare(item), sort=True))
+    bare, begin = [_bare(item) for item in said], begin_of_last_turn(said)
+    before = b""
+    if begin >= 0:
+        digest.update(dump(bare[:begin], sort=True)[1:-1])
+        before = digest.digest()
+    else:
+        begin = 0
+    newest = dump(bare[begin:], sort=True)[1:-1]
+    digest.update((b"," if begin and newest else b"") + newest)
     return digest.digest(), before
 
 

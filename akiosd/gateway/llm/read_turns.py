@@ -14,13 +14,16 @@ import msgspec
 
 from akiosd.gateway.llm.providers.base import Json, items, mapping, text
 from akiosd.gateway.redaction.strict_json import Kept, dump
-from akiosd.meter.turns import MAX_TURNS, Call, Turn
+from akiosd.meter.texts import Texts
+from akiosd.meter.turns import MAX_TURNS, Call, Turn, goes_on_before, read_trail
+from akiosd.values.spend import Trail
 
 Kind = Literal["call", "result", "said", "told"]
 Entry = tuple[Kind, Any]
 
-_PER_TURN = 8
-"""Messages that a turn has at most where it counts: older ones are not read."""
+MAX_ITEMS = 8 * MAX_TURNS
+"""Messages that are read: a turn has at most eight where it counts."""
+FEW_ITEMS = 64
 _SILENT = frozenset({"thinking", "redacted_thinking", "reasoning", "encrypted_reasoning"})
 """Types of what a model thinks, which is never the same twice."""
 _MODEL = frozenset({"assistant", "model"})
@@ -35,19 +38,32 @@ class OpenTurn(msgspec.Struct, frozen=True):
 
 
 def read_turns(
-    body: Json, before: tuple[Turn, ...] = (), begun: OpenTurn | None = None
+    body: Json, before: tuple[Turn, ...] = (), begun: OpenTurn | None = None, most: int = MAX_ITEMS
 ) -> tuple[Turn, ...]:
-    """The newest turns, of which the last was ended by this request.
+    """The newest turns, of which the last was ended by this request, in its newest ``most`` items.
 
     ``before`` and ``begun`` are of the conversation that the request refers to without holding it.
     """
     said = body.get(name_of_items(body))
     if isinstance(said, str):
         said = [{"role": "user", "content": said}]
-    entries = (
-        entry for item in items(said)[-MAX_TURNS * _PER_TURN :] for entry in _read_item(item)
-    )
+    newest = said[-most:] if isinstance(said, list) else []
+    entries = (entry for item in items(newest) for entry in _read_item(item))
     return (*before, *_group(entries, begun))[-MAX_TURNS:]
+
+
+def read_newest(body: Json, texts: Texts) -> tuple[tuple[Turn, ...], Trail]:
+    """The newest turns of a request that holds its conversation, and what they look like.
+
+    Of a long conversation only the end is read, unless what is found there began before it.
+    """
+    turns = read_turns(body, most=FEW_ITEMS)
+    trail = read_trail(turns, texts)
+    said = body.get(name_of_items(body))
+    if isinstance(said, list) and len(said) > FEW_ITEMS and goes_on_before(trail, len(turns)):
+        turns = read_turns(body)
+        trail = read_trail(turns, texts)
+    return turns, trail
 
 
 def name_of_items(body: Json) -> str:

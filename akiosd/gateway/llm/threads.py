@@ -1,6 +1,6 @@
 """Conversations that a provider keeps: a request names the last answer and brings only what is new.
 
-Bounded, some 50 MB at worst: so many answers are remembered, each with its newest turns, and long
+Bounded, some 60 MB at worst: so many answers are remembered, each with its newest turns, and long
 texts by their digest.  What is forgotten begins anew.
 """
 
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from akiosd.gateway.llm.providers.base import Json, mapping, text
-from akiosd.gateway.llm.read_turns import OpenTurn, read_turns
+from akiosd.gateway.llm.read_turns import OpenTurn, read_newest, read_turns
 from akiosd.gateway.redaction.strict_json import dump
-from akiosd.meter.plain_results import plain_result
-from akiosd.meter.turns import Call, Turn
+from akiosd.meter.texts import Texts
+from akiosd.meter.turns import Call, Turn, read_trail
+from akiosd.values.spend import Trail
 
 MAX_THREADS = 32
 MAX_KEPT = 72
@@ -30,14 +31,18 @@ MAX_NAME = 200
 class Threads:
     def __init__(self) -> None:
         self._kept: dict[str, tuple[tuple[Turn, ...], OpenTurn]] = {}
+        self._texts = Texts()
 
-    def read(self, body: Json) -> tuple[Turn, ...]:
-        """The turns of a request, with those that its provider remembers."""
+    def read(self, body: Json) -> tuple[tuple[Turn, ...], Trail]:
+        """The turns of a request, with those that its provider remembers; and what they look
+        like.
+        """
         name = named_thread(body)
         if not name:
-            return read_turns(body)
+            return read_newest(body, self._texts)
         before, begun = self._kept.get(name, ((), None))
-        return tuple(map(_short, read_turns(body, before, begun)))
+        turns = tuple(map(self._short, read_turns(body, before, begun)))
+        return turns, read_trail(turns, self._texts)
 
     def remember(self, name: str, turns: Sequence[Turn], answer: OpenTurn) -> None:
         """What a model answered after ``turns``; ``name`` is what the next request refers to."""
@@ -47,7 +52,17 @@ class Threads:
         while len(self._kept) >= MAX_THREADS:
             del self._kept[next(iter(self._kept))]
         short = OpenTurn(_short_calls(answer.calls), _clip(answer.said, MAX_SAID))
-        self._kept[name] = tuple(map(_short, turns[-MAX_KEPT:])), short
+        self._kept[name] = tuple(map(self._short, turns[-MAX_KEPT:])), short
+
+    def _short(self, turn: Turn) -> Turn:
+        results = tuple(map(self._short_result, turn.results))
+        if len(results) > MAX_PARTS:
+            results = (_digest("\0".join(results)),)
+        said, told = _clip(turn.said, MAX_SAID), _clip(turn.told, MAX_SAID)
+        return Turn(_short_calls(turn.calls), results, said, told)
+
+    def _short_result(self, result: str) -> str:
+        return result if len(result) <= MAX_PART else self._texts.plain(result).hex()
 
 
 def named_thread(body: Json) -> str:
@@ -60,15 +75,6 @@ def named_thread(body: Json) -> str:
     )
 
 
-def _short(turn: Turn) -> Turn:
-    results = tuple(map(_short_result, turn.results))
-    if len(results) > MAX_PARTS:
-        results = (_digest("\0".join(results)),)
-    return Turn(
-        _short_calls(turn.calls), results, _clip(turn.said, MAX_SAID), _clip(turn.told, MAX_SAID)
-    )
-
-
 def _short_calls(calls: tuple[Call, ...]) -> tuple[Call, ...]:
     if len(calls) > MAX_PARTS:
         return ((calls[0][0][:MAX_NAME], _digest(_written(list(calls)))),)
@@ -78,10 +84,6 @@ def _short_calls(calls: tuple[Call, ...]) -> tuple[Call, ...]:
 def _short_arguments(given: Any) -> Any:
     written = given if isinstance(given, str) else _written(given)
     return given if len(written) <= MAX_PART else _digest(written)
-
-
-def _short_result(result: str) -> str:
-    return result if len(result) <= MAX_PART else _clip(plain_result(result), MAX_PART)
 
 
 def _clip(value: str, most: int) -> str:
