@@ -35,7 +35,7 @@ Call = tuple[str, Any]
 """Name and arguments; arguments as JSON text or as the value itself."""
 
 _WAITS = re.compile(
-    r"\bsleep[ (]\s?\d|\bStart-Sleep\b|\btimeout /t\b"
+    r"\bsleep[ (]\s?(?:[1-9]|0?\.[1-9])|\bStart-Sleep\b|\btimeout /t\b"
     r"|\b(?:kubectl|gh|docker|aws)\b.{0,80}\b(?:wait|watch)\b"
     r"|\"wait[a-z_]{0,20}\": ?[1-9]"
 )

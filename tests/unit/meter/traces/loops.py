@@ -7,11 +7,11 @@ from itertools import count
 
 from tests.unit.meter.traces import shapes
 from tests.unit.meter.traces.shapes import Step, Talk
-from tests.unit.meter.traces.told import RECORDED
+from tests.unit.meter.traces.told import RECORDED, runs
 
 Trace = Callable[[], Iterator[Step]]
 LAST = 240
-TRACES: dict[str, Trace] = {}
+TRACES: dict[str, Trace] = runs(loops=True)
 
 THANKS = (
     "Thank you so much for all your help today!",

@@ -1,8 +1,40 @@
-"""What commands printed, run again and again with nothing changed between (``recorded.json``)."""
+"""What was recorded: commands that were run again and again with nothing changed between
+(``recorded.json``), and whole runs of real agents before a stand-in model (``agents.json``, made by
+``record_agents.py``).
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+from tests.unit.meter.traces.shapes import Claude, Codex, Step
 
 RECORDED: dict[str, list[str]] = json.loads(Path(__file__).with_name("recorded.json").read_text())
+AGENTS: dict[str, Any] = json.loads(Path(__file__).with_name("agents.json").read_text())
+
+
+def runs(loops: bool) -> dict[str, Callable[[], Iterator[Step]]]:
+    """The runs of real agents that go in circles, or those that work."""
+    return {
+        f"real agent: {name}": lambda run=run: _steps(run)  # type: ignore[misc]
+        for name, run in AGENTS.items()
+        if run["loops"] == loops
+    }
+
+
+def _steps(run: Any) -> Iterator[Step]:
+    provider, target, name = (
+        (Claude.provider, Claude.target, "messages")
+        if run["agent"] == "claude"
+        else (Codex.provider, Codex.target, "input")
+    )
+    head: dict[str, Any] = {}
+    items: list[Any] = []
+    for step in run["steps"]:
+        head = step.get("head", head)
+        items = [*items[: step["same"]], *step["new"]]
+        body = {**head, name: items}
+        yield Step(provider, target, body, step["reply"], round=step.get("round", 0))

@@ -9,9 +9,9 @@ from typing import Any
 from tests.unit.meter.traces import shapes
 from tests.unit.meter.traces.loops import PARAGRAPH, Trace, opening
 from tests.unit.meter.traces.shapes import Step, Talk
-from tests.unit.meter.traces.told import RECORDED
+from tests.unit.meter.traces.told import RECORDED, runs
 
-TRACES: dict[str, Trace] = {}
+TRACES: dict[str, Trace] = runs(loops=False)
 
 
 def trace(name: str) -> Callable[[Trace], Trace]:
