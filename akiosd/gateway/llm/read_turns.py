@@ -118,22 +118,31 @@ def _group(entries: Iterable[Entry], begun: OpenTurn | None) -> Iterator[Turn]:
     for entry in entries:
         if entry[0] in _BY_MODEL:
             if agent:
-                yield _turn(model, agent)
+                yield from _turns(model, agent)
                 model, agent = [], []
             model.append(entry)
         elif model:
             agent.append(entry)
     if agent:
-        yield _turn(model, agent)
+        yield from _turns(model, agent)
 
 
-def _turn(model: list[Entry], agent: list[Entry]) -> Turn:
+def _turns(model: list[Entry], agent: list[Entry]) -> Iterator[Turn]:
+    """One turn, or as many as the same call was made at once: some clients put what came one after
+    the other into one message.
+    """
+
     def of(entries: list[Entry], kind: Kind) -> list[Any]:
         return [value for found, value in entries if found == kind and value]
 
     results = tuple(value for kind, value in agent if kind == "result")
     said, told = "\n".join(of(model, "said")), "\n".join(of(agent, "told"))
-    return Turn(tuple(of(model, "call")), results, said, told)
+    calls = tuple(of(model, "call"))
+    if 1 < len(calls) == len(results) and all(call == calls[0] for call in calls):
+        for call, result in zip(calls, results, strict=True):
+            yield Turn((call,), (result,), said, told)
+    else:
+        yield Turn(calls, results, said, told)
 
 
 def _read_item(item: Json) -> Iterator[Entry]:

@@ -226,6 +226,17 @@ def two_at_once() -> Iterator[Step]:
         yield step
 
 
+@trace("one message that grows by the same call and result")
+def one_message() -> Iterator[Step]:
+    talk = shapes.Claude("Find the bug.")
+    begun = talk.body()["messages"]
+    for number in rounds(talk):
+        yield talk.step("", READ, keep=False)
+        talk.history = list(begun)
+        talk.step("", *[READ] * number)
+        talk.results(*[f"error: no such file, at 12:00:{n % 60:02d}" for n in range(number)])
+
+
 @trace("other words around the same call")
 def other_words() -> Iterator[Step]:
     talk = shapes.Claude("Find the bug.")
