@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
-MAX_READ = 8 << 10
+MAX_READ = 6 << 10
 """Characters of a result; what comes behind them is compared as it is."""
 MAX_LINE = 512
 """Characters of a line."""
 MAX_SAID = 4 << 10
 """Characters of an answer in which sentences are looked for."""
+_BEGIN, _FIRST_WORDS = 96, 4
+"""Characters, of which the first words are whole ones."""
 
 _MONTHS = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _DAYS = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
@@ -119,20 +121,31 @@ def plain_words(text: str) -> str:
     """What was said, in small letters, without punctuation, times, ids and numbers of turns; what
     stands behind ``MAX_SAID`` characters stays as it is.
     """
-    return _plain_words(text[:MAX_SAID]) + text[MAX_SAID:]
+    return _words(_plain_said(text)) + text[MAX_SAID:]
 
 
-def _plain_words(text: str) -> str:
-    if _moves(text):
-        text = _TURNS.sub("#", plain_result(text))
-    return " ".join(_WORDS.findall(text.casefold()))
+def begin_otherwise(one: str, other: str) -> bool:
+    """Whether two texts differ surely, in their first words."""
+    if min(len(one), len(other)) <= _BEGIN:
+        return False
+    begins = (plain_words(text[:_BEGIN].rpartition(" ")[0]).split() for text in (one, other))
+    return next(begins)[:_FIRST_WORDS] != next(begins)[:_FIRST_WORDS]
+
+
+def _plain_said(text: str) -> str:
+    text = text[:MAX_SAID]
+    return (_TURNS.sub("#", plain_result(text)) if _moves(text) else text).casefold()
+
+
+def _words(text: str) -> str:
+    return " ".join(_WORDS.findall(text))
 
 
 def sentences(text: str) -> frozenset[str]:
     """The sentences at the beginning of ``text``, as :func:`plain_words` has them, but for those
     that say nothing.
     """
-    found = map(_plain_words, _SENTENCES.split(text[:MAX_SAID]))
+    found = map(_words, _SENTENCES.split(_plain_said(text)))
     return frozenset(words for words in found if not COURTESY.issuperset(words.split()))
 
 

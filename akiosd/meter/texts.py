@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from akiosd.meter.plain_results import (
     COURTESY,
     MAX_READ,
     MAX_SAID,
+    begin_otherwise,
     differ_at_once,
     plain_result,
     plain_words,
@@ -37,18 +38,12 @@ Key = tuple[int, int]
 V = TypeVar("V")
 
 
-class Heard(NamedTuple):
-    """Hashes of the long words of a text, and of its sentences."""
-
-    words: frozenset[int]
-    sentences: frozenset[int]
-
-
 class Texts:
     def __init__(self) -> None:
         self._results: dict[Key, bytes] = {}
-        self._words: dict[Key, bytes] = {}
-        self._heard: dict[Key, Heard] = {}
+        self._told: dict[Key, bytes] = {}
+        self._words: dict[Key, frozenset[int]] = {}
+        self._sentences: dict[Key, frozenset[int]] = {}
         self._left = MOST_READ
 
     def begin(self) -> None:
@@ -68,21 +63,37 @@ class Texts:
         """Whether the same was said, whatever the punctuation and the number of the turn."""
         if one == other:
             return True
-        words = (self._digest(self._words, text, plain_words, MAX_SAID) for text in (one, other))
+        if begin_otherwise(one, other):
+            return False
+        words = (self._digest(self._told, text, plain_words, MAX_SAID) for text in (one, other))
         return next(words) == next(words)
 
     def plain(self, result: str) -> bytes:
         """The digest of a result without times, ids and counts."""
         return self._digest(self._results, result, plain_result, MAX_READ)
 
-    def heard(self, text: str) -> Heard:
-        """The beginning of what was said."""
-        text = text[:MAX_SAID]
-        found = self._heard.get(_key(text))
+    def words(self, text: str) -> frozenset[int]:
+        """Hashes of the long words at the beginning of what was said."""
+        return self._parts(self._words, text[:MAX_SAID], _long_words)
+
+    def sentences(self, text: str) -> frozenset[int]:
+        """Hashes of the sentences at the beginning of what was said."""
+        return self._parts(self._sentences, text[:MAX_SAID], sentences)
+
+    def _parts(
+        self,
+        known: dict[Key, frozenset[int]],
+        text: str,
+        read: Callable[[str], frozenset[str]],
+    ) -> frozenset[int]:
+        found = known.get(_key(text))
         if found is None:
             if not self._read(len(text)):
-                return Heard(frozenset(), frozenset({hash(text)}))
-            found = _remember(self._heard, _key(text), _hear(text), MAX_HEARD)
+                return frozenset({hash(text)})
+            parts = read(text)
+            if len(parts) > MAX_PARTS:
+                parts = frozenset({plain_words(text)})
+            found = _remember(known, _key(text), frozenset(map(hash, parts)), MAX_HEARD)
         return found
 
     def _digest(
@@ -101,16 +112,12 @@ class Texts:
         return self._left >= 0
 
 
-def _hear(text: str) -> Heard:
-    words = {
-        hash(word)
+def _long_words(text: str) -> frozenset[str]:
+    return frozenset(
+        word
         for word in text.casefold().split()
         if len(word) > LONG and word.isalpha() and word not in COURTESY
-    }
-    said = {hash(sentence) for sentence in sentences(text)}
-    if len(words) > MAX_PARTS or len(said) > MAX_PARTS:
-        return Heard(frozenset(), frozenset({hash(plain_words(text))}))
-    return Heard(frozenset(words), frozenset(said))
+    )
 
 
 def _remember(known: dict[Key, V], key: Key, value: V, most: int) -> V:

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from akiosd.meter.texts import Heard, Texts
+from akiosd.meter.texts import Texts
 from akiosd.values.spend import PERIODS, Trail
 
 MAX_TURNS = 512
@@ -117,26 +117,20 @@ def _count_stale(turns: Sequence[Turn], texts: Texts) -> int:
         if turn.calls:
             break
         talk.append(turn)
-    heard = [(texts.heard(turn.said), texts.heard(turn.told)) for turn in talk]
-    if not heard or _has_new_word(heard):
-        return 0
+    if not talk or not _is_known(talk, texts.words):
+        return 0  # a long word stands in none before, as nearly always
     for at, turn in enumerate(talk):
-        if len(turn.said.split(None, SHORT)) < SHORT or not _is_known(heard[at], heard[at + 1 :]):
+        short = len(turn.said.split(None, SHORT)) < SHORT
+        if short or not _is_known(talk[at:], texts.sentences):
             return at
     return len(talk)
 
 
-def _has_new_word(heard: Sequence[tuple[Heard, Heard]]) -> bool:
-    """Whether a long word of the newest turn stands in none before, as nearly always."""
-    (said, told), *older = heard
-    return not _is_within(said.words | told.words, (one.words for pair in older for one in pair))
-
-
-def _is_known(turn: tuple[Heard, Heard], older: Sequence[tuple[Heard, Heard]]) -> bool:
-    """Whether all that a turn says is said in older ones."""
-    said, told = turn
-    known = (one.sentences for pair in older for one in pair)
-    return _is_within(said.sentences | told.sentences, known)
+def _is_known(talk: Sequence[Turn], parts: Callable[[str], frozenset[int]]) -> bool:
+    """Whether all parts of the first turn are in the others, which are older."""
+    newest = parts(talk[0].said) | parts(talk[0].told)
+    older = (parts(text) for turn in talk[1:] for text in (turn.said, turn.told))
+    return _is_within(newest, older)
 
 
 def _is_within(left: frozenset[int], sets: Iterable[frozenset[int]]) -> bool:

@@ -7,8 +7,15 @@ from hypothesis import strategies as st
 
 from akiosd.meter import turns as meter_turns
 from akiosd.meter.loops import BATCH, MAX_SEEN, WAITING, Minute, Repeats, answered, find_circle
-from akiosd.meter.plain_results import MAX_READ, plain_result, plain_words, sentences
-from akiosd.meter.texts import Texts
+from akiosd.meter.plain_results import (
+    MAX_READ,
+    begin_otherwise,
+    differ_at_once,
+    plain_result,
+    plain_words,
+    sentences,
+)
+from akiosd.meter.texts import MAX_HEARD, MAX_PARTS, MAX_PLAIN, MOST_READ, Texts
 from akiosd.meter.turns import MAX_TURNS, Turn
 from akiosd.values.policy import Budget
 from akiosd.values.spend import Ask, Trail
@@ -245,6 +252,68 @@ def test_arguments_are_compared_as_they_are():
     assert not same(*at)
     assert same(Turn(calls=(("f", '{"a": 1, "b": 2}'),)), Turn(calls=(("f", '{"b":2,"a":1}'),)))
     assert not same(Turn(calls=(("f", '{"a": 1}'),)), Turn(calls=(("f", '{"a": 2}'),)))
+
+
+WORDS = st.sampled_from((
+    "the", "report", "is", "complete", "12:00:01", "13:59:59", "turn", "3", "4", "of", "9",
+    "done.", "45%", "46%", "and", "so", "on", "req_0a1b2c3d",
+))  # fmt: skip
+SPOKEN = st.lists(WORDS, max_size=40).map(" ".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(SPOKEN, SPOKEN, st.integers(0, 30))
+def test_what_differs_at_once_differs_wholly(one, other, alike):
+    """The short ways of telling texts apart say nothing that the long one does not."""
+    begin = " ".join(one.split()[:alike])
+    for left, right in ((one, other), (f"{begin} {one}", f"{begin} {other}")):
+        if begin_otherwise(left, right):
+            assert plain_words(left) != plain_words(right)
+        left, right = left.replace(". ", "\n"), right.replace(". ", "\n")
+        if differ_at_once(left, right):
+            assert plain_result(left) != plain_result(right)
+
+
+def clocked(number, lines=40):
+    return "".join(
+        f"12:{number % 60:02d}:{n % 60:02d} waiting for the lock\n" for n in range(lines)
+    )
+
+
+@pytest.mark.parametrize("made", [
+    lambda n: tool("a", clocked(n)), lambda n: tool("a", clocked(n // 4) + str(n // 4)),
+    lambda n: tool("ab"[n % 2], clocked(n)),
+    lambda n: Turn(said=f"Turn {n}. The report is complete.", told="Is it?"),
+    lambda n: Turn(said=f"It is {n % 5} of the clock. The report is complete and final.", told=f"Is it {n % 3}?"),
+])  # fmt: skip
+def test_what_is_remembered_changes_nothing(made):
+    texts = Texts()
+    turns = [made(n) for n in range(20)]
+    found = [meter_turns.read_trail(turns[:n], texts) for n in range(21)]
+    assert found == [read_trail(turns[:n]) for n in range(21)]
+    assert max(found[-1].rounds) > 1 or found[-1].stale > 1
+
+
+def test_what_is_read_for_one_request_is_bounded_and_so_is_what_is_kept():
+    """What is not read counts as it stands, until another request reads it."""
+    texts = Texts()
+    pairs = [("12:00:01 x" * 500 + str(n), "12:00:02 x" * 500 + str(n)) for n in range(50)]
+    seen = [texts.same_results(*pair) for pair in pairs]
+    read = MOST_READ // (2 * 5000)
+    assert seen == [True] * sum(seen) + [False] * (50 - sum(seen)) and read - 1 <= sum(seen) <= read
+    texts.begin()
+    assert texts.same_results(*pairs[-1])
+    for n in range(MAX_PLAIN + 99):
+        texts.begin()
+        texts.plain(f"12:00:01 {n}")
+        texts.same_words(f"Turn {n}", f"{n} turns")
+    for n in range(MAX_HEARD + 9):
+        texts.begin()
+        texts.words(f"some words {n}")
+        texts.sentences(f"{n}. " + "".join(f"So{n}. " for n in range(n + 9)))
+    assert len(texts._results) == len(texts._told) == MAX_PLAIN
+    assert len(texts._words) == len(texts._sentences) == MAX_HEARD
+    assert max(map(len, texts._sentences.values())) <= MAX_PARTS
 
 
 def test_words_of_thanks_say_nothing_and_others_do():

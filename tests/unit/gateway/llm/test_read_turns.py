@@ -10,9 +10,17 @@ from typing import Any
 import pytest
 
 from akiosd.gateway.llm.providers.registry import BY_NAME
-from akiosd.gateway.llm.read_turns import OpenTurn, begin_of_last_turn, name_of_items, read_turns
+from akiosd.gateway.llm.read_turns import (
+    FEW_ITEMS,
+    OpenTurn,
+    begin_of_last_turn,
+    name_of_items,
+    read_newest,
+    read_turns,
+)
 from akiosd.gateway.llm.restore_reply import Meter
 from akiosd.gateway.llm.threads import MAX_KEPT, MAX_PART, MAX_PARTS, MAX_SAID, MAX_THREADS, Threads
+from akiosd.meter.texts import Texts
 from akiosd.meter.turns import Turn
 from tests.unit.meter.traces import shapes
 
@@ -77,14 +85,35 @@ def test_what_has_no_shape_is_no_turn_and_no_error(body: dict[str, Any]) -> None
     begin_of_last_turn(said if isinstance(said, list) else [said])
 
 
+@pytest.mark.parametrize("turns", [3, 31, 32, 33, 300])
+def test_of_a_long_conversation_the_end_is_read_unless_a_loop_began_before(turns: int) -> None:
+    loop, work = shapes.Claude("Find it."), shapes.Claude("Find it.")
+    for number in range(turns):
+        loop.use(("read", GIVEN), "nothing")
+        work.use(("read", {"path": str(number)}), "nothing")
+    found, trail = read_newest(loop.body(), Texts())
+    assert trail.rounds[0] == len(found) == turns
+    found, trail = read_newest(work.body(), Texts())
+    assert trail.rounds[0] == 1 and trail.live and len(found) == min(turns, FEW_ITEMS // 2)
+
+
+def test_a_call_that_was_made_at_once_is_as_many_turns() -> None:
+    talk = shapes.Claude("Find it.")
+    talk.step("", *[("read", GIVEN)] * 3)
+    talk.results("nothing", "nothing", "something")
+    assert [turn.results for turn in read_turns(talk.body())] == [
+        ("nothing",),
+        ("nothing",),
+        ("something",),
+    ]
+
+
 def test_what_a_provider_keeps_is_remembered_in_bounds() -> None:
     threads, turns = Threads(), tuple[Turn, ...]()
-    many = tuple(("f" * 999, {"a": "x" * 99_999}) for _ in range(99))
+    many = tuple(("f" * 999, {"a": "x" * 9_999}) for _ in range(19))
     for number in range(MAX_KEPT + MAX_THREADS + 9):
-        threads.remember(f"resp_{number}", turns, OpenTurn(many, "y" * 99_999))
-        given = [
-            {"type": "function_call_output", "output": f"{number}" * 99_999} for _ in range(99)
-        ]
+        threads.remember(f"resp_{number}", turns, OpenTurn(many, "y" * 9_999))
+        given = [{"type": "function_call_output", "output": f"{number}" * 2_999} for _ in range(19)]
         turns, _ = threads.read({"previous_response_id": f"resp_{number}", "input": given})
     kept = threads._kept
     assert len(kept) == MAX_THREADS and max(len(before) for before, _ in kept.values()) == MAX_KEPT
