@@ -166,8 +166,8 @@ def _how_to_raise(circle: loops.Circle, limits: Budget) -> str:
     key = circle.rule.removeprefix("budget.")
     if circle.limit >= limits.loops_up_to > 0:
         return (
-            f"{circle.rule} is {circle.limit}, the most that /etc/akios/policy.yaml lets a"
-            " project set"
+            f"{circle.rule} is {circle.limit}; a project may raise it no further than"
+            " budget.loops_up_to in /etc/akios/policy.yaml or ~/.config/akios/policy.yaml"
         )
     most = f"up to {limits.loops_up_to}" if limits.loops_up_to else "to any number"
     return (

@@ -21,6 +21,7 @@ from akiosd.gateway.net.names import (
     named_path,
 )
 from akiosd.policy.advice import Allows, Edit, advise_merged
+from akiosd.policy.merge import LOOPS
 from akiosd.values.policy import DEFAULT_POLICY, PROVIDERS, Policy
 from akiosd.values.units import format_usd
 from akiosd.wire.gateway import Setup
@@ -208,7 +209,7 @@ def _inspected(asked: Asked, policy: Policy) -> Remedy:
 
 
 def _raised(asked: Asked, policy: Policy) -> Remedy:
-    """Twice the limit that refused."""
+    """Twice the limit that refused; for loops, what a project may set at most."""
     section, _, entry = asked.rule.partition(".")
     field = {"usd": "usd_micro", "usd_per_minute": "usd_micro_per_minute"}.get(entry, entry)
     before = getattr(getattr(policy, section), field, 0)
@@ -220,7 +221,9 @@ def _raised(asked: Asked, policy: Policy) -> Remedy:
         now = getattr(getattr(changed, section), field)
         return bool(now == 0 or now > before)
 
-    return Remedy((Edit(asked.rule, "set", value),), allows)
+    bound = policy.budget.loops_up_to if asked.rule in LOOPS else 0
+    values = (value, bound) if before < bound < 2 * before else (value,)
+    return Remedy(tuple(Edit(asked.rule, "set", value) for value in values), allows)
 
 
 def _binary(asked: Asked, policy: Policy) -> Remedy:

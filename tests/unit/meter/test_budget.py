@@ -507,7 +507,11 @@ def test_a_refusal_names_the_number_the_setting_and_where_it_can_be_raised():
     told = "budget.same_tool_calls is 8; akios.yaml may raise it up to 50, as in budget: {same_tool_calls: N}"
     assert f"({told})" in warning.words and f"({told})" in agent.make(b"a", trail=trail).words
     for bound, hint in (
-        (8, "budget.same_tool_calls is 8, the most that /etc/akios/policy.yaml lets a project set"),
+        (
+            8,
+            "budget.same_tool_calls is 8; a project may raise it no further than budget.loops_up_to in "
+            "/etc/akios/policy.yaml or ~/.config/akios/policy.yaml",
+        ),
         (
             0,
             "budget.same_tool_calls is 8; akios.yaml may raise it to any number, as in budget: {same_tool_calls: N}",
