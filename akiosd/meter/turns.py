@@ -46,6 +46,10 @@ _WAITING = frozenset({
 """Tools by which agents wait for what goes on beside them."""
 
 
+_COMMANDS = frozenset({"command", "cmd"})
+_SAID_OF_IT = frozenset({"description", "explanation", "justification"})
+
+
 class Turn(msgspec.Struct, frozen=True):
     """``said`` by the model, ``told`` by the agent: text beside the calls and their results."""
 
@@ -144,15 +148,21 @@ def _is_within(left: frozenset[int], sets: Iterable[frozenset[int]]) -> bool:
 def _same_call(one: Call, other: Call) -> bool:
     if one == other:
         return True
-    given, others = one[1], other[1]
-    if one[0] != other[0] or not (isinstance(given, str) and isinstance(others, str)):
-        return False
-    if max(len(given), len(others)) > MAX_PARSED:
-        return False
-    try:
-        return bool(json.loads(given) == json.loads(others))
-    except (ValueError, RecursionError):
-        return False
+    return one[0] == other[0] and _meaning(one[1], 1) == _meaning(other[1], 2)
+
+
+def _meaning(arguments: Any, unread: int) -> Any:
+    """Arguments without what a model says of a command beside it; ``unread`` where they are text
+    that is not read.
+    """
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments) if len(arguments) <= MAX_PARSED else unread
+        except (ValueError, RecursionError):
+            return unread
+    if isinstance(arguments, dict) and not _COMMANDS.isdisjoint(arguments):
+        return {name: given for name, given in arguments.items() if name not in _SAID_OF_IT}
+    return arguments
 
 
 def _text(arguments: Any) -> str:

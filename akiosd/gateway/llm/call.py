@@ -326,7 +326,7 @@ class Call:
     def _remember(self) -> None:
         """The answer, for who goes on from it without repeating the conversation."""
         request, meter = self._request, self._meter
-        if request.operation.threads:
+        if request.operation.threads and request.body.get("store") is not False:
             name = named_thread(request.body) if request.body.get("conversation") else meter.name
             self._memory.threads.remember(name, request.turns, meter.open_turn)
 

@@ -252,6 +252,13 @@ def test_arguments_are_compared_as_they_are():
     assert not same(*at)
     assert same(Turn(calls=(("f", '{"a": 1, "b": 2}'),)), Turn(calls=(("f", '{"b":2,"a":1}'),)))
     assert not same(Turn(calls=(("f", '{"a": 1}'),)), Turn(calls=(("f", '{"a": 2}'),)))
+    assert not same(Turn(calls=(("f", '{"a": 1'),)), Turn(calls=(("f", '{"a": 1 '),)))
+    issues = [
+        Turn(calls=(("new_issue", {"title": "a", "description": text}),)) for text in ("x", "y")
+    ]
+    assert not same(*issues)
+    runs = [Turn(calls=(("Bash", {"command": "a", "description": text}),)) for text in ("x", "y")]
+    assert same(*runs) and not same(runs[0], Turn(calls=(("Bash", {"command": "b"}),)))
 
 
 WORDS = st.sampled_from((

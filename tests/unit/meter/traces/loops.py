@@ -246,6 +246,15 @@ def other_words() -> Iterator[Step]:
         )
 
 
+@trace("another description of the same command")
+def other_description() -> Iterator[Step]:
+    talk = shapes.Claude("Fix the test.")
+    for number in rounds(talk):
+        told = f"Run the test once more, idea {number * 37}"
+        given = {"command": "pytest -q tests/test_flaky.py", "description": told}
+        yield talk.use(("Bash", given), f"1 failed in 0.{number % 90 + 10}s")
+
+
 @trace("arguments in another order")
 def other_order() -> Iterator[Step]:
     talk = Talk("Find the bug.")
