@@ -166,14 +166,11 @@ def _how_to_raise(circle: loops.Circle, limits: Budget) -> str:
     key = circle.rule.removeprefix("budget.")
     if circle.limit >= limits.loops_up_to > 0:
         return (
-            f"{circle.rule} is {circle.limit}; a project may raise it no further than"
+            f"{circle.number}; a project may raise it no further than"
             " budget.loops_up_to in /etc/akios/policy.yaml or ~/.config/akios/policy.yaml"
         )
     most = f"up to {limits.loops_up_to}" if limits.loops_up_to else "to any number"
-    return (
-        f"{circle.rule} is {circle.limit}; akios.yaml may raise it {most}, as in budget:"
-        f" {{{key}: N}}"
-    )
+    return f"{circle.number}; akios.yaml may raise it {most}, as in budget: {{{key}: N}}"
 
 
 def _check_rate(account: Account, ask: Ask, now_ns: int) -> Verdict | None:

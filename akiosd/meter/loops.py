@@ -48,10 +48,18 @@ class Circle(msgspec.Struct, frozen=True):
     what: str
     count: int
     limit: int
+    more_for: str = ""
+    """Of what more are let than the limit says."""
+
+    @property
+    def number(self) -> str:
+        """``budget.same_request is 5``, and of what more are let."""
+        more = f", and {self.count} for {self.more_for}" if self.more_for else ""
+        return f"{self.rule} is {self.limit}{more}"
 
     def describe(self) -> str:
         """As in the reason line: ``same request and answer 5 times (budget.same_request is 5)``."""
-        return f"{self.what} {self.count} times ({self.rule} is {self.limit})"
+        return f"{self.what} {self.count} times ({self.number})"
 
 
 def answered(repeats: Repeats, request: bytes, answer: bytes, live: bool) -> Repeats:
@@ -83,7 +91,7 @@ def _find_round(trail: Trail, limits: Budget) -> Circle | None:
             rule, limit, what = "budget.same_answers", limits.same_answers, "same answer"
         most = _most(limit, WAITING if trail.waits else 1)
         if limit and times >= most:
-            return Circle(rule, what, most, limit)
+            return Circle(rule, what, most, limit, "calls that wait" if trail.waits else "")
     if limits.same_answers and trail.stale >= _most(limits.same_answers):
         return Circle(
             "budget.same_answers", "nothing new", _most(limits.same_answers), limits.same_answers
@@ -106,7 +114,8 @@ def _find_again(repeats: Repeats, ask: Ask, limits: Budget) -> Circle | None:
     most = _most(limit, 1 if trail.live else BATCH)
     if seen.times < SHORTEST or asked < SHORTEST or asked + shown < most:
         return None
-    return Circle("budget.same_request", "same request and answer", most, limit)
+    more_for = "" if trail.live else "questions without a conversation"
+    return Circle("budget.same_request", "same request and answer", most, limit, more_for)
 
 
 def _find(repeats: Repeats, request: bytes) -> Seen | None:

@@ -152,7 +152,8 @@ def test_nothing_new_is_a_loop_in_whatever_order_it_is_said():
 
 def test_the_same_request_closes_at_its_number_if_its_answer_is_the_same():
     live = Trail(rounds=(1, 0, 0, 0), calls=True, live=True)
-    for trail, factor in ((live, 1), (Trail(), BATCH)):
+    single = ", and 50 for questions without a conversation"
+    for trail, factor, more in ((live, 1, ""), (Trail(), BATCH, single)):
         ask, repeats = Ask("p", "m", b"a", trail=trail), Repeats()
         for made in range(1, 5 * factor):
             assert find_circle(repeats, ask, limits(same_request=5)) is None
@@ -161,7 +162,7 @@ def test_the_same_request_closes_at_its_number_if_its_answer_is_the_same():
             assert (found is not None) == (made == 5 * factor - 1)
         assert (
             found.describe()
-            == f"same request and answer {5 * factor} times (budget.same_request is 5)"
+            == f"same request and answer {5 * factor} times (budget.same_request is 5{more})"
         )
         assert (
             find_circle(answered(repeats, b"a", b"y", trail.live), ask, limits(same_request=5))
