@@ -302,6 +302,14 @@ def test_what_is_remembered_changes_nothing(made):
     assert max(found[-1].rounds) > 1 or found[-1].stale > 1
 
 
+def test_each_request_reads_its_newest_turn_however_long_the_conversation_is():
+    texts, turns = Texts(), [tool("a", clocked(n, 120)) for n in range(20)]
+    found = [meter_turns.read_trail(turns[: n + 1], texts).rounds[0] for n in range(20)]
+    assert found == list(range(1, 21))
+    at_once = read_trail(turns).rounds[0]
+    assert 8 <= at_once < 20, "control: together they are more than is read for one request"
+
+
 def test_what_is_read_for_one_request_is_bounded_and_so_is_what_is_kept():
     """What is not read counts as it stands, until another request reads it."""
     texts = Texts()
