@@ -16,6 +16,7 @@ from akiosd.gateway.http.exchange import Destination
 from akiosd.gateway.llm import restore_reply
 from akiosd.gateway.llm.call import EVENT_COPIES
 from akiosd.gateway.llm.providers.registry import BY_NAME
+from akiosd.gateway.llm.read_turns import read_answer
 from akiosd.gateway.llm.restore_reply import Meter
 from akiosd.gateway.net.names import Rule
 from akiosd.gateway.net.room import Room
@@ -104,6 +105,7 @@ def test_answers_are_told_apart_though_what_is_long_is_not_read(name: str, size:
         reply = parse_sparse(b"".join(answer("POST", target, body).chunks))
         meter = Meter(route.operation)
         meter.take(reply, "")
+        assert len(read_answer(reply)) < LARGE, "what is long is not read for it"
         return meter
 
     one, again, other = (heard(letter * size, True) for letter in "xxy")

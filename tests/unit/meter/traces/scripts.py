@@ -9,6 +9,8 @@ import json
 from typing import NamedTuple
 
 BOTH = ("claude", "codex")
+AT_WORK = (*BOTH, "gemini")
+"""Gemini gives up by itself when the model calls the same five times."""
 FLAKY = """import os, time, unittest
 runs = int(open("runs").read()) if os.path.exists("runs") else 0
 open("runs", "w").write(str(runs + 1))
@@ -62,6 +64,8 @@ def flaky(bad: str, told: str = 'f"run {runs}"') -> dict[str, str]:
 
 
 def work(name: str, entries: list[str], **more: object) -> Script:
+    if "goes_on" not in more and all(entry.startswith("run: ") for entry in entries):
+        more = {"agents": AT_WORK, **more}
     return Script(name, entries, **more)  # type: ignore[arg-type]
 
 

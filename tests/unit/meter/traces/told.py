@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.unit.meter.traces.shapes import Claude, Codex, Step
+from tests.unit.meter.traces.shapes import Claude, Codex, Gemini, Step, Talk
 
 RECORDED: dict[str, list[str]] = json.loads(Path(__file__).with_name("recorded.json").read_text())
 AGENTS: dict[str, Any] = json.loads(Path(__file__).with_name("agents.json").read_text())
+KINDS: dict[str, type[Talk]] = {"claude": Claude, "codex": Codex, "gemini": Gemini}
 
 
 def runs(loops: bool) -> dict[str, Callable[[], Iterator[Step]]]:
@@ -26,15 +27,12 @@ def runs(loops: bool) -> dict[str, Callable[[], Iterator[Step]]]:
 
 
 def _steps(run: Any) -> Iterator[Step]:
-    provider, target, name = (
-        (Claude.provider, Claude.target, "messages")
-        if run["agent"] == "claude"
-        else (Codex.provider, Codex.target, "input")
-    )
+    kind = KINDS[run["agent"]]
+    name = {Codex: "input", Gemini: "contents"}.get(kind, "messages")
     head: dict[str, Any] = {}
     items: list[Any] = []
     for step in run["steps"]:
         head = step.get("head", head)
         items = [*items[: step["same"]], *step["new"]]
         body = {**head, name: items}
-        yield Step(provider, target, body, step["reply"], round=step.get("round", 0))
+        yield Step(kind.provider, kind.target, body, step["reply"], round=step.get("round", 0))
