@@ -395,7 +395,7 @@ class Cage:
             disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
             pump_running=self._calls.running,
             limits=limits,
-            core_to_socket=probe.core_goes_to_a_socket(),
+            core_taker=probe.read_core_taker(),
             files_missing=self._files.missing if self._files is not None else "",
         )
         wanted = posture.Wanted(
