@@ -76,6 +76,8 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
             for line in (f"cage {cage}", *notes, *started.get("notes", ()), *layers):
                 note(str(line))
         elif not options.has("quiet"):
+            for line in started.get("notes", ()):
+                note(str(line))
             # Whoever allowed it should see each time what is missing.
             for state, line in zip(posture, layers, strict=True):
                 if state["status"] != "enforced":

@@ -246,7 +246,8 @@ class Cage:
             if self._files is not None and self._files.events is not None
             else None
         )
-        parts = Parts(self.host, self.prepared, run, self.workspace_fd, self.bind_fds, watch)
+        opened = self.workspace_fd, self.bind_fds
+        parts = Parts(self.host, self.prepared, run, *opened, self.peer.pid, watch)
         try:
             values = await build_confinement(parts, _user_name(run.user_name, self.caller))
         finally:
@@ -355,6 +356,7 @@ class Cage:
             tty=self.master is not None,
             output=self.policy.limits.output,
             posture=self.posture,
+            notes=self._confinement.notes if self._confinement is not None else (),
         )
         await self._on_started(reply, numbers)
         if not self.detached and self.master is None:
