@@ -17,6 +17,7 @@ import trio
 
 from akiosd import __version__
 from akiosd.daemon.base import directories, systemd
+from akiosd.daemon.base.background import detach, find_starter
 from akiosd.daemon.base.config import Config, load_config, load_system_policy
 from akiosd.daemon.base.log import configure_log, get_log
 from akiosd.daemon.base.peers import Gate
@@ -55,6 +56,11 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--runtime-dir", help="where the sockets are made (default: /run/akios)")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     parser.add_argument("--ready-fd", type=int, default=-1, help="write one byte here when ready")
+    parser.add_argument(
+        "--detach",
+        action="store_true",
+        help="return once it is ready; its messages go to akiosd.log in the runtime directory",
+    )
     parser.add_argument("--version", action="version", version=f"akiosd {__version__}")
     return parser.parse_args(argv)
 
@@ -80,8 +86,6 @@ async def serve(config: Config, policy: Policy, ready_fd: int = -1) -> None:
     go on.
     """
     state = Path(config.state_dir)
-    directories.make_state(state)
-    directories.make_runtime(Path(config.runtime_dir))
     ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
     host = Host(config, policy, ledger)
     runtime = Path(config.runtime_dir)
@@ -128,7 +132,11 @@ def _end_interrupted(ledger: Ledger) -> None:
 async def _serve_until_told(host: Host, runtime: Path, ready_fd: int) -> None:
     config = host.config
     gate = Gate(
-        config.groups.user, config.groups.admin, config.groups.monitor, config.uids.is_caged
+        config.groups.user,
+        config.groups.admin,
+        config.groups.monitor,
+        config.uids.is_caged,
+        find_starter(os.environ),
     )
     control = await open_unix_listener(str(runtime / "control.sock"))
     events = await open_unix_listener(str(runtime / "events.sock"))
@@ -194,12 +202,17 @@ def main(argv: list[str] | None = None) -> int:
         if os.geteuid() != 0:
             raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
         harden()
+        directories.make_state(Path(config.state_dir))
+        directories.make_runtime(Path(config.runtime_dir))
+        ready_fd = arguments.ready_fd
+        if arguments.detach:
+            ready_fd = detach(Path(config.runtime_dir, "akiosd.log"))
         # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it
         # has something to do.
         sys.setswitchinterval(_SWITCH_S)
         niceness.take()
         policy = load_system_policy(Path(config.system_policy))
-        trio.run(partial(serve, config, policy, arguments.ready_fd))
+        trio.run(partial(serve, config, policy, ready_fd))
     except AkiosError as error:
         return _report(error)
     except BaseExceptionGroup as group:
