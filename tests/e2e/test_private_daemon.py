@@ -42,6 +42,8 @@ def test_it_is_ready_when_the_command_returns_and_serves_who_typed_sudo() -> Non
         assert done.returncode == 0 and found is not None, done.stderr
         with ending(int(found[1])):
             assert daemon.run("echo", "hello", uid=OTHER).stdout == "hello\n"
+            verified = daemon.ctl("ledger", "verify", uid=OTHER)
+            assert verified.returncode == 0, verified.stderr + ": the host's log, too"
             refused = daemon.run("true", uid=NOBODY)
             assert refused.returncode == 125 and "may not use akiosd" in refused.stderr
             log = Path(found[2])

@@ -78,8 +78,8 @@ class Gate:
     admits nobody.
 
     ``is_caged`` tells whether a uid belongs to the inside of a cage; such a peer is refused
-    whatever its groups. ``starter`` is a uid that is a user without the group: who started a
-    private akiosd through sudo.
+    whatever its groups. ``starter`` is a uid that is an admin without the group: who started
+    a private akiosd through sudo.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Gate:
         if uid == 0:
             return Peer(uid, gid, pid, groups, "root", reads_all=True)
         if not roles and uid == self.starter:
-            roles = ["user"]
+            roles = ["admin"]
         if not roles:
             raise DeniedError(
                 f"uid {uid} may not use akiosd", "control socket", self._how_to_join()
