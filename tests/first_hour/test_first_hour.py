@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.timeout(3000),
 ]
 
-SUITES = {"trixie": "Debian 13", "bookworm": "Debian 12", "noble": "Ubuntu 24.04"}
+SUITES = {"trixie": "debian-13", "bookworm": "debian-12", "noble": "ubuntu-24.04"}
 MARK = "=== first hour"
 # A network of its own in which nothing but this machine answers.
 OFFLINE = """sudo PIP_LOG=/tmp/pip-was-called unshare --net python3 -c '
