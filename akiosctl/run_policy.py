@@ -9,7 +9,7 @@ this user wrote it.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Protocol
 from zlib import crc32
 
 from akiosctl.plain_msgpack import Packed, pack, unpack
@@ -17,10 +17,9 @@ from akiosd import __version__
 from akiosd.errors import AkiosError, ProtocolError
 from akiosd.values.trust import VARIABLES
 
-SYSTEM_POLICY = "/etc/akios/policy.yaml"
 PROJECT_POLICY = "akios.yaml"
 _MAX_CACHE = 1 << 20
-_FORMAT = 4
+_FORMAT = 5
 
 
 class RunPolicy:
@@ -35,17 +34,31 @@ class RunPolicy:
         self.write: list[str] = parts["write"]
 
 
+class SystemSource(Protocol):
+    """Who knows the system policy: akiosd, whose :class:`akiosctl.client.PlainClient` this is."""
+
+    def system_digest(self) -> bytes: ...
+
+    def read_system(self) -> bytes: ...
+
+
 def resolve_policy(
-    workspace: str, explicit: str | None, flags: dict[str, dict[str, object]]
+    workspace: str,
+    explicit: str | None,
+    flags: dict[str, dict[str, object]],
+    source: SystemSource,
 ) -> RunPolicy:
     """Built-in ← system ← user ← project (or ``explicit``) ← ``flags``.  Raises
     :class:`AkiosError`.
+
+    The system's is asked for only where it is another than at the time that is remembered.
     """
     key = ascii(
         (
             _FORMAT,
             __version__,
             [identity(path) for path in _files(workspace, explicit)],
+            source.system_digest(),
             explicit,
             flags,
         )
@@ -53,18 +66,14 @@ def resolve_policy(
     cache = f"{user_directory('XDG_CACHE_HOME', '.cache')}/run/{crc32(key.encode()):08x}"
     parts = read_cache(cache, key)
     if parts is None:
-        parts = _merge(workspace, explicit, flags)
+        parts = _merge(workspace, explicit, flags, source.read_system())
         write_cache(cache, pack([key, parts]))
     return RunPolicy(parts)
 
 
 def _files(workspace: str, explicit: str | None) -> list[str]:
     user = f"{user_directory('XDG_CONFIG_HOME', '.config')}/policy.yaml"
-    return [
-        SYSTEM_POLICY,
-        user,
-        explicit if explicit is not None else f"{workspace}/{PROJECT_POLICY}",
-    ]
+    return [user, explicit if explicit is not None else f"{workspace}/{PROJECT_POLICY}"]
 
 
 def user_directory(variable: str, below_home: str) -> str:
@@ -92,7 +101,7 @@ def identity(path: str) -> tuple[str | int, ...]:
 
 
 def _merge(
-    workspace: str, explicit: str | None, flags: dict[str, dict[str, object]]
+    workspace: str, explicit: str | None, flags: dict[str, dict[str, object]], system: bytes
 ) -> dict[str, Any]:
     from pathlib import Path
 
@@ -100,8 +109,9 @@ def _merge(
 
     from akiosctl.policy_files import decode_flags, find_layers
     from akiosd.policy.merge import Layer, merge
+    from akiosd.policy.system import unpack as read_packed
 
-    layers = find_layers(Path(workspace), explicit)
+    layers = find_layers(Path(workspace), explicit, system=read_packed(system))
     if flags:
         layers.append(Layer("flags", decode_flags(flags)))
     policy = merge(layers)

@@ -15,8 +15,10 @@ from typing import Any, Literal
 import msgspec
 
 from akiosd.errors import PolicyError
-from akiosd.policy.merge import ADDING, Layer, LayerName, check_authority, flatten, merge
+from akiosd.policy.merge import ADDING, Layer, check_authority, flatten, merge
+from akiosd.policy.refusals import ADMINISTRATOR, LayerName
 from akiosd.policy.schema import PartialPolicy, load
+from akiosd.values.places import SYSTEM_FILE
 from akiosd.values.policy import Policy
 from akiosd.values.text import as_bytes, show
 
@@ -25,8 +27,7 @@ Allows = Callable[[Policy], bool]
 
 _ORDER: tuple[LayerName, ...] = ("built-in", "profile", "system", "user", "project", "flags")
 _MAX_LINE = 300
-YOU, ADMINISTRATOR = "you", "an administrator of this host"
-SYSTEM_FILE, PROJECT_FILE = "/etc/akios/policy.yaml", "akios.yaml"
+YOU, PROJECT_FILE = "you", "akios.yaml"
 
 
 class Edit(msgspec.Struct, frozen=True):
@@ -86,7 +87,13 @@ def advise(
     return None
 
 
-def advise_merged(policy: Policy, system: Policy, edits: Sequence[Edit], allows: Allows) -> str:
+def advise_merged(
+    policy: Policy,
+    system: Policy,
+    edits: Sequence[Edit],
+    allows: Allows,
+    system_file: str = SYSTEM_FILE,
+) -> str:
     """As :func:`advise` where the layers are not known, only what came out: a line, "" where
     nothing helps.
     """
@@ -99,7 +106,7 @@ def advise_merged(policy: Policy, system: Policy, edits: Sequence[Edit], allows:
             return f"{line} in {PROJECT_FILE}"
         widened = _apply_to(system, edit)
         if widened is not None and not check_authority(widened, asked):
-            return f"{line} in {SYSTEM_FILE}, which {ADMINISTRATOR} may change"
+            return f"{line} in {_printable(system_file)}, which {ADMINISTRATOR} may change"
     return ""
 
 

@@ -8,7 +8,7 @@ from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages.registry import Registry
 from akiosd.daemon.host import Host
 from akiosd.errors import DeniedError
-from akiosd.policy.merge import check_authority
+from akiosd.policy.merge import check_authority, refuse_excess
 from akiosd.policy.schema import validate
 from akiosd.values.policy import Policy
 from akiosd.wire.messages import Run
@@ -93,21 +93,18 @@ class Admission:
         known.add((run.user_name, run.home))
 
     def _check_policy(self, policy: Policy) -> None:
-        """Check a policy; admitted ones are remembered, because the system policy is read once at
-        start.
+        """Check a policy; admitted ones are remembered with the system policy they were checked
+        against.
         """
-        known = msgspec.msgpack.encode(policy)
+        settings = self._host.settings
+        known = settings.digest + msgspec.msgpack.encode(policy)
         if known in self._admitted:
             return
         validate(policy)
-        widenings = check_authority(self._host.policy, policy)
-        if widenings:
-            raise DeniedError(
-                "the policy asks for more than the system policy allows: "
-                + "; ".join(map(str, widenings[:3])),
-                self._host.config.system_policy,
-                "narrow it, or ask the admin to widen the system policy",
-            )
+        found = check_authority(settings.policy, policy)
+        if found:
+            error = refuse_excess(settings.merged, settings.system.file, found)
+            raise DeniedError(error.what, error.where, error.next)
         if len(self._admitted) >= _MAX_ADMITTED:
             self._admitted.clear()
         if len(known) <= _MAX_REMEMBERED:
