@@ -74,8 +74,12 @@ def read_system(path: Path) -> SystemPolicy:
 
 def read_profile(name: str) -> PartialPolicy:
     """A file that comes with AKIOS."""
-    profile = Path(akiosd.policy.__path__[0], "profiles", f"{name}.yaml")
-    return parse(profile.read_bytes(), f"profile {name}")
+    return parse(profile_path(name).read_bytes(), f"profile {name}")
+
+
+def profile_path(name: str) -> Path:
+    """Where a file that comes with AKIOS is."""
+    return Path(akiosd.policy.__path__[0], "profiles", f"{name}.yaml")
 
 
 def read_named(name: str) -> PartialPolicy:

@@ -1,5 +1,5 @@
-"""``akiosctl policy explain|check|presets``: what holds here, where it came from, whether a file
-is right, and which names a preset has.
+"""``akiosctl policy explain|check|presets|shipped``: what holds here, where it came from, whether a
+file is right, which names a preset has, and what an administrator begins with.
 """
 
 from __future__ import annotations
@@ -100,6 +100,12 @@ def presets_command(names: tuple[str, ...], as_json: bool) -> None:
         print_line(f"{name:<8}{preset.what} (looked at on {preset.looked_at})")
         for site in preset.names:
             print_line(f"        {site}")
+
+
+@group.command("shipped")
+def shipped_command() -> None:
+    """Print the system policy that AKIOS comes with, for an administrator to begin with."""
+    click.echo(policy_files.profile_path("system").read_text(), nl=False)
 
 
 def _check_file(name: str) -> dict[str, Any]:

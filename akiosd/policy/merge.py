@@ -99,11 +99,14 @@ def check_authority(system: Policy, asked: Policy) -> list[Excess]:
     return [] if system.allow_widening else exceeds(system, asked)
 
 
-def refuse_excess(system: Merged, file: str, found: Sequence[Excess]) -> PolicyError:
+def refuse_excess(
+    system: Merged, file: str, found: Sequence[Excess], *, exists: bool = True
+) -> PolicyError:
     """What akiosd says of a client's policy: the layers of that are not known, only what came
     out.
     """
-    return _refused(found, system.origin, "the policy of this run", file)
+    known = [_known(excess, system.origin) for excess in found]
+    return _refused(known, "the policy of this run", file, exists=exists)
 
 
 # ---- merging -------------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ def merge(layers: Sequence[Layer]) -> Policy:
 def merge_explained(layers: Sequence[Layer]) -> Merged:
     """The same as :func:`merge`, with the origin of every value."""
     policy, origin = DEFAULT_POLICY, dict[str, Source]()
-    files = [layer.file for layer in layers if layer.name in TRUSTED_LAYERS and layer.file]
+    system = Merged(policy, origin)
     for layer in layers:
         own = {key: _source(layer, key) for key in layer.policy.values}
         merged = _apply(policy, layer.policy)
@@ -132,11 +135,11 @@ def merge_explained(layers: Sequence[Layer]) -> Merged:
                 )
             found = [] if policy.allow_widening else exceeds(policy, merged)
             if found:
-                found = [msgspec.structs.replace(e, asked=own[e.key]) for e in found]
-                place = "the command line" if layer.name == "flags" else found[0].asked.place
-                raise _refused(found, origin, place, *files)
-        origin |= own
+                raise _refuse(layer, found, Merged(policy, origin), system, merged, layers)
+        origin = {**origin, **own}
         policy = merged
+        if layer.name in TRUSTED_LAYERS:
+            system = Merged(policy, origin)
     return Merged(policy, origin)
 
 
@@ -165,20 +168,44 @@ def _source(layer: Layer, key: str) -> Source:
     return Source(layer.name, file, line, layer.policy.written.get(key, ""))
 
 
-def _refused(
+def _refuse(
+    layer: Layer,
     found: Sequence[Excess],
-    origin: Mapping[str, Source],
-    where: str,
-    system_file: str = SYSTEM_FILE,
+    before: Merged,
+    system: Merged,
+    asked: Policy,
+    layers: Sequence[Layer],
+) -> PolicyError:
+    """Told is what an administrator would have to change, where that is so; else whose file it
+    is.
+    """
+    above = {excess.key: excess for excess in exceeds(system.policy, asked)}
+    known = [
+        _known(above[e.key], system.origin) if e.key in above else _known(e, before.origin)
+        for e in found
+    ]
+    presets = layer.policy.values.get("network.presets", ())
+    known = [
+        msgspec.structs.replace(e, asked=_source(layer, e.key), presets=presets) for e in known
+    ]
+    trusted = [one for one in layers if one.name in TRUSTED_LAYERS and one.file]
+    place = "the command line" if layer.name == "flags" else known[0].asked.place
+    if not trusted:
+        return _refused(known, place)
+    return _refused(known, place, trusted[-1].file, exists=trusted[-1].name != "built-in")
+
+
+def _refused(
+    known: Sequence[Excess], where: str, file: str = SYSTEM_FILE, *, exists: bool = True
 ) -> PolicyError:
     """The first of them with who may change it, and what else is too much."""
-    known = [
-        msgspec.structs.replace(
-            excess,
-            given=origin.get(excess.key, Source()),
-            bounded=origin.get(f"projects_may.{BY_NAME[excess.key].may}", Source()),
-        )
-        for excess in found
-    ]
     what = "; ".join(map(sentence, known[:_MOST_TOLD]))
-    return PolicyError(what, where, next_step(known[0], system_file))
+    return PolicyError(what, where, next_step(known[0], file, exists=exists))
+
+
+def _known(excess: Excess, origin: Mapping[str, Source]) -> Excess:
+    return msgspec.structs.replace(
+        excess,
+        given=origin.get(excess.key, Source()),
+        bounded=origin.get(f"projects_may.{BY_NAME[excess.key].may}", Source()),
+    )

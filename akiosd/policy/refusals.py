@@ -15,7 +15,6 @@ from akiosd.policy import wider
 from akiosd.policy.fields import BY_NAME, Field
 from akiosd.policy.presets import PRESETS
 from akiosd.policy.show_values import format_value, printable
-from akiosd.values.places import SYSTEM_FILE
 
 LayerName = Literal["built-in", "profile", "system", "user", "project", "flags"]
 
@@ -60,6 +59,8 @@ class Excess(msgspec.Struct, frozen=True):
     asked: Source = Source()
     given: Source = Source()
     bounded: Source = Source()
+    presets: tuple[str, ...] = ()
+    """The presets of who asks: a name may come from one of them."""
 
     @property
     def is_bounded(self) -> bool:
@@ -84,7 +85,7 @@ def _of_list(excess: Excess, row: Field) -> str:
         missing = _some([item for item in base if beyond((item,), over)])
         return f"leaves out {missing}, which {excess.given.place} asks for"
     extra = [item for item in over if wider.is_beyond(beyond, base, excess.bound, (item,))]
-    names = _some([_with_preset(item, row) for item in extra])
+    names = _some([_with_preset(item, excess) for item in extra])
     owner = excess.bounded if excess.is_bounded else excess.given
     if excess.bound == "any":
         return f"asks for {names}; {owner.place} allows any name, but none with a port"
@@ -121,17 +122,23 @@ def _some(items: Sequence[Any]) -> str:
     return ", ".join(shown[:-1]) + " and " + shown[-1] if len(shown) > 1 else "".join(shown)
 
 
-def _with_preset(item: Any, row: Field) -> str:
-    held = [word for word, preset in PRESETS.items() if item in preset.names]
-    return f"{item} (preset {held[0]})" if held and row.path.startswith("network.") else str(item)
+def _with_preset(item: Any, excess: Excess) -> str:
+    held = [word for word in excess.presets if item in PRESETS[word].names]
+    return f"{item} (preset {held[0]})" if held else str(item)
 
 
 # ---- who may change it ---------------------------------------------------------------------------
 
 
-def next_step(excess: Excess, system_file: str = SYSTEM_FILE) -> str:
-    """Who may change what was exceeded, in which file, with which line."""
+def next_step(excess: Excess, system_file: str, *, exists: bool) -> str:
+    """Who may change what was exceeded, in which file, with which line.
+
+    ``exists``: whether there is a system policy; a first one that holds nothing but that line would
+    take away what the built-in one gives.
+    """
     row, file = BY_NAME[excess.key], printable(system_file)
+    if not exists:
+        file += f" (there is none yet; begin with: akiosctl policy shipped | sudo tee {file})"
     if excess.given.layer in ("user", "project") and not excess.is_bounded:
         return f"ask for less, or change {excess.given.place}, which is yours"
     if not row.may:

@@ -161,10 +161,12 @@ class DaemonStop(Record, frozen=True, kw_only=True, tag="daemon_stop"):
 
 
 class FileRead(msgspec.Struct, frozen=True):
-    """A file of the administrator's; ``sha256`` of what stood there, empty where there was none."""
+    """A file of the administrator's; ``sha256`` of what stood there in hexadecimal, empty where
+    there was none.
+    """
 
     path: str
-    sha256: bytes
+    sha256: str
 
 
 class SettingsRead(Record, frozen=True, kw_only=True, tag="settings_read"):

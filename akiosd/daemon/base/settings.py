@@ -154,5 +154,5 @@ def _flat(prefix: str, value: Any) -> dict[str, str]:
     return found
 
 
-def _sha256(data: bytes | None) -> bytes:
-    return b"" if data is None else hashlib.sha256(data).digest()
+def _sha256(data: bytes | None) -> str:
+    return "" if data is None else hashlib.sha256(data).hexdigest()

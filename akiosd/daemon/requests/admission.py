@@ -103,7 +103,8 @@ class Admission:
         validate(policy)
         found = check_authority(settings.policy, policy)
         if found:
-            error = refuse_excess(settings.merged, settings.system.file, found)
+            system = settings.system
+            error = refuse_excess(settings.merged, system.file, found, exists=system.exists)
             raise DeniedError(error.what, error.where, error.next)
         if len(self._admitted) >= _MAX_ADMITTED:
             self._admitted.clear()

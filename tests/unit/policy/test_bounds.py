@@ -25,6 +25,7 @@ from akiosd.policy.merge import (
 )
 from akiosd.policy.presets import PRESETS
 from akiosd.policy.schema import load
+from akiosd.policy.system import without_file
 from akiosd.values.policy import DEFAULT_POLICY, Policy
 from tests.unit.describe_policy import PAGE
 
@@ -172,6 +173,29 @@ def test_a_refusal_names_the_file_that_akiosd_reads() -> None:
     with pytest.raises(PolicyError) as caught:
         merge([system, flags(limits={"pids": 5000})])
     assert caught.value.next.endswith(" in /srv/akios/system.yaml")
+
+
+def test_what_the_administrator_would_have_to_change_goes_before_the_users_own_file() -> None:
+    """Else the next refusal, after an edit, would be that of the system policy."""
+    layers = [layer("system", TEN), layer("project", "budget: {usd: $2}", "akios.yaml")]
+    with pytest.raises(PolicyError, match=r"above the \$10 of /etc/akios/policy.yaml, line 3"):
+        merge([*layers, flags(budget={"usd": "$20"})])
+    with pytest.raises(PolicyError, match=r"above the \$2 of akios\.yaml, line 1") as caught:
+        merge([*layers, flags(budget={"usd": "$5"})])
+    assert caught.value.next == "ask for less, or change akios.yaml, line 1, which is yours"
+
+
+def test_without_a_system_policy_a_refusal_tells_how_to_begin_one() -> None:
+    """A first file with nothing but the line of the hint would take the right to names away."""
+    shipped = without_file("/srv/policy.yaml", parse(SHIPPED.read_bytes(), "x"))
+    with pytest.raises(PolicyError) as caught:
+        merge([shipped.layer, flags(limits={"memory": "64G"})])
+    assert caught.value.what == (
+        "--memory 64G is above the 8 GiB that the built-in policy lets projects ask for"
+    )
+    assert caught.value.next.endswith(
+        "(there is none yet; begin with: akiosctl policy shipped | sudo tee /srv/policy.yaml)"
+    )
 
 
 @pytest.mark.parametrize("row", FIELDS, ids=lambda row: row.path)
