@@ -33,7 +33,6 @@ KEPT: dict[str, str] = {
         for name in FACTS
         for part in ("", ".PROVIDER")
     },
-    "akiosd.values.policy.Network.presets": "shown by policy explain, by the name of its row",
     **{
         f"akiosd.values.policy.ProjectsMay.{name}": "read by the names of policy/fields.py (Field.may)"
         for name in (

@@ -19,9 +19,8 @@ import pytest
 from tests.e2e.daemon import BIN, NOBODY, REPO, Daemon
 from tests.e2e.models import Models
 from tests.e2e.resources import wait_until
+from tests.unit.describe_policy import readme_project
 
-README = (REPO / "README.md").read_text()
-EXAMPLE = README.split("where each value came from:\n")[1].split("## ")[0]
 TIGHT = "version: 1\nlimits:\n  memory: 256M\nbudget:\n  usd: $10\n"
 OFFLINE = "from tests.e2e.test_settings import deceive; deceive()"
 
@@ -60,8 +59,7 @@ def test_a_default_install_runs_the_readmes_project(own: Daemon) -> None:
     policy_of(own).unlink()
     assert "error" not in reload(own)
     project = own.workspace(uid=NOBODY)
-    text = "\n".join(line.removeprefix("    ") for line in EXAMPLE.splitlines())
-    (project / "akios.yaml").write_text(text)
+    (project / "akios.yaml").write_text(readme_project())
     done = own.run("echo", "it runs", cwd=project, uid=NOBODY)
     assert (done.returncode, done.stdout) == (0, "it runs\n"), done.stderr
     policy_of(own).write_text("version: 1\nnetwork:\n  allowed_domains: [a.example]\n")

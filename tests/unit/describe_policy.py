@@ -48,6 +48,14 @@ def written(word: str, value: Any) -> str:
     return {"MONEY": f"${value / USD:g}", "PERCENT": f"{value}%"}.get(word, str(value))
 
 
+def readme_project() -> str:
+    """The project's policy that README.md shows."""
+    lines = (PAGE.parents[2] / "README.md").read_text().splitlines()
+    start = lines.index("    version: 1")
+    end = next(i for i in range(start, len(lines)) if not lines[i].startswith("    "))
+    return "\n".join(line.removeprefix("    ") for line in lines[start:end])
+
+
 def paragraph(row: Field) -> str:
     """One tagged paragraph of man(7)."""
     reader = row.kind.reader.item if isinstance(row.kind.reader, ListOf) else row.kind.reader

@@ -27,10 +27,9 @@ from akiosd.policy.presets import PRESETS
 from akiosd.policy.schema import load
 from akiosd.policy.system import without_file
 from akiosd.values.policy import DEFAULT_POLICY, Policy
-from tests.unit.describe_policy import PAGE
+from tests.unit.describe_policy import PAGE, readme_project
 
 SYSTEM = "/etc/akios/policy.yaml"
-README = PAGE.parents[2] / "README.md"
 SHIPPED = PAGE.parents[1] / "policy.yaml"
 
 
@@ -59,9 +58,7 @@ def test_the_shipped_policy_is_the_built_in_one_and_the_right_of_projects() -> N
 
 
 def test_the_project_policy_of_the_readme_works_with_the_shipped_one_alone() -> None:
-    example = README.read_text().split("where each value came from:\n")[1].split("## ")[0]
-    example = "\n".join(line.removeprefix("    ") for line in example.splitlines())
-    project = layer("project", example, "akios.yaml")
+    project = layer("project", readme_project(), "akios.yaml")
     merged = merge([layer("system", SHIPPED.read_text()), project])
     assert set(project.policy.values["network.allowed_domains"]) == set(
         merged.network.allowed_domains
