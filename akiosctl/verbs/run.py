@@ -200,6 +200,8 @@ def prepare(
 
         rows, columns = read_size(1 if os.isatty(1) else 0)
         request["tty"] = {"rows": rows, "columns": columns}
+    if policy.news and not options.has("quiet"):
+        note(policy.news)
     if git.warning and not options.has("quiet"):
         note(git.warning)
     return (

@@ -143,6 +143,16 @@ def merge_explained(layers: Sequence[Layer]) -> Merged:
     return Merged(policy, origin)
 
 
+def beyond_system(layers: Sequence[Layer], merged: Merged, name: LayerName) -> list[Excess]:
+    """What the layer ``name`` gives beyond the values of the system policy, by that one's leave."""
+    trusted = merge([layer for layer in layers if layer.name in TRUSTED_LAYERS])
+    return [
+        msgspec.structs.replace(excess, asked=merged.origin[excess.key])
+        for excess in narrower(trusted, merged.policy)
+        if merged.origin[excess.key].layer == name
+    ]
+
+
 def _apply(policy: Policy, layer: PartialPolicy) -> Policy:
     sections: dict[str, dict[str, Any]] = {}
     changes: dict[str, Any] = {}

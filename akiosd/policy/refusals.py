@@ -79,6 +79,22 @@ def sentence(excess: Excess) -> str:
     return f"{subject} {_asked(excess, row)} {relation} {_base(excess, row)}"
 
 
+def summary(found: Sequence[Excess]) -> str:
+    """What is asked for beyond ``base``, in a few words, as in ``pypi.org, limits.memory 4G``."""
+    parts: list[str] = []
+    for excess in found:
+        row = BY_NAME[excess.key]
+        if isinstance(excess.over, list | tuple) and row.kind.wider not in _LEAVES_OUT:
+            extra = [item for item in excess.over if row.kind.wider(excess.base, (item,))]
+            place = "" if row.path == "network.allowed_domains" else f"{row.path} "
+            parts.append(place + _some(extra))
+        elif isinstance(excess.over, list | tuple):
+            parts.append(f"less in {row.path}")
+        else:
+            parts.append(f"{row.path} {_asked(excess, row)}")
+    return ", ".join(parts)
+
+
 def _of_list(excess: Excess, row: Field) -> str:
     base, over, beyond = excess.base, excess.over, row.kind.wider
     if beyond in _LEAVES_OUT:

@@ -171,6 +171,24 @@ def test_the_system_policy_is_akiosds_and_asked_for_once(home: Path) -> None:
     assert refused.value.next.endswith("projects_may: {pids: 20} in /srv/policy.yaml")
 
 
+def test_a_project_that_opens_more_is_told_of_once(home: Path) -> None:
+    """It may come from elsewhere; who runs an agent there sees what its author asks for."""
+
+    def told(text: str, daemon: Daemon) -> str:
+        (home / "work" / "akios.yaml").write_text(text)
+        return resolve_policy(str(home / "work"), None, {}, daemon).news
+
+    may = Daemon("projects_may: {allowed_domains: any, memory: 8G}")
+    wide = "network: {allowed_domains: [a.example]}\nlimits: {memory: 4G, pids: 7}\n"
+    assert told(wide, may) == (
+        f"{home}/work/akios.yaml gives the agent more than the system policy's values: "
+        "a.example, limits.memory 4G"
+    )
+    assert resolve_policy(str(home / "work"), None, {}, may).news == "", "it was told"
+    assert told(wide.replace("a.example", "b.example"), may).endswith("b.example, limits.memory 4G")
+    assert told("limits: {pids: 7}\n", may) == "", "the control: what only narrows"
+
+
 def test_flags_only_narrow(home: Path) -> None:
     with pytest.raises(AkiosError, match=r"--pids 1000000 is above the built-in 1,024"):
         limits_of(home, {"limits": {"pids": 10**6}})
