@@ -16,6 +16,7 @@ import msgspec
 
 from akiosd.errors import PolicyError
 from akiosd.policy.merge import ADDING, Layer, check_authority, flatten, merge
+from akiosd.policy.presets import names_of
 from akiosd.policy.refusals import ADMINISTRATOR, LayerName
 from akiosd.policy.schema import PartialPolicy, load
 from akiosd.values.places import SYSTEM_FILE
@@ -27,6 +28,7 @@ Allows = Callable[[Policy], bool]
 
 _ORDER: tuple[LayerName, ...] = ("built-in", "profile", "system", "user", "project", "flags")
 _MAX_LINE = 300
+_DOMAINS = "network.allowed_domains"
 YOU, PROJECT_FILE = "you", "akios.yaml"
 
 
@@ -134,13 +136,16 @@ def _edit_layer(
         layers = [*layers[:index], Layer(name, PartialPolicy()), *layers[index:]]
     own = layers[index].policy
     before: tuple[Any, ...] = ()
+    # Names of a preset stay with it, and are not written out beside it.
+    presets = own.values.get("network.presets", ()) if edit.key == _DOMAINS else ()
     if edit.action != "set":
         if edit.key in own.values:
             before = own.values[edit.key]
         elif edit.key not in ADDING:
             before = flatten(merge(layers[:index]))[edit.key]
+    before = tuple(item for item in before if item not in names_of(presets))
     value = _changed(before, edit)
-    new = _read(edit.key, value)
+    new = _read(edit.key, value, presets)
     edited = PartialPolicy({**own.values, **new.values}, own.where)
     changed = [*layers[:index], Layer(name, edited), *layers[index + 1 :]]
     return changed, value if isinstance(value, tuple) else ()
@@ -154,9 +159,10 @@ def _changed(before: tuple[Any, ...], edit: Edit) -> Any:
     return tuple(dict.fromkeys((*before, *edit.value)))
 
 
-def _read(key: str, value: Any) -> PartialPolicy:
+def _read(key: str, value: Any, presets: Sequence[str] = ()) -> PartialPolicy:
     section, _, entry = key.partition(".")
-    return load({section: {entry: value}}, {}, name="a hint")
+    beside = {"presets": list(presets)} if presets else {}
+    return load({section: {entry: value, **beside}}, {}, name="a hint")
 
 
 def _apply_to(policy: Policy, edit: Edit) -> Policy | None:
