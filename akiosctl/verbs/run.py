@@ -60,7 +60,7 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
     fds: list[int] = []
     try:
         tty = wants_tty(options)
-        request, policy, notes = prepare(options, tty, fds)
+        request, policy, notes = prepare(options, tty, fds, client)
         workspace = os.fsdecode(request["workspace"])  # type: ignore[arg-type]
         number = client.request("run", request, fds)
         close_fds(fds)
@@ -140,7 +140,7 @@ def wants_tty(options: RunOptions) -> bool:
 
 
 def prepare(
-    options: RunOptions, tty: bool, fds: list[int]
+    options: RunOptions, tty: bool, fds: list[int], client: PlainClient
 ) -> tuple[dict[str, object], RunPolicy, list[str]]:
     """The fields of ``Run``; what is opened for it is put into ``fds``, which stay the caller's."""
     home = os.path.expanduser("~")
@@ -152,7 +152,7 @@ def prepare(
         ) from None
     workspace = locate_workspace(cwd, options.value("workspace"), home)
     fds.append(workspace.fd)
-    policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options))
+    policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options), client)
     inside = os.path.normpath(os.path.join(workspace.path, workspace.cwd))
     tools = locate_toolchain(options.command[0], os.environ, workspace.path, home, inside)
     binds: list[dict[str, object]] = []
@@ -202,6 +202,8 @@ def prepare(
 
         rows, columns = read_size(1 if os.isatty(1) else 0)
         request["tty"] = {"rows": rows, "columns": columns}
+    if policy.news and not options.has("quiet"):
+        note(policy.news)
     if git.warning and not options.has("quiet"):
         note(git.warning)
     return (
