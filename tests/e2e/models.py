@@ -263,6 +263,7 @@ def _responses(body: Json, said: Said) -> Reply:
     begun = {**response, "output": [], "status": "in_progress", "usage": None}
     events: list[Json] = [
         {"type": "response.created", "response": begun},
+        {"type": "response.output_item.added", "output_index": 0, "item": reasoning},
         {"type": "response.output_item.done", "output_index": 0, "item": reasoning},
     ]
     at = {"item_id": "msg_1", "output_index": 1, "content_index": 0}
