@@ -39,7 +39,7 @@ def stand_in() -> Iterator[Models]:
 def standing(stand_in: Models) -> Iterator[Daemon]:
     """A daemon whose providers are the stand-ins, with a key for each."""
     upstreams = "".join(f"    {name}: {{upstream: '{stand_in.url}'}}\n" for name in PROVIDERS)
-    daemon = Daemon(f"gateway:\n  providers:\n{upstreams}")
+    daemon = Daemon(f"gateway:\n  providers:\n{upstreams}", "allow_widening: true\n")
     try:
         daemon.start()
         for name in PROVIDERS:

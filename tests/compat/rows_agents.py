@@ -44,7 +44,7 @@ ROWS = (
     _agent("pi", "npm:agents/@mariozechner/pi-coding-agent", "pi --provider anthropic --model claude-sonnet-4-5 -p hello", how="with `--provider`: it would choose Bedrock; said at the start of the run"),
     _agent("Continue CLI", "npm:agents/@continuedev/cli", "cn -p hello"),
     _agent("Kilo Code", "npm:agents/@kilocode/cli-linux-x64", "$NODE_MODULES/@kilocode/cli-linux-x64/bin/kilo run -m anthropic/claude-sonnet-4-5 hello"),
-    _agent("aider", "pypi:aider/aider-chat", "aider --model gpt-4o --no-git --edit-format ask --yes-always --message hello"),
+    _agent("aider", "pypi:aider/aider-chat", "aider --model gpt-4o --no-git --edit-format ask --yes-always --message hello", "You said: "),
     _agent("mini-swe-agent", "pypi:mini/mini-swe-agent", "MSWEA_CONFIGURED=true mini -m openai/gpt-4o -y --exit-immediately -t hello; cat letter.txt", "to ada", plan=("bash", {"command": WRITE + "; echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"})),
     _agent("gptme", "pypi:gptme/gptme", "gptme -n -m openai/gpt-4o hello"),
     _agent("open-interpreter", "pypi:oi/open-interpreter", "interpreter -y --model gpt-4o --plain < /dev/null hello || printf hello | interpreter -y --model gpt-4o --plain --stdin"),

@@ -18,7 +18,7 @@ COMPILERS = (
     Row("javac and java", "compilers", "debian:openjdk-17-jdk-headless", "javac Main.java; java -Xmx128m Main",
         {"Main.java": 'public class Main { public static void main(String[] a) throws Exception { Thread t = new Thread(() -> System.out.println("thread")); t.start(); t.join(); System.out.println(java.util.stream.IntStream.range(0, 5).sum()); } }\n'}, seconds=120),
     Row("ocaml", "compilers", "debian:ocaml-nox", "ocamlfind ocamlopt -o m m.ml 2> /dev/null || ocamlopt -o m m.ml; ./m", {"m.ml": 'let () = List.iter (fun n -> print_int (n * n)) [1; 2; 3]; print_newline ()\n'}),
-    Row("ghc", "compilers", "debian:ghc", "ghc -v0 m.hs; ./m", {"m.hs": "main = print (sum [1 .. 100])\n"}, seconds=120),
+    Row("ghc", "compilers", "debian:ghc", "ghc -v0 m.hs; ./m", {"m.hs": "main = print (sum [1 .. 100])\n"}, policy="filesystem: {read: [/var/lib/ghc]}", seconds=120, how="with `filesystem: {read: [/var/lib/ghc]}`"),
     Row("nasm", "compilers", "debian:nasm", "nasm -felf64 a.s -o a.o && ld a.o -o a && ./a || echo $?", {"a.s": "global _start\n_start: mov rax, 60\n mov rdi, 5\n syscall\n"}),
     Row("make", "compilers", "debian:make", "make -s -j2", {"Makefile": "all: a b\n\tcat a b\na b:\n\techo $@ > $@\n"}, core=True),
     Row("cmake and ninja", "compilers", "debian:cmake", "cmake -S . -B b > /dev/null; cmake --build b > /dev/null; b/main", {"main.c": C_SOURCE, "CMakeLists.txt": "cmake_minimum_required(VERSION 3.18)\nproject(m C)\nadd_executable(main main.c)\nfind_package(Threads REQUIRED)\ntarget_link_libraries(main Threads::Threads)\n"}),
@@ -55,7 +55,7 @@ const server = http.createServer((q, r) => r.end("served")).listen(0, "127.0.0.1
     Row("sbcl", "interpreters", "debian:sbcl", "sbcl --noinform --non-interactive --no-userinit --eval '(print (reduce (function +) (list 1 2 3)))'", how="it needs its heap within the memory limit"),
     Row("erlang", "interpreters", "debian:erlang-base", """erl -noshell -eval 'S = self(), spawn(fun() -> S ! 42 end), receive X -> io:format("~p~n", [X]) end, halt().'"""),
     Row("elixir", "interpreters", "debian:elixir", """elixir -e 'IO.inspect(Enum.map(1..3, fn n -> Task.await(Task.async(fn -> n * n end)) end))'"""),
-    Row("R", "interpreters", "debian:r-base-core", "Rscript -e 'cat(mean(c(1, 2, 3)), sd(1:10), \"\\n\")'"),
+    Row("R", "interpreters", "debian:r-base-core", "Rscript -e 'cat(mean(c(1, 2, 3)), sd(1:10), \"\\n\")'", refused="cannot find system Renviron", how="what it reads below /etc/R is not shown"),
 )  # fmt: skip
 
 MANAGERS = (
@@ -66,9 +66,9 @@ MANAGERS = (
         {"app/package.json": '{"name": "app", "version": "1.0.0", "scripts": {"hi": "echo from npm"}}\n', "lib/package.json": '{"name": "lib", "version": "1.0.0"}\n', "lib/index.js": "module.exports = 42\n"}, core=True),
     Row("gem", "package managers", "debian:ruby", "gem build -q x.gemspec 2> /dev/null | tail -0; gem install -q --local --user-install --no-document x-1.0.gem > /dev/null 2>&1; ruby -e 'require \"x\"; puts X'",
         {"x.gemspec": "Gem::Specification.new { |s| s.name = 'x'; s.version = '1.0'; s.summary = 'x'; s.authors = ['a']; s.files = ['lib/x.rb'] }\n", "lib/x.rb": "X = 'a gem'\n"}),
-    Row("composer", "package managers", "debian:composer", "composer install -q --no-interaction 2> words || cat words; php -r 'require \"vendor/autoload.php\"; echo Own\\A::word(), \"\\n\";'",
-        {"composer.json": '{"repositories": [{"packagist.org": false}], "autoload": {"psr-4": {"Own\\\\": "src/"}}}\n', "src/A.php": "<?php namespace Own; class A { static function word() { return 'autoloaded'; } }\n"}),
-    Row("maven", "package managers", "debian:maven", "mvn -v > out 2> words || cat words; head -1 out | cut -d' ' -f1,2; mvn -q -o help:help > log 2>&1 || grep -o 'offline' log | head -1", seconds=120, how="packages from a repository: allow repo.maven.apache.org"),
+    Row("composer", "package managers", "debian:composer", "composer install -q --no-interaction; php -r 'require \"vendor/autoload.php\"; echo Own\\A::word(), \"\\n\";'",
+        {"composer.json": '{"repositories": [{"packagist.org": false}], "autoload": {"psr-4": {"Own\\\\": "src/"}}}\n', "src/A.php": "<?php namespace Own; class A { static function word() { return 'autoloaded'; } }\n"}, refused="iconv OR mbstring extension is required", how="what php reads below /etc/php is not shown"),
+    Row("maven", "package managers", "debian:maven", "mvn -v", refused="m2.conf", seconds=120, how="what it reads below /etc/maven is not shown"),
 )  # fmt: skip
 
 SERVERS = (
@@ -99,7 +99,7 @@ MEDIA = (
     Row("chromium with its own sandbox", "browsers", "debian:chromium", "/usr/lib/chromium/chromium --headless --disable-gpu --dump-dom about:blank", refused="No usable sandbox", control="as root it wants --no-sandbox outside too", seconds=120,
         how="said at the start of the run: add `--no-sandbox`"),
     Row("ffmpeg", "media", "debian:ffmpeg", "ffmpeg -v error -f lavfi -i testsrc=d=1:s=64x64:r=5 -pix_fmt yuv420p o.avi; ffprobe -v error -show_entries stream=width,nb_frames -of csv o.avi", seconds=120),
-    Row("imagemagick", "media", "debian:imagemagick-6.q16", "convert -size 32x32 gradient:red-blue o.png; identify -format '%wx%h\\n' o.png"),
+    Row("imagemagick", "media", "debian:imagemagick", "convert -size 32x32 gradient:red-blue o.png; identify -format '%wx%h\\n' o.png"),
     Row("pandoc", "media", "debian:pandoc", "echo '# Head *x*' | pandoc -t html"),
 )  # fmt: skip
 

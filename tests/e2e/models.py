@@ -132,7 +132,8 @@ def _said(body: Json, cut: int) -> Said:
 
 def _planned(body: Json, cut: int, plan: Plan) -> Said:
     said, (name, arguments) = _said(body, cut), plan
-    done = any(f'"{kind}"' in json.dumps(body) for kind in ("tool_result", "function_call_output"))
+    results = ('"tool_result"', '"function_call_output"', '"functionResponse"', '"role": "tool"')
+    done = any(result in json.dumps(body) for result in results)
     offered = f'"name": "{name}"' in json.dumps(body.get("tools") or [])
     return said._replace(tool=name if offered and not done else "", arguments=json.dumps(arguments))
 
