@@ -65,9 +65,13 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
         number = client.request("run", request, fds)
         close_fds(fds)
         # While the cage is made: what is needed once it is there.
+        from akiosctl.agent_advice import start_lines
         from akiosctl.relay import Relay
         from akiosctl.terminal import DEFAULT_DETACH_KEYS, parse_detach_keys
 
+        if not options.has("quiet"):
+            for line in start_lines(request, [*policy.read, *policy.write]):
+                note(line)
         started, received = take_started(client, number)
         cage = str(started.get("cage", ""))
         posture = started.get("posture", ())
