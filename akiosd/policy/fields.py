@@ -87,6 +87,7 @@ def _list(item: Reader, wider: Wider) -> Kind:
 
 FLAG = Kind("FLAG", read.read_flag, wider.turned_on)
 SIZE = _limit("SIZE", read.bounded(parse_size), format_size)
+SHARED = SIZE._replace(show=lambda value: format_size(value) if value else "half of limits.memory")
 TIME = _limit("TIME", read.bounded(parse_duration_ns), format_duration)
 MONEY = _limit("MONEY", read.bounded(read.parse_money), format_usd)
 PERCENT = _limit("PERCENT", read.bounded(read.parse_percent), "{}% of one CPU".format)
@@ -156,7 +157,7 @@ FIELDS: tuple[Field, ...] = (
     Field("limits.pids", COUNT, "Processes and threads; {default}."),
     Field("limits.cpu", PERCENT, "Share of one CPU, 100% is one CPU; {default}.", "cpu_percent"),
     Field("limits.disk", SIZE, "One budget for changed workspace files, home and /tmp; {default}."),
-    Field("limits.shm", SIZE, "/dev/shm; {default}."),
+    Field("limits.shm", SHARED, "/dev/shm, which counts as memory, too; half of limits.memory."),
     Field("limits.wall_clock", TIME, "From the start on; {default}.", "wall_clock_ns"),
     Field("limits.cpu_time", TIME, "User and system time of the whole cage; {default}.", "cpu_time_ns"),
     Field("limits.output", SIZE, "Standard output and error together; {default}."),

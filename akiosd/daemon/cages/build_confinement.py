@@ -248,7 +248,7 @@ def _build(
         layer="layer" in fds,
         stores=tuple(path for path in run.stores if path not in layered),
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
-        shm=run.policy.limits.shm,
+        shm=run.policy.limits.shm_bytes,
         rlimits=_compile_rlimits(run.policy.limits, host.facts.pools),
         landlock=landlock,
         watched="files" in fds,
