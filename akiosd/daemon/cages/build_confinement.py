@@ -218,6 +218,9 @@ def _build(
         for name, ours, pipe in zip(STDIO, _OUR_ENDS, prepared.pipes, strict=True):
             fds[name], fds[ours] = pipe.theirs, pipe.ours
         prepared.pipes = []
+        if run.one_output:
+            close_all((fds.pop("stderr"), fds.pop("our stderr")))
+            fds["stderr"] = fds["stdout"].dup()
     home = _home(run.home)
     view = LandlockView(
         workspace=run.workspace,
