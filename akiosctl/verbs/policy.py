@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from akiosctl import policy_files
-from akiosctl.commands import print_line
+from akiosctl.commands import print_line, wants_json
 from akiosctl.plan_text import plan_text
 from akiosctl.render import escape, print_error
 from akiosd.errors import PolicyError
@@ -38,10 +38,12 @@ def group() -> None:
 @_POLICY_OPTION
 @click.option("--plan", is_flag=True, help="Print the steps that make the cage instead.")
 @_JSON_OPTION
-def explain_command(explicit: str | None, plan: bool, as_json: bool) -> None:
+@click.pass_context
+def explain_command(ctx: click.Context, explicit: str | None, plan: bool, as_json: bool) -> None:
     """Print the policy that a run here would get, each value with the layer, file and line that
     gave it.
     """
+    as_json = wants_json(ctx, as_json)
     try:
         merged = _merge_here(explicit)
     except PolicyError as error:
@@ -59,12 +61,14 @@ def explain_command(explicit: str | None, plan: bool, as_json: bool) -> None:
 @group.command("check")
 @click.argument("files", nargs=-1, metavar="[FILE]…")
 @_JSON_OPTION
-def check_command(files: tuple[str, ...], as_json: bool) -> None:
+@click.pass_context
+def check_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
     """Check policy files: keys, values, and what each would widen; without FILE, the layers of a
     run here.
 
     Exit status 1 when a file is not acceptable.
     """
+    as_json = wants_json(ctx, as_json)
     try:
         if files:
             report = [_check_file(name) for name in files]
