@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from akiosd.values.posture import LayerState
 from akiosd.values.usage import Usage
 
 
@@ -410,6 +409,14 @@ class Pattern(Form):
     source: str
 
 
+class Layer(Form):
+    """``present`` and ``missing`` are told where akiosd does not run: nobody tried the layer."""
+
+    layer: str
+    status: Literal["enforced", "degraded", "unavailable", "present", "missing"]
+    detail: str
+
+
 class Doctor(Form):
     """``running``: akiosd answered.  Where it did not, ``next`` says what starts it, and the layers
     are what can be told from outside.
@@ -419,7 +426,7 @@ class Doctor(Form):
     running: bool
     software: str
     kernel: str
-    posture: list[LayerState]
+    posture: list[Layer]
     cages: int
     uptime_ns: int
     state_dir: str
