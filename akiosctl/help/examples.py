@@ -46,37 +46,37 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "why": (("akiosctl why", "what the last cage here was denied"),),
     "ledger": (
-        ("akiosctl ledger verify", "recompute the host's log"),
+        ("sudo akiosctl ledger verify", "recompute the host's log"),
         ("akiosctl ledger show last", "the records of the last cage here"),
     ),
     "ledger show": (
         ("akiosctl ledger show last", "every record of a cage"),
-        ("akiosctl ledger show --from 0 --to 10 --json", "the first ten of the host, as JSON"),
+        ("sudo akiosctl ledger show --from 0 --to 10 --json", "the first ten of the host, as JSON"),
     ),
     "ledger verify": (
         ("akiosctl ledger verify last", "the log of a cage, held against the host's"),
-        ("akiosctl ledger verify --all", "every log of this host"),
+        ("sudo akiosctl ledger verify --all", "every log of this host"),
         (
-            "akiosctl ledger verify --dir /var/lib/akios/ledger/host",
+            "sudo akiosctl ledger verify --dir /var/lib/akios/ledger/host",
             "files, without asking akiosd",
         ),
     ),
     "ledger export": (
         ("akiosctl ledger export last --out records.ndjson", "one record a line"),
         (
-            "akiosctl ledger export --format archive --out host.tar",
+            "sudo akiosctl ledger export --format archive --out host.tar",
             "a file to verify elsewhere",
         ),
     ),
     "ledger stats": (("akiosctl ledger stats last", "how many records of which kind"),),
-    "ledger checkpoint": (("akiosctl ledger checkpoint > checkpoint", "for other tools"),),
+    "ledger checkpoint": (("sudo akiosctl ledger checkpoint > checkpoint", "for other tools"),),
     "ledger keys": (
-        ("akiosctl ledger keys > host.vkey", "the public key, to keep elsewhere"),
-        ("akiosctl ledger keys --format list > keys", "every key this host ever had"),
+        ("sudo akiosctl ledger keys > host.vkey", "the public key, to keep elsewhere"),
+        ("sudo akiosctl ledger keys --format list > keys", "every key this host ever had"),
     ),
     "ledger pack": (
         (
-            "akiosctl ledger pack host.tar --dir /var/lib/akios/ledger/host",
+            "akiosctl ledger pack log.tar --dir audit",
             "a log's files as one archive",
         ),
     ),
@@ -84,15 +84,17 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "ledger verify-proof": (
         ("akiosctl ledger verify-proof proof --vkey host.vkey", "needs no akiosd"),
     ),
-    "ledger pin": (("akiosctl ledger pin", "remember the host's log as it is now"),),
+    "ledger pin": (("sudo akiosctl ledger pin", "remember the host's log as it is now"),),
     "ledger witness": (
         (
-            "akiosctl ledger witness https://witness.example/ --witness-key witness.vkey",
+            "sudo akiosctl ledger witness https://witness.example/ --witness-key witness.vkey",
             "for the host's log",
         ),
     ),
     "ledger rotate-key": (("sudo akiosctl ledger rotate-key", "a new key signs from now on"),),
-    "ledger destroy": (("sudo akiosctl ledger destroy last", "an ended cage and its log"),),
+    "ledger destroy": (
+        ("sudo akiosctl ledger destroy c-4f7k2m9q1x8d", "an ended cage and its log"),
+    ),
     "ledger prune": (
         ("sudo akiosctl ledger prune --older-than 30d --dry-run", "only say which would go"),
         ("sudo akiosctl ledger prune --max-size 20G", "the oldest first"),
