@@ -35,6 +35,7 @@ from akiosd.meter import loops
 from akiosd.meter.account import Account, Ending, Open, Settled, Warned
 from akiosd.meter.headroom import MAX_AMOUNT, Need, Room, fit, read_ask
 from akiosd.values.denial import BAD_REQUEST, FORBIDDEN, PAYMENT_REQUIRED, TOO_MANY, Denial
+from akiosd.values.places import SYSTEM_FILE
 from akiosd.values.policy import Budget
 from akiosd.values.spend import Ask, Bill, Grant, Tokens, Wait
 from akiosd.values.units import NS_PER_S, format_usd
@@ -167,7 +168,7 @@ def _how_to_raise(circle: loops.Circle, limits: Budget) -> str:
     if circle.limit >= limits.loops_up_to > 0:
         return (
             f"{circle.number}; a project may raise it no further than"
-            " budget.loops_up_to in /etc/akios/policy.yaml or ~/.config/akios/policy.yaml"
+            f" budget.loops_up_to in {SYSTEM_FILE} or ~/.config/akios/policy.yaml"
         )
     most = f"up to {limits.loops_up_to}" if limits.loops_up_to else "to any number"
     return f"{circle.number}; akios.yaml may raise it {most}, as in budget: {{{key}: N}}"

@@ -47,7 +47,7 @@ class Said(NamedTuple):
 
 
 Plan = tuple[str, Json]
-_RESULTS = ("tool_result", "function_call_output")
+_RESULTS = ('"tool_result"', '"function_call_output"', '"functionResponse"', '"role": "tool"')
 
 
 def answer(
@@ -136,7 +136,7 @@ def _said(body: Json, cut: int) -> Said:
 def _planned(body: Json, cut: int, plan: Plan, turns: int) -> Said:
     said, (name, arguments) = _said(body, cut), plan
     written = json.dumps(body)
-    done = sum(written.count(f'"{kind}"') for kind in _RESULTS) >= turns
+    done = sum(written.count(kind) for kind in _RESULTS) >= turns
     offered = f'"name": "{name}"' in json.dumps(body.get("tools") or [])
     return said._replace(tool=name if offered and not done else "", arguments=json.dumps(arguments))
 
@@ -267,6 +267,7 @@ def _responses(body: Json, said: Said) -> Reply:
     begun = {**response, "output": [], "status": "in_progress", "usage": None}
     events: list[Json] = [
         {"type": "response.created", "response": begun},
+        {"type": "response.output_item.added", "output_index": 0, "item": reasoning},
         {"type": "response.output_item.done", "output_index": 0, "item": reasoning},
     ]
     at = {"item_id": "msg_1", "output_index": 1, "content_index": 0}

@@ -3,7 +3,8 @@
     python -m tests.unit.meter.traces.record_agents PREFIX... [-- WORD...]
 
 In the PREFIXes are the programs of the agents, which npm (``@anthropic-ai/claude-code``,
-``@openai/codex``, ``@google/gemini-cli``) installs; who is not there is left out.  Recorded is what is not yet, or again what has all WORDs in its name.
+``@openai/codex``, ``@google/gemini-cli``) installs; who is not there is left out.
+Recorded is what is not yet, or again what has all WORDs in its name.
 
 The model follows a script: commands to run, and words.  What the agents make of it, how
 they word results, what they put between, is theirs.  Of each request is written what it has more
