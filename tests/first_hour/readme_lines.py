@@ -31,8 +31,9 @@ INSTEAD = {
     # It follows until somebody ends it.
     "akiosctl events -f": "timeout --preserve-status -s INT 5 akiosctl events -f",
 }
-# Lines that are right to fail: in the default policy no name but those of models is allowed.
-CODES = {"akiosctl http GET https://example.com/": 125}
+# Lines that are right to end so: the default policy allows no name but those of models, and who
+# follows ends that by an interrupt.
+CODES = {"akiosctl http GET https://example.com/": 22, "akiosctl events -f": 130}
 
 
 class Line(NamedTuple):
