@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import trio
 
 from akiosd.daemon.base import directories
-from akiosd.daemon.base.config import Config, load_roots
+from akiosd.daemon.base.config import Config
 from akiosd.daemon.base.key_store import KeyStore, credentials_directory
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.priority import Hurry
+from akiosd.daemon.base.settings import Settings
 from akiosd.daemon.base.uids import CageUids
 from akiosd.daemon.base.zygote import Zygote
 from akiosd.daemon.ledger.append import Ledger
@@ -38,9 +41,11 @@ _SYSTEM_ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOU
 class Host:
     """Opened once, by :meth:`open`; :meth:`close` leaves nothing of it in the kernel."""
 
-    def __init__(self, config: Config, policy: Policy, ledger: Ledger) -> None:
-        self.config = config
-        self.policy = policy
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self.settings = settings
+        self.renewed: set[Callable[[], Coroutine[Any, Any, None]]] = set()
+        """Called after the settings were changed, each in a task of its own."""
+        config = settings.config
         self.ledger = ledger
         self.state_dir = Path(config.state_dir)
         self.cages_dir = self.state_dir / "cages"
@@ -54,13 +59,22 @@ class Host:
             find_layout(Path("/proc/self/mountinfo").read_text()), cgroup_name(config.state_dir)
         )
         self.keys = KeyStore(self.state_dir, credentials_directory())
-        self.gateway_roots = load_roots(config)
         self.roots = HostRoots()
         self.disks: Disks | None = None
         self.system_userns: Fd | None = None
         self.uids = CageUids(
             self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count
         )
+
+    @property
+    def config(self) -> Config:
+        """``akiosd.yaml`` as it holds now."""
+        return self.settings.config
+
+    @property
+    def policy(self) -> Policy:
+        """The system policy as it holds now."""
+        return self.settings.policy
 
     async def open(self) -> None:
         """Start the launcher and the zygote, set up cgroups and disks; remove what a killed daemon

@@ -27,6 +27,7 @@ from akiosd.wire.messages import (
     ReadLog,
     ReadLogFile,
     Subscribe,
+    SystemPolicyInfo,
 )
 
 Role = Literal["root", "admin", "user", "monitor"]
@@ -41,7 +42,7 @@ _GROUPS_BYTES = 1024
 # What a monitor may ask for: everything that only reads.
 READ_ONLY: tuple[type[Message], ...] = (
     *(Hello, List, Doctor, LedgerInfo, ReadLog, Subscribe),
-    *(ReadLogFile, ListLogFiles, ListLogs),
+    *(ReadLogFile, ListLogFiles, ListLogs, SystemPolicyInfo),
 )
 
 
@@ -90,14 +91,14 @@ class Gate:
         is_caged: Callable[[int], bool] = lambda uid: False,
         starter: int | None = None,
     ) -> None:
-        self.names: dict[Role, str] = {"admin": admin, "user": user, "monitor": monitor}
         self.is_caged = is_caged
         self.starter = starter
         self._gids: dict[Role, int] = {}
-        self.reload()
+        self.reload(user, admin, monitor)
 
-    def reload(self) -> None:
+    def reload(self, user: str, admin: str, monitor: str) -> None:
         """Look the groups up again (NSS: may block, so only at start and on SIGHUP)."""
+        self.names: dict[Role, str] = {"admin": admin, "user": user, "monitor": monitor}
         self._gids.clear()
         for role, name in self.names.items():
             try:
