@@ -81,6 +81,18 @@ def test_each_line_works_as_printed(root: FreshRoot) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_policy_that_the_readme_shows_works(root: FreshRoot) -> None:
+    shown = re.search(r"^    version: 1\n(    .*\n)+", (REPO / "README.md").read_text(), re.M)
+    assert shown is not None
+    text = "".join(line[4:] + "\n" for line in shown[0].splitlines())
+    write = f"cd ~/project && printf %s {shlex.quote(text)} > akios.yaml"
+    socket = "export AKIOS_SOCKET=/var/tmp/akios/run/control.sock PATH=$HOME/akios/.venv/bin:$PATH"
+    run = "akiosctl run -- sh -c 'cat agent.py' && akiosctl policy explain"
+    done = root.run(f"{write} && {socket} && {run}")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"budget\.usd +\$2\.00 +project: .*akios\.yaml", done.stdout), done.stdout
+
+
 def test_what_was_made_belongs_to_who_typed_sudo(root: FreshRoot) -> None:
     found = root.run("cd akios && sudo find . -user 0 | sort; sudo stat -c %a kept").stdout
     assert found.split() == ["./kept", "./kept/file", "700"]
