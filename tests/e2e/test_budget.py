@@ -310,6 +310,9 @@ sys.stdin.readline()
     assert out.split()[-1] == b"200", out
     report = json.loads(err.strip().splitlines()[-1])
     assert report["usage"]["usd_micro"] == reserved + COST
+    ended = priced.ctl("budget", report["cage"], "--json")
+    told = {"cage": report["cage"], "ended": True, "usd_micro": reserved + COST, "calls": 2}
+    assert (ended.returncode, json.loads(ended.stdout)) == (0, told), ended.stderr
     calls = of_kind(priced, report["cage"], "llm_call")
     assert [
         (call["outcome"], call["usd_micro"], call.get("estimated", False)) for call in calls
