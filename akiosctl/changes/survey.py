@@ -144,9 +144,9 @@ def _configurations(workspace_fd: int, view_fd: int, diff: Diff) -> dict[bytes, 
     """
     found = {}
     for change in diff.changes:
-        is_config = (
-            fold(name_of(change.path)) == "config"
-            and fold(name_of(parent_of(change.path))) == ".git"
+        is_config = fold(name_of(change.path)) == "config" and (
+            fold(name_of(parent_of(change.path))) == ".git"
+            or parent_of(change.path) in diff.git_dirs
         )
         if (
             is_config

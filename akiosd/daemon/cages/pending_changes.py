@@ -45,7 +45,8 @@ class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
 
     ``owner`` is (uid, gid) of the caller; ``workspace_id`` (device, inode) of the directory that it
     was opened from, ``workspace_born_ns`` when that was made (0: unknown). ``boot`` identifies the
-    boot of the host in which it ran.
+    boot of the host in which it ran. ``git`` identifies the git directory that was shown with the
+    workspace, ``git_upper`` is where its changes are on the cage's disk ("": there was none).
     """
 
     info: CageInfo
@@ -58,6 +59,8 @@ class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
     protect: tuple[str, ...]
     workspace_born_ns: int = 0
     boot: str = ""
+    git: DirectoryId | None = None
+    git_upper: str = ""
 
     @property
     def directory(self) -> DirectoryId:
@@ -172,7 +175,7 @@ def recover(cages_dir: Path, disks: Disks) -> list[str]:
             reason=reason,
             pid=0,
         )
-        if _has_changes(directory, disks, running.disk_size, deadline):
+        if _has_changes(directory, disks, running, deadline):
             save(
                 directory,
                 msgspec.structs.replace(running, info=msgspec.structs.replace(info, changes=True)),
@@ -192,13 +195,13 @@ def list_torn(cages_dir: Path) -> list[str]:
     return sorted(path.parent.name for path in cages_dir.glob(f"*/{_RUNNING}"))
 
 
-def _has_changes(directory: Path, disks: Disks, size: int, deadline: float) -> bool:
+def _has_changes(directory: Path, disks: Disks, running: KeptCage, deadline: float) -> bool:
     """Whether the disk of a cage holds changes; True when it cannot be read before ``deadline``, so
     that no work is lost.
     """
     while True:
         try:
-            slot = disks.reopen(directory, size)
+            slot = disks.reopen(directory, running.disk_size)
         except (OSError, KernelError) as error:
             if error.errno == errno.ENOENT:
                 return False
@@ -208,7 +211,7 @@ def _has_changes(directory: Path, disks: Disks, size: int, deadline: float) -> b
             time.sleep(_PAUSE_S)
             continue
         try:
-            return not slot.is_empty()
+            return not slot.is_empty(*filter(None, (running.git_upper,)))
         except OSError:
             return True
         finally:
