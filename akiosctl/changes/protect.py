@@ -48,6 +48,9 @@ SYSTEM_TARGETS: tuple[bytes, ...] = (
 # before.
 _SIGNS_OF_A_REPOSITORY = ("head", "objects", "refs")
 _REPOSITORIES_IN_GIT = ("modules", "worktrees")
+# What templates of git and of other programs that make repositories put beside hooks; no hook is
+# called so, and none is run without the right to execute it: githooks(5), gitoxide's gix-init.
+_TEXTS_BESIDE_HOOKS = ("docs.url", "readme", "readme.md", "readme.txt")
 _REFERENCES_IN_GIT = ("refs", "logs")
 _SPECIAL_BITS = {0o4000: "setuid", 0o2000: "setgid", 0o1000: "sticky"}
 
@@ -193,7 +196,8 @@ def _is_harmless(change: Change, rules: Rules) -> bool:
         entry is None or entry.type is EntryType.FILE for entry in (change.old, change.new)
     )
     if names[-3:-1] == [".git", "hooks"]:
-        return is_file and names[-1].endswith(".sample")
+        is_text = names[-1] in _TEXTS_BESIDE_HOOKS and not change.mode & 0o111
+        return is_file and (names[-1].endswith(".sample") or is_text)
     if names[-2:] == [".git", "hooks"]:
         return change.kind is ChangeKind.ADDED and change.type is EntryType.DIRECTORY
     if names[-2:] == [".git", "config"] and rules.survey is not None:

@@ -117,6 +117,33 @@ HISTORIES: dict[str, History] = {
 }  # fmt: skip
 
 
+def test_a_restart_forgets_no_repository(private: Daemon) -> None:
+    person = Person(private, NOBODY)
+    person.write(".gitconfig", BASE)
+    person.outside(f"{START} git worktree add -q ../wt")
+    top = person.where
+    person.where = top / "wt"
+    assert person.inside("git commit -qm inside --allow-empty", "--quiet").returncode == 0
+    private.stop()
+    private.start()
+    shown = person.akiosctl("diff").stdout
+    assert "M .git/refs/heads/wt\n" in shown and "A .git/objects/" in shown, shown
+    done = person.akiosctl("commit")
+    assert done.returncode == 0, done.stderr
+    assert person.outside("git log --format=%s").split() == ["inside", "first"]
+
+
+@pytest.mark.parametrize("mode", ["--ro", "--discard"])
+def test_a_repository_elsewhere_is_not_written_to(daemon: Daemon, mode: str) -> None:
+    person = Person(daemon, NOBODY)
+    person.write(".gitconfig", BASE)
+    person.outside(f"{START} git worktree add -q ../wt")
+    person.where = person.where / "wt"
+    done = person.inside("git commit -qm inside --allow-empty || echo refused", mode)
+    assert (done.stdout == "refused\n") == (mode == "--ro"), done.stderr
+    assert person.outside("git log --format=%s") == "first\n"
+
+
 def state(person: Person, at: Path, history: History) -> dict[str, str]:
     places = (history.where, *history.seen)
     there = [place for place in places if (at / place).exists()]

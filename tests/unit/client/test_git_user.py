@@ -79,6 +79,7 @@ def test_git_itself_reads_what_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("condition", "met"), [
     ("gitdir:~/work/", True), ("gitdir:~/play/", False), ("gitdir:/h/work/x/.git", True),
+    ("gitdir:ork/", False),
     ("gitdir:work/", True), ("gitdir:**/x/**", True), ("gitdir:/h/*/x/", True), ("gitdir:/h/*/.git", False),
     ("gitdir:~/WORK/", False), ("gitdir/i:~/WORK/", True), ("gitdir:./work/", True), ("gitdir:/h/w[op]rk/", True),
     ("gitdir:/h/w[!o]rk/", False), ("onbranch:fix/", True), ("onbranch:fix/*", True), ("onbranch:fix", False),
