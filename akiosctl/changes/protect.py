@@ -197,6 +197,8 @@ def _is_harmless(change: Change, rules: Rules) -> bool:
     )
     if names[-3:-1] == [".git", "hooks"]:
         is_text = names[-1] in _TEXTS_BESIDE_HOOKS and not change.mode & 0o111
+        if rules.survey is not None and rules.survey.configurations.get(change.path) == "":
+            return is_file
         return is_file and (names[-1].endswith(".sample") or is_text)
     if names[-2:] == [".git", "hooks"]:
         return change.kind is ChangeKind.ADDED and change.type is EntryType.DIRECTORY
