@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from akiosctl import policy_files
 from akiosctl.client import Client
+from akiosctl.dead_ends import DeadEnds
 from akiosctl.denials import Told, collect, explain, places
 from akiosd.policy.merge import Layer
 from akiosd.wire.messages import LogEntries, ReadLog
@@ -35,10 +36,12 @@ def of_run(path: str, cage: str, workspace: str, options: RunOptions) -> list[To
     """What a run that just ended was denied.  Raises :class:`AkiosError`."""
     from akiosctl.run_options import policy_flags
 
+    ends = DeadEnds()
     with Client(path) as client:
-        groups = collect(read_entries(client, cage, MOST_AT_END))
+        groups = collect(read_entries(client, cage, MOST_AT_END), ends)
     explicit, flags = options.value("policy"), policy_flags(options)
-    return explain(groups, layers_of(workspace, explicit, flags), files_of(workspace, explicit))
+    layers = layers_of(workspace, explicit, flags)
+    return explain(groups, layers, files_of(workspace, explicit), ends)
 
 
 def layers_of(workspace: str, explicit: str | None, flags: dict[str, Any]) -> list[Layer]:

@@ -292,7 +292,7 @@ def find_denied(
 ) -> list[Told]:
     """What the run was denied, told by its log; nothing is read where nothing was."""
     usage = ended.get("usage", {})
-    if not usage.get("denials") and not usage.get("refusals"):
+    if not any(usage.get(count) for count in ("denials", "refusals", "dead_ends")):
         return []
     from akiosctl.read_denials import of_run
 
