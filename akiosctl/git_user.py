@@ -81,6 +81,7 @@ def look(
     if text and config is None:
         lacks.append("all others, for they could not be written to your cache directory")
     warnings = [*_warn(sorted(lacks)), *_bring_repository(place, shown)]
+    warnings += _borrowed(place, workspace)
     return GitUser(tuple(shown), tuple(warnings))
 
 
@@ -100,6 +101,22 @@ def _bring_repository(place: GitPlace, shown: list[Shown]) -> Iterator[str]:
         yield (
             f"git does not work inside: its directory {place.common}, which .git leads to,"
             f" {problem}; run from the repository itself"
+        )
+
+
+def _borrowed(place: GitPlace, workspace: str) -> Iterator[str]:
+    """gitrepository-layout(5): objects that a repository takes from others.  Those do not name it
+    in return, so they are not shown.
+    """
+    named = read_head(f"{place.common}/objects/info/alternates", _MAX_ATTRIBUTES)
+    lines = [line for line in named.splitlines() if line and not line.startswith(b"#")]
+    lenders = [os.path.join(place.common, "objects", os.fsdecode(line)) for line in lines]
+    away = [path for path in lenders if not is_below(os.path.realpath(path), workspace)]
+    if away and not place.problem:
+        yield (
+            "git inside lacks the objects that this repository borrows from"
+            f" {ascii(away[0])[1:-1]}; they become its own by"
+            " git repack -ad && rm .git/objects/info/alternates"
         )
 
 

@@ -200,7 +200,10 @@ def prepare(
 
         rows, columns = read_size(1 if os.isatty(1) else 0)
         request["tty"] = {"rows": rows, "columns": columns}
-    for warning in () if options.has("quiet") else git.warnings:
+    warnings = list(git.warnings)
+    if policy.workspace_mode == "rw-direct" and any(one.kind == "git" for one in git.shown):
+        warnings.append("git's directory is not in the workspace, and read-only inside (rw-direct)")
+    for warning in () if options.has("quiet") else warnings:
         note(warning)
     return (
         request,

@@ -193,6 +193,15 @@ def test_where_the_rules_stand_inside(place: Place) -> None:
     assert place.look() == GitUser(), "no repository, no rules"
 
 
+def test_borrowed_objects_are_told(place: Place) -> None:
+    info = place.workspace / ".git/objects/info"
+    info.mkdir(parents=True)
+    (info / "alternates").write_text(f"# x\n{place.workspace}/lib/.git/objects\n")
+    assert place.warning() == "", "what the workspace holds is there"
+    (info / "alternates").write_text("/srv/git/big.git/objects\n")
+    assert "borrows from /srv/git/big.git/objects" in place.warning()
+
+
 def test_only_this_workspace_is_named_as_safe(place: Place) -> None:
     (place.home / ".gitconfig").write_text(
         f"[safe]\ndirectory = /other/project\ndirectory = {place.workspace}\n"
