@@ -19,6 +19,7 @@ from akiosctl.changes import (
     Rules,
     commit,
     compare,
+    count_steps,
     make_plan,
     survey_workspace,
 )
@@ -27,6 +28,7 @@ from akiosctl.changes.git_views import GitChanges, GitDirectory
 from akiosctl.changes.reached_paths import Survey
 from akiosctl.client import Client, DaemonError
 from akiosctl.git_place import find_git
+from akiosctl.progress import Progress
 from akiosctl.render import escape, note
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
@@ -39,9 +41,15 @@ class CageView:
     """
 
     def __init__(
-        self, reply: ViewReply, view_fd: int, workspace_fd: int, git_fds: tuple[int, ...] = ()
+        self,
+        reply: ViewReply,
+        view_fd: int,
+        workspace_fd: int,
+        git_fds: tuple[int, ...] = (),
+        wanted: bool | None = None,
     ) -> None:
         self.reply = reply
+        self.wanted = wanted
         self.view_fd = view_fd
         self.workspace_fd = workspace_fd
         self.root = os.readlink(b"/proc/self/fd/%d" % workspace_fd)
@@ -62,10 +70,13 @@ class CageView:
         directory beside the workspace stands below ``.git``.
         """
         started_ns = self.reply.started_ns or None
-        diff = compare(self.workspace_fd, self.view_fd, started_ns=started_ns)
-        if self.git is None:
-            return diff
-        self._git_changes = self.git.compare(started_ns)
+        with Progress("comparing", "directories", wanted=self.wanted) as progress:
+            diff = compare(
+                self.workspace_fd, self.view_fd, started_ns=started_ns, step=progress.advance
+            )
+            if self.git is None:
+                return diff
+            self._git_changes = self.git.compare(started_ns, progress.advance)
         return merge_diffs(diff, self._git_changes.diff)
 
     def open_for(self, change: Change) -> tuple[int, int, Change]:
@@ -101,19 +112,23 @@ class CageView:
     def commit(self, plan: Plan) -> CommitReport:
         """Perform a plan; see :func:`akiosctl.changes.apply.commit`."""
         git_fds = (self.git.fd, self.git.view_fd) if self.git is not None else None
-        return commit(self.workspace_fd, self.view_fd, plan, git_fds=git_fds)
+        steps = count_steps(plan)
+        with Progress("committing", "steps", steps, wanted=self.wanted) as progress:
+            return commit(self.workspace_fd, self.view_fd, plan, progress.advance, git_fds=git_fds)
 
 
 @contextmanager
-def open_view(client: Client, cage: str) -> Iterator[CageView]:
-    """The view of an ended cage; its descriptors are closed at the end."""
+def open_view(client: Client, cage: str, *, watched: bool | None = None) -> Iterator[CageView]:
+    """The view of an ended cage; its descriptors are closed at the end.  ``watched``: somebody
+    wants to see how far it is (None: as the verb was asked).
+    """
     reply, fds = _request_view(client, cage)
     try:
         if len(fds) not in (2, 4):
             raise AkiosError(
                 "akiosd sent no view", cage, "the cage may still be running, or without changes"
             )
-        yield CageView(reply, fds[0], fds[1], tuple(fds[2:]))
+        yield CageView(reply, fds[0], fds[1], tuple(fds[2:]), watched)
     finally:
         close_fds(fds)
 
@@ -156,6 +171,7 @@ def commit_cage(
     skip_refused: bool = False,
     force: bool = False,
     agrees: Agrees | None = None,
+    watched: bool | None = None,
 ) -> tuple[Plan, CommitReport, str]:
     """Commit, then have the changes destroyed; returns the plan, the report, and the workspace in
     words.
@@ -164,7 +180,7 @@ def commit_cage(
     lead nowhere, and a second comparison would call them deleted. Raises :class:`AkiosError` when
     nothing was done.
     """
-    with open_view(client, cage) as view:
+    with open_view(client, cage, watched=watched) as view:
         plan, place = view.plan(view.compare(), skip_refused=skip_refused, force=force), view.place
         if agrees is not None and not plan.blocked:
             agrees(view, plan)
@@ -222,7 +238,8 @@ def dispose_of_changes(path: str, cage: str, how: str, *, quiet: bool = False) -
             discard_cage(client, cage)
             return True
         try:
-            _, report, place = commit_cage(client, cage)
+            watched = False if quiet else None
+            _, report, place = commit_cage(client, cage, watched=watched)
         except AkiosError as error:
             note(f"not committed: {error.what}; akiosctl diff {cage}")
             return False

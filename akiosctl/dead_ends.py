@@ -11,14 +11,12 @@ import ipaddress
 import sys
 from collections.abc import Iterator
 
-from akiosd.gateway.net.names import WEB_PORTS, capture_ports, local_ports
-from akiosd.gateway.net.remedies import Asked
+from akiosd.gateway.net.remedies import Asked, served_ports
 from akiosd.values.policy import Policy
 from akiosd.values.records import Syscall
 
 HERE, PORT, ADDRESS = "localhost", "network.port", "network.address"
 _AF_INET, _AF_INET6 = 2, 10
-_DNS_PORT = 53
 _NAMES = ipaddress.IPv4Network("198.18.0.0/15")
 _FIRST_EPHEMERAL = 32768  # ip(7), ip_local_port_range
 _MAX = 500
@@ -47,8 +45,7 @@ class DeadEnds:
 
     def list_all(self, policy: Policy) -> Iterator[tuple[str, int, Asked]]:
         """Subject, count and what was asked for, of what the cage of this policy did not serve."""
-        gateway = {*WEB_PORTS, *capture_ports(policy.network)}
-        local = gateway | {_DNS_PORT, *local_ports(policy.network)}
+        gateway, local = served_ports(policy)
         for (kind, subject, port), count in self._asked.items():
             if kind == PORT and port in gateway:
                 continue

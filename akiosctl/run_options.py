@@ -154,19 +154,23 @@ def _unknown(option: str) -> AkiosError:
     )
 
 
+# Option → where the policy language has it.
+POLICY_OPTIONS: dict[str, tuple[str, str]] = {
+    "memory": ("limits", "memory"),
+    "pids": ("limits", "pids"),
+    "cpu": ("limits", "cpu"),
+    "disk": ("limits", "disk"),
+    "budget": ("budget", "usd"),
+    "timeout": ("limits", "wall_clock"),
+    "trace": ("syscalls", "trace"),
+    "mode": ("filesystem", "workspace"),
+}
+
+
 def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
     """The options that are policy, in the words of the policy language."""
     flags: dict[str, dict[str, object]] = {}
-    for name, section, key in (
-        ("memory", "limits", "memory"),
-        ("pids", "limits", "pids"),
-        ("cpu", "limits", "cpu"),
-        ("disk", "limits", "disk"),
-        ("budget", "budget", "usd"),
-        ("timeout", "limits", "wall_clock"),
-        ("trace", "syscalls", "trace"),
-        ("mode", "filesystem", "workspace"),
-    ):
+    for name, (section, key) in POLICY_OPTIONS.items():
         value = options.value(name)
         if value is not None:
             flags.setdefault(section, {})[key] = (
@@ -180,6 +184,8 @@ def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
 
 def help_text() -> str:
     """What ``akiosctl run --help`` prints."""
+    from akiosctl.help.examples import example_lines
+
     lines = [
         "Usage: akiosctl run [OPTIONS] -- COMMAND [ARGUMENTS]",
         "",
@@ -203,5 +209,7 @@ def help_text() -> str:
             "127 when it is not found, 128+n when signal n ended it, 137 at a limit (the reason"
             " line says which)."
         ),
+        "",
+        *example_lines("run"),
     ]
     return "\n".join(lines)

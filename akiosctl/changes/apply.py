@@ -80,17 +80,18 @@ class _Side:
         self.operations = [committer.own(operation) for operation in operations]
         self.done = 0
 
-    def stage(self) -> Failure | None:
-        return self._named(self.committer.stage(self.operations)) if self.operations else None
+    def stage(self, step: Callable[[], object]) -> Failure | None:
+        if not self.operations:
+            return None
+        return self._named(self.committer.stage(self.operations, step))
 
-    def perform(self, progress: Callable[[Operation], None] | None) -> Failure | None:
-        for planned, operation in zip(self.planned, self.operations, strict=True):
+    def perform(self, step: Callable[[], object]) -> Failure | None:
+        for operation in self.operations:
             failure = self.committer.perform(operation)
             if failure is not None:
                 return self._named(failure)
             self.done += 1
-            if progress is not None:
-                progress(planned)
+            step()
         return None
 
     def roll_back(self) -> None:
@@ -106,12 +107,14 @@ def commit(
     workspace_fd: int,
     view_fd: int,
     plan: Plan,
-    progress: Callable[[Operation], None] | None = None,
+    step: Callable[[], object] = lambda: None,
     git_fds: tuple[int, int] | None = None,
 ) -> CommitReport:
     """Perform ``plan``.  The fds are the caller's and stay open.  AkiosError: the plan is blocked.
 
-    ``git_fds``: the git directory beside the workspace and its view, where the plan's ``.git/`` is.
+    ``step`` is called :func:`count_steps` times: for each file that was copied, and each operation
+    that was performed.  ``git_fds``: the git directory beside the workspace and its view, where the
+    plan's ``.git/`` is.
     """
     if plan.blocked:
         raise AkiosError(
@@ -133,7 +136,7 @@ def commit(
         # First, so that what names a commit never comes before the commit.
         sides.insert(0, _Side(Committer(*git_fds, is_git=True), in_git))
     try:
-        failure = _perform_all(sides, progress)
+        failure = _perform_all(sides, step)
         if failure is not None:
             for side in reversed(sides):
                 side.roll_back()
@@ -148,16 +151,20 @@ def commit(
     return CommitReport(done, failure, next(filter(None, kept), b""), notes)
 
 
-def _perform_all(
-    sides: Sequence[_Side], progress: Callable[[Operation], None] | None
-) -> Failure | None:
+def _perform_all(sides: Sequence[_Side], step: Callable[[], object]) -> Failure | None:
     for side in sides:
-        if (failure := side.stage()) is not None:
+        if (failure := side.stage(step)) is not None:
             return failure
     for side in sides:
-        if (failure := side.perform(progress)) is not None:
+        if (failure := side.perform(step)) is not None:
             return failure
     return None
+
+
+def count_steps(plan: Plan) -> int:
+    """How often :func:`commit` calls ``step`` when nothing fails."""
+    operations = plan.operations
+    return len(operations) + sum(one.verb is Verb.WRITE_FILE for one in operations)
 
 
 class Committer:
@@ -187,7 +194,9 @@ class Committer:
         anchor = original(operation.anchor) if operation.anchor else b""
         return msgspec.structs.replace(operation, path=original(operation.path), anchor=anchor)
 
-    def stage(self, operations: Sequence[Operation]) -> Failure | None:
+    def stage(
+        self, operations: Sequence[Operation], step: Callable[[], object] = lambda: None
+    ) -> Failure | None:
         """Copy every file that will be written out of the view; nothing in the workspace has
         changed yet.
         """
@@ -198,6 +207,7 @@ class Committer:
             for current in operations:
                 if current.verb is Verb.WRITE_FILE:
                     self._staged[current.path] = self._stage_file(current)
+                    step()
         except _StopError as stop:
             return Failure(current, str(stop))
         except OSError as error:

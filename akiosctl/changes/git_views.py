@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 
 import msgspec
 
@@ -57,11 +58,13 @@ class GitDirectory:
             )
         self.name = os.fsencode(place.name)
 
-    def compare(self, started_ns: int | None) -> GitChanges:
+    def compare(
+        self, started_ns: int | None, step: Callable[[], object] = lambda: None
+    ) -> GitChanges:
         """What differs and is this work tree's.  AkiosError as of
         :func:`akiosctl.changes.walk.compare`.
         """
-        diff = compare(self.fd, self.view_fd, started_ns=started_ns)
+        diff = compare(self.fd, self.view_fd, started_ns=started_ns, step=step)
         own, refused = diff.changes, tuple[RefusedChange, ...]()
         if self.name:
             own, refused = choose_own(diff, self.name, self._references(diff))

@@ -22,6 +22,7 @@ from akiosd.kernel import mounts, pidfd, userns
 from akiosd.kernel.disk import Disks, Slot
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.launcher import CLONE_NEWNS
+from akiosd.kernel.mount_space import open_tree_of
 from akiosd.kernel.user_tree import identify
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import caller_map, reverse
@@ -36,10 +37,10 @@ _ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR
 
 
 async def open_view(
-    host: Host, kept: KeptCage, workspace: Fd, git: Fd | None = None
+    host: Host, kept: KeptCage, workspace: Fd, client: int, git: Fd | None = None
 ) -> tuple[Fd, ...]:
     """The root directory of the view, and that of the view of ``git``, if a git directory was shown
-    with the workspace; the descriptors are the caller's.
+    with the workspace; the descriptors are the caller's.  ``client`` is the process that asks.
 
     DeniedError when ``workspace`` or ``git`` is another directory, or somebody else has the view;
     CageFailedError.
@@ -68,7 +69,7 @@ async def open_view(
         trees: list[Fd] = []
         try:
             for _, directory in lowers:
-                trees.append(mounts.open_tree(directory.fileno()))
+                trees.append(_clone_workspace(directory, client, kept.info.cage))
                 mounts.set_attr(trees[-1].fileno(), set=_ATTRS)
             return await _mount(host, slot.mount, trees, [upper for upper, _ in lowers])
         finally:
@@ -80,6 +81,19 @@ async def open_view(
 def _check_same(directory: Fd, wanted: DirectoryId, kept: KeptCage, what: str) -> None:
     if not identify(directory.fileno()).is_same(wanted):
         raise DeniedError(f"this is not {what}", kept.info.cage, "go back to that directory")
+
+
+def _clone_workspace(workspace: Fd, client: int, cage: str) -> Fd:
+    try:
+        return open_tree_of(client, workspace.fileno())
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise DeniedError(
+            "the workspace was opened in a mount namespace that is neither yours nor akiosd's",
+            cage,
+            "go to that directory where you started the cage",
+        ) from None
 
 
 async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:

@@ -47,7 +47,7 @@ class ChangeRequests:
         workspace, git = self._take_directories(request.cage, fds)
         self._busy.add(request.cage)
         try:
-            views = await open_view(self._host, kept, workspace, git)
+            views = await open_view(self._host, kept, workspace, peer.pid, git)
             try:
                 reply = wire.ViewReply(
                     cage=request.cage,
