@@ -18,6 +18,7 @@ from akiosd.gateway.net.names import (
     Names,
     canonical,
     capture_ports,
+    local_ports,
     named_path,
 )
 from akiosd.policy.advice import Allows, Edit, advise_merged
@@ -51,11 +52,14 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Remedy(msgspec.Struct, frozen=True):
-    """Settings to try in turn; ``instead`` is what to do where none helps, "" for nothing."""
+    """Settings to try in turn; ``instead`` is what to do where none helps, ``besides`` what else
+    it takes where one does; "" for nothing.
+    """
 
     edits: tuple[Edit, ...]
     allows: Allows
     instead: str = ""
+    besides: str = ""
 
 
 NAMESPACE_CALLS = frozenset(("clone", "unshare", "setns"))
@@ -277,6 +281,37 @@ def _call(asked: Asked, policy: Policy) -> Remedy:
     return Remedy((Edit("syscalls.deny", "remove", (asked.call,)),), allows)
 
 
+def served_ports(policy: Policy) -> tuple[frozenset[int], frozenset[int]]:
+    """The ports on which a gateway answers: at the addresses of names, and on the loopback."""
+    names = frozenset((*WEB_PORTS, *capture_ports(policy.network)))
+    return names, names | {_DNS_PORT, *local_ports(policy.network)}
+
+
+def _own_port(asked: Asked, policy: Policy) -> Remedy:
+    """The host's localhost has a name inside where the administrator gives it one."""
+    entry = f"{HOST_INSIDE}:{asked.port}"
+    line = f"gateway: {{hosts: {{'{HOST_INSIDE}': '127.0.0.1:{asked.port}'}}}}"
+    where = f"{line} in /etc/akios/akiosd.yaml, which an administrator of this host may change"
+    return Remedy(
+        (Edit("network.allowed_domains", "add", (entry,)),),
+        _reaches(HOST_INSIDE, asked.port, asked.reserved),
+        "start the server in the cage; no policy reaches the host's",
+        f"besides {where}, and connect to {entry}",
+    )
+
+
+def _other_port(asked: Asked, policy: Policy) -> Remedy:
+    line = f"network: {{allowed_domains: ['NAME:{asked.port}']}}"
+    return Remedy((), never, f"allow the name with this port, as in {line}, and ask for NAME")
+
+
+def _no_route(asked: Asked, policy: Policy) -> Remedy:
+    return Remedy((), never, "addresses cannot be allowed: ask for the host by its name")
+
+
+HOST_INSIDE = "host.internal"
+"""What a hint calls this host where it has to be reached from a cage."""
+
 REMEDIES: dict[str, Callable[[Asked, Policy], Remedy]] = {
     "network.allowed_domains": _name,
     "network.passthrough": _unopened,
@@ -291,5 +326,8 @@ REMEDIES: dict[str, Callable[[Asked, Policy], Remedy]] = {
     "redact.sites": _masked("sites", "mask"),
     "upstream": _address,
     "syscalls": _call,
+    "localhost": _own_port,
+    "network.port": _other_port,
+    "network.address": _no_route,
 }
 """Rule of a record → what may help."""
