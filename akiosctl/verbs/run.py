@@ -17,7 +17,7 @@ from akiosctl.locate import locate_toolchain, locate_workspace
 from akiosctl.render import describe_spend, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
 from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
-from akiosctl.stdio import open_missing_stdio
+from akiosctl.stdio import is_one_output, open_missing_stdio
 from akiosctl.trust_stores import find_trust_stores
 from akiosctl.version_managers import is_below
 from akiosd.errors import AkiosError
@@ -65,9 +65,13 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
         number = client.request("run", request, fds)
         close_fds(fds)
         # While the cage is made: what is needed once it is there.
+        from akiosctl.agent_advice import start_lines
         from akiosctl.relay import Relay
         from akiosctl.terminal import DEFAULT_DETACH_KEYS, parse_detach_keys
 
+        if not options.has("quiet"):
+            for line in start_lines(request, [*policy.read, *policy.write]):
+                note(line)
         started, received = take_started(client, number)
         cage = str(started.get("cage", ""))
         posture = started.get("posture", ())
@@ -76,6 +80,8 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
             for line in (f"cage {cage}", *notes, *started.get("notes", ()), *layers):
                 note(str(line))
         elif not options.has("quiet"):
+            for line in started.get("notes", ()):
+                note(str(line))
             # Whoever allowed it should see each time what is missing.
             for state, line in zip(posture, layers, strict=True):
                 if state["status"] != "enforced":
@@ -194,6 +200,7 @@ def prepare(
         "stores": [os.fsencode(path) for path in stores],
         "detach": options.has("detach"),
         "allow_degraded": options.has("allow_degraded"),
+        "one_output": is_one_output(),
     }
     if tty:
         from akiosctl.terminal import read_size

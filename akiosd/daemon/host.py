@@ -22,8 +22,9 @@ from akiosd.daemon.base.uids import CageUids
 from akiosd.daemon.base.zygote import Zygote
 from akiosd.daemon.ledger.append import Ledger
 from akiosd.errors import KernelError
-from akiosd.kernel import cage_etc, disk, mounts, probe, userns
+from akiosd.kernel import cage_etc, memory_disk, mounts, probe, userns
 from akiosd.kernel.cgroup import CgroupHost, find_layout
+from akiosd.kernel.disk import Disks
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import Launcher
 from akiosd.kernel.system_trees import SystemTrees
@@ -59,7 +60,7 @@ class Host:
         )
         self.keys = KeyStore(self.state_dir, credentials_directory())
         self.roots = HostRoots()
-        self.disks: disk.Disks | None = None
+        self.disks: Disks | None = None
         self.system_userns: Fd | None = None
         self.uids = CageUids(
             self.state_dir / "next-uid", config.uids.first_cage, config.uids.cage_count
@@ -93,7 +94,7 @@ class Host:
             for name in self.cgroups.leaves():
                 nursery.start_soon(self._remove_left, name)
         self.zygote.start()
-        self.disks = disk.open_disks(self.state_dir, self.config.pools.disk_image_bytes)
+        self.disks = memory_disk.open_disks(self.state_dir, self.config.pools.disk_image_bytes)
         lines = system_map(self.config.uids.display_base)
         self.system_userns = await userns.create(self.launcher, IdMap(lines, lines))
 

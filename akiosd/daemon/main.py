@@ -17,6 +17,7 @@ import trio
 
 from akiosd import __version__
 from akiosd.daemon.base import directories, systemd
+from akiosd.daemon.base.background import detach, find_starter
 from akiosd.daemon.base.check_settings import check_settings
 from akiosd.daemon.base.log import configure_log, get_log
 from akiosd.daemon.base.peers import Gate
@@ -61,6 +62,11 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         action="store_true",
         help="read akiosd.yaml and the system policy, say what is wrong in them, and end",
     )
+    parser.add_argument(
+        "--detach",
+        action="store_true",
+        help="return once it is ready; its messages go to akiosd.log in the runtime directory",
+    )
     parser.add_argument("--version", action="version", version=f"akiosd {__version__}")
     return parser.parse_args(argv)
 
@@ -92,8 +98,6 @@ async def serve(settings: Settings, arguments: argparse.Namespace) -> None:
     """
     config = settings.config
     state = Path(config.state_dir)
-    directories.make_state(state)
-    directories.make_runtime(Path(config.runtime_dir))
     ledger = Ledger.open(state, time.time_ns, os.urandom, hasher=NATIVE, write_files=write_files)
     host = Host(settings, ledger)
     runtime = Path(config.runtime_dir)
@@ -140,7 +144,11 @@ def _end_interrupted(ledger: Ledger) -> None:
 async def _serve_until_told(host: Host, runtime: Path, arguments: argparse.Namespace) -> None:
     config = host.config
     gate = Gate(
-        config.groups.user, config.groups.admin, config.groups.monitor, config.uids.is_caged
+        config.groups.user,
+        config.groups.admin,
+        config.groups.monitor,
+        config.uids.is_caged,
+        find_starter(os.environ),
     )
     control = await open_unix_listener(str(runtime / "control.sock"))
     events = await open_unix_listener(str(runtime / "events.sock"))
@@ -210,6 +218,11 @@ def main(argv: list[str] | None = None) -> int:
         if os.geteuid() != 0:
             raise AkiosError("akiosd must run as root", "start", "sudo systemctl start akiosd")
         harden()
+        config = settings.config
+        directories.make_state(Path(config.state_dir))
+        directories.make_runtime(Path(config.runtime_dir))
+        if arguments.detach:
+            arguments.ready_fd = detach(Path(config.runtime_dir, "akiosd.log"))
         # Threads beside the loop's (publishing hashes a million entries) hand over as soon as it
         # has something to do.
         sys.setswitchinterval(_SWITCH_S)

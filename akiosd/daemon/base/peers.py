@@ -79,7 +79,8 @@ class Gate:
     admits nobody.
 
     ``is_caged`` tells whether a uid belongs to the inside of a cage; such a peer is refused
-    whatever its groups.
+    whatever its groups. ``starter`` is a uid that is an admin without the group: who started
+    a private akiosd through sudo.
     """
 
     def __init__(
@@ -88,8 +89,10 @@ class Gate:
         admin: str = "akios-admin",
         monitor: str = "akios-monitor",
         is_caged: Callable[[int], bool] = lambda uid: False,
+        starter: int | None = None,
     ) -> None:
         self.is_caged = is_caged
+        self.starter = starter
         self._gids: dict[Role, int] = {}
         self.reload(user, admin, monitor)
 
@@ -115,6 +118,8 @@ class Gate:
         roles = [role for role in _STRONGEST_FIRST if self._gids.get(role, -1) in held]
         if uid == 0:
             return Peer(uid, gid, pid, groups, "root", reads_all=True)
+        if not roles and uid == self.starter:
+            roles = ["admin"]
         if not roles:
             raise DeniedError(
                 f"uid {uid} may not use akiosd", "control socket", self._how_to_join()

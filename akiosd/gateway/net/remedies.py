@@ -57,6 +57,13 @@ class Remedy(msgspec.Struct, frozen=True):
     instead: str = ""
 
 
+NAMESPACE_CALLS = frozenset(("clone", "unshare", "setns"))
+_OWN_FENCE = (
+    "new namespaces cannot be made inside a cage, which is the fence already: have the program"
+    " leave its own out (Codex: --sandbox danger-full-access; Chromium: --no-sandbox)"
+)
+
+
 def never(policy: Policy) -> bool:
     return False
 
@@ -256,7 +263,7 @@ def _call(asked: Asked, policy: Policy) -> Remedy:
     from akiosd.policy.compile.seccomp import compile_filter
 
     if asked.call not in policy.syscalls.deny:
-        return Remedy((), never)
+        return Remedy((), never, _OWN_FENCE if asked.call in NAMESPACE_CALLS else "")
 
     def allows(changed: Policy) -> bool:
         spec = compile_filter(changed)
