@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from akiosctl import policy_files
-from akiosctl.commands import print_line
+from akiosctl.commands import print_line, wants_json
 from akiosctl.plan_text import plan_text
 from akiosctl.render import escape, print_error
 from akiosctl.system_policy import find_system
@@ -45,6 +45,7 @@ def explain_command(ctx: click.Context, explicit: str | None, plan: bool, as_jso
     """Print the policy that a run here would get, each value with the layer, file and line that
     gave it.
     """
+    as_json = wants_json(ctx, as_json)
     try:
         merged = _merge_here(ctx, explicit)
     except PolicyError as error:
@@ -69,6 +70,7 @@ def check_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> 
 
     Exit status 1 when a file is not acceptable.
     """
+    as_json = wants_json(ctx, as_json)
     try:
         if files:
             system = merge_explained([find_system(ctx.obj).layer])
@@ -107,7 +109,10 @@ def presets_command(names: tuple[str, ...], as_json: bool) -> None:
 def shipped_command(as_json: bool) -> None:
     """Print the system policy that AKIOS comes with, for an administrator to begin with."""
     text = policy_files.profile_path("system").read_text()
-    click.echo(json.dumps({"policy": text}) if as_json else text, nl=as_json)
+    if as_json:
+        click.echo(json.dumps({"text": text}, indent=2))
+        return
+    click.echo(text, nl=False)
 
 
 def _check_file(name: str, system: Merged) -> dict[str, Any]:
