@@ -114,6 +114,16 @@ def refuse_excess(
     return _refused(known, "the policy of this run", file, exists=exists)
 
 
+def excesses_of(system: Merged, asked: Merged) -> list[Excess]:
+    """Where ``asked`` goes further than the system policy lets it, with the places of both."""
+    return [
+        msgspec.structs.replace(
+            _known(excess, system.origin), asked=asked.origin.get(excess.key, Source())
+        )
+        for excess in exceeds(system.policy, asked.policy)
+    ]
+
+
 # ---- merging -------------------------------------------------------------------------------------
 
 
