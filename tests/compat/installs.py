@@ -28,7 +28,7 @@ VENVS: dict[str, tuple[str, ...]] = {
     "uv": ("uv",),
     "tools": (
         *("uv", "pip", "pytest", "coverage", "tox", "nox", "ruff", "mypy", "black", "isort"),
-        *("flake8", "pylint", "poetry", "pdm", "hatch", "pre-commit", "sphinx", "ipython"),
+        *("flake8", "pylint", "poetry", "pdm", "pre-commit", "sphinx", "ipython"),
         *("cython", "setuptools", "numpy", "pandas", "scipy", "matplotlib", "pillow"),
         *("cryptography", "sqlalchemy", "django", "flask", "fastapi", "uvicorn", "gunicorn"),
         *("aiohttp", "scrapy", "playwright"),
