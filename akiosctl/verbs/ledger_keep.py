@@ -160,8 +160,11 @@ def parse_number(text: str, units: dict[str, int], option: str) -> int:
     """A whole number with a unit; raises :class:`AkiosError`."""
     match = re.fullmatch(r"([0-9]{1,12})([a-zA-Z]?)", text)
     if match is None or match[2] not in units:
+        example = "30d" if "d" in units else "20G"
         raise AkiosError(
-            f"{text!r} is no number with a unit", option, f"units: {' '.join(filter(None, units))}"
+            f"{text!r} is not a whole number with a unit",
+            option,
+            f"write it as in {example}; the units are {' '.join(filter(None, units))}",
         )
     return int(match[1]) * units[match[2]]
 

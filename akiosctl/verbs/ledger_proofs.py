@@ -198,7 +198,8 @@ def check_proof(
         found = verify_proof(proof, text, key, *(Vkey(key.name, other) for other in kin))
         if not quorum.is_met(proof.checkpoint):
             raise UntrustedNoteError(
-                f"the proof does not carry the cosignatures asked for: {quorum.describe()}"
+                f"the proof does not carry the cosignatures asked for: {quorum.describe()}",
+                next="ask for a proof made after akiosctl ledger witness",
             )
         names = sorted(quorum.cosigners(proof.checkpoint))
     except UntrustedNoteError as error:

@@ -111,7 +111,9 @@ def verify(
     if every:
         if cage or host or pin or rebuild_tiles:
             raise AkiosError(
-                "--all goes with no single log", "ledger verify", "leave out what names one"
+                "--all verifies every log, and another option names a single one",
+                "ledger verify",
+                "leave out one of the two",
             )
         return _verify_all(ctx, directory, vkey, quorum, wants_json(ctx, as_json))
     pinned = read_file(pin, MAX_NOTE_BYTES, "checkpoint") if pin is not None else None
@@ -138,7 +140,7 @@ def verify(
 def _rebuild(directory: Path | None, vkey: str | None) -> list[str]:
     if directory is None or not directory.is_dir():
         raise AkiosError(
-            "tiles are made again in a log's directory", "--rebuild-tiles", "name it with --dir"
+            "--rebuild-tiles needs a log's directory", "ledger verify", "name it with --dir"
         )
     with files_in_words():
         return proofs_and_tiles.rebuild_tiles(
@@ -311,7 +313,9 @@ def _names_in(state: Path) -> list[str]:
     except OSError as error:
         if not os.path.lexists(state / "ledger"):
             raise AkiosError(
-                f"this is no state directory: {error.strerror}", str(state), "name akiosd's"
+                f"this is not a state directory of akiosd: {error.strerror}",
+                str(state),
+                "name one, as in --dir /var/lib/akios",
             ) from None
         return []
 

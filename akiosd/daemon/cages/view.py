@@ -72,7 +72,7 @@ async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:
                 if error.errno != errno.EBUSY:
                     raise
             await trio.sleep(_PAUSE_S)
-    raise DeniedError("somebody else looks at these changes now", kept.info.cage, WAIT)
+    raise DeniedError("somebody else is looking at these changes", kept.info.cage, WAIT)
 
 
 def view_plan() -> Plan:
@@ -115,5 +115,5 @@ async def _mount(host: Host, slot: Fd, lower: Fd) -> Fd:
         failed = message is not None and message.kind == "failed"
         why = os.strerror(message.err) if failed and message is not None else "its helper died"
         step = plan.steps[message.step].describe() if failed and message is not None else "view"
-        raise CageFailedError(f"the view cannot be made: {why}", step)
+        raise CageFailedError(f"what the cage changed cannot be shown: {why}", step)
     return view

@@ -57,9 +57,9 @@ class Admission:
             peer.uid and uids.count(peer.uid) >= quotas.cages_per_user
         ):
             raise DeniedError(
-                f"{uids.count(peer.uid)} requests of yours run, {len(uids)} in all",
+                f"too many requests run: {uids.count(peer.uid)} of yours, {len(uids)} of all users",
                 "quotas",
-                "wait for one",
+                "wait until one has ended",
             )
         self._check_policy(policy)
 
@@ -70,14 +70,14 @@ class Admission:
             peer.uid and own >= quotas.cages_per_user
         ):
             raise DeniedError(
-                f"{own} cages of yours run, {len(self._registry.running)} in all",
+                f"too many cages run: {own} of yours, {len(self._registry.running)} of all users",
                 "quotas",
-                "stop one, or ask the admin",
+                "stop one: akiosctl ps; or ask an administrator for a higher quota",
             )
         waiting = sum(kept.owner[0] == peer.uid for kept in self._registry.kept.values())
         if waiting >= quotas.kept_per_user:
             raise DeniedError(
-                f"{waiting} ended cages wait with changes",
+                f"changes of {waiting} ended cages of yours wait, which is the most",
                 "quotas",
                 "commit or discard some: akiosctl ps --all",
             )
@@ -106,7 +106,7 @@ class Admission:
                 "the policy asks for more than the system policy allows: "
                 + "; ".join(map(str, widenings[:3])),
                 self._host.config.system_policy,
-                "narrow it, or ask the admin to widen the system policy",
+                "narrow it, or ask an administrator to widen that file",
             )
         if len(self._admitted) >= _MAX_ADMITTED:
             self._admitted.clear()

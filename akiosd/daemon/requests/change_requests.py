@@ -48,11 +48,13 @@ class ChangeRequests:
             workspace = self._registry.workspaces[request.cage].dup()
         else:
             raise DeniedError(
-                "akiosd was restarted since; the workspace must be sent again", request.cage
+                "akiosd was restarted, and needs the cage's directory again",
+                request.cage,
+                "go to that directory, and try again there",
             )
         if request.cage in self._busy:
             workspace.close()
-            raise DeniedError("somebody else looks at these changes now", request.cage, WAIT)
+            raise DeniedError("somebody else is looking at these changes", request.cage, WAIT)
         self._busy.add(request.cage)
         try:
             with workspace:
@@ -74,7 +76,7 @@ class ChangeRequests:
 
     def _check_unseen(self, cage: str, client: ClientConnection) -> None:
         if any(name == cage and not client.is_same(viewer) for name, viewer in self._viewers):
-            raise DeniedError("somebody else looks at these changes now", cage, WAIT)
+            raise DeniedError("somebody else is looking at these changes", cage, WAIT)
 
     async def discard(
         self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection
@@ -85,7 +87,9 @@ class ChangeRequests:
         self._check_unseen(request.cage, client)
         if request.cage in self._busy:
             raise DeniedError(
-                "somebody else settles these changes now", request.cage, "wait until they are done"
+                "somebody else is committing or discarding these changes",
+                request.cage,
+                "wait until they are done",
             )
         self._busy.add(request.cage)
         try:
