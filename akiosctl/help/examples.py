@@ -104,6 +104,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("akiosctl policy explain", "each value, with the file and line that gave it"),
         ("akiosctl policy explain --policy strict", "the same under another policy"),
     ),
+    "policy presets": (("akiosctl policy presets python node", "the names of two of them"),),
+    "policy shipped": (("akiosctl policy shipped", "the commented file that AKIOS comes with"),),
     "policy check": (
         ("akiosctl policy check", "the policy of a run here"),
         ("akiosctl policy check akios.yaml", "one file"),

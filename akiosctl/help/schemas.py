@@ -331,6 +331,20 @@ class Setting(Form):
     line: int
 
 
+class Preset(Form):
+    """A list of names that ``network.presets`` knows."""
+
+    looked_at: str
+    what: str
+    names: list[str]
+
+
+class Shipped(Form):
+    """The system policy that AKIOS comes with."""
+
+    text: str
+
+
 class Checked(Form):
     file: str
     ok: Literal[True]
@@ -481,6 +495,8 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "ledger destroy": (Destroyed,),
     "ledger prune": (Pruned,),
     "policy explain": (dict[str, Setting], list[str], Unacceptable),
+    "policy presets": (dict[str, Preset],),
+    "policy shipped": (Shipped,),
     "policy check": (list[Checked], Unacceptable),
     "keys set": (Provider,),
     "keys list": (list[Key],),
