@@ -152,9 +152,9 @@ def export(
 ) -> int:
     """Write the whole log of CAGE, by default the host's, verified first.
 
-    ndjson: one record a line, with its index.  json: one object, which holds the verification's
-    report as well. archive: a tar file of the log itself and the keys of its host.  It verifies
-    anywhere with the host's public key: akiosctl ledger verify --dir FILE --vkey KEY.
+    ndjson is one record a line, with its index.  json is one object, with the report of the
+    verification in it.  archive is a tar file of the log and of the keys of its host; it verifies
+    anywhere: akiosctl ledger verify --dir FILE --vkey KEY.
     """
     if form == "archive" and out is None:
         raise AkiosError(
@@ -330,9 +330,9 @@ def keys(
 ) -> None:
     """Print the public key that signs CAGE's log now, by default the host's.
 
-    policy: a file for tools that check proofs (c2sp.org/tlog-policy), which asks for no witness.
-    list: all keys the host ever had, signed by the present one, so that any of them verifies all
-    its logs (verify --keys).
+    --format policy makes a file for tools that check proofs (c2sp.org/tlog-policy); it asks for no
+    witness.  --format list prints all keys that the host ever had, signed by the present one: with
+    that list, verify --keys checks all logs of the host by any of them.
     """
     with open_source(ctx, cage, directory, vkey) as source, source.reader() as reader:
         read_checkpoint(source, reader)

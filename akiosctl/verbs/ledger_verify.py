@@ -69,10 +69,12 @@ from akiosd.wire.messages import ListLogs, LogNames
 @click.option(
     "--host",
     type=click.Path(path_type=Path),
-    help="With --dir: the host log's directory, as an anchor.",
+    help="With --dir: the directory of the host's log, to compare with.",
 )
 @click.option(
-    "--pin", type=click.Path(path_type=Path), help="A checkpoint kept earlier, as an anchor."
+    "--pin",
+    type=click.Path(path_type=Path),
+    help="A checkpoint that was kept earlier, to compare with.",
 )
 @WITNESS_KEYS
 @POLICY
@@ -97,11 +99,13 @@ def verify(
 ) -> int:
     """Verify the log of CAGE, by default the host's.
 
-    What is known of it is held against it: what ledger pin and ledger witness kept, and the host's
-    log, which lists it.  What is known or asked for and cannot be checked fails.  --vkey may be the
-    key of any log of the same host.  --all compares every birth and root in the host's log with
-    what is there.  --rebuild-tiles writes what follows from the entries again, byte for byte, if
-    they lead to the signed root.
+    The log is compared with everything that is known of it: what ledger pin and ledger witness
+    kept, and the host's log, which lists every cage.  A verification fails when something known, or
+    asked for by an option, cannot be checked.
+
+    --vkey takes the key of any log of the same host.  --all compares each cage that the host's log
+    lists with what is there.  --rebuild-tiles writes lost tiles again from the records, if these
+    lead to the signed root.
 
     Exit status: 0 OK, OK-RECOVERED and DESTROYED, 1 TAMPERED, 2 ROLLBACK and FORK, 3 INCOMPLETE, 4
     UNTRUSTED; with --all the lowest that is not 0.

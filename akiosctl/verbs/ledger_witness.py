@@ -62,8 +62,8 @@ def witness(
     """Have the witness at URL cosign the checkpoint of CAGE's log, by default the host's
     (c2sp.org/tlog-witness).
 
-    The log is verified first. The cosigned checkpoint is kept as ledger pin keeps one, and apart
-    from it: from then on verify looks for the cosignature of this witness, and proofs carry it. The
+    The log is verified first.  The cosigned checkpoint is kept beside what ledger pin keeps.  From
+    then on each verification looks for the signature of this witness, and proofs carry it.  The
     witness must know the log: give its operator what ledger keys prints.
     """
     asked = {
