@@ -126,7 +126,9 @@ def open_view(client: Client, cage: str, *, watched: bool | None = None) -> Iter
     try:
         if len(fds) not in (2, 4):
             raise AkiosError(
-                "akiosd sent no view", cage, "the cage may still be running, or without changes"
+                "akiosd did not show what the cage changed",
+                cage,
+                "see whether it ended: akiosctl ps --all",
             )
         yield CageView(reply, fds[0], fds[1], tuple(fds[2:]), watched)
     finally:
@@ -215,7 +217,9 @@ def become_owner(cage: CageInfo) -> None:
         gid = cage.gid
     if gid < 0:
         raise AkiosError(
-            f"the user of this cage, {cage.uid}, is not known here", cage.cage, "let them commit it"
+            f"the user of this cage, {cage.uid}, is not known here",
+            cage.cage,
+            "let that user commit it",
         )
     os.setresgid(gid, gid, gid)
     os.setresuid(cage.uid, cage.uid, cage.uid)

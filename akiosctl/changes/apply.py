@@ -121,8 +121,9 @@ def commit(
             explain_block(plan),
             where="commit",
             next=(
-                "see them with akiosctl diff, and write yourself what you want of the refused; "
-                "--skip-refused leaves them out, --force overrides conflicts"
+                "see them with akiosctl diff, and copy what you want of them yourself; "
+                "--skip-refused commits the rest, --force overwrites what you changed since the "
+                "cage started"
             ),
         )
     if not plan.operations:

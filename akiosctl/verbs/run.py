@@ -131,7 +131,9 @@ def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list
     if message["m"] != "started" or message.get("id", 0) != number:
         close_fds(fds)
         raise AkiosError(
-            "akiosd answered out of turn", message["m"], "install the same version of both"
+            "akiosd sent another answer than the one awaited",
+            message["m"],
+            "install the same version of akiosd and akiosctl",
         )
     return message, fds
 
@@ -152,7 +154,9 @@ def prepare(
         cwd = os.getcwd()
     except OSError as error:
         raise AkiosError(
-            f"the working directory is gone: {error.strerror}", "cwd", "go to one that exists"
+            f"the working directory is gone: {error.strerror}",
+            "working directory",
+            "go to one that exists",
         ) from None
     workspace = locate_workspace(cwd, options.value("workspace"), home)
     fds.append(workspace.fd)
@@ -178,11 +182,9 @@ def prepare(
     stores = find_trust_stores(shown, workspace.path, environments)
     if len(fds) > _MAX_FDS:
         raise AkiosError(
-            f"{len(binds)} trees and files would be shown inside, for which {len(fds)} descriptors"
-            " are sent",
-            "binds",
-            f"show fewer: a directory takes one descriptor, a file two, and at most {_MAX_FDS} can"
-            " be sent",
+            f"{len(binds)} directories and files would be shown inside, which is too many",
+            "filesystem of the policy",
+            f"show fewer: up to {_MAX_FDS}, where a directory counts once and a file twice",
         )
     request: dict[str, object] = {
         "policy": policy.packed,
@@ -235,7 +237,9 @@ def make_bind(path: str, fd: int, kind: str, why: str, fds: list[int]) -> dict[s
             fds.append(os.open(os.path.dirname(real), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as error:
             raise AkiosError(
-                f"the directory of {path} cannot be opened: {error.strerror}", "binds"
+                f"the directory of {path} cannot be opened: {error.strerror}",
+                "filesystem of the policy",
+                "check the mode of that directory",
             ) from None
         bind |= {"holder": len(fds) - 1, "name": os.fsencode(os.path.basename(real))}
     return bind

@@ -39,8 +39,10 @@ _PORTS = "a name is reached on ports 80 and 443; for another write host:port, as
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(ctx: click.Context, cage: str, explicit: str | None, as_json: bool) -> None:
-    """Tell what CAGE was denied, the last of this directory when left out: each name, call and
-    file, how often, and the setting and the file that would allow it.
+    """Tell what CAGE was denied: each name, system call and file, and how often.
+
+    With each stands the setting that would allow it, and the file where it is set.  CAGE is the
+    last cage of this directory when it is left out.
     """
     ends = DeadEnds()
     with ctx.obj.connect() as client:

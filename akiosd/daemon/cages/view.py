@@ -106,7 +106,7 @@ async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:
                 if error.errno != errno.EBUSY:
                     raise
             await trio.sleep(_PAUSE_S)
-    raise DeniedError("somebody else looks at these changes now", kept.info.cage, WAIT)
+    raise DeniedError("somebody else is looking at these changes", kept.info.cage, WAIT)
 
 
 def view_plan(uppers: Sequence[str]) -> Plan:
@@ -165,7 +165,9 @@ async def _mount(
 
 
 def _explain(plan: Plan, message: StatusMessage | None) -> CageFailedError:
+    what = "what the cage changed cannot be shown"
     if message is None or message.kind != "failed":
-        return CageFailedError("the view cannot be made: its helper died", "view")
-    why = os.strerror(message.err)
-    return CageFailedError(f"the view cannot be made: {why}", plan.steps[message.step].describe())
+        return CageFailedError(f"{what}: its helper died", "view")
+    return CageFailedError(
+        f"{what}: {os.strerror(message.err)}", plan.steps[message.step].describe()
+    )

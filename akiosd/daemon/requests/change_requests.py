@@ -43,7 +43,7 @@ class ChangeRequests:
         kept = self._registry.find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)
         if request.cage in self._busy:
-            raise DeniedError("somebody else looks at these changes now", request.cage, WAIT)
+            raise DeniedError("somebody else is looking at these changes", request.cage, WAIT)
         workspace, git = self._take_directories(request.cage, fds)
         self._busy.add(request.cage)
         try:
@@ -79,13 +79,17 @@ class ChangeRequests:
             return sent[0], sent[1] if len(sent) > 1 else None
         held = self._registry
         if cage not in held.workspaces:
-            raise DeniedError("akiosd was restarted since; the workspace must be sent again", cage)
+            raise DeniedError(
+                "akiosd was restarted, and needs the cage's directory again",
+                cage,
+                "go to that directory, and try again there",
+            )
         git = held.git_directories.get(cage)
         return held.workspaces[cage].dup(), git.dup() if git is not None else None
 
     def _check_unseen(self, cage: str, client: ClientConnection) -> None:
         if any(name == cage and not client.is_same(viewer) for name, viewer in self._viewers):
-            raise DeniedError("somebody else looks at these changes now", cage, WAIT)
+            raise DeniedError("somebody else is looking at these changes", cage, WAIT)
 
     async def discard(
         self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection
@@ -96,7 +100,9 @@ class ChangeRequests:
         self._check_unseen(request.cage, client)
         if request.cage in self._busy:
             raise DeniedError(
-                "somebody else settles these changes now", request.cage, "wait until they are done"
+                "somebody else is committing or discarding these changes",
+                request.cage,
+                "wait until they are done",
             )
         self._busy.add(request.cage)
         try:
