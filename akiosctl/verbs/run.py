@@ -152,7 +152,8 @@ def prepare(
     fds.append(workspace.fd)
     policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options))
     inside = os.path.normpath(os.path.join(workspace.path, workspace.cwd))
-    tools = locate_toolchain(options.command[0], os.environ, workspace.path, home, inside)
+    shown = policy.read + policy.write
+    tools = locate_toolchain(options.command[0], os.environ, workspace.path, home, inside, shown)
     binds: list[dict[str, object]] = []
     for bind in tools.binds:
         binds.append(make_bind(bind.inside, bind.fd, "toolchain", bind.why, fds))
@@ -168,7 +169,7 @@ def prepare(
         tools.env.get("VIRTUAL_ENV", ""),
         os.path.dirname(os.path.dirname(tools.command)),
     ]
-    shown = [bind.inside for bind in tools.binds if bind.is_directory] + policy.read + policy.write
+    shown = [bind.inside for bind in tools.binds if bind.is_directory] + shown
     stores = find_trust_stores(shown, workspace.path, environments)
     if len(fds) > _MAX_FDS:
         raise AkiosError(
