@@ -58,6 +58,8 @@ _LOG_FILE = re.compile(r"[0-9a-z]+(?:\.p)?(?:/[0-9a-z]+(?:\.p)?){0,15}")
 
 # Names in the root of every cage, and directories that hold other mounts of a cage.
 SYSTEM_NAMES = frozenset(b"bin boot dev etc lib lib32 lib64 libx32 proc sbin sys usr".split())
+# Projects of an administrator, on top of the host's /usr.
+_SOURCES = re.compile(rb"/usr/(local/)?src/.")
 SHARED_PLACES = frozenset((b"/run", b"/tmp", b"/var", b"/var/tmp"))
 
 
@@ -160,7 +162,7 @@ def _check_run(run: Run, fd_count: int) -> None:
     for bind in run.binds:
         check_path("bind", bind.path)
     for what, path in (("workspace", run.workspace), *(("bind", bind.path) for bind in run.binds)):
-        if is_system_path(path):
+        if is_system_path(path) and not (what == "workspace" and _SOURCES.match(path)):
             shown = path.decode("utf-8", "backslashreplace")
             raise DeniedError(
                 f"the {what} {shown} would cover the cage's own system",
