@@ -17,7 +17,7 @@ from akiosctl.locate import locate_toolchain, locate_workspace
 from akiosctl.render import describe_spend, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
 from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
-from akiosctl.stdio import open_missing_stdio
+from akiosctl.stdio import is_one_output, open_missing_stdio
 from akiosctl.trust_stores import find_trust_stores
 from akiosctl.version_managers import is_below
 from akiosd.errors import AkiosError
@@ -200,6 +200,7 @@ def prepare(
         "stores": [os.fsencode(path) for path in stores],
         "detach": options.has("detach"),
         "allow_degraded": options.has("allow_degraded"),
+        "one_output": is_one_output(),
     }
     if tty:
         from akiosctl.terminal import read_size

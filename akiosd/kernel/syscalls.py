@@ -53,6 +53,10 @@ LANDLOCK_RULE_PATH_BENEATH = 1
 AT_EMPTY_PATH = 0x1000
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 
+# kcmp(2), which is older than the numbers that all architectures share
+_KCMP = {"x86_64": 312}.get(os.uname().machine, 272)
+_KCMP_FILE = 0
+
 # Calls that came after the numbers of all architectures were unified have one number everywhere.
 _OPENAT2 = 437
 _PIDFD_GETFD = 438
@@ -258,6 +262,17 @@ def pidfd_getfd(pidfd: int, number: int) -> int:
 
 
 # ---- Landlock ------------------------------------------------------------------------------------
+
+
+def is_same_open_file(fd: int, other: int) -> bool:
+    """Whether both descriptors of this process are one open file, with one position; kcmp(2).
+    False also where the kernel does not tell.
+    """
+    pid = os.getpid()
+    try:
+        return _syscall(_KCMP, pid, pid, _KCMP_FILE, fd, other) == 0
+    except OSError:
+        return False
 
 
 def landlock_create_ruleset(attr: bytes) -> int:

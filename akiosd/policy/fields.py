@@ -106,6 +106,7 @@ def _show_most(show: Callable[[int], str]) -> Callable[[int], str]:
 
 FLAG = Kind("FLAG", read.read_flag, wider.turned_on)
 SIZE = _limit("SIZE", read.bounded(parse_size), format_size)
+SHARED = SIZE._replace(show=lambda value: format_size(value) if value else "half of limits.memory")
 TIME = _limit("TIME", read.bounded(parse_duration_ns), format_duration)
 MONEY = _limit("MONEY", read.bounded(read.parse_money), format_usd)
 PERCENT = _limit("PERCENT", read.bounded(read.parse_percent), "{}% of one CPU".format)
@@ -181,7 +182,7 @@ _FIELDS: tuple[Field, ...] = (
     Field("limits.pids", COUNT, "Processes and threads; {default}.", may="pids"),
     Field("limits.cpu", PERCENT, "Share of one CPU, 100% is one CPU; {default}.", "cpu_percent", may="cpu"),
     Field("limits.disk", SIZE, "One budget for changed workspace files, home and /tmp; {default}.", may="disk"),
-    Field("limits.shm", SIZE, "/dev/shm; {default}.", may="shm"),
+    Field("limits.shm", SHARED, "/dev/shm, which counts as memory, too; half of limits.memory.", may="shm"),
     Field("limits.wall_clock", TIME, "From the start on; {default}.", "wall_clock_ns", may="wall_clock"),
     Field("limits.cpu_time", TIME, "User and system time of the whole cage; {default}.", "cpu_time_ns", may="cpu_time"),
     Field("limits.output", SIZE, "Standard output and error together; {default}.", may="output"),

@@ -115,7 +115,8 @@ class Limits(Value, frozen=True):
     """Share of one CPU; 100 is one whole CPU, 0 is no limit."""
     disk: int = 2 * GIB
     """One budget for the overlay's upper layer, the home and ``/tmp``."""
-    shm: int = 64 * MIB
+    shm: int = 0
+    """Of ``/dev/shm``; 0 is half of ``memory``, as a Linux host gives it half of its own."""
     wall_clock_ns: int = 0
     cpu_time_ns: int = 0
     output: int = 0
@@ -124,6 +125,11 @@ class Limits(Value, frozen=True):
     file_size: int = 0
     events_per_second: int = 20_000
     audit_bytes: int = GIB
+
+    @property
+    def shm_bytes(self) -> int:
+        """How much ``/dev/shm`` holds. It counts as memory of the cage all the same."""
+        return self.shm or self.memory // 2 or 64 * MIB
 
 
 class Budget(Value, frozen=True):

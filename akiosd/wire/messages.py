@@ -93,6 +93,8 @@ class Run(Message, frozen=True, tag="run"):
     tty: Tty | None = None
     detach: bool = False
     allow_degraded: bool = False
+    one_output: bool = False
+    """stdout and stderr are one pipe: for a caller of whom both are one file."""
 
 
 class Signal(Message, frozen=True, tag="signal"):
@@ -325,7 +327,8 @@ class Ok(Message, frozen=True, tag="ok"):
 
 
 class Started(Message, frozen=True, tag="started"):
-    """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends).
+    """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends),
+    of which ``one_output`` leaves out the last.
 
     ``output``: how many bytes of output the client may copy before it asks for the end; 0 is no
     limit.
@@ -333,6 +336,7 @@ class Started(Message, frozen=True, tag="started"):
 
     cage: str = ""
     tty: bool = False
+    one_output: bool = False
     output: int = 0
     posture: tuple[LayerState, ...] = ()
     notes: tuple[str, ...] = ()

@@ -261,6 +261,9 @@ def _build(
         for name, ours, pipe in zip(STDIO, _OUR_ENDS, prepared.pipes, strict=True):
             fds[name], fds[ours] = pipe.theirs, pipe.ours
         prepared.pipes = []
+        if run.one_output:
+            close_all((fds.pop("stderr"), fds.pop("our stderr")))
+            fds["stderr"] = fds["stdout"].dup()
     home = _home(run.home)
     view = LandlockView(
         workspace=run.workspace,
@@ -291,7 +294,7 @@ def _build(
         layer="layer" in fds,
         stores=tuple(path for path in run.stores if path not in layered),
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
-        shm=run.policy.limits.shm,
+        shm=run.policy.limits.shm_bytes,
         rlimits=_compile_rlimits(run.policy.limits, host.facts.pools),
         landlock=landlock,
         watched="files" in fds,

@@ -27,7 +27,7 @@ from akiosd.daemon.cages import left_behind
 from akiosd.daemon.cages.build_confinement import Confinement, Parts, build_confinement
 from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.init_status import InitStatus
-from akiosd.daemon.cages.prepared_cage import Caller, Prepared
+from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
 from akiosd.daemon.cages.record_calls import CallRecorder
 from akiosd.daemon.cages.record_files import FileRecorder
 from akiosd.daemon.cages.tell_end import end_facts, read_usage, record_end
@@ -341,6 +341,11 @@ class Cage:
         await ledger.commit(self.log, self._birth(bool(bad)))
         self.post(Event("go"))
 
+    @property
+    def has_one_output(self) -> bool:
+        """Whether stdout and stderr are one pipe."""
+        return len(self.stdio) == len(STDIO) - 1
+
     async def _start_agent(self) -> None:
         """Start the agent, then tell the client: its pipes exist in either order."""
         assert self._status is not None and self._gateway is not None
@@ -354,6 +359,7 @@ class Cage:
         reply = Started(
             cage=self.id,
             tty=self.master is not None,
+            one_output=self.has_one_output,
             output=self.policy.limits.output,
             posture=self.posture,
             notes=self._confinement.notes if self._confinement is not None else (),
