@@ -17,8 +17,9 @@ import msgspec
 from akiosctl.render import escape
 from akiosd.errors import PolicyError
 from akiosd.gateway.net.remedies import Asked, Remedy, find_remedy
-from akiosd.policy.advice import ADMINISTRATOR, YOU, Advice, Edit, Place, advise
+from akiosd.policy.advice import YOU, Advice, Edit, Place, advise
 from akiosd.policy.merge import Layer, merge
+from akiosd.policy.refusals import ADMINISTRATOR
 from akiosd.values.policy import DEFAULT_POLICY, Policy
 from akiosd.values.records import NetDenied, SpendWarning, Syscall, decode_entry
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from pathlib import Path
 
 # openat2(2)
 RESOLVE_NO_XDEV = 0x01
@@ -50,6 +51,7 @@ LANDLOCK_CREATE_RULESET_VERSION = 1
 LANDLOCK_RULE_PATH_BENEATH = 1
 
 AT_EMPTY_PATH = 0x1000
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 
 # kcmp(2), which is older than the numbers that all architectures share
 _KCMP = {"x86_64": 312}.get(os.uname().machine, 272)
@@ -198,6 +200,12 @@ def name_to_handle_at(fd: int) -> int:
         _libc.name_to_handle_at(fd, b"", ctypes.byref(handle), ctypes.byref(mount), AT_EMPTY_PATH)
     )
     return int(handle.type)
+
+
+def umount_detach(path: Path) -> None:
+    """umount2(2) with MNT_DETACH: no name leads there any more; it goes with its last user."""
+    raw = os.fsencode(path)
+    _check(_libc.umount2(raw, _MNT_DETACH | _UMOUNT_NOFOLLOW), "umount2", raw)
 
 
 def quotactl_fd(fd: int, command: int, identity: int, data: bytearray) -> None:

@@ -52,6 +52,8 @@ class Network(Value, frozen=True):
     """Paths of a provider's API beyond those its file knows, as in ``openai:/v1/files``: redacted,
     not priced.
     """
+    presets: tuple[str, ...] = ()
+    """Lists whose names are in ``allowed_domains`` already; of no effect by themselves."""
     allowed_domains: tuple[str, ...] = ()
     passthrough: tuple[str, ...] = ()
     """Names whose TLS is not opened: the server name is checked, bytes are counted, nothing is
@@ -62,6 +64,46 @@ class Network(Value, frozen=True):
     ports: tuple[int, ...] = ()
     requests_per_minute: int = 600
     """Towards one site; 0 is no limit."""
+
+
+Names = tuple[str, ...] | Literal["any"]
+Numbers = tuple[int, ...] | Literal["any"]
+Most = int | None
+"""The most that may be asked for; 0 is any amount, None nothing more than there is."""
+
+
+class ProjectsMay(Value, frozen=True, omit_defaults=True):
+    """How far a policy after the system's may go beyond the values of the policies before it.
+
+    Each is the bound of one field; nothing is the default.
+    """
+
+    providers: Names = ()
+    llm_paths: Names = ()
+    allowed_domains: Names = ()
+    """``any`` is every name without a port: what has one is passed through unread."""
+    passthrough: Names = ()
+    ports: Numbers = ()
+    site_requests_per_minute: Most = None
+    memory: Most = None
+    pids: Most = None
+    cpu: Most = None
+    disk: Most = None
+    shm: Most = None
+    wall_clock: Most = None
+    cpu_time: Most = None
+    output: Most = None
+    open_files: Most = None
+    file_size: Most = None
+    events_per_second: Most = None
+    audit_bytes: Most = None
+    usd: Most = None
+    tokens: Most = None
+    calls: Most = None
+    requests_per_minute: Most = None
+    usd_per_minute: Most = None
+    syscalls: Names = ()
+    keep: Names = ()
 
 
 class Limits(Value, frozen=True):
@@ -168,6 +210,8 @@ class Policy(Value, frozen=True):
     syscalls: Syscalls = Syscalls()
     identity: Identity = Identity()
     environment: Environment = Environment()
+    projects_may: ProjectsMay = ProjectsMay()
+    """Only the system policy gives; policies after it may take away."""
     allow_widening: bool = False
     """Only in the system policy: lets user and project policies widen it."""
 

@@ -35,10 +35,15 @@ class Message(
 
 
 class Hello(Message, frozen=True, tag="hello"):
-    """First frame of each side; the daemon answers with its own."""
+    """First frame of each side; the daemon answers with its own.
+
+    ``policy`` is the daemon's: which system policy holds, as the SHA-256 of what
+    :class:`SystemPolicyReply` brings.
+    """
 
     protocol: int = PROTOCOL
     software: str = ""
+    policy: bytes = b""
 
 
 # ---- client to daemon ----------------------------------------------------------------------------
@@ -289,6 +294,10 @@ class Http(Message, frozen=True, tag="http"):
     policy: Policy = Policy()
 
 
+class SystemPolicyInfo(Message, frozen=True, tag="system_policy"):
+    """Ask for the administrator's policy; answered by :class:`SystemPolicyReply`."""
+
+
 class Subscribe(Message, frozen=True, tag="subscribe"):
     """events.sock only.  Empty tuples mean everything one may see; cursors: log → next wanted
     index.
@@ -532,6 +541,14 @@ class Keys(Message, frozen=True, tag="keys"):
     keys: tuple[KeyInfo, ...] = ()
 
 
+class SystemPolicyReply(Message, frozen=True, tag="system_policy_reply"):
+    """``packed`` is a ``SystemPolicy`` of :mod:`akiosd.policy.system`, with every line of its
+    file.
+    """
+
+    packed: bytes = b""
+
+
 class HttpReply(Message, frozen=True, tag="http_reply"):
     """fds: a stream on which the cage's gateway takes HTTP/1.1 in absolute form."""
 
@@ -589,6 +606,7 @@ Request = (
     | KeyRemove
     | KeyList
     | Http
+    | SystemPolicyInfo
     | Subscribe
 )
 Reply = (
@@ -607,6 +625,7 @@ Reply = (
     | Pruned
     | Keys
     | HttpReply
+    | SystemPolicyReply
     | LogEntries
     | LogFileData
     | LogFileNames

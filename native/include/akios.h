@@ -250,6 +250,16 @@ struct akios_socket_spec {
 int akios_netns_sockets(int netns_fd, const struct akios_socket_spec *specs, size_t n, int *fds,
                         size_t *failed);
 
+/* ---- mounts of another mount namespace (shim_mount_space.c) ---- */
+
+/* Each in a thread of its own that enters the namespace of mntns_fd; needs CAP_SYS_ADMIN and
+ * CAP_SYS_CHROOT.  A close-on-exec descriptor, or -errno. */
+
+/* That namespace's mountinfo (proc(5)), open for reading; proc_fd is akiosd's own /proc. */
+int akios_mount_space_info(int mntns_fd, int proc_fd);
+/* A detached clone of the mount at tree_fd; -EINVAL when that is not one of the namespace's. */
+int akios_mount_space_clone(int mntns_fd, int tree_fd);
+
 /* ---- files executed and written, as the kernel tells them (shim_file_use.c) ---- */
 
 /* akios_file_use.use: bits of fanotify_mark(2), FAN_OPEN_EXEC and FAN_CLOSE_WRITE. */

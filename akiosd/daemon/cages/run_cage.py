@@ -246,7 +246,8 @@ class Cage:
             if self._files is not None and self._files.events is not None
             else None
         )
-        parts = Parts(self.host, self.prepared, run, self.workspace_fd, self.bind_fds, watch)
+        opened = self.workspace_fd, self.bind_fds
+        parts = Parts(self.host, self.prepared, run, *opened, self.peer.pid, watch)
         try:
             values = await build_confinement(parts, _user_name(run.user_name, self.caller))
         finally:
@@ -361,6 +362,7 @@ class Cage:
             one_output=self.has_one_output,
             output=self.policy.limits.output,
             posture=self.posture,
+            notes=self._confinement.notes if self._confinement is not None else (),
         )
         await self._on_started(reply, numbers)
         if not self.detached and self.master is None:
@@ -401,7 +403,7 @@ class Cage:
             disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
             pump_running=self._calls.running,
             limits=limits,
-            core_to_socket=probe.core_goes_to_a_socket(),
+            core_taker=probe.read_core_taker(),
             files_missing=self._files.missing if self._files is not None else "",
         )
         wanted = posture.Wanted(
