@@ -231,8 +231,9 @@ def test_what_is_passed_through_is_trusted_by_the_administrators_roots(agent: Ca
     trusting another root alone.
     """
     need("/usr/bin/curl")
-    call = f"'https://{CLOSED}/a'"
-    assert agent.do(f"run('curl', '-sS', {call})") == [0, "hello from /a", ""]
+    # The first question waits for a gateway, on a busy machine longer than a resolver does.
+    call = f"'--retry', '5', '--retry-all-errors', 'https://{CLOSED}/a'"
+    assert agent.do(f"run('curl', '-sS', {call})")[:2] == [0, "hello from /a"]
     other = "$(ls /usr/share/ca-certificates/mozilla/*.crt | head -n 1)"
     script = f"curl -sS --cacert {other} https://{CLOSED}/a"
     assert agent.do(f"run('sh', '-c', {script!r})")[0] == 60
