@@ -107,7 +107,8 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
     hint = "" if options.has("quiet") else hint
     if ended.get("kind") == "not_found" and hint:
         explain_not_found(os.fsdecode(request["command"]))  # type: ignore[arg-type]
-    denied = find_denied(ended, path, cage, workspace, options) if hint or as_json else []
+    told = hint or as_json
+    denied = find_denied(ended, path, cage, workspace, options, policy.sites) if told else []
     return finish(ended, cage, path, as_json, settle=settle, hint=hint, denied=denied)
 
 
@@ -301,11 +302,18 @@ def explain_not_found(command: str) -> None:
 
 
 def find_denied(
-    ended: dict[str, Any], path: str, cage: str, workspace: str, options: RunOptions
+    ended: dict[str, Any],
+    path: str,
+    cage: str,
+    workspace: str,
+    options: RunOptions,
+    sites: bool,
 ) -> list[Told]:
-    """What the run was denied, told by its log; nothing is read where nothing was."""
+    """What the run was denied, and which models it reached as sites, told by its log; nothing is
+    read where there was neither.
+    """
     usage = ended.get("usage", {})
-    if not usage.get("denials") and not usage.get("refusals"):
+    if not usage.get("denials") and not usage.get("refusals") and not sites:
         return []
     from akiosctl.read_denials import of_run
 
