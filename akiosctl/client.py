@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SOCKET = "/run/akios/control.sock"
 PROTOCOL = 1
+NOT_RUNNING = "akiosd is not running"
 _READ = 1 << 16
 
 
@@ -91,7 +92,7 @@ class _Connection:
 def _explain_connect(path: str, error: OSError) -> AkiosError:
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
         return AkiosError(
-            "akiosd is not running",
+            NOT_RUNNING,
             path,
             "start it: sudo systemctl enable --now akiosd; or, as root without a service: akiosctl"
             " run --standalone",

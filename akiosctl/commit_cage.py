@@ -16,10 +16,12 @@ from akiosctl.changes import (
     Rules,
     commit,
     compare,
+    count_steps,
     make_plan,
     survey_workspace,
 )
 from akiosctl.client import Client, DaemonError
+from akiosctl.progress import Progress
 from akiosctl.render import escape, note
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
@@ -31,8 +33,11 @@ class CageView:
     :func:`open_view`.
     """
 
-    def __init__(self, reply: ViewReply, view_fd: int, workspace_fd: int) -> None:
+    def __init__(
+        self, reply: ViewReply, view_fd: int, workspace_fd: int, wanted: bool | None = None
+    ) -> None:
         self.reply = reply
+        self.wanted = wanted
         self.view_fd = view_fd
         self.workspace_fd = workspace_fd
         self.root = os.readlink(b"/proc/self/fd/%d" % workspace_fd)
@@ -45,7 +50,13 @@ class CageView:
 
     def compare(self) -> Diff:
         """What differs, conflicts counted from the cage's start."""
-        return compare(self.workspace_fd, self.view_fd, started_ns=self.reply.started_ns or None)
+        with Progress("comparing", "directories", wanted=self.wanted) as progress:
+            return compare(
+                self.workspace_fd,
+                self.view_fd,
+                started_ns=self.reply.started_ns or None,
+                step=progress.advance,
+            )
 
     def plan(self, diff: Diff, *, skip_refused: bool = False, force: bool = False) -> Plan:
         """The operations of a commit; see :func:`akiosctl.changes.plan.make_plan`."""
@@ -66,19 +77,23 @@ class CageView:
 
     def commit(self, plan: Plan) -> CommitReport:
         """Perform a plan; see :func:`akiosctl.changes.apply.commit`."""
-        return commit(self.workspace_fd, self.view_fd, plan)
+        steps = count_steps(plan)
+        with Progress("committing", "steps", steps, wanted=self.wanted) as progress:
+            return commit(self.workspace_fd, self.view_fd, plan, progress.advance)
 
 
 @contextmanager
-def open_view(client: Client, cage: str) -> Iterator[CageView]:
-    """The view of an ended cage; its descriptors are closed at the end."""
+def open_view(client: Client, cage: str, *, watched: bool | None = None) -> Iterator[CageView]:
+    """The view of an ended cage; its descriptors are closed at the end.  ``watched``: somebody
+    wants to see how far it is (None: as the verb was asked).
+    """
     reply, fds = _request_view(client, cage)
     try:
         if len(fds) != 2:
             raise AkiosError(
                 "akiosd sent no view", cage, "the cage may still be running, or without changes"
             )
-        yield CageView(reply, *fds)
+        yield CageView(reply, fds[0], fds[1], watched)
     finally:
         close_fds(fds)
 
@@ -117,6 +132,7 @@ def commit_cage(
     skip_refused: bool = False,
     force: bool = False,
     agrees: Agrees | None = None,
+    watched: bool | None = None,
 ) -> tuple[Plan, CommitReport, str]:
     """Commit, then have the changes destroyed; returns the plan, the report, and the workspace in
     words.
@@ -125,7 +141,7 @@ def commit_cage(
     lead nowhere, and a second comparison would call them deleted. Raises :class:`AkiosError` when
     nothing was done.
     """
-    with open_view(client, cage) as view:
+    with open_view(client, cage, watched=watched) as view:
         plan, place = view.plan(view.compare(), skip_refused=skip_refused, force=force), view.place
         if agrees is not None and not plan.blocked:
             agrees(view, plan)
@@ -183,7 +199,8 @@ def dispose_of_changes(path: str, cage: str, how: str, *, quiet: bool = False) -
             discard_cage(client, cage)
             return True
         try:
-            _, report, place = commit_cage(client, cage)
+            watched = False if quiet else None
+            _, report, place = commit_cage(client, cage, watched=watched)
         except AkiosError as error:
             note(f"not committed: {error.what}; akiosctl diff {cage}")
             return False

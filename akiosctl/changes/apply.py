@@ -71,10 +71,13 @@ _CHANGED = "it changed in the workspace since it was compared"
 
 
 def commit(
-    workspace_fd: int, view_fd: int, plan: Plan, progress: Callable[[Operation], None] | None = None
+    workspace_fd: int, view_fd: int, plan: Plan, step: Callable[[], object] = lambda: None
 ) -> CommitReport:
     """Perform ``plan``.  Both fds are the caller's and stay open.  AkiosError: the plan is
     blocked.
+
+    ``step`` is called :func:`count_steps` times: for each file that was copied, and each operation
+    that was performed.
     """
     if plan.blocked:
         raise AkiosError(
@@ -90,14 +93,13 @@ def commit(
     committer = Committer(workspace_fd, view_fd)
     done: list[Operation] = []
     try:
-        failure = committer.stage(plan.operations)
+        failure = committer.stage(plan.operations, step)
         for operation in plan.operations if failure is None else ():
             failure = committer.perform(operation)
             if failure is not None:
                 break
             done.append(operation)
-            if progress is not None:
-                progress(operation)
+            step()
         if failure is not None:
             done = done[: committer.roll_back()]
     except BaseException:
@@ -106,6 +108,12 @@ def commit(
     finally:
         kept = committer.finish()
     return CommitReport(tuple(done), failure, kept, tuple(committer.notes))
+
+
+def count_steps(plan: Plan) -> int:
+    """How often :func:`commit` calls ``step`` when nothing fails."""
+    operations = plan.operations
+    return len(operations) + sum(one.verb is Verb.WRITE_FILE for one in operations)
 
 
 class Committer:
@@ -127,7 +135,9 @@ class Committer:
         self._counter = 0
         self._keep = False
 
-    def stage(self, operations: Sequence[Operation]) -> Failure | None:
+    def stage(
+        self, operations: Sequence[Operation], step: Callable[[], object] = lambda: None
+    ) -> Failure | None:
         """Copy every file that will be written out of the view; nothing in the workspace has
         changed yet.
         """
@@ -138,6 +148,7 @@ class Committer:
             for current in operations:
                 if current.verb is Verb.WRITE_FILE:
                     self._staged[current.path] = self._stage_file(current)
+                    step()
         except _StopError as stop:
             return Failure(current, str(stop))
         except OSError as error:

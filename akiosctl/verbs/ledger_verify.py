@@ -27,6 +27,7 @@ from akiosctl.ledger_source import (
     refused,
 )
 from akiosctl.pins import KeptDamagedError
+from akiosctl.progress import Progress
 from akiosctl.small_files import read_file
 from akiosctl.verbs.ledger_read import (
     DIRECTORY,
@@ -266,10 +267,13 @@ def _all(
     report = source.verify(quorum=quorum)
     word = HostWord(report) if report.exit_code else source.read_word()
     reports: dict[str, Report] = {HOST_LOG: report}
-    for cage in sorted((word.cages.keys() - young(word)) | set(names)):
-        found = look(cage, word)
-        # It may have been born, published, packed or destroyed since the host's log was read.
-        reports[cage] = look(cage, None) if found.exit_code and not report.exit_code else found
+    cages = sorted((word.cages.keys() - young(word)) | set(names))
+    with Progress("verifying", "logs", len(cages)) as progress:
+        for cage in cages:
+            found = look(cage, word)
+            # It may have been born, published, packed or destroyed since the host's log was read.
+            reports[cage] = look(cage, None) if found.exit_code and not report.exit_code else found
+            progress.advance()
     return reports
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from akiosctl import policy_files
-from akiosctl.commands import print_line
+from akiosctl.commands import print_line, wants_json
 from akiosctl.plan_text import plan_text
 from akiosctl.render import escape, print_error
 from akiosctl.system_policy import find_system
@@ -46,6 +46,7 @@ def explain_command(ctx: click.Context, explicit: str | None, plan: bool, as_jso
     """Print the policy that a run here would get, each value with the layer, file and line that
     gave it.
     """
+    as_json = wants_json(ctx, as_json)
     try:
         merged = _merge_here(ctx, explicit)
     except PolicyError as error:
@@ -70,6 +71,7 @@ def check_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> 
 
     Exit status 1 when a file is not acceptable.
     """
+    as_json = wants_json(ctx, as_json)
     try:
         if files:
             report = [_check_file(name) for name in files]
@@ -103,9 +105,14 @@ def presets_command(names: tuple[str, ...], as_json: bool) -> None:
 
 
 @group.command("shipped")
-def shipped_command() -> None:
+@_JSON_OPTION
+def shipped_command(as_json: bool) -> None:
     """Print the system policy that AKIOS comes with, for an administrator to begin with."""
-    click.echo(policy_files.profile_path("system").read_text(), nl=False)
+    text = policy_files.profile_path("system").read_text()
+    if as_json:
+        click.echo(json.dumps({"text": text}, indent=2))
+        return
+    click.echo(text, nl=False)
 
 
 def _check_file(name: str) -> dict[str, Any]:

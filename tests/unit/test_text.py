@@ -178,6 +178,7 @@ BYTES = {
     "verbs/diff.py": "lines of changes/render.py, which shows what is hidden; names may be of no encoding",
     "verbs/http.py": "an answer's body, for a pipe; on a terminal it goes line by line through escape",
     "verbs/logs.py": "what a program wrote, for a pipe; on a terminal through terminal_filter.py",
+    "progress.py": "numbers and words of its own, and what moves the cursor to the line's beginning",
     "verbs/protect.py": "the caller's own text, redacted",
 }
 

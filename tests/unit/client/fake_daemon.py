@@ -204,9 +204,7 @@ class FakeDaemon:
         cage = Cage(info, process, outer, request.policy.budget)
         self.cages[name] = cage
         given = [] if request.detach else outer
-        await client.reply(
-            Started(cage=name, tty=request.tty is not None, notes=("a note",)), given
-        )
+        await client.reply(Started(cage=name, tty=request.tty is not None), given)
         if request.detach:
             if request.tty is None:
                 os.close(outer.pop(0))

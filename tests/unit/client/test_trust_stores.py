@@ -157,7 +157,7 @@ def test_a_key_is_not_passed_on_by_an_option(monkeypatch: pytest.MonkeyPatch) ->
         "set": {"OPENAI_API_KEY": "own"},
         "read": [],
     }
-    policy = RunPolicy({**parts, "write": [], "budget": 0})
+    policy = RunPolicy({**parts, "write": [], "news": ""}, is_new=False)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-real")
     monkeypatch.setenv("PLAIN", "x")
     chosen = choose_environment(policy, ["A=b"], ["PLAIN"])
