@@ -271,15 +271,11 @@ def _uncounted(asked: Asked, policy: Policy) -> Remedy:
     found = find_model_site(asked.host, asked.method, asked.path)
     provider, base = found if found is not None else ("", "")
     if not provider:
-        return Remedy(
-            (), never, _NEVER_COUNTED
-        )
+        return Remedy((), never, _NEVER_COUNTED)
     url = base.replace("https", "http") if asked.port == _HTTP else base
     names = _names(policy, (*asked.reserved, (asked.host, asked.port)))
     if names is None or names.find(asked.host, asked.port) is not None:
-        return Remedy(
-            (), never, _NEVER_COUNTED
-        )
+        return Remedy((), never, _NEVER_COUNTED)
     api = PROVIDER_HOSTS[provider][0] if PROVIDER_HOSTS[provider] else ""
     called = f"https://{api}" if api else FACTS[provider].local_url
     line = f"gateway: {{providers: {{{provider}: {{upstream: {url}}}}}}} in {asked.config_file}"
