@@ -151,7 +151,7 @@ FIRST: dict[str, tuple[First, ...]] = {
     "mknodat": (First("above", 2, EINVAL, _S_IFMT, _S_IFSOCK),),
     **dict.fromkeys(
         ("setxattrat", "getxattrat"),
-        (*_size(5, 16), First("memory", 4, EFAULT, value=16), _unknown(2, _ONE_FILE)),
+        _size(5, 16),
     ),
     "removexattrat": (_unknown(2, _ONE_FILE),),
     "openat2": _size(3, 24),
