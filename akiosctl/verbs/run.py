@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from akiosctl.client import DaemonError, PlainClient, socket_path
-from akiosctl.git_user import look
+from akiosctl.git_user import Shown, look
 from akiosctl.locate import locate_toolchain, locate_workspace
 from akiosctl.render import describe_spend, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
@@ -172,8 +172,8 @@ def prepare(
     environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
     config_home = os.fsdecode(environment.get(b"XDG_CONFIG_HOME", b""))
     git = look(workspace.path, home, os.environ, config_home)
-    if git.ignore is not None:
-        add_ignore(git.ignore, binds, fds)
+    for shown_by_git in git.shown:
+        add_git(shown_by_git, binds, fds)
     environments = [
         tools.env.get("VIRTUAL_ENV", ""),
         os.path.dirname(os.path.dirname(tools.command)),
@@ -209,10 +209,12 @@ def prepare(
 
         rows, columns = read_size(1 if os.isatty(1) else 0)
         request["tty"] = {"rows": rows, "columns": columns}
-    if policy.news and not options.has("quiet"):
-        note(policy.news)
-    if git.warning and not options.has("quiet"):
-        note(git.warning)
+    warnings = [policy.news] if policy.news else []
+    warnings += git.warnings
+    if policy.workspace_mode == "rw-direct" and any(one.kind == "git" for one in git.shown):
+        warnings.append("git's directory is not in the workspace, and read-only inside (rw-direct)")
+    for warning in () if options.has("quiet") else warnings:
+        note(warning)
     return (
         request,
         policy,
@@ -243,18 +245,15 @@ def make_bind(path: str, fd: int, kind: str, why: str, fds: list[int]) -> dict[s
     return bind
 
 
-def add_ignore(ignore: tuple[str, int], binds: list[dict[str, object]], fds: list[int]) -> None:
-    """The user's ignore rules of git, where git inside looks for them; unless a tree stands there
-    that has its own.
-    """
-    path, fd = ignore
+def add_git(shown: Shown, binds: list[dict[str, object]], fds: list[int]) -> None:
+    """What the user's git needs inside; unless a tree stands there that has its own."""
     if any(
-        isinstance(shown := bind["path"], bytes) and is_below(path, os.fsdecode(shown))
+        isinstance(path := bind["path"], bytes) and is_below(shown.path, os.fsdecode(path))
         for bind in binds
     ):
-        os.close(fd)
+        os.close(shown.fd)
         return
-    binds.append(make_bind(path, fd, "toolchain", "git's ignore rules", fds))
+    binds.append(make_bind(shown.path, shown.fd, shown.kind, shown.why, fds))
 
 
 def open_bind(path: str) -> int:
@@ -308,7 +307,7 @@ def find_denied(
 ) -> list[Told]:
     """What the run was denied, told by its log; nothing is read where nothing was."""
     usage = ended.get("usage", {})
-    if not usage.get("denials") and not usage.get("refusals"):
+    if not any(usage.get(count) for count in ("denials", "refusals", "dead_ends")):
         return []
     from akiosctl.read_denials import of_run
 

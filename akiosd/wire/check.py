@@ -13,6 +13,7 @@ from akiosd.values.providers import facts_of
 from akiosd.values.trust import MAX_STORES, STORES
 from akiosd.wire.messages import (
     Attach,
+    Bind,
     Detach,
     Discard,
     Http,
@@ -59,6 +60,8 @@ _LOG_FILE = re.compile(r"[0-9a-z]+(?:\.p)?(?:/[0-9a-z]+(?:\.p)?){0,15}")
 
 # Names in the root of every cage, and directories that hold other mounts of a cage.
 SYSTEM_NAMES = frozenset(b"bin boot dev etc lib lib32 lib64 libx32 proc sbin sys usr".split())
+PLACES_FOR_FILES = frozenset((b"/etc/gitconfig",))
+"""Files of a cage's own system that a client's file may cover."""
 SHARED_PLACES = frozenset((b"/run", b"/tmp", b"/var", b"/var/tmp"))
 
 
@@ -170,11 +173,12 @@ def _check_run(run: Run, fd_count: int) -> None:
             check_path(what, path)
     for bind in run.binds:
         check_path("bind", bind.path)
-    for what, path in (("workspace", run.workspace), *(("bind", bind.path) for bind in run.binds)):
+    shown = [("bind", bind.path) for bind in run.binds if not _covers_file(bind)]
+    for what, path in (("workspace", run.workspace), *shown):
         if is_system_path(path):
-            shown = path.decode("utf-8", "backslashreplace")
+            place = path.decode("utf-8", "backslashreplace")
             raise DeniedError(
-                f"the {what} {shown} would cover the cage's own system",
+                f"the {what} {place} would cover the cage's own system",
                 "run",
                 "choose another directory",
             )
@@ -197,6 +201,10 @@ def _check_run(run: Run, fd_count: int) -> None:
         raise DeniedError("a terminal of that size does not exist", "run", _OTHER_CLIENT)
 
 
+def _covers_file(bind: Bind) -> bool:
+    return bool(bind.name) and bind.path in PLACES_FOR_FILES
+
+
 def _check_descriptors(run: Run, fd_count: int) -> None:
     expected = [
         0,
@@ -210,6 +218,8 @@ def _check_descriptors(run: Run, fd_count: int) -> None:
             "send the workspace first, then one descriptor for each bind, and one for what holds a"
             " file",
         )
+    if sum(bind.kind == "git" for bind in run.binds) > 1:
+        raise DeniedError("more than one git directory belongs to the workspace", "run")
     for bind in run.binds:
         if (
             bool(bind.holder) != bool(bind.name)

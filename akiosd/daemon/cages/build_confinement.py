@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from akiosd.daemon.cages.git_directory import is_writable
 from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
 from akiosd.daemon.gateways.gateway_setup import allowed_providers, region_of
 from akiosd.daemon.host import Host
@@ -192,7 +193,7 @@ class _Opened:
         )
         for number, bind in enumerate(parts.run.binds):
             what = os.fsdecode(bind.path)
-            if bind.kind == "write":
+            if is_writable(bind, parts.run):
                 fd = parts.opened(bind).fileno()
                 self.access[bind.fd] = await user_tree.read_access(fd, self.shown(bind), what)
             if bind.name:
@@ -505,8 +506,8 @@ def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
             what,
             "use the akiosctl of this version",
         )
-    mode = "cow" if bind.kind == "write" and not bind.name else "sealed"
-    return BindSpec(bind.path, f"bind:{number}", mode, bind.name)
+    mode = "cow" if is_writable(bind, parts.run) else "sealed"
+    return BindSpec(bind.path, f"bind:{number}", mode, bind.name, bind.kind == "git")
 
 
 def _slot(parts: Parts, identity: Identity, overlays: list[int], opened: _Opened) -> None:
