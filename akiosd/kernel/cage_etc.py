@@ -179,11 +179,10 @@ class _Room:
 
 
 class Found(NamedTuple):
-    """Something of the host's /etc: the name of its content."""
+    """Something of the host's /etc, and what tells one content of it from another."""
 
     name: str
-    inode: int
-    changed_ns: int
+    state: str
 
 
 def _find(name: str) -> Found:
@@ -206,7 +205,7 @@ def _find(name: str) -> Found:
         reason = reason or str(error.strerror)
     if reason:
         raise DeniedError(f"/etc/{name} is not shown: {reason}", "filesystem.read", "leave it out")
-    return Found(name, found.st_ino, found.st_ctime_ns)
+    return Found(name, f"{found.st_ino} {found.st_ctime_ns}")
 
 
 def _add(base: Path, found: Found, fresh: Path, room: _Room) -> None:
@@ -226,7 +225,7 @@ def _add(base: Path, found: Found, fresh: Path, room: _Room) -> None:
 
 def _make_shared(base: Path, found: Found, room: _Room) -> Path:
     """One copy for all cages, so that no caller fills the disk by asking in many ways."""
-    key = hashlib.sha256(f"{_LAYOUT}\0{found}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(f"{_LAYOUT}\0{found.name}\0{found.state}".encode()).hexdigest()[:24]
     place = base / f"{_ADDED}{key}"
     if not place.is_dir():
         for where, _, files in os.walk(f"/etc/{found.name}"):
