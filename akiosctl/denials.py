@@ -268,13 +268,19 @@ def _short(told: Told) -> str:
     named = [f"{_cut(name)} ({count:,})" for name, count in told.subjects[:_SHORT_SUBJECTS]]
     more = len(told.subjects) - len(named)
     rest = f" and {more:,} more" if more > 0 else ""
-    done = _done(told)
-    return f"{done} {_times(told.count)}: {told.what}: {', '.join(named)}{rest}; {told.advice}"
+    verb = _verb(told)
+    return f"{verb} {_times(told.count)}: {told.what}: {', '.join(named)}{rest}; {told.advice}"
+
+
+def _verb(told: Told) -> str:
+    if told.rule == UNCOUNTED:
+        return "passed"
+    return "failed" if told.rule in (HERE, PORT, ADDRESS) else "denied"
 
 
 def long_lines(told: Sequence[Told]) -> Iterator[str]:
     for one in told:
-        yield f"{one.what} ({one.rule}), {_done(one)} {_times(one.count)}:"
+        yield f"{one.what} ({one.rule}), {_verb(one)} {_times(one.count)}:"
         for name, count in islice(one.subjects, MAX_SUBJECTS):
             yield f"  {count:>7,}  {escape(name)}"
         yield f"  {one.advice}"
@@ -295,12 +301,6 @@ def report(told: Sequence[Told]) -> list[dict[str, Any]]:
         }
         for one in told
     ]
-
-
-def _done(told: Told) -> str:
-    if told.rule == UNCOUNTED:
-        return "passed"
-    return "failed" if told.rule in (HERE, PORT, ADDRESS) else "denied"
 
 
 def _times(count: int) -> str:

@@ -170,7 +170,9 @@ def prepare(
         binds.append(make_bind(bind.inside, bind.fd, "toolchain", bind.why, fds))
     for kind, paths in (("read", policy.read), ("write", policy.write)):
         for path in paths:
-            binds.append(make_bind(path, open_bind(path), kind, "policy", fds))
+            # akiosd puts together a cage's /etc, of what everybody may read.
+            if kind == "write" or not path.startswith("/etc/"):
+                binds.append(make_bind(path, open_bind(path), kind, "policy", fds))
     environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
     config_home = os.fsdecode(environment.get(b"XDG_CONFIG_HOME", b""))
     git = look(workspace.path, home, os.environ, config_home)
@@ -317,7 +319,7 @@ def find_denied(
     """
     usage = ended.get("usage", {})
     counts = ("denials", "refusals", "dead_ends")
-    if not any(usage.get(count) for count in counts) and not sites:
+    if not sites and not any(usage.get(count) for count in counts):
         return []
     from akiosctl.read_denials import of_run
 

@@ -60,10 +60,10 @@ _LOG_FILE = re.compile(r"[0-9a-z]+(?:\.p)?(?:/[0-9a-z]+(?:\.p)?){0,15}")
 
 # Names in the root of every cage, and directories that hold other mounts of a cage.
 SYSTEM_NAMES = frozenset(b"bin boot dev etc lib lib32 lib64 libx32 proc sbin sys usr".split())
-PLACES_FOR_FILES = frozenset((b"/etc/gitconfig",))
-"""Files of a cage's own system that a client's file may cover."""
 # Projects of an administrator, on top of the host's /usr.
 _SOURCES = re.compile(rb"/usr/(local/)?src/.")
+PLACES_FOR_FILES = frozenset((b"/etc/gitconfig",))
+"""Files of a cage's own system that a client's file may cover."""
 SHARED_PLACES = frozenset((b"/run", b"/tmp", b"/var", b"/var/tmp"))
 
 
