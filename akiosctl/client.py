@@ -69,7 +69,8 @@ class _Connection:
             send_blocking(self._socket, data, fds)
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                raise AkiosError(f"cannot send to akiosd: {error.strerror}", self.path) from None
+                what = f"cannot send to akiosd: {error.strerror}"
+                raise AkiosError(what, self.path, "see whether it runs: akiosctl doctor") from None
 
     def receive(self) -> Chunk:
         """One ``recvmsg(2)``: bytes (none at the end), descriptors, whether some were dropped."""
@@ -85,7 +86,7 @@ class _Connection:
         return AkiosError(
             "akiosd closed the connection",
             self.path,
-            "see its log: journalctl -u akiosd, or its standard error",
+            "see its log: journalctl -u akiosd",
         )
 
 
@@ -172,7 +173,9 @@ class PlainClient:
             if not isinstance(message, dict) or not isinstance(message.get("m"), str):
                 close_fds(frame.fds)
                 raise ProtocolError(
-                    "akiosd sent what is no message", self._connection.path, _SAME_VERSION
+                    "akiosd sent something that is not a message",
+                    self._connection.path,
+                    _SAME_VERSION,
                 )
             return message, frame.fds
 

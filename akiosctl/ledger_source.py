@@ -185,7 +185,9 @@ def files_in_words() -> Iterator[None]:
         if error.filename is None or error.strerror is None:
             raise
         raise AkiosError(
-            f"the file cannot be used: {error.strerror}", str(error.filename)
+            f"the file cannot be used: {error.strerror}",
+            str(error.filename),
+            "check the path and its mode",
         ) from None
 
 

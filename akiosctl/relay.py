@@ -17,6 +17,7 @@ from akiosctl.terminal import RawTerminal, read_size, write_size
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
 
+_SAME_VERSION = "install the same version of akiosd and akiosctl, and restart akiosd"
 _FORWARDED = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -68,7 +69,9 @@ class Relay:
         # Pipes without stdin are those of a cage attached to: its input ended when it was left.
         if len(fds) not in ((1,) if self._tty else (self._outputs, self._outputs + 1)):
             close_fds(fds)
-            raise AkiosError("akiosd sent the wrong number of descriptors", "started")
+            raise AkiosError(
+                "akiosd did not send what the output goes through", "started", _SAME_VERSION
+            )
         previous = {}
         watched = (*_FORWARDED, *(_TERMINAL_ONLY if self._tty else ()))
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)

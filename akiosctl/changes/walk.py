@@ -321,8 +321,9 @@ class _Comparison:
     ) -> None:
         if not path:
             raise AkiosError(
-                f"the root of the tree cannot be compared: {problem}",
-                where="comparing the view with the workspace",
+                f"the workspace cannot be compared: {problem}",
+                where="comparing the cage's view with the workspace",
+                next="check that the directory is still there, and that you may read it",
             )
         # A mount point or a foreign directory that the cage did not touch is no news.
         limit = (self.started_ns or 0) - _PROOF_MARGIN_NS

@@ -44,10 +44,7 @@ def command(ctx: click.Context, cage: str, patch: bool, stat: bool, as_json: boo
                 _write(render_list(diff, notes))
             if patch:
                 for change in diff.changes:
-                    _write(
-                        _painted(line)
-                        for line in render_patch(view.workspace_fd, view.view_fd, change)
-                    )
+                    _write(_painted(line) for line in render_patch(*view.open_for(change)))
             note(f"{name} in {view.place}")
             print(render_stat(diff), file=sys.stdout if stat else sys.stderr)
 

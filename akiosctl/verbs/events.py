@@ -69,7 +69,9 @@ def command(
                 printer.gap(message)
             else:
                 raise AkiosError(
-                    f"akiosd sent {type(message).__name__} instead of records", "events socket"
+                    f"akiosd sent {type(message).__name__} instead of records",
+                    "events socket",
+                    "install the same version of akiosd and akiosctl, and restart akiosd",
                 )
 
 

@@ -111,7 +111,9 @@ def ask_key(provider: str) -> bytes:
     try:
         return "\n".join(word.strip() for word in words if word.strip()).encode("ascii")
     except UnicodeEncodeError:
-        raise AkiosError("a key is of printable ASCII", "keys set", "paste the key alone") from None
+        raise AkiosError(
+            "a key has printable ASCII characters alone", "keys set", "paste the key alone"
+        ) from None
 
 
 def read_key() -> bytes:

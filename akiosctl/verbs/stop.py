@@ -35,7 +35,9 @@ def command(
                 reply = client.receive().message
                 if not isinstance(reply, Ok | Ended):
                     raise AkiosError(
-                        "akiosd answered out of turn", cage, "install the same version of both"
+                        "akiosd sent another answer than the one awaited",
+                        cage,
+                        "install the same version of akiosd and akiosctl",
                     )
                 stopped.append(cage)
                 if not as_json:

@@ -7,7 +7,7 @@ knows stands as ``{name}``.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "errors.md"
 PACKAGES = ("akiosctl", "akiosd")
 BASE = "AkiosError"
+VALUES = {"MisdirectedError", "HostLogError"}
+"""They carry a refusal or a report that was put into words elsewhere."""
 NAMES = ("what", "where", "next")
 HEAD = """# Errors
 
@@ -42,18 +44,46 @@ def sources() -> dict[str, ast.Module]:
     }
 
 
-def family(trees: dict[str, ast.Module]) -> set[str]:
-    """The names of all classes below AkiosError that take what, where and next in this order."""
-    bases = {
-        node.name: [base.id for base in node.bases if isinstance(base, ast.Name)]
+def classes(trees: dict[str, ast.Module]) -> dict[str, ast.ClassDef]:
+    """The classes of the modules themselves; an error is not made within a function."""
+    return {
+        node.name: node
         for tree in trees.values()
-        for node in ast.walk(tree)
+        for node in tree.body
         if isinstance(node, ast.ClassDef)
     }
+
+
+def bases(node: ast.ClassDef) -> list[str]:
+    return [base.id for base in node.bases if isinstance(base, ast.Name)]
+
+
+def family(known: dict[str, ast.ClassDef]) -> set[str]:
+    """The names of all classes below AkiosError."""
     found = {BASE}
-    while more := {name for name, above in bases.items() if found & set(above)} - found:
+    while more := {name for name, node in known.items() if found & set(bases(node))} - found:
         found |= more
-    return found
+    return found - VALUES
+
+
+def next_of(name: str, known: dict[str, ast.ClassDef]) -> str:
+    """What a class says where its place says nothing: ``NEXT``, its own or of what it stands on."""
+    if name not in known:
+        return ""
+    own = constants(known[name].body).get("NEXT")
+    if own is not None:
+        return text_of(own, {})
+    return next((found for base in bases(known[name]) if (found := next_of(base, known))), "")
+
+
+def takes_where(name: str, known: dict[str, ast.ClassDef]) -> bool:
+    """Whether the second thing that a class is made of is the place."""
+    if name not in known:
+        return True
+    for own in known[name].body:
+        if isinstance(own, ast.FunctionDef) and own.name == "__init__":
+            return [argument.arg for argument in own.args.args[2:3]] in (["where"], ["path"])
+    return all(takes_where(base, known) for base in bases(known[name]))
 
 
 def text_of(node: ast.expr | None, known: dict[str, ast.expr]) -> str:
@@ -95,10 +125,10 @@ def name_of(node: ast.expr) -> str:
             return "…"
 
 
-def constants(tree: ast.AST) -> dict[str, ast.expr]:
-    """Names that are given one text, in this scope or below."""
+def constants(nodes: Iterable[ast.AST]) -> dict[str, ast.expr]:
+    """Names that are given one text by one of these."""
     found: dict[str, ast.expr] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if isinstance(
                 value, ast.Constant | ast.JoinedStr | ast.IfExp | ast.BinOp
@@ -110,27 +140,40 @@ def constants(tree: ast.AST) -> dict[str, ast.expr]:
 def errors() -> Iterator[Told]:
     """Every place that makes one, in the order of the source."""
     trees = sources()
-    names = family(trees)
+    known = classes(trees)
+    kinds = {name: (next_of(name, known), takes_where(name, known)) for name in family(known)}
     for module, tree in trees.items():
-        functions = [
-            node
-            for node in ast.walk(tree)
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        ]
-        tops = constants(
-            ast.Module([node for node in tree.body if isinstance(node, ast.Assign)], [])
-        )
-        seen: set[int] = set()
-        for scope in (*functions[::-1], tree):
-            known = tops | constants(scope)
-            for node in ast.walk(scope):
-                if id(node) in seen or not isinstance(node, ast.Call):
-                    continue
-                if isinstance(node.func, ast.Name) and node.func.id in names:
-                    seen.add(id(node))
-                    told = read_call(module, node, known)
-                    if told.what:
-                        yield told
+        yield from read_scope(module, tree, constants(tree.body), kinds)
+
+
+def read_scope(
+    module: str,
+    scope: ast.AST,
+    texts: dict[str, ast.expr],
+    kinds: dict[str, tuple[str, bool]],
+) -> Iterator[Told]:
+    """What is made in a function, with the names that have a text there, and in those inside it."""
+    inside: list[ast.AST] = []
+    own: list[ast.AST] = []
+    waiting = list(ast.iter_child_nodes(scope))
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            inside.append(node)
+            continue
+        own.append(node)
+        waiting += ast.iter_child_nodes(node)
+    here = texts | constants(own)
+    for node in own:
+        match node:
+            case ast.Call(func=ast.Name(id=name)) if name in kinds:
+                told = read_call(module, node, here)
+                fallback, has_place = kinds[name]
+                told = told._replace(where=told.where if has_place else "")
+                if told.what:
+                    yield told._replace(next=told.next or fallback)
+    for node in inside:
+        yield from read_scope(module, node, here, kinds)
 
 
 def read_call(module: str, call: ast.Call, known: dict[str, ast.expr]) -> Told:

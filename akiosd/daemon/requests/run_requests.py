@@ -107,7 +107,7 @@ class RunRequests:
         spool = self._spools.pop(cage.id, None)
         if spool is None:
             raise DeniedError(
-                f"{cage.id} is attached somewhere else", "attach", "detach there first"
+                f"{cage.id} is attached to another terminal", "attach", "leave it there first"
             )
         spool.stop()
         try:
