@@ -22,8 +22,7 @@ from akiosd.gateway.net.names import (
     named_path,
 )
 from akiosd.policy.advice import Allows, Edit, advise_merged
-from akiosd.policy.merge import LOOPS
-from akiosd.policy.refusals import ADMINISTRATOR
+from akiosd.policy.refusals import ADMINISTRATOR, LOOPS
 from akiosd.values.model_sites import find_model_site
 from akiosd.values.places import CONFIG_FILE
 from akiosd.values.policy import DEFAULT_POLICY, PROVIDERS, Policy
