@@ -221,7 +221,11 @@ def _check_descriptors(run: Run, fd_count: int) -> None:
             " file",
         )
     if sum(bind.kind == "git" for bind in run.binds) > 1:
-        raise DeniedError("more than one git directory belongs to the workspace", "run")
+        raise DeniedError(
+            "more than one git directory belongs to the workspace",
+            "run",
+            "use the akiosctl of this version",
+        )
     for bind in run.binds:
         if (
             bool(bind.holder) != bool(bind.name)
