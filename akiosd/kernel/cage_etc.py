@@ -153,7 +153,7 @@ def _accounts(user: str, home: str, uid: int, gid: int) -> dict[str, str]:
             "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n"
             "protocols: files\nservices: files\n"
         ),
-        # Refusals are answered at once: only a gateway that still starts, on a busy host, takes long.
+        # Refusals are answered at once: only a gateway that still starts takes long.
         "resolv.conf": "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n",
         "hostname": "cage\n",
         "hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost\n",
