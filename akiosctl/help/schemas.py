@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from akiosd.values import policy
 from akiosd.values.usage import Usage
 
 
@@ -83,19 +84,6 @@ class Output(Form):
     output_base64: str
 
 
-class Limits(Form):
-    """0 is no limit."""
-
-    usd_micro: int
-    tokens: int
-    calls: int
-    requests_per_minute: int
-    usd_micro_per_minute: int
-    same_request: int
-    same_tool_calls: int
-    cycles: int
-
-
 class ModelUse(Form):
     model: str
     calls: int
@@ -110,9 +98,19 @@ class OpenCall(Form):
     age_ns: int
 
 
-class Budget(Form):
+class Spent(Form):
+    """Of an ended cage."""
+
     cage: str
-    limits: Limits
+    ended: Literal[True]
+    usd_micro: int
+    calls: int
+
+
+class Spending(Form):
+    cage: str
+    limits: policy.Budget
+    """As in akios-policy(5); 0 is no limit."""
     usd_micro: int
     reserved_usd_micro: int
     left_usd_micro: int | None
@@ -474,7 +472,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "attach": (RunReport,),
     "logs": (Output,),
     "stop": (CageNames,),
-    "budget": (Budget,),
+    "budget": (Spending, Spent),
     "diff": (Diff,),
     "commit": (Commit,),
     "discard": (Discarded,),
