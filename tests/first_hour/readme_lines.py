@@ -30,9 +30,9 @@ INSTEAD = {
     "akiosctl run -d -- CMD …": "akiosctl run -d -- sh -c 'echo output; sleep 1000'",
     "akiosctl attach": "timeout --preserve-status -s KILL 5 akiosctl attach",
     "akiosctl events --follow": "timeout --preserve-status -s INT 5 akiosctl events --follow",
-    # For root, `last` would be a cage of root's.
+    # For root, `last` would be a cage of root's; the newest here has no changes that wait.
     "sudo akiosctl ledger destroy CAGE": (
-        "sudo akiosctl ledger destroy $(akiosctl ps --all | sed -n '2s/ .*//p')"
+        "sudo akiosctl ledger destroy $(akiosctl ps --all | sed -n '$s/ .*//p')"
     ),
     # A container has no systemd.
     "sudo systemctl enable --now akiosd": "sudo akiosd --detach",
