@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from akiosd.values.providers import FACTS
+
 
 class ModelSite(NamedTuple):
     """``provider`` is whose interface it speaks, ``base`` the URL in the place of that provider's
@@ -21,60 +23,47 @@ class ModelSite(NamedTuple):
     base: str = ""
 
 
-# Host, or "*." and its end → provider, and the beginning of paths there.
-_HOSTS: dict[str, tuple[str, str]] = {
-    "openrouter.ai": ("openai", "/api"),
-    "api.groq.com": ("openai", "/openai"),
-    "*.openai.azure.com": ("openai", "/openai"),
-    "*.services.ai.azure.com": ("openai", "/openai"),
-    "*.cognitiveservices.azure.com": ("openai", "/openai"),
-    "api.together.xyz": ("openai", ""),
-    "api.together.ai": ("openai", ""),
-    "api.deepseek.com": ("openai", ""),
-    "api.fireworks.ai": ("openai", "/inference"),
-    "api.cerebras.ai": ("openai", ""),
-    "api.sambanova.ai": ("openai", ""),
-    "api.moonshot.ai": ("openai", ""),
-    "api.moonshot.cn": ("openai", ""),
-    "api.hyperbolic.xyz": ("openai", ""),
-    "api.novita.ai": ("openai", "/openai"),
-    "api.studio.nebius.com": ("openai", ""),
-    "api.tokenfactory.nebius.com": ("openai", ""),
-    "integrate.api.nvidia.com": ("openai", ""),
-    "router.huggingface.co": ("openai", ""),
-    "dashscope.aliyuncs.com": ("openai", "/compatible-mode"),
-    "dashscope-intl.aliyuncs.com": ("openai", "/compatible-mode"),
-    "ai-gateway.vercel.sh": ("openai", ""),
-    "gateway.ai.cloudflare.com": ("", ""),
-    "api.deepinfra.com": ("", ""),
-    "api.perplexity.ai": ("", ""),
-    "api.cohere.com": ("", ""),
-    "api.cohere.ai": ("", ""),
-    "api.replicate.com": ("", ""),
-    "api.ai21.com": ("", ""),
-    "api.voyageai.com": ("", ""),
-    "open.bigmodel.cn": ("", ""),
-    "models.github.ai": ("", ""),
-    "models.inference.ai.azure.com": ("", ""),
-    "api.githubcopilot.com": ("", ""),
-    "*.githubcopilot.com": ("", ""),
-    "chatgpt.com": ("", ""),
-    "aiplatform.googleapis.com": ("", ""),
-    "*-aiplatform.googleapis.com": ("", ""),
-    "cloudcode-pa.googleapis.com": ("", ""),
-}
-
-# The last part of a path that is posted to → whose interface that is.  Models on hosts of one's own
-# (vLLM, LiteLLM, llama.cpp) are known by nothing else.
-_PATHS: tuple[tuple[str, str], ...] = (
-    (r"(?P<base>.*)/v1/(chat/completions|completions|responses|embeddings)", "openai"),
-    (r"(?P<base>.*)/v1/messages", "anthropic"),
-    (r"(?P<base>.*)/v1(beta)?/models/[^/]+:(streamG|g)enerateContent", "gemini"),
-    (r"(?P<base>.*)/api/(chat|generate|embed)", "ollama"),
-    (r".*/chat/completions", ""),
-    (r".*/model/[^/]+/(converse|converse-stream|invoke|invoke-with-response-stream)", ""),
+# Hosts, or "*." and their end, whose interface is none of ours or changes with the model.
+_OTHERS = (
+    "gateway.ai.cloudflare.com",
+    "api.deepinfra.com",
+    "api.perplexity.ai",
+    "api.cohere.com",
+    "api.cohere.ai",
+    "api.replicate.com",
+    "api.ai21.com",
+    "api.voyageai.com",
+    "open.bigmodel.cn",
+    "models.github.ai",
+    "models.inference.ai.azure.com",
+    "api.githubcopilot.com",
+    "*.githubcopilot.com",
+    "chatgpt.com",
+    "aiplatform.googleapis.com",
+    "*-aiplatform.googleapis.com",
+    "cloudcode-pa.googleapis.com",
 )
-_MODEL_PATHS = tuple((re.compile(text), provider) for text, provider in _PATHS)
+_HOSTS: dict[str, tuple[str, str]] = {
+    **{
+        host: (provider, base)
+        for provider, facts in FACTS.items()
+        for host, base in facts.spoken_at.items()
+    },
+    **dict.fromkeys(_OTHERS, ("", "")),
+}
+"""Host → provider, and the beginning of paths there."""
+
+# Models on hosts of one's own (vLLM, LiteLLM, llama.cpp) are known by nothing else than what is
+# posted to.
+_MODEL_PATHS = (
+    *(
+        (re.compile(f"(?P<base>.*){facts.called_at}"), provider)
+        for provider, facts in FACTS.items()
+        if facts.called_at
+    ),
+    (re.compile(r".*/chat/completions"), ""),
+    (re.compile(r".*/model/[^/]+/(converse|invoke)(-[a-z-]+)?"), ""),
+)
 # Bedrock by names that its provider does not have (FIPS, dual stack).
 _BEDROCK = re.compile(r"bedrock-runtime[a-z0-9-]*\.[a-z0-9.-]+\.(amazonaws\.com|api\.aws)")
 
