@@ -348,7 +348,9 @@ def test_keys_are_roots_business_and_nowhere_but_in_their_file(daemon: Daemon) -
         for uid in (NOBODY, OTHER):
             for words in (["set", "mistral"], ["list"], ["rm", "openai"]):
                 refused = daemon.ctl("keys", *words, uid=uid, input=SECRET)
-                assert refused.returncode == 125 and "only root and admins" in refused.stderr
+                assert (
+                    refused.returncode == 125 and "only root and administrators" in refused.stderr
+                )
         inside = daemon.run("sh", "-c", "env; cat /etc/akios/*", text=False)
         assert inside.returncode == 0 and SECRET.encode() not in inside.stdout
         assert holders(daemon.base) == [daemon.state / "keys/providers/openai"]
