@@ -15,7 +15,15 @@ from akiosd.daemon.base.config import load_config
 from akiosd.errors import PolicyError
 from akiosd.gateway.llm.providers.registry import BY_NAME
 from akiosd.gateway.net.names import PROVIDER_HOSTS, Names, named_path
-from akiosd.gateway.net.remedies import REMEDIES, Asked, find_remedy, hint, never, provider_of
+from akiosd.gateway.net.remedies import (
+    REMEDIES,
+    UNCOUNTED,
+    Asked,
+    find_remedy,
+    hint,
+    never,
+    provider_of,
+)
 from akiosd.policy.advice import (
     ADMINISTRATOR,
     ALLOWED_NOW,
@@ -92,6 +100,7 @@ DENIALS: dict[str, tuple[Asked, list[Layer]]] = {
         Asked("network.allowed_domains", "api.openai.com"),
         [layer("system", "network: {llm: false}")],
     ),
+    "a port of the host's own": (Asked("localhost", "127.0.0.1", 5432), [WIDE]),
     "alpn": (Asked("tls.alpn", "a.example", 443), [WIDE]),
     "handshake": (Asked("tls.handshake", "a.example", 8443), [WIDE]),
     "websocket": (Asked("network.passthrough", "a.example", 443), [NARROW]),
@@ -140,7 +149,12 @@ def test_what_is_told_really_allows_what_was_denied(case: str) -> None:
 
 def test_every_rule_that_may_help_has_a_denial_here() -> None:
     tried = {asked.rule for asked, _ in DENIALS.values()}
-    assert tried >= set(REMEDIES) - {"upstream"}  # of akiosd.yaml, below
+    # Of akiosd.yaml, below; of a model's own site, in client/test_denials; and two that no policy
+    # allows as they were asked.
+    assert tried >= set(REMEDIES) - {"upstream", UNCOUNTED, "network.port", "network.address"}
+    for rule in ("network.port", "network.address"):
+        remedy = find_remedy(Asked(rule, "192.0.2.1", 22), merge([WIDE]))
+        assert remedy is not None and not remedy.edits and not remedy.allows(merge([WIDE]))
     assert tried >= {
         f"budget.{name}" for name in ("usd", "tokens", "calls", "same_request", "cycles")
     }
