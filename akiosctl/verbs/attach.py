@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from akiosctl.cages import find_cage
-from akiosctl.choose_cage import LAST, place
+from akiosctl.choose_cage import place
 from akiosctl.client import PlainClient
 from akiosctl.commands import wants_json
 from akiosctl.relay import Relay
@@ -35,7 +35,7 @@ def command(ctx: click.Context, cage: str, detach_keys: str, as_json: bool) -> i
     with ctx.obj.connect() as client:
         found = find_cage(client, cage, writes=True, need="running")
     name = found.cage
-    if cage == LAST:
+    if cage != name:
         note(f"{name} in {place(found)}")
     plain = PlainClient(ctx.obj.path)
     try:

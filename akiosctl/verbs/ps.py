@@ -65,6 +65,7 @@ def to_json(cage: CageInfo) -> dict[str, object]:
     """Plain values; bytes as text with surrogates escaped, as Python and JSON do."""
     return {
         "cage": cage.cage,
+        "name": cage.name,
         "uid": cage.uid,
         "user": cage.user,
         "state": cage.state,

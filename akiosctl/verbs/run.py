@@ -194,6 +194,7 @@ def prepare(
         "stores": [os.fsencode(path) for path in stores],
         "detach": options.has("detach"),
         "allow_degraded": options.has("allow_degraded"),
+        "name": options.value("name") or "",
     }
     if tty:
         from akiosctl.terminal import read_size

@@ -88,6 +88,10 @@ class Run(Message, frozen=True, tag="run"):
     tty: Tty | None = None
     detach: bool = False
     allow_degraded: bool = False
+    name: str = ""
+    """What the caller calls the cage, unique among those of theirs that run or wait with
+    changes.
+    """
 
 
 class Signal(Message, frozen=True, tag="signal"):
@@ -371,6 +375,8 @@ class CageInfo(msgspec.Struct, frozen=True):
     order: int = 0
     outdated: bool = False
     """The host's programs were updated since the cage began."""
+    name: str = ""
+    """What its caller called it, if anything."""
 
 
 class Cages(Message, frozen=True, tag="cages"):

@@ -8,6 +8,8 @@ asks.
 from __future__ import annotations
 
 import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 import trio
@@ -46,6 +48,8 @@ class Registry:
         self._order = max((info.order for info in known), default=0)
         self._boot = pending_changes.read_boot()
         self._owners: dict[str, int] = {}
+        self._claimed: set[tuple[int, str]] = set()
+        """Names of cages that are being made."""
         self._removed = trio.Event()
         """Set for all who wait when a cage is gone, and then a new one."""
 
@@ -53,6 +57,32 @@ class Registry:
         """A number higher than that of every cage before, also of those before this start."""
         self._order += 1
         return self._order
+
+    @contextmanager
+    def claim_name(self, uid: int, name: str) -> Iterator[None]:
+        """Hold a name for a cage of this uid until the cage is added; "" is always free.
+
+        Raises :class:`DeniedError` where a cage of theirs has it that runs, or whose changes wait:
+        a verb that writes must not have to choose. Of ended ones the newest is meant.
+        """
+        if name:
+            infos = [self._describe(cage) for cage in self.running.values()]
+            infos += [kept.info for kept in self.kept.values()]
+            for info in infos:
+                if (info.uid, info.name) == (uid, name):
+                    state = "has changes that wait" if info.ended_ns else "runs"
+                    raise DeniedError(
+                        f"the name {name} is taken by {info.cage}, which {state}",
+                        "--name",
+                        "choose another, or stop, commit or discard that one",
+                    )
+            if (uid, name) in self._claimed:
+                raise DeniedError(f"a cage named {name} is starting", "--name", "choose another")
+        self._claimed.add((uid, name))
+        try:
+            yield
+        finally:
+            self._claimed.discard((uid, name))
 
     def add(self, cage: Cage) -> None:
         """A cage runs from now on."""
@@ -168,6 +198,7 @@ class Registry:
             directory=cage.workspace_id,
             order=cage.order,
             outdated=cage.is_outdated(),
+            name=cage.request.name,
         )
 
     # ---- what outlives this process

@@ -60,11 +60,13 @@ class RunRequests:
         self, peer: Peer, run: wire.Run, fds: list[int], client: ClientConnection, hurried: Hurried
     ) -> None:
         caller = _caller(peer, run)
-        prepared = await self._pool.take(caller, run.policy.limits)
-        taken = fds[: 1 + len(run.binds) + sum(bind.holder > 0 for bind in run.binds)]
-        del fds[: len(taken)]
-        cage = Cage(self._host, prepared, peer, run, taken, hurried, self._registry.next_order())
-        self._registry.add(cage)
+        with self._registry.claim_name(peer.uid, run.name):
+            prepared = await self._pool.take(caller, run.policy.limits)
+            taken = fds[: 1 + len(run.binds) + sum(bind.holder > 0 for bind in run.binds)]
+            del fds[: len(taken)]
+            order = self._registry.next_order()
+            cage = Cage(self._host, prepared, peer, run, taken, hurried, order)
+            self._registry.add(cage)
 
         async def on_started(reply: wire.Started, numbers: list[int]) -> None:
             try:
