@@ -116,7 +116,7 @@ def _named(
     exact = [cage for cage in (*own, *others) if cage.cage == name]
     if exact:
         return exact[0]
-    called = newest([cage for cage in own if cage.name == name])
+    called = newest([cage for cage in own if name and cage.name == name])
     if called is not None:
         return called
     found = match_beginning(own, name)

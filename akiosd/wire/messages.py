@@ -377,6 +377,12 @@ class CageInfo(msgspec.Struct, frozen=True):
     """The host's programs were updated since the cage began."""
     name: str = ""
     """What its caller called it, if anything."""
+    settled: Literal["", "committed", "discarded", "expired"] = ""
+    """What became of its changes, if there were any and they do not wait."""
+    expires_ns: int = 0
+    """When its changes, which wait, are destroyed; 0 for never."""
+    output: int = 0
+    """Bytes of its output that are kept."""
 
 
 class Cages(Message, frozen=True, tag="cages"):

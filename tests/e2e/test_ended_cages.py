@@ -57,3 +57,43 @@ def test_a_name_leads_to_a_cage_of_ones_own(daemon: Daemon, uid: int) -> None:
     assert not (where / "newer").exists()
     bad = verb(daemon, where, "run", "--name", "last~1", "--", "true", uid=uid)
     assert bad.returncode == 125 and "--name" in bad.stderr
+
+
+@pytest.mark.parametrize("uid", CALLERS)
+def test_an_ended_cage_is_told_about_also_after_a_restart(private: Daemon, uid: int) -> None:
+    where, other = private.workspace(uid=uid), private.workspace(uid=OTHER)
+    ended = run(private, where, "--name", f"it-{uid}", "--", "sh", "-c", "exit 3", uid=uid)
+    killed = run(private, where, "--", "sh", "-c", "kill -9 $$", uid=uid)
+    run(private, where, "--", "true", uid=uid)
+    kept = run(private, where, "--", "touch", "new", uid=uid)
+    theirs = run(private, other, "--", "true", uid=OTHER)
+    before = rows(private, uid)
+    private.stop()
+    private.start()
+    after = rows(private, uid)
+    assert {name: row for name, row in before.items() if row["uid"] == uid} == {
+        name: row for name, row in after.items() if row["uid"] == uid
+    }
+    assert after[ended]["exit_code"] == 3 and after[ended]["name"] == f"it-{uid}"
+    assert after[ended]["argv"] == ["sh", "-c", "exit 3"] and after[ended]["ended_ns"]
+    assert after[killed]["exit_code"] == 137 and after[kept]["expires_ns"]
+    assert (theirs in after) == (uid == 0), "a user never sees another's"
+    shown = verb(private, where, "ps", "--all", uid=uid).stdout
+    assert (
+        "exited 3" in shown and "(exit status 137)" in shown and "waiting, go in 90 days" in shown
+    )
+    assert verb(private, where, "discard", kept, uid=uid).returncode == 0
+    assert rows(private, uid)[kept]["settled"] == "discarded"
+
+
+def test_a_kill_in_the_middle_of_an_end_loses_nothing_of_it(private: Daemon) -> None:
+    """As if akiosd had died after the log had the end and before anything else did."""
+    where = private.workspace(uid=NOBODY)
+    cage = run(private, where, "--", "sh", "-c", "touch new; exit 5")
+    directory = private.state / "cages" / cage
+    private.stop()
+    (directory / "kept.msgpack").rename(directory / "running.msgpack")
+    private.start()
+    row = rows(private)[cage]
+    assert (row["exit_code"], row["reason"], row["changes"]) == (5, "exited 5", True)
+    assert verb(private, where, "commit", cage).returncode == 0 and (where / "new").exists()

@@ -86,6 +86,21 @@ class LedgerConfig(Section, frozen=True):
         return How(self.wipe_passes) if self.wipe_passes else How(fast=True)
 
 
+class EndedConfig(Section, frozen=True):
+    """What is there of ended cages besides their logs, and for how long; days of 0 are for ever."""
+
+    per_user: int = 200
+    """Cages of one user that ``ps --all`` knows."""
+    keep_days: int = 30
+    """Then they are forgotten, but for the last one of each workspace, and their output goes."""
+    changes_days: int = 90
+    """Changes that nobody commits or discards are destroyed after so many days."""
+    output_bytes: int = 4 << 20
+    """Output that is kept of one cage: the first and the last of it.  0 keeps none."""
+    output_bytes_per_user: int = 256 << 20
+    """Output of one user's ended cages; the oldest goes first."""
+
+
 class Uids(Section, frozen=True):
     """Host ids of cages.
 
@@ -116,6 +131,7 @@ class Config(Section, frozen=True):
     pools: Pools = Pools()
     uids: Uids = Uids()
     ledger: LedgerConfig = LedgerConfig()
+    ended: EndedConfig = EndedConfig()
     gateway: GatewayConfig = GatewayConfig()
 
 
@@ -268,9 +284,9 @@ def _checked(config: Config, name: str) -> Config:
             raise AkiosError(
                 f"{key} is not an absolute path", name, "write a path that starts with /"
             )
-    counts = [*msgspec.structs.astuple(config.quotas), *msgspec.structs.astuple(config.pools)]
-    if any(count < 0 for count in counts):
-        raise AkiosError("a quota or pool size is negative", name, "write 0 or more")
+    sections = (config.quotas, config.pools, config.ended)
+    if any(count < 0 for section in sections for count in msgspec.structs.astuple(section)):
+        raise AkiosError("a number of quotas, pools or ended is negative", name, "write 0 or more")
     _check_ledger(config.ledger, name)
     uids = config.uids
     if uids.first_cage < 65_536 or uids.cage_count < 2:

@@ -1,5 +1,4 @@
-"""The cages that akiosd knows: running ones, those whose changes wait, and the last one of each
-workspace.
+"""The cages that akiosd knows: running ones, those whose changes wait, and ended ones for a while.
 
 Every question about a cage is asked here. A cage of another user does not exist for the one who
 asks.
@@ -8,7 +7,7 @@ asks.
 from __future__ import annotations
 
 import pwd
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -27,6 +26,7 @@ from akiosd.values.ids import LogId, is_cage_id
 from akiosd.wire import messages as wire
 
 _log = get_log("cages")
+DAY_NS = 86_400 * 10**9
 MAX_LISTED = 64
 """Cages in one page of a list."""
 _MAX_ARGV = 4096
@@ -43,7 +43,9 @@ class Registry:
         host.uids.kept = lambda: {kept.host_id for kept in self.kept.values()}
         self.workspaces: dict[str, Fd] = {}
         """The workspaces of kept cages that ended since this start; owned here."""
-        self.ended = Remembered(pending_changes.load_ended(host.cages_dir))
+        self.ended = Remembered(
+            pending_changes.load_ended(host.cages_dir), host.config.ended.per_user
+        )
         known = [*(kept.info for kept in self.kept.values()), *self.ended.infos()]
         self._order = max((info.order for info in known), default=0)
         self._boot = pending_changes.read_boot()
@@ -98,10 +100,11 @@ class Registry:
         self._removed.set()
         self._removed = trio.Event()
 
-    def forget_changes(self, name: str) -> None:
-        """Its changes were committed or discarded, and are gone from disk."""
-        kept = self.kept.pop(name)
-        self._remember(msgspec.structs.replace(kept.info, changes=False))
+    def forget_changes(self, info: wire.CageInfo) -> None:
+        """Its changes were committed, discarded or too old, and are gone from disk."""
+        name = info.cage
+        del self.kept[name]
+        self._remember(info)
         close_all((self.workspaces.pop(name, None),))
 
     async def wait_empty(self) -> None:
@@ -158,13 +161,22 @@ class Registry:
         """
         everyone = everyone and (peer.reads_all or peer.role in ("root", "admin"))
         infos = [self._describe(cage) for cage in self.running.values()]
-        infos += [kept.info for name, kept in self.kept.items() if name not in self.running]
+        infos += [
+            self._with_expiry(kept.info)
+            for name, kept in self.kept.items()
+            if name not in self.running
+        ]
         infos += self._list_ended({info.cage for info in infos})
         wanted = [
             info for info in infos if (everyone or info.uid == peer.uid) and info.cage > after
         ]
         wanted.sort(key=lambda info: info.cage)
         return wanted[:MAX_LISTED], len(wanted) > MAX_LISTED
+
+    def _with_expiry(self, info: wire.CageInfo) -> wire.CageInfo:
+        days = self._host.config.ended.changes_days
+        expires = info.ended_ns + days * DAY_NS if days else 0
+        return msgspec.structs.replace(info, expires_ns=expires)
 
     def _list_ended(self, listed: set[str]) -> list[wire.CageInfo]:
         """Remembered cages not in ``listed``; those whose data was destroyed since are
@@ -237,17 +249,27 @@ class Registry:
         )
 
     def _remember(self, info: wire.CageInfo) -> None:
-        """The cage ended and nothing of it waits, but it may still be the last one of its
-        workspace.
+        """The cage ended and nothing of it waits.  A disk without room keeps nothing from ending:
+        the note is in memory, and the log has the end.
         """
         try:
             pending_changes.end(self._host.cages_dir / info.cage, info)
-            for name in self.ended.add(info):
-                pending_changes.drop(self._host.cages_dir / name)
         except OSError as error:
             _log.error(
                 "an ended cage is forgotten with the next start", cage=info.cage, error=str(error)
             )
+        self._drop(self.ended.add(info))
+
+    def _drop(self, names: list[str]) -> None:
+        for name in names:
+            try:
+                pending_changes.drop(self._host.cages_dir / name)
+            except OSError as error:
+                _log.error("the note of an ended cage stays", cage=name, error=str(error))
+
+    def expire(self, is_old: Callable[[str], bool]) -> None:
+        """Forget ended cages that ``is_old`` says are, with what they wrote."""
+        self._drop(self.ended.expire(is_old))
 
 
 def cut_argv(argv: tuple[bytes, ...]) -> tuple[bytes, ...]:

@@ -18,7 +18,7 @@ MARKER = "wiped"
 """Name of a file in the cage's directory: its disk and output were overwritten, and its tombstone
 may say so.
 """
-UNLINKED = "its disk and output were unlinked, not overwritten"
+UNLINKED = "its disk was unlinked, not overwritten"
 
 
 def wipe_changes(directory: Path, disks: Disks, size: int, how: How) -> str:

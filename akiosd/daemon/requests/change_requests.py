@@ -7,11 +7,13 @@ meanwhile.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import trio
 
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages import pending_changes
+from akiosd.daemon.cages.pending_changes import KeptCage, Settled
 from akiosd.daemon.cages.registry import Registry
 from akiosd.daemon.cages.view import WAIT, open_view
 from akiosd.daemon.cages.wipe_changes import UNLINKED, wipe_changes
@@ -83,30 +85,52 @@ class ChangeRequests:
         await self._registry.wait_released(request.cage)
         kept = self._registry.find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)
-        if request.cage in self._busy:
+        settled: Settled = "committed" if request.committed else "discarded"
+        said = await self._destroy(kept, settled, peer.uid, request.paths, wipe=request.wipe)
+        await client.reply(wire.Ok(note=said))
+
+    async def _destroy(
+        self, kept: KeptCage, settled: Settled, uid: int, paths: int = 0, *, wipe: bool = False
+    ) -> str:
+        """Returns in words what was not overwritten."""
+        name = kept.info.cage
+        if name in self._busy:
             raise DeniedError(
-                "somebody else settles these changes now", request.cage, "wait until they are done"
+                "somebody else settles these changes now", name, "wait until they are done"
             )
-        self._busy.add(request.cage)
+        self._busy.add(name)
         try:
             # Told first: what was destroyed without a word could not be told apart from a loss.
             record = records.CageSettled(
                 ts=time.time_ns(),
-                cage=request.cage,
-                uid=peer.uid,
-                committed=request.committed,
-                paths=request.paths,
+                cage=name,
+                uid=uid,
+                committed=settled == "committed",
+                paths=paths,
             )
             await self._host.ledger.commit(HOST_LOG, record)
-            disks, directory = self._host.disks, self._host.cages_dir / request.cage
+            disks, directory = self._host.disks, self._host.cages_dir / name
             assert disks is not None
             said = UNLINKED
-            if request.wipe:
+            if wipe:
                 said = await trio.to_thread.run_sync(
                     wipe_changes, directory, disks, kept.disk_size, How()
                 )
-            await trio.to_thread.run_sync(pending_changes.forget, directory, disks, kept)
-            self._registry.forget_changes(request.cage)
+            info = await trio.to_thread.run_sync(
+                pending_changes.forget, directory, disks, kept, settled
+            )
+            self._registry.forget_changes(info)
         finally:
-            self._busy.discard(request.cage)
-        await client.reply(wire.Ok(note=said))
+            self._busy.discard(name)
+        return said
+
+    async def expire(self, is_old: Callable[[str], bool]) -> list[str]:
+        """Destroy changes that ``is_old`` says are, and that nobody looks at now; returns whose."""
+        gone = []
+        for name, kept in list(self._registry.kept.items()):
+            seen = name in self._busy or any(viewed == name for viewed, _ in self._viewers)
+            if name in self._registry.kept and not seen and is_old(name):
+                with trio.CancelScope(shield=True):
+                    await self._destroy(kept, "expired", 0)
+                gone.append(name)
+        return gone

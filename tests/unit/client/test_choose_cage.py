@@ -317,6 +317,22 @@ def test_one_user_is_remembered_in_so_many_workspaces() -> None:
     assert dropped == [make_cage_id(number.to_bytes(8, "big")) for number in range(1, 10)]
 
 
+def test_the_newest_are_remembered_and_the_last_of_each_workspace_beyond() -> None:
+    """And what one user runs pushes out nothing of another's."""
+    here, there = DirectoryId(1, 1), DirectoryId(1, 2)
+    theirs = msgspec.structs.replace(cage(1, here), uid=7)
+    table = Remembered([theirs], most=3)
+    first = cage(2, there)
+    dropped = [name for n in range(8) for name in table.add(cage(n + 3, here))]
+    assert table.add(first) == []
+    assert [info.order for info in table.infos() if info.uid == 0] == [8, 9, 10, 2]
+    assert dropped == [make_cage_id(number.to_bytes(8, "big")) for number in range(3, 8)]
+    assert theirs in table.infos()
+    old = {make_cage_id(number.to_bytes(8, "big")) for number in (1, 2, 9, 10)}
+    assert table.expire(old.__contains__) == [make_cage_id((9).to_bytes(8, "big"))]
+    assert {info.order for info in table.infos()} == {1, 2, 8, 10}
+
+
 @pytest.mark.parametrize(
     ("count", "rows", "asks"), [(22, 24, False), (23, 24, True), (1, 1, False), (2, 1, True)]
 )
