@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from akiosctl.client import DaemonError, PlainClient
+from akiosctl.output_copy import OutputCopy
 from akiosctl.stdio import Copiers, OutputLimit
 from akiosctl.terminal import RawTerminal, read_size, write_size
 from akiosd.errors import AkiosError
@@ -51,7 +52,8 @@ class Relay:
         self._keys = detach_keys
         output = int(started.get("output", 0))
         self._limit = OutputLimit(output) if output else None
-        self._copiers = Copiers(self._limit)
+        self._keep: OutputCopy | None = None
+        self._is_kept = bool(started.get("kept"))
         self._terminal = RawTerminal(0)
         self._master = -1
         self._ended: dict[str, Any] | None = None
@@ -64,6 +66,9 @@ class Relay:
 
     def run(self, fds: list[int]) -> dict[str, Any] | None:
         """Until the end: the ``ended`` message, or None when the cage was left running."""
+        if self._is_kept and fds:
+            self._keep = OutputCopy(fds.pop())
+        self._copiers = Copiers(self._limit, self._keep.take if self._keep is not None else None)
         # Pipes without stdin are those of a cage attached to: its input ended when it was left.
         if len(fds) not in ((1,) if self._tty else (2, 3)):
             close_fds(fds)
@@ -81,6 +86,8 @@ class Relay:
         finally:
             if self._tty:
                 self._terminal.leave()
+            if self._keep is not None:
+                self._keep.finish()
             for number, handler in previous.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(-1)

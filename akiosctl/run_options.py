@@ -57,6 +57,7 @@ OPTIONS: dict[str, tuple[str, str, str, str]] = {
         "KEYS",
         "keys that leave a terminal running (ctrl-p,ctrl-q)",
     ),
+    "--no-logs": ("no_logs", FLAG, "", "keep nothing of what it prints for akiosctl logs"),
     "--allow-degraded": (
         "allow_degraded",
         FLAG,

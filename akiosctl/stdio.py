@@ -33,6 +33,10 @@ _NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
 _ENDS = (errno.EPIPE, errno.ECONNRESET, errno.EIO, errno.EBADF, errno.ENXIO)
 
 
+Keep = Callable[[bytes], None]
+"""Gets output besides whom it is for; it must not wait."""
+
+
 class CopyEnds:
     """Why a copy ended: the source was at its end, or the target does not take any more."""
 
@@ -40,14 +44,17 @@ class CopyEnds:
     TARGET = "target"
 
 
-def copy(source: int, target: int, limit: OutputLimit | None = None) -> str:
-    """Copy until one side ends; blocks, and closes nothing.
+def copy(
+    source: int, target: int, limit: OutputLimit | None = None, keep: Keep | None = None
+) -> str:
+    """Copy until one side ends; blocks, and closes nothing.  ``keep`` gets what passes.
 
     What ``limit`` does not let pass is read and dropped: a blocked writer could not tell why it
     waits. Raises OSError for errors that are no end, such as ENOSPC.
     """
     if (
         limit is None
+        and keep is None
         and _may_splice(source)
         and _may_splice(target)
         and _is_for_splicing(source, target)
@@ -57,7 +64,7 @@ def copy(source: int, target: int, limit: OutputLimit | None = None) -> str:
         except OSError as error:
             if error.errno not in _NO_SPLICE:
                 raise
-    return _copy_by_write(source, target, limit)
+    return _copy_by_write(source, target, limit, keep)
 
 
 def _copy_by_splice(source: int, target: int) -> str:
@@ -89,7 +96,7 @@ def _widen(fd: int) -> None:
         pass  # no pipe, or the user's share of pipe memory is used up: slower, not wrong
 
 
-def _copy_by_write(source: int, target: int, limit: OutputLimit | None) -> str:
+def _copy_by_write(source: int, target: int, limit: OutputLimit | None, keep: Keep | None) -> str:
     while True:
         try:
             data = os.read(source, _CHUNK)
@@ -102,7 +109,10 @@ def _copy_by_write(source: int, target: int, limit: OutputLimit | None) -> str:
             raise
         if not data:
             return CopyEnds.SOURCE
-        if not write_all(target, limit.take(data) if limit is not None else data):
+        passed = limit.take(data) if limit is not None else data
+        if keep is not None:
+            keep(passed)
+        if not write_all(target, passed):
             return CopyEnds.TARGET
 
 
@@ -191,8 +201,8 @@ class Copiers:
     ended.
     """
 
-    def __init__(self, limit: OutputLimit | None = None) -> None:
-        self._limit = limit
+    def __init__(self, limit: OutputLimit | None = None, keep: Keep | None = None) -> None:
+        self._limit, self._keep = limit, keep
         self.ended = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.failure: OSError | None = None
         self._lock = _thread.allocate_lock()
@@ -238,7 +248,7 @@ class Copiers:
 
     def _output(self, pipe: int, target: int) -> None:
         try:
-            copy(pipe, target, self._limit)
+            copy(pipe, target, self._limit, self._keep)
         finally:
             # When our reader left, the agent's next write must get SIGPIPE as it would without us.
             os.close(pipe)
@@ -283,9 +293,10 @@ class Copiers:
             data = os.read(master, _CHUNK)
         except OSError:
             return False  # EIO: every process inside has closed the terminal
-        return bool(data) and write_all(
-            1, self._limit.take(data) if self._limit is not None else data
-        )
+        passed = self._limit.take(data) if self._limit is not None else data
+        if self._keep is not None:
+            self._keep(passed)
+        return bool(data) and write_all(1, passed)
 
     def _note_end(self) -> None:
         with self._lock:

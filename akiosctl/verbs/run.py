@@ -195,6 +195,7 @@ def prepare(
         "detach": options.has("detach"),
         "allow_degraded": options.has("allow_degraded"),
         "name": options.value("name") or "",
+        "keep_output": not options.has("no_logs") and not options.has("standalone"),
     }
     if tty:
         from akiosctl.terminal import read_size

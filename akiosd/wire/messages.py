@@ -92,6 +92,10 @@ class Run(Message, frozen=True, tag="run"):
     """What the caller calls the cage, unique among those of theirs that run or wait with
     changes.
     """
+    keep_output: bool = False
+    """Keep it for :class:`Output`; a client that copies the output sends a copy, see
+    :class:`Started`.
+    """
 
 
 class Signal(Message, frozen=True, tag="signal"):
@@ -137,9 +141,15 @@ class Detach(Message, frozen=True, tag="detach"):
 
 
 class Output(Message, frozen=True, tag="output"):
-    """What a cage wrote while nobody was attached; answered by :class:`OutputReply`."""
+    """What a cage wrote; answered by :class:`OutputReply`.
+
+    ``wait``: only once there is more than ``after`` bytes of it, or no more will come; without the
+    file then.
+    """
 
     cage: str = ""
+    after: int = 0
+    wait: bool = False
 
 
 class View(Message, frozen=True, tag="view"):
@@ -323,12 +333,14 @@ class Started(Message, frozen=True, tag="started"):
     """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends).
 
     ``output``: how many bytes of output the client may copy before it asks for the end; 0 is no
-    limit.
+    limit.  ``kept``: one more comes last, a pipe into which the client writes, without ever
+    waiting, a copy of the output that it copies.
     """
 
     cage: str = ""
     tty: bool = False
     output: int = 0
+    kept: bool = False
     posture: tuple[LayerState, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -432,10 +444,15 @@ class BudgetReply(Message, frozen=True, tag="budget_reply"):
 
 
 class OutputReply(Message, frozen=True, tag="output_reply"):
-    """fds: the bounded file with the output so far, open for reading at its start."""
+    """fds: the bounded file with the output so far, open for reading; see
+    :mod:`akiosd.wire.output`.  None where nothing was written yet.
+
+    ``running``: more may come.  ``written``: how much output there was, kept or not, while it runs.
+    """
 
     cage: str = ""
     running: bool = False
+    written: int = 0
 
 
 class DoctorReply(Message, frozen=True, tag="doctor_reply"):
@@ -625,6 +642,6 @@ Reply = (
 
 # How many file descriptors may come with a message of this type (at most); absent means none.
 FDS: dict[type[Message], int] = {
-    Run: MAX_FDS, List: 1, View: 1, Started: 3, OutputReply: 1, ViewReply: 2, LedgerReply: 1,
+    Run: MAX_FDS, List: 1, View: 1, Started: 4, OutputReply: 1, ViewReply: 2, LedgerReply: 1,
     HttpReply: 1,
 }  # fmt: skip

@@ -97,3 +97,78 @@ def test_a_kill_in_the_middle_of_an_end_loses_nothing_of_it(private: Daemon) -> 
     row = rows(private)[cage]
     assert (row["exit_code"], row["reason"], row["changes"]) == (5, "exited 5", True)
     assert verb(private, where, "commit", cage).returncode == 0 and (where / "new").exists()
+
+
+@pytest.mark.parametrize("uid", CALLERS)
+@pytest.mark.parametrize("how", [(), ("--detach",), ("--discard",), ("--no-logs",)])
+def test_what_it_wrote_can_be_read_after_its_end(
+    daemon: Daemon, uid: int, how: tuple[str, ...]
+) -> None:
+    where = daemon.workspace(uid=uid)
+    script = "touch new; echo one; echo two >&2; sleep 0.2; echo three"
+    done = verb(daemon, where, "run", *how, "--", "sh", "-c", script, uid=uid)
+    assert done.returncode == 0, done.stderr
+    done = verb(daemon, where, "logs", "--follow", uid=uid)
+    if how == ("--no-logs",):
+        assert done.returncode == 125 and "nothing that" in done.stderr and not done.stdout
+        return
+    assert sorted(done.stdout.split()) == ["one", "three", "two"], done.stderr
+    assert verb(daemon, where, "logs", "--tail", "1", uid=uid).stdout == "three\n"
+    pieces = verb(daemon, where, "logs", "--json", uid=uid).stdout.splitlines()
+    assert "".join(json.loads(piece)["text"] for piece in pieces).endswith("three\n")
+    times = [json.loads(piece)["time_ns"] for piece in pieces]
+    assert times == sorted(times) and verb(daemon, where, "logs", "--since", "1h", uid=uid).stdout
+    cage = next(row["cage"] for row in rows(daemon, uid).values() if row["workspace"] == str(where))
+    other = verb(daemon, where, "logs", cage, uid=OTHER)
+    assert other.returncode == 125 and not other.stdout, "the user's own only"
+
+
+def test_output_without_end_is_cut_in_the_middle_and_ends_nothing(daemon: Daemon) -> None:
+    where = daemon.workspace(uid=NOBODY)
+    script = "echo begins; head -c 60000000 /dev/zero | tr '\\0' x; echo; echo ends"
+    done = verb(daemon, where, "run", "--", "sh", "-c", script)
+    assert done.returncode == 0 and len(done.stdout) > 60_000_000, "nothing is missing here"
+    done = verb(daemon, where, "logs")
+    assert done.stdout.startswith("begins\nxxx") and done.stdout.endswith("x\nends\n")
+    assert len(done.stdout) < 5 << 20
+    missing = "bytes of output"
+    assert missing in done.stderr or missing in done.stdout
+
+
+def test_following_goes_on_over_a_restart(private: Daemon) -> None:
+    where = private.workspace(uid=NOBODY)
+    cage = verb(
+        private, where, "run", "--detach", "--", "sh", "-c", "echo up; exec sleep 600"
+    ).stdout.strip()
+    logs = private.popen(
+        "logs", "-f", cage, uid=NOBODY, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    events = private.popen(
+        *("events", "-f", "--json", "--since", "1h"),
+        uid=NOBODY,
+        cwd=where,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert logs.stdout is not None and logs.stdout.readline() == b"up\n"
+        assert events.stdout is not None
+        kinds = set[str]()
+        while "birth" not in kinds:
+            kinds.add(json.loads(events.stdout.readline())["kind"])
+        private.stop()
+        private.start()
+        assert logs.wait(60) == 0, "the cage has ended"
+        newer = run(private, where, "--", "true")
+        for line in iter(events.stdout.readline, ""):
+            record = json.loads(line)
+            if record["kind"] == "birth" and record["cage"] == newer:
+                break
+        else:
+            raise AssertionError("it ended")
+    finally:
+        for process in (logs, events):
+            process.kill()
+            process.communicate()
+    assert verb(private, where, "logs", cage).stdout == "up\n"

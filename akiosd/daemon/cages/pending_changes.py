@@ -30,7 +30,7 @@ from akiosd.wire.messages import CageInfo
 
 _RUNNING, KEPT, _ENDED = "running.msgpack", "kept.msgpack", "ended.msgpack"
 OUTPUT = "output.log"
-"""Name of the file with the output of a detached agent."""
+"""Name of the file with what an agent wrote; see :mod:`akiosd.wire.output`."""
 _PATIENCE_S = 10.0
 _PAUSE_S = 0.02
 LOST = "killed: akiosd ended without a word"
@@ -95,6 +95,19 @@ def drop(directory: Path) -> None:
     """It need not be remembered any more, nor what it wrote."""
     for name in (_ENDED, OUTPUT):
         _put_aside(directory / name)
+
+
+def size_of_output(directory: Path) -> int:
+    """Bytes that a cage's output takes on disk, 0 for none."""
+    try:
+        return (directory / OUTPUT).stat().st_blocks * 512  # stat(2)
+    except OSError:
+        return 0
+
+
+def drop_output(directory: Path) -> None:
+    """The cage is still known, what it wrote is not."""
+    _put_aside(directory / OUTPUT)
 
 
 def _put_aside(path: Path) -> None:

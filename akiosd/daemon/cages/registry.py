@@ -48,6 +48,10 @@ class Registry:
         )
         known = [*(kept.info for kept in self.kept.values()), *self.ended.infos()]
         self._order = max((info.order for info in known), default=0)
+        self._outputs = {
+            info.cage: pending_changes.size_of_output(host.cages_dir / info.cage) for info in known
+        }
+        """Bytes that the output of each ended cage takes on disk."""
         self._boot = pending_changes.read_boot()
         self._owners: dict[str, int] = {}
         self._claimed: set[tuple[int, str]] = set()
@@ -104,6 +108,7 @@ class Registry:
         """Its changes were committed, discarded or too old, and are gone from disk."""
         name = info.cage
         del self.kept[name]
+        self._outputs[name] = pending_changes.size_of_output(self._host.cages_dir / name)
         self._remember(info)
         close_all((self.workspaces.pop(name, None),))
 
@@ -171,7 +176,11 @@ class Registry:
             info for info in infos if (everyone or info.uid == peer.uid) and info.cage > after
         ]
         wanted.sort(key=lambda info: info.cage)
-        return wanted[:MAX_LISTED], len(wanted) > MAX_LISTED
+        page = [
+            msgspec.structs.replace(info, output=self._outputs.get(info.cage, 0))
+            for info in wanted[:MAX_LISTED]
+        ]
+        return page, len(wanted) > MAX_LISTED
 
     def _with_expiry(self, info: wire.CageInfo) -> wire.CageInfo:
         days = self._host.config.ended.changes_days
@@ -260,8 +269,31 @@ class Registry:
             )
         self._drop(self.ended.add(info))
 
+    def bound_output(self, name: str, uid: int) -> None:
+        """A cage's output is complete: the oldest output of this uid goes where all of it is too
+        much.
+        """
+        self._outputs[name] = pending_changes.size_of_output(self._host.cages_dir / name)
+        ended = [*(kept.info for kept in self.kept.values()), *self.ended.infos()]
+        own = sorted((info.order, info.cage) for info in ended if info.uid == uid)
+        total = sum(self._outputs.get(cage, 0) for _, cage in own)
+        for _, cage in own:
+            if total <= self._host.config.ended.output_bytes_per_user:
+                return
+            total -= self._drop_output(cage)
+
+    def _drop_output(self, name: str) -> int:
+        size = self._outputs.pop(name, 0)
+        if size:
+            try:
+                pending_changes.drop_output(self._host.cages_dir / name)
+            except OSError as error:
+                _log.error("the output of an ended cage stays", cage=name, error=str(error))
+        return size
+
     def _drop(self, names: list[str]) -> None:
         for name in names:
+            self._drop_output(name)
             try:
                 pending_changes.drop(self._host.cages_dir / name)
             except OSError as error:

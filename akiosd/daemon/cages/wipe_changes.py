@@ -31,6 +31,7 @@ def wipe_changes(directory: Path, disks: Disks, size: int, how: How) -> str:
     (directory / KEPT).unlink(missing_ok=True)
     sync_directory(directory)
     overwrite(directory, how, [IMAGE, OUTPUT])
+    (directory / OUTPUT).unlink(missing_ok=True)
     if (directory / IMAGE).exists():
         _mark(directory)
         return ""

@@ -61,7 +61,7 @@ class Asker:
     def __init__(self, kept: list[KeptCage], role: Role, uid: int) -> None:
         self.registry = Registry.__new__(Registry)
         self.registry._host = SimpleNamespace(config=Config())  # type: ignore[assignment]
-        self.registry.running = {}
+        self.registry.running, self.registry._outputs = {}, {}
         self.registry.kept = {one.info.cage: one for one in kept}
         self.registry.ended = Remembered()
         self._peer = Peer(uid, uid, 1, (), role, reads_all=role != "user")
