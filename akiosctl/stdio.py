@@ -27,7 +27,7 @@ _SPLICE = 1 << 20
 _PIPE_SIZE = 1 << 20
 _HEAVY = 8 << 20
 _NULL_DEVICE = os.makedev(1, 3)
-_END_OF_INPUT = b"\x04"
+_END_OF_INPUT, _INTERRUPT = b"\x04", b"\x03"
 _NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EPERM)
 # What a reader that left, or a terminal that is gone, looks like.
 _ENDS = (errno.EPIPE, errno.ECONNRESET, errno.EIO, errno.EBADF, errno.ENXIO)
@@ -201,8 +201,16 @@ class Copiers:
     ended.
     """
 
-    def __init__(self, limit: OutputLimit | None = None, keep: Keep | None = None) -> None:
-        self._limit, self._keep = limit, keep
+    def __init__(
+        self,
+        limit: OutputLimit | None = None,
+        keep: Keep | None = None,
+        leave: Callable[[], None] | None = None,
+    ) -> None:
+        """``leave``: the cage is only watched.  It is called, in a thread, when nobody reads any
+        more; then, and at a key that interrupts, nothing of it reaches the agent.
+        """
+        self._limit, self._keep, self._leave = limit, keep, leave
         self.ended = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.failure: OSError | None = None
         self._lock = _thread.allocate_lock()
@@ -223,10 +231,12 @@ class Copiers:
         """
         self._outputs = 1
         self._start(lambda: self._typed(master, DetachKeys(keys), detach))
-        self._start(lambda: self._shown(master))
+        self._start(lambda: self._show(master))
 
-    def finish_terminal(self) -> None:
-        """The agent has ended: show what is left in the terminal's buffer, then end."""
+    def finish(self) -> None:
+        """Stop copying from what can be left: a terminal, at whose end all is shown first, and
+        what is only watched.
+        """
         os.eventfd_write(self._stop, 1)
 
     def _start(self, job: Callable[[], None]) -> None:
@@ -247,6 +257,10 @@ class Copiers:
             os.close(pipe)
 
     def _output(self, pipe: int, target: int) -> None:
+        if self._leave is not None:
+            self._show(pipe, target)
+            os.close(pipe)
+            return
         try:
             copy(pipe, target, self._limit, self._keep)
         finally:
@@ -265,38 +279,46 @@ class Copiers:
                 return
             if not data:
                 # A terminal has no half-close; its end of input is typed.
-                write_all(master, _END_OF_INPUT)
+                if self._leave is None:
+                    write_all(master, _END_OF_INPUT)
                 return
             passed, detached = keys.feed(data)
+            if self._leave is not None and _INTERRUPT in passed:
+                passed, detached = passed[: passed.index(_INTERRUPT)], True
             if not write_all(master, passed):
                 return
             if detached:
                 detach()
                 return
 
-    def _shown(self, master: int) -> None:
+    def _show(self, source: int, target: int = 1) -> None:
+        """Copy until the source ends, nobody reads any more, or :meth:`finish`."""
         poll = select.poll()
-        poll.register(master, select.POLLIN)
+        poll.register(source, select.POLLIN)
         poll.register(self._stop, select.POLLIN)
         try:
             while True:
                 ready = dict(poll.poll())
-                if master not in ready:
+                if source not in ready or (self._leave is not None and self._stop in ready):
                     return
-                if not self._show_once(master):
+                if not self._show_once(source, target):
                     return
         finally:
             self._note_end()
 
-    def _show_once(self, master: int) -> bool:
+    def _show_once(self, source: int, target: int) -> bool:
         try:
-            data = os.read(master, _CHUNK)
+            data = os.read(source, _CHUNK)
         except OSError:
             return False  # EIO: every process inside has closed the terminal
         passed = self._limit.take(data) if self._limit is not None else data
         if self._keep is not None:
             self._keep(passed)
-        return bool(data) and write_all(1, passed)
+        if data and write_all(target, passed):
+            return True
+        if data and self._leave is not None:
+            self._leave()
+        return False
 
     def _note_end(self) -> None:
         with self._lock:

@@ -90,7 +90,7 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
         close_fds(fds)
         client.close()
     if ended is None:
-        note(f"left running; akiosctl attach {cage}")
+        note(f"left running; akiosctl attach {cage} · logs -f · stop")
         return 0
     settle = disposition(options, policy)
     hint = (

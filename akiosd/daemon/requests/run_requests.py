@@ -49,6 +49,8 @@ class RunRequests:
         self._registry, self._admission = registry, admission
         self._spools: dict[str, Spool] = {}
         """Cages whose output nobody reads now, and what reads it."""
+        self._attached: dict[str, object] = {}
+        """Which request holds the output of a detached cage now."""
         self._outputs: dict[str, OutputFile] = {}
         """Running cages whose output is kept, and those of which some is still to come."""
         self._copies: dict[str, list[Spool]] = {}
@@ -152,9 +154,12 @@ class RunRequests:
         spool = self._spools.pop(cage.id, None)
         if spool is None or cage.ended.is_set():
             raise DeniedError(
-                f"{cage.id} is attached somewhere else", "attach", "detach there first"
+                f"{cage.id} is attached somewhere else",
+                "attach",
+                f"detach there first, or watch it: akiosctl logs -f {cage.id}",
             )
         spool.stop()
+        token = self._attached[cage.id] = object()
         try:
             numbers = (
                 [cage.master.fileno()]
@@ -172,8 +177,11 @@ class RunRequests:
             assert cage.result is not None
             await client.reply(cage.result)
         finally:
-            if cage.id in self._registry.running and not cage.ended.is_set():
-                self._begin_spool(cage)
+            # Who left by Detach may have been followed by another already.
+            if self._attached.get(cage.id) is token:
+                del self._attached[cage.id]
+                if cage.id in self._registry.running and not cage.ended.is_set():
+                    self._begin_spool(cage)
 
     async def detach(
         self, peer: Peer, request: wire.Detach, fds: list[int], client: ClientConnection
@@ -187,6 +195,7 @@ class RunRequests:
                 "start it with -t, or with --detach",
             )
         cage.detached = True
+        self._attached.pop(cage.id, None)
         self._begin_spool(cage)
         await client.reply(wire.Ok())
 
