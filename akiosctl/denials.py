@@ -6,6 +6,7 @@ a run and ``long_lines`` is ``akiosctl why``.  Everything of the agent's is esca
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -16,11 +17,14 @@ import msgspec
 from akiosctl.render import escape
 from akiosd.errors import PolicyError
 from akiosd.gateway.net.remedies import Asked, Remedy, find_remedy
-from akiosd.policy.advice import ADMINISTRATOR, YOU, Advice, Edit, Place, advise
+from akiosd.policy.advice import YOU, Advice, Edit, Place, advise
 from akiosd.policy.merge import Layer, merge
+from akiosd.policy.refusals import ADMINISTRATOR
 from akiosd.values.policy import DEFAULT_POLICY, Policy
 from akiosd.values.records import NetDenied, SpendWarning, Syscall, decode_entry
 
+# The kernel's own answer to a descriptor that is closed or no socket: no setting allows it.
+_OWN_FAULTS = (errno.EBADF, errno.ENOTSOCK)
 _MARKS = (b"net_denied", b"spend_warning", b"denied")
 MAX_SUBJECTS = 500
 """Different ones of a kind that are told apart; the rest is counted."""
@@ -116,6 +120,8 @@ def _read(record: object) -> tuple[str, int, Asked, str] | None:
             subject = f"{record.method} {host}{path}"
         return subject or record.protocol, record.count, asked, record.rule
     if isinstance(record, Syscall) and record.verdict == "denied":
+        if record.errno in _OWN_FAULTS:
+            return None
         asked = Asked("syscalls", call=record.name)
         if record.path is None:
             return record.name, record.count, asked, "syscalls"

@@ -53,6 +53,7 @@ class Relay:
         self._request = request
         self._cage = str(started.get("cage", ""))
         self._tty = bool(started.get("tty"))
+        self._outputs = 1 if started.get("one_output") else 2
         self._keys = detach_keys
         output = int(started.get("output", 0))
         self._limit = OutputLimit(output) if output else None
@@ -79,7 +80,7 @@ class Relay:
         keep = self._keep.take if self._keep is not None else None
         self._copiers = Copiers(self._limit, keep, self._wake_detach if self._watches else None)
         # Pipes without stdin are those of a cage attached to: its input ended when it was left.
-        if len(fds) not in ((1,) if self._tty else (2, 3)):
+        if len(fds) not in ((1,) if self._tty else (self._outputs, self._outputs + 1)):
             close_fds(fds)
             raise AkiosError("akiosd sent the wrong number of descriptors", "started")
         previous = {}
@@ -103,7 +104,8 @@ class Relay:
 
     def _start(self, fds: list[int]) -> None:
         if not self._tty:
-            self._copiers.start_pipes(*fds[-2:], stdin=fds[0] if len(fds) == 3 else None)
+            stdin = fds.pop(0) if len(fds) > self._outputs else None
+            self._copiers.start_pipes(list(fds), stdin=stdin)
             fds.clear()
             return
         self._master = fds.pop()

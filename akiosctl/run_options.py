@@ -156,19 +156,23 @@ def _unknown(option: str) -> AkiosError:
     )
 
 
+# Option → where the policy language has it.
+POLICY_OPTIONS: dict[str, tuple[str, str]] = {
+    "memory": ("limits", "memory"),
+    "pids": ("limits", "pids"),
+    "cpu": ("limits", "cpu"),
+    "disk": ("limits", "disk"),
+    "budget": ("budget", "usd"),
+    "timeout": ("limits", "wall_clock"),
+    "trace": ("syscalls", "trace"),
+    "mode": ("filesystem", "workspace"),
+}
+
+
 def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
     """The options that are policy, in the words of the policy language."""
     flags: dict[str, dict[str, object]] = {}
-    for name, section, key in (
-        ("memory", "limits", "memory"),
-        ("pids", "limits", "pids"),
-        ("cpu", "limits", "cpu"),
-        ("disk", "limits", "disk"),
-        ("budget", "budget", "usd"),
-        ("timeout", "limits", "wall_clock"),
-        ("trace", "syscalls", "trace"),
-        ("mode", "filesystem", "workspace"),
-    ):
+    for name, (section, key) in POLICY_OPTIONS.items():
         value = options.value(name)
         if value is not None:
             flags.setdefault(section, {})[key] = (

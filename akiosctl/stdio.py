@@ -15,6 +15,7 @@ from __future__ import annotations
 import _thread
 import errno
 import fcntl
+import functools
 import os
 import select
 import stat
@@ -162,6 +163,24 @@ def _may_splice(fd: int) -> bool:
     )
 
 
+def is_one_output() -> bool:
+    """Whether 1 and 2 are one file, pipe or terminal, where what is written to either stands in the
+    order of its writing (``2>&1``).
+    """
+    first, second = os.fstat(1), os.fstat(2)
+    if (first.st_dev, first.st_ino) != (second.st_dev, second.st_ino):
+        return False
+    # Opened twice (``>log 2>log``), a plain file has two positions, and each writes over the other.
+    if not stat.S_ISREG(first.st_mode):
+        return True
+    flags = fcntl.fcntl(1, fcntl.F_GETFL) & fcntl.fcntl(2, fcntl.F_GETFL)
+    if flags & os.O_APPEND:
+        return True
+    from akiosd.kernel.syscalls import is_same_open_file
+
+    return is_same_open_file(1, 2)
+
+
 def open_missing_stdio() -> None:
     """Give 0, 1 and 2 something to be, so that nothing opened later takes their place (``<&-`` in a
     shell).
@@ -217,13 +236,15 @@ class Copiers:
         self._outputs = 0
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
 
-    def start_pipes(self, stdout: int, stderr: int, *, stdin: int | None) -> None:
-        """Take the cage's pipes (closed here at their ends) and copy 0, 1 and 2."""
-        self._outputs = 2
+    def start_pipes(self, outputs: list[int], *, stdin: int | None) -> None:
+        """Take the cage's pipes (closed here at their ends) and copy 0, 1 and 2; one output is
+        both.
+        """
+        self._outputs = len(outputs)
         if stdin is not None:
             self._start(lambda: self._input(stdin))
-        self._start(lambda: self._output(stdout, 1))
-        self._start(lambda: self._output(stderr, 2))
+        for target, pipe in enumerate(outputs, 1):
+            self._start(functools.partial(self._output, pipe, target))
 
     def start_terminal(self, master: int, keys: bytes, detach: Callable[[], None]) -> None:
         """Copy between 0, 1 and a terminal's master, which stays the caller's.  ``detach`` is

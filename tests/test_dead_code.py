@@ -33,7 +33,12 @@ KEPT: dict[str, str] = {
         for name in FACTS
         for part in ("", ".PROVIDER")
     },
-    "akiosd.policy.fields.Kind.word": "the manual is written from it (tests/unit/describe_policy.py)",
+    **{
+        f"akiosd.values.policy.ProjectsMay.{name}": "read by the names of policy/fields.py (Field.may)"
+        for name in (
+            *("cpu", "cpu_time", "site_requests_per_minute", "usd", "usd_per_minute", "wall_clock"),
+        )
+    },
     "native.build_shim.BuildExt.force": "setuptools reads it",
     "native.build_shim.BuildScripts.scripts": "setuptools reads it",
     **{

@@ -11,9 +11,9 @@ import click
 import msgspec
 
 from akiosctl.cages import find_log, list_cages
-from akiosctl.client import Client, socket_path
+from akiosctl.client import Client, GoneError, socket_path
 from akiosctl.commands import wants_json
-from akiosctl.reconnect import Lost, lost_when_closed, wait_for_daemon
+from akiosctl.reconnect import wait_for_daemon
 from akiosctl.record_forms import Form
 from akiosctl.records_text import kinds
 from akiosctl.render import escape
@@ -78,19 +78,18 @@ def command(
             _follow(
                 events_path(ctx.obj.path), Subscribe(kinds=wanted, cages=cages), cursors, printer
             )
-        except Lost:
-            wait_for_daemon(ctx.obj.path)
+        except GoneError:
+            wait_for_daemon(ctx.obj.path, says=True)
 
 
 def _follow(path: str, request: Subscribe, cursors: dict[str, int], printer: Printer) -> None:
     """Print what comes, for ever, and note in ``cursors`` how far each log was seen.  Raises
-    :class:`Lost` when akiosd is gone.
+    :class:`GoneError` when akiosd is gone.
     """
     with Client(path) as client:
         client.send(msgspec.structs.replace(request, cursors=cursors))
         while True:
-            with lost_when_closed():
-                message = client.receive().message
+            message = client.receive().message
             if isinstance(message, Records):
                 printer.entries(message.log, message.start, message.entries)
                 cursors[message.log] = message.start + len(message.entries)

@@ -10,9 +10,9 @@ import time
 import click
 
 from akiosctl.cages import find_log
-from akiosctl.client import Client
+from akiosctl.client import Client, GoneError
 from akiosctl.commands import wants_json
-from akiosctl.reconnect import Lost, lost_when_closed, wait_for_daemon
+from akiosctl.reconnect import wait_for_daemon
 from akiosctl.render import note
 from akiosctl.since import since_option
 from akiosctl.terminal_filter import Tamer
@@ -105,19 +105,21 @@ class _Source:
     def wait(self, path: str) -> None:
         """Until there is more, or no more will come; also over a restart of akiosd."""
         time.sleep(_PAUSE_SECONDS)
-        try:
-            with Client(path) as client:
-                with lost_when_closed():
-                    request = Output(cage=self._cage, after=self._written, wait=True)
-                    reply, fds = client.call(request, OutputReply)
-                close_fds(fds)
-                self.running, self._written = reply.running, reply.written
-                if not self._fds:
-                    self._ask(client)
-        except Lost:
-            wait_for_daemon(path)
-            with Client(path) as client:
-                self._ask(client)
+        lost = False
+        while True:
+            try:
+                with Client(path) as client:
+                    if not lost:
+                        request = Output(cage=self._cage, after=self._written, wait=True)
+                        reply, fds = client.call(request, OutputReply)
+                        close_fds(fds)
+                        self.running, self._written = reply.running, reply.written
+                    if lost or not self._fds:
+                        self._ask(client)
+                    return
+            except GoneError:
+                wait_for_daemon(path, says=not lost)
+                lost = True
 
     def close(self) -> None:
         close_fds(self._fds)

@@ -17,7 +17,7 @@ from akiosctl.locate import locate_toolchain, locate_workspace
 from akiosctl.render import describe_spend, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
 from akiosctl.run_policy import RunPolicy, choose_environment, resolve_policy
-from akiosctl.stdio import open_missing_stdio
+from akiosctl.stdio import is_one_output, open_missing_stdio
 from akiosctl.trust_stores import find_trust_stores
 from akiosctl.version_managers import is_below
 from akiosd.errors import AkiosError
@@ -60,14 +60,18 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
     fds: list[int] = []
     try:
         tty = wants_tty(options)
-        request, policy, notes = prepare(options, tty, fds)
+        request, policy, notes = prepare(options, tty, fds, client)
         workspace = os.fsdecode(request["workspace"])  # type: ignore[arg-type]
         number = client.request("run", request, fds)
         close_fds(fds)
         # While the cage is made: what is needed once it is there.
+        from akiosctl.agent_advice import start_lines
         from akiosctl.relay import Relay
         from akiosctl.terminal import DEFAULT_DETACH_KEYS, parse_detach_keys
 
+        if not options.has("quiet"):
+            for line in start_lines(request, [*policy.read, *policy.write]):
+                note(line)
         started, received = take_started(client, number)
         cage = str(started.get("cage", ""))
         posture = started.get("posture", ())
@@ -76,6 +80,8 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
             for line in (f"cage {cage}", *notes, *started.get("notes", ()), *layers):
                 note(str(line))
         elif not options.has("quiet"):
+            for line in started.get("notes", ()):
+                note(str(line))
             # Whoever allowed it should see each time what is missing.
             for state, line in zip(posture, layers, strict=True):
                 if state["status"] != "enforced":
@@ -138,7 +144,7 @@ def wants_tty(options: RunOptions) -> bool:
 
 
 def prepare(
-    options: RunOptions, tty: bool, fds: list[int]
+    options: RunOptions, tty: bool, fds: list[int], client: PlainClient
 ) -> tuple[dict[str, object], RunPolicy, list[str]]:
     """The fields of ``Run``; what is opened for it is put into ``fds``, which stay the caller's."""
     home = os.path.expanduser("~")
@@ -150,7 +156,7 @@ def prepare(
         ) from None
     workspace = locate_workspace(cwd, options.value("workspace"), home)
     fds.append(workspace.fd)
-    policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options))
+    policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options), client)
     inside = os.path.normpath(os.path.join(workspace.path, workspace.cwd))
     tools = locate_toolchain(options.command[0], os.environ, workspace.path, home, inside)
     binds: list[dict[str, object]] = []
@@ -196,12 +202,15 @@ def prepare(
         "allow_degraded": options.has("allow_degraded"),
         "name": options.value("name") or "",
         "keep_output": not options.has("no_logs") and not options.has("standalone"),
+        "one_output": is_one_output(),
     }
     if tty:
         from akiosctl.terminal import read_size
 
         rows, columns = read_size(1 if os.isatty(1) else 0)
         request["tty"] = {"rows": rows, "columns": columns}
+    if policy.news and not options.has("quiet"):
+        note(policy.news)
     if git.warning and not options.has("quiet"):
         note(git.warning)
     return (

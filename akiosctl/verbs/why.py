@@ -17,6 +17,7 @@ from akiosctl.commands import print_line, wants_json
 from akiosctl.denials import collect, explain, long_lines, report
 from akiosctl.read_denials import files_of, layers_of, read_entries
 from akiosctl.records_text import read_record
+from akiosctl.system_policy import ask_system
 from akiosd.errors import AkiosError, PolicyError
 from akiosd.policy.merge import Layer, merge
 from akiosd.values.records import Birth
@@ -46,8 +47,9 @@ def command(ctx: click.Context, cage: str, explicit: str | None, as_json: bool) 
         # A log may be larger than memory; the birth is among its first records.
         head = list(islice(entries, _HEAD))
         groups = collect(chain(head, entries))
-    layers = layers_of(workspace, explicit, {})
-    told = explain(groups, layers, files_of(workspace, explicit))
+        system = ask_system(client)
+    layers = layers_of(workspace, explicit, {}, system)
+    told = explain(groups, layers, files_of(workspace, explicit, system))
     same = _is_policy(head, layers)
     if wants_json(ctx, as_json):
         click.echo(json.dumps({"cage": name, "same_policy": same, "denied": report(told)}))

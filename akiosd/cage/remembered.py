@@ -23,7 +23,7 @@ class Remembered:
     """The ended cages of all users, by their ids."""
 
     def __init__(self, infos: Iterable[CageInfo] = (), most: int = MAX_PER_USER) -> None:
-        self._most = most
+        self.most = most
         self._of: dict[int, dict[str, CageInfo]] = {}
         for info in infos:
             self._of.setdefault(info.uid, {})[info.cage] = info
@@ -32,10 +32,10 @@ class Remembered:
         """Remember ``info``; returns names that are no longer remembered, perhaps its own."""
         own = self._of.setdefault(info.uid, {})
         own[info.cage] = info
-        if len(own) <= min(self._most, MAX_PER_USER):
+        if len(own) <= min(self.most, MAX_PER_USER):
             return []
         newest = sorted(own.values(), key=lambda one: one.order, reverse=True)
-        stays = {one.cage for one in newest[: self._most]} | _newest_of_each_place(newest)
+        stays = {one.cage for one in newest[: self.most]} | _newest_of_each_place(newest)
         return self._keep_only(own, stays)
 
     def expire(self, is_old: Callable[[str], bool]) -> list[str]:

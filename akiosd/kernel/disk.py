@@ -3,7 +3,7 @@
 Where the kernel has project quota, all cages share one pool file system and each directory in it
 has its own project id; elsewhere each cage has a sparse image of its own.  Mounts of images are
 detached: nothing stands in the host's mount table, and a crash of the daemon leaves nothing
-mounted.
+mounted.  Both need loop devices; :mod:`akiosd.kernel.memory_disk` is for where there are none.
 """
 
 from __future__ import annotations
@@ -151,19 +151,13 @@ class Disks(Protocol):
         cannot.
         """
 
+    def not_overwritten(self) -> str:
+        """What overwriting a disk's files does not reach, in words; "" for nothing."""
+        ...
+
     def close(self) -> None:
         """Unmount what all cages share."""
         ...
-
-
-def open_disks(state_dir: Path, pool_size: int) -> Disks:
-    """The best way that this host offers: quota pool, else images.  Raises KernelError."""
-    base = state_dir / "disk"
-    base.mkdir(mode=0o700, exist_ok=True)
-    try:
-        return QuotaPool(base, pool_size)
-    except (OSError, KernelError):
-        return Images(base)
 
 
 def _mkfs(image: Path, size: int, *options: str) -> None:
@@ -258,6 +252,10 @@ class Images:
         """True: an image is removed as a whole, so its blocks are free at once."""
         return True  # nothing is shared: an image goes as a whole
 
+    def not_overwritten(self) -> str:
+        """Nothing: the image is overwritten as a whole."""
+        return ""
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -313,8 +311,8 @@ class QuotaPool:
         with Fd(os.open(image, os.O_RDWR | os.O_CLOEXEC)) as backing:
             bound = loop.find(backing.fileno())
             device, path = (
-                (Fd(os.open(bound, os.O_RDWR | os.O_CLOEXEC)), bound)
-                if bound
+                (bound, f"/proc/self/fd/{bound.fileno()}")
+                if bound is not None
                 else loop.attach(backing.fileno())
             )
         options = {"source": path, "prjquota": "", **_OPTIONS}
@@ -373,6 +371,10 @@ class QuotaPool:
     def punch_free(self) -> bool:
         """Give the pool's free blocks back to the file system below; whether that worked."""
         return punch_free(self._root.fileno())
+
+    def not_overwritten(self) -> str:
+        """Free blocks belong to no file."""
+        return "what the agent itself had removed, in free blocks of the image that all cages share"
 
     def close(self) -> None:
         """Close the pool's root and unmount the pool."""

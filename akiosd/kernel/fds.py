@@ -71,14 +71,16 @@ def close_all(fds: Iterable[int | Fd | None]) -> None:
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
     """The whole content of a kernel file, whose size is not known beforehand.  Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        parts = [os.read(fd, _READ)]
-        # procfs and cgroupfs give a page or less at once, and then nothing.
-        while parts[-1]:
-            parts.append(os.read(fd, _READ))
-    finally:
-        os.close(fd)
+    with Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as file:
+        return read_all(file.fileno())
+
+
+def read_all(fd: int) -> bytes:
+    """What can be read from ``fd`` until end of file.  Raises OSError."""
+    parts = [os.read(fd, _READ)]
+    # procfs and cgroupfs give a page or less at once, and then nothing.
+    while parts[-1]:
+        parts.append(os.read(fd, _READ))
     return b"".join(parts)
 
 

@@ -35,10 +35,15 @@ class Message(
 
 
 class Hello(Message, frozen=True, tag="hello"):
-    """First frame of each side; the daemon answers with its own."""
+    """First frame of each side; the daemon answers with its own.
+
+    ``policy`` is the daemon's: which system policy holds, as the SHA-256 of what
+    :class:`SystemPolicyReply` brings.
+    """
 
     protocol: int = PROTOCOL
     software: str = ""
+    policy: bytes = b""
 
 
 # ---- client to daemon ----------------------------------------------------------------------------
@@ -96,6 +101,8 @@ class Run(Message, frozen=True, tag="run"):
     """Keep it for :class:`Output`; a client that copies the output sends a copy, see
     :class:`Started`.
     """
+    one_output: bool = False
+    """stdout and stderr are one pipe: for a caller of whom both are one file."""
 
 
 class Signal(Message, frozen=True, tag="signal"):
@@ -301,6 +308,10 @@ class Http(Message, frozen=True, tag="http"):
     policy: Policy = Policy()
 
 
+class SystemPolicyInfo(Message, frozen=True, tag="system_policy"):
+    """Ask for the administrator's policy; answered by :class:`SystemPolicyReply`."""
+
+
 class Subscribe(Message, frozen=True, tag="subscribe"):
     """events.sock only.  Empty tuples mean everything one may see; cursors: log → next wanted
     index.
@@ -330,7 +341,8 @@ class Ok(Message, frozen=True, tag="ok"):
 
 
 class Started(Message, frozen=True, tag="started"):
-    """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends).
+    """fds: with ``tty`` the terminal's master; else stdin (write end), stdout, stderr (read ends),
+    of which ``one_output`` leaves out the last.
 
     ``output``: how many bytes of output the client may copy before it asks for the end; 0 is no
     limit.  ``kept``: one more comes last, a pipe into which the client writes, without ever
@@ -339,6 +351,7 @@ class Started(Message, frozen=True, tag="started"):
 
     cage: str = ""
     tty: bool = False
+    one_output: bool = False
     output: int = 0
     kept: bool = False
     posture: tuple[LayerState, ...] = ()
@@ -557,6 +570,14 @@ class Keys(Message, frozen=True, tag="keys"):
     keys: tuple[KeyInfo, ...] = ()
 
 
+class SystemPolicyReply(Message, frozen=True, tag="system_policy_reply"):
+    """``packed`` is a ``SystemPolicy`` of :mod:`akiosd.policy.system`, with every line of its
+    file.
+    """
+
+    packed: bytes = b""
+
+
 class HttpReply(Message, frozen=True, tag="http_reply"):
     """fds: a stream on which the cage's gateway takes HTTP/1.1 in absolute form."""
 
@@ -614,6 +635,7 @@ Request = (
     | KeyRemove
     | KeyList
     | Http
+    | SystemPolicyInfo
     | Subscribe
 )
 Reply = (
@@ -632,6 +654,7 @@ Reply = (
     | Pruned
     | Keys
     | HttpReply
+    | SystemPolicyReply
     | LogEntries
     | LogFileData
     | LogFileNames

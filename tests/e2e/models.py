@@ -132,7 +132,8 @@ def _said(body: Json, cut: int) -> Said:
 
 def _planned(body: Json, cut: int, plan: Plan) -> Said:
     said, (name, arguments) = _said(body, cut), plan
-    done = any(f'"{kind}"' in json.dumps(body) for kind in ("tool_result", "function_call_output"))
+    results = ('"tool_result"', '"function_call_output"', '"functionResponse"', '"role": "tool"')
+    done = any(result in json.dumps(body) for result in results)
     offered = f'"name": "{name}"' in json.dumps(body.get("tools") or [])
     return said._replace(tool=name if offered and not done else "", arguments=json.dumps(arguments))
 
@@ -263,6 +264,7 @@ def _responses(body: Json, said: Said) -> Reply:
     begun = {**response, "output": [], "status": "in_progress", "usage": None}
     events: list[Json] = [
         {"type": "response.created", "response": begun},
+        {"type": "response.output_item.added", "output_index": 0, "item": reasoning},
         {"type": "response.output_item.done", "output_index": 0, "item": reasoning},
     ]
     at = {"item_id": "msg_1", "output_index": 1, "content_index": 0}

@@ -188,6 +188,26 @@ def test_codex_falls_back_from_websockets_at_once(
     assert "Reconnecting" not in ran.err
 
 
+def test_codex_in_its_default_mode_is_told_the_flag_before_anything_fails(
+    caged: Daemon, models: Models, packages: Path
+) -> None:
+    """The line comes first, the failure of its own fence after it; with the flag there is
+    neither.
+    """
+    models.plan = PLANS["codex"]
+    plain = ("exec", "--skip-git-repo-check", "-m", "gpt-5.4", ASKED)
+    flags = ("--discard", "--timeout", "80s")
+    done = caged.run(packages / "bin" / "codex", *plain, flags=flags, timeout=120)
+    first = done.stderr.splitlines()[0]
+    assert first.startswith("akios: codex fences its commands with bubblewrap"), done.stderr
+    assert "bwrap: " in done.stderr and "bwrap: " not in first
+    flag = first.partition(": add ")[2].split()
+    assert flag == ["--sandbox", "danger-full-access"]
+    done = caged.run(packages / "bin" / "codex", *flag, *plain, flags=flags, timeout=120)
+    assert "bubblewrap" not in done.stderr and "bwrap" not in done.stderr, done.stderr
+    assert "succeeded" in done.stderr and "akios: files changed" not in done.stderr
+
+
 @agents
 @pytest.mark.parametrize("why", ["budget", "price"])
 def test_a_refusal_is_not_tried_again(

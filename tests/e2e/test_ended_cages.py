@@ -159,7 +159,7 @@ def test_following_goes_on_over_a_restart(private: Daemon) -> None:
             kinds.add(json.loads(events.stdout.readline())["kind"])
         private.stop()
         private.start()
-        assert logs.wait(60) == 0, "the cage has ended"
+        assert logs.wait(60) == 0, logs.communicate()[1]
         newer = run(private, where, "--", "true")
         for line in iter(events.stdout.readline, ""):
             record = json.loads(line)

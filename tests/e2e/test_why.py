@@ -118,8 +118,8 @@ def test_the_missing_interpreter_of_a_script_is_named(daemon: Daemon) -> None:
 def test_shared_memory_that_is_full_is_named(daemon: Daemon) -> None:
     fill = "import mmap, os, sys\nfd = os.open('/dev/shm/x', os.O_RDWR | os.O_CREAT)\nsize = int(sys.argv[1]) << 20\n"
     fill += "os.ftruncate(fd, size)\nmmap.mmap(fd, size).write(bytes(size))"
-    assert daemon.run("python3", "-c", fill, "8").returncode == 0, "the control"
-    done = daemon.run("python3", "-c", fill, "80")
+    assert daemon.run("python3", "-c", fill, "80").returncode == 0, "the control"
+    done = daemon.run("python3", "-c", fill, "80", flags=["--memory", "128M"])
     assert (
         done.returncode == 135
         and "/dev/shm may be full: it holds 64 MiB (limits.shm)" in done.stderr

@@ -4,9 +4,11 @@ compiled, the plan.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import stat
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +19,7 @@ from akiosd.daemon.host import Host
 from akiosd.errors import CageFailedError, DeniedError, LayerUnavailableError
 from akiosd.kernel import acl, cage_etc, mounts, probe, user_tree
 from akiosd.kernel.fds import Fd, close_all
+from akiosd.kernel.mount_space import MountSpace, own_name
 from akiosd.kernel.overlay_layer import make_layer
 from akiosd.kernel.seccomp import Compiled, compiled
 from akiosd.kernel.trust_mount import store_files
@@ -53,6 +56,8 @@ class Parts(NamedTuple):
     run: Run
     workspace_fd: Fd
     bind_fds: list[Fd]
+    client: int = 0
+    """The process that opened them, 0 for one that akiosd cannot see."""
     watch: Fd | None = None
     """The fanotify group that reports executed and written files; None where there is none."""
 
@@ -78,14 +83,22 @@ class Confinement:
 
     ``fds`` are named as in the plan, and owned here. ``stdio`` are our ends of the cage's stdin,
     stdout and stderr, empty with a terminal; whoever takes them owns them. ``remote`` names the
-    first tree whose file system may keep the child waiting for ever, "" for none.
+    first tree whose file system may keep the child waiting for ever, "" for none. ``notes`` are for
+    the client.
     """
 
     def __init__(
-        self, parts: Parts, identity: Identity, spec: CageSpec, fds: dict[str, Fd], remote: str
+        self,
+        parts: Parts,
+        identity: Identity,
+        spec: CageSpec,
+        fds: dict[str, Fd],
+        remote: str,
+        notes: tuple[str, ...],
     ) -> None:
         policy = parts.run.policy
         self.remote = remote
+        self.notes = notes
         self.identity = identity
         self.fds = fds
         self.stdio = [fds.pop(name) for name in _OUR_ENDS if name in fds]
@@ -116,8 +129,35 @@ class _Opened:
     """
 
     def __init__(self, parts: Parts) -> None:
-        self._known = user_tree.look(fd.fileno() for fd in (parts.workspace_fd, *parts.bind_fds))
+        numbers = [fd.fileno() for fd in (parts.workspace_fd, *parts.bind_fds)]
+        self._known = user_tree.look(numbers)
         self.access: dict[int, Access] = {}
+        self.space: MountSpace | None = None
+        """The client's mount namespace, where that is not akiosd's."""
+        if any(not known.file_system for known in self._known):
+            space = self.space = MountSpace(parts.client)
+            self._known = tuple(
+                known
+                if known.file_system
+                else user_tree.look_elsewhere(number, known, space.mountinfo)
+                for number, known in zip(numbers, self._known, strict=True)
+            )
+
+    def close(self) -> None:
+        """Let go of the client's mount namespace."""
+        if self.space is not None:
+            self.space.close()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a client elsewhere must know, in words."""
+        if self.space is None:
+            return ()
+        return (
+            f"you are in the mount namespace {self.space.name}, akiosd in {own_name()}: the"
+            " workspace and what the policy or the toolchain adds are shown as you have them; /usr"
+            " and /etc are those where akiosd runs",
+        )
 
     @property
     def workspace(self) -> Known:
@@ -178,7 +218,10 @@ async def build_confinement(parts: Parts, user_name: str) -> Confinement:
     """
     fds: dict[str, Fd] = {}
     opened = _Opened(parts)
-    trees = await _client_trees(parts, opened)
+    try:
+        trees = await _client_trees(parts, opened)
+    finally:
+        opened.close()
     try:
         await opened.ask(parts, trees)
         return _build(parts, user_name, trees, fds, opened)
@@ -218,6 +261,9 @@ def _build(
         for name, ours, pipe in zip(STDIO, _OUR_ENDS, prepared.pipes, strict=True):
             fds[name], fds[ours] = pipe.theirs, pipe.ours
         prepared.pipes = []
+        if run.one_output:
+            close_all((fds.pop("stderr"), fds.pop("our stderr")))
+            fds["stderr"] = fds["stdout"].dup()
     home = _home(run.home)
     view = LandlockView(
         workspace=run.workspace,
@@ -248,12 +294,12 @@ def _build(
         layer="layer" in fds,
         stores=tuple(path for path in run.stores if path not in layered),
         tty=(run.tty.rows, run.tty.columns) if run.tty is not None else None,
-        shm=run.policy.limits.shm,
+        shm=run.policy.limits.shm_bytes,
         rlimits=_compile_rlimits(run.policy.limits, host.facts.pools),
         landlock=landlock,
         watched="files" in fds,
     )
-    return Confinement(parts, identity, spec, fds, opened.remote(parts))
+    return Confinement(parts, identity, spec, fds, opened.remote(parts), opened.notes)
 
 
 @functools.lru_cache(maxsize=64)
@@ -386,17 +432,21 @@ def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
             )
         )
     for name, fd, known, what, attrs in asked:
-        _check_file_system(known, what)
-        trees[name], done = _clone_for_caller(parts, fd, what, attrs)
+        _check_file_system(known, what, opened.space)
+        clone = opened.space.clone if known.is_elsewhere and opened.space else mounts.open_tree
+        trees[name], done = _clone_for_caller(parts, fd, what, attrs, clone)
         plain = plain if done else what
     return plain
 
 
-def _check_file_system(known: Known, what: str) -> None:
+def _check_file_system(known: Known, what: str, space: MountSpace | None) -> None:
     kind = known.file_system
     if not kind:
+        yours = f"yours ({space.name})" if space is not None else "yours"
         raise CageFailedError(
-            f"{what} is not in akiosd's mount namespace", what, "run akiosctl outside of containers"
+            f"{what} lies neither in akiosd's mount namespace ({own_name()}) nor in {yours}",
+            what,
+            "open it where akiosctl runs: without chroot, and not from a mount that was taken away",
         )
     if kind in probe.REFUSED_FILE_SYSTEMS:
         raise DeniedError(
@@ -406,20 +456,23 @@ def _check_file_system(known: Known, what: str) -> None:
         )
 
 
-def _clone_for_caller(parts: Parts, fd: int, what: str, attrs: int) -> tuple[Fd, bool]:
+def _clone_for_caller(
+    parts: Parts, fd: int, what: str, attrs: int, clone: Callable[[int], Fd]
+) -> tuple[Fd, bool]:
     """A detached, idmapped clone of a tree that the client opened; (tree, whether it is mapped)."""
     assert parts.prepared.bind_userns is not None
     try:
-        return mounts.clone_idmapped(fd, parts.prepared.bind_userns.fileno(), attrs), True
+        userns = parts.prepared.bind_userns.fileno()
+        return mounts.clone_idmapped(fd, userns, attrs, clone), True
     except OSError as error:
-        if error.errno == 22:
+        if error.errno == errno.EINVAL:
             try:
-                tree = mounts.clone_idmapped(fd, -1, attrs)
+                tree = mounts.clone_idmapped(fd, -1, attrs, clone)
             except OSError:
                 raise CageFailedError(
-                    f"{what} is not in akiosd's mount namespace",
+                    f"{what} has mounts in it that your mount namespace may not uncover",
                     what,
-                    "run akiosctl outside of containers",
+                    "choose a directory without mounts below it",
                 ) from error
             return tree, False
         raise CageFailedError(f"{what} cannot be mounted: {error.strerror}", what) from error

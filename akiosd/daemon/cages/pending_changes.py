@@ -36,6 +36,7 @@ _PAUSE_S = 0.02
 LOST = "killed: akiosd ended without a word"
 LOST_WITH_HOST = "killed: the host stopped; what was written last may be missing"
 _LOST_CODE = 137
+GONE = "its changes are gone: their disk was in memory, or was removed"
 
 Stored = TypeVar("Stored")
 Settled = Literal["committed", "discarded", "expired"]
@@ -190,6 +191,10 @@ def recover(cages_dir: Path, disks: Disks, told: Mapping[str, Told]) -> list[str
     system that does not answer. Raises OSError when it cannot be written down.
     """
     found = []
+    for name, kept in load_all(cages_dir).items():
+        if _is_gone(cages_dir / name, disks, kept.disk_size):
+            reason = f"{kept.info.reason}; {GONE}" if kept.info.reason else GONE
+            end(cages_dir / name, msgspec.structs.replace(kept.info, changes=False, reason=reason))
     # For all together: a start that waited for each disk that stays in use would have no end.
     deadline = time.monotonic() + _PATIENCE_S
     for name, running in list(_load(cages_dir, _RUNNING, KeptCage)):
@@ -225,6 +230,19 @@ def list_torn(cages_dir: Path) -> list[str]:
     Their disks stay, because they may hold an agent's work.
     """
     return sorted(path.parent.name for path in cages_dir.glob(f"*/{_RUNNING}"))
+
+
+def _is_gone(directory: Path, disks: Disks, size: int) -> bool:
+    """Whether the disk of changes that wait is no more."""
+    if (directory / IMAGE).exists():
+        return False
+    try:
+        disks.reopen(directory, size).release()
+    except FileNotFoundError:
+        return True
+    except (OSError, KernelError):
+        return False  # not now: whoever asks for them is told why
+    return False
 
 
 def _has_changes(directory: Path, disks: Disks, size: int, deadline: float) -> bool:

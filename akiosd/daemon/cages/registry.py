@@ -267,6 +267,7 @@ class Registry:
             _log.error(
                 "an ended cage is forgotten with the next start", cage=info.cage, error=str(error)
             )
+        self.ended.most = self._host.config.ended.per_user
         self._drop(self.ended.add(info))
 
     def bound_output(self, name: str, uid: int) -> None:

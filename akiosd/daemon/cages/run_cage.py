@@ -27,7 +27,7 @@ from akiosd.daemon.cages import left_behind
 from akiosd.daemon.cages.build_confinement import Confinement, Parts, build_confinement
 from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.init_status import InitStatus
-from akiosd.daemon.cages.prepared_cage import Caller, Prepared
+from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
 from akiosd.daemon.cages.record_calls import CallRecorder
 from akiosd.daemon.cages.record_files import FileRecorder
 from akiosd.daemon.cages.tell_end import end_facts, read_usage, record_end
@@ -246,7 +246,8 @@ class Cage:
             if self._files is not None and self._files.events is not None
             else None
         )
-        parts = Parts(self.host, self.prepared, run, self.workspace_fd, self.bind_fds, watch)
+        opened = self.workspace_fd, self.bind_fds
+        parts = Parts(self.host, self.prepared, run, *opened, self.peer.pid, watch)
         try:
             values = await build_confinement(parts, _user_name(run.user_name, self.caller))
         finally:
@@ -340,6 +341,11 @@ class Cage:
         await ledger.commit(self.log, self._birth(bool(bad)))
         self.post(Event("go"))
 
+    @property
+    def has_one_output(self) -> bool:
+        """Whether stdout and stderr are one pipe."""
+        return len(self.stdio) == len(STDIO) - 1
+
     async def _start_agent(self) -> None:
         """Start the agent, then tell the client: its pipes exist in either order."""
         assert self._status is not None and self._gateway is not None
@@ -353,8 +359,10 @@ class Cage:
         reply = Started(
             cage=self.id,
             tty=self.master is not None,
+            one_output=self.has_one_output,
             output=self.policy.limits.output,
             posture=self.posture,
+            notes=self._confinement.notes if self._confinement is not None else (),
         )
         await self._on_started(reply, numbers)
         if not self.detached and self.master is None:
@@ -395,7 +403,7 @@ class Cage:
             disk=f"{self.prepared.slot.size >> 20} MiB, {disks.kind}" if disks is not None else "",
             pump_running=self._calls.running,
             limits=limits,
-            core_to_socket=probe.core_goes_to_a_socket(),
+            core_taker=probe.read_core_taker(),
             files_missing=self._files.missing if self._files is not None else "",
         )
         wanted = posture.Wanted(

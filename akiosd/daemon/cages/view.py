@@ -21,6 +21,7 @@ from akiosd.kernel import mounts, pidfd, userns
 from akiosd.kernel.disk import Disks, Slot
 from akiosd.kernel.fds import Fd
 from akiosd.kernel.launcher import CLONE_NEWNS
+from akiosd.kernel.mount_space import open_tree_of
 from akiosd.kernel.user_tree import identify
 from akiosd.kernel.userns import IdMap
 from akiosd.policy.compile.identity import caller_map, reverse
@@ -33,8 +34,9 @@ _PATIENCE_S, _PAUSE_S = 2.0, 0.05
 _ATTRS = mounts.MOUNT_ATTR_RDONLY | mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 
 
-async def open_view(host: Host, kept: KeptCage, workspace: Fd) -> Fd:
-    """The root directory of the view; the descriptor is the caller's.
+async def open_view(host: Host, kept: KeptCage, workspace: Fd, client: int) -> Fd:
+    """The root directory of the view; the descriptor is the caller's.  ``client`` is the process
+    that asks.
 
     DeniedError when ``workspace`` is another directory, or somebody else has the view;
     CageFailedError.
@@ -55,11 +57,24 @@ async def open_view(host: Host, kept: KeptCage, workspace: Fd) -> Fd:
     try:
         with await userns.create(host.launcher, lines) as back:
             mounts.set_attr(slot.mount.fileno(), set=_ATTRS, userns_fd=back.fileno())
-        with mounts.open_tree(workspace.fileno()) as lower:
+        with _clone_workspace(workspace, client, kept.info.cage) as lower:
             mounts.set_attr(lower.fileno(), set=_ATTRS)
             return await _mount(host, slot.mount, lower)
     finally:
         slot.release()
+
+
+def _clone_workspace(workspace: Fd, client: int, cage: str) -> Fd:
+    try:
+        return open_tree_of(client, workspace.fileno())
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise DeniedError(
+            "the workspace was opened in a mount namespace that is neither yours nor akiosd's",
+            cage,
+            "go to that directory where you started the cage",
+        ) from None
 
 
 async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:

@@ -40,10 +40,8 @@ def wipe_changes(directory: Path, disks: Disks, size: int, how: How) -> str:
         overwrite(slot.directory, how)
     finally:
         slot.release()
-    return (
-        "not overwritten: what the agent itself had removed, in free blocks of the image that all"
-        " cages share"
-    )
+    rest = disks.not_overwritten()
+    return f"not overwritten: {rest}" if rest else ""
 
 
 def _mark(directory: Path) -> None:

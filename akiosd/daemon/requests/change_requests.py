@@ -58,7 +58,7 @@ class ChangeRequests:
         self._busy.add(request.cage)
         try:
             with workspace:
-                with await open_view(self._host, kept, workspace) as view:
+                with await open_view(self._host, kept, workspace, peer.pid) as view:
                     reply = wire.ViewReply(
                         cage=request.cage,
                         workspace=read_name(workspace.fileno()),

@@ -11,9 +11,10 @@ import time
 
 import trio
 
-from akiosd.daemon.base.config import Config, EndedConfig
+from akiosd.daemon.base.config import EndedConfig
 from akiosd.daemon.base.log import get_log
 from akiosd.daemon.cages.registry import DAY_NS, Registry
+from akiosd.daemon.host import Host
 from akiosd.daemon.requests.change_requests import ChangeRequests
 from akiosd.daemon.requests.log_requests import LogKeeper
 from akiosd.errors import AkiosError
@@ -22,17 +23,17 @@ _log = get_log("expire")
 
 
 async def expire(
-    registry: Registry, changes: ChangeRequests, keeper: LogKeeper, config: Config
+    registry: Registry, changes: ChangeRequests, keeper: LogKeeper, host: Host
 ) -> None:
     """Look at start and every ``ledger.check_every_s`` seconds, for ever.  Failures are logged,
     and tried again.
     """
     while True:
         try:
-            await expire_once(registry, changes, keeper, config.ended, time.time_ns())
+            await expire_once(registry, changes, keeper, host.config.ended, time.time_ns())
         except (AkiosError, OSError) as error:
             _log.error("ended cages could not be cared for", why=str(error))
-        await trio.sleep(config.ledger.check_every_s)
+        await trio.sleep(host.config.ledger.check_every_s)
 
 
 async def expire_once(

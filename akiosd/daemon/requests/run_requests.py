@@ -169,6 +169,7 @@ class RunRequests:
             started = wire.Started(
                 cage=cage.id,
                 tty=cage.master is not None,
+                one_output=cage.has_one_output,
                 output=cage.policy.limits.output,
                 posture=cage.posture,
             )

@@ -64,6 +64,7 @@ class Supervisor:
             wire.KeyRemove: keys.remove,
             wire.KeyList: keys.list,
             wire.Http: self._direct.handle,
+            wire.SystemPolicyInfo: self._system_policy,
         }
 
     async def handle(
@@ -98,6 +99,12 @@ class Supervisor:
             state_dir=str(self._host.state_dir),
         )
         await client.reply(reply)
+
+    async def _system_policy(
+        self, peer: Peer, request: wire.SystemPolicyInfo, fds: list[int], client: ClientConnection
+    ) -> None:
+        """Clients merge theirs over it; what they send is checked against it all the same."""
+        await client.reply(wire.SystemPolicyReply(packed=self._host.settings.packed))
 
     def _why_busy(self, cage: str) -> str:
         if cage in self.registry.running or cage in self._direct.running:

@@ -21,6 +21,7 @@ from akiosd.gateway.net.names import (
     named_path,
 )
 from akiosd.policy.advice import Allows, Edit, advise_merged
+from akiosd.values.places import CONFIG_FILE
 from akiosd.values.policy import DEFAULT_POLICY, PROVIDERS, Policy
 from akiosd.values.units import format_usd
 from akiosd.wire.gateway import Setup
@@ -35,7 +36,7 @@ class Asked(msgspec.Struct, frozen=True):
 
     ``host`` as the client spelled it, ``port`` 0 where only a name was asked for, ``path`` without
     query, ``tls`` whether the connection was or could have been TLS.  ``reserved`` as ``Names`` has
-    it.  ``call`` is the name of a system call.
+    it.  ``call`` is the name of a system call, ``config_file`` that of akiosd's own configuration.
     """
 
     rule: str
@@ -45,6 +46,7 @@ class Asked(msgspec.Struct, frozen=True):
     tls: bool = True
     call: str = ""
     reserved: tuple[tuple[str, int], ...] = ()
+    config_file: str = CONFIG_FILE
 
 
 class Remedy(msgspec.Struct, frozen=True):
@@ -53,6 +55,13 @@ class Remedy(msgspec.Struct, frozen=True):
     edits: tuple[Edit, ...]
     allows: Allows
     instead: str = ""
+
+
+NAMESPACE_CALLS = frozenset(("clone", "unshare", "setns"))
+_OWN_FENCE = (
+    "new namespaces cannot be made inside a cage, which is the fence already: have the program"
+    " leave its own out (Codex: --sandbox danger-full-access; Chromium: --no-sandbox)"
+)
 
 
 def never(policy: Policy) -> bool:
@@ -68,9 +77,13 @@ def find_remedy(asked: Asked, policy: Policy) -> Remedy:
 
 def hint(setup: Setup, names: Names, asked: Asked) -> str:
     """The line for the agent: a setting that was tried and its file, else what to do instead."""
-    asked = msgspec.structs.replace(asked, reserved=tuple(sorted(names.reserved)))
+    asked = msgspec.structs.replace(
+        asked, reserved=tuple(sorted(names.reserved)), config_file=setup.config_file
+    )
     remedy = find_remedy(asked, setup.policy)
-    found = advise_merged(setup.policy, setup.system, remedy.edits, remedy.allows)
+    found = advise_merged(
+        setup.policy, setup.system, remedy.edits, remedy.allows, setup.system_file
+    )
     return found or remedy.instead
 
 
@@ -242,7 +255,7 @@ def _masked(field: str, mode: str) -> Callable[[Asked, Policy], Remedy]:
 
 
 def _address(asked: Asked, policy: Policy) -> Remedy:
-    line = f"gateway: {{hosts: {{{asked.host}: ADDRESS}}}} in /etc/akios/akiosd.yaml"
+    line = f"gateway: {{hosts: {{{asked.host}: ADDRESS}}}} in {asked.config_file}"
     return Remedy((), never, f"{line}, which an administrator of this host may change")
 
 
@@ -250,7 +263,7 @@ def _call(asked: Asked, policy: Policy) -> Remedy:
     from akiosd.policy.compile.seccomp import compile_filter
 
     if asked.call not in policy.syscalls.deny:
-        return Remedy((), never)
+        return Remedy((), never, _OWN_FENCE if asked.call in NAMESPACE_CALLS else "")
 
     def allows(changed: Policy) -> bool:
         spec = compile_filter(changed)

@@ -4,6 +4,7 @@ helps.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -30,10 +31,9 @@ def name(host: str, count: int = 1) -> NetDenied:
     )
 
 
-def call(
-    called: str, path: bytes | None = None, verdict: str = "denied", count: int = 1
-) -> Syscall:
-    return Syscall(ts=1, name=called, nr=1, pid=1, verdict=verdict, path=path, errno=1, count=count)  # type: ignore[arg-type]
+def call(called: str, path: bytes | None = None, verdict: str = "denied", **more: int) -> Syscall:
+    fields = {"errno": errno.EPERM} | more
+    return Syscall(ts=1, name=called, nr=1, pid=1, verdict=verdict, path=path, **fields)  # type: ignore[arg-type]
 
 
 def told(*records: Record, layers: tuple[Layer, ...] = (WIDE,)) -> list[str]:
@@ -58,6 +58,11 @@ def test_one_line_a_kind_with_how_often_and_what_allows_it() -> None:
 def test_what_was_let_through_is_no_denial() -> None:
     passed = NetRequest(ts=1, host="denied.example", port=443, mode="inspect")
     assert told(passed, call("openat", b"/denied", "requested")) == []
+
+
+def test_what_a_program_asks_of_a_closed_descriptor_is_no_denial() -> None:
+    assert told(call("setsockopt", errno=errno.EBADF), call("bind", errno=errno.ENOTSOCK)) == []
+    assert len(told(call("setsockopt", errno=errno.ENOPROTOOPT))) == 1
 
 
 def test_a_refusal_of_the_budget_says_its_words_and_the_setting() -> None:

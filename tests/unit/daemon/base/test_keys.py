@@ -209,7 +209,7 @@ def test_a_gateway_is_told_what_its_policy_allows(store: KeyStore) -> None:
             },
         )
     )
-    host: Any = SimpleNamespace(config=config, keys=store, gateway_roots=b"pem")
+    host: Any = SimpleNamespace(config=config, keys=store, settings=SimpleNamespace(roots=b"pem"))
     network = Network(providers=("openai", "xai", "bedrock"))
     found = gateway_setup(host, Policy(network=network))
     assert found.providers == (
