@@ -93,6 +93,8 @@ class Run(Message, frozen=True, tag="run"):
     tty: Tty | None = None
     detach: bool = False
     allow_degraded: bool = False
+    discard: bool = False
+    """Destroy its changes at its end: nothing of them is kept, whatever becomes of the client."""
     name: str = ""
     """What the caller calls the cage, unique among those of theirs that run or wait with
     changes.
@@ -369,6 +371,8 @@ class Ended(Message, frozen=True, tag="ended"):
     reason: str = ""
     usage: Usage = Usage()
     changes: bool = False
+    expires_ns: int = 0
+    """When its changes are destroyed if nobody settles them (Unix time); 0 for never."""
 
 
 class CageInfo(msgspec.Struct, frozen=True):

@@ -49,7 +49,7 @@ class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
 
     ``owner`` is (uid, gid) of the caller; ``workspace_id`` (device, inode) of the directory that it
     was opened from, ``workspace_born_ns`` when that was made (0: unknown). ``boot`` identifies the
-    boot of the host in which it ran.
+    boot of the host in which it ran. ``discard``: its changes are not to be kept.
     """
 
     info: CageInfo
@@ -62,6 +62,7 @@ class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
     protect: tuple[str, ...]
     workspace_born_ns: int = 0
     boot: str = ""
+    discard: bool = False
 
     @property
     def directory(self) -> DirectoryId:
@@ -212,7 +213,9 @@ def recover(cages_dir: Path, disks: Disks, told: Mapping[str, Told]) -> list[str
             reason=reason,
             pid=0,
         )
-        if _has_changes(directory, disks, running.disk_size, deadline):
+        if running.discard:
+            end(directory, msgspec.structs.replace(info, settled="discarded"))
+        elif _has_changes(directory, disks, running.disk_size, deadline):
             save(
                 directory,
                 msgspec.structs.replace(running, info=msgspec.structs.replace(info, changes=True)),

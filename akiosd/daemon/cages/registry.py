@@ -18,17 +18,18 @@ from akiosd.daemon.base.log import get_log
 from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages import pending_changes
 from akiosd.daemon.cages.pending_changes import KeptCage
-from akiosd.daemon.cages.run_cage import Cage
+from akiosd.daemon.cages.run_cage import DAY_NS, Cage
 from akiosd.daemon.host import Host
 from akiosd.errors import DeniedError
 from akiosd.kernel.fds import Fd, close_all
 from akiosd.values.ids import LogId, is_cage_id
+from akiosd.values.units import format_duration
 from akiosd.wire import messages as wire
 
 _log = get_log("cages")
-DAY_NS = 86_400 * 10**9
 MAX_LISTED = 64
 """Cages in one page of a list."""
+_WARN_DAYS = 7
 _MAX_ARGV = 4096
 """Together with a path of PATH_MAX, far less than a 64th of a frame."""
 
@@ -187,6 +188,23 @@ class Registry:
         expires = info.ended_ns + days * DAY_NS if days else 0
         return msgspec.structs.replace(info, expires_ns=expires)
 
+    def warn_of_expiry(self, uid: int, now_ns: int) -> tuple[str, ...]:
+        """What this uid should know before changes of theirs are destroyed; nothing before the last
+        week.
+        """
+        days = self._host.config.ended.changes_days
+        own = [kept.info for kept in self.kept.values() if kept.owner[0] == uid]
+        going = [info for info in own if info.ended_ns + (days - _WARN_DAYS) * DAY_NS <= now_ns]
+        if not days or not going:
+            return ()
+        first = min(going, key=lambda info: info.ended_ns)
+        left = max(0, first.ended_ns + days * DAY_NS - now_ns)
+        count = "1 cage" if len(going) == 1 else f"{len(going)} cages"
+        return (
+            f"changes of {count} that nobody settled are soon destroyed, those of {first.cage} in"
+            f" {format_duration(left)}: akiosctl ps, then commit or discard",
+        )
+
     def _list_ended(self, listed: set[str]) -> list[wire.CageInfo]:
         """Remembered cages not in ``listed``; those whose data was destroyed since are
         forgotten.
@@ -220,6 +238,7 @@ class Registry:
             order=cage.order,
             outdated=cage.is_outdated(),
             name=cage.request.name,
+            settled="discarded" if cage.discarded else "",
         )
 
     # ---- what outlives this process
@@ -255,6 +274,7 @@ class Registry:
             workspace_born_ns=where.born_ns,
             protect=cage.policy.filesystem.protect,
             boot=self._boot,
+            discard=cage.request.discard,
         )
 
     def _remember(self, info: wire.CageInfo) -> None:

@@ -53,6 +53,7 @@ _log = get_log("cage")
 
 StartedCallback = Callable[[Started, list[int]], Awaitable[None]]
 
+DAY_NS = 86_400 * 10**9
 _LOOK_AT_SYSTEM_S = 30
 _REMOTE_START_S = 10.0
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
@@ -95,7 +96,7 @@ class Cage:
         self.ended = trio.Event()
         self._begun = trio.Event()
         self.result: Ended | None = None
-        self.changes = False
+        self.changes = self.discarded = False
         self.on_begin: Callable[[Cage], None] = lambda cage: None
         """Called once, before the agent begins.  Must not raise."""
         self.on_changes: Callable[[Cage], None] = lambda cage: None
@@ -478,7 +479,7 @@ class Cage:
             self._cgroup, slot, self._calls, account, limits, wall_ns, self._book.refusals
         )
         end = explain_end(end_facts(self.life, usage, limits))
-        self.changes = self._has_changes()
+        self._settle(self._has_changes())
         rusage = self._said.rusage if self._said is not None else (0, 0, 0)
         await record_end(self.host.ledger, self.log, self.id, end, self.life.status, rusage)
         self.result = Ended(
@@ -488,11 +489,28 @@ class Cage:
             reason=end.reason,
             usage=usage,
             changes=self.changes,
+            expires_ns=self.expires_ns,
         )
         if self.changes:
             self.on_changes(self)
         self.post(Event("reaped"))
         self.ended.set()
+
+    def _settle(self, changed: bool) -> None:
+        """Changes are kept, or, where the run asked for that, are not; the host log says so."""
+        self.discarded = changed and self.request.discard
+        self.changes = changed and not self.discarded
+        if self.discarded:
+            record = records.CageSettled(
+                ts=time.time_ns(), cage=self.id, uid=self.peer.uid, committed=False
+            )
+            self.host.ledger.append(HOST_LOG, record)
+
+    @property
+    def expires_ns(self) -> int:
+        """When changes that wait since its end are destroyed; 0 for never."""
+        days = self.host.config.ended.changes_days
+        return self.ended_ns + days * DAY_NS if self.changes and days else 0
 
     def _has_changes(self) -> bool:
         """Whether there is something to commit; nothing is where the agent never began."""
@@ -542,7 +560,7 @@ class Cage:
         """
         self.ended_ns = self.ended_ns or time.time_ns()
         try:
-            self.changes = self._has_changes()
+            self._settle(self._has_changes())
         except OSError as error:
             _log.error(
                 "whether a workspace was changed is not known", cage=self.id, error=str(error)

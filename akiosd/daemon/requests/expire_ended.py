@@ -13,7 +13,8 @@ import trio
 
 from akiosd.daemon.base.config import EndedConfig
 from akiosd.daemon.base.log import get_log
-from akiosd.daemon.cages.registry import DAY_NS, Registry
+from akiosd.daemon.cages.registry import Registry
+from akiosd.daemon.cages.run_cage import DAY_NS
 from akiosd.daemon.host import Host
 from akiosd.daemon.requests.change_requests import ChangeRequests
 from akiosd.daemon.requests.log_requests import LogKeeper

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -81,6 +82,8 @@ class RunRequests:
             self._outputs[cage.id] = OutputFile(path, self._host.config.ended.output_bytes)
 
         async def on_started(reply: wire.Started, numbers: list[int]) -> None:
+            warnings = self._registry.warn_of_expiry(peer.uid, time.time_ns())
+            reply = msgspec.structs.replace(reply, notes=(*reply.notes, *warnings))
             try:
                 if run.detach:
                     await client.reply(reply)

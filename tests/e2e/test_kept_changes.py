@@ -1,0 +1,69 @@
+"""Changes that wait: bounded, told about, and settled in masses; a user's own only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.daemon import NOBODY, OTHER, Daemon
+from tests.e2e.terminal import Terminal
+from tests.e2e.test_ended_cages import rows, run, verb
+
+
+@pytest.fixture(scope="module")
+def bounded() -> Iterator[Daemon]:
+    """With room for the changes of two cages, which go after so short a time that each run warns of
+    it.
+    """
+    own = Daemon("quotas: {kept_per_user: 2}\nended: {changes_days: 5}\n")
+    try:
+        yield own.start()
+    finally:
+        own.close()
+
+
+@pytest.mark.parametrize("uid", [pytest.param(0, id="root"), pytest.param(NOBODY, id="user")])
+def test_what_keeps_nothing_is_not_bounded_and_all_of_ones_own_can_go(
+    bounded: Daemon, uid: int
+) -> None:
+    where, other = bounded.workspace(uid=uid), bounded.workspace(uid=OTHER)
+    theirs = run(bounded, other, "--", "touch", "new", uid=OTHER)
+    kept = [run(bounded, where, "--", "touch", "new", uid=uid) for _ in range(2)]
+    for flags, code in ((), 125), (("--rw",), 125), (("--ro",), 0), (("--discard",), 0):
+        script = "true" if flags == ("--ro",) else "touch x"
+        done = verb(bounded, where, "run", *flags, "--", "sh", "-c", script, uid=uid)
+        assert done.returncode == code, done.stderr
+        if code:
+            assert "2 ended cages of yours wait" in done.stderr and "--older-than" in done.stderr
+        else:
+            assert "changes of 2 cages" in done.stderr and kept[0] in done.stderr, "told"
+    after = rows(bounded, uid)
+    assert [row["settled"] for row in after.values() if row["argv"][-1:] == ["touch x"]] == [
+        "discarded"
+    ]
+    young = verb(bounded, where, "discard", "--older-than", "1h", uid=uid)
+    assert young.returncode == 0 and not young.stdout and "wait for so long" in young.stderr
+    with Terminal(bounded, "discard", "--all", uid=uid) as terminal:
+        terminal.expect(r"destroy all changes of 2 cages\? \[y/N\] ")
+        terminal.type("\n")
+        assert terminal.wait() == 125
+    both = verb(bounded, where, "discard", "--all", kept[0], uid=uid)
+    assert both.returncode == 125 and not both.stdout
+    done = verb(bounded, where, "discard", "--all", uid=uid)
+    assert done.returncode == 0 and sorted(done.stdout.split()) == sorted(kept), done.stderr
+    assert rows(bounded, OTHER)[theirs]["changes"], "nobody else's"
+    told = verb(bounded, where, "run", "--", "touch", "new", uid=uid)
+    assert "kept until 2" in told.stderr and "soon destroyed" not in told.stderr
+    for owner in (uid, OTHER):
+        again = verb(bounded, where, "discard", "--older-than", "0s", uid=owner)
+        assert again.returncode == 0 and again.stdout, again.stderr
+
+
+def test_a_detached_run_discards_without_a_client(bounded: Daemon) -> None:
+    where = bounded.workspace(uid=NOBODY)
+    words = ("run", "--detach", "--discard", "--", "touch", "new")
+    cage = verb(bounded, where, *words).stdout.strip()
+    assert verb(bounded, where, "stop", cage).returncode in (0, 125)
+    row = rows(bounded)[cage]
+    assert (row["ended_ns"] > 0, row["changes"], row["settled"]) == (True, False, "discarded")
