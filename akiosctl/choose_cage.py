@@ -28,7 +28,7 @@ _MAX_NAMED = 5
 _LAST = re.compile(r"last(?:~([0-9]{1,6}))?")
 _ID_PART = re.compile(r"(?:c-)?[0-9a-z]{1,12}")
 
-Need = Literal["", "running", "changes"]
+Need = Literal["", "running", "changes", "view"]
 
 
 def choose(
@@ -153,7 +153,9 @@ def _lacks(cage: CageInfo, need: Need) -> str:
         return "has ended"
     if need == "changes" and not cage.ended_ns:
         return "still runs"
-    if need == "changes" and not cage.changes:
+    if need == "view" and not cage.ended_ns:
+        return ""
+    if need in ("changes", "view") and not cage.changes:
         return "has no changes"
     return ""
 

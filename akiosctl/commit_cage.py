@@ -70,9 +70,15 @@ class CageView:
 
 
 @contextmanager
-def open_view(client: Client, cage: str) -> Iterator[CageView]:
-    """The view of an ended cage; its descriptors are closed at the end."""
-    reply, fds = _request_view(client, cage)
+def open_view(client: Client, cage: str, *, running: bool = False) -> Iterator[CageView]:
+    """The view of an ended cage, or of one that runs; its descriptors are closed at the end.
+
+    One that runs is paused until ``client`` is closed.
+    """
+    if running:
+        reply, fds = client.call(View(cage=cage, running=True), ViewReply)
+    else:
+        reply, fds = _request_view(client, cage)
     try:
         if len(fds) != 2:
             raise AkiosError(

@@ -162,14 +162,16 @@ class Output(Message, frozen=True, tag="output"):
 
 
 class View(Message, frozen=True, tag="view"):
-    """Ask for the read-only merged view of an ended cage's workspace; answered by
+    """Ask for the read-only merged view of a cage's workspace; answered by
     :class:`ViewReply`.
 
     fds: none, or the workspace opened by the client, where akiosd was restarted and no longer holds
-    it.
+    it.  ``running``: the cage runs, and is paused until the client leaves; where that takes too
+    long an :class:`Error` follows, and what was read since may be torn.
     """
 
     cage: str = ""
+    running: bool = False
 
 
 class Discard(Message, frozen=True, tag="discard"):

@@ -67,3 +67,33 @@ def test_a_detached_run_discards_without_a_client(bounded: Daemon) -> None:
     assert verb(bounded, where, "stop", cage).returncode in (0, 125)
     row = rows(bounded)[cage]
     assert (row["ended_ns"] > 0, row["changes"], row["settled"]) == (True, False, "discarded")
+
+
+@pytest.mark.parametrize("uid", [pytest.param(0, id="root"), pytest.param(NOBODY, id="user")])
+def test_a_running_cage_is_compared_while_it_stands_still(bounded: Daemon, uid: int) -> None:
+    """Its agent writes the same number into two files again and again: they are always told apart
+    by one at most, and it goes on afterwards.
+    """
+    where = bounded.workspace(uid=uid)
+    script = "n=0; while :; do n=$((n+1)); echo $n > a; echo $n > b; echo $n; done"
+    cage = verb(bounded, where, "run", "--detach", "--", "sh", "-c", script, uid=uid).stdout.strip()
+    seen: list[int] = []
+    for _ in range(5):
+        done = verb(bounded, where, "diff", "--patch", uid=uid)
+        assert done.returncode == 0 and f"{cage}, which runs, in {where}" in done.stderr, (
+            done.stderr
+        )
+        found = [
+            line[1:] for line in done.stdout.splitlines() if line[:1] == "+" and line[1:2] != "+"
+        ]
+        if len(found) == 2 and all(found):  # a file may have been caught between open and write
+            first, second = map(int, found)
+            assert first - second in (0, 1)
+            seen.append(first)
+    assert seen == sorted(set(seen)) and seen, "it went on between"
+    other = verb(bounded, where, "diff", cage, uid=OTHER)
+    assert other.returncode == 125 and not other.stdout
+    assert verb(bounded, where, "commit", cage, uid=uid).returncode == 125, "it still runs"
+    assert list(where.iterdir()) == []
+    assert verb(bounded, where, "stop", "--kill", cage, uid=uid).returncode == 0
+    assert verb(bounded, where, "discard", cage, uid=uid).returncode == 0

@@ -246,12 +246,12 @@ class Registry:
 
     def _begin(self, cage: Cage) -> None:
         try:
-            pending_changes.begin(cage.directory, self._describe_kept(cage))
+            pending_changes.begin(cage.directory, self.describe_kept(cage))
         except OSError as error:
             _log.error("changes are not safe until this cage ends", cage=cage.id, error=str(error))
 
     def _keep(self, cage: Cage) -> None:
-        kept = self._describe_kept(cage)
+        kept = self.describe_kept(cage)
         info = msgspec.structs.replace(kept.info, state="ended", changes=True, pid=0)
         self.kept[cage.id] = kept = msgspec.structs.replace(kept, info=info)
         self.workspaces[cage.id] = cage.workspace_fd
@@ -261,7 +261,8 @@ class Registry:
             # They can still be committed, while this daemon lives.
             _log.error("changes are not safe from a restart", cage=cage.id, error=str(error))
 
-    def _describe_kept(self, cage: Cage) -> KeptCage:
+    def describe_kept(self, cage: Cage) -> KeptCage:
+        """What would be kept of a cage that runs."""
         caller, where = cage.caller, cage.workspace_id
         return KeptCage(
             info=self._describe(cage),

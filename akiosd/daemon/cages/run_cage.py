@@ -10,7 +10,8 @@ import math
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -55,6 +56,7 @@ StartedCallback = Callable[[Started, list[int]], Awaitable[None]]
 
 DAY_NS = 86_400 * 10**9
 _LOOK_AT_SYSTEM_S = 30
+_PAUSE_PATIENCE_S, _PAUSE_LOOK_S = 3.0, 0.005
 _REMOTE_START_S = 10.0
 _USER_NAME = re.compile(r"^[a-z_][a-z0-9_-]{0,30}$")
 
@@ -123,6 +125,7 @@ class Cage:
         self.spend = Spend(self.policy.budget, self._book, self._end_by_spending)
         self._send, self._receive = trio.open_memory_channel[Event](math.inf)
         self._start_clock = trio.current_time()
+        self._frozen_for: set[object] = set()
         self._patience_s = 30.0
         """Seconds for which the end waits until killed processes are gone."""
         self._agent_ran = False
@@ -163,10 +166,41 @@ class Cage:
             )
         await self._gateway.connect(stream)
 
-    def freeze(self, frozen: bool) -> None:
-        """Freeze or thaw a running cage."""
+    def freeze(self, frozen: bool, why: object = None) -> None:
+        """Freeze or thaw a running cage; frozen for several reasons, the last one thaws it."""
+        if frozen:
+            self._frozen_for.add(why)
+        else:
+            self._frozen_for.discard(why)
         if self.life.state == "running":
-            self._cgroup.freeze(frozen)
+            self._cgroup.freeze(bool(self._frozen_for))
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Everything in the cage stands still inside the ``with``.  Raises :class:`DeniedError`
+        where it does not run, or does not stop.
+        """
+        why = object()
+        if self.life.state != "running":
+            raise DeniedError(f"{self.id} does not run its agent now", "diff", "ask again")
+        self.freeze(True, why)
+        try:
+            with trio.move_on_after(_PAUSE_PATIENCE_S) as patience:
+                while not self._cgroup.is_frozen():
+                    await trio.sleep(_PAUSE_LOOK_S)
+            if patience.cancelled_caught:
+                raise DeniedError(
+                    f"{self.id} cannot be paused: something in it waits in the kernel",
+                    "diff",
+                    "ask again, or when it has ended",
+                )
+            yield
+        finally:
+            try:
+                self.freeze(False, why)
+            except AkiosError as error:
+                # It ended meanwhile: there is nothing to thaw.
+                _log.info("a pause ended with its cage", cage=self.id, why=error.what)
 
     def is_outdated(self) -> bool:
         """Whether the host's programs were updated since the cage began; recorded when it is first

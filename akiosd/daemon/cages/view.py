@@ -47,21 +47,9 @@ async def open_view(host: Host, kept: KeptCage, workspace: Fd, client: int) -> F
             kept.info.cage,
             "go back to that directory",
         )
-    display = host.config.uids.display_base
-    lines = IdMap(
-        reverse(caller_map(kept.owner[0], kept.inside[0], kept.host_id, display)),
-        reverse(caller_map(kept.owner[1], kept.inside[1], kept.host_gid, display)),
-    )
     assert host.disks is not None
     slot = await _reopen(host.disks, host.cages_dir / kept.info.cage, kept)
-    try:
-        with await userns.create(host.launcher, lines) as back:
-            mounts.set_attr(slot.mount.fileno(), set=_ATTRS, userns_fd=back.fileno())
-        with _clone_workspace(workspace, client, kept.info.cage) as lower:
-            mounts.set_attr(lower.fileno(), set=_ATTRS)
-            return await _mount(host, slot.mount, lower)
-    finally:
-        slot.release()
+    return await _mount_back(host, kept, slot, workspace, client)
 
 
 def _clone_workspace(workspace: Fd, client: int, cage: str) -> Fd:
@@ -75,6 +63,38 @@ def _clone_workspace(workspace: Fd, client: int, cage: str) -> Fd:
             cage,
             "go to that directory where you started the cage",
         ) from None
+
+
+async def open_paused_view(host: Host, kept: KeptCage, workspace: Fd, client: int) -> Fd:
+    """The same of a cage that is paused.
+
+    While nothing writes to the upper layer, a second overlay over it shows what is there
+    (Documentation/filesystems/overlayfs.rst, "Changes to underlying filesystems").
+    """
+    assert host.disks is not None
+    slot = host.disks.reopen_in_use(host.cages_dir / kept.info.cage, kept.disk_size)
+    return await _mount_back(host, kept, slot, workspace, client)
+
+
+async def _mount_back(host: Host, kept: KeptCage, slot: Slot, workspace: Fd, client: int) -> Fd:
+    """``slot`` is owned from now on."""
+    try:
+        with await userns.create(host.launcher, _lines_back(host, kept)) as back:
+            mounts.set_attr(slot.mount.fileno(), set=_ATTRS, userns_fd=back.fileno())
+        with _clone_workspace(workspace, client, kept.info.cage) as lower:
+            mounts.set_attr(lower.fileno(), set=_ATTRS)
+            return await _mount(host, slot.mount, lower)
+    finally:
+        slot.release()
+
+
+def _lines_back(host: Host, kept: KeptCage) -> IdMap:
+    """From the cage's ids on its disk to its caller's."""
+    display = host.config.uids.display_base
+    return IdMap(
+        reverse(caller_map(kept.owner[0], kept.inside[0], kept.host_id, display)),
+        reverse(caller_map(kept.owner[1], kept.inside[1], kept.host_gid, display)),
+    )
 
 
 async def _reopen(disks: Disks, directory: Path, kept: KeptCage) -> Slot:

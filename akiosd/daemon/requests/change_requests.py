@@ -15,7 +15,7 @@ from akiosd.daemon.base.peers import Peer
 from akiosd.daemon.cages import pending_changes
 from akiosd.daemon.cages.pending_changes import KeptCage, Settled
 from akiosd.daemon.cages.registry import Registry
-from akiosd.daemon.cages.view import WAIT, open_view
+from akiosd.daemon.cages.view import WAIT, open_paused_view, open_view
 from akiosd.daemon.cages.wipe_changes import UNLINKED, wipe_changes
 from akiosd.daemon.host import Host
 from akiosd.daemon.sockets.serve_clients import ClientConnection
@@ -26,6 +26,9 @@ from akiosd.store.wipe import How
 from akiosd.values import records
 from akiosd.values.ids import HOST_LOG
 from akiosd.wire import messages as wire
+
+_PAUSE_S = 30
+"""For so long at most a running cage is paused while it is compared."""
 
 
 class ChangeRequests:
@@ -40,7 +43,10 @@ class ChangeRequests:
     async def view(
         self, peer: Peer, request: wire.View, fds: list[int], client: ClientConnection
     ) -> None:
-        """Send the merged view of an ended cage, and its workspace, as descriptors."""
+        """Send the merged view of a cage, and its workspace, as descriptors."""
+        if request.running:
+            await self._view_running(peer, request, client)
+            return
         await self._registry.wait_released(request.cage)
         kept = self._registry.find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)
@@ -73,6 +79,31 @@ class ChangeRequests:
                     await client.reply(reply, [view.fileno(), workspace.fileno()])
         finally:
             self._busy.discard(request.cage)
+
+    async def _view_running(self, peer: Peer, request: wire.View, client: ClientConnection) -> None:
+        cage = self._registry.find(peer, request.cage)
+        if peer.role != "root" and cage.peer.uid != peer.uid:
+            raise DeniedError("the files of others are not yours to read", request.cage)
+        if cage.policy.filesystem.workspace not in ("cow", "rw"):
+            raise DeniedError("its workspace has no changes that wait", request.cage)
+        kept = self._registry.describe_kept(cage)
+        async with cage.paused():
+            workspace = cage.workspace_fd
+            with await open_paused_view(self._host, kept, workspace, peer.pid) as view:
+                reply = wire.ViewReply(
+                    cage=cage.id,
+                    workspace=read_name(workspace.fileno()),
+                    protect=kept.protect,
+                    started_ns=kept.info.started_ns,
+                )
+                await client.reply(reply, [view.fileno(), workspace.fileno()])
+            # The client leaves, which cancels this, when it has read what it wants.
+            await trio.sleep(_PAUSE_S)
+        raise DeniedError(
+            f"the comparison took longer than {_PAUSE_S} s, for which the cage was paused",
+            request.cage,
+            "compare when it has ended",
+        )
 
     def _check_unseen(self, cage: str, client: ClientConnection) -> None:
         if any(name == cage and not client.is_same(viewer) for name, viewer in self._viewers):
