@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SOCKET = "/run/akios/control.sock"
 PROTOCOL = 1
+NOT_RUNNING = "akiosd is not running"
 _READ = 1 << 16
 
 
@@ -72,7 +73,8 @@ class _Connection:
             send_blocking(self._socket, data, fds)
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                raise AkiosError(f"cannot send to akiosd: {error.strerror}", self.path) from None
+                what = f"cannot send to akiosd: {error.strerror}"
+                raise AkiosError(what, self.path, "see whether it runs: akiosctl doctor") from None
 
     def receive(self) -> Chunk:
         """One ``recvmsg(2)``: bytes (none at the end), descriptors, whether some were dropped."""
@@ -88,14 +90,14 @@ class _Connection:
         return GoneError(
             "akiosd closed the connection",
             self.path,
-            "see its log: journalctl -u akiosd, or its standard error",
+            "see its log: journalctl -u akiosd",
         )
 
 
 def _explain_connect(path: str, error: OSError) -> AkiosError:
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
         return GoneError(
-            "akiosd is not running",
+            NOT_RUNNING,
             path,
             "start it: sudo systemctl enable --now akiosd; or, as root without a service: akiosctl"
             " run --standalone",
@@ -175,7 +177,9 @@ class PlainClient:
             if not isinstance(message, dict) or not isinstance(message.get("m"), str):
                 close_fds(frame.fds)
                 raise ProtocolError(
-                    "akiosd sent what is no message", self._connection.path, _SAME_VERSION
+                    "akiosd sent something that is not a message",
+                    self._connection.path,
+                    _SAME_VERSION,
                 )
             return message, frame.fds
 

@@ -73,7 +73,7 @@ _BUBBLEWRAP = f"fences its commands with bubblewrap, {_NESTED}"
 # code.claude.com/docs/en/sandboxing; geminicli.com/docs/cli/sandbox and /trusted-folders;
 # `qwen --help` (0.15); cursor.com/docs/agent/tools/terminal; `copilot help sandbox`, `help
 # environment` (1.0); ampcode.com/manual; docs of Augment's, Factory's, Kimi's and OpenHands' CLIs;
-# chromium docs/linux/sandboxing.md.  Each that PyPI or npm has was run: tests/compat/README.md.
+# chromium docs/linux/sandboxing.md.  Which of them were run is in tests/compat/README.md.
 AGENTS: tuple[Agent, ...] = (
     Agent(
         "codex",
@@ -270,7 +270,7 @@ AGENTS: tuple[Agent, ...] = (
     Agent(
         "chromium",
         ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
-         "chrome-headless-shell", "headless_shell"),
+         "chrome-headless-shell", "headless_shell", "electron", "brave-browser", "microsoft-edge"),
         hints=(
             Hint(
                 f"fences its pages in new namespaces, {_NESTED}",
@@ -298,12 +298,12 @@ AGENTS: tuple[Agent, ...] = (
             (name,),
             hints=(
                 Hint(
-                    "needs namespaces and a daemon of the host, and a cage shows neither",
-                    "run it outside, or run in the cage what the container was for",
+                    f"starts containers, {_NESTED}",
+                    "run in the cage what the container was for, or run it outside",
                 ),
             ),
             idle=("version", "help", "--version"),
         )
-        for name in ("docker", "podman", "nerdctl")
+        for name in ("docker", "podman", "nerdctl", "buildah", "apptainer")
     ),
 )  # fmt: skip

@@ -113,10 +113,10 @@ def read_policy(path: Path, *, beneath: Path | None = None) -> PartialPolicy:
     except PolicyError:
         if _is_closed_link(path, status):
             raise PolicyError(
-                "what it links to is no policy, and not everybody may read that: nothing of it is"
-                " shown",
+                "it is a link to a file that is not a policy; what is wrong with that file is not"
+                " shown, because not everybody may read it",
                 str(path),
-                "name that file itself to see what is wrong",
+                "name that file itself to see it: akiosctl policy check FILE",
             ) from None
         raise
     _write_cache(cache, _Cached(_CACHE_VERSION, str(path), policy))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from akiosctl import policy_files
 from akiosctl.client import Client
+from akiosctl.dead_ends import DeadEnds
 from akiosctl.denials import Told, collect, explain, places
 from akiosctl.system_policy import ask_system
 from akiosd.policy.merge import Layer
@@ -37,12 +38,13 @@ def of_run(path: str, cage: str, workspace: str, options: RunOptions) -> list[To
     """What a run that just ended was denied.  Raises :class:`AkiosError`."""
     from akiosctl.run_options import policy_flags
 
+    ends = DeadEnds()
     with Client(path) as client:
-        groups = collect(read_entries(client, cage, MOST_AT_END))
+        groups = collect(read_entries(client, cage, MOST_AT_END), ends)
         system = ask_system(client)
     explicit, flags = options.value("policy"), policy_flags(options)
     layers = layers_of(workspace, explicit, flags, system)
-    return explain(groups, layers, files_of(workspace, explicit, system))
+    return explain(groups, layers, files_of(workspace, explicit, system), ends)
 
 
 def layers_of(

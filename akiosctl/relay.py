@@ -18,6 +18,7 @@ from akiosctl.terminal import RawTerminal, read_size, write_size
 from akiosd.errors import AkiosError
 from akiosd.kernel.scm_rights import close_fds
 
+_SAME_VERSION = "install the same version of akiosd and akiosctl, and restart akiosd"
 _FORWARDED = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -82,7 +83,9 @@ class Relay:
         # Pipes without stdin are those of a cage attached to: its input ended when it was left.
         if len(fds) not in ((1,) if self._tty else (self._outputs, self._outputs + 1)):
             close_fds(fds)
-            raise AkiosError("akiosd sent the wrong number of descriptors", "started")
+            raise AkiosError(
+                "akiosd did not send what the output goes through", "started", _SAME_VERSION
+            )
         previous = {}
         watched = (*_FORWARDED, *(_TERMINAL_ONLY if self._tty else ()))
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -131,6 +134,9 @@ class Relay:
                 self._check_copies()
                 return self._ended
             if self._leaving and not self._detach_request and self._outputs_ended:
+                if self._keep is not None:
+                    self._keep.finish()  # what akiosd then reads itself comes behind it
+                    self._keep = None
                 self._detach_request = self._client.request("detach", {"cage": self._cage})
             ready = {fd for fd, _ in poll.poll(_LEAVE_MS if self._leaving else None)}
             if not ready:

@@ -186,6 +186,8 @@ def policy_flags(options: RunOptions) -> dict[str, dict[str, object]]:
 
 def help_text() -> str:
     """What ``akiosctl run --help`` prints."""
+    from akiosctl.help.examples import example_lines
+
     lines = [
         "Usage: akiosctl run [OPTIONS] -- COMMAND [ARGUMENTS]",
         "",
@@ -209,5 +211,7 @@ def help_text() -> str:
             "127 when it is not found, 128+n when signal n ended it, 137 at a limit (the reason"
             " line says which)."
         ),
+        "",
+        *example_lines("run"),
     ]
     return "\n".join(lines)

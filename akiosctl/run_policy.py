@@ -223,12 +223,12 @@ def _refuse_ours(name: str) -> None:
 
     if name in hidden_variables(FACTS):
         raise AkiosError(
-            f"{name} is a key, which stays outside: the agent gets a placeholder and its gateway"
-            " the key",
+            f"{name} is an API key, and keys do not enter a cage: the agent gets a placeholder,"
+            " and the gateway puts in the key",
             "environment",
-            "store it once: sudo akiosctl keys set PROVIDER; or name it in environment.set of the"
-            " policy",
+            "keep it once: sudo akiosctl keys set PROVIDER; or write it under environment.set in"
+            " the policy",
         )
     if name in VARIABLES:
-        words = f"{name} is set to what the cage trusts"
-        raise AkiosError(words, "environment", "name it in environment.set of the policy")
+        words = f"{name} is set by AKIOS: it names the certificates that the cage trusts"
+        raise AkiosError(words, "environment", "write it under environment.set in the policy")

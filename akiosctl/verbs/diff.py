@@ -47,7 +47,7 @@ def command(ctx: click.Context, cage: str, patch: bool, stat: bool, as_json: boo
                 shown += _encoded(render_list(diff, notes))
             if patch and not wants_json(ctx, as_json):
                 for change in diff.changes:
-                    lines = render_patch(view.workspace_fd, view.view_fd, change)
+                    lines = render_patch(*view.open_for(change))
                     shown += _encoded(_painted(line) for line in lines)
                     if not running:
                         _write(shown)

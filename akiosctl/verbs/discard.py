@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import click
@@ -10,7 +11,7 @@ from akiosctl import confirm
 from akiosctl.cages import find_cage, list_cages
 from akiosctl.choose_cage import LAST, place
 from akiosctl.client import Client, DaemonError
-from akiosctl.commands import print_line
+from akiosctl.commands import print_line, wants_json
 from akiosctl.commit_cage import count_changes, discard_cage, open_view
 from akiosctl.render import note, print_error, quote_command
 from akiosd.errors import AkiosError
@@ -28,6 +29,7 @@ from akiosd.wire.messages import CageInfo
 @click.option(
     "--wipe", is_flag=True, help="Overwrite it before it is unlinked; this can take minutes."
 )
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -36,6 +38,7 @@ def command(
     older_than: str | None,
     yes: bool,
     wipe: bool,
+    as_json: bool,
 ) -> int:
     """Destroy what each CAGE changed; its log stays.  CAGE is the last cage of this directory when
     it is left out.
@@ -44,19 +47,25 @@ def command(
         raise AkiosError(
             "cages are named, and all of them are meant", "discard", "give either of both"
         )
+    report = _Report(wipe, wants_json(ctx, as_json))
+    code = 0
     with ctx.obj.connect() as client:
         if everything or older_than is not None:
             age_ns = parse_duration_ns(older_than) if older_than is not None else 0
-            return _discard_many(client, age_ns, yes=yes, wipe=wipe)
-        for name in cages or (LAST,):
+            code = _discard_many(client, age_ns, report, yes=yes)
+            cages = ()
+        else:
+            cages = cages or (LAST,)
+        for name in cages:
             cage = find_cage(client, name, writes=True, need="changes")
             if not yes:
                 _ask(client, cage)
-            _discard(client, cage, wipe)
-    return 0
+            report.discard(client, cage)
+    report.finish()
+    return code
 
 
-def _discard_many(client: Client, age_ns: int, *, yes: bool, wipe: bool) -> int:
+def _discard_many(client: Client, age_ns: int, report: _Report, *, yes: bool) -> int:
     """One that cannot go now, because somebody looks at it, does not keep the others."""
     before_ns = time.time_ns() - age_ns
     found = [one for one in list_cages(client) if one.changes and 0 < one.ended_ns <= before_ns]
@@ -71,19 +80,35 @@ def _discard_many(client: Client, age_ns: int, *, yes: bool, wipe: bool) -> int:
     failed = False
     for cage in found:
         try:
-            _discard(client, cage, wipe)
+            report.discard(client, cage)
         except DaemonError as error:
             print_error(error)
             failed = True
     return 125 if failed else 0
 
 
-def _discard(client: Client, cage: CageInfo, wipe: bool) -> None:
-    note(f"destroying the changes of {cage.cage} in {place(cage)}")
-    said = discard_cage(client, cage.cage, wipe=wipe)
-    if said:
-        note(said if wipe else f"{said}; --wipe overwrites")
-    print_line(cage.cage)
+class _Report:
+    """Says what was discarded, as it goes or as one JSON object."""
+
+    def __init__(self, wipe: bool, as_json: bool) -> None:
+        self._wipe, self._json = wipe, as_json
+        self._done: list[str] = []
+        self._notes: list[str] = []
+
+    def discard(self, client: Client, cage: CageInfo) -> None:
+        if not self._json:
+            note(f"destroying the changes of {cage.cage} in {place(cage)}")
+        said = discard_cage(client, cage.cage, wipe=self._wipe)
+        self._done.append(cage.cage)
+        self._notes += [said] if said else []
+        if not self._json:
+            if said:
+                note(said if self._wipe else f"{said}; --wipe overwrites")
+            print_line(cage.cage)
+
+    def finish(self) -> None:
+        if self._json:
+            click.echo(json.dumps({"cages": self._done, "notes": self._notes}))
 
 
 def _ask(client: Client, cage: CageInfo) -> None:

@@ -98,7 +98,9 @@ def _follow(path: str, request: Subscribe, cursors: dict[str, int], printer: Pri
                 cursors[message.log] = message.stop
             else:
                 raise AkiosError(
-                    f"akiosd sent {type(message).__name__} instead of records", "events socket"
+                    f"akiosd sent {type(message).__name__} instead of records",
+                    "events socket",
+                    "install the same version of akiosd and akiosctl, and restart akiosd",
                 )
 
 

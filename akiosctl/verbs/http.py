@@ -70,7 +70,11 @@ def command(
     error.
     """
     if cage and explicit:
-        raise AkiosError("a cage has its policy", "--policy", "give --cage or --policy, not both")
+        raise AkiosError(
+            "--cage and --policy contradict each other: a cage has its policy",
+            "--policy",
+            "give one of them",
+        )
     fields = [_header(text) for text in headers]
     http_requests.split_url(url)
     body = http_requests.Body(data, sys.stdin.buffer) if data is not None else None
@@ -98,7 +102,7 @@ def _merge(client: Client, explicit: str | None) -> Policy:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise AkiosError(f"{text!r} is no header", "-H", "write -H 'Name: value'")
+        raise AkiosError(f"{text!r} is not a header", "-H", "write -H 'Name: value'")
     if name.strip().lower() in ("host", "content-length", "transfer-encoding"):
         raise AkiosError(f"{name.strip()} is made from the URL and the body", "-H", "leave it out")
     return name.strip(), value.strip()

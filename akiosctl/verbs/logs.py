@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ from akiosctl.cages import find_log
 from akiosctl.client import Client, GoneError
 from akiosctl.commands import wants_json
 from akiosctl.reconnect import wait_for_daemon
-from akiosctl.render import note
+from akiosctl.render import is_screen, note
 from akiosctl.since import since_option
 from akiosctl.terminal_filter import Tamer
 from akiosd.errors import AkiosError
@@ -151,7 +152,7 @@ class _Printer:
 
     def __init__(self, as_json: bool) -> None:
         self._json = as_json
-        self._tamer = Tamer() if sys.stdout.isatty() and not as_json else None
+        self._tamer = Tamer() if not as_json and is_screen(1) else None
         self._printed = False
         self.next = 0
 
@@ -165,7 +166,12 @@ class _Printer:
             self.next = frame.offset + len(frame.data)
             if self._json:
                 text = frame.data.decode("utf-8", "backslashreplace")
-                line = {"time_ns": frame.time_ns, "offset": frame.offset, "text": text}
+                line = {
+                    "time_ns": frame.time_ns,
+                    "offset": frame.offset,
+                    "text": text,
+                    "text_base64": base64.b64encode(frame.data).decode("ascii"),
+                }
                 sys.stdout.write(json.dumps(line) + "\n")
             else:
                 tamed = self._tamer.feed(frame.data) if self._tamer is not None else frame.data

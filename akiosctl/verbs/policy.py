@@ -12,16 +12,15 @@ from typing import Any, NoReturn
 import click
 
 from akiosctl import policy_files
-from akiosctl.commands import print_line
+from akiosctl.commands import print_line, wants_json
 from akiosctl.plan_text import plan_text
 from akiosctl.render import escape, print_error
 from akiosctl.system_policy import find_system
 from akiosd.errors import PolicyError
 from akiosd.policy.explain import explain, explain_text
-from akiosd.policy.merge import Layer, Merged, exceeds, merge_explained
+from akiosd.policy.merge import Layer, Merged, excesses_of, merge_explained
 from akiosd.policy.presets import PRESETS
 from akiosd.policy.refusals import sentence
-from akiosd.values.policy import DEFAULT_POLICY
 
 _POLICY_OPTION = click.option(
     "--policy",
@@ -46,6 +45,7 @@ def explain_command(ctx: click.Context, explicit: str | None, plan: bool, as_jso
     """Print the policy that a run here would get, each value with the layer, file and line that
     gave it.
     """
+    as_json = wants_json(ctx, as_json)
     try:
         merged = _merge_here(ctx, explicit)
     except PolicyError as error:
@@ -65,14 +65,16 @@ def explain_command(ctx: click.Context, explicit: str | None, plan: bool, as_jso
 @_JSON_OPTION
 @click.pass_context
 def check_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
-    """Check policy files: keys, values, and what each would widen; without FILE, the layers of a
-    run here.
+    """Check policy files: keys, values, and what the system policy would not let a project ask
+    for; without FILE, the layers of a run here.
 
     Exit status 1 when a file is not acceptable.
     """
+    as_json = wants_json(ctx, as_json)
     try:
         if files:
-            report = [_check_file(name) for name in files]
+            system = merge_explained([find_system(ctx.obj).layer])
+            report = [_check_file(name, system) for name in files]
         else:
             _merge_here(ctx, None)
             report = [{"file": "the policy of a run here", "ok": True, "widens": []}]
@@ -103,20 +105,26 @@ def presets_command(names: tuple[str, ...], as_json: bool) -> None:
 
 
 @group.command("shipped")
-def shipped_command() -> None:
+@_JSON_OPTION
+def shipped_command(as_json: bool) -> None:
     """Print the system policy that AKIOS comes with, for an administrator to begin with."""
-    click.echo(policy_files.profile_path("system").read_text(), nl=False)
+    text = policy_files.profile_path("system").read_text()
+    if as_json:
+        click.echo(json.dumps({"text": text}, indent=2))
+        return
+    click.echo(text, nl=False)
 
 
-def _check_file(name: str) -> dict[str, Any]:
-    """Alone, as if it were the system's; what it widens against the built-in policy is told, not
-    refused.
+def _check_file(name: str, system: Merged) -> dict[str, Any]:
+    """Alone, as if it were the system's; what the system policy would refuse in a project is told,
+    not refused.
     """
     merged = merge_explained([Layer("system", policy_files.read_named(name))])
+    found = excesses_of(system, merged)
     return {
         "file": name,
         "ok": True,
-        "widens": [sentence(excess) for excess in exceeds(DEFAULT_POLICY, merged.policy)],
+        "widens": [sentence(excess) for excess in found],
     }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from akiosctl.client import DaemonError, PlainClient, socket_path
-from akiosctl.git_user import look
+from akiosctl.git_user import Shown, look
 from akiosctl.locate import locate_toolchain, locate_workspace
 from akiosctl.render import describe_spend, format_day, note
 from akiosctl.run_options import RunOptions, help_text, parse_run, policy_flags
@@ -131,7 +131,9 @@ def take_started(client: PlainClient, number: int) -> tuple[dict[str, Any], list
     if message["m"] != "started" or message.get("id", 0) != number:
         close_fds(fds)
         raise AkiosError(
-            "akiosd answered out of turn", message["m"], "install the same version of both"
+            "akiosd sent another answer than the one awaited",
+            message["m"],
+            "install the same version of akiosd and akiosctl",
         )
     return message, fds
 
@@ -152,7 +154,9 @@ def prepare(
         cwd = os.getcwd()
     except OSError as error:
         raise AkiosError(
-            f"the working directory is gone: {error.strerror}", "cwd", "go to one that exists"
+            f"the working directory is gone: {error.strerror}",
+            "working directory",
+            "go to one that exists",
         ) from None
     workspace = locate_workspace(cwd, options.value("workspace"), home)
     fds.append(workspace.fd)
@@ -168,8 +172,8 @@ def prepare(
     environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
     config_home = os.fsdecode(environment.get(b"XDG_CONFIG_HOME", b""))
     git = look(workspace.path, home, os.environ, config_home)
-    if git.ignore is not None:
-        add_ignore(git.ignore, binds, fds)
+    for shown_by_git in git.shown:
+        add_git(shown_by_git, binds, fds)
     environments = [
         tools.env.get("VIRTUAL_ENV", ""),
         os.path.dirname(os.path.dirname(tools.command)),
@@ -178,11 +182,9 @@ def prepare(
     stores = find_trust_stores(shown, workspace.path, environments)
     if len(fds) > _MAX_FDS:
         raise AkiosError(
-            f"{len(binds)} trees and files would be shown inside, for which {len(fds)} descriptors"
-            " are sent",
-            "binds",
-            f"show fewer: a directory takes one descriptor, a file two, and at most {_MAX_FDS} can"
-            " be sent",
+            f"{len(binds)} directories and files would be shown inside, which is too many",
+            "filesystem of the policy",
+            f"show fewer: up to {_MAX_FDS}, where a directory counts once and a file twice",
         )
     request: dict[str, object] = {
         "policy": policy.packed,
@@ -210,10 +212,12 @@ def prepare(
 
         rows, columns = read_size(1 if os.isatty(1) else 0)
         request["tty"] = {"rows": rows, "columns": columns}
-    if policy.news and not options.has("quiet"):
-        note(policy.news)
-    if git.warning and not options.has("quiet"):
-        note(git.warning)
+    warnings = [policy.news] if policy.news else []
+    warnings += git.warnings
+    if policy.workspace_mode == "rw-direct" and any(one.kind == "git" for one in git.shown):
+        warnings.append("git's directory is not in the workspace, and read-only inside (rw-direct)")
+    for warning in () if options.has("quiet") else warnings:
+        note(warning)
     return (
         request,
         policy,
@@ -236,24 +240,23 @@ def make_bind(path: str, fd: int, kind: str, why: str, fds: list[int]) -> dict[s
             fds.append(os.open(os.path.dirname(real), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError as error:
             raise AkiosError(
-                f"the directory of {path} cannot be opened: {error.strerror}", "binds"
+                f"the directory of {path} cannot be opened: {error.strerror}",
+                "filesystem of the policy",
+                "check the mode of that directory",
             ) from None
         bind |= {"holder": len(fds) - 1, "name": os.fsencode(os.path.basename(real))}
     return bind
 
 
-def add_ignore(ignore: tuple[str, int], binds: list[dict[str, object]], fds: list[int]) -> None:
-    """The user's ignore rules of git, where git inside looks for them; unless a tree stands there
-    that has its own.
-    """
-    path, fd = ignore
+def add_git(shown: Shown, binds: list[dict[str, object]], fds: list[int]) -> None:
+    """What the user's git needs inside; unless a tree stands there that has its own."""
     if any(
-        isinstance(shown := bind["path"], bytes) and is_below(path, os.fsdecode(shown))
+        isinstance(path := bind["path"], bytes) and is_below(shown.path, os.fsdecode(path))
         for bind in binds
     ):
-        os.close(fd)
+        os.close(shown.fd)
         return
-    binds.append(make_bind(path, fd, "toolchain", "git's ignore rules", fds))
+    binds.append(make_bind(shown.path, shown.fd, shown.kind, shown.why, fds))
 
 
 def open_bind(path: str) -> int:
@@ -307,7 +310,7 @@ def find_denied(
 ) -> list[Told]:
     """What the run was denied, told by its log; nothing is read where nothing was."""
     usage = ended.get("usage", {})
-    if not usage.get("denials") and not usage.get("refusals"):
+    if not any(usage.get(count) for count in ("denials", "refusals", "dead_ends")):
         return []
     from akiosctl.read_denials import of_run
 

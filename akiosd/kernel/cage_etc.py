@@ -21,9 +21,9 @@ from akiosd.values import trust
 CHOSEN = (
     "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "timezone",
     "terminfo", "ssl", "ca-certificates", "pki", "mime.types", "protocols", "services", "rpc",
-    "networks", "os-release", "lsb-release", "debian_version", "profile", "profile.d",
-    "bash.bashrc", "inputrc", "locale.alias", "locale.conf", "default/locale", "gai.conf",
-    "host.conf", "fonts", "magic", "magic.mime", "python3", "python3.11", "python3.12",
+    "networks", "gitattributes", "os-release", "lsb-release", "debian_version", "profile",
+    "profile.d", "bash.bashrc", "inputrc", "locale.alias", "locale.conf", "default/locale",
+    "gai.conf", "host.conf", "fonts", "magic", "magic.mime", "python3", "python3.11", "python3.12",
     "python3.13", "perl", "java-17-openjdk", "java-21-openjdk", "ImageMagick-6", "mailcap",
     "shells", "skel", "bash_completion.d", "nanorc", "vim", "xattr.conf", "login.defs",
     "X11/rgb.txt", "dpkg/origins",
@@ -40,7 +40,7 @@ _BUNDLES = (
 _ALWAYS = ("ssl/certs/ca-certificates.crt", "ssl/cert.pem")
 _JAVA = ("ssl/certs/java/cacerts", "pki/ca-trust/extracted/java/cacerts", "pki/java/cacerts")
 # Part of every name, so that a directory that an earlier version made is not used.
-_LAYOUT = 3
+_LAYOUT = 4
 _COMMON = "common-"
 
 _CHECK_EVERY_S = 2.0
@@ -136,6 +136,7 @@ def _accounts(user: str, home: str, uid: int, gid: int) -> dict[str, str]:
         "resolv.conf": "nameserver 127.0.0.1\noptions timeout:2 attempts:1\n",
         "hostname": "cage\n",
         "hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost\n",
+        "gitconfig": "",  # a place for what a client makes of its user's
         "machine-id": "00000000000000000000000000000000\n",
         "subuid": "",
         "subgid": "",

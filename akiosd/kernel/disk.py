@@ -84,6 +84,8 @@ class Slot:
         """Upper and work directory of one more overlay, for a bind that may be written to."""
         for name in (f"w{number}", f"w{number}/upper", f"w{number}/work"):
             os.mkdir(name, 0o700, dir_fd=self.mount.fileno())
+        # Its owner has no number in the id map of a view, where not even root may pass it then.
+        os.chmod(f"w{number}", 0o711, dir_fd=self.mount.fileno())
         self._own(f"w{number}/upper", uid, gid, mode, acl)
 
     def _own(self, name: str, uid: int, gid: int, mode: int, acl: bytes = b"") -> None:
@@ -104,11 +106,12 @@ class Slot:
         full = numbers.f_bavail * numbers.f_frsize < _FULL_MARGIN
         return (limit if full else limit - free), limit
 
-    def is_empty(self) -> bool:
-        """Whether nothing was written to the workspace's upper layer."""
-        fd = os.open(
-            "upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.mount.fileno()
-        )
+    def is_empty(self, *uppers: str) -> bool:
+        """Whether nothing was written to the workspace's upper layer, nor to these further ones."""
+        return all(self._has_nothing(upper) for upper in ("upper", *uppers))
+
+    def _has_nothing(self, upper: str) -> bool:
+        fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.mount.fileno())
         try:
             with os.scandir(fd) as entries:
                 return next(entries, None) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from types import TracebackType
 
@@ -75,12 +76,16 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         return read_all(file.fileno())
 
 
-def read_all(fd: int) -> bytes:
-    """What can be read from ``fd`` until end of file.  Raises OSError."""
+def read_all(fd: int, most: int = sys.maxsize) -> bytes:
+    """What can be read from ``fd`` until end of file, or at least ``most`` bytes of more.  Raises
+    OSError.
+    """
     parts = [os.read(fd, _READ)]
+    size = len(parts[0])
     # procfs and cgroupfs give a page or less at once, and then nothing.
-    while parts[-1]:
+    while parts[-1] and size < most:
         parts.append(os.read(fd, _READ))
+        size += len(parts[-1])
     return b"".join(parts)
 
 

@@ -16,6 +16,9 @@ from akiosd.errors import KernelError
 from akiosd.kernel import _shim, mounts
 from akiosd.kernel.fds import Fd, read_all
 
+# Some 2,000 mounts.  A user's own namespace may hold 100,000 (fs.mount-max), and akiosd would serve
+# nobody else while it read about them.
+_MOST_INFO = 256 << 10
 _NEXT = "run akiosctl where akiosd runs: outside of the container, the snap or the service"
 
 
@@ -57,7 +60,10 @@ class MountSpace:
         with Fd(os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as proc:
             found = _shim.lib.akios_mount_space_info(self._fd.fileno(), proc.fileno())
         with Fd(mounts.check(found, "mountinfo")) as file:
-            return read_all(file.fileno()).decode(errors="surrogateescape")
+            found_text = read_all(file.fileno(), _MOST_INFO)
+        if len(found_text) >= _MOST_INFO:
+            raise OSError(errno.E2BIG, "too much is mounted in it")
+        return found_text.decode(errors="surrogateescape")
 
     def clone(self, fd: int) -> Fd:
         """A detached clone of the mount that ``fd`` is open in; as :func:`mounts.open_tree`.

@@ -111,8 +111,8 @@ TIME = _limit("TIME", read.bounded(parse_duration_ns), format_duration)
 MONEY = _limit("MONEY", read.bounded(read.parse_money), format_usd)
 PERCENT = _limit("PERCENT", read.bounded(read.parse_percent), "{}% of one CPU".format)
 COUNT = _limit("N", read.read_count, "{:,}".format)
-REPEATED = _limit("N", read.read_count, "a loop when answered {:,} times in a row".format)
-CYCLES = _limit("N", read.read_count, "a loop when gone round {:,} times".format)
+SAME = _limit("N", read.read_count, "{:,} times in a row".format)
+CYCLES = _limit("N", read.read_count, "{:,} times round".format)
 REDACT = _one_of(get_args(values.RedactMode), ("block",), ("mask",), ("pseudonym",), ("off",))
 
 _FIELDS: tuple[Field, ...] = (
@@ -210,17 +210,26 @@ _FIELDS: tuple[Field, ...] = (
         "usd_micro_per_minute", may="usd_per_minute",
     ),
     Field(
-        "budget.same_request", REPEATED,
-        "The same request this many times in a row is a loop: the last is refused with a warning, another one ends "
-        "the run. {default}.",
+        "budget.same_request", SAME,
+        "The same request with the same answer this many times in a row is a loop: the last is refused with a "
+        "warning, another one ends the run. A request that continues no conversation (a vote, a row of a table) may "
+        "be repeated ten times as often, embeddings for ever. {default}.",
     ),
     Field(
-        "budget.same_tool_calls", REPEATED,
-        "So is the same batch of tool calls, answered this many times in a row; the warning comes before the last. "
-        "{default}.",
+        "budget.same_tool_calls", SAME,
+        "So is the same batch of tool calls with the same results this many times in a row, within one conversation. "
+        "Results are compared without times, durations, ids and counts of attempts; percentages and all other numbers "
+        "count. A call that waits (sleep, polling a process) may bring the same eight times as often. {default}.",
     ),
     Field(
-        "budget.cycles", CYCLES, "So is a cycle of 2 to 4 requests that was gone through this many times; {default}."
+        "budget.same_answers", SAME,
+        "So are turns in a row in which the model calls no tool and neither side says anything new; {default}.",
+    ),
+    Field("budget.cycles", CYCLES, "So is a cycle of 2 to 4 turns that was gone through this many times; {default}."),
+    Field(
+        "budget.loops_up_to", COUNT,
+        "So high may a project raise the four settings above; 0 is any number, and none. A system or user policy that "
+        "names one of the four and not this means its own numbers as the bound. {default}.",
     ),
     Field(
         "redact.models", REDACT,

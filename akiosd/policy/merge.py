@@ -51,6 +51,8 @@ RULES: dict[str, Wider] = {row.name: row.kind.wider for row in FIELDS}
 _MOST_TOLD = 3
 ADDING = frozenset(row.name for row in FIELDS if row.adds)
 """Fields whose layers add up; in all others the later layer replaces the earlier one."""
+LOOPS = ("budget.same_request", "budget.same_tool_calls", "budget.same_answers", "budget.cycles")
+"""Numbers that a project may raise to ``budget.loops_up_to``, whatever they are."""
 
 
 def flatten(policy: Policy) -> dict[str, Any]:
@@ -71,6 +73,9 @@ def narrower(base: Policy, over: Policy) -> list[Excess]:
     equal.
     """
     given, wanted = flatten(base), flatten(over)
+    bound = base.budget.loops_up_to
+    for key in LOOPS:
+        given[key] = max(given[key], bound) if given[key] and bound else 0
     return [
         Excess(key, given[key], wanted[key])
         for key in wanted
@@ -109,6 +114,16 @@ def refuse_excess(
     return _refused(known, "the policy of this run", file, exists=exists)
 
 
+def excesses_of(system: Merged, asked: Merged) -> list[Excess]:
+    """Where ``asked`` goes further than the system policy lets it, with the places of both."""
+    return [
+        msgspec.structs.replace(
+            _known(excess, system.origin), asked=asked.origin.get(excess.key, Source())
+        )
+        for excess in exceeds(system.policy, asked.policy)
+    ]
+
+
 # ---- merging -------------------------------------------------------------------------------------
 
 
@@ -125,7 +140,7 @@ def merge_explained(layers: Sequence[Layer]) -> Merged:
     system = Merged(policy, origin)
     for layer in layers:
         own = {key: _source(layer, key) for key in layer.policy.values}
-        merged = _apply(policy, layer.policy)
+        merged = _apply(policy, _bounded(policy, layer))
         if layer.name not in TRUSTED_LAYERS:
             if "allow_widening" in own:
                 raise PolicyError(
@@ -141,6 +156,17 @@ def merge_explained(layers: Sequence[Layer]) -> Merged:
         if layer.name in TRUSTED_LAYERS:
             system = Merged(policy, origin)
     return Merged(policy, origin)
+
+
+def _bounded(policy: Policy, layer: Layer) -> PartialPolicy:
+    """The values of a layer; who names numbers for loops, and no bound, means them as the bound."""
+    given, bound = layer.policy, policy.budget.loops_up_to
+    named = max((given.values[key] for key in LOOPS if key in given.values), default=0)
+    if layer.name not in ("system", "user") or "budget.loops_up_to" in given.values or not named:
+        return given
+    if layer.name == "user" and bound:
+        named = min(named, bound)
+    return PartialPolicy({**given.values, "budget.loops_up_to": named}, given.where)
 
 
 def beyond_system(layers: Sequence[Layer], merged: Merged, name: LayerName) -> list[Excess]:

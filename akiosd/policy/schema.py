@@ -73,7 +73,9 @@ def _validate_field(key: str, value: Any, reader: Reader | ListOf) -> None:
         raise PolicyError(f"{key}: {error.what}", "the policy of the request", error.next) from None
     if not canonical:
         raise PolicyError(
-            f"{key}: {value!r} is not in its canonical form", "the policy of the request"
+            f"{key}: {value!r} is not written as akiosctl writes it",
+            "the policy of the request",
+            "use the akiosctl that was installed with this akiosd",
         )
 
 

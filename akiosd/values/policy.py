@@ -142,15 +142,19 @@ class Budget(Value, frozen=True):
     requests_per_minute: int = 0
     usd_micro_per_minute: int = 0
     same_request: int = 5
-    """The same request this many times in a row is a loop: the last is refused with a warning, one
-    more ends it.
+    """The same request with the same answer this many times in a row is a loop: the last is refused
+    with a warning, one more ends it.  Ten times as often for what continues no conversation.
     """
-    same_tool_calls: int = 5
-    """The same batch of tool calls answered this many times in a row; the agent is warned before
-    the last.
+    same_tool_calls: int = 8
+    """The same batch of tool calls with the same results this many times in a row; eight times as
+    often if it waits.
     """
+    same_answers: int = 5
+    """Turns in a row in which no tool is called and nothing new is said."""
     cycles: int = 4
-    """A cycle of 2 to 4 requests gone through this many times."""
+    """A cycle of 2 to 4 turns gone through this many times."""
+    loops_up_to: int = 50
+    """So high may a project raise the four above."""
 
 
 class Redact(Value, frozen=True):

@@ -20,7 +20,7 @@ from akiosd.wire.frame import MAX_FDS
 
 PROTOCOL = 1
 
-BindKind = Literal["toolchain", "read", "write"]
+BindKind = Literal["toolchain", "read", "write", "git"]
 
 
 class Message(
@@ -165,9 +165,10 @@ class View(Message, frozen=True, tag="view"):
     """Ask for the read-only merged view of a cage's workspace; answered by
     :class:`ViewReply`.
 
-    fds: none, or the workspace opened by the client, where akiosd was restarted and no longer holds
-    it.  ``running``: the cage runs, and is paused until the client leaves; where that takes too
-    long an :class:`Error` follows, and what was read since may be torn.
+    fds: none; or, where akiosd was restarted and no longer holds them, what the client opened: the
+    workspace, then the git directory that was shown with it, if one was.  ``running``: the cage
+    runs, and is paused until the client leaves; where that takes too long an :class:`Error`
+    follows, and what was read since may be torn.
     """
 
     cage: str = ""
@@ -428,7 +429,7 @@ class Cages(Message, frozen=True, tag="cages"):
 
 class ViewReply(Message, frozen=True, tag="view_reply"):
     """fds: the merged view's root (directory of a detached read-only mount), then the workspace as
-    it was opened.
+    it was opened; the same two of the git directory that was shown with it, if one was.
     """
 
     cage: str = ""
@@ -671,6 +672,6 @@ Reply = (
 
 # How many file descriptors may come with a message of this type (at most); absent means none.
 FDS: dict[type[Message], int] = {
-    Run: MAX_FDS, List: 1, View: 1, Started: 4, OutputReply: 1, ViewReply: 2, LedgerReply: 1,
+    Run: MAX_FDS, List: 1, View: 2, Started: 4, OutputReply: 1, ViewReply: 4, LedgerReply: 1,
     HttpReply: 1,
 }  # fmt: skip

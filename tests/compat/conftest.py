@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from akiosd.values.policy import PROVIDERS
+from tests.compat.rows import ROWS
 from tests.compat.rows_agents import NOT_HAD
 from tests.compat.runs import Outcome
 from tests.compat.table import render, render_first_runs
@@ -60,7 +61,9 @@ def standing(stand_in: Models) -> Iterator[Daemon]:
 def outcomes() -> Iterator[list[Outcome]]:
     yield TRIED
     if TRIED and (path := os.environ.get("AKIOS_COMPAT_TABLE")):
-        Path(path).write_text(render(TRIED, NOT_HAD))
+        table = Path(path)
+        before = table.read_text() if table.exists() else ""
+        table.write_text(render(ROWS, TRIED, NOT_HAD, before))
 
 
 @pytest.fixture(scope="session")

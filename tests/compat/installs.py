@@ -28,7 +28,7 @@ VENVS: dict[str, tuple[str, ...]] = {
     "uv": ("uv",),
     "tools": (
         *("uv", "pip", "pytest", "coverage", "tox", "nox", "ruff", "mypy", "black", "isort"),
-        *("flake8", "pylint", "poetry", "pdm", "hatch", "pre-commit", "sphinx", "ipython"),
+        *("flake8", "pylint", "poetry", "pdm", "pre-commit", "sphinx", "ipython"),
         *("cython", "setuptools", "numpy", "pandas", "scipy", "matplotlib", "pillow"),
         *("cryptography", "sqlalchemy", "django", "flask", "fastapi", "uvicorn", "gunicorn"),
         *("aiohttp", "scrapy", "playwright"),
@@ -142,7 +142,9 @@ def _run(*words: str | os.PathLike[str], cwd: Path | None = None) -> None:
         words, capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=cwd, timeout=900
     )
     if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "no words").splitlines()[-1]
+        said = (done.stderr.strip() or done.stdout.strip() or "no words").splitlines()
+        # npm ends with the name of its log file, which is of no use in a table.
+        last = next((line for line in reversed(said) if "complete log" not in line), said[-1])
         raise MissingError(f"{Path(words[0]).name} could not install: {last[:100]}")
 
 

@@ -38,7 +38,7 @@ ROWS = (
     _agent("gemini-cli, no flag", "npm:agents/@google/gemini-cli", "gemini -m gemini-2.5-flash -p hello", "", refused="gemini trusts no directory in a fresh home, and ends: add --skip-trust", models=False, how="the first line of the run says `--skip-trust`"),
     _agent("qwen-code", "npm:agents/@qwen-code/qwen-code", "qwen --auth-type openai --openai-base-url https://api.openai.com/v1 --openai-api-key $OPENAI_API_KEY -m gpt-5.4 -p hello", how="with OpenAI's address; said at the start of the run"),
     _agent("opencode", "npm:agents/opencode-ai", "opencode run -m anthropic/claude-sonnet-4-5 hello"),
-    _agent("cline", "npm:agents/cline", "cline auth -p anthropic -k $ANTHROPIC_API_KEY -m claude-sonnet-4-5 && cline hello", how="`cline auth` and the task in one run: the cage's home starts empty"),
+    _agent("cline", "npm:agents/cline", "cline auth -p anthropic -k $ANTHROPIC_API_KEY -m claude-sonnet-4-5 && cline 'say hello'", how="`cline auth` and the task in one run: the cage's home starts empty"),
     _agent("Copilot CLI", "npm:agents/@github/copilot", "COPILOT_OFFLINE=true COPILOT_PROVIDER_API_KEY=$OPENAI_API_KEY COPILOT_PROVIDER_BASE_URL=https://api.openai.com/v1 COPILOT_MODEL=gpt-5.4 copilot -p hello", how="with OpenAI as its provider"),
     _agent("Copilot CLI, GitHub's models", "npm:agents/@github/copilot", "copilot -p hello", "", refused="copilot works through api.github.com", models=False, how="needs `allowed_domains` and `--keep-env COPILOT_GITHUB_TOKEN`; said at the start"),
     _agent("pi", "npm:agents/@mariozechner/pi-coding-agent", "pi --provider anthropic --model claude-sonnet-4-5 -p hello", how="with `--provider`: it would choose Bedrock; said at the start of the run"),

@@ -222,7 +222,7 @@ WRONG = {
     "no scheme of the web": (["GET", "ftp://site.example/"], "not an http or https URL"),
     "no host": (["GET", "https:///"], "not an http or https URL"),
     "no URL": (["GET"], "Missing argument"),
-    "a header without a colon": (["GET", f"https://{NAME}/", "-H", "nonsense"], "is no header"),
+    "a header without a colon": (["GET", f"https://{NAME}/", "-H", "nonsense"], "is not a header"),
     "a header of two lines": (
         ["GET", f"https://{NAME}/", "-H", "X: a\r\nHost: evil"],
         "cannot be sent",

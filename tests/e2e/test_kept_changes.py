@@ -75,8 +75,13 @@ def test_a_running_cage_is_compared_while_it_stands_still(bounded: Daemon, uid: 
     by one at most, and it goes on afterwards.
     """
     where = bounded.workspace(uid=uid)
-    script = "n=0; while :; do n=$((n+1)); echo $n > a; echo $n > b; echo $n; done"
-    cage = verb(bounded, where, "run", "--detach", "--", "sh", "-c", script, uid=uid).stdout.strip()
+    script = (
+        "import os; a, b = (os.open(n, os.O_WRONLY | os.O_CREAT) for n in 'ab'); n = 0\n"
+        "while True: n += 1; [os.pwrite(f, b'%09d\\n' % n, 0) for f in (a, b)]"
+    )
+    cage = verb(
+        bounded, where, "run", "--detach", "--", "python3", "-c", script, uid=uid
+    ).stdout.strip()
     seen: list[int] = []
     for _ in range(5):
         done = verb(bounded, where, "diff", "--patch", uid=uid)

@@ -10,29 +10,43 @@ from typing import NamedTuple
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
-# Pages in the order in which somebody new reads them; those that are not there are passed over.
-PAGES = ("README.md", "docs/developer.md", "docs/administrator.md", "docs/auditor.md")
 SOCKET = "export AKIOS_SOCKET="
-_COMMANDS = ("akiosctl ", "akios ", "sudo ", ".venv/bin/", "export ")
+_COMMANDS = ("akiosctl ", "akios ", "sudo ", ".venv/bin/", "export ", "source ")
 # What stands for something of the reader's, and what this reader takes.
 PLACEHOLDERS = {
-    "CMD …": "sh -c 'cat agent.py > new; for n in 1 2 3 4 5; do sh -c true; done; sleep 1'",
+    "CMD …": "sh -c 'cp agent.py new; for n in 1 2 3 4 5; do sh -c true; done'",
     "CAGE": "last",
     "FILE": "agent.py",
 }
 # Variables and methods of HTTP are no placeholders.
 _LEFT = re.compile(r"(?<![$\w])(?!GET |PATH=)[A-Z]{3,}\b|…")
-# Their effect here is not what the reader wants of them.
+# What is typed otherwise here, because of where it is typed.
 INSTEAD = {
-    # It asks at a terminal.
-    "akiosctl keys set openai": "echo sk-a-key-of-the-first-hour | akiosctl keys set openai",
     # The suite is what runs this; a path among its arguments runs that only.
     "sudo packaging/test": "sudo packaging/test tests/unit/values/test_units.py",
-    # It follows until somebody ends it.
-    "akiosctl events -f": "timeout --preserve-status -s INT 5 akiosctl events -f",
+    # It asks at a terminal.
+    "sudo akiosctl keys set openai": "echo sk-of-the-first-hour | sudo akiosctl keys set openai",
+    # They go on until somebody ends them.
+    "akiosctl run -d -- CMD …": "akiosctl run -d -- sh -c 'echo output; sleep 1000'",
+    "akiosctl attach": "timeout --preserve-status -s HUP 5 akiosctl attach",
+    "akiosctl events --follow": "timeout --preserve-status -s INT 5 akiosctl events --follow",
+    # A container has no systemd.
+    "sudo systemctl enable --now akiosd": "sudo akiosd --detach",
+    "sudo akiosd --check && sudo systemctl reload akiosd": "sudo akiosd --check",
 }
-# Lines that are right to fail: in the default policy no name but those of models is allowed.
-CODES = {"akiosctl http GET https://example.com/": 125}
+# What cannot be typed here, and why.
+LEFT_OUT = {
+    "sudo akiosctl ledger witness https://witness.example/ --witness-key witness.vkey": (
+        "there is no such witness"
+    ),
+}
+# Lines that are right to end so: the default policy allows no name but those of models, and who
+# follows or watches ends that by a signal.
+CODES = {
+    "akiosctl http GET https://example.com/": (22,),
+    "akiosctl events --follow": (130,),
+    "akiosctl attach": (129,),
+}
 
 
 class Line(NamedTuple):
@@ -44,21 +58,32 @@ class Line(NamedTuple):
     typed: str
 
 
-def read_lines(repo: Path) -> tuple[list[Line], list[Line]]:
-    """Every command of the pages, in order: (to set up, for every day).
+def read_page(page: str) -> list[Line]:
+    """Every command of a page, in order."""
+    return list(_read_page(page, (REPO / page).read_text()))
+
+
+def read_readme() -> tuple[list[Line], list[Line]]:
+    """The commands of the README: (to set up, afterwards).
 
     The line that names a private daemon's socket ends the set-up; what stands before the set-up is
     a promise, and is typed after it.
     """
-    found = [
-        line
-        for page in PAGES
-        if (repo / page).exists()
-        for line in _read_page(page, (repo / page).read_text())
-    ]
+    found = read_page("README.md")
     first = next(n for n, line in enumerate(found) if line.printed == "sudo packaging/quickstart")
     last = next(n for n, line in enumerate(found) if line.printed.startswith(SOCKET))
     return found[first : last + 1], found[:first] + found[last + 1 :]
+
+
+def read_pages() -> list[Line]:
+    """The commands of the pages, from the one that starts the service on."""
+    administrator = read_page("docs/administrator.md")
+    return [
+        *administrator[:1],
+        *read_page("docs/developer.md"),
+        *administrator[1:],
+        *read_page("docs/auditor.md"),
+    ]
 
 
 def _read_page(page: str, text: str) -> Iterator[Line]:
@@ -71,7 +96,7 @@ def _read_page(page: str, text: str) -> Iterator[Line]:
             continue
         printed = re.split(r"\s{2,}[#(]|\s+# ", line.strip())[0].strip()
         printed = printed.removeprefix("$ ")
-        if printed.startswith(_COMMANDS):
+        if printed.startswith(_COMMANDS) and printed not in LEFT_OUT:
             yield Line(page, number, printed, _type(printed))
 
 

@@ -113,7 +113,11 @@ class Gate:
         pid, uid, gid = read_credentials(connection)
         groups = read_groups(connection)
         if self.is_caged(uid):
-            raise DeniedError("a process in a cage does not talk to akiosd", f"uid {uid}")
+            raise DeniedError(
+                "a process in a cage may not talk to akiosd",
+                f"uid {uid}",
+                "run it outside of the cage",
+            )
         held = {gid, *groups}
         roles = [role for role in _STRONGEST_FIRST if self._gids.get(role, -1) in held]
         if uid == 0:
@@ -162,6 +166,8 @@ def read_groups(connection: HasSockopt) -> tuple[int, ...]:
         if error.errno != errno.ERANGE:
             raise
         raise DeniedError(
-            "a user in more than 256 groups cannot be checked", "SO_PEERGROUPS"
+            "you are in more than 256 groups, too many to be checked",
+            "control socket",
+            "use an account that is in fewer groups",
         ) from None
     return struct.unpack(f"{len(raw) // 4}I", raw)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from akiosd.daemon.cages.git_directory import is_writable
 from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
 from akiosd.daemon.gateways.gateway_setup import allowed_providers, region_of
 from akiosd.daemon.host import Host
@@ -41,6 +42,7 @@ _FILTER_FLAGS = (1 << 3) | (1 << 5)
 _OUR_ENDS = ("our stdin", "our stdout", "our stderr")
 # Most runs of a host ask for the same.
 _compile_rlimits = functools.lru_cache(maxsize=64)(compile_rlimits)
+_LEAVE_OUT = "leave it out of the section filesystem of the policy, or correct it there"
 _ATTRS = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 _READ_ONLY = _ATTRS | mounts.MOUNT_ATTR_RDONLY
 
@@ -191,7 +193,7 @@ class _Opened:
         )
         for number, bind in enumerate(parts.run.binds):
             what = os.fsdecode(bind.path)
-            if bind.kind == "write":
+            if is_writable(bind, parts.run):
                 fd = parts.opened(bind).fileno()
                 self.access[bind.fd] = await user_tree.read_access(fd, self.shown(bind), what)
             if bind.name:
@@ -204,11 +206,15 @@ class _Opened:
         try:
             found = await user_tree.find_entry(tree.fileno(), bind.name, self.mounted(bind), what)
         except OSError as error:
-            raise DeniedError(f"{what} cannot be shown: {error.strerror}", "binds") from error
+            raise DeniedError(
+                f"{what} cannot be shown: {error.strerror}", what, _LEAVE_OUT
+            ) from error
         file = self.shown(bind).directory
         if found != (file.device, file.inode):
             problem = f"{what} is not the file of that name in its directory"
-            raise DeniedError(problem, what, "it was replaced, or mounted over")
+            raise DeniedError(
+                problem, what, "run it again: it was replaced, or something was mounted over it"
+            )
 
 
 async def build_confinement(parts: Parts, user_name: str) -> Confinement:
@@ -417,7 +423,8 @@ def _clone_trees(parts: Parts, opened: _Opened, trees: dict[str, Fd]) -> str:
     plain = ""
     workspace, mode = parts.workspace_fd.fileno(), parts.run.policy.filesystem.workspace
     if not stat.S_ISDIR(opened.workspace.mode) or not parts.run.workspace:
-        raise DeniedError("the workspace is not a directory with a name", "workspace")
+        what = "the workspace is / or was deleted"
+        raise DeniedError(what, "workspace", "name a project's directory with --workspace")
     attrs = _ATTRS if mode == "rw-direct" else _READ_ONLY
     asked = [("workspace", workspace, opened.workspace, "the workspace", attrs)]
     for number, bind in enumerate(parts.run.binds):
@@ -475,7 +482,9 @@ def _clone_for_caller(
                     "choose a directory without mounts below it",
                 ) from error
             return tree, False
-        raise CageFailedError(f"{what} cannot be mounted: {error.strerror}", what) from error
+        raise CageFailedError(
+            f"{what} cannot be mounted: {error.strerror}", what, _LEAVE_OUT
+        ) from error
 
 
 def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
@@ -483,11 +492,13 @@ def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
     what = os.fsdecode(bind.path)
     named = {"read": parts.run.policy.filesystem.read, "write": parts.run.policy.filesystem.write}
     if bind.kind in named and what not in named[bind.kind]:
-        raise DeniedError(f"{what} is not in the policy's filesystem.{bind.kind}", what)
+        raise DeniedError(f"{what} is not in the policy's filesystem.{bind.kind}", what, _LEAVE_OUT)
     kind = opened.shown(bind).mode
     if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
         raise DeniedError(
-            f"{what} is neither a directory nor a file", what, "a socket, pipe or device leads out"
+            f"{what} is neither a directory nor a file",
+            what,
+            "leave it out: a socket, pipe or device leads out of the cage",
         )
     if stat.S_ISREG(kind) != bool(bind.name):
         raise DeniedError(
@@ -495,8 +506,8 @@ def _bind(parts: Parts, number: int, opened: _Opened) -> BindSpec:
             what,
             "use the akiosctl of this version",
         )
-    mode = "cow" if bind.kind == "write" and not bind.name else "sealed"
-    return BindSpec(bind.path, f"bind:{number}", mode, bind.name)
+    mode = "cow" if is_writable(bind, parts.run) else "sealed"
+    return BindSpec(bind.path, f"bind:{number}", mode, bind.name, bind.kind == "git")
 
 
 def _slot(parts: Parts, identity: Identity, overlays: list[int], opened: _Opened) -> None:

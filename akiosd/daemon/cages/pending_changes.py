@@ -49,7 +49,9 @@ class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
 
     ``owner`` is (uid, gid) of the caller; ``workspace_id`` (device, inode) of the directory that it
     was opened from, ``workspace_born_ns`` when that was made (0: unknown). ``boot`` identifies the
-    boot of the host in which it ran. ``discard``: its changes are not to be kept.
+    boot of the host in which it ran. ``git`` identifies the git directory that was shown with the
+    workspace, ``git_upper`` is where its changes are on the cage's disk ("": there was none).
+    ``discard``: its changes are not to be kept.
     """
 
     info: CageInfo
@@ -63,6 +65,8 @@ class KeptCage(msgspec.Struct, frozen=True, kw_only=True):
     workspace_born_ns: int = 0
     boot: str = ""
     discard: bool = False
+    git: DirectoryId | None = None
+    git_upper: str = ""
 
     @property
     def directory(self) -> DirectoryId:
@@ -215,7 +219,7 @@ def recover(cages_dir: Path, disks: Disks, told: Mapping[str, Told]) -> list[str
         )
         if running.discard:
             end(directory, msgspec.structs.replace(info, settled="discarded"))
-        elif _has_changes(directory, disks, running.disk_size, deadline):
+        elif _has_changes(directory, disks, running, deadline):
             save(
                 directory,
                 msgspec.structs.replace(running, info=msgspec.structs.replace(info, changes=True)),
@@ -248,13 +252,13 @@ def _is_gone(directory: Path, disks: Disks, size: int) -> bool:
     return False
 
 
-def _has_changes(directory: Path, disks: Disks, size: int, deadline: float) -> bool:
+def _has_changes(directory: Path, disks: Disks, running: KeptCage, deadline: float) -> bool:
     """Whether the disk of a cage holds changes; True when it cannot be read before ``deadline``, so
     that no work is lost.
     """
     while True:
         try:
-            slot = disks.reopen(directory, size)
+            slot = disks.reopen(directory, running.disk_size)
         except (OSError, KernelError) as error:
             if error.errno == errno.ENOENT:
                 return False
@@ -264,7 +268,7 @@ def _has_changes(directory: Path, disks: Disks, size: int, deadline: float) -> b
             time.sleep(_PAUSE_S)
             continue
         try:
-            return not slot.is_empty()
+            return not slot.is_empty(*filter(None, (running.git_upper,)))
         except OSError:
             return True
         finally:

@@ -44,6 +44,8 @@ class Registry:
         host.uids.kept = lambda: {kept.host_id for kept in self.kept.values()}
         self.workspaces: dict[str, Fd] = {}
         """The workspaces of kept cages that ended since this start; owned here."""
+        self.git_directories: dict[str, Fd] = {}
+        """The same of the git directories that were shown with them."""
         self.ended = Remembered(
             pending_changes.load_ended(host.cages_dir), host.config.ended.per_user
         )
@@ -111,7 +113,7 @@ class Registry:
         del self.kept[name]
         self._outputs[name] = pending_changes.size_of_output(self._host.cages_dir / name)
         self._remember(info)
-        close_all((self.workspaces.pop(name, None),))
+        close_all((self.workspaces.pop(name, None), self.git_directories.pop(name, None)))
 
     async def wait_empty(self) -> None:
         """Wait until no cage runs."""
@@ -125,7 +127,7 @@ class Registry:
 
     def close(self) -> None:
         """Close the descriptors of all workspaces."""
-        close_all(self.workspaces.values())
+        close_all((*self.workspaces.values(), *self.git_directories.values()))
 
     # ---- who may see what
     # --------------------------------------------------------------------------
@@ -255,6 +257,8 @@ class Registry:
         info = msgspec.structs.replace(kept.info, state="ended", changes=True, pid=0)
         self.kept[cage.id] = kept = msgspec.structs.replace(kept, info=info)
         self.workspaces[cage.id] = cage.workspace_fd
+        if cage.git is not None:
+            self.git_directories[cage.id] = cage.git.directory
         try:
             pending_changes.save(cage.directory, kept)
         except OSError as error:
@@ -276,6 +280,8 @@ class Registry:
             protect=cage.policy.filesystem.protect,
             boot=self._boot,
             discard=cage.request.discard,
+            git=cage.git.identity if cage.git is not None else None,
+            git_upper=cage.git.upper if cage.git is not None else "",
         )
 
     def _remember(self, info: wire.CageInfo) -> None:

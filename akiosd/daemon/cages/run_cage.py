@@ -26,6 +26,7 @@ from akiosd.daemon.base.priority import Bulk, Hurried
 from akiosd.daemon.base.status_channel import StatusChannel
 from akiosd.daemon.cages import left_behind
 from akiosd.daemon.cages.build_confinement import Confinement, Parts, build_confinement
+from akiosd.daemon.cages.git_directory import find_git
 from akiosd.daemon.cages.give_back import attempt
 from akiosd.daemon.cages.init_status import InitStatus
 from akiosd.daemon.cages.prepared_cage import STDIO, Caller, Prepared
@@ -90,6 +91,7 @@ class Cage:
         self.workspace_id, self.workspace_name = identify(fds[0]), read_name(fds[0])
         self.order = order
         self.bind_fds = [Fd(fd) for fd in fds[1:]]
+        self.git = find_git(request, self.bind_fds)
         self.life = Life()
         self.detached = request.detach
         self.started_ns = time.time_ns()
@@ -552,7 +554,7 @@ class Cage:
             return False
         if self.policy.filesystem.workspace not in ("cow", "rw") or self.prepared.slot.mount.closed:
             return False
-        return not self.prepared.slot.is_empty()
+        return not self.prepared.slot.is_empty(*([self.git.upper] if self.git is not None else ()))
 
     async def _clean_up(self) -> None:
         """Give everything back, each part whatever became of the others.
@@ -575,7 +577,7 @@ class Cage:
         if gone:
             self.host.uids.give_back(self.prepared.owner)
         if not self.changes:
-            self.workspace_fd.close()
+            close_all((self.workspace_fd, self.git.directory if self.git is not None else None))
         self.ended.set()
         self._begun.set()
 

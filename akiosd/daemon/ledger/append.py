@@ -231,7 +231,7 @@ class Ledger:
         """
         if log not in self._destroying:
             if log == HOST_LOG:
-                raise LedgerError("the host log is never destroyed")
+                raise LedgerError("the host's log cannot be destroyed", next="name a cage")
             edge = await self._last_edge(log)
             intent = erasure_intent.Intent(self.size(HOST_LOG), method, edge.size, edge.root())
             self._destroying[log] = intent

@@ -20,7 +20,7 @@ from akiosd.daemon.cages.wipe_changes import UNLINKED, wipe_changes
 from akiosd.daemon.host import Host
 from akiosd.daemon.sockets.serve_clients import ClientConnection
 from akiosd.errors import DeniedError
-from akiosd.kernel.fds import Fd
+from akiosd.kernel.fds import Fd, close_all
 from akiosd.kernel.user_tree import read_name
 from akiosd.store.wipe import How
 from akiosd.values import records
@@ -50,53 +50,64 @@ class ChangeRequests:
         await self._registry.wait_released(request.cage)
         kept = self._registry.find_kept(peer, request.cage)
         self._check_unseen(request.cage, client)
-        if fds:
-            workspace = Fd(fds.pop(0))
-        elif request.cage in self._registry.workspaces:
-            workspace = self._registry.workspaces[request.cage].dup()
-        else:
-            raise DeniedError(
-                "akiosd was restarted since; the workspace must be sent again", request.cage
-            )
         if request.cage in self._busy:
-            workspace.close()
-            raise DeniedError("somebody else looks at these changes now", request.cage, WAIT)
+            raise DeniedError("somebody else is looking at these changes", request.cage, WAIT)
+        workspace, git = self._take_directories(request.cage, fds)
         self._busy.add(request.cage)
         try:
-            with workspace:
-                with await open_view(self._host, kept, workspace, peer.pid) as view:
-                    reply = wire.ViewReply(
-                        cage=request.cage,
-                        workspace=read_name(workspace.fileno()),
-                        protect=kept.protect,
-                        started_ns=kept.info.started_ns,
-                    )
-                    # Until that client leaves: what it compares or writes from must not vanish
-                    # under it.
-                    viewer = request.cage, client
-                    self._viewers.append(viewer)
-                    client.at_end(lambda: self._viewers.remove(viewer))
-                    await client.reply(reply, [view.fileno(), workspace.fileno()])
+            views = await open_view(self._host, kept, workspace, peer.pid, git)
+            try:
+                reply = wire.ViewReply(
+                    cage=request.cage,
+                    workspace=read_name(workspace.fileno()),
+                    protect=kept.protect,
+                    started_ns=kept.info.started_ns,
+                )
+                # Until that client leaves: what it compares or writes from must not vanish
+                # under it.
+                viewer = request.cage, client
+                self._viewers.append(viewer)
+                client.at_end(lambda: self._viewers.remove(viewer))
+                pairs = zip(views, (workspace, git), strict=False)
+                await client.reply(
+                    reply, [fd.fileno() for pair in pairs for fd in pair if fd is not None]
+                )
+            finally:
+                close_all(views)
         finally:
+            close_all((workspace, git))
             self._busy.discard(request.cage)
 
     async def _view_running(self, peer: Peer, request: wire.View, client: ClientConnection) -> None:
         cage = self._registry.find(peer, request.cage)
         if peer.role != "root" and cage.peer.uid != peer.uid:
-            raise DeniedError("the files of others are not yours to read", request.cage)
+            raise DeniedError(
+                "the files of others are not yours to read", request.cage, "ask its user, or root"
+            )
         if cage.policy.filesystem.workspace not in ("cow", "rw"):
-            raise DeniedError("its workspace has no changes that wait", request.cage)
+            raise DeniedError(
+                "this cage keeps no changes: it runs with --ro or rw-direct",
+                request.cage,
+                "look at the workspace itself",
+            )
         kept = self._registry.describe_kept(cage)
         async with cage.paused():
             workspace = cage.workspace_fd
-            with await open_paused_view(self._host, kept, workspace, peer.pid) as view:
+            git = cage.git.directory if cage.git is not None else None
+            views = await open_paused_view(self._host, kept, workspace, peer.pid, git)
+            try:
                 reply = wire.ViewReply(
                     cage=cage.id,
                     workspace=read_name(workspace.fileno()),
                     protect=kept.protect,
                     started_ns=kept.info.started_ns,
                 )
-                await client.reply(reply, [view.fileno(), workspace.fileno()])
+                pairs = zip(views, (workspace, git), strict=False)
+                await client.reply(
+                    reply, [fd.fileno() for pair in pairs for fd in pair if fd is not None]
+                )
+            finally:
+                close_all(views)
             # The client leaves, which cancels this, when it has read what it wants.
             await trio.sleep(_PAUSE_S)
         raise DeniedError(
@@ -105,9 +116,26 @@ class ChangeRequests:
             "compare when it has ended",
         )
 
+    def _take_directories(self, cage: str, fds: list[int]) -> tuple[Fd, Fd | None]:
+        """The workspace, and the git directory that was shown with it: the client's, else those
+        held here.
+        """
+        if fds:
+            sent = [Fd(fds.pop(0)) for _ in fds[:2]]
+            return sent[0], sent[1] if len(sent) > 1 else None
+        held = self._registry
+        if cage not in held.workspaces:
+            raise DeniedError(
+                "akiosd was restarted, and needs the cage's directory again",
+                cage,
+                "go to that directory, and try again there",
+            )
+        git = held.git_directories.get(cage)
+        return held.workspaces[cage].dup(), git.dup() if git is not None else None
+
     def _check_unseen(self, cage: str, client: ClientConnection) -> None:
         if any(name == cage and not client.is_same(viewer) for name, viewer in self._viewers):
-            raise DeniedError("somebody else looks at these changes now", cage, WAIT)
+            raise DeniedError("somebody else is looking at these changes", cage, WAIT)
 
     async def discard(
         self, peer: Peer, request: wire.Discard, fds: list[int], client: ClientConnection
@@ -127,7 +155,9 @@ class ChangeRequests:
         name = kept.info.cage
         if name in self._busy:
             raise DeniedError(
-                "somebody else settles these changes now", name, "wait until they are done"
+                "somebody else is committing or discarding these changes",
+                name,
+                "wait until they are done",
             )
         self._busy.add(name)
         try:

@@ -157,9 +157,9 @@ class RunRequests:
         spool = self._spools.pop(cage.id, None)
         if spool is None or cage.ended.is_set():
             raise DeniedError(
-                f"{cage.id} is attached somewhere else",
+                f"{cage.id} is attached to another terminal",
                 "attach",
-                f"detach there first, or watch it: akiosctl logs -f {cage.id}",
+                f"leave it there first, or watch it: akiosctl logs -f {cage.id}",
             )
         spool.stop()
         token = self._attached[cage.id] = object()
@@ -184,8 +184,7 @@ class RunRequests:
             # Who left by Detach may have been followed by another already.
             if self._attached.get(cage.id) is token:
                 del self._attached[cage.id]
-                if cage.id in self._registry.running and not cage.ended.is_set():
-                    self._begin_spool(cage)
+                self._nursery.start_soon(self._take_back, cage)
 
     async def detach(
         self, peer: Peer, request: wire.Detach, fds: list[int], client: ClientConnection
@@ -200,8 +199,16 @@ class RunRequests:
             )
         cage.detached = True
         self._attached.pop(cage.id, None)
-        self._begin_spool(cage)
+        await self._take_back(cage)
         await client.reply(wire.Ok())
+
+    async def _take_back(self, cage: Cage) -> None:
+        """Read the output here again, behind what the client that left had copied."""
+        for reader in self._copies.pop(cage.id, ()):
+            reader.stop_in(_LAST_OUTPUT_S)
+            await reader.done.wait()
+        if cage.id in self._registry.running and not cage.ended.is_set():
+            self._begin_spool(cage)
 
     async def output(
         self, peer: Peer, request: wire.Output, fds: list[int], client: ClientConnection

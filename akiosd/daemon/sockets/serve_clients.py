@@ -264,8 +264,9 @@ class _Server:
                 account = self.accounts.setdefault(peer.uid, _Account())
                 if account.connections >= self.limits.connections:
                     raise DeniedError(
-                        f"uid {peer.uid} has {account.connections} connections already",
+                        f"you have {account.connections} connections already, which is the most",
                         "control socket",
+                        "end some of your akiosctl processes",
                     )
             except (DeniedError, OSError) as error:
                 await _turn_away(sock, read_uid(sock), error)
@@ -342,7 +343,9 @@ async def _remove_stale(path: str) -> None:
             # A plain file refuses too.
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
                 raise AkiosError(
-                    "what stands there is no socket", path, "choose another --runtime-dir"
+                    "another file is where the socket would be",
+                    path,
+                    "choose another --runtime-dir",
                 ) from None
             os.unlink(path)
             return

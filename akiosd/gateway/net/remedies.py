@@ -18,9 +18,11 @@ from akiosd.gateway.net.names import (
     Names,
     canonical,
     capture_ports,
+    local_ports,
     named_path,
 )
 from akiosd.policy.advice import Allows, Edit, advise_merged
+from akiosd.policy.merge import LOOPS
 from akiosd.values.places import CONFIG_FILE
 from akiosd.values.policy import DEFAULT_POLICY, PROVIDERS, Policy
 from akiosd.values.units import format_usd
@@ -50,11 +52,14 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Remedy(msgspec.Struct, frozen=True):
-    """Settings to try in turn; ``instead`` is what to do where none helps, "" for nothing."""
+    """Settings to try in turn; ``instead`` is what to do where none helps, ``besides`` what else
+    it takes where one does; "" for nothing.
+    """
 
     edits: tuple[Edit, ...]
     allows: Allows
     instead: str = ""
+    besides: str = ""
 
 
 NAMESPACE_CALLS = frozenset(("clone", "unshare", "setns"))
@@ -221,7 +226,7 @@ def _inspected(asked: Asked, policy: Policy) -> Remedy:
 
 
 def _raised(asked: Asked, policy: Policy) -> Remedy:
-    """Twice the limit that refused."""
+    """Twice the limit that refused; for loops, what a project may set at most."""
     section, _, entry = asked.rule.partition(".")
     field = {"usd": "usd_micro", "usd_per_minute": "usd_micro_per_minute"}.get(entry, entry)
     before = getattr(getattr(policy, section), field, 0)
@@ -233,7 +238,9 @@ def _raised(asked: Asked, policy: Policy) -> Remedy:
         now = getattr(getattr(changed, section), field)
         return bool(now == 0 or now > before)
 
-    return Remedy((Edit(asked.rule, "set", value),), allows)
+    bound = policy.budget.loops_up_to if asked.rule in LOOPS else 0
+    values = (value, bound) if before < bound < 2 * before else (value,)
+    return Remedy(tuple(Edit(asked.rule, "set", value) for value in values), allows)
 
 
 def _binary(asked: Asked, policy: Policy) -> Remedy:
@@ -274,6 +281,37 @@ def _call(asked: Asked, policy: Policy) -> Remedy:
     return Remedy((Edit("syscalls.deny", "remove", (asked.call,)),), allows)
 
 
+def served_ports(policy: Policy) -> tuple[frozenset[int], frozenset[int]]:
+    """The ports on which a gateway answers: at the addresses of names, and on the loopback."""
+    names = frozenset((*WEB_PORTS, *capture_ports(policy.network)))
+    return names, names | {_DNS_PORT, *local_ports(policy.network)}
+
+
+def _own_port(asked: Asked, policy: Policy) -> Remedy:
+    """The host's localhost has a name inside where the administrator gives it one."""
+    entry = f"{HOST_INSIDE}:{asked.port}"
+    line = f"gateway: {{hosts: {{'{HOST_INSIDE}': '127.0.0.1:{asked.port}'}}}}"
+    where = f"{line} in /etc/akios/akiosd.yaml, which an administrator of this host may change"
+    return Remedy(
+        (Edit("network.allowed_domains", "add", (entry,)),),
+        _reaches(HOST_INSIDE, asked.port, asked.reserved),
+        "start the server in the cage; no policy reaches the host's",
+        f"besides {where}, and connect to {entry}",
+    )
+
+
+def _other_port(asked: Asked, policy: Policy) -> Remedy:
+    line = f"network: {{allowed_domains: ['NAME:{asked.port}']}}"
+    return Remedy((), never, f"allow the name with this port, as in {line}, and ask for NAME")
+
+
+def _no_route(asked: Asked, policy: Policy) -> Remedy:
+    return Remedy((), never, "addresses cannot be allowed: ask for the host by its name")
+
+
+HOST_INSIDE = "host.internal"
+"""What a hint calls this host where it has to be reached from a cage."""
+
 REMEDIES: dict[str, Callable[[Asked, Policy], Remedy]] = {
     "network.allowed_domains": _name,
     "network.passthrough": _unopened,
@@ -288,5 +326,8 @@ REMEDIES: dict[str, Callable[[Asked, Policy], Remedy]] = {
     "redact.sites": _masked("sites", "mask"),
     "upstream": _address,
     "syscalls": _call,
+    "localhost": _own_port,
+    "network.port": _other_port,
+    "network.address": _no_route,
 }
 """Rule of a record → what may help."""

@@ -204,9 +204,8 @@ class FakeDaemon:
         cage = Cage(info, process, outer, request.policy.budget)
         self.cages[name] = cage
         given = [] if request.detach else outer
-        await client.reply(
-            Started(cage=name, tty=request.tty is not None, notes=("a note",)), given
-        )
+        notes = ("a note",) if b"noted" in request.argv else ()
+        await client.reply(Started(cage=name, tty=request.tty is not None, notes=notes), given)
         if request.detach:
             if request.tty is None:
                 os.close(outer.pop(0))

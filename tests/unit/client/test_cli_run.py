@@ -88,6 +88,11 @@ def test_the_exit_code_is_the_agents(world: World, command: str, code: int) -> N
     assert (result.returncode, result.stdout, result.stderr) == (code, b"", b"")
 
 
+def test_what_the_daemon_notes_is_told_unless_quiet_is_asked_for(world: World) -> None:
+    assert world.run("run", "--", "echo", "noted").stderr == b"akios: a note\n"
+    assert world.run("run", "--quiet", "--", "echo", "noted").stderr == b""
+
+
 def test_streams_stay_apart_and_binary(world: World) -> None:
     data = bytes(range(256)) * 7
     result = world.run("run", "--", "sh", "-c", "cat; echo oops >&2; exit 5", input=data)

@@ -12,8 +12,9 @@ import pytest
 
 from akiosctl.denials import MAX_SUBJECTS, collect, explain, long_lines, places, report, short_lines
 from akiosd.policy.advice import ADMINISTRATOR, SYSTEM_FILE, YOU
-from akiosd.policy.merge import Layer
+from akiosd.policy.merge import LOOPS, Layer
 from akiosd.policy.schema import load
+from akiosd.values.policy import DEFAULT_POLICY
 from akiosd.values.records import NetDenied, NetRequest, Record, SpendWarning, Syscall, encode_entry
 
 WIDE = Layer("system", load({"allow_widening": True}, {}))
@@ -73,6 +74,30 @@ def test_a_refusal_of_the_budget_says_its_words_and_the_setting() -> None:
         f"denied 2 times: {words}: gpt-5 (2); set budget: {{usd: $2.00}} in {SYSTEM_FILE}, which "
         f"{YOU if os.geteuid() == 0 else ADMINISTRATOR} may change"
     ]
+
+
+@pytest.mark.parametrize("rule", LOOPS)
+@pytest.mark.parametrize(
+    ("system", "number", "in_project"),
+    [
+        ({}, 0, True),  # twice as many
+        ({"{}": 6}, 12, False),  # who names a number and no bound means it as the bound
+        ({"{}": 6, "loops_up_to": 20}, 12, True),
+        ({"{}": 15, "loops_up_to": 20}, 20, True),
+        ({"loops_up_to": 3}, 0, False),
+    ],
+)
+def test_a_loop_says_how_far_and_where_its_number_may_be_raised(
+    rule: str, system: dict[str, int], number: int, in_project: bool
+) -> None:
+    key = rule.removeprefix("budget.")
+    given = {name.format(key): value for name, value in system.items()}
+    layers = (Layer("system", load({"budget": given}, {})),) if given else ()
+    record = SpendWarning(ts=1, provider="openai", model="gpt-5", rule=rule, words="the same again")
+    number = number or 2 * getattr(DEFAULT_POLICY.budget, key)
+    [line] = told(record, layers=layers)
+    file = "/p/akios.yaml, which you" if in_project else f"{SYSTEM_FILE}, which"
+    assert f"the same again: gpt-5 (1); set budget: {{{key}: {number}}} in {file}" in line
 
 
 def test_names_of_which_one_cannot_be_allowed_are_told_apart() -> None:

@@ -15,6 +15,7 @@ from akiosd.policy import wider as compare
 from akiosd.policy.explain import explain_text
 from akiosd.policy.fields import FIELDS
 from akiosd.policy.merge import (
+    LOOPS,
     RULES,
     Layer,
     check_authority,
@@ -191,7 +192,9 @@ for row in FIELDS:
     if row.kind.wider in BY_COMPARISON:
         WIDER.setdefault(row.name, BY_COMPARISON[row.kind.wider])
 for numeric in [key for key in RULES if key.startswith(("limits.", "budget."))]:
-    WIDER[numeric] = [(1, 2), (1, 0)]
+    # Loops have a bound of their own, up to which they may be raised.
+    most = DEFAULT_POLICY.budget.loops_up_to if numeric in LOOPS else 1
+    WIDER[numeric] = [(most, most + 1), (most, 0)]
     NARROWER[numeric] = [(2, 1), (0, 1), (0, 0), (1, 1)]
 
 
@@ -343,9 +346,11 @@ def test_the_budget_is_explained_in_words():
         ["budget.calls", "1,000", "system: system.yaml"],
         ["budget.requests_per_minute", "no limit", "built-in"],
         ["budget.usd_per_minute", "$0.05", "system: system.yaml"],
-        ["budget.same_request", "a loop when answered 5 times in a row", "built-in"],
-        ["budget.same_tool_calls", "a loop when answered 5 times in a row", "built-in"],
+        ["budget.same_request", "5 times in a row", "built-in"],
+        ["budget.same_tool_calls", "8 times in a row", "built-in"],
+        ["budget.same_answers", "5 times in a row", "built-in"],
         ["budget.cycles", "no limit", "system: system.yaml"],
+        ["budget.loops_up_to", "50", "built-in"],
     ]
 
 
@@ -356,3 +361,38 @@ def test_a_budget_is_only_narrowed(key):
         with pytest.raises(PolicyError, match=" is above the "):
             merge([system, layer("flags", {"budget": {key: wider}})])
     merge([system, layer("flags", {"budget": {key: 3}})])
+
+
+@pytest.mark.parametrize("key", LOOPS)
+def test_a_project_raises_what_is_a_loop_up_to_the_bound(key):
+    name = key.removeprefix("budget.")
+
+    def raised(number, *before):
+        return getattr(merge([*before, layer("project", {"budget": {name: number}})]).budget, name)
+
+    assert raised(50) == 50
+    bounded = layer("system", {"budget": {"loops_up_to": 70}})
+    assert raised(70, bounded) == 70
+    asked = msgspec.structs.replace(DEFAULT_POLICY.budget, **{name: 51})
+    asked = msgspec.structs.replace(DEFAULT_POLICY, budget=asked)
+    [wider] = check_authority(DEFAULT_POLICY, asked)
+    assert (wider.key, wider.base, wider.over) == (key, 50, 51)
+    for wider, before in ((51, []), (0, []), (71, [bounded]), (0, [bounded])):
+        with pytest.raises(PolicyError, match=f"{name}.* is above the "):
+            raised(wider, *before)
+    # Who names a number means it; a bound of 0 is none.
+    for who in ("system", "user"):
+        named = layer(who, {"budget": {name: 20}})
+        assert raised(20, named) == 20
+        with pytest.raises(PolicyError, match=f"{name}.* is above the "):
+            raised(21, named)
+    free = layer("system", {"budget": {name: 4, "loops_up_to": 0}})
+    assert raised(10_000, free) == 10_000 and raised(0, free) == 0
+
+
+def test_the_bound_of_loops_is_not_the_projects():
+    for wider in (51, 0):
+        with pytest.raises(PolicyError, match=r"loops_up_to.* is above the "):
+            merge([layer("project", {"budget": {"loops_up_to": wider}})])
+    with pytest.raises(PolicyError, match=" is above the "):
+        merge([layer("user", {"budget": {"cycles": 51}})])

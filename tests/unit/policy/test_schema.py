@@ -72,7 +72,9 @@ budget:
   usd_per_minute: 0.05
   same_request: 3
   same_tool_calls: 0
+  same_answers: 4
   cycles: 2
+  loops_up_to: 60
 redact:
   models: mask
   sites: off
