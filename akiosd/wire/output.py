@@ -21,7 +21,7 @@ FILE_HEADER = struct.Struct("<8sQ")
 FRAME_HEADER = struct.Struct("<4sQQI")
 FILE_MAGIC, FRAME_MAGIC = b"akiosout", b"out\n"
 MAX_FRAME = 1 << 16
-MIN_SIZE = 4 * (MAX_FRAME + 2 * FRAME_HEADER.size)
+MIN_SIZE = FILE_HEADER.size + 4 * (MAX_FRAME + 2 * FRAME_HEADER.size)
 """A file laid out for less would have parts without room for a frame."""
 JOIN_BYTES, JOIN_NS = 4096, 100_000_000
 """What is written within this time, up to this size, becomes one frame."""
