@@ -17,16 +17,17 @@ import msgspec
 from akiosctl.dead_ends import ADDRESS, HERE, PORT, DeadEnds
 from akiosctl.render import escape
 from akiosd.errors import PolicyError
-from akiosd.gateway.net.remedies import Asked, Remedy, find_remedy
+from akiosd.gateway.net.remedies import UNCOUNTED, Asked, Remedy, find_remedy
 from akiosd.policy.advice import YOU, Advice, Edit, Place, advise
 from akiosd.policy.merge import Layer, merge
 from akiosd.policy.refusals import ADMINISTRATOR
+from akiosd.values.model_sites import find_model_site
 from akiosd.values.policy import DEFAULT_POLICY, Policy
-from akiosd.values.records import NetDenied, SpendWarning, Syscall, decode_entry
+from akiosd.values.records import NetDenied, NetRequest, SpendWarning, Syscall, decode_entry
 
 # The kernel's own answer to a descriptor that is closed or no socket: no setting allows it.
 _OWN_FAULTS = (errno.EBADF, errno.ENOTSOCK)
-_MARKS = (b"net_denied", b"spend_warning", b"denied")
+_MARKS = (b"net_denied", b"net_request", b"spend_warning", b"denied")
 _CALLS = (b"\xa4name\xa7connect", b"\xa4name\xa4bind")
 MAX_SUBJECTS = 500
 """Different ones of a kind that are told apart; the rest is counted."""
@@ -44,6 +45,7 @@ _WORDS = {
     "tls.alpn": "TLS without HTTP/1.1, to",
     "tls.server_name": "TLS for another name than was resolved",
     "upstream": "names that lead to private addresses",
+    UNCOUNTED: "calls to models as to mere sites: no budget holds them, and their key is inside",
     "syscalls": "system calls",
     "files": "system calls on files",
     HERE: "ports on which nothing in the cage listens (the host's are not the cage's)",
@@ -138,6 +140,12 @@ def _read(record: object) -> tuple[str, int, Asked, str] | None:
             return record.name, record.count, asked, "syscalls"
         path = record.path.decode("utf-8", "surrogateescape")
         return f"{record.name} {path}", record.count, asked, "files"
+    if isinstance(record, NetRequest) and record.mode in ("inspect", "passthrough"):
+        path = record.path.decode("utf-8", "surrogateescape")
+        if find_model_site(record.host, record.method, path) is None:
+            return None
+        asked = Asked(UNCOUNTED, record.host, record.port, path, method=record.method)
+        return record.host, 1, asked, UNCOUNTED
     if isinstance(record, SpendWarning):
         return record.model or record.provider, 1, Asked(record.rule), record.rule
     return None
@@ -265,6 +273,8 @@ def _short(told: Told) -> str:
 
 
 def _verb(told: Told) -> str:
+    if told.rule == UNCOUNTED:
+        return "passed"
     return "failed" if told.rule in (HERE, PORT, ADDRESS) else "denied"
 
 

@@ -19,10 +19,11 @@ from akiosd.values.trust import VARIABLES
 
 if TYPE_CHECKING:
     from akiosd.policy.refusals import Excess
+    from akiosd.values.policy import Network
 
 PROJECT_POLICY = "akios.yaml"
 _MAX_CACHE = 1 << 20
-_FORMAT = 6
+_FORMAT = 7
 
 
 class RunPolicy:
@@ -35,6 +36,7 @@ class RunPolicy:
         self.set: dict[str, str] = parts["set"]
         self.read: list[str] = parts["read"]
         self.write: list[str] = parts["write"]
+        self.sites: bool = parts.get("sites", False)
         self.news: str = parts["news"] if is_new else ""
         """What the project's file opens beyond the system policy, where this user was not told of
         it.
@@ -132,7 +134,16 @@ def _merge(
         "set": dict(policy.environment.set),
         "read": list(policy.filesystem.read),
         "write": list(policy.filesystem.write),
+        "sites": _has_own_sites(policy.network),
     }
+
+
+def _has_own_sites(network: Network) -> bool:
+    """Whether it names sites beyond those of presets, among which are no endpoints of models."""
+    from akiosd.policy.presets import PRESETS, names_of
+
+    known = set(names_of(tuple(PRESETS)))
+    return not known.issuperset((*network.allowed_domains, *network.passthrough))
 
 
 def _news(found: list[Excess]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from akiosd.values import policy
 from akiosd.values.usage import Usage
 
 
@@ -101,19 +102,6 @@ class Missing(Form):
     offset: int
 
 
-class Limits(Form):
-    """0 is no limit."""
-
-    usd_micro: int
-    tokens: int
-    calls: int
-    requests_per_minute: int
-    usd_micro_per_minute: int
-    same_request: int
-    same_tool_calls: int
-    cycles: int
-
-
 class ModelUse(Form):
     model: str
     calls: int
@@ -128,9 +116,19 @@ class OpenCall(Form):
     age_ns: int
 
 
-class Budget(Form):
+class Spent(Form):
+    """Of an ended cage."""
+
     cage: str
-    limits: Limits
+    ended: Literal[True]
+    usd_micro: int
+    calls: int
+
+
+class Spending(Form):
+    cage: str
+    limits: policy.Budget
+    """As in akios-policy(5); 0 is no limit."""
     usd_micro: int
     reserved_usd_micro: int
     left_usd_micro: int | None
@@ -492,7 +490,7 @@ SCHEMAS: dict[str, tuple[Any, ...]] = {
     "attach": (RunReport,),
     "logs": (Output, Missing),
     "stop": (CageNames,),
-    "budget": (Budget,),
+    "budget": (Spending, Spent),
     "diff": (Diff,),
     "commit": (Commit,),
     "discard": (Discarded,),

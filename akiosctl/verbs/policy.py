@@ -92,10 +92,11 @@ def check_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> 
 @group.command("presets")
 @click.argument("names", nargs=-1, metavar="[NAME]…", type=click.Choice(list(PRESETS)))
 @_JSON_OPTION
-def presets_command(names: tuple[str, ...], as_json: bool) -> None:
+@click.pass_context
+def presets_command(ctx: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     """Print the lists of names that network.presets knows, and when each was last looked at."""
     chosen = {name: PRESETS[name] for name in names or PRESETS}
-    if as_json:
+    if wants_json(ctx, as_json):
         click.echo(json.dumps({name: p._asdict() for name, p in chosen.items()}, indent=2))
         return
     for name, preset in chosen.items():
@@ -106,10 +107,11 @@ def presets_command(names: tuple[str, ...], as_json: bool) -> None:
 
 @group.command("shipped")
 @_JSON_OPTION
-def shipped_command(as_json: bool) -> None:
+@click.pass_context
+def shipped_command(ctx: click.Context, as_json: bool) -> None:
     """Print the system policy that AKIOS comes with, for an administrator to begin with."""
     text = policy_files.profile_path("system").read_text()
-    if as_json:
+    if wants_json(ctx, as_json):
         click.echo(json.dumps({"text": text}, indent=2))
         return
     click.echo(text, nl=False)

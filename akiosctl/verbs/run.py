@@ -107,7 +107,8 @@ def run_with(options: RunOptions, path: str, as_json: bool, *, keeps: bool = Tru
     hint = "" if options.has("quiet") else hint
     if ended.get("kind") == "not_found" and hint:
         explain_not_found(os.fsdecode(request["command"]))  # type: ignore[arg-type]
-    denied = find_denied(ended, path, cage, workspace, options) if hint or as_json else []
+    told = hint or as_json
+    denied = find_denied(ended, path, cage, workspace, options, policy.sites) if told else []
     return finish(ended, cage, path, as_json, settle=settle, hint=hint, denied=denied)
 
 
@@ -162,13 +163,16 @@ def prepare(
     fds.append(workspace.fd)
     policy = resolve_policy(workspace.path, options.value("policy"), policy_flags(options), client)
     inside = os.path.normpath(os.path.join(workspace.path, workspace.cwd))
-    tools = locate_toolchain(options.command[0], os.environ, workspace.path, home, inside)
+    shown = policy.read + policy.write
+    tools = locate_toolchain(options.command[0], os.environ, workspace.path, home, inside, shown)
     binds: list[dict[str, object]] = []
     for bind in tools.binds:
         binds.append(make_bind(bind.inside, bind.fd, "toolchain", bind.why, fds))
     for kind, paths in (("read", policy.read), ("write", policy.write)):
         for path in paths:
-            binds.append(make_bind(path, open_bind(path), kind, "policy", fds))
+            # akiosd puts together a cage's /etc, of what everybody may read.
+            if kind == "write" or not path.startswith("/etc/"):
+                binds.append(make_bind(path, open_bind(path), kind, "policy", fds))
     environment = choose_environment(policy, options.values("env"), options.values("keep_env"))
     config_home = os.fsdecode(environment.get(b"XDG_CONFIG_HOME", b""))
     git = look(workspace.path, home, os.environ, config_home)
@@ -178,7 +182,7 @@ def prepare(
         tools.env.get("VIRTUAL_ENV", ""),
         os.path.dirname(os.path.dirname(tools.command)),
     ]
-    shown = [bind.inside for bind in tools.binds if bind.is_directory] + policy.read + policy.write
+    shown = [bind.inside for bind in tools.binds if bind.is_directory] + shown
     stores = find_trust_stores(shown, workspace.path, environments)
     if len(fds) > _MAX_FDS:
         raise AkiosError(
@@ -306,11 +310,19 @@ def explain_not_found(command: str) -> None:
 
 
 def find_denied(
-    ended: dict[str, Any], path: str, cage: str, workspace: str, options: RunOptions
+    ended: dict[str, Any],
+    path: str,
+    cage: str,
+    workspace: str,
+    options: RunOptions,
+    sites: bool,
 ) -> list[Told]:
-    """What the run was denied, told by its log; nothing is read where nothing was."""
+    """What the run was denied, and which models it reached as sites, told by its log; nothing is
+    read where there was neither.
+    """
     usage = ended.get("usage", {})
-    if not any(usage.get(count) for count in ("denials", "refusals", "dead_ends")):
+    counts = ("denials", "refusals", "dead_ends")
+    if not sites and not any(usage.get(count) for count in counts):
         return []
     from akiosctl.read_denials import of_run
 

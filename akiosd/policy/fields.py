@@ -128,7 +128,8 @@ _FIELDS: tuple[Field, ...] = (
     # away:  nothing is reachable that the caller could not have put into the workspace.
     Field(
         "filesystem.read", _list(read.read_absolute, wider.never),
-        "Absolute host paths shown read-only at the same place; opened with the caller's rights.", adds=True,
+        "Absolute host paths shown read-only at the same place; opened with the caller's rights. Of /etc only what "
+        "everybody may read, and nothing that holds secrets by its name.", adds=True,
     ),
     Field(
         "filesystem.write", _list(read.read_absolute, wider.never),

@@ -14,6 +14,8 @@ import msgspec
 from akiosd.errors import PolicyError
 from akiosd.policy.fields import BY_NAME, FIELDS
 from akiosd.policy.refusals import (
+    LOOPS,
+    LOOPS_BOUND,
     Excess,
     LayerName,
     Source,
@@ -51,8 +53,6 @@ RULES: dict[str, Wider] = {row.name: row.kind.wider for row in FIELDS}
 _MOST_TOLD = 3
 ADDING = frozenset(row.name for row in FIELDS if row.adds)
 """Fields whose layers add up; in all others the later layer replaces the earlier one."""
-LOOPS = ("budget.same_request", "budget.same_tool_calls", "budget.same_answers", "budget.cycles")
-"""Numbers that a project may raise to ``budget.loops_up_to``, whatever they are."""
 
 
 def flatten(policy: Policy) -> dict[str, Any]:
@@ -242,6 +242,6 @@ def _refused(
 def _known(excess: Excess, origin: Mapping[str, Source]) -> Excess:
     return msgspec.structs.replace(
         excess,
-        given=origin.get(excess.key, Source()),
+        given=origin.get(LOOPS_BOUND if excess.key in LOOPS else excess.key, Source()),
         bounded=origin.get(f"projects_may.{BY_NAME[excess.key].may}", Source()),
     )

@@ -20,6 +20,9 @@ LayerName = Literal["built-in", "profile", "system", "user", "project", "flags"]
 
 ADMINISTRATOR = "an administrator of this host"
 _MANY = 4
+LOOPS = ("budget.same_request", "budget.same_tool_calls", "budget.same_answers", "budget.cycles")
+"""Numbers that a project may raise to :data:`LOOPS_BOUND`, whatever they are."""
+LOOPS_BOUND = "budget.loops_up_to"
 _LEAVES_OUT = (wider.removes, wider.uncovers_domain)
 
 
@@ -116,16 +119,22 @@ def _asked(excess: Excess, row: Field) -> str:
     words = printable(excess.asked.words)
     if row.kind.word == "MONEY" and words[:1].isdecimal():
         words = f"${words}"
-    return words or format_value(row.name, excess.over)
+    return words or _shown(row, excess.over)
+
+
+def _shown(row: Field, value: Any) -> str:
+    """A count as a number alone; what is counted, the sentence says."""
+    is_count = row.kind.word == "N" and isinstance(value, int)
+    return f"{value:,}" if is_count else format_value(row.name, value)
 
 
 def _base(excess: Excess, row: Field) -> str:
     """What is exceeded, and whose it is: the bound where there is one, else the value itself."""
     if excess.is_bounded and not row.kind.wider(excess.bound, excess.base):
-        value = format_value(row.name, excess.bound)
+        value = _shown(row, excess.bound)
         return f"the {value} that {excess.bounded.place} lets projects ask for"
     own = excess.given.words
-    value = printable(own) if own and not own.isdecimal() else format_value(row.name, excess.base)
+    value = printable(own) if own and not own.isdecimal() else _shown(row, excess.base)
     if excess.given.is_built_in:
         return f"the built-in {value}"
     return f"the {value} of {excess.given.place}"
@@ -158,7 +167,8 @@ def next_step(excess: Excess, system_file: str, *, exists: bool) -> str:
     if excess.given.layer in ("user", "project") and not excess.is_bounded:
         return f"ask for less, or change {excess.given.place}, which is yours"
     if not row.may:
-        return f"ask for less; {ADMINISTRATOR} may change {row.path} in {file}"
+        setting = LOOPS_BOUND if excess.key in LOOPS else row.path
+        return f"ask for less; {ADMINISTRATOR} may change {setting} in {file}"
     setting = f"projects_may: {{{row.may}: {_bound_for(excess, row)}}}"
     return f"ask for less; {ADMINISTRATOR} may allow it by {setting} in {file}"
 

@@ -151,7 +151,7 @@ FIRST: dict[str, tuple[First, ...]] = {
     "mknodat": (First("above", 2, EINVAL, _S_IFMT, _S_IFSOCK),),
     **dict.fromkeys(
         ("setxattrat", "getxattrat"),
-        (*_size(5, 16), First("memory", 4, EFAULT, value=16), _unknown(2, _ONE_FILE)),
+        _size(5, 16),
     ),
     "removexattrat": (_unknown(2, _ONE_FILE),),
     "openat2": _size(3, 24),
@@ -168,6 +168,11 @@ FIRST: dict[str, tuple[First, ...]] = {
     "readlink": _length(2),
     "readlinkat": _length(3),
     "name_to_handle_at": (_unknown(4, _AT_SYMLINK_FOLLOW | _AT_EMPTY_PATH | 0x203),),
-    "inotify_add_watch": (First("below", 2, EINVAL, _WATCHED, 1), _descriptor(0)),
+    "inotify_add_watch": (
+        First("below", 2, EINVAL, _WATCHED, 1),
+        # To add to a watch, and only to make one.
+        *_when(2, 1 << 29, 1 << 29, First("above", 2, EINVAL, 1 << 28)),
+        _descriptor(0),
+    ),
 }
 """Call → rows, in the order in which the kernel looks."""

@@ -60,6 +60,8 @@ _LOG_FILE = re.compile(r"[0-9a-z]+(?:\.p)?(?:/[0-9a-z]+(?:\.p)?){0,15}")
 
 # Names in the root of every cage, and directories that hold other mounts of a cage.
 SYSTEM_NAMES = frozenset(b"bin boot dev etc lib lib32 lib64 libx32 proc sbin sys usr".split())
+# Projects of an administrator, on top of the host's /usr.
+_SOURCES = re.compile(rb"/usr/(local/)?src/.")
 PLACES_FOR_FILES = frozenset((b"/etc/gitconfig",))
 """Files of a cage's own system that a client's file may cover."""
 SHARED_PLACES = frozenset((b"/run", b"/tmp", b"/var", b"/var/tmp"))
@@ -175,7 +177,7 @@ def _check_run(run: Run, fd_count: int) -> None:
         check_path("bind", bind.path)
     shown = [("bind", bind.path) for bind in run.binds if not _covers_file(bind)]
     for what, path in (("workspace", run.workspace), *shown):
-        if is_system_path(path):
+        if is_system_path(path) and not (what == "workspace" and _SOURCES.match(path)):
             place = path.decode("utf-8", "backslashreplace")
             raise DeniedError(
                 f"the {what} {place} would cover the cage's own system",

@@ -24,9 +24,16 @@ FIRST = (
 @pytest.mark.named_set("first_runs")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("row", FIRST, ids=[row.name for row in FIRST])
-def test_first_run(row: Row, standing: Daemon, stand_in: Models, first_runs: list[Outcome]) -> None:
+def test_first_run(
+    row: Row,
+    standing: Daemon,
+    stand_in: Models,
+    first_runs: list[Outcome],
+    outcomes: list[Outcome],
+) -> None:
     try:
         first_runs.append(try_row(row, standing, stand_in))
+        outcomes.append(first_runs[-1])
     except MissingError as error:
         first_runs.append(Outcome(row, "", "skipped", str(error)))
         pytest.skip(str(error))

@@ -241,6 +241,11 @@ def fits(forms: tuple[Any, ...], found: object) -> list[str]:
     return complaints
 
 
+def test_so_is_what_an_ended_cage_spent(scene: Scene) -> None:
+    done = scene.bash("akiosctl --json budget last", scene.shared("ended"), NOBODY)
+    assert fits(SCHEMAS["budget"], json.loads(done.stdout)) == [], done.stdout
+
+
 def test_an_error_as_json_is_of_its_schema(scene: Scene) -> None:
     done = scene.bash("akiosctl --json logs c-nothing", scene.shared("ended"), NOBODY)
     assert done.returncode == 125 and fits(SCHEMAS[""], json.loads(done.stderr)) == []

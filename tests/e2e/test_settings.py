@@ -196,8 +196,11 @@ for line in sys.stdin:
     body = {"model": "priced-later", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
     connection = http.client.HTTPSConnection("api.openai.com", timeout=60)
     key = {"authorization": "Bearer " + os.environ["OPENAI_API_KEY"], "content-type": "application/json"}
-    connection.request("POST", "/v1/chat/completions", json.dumps(body), key)
-    print(connection.getresponse().status, flush=True)
+    try:
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), key)
+        print(connection.getresponse().status, flush=True)
+    except OSError:
+        print("its gateway is still being made", flush=True)
 """
 
 
@@ -220,7 +223,9 @@ def test_a_running_cage_gets_the_prices_of_now() -> None:
                 print("go", file=agent.stdin, flush=True)
                 return str(agent.stdout.readline().strip())  # type: ignore[union-attr]
 
-            assert ask() != "200", "a model without a price is refused: the control"
+            assert wait_until(lambda: ask().isdecimal())
+            refused = ask()
+            assert refused.isdecimal() and refused != "200", "without a price: the control"
             price = "  prices: {priced-later: {input: 1, output: 2}}\n"
             daemon.config.write_text(daemon.config.read_text() + price)
             told = reload(daemon)

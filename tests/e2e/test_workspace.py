@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -407,3 +408,19 @@ def test_what_somebody_looks_at_is_not_destroyed_under_them(daemon: Daemon) -> N
     reader.stdout.close()
     assert daemon.ctl("commit", uid=NOBODY, cwd=workspace).returncode == 0
     assert len(list(workspace.iterdir())) == 9000
+
+
+@pytest.mark.parametrize("place", ["/usr/src", "/usr/local/src"])
+def test_a_project_below_the_systems_sources_is_a_workspace(daemon: Daemon, place: str) -> None:
+    """It lies in what every cage has of the system; the control: nothing beside it can be written
+    to, nor be a workspace.
+    """
+    with tempfile.TemporaryDirectory(prefix="akios-test-", dir=place) as name:
+        where = Path(name)
+        os.chown(where, NOBODY, NOBODY)
+        script = f"echo in >made; echo out >{place}/akios-test-x"
+        done = daemon.ctl("run", "--commit", "--", "sh", "-c", script, cwd=where, uid=NOBODY)
+        assert "Read-only file system" in done.stderr
+        assert (where / "made").read_text() == "in\n" and not Path(f"{place}/akios-test-x").exists()
+    refused = daemon.ctl("run", "--", "true", cwd=Path(place))
+    assert refused.returncode == 125 and "cannot be a workspace" in refused.stderr

@@ -15,6 +15,7 @@ done
 ) &
 child=$!
 cat >/dev/null
+exec 2>/dev/null
 kill -KILL "$child" 2>/dev/null
 wait "$child" 2>/dev/null
 for place in "${groups[@]}"; do

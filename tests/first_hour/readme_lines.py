@@ -28,8 +28,12 @@ INSTEAD = {
     "sudo akiosctl keys set openai": "echo sk-of-the-first-hour | sudo akiosctl keys set openai",
     # They go on until somebody ends them.
     "akiosctl run -d -- CMD …": "akiosctl run -d -- sh -c 'echo output; sleep 1000'",
-    "akiosctl attach": "timeout --preserve-status -s HUP 5 akiosctl attach",
+    "akiosctl attach": "timeout --preserve-status -s KILL 5 akiosctl attach",
     "akiosctl events --follow": "timeout --preserve-status -s INT 5 akiosctl events --follow",
+    # For root, `last` would be a cage of root's; the newest here has no changes that wait.
+    "sudo akiosctl ledger destroy CAGE": (
+        "sudo akiosctl ledger destroy $(akiosctl ps --all | sed -n '$s/ .*//p')"
+    ),
     # A container has no systemd.
     "sudo systemctl enable --now akiosd": "sudo akiosd --detach",
     "sudo akiosd --check && sudo systemctl reload akiosd": "sudo akiosd --check",
@@ -45,7 +49,7 @@ LEFT_OUT = {
 CODES = {
     "akiosctl http GET https://example.com/": (22,),
     "akiosctl events --follow": (130,),
-    "akiosctl attach": (129,),
+    "akiosctl attach": (137,),
 }
 
 

@@ -49,8 +49,8 @@ def written(word: str, value: Any) -> str:
 
 
 def readme_project() -> str:
-    """The project's policy that README.md shows."""
-    lines = (PAGE.parents[2] / "README.md").read_text().splitlines()
+    """The project's policy that docs/developer.md shows, which README.md leads to."""
+    lines = (PAGE.parents[2] / "docs" / "developer.md").read_text().splitlines()
     start = lines.index("    version: 1")
     end = next(i for i in range(start, len(lines)) if not lines[i].startswith("    "))
     return "\n".join(line.removeprefix("    ") for line in lines[start:end])

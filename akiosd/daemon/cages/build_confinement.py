@@ -30,6 +30,7 @@ from akiosd.policy.compile.landlock import LandlockSpec, LandlockView, compile_l
 from akiosd.policy.compile.limits import compile_rlimits
 from akiosd.policy.compile.mounts import BindSpec, CageSpec, compile_rest
 from akiosd.values.agent_environment import environment, hidden_variables
+from akiosd.values.etc_names import in_etc
 from akiosd.values.ids import Lines
 from akiosd.values.plan import Plan
 from akiosd.values.policy import Filesystem, Policy
@@ -373,7 +374,12 @@ def _etc(parts: Parts, user_name: str) -> Fd:
     host = parts.host
     home = os.fsdecode(_home(parts.run.home))
     path = cage_etc.make(
-        host.state_dir / "etc", user_name, home, parts.caller.inside, parts.caller.inside_gid
+        host.state_dir / "etc",
+        user_name,
+        home,
+        parts.caller.inside,
+        parts.caller.inside_gid,
+        in_etc(parts.run.policy.filesystem.read),
     )
     with Fd(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as tree:
         return host.clone_system(tree.fileno())

@@ -22,15 +22,22 @@ from akiosd.gateway.net.names import (
     named_path,
 )
 from akiosd.policy.advice import Allows, Edit, advise_merged
-from akiosd.policy.merge import LOOPS
+from akiosd.policy.refusals import ADMINISTRATOR, LOOPS
+from akiosd.values.model_sites import find_model_site
 from akiosd.values.places import CONFIG_FILE
 from akiosd.values.policy import DEFAULT_POLICY, PROVIDERS, Policy
+from akiosd.values.providers import FACTS
 from akiosd.values.units import format_usd
 from akiosd.wire.gateway import Setup
 
 _FREE = frozenset(("files", "uploads", "moderations", "tokenize", "tokenize-text", "count_tokens"))
 """What providers do not charge for.  Below all others may be something that costs money."""
-_DNS_PORT = 53
+_DNS_PORT, _HTTP = 53, 80
+UNCOUNTED = "uncounted"
+"""Not a denial: calls of models that went to a site, where nothing counts them."""
+_NEVER_COUNTED = (
+    "no setting counts its calls; take its name out of the policy if it must not be called"
+)
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -38,7 +45,8 @@ class Asked(msgspec.Struct, frozen=True):
 
     ``host`` as the client spelled it, ``port`` 0 where only a name was asked for, ``path`` without
     query, ``tls`` whether the connection was or could have been TLS.  ``reserved`` as ``Names`` has
-    it.  ``call`` is the name of a system call, ``config_file`` that of akiosd's own configuration.
+    it.  ``method`` is that of a request that was let through, ``call`` is the name of a system
+    call, ``config_file`` that of akiosd's own configuration.
     """
 
     rule: str
@@ -47,6 +55,7 @@ class Asked(msgspec.Struct, frozen=True):
     path: str = ""
     tls: bool = True
     call: str = ""
+    method: str = ""
     reserved: tuple[tuple[str, int], ...] = ()
     config_file: str = CONFIG_FILE
 
@@ -258,6 +267,30 @@ def _masked(field: str, mode: str) -> Callable[[Asked, Policy], Remedy]:
     return remedy
 
 
+# ---- models that are reached as sites -----------------------------------------------------------
+
+
+def _uncounted(asked: Asked, policy: Policy) -> Remedy:
+    """The administrator's setting that makes the gateway count, if the policy's own rules say that
+    it would: the site is none any more, and the provider's API may be called.
+    """
+    found = find_model_site(asked.host, asked.method, asked.path)
+    provider, base = found if found is not None else ("", "")
+    if not provider:
+        return Remedy((), never, _NEVER_COUNTED)
+    url = base.replace("https", "http") if asked.port == _HTTP else base
+    names = _names(policy, (*asked.reserved, (asked.host, asked.port)))
+    if names is None or names.find(asked.host, asked.port) is not None:
+        return Remedy((), never, _NEVER_COUNTED)
+    api = PROVIDER_HOSTS[provider][0] if PROVIDER_HOSTS[provider] else ""
+    called = f"https://{api}" if api else FACTS[provider].local_url
+    line = f"gateway: {{providers: {{{provider}: {{upstream: {url}}}}}}} in {asked.config_file}"
+    words = f"set {line}, which {ADMINISTRATOR} may change, and call {called} instead"
+    if api and names.find(api, 443) is None:
+        words += f"; the policy's network.providers must then have {provider}"
+    return Remedy((), never, words)
+
+
 # ---- what no policy decides ----------------------------------------------------------------------
 
 
@@ -325,6 +358,7 @@ REMEDIES: dict[str, Callable[[Asked, Policy], Remedy]] = {
     "redact.models": _masked("models", "mask"),
     "redact.sites": _masked("sites", "mask"),
     "upstream": _address,
+    UNCOUNTED: _uncounted,
     "syscalls": _call,
     "localhost": _own_port,
     "network.port": _other_port,

@@ -33,7 +33,7 @@ class MalformedError(AkiosError):
     """
 
     status = 400
-    NEXT = "send a request as HTTP/1.1 has it (RFC 9112)"
+    NEXT = "send a well-formed request (RFC 9112)"
 
 
 class BadHeadError(MalformedError):

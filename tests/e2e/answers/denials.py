@@ -104,8 +104,12 @@ DOCUMENTED: dict[str, tuple[tuple[Holds, str], ...]] = {
         ((lambda a: a[0] in UNREADABLE, "EFAULT"),),
     ),
     **dict.fromkeys(
-        ("setxattrat", "removexattrat", "getxattrat", "futimesat", "utimensat", "inotify_add_watch"),
+        ("futimesat", "utimensat", "inotify_add_watch"),
         ((lambda a: a[1] in UNREADABLE, "EFAULT"),),
+    ),
+    **dict.fromkeys(
+        ("setxattrat", "removexattrat", "getxattrat"),
+        ((lambda a: a[1] in UNREADABLE or a[3] in UNREADABLE, "EFAULT"),),
     ),
     # A program is not executed of which the log could not tell how; its file is not looked for.
     "execve": ((lambda a: a[1] not in _READABLE_ARGV, "EFAULT"),),

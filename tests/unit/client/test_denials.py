@@ -66,6 +66,58 @@ def test_what_a_program_asks_of_a_closed_descriptor_is_no_denial() -> None:
     assert len(told(call("setsockopt", errno=errno.ENOPROTOOPT))) == 1
 
 
+def passed(host: str, path: str = "/v1/chat/completions", method: str = "POST") -> NetRequest:
+    return NetRequest(ts=1, host=host, port=443, mode="inspect", method=method, path=path.encode())
+
+
+def test_models_that_are_reached_as_sites_are_told_with_what_counts_them() -> None:
+    layers = (
+        Layer(
+            "system", load({"network": {"allowed_domains": ["openrouter.ai", "llm.example"]}}, {})
+        ),
+    )
+    lines = told(
+        passed("openrouter.ai", "/api/v1/chat/completions"),
+        passed("openrouter.ai", "/api/v1/chat/completions"),
+        passed("llm.example", "/at/home/v1/messages"),
+        layers=layers,
+    )
+    what = "calls to models as to mere sites: no budget holds them, and their key is inside"
+    assert [line.partition(", which")[0] for line in lines] == [
+        f"passed 2 times: {what}: openrouter.ai (2); set gateway: {{providers: {{openai: {{upstream: "
+        "https://openrouter.ai/api}}} in /etc/akios/akiosd.yaml",
+        f"passed once: {what}: llm.example (1); set gateway: {{providers: {{anthropic: {{upstream: "
+        "https://llm.example/at/home}}} in /etc/akios/akiosd.yaml",
+    ]
+    assert lines[0].endswith("and call https://api.openai.com instead")
+
+
+def test_the_setting_that_counts_them_is_not_told_where_the_policy_would_refuse() -> None:
+    """The provider that would be called is none of the policy's."""
+    layers = (
+        Layer(
+            "system",
+            load({"network": {"allowed_domains": ["api.groq.com"], "providers": ["gemini"]}}, {}),
+        ),
+    )
+    (line,) = told(passed("api.groq.com", "/openai/v1/chat/completions"), layers=layers)
+    assert line.endswith("the policy's network.providers must then have openai")
+    (line,) = told(passed("api.replicate.com", "/v1/predictions"), layers=layers)
+    assert line.endswith("take its name out of the policy if it must not be called")
+
+
+def test_other_sites_are_not_told() -> None:
+    """The control: what is fetched, and what is posted elsewhere."""
+    assert (
+        told(
+            passed("docs.example", method="GET"),
+            passed("api.github.com", "/graphql"),
+            NetRequest(ts=1, host="api.openai.com", port=443, mode="llm", method="POST"),
+        )
+        == []
+    )
+
+
 def test_a_refusal_of_the_budget_says_its_words_and_the_setting() -> None:
     words = "the budget of $1.00 is spent"
     layers = (Layer("system", load({"budget": {"usd": 1}}, {})),)

@@ -147,6 +147,21 @@ REFUSALS: list[tuple[list[Layer], str, str, str]] = [
         f"may change filesystem.workspace in {SYSTEM}",
     ),
     (
+        [
+            layer("system", "budget:\n  loops_up_to: 60\n"),
+            layer("project", "budget: {cycles: 61}", "akios.yaml"),
+        ],
+        f"budget.cycles 61 is above the 60 of {SYSTEM}, line 2",
+        "akios.yaml, line 1",
+        f"may change budget.loops_up_to in {SYSTEM}",
+    ),
+    (
+        [layer("project", "budget: {same_request: 51}", "p")],
+        "budget.same_request 51 is above the built-in 50",
+        "p, line 1",
+        "may change budget.loops_up_to in",
+    ),
+    (
         [layer("user", "projects_may: {memory: 4G}", "u")],
         "projects_may.memory 4G is above the built-in none",
         "u, line 1",

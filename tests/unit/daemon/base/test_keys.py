@@ -190,7 +190,7 @@ async def test_administrators_change_keys_and_the_ledger_hears_it_first(store: K
             (keeper.list, KeyList()),
             (keeper.remove, KeyRemove(provider="openai")),
         ):
-            with pytest.raises(DeniedError, match="only root and admins"):
+            with pytest.raises(DeniedError, match="only root and administrators"):
                 await handler(peer(role), request, [], client)  # type: ignore[arg-type, operator]
     assert store.list() == () and len(ledger.records) == 2
 
